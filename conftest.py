@@ -1,0 +1,26 @@
+"""What tests and doctests share, before any of them is collected."""
+
+from __future__ import annotations
+
+import os
+
+import matplotlib as mpl
+import pytest
+from hypothesis import settings
+
+# Pictures are drawn into files, on machines with a screen too.
+mpl.use("Agg")
+
+# The same examples on every run. HYPOTHESIS_PROFILE=search looks for new ones, and for longer.
+settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+settings.register_profile("search", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+@pytest.fixture(autouse=True)
+def _doctests_write_elsewhere(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run each doctest in a folder of its own, where it may write files."""
+    if isinstance(request.node, pytest.DoctestItem):
+        monkeypatch.chdir(request.getfixturevalue("tmp_path"))

@@ -1,0 +1,303 @@
+r"""Facets: area, incidence and brightness of the surface between four posts.
+
+The heights of a raster are posts; four neighbouring posts span a facet. With the steps
+:math:`e_r, e_c` from one post to the next along rows and columns, the ellipsoid's normal
+:math:`n` and the height differences along the diagonals, :math:`p = h_{11} - h_{00}` and
+:math:`q = h_{10} - h_{01}`, half the cross product of the diagonals is the facet's area vector
+
+.. math::
+
+    A = e_c \times e_r + \tfrac{p}{2} \, n \times (e_r - e_c)
+        + \tfrac{q}{2} \, (e_r + e_c) \times n,
+
+up to the sign that lets it point upwards. Its length is the facet's area. With the unit vector
+:math:`L` to the radar, :math:`A \cdot L = |A| \cos\theta` is the area projected into the plane at
+a right angle to the line of sight, the :math:`A_\gamma` of Small (2011). Products of these
+vectors, tabulated at the corners of a tile, give both for each facet with one square root.
+
+References
+----------
+Small, D. (2011). Flattening gamma: radiometric terrain correction for SAR imagery. IEEE TGRS
+49(8), 3081-3093, section III.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarheight_kernels._numba import njit
+from sarheight_kernels.models import GroundModel, RadarModel, ground_block, ground_position
+from sarheight_kernels.orbit import evaluate_orbit
+from sarheight_kernels.zero_doppler import zero_doppler_time
+
+__all__ = ["brightness", "facet_areas", "facet_products", "row_products", "tile_products"]
+
+PRODUCTS = 10
+
+
+@njit
+def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    result = np.empty(3)
+    result[0] = a[1] * b[2] - a[2] * b[1]
+    result[1] = a[2] * b[0] - a[0] * b[2]
+    result[2] = a[0] * b[1] - a[1] * b[0]
+    return result
+
+
+@njit
+def _dot(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    return float(a[0] * b[0] + a[1] * b[1] + a[2] * b[2])
+
+
+@njit
+def _surface(
+    ground: GroundModel, down: int, across: int, row: float, column: float, height: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Position and normal as arrays."""
+    x, y, z, nx, ny, nz = ground_position(ground, down, across, row, column)
+    normal = np.array((nx, ny, nz))
+    return np.array((x, y, z)) + height * normal, normal
+
+
+@njit
+def facet_products(
+    ground: GroundModel,
+    radar: RadarModel,
+    row: float,
+    column: float,
+    height: float,
+    guess: float,
+    products: NDArray[np.float64],
+) -> None:
+    """Compute the products that areas and incidence angles near a place are made of.
+
+    Parameters
+    ----------
+    ground, radar : GroundModel, RadarModel
+        The models.
+    row, column : float
+        Place in the raster.
+    height : float
+        Height above the ellipsoid in metres.
+    guess : float
+        Zero-Doppler time to begin with, in seconds.
+    products : array, shape (10,)
+        Receives, with A = A0 + p A1 + q A2: A0.L, A1.L, A2.L, A0.A0, A1.A1, A1.A2 and A2.A2
+        (square metres; per metre of height difference for A1, A2), then A0.T, A1.T and A2.T with
+        the unit vector T at a right angle to L in the plane of zero Doppler, up and outwards.
+        A1 and A2 are horizontal, A0 is vertical, so their products vanish.
+    """
+    down, across = ground_block(ground, row, column)
+    here, normal = _surface(ground, down, across, row, column, height)
+    below, _ = _surface(ground, down, across, row + 0.5, column, height)
+    above, _ = _surface(ground, down, across, row - 0.5, column, height)
+    right, _ = _surface(ground, down, across, row, column + 0.5, height)
+    left, _ = _surface(ground, down, across, row, column - 0.5, height)
+    along_row, along_column = below - above, right - left
+    flat = _cross(along_column, along_row)
+    sign = 1.0 if _dot(flat, normal) > 0.0 else -1.0
+    flat = sign * flat
+    first = (0.5 * sign) * _cross(normal, along_row - along_column)
+    second = (0.5 * sign) * _cross(along_row + along_column, normal)
+
+    time = zero_doppler_time(
+        here[0], here[1], here[2], guess, radar.orbit_start, radar.orbit_coefficients
+    )
+    px, py, pz, vx, vy, vz, _, _, _ = evaluate_orbit(
+        time, radar.orbit_start, radar.orbit_coefficients
+    )
+    sight = np.array((px, py, pz)) - here
+    sight /= math.sqrt(_dot(sight, sight))
+    velocity = np.array((vx, vy, vz)) / math.sqrt(vx * vx + vy * vy + vz * vz)
+    tangent = radar.side * _cross(sight, velocity)
+    products[0] = _dot(flat, sight)
+    products[1] = _dot(first, sight)
+    products[2] = _dot(second, sight)
+    products[3] = _dot(flat, flat)
+    products[4] = _dot(first, first)
+    products[5] = _dot(first, second)
+    products[6] = _dot(second, second)
+    products[7] = _dot(flat, tangent)
+    products[8] = _dot(first, tangent)
+    products[9] = _dot(second, tangent)
+
+
+@njit
+def tile_products(
+    ground: GroundModel,
+    radar: RadarModel,
+    row: int,
+    column: int,
+    rows: int,
+    columns: int,
+    lowest: float,
+    highest: float,
+) -> NDArray[np.float64]:
+    """Tabulate the products at the corners of a tile.
+
+    Parameters
+    ----------
+    ground, radar : GroundModel, RadarModel
+        The models.
+    row, column : int
+        Place of the tile's first post.
+    rows, columns : int
+        Size of the tile in facets.
+    lowest, highest : float
+        Span of heights in metres, not empty.
+
+    Returns
+    -------
+    array, shape (2, 2, 2, 10)
+        Products by row, column and height.
+    """
+    corners = np.empty((2, 2, 2, PRODUCTS))
+    for i in range(2):
+        for j in range(2):
+            for k in range(2):
+                facet_products(
+                    ground,
+                    radar,
+                    row + i * rows,
+                    column + j * columns,
+                    highest if k else lowest,
+                    radar.line_zero_time,
+                    corners[i, j, k],
+                )
+    return corners
+
+
+@njit
+def row_products(
+    corners: NDArray[np.float64], u: float, table: NDArray[np.float64]
+) -> None:
+    """Interpolate the products of a tile to a row.
+
+    Parameters
+    ----------
+    corners : array, shape (2, 2, 2, 10)
+        Products at the corners, from `tile_products`.
+    u : float
+        Place of the row between the tile's edges, from 0 to 1.
+    table : array, shape (10, 4)
+        Receives a, b, c, d: the product is a + b v + (c + d v) w, with v the place of the column
+        and w that of the height, from 0 to 1.
+    """
+    for product in range(PRODUCTS):
+        low_left = corners[0, 0, 0, product] * (1 - u) + corners[1, 0, 0, product] * u
+        low_right = corners[0, 1, 0, product] * (1 - u) + corners[1, 1, 0, product] * u
+        high_left = corners[0, 0, 1, product] * (1 - u) + corners[1, 0, 1, product] * u
+        high_right = corners[0, 1, 1, product] * (1 - u) + corners[1, 1, 1, product] * u
+        table[product, 0] = low_left
+        table[product, 1] = low_right - low_left
+        table[product, 2] = high_left - low_left
+        table[product, 3] = high_right - high_left - low_right + low_left
+
+
+@njit
+def facet_areas(
+    ground: GroundModel,
+    radar: RadarModel,
+    heights: NDArray[np.float32],
+    row: int,
+    column: int,
+    lowest: float,
+    highest: float,
+    area: NDArray[np.float64],
+    projected: NDArray[np.float64],
+) -> None:
+    """Compute the areas of the facets of a tile.
+
+    Parameters
+    ----------
+    ground, radar : GroundModel, RadarModel
+        The models.
+    heights : array, shape (rows + 1, columns + 1)
+        Heights of the posts above the ellipsoid in metres, NaN where void.
+    row, column : int
+        Place of the first post in the raster.
+    lowest, highest : float
+        Span of the heights in metres.
+    area : array, shape (rows, columns)
+        Receives the area of each facet in square metres, NaN where a post is void.
+    projected : array, shape (rows, columns)
+        Receives the area projected along the line of sight in square metres: negative where
+        the facet faces away from the radar, NaN where a post is void.
+    """
+    rows, columns = area.shape
+    top = max(highest, lowest + 1.0)
+    corners = tile_products(ground, radar, row, column, rows, columns, lowest, top)
+    table = np.empty((PRODUCTS, 4))
+    for i in range(rows):
+        row_products(corners, (i + 0.5) / rows, table)
+        _areas_of_row(
+            heights[i], heights[i + 1], lowest, 1.0 / (top - lowest), table, area[i], projected[i]
+        )
+
+
+@njit
+def _areas_of_row(
+    upper: NDArray[np.float32],
+    lower: NDArray[np.float32],
+    lowest: float,
+    per_metre: float,
+    table: NDArray[np.float64],
+    area: NDArray[np.float64],
+    projected: NDArray[np.float64],
+) -> None:
+    a0, a1, a2, a3 = table[0, 0], table[0, 1], table[0, 2], table[0, 3]
+    b0, b1, b2, b3 = table[1, 0], table[1, 1], table[1, 2], table[1, 3]
+    c0, c1, c2, c3 = table[2, 0], table[2, 1], table[2, 2], table[2, 3]
+    # The lengths hardly change with height, so its mean over the tile serves.
+    d0, d1 = table[3, 0] + 0.5 * table[3, 2], table[3, 1] + 0.5 * table[3, 3]
+    e0, e1 = table[4, 0] + 0.5 * table[4, 2], table[4, 1] + 0.5 * table[4, 3]
+    f0, f1 = table[5, 0] + 0.5 * table[5, 2], table[5, 1] + 0.5 * table[5, 3]
+    g0, g1 = table[6, 0] + 0.5 * table[6, 2], table[6, 1] + 0.5 * table[6, 3]
+    per_column = 1.0 / area.size
+    for j in range(area.size):
+        h00, h01 = float(upper[j]), float(upper[j + 1])
+        h10, h11 = float(lower[j]), float(lower[j + 1])
+        p, q = h11 - h00, h10 - h01
+        v = (j + 0.5) * per_column
+        w = (0.25 * (h00 + h01 + h10 + h11) - lowest) * per_metre
+        along = (a0 + v * a1) + w * (a2 + v * a3)
+        along += p * ((b0 + v * b1) + w * (b2 + v * b3))
+        along += q * ((c0 + v * c1) + w * (c2 + v * c3))
+        square = (d0 + v * d1) + p * p * (e0 + v * e1)
+        square += 2.0 * p * q * (f0 + v * f1) + q * q * (g0 + v * g1)
+        area[j] = math.sqrt(square)
+        projected[j] = along
+
+
+@njit
+def brightness(
+    law: NDArray[np.float64], area: NDArray[np.float64], projected: NDArray[np.float64]
+) -> None:
+    """Turn areas into radar cross-sections, in place.
+
+    Parameters
+    ----------
+    law : array, shape (n,)
+        Backscatter coefficient sigma0 at cosines of the local incidence angle from 0 to 1,
+        evenly spaced.
+    area : array, shape (rows, columns)
+        Areas of facets in square metres; receives their radar cross-sections in square metres:
+        sigma0 times area, 0 where the facet is void or faces away.
+    projected : array, shape (rows, columns)
+        Projected areas; those that are negative or NaN are set to 0.
+    """
+    last = law.size - 1
+    rows, columns = area.shape
+    for i in range(rows):
+        for j in range(columns):
+            if projected[i, j] > 0.0:
+                place = min(projected[i, j] / area[i, j], 1.0) * last
+                index = min(int(place), last - 1)
+                fraction = place - index
+                area[i, j] *= law[index] + fraction * (law[index + 1] - law[index])
+            else:
+                area[i, j] = 0.0
+                projected[i, j] = 0.0

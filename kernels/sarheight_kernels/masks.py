@@ -1,0 +1,190 @@
+"""Masks of layover and shadow, on the ground and in the image."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarheight_kernels._numba import njit, parallel_njit, prange
+from sarheight_kernels.models import GroundModel, RadarModel
+from sarheight_kernels.profiles import (
+    ACTIVE_LAYOVER,
+    ACTIVE_SHADOW,
+    CLEAR,
+    FORESHORTENING,
+    NO_DATA,
+    PASSIVE_LAYOVER,
+    PASSIVE_SHADOW,
+    classify,
+    count_sheets,
+    trace_profile,
+)
+from sarheight_kernels.surface import tile_box
+from sarheight_kernels.tiles import locate_cell
+
+__all__ = ["classify_image", "classify_profiles", "profiles_to_cells"]
+
+MOST_SHEETS = 254
+
+
+@parallel_njit
+def classify_profiles(
+    ground: GroundModel,
+    radar: RadarModel,
+    heights: NDArray[np.float32],
+    first_time: float,
+    interval: float,
+    reference_height: float,
+    compression: float,
+    samples: int,
+    category: NDArray[np.uint8],
+    fold_count: NDArray[np.uint8],
+) -> None:
+    """Classify the terrain along profiles through a DEM.
+
+    Parameters
+    ----------
+    ground, radar : GroundModel, RadarModel
+        The models.
+    heights : array, shape (rows, columns)
+        Heights above the ellipsoid in metres; NaN where void.
+    first_time, interval : float
+        Zero-Doppler time of the first profile and time between profiles, in seconds.
+    reference_height : float
+        Height at which the profiles are followed, in metres.
+    compression : float
+        Threshold of foreshortening, see `sarheight_kernels.profiles.classify`.
+    samples : int
+        Samples of the image.
+    category, fold_count : array, shape (profiles, columns)
+        Receive the category of each point, and the number of lit sheets of terrain at its slant
+        range (255 where it lies outside the image or has no terrain).
+    """
+    columns = heights.shape[1]
+    for profile in prange(category.shape[0]):
+        outward, downward, place = np.empty(columns), np.empty(columns), np.empty(columns)
+        sheets = np.empty((samples, 4), np.int32)
+        time = first_time + profile * interval
+        trace_profile(ground, radar, heights, time, reference_height, outward, downward)
+        classify(outward, downward, compression, category[profile])
+        count_sheets(radar, time, outward, downward, category[profile], place, sheets)
+        for column in range(columns):
+            fold_count[profile, column] = NO_DATA
+            if category[profile, column] != NO_DATA:
+                nearest = np.floor(place[column] + 0.5)
+                if 0 <= nearest < samples:
+                    lit = sheets[int(nearest), 0]
+                    if category[profile, column] < ACTIVE_SHADOW:
+                        lit = max(lit, 1)
+                    fold_count[profile, column] = min(lit, MOST_SHEETS)
+
+
+@njit
+def _bilinear(corners: NDArray[np.float64], u: float, v: float) -> float:
+    top = corners[0, 0] + v * (corners[0, 1] - corners[0, 0])
+    bottom = corners[1, 0] + v * (corners[1, 1] - corners[1, 0])
+    return float(top + u * (bottom - top))
+
+
+@parallel_njit
+def profiles_to_cells(
+    ground: GroundModel,
+    radar: RadarModel,
+    heights: NDArray[np.float32],
+    first_time: float,
+    interval: float,
+    reference_height: float,
+    profile_values: NDArray[np.uint8],
+    tiles: int,
+    cell_values: NDArray[np.uint8],
+) -> None:
+    """Give each cell of a DEM the values of the profile that passes nearest.
+
+    Parameters
+    ----------
+    ground, radar : GroundModel, RadarModel
+        The models.
+    heights : array, shape (rows, columns)
+        Heights; a void cell receives 255.
+    first_time, interval, reference_height : float
+        Of the profiles, see `classify_profiles`.
+    profile_values : array, shape (layers, profiles, columns)
+        Values along the profiles.
+    tiles : int
+        Number of tiles of the DEM.
+    cell_values : array, shape (layers, rows, columns)
+        Receives the values.
+    """
+    layers, profiles, _ = profile_values.shape
+    for tile in prange(tiles):
+        row, end_row, column, end_column = tile_box(heights, tile)
+        corners = np.empty((2, 2))
+        for i in range(2):
+            for j in range(2):
+                _, _, time, _ = locate_cell(
+                    ground,
+                    radar,
+                    end_row if i else row,
+                    end_column if j else column,
+                    reference_height,
+                    radar.line_zero_time,
+                )
+                corners[i, j] = (time - first_time) / interval
+        for i in range(row, end_row):
+            for j in range(column, end_column):
+                u, v = (i - row) / (end_row - row), (j - column) / (end_column - column)
+                nearest = int(np.floor(_bilinear(corners, u, v) + 0.5))
+                nearest = min(max(nearest, 0), profiles - 1)
+                void = np.isnan(heights[i, j])
+                for layer in range(layers):
+                    cell_values[layer, i, j] = (
+                        NO_DATA if void else profile_values[layer, nearest, j]
+                    )
+
+
+@parallel_njit
+def classify_image(
+    ground: GroundModel,
+    radar: RadarModel,
+    heights: NDArray[np.float32],
+    reference_height: float,
+    compression: float,
+    category: NDArray[np.uint8],
+    fold_count: NDArray[np.uint8],
+) -> None:
+    """Classify the pixels of an image.
+
+    Parameters
+    ----------
+    ground, radar : GroundModel, RadarModel
+        The models.
+    heights : array, shape (rows, columns)
+        Heights above the ellipsoid in metres; NaN where void.
+    reference_height : float
+        Height at which the profiles are followed, in metres.
+    compression : float
+        Threshold of foreshortening, see `sarheight_kernels.profiles.classify`.
+    category, fold_count : array, shape (lines, samples)
+        Receive the category of each pixel and the number of lit sheets of terrain in it; 255
+        where there is no terrain. A pixel with several lit sheets is in layover: active where
+        one of them is. A pixel with terrain of which none is lit is in shadow.
+    """
+    columns = heights.shape[1]
+    lines, samples = category.shape
+    for line in prange(lines):
+        outward, downward, place = np.empty(columns), np.empty(columns), np.empty(columns)
+        along = np.empty(columns, np.uint8)
+        sheets = np.empty((samples, 4), np.int32)
+        time = radar.line_zero_time + line * radar.line_interval
+        trace_profile(ground, radar, heights, time, reference_height, outward, downward)
+        classify(outward, downward, compression, along)
+        count_sheets(radar, time, outward, downward, along, place, sheets)
+        for s in range(samples):
+            lit, unlit, folded, pressed = sheets[s]
+            fold_count[line, s] = min(lit, MOST_SHEETS) if lit + unlit > 0 else NO_DATA
+            if lit == 0:
+                category[line, s] = PASSIVE_SHADOW if unlit > 0 else NO_DATA
+            elif lit > 1:
+                category[line, s] = ACTIVE_LAYOVER if folded > 0 else PASSIVE_LAYOVER
+            else:
+                category[line, s] = FORESHORTENING if pressed > 0 else CLEAR

@@ -1,0 +1,241 @@
+r"""What the kernels know of the ground and of the radar: two tables of polynomials.
+
+`GroundModel`
+    Where a raster cell lies. Over a block of rows and columns the position on the ellipsoid and
+    the ellipsoid's normal are polynomials in (row, column), whatever the map projection:
+
+    .. math:: P(r, c, h) = X(r, c) + h \, n(r, c).
+
+`RadarModel`
+    How a zero-Doppler time and a slant range become a line and a sample. The sample is a
+    polynomial in slant range whose coefficients change along azimuth, in segments:
+
+    .. math:: s(t, R) = \sum_k \left(c_k + (t - t_0) \, r_k\right) x^k,
+              \qquad x = (R - R_m) / R_h.
+
+    A slant-range grid has one segment, degree one and no rate.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarheight_kernels._numba import njit
+
+__all__ = [
+    "GroundModel",
+    "RadarModel",
+    "ground_block",
+    "ground_position",
+    "radar_segment",
+    "sample",
+    "stamp",
+]
+
+
+class GroundModel(NamedTuple):
+    """Position of raster cells in an Earth-fixed frame, as polynomials over blocks.
+
+    Attributes
+    ----------
+    block_rows, block_columns : int
+        Size of a block in cells. Block (i, j) serves the rows from ``i * block_rows``, the
+        columns from ``j * block_columns``, and a margin around them.
+    half_rows, half_columns : float
+        Half the size of the domain of a block's polynomials, in cells, margin included.
+    coefficients : array, shape (blocks down, blocks across, degree + 1, degree + 1, 6)
+        Coefficient of ``u**i * v**j`` with u and v the row and the column from the centre of
+        the block in units of the half sizes: position x, y, z on the ellipsoid in metres, then
+        the unit normal x, y, z.
+    """
+
+    block_rows: int
+    block_columns: int
+    half_rows: float
+    half_columns: float
+    coefficients: NDArray[np.float64]
+
+
+class RadarModel(NamedTuple):
+    """Orbit and sampling of a radar image.
+
+    Attributes
+    ----------
+    orbit_start, orbit_coefficients : array, shape (m,), (m, 8, 3)
+        Orbit table, see `sarheight_kernels.orbit`.
+    line_zero_time, line_interval : float
+        Stamp of the centre of line 0 and time between lines, in seconds.
+    segment_start : array, shape (k,)
+        Stamp of the line at which each segment begins, in seconds. The first also serves all
+        earlier lines.
+    segment_origin : array, shape (k,)
+        Time t0 from which the change of a segment's coefficients counts, in seconds.
+    coefficients, rate : array, shape (k, d)
+        Coefficients of the sample in powers of the scaled slant range, and their change per
+        second.
+    range_middle, range_half : float
+        Slant range that maps to 0, and the slant range from there to 1, in metres.
+    stamp_range : float
+        Slant range in metres at which the stamp of a line is its zero-Doppler time.
+    shear : float
+        Seconds by which zero-Doppler time runs ahead of the stamp, per metre of slant range
+        beyond `stamp_range`; 0 where both are the same.
+    side : float
+        +1 where the radar looks to the right of its flight, -1 to the left.
+    """
+
+    orbit_start: NDArray[np.float64]
+    orbit_coefficients: NDArray[np.float64]
+    line_zero_time: float
+    line_interval: float
+    segment_start: NDArray[np.float64]
+    segment_origin: NDArray[np.float64]
+    coefficients: NDArray[np.float64]
+    rate: NDArray[np.float64]
+    range_middle: float
+    range_half: float
+    stamp_range: float
+    shear: float
+    side: float
+
+
+@njit
+def ground_block(ground: GroundModel, row: float, column: float) -> tuple[int, int]:
+    """Find the block of a ground model that serves a cell.
+
+    Parameters
+    ----------
+    ground : GroundModel
+        The model.
+    row, column : float
+        The cell; outside the raster the nearest block is taken.
+
+    Returns
+    -------
+    tuple of int
+        Index of the block, down and across.
+    """
+    down = int(row) // ground.block_rows
+    across = int(column) // ground.block_columns
+    return (
+        min(max(down, 0), ground.coefficients.shape[0] - 1),
+        min(max(across, 0), ground.coefficients.shape[1] - 1),
+    )
+
+
+@njit
+def ground_position(
+    ground: GroundModel, down: int, across: int, row: float, column: float
+) -> tuple[float, float, float, float, float, float]:
+    """Evaluate position and normal of a cell.
+
+    Parameters
+    ----------
+    ground : GroundModel
+        The model.
+    down, across : int
+        The block to use, from `ground_block`.
+    row, column : float
+        The cell; integers are cell centres.
+
+    Returns
+    -------
+    tuple of float
+        Position x, y, z on the ellipsoid in metres and the unit normal x, y, z.
+    """
+    coefficients = ground.coefficients[down, across]
+    size = coefficients.shape[0]
+    u = (row - (down + 0.5) * ground.block_rows + 0.5) / ground.half_rows
+    v = (column - (across + 0.5) * ground.block_columns + 0.5) / ground.half_columns
+    x = y = z = nx = ny = nz = 0.0
+    for i in range(size - 1, -1, -1):
+        a = b = c = d = e = f = 0.0
+        for j in range(size - 1, -1, -1):
+            a = a * v + coefficients[i, j, 0]
+            b = b * v + coefficients[i, j, 1]
+            c = c * v + coefficients[i, j, 2]
+            d = d * v + coefficients[i, j, 3]
+            e = e * v + coefficients[i, j, 4]
+            f = f * v + coefficients[i, j, 5]
+        x = x * u + a
+        y = y * u + b
+        z = z * u + c
+        nx = nx * u + d
+        ny = ny * u + e
+        nz = nz * u + f
+    return x, y, z, nx, ny, nz
+
+
+@njit
+def stamp(radar: RadarModel, time: float, slant_range: float) -> float:
+    """Find the stamp of the line on which a zero-Doppler time and a slant range lie.
+
+    Parameters
+    ----------
+    radar : RadarModel
+        The model.
+    time : float
+        Zero-Doppler time in seconds.
+    slant_range : float
+        Slant range in metres.
+
+    Returns
+    -------
+    float
+        Stamp in seconds.
+    """
+    return time - radar.shear * (slant_range - radar.stamp_range)
+
+
+@njit
+def radar_segment(radar: RadarModel, stamped: float) -> int:
+    """Find the segment of the range sampling that serves a line.
+
+    Parameters
+    ----------
+    radar : RadarModel
+        The model.
+    stamped : float
+        Stamp of the line in seconds.
+
+    Returns
+    -------
+    int
+        The last segment that begins at or before the line.
+    """
+    segment = radar.segment_start.size - 1
+    while segment > 0 and stamped < radar.segment_start[segment]:
+        segment -= 1
+    return segment
+
+
+@njit
+def sample(radar: RadarModel, segment: int, stamped: float, slant_range: float) -> float:
+    """Convert a slant range to a sample.
+
+    Parameters
+    ----------
+    radar : RadarModel
+        The model.
+    segment : int
+        The segment to use, from `radar_segment`.
+    stamped : float
+        Stamp of the line in seconds.
+    slant_range : float
+        Slant range in metres.
+
+    Returns
+    -------
+    float
+        Sample; integers are pixel centres.
+    """
+    scaled = (slant_range - radar.range_middle) / radar.range_half
+    elapsed = stamped - radar.segment_origin[segment]
+    result = 0.0
+    for power in range(radar.coefficients.shape[1] - 1, -1, -1):
+        coefficient = radar.coefficients[segment, power] + elapsed * radar.rate[segment, power]
+        result = result * scaled + coefficient
+    return result

@@ -1,0 +1,182 @@
+"""The surface of a DEM, tile by tile, as the radar sees it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarheight_kernels._numba import njit, parallel_njit, prange
+from sarheight_kernels.facets import brightness, facet_areas
+from sarheight_kernels.geolocate import TILE
+from sarheight_kernels.models import GroundModel, RadarModel
+from sarheight_kernels.tiles import (
+    cell_on_look_side,
+    height_span,
+    locate_cell,
+    locate_tile,
+)
+
+__all__ = ["TileSurface", "tile_bounds", "tile_box", "tile_count", "tile_posts", "tile_surface"]
+
+TileSurface = tuple[
+    NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]
+]
+SLACK = 2.0
+"""Lines and samples added around a tile, for the bend of its edges."""
+
+
+@njit
+def tile_count(heights: NDArray[np.float32]) -> int:
+    """Number of tiles of a DEM.
+
+    Parameters
+    ----------
+    heights : array, shape (rows, columns)
+        Heights.
+
+    Returns
+    -------
+    int
+        Tiles, counted row of tiles after row of tiles.
+    """
+    rows, columns = heights.shape
+    return ((rows + TILE - 1) // TILE) * ((columns + TILE - 1) // TILE)
+
+
+@njit
+def tile_box(heights: NDArray[np.float32], tile: int) -> tuple[int, int, int, int]:
+    """Rows and columns of a tile.
+
+    Parameters
+    ----------
+    heights : array, shape (rows, columns)
+        Heights.
+    tile : int
+        Index of the tile.
+
+    Returns
+    -------
+    tuple of int
+        First row, end row, first column, end column; the ends are not part of the tile.
+    """
+    rows, columns = heights.shape
+    tiles_across = (columns + TILE - 1) // TILE
+    row, column = tile // tiles_across * TILE, tile % tiles_across * TILE
+    return row, min(row + TILE, rows), column, min(column + TILE, columns)
+
+
+@njit
+def tile_posts(heights: NDArray[np.float32], tile: int) -> NDArray[np.float32]:
+    """Cut the posts of a tile out of a DEM, with one post more on each side.
+
+    Parameters
+    ----------
+    heights : array, shape (rows, columns)
+        Heights.
+    tile : int
+        Index of the tile.
+
+    Returns
+    -------
+    array, shape (tile rows + 2, tile columns + 2)
+        Heights, NaN beyond the DEM.
+    """
+    rows, columns = heights.shape
+    row, end_row, column, end_column = tile_box(heights, tile)
+    posts = np.full((end_row - row + 2, end_column - column + 2), np.float32(np.nan), np.float32)
+    for i in range(max(row - 1, 0), min(end_row + 1, rows)):
+        for j in range(max(column - 1, 0), min(end_column + 1, columns)):
+            posts[i - row + 1, j - column + 1] = heights[i, j]
+    return posts
+
+
+@parallel_njit
+def tile_bounds(
+    ground: GroundModel,
+    radar: RadarModel,
+    heights: NDArray[np.float32],
+    bounds: NDArray[np.float64],
+) -> None:
+    """Find which part of the image each tile can light.
+
+    Parameters
+    ----------
+    ground, radar : GroundModel, RadarModel
+        The models.
+    heights : array, shape (rows, columns)
+        Heights above the ellipsoid in metres; NaN where void.
+    bounds : array, shape (tiles, 4)
+        Receives the least and the greatest line, the least and the greatest sample of each
+        tile; an empty span (inf, -inf) where the tile is void, and (-inf, inf, inf, -inf) where
+        it lies on the side to which the radar does not look.
+    """
+    for tile in prange(bounds.shape[0]):
+        row, end_row, column, end_column = tile_box(heights, tile)
+        lowest, highest = height_span(tile_posts(heights, tile))
+        bounds[tile, 0] = bounds[tile, 2] = math.inf
+        bounds[tile, 1] = bounds[tile, 3] = -math.inf
+        if math.isnan(lowest):
+            continue
+        middle_row, middle_column = 0.5 * (row + end_row), 0.5 * (column + end_column)
+        if not cell_on_look_side(ground, radar, middle_row, middle_column):
+            bounds[tile, 0], bounds[tile, 1] = -math.inf, math.inf
+            continue
+        for corner in range(8):
+            line, across, _, _ = locate_cell(
+                ground,
+                radar,
+                end_row if corner & 1 else row - 1,
+                end_column if corner & 2 else column - 1,
+                highest if corner & 4 else lowest,
+                radar.line_zero_time,
+            )
+            bounds[tile, 0] = min(bounds[tile, 0], line - SLACK)
+            bounds[tile, 1] = max(bounds[tile, 1], line + SLACK)
+            bounds[tile, 2] = min(bounds[tile, 2], across - SLACK)
+            bounds[tile, 3] = max(bounds[tile, 3], across + SLACK)
+
+
+@njit
+def tile_surface(
+    ground: GroundModel,
+    radar: RadarModel,
+    heights: NDArray[np.float32],
+    law: NDArray[np.float64],
+    tile: int,
+) -> TileSurface:
+    """Locate the posts of a tile and weigh the facets between them.
+
+    Parameters
+    ----------
+    ground, radar : GroundModel, RadarModel
+        The models.
+    heights : array, shape (rows, columns)
+        Heights of the DEM above the ellipsoid in metres; NaN where void.
+    law : array, shape (n,)
+        Backscatter coefficient at evenly spaced cosines of incidence, see
+        `sarheight_kernels.facets.brightness`.
+    tile : int
+        Index of the tile.
+
+    Returns
+    -------
+    line, across : array, shape (rows + 2, columns + 2)
+        Radar coordinates of the tile's posts and one more on each side.
+    energy, projected : array, shape (rows + 1, columns + 1)
+        Radar cross-section (for unit reflectivity) and projected area of each facet in square
+        metres; 0 where a facet is void or faces away.
+    """
+    row, _, column, _ = tile_box(heights, tile)
+    posts = tile_posts(heights, tile)
+    line, across = np.empty(posts.shape), np.empty(posts.shape)
+    locate_tile(ground, radar, posts, row - 1, column - 1, line, across)
+    shape = (posts.shape[0] - 1, posts.shape[1] - 1)
+    energy, projected = np.empty(shape), np.empty(shape)
+    lowest, highest = height_span(posts)
+    facet_areas(
+        ground, radar, posts, row - 1, column - 1, lowest, highest, energy, projected
+    )
+    brightness(law, energy, projected)
+    return line, across, energy, projected

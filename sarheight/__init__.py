@@ -1,0 +1,65 @@
+"""Unfold radar images of mountains.
+
+Where a slope faces the radar more steeply than the radar looks down, several places on the
+ground answer in one pixel. `sarheight` takes a radar image and an elevation model apart into
+the backscatter of each place, and says how far each value can be trusted.
+
+Modules load when they are first used, so that ``import sarheight`` takes a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from sarheight import (
+        dem,
+        errors,
+        geometry,
+        illumination,
+        layover,
+        metrics,
+        orbit,
+        output,
+        plot,
+        radar_grid,
+        scene,
+        sentinel1,
+    )
+
+    __version__: str
+
+__all__ = [
+    "dem",
+    "errors",
+    "geometry",
+    "illumination",
+    "layover",
+    "metrics",
+    "orbit",
+    "output",
+    "plot",
+    "radar_grid",
+    "scene",
+    "sentinel1",
+]
+
+
+def __getattr__(name: str) -> ModuleType | str:
+    """Load a module, or look up the version, at first use."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version(__name__)
+    if name in __all__:
+        return importlib.import_module(f"{__name__}.{name}")
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    """List the public modules, and the version."""
+    return sorted([*__all__, "__version__"])

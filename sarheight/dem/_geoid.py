@@ -1,0 +1,156 @@
+"""Geoid models and grids: how high the geoid is above the ellipsoid."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from pyproj import CRS, Transformer
+from pyproj.crs import CompoundCRS
+from pyproj.datadir import get_user_data_dir  # type: ignore[attr-defined]
+from pyproj.exceptions import CRSError, ProjError
+from pyproj.transformer import AreaOfInterest, TransformerGroup
+
+from sarheight.dem._crs import GEOGRAPHIC, stated_crs, to_degrees, unwrapped
+from sarheight.dem._vertical import GEOIDS
+from sarheight.errors import GeoidGridMissingError, VerticalDatumError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Geoid: TypeAlias = str | os.PathLike[str] | CRS | float
+"""A geoid model by name, a vertical reference system, a grid, or one undulation in metres."""
+
+Undulation: TypeAlias = Callable[
+    [npt.NDArray[np.float64], npt.NDArray[np.float64]], npt.NDArray[np.float64]
+]
+"""Height of the geoid above the ellipsoid (m) at longitudes and latitudes in degrees."""
+
+_BLOCK_CELLS = 1_000_000
+_GRID_SUFFIXES = (".gtx", ".tif", ".tiff", ".gtg", ".byn")
+
+
+def undulations(
+    geoid: Geoid, dem: xr.DataArray
+) -> tuple[str, Iterator[tuple[slice, npt.NDArray[np.float64]]]]:
+    """Name a geoid, and give its height at every cell of a DEM by blocks of rows.
+
+    Cells that the geoid's grid does not cover are infinite.
+
+    Raises
+    ------
+    GeoidGridMissingError
+        If the grid is not installed.
+    VerticalDatumError
+        If `geoid` is not known.
+    """
+    undulation, name = _undulation(geoid, dem)
+    return name, _by_blocks(dem, undulation)
+
+
+def is_grid(geoid: object) -> bool:
+    """Tell whether a geoid is given by the name or path of a grid."""
+    return isinstance(geoid, Path) or str(geoid).lower().endswith(_GRID_SUFFIXES)
+
+
+def _undulation(geoid: Geoid, dem: xr.DataArray) -> tuple[Undulation, str]:
+    """Undulation as a function of place, and what to call it."""
+    if isinstance(geoid, Real):
+        metres = float(geoid)
+        return lambda longitude, _latitude: np.full_like(longitude, metres), "constant"
+    if is_grid(geoid):
+        path = Path(str(geoid))
+        name = str(path.resolve()) if path.is_file() else str(geoid)
+        return _height_by(_grid_transformer(name)), f"grid {path.name}"
+    return _model_undulation(str(geoid), dem)
+
+
+def _grid_transformer(name: str) -> Transformer:
+    try:
+        return Transformer.from_pipeline(
+            "+proj=pipeline +step +proj=unitconvert +xy_in=deg +xy_out=rad "
+            f'+step +proj=vgridshift +grids="{name}" +multiplier=1'
+        )
+    except ProjError as error:
+        raise GeoidGridMissingError(_missing(name, f"PROJ says: {error}")) from error
+
+
+def _model_undulation(name: str, dem: xr.DataArray) -> tuple[Undulation, str]:
+    try:
+        vertical = CRS.from_user_input(GEOIDS.get(name, name))
+    except CRSError as error:
+        msg = (
+            f"the geoid {name!r} is not known: give one of {', '.join(GEOIDS)}, a vertical "
+            'reference system such as "EPSG:5703", the path of a grid, or a number in metres'
+        )
+        raise VerticalDatumError(msg) from error
+    if vertical.is_compound:
+        vertical = vertical.sub_crs_list[1]
+    if not vertical.is_vertical:
+        msg = f"the reference system {name!r} has no vertical part, so it names no geoid"
+        raise VerticalDatumError(msg)
+    source = CompoundCRS(f"WGS 84 + {vertical.name}", [GEOGRAPHIC, vertical])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        group = TransformerGroup(
+            source,
+            "EPSG:4979",
+            always_xy=True,
+            allow_ballpark=False,
+            area_of_interest=_area(dem),
+        )
+    if not group.transformers:
+        grids = [grid.short_name for way in group.unavailable_operations for grid in way.grids]
+        raise GeoidGridMissingError(_missing(grids[0] if grids else name, f"needed for {name}"))
+    return _height_by(group.transformers[0]), name
+
+
+def _height_by(transformer: Transformer) -> Undulation:
+    def height(
+        longitude: npt.NDArray[np.float64], latitude: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        turned = transformer.transform(longitude, latitude, np.zeros_like(longitude))
+        return np.asarray(turned[2], dtype=np.float64)
+
+    return height
+
+
+def _by_blocks(
+    dem: xr.DataArray, undulation: Undulation
+) -> Iterator[tuple[slice, npt.NDArray[np.float64]]]:
+    rows = max(1, _BLOCK_CELLS // dem.shape[1])
+    crs = stated_crs(dem)
+    transformer = None if crs == GEOGRAPHIC else to_degrees(crs)
+    for first in range(0, dem.shape[0], rows):
+        block = slice(first, first + rows)
+        x, y = np.meshgrid(dem["x"].values, dem["y"].values[block])
+        longitude, latitude = (x, y) if transformer is None else transformer.transform(x, y)
+        yield block, undulation(longitude, latitude)
+
+
+def _area(dem: xr.DataArray) -> AreaOfInterest:
+    """Give the extent of a DEM to PROJ, which prefers operations made for it."""
+    outline = to_degrees(stated_crs(dem)).transform(
+        *np.meshgrid(dem["x"].values[[0, -1]], dem["y"].values[[0, -1]])
+    )
+    longitude = unwrapped(outline[0], float(outline[0][0, 0]))
+    latitude = np.asarray(outline[1])
+    west, east = ((limit + 180.0) % 360.0 - 180.0 for limit in (longitude.min(), longitude.max()))
+    return AreaOfInterest(west, float(latitude.min()), east, float(latitude.max()))
+
+
+def _missing(grid: str, reason: str) -> str:
+    return (
+        f"the geoid grid {grid} is not installed ({reason}). Do one of: run `pyproj sync --file "
+        f"{grid}` (or projsync), which downloads it; copy it from elsewhere into "
+        f"{get_user_data_dir()}; install the package proj-data (conda); let PROJ fetch what it "
+        "needs by pyproj.network.set_network_enabled(True); pass the path of a grid (.gtx, .tif), "
+        "or one undulation in metres, as the geoid; or, if the heights are above the ellipsoid "
+        "already, say so by assume_ellipsoidal(dem)"
+    )

@@ -1,0 +1,50 @@
+"""The errors that a caller may want to catch by name.
+
+Everything else is a plain `ValueError`, `TypeError` or `OSError`. All of them say what was found,
+what was expected, and what to do.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AnnotationError",
+    "DemError",
+    "GeoidGridMissingError",
+    "GeometryError",
+    "OrbitCoverageError",
+    "OutputError",
+    "SarheightError",
+    "VerticalDatumError",
+]
+
+
+class SarheightError(Exception):
+    """Base of the errors below."""
+
+
+class AnnotationError(SarheightError, ValueError):
+    """An annotation or orbit file is damaged, unsafe, or not what it was taken for."""
+
+
+class OrbitCoverageError(SarheightError, ValueError):
+    """A time was asked for that the state vectors do not cover."""
+
+
+class OutputError(SarheightError, OSError):
+    """A result cannot be, or could not be, written. Nothing is left half-written."""
+
+
+class GeometryError(SarheightError, ValueError):
+    """Image and DEM do not meet, or a map projection cannot be followed."""
+
+
+class DemError(SarheightError, ValueError):
+    """An elevation model is unusable as it is: its grid, reference system, units or voids."""
+
+
+class VerticalDatumError(DemError):
+    """It is not stated, or stated in two ways, what the heights are measured from."""
+
+
+class GeoidGridMissingError(SarheightError, OSError):
+    """The geoid grid that turns heights above sea level into ellipsoidal ones is not installed."""

@@ -1,0 +1,23 @@
+"""Forward simulation: which facet lights which pixel, and how brightly."""
+
+from __future__ import annotations
+
+from sarheight.illumination._laws import (
+    BackscatterLaw,
+    ConstantGamma,
+    CosinePower,
+    FittedLaw,
+    Lambertian,
+    Muhleman,
+)
+from sarheight.illumination._simulate import simulate
+
+__all__ = [
+    "BackscatterLaw",
+    "ConstantGamma",
+    "CosinePower",
+    "FittedLaw",
+    "Lambertian",
+    "Muhleman",
+    "simulate",
+]

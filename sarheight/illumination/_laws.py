@@ -1,0 +1,249 @@
+r"""How brightly a surface scatters, by its local incidence angle.
+
+A law is any callable from incidence angles in degrees to the backscatter coefficient
+:math:`\sigma^0` (radar cross-section per area of the surface, linear power). The shares in which
+the energy of a folded pixel is given back depend on the law's shape only, not on its level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
+
+__all__ = [
+    "BackscatterLaw",
+    "ConstantGamma",
+    "CosinePower",
+    "FittedLaw",
+    "Lambertian",
+    "Muhleman",
+    "tabulate",
+]
+
+Floats = NDArray[np.float64]
+BackscatterLaw = Callable[[Floats], Floats]
+"""From local incidence angles in degrees (0 to 90) to sigma0, linear power."""
+
+TABLE = 1025
+
+
+def _cosine(incidence: Floats) -> Floats:
+    return np.cos(np.radians(np.asarray(incidence, dtype=np.float64)))
+
+
+def _require_positive(name: str, value: float) -> None:
+    if not (np.isfinite(value) and value > 0.0):
+        msg = f"found {name}={value!r}, expected a positive number"
+        raise ValueError(msg)
+
+
+@dataclass(frozen=True)
+class ConstantGamma:
+    r"""A surface whose :math:`\gamma^0 = \sigma^0 / \cos\theta` is the same at every angle.
+
+    .. math:: \sigma^0(\theta) = \gamma \cos\theta
+
+    With this law all places that share a pixel are taken to be equally bright for their
+    projected area, and one step of reallocation is area-projection radiometric terrain
+    correction.
+
+    Parameters
+    ----------
+    gamma : float
+        Level, linear power.
+
+    References
+    ----------
+    Small, D. (2011). Flattening gamma. IEEE TGRS 49(8), 3081-3093.
+    """
+
+    gamma: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Check the level."""
+        _require_positive("gamma", self.gamma)
+
+    def __call__(self, incidence: Floats) -> Floats:
+        """Return sigma0 at incidence angles in degrees."""
+        return self.gamma * _cosine(incidence)
+
+
+@dataclass(frozen=True)
+class CosinePower:
+    r"""A power of the cosine.
+
+    .. math:: \sigma^0(\theta) = a \cos^n\theta
+
+    Parameters
+    ----------
+    level : float
+        a, linear power.
+    exponent : float
+        n; 1 is constant gamma0, 2 is Lambert's law.
+
+    References
+    ----------
+    Ulaby, F. T., Moore, R. K., Fung, A. K. (1982). Microwave Remote Sensing, vol. II, chapter 11.
+    """
+
+    level: float = 0.2
+    exponent: float = 1.5
+
+    def __post_init__(self) -> None:
+        """Check level and exponent."""
+        _require_positive("level", self.level)
+        _require_positive("exponent", self.exponent)
+
+    def __call__(self, incidence: Floats) -> Floats:
+        """Return sigma0 at incidence angles in degrees."""
+        return self.level * _cosine(incidence) ** self.exponent
+
+
+@dataclass(frozen=True)
+class Lambertian:
+    r"""Lambert's law: incident and scattered power both go with the cosine.
+
+    .. math:: \sigma^0(\theta) = a \cos^2\theta
+
+    Parameters
+    ----------
+    level : float
+        a, linear power.
+    """
+
+    level: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Check the level."""
+        _require_positive("level", self.level)
+
+    def __call__(self, incidence: Floats) -> Floats:
+        """Return sigma0 at incidence angles in degrees."""
+        return self.level * _cosine(incidence) ** 2
+
+
+@dataclass(frozen=True)
+class Muhleman:
+    r"""Muhleman's law of rough planetary surfaces, widely used to simulate radar images.
+
+    .. math:: \sigma^0(\theta) = \frac{a \cos\theta}{(\sin\theta + b \cos\theta)^3}
+
+    Parameters
+    ----------
+    level : float
+        a; 0.0133 in the usual form.
+    roughness : float
+        b; 0.1 in the usual form. The smaller, the sharper the peak at normal incidence.
+
+    References
+    ----------
+    Muhleman, D. O. (1964). Radar scattering from Venus and the Moon. Astronomical Journal 69,
+    34-41.
+    """
+
+    level: float = 0.0133
+    roughness: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check level and roughness."""
+        _require_positive("level", self.level)
+        _require_positive("roughness", self.roughness)
+
+    def __call__(self, incidence: Floats) -> Floats:
+        """Return sigma0 at incidence angles in degrees."""
+        cosine = _cosine(incidence)
+        sine = np.sqrt(1.0 - np.clip(cosine, -1.0, 1.0) ** 2)
+        return self.level * cosine / (sine + self.roughness * cosine) ** 3
+
+
+@dataclass(frozen=True, eq=False)
+class FittedLaw:
+    r"""A smooth curve through values of :math:`\gamma^0` at some incidence angles.
+
+    Monotone between its points (no wiggles), constant in gamma0 outside them. Made by
+    `sarheight.layover.fit_law` from an image's own cells outside layover and shadow.
+
+    Parameters
+    ----------
+    incidence : array, shape (n,)
+        Local incidence angles in degrees, ascending.
+    gamma0 : array, shape (n,)
+        gamma0 at these angles, linear power, positive.
+    cells : array, shape (n,), optional
+        How many cells each value rests on.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two points, angles are not ascending, or values not positive.
+    """
+
+    incidence: Floats
+    gamma0: Floats
+    cells: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def __post_init__(self) -> None:
+        """Check the points."""
+        angles, values = np.asarray(self.incidence), np.asarray(self.gamma0)
+        good = (
+            angles.ndim == 1
+            and angles.shape == values.shape
+            and angles.size >= 2
+            and bool((np.diff(angles) > 0.0).all())
+            and bool((values > 0.0).all())
+        )
+        if not good:
+            msg = (
+                f"found incidence angles {angles.tolist()} and gamma0 {values.tolist()}, expected "
+                "at least two ascending angles in degrees with positive linear values"
+            )
+            raise ValueError(msg)
+
+    def __call__(self, incidence: Floats) -> Floats:
+        """Return sigma0 at incidence angles in degrees."""
+        curve = PchipInterpolator(self.incidence, np.log(self.gamma0))
+        angle = np.clip(np.asarray(incidence, np.float64), self.incidence[0], self.incidence[-1])
+        return np.exp(curve(angle)) * np.clip(_cosine(incidence), 0.0, None)
+
+
+def tabulate(law: BackscatterLaw) -> Floats:
+    """Tabulate a law for the kernels.
+
+    Parameters
+    ----------
+    law : callable
+        From incidence angles in degrees to sigma0, linear power.
+
+    Returns
+    -------
+    array, shape (1025,)
+        sigma0 at cosines of incidence from 0 to 1, evenly spaced.
+
+    Raises
+    ------
+    ValueError
+        If the law's values are negative, not finite, all zero, or of another shape.
+    """
+    cosine = np.linspace(0.0, 1.0, TABLE)
+    angles = np.degrees(np.arccos(cosine))
+    values = np.asarray(law(angles), dtype=np.float64)
+    if values.shape != angles.shape:
+        msg = (
+            f"the backscatter law returned shape {values.shape} for angles of shape "
+            f"{angles.shape}; expected one sigma0 for each angle: write it with NumPy functions"
+        )
+        raise ValueError(msg)
+    # Rounding leaves cos(90 degrees) a hair below zero in many laws.
+    values = np.where((values < 0.0) & (values > -1e-9), 0.0, values)
+    if not (np.isfinite(values).all() and (values >= 0.0).all() and (values > 0.0).any()):
+        msg = (
+            f"the backscatter law gave values from {np.nanmin(values):g} to "
+            f"{np.nanmax(values):g} between 0 and 90 degrees; expected finite linear power, not "
+            "negative (is it in dB?)"
+        )
+        raise ValueError(msg)
+    return values

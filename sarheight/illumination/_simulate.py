@@ -1,0 +1,125 @@
+"""Simulated radar images."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from sarheight.geometry._pixels import pixel_areas
+from sarheight.geometry._view import view
+from sarheight.illumination._laws import BackscatterLaw, Muhleman
+from sarheight.illumination._operator import illuminate
+from sarheight.orbit import Orbit
+from sarheight.scene import Calibration, RadarGrid, Scene
+
+__all__ = ["simulate"]
+
+
+def _reflectivity(
+    reflectivity: xr.DataArray | NDArray[np.floating] | None, dem: xr.DataArray
+) -> NDArray[np.float32] | None:
+    if reflectivity is None:
+        return None
+    values = np.asarray(getattr(reflectivity, "values", reflectivity), dtype=np.float32)
+    if values.shape != dem.shape:
+        msg = (
+            f"found reflectivity of shape {values.shape}, expected that of the DEM, {dem.shape}: "
+            "give one value for each cell"
+        )
+        raise ValueError(msg)
+    if (values < 0.0).any() or not np.isfinite(values[np.isfinite(dem.values)]).all():
+        msg = (
+            f"found reflectivity from {np.nanmin(values):g} to {np.nanmax(values):g}; expected "
+            "finite linear factors, not negative (is it in dB?)"
+        )
+        raise ValueError(msg)
+    return values
+
+
+def simulate(
+    dem: xr.DataArray,
+    grid: RadarGrid,
+    orbit: Orbit,
+    *,
+    law: BackscatterLaw | None = None,
+    reflectivity: xr.DataArray | NDArray[np.floating] | None = None,
+    calibration: Calibration = "beta0",
+    shadow: bool = True,
+    looks: float | None = None,
+    noise: float = 0.0,
+    seed: int | None = None,
+) -> Scene:
+    r"""Simulate the radar image of a DEM.
+
+    The energy of a pixel is the sum over all facets that its image covers of reflectivity times
+    :math:`\sigma^0(\theta)` times facet area, by overlap:
+    :math:`I_p = \frac{1}{A_p} \sum_g W_{pg} x_g`, with the area :math:`A_p` of the pixel.
+
+    Parameters
+    ----------
+    dem : xarray.DataArray
+        Heights above the ellipsoid in metres, dims (y, x), any CRS. Voids scatter nothing.
+    grid : RadarGrid
+        Sampling of the image.
+    orbit : Orbit
+        State vectors that cover the image.
+    law : callable, optional
+        Backscatter law, from incidence in degrees to sigma0; `Muhleman` by default.
+    reflectivity : array, dims (y, x), optional
+        Brightness of each cell relative to the law, linear; 1 by default.
+    calibration : {"beta0", "sigma0", "gamma0"}
+        What the image is calibrated to (on the ellipsoid).
+    shadow : bool
+        Whether terrain hides terrain behind it. Facets that face away stay dark in any case.
+    looks : float, optional
+        Equivalent number of looks of the speckle, which is gamma-distributed and independent
+        from pixel to pixel; none by default.
+    noise : float
+        Mean thermal noise, linear power in the image's calibration. It carries the speckle of
+        the sum, as in a detected image from which no noise has been removed.
+    seed : int, optional
+        Seed of speckle and noise.
+
+    Returns
+    -------
+    Scene
+        The image, dims (line, sample), with its grid and orbit. Attributes say that it is
+        simulated.
+
+    Raises
+    ------
+    GeometryError
+        If DEM and image do not overlap.
+    ValueError
+        If looks, noise, law or reflectivity are not what they should be.
+    """
+    if looks is not None and not looks > 0.0:
+        msg = f"found looks={looks!r}, expected a positive number, or None for no speckle"
+        raise ValueError(msg)
+    if not (np.isfinite(noise) and noise >= 0.0):
+        msg = f"found noise={noise!r}, expected linear power, not negative (is it in dB?)"
+        raise ValueError(msg)
+    seen = view(dem, grid, orbit)
+    everything = None if shadow else np.ones(dem.shape, dtype=bool)
+    operator = illuminate(seen, Muhleman() if law is None else law, everything)
+    energy = operator.simulate(_reflectivity(reflectivity, seen.dem))
+    image = np.empty(energy.shape, dtype=np.float32)
+    random = np.random.default_rng(seed)
+    for block, areas in pixel_areas(grid, seen.radar, calibration).blocks(grid.lines):
+        power = energy[block] / areas + noise
+        if looks is not None:
+            power *= random.gamma(looks, 1.0 / looks, size=power.shape)
+        image[block] = power
+    data = xr.DataArray(
+        image,
+        dims=("line", "sample"),
+        name=calibration,
+        attrs={
+            "long_name": f"simulated radar image, {calibration}",
+            "units": "1",
+            "simulated": "from a DEM and an orbit",
+            "noise_equivalent": noise,
+        },
+    )
+    return Scene(data, grid, orbit, calibration)

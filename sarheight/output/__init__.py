@@ -1,0 +1,23 @@
+"""Write results, and read them back.
+
+The name of the output chooses its format:
+
+=================  ==============================================================
+``.tif``, ``.tiff``  Cloud Optimised GeoTIFF: one band per variable and polarisation
+``.nc``              NetCDF-4 with CF conventions
+``.zarr``            Zarr store (a folder)
+``.png``             quick-look picture (cannot be read back)
+=================  ==============================================================
+
+A result appears under its name complete, or not at all: it is written beside its place under a
+temporary name, flushed to the disk, checked, and then renamed.
+"""
+
+from __future__ import annotations
+
+from sarheight.output._atomic import check_writable
+from sarheight.output._grid import nodata_value
+from sarheight.output._provenance import provenance
+from sarheight.output._write import open_result, save_png, write
+
+__all__ = ["check_writable", "nodata_value", "open_result", "provenance", "save_png", "write"]

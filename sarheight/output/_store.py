@@ -1,0 +1,137 @@
+"""NetCDF and Zarr through xarray, with the conventions that other tools look for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from sarheight.output._grid import plain_attributes
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+    from pathlib import Path
+
+CONVENTIONS = "CF-1.11"
+CHUNK = 1024
+
+
+def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
+    """Write a result as compressed NetCDF-4.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        As `check_grid` returns it; dask-backed variables are computed chunk by chunk.
+    path : pathlib.Path
+        The file.
+    """
+    dataset = _conventional(dataset)
+    for variable in dataset.data_vars.values():
+        variable.encoding["chunksizes"] = _chunks(variable)
+        if variable.dtype.kind in "iuf":
+            variable.encoding |= {"zlib": True, "complevel": 4, "shuffle": True}
+    dataset.to_netcdf(path, engine="netcdf4", format="NETCDF4")
+
+
+def write_zarr(dataset: xr.Dataset, path: Path) -> None:
+    """Write a result as Zarr store.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        As `check_grid` returns it; dask-backed variables are computed chunk by chunk.
+    path : pathlib.Path
+        The folder.
+    """
+    dataset = _conventional(dataset)
+    for variable in dataset.data_vars.values():
+        variable.encoding["chunks"] = _chunks(variable)
+    dataset.to_zarr(path, mode="w-", zarr_format=2, consolidated=True)
+
+
+def read_netcdf(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
+    """Read a result from NetCDF.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    chunks : None, int, str or mapping
+        None loads all into memory and closes the file; else the dask chunks.
+
+    Returns
+    -------
+    xarray.Dataset
+        The result.
+    """
+    return _read(path, chunks, engine="netcdf4")
+
+
+def read_zarr(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
+    """Read a result from a Zarr store.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The folder.
+    chunks : None, int, str or mapping
+        None loads all into memory; else the dask chunks.
+
+    Returns
+    -------
+    xarray.Dataset
+        The result.
+    """
+    return _read(path, chunks, engine="zarr")
+
+
+def _read(path: Path, chunks: Any, **options: Any) -> xr.Dataset:  # noqa: ANN401
+    """Open without turning codes into floats, which is what masking by ``_FillValue`` does."""
+    dataset = xr.open_dataset(
+        path,
+        chunks=chunks,
+        decode_coords="all",
+        mask_and_scale=False,
+        decode_timedelta=False,
+        **options,
+    )
+    if chunks is None:
+        with dataset:
+            dataset.load()
+    for variable in dataset.data_vars.values():
+        for name in ("flag_values", "flag_masks"):
+            if name in variable.attrs:
+                variable.attrs[name] = np.atleast_1d(variable.attrs[name]).astype(variable.dtype)
+    return dataset
+
+
+def _conventional(dataset: xr.Dataset) -> xr.Dataset:
+    """Give names, attributes and chunks the form that files want."""
+    texts = {
+        name: coordinate.astype(object)
+        for name, coordinate in dataset.coords.items()
+        if coordinate.dtype.kind == "U"
+    }
+    dataset = dataset.assign_coords(texts)
+    if dataset.chunks:
+        dataset = dataset.chunk(dict.fromkeys(dataset.dims, CHUNK))
+    dataset.attrs = {"Conventions": CONVENTIONS} | plain_attributes(dataset.attrs)
+    for name in dataset.variables:
+        _set_attributes(dataset, name)
+    return dataset
+
+
+def _set_attributes(dataset: xr.Dataset, name: Hashable) -> None:
+    variable = dataset[name]
+    variable.attrs = plain_attributes(variable.attrs)
+    if "flag_values" in variable.attrs:
+        flags = np.asarray(variable.attrs["flag_values"]).astype(variable.dtype)
+        variable.attrs["flag_values"] = flags
+    if name in dataset.coords:
+        variable.encoding = {"_FillValue": None}
+
+
+def _chunks(variable: xr.DataArray) -> tuple[int, ...]:
+    return tuple(min(CHUNK, size) for size in variable.shape)

@@ -1,0 +1,166 @@
+"""One call to write a result, one to read it, whatever the format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sarheight.errors import OutputError
+from sarheight.output._atomic import check_writable, staged
+from sarheight.output._bands import encode_attributes
+from sarheight.output._geotiff import read_geotiff, write_geotiff
+from sarheight.output._grid import check_grid
+from sarheight.output._store import read_netcdf, read_zarr, write_netcdf, write_zarr
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping
+
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+WRITERS: dict[str, Callable[[xr.Dataset, Path], None]] = {
+    ".tif": write_geotiff,
+    ".tiff": write_geotiff,
+    ".nc": write_netcdf,
+    ".zarr": write_zarr,
+}
+READERS: dict[str, Callable[[Path, Any], xr.Dataset]] = {
+    ".tif": read_geotiff,
+    ".tiff": read_geotiff,
+    ".nc": read_netcdf,
+    ".zarr": read_zarr,
+}
+
+
+def write(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Write a result; the name chooses the format.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Variables of dims (..., y, x) with coordinates and a CRS. May be dask-backed: it is then
+        computed piece by piece.
+    path : path-like
+        ``.tif`` or ``.tiff``: Cloud Optimised GeoTIFF, north up. One band for each variable and
+        polarisation, which its description names (``sigma0_VV``); units, flags and all other
+        attributes are in its tags, those of the dataset in the tags of the file. Floats are
+        float32 with nodata NaN, and overviews average power. Variables of one integer type alone
+        keep it and their nodata. Integers *beside floats* become float32 bands that hold the
+        same whole numbers with nodata NaN, and their overviews hold the most frequent value,
+        never a mixture of codes. Writing it takes temporary room beside the file, 1.4 times the
+        size of all bands. ``.nc``: NetCDF-4 with CF conventions. ``.zarr``: Zarr store.
+        In both variables keep their types. ``.png``: the picture that `sarheight.plot.scene`
+        draws.
+    overwrite : bool, optional
+        Whether a result that is already there may be replaced.
+
+    Returns
+    -------
+    pathlib.Path
+        What was written.
+
+    Raises
+    ------
+    OutputError
+        When the place is not fit for it (see `check_writable`) or writing failed; nothing is
+        left half-written, and what was there before stays.
+    TypeError
+        When `dataset` is not a Dataset.
+    ValueError
+        When the dataset has no CRS, no regular grid, or variables the format cannot hold.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".png":
+        from sarheight import plot
+
+        check_writable(path, overwrite=overwrite)
+        tags = encode_attributes(dataset.attrs)
+        return save_png(plot.scene(dataset), path, overwrite=overwrite, metadata=tags)
+    with staged(path, overwrite=overwrite) as work:
+        WRITERS[path.suffix.lower()](check_grid(dataset), work)
+    return path
+
+
+def save_png(
+    figure: Figure,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    resolution: float = 150.0,
+    metadata: Mapping[str, str] | None = None,
+) -> Path:
+    """Save a figure as PNG, complete or not at all.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        What the functions of `sarheight.plot` return.
+    path : path-like
+        A name that ends in ``.png``.
+    overwrite : bool, optional
+        Whether a file that is already there may be replaced.
+    resolution : float, optional
+        Dots per inch.
+    metadata : mapping of str, optional
+        Texts that are kept inside the picture.
+
+    Returns
+    -------
+    pathlib.Path
+        What was written.
+
+    Raises
+    ------
+    OutputError
+        As for `write`, and when the name does not end in ``.png``.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        msg = f"a picture is saved as .png, but the name is '{path}'"
+        raise OutputError(msg)
+    with staged(path, overwrite=overwrite) as work:
+        figure.savefig(work, format="png", dpi=resolution, metadata=dict(metadata or {}))
+    return path
+
+
+def open_result(
+    path: str | os.PathLike[str],
+    *,
+    chunks: Any = None,  # noqa: ANN401  # as xarray has it
+) -> xr.Dataset:
+    """Read a result that `write` has written.
+
+    Parameters
+    ----------
+    path : path-like
+        A ``.tif``, ``.tiff``, ``.nc`` or ``.zarr``.
+    chunks : None, int, str or mapping, optional
+        None reads everything into memory and leaves no file open. Anything else makes the
+        variables dask-backed, in chunks as `xarray.open_dataset` understands them.
+
+    Returns
+    -------
+    xarray.Dataset
+        The variables with their types, attributes and CRS. Codes stay integers; their nodata
+        value is in the attribute ``_FillValue``. From a GeoTIFF rows run from north to south,
+        and floats are float32.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is nothing of that name.
+    ValueError
+        When the format cannot be read back, or the file is no result.
+    OSError
+        When the file is damaged.
+    """
+    path = Path(path)
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        msg = f"cannot read '{path}' as a result: expected a name in {', '.join(READERS)}"
+        raise ValueError(msg)
+    if not path.exists():
+        msg = f"there is no '{path}'"
+        raise FileNotFoundError(msg)
+    return reader(path, chunks)

@@ -1,0 +1,28 @@
+"""What the tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+ANNOTATIONS = (
+    "alps_20210401/s1b-iw-grd-vv-20210401t052623-20210401t052648-026269-032297-001.xml.xz",
+    "alps_20210401/s1b-iw1-slc-vv-20210401t052624-20210401t052649-026269-032297-004.xml.xz",
+    "morocco_20230904/s1a-iw1-slc-vv-20230904t063731-20230904t063756-050174-0609e3-004.xml.xz",
+    "morocco_20230904/s1a-iw1-slc-vv-20230916t063731-20230916t063756-050349-060fcd-004.xml.xz",
+    "morocco_20230904/s1a-iw2-slc-vv-20230904t063732-20230904t063757-050174-0609e3-005.xml.xz",
+    "socal/s1a-iw2-slc-vv-20221016t015044-20221016t015109-045461-056fc0-005.xml.xz",
+    "socal/s1a-iw2-slc-vv-20230108t135251-20230108t135316-046693-0598d3-005.xml.xz",
+)
+"""Every Sentinel-1 annotation among the real data, in its folder ``sentinel1``."""
+
+
+def shared_data(*parts: str) -> Path:
+    """Return the path of real data, or skip the test where there is none."""
+    path = SHARED_DATA.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"needs real data that is not here: {'/'.join(parts)}")
+    return path

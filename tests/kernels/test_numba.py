@@ -1,0 +1,107 @@
+"""The options that all kernels share."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numba
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sarheight_kernels._numba import njit, parallel_njit, prange
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@njit
+def quotient(numerator: float, denominator: float) -> float:
+    return numerator / denominator
+
+
+@njit(inline="always")
+def is_missing(value: float) -> bool:
+    return value != value  # noqa: PLR0124 - fast arithmetic would fold this to False
+
+
+@njit
+def count_missing(values: NDArray[np.float64]) -> int:
+    count = 0
+    for value in values:
+        if is_missing(value):
+            count += 1
+    return count
+
+
+@njit
+def total(values: NDArray[np.float64]) -> float:
+    result = 0.0
+    for value in values:
+        result += value
+    return result
+
+
+@parallel_njit
+def row_totals(values: NDArray[np.float64], result: NDArray[np.float64]) -> None:
+    for row in prange(values.shape[0]):
+        for column in range(values.shape[1]):
+            result[row] += math.sin(values[row, column]) * values[row, column] / 3.0
+
+
+def test_a_division_by_zero_follows_numpy() -> None:
+    assert quotient(1.0, 0.0) == np.inf
+    assert quotient(-1.0, 0.0) == -np.inf
+    assert np.isnan(quotient(0.0, 0.0))
+
+
+def test_nan_keeps_its_meaning() -> None:
+    assert count_missing(np.array([1.0, np.nan, np.inf, np.nan])) == 2
+
+
+def test_a_sum_keeps_its_order() -> None:
+    # 1 vanishes beside 1e16; any other order or grouping gives 1 or 2.
+    assert total(np.array([1.0, 1e16, 1.0, -1e16])) == 0.0
+    assert total(np.array([1e16, -1e16, 1.0, 1.0])) == 2.0
+
+
+def test_the_number_of_threads_does_not_change_a_bit() -> None:
+    values = np.random.default_rng(1).normal(size=(101, 37))
+    before = numba.get_num_threads()
+    results = []
+    try:
+        for threads in range(1, before + 1):
+            numba.set_num_threads(threads)
+            result = np.zeros(values.shape[0])
+            row_totals(values, result)
+            results.append(result.tobytes())
+    finally:
+        numba.set_num_threads(before)
+    assert len(set(results)) == 1
+
+
+@pytest.mark.parametrize(("checked", "returns"), [("0", 0), ("1", 1)])
+def test_the_environment_turns_index_checks_on(tmp_path: Path, checked: str, returns: int) -> None:
+    script = tmp_path / "past_the_end.py"
+    script.write_text(
+        "import numpy as np\n"
+        "from sarheight_kernels._numba import njit\n"
+        "@njit\n"
+        "def last(values):\n"
+        "    return values[values.size]\n"
+        "last(np.ones(4)[:3])\n"
+    )
+    environment = {**os.environ, "NUMBA_BOUNDSCHECK": checked, "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == returns
+    assert ("IndexError" in done.stderr) == bool(returns)
+
+
+def test_a_decorated_kernel_keeps_its_name_and_documentation() -> None:
+    assert quotient.__name__ == "quotient"
+    assert isinstance(quotient, numba.core.dispatcher.Dispatcher)

@@ -1,0 +1,146 @@
+"""Hermite interpolation of state vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sarheight_kernels.orbit import (
+    evaluate_orbit,
+    hermite_coefficients,
+    orbit_interval,
+    orbit_states,
+)
+
+Floats = NDArray[np.float64]
+
+RADIUS = 7_071_000.0
+RATE = 1.06e-3
+
+
+def circle(time: Floats) -> tuple[Floats, Floats, Floats]:
+    """Position, velocity and acceleration on a tilted circle in a frame that does not turn."""
+    tilt = np.radians(98.0)
+    first = np.array([1.0, 0.0, 0.0])
+    second = np.array([0.0, np.cos(tilt), np.sin(tilt)])
+    cosine, sine = np.cos(RATE * time)[:, None], np.sin(RATE * time)[:, None]
+    position = RADIUS * (cosine * first + sine * second)
+    velocity = RADIUS * RATE * (cosine * second - sine * first)
+    return position, velocity, -(RATE**2) * position
+
+
+def table(time: Floats) -> tuple[Floats, Floats]:
+    position, velocity, _ = circle(time)
+    return hermite_coefficients(time, position, velocity)
+
+
+def states(time: Floats, start: Floats, coefficients: Floats) -> tuple[Floats, Floats, Floats]:
+    values = orbit_states(time, start, coefficients)
+    return values[:, :3], values[:, 3:6], values[:, 6:]
+
+
+def test_the_path_passes_through_every_vector() -> None:
+    time = np.cumsum([3.0, 10.0, 7.0, 12.0, 10.0, 1.0, 10.0])
+    start, coefficients = table(time)
+    np.testing.assert_array_equal(start, time[:-1])
+    position, velocity, _ = states(time, start, coefficients)
+    expected = circle(time)
+    np.testing.assert_allclose(position, expected[0], rtol=0, atol=1e-8)
+    np.testing.assert_allclose(velocity, expected[1], rtol=0, atol=1e-8)
+
+
+def test_a_circle_is_followed_to_a_micrometre() -> None:
+    start, coefficients = table(np.arange(0.0, 160.0, 10.0))
+    time = np.linspace(0.0, 150.0, 997)
+    position, velocity, acceleration = states(time, start, coefficients)
+    expected = circle(time)
+    np.testing.assert_allclose(position, expected[0], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(velocity, expected[1], rtol=0, atol=1e-7)
+    np.testing.assert_allclose(acceleration, expected[2], rtol=0, atol=1e-7)
+
+
+def test_the_error_falls_with_the_eighth_power_of_the_spacing() -> None:
+    errors = []
+    for spacing in (320.0, 160.0):
+        # In the middle of an inner interval.
+        start, coefficients = table(spacing * np.arange(-1.5, 2.0))
+        found = states(np.zeros(1), start, coefficients)[0]
+        errors.append(np.linalg.norm(found - circle(np.zeros(1))[0]))
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(8.0, abs=0.1)
+    # The bound that the module states.
+    bound = (1.5 * 320.0) ** 4 * (0.5 * 320.0) ** 4 / 40_320 * RADIUS * RATE**8
+    assert 0.5 * bound < errors[0] < bound
+
+
+@given(
+    st.lists(st.floats(1.0, 30.0), min_size=3, max_size=3),
+    st.lists(st.floats(-1.0, 1.0), min_size=8, max_size=8),
+    st.floats(0.0, 1.0),
+)
+def test_a_polynomial_of_degree_seven_is_reproduced(
+    steps: list[float], powers: list[float], place: float
+) -> None:
+    time = np.concatenate([[0.0], np.cumsum(steps)])
+    end = time[-1]
+    truth = np.polynomial.Polynomial(powers, domain=[0.0, end], window=[0.0, 1.0])
+    slope, bend = truth.deriv(1), truth.deriv(2)
+    start, coefficients = hermite_coefficients(
+        time, np.outer(truth(time), [1.0, -2.0, 0.0]), np.outer(slope(time), [1.0, -2.0, 0.0])
+    )
+    at = place * end
+    found = evaluate_orbit(at, start, coefficients)
+    # Rounding grows where two vectors are close together and the others far.
+    slack = 1e-9 * (end / min(steps)) ** 4
+    assert found[0] == pytest.approx(truth(at), abs=slack)
+    assert found[1] == pytest.approx(-2.0 * truth(at), abs=2 * slack)
+    assert found[2] == 0.0
+    assert found[3] * end == pytest.approx(slope(at) * end, abs=30 * slack)
+    assert found[6] * end**2 == pytest.approx(bend(at) * end**2, abs=1000 * slack)
+
+
+def test_position_and_velocity_are_continuous_where_intervals_join() -> None:
+    time = np.arange(0.0, 100.0, 10.0)
+    rng = np.random.default_rng(7)
+    position, velocity, _ = circle(time)
+    # Vectors with errors, which make neighbouring polynomials differ.
+    start, coefficients = hermite_coefficients(
+        time,
+        position + rng.normal(scale=0.1, size=position.shape),
+        velocity + rng.normal(scale=0.01, size=velocity.shape),
+    )
+    before = states(np.nextafter(start[1:], -np.inf), start, coefficients)
+    after = states(start[1:], start, coefficients)
+    np.testing.assert_allclose(before[0], after[0], rtol=0, atol=1e-7)
+    np.testing.assert_allclose(before[1], after[1], rtol=0, atol=1e-7)
+
+
+def test_velocity_and_acceleration_are_derivatives() -> None:
+    start, coefficients = table(np.arange(0.0, 60.0, 10.0))
+    step = 1e-2
+    time = np.array([0.5, 12.3, 27.0, 49.9])
+    position = [states(time + shift, start, coefficients)[0] for shift in (-step, step)]
+    velocity = [states(time + shift, start, coefficients)[1] for shift in (-step, step)]
+    middle = states(time, start, coefficients)
+    np.testing.assert_allclose((position[1] - position[0]) / (2 * step), middle[1], atol=1e-5)
+    np.testing.assert_allclose((velocity[1] - velocity[0]) / (2 * step), middle[2], atol=1e-5)
+
+
+@given(
+    st.lists(st.floats(-1e4, 1e4), min_size=1, max_size=40, unique=True),
+    st.floats(-2e4, 2e4),
+    st.integers(0, 39),
+)
+def test_the_interval_is_the_last_that_has_begun(
+    times: list[float], time: float, which: int
+) -> None:
+    start = np.sort(np.array(times))
+    for at in (time, start[which % start.size]):
+        expected = max(int(np.searchsorted(start, at, side="right")) - 1, 0)
+        assert orbit_interval(at, start) == expected
+
+
+def test_nan_gives_nan() -> None:
+    start, coefficients = table(np.arange(0.0, 60.0, 10.0))
+    assert np.isnan(evaluate_orbit(np.nan, start, coefficients)).all()

@@ -1,0 +1,269 @@
+"""What `check_dem` lets through, puts right, and turns away."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from rasterio import Affine
+
+from sarheight.dem import assume_ellipsoidal, check_dem, local_posting, to_metres
+from sarheight.errors import DemError, SarheightError, VerticalDatumError
+
+UTM = "EPSG:32632"
+
+
+def utm_dem(
+    heights: np.ndarray | None = None, *, crs: str | None = UTM, **attrs: object
+) -> xr.DataArray:
+    """DEM of 6 x 8 cells on a UTM grid, stated to be ellipsoidal unless told otherwise."""
+    if heights is None:
+        heights = np.linspace(200.0, 900.0, 48, dtype=np.float32).reshape(6, 8)
+    rows, columns = heights.shape
+    dem = xr.DataArray(
+        heights,
+        dims=("y", "x"),
+        coords={"y": 5.2e6 - 30.0 * np.arange(rows), "x": 5.0e5 + 30.0 * np.arange(columns)},
+        attrs={"vertical_datum": "ellipsoid", **attrs},
+    )
+    return dem if crs is None else dem.rio.write_crs(crs)
+
+
+def degree_dem(
+    longitude: np.ndarray, latitude: np.ndarray | None = None, *, crs: str = "EPSG:4326"
+) -> xr.DataArray:
+    latitude = 47.0 - 0.01 * np.arange(5) if latitude is None else latitude
+    heights = np.full((len(latitude), len(longitude)), 500.0, dtype=np.float32)
+    dem = xr.DataArray(
+        heights,
+        dims=("y", "x"),
+        coords={"y": latitude, "x": longitude},
+        attrs={"vertical_datum": "ellipsoid"},
+    )
+    return dem.rio.write_crs(crs)
+
+
+def test_good_dem_passes_with_its_heights():
+    dem = utm_dem()
+    checked = check_dem(dem)
+    assert checked.dtype == np.float32
+    assert checked.attrs["units"] == "m"
+    assert checked.attrs["vertical_datum"] == "ellipsoid"
+    np.testing.assert_array_equal(checked, dem)
+    xr.testing.assert_identical(check_dem(checked), checked)
+
+
+def test_user_array_is_left_alone():
+    dem = utm_dem().astype(np.int16)
+    dem.attrs = {"vertical_datum": "ellipsoid", "_FillValue": 200}
+    before = dem.copy(deep=True)
+    check_dem(dem)
+    xr.testing.assert_identical(dem, before)
+
+
+def test_band_of_one_is_dropped():
+    assert check_dem(utm_dem().expand_dims("band")).dims == ("y", "x")
+
+
+def test_integer_heights_with_nodata_become_floats_with_voids():
+    heights = np.full((4, 4), 700, dtype=np.int16)
+    heights[1, 2] = -32768
+    checked = check_dem(utm_dem(heights, _FillValue=-32768))
+    assert checked.dtype == np.float32
+    assert np.flatnonzero(np.isnan(checked.values)).tolist() == [6]
+    assert "_FillValue" not in checked.attrs
+
+
+def test_rows_may_go_either_way():
+    dem = utm_dem().isel(y=slice(None, None, -1))
+    np.testing.assert_array_equal(check_dem(dem)["y"], dem["y"])
+
+
+@pytest.mark.parametrize(
+    ("crs", "kind"),
+    [("EPSG:32632+5773", "compound"), ("EPSG:4979", "3D")],
+)
+def test_horizontal_part_of_the_crs_remains(crs: str, kind: str):
+    dem = utm_dem(crs=crs) if kind == "compound" else degree_dem(8 + 0.01 * np.arange(4), crs=crs)
+    dem.attrs.pop("vertical_datum")
+    ellipsoidal = assume_ellipsoidal(dem)
+    assert ellipsoidal.rio.crs.to_epsg() == (32632 if kind == "compound" else 4326)
+    assert ellipsoidal.attrs["vertical_datum"] == "ellipsoid"
+
+
+def test_three_dimensional_crs_states_the_ellipsoid():
+    dem = degree_dem(8 + 0.01 * np.arange(4), crs="EPSG:4979")
+    dem.attrs.clear()
+    assert check_dem(dem).attrs["vertical_datum"] == "ellipsoid"
+
+
+def test_longitudes_that_jump_are_carried_on():
+    longitude = np.array([179.97, 179.98, 179.99, -180.0, -179.99, -179.98])
+    checked = check_dem(degree_dem(longitude))
+    np.testing.assert_allclose(checked["x"], 179.97 + 0.01 * np.arange(6))
+    assert local_posting(checked)[1] < 1000.0
+
+
+def test_coordinates_in_single_precision_are_taken_for_the_grid_they_blur():
+    longitude = (120.0 + np.arange(500) / 3600.0).astype(np.float32)
+    checked = check_dem(degree_dem(longitude))
+    steps = np.diff(checked["x"].values)
+    np.testing.assert_allclose(steps, steps[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("value", ["WGS84 ellipsoid", "ellipsoidal height", "Ellipsoid"])
+def test_spellings_of_the_ellipsoid(value: str):
+    assert check_dem(utm_dem(vertical_datum=value)).attrs["vertical_datum"] == "ellipsoid"
+
+
+@pytest.mark.parametrize("value", [None, "WGS84", "mean sea level", "EGM96 on WGS84 ellipsoid"])
+def test_unstated_vertical_datum_is_asked_for(value: str | None):
+    dem = utm_dem()
+    dem.attrs.pop("vertical_datum")
+    if value is not None:
+        dem.attrs["vertical_datum"] = value
+    with pytest.raises(VerticalDatumError, match=r"assume_ellipsoidal.*EGM96"):
+        check_dem(dem)
+
+
+def test_contradicting_vertical_datums():
+    with pytest.raises(VerticalDatumError, match="EGM96"):
+        check_dem(utm_dem(crs="EPSG:32632+5773"))
+
+
+def test_errors_are_of_the_library_and_value_errors():
+    with pytest.raises(SarheightError):
+        check_dem(utm_dem(crs=None))
+    with pytest.raises(ValueError, match="no coordinate reference system"):
+        check_dem(utm_dem(crs=None))
+
+
+def test_not_an_array():
+    with pytest.raises(TypeError, match="open_dem"):
+        check_dem(np.zeros((4, 4)))
+
+
+def test_unknown_crs():
+    dem = utm_dem(crs=None)
+    dem = dem.assign_coords(spatial_ref=0)
+    dem["spatial_ref"].attrs["crs_wkt"] = "nonsense"
+    with pytest.raises(DemError, match="cannot be understood"):
+        check_dem(dem)
+    local = 'LOCAL_CS["site grid",UNIT["metre",1]]'
+    with pytest.raises(DemError, match="neither geographic nor projected"):
+        check_dem(utm_dem(crs=local))
+
+
+def test_transposed():
+    with pytest.raises(DemError, match="transpose"):
+        check_dem(utm_dem().transpose("x", "y"))
+
+
+def test_other_dimensions():
+    with pytest.raises(DemError, match="rename"):
+        check_dem(utm_dem().rename(y="lat", x="lon"))
+
+
+def test_no_coordinates():
+    with pytest.raises(DemError, match="no coordinate 'y'"):
+        check_dem(utm_dem().drop_vars("y"))
+
+
+@pytest.mark.parametrize("axis", ["y", "x"])
+def test_irregular_posting(axis: str):
+    dem = utm_dem()
+    values = dem[axis].values.copy()
+    values[2] += 1.0
+    with pytest.raises(DemError, match="not regular"):
+        check_dem(dem.assign_coords({axis: values}))
+
+
+def test_rotated_grid():
+    dem = utm_dem()
+    dem = dem.rio.write_transform(Affine(29.5, -5.2, 5.0e5, 5.2, 29.5, 5.2e6))
+    with pytest.raises(DemError, match="gdalwarp"):
+        check_dem(dem)
+
+
+def test_map_coordinates_called_degrees_and_back():
+    with pytest.raises(DemError, match="map coordinates"):
+        check_dem(utm_dem(crs="EPSG:4326"))
+    with pytest.raises(DemError, match="look like degrees"):
+        check_dem(degree_dem(8 + 0.01 * np.arange(4), crs=UTM))
+    with pytest.raises(DemError, match="swapped"):
+        check_dem(degree_dem(37.0 + 0.01 * np.arange(5), 140.0 + 0.01 * np.arange(5)))
+
+
+def test_only_voids():
+    with pytest.raises(DemError, match="every cell of the DEM is void"):
+        check_dem(utm_dem(np.full((4, 4), np.nan, dtype=np.float32)))
+
+
+@pytest.mark.parametrize("mark", [-32768.0, -9999.0, 9999.0, 32767.0])
+def test_undeclared_nodata(mark: float):
+    heights = np.full((4, 4), 700.0, dtype=np.float32)
+    heights[0, :2] = mark
+    with pytest.raises(DemError, match=rf"2 cells hold {mark:g}.*nodata"):
+        check_dem(utm_dem(heights))
+
+
+@pytest.mark.parametrize("unit", ["ft", "feet", "US survey foot"])
+def test_feet_are_stated(unit: str):
+    with pytest.raises(DemError, match=r"to_metres"):
+        check_dem(utm_dem(units=unit))
+
+
+def test_feet_in_the_crs():
+    dem = utm_dem(crs="EPSG:32611+6360")
+    dem.attrs.pop("vertical_datum")
+    with pytest.raises(DemError, match=r"US survey foot.*to_metres"):
+        check_dem(dem)
+    metres = to_metres(dem)
+    np.testing.assert_allclose(metres, dem * 1200.0 / 3937.0, rtol=1e-6)
+    assert metres.attrs["units"] == "m"
+    assert metres.rio.crs.to_epsg() == 32611
+    assert metres.attrs["vertical_datum"] == "EPSG:6360"
+
+
+def test_feet_by_their_size():
+    heights = np.full((4, 4), 14000.0, dtype=np.float32)
+    with pytest.raises(DemError, match=r"feet.*nodata"):
+        check_dem(utm_dem(heights))
+    assert float(to_metres(utm_dem(heights), "ft").max()) == pytest.approx(4267.2)
+
+
+def test_sea_floor_is_no_land():
+    with pytest.raises(DemError, match=r"-2500.*clip"):
+        check_dem(utm_dem(np.linspace(-2500, 100, 16, dtype=np.float32).reshape(4, 4)))
+
+
+def test_unknown_unit_and_infinite_heights():
+    with pytest.raises(DemError, match="fathom"):
+        check_dem(utm_dem(units="fathom"))
+    with pytest.raises(DemError, match="infinite"):
+        check_dem(utm_dem(np.array([[1.0, np.inf], [2.0, 3.0]], dtype=np.float32)))
+
+
+def test_packed_heights():
+    with pytest.raises(DemError, match="mask_and_scale"):
+        check_dem(utm_dem(scale_factor=0.1))
+
+
+def test_heights_are_numbers():
+    with pytest.raises(DemError, match="complex"):
+        check_dem(utm_dem(np.zeros((4, 4), dtype=np.complex64)))
+
+
+@pytest.mark.parametrize(
+    ("crs", "expected"),
+    [("EPSG:4326", (0.01 * 111_176, 0.01 * 76_060)), ("EPSG:32632", (30.0, 30.0))],
+)
+def test_local_posting_is_ground_distance(crs: str, expected: tuple[float, float]):
+    dem = degree_dem(8 + 0.01 * np.arange(5)) if crs == "EPSG:4326" else utm_dem()
+    assert local_posting(dem) == pytest.approx(expected, rel=1e-3)
+
+
+def test_local_posting_undoes_the_stretch_of_web_mercator():
+    dem = utm_dem(crs="EPSG:3857").assign_coords(y=5.9e6 - 30.0 * np.arange(6))
+    latitude = np.arctan(np.sinh(5.9e6 / 6378137.0))
+    assert local_posting(dem) == pytest.approx((30 * np.cos(latitude),) * 2, rel=5e-3)

@@ -1,0 +1,418 @@
+"""Orbits: read, interpolated, turned."""
+
+from __future__ import annotations
+
+import lzma
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pyproj import Transformer
+from sarheight_kernels.zero_doppler import zero_doppler_time
+
+from sarheight.errors import AnnotationError, OrbitCoverageError
+from sarheight.orbit import Orbit, look_at
+from tests.annotations import annotation_xml, eof_xml
+from tests.conftest import ANNOTATIONS, shared_data
+from tests.synthetic import circular_orbit, synthetic_grid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sarheight.scene import LookSide
+
+Floats = NDArray[np.float64]
+
+RESORB = "S1A_OPER_AUX_RESORB_OPOD_20230823T174849_V20230823T141024_20230823T172754.EOF.xz"
+DOWNLINKED = "s1b"
+
+TO_EARTH_FIXED = Transformer.from_crs("EPSG:4979", "EPSG:4978")
+
+
+def held_out(orbit: Orbit) -> Floats:
+    """Leave every second vector out, and return by how many metres each is missed."""
+    assert orbit.time.size >= 14
+    if "annotation" in orbit.source:
+        kept = Orbit.from_positions(orbit.epoch, orbit.time[::2], orbit.position[::2], "a half")
+    else:
+        kept = replace(
+            orbit,
+            time=orbit.time[::2],
+            position=orbit.position[::2],
+            velocity=orbit.velocity[::2],
+        )
+    left_out = slice(1, orbit.time.size - 1, 2)
+    position = kept.state(orbit.time[left_out])[0]
+    missed: Floats = np.linalg.norm(position - orbit.position[left_out], axis=1)
+    return missed
+
+
+# ---------------------------------------------------------------------------------- real orbits
+
+
+@pytest.mark.parametrize("name", ANNOTATIONS)
+def test_vectors_left_out_of_an_annotation_are_met(name: str) -> None:
+    missed = held_out(Orbit.from_annotation(shared_data("sentinel1", name)))
+    if DOWNLINKED in name:
+        # These positions carry noise of half a millimetre, which grows where the list ends.
+        assert np.median(missed) < 1e-3
+        assert missed.max() < 2e-3
+    else:
+        assert missed.max() < 1e-4
+
+
+def test_vectors_left_out_of_an_orbit_file_are_met() -> None:
+    orbit = Orbit.from_eof(shared_data("sentinel1", "orbits", RESORB))
+    missed = held_out(orbit)
+    assert missed.size > 500
+    assert missed.max() < 1e-3
+    assert np.median(missed) < 1e-4
+
+
+def test_a_window_of_an_orbit_file_is_the_same_orbit() -> None:
+    path = shared_data("sentinel1", "orbits", RESORB)
+    window = (np.datetime64("2023-08-23T15:10:07"), np.datetime64("2023-08-23T15:10:33"))
+    part = Orbit.from_eof(path, window)
+    assert part.epoch == window[0]
+    assert part.time.size < 10
+    whole = Orbit.from_eof(path).with_epoch(part.epoch)
+    time = np.linspace(0.0, 26.0, 53)
+    np.testing.assert_allclose(part.state(time)[0], whole.state(time)[0], rtol=0, atol=1e-6)
+    with pytest.raises(OrbitCoverageError, match="covers 2023-08-24T15"):
+        Orbit.from_eof(path, tuple(time + np.timedelta64(1, "D") for time in window))
+
+
+# ------------------------------------------------------------------------------ simulated orbits
+
+
+def test_a_circular_orbit_is_a_circle_over_a_turning_earth() -> None:
+    orbit = circular_orbit(46.0, 10.0, ascending=False)
+    time = np.linspace(orbit.time[0], orbit.stop, 1001)
+    position, velocity = orbit.state(time)
+    # Half-way in the middle, at the height and heading of Sentinel-1.
+    x, y, z = orbit.state(0.0)[0]
+    assert np.degrees(np.arctan2(z, np.hypot(x, y))) == pytest.approx(46.0)
+    assert np.degrees(np.arctan2(y, x)) == pytest.approx(10.0)
+    np.testing.assert_allclose(np.linalg.norm(position, axis=1), 7_071_137.0, rtol=0, atol=1e-6)
+    assert (velocity[:, 2] < 0.0).all()
+    # In a frame that does not turn the plane stays where it is, and the speed is Kepler's.
+    turn = np.array([0.0, 0.0, 7.292115e-5])
+    inertial = velocity + np.cross(turn, position)
+    np.testing.assert_allclose(
+        np.linalg.norm(inertial, axis=1), np.sqrt(3.986004418e14 / 7_071_137.0), rtol=1e-9
+    )
+    normal = np.cross(position, inertial)
+    tilt = normal[:, 2] / np.linalg.norm(normal, axis=1)
+    np.testing.assert_allclose(tilt, np.cos(np.radians(98.18)))
+
+
+def test_a_circular_orbit_is_interpolated_to_a_micrometre() -> None:
+    orbit = circular_orbit()
+    finer = circular_orbit(interval=1.0)
+    position, velocity = orbit.state(finer.time)
+    np.testing.assert_allclose(position, finer.position, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(velocity, finer.velocity, rtol=0, atol=1e-6)
+
+
+def test_velocities_from_positions_are_those_of_the_orbit() -> None:
+    orbit = circular_orbit()
+    found = Orbit.from_positions(orbit.epoch, orbit.time, orbit.position, "positions")
+    inner = slice(3, -3)
+    np.testing.assert_allclose(found.velocity[inner], orbit.velocity[inner], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found.velocity, orbit.velocity, rtol=0, atol=2e-5)
+
+
+def test_an_orbit_cannot_fly_over_the_poles_it_never_reaches() -> None:
+    with pytest.raises(ValueError, match=r"reaches 81\.82 at most"):
+        Orbit.circular(latitude=85.0)
+
+
+# --------------------------------------------------------------------------------- conversions
+
+
+def test_state_keeps_the_shape_of_the_times() -> None:
+    orbit = circular_orbit()
+    position, velocity = orbit.state([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]])
+    assert position.shape == velocity.shape == (2, 3, 3)
+    np.testing.assert_array_equal(position[1, 2], orbit.state(5.0)[0])
+    assert orbit.state(np.zeros((0,)))[0].shape == (0, 3)
+
+
+@given(st.integers(-(10**14), 10**14))
+def test_another_epoch_is_the_same_orbit(nanoseconds: int) -> None:
+    orbit = circular_orbit()
+    other = orbit.with_epoch(orbit.epoch + np.timedelta64(nanoseconds, "ns"))
+    assert other.utc(other.time[3]) - orbit.utc(orbit.time[3]) <= np.timedelta64(1, "ns")
+    np.testing.assert_allclose(
+        other.state(12.5 - nanoseconds * 1e-9)[0], orbit.state(12.5)[0], rtol=0, atol=1e-6
+    )
+
+
+@given(st.floats(-360.0, 360.0), st.floats(-150.0, 150.0))
+def test_turning_moves_the_orbit_east_and_nothing_else(degrees: float, time: float) -> None:
+    orbit = circular_orbit()
+    before, after = orbit.state(time), orbit.rotated(degrees).state(time)
+    for old, new in zip(before, after, strict=True):
+        assert new[2] == pytest.approx(old[2], abs=1e-6)
+        assert np.linalg.norm(new) == pytest.approx(np.linalg.norm(old), rel=1e-12)
+    east = np.degrees(np.arctan2(after[0][1], after[0][0]) - np.arctan2(before[0][1], before[0][0]))
+    assert (east - degrees + 180.0) % 360.0 == pytest.approx(180.0, abs=1e-9)
+    assert f"turned by {degrees:.4f}" in orbit.rotated(degrees).source
+
+
+@given(st.floats(-150.0, 150.0), st.floats(-150.0, 150.0))
+def test_a_part_of_an_orbit_is_the_same_to_the_last_bit(one: float, other: float) -> None:
+    orbit = circular_orbit()
+    first, last = min(one, other), max(one, other)
+    part = orbit.cropped(first, last)
+    assert 4 <= part.time.size <= (last - first) / 10.0 + 5
+    for time in (first, (first + last) / 2, last):
+        np.testing.assert_array_equal(part.state(time)[0], orbit.state(time)[0])
+
+
+# ------------------------------------------------------------------------------------ coverage
+
+
+@pytest.mark.parametrize("time", [-150.001, 150.001, np.nan, np.inf, -1e9])
+def test_there_is_no_path_outside_the_vectors(time: float) -> None:
+    orbit = circular_orbit()
+    orbit.state([-150.0, 150.0])
+    with pytest.raises(OrbitCoverageError, match=r"found an orbit from .* pass the orbit of this"):
+        orbit.state([0.0, time])
+    with pytest.raises(OrbitCoverageError):
+        orbit.cropped(0.0, time)
+
+
+def test_the_error_names_both_stretches_of_time() -> None:
+    with pytest.raises(OrbitCoverageError) as caught:
+        circular_orbit().require_cover(100.0, 200.0)
+    assert "2024-01-01T06:02:30" in str(caught.value)
+    assert "2024-01-01T06:03:20" in str(caught.value)
+
+
+# --------------------------------------------------------------------------------- bad vectors
+
+
+def vectors() -> dict[str, Floats]:
+    orbit = circular_orbit()
+    return {"time": orbit.time, "position": orbit.position, "velocity": orbit.velocity}
+
+
+def spoilt(name: str, index: object, value: float) -> dict[str, Floats]:
+    arrays = vectors()
+    arrays[name] = arrays[name].copy()
+    arrays[name][index] = value
+    return arrays
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({name: values[:3] for name, values in vectors().items()}, "found 3 state vectors"),
+        (vectors() | {"velocity": vectors()["velocity"][:-1]}, "shapes"),
+        (vectors() | {"time": vectors()["time"][:, None]}, "shapes"),
+        (vectors() | {"time": vectors()["time"][::-1]}, "strictly ascending"),
+        (spoilt("time", 5, vectors()["time"][4]), "strictly ascending"),
+        (spoilt("time", 5, np.nan), "times that are not finite"),
+        (spoilt("position", (5, 1), np.nan), "positions that are not finite"),
+        (spoilt("velocity", (0, 2), np.inf), "velocities that are not finite"),
+        (
+            {name: np.delete(values, np.s_[2:28], axis=0) for name, values in vectors().items()},
+            "a gap of 270 s",
+        ),
+        (vectors() | {"position": vectors()["position"] / 1000.0}, "convert the positions"),
+        (vectors() | {"velocity": vectors()["velocity"] / 1000.0}, "convert velocities"),
+        (
+            # Velocities of a frame that does not turn with the Earth.
+            vectors()
+            | {
+                "velocity": vectors()["velocity"]
+                + np.cross([0.0, 0.0, 7.292115e-5], vectors()["position"])
+            },
+            "frame that does not turn",
+        ),
+    ],
+)
+def test_vectors_that_cannot_be_used_are_refused(arrays: dict[str, Floats], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        Orbit(np.datetime64("2024-01-01"), **arrays, source="a test")
+    assert "a test" in str(caught.value)
+
+
+def test_velocities_need_seven_positions() -> None:
+    orbit = circular_orbit()
+    with pytest.raises(ValueError, match="at least 7"):
+        Orbit.from_positions(orbit.epoch, orbit.time[:6], orbit.position[:6], "a test")
+
+
+def test_vectors_are_kept_from_change() -> None:
+    arrays = {name: values.copy() for name, values in vectors().items()}
+    orbit = Orbit(np.datetime64("2024-01-01"), **arrays)
+    arrays["position"][0] = 0.0
+    assert np.linalg.norm(orbit.position[0]) > 7e6
+    with pytest.raises(ValueError, match="read-only"):
+        orbit.position[0] = 0.0
+
+
+# ------------------------------------------------------------------------------------- reading
+
+
+def test_an_annotation_gives_back_its_orbit() -> None:
+    grid, orbit = synthetic_grid()
+    read = Orbit.from_annotation(annotation_xml(grid, orbit).encode())
+    assert read.epoch == np.datetime64(orbit.utc(grid.line_zero_time), "s")
+    time = np.linspace(-100.0, 100.0, 21)
+    shift = float((read.epoch - orbit.epoch) / np.timedelta64(1, "ns")) * 1e-9
+    np.testing.assert_allclose(read.state(time - shift)[0], orbit.state(time)[0], rtol=0, atol=1e-4)
+
+
+def test_time_stamps_are_put_back_on_their_beat() -> None:
+    grid, orbit = synthetic_grid()
+    # The beat lies half-way between two microseconds, so that its stamps jitter by one.
+    xml = annotation_xml(grid, orbit.with_epoch(orbit.epoch + np.timedelta64(500, "ns")))
+    stamps = re.findall(r"<orbit><time>([^<]*)<", xml)
+    jittered = xml
+    for stamp in stamps[::3]:
+        later = np.datetime64(stamp) + np.timedelta64(1, "us")
+        jittered = jittered.replace(f"<time>{stamp}<", f"<time>{later}<")
+    read = Orbit.from_annotation(jittered.encode())
+    np.testing.assert_allclose(np.diff(read.time), 10.0, rtol=0, atol=1e-12)
+    # A whole millisecond is no rounding: it stays.
+    late = np.datetime64(stamps[4]) + np.timedelta64(1, "ms")
+    read = Orbit.from_annotation(xml.replace(f"<time>{stamps[4]}<", f"<time>{late}<").encode())
+    assert np.abs(np.diff(read.time) - 10.0).max() == pytest.approx(1e-3)
+
+
+def test_wrong_velocities_in_an_annotation_do_not_matter() -> None:
+    grid, orbit = synthetic_grid()
+    wrong = replace(orbit, velocity=orbit.velocity + 0.02)
+    right = Orbit.from_annotation(annotation_xml(grid, orbit).encode())
+    read = Orbit.from_annotation(annotation_xml(grid, wrong).encode())
+    np.testing.assert_array_equal(read.state(5.5)[0], right.state(5.5)[0])
+
+
+def test_an_annotation_with_few_vectors_keeps_their_velocities() -> None:
+    grid, orbit = synthetic_grid()
+    few = orbit.cropped(grid.first_time, grid.first_time)
+    assert few.time.size == 4
+    read = Orbit.from_annotation(annotation_xml(grid, few).encode())
+    np.testing.assert_allclose(read.velocity, few.velocity, rtol=0, atol=1e-5)
+
+
+def test_an_orbit_file_gives_back_its_orbit(tmp_path: Path) -> None:
+    orbit = circular_orbit()
+    path = tmp_path / "orbit.EOF.xz"
+    path.write_bytes(lzma.compress(eof_xml(orbit).encode()))
+    read = Orbit.from_eof(path)
+    assert str(path) in read.source
+    np.testing.assert_allclose(read.position, orbit.position, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(read.velocity, orbit.velocity, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(np.diff(read.time), 10.0, rtol=0, atol=2e-6)
+
+
+def test_an_annotation_with_too_short_an_orbit_is_refused() -> None:
+    xml = annotation_xml(*synthetic_grid())
+    short = re.sub(r"(<orbitList[^>]*>)(<orbit>.*?</orbit>){29}", r"\1", xml)
+    assert len(re.findall("<orbit>", short)) == 2
+    with pytest.raises(AnnotationError, match="found 2 state vectors, expected at least 4"):
+        Orbit.from_annotation(short.encode())
+    none = re.sub(r"<orbit>.*</orbit>", "", xml)
+    with pytest.raises(AnnotationError, match="no state vectors at product/generalAnnotation"):
+        Orbit.from_annotation(none.encode())
+
+
+def test_vectors_in_another_frame_are_refused() -> None:
+    xml = annotation_xml(*synthetic_grid()).replace("Earth Fixed", "Inertial", 1)
+    with pytest.raises(AnnotationError, match=r"'Inertial' at .*frame, expected 'Earth Fixed'"):
+        Orbit.from_annotation(xml.encode())
+    xml = eof_xml(circular_orbit()).replace("EARTH_FIXED", "MEAN_OF_DATE")
+    with pytest.raises(AnnotationError, match=r"'MEAN_OF_DATE' at .*Ref_Frame"):
+        Orbit.from_eof(xml.encode())
+
+
+def test_an_annotation_is_no_orbit_file_nor_the_other_way_round() -> None:
+    with pytest.raises(AnnotationError, match="is not an orbit file of ESA"):
+        Orbit.from_eof(annotation_xml(*synthetic_grid()).encode())
+    with pytest.raises(AnnotationError, match="is not a Sentinel-1 image annotation"):
+        Orbit.from_annotation(eof_xml(circular_orbit()).encode())
+
+
+def test_an_orbit_file_with_unsorted_vectors_is_refused() -> None:
+    orbit = circular_orbit()
+    xml = eof_xml(orbit)
+    first = re.search("<OSV>.*?</OSV>", xml).group()
+    with pytest.raises(AnnotationError, match="strictly ascending"):
+        Orbit.from_eof(xml.replace(first, "").replace("</List", f"{first}</List").encode())
+    with pytest.raises(AnnotationError, match="no state vectors"):
+        Orbit.from_eof(re.sub("<OSV>.*</OSV>", "", xml).encode())
+
+
+# ------------------------------------------------------------------------------------- look_at
+
+
+def seen_under(orbit: Orbit, place: tuple[float, float, float]) -> tuple[float, float]:
+    """Incidence angle and side (+1 right), by pyproj and by finite differences."""
+    latitude, longitude, height = place
+    point = np.array(TO_EARTH_FIXED.transform(latitude, longitude, height))
+    above = np.array(TO_EARTH_FIXED.transform(latitude, longitude, height + 1.0))
+    time = zero_doppler_time(*point, 0.0, orbit.start, orbit.coefficients)
+    position, velocity = orbit.state(time)
+    sight = position - point
+    cosine = (above - point) @ sight / np.linalg.norm(sight)
+    side = np.sign(np.cross(velocity, position) @ -sight)
+    return float(np.degrees(np.arccos(cosine))), float(side)
+
+
+@settings(max_examples=40)
+@given(
+    st.floats(-75.0, 75.0),
+    st.floats(-180.0, 180.0),
+    st.floats(15.0, 60.0),
+    st.floats(0.0, 5000.0),
+    st.sampled_from(["right", "left"]),
+    st.booleans(),
+)
+def test_a_turned_orbit_sees_the_place_under_the_angle(
+    latitude: float,
+    longitude: float,
+    incidence: float,
+    height: float,
+    look_side: LookSide,
+    ascending: bool,  # noqa: FBT001 - drawn by Hypothesis
+) -> None:
+    orbit = circular_orbit(latitude, 33.0, ascending=ascending, duration=800.0, interval=40.0)
+    turn = look_at(orbit, latitude, longitude, incidence, look_side=look_side, height=height)
+    assert -180.0 <= turn <= 180.0
+    found, side = seen_under(orbit.rotated(turn), (latitude, longitude, height))
+    assert found == pytest.approx(incidence, abs=1e-3)
+    assert side == (1.0 if look_side == "right" else -1.0)
+
+
+def test_a_long_orbit_passes_a_latitude_twice() -> None:
+    orbit = Orbit.circular(latitude=0.0, duration=5000.0, interval=20.0)
+    turns = {north: look_at(orbit, 46.0, 10.0, 34.0, ascending=north) for north in (True, False)}
+    assert abs(turns[True] - turns[False]) > 30.0
+    assert look_at(orbit, 46.0, 10.0, 34.0) == turns[True]
+
+
+def test_a_latitude_that_is_never_seen_is_an_error() -> None:
+    with pytest.raises(OrbitCoverageError, match=r"sees latitudes .* expected one that sees -20"):
+        look_at(circular_orbit(46.0), -20.0, 10.0, 34.0)
+    with pytest.raises(OrbitCoverageError, match="as it flies south"):
+        look_at(circular_orbit(46.0), 46.0, 10.0, 34.0, ascending=False)
+
+
+@pytest.mark.parametrize("incidence", [0.0, 90.0, -34.0, np.nan])
+def test_an_incidence_that_is_none_is_an_error(incidence: float) -> None:
+    with pytest.raises(ValueError, match="found an incidence of"):
+        look_at(circular_orbit(), 46.0, 10.0, incidence)
+
+
+def test_a_side_that_is_none_is_an_error() -> None:
+    with pytest.raises(ValueError, match="look side is 'up'"):
+        look_at(circular_orbit(), 46.0, 10.0, 34.0, look_side="up")

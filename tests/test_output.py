@@ -1,0 +1,628 @@
+"""Writing and reading results: what comes back, and what is left when writing fails."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import rasterio
+import rioxarray  # noqa: F401
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sarheight import output
+from sarheight.errors import OutputError, SarheightError
+from sarheight.output import _atomic
+from sarheight.output._bands import decode_attributes, encode_attributes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+READABLE = (".tif", ".nc", ".zarr")
+WRITABLE = (*READABLE, ".png")
+# Whether there is an earlier result; pictures take long, so there is none.
+BEFORE = [(suffix, before) for suffix in READABLE for before in (False, True)] + [(".png", False)]
+VOID = (slice(10, 20), slice(30, 50))
+
+
+def result(rows: int = 70, columns: int = 90, polarisations: int = 2) -> xr.Dataset:
+    """Make a dataset of the kind that a reconstruction returns."""
+    rng = np.random.default_rng(7)
+    shape = (rows, columns)
+    dims = ("y", "x")
+    if polarisations:
+        shape, dims = (polarisations, *shape), ("polarisation", *dims)
+    power = rng.gamma(4.4, 0.03, shape).astype(np.float32)
+    power[..., *VOID] = np.nan
+    mask = rng.integers(0, 4, (rows, columns)).astype(np.uint8)
+    count = rng.integers(1, 5, (rows, columns)).astype(np.int16)
+    mask[VOID] = 255
+    count[VOID] = 255
+    flags = {
+        "flag_values": np.arange(4, dtype=np.uint8),
+        "flag_meanings": "clear foreshortening active_layover active_shadow",
+    }
+    dataset = xr.Dataset(
+        {
+            "sigma0": (dims, power, {"long_name": "reconstructed σ⁰", "units": "1"}),
+            "sigma0_geocoded": (dims, power[...], {"long_name": "geocoded σ⁰", "units": "1"}),
+            "mask": (("y", "x"), mask, {"long_name": "layover and shadow", "units": "1"} | flags),
+            "fold_count": (("y", "x"), count, {"long_name": "fold count", "units": "1"}),
+            "local_incidence": (
+                ("y", "x"),
+                rng.uniform(0, 90, (rows, columns)).astype(np.float32),
+                {"long_name": "local incidence angle", "units": "degree"},
+            ),
+        },
+        coords={
+            "y": 5.2e6 - 30.0 * np.arange(rows),
+            "x": 6.0e5 + 30.0 * np.arange(columns),
+        },
+        attrs={"title": "test", "look_azimuth": 79.5, "provenance": {"method": "one-step"}},
+    )
+    if polarisations:
+        dataset = dataset.assign_coords(polarisation=["VV", "VH"][:polarisations])
+    dataset["mask"].encoding["_FillValue"] = 255
+    dataset["fold_count"].attrs["_FillValue"] = 255
+    return dataset.rio.write_crs("EPSG:32632")
+
+
+def folder_is_clean(folder: Path, *names: str) -> bool:
+    """Tell whether a folder holds these names and nothing else, hidden files included."""
+    return sorted(path.name for path in folder.iterdir()) == sorted(names)
+
+
+@pytest.mark.parametrize("suffix", READABLE)
+@pytest.mark.parametrize(
+    ("polarisations", "chunks"), [(0, None), (1, None), (2, None), (2, {"y": 32, "x": 50})]
+)
+def test_what_is_written_comes_back(
+    tmp_path: Path, suffix: str, polarisations: int, chunks: dict[str, int] | None
+) -> None:
+    dataset = result(polarisations=polarisations)
+    given_ = dataset if chunks is None else dataset.chunk(chunks)
+    path = tmp_path / f"result{suffix}"
+    assert output.write(given_, path) == path
+    assert folder_is_clean(tmp_path, path.name)
+
+    back = output.open_result(path)
+    assert set(back.data_vars) == set(dataset.data_vars)
+    assert back.rio.crs == dataset.rio.crs
+    for name, variable in dataset.data_vars.items():
+        restored = back[name]
+        assert restored.dims == variable.dims
+        assert restored.dtype == variable.dtype
+        np.testing.assert_array_equal(restored, variable)
+        for coordinate in variable.dims:
+            np.testing.assert_array_equal(restored[coordinate], variable[coordinate])
+        assert restored.attrs["long_name"] == variable.attrs["long_name"]
+        assert restored.attrs["units"] == variable.attrs["units"]
+        assert restored.encoding["grid_mapping"] == "spatial_ref"
+        assert restored.rio.crs == dataset.rio.crs
+        np.testing.assert_equal(restored.attrs["_FillValue"], output.nodata_value(variable))
+    flags = back["mask"].attrs["flag_values"]
+    np.testing.assert_array_equal(flags, [0, 1, 2, 3])
+    assert back["mask"].attrs["flag_meanings"] == dataset["mask"].attrs["flag_meanings"]
+    assert back.attrs["title"] == "test"
+    assert back.attrs["look_azimuth"] == pytest.approx(79.5)
+    assert json.loads(back.attrs["provenance"]) == {"method": "one-step"}
+
+
+@pytest.mark.parametrize("suffix", READABLE)
+def test_a_result_that_was_read_can_be_written_again(tmp_path: Path, suffix: str) -> None:
+    first = output.write(result(), tmp_path / f"first{suffix}")
+    once = output.open_result(first)
+    twice = output.open_result(output.write(once, tmp_path / f"second{suffix}"))
+    xr.testing.assert_identical(once, twice)
+
+
+@pytest.mark.parametrize("suffix", READABLE)
+def test_lazy_reading_gives_the_same(tmp_path: Path, suffix: str) -> None:
+    path = output.write(result(), tmp_path / f"result{suffix}")
+    with output.open_result(path, chunks={}) as lazy:
+        assert lazy["sigma0"].chunks is not None
+        xr.testing.assert_identical(lazy.compute(), output.open_result(path))
+
+
+@pytest.mark.parametrize("suffix", READABLE)
+def test_writing_leaves_the_dataset_as_it_was(tmp_path: Path, suffix: str) -> None:
+    dataset, untouched = result(), result()
+    output.write(dataset, tmp_path / f"result{suffix}")
+    xr.testing.assert_identical(dataset, untouched)
+    for name in dataset.variables:
+        assert dataset[name].encoding == untouched[name].encoding
+
+
+@pytest.mark.parametrize(
+    ("crs", "y", "x"),
+    [
+        ("EPSG:4326", -20.0 + np.arange(40) / 1200, 179.99 + np.arange(50) / 1200),
+        ("EPSG:3031", -1.5e6 + 90.0 * np.arange(40), 4.0e5 - 90.0 * np.arange(50)),
+        ("EPSG:3857", 5.7e6 - 33.1 * np.arange(40), 1.2e6 + 33.1 * np.arange(50)),
+    ],
+)
+@pytest.mark.parametrize("suffix", READABLE)
+def test_places_survive_for_grids_of_all_directions(
+    tmp_path: Path, suffix: str, crs: str, y: np.ndarray, x: np.ndarray
+) -> None:
+    dataset = result(40, 50).assign_coords(y=y, x=x).rio.write_crs(crs)
+    back = output.open_result(output.write(dataset, tmp_path / f"result{suffix}"))
+    assert back.rio.crs == dataset.rio.crs
+    aligned = back.sel(y=y, x=x, method="nearest", tolerance=1e-6 * abs(x[1] - x[0]))
+    np.testing.assert_array_equal(aligned["sigma0"], dataset["sigma0"])
+
+
+def test_geotiff_is_cloud_optimised_and_describes_itself(tmp_path: Path) -> None:
+    path = output.write(result(700, 900), tmp_path / "result.tif")
+    with rasterio.open(path) as file:
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert file.descriptions == (
+            "sigma0_VV",
+            "sigma0_VH",
+            "sigma0_geocoded_VV",
+            "sigma0_geocoded_VH",
+            "mask",
+            "fold_count",
+            "local_incidence",
+        )
+        assert set(file.dtypes) == {"float32"}
+        assert np.isnan(file.nodatavals).all()
+        assert file.units[-1] == "degree"
+        assert file.crs.to_epsg() == 32632
+        assert file.transform.e == -30.0
+        assert file.tags(5)["flag_meanings"].startswith("clear ")
+        assert file.tags(5)["flag_values"] == "[0, 1, 2, 3]"
+        assert json.loads(file.tags()["provenance"]) == {"method": "one-step"}
+        assert file.overviews(1) == file.overviews(5) == [2, 4]
+
+
+def test_overviews_average_power_and_never_mix_codes(tmp_path: Path) -> None:
+    dataset = result(512, 512)
+    dataset["mask"].values[:256] = np.random.default_rng(0).choice([0, 3], (256, 512), p=[0.4, 0.6])
+    dataset["mask"].values[256:] = 255
+    path = output.write(dataset, tmp_path / "result.tif")
+    with rasterio.open(path, overview_level=0) as file:
+        power, codes = file.read(1), file.read(5)
+    blocks = dataset["sigma0"][0].values.reshape(256, 2, 256, 2)
+    whole = np.isfinite(blocks).all(axis=(1, 3))
+    np.testing.assert_allclose(power[whole], blocks.mean(axis=(1, 3))[whole], rtol=1e-6)
+    assert set(np.unique(codes[:128])) == {0.0, 3.0}
+    assert np.isnan(codes[128:]).all()
+
+
+def test_masks_alone_stay_integers_in_a_geotiff(tmp_path: Path) -> None:
+    path = output.write(result(300, 300)[["mask"]], tmp_path / "mask.tif")
+    with rasterio.open(path) as file:
+        assert file.dtypes == ("uint8",)
+        assert file.nodata == 255
+        assert (file.read(1)[VOID] == 255).all()
+    with rasterio.open(path, overview_level=0) as file:
+        assert set(np.unique(file.read(1))) == {0, 1, 2, 3, 255}
+
+
+def test_a_float_nodata_value_becomes_nan_in_a_geotiff(tmp_path: Path) -> None:
+    dataset = result()[["local_incidence"]]
+    dataset["local_incidence"].values[VOID] = -9999
+    dataset["local_incidence"].attrs["_FillValue"] = -9999
+    back = output.open_result(output.write(dataset, tmp_path / "result.tif"))
+    assert np.isnan(back["local_incidence"].values[VOID]).all()
+    assert np.isnan(back["local_incidence"]).sum() == 200
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (2, 900), (900, 254), (255, 600), (257, 256)])
+def test_odd_shapes_are_written(tmp_path: Path, shape: tuple[int, int]) -> None:
+    dataset = result(*shape)
+    back = output.open_result(output.write(dataset, tmp_path / "result.tif"))
+    np.testing.assert_array_equal(back["sigma0"], dataset["sigma0"])
+
+
+def test_netcdf_follows_cf(tmp_path: Path) -> None:
+    path = output.write(result(), tmp_path / "result.nc")
+    with xr.open_dataset(path, decode_cf=False) as raw:
+        assert raw.attrs["Conventions"].startswith("CF-1.")
+        for name in ("sigma0", "mask", "fold_count"):
+            assert raw[name].attrs["grid_mapping"] == "spatial_ref"
+        assert raw["spatial_ref"].attrs["grid_mapping_name"] == "transverse_mercator"
+        assert raw["x"].attrs["standard_name"] == "projection_x_coordinate"
+        assert "_FillValue" not in raw["x"].attrs
+        assert raw["mask"].attrs["_FillValue"] == 255
+        assert raw["mask"].attrs["flag_values"].dtype == raw["mask"].dtype
+
+
+@pytest.mark.parametrize("name", ["netcdf:{}/result.nc:sigma0", 'ZARR:"{}/result.zarr":/sigma0'])
+def test_gdal_finds_the_place_of_netcdf_and_zarr(tmp_path: Path, name: str) -> None:
+    dataset = result()
+    output.write(dataset, tmp_path / "result.nc")
+    output.write(dataset, tmp_path / "result.zarr")
+    with rasterio.open(name.format(tmp_path)) as file:
+        assert file.crs.to_epsg() == 32632
+        np.testing.assert_allclose(file.transform[:6], (30, 0, 599985, 0, -30, 5200015))
+        np.testing.assert_array_equal(file.read(), dataset["sigma0"])
+
+
+def test_the_transform_of_a_crop_is_its_own(tmp_path: Path) -> None:
+    dataset = result().rio.write_transform().isel(y=slice(20, 60), x=slice(40, 80))
+    output.write(dataset, tmp_path / "result.nc")
+    with rasterio.open(f"netcdf:{tmp_path}/result.nc:mask") as file:
+        assert (file.transform.c, file.transform.f) == (6.0e5 + 1185, 5.2e6 - 585)
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z][a-z_]{0,10}", fullmatch=True),
+        st.text(st.characters(exclude_categories=("Cs",)))
+        | st.integers(-(2**53), 2**53)
+        | st.floats(allow_nan=False)
+        | st.lists(st.floats(allow_nan=False)),
+        max_size=4,
+    )
+)
+def test_attributes_survive_as_tags(attributes: dict[str, object]) -> None:
+    tags = encode_attributes(attributes)
+    assert all(text.isprintable() and text == text.strip() != "" for text in tags.values())
+    assert decode_attributes(tags) == attributes
+
+
+def test_texts_of_all_kinds_survive_in_a_geotiff(tmp_path: Path) -> None:
+    dataset = result()
+    texts = {
+        "a": "<&>'\"",
+        "b": " spaces ",
+        "c": "two\nlines\r\n",
+        "d": "",
+        "e": "σ⁰ ≥ 1°",
+        "f": "[1]",
+    }
+    dataset.attrs = dict(texts)
+    dataset["sigma0"].attrs |= texts
+    back = output.open_result(output.write(dataset, tmp_path / "result.tif"))
+    assert back.attrs == texts
+    assert texts.items() <= back["sigma0"].attrs.items()
+
+
+# ---- what cannot be written
+
+
+@pytest.mark.parametrize("name", ["result", "result.jpg", "result.tif.gz", ".tif"])
+def test_an_unknown_suffix_lists_the_known_ones(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError, match=r"\.tif, \.tiff, \.nc, \.zarr, \.png"):
+        output.check_writable(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", WRITABLE)
+def test_a_missing_folder_is_told_before_any_work(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "absent" / f"result{suffix}"
+    with pytest.raises(OutputError, match="does not exist"):
+        output.check_writable(path)
+    with pytest.raises(OutputError, match="does not exist"):
+        output.write(exploding(KeyboardInterrupt()), path)
+
+
+def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="is a file, not a folder"):
+        output.check_writable(tmp_path / "file" / "result.nc")
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that takes no files")
+def test_a_folder_that_takes_no_files_is_told() -> None:
+    with pytest.raises(OutputError, match="no file can be made"):
+        output.check_writable("/proc/result.nc")
+
+
+@pytest.mark.parametrize("suffix", WRITABLE)
+def test_what_exists_is_replaced_only_when_allowed(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"result{suffix}"
+    output.write(result(), path)
+    with pytest.raises(OutputError, match="exists already"):
+        output.write(result(), path)
+    changed = result() * 2
+    output.write(changed.assign(mask=result()["mask"]), path, overwrite=True)
+    assert folder_is_clean(tmp_path, path.name)
+    if suffix in READABLE:
+        np.testing.assert_array_equal(output.open_result(path)["sigma0"], changed["sigma0"])
+
+
+def test_a_folder_that_is_no_zarr_store_is_never_replaced(tmp_path: Path) -> None:
+    precious = tmp_path / "photos.zarr" / "letter.txt"
+    precious.parent.mkdir()
+    precious.touch()
+    with pytest.raises(OutputError, match="not a Zarr store"):
+        output.write(result(), precious.parent, overwrite=True)
+    (tmp_path / "photos.tif").mkdir()
+    with pytest.raises(OutputError, match="not a file"):
+        output.write(result(), tmp_path / "photos.tif", overwrite=True)
+    assert precious.exists()
+
+
+def test_a_link_is_written_through(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link.nc").symlink_to(tmp_path / "disk" / "real.nc")
+    output.write(result(), tmp_path / "link.nc")
+    assert (tmp_path / "link.nc").is_symlink()
+    assert folder_is_clean(tmp_path / "disk", "real.nc")
+
+
+def test_datasets_that_are_no_results_are_refused(tmp_path: Path) -> None:
+    dataset = result()
+    path = tmp_path / "result.tif"
+    with pytest.raises(TypeError, match="DataArray"):
+        output.write(dataset["sigma0"], path)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no variables"):
+        output.write(dataset[[]], path)
+    with pytest.raises(ValueError, match="no CRS"):
+        output.write(dataset.drop_vars("spatial_ref"), path)
+    with pytest.raises(ValueError, match="'x' is not regular"):
+        output.write(dataset.assign_coords(x=dataset["x"] ** 2), path)
+    with pytest.raises(ValueError, match="'y' with two or more"):
+        output.write(dataset.isel(y=[0]), path)
+    with pytest.raises(ValueError, match="cannot hold 'curve'"):
+        output.write(dataset.assign(curve=("angle", [1.0, 2.0])), path)
+    with pytest.raises(ValueError, match="convert it to uint8"):
+        output.write(dataset.assign(seen=dataset["mask"] > 0), path)
+    with pytest.raises(ValueError, match="whole numbers beyond"):
+        output.write(dataset.assign(large=dataset["fold_count"].astype("int32") * 2**25), path)
+    assert folder_is_clean(tmp_path)
+
+
+def test_what_is_no_result_is_not_read_as_one(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"\.tif, \.tiff, \.nc, \.zarr"):
+        output.open_result(tmp_path / "result.png")
+    with pytest.raises(FileNotFoundError, match="there is no"):
+        output.open_result(tmp_path / "result.nc")
+    result()["fold_count"].rio.to_raster(tmp_path / "foreign.tif")
+    with pytest.raises(ValueError, match="no result"):
+        output.open_result(tmp_path / "foreign.tif")
+    for name in ("text.tif", "text.nc"):
+        (tmp_path / name).write_text("not a raster")
+        with pytest.raises(OSError, match="text"):
+            output.open_result(tmp_path / name)
+
+
+# ---- what fails half-way
+
+
+def exploding(error: BaseException) -> xr.Dataset:
+    """Make a result whose lower half cannot be computed."""
+    import dask.array
+
+    def block(block_info: dict[int, dict[str, list[tuple[int, int]]]]) -> np.ndarray:
+        if block_info[None]["array-location"][0][0] > 0:
+            raise error
+        return np.ones((64, 90), np.float32)
+
+    dataset = result(128, 90, polarisations=0)
+    data = dask.array.map_blocks(block, chunks=((64, 64), (90,)), dtype=np.float32)
+    return dataset.assign(sigma0=(("y", "x"), data, dataset["sigma0"].attrs))
+
+
+@pytest.mark.parametrize(("suffix", "before"), BEFORE)
+def test_a_failure_half_way_leaves_nothing_new(tmp_path: Path, suffix: str, before: bool) -> None:  # noqa: FBT001
+    path = tmp_path / f"result{suffix}"
+    if before:
+        output.write(result(), path)
+    kept = fingerprint(path)
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(OSError, match=r"[Nn]o space left") as caught:
+        output.write(exploding(full), path, overwrite=True)
+    if suffix != ".png":
+        assert isinstance(caught.value, OutputError)
+        assert isinstance(caught.value, SarheightError)
+        assert "\n" not in str(caught.value)
+        assert str(path) in str(caught.value)
+        assert ("the earlier one was kept" if before else "nothing was left") in str(caught.value)
+    assert folder_is_clean(tmp_path, *([path.name] if before else []))
+    assert fingerprint(path) == kept
+
+
+@pytest.mark.parametrize("suffix", WRITABLE)
+def test_an_interruption_leaves_nothing(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        output.write(exploding(KeyboardInterrupt()), tmp_path / f"result{suffix}")
+    assert folder_is_clean(tmp_path)
+
+
+@dataclass
+class Failing:
+    """Something that fails when it is called, or the n-th time that it is."""
+
+    error: BaseException
+    calls: int = 1
+
+    def __call__(self, *_: object, **__: object) -> None:
+        self.calls -= 1
+        if self.calls == 0:
+            raise self.error
+
+
+@pytest.mark.parametrize(("suffix", "before"), BEFORE)
+@pytest.mark.parametrize("layer", ["flush", "rename", "temporary folder"])
+def test_a_failure_at_the_end_leaves_nothing_new(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    suffix: str,
+    layer: str,
+    before: bool,  # noqa: FBT001
+) -> None:
+    path = tmp_path / f"result{suffix}"
+    if before:
+        output.write(result(), path)
+    kept = fingerprint(path)
+    broken = Failing(OSError(errno.EIO, os.strerror(errno.EIO)))
+    with monkeypatch.context() as patch:
+        match layer:
+            case "flush":
+                patch.setattr(_atomic.os, "fsync", broken)
+            case "rename":
+                patch.setattr(_atomic.Path, "replace", broken)
+            case _:
+                patch.setattr(_atomic.tempfile, "TemporaryDirectory", broken)
+        with pytest.raises(OutputError, match="error"):
+            output.write(result(), path, overwrite=True)
+    assert folder_is_clean(tmp_path, *([path.name] if before else []))
+    assert fingerprint(path) == kept
+
+
+def test_a_damage_that_gdal_does_not_report_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sarheight.output import _geotiff
+
+    def copy_with_damage(source: str, target: str, **options: object) -> None:
+        from rasterio.shutil import copy
+
+        copy(source, target, **options)
+        with rasterio.open(target, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
+            file.write(file.read(1) + np.float32(1e-3), 1)
+
+    class Shutil:
+        copy = staticmethod(copy_with_damage)
+
+    monkeypatch.setattr(_geotiff.rasterio, "shutil", Shutil)
+    with pytest.raises(OutputError, match="differs from what was written"):
+        output.write(result(), tmp_path / "result.tif")
+    assert folder_is_clean(tmp_path)
+
+
+LIMITED = """
+    import os, resource, sys
+    sys.path.insert(0, {tests!r})
+    from test_output import result
+    from sarheight import output
+    from sarheight.errors import OutputError
+
+    dataset, folder = result(300, 400), {folder!r}
+    for suffix in {suffixes}:
+        path = os.path.join(folder, "result" + suffix)
+        output.write(dataset, path)
+        files = [path] if os.path.isfile(path) else [
+            os.path.join(root, name) for root, _, names in os.walk(path) for name in names
+        ]
+        size = max(os.path.getsize(file) for file in files)
+        for part in (0.001, 0.9, 0.999):
+            limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (int(part * size), limit[1]))
+            other = os.path.join(folder, "other" + suffix)
+            message = "written"
+            try:
+                output.write(dataset, other)
+            except OutputError as error:
+                message = str(error)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+            print(suffix, part, message)
+            assert sorted(os.listdir(folder)) == ["result" + suffix], os.listdir(folder)
+        output.write(dataset, path, overwrite=True)
+        os.rename(path, os.path.join(folder, "..", "done" + suffix))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_FSIZE")
+def test_a_disk_that_really_refuses_bytes_leaves_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    code = textwrap.dedent(LIMITED).format(
+        tests=str(Path(__file__).parent), folder=str(folder), suffixes=READABLE
+    )
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    lines = run.stdout.splitlines()
+    assert run.returncode == 0, run.stderr
+    assert "Traceback" not in run.stderr
+    assert len(lines) == 3 * len(READABLE)
+    assert all("could not write" in line for line in lines), lines
+
+
+def fingerprint(path: Path) -> list[tuple[str, bytes]]:
+    """Return the names and contents of a file or of all in a folder."""
+    files: Iterator[Path] = iter([path]) if path.is_file() else path.rglob("*")
+    return sorted((str(file), file.read_bytes()) for file in files if file.is_file())
+
+
+# ---- provenance
+
+
+def test_provenance_tells_versions_inputs_and_parameters(tmp_path: Path) -> None:
+    (tmp_path / "dem.tif").write_bytes(b"heights")
+    (tmp_path / "scene.SAFE").mkdir()
+    (tmp_path / "scene.SAFE" / "annotation.xml").write_bytes(b"<product/>")
+    record = output.provenance(
+        {"dem": tmp_path / "dem.tif", "scene": str(tmp_path / "scene.SAFE"), "image": np.eye(3)},
+        {"looks": np.float32(4.5), "where": tmp_path, "law": len, "bad": np.nan, "k": (1, None)},
+    )
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert record["software"]["numpy"] == np.__version__
+    assert record["software"]["GDAL"] == rasterio.__gdal_version__
+    assert record["created"].endswith("+00:00")
+    assert record["inputs"]["dem"]["sha256"] == hashlib.sha256(b"heights").hexdigest()
+    assert record["inputs"]["dem"]["bytes"] == 7
+    assert record["inputs"]["scene"]["bytes"] == 10
+    assert record["parameters"]["looks"] == 4.5
+    assert record["parameters"]["bad"] == "nan"
+    assert record["parameters"]["k"] == [1, None]
+    with pytest.raises(FileNotFoundError, match="absent"):
+        output.provenance({"dem": tmp_path / "absent.tif"})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Stands for an orbit or a radar grid."""
+
+    time: np.ndarray
+    source: str = "made here"
+
+
+def checksum(value: object) -> str:
+    return output.provenance({"value": value})["inputs"]["value"]["sha256"]
+
+
+def test_checksums_depend_on_content_and_on_nothing_else() -> None:
+    dataset = result()
+    array = dataset["sigma0"]
+    assert checksum(array) == checksum(array.copy(deep=True))
+    assert checksum(array) == checksum(array.chunk(y=16))
+    assert checksum(array) != checksum(array + 1e-6)
+    assert checksum(array) != checksum(array.assign_coords(x=array["x"] + 1))
+    assert checksum(array) != checksum(array.rio.write_crs("EPSG:32633"))
+    assert checksum(dataset) == checksum(dataset[list(dataset.data_vars)[::-1]])
+    assert checksum(np.arange(4.0)) == checksum(np.arange(4.0).astype(">f8"))
+    assert checksum(np.arange(4.0)) != checksum(np.arange(4))
+    assert checksum(np.asfortranarray(np.eye(3)[:2])) == checksum(np.eye(3)[:2])
+    assert checksum(Settings(np.arange(3.0))) == checksum(Settings(np.arange(3.0)))
+    assert checksum(Settings(np.arange(3.0))) != checksum(Settings(np.arange(4.0)))
+    assert checksum({"a": 1, "b": [2, lambda: 0]}) == checksum({"b": [2, lambda: 0], "a": 1})
+
+
+def test_provenance_is_kept_inside_files(tmp_path: Path) -> None:
+    dataset = result()
+    dataset.attrs["provenance"] = record = output.provenance({"image": np.eye(2)}, {"steps": 3})
+    for suffix in READABLE:
+        back = output.open_result(output.write(dataset, tmp_path / f"result{suffix}"))
+        assert json.loads(back.attrs["provenance"]) == record
+
+
+def test_a_picture_keeps_its_texts(tmp_path: Path) -> None:
+    from PIL import Image
+
+    output.write(result(), tmp_path / "result.png")
+    with Image.open(tmp_path / "result.png") as picture:
+        assert picture.info["title"] == "test"
+        assert json.loads(picture.info["provenance"]) == {"method": "one-step"}
+    with pytest.raises(OutputError, match=r"saved as \.png"):
+        output.save_png(None, tmp_path / "result.pdf")  # type: ignore[arg-type]

@@ -1,0 +1,65 @@
+"""The package itself: what it holds, and how fast it starts."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from importlib.metadata import metadata, version
+
+import pytest
+
+import sarheight
+
+HEAVY = ("numba", "numpy", "scipy", "xarray", "rasterio", "matplotlib", "torch")
+
+
+def modules_after(statement: str) -> set[str]:
+    """Run a statement in an interpreter of its own, and list the modules it loaded."""
+    script = f"{statement}\nimport sys; print(*sys.modules, sep='\\n')"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_import_loads_nothing_heavy() -> None:
+    assert modules_after("import sarheight").isdisjoint(HEAVY)
+
+
+def test_no_module_of_the_core_needs_torch() -> None:
+    loaded = modules_after(f"from sarheight import {', '.join(sarheight.__all__)}")
+    assert "sarheight.geometry" in loaded
+    assert "torch" not in loaded
+
+
+def test_every_public_module_is_in_the_namespace() -> None:
+    found = {module.name for module in pkgutil.iter_modules(sarheight.__path__)}
+    public = {name for name in found if not name.startswith("_")}
+    assert public - {"cli"} == set(sarheight.__all__)
+    assert set(sarheight.__all__) <= set(dir(sarheight))
+
+
+@pytest.mark.parametrize("name", sarheight.__all__)
+def test_a_module_loads_at_first_use_and_names_what_it_offers(name: str) -> None:
+    module = getattr(sarheight, name)
+    assert module is importlib.import_module(f"sarheight.{name}")
+    for member in module.__all__:
+        assert hasattr(module, member)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'unfold'"):
+        _ = sarheight.unfold
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert sarheight.__version__ == version("sarheight")
+
+
+def test_the_core_does_not_require_torch() -> None:
+    required = metadata("sarheight").get_all("Requires-Dist") or []
+    core = {re.match(r"[\w-]+", line)[0] for line in required if "extra ==" not in line}
+    assert core.isdisjoint({"torch", "lightning", "torchmetrics"})

@@ -1,0 +1,319 @@
+"""Pictures: what they show, on which scale, and where."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import rioxarray  # noqa: F401
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+
+from sarheight import plot
+from sarheight.plot._backscatter import decibels, robust_limits
+from sarheight.plot._classes import CLEAR, COUNT_COLOURS, MEANING_COLOURS, capped, mask_classes
+from sarheight.plot._ground import LARGEST_SIDE, Frame, averaged, map_view, thinned
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ROWS, COLUMNS = 30, 40
+VOID = (slice(0, 5), slice(0, 8))
+MEANINGS = "clear foreshortening active_layover active_shadow"
+
+
+def grid(values: np.ndarray, **attributes: object) -> xr.DataArray:
+    """Put values on a grid of 30 m in UTM zone 32."""
+    rows, columns = values.shape[-2:]
+    dims = ("polarisation", "y", "x")[-values.ndim :]
+    coords = {"y": 5.2e6 - 30.0 * np.arange(rows), "x": 6.0e5 + 30.0 * np.arange(columns)}
+    array = xr.DataArray(values, dims=dims, coords=coords, attrs=attributes)
+    return array.rio.write_crs("EPSG:32632")
+
+
+def dataset() -> xr.Dataset:
+    """Make a small result with voids."""
+    rng = np.random.default_rng(2)
+    power = rng.gamma(4.0, 0.02, (2, ROWS, COLUMNS)).astype(np.float32)
+    power[1] /= 10
+    power[..., *VOID] = np.nan
+    count = rng.integers(1, 9, (ROWS, COLUMNS)).astype(np.uint8)
+    mask = rng.integers(0, 4, (ROWS, COLUMNS)).astype(np.uint8)
+    count[VOID] = mask[VOID] = 255
+    flags = {"flag_values": np.arange(4, dtype=np.uint8), "flag_meanings": MEANINGS}
+    result = xr.Dataset(
+        {
+            "sigma0": grid(power, long_name="reconstructed σ⁰"),
+            "sigma0_geocoded": grid(power * 5, long_name="geocoded σ⁰"),
+            "fold_count": grid(count, long_name="fold count", _FillValue=255),
+            "mask": grid(mask, long_name="mask", _FillValue=255, **flags),
+        },
+        attrs={"look_azimuth": 80.0},
+    )
+    return result.assign_coords(polarisation=["VV", "VH"])
+
+
+def main_axes(figure: Figure) -> list[Axes]:
+    """Return the panels, drawn, without colour bars."""
+    figure.draw_without_rendering()
+    return [axes for axes in figure.axes if axes.images]
+
+
+def texts(axes: Axes) -> list[str]:
+    """Return the entries of the legend."""
+    legend = axes.get_legend()
+    return [] if legend is None else [text.get_text() for text in legend.get_texts()]
+
+
+def test_no_window_system_and_no_global_figures_are_needed() -> None:
+    code = (
+        "import sys; import sarheight.plot, sarheight.output\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "import numpy as np, xarray as xr\n"
+        "sarheight.plot.backscatter(xr.DataArray(np.ones((3, 4)), dims=('y', 'x')))\n"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_backscatter_is_drawn_in_decibels_with_voids_left_out() -> None:
+    power = grid(np.full((ROWS, COLUMNS), 0.1))
+    power.values[:, 20:] = 0.01
+    power.values[VOID] = np.nan
+    power.values[-1, -1] = -0.5
+    figure = plot.backscatter(power, limits=(-20.0, -10.0), title="title")
+    (axes,) = main_axes(figure)
+    image = axes.images[0]
+    shown = image.get_array()
+    assert isinstance(figure, Figure)
+    assert image.get_clim() == (-20.0, -10.0)
+    np.testing.assert_array_equal(shown.mask, np.isnan(power.values))
+    np.testing.assert_allclose(shown[10, :20], -10.0)
+    np.testing.assert_allclose(shown[10, 20:], -20.0)
+    assert shown[-1, -1] == -20.0
+    assert texts(axes) == ["no data"]
+    assert axes.get_title(loc="left") == "title"
+
+
+def test_a_radar_image_has_lines_downwards() -> None:
+    image = xr.DataArray(np.random.default_rng(0).gamma(4, 1, (20, 30)), dims=("line", "sample"))
+    (axes,) = main_axes(plot.backscatter(image))
+    assert axes.images[0].get_extent() == [0, 30, 20, 0]
+    assert "sample" in axes.get_xlabel()
+    assert texts(axes) == []
+
+
+def test_the_polarisation_can_be_chosen() -> None:
+    sigma0 = dataset()["sigma0"]
+    shown = [
+        main_axes(plot.backscatter(sigma0, polarisation=name))[0].images[0].get_array()
+        for name in (None, "VV", "VH")
+    ]
+    np.testing.assert_array_equal(shown[0], shown[1])
+    assert shown[2].mean() < shown[1].mean() - 5
+    with pytest.raises(ValueError, match="'HH' here, only VV, VH"):
+        plot.backscatter(sigma0, polarisation="HH")
+    with pytest.raises(ValueError, match=r"dims \(y, x\)"):
+        plot.backscatter(sigma0.rename(polarisation="pass"))
+
+
+def test_a_mask_has_a_legend_of_what_occurs_with_shares() -> None:
+    mask = dataset()["mask"]
+    mask = mask.where((mask == 255) | (mask != 1), 0)
+    (axes,) = main_axes(plot.mask(mask))
+    valid = mask.values[mask.values != 255]
+    shares = [f"{100 * (valid == code).mean():.1f} %" for code in (0, 2, 3)]
+    names = ["clear", "active layover", "active shadow"]
+    expected = [f"{name}: {share}" for name, share in zip(names, shares, strict=True)]
+    assert texts(axes) == [*expected, "no data"]
+    picture = axes.images[0].get_array()
+    for code, name in ((0, "clear"), (2, "active_layover"), (3, "active_shadow")):
+        assert (picture[mask.values == code] == to_rgba(MEANING_COLOURS[name])).all()
+    assert (picture[VOID][..., 3] == 0).all()
+
+
+def test_codes_without_a_meaning_are_shown_and_named() -> None:
+    mask = dataset()["mask"]
+    mask.values[-1, -1] = 77
+    classes = mask_classes(mask)
+    assert [each.label for each in classes][-1] == "unlisted code 77"
+    assert len({each.colour for each in classes}) == 5
+    for attributes in ({}, {"flag_values": [0, 1], "flag_meanings": "clear"}):
+        with pytest.raises(ValueError, match="as many flag_values as flag_meanings"):
+            plot.mask(mask.drop_attrs().assign_attrs(attributes))
+
+
+def test_fold_counts_above_the_last_class_count_as_it() -> None:
+    count = dataset()["fold_count"]
+    (axes,) = main_axes(plot.fold_count(count))
+    assert texts(axes)[0].startswith("1 (not folded): ")
+    assert [text.split(":")[0] for text in texts(axes)[-2:]] == ["6 or more", "no data"]
+    picture = axes.images[0].get_array()
+    assert (picture[count.values == 8] == to_rgba(COUNT_COLOURS[6])).all()
+    assert (picture[count.values == 1] == to_rgba(CLEAR)).all()
+    assert (capped(count).values[VOID] == 255).all()
+
+
+def test_colours_of_counts_get_darker() -> None:
+    brightness = [np.dot(to_rgba(colour)[:3], (0.2, 0.7, 0.1)) for colour in COUNT_COLOURS[1:]]
+    assert all(np.diff(brightness) < -0.05)
+
+
+def test_relief_shades_the_slopes_that_face_away_from_the_light() -> None:
+    mask = dataset()["mask"] * np.uint8(0)
+    mask.attrs = {"flag_values": [0], "flag_meanings": "clear"}
+    ridge = grid(1000.0 - 20.0 * np.abs(np.arange(COLUMNS) - 20.0) * np.ones((ROWS, 1)))
+    (axes,) = main_axes(plot.mask(mask, relief=ridge))
+    picture = axes.images[0].get_array()[..., :3].mean(axis=2)
+    assert picture[15, 5] > picture[15, 35] + 0.1
+    (axes,) = main_axes(plot.mask(mask[::-1], relief=ridge[::-1]))
+    np.testing.assert_array_equal(axes.images[0].get_array()[..., :3].mean(axis=2), picture)
+    with pytest.raises(ValueError, match="grid of the map"):
+        plot.fold_count(dataset()["fold_count"], relief=ridge[:-1])
+
+
+def test_a_scene_has_four_panels_and_one_scale_for_both_maps() -> None:
+    image = xr.DataArray(np.random.default_rng(0).gamma(4, 1, (20, 30)), dims=("line", "sample"))
+    axes = main_axes(plot.scene(dataset(), image, title="above"))
+    assert [each.get_title(loc="left") for each in axes] == [
+        "radar image",
+        "plain geocoded",
+        "reconstructed",
+        "fold count",
+    ]
+    assert axes[1].images[0].get_clim() == axes[2].images[0].get_clim()
+    assert axes[0].images[0].get_clim() != axes[1].images[0].get_clim()
+
+
+def test_a_scene_without_image_shows_the_mask() -> None:
+    axes = main_axes(plot.scene(dataset(), polarisation="VH"))
+    assert len(axes) == 4
+    assert any("active layover" in text for text in texts(axes[0]))
+    with pytest.raises(ValueError, match="no fold_count, mask: found sigma0"):
+        plot.scene(dataset().drop_vars(["fold_count", "mask"]))
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (8, 200), (200, 8)])
+def test_figures_of_all_shapes_can_be_laid_out(shape: tuple[int, int]) -> None:
+    rows, columns = shape
+    small = dataset().isel(y=np.zeros(rows, int), x=np.zeros(columns, int))
+    small = small.assign_coords(y=5.2e6 - 30.0 * np.arange(rows), x=6e5 + 30.0 * np.arange(columns))
+    figure = plot.scene(small)
+    for axes in main_axes(figure):
+        box = axes.get_window_extent()
+        assert min(box.width, box.height) > 15
+
+
+# ---- scales
+
+
+@given(
+    hnp.arrays(np.float64, (7,), elements=st.floats(-1.0, 1e6) | st.just(math.nan) | st.just(0.0))
+)
+def test_limits_are_finite_and_ordered_whatever_the_power(power: np.ndarray) -> None:
+    lower, upper = robust_limits(power)
+    assert np.isfinite([lower, upper]).all()
+    assert upper - lower >= 1.0 - 1e-9
+    np.testing.assert_array_equal(np.isnan(decibels(power)), np.isnan(power))
+
+
+def test_limits_do_not_follow_outliers() -> None:
+    power = np.full(1000, 0.1) * np.linspace(0.5, 2, 1000)
+    spoilt = power.copy()
+    spoilt[:5], spoilt[-5:] = 1e-9, 1e6
+    np.testing.assert_allclose(robust_limits(spoilt), robust_limits(power), atol=0.2)
+
+
+def test_large_images_are_averaged_and_codes_are_not() -> None:
+    rng = np.random.default_rng(1)
+    power = rng.gamma(1.0, 1.0, (2 * LARGEST_SIDE - 1, 9))
+    power[:, 4] = np.nan
+    small = averaged(power)
+    assert small.shape == thinned(power).shape == (LARGEST_SIDE, 5)
+    assert small[0, 0] == pytest.approx(power[:2, :2].mean())
+    assert small[-1, -1] == pytest.approx(power[-1, 8])
+    np.testing.assert_allclose(small[:-1, 2], power[:-1, 5].reshape(-1, 2).mean(axis=1))
+    codes = rng.choice([0, 3], (2 * LARGEST_SIDE, 4))
+    assert set(np.unique(thinned(codes))) == {0, 3}
+
+
+# ---- places
+
+
+@pytest.mark.parametrize(
+    ("crs", "y", "x", "up"),
+    [
+        ("EPSG:4326", 46.0 + np.arange(61) / 600, 11.0 + np.arange(81) / 600, 0.0),
+        ("EPSG:4326", -20.0 - np.arange(61) / 600, 179.95 + np.arange(81) / 600, 0.0),
+        ("EPSG:3857", 5.8e6 + 180.0 * np.arange(61), 1.2e6 + 150.0 * np.arange(81), 0.0),
+        # At 90° east of Antarctica's grid the pole is left, so north is right and west is up.
+        ("EPSG:3031", 1e5 * np.linspace(-1, 1, 61), 1.5e6 + 1e5 * np.linspace(-1, 1, 81), -90.0),
+        ("EPSG:32632", 5.2e6 + 180.0 * np.arange(61), 6e5 + 150.0 * np.arange(81), None),
+    ],
+)
+def test_distances_and_north_are_those_on_the_ground(
+    crs: str, y: np.ndarray, x: np.ndarray, up: float | None
+) -> None:
+    import pyproj
+
+    array = xr.DataArray(np.zeros((61, 81)), coords={"y": y, "x": x}, dims=("y", "x"))
+    frame = Frame.of(map_view(array.rio.write_crs(crs)))
+    transformer = pyproj.Transformer.from_crs(crs, "EPSG:4978", always_xy=True)
+    if crs == "EPSG:4326":
+        transformer = pyproj.Transformer.from_crs("EPSG:4979", "EPSG:4978", always_xy=True)
+    middle_x, middle_y = (x[0] + x[-1]) / 2, (y[0] + y[-1]) / 2
+    # Chords between many points add up to the length of the curve.
+    along = np.linspace(x[0], x[-1], 200), np.full(200, middle_y)
+    across = np.full(200, middle_x), np.linspace(y[0], y[-1], 200)
+    lengths = []
+    for easting, northing in (along, across):
+        points = np.array(transformer.transform(easting, northing, np.zeros(200)))
+        lengths.append(np.linalg.norm(np.diff(points, axis=1), axis=0).sum() / 1000)
+    assert frame.width == pytest.approx(lengths[0] * 81 / 80, rel=1e-3)
+    assert frame.height == pytest.approx(lengths[1] * 61 / 60, rel=1e-3)
+    if up is None:  # Grid north of UTM turns by the convergence of meridians.
+        factors = pyproj.Proj(crs).get_factors(
+            *pyproj.Transformer.from_crs(crs, 4326, always_xy=True).transform(middle_x, middle_y)
+        )
+        up = factors.meridian_convergence
+    difference = (frame.up - up + 180) % 360 - 180
+    assert abs(difference) < 0.01
+
+
+def test_a_map_without_crs_is_measured_in_cells() -> None:
+    array = xr.DataArray(np.zeros((4, 6)), dims=("y", "x"))
+    frame = Frame.of(array)
+    assert (frame.width, frame.height, frame.unit, frame.up) == (6, 4, "cells", None)
+
+
+@pytest.mark.parametrize("flip", ["y", "x"])
+def test_maps_look_the_same_in_whatever_order_they_are_stored(flip: str) -> None:
+    power = dataset()["sigma0"][0]
+    shown = [
+        main_axes(plot.backscatter(each))[0].images[0].get_array()
+        for each in (power, power.isel({flip: slice(None, None, -1)}), power.transpose("x", "y"))
+    ]
+    np.testing.assert_array_equal(shown[0].filled(0), shown[1].filled(0))
+    np.testing.assert_array_equal(shown[0].filled(0), shown[2].filled(0))
+
+
+@pytest.mark.parametrize("look", [0.0, 90.0, 282.0])
+def test_the_arrow_points_where_the_radar_looks(look: float) -> None:
+    power = dataset()["sigma0"][0].assign_attrs(look_azimuth=look)
+    (axes,) = main_axes(plot.backscatter(power))
+    arrows = [text for text in axes.texts if not text.get_text()]
+    assert len(arrows) == 2
+    up = Frame.of(power).up
+    assert up is not None
+    for arrow, azimuth in zip(arrows, (0.0, look), strict=True):
+        right, upwards = np.subtract(arrow.xy, arrow.xyann)
+        difference = math.degrees(math.atan2(right, upwards)) - (azimuth - up)
+        assert math.cos(math.radians(difference)) == pytest.approx(1.0)
