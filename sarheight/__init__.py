@@ -21,11 +21,9 @@ if TYPE_CHECKING:
         geometry,
         illumination,
         layover,
-        metrics,
         orbit,
         output,
         plot,
-        radar_grid,
         scene,
         sentinel1,
     )
@@ -38,11 +36,9 @@ __all__ = [
     "geometry",
     "illumination",
     "layover",
-    "metrics",
     "orbit",
     "output",
     "plot",
-    "radar_grid",
     "scene",
     "sentinel1",
 ]

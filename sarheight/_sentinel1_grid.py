@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sarheight._constants import SPEED_OF_LIGHT
 from sarheight._ground_range import ground_range_of_annotation
 from sarheight._time import seconds_between, whole_second
-from sarheight.radar_grid import Burst, RadarGrid
+from sarheight._radar_grid import Burst, RadarGrid
 
 if TYPE_CHECKING:
     from sarheight._annotation import Annotation, BurstTiming

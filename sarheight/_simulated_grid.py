@@ -11,7 +11,7 @@ from sarheight_kernels.zero_doppler import zero_doppler_time
 from sarheight._ground_range import ground_range_over
 from sarheight._viewing import LookSide, cartesian, look_sign, points_at_ranges
 from sarheight.errors import OrbitCoverageError
-from sarheight.radar_grid import RadarGrid
+from sarheight._radar_grid import RadarGrid
 
 if TYPE_CHECKING:
     from sarheight.orbit import Orbit

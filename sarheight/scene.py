@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from sarheight._viewing import LookSide
-from sarheight.radar_grid import Burst, GroundRange, RadarGrid
+from sarheight._radar_grid import Burst, GroundRange, RadarGrid
 
 if TYPE_CHECKING:
     import xarray

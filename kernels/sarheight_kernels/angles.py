@@ -49,9 +49,7 @@ def _facet_sums(
         factor = 1.0 if index == 0 else (p if index == 1 else q)
         sight, tangent = table[index], table[7 + index]
         along_sight += factor * (sight[0] + v * sight[1] + w * (sight[2] + v * sight[3]))
-        along_tangent += factor * (
-            tangent[0] + v * tangent[1] + w * (tangent[2] + v * tangent[3])
-        )
+        along_tangent += factor * (tangent[0] + v * tangent[1] + w * (tangent[2] + v * tangent[3]))
     for index in range(4):
         factor = 1.0
         if index == 1:

@@ -112,7 +112,7 @@ def facet_products(
     sight = np.array((px, py, pz)) - here
     sight /= math.sqrt(_dot(sight, sight))
     velocity = np.array((vx, vy, vz)) / math.sqrt(vx * vx + vy * vy + vz * vz)
-    tangent = radar.side * _cross(sight, velocity)
+    tangent = radar.side * _cross(velocity, sight)
     products[0] = _dot(flat, sight)
     products[1] = _dot(first, sight)
     products[2] = _dot(second, sight)
@@ -171,9 +171,7 @@ def tile_products(
 
 
 @njit
-def row_products(
-    corners: NDArray[np.float64], u: float, table: NDArray[np.float64]
-) -> None:
+def row_products(corners: NDArray[np.float64], u: float, table: NDArray[np.float64]) -> None:
     """Interpolate the products of a tile to a row.
 
     Parameters

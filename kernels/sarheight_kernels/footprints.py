@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit
 
-__all__ = ["add_quarter", "cell_window", "quarter_box"]
+__all__ = ["add_quarter", "cell_window", "growing_window", "quarter_box"]
 
 Box = tuple[float, float, float, float, float, float]
 
@@ -132,9 +132,7 @@ def add_quarter(
     width_s = max(math.sqrt(u_s * u_s + v_s * v_s) * piece, THINNEST)
     part = energy * piece * piece
     if cuts == 1:
-        return _spread(
-            centre_l, centre_s, width_l, width_s, part, first_line, first_sample, image
-        )
+        return _spread(centre_l, centre_s, width_l, width_s, part, first_line, first_sample, image)
     within = 0.0
     for a in range(cuts):
         u = (a + 0.5) * piece - 0.5
@@ -226,3 +224,40 @@ def cell_window(
             within = add_quarter(box, quarter_energy, first_line, first_sample, window)
             projected_within += 0.25 * projected[facet_i, facet_j] * within / quarter_energy
     return first_line, first_sample, window_lines, window_samples, projected_within
+
+
+@njit
+def growing_window(
+    line: NDArray[np.float64],
+    across: NDArray[np.float64],
+    energy: NDArray[np.float64],
+    projected: NDArray[np.float64],
+    i: int,
+    j: int,
+    lines: int,
+    samples: int,
+    buffer: NDArray[np.float64],
+) -> tuple[int, int, int, int, float, NDArray[np.float64]]:
+    """Share the energy of one cell as `cell_window` does, in a larger buffer if need be.
+
+    Parameters
+    ----------
+    line, across, energy, projected, i, j, lines, samples, buffer
+        As in `cell_window`.
+
+    Returns
+    -------
+    first_line, first_sample, window_lines, window_samples, projected_within
+        As in `cell_window`.
+    buffer : array
+        The buffer that was filled, to be passed on to the next call.
+    """
+    first_line, first_sample, high, wide, area = cell_window(
+        line, across, energy, projected, i, j, lines, samples, buffer
+    )
+    if high < 0:
+        buffer = np.empty(-high)
+        first_line, first_sample, high, wide, area = cell_window(
+            line, across, energy, projected, i, j, lines, samples, buffer
+        )
+    return first_line, first_sample, high, wide, area, buffer

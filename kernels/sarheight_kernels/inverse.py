@@ -57,9 +57,7 @@ def geodetic(x: float, y: float, z: float) -> tuple[float, float, float]:
             z + SECOND_ECCENTRICITY_SQUARED * SEMI_MINOR * math.sin(reduced) ** 3,
             radius - ECCENTRICITY_SQUARED * SEMI_MAJOR * math.cos(reduced) ** 3,
         )
-        reduced = math.atan2(
-            (1.0 - FLATTENING) * math.sin(latitude), math.cos(latitude)
-        )
+        reduced = math.atan2((1.0 - FLATTENING) * math.sin(latitude), math.cos(latitude))
     sine, cosine = math.sin(latitude), math.cos(latitude)
     curvature = SEMI_MAJOR / math.sqrt(1.0 - ECCENTRICITY_SQUARED * sine * sine)
     # Exact for any latitude: the distance along the normal from the foot of the point.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
-from sarheight_kernels.footprints import add_quarter, cell_window, quarter_box
+from sarheight_kernels.footprints import add_quarter, growing_window, quarter_box
 from sarheight_kernels.models import GroundModel, RadarModel
 from sarheight_kernels.surface import TileSurface, tile_box, tile_surface
 
@@ -47,9 +47,7 @@ def _scatter_tile(
                     down, right = quarter // 2, quarter % 2
                     cross_section = energy[i + down, j + right]
                     if cross_section > 0.0:
-                        box = quarter_box(
-                            line, across, i + 1, j + 1, 2 * down - 1, 2 * right - 1
-                        )
+                        box = quarter_box(line, across, i + 1, j + 1, 2 * down - 1, 2 * right - 1)
                         add_quarter(box, share * cross_section, first_line, 0, image)
 
 
@@ -126,14 +124,9 @@ def _gather_tile(
             total_square[:] = 0.0
             area = 0.0
             if lit[i, j]:
-                first_line, first_sample, high, wide, area = cell_window(
+                first_line, first_sample, high, wide, area, buffer = growing_window(
                     line, across, energy, projected, i + 1, j + 1, lines, samples, buffer
                 )
-                if high < 0:
-                    buffer = np.empty(-high)
-                    first_line, first_sample, high, wide, area = cell_window(
-                        line, across, energy, projected, i + 1, j + 1, lines, samples, buffer
-                    )
                 for a in range(high):
                     for b in range(wide):
                         weight = buffer[a * wide + b]
@@ -143,9 +136,7 @@ def _gather_tile(
                             )
                         for channel in range(squares):
                             total_square[channel] += (
-                                weight
-                                * weight
-                                * square[first_line + a, first_sample + b, channel]
+                                weight * weight * square[first_line + a, first_sample + b, channel]
                             )
             projected_area[i, j] = area
             for channel in range(channels):

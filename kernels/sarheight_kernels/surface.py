@@ -175,8 +175,6 @@ def tile_surface(
     shape = (posts.shape[0] - 1, posts.shape[1] - 1)
     energy, projected = np.empty(shape), np.empty(shape)
     lowest, highest = height_span(posts)
-    facet_areas(
-        ground, radar, posts, row - 1, column - 1, lowest, highest, energy, projected
-    )
+    facet_areas(ground, radar, posts, row - 1, column - 1, lowest, highest, energy, projected)
     brightness(law, energy, projected)
     return line, across, energy, projected

@@ -74,9 +74,7 @@ def locate_cell(
     y += height * ny
     z += height * nz
     time = zero_doppler_time(x, y, z, guess, radar.orbit_start, radar.orbit_coefficients)
-    px, py, pz, _, _, _, _, _, _ = evaluate_orbit(
-        time, radar.orbit_start, radar.orbit_coefficients
-    )
+    px, py, pz, _, _, _, _, _, _ = evaluate_orbit(time, radar.orbit_start, radar.orbit_coefficients)
     slant_range = math.sqrt((x - px) ** 2 + (y - py) ** 2 + (z - pz) ** 2)
     stamped = stamp(radar, time, slant_range)
     line = (stamped - radar.line_zero_time) / radar.line_interval
@@ -85,9 +83,7 @@ def locate_cell(
 
 
 @njit
-def cell_on_look_side(
-    ground: GroundModel, radar: RadarModel, row: float, column: float
-) -> bool:
+def cell_on_look_side(ground: GroundModel, radar: RadarModel, row: float, column: float) -> bool:
     """Tell whether a cell lies on the side to which the radar looks.
 
     A point and its mirror image beyond the satellite's track share time and slant range, so
@@ -231,15 +227,12 @@ def _fit(
 
 
 @njit
-def _collapse_row(
-    coefficients: NDArray[np.float64], u: float, result: NDArray[np.float64]
-) -> None:
+def _collapse_row(coefficients: NDArray[np.float64], u: float, result: NDArray[np.float64]) -> None:
     """Fix the row of a tricubic polynomial, leaving the 16 coefficients of column and height."""
     for j in range(4):
         for k in range(4):
             result[j, k] = coefficients[0, j, k] + u * (
-                coefficients[1, j, k]
-                + u * (coefficients[2, j, k] + u * coefficients[3, j, k])
+                coefficients[1, j, k] + u * (coefficients[2, j, k] + u * coefficients[3, j, k])
             )
 
 
@@ -312,9 +305,7 @@ def _locate_exactly(
 
 
 @njit
-def _touched_segments(
-    radar: RadarModel, line_fit: NDArray[np.float64]
-) -> tuple[int, int]:
+def _touched_segments(radar: RadarModel, line_fit: NDArray[np.float64]) -> tuple[int, int]:
     """Find the first and the last segment of the range sampling that a fitted box reaches."""
     earliest, latest = math.inf, -math.inf
     for corner in range(8):

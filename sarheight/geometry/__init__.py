@@ -1,0 +1,8 @@
+"""The two mappings between ground and radar, and incidence angles."""
+
+from __future__ import annotations
+
+from sarheight.geometry._geo2rdr import geo2rdr, incidence
+from sarheight.geometry._rdr2geo import rdr2geo
+
+__all__ = ["geo2rdr", "incidence", "rdr2geo"]

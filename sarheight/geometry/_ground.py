@@ -44,13 +44,9 @@ def to_earth_fixed(
         Outward unit normal of the ellipsoid.
     """
     lam, phi = np.radians(longitude), np.radians(latitude)
-    normal = np.stack(
-        (np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)), axis=-1
-    )
+    normal = np.stack((np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)), axis=-1)
     curvature = SEMI_MAJOR / np.sqrt(1.0 - ECCENTRICITY_SQUARED * np.sin(phi) ** 2)
-    scale = np.stack(
-        (curvature, curvature, curvature * (1.0 - ECCENTRICITY_SQUARED)), axis=-1
-    )
+    scale = np.stack((curvature, curvature, curvature * (1.0 - ECCENTRICITY_SQUARED)), axis=-1)
     return scale * normal, normal
 
 
@@ -125,9 +121,7 @@ def _miss(model: GroundModel, raster: _Raster) -> float:
     down, across = model.coefficients.shape[:2]
     row = (np.arange(down)[:, None] + 0.5) * model.block_rows - 0.5 + model.half_rows * probes
     column = (
-        (np.arange(across)[:, None] + 0.5) * model.block_columns
-        - 0.5
-        + model.half_columns * probes
+        (np.arange(across)[:, None] + 0.5) * model.block_columns - 0.5 + model.half_columns * probes
     )
     exact = raster.position(*np.broadcast_arrays(row[:, None, :, None], column[None, :, None, :]))
     powers = np.vander(probes, NODES, increasing=True)
@@ -135,9 +129,7 @@ def _miss(model: GroundModel, raster: _Raster) -> float:
     return float(np.abs(fitted - exact)[..., :3].max())
 
 
-def ground_model(
-    x: NDArray[np.float64], y: NDArray[np.float64], crs: pyproj.CRS
-) -> GroundModel:
+def ground_model(x: NDArray[np.float64], y: NDArray[np.float64], crs: pyproj.CRS) -> GroundModel:
     """Make the ground model of a raster.
 
     The projection is inverted at a few nodes of each block of cells; blocks shrink until the

@@ -98,17 +98,13 @@ def pixel_areas(grid: RadarGrid, radar: RadarModel, calibration: Calibration) ->
     time = grid.azimuth_time(line, slant)
     step = 0.5 * abs(radar.line_interval)
     along = _points(radar, time + step, slant) - _points(radar, time - step, slant)
-    across = (
-        _points(radar, time, grid.slant_range(line, sample + 0.5))
-        - _points(radar, time, grid.slant_range(line, sample - 0.5))
+    across = _points(radar, time, grid.slant_range(line, sample + 0.5)) - _points(
+        radar, time, grid.slant_range(line, sample - 0.5)
     )
     area = np.linalg.norm(np.cross(along, across), axis=-1)
     # Squint-free: the line of sight is at a right angle to the track, so the slant range's
     # growth across a pixel over its width on the ground is the sine of incidence.
-    extent = np.abs(
-        grid.slant_range(line, sample + 0.5)
-        - grid.slant_range(line, sample - 0.5)
-    )
+    extent = np.abs(grid.slant_range(line, sample + 0.5) - grid.slant_range(line, sample - 0.5))
     sine = np.clip(extent / np.linalg.norm(across, axis=-1), 0.0, 1.0)
     if calibration == "beta0":
         area = area * sine

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyproj
@@ -65,11 +67,21 @@ class View:
         down, across = ground_block(self.ground, row, column)
         return np.array(ground_position(self.ground, down, across, row, column)[:3])
 
-    def template(self) -> xr.DataArray:
-        """Return the DEM without its attributes and values: dims, coordinates and CRS."""
-        empty = xr.zeros_like(self.dem, dtype=np.uint8)
-        empty.attrs = {}
-        return empty
+    def dataset(
+        self, variables: Mapping[str, tuple[NDArray[Any], Mapping[str, Any]]]
+    ) -> xr.Dataset:
+        """Make a dataset on the DEM's grid.
+
+        Parameters
+        ----------
+        variables : mapping
+            Name to (values, attributes); values have dims (y, x).
+        """
+        # The CRS travels as a coordinate; nothing else of the DEM does.
+        empty = xr.Dataset(coords=self.dem.coords)
+        for name, (values, attributes) in variables.items():
+            empty[name] = (("y", "x"), values, {**attributes, "grid_mapping": "spatial_ref"})
+        return empty.rio.write_crs(self.dem.rio.crs)
 
 
 def _footprint(grid: RadarGrid, radar: RadarModel) -> str:

@@ -64,9 +64,7 @@ def _times(view: View, height: float) -> NDArray[np.float64]:
     rows, columns = view.heights.shape
     times = [
         [
-            locate_cell(
-                view.ground, view.radar, row, column, height, view.radar.line_zero_time
-            )[2]
+            locate_cell(view.ground, view.radar, row, column, height, view.radar.line_zero_time)[2]
             for column in np.linspace(0.0, max(columns - 1.0, 1.0), 5)
         ]
         for row in np.linspace(0.0, max(rows - 1.0, 1.0), 5)

@@ -1,0 +1,105 @@
+"""Checks of the images that a user brings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from sarheight.orbit import Orbit
+from sarheight.scene import Calibration, RadarGrid, Scene
+
+__all__ = ["check_intensity", "scenes_of"]
+
+MOST_NEGATIVE = 0.1
+"""Largest part of the power that may be negative, as noise removal leaves some."""
+
+
+def check_intensity(image: xr.DataArray) -> None:
+    """Check that an image holds linear power.
+
+    Parameters
+    ----------
+    image : xarray.DataArray
+        The image.
+
+    Raises
+    ------
+    ValueError
+        If it has no data, or so much negative power that it must be in decibels.
+    """
+    values = np.asarray(image.values)
+    finite = np.isfinite(values)
+    if not finite.any():
+        msg = (
+            f"found an image of {values.shape} without a single finite value, expected linear "
+            "power: check the file, its nodata value and the part that was read"
+        )
+        raise ValueError(msg)
+    negative = float(-np.sum(values, where=finite & (values < 0.0), dtype=np.float64))
+    positive = float(np.sum(values, where=finite & (values > 0.0), dtype=np.float64))
+    if negative > MOST_NEGATIVE * positive:
+        msg = (
+            f"found an image whose values lie between {np.nanmin(values):g} and "
+            f"{np.nanmax(values):g}, most of them negative; expected linear power. If it is in "
+            "decibels, pass 10 ** (image / 10)"
+        )
+        raise ValueError(msg)
+    if positive == 0.0:
+        msg = "found an image that is zero everywhere, expected linear power: check what was read"
+        raise ValueError(msg)
+
+
+def scenes_of(
+    image: Scene | xr.DataArray | Sequence[Scene],
+    grid: RadarGrid | None,
+    orbit: Orbit | None,
+    calibration: Calibration,
+) -> list[Scene]:
+    """Gather what the user passed into a list of scenes.
+
+    Parameters
+    ----------
+    image, grid, orbit, calibration
+        As in `sarheight.layover.reconstruct`.
+
+    Returns
+    -------
+    list of Scene
+        At least one, all with the same polarisations and with linear power.
+
+    Raises
+    ------
+    TypeError
+        If an image comes without grid and orbit, or a scene with them.
+    ValueError
+        If there is no scene, polarisations differ, or an image is not linear power.
+    """
+    if isinstance(image, xr.DataArray):
+        if grid is None or orbit is None:
+            msg = (
+                "found an image without "
+                f"{' and '.join(n for n, v in (('grid', grid), ('orbit', orbit)) if v is None)}; "
+                "expected both, or a Scene, which holds them"
+            )
+            raise TypeError(msg)
+        scenes = [Scene(image, grid, orbit, calibration)]
+    else:
+        if grid is not None or orbit is not None:
+            msg = "found grid or orbit beside a Scene, which has its own; pass one or the other"
+            raise TypeError(msg)
+        scenes = [image] if isinstance(image, Scene) else list(image)
+    if not scenes or not all(isinstance(scene, Scene) for scene in scenes):
+        msg = f"found {type(image).__name__}, expected a DataArray, a Scene, or several Scenes"
+        raise TypeError(msg)
+    for scene in scenes:
+        check_intensity(scene.image)
+    counts = {scene.image.shape[:-2] for scene in scenes}
+    if len(counts) > 1:
+        msg = (
+            f"found scenes with polarisation dims of sizes {sorted(counts)}, expected the same "
+            "polarisations in all: select the common ones"
+        )
+        raise ValueError(msg)
+    return scenes

@@ -1,0 +1,304 @@
+"""The one-to-many mapping between radar pixels and ground cells, to hold in the hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy import sparse
+from sarheight_kernels.mapping import count_weights, write_weights
+
+from sarheight.geometry._view import view
+from sarheight.illumination import BackscatterLaw, ConstantGamma
+from sarheight.illumination._operator import Illumination, illuminate
+from sarheight.orbit import Orbit
+from sarheight.scene import RadarGrid
+
+__all__ = ["Mapping", "mapping"]
+
+
+@dataclass(frozen=True, eq=False)
+class Mapping:
+    """Which ground cells mix in each radar pixel, and which pixels saw each cell.
+
+    Attributes
+    ----------
+    matrix : scipy.sparse.csc_array, shape (lines * samples, rows * columns)
+        The energy that each cell of unit reflectivity sends into each pixel, in square metres.
+        Pixels and cells are counted row after row.
+    image_shape : tuple of int
+        Lines and samples.
+    cells : xarray.Dataset
+        Coordinates and CRS of the cells, dims (y, x).
+    """
+
+    matrix: sparse.csc_array
+    image_shape: tuple[int, int]
+    cells: xr.Dataset
+
+    @property
+    def ground_shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.cells.sizes["y"], self.cells.sizes["x"]
+
+    def _rows(self) -> sparse.csr_array:
+        rows = self.__dict__.get("_by_pixel")
+        if rows is None:
+            rows = self.matrix.tocsr()
+            object.__setattr__(self, "_by_pixel", rows)
+        return rows
+
+    def cells_of(self, line: int, sample: int) -> xr.Dataset:
+        """List the ground cells that mix in a pixel.
+
+        Parameters
+        ----------
+        line, sample : int
+            The pixel.
+
+        Returns
+        -------
+        xarray.Dataset
+            Dim ``cell``, the largest contribution first: ``row``, ``column``, ``x``, ``y``,
+            ``weight`` (square metres) and ``ratio``, the part of the pixel's energy that is the
+            cell's where all are equally bright; the ratios sum to 1.
+
+        Raises
+        ------
+        IndexError
+            If there is no such pixel.
+        """
+        _require_inside("pixel", (line, sample), self.image_shape)
+        rows = self._rows()
+        pixel = line * self.image_shape[1] + sample
+        part = slice(rows.indptr[pixel], rows.indptr[pixel + 1])
+        cell, weight = rows.indices[part], rows.data[part]
+        order = np.argsort(-weight, kind="stable")
+        cell, weight = cell[order].astype(np.int64), weight[order]
+        row, column = np.divmod(cell, self.ground_shape[1])
+        return xr.Dataset(
+            {
+                "row": ("cell", row),
+                "column": ("cell", column),
+                "x": ("cell", self.cells.x.values[column]),
+                "y": ("cell", self.cells.y.values[row]),
+                "weight": ("cell", weight, {"units": "m2"}),
+                "ratio": ("cell", weight / max(weight.sum(), np.finfo(float).tiny)),
+            },
+            attrs={"line": line, "sample": sample},
+        )
+
+    def pixels_of(self, row: int, column: int) -> xr.Dataset:
+        """List the pixels that saw a ground cell.
+
+        Parameters
+        ----------
+        row, column : int
+            The cell.
+
+        Returns
+        -------
+        xarray.Dataset
+            Dim ``pixel``, the largest part first: ``line``, ``sample``, ``weight`` (square
+            metres) and ``ratio``, the part of the cell's energy that went there; the ratios sum
+            to 1.
+
+        Raises
+        ------
+        IndexError
+            If there is no such cell.
+        """
+        _require_inside("cell", (row, column), self.ground_shape)
+        cell = row * self.ground_shape[1] + column
+        part = slice(self.matrix.indptr[cell], self.matrix.indptr[cell + 1])
+        pixel, weight = self.matrix.indices[part], self.matrix.data[part]
+        order = np.argsort(-weight, kind="stable")
+        pixel, weight = pixel[order].astype(np.int64), weight[order]
+        line, sample = np.divmod(pixel, self.image_shape[1])
+        return xr.Dataset(
+            {
+                "line": ("pixel", line),
+                "sample": ("pixel", sample),
+                "weight": ("pixel", weight, {"units": "m2"}),
+                "ratio": ("pixel", weight / max(weight.sum(), np.finfo(float).tiny)),
+            },
+            attrs={"row": row, "column": column},
+        )
+
+    def to_dataset(self) -> xr.Dataset:
+        """Return the mapping as a Dataset that can be saved by `sarheight.output.write`.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``weight`` and ``pixel`` (line * samples + sample), dim ``entry``, cell after cell;
+            ``start``, dim ``cell_edge``: the first entry of each cell, and the end of the last.
+        """
+        dataset = self.cells.copy()
+        dataset["weight"] = (
+            "entry",
+            self.matrix.data,
+            {"long_name": "energy at unit reflectivity", "units": "m2"},
+        )
+        dataset["pixel"] = ("entry", self.matrix.indices, {"long_name": "line * samples + sample"})
+        dataset["start"] = ("cell_edge", self.matrix.indptr, {"long_name": "first entry of a cell"})
+        return dataset.assign_attrs(lines=self.image_shape[0], samples=self.image_shape[1])
+
+    @classmethod
+    def from_dataset(cls, dataset: xr.Dataset) -> Mapping:
+        """Make the mapping of a Dataset again.
+
+        Parameters
+        ----------
+        dataset : xarray.Dataset
+            From `to_dataset`.
+
+        Returns
+        -------
+        Mapping
+            The mapping.
+
+        Raises
+        ------
+        ValueError
+            If the Dataset is not that of a mapping.
+        """
+        missing = {"weight", "pixel", "start"} - set(dataset.variables)
+        if missing or not {"lines", "samples"} <= set(dataset.attrs):
+            msg = (
+                f"found a Dataset without {', '.join(sorted(missing)) or 'lines and samples'}, "
+                "expected one made by Mapping.to_dataset"
+            )
+            raise ValueError(msg)
+        image_shape = int(dataset.attrs["lines"]), int(dataset.attrs["samples"])
+        matrix = sparse.csc_array(
+            (dataset["weight"].values, dataset["pixel"].values, dataset["start"].values),
+            shape=(image_shape[0] * image_shape[1], dataset.sizes["y"] * dataset.sizes["x"]),
+        )
+        cells = dataset.drop_vars(["weight", "pixel", "start"])
+        return cls(matrix, image_shape, cells.assign_attrs({}))
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Save the mapping to a Zarr store or a NetCDF file.
+
+        Parameters
+        ----------
+        path : str or Path
+            Ending in ``.zarr`` or ``.nc``.
+        overwrite : bool
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        Path
+            The path.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written; nothing is left behind then.
+        """
+        from sarheight.output import write
+
+        return write(self.to_dataset(), path, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Mapping:
+        """Load a mapping that was saved.
+
+        Parameters
+        ----------
+        path : str or Path
+            From `save`.
+
+        Returns
+        -------
+        Mapping
+            The mapping.
+
+        Raises
+        ------
+        ValueError
+            If the file holds something else.
+        """
+        from sarheight.output import open_result
+
+        return cls.from_dataset(open_result(path))
+
+
+def _require_inside(name: str, place: tuple[int, int], shape: tuple[int, int]) -> None:
+    if not (0 <= place[0] < shape[0] and 0 <= place[1] < shape[1]):
+        msg = f"found {name} {place}, expected one within {shape}, counted from 0"
+        raise IndexError(msg)
+
+
+def _matrix(operator: Illumination) -> sparse.csc_array:
+    seen = operator.view
+    lines, samples = seen.grid.shape
+    arguments = (
+        seen.ground,
+        seen.radar,
+        seen.heights,
+        operator.law,
+        seen.bounds,
+        operator.lit,
+        lines,
+        samples,
+    )
+    counts = np.empty(seen.heights.shape, dtype=np.int32)
+    count_weights(*arguments, counts)
+    start = np.zeros(counts.size + 1, dtype=np.int64)
+    np.cumsum(counts, out=start[1:], dtype=np.int64)
+    pixel = np.empty(start[-1], dtype=np.int32)
+    weight = np.empty(start[-1])
+    write_weights(*arguments, start, pixel, weight)
+    return sparse.csc_array((weight, pixel, start), shape=(lines * samples, counts.size))
+
+
+def mapping(
+    dem: xr.DataArray,
+    grid: RadarGrid,
+    orbit: Orbit,
+    *,
+    law: BackscatterLaw | None = None,
+) -> Mapping:
+    """Establish the one-to-many mapping between radar pixels and ground cells.
+
+    Parameters
+    ----------
+    dem : xarray.DataArray
+        Heights above the ellipsoid in metres, dims (y, x), any CRS.
+    grid : RadarGrid
+        Sampling of the image, of at most 2**31 pixels: crop it for larger ones.
+    orbit : Orbit
+        State vectors that cover the image.
+    law : callable, optional
+        Backscatter law, from incidence in degrees to sigma0; `ConstantGamma` by default, with
+        which the weights are projected areas.
+
+    Returns
+    -------
+    Mapping
+        The mapping, explicit: about 20 weights a cell.
+
+    Raises
+    ------
+    GeometryError
+        If DEM and image do not overlap.
+    OrbitCoverageError
+        If the orbit does not cover the image.
+    ValueError
+        If the image has too many pixels, or the DEM is not one.
+    """
+    if grid.lines * grid.samples > np.iinfo(np.int32).max:
+        msg = (
+            f"found an image of {grid.lines} x {grid.samples} pixels, expected at most 2**31 for "
+            "an explicit mapping: crop the grid"
+        )
+        raise ValueError(msg)
+    seen = view(dem, grid, orbit)
+    operator = illuminate(seen, ConstantGamma(1.0) if law is None else law)
+    return Mapping(_matrix(operator), grid.shape, seen.dataset({}))

@@ -1,0 +1,135 @@
+"""Masks of layover and shadow."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from sarheight_kernels import profiles
+
+from sarheight.geometry._view import view
+from sarheight.geometry._visibility import COMPRESSION, classify_cells, classify_pixels
+from sarheight.orbit import Orbit
+from sarheight.scene import RadarGrid
+
+__all__ = ["FLAGS", "fold_variable", "mask_variable", "masks"]
+
+FLAGS = {
+    "clear": profiles.CLEAR,
+    "foreshortening": profiles.FORESHORTENING,
+    "active_layover": profiles.ACTIVE_LAYOVER,
+    "passive_layover": profiles.PASSIVE_LAYOVER,
+    "active_shadow": profiles.ACTIVE_SHADOW,
+    "passive_shadow": profiles.PASSIVE_SHADOW,
+    "layover_and_shadow": profiles.LAYOVER_AND_SHADOW,
+}
+"""Meaning and value of each category. 255 is no-data."""
+
+Variable = tuple[NDArray[Any], dict[str, Any]]
+
+
+def mask_variable(category: NDArray[np.uint8]) -> Variable:
+    """Return categories with their CF attributes."""
+    return category, {
+        "long_name": "layover and shadow",
+        "flag_values": np.array(list(FLAGS.values()), dtype=np.uint8),
+        "flag_meanings": " ".join(FLAGS),
+        "_FillValue": np.uint8(profiles.NO_DATA),
+    }
+
+
+def fold_variable(fold_count: NDArray[np.uint8]) -> Variable:
+    """Return fold counts with their CF attributes."""
+    return fold_count, {
+        "long_name": "number of lit sheets of terrain at the same time and slant range",
+        "units": "1",
+        "_FillValue": np.uint8(profiles.NO_DATA),
+    }
+
+
+def masks(
+    dem: xr.DataArray,
+    grid: RadarGrid,
+    orbit: Orbit,
+    *,
+    geometry: Literal["ground", "radar"] = "ground",
+    compression: float = COMPRESSION,
+) -> xr.Dataset:
+    """Find layover, shadow and foreshortening.
+
+    Each plane of zero Doppler cuts a profile out of the terrain, which is scanned outwards for
+    look angles that fall back (shadow), and both ways for slant ranges that do (layover).
+
+    ======================  =====  ======  =====
+    meaning                 value  isce3   SNAP
+    ======================  =====  ======  =====
+    clear                   0      0       0
+    foreshortening          1      0       0
+    active_layover          2      2       1
+    passive_layover         3      2       1
+    active_shadow           4      1       2
+    passive_shadow          5      1       2
+    layover_and_shadow      6      3       3
+    (no data)               255    127     0
+    ======================  =====  ======  =====
+
+    The last two columns are the codes of isce3 and SNAP, which contradict each other.
+
+    Parameters
+    ----------
+    dem : xarray.DataArray
+        Heights above the ellipsoid in metres, dims (y, x), any CRS.
+    grid : RadarGrid
+        Sampling of the image.
+    orbit : Orbit
+        State vectors that cover the image.
+    geometry : {"ground", "radar"}
+        Whether the masks lie on the DEM's grid or on the image's.
+    compression : float
+        Terrain is foreshortened where its slant range grows by less than this part of what it
+        would over flat ground.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``mask``
+            The category, uint8, with CF ``flag_values`` and ``flag_meanings``. On the image a
+            pixel is in layover where several lit sheets of terrain lie at its slant range, and in
+            shadow where none of its terrain is lit; as such a pixel has no slope of its own, it
+            is passive.
+        ``fold_count``
+            The number of lit sheets, uint8.
+
+        Dims (y, x) or (line, sample); 255 where there is no data.
+
+    Raises
+    ------
+    GeometryError
+        If DEM and image do not overlap.
+    OrbitCoverageError
+        If the orbit does not cover the image.
+    ValueError
+        If `geometry` or `compression` is not what it should be, or the DEM is not one.
+    """
+    if geometry not in ("ground", "radar"):
+        msg = f"found geometry={geometry!r}, expected 'ground' or 'radar'"
+        raise ValueError(msg)
+    if not 0.0 <= compression <= 1.0:
+        msg = f"found compression={compression!r}, expected a part of 1, from 0 to 1"
+        raise ValueError(msg)
+    seen = view(dem, grid, orbit)
+    if geometry == "ground":
+        category, fold_count = classify_cells(seen, compression)
+        return seen.dataset(
+            {"mask": mask_variable(category), "fold_count": fold_variable(fold_count)}
+        )
+    category, fold_count = classify_pixels(seen, compression)
+    dims = ("line", "sample")
+    return xr.Dataset(
+        {
+            "mask": (dims, *mask_variable(category)),
+            "fold_count": (dims, *fold_variable(fold_count)),
+        }
+    )
