@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sarheight_kernels
@@ -12,6 +14,8 @@ from numba.core.dispatcher import Dispatcher
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
+
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
 project = "sarheight"
 author = "the sarheight developers"
@@ -45,6 +49,8 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     "filename_pattern": r"\.py$",
+    "within_subsection_order": "FileNameSortKey",
+    "image_scrapers": ("saved_pictures",),
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from sarheight._bursts import bursts_of_annotation
 from sarheight._constants import SPEED_OF_LIGHT
 from sarheight._ground_range import ground_range_of_annotation
+from sarheight._radar_grid import RadarGrid
 from sarheight._time import seconds_between, whole_second
-from sarheight._radar_grid import Burst, RadarGrid
 
 if TYPE_CHECKING:
-    from sarheight._annotation import Annotation, BurstTiming
+    from sarheight._annotation import Annotation
 
 __all__ = ["burst_grid", "swath_grid"]
 
@@ -35,13 +36,10 @@ Definition, S1-RS-MDA-52-7440, table 5-1."""
 def swath_grid(annotation: Annotation) -> RadarGrid:
     """Make the grid of a GRD, or the continuous grid of an SLC's swath."""
     epoch = whole_second(annotation.first_line_time)
-    stamps = _stamps(annotation, epoch)
     ground_range = (
-        ground_range_of_annotation(annotation, epoch, stamps)
-        if annotation.product_type == "GRD"
-        else None
+        ground_range_of_annotation(annotation, epoch) if annotation.product_type == "GRD" else None
     )
-    bursts = _bursts(annotation, epoch)
+    bursts = bursts_of_annotation(annotation, epoch)
     first_time = (
         bursts[0].azimuth_time if bursts else seconds_between(epoch, annotation.first_line_time)
     )
@@ -59,7 +57,7 @@ def swath_grid(annotation: Annotation) -> RadarGrid:
         ),
         wavelength=SPEED_OF_LIGHT / annotation.radar_frequency,
         ground_range=ground_range,
-        stamp_range=_stamp_range(annotation, epoch, stamps),
+        stamp_range=_stamp_range(annotation, epoch),
         looks=_looks(annotation),
         polarisations=(annotation.polarisation,),
         mission=annotation.mission,
@@ -91,40 +89,6 @@ def burst_grid(grid: RadarGrid, index: int, name: str) -> RadarGrid:
     )
 
 
-def _bursts(annotation: Annotation, epoch: np.datetime64) -> tuple[Burst, ...]:
-    times = [seconds_between(epoch, burst.azimuth_time) for burst in annotation.bursts]
-    return tuple(
-        Burst(
-            index=index,
-            first_line=round((time - times[0]) / annotation.line_interval),
-            lines=annotation.lines_per_burst,
-            azimuth_time=time,
-            valid_lines=_valid_lines(burst),
-            valid_samples=_valid_samples(burst),
-        )
-        for index, (time, burst) in enumerate(zip(times, annotation.bursts, strict=True))
-    )
-
-
-def _valid(burst: BurstTiming) -> NDArray[np.bool_]:
-    return (burst.first_valid_sample >= 0) & (burst.last_valid_sample >= 0)
-
-
-def _valid_lines(burst: BurstTiming) -> tuple[int, int]:
-    lines = np.flatnonzero(_valid(burst))
-    return (int(lines[0]), int(lines[-1]) + 1) if lines.size else (0, 0)
-
-
-def _valid_samples(burst: BurstTiming) -> tuple[int, int]:
-    valid = _valid(burst)
-    if not valid.any():
-        return 0, 0
-    return (
-        int(burst.first_valid_sample[valid].max()),
-        int(burst.last_valid_sample[valid].min()) + 1,
-    )
-
-
 def _stamps(annotation: Annotation, epoch: np.datetime64) -> NDArray[np.float64]:
     """Return the stamps of the geolocation grid's lines in seconds, shape (n,)."""
     line = annotation.geolocation.line
@@ -137,9 +101,7 @@ def _stamps(annotation: Annotation, epoch: np.datetime64) -> NDArray[np.float64]
     return begin + annotation.line_interval * line.astype(np.float64)
 
 
-def _stamp_range(
-    annotation: Annotation, epoch: np.datetime64, stamps: NDArray[np.float64]
-) -> float | None:
+def _stamp_range(annotation: Annotation, epoch: np.datetime64) -> float | None:
     """Find the slant range at which the stamps of lines are their zero-Doppler times.
 
     The annotation does not name it: ESA's geolocation grid shows it, whose times grow along each
@@ -147,7 +109,8 @@ def _stamp_range(
     correction.
     """
     points = annotation.geolocation
-    later = np.array([seconds_between(epoch, time) for time in points.azimuth_time]) - stamps
+    times = np.array([seconds_between(epoch, time) for time in points.azimuth_time])
+    later = times - _stamps(annotation, epoch)
     slant_range = SPEED_OF_LIGHT / 2 * points.slant_range_time
     stamp_range = float(np.median(slant_range - SPEED_OF_LIGHT * later))
     explained = later - (slant_range - stamp_range) / SPEED_OF_LIGHT

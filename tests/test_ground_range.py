@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
+from sarheight._ground_range import RangeInterpolation
 from sarheight.errors import AnnotationError
 from sarheight.scene import GroundRange, RadarGrid
-from tests.annotations import (
-    annotation_xml,
-)
+from tests.annotations import annotation_xml
 from tests.synthetic import synthetic_grid
 
-Floats = NDArray[np.float64]
+EPOCH = np.datetime64("2024-01-01T05:00:00")
 
 
 def two_records() -> GroundRange:
@@ -26,7 +25,7 @@ def two_records() -> GroundRange:
         slant_origin=np.array([800e3, 800e3]),
         slant_to_ground=np.array([[0.0, 2.0, -1e-6], [100.0, 2.1, -1e-6]]),
         ground_origin=np.array([0.0, 0.0]),
-        ground_to_slant=np.array([[800e3, 0.5], [800e3, 0.5]]),
+        ground_to_slant=np.array([[800e3, 0.5], [800.5e3, 0.5]]),
     )
 
 
@@ -40,9 +39,43 @@ def test_ground_range_is_interpolated_between_records_and_held_beyond() -> None:
     assert float(records.delayed(1.0).ground(810e3, 2.0)) == float(records.ground(810e3, 1.0))
 
 
-@given(st.floats(0.0, 200e3), st.floats(-1.0, 3.0))
-def test_ground_range_is_inverted_exactly(ground: float, time: float) -> None:
-    records = two_records()
+def test_the_nearest_record_is_taken_as_it_is() -> None:
+    records = replace(two_records(), interpolation="nearest")
+    ground = 10_000.0
+    first, last = 805_000.0, 805_500.0
+    at = records.slant(ground, [-5.0, 0.0, 0.999, 1.0, 1.001, 2.0, 9.0])
+    np.testing.assert_array_equal(at, [first, first, first, last, last, last, last])
+    # Its own polynomial from ground to slant range, not the inverse of the other one.
+    linear = two_records().slant(ground, [0.0, 2.0])
+    assert (np.abs(linear - [first, last]) > 10.0).all()
+
+
+def test_a_single_record_serves_all_lines() -> None:
+    for interpolation in get_args(RangeInterpolation):
+        records = two_records()
+        single = GroundRange(
+            *(
+                getattr(records, name)[:1]
+                for name in (
+                    "time",
+                    "slant_origin",
+                    "slant_to_ground",
+                    "ground_origin",
+                    "ground_to_slant",
+                )
+            ),
+            interpolation=interpolation,
+        )
+        slant = single.slant(10_000.0, [-1.0, 0.0, 7.0])
+        np.testing.assert_array_equal(slant, slant[0])
+        np.testing.assert_allclose(single.ground(slant, 3.0), 10_000.0, rtol=0, atol=1e-6)
+
+
+@given(st.floats(0.0, 200e3), st.floats(-1.0, 3.0), st.sampled_from(get_args(RangeInterpolation)))
+def test_ground_range_is_inverted_exactly(
+    ground: float, time: float, interpolation: RangeInterpolation
+) -> None:
+    records = replace(two_records(), interpolation=interpolation)
     slant = records.slant(ground, time)
     assert float(records.ground(slant, time)) == pytest.approx(ground, abs=1e-6)
 
@@ -54,9 +87,10 @@ def test_ground_range_is_inverted_exactly(ground: float, time: float) -> None:
         ({"time": np.array([0.0, 0.0])}, "strictly ascending"),
         ({"slant_origin": np.array([800e3])}, "found slant_origin of shape"),
         ({"slant_to_ground": np.array([[0.0, np.nan], [0.0, 1.0]])}, "found slant_to_ground"),
+        ({"interpolation": "cubic"}, "found interpolation 'cubic' .* expected 'linear' or 'near"),
     ],
 )
-def test_records_that_make_no_sense_are_refused(change: dict[str, Floats], message: str) -> None:
+def test_records_that_make_no_sense_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(two_records(), **change)
 
@@ -74,23 +108,25 @@ def test_an_annotation_with_damaged_records_is_refused() -> None:
         RadarGrid.from_annotation(swapped.encode())
 
 
-def test_records_that_are_stamped_late_are_shifted_back() -> None:
-    grid, orbit = synthetic_grid(lines=9000, samples=1100)
-    records = grid.ground_range
-    assert records is not None
-    # Terrain height jumps from record to record, as in mountains.
-    jumps = np.random.default_rng(3).normal(scale=50.0, size=records.time.size)
-    jagged = replace(
-        records, slant_to_ground=records.slant_to_ground + jumps[:, None] * (np.arange(9) == 0)
+def test_an_annotation_is_read_as_linear_and_may_be_taken_otherwise() -> None:
+    grid = RadarGrid.from_annotation(annotation_xml(*synthetic_grid(lines=2000)).encode())
+    assert grid.ground_range is not None
+    assert grid.ground_range.interpolation == "linear"
+    nearest = grid.with_range_interpolation("nearest")
+    assert nearest.ground_range is not None
+    assert nearest.ground_range.interpolation == "nearest"
+    # At a record both are the same, but for how well its two polynomials agree.
+    time = grid.ground_range.time[1]
+    assert nearest.ground_range.slant(700.0, time) == pytest.approx(
+        grid.ground_range.slant(700.0, time), abs=1e-3
     )
-    grid = replace(grid, ground_range=jagged)
-    # The points of the annotation are placed by the true records, which are then stamped late.
-    xml = annotation_xml(grid, orbit)
-    late = annotation_xml(replace(grid, ground_range=jagged.delayed(0.21)), orbit)
-    begin = late.index("<coordinateConversion>")
-    read = RadarGrid.from_annotation(
-        (xml[: xml.index("<coordinateConversion>")] + late[begin:]).encode()
-    )
-    assert read.ground_range is not None
-    shift = float((orbit.epoch - read.epoch) / np.timedelta64(1, "ns")) * 1e-9
-    np.testing.assert_allclose(read.ground_range.time, records.time + shift, rtol=0, atol=1e-4)
+    # It is kept by what is made of the grid.
+    for made in (nearest.crop(slice(3, 50)), nearest.multilook(2, 2), nearest.with_epoch(EPOCH)):
+        assert made.ground_range is not None
+        assert made.ground_range.interpolation == "nearest"
+
+
+def test_a_slant_range_grid_has_no_records_to_interpolate() -> None:
+    grid, _ = synthetic_grid(ground_range=False, sample_spacing=2.3)
+    with pytest.raises(ValueError, match="slant-range grid and interpolation='nearest'"):
+        grid.with_range_interpolation("nearest")

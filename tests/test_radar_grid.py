@@ -18,7 +18,7 @@ from sarheight._constants import SPEED_OF_LIGHT
 from sarheight._viewing import look_sign, points_at_ranges
 from sarheight.errors import OrbitCoverageError
 from sarheight.orbit import Orbit
-from sarheight.scene import LookSide, RadarGrid
+from sarheight.scene import GroundRange, LookSide, RadarGrid
 from sarheight.sentinel1 import geolocation_grid
 from tests.annotations import (
     BURST_STEP,
@@ -84,16 +84,43 @@ def on_grid(name: str) -> tuple[RadarGrid, dict[str, Floats]]:
 @pytest.mark.parametrize("name", ANNOTATIONS)
 def test_the_geolocation_grid_falls_on_its_pixels(name: str) -> None:
     grid, points = on_grid(name)
+    if grid.is_ground_range:
+        grid = grid.with_range_interpolation("nearest")
     sample = grid.sample(points["slant_range"], points["time"])
     line = grid.line(points["time"], points["slant_range"])
-    # Ground range is known between the records of its polynomials only as well as they follow
-    # the terrain; see ground_range_of_annotation.
-    np.testing.assert_allclose(
-        sample, points["pixel"], rtol=0, atol=0.06 if grid.is_ground_range else 0.002
-    )
+    np.testing.assert_allclose(sample, points["pixel"], rtol=0, atol=0.002)
     np.testing.assert_allclose(line, points["line"], rtol=0, atol=0.007)
     # Without the shear of the lines it would be far off.
     assert np.abs(grid.line(points["time"]) - points["line"]).max() > 0.04
+
+
+def test_the_geolocation_grid_of_a_grd_was_made_with_the_nearest_record() -> None:
+    grid, points = on_grid(ANNOTATIONS[0])
+    nearest = grid.with_range_interpolation("nearest")
+    exact = nearest.slant_range(points["line"], points["pixel"])
+    np.testing.assert_allclose(exact, points["slant_range"], rtol=0, atol=1e-9)
+    # Between records the image of the Alps is not where the grid says, as `GroundRange` tells.
+    missed = grid.sample(points["slant_range"], points["time"]) - points["pixel"]
+    assert 1.4 < np.abs(missed).max() < 1.6
+    assert 0.4 < np.sqrt(np.mean(missed**2)) < 0.5
+
+
+def test_nearest_records_tear_an_image_that_linear_ones_do_not() -> None:
+    grid = RadarGrid.from_annotation(shared_data("sentinel1", ANNOTATIONS[0]))
+    assert grid.ground_range is not None
+    records = grid.ground_range
+    slant_range = grid.slant_range(0, np.linspace(0, grid.samples - 1, 50))[:, None]
+    borders = 0.5 * (records.time[1:] + records.time[:-1])
+
+    def jumps(conversion: GroundRange) -> Floats:
+        before, after = (conversion.ground(slant_range, borders + step) for step in (-1e-9, 1e-9))
+        found: Floats = np.abs(after - before).max(axis=0) / grid.sample_spacing
+        return found
+
+    torn = jumps(replace(records, interpolation="nearest"))
+    assert 5.0 < np.median(torn) < 7.0
+    assert 18.0 < torn.max() < 20.0
+    assert jumps(records).max() < 1e-6
 
 
 @pytest.mark.parametrize("name", ANNOTATIONS)
@@ -106,6 +133,11 @@ def test_the_pixels_of_an_annotation_are_inverted_exactly(name: str) -> None:
     time = grid.azimuth_time(line, slant_range)
     np.testing.assert_allclose(grid.sample(slant_range, time), sample, rtol=0, atol=1e-8)
     np.testing.assert_allclose(grid.line(time, slant_range), line, rtol=0, atol=1e-8)
+    if grid.is_ground_range:
+        nearest = grid.with_range_interpolation("nearest")
+        slant_range = nearest.slant_range(line, sample)
+        time = nearest.azimuth_time(line, slant_range)
+        np.testing.assert_allclose(nearest.sample(slant_range, time), sample, rtol=0, atol=1e-8)
 
 
 def test_the_alps_grd_is_described() -> None:
@@ -116,9 +148,6 @@ def test_the_alps_grd_is_described() -> None:
     assert grid.wavelength == pytest.approx(0.0555, abs=1e-4)
     assert grid.is_ground_range
     assert not grid.bursts
-    assert grid.ground_range is not None
-    # The records are shifted by a tenth of a second, onto the lines of the geolocation grid.
-    assert grid.ground_range.time[2] == pytest.approx(grid.line_zero_time, abs=0.01)
     orbit = Orbit.from_annotation(shared_data("sentinel1", ANNOTATIONS[0]))
     assert orbit.epoch == grid.epoch
     assert grid.line_spacing(orbit) == pytest.approx(10.0, abs=0.2)

@@ -67,7 +67,7 @@ def quarter_box(
 def _cuts(u_l: float, u_s: float, v_l: float, v_s: float) -> int:
     """Into how many pieces along each edge a sheared quarter is cut."""
     shear = min(abs(u_l), abs(u_s)) + min(abs(v_l), abs(v_s))
-    return max(1, min(int(math.ceil(shear)), MOST_CUTS))
+    return max(1, min(math.ceil(shear), MOST_CUTS))
 
 
 @njit
@@ -84,10 +84,10 @@ def _spread(
     """Add a rectangle's energy to the pixels of a window by overlap; return the part within."""
     low_l, high_l = centre_l - 0.5 * width_l + 0.5, centre_l + 0.5 * width_l + 0.5
     low_s, high_s = centre_s - 0.5 * width_s + 0.5, centre_s + 0.5 * width_s + 0.5
-    from_l = max(int(math.floor(low_l)), first_line)
-    from_s = max(int(math.floor(low_s)), first_sample)
-    to_l = min(int(math.floor(high_l)), first_line + image.shape[0] - 1)
-    to_s = min(int(math.floor(high_s)), first_sample + image.shape[1] - 1)
+    from_l = max(math.floor(low_l), first_line)
+    from_s = max(math.floor(low_s), first_sample)
+    to_l = min(math.floor(high_l), first_line + image.shape[0] - 1)
+    to_s = min(math.floor(high_s), first_sample + image.shape[1] - 1)
     density = energy / (width_l * width_s)
     within = 0.0
     for line in range(from_l, to_l + 1):
@@ -205,10 +205,10 @@ def cell_window(
             low_s, high_s = min(low_s, box[1] - reach_s), max(high_s, box[1] + reach_s)
     if not (high_l > -0.5 and low_l < lines - 0.5 and high_s > -0.5 and low_s < samples - 0.5):
         return 0, 0, 0, 0, 0.0
-    first_line = max(int(math.floor(low_l + 0.5)), 0)
-    first_sample = max(int(math.floor(low_s + 0.5)), 0)
-    window_lines = min(int(math.floor(high_l + 0.5)), lines - 1) - first_line + 1
-    window_samples = min(int(math.floor(high_s + 0.5)), samples - 1) - first_sample + 1
+    first_line = max(math.floor(low_l + 0.5), 0)
+    first_sample = max(math.floor(low_s + 0.5), 0)
+    window_lines = min(math.floor(high_l + 0.5), lines - 1) - first_line + 1
+    window_samples = min(math.floor(high_s + 0.5), samples - 1) - first_sample + 1
     size = window_lines * window_samples
     if size > buffer.size:
         return first_line, first_sample, -size, window_samples, 0.0

@@ -6,8 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import parallel_njit, prange
-from sarheight_kernels.models import GroundModel, RadarModel
 from sarheight_kernels.tiles import cell_on_look_side, locate_tile
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sarheight_kernels.models import GroundModel, RadarModel
 
 __all__ = ["TILE", "geolocate"]
 

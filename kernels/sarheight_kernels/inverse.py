@@ -16,9 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
-from sarheight_kernels.models import GroundModel, RadarModel
 from sarheight_kernels.orbit import evaluate_orbit
 from sarheight_kernels.profiles import ACTIVE_SHADOW, classify, count_sheets, trace_profile
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sarheight_kernels.models import GroundModel, RadarModel
 
 __all__ = ["geodetic", "nearest_heights", "points_at_height"]
 
@@ -194,8 +197,8 @@ def nearest_heights(
             if category[i] >= ACTIVE_SHADOW and category[i + 1] >= ACTIVE_SHADOW:
                 continue
             low, high = min(place[i], place[i + 1]), max(place[i], place[i + 1])
-            first = max(int(math.floor(max(low, -1.0))) + 1, 0)
-            for s in range(first, min(int(math.floor(min(high, samples))) + 1, samples)):
+            first = max(math.floor(max(low, -1.0)) + 1, 0)
+            for s in range(first, min(math.floor(min(high, samples)) + 1, samples)):
                 fraction = (s - place[i]) / (place[i + 1] - place[i])
                 far = outward[i] + fraction * (outward[i + 1] - outward[i])
                 if far < reach[s]:

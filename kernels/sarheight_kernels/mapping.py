@@ -7,9 +7,12 @@ from numpy.typing import NDArray
 
 from sarheight_kernels._numba import parallel_njit, prange
 from sarheight_kernels.footprints import growing_window
-from sarheight_kernels.models import GroundModel, RadarModel
 from sarheight_kernels.project import BUFFER
 from sarheight_kernels.surface import tile_box, tile_surface
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sarheight_kernels.models import GroundModel, RadarModel
 
 __all__ = ["count_weights", "write_weights"]
 

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
-from sarheight_kernels.models import GroundModel, RadarModel
 from sarheight_kernels.profiles import (
     ACTIVE_LAYOVER,
     ACTIVE_SHADOW,
@@ -21,6 +20,10 @@ from sarheight_kernels.profiles import (
 )
 from sarheight_kernels.surface import tile_box
 from sarheight_kernels.tiles import locate_cell
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sarheight_kernels.models import GroundModel, RadarModel
 
 __all__ = ["classify_image", "classify_profiles", "profiles_to_cells"]
 

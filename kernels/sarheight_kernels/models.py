@@ -11,9 +11,10 @@ r"""What the kernels know of the ground and of the radar: two tables of polynomi
     polynomial in slant range whose coefficients change along azimuth, in segments:
 
     .. math:: s(t, R) = \sum_k \left(c_k + (t - t_0) \, r_k\right) x^k,
-              \qquad x = (R - R_m) / R_h.
+              \qquad x = (R - R_m) / R_h,
 
-    A slant-range grid has one segment, degree one and no rate.
+    and goes on along its tangent beyond -1 and 1, where a polynomial of high degree would soon
+    run back into the image. A slant-range grid has one segment, degree one and no rate.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ class RadarModel(NamedTuple):
         Coefficients of the sample in powers of the scaled slant range, and their change per
         second.
     range_middle, range_half : float
-        Slant range that maps to 0, and the slant range from there to 1, in metres.
+        Slant range that maps to 0, and the slant range from there to 1, in metres. The
+        polynomials hold from -1 to 1.
     stamp_range : float
         Slant range in metres at which the stamp of a line is its zero-Doppler time.
     shear : float
@@ -233,9 +235,11 @@ def sample(radar: RadarModel, segment: int, stamped: float, slant_range: float) 
         Sample; integers are pixel centres.
     """
     scaled = (slant_range - radar.range_middle) / radar.range_half
+    inside = min(max(scaled, -1.0), 1.0)
     elapsed = stamped - radar.segment_origin[segment]
-    result = 0.0
+    result, slope = 0.0, 0.0
     for power in range(radar.coefficients.shape[1] - 1, -1, -1):
         coefficient = radar.coefficients[segment, power] + elapsed * radar.rate[segment, power]
-        result = result * scaled + coefficient
-    return result
+        slope = slope * inside + result
+        result = result * inside + coefficient
+    return result + slope * (scaled - inside)

@@ -62,20 +62,27 @@ NO_DATA = 255
 
 KNOT = 32
 """Columns between the places where the coefficients of a profile are computed afresh."""
+REACH = 0.75
+"""Rows from a profile within which one row alone serves it, beside a void or the DEM's edge. The
+profile that passes a cell nearest is half a row away at most."""
 TIE = 1e-12
 """Relative difference below which two slant ranges or tangents count as equal."""
 
 
 @njit
 def _height_between(heights: NDArray[np.float32], row: float, column: int) -> float:
-    """Height between two rows of a column; NaN beyond the DEM or beside a void."""
-    if not 0.0 <= row <= heights.shape[0] - 1.0:
+    """Height between two rows of a column; NaN where there is none within `REACH`."""
+    if not -1.0 < row < heights.shape[0]:
         return math.nan
-    upper = min(int(row), max(heights.shape[0] - 2, 0))
+    upper = math.floor(row)
     fraction = row - upper
-    if fraction == 0.0:
-        return float(heights[upper, column])
-    return (1.0 - fraction) * heights[upper, column] + fraction * heights[upper + 1, column]
+    above = float(heights[upper, column]) if upper >= 0 else math.nan
+    below = float(heights[upper + 1, column]) if upper + 1 < heights.shape[0] else math.nan
+    if math.isnan(above):
+        return below if fraction >= 1.0 - REACH else math.nan
+    if math.isnan(below):
+        return above if fraction <= REACH else math.nan
+    return (1.0 - fraction) * above + fraction * below
 
 
 @njit
@@ -297,8 +304,8 @@ def count_sheets(
         low, high = min(place[i], place[i + 1]), max(place[i], place[i + 1])
         if math.isnan(low) or math.isnan(high) or high < 0.0 or low >= samples - 1.0:
             continue
-        from_sample = int(math.floor(max(low, -1.0))) + 1
-        end_sample = min(int(math.floor(high)) + 1, samples)
+        from_sample = math.floor(max(low, -1.0)) + 1
+        end_sample = min(math.floor(high) + 1, samples)
         if from_sample >= end_sample:
             continue
         here, there = category[i], category[i + 1]

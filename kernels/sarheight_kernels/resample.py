@@ -6,9 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
-from sarheight_kernels.models import GroundModel, RadarModel
 from sarheight_kernels.surface import tile_box
 from sarheight_kernels.tiles import locate_tile
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sarheight_kernels.models import GroundModel, RadarModel
 
 __all__ = ["sample_image"]
 

@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 from sarheight_kernels._numba import njit, parallel_njit, prange
 from sarheight_kernels.facets import brightness, facet_areas
 from sarheight_kernels.geolocate import TILE
-from sarheight_kernels.models import GroundModel, RadarModel
 from sarheight_kernels.tiles import (
     cell_on_look_side,
     height_span,
     locate_cell,
     locate_tile,
 )
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sarheight_kernels.models import GroundModel, RadarModel
 
 __all__ = ["TileSurface", "tile_bounds", "tile_box", "tile_count", "tile_posts", "tile_surface"]
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import xarray as xr
 from sarheight_kernels.angles import cell_angles
 from sarheight_kernels.geolocate import geolocate
 
 from sarheight.geometry._view import View, view
-from sarheight.orbit import Orbit
-from sarheight.scene import RadarGrid
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from sarheight.orbit import Orbit
+    from sarheight.scene import RadarGrid
 
 __all__ = ["angles", "geo2rdr", "incidence"]
 

@@ -75,6 +75,7 @@ class _Raster:
         self.x, self.y = x, y
         self.step_x = (x[-1] - x[0]) / max(x.size - 1, 1)
         self.step_y = (y[-1] - y[0]) / max(y.size - 1, 1)
+        self.name = crs.name
         self.transformer = pyproj.Transformer.from_crs(
             horizontal(crs), pyproj.CRS.from_epsg(4326), always_xy=True
         )
@@ -90,7 +91,7 @@ class _Raster:
             msg = (
                 "The DEM reaches places where its map projection has no inverse: "
                 f"x {self.x[0]:g} to {self.x[-1]:g}, y {self.y[0]:g} to {self.y[-1]:g} in "
-                f"{self.transformer.source_crs.name if self.transformer.source_crs else 'its CRS'}. "
+                f"{self.name}. "
                 "Check that the CRS is the right one, or cut the DEM to the scene first."
             )
             raise GeometryError(msg)

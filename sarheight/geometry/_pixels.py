@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 from sarheight_kernels.inverse import points_at_height
-from sarheight_kernels.models import RadarModel
+from scipy.interpolate import CubicSpline
 
 from sarheight.geometry._ground import to_earth_fixed
-from sarheight.scene import Calibration, RadarGrid
+
+if TYPE_CHECKING:
+    from sarheight_kernels.models import RadarModel
+
+    from sarheight.scene import Calibration, RadarGrid
 
 __all__ = ["PixelAreas", "pixel_areas"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -11,15 +11,18 @@ from sarheight_kernels.models import RadarModel
 
 from sarheight._constants import SPEED_OF_LIGHT
 from sarheight._viewing import look_sign
-from sarheight.orbit import Orbit
-from sarheight.scene import RadarGrid
+
+if TYPE_CHECKING:
+    from sarheight.orbit import Orbit
+    from sarheight.scene import RadarGrid
 
 __all__ = ["radar_model"]
 
 DEGREE = 12
 """Degree of the polynomials from slant range to ground range."""
-RANGE_MARGIN = 0.1
-"""Part of the swath by which the polynomials are good beyond its edges."""
+RANGE_MARGIN, LEAST_MARGIN = 0.1, 10_000.0
+"""How far beyond the edges of the image its polynomials are fitted: part of its width, and
+metres of ground range at least. Farther out they are continued by a straight line."""
 
 
 class _Sampling(NamedTuple):
@@ -56,7 +59,8 @@ def _ground_sampling(grid: RadarGrid) -> _Sampling:
     times = np.asarray(records.time, dtype=np.float64)
     nodes = chebyshev.chebpts1(8 * DEGREE)
     extent = grid.samples * grid.sample_spacing
-    ground = grid.sample_zero_ground + extent * np.array([-RANGE_MARGIN, 1.0 + RANGE_MARGIN])
+    margin = max(RANGE_MARGIN * extent, LEAST_MARGIN)
+    ground = grid.sample_zero_ground + np.array([-margin, extent + margin])
     edges = records.slant(ground[None, :], times[:, None])
     middle, half = 0.5 * (edges.min() + edges.max()), 0.5 * (edges.max() - edges.min())
     samples = (
@@ -65,7 +69,7 @@ def _ground_sampling(grid: RadarGrid) -> _Sampling:
     coefficients = np.ascontiguousarray(
         [chebyshev.cheb2poly(chebyshev.chebfit(nodes, row, DEGREE)) for row in samples]
     )
-    if getattr(records, "interpolation", "linear") == "nearest":
+    if records.interpolation == "nearest":
         start = np.concatenate((times[:1], 0.5 * (times[1:] + times[:-1])))
         rate = np.zeros_like(coefficients)
         return _Sampling(start, times, coefficients, rate, middle, half)
@@ -79,6 +83,25 @@ def _ground_sampling(grid: RadarGrid) -> _Sampling:
         rate,
         middle,
         half,
+    )
+
+
+def _continued(orbit: Orbit) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Continue an orbit table by straight flight at both ends.
+
+    The image lies within the orbit. Places far from it are seen, if at all, at times that the
+    orbit does not cover, where polynomials of degree seven could put them anywhere; straight
+    flight keeps them away from the image.
+    """
+    times = np.array([orbit.time[0], orbit.stop])
+    position, velocity = orbit.state(times)
+    straight = np.zeros((2, *orbit.coefficients.shape[1:]))
+    straight[:, 0], straight[:, 1] = position, velocity
+    beat = orbit.time[1] - orbit.time[0]
+    straight[0, 0] -= beat * velocity[0]
+    return (
+        np.concatenate((times[:1] - beat, orbit.start, times[1:])),
+        np.concatenate((straight[:1], orbit.coefficients, straight[1:])),
     )
 
 
@@ -104,10 +127,11 @@ def radar_model(grid: RadarGrid, orbit: Orbit) -> RadarModel:
     """
     orbit = orbit.with_epoch(grid.epoch)
     orbit.require_cover(grid.first_time, grid.last_time)
+    start, coefficients = _continued(orbit)
     sampling = _slant_sampling(grid) if grid.ground_range is None else _ground_sampling(grid)
     return RadarModel(
-        orbit_start=orbit.start,
-        orbit_coefficients=orbit.coefficients,
+        orbit_start=start,
+        orbit_coefficients=coefficients,
         line_zero_time=float(grid.line_zero_time),
         line_interval=float(grid.line_interval),
         stamp_range=0.0 if grid.stamp_range is None else grid.stamp_range,

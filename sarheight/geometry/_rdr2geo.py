@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import xarray as xr
 from sarheight_kernels.inverse import nearest_heights, points_at_height
@@ -9,8 +11,10 @@ from sarheight_kernels.inverse import nearest_heights, points_at_height
 from sarheight.geometry._radar import radar_model
 from sarheight.geometry._view import view
 from sarheight.geometry._visibility import profiles
-from sarheight.orbit import Orbit
-from sarheight.scene import RadarGrid
+
+if TYPE_CHECKING:
+    from sarheight.orbit import Orbit
+    from sarheight.scene import RadarGrid
 
 __all__ = ["rdr2geo"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyproj
@@ -19,8 +19,10 @@ from sarheight.dem import check_dem
 from sarheight.errors import GeometryError
 from sarheight.geometry._ground import ground_model, horizontal
 from sarheight.geometry._radar import radar_model
-from sarheight.orbit import Orbit
-from sarheight.scene import RadarGrid
+
+if TYPE_CHECKING:
+    from sarheight.orbit import Orbit
+    from sarheight.scene import RadarGrid
 
 __all__ = ["View", "view"]
 
@@ -81,7 +83,8 @@ class View:
         empty = xr.Dataset(coords=self.dem.coords)
         for name, (values, attributes) in variables.items():
             empty[name] = (("y", "x"), values, {**attributes, "grid_mapping": "spatial_ref"})
-        return empty.rio.write_crs(self.dem.rio.crs)
+        placed: xr.Dataset = empty.rio.write_crs(self.dem.rio.crs)
+        return placed
 
 
 def _footprint(grid: RadarGrid, radar: RadarModel) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.masks import classify_image, classify_profiles, profiles_to_cells
 from sarheight_kernels.models import GroundModel
+from sarheight_kernels.profiles import NO_DATA
 from sarheight_kernels.surface import tile_count
 from sarheight_kernels.tiles import locate_cell
 
-from sarheight.geometry._view import View
+if TYPE_CHECKING:
+    from sarheight.geometry._view import View
 
 __all__ = ["COMPRESSION", "Profiles", "classify_cells", "classify_pixels", "profiles"]
 
@@ -143,6 +146,10 @@ def classify_cells(
         along[0],
         along[1],
     )
+    radar = view.radar
+    time = scan.first_time + scan.interval * np.arange(scan.count)
+    line = (time - radar.line_zero_time) / radar.line_interval
+    along[1, (line < -0.5) | (line > view.grid.lines - 0.5)] = NO_DATA
     cells = np.empty((2, *scan.heights.shape), dtype=np.uint8)
     profiles_to_cells(
         scan.ground,

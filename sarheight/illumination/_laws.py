@@ -28,11 +28,14 @@ Floats = NDArray[np.float64]
 BackscatterLaw = Callable[[Floats], Floats]
 """From local incidence angles in degrees (0 to 90) to sigma0, linear power."""
 
-TABLE = 1025
+TABLE = 4097
+"""Points of a tabulated law: a peak as sharp as Muhleman's is followed to 2 degrees from it."""
 
 
 def _cosine(incidence: Floats) -> Floats:
-    return np.cos(np.radians(np.asarray(incidence, dtype=np.float64)))
+    """Cosine of angles in degrees; 0 beyond 90, where a surface faces away."""
+    cosine = np.cos(np.radians(np.asarray(incidence, dtype=np.float64)))
+    return np.clip(cosine, 0.0, None)
 
 
 def _require_positive(name: str, value: float) -> None:
@@ -156,7 +159,7 @@ class Muhleman:
     def __call__(self, incidence: Floats) -> Floats:
         """Return sigma0 at incidence angles in degrees."""
         cosine = _cosine(incidence)
-        sine = np.sqrt(1.0 - np.clip(cosine, -1.0, 1.0) ** 2)
+        sine = np.sqrt(1.0 - np.clip(cosine, 0.0, 1.0) ** 2)
         return self.level * cosine / (sine + self.roughness * cosine) ** 3
 
 
@@ -194,7 +197,7 @@ class FittedLaw:
             and angles.shape == values.shape
             and angles.size >= 2
             and bool((np.diff(angles) > 0.0).all())
-            and bool((values > 0.0).all())
+            and bool((np.isfinite(values) & (values > 0.0)).all())
         )
         if not good:
             msg = (
@@ -207,7 +210,7 @@ class FittedLaw:
         """Return sigma0 at incidence angles in degrees."""
         curve = PchipInterpolator(self.incidence, np.log(self.gamma0))
         angle = np.clip(np.asarray(incidence, np.float64), self.incidence[0], self.incidence[-1])
-        return np.exp(curve(angle)) * np.clip(_cosine(incidence), 0.0, None)
+        return np.exp(curve(angle)) * _cosine(incidence)
 
 
 def tabulate(law: BackscatterLaw) -> Floats:
@@ -220,7 +223,7 @@ def tabulate(law: BackscatterLaw) -> Floats:
 
     Returns
     -------
-    array, shape (1025,)
+    array, shape (4097,)
         sigma0 at cosines of incidence from 0 to 1, evenly spaced.
 
     Raises
@@ -240,10 +243,12 @@ def tabulate(law: BackscatterLaw) -> Floats:
     # Rounding leaves cos(90 degrees) a hair below zero in many laws.
     values = np.where((values < 0.0) & (values > -1e-9), 0.0, values)
     if not (np.isfinite(values).all() and (values >= 0.0).all() and (values > 0.0).any()):
+        finite = np.isfinite(values)
+        found = f"from {values[finite].min():g} to {values[finite].max():g}" if finite.any() else ""
+        unfit = f"{(~finite).sum()} of {values.size} not finite" if not finite.all() else ""
         msg = (
-            f"the backscatter law gave values from {np.nanmin(values):g} to "
-            f"{np.nanmax(values):g} between 0 and 90 degrees; expected finite linear power, not "
-            "negative (is it in dB?)"
+            f"the backscatter law gave values {' and '.join(filter(None, (found, unfit)))} between "
+            "0 and 90 degrees; expected finite linear power, not negative (is it in dB?)"
         )
         raise ValueError(msg)
     return values

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.profiles import ACTIVE_SHADOW
 from sarheight_kernels.project import gather, scatter
 
-from sarheight.geometry._view import View
 from sarheight.geometry._visibility import classify_cells
 from sarheight.illumination._laws import BackscatterLaw, tabulate
+
+if TYPE_CHECKING:
+    from sarheight.geometry._view import View
 
 __all__ = ["Collected", "Illumination", "illuminate", "lit_cells"]
 

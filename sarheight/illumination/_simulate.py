@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -10,8 +12,10 @@ from sarheight.geometry._pixels import pixel_areas
 from sarheight.geometry._view import view
 from sarheight.illumination._laws import BackscatterLaw, Muhleman
 from sarheight.illumination._operator import illuminate
-from sarheight.orbit import Orbit
 from sarheight.scene import Calibration, RadarGrid, Scene
+
+if TYPE_CHECKING:
+    from sarheight.orbit import Orbit
 
 __all__ = ["simulate"]
 
@@ -22,16 +26,19 @@ def _reflectivity(
     if reflectivity is None:
         return None
     values = np.asarray(getattr(reflectivity, "values", reflectivity), dtype=np.float32)
-    if values.shape != dem.shape:
+    dims = getattr(reflectivity, "dims", dem.dims)
+    if values.shape != dem.shape or dims != dem.dims:
         msg = (
-            f"found reflectivity of shape {values.shape}, expected that of the DEM, {dem.shape}: "
-            "give one value for each cell"
+            f"found reflectivity of shape {values.shape} with dims {dims}, expected those of the "
+            f"DEM, {dem.shape} and {dem.dims}: give one value for each cell"
         )
         raise ValueError(msg)
-    if (values < 0.0).any() or not np.isfinite(values[np.isfinite(dem.values)]).all():
+    known = values[np.isfinite(dem.values)]
+    good = np.isfinite(known) & (known >= 0.0)
+    if not good.all():
         msg = (
-            f"found reflectivity from {np.nanmin(values):g} to {np.nanmax(values):g}; expected "
-            "finite linear factors, not negative (is it in dB?)"
+            f"found reflectivity that is negative or not finite at {(~good).sum()} of {good.size} "
+            "cells; expected finite linear factors, not negative (is it in dB?)"
         )
         raise ValueError(msg)
     return values
@@ -94,7 +101,7 @@ def simulate(
     ValueError
         If looks, noise, law or reflectivity are not what they should be.
     """
-    if looks is not None and not looks > 0.0:
+    if looks is not None and not 0.0 < looks < np.inf:
         msg = f"found looks={looks!r}, expected a positive number, or None for no speckle"
         raise ValueError(msg)
     if not (np.isfinite(noise) and noise >= 0.0):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
-from sarheight.orbit import Orbit
 from sarheight.scene import Calibration, RadarGrid, Scene
+
+if TYPE_CHECKING:
+    from sarheight.orbit import Orbit
 
 __all__ = ["check_intensity", "scenes_of"]
 
@@ -78,28 +81,40 @@ def scenes_of(
     """
     if isinstance(image, xr.DataArray):
         if grid is None or orbit is None:
+            missing = [name for name, value in (("grid", grid), ("orbit", orbit)) if value is None]
             msg = (
-                "found an image without "
-                f"{' and '.join(n for n, v in (('grid', grid), ('orbit', orbit)) if v is None)}; "
-                "expected both, or a Scene, which holds them"
+                f"found an image without {' and '.join(missing)}; expected both, or a Scene, "
+                "which holds them"
             )
             raise TypeError(msg)
         scenes = [Scene(image, grid, orbit, calibration)]
+    elif grid is not None or orbit is not None:
+        msg = "found grid or orbit beside a Scene, which has its own; pass one or the other"
+        raise TypeError(msg)
+    elif isinstance(image, Sequence):
+        scenes = list(image)
     else:
-        if grid is not None or orbit is not None:
-            msg = "found grid or orbit beside a Scene, which has its own; pass one or the other"
-            raise TypeError(msg)
-        scenes = [image] if isinstance(image, Scene) else list(image)
-    if not scenes or not all(isinstance(scene, Scene) for scene in scenes):
-        msg = f"found {type(image).__name__}, expected a DataArray, a Scene, or several Scenes"
+        scenes = [image]
+    things: list[object] = [*scenes]
+    strangers = [type(thing).__name__ for thing in things if not isinstance(thing, Scene)]
+    if strangers or not scenes:
+        found = ", ".join(strangers) or "an empty sequence"
+        msg = f"found {found}, expected a DataArray, a Scene, or several Scenes"
         raise TypeError(msg)
     for scene in scenes:
         check_intensity(scene.image)
-    counts = {scene.image.shape[:-2] for scene in scenes}
-    if len(counts) > 1:
+    kinds = [_polarisations(scene) for scene in scenes]
+    if any(kind != kinds[0] for kind in kinds):
         msg = (
-            f"found scenes with polarisation dims of sizes {sorted(counts)}, expected the same "
-            "polarisations in all: select the common ones"
+            f"found scenes with polarisations {' and '.join(map(str, kinds))}, expected the same "
+            "in all: select the common ones"
         )
         raise ValueError(msg)
     return scenes
+
+
+def _polarisations(scene: Scene) -> tuple[object, ...]:
+    """Names of a scene's polarisations, or their numbers where they have no names."""
+    if "polarisation" not in scene.image.dims:
+        return ()
+    return tuple(scene.image["polarisation"].values.tolist())

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter1d
 from sarheight_kernels.profiles import FORESHORTENING
+from scipy.ndimage import uniform_filter1d
 
 from sarheight.errors import GeometryError
+from sarheight.geometry._geo2rdr import angles
+from sarheight.geometry._view import view
+from sarheight.geometry._visibility import classify_cells
 from sarheight.illumination import ConstantGamma, FittedLaw
 from sarheight.illumination._operator import illuminate, lit_cells
-from sarheight.geometry._geo2rdr import angles
-from sarheight.geometry._view import View, view
-from sarheight.geometry._visibility import classify_cells
 from sarheight.layover._passes import Pass, energy_of
-from sarheight.scene import Scene
 
-import xarray as xr
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from sarheight.scene import Scene
 
 __all__ = ["fit_law", "law_of"]
 
@@ -65,7 +69,7 @@ def law_of(
                 centres.append(float(angle[members].mean()))
                 values.append(float(np.log(median).mean()))
                 cells.append(int(members.sum()))
-    if len(centres) < 2:  # noqa: PLR2004
+    if len(centres) < 2:
         msg = (
             f"found {int(good.sum())} cells outside layover and shadow with data, in "
             f"{len(centres)} classes of incidence of at least {FEWEST_CELLS} cells; expected at "

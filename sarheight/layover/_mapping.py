@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
-from scipy import sparse
 from sarheight_kernels.mapping import count_weights, write_weights
+from scipy import sparse
 
 from sarheight.geometry._view import view
 from sarheight.illumination import BackscatterLaw, ConstantGamma
 from sarheight.illumination._operator import Illumination, illuminate
-from sarheight.orbit import Orbit
-from sarheight.scene import RadarGrid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sarheight.orbit import Orbit
+    from sarheight.scene import RadarGrid
 
 __all__ = ["Mapping", "mapping"]
 
@@ -44,12 +48,9 @@ class Mapping:
         """Rows and columns."""
         return self.cells.sizes["y"], self.cells.sizes["x"]
 
-    def _rows(self) -> sparse.csr_array:
-        rows = self.__dict__.get("_by_pixel")
-        if rows is None:
-            rows = self.matrix.tocsr()
-            object.__setattr__(self, "_by_pixel", rows)
-        return rows
+    @cached_property
+    def _by_pixel(self) -> sparse.csr_array:
+        return self.matrix.tocsr()
 
     def cells_of(self, line: int, sample: int) -> xr.Dataset:
         """List the ground cells that mix in a pixel.
@@ -72,7 +73,7 @@ class Mapping:
             If there is no such pixel.
         """
         _require_inside("pixel", (line, sample), self.image_shape)
-        rows = self._rows()
+        rows = self._by_pixel
         pixel = line * self.image_shape[1] + sample
         part = slice(rows.indptr[pixel], rows.indptr[pixel + 1])
         cell, weight = rows.indices[part], rows.data[part]
@@ -178,8 +179,8 @@ class Mapping:
             (dataset["weight"].values, dataset["pixel"].values, dataset["start"].values),
             shape=(image_shape[0] * image_shape[1], dataset.sizes["y"] * dataset.sizes["x"]),
         )
-        cells = dataset.drop_vars(["weight", "pixel", "start"])
-        return cls(matrix, image_shape, cells.assign_attrs({}))
+        cells = dataset.drop_vars(["weight", "pixel", "start"]).drop_attrs(deep=False)
+        return cls(matrix, image_shape, cells)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Save the mapping to a Zarr store or a NetCDF file.

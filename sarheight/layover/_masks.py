@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -11,8 +11,10 @@ from sarheight_kernels import profiles
 
 from sarheight.geometry._view import view
 from sarheight.geometry._visibility import COMPRESSION, classify_cells, classify_pixels
-from sarheight.orbit import Orbit
-from sarheight.scene import RadarGrid
+
+if TYPE_CHECKING:
+    from sarheight.orbit import Orbit
+    from sarheight.scene import RadarGrid
 
 __all__ = ["FLAGS", "fold_variable", "mask_variable", "masks"]
 

@@ -37,16 +37,20 @@ class PosteriorMean:
        compared, so that energy that is a little off still finds its cell;
     2. the energy that cells were given and the energy that they were expected to return are
        pooled over `pooling` postings on the ground: the prior mean of each cell;
-    3. how much cells differ from their prior mean is measured, by how large their share of their
-       pixels is: what remains for cells that have their pixels to themselves is the ground's own
-       diversity A, the excess v of the others is error. The posterior mean is the average of
-       both with the weights A / (A + v) and v / (A + v);
-    4. with the prior mean, pooled over twice that distance, in place of equal brightness all of
+    3. how far the value that a cell was given may lie from the truth is measured: by how much
+       more than others cells with such a share of their pixels differ from their prior mean, and
+       by how much places far apart differ, times the square of the share that is not the cell's.
+       What remains for cells that have their pixels to themselves is the ground's own diversity.
+       The posterior mean averages own value and prior mean by their precision;
+    4. where there are several passes, each takes the others' posterior means for a second prior,
+       as good as passes agree where both have their pixels to themselves: a cell in a fold of one
+       learns from another in which it lies open;
+    5. with posterior means, pooled over twice the distance, in place of equal brightness all of
        it is done again, `steps` times in all: a bright place now claims more of the pixels that
        it shares.
 
-    In the end all cells are scaled by one factor, so that the energy given out is that of the
-    image.
+    In the end all cells of a pass are scaled by one factor, so that the energy given out is that
+    of its image.
 
     Attributes
     ----------

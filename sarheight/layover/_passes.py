@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 from sarheight_kernels.tiles import locate_cell
+from scipy.ndimage import gaussian_filter
 
 from sarheight.dem import local_posting
 from sarheight.geometry._pixels import pixel_areas
-from sarheight.geometry._view import View
-from sarheight.illumination._operator import Illumination
-from sarheight.scene import Scene
+
+if TYPE_CHECKING:
+    from sarheight.geometry._view import View
+    from sarheight.illumination._operator import Illumination
+    from sarheight.scene import Scene
 
 __all__ = ["Pass", "Share", "energy_of"]
 
@@ -32,15 +35,21 @@ class Share:
     expected : array, shape (rows, columns)
         Energy that the law lets expect of the cell in pixels that have data, in square metres.
     area : array, shape (rows, columns)
-        Lit area within the image, projected along the line of sight, in square metres.
+        Lit area in pixels that have data, projected along the line of sight, in square metres.
     contribution : array, shape (rows, columns)
         Mean share of the cell in the energy of its pixels, weighted by its own energy.
+    speckle : array, shape (rows, columns)
+        Variance that speckle of one look leaves in the cell's energy, as a fraction of its square.
+    energy : array, shape (polarisations,)
+        Energy of the pixels that have data and are lit, in square metres: what was to give away.
     """
 
     reflectivity: NDArray[np.float64]
     expected: NDArray[np.float64]
-    area: NDArray[np.float32]
+    area: NDArray[np.float64]
     contribution: NDArray[np.float64]
+    speckle: NDArray[np.float64]
+    energy: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,15 +107,17 @@ class Pass:
             Smoothing of image and simulation before they are compared, in postings.
         """
         polarisations = self.energy.shape[0]
-        channels = np.empty((*self.valid.shape, polarisations + 1), dtype=np.float32)
-        reciprocal = np.empty((*self.valid.shape, 1), dtype=np.float32)
+        channels = np.ones((*self.valid.shape, polarisations + 2), dtype=np.float32)
+        squares = np.empty((*self.valid.shape, 2), dtype=np.float32)
         width = tuple(blur * size for size in self.cell_size())
+        energy = np.empty(polarisations)
         simulated = None
         for index in range(polarisations):
             if simulated is None or assumed is not None:
                 simulated = self.operator.simulate(None if assumed is None else assumed[index])
             explained = self.valid & (simulated > 0.0)
             found, expected = self.energy[index].astype(np.float64), simulated
+            energy[index] = found[explained].sum()
             if blur > 0.0:
                 found = gaussian_filter(np.where(explained, found, 0.0), width)
                 expected = gaussian_filter(np.where(explained, simulated, 0.0), width)
@@ -114,16 +125,20 @@ class Pass:
                 channels[..., index] = np.where(explained, found / expected, 0.0)
                 if index == 0:
                     channels[..., polarisations] = explained
-                    reciprocal[..., 0] = np.where(explained, 1.0 / simulated, 0.0)
-        collected = self.operator.collect(channels, reciprocal)
+                    squares[..., 0] = np.where(explained, 1.0 / simulated, 0.0)
+                    squares[..., 1] = explained
+        collected = self.operator.collect(channels, squares)
         expected = collected.linear[polarisations].astype(np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
             reflectivity = collected.linear[:polarisations] / expected
             contribution = collected.square[0] / expected
+            speckle = collected.square[1] / expected**2
+            # The last channel is 1 everywhere: only part of a cell may lie where data are.
+            area = collected.area * np.nan_to_num(expected / collected.linear[-1])
         if assumed is not None:
             reflectivity = reflectivity * assumed
             contribution = contribution * assumed[0]
-        return Share(reflectivity, expected, collected.area, contribution)
+        return Share(reflectivity, expected, area, contribution, speckle, energy)
 
 
 def energy_of(scene: Scene, view: View) -> tuple[Image, NDArray[np.bool_]]:

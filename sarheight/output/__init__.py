@@ -2,12 +2,12 @@
 
 The name of the output chooses its format:
 
-=================  ==============================================================
-``.tif``, ``.tiff``  Cloud Optimised GeoTIFF: one band per variable and polarisation
-``.nc``              NetCDF-4 with CF conventions
-``.zarr``            Zarr store (a folder)
-``.png``             quick-look picture (cannot be read back)
-=================  ==============================================================
+====================  ====================================================
+``.tif``, ``.tiff``   Cloud Optimised GeoTIFF: one band per variable and polarisation
+``.nc``               NetCDF-4 with CF conventions
+``.zarr``             Zarr store (a folder)
+``.png``              quick-look picture (cannot be read back)
+====================  ====================================================
 
 A result appears under its name complete, or not at all: it is written beside its place under a
 temporary name, flushed to the disk, checked, and then renamed.

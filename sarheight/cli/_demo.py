@@ -1,0 +1,142 @@
+"""``sarheight demo``: real mountains, a simulated radar, and how well its image is unfolded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sarheight.cli._options import OUTPUTS, Debug, Overwrite, Quiet, Threads, require_writable
+from sarheight.cli._session import session
+
+if TYPE_CHECKING:
+    from sarheight._demo import Comparison, EmbeddedScene
+
+PICTURE = "demo.png"
+RESOLUTION = 80.0
+MADE_BY = "sarheight demo"
+
+
+def demo(
+    *,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            exists=True,
+            file_okay=False,
+            help=f"Folder for the picture, {PICTURE}.",
+            rich_help_panel=OUTPUTS,
+        ),
+    ] = Path(),
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    threads: Threads = None,
+    debug: Debug = False,
+) -> None:
+    """Unfold a simulated image of real mountains: a picture and a table of errors.
+
+    Nothing is downloaded: the elevations come with matplotlib, the orbit and the radar image are
+    simulated. The reconstruction is given an elevation model three times coarser than the one
+    that made the image. The first run compiles the kernels, which takes most of a minute.
+
+    The picture of an earlier demo is replaced.
+
+    ```
+    sarheight demo
+    sarheight demo --output pictures
+    ```
+    """
+    path = output / PICTURE
+    overwrite = overwrite or _is_ours(path)
+    require_writable(path, "--output", overwrite=overwrite)
+    with session("demo", quiet=quiet, threads=threads, debug=debug, steps=5) as current:
+        current.stage("simulate the image")
+        current.say_if_kernels_are_new()
+        from sarheight import _demo
+        from sarheight.output import save_png
+
+        scene = _demo.embedded_scene()
+        comparison = _demo.compare(scene, current.stage)
+        current.stage("draw")
+        save_png(
+            _demo.picture(scene, comparison.result),
+            path,
+            overwrite=overwrite,
+            resolution=RESOLUTION,
+            metadata={"Software": MADE_BY, "Comment": "simulated"},
+        )
+    _show(scene, comparison, path)
+
+
+def _is_ours(path: Path) -> bool:
+    """Tell whether a picture is that of an earlier demo."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get("Software") == MADE_BY
+    except (OSError, UnidentifiedImageError):
+        return False
+
+
+def _show(scene: EmbeddedScene, comparison: Comparison, path: Path) -> None:
+    """Write on the standard output what was done and how well."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    facts = Table.grid(padding=(0, 2))
+    for name, text in _facts(scene, comparison):
+        facts.add_row(f"[bold]{name}[/bold]", text)
+    table = Table(
+        title="Errors of γ⁰ in dB against the truth of the simulation", title_justify="left"
+    )
+    table.add_column("method", no_wrap=True)
+    for column in ("layover: bias", "RMSE", "elsewhere: bias", "RMSE"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in comparison.errors:
+        table.add_row(
+            row.method,
+            *(
+                f"{value:{form}}"
+                for value, form in (
+                    (row.layover_bias, "+.2f"),
+                    (row.layover_rmse, ".2f"),
+                    (row.elsewhere_bias, "+.2f"),
+                    (row.elsewhere_rmse, ".2f"),
+                )
+            ),
+        )
+    console.print(facts)
+    console.print()
+    console.print(table)
+    console.print("Plain geocoding: σ⁰ on the ellipsoid, as used today. No offset is fitted away.")
+    console.print(f"picture: {path}", soft_wrap=True, highlight=False)
+
+
+def _facts(scene: EmbeddedScene, comparison: Comparison) -> Iterator[tuple[str, str]]:
+    """Say what is real, what is simulated, and what was stretched."""
+    from sarheight import _demo
+    from sarheight.dem import local_posting
+
+    fine, coarse = (
+        " × ".join(f"{step:.0f}" for step in local_posting(dem)) + " m"
+        for dem in (scene.fine, scene.coarse)
+    )
+    lowest, highest = float(scene.fine.min()), float(scene.fine.max())
+    lines, samples = scene.image.grid.shape
+    terrain = "real: the Jacksboro fault, Tennessee, from matplotlib's sample data"
+    yield "terrain", f"{terrain}; {fine}, whole metres, taken as heights above the ellipsoid"
+    stretched = f"its relief, {_demo.STRETCH:g} times, so that more of it folds"
+    yield "stretched", f"{stretched}: {lowest:.0f} to {highest:.0f} m"
+    radar = f"simulated: an orbit like Sentinel-1's, descending, {_demo.INCIDENCE:g}° incidence"
+    image = f"{lines} × {samples} pixels of {_demo.PIXEL:g} m, {_demo.LOOKS:g} looks, noise"
+    yield "radar", f"{radar}; {image}"
+    yield "ground", "simulated: patches and texture, under a law of Muhleman's form"
+    given = f"the image, and elevations of {coarse} with errors of {_demo.HEIGHT_ERROR:g} m"
+    yield "given", given
+    yield "folded", f"{100 * comparison.in_layover:.0f} % of the cells lie in layover"

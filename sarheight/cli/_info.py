@@ -1,0 +1,211 @@
+"""``sarheight info``: what a file is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sarheight.cli._options import Debug
+from sarheight.cli._session import session
+
+if TYPE_CHECKING:
+    import numpy as np
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from sarheight.orbit import Orbit
+    from sarheight.scene import RadarGrid
+
+Facts = Iterator[tuple[str, str]]
+
+
+def info(
+    *,
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            exists=True,
+            metavar="FILE...",
+            help="Annotations, orbit files, elevation models, images, results.",
+            show_default=False,
+        ),
+    ],
+    debug: Debug = False,
+) -> None:
+    """Say what files are: annotation, orbit file, elevation model, image or result.
+
+    ```
+    sarheight info s1a-iw-grd-vv-….xml dem.tif unfolded.zarr
+    ```
+    """
+    with session("info", quiet=True, threads=None, debug=debug, steps=len(files)):
+        from rich.console import Console
+        from rich.table import Table
+
+        console = Console()
+        for path in files:
+            table = Table(title=str(path), title_justify="left", show_header=False)
+            table.add_column(style="bold", no_wrap=True)
+            table.add_column(overflow="fold")
+            for name, text in _facts(path):
+                table.add_row(name, text)
+            console.print(table, highlight=False, markup=False)
+
+
+def _facts(path: Path) -> Facts:
+    name = path.name.lower().removesuffix(".xz")
+    if name.endswith(".eof"):
+        return _orbit_file(path)
+    if name.endswith(".xml"):
+        return _annotation(path)
+    return _raster(path)
+
+
+def _annotation(path: Path) -> Facts:
+    from sarheight.orbit import Orbit
+    from sarheight.scene import RadarGrid
+    from sarheight.sentinel1 import read_annotation
+
+    annotation = read_annotation(path)
+    kind = f"{annotation.mission} {annotation.mode} {annotation.product_type}"
+    yield "what", f"Sentinel-1 annotation: {kind}, {annotation.swath} {annotation.polarisation}"
+    yield "pass", annotation.passing.lower()
+    points = annotation.geolocation
+    yield from _place(points.longitude, points.latitude)
+    angles = points.incidence_angle
+    yield "incidence", f"{angles.min():.2f} to {angles.max():.2f} degrees"
+    if annotation.bursts:
+        yield "bursts", f"{len(annotation.bursts)} of {annotation.lines_per_burst} lines"
+    yield from _sampling(RadarGrid.from_annotation(path))
+    yield from _orbit(Orbit.from_annotation(path))
+
+
+def _sampling(grid: RadarGrid) -> Facts:
+    kind = "ground range" if grid.is_ground_range else "slant range"
+    steps = f"{1000 * grid.line_interval:.4g} ms x {grid.sample_spacing:.4g} m"
+    yield "grid", f"{grid.lines} lines x {grid.samples} samples, {steps} in {kind}"
+    first, last = (
+        grid.epoch.astype("datetime64[us]") + int(1e6 * time)
+        for time in (grid.first_time, grid.last_time)
+    )
+    yield "time", f"{first} to {last} UTC"
+    yield "looks", f"{grid.looks:g} (equivalent number), to the {grid.look_side}"
+
+
+def _orbit(orbit: Orbit) -> Facts:
+    first, last = (
+        orbit.utc(float(time)).astype("datetime64[s]") for time in (orbit.time[0], orbit.stop)
+    )
+    yield "orbit", f"{orbit.time.size} state vectors, {first} to {last} UTC, {orbit.source}"
+
+
+def _orbit_file(path: Path) -> Facts:
+    from sarheight.orbit import Orbit
+
+    kinds = {"POEORB": "precise", "RESORB": "restituted"}
+    kind = next((word for mark, word in kinds.items() if mark in path.name.upper()), "of some kind")
+    yield "what", f"orbit file of ESA, {kind}"
+    yield from _orbit(Orbit.from_eof(path))
+
+
+def _place(longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> Facts:
+    east, north = (f"{each.min():.3f} to {each.max():.3f}" for each in (longitude, latitude))
+    yield "place", f"longitude {east}, latitude {north}"
+
+
+def _raster(path: Path) -> Facts:
+    """Tell about what holds pixels: an image, a result, or an elevation model."""
+    from sarheight._radar_files import STORES, holds_variables, read_radar
+    from sarheight.output import open_result
+
+    if path.suffix.lower() not in STORES and not holds_variables(path):
+        return _dem(path)
+    dataset = open_result(path, chunks={}) if path.suffix.lower() in STORES else None
+    if dataset is None:
+        dataset = read_radar(path) if holds_variables(path) == "radar" else open_result(path)
+    return _dataset(dataset)
+
+
+def _dataset(dataset: xr.Dataset) -> Facts:
+    from sarheight._scene_io import grid_from_json, holds_scene, orbit_from_json
+
+    attributes = dataset.attrs
+    radar = "line" in dataset.dims
+    kind = "in radar geometry" if radar else "on a map grid"
+    simulated = any("simulated" in each.attrs for each in (dataset, *dataset.data_vars.values()))
+    yield "what", f"{'simulated, ' if simulated else ''}written by sarheight, {kind}"
+    if not radar and dataset.rio.crs is not None:
+        yield "grid", f"{dataset.sizes['y']} x {dataset.sizes['x']} cells, {dataset.rio.crs}"
+    for name, variable in dataset.data_vars.items():
+        yield str(name), _variable(variable)
+    if "polarisation" in dataset.coords:
+        yield "polarisations", ", ".join(map(str, dataset["polarisation"].values))
+    if holds_scene(attributes):
+        yield from _sampling(grid_from_json(attributes["radar_grid"]))
+        yield from _orbit(orbit_from_json(attributes["orbit_state_vectors"]))
+    if "orbit_source" in attributes:
+        yield "orbit", str(attributes["orbit_source"])
+    if "parameters" not in attributes and "calibration" in attributes:
+        yield "calibration", str(attributes["calibration"])
+    yield from _settings(attributes.get("parameters"))
+    yield from _origin(attributes.get("provenance"))
+
+
+def _variable(variable: xr.DataArray) -> str:
+    """Say what a variable is, in which unit, and how its numbers are stored."""
+    units = variable.attrs.get("units", "1")
+    unit = "" if units == "1" else f" [{units}]"
+    return f"{variable.attrs.get('long_name', 'no description')}{unit}, {variable.dtype}"
+
+
+def _decoded(text: object) -> dict[str, Any]:
+    """Read what a file holds as JSON text."""
+    import json
+
+    found = json.loads(text) if isinstance(text, str) else text
+    return found if isinstance(found, dict) else {}
+
+
+def _settings(text: object) -> Facts:
+    """Tell how a reconstruction was made, without the numbers of fitted curves."""
+    for name, setting in _decoded(text).items():
+        given = setting if isinstance(setting, list) else [setting]
+        names = [
+            ", ".join(str(key) for key in each) if isinstance(each, dict) else str(each)
+            for each in given
+        ]
+        yield name.replace("_", " "), ", ".join(names)
+
+
+def _origin(text: object) -> Facts:
+    """Tell when and from what a file was made."""
+    found = _decoded(text)
+    if not found:
+        return
+    version = found.get("software", {}).get("sarheight", "of some version")
+    yield "made", f"{found.get('created', 'some time')} by sarheight {version}"
+    for name, given in found.get("inputs", {}).items():
+        yield f"from {name}", str(given.get("path", given))
+
+
+def _dem(path: Path) -> Facts:
+    import numpy as np
+    import pyproj
+
+    from sarheight.dem import local_posting, open_dem
+
+    dem = open_dem(path, vertical="keep")
+    rows, columns = dem.shape
+    down, across = local_posting(dem)
+    yield "what", "raster that can be an elevation model"
+    yield "grid", f"{rows} x {columns} cells of {down:.4g} m x {across:.4g} m, {dem.rio.crs}"
+    corners = np.meshgrid(dem.x.values[[0, -1]], dem.y.values[[0, -1]])
+    to_degrees = pyproj.Transformer.from_crs(dem.rio.crs, 4326, always_xy=True)
+    yield from _place(*to_degrees.transform(*corners))
+    void = 100 * float(np.isnan(dem.values).mean())
+    yield "heights", f"{float(dem.min()):.1f} to {float(dem.max()):.1f} m, {void:.2g} % void"
+    datum = dem.attrs.get("vertical_datum")
+    yield "measured from", datum or "not stated: the commands will ask for --vertical"

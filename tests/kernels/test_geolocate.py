@@ -1,0 +1,103 @@
+"""Radar coordinates of every cell, against zero Doppler found without any of the kernels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyproj
+import pytest
+from numpy.typing import NDArray
+from sarheight_kernels.geolocate import TILE, geolocate
+from scipy.interpolate import CubicHermiteSpline
+
+from sarheight.geometry._ground import ground_model
+from sarheight.geometry._radar import radar_model
+from tests.synthetic import synthetic_grid
+from tests.terrain import PLACES, dem_around, hills, positions
+
+if TYPE_CHECKING:
+    from sarheight.orbit import Orbit
+    from sarheight.scene import LookSide, RadarGrid
+
+Floats = NDArray[np.float64]
+
+
+def nearest_approach(orbit: Orbit, point: Floats) -> tuple[float, float]:
+    """Search the time and the distance at which the satellite is nearest to a point.
+
+    Distances along SciPy's own interpolation of the state vectors: first every tenth of a second,
+    then the vertex of the polynomial through those within two seconds of the least.
+    """
+    path = CubicHermiteSpline(orbit.time, orbit.position, orbit.velocity)
+    times = np.arange(orbit.time[0], orbit.stop, 0.1)
+    coarse = times[np.argmin(np.linalg.norm(path(times) - point, axis=1))]
+    near = coarse + np.linspace(-2.0, 2.0, 81)
+    distance = np.linalg.norm(path(near) - point, axis=1)
+    polynomial = np.polynomial.Polynomial.fit(near - coarse, distance, 6)
+    turns = polynomial.deriv().roots()
+    real = turns[np.abs(turns.imag) < 1e-9].real
+    offset = real[np.argmin(np.abs(real))]
+    return float(coarse + offset), float(polynomial(offset))
+
+
+def coordinates(
+    grid: RadarGrid, orbit: Orbit, crs: str, latitude: float, longitude: float, heights: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Lines and samples of a DEM by the kernel, and the positions of its cells by pyproj."""
+    dem = dem_around(latitude, longitude, heights, crs=crs)
+    line, sample = np.empty(dem.shape), np.empty(dem.shape)
+    geolocate(
+        ground_model(dem.x.values, dem.y.values, pyproj.CRS(crs)),
+        radar_model(grid, orbit),
+        dem.values,
+        line,
+        sample,
+    )
+    return line, sample, positions(dem)
+
+
+@pytest.mark.parametrize("look_side", ["right", "left"])
+@pytest.mark.parametrize("ascending", [True, False])
+@pytest.mark.parametrize(("crs", "latitude", "longitude"), PLACES.values(), ids=PLACES)
+def test_cells_are_seen_when_the_satellite_is_nearest(
+    crs: str,
+    latitude: float,
+    longitude: float,
+    look_side: LookSide,
+    ascending: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    grid, orbit = synthetic_grid(
+        latitude, longitude, look_side=look_side, ascending=ascending, ground_range=False
+    )
+    line, sample, place = coordinates(
+        grid, orbit, crs, latitude, longitude, hills((70, 90), relief=800.0)
+    )
+    for cell in ((0, 0), (69, 89), (33, 70), (64, 5)):
+        time, distance = nearest_approach(orbit, place[cell])
+        # The project asks for a microsecond.
+        assert float(grid.azimuth_time(line[cell])) == pytest.approx(time, abs=3e-7)
+        assert float(grid.slant_range(0, sample[cell])) == pytest.approx(distance, abs=1e-4)
+
+
+def test_tiles_on_the_other_side_are_void() -> None:
+    grid, orbit = synthetic_grid()
+    heights = hills((TILE + 6, TILE + 20))
+    line, sample, _ = coordinates(
+        replace(grid, look_side="left"), orbit, "EPSG:32632", 46.0, 10.0, heights
+    )
+    assert np.isnan(line).all()
+    assert np.isnan(sample).all()
+
+
+def test_voids_do_not_reach_other_cells() -> None:
+    grid, orbit = synthetic_grid()
+    heights = hills((TILE + 6, TILE + 20))
+    whole = coordinates(grid, orbit, "EPSG:32632", 46.0, 10.0, heights)
+    void = np.random.default_rng(2).random(heights.shape) < 0.5
+    void[:, TILE + 1 :] = True
+    holed = coordinates(grid, orbit, "EPSG:32632", 46.0, 10.0, np.where(void, np.nan, heights))
+    for before, after in zip(whole[:2], holed[:2], strict=True):
+        assert np.array_equal(np.isnan(after), void)
+        assert np.abs(after - before)[~void].max() < 1e-5

@@ -1,0 +1,169 @@
+"""The tables of ground and radar against what they were made of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyproj
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sarheight_kernels.models import (
+    RadarModel,
+    ground_block,
+    ground_position,
+    radar_segment,
+    sample,
+    stamp,
+)
+
+from sarheight._constants import SPEED_OF_LIGHT
+from sarheight.geometry._ground import ground_model
+from sarheight.geometry._radar import radar_model
+from sarheight.orbit import Orbit
+from sarheight.scene import RadarGrid
+from tests.conftest import ANNOTATIONS, shared_data
+from tests.synthetic import synthetic_grid
+from tests.terrain import PLACES, dem_around, hills, positions
+
+if TYPE_CHECKING:
+    from sarheight._ground_range import RangeInterpolation
+
+
+@pytest.mark.parametrize(("crs", "latitude", "longitude"), PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize("posting", [20.0, 500.0])
+def test_cells_lie_where_the_projection_puts_them(
+    crs: str, latitude: float, longitude: float, posting: float
+) -> None:
+    dem = dem_around(latitude, longitude, hills((150, 170)), crs=crs, posting=posting)
+    ground = ground_model(dem.x.values, dem.y.values, pyproj.CRS(crs))
+    exact, raised = positions(dem, np.zeros(dem.shape)), positions(dem, np.full(dem.shape, 1.0))
+    for row in (0, 63, 64, 149):
+        for column in (0, 100, 169):
+            block = ground_block(ground, row, column)
+            found = np.array(ground_position(ground, *block, row, column))
+            assert np.abs(found[:3] - exact[row, column]).max() < 2e-6
+            assert np.abs(found[3:] - (raised - exact)[row, column]).max() < 1e-8
+
+
+def test_a_block_serves_its_neighbours_cells() -> None:
+    """Facets and profiles reach a cell or two beyond a block's own cells."""
+    dem = dem_around(46.0, 10.0, hills((1100, 70)), crs="EPSG:4326", posting=90.0)
+    ground = ground_model(dem.x.values, dem.y.values, pyproj.CRS(4326))
+    assert ground.coefficients.shape[0] == 2
+    for row in (1021.5, 1022.0, 1023.5, 1025.0):
+        first = np.array(ground_position(ground, 0, 0, row, 30.0))
+        second = np.array(ground_position(ground, 1, 0, row, 30.0))
+        assert np.abs(first - second)[:3].max() < 4e-6
+
+
+@given(st.integers(-500, 3000), st.integers(-500, 3000))
+def test_places_beyond_the_raster_take_the_nearest_block(row: int, column: int) -> None:
+    dem = dem_around(46.0, 10.0, hills((1100, 70)), posting=90.0)
+    ground = ground_model(dem.x.values, dem.y.values, pyproj.CRS(32632))
+    down, across = ground_block(ground, row, column)
+    assert 0 <= down < ground.coefficients.shape[0]
+    assert 0 <= across < ground.coefficients.shape[1]
+
+
+# ---------------------------------------------------------------------------------- range sampling
+
+
+def sampled(radar: RadarModel, slant_range: float, time: float) -> float:
+    stamped = stamp(radar, time, slant_range)
+    return sample(radar, radar_segment(radar, stamped), stamped, slant_range)
+
+
+def jagged(grid: RadarGrid) -> RadarGrid:
+    """Let the records of a grid differ, as they do in mountains."""
+    assert grid.ground_range is not None
+    jumps = np.random.default_rng(3).normal(scale=30.0, size=grid.ground_range.time.size)
+    records = replace(
+        grid.ground_range,
+        slant_to_ground=grid.ground_range.slant_to_ground + jumps[:, None] * (np.arange(9) == 0),
+        ground_to_slant=grid.ground_range.ground_to_slant
+        - 0.5 * jumps[:, None] * (np.arange(9) == 0),
+    )
+    return replace(grid, ground_range=records)
+
+
+LONG_GRID, LONG_ORBIT = synthetic_grid(lines=4000, samples=2000)
+SLANT_GRID, _ = synthetic_grid(lines=4000, samples=2000, ground_range=False, sample_spacing=2.3)
+GRIDS = {
+    "linear": jagged(LONG_GRID),
+    "nearest": jagged(LONG_GRID).with_range_interpolation("nearest"),
+    "slant": SLANT_GRID,
+    "sheared": replace(jagged(LONG_GRID), stamp_range=860e3),
+}
+
+
+@pytest.mark.parametrize("kind", GRIDS)
+def test_samples_are_those_of_the_grid(kind: str) -> None:
+    grid = GRIDS[kind]
+    radar = radar_model(grid, LONG_ORBIT)
+    random = np.random.default_rng(5)
+    line = random.uniform(-100, grid.lines + 100, 500)
+    wanted = random.uniform(-200, grid.samples + 200, 500)
+    slant_range = grid.slant_range(line, wanted)
+    time = grid.azimuth_time(line, slant_range)
+    found = [sampled(radar, *pair) for pair in zip(slant_range, time, strict=True)]
+    np.testing.assert_allclose(found, grid.sample(slant_range, time), rtol=0, atol=1e-6)
+    stamps = [stamp(radar, *pair) for pair in zip(time, slant_range, strict=True)]
+    lines = (np.array(stamps) - radar.line_zero_time) / radar.line_interval
+    np.testing.assert_allclose(lines, grid.line(time, slant_range), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    # The inverse of a record's polynomial of degree 8 is not a polynomial.
+    ("interpolation", "tolerance"),
+    [("linear", 2e-6), ("nearest", 1e-4)],
+)
+def test_samples_of_a_real_grd_are_those_of_its_grid(
+    interpolation: RangeInterpolation, tolerance: float
+) -> None:
+    path = shared_data("sentinel1", ANNOTATIONS[0])
+    grid = RadarGrid.from_annotation(path).with_range_interpolation(interpolation)
+    radar = radar_model(grid, Orbit.from_annotation(path))
+    random = np.random.default_rng(6)
+    line, wanted = random.uniform(0, grid.lines, 500), random.uniform(0, grid.samples, 500)
+    slant_range = grid.slant_range(line, wanted)
+    time = grid.azimuth_time(line, slant_range)
+    found = [sampled(radar, *pair) for pair in zip(slant_range, time, strict=True)]
+    np.testing.assert_allclose(found, grid.sample(slant_range, time), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("kind", GRIDS)
+def test_nothing_far_away_falls_back_into_the_image(kind: str) -> None:
+    """Polynomials of high degree run wild beyond what they were fitted to; samples must not."""
+    grid = GRIDS[kind].crop(slice(2000, 2100), slice(800, 900))
+    radar = radar_model(grid, LONG_ORBIT)
+    middle = float(grid.slant_range(50, 50))
+    time = float(grid.azimuth_time(50, middle))
+    slant_range = middle + np.concatenate(
+        [-np.geomspace(2e6, 1.0, 400), np.geomspace(1.0, 2e7, 400)]
+    )
+    found = np.array([sampled(radar, each, time) for each in slant_range])
+    assert (np.diff(found) > 0.0).all()
+
+
+def test_the_shear_is_the_travel_time() -> None:
+    radar = radar_model(GRIDS["sheared"], LONG_ORBIT)
+    assert stamp(radar, 1.0, 860e3) == 1.0
+    assert 1.0 - stamp(radar, 1.0, 870e3) == pytest.approx(10e3 / SPEED_OF_LIGHT, rel=1e-6)
+
+
+def test_the_orbit_goes_on_straight_beyond_its_vectors() -> None:
+    from sarheight_kernels.orbit import evaluate_orbit
+
+    radar = radar_model(LONG_GRID, LONG_ORBIT)
+    for end in (LONG_ORBIT.time[0], LONG_ORBIT.stop):
+        position, velocity = LONG_ORBIT.state(end)
+        for beyond in (1.0, 100.0, 5000.0):
+            time = end + beyond * np.sign(end)
+            state = np.array(evaluate_orbit(time, radar.orbit_start, radar.orbit_coefficients))
+            np.testing.assert_allclose(state[:3], position + (time - end) * velocity, atol=1e-4)
+    for time in np.linspace(LONG_ORBIT.time[0], LONG_ORBIT.stop, 50)[:-1]:
+        state = np.array(evaluate_orbit(time, radar.orbit_start, radar.orbit_coefficients))
+        np.testing.assert_array_equal(state[:3], LONG_ORBIT.state(time)[0])

@@ -1,0 +1,179 @@
+"""The image of a surface and what the surface collects from an image: adjoint operators."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sarheight_kernels.geolocate import geolocate
+from sarheight_kernels.project import BLOCK_LINES
+from sarheight_kernels.surface import tile_surface
+
+from sarheight.geometry._view import view
+from sarheight.illumination import ConstantGamma, Lambertian
+from sarheight.illumination._operator import Illumination, illuminate
+from tests.mountains import look, mountain, random_terrain, raster
+
+Floats = NDArray[np.float64]
+
+
+def operator(
+    heights: Floats, *, lit: NDArray[np.bool_] | None = None, **how: object
+) -> Illumination:
+    grid, orbit = look(**how)  # type: ignore[arg-type]
+    return illuminate(view(raster(heights), grid, orbit), Lambertian(1.0), lit)
+
+
+def overlap(low: float, high: float, pixels: int) -> Floats:
+    """Part of an interval that falls into each pixel; pixel i reaches from i - 1/2 to i + 1/2."""
+    edges = np.arange(pixels + 1) - 0.5
+    return np.diff(np.clip(edges, low, high)) / (high - low)
+
+
+def slow_image(one: Illumination, reflectivity: Floats) -> Floats:
+    """Scatter cell by cell and quarter by quarter, as the formulas say."""
+    seen = one.view
+    line, sample = np.empty(seen.heights.shape), np.empty(seen.heights.shape)
+    geolocate(seen.ground, seen.radar, seen.heights, line, sample)
+    _, _, energy, _ = tile_surface(seen.ground, seen.radar, seen.heights, one.law, 0)
+    lines, samples = seen.grid.shape
+    image = np.zeros((lines, samples))
+    for row, column in np.ndindex(*seen.heights.shape):
+        if not one.lit[row, column]:
+            continue
+        for di, dj in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
+            facet = energy[row + (di + 1) // 2, column + (dj + 1) // 2]
+            if facet == 0.0:
+                continue
+            corners = [
+                np.array([values[row, column], values[row + di, column],
+                          values[row, column + dj], values[row + di, column + dj]])
+                for values in (line, sample)
+            ]  # fmt: skip
+            # Middle of the quarter, and its edges there, of the bilinear surface.
+            middle = [values @ np.array([9, 3, 3, 1]) / 16 for values in corners]
+            down = [values @ np.array([-3, 3, -1, 1]) / 8 for values in corners]
+            right = [values @ np.array([-3, -1, 3, 1]) / 8 for values in corners]
+            shear = min(abs(down[0]), abs(down[1])) + min(abs(right[0]), abs(right[1]))
+            cuts = min(max(math.ceil(shear), 1), 4)
+            width = [max(math.hypot(down[k], right[k]) / cuts, 1e-6) for k in (0, 1)]
+            for a, b in np.ndindex(cuts, cuts):
+                u, v = (a + 0.5) / cuts - 0.5, (b + 0.5) / cuts - 0.5
+                centre = [middle[k] + u * down[k] + v * right[k] for k in (0, 1)]
+                shares = [
+                    overlap(centre[k] - width[k] / 2, centre[k] + width[k] / 2, size)
+                    for k, size in ((0, lines), (1, samples))
+                ]
+                piece = 0.25 * facet * reflectivity[row, column] / cuts**2
+                image += piece * np.outer(*shares)
+    return image
+
+
+def test_the_image_is_that_of_a_slow_independent_sum() -> None:
+    one = operator(mountain(16, 20, 250.0), lines=60, samples=70)
+    reflectivity = np.random.default_rng(0).uniform(0.5, 2.0, one.lit.shape)
+    fast = one.simulate(reflectivity.astype(np.float32))
+    np.testing.assert_allclose(fast, slow_image(one, reflectivity), rtol=1e-5, atol=1e-4)
+    assert fast.sum() > 0.0
+
+
+@settings(max_examples=25)
+@given(
+    st.integers(0, 10_000),
+    st.floats(0.0, 400.0),
+    st.sampled_from(["right", "left"]),
+    st.booleans(),
+    st.booleans(),
+    st.floats(25.0, 45.0),
+)
+def test_gathering_is_the_adjoint_of_scattering(
+    seed: int, relief: float, look_side: str, ascending: bool, ground_range: bool, incidence: float  # noqa: FBT001
+) -> None:  # fmt: skip
+    """<W x, y> = <x, W' y>, on an image that cuts the terrain too."""
+    one = operator(
+        random_terrain(seed, 30, 40, relief),
+        look_side=look_side,
+        ascending=ascending,
+        ground_range=ground_range,
+        incidence=incidence,
+        lines=90,
+        samples=100,
+        sample_spacing=10.0 if ground_range else 5.0,
+    )
+    random = np.random.default_rng(seed)
+    ground = random.random(one.lit.shape).astype(np.float32)
+    image = random.random((*one.view.grid.shape, 1)).astype(np.float32)
+    seen = float((one.simulate(ground) * image[..., 0]).sum())
+    collected = float((one.collect(image).linear[0].astype(np.float64) * ground * one.lit).sum())
+    assert seen == pytest.approx(collected, rel=1e-6)
+
+
+def test_the_energy_of_the_image_is_that_of_the_facets() -> None:
+    """On an image that holds all of the terrain, and without shadow, nothing is lost."""
+    heights = mountain()
+    one = operator(heights, lit=np.ones(heights.shape, dtype=bool), lines=300, samples=420)
+    energy = 0.0
+    for tile in range(one.view.bounds.shape[0]):
+        _, _, facets, _ = tile_surface(
+            one.view.ground, one.view.radar, one.view.heights, one.law, tile
+        )
+        # Facets on the seam between two tiles belong to both: count those above and to the left.
+        energy += float(facets[:-1, :-1].sum())
+    assert one.simulate().sum() == pytest.approx(energy, rel=1e-6)
+
+
+def test_blocks_of_lines_meet_without_a_seam() -> None:
+    """An image of several blocks holds the same as its parts made one by one."""
+    heights = mountain()
+    tall = operator(heights, lines=BLOCK_LINES + 100)
+    whole = tall.simulate()
+    grid, orbit = look(lines=BLOCK_LINES + 100)
+    parts = []
+    for lines in (slice(0, 130), slice(130, BLOCK_LINES + 100)):
+        part = view(raster(heights), grid.crop(line=lines), orbit)
+        parts.append(Illumination(part, tall.law, tall.lit).simulate())
+    np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-6, atol=1e-6)
+
+
+def test_channels_are_collected_one_by_one() -> None:
+    one = operator(mountain(30, 40, 500.0), lines=120, samples=150)
+    random = np.random.default_rng(1)
+    linear = random.random((120, 150, 3)).astype(np.float32)
+    square = random.random((120, 150, 2)).astype(np.float32)
+    together = one.collect(linear, square)
+    for channel in range(3):
+        alone = one.collect(np.ascontiguousarray(linear[..., [channel]]))
+        np.testing.assert_array_equal(together.linear[channel], alone.linear[0])
+        np.testing.assert_array_equal(together.area, alone.area)
+    for channel in range(2):
+        alone = one.collect(linear[..., :1].copy(), np.ascontiguousarray(square[..., [channel]]))
+        np.testing.assert_array_equal(together.square[channel], alone.square[0])
+
+
+def test_with_constant_gamma_the_weights_are_projected_areas() -> None:
+    grid, orbit = look(lines=300, samples=420)
+    one = illuminate(view(raster(mountain()), grid, orbit), ConstantGamma(1.0))
+    ones = np.ones((300, 420, 1), dtype=np.float32)
+    collected = one.collect(ones)
+    lit = one.lit & (collected.area > 1.0)
+    np.testing.assert_allclose(collected.linear[0][lit], collected.area[lit], rtol=2e-5)
+    assert (collected.area[~one.lit] == 0.0).all()
+
+
+def test_a_nan_reaches_only_the_cells_that_light_its_pixel() -> None:
+    one = operator(mountain(30, 40, 500.0), lines=120, samples=150)
+    image = np.ones((120, 150, 1), dtype=np.float32)
+    clean = one.collect(image).linear[0]
+    place = np.unravel_index(np.argmax(one.simulate()), (120, 150))
+    image[place] = np.nan
+    spoilt = one.collect(image).linear[0]
+    mark = np.zeros((120, 150, 1), dtype=np.float32)
+    mark[place] = 1.0
+    touched = one.collect(mark).linear[0] > 0.0
+    assert 0 < touched.sum() < 100
+    np.testing.assert_array_equal(np.isnan(spoilt), touched)
+    np.testing.assert_array_equal(spoilt[~touched], clean[~touched])

@@ -1,0 +1,76 @@
+"""Sampling an image at the cells of a DEM."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sarheight_kernels.geolocate import geolocate
+from sarheight_kernels.resample import sample_image
+
+from sarheight.geometry._view import View, view
+from tests.synthetic import synthetic_grid
+from tests.terrain import dem_around, hills
+
+
+def scene(heights: NDArray[np.float64]) -> tuple[View, NDArray[np.float64], NDArray[np.float64]]:
+    """A DEM larger than the image, with line and sample of its cells."""
+    grid, orbit = synthetic_grid(height=1000.0)
+    seen = view(dem_around(46.0, 10.0, heights), grid, orbit)
+    line, sample = np.empty(heights.shape), np.empty(heights.shape)
+    geolocate(seen.ground, seen.radar, seen.heights, line, sample)
+    return seen, line, sample
+
+
+def sampled(seen: View, image: NDArray[np.float64]) -> NDArray[np.float32]:
+    values = np.empty((image.shape[0], *seen.heights.shape), dtype=np.float32)
+    sample_image(
+        seen.ground, seen.radar, seen.heights, seen.bounds, image.astype(np.float32), values
+    )
+    return values
+
+
+def test_a_plane_is_interpolated_exactly_and_nothing_beyond_the_image() -> None:
+    seen, line, sample = scene(hills((150, 170)))
+    lines, samples = np.meshgrid(
+        np.arange(seen.grid.lines), np.arange(seen.grid.samples), indexing="ij"
+    )
+    values = sampled(seen, np.stack([lines, samples, 2.0 * lines - samples]))
+    inside = (
+        (line >= 0.0)
+        & (line <= seen.grid.lines - 1)
+        & (sample >= 0.0)
+        & (sample <= seen.grid.samples - 1)
+    )
+    assert 0.05 < inside.mean() < 0.5
+    for channel, expected in zip(values, (line, sample, 2.0 * line - sample), strict=True):
+        assert np.array_equal(np.isfinite(channel), inside)
+        assert np.abs(channel - expected)[inside].max() < 1e-4
+
+
+def test_voids_of_image_and_dem_stay_where_they_are() -> None:
+    heights = hills((60, 70))
+    heights[10:20, 30:40] = np.nan
+    seen, line, sample = scene(heights)
+    image = np.ones((1, *seen.grid.shape))
+    image[0, 100, 120] = np.nan
+    values = sampled(seen, image)[0]
+    touched = (np.abs(line - 100.0) < 1.0) & (np.abs(sample - 120.0) < 1.0)
+    beyond = ~((line >= 0) & (line <= 199) & (sample >= 0) & (sample <= 249))
+    assert np.array_equal(np.isnan(values), touched | beyond | np.isnan(heights))
+    assert (values[np.isfinite(values)] == 1.0).all()
+
+
+@pytest.mark.parametrize(("lines", "samples"), [(1, 250), (200, 1), (1, 1)])
+def test_an_image_one_pixel_wide_is_no_trouble(lines: int, samples: int) -> None:
+    grid, orbit = synthetic_grid(height=1000.0)
+    grid = replace(
+        grid.crop(slice(100, 100 + lines), slice(120 if samples == 1 else 0, None)),
+        samples=samples,
+    )
+    seen = view(dem_around(46.0, 10.0, hills((60, 70))), grid, orbit)
+    values = sampled(seen, np.ones((1, lines, samples)))
+    # No cell is exactly on the one line or sample.
+    assert np.isnan(values).all()

@@ -1,0 +1,82 @@
+"""Small mountains that fold, and radar images that look at them.
+
+Import it as ``from tests.mountains import look, mountain, raster``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.synthetic import synthetic_grid
+from tests.terrain import dem_around, hills
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from sarheight.orbit import Orbit
+    from sarheight.scene import LookSide, RadarGrid
+
+Floats = NDArray[np.float64]
+
+PLAIN = 500.0
+"""Height of the plain in metres."""
+
+
+def raster(
+    heights: Floats,
+    *,
+    latitude: float = 46.0,
+    longitude: float = 10.0,
+    posting: float = 30.0,
+    crs: str = "EPSG:32632",
+) -> xr.DataArray:
+    """Put heights on a map, centred on a place; row 0 is in the north."""
+    return dem_around(latitude, longitude, heights, crs=crs, posting=posting)
+
+
+def mountain(rows: int = 60, columns: int = 80, height: float = 900.0) -> Floats:
+    """Shape a mountain whose slopes fold at 34 degrees of incidence, on a plain."""
+    row, column = np.mgrid[:rows, :columns]
+    across = (column - (columns - 1) / 2) / 9.0
+    along = (row - (rows - 1) / 2) / 14.0
+    return np.asarray(PLAIN + height * np.exp(-(across**2) - along**2))
+
+
+def random_terrain(seed: int, rows: int = 40, columns: int = 50, relief: float = 150.0) -> Floats:
+    """Draw smooth random hills with a given standard deviation of height, rising from a sea."""
+    heights = hills((rows, columns), relief=relief, size=4.0, seed=seed) - 1000.0 + PLAIN
+    return np.maximum(heights, 0.0)
+
+
+def look(
+    *,
+    incidence: float = 34.0,
+    look_side: LookSide = "right",
+    ascending: bool = True,
+    ground_range: bool = True,
+    lines: int = 240,
+    samples: int = 330,
+    sample_spacing: float = 10.0,
+    line_spacing: float = 10.0,
+    latitude: float = 46.0,
+    longitude: float = 10.0,
+    looks: float = 4.4,
+) -> tuple[RadarGrid, Orbit]:
+    """Look at the plain."""
+    return synthetic_grid(
+        latitude,
+        longitude,
+        incidence=incidence,
+        look_side=look_side,
+        ascending=ascending,
+        lines=lines,
+        samples=samples,
+        line_spacing=line_spacing,
+        sample_spacing=sample_spacing,
+        ground_range=ground_range,
+        height=PLAIN,
+        looks=looks,
+    )

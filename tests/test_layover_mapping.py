@@ -1,0 +1,174 @@
+"""The mapping to hold in the hand: the same weights as those of the simulation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from sarheight.errors import GeometryError, OrbitCoverageError, OutputError
+from sarheight.geometry import geo2rdr
+from sarheight.geometry._view import view
+from sarheight.illumination import ConstantGamma, CosinePower
+from sarheight.illumination._operator import illuminate
+from sarheight.layover import FLAGS, Mapping, mapping, masks
+from tests.mountains import look, mountain, raster
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LINES, SAMPLES = 120, 150
+
+
+@pytest.fixture(scope="module")
+def dem() -> xr.DataArray:
+    heights = mountain(40, 50, 700.0)
+    heights[5:8, 5:9] = np.nan
+    return raster(heights)
+
+
+@pytest.fixture(scope="module")
+def held(dem: xr.DataArray) -> Mapping:
+    return mapping(dem, *look(lines=LINES, samples=SAMPLES))
+
+
+@pytest.mark.parametrize("law", [None, CosinePower(0.2, 1.7)])
+@pytest.mark.parametrize("look_side", ["right", "left"])
+def test_it_agrees_with_the_implicit_path(
+    dem: xr.DataArray, law: CosinePower | None, look_side: str
+) -> None:
+    """Forward and back, to 1e-6."""
+    grid, orbit = look(lines=LINES, samples=SAMPLES, look_side=look_side)  # type: ignore[arg-type]
+    matrix = mapping(dem, grid, orbit, law=law).matrix
+    operator = illuminate(view(dem, grid, orbit), law or ConstantGamma(1.0))
+    random = np.random.default_rng(0)
+    ground = random.random(dem.shape).astype(np.float32)
+    image = random.random((LINES, SAMPLES, 1)).astype(np.float32)
+    forward = (matrix @ ground.ravel().astype(np.float64)).reshape(LINES, SAMPLES)
+    back = (matrix.T @ image.ravel().astype(np.float64)).reshape(dem.shape)
+    scale = forward.max()
+    np.testing.assert_allclose(forward, operator.simulate(ground), rtol=1e-6, atol=1e-6 * scale)
+    np.testing.assert_allclose(
+        back, operator.collect(image).linear[0], rtol=1e-6, atol=1e-6 * scale
+    )
+
+
+def test_cells_and_pixels_list_the_same_weights(held: Mapping) -> None:
+    line, sample = np.divmod(int(held.matrix.sum(axis=1).argmax()), SAMPLES)
+    cells = held.cells_of(line, sample)
+    assert cells.sizes["cell"] > 1
+    for index in range(cells.sizes["cell"]):
+        cell = cells.isel(cell=index)
+        pixels = held.pixels_of(int(cell.row), int(cell.column))
+        here = (pixels.line == line) & (pixels["sample"] == sample)
+        assert int(here.sum()) == 1
+        assert float(pixels.weight[here][0]) == float(cell.weight)
+        assert float(held.cells.x[int(cell.column)]) == float(cell.x)
+        assert float(held.cells.y[int(cell.row)]) == float(cell.y)
+
+
+def test_ratios_sum_to_one_and_fall(held: Mapping) -> None:
+    by_pixel = held.matrix.sum(axis=1).reshape(LINES, SAMPLES)
+    for line, sample in np.argwhere(by_pixel > 0.0)[::400]:
+        cells = held.cells_of(int(line), int(sample))
+        assert float(cells.ratio.sum()) == pytest.approx(1.0)
+        assert (np.diff(cells.ratio) <= 0.0).all()
+        assert float(cells.weight.sum()) == pytest.approx(by_pixel[line, sample])
+    by_cell = held.matrix.sum(axis=0).reshape(40, 50)
+    for row, column in np.argwhere(by_cell > 0.0)[::100]:
+        pixels = held.pixels_of(int(row), int(column))
+        assert float(pixels.ratio.sum()) == pytest.approx(1.0)
+        assert (np.diff(pixels.ratio) <= 0.0).all()
+
+
+def test_a_folded_pixel_mixes_places_that_are_far_apart(dem: xr.DataArray) -> None:
+    grid, orbit = look(lines=LINES, samples=SAMPLES)
+    held = mapping(dem, grid, orbit)
+    folds = masks(dem, grid, orbit, geometry="radar").fold_count.values
+    line, sample = np.argwhere(folds == 3)[0]
+    cells = held.cells_of(int(line), int(sample))
+    apart = np.hypot(cells.x - cells.x.mean(), cells.y - cells.y.mean()).max()
+    assert float(apart) > 100.0
+
+
+def test_pixels_lie_where_the_cell_is_seen(dem: xr.DataArray, held: Mapping) -> None:
+    where = geo2rdr(dem, *look(lines=LINES, samples=SAMPLES))
+    for row, column in ((20, 25), (12, 30), (30, 10)):
+        pixels = held.pixels_of(row, column)
+        if pixels.sizes["pixel"] == 0:
+            continue
+        line = float((pixels.ratio * pixels.line).sum())
+        sample = float((pixels.ratio * pixels["sample"]).sum())
+        assert line == pytest.approx(float(where.line[row, column]), abs=1.5)
+        assert sample == pytest.approx(float(where["sample"][row, column]), abs=3.0)
+
+
+def test_cells_in_shadow_and_voids_light_nothing() -> None:
+    heights = mountain(40, 50, 900.0)
+    heights[5:8, 5:9] = np.nan
+    dem = raster(heights)
+    grid, orbit = look(lines=LINES, samples=SAMPLES, incidence=44.0)
+    held = mapping(dem, grid, orbit)
+    mask = masks(dem, grid, orbit)["mask"].values
+    by_cell = held.matrix.sum(axis=0).reshape(dem.shape)
+    dark = mask >= FLAGS["active_shadow"]
+    assert dark.sum() > 50
+    assert (by_cell[dark] == 0.0).all()
+    assert held.pixels_of(6, 6).sizes["pixel"] == 0
+
+
+@pytest.mark.parametrize("name", ["weights.zarr", "weights.nc"])
+def test_what_is_saved_is_loaded_again(held: Mapping, tmp_path: Path, name: str) -> None:
+    path = held.save(tmp_path / name)
+    again = Mapping.load(path)
+    np.testing.assert_array_equal(again.matrix.data, held.matrix.data)
+    np.testing.assert_array_equal(again.matrix.indices, held.matrix.indices)
+    np.testing.assert_array_equal(again.matrix.indptr, held.matrix.indptr)
+    assert again.matrix.shape == held.matrix.shape
+    assert again.image_shape == held.image_shape
+    assert again.ground_shape == held.ground_shape
+    np.testing.assert_array_equal(again.cells.x, held.cells.x)
+    np.testing.assert_array_equal(again.cells.y, held.cells.y)
+    assert again.cells.rio.crs == held.cells.rio.crs
+    xr.testing.assert_identical(again.cells_of(60, 75), held.cells_of(60, 75))
+    with pytest.raises(OutputError):
+        held.save(path)
+    held.save(path, overwrite=True)
+
+
+def test_a_dataset_round_trip_is_the_identity(held: Mapping) -> None:
+    again = Mapping.from_dataset(held.to_dataset())
+    assert (again.matrix != held.matrix).nnz == 0
+    xr.testing.assert_identical(again.cells, held.cells)
+
+
+def test_a_dataset_that_is_no_mapping_is_refused(held: Mapping) -> None:
+    with pytest.raises(ValueError, match="made by Mapping.to_dataset"):
+        Mapping.from_dataset(held.to_dataset().drop_vars("start"))
+    with pytest.raises(ValueError, match="without lines and samples"):
+        nameless = held.to_dataset()
+        nameless.attrs = {}
+        Mapping.from_dataset(nameless)
+
+
+@pytest.mark.parametrize("place", [(-1, 0), (0, -1), (LINES, 0), (0, SAMPLES)])
+def test_a_pixel_or_cell_that_is_not_there_is_an_error(
+    held: Mapping, place: tuple[int, int]
+) -> None:
+    with pytest.raises(IndexError, match="found pixel"):
+        held.cells_of(*place)
+    with pytest.raises(IndexError, match="found cell"):
+        held.pixels_of(*place)
+
+
+def test_input_that_does_not_belong_together_is_refused(dem: xr.DataArray) -> None:
+    grid, orbit = look(lines=LINES, samples=SAMPLES)
+    with pytest.raises(GeometryError, match="No cell of the DEM falls into the image"):
+        mapping(raster(mountain(), latitude=44.0), grid, orbit)
+    with pytest.raises(OrbitCoverageError):
+        mapping(dem, grid, orbit.cropped(grid.last_time + 40.0, orbit.stop))
+    with pytest.raises(ValueError, match="crop the grid"):
+        mapping(dem, look(lines=60_000, samples=40_000, line_spacing=1.0, sample_spacing=1.0)[0],
+                orbit)  # fmt: skip

@@ -1,0 +1,226 @@
+"""Images on file find their place on the ground again, to the last bit."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+
+from sarheight import _radar_files
+from sarheight._radar_files import holds_variables, read_radar, write_radar
+from sarheight._scene_io import (
+    grid_from_json,
+    grid_to_json,
+    orbit_from_json,
+    orbit_to_json,
+    read_placement,
+    read_scene,
+    write_scene,
+)
+from sarheight.errors import OutputError
+from sarheight.orbit import Orbit
+from sarheight.scene import RadarGrid, Scene
+from tests.annotations import BURST_STEP, LINES_PER_BURST, annotation_xml
+from tests.conftest import ANNOTATIONS, shared_data
+from tests.synthetic import synthetic_grid
+
+FORMATS = (".tif", ".nc", ".zarr")
+
+
+def same(one: Any, other: Any) -> bool:
+    """Compare all fields, exactly."""
+    if type(one) is not type(other):
+        return False
+    if is_dataclass(one):
+        return all(same(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, other)
+    return bool(one == other)
+
+
+def scene_of(polarisations: tuple[str, ...] = (), *, ground_range: bool = True) -> Scene:
+    grid, orbit = synthetic_grid(lines=30, samples=40, ground_range=ground_range)
+    shape = (*((len(polarisations),) if polarisations else ()), 30, 40)
+    values = np.random.default_rng(0).gamma(4.4, 0.02, shape).astype(np.float32)
+    values[..., 3, 4] = np.nan
+    dims = (*(("polarisation",) if polarisations else ()), "line", "sample")
+    coordinates = {"polarisation": list(polarisations)} if polarisations else {}
+    image = xr.DataArray(values, dims=dims, coords=coordinates, attrs={"units": "1"})
+    return Scene(image, grid, orbit, "sigma0")
+
+
+@pytest.mark.parametrize("ground_range", [True, False])
+def test_grid_and_orbit_return_to_the_last_bit(ground_range: bool) -> None:
+    grid, orbit = synthetic_grid(ground_range=ground_range)
+    grid = replace(grid, stamp_range=1 / 3 + 9e5, polarisations=("VV", "VH"), mission="S1A")
+    assert same(grid_from_json(grid_to_json(grid)), grid)
+    assert same(orbit_from_json(orbit_to_json(orbit)), orbit)
+
+
+def test_bursts_return() -> None:
+    grid, orbit = synthetic_grid(lines=BURST_STEP + LINES_PER_BURST, ground_range=False)
+    read = RadarGrid.from_annotation(annotation_xml(grid, orbit, bursts=2).encode())
+    assert len(read.bursts) == 2
+    assert same(grid_from_json(grid_to_json(read)), read)
+
+
+@pytest.mark.parametrize("name", ANNOTATIONS[:2])
+def test_real_annotations_return(name: str) -> None:
+    path = shared_data("sentinel1", *name.split("/"))
+    grid, orbit = RadarGrid.from_annotation(path), Orbit.from_annotation(path)
+    assert same(grid_from_json(grid_to_json(grid)), grid)
+    assert same(orbit_from_json(orbit_to_json(orbit)), orbit)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"epoch": "yesterday", "bursts": []}'])
+def test_what_is_no_placement_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"radar grid cannot be read .* pass the annotation"):
+        grid_from_json(text)
+    with pytest.raises(ValueError, match="orbit cannot be read"):
+        orbit_from_json(text)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("polarisations", [(), ("VV", "VH")])
+def test_a_scene_returns_from_every_format(
+    tmp_path: Path, suffix: str, polarisations: tuple[str, ...]
+) -> None:
+    scene = scene_of(polarisations)
+    path = write_scene(scene, tmp_path / f"image{suffix}", attributes={"provenance": {"a": [1]}})
+    read = read_scene(path)
+    np.testing.assert_array_equal(read.image.values, scene.image.values)
+    assert read.image.dims == scene.image.dims
+    assert read.calibration == "sigma0"
+    assert same(read.grid, scene.grid)
+    first, last = scene.grid.first_time, scene.grid.last_time
+    times = np.linspace(first, last, 7)
+    for found, expected in zip(read.orbit.state(times), scene.orbit.state(times), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    if polarisations:
+        assert read.image["polarisation"].values.tolist() == list(polarisations)
+    grid, orbit = read_placement(path)
+    assert same(grid, read.grid)
+    assert same(orbit, read.orbit)
+    assert {file.name for file in tmp_path.iterdir()} == {path.name}
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_polarisations_are_chosen_by_name(tmp_path: Path, suffix: str) -> None:
+    scene = scene_of(("VV", "VH"))
+    path = write_scene(scene, tmp_path / f"image{suffix}")
+    read = read_scene(path, polarisations=["VH"])
+    np.testing.assert_array_equal(read.image.values, scene.image.values[1:])
+    with pytest.raises(ValueError, match=r"found no HH in .*, only VV, VH"):
+        read_scene(path, polarisations=["HH"])
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_masks_keep_their_codes(tmp_path: Path, suffix: str) -> None:
+    codes = np.array([[0, 1, 2], [5, 6, 255]], dtype=np.uint8)
+    attributes = {"flag_values": np.arange(7, dtype=np.uint8), "_FillValue": np.uint8(255)}
+    masks = xr.Dataset(
+        {name: (("line", "sample"), codes, dict(attributes)) for name in ("mask", "fold_count")}
+    )
+    read = read_radar(write_radar(masks, tmp_path / f"masks{suffix}"))
+    for name in ("mask", "fold_count"):
+        assert read[name].dtype == np.uint8
+        np.testing.assert_array_equal(read[name].values, codes)
+
+
+def test_a_geotiff_does_not_mix_number_types(tmp_path: Path) -> None:
+    dims = ("line", "sample")
+    mixed = xr.Dataset({"a": (dims, np.ones((3, 4), "f4")), "b": (dims, np.ones((3, 4), "u1"))})
+    with pytest.raises(ValueError, match="number types differ"):
+        write_radar(mixed, tmp_path / "mixed.tif")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_can_be_made_of_a_scene(tmp_path: Path) -> None:
+    path = write_scene(scene_of(), tmp_path / "image.png")
+    assert path.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="three|uint8|power|calibrated"):
+        read_scene(path)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_failed_write_leaves_nothing(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_dataset: xr.Dataset, path: Path) -> None:
+        path.mkdir() if path.suffix == ".zarr" else path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    for name in ("_write_raster", "write_netcdf", "write_zarr"):
+        monkeypatch.setattr(_radar_files, name, fail)
+    with pytest.raises(OutputError, match="no space left on device"):
+        write_scene(scene_of(), tmp_path / f"image{suffix}")
+    assert not list(tmp_path.iterdir())
+
+
+def write_plain(path: Path, values: np.ndarray, **options: Any) -> Path:
+    """Write a raster of another origin."""
+    bands, height, width = values.shape
+    with rasterio.open(
+        path, "w", "GTiff", width, height, bands, dtype=values.dtype, **options
+    ) as file:
+        file.write(values)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_plain_raster_needs_placement_and_calibration(tmp_path: Path) -> None:
+    scene = scene_of()
+    path = write_plain(tmp_path / "vv.tif", scene.image.values[None], nodata=-1.0)
+    assert holds_variables(path) == ""
+    with pytest.raises(ValueError, match="pass it by --like"):
+        read_scene(path)
+    with pytest.raises(ValueError, match="does not say what its image is calibrated to"):
+        read_scene(path, placement=(scene.grid, scene.orbit))
+    read = read_scene(path, placement=(scene.grid, scene.orbit), calibration="gamma0")
+    assert read.calibration == "gamma0"
+    np.testing.assert_array_equal(read.image.values, scene.image.values)
+    with pytest.raises(ValueError, match="holds no sampling and no orbit"):
+        read_placement(path)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_bands_without_names_are_named(tmp_path: Path) -> None:
+    scene = scene_of(("VV", "VH"))
+    path = write_plain(tmp_path / "both.tif", scene.image.values)
+    placement = scene.grid, scene.orbit
+    read = read_scene(
+        path, placement=placement, calibration="beta0", polarisations=["VV", "VH"]
+    )
+    assert read.image["polarisation"].values.tolist() == ["VV", "VH"]
+    with pytest.raises(ValueError, match=r"2 bands without names .* 1 polarisations"):
+        read_scene(path, placement=placement, calibration="beta0", polarisations=["VV"])
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_what_is_no_image_in_radar_geometry_is_refused(tmp_path: Path) -> None:
+    ones = np.ones((1, 5, 5), dtype=np.float32)
+    transform = rasterio.Affine(30.0, 0.0, 5e5, 0.0, -30.0, 5e6)
+    map_ = write_plain(tmp_path / "map.tif", ones, crs="EPSG:32632", transform=transform)
+    with pytest.raises(ValueError, match=r"map grid \(EPSG:32632\).*before it was geocoded"):
+        read_scene(map_)
+    counts = write_plain(tmp_path / "measurement.tif", ones.astype(np.uint16))
+    with pytest.raises(ValueError, match=r"uint16 numbers .* must be calibrated first"):
+        read_scene(counts)
+    (tmp_path / "S1A_IW_GRDH.SAFE").mkdir()
+    with pytest.raises(ValueError, match="whole Sentinel-1 product.*cannot be opened yet"):
+        read_scene(tmp_path / "S1A_IW_GRDH.SAFE")
+    (tmp_path / "text.tif").write_text("no raster")
+    with pytest.raises(ValueError, match="not a raster that GDAL can read"):
+        read_scene(tmp_path / "text.tif")
+    (tmp_path / "text.nc").write_text("no NetCDF")
+    with pytest.raises(ValueError, match="cannot be read, or is damaged"):
+        read_scene(tmp_path / "text.nc")
+    with pytest.raises(FileNotFoundError, match="there is no"):
+        read_scene(tmp_path / "nowhere.nc")
