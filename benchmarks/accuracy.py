@@ -29,10 +29,10 @@ from benchmarks._truth import coarse_dem, reflectivity, truth_of
 from sarheight.geometry import geo2rdr
 from sarheight.geometry._radar import radar_model
 from sarheight.geometry._view import view
-from sarheight.illumination import ConstantGamma, simulate
+from sarheight.illumination import Muhleman, simulate
 from sarheight.illumination._operator import illuminate
 from sarheight.layover import PosteriorMean, Reallocation, reconstruct
-from sarheight.layover._passes import energy_of
+from sarheight.layover._passes import Pass, energy_of
 from sarheight.orbit import Orbit, look_at
 from sarheight.scene import LookSide, RadarGrid, Scene
 from sarheight.sentinel1 import geolocation_grid
@@ -115,17 +115,23 @@ def round_trip_error(site: Site) -> float:
 
 
 def energy_error(scene: Scene, dem: xr.DataArray) -> float:
-    """Return the relative difference between the energy given out and that of the pixels."""
+    """Return the relative difference between the energy given out and that of the pixels.
+
+    That of one step is looked at before the result is balanced, and that of the results as
+    gamma0 times projected area, summed over the cells.
+    """
     seen = view(dem, scene.grid, scene.orbit)
-    lit = illuminate(seen, ConstantGamma()).simulate() > 0.0
+    operator = illuminate(seen, Muhleman())
     energy, valid = energy_of(scene, seen)
+    lit = operator.simulate() > 0.0
     measured = float(energy[0].sum(where=lit & valid, dtype=np.float64))
-    worst = 0.0
+    share = Pass(energy, valid, operator).reallocate()
+    given = [float(np.nansum(share.reflectivity[0] * share.expected))]
     for method in (Reallocation(), PosteriorMean()):
-        found = reconstruct(scene, dem, law=ConstantGamma(), method=method).attrs
-        given = found["energy_cells"][0] + found["energy_withheld"][0]
-        worst = max(worst, abs(given / measured - 1.0))
-    return worst
+        found = reconstruct(scene, dem, law=Muhleman(), method=method)
+        cells = found.gamma0.astype(np.float64) * found.projected_area.astype(np.float64)
+        given.append(float(cells.sum()) + found.attrs["energy_withheld"][0])
+    return max(abs(each / measured - 1.0) for each in given)
 
 
 def terrains() -> Iterator[tuple[Scene, xr.DataArray]]:

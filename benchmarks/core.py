@@ -17,7 +17,6 @@ import argparse
 from collections.abc import Sequence
 from statistics import fmean, stdev
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -174,16 +173,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if chosen.save:
             save_picture(site.name, outcomes[site.name][0])
     console.print(_summary(outcomes, "how far the RMSE in layover is cut"))
-    if chosen.save:
-        command = f"python -m benchmarks.core --seeds {chosen.seeds} --save"
-        record(_figures(outcomes, complete=chosen.scene is None), command)
-    flat = {}
+    flat: dict[str, list[Outcome]] = {}
     for site in places:
         with console.status(f"{site.name}: with a flat law"):
             flat[site.name] = [Stage(site, OTHER_LAW).play(0)]
     console.print(_summary(flat, "the same where the true law is flat (cosine to the power 1.7)"))
+    if chosen.save:
+        command = f"python -m benchmarks.core --seeds {chosen.seeds} --save"
+        figures = _figures(outcomes, complete=chosen.scene is None)
+        for key, (ours, other, _) in GOALS.items():
+            for name, (outcome,) in flat.items():
+                figures[f"core.{name}.flat_law.{key}"] = outcome.cut(ours, other)
+        record(figures, command)
 
 
 if __name__ == "__main__":
-    np.seterr(all="warn")
     main()

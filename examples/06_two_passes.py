@@ -47,15 +47,16 @@ for seed, name in enumerate(("ascending", "descending")):
     scenes[name] = simulate(fine, grid, orbit, law=law, reflectivity=truth, looks=4.4, seed=seed)
 
 # %%
-# Each cell's value is weighed by how well the pass knows it: by how large a share it has of its
-# pixels there. The law is told: fitted to so small a scene, it would take slopes that happen to be
-# bright for a law of the angle, and each pass would find another one.
+# Solved together, each pass learns from the other where it is folded itself. Each has its own γ⁰
+# and its own variance, by which the two are averaged. The law is told: fitted to so small a scene,
+# it would take slopes that happen to be bright for a law of the angle.
 
 dem = coarsen(fine, 90.0)
 found = {name: reconstruct(scene, dem, law=law) for name, scene in scenes.items()}
 both = reconstruct(list(scenes.values()), dem, law=law)
+precision = both["gamma0"] ** 2 / both["gamma0_variance"]
 gamma = {name: result["gamma0"] for name, result in found.items()}
-gamma["both"] = both["gamma0"].isel({"pass": 0}).fillna(both["gamma0"].isel({"pass": 1}))
+gamma["both"] = (both["gamma0"] * precision).sum("pass") / precision.sum("pass")
 
 # %%
 # Cells that at least one pass sees folded, against the mean brightness under each.

@@ -45,7 +45,7 @@ orbit = Orbit.from_eof(text.encode())
 grid = RadarGrid.over(
     orbit, 46.0, 8.5, lines=1000, samples=1250, line_spacing=80.0, sample_spacing=80.0
 )
-print(f"{orbit.time.size} vectors from {orbit.source}")
+print(f"{orbit.time.size} state vectors, a line every {1e3 * grid.line_interval:.2f} ms")
 print(f"slant ranges from {grid.slant_range(0, 0):.0f} to {grid.slant_range(0, 1249):.0f} m")
 
 # %%

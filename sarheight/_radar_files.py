@@ -80,7 +80,9 @@ def _picture(dataset: xr.Dataset) -> Any:  # noqa: ANN401  # a figure of matplot
     from sarheight import plot
 
     first = next(iter(dataset.data_vars.values()))
-    return plot.backscatter(first) if first.dtype.kind == "f" else plot.mask(first)
+    if first.dtype.kind == "f":
+        return plot.backscatter(first)
+    return plot.mask(first.rename(RADAR_DIMS))
 
 
 def _storable(dataset: xr.Dataset) -> xr.Dataset:

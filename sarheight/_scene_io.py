@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
@@ -19,7 +20,6 @@ from sarheight.scene import Burst, Calibration, GroundRange, RadarGrid, Scene
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     import xarray as xr
 
@@ -331,7 +331,7 @@ def read_placement(path: str | os.PathLike[str]) -> tuple[RadarGrid, Orbit]:
     ValueError
         If it is a raster or NetCDF without sampling and orbit.
     """
-    if str(path).lower().endswith(SUFFIXES):
+    if str(path).lower().endswith(SUFFIXES) or Path(path).is_dir():
         _, attributes = read_image(path)
         if not holds_scene(attributes):
             msg = f"'{path}' holds no sampling and no orbit; expected an annotation or a scene"

@@ -5,11 +5,12 @@ Import it as ``from tests.mountains import look, mountain, raster``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sarheight.illumination import CosinePower, simulate
 from tests.synthetic import synthetic_grid
 from tests.terrain import dem_around, hills
 
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from sarheight.orbit import Orbit
-    from sarheight.scene import LookSide, RadarGrid
+    from sarheight.scene import LookSide, RadarGrid, Scene
 
 Floats = NDArray[np.float64]
 
 PLAIN = 500.0
 """Height of the plain in metres."""
+LAW = CosinePower(0.2, 1.7)
+"""How the ground of `scene_of` scatters."""
 
 
 def raster(
@@ -79,4 +82,15 @@ def look(
         ground_range=ground_range,
         height=PLAIN,
         looks=looks,
+    )
+
+
+def scene_of(dem: xr.DataArray, *, seed: int | None = 0, noise: float = 0.0, **how: Any) -> Scene:  # noqa: ANN401
+    """Speckled image of a DEM with patchy reflectivity; clean and uniform where seed is None."""
+    grid, orbit = look(**how)
+    if seed is None:
+        return simulate(dem, grid, orbit, law=LAW, noise=noise)
+    patches = np.exp(0.5 * np.random.default_rng(seed).standard_normal(dem.shape))
+    return simulate(
+        dem, grid, orbit, law=LAW, reflectivity=patches, looks=4.4, seed=seed, noise=noise
     )

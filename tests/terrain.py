@@ -26,7 +26,7 @@ PLACES = {
     "oblique-mercator": ("EPSG:2056", 46.5, 8.0),
     "laea": ("EPSG:3035", 61.0, 24.0),
     "turned": ("+proj=laea +lat_0=30 +lon_0=-70 +ellps=WGS84", 46.0, 10.0),
-    "polar-north": ("EPSG:3413", 78.0, 16.0),
+    "polar-north": ("EPSG:3413", 74.0, 16.0),
     "polar-south": ("EPSG:3031", -72.0, 20.0),
     "southern-utm": ("EPSG:32719", -33.0, -70.0),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,9 +11,13 @@ from sarheight_kernels.profiles import ACTIVE_LAYOVER, PASSIVE_LAYOVER
 from typer.testing import CliRunner
 
 from sarheight import _demo
-from sarheight._demo import Comparison, EmbeddedScene
 from sarheight.cli import app
 from sarheight.dem import local_posting
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sarheight._demo import Comparison, EmbeddedScene
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +31,6 @@ def comparison(scene: EmbeddedScene) -> Comparison:
 
 
 def test_the_elevations_lie_where_they_belong() -> None:
-    """The crest of Pine Mountain runs from south-west to north-east through the north-west."""
     dem = _demo.embedded_dem(stretch=1.0)
     assert dem.shape == (342, 402)
     assert dem.y.values[0] > dem.y.values[-1]
@@ -35,18 +40,12 @@ def test_the_elevations_lie_where_they_belong() -> None:
     assert across == pytest.approx(74.4, abs=0.3)
     assert (float(dem.min()), float(dem.max())) == (236.0, 1076.0)
     np.testing.assert_array_equal(dem.values, np.round(dem.values))
-    # Jacksboro, at 36.33 N, is in the valley south of the scene; Cross Mountain is the highest.
-    assert float(dem.sel(y=36.5, x=-84.3, method="nearest")) == float(
-        dem.values[int(round((36.7325 - 36.5) * 1200)), int(round((-84.3 + 84.4133) * 1200))]
-    )
 
 
 def test_stretching_keeps_the_lowest_place() -> None:
     plain, stretched = _demo.embedded_dem(1.0), _demo.embedded_dem(3.0)
     assert float(stretched.min()) == float(plain.min())
-    np.testing.assert_allclose(
-        stretched.values - 236.0, 3.0 * (plain.values - 236.0), rtol=1e-6
-    )
+    np.testing.assert_allclose(stretched.values - 236.0, 3.0 * (plain.values - 236.0), rtol=1e-6)
 
 
 def test_a_useful_part_folds(scene: EmbeddedScene, comparison: Comparison) -> None:
@@ -76,7 +75,6 @@ def test_the_truth_is_what_the_cells_returned(scene: EmbeddedScene) -> None:
 
 def test_the_image_is_called_simulated(scene: EmbeddedScene) -> None:
     assert "simulated" in scene.image.image.attrs["long_name"]
-    assert "imulated" in _demo.picture.__doc__ or _demo.picture.__module__
 
 
 def test_each_method_is_better_than_the_one_before(comparison: Comparison) -> None:
@@ -102,7 +100,7 @@ def test_it_is_the_same_every_time(scene: EmbeddedScene) -> None:
     np.testing.assert_array_equal(again.truth, scene.truth)
 
 
-def test_the_command_leaves_a_picture_and_a_table(tmp_path, capsys) -> None:
+def test_the_command_leaves_a_picture_and_a_table(tmp_path: Path) -> None:
     arguments = ["demo", "--output", str(tmp_path)]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
@@ -114,10 +112,13 @@ def test_the_command_leaves_a_picture_and_a_table(tmp_path, capsys) -> None:
         assert image.info["Comment"] == "simulated"
     for word in ("simulated", "stretched", "posterior mean", "RTC", "2.5 times", "demo.png"):
         assert word in done.stdout
-    assert CliRunner().invoke(app, [*arguments, "--quiet"]).exit_code == 0
+    again = CliRunner().invoke(app, [*arguments, "--quiet"])
+    assert again.exit_code == 0
+    assert again.stderr == ""
+    assert again.stdout == done.stdout
 
 
-def test_the_picture_of_somebody_else_is_kept(tmp_path) -> None:
+def test_the_picture_of_somebody_else_is_kept(tmp_path: Path) -> None:
     (tmp_path / "demo.png").write_bytes(b"mine")
     done = CliRunner().invoke(app, ["demo", "--output", str(tmp_path)])
     assert done.exit_code == 2

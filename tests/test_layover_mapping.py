@@ -145,12 +145,11 @@ def test_a_dataset_round_trip_is_the_identity(held: Mapping) -> None:
 
 
 def test_a_dataset_that_is_no_mapping_is_refused(held: Mapping) -> None:
-    with pytest.raises(ValueError, match="made by Mapping.to_dataset"):
+    with pytest.raises(ValueError, match=r"made by Mapping\.to_dataset"):
         Mapping.from_dataset(held.to_dataset().drop_vars("start"))
+    sizeless = held.to_dataset().drop_attrs(deep=False)
     with pytest.raises(ValueError, match="without lines and samples"):
-        nameless = held.to_dataset()
-        nameless.attrs = {}
-        Mapping.from_dataset(nameless)
+        Mapping.from_dataset(sizeless)
 
 
 @pytest.mark.parametrize("place", [(-1, 0), (0, -1), (LINES, 0), (0, SAMPLES)])

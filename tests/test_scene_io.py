@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -29,10 +28,13 @@ from tests.annotations import BURST_STEP, LINES_PER_BURST, annotation_xml
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.synthetic import synthetic_grid
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 FORMATS = (".tif", ".nc", ".zarr")
 
 
-def same(one: Any, other: Any) -> bool:
+def same(one: object, other: object) -> bool:
     """Compare all fields, exactly."""
     if type(one) is not type(other):
         return False
@@ -57,7 +59,7 @@ def scene_of(polarisations: tuple[str, ...] = (), *, ground_range: bool = True) 
 
 
 @pytest.mark.parametrize("ground_range", [True, False])
-def test_grid_and_orbit_return_to_the_last_bit(ground_range: bool) -> None:
+def test_grid_and_orbit_return_to_the_last_bit(*, ground_range: bool) -> None:
     grid, orbit = synthetic_grid(ground_range=ground_range)
     grid = replace(grid, stamp_range=1 / 3 + 9e5, polarisations=("VV", "VH"), mission="S1A")
     assert same(grid_from_json(grid_to_json(grid)), grid)
@@ -145,7 +147,7 @@ def test_a_geotiff_does_not_mix_number_types(tmp_path: Path) -> None:
 def test_a_picture_can_be_made_of_a_scene(tmp_path: Path) -> None:
     path = write_scene(scene_of(), tmp_path / "image.png")
     assert path.read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(ValueError, match="three|uint8|power|calibrated"):
+    with pytest.raises(ValueError, match="must be calibrated first"):
         read_scene(path)
 
 
@@ -164,7 +166,7 @@ def test_a_failed_write_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def write_plain(path: Path, values: np.ndarray, **options: Any) -> Path:
+def write_plain(path: Path, values: np.ndarray, **options: object) -> Path:
     """Write a raster of another origin."""
     bands, height, width = values.shape
     with rasterio.open(
@@ -195,9 +197,7 @@ def test_bands_without_names_are_named(tmp_path: Path) -> None:
     scene = scene_of(("VV", "VH"))
     path = write_plain(tmp_path / "both.tif", scene.image.values)
     placement = scene.grid, scene.orbit
-    read = read_scene(
-        path, placement=placement, calibration="beta0", polarisations=["VV", "VH"]
-    )
+    read = read_scene(path, placement=placement, calibration="beta0", polarisations=["VV", "VH"])
     assert read.image["polarisation"].values.tolist() == ["VV", "VH"]
     with pytest.raises(ValueError, match=r"2 bands without names .* 1 polarisations"):
         read_scene(path, placement=placement, calibration="beta0", polarisations=["VV"])
@@ -214,7 +214,7 @@ def test_what_is_no_image_in_radar_geometry_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"uint16 numbers .* must be calibrated first"):
         read_scene(counts)
     (tmp_path / "S1A_IW_GRDH.SAFE").mkdir()
-    with pytest.raises(ValueError, match="whole Sentinel-1 product.*cannot be opened yet"):
+    with pytest.raises(ValueError, match=r"whole Sentinel-1 product.*cannot be opened yet"):
         read_scene(tmp_path / "S1A_IW_GRDH.SAFE")
     (tmp_path / "text.tif").write_text("no raster")
     with pytest.raises(ValueError, match="not a raster that GDAL can read"):

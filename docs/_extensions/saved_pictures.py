@@ -38,7 +38,8 @@ def saved_pictures(_block: object, variables: Settings, settings: Settings) -> s
         name = next(variables["image_path_iterator"])
         shutil.move(picture, name)
         moved.append(name)
-    return figure_rst(moved, settings["src_dir"])
+    shown: str = figure_rst(moved, settings["src_dir"])
+    return shown
 
 
 def _get_sg_image_scraper() -> Callable[[object, Settings, Settings], str]:

@@ -131,7 +131,8 @@ def cell_angles(
                 if whole > 0.0:
                     local[i, j] = math.acos(min(max(along_sight / whole, -1.0), 1.0))
                     projected[i, j] = math.atan2(along_tangent, along_sight)
+                    w = (float(heights[i, j]) - lowest) / (top - lowest)
                     flat, flat_sight, _ = _facet_sums(
-                        table, (j - column + 1.0) / columns, 0.0, 0.0, 0.0
+                        table, (j - column + 1.0) / columns, w, 0.0, 0.0
                     )
                     ellipsoid[i, j] = math.acos(min(flat_sight / flat, 1.0))

@@ -82,21 +82,30 @@ def _spread(
     image: NDArray[np.float64],
 ) -> float:
     """Add a rectangle's energy to the pixels of a window by overlap; return the part within."""
-    low_l, high_l = centre_l - 0.5 * width_l + 0.5, centre_l + 0.5 * width_l + 0.5
-    low_s, high_s = centre_s - 0.5 * width_s + 0.5, centre_s + 0.5 * width_s + 0.5
-    from_l = max(math.floor(low_l), first_line)
-    from_s = max(math.floor(low_s), first_sample)
-    to_l = min(math.floor(high_l), first_line + image.shape[0] - 1)
-    to_s = min(math.floor(high_s), first_sample + image.shape[1] - 1)
+    # Edges in units of the window's pixels, counted from the first one's outer edge.
+    low_l, low_s = centre_l - 0.5 * width_l + 0.5 - first_line, centre_s - 0.5 * width_s + 0.5
+    low_s -= first_sample
+    high_l, high_s = low_l + width_l, low_s + width_s
     density = energy / (width_l * width_s)
-    within = 0.0
-    for line in range(from_l, to_l + 1):
-        height = (min(high_l, line + 1.0) - max(low_l, float(line))) * density
-        for sample in range(from_s, to_s + 1):
-            share = (min(high_s, sample + 1.0) - max(low_s, float(sample))) * height
-            image[line - first_line, sample - first_sample] += share
-            within += share
-    return within
+    lines, samples = image.shape
+    if not (low_l >= 0.0 and low_s >= 0.0 and high_l < lines and high_s < samples):
+        low_l, high_l = max(low_l, 0.0), min(high_l, float(lines))
+        low_s, high_s = max(low_s, 0.0), min(high_s, float(samples))
+        if not (low_l < high_l and low_s < high_s):
+            return 0.0
+    top, left = int(low_l), int(low_s)
+    bottom, right = min(int(high_l), lines - 1), min(int(high_s), samples - 1)
+    # The first pixel of a row takes what lies before its end, the last what is left.
+    at_left = min(left + 1.0, high_s) - low_s
+    at_right = high_s - right
+    for line in range(top, bottom + 1):
+        height = density * (min(line + 1.0, high_l) - max(float(line), low_l))
+        image[line, left] += height * at_left
+        for sample in range(left + 1, right):
+            image[line, sample] += height
+        if right > left:
+            image[line, right] += height * at_right
+    return density * (high_l - low_l) * (high_s - low_s)
 
 
 @njit

@@ -62,24 +62,30 @@ NO_DATA = 255
 
 KNOT = 32
 """Columns between the places where the coefficients of a profile are computed afresh."""
-REACH = 0.75
-"""Rows from a profile within which one row alone serves it, beside a void or the DEM's edge. The
-profile that passes a cell nearest is half a row away at most."""
+REACH = 0.6
+"""Rows by which a profile may miss the cells that it serves."""
 TIE = 1e-12
 """Relative difference below which two slant ranges or tangents count as equal."""
 
 
 @njit
 def _height_between(heights: NDArray[np.float32], row: float, column: int) -> float:
-    """Height between two rows of a column; NaN where there is none within `REACH`."""
-    if not -1.0 < row < heights.shape[0]:
+    """Height between two rows of a column; NaN in a void and beyond the DEM.
+
+    A profile passes the cells that it serves within half a row, on either side. Beside a void or
+    the DEM's edge the last cell's height serves as far as that, and a little more.
+    """
+    last = heights.shape[0] - 1.0
+    if not -REACH <= row <= last + REACH:
         return math.nan
-    upper = math.floor(row)
+    row = min(max(row, 0.0), last)
+    upper = min(int(row), max(heights.shape[0] - 2, 0))
     fraction = row - upper
-    above = float(heights[upper, column]) if upper >= 0 else math.nan
-    below = float(heights[upper + 1, column]) if upper + 1 < heights.shape[0] else math.nan
+    if fraction == 0.0:
+        return float(heights[upper, column])
+    above, below = float(heights[upper, column]), float(heights[upper + 1, column])
     if math.isnan(above):
-        return below if fraction >= 1.0 - REACH else math.nan
+        return below if 1.0 - fraction <= REACH else math.nan
     if math.isnan(below):
         return above if fraction <= REACH else math.nan
     return (1.0 - fraction) * above + fraction * below

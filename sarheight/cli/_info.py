@@ -28,7 +28,7 @@ def info(
         list[Path],
         typer.Argument(
             exists=True,
-            metavar="FILE...",
+            metavar="FILE",
             help="Annotations, orbit files, elevation models, images, results.",
             show_default=False,
         ),

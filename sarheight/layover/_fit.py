@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.profiles import FORESHORTENING
-from scipy.ndimage import uniform_filter1d
 
 from sarheight.errors import GeometryError
 from sarheight.geometry._geo2rdr import angles
@@ -27,7 +26,6 @@ __all__ = ["fit_law", "law_of"]
 BIN = 3.0
 """Width of a class of incidence angles in degrees."""
 FEWEST_CELLS = 50
-SMOOTHING = 3
 
 
 def law_of(
@@ -77,7 +75,9 @@ def law_of(
             "sarheight.illumination.Muhleman(), or a larger area"
         )
         raise GeometryError(msg)
-    smooth = uniform_filter1d(np.array(values), min(SMOOTHING, len(values)), mode="nearest")
+    # Three neighbours are averaged; the ends stay as they are, and a straight line does too.
+    padded = np.pad(values, 1, mode="reflect", reflect_type="odd")
+    smooth = np.convolve(padded, np.full(3, 1.0 / 3.0), mode="valid")
     return FittedLaw(np.array(centres), np.exp(smooth), np.array(cells))
 
 

@@ -125,8 +125,8 @@ def reconstruct(
         ``local_incidence``, ``projected_incidence``, ``ellipsoid_incidence``
             see `sarheight.geometry.incidence`.
 
-        Attributes account for the energy in square metres, by polarisation
-        (and pass): ``energy_image`` is that of the image, ``energy_explained`` of the pixels that
+        Attributes account for the energy in square metres, by polarisation and summed over
+        passes: ``energy_image`` is that of the image, ``energy_explained`` of the pixels that
         the DEM lights; it is given out to the last bit, to cells (``energy_cells``) and to cells
         too small to have a value (``energy_withheld``).
 

@@ -41,7 +41,7 @@ def angles(
         look_side=look_side,
         incidence=incidence,
         ascending=ascending,
-        height=1000.0,
+        height=4000.0,
         lines=400,
         samples=400,
     )
@@ -71,7 +71,7 @@ def tilted(slope: float, towards: float) -> Floats:
     """A plane that rises by a slope (degrees) towards a direction (degrees right of map up)."""
     east, north = np.meshgrid(30.0 * (np.arange(71) - 35), 30.0 * (30 - np.arange(61)))
     along = east * np.sin(np.radians(towards)) + north * np.cos(np.radians(towards))
-    plane: Floats = 1000.0 + np.tan(np.radians(slope)) * along
+    plane: Floats = 4000.0 + np.tan(np.radians(slope)) * along
     return plane
 
 
@@ -93,7 +93,7 @@ def test_on_flat_ground_all_angles_are_the_ellipsoids(
     place: str, incidence: float, look_side: LookSide
 ) -> None:
     found, sight, up, _ = angles(
-        np.full((61, 71), 1000.0), place=place, incidence=incidence, look_side=look_side
+        np.full((61, 71), 4000.0), place=place, incidence=incidence, look_side=look_side
     )
     expected = between(sight, up)
     assert expected == pytest.approx(incidence, abs=0.02)
@@ -150,7 +150,8 @@ def test_slopes_steeper_than_the_look_are_negative_and_those_that_face_away_beyo
 @given(st.integers(0, 1000), st.floats(0.0, 400.0), st.sampled_from(["utm", "turned"]))
 def test_the_projected_angle_is_never_the_larger(seed: int, relief: float, place: str) -> None:
     """It leaves out the part of the slope along the track."""
-    found, *_ = angles(hills((61, 71), relief=relief, size=4.0, seed=seed), place=place)
+    heights = 3000.0 + hills((61, 71), relief=relief, size=4.0, seed=seed)
+    found, *_ = angles(heights, place=place)
     local, projected, _ = found
     facing = local < 90.0
     assert (np.abs(projected) <= local + 0.01)[facing].all()

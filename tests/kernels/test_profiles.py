@@ -1,0 +1,287 @@
+"""Layover and shadow along one profile, against formulas and a search of all rays.
+
+The satellite stands at (0, 0). A point of the terrain lies x outwards and H - z downwards.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sarheight_kernels.models import RadarModel
+from sarheight_kernels.profiles import (
+    ACTIVE_LAYOVER,
+    ACTIVE_SHADOW,
+    CLEAR,
+    FORESHORTENING,
+    LAYOVER_AND_SHADOW,
+    NO_DATA,
+    PASSIVE_LAYOVER,
+    PASSIVE_SHADOW,
+    classify,
+    count_sheets,
+)
+
+Floats = NDArray[np.float64]
+
+HEIGHT = 700e3
+POSTING = 10.0
+COMPRESSION = 0.5
+
+
+def classified(x: Floats, z: Floats, compression: float = COMPRESSION) -> NDArray[np.uint8]:
+    category = np.empty(x.size, dtype=np.uint8)
+    classify(x, HEIGHT - z, compression, category)
+    return category
+
+
+def ground(incidence: float, count: int = 400) -> Floats:
+    """Postings around the place that is seen under an incidence angle."""
+    middle = HEIGHT * np.tan(np.radians(incidence))
+    return middle + POSTING * (np.arange(count) - count // 2 + 0.3)
+
+
+def span(x: Floats, chosen: NDArray[np.bool_]) -> tuple[float, float]:
+    return float(x[chosen].min()), float(x[chosen].max())
+
+
+def is_layover(category: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return np.isin(category, (ACTIVE_LAYOVER, PASSIVE_LAYOVER, LAYOVER_AND_SHADOW))
+
+
+def is_shadow(category: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return np.isin(category, (ACTIVE_SHADOW, PASSIVE_SHADOW, LAYOVER_AND_SHADOW))
+
+
+# ------------------------------------------------------------------------------------- formulas
+
+
+@pytest.mark.parametrize("incidence", [20.0, 34.0, 50.0])
+def test_flat_ground_is_clear(incidence: float) -> None:
+    x = ground(incidence)
+    assert (classified(x, np.full(x.size, 500.0)) == CLEAR).all()
+
+
+@pytest.mark.parametrize("incidence", [25.0, 34.0, 45.0])
+@pytest.mark.parametrize("cliff", [100.0, 400.0])
+def test_a_cliff_that_faces_the_radar_lies_over(incidence: float, cliff: float) -> None:
+    x = ground(incidence)
+    foot, edge = x[200], x[201]
+    category = classified(x, np.where(x >= edge, cliff, 0.0))
+    # Ground farther than the top of the cliff, and terrace nearer than its foot.
+    begin = np.sqrt(edge**2 + (HEIGHT - cliff) ** 2 - HEIGHT**2)
+    end = np.sqrt(foot**2 + HEIGHT**2 - (HEIGHT - cliff) ** 2)
+    nearest, farthest = span(x, is_layover(category))
+    assert nearest == pytest.approx(begin, abs=POSTING)
+    assert farthest == pytest.approx(end, abs=POSTING)
+    assert is_layover(category)[(x > nearest) & (x < farthest)].all()
+    # The fold itself lies between the two posts at the edge.
+    assert np.array_equal(np.flatnonzero(category == ACTIVE_LAYOVER), [200, 201])
+    assert not is_shadow(category).any()
+
+
+@pytest.mark.parametrize("incidence", [25.0, 34.0, 45.0])
+@pytest.mark.parametrize("cliff", [100.0, 400.0])
+def test_a_cliff_that_faces_away_casts_a_shadow(incidence: float, cliff: float) -> None:
+    x = ground(incidence)
+    edge = x[200]
+    category = classified(x, np.where(x > edge, 0.0, cliff))
+    end = edge * HEIGHT / (HEIGHT - cliff)
+    nearest, farthest = span(x, is_shadow(category))
+    assert nearest == pytest.approx(edge, abs=POSTING)
+    assert farthest == pytest.approx(end, abs=POSTING)
+    assert is_shadow(category)[(x > edge) & (x < farthest)].all()
+    assert (category[x > farthest + POSTING] == CLEAR).all()
+    assert (category[x < edge - POSTING] == CLEAR).all()
+
+
+@pytest.mark.parametrize("incidence", [25.0, 34.0, 45.0])
+def test_a_ridge_lies_over_before_it_and_casts_a_shadow_behind(incidence: float) -> None:
+    """A roof with slopes of 55 degrees on both sides of a crest of 300 m."""
+    x = ground(incidence)
+    slope, crest, top = np.tan(np.radians(55.0)), x[200], 300.0
+    z = np.maximum(0.0, top - slope * np.abs(x - crest))
+    category = classified(x, z)
+    foot, back = crest - top / slope, crest + top / slope
+    # Rays are straight from the satellite: the crest has this slant range and tangent.
+    begin = np.sqrt(crest**2 + (HEIGHT - top) ** 2 - HEIGHT**2)
+    nearest, farthest = span(x, is_layover(category))
+    assert nearest == pytest.approx(begin, abs=POSTING)
+    front = (x > foot + POSTING) & (x < crest - POSTING)
+    assert (category[front] == ACTIVE_LAYOVER).all()
+    assert (category[(x > nearest + POSTING) & (x < foot - POSTING)] == PASSIVE_LAYOVER).all()
+    shaded = crest * HEIGHT / (HEIGHT - top)
+    if 90.0 - incidence < 55.0:
+        assert span(x, is_shadow(category))[1] == pytest.approx(shaded, abs=POSTING)
+        assert shaded > back
+    else:
+        assert not is_shadow(category).any()
+        # Behind the crest lies over what is nearer than the foot, in full light.
+        foot_range = np.hypot(foot, HEIGHT)
+        nearer = np.hypot(x, HEIGHT - z) < foot_range
+        assert farthest == pytest.approx(x[nearer].max(), abs=POSTING)
+
+
+def test_slopes_are_foreshortened_by_how_much_they_compress() -> None:
+    x = ground(34.0)
+    for degrees, foreshortened in [(5.0, False), (14.0, False), (20.0, True), (30.0, True)]:
+        z = np.tan(np.radians(degrees)) * (x - x[0])
+        # Slant range grows by sin(34 - slope) / (cos(slope) sin(34)) of what it does when flat.
+        growth = np.sin(np.radians(34.0 - degrees)) / (
+            np.cos(np.radians(degrees)) * np.sin(np.radians(34.0))
+        )
+        assert (growth < COMPRESSION) == foreshortened
+        expected = FORESHORTENING if foreshortened else CLEAR
+        assert (classified(x, z) == expected).all()
+        assert (classified(x, z, compression=0.0) == CLEAR).all()
+
+
+# ------------------------------------------------------------------------------------ all rays
+
+
+def searched(x: Floats, z: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Layover and shadow of each point, by looking at a ten times finer terrain."""
+    fine = np.linspace(x[0], x[-1], 10 * (x.size - 1) + 1)
+    deep = HEIGHT - np.interp(fine, x, z)
+    slant = np.hypot(fine, deep)
+    layover, shadow = np.zeros(x.size, bool), np.zeros(x.size, bool)
+    for index in range(x.size):
+        nearer = fine < x[index] - 0.5 * POSTING
+        farther = fine > x[index] + 0.5 * POSTING
+        own = np.hypot(x[index], HEIGHT - z[index])
+        layover[index] = (slant[nearer] > own).any() or (slant[farther] < own).any()
+        # The ray passes fine at a depth in proportion to its distance.
+        ray = fine[nearer] / x[index] * (HEIGHT - z[index])
+        shadow[index] = (deep[nearer] < ray).any()
+    return layover, shadow
+
+
+def inland(classes: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Points further than a posting from any border of a class, and from the ends."""
+    same = np.ones(classes.size, dtype=bool)
+    for step in (1, 2):
+        same[step:] &= classes[step:] == classes[:-step]
+        same[:-step] &= classes[:-step] == classes[step:]
+    same[:2] = same[-2:] = False
+    return same
+
+
+terrains = st.tuples(st.integers(0, 10**6), st.floats(5.0, 400.0), st.floats(2.0, 12.0))
+
+
+def rough(terrain: tuple[int, float, float], count: int = 300) -> Floats:
+    from scipy.ndimage import gaussian_filter1d
+
+    seed, relief, size = terrain
+    noise = gaussian_filter1d(np.random.default_rng(seed).standard_normal(count), size)
+    result: Floats = 1000.0 + relief * noise / noise.std()
+    return result
+
+
+@given(terrains, st.floats(20.0, 60.0))
+def test_scanning_finds_what_a_search_of_all_rays_finds(
+    terrain: tuple[int, float, float], incidence: float
+) -> None:
+    x, z = ground(incidence, 300), rough(terrain)
+    layover, shadow = searched(x, z)
+    category = classified(x, z)
+    for found, expected in ((is_layover(category), layover), (is_shadow(category), shadow)):
+        clear_cut = inland(expected)
+        assert (found == expected)[clear_cut].mean() > 0.99
+
+
+@given(terrains, st.floats(20.0, 60.0))
+def test_the_direction_of_the_scan_makes_no_difference(
+    terrain: tuple[int, float, float], incidence: float
+) -> None:
+    x, z = ground(incidence, 300), rough(terrain)
+    np.testing.assert_array_equal(
+        classified(x[::-1].copy(), z[::-1].copy()), classified(x, z)[::-1]
+    )
+
+
+@given(terrains, st.floats(20.0, 60.0), st.floats(-500.0, 5000.0))
+def test_terrain_may_be_lifted_or_void_in_part(
+    terrain: tuple[int, float, float], incidence: float, lift: float
+) -> None:
+    x, z = ground(incidence, 300), rough(terrain)
+    category = classified(x, z)
+    assert (category != NO_DATA).all()
+    # Lifting terrain turns the line of sight by less than half a degree.
+    assert (is_layover(classified(x, z + lift)) != is_layover(category)).mean() < 0.1
+    void = np.random.default_rng(terrain[0]).random(x.size) < 0.2
+    holed = classified(np.where(void, np.nan, x), z)
+    assert np.array_equal(holed == NO_DATA, void)
+
+
+def test_nothing_but_void_has_no_data() -> None:
+    nothing = np.full(5, np.nan)
+    assert (classified(nothing, np.zeros(5)) == NO_DATA).all()
+
+
+# --------------------------------------------------------------------------------------- sheets
+
+
+def sheets_of(
+    x: Floats, z: Floats, samples: int, spacing: float
+) -> tuple[Floats, NDArray[np.int32]]:
+    """Slant range at the samples, and the number of sheets there."""
+    near = float(np.hypot(x[0], HEIGHT - z[0])) - 20.0 * spacing
+    radar = RadarModel(
+        orbit_start=np.zeros(1),
+        orbit_coefficients=np.zeros((1, 8, 3)),
+        line_zero_time=0.0,
+        line_interval=1.0,
+        segment_start=np.zeros(1),
+        segment_origin=np.zeros(1),
+        coefficients=np.array([[0.0, 1.0]]),
+        rate=np.zeros((1, 2)),
+        range_middle=near,
+        range_half=spacing,
+        stamp_range=0.0,
+        shear=0.0,
+        side=1.0,
+    )
+    place, sheets = np.empty(x.size), np.empty((samples, 4), dtype=np.int32)
+    count_sheets(radar, 0.0, x, HEIGHT - z, classified(x, z), place, sheets)
+    slant = near + spacing * np.arange(samples)
+    np.testing.assert_allclose(near + spacing * place, np.hypot(x, HEIGHT - z), rtol=1e-12)
+    return slant, sheets
+
+
+def test_a_ridge_folds_three_sheets_into_one_place() -> None:
+    x = ground(34.0)
+    slope, crest, top = np.tan(np.radians(50.0)), x[200], 300.0
+    z = np.maximum(0.0, top - slope * np.abs(x - crest))
+    slant, sheets = sheets_of(x, z, 600, 5.0)
+    folded = (np.hypot(crest, HEIGHT - top), np.hypot(crest - top / slope, HEIGHT))
+    within = (slant > folded[0] + POSTING) & (slant < folded[1] - POSTING)
+    beside = (slant > np.hypot(x[0], HEIGHT)) & (slant < np.hypot(x[-1], HEIGHT))
+    beside &= (slant < folded[0] - POSTING) | (slant > folded[1] + POSTING)
+    assert within.sum() > 15
+    assert (sheets[within, 0] == 3).all()
+    assert (sheets[within, 2] == 1).all()
+    assert (sheets[beside, 0] == 1).all()
+    assert (sheets[:, 1] == 0).all()
+    assert (sheets[slant > np.hypot(x[-1], HEIGHT) + POSTING] == 0).all()
+
+
+@given(terrains, st.floats(20.0, 60.0))
+def test_a_slant_range_is_met_an_odd_number_of_times(
+    terrain: tuple[int, float, float], incidence: float
+) -> None:
+    """A curve that comes from nearer and goes to farther crosses in between an odd number."""
+    x, z = ground(incidence, 300), rough(terrain)
+    slant, sheets = sheets_of(x, z, 800, 3.0)
+    ends = np.hypot(x, HEIGHT - z)[[0, -1]]
+    between = (slant > ends[0]) & (slant < ends[1])
+    outside = (slant < ends.min()) | (slant > ends.max())
+    total = sheets[:, 0] + sheets[:, 1]
+    assert (total[between] % 2 == 1).all()
+    assert (total[outside] % 2 == 0).all()
+    assert (sheets[:, 2] <= sheets[:, 0]).all()
+    # One sheet at every slant range between its ends is all there is without layover.
+    if not is_layover(classified(x, z)).any():
+        assert (total[between] == 1).all()
