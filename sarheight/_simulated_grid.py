@@ -9,9 +9,9 @@ import numpy as np
 from sarheight_kernels.zero_doppler import zero_doppler_time
 
 from sarheight._ground_range import ground_range_over
+from sarheight._radar_grid import RadarGrid
 from sarheight._viewing import LookSide, cartesian, look_sign, points_at_ranges
 from sarheight.errors import OrbitCoverageError
-from sarheight._radar_grid import RadarGrid
 
 if TYPE_CHECKING:
     from sarheight.orbit import Orbit
@@ -52,7 +52,7 @@ def grid_over(
     across = spacing[1] * (samples - 1) / 2
     conversion = None
     if ground_range:
-        records = math.ceil(before / RECORD_INTERVAL)
+        records = max(math.ceil(before / RECORD_INTERVAL), 1)
         times = time + RECORD_INTERVAL * np.arange(-records, records + 1)
         times = np.clip(times, orbit.time[0], orbit.stop)
         conversion = ground_range_over(orbit, times, slant_range, across, across, side, place[2])

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from sarheight._viewing import LookSide
 from sarheight._radar_grid import Burst, GroundRange, RadarGrid
+from sarheight._viewing import LookSide
 
 if TYPE_CHECKING:
     import xarray

@@ -114,6 +114,8 @@ def test_pixels_have_the_height_that_was_asked_for(height: str) -> None:
 
 def test_pixels_are_put_on_the_terrain() -> None:
     grid, orbit = synthetic_grid(lines=120, samples=140, height=1000.0)
+    # Lines run ahead of zero Doppler by a fifth of a line, as at the edge of a Sentinel-1 swath.
+    grid = replace(grid, stamp_range=grid.near_range - 1e5)
     # Gentle terrain: every pixel sees one place.
     dem = dem_around(46.0, 10.0, hills((100, 110), relief=60.0, size=10.0), posting=20.0)
     found = rdr2geo(grid, orbit, dem=dem)
@@ -122,7 +124,7 @@ def test_pixels_are_put_on_the_terrain() -> None:
         found.longitude.values, found.latitude.values
     )
     terrain = dem.interp(x=(("line", "sample"), x), y=(("line", "sample"), y))
-    assert np.abs(terrain.values - found.height.values).max() < 1.0
+    assert np.abs(terrain.values - found.height.values).max() < 0.3
     # And back: the places are seen in the pixels that they came from.
     flat = earth_fixed(found).reshape(-1, 3)
     for index in range(0, flat.shape[0], 997):
@@ -165,7 +167,7 @@ def test_in_layover_a_pixel_is_put_on_the_nearest_place() -> None:
     leap = int(np.argmax(row > 1000.0))
     assert 30 < leap < 170
     np.testing.assert_allclose(row[:leap][np.isfinite(row[:leap])], 800.0, atol=1.0)
-    assert row[leap + 20 :].min() > 1090.0
+    assert np.nanmin(row[leap + 20 :]) > 1090.0
 
 
 def test_heights_of_another_shape_are_refused() -> None:
@@ -209,7 +211,7 @@ def test_a_dem_may_cross_the_antimeridian(
     wrapped: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     grid, orbit = synthetic_grid(-17.0, 180.0, height=1000.0, lines=400, samples=500)
-    dem = dem_around(-17.0, 180.0, hills((70, 90)), crs="EPSG:4326")
+    dem = dem_around(-17.0, 180.0, hills((70, 90), relief=40.0), crs="EPSG:4326")
     line, sample = solved(dem, grid, orbit)
     if wrapped:
         x = dem.x.values
@@ -356,5 +358,5 @@ def test_a_place_without_inverse_projection_is_refused() -> None:
     grid, orbit = synthetic_grid()
     dem = dem_around(46.0, 10.0, hills((20, 20)), crs="+proj=laea +lat_0=46 +lon_0=10")
     far = dem.assign_coords(x=dem.x + 1.4e7)
-    with pytest.raises(GeometryError, match="map projection has no inverse: x 1.4e"):
+    with pytest.raises(GeometryError, match="map projection has no inverse: x 1"):
         geo2rdr(far, grid, orbit)

@@ -246,6 +246,10 @@ def test_dem_and_image_that_do_not_belong_together_are_refused() -> None:
     grid, orbit = look()
     with pytest.raises(GeometryError, match="No cell of the DEM falls into the image"):
         simulate(raster(mountain(), latitude=47.0), grid, orbit)
+    dem = raster(mountain(60, 60))
+    beside = dem.assign_coords(x=dem.x + 1200.0, y=dem.y + 1200.0)
+    with pytest.raises(GeometryError, match="lies beside the image"):
+        simulate(beside, *look(lines=60, samples=60))
     unstated = plain().assign_attrs(vertical_datum="")
     with pytest.raises(VerticalDatumError, match="what its heights are measured from"):
         simulate(unstated, grid, orbit)

@@ -53,6 +53,20 @@ def test_image_and_dem_that_do_not_overlap(scene: Scene, dem: xr.DataArray) -> N
         reconstruct(scene, near)
 
 
+def test_an_image_whose_data_lie_beside_the_dem(scene: Scene, dem: xr.DataArray) -> None:
+    """Their boxes overlap, and still nothing would be found: no silent map of nothing."""
+    values = np.full(scene.image.shape, np.nan, dtype=np.float32)
+    values[:2, :2] = 0.1
+    with pytest.raises(GeometryError, match="check that the image has data there"):
+        reconstruct(with_values(scene, values), dem, law=LAW)
+
+
+def test_cells_that_are_larger_than_the_image(scene: Scene) -> None:
+    huge = raster(np.full((4, 4), 500.0), posting=30_000.0)
+    with pytest.raises(GeometryError, match="whose cells are small beside the image"):
+        reconstruct(scene, huge, law=LAW)
+
+
 @pytest.mark.parametrize("datum", [None, "", "unknown", "sea level?"])
 def test_a_vertical_datum_that_is_not_stated(
     scene: Scene, dem: xr.DataArray, datum: str | None

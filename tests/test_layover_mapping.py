@@ -166,6 +166,9 @@ def test_input_that_does_not_belong_together_is_refused(dem: xr.DataArray) -> No
     grid, orbit = look(lines=LINES, samples=SAMPLES)
     with pytest.raises(GeometryError, match="No cell of the DEM falls into the image"):
         mapping(raster(mountain(), latitude=44.0), grid, orbit)
+    beside = raster(mountain(60, 60)).pipe(lambda d: d.assign_coords(x=d.x + 1200, y=d.y + 1200))
+    with pytest.raises(GeometryError, match="lies beside the image"):
+        mapping(beside, *look(lines=60, samples=60))
     with pytest.raises(OrbitCoverageError):
         mapping(dem, grid, orbit.cropped(grid.last_time + 40.0, orbit.stop))
     with pytest.raises(ValueError, match="crop the grid"):

@@ -22,6 +22,7 @@ TGRS 34(5), 1115-1122.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,6 @@ from sarheight_kernels._numba import njit, parallel_njit, prange
 from sarheight_kernels.facets import row_products, tile_products
 from sarheight_kernels.surface import tile_box, tile_posts
 from sarheight_kernels.tiles import height_span
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import parallel_njit, prange
 from sarheight_kernels.tiles import cell_on_look_side, locate_tile
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel

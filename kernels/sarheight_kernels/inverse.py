@@ -11,6 +11,7 @@ with :math:`e` outwards to the side the radar looks, :math:`d` downwards, and th
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,6 @@ from numpy.typing import NDArray
 from sarheight_kernels._numba import njit, parallel_njit, prange
 from sarheight_kernels.orbit import evaluate_orbit
 from sarheight_kernels.profiles import ACTIVE_SHADOW, classify, count_sheets, trace_profile
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
@@ -145,7 +145,7 @@ def nearest_heights(
     radar: RadarModel,
     heights: NDArray[np.float32],
     reference_height: float,
-    lines: NDArray[np.float64],
+    times: NDArray[np.float64],
     image_heights: NDArray[np.float64],
 ) -> None:
     """Find the height of the terrain that the pixels of an image see.
@@ -158,8 +158,8 @@ def nearest_heights(
         Heights of the DEM above the ellipsoid in metres; NaN where void.
     reference_height : float
         Height at which profiles are followed, in metres.
-    lines : array, shape (lines,)
-        The image lines wanted.
+    times : array, shape (lines,)
+        Zero-Doppler time of each line in the middle of the image, in seconds.
     image_heights : array, shape (lines, samples)
         Receives the height of the lit terrain at the centre of each pixel; where several sheets
         lie there, that of the one nearest on the ground to the satellite's track. NaN where no
@@ -167,8 +167,8 @@ def nearest_heights(
     """
     columns = heights.shape[1]
     samples = image_heights.shape[1]
-    for index in prange(lines.size):
-        time = radar.line_zero_time + lines[index] * radar.line_interval
+    for index in prange(times.size):
+        time = times[index]
         outward, downward, place = np.empty(columns), np.empty(columns), np.empty(columns)
         category = np.empty(columns, np.uint8)
         sheets = np.empty((samples, 4), np.int32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,6 @@ from sarheight_kernels._numba import parallel_njit, prange
 from sarheight_kernels.footprints import growing_window
 from sarheight_kernels.project import BUFFER
 from sarheight_kernels.surface import tile_box, tile_surface
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
@@ -109,7 +110,7 @@ def write_weights(
         for i in range(row, end_row):
             for j in range(column, end_column):
                 place = start[i * columns + j]
-                if place == start[i * columns + j + 1]:
+                if not lit[i, j] or place == start[i * columns + j + 1]:
                     continue
                 first_line, first_sample, high, wide, _, buffer = growing_window(
                     line,

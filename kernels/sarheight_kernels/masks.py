@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +22,6 @@ from sarheight_kernels.profiles import (
 )
 from sarheight_kernels.surface import tile_box
 from sarheight_kernels.tiles import locate_cell
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
@@ -151,6 +152,7 @@ def classify_image(
     radar: RadarModel,
     heights: NDArray[np.float32],
     reference_height: float,
+    times: NDArray[np.float64],
     compression: float,
     category: NDArray[np.uint8],
     fold_count: NDArray[np.uint8],
@@ -165,6 +167,8 @@ def classify_image(
         Heights above the ellipsoid in metres; NaN where void.
     reference_height : float
         Height at which the profiles are followed, in metres.
+    times : array, shape (lines,)
+        Zero-Doppler time of each line in the middle of the image, in seconds.
     compression : float
         Threshold of foreshortening, see `sarheight_kernels.profiles.classify`.
     category, fold_count : array, shape (lines, samples)
@@ -178,10 +182,9 @@ def classify_image(
         outward, downward, place = np.empty(columns), np.empty(columns), np.empty(columns)
         along = np.empty(columns, np.uint8)
         sheets = np.empty((samples, 4), np.int32)
-        time = radar.line_zero_time + line * radar.line_interval
-        trace_profile(ground, radar, heights, time, reference_height, outward, downward)
+        trace_profile(ground, radar, heights, times[line], reference_height, outward, downward)
         classify(outward, downward, compression, along)
-        count_sheets(radar, time, outward, downward, along, place, sheets)
+        count_sheets(radar, times[line], outward, downward, along, place, sheets)
         for s in range(samples):
             lit, unlit, folded, pressed = sheets[s]
             fold_count[line, s] = min(lit, MOST_SHEETS) if lit + unlit > 0 else NO_DATA

@@ -34,6 +34,7 @@ from sarheight_kernels.models import (
     ground_position,
     radar_segment,
     sample,
+    stamp,
 )
 from sarheight_kernels.orbit import evaluate_orbit
 
@@ -200,6 +201,26 @@ def _neighbour(values: NDArray[np.float64], index: int, step: int) -> int:
 
 
 @njit
+def _scan(outward: NDArray[np.float64]) -> tuple[int, int, int]:
+    """First index, step and number of points of a scan from near to far, without void ends."""
+    first, last = 0, outward.size - 1
+    while first < last and math.isnan(outward[first]):
+        first += 1
+    while last > first and math.isnan(outward[last]):
+        last -= 1
+    count = last - first + 1
+    return (first, 1, count) if outward[last] >= outward[first] else (last, -1, count)
+
+
+@njit
+def _together(layover: int, shadow: int) -> int:
+    """Category of a point of its part in layover and its part in shadow, either may be clear."""
+    if CLEAR not in (layover, shadow):
+        return LAYOVER_AND_SHADOW
+    return layover if layover != CLEAR else shadow
+
+
+@njit
 def classify(
     outward: NDArray[np.float64],
     downward: NDArray[np.float64],
@@ -219,17 +240,10 @@ def classify(
     category : array, shape (n,)
         Receives the category of each point.
     """
-    size = outward.size
     slant = np.sqrt(outward * outward + downward * downward)
     tangent = outward / downward
-    first, last = 0, size - 1
-    while first < last and math.isnan(outward[first]):
-        first += 1
-    while last > first and math.isnan(outward[last]):
-        last -= 1
-    step = 1 if outward[last] >= outward[first] else -1
-    begin = first if step == 1 else last
-    count = last - first + 1
+    begin, step, count = _scan(outward)
+    category[:] = NO_DATA
 
     farthest, highest = -math.inf, -math.inf
     for k in range(count):
@@ -238,22 +252,15 @@ def classify(
             continue
         before, after = _neighbour(outward, i, -step), _neighbour(outward, i, step)
         growth = slant[after] - slant[before]
-        layover = slant[i] < farthest * (1.0 - TIE)
-        shadow = tangent[i] < highest * (1.0 - TIE)
-        active_layover = growth < 0.0
-        active_shadow = tangent[after] < tangent[before]
+        layover = PASSIVE_LAYOVER if slant[i] < farthest * (1.0 - TIE) else CLEAR
+        shadow = PASSIVE_SHADOW if tangent[i] < highest * (1.0 - TIE) else CLEAR
+        category[i] = _together(
+            ACTIVE_LAYOVER if growth < 0.0 else layover,
+            ACTIVE_SHADOW if tangent[after] < tangent[before] else shadow,
+        )
         flat = (outward[after] - outward[before]) * outward[i] / slant[i]
-        code = CLEAR
-        if active_layover or layover:
-            code = ACTIVE_LAYOVER if active_layover else PASSIVE_LAYOVER
-        if active_shadow or shadow:
-            if code == CLEAR:
-                code = ACTIVE_SHADOW if active_shadow else PASSIVE_SHADOW
-            else:
-                code = LAYOVER_AND_SHADOW
-        if code == CLEAR and growth < compression * flat:
-            code = FORESHORTENING
-        category[i] = code
+        if category[i] == CLEAR and growth < compression * flat:
+            category[i] = FORESHORTENING
         farthest, highest = max(farthest, slant[i]), max(highest, tangent[i])
 
     nearest = math.inf
@@ -262,14 +269,11 @@ def classify(
         if math.isnan(outward[i]):
             continue
         if slant[i] > nearest * (1.0 + TIE):
-            if category[i] == CLEAR or category[i] == FORESHORTENING:
+            if category[i] in (CLEAR, FORESHORTENING):
                 category[i] = PASSIVE_LAYOVER
-            elif category[i] == ACTIVE_SHADOW or category[i] == PASSIVE_SHADOW:
+            elif category[i] in (ACTIVE_SHADOW, PASSIVE_SHADOW):
                 category[i] = LAYOVER_AND_SHADOW
         nearest = min(nearest, slant[i])
-    for i in range(size):
-        if math.isnan(outward[i]):
-            category[i] = NO_DATA
 
 
 @njit
@@ -304,7 +308,7 @@ def count_sheets(
     segment = radar_segment(radar, time)
     for i in range(outward.size):
         slant_range = math.sqrt(outward[i] * outward[i] + downward[i] * downward[i])
-        place[i] = sample(radar, segment, time, slant_range)
+        place[i] = sample(radar, segment, stamp(radar, time, slant_range), slant_range)
     sheets[:, :] = 0
     for i in range(outward.size - 1):
         low, high = min(place[i], place[i + 1]), max(place[i], place[i + 1])
@@ -317,7 +321,7 @@ def count_sheets(
         here, there = category[i], category[i + 1]
         unlit = here >= ACTIVE_SHADOW and there >= ACTIVE_SHADOW
         folded = here == ACTIVE_LAYOVER and there == ACTIVE_LAYOVER
-        pressed = here == FORESHORTENING or there == FORESHORTENING
+        pressed = FORESHORTENING in (here, there)
         for s in range(from_sample, end_sample):
             if unlit:
                 sheets[s, 1] += 1

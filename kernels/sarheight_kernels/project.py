@@ -6,13 +6,14 @@ a pixel, in square metres) as they pass over the surface, so that neither holds 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
 from sarheight_kernels.footprints import add_quarter, growing_window, quarter_box
 from sarheight_kernels.surface import TileSurface, tile_box, tile_surface
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
 from sarheight_kernels.surface import tile_box
 from sarheight_kernels.tiles import locate_tile
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,6 @@ from sarheight_kernels.tiles import (
     locate_cell,
     locate_tile,
 )
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
@@ -32,7 +32,7 @@ SLACK = 2.0
 
 @njit
 def tile_count(heights: NDArray[np.float32]) -> int:
-    """Number of tiles of a DEM.
+    """Count the tiles of a DEM.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def tile_count(heights: NDArray[np.float32]) -> int:
 
 @njit
 def tile_box(heights: NDArray[np.float32], tile: int) -> tuple[int, int, int, int]:
-    """Rows and columns of a tile.
+    """Find the rows and columns of a tile.
 
     Parameters
     ----------

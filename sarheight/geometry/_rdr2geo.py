@@ -10,7 +10,7 @@ from sarheight_kernels.inverse import nearest_heights, points_at_height
 
 from sarheight.geometry._radar import radar_model
 from sarheight.geometry._view import view
-from sarheight.geometry._visibility import profiles
+from sarheight.geometry._visibility import line_times, profiles
 
 if TYPE_CHECKING:
     from sarheight.orbit import Orbit
@@ -67,7 +67,7 @@ def rdr2geo(
             radar,
             scan.heights,
             scan.reference_height,
-            np.arange(grid.lines, dtype=np.float64),
+            line_times(grid),
             heights,
         )
     else:

@@ -83,6 +83,8 @@ class View:
         empty = xr.Dataset(coords=self.dem.coords)
         for name, (values, attributes) in variables.items():
             empty[name] = (("y", "x"), values, {**attributes, "grid_mapping": "spatial_ref"})
+        if "spatial_ref" in empty.coords:
+            return empty
         placed: xr.Dataset = empty.rio.write_crs(self.dem.rio.crs)
         return placed
 

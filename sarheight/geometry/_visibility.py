@@ -15,8 +15,9 @@ from sarheight_kernels.tiles import locate_cell
 
 if TYPE_CHECKING:
     from sarheight.geometry._view import View
+    from sarheight.scene import RadarGrid
 
-__all__ = ["COMPRESSION", "Profiles", "classify_cells", "classify_pixels", "profiles"]
+__all__ = ["COMPRESSION", "Profiles", "classify_cells", "classify_pixels", "line_times", "profiles"]
 
 COMPRESSION = 0.5
 """Slopes whose slant range grows by less than this part of flat ground's are foreshortened."""
@@ -73,6 +74,12 @@ def _times(view: View, height: float) -> NDArray[np.float64]:
         for row in np.linspace(0.0, max(rows - 1.0, 1.0), 5)
     ]
     return np.array(times)
+
+
+def line_times(grid: RadarGrid) -> NDArray[np.float64]:
+    """Zero-Doppler times of the lines of an image in the middle of the swath, shape (lines,)."""
+    lines = np.arange(grid.lines)
+    return grid.azimuth_time(lines, grid.slant_range(lines, 0.5 * (grid.samples - 1)))
 
 
 def profiles(view: View) -> Profiles:
@@ -192,6 +199,7 @@ def classify_pixels(
         view.radar,
         scan.heights,
         scan.reference_height,
+        line_times(view.grid),
         compression,
         category,
         fold_count,

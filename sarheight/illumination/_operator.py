@@ -16,7 +16,13 @@ from sarheight.illumination._laws import BackscatterLaw, tabulate
 if TYPE_CHECKING:
     from sarheight.geometry._view import View
 
-__all__ = ["Collected", "Illumination", "illuminate", "lit_cells"]
+__all__ = ["NOTHING_LIT", "Collected", "Illumination", "illuminate", "lit_cells"]
+
+NOTHING_LIT = (
+    "found no cell of the DEM that lights a pixel: it lies beside the image, or is void or in "
+    "shadow there. Pass a DEM of the image's own area"
+)
+"""What is said of a DEM whose box meets the image, and whose cells do not."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,10 +8,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from sarheight.errors import GeometryError
 from sarheight.geometry._pixels import pixel_areas
 from sarheight.geometry._view import view
 from sarheight.illumination._laws import BackscatterLaw, Muhleman
-from sarheight.illumination._operator import illuminate
+from sarheight.illumination._operator import NOTHING_LIT, illuminate
 from sarheight.scene import Calibration, RadarGrid, Scene
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ def simulate(
     ------
     GeometryError
         If DEM and image do not overlap.
+    OrbitCoverageError
+        If the orbit does not cover the image.
     ValueError
         If looks, noise, law or reflectivity are not what they should be.
     """
@@ -111,6 +114,8 @@ def simulate(
     everything = None if shadow else np.ones(dem.shape, dtype=bool)
     operator = illuminate(seen, Muhleman() if law is None else law, everything)
     energy = operator.simulate(_reflectivity(reflectivity, seen.dem))
+    if not energy.any() and not operator.simulate().any():
+        raise GeometryError(NOTHING_LIT)
     image = np.empty(energy.shape, dtype=np.float32)
     random = np.random.default_rng(seed)
     for block, areas in pixel_areas(grid, seen.radar, calibration).blocks(grid.lines):

@@ -11,9 +11,10 @@ import xarray as xr
 from sarheight_kernels.mapping import count_weights, write_weights
 from scipy import sparse
 
+from sarheight.errors import GeometryError
 from sarheight.geometry._view import view
 from sarheight.illumination import BackscatterLaw, ConstantGamma
-from sarheight.illumination._operator import Illumination, illuminate
+from sarheight.illumination._operator import NOTHING_LIT, Illumination, illuminate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -302,4 +303,7 @@ def mapping(
         raise ValueError(msg)
     seen = view(dem, grid, orbit)
     operator = illuminate(seen, ConstantGamma(1.0) if law is None else law)
-    return Mapping(_matrix(operator), grid.shape, seen.dataset({}))
+    matrix = _matrix(operator)
+    if matrix.nnz == 0:
+        raise GeometryError(NOTHING_LIT)
+    return Mapping(matrix, grid.shape, seen.dataset({}))

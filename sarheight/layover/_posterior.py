@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from typing import TYPE_CHECKING
-
 if TYPE_CHECKING:
-    from sarheight.layover._passes import Pass, Share
     from sarheight.layover._methods import PosteriorMean
+    from sarheight.layover._passes import Pass, Share
 
 __all__ = ["Estimate", "one_step", "posterior_mean"]
 

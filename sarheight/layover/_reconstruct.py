@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sarheight.errors import GeometryError
 from sarheight.geometry._geo2rdr import angles
 from sarheight.geometry._view import view
 from sarheight.geometry._visibility import COMPRESSION, classify_cells
@@ -60,6 +61,20 @@ def _prepare(
     return one, law, {"mask": mask_variable(category), "fold_count": fold_variable(fold_count)}
 
 
+def _require_values(variables: Variables, smallest_area: float) -> None:
+    """Refuse a result without a single value."""
+    if np.isfinite(variables["gamma0"][0]).any():
+        return
+    largest = np.nan_to_num(variables["projected_area"][0]).max()
+    msg = (
+        "found no cell of the DEM of which the image shows enough: at most "
+        f"{largest:.3g} m2 of a cell are lit and have data, expected {smallest_area:.3g} m2 of one "
+        "at least. Pass a DEM of the image's own area whose cells are small beside the image, and "
+        "check that the image has data there."
+    )
+    raise GeometryError(msg)
+
+
 def reconstruct(
     image: Scene | xr.DataArray | Sequence[Scene],
     dem: xr.DataArray,
@@ -82,8 +97,9 @@ def reconstruct(
     ----------
     image : Scene, xarray.DataArray, or sequence of Scene
         Intensity, linear power, dims (line, sample) or (polarisation, line, sample); NaN where
-        there is no data. Several scenes of the same ground, such as an ascending and a descending
-        pass, are solved together: where one is folded, another may not be.
+        there is no data. A pixel that one polarisation lacks counts for none of them. Several
+        scenes of the same ground, such as an ascending and a descending pass, are solved
+        together: where one is folded, another may not be.
     dem : xarray.DataArray
         Heights above the ellipsoid in metres, dims (y, x), any CRS; see `sarheight.dem`. A coarse
         one will do.
@@ -133,7 +149,7 @@ def reconstruct(
     Raises
     ------
     GeometryError
-        If DEM and image do not overlap, or no law can be fitted.
+        If DEM and image do not overlap, no cell has a value, or no law can be fitted.
     OrbitCoverageError
         If the orbit does not cover the image.
     VerticalDatumError
@@ -163,6 +179,7 @@ def reconstruct(
     results = []
     for scene, (one, _, classes), estimate in zip(scenes, prepared, estimates, strict=True):
         variables, account = variables_of(one, balance(estimate, least), least)
+        _require_values(variables, least)
         variables |= classes | geocoded(scene, one)
         results.append(pass_dataset(scene, one, variables, account))
     result = results[0] if len(results) == 1 else combine(results)
