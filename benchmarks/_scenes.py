@@ -81,8 +81,8 @@ class Place:
     descending, ascending : str
         Annotations; for the ascending pass over the Alps, where there is none, an orbit file.
     incidences : tuple of float
-        Incidence angles under which it is seen, in degrees. At 32 degrees the place would reach
-        beyond the near edge of the Alps' image where it is as large and high as Oetztal.
+        Incidence angles under which it is seen, in degrees. Oetztal is so large and high that at
+        32 degrees it would reach beyond the near edge of the Alps' image.
     """
 
     name: str

@@ -108,6 +108,9 @@ class RadarGrid(Sampling):
         steady interval from the first line of the first burst to the last line of the last one.
         `bursts` says where each lies in it.
 
+        Between the records of a GRD's ground-range polynomials slant range is interpolated
+        linearly; see `with_range_interpolation` for the other way.
+
         The equivalent number of looks is that of ESA's product definition (4.4 for an IW GRDH),
         or for products that are not listed there the number of looks that were averaged.
 

@@ -139,9 +139,7 @@ def scene(
     ("place", "look_side", "ascending", "incidence", "relief"),
     [
         ("utm", "right", True, 34.0, 250.0),
-        ("utm", "left", False, 25.0, 200.0),
-        ("geographic", "right", False, 45.0, 400.0),
-        ("turned", "right", True, 34.0, 250.0),
+        ("geographic", "left", False, 25.0, 200.0),
         ("turned", "left", True, 45.0, 400.0),
         ("polar-south", "right", True, 40.0, 350.0),
     ],
