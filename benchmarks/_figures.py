@@ -60,6 +60,10 @@ def commit() -> str:
         return "unknown"
 
 
+LOADED = commit()
+"""The commit when the code was loaded: files may change while a benchmark runs."""
+
+
 def read(path: Path = FIGURES) -> dict[str, dict[str, float | str | None]]:
     """Read the record; an empty one where there is no file.
 
@@ -96,7 +100,7 @@ def record(values: Mapping[str, Value], command: str, path: Path = FIGURES) -> N
     """
     stamp = {
         "command": command,
-        "commit": commit(),
+        "commit": LOADED,
         "machine": machine(),
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
     }

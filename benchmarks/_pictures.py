@@ -24,7 +24,7 @@ TITLES = {
     RTC: "area-projection RTC",
     ONE_STEP: "one-step reallocation",
     ITERATION: "regularised iteration",
-    BOTH: "two passes together",
+    BOTH: "two passes",
 }
 
 
@@ -61,7 +61,8 @@ def save_picture(name: str, outcome: Outcome) -> None:
     tint = ListedColormap(["#e69f00"])
     shown = np.ma.masked_equal(outcome.layover[part], 0)
     axes[0, 0].imshow(shown, cmap=tint, alpha=0.35, interpolation="nearest")
-    axes[0, 0].set_title("true γ0; layover tinted", fontsize=10)
+    axes[0, 0].set_facecolor("#0072b2")
+    axes[0, 0].set_title("true γ0; layover tinted, no data blue", fontsize=10)
     figure.colorbar(truth, ax=axes[:, 0], label="γ0 in dB", shrink=0.6, location="left")
     for axis, (method, label) in zip(axes.flat[1:], TITLES.items(), strict=True):
         axis.set_facecolor("0.6")
