@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sarheight_kernels.cells import locate_cell
 from sarheight_kernels.models import GroundModel, ground_block, ground_position
-from sarheight_kernels.tiles import locate_cell
 
 from sarheight.geometry import rdr2geo
 from sarheight.geometry._ground import to_earth_fixed

@@ -9,7 +9,7 @@ untyped. Kernels therefore take them from here, and all of them share one set of
     def square(value: float) -> float:
         return value * value
 
-    @njit(inline="always")
+    @njit
     def cube(value: float) -> float:
         return square(value) * value
 
@@ -42,7 +42,7 @@ file that is called from another, remove ``__pycache__`` of both (``make clean``
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba
 
@@ -54,46 +54,33 @@ else:
 __all__ = ["njit", "parallel_njit", "prange"]
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
-Inline = Literal["never", "always"]
 
 
-def _compile(function: Kernel, *, parallel: bool, inline: Inline) -> Kernel:
+def _compile(function: Kernel, *, parallel: bool) -> Kernel:
     compiled = numba.njit(
         cache=True,
         nogil=True,
         error_model="numpy",
         fastmath={"contract"},
         parallel=parallel,
-        inline=inline,
     )(function)
     return cast("Kernel", compiled)
 
 
-@overload
-def njit(function: Kernel) -> Kernel: ...
-@overload
-def njit(*, inline: Inline = ...) -> Callable[[Kernel], Kernel]: ...
-def njit(
-    function: Kernel | None = None, *, inline: Inline = "never"
-) -> Kernel | Callable[[Kernel], Kernel]:
+def njit(function: Kernel) -> Kernel:
     """Compile a kernel that runs on the calling thread.
 
     Parameters
     ----------
-    function : callable, optional
-        The kernel; left out where the decorator is given options.
-    inline : {"never", "always"}
-        Whether Numba copies the body into its callers. LLVM inlines small functions anyway, so
-        this is for bodies whose types or constants only the caller knows.
+    function : callable
+        The kernel.
 
     Returns
     -------
     callable
         The compiled kernel, typed as the function it was made of.
     """
-    if function is None:
-        return lambda wrapped: _compile(wrapped, parallel=False, inline=inline)
-    return _compile(function, parallel=False, inline=inline)
+    return _compile(function, parallel=False)
 
 
 def parallel_njit(function: Kernel) -> Kernel:
@@ -113,4 +100,4 @@ def parallel_njit(function: Kernel) -> Kernel:
     callable
         The compiled kernel, typed as the function it was made of.
     """
-    return _compile(function, parallel=True, inline="never")
+    return _compile(function, parallel=True)

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import parallel_njit, prange
-from sarheight_kernels.tiles import cell_on_look_side, locate_tile
+from sarheight_kernels.cells import cell_on_look_side
+from sarheight_kernels.tiles import locate_tile
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel

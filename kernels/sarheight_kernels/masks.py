@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
+from sarheight_kernels.cells import locate_cell
 from sarheight_kernels.profiles import (
     ACTIVE_LAYOVER,
     ACTIVE_SHADOW,
@@ -21,7 +22,6 @@ from sarheight_kernels.profiles import (
     trace_profile,
 )
 from sarheight_kernels.surface import tile_box
-from sarheight_kernels.tiles import locate_cell
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel

@@ -9,14 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
+from sarheight_kernels.cells import cell_on_look_side, locate_cell
 from sarheight_kernels.facets import brightness, facet_areas
 from sarheight_kernels.geolocate import TILE
-from sarheight_kernels.tiles import (
-    cell_on_look_side,
-    height_span,
-    locate_cell,
-    locate_tile,
-)
+from sarheight_kernels.tiles import height_span, locate_tile
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel

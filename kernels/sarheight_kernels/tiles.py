@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit
+from sarheight_kernels.cells import locate_cell
 from sarheight_kernels.models import (
     GroundModel,
     RadarModel,
@@ -25,9 +26,8 @@ from sarheight_kernels.models import (
     stamp,
 )
 from sarheight_kernels.orbit import evaluate_orbit
-from sarheight_kernels.zero_doppler import zero_doppler_time
 
-__all__ = ["cell_on_look_side", "height_span", "locate_cell", "locate_tile"]
+__all__ = ["height_span", "locate_tile"]
 
 NODES = np.cos((2.0 * np.arange(4) + 1.0) * np.pi / 8.0)
 # From values at the nodes to coefficients of powers, one axis at a time.
@@ -38,82 +38,6 @@ SMALLEST_TILE = 8
 LEAST_HEIGHT_SPAN = 1.0
 # In lines and samples: below a tenth of a millimetre for spacings down to a metre.
 TOLERANCE = 5e-6
-
-
-@njit
-def locate_cell(
-    ground: GroundModel,
-    radar: RadarModel,
-    row: float,
-    column: float,
-    height: float,
-    guess: float,
-) -> tuple[float, float, float, float]:
-    """Solve for the radar coordinates of one cell exactly.
-
-    Parameters
-    ----------
-    ground, radar : GroundModel, RadarModel
-        The models.
-    row, column : float
-        The cell.
-    height : float
-        Height above the ellipsoid in metres.
-    guess : float
-        Zero-Doppler time to begin with, in seconds.
-
-    Returns
-    -------
-    tuple of float
-        Line, sample, zero-Doppler time in seconds and slant range in metres; NaN where there
-        is no solution.
-    """
-    down, across = ground_block(ground, row, column)
-    x, y, z, nx, ny, nz = ground_position(ground, down, across, row, column)
-    x += height * nx
-    y += height * ny
-    z += height * nz
-    time = zero_doppler_time(x, y, z, guess, radar.orbit_start, radar.orbit_coefficients)
-    px, py, pz, _, _, _, _, _, _ = evaluate_orbit(time, radar.orbit_start, radar.orbit_coefficients)
-    slant_range = math.sqrt((x - px) ** 2 + (y - py) ** 2 + (z - pz) ** 2)
-    stamped = stamp(radar, time, slant_range)
-    line = (stamped - radar.line_zero_time) / radar.line_interval
-    across_track = sample(radar, radar_segment(radar, stamped), stamped, slant_range)
-    return line, across_track, time, slant_range
-
-
-@njit
-def cell_on_look_side(ground: GroundModel, radar: RadarModel, row: float, column: float) -> bool:
-    """Tell whether a cell lies on the side to which the radar looks.
-
-    A point and its mirror image beyond the satellite's track share time and slant range, so
-    nothing else tells them apart.
-
-    Parameters
-    ----------
-    ground, radar : GroundModel, RadarModel
-        The models.
-    row, column : float
-        The cell, taken at height zero.
-
-    Returns
-    -------
-    bool
-        True where the radar looks.
-    """
-    _, _, time, _ = locate_cell(ground, radar, row, column, 0.0, radar.line_zero_time)
-    down, across = ground_block(ground, row, column)
-    x, y, z, _, _, _ = ground_position(ground, down, across, row, column)
-    px, py, pz, vx, vy, vz, _, _, _ = evaluate_orbit(
-        time, radar.orbit_start, radar.orbit_coefficients
-    )
-    # Seen from above, position x velocity points to the left of the track.
-    left = (
-        (py * vz - pz * vy) * (x - px)
-        + (pz * vx - px * vz) * (y - py)
-        + (px * vy - py * vx) * (z - pz)
-    )
-    return bool(-radar.side * left > 0.0)
 
 
 @njit
@@ -284,24 +208,6 @@ def height_span(heights: NDArray[np.float32]) -> tuple[float, float]:
     if not lowest <= highest:
         return math.nan, math.nan
     return float(lowest), float(highest)
-
-
-@njit
-def _locate_exactly(
-    ground: GroundModel,
-    radar: RadarModel,
-    heights: NDArray[np.float32],
-    row: int,
-    column: int,
-    time: float,
-    line: NDArray[np.float64],
-    across: NDArray[np.float64],
-) -> None:
-    for i in range(heights.shape[0]):
-        for j in range(heights.shape[1]):
-            line[i, j], across[i, j], _, _ = locate_cell(
-                ground, radar, row + i, column + j, heights[i, j], time
-            )
 
 
 @njit

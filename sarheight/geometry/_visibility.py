@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from sarheight_kernels.cells import locate_cell
 from sarheight_kernels.masks import classify_image, classify_profiles, profiles_to_cells
 from sarheight_kernels.models import GroundModel
 from sarheight_kernels.profiles import NO_DATA
 from sarheight_kernels.surface import tile_count
-from sarheight_kernels.tiles import locate_cell
 
 if TYPE_CHECKING:
     from sarheight.geometry._view import View

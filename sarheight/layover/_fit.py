@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ from sarheight_kernels.profiles import FORESHORTENING
 from sarheight.errors import GeometryError
 from sarheight.geometry._geo2rdr import angles
 from sarheight.geometry._view import view
-from sarheight.geometry._visibility import classify_cells
+from sarheight.geometry._visibility import COMPRESSION, classify_cells
 from sarheight.illumination import ConstantGamma, FittedLaw
 from sarheight.illumination._operator import illuminate, lit_cells
 from sarheight.layover._passes import Pass, energy_of
@@ -19,40 +20,72 @@ from sarheight.layover._passes import Pass, energy_of
 if TYPE_CHECKING:
     import xarray as xr
 
+    from sarheight.layover._result import Variables
     from sarheight.scene import Scene
 
-__all__ = ["fit_law", "law_of"]
+__all__ = ["Look", "fit_law", "law_of", "look"]
 
 BIN = 3.0
 """Width of a class of incidence angles in degrees."""
 FEWEST_CELLS = 50
 
 
-def law_of(
-    pass_: Pass,
-    category: NDArray[np.uint8],
-    fold_count: NDArray[np.uint8],
-    local_incidence: NDArray[np.float32],
-) -> FittedLaw:
+@dataclass(frozen=True, eq=False)
+class Look:
+    """An image over a DEM, before a law is chosen.
+
+    Attributes
+    ----------
+    flat : Pass
+        The image, with an operator of constant gamma0.
+    category, fold_count : array, shape (rows, columns)
+        From `classify_cells`.
+    angles : dict
+        Incidence angles in degrees and their attributes, from `angles`.
+    """
+
+    flat: Pass
+    category: NDArray[np.uint8]
+    fold_count: NDArray[np.uint8]
+    angles: Variables
+
+
+def look(scene: Scene, dem: xr.DataArray, compression: float = COMPRESSION) -> Look:
+    """Look at a DEM through a radar, and find what lies in layover and shadow.
+
+    Parameters
+    ----------
+    scene : Scene
+        The image.
+    dem : xarray.DataArray
+        The DEM.
+    compression : float
+        Threshold of foreshortening.
+    """
+    seen = view(dem, scene.grid, scene.orbit)
+    category, fold_count = classify_cells(seen, compression)
+    operator = illuminate(seen, ConstantGamma(1.0), lit_cells(category))
+    energy, valid = energy_of(scene, seen)
+    return Look(Pass(energy, valid, operator), category, fold_count, angles(seen))
+
+
+def law_of(seen: Look) -> FittedLaw:
     """Fit a law to the cells of a pass that lie outside layover and shadow.
 
     Parameters
     ----------
-    pass_ : Pass
-        The image, with an operator of constant gamma0.
-    category, fold_count : array, shape (rows, columns)
-        From `classify_cells`.
-    local_incidence : array, shape (rows, columns)
-        In degrees.
+    seen : Look
+        The image over the DEM.
 
     Returns
     -------
     FittedLaw
         Median gamma0 by local incidence angle, averaged over polarisations in decibels.
     """
-    share = pass_.reallocate()
-    alone = (category <= FORESHORTENING) & (fold_count == 1)
-    alone &= share.area > 0.25 * pass_.view.cell_area * np.cos(np.radians(local_incidence))
+    local_incidence = seen.angles["local_incidence"][0]
+    share = seen.flat.reallocate()
+    alone = (seen.category <= FORESHORTENING) & (seen.fold_count == 1)
+    alone &= share.area > 0.25 * seen.flat.view.cell_area * np.cos(np.radians(local_incidence))
     gamma = share.reflectivity[:, alone]
     angle = local_incidence[alone]
     good = np.isfinite(angle) & np.isfinite(gamma).all(axis=0)
@@ -105,10 +138,4 @@ def fit_law(scene: Scene, dem: xr.DataArray) -> FittedLaw:
     GeometryError
         If DEM and image do not overlap, or too few cells lie outside layover and shadow.
     """
-    seen = view(dem, scene.grid, scene.orbit)
-    category, fold_count = classify_cells(seen)
-    operator = illuminate(seen, ConstantGamma(1.0), lit_cells(category))
-    energy, valid = energy_of(scene, seen)
-    return law_of(
-        Pass(energy, valid, operator), category, fold_count, angles(seen)["local_incidence"][0]
-    )
+    return law_of(look(scene, dem))

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.tiles import locate_cell
+from sarheight_kernels.cells import locate_cell
 from scipy.ndimage import gaussian_filter
 
 from sarheight.dem import local_posting
 from sarheight.geometry._pixels import pixel_areas
+from sarheight.illumination._operator import illuminate
 
 if TYPE_CHECKING:
     from sarheight.geometry._view import View
+    from sarheight.illumination import BackscatterLaw
     from sarheight.illumination._operator import Illumination
     from sarheight.scene import Scene
 
@@ -74,6 +76,10 @@ class Pass:
     def view(self) -> View:
         """The DEM under the radar."""
         return self.operator.view
+
+    def under(self, law: BackscatterLaw) -> Pass:
+        """Return the same image under another backscatter law."""
+        return replace(self, operator=illuminate(self.view, law, self.operator.lit))
 
     def cell_size(self) -> tuple[float, float]:
         """Size of a cell at the centre of the DEM in lines and samples."""

@@ -9,16 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sarheight.errors import GeometryError
-from sarheight.geometry._geo2rdr import angles
-from sarheight.geometry._view import view
-from sarheight.geometry._visibility import COMPRESSION, classify_cells
-from sarheight.illumination import BackscatterLaw, ConstantGamma
-from sarheight.illumination._operator import illuminate, lit_cells
+from sarheight.geometry._visibility import COMPRESSION
 from sarheight.layover._check import scenes_of
-from sarheight.layover._fit import law_of
+from sarheight.layover._fit import law_of, look
 from sarheight.layover._masks import fold_variable, mask_variable
 from sarheight.layover._methods import Method, PosteriorMean, Reallocation
-from sarheight.layover._passes import Pass, energy_of
 from sarheight.layover._posterior import one_step, posterior_mean
 from sarheight.layover._result import (
     Variables,
@@ -33,6 +28,7 @@ from sarheight.layover._result import (
 if TYPE_CHECKING:
     import xarray as xr
 
+    from sarheight.illumination import BackscatterLaw
     from sarheight.orbit import Orbit
     from sarheight.scene import Calibration, RadarGrid, Scene
 
@@ -40,25 +36,6 @@ __all__ = ["reconstruct"]
 
 VARIANCE_POOLING = 1.5
 """Neighbours with which the variance of one step is measured lie within this many postings."""
-
-
-def _prepare(
-    scene: Scene, dem: xr.DataArray, law: BackscatterLaw | None, compression: float
-) -> tuple[Pass, BackscatterLaw, Variables]:
-    """Look at the DEM through the radar, fit the law, and classify the cells."""
-    seen = view(dem, scene.grid, scene.orbit)
-    category, fold_count = classify_cells(seen, compression)
-    energy, valid = energy_of(scene, seen)
-    operator = illuminate(seen, ConstantGamma(1.0), lit_cells(category))
-    if law is None:
-        law = law_of(
-            Pass(energy, valid, operator),
-            category,
-            fold_count,
-            angles(seen)["local_incidence"][0],
-        )
-    one = Pass(energy, valid, illuminate(seen, law, operator.lit))
-    return one, law, {"mask": mask_variable(category), "fold_count": fold_variable(fold_count)}
 
 
 def _require_values(variables: Variables, smallest_area: float) -> None:
@@ -167,8 +144,9 @@ def reconstruct(
         raise ValueError(msg)
     scenes = scenes_of(image, grid, orbit, calibration)
     method = PosteriorMean() if method is None else method
-    prepared = [_prepare(scene, dem, law, compression) for scene in scenes]
-    passes = [one for one, _, _ in prepared]
+    looks = [look(scene, dem, compression) for scene in scenes]
+    laws = [law_of(seen) if law is None else law for seen in looks]
+    passes = [seen.flat.under(used) for seen, used in zip(looks, laws, strict=True)]
     least = smallest_area * passes[0].view.cell_area
     # Cells that no pass has seen are NaN, and stay so.
     with np.errstate(invalid="ignore"):
@@ -177,15 +155,17 @@ def reconstruct(
         else:
             estimates = posterior_mean(passes, least, method)
     results = []
-    for scene, (one, _, classes), estimate in zip(scenes, prepared, estimates, strict=True):
-        variables, account = variables_of(one, balance(estimate, least), least)
+    for scene, seen, one, estimate in zip(scenes, looks, passes, estimates, strict=True):
+        variables, account = variables_of(one, balance(estimate, least), seen.angles, least)
         _require_values(variables, least)
-        variables |= classes | geocoded(scene, one)
+        variables["mask"] = mask_variable(seen.category)
+        variables["fold_count"] = fold_variable(seen.fold_count)
+        variables |= geocoded(scene, one)
         results.append(pass_dataset(scene, one, variables, account))
     result = results[0] if len(results) == 1 else combine(results)
     parameters = {
         "method": describe(method),
-        "law": [describe(used) for _, used, _ in prepared],
+        "law": [describe(used) for used in laws],
         "calibration": [scene.calibration for scene in scenes],
         "compression": compression,
         "smallest_area": smallest_area,

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from sarheight_kernels.inverse import points_at_height
 from sarheight_kernels.resample import sample_image
 
-from sarheight.geometry._geo2rdr import angles
 from sarheight.geometry._pixels import pixel_areas
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ def _own(share: Share) -> NDArray[np.float64]:
 
 
 def variables_of(
-    one: Pass, estimate: Estimate, smallest_area: float
+    one: Pass, estimate: Estimate, angles: Variables, smallest_area: float
 ) -> tuple[Variables, dict[str, list[float]]]:
     """Turn reflectivities into backscatter, and account for the energy.
 
@@ -125,6 +124,8 @@ def variables_of(
         The image over the DEM.
     estimate : Estimate
         Reflectivity of the cells.
+    angles : dict
+        Incidence angles in degrees and their attributes.
     smallest_area : float
         Projected area in square metres below which a cell has no value.
 
@@ -139,9 +140,8 @@ def variables_of(
     reported = _reported(estimate.reflectivity, share, smallest_area)
     with np.errstate(divide="ignore", invalid="ignore"):
         expected_gamma = share.expected / share.area
-    angle = angles(one.view)
     gamma = np.where(reported, estimate.reflectivity * expected_gamma, np.nan)
-    sigma = gamma * np.cos(np.radians(angle["local_incidence"][0]))
+    sigma = gamma * np.cos(np.radians(angles["local_incidence"][0]))
     # Errors of the model show in how cells differ; speckle is there in the best of them too.
     variance = gamma**2 * (estimate.relative_variance + share.speckle / one.view.grid.looks)
     power = {"units": "1"}
@@ -166,7 +166,7 @@ def variables_of(
             np.where(np.isfinite(one.view.heights), share.area, np.nan).astype(np.float32),
             {"long_name": "lit area with data, projected along the line of sight", "units": "m2"},
         ),
-        **angle,
+        **angles,
     }
     account = {
         "energy_cells": np.nansum(gamma * share.area, axis=(1, 2)),

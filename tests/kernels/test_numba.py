@@ -23,7 +23,7 @@ def quotient(numerator: float, denominator: float) -> float:
     return numerator / denominator
 
 
-@njit(inline="always")
+@njit
 def is_missing(value: float) -> bool:
     return value != value  # noqa: PLR0124 - fast arithmetic would fold this to False
 

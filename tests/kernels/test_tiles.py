@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sarheight_kernels.tiles import cell_on_look_side, height_span, locate_cell, locate_tile
+from sarheight_kernels.cells import cell_on_look_side, locate_cell
+from sarheight_kernels.tiles import height_span, locate_tile
 
 from sarheight.geometry._ground import ground_model
 from sarheight.geometry._radar import radar_model
