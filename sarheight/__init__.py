@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         orbit,
         output,
         plot,
+        priors,
         scene,
         sentinel1,
     )
@@ -39,6 +40,7 @@ __all__ = [
     "orbit",
     "output",
     "plot",
+    "priors",
     "scene",
     "sentinel1",
 ]

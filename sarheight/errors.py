@@ -8,12 +8,19 @@ from __future__ import annotations
 
 __all__ = [
     "AnnotationError",
+    "ChecksumError",
     "DemError",
+    "FetchError",
     "GeoidGridMissingError",
     "GeometryError",
+    "MissingLibraryError",
+    "NotThereError",
     "OrbitCoverageError",
     "OutputError",
+    "PriorError",
+    "ProductError",
     "SarheightError",
+    "UnsafeAddressError",
     "VerticalDatumError",
 ]
 
@@ -24,6 +31,10 @@ class SarheightError(Exception):
 
 class AnnotationError(SarheightError, ValueError):
     """An annotation or orbit file is damaged, unsafe, or not what it was taken for."""
+
+
+class ProductError(SarheightError, ValueError):
+    """A product is damaged, incomplete, unsafe, or of a kind that cannot be read."""
 
 
 class OrbitCoverageError(SarheightError, ValueError):
@@ -48,3 +59,27 @@ class VerticalDatumError(DemError):
 
 class GeoidGridMissingError(SarheightError, OSError):
     """The geoid grid that turns heights above sea level into ellipsoidal ones is not installed."""
+
+
+class PriorError(SarheightError, ValueError):
+    """Sparse elevations cannot be used: their places, their heights, or their file."""
+
+
+class MissingLibraryError(SarheightError, ImportError):
+    """A library of an extra is needed that is not installed."""
+
+
+class FetchError(SarheightError, OSError):
+    """Something could not be fetched: network, server, account, or disk."""
+
+
+class NotThereError(FetchError):
+    """A server says that it does not have what was asked for."""
+
+
+class ChecksumError(FetchError):
+    """What was fetched is not what was announced. It was thrown away."""
+
+
+class UnsafeAddressError(FetchError):
+    """An address or a file name that no honest catalogue gives. Nothing was fetched from it."""

@@ -32,6 +32,9 @@ Undulation: TypeAlias = Callable[
 ]
 """Height of the geoid above the ellipsoid (m) at longitudes and latitudes in degrees."""
 
+Outline: TypeAlias = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+"""Longitudes and latitudes in degrees of places all around an area."""
+
 _BLOCK_CELLS = 1_000_000
 _GRID_SUFFIXES = (".gtx", ".tif", ".tiff", ".gtg", ".byn")
 
@@ -50,8 +53,31 @@ def undulations(
     VerticalDatumError
         If `geoid` is not known.
     """
-    undulation, name = _undulation(geoid, dem)
+    undulation, name = _undulation(geoid, _extent(dem))
     return name, _by_blocks(dem, undulation)
+
+
+def undulations_at(
+    geoid: Geoid, longitude: npt.NDArray[np.float64], latitude: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Give a geoid's height at places; infinite where its grid does not cover them.
+
+    Parameters
+    ----------
+    geoid : str, path, CRS or float
+        As in `to_ellipsoidal`.
+    longitude, latitude : array, shape (n,)
+        At least one place, in degrees.
+
+    Raises
+    ------
+    GeoidGridMissingError
+        If the grid is not installed.
+    VerticalDatumError
+        If `geoid` is not known.
+    """
+    undulation, _ = _undulation(geoid, (longitude, latitude))
+    return undulation(longitude, latitude)
 
 
 def is_grid(geoid: object) -> bool:
@@ -59,7 +85,7 @@ def is_grid(geoid: object) -> bool:
     return isinstance(geoid, Path) or str(geoid).lower().endswith(_GRID_SUFFIXES)
 
 
-def _undulation(geoid: Geoid, dem: xr.DataArray) -> tuple[Undulation, str]:
+def _undulation(geoid: Geoid, outline: Outline) -> tuple[Undulation, str]:
     """Undulation as a function of place, and what to call it."""
     if isinstance(geoid, Real):
         metres = float(geoid)
@@ -68,7 +94,7 @@ def _undulation(geoid: Geoid, dem: xr.DataArray) -> tuple[Undulation, str]:
         path = Path(str(geoid))
         name = str(path.resolve()) if path.is_file() else str(geoid)
         return _height_by(_grid_transformer(name)), f"grid {path.name}"
-    return _model_undulation(str(geoid), dem)
+    return _model_undulation(str(geoid), outline)
 
 
 def _grid_transformer(name: str) -> Transformer:
@@ -81,7 +107,7 @@ def _grid_transformer(name: str) -> Transformer:
         raise GeoidGridMissingError(_missing(name, f"PROJ says: {error}")) from error
 
 
-def _model_undulation(name: str, dem: xr.DataArray) -> tuple[Undulation, str]:
+def _model_undulation(name: str, outline: Outline) -> tuple[Undulation, str]:
     try:
         vertical = CRS.from_user_input(GEOIDS.get(name, name))
     except CRSError as error:
@@ -103,7 +129,7 @@ def _model_undulation(name: str, dem: xr.DataArray) -> tuple[Undulation, str]:
             "EPSG:4979",
             always_xy=True,
             allow_ballpark=False,
-            area_of_interest=_area(dem),
+            area_of_interest=_area(*outline),
         )
     if not group.transformers:
         grids = [grid.short_name for way in group.unavailable_operations for grid in way.grids]
@@ -134,13 +160,17 @@ def _by_blocks(
         yield block, undulation(longitude, latitude)
 
 
-def _area(dem: xr.DataArray) -> AreaOfInterest:
-    """Give the extent of a DEM to PROJ, which prefers operations made for it."""
-    outline = to_degrees(stated_crs(dem)).transform(
+def _extent(dem: xr.DataArray) -> Outline:
+    """Return the corners of a DEM in degrees."""
+    longitude, latitude = to_degrees(stated_crs(dem)).transform(
         *np.meshgrid(dem["x"].values[[0, -1]], dem["y"].values[[0, -1]])
     )
-    longitude = unwrapped(outline[0], float(outline[0][0, 0]))
-    latitude = np.asarray(outline[1])
+    return np.ravel(longitude), np.ravel(latitude)
+
+
+def _area(longitude: npt.NDArray[np.float64], latitude: npt.NDArray[np.float64]) -> AreaOfInterest:
+    """Give an extent to PROJ, which prefers operations made for it."""
+    longitude = unwrapped(longitude, float(longitude[0]))
     west, east = ((limit + 180.0) % 360.0 - 180.0 for limit in (longitude.min(), longitude.max()))
     return AreaOfInterest(west, float(latitude.min()), east, float(latitude.max()))
 
