@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 
+from sarheight._extras import require
 from sarheight.dem._geoid import Geoid, undulations_at
 from sarheight.dem._vertical import ELLIPSOID, datum_of_crs, datum_of_text
 from sarheight.errors import PriorError, VerticalDatumError
@@ -84,7 +85,7 @@ def read_heights(
         If a column is missing, holds no numbers, or nothing says what the places refer to.
     VerticalDatumError
         If nothing says what the heights are measured from, or two things are said.
-    ImportError
+    MissingLibraryError
         If the libraries for vector files are not installed.
     """
     path = Path(path)
@@ -142,11 +143,9 @@ def _vector(path: Path, crs: Any, layer: str | None) -> tuple[pd.DataFrame, CRS]
     if crs is not None:
         msg = f"found crs={crs!r} for '{path}', expected none: a vector file states its own"
         raise PriorError(msg)
-    try:
-        import geopandas
-    except ImportError as error:
-        msg = f"reading '{path}' needs geopandas: pip install 'sarheight[vector]'"
-        raise ImportError(msg) from error
+    require("geopandas", "pyarrow", extra="vector")
+    import geopandas
+
     if path.suffix.lower() in {".parquet", ".geoparquet"}:
         frame = geopandas.read_parquet(path)
     else:

@@ -1,0 +1,218 @@
+"""Heights from an image and a few known elevations: a network in physical units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from sarheight.models._ask_unet import ASKUNet
+from sarheight.models._channels import Channel
+from sarheight.models._pretrained import Pretrained
+from sarheight.models._unet import UNet
+
+__all__ = ["NETWORKS", "HeightEstimate", "HeightEstimator", "Reference"]
+
+Reference = Literal["mean", "prefill", "prompt"]
+"""What a network's output is added to."""
+NETWORKS: dict[str, type[UNet]] = {"unet": UNet, "ask_unet": ASKUNet}
+LEAST_SCALE = 1e-3
+"""Least scale of the errors, as a part of `height_std`: below it a likelihood runs away."""
+
+
+class HeightEstimate(NamedTuple):
+    """What an estimator returns.
+
+    Attributes
+    ----------
+    height : Tensor, shape (batch, 1, rows, columns)
+        Metres above the ellipsoid.
+    scale : Tensor or None
+        Scale b of the Laplace distribution exp(-|h - height| / b) / (2 b) of the height, in
+        metres; its standard deviation is b times the square root of 2. None where the estimator
+        gives no uncertainty.
+    """
+
+    height: Tensor
+    scale: Tensor | None
+
+
+class HeightEstimator(Pretrained):
+    """A network between physical units: power, degrees and metres in, metres out.
+
+    Elevations enter relative to the mean of the known ones, so that a place high up looks like
+    one further down. What the network puts out is added to a reference: that mean, or a surface
+    that is known beforehand, interpolated between the known elevations or coarse. A network that
+    only corrects such a surface cannot do much worse than it, whatever the density of the known
+    elevations.
+
+    Parameters
+    ----------
+    channels : sequence of Channel
+        Channels of the image, in the order in which they come.
+    network : {"unet", "ask_unet"}
+        What turns them into heights.
+    options : mapping, optional
+        Arguments of the network: width, depth, and for ASK-UNet selective_levels.
+    reference : {"mean", "prefill", "prompt"}
+        ``mean``: of the known elevations. ``prefill``: the surface interpolated between them.
+        ``prompt``: a coarse elevation model.
+    surfaces : sequence of {"prefill", "prompt"}
+        Which of the two surfaces the network also sees. The reference, if it is one of them, is
+        always among them.
+    uncertainty : bool
+        Whether the scale of the errors is estimated as well.
+    height_std : float
+        Metres that the network takes for 1.
+    height_mean : float
+        Height in metres that stands for the mean where no elevation is known and no surface is at
+        hand: that of the places of training.
+    distance_scale : float
+        Distance in metres to the next known elevation that the network takes for log 2.
+
+    Raises
+    ------
+    ValueError
+        If a name is not known or a number makes no sense.
+    """
+
+    kind: ClassVar[str] = "terrain heights"
+
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        *,
+        network: str = "ask_unet",
+        options: Mapping[str, Any] | None = None,
+        reference: Reference = "mean",
+        surfaces: Sequence[str] = (),
+        uncertainty: bool = False,
+        height_std: float = 100.0,
+        height_mean: float = 0.0,
+        distance_scale: float = 100.0,
+    ) -> None:
+        super().__init__()
+        known = {
+            "network": (network, tuple(NETWORKS)),
+            "reference": (reference, get_args(Reference)),
+        }
+        for name, (found, expected) in known.items():
+            if found not in expected:
+                msg = f"found {name} {found!r}, expected one of {', '.join(expected)}"
+                raise ValueError(msg)
+        strange = sorted(set(surfaces) - {"prefill", "prompt"})
+        if strange or not height_std > 0.0 or not distance_scale > 0.0:
+            msg = (
+                f"found surfaces {strange or list(surfaces)}, height_std={height_std}, "
+                f"distance_scale={distance_scale}; expected some of prefill and prompt, and "
+                "numbers above 0"
+            )
+            raise ValueError(msg)
+        self.channels = tuple(channels)
+        self.reference = reference
+        seen = {*surfaces, *({reference} - {"mean"})}
+        self.surfaces = tuple(name for name in ("prefill", "prompt") if name in seen)
+        self.uncertainty = uncertainty
+        self.height_std, self.height_mean = float(height_std), float(height_mean)
+        self.distance_scale = float(distance_scale)
+        self.network_kind, self.options = network, dict(options or {})
+        incoming = len(self.channels) + 3 + len(self.surfaces)
+        self.network = NETWORKS[network](incoming, 2 if uncertainty else 1, **self.options)
+        # The first estimate of an untrained network is its reference.
+        nn.init.zeros_(self.network.head.weight)
+        if self.network.head.bias is not None:
+            nn.init.zeros_(self.network.head.bias)
+
+    def configuration(self) -> dict[str, Any]:
+        """Return the arguments that make this estimator again, in JSON's types."""
+        return {
+            "channels": [channel.as_dict() for channel in self.channels],
+            "network": self.network_kind,
+            "options": self.options,
+            "reference": self.reference,
+            "surfaces": list(self.surfaces),
+            "uncertainty": self.uncertainty,
+            "height_std": self.height_std,
+            "height_mean": self.height_mean,
+            "distance_scale": self.distance_scale,
+        }
+
+    @classmethod
+    def from_configuration(cls, configuration: Mapping[str, Any]) -> Self:
+        """Make the estimator that `configuration` describes, with random weights."""
+        rest = dict(configuration)
+        channels = [Channel(**channel) for channel in rest.pop("channels")]
+        return cls(channels, **rest)
+
+    def forward(self, sample: Mapping[str, Tensor]) -> HeightEstimate:
+        """Estimate heights.
+
+        Parameters
+        ----------
+        sample : mapping of Tensor
+            Shapes (batch, channels, rows, columns), NaN where there is no value:
+
+            ``image``
+                The channels in the units that `channels` states.
+            ``prior``
+                Known elevations in metres, one channel.
+            ``distance``
+                Metres to the nearest of them, one channel; infinite where there are none.
+            ``prefill``, ``prompt``
+                Surfaces in metres, one channel each, as far as `surfaces` names them.
+
+        Returns
+        -------
+        HeightEstimate
+
+        Raises
+        ------
+        KeyError
+            If something is missing from the sample.
+        ValueError
+            If the image has another number of channels.
+        """
+        image = sample["image"]
+        if image.shape[1] != len(self.channels):
+            names = ", ".join(channel.name for channel in self.channels)
+            msg = f"found {image.shape[1]} channels, expected {len(self.channels)}: {names}"
+            raise ValueError(msg)
+        base = self._base(sample)
+        parts = [
+            channel.normalised(image[:, index : index + 1])
+            for index, channel in enumerate(self.channels)
+        ]
+        prior = sample["prior"]
+        parts += [
+            torch.nan_to_num((prior - base) / self.height_std),
+            torch.isfinite(prior).to(image.dtype),
+            _nearness(sample["distance"], self.distance_scale),
+        ]
+        parts += [
+            torch.nan_to_num((sample[name] - base) / self.height_std) for name in self.surfaces
+        ]
+        output = self.network(torch.cat(parts, dim=1)).to(torch.float32)
+        reference = base if self.reference == "mean" else sample[self.reference]
+        height = torch.where(torch.isfinite(reference), reference, base)
+        height = height + self.height_std * output[:, :1]
+        if not self.uncertainty:
+            return HeightEstimate(height, None)
+        scale = self.height_std * (softplus(output[:, 1:]) + LEAST_SCALE)
+        return HeightEstimate(height, scale)
+
+    def _base(self, sample: Mapping[str, Tensor]) -> Tensor:
+        """Return the height to which all others are taken, shape (batch, 1, 1, 1)."""
+        base = sample["prior"].nanmean(dim=(1, 2, 3), keepdim=True)
+        for name in self.surfaces:
+            mean = sample[name].nanmean(dim=(1, 2, 3), keepdim=True)
+            base = torch.where(torch.isfinite(base), base, mean)
+        return torch.where(torch.isfinite(base), base, self.height_mean)
+
+
+def _nearness(distance: Tensor, scale: float) -> Tensor:
+    """Return 1 at a known elevation, falling with the logarithm of the distance; 0 for none."""
+    near = 1.0 / (1.0 + torch.log1p(distance / scale))
+    return torch.nan_to_num(near, nan=0.0)
