@@ -1,0 +1,223 @@
+"""Errors of heights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["HeightErrors", "coverage", "height_errors", "slope_error"]
+
+Floats = NDArray[np.float64]
+
+RATIO = 1.25
+"""Estimates within this ratio of the truth count as good, in the literature of depth."""
+LEAST_HEIGHT = 1.0
+"""Heights enter ratios and logarithms as no less than this many metres."""
+
+
+@dataclass(frozen=True)
+class HeightErrors:
+    """Errors of estimated heights, where estimate and truth are both known.
+
+    Attributes
+    ----------
+    count : int
+        Cells that count.
+    rmse : float
+        Root of the mean squared error, in metres.
+    mae : float
+        Mean absolute error, in metres.
+    median : float
+        Median absolute error, in metres.
+    le90 : float
+        Linear error at 90 %: the absolute error that nine of ten cells stay below, in metres.
+    bias : float
+        Mean of estimate minus truth, in metres.
+    log_error : float
+        Mean of |log10(estimate / truth)| of the heights above `datum`.
+    delta_1, delta_2, delta_3 : float
+        Share of cells whose height above `datum` is within a ratio of 1.25, 1.25 squared and
+        1.25 cubed of the true one.
+    datum : float
+        Height in metres from which ratios and logarithms count: they mean nothing above an
+        ellipsoid. By default the lowest true height.
+    """
+
+    count: int
+    rmse: float
+    mae: float
+    median: float
+    le90: float
+    bias: float
+    log_error: float
+    delta_1: float
+    delta_2: float
+    delta_3: float
+    datum: float
+
+    def as_dict(self) -> dict[str, float]:
+        """Return the figures by name."""
+        return asdict(self)
+
+
+def _paired(
+    estimate: ArrayLike, truth: ArrayLike, where: ArrayLike | None
+) -> tuple[Floats, Floats]:
+    """Return the values at cells where both are known."""
+    found = np.asarray(estimate, dtype=np.float64)
+    expected = np.asarray(truth, dtype=np.float64)
+    chosen = np.ones(expected.shape, dtype=bool) if where is None else np.asarray(where)
+    shapes = {found.shape, expected.shape, chosen.shape}
+    if len(shapes) > 1 or chosen.dtype != np.bool_:
+        msg = (
+            f"found estimates of shape {found.shape}, truth of shape {expected.shape} and a mask "
+            f"of shape {chosen.shape} and type {chosen.dtype}; expected one shape, and a boolean "
+            "mask"
+        )
+        raise ValueError(msg)
+    both = chosen & np.isfinite(found) & np.isfinite(expected)
+    return found[both], expected[both]
+
+
+def height_errors(
+    estimate: ArrayLike,
+    truth: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+    datum: float | None = None,
+) -> HeightErrors:
+    """Measure how far heights lie from the truth.
+
+    Cells where either is NaN never count.
+
+    Parameters
+    ----------
+    estimate, truth : array
+        Heights in metres, of one shape.
+    where : array of bool, optional
+        Cells that count; all by default.
+    datum : float, optional
+        Height from which ratios and logarithms count; by default the lowest truth that counts.
+
+    Returns
+    -------
+    HeightErrors
+        All NaN where no cell counts.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, or the mask is not boolean.
+    """
+    found, expected = _paired(estimate, truth, where)
+    if not found.size:
+        return HeightErrors(0, *(float("nan"),) * 10)
+    error = found - expected
+    size = np.abs(error)
+    base = float(expected.min()) if datum is None else float(datum)
+    above = np.maximum(found - base, LEAST_HEIGHT)
+    true_above = np.maximum(expected - base, LEAST_HEIGHT)
+    ratio = np.abs(np.log(above / true_above))
+    within = [float((ratio < power * np.log(RATIO)).mean()) for power in (1, 2, 3)]
+    return HeightErrors(
+        count=int(found.size),
+        rmse=float(np.sqrt(np.mean(error**2))),
+        mae=float(size.mean()),
+        median=float(np.median(size)),
+        le90=float(np.quantile(size, 0.9)),
+        bias=float(error.mean()),
+        log_error=float(ratio.mean() / np.log(10.0)),
+        delta_1=within[0],
+        delta_2=within[1],
+        delta_3=within[2],
+        datum=base,
+    )
+
+
+def slope_error(
+    estimate: ArrayLike,
+    truth: ArrayLike,
+    posting: tuple[float, float],
+    *,
+    where: ArrayLike | None = None,
+) -> float:
+    r"""Measure how far slopes lie from the true ones.
+
+    The slope of a surface is the angle between its normal and the vertical; gradients are
+    central differences.
+
+    Parameters
+    ----------
+    estimate, truth : array, shape (rows, columns)
+        Heights in metres.
+    posting : tuple of float
+        Metres between rows and between columns.
+    where : array of bool, optional
+        Cells that count; all by default. A cell whose neighbour has no height does not.
+
+    Returns
+    -------
+    float
+        Root of the mean squared difference of slopes in degrees; NaN where no cell counts.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, or the mask is not boolean.
+    """
+    slopes = [
+        np.degrees(np.arctan(np.hypot(*np.gradient(np.asarray(each, dtype=np.float64), *posting))))
+        for each in (estimate, truth)
+    ]
+    found, expected = _paired(slopes[0], slopes[1], where)
+    return float(np.sqrt(np.mean((found - expected) ** 2))) if found.size else np.nan
+
+
+def coverage(
+    estimate: ArrayLike,
+    scale: ArrayLike,
+    truth: ArrayLike,
+    levels: Sequence[float] = (0.5, 0.8, 0.95),
+    *,
+    where: ArrayLike | None = None,
+) -> dict[float, float]:
+    r"""Measure how often the truth lies in the intervals that an estimate states.
+
+    The interval at a level :math:`p` of a Laplace distribution with scale :math:`b` is the
+    estimate plus and minus :math:`-b \ln(1 - p)`. Of a calibrated estimate, :math:`p` of all true
+    heights lie in it.
+
+    Parameters
+    ----------
+    estimate, scale, truth : array
+        Heights and the scales of their errors in metres, of one shape.
+    levels : sequence of float
+        Between 0 and 1.
+    where : array of bool, optional
+        Cells that count; all by default.
+
+    Returns
+    -------
+    dict
+        By level the share of true heights in the interval; NaN where no cell counts.
+
+    Raises
+    ------
+    ValueError
+        If a level is not between 0 and 1, shapes differ, or the mask is not boolean.
+    """
+    strange = [level for level in levels if not 0.0 < level < 1.0]
+    if strange:
+        msg = f"found levels {strange}, expected numbers between 0 and 1"
+        raise ValueError(msg)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.asarray(estimate, dtype=np.float64) - np.asarray(truth, dtype=np.float64)
+        ratio = np.abs(error) / np.asarray(scale, dtype=np.float64)
+    found, _ = _paired(ratio, truth, where)
+    return {
+        level: float((found <= -np.log1p(-level)).mean()) if found.size else np.nan
+        for level in levels
+    }
