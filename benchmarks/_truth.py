@@ -14,11 +14,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from sarheight_kernels.profiles import ACTIVE_LAYOVER, PASSIVE_LAYOVER
-from scipy.ndimage import gaussian_filter
-from scipy.spatial import cKDTree
 
 from benchmarks._scenes import COARSER, LOOKS
 from sarheight import dem as elevation
+from sarheight.data import degraded_dem, patchy_reflectivity
 from sarheight.geometry._pixels import pixel_areas
 from sarheight.geometry._view import view
 from sarheight.geometry._visibility import classify_cells
@@ -64,28 +63,16 @@ def _blocks(values: NDArray[np.generic]) -> Floats:
 
 
 def reflectivity(dem: xr.DataArray, random: np.random.Generator) -> NDArray[np.float32]:
-    """Make patchy ground: brightness relative to the law, lognormal in patches and in texture."""
-    down, right = elevation.local_posting(dem)
-    rows, columns = dem.shape
-    extent = np.array([rows * down, columns * right])
-    centres = random.uniform(size=(max(int(extent.prod() / PATCH**2), 1), 2)) * extent
-    levels = PATCH_CONTRAST * random.standard_normal(len(centres))
-    row, column = np.meshgrid(np.arange(rows) * down, np.arange(columns) * right, indexing="ij")
-    patch = cKDTree(centres).query(np.stack([row, column], axis=-1))[1]
-    decibels = levels[patch] + TEXTURE * random.standard_normal(dem.shape)
-    return (10.0 ** (decibels / 10.0)).astype(np.float32)
+    """Make patchy ground: brightness relative to the law."""
+    return patchy_reflectivity(dem, random, patch=PATCH, contrast=PATCH_CONTRAST, texture=TEXTURE)
 
 
 def coarse_dem(
     dem: xr.DataArray, random: np.random.Generator, *, error: float = HEIGHT_ERROR
 ) -> xr.DataArray:
     """Make the DEM that the reconstruction is given: coarser, and wrong by a correlated error."""
-    step = float(abs(dem.y[1] - dem.y[0])), float(abs(dem.x[1] - dem.x[0]))
-    coarse = elevation.coarsen(dem, (COARSER * step[0], COARSER * step[1]), units="crs")
     sigma = error * float(np.sqrt(np.prod(elevation.local_posting(dem))))
-    wrong = gaussian_filter(random.standard_normal(coarse.shape), ERROR_LENGTH)
-    values = coarse.values + sigma * wrong / wrong.std()
-    return coarse.copy(data=values.astype(np.float32))
+    return degraded_dem(dem, random, factor=COARSER, error=sigma, length=ERROR_LENGTH)
 
 
 @dataclass(frozen=True, eq=False)

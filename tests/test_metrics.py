@@ -99,7 +99,7 @@ def test_groups_of_the_mask_are_disjoint_and_complete() -> None:
     groups = by_mask(xr.DataArray(values, dims=("y", "x"), attrs=attributes))
     total = np.sum(list(groups.values()), axis=0)
     np.testing.assert_array_equal(total, [[1] * len(FLAGS) + [0]])
-    assert groups["layover"].sum() == 2
+    assert groups["layover"].sum() == 3
     assert groups["shadow"].sum() == 2
     assert groups["foreshortening"].sum() == 1
     with pytest.raises(ValueError, match="does not say what its values mean"):

@@ -18,7 +18,7 @@ __all__ = ["by_distance", "by_mask", "errors_by_group"]
 
 Masks = dict[str, NDArray[np.bool_]]
 
-LAYOVER = ("active_layover", "passive_layover")
+LAYOVER = ("active_layover", "passive_layover", "layover_and_shadow")
 FORESHORTENING = "foreshortening"
 SHADOW = ("active_shadow", "passive_shadow")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sarheight.priors._points import SparseHeights
 
-__all__ = ["METHODS", "Interpolation", "interpolate"]
+__all__ = ["METHODS", "Interpolation", "interpolate", "surface_through"]
 
 Interpolation = Literal["thin_plate", "linear", "nearest", "idw"]
 """A way to lay a surface through points."""
@@ -91,14 +91,7 @@ def interpolate(
         raise PriorError(msg)
     grid = grid_of(like)
     places = grid.metres(*grid.places(points))
-    places, height, sigma = _merged(places, points.height, points.sigma)
-    taken = "idw" if method == "thin_plate" and _on_a_line(places) else method
-    surface = {
-        "thin_plate": _thin_plate,
-        "linear": _linear,
-        "nearest": _nearest,
-        "idw": _inverse_distance,
-    }[taken](places, height, sigma)
+    surface, taken = surface_through(places, points.height, points.sigma, method)
     rows, columns = grid.shape
     values = np.empty(grid.shape, dtype=np.float32)
     step = max(1, BLOCK_CELLS // columns)
@@ -116,6 +109,38 @@ def interpolate(
             "points": len(points),
         },
     )
+
+
+def surface_through(
+    places: Floats, height: Floats, sigma: Floats, method: Interpolation
+) -> tuple[Surface, str]:
+    """Lay a surface through points.
+
+    Parameters
+    ----------
+    places : array, shape (n, 2)
+        In metres; one at least.
+    height, sigma : array, shape (n,)
+        In metres.
+    method : str
+        See `interpolate`.
+
+    Returns
+    -------
+    surface : callable
+        Heights at places.
+    method : str
+        The way that was taken.
+    """
+    places, height, sigma = _merged(places, height, sigma)
+    taken = "idw" if method == "thin_plate" and _on_a_line(places) else method
+    make = {
+        "thin_plate": _thin_plate,
+        "linear": _linear,
+        "nearest": _nearest,
+        "idw": _inverse_distance,
+    }[taken]
+    return make(places, height, sigma), taken
 
 
 def _merged(places: Floats, height: Floats, sigma: Floats) -> tuple[Floats, Floats, Floats]:

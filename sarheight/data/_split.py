@@ -1,0 +1,92 @@
+"""Parting a scene by place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sarheight.dem import local_posting
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["Part", "parts"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A rectangle of cells.
+
+    Attributes
+    ----------
+    rows, columns : tuple of int
+        First and one past the last.
+    """
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+
+    def of(self, scene: xr.Dataset) -> xr.Dataset:
+        """Cut the rectangle out of a scene."""
+        return scene.isel(y=slice(*self.rows), x=slice(*self.columns))
+
+
+def parts(
+    scene: xr.Dataset, shares: Mapping[str, float], *, gap: float = 2000.0
+) -> dict[str, Part]:
+    """Part a scene into bands across its longer side.
+
+    Between two bands lies a gap that belongs to none, so that no pixel, no reconstruction and no
+    slope of one is seen in the other.
+
+    Parameters
+    ----------
+    scene : xarray.Dataset
+        On dims (y, x).
+    shares : mapping
+        Share of each band by name, in the order from the first row or column. They sum to 1.
+    gap : float
+        Metres between bands.
+
+    Returns
+    -------
+    dict
+        A `Part` for each name.
+
+    Raises
+    ------
+    ValueError
+        If the shares do not sum to 1, or a band would be narrower than the gap.
+    """
+    if not shares or min(shares.values()) <= 0.0 or abs(sum(shares.values()) - 1.0) > 1e-6:
+        msg = f"found shares {dict(shares)}, expected shares above 0 that sum to 1"
+        raise ValueError(msg)
+    posting = local_posting(next(iter(scene.data_vars.values())).isel(_first(scene)))
+    sizes = {"y": scene.sizes["y"], "x": scene.sizes["x"]}
+    axis = "y" if sizes["y"] * posting[0] >= sizes["x"] * posting[1] else "x"
+    between = int(np.ceil(gap / posting[0 if axis == "y" else 1]))
+    free = sizes[axis] - between * (len(shares) - 1)
+    narrowest = min(shares.values()) * free
+    if narrowest < max(between, 1):
+        msg = (
+            f"found {sizes[axis]} cells along {axis} to part into {len(shares)} bands with gaps of "
+            f"{between} cells, expected bands at least as wide as a gap: take a larger scene, "
+            "fewer bands or a smaller gap"
+        )
+        raise ValueError(msg)
+    bands, begin, total = {}, 0, 0.0
+    for index, (name, share) in enumerate(shares.items()):
+        total += share
+        end = round(total * free) + index * between
+        along = (begin, end)
+        bands[name] = Part(along, (0, sizes["x"])) if axis == "y" else Part((0, sizes["y"]), along)
+        begin = end + between
+    return bands
+
+
+def _first(scene: xr.Dataset) -> dict[str, int]:
+    """Choose the first of every dimension but the map's."""
+    return {str(name): 0 for name in scene.dims if name not in {"y", "x"}}

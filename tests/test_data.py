@@ -1,0 +1,273 @@
+"""Training scenes and the patches that are taken from them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from sarheight.data import (
+    Part,
+    SceneJob,
+    SceneSettings,
+    TerrainPatches,
+    channel_statistics,
+    degraded_dem,
+    parts,
+    patchy_reflectivity,
+    scene_of_file,
+    simulated_scene,
+    write_scenes,
+)
+from sarheight.dem import coarsen, local_posting
+from tests.mountains import look, mountain, raster
+from tests.terrain import dem_around, hills
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sarheight.orbit import Orbit
+    from sarheight.scene import RadarGrid
+
+CHANNELS = ("gamma0_geocoded", "local_incidence")
+
+
+def view_of_mountain(*, ascending: bool = True) -> tuple[xr.DataArray, RadarGrid, Orbit]:
+    return (raster(mountain(48, 72)), *look(ascending=ascending))
+
+
+@pytest.fixture(scope="module")
+def scene() -> xr.Dataset:
+    return simulated_scene(*view_of_mountain(), seed=5)
+
+
+@pytest.fixture(scope="module")
+def descending() -> xr.Dataset:
+    return simulated_scene(*view_of_mountain(ascending=False), seed=5)
+
+
+def test_ground_is_as_patchy_as_it_says() -> None:
+    dem = dem_around(46.0, 10.0, np.zeros((200, 200)))
+    ground = patchy_reflectivity(
+        dem, np.random.default_rng(0), patch=300.0, contrast=2.5, texture=1
+    )
+    decibels = 10.0 * np.log10(ground)
+    assert float(decibels.std()) == pytest.approx(np.hypot(2.5, 1.0), rel=0.1)
+    steps = np.diff(decibels, axis=1)
+    # Most neighbours lie in one patch, and differ by the texture alone.
+    assert np.median(np.abs(steps)) == pytest.approx(0.6745 * np.sqrt(2.0), rel=0.3)
+
+
+def test_the_known_model_is_coarser_and_wrong_as_told() -> None:
+    dem = dem_around(46.0, 10.0, hills((90, 120)))
+    known = degraded_dem(dem, np.random.default_rng(1), factor=3, error=5.0)
+    assert known.shape == (30, 40)
+    exact = coarsen(dem, 3 * 30.0, units="crs")
+    assert float((known - exact).std()) == pytest.approx(5.0, rel=1e-3)
+
+
+def test_a_scene_holds_truth_knowledge_and_image(scene: xr.Dataset) -> None:
+    dem = view_of_mountain()[0]
+    np.testing.assert_array_equal(scene["height"].values, dem.values)
+    error = (scene["coarse_height"] - scene["height"]).values
+    assert np.isfinite(error).all()
+    assert 1.0 < float(np.sqrt(np.mean(error**2))) < 40.0
+    for name in ("gamma0_geocoded", "gamma0_reallocated", "gamma0_posterior"):
+        seen = scene[name].values
+        assert np.isfinite(seen).mean() > 0.9
+        assert scene[name].attrs["units"] == "1"
+    assert scene["true_mask"].isin([2, 3]).mean() > 0.02
+    assert "simulated" in scene.attrs
+    assert scene.attrs["settings"]["seed"] == 5
+
+
+def test_the_same_seed_makes_the_same_scene(scene: xr.Dataset) -> None:
+    xr.testing.assert_identical(simulated_scene(*view_of_mountain(), seed=5), scene)
+    other = simulated_scene(*view_of_mountain(), seed=6)
+    assert not np.array_equal(other["gamma0_geocoded"], scene["gamma0_geocoded"], equal_nan=True)
+
+
+def test_a_truth_that_is_known_leaves_nothing_to_the_coarse_model() -> None:
+    exact = SceneSettings(coarser=1, height_error=0.0, looks=1000.0, noise=0.0)
+    known = simulated_scene(*view_of_mountain(), exact)
+    np.testing.assert_allclose(known["coarse_height"], known["height"], atol=1e-3)
+    xr.testing.assert_equal(known["mask"].drop_attrs(), known["true_mask"].drop_attrs())
+
+
+def test_parts_lie_apart_and_fill_the_scene() -> None:
+    heights = dem_around(46.0, 10.0, np.zeros((60, 200))).to_dataset(name="height")
+    bands = parts(heights, {"train": 0.6, "validation": 0.2, "test": 0.2}, gap=300.0)
+    gap = int(np.ceil(300.0 / local_posting(heights["height"])[1]))
+    edges = [bands[name].columns for name in ("train", "validation", "test")]
+    assert edges[0][0] == 0
+    assert edges[2][1] == 200
+    assert [later[0] - earlier[1] for earlier, later in pairwise(edges)] == [gap, gap]
+    assert all(band.rows == (0, 60) for band in bands.values())
+    widths = [last - first for first, last in edges]
+    assert widths[0] == pytest.approx(0.6 * (200 - 2 * gap), abs=1)
+    assert bands["test"].of(heights).sizes == {"y": 60, "x": widths[2]}
+
+
+def test_parts_that_cannot_be_are_refused() -> None:
+    heights = dem_around(46.0, 10.0, np.zeros((20, 30))).to_dataset(name="height")
+    with pytest.raises(ValueError, match="sum to 1"):
+        parts(heights, {"train": 0.5, "test": 0.4})
+    with pytest.raises(ValueError, match="at least as wide as a gap"):
+        parts(heights, {"train": 0.5, "test": 0.5}, gap=2000.0)
+
+
+def test_patches_show_the_scene_they_come_from(scene: xr.Dataset) -> None:
+    patches = TerrainPatches([scene], CHANNELS, size=24, stride=24)
+    assert len(patches) == 2 * 3
+    sample = patches[4]
+    assert {name: values.shape for name, values in sample.items()} == {
+        "image": (2, 24, 24),
+        **dict.fromkeys(("prior", "distance", "prefill", "prompt", "truth", "mask"), (1, 24, 24)),
+    }
+    mirrored = 1 if np.sin(np.radians(scene.attrs["look_azimuth"])) > 0 else -1
+    window = scene.isel(x=slice(None, None, mirrored)).isel(y=slice(24, 48), x=slice(24, 48))
+    np.testing.assert_array_equal(sample["truth"][0], window["height"].values)
+    np.testing.assert_array_equal(sample["image"][0], window["gamma0_geocoded"].values)
+    np.testing.assert_array_equal(sample["prompt"][0], window["coarse_height"].values)
+
+
+def test_known_elevations_are_true_and_distances_lead_to_them(scene: xr.Dataset) -> None:
+    patches = TerrainPatches([scene], CHANNELS, size=24, known=(16, 16))
+    sample = patches[0]
+    known = np.isfinite(sample["prior"])
+    assert known.sum() == 16
+    np.testing.assert_array_equal(sample["prior"][known], sample["truth"][known])
+    np.testing.assert_array_equal(sample["distance"] == 0.0, known)
+    np.testing.assert_allclose(sample["prefill"][known], sample["truth"][known], atol=0.05)
+
+
+def test_densities_are_drawn_over_their_range(scene: xr.Dataset) -> None:
+    patches = TerrainPatches([scene], CHANNELS, size=24, stride=2, known=(4, 64))
+    counts = np.array([np.isfinite(patches[k]["prior"]).sum() for k in range(len(patches))])
+    assert counts.min() >= 4
+    assert counts.max() <= 64
+    # Log-uniform: about half of all lie below the geometric mean of the ends.
+    assert 0.4 < (counts < np.sqrt(4 * 65)).mean() < 0.6
+
+
+def test_nothing_known_is_a_sample_too(scene: xr.Dataset) -> None:
+    sample = TerrainPatches([scene], CHANNELS, size=24, known=(0, 0))[0]
+    assert np.isnan(sample["prior"]).all()
+    assert np.isinf(sample["distance"]).all()
+    assert np.isnan(sample["prefill"]).all()
+
+
+def test_samples_repeat_and_epochs_differ(scene: xr.Dataset) -> None:
+    first, again = (
+        TerrainPatches([scene], CHANNELS, size=24, known=(4, 64), augment=True, seed=2)
+        for _ in range(2)
+    )
+    for name, values in first[3].items():
+        np.testing.assert_array_equal(values, again[3][name])
+    again.set_epoch(1)
+    assert not np.array_equal(first[3]["prior"], again[3]["prior"], equal_nan=True)
+
+
+def test_mirrors_keep_the_look_side(scene: xr.Dataset) -> None:
+    plain = TerrainPatches([scene], CHANNELS, size=24)[0]["truth"]
+    augmented = TerrainPatches([scene], CHANNELS, size=24, augment=True)
+    seen = set()
+    for epoch in range(12):
+        augmented.set_epoch(epoch)
+        truth = augmented[0]["truth"]
+        same, mirrored = np.array_equal(truth, plain), np.array_equal(truth, plain[:, ::-1])
+        assert same or mirrored
+        seen.add(same)
+    assert seen == {True, False}
+
+
+def test_every_sample_looks_towards_rising_columns(
+    scene: xr.Dataset, descending: xr.Dataset
+) -> None:
+    # On slopes that face the radar the ground rises along the look, and backscatter is strong.
+    for each in (scene, descending):
+        patches = TerrainPatches([each], ("local_incidence",), size=24, stride=8)
+        slope = [np.gradient(patches[k]["prompt"][0], axis=1).ravel() for k in range(len(patches))]
+        angle = [patches[k]["image"][0].ravel() for k in range(len(patches))]
+        angles, slopes = np.concatenate(angle), np.concatenate(slope)
+        known = np.isfinite(angles)
+        assert np.corrcoef(angles[known], slopes[known])[0, 1] < -0.5
+
+
+def test_patches_come_from_their_part_alone(scene: xr.Dataset) -> None:
+    part = Part((0, 48), (0, 30))
+    patches = TerrainPatches([scene], CHANNELS, within=[part], size=24, stride=12)
+    allowed = set(part.of(scene)["height"].values.ravel().tolist())
+    for index in range(len(patches)):
+        assert set(patches[index]["truth"].ravel().tolist()) <= allowed
+
+
+def test_a_scene_without_truth_in_a_place_gives_no_patch_there(scene: xr.Dataset) -> None:
+    half = scene.copy(deep=True)
+    half["height"][:, 36:] = np.nan
+    everywhere = TerrainPatches([scene], CHANNELS, size=24, stride=12)
+    patches = TerrainPatches([half], CHANNELS, size=24, stride=12)
+    assert 0 < len(patches) < len(everywhere)
+    with pytest.raises(ValueError, match="found no patch"):
+        TerrainPatches([scene], CHANNELS, size=60)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 1}, "size=1"),
+        ({"size": 24, "known": (5, 4)}, "do not fall"),
+        ({"size": 24, "error": -1.0}, "error=-1"),
+        ({"size": 24, "within": []}, "0 parts for 1 scenes"),
+    ],
+)
+def test_patches_that_make_no_sense_are_refused(
+    scene: xr.Dataset, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        TerrainPatches([scene], CHANNELS, **options)  # type: ignore[arg-type]
+
+
+def test_a_missing_channel_is_named(scene: xr.Dataset) -> None:
+    with pytest.raises(KeyError, match="coherence"):
+        TerrainPatches([scene], ("coherence",), size=24)
+
+
+def test_statistics_are_those_of_all_values_together(scene: xr.Dataset) -> None:
+    image = scene["gamma0_geocoded"]
+    left, right = image.isel(x=slice(0, 30)), image.isel(x=slice(30, None))
+    values = 10.0 * np.log10(np.maximum(image.values[np.isfinite(image.values)], 1e-6))
+    mean, std = channel_statistics([left, right], "decibel")
+    assert mean == pytest.approx(values.mean(), rel=1e-6)
+    assert std == pytest.approx(values.std(), rel=1e-6)
+    with pytest.raises(ValueError, match="a channel that varies"):
+        channel_statistics([xr.ones_like(image)], "none")
+
+
+def test_scenes_are_written_once_and_again_where_the_recipe_changed(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def make() -> tuple[xr.DataArray, RadarGrid, Orbit]:
+        made.append(1)
+        return view_of_mountain()
+
+    job = SceneJob("mountain", make, seed=1, parameters={"incidence": 34.0})
+    (path,) = write_scenes([job], tmp_path)
+    written = scene_of_file(path)
+    expected = simulated_scene(*view_of_mountain(), seed=1)
+    for name in ("height", "gamma0_posterior", "true_mask"):
+        np.testing.assert_array_equal(written[name].values, expected[name].values)
+    assert len(TerrainPatches([written], CHANNELS, size=24)) == 6
+    write_scenes([job], tmp_path)
+    assert len(made) == 1
+    write_scenes([SceneJob("mountain", make, seed=2, parameters={"incidence": 34.0})], tmp_path)
+    assert len(made) == 2
+    (path / "zarr.json").unlink(missing_ok=True)
+    (path / ".zmetadata").unlink(missing_ok=True)
+    (path / ".zattrs").write_text("{")
+    write_scenes([SceneJob("mountain", make, seed=2, parameters={"incidence": 34.0})], tmp_path)
+    assert len(made) == 3
+    assert [entry.name for entry in tmp_path.iterdir()] == ["mountain.zarr"]
