@@ -6,7 +6,12 @@ from importlib.util import find_spec
 
 from sarheight.errors import MissingLibraryError
 
-__all__ = ["require"]
+__all__ = ["is_installed", "require"]
+
+
+def is_installed(module: str) -> bool:
+    """Tell whether a top-level module is there, without loading it."""
+    return find_spec(module) is not None
 
 
 def require(*modules: str, extra: str) -> None:
@@ -24,7 +29,7 @@ def require(*modules: str, extra: str) -> None:
     MissingLibraryError
         If one is missing.
     """
-    missing = [name for name in modules if find_spec(name) is None]
+    missing = [name for name in modules if not is_installed(name)]
     if missing:
         msg = (
             f"this needs {', '.join(missing)}, which is not installed; do: "

@@ -162,7 +162,8 @@ class HeightEstimator(Pretrained):
             ``distance``
                 Metres to the nearest of them, one channel; infinite where there are none.
             ``prefill``, ``prompt``
-                Surfaces in metres, one channel each, as far as `surfaces` names them.
+                Surfaces in metres, one channel each, as far as `surfaces` names them. Where no
+                elevation is known in a patch, the mean of its prefill stands for theirs.
 
         Returns
         -------
@@ -194,7 +195,8 @@ class HeightEstimator(Pretrained):
         parts += [
             torch.nan_to_num((sample[name] - base) / self.height_std) for name in self.surfaces
         ]
-        output = self.network(torch.cat(parts, dim=1)).to(torch.float32)
+        seen = torch.cat(parts, dim=1).contiguous(memory_format=torch.channels_last)
+        output = self.network(seen).to(torch.float32)
         reference = base if self.reference == "mean" else sample[self.reference]
         height = torch.where(torch.isfinite(reference), reference, base)
         height = height + self.height_std * output[:, :1]
@@ -206,9 +208,10 @@ class HeightEstimator(Pretrained):
     def _base(self, sample: Mapping[str, Tensor]) -> Tensor:
         """Return the height to which all others are taken, shape (batch, 1, 1, 1)."""
         base = sample["prior"].nanmean(dim=(1, 2, 3), keepdim=True)
-        for name in self.surfaces:
-            mean = sample[name].nanmean(dim=(1, 2, 3), keepdim=True)
-            base = torch.where(torch.isfinite(base), base, mean)
+        for name in dict.fromkeys(("prefill", *self.surfaces)):
+            if name in sample:
+                mean = sample[name].nanmean(dim=(1, 2, 3), keepdim=True)
+                base = torch.where(torch.isfinite(base), base, mean)
         return torch.where(torch.isfinite(base), base, self.height_mean)
 
 

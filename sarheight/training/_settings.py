@@ -1,0 +1,129 @@
+"""What a training run is made of."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+
+from sarheight.models._heights import NETWORKS, Reference
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["TerrainSettings"]
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Loss = Literal["l1", "l2"]
+SURFACES = ("prefill", "prompt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TerrainSettings:
+    """Settings of a training run for terrain heights.
+
+    Parameters
+    ----------
+    channels : tuple of str
+        Variables of the scenes that make the image. Names that begin with gamma0, sigma0 or beta0
+        are power, and enter in decibels.
+    network, options, reference, surfaces, uncertainty, height_std
+        See `sarheight.models.HeightEstimator`.
+    loss : {"l1", "l2"}
+        Of the heights, in units of `height_std`: absolute or squared errors.
+    size, stride : int
+        Of the patches, in cells.
+    known : tuple of int
+        Fewest and most known elevations in a patch.
+    error : float
+        Standard deviation of their errors in metres.
+    batch : int
+        Patches in a step.
+    epochs : int
+        At most.
+    patience : int
+        Epochs without a better validation after which training stops.
+    rate : float
+        Learning rate of AdamW at its highest; it rises over the first twentieth of the steps, and
+        falls as a cosine to nothing.
+    decay : float
+        Weight decay.
+    precision : {"32-true", "bf16-mixed", "16-mixed"}
+        Of the arithmetic. On a CPU bf16-mixed takes about half the time.
+    workers : int
+        Processes that prepare patches.
+    seed : int
+        Of weights, patches and their order.
+
+    Raises
+    ------
+    ValueError
+        If a name is not known or a number makes no sense.
+    """
+
+    channels: tuple[str, ...] = ("gamma0_posterior", "local_incidence")
+    network: str = "ask_unet"
+    options: dict[str, Any] = field(default_factory=lambda: {"width": 32, "depth": 4})
+    reference: Reference = "prefill"
+    surfaces: tuple[str, ...] = ()
+    uncertainty: bool = True
+    height_std: float = 100.0
+    loss: Loss = "l2"
+    size: int = 128
+    stride: int = 64
+    known: tuple[int, int] = (16, 16)
+    error: float = 0.0
+    batch: int = 8
+    epochs: int = 60
+    patience: int = 15
+    rate: float = 1e-3
+    decay: float = 1e-4
+    precision: Precision = "bf16-mixed"
+    workers: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the values; lists, as JSON has them, become tuples."""
+        for name in ("channels", "surfaces", "known"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        names = {
+            "network": tuple(NETWORKS),
+            "reference": get_args(Reference),
+            "loss": get_args(Loss),
+            "precision": get_args(Precision),
+        }
+        for name, expected in names.items():
+            if getattr(self, name) not in expected:
+                msg = f"found {name} {getattr(self, name)!r}, expected one of {', '.join(expected)}"
+                raise ValueError(msg)
+        for name in ("size", "stride", "batch", "epochs", "patience", "rate", "height_std"):
+            if not getattr(self, name) > 0:
+                msg = f"found {name}={getattr(self, name)}, expected a number above 0"
+                raise ValueError(msg)
+        if not self.channels:
+            msg = "found no channels, expected one at least: a network needs something to see"
+            raise ValueError(msg)
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the settings as JSON."""
+        Path(path).write_text(json.dumps(asdict(self), indent=2) + "\n", "utf-8")
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Self:
+        """Read settings from JSON; what is left out has its usual value.
+
+        Raises
+        ------
+        ValueError
+            If the file is no JSON, or holds something that is no setting.
+        OSError
+            If it cannot be read.
+        """
+        found = json.loads(Path(path).read_text("utf-8"))
+        known = {each.name for each in fields(cls)}
+        if not isinstance(found, dict) or set(found) - known:
+            strange = ", ".join(sorted(set(found) - known)) if isinstance(found, dict) else "a list"
+            msg = f"found {strange} in '{path}', expected settings: {', '.join(sorted(known))}"
+            raise ValueError(msg)
+        return cls(**found)

@@ -1,0 +1,247 @@
+"""Training a network for terrain heights."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from sarheight._extras import is_installed
+from sarheight.data import TerrainPatches, channel_statistics
+from sarheight.errors import CheckpointError
+from sarheight.models import Channel, HeightEstimator
+from sarheight.training._loading import PatchLoader, steps_of
+from sarheight.training._settings import TerrainSettings
+from sarheight.training._task import HeightTask
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    import xarray as xr
+
+    from sarheight.data import Part
+
+__all__ = ["train_terrain"]
+
+POWER = ("gamma0", "sigma0", "beta0")
+MODEL, SETTINGS, LAST = "model", "settings.json", "last.ckpt"
+MONITORED = "validation_rmse"
+LARGEST_GRADIENT = 1.0
+
+
+def channels_of(
+    scenes: Sequence[xr.Dataset], within: Sequence[Part], names: Sequence[str]
+) -> list[Channel]:
+    """Describe the channels of the image, normalised by the parts for training alone.
+
+    Parameters
+    ----------
+    scenes, within : sequence
+        Scenes, and the part of each that is for training.
+    names : sequence of str
+        Variables. One with polarisations makes a channel of each.
+
+    Returns
+    -------
+    list of Channel
+    """
+    channels = []
+    for name in names:
+        transform = "decibel" if name.startswith(POWER) and "variance" not in name else "none"
+        variables = [part.of(scene)[name] for scene, part in zip(scenes, within, strict=True)]
+        several = "polarisation" in variables[0].dims
+        for index in range(variables[0].sizes["polarisation"]) if several else [None]:
+            chosen = variables if index is None else [v.isel(polarisation=index) for v in variables]
+            label = name
+            if index is not None:
+                label = f"{name}_{str(chosen[0]['polarisation'].item()).lower()}"
+            mean, std = channel_statistics(chosen, transform)
+            units = str(variables[0].attrs.get("units", "1"))
+            channels.append(Channel(label, units, transform, mean, std))  # type: ignore[arg-type]
+    return channels
+
+
+def train_terrain(
+    scenes: Sequence[xr.Dataset],
+    training: Sequence[Part],
+    validation: Sequence[Part],
+    settings: TerrainSettings,
+    folder: str | os.PathLike[str],
+    *,
+    accelerator: str = "auto",
+    progress: bool = True,
+    card: Mapping[str, Any] | None = None,
+) -> HeightEstimator:
+    """Train a network to estimate terrain heights.
+
+    The folder gets ``settings.json``, the curves (``curves/metrics.csv``, and those for
+    TensorBoard where it is installed), ``last.ckpt`` after each epoch, and at the end ``model``:
+    the network of the epoch with the lowest validation RMSE. Called again with the same settings
+    on a folder of an interrupted run, training goes on after its last complete epoch, and the
+    curve is the one that it would have been.
+
+    Parameters
+    ----------
+    scenes : sequence of xarray.Dataset
+        As `sarheight.data.simulated_scene` or `observed_scene` make them, with true heights.
+    training, validation : sequence of Part
+        The part of each scene from which patches are taken. They must not overlap.
+    settings : TerrainSettings
+        What is trained, and how.
+    folder : path-like
+        Where the run lives; made if it is not there.
+    accelerator : str
+        "auto", "cpu", "gpu", ...; as Lightning takes it.
+    progress : bool
+        Whether to show a progress bar.
+    card : mapping, optional
+        More to tell with the model.
+
+    Returns
+    -------
+    HeightEstimator
+        That of the best epoch, in evaluation mode.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder holds a run with other settings.
+    ValueError
+        If parts overlap, or scenes give no patch.
+    OutputError
+        If the model cannot be written.
+    """
+    folder = Path(folder)
+    _require_apart(training, validation)
+    _claim(folder, settings)
+    if (folder / MODEL).exists():
+        return HeightEstimator.from_pretrained(folder / MODEL)
+    patches = _patches(scenes, training, settings, for_training=True)
+    held_out = _patches(scenes, validation, settings, for_training=False)
+    with _quiet(), torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        estimator = HeightEstimator(
+            channels_of(scenes, training, settings.channels),
+            network=settings.network,
+            options=settings.options,
+            reference=settings.reference,
+            surfaces=settings.surfaces,
+            uncertainty=settings.uncertainty,
+            height_std=settings.height_std,
+            height_mean=_mean_height(scenes, training),
+        )
+        task = HeightTask(estimator, settings, steps_of(patches, settings))
+        best = ModelCheckpoint(folder, "best", monitor=MONITORED, enable_version_counter=False)
+        trainer = lightning.Trainer(
+            accelerator=accelerator,
+            devices=1 if accelerator == "cpu" else "auto",
+            precision=settings.precision,
+            max_epochs=settings.epochs,
+            logger=_loggers(folder),
+            callbacks=[
+                best,
+                ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False),
+                EarlyStopping(MONITORED, patience=settings.patience),
+            ],
+            gradient_clip_val=LARGEST_GRADIENT,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+            reload_dataloaders_every_n_epochs=1,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+        )
+        last = folder / LAST
+        trainer.fit(
+            task,
+            datamodule=PatchLoader(patches, held_out, settings),
+            ckpt_path=last if last.exists() else None,
+        )
+        found = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+        task.load_state_dict(found["state_dict"])
+    estimator.cpu().eval()
+    figures = {MONITORED: float(best.best_model_score)} if best.best_model_score else {}
+    estimator.save_pretrained(folder / MODEL, card={**(card or {}), "training": figures})
+    return estimator
+
+
+def _patches(
+    scenes: Sequence[xr.Dataset],
+    within: Sequence[Part],
+    settings: TerrainSettings,
+    *,
+    for_training: bool,
+) -> TerrainPatches:
+    return TerrainPatches(
+        scenes,
+        settings.channels,
+        within=within,
+        size=settings.size,
+        stride=settings.stride if for_training else settings.size,
+        known=settings.known,
+        error=settings.error,
+        augment=for_training,
+        seed=settings.seed,
+    )
+
+
+def _require_apart(training: Sequence[Part], validation: Sequence[Part]) -> None:
+    for number, (one, other) in enumerate(zip(training, validation, strict=True)):
+        pairs = ((one.rows, other.rows), (one.columns, other.columns))
+        if all(a[0] < b[1] and b[0] < a[1] for a, b in pairs):
+            msg = (
+                f"found parts for training {one} and validation {other} of scene {number} that "
+                "overlap, expected parts that lie apart: see sarheight.data.parts"
+            )
+            raise ValueError(msg)
+
+
+def _claim(folder: Path, settings: TerrainSettings) -> None:
+    """Take a folder for a run, or go on with the run that is there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = folder / SETTINGS
+    if not written.exists():
+        settings.write(written)
+        return
+    if TerrainSettings.read(written) != settings:
+        msg = (
+            f"'{folder}' holds a run with other settings (see {SETTINGS}); expected the same: take "
+            "another folder"
+        )
+        raise CheckpointError(msg)
+
+
+def _mean_height(scenes: Sequence[xr.Dataset], within: Sequence[Part]) -> float:
+    heights = [part.of(scene)["height"].values for scene, part in zip(scenes, within, strict=True)]
+    return float(np.mean([np.nanmean(each) for each in heights]))
+
+
+def _loggers(folder: Path) -> list[Logger]:
+    loggers: list[Logger] = [CSVLogger(folder, "curves", version="")]
+    if is_installed("tensorboard"):
+        loggers.append(TensorBoardLogger(folder, "tensorboard", version=""))
+    return loggers
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what Lightning says about machines and loaders."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

@@ -1,0 +1,205 @@
+"""Training: the loss, and runs that repeat, stop, and are taken up again."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
+pytest.importorskip("lightning", reason="the extra `learn` is not installed")
+
+from sarheight.data import parts, simulated_scene  # noqa: E402
+from sarheight.errors import CheckpointError  # noqa: E402
+from sarheight.models import HeightEstimate, HeightEstimator  # noqa: E402
+from sarheight.training import TerrainSettings, height_loss, train_terrain  # noqa: E402
+from tests.mountains import look, mountain, raster  # noqa: E402
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import xarray as xr
+
+    from sarheight.data import Part
+
+# Test processes share the cores; threads of each would wait for each other.
+torch.set_num_threads(1)
+
+SETTINGS = TerrainSettings(
+    channels=("gamma0_posterior", "local_incidence"),
+    network="ask_unet",
+    options={"width": 4, "depth": 2},
+    size=16,
+    stride=8,
+    known=(2, 6),
+    batch=8,
+    epochs=3,
+    rate=3e-3,
+    precision="32-true",
+)
+
+
+@pytest.fixture(scope="module")
+def scene() -> xr.Dataset:
+    return simulated_scene(raster(mountain(48, 72)), *look(), seed=5)
+
+
+def halves(scene: xr.Dataset) -> tuple[list[Part], list[Part]]:
+    bands = parts(scene, {"training": 0.6, "validation": 0.4}, gap=120.0)
+    return [bands["training"]], [bands["validation"]]
+
+
+def train(scene: xr.Dataset, folder: Path, settings: TerrainSettings = SETTINGS) -> HeightEstimator:
+    training, validation = halves(scene)
+    return train_terrain(
+        [scene], training, validation, settings, folder, accelerator="cpu", progress=False
+    )
+
+
+def curve(folder: Path, name: str = "validation_rmse") -> list[tuple[int, float]]:
+    with (folder / "curves" / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row.get(name)]
+    return [(int(row["epoch"]), float(row[name])) for row in rows]
+
+
+def test_the_loss_counts_cells_with_truth_alone() -> None:
+    height = torch.tensor([[[[10.0, 20.0], [30.0, 40.0]]]], requires_grad=True)
+    truth = torch.tensor([[[[12.0, torch.nan], [30.0, 34.0]]]])
+    estimate = HeightEstimate(height, None)
+    assert float(height_loss(estimate, truth, 2.0).detach()) == pytest.approx((1 + 0 + 9) / 3)
+    assert float(height_loss(estimate, truth, 2.0, "l1").detach()) == pytest.approx(4 / 3)
+    height_loss(estimate, truth, 2.0).backward()
+    assert height.grad is not None
+    assert height.grad[0, 0, 0, 1] == 0.0
+    nothing = height_loss(estimate, torch.full_like(truth, torch.nan), 2.0)
+    assert float(nothing.detach()) == 0.0
+
+
+def test_the_best_scale_is_the_mean_absolute_error() -> None:
+    random = torch.Generator().manual_seed(0)
+    truth = 5.0 * torch.randn(1, 1, 50, 50, generator=random)
+    height = torch.zeros_like(truth)
+
+    def loss(scale: float) -> float:
+        estimate = HeightEstimate(height, torch.full_like(truth, scale))
+        return float(height_loss(estimate, truth, 10.0))
+
+    best = float(truth.abs().mean())
+    assert loss(best) < loss(0.9 * best)
+    assert loss(best) < loss(1.1 * best)
+
+
+def test_the_scale_does_not_move_the_heights() -> None:
+    height = torch.zeros(1, 1, 4, 4, requires_grad=True)
+    truth = torch.ones(1, 1, 4, 4)
+    gradients = []
+    for scale in (None, torch.full((1, 1, 4, 4), 0.1)):
+        height.grad = None
+        height_loss(HeightEstimate(height, scale), truth, 1.0).backward()
+        assert height.grad is not None
+        gradients.append(height.grad.clone())
+    torch.testing.assert_close(*gradients)
+
+
+def test_settings_survive_a_file_and_mistakes_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    SETTINGS.write(path)
+    assert TerrainSettings.read(path) == SETTINGS
+    path.write_text(json.dumps({"learning_rate": 1.0}))
+    with pytest.raises(ValueError, match="found learning_rate"):
+        TerrainSettings.read(path)
+    for options in (
+        {"network": "vit"},
+        {"precision": "8-bit"},
+        {"batch": 0},
+        {"channels": ()},
+        {"loss": "l3"},
+    ):
+        with pytest.raises(ValueError, match="expected"):
+            replace(SETTINGS, **options)
+
+
+def test_training_learns_and_leaves_a_model_and_its_curve(
+    scene: xr.Dataset, tmp_path: Path
+) -> None:
+    settings = replace(SETTINGS, epochs=8, reference="mean", surfaces=("prompt",), rate=1e-2)
+    model = train(scene, tmp_path / "run", settings)
+    losses = [loss for _, loss in curve(tmp_path / "run", "training_loss")]
+    assert losses[-1] < losses[0] - 0.3
+    errors = [error for _, error in curve(tmp_path / "run")]
+    assert len(errors) == 8
+    assert (tmp_path / "run" / "settings.json").exists()
+    again = HeightEstimator.from_pretrained(tmp_path / "run" / "model")
+    assert [channel.name for channel in again.channels] == list(settings.channels)
+    for mine, other in zip(model.parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=0)
+    card = json.loads((tmp_path / "run" / "model" / "config.json").read_text())["card"]
+    assert card["training"]["validation_rmse"] == pytest.approx(min(errors), rel=1e-5)
+
+
+def test_a_run_that_stopped_goes_on_as_if_it_had_not(scene: xr.Dataset, tmp_path: Path) -> None:
+    whole = train(scene, tmp_path / "whole")
+    stopped = tmp_path / "stopped"
+    original = HeightEstimator.save_pretrained
+
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    from sarheight.training._task import HeightTask
+
+    step = HeightTask.training_step
+    seen = {"steps": 0}
+
+    def failing(self: HeightTask, sample: dict[str, torch.Tensor], index: int) -> torch.Tensor:
+        if self.current_epoch == 2:
+            raise Stop
+        seen["steps"] += 1
+        return step(self, sample, index)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(HeightTask, "training_step", failing)
+        with pytest.raises(Stop):
+            train(scene, stopped)
+    assert seen["steps"] > 0
+    assert not (stopped / "model").exists()
+    resumed = train(scene, stopped)
+    for mine, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=0)
+    assert dict(curve(stopped))[2] == pytest.approx(dict(curve(tmp_path / "whole"))[2], rel=1e-6)
+    assert HeightEstimator.save_pretrained is original
+
+
+def test_a_run_repeats_and_is_not_mixed_with_another(scene: xr.Dataset, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, epochs=1)
+    first, second = (train(scene, tmp_path / name, settings) for name in ("a", "b"))
+    for mine, other in zip(first.parameters(), second.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=0)
+    other_seed = train(scene, tmp_path / "c", replace(settings, seed=1))
+    assert any(
+        not torch.equal(mine, other)
+        for mine, other in zip(first.parameters(), other_seed.parameters(), strict=True)
+    )
+    with pytest.raises(CheckpointError, match="another folder"):
+        train(scene, tmp_path / "a", replace(settings, seed=1))
+    # A finished run is not done again.
+    before = (tmp_path / "a" / "last.ckpt").stat().st_mtime_ns
+    train(scene, tmp_path / "a", settings)
+    assert (tmp_path / "a" / "last.ckpt").stat().st_mtime_ns == before
+
+
+def test_parts_that_overlap_are_refused(scene: xr.Dataset, tmp_path: Path) -> None:
+    training, _ = halves(scene)
+    with pytest.raises(ValueError, match="overlap"):
+        train_terrain([scene], training, training, SETTINGS, tmp_path / "run")
+
+
+def test_what_is_unknown_does_not_spoil_training(scene: xr.Dataset, tmp_path: Path) -> None:
+    holes = scene.copy(deep=True)
+    holes["height"][10:20, 10:20] = np.nan
+    holes["gamma0_posterior"][5:15, 5:15] = np.nan
+    model = train(holes, tmp_path / "run", replace(SETTINGS, epochs=1))
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
