@@ -19,16 +19,20 @@ if TYPE_CHECKING:
         data,
         dem,
         errors,
+        fetch,
         geometry,
         illumination,
         layover,
         metrics,
+        models,
         orbit,
         output,
         plot,
+        predict,
         priors,
         scene,
         sentinel1,
+        training,
     )
 
     __version__: str
@@ -37,16 +41,20 @@ __all__ = [
     "data",
     "dem",
     "errors",
+    "fetch",
     "geometry",
     "illumination",
     "layover",
     "metrics",
+    "models",
     "orbit",
     "output",
     "plot",
+    "predict",
     "priors",
     "scene",
     "sentinel1",
+    "training",
 ]
 
 

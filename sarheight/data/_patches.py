@@ -17,7 +17,7 @@ from sarheight.priors._interpolate import Interpolation, surface_through
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["TerrainPatches"]
+__all__ = ["TerrainPatches", "look_slice"]
 
 Floats = NDArray[np.float32]
 
@@ -224,7 +224,7 @@ def _source(scene: xr.Dataset, channels: Sequence[str]) -> _Source:
         layers += [values] if values.ndim == 2 else list(values)
     heights = scene["height"].values
     mask = scene["true_mask" if "true_mask" in scene else "mask"].values
-    turn = _turn(scene)
+    turn = (..., slice(None), look_slice(scene))
     return _Source(
         np.ascontiguousarray(np.stack(layers).astype(np.float32)[turn]),
         np.ascontiguousarray(heights.astype(np.float32)[turn]),
@@ -234,8 +234,25 @@ def _source(scene: xr.Dataset, channels: Sequence[str]) -> _Source:
     )
 
 
-def _turn(scene: xr.Dataset) -> tuple[Any, ...]:
-    """Return the index that turns arrays so that the radar looks towards rising columns."""
+def look_slice(scene: xr.Dataset) -> slice:
+    """Return the slice of columns that turns a scene so that the radar looks towards rising ones.
+
+    Parameters
+    ----------
+    scene : xarray.Dataset
+        With the attribute ``look_azimuth`` in degrees.
+
+    Raises
+    ------
+    KeyError
+        If the scene does not say where the radar looks.
+    """
+    if "look_azimuth" not in scene.attrs:
+        msg = (
+            "found no look_azimuth among the attributes of the scene, expected the direction from "
+            "the radar to the ground in degrees from north: a network must know from where it looks"
+        )
+        raise KeyError(msg)
     east = np.sin(np.radians(float(scene.attrs["look_azimuth"]))) > 0.0
     rising = scene["x"].values[-1] > scene["x"].values[0]
-    return (..., slice(None), slice(None, None, 1 if east == rising else -1))
+    return slice(None, None, 1 if east == rising else -1)

@@ -70,6 +70,9 @@ class HeightEstimator(Pretrained):
     height_mean : float
         Height in metres that stands for the mean where no elevation is known and no surface is at
         hand: that of the places of training.
+    height_spread : float
+        Standard deviation of the heights of those places in metres. Where `height_mean` has to
+        serve, the scale of the errors is that much larger.
     distance_scale : float
         Distance in metres to the next known elevation that the network takes for log 2.
 
@@ -92,6 +95,7 @@ class HeightEstimator(Pretrained):
         uncertainty: bool = False,
         height_std: float = 100.0,
         height_mean: float = 0.0,
+        height_spread: float = 0.0,
         distance_scale: float = 100.0,
     ) -> None:
         super().__init__()
@@ -117,6 +121,7 @@ class HeightEstimator(Pretrained):
         self.surfaces = tuple(name for name in ("prefill", "prompt") if name in seen)
         self.uncertainty = uncertainty
         self.height_std, self.height_mean = float(height_std), float(height_mean)
+        self.height_spread = float(height_spread)
         self.distance_scale = float(distance_scale)
         self.network_kind, self.options = network, dict(options or {})
         incoming = len(self.channels) + 3 + len(self.surfaces)
@@ -137,6 +142,7 @@ class HeightEstimator(Pretrained):
             "uncertainty": self.uncertainty,
             "height_std": self.height_std,
             "height_mean": self.height_mean,
+            "height_spread": self.height_spread,
             "distance_scale": self.distance_scale,
         }
 
@@ -181,7 +187,8 @@ class HeightEstimator(Pretrained):
             names = ", ".join(channel.name for channel in self.channels)
             msg = f"found {image.shape[1]} channels, expected {len(self.channels)}: {names}"
             raise ValueError(msg)
-        base = self._base(sample)
+        found = self._base(sample)
+        base = torch.where(torch.isfinite(found), found, self.height_mean)
         parts = [
             channel.normalised(image[:, index : index + 1])
             for index, channel in enumerate(self.channels)
@@ -203,16 +210,19 @@ class HeightEstimator(Pretrained):
         if not self.uncertainty:
             return HeightEstimate(height, None)
         scale = self.height_std * (softplus(output[:, 1:]) + LEAST_SCALE)
+        # The mean distance of a normal distribution from its middle: what a Laplace scale is.
+        unknown = self.height_spread * (2.0 / torch.pi) ** 0.5
+        scale = torch.where(torch.isfinite(found), scale, scale + unknown)
         return HeightEstimate(height, scale)
 
     def _base(self, sample: Mapping[str, Tensor]) -> Tensor:
-        """Return the height to which all others are taken, shape (batch, 1, 1, 1)."""
+        """Return the height to which all others are taken, shape (batch, 1, 1, 1), or NaN."""
         base = sample["prior"].nanmean(dim=(1, 2, 3), keepdim=True)
         for name in dict.fromkeys(("prefill", *self.surfaces)):
             if name in sample:
                 mean = sample[name].nanmean(dim=(1, 2, 3), keepdim=True)
                 base = torch.where(torch.isfinite(base), base, mean)
-        return torch.where(torch.isfinite(base), base, self.height_mean)
+        return base
 
 
 def _nearness(distance: Tensor, scale: float) -> Tensor:

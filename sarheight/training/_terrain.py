@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import xarray as xr
+    from numpy.typing import NDArray
 
     from sarheight.data import Part
 
@@ -130,6 +131,7 @@ def train_terrain(
     held_out = _patches(scenes, validation, settings, for_training=False)
     with _quiet(), torch.random.fork_rng():
         torch.manual_seed(settings.seed)
+        heights = _heights(scenes, training)
         estimator = HeightEstimator(
             channels_of(scenes, training, settings.channels),
             network=settings.network,
@@ -138,7 +140,8 @@ def train_terrain(
             surfaces=settings.surfaces,
             uncertainty=settings.uncertainty,
             height_std=settings.height_std,
-            height_mean=_mean_height(scenes, training),
+            height_mean=float(np.nanmean(heights)),
+            height_spread=float(np.nanstd(heights)),
         )
         task = HeightTask(estimator, settings, steps_of(patches, settings))
         best = ModelCheckpoint(folder, "best", monitor=MONITORED, enable_version_counter=False)
@@ -220,9 +223,10 @@ def _claim(folder: Path, settings: TerrainSettings) -> None:
         raise CheckpointError(msg)
 
 
-def _mean_height(scenes: Sequence[xr.Dataset], within: Sequence[Part]) -> float:
+def _heights(scenes: Sequence[xr.Dataset], within: Sequence[Part]) -> NDArray[np.floating]:
+    """Return all true heights of the parts for training."""
     heights = [part.of(scene)["height"].values for scene, part in zip(scenes, within, strict=True)]
-    return float(np.mean([np.nanmean(each) for each in heights]))
+    return np.concatenate([each.ravel() for each in heights])
 
 
 def _loggers(folder: Path) -> list[Logger]:

@@ -1,0 +1,223 @@
+"""Prediction over whole scenes: tiles that leave no seam, and scenes that do not fit a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
+
+from sarheight.errors import CheckpointError  # noqa: E402
+from sarheight.models import Channel, HeightEstimator  # noqa: E402
+from sarheight.predict import Tiling, predict_heights  # noqa: E402
+from sarheight.priors import SparseHeights, draw_points, interpolate  # noqa: E402
+from tests.terrain import dem_around, hills  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import xarray as xr
+
+# Test processes share the cores; threads of each would wait for each other.
+torch.set_num_threads(1)
+
+CHANNELS = (
+    Channel("gamma0_posterior", "1", "decibel", -10.0, 4.0),
+    Channel("local_incidence", "degree", "none", 40.0, 15.0),
+)
+SMALL = {"width": 4, "depth": 2}
+
+
+def scene(shape: tuple[int, int] = (70, 90), look_azimuth: float = 80.0) -> xr.Dataset:
+    random = np.random.default_rng(0)
+    truth = dem_around(46.0, 10.0, hills(shape))
+    found = truth.to_dataset(name="height")
+    placed = {"grid_mapping": "spatial_ref"}
+    power = random.gamma(4.0, 0.02, size=shape).astype(np.float32)
+    found["gamma0_posterior"] = (("y", "x"), power, {"units": "1", **placed})
+    angle = random.uniform(10.0, 70.0, size=shape).astype(np.float32)
+    found["local_incidence"] = (("y", "x"), angle, {"units": "degree", **placed})
+    found["coarse_height"] = truth + 5.0
+    return found.assign_attrs(look_azimuth=look_azimuth)
+
+
+def estimator(
+    reference: str = "prefill", surfaces: Sequence[str] = (), **options: object
+) -> HeightEstimator:
+    """Make a network that does something, without training."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = HeightEstimator(
+            CHANNELS,
+            network="unet",
+            options=SMALL,
+            reference=reference,
+            surfaces=surfaces,
+            uncertainty=True,
+            **options,
+        )
+        torch.nn.init.normal_(model.network.head.weight, std=0.2)
+    return model.eval()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.integers(8, 40),
+    share=st.floats(0.0, 0.5),
+    length=st.integers(1, 130),
+    first=st.integers(0, 129),
+    width=st.integers(1, 50),
+)
+def test_weights_of_all_tiles_add_up_to_one(
+    size: int, share: float, length: int, first: int, width: int
+) -> None:
+    tiling = Tiling(size, int(share * size))
+    profile = np.sqrt(np.diag(tiling.weight()))
+    total = np.zeros(length)
+    for start in tiling.starts(length, (0, length)):
+        cells = np.arange(max(start, 0), min(start + size, length))
+        total[cells] += profile[cells - start]
+    assert (total > 0.0).all()
+    # The last tile has no successor to make up for its falling weight.
+    np.testing.assert_allclose(total[: max(length - tiling.overlap, 0)], 1.0)
+    # A block sees every tile that reaches into it.
+    span = (min(first, length - 1), min(first + width, length))
+    everywhere = tiling.starts(length, (0, length))
+    reaching = [start for start in everywhere if start < span[1] and start + size > span[0]]
+    assert tiling.starts(length, span) == reaching
+
+
+def test_tiles_must_overlap_less_than_half() -> None:
+    with pytest.raises(ValueError, match="at most half a tile"):
+        Tiling(64, 40)
+
+
+def test_an_untrained_network_returns_the_interpolated_elevations() -> None:
+    found = scene()
+    model = HeightEstimator(CHANNELS, network="unet", options=SMALL, reference="prefill").eval()
+    points = draw_points(found["height"], 40)
+    height = predict_heights(model, found, points, tiling=Tiling(32, 8))["height"]
+    expected = interpolate(points, found["height"])
+    np.testing.assert_allclose(height.values, expected.values, atol=0.02)
+    assert height.attrs["units"] == "m"
+    assert height.rio.crs == found["height"].rio.crs
+
+
+@pytest.mark.parametrize("look_azimuth", [80.0, 280.0])
+def test_blocks_and_dask_change_nothing(look_azimuth: float) -> None:
+    found = scene(look_azimuth=look_azimuth)
+    points = draw_points(found["height"], 40)
+    model, tiling = estimator(surfaces=("prompt",)), Tiling(32, 8)
+    whole = predict_heights(model, found, points, tiling=tiling)
+    blocks = predict_heights(model, found, points, tiling=tiling, block=37)
+    lazy = predict_heights(model, found.chunk(y=30, x=41), points, tiling=tiling, block=37)
+    assert lazy["height"].chunks is not None
+    for name in ("height", "height_sigma"):
+        np.testing.assert_allclose(blocks[name].values, whole[name].values, atol=1e-3)
+        np.testing.assert_array_equal(lazy[name].values, blocks[name].values)
+
+
+def test_a_mirrored_world_gives_mirrored_heights() -> None:
+    found = scene(shape=(64, 64))
+    mirrored = found.isel(x=slice(None, None, -1)).assign_coords(x=found["x"].values)
+    mirrored.attrs["look_azimuth"] = 280.0
+    model, tiling = estimator(reference="prompt"), Tiling(64, 0)
+    one = predict_heights(model, found, tiling=tiling)["height"].values
+    other = predict_heights(model, mirrored, tiling=tiling)["height"].values
+    np.testing.assert_allclose(other[:, ::-1], one, atol=1e-3)
+
+
+def test_no_seam_is_seen_where_tiles_disagree() -> None:
+    found = scene(shape=(200, 200))
+    # Heights relative to each tile's own mean make neighbouring tiles disagree.
+    points = draw_points(found["height"], 60)
+    model = HeightEstimator(CHANNELS, network="unet", options=SMALL, reference="mean").eval()
+    tiling = Tiling(64, 32)
+    height = predict_heights(model, found, points, tiling=tiling)["height"].values
+    spread = float(np.std(height))
+    assert spread > 1.0
+    for axis in (0, 1):
+        jumps = np.abs(np.diff(height, axis=axis)).max(axis=1 - axis)
+        edges = np.array(tiling.starts(200, (0, 200)))[1:]
+        inside = edges[(edges > 0) & (edges < 199)]
+        assert (jumps[inside - 1] < 0.01 * spread).all()
+
+
+def test_a_scene_smaller_than_a_tile() -> None:
+    found = scene(shape=(9, 13))
+    points = draw_points(found["height"], 5)
+    result = predict_heights(estimator(), found, points, tiling=Tiling(64, 16))
+    assert result["height"].shape == (9, 13)
+    assert np.isfinite(result["height"]).all()
+
+
+def test_nothing_known_makes_the_estimate_less_certain() -> None:
+    found = scene()
+    model = estimator(height_mean=1000.0, height_spread=300.0)
+    tiling = Tiling(32, 8)
+    with_points = predict_heights(model, found, draw_points(found["height"], 60), tiling=tiling)
+    without = predict_heights(model, found, tiling=tiling)
+    assert np.isfinite(without["height"]).all()
+    assert without.attrs["known_elevations"] == 0
+    assert float(without["height_sigma"].mean()) > 300.0
+    assert float(without["height_sigma"].mean()) > float(with_points["height_sigma"].mean())
+
+
+def test_what_the_image_did_not_see_is_marked() -> None:
+    found = scene()
+    for name in ("gamma0_posterior", "local_incidence"):
+        found[name][20:30, 40:60] = np.nan
+    result = predict_heights(estimator(), found, draw_points(found["height"], 20))
+    assert np.isfinite(result["height"]).all()
+    expected = np.ones((70, 90))
+    expected[20:30, 40:60] = 0
+    np.testing.assert_array_equal(result["observed"].values, expected)
+
+
+def test_elevations_outside_and_twice_are_counted() -> None:
+    found = scene()
+    inside = draw_points(found["height"], 10)
+    outside = SparseHeights(inside.x + 1e4, inside.y, inside.height, crs=inside.crs)
+    points = SparseHeights.joined([inside, inside, outside])
+    result = predict_heights(estimator(), found, points)
+    assert result.attrs["known_elevations"] == 20
+    assert result.attrs["known_elevations_outside"] == 10
+    far = predict_heights(estimator(), found, outside)
+    assert np.isfinite(far["height"]).all()
+
+
+def test_a_scene_that_does_not_fit_the_model_is_refused() -> None:
+    found = scene()
+    with pytest.raises(CheckpointError, match="no gamma0_posterior"):
+        predict_heights(estimator(), found.drop_vars("gamma0_posterior"))
+    decibels = found.copy()
+    decibels["gamma0_posterior"] = (10.0 * np.log10(found["gamma0_posterior"])).assign_attrs(
+        units="dB"
+    )
+    with pytest.raises(CheckpointError, match=r"'dB', expected '1'"):
+        predict_heights(estimator(), decibels)
+    with pytest.raises(CheckpointError, match="no coarse_height"):
+        predict_heights(estimator(reference="prompt"), found.drop_vars("coarse_height"))
+    with pytest.raises(KeyError, match="look_azimuth"):
+        predict_heights(estimator(), found.assign_attrs().drop_attrs(deep=False))
+    with pytest.raises(ValueError, match="a multiple of 4"):
+        predict_heights(estimator(), found, tiling=Tiling(30, 4))
+
+
+def test_a_device_that_is_not_there() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(ValueError, match="not there"):
+        predict_heights(estimator(), scene(), device="cuda")
+
+
+def test_progress_is_told() -> None:
+    told: list[float] = []
+    predict_heights(estimator(), scene(), block=40, report=told.append)
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert len(told) == 2 * 3
