@@ -232,7 +232,7 @@ def test_patches_that_make_no_sense_are_refused(
 
 
 def test_a_missing_channel_is_named(scene: xr.Dataset) -> None:
-    with pytest.raises(KeyError, match="coherence"):
+    with pytest.raises(ValueError, match="coherence"):
         TerrainPatches([scene], ("coherence",), size=24)
 
 

@@ -84,9 +84,8 @@ class TerrainPatches:
     Raises
     ------
     ValueError
-        If scenes and parts do not pair, a number makes no sense, or there is no patch.
-    KeyError
-        If a scene lacks a variable.
+        If scenes and parts do not pair, a number makes no sense, a scene lacks a variable, or
+        there is no patch.
     """
 
     def __init__(
@@ -217,7 +216,7 @@ def _source(scene: xr.Dataset, channels: Sequence[str]) -> _Source:
     missing = [name for name in (*channels, "height", "coarse_height") if name not in scene]
     if missing:
         msg = f"found no {', '.join(missing)} in a scene that has {', '.join(map(str, scene))}"
-        raise KeyError(msg)
+        raise ValueError(msg)
     layers: list[NDArray[Any]] = []
     for name in channels:
         values = scene[name].transpose(..., "y", "x").values
@@ -244,7 +243,7 @@ def look_slice(scene: xr.Dataset) -> slice:
 
     Raises
     ------
-    KeyError
+    ValueError
         If the scene does not say where the radar looks.
     """
     if "look_azimuth" not in scene.attrs:
@@ -252,7 +251,7 @@ def look_slice(scene: xr.Dataset) -> slice:
             "found no look_azimuth among the attributes of the scene, expected the direction from "
             "the radar to the ground in degrees from north: a network must know from where it looks"
         )
-        raise KeyError(msg)
+        raise ValueError(msg)
     east = np.sin(np.radians(float(scene.attrs["look_azimuth"]))) > 0.0
     rising = scene["x"].values[-1] > scene["x"].values[0]
     return slice(None, None, 1 if east == rising else -1)

@@ -1,0 +1,205 @@
+"""``sarheight predict``: heights from an image and a few known elevations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sarheight.cli._options import (
+    DEM,
+    RADAR,
+    RUNNING,
+    CalibrationName,
+    Debug,
+    LikeIfNeeded,
+    Nodata,
+    Output,
+    Overwrite,
+    Quiet,
+    Threads,
+    Units,
+    Vertical,
+    read_dem,
+    require_writable,
+)
+from sarheight.cli._session import session
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from sarheight.priors import SparseHeights
+    from sarheight.scene import Scene
+
+KNOWN = "Known elevations"
+DemIfNeeded = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--dem",
+        exists=True,
+        help="Coarse elevation model: any raster that GDAL reads. Give it again for each further "
+        "tile. Not needed for a scene.",
+        rich_help_panel=DEM,
+        show_default=False,
+    ),
+]
+
+
+def predict(
+    *,
+    image: Annotated[
+        Path,
+        typer.Argument(
+            exists=True,
+            metavar="IMAGE",
+            help="Image in radar geometry, linear power, as for `reconstruct`; or a scene that "
+            "`sarheight scenes` has written.",
+            show_default=False,
+        ),
+    ],
+    model: Annotated[
+        Path,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            metavar="FOLDER",
+            help="The network, as `sarheight train terrain` leaves it.",
+            show_default=False,
+        ),
+    ],
+    output: Output,
+    dem: DemIfNeeded = None,
+    vertical: Vertical = None,
+    units: Units = None,
+    nodata: Nodata = None,
+    posting: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            metavar="METRES",
+            help="Posting of the heights, in the UTM zone of the elevation model; by default they "
+            "lie on its grid.",
+            show_default=False,
+        ),
+    ] = None,
+    like: LikeIfNeeded = None,
+    calibration: Annotated[
+        CalibrationName | None,
+        typer.Option(
+            help="What the image is normalised to, where the file does not say it.",
+            rich_help_panel=RADAR,
+            show_default=False,
+        ),
+    ] = None,
+    points: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            metavar="FILE",
+            help="Known elevations: a table (.csv) or points in a vector file (.gpkg, .parquet).",
+            rich_help_panel=KNOWN,
+            show_default=False,
+        ),
+    ] = None,
+    points_vertical: Annotated[
+        str | None,
+        typer.Option(
+            help="What they are measured from: `ellipsoidal`, `EGM96`, `EGM2008`, a geoid grid, or "
+            "the geoid's height in metres.",
+            rich_help_panel=KNOWN,
+            show_default=False,
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="`auto`, `cpu` or `cuda`.", rich_help_panel=RUNNING)
+    ] = "auto",
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    threads: Threads = None,
+    debug: Debug = False,
+) -> None:
+    r"""Estimate heights from a radar image and a few known elevations.
+
+    Writes the heights, their standard deviation where the network gives one, and whether the
+    image was seen there.
+
+    ```
+    sarheight predict image.nc --dem coarse.tif --vertical EGM2008 --points known.csv \
+        --points-vertical ellipsoidal --model run/model -o heights.tif
+    ```
+    """
+    require_writable(output, "--output", overwrite=overwrite)
+    with session("predict", quiet=quiet, threads=threads, debug=debug, steps=4) as current:
+        current.stage("read")
+        from sarheight.models import HeightEstimator
+        from sarheight.output import provenance, write
+        from sarheight.predict import predict_heights
+
+        estimator = HeightEstimator.from_pretrained(model)
+        known = _known(points, points_vertical)
+        current.stage("reconstruct")
+        if image.suffix.lower() == ".zarr" and dem is None:
+            from sarheight.data import scene_of_file
+
+            scene = scene_of_file(image, chunks={})
+        elif dem is None:
+            msg = f"'{image}' is in radar geometry, so an elevation model is needed"
+            raise typer.BadParameter(msg, param_hint="--dem")
+        else:
+            current.say_if_kernels_are_new()
+            heights = read_dem(dem, vertical, units, nodata)
+            scene = _scene(_image(image, like, calibration), heights, posting)
+        if known is None:
+            current.warn(
+                "no elevation is known: heights can only be as good as the coarse elevation model, "
+                "or as the mean height of the places of training; pass --points"
+            )
+        current.stage("estimate")
+        result = predict_heights(estimator, scene, known, device=device)
+        current.stage("write")
+        files = {"image": image, "model": model, "like": like, "points": points}
+        files |= {f"dem {index}": path for index, path in enumerate(dem or [], start=1)}
+        result.attrs["provenance"] = provenance(
+            {name: path for name, path in files.items() if path is not None},
+            {"command": "predict", "posting": posting, "points_vertical": points_vertical},
+        )
+        write(result, output, overwrite=overwrite)
+        rows, columns = result["height"].shape
+        count = result.attrs["known_elevations"]
+        current.say(f"{output}: {rows} x {columns} cells, {count} elevations known")
+
+
+def _known(points: Path | None, vertical: str | None) -> SparseHeights | None:
+    if points is None:
+        return None
+    from sarheight.priors import read_heights
+
+    try:
+        datum: str | float | None = float(vertical) if vertical is not None else None
+    except ValueError:
+        datum = vertical
+    return read_heights(points, vertical=datum)
+
+
+def _image(image: Path, like: Path | None, calibration: CalibrationName | None) -> Scene:
+    from sarheight._scene_io import read_placement, read_scene
+
+    return read_scene(
+        image,
+        placement=None if like is None else read_placement(like),
+        calibration=None if calibration is None else calibration.value,
+    )
+
+
+def _scene(image: Scene, heights: xr.DataArray, posting: float | None) -> xr.Dataset:
+    """Put image and elevation model on the wanted grid."""
+    from sarheight._placing import scene_of_dem
+    from sarheight.data import observed_scene
+    from sarheight.dem import reproject
+
+    grid = heights
+    if posting is not None:
+        grid = reproject(heights, heights.rio.estimate_utm_crs().to_wkt(), posting)
+    return observed_scene(scene_of_dem(image, heights), heights, grid)

@@ -1,0 +1,121 @@
+"""``sarheight train``: networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sarheight.cli._options import OUTPUTS, RUNNING, Debug, Quiet
+from sarheight.cli._session import session
+
+train = typer.Typer(
+    name="train",
+    help="Train a network; needs `pip install 'sarheight[learn]'`.",
+    no_args_is_help=True,
+)
+SPLIT = "Split by place"
+
+
+@train.callback()
+def _commands() -> None:
+    """Keep `terrain` a command of its own also while it is the only one."""
+
+
+@train.command()
+def terrain(
+    *,
+    scenes: Annotated[
+        list[Path],
+        typer.Argument(
+            exists=True,
+            metavar="SCENE.zarr",
+            help="Scenes with true heights, as `sarheight scenes` writes them.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            file_okay=False,
+            help="Folder of the run. A run that was interrupted is taken up again.",
+            rich_help_panel=OUTPUTS,
+            show_default=False,
+        ),
+    ],
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            metavar="JSON",
+            help="Settings that are not the usual ones (see `sarheight.training.TerrainSettings`).",
+            show_default=False,
+        ),
+    ] = None,
+    validation: Annotated[
+        float,
+        typer.Option(
+            min=0.01,
+            max=0.9,
+            help="Share of each scene that is kept for validation, across its longer side.",
+            rich_help_panel=SPLIT,
+        ),
+    ] = 0.2,
+    held_out: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=0.9,
+            help="Share of each scene that is not looked at, for a test.",
+            rich_help_panel=SPLIT,
+        ),
+    ] = 0.0,
+    gap: Annotated[
+        float,
+        typer.Option(min=0.0, help="Metres between these parts.", rich_help_panel=SPLIT),
+    ] = 2000.0,
+    device: Annotated[
+        str,
+        typer.Option(
+            help="`auto`, `cpu` or `gpu`; as Lightning names them.", rich_help_panel=RUNNING
+        ),
+    ] = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train a network for terrain heights.
+
+    The network ends up in the folder `model` of the run, with all that is needed to use it; the
+    curves are in `curves/metrics.csv`.
+
+    ```
+    sarheight train terrain scenes/*.zarr -o run
+    sarheight predict image.nc --dem coarse.tif --points known.csv --model run/model -o heights.tif
+    ```
+    """
+    with session("train terrain", quiet=True, threads=None, debug=debug, steps=1):
+        from sarheight.data import parts, scene_of_file
+        from sarheight.training import TerrainSettings, train_terrain
+
+        chosen = TerrainSettings() if settings is None else TerrainSettings.read(settings)
+        found = [scene_of_file(path) for path in scenes]
+        shares = {"training": 1.0 - validation - held_out, "validation": validation}
+        if held_out > 0.0:
+            shares["test"] = held_out
+        bands = [parts(scene, shares, gap=gap) for scene in found]
+        train_terrain(
+            found,
+            [band["training"] for band in bands],
+            [band["validation"] for band in bands],
+            chosen,
+            output,
+            accelerator=device,
+            progress=not quiet,
+            card={"scenes": [path.name for path in scenes], "shares": shares, "gap_m": gap},
+        )
+        if not quiet:
+            typer.echo(f"{output / 'model'}: {chosen.network}, {len(found)} scenes", err=True)

@@ -1,0 +1,143 @@
+"""From elevation models to a trained network and a map of heights, on the command line."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import xarray as xr
+from typer.testing import CliRunner
+
+torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
+pytest.importorskip("lightning", reason="the extra `learn` is not installed")
+
+from sarheight.cli import app  # noqa: E402
+from sarheight.data import scene_of_file  # noqa: E402
+from sarheight.output import open_result  # noqa: E402
+from sarheight.priors import draw_points  # noqa: E402
+from tests.annotations import annotation_xml  # noqa: E402
+from tests.mountains import mountain, raster  # noqa: E402
+from tests.synthetic import synthetic_grid  # noqa: E402
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from click.testing import Result
+
+# Test processes share the cores; threads of each would wait for each other.
+torch.set_num_threads(1)
+
+SEA = ("--vertical", "ellipsoidal")
+SETTINGS = {
+    "network": "unet",
+    "options": {"width": 4, "depth": 2},
+    "size": 16,
+    "stride": 8,
+    "known": [2, 6],
+    "epochs": 1,
+    "precision": "32-true",
+}
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make an annotation, an elevation model, and settings of a small network."""
+    made = tmp_path_factory.mktemp("learning")
+    grid, orbit = synthetic_grid(lines=400, samples=500, looks=4.4)
+    (made / "annotation.xml").write_text(annotation_xml(grid, orbit))
+    raster(mountain(48, 72)).rio.to_raster(made / "dem.tif")
+    (made / "settings.json").write_text(json.dumps(SETTINGS))
+    return made
+
+
+@pytest.fixture(scope="module")
+def scene(folder: Path) -> Path:
+    done = run(
+        "scenes", "--like", folder / "annotation.xml", "--dem", folder / "dem.tif", *SEA,
+        "-o", folder / "scenes",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    return folder / "scenes" / "dem_0.zarr"
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path, scene: Path) -> Path:
+    done = run(
+        "train", "terrain", scene, "-o", folder / "run", "--settings", folder / "settings.json",
+        "--validation", 0.4, "--gap", 120, "--device", "cpu", "--quiet",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    return folder / "run" / "model"
+
+
+def test_scenes_are_kept_when_they_are_asked_for_again(folder: Path, scene: Path) -> None:
+    made = scene_of_file(scene)
+    assert "simulated" in made.attrs
+    before = scene.stat().st_mtime_ns
+    done = run(
+        "scenes", "--like", folder / "annotation.xml", "--dem", folder / "dem.tif", *SEA,
+        "-o", folder / "scenes",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert scene.stat().st_mtime_ns == before
+
+
+def test_heights_of_a_scene(scene: Path, model: Path, tmp_path: Path) -> None:
+    truth = scene_of_file(scene)["height"]
+    known = draw_points(truth, 5).to_crs(4326)
+    rows = zip(known.x, known.y, known.height, strict=True)
+    points = tmp_path / "known.csv"
+    points.write_text(
+        "longitude,latitude,height\n" + "\n".join(f"{x},{y},{h}" for x, y, h in rows) + "\n"
+    )
+    done = run(
+        "predict", scene, "--model", model, "--points", points,
+        "--points-vertical", "ellipsoidal", "-o", tmp_path / "heights.tif",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    result = open_result(tmp_path / "heights.tif")
+    assert result["height"].shape == truth.shape
+    assert np.isfinite(result["height"]).all()
+    assert result.attrs["known_elevations"] == 5
+    assert result["height"].attrs["units"] == "m"
+    assert (result["height_sigma"] > 0.0).all()
+
+
+def test_heights_of_an_image(folder: Path, model: Path, tmp_path: Path) -> None:
+    image = tmp_path / "image.nc"
+    done = run(
+        "simulate", "--like", folder / "annotation.xml", "--dem", folder / "dem.tif", *SEA,
+        "-o", image,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    done = run(
+        "predict", image, "--dem", folder / "dem.tif", *SEA, "--posting", 45, "--model", model,
+        "-o", tmp_path / "heights.nc",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "no elevation is known" in done.stderr
+    with xr.open_dataset(tmp_path / "heights.nc") as result:
+        assert abs(float(result["x"][1] - result["x"][0])) == 45.0
+        assert np.isfinite(result["height"]).all()
+
+
+def test_what_is_missing_is_asked_for(folder: Path, model: Path, tmp_path: Path) -> None:
+    image = tmp_path / "image.nc"
+    image.write_bytes(b"")
+    done = run("predict", image, "--model", model, "-o", tmp_path / "heights.tif")
+    assert done.exit_code == 2
+    assert "--dem" in done.stderr
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    done = run(
+        "predict", folder / "scenes" / "dem_0.zarr", "--model", empty, "-o", tmp_path / "h.tif"
+    )
+    assert done.exit_code == 1
+    assert "config.json" in done.stderr
+    assert not (tmp_path / "h.tif").exists()
