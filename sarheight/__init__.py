@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from sarheight import (
+        coregistration,
         data,
         dem,
         errors,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
         plot,
         predict,
         priors,
+        product,
+        rtc,
         scene,
         sentinel1,
         training,
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "coregistration",
     "data",
     "dem",
     "errors",
@@ -52,6 +56,8 @@ __all__ = [
     "plot",
     "predict",
     "priors",
+    "product",
+    "rtc",
     "scene",
     "sentinel1",
     "training",

@@ -18,7 +18,9 @@ __all__ = [
     "BurstTiming",
     "GeolocationGrid",
     "RangeConversion",
+    "Spectrum",
     "StateVectors",
+    "SwathProcessing",
     "read_annotation",
     "read_eof",
 ]
@@ -27,6 +29,7 @@ Floats = NDArray[np.float64]
 Times = NDArray[np.datetime64]
 
 KIND = "a Sentinel-1 image annotation (annotation/s1*.xml of a GRD or SLC product)"
+PROCESSING = "imageAnnotation/processingInformation/swathProcParamsList/swathProcParams"
 ORBIT_KIND = "an orbit file of ESA (S1*_AUX_POEORB_*.EOF or S1*_AUX_RESORB_*.EOF)"
 
 
@@ -113,6 +116,39 @@ class BurstTiming:
     last_valid_sample: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Spectrum:
+    """The part of the spectrum that was made into one look, and how it was weighted.
+
+    Attributes
+    ----------
+    bandwidth : float
+        In hertz.
+    window : float
+        Coefficient a of the Hamming window a + (1 - a) cos(2 π f / bandwidth) on amplitudes; 1
+        where there is none, or one of another kind.
+    """
+
+    bandwidth: float
+    window: float
+
+
+@dataclass(frozen=True)
+class SwathProcessing:
+    """How a swath was focused.
+
+    Attributes
+    ----------
+    swath : str
+        Such as "IW1".
+    range, azimuth : Spectrum
+    """
+
+    swath: str
+    range: Spectrum
+    azimuth: Spectrum
+
+
 @dataclass(frozen=True, eq=False)
 class Annotation:
     """What one annotation file says of an image's geometry.
@@ -137,6 +173,8 @@ class Annotation:
         In hertz.
     processed_looks : int
         Number of looks that were averaged, in range times in azimuth; the least of all swaths.
+    processing : tuple of SwathProcessing
+        Of each swath in the image; empty where the file does not say.
     state_vectors : StateVectors
     geolocation : GeolocationGrid
     range_conversion : RangeConversion or None
@@ -162,6 +200,7 @@ class Annotation:
     range_sampling_rate: float
     radar_frequency: float
     processed_looks: int
+    processing: tuple[SwathProcessing, ...]
     state_vectors: StateVectors
     geolocation: GeolocationGrid
     range_conversion: RangeConversion | None
@@ -217,6 +256,7 @@ def read_annotation(source: XmlSource) -> Annotation:
         range_sampling_rate=product.positive("rangeSamplingRate"),
         radar_frequency=product.positive("radarFrequency"),
         processed_looks=_processed_looks(root),
+        processing=_processing(root),
         state_vectors=_state_vectors(root),
         geolocation=_geolocation(root),
         range_conversion=_range_conversion(root) if product_type == "GRD" else None,
@@ -343,10 +383,28 @@ def _lines_per_burst(root: Document, bursts: tuple[BurstTiming, ...], lines: int
 
 
 def _processed_looks(root: Document) -> int:
-    path = "imageAnnotation/processingInformation/swathProcParamsList/swathProcParams"
     looks = [
         swath.count("rangeProcessing/numberOfLooks")
         * swath.count("azimuthProcessing/numberOfLooks")
-        for swath in root.elements(path)
+        for swath in root.elements(PROCESSING)
     ]
     return max(min(looks, default=1), 1)
+
+
+def _processing(root: Document) -> tuple[SwathProcessing, ...]:
+    return tuple(
+        SwathProcessing(
+            swath=swath.text("swath"),
+            range=_spectrum(swath.element("rangeProcessing")),
+            azimuth=_spectrum(swath.element("azimuthProcessing")),
+        )
+        for swath in root.elements(f"{PROCESSING}[swath]")
+    )
+
+
+def _spectrum(processing: Document) -> Spectrum:
+    weighted = processing.text("windowType").lower() == "hamming"
+    return Spectrum(
+        bandwidth=processing.positive("lookBandwidth"),
+        window=processing.positive("windowCoefficient") if weighted else 1.0,
+    )

@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
     from rasterio import DatasetReader
 
-__all__ = ["STORES", "SUFFIXES", "holds_variables", "read_radar", "write_radar"]
+__all__ = ["STORES", "SUFFIXES", "holds_variables", "quiet", "read_radar", "write_radar"]
 
 RASTERS, STORES = (".tif", ".tiff"), (".nc", ".zarr")
 SUFFIXES = (*RASTERS, *STORES)
 RADAR_DIMS = {"line": "y", "sample": "x"}
 CREATION = {"driver": "COG", "compress": "deflate", "level": 1, "predictor": "yes"}
 WHOLE_PRODUCT = (
-    "is a whole Sentinel-1 product, and those cannot be opened yet; pass its calibrated image in "
-    "radar geometry (linear power, no map grid) together with --like annotation/s1….xml"
+    "is a whole product, not an image file: open it by `sarheight.product.open_product`, whose "
+    "`scene()` is its calibrated image"
 )
 
 
@@ -107,7 +107,7 @@ def _write_raster(dataset: xr.Dataset, path: Path) -> None:
         )
         raise ValueError(msg)
     values = np.stack([band.values(flat) for band in bands])
-    with _quiet():
+    with quiet():
         with rasterio.open(
             path,
             "w",
@@ -133,7 +133,7 @@ def _write_raster(dataset: xr.Dataset, path: Path) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence the warning that there is no map grid: there is none in radar geometry."""
     from rasterio.errors import NotGeoreferencedWarning
 
@@ -195,7 +195,7 @@ def _read_raster(path: Path) -> xr.Dataset:
     from rasterio.errors import RasterioError
 
     try:
-        with _quiet(), rasterio.open(path) as file:
+        with quiet(), rasterio.open(path) as file:
             _require_radar_geometry(file, path)
             tags = [file.tags(index) for index in file.indexes]
             values = file.read()
@@ -231,7 +231,7 @@ def holds_variables(path: str | os.PathLike[str]) -> Literal["radar", "map", ""]
     from rasterio.errors import RasterioError
 
     try:
-        with _quiet(), rasterio.open(path) as file:
+        with quiet(), rasterio.open(path) as file:
             if "BAND_VARIABLE" not in file.tags(1):
                 return ""
             return "radar" if file.crs is None else "map"

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 
 from sarheight._radar_files import SUFFIXES, read_radar, write_radar
 from sarheight.orbit import Orbit
+from sarheight.product import is_product, open_product
 from sarheight.scene import Burst, Calibration, GroundRange, RadarGrid, Scene
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import xarray as xr
 
@@ -313,12 +314,12 @@ def _chosen(
 
 
 def read_placement(path: str | os.PathLike[str]) -> tuple[RadarGrid, Orbit]:
-    """Read sampling and orbit of an annotation, or of a file that `write_scene` has written.
+    """Read sampling and orbit of an annotation, a product, or what `write_scene` has written.
 
     Parameters
     ----------
     path : path-like
-        A Sentinel-1 annotation (XML, plain or compressed with xz), or a scene.
+        A Sentinel-1 annotation (XML, plain or compressed with xz), a whole product, or a scene.
 
     Returns
     -------
@@ -327,11 +328,15 @@ def read_placement(path: str | os.PathLike[str]) -> tuple[RadarGrid, Orbit]:
     Raises
     ------
     AnnotationError
-        If it is neither.
+        If it is none of these.
+    ProductError
+        If it is a product that cannot be read.
     ValueError
         If it is a raster or NetCDF without sampling and orbit.
     """
-    if str(path).lower().endswith(SUFFIXES) or Path(path).is_dir():
+    if is_product(path):
+        return open_product(path).placement()
+    if str(path).lower().endswith(SUFFIXES):
         _, attributes = read_image(path)
         if not holds_scene(attributes):
             msg = f"'{path}' holds no sampling and no orbit; expected an annotation or a scene"

@@ -12,8 +12,9 @@ import lzma
 import os
 import re
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Self
 from xml.etree.ElementTree import Element, ParseError
 
 import defusedxml.ElementTree
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from sarheight.errors import AnnotationError
 
-__all__ = ["Document", "XmlSource"]
+__all__ = ["Document", "NamedBytes", "XmlSource"]
 
 XmlSource = str | os.PathLike[str] | bytes
 """A path to an XML file, plain or compressed with xz, or such a file's contents."""
@@ -34,10 +35,22 @@ SHOWN_CHARACTERS = 60
 TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?")
 
 
+class NamedBytes(bytes):
+    """Contents of an XML file that know what to call it in errors."""
+
+    name: str
+
+    def __new__(cls, data: bytes, name: str) -> Self:
+        """Give contents a name."""
+        named = super().__new__(cls, data)
+        named.name = name
+        return named
+
+
 def _contents(source: XmlSource) -> tuple[bytes, str]:
     """Return the bytes of a source, decompressed, and the name to call it by in errors."""
     if isinstance(source, bytes):
-        name, data = "XML from memory", source
+        name, data = getattr(source, "name", "XML from memory"), bytes(source)
     else:
         path = Path(source)
         name = str(path)
@@ -152,6 +165,10 @@ class Document:
         )
         raise AnnotationError(msg)
 
+    def copied(self) -> Element:
+        """Return a copy of the element and all that is in it, to be changed and written."""
+        return deepcopy(self._element)
+
     def element(self, path: str) -> Document:
         """Return the first element at a path."""
         found = self._element.find(path)
@@ -170,6 +187,10 @@ class Document:
         if found is None or not found.strip():
             self.refuse(path, "nothing", "a value")
         return found.strip()
+
+    def attribute(self, name: str) -> str:
+        """Return an attribute of the element; empty where it has none of that name."""
+        return self._element.get(name, "").strip()
 
     def number(self, path: str) -> float:
         """Return the finite number in an element."""

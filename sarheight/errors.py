@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = [
     "AnnotationError",
+    "CheckpointError",
     "ChecksumError",
     "DemError",
     "FetchError",
@@ -83,3 +84,7 @@ class ChecksumError(FetchError):
 
 class UnsafeAddressError(FetchError):
     """An address or a file name that no honest catalogue gives. Nothing was fetched from it."""
+
+
+class CheckpointError(SarheightError, ValueError):
+    """A saved network is damaged, incomplete, or that of another model."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sarheight_kernels.orbit import hermite_coefficients, orbit_states
 
-from sarheight._annotation import read_annotation, read_eof
+from sarheight._annotation import Annotation, read_annotation, read_eof
 from sarheight._look_at import look_at
 from sarheight._simulated_orbit import circular_vectors, turned
 from sarheight._state_vectors import (
@@ -123,7 +123,7 @@ class Orbit:
         return cls(epoch, times, positions, velocities_of(times, positions), source)
 
     @classmethod
-    def from_annotation(cls, source: XmlSource) -> Orbit:
+    def from_annotation(cls, source: XmlSource | Annotation) -> Orbit:
         """Read the state vectors of a Sentinel-1 annotation.
 
         Two things are put right. With them, zero Doppler meets the slant ranges of ESA's
@@ -137,9 +137,9 @@ class Orbit:
 
         Parameters
         ----------
-        source : str, path or bytes
+        source : str, path, bytes or Annotation
             Path of an annotation XML of a GRD or SLC, plain or compressed with xz, or its
-            contents.
+            contents, or what `sarheight.sentinel1.read_annotation` has read.
 
         Returns
         -------
@@ -153,7 +153,7 @@ class Orbit:
         OSError
             If the file cannot be read.
         """
-        annotation = read_annotation(source)
+        annotation = source if isinstance(source, Annotation) else read_annotation(source)
         vectors = annotation.state_vectors
         epoch = whole_second(annotation.first_line_time)
         time = on_steady_beat(np.array([seconds_between(epoch, each) for each in vectors.time]))

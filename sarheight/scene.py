@@ -15,12 +15,46 @@ if TYPE_CHECKING:
 
     from sarheight.orbit import Orbit
 
-__all__ = ["Burst", "Calibration", "GroundRange", "LookSide", "RadarGrid", "Scene"]
+__all__ = [
+    "Burst",
+    "Calibration",
+    "GroundRange",
+    "LookSide",
+    "RadarGrid",
+    "Scene",
+    "require_unflattened",
+]
 
 Calibration = Literal["beta0", "sigma0", "gamma0"]
 """What a radar cross-section is divided by: slant-range, ellipsoid or perpendicular area."""
 
 IMAGE_DIMS = ("line", "sample")
+
+
+def require_unflattened(image: xarray.DataArray | xarray.Dataset) -> None:
+    """Refuse an image whose layover was spread over a map already.
+
+    Parameters
+    ----------
+    image : xarray.DataArray or xarray.Dataset
+        Any image. Those of `sarheight.rtc` say what they are by the attribute
+        ``terrain_flattened``.
+
+    Raises
+    ------
+    ValueError
+        If it is terrain-flattened.
+    """
+    if not image.attrs.get("terrain_flattened"):
+        return
+    msg = (
+        f"found an image that is terrain-flattened already ({image.attrs.get('source', 'RTC')}) "
+        "and on a map grid, expected one in radar geometry. In layover its cells hold averages of "
+        "pixels: how much of their energy came from where is lost, and nothing is left to "
+        "reallocate. Pass the GRD or SLC that it was made from; as it is, it can be an input to "
+        "a network"
+    )
+    raise ValueError(msg)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +95,7 @@ class Scene:
                 f"{', '.join(get_args(Calibration))}: say what the image is normalised to"
             )
             raise ValueError(msg)
+        require_unflattened(self.image)
         dims = self.image.dims
         if dims not in {IMAGE_DIMS, ("polarisation", *IMAGE_DIMS)}:
             msg = (

@@ -336,7 +336,8 @@ def test_outputs_are_checked_before_the_work(
         pytest.fail("work was begun")
 
     monkeypatch.setattr("sarheight.cli._options.read_dem", work)
-    monkeypatch.setattr(f"sarheight.cli._{command}.read_dem", work)
+    module = "_sources" if command == "reconstruct" else f"_{command}"
+    monkeypatch.setattr(f"sarheight.cli.{module}.read_dem", work)
     image = (files.image,) if command == "reconstruct" else ("--like", files.image)
     common = (command, *image, "--dem", files.dem, "-o")
     assert "its name ends in '.jpg'" in failing(2, *common, tmp_path / "x.jpg")
@@ -436,12 +437,12 @@ def test_damaged_annotations_are_errors(files: Files, tmp_path: Path) -> None:
         assert "cut.xml" in failing(1, *command)
 
 
-def test_a_whole_product_is_for_later(files: Files, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_product_is_an_error(files: Files, tmp_path: Path) -> None:
     product = tmp_path / "S1A_IW_GRDH_1SDV.SAFE"
     product.mkdir()
     rest = ("--dem", files.dem, *SEA, "-o", tmp_path / "x.nc")
-    assert "cannot be opened yet" in failing(1, "reconstruct", product, *rest)
-    assert "cannot be opened yet" in failing(1, "masks", "--like", product, *rest)
+    for command in (("reconstruct", product), ("masks", "--like", product)):
+        assert "has no manifest.safe; expected a Sentinel-1 product" in failing(1, *command, *rest)
 
 
 def test_debug_shows_where_an_error_comes_from(files: Files, tmp_path: Path) -> None:

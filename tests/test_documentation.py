@@ -21,7 +21,9 @@ from sarheight.layover import reconstruct
 from sarheight.output import write
 from sarheight.scene import RadarGrid
 from tests.annotations import annotation_xml, eof_xml
+from tests.flattened_products import hyp3_folder
 from tests.mountains import PLAIN, mountain, raster
+from tests.products import grd_product, pack
 from tests.synthetic import synthetic_grid
 
 ROOT = Path(__file__).parents[1]
@@ -76,6 +78,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     number = np.sqrt(scene.image.values) * DIGITAL_NUMBER
     save_raster(folder / "s1a-iw-grd-vv.tiff", number.round().astype("uint16"))
     save_raster(folder / "beta0.tif", scene.image.values)
+    numbers = {"VV": np.rint(np.sqrt(6.25e4 * scene.image.values + 900.0)).astype("uint16")}
+    placed = grid, orbit.with_epoch(grid.epoch)
+    product = grd_product(folder, polarisations=("VV",), placed=placed, numbers=numbers)
+    pack(product.path, folder / "product.SAFE.zip")
+    shutil.rmtree(product.path)
+    hyp3_folder(folder)
     return folder
 
 

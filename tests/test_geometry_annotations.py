@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from sarheight_kernels.cells import locate_cell
 from sarheight_kernels.models import GroundModel, ground_block, ground_position
 
+from sarheight._annotation import read_annotation
+from sarheight._area import zero_doppler
+from sarheight._constants import SPEED_OF_LIGHT
 from sarheight.geometry import rdr2geo
 from sarheight.geometry._ground import to_earth_fixed
 from sarheight.geometry._radar import radar_model
@@ -87,6 +90,29 @@ def test_the_geolocation_grid_is_met(name: str) -> None:
     # A line of a GRD lasts 1.5 ms, one of an SLC 2.1 ms.
     assert missed("line") < (0.04 if "alps" in name else 0.008)
     assert missed("sample") < (0.001 if grid.is_ground_range else 0.003)
+
+
+@pytest.mark.parametrize("name", ANNOTATIONS)
+def test_the_geolocation_grid_is_met_without_kernels(name: str) -> None:
+    """What cuts an image to an area solves zero Doppler on its own, and agrees."""
+    path = shared_data("sentinel1", name)
+    grid, orbit = RadarGrid.from_annotation(path), Orbit.from_annotation(path)
+    points = read_annotation(path).geolocation
+    places = np.stack(
+        TO_EARTH_FIXED.transform(points.longitude, points.latitude, points.height), axis=-1
+    )
+    time, slant_range = zero_doppler(places, grid, orbit.with_epoch(grid.epoch))
+    assert time.size == points.line.size
+    expected = (points.azimuth_time - grid.epoch) / np.timedelta64(1, "ns") * 1e-9
+    assert np.abs(time - expected).max() < 1e-4
+    assert np.abs(slant_range - SPEED_OF_LIGHT / 2 * points.slant_range_time).max() < 0.05
+    if not grid.is_ground_range:
+        assert np.abs(grid.sample(slant_range, time) - points.pixel).max() < 0.003
+        return
+    # ESA's grid goes by the nearest of the polynomials.
+    nearest = grid.with_range_interpolation("nearest")
+    assert np.abs(nearest.sample(slant_range, time) - points.pixel).max() < 0.001
+    assert np.abs(grid.line(time, slant_range) - points.line).max() < 0.04
 
 
 @pytest.mark.parametrize("name", [ANNOTATIONS[0], ANNOTATIONS[2], ANNOTATIONS[5]])

@@ -214,7 +214,7 @@ def test_what_is_no_image_in_radar_geometry_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"uint16 numbers .* must be calibrated first"):
         read_scene(counts)
     (tmp_path / "S1A_IW_GRDH.SAFE").mkdir()
-    with pytest.raises(ValueError, match=r"whole Sentinel-1 product.*cannot be opened yet"):
+    with pytest.raises(ValueError, match=r"is a whole product.*sarheight\.product\.open_product"):
         read_scene(tmp_path / "S1A_IW_GRDH.SAFE")
     (tmp_path / "text.tif").write_text("no raster")
     with pytest.raises(ValueError, match="not a raster that GDAL can read"):

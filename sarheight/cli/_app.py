@@ -11,10 +11,14 @@ import typer
 from typer.core import TyperGroup
 
 from sarheight.cli._demo import demo
+from sarheight.cli._fetch import fetch
 from sarheight.cli._info import info
 from sarheight.cli._masks import masks
+from sarheight.cli._predict import predict
 from sarheight.cli._reconstruct import reconstruct
+from sarheight.cli._scenes import scenes
 from sarheight.cli._simulate import simulate
+from sarheight.cli._train import train
 
 __all__ = ["app", "main"]
 
@@ -35,7 +39,7 @@ class OneLineGroup(TyperGroup):
         except COMMAND_ERROR as error:
             context = getattr(error, "ctx", None)
             command = context.command_path if context else "sarheight"
-            message = " ".join(str(getattr(error, "message", error)).split())
+            message = " ".join(str(getattr(error, "message", error)).split()) or "is missing"
             hint = getattr(error, "param_hint", None) or _name_of(getattr(error, "param", None))
             if hint:
                 message = f"{hint}: {message}"
@@ -62,8 +66,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, simulate, reconstruct, masks, info):
+for command in (demo, simulate, reconstruct, masks, scenes, predict, info):
     app.command()(command)
+app.add_typer(fetch)
+app.add_typer(train)
 
 
 def _show_version(*, wanted: bool) -> None:

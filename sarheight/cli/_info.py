@@ -10,6 +10,7 @@ import typer
 
 from sarheight.cli._options import Debug
 from sarheight.cli._session import session
+from sarheight.cli._sources import require_source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,29 +26,32 @@ Facts = Iterator[tuple[str, str]]
 def info(
     *,
     files: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            exists=True,
             metavar="FILE",
-            help="Annotations, orbit files, elevation models, images, results.",
+            help="Products (SAFE folder, zip or URL), annotations, orbit files, elevation models, "
+            "images, results.",
             show_default=False,
         ),
     ],
     debug: Debug = False,
 ) -> None:
-    """Say what files are: annotation, orbit file, elevation model, image or result.
+    """Say what files are: product, annotation, orbit file, elevation model, image or result.
 
     ```
+    sarheight info S1A_IW_GRDH_….SAFE.zip
     sarheight info s1a-iw-grd-vv-….xml dem.tif unfolded.zarr
     ```
     """
+    for file in files:
+        require_source(file, "FILE")
     with session("info", quiet=True, threads=None, debug=debug, steps=len(files)):
         from rich.console import Console
         from rich.table import Table
 
         console = Console()
         for path in files:
-            table = Table(title=str(path), title_justify="left", show_header=False)
+            table = Table(title=path, title_justify="left", show_header=False)
             table.add_column(style="bold", no_wrap=True)
             table.add_column(overflow="fold")
             for name, text in _facts(path):
@@ -55,13 +59,28 @@ def info(
             console.print(table, highlight=False, markup=False)
 
 
-def _facts(path: Path) -> Facts:
+def _facts(source: str) -> Facts:
+    from sarheight.product import is_product
+
+    if is_product(source):
+        return _product(source)
+    path = Path(source)
     name = path.name.lower().removesuffix(".xz")
     if name.endswith(".eof"):
         return _orbit_file(path)
     if name.endswith(".xml"):
         return _annotation(path)
     return _raster(path)
+
+
+def _product(source: str) -> Facts:
+    from sarheight.product import open_product
+
+    product = open_product(source)
+    yield from product.facts()
+    grid, orbit = product.placement()
+    yield from _sampling(grid)
+    yield from _orbit(orbit)
 
 
 def _annotation(path: Path) -> Facts:

@@ -61,6 +61,7 @@ def masks(
     of isce3 or SNAP, which contradict each other.
 
     ```
+    sarheight masks --like S1A_IW_GRDH_….SAFE.zip --dem dem.tif --vertical EGM2008 -o masks.tif
     sarheight masks --like s1a-iw-grd-vv-….xml --dem dem.tif --vertical EGM96 -o masks.tif
     sarheight masks --like image.nc --dem dem.tif --geometry radar -o masks.nc
     ```

@@ -38,8 +38,8 @@ Like = Annotated[
     Path,
     _existing(
         "--like",
-        text="Annotation of the image (XML of a GRD or SLC, plain or .xz), or an image written by "
-        "`simulate`: sampling and orbit.",
+        text="What has the sampling and orbit wanted: a Sentinel-1 product (SAFE folder or zip), "
+        "an annotation of one (XML, plain or .xz), or an image written by `simulate`.",
         panel=RADAR,
     ),
 ]
@@ -191,7 +191,11 @@ def require_writable(path: Path | None, option: str, *, overwrite: bool) -> None
 
 
 def read_dem(
-    paths: Sequence[Path], vertical: str | None, units: str | None, nodata: float | None
+    paths: Sequence[Path],
+    vertical: str | None,
+    units: str | None,
+    nodata: float | None,
+    bounds: tuple[float, float, float, float] | None = None,
 ) -> xr.DataArray:
     """Open an elevation model as the options say.
 
@@ -203,6 +207,8 @@ def read_dem(
         See the options.
     nodata : float, optional
         See the options.
+    bounds : (west, south, east, north), optional
+        Part to open, in degrees.
 
     Returns
     -------
@@ -219,7 +225,7 @@ def read_dem(
     from sarheight.dem import open_dem
     from sarheight.errors import VerticalDatumError
 
-    dem = open_dem(paths, vertical=_geoid(vertical), units=units, nodata=nodata)
+    dem = open_dem(paths, vertical=_geoid(vertical), units=units, nodata=nodata, bounds=bounds)
     if dem.attrs.get("vertical_datum") is None:
         msg = (
             f"{', '.join(map(str, paths))} does not say what its heights are measured from: pass "

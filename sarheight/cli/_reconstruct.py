@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sarheight.cli._coregister import Coregister, CoregisterName, coregister, tell
 from sarheight.cli._options import (
+    DEM,
     LAWS,
     OUTPUTS,
     RADAR,
     CalibrationName,
     Debug,
-    Dem,
     LikeIfNeeded,
     Nodata,
-    OrbitFile,
     Output,
     Overwrite,
     Quiet,
@@ -25,16 +26,19 @@ from sarheight.cli._options import (
     Units,
     Vertical,
     parse_law,
-    read_dem,
-    replaced_orbit,
     require_writable,
 )
 from sarheight.cli._session import Session, session
+from sarheight.cli._sources import DemChoice, ImageChoice, require_source
 
 if TYPE_CHECKING:
-    from sarheight.scene import Scene
+    import xarray as xr
+
+    from sarheight.scene import RadarGrid
 
 METHOD = "Method"
+WHOLE = 0.95
+"""Part of an image from which an elevation model is taken to cover it."""
 
 
 class MethodName(StrEnum):
@@ -47,26 +51,91 @@ class MethodName(StrEnum):
 def reconstruct(
     *,
     image: Annotated[
-        Path,
+        str,
         typer.Argument(
-            exists=True,
             metavar="IMAGE",
-            help="Image in radar geometry, linear power: written by `simulate`, or any raster "
-            "without a map grid (then with `--like` and `--calibration`).",
+            help="Sentinel-1 GRD or SLC as it comes from the archive: SAFE folder, zip, or a URL "
+            "of either (https://, s3://). Or an image in radar geometry, linear power: written by "
+            "`simulate`, or any raster without a map grid (then with `--like` and "
+            "`--calibration`).",
             show_default=False,
         ),
     ],
-    dem: Dem,
+    dem: Annotated[
+        list[str],
+        typer.Option(
+            metavar="auto|FILE",
+            help="Elevation model: any raster that GDAL reads, given again for each further tile; "
+            "or `auto`, to fetch Copernicus GLO-30 of the place.",
+            rich_help_panel=DEM,
+            show_default=False,
+        ),
+    ],
     output: Output,
     like: LikeIfNeeded = None,
     vertical: Vertical = None,
     units: Units = None,
     nodata: Nodata = None,
-    orbit: OrbitFile = None,
+    orbit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|FILE|FOLDER",
+            help="Orbit file (POEORB or RESORB, .EOF), a folder with some, or `auto` to fetch the "
+            "best. By default one that lies beside the product, else the image's own orbit.",
+            rich_help_panel=RADAR,
+            show_default=False,
+        ),
+    ] = None,
+    bounds: Annotated[
+        tuple[float, float, float, float] | None,
+        typer.Option(
+            metavar="WEST SOUTH EAST NORTH",
+            help="Part to reconstruct, in degrees. Only that part of the image is read.",
+            rich_help_panel=RADAR,
+            show_default=False,
+        ),
+    ] = None,
+    swath: Annotated[
+        str,
+        typer.Option(
+            metavar="IW1,IW2",
+            help="Swaths of an SLC to take, with commas; all by default.",
+            rich_help_panel=RADAR,
+        ),
+    ] = "",
+    multilook: Annotated[
+        tuple[int, int] | None,
+        typer.Option(
+            metavar="LINES SAMPLES",
+            help="Pixels to average into one, along azimuth and range.",
+            rich_help_panel=RADAR,
+            show_default=False,
+        ),
+    ] = None,
+    spacing: Annotated[
+        float | None,
+        typer.Option(
+            metavar="METRES",
+            min=1.0,
+            help="In place of `--multilook`: average to about this distance between pixels on the "
+            "ground. By default an SLC is averaged to 20 m, and others not at all.",
+            rich_help_panel=RADAR,
+            show_default=False,
+        ),
+    ] = None,
+    noise_removal: Annotated[
+        bool,
+        typer.Option(
+            "--noise-removal/--no-noise-removal",
+            help="Subtract the thermal noise of a product.",
+            rich_help_panel=RADAR,
+        ),
+    ] = True,
     calibration: Annotated[
         CalibrationName | None,
         typer.Option(
-            help="What the image is normalised to, where the file does not say it.",
+            help="What a product is calibrated to (beta0 by default), or what another image is "
+            "normalised to, where the file does not say it.",
             rich_help_panel=RADAR,
             show_default=False,
         ),
@@ -80,6 +149,7 @@ def reconstruct(
             rich_help_panel=RADAR,
         ),
     ] = "",
+    coregistration: Coregister = CoregisterName.report,
     method: Annotated[
         MethodName,
         typer.Option(
@@ -112,10 +182,14 @@ def reconstruct(
 ) -> None:
     """Unfold a radar image onto the grid of an elevation model.
 
+    The image is a Sentinel-1 product as it comes from the archive, or one in radar geometry.
+
     Writes reconstructed σ⁰ and γ⁰, the plain geocoded σ⁰ for comparison, the share of each cell
     in its pixels, fold count, layover and shadow mask, incidence angles, and a variance.
 
     ```
+    sarheight reconstruct S1A_IW_GRDH_….SAFE.zip --dem auto --orbit auto -o scene.tif
+    sarheight reconstruct S1A_IW_SLC__….SAFE --dem dem.tif --bounds 10.6 46.6 11.2 47 -o part.nc
     sarheight reconstruct image.nc --dem dem.tif --vertical EGM2008 -o unfolded.tif
     sarheight reconstruct image.nc --dem dem.tif -o unfolded.zarr --quicklook unfolded.png
     sarheight reconstruct vv.tif --like s1a….xml --calibration beta0 --dem dem.tif -o vv.nc
@@ -133,18 +207,39 @@ def reconstruct(
         msg = f"a picture is saved as .png, and this is '{quicklook}'"
         raise typer.BadParameter(msg, param_hint="--quicklook")
     chosen = None if law == "fit" else parse_law(law)
-    wanted = tuple(name.strip().upper() for name in polarisations.split(",") if name.strip())
+    require_source(image, "IMAGE")
+    picture = ImageChoice(
+        image,
+        like,
+        orbit,
+        None if calibration is None else calibration.value,
+        _names(polarisations),
+        _names(swath),
+        multilook,
+        spacing,
+        noise_removal,
+    )
+    ground = DemChoice(tuple(dem), vertical, units, nodata, bounds)
     with session("reconstruct", quiet=quiet, threads=threads, debug=debug, steps=4) as current:
         current.stage("read")
         from sarheight import layover, plot
         from sarheight._placing import scene_of_dem
         from sarheight.output import provenance, save_png, write
 
-        heights = read_dem(dem, vertical, units, nodata)
-        scene = _scene(image, like, orbit, calibration, wanted, current)
+        product = picture.product()
+        heights, dem_files = ground.open(product, current)
+        whole = picture.scene(product, current)
         current.stage("find what the elevation model lights")
         current.say_if_kernels_are_new()
-        scene = scene_of_dem(scene, heights)
+        whole, shift = coregister(whole, heights, coregistration, chosen)
+        scene = scene_of_dem(whole, heights)
+        share = _share(scene.grid, whole.grid)
+        if share < WHOLE:
+            current.say(
+                f"the elevation model covers {100 * share:.1f} % of the image: the result is that "
+                "part, the rest is left out"
+            )
+        scene = replace(scene, image=scene.image.compute())
         current.stage("reconstruct")
         result = layover.reconstruct(
             scene,
@@ -157,19 +252,29 @@ def reconstruct(
             ),
         )
         current.stage("write")
-        files = {"image": image, "like": like, "orbit": orbit}
-        files |= {f"dem {index}": path for index, path in enumerate(dem, start=1)}
         result.attrs["provenance"] = provenance(
-            {name: path for name, path in files.items() if path is not None},
+            picture.inputs() | dem_files,
             {
                 "command": "reconstruct",
+                "image": image if product is None else product.name,
+                "share_of_image": share,
                 "method": method.value,
                 "law": law,
                 "vertical": vertical,
                 "calibration": scene.calibration,
-                "polarisations": wanted,
+                "polarisations": scene.grid.polarisations,
+                "swaths": picture.swaths,
+                "multilook": multilook,
+                "spacing": spacing,
+                "noise_removal": noise_removal,
+                "orbit": scene.orbit.source,
+                "bounds": bounds,
+                "coregister": coregistration.value,
             },
         )
+        if shift is not None:
+            result.attrs["coregistration"] = shift.to_json()
+            tell(shift, coregistration, current)
         if "simulated" in scene.image.attrs:
             result.attrs["simulated"] = scene.image.attrs["simulated"]
         write(result, output, overwrite=overwrite)
@@ -177,35 +282,29 @@ def reconstruct(
             save_png(
                 plot.scene(result, scene.image, relief=heights), quicklook, overwrite=overwrite
             )
-        rows, columns = heights.shape
-        folded = result["fold_count"].values
-        folded = folded[folded != result["fold_count"].attrs["_FillValue"]]
-        share = 100 * float((folded > 1).mean()) if folded.size else 0.0
-        current.say(f"{output}: {rows} x {columns} cells, {share:.1f} % of them folded")
+        _summarise(result, output, current)
 
 
-def _scene(
-    image: Path,
-    like: Path | None,
-    orbit: Path | None,
-    calibration: CalibrationName | None,
-    polarisations: tuple[str, ...],
-    current: Session,
-) -> Scene:
-    """Read the image and what places it on the ground."""
-    from dataclasses import replace
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip().upper() for name in text.split(",") if name.strip())
 
-    from sarheight._scene_io import read_placement, read_scene
 
-    placement = None if like is None else read_placement(like)
-    scene = read_scene(
-        image,
-        placement=placement,
-        calibration=None if calibration is None else calibration.value,
-        polarisations=polarisations,
+def _share(part: RadarGrid, whole: RadarGrid) -> float:
+    """Return which part of an image a part of it is."""
+    return part.lines * part.samples / (whole.lines * whole.samples)
+
+
+def _summarise(result: xr.Dataset, output: Path, current: Session) -> None:
+    """Say what was written, how much of it lies in the image, and how much is folded."""
+    import numpy as np
+
+    folds = result["fold_count"]
+    rows, columns = folds.shape
+    seen = folds.values != folds.attrs["_FillValue"]
+    folded = folds.values[seen]
+    share = 100 * float((folded > 1).mean()) if folded.size else 0.0
+    inside = 100 * float(np.mean(seen))
+    current.say(
+        f"{output}: {rows} x {columns} cells, {inside:.1f} % of them in the image, {share:.1f} % "
+        "of them folded"
     )
-    if placement is not None and scene.grid is not placement[0]:
-        current.say(f"{image} holds its own sampling and orbit: --like is not used")
-    if orbit is None:
-        return scene
-    return replace(scene, orbit=replaced_orbit(scene.grid, scene.orbit, orbit))

@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from sarheight.errors import SarheightError
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+    from sarheight.fetch._progress import Report
 
 __all__ = ["Session", "session"]
 
 FAILED, INTERRUPTED = 1, 130
-EXPECTED = (ValueError, TypeError, OSError, LookupError, MemoryError)
+EXPECTED = (SarheightError, ValueError, TypeError, OSError, LookupError, MemoryError)
 """Kinds of errors that say what was wrong with the data; all others are ours."""
 
 
@@ -60,6 +64,33 @@ class Session:
     def warn(self, what: str) -> None:
         """Write a warning, quiet or not."""
         self._print(f"warning: {what}")
+
+    @contextmanager
+    def downloading(self) -> Iterator[Report]:
+        """Show downloads beside the stage that needs them.
+
+        Yields
+        ------
+        callable
+            To pass on as `progress` to the functions of `sarheight.fetch`.
+        """
+        from sarheight.fetch._progress import shown, size_in_words
+
+        if self.progress is None or self.task is None:
+            with shown(quiet=self.quiet) as report:
+                yield report
+            return
+        progress, task = self.progress, self.task
+        stage = progress.tasks[task].description
+
+        def beside(name: str, done: int, total: int | None) -> None:
+            of = "" if total is None else f" of {size_in_words(total)}"
+            progress.update(task, description=f"{stage}: {name}, {size_in_words(done)}{of}")
+
+        try:
+            yield beside
+        finally:
+            progress.update(task, description=stage)
 
     def _print(self, line: str) -> None:
         if self.progress is None:

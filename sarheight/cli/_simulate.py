@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +13,6 @@ from sarheight.cli._options import (
     CalibrationName,
     Debug,
     Dem,
-    Like,
     Nodata,
     OrbitFile,
     Output,
@@ -29,15 +29,32 @@ from sarheight.cli._options import (
 from sarheight.cli._session import Session, session
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import xarray as xr
 
+    from sarheight.illumination import BackscatterLaw
     from sarheight.orbit import Orbit
-    from sarheight.scene import RadarGrid
+    from sarheight.scene import RadarGrid, Scene
+
+PRODUCTS = (".safe", ".zip")
+Likes = Annotated[
+    list[Path],
+    typer.Option(
+        "--like",
+        exists=True,
+        help="Annotation of the image (XML of a GRD or SLC, plain or .xz), or an image written by "
+        "`simulate`: sampling and orbit. Give it again for each further polarisation or swath of "
+        "a product.",
+        rich_help_panel=RADAR,
+        show_default=False,
+    ),
+]
 
 
 def simulate(
     *,
-    like: Like,
+    like: Likes,
     dem: Dem,
     output: Output,
     vertical: Vertical = None,
@@ -110,6 +127,14 @@ def simulate(
     sarheight simulate --like s1a-iw-grd-vv-….xml --dem dem.tif --vertical EGM96 -o image.nc
     ```
 
+    A whole Sentinel-1 product, that other programs open as well, is written where the output is
+    called `*.SAFE` or `*.SAFE.zip`; with several annotations it has several polarisations, or
+    swaths of an SLC:
+
+    ```
+    sarheight simulate --like s1a-iw1-….xml --like s1a-iw2-….xml --dem dem.tif -o product.SAFE
+    ```
+
     Where no annotation covers the mountains, turn a real orbit about the Earth's axis until they
     come into view (the latitude must match):
 
@@ -117,36 +142,37 @@ def simulate(
     sarheight simulate --like s1b-iw-grd-vv-….xml --dem alps.tif --turn-to 34 -o image.zarr
     ```
     """
-    require_writable(output, "--output", overwrite=overwrite)
+    product = output.suffix.lower() in PRODUCTS
+    _require_possible(output, like, multilook, product=product, overwrite=overwrite)
     chosen = parse_law(law)
     with session("simulate", quiet=quiet, threads=threads, debug=debug, steps=3) as current:
         current.stage("read")
-        from sarheight import illumination
-        from sarheight._scene_io import read_placement, write_scene
         from sarheight.output import provenance
 
         heights = read_dem(dem, vertical, units, nodata)
-        grid, vectors = read_placement(like)
-        vectors = replaced_orbit(grid, vectors, orbit)
-        if multilook != (1, 1):
-            grid = grid.multilook(*multilook)
-        grid, vectors, turned = _placed(heights, grid, vectors, turn_to, current)
+        placed, turned = _placements(
+            heights, like, orbit, multilook, turn_to, current, product=product
+        )
         current.stage("simulate")
         current.say_if_kernels_are_new()
-        scene = illumination.simulate(
+        scenes = _simulated(
             heights,
-            grid,
-            vectors,
-            law=chosen,
-            calibration=calibration.value,
-            looks=grid.looks if looks is None else looks or None,
-            noise=0.0 if noise is None else 10.0 ** (noise / 10.0),
-            seed=seed,
+            list(placed.values()),
+            chosen,
+            calibration,
+            looks,
+            0.0 if noise is None else 10.0 ** (noise / 10.0),
+            seed,
         )
         current.stage("write")
+        if product:
+            _write_product(scenes, list(placed), dem, output, current, seed, overwrite=overwrite)
+            return
+        from sarheight._scene_io import write_scene
+
         inputs = {f"dem {index}": path for index, path in enumerate(dem, start=1)}
         record = provenance(
-            inputs | {"like": like} | ({"orbit": orbit} if orbit else {}),
+            inputs | {"like": like[0]} | ({"orbit": orbit} if orbit else {}),
             {
                 "command": "simulate",
                 "law": chosen,
@@ -158,8 +184,139 @@ def simulate(
                 "turned_degrees": turned,
             },
         )
+        (scene,) = scenes
         write_scene(scene, output, attributes={"provenance": record}, overwrite=overwrite)
-        current.say(f"{output}: simulated image, {grid.lines} lines x {grid.samples} samples")
+        current.say(
+            f"{output}: simulated image, {scene.grid.lines} lines x {scene.grid.samples} samples"
+        )
+
+
+def _require_possible(
+    output: Path,
+    like: Sequence[Path],
+    multilook: tuple[int, int],
+    *,
+    product: bool,
+    overwrite: bool,
+) -> None:
+    """Check before any work what can be checked."""
+    if product:
+        from sarheight.errors import OutputError
+        from sarheight.output import check_writable
+
+        if multilook != (1, 1):
+            msg = (
+                "a product has the pixels of its annotation: leave --multilook out, or write .tif, "
+                ".nc or .zarr"
+            )
+            raise typer.BadParameter(msg, param_hint="--multilook")
+        try:
+            check_writable(output, overwrite=overwrite, suffixes=PRODUCTS)
+        except OutputError as error:
+            advice = " (--overwrite)" if "exists already" in str(error) else ""
+            msg = f"{error}{advice}"
+            raise typer.BadParameter(msg, param_hint="--output") from error
+        return
+    require_writable(output, "--output", overwrite=overwrite)
+    if len(like) > 1:
+        msg = (
+            f"found {len(like)} annotations for '{output}', which holds one image: give one, or "
+            "write a product, *.SAFE or *.SAFE.zip"
+        )
+        raise typer.BadParameter(msg, param_hint="--like")
+
+
+def _placements(
+    heights: xr.DataArray,
+    like: Sequence[Path],
+    orbit: Path | None,
+    multilook: tuple[int, int],
+    turn_to: float | None,
+    current: Session,
+    *,
+    product: bool,
+) -> tuple[dict[Path, tuple[RadarGrid, Orbit]], float]:
+    """Cut the grid of each annotation to what the elevation model lights."""
+    from sarheight._annotation import read_annotation
+    from sarheight._scene_io import read_placement
+    from sarheight.errors import GeometryError
+
+    placed, turned = {}, 0.0
+    for path in like:
+        if product:
+            read_annotation(path)
+        grid, vectors = read_placement(path)
+        if product and turn_to is not None and not grid.is_ground_range:
+            msg = (
+                f"{path} is an SLC, whose bursts cannot be moved along with a turned orbit: leave "
+                "--turn-to out, pass the annotation of a GRD, or write .tif, .nc or .zarr"
+            )
+            raise typer.BadParameter(msg, param_hint="--turn-to")
+        vectors = replaced_orbit(grid, vectors, orbit)
+        if multilook != (1, 1):
+            grid = grid.multilook(*multilook)
+        try:
+            grid, vectors, turned = _placed(heights, grid, vectors, turn_to, current)
+        except GeometryError as error:
+            if len(like) == 1 or turn_to is not None:
+                raise
+            current.say(f"{path.name} is left out: {error}")
+            continue
+        placed[path] = grid, vectors
+    if not placed:
+        msg = (
+            f"none of the {len(like)} annotations shows the elevation model; expected one of its "
+            "own area (`sarheight info` tells where an image lies)"
+        )
+        raise GeometryError(msg)
+    return placed, turned
+
+
+def _simulated(
+    heights: xr.DataArray,
+    placed: Sequence[tuple[RadarGrid, Orbit]],
+    law: BackscatterLaw,
+    calibration: CalibrationName,
+    looks: float | None,
+    noise: float,
+    seed: int,
+) -> list[Scene]:
+    """Simulate the images, each with speckle of its own."""
+    from sarheight import illumination
+
+    return [
+        illumination.simulate(
+            heights,
+            grid,
+            vectors,
+            law=law,
+            calibration=calibration.value,
+            looks=grid.looks if looks is None else looks or None,
+            noise=noise,
+            seed=seed + index,
+        )
+        for index, (grid, vectors) in enumerate(placed)
+    ]
+
+
+def _write_product(
+    scenes: Sequence[Scene],
+    like: Sequence[Path],
+    dem: Sequence[Path],
+    output: Path,
+    current: Session,
+    seed: int,
+    *,
+    overwrite: bool,
+) -> None:
+    from sarheight.sentinel1._write import write_product
+
+    inputs = {f"elevation model {index}": path.name for index, path in enumerate(dem, start=1)}
+    written = write_product(
+        scenes, output, like=like, seed=seed, inputs=inputs, overwrite=overwrite
+    )
+    current.say(f"{output}: simulated product ({', '.join(path.name for path in like)})")
+    current.say(f"called {written.name} by the rules of ESA")
 
 
 def _placed(

@@ -17,6 +17,7 @@ from pyproj.datadir import get_user_data_dir  # type: ignore[attr-defined]
 from pyproj.exceptions import CRSError, ProjError
 from pyproj.transformer import AreaOfInterest, TransformerGroup
 
+from sarheight._cache import cached_geoid
 from sarheight.dem._crs import GEOGRAPHIC, stated_crs, to_degrees, unwrapped
 from sarheight.dem._vertical import GEOIDS
 from sarheight.errors import GeoidGridMissingError, VerticalDatumError
@@ -133,6 +134,9 @@ def _model_undulation(name: str, outline: Outline) -> tuple[Undulation, str]:
         )
     if not group.transformers:
         grids = [grid.short_name for way in group.unavailable_operations for grid in way.grids]
+        fetched = cached_geoid(grids[0]) if grids else None
+        if fetched is not None and vertical.to_epsg() in GEOIDS.values():
+            return _height_by(_grid_transformer(str(fetched))), name
         raise GeoidGridMissingError(_missing(grids[0] if grids else name, f"needed for {name}"))
     return _height_by(group.transformers[0]), name
 
@@ -177,8 +181,9 @@ def _area(longitude: npt.NDArray[np.float64], latitude: npt.NDArray[np.float64])
 
 def _missing(grid: str, reason: str) -> str:
     return (
-        f"the geoid grid {grid} is not installed ({reason}). Do one of: run `pyproj sync --file "
-        f"{grid}` (or projsync), which downloads it; copy it from elsewhere into "
+        f"the geoid grid {grid} is not installed ({reason}). Do one of: run "
+        "`sarheight fetch geoid` with EGM96 or EGM2008, which downloads it; run `pyproj sync "
+        f"--file {grid}` (or projsync), which downloads it; copy it from elsewhere into "
         f"{get_user_data_dir()}; install the package proj-data (conda); let PROJ fetch what it "
         "needs by pyproj.network.set_network_enabled(True); pass the path of a grid (.gtx, .tif), "
         "or one undulation in metres, as the geoid; or, if the heights are above the ellipsoid "

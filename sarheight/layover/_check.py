@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from sarheight.scene import Calibration, RadarGrid, Scene
+from sarheight.scene import Calibration, RadarGrid, Scene, require_unflattened
 
 if TYPE_CHECKING:
     from sarheight.orbit import Orbit
@@ -77,8 +77,11 @@ def scenes_of(
     TypeError
         If an image comes without grid and orbit, or a scene with them.
     ValueError
-        If there is no scene, polarisations differ, or an image is not linear power.
+        If there is no scene, polarisations differ, or an image is not linear power or is
+        terrain-flattened.
     """
+    if isinstance(image, xr.DataArray | xr.Dataset):
+        require_unflattened(image)
     if isinstance(image, xr.DataArray):
         if grid is None or orbit is None:
             missing = [name for name, value in (("grid", grid), ("orbit", orbit)) if value is None]

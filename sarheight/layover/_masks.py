@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -9,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from sarheight_kernels import profiles
 
+from sarheight._acquisition import acquisition_record
 from sarheight.geometry._view import view
 from sarheight.geometry._visibility import COMPRESSION, classify_cells, classify_pixels
 
@@ -28,6 +30,8 @@ FLAGS = {
     "layover_and_shadow": profiles.LAYOVER_AND_SHADOW,
 }
 """Meaning and value of each category. 255 is no-data."""
+
+TITLE = "Layover and shadow"
 
 Variable = tuple[NDArray[Any], dict[str, Any]]
 
@@ -124,8 +128,11 @@ def masks(
     seen = view(dem, grid, orbit)
     if geometry == "ground":
         category, fold_count = classify_cells(seen, compression)
-        return seen.dataset(
+        found = seen.dataset(
             {"mask": mask_variable(category), "fold_count": fold_variable(fold_count)}
+        )
+        return found.assign_attrs(
+            title=TITLE, acquisition=json.dumps([acquisition_record(grid, orbit)])
         )
     category, fold_count = classify_pixels(seen, compression)
     dims = ("line", "sample")
@@ -133,5 +140,6 @@ def masks(
         {
             "mask": (dims, *mask_variable(category)),
             "fold_count": (dims, *fold_variable(fold_count)),
-        }
+        },
+        attrs={"title": TITLE},
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sarheight._acquisition import acquisition_of
 from sarheight.errors import GeometryError
 from sarheight.geometry._visibility import COMPRESSION
 from sarheight.layover._check import scenes_of
@@ -170,4 +171,6 @@ def reconstruct(
         "compression": compression,
         "smallest_area": smallest_area,
     }
-    return result.assign_attrs(parameters=json.dumps(parameters, default=repr))
+    return result.assign_attrs(
+        parameters=json.dumps(parameters, default=repr), acquisition=acquisition_of(scenes)
+    )

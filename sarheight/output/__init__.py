@@ -9,6 +9,8 @@ The name of the output chooses its format:
 ``.png``              quick-look picture (cannot be read back)
 ====================  ====================================================
 
+A STAC item can go beside it, and each file says itself where it comes from (`provenance_of`).
+
 A result appears under its name complete, or not at all: it is written beside its place under a
 temporary name, flushed to the disk, checked, and then renamed.
 """
@@ -18,6 +20,17 @@ from __future__ import annotations
 from sarheight.output._atomic import check_writable
 from sarheight.output._grid import nodata_value
 from sarheight.output._provenance import provenance
+from sarheight.output._record import provenance_of
+from sarheight.output._stac import stac_item
 from sarheight.output._write import open_result, save_png, write
 
-__all__ = ["check_writable", "nodata_value", "open_result", "provenance", "save_png", "write"]
+__all__ = [
+    "check_writable",
+    "nodata_value",
+    "open_result",
+    "provenance",
+    "provenance_of",
+    "save_png",
+    "stac_item",
+    "write",
+]

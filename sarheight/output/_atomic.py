@@ -15,11 +15,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SUFFIXES = (".tif", ".tiff", ".nc", ".zarr", ".png")
-ZARR_MARKERS = ("zarr.json", ".zgroup", ".zmetadata")
+FOLDERS = {
+    ".zarr": ("a Zarr store", ("zarr.json", ".zgroup", ".zmetadata")),
+    ".safe": ("a Sentinel-1 product", ("manifest.safe",)),
+    "": ("a model", ("config.json",)),
+}
+"""By suffix the results that are folders: what they are, and the files one of which they hold."""
 LITTLE_SPACE = 1 << 30
 
 
-def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+def check_writable(
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    suffixes: tuple[str, ...] = SUFFIXES,
+) -> Path:
     """Check that a result can be written, before any work is done for it.
 
     Parameters
@@ -29,6 +39,8 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False) -> 
         ``.zarr`` or ``.png``.
     overwrite : bool, optional
         Whether a result that is already there may be replaced.
+    suffixes : tuple of str, optional
+        The suffixes that it may have, in lower case, where they are others.
 
     Returns
     -------
@@ -43,10 +55,10 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False) -> 
         is not of the kind that would replace it.
     """
     path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in suffixes:
         msg = (
             f"cannot tell the format of '{path}': its name ends in "
-            f"{path.suffix or 'no suffix'!r}; use one of {', '.join(SUFFIXES)}"
+            f"{path.suffix or 'no suffix'!r}; use one of {', '.join(suffixes)}"
         )
         raise OutputError(msg)
     target = path.resolve()
@@ -77,17 +89,24 @@ def _check_replaceable(path: Path, target: Path, *, overwrite: bool) -> None:
     if not overwrite:
         msg = f"'{path}' exists already; remove it, choose another name, or allow overwriting"
         raise OutputError(msg)
-    if path.suffix.lower() != ".zarr":
+    if path.suffix.lower() not in FOLDERS:
         if not target.is_file():
             msg = f"cannot write '{path}': there is something of that name that is not a file"
             raise OutputError(msg)
-    elif not any((target / marker).exists() for marker in ZARR_MARKERS):
-        msg = f"will not replace '{path}': what is there is not a Zarr store"
+        return
+    kind, markers = FOLDERS[path.suffix.lower()]
+    if not any((target / marker).exists() for marker in markers):
+        msg = f"will not replace '{path}': what is there is not {kind}"
         raise OutputError(msg)
 
 
 @contextmanager
-def staged(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+def staged(
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    suffixes: tuple[str, ...] = SUFFIXES,
+) -> Iterator[Path]:
     """Lend a temporary place for a result, and move the result to its own place at the end.
 
     The temporary place is alone in a hidden folder beside the final one, so that a writer may
@@ -100,6 +119,8 @@ def staged(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator
     overwrite : bool, optional
         Whether a result that is already there may be replaced. It stays until the new one is
         complete.
+    suffixes : tuple of str, optional
+        See `check_writable`.
 
     Yields
     ------
@@ -113,7 +134,7 @@ def staged(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator
         exceptions, an interruption among them, pass through after the clean-up.
     """
     path = Path(path)
-    target = check_writable(path, overwrite=overwrite)
+    target = check_writable(path, overwrite=overwrite, suffixes=suffixes)
     with (
         _explained(path, target),
         tempfile.TemporaryDirectory(
@@ -126,7 +147,7 @@ def staged(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator
     ):
         work = Path(folder) / f"result{target.suffix}"
         yield work
-        _flush(work)
+        flush(work)
         if os.path.lexists(target):
             _check_replaceable(path, target, overwrite=overwrite)
         _move(work, target)
@@ -145,7 +166,7 @@ def _explained(path: Path, target: Path) -> Iterator[None]:
         raise OutputError(msg) from error
 
 
-def _flush(work: Path) -> None:
+def flush(work: Path) -> None:
     """Bring a file, or all files of a folder, from the system's memory to the disk."""
     files = (file for file in work.rglob("*") if file.is_file()) if work.is_dir() else (work,)
     for file in files:

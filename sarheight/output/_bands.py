@@ -10,37 +10,38 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 
 from sarheight.output._grid import SPATIAL, nodata_value, plain_attributes, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import xarray as xr
-
 # float32 holds every whole number up to here.
 WHOLE = 1 << 24
 JSON_NAMES = "JSON_ATTRIBUTES"
-BAND_TAGS = ("BAND_VARIABLE", "BAND_DIMENSION", "BAND_LABEL", "BAND_DTYPE", "BAND_NODATA")
+STATISTICS = "STATISTICS_"
+BAND_TAGS = ("BAND_VARIABLE", "BAND_DIMENSIONS", "BAND_LABELS", "BAND_DTYPE", "BAND_NODATA")
 
 
 @dataclass(frozen=True)
 class Band:
-    """One band: a variable, or one entry of a variable along its first dimension.
+    """One band: a variable, or one entry of a variable along its leading dimensions.
 
     Parameters
     ----------
     variable : str
         Name of the variable.
-    dimension : str or None
-        The leading dimension, None for a variable of dims (y, x).
-    index : int
-        Which entry of the leading dimension.
-    label : object
-        The coordinate of that entry, for example ``"VH"``.
+    dimensions : tuple of str
+        The leading dimensions; none for a variable of dims (y, x).
+    indices : tuple of int
+        Which entry along each.
+    labels : tuple
+        The coordinates of that entry, for example ``("VH",)``.
     dtype : numpy.dtype
         What is stored: float32 for floating-point variables, else the variable's own.
     nodata : object
@@ -48,22 +49,25 @@ class Band:
     """
 
     variable: str
-    dimension: str | None
-    index: int
-    label: Any
+    dimensions: tuple[str, ...]
+    indices: tuple[int, ...]
+    labels: tuple[Any, ...]
     dtype: np.dtype[Any]
     nodata: Any
 
     @property
     def description(self) -> str:
-        """Name of the band: the variable's, with the label where there is one."""
-        return self.variable if self.dimension is None else f"{self.variable}_{self.label}"
+        """Name of the band: ``gamma0``, ``gamma0_VH``, or of a pass ``gamma0_pass0_VH``."""
+        parts = [
+            label if isinstance(label, str) else f"{dimension}{label}"
+            for dimension, label in zip(self.dimensions, self.labels, strict=True)
+        ]
+        return "_".join([self.variable, *parts])
 
     def values(self, dataset: xr.Dataset) -> np.ndarray[Any, Any]:
         """Take the band out of a dataset in memory, with NaN as the only float nodata."""
-        array = dataset[self.variable]
-        if self.dimension is not None:
-            array = array.isel({self.dimension: self.index})
+        entry = dict(zip(self.dimensions, self.indices, strict=True))
+        array = dataset[self.variable].isel(entry)
         given = array.transpose(*SPATIAL).values
         values: np.ndarray[Any, Any] = given.astype(self.dtype)
         if self.dtype.kind == "f" and not np.isnan(self.nodata):
@@ -89,8 +93,8 @@ class Band:
         """Return the tags from which `variables_of` restores the variable."""
         texts = (
             self.variable,
-            self.dimension or "",
-            "" if self.dimension is None else to_json(self.label),
+            " ".join(self.dimensions),
+            to_json(self.labels),
             self.dtype.name,
             "" if self.nodata is None else str(self.nodata),
         )
@@ -105,7 +109,7 @@ def bands_of(dataset: xr.Dataset) -> list[Band]:
     Parameters
     ----------
     dataset : xarray.Dataset
-        Variables of dims (y, x), or with one leading dimension.
+        Variables of dims (y, x), or with leading dimensions such as polarisation and pass.
 
     Returns
     -------
@@ -119,23 +123,29 @@ def bands_of(dataset: xr.Dataset) -> list[Band]:
     """
     bands = []
     for name, variable in dataset.data_vars.items():
-        leading = [str(dim) for dim in variable.dims if dim not in SPATIAL]
-        if len(leading) > 1 or not set(SPATIAL) <= set(variable.dims):
+        leading = tuple(str(dim) for dim in variable.dims if dim not in SPATIAL)
+        if not set(SPATIAL) <= set(variable.dims):
             msg = (
-                f"a GeoTIFF cannot hold '{name}' of dims {variable.dims}, only (y, x) and one "
-                "more; leave it out, or write .zarr or .nc"
+                f"a GeoTIFF cannot hold '{name}' of dims {variable.dims}, only what lies on the "
+                "grid (y, x); leave it out, or write .zarr or .nc"
             )
             raise ValueError(msg)
         if variable.dtype.kind not in "iuf":
             msg = f"a GeoTIFF cannot hold '{name}' of type {variable.dtype}; convert it to uint8"
             raise ValueError(msg)
         dtype = np.dtype(np.float32) if variable.dtype.kind == "f" else variable.dtype
-        dimension = leading[0] if leading else None
-        labels = [None] if dimension is None else variable[dimension].values.tolist()
+        names = [variable[dimension].values.tolist() for dimension in leading]
         nodata = nodata_value(variable)
         bands += [
-            Band(str(name), dimension, index, label, dtype, nodata)
-            for index, label in enumerate(labels)
+            Band(
+                str(name),
+                leading,
+                tuple(index for index, _ in entry),
+                tuple(label for _, label in entry),
+                dtype,
+                nodata,
+            )
+            for entry in product(*(enumerate(labels) for labels in names))
         ]
     return bands
 
@@ -165,23 +175,41 @@ def _variable(image: xr.DataArray, indices: list[int], tags: list[dict[str, str]
     tag = tags[indices[0]]
     dtype = np.dtype(tag["BAND_DTYPE"])
     nodata = dtype.type(tag["BAND_NODATA"]) if tag.get("BAND_NODATA") else None
-    if tag.get("BAND_DIMENSION"):
-        labels = [json.loads(tags[index]["BAND_LABEL"]) for index in indices]
-        variable = image.isel(band=indices).rename(band=tag["BAND_DIMENSION"])
-        variable = variable.assign_coords({tag["BAND_DIMENSION"]: labels})
-    else:
-        variable = image.isel(band=indices[0], drop=True)
+    labels = [json.loads(tags[index]["BAND_LABELS"]) for index in indices]
+    variable = _unstacked(image.isel(band=indices), tag.get("BAND_DIMENSIONS", "").split(), labels)
     if dtype.kind != "f" and image.dtype.kind == "f" and nodata is not None:
         variable = variable.where(variable.notnull(), nodata)
     variable = variable.astype(dtype)
     variable.attrs = decode_attributes(
-        {name: text for name, text in tag.items() if name not in BAND_TAGS}
+        {
+            name: text
+            for name, text in tag.items()
+            if name not in BAND_TAGS and not name.startswith(STATISTICS)
+        }
     )
     if dtype.kind == "f":
         variable.attrs["_FillValue"] = dtype.type(np.nan)
     elif nodata is not None:
         variable.attrs["_FillValue"] = nodata
     return variable
+
+
+def _unstacked(bands: xr.DataArray, dimensions: list[str], labels: list[list[Any]]) -> xr.DataArray:
+    """Give the bands of a variable its leading dimensions back."""
+    if not dimensions:
+        return bands.isel(band=0, drop=True)
+    along = {
+        name: list(dict.fromkeys(label[index] for label in labels))
+        for index, name in enumerate(dimensions)
+    }
+    shape = tuple(len(names) for names in along.values())
+    variable = xr.DataArray(
+        bands.data.reshape(*shape, *bands.shape[1:]),
+        dims=(*dimensions, *bands.dims[1:]),
+        coords=bands.drop_vars("band", errors="ignore").coords,
+        attrs=bands.attrs,
+    )
+    return variable.assign_coords(along)
 
 
 def encode_attributes(attributes: Mapping[Any, Any]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 from contextlib import ExitStack, contextmanager
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from rasterio.windows import Window
 
 from sarheight.output._bands import Band, bands_of, decode_attributes, variables_of
 from sarheight.output._grid import SPATIAL, grid_transform
+from sarheight.output._statistics import Statistics
 from sarheight.output._virtual import Scratch, scratch_files, virtual_dataset
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 TILE = 256
 STRIP = 1024
+LARGEST_PIECE = 1 << 28
+"""Bytes that one piece of a dask-backed result may take, unless its chunks are larger."""
 # Sides below this get no overview in a virtual dataset.
 SMALLEST_OVERVIEW = 128
 CREATION = {
@@ -45,7 +48,8 @@ CREATION = {
 }
 GDAL_TAGS = ("AREA_OR_POINT",)
 
-Checksums = list[tuple[slice, int]]
+Piece = tuple[slice, slice]
+Checksums = list[tuple[Window, int]]
 
 
 def write_geotiff(dataset: xr.Dataset, path: Path) -> None:
@@ -54,7 +58,7 @@ def write_geotiff(dataset: xr.Dataset, path: Path) -> None:
     Parameters
     ----------
     dataset : xarray.Dataset
-        As `check_grid` returns it. Taken strip by strip: a dask-backed result never has to fit
+        As `check_grid` returns it. Taken piece by piece: a dask-backed result never has to fit
         in memory.
     path : pathlib.Path
         The file; scratch files go beside it.
@@ -71,13 +75,13 @@ def write_geotiff(dataset: xr.Dataset, path: Path) -> None:
     scratch = scratch_files(bands, path.parent)
     factors = _overview_factors(dataset)
     with _gdal_errors_as_oserror():
-        checksums = _write_scratch(dataset, bands, scratch)
+        checksums, statistics = _write_scratch(dataset, bands, scratch)
         for each in scratch if factors else ():
             with rasterio.open(each.path, "r+") as file:
                 kind = Resampling.average if each.dtype.kind == "f" else Resampling.mode
                 file.build_overviews(factors, kind)
         virtual = path.with_name("bands.vrt")
-        virtual.write_bytes(virtual_dataset(dataset, bands, scratch))
+        virtual.write_bytes(virtual_dataset(dataset, bands, scratch, statistics))
         overviews = "force_use_existing" if factors else "none"
         rasterio.shutil.copy(str(virtual), str(path), overviews=overviews, **CREATION)
         _verify(path, checksums, len(factors))
@@ -144,16 +148,38 @@ def _north_up(dataset: xr.Dataset) -> xr.Dataset:
     )
 
 
-def _strips(dataset: xr.Dataset) -> list[slice]:
-    """Cut the rows where dask has cut them, so that no chunk is computed twice."""
-    rows = dataset.sizes["y"]
-    lengths = dataset.unify_chunks().chunksizes.get("y") or (STRIP,) * -(-rows // STRIP)
-    edges = np.minimum(np.cumsum((0, *lengths)), rows).tolist()
+def _pieces(dataset: xr.Dataset) -> list[Piece]:
+    """Cut rows and columns where dask has cut them, so that no chunk is computed twice."""
+    sizes = dataset.unify_chunks().chunksizes
+    rows, columns = (dataset.sizes[name] for name in SPATIAL)
+    lengths = sizes.get("y") or (STRIP,) * -(-rows // STRIP)
+    tall = min(max(lengths), rows)
+    cell = dataset.nbytes / (rows * columns)
+    widest = int(LARGEST_PIECE / (cell * tall))
+    widths = _joined(sizes.get("x") or (columns,), widest)
+    return list(product(_slices(lengths, rows), _slices(widths, columns)))
+
+
+def _joined(lengths: tuple[int, ...], largest: int) -> tuple[int, ...]:
+    """Join neighbouring chunks as long as they stay within a size."""
+    joined: list[int] = []
+    for length in lengths:
+        if joined and joined[-1] + length <= largest:
+            joined[-1] += length
+        else:
+            joined.append(length)
+    return tuple(joined)
+
+
+def _slices(lengths: tuple[int, ...], size: int) -> list[slice]:
+    edges = np.minimum(np.cumsum((0, *lengths)), size).tolist()
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
-def _write_scratch(dataset: xr.Dataset, bands: list[Band], scratch: list[Scratch]) -> Checksums:
-    """Write the scratch files; return for each strip of rows the checksum of the final bands."""
+def _write_scratch(
+    dataset: xr.Dataset, bands: list[Band], scratch: list[Scratch]
+) -> tuple[Checksums, dict[Band, dict[str, str]]]:
+    """Write the scratch files; return the checksums of the pieces and the bands' statistics."""
     height, width = (dataset.sizes[name] for name in SPATIAL)
     places = {band: (file, index) for file in scratch for index, band in enumerate(file.bands, 1)}
     grid = {
@@ -169,6 +195,7 @@ def _write_scratch(dataset: xr.Dataset, bands: list[Band], scratch: list[Scratch
         "bigtiff": "yes",
     }
     checksums: Checksums = []
+    statistics = {band: Statistics() for band in bands}
     with ExitStack() as stack:
         files = {
             each.path: stack.enter_context(
@@ -183,17 +210,18 @@ def _write_scratch(dataset: xr.Dataset, bands: list[Band], scratch: list[Scratch
             )
             for each in scratch
         }
-        for rows in _strips(dataset):
-            strip = dataset.isel(y=rows).compute()
-            window = Window(0, rows.start, width, rows.stop - rows.start)
+        for rows, columns in _pieces(dataset):
+            piece = dataset.isel(y=rows, x=columns).compute()
+            window = Window.from_slices(rows, columns)
             checksum = 0
             for band, (file, index) in ((band, places[band]) for band in bands):
-                values = band.values(strip)
+                values = band.values(piece)
                 files[file.path].write(values, index, window=window)
+                statistics[band].add(values, band.nodata)
                 stored = values if len(scratch) == 1 else band.as_float(values)
                 checksum = _checksum(stored, checksum)
-            checksums.append((rows, checksum))
-    return checksums
+            checksums.append((window, checksum))
+    return checksums, {band: found.tags() for band, found in statistics.items()}
 
 
 def _checksum(values: np.ndarray[Any, Any], start: int) -> int:
@@ -216,8 +244,7 @@ def _overview_factors(dataset: xr.Dataset) -> list[int]:
 def _verify(path: Path, checksums: Checksums, overviews: int) -> None:
     """Read a file back; raise when it does not hold what was written."""
     with rasterio.open(path) as file:
-        for rows, expected in checksums:
-            window = Window(0, rows.start, file.width, rows.stop - rows.start)
+        for window, expected in checksums:
             checksum = 0
             for values in file.read(window=window):
                 checksum = _checksum(values, checksum)

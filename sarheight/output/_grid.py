@@ -76,8 +76,10 @@ def check_grid(dataset: xr.Dataset) -> xr.Dataset:
     if crs is None:
         msg = "the dataset has no CRS: set one with dataset.rio.write_crs(...)"
         raise ValueError(msg)
-    result: xr.Dataset = dataset.copy().rio.write_crs(crs).rio.write_coordinate_system()
-    result = result.rio.write_transform(transform)
+    result: xr.Dataset = dataset.copy()
+    # rioxarray copies all the data unless it is told that this copy is its own.
+    result.rio.write_crs(crs, inplace=True).rio.write_coordinate_system(inplace=True)
+    result.rio.write_transform(transform, inplace=True)
     for name, variable in result.data_vars.items():
         nodata = nodata_value(dataset[name])
         for attribute in ("grid_mapping", *NODATA_NAMES):

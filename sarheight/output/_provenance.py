@@ -12,6 +12,8 @@ from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+from urllib.request import url2pathname
 
 import numpy as np
 import xarray as xr
@@ -31,6 +33,8 @@ PACKAGES = (
     "pyproj",
 )
 LARGEST_LIST = 64
+SERVER_SAYS = ("ETag", "etag", "sha256", "checksum", "LastModified", "mtime")
+GDAL_PREFIX = re.compile(r"^(/vsi[a-z0-9]+/)+(?=[a-z0-9]+://)")
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -43,7 +47,8 @@ def provenance(
     ----------
     inputs : mapping, optional
         By name what the result was made from: paths of files or folders, arrays, xarray objects,
-        or dataclasses of these such as an `Orbit`. Of each the SHA-256 is taken.
+        or dataclasses of these such as an `Orbit`. Of each the SHA-256 is taken. Of a URL, what
+        its server says is kept instead (size, ETag, time): its content is not fetched for this.
     parameters : mapping, optional
         By name the settings. What JSON does not know is told as text; long arrays by checksum.
 
@@ -51,8 +56,9 @@ def provenance(
     -------
     dict
         ``created`` (UTC), ``python``, ``platform``, ``software`` (versions by name), ``inputs``
-        and ``parameters``. `json.dumps` takes it; `write` does so when it is an attribute of the
-        dataset.
+        and ``parameters``. Nothing in it tells whose machine it was: files are named without
+        their folders, URLs without passwords and signatures. `json.dumps` takes it; `write` does
+        so when it is an attribute of the dataset, and `provenance_of` reads it from the file.
 
     Raises
     ------
@@ -75,7 +81,7 @@ def provenance(
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "software": versions | libraries,
         "inputs": {str(name): _describe(value) for name, value in (inputs or {}).items()},
         "parameters": {str(name): _jsonable(value) for name, value in (parameters or {}).items()},
@@ -91,6 +97,11 @@ def _version(package: str) -> str:
 
 def _describe(value: Any) -> dict[str, Any]:  # noqa: ANN401  # inputs can be anything
     """Identify an input by its kind, its size and its checksum."""
+    if isinstance(value, str) and "://" in value:
+        parts = urlsplit(value)
+        if parts.scheme == "file":
+            return _describe_path(Path(url2pathname(parts.path)))
+        return _describe_address(GDAL_PREFIX.sub("", value))
     if isinstance(value, str | os.PathLike):
         return _describe_path(Path(value))
     if isinstance(value, xr.DataArray | xr.Dataset):
@@ -101,20 +112,71 @@ def _describe(value: Any) -> dict[str, Any]:  # noqa: ANN401  # inputs can be an
 
 
 def _describe_path(path: Path) -> dict[str, Any]:
+    """Identify a file or folder by its name, not by where it lies on this machine."""
     if not path.exists():
         msg = f"there is no '{path}' to take a checksum of"
         raise FileNotFoundError(msg)
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    if path.is_file():
+        return {
+            "path": path.name,
+            "bytes": path.stat().st_size,
+            "sha256": file_digest(path),
+        }
+    files = sorted(file for file in path.rglob("*") if file.is_file())
     total = hashlib.sha256()
     for file in files:
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256")
-        if path.is_file():
-            total = digest
-        else:
-            total.update(f"{digest.hexdigest()}  {file.relative_to(path).as_posix()}\n".encode())
-    size = sum(file.stat().st_size for file in files)
-    return {"path": str(path), "bytes": size, "sha256": total.hexdigest()}
+        total.update(f"{file_digest(file)}  {file.relative_to(path).as_posix()}\n".encode())
+    return {
+        "path": path.resolve().name,
+        "files": len(files),
+        "bytes": sum(file.stat().st_size for file in files),
+        "sha256": total.hexdigest(),
+    }
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, read in small parts."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _describe_address(address: str) -> dict[str, Any]:
+    """Identify a file elsewhere by its address and by what its server says of it.
+
+    Its content is not fetched: often only a small part of it is needed.
+    """
+    from fsspec.core import url_to_fs
+
+    files, path = url_to_fs(address)
+    try:
+        found = files.info(path)
+    except OSError:  # without credentials or network it can still be named
+        found = {}
+    kept = {name: found[name] for name in SERVER_SAYS if found.get(name)}
+    size = {"bytes": int(found["size"])} if found.get("size") else {}
+    return {"path": public_address(address)} | size | {k: str(v) for k, v in kept.items()}
+
+
+def public_address(address: str) -> str:
+    """Strip an address of what may be secret: user, password, and signature.
+
+    Parameters
+    ----------
+    address : str
+        A URL, perhaps after GDAL's ``/vsicurl/`` or the like.
+
+    Returns
+    -------
+    str
+        The same without user, password, query and fragment.
+
+    Examples
+    --------
+    >>> public_address("https://me:secret@example.org/a/b.tif?sig=abc")
+    'https://example.org/a/b.tif'
+    """
+    parts = urlsplit(address)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _sha256(value: Any) -> dict[str, str]:  # noqa: ANN401
@@ -173,9 +235,11 @@ def _update_array(digest: Any, array: np.ndarray[Any, Any] | xr.DataArray) -> No
             digest.update("".join(f"{item}\n" for item in values.ravel().tolist()).encode())
 
 
-def _jsonable(value: Any) -> Any:  # noqa: ANN401, PLR0911  # one line for each kind of value
+def _jsonable(value: Any) -> Any:  # noqa: ANN401, PLR0911  # a line for each kind
     if value is None or isinstance(value, str | bool | int):
         return value
+    if isinstance(value, os.PathLike):
+        return Path(value).name
     if isinstance(value, float | np.floating):
         return float(value) if np.isfinite(value) else str(value)
     if isinstance(value, np.bool_ | np.integer):

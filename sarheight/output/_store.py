@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from sarheight.output._convention import completed
 from sarheight.output._grid import plain_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
     from pathlib import Path
 
-CONVENTIONS = "CF-1.11"
 CHUNK = 1024
+# Speckle does not compress: higher levels take several times as long for a few bytes.
+COMPRESSION = {"zlib": True, "complevel": 1, "shuffle": True}
 
 
 def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
@@ -28,10 +30,17 @@ def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
         The file.
     """
     dataset = _conventional(dataset)
+    labels = [name for name, each in dataset.coords.items() if each.dtype.kind in "OU"]
+    for name in labels:
+        # To CF, a label is an array of characters: only numbers make a coordinate variable.
+        dataset[name].encoding["dtype"] = "S1"
     for variable in dataset.data_vars.values():
         variable.encoding["chunksizes"] = _chunks(variable)
         if variable.dtype.kind in "iuf":
-            variable.encoding |= {"zlib": True, "complevel": 4, "shuffle": True}
+            variable.encoding |= COMPRESSION
+        along = [str(name) for name in dataset.coords if _goes_along(dataset[name], variable)]
+        if along:
+            variable.encoding["coordinates"] = " ".join(along)
     dataset.to_netcdf(path, engine="netcdf4", format="NETCDF4")
 
 
@@ -117,7 +126,8 @@ def _conventional(dataset: xr.Dataset) -> xr.Dataset:
     dataset = dataset.assign_coords(texts)
     if dataset.chunks:
         dataset = dataset.chunk(dict.fromkeys(dataset.dims, CHUNK))
-    dataset.attrs = {"Conventions": CONVENTIONS} | plain_attributes(dataset.attrs)
+    dataset = completed(dataset)
+    dataset.attrs = plain_attributes(dataset.attrs)
     for name in dataset.variables:
         _set_attributes(dataset, name)
     return dataset
@@ -131,6 +141,12 @@ def _set_attributes(dataset: xr.Dataset, name: Hashable) -> None:
         variable.attrs["flag_values"] = flags
     if name in dataset.coords:
         variable.encoding = {"_FillValue": None}
+
+
+def _goes_along(coordinate: xr.DataArray, variable: xr.DataArray) -> bool:
+    """Tell whether a coordinate describes a variable and is no coordinate variable to CF."""
+    numbers = coordinate.dims == (coordinate.name,) and coordinate.dtype.kind not in "OU"
+    return bool(coordinate.dims) and not numbers and set(coordinate.dims) <= set(variable.dims)
 
 
 def _chunks(variable: xr.DataArray) -> tuple[int, ...]:

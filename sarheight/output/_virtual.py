@@ -12,6 +12,7 @@ from sarheight.output._bands import Band, encode_attributes
 from sarheight.output._grid import SPATIAL, grid_transform
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import xarray as xr
@@ -69,7 +70,12 @@ def scratch_files(bands: list[Band], folder: Path) -> list[Scratch]:
     return [Scratch(folder / name, tuple(members)) for name, members in groups.items()]
 
 
-def virtual_dataset(dataset: xr.Dataset, bands: list[Band], scratch: list[Scratch]) -> bytes:
+def virtual_dataset(
+    dataset: xr.Dataset,
+    bands: list[Band],
+    scratch: list[Scratch],
+    statistics: Mapping[Band, Mapping[str, str]],
+) -> bytes:
     """Describe the finished file as bands taken from the scratch files.
 
     Parameters
@@ -80,6 +86,8 @@ def virtual_dataset(dataset: xr.Dataset, bands: list[Band], scratch: list[Scratc
         Its bands in order.
     scratch : list of Scratch
         Where they are. With more than one file all bands become float32 with nodata NaN.
+    statistics : mapping
+        Tags with the statistics of each band.
 
     Returns
     -------
@@ -106,16 +114,44 @@ def virtual_dataset(dataset: xr.Dataset, bands: list[Band], scratch: list[Scratc
         ET.SubElement(element, "UnitType").text = str(dataset[band.variable].attrs.get("units", ""))
         if nodata is not None:
             ET.SubElement(element, "NoDataValue").text = str(nodata)
-        _add_tags(element, band.tags(dataset))
-        source = ET.SubElement(element, "ComplexSource")
+        _add_tags(element, band.tags(dataset) | dict(statistics[band]))
+        if len(bands) == 1:
+            _add_colours(element, dataset[band.variable])
+        # Only a change of number type needs to look at each value.
+        plain = str(file.dtype) == str(dtype)
+        source = ET.SubElement(element, "SimpleSource" if plain else "ComplexSource")
         ET.SubElement(source, "SourceFilename", relativeToVRT="1").text = file.path.name
         ET.SubElement(source, "SourceBand").text = str(file.bands.index(band) + 1)
         for rectangle in ("SrcRect", "DstRect"):
             ET.SubElement(source, rectangle, xOff="0", yOff="0", xSize=width, ySize=height)
-        if file.nodata is not None:
+        if not plain and file.nodata is not None:
             ET.SubElement(source, "NODATA").text = str(file.nodata)
     text: bytes = ET.tostring(root, encoding="utf-8")
     return text
+
+
+def _add_colours(element: ET.Element, variable: xr.DataArray) -> None:
+    """Give a band of classes the colours in which `sarheight.plot.mask` draws it.
+
+    A GeoTIFF has room for a colour table where a band is alone in its file and of type uint8.
+    """
+    meanings = str(variable.attrs.get("flag_meanings", "")).split()
+    values = np.atleast_1d(variable.attrs.get("flag_values", ())).tolist()
+    if variable.dtype != np.uint8 or not meanings or len(meanings) != len(values):
+        return
+    from matplotlib.colors import to_rgb
+
+    from sarheight.plot._classes import MEANING_COLOURS
+
+    colours = dict(zip(values, meanings, strict=True))
+    ET.SubElement(element, "ColorInterp").text = "Palette"
+    table = ET.SubElement(element, "ColorTable")
+    for value in range(256):
+        colour = MEANING_COLOURS.get(colours.get(value, ""))
+        red, green, blue = (0, 0, 0) if colour is None else (255 * part for part in to_rgb(colour))
+        opaque = 0 if colour is None else 255
+        parts = {"c1": red, "c2": green, "c3": blue, "c4": opaque}
+        ET.SubElement(table, "Entry", {name: str(round(part)) for name, part in parts.items()})
 
 
 def _add_tags(element: ET.Element, tags: dict[str, str]) -> None:

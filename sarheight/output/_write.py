@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sarheight.errors import OutputError
-from sarheight.output._atomic import check_writable, staged
+from sarheight.output._atomic import check_writable, flush, staged
 from sarheight.output._bands import encode_attributes
 from sarheight.output._geotiff import read_geotiff, write_geotiff
 from sarheight.output._grid import check_grid
+from sarheight.output._stac import STAC_SUFFIX, require_acquisitions, stac_item
 from sarheight.output._store import read_netcdf, read_zarr, write_netcdf, write_zarr
 
 if TYPE_CHECKING:
@@ -33,7 +35,13 @@ READERS: dict[str, Callable[[Path, Any], xr.Dataset]] = {
 }
 
 
-def write(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+def write(
+    dataset: xr.Dataset,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    stac: bool = False,
+) -> Path:
     """Write a result; the name chooses the format.
 
     Parameters
@@ -42,8 +50,8 @@ def write(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool 
         Variables of dims (..., y, x) with coordinates and a CRS. May be dask-backed: it is then
         computed piece by piece.
     path : path-like
-        ``.tif`` or ``.tiff``: Cloud Optimised GeoTIFF, north up. One band for each variable and
-        polarisation, which its description names (``sigma0_VV``); units, flags and all other
+        ``.tif`` or ``.tiff``: Cloud Optimised GeoTIFF, north up. One band for each variable,
+        pass and polarisation, which its description names (``sigma0_VV``); units, flags and all other
         attributes are in its tags, those of the dataset in the tags of the file. Floats are
         float32 with nodata NaN, and overviews average power. Variables of one integer type alone
         keep it and their nodata. Integers *beside floats* become float32 bands that hold the
@@ -54,6 +62,9 @@ def write(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool 
         draws.
     overwrite : bool, optional
         Whether a result that is already there may be replaced.
+    stac : bool, optional
+        Whether to write a STAC item beside it, ``unfolded.stac.json`` for ``unfolded.tif`` (see
+        `stac_item`). Both appear, or neither.
 
     Returns
     -------
@@ -68,9 +79,12 @@ def write(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool 
     TypeError
         When `dataset` is not a Dataset.
     ValueError
-        When the dataset has no CRS, no regular grid, or variables the format cannot hold.
+        When the dataset has no CRS, no regular grid, or variables the format cannot hold; or a
+        STAC item is wanted of a picture, or of what does not say when it was taken.
     """
     path = Path(path)
+    if stac:
+        return _write_with_item(dataset, path, overwrite=overwrite)
     if path.suffix.lower() == ".png":
         from sarheight import plot
 
@@ -79,6 +93,29 @@ def write(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool 
         return save_png(plot.scene(dataset), path, overwrite=overwrite, metadata=tags)
     with staged(path, overwrite=overwrite) as work:
         WRITERS[path.suffix.lower()](check_grid(dataset), work)
+    return path
+
+
+def _write_with_item(dataset: xr.Dataset, path: Path, *, overwrite: bool) -> Path:
+    """Write a result and its STAC item."""
+    check_writable(path, overwrite=overwrite)
+    suffix = path.suffix.lower()
+    if suffix not in WRITERS:
+        msg = f"'{path}' is a picture without a grid, and gets no STAC item; write .tif"
+        raise ValueError(msg)
+    require_acquisitions(dataset)
+    checked = check_grid(dataset)
+    beside = path.with_name(path.stem + STAC_SUFFIX)
+    with (
+        staged(beside, overwrite=overwrite, suffixes=(".json",)) as item_work,
+        staged(path, overwrite=overwrite) as work,
+    ):
+        WRITERS[suffix](checked, work)
+        item = stac_item(checked, f"./{path.name}", file=work, identifier=path.stem)
+        described = item.to_dict(include_self_link=False, transform_hrefs=False)
+        item_work.write_text(json.dumps(described, indent=2, allow_nan=False), encoding="utf-8")
+        # The result moves to its place first, and only when both are on the disk.
+        flush(item_work)
     return path
 
 

@@ -1,8 +1,4 @@
-"""Sentinel-1 products.
-
-The geometry of a product is made of its annotation by `sarheight.orbit.Orbit.from_annotation` and
-`sarheight.scene.RadarGrid.from_annotation`. What is here looks at the annotation itself.
-"""
+"""The geolocation grid of an annotation."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sarheight._annotation import Annotation, read_annotation
+from sarheight._annotation import read_annotation
 from sarheight._constants import SPEED_OF_LIGHT
 from sarheight.errors import AnnotationError
 
@@ -19,7 +15,7 @@ if TYPE_CHECKING:
 
     from sarheight._xml import XmlSource
 
-__all__ = ["Annotation", "geolocation_grid", "read_annotation"]
+__all__ = ["geolocation_grid"]
 
 
 def geolocation_grid(source: XmlSource) -> xarray.Dataset:

@@ -1,0 +1,155 @@
+"""Products of radar missions, as they come from the archive.
+
+    from sarheight.product import open_product
+
+    product = open_product("S1A_IW_GRDH_….SAFE.zip")
+    scene = product.scene(polarisations=("VV",), bounds=(10.6, 46.6, 11.2, 47.0))
+
+A new mission is one new module with two functions, ``recognises`` and ``open_product``, whose
+products are as `Product` says; `READERS` names it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Protocol, cast
+from urllib.parse import urlsplit
+
+from sarheight.errors import ProductError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sarheight._area import Bounds
+    from sarheight.orbit import Orbit
+    from sarheight.scene import Calibration, RadarGrid, Scene
+
+__all__ = ["Product", "is_product", "open_product"]
+
+READERS = ("sarheight.sentinel1",)
+"""Modules that open products, each of one family of missions."""
+
+
+class Product(Protocol):
+    """What products of every mission can tell and do."""
+
+    @property
+    def name(self) -> str:
+        """Name of the product."""
+
+    @property
+    def mission(self) -> str:
+        """Short name of the satellite, such as "S1A"."""
+
+    @property
+    def product_type(self) -> str:
+        """Kind of the product, such as "GRD"."""
+
+    @property
+    def polarisations(self) -> tuple[str, ...]:
+        """Polarisations that it has."""
+
+    @property
+    def swaths(self) -> tuple[str, ...]:
+        """Swaths that it has."""
+
+    @property
+    def start(self) -> np.datetime64:
+        """Time of its first line (UTC)."""
+
+    @property
+    def stop(self) -> np.datetime64:
+        """Time of its last line (UTC)."""
+
+    @property
+    def footprint(self) -> NDArray[np.float64]:
+        """Corners of the image: longitude and latitude in degrees, shape (n, 2)."""
+
+    def facts(self) -> Sequence[tuple[str, str]]:
+        """Tell what the product is, as pairs of a word and a text."""
+
+    def placement(
+        self, *, swaths: Sequence[str] = (), orbit: Orbit | str | os.PathLike[str] | None = None
+    ) -> tuple[RadarGrid, Orbit]:
+        """Read sampling and orbit, without the image."""
+
+    def scene(
+        self,
+        *,
+        polarisations: Sequence[str] = (),
+        calibration: Calibration = "beta0",
+        bounds: Bounds | None = None,
+        heights: tuple[float, float] = ...,
+        multilook: tuple[int, int] | None = None,
+        spacing: float | None = None,
+        swaths: Sequence[str] = (),
+        noise_removal: bool = True,
+        border_cleaning: bool | None = None,
+        orbit: Orbit | str | os.PathLike[str] | None = None,
+    ) -> Scene:
+        """Open the calibrated image; it is read when it is computed."""
+
+    def verify(self) -> None:
+        """Compare all files with the checksums of the product's own list."""
+
+
+def open_product(
+    source: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None
+) -> Product:
+    """Open a product as it comes from the archive.
+
+    Only what describes the product is read. Its image is read when it is computed, and of a part
+    of the image only the part.
+
+    Parameters
+    ----------
+    source : str or path
+        Folder, zip or URL of a product. Of Sentinel-1: a SAFE folder, a zip of one, or a URL of
+        either (``https://``, ``s3://`` …; these need the extra ``fetch``).
+    storage_options : mapping, optional
+        Options of fsspec's file system, such as ``{"anon": True}`` for an open bucket.
+
+    Returns
+    -------
+    Product
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing.
+    ProductError
+        If it is no product, more than one, incomplete, damaged, unsafe, or of a kind that cannot
+        be read.
+    """
+    for reader in READERS:
+        module = importlib.import_module(reader)
+        if module.recognises(source):
+            return cast("Product", module.open_product(source, storage_options=storage_options))
+    msg = f"{source} is of no mission that is known here"
+    raise ProductError(msg)
+
+
+def is_product(source: str | os.PathLike[str]) -> bool:
+    """Tell by its name whether something is a product rather than a raster or an annotation.
+
+    Parameters
+    ----------
+    source : str or path
+        A path or URL.
+
+    Returns
+    -------
+    bool
+        True for folders other than Zarr stores, zips, manifests, and URLs.
+    """
+    text = str(source)
+    if "://" in text:
+        return bool(urlsplit(text).netloc or urlsplit(text).path)
+    path = PurePath(text.lower().rstrip("/"))
+    return (
+        path.suffix in {".safe", ".zip"} or (os.path.isdir(text) and path.suffix != ".zarr")  # noqa: PTH112
+    )

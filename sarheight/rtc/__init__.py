@@ -1,0 +1,28 @@
+"""Read radar images that others have flattened and put on a map.
+
+Radiometric terrain correction (RTC) divides the energy of each pixel by the area of the ground
+behind it, and puts the result on a map. Three archives give such images of Sentinel-1 away:
+
+=====================  ==========================================================
+`open_opera`           OPERA RTC-S1 of NASA/JPL: one burst, HDF5 or GeoTIFFs
+`open_hyp3`            HyP3 of the Alaska Satellite Facility: a folder or zip
+`open_planetary`       Sentinel-1 RTC of Microsoft's Planetary Computer: a STAC item
+=====================  ==========================================================
+
+`open_rtc` finds out which it is. All give a dataset with ``gamma0`` (or ``sigma0``) in linear
+power, dims (polarisation, y, x) and NaN where there is no data, as `sarheight.layover.reconstruct`
+returns it; so networks take both alike.
+
+They are no input to `reconstruct`: in radar geometry a pixel in layover holds the energy of
+several places, which can be given back to them; here each cell already has an average of its
+pixels, and how much came from where is lost.
+"""
+
+from __future__ import annotations
+
+from sarheight.rtc._hyp3 import open_hyp3
+from sarheight.rtc._open import open_rtc
+from sarheight.rtc._opera import open_opera
+from sarheight.rtc._planetary import open_planetary
+
+__all__ = ["open_hyp3", "open_opera", "open_planetary", "open_rtc"]

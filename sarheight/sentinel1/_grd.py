@@ -1,0 +1,154 @@
+"""The image of a GRD, read and calibrated where it is needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarheight.errors import ProductError
+from sarheight.sentinel1._border import has_image
+from sarheight.sentinel1._windowed import SLAB_PIXELS, Span, windowed_image
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from rasterio import DatasetReader
+
+    from sarheight._annotation import Annotation
+    from sarheight.scene import Calibration
+    from sarheight.sentinel1._files import ProductFiles
+    from sarheight.sentinel1._radiometry import Radiometry
+
+__all__ = ["Channel", "grd_image"]
+
+
+@dataclass(frozen=True, eq=False)
+class Channel:
+    """One polarisation of a product.
+
+    Attributes
+    ----------
+    measurement : str
+        Name of its image file in the product.
+    annotation : Annotation
+    radiometry : Radiometry
+    """
+
+    measurement: str
+    annotation: Annotation
+    radiometry: Radiometry
+
+
+def grd_image(
+    files: ProductFiles,
+    channel: Channel,
+    *,
+    calibration: Calibration = "beta0",
+    noise_removal: bool = True,
+    border: Channel | None = None,
+) -> xr.DataArray:
+    """Make the image of a GRD, in one polarisation.
+
+    Nothing is read but the size of the measurement until the image is computed. Then each chunk
+    reads its lines, and of a part of the image only those of the part.
+
+    Parameters
+    ----------
+    files : ProductFiles
+        The product.
+    channel : Channel
+        The polarisation.
+    calibration : {"beta0", "sigma0", "gamma0"}
+        What to normalise to.
+    noise_removal : bool
+        Whether to subtract the thermal noise.
+    border : Channel, optional
+        The co-polarised channel, where the borders of the image are to be cleaned by it; see
+        `sarheight.sentinel1._border.has_image`.
+
+    Returns
+    -------
+    xarray.DataArray
+        Linear power on dims (line, sample), on dask; NaN where the file has zeros, which stand
+        for no data. With the noise removed, dark pixels can be below zero.
+
+    Raises
+    ------
+    ProductError
+        If a measurement is missing, damaged, or not of the size that its annotation says.
+    """
+    with files.raster(channel.measurement) as measurement:
+        _require_fit(measurement, channel)
+        rows = int(measurement.block_shapes[0][0])
+    if border is not None:
+        with files.raster(border.measurement) as measurement:
+            _require_fit(measurement, border)
+    shape = channel.annotation.lines, channel.annotation.samples
+    power = _GrdPower(shape[1], files, channel, border, calibration, noise_removal)
+    return windowed_image(power.read, shape, name=calibration, strip=rows)
+
+
+def _require_fit(measurement: DatasetReader, channel: Channel) -> None:
+    annotation, name = channel.annotation, channel.measurement
+    found = measurement.height, measurement.width
+    if found != (annotation.lines, annotation.samples):
+        msg = (
+            f"{name} has {found[0]} lines x {found[1]} samples, its annotation says "
+            f"{annotation.lines} x {annotation.samples}: the product is damaged, fetch it again "
+            "from the archive"
+        )
+        raise ProductError(msg)
+    if measurement.dtypes[0] != "uint16" or measurement.count != 1:
+        msg = (
+            f"{name} holds {measurement.count} bands of {measurement.dtypes[0]} numbers, expected "
+            "one of uint16: the product is damaged or of another kind, fetch it again from the "
+            "archive"
+        )
+        raise ProductError(msg)
+
+
+@dataclass(frozen=True, eq=False)
+class _GrdPower:
+    """The power of a GRD, calibrated where it is read."""
+
+    samples: int
+    files: ProductFiles
+    channel: Channel
+    border: Channel | None
+    calibration: Calibration
+    noise_removal: bool
+
+    def read(self, lines: Span, samples: Span) -> NDArray[np.float32]:
+        """Read a window of the image."""
+        power = self._numbers(self.channel, lines, samples)
+        power[power == 0.0] = np.nan
+        if self.border is not None:
+            power[~self._inside(self.border, lines)[:, slice(*samples)]] = np.nan
+        height = max(SLAB_PIXELS // max(power.shape[1], 1), 1)
+        for begin in range(0, power.shape[0], height):
+            slab = slice(begin, begin + height)
+            power[slab] = self.channel.radiometry.calibrate(
+                power[slab],
+                lines[0] + begin,
+                samples[0],
+                self.calibration,
+                noise_removal=self.noise_removal,
+            )
+        return power
+
+    def _numbers(self, channel: Channel, lines: Span, samples: Span) -> NDArray[np.float32]:
+        """Read the squared numbers of a window of an image file."""
+        with self.files.raster(channel.measurement) as measurement:
+            numbers = measurement.read(1, window=(lines, samples), out_dtype=np.float32)
+        power: NDArray[np.float32] = np.square(numbers, out=numbers)
+        return power
+
+    def _inside(self, channel: Channel, lines: Span) -> NDArray[np.bool_]:
+        """Tell which pixels of some lines, over their whole width, belong to the image."""
+        samples = (0, self.samples)
+        noise = channel.radiometry.noise_power(
+            np.arange(*lines, dtype=np.float64), np.arange(*samples, dtype=np.float64)
+        )
+        return has_image(self._numbers(channel, lines, samples), noise)

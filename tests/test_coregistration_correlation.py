@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from sarheight.coregistration._correlate import (
+    Moments,
+    correlation,
+    detail,
+    log_detail,
+    moments,
+    peak_of,
+    significance,
+)
+from sarheight.coregistration._pool import Compared, Pool
+from sarheight.coregistration._windows import Window
+
+Floats = NDArray[np.float64]
+REACH = 6
+SIZE = 30
+
+
+def ground(seed: int, size: int = SIZE + 2 * REACH) -> Floats:
+    rough = gaussian_filter(np.random.default_rng(seed).standard_normal((size, size)), 1.5)
+    return np.asarray(rough / rough.std())
+
+
+def window_of(simulation: Floats, line: int, sample: int) -> Floats:
+    """Cut the window of an image that lies (line, sample) further on than its simulation."""
+    return simulation[REACH - line : REACH - line + SIZE, REACH - sample : REACH - sample + SIZE]
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10_000), holes=st.floats(0.0, 0.5))
+def test_moments_are_those_of_each_shift(seed: int, holes: float) -> None:
+    random = np.random.default_rng(seed)
+    simulation = ground(seed)
+    image = random.standard_normal((SIZE, SIZE))
+    valid = random.random(image.shape) >= holes
+    lit = random.random(simulation.shape) >= holes
+    surface = correlation([moments(image, valid, simulation, lit)])
+    assert surface.shape == (2 * REACH + 1, 2 * REACH + 1)
+    for line, sample in random.integers(-REACH, REACH + 1, (5, 2)):
+        both = valid & (window_of(lit.astype(np.float64), line, sample) > 0.0)
+        expected = np.corrcoef(image[both], window_of(simulation, line, sample)[both])[0, 1]
+        assert surface[line + REACH, sample + REACH] == pytest.approx(expected, abs=1e-9)
+
+
+@given(line=st.integers(-4, 4), sample=st.integers(-4, 4))
+@settings(max_examples=15, deadline=None)
+def test_a_whole_shift_is_a_correlation_of_one(line: int, sample: int) -> None:
+    simulation = ground(1)
+    everywhere = np.ones(simulation.shape, dtype=bool)
+    image = 5.0 + 2.0 * window_of(simulation, line, sample)
+    surface = correlation([moments(image, np.ones(image.shape, bool), simulation, everywhere)])
+    assert surface[line + REACH, sample + REACH] == pytest.approx(1.0)
+    assert surface.max() == pytest.approx(1.0)
+    found = peak_of(surface, (5, 5))
+    assert found[:2] == pytest.approx((line, sample), abs=0.1)
+    assert found[2]
+
+
+def test_what_lies_under_a_hole_has_no_influence() -> None:
+    simulation = ground(2)
+    image = window_of(simulation, 1, 2).copy()
+    valid = np.ones(image.shape, dtype=bool)
+    valid[5:12, 8:20] = False
+    everywhere = np.ones(simulation.shape, dtype=bool)
+    first = correlation([moments(image, valid, simulation, everywhere)])
+    image[~valid] = 1e3
+    second = correlation([moments(image, valid, simulation, everywhere)])
+    np.testing.assert_allclose(first, second, atol=1e-9)
+    power = np.where(valid, np.exp(window_of(simulation, 1, 2)), np.nan)
+    np.testing.assert_array_equal(
+        log_detail(power, valid), log_detail(np.where(valid, power, 1e9), valid)
+    )
+
+
+def test_a_window_without_contrast_has_no_correlation() -> None:
+    flat = np.ones((SIZE, SIZE))
+    everywhere = np.ones((SIZE + 2 * REACH,) * 2, dtype=bool)
+    surface = correlation([moments(flat, flat > 0, ground(3), everywhere)])
+    assert np.abs(surface).max() < 1e-6
+
+
+def test_a_peak_of_a_paraboloid_is_found_exactly() -> None:
+    row, column = np.mgrid[-6:7, -6:7].astype(float)
+    surface = 1.0 - 0.02 * (row - 1.3) ** 2 - 0.03 * (column + 2.4) ** 2
+    surface += 0.01 * (row - 1.3) * (column + 2.4)
+    line, sample, inside = peak_of(surface, (5, 5))
+    assert (line, sample) == pytest.approx((1.3, -2.4))
+    assert inside
+
+
+@pytest.mark.parametrize("where", [(-3.0, 0.0), (0.0, 3.0), (9.0, 9.0)])
+def test_a_peak_at_the_limit_is_told(where: tuple[float, float]) -> None:
+    row, column = np.mgrid[-6:7, -6:7].astype(float)
+    surface = -((row - where[0]) ** 2) - (column - where[1]) ** 2
+    assert not peak_of(surface, (3, 3))[2]
+
+
+def test_a_saddle_is_not_followed() -> None:
+    row, column = np.mgrid[-3:4, -3:4].astype(float)
+    ridge = 0.0 * row - 0.1 * column**2
+    assert peak_of(ridge, (2, 2))[:2] == (-2.0, 0.0)
+
+
+def test_significance_counts_standard_deviations() -> None:
+    surface = 0.01 * np.random.default_rng(1).standard_normal((41, 41))
+    surface[20 + 3, 20 - 4] = 0.2
+    assert significance(surface, 3.0, -4.0) == pytest.approx(20.0, rel=0.1)
+    assert significance(np.zeros((41, 41)), 0.0, 0.0) == 0.0
+
+
+def test_detail_leaves_out_what_varies_slowly() -> None:
+    row = np.mgrid[:80, :80][0].astype(float)
+    everywhere = np.ones(row.shape, dtype=bool)
+    inside = slice(30, 50)
+    assert np.abs(detail(0.3 * row, everywhere)[inside, inside]).max() < 1e-3
+    rough = np.random.default_rng(0).standard_normal(row.shape)
+    assert detail(rough, everywhere).std() > 0.3
+
+
+def test_negative_power_and_no_power_are_no_trouble() -> None:
+    power = np.random.default_rng(0).gamma(1.0, 1.0, (40, 40)) - 0.05
+    valid = np.ones(power.shape, dtype=bool)
+    assert np.isfinite(log_detail(power, valid)).all()
+    assert not log_detail(power, ~valid).any()
+    assert not log_detail(-np.ones((5, 5)), np.ones((5, 5), bool)).any()
+
+
+# --------------------------------------------------------------------------------------- pooling
+
+
+def compared(seed: int, line: int = 0, sample: int = 0, noise: float = 1.0) -> Compared:
+    simulation = ground(seed)
+    everywhere = np.ones(simulation.shape, dtype=bool)
+    random = np.random.default_rng(1000 + seed)
+    image = window_of(simulation, line, sample)
+    image = image + noise * random.standard_normal(image.shape)
+    return Compared(
+        Window(0, 0, SIZE, slice(0), slice(0)),
+        moments(image, np.ones(image.shape, bool), simulation, everywhere),
+        image.size,
+        1.0,
+    )
+
+
+def test_a_pool_is_better_than_its_windows() -> None:
+    pools = [Pool.of([compared(20 * k + seed) for seed in range(9)]) for k in range(12)]
+    own = np.concatenate([pool.own for pool in pools])
+    together = np.array([pool.shift for pool in pools])
+    assert together.std() < 0.5 * own.std()
+
+
+def test_the_error_of_a_pool_is_that_of_its_shift() -> None:
+    pools = [Pool.of([compared(20 * k + seed) for seed in range(9)]) for k in range(25)]
+    ratio = np.array([pool.shift / pool.error for pool in pools])
+    assert 0.5 < np.sqrt(np.mean(ratio**2)) < 1.5
+
+
+def test_outliers_are_set_aside() -> None:
+    pool = Pool.of([*(compared(seed) for seed in range(8)), compared(8, 4, -3)])
+    assert pool.used.tolist() == [True] * 8 + [False]
+    assert np.abs(pool.shift).max() < 0.2
+
+
+def test_few_windows_have_the_error_of_white_noise() -> None:
+    pool = Pool.of([compared(1)])
+    assert pool.used.all()
+    assert (pool.error > 0.0).all()
+    assert (np.abs(pool.shift) < 5.0 * pool.error).all()
+
+
+def test_noise_without_a_peak_has_no_error_bound() -> None:
+    nothing = Moments(-np.ones((13, 13)), np.ones((13, 13)), np.ones((13, 13)))
+    window = Window(0, 0, SIZE, slice(0), slice(0))
+    assert np.isinf(Pool.of([Compared(window, nothing, 100, 1.0)]).error).all()

@@ -1,0 +1,145 @@
+"""What NetCDF and Zarr say beside the numbers, judged by the IOOS compliance checker."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyproj
+import pytest
+import xarray as xr
+
+from sarheight import output
+from sarheight._scene_io import write_scene
+from sarheight.output._convention import completed, grid_mapping
+from tests.results import dem_of, masks_of, result_of, scene
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+GRIDS = ("EPSG:32632", "EPSG:4326", "EPSG:3857")
+
+# Names of polarisations are labels of a dimension that bears their name, so that xarray finds
+# them there. CF allows that for arrays of characters, and merely does not recommend it.
+LABELS = "polarisation shares the same name as one of its dimensions"
+# The checker takes the name of the one attribute that Mercator needs for a list of letters.
+LETTERS = re.compile(r"(.) is a required attribute for grid mapping mercator")
+MERCATOR = "longitude_of_projection_origin"
+
+
+def complaints(path: Path) -> Iterable[str]:
+    """Ask the checker for issues of high and medium priority, without those explained above."""
+    pytest.importorskip("compliance_checker", reason="needs the IOOS compliance checker")
+    from compliance_checker.runner import CheckSuite, ComplianceChecker
+
+    CheckSuite.load_all_available_checkers()
+    report = path.with_suffix(".json")
+    _, failed = ComplianceChecker.run_checker(
+        str(path), ["cf:1.11"], 0, "normal", output_filename=str(report), output_format="json"
+    )
+    assert not failed, "the checker itself failed"
+    found = json.loads(report.read_text(encoding="utf-8"))["cf:1.11"]
+    for priority in ("high_priorities", "medium_priorities"):
+        for section in found[priority]:
+            for message in section["msgs"]:
+                letter = LETTERS.fullmatch(message)
+                if message != LABELS and not (letter and letter[1] in MERCATOR):
+                    yield f"{section['name']}: {message}"
+
+
+@pytest.mark.parametrize("crs", GRIDS)
+@pytest.mark.parametrize(("polarisations", "passes"), [(0, 1), (2, 1), (0, 2), (2, 2)])
+def test_reconstructions_follow_cf(
+    tmp_path: Path, crs: str, polarisations: int, passes: int
+) -> None:
+    path = output.write(result_of(crs, polarisations, passes), tmp_path / "result.nc")
+    assert list(complaints(path)) == []
+
+
+@pytest.mark.parametrize("crs", GRIDS)
+def test_masks_follow_cf(tmp_path: Path, crs: str) -> None:
+    assert list(complaints(output.write(masks_of(crs), tmp_path / "masks.nc"))) == []
+
+
+@pytest.mark.parametrize("polarisations", [0, 2])
+def test_simulated_images_follow_cf(tmp_path: Path, polarisations: int) -> None:
+    path = write_scene(scene(polarisations=polarisations), tmp_path / "image.nc")
+    assert list(complaints(path)) == []
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_files_say_what_their_variables_are(tmp_path: Path, suffix: str) -> None:
+    path = output.write(result_of(polarisations=2), tmp_path / f"result{suffix}")
+    with xr.open_dataset(path, decode_cf=False) as raw:
+        assert raw.attrs["Conventions"] == "CF-1.11"
+        assert raw.attrs["title"] == "Reconstructed radar backscatter"
+        assert re.match(r"\d{4}-\d\d-\d\dT.*Z sarheight \d", raw.attrs["history"])
+        assert raw["gamma0"].attrs["ancillary_variables"].split()[0] == "gamma0_variance"
+        assert set(raw["gamma0"].attrs["ancillary_variables"].split()) <= set(raw)
+        assert raw["gamma0"].attrs["cell_methods"] == "area: mean"
+        assert raw["projected_area"].attrs["cell_methods"] == "area: sum"
+        assert raw["local_incidence"].attrs["standard_name"] == "angle_of_incidence"
+        assert list(raw["mask"].attrs["flag_values"]) == list(range(7))
+        crs = pyproj.CRS(raw["spatial_ref"].attrs["crs_wkt"])
+        assert crs.to_epsg() == 32632
+        assert raw["spatial_ref"].attrs["crs_wkt"].startswith("PROJCRS[")
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_other_readers_find_polarisations_and_passes_by_name(tmp_path: Path, suffix: str) -> None:
+    result = result_of(polarisations=2, passes=2)
+    path = output.write(result, tmp_path / f"result{suffix}")
+    with xr.open_dataset(path) as plain:
+        assert plain["gamma0"].dims == ("pass", "polarisation", "y", "x")
+        np.testing.assert_array_equal(
+            plain["gamma0"].sel(polarisation="VH"), result["gamma0"].sel(polarisation="VH")
+        )
+        np.testing.assert_allclose(plain["look_azimuth"], result["look_azimuth"])
+        assert plain["look_azimuth"].attrs["units"] == "degree"
+        assert list(plain["look_side"].values) == ["right", "right"]
+
+
+def test_web_mercator_is_an_equal_mercator_of_a_sphere() -> None:
+    attributes = grid_mapping({"crs_wkt": pyproj.CRS(3857).to_wkt()})
+    assert attributes["grid_mapping_name"] == "mercator"
+    words = {name: value for name, value in attributes.items() if name != "crs_wkt"}
+    sphere = pyproj.CRS.from_cf(words)
+    x, y = np.array([-1.9e7, 0.0, 1.2e6]), np.array([-5.0e6, 0.0, 5.8e6])
+    # Latitudes of the sphere are taken for those of WGS84, as the projection does it.
+    own = pyproj.Transformer.from_crs(sphere, sphere.geodetic_crs, always_xy=True)
+    wgs84 = pyproj.Transformer.from_crs(3857, 4326, always_xy=True)
+    np.testing.assert_allclose(own.transform(x, y), wgs84.transform(x, y), atol=1e-9)
+    assert pyproj.CRS(attributes["crs_wkt"]).to_epsg() == 3857
+
+
+@pytest.mark.parametrize("crs", [2056, 5514, 27700])
+def test_other_systems_keep_their_wkt(crs: int) -> None:
+    given = {"crs_wkt": pyproj.CRS(crs).to_wkt("WKT1_GDAL")}
+    assert pyproj.CRS(grid_mapping(given)["crs_wkt"]).to_epsg() == crs
+    assert grid_mapping({"a": 1}) == {"a": 1}
+
+
+def test_what_a_dataset_says_itself_stays() -> None:
+    dataset = dem_of().to_dataset(name="sigma0").assign_attrs(title="Mine", history="made")
+    dataset["sigma0"].attrs = {"units": "dB", "cell_methods": "area: maximum"}
+    found = completed(dataset)
+    assert found.attrs["title"] == "Mine"
+    assert found.attrs["history"] == "made"
+    assert found["sigma0"].attrs["cell_methods"] == "area: maximum"
+    assert "ancillary_variables" not in found["sigma0"].attrs
+    assert "cell_methods" in dataset["sigma0"].attrs
+    assert "standard_name" not in dataset["sigma0"].attrs
+
+
+def test_a_part_of_a_result_names_only_what_is_in_it(tmp_path: Path) -> None:
+    back = output.open_result(output.write(result_of(), tmp_path / "result.nc"))
+    part = output.write(back[["gamma0", "mask"]], tmp_path / "part.nc")
+    with xr.open_dataset(part, decode_cf=False) as raw:
+        assert raw["gamma0"].attrs["ancillary_variables"] == "mask"
+    alone = output.write(back[["gamma0"]], tmp_path / "alone.nc")
+    with xr.open_dataset(alone, decode_cf=False) as raw:
+        assert "ancillary_variables" not in raw["gamma0"].attrs
+    assert list(complaints(part)) == []

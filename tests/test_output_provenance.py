@@ -1,0 +1,112 @@
+"""Where a result comes from: what is noted, what is left out, and what is read back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from typing import TYPE_CHECKING
+
+import fsspec
+import numpy as np
+import pytest
+import rasterio
+
+from sarheight import output
+from sarheight._scene_io import write_scene
+from sarheight.output._provenance import public_address
+from tests.results import masks_of, result_of, scene
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FORMATS = (".tif", ".nc", ".zarr", ".png")
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_the_record_is_the_same_in_all_formats(tmp_path: Path, suffix: str) -> None:
+    record = output.provenance({"image": np.eye(2)}, {"steps": 3, "law": "σ⁰"})
+    path = tmp_path / f"result{suffix}"
+    output.write(result_of().assign_attrs(provenance=record), path)
+    assert output.provenance_of(path) == record
+
+
+@pytest.mark.parametrize("suffix", FORMATS[:3])
+def test_the_record_of_an_image_in_radar_geometry_is_read(tmp_path: Path, suffix: str) -> None:
+    record = output.provenance(parameters={"seed": 7})
+    path = tmp_path / f"image{suffix}"
+    write_scene(scene(), path, attributes={"provenance": json.dumps(record)})
+    assert output.provenance_of(path) == record
+
+
+def test_what_says_nothing_of_its_origin_is_told(tmp_path: Path) -> None:
+    path = output.write(masks_of(), tmp_path / "masks.tif")
+    with pytest.raises(ValueError, match="does not say where it comes from"):
+        output.provenance_of(path)
+    with pytest.raises(FileNotFoundError, match="there is no"):
+        output.provenance_of(tmp_path / "absent.nc")
+    with pytest.raises(ValueError, match=r"\.tif, \.tiff, \.nc, \.zarr, \.png"):
+        output.provenance_of(tmp_path / "masks.jpg")
+    (tmp_path / "damaged.tif").write_bytes(b"II*\0")
+    with pytest.raises(OSError, match="damaged"):
+        output.provenance_of(tmp_path / "damaged.tif")
+
+
+def test_files_folders_and_zips_are_known_by_their_content(tmp_path: Path) -> None:
+    product = tmp_path / "deep" / "scene.SAFE"
+    product.mkdir(parents=True)
+    (product / "manifest.safe").write_bytes(b"<xfdu/>")
+    (product / "annotation").mkdir()
+    (product / "annotation" / "vv.xml").write_bytes(b"<product/>")
+    packed = tmp_path / "scene.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.write(product / "manifest.safe", "scene.SAFE/manifest.safe")
+    inputs = output.provenance({"folder": product, "zip": packed, "url": packed.as_uri()})["inputs"]
+    assert inputs["folder"]["path"] == "scene.SAFE"
+    assert inputs["folder"]["files"] == 2
+    assert inputs["folder"]["bytes"] == 17
+    assert inputs["zip"]["sha256"] == hashlib.sha256(packed.read_bytes()).hexdigest()
+    assert inputs["url"] == inputs["zip"]
+    before = inputs["folder"]["sha256"]
+    (product / "annotation" / "vv.xml").rename(product / "annotation" / "vh.xml")
+    assert output.provenance({"folder": product})["inputs"]["folder"]["sha256"] != before
+
+
+def test_nothing_tells_whose_machine_it_was(tmp_path: Path) -> None:
+    (tmp_path / "dem.tif").write_bytes(b"heights")
+    record = output.provenance({"dem": tmp_path / "dem.tif"}, {"dem": tmp_path / "dem.tif"})
+    text = json.dumps(record)
+    assert str(tmp_path) not in text
+    assert record["inputs"]["dem"]["path"] == "dem.tif"
+    assert record["parameters"]["dem"] == "dem.tif"
+
+
+def test_what_lies_elsewhere_is_named_and_not_fetched() -> None:
+    files = fsspec.filesystem("memory")
+    files.pipe("/archive/scene.zip", b"0123456789")
+    found = output.provenance({"image": "memory://archive/scene.zip"})["inputs"]["image"]
+    assert found["path"] == "memory://archive/scene.zip"
+    assert found["bytes"] == 10
+    assert "sha256" not in found
+    absent = output.provenance({"image": "memory://archive/absent.zip"})["inputs"]["image"]
+    assert absent == {"path": "memory://archive/absent.zip"}
+    files.rm("/archive", recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://me:secret@example.org/a/b.tif?sig=abc#x", "https://example.org/a/b.tif"),
+        ("s3://bucket/key.zip", "s3://bucket/key.zip"),
+        ("https://example.org:8443/a.tif", "https://example.org:8443/a.tif"),
+    ],
+)
+def test_addresses_are_kept_without_secrets(address: str, shown: str) -> None:
+    assert public_address(address) == shown
+
+
+def test_gdal_keeps_the_record_of_a_geotiff_in_its_tags(tmp_path: Path) -> None:
+    record = output.provenance(parameters={"steps": 3})
+    path = output.write(masks_of().assign_attrs(provenance=record), tmp_path / "masks.tif")
+    with rasterio.open(path) as file:
+        assert json.loads(file.tags()["provenance"]) == record

@@ -1,0 +1,294 @@
+"""The STAC item beside a result."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pystac
+import pytest
+import rasterio
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+from pystac.validation import JsonSchemaSTACValidator
+
+from sarheight import output
+from sarheight.errors import OutputError
+from sarheight.output import _write
+from sarheight.output._footprint import bounding_box, footprint
+from tests.results import masks_of, result_of
+
+SUFFIXES = (".tif", ".nc", ".zarr")
+SCHEMAS = "STAC_SCHEMAS"
+EXTENSION = re.compile(
+    r"https://stac-extensions\.github\.io/(?P<name>[a-z]+)/(?P<version>v\d\.\d\.\d)/schema\.json"
+)
+# What the extensions ask for: by name of a field, a test of its value.
+FIELDS = {
+    "sar:instrument_mode": lambda value: isinstance(value, str) and value,
+    "sar:frequency_band": lambda value: value in {"P", "L", "S", "C", "X", "Ku", "K", "Ka"},
+    "sar:polarizations": lambda value: value and set(value) <= {"HH", "VV", "HV", "VH"},
+    "sar:product_type": lambda value: isinstance(value, str) and value,
+    "sar:center_frequency": lambda value: isinstance(value, float),
+    "sar:looks_equivalent_number": lambda value: value >= 0,
+    "sar:observation_direction": lambda value: value in {"left", "right"},
+    "sat:orbit_state": lambda value: value in {"ascending", "descending", "geostationary"},
+    "sat:absolute_orbit": lambda value: isinstance(value, int) and value >= 1,
+    "sat:relative_orbit": lambda value: isinstance(value, int) and value >= 1,
+    "proj:code": lambda value: value is None or re.fullmatch(r"[A-Z]+:\d+", value),
+    "proj:wkt2": lambda value: isinstance(value, str),
+    "proj:shape": lambda value: len(value) == 2 and all(isinstance(item, int) for item in value),
+    "proj:transform": lambda value: len(value) == 6,
+    "proj:bbox": lambda value: len(value) == 4 and value[0] < value[2] and value[1] < value[3],
+    "processing:level": lambda value: re.fullmatch(r"L[0-4][A-C]?", value),
+    "processing:lineage": lambda value: isinstance(value, str),
+    "processing:version": lambda value: isinstance(value, str),
+    "processing:datetime": lambda value: value.endswith("+00:00"),
+    "processing:software": lambda value: all(isinstance(text, str) for text in value.values()),
+}
+
+
+def with_record(dataset: xr.Dataset, folder: Path) -> xr.Dataset:
+    (folder / "dem.tif").write_bytes(b"heights")
+    record = output.provenance({"dem": folder / "dem.tif", "image": np.eye(2)}, {"steps": 3})
+    return dataset.assign_attrs(provenance=record)
+
+
+def written(dataset: xr.Dataset, folder: Path, suffix: str = ".tif") -> dict[str, Any]:
+    output.write(dataset, folder / f"result{suffix}", stac=True)
+    found: dict[str, Any] = json.loads((folder / "result.stac.json").read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("passes", [1, 2])
+def test_items_are_valid(tmp_path: Path, suffix: str, passes: int) -> None:
+    result = with_record(result_of(polarisations=2, passes=passes), tmp_path)
+    item = written(result, tmp_path, suffix)
+    validator = JsonSchemaSTACValidator()
+    validator.validate_core(item, pystac.STACObjectType.ITEM, "1.1.0")
+    properties = item["properties"]
+    prefixes = {name.partition(":")[0] for name in properties if ":" in name}
+    declared = {EXTENSION.fullmatch(uri)["name"] for uri in item["stac_extensions"]}  # type: ignore[index]
+    names = {"proj": "projection"}
+    assert {names.get(prefix, prefix) for prefix in prefixes} <= declared
+    for name, value in properties.items():
+        assert ":" not in name or FIELDS[name](value), (name, value)
+    assert {"sar", "projection", "processing", "raster"} <= declared
+    assert ("file" in declared) == (suffix != ".zarr")
+    again = pystac.Item.from_file(str(tmp_path / "result.stac.json"))
+    href = again.assets["data"].get_absolute_href()
+    assert href is not None
+    assert Path(href) == tmp_path / f"result{suffix}"
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32632", "EPSG:3857"])
+def test_items_follow_the_schemas_of_their_extensions(tmp_path: Path, crs: str) -> None:
+    folder = os.environ.get(SCHEMAS)
+    if folder is None:
+        pytest.skip(
+            "the schemas of STAC extensions come with no package; name a folder that holds them, "
+            f"as <extension>-<version>.json, in the environment variable {SCHEMAS}"
+        )
+    from jsonschema import Draft7Validator
+
+    item = written(with_record(result_of(crs, 2), tmp_path), tmp_path)
+    for uri in item["stac_extensions"]:
+        found = EXTENSION.fullmatch(uri)
+        assert found is not None
+        path = Path(folder) / f"{found['name']}-{found['version']}.json"
+        Draft7Validator(json.loads(path.read_text(encoding="utf-8"))).validate(item)
+
+
+def test_an_item_tells_who_what_when_and_where(tmp_path: Path) -> None:
+    result = with_record(result_of(polarisations=2), tmp_path)
+    item = written(result, tmp_path)
+    properties = item["properties"]
+    assert properties["platform"] == "sentinel-1b"
+    assert properties["constellation"] == "sentinel-1"
+    assert properties["instruments"] == ["c-sar"]
+    assert properties["start_datetime"] < properties["datetime"] < properties["end_datetime"]
+    assert properties["sar:instrument_mode"] == "IW"
+    assert properties["sar:frequency_band"] == "C"
+    assert properties["sar:polarizations"] == ["VH", "VV"]
+    assert properties["sat:orbit_state"] == "ascending"
+    assert properties["sat:absolute_orbit"] == 26269
+    assert properties["sat:relative_orbit"] == 168
+    assert properties["proj:code"] == "EPSG:32632"
+    assert properties["proj:shape"] == [30, 40]
+    assert properties["processing:software"]["numpy"] == np.__version__
+    assert '"steps": 3' in properties["processing:lineage"]
+    west, south, east, north = item["bbox"]
+    assert west < 10.0 < east
+    assert south < 46.0 < north
+    with rasterio.open(tmp_path / "result.tif") as file:
+        assert list(file.transform)[:6] == properties["proj:transform"]
+        assert list(file.bounds) == properties["proj:bbox"]
+        assert len(file.indexes) == len(item["assets"]["data"]["bands"])
+
+
+def test_an_item_tells_what_is_in_the_file(tmp_path: Path) -> None:
+    item = written(with_record(result_of(polarisations=2), tmp_path), tmp_path)
+    asset = item["assets"]["data"]
+    assert asset["href"] == "./result.tif"
+    assert asset["type"] == "image/tiff; application=geotiff; profile=cloud-optimized"
+    names = [band["name"] for band in asset["bands"]]
+    assert names[:3] == ["sigma0_VV", "sigma0_VH", "gamma0_VV"]
+    band = asset["bands"][2]
+    assert band["data_type"] == "float32"
+    assert band["nodata"] == "nan"
+    assert band["unit"] == "1"
+    known = output.open_result(tmp_path / "result.tif")["gamma0"].sel(polarisation="VV")
+    assert band["statistics"]["mean"] == pytest.approx(float(known.mean(dtype=float)), rel=1e-6)
+    assert asset["raster:spatial_resolution"] == pytest.approx(30.0, rel=1e-3)
+    content = (tmp_path / "result.tif").read_bytes()
+    assert asset["file:size"] == len(content)
+    assert asset["file:checksum"] == f"1220{hashlib.sha256(content).hexdigest()}"
+    (link,) = item["links"]
+    assert (link["rel"], link["href"], link["title"]) == ("derived_from", "dem.tif", "dem")
+    assert link["file:checksum"] == f"1220{hashlib.sha256(b'heights').hexdigest()}"
+
+
+def test_passes_that_differ_leave_open_what_differs(tmp_path: Path) -> None:
+    item = written(result_of(polarisations=2, passes=2), tmp_path, ".nc")
+    properties = item["properties"]
+    assert "sat:orbit_state" not in properties
+    assert properties["sat:relative_orbit"] == 168
+    assert properties["datetime"] is None
+    assert properties["start_datetime"] < properties["end_datetime"]
+    bands = {band["name"]: band for band in item["assets"]["data"]["bands"]}
+    assert bands["mask"]["nodata"] == 255
+    assert bands["mask"]["data_type"] == "uint8"
+
+
+def test_items_without_a_mission_make_no_claims() -> None:
+    result = masks_of()
+    record = json.loads(result.attrs["acquisition"])[0]
+    nameless = record | {"mission": "", "mode": "", "polarisations": []}
+    item = output.stac_item(
+        result.assign_attrs(acquisition=json.dumps([nameless])), "https://example.org/masks.tif"
+    )
+    assert item.id == "masks"
+    assert not {"platform", "constellation", "instruments"} & set(item.properties)
+    assert not any(name.startswith("sar:") for name in item.properties)
+    assert not any("/sar/" in uri or "/file/" in uri for uri in item.stac_extensions)
+
+
+def test_what_does_not_say_when_it_was_taken_gets_no_item(tmp_path: Path) -> None:
+    dataset = result_of().copy()
+    del dataset.attrs["acquisition"]
+    with pytest.raises(ValueError, match="when its images were taken"):
+        output.stac_item(dataset, "result.tif")
+    with pytest.raises(ValueError, match="when its images were taken"):
+        output.write(dataset, tmp_path / "result.nc", stac=True)
+    with pytest.raises(ValueError, match="picture"):
+        output.write(result_of(), tmp_path / "result.png", stac=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_result_and_item_appear_together_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    path = tmp_path / f"result{suffix}"
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_write, "flush", full)
+        with pytest.raises(OutputError, match="no space left"):
+            output.write(masks_of(), path, stac=True)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "result.stac.json").write_text("mine")
+    with pytest.raises(OutputError, match=r"result\.stac\.json' exists already"):
+        output.write(masks_of(), path, stac=True)
+    assert not path.exists()
+    output.write(masks_of(), path, stac=True, overwrite=True)
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted(
+        [path.name, "result.stac.json"]
+    )
+
+
+# ---- outlines
+
+
+def grid(crs: str, left: float, top: float, right: float, bottom: float) -> xr.Dataset:
+    """Make a grid of 20 x 30 cells between outer edges."""
+    dy, dx = (bottom - top) / 20, (right - left) / 30
+    found: xr.Dataset = xr.Dataset(
+        coords={
+            "y": top + dy * (np.arange(20) + 0.5),
+            "x": left + dx * (np.arange(30) + 0.5),
+        }
+    ).rio.write_crs(crs)
+    return found
+
+
+def area(ring: list[list[float]]) -> float:
+    points = np.array(ring)
+    x, y = points[:, 0], points[:, 1]
+    return 0.5 * float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]))
+
+
+def test_a_plain_outline_is_the_grid_itself() -> None:
+    outline = footprint(grid("EPSG:4326", 10.0, 47.0, 11.0, 46.0))
+    assert outline["type"] == "Polygon"
+    assert area(outline["coordinates"][0]) == pytest.approx(1.0)
+    assert bounding_box(outline) == [10.0, 46.0, 11.0, 47.0]
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+@pytest.mark.parametrize(("left", "right"), [(179.0, 182.0), (-181.0, -178.0), (539.0, 542.0)])
+def test_an_outline_is_cut_at_the_antimeridian(left: float, right: float, direction: int) -> None:
+    dataset = grid("EPSG:4326", left, -16.0, right, -18.0)
+    outline = footprint(dataset.isel(x=slice(None, None, direction)))
+    assert outline["type"] == "MultiPolygon"
+    rings = [polygon[0] for polygon in outline["coordinates"]]
+    assert sorted(area(ring) for ring in rings) == pytest.approx([2.0, 4.0])
+    for ring in rings:
+        assert ring[0] == ring[-1]
+        assert all(-180.0 <= longitude <= 180.0 for longitude, _ in ring)
+    assert bounding_box(outline) == pytest.approx([179.0, -18.0, -178.0, -16.0])
+
+
+def test_an_outline_across_the_antimeridian_in_map_coordinates() -> None:
+    outline = footprint(grid("EPSG:32601", 100_000.0, 1_100_000.0, 300_000.0, 900_000.0))
+    assert outline["type"] == "MultiPolygon"
+    west, _, east, _ = bounding_box(outline)
+    assert 178.0 < west < 180.0
+    assert -180.0 < east < -177.0
+
+
+@pytest.mark.parametrize(("crs", "sign"), [("EPSG:3413", 1.0), ("EPSG:3031", -1.0)])
+def test_an_outline_around_a_pole_reaches_it(crs: str, sign: float) -> None:
+    outline = footprint(grid(crs, -8e5, 9e5, 1e6, -7e5))
+    west, south, east, north = bounding_box(outline)
+    assert (west, east) == (-180.0, 180.0)
+    assert (north if sign > 0.0 else south) == 90.0 * sign
+    polygons = outline["coordinates"]
+    rings = [polygons[0]] if outline["type"] == "Polygon" else [part[0] for part in polygons]
+    assert sum(area(ring) for ring in rings) == pytest.approx(360.0 * 8.0, rel=0.3)
+
+
+@given(
+    st.floats(-180.0, 180.0),
+    st.floats(0.01, 100.0),
+    st.floats(-80.0, 70.0),
+    st.floats(0.01, 10.0),
+)
+def test_no_area_is_lost_at_the_antimeridian(
+    west: float, width: float, south: float, height: float
+) -> None:
+    outline = footprint(grid("EPSG:4326", west, south + height, west + width, south))
+    polygons = outline["coordinates"]
+    rings = [polygons[0]] if outline["type"] == "Polygon" else [part[0] for part in polygons]
+    assert sum(area(ring) for ring in rings) == pytest.approx(width * height, rel=1e-4)
+    assert all(area(ring) > 0.0 for ring in rings)

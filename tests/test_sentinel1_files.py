@@ -1,0 +1,373 @@
+"""Where a product's files come from, what is read of them, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import stat
+import zipfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import fsspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from sarheight.errors import AnnotationError, ProductError
+from sarheight.product import is_product
+from sarheight.sentinel1 import _files, _locate, _ranges, open_product
+from sarheight.sentinel1._files import ProductFiles
+from sarheight.sentinel1._locate import MANIFEST, require_safe_name
+from sarheight.sentinel1._ranges import DeflatedMember, Extent
+from tests.products import NAME, Made, grd_product, pack
+from tests.servers import running
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MEASUREMENT = "measurement/s1a-iw-grd-vv-20240101t055958-20240101t060002-051919-0645f1-001.tiff"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return grd_product(tmp_path_factory.mktemp("products"))
+
+
+@pytest.fixture(scope="module")
+def zips(made: Made, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("zips")
+    methods = {"stored": zipfile.ZIP_STORED, "deflated": zipfile.ZIP_DEFLATED}
+    return {
+        name: pack(made.path, folder / f"{name}.zip", method) for name, method in methods.items()
+    }
+
+
+def window(files: ProductFiles, first: int, last: int) -> NDArray[np.uint16]:
+    with files.raster(MEASUREMENT) as raster:
+        found: NDArray[np.uint16] = raster.read(1, window=((first, last), (10, 200)))
+    return found
+
+
+# ------------------------------------------------------------------------------- where they lie
+
+
+def test_a_folder_its_manifest_and_the_folder_around_it_are_one_product(made: Made) -> None:
+    for source in (
+        made.path,
+        made.path / MANIFEST,
+        made.path.parent,
+        str(made.path),
+        f"{made.path}/",
+    ):
+        files = ProductFiles.open(source)
+        assert files.name == NAME
+        assert len(files.list()) == 9
+        assert all("/" in name or name == MANIFEST for name in files.list())
+        np.testing.assert_array_equal(window(files, 20, 30), made.numbers["VV"][20:30, 10:200])
+
+
+@pytest.mark.parametrize("method", ["stored", "deflated"])
+def test_a_zip_is_read_without_unpacking_it(made: Made, zips: dict[str, Path], method: str) -> None:
+    files = ProductFiles.open(zips[method])
+    assert files.name == NAME
+    assert files.list() == ProductFiles.open(made.path).list()
+    for name in files.list():
+        assert files.read(name) == (made.path / name).read_bytes()
+    np.testing.assert_array_equal(window(files, 150, 200), made.numbers["VV"][150:200, 10:200])
+    assert [path.name for path in zips[method].parent.iterdir()] == ["stored.zip", "deflated.zip"]
+
+
+def test_a_product_at_the_top_of_a_zip_is_named_after_the_zip(made: Made, tmp_path: Path) -> None:
+    path = tmp_path / "S1A_IW_GRDH_X.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in made.path.rglob("*"):
+            archive.write(file, file.relative_to(made.path))
+    assert ProductFiles.open(path).name == "S1A_IW_GRDH_X.SAFE"
+
+
+def test_urls_of_every_kind_read_the_same(made: Made, zips: dict[str, Path]) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.put(str(made.path), f"/archive/{NAME}", recursive=True)
+    memory.pipe_file("/archive/deflated.zip", zips["deflated"].read_bytes())
+    sources = [f"memory://archive/{NAME}", "memory://archive/deflated.zip"]
+    sources += [made.path.as_uri(), zips["stored"].as_uri()]
+    for source in sources:
+        files = ProductFiles.open(source)
+        assert files.name == NAME
+        np.testing.assert_array_equal(window(files, 0, 40), made.numbers["VV"][:40, 10:200])
+
+
+def test_of_a_zip_on_a_server_only_parts_are_fetched(tmp_path: Path) -> None:
+    numbers = np.arange(4000 * 600, dtype=np.uint32).reshape(4000, 600).astype(np.uint16)
+    made = large(tmp_path, numbers)
+    body = pack(made, tmp_path / "large.zip", zipfile.ZIP_STORED).read_bytes()
+    with running() as site:
+        url = site.add("/large.zip", body)
+        files = ProductFiles.open(f"{url}?signature=secret")
+        assert "secret" not in files.shown
+        with files.raster("measurement/a.tiff") as raster:
+            found = raster.read(1, window=((3000, 3040), (0, 600)))
+        np.testing.assert_array_equal(found, numbers[3000:3040])
+        spans = [each.headers.get("Range", "") for each in site.asked("/large.zip")]
+        parts = [span.removeprefix("bytes=").split("-") for span in spans if span]
+        fetched = sum(int(last) - int(first) + 1 for first, last in parts)
+    assert len(body) > 4_800_000
+    assert fetched < 1_300_000
+
+
+def large(folder: Path, numbers: NDArray[np.uint16]) -> Path:
+    """A folder with a measurement alone, and a manifest that nobody reads."""
+    from tests.products import tiff
+
+    path = folder / "LARGE.SAFE"
+    tiff(path / "measurement/a.tiff", numbers)
+    (path / MANIFEST).touch()
+    return path
+
+
+def test_threads_read_a_deflated_measurement_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_ranges, "SNAPSHOT_STEP", 2**17)
+    monkeypatch.setattr(_ranges, "PACKED_STEP", 2**14)
+    numbers = np.random.default_rng(3).integers(0, 500, (2000, 300)).astype(np.uint16)
+    files = ProductFiles.open(pack(large(tmp_path, numbers), tmp_path / "large.zip"))
+
+    def part(first: int) -> NDArray[np.uint16]:
+        with files.raster("measurement/a.tiff") as raster:
+            found: NDArray[np.uint16] = raster.read(1, window=((first, first + 50), (0, 300)))
+        return found
+
+    firsts = [int(each) for each in np.random.default_rng(4).permutation(np.arange(0, 2000, 50))]
+    with ThreadPoolExecutor(8) as pool:
+        for first, found in zip(firsts, pool.map(part, firsts), strict=True):
+            np.testing.assert_array_equal(found, numbers[first : first + 50])
+
+
+@given(st.lists(st.tuples(st.integers(0, 300_000), st.integers(0, 90_000)), max_size=8))
+@settings(deadline=None, max_examples=40)
+def test_any_part_of_a_deflated_member_is_found(parts: list[tuple[int, int]]) -> None:
+    data = np.random.default_rng(5).integers(0, 40, 300_000).astype(np.uint8).tobytes()
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    packed = packer.compress(data) + packer.flush()
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/packed", packed)
+    member = DeflatedMember(Extent(memory, "/packed", "x", 0, len(packed)), len(data))
+    file = member.open()
+    for begin, size in parts:
+        file.seek(begin)
+        buffer = bytearray(size)
+        read = file.readinto(buffer)
+        assert bytes(buffer[:read]) == data[begin : begin + size]
+        assert file.tell() == begin + read
+    file.seek(-5, io.SEEK_END)
+    assert file.read() == data[-5:]
+
+
+def test_what_is_a_product_is_told_by_its_name(made: Made, tmp_path: Path) -> None:
+    zarr = tmp_path / "image.zarr"
+    zarr.mkdir()
+    for source in (made.path, made.path.parent, "X.zip", "s3://bucket/X.SAFE", "https://x.org/y"):
+        assert is_product(source)
+    for source in (zarr, "image.tif", "s1a-iw-grd-vv.xml", "image.nc"):
+        assert not is_product(source)
+
+
+# -------------------------------------------------------------------------------------- bad input
+
+
+def test_nothing_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"there is no '.*gone\.SAFE'; expected a Sentinel"):
+        ProductFiles.open(tmp_path / "gone.SAFE")
+    with pytest.raises(ProductError, match=r"has no manifest\.safe; expected a Sentinel-1 product"):
+        ProductFiles.open(tmp_path)
+    (tmp_path / "image.tif").write_bytes(b"II*\x00")
+    with pytest.raises(ProductError, match=r"expected a Sentinel-1 product"):
+        ProductFiles.open(tmp_path / "image.tif")
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.9, 0.999])
+def test_a_zip_cut_short_is_refused(zips: dict[str, Path], tmp_path: Path, kept: float) -> None:
+    body = zips["deflated"].read_bytes()
+    path = tmp_path / "cut.zip"
+    path.write_bytes(body[: int(kept * len(body))])
+    with pytest.raises(
+        ProductError, match=r"cut\.zip is cut short, damaged, or not a zip .* fetch"
+    ):
+        ProductFiles.open(path)
+
+
+def test_a_zip_whose_middle_is_missing_is_refused(zips: dict[str, Path], tmp_path: Path) -> None:
+    body = zips["stored"].read_bytes()
+    path = tmp_path / "hollow.zip"
+    path.write_bytes(body[: len(body) // 3] + body[len(body) // 2 :])
+    with pytest.raises(ProductError, match=r"hollow\.zip"):
+        open_product(path).verify()
+
+
+def damaged(zips: dict[str, Path], tmp_path: Path) -> ProductFiles:
+    """The deflated zip with bits of the measurement turned over."""
+    with zipfile.ZipFile(zips["deflated"]) as archive:
+        info = archive.getinfo(f"{NAME}/{MEASUREMENT}")
+    body = bytearray(zips["deflated"].read_bytes())
+    middle = info.header_offset + info.compress_size // 2
+    body[middle : middle + 2000] = bytes(each ^ 0x5A for each in body[middle : middle + 2000])
+    path = tmp_path / "damaged.zip"
+    path.write_bytes(body)
+    return ProductFiles.open(path)
+
+
+def test_a_damaged_measurement_is_refused(zips: dict[str, Path], tmp_path: Path) -> None:
+    files = damaged(zips, tmp_path)
+    with pytest.raises(ProductError, match=r"damaged"):
+        window(files, 0, 200)
+    with pytest.raises(ProductError, match=r"damaged"):
+        files.read(MEASUREMENT)
+
+
+def test_two_products_in_one_place_are_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
+        for name in ("A.SAFE", "B.SAFE"):
+            archive.writestr(f"{name}/{MANIFEST}", "")
+            (tmp_path / "both" / name).mkdir(parents=True)
+            (tmp_path / "both" / name / MANIFEST).touch()
+    for source in (tmp_path / "two.zip", tmp_path / "both"):
+        with pytest.raises(ProductError, match=r"found 2 products .*A\.SAFE, B\.SAFE\), expected"):
+            ProductFiles.open(source)
+
+
+HOSTILE = [
+    "../evil",
+    "X.SAFE/../../evil",
+    "/etc/passwd",
+    "X.SAFE\\..\\evil",
+    "C:/evil",
+    "a//b",
+    "./a",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_that_lead_out_are_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "hostile.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"X.SAFE/{MANIFEST}", "")
+        info = zipfile.ZipInfo("placeholder")
+        info.filename = name
+        archive.writestr(info, b"payload")
+    with pytest.raises(ProductError, match=r"leads out of the product .* was not opened"):
+        ProductFiles.open(path)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["hostile.zip"]
+
+
+@given(st.text(min_size=1, max_size=20))
+def test_a_safe_name_stays_inside(name: str) -> None:
+    try:
+        require_safe_name(name, "X")
+    except ProductError:
+        return
+    assert not name.startswith("/")
+    assert not {"..", "."} & set(name.split("/"))
+
+
+def test_a_link_inside_a_zip_is_just_a_file(made: Made, tmp_path: Path) -> None:
+    path = pack(made.path, tmp_path / "link.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        info = zipfile.ZipInfo(f"{NAME}/support/link")
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(info, "/etc/passwd")
+    assert ProductFiles.open(path).read("support/link") == b"/etc/passwd"
+
+
+def test_two_files_of_one_name_are_refused(made: Made, tmp_path: Path) -> None:
+    path = pack(made.path, tmp_path / "twice.zip")
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr(f"{NAME}/{MEASUREMENT}", b"another")
+    with pytest.raises(ProductError, match="two files of one name"):
+        ProductFiles.open(path)
+
+
+def test_a_member_that_unpacks_without_end_is_refused(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = pack(made.path, tmp_path / "bomb.zip")
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"{NAME}/annotation/bomb.xml", bytes(2**23))
+    monkeypatch.setattr(_files, "LARGEST_READ", 2**20)
+    with pytest.raises(ProductError, match=r"bomb\.xml in .* holds more than 1 MiB"):
+        ProductFiles.open(path).read("annotation/bomb.xml")
+    monkeypatch.setattr(_locate, "LARGEST_MEMBER", 2**20)
+    with pytest.raises(ProductError, match=r"bomb\.xml in .* said to unpack to"):
+        ProductFiles.open(path)
+
+
+def test_no_more_is_unpacked_than_the_directory_says(made: Made, tmp_path: Path) -> None:
+    path = pack(made.path, tmp_path / "liar.zip")
+    body = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        size = archive.getinfo(f"{NAME}/{MANIFEST}").file_size
+    told = size.to_bytes(4, "little")
+    # The last mention is that of the directory.
+    place = body.rindex(told)
+    path.write_bytes(body[:place] + (100).to_bytes(4, "little") + body[place + 4 :])
+    assert len(ProductFiles.open(path).read(MANIFEST)) == 100
+
+
+@pytest.mark.parametrize(("method", "message"), [(zipfile.ZIP_BZIP2, "packed by method 12")])
+def test_other_packings_are_refused(made: Made, tmp_path: Path, method: int, message: str) -> None:
+    with pytest.raises(ProductError, match=message):
+        ProductFiles.open(pack(made.path, tmp_path / "odd.zip", method))
+
+
+def test_a_file_that_is_not_there_is_named(made: Made) -> None:
+    files = ProductFiles.open(made.path)
+    with pytest.raises(ProductError, match=r"has no annotation/x\.xml: it is incomplete, fetch"):
+        files.read("annotation/x.xml")
+    with (
+        pytest.raises(ProductError, match=r"has no measurement/x\.tiff"),
+        files.raster("measurement/x.tiff"),
+    ):
+        pass
+
+
+def test_only_tiffs_are_opened_as_measurements(tmp_path: Path) -> None:
+    folder = tmp_path / "X.SAFE"
+    (folder / "measurement").mkdir(parents=True)
+    (folder / MANIFEST).touch()
+    (folder / "measurement/a.tiff").write_text("<VRTDataset rasterXSize='1' rasterYSize='1'/>")
+    files = ProductFiles.open(folder)
+    with (
+        pytest.raises(ProductError, match=r"a\.tiff in .* cannot be read"),
+        files.raster("measurement/a.tiff"),
+    ):
+        pass
+
+
+def test_a_server_that_sends_no_parts_is_refused(zips: dict[str, Path]) -> None:
+    with running() as site:
+        url = site.add("/x.zip", zips["stored"].read_bytes(), ranges=False)
+        with pytest.raises((ProductError, OSError, ValueError)):
+            open_product(url)
+
+
+def test_an_unknown_kind_of_address_is_refused() -> None:
+    with pytest.raises(ProductError, match=r"klingon://.* cannot be opened"):
+        ProductFiles.open("klingon://user:password@host/x.zip")
+
+
+@pytest.fixture
+def bomb() -> str:
+    entities = "".join(f"<!ENTITY a{level} '{f'&a{level - 1};' * 10}'>" for level in range(1, 30))
+    return f"<!DOCTYPE x [<!ENTITY a0 'ha'>{entities}]>"
+
+
+def test_an_entity_bomb_in_the_manifest_is_refused(made: Made, tmp_path: Path, bomb: str) -> None:
+    folder = tmp_path / "X.SAFE"
+    folder.mkdir()
+    text = (made.path / MANIFEST).read_text().replace("<xfdu:XFDU", f"{bomb}<xfdu:XFDU", 1)
+    (folder / MANIFEST).write_text(text)
+    with pytest.raises(AnnotationError, match=r"manifest\.safe in .* declares a document type"):
+        open_product(folder)

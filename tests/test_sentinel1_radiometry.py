@@ -1,0 +1,277 @@
+"""Calibration and thermal noise against an interpolation that others wrote."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.interpolate import RegularGridInterpolator
+
+from sarheight.errors import AnnotationError
+from sarheight.sentinel1 import read_annotation
+from sarheight.sentinel1._border import REACH, WINDOW, has_image
+from sarheight.sentinel1._calibration import read_calibration
+from sarheight.sentinel1._noise import read_noise
+from sarheight.sentinel1._radiometry import Radiometry
+from tests.annotations import annotation_xml
+from tests.conftest import shared_data
+from tests.products import Tables, calibration_xml, noise_xml
+from tests.synthetic import synthetic_grid
+
+if TYPE_CHECKING:
+    from sarheight.scene import Calibration
+
+Floats = NDArray[np.float64]
+
+TABLES = Tables()
+ANNOTATION = read_annotation(annotation_xml(*synthetic_grid()).replace(">IW1<", ">IW<").encode())
+CALIBRATION, NOISE = calibration_xml(TABLES).encode(), noise_xml(TABLES).encode()
+RADIOMETRY = Radiometry.from_xml(CALIBRATION, NOISE, ANNOTATION)
+NAMES: dict[Calibration, str] = {
+    "beta0": "betaNought",
+    "sigma0": "sigmaNought",
+    "gamma0": "gamma",
+}
+
+
+def interpolated(nodes: Floats, lines: Floats, samples: Floats) -> Floats:
+    """Bilinear between the nodes of the tables, by SciPy."""
+    table = RegularGridInterpolator((TABLES.lines, TABLES.pixels), nodes)
+    found: Floats = table(tuple(np.meshgrid(lines, samples, indexing="ij")))
+    return found
+
+
+def expected_noise(lines: Floats, samples: Floats) -> Floats:
+    noise = interpolated(TABLES.noise_power(), lines, samples)
+    for block in TABLES.blocks:
+        first_line, last_line, first_sample, last_sample = block
+        inside = (lines >= first_line) & (lines <= last_line)
+        across = (samples >= first_sample) & (samples <= last_sample)
+        factors = np.where(inside, 1.0 + 0.001 * (lines - first_line), 1.0)
+        noise *= np.where(across[None], factors[:, None], 1.0)
+    return noise
+
+
+@pytest.mark.parametrize("calibration", NAMES)
+@given(
+    first_line=st.integers(0, 190),
+    first_sample=st.integers(0, 240),
+    height=st.integers(1, 12),
+    width=st.integers(1, 9),
+)
+def test_blocks_are_calibrated_as_an_independent_interpolation_says(
+    calibration: Calibration, first_line: int, first_sample: int, height: int, width: int
+) -> None:
+    lines = np.arange(first_line, first_line + height, dtype=np.float64)
+    samples = np.arange(first_sample, first_sample + width, dtype=np.float64)
+    power = np.random.default_rng(1).gamma(4.0, 500.0, (height, width))
+    amplitude = interpolated(TABLES.amplitude(NAMES[calibration]), lines, samples)
+    noise = expected_noise(lines, samples)
+    found = RADIOMETRY.calibrate(power, first_line, first_sample, calibration)
+    assert found.dtype == np.float32
+    scale = power.max() / amplitude**2
+    assert np.abs(found - (power - noise) / amplitude**2).max() < 3e-6 * scale.max()
+    plain = RADIOMETRY.calibrate(power, first_line, first_sample, calibration, noise_removal=False)
+    np.testing.assert_allclose(plain, power / amplitude**2, rtol=2e-6)
+
+
+def test_blocks_join_without_a_seam() -> None:
+    power = np.full((200, 250), 5000.0, dtype=np.float32)
+    whole = RADIOMETRY.calibrate(power, 0, 0, "gamma0")
+    parts = [
+        [
+            RADIOMETRY.calibrate(power[a : a + 60, b : b + 70], a, b, "gamma0")
+            for b in range(0, 250, 70)
+        ]
+        for a in range(0, 200, 60)
+    ]
+    np.testing.assert_allclose(np.block(parts), whole, rtol=3e-6)
+
+
+def test_what_is_darker_than_the_noise_stays_below_zero() -> None:
+    found = RADIOMETRY.calibrate(np.zeros((3, 4), dtype=np.float32), 10, 130, "beta0")
+    assert (found < 0.0).all()
+    assert np.isnan(RADIOMETRY.calibrate(np.full((2, 2), np.nan), 0, 0, "beta0")).all()
+    # Speckled noise alone is zero on average, so that means of dark land are not too bright.
+    lines, samples = np.arange(200.0), np.arange(250.0)
+    noise = RADIOMETRY.noise_power(lines, samples)
+    assert noise is not None
+    speckle = noise * np.random.default_rng(2).gamma(4.4, 1 / 4.4, noise.shape)
+    mean = RADIOMETRY.calibrate(speckle, 0, 0, "beta0").mean()
+    assert abs(mean) < 0.02 * (noise / 200.0**2).mean()
+
+
+def test_beyond_the_first_and_last_vector_the_nearest_goes_on() -> None:
+    power = np.ones((2, 3), dtype=np.float32)
+    late = RADIOMETRY.calibrate(power, 260, 10, "beta0", noise_removal=False)
+    later = RADIOMETRY.calibrate(power, 900, 10, "beta0", noise_removal=False)
+    np.testing.assert_allclose(later, late[[-1, -1]], rtol=1e-6)
+
+
+def test_noise_of_old_processors_has_no_factors_along_azimuth() -> None:
+    old = Radiometry.from_xml(CALIBRATION, noise_xml(TABLES, old=True).encode(), ANNOTATION)
+    lines, samples = np.arange(0.0, 200.0), np.arange(0.0, 240.0)
+    expected = interpolated(TABLES.noise_power(), lines, samples)
+    np.testing.assert_allclose(old.noise_power(lines, samples), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("version", "factor"),
+    [(2.31, 75088.7 * 180.0), (2.36, 75088.7 * 180.0**2), (2.53, 1.0), (float("nan"), 1.0)],
+)
+def test_noise_of_the_first_processors_is_scaled(version: float, factor: float) -> None:
+    xml = noise_xml(Tables(noise=1e-5), old=True).encode()
+    noise = read_noise(xml, ANNOTATION, processor_version=version, digital_number=180.0)
+    found = noise.block(np.array([30.0]), np.array([0.0]))
+    assert found is not None
+    assert float(found[0, 0]) == pytest.approx(1.03e-5 * factor, rel=1e-6)
+
+
+def test_the_calibration_constant_is_that_of_the_first_vector() -> None:
+    found = read_calibration(CALIBRATION, ANNOTATION).digital_number
+    assert found == pytest.approx(TABLES.amplitude("dn")[0, 0])
+
+
+def test_noise_of_nothing_but_zeros_is_none() -> None:
+    xml = re.sub(r"(<noiseRangeLut[^>]*>)[^<]*", r"\g<1>0 0 0 0", noise_xml(TABLES)).encode()
+    silent = Radiometry.from_xml(CALIBRATION, xml, ANNOTATION)
+    power = np.full((3, 4), 700.0)
+    expected = RADIOMETRY.calibrate(power, 5, 5, "sigma0", noise_removal=False)
+    np.testing.assert_array_equal(silent.calibrate(power, 5, 5, "sigma0"), expected)
+    without = Radiometry.from_xml(CALIBRATION, None, ANNOTATION)
+    np.testing.assert_array_equal(without.calibrate(power, 5, 5, "sigma0"), expected)
+
+
+@pytest.mark.parametrize("folder", ["alps_20210401", "morocco_20230904"])
+def test_real_tables_are_met_at_their_nodes(folder: str) -> None:
+    files = shared_data("sentinel1", folder)
+    (noise,) = files.glob("noise-*iw1-slc-vv*.xz")
+    (annotation,) = files.glob(f"{noise.name.removeprefix('noise-')}")
+    image = read_annotation(annotation)
+    vectors = read_noise(noise, image)
+    assert vectors.along_range is not None
+    (block,) = vectors.along_azimuth
+    line, pixel = 3 * image.lines_per_burst, 4000
+    row = list(vectors.along_range.lines).index(line)
+    column = list(vectors.along_range.pixels[row]).index(pixel)
+    factor = np.interp(line, block.lines, block.factors)
+    found = vectors.block(np.array([float(line)]), np.array([float(pixel)]))
+    assert found is not None
+    expected = vectors.along_range.values[row][column] * factor
+    assert float(found[0, 0]) == pytest.approx(expected, rel=1e-6)
+    # The gain of the antenna falls towards the ends of a burst: there the noise is amplified.
+    assert 1.1 < block.factors[0] < 1.3
+    assert block.factors.min() == pytest.approx(1.0, abs=0.01)
+
+
+def test_real_calibration_keeps_the_ratios_of_the_ellipsoid() -> None:
+    files = shared_data("sentinel1", "alps_20210401")
+    (calibration,) = files.glob("calibration-*iw1-slc-vv*.xz")
+    image = read_annotation(next(files.glob("s1b-iw1-slc-vv-*.xz")))
+    radiometry = Radiometry.from_xml(calibration, None, image)
+    power = np.ones((1, 1))
+    points = image.geolocation
+    near = int(np.argmin(points.incidence_angle))
+    beta, sigma, gamma = (
+        radiometry.calibrate(power, int(points.line[near]), int(points.pixel[near]), name).item()
+        for name in NAMES
+    )
+    angle = np.radians(points.incidence_angle[near])
+    assert sigma / beta == pytest.approx(np.sin(angle), rel=6e-3)
+    assert gamma / beta == pytest.approx(np.tan(angle), rel=1e-2)
+
+
+# ---------------------------------------------------------------------------------------- borders
+
+Side = Literal["near", "far"]
+
+
+def scene_with_borders(
+    near: int, far: int, lines: int = 40, samples: int = 6000
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Land at five times the noise, with remains at a twentieth of it along both sides."""
+    random = np.random.default_rng(8)
+    noise = np.full((lines, samples), 400.0, dtype=np.float32)
+    power = (2000.0 * random.gamma(4.4, 1 / 4.4, noise.shape)).astype(np.float32)
+    weak = (20.0 * random.gamma(1.0, 1.0, noise.shape)).astype(np.float32)
+    power[:, :near] = weak[:, :near]
+    power[:, samples - far :] = weak[:, samples - far :]
+    return power, noise
+
+
+def test_borders_are_found_within_half_a_window() -> None:
+    power, noise = scene_with_borders(700, 300)
+    inside = has_image(power, noise)
+    assert not inside[:, :700].any()
+    assert not inside[:, -300:].any()
+    assert inside[:, 700 + WINDOW : -300 - WINDOW].all()
+
+
+def test_an_image_without_borders_is_kept_whole() -> None:
+    power, noise = scene_with_borders(0, 0)
+    assert has_image(power, noise).all()
+
+
+def test_lines_before_the_datatake_have_no_image() -> None:
+    power, noise = scene_with_borders(0, 0)
+    power[:5] *= 0.001
+    inside = has_image(power, noise)
+    assert not inside[:5].any()
+    assert inside[5:].all()
+
+
+def test_wide_dark_water_at_the_side_is_kept() -> None:
+    power, noise = scene_with_borders(0, 0)
+    power[:, : REACH + 200] *= 0.01
+    assert has_image(power, noise).all()
+
+
+# -------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("found", "replacement", "message"),
+    [
+        ("<polarisation>VV", "<polarisation>VH", "'VH' at .*expected 'VV' as in"),
+        ("<swath>IW", "<swath>EW", "'EW' at .*expected 'IW'"),
+        (r"<line>30", "<line>-40", "two vectors of one line"),
+        (r"(<pixel[^>]*>)0 40", r"\g<1>40 0", "pixels that do not ascend"),
+        (r"(<betaNought[^>]*>)\S+ ", r"\1", "3 values at .*one for each of 4 pixels"),
+        (r"(<gamma[^>]*>)\S+", r"\g<1>0", "the value 0 at .*expected at least"),
+        (r"(<sigmaNought[^>]*>)\S+", r"\g<1>nan", "expected a list of finite numbers"),
+        ("<calibrationVectorList>.*</calibrationVectorList>", "", "no vectors at"),
+    ],
+)
+def test_calibrations_that_make_no_sense_are_refused(
+    found: str, replacement: str, message: str
+) -> None:
+    xml = re.sub(found, replacement, CALIBRATION.decode(), count=1)
+    with pytest.raises(AnnotationError, match=message):
+        Radiometry.from_xml(xml.encode(), NOISE, ANNOTATION)
+
+
+@pytest.mark.parametrize(
+    ("found", "replacement", "message"),
+    [
+        ("<polarisation>VV", "<polarisation>HH", "'HH' at .*expected 'VV'"),
+        (r"(<noiseRangeLut[^>]*>)\S+", r"\g<1>-1", "the value -1 at .*expected at least 0"),
+        (r"(<noiseAzimuthLut[^>]*>)\S+ ", r"\1", "10 factors of 11 lines"),
+        (r"(<noiseAzimuthLut[^>]*>)\S+", r"\g<1>-2", "the factor -2 at .*none below zero"),
+        ("<noiseRangeVectorList>.*</noiseRangeVectorList>", "", "no vectors at"),
+        (r"<lastRangeSample>\d+", "<lastRangeSample>", "nothing at .*lastRangeSample"),
+    ],
+)
+def test_noise_that_makes_no_sense_is_refused(found: str, replacement: str, message: str) -> None:
+    xml = re.sub(found, replacement, NOISE.decode(), count=1)
+    with pytest.raises(AnnotationError, match=message):
+        Radiometry.from_xml(CALIBRATION, xml.encode(), ANNOTATION)
+
+
+def test_the_two_are_not_taken_for_each_other() -> None:
+    with pytest.raises(AnnotationError, match="is not a calibration annotation"):
+        Radiometry.from_xml(NOISE, CALIBRATION, ANNOTATION)
