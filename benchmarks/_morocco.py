@@ -26,7 +26,7 @@ from sarheight.geometry import geo2rdr
 from sarheight.orbit import Orbit
 from sarheight.scene import RadarGrid, Scene
 
-__all__ = ["DATES", "Hills", "hills"]
+__all__ = ["DATES", "Explained", "Hills", "hills"]
 
 FOLDER = "sentinel1/morocco_20230904/"
 AMPLITUDES = FOLDER + "amp_coh_vv_geocoded.tif"
@@ -41,6 +41,8 @@ FEWEST = 0.3
 """Part of the map pixels that a radar pixel should hold, without which it has no value."""
 CORRELATED = 2.0
 """Pixels of an IW SLC that make one independent look."""
+RESAMPLES = 300
+"""How often blocks are drawn again for a bootstrap."""
 Floats = NDArray[np.float64]
 
 
@@ -123,3 +125,42 @@ def _binned(power: Floats, places: tuple[Floats, Floats], shape: tuple[int, int]
     least = max(FEWEST * float(np.median(count[count > 0])), 1.0)
     mean = np.where(count >= least, total / np.maximum(count, 1), np.nan)
     return np.asarray(mean.reshape(shape))
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """Logarithms of measured and simulated intensity, and the block of each pixel."""
+
+    measured: Floats
+    simulated: Floats
+    block: NDArray[np.int64]
+
+    def correlation(self) -> tuple[float, float]:
+        """Return the correlation, and its standard error by a bootstrap over blocks."""
+        random = np.random.default_rng(0)
+        names, index = np.unique(self.block, return_inverse=True)
+        sums = np.array(
+            [
+                np.bincount(index, values)
+                for values in (
+                    np.ones(index.size),
+                    self.measured,
+                    self.simulated,
+                    self.measured**2,
+                    self.simulated**2,
+                    self.measured * self.simulated,
+                )
+            ]
+        )
+        drawn = random.integers(0, names.size, (RESAMPLES, names.size))
+        resampled = [_correlation(sums[:, each].sum(axis=1)) for each in drawn]
+        return _correlation(sums.sum(axis=1)), float(np.std(resampled))
+
+
+def _correlation(sums: Floats) -> float:
+    """Return the correlation that follows from count, sums, squares and product."""
+    count, first, second, squares, other_squares, product = sums
+    covariance = product - first * second / count
+    return float(
+        covariance / np.sqrt((squares - first**2 / count) * (other_squares - second**2 / count))
+    )

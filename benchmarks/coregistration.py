@@ -51,7 +51,7 @@ class Outcome:
     false : int
         How often a shift was found with a DEM of another place.
     seconds : float
-        Mean time of an estimate.
+        Mean time of the processor for an estimate.
     """
 
     errors: NDArray[np.float64]
@@ -75,9 +75,9 @@ def play(scene: Scene, dem: xr.DataArray, random: np.random.Generator) -> Outcom
     for _ in range(SHIFTS):
         true = random.uniform(-FARTHEST, FARTHEST, 2)
         image = displaced(scene, *(true / metres).tolist())
-        begin = time.perf_counter()
+        begin = time.process_time()
         shift = estimate_shift(image, dem)
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(time.process_time() - begin)
         if shift.found:
             errors.append(np.array([shift.along_track, shift.across_track]) - true)
             stated.append([shift.along_track_error, shift.across_track_error])
@@ -115,7 +115,6 @@ def _figures(outcomes: dict[str, dict[str, Outcome]]) -> dict[str, Value]:
         figures[f"{key}.found_in_another_place"] = float(
             np.mean([each.false / SHIFTS for each in seen])
         )
-        figures[f"{key}.seconds"] = float(np.mean([each.seconds for each in seen]))
     return figures
 
 
@@ -132,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with console.status(site.name):
             outcomes[site.name] = measure(site)
     table = Table(title="errors of the shift in metres on the ground, pixels of about 10 m")
-    for name in ("scene", "DEM", "along", "across", "over stated", "found", "elsewhere", "seconds"):
+    for name in ("scene", "DEM", "along", "across", "over stated", "found", "elsewhere", "CPU s"):
         table.add_column(name, justify="left" if name in {"scene", "DEM"} else "right")
     for name, by_dem in outcomes.items():
         for dem, each in by_dem.items():

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks._figures import RESULTS, Value, record
-from benchmarks._morocco import DATES, Hills, hills
+from benchmarks._morocco import DATES, Explained, Hills, hills
 from sarheight._multilook import ground_sample_spacing
 from sarheight.coregistration import Shift, corrected, estimate_shift
 from sarheight.illumination import BackscatterLaw, ConstantGamma, FittedLaw, Muhleman, simulate
@@ -40,51 +40,10 @@ LOOKS = {"28 x 31 m": (2, 8), "56 x 59 m": (4, 15), "112 x 117 m": (8, 30)}
 AS_THE_DEM = "56 x 59 m"
 BLOCK = 1500.0
 """Width of a block in metres."""
-RESAMPLES = 300
 IN_SAMPLE = "fitted to all"
 SEARCH = 300.0
 """Metres: four pixels of the middle size are not much."""
 Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, eq=False)
-class Explained:
-    """Logarithms of measured and simulated intensity, and the block of each pixel."""
-
-    measured: Floats
-    simulated: Floats
-    block: NDArray[np.int64]
-
-    def correlation(self) -> tuple[float, float]:
-        """Return the correlation, and its standard error by a bootstrap over blocks."""
-        random = np.random.default_rng(0)
-        names, index = np.unique(self.block, return_inverse=True)
-        sums = np.array(
-            [
-                np.bincount(index, values)
-                for values in (
-                    np.ones(index.size),
-                    self.measured,
-                    self.simulated,
-                    self.measured**2,
-                    self.simulated**2,
-                    self.measured * self.simulated,
-                )
-            ]
-        )
-        drawn = random.integers(0, names.size, (RESAMPLES, names.size))
-        resampled = [_correlation(sums[:, each].sum(axis=1)) for each in drawn]
-        return _correlation(sums.sum(axis=1)), float(np.std(resampled))
-
-
-def _correlation(sums: Floats) -> float:
-    """Return the correlation that follows from count, sums, squares and product."""
-    count, first, second, squares, other_squares, product = sums
-    covariance = product - first * second / count
-    return float(
-        covariance / np.sqrt((squares - first**2 / count) * (other_squares - second**2 / count))
-    )
 
 
 def _blocks(scene: Scene) -> NDArray[np.int64]:
@@ -293,7 +252,7 @@ def save_picture(outcome: Outcome) -> None:
     figure.colorbar(drawn, ax=axes[1, 0], label="height (m)", shrink=0.7)
     axes[1, 0].set_title("DEM")
     sigma = 10.0 * np.log10(np.maximum(result["gamma0"].values, 1e-6))
-    drawn = axes[1, 1].imshow(sigma, vmin=-16.0, vmax=-4.0, cmap="gray", **ground)
+    drawn = axes[1, 1].imshow(sigma, vmin=-20.0, vmax=-4.0, cmap="gray", **ground)
     figure.colorbar(drawn, ax=axes[1, 1], label="dB", shrink=0.7)
     axes[1, 1].set_title("reconstructed γ0")
     for axis in axes[1, :2]:

@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyproj
 from numpy.typing import NDArray
 
 from sarheight._viewing import look_sign
@@ -109,6 +108,8 @@ def _part(places: Floats, size: int, margin: int) -> slice:
 
 def _places(bounds: Bounds, heights: tuple[float, float]) -> Floats:
     """Spread points over an area, on its lowest and highest level; Earth-fixed, shape (n, 3)."""
+    import pyproj
+
     west, south, east, north = bounds
     east += 360.0 if east < west else 0.0
     axes = (

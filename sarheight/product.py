@@ -1,5 +1,7 @@
 """Products of radar missions, as they come from the archive.
 
+Two lines open the calibrated image of a place::
+
     from sarheight.product import open_product
 
     product = open_product("S1A_IW_GRDH_….SAFE.zip")

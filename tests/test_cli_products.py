@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +17,9 @@ from sarheight.dem import open_dem
 from sarheight.illumination import simulate
 from sarheight.output import open_result
 from sarheight.product import open_product
+from sarheight.sentinel1 import read_annotation
 from sarheight.sentinel1._radiometry import Radiometry
-from tests.annotations import eof_xml
+from tests.annotations import annotation_xml, eof_xml
 from tests.products import NAME, Tables, calibration_xml, grd_product, noise_xml, pack, slc_product
 from tests.synthetic import synthetic_grid
 from tests.test_cli import EAST, NORTH, SEA, failing, run, write_dem
@@ -48,11 +48,11 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     grid, orbit = synthetic_grid(lines=400, samples=500, looks=4.4)
     dem = write_dem(folder / "dem.tif", 20.0)
     scene = simulate(open_dem(dem, vertical="ellipsoidal"), grid, orbit, looks=None)
-    annotation = SimpleNamespace(swath="IW", polarisation="VV", mode="IW", name="x")
+    annotation = annotation_xml(grid, orbit).replace(">IW1<", ">IW<").encode()
     radiometry = Radiometry.from_xml(
         calibration_xml(Tables()).encode(),
         noise_xml(Tables()).encode(),
-        annotation,  # type: ignore[arg-type]
+        read_annotation(annotation),
     )
     lines, samples = (np.arange(size, dtype=np.float64) for size in grid.shape)
     noise = radiometry.noise_power(lines, samples)
@@ -83,7 +83,7 @@ def parameters(path: Path) -> dict[str, Any]:
     return dict(record["parameters"])
 
 
-METHOD = ("--method", "one-step", "--law", "muhleman")
+METHOD = ("--method", "one-step", "--law", "muhleman", "--coregister", "none")
 
 
 def test_a_product_alone_gives_what_its_image_gives(archive: Archive, tmp_path: Path) -> None:

@@ -207,6 +207,17 @@ def test_windows_that_disagree_are_set_aside() -> None:
     assert np.abs(misses(shift, 0.0, 0.0)).max() < 0.15
 
 
+def test_an_orbit_that_just_covers_the_image_is_enough() -> None:
+    scene = shifted(1.0, -2.0)
+    grid, orbit = scene.grid, scene.orbit
+    step = (grid.last_time - grid.first_time + 0.02) / 3
+    time = grid.first_time - 0.01 + step * np.arange(4)
+    position, velocity = orbit.state(time)
+    short = replace(orbit, time=time, position=position, velocity=velocity)
+    shift = estimate_shift(replace(scene, orbit=short), mountains())
+    assert shift.found or "enough data" in shift.reason
+
+
 # ------------------------------------------------------------------- when nothing can be said
 
 

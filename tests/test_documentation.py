@@ -42,7 +42,8 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands(page: Path) -> list[list[str]]:
-    lines = [line for text in blocks(page, "console") for line in text.splitlines()]
+    whole = [text.replace("\\\n", " ") for text in blocks(page, "console")]
+    lines = [line for text in whole for line in text.splitlines()]
     words = [shlex.split(line.removeprefix("$ ")) for line in lines]
     return [each[1:] for each in words if each[0] == "sarheight" and "demo" not in each]
 

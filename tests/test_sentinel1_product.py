@@ -229,6 +229,11 @@ def test_swaths_and_bursts_of_an_slc_can_be_chosen(slc: tuple[Product, IwProduct
     )
 
 
+def test_an_slc_has_no_borders_to_clean(slc: tuple[Product, IwProduct]) -> None:
+    with pytest.raises(ValueError, match=r"found border_cleaning, and .* is an SLC"):
+        slc[0].scene(border_cleaning=True)
+
+
 def test_the_noise_of_an_slc_is_removed(slc: tuple[Product, IwProduct]) -> None:
     product, _ = slc
     loud, quiet = (
@@ -584,6 +589,13 @@ def test_grd_of_other_modes_are_the_same_code(
     np.testing.assert_allclose(found, power(made, "HH", "beta0"), rtol=3e-6)
 
 
+def test_an_slc_without_bursts_is_a_clear_no(tmp_path: Path) -> None:
+    placed = synthetic_grid(lines=60, samples=70, ground_range=False, sample_spacing=2.3)
+    made = grd_product(tmp_path, polarisations=("VV",), placed=placed, kind="SLC")
+    with pytest.raises(ProductError, match="bursts"):
+        open_product(made.path).scene()
+
+
 def test_products_with_cloud_optimised_measurements_are_read(made: Made, tmp_path: Path) -> None:
     path = tmp_path / NAME.replace(".SAFE", "_COG.SAFE")
     for source in made.path.rglob("*-0*"):
@@ -656,6 +668,7 @@ def test_an_annotation_under_a_wrong_name_is_refused(made: Made, tmp_path: Path)
         ({"multilook": (2, 2), "spacing": 30.0}, r"expected one of them"),
         ({"multilook": (0, 2)}, r"window of 0 lines"),
         ({"spacing": -1.0}, r"spacing"),
+        ({"burst": 1}, r"found burst=1, and .* is a GRD"),
         ({"calibration": "delta0"}, r"delta0"),
     ],
 )

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 METHOD = "Method"
 WHOLE = 0.95
 """Part of an image from which an elevation model is taken to cover it."""
+ROOM = 64
+"""Pixels to keep around what the elevation model lights, until it is known how images lie."""
 
 
 class MethodName(StrEnum):
@@ -231,15 +233,17 @@ def reconstruct(
         whole = picture.scene(product, current)
         current.stage("find what the elevation model lights")
         current.say_if_kernels_are_new()
-        whole, shift = coregister(whole, heights, coregistration, chosen)
-        scene = scene_of_dem(whole, heights)
+        # Read once, with room for a shift; the rest of the image is never read.
+        near = scene_of_dem(whole, heights, margin=ROOM)
+        near = replace(near, image=near.image.compute())
+        near, shift = coregister(near, heights, coregistration, chosen)
+        scene = scene_of_dem(near, heights)
         share = _share(scene.grid, whole.grid)
         if share < WHOLE:
             current.say(
                 f"the elevation model covers {100 * share:.1f} % of the image: the result is that "
                 "part, the rest is left out"
             )
-        scene = replace(scene, image=scene.image.compute())
         current.stage("reconstruct")
         result = layover.reconstruct(
             scene,

@@ -13,7 +13,14 @@ from sarheight._multilook import ground_sample_spacing, looks_for_spacing
 from sarheight.coregistration._correlate import correlation, moments, peak_of, significance
 from sarheight.coregistration._pool import CLOSE, Compared, Pool
 from sarheight.coregistration._shift import Shift
-from sarheight.coregistration._windows import Looked, Window, choose_windows, compare
+from sarheight.coregistration._windows import (
+    SMALLEST,
+    Looked,
+    Window,
+    choose_windows,
+    compare,
+    largest_window,
+)
 from sarheight.dem import check_dem, local_posting
 
 if TYPE_CHECKING:
@@ -25,6 +32,8 @@ __all__ = ["estimate_shift"]
 SEARCH = 200.0
 """Largest shift that is looked for, in metres: that of a geoid of 100 m that was forgotten."""
 WINDOWS = 24
+FEW = 9
+"""With fewer windows than these, smaller ones are tried: some are needed to disagree."""
 FINER = 0.35
 """Averaged pixels are about that many postings of the DEM wide."""
 CHANCE = 10
@@ -108,12 +117,15 @@ def estimate_shift(
     image = _looked(scene, dem)
     limit = [max(math.ceil(search / each), 2) for each in _spacing(image)]
     reach = max(limit) + CHANCE
-    chosen = choose_windows(dem, image, windows, reach)
-    if not chosen:
-        return Shift(reason=FLAT)
-    seen = _compare(chosen, dem, image, law, reach)
+    size = largest_window(image)
+    while True:
+        chosen = choose_windows(dem, image, windows, reach, size)
+        seen = _compare(chosen, dem, image, law, reach)
+        if len(seen) >= min(FEW, windows) or size < 2 * SMALLEST:
+            break
+        size //= 2
     if not seen:
-        return Shift(reason=NO_DATA)
+        return Shift(reason=NO_DATA if chosen else FLAT)
     seen = [each for each in seen if each.contrast >= LEAST_CONTRAST]
     if not seen:
         return Shift(reason=NO_CONTRAST)

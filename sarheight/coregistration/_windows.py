@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sarheight._multilook import multilook
 from sarheight.coregistration._correct import moved
 from sarheight.coregistration._correlate import COARSEST, log_detail
-from sarheight.errors import GeometryError
+from sarheight.errors import GeometryError, OrbitCoverageError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sarheight.illumination import BackscatterLaw
     from sarheight.scene import RadarGrid, Scene
 
-__all__ = ["Looked", "Window", "choose_windows", "compare"]
+__all__ = ["SMALLEST", "Looked", "Window", "choose_windows", "compare", "largest_window"]
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -142,6 +142,8 @@ class Window:
         ------
         GeometryError
             If the DEM does not reach into the window.
+        OrbitCoverageError
+            If the orbit does not cover the margin.
         """
         from sarheight.geometry._view import view
         from sarheight.illumination._operator import illuminate
@@ -152,7 +154,8 @@ class Window:
         grid = replace(moved(image.grid, -begin[0], -begin[1]), lines=size, samples=size, bursts=())
         part = dem.isel(y=self.rows, x=self.columns)
         seen = view(part, grid, image.scene.orbit)
-        power, known = illuminate(seen, law).simulate(), _known(seen)
+        power = illuminate(seen, law).simulate()
+        known = _known(seen, power > 0.0)
         core = slice(MARGIN, size - MARGIN)
         return log_detail(power, known)[core, core], known[core, core]
 
@@ -166,10 +169,10 @@ def _empty(power: Floats) -> Mask:
     return np.asarray((maximum_filter(core, GAP) > 0) & (zero > 0))
 
 
-def _known(seen: View) -> Mask:
-    """Tell in which pixels terrain lies, be it in shadow."""
+def _known(seen: View, lit: Mask) -> Mask:
+    """Tell in which pixels terrain lies, be it in shadow; not beyond the DEM's edge."""
     from sarheight_kernels.geolocate import geolocate
-    from scipy.ndimage import maximum_filter, minimum_filter
+    from scipy.ndimage import binary_propagation, maximum_filter, minimum_filter
 
     line, sample = np.empty(seen.heights.shape), np.empty(seen.heights.shape)
     geolocate(seen.ground, seen.radar, seen.heights, line, sample)
@@ -179,10 +182,21 @@ def _known(seen: View) -> Mask:
     posts[np.rint(line[inside]).astype(int), np.rint(sample[inside]).astype(int)] = 1
     # What lies between posts is closed: widened, and narrowed by as much.
     wide = maximum_filter(posts, GAP, mode="constant", cval=0)
-    return np.asarray(minimum_filter(wide, GAP, mode="constant", cval=1) > 0)
+    closed = minimum_filter(wide, GAP, mode="constant", cval=1) > 0
+    # From beyond the edge one walks in over dark pixels, as far as the first that is lit.
+    beyond = binary_propagation(~closed & ~lit, mask=~lit)
+    return np.asarray(~beyond)
 
 
-def choose_windows(dem: xr.DataArray, image: Looked, most: int, reach: int) -> list[Window]:
+def largest_window(image: Looked) -> int:
+    """Return the size in averaged pixels of the windows into which an image is first cut."""
+    shorter = min(image.grid.shape)
+    return min(max(min(shorter // PARTS, LARGEST), SMALLEST), shorter)
+
+
+def choose_windows(
+    dem: xr.DataArray, image: Looked, most: int, reach: int, size: int
+) -> list[Window]:
     """Choose the windows of an image with the strongest relief.
 
     Parameters
@@ -195,6 +209,8 @@ def choose_windows(dem: xr.DataArray, image: Looked, most: int, reach: int) -> l
         How many to choose at most.
     reach : int
         Width of the margin, in averaged pixels, in which the terrain must be known as well.
+    size : int
+        Size of a window in averaged pixels.
 
     Returns
     -------
@@ -208,13 +224,11 @@ def choose_windows(dem: xr.DataArray, image: Looked, most: int, reach: int) -> l
     """
     from sarheight.geometry import geo2rdr
 
-    steps = [max(-(-size // PROBES), 1) for size in dem.shape]
+    steps = [max(-(-length // PROBES), 1) for length in dem.shape]
     probes = dem.isel(y=slice(None, None, steps[0]), x=slice(None, None, steps[1]))
     seen = geo2rdr(probes, image.grid, image.scene.orbit)
     line, sample = seen["line"].values, seen["sample"].values
     known = np.isfinite(line) & np.isfinite(sample)
-    size = int(np.clip(min(image.grid.shape) // PARTS, SMALLEST, LARGEST))
-    size = min(size, *image.grid.shape)
     down, across = (length // size for length in image.grid.shape)
     offsets = [(length % size) // 2 for length in image.grid.shape]
     row = np.floor((line - offsets[0]) / size)
@@ -266,6 +280,7 @@ def compare(
         return None
     try:
         simulated, known = window.simulated(dem, image, law, reach, shift)
-    except GeometryError:
+    except (GeometryError, OrbitCoverageError):
+        # Terrain may end before the window does, and the orbit before its margin.
         return None
     return (found, valid, simulated, known) if known.mean() >= FEWEST else None

@@ -51,8 +51,8 @@ def write(
         computed piece by piece.
     path : path-like
         ``.tif`` or ``.tiff``: Cloud Optimised GeoTIFF, north up. One band for each variable,
-        pass and polarisation, which its description names (``sigma0_VV``); units, flags and all other
-        attributes are in its tags, those of the dataset in the tags of the file. Floats are
+        pass and polarisation, which its description names (``sigma0_VV``); units, flags and all
+        other attributes are in its tags, those of the dataset in the tags of the file. Floats are
         float32 with nodata NaN, and overviews average power. Variables of one integer type alone
         keep it and their nodata. Integers *beside floats* become float32 bands that hold the
         same whole numbers with nodata NaN, and their overviews hold the most frequent value,

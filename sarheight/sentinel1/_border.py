@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter1d
 
 __all__ = ["CLEAN_SINCE", "has_image"]
 
@@ -49,6 +48,8 @@ def has_image(power: NDArray[np.float32], noise: NDArray[np.float32] | None) -> 
     IPF, MPC-0243, issue 1.0: thresholding of denoised power. There a threshold is applied to
     single pixels; averaging them first makes do without one.
     """
+    from scipy.ndimage import uniform_filter1d
+
     averaged = uniform_filter1d(power, WINDOW, axis=1, mode="nearest")
     bright = averaged > (0.0 if noise is None else noise)
     samples = power.shape[1]

@@ -20,7 +20,14 @@ from sarheight.sentinel1._locate import (
     product_prefix,
     require_good_member,
 )
-from sarheight.sentinel1._ranges import DeflatedMember, Extent, Ranged, buffered, member_extent
+from sarheight.sentinel1._ranges import (
+    DeflatedMember,
+    Extent,
+    Ranged,
+    asked,
+    buffered,
+    member_extent,
+)
 
 if TYPE_CHECKING:
     import os
@@ -67,6 +74,7 @@ class ProductFiles:
         self._openers = dict(sorted(openers.items()))
         self._local = local if local is not None and local.is_dir() else None
         self.folder = None if local is None else local.parent
+        self.origin: tuple[str, dict[str, Any]] = (shown, {})
 
     @classmethod
     def open(
@@ -97,17 +105,20 @@ class ProductFiles:
             If it is no product, more than one, cut short, or unsafe to read.
         """
         files, path, shown = located(str(source), dict(storage_options or {}))
-        path = path.rstrip("/").removesuffix(f"/{MANIFEST}")
-        if not is_zip(files, path, shown):
-            return cls._of_folder(files, path, shown)
-        size = files.info(path).get("size")
-        if size is None:
-            msg = (
-                f"the server of {shown} does not say how large it is, so no part of it can be "
-                "read: download it and open the copy"
-            )
-            raise ProductError(msg)
-        return cls._of_zip(Extent(files, path, shown, 0, int(size)))
+        path, shown = (
+            each.rstrip("/").removesuffix(f"/{MANIFEST}") or "/" for each in (path, shown)
+        )
+        found = (
+            cls._of_zip(_whole(files, path, shown))
+            if is_zip(files, path, shown)
+            else cls._of_folder(files, path, shown)
+        )
+        found.origin = files.unstrip_protocol(path), dict(storage_options or {})
+        return found
+
+    def __reduce__(self) -> tuple[Callable[..., ProductFiles], tuple[str, dict[str, Any]]]:
+        """Open the same product again, in whichever process that is."""
+        return ProductFiles.open, self.origin
 
     @classmethod
     def _of_folder(cls, files: AbstractFileSystem, path: str, shown: str) -> ProductFiles:
@@ -248,7 +259,11 @@ class ProductFiles:
         """Open a measurement, and nothing that GDAL would like to find beside it."""
         if path != name:
             raise FileNotFoundError(path)
-        return _Watched(self.open_file(name), failures)
+        try:
+            return _Watched(self.open_file(name), failures)
+        except (ProductError, OSError) as error:
+            failures.append(error)
+            raise
 
 
 class _Watched:
@@ -274,6 +289,18 @@ class _Watched:
             return b""
 
 
+def _whole(files: AbstractFileSystem, path: str, shown: str) -> Extent:
+    """Return all of a file."""
+    size = asked(shown, files.info, path).get("size")
+    if size is None:
+        msg = (
+            f"the server of {shown} does not say how large it is, so no part of it can be read: "
+            "download it and open the copy"
+        )
+        raise ProductError(msg)
+    return Extent(files, path, shown, 0, int(size))
+
+
 def _member_opener(archive: Extent, info: zipfile.ZipInfo) -> Callable[[], BinaryIO]:
     """Return what opens a member of a zip; its place is looked up when it is first opened."""
     if info.compress_type == zipfile.ZIP_STORED:
@@ -297,16 +324,13 @@ def _opened_extent(files: AbstractFileSystem, path: str, shown: str) -> Callable
 
     def open_extent() -> BinaryIO:
         try:
-            size = files.info(path).get("size")
+            whole = _whole(files, path, f"{shown}/{PurePosixPath(path).name}")
         except FileNotFoundError as error:
             msg = (
                 f"{shown} has no {PurePosixPath(path).name}: it is incomplete, fetch the whole "
                 "product from the archive again"
             )
             raise ProductError(msg) from error
-        if size is None:
-            msg = f"the server of {shown} does not say how large its files are: download it"
-            raise ProductError(msg)
-        return cast("BinaryIO", buffered(Ranged(Extent(files, path, shown, 0, int(size)))))
+        return cast("BinaryIO", buffered(Ranged(whole)))
 
     return open_extent

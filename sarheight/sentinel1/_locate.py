@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from zipfile import ZIP_DEFLATED, ZIP_STORED
 
 from sarheight.errors import ProductError
+from sarheight.sentinel1._ranges import asked
 
 if TYPE_CHECKING:
     from zipfile import ZipInfo
@@ -102,16 +103,12 @@ def is_zip(files: AbstractFileSystem, path: str, shown: str) -> bool:
         return True
     if suffix == ".safe":
         return False
-    try:
-        return bool(files.cat_file(path, start=0, end=2) == b"PK")
-    except (OSError, ValueError) as error:
-        msg = f"{shown} cannot be read ({type(error).__name__}); {EXPECTED}"
-        raise ProductError(msg) from error
+    return bool(asked(shown, files.cat_file, path, start=0, end=2) == b"PK")
 
 
 def product_folder(files: AbstractFileSystem, path: str, shown: str) -> str:
     """Find the folder that is the product: this one, or the only SAFE folder in it."""
-    if files.isfile(f"{path}/{MANIFEST}"):
+    if asked(shown, files.isfile, f"{path}/{MANIFEST}"):
         return path
     inside = []
     if is_local(files):

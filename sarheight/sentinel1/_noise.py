@@ -144,14 +144,14 @@ def read_noise(
     blocks = root.elements("noiseAzimuthVectorList/noiseAzimuthVector")
     return NoiseVectors(
         vectors,
-        tuple(_azimuth_noise(block) for block in blocks),
+        tuple(_azimuth_noise(block, annotation) for block in blocks),
         _early_scale(processor_version, digital_number, annotation.mode),
     )
 
 
-def _azimuth_noise(block: Document) -> AzimuthNoise:
+def _azimuth_noise(block: Document, annotation: Annotation) -> AzimuthNoise:
     lines, factors = block.numbers("line"), block.numbers("noiseAzimuthLut")
-    if lines.size != factors.size or (np.diff(lines) <= 0).any():
+    if lines.size != factors.size or (np.diff(lines) < 0).any():
         block.refuse(
             "noiseAzimuthLut",
             f"{factors.size} factors of {lines.size} lines",
@@ -159,9 +159,16 @@ def _azimuth_noise(block: Document) -> AzimuthNoise:
         )
     if (factors < 0.0).any():
         block.refuse("noiseAzimuthLut", f"the factor {factors.min():g}", "none below zero")
-    corners = ("firstAzimuthLine", "lastAzimuthLine", "firstRangeSample", "lastRangeSample")
+    # Its corners may be left out: then a block is the whole image.
+    corners = {
+        "firstAzimuthLine": 0,
+        "lastAzimuthLine": annotation.lines - 1,
+        "firstRangeSample": 0,
+        "lastRangeSample": annotation.samples - 1,
+    }
     first_line, last_line, first_sample, last_sample = (
-        int(block.number(corner)) for corner in corners
+        int(block.number(corner)) if any(block.elements(corner)) else whole
+        for corner, whole in corners.items()
     )
     return AzimuthNoise(first_line, last_line, first_sample, last_sample, lines, factors)
 

@@ -221,6 +221,7 @@ class Sentinel1Product:
         if multilook is not None and spacing is not None:
             msg = f"found multilook={multilook} and spacing={spacing}, expected one of them"
             raise ValueError(msg)
+        self._require_meant(burst, border_cleaning)
         if self.product_type == "GRD":
             image, grid = self._grd(names, calibration, noise_removal, border_cleaning)
         else:
@@ -259,6 +260,15 @@ class Sentinel1Product:
             )
             raise ValueError(msg)
         return chosen
+
+    def _require_meant(self, burst: int | None, border_cleaning: bool | None) -> None:  # noqa: FBT001
+        """Check that nothing is asked for that only the other type of product has."""
+        if self.product_type == "GRD" and burst is not None:
+            msg = f"found burst={burst}, and {self.name} is a GRD, in which bursts are merged"
+            raise ValueError(msg)
+        if self.product_type == "SLC" and border_cleaning:
+            msg = f"found border_cleaning, and {self.name} is an SLC, which says what is valid"
+            raise ValueError(msg)
 
     def _orbit(self, grid: RadarGrid, annotation: Annotation, source: OrbitSource) -> Orbit:
         manifest = self.manifest

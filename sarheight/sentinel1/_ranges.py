@@ -20,12 +20,13 @@ from sarheight.errors import ProductError
 
 if TYPE_CHECKING:
     import zipfile
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from _typeshed import WriteableBuffer
     from fsspec import AbstractFileSystem
 
-__all__ = ["DeflatedMember", "Extent", "Ranged", "buffered", "member_extent"]
+__all__ = ["DeflatedMember", "Extent", "Ranged", "asked", "buffered", "member_extent"]
 
 BUFFER = 256 * 2**10
 """Bytes that are read at least: a request to a server costs more than these."""
@@ -40,6 +41,30 @@ SNAPSHOT_STEP = 4 * 2**20
 
 LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 LOCAL_MAGIC = b"PK\x03\x04"
+
+
+def asked(shown: str, question: Callable[..., Any], *arguments: Any, **options: Any) -> Any:  # noqa: ANN401  # as the question
+    """Ask a file system something; what it raises may hold passwords and signatures.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ProductError
+        If it cannot be read.
+    """
+    try:
+        return question(*arguments, **options)
+    except FileNotFoundError:
+        msg = f"there is no {shown}, or it is not open to this account"
+        raise FileNotFoundError(msg) from None
+    except Exception as error:  # noqa: BLE001  # each library has its own
+        what = f"{type(error).__name__} {getattr(error, 'status', '')}".strip()
+        msg = (
+            f"{shown} cannot be read ({what}): check the address, the account and the network, "
+            "and try again"
+        )
+        raise ProductError(msg) from None
 
 
 class Extent(NamedTuple):
@@ -75,7 +100,9 @@ class Extent(NamedTuple):
         if size == 0:
             return b""
         first = self.begin + begin
-        data: bytes = self.files.cat_file(self.path, start=first, end=first + size)
+        data: bytes = asked(
+            self.shown, self.files.cat_file, self.path, start=first, end=first + size
+        )
         if len(data) != size:
             msg = (
                 f"{self.shown} gave {len(data)} bytes where {size} were asked for: it is cut "
