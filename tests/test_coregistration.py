@@ -211,7 +211,7 @@ def test_an_orbit_that_just_covers_the_image_is_enough() -> None:
     scene = shifted(1.0, -2.0)
     grid, orbit = scene.grid, scene.orbit
     step = (grid.last_time - grid.first_time + 0.02) / 3
-    time = grid.first_time - 0.01 + step * np.arange(4)
+    time = grid.first_time - 0.01 + step * np.arange(4, dtype=np.float64)
     position, velocity = orbit.state(time)
     short = replace(orbit, time=time, position=position, velocity=velocity)
     shift = estimate_shift(replace(scene, orbit=short), mountains())
