@@ -104,6 +104,27 @@ def test_a_selective_kernel_follows_its_equations() -> None:
         LargeSelectiveKernel(5)
 
 
+@pytest.mark.parametrize("channels", [8, 16, 32])
+def test_mixed_precision_repeats_and_never_reads_what_was_not_written(channels: int) -> None:
+    layer = LargeSelectiveKernel(channels).to(memory_format=torch.channels_last)
+    x = torch.rand(4, channels, 32, 32).contiguous(memory_format=torch.channels_last)
+    x.requires_grad_()
+    seen = []
+    for number in range(4):
+        # Freed memory full of NaN shows whoever takes it for zeros.
+        junk = [torch.full((1000 * (number + 1),), torch.nan) for _ in range(20)]
+        del junk
+        x.grad = None
+        with torch.autocast("cpu", torch.bfloat16):
+            y = layer(x)
+        (y.float() ** 2).sum().backward()
+        assert x.grad is not None
+        seen.append(x.grad.clone())
+    for other in seen:
+        assert torch.isfinite(other).all()
+        torch.testing.assert_close(other, seen[0], rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("network", [UNet, ASKUNet])
 def test_a_network_keeps_rows_and_columns(network: type[UNet]) -> None:
     model = network(3, 2, width=4, depth=3).eval()

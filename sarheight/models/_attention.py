@@ -83,10 +83,21 @@ class LargeSelectiveKernel(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the gated input: shape (batch, channels, rows, columns), as came in."""
         near = self.near(x)
-        far = self.far(near)
+        far = self._far(near)
         near, far = self.near_half(near), self.far_half(far)
         both = torch.cat([near, far], dim=1)
         pooled = torch.cat([both.mean(dim=1, keepdim=True), both.amax(dim=1, keepdim=True)], dim=1)
         masks = torch.sigmoid(self.masks(pooled))
         chosen = near * masks[:, :1] + far * masks[:, 1:]
         return cast("Tensor", x * self.whole(chosen))
+
+    def _far(self, near: Tensor) -> Tensor:
+        """Convolve with the dilated kernel, on a CPU always in single precision.
+
+        In bfloat16 oneDNN reads memory that nobody has written for some depthwise kernels with
+        dilation (torch 2.13, 16 channels): gradients are then arbitrary.
+        """
+        if near.device.type != "cpu":
+            return cast("Tensor", self.far(near))
+        with torch.autocast("cpu", enabled=False):
+            return cast("Tensor", self.far(near.float()))
