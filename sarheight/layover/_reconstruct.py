@@ -7,49 +7,26 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from sarheight_kernels.energies import line_sums
 
-from sarheight.errors import GeometryError
+from sarheight.geometry._pixels import pixel_areas
 from sarheight.geometry._visibility import COMPRESSION
 from sarheight.layover._check import scenes_of
-from sarheight.layover._fit import law_of, look
-from sarheight.layover._masks import fold_variable, mask_variable
-from sarheight.layover._methods import Method, PosteriorMean, Reallocation
-from sarheight.layover._posterior import one_step, posterior_mean
-from sarheight.layover._result import (
-    Variables,
-    balance,
-    combine,
-    describe,
-    geocoded,
-    pass_dataset,
-    variables_of,
-)
+from sarheight.layover._conversation import alone
+from sarheight.layover._fit import frame_of_view, look
+from sarheight.layover._methods import Method, PosteriorMean
+from sarheight.layover._result import combine, describe, pass_dataset
+from sarheight.layover._unfold import VARIABLES, Settings, unfold
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from sarheight.illumination import BackscatterLaw
+    from sarheight.layover._fit import Look
     from sarheight.orbit import Orbit
     from sarheight.scene import Calibration, RadarGrid, Scene
 
 __all__ = ["reconstruct"]
-
-VARIANCE_POOLING = 1.5
-"""Neighbours with which the variance of one step is measured lie within this many postings."""
-
-
-def _require_values(variables: Variables, smallest_area: float) -> None:
-    """Refuse a result without a single value."""
-    if np.isfinite(variables["gamma0"][0]).any():
-        return
-    largest = np.nan_to_num(variables["projected_area"][0]).max()
-    msg = (
-        "found no cell of the DEM of which the image shows enough: at most "
-        f"{largest:.3g} m2 of a cell are lit and have data, expected {smallest_area:.3g} m2 of one "
-        "at least. Pass a DEM of the image's own area whose cells are small beside the image, and "
-        "check that the image has data there."
-    )
-    raise GeometryError(msg)
 
 
 def reconstruct(
@@ -63,6 +40,7 @@ def reconstruct(
     method: Method | None = None,
     compression: float = COMPRESSION,
     smallest_area: float = 0.03,
+    variables: Sequence[str] | None = None,
 ) -> xr.Dataset:
     r"""Give the energy of a radar image back to the places on the ground that it came from.
 
@@ -94,6 +72,8 @@ def reconstruct(
     smallest_area : float
         A cell whose lit area, projected along the line of sight, is below this part of its
         horizontal area has no value: its backscatter would be a small number over a smaller one.
+    variables : sequence of str, optional
+        Names of the variables to return; all by default. What is left out costs less memory.
 
     Returns
     -------
@@ -142,32 +122,56 @@ def reconstruct(
     if not 0.0 <= smallest_area < 1.0:
         msg = f"found smallest_area={smallest_area!r}, expected a part of a cell, 0 to below 1"
         raise ValueError(msg)
+    settings = Settings(
+        law,
+        PosteriorMean() if method is None else method,
+        compression,
+        smallest_area,
+        _wanted(variables),
+    )
     scenes = scenes_of(image, grid, orbit, calibration)
-    method = PosteriorMean() if method is None else method
     looks = [look(scene, dem, compression) for scene in scenes]
-    laws = [law_of(seen) if law is None else law for seen in looks]
-    passes = [seen.flat.under(used) for seen, used in zip(looks, laws, strict=True)]
-    least = smallest_area * passes[0].view.cell_area
-    # Cells that no pass has seen are NaN, and stay so.
-    with np.errstate(invalid="ignore"):
-        if isinstance(method, Reallocation):
-            estimates = one_step(passes, least, VARIANCE_POOLING)
-        else:
-            estimates = posterior_mean(passes, least, method)
-    results = []
-    for scene, seen, one, estimate in zip(scenes, looks, passes, estimates, strict=True):
-        variables, account = variables_of(one, balance(estimate, least), seen.angles, least)
-        _require_values(variables, least)
-        variables["mask"] = mask_variable(seen.category)
-        variables["fold_count"] = fold_variable(seen.fold_count)
-        variables |= geocoded(scene, one)
-        results.append(pass_dataset(scene, one, variables, account))
+    views = [seen.flat.view for seen in looks]
+    areas = [
+        pixel_areas(scene.grid, seen.radar, "sigma0")
+        for scene, seen in zip(scenes, views, strict=True)
+    ]
+    energies = [_energy(seen) for seen in looks]
+    unfolded = alone(unfold(looks, areas, frame_of_view(*views), settings))
+    results = [
+        pass_dataset(
+            scene, seen.dataset({}), seen.radar, one.variables, one.account | {"energy_image": sums}
+        )
+        for scene, seen, one, sums in zip(scenes, views, unfolded, energies, strict=True)
+    ]
     result = results[0] if len(results) == 1 else combine(results)
     parameters = {
-        "method": describe(method),
-        "law": [describe(used) for used in laws],
+        "method": describe(settings.method),
+        "law": [describe(one.law) for one in unfolded],
         "calibration": [scene.calibration for scene in scenes],
         "compression": compression,
         "smallest_area": smallest_area,
     }
     return result.assign_attrs(parameters=json.dumps(parameters, default=repr))
+
+
+def _energy(seen: Look) -> list[float]:
+    """Energy of an image by polarisation."""
+    totals = []
+    for each in seen.flat.energy:
+        sums = np.empty((each.shape[0], 5))
+        line_sums(each, sums)
+        totals.append(float(sums[:, 1:3].sum()))
+    return totals
+
+
+def _wanted(variables: Sequence[str] | None) -> tuple[str, ...]:
+    """Check the names of variables that are asked for; all by default."""
+    if variables is None:
+        return tuple(VARIABLES)
+    unknown = [name for name in variables if name not in VARIABLES]
+    if unknown or not variables or isinstance(variables, str):
+        found = repr(variables) if isinstance(variables, str) else ", ".join(map(repr, unknown))
+        msg = f"found variables {found or 'of no name'}, expected some of {', '.join(VARIABLES)}"
+        raise ValueError(msg)
+    return tuple(name for name in VARIABLES if name in variables)
