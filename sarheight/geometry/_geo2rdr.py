@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from sarheight.orbit import Orbit
     from sarheight.scene import RadarGrid
 
-__all__ = ["angles", "geo2rdr", "incidence"]
+__all__ = ["INCIDENCES", "angles", "geo2rdr", "incidence"]
+
+INCIDENCES = {
+    "local_incidence": {"long_name": "local incidence angle", "units": "degree"},
+    "projected_incidence": {
+        "long_name": "projected local incidence angle, negative in active layover",
+        "units": "degree",
+    },
+    "ellipsoid_incidence": {"long_name": "incidence angle on the ellipsoid", "units": "degree"},
+}
+"""Attributes of the incidence angles by name."""
 
 
 def geo2rdr(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
@@ -69,16 +79,11 @@ def geo2rdr(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
 
 def angles(seen: View) -> dict[str, tuple[np.ndarray, dict[str, str]]]:
     """Compute the incidence angles of a view in degrees, with their attributes."""
-    names = {
-        "local_incidence": "local incidence angle",
-        "projected_incidence": "projected local incidence angle, negative in active layover",
-        "ellipsoid_incidence": "incidence angle on the ellipsoid",
-    }
-    arrays = [np.empty(seen.heights.shape, dtype=np.float32) for _ in names]
+    arrays = [np.empty(seen.heights.shape, dtype=np.float32) for _ in INCIDENCES]
     cell_angles(seen.ground, seen.radar, seen.heights, seen.bounds, *arrays)
     return {
-        name: (np.degrees(array, out=array), {"long_name": text, "units": "degree"})
-        for (name, text), array in zip(names.items(), arrays, strict=True)
+        name: (np.degrees(array, out=array), dict(attributes))
+        for (name, attributes), array in zip(INCIDENCES.items(), arrays, strict=True)
     }
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sarheight.orbit import Orbit
     from sarheight.scene import RadarGrid
 
-__all__ = ["View", "view"]
+__all__ = ["View", "require_overlap", "view"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,9 +125,25 @@ def _extent(dem: xr.DataArray) -> str:
     )
 
 
-def _require_overlap(
+def require_overlap(
     dem: xr.DataArray, grid: RadarGrid, radar: RadarModel, bounds: NDArray[np.float64]
 ) -> None:
+    """Refuse a DEM of which nothing falls into an image.
+
+    Parameters
+    ----------
+    dem : xarray.DataArray
+        The DEM.
+    grid, radar : RadarGrid, RadarModel
+        Sampling and tables of the image.
+    bounds : array, shape (n, 4)
+        Part of the image that each part of the DEM can light, see `tile_bounds`.
+
+    Raises
+    ------
+    GeometryError
+        If there is none.
+    """
     met = (
         (bounds[:, 1] >= -0.5)
         & (bounds[:, 0] <= grid.lines - 0.5)
@@ -185,5 +201,5 @@ def view(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> View:
     radar = radar_model(grid, orbit)
     bounds = np.empty((tile_count(heights), 4))
     tile_bounds(ground, radar, heights, bounds)
-    _require_overlap(dem, grid, radar, bounds)
+    require_overlap(dem, grid, radar, bounds)
     return View(dem, grid, heights, ground, radar, bounds)

@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from sarheight.geometry._view import View
     from sarheight.scene import RadarGrid
 
-__all__ = ["COMPRESSION", "Profiles", "classify_cells", "classify_pixels", "line_times", "profiles"]
+__all__ = [
+    "COMPRESSION",
+    "Profiles",
+    "Scan",
+    "classify_cells",
+    "classify_pixels",
+    "line_times",
+    "profiles",
+    "scan_of",
+]
 
 COMPRESSION = 0.5
 """Slopes whose slant range grows by less than this part of flat ground's are foreshortened."""
@@ -82,21 +91,39 @@ def line_times(grid: RadarGrid) -> NDArray[np.float64]:
     return grid.azimuth_time(lines, grid.slant_range(lines, 0.5 * (grid.samples - 1)))
 
 
-def profiles(view: View) -> Profiles:
+@dataclass(frozen=True)
+class Scan:
+    """Where the profiles of a DEM lie, of which a part of it needs only some.
+
+    Attributes
+    ----------
+    transposed, reference_height, first_time, interval, count
+        As in `Profiles`.
+    """
+
+    transposed: bool
+    reference_height: float
+    first_time: float
+    interval: float
+    count: int
+
+
+def scan_of(view: View, height: float) -> Scan:
     """Choose the profiles along which a DEM is scanned.
 
     Parameters
     ----------
     view : View
         The DEM under the radar.
+    height : float
+        Height at which they are followed, in metres.
 
     Returns
     -------
-    Profiles
+    Scan
         Profiles that pass every cell within half a row.
     """
     rows, columns = view.heights.shape
-    height = float(0.5 * (np.nanmin(view.heights) + np.nanmax(view.heights)))
     times = _times(view, height)
     per_row = np.abs(np.diff(times, axis=0)) / (max(rows - 1.0, 1.0) / 4.0)
     per_column = np.abs(np.diff(times, axis=1)) / (max(columns - 1.0, 1.0) / 4.0)
@@ -104,22 +131,47 @@ def profiles(view: View) -> Profiles:
     interval = float((per_column if transposed else per_row).min())
     # Half a row more on each side than the cells' centres reach.
     first, last = float(times.min() - interval), float(times.max() + interval)
+    return Scan(transposed, height, first, interval, int(np.ceil((last - first) / interval)) + 1)
+
+
+def profiles(view: View, scan: Scan | None = None) -> Profiles:
+    """Lay profiles through a DEM.
+
+    Parameters
+    ----------
+    view : View
+        The DEM under the radar.
+    scan : Scan, optional
+        The profiles of a larger DEM of which this is a part; those that pass it are taken.
+
+    Returns
+    -------
+    Profiles
+        Profiles that pass every cell within half a row.
+    """
+    if scan is None:
+        scan = scan_of(view, float(0.5 * (np.nanmin(view.heights) + np.nanmax(view.heights))))
+        skipped, count = 0, scan.count
+    else:
+        times = (_times(view, scan.reference_height) - scan.first_time) / scan.interval
+        skipped = max(int(np.floor(times.min())) - 2, 0)
+        count = max(min(int(np.ceil(times.max())) + 3, scan.count) - skipped, 1)
     heights, ground = view.heights, view.ground
-    if transposed:
+    if scan.transposed:
         heights, ground = np.ascontiguousarray(heights.T), _transposed(ground)
     return Profiles(
         heights,
         ground,
-        transposed,
-        height,
-        first,
-        interval,
-        int(np.ceil((last - first) / interval)) + 1,
+        scan.transposed,
+        scan.reference_height,
+        scan.first_time + skipped * scan.interval,
+        scan.interval,
+        count,
     )
 
 
 def classify_cells(
-    view: View, compression: float = COMPRESSION
+    view: View, compression: float = COMPRESSION, laid: Scan | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Classify the cells of a DEM and count the folds they lie in.
 
@@ -129,6 +181,8 @@ def classify_cells(
         The DEM under the radar.
     compression : float
         Threshold of foreshortening.
+    laid : Scan, optional
+        The profiles of a larger DEM of which this is a part.
 
     Returns
     -------
@@ -138,7 +192,7 @@ def classify_cells(
         Number of lit sheets of terrain at the cell's time and slant range; 255 where void or
         outside the image.
     """
-    scan = profiles(view)
+    scan = profiles(view, laid)
     shape = (2, scan.count, scan.heights.shape[1])
     along = np.empty(shape, dtype=np.uint8)
     classify_profiles(

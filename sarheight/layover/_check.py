@@ -90,7 +90,8 @@ def scenes_of(
     Returns
     -------
     list of Scene
-        At least one, all with the same polarisations and with linear power.
+        At least one, all with the same polarisations and, where they are in memory, with linear
+        power.
 
     Raises
     ------
@@ -122,7 +123,8 @@ def scenes_of(
         msg = f"found {found}, expected a DataArray, a Scene, or several Scenes"
         raise TypeError(msg)
     for scene in scenes:
-        check_intensity(scene.image)
+        if scene.image.chunks is None:
+            check_intensity(scene.image)
     kinds = [_polarisations(scene) for scene in scenes]
     if any(kind != kinds[0] for kind in kinds):
         msg = (

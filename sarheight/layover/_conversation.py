@@ -36,14 +36,30 @@ class Answer:
     samples: tuple[NDArray[Any], ...] = ()
 
 
-Question = Callable[[], Answer]
-Conversation = Generator[Question, Answer, Result]
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What is asked of each part, and what follows for the whole.
+
+    Attributes
+    ----------
+    part : callable
+        Returns the answer of a part.
+    whole : callable
+        Turns the answers of all parts, put together, into what all parts are told.
+    last : bool
+        Whether no other question follows.
+    """
+
+    part: Callable[[], Answer]
+    whole: Callable[[Answer], Any]
+    last: bool = False
+
+
+Conversation = Generator[Question, Any, Result]
 
 
 def combined(answers: Sequence[Answer]) -> Answer:
     """Put the answers of all parts together, in the order of the parts."""
-    if len(answers) == 1:
-        return answers[0]
     samples = zip(*(answer.samples for answer in answers), strict=True)
     return Answer(
         np.sum([answer.sums for answer in answers], axis=0),
@@ -51,31 +67,41 @@ def combined(answers: Sequence[Answer]) -> Answer:
     )
 
 
-def alone(conversation: Conversation[Result]) -> Result:
-    """Hold the conversation of a part that is the whole."""
+def alone(conversation: Conversation[Result]) -> tuple[Result, list[Any]]:
+    """Hold the conversation of a part that is the whole; return what it was told, too."""
+    told: list[Any] = []
     try:
         question = next(conversation)
         while True:
-            question = conversation.send(question())
+            told.append(question.whole(question.part()))
+            question = conversation.send(told[-1])
     except StopIteration as end:
-        result: Result = end.value
-        return result
+        return end.value, told
 
 
-def ask(conversation: Conversation[Any], told: Sequence[Answer]) -> Answer | None:
-    """Ask a part the question that follows what it has been told; None if there is no more."""
-    try:
-        question = next(conversation)
-        for answer in told:
-            question = conversation.send(answer)
-    except StopIteration:
-        return None
-    answer = question()
+def ask(
+    conversation: Conversation[Any], told: Sequence[Any]
+) -> tuple[Answer, Callable[[Answer], Any], bool]:
+    """Ask a part the question that follows what it has been told.
+
+    Returns
+    -------
+    answer : Answer
+        What the part says.
+    whole : callable
+        Turns the answers of all parts into what they are told.
+    last : bool
+        Whether no other question follows.
+    """
+    question = next(conversation)
+    for each in told:
+        question = conversation.send(each)
+    answer = question.part()
     conversation.close()
-    return answer
+    return answer, question.whole, question.last
 
 
-def conclude(conversation: Conversation[Result], told: Sequence[Answer]) -> Result:
+def conclude(conversation: Conversation[Result], told: Sequence[Any]) -> Result:
     """Tell a part all there is to know, and take its result.
 
     Raises
@@ -85,8 +111,8 @@ def conclude(conversation: Conversation[Result], told: Sequence[Answer]) -> Resu
     """
     try:
         next(conversation)
-        for answer in told:
-            conversation.send(answer)
+        for each in told:
+            conversation.send(each)
     except StopIteration as end:
         result: Result = end.value
         return result

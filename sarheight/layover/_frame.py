@@ -19,7 +19,7 @@ __all__ = ["TRUNCATE", "Core", "Frame", "Taps", "cell_size", "drawn_cells", "fra
 
 TRUNCATE = 4.0
 """Gaussian weights end at this many standard deviations."""
-DRAWN = 1 << 19
+DRAWN = 1 << 18
 """About how many cells of a scene its statistics rest on, where it has more."""
 
 Core = tuple[int, int, int, int]
@@ -99,9 +99,7 @@ def frame_of(
     return Frame((dem.shape[0], dem.shape[1]), cell_area, (mean / down, mean / right), cell_sizes)
 
 
-def drawn_cells(
-    shape: tuple[int, int], part: Core
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def drawn_cells(shape: tuple[int, int], part: Core) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw cells for statistics: of a large DEM one of each square, of a small one all.
 
     Which ones they are depends on the DEM's shape alone, not on how it is cut into parts.

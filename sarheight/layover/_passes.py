@@ -160,7 +160,7 @@ class Pass:
         if blur is not None:
             found = np.empty_like(image)
             for each, smooth in zip(image, found, strict=True):
-                pool(each, simulated, True, *blur, smooth)
+                pool(each, simulated, True, *blur, smooth)  # noqa: FBT003 - kernels take no keywords
                 np.multiply(smooth, simulated, out=smooth, casting="same_kind")
         view = self.view
         totals = np.empty((view.bounds.shape[0], image.shape[0]))

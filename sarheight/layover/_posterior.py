@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sarheight_kernels.estimates import posterior
 from sarheight_kernels.pooling import pool
 
-from sarheight.layover._conversation import Answer, Conversation
+from sarheight.layover._conversation import Answer, Conversation, Question
 from sarheight.layover._spread import (
     CELLS_PER_CLASS,
     MEDIAN_TO_VARIANCE,
@@ -69,7 +69,7 @@ def _weight(share: Share, smallest_area: float) -> Values:
 def _pool(values: Values, weight: Values, width: Taps) -> Values:
     """Weighted mean around each cell."""
     result = np.empty_like(values)
-    pool(values, weight, False, *width, result)
+    pool(values, weight, False, *width, result)  # noqa: FBT003 - kernels take no keywords
     return result
 
 
@@ -97,9 +97,9 @@ def one_step(
     shares = [each.reallocate() for each in passes]
     width = frame.pooling(VARIANCE_POOLING)
     weights = [_weight(share, smallest_area) for share in shares]
-    told = yield partial(neighbours, shares, weights, cells, width)
+    found = yield Question(partial(neighbours, shares, weights, cells, width), spreads_of)
     estimates = []
-    for share, weight, spreads in zip(shares, weights, spreads_of(told), strict=True):
+    for share, weight, spreads in zip(shares, weights, found, strict=True):
         own = share.reflectivity
         variance = np.stack([spread.error(share.contribution) for spread in spreads])
         own[:, weight == 0.0] = np.nan
@@ -160,7 +160,20 @@ def _pairs(
     return Answer(np.zeros(1), tuple(samples))
 
 
-def _learn(beliefs: Sequence[_Belief], ratios: Sequence[NDArray[np.float32]]) -> None:
+def _agreements(answer: Answer) -> list[tuple[float, float] | None]:
+    """Offset and variance of the logarithms of each sample of ratios; None of too few."""
+    agreements: list[tuple[float, float] | None] = []
+    for ratio in answer.samples:
+        if ratio.size < CELLS_PER_CLASS:
+            agreements.append(None)
+            continue
+        offset = float(np.median(ratio))
+        distance = float(np.median(np.abs(ratio - offset)))
+        agreements.append((offset, distance**2 * MEDIAN_TO_VARIANCE))
+    return agreements
+
+
+def _learn(beliefs: Sequence[_Belief], agreements: Sequence[tuple[float, float] | None]) -> None:
     """Let passes learn from each other: add what the others believe to the priors.
 
     How well one pass tells another is measured where both have their pixels to themselves. A
@@ -172,11 +185,10 @@ def _learn(beliefs: Sequence[_Belief], ratios: Sequence[NDArray[np.float32]]) ->
         known = np.isfinite(belief.prior)
         precision = np.where(known, 1.0 / belief.prior_variance, np.float32(0.0))
         told.append((precision * np.nan_to_num(belief.prior), precision))
-    for (k, j), ratio in zip(combinations(range(len(beliefs)), 2), ratios, strict=True):
-        if ratio.size < CELLS_PER_CLASS:
+    for (k, j), agreement in zip(combinations(range(len(beliefs)), 2), agreements, strict=True):
+        if agreement is None:
             continue
-        offset = float(np.median(ratio))
-        disagreement = float(np.median(np.abs(ratio - offset))) ** 2 * MEDIAN_TO_VARIANCE
+        offset, disagreement = agreement
         for to, source, sign in ((k, j, 1.0), (j, k, -1.0)):
             mean = means[source]
             precision = np.where(
@@ -223,8 +235,7 @@ def posterior_mean(
     blurs = [frame.blur(method.blur, index) for index in range(len(passes))]
     first = [each.reallocate(blur=blur) for each, blur in zip(passes, blurs, strict=True)]
     weights = [_weight(share, smallest_area) for share in first]
-    told = yield partial(neighbours, first, weights, cells, width)
-    spreads = spreads_of(told)
+    spreads = yield Question(partial(neighbours, first, weights, cells, width), spreads_of)
     errors = [
         [spread.error(share.contribution) for spread in several]
         for share, several in zip(first, spreads, strict=True)
@@ -234,6 +245,7 @@ def posterior_mean(
         for both, weight in zip(zip(spreads, errors, strict=True), weights, strict=True)
     ]
     shares = first
+    beliefs: list[list[_Belief]] = []
     for step in range(method.steps):
         if step > 0:
             assumed = [_assumption(belief, far) for belief in beliefs]
@@ -254,11 +266,10 @@ def posterior_mean(
         ]
         if len(passes) > 1:
             contributions = [share.contribution for share in first]
-            told = yield partial(_pairs, beliefs, contributions, cells)
-            pairs = len(told.samples) // len(beliefs[0])
+            agreements = yield Question(partial(_pairs, beliefs, contributions, cells), _agreements)
+            pairs = len(agreements) // len(beliefs[0])
             for p in range(len(beliefs[0])):
-                ratios = told.samples[p * pairs : (p + 1) * pairs]
-                _learn([belief[p] for belief in beliefs], ratios)
+                _learn([belief[p] for belief in beliefs], agreements[p * pairs : (p + 1) * pairs])
     estimates = []
     for belief, share in zip(beliefs, first, strict=True):
         means, variances = zip(*(each.posterior() for each in belief), strict=True)

@@ -11,12 +11,13 @@ from sarheight_kernels.energies import line_sums
 
 from sarheight.geometry._pixels import pixel_areas
 from sarheight.geometry._visibility import COMPRESSION
+from sarheight.layover._blockwise import is_lazy, reconstruct_in_parts
 from sarheight.layover._check import scenes_of
 from sarheight.layover._conversation import alone
 from sarheight.layover._fit import frame_of_view, look
 from sarheight.layover._methods import Method, PosteriorMean
 from sarheight.layover._result import combine, describe, pass_dataset
-from sarheight.layover._unfold import VARIABLES, Settings, unfold
+from sarheight.layover._unfold import VARIABLES, Settings, conclusions, unfold
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -41,6 +42,7 @@ def reconstruct(
     compression: float = COMPRESSION,
     smallest_area: float = 0.03,
     variables: Sequence[str] | None = None,
+    memory_limit: float | str = "2 GiB",
 ) -> xr.Dataset:
     r"""Give the energy of a radar image back to the places on the ground that it came from.
 
@@ -73,13 +75,18 @@ def reconstruct(
         A cell whose lit area, projected along the line of sight, is below this part of its
         horizontal area has no value: its backscatter would be a small number over a smaller one.
     variables : sequence of str, optional
-        Names of the variables to return; all by default. What is left out costs less memory.
+        Names of the variables to return; all by default.
+    memory_limit : float or str
+        Where image or DEM are dask-backed, the bytes that a process may take which works on
+        parts of the scene: a number, or text such as "2 GiB". Parts are made as large as that
+        allows. The result does not depend on it.
 
     Returns
     -------
     xarray.Dataset
-        On the DEM's grid, dims (y, x), with a leading ``polarisation`` where the image has one,
-        and a leading ``pass`` for several scenes:
+        Lazy where image or DEM are dask-backed, see Notes. On the DEM's grid, dims (y, x), with
+        a leading ``polarisation`` where the image has one, and a leading ``pass`` for several
+        scenes:
 
         ``sigma0``, ``gamma0``
             reconstructed backscatter per area of the surface and per projected area, linear;
@@ -114,6 +121,15 @@ def reconstruct(
     TypeError, ValueError
         If image, DEM or settings are not what they should be.
 
+    Notes
+    -----
+    Of dask-backed images or DEMs the result is a Dataset of dask arrays, equal to what would be
+    computed in memory. The statistics of the scene are found out at once, in a pass over its
+    parts for each of them; the variables are computed when they are asked for, best all together,
+    as `sarheight.output.write` does. Each part is one task, which loads what it needs itself. On
+    a cluster, image and DEM should therefore be read lazily from storage that all workers reach,
+    and not be persisted.
+
     References
     ----------
     SAR2HEIGHT, EGU General Assembly 2026, EGU26-8644: reallocation by contribution ratios.
@@ -129,30 +145,55 @@ def reconstruct(
         smallest_area,
         _wanted(variables),
     )
+    limit = _bytes(memory_limit)
     scenes = scenes_of(image, grid, orbit, calibration)
-    looks = [look(scene, dem, compression) for scene in scenes]
+    if is_lazy(dem, *(scene.image for scene in scenes)):
+        results, laws = reconstruct_in_parts(scenes, dem, settings, limit)
+    else:
+        results, laws = _in_memory(scenes, dem, settings)
+    result = results[0] if len(results) == 1 else combine(results)
+    parameters = {
+        "method": describe(settings.method),
+        "law": [describe(each) for each in laws],
+        "calibration": [scene.calibration for scene in scenes],
+        "compression": compression,
+        "smallest_area": smallest_area,
+    }
+    return result.assign_attrs(parameters=json.dumps(parameters, default=repr))
+
+
+def _in_memory(
+    scenes: Sequence[Scene], dem: xr.DataArray, settings: Settings
+) -> tuple[list[xr.Dataset], list[BackscatterLaw]]:
+    """Reconstruct scenes in one go; return results and laws of the passes."""
+    looks = [look(scene, dem, settings.compression) for scene in scenes]
     views = [seen.flat.view for seen in looks]
     areas = [
         pixel_areas(scene.grid, seen.radar, "sigma0")
         for scene, seen in zip(scenes, views, strict=True)
     ]
     energies = [_energy(seen) for seen in looks]
-    unfolded = alone(unfold(looks, areas, frame_of_view(*views), settings))
-    results = [
-        pass_dataset(
-            scene, seen.dataset({}), seen.radar, one.variables, one.account | {"energy_image": sums}
-        )
-        for scene, seen, one, sums in zip(scenes, views, unfolded, energies, strict=True)
-    ]
-    result = results[0] if len(results) == 1 else combine(results)
-    parameters = {
-        "method": describe(settings.method),
-        "law": [describe(one.law) for one in unfolded],
-        "calibration": [scene.calibration for scene in scenes],
-        "compression": compression,
-        "smallest_area": smallest_area,
-    }
-    return result.assign_attrs(parameters=json.dumps(parameters, default=repr))
+    unfolded, told = alone(unfold(looks, areas, frame_of_view(*views), settings))
+    laws, accounts = conclusions(told, settings, len(scenes))
+    results = []
+    for scene, seen, values, account, energy in zip(
+        scenes, views, unfolded, accounts, energies, strict=True
+    ):
+        variables = {name: (values[name], VARIABLES[name]) for name in settings.variables}
+        account["energy_image"] = energy
+        results.append(pass_dataset(scene, seen.dataset({}), seen.radar, variables, account))
+    return results, laws
+
+
+def _bytes(limit: float | str) -> float:
+    """Read a limit of memory."""
+    from dask.utils import parse_bytes
+
+    found = float(parse_bytes(limit))
+    if not found > 0.0:
+        msg = f"found memory_limit={limit!r}, expected a positive number of bytes, as in '2 GiB'"
+        raise ValueError(msg)
+    return found
 
 
 def _energy(seen: Look) -> list[float]:

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from sarheight.layover._frame import Taps
     from sarheight.layover._passes import Share
 
-__all__ = ["CELLS_PER_CLASS", "MEDIAN_TO_VARIANCE", "SMALLEST", "Spread", "neighbours", "spreads_of"]
+__all__ = [
+    "CELLS_PER_CLASS",
+    "MEDIAN_TO_VARIANCE",
+    "SMALLEST",
+    "Spread",
+    "neighbours",
+    "spreads_of",
+]
 
 CELLS_PER_CLASS = 200
 MOST_CLASSES = 20
@@ -100,18 +107,16 @@ def neighbours(shares: Sequence[Share], weights: Sequence[NDArray[np.float32]], 
     return Answer(np.zeros(1), tuple(samples))
 
 
-def spreads_of(answer: Answer, first: int = 0) -> list[list[Spread]]:
+def spreads_of(answer: Answer) -> list[list[Spread]]:
     """Measure the spread of each pass and polarisation over a whole scene.
 
     Parameters
     ----------
     answer : Answer
         From `neighbours`, of all parts.
-    first : int
-        The first sample that is of this kind.
     """
     result = []
-    for sample in answer.samples[first:]:
+    for sample in answer.samples:
         polarisations = (sample.shape[0] - 1) // 2
         own, prior = sample[1 : 1 + polarisations], sample[1 + polarisations :]
         result.append([_spread(own[p], prior[p], sample[0]) for p in range(polarisations)])

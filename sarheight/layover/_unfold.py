@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,10 @@ from sarheight_kernels.estimates import account, finish
 from sarheight_kernels.resample import sample_image
 
 from sarheight.errors import GeometryError
-from sarheight.layover._conversation import Answer, Conversation
+from sarheight.geometry._geo2rdr import INCIDENCES
+from sarheight.layover._conversation import Answer, Conversation, Question
 from sarheight.layover._fit import law_of, open_cells
-from sarheight.layover._masks import fold_variable, mask_variable
+from sarheight.layover._masks import FOLD_COUNT, MASK
 from sarheight.layover._methods import Method, Reallocation
 from sarheight.layover._posterior import Estimate, one_step, posterior_mean
 
@@ -25,12 +26,11 @@ if TYPE_CHECKING:
     from sarheight.illumination import BackscatterLaw
     from sarheight.layover._fit import Look
     from sarheight.layover._frame import Frame
-    from sarheight.layover._result import Variables
 
-__all__ = ["VARIABLES", "Settings", "Unfolded", "unfold"]
+__all__ = ["PER_POLARISATION", "VARIABLES", "Settings", "conclusions", "unfold"]
 
 POWER = {"units": "1"}
-VARIABLES: dict[str, dict[str, str]] = {
+VARIABLES: dict[str, dict[str, Any]] = {
     "sigma0": {"long_name": "reconstructed sigma0, per area of the surface", **POWER},
     "gamma0": {"long_name": "reconstructed gamma0, per projected area", **POWER},
     "gamma0_variance": {"long_name": "variance of the reconstructed gamma0", **POWER},
@@ -42,14 +42,14 @@ VARIABLES: dict[str, dict[str, str]] = {
         "long_name": "lit area with data, projected along the line of sight",
         "units": "m2",
     },
-    "local_incidence": {},
-    "projected_incidence": {},
-    "ellipsoid_incidence": {},
-    "mask": {},
-    "fold_count": {},
+    **INCIDENCES,
+    "mask": MASK,
+    "fold_count": FOLD_COUNT,
     "sigma0_geocoded": {"long_name": "sigma0 on the ellipsoid, geocoded as usual", **POWER},
 }
-"""All variables of a result, with the attributes of those that are made here."""
+"""All variables of a result, with their attributes."""
+PER_POLARISATION = ("sigma0", "gamma0", "gamma0_variance", "sigma0_geocoded")
+"""Those of which there is one for each polarisation."""
 
 
 @dataclass(frozen=True)
@@ -77,28 +77,13 @@ class Settings:
     variables: tuple[str, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Unfolded:
-    """What becomes of one pass.
-
-    Attributes
-    ----------
-    variables : dict
-        Values, shape (polarisations, rows, columns) or (rows, columns), and attributes.
-    law : callable
-        The backscatter law.
-    account : dict
-        Energies of the whole scene in square metres, by polarisation.
-    """
-
-    variables: Variables
-    law: BackscatterLaw
-    account: dict[str, list[float]]
+Values = dict[str, NDArray[Any]]
+"""By name the values of a variable, shape (polarisations, rows, columns) or (rows, columns)."""
 
 
 def unfold(
     looks: list[Look], areas: Sequence[PixelAreas], frame: Frame, settings: Settings
-) -> Conversation[list[Unfolded]]:
+) -> Conversation[list[Values]]:
     """Give the energy of images back to a part of the ground.
 
     Parameters
@@ -114,13 +99,12 @@ def unfold(
 
     Returns
     -------
-    list of Unfolded
-        One for each pass.
+    list of dict
+        The values of the variables of each pass.
     """
     laws: list[BackscatterLaw]
     if settings.law is None:
-        told = yield partial(_open_ground, looks, frame)
-        laws = [law_of(sample) for sample in told.samples]
+        laws = yield Question(partial(_open_ground, looks, frame), _laws)
     else:
         laws = [settings.law] * len(looks)
     passes = [seen.flat.under(law) for seen, law in zip(looks, laws, strict=True)]
@@ -130,30 +114,61 @@ def unfold(
         estimates = yield from one_step(passes, least, frame, cells)
     else:
         estimates = yield from posterior_mean(passes, least, settings.method, frame, cells)
-    told = yield partial(_accounts, looks, estimates, least)
-    require_values(told, least)
+    sums = yield Question(
+        partial(_accounts, looks, estimates, least), partial(_settled, least), last=True
+    )
     results = []
     for index, (seen, estimate) in enumerate(zip(looks, estimates, strict=True)):
-        held, withheld, energy, _ = told.sums[index]
-        factor = np.divide(energy - withheld, held, out=np.ones_like(held), where=held > 0.0)
-        variables = _variables(seen, estimate, factor, least)
+        variables = _variables(seen, estimate, _factor(sums[index]), least)
         if "sigma0_geocoded" in settings.variables:
             variables["sigma0_geocoded"] = _geocoded(seen, areas[index])
-        results.append(
-            Unfolded(
-                {
-                    name: (variables[name][0], variables[name][1] | VARIABLES[name])
-                    for name in settings.variables
-                },
-                laws[index],
-                {
-                    "energy_cells": (factor * held).tolist(),
-                    "energy_withheld": withheld.tolist(),
-                    "energy_explained": energy.tolist(),
-                },
-            )
-        )
+        results.append({name: variables[name] for name in settings.variables})
     return results
+
+
+def conclusions(
+    told: Sequence[Any], settings: Settings, passes: int
+) -> tuple[list[BackscatterLaw], list[dict[str, list[float]]]]:
+    """Take laws and energies out of what the parts of a scene were told.
+
+    Parameters
+    ----------
+    told : sequence
+        All of it, in order.
+    settings : Settings
+        What the user has chosen.
+    passes : int
+        Number of images.
+
+    Returns
+    -------
+    laws : list of callable
+        The backscatter law of each pass.
+    accounts : list of dict
+        Energies in square metres by polarisation, for each pass.
+    """
+    laws = told[0] if settings.law is None else [settings.law] * passes
+    accounts = [
+        {
+            "energy_cells": (_factor(sums) * sums[0]).tolist(),
+            "energy_withheld": sums[1].tolist(),
+            "energy_explained": sums[2].tolist(),
+        }
+        for sums in told[-1]
+    ]
+    return laws, accounts
+
+
+def _factor(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """By what estimates are scaled so that all energy is given out, for each polarisation.
+
+    What the reported cells hold and what the others were given is then what there was to give.
+    """
+    held, withheld, energy, _ = sums
+    factor: NDArray[np.float64] = np.divide(
+        energy - withheld, held, out=np.ones_like(held), where=held > 0.0
+    )
+    return factor
 
 
 def _open_ground(looks: Sequence[Look], frame: Frame) -> Answer:
@@ -192,22 +207,25 @@ def _accounts(looks: Sequence[Look], estimates: Sequence[Estimate], least: float
     return Answer(np.array(sums), (np.array([largest]),))
 
 
-def require_values(told: Answer, least: float) -> None:
-    """Refuse a result without a single value."""
-    if (told.sums[:, 3].sum(axis=1) > 0.0).all():
-        return
+def _laws(answer: Answer) -> list[BackscatterLaw]:
+    """Fit the law of each pass."""
+    return [law_of(sample) for sample in answer.samples]
+
+
+def _settled(least: float, answer: Answer) -> NDArray[np.float64]:
+    """Return the sums of `_accounts` over a whole scene; refuse one without a single value."""
+    if (answer.sums[:, 3].sum(axis=1) > 0.0).all():
+        return answer.sums
     msg = (
         "found no cell of the DEM of which the image shows enough: at most "
-        f"{float(told.samples[0].max()):.3g} m2 of a cell are lit and have data, expected "
+        f"{float(answer.samples[0].max()):.3g} m2 of a cell are lit and have data, expected "
         f"{least:.3g} m2 of one at least. Pass a DEM of the image's own area whose cells are small "
         "beside the image, and check that the image has data there."
     )
     raise GeometryError(msg)
 
 
-def _variables(
-    seen: Look, estimate: Estimate, factor: NDArray[np.float64], least: float
-) -> Variables:
+def _variables(seen: Look, estimate: Estimate, factor: NDArray[np.float64], least: float) -> Values:
     """Turn reflectivities into backscatter; the arrays of the estimate are used for it."""
     share = estimate.share
     view = seen.flat.view
@@ -226,25 +244,22 @@ def _variables(
         estimate.relative_variance,
         sigma,
     )
-    values = {
+    return {
         "sigma0": sigma,
         "gamma0": estimate.reflectivity,
         "gamma0_variance": estimate.relative_variance,
         "contribution_share": share.contribution,
         "projected_area": share.area,
-    }
-    return {
-        **{name: (array, {}) for name, array in values.items()},
-        **seen.angles,
-        "mask": mask_variable(seen.category),
-        "fold_count": fold_variable(seen.fold_count),
+        **{name: values for name, (values, _) in seen.angles.items()},
+        "mask": seen.category,
+        "fold_count": seen.fold_count,
     }
 
 
-def _geocoded(seen: Look, areas: PixelAreas) -> tuple[NDArray[np.float32], dict[str, str]]:
+def _geocoded(seen: Look, areas: PixelAreas) -> NDArray[np.float32]:
     """Sample sigma0 on the ellipsoid at the cells; the energies of the image are used up."""
     image, view = seen.flat.energy, seen.flat.view
     divide_by_areas(image, areas.lines, areas.areas)
     values = np.empty((image.shape[0], *view.heights.shape), dtype=np.float32)
     sample_image(view.ground, view.radar, view.heights, view.bounds, image, values)
-    return values, {}
+    return values
