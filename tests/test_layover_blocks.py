@@ -20,8 +20,14 @@ if TYPE_CHECKING:
     from sarheight.scene import Scene
 
 METHODS: list[Method] = [Reallocation(), PosteriorMean()]
-BY_NAME = {"ids": lambda method: type(method).__name__}
-SMALL = {"memory_limit": 1}
+
+
+def name(method: Method) -> str:
+    """Name a method."""
+    return type(method).__name__
+
+
+SMALL = 1
 """A limit that nothing fits in: the parts are as small as they can be."""
 
 
@@ -54,32 +60,32 @@ def lazy(scene: Scene, lines: int = 97, samples: int = 131) -> Scene:
 def assert_same(found: xr.Dataset, expected: xr.Dataset, tolerance: float = 1e-6) -> None:
     """Compare results to a relative tolerance, codes and attributes too."""
     assert set(found.data_vars) == set(expected.data_vars)
-    for name, variable in expected.data_vars.items():
-        assert found[name].dims == variable.dims
-        assert found[name].dtype == variable.dtype
-        assert str(found[name].attrs) == str(variable.attrs)
+    for key, variable in expected.data_vars.items():
+        assert found[key].dims == variable.dims
+        assert found[key].dtype == variable.dtype
+        assert str(found[key].attrs) == str(variable.attrs)
         if np.issubdtype(variable.dtype, np.integer):
-            np.testing.assert_array_equal(found[name].values, variable.values)
+            np.testing.assert_array_equal(found[key].values, variable.values)
         else:
             scale = float(np.nanmean(np.abs(variable.values)))
             np.testing.assert_allclose(
-                found[name].values, variable.values, rtol=tolerance, atol=tolerance * scale
+                found[key].values, variable.values, rtol=tolerance, atol=tolerance * scale
             )
-    for name in expected.coords:
-        np.testing.assert_array_equal(found[name].values, expected[name].values)
+    for key in expected.coords:
+        np.testing.assert_array_equal(found[key].values, expected[key].values)
     assert set(found.attrs) == set(expected.attrs)
-    for name, value in expected.attrs.items():
-        if name.startswith("energy_"):
-            np.testing.assert_allclose(found.attrs[name], value, rtol=tolerance)
+    for key, value in expected.attrs.items():
+        if key.startswith("energy_"):
+            np.testing.assert_allclose(found.attrs[key], value, rtol=tolerance)
 
 
-@pytest.mark.parametrize("method", METHODS, **BY_NAME)
+@pytest.mark.parametrize("method", METHODS, ids=name)
 def test_parts_fit_together_without_a_seam(dem: xr.DataArray, scene: Scene, method: Method) -> None:
     """Folds, shadows, voids and missing pixels across the edges of 64 x 64 cells."""
     expected = reconstruct(scene, dem, method=method)
     assert (expected["fold_count"].values == 3).sum() > 1000
     assert (expected["mask"].values == 5).sum() > 300
-    found = reconstruct(lazy(scene), dem.chunk(y=41, x=77), method=method, **SMALL)
+    found = reconstruct(lazy(scene), dem.chunk(y=41, x=77), method=method, memory_limit=SMALL)
     assert found.gamma0.chunks is not None
     assert len(found.gamma0.chunks[0]) == 4
     assert len(found.gamma0.chunks[1]) == 5
@@ -104,7 +110,7 @@ def test_the_edges_may_lie_anywhere(
     assert_same(found.compute(), expected)
 
 
-@pytest.mark.parametrize("method", METHODS, **BY_NAME)
+@pytest.mark.parametrize("method", METHODS, ids=name)
 def test_polarisations_and_passes(method: Method) -> None:
     dem = raster(random_terrain(3, 90, 140, relief=200.0))
     scenes = []
@@ -116,7 +122,7 @@ def test_polarisations_and_passes(method: Method) -> None:
         image[1, 50:55, 60:90] = np.nan
         scenes.append(replace(one, image=image))
     expected = reconstruct(scenes, dem, method=method)
-    found = reconstruct([lazy(each) for each in scenes], dem, method=method, **SMALL)
+    found = reconstruct([lazy(each) for each in scenes], dem, method=method, memory_limit=SMALL)
     assert found.gamma0.dims == ("pass", "polarisation", "y", "x")
     assert_same(found.compute(), expected)
 
@@ -126,11 +132,11 @@ def test_polarisations_and_passes(method: Method) -> None:
 def test_any_map_and_any_look(look_side: Any, crs: str) -> None:  # noqa: ANN401
     """Where range runs along columns, rows or across both."""
     latitude = 74.0 if crs == "EPSG:3413" else 46.0
-    place = {"latitude": latitude, "longitude": 16.0}
+    place: dict[str, Any] = {"latitude": latitude, "longitude": 16.0}
     dem = raster(random_terrain(5, 140, 150, relief=250.0), crs=crs, **place)
     scene = scene_of(dem, lines=420, samples=460, look_side=look_side, **place)
     expected = reconstruct(scene, dem, law=LAW)
-    found = reconstruct(lazy(scene), dem, law=LAW, **SMALL)
+    found = reconstruct(lazy(scene), dem, law=LAW, memory_limit=SMALL)
     assert_same(found.compute(), expected)
 
 
@@ -139,7 +145,7 @@ def test_a_dem_beyond_the_image_and_void_parts(scene: Scene) -> None:
     wide = rugged(300, 260)
     wide[200:, :] = np.nan
     expected = reconstruct(scene, wide, law=LAW)
-    found = reconstruct(lazy(scene), wide, law=LAW, **SMALL)
+    found = reconstruct(lazy(scene), wide, law=LAW, memory_limit=SMALL)
     assert_same(found.compute(), expected)
 
 
@@ -159,14 +165,14 @@ def test_the_limit_of_memory_chooses_the_parts(dem: xr.DataArray, scene: Scene) 
     whole = reconstruct(lazy(scene), dem, law=LAW, method=Reallocation())
     assert whole.gamma0.data.npartitions == 1
     for wrong in (0, -5.0, "much"):
-        with pytest.raises(ValueError, match="memory_limit|much|Could not"):
+        with pytest.raises(ValueError, match=r"memory_limit|much"):
             reconstruct(lazy(scene), dem, memory_limit=wrong)
 
 
 def test_what_is_wrong_is_said_at_once(dem: xr.DataArray, scene: Scene) -> None:
     """Not when the result is computed."""
     for image, message in (
-        (10.0 * np.log10(np.maximum(scene.image, 1e-4)), "decibels"),
+        (scene.image - 40.0, "decibels"),
         (xr.full_like(scene.image, np.nan), "without a single finite value"),
         (xr.zeros_like(scene.image), "zero everywhere"),
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,8 +44,6 @@ class Look:
         The image, with an operator of constant gamma0.
     category, fold_count : array, shape (rows, columns)
         From `classify_cells`.
-    angles : dict
-        Incidence angles in degrees and their attributes, from `angles`.
     corner : tuple of int
         Row and column of the part's first cell in the whole DEM.
     """
@@ -52,8 +51,12 @@ class Look:
     flat: Pass
     category: NDArray[np.uint8]
     fold_count: NDArray[np.uint8]
-    angles: Variables
     corner: tuple[int, int] = (0, 0)
+
+    @cached_property
+    def angles(self) -> Variables:
+        """Incidence angles in degrees and their attributes, from `angles`."""
+        return angles(self.flat.view)
 
     def drawn(self, frame: Frame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Draw cells of the part's core for statistics; counted from the part's first."""
@@ -81,7 +84,7 @@ def look(scene: Scene, dem: xr.DataArray, compression: float = COMPRESSION) -> L
     seen = view(dem, scene.grid, scene.orbit)
     category, fold_count = classify_cells(seen, compression)
     operator = illuminate(seen, ConstantGamma(1.0), lit_cells(category))
-    return Look(Pass(energy_of(scene, seen), operator), category, fold_count, angles(seen))
+    return Look(Pass(energy_of(scene, seen), operator), category, fold_count)
 
 
 def frame_of_view(*seen: View) -> Frame:

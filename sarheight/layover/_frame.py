@@ -65,7 +65,8 @@ def taps(deviation: float) -> NDArray[np.float32]:
     """Gaussian weights out to `TRUNCATE` standard deviations; their sum is 1."""
     reach = int(TRUNCATE * deviation + 0.5)
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(deviation, 1e-9)) ** 2)
-    return (weights / weights.sum()).astype(np.float32)
+    found: NDArray[np.float32] = (weights / weights.sum()).astype(np.float32)
+    return found
 
 
 def cell_size(

@@ -15,7 +15,6 @@ from sarheight_kernels.surface import tile_bounds, tile_count
 from scipy.special import comb
 
 from sarheight.dem import check_dem
-from sarheight.geometry._geo2rdr import angles
 from sarheight.geometry._pixels import PixelAreas
 from sarheight.geometry._view import View
 from sarheight.geometry._visibility import Scan, classify_cells
@@ -24,6 +23,7 @@ from sarheight.illumination._operator import illuminate, lit_cells
 from sarheight.layover._conversation import Answer, Conversation, ask, conclude
 from sarheight.layover._fit import Look
 from sarheight.layover._passes import Pass
+from sarheight.layover._tasks import load
 from sarheight.layover._unfold import Settings, Values, unfold
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sarheight.layover._frame import Core, Frame
     from sarheight.scene import RadarGrid
 
-__all__ = ["Part", "Plan", "Radar", "ask_part", "heights_of", "load", "unfold_part"]
+__all__ = ["Part", "Plan", "Radar", "ask_part", "heights_of", "unfold_part"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,12 +106,6 @@ class Part:
     images: tuple[tuple[Core, Any], ...]
 
 
-def load(data: Any) -> NDArray[Any]:  # noqa: ANN401 - a NumPy or a dask array
-    """Load an array within a task: by its own thread, as others are busy with other tasks."""
-    compute = getattr(data, "compute", None)
-    return np.asarray(data if compute is None else compute(scheduler="synchronous"))
-
-
 def heights_of(dem: xr.DataArray) -> xr.DataArray:
     """Load a part of a DEM and bring it into the form that the geometry needs."""
     return check_dem(dem.copy(data=load(dem.data)), void_allowed=True)
@@ -126,13 +120,13 @@ def _shifts(
     centre of the tile, shape (tiles, degree, degree).
     """
     tile = np.arange(-(-cells // TILE))
-    place = np.minimum((offset + tile * TILE) // block, blocks - 1)
+    place: NDArray[np.int64] = np.minimum((offset + tile * TILE) // block, blocks - 1)
     # Cells count from 0, so that the centre of cells 0 to 63 is 31.5.
     middle = offset + tile * TILE + 0.5 * (TILE - 1)
     moved = (middle - ((place + 0.5) * block - 0.5)) / half
     power = np.arange(degree)
     difference = power[:, None] - power[None, :]
-    matrices = comb(power[:, None], power[None, :]) * np.where(
+    matrices: NDArray[np.float64] = comb(power[:, None], power[None, :]) * np.where(
         difference >= 0, moved[:, None, None] ** np.maximum(difference, 0), 0.0
     )
     return place, matrices
@@ -219,7 +213,7 @@ def _looks(plan: Plan, part: Part) -> tuple[list[Look], list[PixelAreas]]:
         energies(power, measured.lines, measured.areas, energy)
         operator = illuminate(seen, ConstantGamma(1.0), lit_cells(category))
         flat = Pass(energy, operator, core)
-        looks.append(Look(flat, category, fold_count, angles(seen), (row, column)))
+        looks.append(Look(flat, category, fold_count, (row, column)))
         areas.append(_cut(radar.ellipsoid, pixels))
     return looks, areas
 

@@ -48,22 +48,26 @@ class Share:
     @property
     def expected(self) -> NDArray[np.float32]:
         """Energy in m2 that the law lets expect of the cells in pixels that have data."""
-        return self.diagnostics[0]
+        return self._layer(0)
 
     @property
     def area(self) -> NDArray[np.float32]:
         """Lit area in m2 in pixels that have data, projected along the line of sight."""
-        return self.diagnostics[1]
+        return self._layer(1)
 
     @property
     def contribution(self) -> NDArray[np.float32]:
         """Mean share of a cell in the energy of its pixels, weighted by its own energy."""
-        return self.diagnostics[2]
+        return self._layer(2)
 
     @property
     def speckle(self) -> NDArray[np.float32]:
         """Variance that speckle of one look leaves in a cell, as a fraction of its square."""
-        return self.diagnostics[3]
+        return self._layer(3)
+
+    def _layer(self, index: int) -> NDArray[np.float32]:
+        layer: NDArray[np.float32] = self.diagnostics[index]
+        return layer
 
     @property
     def reflectivity(self) -> NDArray[np.float32]:

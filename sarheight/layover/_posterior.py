@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -29,7 +29,14 @@ if TYPE_CHECKING:
     from sarheight.layover._methods import PosteriorMean
     from sarheight.layover._passes import Pass, Share
 
-__all__ = ["PRIOR_DISTANCE", "VARIANCE_POOLING", "Estimate", "one_step", "posterior_mean"]
+__all__ = [
+    "PRIOR_DISTANCE",
+    "VARIANCE_POOLING",
+    "Estimate",
+    "measure",
+    "one_step",
+    "posterior_mean",
+]
 
 Cube = NDArray[np.float32]
 Values = NDArray[np.float32]
@@ -75,8 +82,8 @@ def _pool(values: Values, weight: Values, width: Taps) -> Values:
 
 def one_step(
     passes: Sequence[Pass], smallest_area: float, frame: Frame, cells: Cells
-) -> Conversation[list[Estimate]]:
-    """Reallocate each pass once; measure the variance against the neighbourhood.
+) -> tuple[list[Estimate], Callable[[], Answer]]:
+    """Reallocate each pass once.
 
     Parameters
     ----------
@@ -91,20 +98,27 @@ def one_step(
 
     Returns
     -------
-    list of Estimate
-        One for each pass.
+    estimates : list of Estimate
+        One for each pass; their variances are left to `measure`.
+    compare : callable
+        Compares the cells with their neighbourhood, for `spreads_of`.
     """
     shares = [each.reallocate() for each in passes]
-    width = frame.pooling(VARIANCE_POOLING)
     weights = [_weight(share, smallest_area) for share in shares]
-    found = yield Question(partial(neighbours, shares, weights, cells, width), spreads_of)
     estimates = []
-    for share, weight, spreads in zip(shares, weights, found, strict=True):
+    for share, weight in zip(shares, weights, strict=True):
         own = share.reflectivity
-        variance = np.stack([spread.error(share.contribution) for spread in spreads])
         own[:, weight == 0.0] = np.nan
-        estimates.append(Estimate(own, variance, share))
-    return estimates
+        estimates.append(Estimate(own, np.empty_like(own), share))
+    width = frame.pooling(VARIANCE_POOLING)
+    return estimates, partial(neighbours, shares, weights, cells, width)
+
+
+def measure(estimates: Sequence[Estimate], spreads: Sequence[Sequence[Spread]]) -> None:
+    """Fill in the variances of a single step."""
+    for estimate, several in zip(estimates, spreads, strict=True):
+        for variance, spread in zip(estimate.relative_variance, several, strict=True):
+            spread.error(estimate.share.contribution, variance)
 
 
 @dataclass(eq=False)
@@ -158,6 +172,10 @@ def _pairs(
             both &= shares[j] >= beliefs[j][p].spread.middle
             samples.append(np.log(means[k][both] / means[j][both]))
     return Answer(np.zeros(1), tuple(samples))
+
+
+def _spreads(answer: Answer) -> list[list[Spread]]:
+    return spreads_of(answer.samples)
 
 
 def _agreements(answer: Answer) -> list[tuple[float, float] | None]:
@@ -235,9 +253,9 @@ def posterior_mean(
     blurs = [frame.blur(method.blur, index) for index in range(len(passes))]
     first = [each.reallocate(blur=blur) for each, blur in zip(passes, blurs, strict=True)]
     weights = [_weight(share, smallest_area) for share in first]
-    spreads = yield Question(partial(neighbours, first, weights, cells, width), spreads_of)
+    spreads = yield Question(partial(neighbours, first, weights, cells, width), _spreads)
     errors = [
-        [spread.error(share.contribution) for spread in several]
+        [spread.error(share.contribution, np.empty_like(share.contribution)) for spread in several]
         for share, several in zip(first, spreads, strict=True)
     ]
     uncertainties = [

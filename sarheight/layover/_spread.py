@@ -65,9 +65,10 @@ class Spread:
     middle: float
     contrast: float
 
-    def error(self, contribution: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Variance of the logarithm of cells' own values that is error."""
-        error = np.empty_like(contribution)
+    def error(
+        self, contribution: NDArray[np.float32], error: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Fill in the variance of the logarithm of cells' own values that is error."""
         share_errors(contribution, self.edges, self.excess, self.contrast, error)
         return error
 
@@ -107,16 +108,16 @@ def neighbours(shares: Sequence[Share], weights: Sequence[NDArray[np.float32]], 
     return Answer(np.zeros(1), tuple(samples))
 
 
-def spreads_of(answer: Answer) -> list[list[Spread]]:
+def spreads_of(samples: Sequence[NDArray[np.float32]]) -> list[list[Spread]]:
     """Measure the spread of each pass and polarisation over a whole scene.
 
     Parameters
     ----------
-    answer : Answer
+    samples : sequence of array
         From `neighbours`, of all parts.
     """
     result = []
-    for sample in answer.samples:
+    for sample in samples:
         polarisations = (sample.shape[0] - 1) // 2
         own, prior = sample[1 : 1 + polarisations], sample[1 + polarisations :]
         result.append([_spread(own[p], prior[p], sample[0]) for p in range(polarisations)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,8 @@ from sarheight.layover._conversation import Answer, Conversation, Question
 from sarheight.layover._fit import law_of, open_cells
 from sarheight.layover._masks import FOLD_COUNT, MASK
 from sarheight.layover._methods import Method, Reallocation
-from sarheight.layover._posterior import Estimate, one_step, posterior_mean
+from sarheight.layover._posterior import Estimate, measure, one_step, posterior_mean
+from sarheight.layover._spread import Spread, spreads_of
 
 if TYPE_CHECKING:
     from sarheight.geometry._pixels import PixelAreas
@@ -111,12 +112,19 @@ def unfold(
     least = settings.smallest_area * frame.cell_area
     cells = looks[0].drawn(frame)
     if isinstance(settings.method, Reallocation):
-        estimates = yield from one_step(passes, least, frame, cells)
+        # Nothing but the variances depends on the comparison: one question will do.
+        estimates, compare = one_step(passes, least, frame, cells)
+        sums, spreads = yield Question(
+            partial(_accounts, looks, estimates, least, compare),
+            partial(_settled, least),
+            last=True,
+        )
+        measure(estimates, spreads)
     else:
         estimates = yield from posterior_mean(passes, least, settings.method, frame, cells)
-    sums = yield Question(
-        partial(_accounts, looks, estimates, least), partial(_settled, least), last=True
-    )
+        sums, _ = yield Question(
+            partial(_accounts, looks, estimates, least), partial(_settled, least), last=True
+        )
     results = []
     for index, (seen, estimate) in enumerate(zip(looks, estimates, strict=True)):
         variables = _variables(seen, estimate, _factor(sums[index]), least)
@@ -154,7 +162,7 @@ def conclusions(
             "energy_withheld": sums[1].tolist(),
             "energy_explained": sums[2].tolist(),
         }
-        for sums in told[-1]
+        for sums in told[-1][0]
     ]
     return laws, accounts
 
@@ -177,12 +185,17 @@ def _open_ground(looks: Sequence[Look], frame: Frame) -> Answer:
     return Answer(np.zeros(1), tuple(samples))
 
 
-def _accounts(looks: Sequence[Look], estimates: Sequence[Estimate], least: float) -> Answer:
+def _accounts(
+    looks: Sequence[Look],
+    estimates: Sequence[Estimate],
+    least: float,
+    compare: Callable[[], Answer] | None = None,
+) -> Answer:
     """Sum up the energies of a part's core.
 
     The sums have shape (passes, 4, polarisations): held by cells with a value, given to the
-    others, explained in all, and the number of cells with a value. The sample is the largest lit
-    area of any cell.
+    others, explained in all, and the number of cells with a value. The first sample is the
+    largest lit area of any cell; what `compare` tells follows.
     """
     sums, largest = [], 0.0
     for seen, estimate in zip(looks, estimates, strict=True):
@@ -204,7 +217,8 @@ def _accounts(looks: Sequence[Look], estimates: Sequence[Estimate], least: float
             own[:, p] = (*by_row[:, :2].sum(axis=0), share.energy[p], by_row[:, 2].sum())
         sums.append(own)
         largest = max(largest, float(share.area[part].max(initial=0.0)))
-    return Answer(np.array(sums), (np.array([largest]),))
+    compared = () if compare is None else compare().samples
+    return Answer(np.array(sums), (np.array([largest]), *compared))
 
 
 def _laws(answer: Answer) -> list[BackscatterLaw]:
@@ -212,10 +226,13 @@ def _laws(answer: Answer) -> list[BackscatterLaw]:
     return [law_of(sample) for sample in answer.samples]
 
 
-def _settled(least: float, answer: Answer) -> NDArray[np.float64]:
-    """Return the sums of `_accounts` over a whole scene; refuse one without a single value."""
+def _settled(least: float, answer: Answer) -> tuple[NDArray[np.float64], list[list[Spread]]]:
+    """Return the sums of `_accounts` over a whole scene, and the spreads of what was compared.
+
+    A scene without a single value is refused.
+    """
     if (answer.sums[:, 3].sum(axis=1) > 0.0).all():
-        return answer.sums
+        return answer.sums, spreads_of(answer.samples[1:])
     msg = (
         "found no cell of the DEM of which the image shows enough: at most "
         f"{float(answer.samples[0].max()):.3g} m2 of a cell are lit and have data, expected "
