@@ -126,10 +126,10 @@ def _shifts(
     moved = (middle - ((place + 0.5) * block - 0.5)) / half
     power = np.arange(degree)
     difference = power[:, None] - power[None, :]
-    matrices: NDArray[np.float64] = comb(power[:, None], power[None, :]) * np.where(
+    matrices = comb(power[:, None], power[None, :]) * np.where(
         difference >= 0, moved[:, None, None] ** np.maximum(difference, 0), 0.0
     )
-    return place, matrices
+    return place, np.asarray(matrices, dtype=np.float64)
 
 
 def _cut_ground(ground: GroundModel, window: Core) -> GroundModel:
