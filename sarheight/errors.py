@@ -48,3 +48,11 @@ class VerticalDatumError(DemError):
 
 class GeoidGridMissingError(SarheightError, OSError):
     """The geoid grid that turns heights above sea level into ellipsoidal ones is not installed."""
+
+
+class JobListError(SarheightError, ValueError):
+    """A list of jobs cannot be read, or its jobs get in each other's way."""
+
+
+class ManifestError(SarheightError, OSError):
+    """The manifest of a batch cannot be read or written."""
