@@ -69,9 +69,7 @@ class Job:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read_jobs(
-    path: str | os.PathLike[str], settings: Mapping[str, Any] | None = None
-) -> list[Job]:
+def read_jobs(path: str | os.PathLike[str], settings: Mapping[str, Any] | None = None) -> list[Job]:
     """Read a list of jobs.
 
     Parameters

@@ -53,7 +53,7 @@ def pending(jobs: Sequence[Job], manifest: Manifest) -> list[Job]:
 def run(
     jobs: Sequence[Job],
     manifest: Manifest,
-    command: Callable[[Job, bool], list[str]],
+    command: Callable[..., list[str]],
     *,
     workers: int = 1,
     scheduler: str | None = None,
@@ -70,8 +70,8 @@ def run(
     manifest : Manifest
         Receives a line when a job starts and when it ends.
     command : callable
-        Makes the command line of a job; its second argument tells whether it may replace what is
-        in the place of its result.
+        Makes the command line of a job; `overwrite` tells it whether what is in the place of its
+        result may be replaced.
     workers : int
         How many work at a time on this machine.
     scheduler : str, optional
@@ -94,7 +94,7 @@ def run(
         # A result that is not ours must not become ours by a line in the manifest.
         if replaceable or not os.path.lexists(job.output):
             manifest.add(entry)
-        return command(job, replaceable)
+        return command(job, overwrite=replaceable)
 
     with _submitted(workers, scheduler) as submit:
         waiting = {submit(begin(job)): job for job in jobs} if scheduler else {}
@@ -155,9 +155,7 @@ def _work(command: Sequence[str]) -> tuple[float, str]:
 
 
 @contextmanager
-def _submitted(
-    workers: int, scheduler: str | None
-) -> Iterator[Callable[[list[str]], Any]]:
+def _submitted(workers: int, scheduler: str | None) -> Iterator[Callable[[list[str]], Any]]:
     """Offer a way to start commands: here, or on the workers of a cluster."""
     with ExitStack() as stack:
         if scheduler is None:
@@ -166,7 +164,7 @@ def _submitted(
             return
         from distributed import Client
 
-        client = stack.enter_context(Client(scheduler))
+        client = stack.enter_context(Client(scheduler))  # type: ignore[no-untyped-call]
         yield lambda command: client.submit(_work, command, pure=False)
 
 
@@ -177,5 +175,5 @@ def _completed(futures: list[Any], scheduler: str | None) -> Iterator[Any]:
         return iter(as_completed(local))
     from distributed import as_completed as as_completed_there
 
-    found: Iterator[Any] = iter(as_completed_there(futures))
+    found: Iterator[Any] = iter(as_completed_there(futures))  # type: ignore[no-untyped-call]
     return found

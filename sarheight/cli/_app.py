@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from sarheight.cli._batch import batch
 from sarheight.cli._demo import demo
 from sarheight.cli._info import info
 from sarheight.cli._masks import masks
@@ -62,7 +63,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, simulate, reconstruct, masks, info):
+for command in (demo, simulate, reconstruct, batch, masks, info):
     app.command()(command)
 
 

@@ -140,7 +140,7 @@ def batch(
     output = "first.tif"
     ```
     """
-    with session("batch", quiet=quiet, threads=None, debug=debug, steps=1) as current:
+    with session("batch", quiet=quiet, threads=None, debug=debug, steps=100) as current:
         from sarheight.batch import Manifest, expected, pending
 
         wanted = _settings(settings or [])
@@ -152,7 +152,7 @@ def batch(
         threads = None if jobs == 1 else max(_cores() // jobs, 1)
         command = _command(threads)
         for job in listed:
-            command(job, False)
+            command(job, overwrite=False)
         place = place if manifest is None else manifest
         place.parent.mkdir(parents=True, exist_ok=True)
         with Manifest(place) as kept:
@@ -213,7 +213,7 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _command(threads: int | None) -> Callable[[Job, bool], list[str]]:
+def _command(threads: int | None) -> Callable[..., list[str]]:
     """Make what turns a job into a command line of ``sarheight reconstruct``."""
     from typer.main import get_command
 
@@ -222,7 +222,7 @@ def _command(threads: int | None) -> Callable[[Job, bool], list[str]]:
     group: Any = get_command(app)
     options = {each.name: each for each in group.commands["reconstruct"].params}
 
-    def command(job: Job, overwrite: bool) -> list[str]:  # noqa: FBT001 - one of two answers
+    def command(job: Job, *, overwrite: bool) -> list[str]:
         line = [sys.executable, "-m", "sarheight", "reconstruct", job.image]
         for name, value in job.options.items():
             option = options.get(name.replace("-", "_"))
@@ -271,7 +271,7 @@ def _plan(listed: list[Job], left: list[Job], foreseen: Expected) -> str:
 def _work(
     left: list[Job],
     kept: Manifest,
-    command: Callable[[Job, bool], list[str]],
+    command: Callable[..., list[str]],
     how: tuple[int, str | None, bool],
     foreseen: Expected,
     current: Session,
@@ -292,9 +292,7 @@ def _work(
 
 
 @contextmanager
-def _shown(
-    count: int, foreseen: Expected, current: Session
-) -> Iterator[Callable[[Outcome], None]]:
+def _shown(count: int, foreseen: Expected, current: Session) -> Iterator[Callable[[Outcome], None]]:
     """Show progress, throughput and the time that remains, or a line for each job."""
     import time
 
@@ -315,7 +313,7 @@ def _shown(
             f"[{done}/{count}] {outcome.job.name}: {said} ({outcome.entry.seconds:.1f} s; {rate}"
             f"{size / GIBIBYTE / (elapsed / 60.0):.2f} GiB/min; {_clock(remaining)} left)"
         )
-        current.progress_to(done, count)
+        current.advance(f"{_clock(remaining)} left", share if share > 0.0 else done / count)
 
     yield show
 
