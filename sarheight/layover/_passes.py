@@ -110,6 +110,7 @@ class Pass:
         assumed: NDArray[np.float32] | None = None,
         blur: Taps | None = None,
         wanted: NDArray[np.bool_] | None = None,
+        known: Share | None = None,
     ) -> Share:
         """Give each cell its share of the pixels it lights.
 
@@ -122,11 +123,13 @@ class Pass:
             they are compared.
         wanted : array, shape (rows, columns), optional
             Cells whose shares are asked for; all by default.
+        known : Share, optional
+            Of an earlier step, which then serves for all but what cells are given.
         """
         polarisations = self.energy.shape[0]
         shape = self.view.heights.shape
         given = np.empty((polarisations, *shape), dtype=np.float32)
-        diagnostics = np.empty((4, *shape), dtype=np.float32)
+        diagnostics = np.empty((4 if known is None else 0, *shape), dtype=np.float32)
         energy = np.empty(polarisations)
         lit = self.operator.lit if wanted is None else self.operator.lit & wanted
         if assumed is None:
@@ -145,7 +148,7 @@ class Pass:
                 diagnostics if p == 0 else diagnostics[:0],
                 energy[one],
             )
-        return Share(given, diagnostics, energy)
+        return Share(given, diagnostics if known is None else known.diagnostics, energy)
 
     def _gather(
         self,

@@ -268,8 +268,8 @@ def posterior_mean(
         if step > 0:
             assumed = [_assumption(belief, far) for belief in beliefs]
             shares = [
-                each.reallocate(equal, blur)
-                for each, equal, blur in zip(passes, assumed, blurs, strict=True)
+                each.reallocate(equal, blur, known=share)
+                for each, equal, blur, share in zip(passes, assumed, blurs, first, strict=True)
             ]
         beliefs = [
             [
