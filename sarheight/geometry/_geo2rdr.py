@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from sarheight_kernels.angles import cell_angles
-from sarheight_kernels.geolocate import geolocate
+from sarheight_kernels.geolocate import geolocate, pane_bounds
 
-from sarheight.geometry._view import View, view
+from sarheight.geometry._view import View, models, on_grid, require_overlap, view
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -66,14 +66,17 @@ def geo2rdr(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
     >>> from sarheight import geometry  # doctest: +SKIP
     >>> geometry.geo2rdr(dem, grid, orbit)  # doctest: +SKIP
     """
-    seen = view(dem, grid, orbit)
-    line, sample = np.empty(seen.heights.shape), np.empty(seen.heights.shape)
-    geolocate(seen.ground, seen.radar, seen.heights, line, sample)
-    return seen.dataset(
+    dem, heights, ground, radar = models(dem, grid, orbit)
+    line, sample = np.empty(heights.shape), np.empty(heights.shape)
+    bounds = pane_bounds(ground, heights)
+    geolocate(ground, radar, heights, line, sample, bounds)
+    require_overlap(dem, grid, radar, bounds)
+    return on_grid(
+        dem,
         {
             "line": (line, {"long_name": "azimuth line", "units": "1"}),
             "sample": (sample, {"long_name": "range sample", "units": "1"}),
-        }
+        },
     )
 
 

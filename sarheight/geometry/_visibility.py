@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.cells import locate_cell
-from sarheight_kernels.masks import classify_image, classify_profiles, profiles_to_cells
+from sarheight_kernels.masks import (
+    classify_image,
+    classify_profiles,
+    profiles_to_cells,
+    shade_profiles,
+)
 from sarheight_kernels.models import GroundModel
 from sarheight_kernels.profiles import NO_DATA
 from sarheight_kernels.surface import tile_count
@@ -23,6 +28,7 @@ __all__ = [
     "Scan",
     "classify_cells",
     "classify_pixels",
+    "light_cells",
     "line_times",
     "profiles",
     "scan_of",
@@ -211,7 +217,43 @@ def classify_cells(
     time = scan.first_time + scan.interval * np.arange(scan.count)
     line = (time - radar.line_zero_time) / radar.line_interval
     along[1, (line < -0.5) | (line > view.grid.lines - 0.5)] = NO_DATA
-    cells = np.empty((2, *scan.heights.shape), dtype=np.uint8)
+    cells = _on_cells(view, scan, along)
+    return cells[0], cells[1]
+
+
+def light_cells(view: View) -> NDArray[np.bool_]:
+    """Find the cells of a DEM that the radar lights.
+
+    These are the cells that `classify_cells` finds neither void nor in shadow, found faster.
+
+    Parameters
+    ----------
+    view : View
+        The DEM under the radar.
+
+    Returns
+    -------
+    array, shape (rows, columns)
+        False where a cell is void or in shadow.
+    """
+    scan = profiles(view)
+    along = np.empty((1, scan.count, scan.heights.shape[1]), dtype=np.uint8)
+    shade_profiles(
+        scan.ground,
+        view.radar,
+        scan.heights,
+        scan.first_time,
+        scan.interval,
+        scan.reference_height,
+        along[0],
+    )
+    lit: NDArray[np.bool_] = _on_cells(view, scan, along)[0] == 1
+    return lit
+
+
+def _on_cells(view: View, scan: Profiles, along: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Bring layers of values along profiles to the cells, shape (layers, rows, columns)."""
+    cells = np.empty((along.shape[0], *scan.heights.shape), dtype=np.uint8)
     profiles_to_cells(
         scan.ground,
         view.radar,
@@ -223,9 +265,7 @@ def classify_cells(
         tile_count(scan.heights),
         cells,
     )
-    if scan.transposed:
-        cells = np.ascontiguousarray(cells.transpose(0, 2, 1))
-    return cells[0], cells[1]
+    return np.ascontiguousarray(cells.transpose(0, 2, 1)) if scan.transposed else cells
 
 
 def classify_pixels(

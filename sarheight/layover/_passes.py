@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.energies import energies
 from sarheight_kernels.pooling import pool
-from sarheight_kernels.shares import gather_shares
+from sarheight_kernels.shares import gather_shares, invert
 
 from sarheight.geometry._pixels import pixel_areas
 from sarheight.illumination._operator import illuminate
@@ -25,6 +25,7 @@ __all__ = ["Pass", "Share", "energy_of"]
 
 Image = NDArray[np.float32]
 NO_IMAGE = np.empty((0, 0), dtype=np.float32)
+NO_IMAGES = np.empty((0, 0, 0), dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +154,7 @@ class Pass:
     def _gather(
         self,
         part: slice,
-        simulated: NDArray[np.floating],
+        simulated: NDArray[np.float32],
         assumed: NDArray[np.float32],
         blur: Taps | None,
         lit: NDArray[np.bool_],
@@ -161,7 +162,7 @@ class Pass:
         diagnostics: NDArray[np.float32],
         energy: NDArray[np.float64],
     ) -> None:
-        """Gather the shares of some polarisations."""
+        """Gather the shares of some polarisations; `simulated` is used up."""
         image = self.energy[part]
         found = image
         if blur is not None:
@@ -169,6 +170,7 @@ class Pass:
             for each, smooth in zip(image, found, strict=True):
                 pool(each, simulated, True, *blur, smooth)  # noqa: FBT003 - kernels take no keywords
                 np.multiply(smooth, simulated, out=smooth, casting="same_kind")
+        invert(image[0], simulated)
         view = self.view
         totals = np.empty((view.bounds.shape[0], image.shape[0]))
         gather_shares(
@@ -179,7 +181,7 @@ class Pass:
             view.bounds,
             lit,
             assumed,
-            image,
+            NO_IMAGES if found is image else image,
             found,
             simulated,
             (0, lit.shape[0], 0, lit.shape[1]) if self.core is None else self.core,
