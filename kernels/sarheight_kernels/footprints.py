@@ -180,10 +180,10 @@ def _extents(above: Table, below: Table, count: int, pieces: int, cells: Table) 
         low_l1, high_l1, low_s1, high_s1 = _extent(above, j + 1, 2, spread)
         low_l2, high_l2, low_s2, high_s2 = _extent(below, j, 1, spread)
         low_l3, high_l3, low_s3, high_s3 = _extent(below, j + 1, 0, spread)
-        cells[j] = min(min(low_l0, low_l1), min(low_l2, low_l3))
-        cells[PITCH + j] = min(min(low_s0, low_s1), min(low_s2, low_s3))
-        cells[2 * PITCH + j] = max(max(high_l0, high_l1), max(high_l2, high_l3))
-        cells[3 * PITCH + j] = max(max(high_s0, high_s1), max(high_s2, high_s3))
+        cells[j] = min(low_l0, low_l1, low_l2, low_l3)
+        cells[PITCH + j] = min(low_s0, low_s1, low_s2, low_s3)
+        cells[2 * PITCH + j] = max(high_l0, high_l1, high_l2, high_l3)
+        cells[3 * PITCH + j] = max(high_s0, high_s1, high_s2, high_s3)
         cells[4 * PITCH + j] = (
             above[3 * PITCH + j]
             + above[3 * PITCH + 1 + j]

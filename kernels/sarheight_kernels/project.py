@@ -235,9 +235,9 @@ def _weigh(
     sample: int,
     image: NDArray[np.float32],
     channel: int,
-    squared: bool,  # noqa: FBT001
+    power: int,
 ) -> float:
-    """Sum a channel of the image with the weights of a window, or with their squares."""
+    """Sum a channel of the image with powers of the weights of a window."""
     top, bottom = max(-line, 0), min(image.shape[0] - line, lines)
     left, right = max(-sample, 0), min(image.shape[1] - sample, samples)
     total = ZERO
@@ -245,7 +245,7 @@ def _weigh(
         for m in range(left, right):
             weight = window[place + (k * pitch + m) * PITCH]
             if weight > ZERO:
-                part = weight * weight if squared else weight
+                part = weight * weight if power == 2 else weight
                 total += part * image[line + k, sample + m, channel]
     return total
 
@@ -259,7 +259,7 @@ def _weigh_row(
     image: NDArray[np.float32],
     channel: int,
     other: int,
-    squared: bool,  # noqa: FBT001
+    power: int,
     sums: NDArray[np.float32],
     others: NDArray[np.float32],
 ) -> None:
@@ -278,7 +278,7 @@ def _weigh_row(
                 pixel = here
                 for _ in range(samples):
                     weight = window[place]
-                    if squared:
+                    if power == 2:
                         weight *= weight
                     first += weight * flat[pixel]
                     second += weight * flat[pixel + further]
@@ -289,10 +289,10 @@ def _weigh_row(
                 # A weight of zero has no part in what is not a number.
                 line, sample = windows[j], windows[PITCH + j]
                 first = _weigh(
-                    window, j, samples, lines, samples, line, sample, image, channel, squared
+                    window, j, samples, lines, samples, line, sample, image, channel, power
                 )
                 second = _weigh(
-                    window, j, samples, lines, samples, line, sample, image, other, squared
+                    window, j, samples, lines, samples, line, sample, image, other, power
                 )
         sums[j], others[j] = first, second
 
@@ -304,16 +304,16 @@ def _weigh_channels(
     lines: int,
     samples: int,
     image: NDArray[np.float32],
-    squared: bool,  # noqa: FBT001
+    power: int,
     sums: NDArray[np.float32],
 ) -> None:
-    """Sum all channels of an image with the weights of a row of cells, two by two."""
+    """Sum all channels of an image with powers of the weights of a row of cells, two by two."""
     channels = image.shape[2]
     if _inside(windows, sums.shape[1], lines, samples, 0, image.shape[0], image.shape[1]):
         for channel in range(0, channels, 2):
             other = min(channel + 1, channels - 1)
             _weigh_row(
-                window, windows, lines, samples, image, channel, other, squared,
+                window, windows, lines, samples, image, channel, other, power,
                 sums[channel], sums[other],
             )  # fmt: skip
         return
@@ -321,7 +321,7 @@ def _weigh_channels(
         for channel in range(channels):
             sums[channel, j] = _weigh(
                 window, j, samples, windows[2 * PITCH + j], windows[3 * PITCH + j],
-                windows[j], windows[PITCH + j], image, channel, squared,
+                windows[j], windows[PITCH + j], image, channel, power,
             )  # fmt: skip
 
 
@@ -378,8 +378,8 @@ def _gather_tile(
                 a, b = i + quarter // 2, j + quarter % 2
                 area += projected[a, b] if energy[a, b] > ZERO else ZERO
             projected_area[i, j] = QUARTER * area if windows[2 * PITCH + j] > 0 else ZERO
-        _weigh_channels(window, windows, high, across, linear, False, linear_sum[:, i])
-        _weigh_channels(window, windows, high, across, square, True, square_sum[:, i])
+        _weigh_channels(window, windows, high, across, linear, 1, linear_sum[:, i])
+        _weigh_channels(window, windows, high, across, square, 2, square_sum[:, i])
         if not _inside(windows, columns, high, across, 0, lines, samples):
             for j in range(columns):
                 if windows[2 * PITCH + j] > 0:

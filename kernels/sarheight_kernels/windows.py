@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +21,9 @@ from sarheight_kernels.footprints import (
     facet_row,
     place_cells,
 )
-from sarheight_kernels.surface import TileSurface
+
+if TYPE_CHECKING:
+    from sarheight_kernels.surface import TileSurface
 
 __all__ = ["WindowTables", "row_windows", "window_tables"]
 
