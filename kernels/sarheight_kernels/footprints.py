@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 Table = NDArray[np.float32]
+Singles = tuple[np.float32, np.float32, np.float32, np.float32]
 
 PITCH = 80
 """Columns of a table: the posts along a tile and its two neighbours, and room to spare."""
@@ -159,9 +160,7 @@ def facet_row(
 
 
 @njit
-def _extent(
-    table: Table, place: int, quarter: int, spread: float
-) -> tuple[float, float, float, float]:
+def _extent(table: Table, place: int, quarter: int, spread: np.float32) -> Singles:
     """Least and greatest line and sample of a quarter, from its post."""
     line = table[place + (4 + 2 * quarter) * PITCH]
     across = table[place + (5 + 2 * quarter) * PITCH]

@@ -34,7 +34,7 @@ STRIP_FIELDS = 3
 
 
 @njit
-def _within(place: float, width: float) -> float:
+def _within(place: np.float32, width: np.float32) -> np.float32:
     """How much of an interval from 0 to `width` lies before a place."""
     return min(max(place, ZERO), width)
 
@@ -43,7 +43,7 @@ def _within(place: float, width: float) -> float:
 def _cut_strips(
     facets: Table,
     quarter: int,
-    offset: float,
+    offset: np.float32,
     cells: Table,
     k: int,
     count: int,

@@ -122,13 +122,13 @@ class Pass:
             if simulated is None or assumed is not None:
                 simulated = self.operator.simulate(None if assumed is None else assumed[index])
             explained = self.valid & (simulated > 0.0)
-            found, expected = self.energy[index].astype(np.float64), simulated
+            found, model = self.energy[index].astype(np.float64), simulated
             energy[index] = found[explained].sum()
             if blur > 0.0:
                 found = gaussian_filter(np.where(explained, found, 0.0), width)
-                expected = gaussian_filter(np.where(explained, simulated, 0.0), width)
+                model = gaussian_filter(np.where(explained, simulated, 0.0), width)
             with np.errstate(divide="ignore", invalid="ignore"):
-                channels[..., index] = np.where(explained, found / expected, 0.0)
+                channels[..., index] = np.where(explained, found / model, 0.0)
                 if index == 0:
                     channels[..., polarisations] = explained
                     squares[..., 0] = np.where(explained, 1.0 / simulated, 0.0)
