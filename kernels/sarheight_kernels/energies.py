@@ -1,4 +1,4 @@
-"""Between calibrated intensities and energies, and sums over an image."""
+"""From calibrated intensities to energies, and sums over an image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
 
-__all__ = ["divide_by_areas", "energies", "line_sums"]
+__all__ = ["energies", "line_sums"]
 
 
 @njit
@@ -53,28 +53,6 @@ def energies(
                     area = math.nan
             for p in range(polarisations):
                 energy[p, line, sample] = image[p, line, sample] * area
-
-
-@parallel_njit
-def divide_by_areas(
-    energy: NDArray[np.float32], knots: NDArray[np.float64], areas: NDArray[np.float64]
-) -> None:
-    """Divide energies by the areas of their pixels, in place.
-
-    Parameters
-    ----------
-    energy : array, shape (polarisations, lines, samples)
-        Energies in square metres; become intensities.
-    knots, areas : array
-        As in `energies`.
-    """
-    polarisations, lines, samples = energy.shape
-    for line in prange(lines):
-        knot, share = _between(knots, float(line))
-        for sample in range(samples):
-            area = areas[knot, sample] + share * (areas[knot + 1, sample] - areas[knot, sample])
-            for p in range(polarisations):
-                energy[p, line, sample] /= area
 
 
 @parallel_njit

@@ -236,13 +236,15 @@ def facet_areas(
 
 
 @njit
-def _single(row: NDArray[np.float64]) -> tuple[float, float, float, float]:
+def _single(
+    row: NDArray[np.float64],
+) -> tuple[np.float32, np.float32, np.float32, np.float32]:
     """Coefficients in single precision."""
     return np.float32(row[0]), np.float32(row[1]), np.float32(row[2]), np.float32(row[3])
 
 
 @njit
-def _middle(row: NDArray[np.float64]) -> tuple[float, float]:
+def _middle(row: NDArray[np.float64]) -> tuple[np.float32, np.float32]:
     """Coefficients at the mean height, in single precision."""
     return np.float32(row[0] + 0.5 * row[2]), np.float32(row[1] + 0.5 * row[3])
 

@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 Table = NDArray[np.float32]
+Singles = tuple[np.float32, np.float32, np.float32, np.float32]
 
 PITCH = 80
 """Columns of a table: the posts along a tile and its two neighbours, and room to spare."""
@@ -159,9 +160,7 @@ def facet_row(
 
 
 @njit
-def _extent(
-    table: Table, place: int, quarter: int, spread: float
-) -> tuple[float, float, float, float]:
+def _extent(table: Table, place: int, quarter: int, spread: np.float32) -> Singles:
     """Least and greatest line and sample of a quarter, from its post."""
     line = table[place + (4 + 2 * quarter) * PITCH]
     across = table[place + (5 + 2 * quarter) * PITCH]
@@ -180,10 +179,10 @@ def _extents(above: Table, below: Table, count: int, pieces: int, cells: Table) 
         low_l1, high_l1, low_s1, high_s1 = _extent(above, j + 1, 2, spread)
         low_l2, high_l2, low_s2, high_s2 = _extent(below, j, 1, spread)
         low_l3, high_l3, low_s3, high_s3 = _extent(below, j + 1, 0, spread)
-        cells[j] = min(min(low_l0, low_l1), min(low_l2, low_l3))
-        cells[PITCH + j] = min(min(low_s0, low_s1), min(low_s2, low_s3))
-        cells[2 * PITCH + j] = max(max(high_l0, high_l1), max(high_l2, high_l3))
-        cells[3 * PITCH + j] = max(max(high_s0, high_s1), max(high_s2, high_s3))
+        cells[j] = min(low_l0, low_l1, low_l2, low_l3)
+        cells[PITCH + j] = min(low_s0, low_s1, low_s2, low_s3)
+        cells[2 * PITCH + j] = max(high_l0, high_l1, high_l2, high_l3)
+        cells[3 * PITCH + j] = max(high_s0, high_s1, high_s2, high_s3)
         cells[4 * PITCH + j] = (
             above[3 * PITCH + j]
             + above[3 * PITCH + 1 + j]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
 from sarheight_kernels.cells import box_bounds
-from sarheight_kernels.tiles import height_span, locate_tile
+from sarheight_kernels.tiles import locate_tile, span_of_box
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
@@ -85,20 +85,12 @@ def geolocate(
         row = pane // panes_across * size
         column = pane % panes_across * size
         down, right = min(row + size, rows), min(column + size, columns)
-        part = heights[row:down, column:right]
-        lowest, highest = height_span(part)
+        lowest, highest = span_of_box(heights, row, down, column, right)
         bound = bounds[pane]
         box_bounds(ground, radar, row - 1, down, column - 1, right, lowest, highest, bound)
         if bound[1] < bound[0] or bound[3] < bound[2]:
             line[row:down, column:right] = np.nan
             across[row:down, column:right] = np.nan
             continue
-        locate_tile(
-            ground,
-            radar,
-            part,
-            row,
-            column,
-            line[row:down, column:right],
-            across[row:down, column:right],
-        )
+        box = (row, down, column, right)
+        locate_tile(ground, radar, heights, 0, 0, box, line, across)

@@ -80,7 +80,7 @@ def weigh_band(
     Parameters
     ----------
     ground, radar, heights, law, bounds, lit
-        As in `sarheight_kernels.project.gather`.
+        As in `sarheight_kernels.gather.gather`.
     lines, samples : int
         Size of the image.
     first_tile : int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +21,9 @@ from sarheight_kernels.footprints import (
     facet_row,
     place_cells,
 )
-from sarheight_kernels.surface import TileSurface
+
+if TYPE_CHECKING:
+    from sarheight_kernels.surface import TileSurface
 
 __all__ = ["WindowTables", "row_windows", "window_tables"]
 
@@ -30,7 +34,7 @@ STRIP_FIELDS = 3
 
 
 @njit
-def _within(place: float, width: float) -> float:
+def _within(place: np.float32, width: np.float32) -> np.float32:
     """How much of an interval from 0 to `width` lies before a place."""
     return min(max(place, ZERO), width)
 
@@ -39,7 +43,7 @@ def _within(place: float, width: float) -> float:
 def _cut_strips(
     facets: Table,
     quarter: int,
-    offset: float,
+    offset: np.float32,
     cells: Table,
     k: int,
     count: int,

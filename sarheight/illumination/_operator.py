@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from sarheight_kernels.gather import gather
 from sarheight_kernels.profiles import ACTIVE_SHADOW
-from sarheight_kernels.project import gather, scatter
+from sarheight_kernels.project import scatter
 
 from sarheight.geometry._visibility import light_cells
 from sarheight.illumination._laws import BackscatterLaw, tabulate

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.energies import divide_by_areas
 from sarheight_kernels.estimates import account, finish
 from sarheight_kernels.resample import sample_image
 
@@ -276,7 +275,8 @@ def _variables(seen: Look, estimate: Estimate, factor: NDArray[np.float64], leas
 def _geocoded(seen: Look, areas: PixelAreas) -> NDArray[np.float32]:
     """Sample sigma0 on the ellipsoid at the cells; the energies of the image are used up."""
     image, view = seen.flat.energy, seen.flat.view
-    divide_by_areas(image, areas.lines, areas.areas)
+    for each in image:
+        areas.divide(each)
     values = np.empty((image.shape[0], *view.heights.shape), dtype=np.float32)
     sample_image(view.ground, view.radar, view.heights, view.bounds, image, values)
     return values

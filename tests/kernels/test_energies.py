@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from sarheight_kernels.energies import divide_by_areas, energies, line_sums
+from sarheight_kernels.energies import energies, line_sums
 
 KNOTS = np.array([0.0, 10.0, 40.0])
 
@@ -22,8 +22,6 @@ def test_energies_are_intensities_times_areas() -> None:
     missing[3, 4] = missing[5, 6] = True
     np.testing.assert_array_equal(np.isnan(energy), np.broadcast_to(missing, energy.shape))
     np.testing.assert_allclose(energy[:, ~missing], (image * table)[:, ~missing], rtol=1e-6)
-    divide_by_areas(energy, KNOTS, areas)
-    np.testing.assert_allclose(energy[:, ~missing], image[:, ~missing], rtol=1e-6)
 
 
 def test_a_part_of_an_image_has_the_areas_of_its_place() -> None:

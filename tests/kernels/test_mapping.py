@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pytest
 from sarheight_kernels.mapping import weigh_band
 
 from sarheight.geometry._view import view
@@ -11,6 +12,9 @@ from sarheight.illumination import Lambertian
 from sarheight.illumination._operator import Illumination, illuminate
 from sarheight.layover._mapping import _matrix
 from tests.mountains import look, mountain, raster
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def operator(**how: object) -> Illumination:
