@@ -68,8 +68,10 @@ def assert_same(found: xr.Dataset, expected: xr.Dataset, tolerance: float = 1e-6
             np.testing.assert_array_equal(found[key].values, variable.values)
         else:
             scale = float(np.nanmean(np.abs(variable.values)))
+            # A square, and differences of medians: rounding in single precision counts for more.
+            allowed = 10.0 * tolerance if key == "gamma0_variance" else tolerance
             np.testing.assert_allclose(
-                found[key].values, variable.values, rtol=tolerance, atol=tolerance * scale
+                found[key].values, variable.values, rtol=allowed, atol=allowed * scale
             )
     for key in expected.coords:
         np.testing.assert_array_equal(found[key].values, expected[key].values)
