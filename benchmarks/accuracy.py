@@ -122,10 +122,10 @@ def energy_error(scene: Scene, dem: xr.DataArray) -> float:
     """
     seen = view(dem, scene.grid, scene.orbit)
     operator = illuminate(seen, Muhleman())
-    energy, valid = energy_of(scene, seen)
+    energy = energy_of(scene, seen)
     lit = operator.simulate() > 0.0
-    measured = float(energy[0].sum(where=lit & valid, dtype=np.float64))
-    share = Pass(energy, valid, operator).reallocate()
+    measured = float(energy[0].sum(where=lit & np.isfinite(energy[0]), dtype=np.float64))
+    share = Pass(energy, operator).reallocate()
     given = [float(np.nansum(share.reflectivity[0] * share.expected))]
     for method in (Reallocation(), PosteriorMean()):
         found = reconstruct(scene, dem, law=Muhleman(), method=method)

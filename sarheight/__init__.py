@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from sarheight import (
+        batch,
         coregistration,
         data,
         dem,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "batch",
     "coregistration",
     "data",
     "dem",

@@ -88,3 +88,11 @@ class UnsafeAddressError(FetchError):
 
 class CheckpointError(SarheightError, ValueError):
     """A saved network is damaged, incomplete, or that of another model."""
+
+
+class JobListError(SarheightError, ValueError):
+    """A list of jobs cannot be read, or its jobs get in each other's way."""
+
+
+class ManifestError(SarheightError, OSError):
+    """The manifest of a batch cannot be read or written."""

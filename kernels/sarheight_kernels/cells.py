@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sarheight_kernels._numba import njit
 from sarheight_kernels.models import (
     GroundModel,
@@ -17,7 +20,10 @@ from sarheight_kernels.models import (
 from sarheight_kernels.orbit import evaluate_orbit
 from sarheight_kernels.zero_doppler import zero_doppler_time
 
-__all__ = ["cell_on_look_side", "locate_cell"]
+__all__ = ["box_bounds", "cell_on_look_side", "locate_cell"]
+
+SLACK = 2.0
+"""Lines and samples added around a box of cells, for the bend of its edges."""
 
 
 @njit
@@ -94,3 +100,51 @@ def cell_on_look_side(ground: GroundModel, radar: RadarModel, row: float, column
         + (px * vy - py * vx) * (z - pz)
     )
     return bool(-radar.side * left > 0.0)
+
+
+@njit
+def box_bounds(
+    ground: GroundModel,
+    radar: RadarModel,
+    row: float,
+    end_row: float,
+    column: float,
+    end_column: float,
+    lowest: float,
+    highest: float,
+    bound: NDArray[np.float64],
+) -> None:
+    """Find which part of the image a box of cells can light.
+
+    Parameters
+    ----------
+    ground, radar : GroundModel, RadarModel
+        The models.
+    row, end_row, column, end_column : float
+        The cells at the corners.
+    lowest, highest : float
+        Span of the heights in metres; NaN where all are void.
+    bound : array, shape (4,)
+        Receives the least and the greatest line, the least and the greatest sample; an empty span
+        (inf, -inf) where the box is void, and (-inf, inf, inf, -inf) where it lies on the side to
+        which the radar does not look.
+    """
+    bound[0] = bound[2] = math.inf
+    bound[1] = bound[3] = -math.inf
+    if math.isnan(lowest):
+        return
+    if not cell_on_look_side(ground, radar, 0.5 * (row + end_row), 0.5 * (column + end_column)):
+        bound[0], bound[1] = -math.inf, math.inf
+        return
+    time = radar.line_zero_time
+    for corner in range(8):
+        line, across, time, _ = locate_cell(
+            ground,
+            radar,
+            end_row if corner & 1 else row,
+            end_column if corner & 2 else column,
+            highest if corner & 4 else lowest,
+            time if math.isfinite(time) else radar.line_zero_time,
+        )
+        bound[0], bound[1] = min(bound[0], line - SLACK), max(bound[1], line + SLACK)
+        bound[2], bound[3] = min(bound[2], across - SLACK), max(bound[3], across + SLACK)

@@ -53,33 +53,37 @@ def _dot(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 @njit
-def _surface(
-    ground: GroundModel, down: int, across: int, row: float, column: float, height: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Position and normal as arrays."""
-    x, y, z, nx, ny, nz = ground_position(ground, down, across, row, column)
-    normal = np.array((nx, ny, nz))
-    return np.array((x, y, z)) + height * normal, normal
+def _around(ground: GroundModel, row: float, column: float) -> NDArray[np.float64]:
+    """Position and normal of a place, and half a cell below, above, right and left of it."""
+    down, across = ground_block(ground, row, column)
+    places = np.empty((5, 2, 3))
+    for k in range(5):
+        step_row = 0.5 * ((k == 1) - (k == 2))
+        step_column = 0.5 * ((k == 3) - (k == 4))
+        x, y, z, nx, ny, nz = ground_position(
+            ground, down, across, row + step_row, column + step_column
+        )
+        places[k, 0, 0], places[k, 0, 1], places[k, 0, 2] = x, y, z
+        places[k, 1, 0], places[k, 1, 1], places[k, 1, 2] = nx, ny, nz
+    return places
 
 
 @njit
 def facet_products(
-    ground: GroundModel,
     radar: RadarModel,
-    row: float,
-    column: float,
+    around: NDArray[np.float64],
     height: float,
     guess: float,
     products: NDArray[np.float64],
-) -> None:
+) -> float:
     """Compute the products that areas and incidence angles near a place are made of.
 
     Parameters
     ----------
-    ground, radar : GroundModel, RadarModel
-        The models.
-    row, column : float
-        Place in the raster.
+    radar : RadarModel
+        The model.
+    around : array, shape (5, 2, 3)
+        Position and normal of the place, and half a cell below, above, right and left of it.
     height : float
         Height above the ellipsoid in metres.
     guess : float
@@ -89,14 +93,15 @@ def facet_products(
         (square metres; per metre of height difference for A1, A2), then A0.T, A1.T and A2.T with
         the unit vector T at a right angle to L in the plane of zero Doppler, up and outwards.
         A1 and A2 are horizontal, A0 is vertical, so their products vanish.
+
+    Returns
+    -------
+    float
+        Zero-Doppler time in seconds.
     """
-    down, across = ground_block(ground, row, column)
-    here, normal = _surface(ground, down, across, row, column, height)
-    below, _ = _surface(ground, down, across, row + 0.5, column, height)
-    above, _ = _surface(ground, down, across, row - 0.5, column, height)
-    right, _ = _surface(ground, down, across, row, column + 0.5, height)
-    left, _ = _surface(ground, down, across, row, column - 0.5, height)
-    along_row, along_column = below - above, right - left
+    points = around[:, 0] + height * around[:, 1]
+    here, normal = points[0], around[0, 1]
+    along_row, along_column = points[1] - points[2], points[3] - points[4]
     flat = _cross(along_column, along_row)
     sign = 1.0 if _dot(flat, normal) > 0.0 else -1.0
     flat = sign * flat
@@ -123,6 +128,7 @@ def facet_products(
     products[7] = _dot(flat, tangent)
     products[8] = _dot(first, tangent)
     products[9] = _dot(second, tangent)
+    return time
 
 
 @njit
@@ -157,16 +163,9 @@ def tile_products(
     corners = np.empty((2, 2, 2, PRODUCTS))
     for i in range(2):
         for j in range(2):
-            for k in range(2):
-                facet_products(
-                    ground,
-                    radar,
-                    row + i * rows,
-                    column + j * columns,
-                    highest if k else lowest,
-                    radar.line_zero_time,
-                    corners[i, j, k],
-                )
+            around = _around(ground, row + i * rows, column + j * columns)
+            time = facet_products(radar, around, lowest, radar.line_zero_time, corners[i, j, 0])
+            facet_products(radar, around, highest, time, corners[i, j, 1])
     return corners
 
 
@@ -204,8 +203,8 @@ def facet_areas(
     column: int,
     lowest: float,
     highest: float,
-    area: NDArray[np.float64],
-    projected: NDArray[np.float64],
+    area: NDArray[np.float32],
+    projected: NDArray[np.float32],
 ) -> None:
     """Compute the areas of the facets of a tile.
 
@@ -237,42 +236,61 @@ def facet_areas(
 
 
 @njit
+def _single(
+    row: NDArray[np.float64],
+) -> tuple[np.float32, np.float32, np.float32, np.float32]:
+    """Coefficients in single precision."""
+    return np.float32(row[0]), np.float32(row[1]), np.float32(row[2]), np.float32(row[3])
+
+
+@njit
+def _middle(row: NDArray[np.float64]) -> tuple[np.float32, np.float32]:
+    """Coefficients at the mean height, in single precision."""
+    return np.float32(row[0] + 0.5 * row[2]), np.float32(row[1] + 0.5 * row[3])
+
+
+@njit
 def _areas_of_row(
     upper: NDArray[np.float32],
     lower: NDArray[np.float32],
     lowest: float,
     per_metre: float,
     table: NDArray[np.float64],
-    area: NDArray[np.float64],
-    projected: NDArray[np.float64],
+    area: NDArray[np.float32],
+    projected: NDArray[np.float32],
 ) -> None:
-    a0, a1, a2, a3 = table[0, 0], table[0, 1], table[0, 2], table[0, 3]
-    b0, b1, b2, b3 = table[1, 0], table[1, 1], table[1, 2], table[1, 3]
-    c0, c1, c2, c3 = table[2, 0], table[2, 1], table[2, 2], table[2, 3]
+    a0, a1, a2, a3 = _single(table[0])
+    b0, b1, b2, b3 = _single(table[1])
+    c0, c1, c2, c3 = _single(table[2])
     # The lengths hardly change with height, so its mean over the tile serves.
-    d0, d1 = table[3, 0] + 0.5 * table[3, 2], table[3, 1] + 0.5 * table[3, 3]
-    e0, e1 = table[4, 0] + 0.5 * table[4, 2], table[4, 1] + 0.5 * table[4, 3]
-    f0, f1 = table[5, 0] + 0.5 * table[5, 2], table[5, 1] + 0.5 * table[5, 3]
-    g0, g1 = table[6, 0] + 0.5 * table[6, 2], table[6, 1] + 0.5 * table[6, 3]
-    per_column = 1.0 / area.size
+    d0, d1 = _middle(table[3])
+    e0, e1 = _middle(table[4])
+    f0, f1 = _middle(table[5])
+    g0, g1 = _middle(table[6])
+    half, quarter, two = np.float32(0.5), np.float32(0.25), np.float32(2.0)
+    per_column, scale, floor = (
+        np.float32(1.0 / area.size),
+        np.float32(per_metre),
+        np.float32(lowest),
+    )
     for j in range(area.size):
-        h00, h01 = float(upper[j]), float(upper[j + 1])
-        h10, h11 = float(lower[j]), float(lower[j + 1])
+        h00, h01 = upper[j], upper[j + 1]
+        h10, h11 = lower[j], lower[j + 1]
         p, q = h11 - h00, h10 - h01
-        v = (j + 0.5) * per_column
-        w = (0.25 * (h00 + h01 + h10 + h11) - lowest) * per_metre
+        v = (np.float32(j) + half) * per_column
+        w = (quarter * (h00 + h01 + h10 + h11) - floor) * scale
         along = (a0 + v * a1) + w * (a2 + v * a3)
         along += p * ((b0 + v * b1) + w * (b2 + v * b3))
         along += q * ((c0 + v * c1) + w * (c2 + v * c3))
         square = (d0 + v * d1) + p * p * (e0 + v * e1)
-        square += 2.0 * p * q * (f0 + v * f1) + q * q * (g0 + v * g1)
-        area[j] = math.sqrt(square)
+        square += two * p * q * (f0 + v * f1) + q * q * (g0 + v * g1)
+        area[j] = np.sqrt(square)
         projected[j] = along
 
 
 @njit
 def brightness(
-    law: NDArray[np.float64], area: NDArray[np.float64], projected: NDArray[np.float64]
+    law: NDArray[np.float64], area: NDArray[np.float32], projected: NDArray[np.float32]
 ) -> None:
     """Turn areas into radar cross-sections, in place.
 
@@ -287,15 +305,21 @@ def brightness(
     projected : array, shape (rows, columns)
         Projected areas; those that are negative or NaN are set to 0.
     """
+    for i in range(area.shape[0]):
+        _brightness_of_row(law, area[i], projected[i])
+
+
+@njit
+def _brightness_of_row(
+    law: NDArray[np.float64], area: NDArray[np.float32], projected: NDArray[np.float32]
+) -> None:
     last = law.size - 1
-    rows, columns = area.shape
-    for i in range(rows):
-        for j in range(columns):
-            if projected[i, j] > 0.0:
-                place = min(projected[i, j] / area[i, j], 1.0) * last
-                index = min(int(place), last - 1)
-                fraction = place - index
-                area[i, j] *= law[index] + fraction * (law[index + 1] - law[index])
-            else:
-                area[i, j] = 0.0
-                projected[i, j] = 0.0
+    # Without branches: a facet that faces away takes part, and its product is dropped.
+    for j in range(area.size):
+        lit = projected[j] > 0.0
+        place = min(projected[j] / area[j] if lit else 0.0, 1.0) * last
+        index = min(int(place), last - 1)
+        fraction = place - index
+        product = area[j] * (law[index] + fraction * (law[index + 1] - law[index]))
+        area[j] = product if lit else 0.0
+        projected[j] = projected[j] if lit else 0.0

@@ -2,271 +2,236 @@ r"""Footprints: how a cell's energy is shared among radar pixels.
 
 A cell is the part of the surface nearer to its post than to any other: four quarters, one in
 each of the four facets around the post. In radar geometry a quarter is nearly a parallelogram
-with edges :math:`(l_u, s_u)` and :math:`(l_v, s_v)` in lines and samples. Its energy is spread over
-a rectangle with the same centre and the same variance along either axis,
+whose edges :math:`(l_u, s_u)` and :math:`(l_v, s_v)`, in lines and samples, are half those of its
+facet. Its energy is spread over a sheared rectangle with the same centre, the same variance along
+lines and along samples, and the same covariance:
 
-.. math:: w_l = \sqrt{l_u^2 + l_v^2}, \qquad w_s = \sqrt{s_u^2 + s_v^2},
+.. math::
 
-and shared among the pixels by overlap. A parallelogram that is sheared by more than a pixel is
-cut into smaller ones first.
+    w_l = \sqrt{l_u^2 + l_v^2}, \qquad
+    c = \frac{l_u s_u + l_v s_v}{w_l^2}, \qquad
+    w_s = \sqrt{s_u^2 + s_v^2 - c^2 w_l^2}.
+
+It reaches over :math:`w_l` lines; the samples that it covers, :math:`w_s` of them, move by
+:math:`c` from one line to the next. Each line of pixels cuts a strip of height a out of it, whose
+energy is shared among the pixels of the line as by a box of width
+:math:`\sqrt{w_s^2 + c^2 a^2}`: by overlap. No point is sampled: it is what ever finer sub-facets
+lead to, for a facet that is flat in radar geometry and whose rows run along lines. Where they
+run askew, the energy of a parallelogram does not end at a line as sharply as that of a box: it is
+cut into pieces along the edge that spans fewer lines, so that none of them spans more than half a
+pixel with it.
+
+Everything is held in tables of float32 with one row to a field and one column to a facet or cell,
+so that all the cells along a row of a tile are worked on side by side. Places are small numbers,
+counted from the cell's own post or pixel, so that single precision keeps them to a millionth of
+a pixel.
 """
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit
 
-__all__ = ["add_quarter", "cell_window", "growing_window", "quarter_box"]
+__all__ = [
+    "CELL_FIELDS",
+    "FACET_FIELDS",
+    "PITCH",
+    "Table",
+    "count_pieces",
+    "facet_row",
+    "place_cells",
+]
 
-Box = tuple[float, float, float, float, float, float]
+Table = NDArray[np.float32]
+Singles = tuple[np.float32, np.float32, np.float32, np.float32]
 
-THINNEST = 1e-6
-"""Smallest width of a rectangle in pixels, so that shares stay finite."""
-MOST_CUTS = 4
+PITCH = 80
+"""Columns of a table: the posts along a tile and its two neighbours, and room to spare."""
+FACET_FIELDS = 14
+"""Fields of a facet: width in lines, drift of samples per line, width in samples and energy per
+line of a piece of a quarter; then, quarter after quarter, how far its centre lies from its post in
+lines and samples; then the edge along which quarters are cut, in lines and samples. Quarters are
+numbered from upper left over upper right and lower left to lower right."""
+CELL_FIELDS = 5
+"""Fields of a cell: lines and samples from the outer edge of its window to its post; the others
+serve to find them."""
+
+ZERO, HALF, ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
+QUARTER, SIXTEENTH = np.float32(0.25), np.float32(0.0625)
+THREE, FOUR = np.float32(3.0), np.float32(4.0)
+THINNEST = np.float32(1e-3)
+"""Smallest width in pixels, so that shares stay finite."""
+SPARSE = 8
+"""Every so many posts are looked at to choose the number of pieces."""
+MOST_PIECES = 8
+FARTHEST = 1e9
+"""Lines and samples beyond which nothing is told apart."""
 
 
 @njit
-def quarter_box(
-    line: NDArray[np.float64], across: NDArray[np.float64], i: int, j: int, di: int, dj: int
-) -> Box:
-    """Centre and edges of a quarter of a cell in radar coordinates.
+def count_pieces(line: NDArray[np.float64]) -> int:
+    """Choose into how many pieces the quarters of a tile are cut.
 
     Parameters
     ----------
-    line, across : array
-        Radar coordinates of the posts.
-    i, j : int
-        Index of the cell's post.
-    di, dj : int
-        +1 or -1: which quarter.
+    line : array, shape (rows, columns)
+        Lines of the posts; NaN where void.
 
     Returns
     -------
-    tuple of float
-        Line and sample of the centre; then the edge along rows (line, sample) and the edge along
-        columns (line, sample).
+    int
+        Pieces, such that the shorter edge of each spans half a line at most on average.
     """
-    here_l, here_s = line[i, j], across[i, j]
-    row_l, row_s = line[i + di, j], across[i + di, j]
-    column_l, column_s = line[i, j + dj], across[i, j + dj]
-    far_l, far_s = line[i + di, j + dj], across[i + di, j + dj]
-    centre_l = (9.0 * here_l + 3.0 * (row_l + column_l) + far_l) * 0.0625
-    centre_s = (9.0 * here_s + 3.0 * (row_s + column_s) + far_s) * 0.0625
-    u_l = 0.375 * (row_l - here_l) + 0.125 * (far_l - column_l)
-    u_s = 0.375 * (row_s - here_s) + 0.125 * (far_s - column_s)
-    v_l = 0.375 * (column_l - here_l) + 0.125 * (far_l - row_l)
-    v_s = 0.375 * (column_s - here_s) + 0.125 * (far_s - row_s)
-    return centre_l, centre_s, u_l, u_s, v_l, v_s
+    total, count = 0.0, 0
+    for i in range(0, line.shape[0] - 1, SPARSE):
+        for j in range(0, line.shape[1] - 1, SPARSE):
+            down, right = line[i + 1, j] - line[i, j], line[i, j + 1] - line[i, j]
+            if not np.isnan(down + right):
+                total += min(abs(down), abs(right))
+                count += 1
+    # A quarter's edges are half of the facet's.
+    return min(int(np.ceil(max(total, 1e-9) / max(count, 1))), MOST_PIECES)
 
 
 @njit
-def _cuts(u_l: float, u_s: float, v_l: float, v_s: float) -> int:
-    """Into how many pieces along each edge a sheared quarter is cut."""
-    shear = min(abs(u_l), abs(u_s)) + min(abs(v_l), abs(v_s))
-    return max(1, min(math.ceil(shear), MOST_CUTS))
-
-
-@njit
-def _spread(
-    centre_l: float,
-    centre_s: float,
-    width_l: float,
-    width_s: float,
-    energy: float,
-    first_line: int,
-    first_sample: int,
-    image: NDArray[np.float64],
-) -> float:
-    """Add a rectangle's energy to the pixels of a window by overlap; return the part within."""
-    # Edges in units of the window's pixels, counted from the first one's outer edge.
-    low_l, low_s = centre_l - 0.5 * width_l + 0.5 - first_line, centre_s - 0.5 * width_s + 0.5
-    low_s -= first_sample
-    high_l, high_s = low_l + width_l, low_s + width_s
-    density = energy / (width_l * width_s)
-    lines, samples = image.shape
-    if not (low_l >= 0.0 and low_s >= 0.0 and high_l < lines and high_s < samples):
-        low_l, high_l = max(low_l, 0.0), min(high_l, float(lines))
-        low_s, high_s = max(low_s, 0.0), min(high_s, float(samples))
-        if not (low_l < high_l and low_s < high_s):
-            return 0.0
-    top, left = int(low_l), int(low_s)
-    bottom, right = min(int(high_l), lines - 1), min(int(high_s), samples - 1)
-    # The first pixel of a row takes what lies before its end, the last what is left.
-    at_left = min(left + 1.0, high_s) - low_s
-    at_right = high_s - right
-    for line in range(top, bottom + 1):
-        height = density * (min(line + 1.0, high_l) - max(float(line), low_l))
-        image[line, left] += height * at_left
-        for sample in range(left + 1, right):
-            image[line, sample] += height
-        if right > left:
-            image[line, right] += height * at_right
-    return density * (high_l - low_l) * (high_s - low_s)
-
-
-@njit
-def add_quarter(
-    box: Box,
-    energy: float,
-    first_line: int,
-    first_sample: int,
-    image: NDArray[np.float64],
-) -> float:
-    """Share the energy of a quarter of a cell among the pixels of a window.
+def facet_row(
+    upper_line: NDArray[np.float64],
+    lower_line: NDArray[np.float64],
+    upper_across: NDArray[np.float64],
+    lower_across: NDArray[np.float64],
+    energy: NDArray[np.float32],
+    pieces: int,
+    table: Table,
+) -> None:
+    """Describe the quarters of a row of facets.
 
     Parameters
     ----------
-    box : tuple of float
-        Centre and edges from `quarter_box`.
-    energy : float
-        Energy of the quarter.
-    first_line, first_sample : int
-        Pixel of the image that is the window's first.
-    image : array, shape (lines, samples)
-        The window; the shares are added to it.
-
-    Returns
-    -------
-    float
-        The part of the energy that fell into the window.
+    upper_line, lower_line, upper_across, lower_across : array, shape (facets + 1,)
+        Lines and samples of the posts above and below.
+    energy : array, shape (facets,)
+        Radar cross-section of each facet; 0 where it is dark or void.
+    pieces : int
+        Into how many pieces a quarter is cut.
+    table : array, shape (FACET_FIELDS * PITCH,)
+        Receives the fields of the facets.
     """
-    centre_l, centre_s, u_l, u_s, v_l, v_s = box
-    cuts = _cuts(u_l, u_s, v_l, v_s)
-    piece = 1.0 / cuts
-    width_l = max(math.sqrt(u_l * u_l + v_l * v_l) * piece, THINNEST)
-    width_s = max(math.sqrt(u_s * u_s + v_s * v_s) * piece, THINNEST)
-    part = energy * piece * piece
-    if cuts == 1:
-        return _spread(centre_l, centre_s, width_l, width_s, part, first_line, first_sample, image)
-    within = 0.0
-    for a in range(cuts):
-        u = (a + 0.5) * piece - 0.5
-        for b in range(cuts):
-            v = (b + 0.5) * piece - 0.5
-            within += _spread(
-                centre_l + u * u_l + v * v_l,
-                centre_s + u * u_s + v * v_s,
-                width_l,
-                width_s,
-                part,
-                first_line,
-                first_sample,
-                image,
-            )
-    return within
+    part = ONE / np.float32(pieces)
+    for j in range(energy.size):
+        lit = energy[j] > ZERO
+        left_l = np.float32(lower_line[j] - upper_line[j]) if lit else ZERO
+        right_l = np.float32(lower_line[j + 1] - upper_line[j + 1]) if lit else ZERO
+        top_l = np.float32(upper_line[j + 1] - upper_line[j]) if lit else ZERO
+        below_l = np.float32(lower_line[j + 1] - lower_line[j]) if lit else ZERO
+        left_s = np.float32(lower_across[j] - upper_across[j]) if lit else ZERO
+        right_s = np.float32(lower_across[j + 1] - upper_across[j + 1]) if lit else ZERO
+        top_s = np.float32(upper_across[j + 1] - upper_across[j]) if lit else ZERO
+        below_s = np.float32(lower_across[j + 1] - lower_across[j]) if lit else ZERO
+        u_l, v_l = QUARTER * (left_l + right_l), QUARTER * (top_l + below_l)
+        u_s, v_s = QUARTER * (left_s + right_s), QUARTER * (top_s + below_s)
+        along = abs(u_l) >= abs(v_l)
+        long_l, long_s = u_l if along else v_l, u_s if along else v_s
+        short_l, short_s = v_l if along else u_l, v_s if along else u_s
+        cut_l, cut_s = part * short_l, part * short_s
+        square = long_l * long_l + cut_l * cut_l
+        covariance = long_l * long_s + cut_l * cut_s
+        drift = covariance / max(square, THINNEST * THINNEST)
+        width = max(np.sqrt(square), THINNEST)
+        table[j] = width
+        table[PITCH + j] = drift
+        across = max(long_s * long_s + cut_s * cut_s - drift * covariance, ZERO)
+        table[2 * PITCH + j] = np.sqrt(across)
+        table[3 * PITCH + j] = QUARTER * part * energy[j] / width
+        # Centres of quarters of the bilinear surface.
+        upper_l, upper_s = THREE * top_l + below_l, THREE * top_s + below_s
+        lower_l, lower_s = THREE * below_l + top_l, THREE * below_s + top_s
+        table[4 * PITCH + j] = SIXTEENTH * (FOUR * left_l + upper_l)
+        table[5 * PITCH + j] = SIXTEENTH * (FOUR * left_s + upper_s)
+        table[6 * PITCH + j] = SIXTEENTH * (FOUR * right_l - upper_l)
+        table[7 * PITCH + j] = SIXTEENTH * (FOUR * right_s - upper_s)
+        table[8 * PITCH + j] = SIXTEENTH * (lower_l - FOUR * left_l)
+        table[9 * PITCH + j] = SIXTEENTH * (lower_s - FOUR * left_s)
+        table[10 * PITCH + j] = -SIXTEENTH * (FOUR * right_l + lower_l)
+        table[11 * PITCH + j] = -SIXTEENTH * (FOUR * right_s + lower_s)
+        table[12 * PITCH + j] = short_l
+        table[13 * PITCH + j] = short_s
 
 
 @njit
-def _reach(box: Box) -> tuple[float, float]:
-    """Half the size of the rectangle that holds all pieces of a quarter."""
-    _, _, u_l, u_s, v_l, v_s = box
-    return 0.5 * (abs(u_l) + abs(v_l)) + 1e-3, 0.5 * (abs(u_s) + abs(v_s)) + 1e-3
+def _extent(table: Table, place: int, quarter: int, spread: np.float32) -> Singles:
+    """Least and greatest line and sample of a quarter, from its post."""
+    line = table[place + (4 + 2 * quarter) * PITCH]
+    across = table[place + (5 + 2 * quarter) * PITCH]
+    reach_l = HALF * (table[place] + spread * abs(table[place + 12 * PITCH])) + THINNEST
+    reach_s = abs(table[place + PITCH]) * table[place] + table[place + 2 * PITCH]
+    reach_s = HALF * (reach_s + spread * abs(table[place + 13 * PITCH])) + THINNEST
+    return line - reach_l, line + reach_l, across - reach_s, across + reach_s
 
 
 @njit
-def cell_window(
-    line: NDArray[np.float64],
-    across: NDArray[np.float64],
-    energy: NDArray[np.float64],
-    projected: NDArray[np.float64],
-    i: int,
-    j: int,
-    lines: int,
-    samples: int,
-    buffer: NDArray[np.float64],
-) -> tuple[int, int, int, int, float]:
-    """Share the energy of one cell among the pixels around it.
-
-    Parameters
-    ----------
-    line, across : array, shape (rows + 1, columns + 1)
-        Radar coordinates of the posts of a tile.
-    energy, projected : array, shape (rows, columns)
-        Radar cross-sections and projected areas of the facets between the posts.
-    i, j : int
-        Index of the cell's post; it has a neighbour on each side.
-    lines, samples : int
-        Size of the image.
-    buffer : array, shape (n,)
-        Receives the cell's energy in each pixel of the window, line after line.
-
-    Returns
-    -------
-    first_line, first_sample : int
-        The window's first pixel.
-    window_lines, window_samples : int
-        Size of the window; zero where the cell lights no pixel of the image, and negative lines
-        where `buffer` is too small: minus the size that is needed.
-    projected_within : float
-        Projected area of the cell that falls into the image, in square metres.
-    """
-    low_l, high_l, low_s, high_s = math.inf, -math.inf, math.inf, -math.inf
-    for quarter in range(4):
-        di, dj = 2 * (quarter // 2) - 1, 2 * (quarter % 2) - 1
-        if energy[i + (di - 1) // 2, j + (dj - 1) // 2] > 0.0:
-            box = quarter_box(line, across, i, j, di, dj)
-            reach_l, reach_s = _reach(box)
-            low_l, high_l = min(low_l, box[0] - reach_l), max(high_l, box[0] + reach_l)
-            low_s, high_s = min(low_s, box[1] - reach_s), max(high_s, box[1] + reach_s)
-    if not (high_l > -0.5 and low_l < lines - 0.5 and high_s > -0.5 and low_s < samples - 0.5):
-        return 0, 0, 0, 0, 0.0
-    first_line = max(math.floor(low_l + 0.5), 0)
-    first_sample = max(math.floor(low_s + 0.5), 0)
-    window_lines = min(math.floor(high_l + 0.5), lines - 1) - first_line + 1
-    window_samples = min(math.floor(high_s + 0.5), samples - 1) - first_sample + 1
-    size = window_lines * window_samples
-    if size > buffer.size:
-        return first_line, first_sample, -size, window_samples, 0.0
-    buffer[:size] = 0.0
-    window = buffer[:size].reshape(window_lines, window_samples)
-    projected_within = 0.0
-    for quarter in range(4):
-        di, dj = 2 * (quarter // 2) - 1, 2 * (quarter % 2) - 1
-        facet_i, facet_j = i + (di - 1) // 2, j + (dj - 1) // 2
-        if energy[facet_i, facet_j] > 0.0:
-            box = quarter_box(line, across, i, j, di, dj)
-            quarter_energy = 0.25 * energy[facet_i, facet_j]
-            within = add_quarter(box, quarter_energy, first_line, first_sample, window)
-            projected_within += 0.25 * projected[facet_i, facet_j] * within / quarter_energy
-    return first_line, first_sample, window_lines, window_samples, projected_within
-
-
-@njit
-def growing_window(
-    line: NDArray[np.float64],
-    across: NDArray[np.float64],
-    energy: NDArray[np.float64],
-    projected: NDArray[np.float64],
-    i: int,
-    j: int,
-    lines: int,
-    samples: int,
-    buffer: NDArray[np.float64],
-) -> tuple[int, int, int, int, float, NDArray[np.float64]]:
-    """Share the energy of one cell as `cell_window` does, in a larger buffer if need be.
-
-    Parameters
-    ----------
-    line, across, energy, projected, i, j, lines, samples, buffer
-        As in `cell_window`.
-
-    Returns
-    -------
-    first_line, first_sample, window_lines, window_samples, projected_within
-        As in `cell_window`.
-    buffer : array
-        The buffer that was filled, to be passed on to the next call.
-    """
-    first_line, first_sample, high, wide, area = cell_window(
-        line, across, energy, projected, i, j, lines, samples, buffer
-    )
-    if high < 0:
-        buffer = np.empty(-high)
-        first_line, first_sample, high, wide, area = cell_window(
-            line, across, energy, projected, i, j, lines, samples, buffer
+def _extents(above: Table, below: Table, count: int, pieces: int, cells: Table) -> None:
+    """Find how far each cell of a row reaches from its post, and whether it is lit."""
+    spread = ONE - ONE / np.float32(pieces)
+    for j in range(count):
+        low_l0, high_l0, low_s0, high_s0 = _extent(above, j, 3, spread)
+        low_l1, high_l1, low_s1, high_s1 = _extent(above, j + 1, 2, spread)
+        low_l2, high_l2, low_s2, high_s2 = _extent(below, j, 1, spread)
+        low_l3, high_l3, low_s3, high_s3 = _extent(below, j + 1, 0, spread)
+        cells[j] = min(low_l0, low_l1, low_l2, low_l3)
+        cells[PITCH + j] = min(low_s0, low_s1, low_s2, low_s3)
+        cells[2 * PITCH + j] = max(high_l0, high_l1, high_l2, high_l3)
+        cells[3 * PITCH + j] = max(high_s0, high_s1, high_s2, high_s3)
+        cells[4 * PITCH + j] = (
+            above[3 * PITCH + j]
+            + above[3 * PITCH + 1 + j]
+            + below[3 * PITCH + j]
+            + below[3 * PITCH + 1 + j]
         )
-    return first_line, first_sample, high, wide, area, buffer
+
+
+@njit
+def place_cells(
+    line: NDArray[np.float64],
+    across: NDArray[np.float64],
+    above: Table,
+    below: Table,
+    pieces: int,
+    cells: Table,
+    windows: NDArray[np.int32],
+) -> None:
+    """Find the window of pixels that each cell of a row may light.
+
+    Parameters
+    ----------
+    line, across : array, shape (n,)
+        Lines and samples of the posts.
+    above, below : array, shape (FACET_FIELDS * PITCH,)
+        Fields of the facets above and below the cells, from `facet_row`. Facets j and j + 1 lie
+        left and right of cell j.
+    pieces : int
+        As there.
+    cells : array, shape (CELL_FIELDS * PITCH,)
+        Receives the fields of the cells.
+    windows : array, shape (4 * PITCH,)
+        Receives first line, first sample, lines and samples of the windows, each in `PITCH`
+        columns; no lines where the cell is dark.
+    """
+    _extents(above, below, line.size, pieces, cells)
+    for j in range(line.size):
+        lit = cells[4 * PITCH + j] > ZERO
+        at_line = min(max(line[j], -FARTHEST), FARTHEST) if lit else 0.0
+        at_sample = min(max(across[j], -FARTHEST), FARTHEST) if lit else 0.0
+        whole_l, whole_s = np.floor(at_line), np.floor(at_sample)
+        # Pixels reach half a pixel to either side of their centre.
+        edge_l = np.float32(at_line - whole_l) + HALF
+        edge_s = np.float32(at_sample - whole_s) + HALF
+        low_l, high_l = np.floor(edge_l + cells[j]), np.floor(edge_l + cells[2 * PITCH + j])
+        low_s, high_s = np.floor(edge_s + cells[PITCH + j]), np.floor(edge_s + cells[3 * PITCH + j])
+        cells[j] = edge_l - low_l
+        cells[PITCH + j] = edge_s - low_s
+        windows[j] = np.int32(whole_l) + np.int32(low_l)
+        windows[PITCH + j] = np.int32(whole_s) + np.int32(low_s)
+        windows[2 * PITCH + j] = np.int32(high_l - low_l + ONE) if lit else np.int32(0)
+        windows[3 * PITCH + j] = np.int32(high_s - low_s + ONE)

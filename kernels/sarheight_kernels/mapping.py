@@ -1,4 +1,8 @@
-"""The one-to-many mapping as a table: the weights that `project` recomputes, written down."""
+"""The one-to-many mapping as a table: the weights that `project` recomputes, written down.
+
+A band, one row of tiles, is done at a time. Each tile writes its weights into a slot of its own,
+cell after cell; once all cells of the band are counted, the slots are copied to their places.
+"""
 
 from __future__ import annotations
 
@@ -7,74 +11,56 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import parallel_njit, prange
-from sarheight_kernels.footprints import growing_window
-from sarheight_kernels.project import BUFFER
-from sarheight_kernels.surface import tile_box, tile_surface
+from sarheight_kernels._numba import njit, parallel_njit, prange
+from sarheight_kernels.footprints import PITCH
+from sarheight_kernels.geolocate import TILE
+from sarheight_kernels.project import ROOM, ZERO
+from sarheight_kernels.surface import TileSurface, meets_image, tile_box, tile_surface
+from sarheight_kernels.windows import row_windows, window_tables
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
 
-__all__ = ["count_weights", "write_weights"]
+__all__ = ["copy_band", "weigh_band"]
 
 
-@parallel_njit
-def count_weights(
-    ground: GroundModel,
-    radar: RadarModel,
-    heights: NDArray[np.float32],
-    law: NDArray[np.float64],
-    bounds: NDArray[np.float64],
+@njit
+def _weigh_tile(
+    surface: TileSurface,
     lit: NDArray[np.bool_],
     lines: int,
     samples: int,
     counts: NDArray[np.int32],
-) -> None:
-    """Count the pixels that each cell lights.
-
-    Parameters
-    ----------
-    ground, radar, heights, law, bounds, lit
-        As in `sarheight_kernels.project.gather`.
-    lines, samples : int
-        Size of the image.
-    counts : array, shape (rows, columns)
-        Receives the counts.
-    """
-    for tile in prange(bounds.shape[0]):
-        row, end_row, column, end_column = tile_box(heights, tile)
-        counts[row:end_row, column:end_column] = 0
-        if (
-            bounds[tile, 1] < -0.5
-            or bounds[tile, 0] > lines - 0.5
-            or bounds[tile, 3] < -0.5
-            or bounds[tile, 2] > samples - 0.5
-        ):
-            continue
-        line, across, energy, projected = tile_surface(ground, radar, heights, law, tile)
-        buffer = np.empty(BUFFER)
-        for i in range(row, end_row):
-            for j in range(column, end_column):
-                if lit[i, j]:
-                    _, _, high, wide, _, buffer = growing_window(
-                        line,
-                        across,
-                        energy,
-                        projected,
-                        i - row + 1,
-                        j - column + 1,
-                        lines,
-                        samples,
-                        buffer,
-                    )
-                    count = 0
-                    for place in range(high * wide):
-                        count += buffer[place] > 0.0
-                    counts[i, j] = count
+    pixel: NDArray[np.int32],
+    weight: NDArray[np.float32],
+) -> int:
+    """Write the weights of a tile's cells into its slot; return how many, negative if too many."""
+    rows, columns = lit.shape
+    tables, window = window_tables(surface), np.empty(ROOM, np.float32)
+    windows = np.empty(4 * PITCH, np.int32)
+    place, room = 0, True
+    for i in range(rows):
+        window, high, across = row_windows(surface, i, columns, tables, windows, window)
+        room = room and place + columns * high * across <= weight.size
+        for j in range(columns):
+            first = place
+            if lit[i, j]:
+                line, sample = windows[j], windows[PITCH + j]
+                top, bottom = max(-line, 0), min(lines - line, windows[2 * PITCH + j])
+                left, right = max(-sample, 0), min(samples - sample, windows[3 * PITCH + j])
+                for k in range(top, bottom):
+                    for m in range(left, right):
+                        part = window[(k * across + m) * PITCH + j]
+                        if room:
+                            pixel[place] = (line + k) * samples + sample + m
+                            weight[place] = part
+                        place += part > ZERO
+            counts[i, j] = place - first
+    return place if room else -place
 
 
 @parallel_njit
-def write_weights(
+def weigh_band(
     ground: GroundModel,
     radar: RadarModel,
     heights: NDArray[np.float32],
@@ -83,49 +69,79 @@ def write_weights(
     lit: NDArray[np.bool_],
     lines: int,
     samples: int,
-    start: NDArray[np.int64],
+    first_tile: int,
+    counts: NDArray[np.int32],
+    used: NDArray[np.int64],
     pixel: NDArray[np.int32],
-    weight: NDArray[np.float64],
+    weight: NDArray[np.float32],
 ) -> None:
-    """Write pixels and weights of each cell, in the order of the cells.
+    """Write pixels and weights of the cells of a band, tile by tile.
 
     Parameters
     ----------
-    ground, radar, heights, law, bounds, lit, lines, samples
-        As in `count_weights`.
-    start : array, shape (rows * columns + 1,)
-        Where each cell's weights begin: the running sum of the counts.
-    pixel : array, shape (weights,)
+    ground, radar, heights, law, bounds, lit
+        As in `sarheight_kernels.gather.gather`.
+    lines, samples : int
+        Size of the image.
+    first_tile : int
+        First tile of the band.
+    counts : array, shape (rows of the band, columns)
+        Receives how many pixels each cell lights.
+    used : array, shape (tiles of the band,)
+        Receives how many weights each tile has; a negative number where its slot was too small
+        to hold them all: make larger slots, and call again.
+    pixel : array, shape (tiles of the band, slot)
         Receives line * samples + sample, ascending within a cell.
-    weight : array, shape (weights,)
+    weight : array, shape (tiles of the band, slot)
         Receives the energy that the cell sends there at unit reflectivity, in square metres.
     """
-    columns = heights.shape[1]
-    for tile in prange(bounds.shape[0]):
+    for index in prange(used.size):
+        tile = first_tile + index
         row, end_row, column, end_column = tile_box(heights, tile)
-        if start[row * columns + column] == start[(end_row - 1) * columns + end_column]:
-            continue
-        line, across, energy, projected = tile_surface(ground, radar, heights, law, tile)
-        buffer = np.empty(BUFFER)
-        for i in range(row, end_row):
-            for j in range(column, end_column):
-                place = start[i * columns + j]
-                if not lit[i, j] or place == start[i * columns + j + 1]:
-                    continue
-                first_line, first_sample, high, wide, _, buffer = growing_window(
-                    line,
-                    across,
-                    energy,
-                    projected,
-                    i - row + 1,
-                    j - column + 1,
-                    lines,
-                    samples,
-                    buffer,
-                )
-                for a in range(high):
-                    for b in range(wide):
-                        if buffer[a * wide + b] > 0.0:
-                            pixel[place] = (first_line + a) * samples + first_sample + b
-                            weight[place] = buffer[a * wide + b]
-                            place += 1
+        used[index] = 0
+        counts[:, column:end_column] = 0
+        if meets_image(bounds[tile], lines, samples):
+            used[index] = _weigh_tile(
+                tile_surface(ground, radar, heights, law, tile),
+                lit[row:end_row, column:end_column],
+                lines,
+                samples,
+                counts[:, column:end_column],
+                pixel[index],
+                weight[index],
+            )
+
+
+@parallel_njit
+def copy_band(
+    start: NDArray[np.int64],
+    columns: int,
+    slot_pixel: NDArray[np.int32],
+    slot_weight: NDArray[np.float32],
+    pixel: NDArray[np.int32],
+    weight: NDArray[np.float32],
+) -> None:
+    """Copy the slots of a band into the order of its cells.
+
+    Parameters
+    ----------
+    start : array, shape (rows * columns + 1,)
+        Where the weights of each cell of the band begin, and where those of the last end.
+    columns : int
+        Columns of the DEM.
+    slot_pixel, slot_weight : array, shape (tiles of the band, slot)
+        From `weigh_band`.
+    pixel, weight : array, shape (weights,)
+        Receive pixels and weights, cell after cell, row after row.
+    """
+    rows = (start.size - 1) // columns
+    for tile in prange(slot_pixel.shape[0]):
+        column, end = tile * TILE, min(tile * TILE + TILE, columns)
+        place = 0
+        for row in range(rows):
+            begin = start[row * columns + column]
+            count = start[row * columns + end] - begin
+            for index in range(count):
+                pixel[begin + index] = slot_pixel[tile, place + index]
+                weight[begin + index] = slot_weight[tile, place + index]
+            place += count

@@ -19,6 +19,7 @@ from sarheight_kernels.profiles import (
     PASSIVE_SHADOW,
     classify,
     count_sheets,
+    shade,
     trace_profile,
 )
 from sarheight_kernels.surface import tile_box
@@ -26,7 +27,7 @@ from sarheight_kernels.surface import tile_box
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
 
-__all__ = ["classify_image", "classify_profiles", "profiles_to_cells"]
+__all__ = ["classify_image", "classify_profiles", "profiles_to_cells", "shade_profiles"]
 
 MOST_SHEETS = 254
 
@@ -83,6 +84,33 @@ def classify_profiles(
                     fold_count[profile, column] = min(lit, MOST_SHEETS)
 
 
+@parallel_njit
+def shade_profiles(
+    ground: GroundModel,
+    radar: RadarModel,
+    heights: NDArray[np.float32],
+    first_time: float,
+    interval: float,
+    reference_height: float,
+    lit: NDArray[np.uint8],
+) -> None:
+    """Find what the radar lights along profiles through a DEM.
+
+    Parameters
+    ----------
+    ground, radar, heights, first_time, interval, reference_height
+        As in `classify_profiles`.
+    lit : array, shape (profiles, columns)
+        Receives 1 where a point is lit, 0 where it is in shadow or there is no terrain.
+    """
+    columns = heights.shape[1]
+    for profile in prange(lit.shape[0]):
+        outward, downward = np.empty(columns), np.empty(columns)
+        time = first_time + profile * interval
+        trace_profile(ground, radar, heights, time, reference_height, outward, downward)
+        shade(outward, downward, lit[profile])
+
+
 @njit
 def _bilinear(corners: NDArray[np.float64], u: float, v: float) -> float:
     top = corners[0, 0] + v * (corners[0, 1] - corners[0, 0])
@@ -135,15 +163,16 @@ def profiles_to_cells(
                 )
                 corners[i, j] = (time - first_time) / interval
         for i in range(row, end_row):
+            u = (i - row) / (end_row - row)
+            first = _bilinear(corners, u, 0.0)
+            step = (_bilinear(corners, u, 1.0) - first) / (end_column - column)
             for j in range(column, end_column):
-                u, v = (i - row) / (end_row - row), (j - column) / (end_column - column)
-                nearest = int(np.floor(_bilinear(corners, u, v) + 0.5))
+                nearest = int(np.floor(first + step * (j - column) + 0.5))
                 nearest = min(max(nearest, 0), profiles - 1)
                 void = np.isnan(heights[i, j])
                 for layer in range(layers):
-                    cell_values[layer, i, j] = (
-                        NO_DATA if void else profile_values[layer, nearest, j]
-                    )
+                    value = profile_values[layer, nearest, j]
+                    cell_values[layer, i, j] = NO_DATA if void else value
 
 
 @parallel_njit

@@ -49,6 +49,7 @@ __all__ = [
     "PASSIVE_SHADOW",
     "classify",
     "count_sheets",
+    "shade",
     "trace_profile",
 ]
 
@@ -82,6 +83,10 @@ def _height_between(heights: NDArray[np.float32], row: float, column: int) -> fl
     row = min(max(row, 0.0), last)
     upper = min(int(row), max(heights.shape[0] - 2, 0))
     fraction = row - upper
+    here, there = heights[upper, column], heights[min(upper + 1, heights.shape[0] - 1), column]
+    height = (1.0 - fraction) * here + fraction * there
+    if not math.isnan(height):
+        return height
     if fraction == 0.0:
         return float(heights[upper, column])
     above, below = float(heights[upper, column]), float(heights[upper + 1, column])
@@ -274,6 +279,36 @@ def classify(
             elif category[i] in (ACTIVE_SHADOW, PASSIVE_SHADOW):
                 category[i] = LAYOVER_AND_SHADOW
         nearest = min(nearest, slant[i])
+
+
+@njit
+def shade(
+    outward: NDArray[np.float64], downward: NDArray[np.float64], lit: NDArray[np.uint8]
+) -> None:
+    """Tell which points of a profile the radar lights: those that `classify` finds no shadow on.
+
+    Parameters
+    ----------
+    outward, downward : array, shape (n,)
+        Coordinates of the points in metres, from near to far or from far to near; NaN where
+        there is no terrain.
+    lit : array, shape (n,)
+        Receives 1 where a point is lit, 0 where it is in shadow or there is no terrain.
+    """
+    tangent = outward / downward
+    begin, step, count = _scan(outward)
+    lit[:] = 0
+    highest = -math.inf
+    for k in range(count):
+        i = begin + k * step
+        here = tangent[i]
+        if not math.isnan(here):
+            before = tangent[i - step] if 0 <= i - step < tangent.size else here
+            after = tangent[i + step] if 0 <= i + step < tangent.size else here
+            before = here if math.isnan(before) else before
+            after = here if math.isnan(after) else after
+            lit[i] = here >= highest * (1.0 - TIE) and after >= before
+            highest = max(highest, here)
 
 
 @njit

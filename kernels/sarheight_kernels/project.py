@@ -1,4 +1,4 @@
-"""From the ground to the radar image and back: a pair of adjoint operators.
+"""From the ground to the radar image; the way back is in `sarheight_kernels.gather`.
 
 Both recompute the weights W[pixel, cell] (the energy that a cell of unit reflectivity sends into
 a pixel, in square metres) as they pass over the surface, so that neither holds more than images.
@@ -12,17 +12,104 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
-from sarheight_kernels.footprints import add_quarter, growing_window, quarter_box
-from sarheight_kernels.surface import TileSurface, tile_box, tile_surface
+from sarheight_kernels.footprints import PITCH
+from sarheight_kernels.surface import TileSurface, meets_image, tile_box, tile_surface
+from sarheight_kernels.windows import row_windows, window_tables
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
 
-__all__ = ["gather", "scatter"]
+__all__ = ["ROOM", "ZERO", "all_within", "scatter"]
 
-BLOCK_LINES = 256
-"""Lines of the image that one thread owns while it adds to them."""
-BUFFER = 1024
+BLOCKS = 16
+"""Into how many blocks of lines a large image is divided while it is made."""
+ROOM = 48 * PITCH
+"""Room for the windows of a row, to begin with."""
+ZERO = np.float32(0.0)
+
+
+@njit
+def _add(
+    window: NDArray[np.float32],
+    place: int,
+    samples: int,
+    lines: int,
+    across: int,
+    share: float,
+    line: int,
+    sample: int,
+    image: NDArray[np.float32],
+) -> None:
+    """Add a cell's window to the part of the image that it meets."""
+    top, bottom = max(-line, 0), min(image.shape[0] - line, lines)
+    left, right = max(-sample, 0), min(image.shape[1] - sample, across)
+    for k in range(top, bottom):
+        for m in range(left, right):
+            image[line + k, sample + m] += share * window[place + (k * samples + m) * PITCH]
+
+
+@njit
+def all_within(
+    windows: NDArray[np.int32],
+    count: int,
+    lines: int,
+    samples: int,
+    first: int,
+    end: int,
+    wide: int,
+) -> bool:
+    """Tell whether windows of one size for all cells of a row lie within lines of an image.
+
+    Parameters
+    ----------
+    windows : array, shape (4 * PITCH,)
+        From `sarheight_kernels.windows.row_windows`; dark cells do not count.
+    count : int
+        Cells in the row.
+    lines, samples : int
+        Size of the windows.
+    first, end : int
+        First line, and the one after the last.
+    wide : int
+        Samples of the image.
+
+    Returns
+    -------
+    bool
+        Whether they do.
+    """
+    for j in range(count):
+        line, sample = windows[j], windows[PITCH + j]
+        if windows[2 * PITCH + j] > 0 and not (
+            first <= line <= end - lines and 0 <= sample <= wide - samples
+        ):
+            return False
+    return True
+
+
+@njit
+def _add_row(
+    window: NDArray[np.float32],
+    windows: NDArray[np.int32],
+    share: NDArray[np.float32],
+    lines: int,
+    samples: int,
+    first_line: int,
+    image: NDArray[np.float32],
+) -> None:
+    """Add the windows of a row of cells to an image that holds them all."""
+    flat, wide = image.reshape(image.size), image.shape[1]
+    place = np.empty(PITCH, np.int64)
+    for j in range(share.size):
+        lit = windows[2 * PITCH + j] > 0
+        place[j] = (windows[j] - first_line) * wide + windows[PITCH + j] if lit else 0
+    for k in range(lines):
+        for m in range(samples):
+            # Cells side by side seldom meet in a pixel, so one addition need not wait for another.
+            part = window[(k * samples + m) * PITCH :]
+            pixels = flat[k * wide + m :]
+            for j in range(share.size):
+                pixels[place[j]] += share[j] * part[j]
 
 
 @njit
@@ -30,29 +117,71 @@ def _scatter_tile(
     surface: TileSurface,
     reflectivity: NDArray[np.float32],
     first_line: int,
-    image: NDArray[np.float64],
+    image: NDArray[np.float32],
+    overhang: NDArray[np.float32],
 ) -> None:
-    """Add the energy of a tile's cells to a block of the image."""
-    line, across, energy, _ = surface
+    """Add the energy of a tile's cells to a block of the image, and to what lies behind it."""
     rows, columns = reflectivity.shape
-    end_line = first_line + image.shape[0]
+    end_line, wide = first_line + image.shape[0], image.shape[1]
+    last_line = end_line + overhang.shape[0]
+    tables, window = window_tables(surface), np.empty(ROOM, np.float32)
+    windows, share = np.empty(4 * PITCH, np.int32), np.empty(columns, np.float32)
     for i in range(rows):
-        earliest, latest = np.inf, -np.inf
-        for k in range(i, i + 3):
-            for j in range(columns + 2):
-                earliest = line[k, j] if line[k, j] < earliest else earliest
-                latest = line[k, j] if line[k, j] > latest else latest
-        if not (latest > first_line - 1.0 and earliest < end_line):
+        window, high, across = row_windows(surface, i, columns, tables, windows, window)
+        for j in range(columns):
+            share[j] = reflectivity[i, j] if windows[2 * PITCH + j] > 0 else ZERO
+        if all_within(windows, columns, high, across, first_line, end_line, wide):
+            _add_row(window, windows, share, high, across, first_line, image)
+            continue
+        if all_within(windows, columns, high, across, end_line, last_line, wide):
+            _add_row(window, windows, share, high, across, end_line, overhang)
             continue
         for j in range(columns):
-            share = 0.25 * reflectivity[i, j]
-            if share > 0.0:
-                for quarter in range(4):
-                    down, right = quarter // 2, quarter % 2
-                    cross_section = energy[i + down, j + right]
-                    if cross_section > 0.0:
-                        box = quarter_box(line, across, i + 1, j + 1, 2 * down - 1, 2 * right - 1)
-                        add_quarter(box, share * cross_section, first_line, 0, image)
+            if share[j] > ZERO:
+                line, lines = windows[j], windows[2 * PITCH + j]
+                sample, samples = windows[PITCH + j], windows[3 * PITCH + j]
+                line -= first_line
+                _add(window, j, across, lines, samples, share[j], line, sample, image)
+                line -= image.shape[0]
+                _add(window, j, across, lines, samples, share[j], line, sample, overhang)
+
+
+@njit
+def _blocks(
+    bounds: NDArray[np.float64], lines: int, samples: int, block_of: NDArray[np.int64]
+) -> tuple[int, int]:
+    """Give each tile to the block of lines in which it begins.
+
+    Parameters
+    ----------
+    bounds : array, shape (tiles, 4)
+        From `tile_bounds`.
+    lines, samples : int
+        Size of the image.
+    block_of : array, shape (tiles,)
+        Receives the block of each tile, -1 where it does not meet the image.
+
+    Returns
+    -------
+    block : int
+        Lines of a block: enough that a tile meets two at most.
+    overhang : int
+        By how many lines tiles reach beyond their block.
+    """
+    block = (lines + BLOCKS - 1) // BLOCKS
+    for tile in range(bounds.shape[0]):
+        inside = meets_image(bounds[tile], lines, samples)
+        block_of[tile] = 0 if inside else -1
+        if inside:
+            first, last = max(bounds[tile, 0], 0.0), min(bounds[tile, 1], lines - 1.0)
+            block = max(block, int(last - first) + 3)
+    overhang = 0
+    for tile in range(bounds.shape[0]):
+        if block_of[tile] == 0:
+            block_of[tile] = int(max(bounds[tile, 0], 0.0)) // block
+            last = int(min(bounds[tile, 1], lines - 1.0)) + 1
+            overhang = max(overhang, last + 1 - (block_of[tile] + 1) * block)
+    return block, overhang
 
 
 @parallel_njit
@@ -63,12 +192,14 @@ def scatter(
     law: NDArray[np.float64],
     bounds: NDArray[np.float64],
     reflectivity: NDArray[np.float32],
-    image: NDArray[np.float64],
+    image: NDArray[np.float32],
 ) -> None:
     r"""Simulate the image of a surface: :math:`S_p = \sum_g W_{pg} x_g`.
 
-    A block of lines belongs to one thread, and the cells are visited in one order, so the result
-    has the same bits for any number of threads.
+    A block of lines belongs to one thread, which visits the tiles that begin there. What they
+    send beyond the block is kept aside and added afterwards. Blocks follow from the scene alone,
+    and within them the cells are visited in one order, so the result has the same bits for any
+    number of threads.
 
     Parameters
     ----------
@@ -86,126 +217,26 @@ def scatter(
         Receives the energy of each pixel: its radar cross-section in square metres.
     """
     lines, samples = image.shape
-    for block in prange((lines + BLOCK_LINES - 1) // BLOCK_LINES):
-        first_line = block * BLOCK_LINES
-        end_line = min(first_line + BLOCK_LINES, lines)
+    block_of = np.empty(bounds.shape[0], np.int64)
+    block, beyond = _blocks(bounds, lines, samples, block_of)
+    blocks = (lines + block - 1) // block
+    overhang = np.zeros((blocks, beyond, samples), np.float32)
+    for index in prange(blocks):
+        first_line = index * block
+        end_line = min(first_line + block, lines)
         image[first_line:end_line] = 0.0
         for tile in range(bounds.shape[0]):
-            if (
-                bounds[tile, 1] >= first_line - 0.5
-                and bounds[tile, 0] <= end_line - 0.5
-                and bounds[tile, 3] >= -0.5
-                and bounds[tile, 2] <= samples - 0.5
-            ):
+            if block_of[tile] == index:
                 row, end_row, column, end_column = tile_box(heights, tile)
                 _scatter_tile(
                     tile_surface(ground, radar, heights, law, tile),
                     reflectivity[row:end_row, column:end_column],
                     first_line,
                     image[first_line:end_line],
+                    overhang[index],
                 )
-
-
-@njit
-def _gather_tile(
-    surface: TileSurface,
-    lit: NDArray[np.bool_],
-    linear: NDArray[np.float32],
-    square: NDArray[np.float32],
-    linear_sum: NDArray[np.float32],
-    square_sum: NDArray[np.float32],
-    projected_area: NDArray[np.float32],
-) -> None:
-    line, across, energy, projected = surface
-    rows, columns = lit.shape
-    lines, samples, channels = linear.shape
-    squares = square.shape[2]
-    buffer = np.empty(BUFFER)
-    total, total_square = np.empty(channels), np.empty(squares)
-    for i in range(rows):
-        for j in range(columns):
-            total[:] = 0.0
-            total_square[:] = 0.0
-            area = 0.0
-            if lit[i, j]:
-                first_line, first_sample, high, wide, area, buffer = growing_window(
-                    line, across, energy, projected, i + 1, j + 1, lines, samples, buffer
-                )
-                for a in range(high):
-                    for b in range(wide):
-                        weight = buffer[a * wide + b]
-                        for channel in range(channels):
-                            total[channel] += (
-                                weight * linear[first_line + a, first_sample + b, channel]
-                            )
-                        for channel in range(squares):
-                            total_square[channel] += (
-                                weight * weight * square[first_line + a, first_sample + b, channel]
-                            )
-            projected_area[i, j] = area
-            for channel in range(channels):
-                linear_sum[channel, i, j] = total[channel]
-            for channel in range(squares):
-                square_sum[channel, i, j] = total_square[channel]
-
-
-@parallel_njit
-def gather(
-    ground: GroundModel,
-    radar: RadarModel,
-    heights: NDArray[np.float32],
-    law: NDArray[np.float64],
-    bounds: NDArray[np.float64],
-    lit: NDArray[np.bool_],
-    linear: NDArray[np.float32],
-    square: NDArray[np.float32],
-    linear_sum: NDArray[np.float32],
-    square_sum: NDArray[np.float32],
-    projected_area: NDArray[np.float32],
-) -> None:
-    r"""Collect for each cell what the pixels hold that it lights.
-
-    For linear channels :math:`a` and square channels :math:`b` of the image the sums are
-    :math:`\sum_p W_{pg} a_p` and :math:`\sum_p W_{pg}^2 b_p`.
-
-    Parameters
-    ----------
-    ground, radar : GroundModel, RadarModel
-        The models.
-    heights : array, shape (rows, columns)
-        Heights above the ellipsoid in metres; NaN where void.
-    law : array, shape (n,)
-        Backscatter coefficient at evenly spaced cosines of incidence.
-    bounds : array, shape (tiles, 4)
-        Part of the image that each tile can light, from `tile_bounds`.
-    lit : array, shape (rows, columns)
-        False where a cell is in shadow.
-    linear, square : array, shape (lines, samples, channels)
-        Channels of the image; a NaN reaches all cells that light its pixel.
-    linear_sum, square_sum : array, shape (channels, rows, columns)
-        Receive the sums; 0 where the cell lights no pixel.
-    projected_area : array, shape (rows, columns)
-        Receives the cell's lit area, projected along the line of sight, that falls into the
-        image, in square metres.
-    """
-    for tile in prange(bounds.shape[0]):
-        row, end_row, column, end_column = tile_box(heights, tile)
-        if (
-            bounds[tile, 1] >= -0.5
-            and bounds[tile, 0] <= linear.shape[0] - 0.5
-            and bounds[tile, 3] >= -0.5
-            and bounds[tile, 2] <= linear.shape[1] - 0.5
-        ):
-            _gather_tile(
-                tile_surface(ground, radar, heights, law, tile),
-                lit[row:end_row, column:end_column],
-                linear,
-                square,
-                linear_sum[:, row:end_row, column:end_column],
-                square_sum[:, row:end_row, column:end_column],
-                projected_area[row:end_row, column:end_column],
-            )
-        else:
-            linear_sum[:, row:end_row, column:end_column] = 0.0
-            square_sum[:, row:end_row, column:end_column] = 0.0
-            projected_area[row:end_row, column:end_column] = 0.0
+    for index in prange(1, blocks):
+        first_line = index * block
+        for k in range(min(beyond, lines - first_line)):
+            for sample in range(samples):
+                image[first_line + k, sample] += overhang[index - 1, k, sample]

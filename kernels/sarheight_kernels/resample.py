@@ -69,15 +69,9 @@ def sample_image(
             continue
         shape = (end_row - row, end_column - column)
         line, across = np.empty(shape), np.empty(shape)
-        locate_tile(
-            ground,
-            radar,
-            heights[row:end_row, column:end_column],
-            row,
-            column,
-            line,
-            across,
-        )
+        part = heights[row:end_row, column:end_column].copy()
+        box = (0, shape[0], 0, shape[1])
+        locate_tile(ground, radar, part, row, column, box, line, across)
         for i in range(shape[0]):
             for j in range(shape[1]):
                 for channel in range(channels):

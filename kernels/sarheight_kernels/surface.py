@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
-from sarheight_kernels.cells import cell_on_look_side, locate_cell
+from sarheight_kernels.cells import box_bounds
 from sarheight_kernels.facets import brightness, facet_areas
 from sarheight_kernels.geolocate import TILE
 from sarheight_kernels.tiles import height_span, locate_tile
@@ -17,13 +16,19 @@ from sarheight_kernels.tiles import height_span, locate_tile
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
 
-__all__ = ["TileSurface", "tile_bounds", "tile_box", "tile_count", "tile_posts", "tile_surface"]
+__all__ = [
+    "TileSurface",
+    "meets_image",
+    "tile_bounds",
+    "tile_box",
+    "tile_count",
+    "tile_posts",
+    "tile_surface",
+]
 
 TileSurface = tuple[
-    NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]
+    NDArray[np.float64], NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]
 ]
-SLACK = 2.0
-"""Lines and samples added around a tile, for the bend of its edges."""
 
 
 @njit
@@ -91,6 +96,30 @@ def tile_posts(heights: NDArray[np.float32], tile: int) -> NDArray[np.float32]:
     return posts
 
 
+@njit
+def meets_image(bound: NDArray[np.float64], lines: int, samples: int) -> bool:
+    """Tell whether a tile can light a pixel of an image.
+
+    Parameters
+    ----------
+    bound : array, shape (4,)
+        The tile's part of the image, from `tile_bounds`.
+    lines, samples : int
+        Size of the image.
+
+    Returns
+    -------
+    bool
+        Whether the two overlap.
+    """
+    return bool(
+        bound[1] >= -0.5
+        and bound[0] <= lines - 0.5
+        and bound[3] >= -0.5
+        and bound[2] <= samples - 0.5
+    )
+
+
 @parallel_njit
 def tile_bounds(
     ground: GroundModel,
@@ -107,34 +136,15 @@ def tile_bounds(
     heights : array, shape (rows, columns)
         Heights above the ellipsoid in metres; NaN where void.
     bounds : array, shape (tiles, 4)
-        Receives the least and the greatest line, the least and the greatest sample of each
-        tile; an empty span (inf, -inf) where the tile is void, and (-inf, inf, inf, -inf) where
-        it lies on the side to which the radar does not look.
+        Receives the bounds of each tile with the posts around it, see
+        `sarheight_kernels.cells.box_bounds`.
     """
     for tile in prange(bounds.shape[0]):
         row, end_row, column, end_column = tile_box(heights, tile)
         lowest, highest = height_span(tile_posts(heights, tile))
-        bounds[tile, 0] = bounds[tile, 2] = math.inf
-        bounds[tile, 1] = bounds[tile, 3] = -math.inf
-        if math.isnan(lowest):
-            continue
-        middle_row, middle_column = 0.5 * (row + end_row), 0.5 * (column + end_column)
-        if not cell_on_look_side(ground, radar, middle_row, middle_column):
-            bounds[tile, 0], bounds[tile, 1] = -math.inf, math.inf
-            continue
-        for corner in range(8):
-            line, across, _, _ = locate_cell(
-                ground,
-                radar,
-                end_row if corner & 1 else row - 1,
-                end_column if corner & 2 else column - 1,
-                highest if corner & 4 else lowest,
-                radar.line_zero_time,
-            )
-            bounds[tile, 0] = min(bounds[tile, 0], line - SLACK)
-            bounds[tile, 1] = max(bounds[tile, 1], line + SLACK)
-            bounds[tile, 2] = min(bounds[tile, 2], across - SLACK)
-            bounds[tile, 3] = max(bounds[tile, 3], across + SLACK)
+        box_bounds(
+            ground, radar, row - 1, end_row, column - 1, end_column, lowest, highest, bounds[tile]
+        )
 
 
 @njit
@@ -170,9 +180,10 @@ def tile_surface(
     row, _, column, _ = tile_box(heights, tile)
     posts = tile_posts(heights, tile)
     line, across = np.empty(posts.shape), np.empty(posts.shape)
-    locate_tile(ground, radar, posts, row - 1, column - 1, line, across)
+    box = (0, posts.shape[0], 0, posts.shape[1])
+    locate_tile(ground, radar, posts, row - 1, column - 1, box, line, across)
     shape = (posts.shape[0] - 1, posts.shape[1] - 1)
-    energy, projected = np.empty(shape), np.empty(shape)
+    energy, projected = np.empty(shape, np.float32), np.empty(shape, np.float32)
     lowest, highest = height_span(posts)
     facet_areas(ground, radar, posts, row - 1, column - 1, lowest, highest, energy, projected)
     brightness(law, energy, projected)

@@ -27,7 +27,9 @@ from sarheight_kernels.models import (
 )
 from sarheight_kernels.orbit import evaluate_orbit
 
-__all__ = ["height_span", "locate_tile"]
+__all__ = ["height_span", "locate_tile", "span_of_box"]
+
+Box = tuple[int, int, int, int]
 
 NODES = np.cos((2.0 * np.arange(4) + 1.0) * np.pi / 8.0)
 # From values at the nodes to coefficients of powers, one axis at a time.
@@ -186,6 +188,22 @@ def _evaluate_row(
 
 
 @njit
+def span_of_box(
+    heights: NDArray[np.float32], top: int, bottom: int, left: int, right: int
+) -> tuple[float, float]:
+    """Find the lowest and the highest height of a box of cells, see `height_span`."""
+    lowest, highest = np.float32(np.inf), np.float32(-np.inf)
+    for row in range(top, bottom):
+        for column in range(left, right):
+            height = heights[row, column]
+            lowest = height if height < lowest else lowest
+            highest = height if height > highest else highest
+    if not lowest <= highest:
+        return math.nan, math.nan
+    return float(lowest), float(highest)
+
+
+@njit
 def height_span(heights: NDArray[np.float32]) -> tuple[float, float]:
     """Find the lowest and the highest of the heights that are not void.
 
@@ -199,15 +217,7 @@ def height_span(heights: NDArray[np.float32]) -> tuple[float, float]:
     tuple of float
         Lowest and highest height; NaN where all are void.
     """
-    lowest, highest = np.float32(np.inf), np.float32(-np.inf)
-    for row in range(heights.shape[0]):
-        for column in range(heights.shape[1]):
-            height = heights[row, column]
-            lowest = height if height < lowest else lowest
-            highest = height if height > highest else highest
-    if not lowest <= highest:
-        return math.nan, math.nan
-    return float(lowest), float(highest)
+    return span_of_box(heights, 0, heights.shape[0], 0, heights.shape[1])
 
 
 @njit
@@ -236,19 +246,21 @@ def _locate_box(
     heights: NDArray[np.float32],
     row: int,
     column: int,
+    box: Box,
     line: NDArray[np.float64],
     across: NDArray[np.float64],
 ) -> bool:
     """Locate the cells of one box; return whether the tolerance was met."""
-    rows, columns = heights.shape
-    lowest, highest = height_span(heights)
+    top, bottom, left, right = box
+    rows, columns = bottom - top, right - left
+    lowest, highest = span_of_box(heights, top, bottom, left, right)
     if math.isnan(lowest):
-        line[:, :] = math.nan
-        across[:, :] = math.nan
+        line[top:bottom, left:right] = math.nan
+        across[top:bottom, left:right] = math.nan
         return True
     middle, half = np.empty(3), np.empty(3)
-    middle[0], half[0] = row + 0.5 * (rows - 1), max(0.5 * (rows - 1), 0.5)
-    middle[1], half[1] = column + 0.5 * (columns - 1), max(0.5 * (columns - 1), 0.5)
+    middle[0], half[0] = row + top + 0.5 * (rows - 1), max(0.5 * (rows - 1), 0.5)
+    middle[1], half[1] = column + left + 0.5 * (columns - 1), max(0.5 * (columns - 1), 0.5)
     middle[2] = 0.5 * (lowest + highest)
     half[2] = 0.5 * max(highest - lowest, LEAST_HEIGHT_SPAN)
 
@@ -263,12 +275,14 @@ def _locate_box(
     step = 1.0 / half[1]
     first = -0.5 * (columns - 1) * step
     scale = 1.0 / half[2]
-    for i in range(rows):
+    for i in range(top, bottom):
         u = (row + i - middle[0]) / half[0]
+        # A whole row of an array is contiguous, which a part of an array is not known to be.
+        posts = heights[i, left:right]
         _collapse_row(line_fit, u, collapsed)
-        _evaluate_row(collapsed, first, step, middle[2], scale, heights[i], line[i])
+        _evaluate_row(collapsed, first, step, middle[2], scale, posts, line[i, left:right])
         _collapse_row(sample_fit, u, collapsed)
-        _evaluate_row(collapsed, first, step, middle[2], scale, heights[i], across[i])
+        _evaluate_row(collapsed, first, step, middle[2], scale, posts, across[i, left:right])
     if radar.segment_start.size == 1:
         return True
 
@@ -279,13 +293,14 @@ def _locate_box(
             continue
         if not _fit(ground, radar, middle, half, time, other, line_fit, sample_fit) <= TOLERANCE:
             return False
-        for i in range(rows):
+        for i in range(top, bottom):
+            posts = heights[i, left:right]
             _collapse_row(sample_fit, (row + i - middle[0]) / half[0], collapsed)
-            _evaluate_row(collapsed, first, step, middle[2], scale, heights[i], other_samples)
+            _evaluate_row(collapsed, first, step, middle[2], scale, posts, other_samples)
             for j in range(columns):
-                stamped = radar.line_zero_time + line[i, j] * radar.line_interval
+                stamped = radar.line_zero_time + line[i, left + j] * radar.line_interval
                 if radar_segment(radar, stamped) == other:
-                    across[i, j] = other_samples[j]
+                    across[i, left + j] = other_samples[j]
     return True
 
 
@@ -296,6 +311,7 @@ def locate_tile(
     heights: NDArray[np.float32],
     row: int,
     column: int,
+    box: Box,
     line: NDArray[np.float64],
     across: NDArray[np.float64],
 ) -> None:
@@ -306,33 +322,28 @@ def locate_tile(
     ground, radar : GroundModel, RadarModel
         The models.
     heights : array, shape (rows, columns)
-        Heights of the tile above the ellipsoid in metres; NaN where void.
+        Heights above the ellipsoid in metres; NaN where void.
     row, column : int
-        Position of the tile's first cell in the raster of the ground model. The tile must lie
-        within one block of that model and its margin.
+        Position of the first of them in the raster of the ground model.
+    box : tuple of int
+        First row, end row, first column and end column of the tile among the heights. The tile
+        must lie within one block of the ground model and its margin.
     line, across : array, shape (rows, columns)
-        Receive line and sample of each cell; NaN where the height is void.
+        Receive line and sample of each cell of the tile; NaN where the height is void.
     """
-    rows, columns = heights.shape
-    size = max(rows, columns)
+    top, bottom, left, right = box
+    size = max(bottom - top, right - left)
     while size >= SMALLEST_TILE:
         met = True
-        for i in range(0, rows, size):
-            for j in range(0, columns, size):
-                met &= _locate_box(
-                    ground,
-                    radar,
-                    heights[i : i + size, j : j + size],
-                    row + i,
-                    column + j,
-                    line[i : i + size, j : j + size],
-                    across[i : i + size, j : j + size],
-                )
+        for i in range(top, bottom, size):
+            for j in range(left, right, size):
+                part = (i, min(i + size, bottom), j, min(j + size, right))
+                met &= _locate_box(ground, radar, heights, row, column, part, line, across)
         if met:
             return
         size = (size + 1) // 2
-    for i in range(rows):
-        for j in range(columns):
+    for i in range(top, bottom):
+        for j in range(left, right):
             line[i, j], across[i, j], _, _ = locate_cell(
                 ground, radar, row + i, column + j, heights[i, j], radar.line_zero_time
             )

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from sarheight.cli._batch import batch
 from sarheight.cli._demo import demo
 from sarheight.cli._fetch import fetch
 from sarheight.cli._info import info
@@ -66,7 +67,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, simulate, reconstruct, masks, scenes, predict, info):
+for command in (demo, simulate, reconstruct, batch, masks, scenes, predict, info):
     app.command()(command)
 app.add_typer(fetch)
 app.add_typer(train)

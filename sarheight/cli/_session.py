@@ -51,6 +51,11 @@ class Session:
                 self.task, description=what, completed=done + 1 if started else done
             )
 
+    def advance(self, what: str, share: float) -> None:
+        """Say what goes on, and how far it is: a part of 1."""
+        if self.progress is not None and self.task is not None:
+            self.progress.update(self.task, description=what, completed=share * self.steps)
+
     def say(self, what: str) -> None:
         """Write a line on the standard error stream."""
         if not self.quiet:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-def check_dem(dem: xr.DataArray) -> xr.DataArray:
+def check_dem(dem: xr.DataArray, *, void_allowed: bool = False) -> xr.DataArray:
     """Check a DEM and bring it into the form that the geometry needs.
 
     What can be put right without a guess is put right: a `band` dimension of length one, integer
@@ -25,6 +25,8 @@ def check_dem(dem: xr.DataArray) -> xr.DataArray:
     dem : DataArray
         DEM with dims (y, x), coordinates at the pixel centres, a CRS known to rioxarray, and a
         stated vertical datum.
+    void_allowed : bool
+        Whether all of it may be void, as a part of a larger DEM may.
 
     Returns
     -------
@@ -44,7 +46,7 @@ def check_dem(dem: xr.DataArray) -> xr.DataArray:
     GeoidGridMissingError
         If the heights are above a geoid whose grid is not installed.
     """
-    dem = accept(dem)
+    dem = accept(dem, void_allowed=void_allowed)
     stated = stated_datum(dem)
     if stated == ELLIPSOID:
         return dem

@@ -114,7 +114,7 @@ def _masked(dem: xr.DataArray) -> xr.DataArray:
         )
         raise DemError(msg)
     mark = dem.rio.nodata
-    floats = dem.astype(np.float32)
+    floats = dem.astype(np.float32, copy=False)
     if mark is not None and not np.isnan(mark):
         floats = floats.where(dem != mark)
     floats.attrs = {key: value for key, value in dem.attrs.items() if key not in _PACKING}
@@ -123,11 +123,12 @@ def _masked(dem: xr.DataArray) -> xr.DataArray:
 
 def require_heights(heights: npt.NDArray[Any], *, void_allowed: bool = False) -> None:
     """Raise if there are no heights, or some that no place on land has."""
-    known = np.isfinite(heights)
-    if np.isinf(heights).any():
+    # Both pass over voids; where all is void they are NaN.
+    low, high = (float(find.reduce(heights, axis=None)) for find in (np.fmin, np.fmax))
+    if np.isinf((low, high)).any():
         msg = "the DEM holds infinite heights; mask them, e.g. dem.where(numpy.isfinite(dem))"
         raise DemError(msg)
-    if not known.any():
+    if np.isnan(low):
         if void_allowed:
             return
         msg = (
@@ -135,7 +136,6 @@ def require_heights(heights: npt.NDArray[Any], *, void_allowed: bool = False) ->
             "not cover, or is its nodata value one of its heights?"
         )
         raise DemError(msg)
-    low, high = float(np.nanmin(heights)), float(np.nanmax(heights))
     if low >= LOWEST and high <= HIGHEST:
         return
     mark = next((mark for mark in VOID_MARKS if mark in (low, high)), None)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from sarheight_kernels.angles import cell_angles
-from sarheight_kernels.geolocate import geolocate
+from sarheight_kernels.geolocate import geolocate, pane_bounds
 
-from sarheight.geometry._view import View, view
+from sarheight.geometry._view import View, models, on_grid, require_overlap, view
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from sarheight.orbit import Orbit
     from sarheight.scene import RadarGrid
 
-__all__ = ["angles", "geo2rdr", "incidence"]
+__all__ = ["INCIDENCES", "angles", "geo2rdr", "incidence"]
+
+INCIDENCES = {
+    "local_incidence": {"long_name": "local incidence angle", "units": "degree"},
+    "projected_incidence": {
+        "long_name": "projected local incidence angle, negative in active layover",
+        "units": "degree",
+    },
+    "ellipsoid_incidence": {"long_name": "incidence angle on the ellipsoid", "units": "degree"},
+}
+"""Attributes of the incidence angles by name."""
 
 
 def geo2rdr(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
@@ -56,29 +66,27 @@ def geo2rdr(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
     >>> from sarheight import geometry  # doctest: +SKIP
     >>> geometry.geo2rdr(dem, grid, orbit)  # doctest: +SKIP
     """
-    seen = view(dem, grid, orbit)
-    line, sample = np.empty(seen.heights.shape), np.empty(seen.heights.shape)
-    geolocate(seen.ground, seen.radar, seen.heights, line, sample)
-    return seen.dataset(
+    dem, heights, ground, radar = models(dem, grid, orbit)
+    line, sample = np.empty(heights.shape), np.empty(heights.shape)
+    bounds = pane_bounds(ground, heights)
+    geolocate(ground, radar, heights, line, sample, bounds)
+    require_overlap(dem, grid, radar, bounds)
+    return on_grid(
+        dem,
         {
             "line": (line, {"long_name": "azimuth line", "units": "1"}),
             "sample": (sample, {"long_name": "range sample", "units": "1"}),
-        }
+        },
     )
 
 
 def angles(seen: View) -> dict[str, tuple[np.ndarray, dict[str, str]]]:
     """Compute the incidence angles of a view in degrees, with their attributes."""
-    names = {
-        "local_incidence": "local incidence angle",
-        "projected_incidence": "projected local incidence angle, negative in active layover",
-        "ellipsoid_incidence": "incidence angle on the ellipsoid",
-    }
-    arrays = [np.empty(seen.heights.shape, dtype=np.float32) for _ in names]
+    arrays = [np.empty(seen.heights.shape, dtype=np.float32) for _ in INCIDENCES]
     cell_angles(seen.ground, seen.radar, seen.heights, seen.bounds, *arrays)
     return {
-        name: (np.degrees(array, out=array), {"long_name": text, "units": "degree"})
-        for (name, text), array in zip(names.items(), arrays, strict=True)
+        name: (np.degrees(array, out=array), dict(attributes))
+        for (name, attributes), array in zip(INCIDENCES.items(), arrays, strict=True)
     }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.inverse import points_at_height
+from sarheight_kernels.pixels import divide_by_area
 from scipy.interpolate import CubicSpline
 
 from sarheight.geometry._ground import to_earth_fixed
@@ -41,14 +42,32 @@ class PixelAreas:
 
     def blocks(self, lines: int) -> Iterator[tuple[slice, NDArray[np.float64]]]:
         """Yield blocks of lines with the areas of their pixels, shape (block, samples)."""
+        knot, share = self._places(lines)
         for first in range(0, lines, BLOCK):
-            wanted = np.arange(first, min(first + BLOCK, lines), dtype=np.float64)
-            knot = np.clip(
-                np.searchsorted(self.lines, wanted, side="right") - 1, 0, self.lines.size - 2
-            )
-            share = (wanted - self.lines[knot]) / (self.lines[knot + 1] - self.lines[knot])
-            areas = self.areas[knot] + share[:, None] * (self.areas[knot + 1] - self.areas[knot])
-            yield slice(first, first + wanted.size), areas
+            block = slice(first, min(first + BLOCK, lines))
+            before, after = self.areas[knot[block]], self.areas[knot[block] + 1]
+            yield block, before + share[block, None] * (after - before)
+
+    def divide(self, energy: NDArray[np.float32], offset: float = 0.0) -> None:
+        """Turn energies into intensities, in place.
+
+        Parameters
+        ----------
+        energy : array, shape (lines, samples)
+            Radar cross-sections of the pixels in square metres; receives intensities in linear
+            power.
+        offset : float
+            Intensity that is added to all of them.
+        """
+        divide_by_area(energy, *self._places(energy.shape[0]), self.areas, offset)
+
+    def _places(self, lines: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Find the knot before each line, and the place of the line between it and the next."""
+        wanted = np.arange(lines, dtype=np.float64)
+        knot = np.clip(
+            np.searchsorted(self.lines, wanted, side="right") - 1, 0, self.lines.size - 2
+        )
+        return knot, (wanted - self.lines[knot]) / (self.lines[knot + 1] - self.lines[knot])
 
 
 def _points(

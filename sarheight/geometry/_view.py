@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sarheight.orbit import Orbit
     from sarheight.scene import RadarGrid
 
-__all__ = ["View", "view"]
+__all__ = ["View", "models", "on_grid", "require_overlap", "view"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,14 +79,25 @@ class View:
         variables : mapping
             Name to (values, attributes); values have dims (y, x).
         """
-        # The CRS travels as a coordinate; nothing else of the DEM does.
-        empty = xr.Dataset(coords=self.dem.coords)
-        for name, (values, attributes) in variables.items():
-            empty[name] = (("y", "x"), values, {**attributes, "grid_mapping": "spatial_ref"})
-        if "spatial_ref" in empty.coords:
-            return empty
-        placed: xr.Dataset = empty.rio.write_crs(self.dem.rio.crs)
-        return placed
+        return on_grid(self.dem, variables)
+
+
+def on_grid(
+    dem: xr.DataArray, variables: Mapping[str, tuple[NDArray[Any], Mapping[str, Any]]]
+) -> xr.Dataset:
+    """Make a dataset on the grid of a DEM; see `View.dataset`."""
+    # The CRS travels as a coordinate; nothing else of the DEM does.
+    filled = xr.Dataset(
+        {
+            name: (("y", "x"), values, {**attributes, "grid_mapping": "spatial_ref"})
+            for name, (values, attributes) in variables.items()
+        },
+        coords=dem.coords,
+    )
+    if "spatial_ref" in filled.coords:
+        return filled
+    placed: xr.Dataset = filled.rio.write_crs(dem.rio.crs)
+    return placed
 
 
 def _footprint(grid: RadarGrid, radar: RadarModel) -> str:
@@ -125,9 +136,23 @@ def _extent(dem: xr.DataArray) -> str:
     )
 
 
-def _require_overlap(
+def require_overlap(
     dem: xr.DataArray, grid: RadarGrid, radar: RadarModel, bounds: NDArray[np.float64]
 ) -> None:
+    """Refuse a DEM of which no part can light the image.
+
+    Parameters
+    ----------
+    dem, grid, radar
+        DEM and image.
+    bounds : array, shape (n, 4)
+        Bounds of the parts of the DEM, see `sarheight_kernels.cells.box_bounds`.
+
+    Raises
+    ------
+    GeometryError
+        If none of them meets the image.
+    """
     met = (
         (bounds[:, 1] >= -0.5)
         & (bounds[:, 0] <= grid.lines - 0.5)
@@ -146,6 +171,35 @@ def _require_overlap(
     else:
         msg = f"No cell of the DEM falls into the image: {where}. Pass a DEM of that area."
     raise GeometryError(msg)
+
+
+def models(
+    dem: xr.DataArray, grid: RadarGrid, orbit: Orbit
+) -> tuple[xr.DataArray, NDArray[np.float32], GroundModel, RadarModel]:
+    """Check a DEM, and turn it and an image into what the kernels read.
+
+    Parameters
+    ----------
+    dem, grid, orbit
+        As in `view`.
+
+    Returns
+    -------
+    dem : xarray.DataArray
+        The DEM as `sarheight.dem.check_dem` leaves it.
+    heights : array, shape (rows, columns)
+        Its heights, float32.
+    ground, radar : GroundModel, RadarModel
+        The models.
+    """
+    dem = check_dem(dem)
+    heights = np.ascontiguousarray(dem.values, dtype=np.float32)
+    ground = ground_model(
+        dem.x.values.astype(np.float64),
+        dem.y.values.astype(np.float64),
+        pyproj.CRS.from_user_input(dem.rio.crs),
+    )
+    return dem, heights, ground, radar_model(grid, orbit)
 
 
 def view(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> View:
@@ -175,15 +229,8 @@ def view(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> View:
     OrbitCoverageError
         If the orbit is too short.
     """
-    dem = check_dem(dem)
-    heights = np.ascontiguousarray(dem.values, dtype=np.float32)
-    ground = ground_model(
-        dem.x.values.astype(np.float64),
-        dem.y.values.astype(np.float64),
-        pyproj.CRS.from_user_input(dem.rio.crs),
-    )
-    radar = radar_model(grid, orbit)
+    dem, heights, ground, radar = models(dem, grid, orbit)
     bounds = np.empty((tile_count(heights), 4))
     tile_bounds(ground, radar, heights, bounds)
-    _require_overlap(dem, grid, radar, bounds)
+    require_overlap(dem, grid, radar, bounds)
     return View(dem, grid, heights, ground, radar, bounds)

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.cells import locate_cell
-from sarheight_kernels.masks import classify_image, classify_profiles, profiles_to_cells
+from sarheight_kernels.masks import (
+    classify_image,
+    classify_profiles,
+    profiles_to_cells,
+    shade_profiles,
+)
 from sarheight_kernels.models import GroundModel
 from sarheight_kernels.profiles import NO_DATA
 from sarheight_kernels.surface import tile_count
@@ -17,7 +22,17 @@ if TYPE_CHECKING:
     from sarheight.geometry._view import View
     from sarheight.scene import RadarGrid
 
-__all__ = ["COMPRESSION", "Profiles", "classify_cells", "classify_pixels", "line_times", "profiles"]
+__all__ = [
+    "COMPRESSION",
+    "Profiles",
+    "Scan",
+    "classify_cells",
+    "classify_pixels",
+    "light_cells",
+    "line_times",
+    "profiles",
+    "scan_of",
+]
 
 COMPRESSION = 0.5
 """Slopes whose slant range grows by less than this part of flat ground's are foreshortened."""
@@ -82,21 +97,39 @@ def line_times(grid: RadarGrid) -> NDArray[np.float64]:
     return grid.azimuth_time(lines, grid.slant_range(lines, 0.5 * (grid.samples - 1)))
 
 
-def profiles(view: View) -> Profiles:
+@dataclass(frozen=True)
+class Scan:
+    """Where the profiles of a DEM lie, of which a part of it needs only some.
+
+    Attributes
+    ----------
+    transposed, reference_height, first_time, interval, count
+        As in `Profiles`.
+    """
+
+    transposed: bool
+    reference_height: float
+    first_time: float
+    interval: float
+    count: int
+
+
+def scan_of(view: View, height: float) -> Scan:
     """Choose the profiles along which a DEM is scanned.
 
     Parameters
     ----------
     view : View
         The DEM under the radar.
+    height : float
+        Height at which they are followed, in metres.
 
     Returns
     -------
-    Profiles
+    Scan
         Profiles that pass every cell within half a row.
     """
     rows, columns = view.heights.shape
-    height = float(0.5 * (np.nanmin(view.heights) + np.nanmax(view.heights)))
     times = _times(view, height)
     per_row = np.abs(np.diff(times, axis=0)) / (max(rows - 1.0, 1.0) / 4.0)
     per_column = np.abs(np.diff(times, axis=1)) / (max(columns - 1.0, 1.0) / 4.0)
@@ -104,22 +137,47 @@ def profiles(view: View) -> Profiles:
     interval = float((per_column if transposed else per_row).min())
     # Half a row more on each side than the cells' centres reach.
     first, last = float(times.min() - interval), float(times.max() + interval)
+    return Scan(transposed, height, first, interval, int(np.ceil((last - first) / interval)) + 1)
+
+
+def profiles(view: View, scan: Scan | None = None) -> Profiles:
+    """Lay profiles through a DEM.
+
+    Parameters
+    ----------
+    view : View
+        The DEM under the radar.
+    scan : Scan, optional
+        The profiles of a larger DEM of which this is a part; those that pass it are taken.
+
+    Returns
+    -------
+    Profiles
+        Profiles that pass every cell within half a row.
+    """
+    if scan is None:
+        scan = scan_of(view, float(0.5 * (np.nanmin(view.heights) + np.nanmax(view.heights))))
+        skipped, count = 0, scan.count
+    else:
+        times = (_times(view, scan.reference_height) - scan.first_time) / scan.interval
+        skipped = max(int(np.floor(times.min())) - 2, 0)
+        count = max(min(int(np.ceil(times.max())) + 3, scan.count) - skipped, 1)
     heights, ground = view.heights, view.ground
-    if transposed:
+    if scan.transposed:
         heights, ground = np.ascontiguousarray(heights.T), _transposed(ground)
     return Profiles(
         heights,
         ground,
-        transposed,
-        height,
-        first,
-        interval,
-        int(np.ceil((last - first) / interval)) + 1,
+        scan.transposed,
+        scan.reference_height,
+        scan.first_time + skipped * scan.interval,
+        scan.interval,
+        count,
     )
 
 
 def classify_cells(
-    view: View, compression: float = COMPRESSION
+    view: View, compression: float = COMPRESSION, laid: Scan | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Classify the cells of a DEM and count the folds they lie in.
 
@@ -129,6 +187,8 @@ def classify_cells(
         The DEM under the radar.
     compression : float
         Threshold of foreshortening.
+    laid : Scan, optional
+        The profiles of a larger DEM of which this is a part.
 
     Returns
     -------
@@ -138,7 +198,7 @@ def classify_cells(
         Number of lit sheets of terrain at the cell's time and slant range; 255 where void or
         outside the image.
     """
-    scan = profiles(view)
+    scan = profiles(view, laid)
     shape = (2, scan.count, scan.heights.shape[1])
     along = np.empty(shape, dtype=np.uint8)
     classify_profiles(
@@ -157,7 +217,43 @@ def classify_cells(
     time = scan.first_time + scan.interval * np.arange(scan.count)
     line = (time - radar.line_zero_time) / radar.line_interval
     along[1, (line < -0.5) | (line > view.grid.lines - 0.5)] = NO_DATA
-    cells = np.empty((2, *scan.heights.shape), dtype=np.uint8)
+    cells = _on_cells(view, scan, along)
+    return cells[0], cells[1]
+
+
+def light_cells(view: View) -> NDArray[np.bool_]:
+    """Find the cells of a DEM that the radar lights.
+
+    These are the cells that `classify_cells` finds neither void nor in shadow, found faster.
+
+    Parameters
+    ----------
+    view : View
+        The DEM under the radar.
+
+    Returns
+    -------
+    array, shape (rows, columns)
+        False where a cell is void or in shadow.
+    """
+    scan = profiles(view)
+    along = np.empty((1, scan.count, scan.heights.shape[1]), dtype=np.uint8)
+    shade_profiles(
+        scan.ground,
+        view.radar,
+        scan.heights,
+        scan.first_time,
+        scan.interval,
+        scan.reference_height,
+        along[0],
+    )
+    lit: NDArray[np.bool_] = _on_cells(view, scan, along)[0] == 1
+    return lit
+
+
+def _on_cells(view: View, scan: Profiles, along: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Bring layers of values along profiles to the cells, shape (layers, rows, columns)."""
+    cells = np.empty((along.shape[0], *scan.heights.shape), dtype=np.uint8)
     profiles_to_cells(
         scan.ground,
         view.radar,
@@ -169,9 +265,7 @@ def classify_cells(
         tile_count(scan.heights),
         cells,
     )
-    if scan.transposed:
-        cells = np.ascontiguousarray(cells.transpose(0, 2, 1))
-    return cells[0], cells[1]
+    return np.ascontiguousarray(cells.transpose(0, 2, 1)) if scan.transposed else cells
 
 
 def classify_pixels(

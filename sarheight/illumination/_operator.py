@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from sarheight_kernels.gather import gather
 from sarheight_kernels.profiles import ACTIVE_SHADOW
-from sarheight_kernels.project import gather, scatter
+from sarheight_kernels.project import scatter
 
-from sarheight.geometry._visibility import classify_cells
+from sarheight.geometry._visibility import light_cells
 from sarheight.illumination._laws import BackscatterLaw, tabulate
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Illumination:
     law: NDArray[np.float64]
     lit: NDArray[np.bool_]
 
-    def simulate(self, reflectivity: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
+    def simulate(self, reflectivity: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Return the energy in each pixel, shape (lines, samples), in square metres.
 
         Parameters
@@ -74,7 +75,7 @@ class Illumination:
         weight = self.lit.astype(np.float32)
         if reflectivity is not None:
             np.multiply(weight, reflectivity, out=weight, where=self.lit)
-        image = np.empty((self.view.grid.lines, self.view.grid.samples))
+        image = np.empty(self.view.grid.shape, dtype=np.float32)
         scatter(
             self.view.ground,
             self.view.radar,
@@ -145,5 +146,7 @@ def illuminate(
         The operators.
     """
     if lit is None:
-        lit = lit_cells(classify_cells(view)[0])
-    return Illumination(view, tabulate(law), np.ascontiguousarray(lit & np.isfinite(view.heights)))
+        lit = light_cells(view)
+    else:
+        lit = np.ascontiguousarray(lit & np.isfinite(view.heights))
+    return Illumination(view, tabulate(law), lit)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["simulate"]
 
+SPECKLED_LINES = 256
+"""Lines to which speckle is added at a time."""
+
 
 def _reflectivity(
     reflectivity: xr.DataArray | NDArray[np.floating] | None, dem: xr.DataArray
@@ -116,13 +119,13 @@ def simulate(
     energy = operator.simulate(_reflectivity(reflectivity, seen.dem))
     if not energy.any() and not operator.simulate().any():
         raise GeometryError(NOTHING_LIT)
-    image = np.empty(energy.shape, dtype=np.float32)
-    random = np.random.default_rng(seed)
-    for block, areas in pixel_areas(grid, seen.radar, calibration).blocks(grid.lines):
-        power = energy[block] / areas + noise
-        if looks is not None:
-            power *= random.gamma(looks, 1.0 / looks, size=power.shape)
-        image[block] = power
+    image = energy
+    pixel_areas(grid, seen.radar, calibration).divide(image, noise)
+    if looks is not None:
+        random = np.random.default_rng(seed)
+        for first in range(0, grid.lines, SPECKLED_LINES):
+            block = image[first : first + SPECKLED_LINES]
+            block *= random.gamma(looks, 1.0 / looks, size=block.shape)
     data = xr.DataArray(
         image,
         dims=("line", "sample"),

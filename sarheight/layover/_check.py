@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
+from sarheight_kernels.energies import line_sums
 
 from sarheight.scene import Calibration, RadarGrid, Scene, require_unflattened
 
 if TYPE_CHECKING:
     from sarheight.orbit import Orbit
 
-__all__ = ["check_intensity", "scenes_of"]
+__all__ = ["check_intensity", "check_sums", "scenes_of"]
 
 MOST_NEGATIVE = 0.1
 """Largest part of the power that may be negative, as noise removal leaves some."""
@@ -33,19 +35,37 @@ def check_intensity(image: xr.DataArray) -> None:
         If it has no data, or so much negative power that it must be in decibels.
     """
     values = np.asarray(image.values)
-    finite = np.isfinite(values)
-    if not finite.any():
+    sums = np.empty((values.size // values.shape[-1], 5))
+    line_sums(values.reshape(sums.shape[0], values.shape[-1]), sums)
+    check_sums(sums, values.shape)
+
+
+def check_sums(sums: NDArray[np.float64], shape: tuple[int, ...]) -> None:
+    """Check from the sums of its lines that an image holds linear power.
+
+    Parameters
+    ----------
+    sums : array, shape (lines, 5)
+        From `sarheight_kernels.energies.line_sums`.
+    shape : tuple of int
+        Shape of the image, for messages.
+
+    Raises
+    ------
+    ValueError
+        As `check_intensity`.
+    """
+    finite, negative, positive = sums[:, :3].sum(axis=0)
+    if finite == 0:
         msg = (
-            f"found an image of {values.shape} without a single finite value, expected linear "
+            f"found an image of {shape} without a single finite value, expected linear "
             "power: check the file, its nodata value and the part that was read"
         )
         raise ValueError(msg)
-    negative = float(-np.sum(values, where=finite & (values < 0.0), dtype=np.float64))
-    positive = float(np.sum(values, where=finite & (values > 0.0), dtype=np.float64))
-    if negative > MOST_NEGATIVE * positive:
+    if -negative > MOST_NEGATIVE * positive:
         msg = (
-            f"found an image whose values lie between {np.nanmin(values):g} and "
-            f"{np.nanmax(values):g}, most of them negative; expected linear power. If it is in "
+            f"found an image whose values lie between {sums[:, 3].min():g} and "
+            f"{sums[:, 4].max():g}, most of them negative; expected linear power. If it is in "
             "decibels, pass 10 ** (image / 10)"
         )
         raise ValueError(msg)
@@ -70,7 +90,8 @@ def scenes_of(
     Returns
     -------
     list of Scene
-        At least one, all with the same polarisations and with linear power.
+        At least one, all with the same polarisations and, where they are in memory, with linear
+        power.
 
     Raises
     ------
@@ -105,7 +126,8 @@ def scenes_of(
         msg = f"found {found}, expected a DataArray, a Scene, or several Scenes"
         raise TypeError(msg)
     for scene in scenes:
-        check_intensity(scene.image)
+        if scene.image.chunks is None:
+            check_intensity(scene.image)
     kinds = [_polarisations(scene) for scene in scenes]
     if any(kind != kinds[0] for kind in kinds):
         msg = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,15 +16,18 @@ from sarheight.geometry._view import view
 from sarheight.geometry._visibility import COMPRESSION, classify_cells
 from sarheight.illumination import ConstantGamma, FittedLaw
 from sarheight.illumination._operator import illuminate, lit_cells
+from sarheight.layover._conversation import Answer, combined
+from sarheight.layover._frame import Frame, cell_size, drawn_cells, frame_of
 from sarheight.layover._passes import Pass, energy_of
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from sarheight.geometry._view import View
     from sarheight.layover._result import Variables
     from sarheight.scene import Scene
 
-__all__ = ["Look", "fit_law", "law_of", "look"]
+__all__ = ["Look", "fit_law", "frame_of_view", "law_of", "look", "open_cells"]
 
 BIN = 3.0
 """Width of a class of incidence angles in degrees."""
@@ -32,7 +36,7 @@ FEWEST_CELLS = 50
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """An image over a DEM, before a law is chosen.
+    """An image over a part of a DEM, before a law is chosen.
 
     Attributes
     ----------
@@ -40,14 +44,29 @@ class Look:
         The image, with an operator of constant gamma0.
     category, fold_count : array, shape (rows, columns)
         From `classify_cells`.
-    angles : dict
-        Incidence angles in degrees and their attributes, from `angles`.
+    corner : tuple of int
+        Row and column of the part's first cell in the whole DEM.
     """
 
     flat: Pass
     category: NDArray[np.uint8]
     fold_count: NDArray[np.uint8]
-    angles: Variables
+    corner: tuple[int, int] = (0, 0)
+
+    @cached_property
+    def angles(self) -> Variables:
+        """Incidence angles in degrees and their attributes, from `angles`."""
+        return angles(self.flat.view)
+
+    def drawn(self, frame: Frame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Draw cells of the part's core for statistics; counted from the part's first."""
+        rows, columns = self.category.shape
+        first, end, left, right = self.flat.core or (0, rows, 0, columns)
+        down, across = self.corner
+        row, column = drawn_cells(
+            frame.shape, (first + down, end + down, left + across, right + across)
+        )
+        return row - down, column - across
 
 
 def look(scene: Scene, dem: xr.DataArray, compression: float = COMPRESSION) -> Look:
@@ -65,31 +84,59 @@ def look(scene: Scene, dem: xr.DataArray, compression: float = COMPRESSION) -> L
     seen = view(dem, scene.grid, scene.orbit)
     category, fold_count = classify_cells(seen, compression)
     operator = illuminate(seen, ConstantGamma(1.0), lit_cells(category))
-    energy, valid = energy_of(scene, seen)
-    return Look(Pass(energy, valid, operator), category, fold_count, angles(seen))
+    return Look(Pass(energy_of(scene, seen), operator), category, fold_count)
 
 
-def law_of(seen: Look) -> FittedLaw:
-    """Fit a law to the cells of a pass that lie outside layover and shadow.
+def frame_of_view(*seen: View) -> Frame:
+    """Measure a DEM that several images see."""
+    middle = float(0.5 * (np.nanmin(seen[0].heights) + np.nanmax(seen[0].heights)))
+    sizes = tuple(cell_size(each.ground, each.radar, each.heights.shape, middle) for each in seen)
+    return frame_of(seen[0].dem, seen[0].cell_area, sizes)
+
+
+def open_cells(seen: Look, frame: Frame) -> Answer:
+    """Collect angles and gamma0 of the cells of a part that lie open.
 
     Parameters
     ----------
     seen : Look
-        The image over the DEM.
+        The image over the part.
+    frame : Frame
+        Measures of the whole DEM.
+
+    Returns
+    -------
+    Answer
+        One sample of shape (1 + polarisations, n): local incidence in degrees, gamma0.
+    """
+    row, column = seen.drawn(frame)
+    local_incidence = seen.angles["local_incidence"][0][row, column]
+    alone = (seen.category[row, column] <= FORESHORTENING) & (seen.fold_count[row, column] == 1)
+    row, column, angle = row[alone], column[alone], local_incidence[alone]
+    wanted = np.zeros(seen.category.shape, dtype=bool)
+    wanted[row, column] = True
+    share = seen.flat.reallocate(wanted=wanted)
+    large = share.area[row, column] > 0.25 * frame.cell_area * np.cos(np.radians(angle))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gamma = share.given[:, row, column] / share.expected[row, column]
+    good = large & np.isfinite(angle) & np.isfinite(gamma).all(axis=0)
+    return Answer(np.zeros(1), (np.vstack((angle[None], gamma))[:, good],))
+
+
+def law_of(sample: NDArray[np.float32]) -> FittedLaw:
+    """Fit a law to cells that lie outside layover and shadow.
+
+    Parameters
+    ----------
+    sample : array, shape (1 + polarisations, n)
+        From `open_cells`, of the whole scene.
 
     Returns
     -------
     FittedLaw
         Median gamma0 by local incidence angle, averaged over polarisations in decibels.
     """
-    local_incidence = seen.angles["local_incidence"][0]
-    share = seen.flat.reallocate()
-    alone = (seen.category <= FORESHORTENING) & (seen.fold_count == 1)
-    alone &= share.area > 0.25 * seen.flat.view.cell_area * np.cos(np.radians(local_incidence))
-    gamma = share.reflectivity[:, alone]
-    angle = local_incidence[alone]
-    good = np.isfinite(angle) & np.isfinite(gamma).all(axis=0)
-    gamma, angle = gamma[:, good], angle[good]
+    angle, gamma = sample[0], sample[1:]
     index = (angle // BIN).astype(np.int64)
     centres, values, cells = [], [], []
     for k in range(int(90.0 / BIN)):
@@ -97,12 +144,12 @@ def law_of(seen: Look) -> FittedLaw:
         if members.sum() >= FEWEST_CELLS:
             median = np.median(gamma[:, members], axis=1)
             if (median > 0.0).all():
-                centres.append(float(angle[members].mean()))
-                values.append(float(np.log(median).mean()))
+                centres.append(float(angle[members].mean(dtype=np.float64)))
+                values.append(float(np.log(median.astype(np.float64)).mean()))
                 cells.append(int(members.sum()))
     if len(centres) < 2:
         msg = (
-            f"found {int(good.sum())} cells outside layover and shadow with data, in "
+            f"found {angle.size} cells outside layover and shadow with data, in "
             f"{len(centres)} classes of incidence of at least {FEWEST_CELLS} cells; expected at "
             "least two classes to fit a backscatter law: pass law=, such as "
             "sarheight.illumination.Muhleman(), or a larger area"
@@ -138,4 +185,6 @@ def fit_law(scene: Scene, dem: xr.DataArray) -> FittedLaw:
     GeometryError
         If DEM and image do not overlap, or too few cells lie outside layover and shadow.
     """
-    return law_of(look(scene, dem))
+    seen = look(scene, dem)
+    answer = combined([open_cells(seen, frame_of_view(seen.flat.view))])
+    return law_of(answer.samples[0])

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
-from sarheight_kernels.mapping import count_weights, write_weights
+from sarheight_kernels.geolocate import TILE
+from sarheight_kernels.mapping import copy_band, weigh_band
 from scipy import sparse
 
 from sarheight.errors import GeometryError
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from sarheight.scene import RadarGrid
 
 __all__ = ["Mapping", "mapping"]
+
+WEIGHTS_PER_CELL = 24
+"""How many weights a cell has at most, on average over a tile; where that is too few, room is
+made for more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,26 +243,38 @@ def _require_inside(name: str, place: tuple[int, int], shape: tuple[int, int]) -
 
 
 def _matrix(operator: Illumination) -> sparse.csc_array:
+    """Write the weights down, band after band of tiles."""
     seen = operator.view
     lines, samples = seen.grid.shape
-    arguments = (
-        seen.ground,
-        seen.radar,
-        seen.heights,
-        operator.law,
-        seen.bounds,
-        operator.lit,
-        lines,
-        samples,
-    )
-    counts = np.empty(seen.heights.shape, dtype=np.int32)
-    count_weights(*arguments, counts)
-    start = np.zeros(counts.size + 1, dtype=np.int64)
-    np.cumsum(counts, out=start[1:], dtype=np.int64)
-    pixel = np.empty(start[-1], dtype=np.int32)
-    weight = np.empty(start[-1])
-    write_weights(*arguments, start, pixel, weight)
-    return sparse.csc_array((weight, pixel, start), shape=(lines * samples, counts.size))
+    rows, columns = seen.heights.shape
+    tiles = -(-columns // TILE)
+    slots = np.empty((2, tiles, TILE * TILE * WEIGHTS_PER_CELL), dtype=np.float32)
+    counts, used = np.empty((TILE, columns), dtype=np.int32), np.empty(tiles, dtype=np.int64)
+    start = np.zeros(rows * columns + 1, dtype=np.int64)
+    pixel, weight = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
+    for row in range(0, rows, TILE):
+        band = counts[: min(TILE, rows - row)]
+        while True:
+            slot_pixel, slot_weight = slots[0].view(np.int32), slots[1]
+            weigh_band(
+                seen.ground, seen.radar, seen.heights, operator.law, seen.bounds, operator.lit,
+                lines, samples, row // TILE * tiles, band, used, slot_pixel, slot_weight,
+            )  # fmt: skip
+            if used.min() >= 0:
+                break
+            slots = np.empty((2, tiles, 2 * slots.shape[2]), dtype=np.float32)
+        begin, end = row * columns, (row + len(band)) * columns
+        np.cumsum(band, out=start[begin + 1 : end + 1])
+        start[begin + 1 : end + 1] += start[begin]
+        if start[end] > pixel.size:
+            # Where all bands have as many, nothing needs to grow again.
+            size = int(1.05 * start[end] * rows / (row + len(band)))
+            pixel.resize(size, refcheck=False)
+            weight.resize(size, refcheck=False)
+        copy_band(start[begin : end + 1], columns, slot_pixel, slot_weight, pixel, weight)
+    pixel.resize(int(start[-1]), refcheck=False)
+    weight.resize(int(start[-1]), refcheck=False)
+    return sparse.csc_array((weight, pixel, start), shape=(lines * samples, rows * columns))
 
 
 def mapping(
@@ -284,7 +301,8 @@ def mapping(
     Returns
     -------
     Mapping
-        The mapping, explicit: about 20 weights a cell.
+        The mapping, explicit: 10 to 20 weights a cell where pixels are about as large as cells,
+        of eight bytes each.
 
     Raises
     ------

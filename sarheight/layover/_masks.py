@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sarheight.orbit import Orbit
     from sarheight.scene import RadarGrid
 
-__all__ = ["FLAGS", "fold_variable", "mask_variable", "masks"]
+__all__ = ["FLAGS", "FOLD_COUNT", "MASK", "fold_variable", "mask_variable", "masks"]
 
 FLAGS = {
     "clear": profiles.CLEAR,
@@ -31,6 +31,19 @@ FLAGS = {
 }
 """Meaning and value of each category. 255 is no-data."""
 
+MASK = {
+    "long_name": "layover and shadow",
+    "flag_values": np.array(list(FLAGS.values()), dtype=np.uint8),
+    "flag_meanings": " ".join(FLAGS),
+    "_FillValue": np.uint8(profiles.NO_DATA),
+}
+FOLD_COUNT = {
+    "long_name": "number of lit sheets of terrain at the same time and slant range",
+    "units": "1",
+    "_FillValue": np.uint8(profiles.NO_DATA),
+}
+"""CF attributes of masks and fold counts."""
+
 TITLE = "Layover and shadow"
 
 Variable = tuple[NDArray[Any], dict[str, Any]]
@@ -38,21 +51,12 @@ Variable = tuple[NDArray[Any], dict[str, Any]]
 
 def mask_variable(category: NDArray[np.uint8]) -> Variable:
     """Return categories with their CF attributes."""
-    return category, {
-        "long_name": "layover and shadow",
-        "flag_values": np.array(list(FLAGS.values()), dtype=np.uint8),
-        "flag_meanings": " ".join(FLAGS),
-        "_FillValue": np.uint8(profiles.NO_DATA),
-    }
+    return category, dict(MASK)
 
 
 def fold_variable(fold_count: NDArray[np.uint8]) -> Variable:
     """Return fold counts with their CF attributes."""
-    return fold_count, {
-        "long_name": "number of lit sheets of terrain at the same time and slant range",
-        "units": "1",
-        "_FillValue": np.uint8(profiles.NO_DATA),
-    }
+    return fold_count, dict(FOLD_COUNT)
 
 
 def masks(

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.cells import locate_cell
-from scipy.ndimage import gaussian_filter
+from sarheight_kernels.energies import energies
+from sarheight_kernels.pooling import pool
+from sarheight_kernels.shares import gather_shares, invert
 
-from sarheight.dem import local_posting
 from sarheight.geometry._pixels import pixel_areas
 from sarheight.illumination._operator import illuminate
 
@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from sarheight.geometry._view import View
     from sarheight.illumination import BackscatterLaw
     from sarheight.illumination._operator import Illumination
+    from sarheight.layover._frame import Core, Taps
     from sarheight.scene import Scene
 
 __all__ = ["Pass", "Share", "energy_of"]
 
 Image = NDArray[np.float32]
+NO_IMAGE = np.empty((0, 0), dtype=np.float32)
+NO_IMAGES = np.empty((0, 0, 0), dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,27 +34,48 @@ class Share:
 
     Attributes
     ----------
-    reflectivity : array, shape (polarisations, rows, columns)
-        Energy of each cell over what the law lets expect; NaN where it lights no pixel that has
-        data.
-    expected : array, shape (rows, columns)
-        Energy that the law lets expect of the cell in pixels that have data, in square metres.
-    area : array, shape (rows, columns)
-        Lit area in pixels that have data, projected along the line of sight, in square metres.
-    contribution : array, shape (rows, columns)
-        Mean share of the cell in the energy of its pixels, weighted by its own energy.
-    speckle : array, shape (rows, columns)
-        Variance that speckle of one look leaves in the cell's energy, as a fraction of its square.
+    given : array, shape (polarisations, rows, columns)
+        Energy that each cell was given in square metres.
+    diagnostics : array, shape (4, rows, columns)
+        `expected`, `area`, `contribution` and `speckle`.
     energy : array, shape (polarisations,)
         Energy of the pixels that have data and are lit, in square metres: what was to give away.
     """
 
-    reflectivity: NDArray[np.float64]
-    expected: NDArray[np.float64]
-    area: NDArray[np.float64]
-    contribution: NDArray[np.float64]
-    speckle: NDArray[np.float64]
+    given: NDArray[np.float32]
+    diagnostics: NDArray[np.float32]
     energy: NDArray[np.float64]
+
+    @property
+    def expected(self) -> NDArray[np.float32]:
+        """Energy in m2 that the law lets expect of the cells in pixels that have data."""
+        return self._layer(0)
+
+    @property
+    def area(self) -> NDArray[np.float32]:
+        """Lit area in m2 in pixels that have data, projected along the line of sight."""
+        return self._layer(1)
+
+    @property
+    def contribution(self) -> NDArray[np.float32]:
+        """Mean share of a cell in the energy of its pixels, weighted by its own energy."""
+        return self._layer(2)
+
+    @property
+    def speckle(self) -> NDArray[np.float32]:
+        """Variance that speckle of one look leaves in a cell, as a fraction of its square."""
+        return self._layer(3)
+
+    def _layer(self, index: int) -> NDArray[np.float32]:
+        layer: NDArray[np.float32] = self.diagnostics[index]
+        return layer
+
+    @property
+    def reflectivity(self) -> NDArray[np.float32]:
+        """Energy over expected energy, NaN where a cell lights no pixel that has data."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio: NDArray[np.float32] = self.given / self.expected
+        return ratio
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,16 +85,17 @@ class Pass:
     Attributes
     ----------
     energy : array, shape (polarisations, lines, samples)
-        Energy of the pixels in square metres; 0 where there is no data.
-    valid : array, shape (lines, samples)
-        False where a polarisation has no data.
+        Energy of the pixels in square metres; NaN where a polarisation has no data.
     operator : Illumination
         Which cell lights which pixel.
+    core : tuple of int, optional
+        Cells to which the sums over cells are limited: first and end row, first and end column.
+        All by default.
     """
 
     energy: Image
-    valid: NDArray[np.bool_]
     operator: Illumination
+    core: Core | None = None
 
     @property
     def view(self) -> View:
@@ -81,73 +106,93 @@ class Pass:
         """Return the same image under another backscatter law."""
         return replace(self, operator=illuminate(self.view, law, self.operator.lit))
 
-    def cell_size(self) -> tuple[float, float]:
-        """Size of a cell at the centre of the DEM in lines and samples."""
-        view = self.view
-        row, column = (0.5 * (size - 1) for size in view.heights.shape)
-        height = float(np.nanmean(view.heights))
-        places = [
-            locate_cell(
-                view.ground, view.radar, row + i, column + j, height, view.radar.line_zero_time
-            )[:2]
-            for i, j in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))
-        ]
-        down, right = np.subtract(places[1], places[0]), np.subtract(places[2], places[0])
-        lines, samples = np.hypot(down, right)
-        return float(lines), float(samples)
-
-    def pooling(self, postings: float) -> tuple[float, float]:
-        """Return a distance on the ground, given in postings, in rows and columns."""
-        down, right = local_posting(self.view.dem)
-        mean = np.sqrt(down * right)
-        return postings * mean / down, postings * mean / right
-
-    def reallocate(self, assumed: NDArray[np.float32] | None = None, blur: float = 0.0) -> Share:
+    def reallocate(
+        self,
+        assumed: NDArray[np.float32] | None = None,
+        blur: Taps | None = None,
+        wanted: NDArray[np.bool_] | None = None,
+        known: Share | None = None,
+    ) -> Share:
         """Give each cell its share of the pixels it lights.
 
         Parameters
         ----------
         assumed : array, shape (polarisations, rows, columns), optional
             Reflectivity by which the pixels are shared; 1 by default.
-        blur : float
-            Smoothing of image and simulation before they are compared, in postings.
+        blur : pair of arrays, optional
+            Weights along lines and samples by which image and simulation are smoothed before
+            they are compared.
+        wanted : array, shape (rows, columns), optional
+            Cells whose shares are asked for; all by default.
+        known : Share, optional
+            Of an earlier step, which then serves for all but what cells are given.
         """
         polarisations = self.energy.shape[0]
-        channels = np.ones((*self.valid.shape, polarisations + 2), dtype=np.float32)
-        squares = np.empty((*self.valid.shape, 2), dtype=np.float32)
-        width = tuple(blur * size for size in self.cell_size())
+        shape = self.view.heights.shape
+        given = np.empty((polarisations, *shape), dtype=np.float32)
+        diagnostics = np.empty((4 if known is None else 0, *shape), dtype=np.float32)
         energy = np.empty(polarisations)
-        simulated = None
-        for index in range(polarisations):
-            if simulated is None or assumed is not None:
-                simulated = self.operator.simulate(None if assumed is None else assumed[index])
-            explained = self.valid & (simulated > 0.0)
-            found, expected = self.energy[index].astype(np.float64), simulated
-            energy[index] = found[explained].sum()
-            if blur > 0.0:
-                found = gaussian_filter(np.where(explained, found, 0.0), width)
-                expected = gaussian_filter(np.where(explained, simulated, 0.0), width)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                channels[..., index] = np.where(explained, found / expected, 0.0)
-                if index == 0:
-                    channels[..., polarisations] = explained
-                    squares[..., 0] = np.where(explained, 1.0 / simulated, 0.0)
-                    squares[..., 1] = explained
-        collected = self.operator.collect(channels, squares)
-        expected = collected.linear[polarisations].astype(np.float64)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            reflectivity = collected.linear[:polarisations] / expected
-            contribution = collected.square[0] / expected
-            speckle = collected.square[1] / expected**2
-            # The last channel is 1 everywhere: only part of a cell may lie where data are.
-            area = collected.area * np.nan_to_num(expected / collected.linear[-1])
-        if assumed is not None:
-            reflectivity = reflectivity * assumed
-            contribution = contribution * assumed[0]
-        return Share(reflectivity, expected, area, contribution, speckle, energy)
+        lit = self.operator.lit if wanted is None else self.operator.lit & wanted
+        if assumed is None:
+            simulated = self.operator.simulate()
+            self._gather(slice(None), simulated, NO_IMAGE, blur, lit, given, diagnostics, energy)
+            return Share(given, diagnostics, energy)
+        for p in range(polarisations):
+            one = slice(p, p + 1)
+            self._gather(
+                one,
+                self.operator.simulate(assumed[p]),
+                assumed[p],
+                blur,
+                lit,
+                given[one],
+                diagnostics if p == 0 else diagnostics[:0],
+                energy[one],
+            )
+        return Share(given, diagnostics if known is None else known.diagnostics, energy)
+
+    def _gather(
+        self,
+        part: slice,
+        simulated: NDArray[np.float32],
+        assumed: NDArray[np.float32],
+        blur: Taps | None,
+        lit: NDArray[np.bool_],
+        given: NDArray[np.float32],
+        diagnostics: NDArray[np.float32],
+        energy: NDArray[np.float64],
+    ) -> None:
+        """Gather the shares of some polarisations; `simulated` is used up."""
+        image = self.energy[part]
+        found = image
+        if blur is not None:
+            found = np.empty_like(image)
+            for each, smooth in zip(image, found, strict=True):
+                pool(each, simulated, True, *blur, smooth)  # noqa: FBT003 - kernels take no keywords
+                np.multiply(smooth, simulated, out=smooth, casting="same_kind")
+        invert(image[0], simulated)
+        view = self.view
+        totals = np.empty((view.bounds.shape[0], image.shape[0]))
+        gather_shares(
+            view.ground,
+            view.radar,
+            view.heights,
+            self.operator.law,
+            view.bounds,
+            lit,
+            assumed,
+            NO_IMAGES if found is image else image,
+            found,
+            simulated,
+            (0, lit.shape[0], 0, lit.shape[1]) if self.core is None else self.core,
+            given,
+            diagnostics,
+            totals,
+        )
+        energy[:] = totals.sum(axis=0)
 
 
-def energy_of(scene: Scene, view: View) -> tuple[Image, NDArray[np.bool_]]:
+def energy_of(scene: Scene, view: View) -> Image:
     """Turn a calibrated image into energies.
 
     Parameters
@@ -159,17 +204,12 @@ def energy_of(scene: Scene, view: View) -> tuple[Image, NDArray[np.bool_]]:
 
     Returns
     -------
-    energy : array, shape (polarisations, lines, samples)
-        Radar cross-sections of the pixels in square metres; 0 where there is no data.
-    valid : array, shape (lines, samples)
-        Where every polarisation has data.
+    array, shape (polarisations, lines, samples)
+        Radar cross-sections of the pixels in square metres; NaN where a polarisation has no data.
     """
     values = np.asarray(scene.image.values)
     image = values[None] if values.ndim == len(scene.grid.shape) else values
+    table = pixel_areas(scene.grid, view.radar, scene.calibration)
     energy = np.empty(image.shape, dtype=np.float32)
-    valid = np.isfinite(image).all(axis=0)
-    for block, areas in pixel_areas(scene.grid, view.radar, scene.calibration).blocks(
-        scene.grid.lines
-    ):
-        energy[:, block] = np.where(valid[block], image[:, block], 0.0) * areas
-    return energy, valid
+    energies(image, table.lines, table.areas, energy)
+    return energy

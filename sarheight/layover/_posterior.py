@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from sarheight_kernels.estimates import posterior
+from sarheight_kernels.pooling import pool
+
+from sarheight.layover._conversation import Answer, Conversation, Question
+from sarheight.layover._spread import (
+    CELLS_PER_CLASS,
+    MEDIAN_TO_VARIANCE,
+    SMALLEST,
+    Cells,
+    Spread,
+    neighbours,
+    spreads_of,
+)
 
 if TYPE_CHECKING:
+    from sarheight.layover._frame import Frame, Taps
     from sarheight.layover._methods import PosteriorMean
     from sarheight.layover._passes import Pass, Share
 
-__all__ = ["Estimate", "one_step", "posterior_mean"]
+__all__ = [
+    "PRIOR_DISTANCE",
+    "VARIANCE_POOLING",
+    "Estimate",
+    "measure",
+    "one_step",
+    "posterior_mean",
+]
 
-Floats = NDArray[np.float64]
+Cube = NDArray[np.float32]
+Values = NDArray[np.float32]
 
-CELLS_PER_CLASS = 200
-MOST_CLASSES = 20
-MEDIAN_TO_VARIANCE = 1.0 / 0.6745**2
-"""Squared median distance from the middle of a normal distribution to its variance."""
-SMALLEST = 1e-6
 PRIOR_DISTANCE = 2.0
 """The assumed brightness of the next step is pooled over this many pooling distances."""
+VARIANCE_POOLING = 1.5
+"""Neighbours with which the variance of one step is measured lie within this many postings."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,80 +61,29 @@ class Estimate:
         What the cells were given, were all equally bright.
     """
 
-    reflectivity: Floats
-    relative_variance: Floats
+    reflectivity: Cube
+    relative_variance: Cube
     share: Share
 
 
-@dataclass(frozen=True, eq=False)
-class _Spread:
-    """How far the value that a cell was given may lie from the truth.
-
-    Attributes
-    ----------
-    error : array, shape (rows, columns)
-        Variance of the logarithm of a cell's own value that is error. One part is measured: by
-        how much more than others cells with such a share of their pixels differ from their
-        neighbourhood. The other is due to the other places in a cell's pixels, which were taken
-        to be as bright as the cell but differ from it as places far apart do: the variance of
-        the logarithm of the prior means, times the square of the share that is not the cell's.
-    diversity : float
-        Variance between a cell and its neighbourhood that is the ground's own.
-    alone : array, shape (rows, columns)
-        Cells that have their pixels to themselves more than half of all do.
-    """
-
-    error: Floats
-    diversity: float
-    alone: NDArray[np.bool_]
+def _weight(share: Share, smallest_area: float) -> Values:
+    """Energy that is expected of the cells; 0 where a cell has no value."""
+    expected = share.expected
+    weight: Values = np.where(share.area >= smallest_area, expected, np.float32(0.0))
+    return weight
 
 
-def _pool(values: Floats, weight: Floats, width: tuple[float, float]) -> Floats:
+def _pool(values: Values, weight: Values, width: Taps) -> Values:
     """Weighted mean around each cell."""
-    total = gaussian_filter(weight, width)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        pooled: Floats = gaussian_filter(weight * np.nan_to_num(values), width) / total
-    # Far from any weight the filters underflow.
-    return np.where(total > SMALLEST * weight.max(initial=0.0), pooled, np.nan)
+    result = np.empty_like(values)
+    pool(values, weight, False, *width, result)  # noqa: FBT003 - kernels take no keywords
+    return result
 
 
-def _spread(own: Floats, prior: Floats, contribution: Floats, good: NDArray[np.bool_]) -> _Spread:
-    """Measure how far own values lie from prior means, in classes of contribution share."""
-    classes = int(np.clip(good.sum() // CELLS_PER_CLASS, 1, MOST_CLASSES))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        distance = np.log(np.maximum(own, SMALLEST) / np.maximum(prior, SMALLEST))
-    usable = good & np.isfinite(distance)
-    if not usable.any():
-        return _Spread(np.zeros_like(own), 0.0, usable)
-    edges = np.quantile(contribution[usable], np.linspace(0.0, 1.0, classes + 1)[1:-1])
-    index = np.searchsorted(edges, np.nan_to_num(contribution), side="right")
-    variance = np.zeros(classes)
-    for k in range(classes):
-        members = np.abs(distance[usable & (index == k)])
-        variance[k] = np.median(members) ** 2 * MEDIAN_TO_VARIANCE if members.size else np.nan
-    # A class can be empty where many cells have the same share: it never serves a cell then.
-    diversity = float(np.nanmin(variance))
-    alone = usable & (contribution >= np.median(contribution[usable]))
-    contrast = float(np.var(np.log(np.maximum(prior[alone], SMALLEST))))
-    mixing = contrast * (1.0 - np.clip(np.nan_to_num(contribution), 0.0, 1.0)) ** 2
-    return _Spread(np.nan_to_num(variance - diversity)[index] + mixing, diversity, alone)
-
-
-def _usable(share: Share, smallest_area: float) -> NDArray[np.bool_]:
-    return np.isfinite(share.reflectivity).all(axis=0) & (share.area >= smallest_area)
-
-
-def _spreads(share: Share, good: NDArray[np.bool_], width: tuple[float, float]) -> list[_Spread]:
-    """Measure the spread of each polarisation."""
-    weight = np.where(good, share.expected, 0.0)
-    return [
-        _spread(own, _pool(own, weight, width), share.contribution, good)
-        for own in share.reflectivity
-    ]
-
-
-def one_step(passes: Sequence[Pass], smallest_area: float, pooling: float) -> list[Estimate]:
-    """Reallocate each pass once; measure the variance against the neighbourhood.
+def one_step(
+    passes: Sequence[Pass], smallest_area: float, frame: Frame, cells: Cells
+) -> tuple[list[Estimate], Callable[[], Answer]]:
+    """Reallocate each pass once.
 
     Parameters
     ----------
@@ -122,97 +91,143 @@ def one_step(passes: Sequence[Pass], smallest_area: float, pooling: float) -> li
         One or several images of the same ground.
     smallest_area : float
         Projected area in square metres below which a cell has no value.
-    pooling : float
-        Distance over which neighbours are compared, in postings.
+    frame : Frame
+        Measures of the whole DEM.
+    cells : pair of arrays
+        Rows and columns of the cells on which statistics rest.
 
     Returns
     -------
-    list of Estimate
-        One for each pass.
+    estimates : list of Estimate
+        One for each pass; their variances are left to `measure`.
+    compare : callable
+        Compares the cells with their neighbourhood, for `spreads_of`.
     """
+    shares = [each.reallocate() for each in passes]
+    weights = [_weight(share, smallest_area) for share in shares]
     estimates = []
-    for each in passes:
-        share = each.reallocate()
-        good = _usable(share, smallest_area)
-        spreads = _spreads(share, good, each.pooling(pooling))
-        variance = np.stack([np.where(good, spread.error, np.nan) for spread in spreads])
-        own = np.where(good, share.reflectivity, np.nan)
-        estimates.append(Estimate(own, variance, share))
-    return estimates
+    for share, weight in zip(shares, weights, strict=True):
+        own = share.reflectivity
+        own[:, weight == 0.0] = np.nan
+        estimates.append(Estimate(own, np.empty_like(own), share))
+    width = frame.pooling(VARIANCE_POOLING)
+    return estimates, partial(neighbours, shares, weights, cells, width)
+
+
+def measure(estimates: Sequence[Estimate], spreads: Sequence[Sequence[Spread]]) -> None:
+    """Fill in the variances of a single step."""
+    for estimate, several in zip(estimates, spreads, strict=True):
+        for variance, spread in zip(estimate.relative_variance, several, strict=True):
+            spread.error(estimate.share.contribution, variance)
 
 
 @dataclass(eq=False)
 class _Belief:
     """What is believed of one polarisation of one pass: values and relative variances."""
 
-    own: Floats
-    error: Floats
-    weight: Floats
-    prior: Floats
-    prior_variance: Floats
-    diversity: float
+    own: Values
+    error: Values
+    weight: Values
+    prior: Values
+    prior_variance: Values
+    spread: Spread
 
-    def posterior(self) -> tuple[Floats, Floats]:
-        """Average own values and prior means by their precision.
-
-        The errors of neighbours are not independent, as they share pixels and the DEM: pooling
-        does not average them away. The part of the prior's variance that is error therefore
-        counts in full.
-        """
-        towards_prior = self.error / (self.prior_variance + self.error)
-        mean = (1.0 - towards_prior) * self.own + towards_prior * self.prior
-        shared = np.maximum(self.prior_variance - self.diversity, 0.0)
-        variance = towards_prior * (self.prior_variance + shared)
-        measured = self.weight > 0.0
-        return np.where(measured, mean, np.nan), np.where(measured, variance, np.nan)
-
-
-def _belief(
-    own: Floats, share: Share, spread: _Spread, good: NDArray[np.bool_], width: tuple[float, float]
-) -> _Belief:
-    """Take the neighbourhood for a prior."""
-    weight = np.where(good, share.expected, 0.0)
-    uncertainty = spread.diversity + np.nan_to_num(_pool(spread.error, weight, width))
-    return _Belief(
-        own,
-        spread.error,
-        weight,
-        _pool(own, weight, width),
-        np.maximum(uncertainty, SMALLEST),
-        spread.diversity,
-    )
+    def posterior(self) -> tuple[Values, Values]:
+        """Average own values and prior means by their precision."""
+        mean, variance = np.empty_like(self.own), np.empty_like(self.own)
+        posterior(
+            self.own,
+            self.error,
+            self.weight,
+            self.prior,
+            self.prior_variance,
+            self.spread.diversity,
+            mean,
+            variance,
+        )
+        return mean, variance
 
 
-def _learn(beliefs: Sequence[_Belief], spreads: Sequence[_Spread]) -> None:
+def _uncertainty(spread: Spread, error: Values, weight: Values, width: Taps) -> Values:
+    """Variance of the logarithm of a neighbourhood's mean, taken for a prior."""
+    variance = np.nan_to_num(_pool(error, weight, width), copy=False)
+    variance += np.float32(spread.diversity)
+    return np.maximum(variance, np.float32(SMALLEST), out=variance)
+
+
+def _pairs(
+    beliefs: Sequence[Sequence[_Belief]], contributions: Sequence[Values], cells: Cells
+) -> Answer:
+    """Compare what passes believe of cells that both have to themselves.
+
+    For each polarisation and each pair of passes there is a sample of logarithms of ratios.
+    """
+    samples = []
+    for p in range(len(beliefs[0])):
+        means = [belief[p].posterior()[0][cells] for belief in beliefs]
+        shares = [contribution[cells] for contribution in contributions]
+        for k, j in combinations(range(len(beliefs)), 2):
+            both = (means[k] > 0.0) & (means[j] > 0.0)
+            both &= shares[k] >= beliefs[k][p].spread.middle
+            both &= shares[j] >= beliefs[j][p].spread.middle
+            samples.append(np.log(means[k][both] / means[j][both]))
+    return Answer(np.zeros(1), tuple(samples))
+
+
+def _spreads(answer: Answer) -> list[list[Spread]]:
+    return spreads_of(answer.samples)
+
+
+def _agreements(answer: Answer) -> list[tuple[float, float] | None]:
+    """Offset and variance of the logarithms of each sample of ratios; None of too few."""
+    agreements: list[tuple[float, float] | None] = []
+    for ratio in answer.samples:
+        if ratio.size < CELLS_PER_CLASS:
+            agreements.append(None)
+            continue
+        offset = float(np.median(ratio))
+        distance = float(np.median(np.abs(ratio - offset)))
+        agreements.append((offset, distance**2 * MEDIAN_TO_VARIANCE))
+    return agreements
+
+
+def _learn(beliefs: Sequence[_Belief], agreements: Sequence[tuple[float, float] | None]) -> None:
     """Let passes learn from each other: add what the others believe to the priors.
 
     How well one pass tells another is measured where both have their pixels to themselves. A
     cell in a fold of one pass then learns from another in which it lies open.
     """
     means = [belief.posterior()[0] for belief in beliefs]
-    for k, belief in enumerate(beliefs):
-        precision = 1.0 / belief.prior_variance
-        total = np.where(np.isfinite(belief.prior), precision * np.nan_to_num(belief.prior), 0.0)
-        precision = np.where(np.isfinite(belief.prior), precision, 0.0)
-        for j, mean in enumerate(means):
-            both = spreads[k].alone & spreads[j].alone & (means[k] > 0.0) & (mean > 0.0)
-            if j == k or both.sum() < CELLS_PER_CLASS:
-                continue
-            distance = np.log(means[k][both] / mean[both])
-            offset = np.median(distance)
-            disagreement = np.median(np.abs(distance - offset)) ** 2 * MEDIAN_TO_VARIANCE
-            told = np.where(
-                np.isfinite(mean), 1.0 / (disagreement + beliefs[j].error + SMALLEST), 0.0
+    told: list[tuple[Values, Values]] = []
+    for belief in beliefs:
+        known = np.isfinite(belief.prior)
+        precision = np.where(known, 1.0 / belief.prior_variance, np.float32(0.0))
+        told.append((precision * np.nan_to_num(belief.prior), precision))
+    for (k, j), agreement in zip(combinations(range(len(beliefs)), 2), agreements, strict=True):
+        if agreement is None:
+            continue
+        offset, disagreement = agreement
+        for to, source, sign in ((k, j, 1.0), (j, k, -1.0)):
+            mean = means[source]
+            precision = np.where(
+                np.isfinite(mean),
+                1.0 / (np.float32(disagreement + SMALLEST) + beliefs[source].error),
+                np.float32(0.0),
             )
-            total += told * np.nan_to_num(mean) * np.exp(offset)
-            precision += told
+            told[to][0][...] += precision * np.nan_to_num(mean) * np.float32(np.exp(sign * offset))
+            told[to][1][...] += precision
+    for belief, (total, precision) in zip(beliefs, told, strict=True):
         with np.errstate(divide="ignore", invalid="ignore"):
             belief.prior, belief.prior_variance = total / precision, 1.0 / precision
 
 
 def posterior_mean(
-    passes: Sequence[Pass], smallest_area: float, method: PosteriorMean
-) -> list[Estimate]:
+    passes: Sequence[Pass],
+    smallest_area: float,
+    method: PosteriorMean,
+    frame: Frame,
+    cells: Cells,
+) -> Conversation[list[Estimate]]:
     """Reallocate and average with the neighbourhood, see `PosteriorMean`.
 
     Parameters
@@ -223,36 +238,56 @@ def posterior_mean(
         Projected area in square metres below which a cell has no value.
     method : PosteriorMean
         Settings.
+    frame : Frame
+        Measures of the whole DEM.
+    cells : pair of arrays
+        Rows and columns of the cells on which statistics rest.
 
     Returns
     -------
     list of Estimate
         One for each pass.
     """
-    polarisations = range(passes[0].energy.shape[0])
-    width = passes[0].pooling(method.pooling)
-    far = passes[0].pooling(PRIOR_DISTANCE * method.pooling)
-    assumed: list[NDArray[np.float32] | None] = [None] * len(passes)
-    first: list[Share] = []
-    spreads: list[list[_Spread]] = []
+    width = frame.pooling(method.pooling)
+    far = frame.pooling(PRIOR_DISTANCE * method.pooling)
+    blurs = [frame.blur(method.blur, index) for index in range(len(passes))]
+    first = [each.reallocate(blur=blur) for each, blur in zip(passes, blurs, strict=True)]
+    weights = [_weight(share, smallest_area) for share in first]
+    spreads = yield Question(partial(neighbours, first, weights, cells, width), _spreads)
+    errors = [
+        [spread.error(share.contribution, np.empty_like(share.contribution)) for spread in several]
+        for share, several in zip(first, spreads, strict=True)
+    ]
+    uncertainties = [
+        [_uncertainty(spread, error, weight, width) for spread, error in zip(*both, strict=True)]
+        for both, weight in zip(zip(spreads, errors, strict=True), weights, strict=True)
+    ]
+    shares = first
     beliefs: list[list[_Belief]] = []
-    for _ in range(method.steps):
-        shares = [
-            each.reallocate(equal, method.blur) for each, equal in zip(passes, assumed, strict=True)
-        ]
-        usable = [_usable(share, smallest_area) for share in shares]
-        if not first:
-            first = shares
-            spreads = [
-                _spreads(share, good, width) for share, good in zip(shares, usable, strict=True)
+    for step in range(method.steps):
+        if step > 0:
+            assumed = [_assumption(belief, far) for belief in beliefs]
+            shares = [
+                each.reallocate(equal, blur, known=share)
+                for each, equal, blur, share in zip(passes, assumed, blurs, first, strict=True)
             ]
         beliefs = [
-            [_belief(share.reflectivity[p], share, spread[p], good, width) for p in polarisations]
-            for share, spread, good in zip(shares, spreads, usable, strict=True)
+            [
+                _Belief(own, error, weight, _pool(own, weight, width), uncertainty, spread)
+                for own, error, uncertainty, spread in zip(
+                    share.reflectivity, error_of, uncertain, several, strict=True
+                )
+            ]
+            for share, error_of, uncertain, several, weight in zip(
+                shares, errors, uncertainties, spreads, weights, strict=True
+            )
         ]
-        for p in polarisations:
-            _learn([belief[p] for belief in beliefs], [spread[p] for spread in spreads])
-        assumed = [_assumption(belief, far) for belief in beliefs]
+        if len(passes) > 1:
+            contributions = [share.contribution for share in first]
+            agreements = yield Question(partial(_pairs, beliefs, contributions, cells), _agreements)
+            pairs = len(agreements) // len(beliefs[0])
+            for p in range(len(beliefs[0])):
+                _learn([belief[p] for belief in beliefs], agreements[p * pairs : (p + 1) * pairs])
     estimates = []
     for belief, share in zip(beliefs, first, strict=True):
         means, variances = zip(*(each.posterior() for each in belief), strict=True)
@@ -260,7 +295,7 @@ def posterior_mean(
     return estimates
 
 
-def _assumption(beliefs: Sequence[_Belief], width: tuple[float, float]) -> NDArray[np.float32]:
+def _assumption(beliefs: Sequence[_Belief], width: Taps) -> Cube:
     """Pool posterior means far, to share pixels by in the next step; 1 where nothing is known."""
-    pooled = [_pool(each.posterior()[0], each.weight, width) for each in beliefs]
-    return np.nan_to_num(np.stack(pooled), nan=1.0).astype(np.float32)
+    pooled = np.stack([_pool(each.posterior()[0], each.weight, width) for each in beliefs])
+    return np.nan_to_num(pooled, copy=False, nan=1.0)

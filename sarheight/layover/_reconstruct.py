@@ -7,50 +7,28 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from sarheight_kernels.energies import line_sums
 
 from sarheight._acquisition import acquisition_of
-from sarheight.errors import GeometryError
+from sarheight.geometry._pixels import pixel_areas
 from sarheight.geometry._visibility import COMPRESSION
+from sarheight.layover._blockwise import is_lazy, reconstruct_in_parts
 from sarheight.layover._check import scenes_of
-from sarheight.layover._fit import law_of, look
-from sarheight.layover._masks import fold_variable, mask_variable
-from sarheight.layover._methods import Method, PosteriorMean, Reallocation
-from sarheight.layover._posterior import one_step, posterior_mean
-from sarheight.layover._result import (
-    Variables,
-    balance,
-    combine,
-    describe,
-    geocoded,
-    pass_dataset,
-    variables_of,
-)
+from sarheight.layover._conversation import alone
+from sarheight.layover._fit import frame_of_view, look
+from sarheight.layover._methods import Method, PosteriorMean
+from sarheight.layover._result import combine, describe, pass_dataset
+from sarheight.layover._unfold import VARIABLES, Settings, conclusions, unfold
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from sarheight.illumination import BackscatterLaw
+    from sarheight.layover._fit import Look
     from sarheight.orbit import Orbit
     from sarheight.scene import Calibration, RadarGrid, Scene
 
 __all__ = ["reconstruct"]
-
-VARIANCE_POOLING = 1.5
-"""Neighbours with which the variance of one step is measured lie within this many postings."""
-
-
-def _require_values(variables: Variables, smallest_area: float) -> None:
-    """Refuse a result without a single value."""
-    if np.isfinite(variables["gamma0"][0]).any():
-        return
-    largest = np.nan_to_num(variables["projected_area"][0]).max()
-    msg = (
-        "found no cell of the DEM of which the image shows enough: at most "
-        f"{largest:.3g} m2 of a cell are lit and have data, expected {smallest_area:.3g} m2 of one "
-        "at least. Pass a DEM of the image's own area whose cells are small beside the image, and "
-        "check that the image has data there."
-    )
-    raise GeometryError(msg)
 
 
 def reconstruct(
@@ -64,6 +42,8 @@ def reconstruct(
     method: Method | None = None,
     compression: float = COMPRESSION,
     smallest_area: float = 0.03,
+    variables: Sequence[str] | None = None,
+    memory_limit: float | str = "2 GiB",
 ) -> xr.Dataset:
     r"""Give the energy of a radar image back to the places on the ground that it came from.
 
@@ -95,12 +75,19 @@ def reconstruct(
     smallest_area : float
         A cell whose lit area, projected along the line of sight, is below this part of its
         horizontal area has no value: its backscatter would be a small number over a smaller one.
+    variables : sequence of str, optional
+        Names of the variables to return; all by default.
+    memory_limit : float or str
+        Where image or DEM are dask-backed, the bytes that a process may take which works on
+        parts of the scene: a number, or text such as "2 GiB". Parts are made as large as that
+        allows. The result does not depend on it.
 
     Returns
     -------
     xarray.Dataset
-        On the DEM's grid, dims (y, x), with a leading ``polarisation`` where the image has one,
-        and a leading ``pass`` for several scenes:
+        Lazy where image or DEM are dask-backed, see Notes. On the DEM's grid, dims (y, x), with
+        a leading ``polarisation`` where the image has one, and a leading ``pass`` for several
+        scenes:
 
         ``sigma0``, ``gamma0``
             reconstructed backscatter per area of the surface and per projected area, linear;
@@ -135,6 +122,15 @@ def reconstruct(
     TypeError, ValueError
         If image, DEM or settings are not what they should be.
 
+    Notes
+    -----
+    Of dask-backed images or DEMs the result is a Dataset of dask arrays, equal to what would be
+    computed in memory. The statistics of the scene are found out at once, in a pass over its
+    parts for each of them; the variables are computed when they are asked for, best all together,
+    as `sarheight.output.write` does. Each part is one task, which loads what it needs itself. On
+    a cluster, image and DEM should therefore be read lazily from storage that all workers reach,
+    and not be persisted.
+
     References
     ----------
     SAR2HEIGHT, EGU General Assembly 2026, EGU26-8644: reallocation by contribution ratios.
@@ -143,30 +139,23 @@ def reconstruct(
     if not 0.0 <= smallest_area < 1.0:
         msg = f"found smallest_area={smallest_area!r}, expected a part of a cell, 0 to below 1"
         raise ValueError(msg)
+    settings = Settings(
+        law,
+        PosteriorMean() if method is None else method,
+        compression,
+        smallest_area,
+        _wanted(variables),
+    )
+    limit = _bytes(memory_limit)
     scenes = scenes_of(image, grid, orbit, calibration)
-    method = PosteriorMean() if method is None else method
-    looks = [look(scene, dem, compression) for scene in scenes]
-    laws = [law_of(seen) if law is None else law for seen in looks]
-    passes = [seen.flat.under(used) for seen, used in zip(looks, laws, strict=True)]
-    least = smallest_area * passes[0].view.cell_area
-    # Cells that no pass has seen are NaN, and stay so.
-    with np.errstate(invalid="ignore"):
-        if isinstance(method, Reallocation):
-            estimates = one_step(passes, least, VARIANCE_POOLING)
-        else:
-            estimates = posterior_mean(passes, least, method)
-    results = []
-    for scene, seen, one, estimate in zip(scenes, looks, passes, estimates, strict=True):
-        variables, account = variables_of(one, balance(estimate, least), seen.angles, least)
-        _require_values(variables, least)
-        variables["mask"] = mask_variable(seen.category)
-        variables["fold_count"] = fold_variable(seen.fold_count)
-        variables |= geocoded(scene, one)
-        results.append(pass_dataset(scene, one, variables, account))
+    if is_lazy(dem, *(scene.image for scene in scenes)):
+        results, laws = reconstruct_in_parts(scenes, dem, settings, limit)
+    else:
+        results, laws = _in_memory(scenes, dem, settings)
     result = results[0] if len(results) == 1 else combine(results)
     parameters = {
-        "method": describe(method),
-        "law": [describe(used) for used in laws],
+        "method": describe(settings.method),
+        "law": [describe(each) for each in laws],
         "calibration": [scene.calibration for scene in scenes],
         "compression": compression,
         "smallest_area": smallest_area,
@@ -174,3 +163,59 @@ def reconstruct(
     return result.assign_attrs(
         parameters=json.dumps(parameters, default=repr), acquisition=acquisition_of(scenes)
     )
+
+
+def _in_memory(
+    scenes: Sequence[Scene], dem: xr.DataArray, settings: Settings
+) -> tuple[list[xr.Dataset], list[BackscatterLaw]]:
+    """Reconstruct scenes in one go; return results and laws of the passes."""
+    looks = [look(scene, dem, settings.compression) for scene in scenes]
+    views = [seen.flat.view for seen in looks]
+    areas = [
+        pixel_areas(scene.grid, seen.radar, "sigma0")
+        for scene, seen in zip(scenes, views, strict=True)
+    ]
+    energies = [_energy(seen) for seen in looks]
+    unfolded, told = alone(unfold(looks, areas, frame_of_view(*views), settings))
+    laws, accounts = conclusions(told, settings, len(scenes))
+    results = []
+    for scene, seen, values, account, energy in zip(
+        scenes, views, unfolded, accounts, energies, strict=True
+    ):
+        variables = {name: (values[name], VARIABLES[name]) for name in settings.variables}
+        account["energy_image"] = energy
+        results.append(pass_dataset(scene, seen.dataset({}), seen.radar, variables, account))
+    return results, laws
+
+
+def _bytes(limit: float | str) -> float:
+    """Read a limit of memory."""
+    from dask.utils import parse_bytes
+
+    found = float(parse_bytes(limit))
+    if not found > 0.0:
+        msg = f"found memory_limit={limit!r}, expected a positive number of bytes, as in '2 GiB'"
+        raise ValueError(msg)
+    return found
+
+
+def _energy(seen: Look) -> list[float]:
+    """Energy of an image by polarisation."""
+    totals = []
+    for each in seen.flat.energy:
+        sums = np.empty((each.shape[0], 5))
+        line_sums(each, sums)
+        totals.append(float(sums[:, 1:3].sum()))
+    return totals
+
+
+def _wanted(variables: Sequence[str] | None) -> tuple[str, ...]:
+    """Check the names of variables that are asked for; all by default."""
+    if variables is None:
+        return tuple(VARIABLES)
+    unknown = [name for name in variables if name not in VARIABLES]
+    if unknown or not variables or isinstance(variables, str):
+        found = repr(variables) if isinstance(variables, str) else ", ".join(map(repr, unknown))
+        msg = f"found variables {found or 'of no name'}, expected some of {', '.join(VARIABLES)}"
+        raise ValueError(msg)
+    return tuple(name for name in VARIABLES if name in variables)

@@ -9,7 +9,7 @@ import numpy as np
 import pyproj
 import pytest
 from numpy.typing import NDArray
-from sarheight_kernels.geolocate import TILE, geolocate
+from sarheight_kernels.geolocate import TILE, geolocate, pane_bounds
 from scipy.interpolate import KroghInterpolator
 
 from sarheight.geometry._ground import ground_model
@@ -52,13 +52,9 @@ def coordinates(
     """Lines and samples of a DEM by the kernel, and the positions of its cells by pyproj."""
     dem = dem_around(latitude, longitude, heights, crs=crs)
     line, sample = np.empty(dem.shape), np.empty(dem.shape)
-    geolocate(
-        ground_model(dem.x.values, dem.y.values, pyproj.CRS(crs)),
-        radar_model(grid, orbit),
-        dem.values,
-        line,
-        sample,
-    )
+    ground = ground_model(dem.x.values, dem.y.values, pyproj.CRS(crs))
+    bounds = pane_bounds(ground, dem.values)
+    geolocate(ground, radar_model(grid, orbit), dem.values, line, sample, bounds)
     return line, sample, positions(dem)
 
 

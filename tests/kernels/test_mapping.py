@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from sarheight_kernels.mapping import count_weights, write_weights
+from sarheight_kernels.mapping import weigh_band
 
 from sarheight.geometry._view import view
 from sarheight.illumination import Lambertian
 from sarheight.illumination._operator import Illumination, illuminate
 from sarheight.layover._mapping import _matrix
 from tests.mountains import look, mountain, raster
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def operator(**how: object) -> Illumination:
@@ -21,25 +26,37 @@ def operator(**how: object) -> Illumination:
 
 def test_columns_are_sorted_positive_and_of_the_counted_length() -> None:
     one = operator()
-    seen = one.view
-    lines, samples = seen.grid.shape
-    arguments = (
-        seen.ground, seen.radar, seen.heights, one.law, seen.bounds, one.lit, lines, samples
-    )  # fmt: skip
-    counts = np.full(seen.heights.shape, -1, dtype=np.int32)
-    count_weights(*arguments, counts)
-    start = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
-    pixel = np.full(start[-1], -1, dtype=np.int32)
-    weight = np.full(start[-1], np.nan)
-    write_weights(*arguments, start, pixel, weight)
-    assert (counts >= 0).all()
-    assert (counts[~one.lit] == 0).all()
+    matrix = _matrix(one)
+    lines, samples = one.view.grid.shape
+    pixel, weight, start = matrix.indices, matrix.data, matrix.indptr
+    assert weight.dtype == np.float32
+    assert pixel.size == weight.size == start[-1]
+    assert (np.diff(start)[~one.lit.ravel()] == 0).all()
+    assert (np.diff(start)[one.lit.ravel()] > 0).any()
     assert (weight > 0.0).all()
     assert pixel.min() >= 0
     assert pixel.max() < lines * samples
     inside = np.ones(pixel.size, dtype=bool)
-    inside[start[:-1][counts.ravel() > 0]] = False
+    inside[start[:-1][np.diff(start) > 0]] = False
     assert (np.diff(pixel)[inside[1:]] > 0).all()
+
+
+def test_slots_that_are_too_small_are_told_and_made_larger(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = operator()
+    expected = _matrix(one)
+    seen = one.view
+    counts, used = np.empty((64, 80), np.int32), np.empty(2, np.int64)
+    weigh_band(
+        seen.ground, seen.radar, seen.heights, one.law, seen.bounds, one.lit, *seen.grid.shape,
+        0, counts, used, np.empty((2, 100), np.int32), np.empty((2, 100), np.float32),
+    )  # fmt: skip
+    assert (used < -100).all()
+    assert -used.sum() == counts.sum() == np.diff(expected.indptr)[: 64 * 80].sum()
+    monkeypatch.setattr("sarheight.layover._mapping.WEIGHTS_PER_CELL", 1)
+    grown = _matrix(one)
+    assert (grown != expected).nnz == 0
 
 
 def test_rows_and_columns_sum_as_the_operators_do() -> None:

@@ -22,6 +22,7 @@ from sarheight_kernels.profiles import (
     PASSIVE_SHADOW,
     classify,
     count_sheets,
+    shade,
 )
 
 Floats = NDArray[np.float64]
@@ -214,6 +215,22 @@ def test_terrain_may_be_lifted_or_void_in_part(
     void = np.random.default_rng(terrain[0]).random(x.size) < 0.2
     holed = classified(np.where(void, np.nan, x), z)
     assert np.array_equal(holed == NO_DATA, void)
+
+
+@given(terrains, st.floats(20.0, 60.0), st.booleans())
+def test_light_falls_where_the_classes_have_no_shadow(
+    terrain: tuple[int, float, float],
+    incidence: float,
+    backwards: bool,  # noqa: FBT001
+) -> None:
+    x, z = ground(incidence, 300), rough(terrain)
+    z[np.random.default_rng(terrain[0]).random(z.size) < 0.05] = np.nan
+    x = np.where(np.isnan(z), np.nan, x)
+    if backwards:
+        x, z = x[::-1].copy(), z[::-1].copy()
+    category, lit = classified(x, z), np.empty(z.size, np.uint8)
+    shade(x, HEIGHT - z, lit)
+    np.testing.assert_array_equal(lit == 1, category < ACTIVE_SHADOW)
 
 
 def test_nothing_but_void_has_no_data() -> None:

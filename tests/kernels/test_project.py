@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sarheight_kernels.geolocate import geolocate
-from sarheight_kernels.project import BLOCK_LINES
+from sarheight_kernels.footprints import count_pieces
+from sarheight_kernels.geolocate import geolocate, pane_bounds
 from sarheight_kernels.surface import tile_surface
 
 from sarheight.geometry._view import view
@@ -38,8 +38,16 @@ def slow_image(one: Illumination, reflectivity: Floats) -> Floats:
     """Scatter cell by cell and quarter by quarter, as the formulas say."""
     seen = one.view
     line, sample = np.empty(seen.heights.shape), np.empty(seen.heights.shape)
-    geolocate(seen.ground, seen.radar, seen.heights, line, sample)
+    geolocate(
+        seen.ground,
+        seen.radar,
+        seen.heights,
+        line,
+        sample,
+        pane_bounds(seen.ground, seen.heights),
+    )
     _, _, energy, _ = tile_surface(seen.ground, seen.radar, seen.heights, one.law, 0)
+    assert count_pieces(line) == 1
     lines, samples = seen.grid.shape
     image = np.zeros((lines, samples))
     for row, column in np.ndindex(*seen.heights.shape):
@@ -54,22 +62,20 @@ def slow_image(one: Illumination, reflectivity: Floats) -> Floats:
                           values[row, column + dj], values[row + di, column + dj]])
                 for values in (line, sample)
             ]  # fmt: skip
-            # Middle of the quarter, and its edges there, of the bilinear surface.
+            # Middle of the quarter of the bilinear surface; its edges are half the facet's.
             middle = [values @ np.array([9, 3, 3, 1]) / 16 for values in corners]
-            down = [values @ np.array([-3, 3, -1, 1]) / 8 for values in corners]
-            right = [values @ np.array([-3, -1, 3, 1]) / 8 for values in corners]
-            shear = min(abs(down[0]), abs(down[1])) + min(abs(right[0]), abs(right[1]))
-            cuts = min(max(math.ceil(shear), 1), 4)
-            width = [max(math.hypot(down[k], right[k]) / cuts, 1e-6) for k in (0, 1)]
-            for a, b in np.ndindex(cuts, cuts):
-                u, v = (a + 0.5) / cuts - 0.5, (b + 0.5) / cuts - 0.5
-                centre = [middle[k] + u * down[k] + v * right[k] for k in (0, 1)]
-                shares = [
-                    overlap(centre[k] - width[k] / 2, centre[k] + width[k] / 2, size)
-                    for k, size in ((0, lines), (1, samples))
-                ]
-                piece = 0.25 * facet * reflectivity[row, column] / cuts**2
-                image += piece * np.outer(*shares)
+            down = [values @ np.array([-1, 1, -1, 1]) / 4 for values in corners]
+            right = [values @ np.array([-1, -1, 1, 1]) / 4 for values in corners]
+            high = math.hypot(down[0], right[0])
+            drift = (down[0] * down[1] + right[0] * right[1]) / high**2
+            wide = abs(down[0] * right[1] - down[1] * right[0]) / high
+            low, top = middle[0] - high / 2, middle[0] + high / 2
+            for pixel in range(max(math.floor(low + 0.5), 0), min(math.floor(top + 1.5), lines)):
+                begin, end = max(low, pixel - 0.5), min(top, pixel + 0.5)
+                centre = middle[1] + drift * (0.5 * (begin + end) - middle[0])
+                reach = 0.5 * math.hypot(wide, drift * (end - begin))
+                piece = 0.25 * facet * reflectivity[row, column] * (end - begin) / high
+                image[pixel] += piece * overlap(centre - reach, centre + reach, samples)
     return image
 
 
@@ -77,7 +83,8 @@ def test_the_image_is_that_of_a_slow_independent_sum() -> None:
     one = operator(mountain(16, 20, 250.0), lines=60, samples=70)
     reflectivity = np.random.default_rng(0).uniform(0.5, 2.0, one.lit.shape)
     fast = one.simulate(reflectivity.astype(np.float32))
-    np.testing.assert_allclose(fast, slow_image(one, reflectivity), rtol=1e-5, atol=1e-4)
+    expected = slow_image(one, reflectivity)
+    np.testing.assert_allclose(fast, expected, rtol=1e-5, atol=1e-6 * expected.max())
     assert fast.sum() > 0.0
 
 
@@ -128,15 +135,36 @@ def test_the_energy_of_the_image_is_that_of_the_facets() -> None:
 
 def test_blocks_of_lines_meet_without_a_seam() -> None:
     """An image of several blocks holds the same as its parts made one by one."""
-    heights = mountain()
-    tall = operator(heights, lines=BLOCK_LINES + 100)
+    heights = mountain(400, 40)
+    tall = operator(heights, lines=1300)
     whole = tall.simulate()
-    grid, orbit = look(lines=BLOCK_LINES + 100)
+    grid, orbit = look(lines=1300)
     parts = []
-    for lines in (slice(0, 130), slice(130, BLOCK_LINES + 100)):
+    for lines in (slice(0, 330), slice(330, 1300)):
         part = view(raster(heights), grid.crop(line=lines), orbit)
         parts.append(Illumination(part, tall.law, tall.lit).simulate())
-    np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-6, atol=1e-6)
+    assert whole.sum() > 0.0
+    np.testing.assert_allclose(np.concatenate(parts), whole, rtol=2e-6, atol=1e-6 * whole.max())
+
+
+@pytest.mark.parametrize("cut", [{"line": 131}, {"sample": 170}])
+def test_what_falls_outside_the_image_is_left_out_and_told(cut: dict[str, int]) -> None:
+    """Two halves of an image collect what the whole does, and the areas of both add up."""
+    grid, orbit = look()
+    heights = raster(mountain())
+    whole = illuminate(view(heights, grid, orbit), Lambertian(1.0))
+    image = np.random.default_rng(0).random((*grid.shape, 1)).astype(np.float32)
+    all_of_it = whole.collect(image)
+    linear, area = np.zeros(whole.lit.shape), np.zeros(whole.lit.shape)
+    ((axis, at),) = cut.items()
+    for part in (slice(0, at), slice(at, None)):
+        index = (part, slice(None)) if axis == "line" else (slice(None), part)
+        here = view(heights, grid.crop(**{axis: part}), orbit)
+        found = Illumination(here, whole.law, whole.lit).collect(np.ascontiguousarray(image[index]))
+        linear += found.linear[0]
+        area += found.area
+    np.testing.assert_allclose(linear, all_of_it.linear[0], rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(area, all_of_it.area, rtol=1e-5, atol=1e-3)
 
 
 def test_channels_are_collected_one_by_one() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sarheight_kernels.geolocate import geolocate
+from sarheight_kernels.geolocate import geolocate, pane_bounds
 from sarheight_kernels.resample import sample_image
 
 from sarheight.geometry._view import View, view
@@ -18,7 +18,14 @@ def scene(heights: NDArray[np.float64]) -> tuple[View, NDArray[np.float64], NDAr
     grid, orbit = synthetic_grid(height=1000.0)
     seen = view(dem_around(46.0, 10.0, heights), grid, orbit)
     line, sample = np.empty(heights.shape), np.empty(heights.shape)
-    geolocate(seen.ground, seen.radar, seen.heights, line, sample)
+    geolocate(
+        seen.ground,
+        seen.radar,
+        seen.heights,
+        line,
+        sample,
+        pane_bounds(seen.ground, seen.heights),
+    )
     return seen, line, sample
 
 

@@ -7,7 +7,7 @@ import pyproj
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sarheight_kernels.geolocate import TILE, geolocate
+from sarheight_kernels.geolocate import TILE, geolocate, pane_bounds
 from sarheight_kernels.surface import tile_box, tile_count, tile_posts, tile_surface
 
 from sarheight.geometry._view import view
@@ -41,7 +41,14 @@ def test_bounds_hold_every_cell_of_their_tile(ground_range: bool, look_side: str
     grid, orbit = look(ground_range=ground_range, look_side=look_side)  # type: ignore[arg-type]
     seen = view(raster(random_terrain(3, 150, 140, relief=150.0)), grid, orbit)
     line, sample = np.empty(seen.heights.shape), np.empty(seen.heights.shape)
-    geolocate(seen.ground, seen.radar, seen.heights, line, sample)
+    geolocate(
+        seen.ground,
+        seen.radar,
+        seen.heights,
+        line,
+        sample,
+        pane_bounds(seen.ground, seen.heights),
+    )
     for tile in range(tile_count(seen.heights)):
         row, end_row, column, end_column = tile_box(seen.heights, tile)
         cells = slice(row, end_row), slice(column, end_column)
@@ -68,7 +75,14 @@ def test_facets_have_the_areas_of_their_diagonals_cross_product() -> None:
         to_earth.transform(longitude, latitude, dem.values.astype(np.float64)), axis=-1
     )
     line, sample = np.empty(dem.shape), np.empty(dem.shape)
-    geolocate(seen.ground, seen.radar, seen.heights, line, sample)
+    geolocate(
+        seen.ground,
+        seen.radar,
+        seen.heights,
+        line,
+        sample,
+        pane_bounds(seen.ground, seen.heights),
+    )
     slant = grid.slant_range(line, sample)
     satellite, _ = orbit.with_epoch(grid.epoch).state(grid.azimuth_time(line, slant).ravel())
     sight = satellite.reshape(*dem.shape, 3) - points

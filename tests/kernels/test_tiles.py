@@ -43,7 +43,8 @@ def located(
     ground: GroundModel, radar: RadarModel, heights: NDArray[np.float32], row: int = 0
 ) -> tuple[Floats, Floats]:
     line, sample = np.empty(heights.shape), np.empty(heights.shape)
-    locate_tile(ground, radar, heights, row, 0, line, sample)
+    box = (0, heights.shape[0], 0, heights.shape[1])
+    locate_tile(ground, radar, heights, row, 0, box, line, sample)
     return line, sample
 
 

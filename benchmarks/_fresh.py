@@ -1,0 +1,95 @@
+"""Questions that only a fresh interpreter can answer: import, first call, peak memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+__all__ = ["first_call", "import_seconds", "peak_memory"]
+
+IMPORT = """
+import time
+begin = time.perf_counter()
+import sarheight.layover
+print(time.perf_counter() - begin)
+"""
+START = """
+import json, resource, time
+import xarray as xr
+from benchmarks._hills import dem_of, radar_over
+from sarheight.illumination import Muhleman, simulate
+from sarheight.layover import Reallocation, reconstruct
+
+def inputs(size):
+    dem = dem_of(size, "EPSG:32632")
+    grid, orbit = radar_over(size)
+    return simulate(dem, grid, orbit), dem
+
+def run(scene, dem):
+    begin = time.perf_counter()
+    reconstruct(scene, dem, law=Muhleman(), method=Reallocation())
+    return time.perf_counter() - begin
+"""
+FIRST = (
+    START
+    + """
+given = inputs(200)
+print(run(*given) - min(run(*given) for _ in range(3)))
+"""
+)
+MEMORY = (
+    START
+    + """
+run(*inputs(200))
+scene, dem = inputs({size})
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+with open("/proc/self/status") as status:
+    held = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+run(scene, dem)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps([1024 * (peak - held), dem.size, scene.image.size, peak > before]))
+"""
+)
+
+
+def _printed(code: str) -> str:
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
+    return done.stdout.strip().splitlines()[-1]
+
+
+def import_seconds(runs: int = 5) -> tuple[float, ...]:
+    """Time ``import sarheight.layover``, each time in a fresh interpreter."""
+    return tuple(float(_printed(IMPORT)) for _ in range(runs))
+
+
+def first_call() -> float:
+    """Time by which the first reconstruction exceeds a later one, with cached kernels."""
+    _printed(FIRST)
+    return float(_printed(FIRST))
+
+
+def peak_memory(size: int) -> tuple[float, int, int]:
+    """Measure the peak memory of a reconstruction in memory.
+
+    Parameters
+    ----------
+    size : int
+        Cells along the side of the DEM.
+
+    Returns
+    -------
+    peak : float
+        Bytes beyond what was held before, inputs included.
+    cells, pixels : int
+        Sizes of DEM and image.
+    """
+    peak, cells, pixels, _ = json.loads(_printed(MEMORY.format(size=size)))
+    return peak, cells, pixels

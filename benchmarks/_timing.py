@@ -1,0 +1,65 @@
+"""How long does it take? Jobs in turn, so that what else the machine does meets all alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+__all__ = ["Sample", "in_turn"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How long several runs of a job took.
+
+    Attributes
+    ----------
+    seconds : tuple of float
+        Wall-clock time of each run.
+    """
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The middle one."""
+        return statistics.median(self.seconds)
+
+    @property
+    def spread(self) -> float:
+        """Half the distance between the quartiles, or the range of fewer than four runs."""
+        if len(self.seconds) < 4:
+            return 0.5 * (max(self.seconds) - min(self.seconds))
+        low, _, high = statistics.quantiles(self.seconds, n=4)
+        return 0.5 * (high - low)
+
+    def per(self, count: float) -> tuple[float, float]:
+        """Median and spread in nanoseconds for each of `count` things."""
+        return 1e9 * self.median / count, 1e9 * self.spread / count
+
+
+def in_turn(jobs: Mapping[str, Callable[[], object]], runs: int = 5) -> dict[str, Sample]:
+    """Run jobs in turn, round after round; a first round is not counted.
+
+    Parameters
+    ----------
+    jobs : mapping
+        Name to a function without arguments.
+    runs : int
+        Rounds.
+
+    Returns
+    -------
+    dict
+        Name to what its runs took.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in jobs}
+    for round_ in range(runs + 1):
+        for name, job in jobs.items():
+            begin = time.perf_counter()
+            job()
+            if round_:
+                taken[name].append(time.perf_counter() - begin)
+    return {name: Sample(tuple(seconds)) for name, seconds in taken.items()}

@@ -1,0 +1,222 @@
+"""Measure time and memory, how the cost grows, and how others fare.
+
+Hills of 30 m cells under a radar like Sentinel-1 (an SLC of which five samples are averaged, or a
+GRDH), all threads. Jobs that are compared run in turn; times are medians, with half the distance
+between the quartiles. An iteration is one simulation with the cells' own reflectivity and one
+collection of two channels; a reconstruction is one step by a given law, from DEM and image to the
+finished Dataset. Peers are run in environments of their own on the same cells (see
+`benchmarks.peers`), and left out with a word where they cannot be installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numba
+import numpy as np
+import xarray as xr
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import _fresh
+from benchmarks._figures import RESULTS, Value, record
+from benchmarks._hills import dem_of, radar_over
+from benchmarks._timing import in_turn
+from benchmarks.peers.side_by_side import compare
+from sarheight.geometry import geo2rdr
+from sarheight.geometry._view import view
+from sarheight.illumination import Muhleman, simulate
+from sarheight.illumination._operator import illuminate
+from sarheight.layover import Reallocation, mapping, reconstruct
+from sarheight.scene import Scene
+
+__all__ = ["main"]
+
+LARGE, MIDDLE, PEER = 6000, 3000, 2000
+"""Cells along the side of the DEM: for geo2rdr, for all else, for the peers."""
+SIZES = (500, 1000, 2000, 3000, 6000, 12000)
+UTM = "EPSG:32632"
+GOALS = {
+    "geo2rdr": "4 ns/cell",
+    "geo2rdr_utm": "1.3 x",
+    "geo2rdr_grd": "1.3 x",
+    "simulate": "40 ns/cell",
+    "iteration": "40 ns/cell",
+    "reconstruct": "100 ns/cell",
+    "second_polarisation": "15 %",
+    "mapping": "30 ns/cell",
+    "mapping_bytes_per_weight": "12 B",
+    "memory_per_cell": "40 B",
+    "import": "1 s",
+    "first_call": "1 s",
+    "threads_1_to_2": "1.8 x",
+    "geo2rdr_vs_sarsen": "250 x",
+    "geo2rdr_vs_fastest_peer": "80 x",
+    "simulate_vs_sarsen": "30 x",
+}
+
+
+def _coordinates(size: int) -> dict[str, Value]:
+    """Time geo2rdr in the simple case, in a map projection, and on a ground-range grid."""
+    plain, utm = dem_of(size), dem_of(size, UTM)
+    slc, grd = radar_over(size), radar_over(size, "grd")
+    taken = in_turn(
+        {
+            "geo2rdr": lambda: geo2rdr(plain, *slc),
+            "geo2rdr_utm": lambda: geo2rdr(utm, *slc),
+            "geo2rdr_grd": lambda: geo2rdr(plain, *grd),
+        }
+    )
+    simple = taken["geo2rdr"].median
+    return {
+        "geo2rdr": taken["geo2rdr"].per(plain.size),
+        "geo2rdr_utm": taken["geo2rdr_utm"].median / simple,
+        "geo2rdr_grd": taken["geo2rdr_grd"].median / simple,
+    }
+
+
+def _images(size: int) -> dict[str, Value]:
+    """Time everything that goes through an image."""
+    dem = dem_of(size, UTM)
+    grid, orbit = radar_over(size)
+    operator = illuminate(view(dem, grid, orbit), Muhleman())
+    ground = np.exp(0.5 * np.random.default_rng(0).standard_normal(dem.shape)).astype(np.float32)
+    channels = np.ones((*grid.shape, 2), dtype=np.float32)
+    power = np.ones((2, *grid.shape), dtype=np.float32)
+    one = Scene(xr.DataArray(power[0], dims=("line", "sample")), grid, orbit, "beta0")
+    both = xr.DataArray(power, dims=("polarisation", "line", "sample"))
+    two = Scene(both.assign_coords(polarisation=["VV", "VH"]), grid, orbit, "beta0")
+    step = {"law": Muhleman(), "method": Reallocation()}
+
+    def iterate() -> None:
+        operator.simulate(ground)
+        operator.collect(channels)
+
+    taken = in_turn({"simulate": lambda: simulate(dem, grid, orbit), "iteration": iterate})
+    slow = in_turn(
+        {
+            "one": lambda: reconstruct(one, dem, **step),
+            "two": lambda: reconstruct(two, dem, **step),
+            "mapping": lambda: mapping(dem, grid, orbit),
+        },
+        runs=3,
+    )
+    matrix = mapping(dem, grid, orbit).matrix
+    held = matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes
+    return {
+        **{name: sample.per(dem.size) for name, sample in taken.items()},
+        "reconstruct": slow["one"].per(dem.size),
+        "second_polarisation": slow["two"].median / slow["one"].median - 1.0,
+        "mapping": slow["mapping"].per(dem.size),
+        "mapping_bytes_per_weight": held / matrix.nnz,
+    }
+
+
+def _threads(size: int) -> dict[str, Value]:
+    """Compare one thread with two, in time and bit by bit."""
+    if numba.config.NUMBA_NUM_THREADS < 2:
+        return {}
+    dem = dem_of(size, UTM)
+    grid, orbit = radar_over(size)
+    operator = illuminate(view(dem, grid, orbit), Muhleman())
+    image = np.ones((*grid.shape, 1), dtype=np.float32)
+    found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def run(threads: int) -> None:
+        numba.set_num_threads(threads)
+        found[threads] = operator.simulate(), operator.collect(image).linear
+
+    taken = in_turn({"1": lambda: run(1), "2": lambda: run(2)})
+    numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+    if not all(np.array_equal(*each) for each in zip(found[1], found[2], strict=True)):
+        msg = "one and two threads gave different bits"
+        raise RuntimeError(msg)
+    return {"threads_1_to_2": taken["1"].median / taken["2"].median}
+
+
+def _whole(size: int) -> dict[str, Value]:
+    """Ask fresh interpreters."""
+    peak, cells, pixels = _fresh.peak_memory(size)
+    imports = sorted(_fresh.import_seconds())
+    return {
+        "memory_per_cell": (peak - 12.0 * pixels) / cells,
+        "import": (imports[len(imports) // 2], 0.5 * (imports[-1] - imports[0])),
+        "first_call": _fresh.first_call(),
+    }
+
+
+def _growth(largest: int, path: Path, console: Console) -> None:
+    """Plot how the cost grows with the number of cells."""
+    import matplotlib.pyplot as plt
+
+    sizes = [size for size in SIZES if size <= largest]
+    seconds: dict[str, list[float]] = {"geo2rdr": [], "simulate": []}
+    for size in sizes:
+        dem = dem_of(size)
+        grid, orbit = radar_over(size)
+        jobs = {
+            "geo2rdr": lambda dem=dem, grid=grid, orbit=orbit: geo2rdr(dem, grid, orbit),
+            "simulate": lambda dem=dem, grid=grid, orbit=orbit: simulate(dem, grid, orbit),
+        }
+        for name, sample in in_turn(jobs, runs=1 if size > MIDDLE else 3).items():
+            seconds[name].append(min(sample.seconds))
+    cells = np.array(sizes, dtype=np.float64) ** 2
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    for name, taken in seconds.items():
+        slope, power = 1e9 * taken[-1] / cells[-1], np.polyfit(np.log(cells), np.log(taken), 1)[0]
+        axes.loglog(cells, taken, "o-", label=f"{name}: {slope:.1f} ns a cell, power {power:.2f}")
+        console.print(f"{name}: {slope:.1f} ns a cell at {sizes[-1]}^2, grows as cells^{power:.2f}")
+    axes.set(xlabel="cells", ylabel="seconds", title="500 x 500 cells and more")
+    axes.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _table(figures: dict[str, Value]) -> Table:
+    table = Table(title="speed and size")
+    for title in ("", "value", "spread", "goal"):
+        table.add_column(title, justify="left" if not title else "right")
+    for name, each in figures.items():
+        value, spread = each if isinstance(each, tuple) else (each, None)
+        table.add_row(
+            name, f"{value:.3g}", "" if spread is None else f"{spread:.2g}", GOALS.get(name, "")
+        )
+    return table
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmark from the command line."""
+    parser = argparse.ArgumentParser("python -m benchmarks.speed", description=__doc__)
+    parser.add_argument("--scale", type=float, default=1.0, help="of the sizes, to try it out")
+    parser.add_argument("--no-peers", action="store_true", help="leave other libraries out")
+    parser.add_argument("--data", help="not needed here")
+    parser.add_argument("--save", action="store_true", help="put the figures on record")
+    chosen = parser.parse_args(arguments)
+    console = Console()
+    large, middle, peer = (round(chosen.scale * size) for size in (LARGE, MIDDLE, PEER))
+    figures: dict[str, Value] = {}
+    for job, size in (
+        (_coordinates, large),
+        (_images, middle),
+        (_threads, middle),
+        (_whole, middle),
+    ):
+        with console.status(job.__name__.strip("_")):
+            figures |= job(size)
+    if not chosen.no_peers:
+        figures |= compare(peer, console)
+    console.print(_table(figures))
+    path = RESULTS / "pictures" / "speed.png" if chosen.save else Path("speed.png")
+    _growth(round(chosen.scale * SIZES[-1]), path, console)
+    if chosen.save:
+        record(
+            {f"speed.{name}": each for name, each in figures.items()},
+            "python -m benchmarks.speed --save",
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+r"""Weighted means over a neighbourhood of finite reach.
+
+.. math:: \bar v_i = \frac{\sum_k g_k \, w_{i+k} \, v_{i+k}}{\sum_k g_k \, w_{i+k}}
+
+with separable weights :math:`g` that sum up over rows and columns at a finite distance. Beyond the
+border there is nothing, which the denominator accounts for. A strip of rows is worked on at a
+time, so that only the result is held in full.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarheight_kernels._numba import njit, parallel_njit, prange
+
+__all__ = ["pool", "pool_at"]
+
+STRIP = 64
+
+
+@njit
+def _pool_row(
+    values: NDArray[np.float32],
+    weight: NDArray[np.floating],
+    summed: bool,  # noqa: FBT001 - kernels take no keywords
+    taps: NDArray[np.float32],
+    padded: NDArray[np.float32],
+    above: NDArray[np.float32],
+    below: NDArray[np.float32],
+) -> None:
+    """Sum numerators and denominators along a row."""
+    columns = values.size
+    reach = taps.size // 2
+    for j in range(columns):
+        share = np.float32(weight[j])
+        known = share > 0.0 and not math.isnan(values[j])
+        part = values[j] if summed else share * values[j]
+        padded[0, reach + j] = part if known else np.float32(0.0)
+        padded[1, reach + j] = share if known else np.float32(0.0)
+    above[:] = 0.0
+    below[:] = 0.0
+    for k in range(taps.size):
+        tap = taps[k]
+        for j in range(columns):
+            above[j] += tap * padded[0, j + k]
+            below[j] += tap * padded[1, j + k]
+
+
+@parallel_njit
+def pool(
+    values: NDArray[np.float32],
+    weight: NDArray[np.floating],
+    summed: bool,  # noqa: FBT001 - kernels take no keywords
+    down: NDArray[np.float32],
+    across: NDArray[np.float32],
+    result: NDArray[np.float32],
+) -> None:
+    """Pool values over their neighbourhood.
+
+    Parameters
+    ----------
+    values : array, shape (rows, columns)
+        The values; NaN counts for nothing.
+    weight : array, shape (rows, columns)
+        Their weights; where not positive, the value counts for nothing.
+    summed : bool
+        Whether `values` are multiplied by their weights already.
+    down, across : array, shape (2 n + 1,), (2 m + 1,)
+        Weights by distance in rows and columns, the middle one for the cell itself.
+    result : array, shape (rows, columns)
+        Receives the weighted means; NaN where nothing counts within reach.
+    """
+    rows, columns = values.shape
+    reach = down.size // 2
+    for strip in prange((rows + STRIP - 1) // STRIP):
+        first, end = strip * STRIP, min(strip * STRIP + STRIP, rows)
+        low, high = max(first - reach, 0), min(end + reach, rows)
+        above = np.empty((high - low, columns), np.float32)
+        below = np.empty((high - low, columns), np.float32)
+        padded = np.zeros((2, columns + across.size - 1), np.float32)
+        for i in range(low, high):
+            _pool_row(values[i], weight[i], summed, across, padded, above[i - low], below[i - low])
+        total, share = np.empty(columns, np.float32), np.empty(columns, np.float32)
+        for i in range(first, end):
+            total[:] = 0.0
+            share[:] = 0.0
+            for k in range(max(i - reach, low), min(i + reach + 1, high)):
+                tap = down[k - i + reach]
+                for j in range(columns):
+                    total[j] += tap * above[k - low, j]
+                    share[j] += tap * below[k - low, j]
+            for j in range(columns):
+                result[i, j] = total[j] / share[j] if share[j] > 0.0 else np.float32(np.nan)
+
+
+@parallel_njit
+def pool_at(
+    values: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    down: NDArray[np.float32],
+    across: NDArray[np.float32],
+    row: NDArray[np.int64],
+    column: NDArray[np.int64],
+    result: NDArray[np.float32],
+) -> None:
+    """Pool values that are multiplied by their weights already, at a few cells only.
+
+    Parameters
+    ----------
+    values, weight, down, across
+        As in `pool`.
+    row, column : array, shape (n,)
+        The cells.
+    result : array, shape (n,)
+        Receives the weighted means; NaN where nothing counts within reach.
+    """
+    rows, columns = values.shape
+    high, wide = down.size // 2, across.size // 2
+    for index in prange(row.size):
+        total, share = 0.0, 0.0
+        for i in range(max(row[index] - high, 0), min(row[index] + high + 1, rows)):
+            for j in range(max(column[index] - wide, 0), min(column[index] + wide + 1, columns)):
+                if weight[i, j] > 0.0 and not math.isnan(values[i, j]):
+                    tap = down[i - row[index] + high] * across[j - column[index] + wide]
+                    total += tap * values[i, j]
+                    share += tap * weight[i, j]
+        result[index] = total / share if share > 0.0 else np.nan

@@ -1,0 +1,152 @@
+"""How far the values that cells were given may lie from the truth, measured over a scene."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from sarheight_kernels.estimates import share_errors
+from sarheight_kernels.pooling import pool_at
+
+from sarheight.layover._conversation import Answer
+
+if TYPE_CHECKING:
+    from sarheight.layover._frame import Taps
+    from sarheight.layover._passes import Share
+
+__all__ = [
+    "CELLS_PER_CLASS",
+    "MEDIAN_TO_VARIANCE",
+    "SMALLEST",
+    "Spread",
+    "neighbours",
+    "spreads_of",
+]
+
+CELLS_PER_CLASS = 200
+MOST_CLASSES = 20
+MEDIAN_TO_VARIANCE = 1.0 / 0.6745**2
+"""Squared median distance from the middle of a normal distribution to its variance."""
+SMALLEST = 1e-6
+
+Cells = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """How far the value that a cell was given may lie from the truth.
+
+    One part of it is measured: by how much more than others cells with such a share of their
+    pixels differ from their neighbourhood. The other is due to the other places in a cell's
+    pixels, which were taken to be as bright as the cell but differ from it as places far apart
+    do: the variance of the logarithm of the prior means, times the square of the share that is not
+    the cell's.
+
+    Attributes
+    ----------
+    edges : array, shape (classes - 1,)
+        Contribution shares between classes.
+    excess : array, shape (classes,)
+        Variance of the logarithm in each class beyond that of the best one.
+    diversity : float
+        Variance between a cell and its neighbourhood that is the ground's own.
+    middle : float
+        Cells with more than this share have their pixels to themselves more than half of all do.
+    contrast : float
+        Variance of the logarithm between places far apart.
+    """
+
+    edges: NDArray[np.float64]
+    excess: NDArray[np.float64]
+    diversity: float
+    middle: float
+    contrast: float
+
+    def error(
+        self, contribution: NDArray[np.float32], error: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Fill in the variance of the logarithm of cells' own values that is error."""
+        share_errors(contribution, self.edges, self.excess, self.contrast, error)
+        return error
+
+
+def neighbours(shares: Sequence[Share], weights: Sequence[NDArray[np.float32]], cells: Cells,
+               width: Taps) -> Answer:  # fmt: skip
+    """Compare cells of a part with their neighbourhood.
+
+    Parameters
+    ----------
+    shares : sequence of Share
+        What they were given, for each pass.
+    weights : sequence of array, shape (rows, columns)
+        Energy that is expected of the cells; 0 where a cell has no value.
+    cells : pair of arrays
+        Rows and columns of the cells.
+    width : pair of arrays
+        Weights that make up a neighbourhood.
+
+    Returns
+    -------
+    Answer
+        For each pass a sample of shape (1 + 2 * polarisations, n): contribution share, then own
+        values, then the means of the neighbourhood.
+    """
+    samples = []
+    for share, weight in zip(shares, weights, strict=True):
+        known = weight[cells] > 0.0
+        row, column = cells[0][known], cells[1][known]
+        polarisations = share.given.shape[0]
+        sample = np.empty((1 + 2 * polarisations, row.size), dtype=np.float32)
+        sample[0] = share.contribution[row, column]
+        sample[1 : 1 + polarisations] = share.given[:, row, column] / share.expected[row, column]
+        for p in range(polarisations):
+            pool_at(share.given[p], weight, *width, row, column, sample[1 + polarisations + p])
+        samples.append(sample)
+    return Answer(np.zeros(1), tuple(samples))
+
+
+def spreads_of(samples: Sequence[NDArray[np.float32]]) -> list[list[Spread]]:
+    """Measure the spread of each pass and polarisation over a whole scene.
+
+    Parameters
+    ----------
+    samples : sequence of array
+        From `neighbours`, of all parts.
+    """
+    result = []
+    for sample in samples:
+        polarisations = (sample.shape[0] - 1) // 2
+        own, prior = sample[1 : 1 + polarisations], sample[1 + polarisations :]
+        result.append([_spread(own[p], prior[p], sample[0]) for p in range(polarisations)])
+    return result
+
+
+def _spread(
+    own: NDArray[np.float32], prior: NDArray[np.float32], contribution: NDArray[np.float32]
+) -> Spread:
+    """Measure how far own values lie from prior means, in classes of contribution share."""
+    classes = int(np.clip(own.size // CELLS_PER_CLASS, 1, MOST_CLASSES))
+    own, prior = own.astype(np.float64), prior.astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance = np.log(np.maximum(own, SMALLEST) / np.maximum(prior, SMALLEST))
+    usable = np.isfinite(distance) & np.isfinite(contribution)
+    if not usable.any():
+        return Spread(np.zeros(0), np.zeros(1), 0.0, np.inf, 0.0)
+    distance, contribution, prior = distance[usable], contribution[usable], prior[usable]
+    edges = np.quantile(contribution, np.linspace(0.0, 1.0, classes + 1)[1:-1])
+    index = np.searchsorted(edges, contribution, side="right")
+    variance = np.full(classes, np.nan)
+    for k in range(classes):
+        members = np.abs(distance[index == k])
+        if members.size:
+            variance[k] = np.median(members) ** 2 * MEDIAN_TO_VARIANCE
+    # A class can be empty where many cells have the same share: it never serves a cell then.
+    diversity = float(np.nanmin(variance))
+    middle = float(np.median(contribution))
+    contrast = float(np.var(np.log(np.maximum(prior[contribution >= middle], SMALLEST))))
+    return Spread(
+        edges.astype(np.float64), np.nan_to_num(variance - diversity), diversity, middle, contrast
+    )

@@ -1,0 +1,79 @@
+"""From shares to backscatter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sarheight_kernels.estimates import account, finish, posterior, share_errors
+
+
+def test_errors_follow_the_class_and_the_share_of_others() -> None:
+    contribution = np.array([[0.1, 0.5, 0.79], [0.8, 1.0, np.nan]], dtype=np.float32)
+    error = np.empty_like(contribution)
+    share_errors(contribution, np.array([0.5, 0.8]), np.array([3.0, 2.0, 0.0]), 10.0, error)
+    expected = [
+        [3.0 + 10.0 * 0.81, 2.0 + 10.0 * 0.25, 2.0 + 10.0 * 0.21**2],
+        [0.0 + 10.0 * 0.04, 0.0, 3.0 + 10.0],
+    ]
+    np.testing.assert_allclose(error, expected, rtol=1e-5)
+
+
+def test_the_posterior_lies_between_own_and_prior() -> None:
+    random = np.random.default_rng(0)
+    own, prior, error, spread = random.uniform(0.1, 2.0, (4, 20, 30)).astype(np.float32)
+    weight = np.ones_like(own)
+    weight[3] = 0.0
+    mean, variance = np.empty_like(own), np.empty_like(own)
+    posterior(own, error, weight, prior, spread, 0.1, mean, variance)
+    assert np.isnan(mean[3]).all()
+    assert np.isnan(variance[3]).all()
+    keep = weight > 0.0
+    assert (mean[keep] >= np.minimum(own, prior)[keep] - 1e-6).all()
+    assert (mean[keep] <= np.maximum(own, prior)[keep] + 1e-6).all()
+    posterior(own, np.zeros_like(error), weight, prior, spread, 0.1, mean, variance)
+    np.testing.assert_allclose(mean[keep], own[keep], rtol=1e-6)
+    np.testing.assert_array_equal(variance[keep], 0.0)
+
+
+def test_what_is_held_and_what_is_withheld_add_up() -> None:
+    random = np.random.default_rng(1)
+    expected, area = random.uniform(1.0, 5.0, (2, 15, 12)).astype(np.float32)
+    given = random.uniform(0.0, 9.0, (15, 12)).astype(np.float32)
+    mean = given / expected
+    mean[4, 5] = np.nan
+    area[0] = 0.2
+    sums = np.empty((15, 3))
+    account(mean, given, expected, area, 0.5, sums)
+    held, withheld, cells = sums.sum(axis=0)
+    assert held + withheld == pytest.approx(given.sum(dtype=np.float64), rel=1e-6)
+    assert withheld == pytest.approx(given[0].sum(dtype=np.float64) + given[4, 5], rel=1e-6)
+    assert cells == 15 * 12 - 13
+
+
+def test_backscatter_is_energy_over_area() -> None:
+    shape = (6, 8)
+
+    def full(value: float) -> NDArray[np.float32]:
+        return np.full(shape, value, dtype=np.float32)
+
+    heights, area, contribution = full(100.0), full(500.0), full(0.5)
+    heights[0, 0] = np.nan
+    area[0, 1] = 1.0
+    mean, variance = full(2.0)[None].copy(), full(0.1)[None].copy()
+    mean[0, 0, 0] = np.nan
+    sigma = np.empty_like(mean)
+    finish(
+        np.array([1.5]), 10.0, 4.0, heights, full(100.0), full(0.2), full(60.0), area,
+        contribution, mean, variance, sigma,
+    )  # fmt: skip
+    reported = np.ones(shape, dtype=bool)
+    reported[0, :2] = False
+    np.testing.assert_array_equal(np.isfinite(mean[0]), reported)
+    np.testing.assert_array_equal(np.isfinite(contribution), reported)
+    assert np.isnan(area[0, 0])
+    np.testing.assert_allclose(mean[0][reported], 1.5 * 2.0 * 100.0 / 500.0, rtol=1e-6)
+    np.testing.assert_allclose(sigma[0][reported], 0.5 * mean[0][reported], rtol=1e-6)
+    np.testing.assert_allclose(
+        variance[0][reported], mean[0][reported] ** 2 * (0.1 + 0.2 / 4.0), rtol=1e-5
+    )

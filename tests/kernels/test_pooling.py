@@ -1,0 +1,81 @@
+"""Weighted means over a neighbourhood."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sarheight_kernels.pooling import pool, pool_at
+from scipy.ndimage import gaussian_filter
+
+from sarheight.layover._frame import taps
+
+Values = NDArray[np.float32]
+
+
+def draw(shape: tuple[int, int] = (150, 70)) -> tuple[Values, Values]:
+    """Draw values with gaps, and weights."""
+    random = np.random.default_rng(0)
+    values = random.gamma(2.0, 1.0, shape).astype(np.float32)
+    weight = random.uniform(0.5, 2.0, shape).astype(np.float32)
+    values[20:22, 30:50] = np.nan
+    weight[60:70, 10:14] = 0.0
+    return values, weight
+
+
+def pooled(values: Values, weight: Values, down: Values, across: Values, summed: bool) -> Values:  # noqa: FBT001
+    result = np.empty_like(values)
+    pool(values, weight, summed, down, across, result)
+    return result
+
+
+@pytest.mark.parametrize("deviations", [(1.5, 1.5), (0.6, 2.3), (3.0, 0.2)])
+def test_it_is_a_ratio_of_two_gaussian_filters(deviations: tuple[float, float]) -> None:
+    """Of which both find nothing beyond the border."""
+    values, weight = draw()
+    down, across = taps(deviations[0]), taps(deviations[1])
+    known = np.isfinite(values) & (weight > 0.0)
+    share = np.where(known, weight, 0.0).astype(np.float64)
+    expected = [
+        gaussian_filter(each, deviations, mode="constant", truncate=4.0)
+        for each in (share * np.nan_to_num(values), share)
+    ]
+    np.testing.assert_allclose(
+        pooled(values, weight, down, across, summed=False), expected[0] / expected[1], rtol=2e-5
+    )
+
+
+def test_values_may_be_multiplied_by_their_weights_already() -> None:
+    values, weight = draw()
+    width = taps(1.5)
+    np.testing.assert_allclose(
+        pooled(values * weight, weight, width, width, summed=True),
+        pooled(values, weight, width, width, summed=False),
+        rtol=1e-5,
+    )
+
+
+def test_nothing_within_reach_is_no_value() -> None:
+    values, weight = draw((30, 30))
+    weight[:, 12:] = 0.0
+    width = taps(1.0)
+    found = pooled(values, weight, width, width, summed=False)
+    assert np.isfinite(found[:, : 12 + width.size // 2]).all()
+    assert np.isnan(found[:, 12 + width.size // 2 :]).all()
+
+
+def test_a_constant_stays_one() -> None:
+    _, weight = draw()
+    width = taps(2.0)
+    found = pooled(np.full_like(weight, 7.0), weight, width, width, summed=False)
+    np.testing.assert_allclose(found, 7.0, rtol=1e-6)
+
+
+def test_a_few_cells_get_the_same_as_all() -> None:
+    values, weight = draw()
+    down, across = taps(1.5), taps(2.5)
+    row, column = np.divmod(np.arange(0, values.size, 7), values.shape[1])
+    result = np.empty(row.size, dtype=np.float32)
+    pool_at(values * weight, weight, down, across, row, column, result)
+    expected = pooled(values, weight, down, across, summed=False)[row, column]
+    np.testing.assert_allclose(result, expected, rtol=1e-5)

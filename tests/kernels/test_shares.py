@@ -1,0 +1,93 @@
+"""What cells are given of their pixels, against the explicit weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sarheight.geometry._view import view
+from sarheight.illumination._operator import illuminate
+from sarheight.layover import mapping
+from sarheight.layover._frame import taps
+from sarheight.layover._passes import Pass, energy_of
+from tests.mountains import LAW, mountain, raster, scene_of
+
+Floats = NDArray[np.float64]
+
+
+@pytest.fixture(scope="module")
+def one() -> Pass:
+    """A mountain, its image with a hole, and the operator."""
+    dem = raster(mountain())
+    scene = scene_of(dem)
+    seen = view(dem, scene.grid, scene.orbit)
+    energy = energy_of(scene, seen)
+    energy[:, 100:104, 90:120] = np.nan
+    return Pass(energy, illuminate(seen, LAW))
+
+
+@pytest.fixture(scope="module")
+def weights() -> Floats:
+    """All weights, shape (pixels, cells)."""
+    scene = scene_of(raster(mountain()))
+    found = mapping(raster(mountain()), scene.grid, scene.orbit, law=LAW).matrix
+    return np.asarray(found.todense(), dtype=np.float64)
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_shares_are_those_of_the_weights(
+    one: Pass, weights: Floats, equal: bool  # noqa: FBT001
+) -> None:  # fmt: skip
+    shape = one.view.heights.shape
+    bright = np.random.default_rng(0).uniform(0.3, 3.0, shape).astype(np.float32)
+    share = one.reallocate(None if equal else bright[None])
+    by_cell = weights * (1.0 if equal else bright.ravel()[None, :])
+    energy = one.energy[0].ravel().astype(np.float64)
+    simulated = by_cell.sum(axis=1)
+    known = np.isfinite(energy) & (simulated > 0.0)
+    ratio = np.where(known, np.nan_to_num(energy) / np.where(known, simulated, 1.0), 0.0)
+    given = (by_cell.T @ ratio).reshape(shape)
+    expected = weights[known].sum(axis=0).reshape(shape)
+    np.testing.assert_allclose(share.given[0], given, rtol=2e-4, atol=1e-4 * given.max())
+    np.testing.assert_allclose(share.expected, expected, rtol=1e-4, atol=1e-3)
+    assert share.energy[0] == pytest.approx(energy[known].sum(), rel=1e-5)
+    assert float(share.given.sum()) == pytest.approx(share.energy[0], rel=1e-5)
+
+
+def test_only_the_core_counts_in_the_sum(one: Pass) -> None:
+    whole = one.reallocate()
+    rows, columns = one.view.heights.shape
+    parts = [
+        Pass(one.energy, one.operator, core).reallocate().energy[0]
+        for core in ((0, 17, 0, columns), (17, rows, 0, 31), (17, rows, 31, columns))
+    ]
+    assert sum(parts) == pytest.approx(whole.energy[0], rel=1e-9)
+
+
+def test_smoothing_moves_energy_but_does_not_make_any(one: Pass) -> None:
+    """What was to give away is told by the image as it is."""
+    plain = one.reallocate()
+    smooth = one.reallocate(blur=(taps(1.0), taps(1.0)))
+    assert smooth.energy[0] == pytest.approx(plain.energy[0], rel=1e-6)
+    np.testing.assert_array_equal(smooth.expected, plain.expected)
+    assert float(smooth.given.sum()) == pytest.approx(float(plain.given.sum()), rel=0.05)
+    assert not np.allclose(smooth.given, plain.given, rtol=1e-2)
+
+
+def test_cells_that_are_not_asked_for_get_nothing(one: Pass) -> None:
+    whole = one.reallocate()
+    wanted = np.zeros(one.view.heights.shape, dtype=bool)
+    wanted[10:20, 30:50] = True
+    some = one.reallocate(wanted=wanted)
+    np.testing.assert_array_equal(some.given[:, wanted], whole.given[:, wanted])
+    assert (some.given[:, ~wanted] == 0.0).all()
+    assert np.isnan(some.contribution[~wanted]).all()
+
+
+def test_a_second_polarisation_does_not_change_the_first(one: Pass) -> None:
+    both = Pass(np.concatenate([one.energy, 0.2 * one.energy]), one.operator).reallocate()
+    alone = one.reallocate()
+    np.testing.assert_array_equal(both.given[0], alone.given[0])
+    np.testing.assert_allclose(both.given[1], 0.2 * alone.given[0], rtol=1e-5)
+    np.testing.assert_array_equal(both.diagnostics, alone.diagnostics)
