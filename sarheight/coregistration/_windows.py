@@ -154,7 +154,7 @@ class Window:
         grid = replace(moved(image.grid, -begin[0], -begin[1]), lines=size, samples=size, bursts=())
         part = dem.isel(y=self.rows, x=self.columns)
         seen = view(part, grid, image.scene.orbit)
-        power = illuminate(seen, law).simulate()
+        power = illuminate(seen, law).simulate().astype(np.float64)
         known = _known(seen, power > 0.0)
         core = slice(MARGIN, size - MARGIN)
         return log_detail(power, known)[core, core], known[core, core]
@@ -171,11 +171,12 @@ def _empty(power: Floats) -> Mask:
 
 def _known(seen: View, lit: Mask) -> Mask:
     """Tell in which pixels terrain lies, be it in shadow; not beyond the DEM's edge."""
-    from sarheight_kernels.geolocate import geolocate
+    from sarheight_kernels.geolocate import geolocate, pane_bounds
     from scipy.ndimage import binary_propagation, maximum_filter, minimum_filter
 
     line, sample = np.empty(seen.heights.shape), np.empty(seen.heights.shape)
-    geolocate(seen.ground, seen.radar, seen.heights, line, sample)
+    bounds = pane_bounds(seen.ground, seen.heights)
+    geolocate(seen.ground, seen.radar, seen.heights, line, sample, bounds)
     lines, samples = seen.grid.shape
     inside = (line > -0.5) & (line < lines - 0.5) & (sample > -0.5) & (sample < samples - 0.5)
     posts = np.zeros(seen.grid.shape, dtype=np.uint8)
