@@ -274,6 +274,9 @@ def _matrix(operator: Illumination) -> sparse.csc_array:
         copy_band(start[begin : end + 1], columns, slot_pixel, slot_weight, pixel, weight)
     pixel.resize(int(start[-1]), refcheck=False)
     weight.resize(int(start[-1]), refcheck=False)
+    if start[-1] <= np.iinfo(np.int32).max:
+        # Of two kinds of indices SciPy would make the larger one.
+        start = start.astype(np.int32)
     return sparse.csc_array((weight, pixel, start), shape=(lines * samples, rows * columns))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.estimates import share_errors
 from sarheight_kernels.pooling import pool_at
+from scipy.optimize import isotonic_regression
 
 from sarheight.layover._conversation import Answer
 
@@ -50,7 +51,8 @@ class Spread:
     edges : array, shape (classes - 1,)
         Contribution shares between classes.
     excess : array, shape (classes,)
-        Variance of the logarithm in each class beyond that of the best one.
+        Variance of the logarithm in each class beyond that of the last one, whose cells have the
+        largest shares; it never grows with the share.
     diversity : float
         Variance between a cell and its neighbourhood that is the ground's own.
     middle : float
@@ -138,15 +140,20 @@ def _spread(
     distance, contribution, prior = distance[usable], contribution[usable], prior[usable]
     edges = np.quantile(contribution, np.linspace(0.0, 1.0, classes + 1)[1:-1])
     index = np.searchsorted(edges, contribution, side="right")
-    variance = np.full(classes, np.nan)
-    for k in range(classes):
-        members = np.abs(distance[index == k])
-        if members.size:
-            variance[k] = np.median(members) ** 2 * MEDIAN_TO_VARIANCE
+    members = [np.abs(distance[index == k]) for k in range(classes)]
     # A class can be empty where many cells have the same share: it never serves a cell then.
-    diversity = float(np.nanmin(variance))
+    filled = np.array([bool(each.size) for each in members])
+    variance = np.array([np.median(each) ** 2 for each in members if each.size])
+    # Who has a larger share of its pixels cannot be known worse. What seems to be so is chance,
+    # and the least of many chances would be far below the ground's own diversity.
+    fitted = isotonic_regression(
+        MEDIAN_TO_VARIANCE * variance,
+        weights=[each.size for each in members if each.size],
+        increasing=False,
+    ).x
+    diversity = float(fitted[-1])
+    excess = np.zeros(classes)
+    excess[filled] = fitted - diversity
     middle = float(np.median(contribution))
     contrast = float(np.var(np.log(np.maximum(prior[contribution >= middle], SMALLEST))))
-    return Spread(
-        edges.astype(np.float64), np.nan_to_num(variance - diversity), diversity, middle, contrast
-    )
+    return Spread(edges.astype(np.float64), excess, diversity, middle, contrast)
