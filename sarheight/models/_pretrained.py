@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -32,9 +33,9 @@ class Pretrained(nn.Module):
 
     kind: ClassVar[str]
 
+    @abstractmethod
     def configuration(self) -> dict[str, Any]:
         """Return the arguments that make this network again, in JSON's types."""
-        raise NotImplementedError
 
     @classmethod
     def from_configuration(cls, configuration: Mapping[str, Any]) -> Self:
