@@ -104,6 +104,18 @@ def test_a_product_alone_gives_what_its_image_gives(archive: Archive, tmp_path: 
     assert "annotation" in record["orbit"]
 
 
+def test_little_memory_means_parts_and_the_same_result(archive: Archive, tmp_path: Path) -> None:
+    paths = [tmp_path / "whole.zarr", tmp_path / "parts.zarr"]
+    command = ("reconstruct", archive.zipped, "--dem", archive.dem, *SEA, *METHOD)
+    for path, memory in zip(paths, ("2 GiB", "300 kB"), strict=True):
+        done = run(*command, "--memory", memory, "--stac", "-o", path)
+        assert done.exit_code == 0, done.output
+        assert path.with_suffix(".stac.json").exists()
+    whole, parts = (sigma(path) for path in paths)
+    np.testing.assert_allclose(parts, whole, rtol=2e-6)
+    assert "a size of memory" in failing(2, *command, "--memory", "much", "-o", tmp_path / "no.nc")
+
+
 def test_a_part_by_bounds_and_a_precise_orbit(archive: Archive, tmp_path: Path) -> None:
     output = tmp_path / "part.nc"
     bounds = (9.993, 45.994, 10.006, 46.005)

@@ -15,6 +15,7 @@ from sarheight.cli._options import (
     LAWS,
     OUTPUTS,
     RADAR,
+    RUNNING,
     CalibrationName,
     Debug,
     LikeIfNeeded,
@@ -34,9 +35,11 @@ from sarheight.cli._sources import DemChoice, ImageChoice, require_source
 if TYPE_CHECKING:
     import xarray as xr
 
-    from sarheight.scene import RadarGrid
+    from sarheight.scene import RadarGrid, Scene
 
 METHOD = "Method"
+PER_PIXEL, PER_CELL, PER_RESULT = 16.0, 60.0, 40.0
+"""Bytes for each pixel of the image, each cell, and each cell and polarisation."""
 WHOLE = 0.95
 """Part of an image from which an elevation model is taken to cover it."""
 ROOM = 64
@@ -177,6 +180,22 @@ def reconstruct(
             show_default=False,
         ),
     ] = None,
+    stac: Annotated[
+        bool,
+        typer.Option(
+            "--stac",
+            help="Also write a STAC item beside the result, `scene.stac.json` for `scene.tif`.",
+            rich_help_panel=OUTPUTS,
+        ),
+    ] = False,
+    memory: Annotated[
+        str,
+        typer.Option(
+            metavar="SIZE",
+            help="Memory to stay below: a larger scene is worked on part by part.",
+            rich_help_panel=RUNNING,
+        ),
+    ] = "2 GiB",
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     threads: Threads = None,
@@ -209,6 +228,7 @@ def reconstruct(
         msg = f"a picture is saved as .png, and this is '{quicklook}'"
         raise typer.BadParameter(msg, param_hint="--quicklook")
     chosen = None if law == "fit" else parse_law(law)
+    limit = _bytes(memory)
     require_source(image, "IMAGE")
     picture = ImageChoice(
         image,
@@ -226,7 +246,8 @@ def reconstruct(
         current.stage("read")
         from sarheight import layover, plot
         from sarheight._placing import scene_of_dem
-        from sarheight.output import provenance, save_png, write
+        from sarheight.layover._cut import room_within
+        from sarheight.output import open_result, provenance, save_png, write
 
         product = picture.product()
         heights, dem_files = ground.open(product, current)
@@ -235,7 +256,9 @@ def reconstruct(
         current.say_if_kernels_are_new()
         # Read once, with room for a shift; the rest of the image is never read.
         near = scene_of_dem(whole, heights, margin=ROOM)
-        near = replace(near, image=near.image.compute())
+        in_parts = _need(near, heights) > room_within(limit) and output.suffix.lower() != ".png"
+        if not in_parts:
+            near = replace(near, image=near.image.compute())
         near, shift = coregister(near, heights, coregistration, chosen)
         scene = scene_of_dem(near, heights)
         share = _share(scene.grid, whole.grid)
@@ -254,13 +277,14 @@ def reconstruct(
                 if method is MethodName.posterior
                 else layover.Reallocation()
             ),
+            memory_limit=limit,
         )
         current.stage("write")
         result.attrs["provenance"] = provenance(
             picture.inputs() | dem_files,
             {
                 "command": "reconstruct",
-                "image": image if product is None else product.name,
+                "image": Path(image).name if product is None else product.name,
                 "share_of_image": share,
                 "method": method.value,
                 "law": law,
@@ -281,7 +305,10 @@ def reconstruct(
             tell(shift, coregistration, current)
         if "simulated" in scene.image.attrs:
             result.attrs["simulated"] = scene.image.attrs["simulated"]
-        write(result, output, overwrite=overwrite)
+        write(result, output, overwrite=overwrite, stac=stac)
+        if in_parts:
+            # What was written need not be worked out again.
+            result = open_result(output, chunks={})
         if quicklook is not None:
             save_png(
                 plot.scene(result, scene.image, relief=heights), quicklook, overwrite=overwrite
@@ -291,6 +318,27 @@ def reconstruct(
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip().upper() for name in text.split(",") if name.strip())
+
+
+def _bytes(size: str) -> float:
+    """Read a size of memory."""
+    from dask.utils import parse_bytes
+
+    try:
+        found = float(parse_bytes(size))
+    except ValueError:
+        found = 0.0
+    if not found > 0.0:
+        msg = f"found {size!r}, expected a size of memory, such as '2 GiB'"
+        raise typer.BadParameter(msg, param_hint="--memory")
+    return found
+
+
+def _need(scene: Scene, heights: xr.DataArray) -> float:
+    """Return about how many bytes a reconstruction in one go takes, all results included."""
+    polarisations = int(scene.image.size) / (scene.grid.lines * scene.grid.samples)
+    by_cell = PER_CELL + PER_RESULT * polarisations
+    return PER_PIXEL * int(scene.image.size) + by_cell * int(heights.size)
 
 
 def _share(part: RadarGrid, whole: RadarGrid) -> float:

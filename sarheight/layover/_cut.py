@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sarheight.layover._frame import Core, Frame
     from sarheight.layover._methods import Method
 
-__all__ = ["Cutter", "Relief"]
+__all__ = ["Cutter", "Relief", "room_within"]
 
 PROCESS = 700 << 20
 """Bytes that Python, its libraries and what waits to be written take."""
@@ -165,7 +165,7 @@ class Cutter:
         polarisations : int
             Polarisations of the images.
         """
-        room = max(limit - PROCESS, LEAST_SHARE * limit)
+        room = room_within(limit)
         rows, columns = self.frame.shape
         best, most = (min(SIDES[0], rows), min(SIDES[0], columns)), math.inf
         for high in SIDES:
@@ -191,6 +191,11 @@ class Cutter:
             ]
             for row in range(0, rows, sides[0])
         ]
+
+
+def room_within(limit: float) -> float:
+    """Return how many bytes of a memory limit arrays may take."""
+    return max(limit - PROCESS, LEAST_SHARE * limit)
 
 
 def _clipped(first: float, last: float, size: int) -> tuple[int, int]:
