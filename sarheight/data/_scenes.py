@@ -93,9 +93,10 @@ def observed_scene(
             the ellipsoid, per area at a right angle to the line of sight;
         ``gamma0_reallocated``, ``gamma0_posterior``
             reconstructed by one step, and by the posterior mean;
-        ``mask``, ``fold_count``, ``local_incidence``, ``ellipsoid_incidence``,
-        ``contribution_share``, ``gamma0_variance``
+        ``mask``, ``fold_count``, ``contribution_share``, ``gamma0_variance``
             of the reconstruction, from the coarse model;
+        ``local_incidence``, ``ellipsoid_incidence``
+            incidence angles in degrees, from the coarse model;
         ``coarse_height``
             the coarse model, interpolated to the grid, in metres;
         ``height``

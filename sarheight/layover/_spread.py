@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.estimates import share_errors
 from sarheight_kernels.pooling import pool_at
-from scipy.optimize import isotonic_regression
 
 from sarheight.layover._conversation import Answer
 
@@ -51,8 +50,7 @@ class Spread:
     edges : array, shape (classes - 1,)
         Contribution shares between classes.
     excess : array, shape (classes,)
-        Variance of the logarithm in each class beyond that of the last one, whose cells have the
-        largest shares; it never grows with the share.
+        Variance of the logarithm in each class beyond that of the best one.
     diversity : float
         Variance between a cell and its neighbourhood that is the ground's own.
     middle : float
@@ -143,17 +141,19 @@ def _spread(
     members = [np.abs(distance[index == k]) for k in range(classes)]
     # A class can be empty where many cells have the same share: it never serves a cell then.
     filled = np.array([bool(each.size) for each in members])
-    variance = np.array([np.median(each) ** 2 for each in members if each.size])
-    # Who has a larger share of its pixels cannot be known worse. What seems to be so is chance,
-    # and the least of many chances would be far below the ground's own diversity.
-    fitted = isotonic_regression(
-        MEDIAN_TO_VARIANCE * variance,
-        weights=[each.size for each in members if each.size],
-        increasing=False,
-    ).x
-    diversity = float(fitted[-1])
+    variance = MEDIAN_TO_VARIANCE * np.array(
+        [np.median(each) ** 2 for each in members if each.size]
+    )
+    # The least of many noisy values lies below all of their means: neighbours are averaged first.
+    diversity = float(_smoothed(variance).min())
     excess = np.zeros(classes)
-    excess[filled] = fitted - diversity
+    excess[filled] = np.maximum(variance - diversity, 0.0)
     middle = float(np.median(contribution))
     contrast = float(np.var(np.log(np.maximum(prior[contribution >= middle], SMALLEST))))
     return Spread(edges.astype(np.float64), excess, diversity, middle, contrast)
+
+
+def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Average each value with its two neighbours; at the ends with one."""
+    weights = np.ones(min(3, values.size))
+    return np.convolve(values, weights, "same") / np.convolve(np.ones_like(values), weights, "same")

@@ -37,7 +37,7 @@ class HeightErrors:
     bias : float
         Mean of estimate minus truth, in metres.
     log_error : float
-        Mean of |log10(estimate / truth)| of the heights above `datum`.
+        Mean size of log10(estimate / truth), of the heights above `datum`.
     delta_1, delta_2, delta_3 : float
         Share of cells whose height above `datum` is within a ratio of 1.25, 1.25 squared and
         1.25 cubed of the true one.

@@ -31,9 +31,9 @@ class HeightEstimate(NamedTuple):
     height : Tensor, shape (batch, 1, rows, columns)
         Metres above the ellipsoid.
     scale : Tensor or None
-        Scale b of the Laplace distribution exp(-|h - height| / b) / (2 b) of the height, in
-        metres; its standard deviation is b times the square root of 2. None where the estimator
-        gives no uncertainty.
+        Scale of the height's Laplace distribution in metres: the mean size of its error. The
+        standard deviation is larger by the square root of 2. None where the estimator gives no
+        uncertainty.
     """
 
     height: Tensor
