@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from sarheight._scene_io import read_scene
 from sarheight.cli import app
-from sarheight.sentinel1._product import open_product
+from sarheight.output import open_result
+from sarheight.product import open_product
 from tests.annotations import BURST_STEP, LINES_PER_BURST
 from tests.simulated_products import full_annotation
 from tests.synthetic import synthetic_grid
@@ -100,6 +101,22 @@ def test_a_product_holds_the_image_that_would_be_written(
     assert_allclose(found[known], wanted.image.values[known], rtol=0.05, atol=1e-4)
     clean = product.scene().image.values
     assert_allclose((found - clean)[known], 10.0**-2.5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("multilook", [(1, 1), (2, 2)])
+def test_what_is_simulated_is_called_so_all_the_way(
+    files: Files, tmp_path: Path, multilook: tuple[int, int]
+) -> None:
+    assert run(files, tmp_path / "image.SAFE").exit_code == 0
+    product = open_product(tmp_path / "image.SAFE")
+    assert "simulated" in dict(product.facts())["what"]
+    assert "simulated" in product.scene(multilook=multilook).image.attrs
+    result = tmp_path / "result.nc"
+    command = ["reconstruct", tmp_path / "image.SAFE", "--dem", files.dem, "--law", "gamma"]
+    command += ["--vertical", "ellipsoidal", "--coregister", "none", "-o", result]
+    done = CliRunner().invoke(app, [str(word) for word in command])
+    assert done.exit_code == 0, done.output
+    assert "simulated" in open_result(result).attrs
 
 
 def test_several_annotations_make_several_polarisations(files: Files, tmp_path: Path) -> None:

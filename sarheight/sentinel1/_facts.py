@@ -25,7 +25,7 @@ def product_facts(name: str, contents: Contents) -> list[tuple[str, str]]:
         for annotation in [contents.annotation(swath, contents.polarisations[0])]
     ]
     return [
-        ("what", f"Sentinel-1 product: {kind}, {name}"),
+        ("what", f"{'simulated ' if manifest.simulated else ''}Sentinel-1 product: {kind}, {name}"),
         ("polarisations", ", ".join(contents.polarisations)),
         ("images", "; ".join(pixels)),
         ("pass", manifest.passing),

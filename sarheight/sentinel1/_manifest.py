@@ -20,6 +20,7 @@ KIND = f"the {MANIFEST} of a Sentinel-1 product"
 MISSIONS = ("S1A", "S1B", "S1C", "S1D")
 MODES = ("IW", "EW", "SM")
 STRIPMAPS = re.compile(r"S[1-6]")
+DESCRIPTION = ".//{*}productClassDescription"
 MD5 = re.compile(r"[0-9a-fA-F]{32}")
 
 REASONS = {
@@ -66,6 +67,8 @@ class Manifest:
         "ascending" or "descending".
     processor_version : float
         Version of ESA's processor (IPF), such as 3.31; NaN where another made the product.
+    simulated : bool
+        Whether it says that the product is simulated, as `write_product` does.
     footprint : array, shape (n, 2)
         Corners: longitude and latitude in degrees.
     files : tuple of ListedFile
@@ -82,6 +85,7 @@ class Manifest:
     relative_orbit: int
     passing: str
     processor_version: float
+    simulated: bool
     footprint: NDArray[np.float64]
     files: tuple[ListedFile, ...]
 
@@ -133,6 +137,7 @@ def read_manifest(source: XmlSource, shown: str = MANIFEST) -> Manifest:
         relative_orbit=orbit.count("{*}relativeOrbitNumber"),
         passing=orbit.text(".//{*}pass").lower(),
         processor_version=_processor_version(root),
+        simulated=any("simulated" in text for text in _texts(root, DESCRIPTION)),
         footprint=_footprint(root),
         files=_files(root, shown),
     )

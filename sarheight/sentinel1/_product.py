@@ -348,8 +348,9 @@ class Sentinel1Product:
             if len(images) == 1
             else xr.concat(images, "polarisation").assign_coords(polarisation=list(polarisations))
         )
+        simulated = {"simulated": "says the product"} if self.manifest.simulated else {}
         return stacked.assign_attrs(
-            long_name="radar backscatter", units="1", product_name=self.name
+            long_name="radar backscatter", units="1", product_name=self.name, **simulated
         )
 
     def _averaged(
