@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import brentq
 
 from sarheight._viewing import LookSide, geodetic, look_sign, point_at_incidence
 from sarheight.errors import OrbitCoverageError
@@ -67,6 +66,8 @@ def look_at(
     OrbitCoverageError
         If the orbit never sees the latitude under that angle.
     """
+    from scipy.optimize import brentq
+
     side = look_sign(look_side)
     if not STEEPEST <= incidence < GRAZING:
         msg = f"found an incidence of {incidence}, expected degrees between 1 and 90, such as 34"

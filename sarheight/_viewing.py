@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from sarheight._constants import EQUATORIAL_RADIUS, POLAR_RADIUS
 
@@ -115,6 +114,8 @@ def point_at_incidence(
         sight = position - point
         cosine = float((normal @ sight) / (np.linalg.norm(normal) * np.linalg.norm(sight)))
         return math.degrees(math.acos(min(cosine, 1.0))) - incidence
+
+    from scipy.optimize import brentq
 
     point = hit(brentq(excess, 0.0, math.pi / 2, xtol=1e-13))
     if point is None:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.inverse import points_at_height
 from sarheight_kernels.pixels import divide_by_area
-from scipy.interpolate import CubicSpline
 
 from sarheight.geometry._ground import to_earth_fixed
 
@@ -139,4 +138,6 @@ def pixel_areas(grid: RadarGrid, radar: RadarModel, calibration: Calibration) ->
             "the satellite's height and the horizon: check near_range and sample_spacing"
         )
         raise ValueError(msg)
+    from scipy.interpolate import CubicSpline
+
     return PixelAreas(lines, CubicSpline(samples, area, axis=1)(np.arange(grid.samples)))

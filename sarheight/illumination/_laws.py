@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 
 __all__ = [
     "BackscatterLaw",
@@ -208,6 +207,8 @@ class FittedLaw:
 
     def __call__(self, incidence: Floats) -> Floats:
         """Return sigma0 at incidence angles in degrees."""
+        from scipy.interpolate import PchipInterpolator
+
         curve = PchipInterpolator(self.incidence, np.log(self.gamma0))
         angle = np.clip(np.asarray(incidence, np.float64), self.incidence[0], self.incidence[-1])
         return np.exp(curve(angle)) * _cosine(incidence)
