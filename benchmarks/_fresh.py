@@ -16,9 +16,10 @@ import sarheight.layover
 print(time.perf_counter() - begin)
 """
 START = """
-import json, resource, time
+import json, time
 import xarray as xr
 from benchmarks._hills import dem_of, radar_over
+from benchmarks._memory import peak_bytes
 from sarheight.illumination import Muhleman, simulate
 from sarheight.layover import Reallocation, reconstruct
 
@@ -44,12 +45,12 @@ MEMORY = (
     + """
 run(*inputs(200))
 scene, dem = inputs({size})
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_bytes()
 with open("/proc/self/status") as status:
     held = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
 run(scene, dem)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps([1024 * (peak - held), dem.size, scene.image.size, peak > before]))
+peak = peak_bytes()
+print(json.dumps([peak - 1024 * held, dem.size, scene.image.size, peak > before]))
 """
 )
 

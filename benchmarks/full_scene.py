@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from rich.table import Table
 from scipy.ndimage import map_coordinates
 
 from benchmarks._figures import record
+from benchmarks._memory import peak_bytes
 from sarheight._look_at import look_at
 from sarheight.geometry import geo2rdr
 from sarheight.illumination import Muhleman, simulate
@@ -160,7 +160,7 @@ def work(folder: Path, scale: float, limit: str, steps: int) -> None:
             {
                 "seconds": time.perf_counter() - began,
                 "statistics": settled - began,
-                "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+                "peak": peak_bytes() / 2**30,
                 "parts": result["gamma0"].data.npartitions,
                 "cells": result["gamma0"].size,
                 "pixels": image.size,
