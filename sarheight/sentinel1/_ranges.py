@@ -12,6 +12,7 @@ import io
 import struct
 import threading
 import zlib
+from abc import abstractmethod
 from bisect import bisect_right
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -121,9 +122,9 @@ class _Positioned(io.RawIOBase):
         self._size = size
         self._position = 0
 
+    @abstractmethod
     def range(self, begin: int, size: int) -> bytes:
         """Return the bytes of a range, all of them."""
-        raise NotImplementedError
 
     def readable(self) -> bool:
         """Tell that it can be read."""
