@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
-from sarheight_kernels.cells import box_bounds
-from sarheight_kernels.tiles import locate_tile, span_of_box
+from sarheight_kernels.cells import box_bounds, cell_on_look_side
+from sarheight_kernels.fits import FIT, evaluate_fit, fit_bounds, fit_box
+from sarheight_kernels.tiles import locate_tile
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
@@ -54,6 +56,65 @@ def pane_bounds(ground: GroundModel, heights: NDArray[np.float32]) -> NDArray[np
     return np.empty((((rows + size - 1) // size) * ((columns + size - 1) // size), 4))
 
 
+@njit
+def _column_spans(
+    heights: NDArray[np.float32], lowest: NDArray[np.float32], highest: NDArray[np.float32]
+) -> None:
+    """Find the span of heights of each column; empty (inf, -inf) where all are void."""
+    lowest[:], highest[:] = np.inf, -np.inf
+    for row in range(heights.shape[0]):
+        posts = heights[row]
+        for column in range(posts.size):
+            height = posts[column]
+            lowest[column] = height if height < lowest[column] else lowest[column]
+            highest[column] = height if height > highest[column] else highest[column]
+
+
+@njit
+def _fit_panes(
+    ground: GroundModel,
+    radar: RadarModel,
+    heights: NDArray[np.float32],
+    row: int,
+    down: int,
+    line: NDArray[np.float64],
+    across: NDArray[np.float64],
+    bounds: NDArray[np.float64],
+    fits: NDArray[np.float64],
+) -> NDArray[np.bool_]:
+    """Fit the panes of a band; return which could be. The others are done with afterwards."""
+    columns, size = heights.shape[1], _pane(ground)
+    lowest, highest = np.empty(columns, np.float32), np.empty(columns, np.float32)
+    _column_spans(heights[row:down], lowest, highest)
+    fitted = np.empty(bounds.shape[0], np.bool_)
+    for pane in range(fitted.size):
+        left, right = pane * size, min((pane + 1) * size, columns)
+        low, high = float(lowest[left:right].min()), float(highest[left:right].max())
+        void = not low <= high
+        seen = void or cell_on_look_side(
+            ground, radar, 0.5 * (row + down - 1), 0.5 * (left + right - 1)
+        )
+        fitted[pane] = (
+            seen
+            and not void
+            and fit_box(ground, radar, (row, down, left, right), low, high, fits[pane])
+        )
+        if fitted[pane]:
+            fit_bounds(fits[pane], bounds[pane])
+            continue
+        bound = bounds[pane]
+        bound[0], bound[1], bound[2], bound[3] = math.inf, -math.inf, math.inf, -math.inf
+        if not seen:
+            bound[0], bound[1] = -math.inf, math.inf
+        if void or not seen:
+            line[row:down, left:right] = math.nan
+            across[row:down, left:right] = math.nan
+        else:
+            box_bounds(ground, radar, row, down - 1, left, right - 1, low, high, bound)
+            locate_tile(ground, radar, heights, 0, 0, (row, down, left, right), line, across)
+    return fitted
+
+
 @parallel_njit
 def geolocate(
     ground: GroundModel,
@@ -80,17 +141,19 @@ def geolocate(
     """
     rows, columns = heights.shape
     size = _pane(ground)
-    panes_across = (columns + size - 1) // size
-    for pane in prange(bounds.shape[0]):
-        row = pane // panes_across * size
-        column = pane % panes_across * size
-        down, right = min(row + size, rows), min(column + size, columns)
-        lowest, highest = span_of_box(heights, row, down, column, right)
-        bound = bounds[pane]
-        box_bounds(ground, radar, row - 1, down, column - 1, right, lowest, highest, bound)
-        if bound[1] < bound[0] or bound[3] < bound[2]:
-            line[row:down, column:right] = np.nan
-            across[row:down, column:right] = np.nan
-            continue
-        box = (row, down, column, right)
-        locate_tile(ground, radar, heights, 0, 0, box, line, across)
+    panes = (columns + size - 1) // size
+    for band in prange(bounds.shape[0] // panes):
+        row, down = band * size, min((band + 1) * size, rows)
+        fits, room = np.empty((panes, FIT)), np.empty(16 + size)
+        fitted = _fit_panes(
+            ground, radar, heights, row, down, line, across,
+            bounds[band * panes : (band + 1) * panes], fits,
+        )  # fmt: skip
+        # Memory is fastest where it is passed over in one go: row after row, not pane after pane.
+        for i in range(row, down):
+            for pane in range(panes):
+                if fitted[pane]:
+                    part = slice(pane * size, min((pane + 1) * size, columns))
+                    evaluate_fit(
+                        radar, fits[pane], i, heights[i, part], line[i, part], across[i, part], room
+                    )

@@ -208,10 +208,14 @@ def radar_segment(radar: RadarModel, stamped: float) -> int:
     int
         The last segment that begins at or before the line.
     """
-    segment = radar.segment_start.size - 1
-    while segment > 0 and stamped < radar.segment_start[segment]:
-        segment -= 1
-    return segment
+    begun, ahead = 0, radar.segment_start.size
+    while ahead - begun > 1:
+        middle = (begun + ahead) // 2
+        if stamped < radar.segment_start[middle]:
+            ahead = middle
+        else:
+            begun = middle
+    return begun
 
 
 @njit
