@@ -31,6 +31,14 @@ def test_import_loads_nothing_heavy() -> None:
     assert modules_after("import sarheight").isdisjoint(HEAVY)
 
 
+def test_import_of_the_geometry_loads_only_what_it_stands_on() -> None:
+    """What else it may need is loaded where it is used: each of these takes long."""
+    loaded = modules_after("import sarheight.layover, sarheight.geometry, sarheight.illumination")
+    unwanted = {"dask.array", "matplotlib", "netCDF4", "rioxarray", "scipy.sparse", "zarr"}
+    assert loaded.isdisjoint({*unwanted, "scipy.ndimage", "scipy.special", "skimage", "torch"})
+    assert {"numba", "xarray"} <= loaded
+
+
 def test_no_module_of_the_core_needs_torch() -> None:
     core = [name for name in sarheight.__all__ if name not in LEARNING]
     loaded = modules_after(f"from sarheight import {', '.join(core)}")

@@ -9,6 +9,7 @@ says, line by line, what was done.
 
 from __future__ import annotations
 
+from sarheight._accessor import provide_rio
 from sarheight.dem._check import check_dem
 from sarheight.dem._coarsen import coarsen
 from sarheight.dem._condition import condition
@@ -19,6 +20,8 @@ from sarheight.dem._open import open_dem
 from sarheight.dem._reproject import reproject
 from sarheight.dem._values import to_metres
 from sarheight.dem._voids import fill_voids
+
+provide_rio()
 
 __all__ = [
     "assume_ellipsoidal",

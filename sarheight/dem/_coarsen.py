@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy import sparse
 
 from sarheight.dem._crs import stated_crs
 from sarheight.dem._layout import cell_steps, local_posting
@@ -16,6 +15,7 @@ from sarheight.errors import DemError
 if TYPE_CHECKING:
     import numpy.typing as npt
     import xarray as xr
+    from scipy import sparse
 
 _WHOLE = 1e-6
 _NEARLY_WHOLE = 1e-2
@@ -62,6 +62,8 @@ def coarsen(
         If the posting is finer than the DEM's or leaves fewer than 2 x 2 cells, or the DEM is not
         usable.
     """
+    from scipy import sparse
+
     dem = accept(dem)
     factors = _factors(dem, posting, units)
     dy, dx = cell_steps(dem)
@@ -111,6 +113,8 @@ def _factors(
 
 def _overlaps(count: int, factor: float) -> sparse.csr_array:
     """Matrix (new, old) of the share of each old cell that lies in each new one."""
+    from scipy import sparse
+
     new_count = int(np.ceil(count / factor - _WHOLE))
     old = np.arange(count)
     first = np.minimum((old / factor + _WHOLE / factor).astype(int), new_count - 1)

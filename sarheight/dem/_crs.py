@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import rioxarray  # noqa: F401  (registers the .rio accessor)
 from pyproj import CRS, Geod, Transformer
 from pyproj.exceptions import CRSError
 from rasterio.errors import CRSError as RasterioCRSError

@@ -10,7 +10,6 @@ import numpy as np
 import xarray as xr
 from sarheight_kernels.geolocate import TILE
 from sarheight_kernels.mapping import copy_band, weigh_band
-from scipy import sparse
 
 from sarheight.errors import GeometryError
 from sarheight.geometry._view import view
@@ -19,6 +18,8 @@ from sarheight.illumination._operator import NOTHING_LIT, Illumination, illumina
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from scipy import sparse
 
     from sarheight.orbit import Orbit
     from sarheight.scene import RadarGrid
@@ -180,6 +181,8 @@ class Mapping:
                 "expected one made by Mapping.to_dataset"
             )
             raise ValueError(msg)
+        from scipy import sparse
+
         image_shape = int(dataset.attrs["lines"]), int(dataset.attrs["samples"])
         matrix = sparse.csc_array(
             (dataset["weight"].values, dataset["pixel"].values, dataset["start"].values),
@@ -244,6 +247,8 @@ def _require_inside(name: str, place: tuple[int, int], shape: tuple[int, int]) -
 
 def _matrix(operator: Illumination) -> sparse.csc_array:
     """Write the weights down, band after band of tiles."""
+    from scipy import sparse
+
     seen = operator.view
     lines, samples = seen.grid.shape
     rows, columns = seen.heights.shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,6 @@ from sarheight_kernels.energies import energies
 from sarheight_kernels.geolocate import TILE
 from sarheight_kernels.models import GroundModel
 from sarheight_kernels.surface import tile_bounds, tile_count
-from scipy.special import comb
 
 from sarheight.dem import check_dem
 from sarheight.geometry._pixels import PixelAreas
@@ -126,7 +126,8 @@ def _shifts(
     moved = (middle - ((place + 0.5) * block - 0.5)) / half
     power = np.arange(degree)
     difference = power[:, None] - power[None, :]
-    matrices = comb(power[:, None], power[None, :]) * np.where(
+    binomial = np.array([[math.comb(i, j) for j in range(degree)] for i in range(degree)])
+    matrices = binomial * np.where(
         difference >= 0, moved[:, None, None] ** np.maximum(difference, 0), 0.0
     )
     return place, np.asarray(matrices, dtype=np.float64)
