@@ -6,7 +6,7 @@ cell after cell; once all cells of the band are counted, the slots are copied to
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,14 +34,15 @@ def _weigh_tile(
     pixel: NDArray[np.int32],
     weight: NDArray[np.float32],
 ) -> int:
-    """Write the weights of a tile's cells into its slot; return how many, negative if too many."""
+    """Write the weights of a tile's cells into its slot; return how many, -1 if too many."""
     rows, columns = lit.shape
     tables, window = window_tables(surface), np.empty(ROOM, np.float32)
     windows = np.empty(4 * PITCH, np.int32)
-    place, room = 0, True
+    place = 0
     for i in range(rows):
         window, high, across = row_windows(surface, i, columns, tables, windows, window)
-        room = room and place + columns * high * across <= weight.size
+        if place + columns * high * across > weight.size:
+            return -1
         for j in range(columns):
             first = place
             if lit[i, j]:
@@ -49,14 +50,15 @@ def _weigh_tile(
                 top, bottom = max(-line, 0), min(lines - line, windows[2 * PITCH + j])
                 left, right = max(-sample, 0), min(samples - sample, windows[3 * PITCH + j])
                 for k in range(top, bottom):
+                    first_pixel = (line + k) * samples + sample
+                    parts = window[k * across * PITCH + j :]
                     for m in range(left, right):
-                        part = window[(k * across + m) * PITCH + j]
-                        if room:
-                            pixel[place] = (line + k) * samples + sample + m
-                            weight[place] = part
+                        # What is nothing is written over by the next one.
+                        part = parts[m * PITCH]
+                        pixel[place], weight[place] = first_pixel + m, part
                         place += part > ZERO
             counts[i, j] = place - first
-    return place if room else -place
+    return place
 
 
 @parallel_njit
@@ -88,8 +90,8 @@ def weigh_band(
     counts : array, shape (rows of the band, columns)
         Receives how many pixels each cell lights.
     used : array, shape (tiles of the band,)
-        Receives how many weights each tile has; a negative number where its slot was too small
-        to hold them all: make larger slots, and call again.
+        Receives how many weights each tile has; -1 where its slot was too small to hold them
+        all: make larger slots, and call again.
     pixel : array, shape (tiles of the band, slot)
         Receives line * samples + sample, ascending within a cell.
     weight : array, shape (tiles of the band, slot)
@@ -110,6 +112,12 @@ def weigh_band(
                 pixel[index],
                 weight[index],
             )
+
+
+@njit
+def _copy(source: NDArray[Any], target: NDArray[Any]) -> None:
+    for index in range(source.size):
+        target[index] = source[index]
 
 
 @parallel_njit
@@ -141,7 +149,6 @@ def copy_band(
         for row in range(rows):
             begin = start[row * columns + column]
             count = start[row * columns + end] - begin
-            for index in range(count):
-                pixel[begin + index] = slot_pixel[tile, place + index]
-                weight[begin + index] = slot_weight[tile, place + index]
+            _copy(slot_pixel[tile, place : place + count], pixel[begin : begin + count])
+            _copy(slot_weight[tile, place : place + count], weight[begin : begin + count])
             place += count

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 from sarheight_kernels.geolocate import TILE
 from sarheight_kernels.mapping import copy_band, weigh_band
 
@@ -245,6 +246,16 @@ def _require_inside(name: str, place: tuple[int, int], shape: tuple[int, int]) -
         raise IndexError(msg)
 
 
+def _moved(array: NDArray[Any], count: int, size: int) -> NDArray[Any]:
+    """Move the first elements of an array to a larger one.
+
+    What is not written yet is not touched, and takes no memory; growing in place would fill it.
+    """
+    larger = np.empty(size, dtype=array.dtype)
+    larger[:count] = array[:count]
+    return larger
+
+
 def _matrix(operator: Illumination) -> sparse.csc_array:
     """Write the weights down, band after band of tiles."""
     from scipy import sparse
@@ -273,9 +284,8 @@ def _matrix(operator: Illumination) -> sparse.csc_array:
         start[begin + 1 : end + 1] += start[begin]
         if start[end] > pixel.size:
             # Where all bands have as many, nothing needs to grow again.
-            size = int(1.05 * start[end] * rows / (row + len(band)))
-            pixel.resize(size, refcheck=False)
-            weight.resize(size, refcheck=False)
+            size = max(int(1.1 * start[end] * rows / (row + len(band))), 2 * pixel.size)
+            pixel, weight = (_moved(array, int(start[begin]), size) for array in (pixel, weight))
         copy_band(start[begin : end + 1], columns, slot_pixel, slot_weight, pixel, weight)
     pixel.resize(int(start[-1]), refcheck=False)
     weight.resize(int(start[-1]), refcheck=False)
