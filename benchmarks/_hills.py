@@ -42,9 +42,9 @@ def _hills() -> NDArray[np.float32]:
     return (heights + HEIGHT).astype(np.float32)
 
 
-def dem_of(size: int, crs: str = "EPSG:4326") -> xr.DataArray:
-    """Make a DEM of size x size cells, of 30 m each way."""
-    half = _hills()
+def dem_of(size: int, crs: str = "EPSG:4326", posting: float = POSTING) -> xr.DataArray:
+    """Make a DEM of size x size cells; its slopes are the same at any posting in metres."""
+    half = HEIGHT + posting / POSTING * (_hills() - HEIGHT)
     pattern = np.block([[half, half[:, ::-1]], [half[::-1], half[::-1, ::-1]]])
     times = -(-size // pattern.shape[0])
     heights = np.ascontiguousarray(np.tile(pattern, (times, times))[:size, :size])
@@ -54,7 +54,7 @@ def dem_of(size: int, crs: str = "EPSG:4326") -> xr.DataArray:
     step = np.array([1.0, 1.0])
     if system.is_geographic:
         step = 1.0 / (METRES_PER_DEGREE * np.array([np.cos(np.radians(latitude)), 1.0]))
-    offset = POSTING * (np.arange(size) - 0.5 * (size - 1))
+    offset = posting * (np.arange(size) - 0.5 * (size - 1))
     dem = xr.DataArray(
         heights,
         dims=("y", "x"),
@@ -65,7 +65,7 @@ def dem_of(size: int, crs: str = "EPSG:4326") -> xr.DataArray:
     return placed
 
 
-def radar_over(size: int, kind: Kind = "slc") -> tuple[RadarGrid, Orbit]:
+def radar_over(size: int, kind: Kind = "slc", posting: float = POSTING) -> tuple[RadarGrid, Orbit]:
     """Make an image that holds such a DEM, and its orbit."""
     latitude, longitude = PLACE
     orbit = Orbit.circular(
@@ -78,7 +78,7 @@ def radar_over(size: int, kind: Kind = "slc") -> tuple[RadarGrid, Orbit]:
     )
     orbit = orbit.rotated(look_at(orbit, latitude, longitude, INCIDENCE, height=HEIGHT))
     # The DEM is turned against the track by some twelve degrees.
-    extent = 1.25 * size * POSTING
+    extent = 1.25 * size * posting
     across = extent if kind == "grd" else extent * np.sin(np.radians(INCIDENCE))
     grid = RadarGrid.over(
         orbit,

@@ -128,8 +128,9 @@ def _jobs(size: int) -> dict[str, _Job]:
         "geo2rdr": _Job(
             lambda: geo2rdr(dem, grid, orbit),
             4 + 16,
-            2 * 30,
-            "heights in, two doubles out; two cubics in column and height",
+            2 * 2 * 18,
+            "heights in, two doubles out; a quadratic and a cubic in column and height, in double "
+            "precision, which counts twice",
         ),
         "scatter": _Job(
             operator.simulate,

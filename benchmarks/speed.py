@@ -34,11 +34,12 @@ from sarheight.scene import Scene
 
 __all__ = ["main"]
 
-LARGE, MIDDLE, PEER = 6000, 3000, 2000
+LARGE, MIDDLE, PEER = 6000, 3000, 3000
 """Cells along the side of the DEM: for geo2rdr, for all else, for the peers."""
-SIZES = (500, 1000, 2000, 3000, 6000, 9000)
-"""Cells along the side for the plot of growth. 12,000 cells of 30 m are wider than what a radar at
-this height sees at once."""
+SIZES = (500, 1000, 2000, 3000, 6000, 12_000)
+GROWTH_POSTING = 20.0
+"""Cells along the side for the plot of growth, and their size in metres: 12,000 cells of 30 m would
+be wider than what a radar at this height sees at once."""
 UTM = "EPSG:32632"
 GOALS = {
     "geo2rdr": "4 ns/cell",
@@ -156,8 +157,8 @@ def _growth(largest: int, path: Path, console: Console) -> None:
     sizes = [size for size in SIZES if size <= largest]
     seconds: dict[str, list[float]] = {"geo2rdr": [], "simulate": []}
     for size in sizes:
-        dem = dem_of(size)
-        grid, orbit = radar_over(size)
+        dem = dem_of(size, posting=GROWTH_POSTING)
+        grid, orbit = radar_over(size, posting=GROWTH_POSTING)
         jobs = {
             "geo2rdr": lambda dem=dem, grid=grid, orbit=orbit: geo2rdr(dem, grid, orbit),
             "simulate": lambda dem=dem, grid=grid, orbit=orbit: simulate(dem, grid, orbit),
@@ -170,7 +171,11 @@ def _growth(largest: int, path: Path, console: Console) -> None:
         slope, power = 1e9 * taken[-1] / cells[-1], np.polyfit(np.log(cells), np.log(taken), 1)[0]
         axes.loglog(cells, taken, "o-", label=f"{name}: {slope:.1f} ns a cell, power {power:.2f}")
         console.print(f"{name}: {slope:.1f} ns a cell at {sizes[-1]}^2, grows as cells^{power:.2f}")
-    axes.set(xlabel="cells", ylabel="seconds", title="500 x 500 cells and more")
+    axes.set(
+        xlabel="cells",
+        ylabel="seconds",
+        title=f"500 x 500 cells and more, of {GROWTH_POSTING:.0f} m",
+    )
     axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)

@@ -20,6 +20,13 @@ __all__ = ["radar_model"]
 
 DEGREE = 12
 """Degree of the polynomials from slant range to ground range."""
+TO_POWERS = np.array(
+    [
+        np.pad(chebyshev.cheb2poly(unit[: degree + 1]), (0, DEGREE - degree))
+        for degree, unit in enumerate(np.eye(DEGREE + 1))
+    ]
+)
+"""Coefficients of powers of each Chebyshev polynomial."""
 RANGE_MARGIN, LEAST_MARGIN = 0.1, 10_000.0
 """How far beyond the edges of the image its polynomials are fitted: part of its width, and
 metres of ground range at least. Farther out they are continued by a straight line."""
@@ -66,9 +73,7 @@ def _ground_sampling(grid: RadarGrid) -> _Sampling:
     samples = (
         records.ground((middle + half * nodes)[None, :], times[:, None]) - grid.sample_zero_ground
     ) / grid.sample_spacing
-    coefficients = np.ascontiguousarray(
-        [chebyshev.cheb2poly(chebyshev.chebfit(nodes, row, DEGREE)) for row in samples]
-    )
+    coefficients = chebyshev.chebfit(nodes, samples.T, DEGREE).T @ TO_POWERS
     if records.interpolation == "nearest":
         start = np.concatenate((times[:1], 0.5 * (times[1:] + times[:-1])))
         rate = np.zeros_like(coefficients)
