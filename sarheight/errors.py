@@ -21,6 +21,7 @@ __all__ = [
     "PriorError",
     "ProductError",
     "SarheightError",
+    "StackError",
     "UnsafeAddressError",
     "VerticalDatumError",
 ]
@@ -96,3 +97,10 @@ class JobListError(SarheightError, ValueError):
 
 class ManifestError(SarheightError, OSError):
     """The manifest of a batch cannot be read or written."""
+
+
+class StackError(SarheightError, ValueError):
+    """Images of a city, its buildings or its recipe do not fit together, or are not what they say.
+
+    Bands, months, grid, units.
+    """
