@@ -6,10 +6,10 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from sarheight._extras import library
 from sarheight.errors import FetchError
 from sarheight.fetch._addresses import plain
 from sarheight.fetch._checksums import Checksum
-from sarheight.fetch._libraries import library
 from sarheight.fetch._patience import in_words, unsafe_in
 from sarheight.fetch._records import Asset, SceneRecord, scene_time
 
@@ -46,18 +46,18 @@ def search_stac(
 def _items(
     web: Web, source: Catalogue, collection: str, query: Query
 ) -> Iterator[Mapping[str, Any]]:
-    client = library("pystac_client")
-    stac = library("pystac")
+    client = library("pystac_client", extra="fetch")
+    stac = library("pystac", extra="fetch")
     errors = (
-        library("pystac_client.exceptions").APIError,
-        library("pystac_client.errors").ClientTypeError,
-        library("pystac_client.warnings").DoesNotConformTo,
+        library("pystac_client.exceptions", extra="fetch").APIError,
+        library("pystac_client.errors", extra="fetch").ClientTypeError,
+        library("pystac_client.warnings", extra="fetch").DoesNotConformTo,
         stac.STACError,
         stac.STACTypeError,
         *(LookupError, ValueError, TypeError, AttributeError, RuntimeError),
     )
     try:
-        stac_io = library("pystac_client.stac_api_io").StacApiIO(timeout=web.timeout)
+        stac_io = library("pystac_client.stac_api_io", extra="fetch").StacApiIO(timeout=web.timeout)
         web.furnish(stac_io.session, patient=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about what the catalogue says of itself
