@@ -10,6 +10,7 @@ __all__ = [
     "AnnotationError",
     "CheckpointError",
     "ChecksumError",
+    "DatasetError",
     "DemError",
     "FetchError",
     "GeoidGridMissingError",
@@ -104,3 +105,7 @@ class StackError(SarheightError, ValueError):
 
     Bands, months, grid, units.
     """
+
+
+class DatasetError(SarheightError, ValueError):
+    """Labelled samples for learning are damaged, incomplete, or not of the form they should have."""

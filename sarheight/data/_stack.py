@@ -122,14 +122,15 @@ def city_stack(
         kept = {"month", "sar_band", "optical_band", *grid}
         plain = part.drop_vars([each for each in part.coords if each not in kept])
         placed = plain.assign_coords(grid).astype(np.float32 if part.dtype.kind == "f" else None)
-        variables[name] = placed.reindex(month=months) if "month" in placed.dims else placed
+        placed = placed.reindex(month=months) if "month" in placed.dims else placed
+        variables[name] = _in_order(placed, *BANDS[name]) if name in BANDS else placed
         variables[name].encoding = {}
     dataset = xr.Dataset(variables, attrs=dict(attributes or {}))
     written: xr.Dataset = dataset.rio.write_crs(crs)
     return check_stack(written, posting=posting)
 
 
-def check_stack(dataset: xr.Dataset, *, posting: float | None = POSTING) -> xr.Dataset:
+def check_stack(dataset: object, *, posting: float | None = POSTING) -> xr.Dataset:
     """Check that a dataset is a city stack.
 
     Values are looked at in the first month that has any, so that a stack in chunks is not read
@@ -206,7 +207,18 @@ def valid_months(dataset: xr.Dataset) -> dict[str, NDArray[np.bool_]]:
 
 def month_of(time: Any) -> np.datetime64:  # noqa: ANN401  # whatever numpy takes for a time
     """Return the first day of the month in which a time lies, as a stack's months have it."""
-    return np.datetime64(time, "M").astype("datetime64[ns]")
+    month: np.datetime64 = np.datetime64(time, "M").astype("datetime64[ns]")
+    return month
+
+
+def _in_order(image: xr.DataArray, axis: str, known: Sequence[str]) -> xr.DataArray:
+    """Bring bands to the usual order; names that are not known are left for the check."""
+    if axis not in image.coords:
+        return image
+    names = [str(name) for name in image[axis].values]
+    if len(set(names)) < len(names) or not set(names) <= set(known):
+        return image
+    return image.sel({axis: sorted(names, key=list(known).index)})
 
 
 def _month_values(part: xr.DataArray) -> NDArray[np.datetime64]:

@@ -133,4 +133,5 @@ def check_heights(values: NDArray[np.floating], name: str) -> None:
 
 def _known(image: xr.DataArray) -> NDArray[np.floating]:
     values = np.asarray(image.values)
-    return values[np.isfinite(values)]
+    known: NDArray[np.floating] = values[np.isfinite(values)]
+    return known

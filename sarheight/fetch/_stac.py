@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sarheight.fetch._settings import Catalogue
     from sarheight.fetch._web import Web
 
-__all__ = ["search_stac"]
+__all__ = ["search_items", "search_stac"]
 
 _PAGE = 100
 _MANIFESTS = ("safe-manifest", "safe_manifest", "manifest")
@@ -33,7 +33,7 @@ def search_stac(
     to be asked.
     """
     found = 0
-    for item in _items(web, source, collection, query):
+    for item in search_items(web, source, collection, query):
         record = _record(_mapping(item), name, source)
         if record is None or not query.wants(record):
             continue
@@ -43,9 +43,10 @@ def search_stac(
             return
 
 
-def _items(
+def search_items(
     web: Web, source: Catalogue, collection: str, query: Query
 ) -> Iterator[Mapping[str, Any]]:
+    """Yield the items of a collection at a place and in a time, as the catalogue gives them."""
     client = library("pystac_client", extra="fetch")
     stac = library("pystac", extra="fetch")
     errors = (
