@@ -103,11 +103,17 @@ def fit(
     -------
     float or None
         `monitored` in the best epoch.
+
+    Raises
+    ------
+    ValueError
+        If there is no such accelerator.
     """
     folder = Path(folder)
     best = ModelCheckpoint(
         folder, "best", monitor=monitored, mode=mode, enable_version_counter=False
     )
+    _require_accelerator(accelerator)
     with _quiet():
         trainer = lightning.Trainer(
             accelerator=accelerator,
@@ -133,6 +139,18 @@ def fit(
     task.load_state_dict(found["state_dict"])
     task.cpu()
     return None if best.best_model_score is None else float(best.best_model_score)
+
+
+def _require_accelerator(name: str) -> None:
+    """Refuse a device that is not there."""
+    missing = {
+        "gpu": not (torch.cuda.is_available() or torch.backends.mps.is_available()),
+        "cuda": not torch.cuda.is_available(),
+        "mps": not torch.backends.mps.is_available(),
+    }
+    if missing.get(name, False):
+        msg = f"found device {name!r}, which is not there: use 'cpu', or 'auto'"
+        raise ValueError(msg)
 
 
 def _loggers(folder: Path) -> list[Logger]:

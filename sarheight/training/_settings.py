@@ -120,10 +120,10 @@ class TerrainSettings(RunSettings):
     channels : tuple of str
         Variables of the scenes that make the image. Names that begin with gamma0, sigma0 or beta0
         are power, and enter in decibels.
-    network, options, reference, surfaces, uncertainty, height_std
+    network, options, reference, surfaces, uncertainty, height_std, output_std
         See `sarheight.models.HeightEstimator`.
     loss : {"l1", "l2"}
-        Of the heights, in units of `height_std`: absolute or squared errors.
+        Of the heights, in units of `output_std`: absolute or squared errors.
     size, stride : int
         Of the patches, in cells.
     known : tuple of int
@@ -140,17 +140,22 @@ class TerrainSettings(RunSettings):
         If a name is not known or a number makes no sense.
     """
 
-    channels: tuple[str, ...] = ("gamma0_posterior", "local_incidence")
+    channels: tuple[str, ...] = (
+        "gamma0_posterior_unflattened",
+        "local_incidence",
+        "contribution_share",
+    )
     network: str = "ask_unet"
     options: dict[str, Any] = field(default_factory=lambda: {"width": 32, "depth": 4})
-    reference: Reference = "prefill"
+    reference: Reference = "prompt"
     surfaces: tuple[str, ...] = ()
     uncertainty: bool = True
     height_std: float = 100.0
+    output_std: float | None = 10.0
     loss: Loss = "l2"
     size: int = 128
     stride: int = 64
-    known: tuple[int, int] = (16, 16)
+    known: tuple[int, int] = (4, 64)
     error: float = 0.0
 
     def __post_init__(self) -> None:
@@ -165,3 +170,8 @@ class TerrainSettings(RunSettings):
         if not self.channels:
             msg = "found no channels, expected one at least: a network needs something to see"
             raise ValueError(msg)
+
+    @property
+    def seen(self) -> set[str]:
+        """Surfaces that the network sees."""
+        return {*self.surfaces, self.reference} - {"mean"}

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 
 from sarheight.data import TerrainPatches, channel_statistics
+from sarheight.data._power import require_power
 from sarheight.models import Channel, HeightEstimator
+from sarheight.training._calibration import scale_factor
 from sarheight.training._loading import EpochLoader, steps_of
 from sarheight.training._run import claim, fit
 from sarheight.training._task import HeightTask
@@ -55,6 +57,9 @@ def channels_of(
             label = name
             if index is not None:
                 label = f"{name}_{str(chosen[0]['polarisation'].item()).lower()}"
+            if transform == "decibel":
+                for variable in chosen:
+                    require_power(label, variable.values)
             mean, std = channel_statistics(chosen, transform)
             units = str(variables[0].attrs.get("units", "1"))
             channels.append(Channel(label, units, transform, mean, std))  # type: ignore[arg-type]
@@ -64,7 +69,7 @@ def channels_of(
 def train_terrain(
     scenes: Sequence[xr.Dataset],
     training: Sequence[Part],
-    validation: Sequence[Part],
+    validation: Sequence[Part | None],
     settings: TerrainSettings,
     folder: str | os.PathLike[str],
     *,
@@ -76,7 +81,8 @@ def train_terrain(
 
     The folder gets ``settings.json``, the curves (``curves/metrics.csv``, and those for
     TensorBoard where it is installed), ``last.ckpt`` after each epoch, and at the end ``model``:
-    the network of the epoch with the lowest validation RMSE. Called again with the same settings
+    the network of the epoch with the lowest validation RMSE, its intervals widened or narrowed
+    until they hold what they say on the parts for validation. Called again with the same settings
     on a folder of an interrupted run, training goes on after its last complete epoch, and the
     curve is the one that it would have been.
 
@@ -84,8 +90,11 @@ def train_terrain(
     ----------
     scenes : sequence of xarray.Dataset
         As `sarheight.data.simulated_scene` or `observed_scene` make them, with true heights.
-    training, validation : sequence of Part
-        The part of each scene from which patches are taken. They must not overlap.
+    training : sequence of Part
+        The part of each scene from which patches for training are taken.
+    validation : sequence of Part or None
+        The part of each scene by which training is stopped, apart from the other; None where a
+        scene is for training alone.
     settings : TerrainSettings
         What is trained, and how.
     folder : path-like
@@ -107,7 +116,8 @@ def train_terrain(
     CheckpointError
         If the folder holds a run with other settings.
     ValueError
-        If parts overlap, or scenes give no patch.
+        If parts overlap, scenes give no patch, an image is in decibels, or there is no such
+        accelerator.
     OutputError
         If the model cannot be written.
     """
@@ -116,7 +126,15 @@ def train_terrain(
     if finished.exists():
         return HeightEstimator.from_pretrained(finished)
     patches = _patches(scenes, training, settings, for_training=True)
-    held_out = _patches(scenes, validation, settings, for_training=False)
+    judged = [
+        (scene, part) for scene, part in zip(scenes, validation, strict=True) if part is not None
+    ]
+    held_out = _patches(
+        [scene for scene, _ in judged],
+        [part for _, part in judged],
+        settings,
+        for_training=False,
+    )
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         heights = _heights(scenes, training)
@@ -128,6 +146,7 @@ def train_terrain(
             surfaces=settings.surfaces,
             uncertainty=settings.uncertainty,
             height_std=settings.height_std,
+            output_std=settings.output_std,
             height_mean=float(np.nanmean(heights)),
             height_spread=float(np.nanstd(heights)),
         )
@@ -142,6 +161,8 @@ def train_terrain(
             progress=progress,
         )
     estimator.eval()
+    if estimator.uncertainty:
+        estimator.scale_factor *= scale_factor(estimator, held_out)
     figures = {} if best is None else {MONITORED: best}
     estimator.save_pretrained(finished, card={**(card or {}), "training": figures})
     return estimator
@@ -162,13 +183,16 @@ def _patches(
         stride=settings.stride if for_training else settings.size,
         known=settings.known,
         error=settings.error,
+        method="thin_plate" if "prefill" in settings.seen else None,
         augment=for_training,
         seed=settings.seed,
     )
 
 
-def _require_apart(training: Sequence[Part], validation: Sequence[Part]) -> None:
+def _require_apart(training: Sequence[Part], validation: Sequence[Part | None]) -> None:
     for number, (one, other) in enumerate(zip(training, validation, strict=True)):
+        if other is None:
+            continue
         pairs = ((one.rows, other.rows), (one.columns, other.columns))
         if all(a[0] < b[1] and b[0] < a[1] for a, b in pairs):
             msg = (
