@@ -108,4 +108,4 @@ class StackError(SarheightError, ValueError):
 
 
 class DatasetError(SarheightError, ValueError):
-    """Labelled samples for learning are damaged, incomplete, or not of the form they should have."""
+    """Labelled samples for learning are damaged, incomplete, or of another form."""
