@@ -3,322 +3,184 @@
 Scenes are simulated from real elevation models under real orbits (see `benchmarks._scenes`), at
 32 to 34 degrees, where the folds are; the reconstruction is given a model three times coarser
 with a height error of 4 m. Each region is parted into bands with gaps: one to train on, one to
-stop by, one to test on. All networks are trained on the training bands of all regions together,
-and on nothing of the others. A patch of 128 x 128 cells has 16 known elevations; 4 and 64 are a
-test of robustness. The rows of the table are described in `ROWS`.
+stop by, one to test on. All networks are trained on the same ground, the training bands of all
+regions together; in the form for a GPU these are also seen from the other side, and mountains
+elsewhere are added. A patch of 128 x 128 cells has
+16 known elevations; 4 and 64 are a test of robustness. `benchmarks._terrain_rows` holds what is
+compared.
+
+What is done is kept in the folder `--work`, and the same command goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+import json
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
-from statistics import fmean, stdev
-from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
+from rich.markdown import Markdown
 
-from benchmarks._figures import Value, record
-from benchmarks._scenes import ALPS, PLACES, Place, Site, data_file
-from sarheight.data import SceneJob, TerrainPatches, parts, scene_of_file, write_scenes
-from sarheight.metrics import coverage
-from sarheight.training import TerrainSettings, train_terrain
+from benchmarks._figures import record
+from benchmarks._terrain_errors import Errors, baselines, measured
+from benchmarks._terrain_evidence import evidence
+from benchmarks._terrain_loop import reconstructed_again
+from benchmarks._terrain_pictures import draw
+from benchmarks._terrain_places import make_ground
+from benchmarks._terrain_report import Found, figures_of, markdown
+from benchmarks._terrain_rows import KNOWN, LOOP, NETWORKS, USUAL, settings_of
+from sarheight.models import HeightEstimator
+from sarheight.training import train_terrain
 
-if TYPE_CHECKING:
-    import xarray as xr
-    from numpy.typing import NDArray
+__all__ = ["main"]
 
-    from sarheight.models import HeightEstimator
-
-__all__ = ["GOALS", "ROWS", "main"]
-
-REGIONS = {name: PLACES[name] for name in ("big_tujunga", "leh", "arco")} | {
-    "bavarian": Place("bavarian", "dem/srtm1_bavarian_alps_30m.tif", ALPS, ALPS, (34.0,))
-}
-"""Three regions with many folds, and one with few, where reconstruction cannot help much. Each is
-seen under the first of its incidences: 32 degrees, or 34 where the swath begins too late."""
-SHARES = {"training": 0.5, "validation": 0.15, "test": 0.35}
-GAP = 1500.0
-"""Metres between the bands: more than a fold is wide."""
 SEEDS = 3
-KNOWN = (4, 16, 64)
-USUAL = 16
-TEST_SEED = 1000
-LAYOVER = (2, 3, 6)
-
-SMALL = {"width": 16, "depth": 4}
-PUBLISHED = TerrainSettings(
-    channels=("gamma0_geocoded",),
-    network="unet",
-    options=SMALL,
-    reference="mean",
-    uncertainty=False,
-    known=(USUAL, USUAL),
-    epochs=14,
-    patience=14,
-    rate=2e-3,
-)
-OURS = replace(
-    PUBLISHED,
-    channels=("gamma0_posterior", "local_incidence", "contribution_share"),
-    network="ask_unet",
-    reference="prefill",
-    uncertainty=True,
-    known=(min(KNOWN), max(KNOWN)),
-)
-NETWORKS = {
-    "unet_plain": PUBLISHED,
-    "unet_reconstructed": replace(PUBLISHED, channels=("gamma0_reallocated",)),
-    "ask_plain": replace(PUBLISHED, network="ask_unet"),
-    "ask_reconstructed": replace(PUBLISHED, network="ask_unet", channels=("gamma0_reallocated",)),
-    "ours_without_prompt": OURS,
-    "ours": replace(OURS, reference="prompt", surfaces=("prefill", "prompt")),
-}
-ROWS = {
-    "priors": "known elevations, thin plate",
-    "coarse": "coarse elevation model",
-    "unet_plain": "U-Net, plain geocoded",
-    "unet_reconstructed": "U-Net, reconstructed",
-    "ask_plain": "ASK-UNet, plain geocoded",
-    "ask_reconstructed": "ASK-UNet, reconstructed (published)",
-    "ours_without_prompt": "residual on the thin plate, posterior mean",
-    "ours": "  and with the coarse model",
-}
-CUTS = {
-    "cut_reconstruction": ("unet_reconstructed", "unet_plain"),
-    "cut_network": ("ask_reconstructed", "unet_reconstructed"),
-    "cut_published": ("ask_reconstructed", "unet_plain"),
-    "cut_ours": ("ours", "unet_plain"),
-}
-"""Key, row, and the row it is compared with."""
-GOALS = {
-    "cut_reconstruction": 0.056,
-    "cut_network": 0.055,
-    "cut_published": 0.124,
-    "cut_ours": 0.35,
-}
-"""The least of what is reported for three regions, and what ours shall reach."""
+SECONDS = "seconds.json"
+"""Where a run keeps how long its training and its test took one thread."""
 
 
 @dataclass(frozen=True)
-class Errors:
-    """Squared errors of one estimate of a region.
+class Task:
+    """One training and its test, done by a process of its own.
 
     Attributes
     ----------
-    everywhere, layover : float
-        Root mean squared error in metres.
+    row, seed
+        Key of `NETWORKS`, and the seed of the training.
+    work : Path
+        Folder of the scenes and runs.
+    data : str or None
+        Folder with the real data.
+    large : bool
+        Whether it is the form for a GPU.
     """
 
-    everywhere: float
-    layover: float
+    row: str
+    seed: int
+    work: Path
+    data: str | None
+    large: bool
 
+    @property
+    def folder(self) -> Path:
+        """Folder of the run."""
+        return self.work / "runs" / f"{self.row}_{self.seed}"
 
-def _errors(estimate: NDArray[np.floating], truth: NDArray[np.floating], mask: object) -> Errors:
-    squares = (estimate - truth) ** 2
-    known = np.isfinite(squares)
-    folded = known & np.isin(mask, LAYOVER)
-    return Errors(
-        float(np.sqrt(squares[known].mean())),
-        float(np.sqrt(squares[folded].mean())) if folded.any() else float("nan"),
-    )
-
-
-def _job(name: str, place: Place, folder: str | None) -> SceneJob:
-    site = Site(place, place.incidences[0], folder)
-
-    def make() -> tuple[xr.DataArray, object, object]:
-        return (site.dem, *site.descending())
-
-    return SceneJob(
-        name,
-        make,  # type: ignore[arg-type]
-        {
-            "dem": data_file(place.dem, folder),
-            "annotation": data_file(place.descending, folder),
-        },
-        parameters={"incidence": site.incidence},
-    )
-
-
-def _samples(patches: TerrainPatches) -> Iterator[dict[str, torch.Tensor]]:
-    """Yield batches of all patches in order."""
-    for first in range(0, len(patches), 8):
-        chosen = [patches[index] for index in range(first, min(first + 8, len(patches)))]
-        yield {
-            name: torch.from_numpy(np.stack([sample[name] for sample in chosen]))
-            for name in chosen[0]
-        }
-
-
-def _test_patches(scene: xr.Dataset, settings: TerrainSettings, known: int) -> TerrainPatches:
-    return TerrainPatches(
-        [scene],
-        settings.channels,
-        within=[parts(scene, SHARES, gap=GAP)["test"]],
-        size=settings.size,
-        known=(known, known),
-        seed=TEST_SEED,
-    )
-
-
-def _baselines(scene: xr.Dataset, known: int) -> dict[str, Errors]:
-    """Measure what needs no radar."""
-    collected: dict[str, list[NDArray[np.floating]]] = {}
-    for sample in _samples(_test_patches(scene, PUBLISHED, known)):
-        for name in ("prefill", "prompt", "truth", "mask"):
-            collected.setdefault(name, []).append(sample[name].numpy())
-    arrays = {name: np.concatenate(values) for name, values in collected.items()}
-    return {
-        row: _errors(arrays[name], arrays["truth"], arrays["mask"])
-        for row, name in (("priors", "prefill"), ("coarse", "prompt"))
-    }
-
-
-def _tested(
-    model: HeightEstimator, scene: xr.Dataset, settings: TerrainSettings, known: int
-) -> tuple[Errors, float | None]:
-    """Measure a network on a region's test band, and the coverage of its 80 % intervals."""
-    heights, scales, truths, masks = [], [], [], []
-    with torch.inference_mode():
-        for sample in _samples(_test_patches(scene, settings, known)):
-            estimate = model(sample)
-            heights.append(estimate.height.numpy())
-            truths.append(sample["truth"].numpy())
-            masks.append(sample["mask"].numpy())
-            if estimate.scale is not None:
-                scales.append(estimate.scale.numpy())
-    height, truth = np.concatenate(heights), np.concatenate(truths)
-    held = coverage(height, np.concatenate(scales), truth, (0.8,))[0.8] if scales else None
-    return _errors(height, truth, np.concatenate(masks)), held
-
-
-def _spread(values: Sequence[float]) -> tuple[float, float | None]:
-    return fmean(values), stdev(values) if len(values) > 1 else None
-
-
-def _text(values: Sequence[float]) -> str:
-    mean, spread = _spread(values)
-    return f"{mean:.1f}" if spread is None else f"{mean:.1f} ± {spread:.1f}"
-
-
-Found = dict[tuple[str, str, int], list[Errors]]
-"""Errors by region, row and number of known elevations, one for each seed."""
-
-
-def _figures(found: Found, held: Sequence[float], known: Sequence[int]) -> dict[str, Value]:
-    """Collect the figures of all regions."""
-    figures: dict[str, Value] = {}
-    cuts: dict[str, list[float]] = {}
-    for region in REGIONS:
-        for row in ROWS:
-            errors = found[region, row, USUAL]
-            key = f"terrain.{region}.{row}"
-            figures[f"{key}.rmse"] = _spread([each.everywhere for each in errors])
-            folded = [each.layover for each in errors if np.isfinite(each.layover)]
-            if folded:
-                figures[f"{key}.rmse_layover"] = _spread(folded)
-        for key, (row, other) in CUTS.items():
-            pairs = zip(found[region, row, USUAL], found[region, other, USUAL], strict=True)
-            values = [1.0 - one.everywhere / two.everywhere for one, two in pairs]
-            figures[f"terrain.{region}.{key}"] = _spread(values)
-            cuts.setdefault(key, []).append(fmean(values))
-        gains = [
-            1.0
-            - fmean(each.everywhere for each in found[region, "ours", count])
-            / found[region, baseline, count][0].everywhere
-            for count in known
-            for baseline in ("priors", "coarse")
-        ]
-        figures[f"terrain.{region}.ours_vs_best_baseline"] = min(gains)
-    for key, values in cuts.items():
-        figures[f"terrain.{key}.min"] = min(values)
-    figures["terrain.coverage_80"] = _spread(held)
-    return figures
-
-
-def _table(region: str, found: Found, known: Sequence[int]) -> Table:
-    table = Table(
-        title=f"{region}: RMSE of heights in m on the test band, mean and spread over seeds",
-        caption="simulated scene; columns: known elevations in a patch of 128 x 128 cells",
-    )
-    table.add_column("estimate", no_wrap=True)
-    for count in known:
-        table.add_column(f"{count}", justify="right")
-    table.add_column(f"layover, {USUAL}", justify="right")
-    table.add_column("cut vs plain U-Net", justify="right")
-    plain = fmean(each.everywhere for each in found[region, "unet_plain", USUAL])
-    for row, text in ROWS.items():
-        errors = found[region, row, USUAL]
-        cut = 1.0 - fmean(each.everywhere for each in errors) / plain
-        table.add_row(
-            text,
-            *(_text([each.everywhere for each in found[region, row, count]]) for count in known),
-            _text([each.layover for each in errors]),
-            f"{100 * cut:.1f} %",
+    def run(self) -> dict[str, dict[str, dict[str, Errors]]]:
+        """Train and test, or take what is there; errors by row, region and number."""
+        written = self.folder / "errors.json"
+        if written.exists():
+            return json.loads(written.read_text("utf-8"))  # type: ignore[no-any-return]
+        began = time.process_time()
+        ground = make_ground(self.work / "scenes", self.data, print, more=self.large)
+        settings = settings_of(self.row, self.seed, large=self.large)
+        regions = list(ground.scenes)
+        estimator = train_terrain(
+            [*ground.scenes.values(), *ground.more],
+            [*(ground.bands[name]["training"] for name in regions), *ground.more_parts],
+            [*(ground.bands[name]["validation"] for name in regions), *([None] * len(ground.more))],
+            settings,
+            self.folder,
+            accelerator="auto" if self.large else "cpu",
+            progress=False,
         )
-    return table
+        trained = time.process_time()
+        held_out = {name: bands["test"] for name, bands in ground.bands.items()}
+        found = {self.row: measured(estimator, settings.channels, ground.scenes, held_out, KNOWN)}
+        if self.row == "ours":
+            again = {
+                name: reconstructed_again(
+                    scene, held_out[name], name, self.data, estimator, settings.channels, USUAL
+                )
+                for name, scene in ground.scenes.items()
+            }
+            found[LOOP] = measured(estimator, settings.channels, again, held_out, (USUAL,))
+        ended = time.process_time()
+        (self.folder / SECONDS).write_text(
+            json.dumps({"training": trained - began, "test": ended - trained}), "utf-8"
+        )
+        half = written.with_suffix(".part")
+        half.write_text(json.dumps(found), "utf-8")
+        half.rename(written)
+        return found
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _done(tasks: Sequence[Task], workers: int, console: Console) -> Found:
+    """Do all tasks; two of one thread each do more than one of two threads."""
+    found: Found = {}
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_one_thread
+    ) as pool:
+        running = {pool.submit(task.run): task for task in tasks}
+        for done in as_completed(running):
+            task = running[done]
+            for row, errors in done.result().items():
+                found.setdefault(row, {})[task.seed] = errors
+            console.print(f"{task.row}, seed {task.seed}")
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train, test, print the tables, and put the figures on record."""
+    """Train, test, write table and pictures, and put the figures on record."""
     parser = argparse.ArgumentParser("python -m benchmarks.terrain", description=__doc__)
     parser.add_argument("--data", help="folder with the real data")
     parser.add_argument("--save", action="store_true", help="put the figures on record")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="trainings of each network")
-    parser.add_argument("--epochs", type=int, default=PUBLISHED.epochs, help="of each training")
-    parser.add_argument("--width", type=int, default=SMALL["width"], help="channels at full size")
+    parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
+    parser.add_argument(
+        "--large", action="store_true", help="wider networks and more epochs: for a GPU"
+    )
     parser.add_argument(
         "--work",
         type=Path,
-        default=Path("build/terrain"),
-        help="folder for scenes and runs; what is there is not done again",
+        help="folder for scenes, runs, table and pictures; what is there is not done again",
     )
     chosen = parser.parse_args(arguments)
+    work = chosen.work or Path("build/terrain_large" if chosen.large else "build/terrain")
     console = Console()
-    jobs = [_job(name, place, chosen.data) for name, place in REGIONS.items()]
-    paths = write_scenes(jobs, chosen.work / "scenes", report=console.print)
-    scenes = dict(zip(REGIONS, [scene_of_file(path) for path in paths], strict=True))
-    bands = [parts(scene, SHARES, gap=GAP) for scene in scenes.values()]
-    found: Found = {
-        (region, row, count): [errors] * chosen.seeds
-        for region, scene in scenes.items()
-        for count in KNOWN
-        for row, errors in _baselines(scene, count).items()
+    began = time.monotonic()
+    ground = make_ground(work / "scenes", chosen.data, console.print, more=chosen.large)
+    tasks = [
+        Task(row, seed, work, chosen.data, chosen.large)
+        for seed in range(chosen.seeds)
+        for row in NETWORKS
+    ]
+    found = _done(tasks, chosen.workers, console)
+    for known in KNOWN:
+        for name, scene in ground.scenes.items():
+            for row, errors in baselines(scene, ground.bands[name]["test"], known).items():
+                by_region = found.setdefault(row, {}).setdefault(0, {})
+                by_region.setdefault(name, {})[str(known)] = errors
+    minutes = (time.monotonic() - began) / 60.0
+    told = {
+        name: evidence(ground.bands[name]["training"].of(scene))
+        for name, scene in ground.scenes.items()
     }
-    held = []
-    for seed in range(chosen.seeds):
-        for row, usual in NETWORKS.items():
-            settings = replace(
-                usual,
-                seed=seed,
-                epochs=chosen.epochs,
-                options={**usual.options, "width": chosen.width},
-            )
-            console.print(f"{row}, seed {seed}")
-            model = train_terrain(
-                list(scenes.values()),
-                [band["training"] for band in bands],
-                [band["validation"] for band in bands],
-                settings,
-                chosen.work / f"{row}_{chosen.width}_{chosen.epochs}_{seed}",
-                progress=console.is_terminal,
-            )
-            for region, scene in scenes.items():
-                for count in KNOWN:
-                    errors, share = _tested(model, scene, settings, count)
-                    found.setdefault((region, row, count), []).append(errors)
-                    if row == "ours" and count == USUAL and share is not None:
-                        held.append(share)
-    for region in REGIONS:
-        console.print(_table(region, found, KNOWN))
+    text = markdown(found, told, asdict(settings_of("ours", 0, large=chosen.large)))
+    (work / "table.md").write_text(text, "utf-8")
+    console.print(Markdown(text))
+    estimators = {
+        row: HeightEstimator.from_pretrained(work / "runs" / f"{row}_0" / "model")
+        for row in NETWORKS
+    }
+    draw(ground, estimators, work)
+    console.print(f"{work}/table.md; {minutes:.0f} minutes, less what was there already")
     if chosen.save:
-        command = f"python -m benchmarks.terrain --seeds {chosen.seeds} --save"
-        record(_figures(found, held, KNOWN), command)
+        command = "python -m benchmarks.terrain" + (" --large" if chosen.large else "")
+        seconds = [json.loads((task.folder / SECONDS).read_text("utf-8")) for task in tasks]
+        figures = figures_of(found, told)
+        figures["terrain.core_minutes"] = sum(sum(each.values()) for each in seconds) / 60.0
+        record(figures, f"{command} --save")
 
 
 if __name__ == "__main__":

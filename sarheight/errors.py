@@ -10,6 +10,7 @@ __all__ = [
     "AnnotationError",
     "CheckpointError",
     "ChecksumError",
+    "DatasetError",
     "DemError",
     "FetchError",
     "GeoidGridMissingError",
@@ -21,6 +22,7 @@ __all__ = [
     "PriorError",
     "ProductError",
     "SarheightError",
+    "StackError",
     "UnsafeAddressError",
     "VerticalDatumError",
 ]
@@ -96,3 +98,14 @@ class JobListError(SarheightError, ValueError):
 
 class ManifestError(SarheightError, OSError):
     """The manifest of a batch cannot be read or written."""
+
+
+class StackError(SarheightError, ValueError):
+    """Images of a city, its buildings or its recipe do not fit together, or are not what they say.
+
+    Bands, months, grid, units.
+    """
+
+
+class DatasetError(SarheightError, ValueError):
+    """Labelled samples for learning are damaged, incomplete, or of another form."""

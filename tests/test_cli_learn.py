@@ -109,6 +109,16 @@ def test_heights_of_a_scene(scene: Path, model: Path, tmp_path: Path) -> None:
     assert (result["height_sigma"] > 0.0).all()
 
 
+def test_heights_out_of_the_box(scene: Path, tmp_path: Path) -> None:
+    done = run("predict", scene, "-o", tmp_path / "heights.nc")
+    assert done.exit_code == 0, done.output
+    truth = scene_of_file(scene)
+    with xr.open_dataset(tmp_path / "heights.nc") as result:
+        error = (result["height"] - truth["height"]).values
+        assert float(np.sqrt(np.mean(error**2))) < 30.0
+        assert "height_sigma" in result
+
+
 def test_heights_of_an_image(folder: Path, model: Path, tmp_path: Path) -> None:
     image = tmp_path / "image.nc"
     done = run(

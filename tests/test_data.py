@@ -16,12 +16,15 @@ from sarheight.data import (
     TerrainPatches,
     channel_statistics,
     degraded_dem,
+    observed_scene,
     parts,
     patchy_reflectivity,
     scene_of_file,
+    simulated_image,
     simulated_scene,
     write_scenes,
 )
+from sarheight.data._power import require_power
 from sarheight.dem import coarsen, local_posting
 from tests.mountains import look, mountain, raster
 from tests.terrain import dem_around, hills
@@ -84,6 +87,30 @@ def test_a_scene_holds_truth_knowledge_and_image(scene: xr.Dataset) -> None:
     assert scene.attrs["settings"]["seed"] == 5
 
 
+@pytest.mark.parametrize("name", ["gamma0_reallocated", "gamma0_posterior"])
+def test_unfolded_brightness_is_the_images_own_where_nothing_is_folded(name: str) -> None:
+    """And in a fold, it is a part of it."""
+    settings = SceneSettings(coarser=1, height_error=0.0, looks=1000.0, noise=0.0, texture=0.0)
+    scene = simulated_scene(*view_of_mountain(), settings)
+    ratio = scene[f"{name}_unflattened"] / scene["gamma0_geocoded"]
+    decibels = 10.0 * np.log10(ratio.where(ratio > 0.0))
+    alone = decibels.where(scene["mask"] == 0)
+    assert abs(float(alone.median())) < 0.3
+    assert float(abs(alone).quantile(0.8)) < 1.0
+    assert float(decibels.where(scene["mask"].isin([2, 3])).median()) < -2.0
+    # Flattened, the slopes' brightness is gone.
+    flat = 10.0 * np.log10(scene[name] / scene["gamma0_geocoded"]).where(scene["mask"] == 0)
+    assert float(abs(flat).quantile(0.8)) > 2.0 * float(abs(alone).quantile(0.8))
+
+
+def test_the_image_of_a_scene_can_be_had_again(scene: xr.Dataset) -> None:
+    dem = view_of_mountain()[0]
+    image, coarse = simulated_image(*view_of_mountain(), seed=5)
+    again = observed_scene(image, coarse, dem)
+    for name in ("gamma0_geocoded", "gamma0_posterior", "coarse_height"):
+        np.testing.assert_array_equal(again[name].values, scene[name].values)
+
+
 def test_the_same_seed_makes_the_same_scene(scene: xr.Dataset) -> None:
     xr.testing.assert_identical(simulated_scene(*view_of_mountain(), seed=5), scene)
     other = simulated_scene(*view_of_mountain(), seed=6)
@@ -142,6 +169,27 @@ def test_known_elevations_are_true_and_distances_lead_to_them(scene: xr.Dataset)
     np.testing.assert_array_equal(sample["prior"][known], sample["truth"][known])
     np.testing.assert_array_equal(sample["distance"] == 0.0, known)
     np.testing.assert_allclose(sample["prefill"][known], sample["truth"][known], atol=0.05)
+
+
+def test_samples_without_an_interpolated_surface(scene: xr.Dataset) -> None:
+    lean, full = (
+        TerrainPatches([scene], CHANNELS, size=24, method=method)[1]
+        for method in (None, "thin_plate")
+    )
+    assert set(full) - set(lean) == {"prefill"}
+    for name, values in lean.items():
+        np.testing.assert_array_equal(values, full[name])
+
+
+@pytest.mark.parametrize("shape", [(30, 40), (3, 5)])
+def test_decibels_are_no_power(shape: tuple[int, int]) -> None:
+    random = np.random.default_rng(0)
+    power = random.gamma(4.0, 0.02, size=shape) - 0.02
+    power[0] = np.nan
+    require_power("gamma0", power)
+    require_power("gamma0", np.full(shape, np.nan))
+    with pytest.raises(ValueError, match=r"gamma0 below 0 in .* look like decibels"):
+        require_power("gamma0", 10.0 * np.log10(np.abs(power)))
 
 
 def test_densities_are_drawn_over_their_range(scene: xr.Dataset) -> None:

@@ -17,6 +17,7 @@ from sarheight.models import (  # noqa: E402
     HeightEstimator,
     LargeSelectiveKernel,
     UNet,
+    packaged,
 )
 
 if TYPE_CHECKING:
@@ -216,9 +217,47 @@ def test_an_estimator_wants_its_own_channels() -> None:
         {"reference": "sea level"},
         {"surfaces": ("prefil",)},
         {"height_std": 0.0},
+        {"output_std": -1.0},
+        {"scale_factor": 0.0},
     ):
         with pytest.raises(ValueError, match="expected"):
             HeightEstimator(CHANNELS, **options)
+
+
+def test_the_scale_of_the_errors_is_multiplied_and_the_heights_are_not() -> None:
+    options = {"width": 4, "depth": 2}
+    one, other = (
+        shaken(HeightEstimator(CHANNELS, options=options, uncertainty=True, scale_factor=factor))
+        for factor in (1.0, 3.0)
+    )
+    other.load_state_dict(one.state_dict())
+    first, second = one(sample()), other(sample())
+    torch.testing.assert_close(second.height, first.height, rtol=0, atol=0)
+    torch.testing.assert_close(second.scale, 3.0 * first.scale)
+
+
+def test_a_metre_of_the_coarse_model_is_seen_among_mountains_in_mixed_precision() -> None:
+    """bfloat16 has 8 bits: beside 1000 m it cannot tell 2 m apart."""
+    model = shaken(
+        HeightEstimator(
+            CHANNELS,
+            network="unet",
+            options={"width": 4, "depth": 2},
+            reference="prompt",
+            output_std=10.0,
+        )
+    )
+    given = sample()
+    given["prompt"] = 900.0 + 60.0 * torch.arange(32.0).expand(2, 1, 32, 32)
+    bumpy = given["prompt"].clone()
+    bumpy[:, :, 16, 16] += 1.0
+    with torch.autocast("cpu", torch.bfloat16):
+        change = (
+            model(given | {"prompt": bumpy}).height
+            - bumpy
+            - (model(given).height - given["prompt"])
+        )
+    assert float(change[:, :, 14:19, 14:19].detach().abs().max()) > 1e-3
 
 
 def test_a_network_can_learn_a_patch() -> None:
@@ -249,13 +288,18 @@ def test_a_checkpoint_alone_makes_the_same_estimator(tmp_path: Path) -> None:
             surfaces=("prefill",),
             uncertainty=True,
             height_std=75.0,
+            output_std=20.0,
+            scale_factor=1.5,
         )
     )
     folder = model.save_pretrained(tmp_path / "heights", card={"licence": "Apache-2.0"})
     again = HeightEstimator.from_pretrained(folder)
     assert again.channels == CHANNELS
-    torch.testing.assert_close(again(sample()).height, model(sample()).height, rtol=0, atol=0)
+    for mine, other in zip(model(sample()), again(sample()), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=0)
     assert json.loads((folder / "config.json").read_text())["card"]["licence"] == "Apache-2.0"
+    modes = {path.stat().st_mode for path in folder.iterdir()}
+    assert len(modes) == 1, "who may read the configuration may read the weights"
     with pytest.raises(OutputError, match="exists already"):
         model.save_pretrained(folder)
     model.save_pretrained(folder, overwrite=True)
@@ -316,6 +360,11 @@ def test_a_checkpoint_that_cannot_be_trusted_is_refused(
     spoil(folder)  # type: ignore[operator]
     with pytest.raises(CheckpointError, match=message):
         HeightEstimator.from_pretrained(folder)
+
+
+def test_a_trained_network_that_does_not_come_with_the_library() -> None:
+    with pytest.raises(CheckpointError, match="no trained network 'trees'"):
+        packaged("trees")
 
 
 def test_a_model_is_saved_as_a_folder(tmp_path: Path) -> None:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 
-from sarheight.errors import CheckpointError  # noqa: E402
-from sarheight.models import Channel, HeightEstimator  # noqa: E402
+from sarheight.data import simulated_scene  # noqa: E402
+from sarheight.errors import CheckpointError, PriorError  # noqa: E402
+from sarheight.models import Channel, HeightEstimator, packaged  # noqa: E402
 from sarheight.predict import Tiling, predict_heights  # noqa: E402
 from sarheight.priors import SparseHeights, draw_points, interpolate  # noqa: E402
+from tests.mountains import look, random_terrain, raster  # noqa: E402
 from tests.terrain import dem_around, hills  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import xarray as xr
 
 # Test processes share the cores; threads of each would wait for each other.
 torch.set_num_threads(1)
@@ -176,6 +178,52 @@ def test_what_the_image_did_not_see_is_marked() -> None:
     expected = np.ones((70, 90))
     expected[20:30, 40:60] = 0
     np.testing.assert_array_equal(result["observed"].values, expected)
+    assert "mask" not in result
+
+
+def test_layover_and_shadow_go_along() -> None:
+    found = scene()
+    folded = np.zeros((70, 90), dtype=np.uint8)
+    folded[10:20] = 2
+    found["mask"] = (("y", "x"), folded, {"flag_values": [0, 2], "flag_meanings": "none layover"})
+    result = predict_heights(estimator(), found)
+    xr.testing.assert_identical(result["mask"], found["mask"])
+
+
+def test_an_image_without_a_value_leaves_what_is_known() -> None:
+    found = scene()
+    for name in ("gamma0_posterior", "local_incidence"):
+        found[name][:] = np.nan
+    points = draw_points(found["height"], 20)
+    model = HeightEstimator(CHANNELS, network="unet", options=SMALL, reference="prefill").eval()
+    result = predict_heights(model, found, points, tiling=Tiling(32, 8))
+    expected = interpolate(points, found["height"])
+    np.testing.assert_allclose(result["height"].values, expected.values, atol=0.02)
+    assert not result["observed"].any()
+
+
+def test_the_order_of_a_scenes_variables_does_not_matter() -> None:
+    found = scene()
+    points = draw_points(found["height"], 20)
+    one = predict_heights(estimator(), found, points)["height"].values
+    turned = found[list(found.data_vars)[::-1]].assign_attrs(found.attrs)
+    np.testing.assert_array_equal(predict_heights(estimator(), turned, points)["height"], one)
+
+
+def test_decibels_that_do_not_say_so_are_found_out() -> None:
+    found = scene()
+    decibels = 10.0 * np.log10(found["gamma0_posterior"])
+    found["gamma0_posterior"] = decibels.drop_attrs()
+    with pytest.raises(ValueError, match="look like decibels"):
+        predict_heights(estimator(), found)
+
+
+def test_elevations_that_cannot_be_never_reach_the_network() -> None:
+    found = scene()
+    inside = draw_points(found["height"], 3)
+    for absurd in (-9999.0, 1e5, np.nan):
+        with pytest.raises(PriorError):
+            SparseHeights(inside.x, inside.y, np.full(3, absurd), crs=inside.crs)
 
 
 def test_elevations_outside_and_twice_are_counted() -> None:
@@ -188,6 +236,29 @@ def test_elevations_outside_and_twice_are_counted() -> None:
     assert result.attrs["known_elevations_outside"] == 10
     far = predict_heights(estimator(), found, outside)
     assert np.isfinite(far["height"]).all()
+
+
+def test_the_network_that_comes_with_the_library_is_small_and_of_use() -> None:
+    folder = packaged("terrain")
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 5_000_000
+    card = json.loads((folder / "config.json").read_text("utf-8"))["card"]
+    assert {"data", "licence", "figures", "limits"} <= set(card)
+    model = HeightEstimator.from_pretrained(folder)
+    terrain = raster(random_terrain(3, 96, 96, relief=200.0))
+    found = simulated_scene(terrain, *look(), seed=3)
+    points = draw_points(found["height"], 12)
+    result = predict_heights(model, found, points, tiling=Tiling(128, 32))
+    errors = {
+        name: float(np.sqrt(np.nanmean((heights - found["height"]).values ** 2)))
+        for name, heights in (
+            ("network", result["height"]),
+            ("prefill", interpolate(points, found["height"])),
+            ("coarse", found["coarse_height"]),
+        )
+    }
+    assert errors["network"] < 0.5 * errors["prefill"]
+    assert errors["network"] < 1.2 * errors["coarse"]
+    assert (result["height_sigma"] > 0.0).all()
 
 
 def test_a_scene_that_does_not_fit_the_model_is_refused() -> None:

@@ -18,8 +18,9 @@ from sarheight._area import bounds_of_corners, part_of_bounds
 from sarheight._scene_io import grid_to_json, read_placement
 from sarheight.errors import AnnotationError, GeometryError, ProductError
 from sarheight.geometry import rdr2geo
+from sarheight.polarimetry import polarimetric_channels
 from sarheight.product import Product, open_product
-from sarheight.sentinel1 import _grd, _windowed, read_annotation
+from sarheight.sentinel1 import Sentinel1Product, _grd, _windowed, read_annotation
 from sarheight.sentinel1._manifest import read_manifest
 from sarheight.sentinel1._orbits import find_orbit_file
 from sarheight.sentinel1._radiometry import Radiometry
@@ -227,6 +228,24 @@ def test_swaths_and_bursts_of_an_slc_can_be_chosen(slc: tuple[Product, IwProduct
     assert np.nanmean(coarse.image) == pytest.approx(
         np.nanmean(product.scene(polarisations=("VV",)).image), rel=0.02
     )
+
+
+def test_an_slc_opens_as_complex_numbers(slc: tuple[Product, IwProduct], product: Product) -> None:
+    grd, product = product, slc[0]
+    assert isinstance(product, Sentinel1Product)
+    assert isinstance(grd, Sentinel1Product)
+    with pytest.raises(ValueError, match="complex numbers are only in an SLC"):
+        grd.complex_images()
+    images, grid = product.complex_images(calibration="beta0")
+    assert tuple(images) == product.polarisations
+    scene = product.scene(calibration="beta0", noise_removal=False)
+    for name, image in images.items():
+        expected = scene.image.sel(polarisation=name).values
+        np.testing.assert_allclose(np.abs(image.values) ** 2, expected, rtol=1e-5)
+    channels = polarimetric_channels(images["VV"], images["VH"])
+    assert channels["vv_intensity"].shape == grid.shape
+    with pytest.raises(ValueError, match="expected one or more of those"):
+        product.complex_images(polarisations=("HH",))
 
 
 def test_an_slc_has_no_borders_to_clean(slc: tuple[Product, IwProduct]) -> None:

@@ -30,7 +30,7 @@ from sarheight.sentinel1._deburst import Piece, swath_pieces
 from sarheight.sentinel1._files import ProductFiles
 from sarheight.sentinel1._merge import merged_grid, merged_pieces
 from sarheight.sentinel1._product import open_product
-from sarheight.sentinel1._slc import slc_image
+from sarheight.sentinel1._slc import slc_image, slc_numbers
 from sarheight.sentinel1._write import write_product
 from tests.annotations import (
     BURST_STEP,
@@ -157,6 +157,24 @@ def test_pixels_are_calibrated_by_their_line_and_sample_in_the_file() -> None:
         place = burst * LINES_PER_BURST + rows + 0.001 * columns
         candidates.append(np.where(inside, np.abs(place - ratio), np.inf))
     assert np.min(candidates, axis=0)[valid()].max() < 0.01
+
+
+def test_complex_numbers_stand_where_their_power_does() -> None:
+    image, grid = slc_numbers(*PRODUCT.parts, swaths=SWATHS)
+    np.testing.assert_array_equal(image.values, np.where(valid(), PRODUCT.scene, np.nan))
+    assert image.dtype == np.complex64
+    assert grid.shape == PRODUCT.scene.shape
+
+
+def test_the_square_of_complex_numbers_is_the_power_with_its_noise() -> None:
+    product = iw_product(gain=0.01)
+    for chosen in ({"swaths": SWATHS}, {"swaths": ("IW2",), "burst": 1}):
+        image, _ = slc_numbers(*product.parts, **chosen)  # type: ignore[arg-type]
+        power, _ = slc_image(*product.parts, **chosen, noise_removal=False)  # type: ignore[arg-type]
+        np.testing.assert_allclose(np.abs(image) ** 2, power, rtol=1e-5)
+    part = slc_numbers(*product.parts, swaths=SWATHS)[0][40:60, 100:300]
+    whole = slc_numbers(*product.parts, swaths=SWATHS)[0].values
+    np.testing.assert_array_equal(part.values, whole[40:60, 100:300])
 
 
 def test_bursts_are_cut_in_the_middle_of_their_overlap() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,10 +14,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
-from sarheight.data import parts, simulated_scene  # noqa: E402
+from sarheight.data import TerrainPatches, parts, simulated_scene  # noqa: E402
 from sarheight.errors import CheckpointError  # noqa: E402
-from sarheight.models import HeightEstimate, HeightEstimator  # noqa: E402
+from sarheight.models import Channel, HeightEstimate, HeightEstimator  # noqa: E402
 from sarheight.training import TerrainSettings, height_loss, train_terrain  # noqa: E402
+from sarheight.training._calibration import scale_factor  # noqa: E402
 from tests.mountains import look, mountain, raster  # noqa: E402
 
 if TYPE_CHECKING:
@@ -193,6 +195,102 @@ def test_parts_that_overlap_are_refused(scene: xr.Dataset, tmp_path: Path) -> No
     training, _ = halves(scene)
     with pytest.raises(ValueError, match="overlap"):
         train_terrain([scene], training, training, SETTINGS, tmp_path / "run")
+
+
+def test_a_scene_may_be_for_training_alone(scene: xr.Dataset, tmp_path: Path) -> None:
+    training, validation = halves(scene)
+    model = train_terrain(
+        [scene, scene],
+        [*training, *training],
+        [*validation, None],
+        replace(SETTINGS, epochs=1),
+        tmp_path / "run",
+        accelerator="cpu",
+        progress=False,
+    )
+    assert isinstance(model, HeightEstimator)
+
+
+def test_intervals_are_widened_until_they_hold_what_they_say() -> None:
+    random = np.random.default_rng(0)
+    shape = (1, 32, 32)
+    truth = random.laplace(0.0, 30.0, size=(6, *shape)).astype(np.float32)
+    surface = np.zeros(shape, dtype=np.float32)
+    patches = [
+        {
+            "image": np.ones(shape, dtype=np.float32),
+            "prior": surface,
+            "distance": surface,
+            "prefill": surface,
+            "truth": each,
+        }
+        for each in truth
+    ]
+    channel = Channel("gamma0", "1", "none")
+    model = HeightEstimator(
+        [channel],
+        network="unet",
+        options={"width": 4, "depth": 2},
+        reference="prefill",
+        uncertainty=True,
+        scale_factor=2.0,
+    ).eval()
+    claimed = model({name: torch.from_numpy(v[None]) for name, v in patches[0].items()}).scale
+    assert claimed is not None
+    expected = 30.0 / float(claimed.detach().mean())
+    # The truth is what the estimate claims, but for one factor.
+    assert scale_factor(model, patches) == pytest.approx(expected, rel=0.05)  # type: ignore[arg-type]
+
+
+def test_a_trained_network_is_calibrated_on_the_part_for_validation(
+    scene: xr.Dataset, tmp_path: Path
+) -> None:
+    model = train(scene, tmp_path / "run", replace(SETTINGS, epochs=1))
+    _, validation = halves(scene)
+    patches = TerrainPatches(
+        [scene], SETTINGS.channels, within=validation, size=16, known=SETTINGS.known
+    )
+    assert model.scale_factor != 1.0
+    assert scale_factor(model, patches) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_decibels_are_not_taken_for_power(scene: xr.Dataset, tmp_path: Path) -> None:
+    decibels = scene.copy()
+    decibels["gamma0_posterior"] = 10.0 * np.log10(scene["gamma0_posterior"])
+    with pytest.raises(ValueError, match="look like decibels"):
+        train(decibels, tmp_path / "run")
+
+
+def test_a_gpu_that_is_not_there(scene: xr.Dataset, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    training, validation = halves(scene)
+    with pytest.raises(ValueError, match="'cuda', which is not there"):
+        train_terrain([scene], training, validation, SETTINGS, tmp_path / "run", accelerator="cuda")
+
+
+def test_a_full_disk_ends_a_run_that_goes_on_when_there_is_space(
+    scene: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lightning.fabric.plugins.io import torch_io
+
+    save = torch_io._atomic_save
+    settings = replace(SETTINGS, epochs=2)
+
+    def full(checkpoint: dict[str, object], path: object, **rest: object) -> None:
+        if checkpoint["epoch"] == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(checkpoint, path, **rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch_io, "_atomic_save", full)
+        with pytest.raises(OSError, match="No space left"):
+            train(scene, tmp_path / "run", settings)
+    assert not (tmp_path / "run" / "model").exists()
+    resumed = train(scene, tmp_path / "run", settings)
+    whole = train(scene, tmp_path / "whole", settings)
+    for mine, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=0)
 
 
 def test_what_is_unknown_does_not_spoil_training(scene: xr.Dataset, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from sarheight.cli._predict import predict
 from sarheight.cli._reconstruct import reconstruct
 from sarheight.cli._scenes import scenes
 from sarheight.cli._simulate import simulate
+from sarheight.cli._stack import stack
 from sarheight.cli._train import train
 
 __all__ = ["app", "main"]
@@ -67,7 +68,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, simulate, reconstruct, batch, masks, scenes, predict, info):
+for command in (demo, simulate, reconstruct, batch, masks, scenes, stack, predict, info):
     app.command()(command)
 app.add_typer(fetch)
 app.add_typer(train)

@@ -1,4 +1,4 @@
-"""``sarheight predict``: heights from an image and a few known elevations."""
+"""``sarheight predict``: maps by a network that was trained before."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from sarheight.cli._options import (
     read_dem,
     require_writable,
 )
+from sarheight.cli._predict_maps import is_city_stack, map_buildings, map_zones, refuse
 from sarheight.cli._session import session
 
 if TYPE_CHECKING:
@@ -48,27 +49,31 @@ DemIfNeeded = Annotated[
 
 def predict(
     *,
-    image: Annotated[
-        Path,
+    images: Annotated[
+        list[Path],
         typer.Argument(
             exists=True,
-            metavar="IMAGE",
-            help="Image in radar geometry, linear power, as for `reconstruct`; or a scene that "
-            "`sarheight scenes` has written.",
-            show_default=False,
-        ),
-    ],
-    model: Annotated[
-        Path,
-        typer.Option(
-            exists=True,
-            file_okay=False,
-            metavar="FOLDER",
-            help="The network, as `sarheight train terrain` leaves it.",
+            metavar="IMAGE...",
+            help="For terrain heights an image in radar geometry, linear power, as for "
+            "`reconstruct`, or a scene that `sarheight scenes` has written; for building heights a "
+            "stack that `sarheight stack` has written; for Local Climate Zones the rasters that "
+            "hold the network's channels.",
             show_default=False,
         ),
     ],
     output: Output,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            metavar="FOLDER",
+            help="The network, as `sarheight train` leaves it: its kind says what is mapped. By "
+            "default the one for terrain heights that comes with the library, which takes the "
+            "elevation model as well; for a stack the one for building heights.",
+            show_default=False,
+        ),
+    ] = None,
     dem: DemIfNeeded = None,
     vertical: Vertical = None,
     units: Units = None,
@@ -112,6 +117,16 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    step: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="CELLS",
+            help="Only for Local Climate Zones: cells of the images from one cell of the map to "
+            "the next, 1 by default.",
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[
         str, typer.Option(help="`auto`, `cpu` or `cuda`.", rich_help_panel=RUNNING)
     ] = "auto",
@@ -120,24 +135,62 @@ def predict(
     threads: Threads = None,
     debug: Debug = False,
 ) -> None:
-    r"""Estimate heights from a radar image and a few known elevations.
+    r"""Map terrain heights, building heights or Local Climate Zones, whatever the network is for.
 
-    Writes the heights, their standard deviation where the network gives one, and whether the
-    image was seen there.
+    Of terrain it writes the heights, their standard deviation where the network gives one, and
+    whether the image was seen there. Of a city the heights of its buildings and the built share.
+    Of Local Climate Zones the most likely one, with its colours, and the probability of each.
 
     ```
     sarheight predict image.nc --dem coarse.tif --vertical EGM2008 --points known.csv \
-        --points-vertical ellipsoidal --model run/model -o heights.tif
+        --points-vertical ellipsoidal -o heights.tif
+    sarheight predict city.zarr -o buildings.tif
+    sarheight predict sentinel2.tif --model run/model --step 10 -o zones.tif
     ```
     """
     require_writable(output, "--output", overwrite=overwrite)
+    of_terrain = {
+        "--dem": dem,
+        "--vertical": vertical,
+        "--units": units,
+        "--nodata": nodata,
+        "--posting": posting,
+        "--like": like,
+        "--calibration": calibration,
+        "--points": points,
+        "--points-vertical": points_vertical,
+    }
     with session("predict", quiet=quiet, threads=threads, debug=debug, steps=4) as current:
         current.stage("read")
-        from sarheight.models import HeightEstimator
+        from sarheight.models import (
+            BuildingHeightEstimator,
+            HeightEstimator,
+            ZoneClassifier,
+            kind_of,
+            packaged,
+        )
         from sarheight.output import provenance, write
         from sarheight.predict import predict_heights
 
-        estimator = HeightEstimator.from_pretrained(model)
+        folder = model or packaged("buildings" if is_city_stack(images[0]) else "terrain")
+        kind = kind_of(folder)
+        if kind != HeightEstimator.kind:
+            refuse(of_terrain, kind)
+        if kind != ZoneClassifier.kind:
+            refuse({"--step": step}, kind)
+        if kind == BuildingHeightEstimator.kind:
+            map_buildings(current, images, folder, output, device=device, overwrite=overwrite)
+            return
+        if kind == ZoneClassifier.kind:
+            map_zones(
+                current, images, folder, output, step=step, device=device, overwrite=overwrite
+            )
+            return
+        if len(images) != 1:
+            msg = f"found {len(images)} images, expected one for terrain heights"
+            raise typer.BadParameter(msg, param_hint="IMAGE")
+        image = images[0]
+        estimator = HeightEstimator.from_pretrained(folder)
         known = _known(points, points_vertical)
         current.stage("reconstruct")
         if image.suffix.lower() == ".zarr" and dem is None:
@@ -157,9 +210,15 @@ def predict(
                 "or as the mean height of the places of training; pass --points"
             )
         current.stage("estimate")
-        result = predict_heights(estimator, scene, known, device=device)
+        result = predict_heights(
+            estimator,
+            scene,
+            known,
+            device=device,
+            report=lambda share: current.advance("estimate", 0.5 + 0.25 * share),
+        )
         current.stage("write")
-        files = {"image": image, "model": model, "like": like, "points": points}
+        files = {"image": image, "model": folder, "like": like, "points": points}
         files |= {f"dem {index}": path for index, path in enumerate(dem or [], start=1)}
         result.attrs["provenance"] = provenance(
             {name: path for name, path in files.items() if path is not None},

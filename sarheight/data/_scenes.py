@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sarheight.orbit import Orbit
     from sarheight.scene import RadarGrid
 
-__all__ = ["SceneSettings", "observed_scene", "simulated_scene"]
+__all__ = ["SceneSettings", "observed_scene", "simulated_image", "simulated_scene"]
 
 KEPT = (
     "mask",
@@ -33,6 +33,9 @@ KEPT = (
     "gamma0_variance",
 )
 """What a reconstruction tells beside the backscatter."""
+LEAST_TANGENT = 0.12
+"""Of the incidence in the range plane, 7 degrees: a slope that faces the radar closer than that is
+narrower than a pixel, and no brighter than one that just fills it."""
 LARGEST_SEED = 2**63
 
 
@@ -92,7 +95,12 @@ def observed_scene(
             the image as it is geocoded today, with the coarse model interpolated to the grid: on
             the ellipsoid, per area at a right angle to the line of sight;
         ``gamma0_reallocated``, ``gamma0_posterior``
-            reconstructed by one step, and by the posterior mean;
+            reconstructed by one step, and by the posterior mean; per projected area, so that the
+            brightness of slopes which face the radar is gone;
+        ``gamma0_reallocated_unflattened``, ``gamma0_posterior_unflattened``
+            the same with that brightness put back: what an image without folds would show, per
+            area on the ellipsoid. Outside folds it is the geocoded image, in a fold each slope's
+            own part of it. A network that reads slopes from brightness wants these;
         ``mask``, ``fold_count``, ``contribution_share``, ``gamma0_variance``
             of the reconstruction, from the coarse model;
         ``local_incidence``, ``ellipsoid_incidence``
@@ -125,6 +133,7 @@ def observed_scene(
     )
     for name, result in results.items():
         scene[name] = result["gamma0"]
+        scene[f"{name}_unflattened"] = _unflattened(result)
     scene["coarse_height"] = known.assign_attrs(
         long_name="height of the coarse elevation model", units="m"
     )
@@ -134,6 +143,73 @@ def observed_scene(
         name: last.attrs[name] for name in ("look_azimuth", "look_side") if name in last.attrs
     }
     return scene
+
+
+def _unflattened(result: xr.Dataset) -> xr.DataArray:
+    """Return the brightness of slopes as an image without folds would show it."""
+    tangents = {
+        name: np.tan(np.radians(result[name]))
+        for name in ("ellipsoid_incidence", "projected_incidence")
+    }
+    own = np.abs(tangents["projected_incidence"]).clip(min=LEAST_TANGENT)
+    gamma0 = result["gamma0"]
+    return (gamma0 * tangents["ellipsoid_incidence"] / own).assign_attrs(
+        long_name="gamma0 on the ellipsoid, unfolded", units="1", **_placed(gamma0)
+    )
+
+
+def _placed(variable: xr.DataArray) -> dict[str, str]:
+    return {name: variable.attrs[name] for name in ("grid_mapping",) if name in variable.attrs}
+
+
+def simulated_image(
+    dem: xr.DataArray,
+    grid: RadarGrid,
+    orbit: Orbit,
+    settings: SceneSettings | None = None,
+    *,
+    seed: int = 0,
+) -> tuple[Scene, xr.DataArray]:
+    """Simulate an image of an elevation model, and the coarser model that is known beforehand.
+
+    Parameters
+    ----------
+    dem, grid, orbit, settings, seed
+        See `simulated_scene`, which takes this image apart.
+
+    Returns
+    -------
+    image : Scene
+        In radar geometry, the mean of the noise taken off.
+    coarse : xarray.DataArray
+        The coarser elevation model, heights in metres.
+
+    Raises
+    ------
+    GeometryError
+        If image and elevation model do not meet.
+    DemError
+        If the elevation model is not usable.
+    """
+    chosen = SceneSettings() if settings is None else settings
+    dem = check_dem(dem)
+    random = np.random.default_rng(seed)
+    ground = patchy_reflectivity(
+        dem, random, patch=chosen.patch, contrast=chosen.contrast, texture=chosen.texture
+    )
+    coarse = degraded_dem(dem, random, factor=chosen.coarser, error=chosen.height_error)
+    noisy = simulate(
+        dem,
+        grid,
+        orbit,
+        law=Muhleman(chosen.level, chosen.roughness),
+        reflectivity=ground,
+        calibration="sigma0",
+        looks=chosen.looks,
+        noise=chosen.noise,
+        seed=int(random.integers(LARGEST_SEED)),
+    )
+    return Scene(noisy.image - chosen.noise, grid, orbit, noisy.calibration), coarse
 
 
 def simulated_scene(
@@ -176,23 +252,7 @@ def simulated_scene(
     """
     chosen = SceneSettings() if settings is None else settings
     dem = check_dem(dem)
-    random = np.random.default_rng(seed)
-    ground = patchy_reflectivity(
-        dem, random, patch=chosen.patch, contrast=chosen.contrast, texture=chosen.texture
-    )
-    coarse = degraded_dem(dem, random, factor=chosen.coarser, error=chosen.height_error)
-    noisy = simulate(
-        dem,
-        grid,
-        orbit,
-        law=Muhleman(chosen.level, chosen.roughness),
-        reflectivity=ground,
-        calibration="sigma0",
-        looks=chosen.looks,
-        noise=chosen.noise,
-        seed=int(random.integers(LARGEST_SEED)),
-    )
-    image = Scene(noisy.image - chosen.noise, grid, orbit, noisy.calibration)
+    image, coarse = simulated_image(dem, grid, orbit, chosen, seed=seed)
     scene = observed_scene(image, coarse, dem, truth=dem)
     category, fold_count = classify_cells(view(dem, grid, orbit))
     for name, (values, attributes) in (

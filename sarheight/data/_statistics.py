@@ -17,7 +17,8 @@ LEAST_POWER = 1e-6
 """Power enters decibels as no less than this, -60 dB."""
 
 
-def _transformed(values: NDArray[np.floating], transform: str) -> NDArray[np.float64]:
+def transformed(values: NDArray[np.floating], transform: str) -> NDArray[np.float64]:
+    """Return values as a network sees them before they are normalised: see `Channel`."""
     numbers = values.astype(np.float64)
     if transform == "decibel":
         return 10.0 * np.log10(np.where(numbers < LEAST_POWER, LEAST_POWER, numbers))
@@ -47,7 +48,7 @@ def channel_statistics(images: Iterable[xr.DataArray], transform: str) -> tuple[
     """
     count, total, squares = 0, 0.0, 0.0
     for image in images:
-        values = _transformed(image.values, transform)
+        values = transformed(image.values, transform)
         values = values[np.isfinite(values)]
         count += values.size
         total += float(values.sum())

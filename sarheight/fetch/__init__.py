@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from sarheight.errors import MissingLibraryError
 
 if TYPE_CHECKING:
+    from sarheight.fetch._buildings import building_tiles
     from sarheight.fetch._catalogue import scene_named, scenes
     from sarheight.fetch._checksums import Checksum
     from sarheight.fetch._dem import DemTiles, dem
     from sarheight.fetch._download import download_file
     from sarheight.fetch._geoid import geoid
+    from sarheight.fetch._items import ImageItem, image_items
     from sarheight.fetch._orbit import orbit
     from sarheight.fetch._product import download
     from sarheight.fetch._records import Asset, SceneRecord
@@ -26,12 +28,15 @@ __all__ = [
     "Asset",
     "Checksum",
     "DemTiles",
+    "ImageItem",
     "SceneRecord",
     "Settings",
+    "building_tiles",
     "dem",
     "download",
     "download_file",
     "geoid",
+    "image_items",
     "orbit",
     "scene_named",
     "scenes",
@@ -41,12 +46,15 @@ _HOMES = {
     "Asset": "_records",
     "Checksum": "_checksums",
     "DemTiles": "_dem",
+    "ImageItem": "_items",
     "SceneRecord": "_records",
     "Settings": "_settings",
+    "building_tiles": "_buildings",
     "dem": "_dem",
     "download": "_product",
     "download_file": "_download",
     "geoid": "_geoid",
+    "image_items": "_items",
     "orbit": "_orbit",
     "scene_named": "_catalogue",
     "scenes": "_catalogue",

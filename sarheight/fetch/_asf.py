@@ -7,10 +7,10 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from sarheight._extras import library
 from sarheight.errors import FetchError
 from sarheight.fetch._addresses import plain
 from sarheight.fetch._checksums import Checksum
-from sarheight.fetch._libraries import library
 from sarheight.fetch._patience import causes, in_words
 from sarheight.fetch._records import Asset, SceneRecord, scene_time
 
@@ -38,7 +38,7 @@ def search_asf(
 def _products(
     web: Web, source: Catalogue, collection: str, query: Query
 ) -> Iterator[Mapping[str, Any]]:
-    asf: Any = library("asf_search")
+    asf: Any = library("asf_search", extra="fetch")
     asf.REPORT_ERRORS = False  # or failed questions go to its makers, with the place asked for
     logging.getLogger("asf_search").setLevel(logging.ERROR)
     session = asf.ASFSession()

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
+from sarheight._extras import library
 from sarheight.errors import FetchError, UnsafeAddressError
 from sarheight.fetch._addresses import host_of, plain
-from sarheight.fetch._libraries import library
 from sarheight.fetch._web import Web
 
 if TYPE_CHECKING:
@@ -110,8 +110,8 @@ class _Bucket:
             )
             raise UnsafeAddressError(msg)
         address = f"{self.source.sign_url}/{bucket}/{quote(key)}?x-amz-request-payer=requester"
-        request = library("botocore.awsrequest").AWSRequest("GET", address)
-        library("botocore.auth").S3SigV4QueryAuth(
+        request = library("botocore.awsrequest", extra="fetch").AWSRequest("GET", address)
+        library("botocore.auth", extra="fetch").S3SigV4QueryAuth(
             self._account(bucket), "s3", self._region(), expires=_LINK_SECONDS
         ).add_auth(request)
         return str(request.url)
@@ -119,8 +119,8 @@ class _Bucket:
     def _account(self, bucket: str) -> object:
         """Return the keys of the user's account, from the usual places of AWS."""
         try:
-            found = library("botocore.session").get_session().get_credentials()
-        except library("botocore.exceptions").BotoCoreError as error:
+            found = library("botocore.session", extra="fetch").get_session().get_credentials()
+        except library("botocore.exceptions", extra="fetch").BotoCoreError as error:
             msg = f"the AWS account cannot be used ({type(error).__name__}): check its settings"
             raise FetchError(msg) from None
         if found is None:

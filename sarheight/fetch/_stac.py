@@ -6,10 +6,10 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from sarheight._extras import library
 from sarheight.errors import FetchError
 from sarheight.fetch._addresses import plain
 from sarheight.fetch._checksums import Checksum
-from sarheight.fetch._libraries import library
 from sarheight.fetch._patience import in_words, unsafe_in
 from sarheight.fetch._records import Asset, SceneRecord, scene_time
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sarheight.fetch._settings import Catalogue
     from sarheight.fetch._web import Web
 
-__all__ = ["search_stac"]
+__all__ = ["search_items", "search_stac"]
 
 _PAGE = 100
 _MANIFESTS = ("safe-manifest", "safe_manifest", "manifest")
@@ -33,7 +33,7 @@ def search_stac(
     to be asked.
     """
     found = 0
-    for item in _items(web, source, collection, query):
+    for item in search_items(web, source, collection, query):
         record = _record(_mapping(item), name, source)
         if record is None or not query.wants(record):
             continue
@@ -43,21 +43,22 @@ def search_stac(
             return
 
 
-def _items(
+def search_items(
     web: Web, source: Catalogue, collection: str, query: Query
 ) -> Iterator[Mapping[str, Any]]:
-    client = library("pystac_client")
-    stac = library("pystac")
+    """Yield the items of a collection at a place and in a time, as the catalogue gives them."""
+    client = library("pystac_client", extra="fetch")
+    stac = library("pystac", extra="fetch")
     errors = (
-        library("pystac_client.exceptions").APIError,
-        library("pystac_client.errors").ClientTypeError,
-        library("pystac_client.warnings").DoesNotConformTo,
+        library("pystac_client.exceptions", extra="fetch").APIError,
+        library("pystac_client.errors", extra="fetch").ClientTypeError,
+        library("pystac_client.warnings", extra="fetch").DoesNotConformTo,
         stac.STACError,
         stac.STACTypeError,
         *(LookupError, ValueError, TypeError, AttributeError, RuntimeError),
     )
     try:
-        stac_io = library("pystac_client.stac_api_io").StacApiIO(timeout=web.timeout)
+        stac_io = library("pystac_client.stac_api_io", extra="fetch").StacApiIO(timeout=web.timeout)
         web.furnish(stac_io.session, patient=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about what the catalogue says of itself

@@ -63,9 +63,7 @@ class HeightErrors:
         return asdict(self)
 
 
-def _paired(
-    estimate: ArrayLike, truth: ArrayLike, where: ArrayLike | None
-) -> tuple[Floats, Floats]:
+def paired(estimate: ArrayLike, truth: ArrayLike, where: ArrayLike | None) -> tuple[Floats, Floats]:
     """Return the values at cells where both are known."""
     found = np.asarray(estimate, dtype=np.float64)
     expected = np.asarray(truth, dtype=np.float64)
@@ -112,7 +110,7 @@ def height_errors(
     ValueError
         If shapes differ, or the mask is not boolean.
     """
-    found, expected = _paired(estimate, truth, where)
+    found, expected = paired(estimate, truth, where)
     if not found.size:
         return HeightErrors(0, *(float("nan"),) * 10)
     error = found - expected
@@ -172,7 +170,7 @@ def slope_error(
         np.degrees(np.arctan(np.hypot(*np.gradient(np.asarray(each, dtype=np.float64), *posting))))
         for each in (estimate, truth)
     ]
-    found, expected = _paired(slopes[0], slopes[1], where)
+    found, expected = paired(slopes[0], slopes[1], where)
     return float(np.sqrt(np.mean((found - expected) ** 2))) if found.size else np.nan
 
 
@@ -216,7 +214,7 @@ def coverage(
     with np.errstate(divide="ignore", invalid="ignore"):
         error = np.asarray(estimate, dtype=np.float64) - np.asarray(truth, dtype=np.float64)
         ratio = np.abs(error) / np.asarray(scale, dtype=np.float64)
-    found, _ = _paired(ratio, truth, where)
+    found, _ = paired(ratio, truth, where)
     return {
         level: float((found <= -np.log1p(-level)).mean()) if found.size else np.nan
         for level in levels

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
+from torch.nn.functional import avg_pool2d, softplus
 
 from sarheight.models._ask_unet import ASKUNet
 from sarheight.models._channels import Channel
@@ -20,7 +20,9 @@ Reference = Literal["mean", "prefill", "prompt"]
 """What a network's output is added to."""
 NETWORKS: dict[str, type[UNet]] = {"unet": UNet, "ask_unet": ASKUNet}
 LEAST_SCALE = 1e-3
-"""Least scale of the errors, as a part of `height_std`: below it a likelihood runs away."""
+"""Least scale of the errors, as a part of `output_std`: below it a likelihood runs away."""
+DETAIL = 9
+"""Cells, each way, whose mean is taken off a surface to leave its detail."""
 
 
 class HeightEstimate(NamedTuple):
@@ -45,7 +47,8 @@ class HeightEstimator(Pretrained):
 
     Elevations enter relative to the mean of the known ones, so that a place high up looks like
     one further down. What the network puts out is added to a reference: that mean, or a surface
-    that is known beforehand, interpolated between the known elevations or coarse. A network that
+    that is known beforehand, interpolated between the known elevations or coarse; of this the
+    network also sees the detail, and by how much it misses the known elevations. A network that
     only corrects such a surface cannot do much worse than it, whatever the density of the known
     elevations.
 
@@ -66,7 +69,10 @@ class HeightEstimator(Pretrained):
     uncertainty : bool
         Whether the scale of the errors is estimated as well.
     height_std : float
-        Metres that the network takes for 1.
+        Metres above or below the mean of the known elevations that the network takes for 1.
+    output_std : float, optional
+        Metres of its output, and of what it is added to, that the network takes for 1: about as
+        much as the reference errs. By default as much as `height_std`.
     height_mean : float
         Height in metres that stands for the mean where no elevation is known and no surface is at
         hand: that of the places of training.
@@ -75,6 +81,9 @@ class HeightEstimator(Pretrained):
         serve, the scale of the errors is that much larger.
     distance_scale : float
         Distance in metres to the next known elevation that the network takes for log 2.
+    scale_factor : float
+        What the network's scale of the errors is multiplied by: a network is too sure of itself
+        where it has not been trained, and how much so is measured there.
 
     Raises
     ------
@@ -94,9 +103,11 @@ class HeightEstimator(Pretrained):
         surfaces: Sequence[str] = (),
         uncertainty: bool = False,
         height_std: float = 100.0,
+        output_std: float | None = None,
         height_mean: float = 0.0,
         height_spread: float = 0.0,
         distance_scale: float = 100.0,
+        scale_factor: float = 1.0,
     ) -> None:
         super().__init__()
         known = {
@@ -108,11 +119,16 @@ class HeightEstimator(Pretrained):
                 msg = f"found {name} {found!r}, expected one of {', '.join(expected)}"
                 raise ValueError(msg)
         strange = sorted(set(surfaces) - {"prefill", "prompt"})
-        if strange or not height_std > 0.0 or not distance_scale > 0.0:
+        numbers = {
+            "height_std": height_std,
+            "output_std": height_std if output_std is None else output_std,
+            "distance_scale": distance_scale,
+            "scale_factor": scale_factor,
+        }
+        if strange or not min(numbers.values()) > 0.0:
             msg = (
-                f"found surfaces {strange or list(surfaces)}, height_std={height_std}, "
-                f"distance_scale={distance_scale}; expected some of prefill and prompt, and "
-                "numbers above 0"
+                f"found surfaces {strange or list(surfaces)} and {numbers}; expected some of "
+                "prefill and prompt, and numbers above 0"
             )
             raise ValueError(msg)
         self.channels = tuple(channels)
@@ -120,11 +136,12 @@ class HeightEstimator(Pretrained):
         seen = {*surfaces, *({reference} - {"mean"})}
         self.surfaces = tuple(name for name in ("prefill", "prompt") if name in seen)
         self.uncertainty = uncertainty
-        self.height_std, self.height_mean = float(height_std), float(height_mean)
+        self.height_std, self.output_std = float(height_std), float(numbers["output_std"])
+        self.height_mean = float(height_mean)
         self.height_spread = float(height_spread)
-        self.distance_scale = float(distance_scale)
+        self.distance_scale, self.scale_factor = float(distance_scale), float(scale_factor)
         self.network_kind, self.options = network, dict(options or {})
-        incoming = len(self.channels) + 3 + len(self.surfaces)
+        incoming = len(self.channels) + 3 + len(self.surfaces) + (reference != "mean")
         self.network = NETWORKS[network](incoming, 2 if uncertainty else 1, **self.options)
         # The first estimate of an untrained network is its reference.
         nn.init.zeros_(self.network.head.weight)
@@ -141,9 +158,11 @@ class HeightEstimator(Pretrained):
             "surfaces": list(self.surfaces),
             "uncertainty": self.uncertainty,
             "height_std": self.height_std,
+            "output_std": self.output_std,
             "height_mean": self.height_mean,
             "height_spread": self.height_spread,
             "distance_scale": self.distance_scale,
+            "scale_factor": self.scale_factor,
         }
 
     @classmethod
@@ -193,23 +212,26 @@ class HeightEstimator(Pretrained):
             channel.normalised(image[:, index : index + 1])
             for index, channel in enumerate(self.channels)
         ]
+        surface = base if self.reference == "mean" else sample[self.reference]
+        reference = torch.where(torch.isfinite(surface), surface, base)
         prior = sample["prior"]
         parts += [
-            torch.nan_to_num((prior - base) / self.height_std),
+            torch.nan_to_num((prior - reference) / self.output_std),
             torch.isfinite(prior).to(image.dtype),
             _nearness(sample["distance"], self.distance_scale),
         ]
         parts += [
             torch.nan_to_num((sample[name] - base) / self.height_std) for name in self.surfaces
         ]
+        if self.reference != "mean":
+            parts.append(_detail(reference) / self.output_std)
         seen = torch.cat(parts, dim=1).contiguous(memory_format=torch.channels_last)
         output = self.network(seen).to(torch.float32)
-        reference = base if self.reference == "mean" else sample[self.reference]
-        height = torch.where(torch.isfinite(reference), reference, base)
-        height = height + self.height_std * output[:, :1]
+        height = reference + self.output_std * output[:, :1]
         if not self.uncertainty:
             return HeightEstimate(height, None)
-        scale = self.height_std * (softplus(output[:, 1:]) + LEAST_SCALE)
+        unit = self.output_std * self.scale_factor
+        scale = unit * (softplus(output[:, 1:]) + LEAST_SCALE)
         # The mean distance of a normal distribution from its middle: what a Laplace scale is.
         unknown = self.height_spread * (2.0 / torch.pi) ** 0.5
         scale = torch.where(torch.isfinite(found), scale, scale + unknown)
@@ -223,6 +245,15 @@ class HeightEstimator(Pretrained):
                 mean = sample[name].nanmean(dim=(1, 2, 3), keepdim=True)
                 base = torch.where(torch.isfinite(base), base, mean)
         return base
+
+
+def _detail(surface: Tensor) -> Tensor:
+    """Return by how much a surface lies above its surroundings, in metres.
+
+    A few metres beside hundreds would be lost in the short numbers of mixed precision.
+    """
+    mean = avg_pool2d(surface, DETAIL, stride=1, padding=DETAIL // 2, count_include_pad=False)
+    return surface - mean
 
 
 def _nearness(distance: Tensor, scale: float) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from sarheight.errors import CheckpointError, OutputError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-__all__ = ["Pretrained"]
+__all__ = ["Pretrained", "kind_of"]
 
 WEIGHTS, CONFIGURATION = "model.safetensors", "config.json"
 FORMAT = 1
@@ -83,7 +83,8 @@ class Pretrained(nn.Module):
         with staged(folder, overwrite=overwrite, suffixes=("",)) as work:
             work.mkdir()
             weights = {name: value.contiguous() for name, value in self.state_dict().items()}
-            save_file(weights, work / WEIGHTS)
+            # What safetensors writes itself, its owner alone may read.
+            (work / WEIGHTS).write_bytes(save(weights))
             (work / CONFIGURATION).write_text(json.dumps(described, indent=2) + "\n", "utf-8")
         return folder
 
@@ -127,6 +128,27 @@ class Pretrained(nn.Module):
             msg = f"the weights in '{folder}' do not fit its configuration ({reason})"
             raise CheckpointError(msg) from error
         return model.eval()
+
+
+def kind_of(folder: str | os.PathLike[str]) -> str:
+    """Tell what kind of network a folder holds.
+
+    Parameters
+    ----------
+    folder : path-like
+        As `Pretrained.save_pretrained` has written it.
+
+    Returns
+    -------
+    str
+        The `kind` of its class, such as "terrain heights".
+
+    Raises
+    ------
+    CheckpointError
+        If it is no such folder.
+    """
+    return str(_described(Path(folder)).get("kind"))
 
 
 def _described(folder: Path) -> dict[str, Any]:

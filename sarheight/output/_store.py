@@ -44,7 +44,7 @@ def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
     dataset.to_netcdf(path, engine="netcdf4", format="NETCDF4")
 
 
-def write_zarr(dataset: xr.Dataset, path: Path) -> None:
+def write_zarr(dataset: xr.Dataset, path: Path, *, chunk: int = CHUNK) -> None:
     """Write a result as Zarr store.
 
     Parameters
@@ -53,10 +53,12 @@ def write_zarr(dataset: xr.Dataset, path: Path) -> None:
         As `check_grid` returns it; dask-backed variables are computed chunk by chunk.
     path : pathlib.Path
         The folder.
+    chunk : int
+        Largest length of a chunk along each dim.
     """
-    dataset = _conventional(dataset)
+    dataset = _conventional(dataset, chunk)
     for variable in dataset.data_vars.values():
-        variable.encoding["chunks"] = _chunks(variable)
+        variable.encoding["chunks"] = _chunks(variable, chunk)
     dataset.to_zarr(path, mode="w-", zarr_format=2, consolidated=True)
 
 
@@ -116,7 +118,7 @@ def _read(path: Path, chunks: Any, **options: Any) -> xr.Dataset:  # noqa: ANN40
     return dataset
 
 
-def _conventional(dataset: xr.Dataset) -> xr.Dataset:
+def _conventional(dataset: xr.Dataset, chunk: int = CHUNK) -> xr.Dataset:
     """Give names, attributes and chunks the form that files want."""
     texts = {
         name: coordinate.astype(object)
@@ -125,7 +127,7 @@ def _conventional(dataset: xr.Dataset) -> xr.Dataset:
     }
     dataset = dataset.assign_coords(texts)
     if dataset.chunks:
-        dataset = dataset.chunk(dict.fromkeys(dataset.dims, CHUNK))
+        dataset = dataset.chunk(dict.fromkeys(dataset.dims, chunk))
     dataset = completed(dataset)
     dataset.attrs = plain_attributes(dataset.attrs)
     for name in dataset.variables:
@@ -149,5 +151,5 @@ def _goes_along(coordinate: xr.DataArray, variable: xr.DataArray) -> bool:
     return bool(coordinate.dims) and not numbers and set(coordinate.dims) <= set(variable.dims)
 
 
-def _chunks(variable: xr.DataArray) -> tuple[int, ...]:
-    return tuple(min(CHUNK, size) for size in variable.shape)
+def _chunks(variable: xr.DataArray, chunk: int = CHUNK) -> tuple[int, ...]:
+    return tuple(min(chunk, size) for size in variable.shape)

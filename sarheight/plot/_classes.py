@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sarheight._climate_zones import CLIMATE_ZONES
 from sarheight.plot._ground import Frame, known, map_view, shaded, thinned
 from sarheight.plot._marks import INK, draw_compass, draw_void, label_axes, void_patch
 
@@ -25,7 +26,7 @@ MEANING_COLOURS = {
     "active_shadow": "#0072B2",
     "passive_shadow": "#56B4E9",
     "shadow": "#0072B2",
-}
+} | {zone.name: zone.colour for zone in CLIMATE_ZONES}
 SPARE_COLOURS = ("#CC79A7", "#009E73", "#000000", "#8C564B", "#9467BD", "#17BECF")
 # Light to dark along one hue path, so that more folds are darker in greyscale too.
 COUNT_COLOURS = ("#56B4E9", CLEAR, "#FDCF92", "#F98E52", "#D7423D", "#97204C", "#4B1144")

@@ -173,19 +173,19 @@ def scene(
     (first, geocoded), (reconstructed, folds) = figure.subplots(2, 2)
     if image is None:
         draw_classes(first, mask_classes(dataset["mask"]), dataset["mask"], relief, look)
-        _set_title(first, "what the terrain does")
+        set_title(first, "what the terrain does")
     else:
         radar = _one(image, polarisation)
         _add_bar(figure, draw_backscatter(first, radar, _limits(radar)), radar, first)
-        _set_title(first, "radar image")
+        set_title(first, "radar image")
     for axes, power, name in (
         (geocoded, maps["sigma0_geocoded"], "plain geocoded"),
         (reconstructed, maps["sigma0"], "reconstructed"),
     ):
         _add_bar(figure, draw_backscatter(axes, power, limits, look), power, axes)
-        _set_title(axes, name)
+        set_title(axes, name)
     draw_classes(folds, count_classes(), capped(dataset["fold_count"]), relief, look)
-    _set_title(folds, "fold count")
+    set_title(folds, "fold count")
     if title:
         figure.suptitle(title)
     return figure
@@ -210,11 +210,11 @@ def _figure(map_: xr.DataArray, panels: int) -> Figure:
 def _single(variable: xr.DataArray, title: str | None) -> tuple[Figure, Axes]:
     figure = _figure(variable, 1)
     axes = figure.subplots()
-    _set_title(axes, title or str(variable.attrs.get("long_name", variable.name)))
+    set_title(axes, title or str(variable.attrs.get("long_name", variable.name)))
     return figure, axes
 
 
-def _set_title(axes: Axes, title: str) -> None:
+def set_title(axes: Axes, title: str) -> None:
     """Put a title above the arrows of the compass."""
     axes.set_title(title, loc="left", pad=TITLE_RISE)
 

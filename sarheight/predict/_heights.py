@@ -11,15 +11,16 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from sarheight.data._patches import look_slice
-from sarheight.errors import CheckpointError
+from sarheight.data._power import require_power
 from sarheight.predict._known import Known, known_in
+from sarheight.predict._layers import layers_of, prompt_of
 from sarheight.predict._tiles import Tiling
 
 if TYPE_CHECKING:
-    from sarheight.models import Channel, HeightEstimator
+    from sarheight.models import HeightEstimator
     from sarheight.priors import SparseHeights
 
-__all__ = ["predict_heights"]
+__all__ = ["device_of", "predict_heights"]
 
 Floats = NDArray[np.float32]
 LAPLACE_STD = float(np.sqrt(2.0))
@@ -67,14 +68,16 @@ def predict_heights(
     xarray.Dataset
         Dims (y, x): ``height`` in metres above the ellipsoid; ``height_sigma``, its standard
         deviation in metres, where the estimator gives one; ``observed``, whether the image has a
-        value there: elsewhere the network filled in. Attributes count the known elevations.
+        value there: elsewhere the network filled in; and the scene's ``mask`` of layover and
+        shadow, if it has one. Attributes count the known elevations.
 
     Raises
     ------
     CheckpointError
         If the scene lacks a channel of the estimator, or has it in other units.
     ValueError
-        If tiles do not fit the network, or there is no such device.
+        If tiles do not fit the network, there is no such device, or power is negative nearly
+        everywhere, as decibels are.
     """
     chosen = Tiling() if tiling is None else tiling
     if chosen.size % estimator.network.stride or block < 1:
@@ -83,12 +86,12 @@ def predict_heights(
             f"multiple of {estimator.network.stride} cells, and blocks above 0"
         )
         raise ValueError(msg)
-    layers = _layers(estimator, scene)
+    layers = layers_of(estimator, scene)
     like = layers[0]
     worker = _Worker(
-        estimator.to(_device(device)).eval(),
+        estimator.to(device_of(device)).eval(),
         layers,
-        _prompt(estimator, scene),
+        prompt_of(estimator, scene),
         known_in(priors, like),
         chosen,
         look_slice(scene),
@@ -100,7 +103,8 @@ def predict_heights(
     ]
     lazy = any(layer.chunks is not None for layer in layers)
     values = _lazy(worker, spans) if lazy else _computed(worker, spans, shape, report)
-    return _dataset(values, like, estimator, worker.known)
+    result = _dataset(values, like, estimator, worker.known)
+    return result.assign(mask=scene["mask"]) if "mask" in scene else result
 
 
 class _Worker:
@@ -127,6 +131,9 @@ class _Worker:
         column_span = min(column for _, column in tiles), max(column for _, column in tiles) + size
         stack = self.layers if self.prompt is None else [*self.layers, self.prompt]
         seen = np.stack([_window(layer, row_span, column_span) for layer in stack])
+        for channel, values in zip(self.estimator.channels, seen, strict=False):
+            if channel.transform == "decibel":
+                require_power(channel.name, values)
         total = np.zeros((2, row_span[1] - row_span[0], column_span[1] - column_span[0]))
         weights = np.zeros(total.shape[1:])
         weight = self.tiling.weight()
@@ -189,50 +196,14 @@ def _window(layer: xr.DataArray, rows: tuple[int, int], columns: tuple[int, int]
     return values
 
 
-def _layers(estimator: HeightEstimator, scene: xr.Dataset) -> list[xr.DataArray]:
-    """Find the estimator's channels in a scene, by name."""
-    present: dict[str, xr.DataArray] = {}
-    for name, variable in scene.data_vars.items():
-        if variable.dims == ("y", "x"):
-            present[str(name)] = variable
-        elif set(variable.dims) == {"polarisation", "y", "x"}:
-            for label in variable["polarisation"].values:
-                chosen = variable.sel(polarisation=label, drop=True).transpose("y", "x")
-                present[f"{name}_{str(label).lower()}"] = chosen
-    return [_layer(channel, present) for channel in estimator.channels]
+def device_of(name: str) -> torch.device:
+    """Return a device by its name; "auto" is a GPU if there is one.
 
-
-def _layer(channel: Channel, present: dict[str, xr.DataArray]) -> xr.DataArray:
-    if channel.name not in present:
-        msg = (
-            f"found no {channel.name} in a scene that has {', '.join(present)}; the model was "
-            "trained with it: make the scene with sarheight.data.observed_scene"
-        )
-        raise CheckpointError(msg)
-    layer = present[channel.name]
-    units = str(layer.attrs.get("units", channel.units))
-    if units != channel.units:
-        msg = (
-            f"found {channel.name} in units of {units!r}, expected {channel.units!r}, with which "
-            "the model was trained: convert it (decibels to power: 10 ** (value / 10))"
-        )
-        raise CheckpointError(msg)
-    return layer
-
-
-def _prompt(estimator: HeightEstimator, scene: xr.Dataset) -> xr.DataArray | None:
-    if "prompt" not in estimator.surfaces:
-        return None
-    if "coarse_height" not in scene:
-        msg = (
-            "found no coarse_height in the scene, and the model takes a coarse elevation model: "
-            "add it in metres above the ellipsoid"
-        )
-        raise CheckpointError(msg)
-    return scene["coarse_height"]
-
-
-def _device(name: str) -> torch.device:
+    Raises
+    ------
+    ValueError
+        If there is no such device.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

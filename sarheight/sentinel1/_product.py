@@ -19,7 +19,7 @@ from sarheight.sentinel1._grd import grd_image
 from sarheight.sentinel1._looks import equivalent_looks
 from sarheight.sentinel1._merge import merged_grid
 from sarheight.sentinel1._orbits import OrbitSource, chosen_orbit
-from sarheight.sentinel1._slc import slc_image
+from sarheight.sentinel1._slc import slc_image, slc_numbers
 
 if TYPE_CHECKING:
     import os
@@ -236,6 +236,61 @@ class Sentinel1Product:
         if multilook is not None:
             image, grid = self._averaged(image, grid, full, multilook, chosen, names[0])
         return Scene(image, grid, vectors, calibration)
+
+    def complex_images(
+        self,
+        *,
+        polarisations: Sequence[str] = (),
+        calibration: Calibration = "sigma0",
+        swaths: Sequence[str] = (),
+        burst: int | None = None,
+    ) -> tuple[dict[str, xr.DataArray], RadarGrid]:
+        """Open the calibrated complex images of an SLC; they are read when they are computed.
+
+        Parameters
+        ----------
+        polarisations : sequence of str
+            Which ones; all by default.
+        calibration : {"beta0", "sigma0", "gamma0"}
+            What their power is normalised to. It keeps its thermal noise.
+        swaths : sequence of str
+            Whose pixels, on one merged grid; all by default.
+        burst : int, optional
+            Of an only swath, this burst alone, counted from 0.
+
+        Returns
+        -------
+        images : dict
+            By polarisation, on dims (line, sample); what `sarheight.polarimetry` takes. Phases
+            are those in the files, with the ramps of the bursts in them.
+        grid : RadarGrid
+            Their sampling.
+
+        Raises
+        ------
+        ValueError
+            If the product is a GRD, or does not have what is asked for.
+        ProductError, AnnotationError
+            If files are missing, damaged, or contradict each other.
+        """
+        if self.product_type != "SLC":
+            msg = f"found a {self.product_type}, {self.name}: complex numbers are only in an SLC"
+            raise ValueError(msg)
+        names = self._chosen("polarisations", polarisations, self.polarisations)
+        chosen = self._chosen("swaths", swaths, self.swaths)
+        images = {}
+        for name in names:
+            channels = {swath: self._contents.channel(swath, name, noise=False) for swath in chosen}
+            images[name], grid = slc_numbers(
+                self._contents.files,
+                {swath: channel.annotation for swath, channel in channels.items()},
+                {swath: channel.radiometry for swath, channel in channels.items()},
+                {swath: channel.measurement for swath, channel in channels.items()},
+                swaths=chosen,
+                burst=burst,
+                calibration=calibration,
+            )
+        return images, replace(grid, polarisations=names)
 
     def verify(self) -> None:
         """Compare all files with their checksums in the manifest.

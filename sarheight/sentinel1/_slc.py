@@ -1,4 +1,4 @@
-"""Detected intensity of an SLC: of a burst, a swath, or all swaths on one grid."""
+"""The image of an SLC, detected or complex: of a burst, a swath, or all swaths on one grid."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sarheight.sentinel1._files import ProductFiles
     from sarheight.sentinel1._radiometry import Radiometry
 
-__all__ = ["slc_image"]
+__all__ = ["slc_image", "slc_numbers"]
 
 
 def slc_image(
@@ -88,6 +88,58 @@ def slc_image(
         If the image has no bursts, the swaths do not belong together, or a measurement is
         missing, damaged, or not of the size that its annotation says.
     """
+    pieces, grid = _placed(files, annotations, measurements, swaths, burst)
+    power = _SlcPower(pieces, files, measurements, radiometries, calibration, noise_removal)
+    return windowed_image(power.read, grid.shape, name=calibration), grid
+
+
+def slc_numbers(
+    files: ProductFiles,
+    annotations: Mapping[str, Annotation],
+    radiometries: Mapping[str, Radiometry],
+    measurements: Mapping[str, str],
+    *,
+    swaths: Sequence[str],
+    burst: int | None = None,
+    calibration: Calibration = "beta0",
+) -> tuple[xr.DataArray, RadarGrid]:
+    """Make the complex image of an IW or EW SLC, in one polarisation.
+
+    Pixels are put in place as `slc_image` does it. Their phases are those in the file, with the
+    ramps of the bursts in them: what two polarisations have in common, their covariance, is free
+    of these, as they are the same in both.
+
+    Parameters
+    ----------
+    files, annotations, radiometries, measurements, swaths, burst, calibration
+        See `slc_image`.
+
+    Returns
+    -------
+    image : xarray.DataArray
+        Complex numbers on dims (line, sample), on dask, whose squared magnitude is the power with
+        its noise; NaN where there is no data.
+    grid : RadarGrid
+        Its sampling.
+
+    Raises
+    ------
+    ValueError, IndexError, ProductError
+        See `slc_image`.
+    """
+    pieces, grid = _placed(files, annotations, measurements, swaths, burst)
+    numbers = _SlcNumbers(pieces, files, measurements, radiometries, calibration)
+    return windowed_image(numbers.read, grid.shape, name=calibration, dtype=np.complex64), grid
+
+
+def _placed(
+    files: ProductFiles,
+    annotations: Mapping[str, Annotation],
+    measurements: Mapping[str, str],
+    swaths: Sequence[str],
+    burst: int | None,
+) -> tuple[tuple[Piece, ...], RadarGrid]:
+    """Find out which pixels of the files make the image, and its grid."""
     _require_swaths(swaths, burst, annotations)
     grids = [swath_grid(annotations[swath]) for swath in swaths]
     if burst is None:
@@ -102,8 +154,7 @@ def slc_image(
     for swath in swaths:
         with files.raster(measurements[swath]) as measurement:
             _require_size(measurement, annotations[swath], measurements[swath])
-    power = _SlcPower(pieces, files, measurements, radiometries, calibration, noise_removal)
-    return windowed_image(power.read, grid.shape, name=calibration), grid
+    return pieces, grid
 
 
 def _merged(
@@ -157,37 +208,51 @@ def _require_size(measurement: DatasetReader, annotation: Annotation, name: str)
 
 
 @dataclass(frozen=True, eq=False)
-class _SlcPower:
-    """The power of an SLC, calibrated where it is read."""
+class _SlcNumbers:
+    """The complex numbers of an SLC, calibrated where they are read."""
 
     pieces: tuple[Piece, ...]
     files: ProductFiles
     measurements: Mapping[str, str]
     radiometries: Mapping[str, Radiometry]
     calibration: Calibration
-    noise_removal: bool
+    dtype: ClassVar[type[np.float32 | np.complex64]] = np.complex64
 
-    def read(self, lines: Span, samples: Span) -> NDArray[np.float32]:
+    def read(self, lines: Span, samples: Span) -> NDArray[Any]:
         """Read a window of the image, opening the file of each swath once."""
-        image = np.full((lines[1] - lines[0], samples[1] - samples[0]), np.nan, dtype=np.float32)
+        image = np.full((lines[1] - lines[0], samples[1] - samples[0]), np.nan, dtype=self.dtype)
         inside = [part for piece in self.pieces if (part := piece.within(lines, samples))]
         by_swath = attrgetter("swath")
         for swath, parts in itertools.groupby(sorted(inside, key=by_swath), key=by_swath):
             with self.files.raster(self.measurements[swath]) as measurement:
                 for slab in itertools.chain.from_iterable(map(_slabs, parts)):
                     place = slab.moved(-lines[0], -samples[0])
-                    image[slice(*place.lines), slice(*place.samples)] = self._power(
-                        measurement, slab
+                    image[slice(*place.lines), slice(*place.samples)] = self._calibrated(
+                        _numbers(measurement, slab), slab
                     )
         return image
 
-    def _power(self, measurement: DatasetReader, slab: Piece) -> NDArray[np.float32]:
-        from rasterio.windows import Window
+    def _calibrated(self, numbers: NDArray[np.complex64], slab: Piece) -> NDArray[Any]:
+        numbers[numbers == 0.0] = np.nan
+        unit = self.radiometries[slab.swath].calibrate(
+            np.ones(numbers.shape, dtype=np.float32),
+            slab.file_line,
+            slab.file_sample,
+            self.calibration,
+            noise_removal=False,
+        )
+        numbers *= np.sqrt(unit)
+        return numbers
 
-        height, width = slab.lines[1] - slab.lines[0], slab.samples[1] - slab.samples[0]
-        window = Window(slab.file_sample, slab.file_line, width, height)
-        numbers = np.empty((height, width), dtype=np.complex64)
-        measurement.read(1, window=window, out=numbers)
+
+@dataclass(frozen=True, eq=False)
+class _SlcPower(_SlcNumbers):
+    """The power of an SLC, calibrated where it is read."""
+
+    noise_removal: bool
+    dtype = np.float32
+
+    def _calibrated(self, numbers: NDArray[np.complex64], slab: Piece) -> NDArray[Any]:
         squares = numbers.view(np.float32)
         squares *= squares
         power = squares[:, ::2] + squares[:, 1::2]
@@ -199,6 +264,16 @@ class _SlcPower:
             self.calibration,
             noise_removal=self.noise_removal,
         )
+
+
+def _numbers(measurement: DatasetReader, slab: Piece) -> NDArray[np.complex64]:
+    from rasterio.windows import Window
+
+    height, width = slab.lines[1] - slab.lines[0], slab.samples[1] - slab.samples[0]
+    window = Window(slab.file_sample, slab.file_line, width, height)
+    numbers = np.empty((height, width), dtype=np.complex64)
+    measurement.read(1, window=window, out=numbers)
+    return numbers
 
 
 def _slabs(piece: Piece) -> list[Piece]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
 import numpy as np
@@ -27,18 +27,19 @@ Span = tuple[int, int]
 
 
 def windowed_image(
-    read: Callable[[Span, Span], NDArray[np.float32]],
+    read: Callable[[Span, Span], NDArray[Any]],
     shape: tuple[int, int],
     *,
     name: str,
     strip: int = 1,
+    dtype: type[np.float32 | np.complex64] = np.float32,
 ) -> xr.DataArray:
     """Make an image on dask of what reads windows of it.
 
     Parameters
     ----------
     read : callable
-        Takes lines and samples, each as a span, and returns float32 of that shape. It is called
+        Takes lines and samples, each as a span, and returns numbers of that shape. It is called
         from several threads at once, for each chunk once; for a part of a chunk, where the image
         was cut before it was computed, with the lines and samples of the part.
     shape : tuple of int
@@ -47,6 +48,8 @@ def windowed_image(
         Of the image.
     strip : int
         Lines that are stored together: chunks hold whole strips.
+    dtype : type
+        Of the numbers.
 
     Returns
     -------
@@ -58,10 +61,10 @@ def windowed_image(
 
     strips = max(CHUNK_PIXELS // (strip * shape[1]), 1)
     image = da.from_array(  # type: ignore[no-untyped-call]
-        _Windowed(shape, read),
+        _Windowed(shape, read, np.dtype(dtype)),
         chunks=(min(strips * strip, shape[0]), shape[1]),
         name=f"{name}-{uuid4().hex}",
-        meta=np.empty((0, 0), dtype=np.float32),
+        meta=np.empty((0, 0), dtype=dtype),
     )
     return xr.DataArray(image, dims=("line", "sample"), name=name)
 
@@ -74,16 +77,15 @@ class _Windowed:
     """
 
     shape: tuple[int, int]
-    read: Callable[[Span, Span], NDArray[np.float32]]
+    read: Callable[[Span, Span], NDArray[Any]]
+    dtype: np.dtype[Any]
     ndim: ClassVar[int] = 2
-    dtype: ClassVar[np.dtype[np.float32]] = np.dtype(np.float32)
 
-    def __getitem__(self, key: tuple[int | slice, int | slice]) -> NDArray[np.float32]:
+    def __getitem__(self, key: tuple[int | slice, int | slice]) -> NDArray[Any]:
         spans, picks = zip(
             *(_span(each, size) for each, size in zip(key, self.shape, strict=True)), strict=True
         )
-        found: NDArray[np.float32] = self.read(*spans)[picks]
-        return found
+        return self.read(*spans)[picks]
 
 
 def _span(key: int | slice, size: int) -> tuple[Span, int | slice]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import lightning
 import numpy as np
@@ -11,29 +11,42 @@ from torch.utils.data import DataLoader
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sarheight.data import TerrainPatches
-    from sarheight.training._settings import TerrainSettings
+    from sarheight.training._settings import RunSettings
 
-__all__ = ["PatchLoader", "steps_of"]
+__all__ = ["EpochLoader", "Samples", "steps_of"]
 
 
-class PatchLoader(lightning.LightningDataModule):
-    """Patches for training and validation.
+class Samples(Protocol):
+    """A map-style dataset whose samples depend on a seed, the epoch, and their number."""
 
-    A run that is taken up again at an epoch sees what it would have seen: known elevations,
-    mirrors and order are drawn from the seed and the number of the epoch.
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        ...
+
+    def __getitem__(self, index: int) -> dict[str, NDArray[Any]]:
+        """Return a sample."""
+        ...
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw what is random anew."""
+        ...
+
+
+class EpochLoader(lightning.LightningDataModule):
+    """Samples for training and validation.
+
+    A run that is taken up again at an epoch sees what it would have seen: all that is random in
+    the samples, and their order, are drawn from the seed and the number of the epoch.
 
     Parameters
     ----------
-    training, validation : TerrainPatches
-        Where patches come from.
-    settings : TerrainSettings
+    training, validation : Samples
+        Such as `sarheight.data.TerrainPatches`.
+    settings : RunSettings
         Size of a batch, seed, workers.
     """
 
-    def __init__(
-        self, training: TerrainPatches, validation: TerrainPatches, settings: TerrainSettings
-    ) -> None:
+    def __init__(self, training: Samples, validation: Samples, settings: RunSettings) -> None:
         super().__init__()
         self.training, self.validation, self.settings = training, validation, settings
 
@@ -49,9 +62,7 @@ class PatchLoader(lightning.LightningDataModule):
         """Return the batches of a validation, always the same."""
         return self._batches(self.validation, list(range(len(self.validation))))
 
-    def _batches(
-        self, patches: TerrainPatches, order: list[int]
-    ) -> DataLoader[dict[str, NDArray[Any]]]:
+    def _batches(self, patches: Samples, order: list[int]) -> DataLoader[dict[str, NDArray[Any]]]:
         workers = self.settings.workers
         return DataLoader(
             patches,  # type: ignore[arg-type]  # a map-style dataset without torch
@@ -63,6 +74,6 @@ class PatchLoader(lightning.LightningDataModule):
         )
 
 
-def steps_of(patches: TerrainPatches, settings: TerrainSettings) -> int:
+def steps_of(patches: Samples, settings: RunSettings) -> int:
     """Return the number of steps of all epochs."""
     return settings.epochs * -(-len(patches) // settings.batch)

@@ -11,50 +11,36 @@ from sarheight.models._heights import NETWORKS, Reference
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
-__all__ = ["TerrainSettings"]
+__all__ = ["RunSettings", "TerrainSettings", "require_one_of", "require_positive"]
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Loss = Literal["l1", "l2"]
-SURFACES = ("prefill", "prompt")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TerrainSettings:
-    """Settings of a training run for terrain heights.
+class RunSettings:
+    """Settings that every training run has.
 
     Parameters
     ----------
-    channels : tuple of str
-        Variables of the scenes that make the image. Names that begin with gamma0, sigma0 or beta0
-        are power, and enter in decibels.
-    network, options, reference, surfaces, uncertainty, height_std
-        See `sarheight.models.HeightEstimator`.
-    loss : {"l1", "l2"}
-        Of the heights, in units of `height_std`: absolute or squared errors.
-    size, stride : int
-        Of the patches, in cells.
-    known : tuple of int
-        Fewest and most known elevations in a patch.
-    error : float
-        Standard deviation of their errors in metres.
     batch : int
-        Patches in a step.
+        Samples in a step.
     epochs : int
         At most.
     patience : int
         Epochs without a better validation after which training stops.
     rate : float
-        Learning rate of AdamW at its highest; it rises over the first twentieth of the steps, and
-        falls as a cosine to nothing.
+        Learning rate at its highest.
     decay : float
         Weight decay.
     precision : {"32-true", "bf16-mixed", "16-mixed"}
         Of the arithmetic. On a CPU bf16-mixed takes about half the time.
     workers : int
-        Processes that prepare patches.
+        Processes that prepare samples.
     seed : int
-        Of weights, patches and their order.
+        Of weights, samples and their order.
 
     Raises
     ------
@@ -62,18 +48,6 @@ class TerrainSettings:
         If a name is not known or a number makes no sense.
     """
 
-    channels: tuple[str, ...] = ("gamma0_posterior", "local_incidence")
-    network: str = "ask_unet"
-    options: dict[str, Any] = field(default_factory=lambda: {"width": 32, "depth": 4})
-    reference: Reference = "prefill"
-    surfaces: tuple[str, ...] = ()
-    uncertainty: bool = True
-    height_std: float = 100.0
-    loss: Loss = "l2"
-    size: int = 128
-    stride: int = 64
-    known: tuple[int, int] = (16, 16)
-    error: float = 0.0
     batch: int = 8
     epochs: int = 60
     patience: int = 15
@@ -84,26 +58,9 @@ class TerrainSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check the values; lists, as JSON has them, become tuples."""
-        for name in ("channels", "surfaces", "known"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        names = {
-            "network": tuple(NETWORKS),
-            "reference": get_args(Reference),
-            "loss": get_args(Loss),
-            "precision": get_args(Precision),
-        }
-        for name, expected in names.items():
-            if getattr(self, name) not in expected:
-                msg = f"found {name} {getattr(self, name)!r}, expected one of {', '.join(expected)}"
-                raise ValueError(msg)
-        for name in ("size", "stride", "batch", "epochs", "patience", "rate", "height_std"):
-            if not getattr(self, name) > 0:
-                msg = f"found {name}={getattr(self, name)}, expected a number above 0"
-                raise ValueError(msg)
-        if not self.channels:
-            msg = "found no channels, expected one at least: a network needs something to see"
-            raise ValueError(msg)
+        """Check the values."""
+        require_one_of("precision", self.precision, get_args(Precision))
+        require_positive(self, ("batch", "epochs", "patience", "rate"))
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the settings as JSON."""
@@ -127,3 +84,94 @@ class TerrainSettings:
             msg = f"found {strange} in '{path}', expected settings: {', '.join(sorted(known))}"
             raise ValueError(msg)
         return cls(**found)
+
+
+def require_one_of(name: str, found: str, expected: Sequence[str]) -> None:
+    """Refuse a name that is not among those expected.
+
+    Raises
+    ------
+    ValueError
+    """
+    if found not in expected:
+        msg = f"found {name} {found!r}, expected one of {', '.join(expected)}"
+        raise ValueError(msg)
+
+
+def require_positive(settings: RunSettings, names: Sequence[str]) -> None:
+    """Refuse settings whose numbers are not above 0.
+
+    Raises
+    ------
+    ValueError
+    """
+    for name in names:
+        if not getattr(settings, name) > 0:
+            msg = f"found {name}={getattr(settings, name)}, expected a number above 0"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TerrainSettings(RunSettings):
+    """Settings of a training run for terrain heights.
+
+    Parameters
+    ----------
+    channels : tuple of str
+        Variables of the scenes that make the image. Names that begin with gamma0, sigma0 or beta0
+        are power, and enter in decibels.
+    network, options, reference, surfaces, uncertainty, height_std, output_std
+        See `sarheight.models.HeightEstimator`.
+    loss : {"l1", "l2"}
+        Of the heights, in units of `output_std`: absolute or squared errors.
+    size, stride : int
+        Of the patches, in cells.
+    known : tuple of int
+        Fewest and most known elevations in a patch.
+    error : float
+        Standard deviation of their errors in metres.
+    batch, epochs, patience, rate, decay, precision, workers, seed
+        See `RunSettings`. The optimiser is AdamW, whose rate rises over the first twentieth of
+        the steps, and falls as a cosine to nothing.
+
+    Raises
+    ------
+    ValueError
+        If a name is not known or a number makes no sense.
+    """
+
+    channels: tuple[str, ...] = (
+        "gamma0_posterior_unflattened",
+        "local_incidence",
+        "contribution_share",
+    )
+    network: str = "ask_unet"
+    options: dict[str, Any] = field(default_factory=lambda: {"width": 32, "depth": 4})
+    reference: Reference = "prompt"
+    surfaces: tuple[str, ...] = ()
+    uncertainty: bool = True
+    height_std: float = 100.0
+    output_std: float | None = 10.0
+    loss: Loss = "l2"
+    size: int = 128
+    stride: int = 64
+    known: tuple[int, int] = (4, 64)
+    error: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the values; lists, as JSON has them, become tuples."""
+        for name in ("channels", "surfaces", "known"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        super().__post_init__()
+        require_one_of("network", self.network, tuple(NETWORKS))
+        require_one_of("reference", self.reference, get_args(Reference))
+        require_one_of("loss", self.loss, get_args(Loss))
+        require_positive(self, ("size", "stride", "height_std"))
+        if not self.channels:
+            msg = "found no channels, expected one at least: a network needs something to see"
+            raise ValueError(msg)
+
+    @property
+    def seen(self) -> set[str]:
+        """Surfaces that the network sees."""
+        return {*self.surfaces, self.reference} - {"mean"}

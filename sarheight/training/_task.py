@@ -53,13 +53,14 @@ class HeightTask(lightning.LightningModule):
 
     def _loss(self, sample: Sample) -> Tensor:
         return height_loss(
-            self.estimator(sample), sample["truth"], self.settings.height_std, self.settings.loss
+            self.estimator(sample), sample["truth"], self.estimator.output_std, self.settings.loss
         )
 
     def validation_step(self, sample: Sample, _index: int) -> None:
         """Sum squared errors of a batch."""
         estimate = self.estimator(sample)
-        loss = height_loss(estimate, sample["truth"], self.settings.height_std, self.settings.loss)
+        unit = self.estimator.output_std
+        loss = height_loss(estimate, sample["truth"], unit, self.settings.loss)
         self.log("validation_loss", loss, on_epoch=True, batch_size=_size(sample))
         error = (estimate.height - sample["truth"]).float() ** 2
         folded = torch.isin(sample["mask"], torch.tensor(LAYOVER, device=error.device))

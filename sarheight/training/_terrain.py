@@ -2,42 +2,33 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from sarheight._extras import is_installed
 from sarheight.data import TerrainPatches, channel_statistics
-from sarheight.errors import CheckpointError
+from sarheight.data._power import require_power
 from sarheight.models import Channel, HeightEstimator
-from sarheight.training._loading import PatchLoader, steps_of
-from sarheight.training._settings import TerrainSettings
+from sarheight.training._calibration import scale_factor
+from sarheight.training._loading import EpochLoader, steps_of
+from sarheight.training._run import claim, fit
 from sarheight.training._task import HeightTask
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
 
     import xarray as xr
     from numpy.typing import NDArray
 
     from sarheight.data import Part
+    from sarheight.training._settings import TerrainSettings
 
 __all__ = ["train_terrain"]
 
 POWER = ("gamma0", "sigma0", "beta0")
-MODEL, SETTINGS, LAST = "model", "settings.json", "last.ckpt"
 MONITORED = "validation_rmse"
-LARGEST_GRADIENT = 1.0
 
 
 def channels_of(
@@ -66,6 +57,9 @@ def channels_of(
             label = name
             if index is not None:
                 label = f"{name}_{str(chosen[0]['polarisation'].item()).lower()}"
+            if transform == "decibel":
+                for variable in chosen:
+                    require_power(label, variable.values)
             mean, std = channel_statistics(chosen, transform)
             units = str(variables[0].attrs.get("units", "1"))
             channels.append(Channel(label, units, transform, mean, std))  # type: ignore[arg-type]
@@ -75,7 +69,7 @@ def channels_of(
 def train_terrain(
     scenes: Sequence[xr.Dataset],
     training: Sequence[Part],
-    validation: Sequence[Part],
+    validation: Sequence[Part | None],
     settings: TerrainSettings,
     folder: str | os.PathLike[str],
     *,
@@ -87,7 +81,8 @@ def train_terrain(
 
     The folder gets ``settings.json``, the curves (``curves/metrics.csv``, and those for
     TensorBoard where it is installed), ``last.ckpt`` after each epoch, and at the end ``model``:
-    the network of the epoch with the lowest validation RMSE. Called again with the same settings
+    the network of the epoch with the lowest validation RMSE, its intervals widened or narrowed
+    until they hold what they say on the parts for validation. Called again with the same settings
     on a folder of an interrupted run, training goes on after its last complete epoch, and the
     curve is the one that it would have been.
 
@@ -95,8 +90,11 @@ def train_terrain(
     ----------
     scenes : sequence of xarray.Dataset
         As `sarheight.data.simulated_scene` or `observed_scene` make them, with true heights.
-    training, validation : sequence of Part
-        The part of each scene from which patches are taken. They must not overlap.
+    training : sequence of Part
+        The part of each scene from which patches for training are taken.
+    validation : sequence of Part or None
+        The part of each scene by which training is stopped, apart from the other; None where a
+        scene is for training alone.
     settings : TerrainSettings
         What is trained, and how.
     folder : path-like
@@ -118,18 +116,26 @@ def train_terrain(
     CheckpointError
         If the folder holds a run with other settings.
     ValueError
-        If parts overlap, or scenes give no patch.
+        If parts overlap, scenes give no patch, an image is in decibels, or there is no such
+        accelerator.
     OutputError
         If the model cannot be written.
     """
-    folder = Path(folder)
     _require_apart(training, validation)
-    _claim(folder, settings)
-    if (folder / MODEL).exists():
-        return HeightEstimator.from_pretrained(folder / MODEL)
+    finished = claim(folder, settings)
+    if finished.exists():
+        return HeightEstimator.from_pretrained(finished)
     patches = _patches(scenes, training, settings, for_training=True)
-    held_out = _patches(scenes, validation, settings, for_training=False)
-    with _quiet(), torch.random.fork_rng():
+    judged = [
+        (scene, part) for scene, part in zip(scenes, validation, strict=True) if part is not None
+    ]
+    held_out = _patches(
+        [scene for scene, _ in judged],
+        [part for _, part in judged],
+        settings,
+        for_training=False,
+    )
+    with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         heights = _heights(scenes, training)
         estimator = HeightEstimator(
@@ -140,40 +146,25 @@ def train_terrain(
             surfaces=settings.surfaces,
             uncertainty=settings.uncertainty,
             height_std=settings.height_std,
+            output_std=settings.output_std,
             height_mean=float(np.nanmean(heights)),
             height_spread=float(np.nanstd(heights)),
         )
         task = HeightTask(estimator, settings, steps_of(patches, settings))
-        best = ModelCheckpoint(folder, "best", monitor=MONITORED, enable_version_counter=False)
-        trainer = lightning.Trainer(
-            accelerator=accelerator,
-            devices=1 if accelerator == "cpu" else "auto",
-            precision=settings.precision,
-            max_epochs=settings.epochs,
-            logger=_loggers(folder),
-            callbacks=[
-                best,
-                ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False),
-                EarlyStopping(MONITORED, patience=settings.patience),
-            ],
-            gradient_clip_val=LARGEST_GRADIENT,
-            num_sanity_val_steps=0,
-            log_every_n_steps=1,
-            reload_dataloaders_every_n_epochs=1,
-            enable_progress_bar=progress,
-            enable_model_summary=False,
-        )
-        last = folder / LAST
-        trainer.fit(
+        best = fit(
             task,
-            datamodule=PatchLoader(patches, held_out, settings),
-            ckpt_path=last if last.exists() else None,
+            EpochLoader(patches, held_out, settings),
+            settings,
+            folder,
+            monitored=MONITORED,
+            accelerator=accelerator,
+            progress=progress,
         )
-        found = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
-        task.load_state_dict(found["state_dict"])
-    estimator.cpu().eval()
-    figures = {MONITORED: float(best.best_model_score)} if best.best_model_score else {}
-    estimator.save_pretrained(folder / MODEL, card={**(card or {}), "training": figures})
+    estimator.eval()
+    if estimator.uncertainty:
+        estimator.scale_factor *= scale_factor(estimator, held_out)
+    figures = {} if best is None else {MONITORED: best}
+    estimator.save_pretrained(finished, card={**(card or {}), "training": figures})
     return estimator
 
 
@@ -192,13 +183,16 @@ def _patches(
         stride=settings.stride if for_training else settings.size,
         known=settings.known,
         error=settings.error,
+        method="thin_plate" if "prefill" in settings.seen else None,
         augment=for_training,
         seed=settings.seed,
     )
 
 
-def _require_apart(training: Sequence[Part], validation: Sequence[Part]) -> None:
+def _require_apart(training: Sequence[Part], validation: Sequence[Part | None]) -> None:
     for number, (one, other) in enumerate(zip(training, validation, strict=True)):
+        if other is None:
+            continue
         pairs = ((one.rows, other.rows), (one.columns, other.columns))
         if all(a[0] < b[1] and b[0] < a[1] for a, b in pairs):
             msg = (
@@ -208,44 +202,7 @@ def _require_apart(training: Sequence[Part], validation: Sequence[Part]) -> None
             raise ValueError(msg)
 
 
-def _claim(folder: Path, settings: TerrainSettings) -> None:
-    """Take a folder for a run, or go on with the run that is there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = folder / SETTINGS
-    if not written.exists():
-        settings.write(written)
-        return
-    if TerrainSettings.read(written) != settings:
-        msg = (
-            f"'{folder}' holds a run with other settings (see {SETTINGS}); expected the same: take "
-            "another folder"
-        )
-        raise CheckpointError(msg)
-
-
 def _heights(scenes: Sequence[xr.Dataset], within: Sequence[Part]) -> NDArray[np.floating]:
     """Return all true heights of the parts for training."""
     heights = [part.of(scene)["height"].values for scene, part in zip(scenes, within, strict=True)]
     return np.concatenate([each.ravel() for each in heights])
-
-
-def _loggers(folder: Path) -> list[Logger]:
-    loggers: list[Logger] = [CSVLogger(folder, "curves", version="")]
-    if is_installed("tensorboard"):
-        loggers.append(TensorBoardLogger(folder, "tensorboard", version=""))
-    return loggers
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what Lightning says about machines and loaders."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning")
-        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
-        try:
-            yield
-        finally:
-            logger.setLevel(level)

@@ -1,0 +1,211 @@
+"""Small cities for tests: stacks in memory, and a static STAC catalogue on the disk."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio
+import rioxarray  # noqa: F401  # gives xarray objects their `rio`
+import xarray as xr
+from affine import Affine
+from pyproj import Transformer
+
+from sarheight.data import OPTICAL_BANDS, SAR_BANDS, city_stack
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+EPSG = 32631
+WEST, NORTH = 628_000.0, 5_804_000.0
+"""Corner of the places, in the middle of the Netherlands."""
+
+
+def grid_of(
+    rows: int,
+    columns: int,
+    *,
+    posting: float = 10.0,
+    west: float = WEST,
+    north: float = NORTH,
+    epsg: int = EPSG,
+    value: float = np.nan,
+) -> xr.DataArray:
+    """Make a layer of dims (y, x)."""
+    layer = xr.DataArray(
+        np.full((rows, columns), value, dtype=np.float32),
+        coords={
+            "y": north - posting * (np.arange(rows) + 0.5),
+            "x": west + posting * (np.arange(columns) + 0.5),
+        },
+        dims=("y", "x"),
+    )
+    placed: xr.DataArray = layer.rio.write_crs(epsg)
+    return placed
+
+
+def months_of(count: int, first: str = "2021-01") -> NDArray[np.datetime64]:
+    """Return the first days of so many months."""
+    begin = np.datetime64(first, "M")
+    return np.arange(begin, begin + count).astype("datetime64[ns]")
+
+
+def images_of(
+    grid: xr.DataArray,
+    axis: str,
+    bands: Sequence[str],
+    *,
+    months: int = 12,
+    level: float = 0.1,
+    seed: int = 0,
+) -> xr.DataArray:
+    """Make images of dims (month, band, y, x), gamma-distributed about a level."""
+    random = np.random.default_rng(seed)
+    shape = months, len(bands), *grid.shape
+    image = xr.DataArray(
+        random.gamma(4.0, level / 4.0, shape).astype(np.float32),
+        dims=("month", axis, "y", "x"),
+        coords={
+            "month": months_of(months),
+            axis: list(bands),
+            "y": grid["y"].values,
+            "x": grid["x"].values,
+        },
+    )
+    placed: xr.DataArray = image.rio.write_crs(grid.rio.crs)
+    return placed
+
+
+def small_stack(
+    rows: int = 40,
+    columns: int = 40,
+    *,
+    months: int = 12,
+    modalities: Sequence[str] = ("sar", "optical"),
+    optical_bands: Sequence[str] = OPTICAL_BANDS,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Make a city stack of noise with blocks of buildings."""
+    grid = grid_of(rows, columns)
+    height = grid_of(rows, columns, value=0.0)
+    height[5:15, 5:15] = 12.0
+    images = {"sar": ("sar_band", SAR_BANDS), "optical": ("optical_band", optical_bands)}
+    made = {
+        name: images_of(grid, *images[name], months=months, seed=seed + place)
+        for place, name in enumerate(images)
+        if name in modalities
+    }
+    layers = {"height": height, "footprint": (height > 0.0).astype(np.float32)}
+    return city_stack(**made, layers=layers)
+
+
+def write_geotiff(
+    path: Path,
+    values: NDArray[Any],
+    *,
+    posting: float = 10.0,
+    west: float = WEST,
+    north: float = NORTH,
+    epsg: int = EPSG,
+    nodata: float | None = None,
+) -> Path:
+    """Write a GeoTIFF of one band, or of the first axis."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bands = values if values.ndim == 3 else values[None]
+    transform = Affine(posting, 0.0, west, 0.0, -posting, north)
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        count=len(bands),
+        height=bands.shape[1],
+        width=bands.shape[2],
+        dtype=bands.dtype,
+        crs=epsg,
+        transform=transform,
+        nodata=nodata,
+    ) as opened:
+        opened.write(bands)
+    return path
+
+
+def place_of(rows: int, columns: int, *, inset: float = 30.0) -> tuple[float, ...]:
+    """Return (west, south, east, north) in degrees of a grid of 10 m, less a rim in metres."""
+    to_degrees = Transformer.from_crs(EPSG, 4326, always_xy=True)
+    corners = (
+        *(WEST + inset, NORTH - 10.0 * rows + inset),
+        *(WEST + 10.0 * columns - inset, NORTH - inset),
+    )
+    return tuple(to_degrees.transform_bounds(*corners))
+
+
+def write_catalogue(
+    folder: Path, items: Sequence[tuple[str, str, str, Mapping[str, Any], Mapping[str, Path]]]
+) -> Path:
+    """Write a static STAC catalogue; items are (collection, name, time, properties, images)."""
+    import pystac
+
+    catalogue = pystac.Catalog("tests", "Images of a small city")
+    box = list(place_of(60, 60, inset=-2000.0))
+    west, south, east, north = box
+    outline = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    extent = pystac.Extent(pystac.SpatialExtent([box]), pystac.TemporalExtent([[None, None]]))
+    for name in dict.fromkeys(item[0] for item in items):
+        collection = pystac.Collection(name, name, extent)
+        for _, identifier, time, properties, images in (i for i in items if i[0] == name):
+            item = pystac.Item(
+                identifier,
+                geometry={"type": "Polygon", "coordinates": [outline]},
+                bbox=box,
+                datetime=pystac.utils.str_to_datetime(time),
+                properties=dict(properties),
+            )
+            for key, path in images.items():
+                item.add_asset(key, pystac.Asset(str(path)))
+            collection.add_item(item)
+        catalogue.add_child(collection)
+    catalogue.normalize_hrefs(str(folder))
+    catalogue.make_all_asset_hrefs_relative()
+    catalogue.save(pystac.CatalogType.SELF_CONTAINED)
+    return folder / "catalog.json"
+
+
+def write_buildings(path: Path, buildings: Sequence[tuple[Any, Mapping[str, Any]]]) -> Path:
+    """Write rectangles (west, south, east, north) in metres with attributes."""
+    import geopandas
+    import shapely
+
+    frame = geopandas.GeoDataFrame(
+        [dict(attributes) for _, attributes in buildings],
+        geometry=[shapely.box(*box) for box, _ in buildings],
+        crs=EPSG,
+    )
+    if path.suffix == ".parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_file(path)
+    return path
+
+
+def cityjson_box(
+    west: float, south: float, east: float, north: float, ground: float, roof: float
+) -> tuple[list[list[int]], list[list[list[int]]]]:
+    """Return integer vertices (millimetres) and the faces of a box: ground, roof, walls."""
+    corners = [(west, south), (east, south), (east, north), (west, north)]
+    vertices = [[round(1000 * x), round(1000 * y), round(1000 * z)]
+                for z in (ground, roof) for x, y in corners]  # fmt: skip
+    walls = [[[k, (k + 1) % 4, (k + 1) % 4 + 4, k + 4]] for k in range(4)]
+    return vertices, [[[0, 3, 2, 1]], [[4, 5, 6, 7]], *walls]
+
+
+def write_json(path: Path, value: object) -> Path:
+    """Write JSON; a list as one object a line."""
+    if isinstance(value, list):
+        path.write_text("\n".join(json.dumps(each) for each in value), encoding="utf-8")
+    else:
+        path.write_text(json.dumps(value), encoding="utf-8")
+    return path

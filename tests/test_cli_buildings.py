@@ -1,0 +1,81 @@
+"""Building heights on the command line."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
+pytest.importorskip("lightning", reason="the extra `learn` is not installed")
+
+from sarheight.cli import app  # noqa: E402
+from sarheight.data import write_stack  # noqa: E402
+from sarheight.models import BuildingHeightEstimator  # noqa: E402
+from tests.cities import small_stack  # noqa: E402
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from click.testing import Result
+
+# Test processes share the cores; threads of each would wait for each other.
+torch.set_num_threads(1)
+
+SETTINGS = {
+    "options": {"width": 4, "depth": 1, "months_width": 4, "heads": 2, "bins": {"count": 4}},
+    "optical_bands": ["B04"],
+    "months": 2,
+    "kept_months": 1,
+    "size": 8,
+    "stride": 8,
+    "epochs": 1,
+    "precision": "32-true",
+}
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("cities")
+    for seed, name in enumerate(("one", "other")):
+        stack = small_stack(32, 32, months=2, optical_bands=["B04"], seed=seed)
+        write_stack(stack, made / f"{name}.zarr")
+    (made / "settings.json").write_text(json.dumps(SETTINGS))
+    return made
+
+
+@pytest.mark.parametrize("split", ["blocks", "cities"])
+def test_a_network_is_trained_on_stacks(folder: Path, tmp_path: Path, split: str) -> None:
+    how = (
+        ("--validate", folder / "other.zarr")
+        if split == "cities"
+        else ("--block", 160, "--gap", 0, "--validation", 0.25)
+    )
+    done = run(
+        "train", "buildings", folder / "one.zarr", *how, "-o", tmp_path / "run",
+        "--settings", folder / "settings.json", "--device", "cpu", "--quiet",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    model = BuildingHeightEstimator.from_pretrained(tmp_path / "run" / "model")
+    assert [channel.name for channel in model.channels["optical"]] == ["B04"]
+    card = json.loads((tmp_path / "run" / "model" / "config.json").read_text())["card"]
+    assert card["stacks"] == ["one.zarr"]
+    assert card["validation"] == (["other.zarr"] if split == "cities" else 0.25)
+
+
+def test_mistakes_are_told_in_one_line(folder: Path, tmp_path: Path) -> None:
+    done = run(
+        "train", "buildings", folder / "one.zarr", "-o", tmp_path / "run",
+        "--settings", folder / "settings.json", "--published",
+    )  # fmt: skip
+    assert done.exit_code == 2
+    assert "--published" in done.output
+    done = run("train", "buildings", folder / "one.zarr", "-o", tmp_path / "run", "--quiet")
+    assert done.exit_code == 1
+    assert "blocks of 2000 m" in done.output

@@ -1,0 +1,179 @@
+"""Maps of building heights: blended tiles, gaps, and files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import xarray as xr
+
+torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
+
+from sarheight.errors import CheckpointError, StackError  # noqa: E402
+from sarheight.models import BuildingEstimate, BuildingHeightEstimator, Channel  # noqa: E402
+from sarheight.output import open_result, write  # noqa: E402
+from sarheight.plot import building_heights  # noqa: E402
+from sarheight.predict import Tiling, predict_buildings  # noqa: E402
+from sarheight.predict._mosaic import Mosaic, window  # noqa: E402
+from tests.cities import small_stack  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+# Test processes share the cores; threads of each would wait for each other.
+torch.set_num_threads(1)
+
+BANDS = ("B04", "B08")
+CHANNELS = {
+    "sar": [
+        Channel(name, "1", "decibel", -10.0, 5.0) for name in ("vv_ascending", "vh_descending")
+    ],
+    "optical": [Channel(name, "1", "none", 0.1, 0.1) for name in BANDS],
+}
+SMALL = {"width": 8, "depth": 2, "months_width": 8, "heads": 2, "bins": {"count": 8}}
+TILING = Tiling(size=16, overlap=4)
+
+
+@pytest.fixture(scope="module")
+def stack() -> xr.Dataset:
+    return small_stack(37, 29, months=2, optical_bands=BANDS)
+
+
+@pytest.fixture(scope="module")
+def series() -> BuildingHeightEstimator:
+    torch.manual_seed(0)
+    return BuildingHeightEstimator(CHANNELS, options=SMALL).eval()
+
+
+class Simple(BuildingHeightEstimator):
+    """An estimator of one cell: so many metres are the mean radar power in per cent."""
+
+    def forward(self, sample: Mapping[str, Tensor]) -> BuildingEstimate:
+        power = 100.0 * sample["sar"].nanmean(dim=(1, 2)).unsqueeze(1)
+        return BuildingEstimate(power, power / 100.0, power / 10.0)
+
+
+def test_blended_tiles_of_an_estimator_of_cells_are_its_estimates(stack: xr.Dataset) -> None:
+    model = Simple(CHANNELS, options=SMALL)
+    result = predict_buildings(model, stack, tiling=TILING, device="cpu")
+    chosen = stack["sar"].sel(sar_band=["vv_ascending", "vh_descending"])
+    expected = 100.0 * chosen.mean(("month", "sar_band"))
+    np.testing.assert_allclose(result["height"], expected, rtol=1e-5)
+    np.testing.assert_allclose(result["height_sigma"], expected / 10.0, rtol=1e-5)
+    assert result["height"].dims == ("y", "x")
+    assert result["height"].attrs["units"] == "m"
+    assert result.rio.crs == stack.rio.crs
+    np.testing.assert_array_equal(result["x"], stack["x"])
+
+
+def test_blocks_and_chunks_do_not_matter(
+    series: BuildingHeightEstimator, stack: xr.Dataset
+) -> None:
+    told: list[float] = []
+    whole = predict_buildings(series, stack, tiling=TILING, device="cpu")
+    parts = predict_buildings(
+        series, stack, tiling=TILING, device="cpu", block=20, report=told.append
+    )
+    lazy = predict_buildings(series, stack.chunk(y=16), tiling=TILING, device="cpu", block=20)
+    assert lazy["height"].chunks is not None
+    xr.testing.assert_allclose(whole, parts, rtol=1e-4, atol=1e-4)
+    xr.testing.assert_allclose(whole, lazy.compute(), rtol=1e-4, atol=1e-4)
+    assert told == [0.25, 0.5, 0.75, 1.0]
+    assert set(whole.data_vars) == {"height", "footprint", "height_sigma"}
+    assert whole.attrs["months"] == 2
+
+
+def test_where_no_tile_has_an_image_nothing_is_estimated(
+    series: BuildingHeightEstimator, stack: xr.Dataset
+) -> None:
+    gap = stack.copy(deep=True)
+    for name in ("sar", "optical"):
+        gap[name][..., :, 12:] = np.nan
+    result = predict_buildings(series, gap, tiling=Tiling(8, 0), device="cpu")
+    known = np.isfinite(result["height"].values)
+    assert known[:, :16].all()
+    assert not known[:, 16:].any()
+    assert np.isfinite(result["footprint"].values).sum() == known.sum()
+
+
+def test_one_modality_may_be_absent_from_a_series(
+    series: BuildingHeightEstimator, stack: xr.Dataset
+) -> None:
+    result = predict_buildings(series, stack.drop_vars("optical"), tiling=TILING, device="cpu")
+    assert np.isfinite(result["height"].values).all()
+    single = BuildingHeightEstimator(
+        CHANNELS, network="mbhr", options={"variant": "released"}
+    ).eval()
+    with pytest.raises(CheckpointError, match="found no optical in the stack"):
+        predict_buildings(single, stack.drop_vars("optical"), tiling=TILING)
+    alone = BuildingHeightEstimator({"sar": CHANNELS["sar"]}, options=SMALL)
+    with pytest.raises(CheckpointError, match="found no sar in the stack"):
+        predict_buildings(alone, stack.drop_vars("sar"), tiling=TILING)
+
+
+def test_the_published_network_gives_heights_alone(stack: xr.Dataset) -> None:
+    torch.manual_seed(0)
+    single = BuildingHeightEstimator(
+        {"sar": CHANNELS["sar"]}, network="mbhr", options={"variant": "released"}
+    )
+    result = predict_buildings(single, stack, tiling=TILING, device="cpu")
+    assert list(result.data_vars) == ["height"]
+    assert (result["height"].values >= 0.0).all()
+
+
+def test_stacks_that_do_not_fit_are_refused(
+    series: BuildingHeightEstimator, stack: xr.Dataset
+) -> None:
+    with pytest.raises(CheckpointError, match="found no B08 among the optical bands B04"):
+        predict_buildings(series, stack.sel(optical_band=["B04"]))
+    with pytest.raises(StackError):
+        predict_buildings(series, stack.rename(sar="radar", optical="colours"))
+    with pytest.raises(ValueError, match="multiple of 4"):
+        predict_buildings(series, stack, tiling=Tiling(18, 4))
+    with pytest.raises(ValueError, match="found device 'abacus'"):
+        predict_buildings(series, stack, tiling=TILING, device="abacus")
+
+
+def test_maps_are_written_and_drawn(
+    series: BuildingHeightEstimator, stack: xr.Dataset, tmp_path: Path
+) -> None:
+    result = predict_buildings(series, stack, tiling=TILING, device="cpu")
+    write(result, tmp_path / "heights.tif")
+    again = open_result(tmp_path / "heights.tif")
+    np.testing.assert_allclose(again["height"], result["height"], rtol=1e-6)
+    assert again["height_sigma"].attrs["units"] == "m"
+    figure = building_heights(result, stack["height"], title="A town")
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert sum(bool(title) for title in titles) == 4
+    assert building_heights(result[["height"]]).axes
+    with pytest.raises(ValueError, match="has no height"):
+        building_heights(result[["footprint"]])
+
+
+def test_windows_reach_beyond_the_raster() -> None:
+    raster = xr.DataArray(np.arange(24.0).reshape(2, 3, 4), dims=("band", "y", "x"))
+    found = window(raster, (-1, 2), (2, 6))
+    assert found.shape == (2, 3, 4)
+    assert np.isnan(found[:, 0]).all()
+    assert np.isnan(found[:, :, 2:]).all()
+    np.testing.assert_array_equal(found[:, 1:, :2], raster.values[:, :2, 2:])
+
+
+def test_tiles_without_an_estimate_leave_it_to_the_others() -> None:
+    values = np.ones((8, 24))
+    values[:, 8:] = 2.0
+    raster = xr.DataArray(values, dims=("y", "x"))
+
+    def estimate(tiles: list[np.ndarray]) -> np.ndarray:
+        # A tile that begins in the ones has nothing to say.
+        return np.stack([each if np.nanmin(each) > 1.0 else each * np.nan for each in tiles[0]])[
+            :, None
+        ]
+
+    found = Mosaic((raster,), estimate, 1, Tiling(16, 8)).values(24)[0]
+    assert np.isnan(found[:, :8]).all()
+    np.testing.assert_allclose(found[:, 8:], 2.0)
