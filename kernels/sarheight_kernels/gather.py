@@ -26,16 +26,14 @@ __all__ = ["gather"]
 
 
 @njit
-def _weigh(
-    window: Table, pixels: Table, slots: int, squared: bool, sums: NDArray[np.float32]  # noqa: FBT001 - kernels take no keywords
-) -> None:  # fmt: skip
-    """Sum up weights, or their squares, times pixels."""
+def _weigh(window: Table, pixels: Table, slots: int, power: int, sums: NDArray[np.float32]) -> None:
+    """Sum up powers of weights times pixels."""
     sums[:] = ZERO
     for slot in range(slots):
         weights, values = window[slot * PITCH :], pixels[slot * PITCH :]
         for j in range(sums.size):
             weight = weights[j]
-            part = weight * weight if squared else weight
+            part = weight * weight if power == 2 else weight
             # A weight of zero has no part in what is not a number.
             sums[j] += part * values[j] if weight > ZERO else ZERO
 
@@ -59,7 +57,7 @@ def _part_within(
 @njit
 def _collect(
     image: NDArray[np.float32],
-    squared: bool,  # noqa: FBT001 - kernels take no keywords
+    power: int,
     window: Table,
     windows: NDArray[np.int32],
     shape: tuple[int, int],
@@ -68,11 +66,11 @@ def _collect(
     pixels: Table,
     result: NDArray[np.float32],
 ) -> Table:
-    """Collect all channels of an image for a row of cells that begins at a place."""
+    """Collect all channels of an image with powers of the weights, for a row of cells."""
     sums = np.empty(count, np.float32)
     for channel in range(image.shape[2]):
         pixels = fetch_channel(image, channel, windows, count, shape[0], shape[1], pixels)
-        _weigh(window, pixels, shape[0] * shape[1], squared, sums)
+        _weigh(window, pixels, shape[0] * shape[1], power, sums)
         for j in range(count):
             value = sums[j] if windows[2 * PITCH + j] > 0 else ZERO
             result[channel, place[0], place[1] + j] = value
@@ -99,12 +97,8 @@ def _gather_tile(
         place = corner[0] + i, corner[1]
         window, lines, samples = lit_row_windows(surface, i, lit[i], tables, windows, window)
         shape = lines, samples
-        pixels = _collect(
-            linear, False, window, windows, shape, place, count, pixels, linear_sum
-        )  # fmt: skip
-        pixels = _collect(
-            square, True, window, windows, shape, place, count, pixels, square_sum
-        )  # fmt: skip
+        pixels = _collect(linear, 1, window, windows, shape, place, count, pixels, linear_sum)
+        pixels = _collect(square, 2, window, windows, shape, place, count, pixels, square_sum)
         within = all_within(windows, count, lines, samples, 0, high, wide)
         for j in range(count):
             area = ZERO
