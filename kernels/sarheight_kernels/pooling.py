@@ -19,8 +19,6 @@ from sarheight_kernels._numba import njit, parallel_njit, prange
 __all__ = ["pool", "pool_at"]
 
 STRIP = 64
-FEW = 256
-"""Cells that are worked on one after another."""
 
 
 @njit
@@ -98,48 +96,6 @@ def pool(
                 result[i, j] = total[j] / share[j] if share[j] > 0.0 else np.float32(np.nan)
 
 
-@njit
-def _add_row(
-    values: NDArray[np.float32],
-    weight: NDArray[np.float32],
-    tap: float,
-    above: NDArray[np.float64],
-    below: NDArray[np.float64],
-) -> None:
-    """Add part of a row to sums along columns."""
-    for j in range(values.size):
-        known = weight[j] > 0.0 and not math.isnan(values[j])
-        above[j] += tap * (values[j] if known else np.float32(0.0))
-        below[j] += tap * (weight[j] if known else np.float32(0.0))
-
-
-@njit
-def _pool_cell(
-    values: NDArray[np.float32],
-    weight: NDArray[np.float32],
-    down: NDArray[np.float32],
-    across: NDArray[np.float32],
-    row: int,
-    column: int,
-    above: NDArray[np.float64],
-    below: NDArray[np.float64],
-) -> float:
-    """Pool around one cell; `above` and `below` are room for sums along columns."""
-    high, wide = down.size // 2, across.size // 2
-    left, right = max(column - wide, 0), min(column + wide + 1, values.shape[1])
-    above[:] = 0.0
-    below[:] = 0.0
-    for i in range(max(row - high, 0), min(row + high + 1, values.shape[0])):
-        tap = float(down[i - row + high])
-        _add_row(values[i, left:right], weight[i, left:right], tap, above, below)
-    total, share = 0.0, 0.0
-    for j in range(right - left):
-        tap = float(across[left + j - column + wide])
-        total += tap * above[j]
-        share += tap * below[j]
-    return total / share if share > 0.0 else math.nan
-
-
 @parallel_njit
 def pool_at(
     values: NDArray[np.float32],
@@ -161,9 +117,14 @@ def pool_at(
     result : array, shape (n,)
         Receives the weighted means; NaN where nothing counts within reach.
     """
-    for first in prange((row.size + FEW - 1) // FEW):
-        above, below = np.empty(across.size), np.empty(across.size)
-        for index in range(first * FEW, min(first * FEW + FEW, row.size)):
-            result[index] = _pool_cell(
-                values, weight, down, across, row[index], column[index], above, below
-            )
+    rows, columns = values.shape
+    high, wide = down.size // 2, across.size // 2
+    for index in prange(row.size):
+        total, share = 0.0, 0.0
+        for i in range(max(row[index] - high, 0), min(row[index] + high + 1, rows)):
+            for j in range(max(column[index] - wide, 0), min(column[index] + wide + 1, columns)):
+                if weight[i, j] > 0.0 and not math.isnan(values[i, j]):
+                    tap = down[i - row[index] + high] * across[j - column[index] + wide]
+                    total += tap * values[i, j]
+                    share += tap * weight[i, j]
+        result[index] = total / share if share > 0.0 else np.nan

@@ -98,34 +98,6 @@ def _height_between(heights: NDArray[np.float32], row: float, column: int) -> fl
 
 
 @njit
-def _heights_along(
-    heights: NDArray[np.float32],
-    row: float,
-    end_row: float,
-    first: int,
-    result: NDArray[np.float64],
-) -> None:
-    """Heights along a straight line, from a row in column `first` to another a knot further."""
-    last = heights.shape[0] - 2
-    flat, columns = heights.reshape(heights.size), np.uint64(heights.shape[1])
-    void = last < 0
-    if not void:
-        for j in range(result.size):
-            at = row + (j / KNOT) * (end_row - row)
-            upper = min(max(int(at), 0), last)
-            fraction = at - upper
-            # Unsigned indices are not checked for counting from the end.
-            place = np.uint64(upper) * columns + np.uint64(first + j)
-            height = (1.0 - fraction) * flat[place] + fraction * flat[place + columns]
-            result[j] = height
-            void |= not (0.0 <= fraction <= 1.0 and height == height)  # noqa: PLR0124 - not NaN
-    if void:
-        for j in range(result.size):
-            at = row + (j / KNOT) * (end_row - row)
-            result[j] = _height_between(heights, at, first + j)
-
-
-@njit
 def _row_at_zero_doppler(
     ground: GroundModel,
     column: float,
@@ -207,23 +179,21 @@ def trace_profile(
         table[knot, 2] = nx * ex + ny * ey + nz * ez
         table[knot, 3] = x * dx + y * dy + z * dz
         table[knot, 4] = nx * dx + ny * dy + nz * dz
-    for knot in range(knots - 1):
-        first, end = knot * KNOT, min(knot * KNOT + KNOT, columns)
+    for column in range(columns):
+        knot = column // KNOT
+        fraction = (column - knot * KNOT) / KNOT
         left, right = table[knot], table[knot + 1]
-        _heights_along(heights, left[0], right[0], first, outward[first:end])
-        for column in range(first, end):
-            fraction = (column - first) / KNOT
-            height = outward[column]
-            outward[column] = (
-                left[1]
-                + fraction * (right[1] - left[1])
-                + height * (left[2] + fraction * (right[2] - left[2]))
-            )
-            downward[column] = (
-                left[3]
-                + fraction * (right[3] - left[3])
-                + height * (left[4] + fraction * (right[4] - left[4]))
-            )
+        height = _height_between(heights, left[0] + fraction * (right[0] - left[0]), column)
+        outward[column] = (
+            left[1]
+            + fraction * (right[1] - left[1])
+            + height * (left[2] + fraction * (right[2] - left[2]))
+        )
+        downward[column] = (
+            left[3]
+            + fraction * (right[3] - left[3])
+            + height * (left[4] + fraction * (right[4] - left[4]))
+        )
 
 
 @njit

@@ -40,46 +40,32 @@ def _within(place: np.float32, width: np.float32) -> np.float32:
 
 
 @njit
-def _cut_strip(
+def _cut_strips(
     facets: Table,
-    j: int,
     quarter: int,
     offset: np.float32,
-    line: np.float32,
-    post: tuple[np.float32, np.float32],
+    cells: Table,
+    k: int,
+    count: int,
     strips: Table,
-    place: int,
 ) -> None:
-    """Cut a line of pixels out of a piece of a quarter of facet j."""
-    width = facets[j]
-    drift = facets[PITCH + j]
-    across = facets[2 * PITCH + j]
-    centre = post[0] + facets[(4 + 2 * quarter) * PITCH + j] + offset * facets[12 * PITCH + j]
-    low = centre - HALF * width
-    begin, end = _within(line - low, width), _within(line + ONE - low, width)
-    part = end - begin
-    spread = drift * part
-    wide = max(np.sqrt(across * across + spread * spread), THINNEST)
-    middle = post[1] + facets[(5 + 2 * quarter) * PITCH + j] + offset * facets[13 * PITCH + j]
-    middle += drift * (HALF * (begin + end - width))
-    strips[place] = middle - HALF * wide
-    strips[place + PITCH] = wide
-    strips[place + 2 * PITCH] = facets[3 * PITCH + j] * part / wide
-
-
-@njit
-def _cut_strips(
-    above: Table, below: Table, offset: np.float32, cells: Table, k: int, count: int, strips: Table
-) -> None:
-    """Cut a line of pixels out of a piece of each of the four quarters of each cell."""
+    """Cut a line of pixels out of a piece of one of the quarters of each cell."""
     line = np.float32(k)
+    centre = facets[(4 + 2 * quarter) * PITCH :]
     for j in range(count):
-        post = cells[j], cells[PITCH + j]
-        # All four in one loop: it is their many operations that hide the wait for each root.
-        _cut_strip(above, j, 3, offset, line, post, strips, j)
-        _cut_strip(above, j + 1, 2, offset, line, post, strips, j + STRIP_FIELDS * PITCH)
-        _cut_strip(below, j, 1, offset, line, post, strips, j + 2 * STRIP_FIELDS * PITCH)
-        _cut_strip(below, j + 1, 0, offset, line, post, strips, j + 3 * STRIP_FIELDS * PITCH)
+        width = facets[j]
+        drift = facets[PITCH + j]
+        across = facets[2 * PITCH + j]
+        low = cells[j] + centre[j] + offset * facets[12 * PITCH + j] - HALF * width
+        begin, end = _within(line - low, width), _within(line + ONE - low, width)
+        part = end - begin
+        spread = drift * part
+        wide = max(np.sqrt(across * across + spread * spread), THINNEST)
+        middle = cells[PITCH + j] + centre[PITCH + j] + offset * facets[13 * PITCH + j]
+        middle += drift * (HALF * (begin + end - width))
+        strips[j] = middle - HALF * wide
+        strips[PITCH + j] = wide
+        strips[2 * PITCH + j] = facets[3 * PITCH + j] * part / wide
 
 
 @njit
@@ -137,11 +123,15 @@ def _fill_windows(
     window: Table,
 ) -> None:
     """Fill the windows of a row of cells."""
+    size = STRIP_FIELDS * PITCH
     window[: lines * samples * PITCH] = ZERO
     for piece in range(pieces):
         offset = np.float32((piece + 0.5) / pieces - 0.5)
         for k in range(lines):
-            _cut_strips(above, below, offset, cells, k, count, strips)
+            _cut_strips(above, 3, offset, cells, k, count, strips[:size])
+            _cut_strips(above[1:], 2, offset, cells, k, count, strips[size : 2 * size])
+            _cut_strips(below, 1, offset, cells, k, count, strips[2 * size : 3 * size])
+            _cut_strips(below[1:], 0, offset, cells, k, count, strips[3 * size :])
             for m in range(0, samples, 2):
                 _fill_pair(strips, m, count, window[(k * samples + m) * PITCH :])
 
