@@ -11,6 +11,9 @@ from sarheight_kernels._numba import njit, parallel_njit, prange
 
 __all__ = ["energies", "line_sums"]
 
+LANES = 256
+"""Sums of a line that are kept side by side."""
+
 
 @njit
 def _between(knots: NDArray[np.float64], line: float) -> tuple[int, float]:
@@ -20,6 +23,34 @@ def _between(knots: NDArray[np.float64], line: float) -> tuple[int, float]:
     while knot < last and knots[knot + 1] <= line:
         knot += 1
     return knot, (line - knots[knot]) / (knots[knot + 1] - knots[knot])
+
+
+@njit
+def _interpolate(
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+    share: float,
+    area: NDArray[np.float64],
+) -> None:
+    """Areas of the pixels of a line between two knots."""
+    for sample in range(area.size):
+        area[sample] = before[sample] + share * (after[sample] - before[sample])
+
+
+@njit
+def _drop_missing(row: NDArray[np.floating], area: NDArray[np.float64]) -> None:
+    """Give pixels whose value is not finite no area."""
+    for sample in range(area.size):
+        # Of what is not finite the difference is not a number.
+        area[sample] = area[sample] if row[sample] - row[sample] == 0.0 else math.nan
+
+
+@njit
+def _multiply(
+    row: NDArray[np.floating], area: NDArray[np.float64], energy: NDArray[np.float32]
+) -> None:
+    for sample in range(area.size):
+        energy[sample] = row[sample] * area[sample]
 
 
 @parallel_njit
@@ -46,13 +77,32 @@ def energies(
     polarisations, lines, samples = image.shape
     for line in prange(lines):
         knot, share = _between(knots, float(line))
-        for sample in range(samples):
-            area = areas[knot, sample] + share * (areas[knot + 1, sample] - areas[knot, sample])
-            for p in range(polarisations):
-                if not math.isfinite(image[p, line, sample]):
-                    area = math.nan
-            for p in range(polarisations):
-                energy[p, line, sample] = image[p, line, sample] * area
+        area = np.empty(samples)
+        _interpolate(areas[knot], areas[knot + 1], share, area)
+        for p in range(polarisations):
+            _drop_missing(image[p, line], area)
+        for p in range(polarisations):
+            _multiply(image[p, line], area, energy[p, line])
+
+
+@njit
+def _sum_up(
+    values: NDArray[np.floating],
+    finite: NDArray[np.float64],
+    negative: NDArray[np.float64],
+    positive: NDArray[np.float64],
+    least: NDArray[np.float64],
+    greatest: NDArray[np.float64],
+) -> None:
+    """Add values to sums that lie side by side, so that none waits for another."""
+    for lane in range(values.size):
+        value = float(values[lane])
+        known = value - value == 0.0
+        finite[lane] += 1.0 if known else 0.0
+        negative[lane] += value if known and value < 0.0 else 0.0
+        positive[lane] += value if known and value > 0.0 else 0.0
+        least[lane] = min(least[lane], value if known else math.inf)
+        greatest[lane] = max(greatest[lane], value if known else -math.inf)
 
 
 @parallel_njit
@@ -68,15 +118,11 @@ def line_sums(image: NDArray[np.floating], sums: NDArray[np.float64]) -> None:
         positive ones, the least and the greatest; infinities where there is none.
     """
     for line in prange(image.shape[0]):
-        finite, negative, positive, least, greatest = 0.0, 0.0, 0.0, math.inf, -math.inf
-        for sample in range(image.shape[1]):
-            value = float(image[line, sample])
-            if math.isfinite(value):
-                finite += 1.0
-                if value < 0.0:
-                    negative += value
-                else:
-                    positive += value
-                least, greatest = min(least, value), max(greatest, value)
-        sums[line, 0], sums[line, 1], sums[line, 2] = finite, negative, positive
-        sums[line, 3], sums[line, 4] = least, greatest
+        lanes = np.zeros((5, LANES))
+        lanes[3, :], lanes[4, :] = math.inf, -math.inf
+        row = image[line]
+        for first in range(0, row.size, LANES):
+            _sum_up(row[first : first + LANES], lanes[0], lanes[1], lanes[2], lanes[3], lanes[4])
+        for k in range(3):
+            sums[line, k] = lanes[k].sum()
+        sums[line, 3], sums[line, 4] = lanes[3].min(), lanes[4].max()

@@ -19,6 +19,9 @@ from sarheight_kernels._numba import njit, parallel_njit, prange
 
 __all__ = ["account", "finish", "posterior", "share_errors"]
 
+BINS = 256
+"""Steps of a table that tells where among the classes to look for a share."""
+
 
 @parallel_njit
 def share_errors(
@@ -43,12 +46,15 @@ def share_errors(
     error : array, shape (rows, columns)
         Receives the variance of the logarithm of each cell's value that is error.
     """
+    start = np.empty(BINS + 1, np.int64)
+    for k in range(BINS + 1):
+        start[k] = np.searchsorted(edges, k / BINS, side="right")
     for i in prange(contribution.shape[0]):
         for j in range(contribution.shape[1]):
             share = contribution[i, j]
             if math.isnan(share):
                 share = np.float32(0.0)
-            index = 0
+            index = start[int(min(max(share, 0.0), 1.0) * BINS)]
             while index < edges.size and edges[index] <= share:
                 index += 1
             apart = 1.0 - min(max(share, 0.0), 1.0)

@@ -2,189 +2,111 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
-from sarheight_kernels.footprints import PITCH
-from sarheight_kernels.project import ROOM, ZERO, all_within
-from sarheight_kernels.surface import TileSurface, meets_image, tile_box, tile_surface
-from sarheight_kernels.windows import row_windows, window_tables
+from sarheight_kernels.fetch import ROOM, all_within, fetch_channel, lit_row_windows
+from sarheight_kernels.footprints import PITCH, ZERO, Table
+from sarheight_kernels.surface import (
+    TileSurface,
+    lit_area,
+    meets_image,
+    tile_box,
+    tile_surface,
+)
+from sarheight_kernels.windows import window_tables
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
 
 __all__ = ["gather"]
 
-QUARTER = np.float32(0.25)
-
 
 @njit
-def _weigh(
-    window: NDArray[np.float32],
-    place: int,
-    pitch: int,
-    lines: int,
-    samples: int,
-    line: int,
-    sample: int,
-    image: NDArray[np.float32],
-    channel: int,
-    power: int,
-) -> np.float32:
-    """Sum a channel of the image with powers of the weights of a window."""
-    top, bottom = max(-line, 0), min(image.shape[0] - line, lines)
-    left, right = max(-sample, 0), min(image.shape[1] - sample, samples)
-    total = ZERO
-    for k in range(top, bottom):
-        for m in range(left, right):
-            weight = window[place + (k * pitch + m) * PITCH]
-            if weight > ZERO:
-                part = weight * weight if power == 2 else weight
-                total += part * image[line + k, sample + m, channel]
-    return total
-
-
-@njit
-def _weigh_row(
-    window: NDArray[np.float32],
-    windows: NDArray[np.int32],
-    lines: int,
-    samples: int,
-    image: NDArray[np.float32],
-    channel: int,
-    other: int,
-    power: int,
-    sums: NDArray[np.float32],
-    others: NDArray[np.float32],
-) -> None:
-    """Sum two channels of an image that holds all the windows of a row of cells."""
-    channels = np.uint64(image.shape[2])
-    flat, step = image.reshape(image.size), np.uint64(image.shape[1]) * channels
-    # Unsigned indices are not checked for counting from the end.
-    further = np.uint64(other - channel)
-    for j in range(sums.size):
-        first, second = ZERO, ZERO
-        if windows[2 * PITCH + j] > 0:
-            here = np.uint64(windows[j]) * step + np.uint64(windows[PITCH + j]) * channels
-            here += np.uint64(channel)
-            place = np.uint64(j)
-            for _ in range(lines):
-                pixel = here
-                for _ in range(samples):
-                    weight = window[place]
-                    if power == 2:
-                        weight *= weight
-                    first += weight * flat[pixel]
-                    second += weight * flat[pixel + further]
-                    place += np.uint64(PITCH)
-                    pixel += channels
-                here += step
-            if math.isnan(first + second):
-                # A weight of zero has no part in what is not a number.
-                line, sample = windows[j], windows[PITCH + j]
-                first = _weigh(
-                    window, j, samples, lines, samples, line, sample, image, channel, power
-                )
-                second = _weigh(
-                    window, j, samples, lines, samples, line, sample, image, other, power
-                )
-        sums[j], others[j] = first, second
-
-
-@njit
-def _weigh_channels(
-    window: NDArray[np.float32],
-    windows: NDArray[np.int32],
-    lines: int,
-    samples: int,
-    image: NDArray[np.float32],
-    power: int,
-    sums: NDArray[np.float32],
-) -> None:
-    """Sum all channels of an image with powers of the weights of a row of cells, two by two."""
-    channels = image.shape[2]
-    if all_within(windows, sums.shape[1], lines, samples, 0, image.shape[0], image.shape[1]):
-        for channel in range(0, channels, 2):
-            other = min(channel + 1, channels - 1)
-            _weigh_row(
-                window, windows, lines, samples, image, channel, other, power,
-                sums[channel], sums[other],
-            )  # fmt: skip
-        return
-    for j in range(sums.shape[1]):
-        for channel in range(channels):
-            sums[channel, j] = _weigh(
-                window, j, samples, windows[2 * PITCH + j], windows[3 * PITCH + j],
-                windows[j], windows[PITCH + j], image, channel, power,
-            )  # fmt: skip
+def _weigh(window: Table, pixels: Table, slots: int, power: int, sums: NDArray[np.float32]) -> None:
+    """Sum up powers of weights times pixels."""
+    sums[:] = ZERO
+    for slot in range(slots):
+        weights, values = window[slot * PITCH :], pixels[slot * PITCH :]
+        for j in range(sums.size):
+            weight = weights[j]
+            part = weight * weight if power == 2 else weight
+            # A weight of zero has no part in what is not a number.
+            sums[j] += part * values[j] if weight > ZERO else ZERO
 
 
 @njit
 def _part_within(
-    window: NDArray[np.float32],
-    place: int,
-    samples: int,
-    lines: int,
-    across: int,
-    line: int,
-    sample: int,
-    image: NDArray[np.float32],
+    window: Table, windows: NDArray[np.int32], j: int, samples: int, high: int, wide: int
 ) -> float:
-    """Part of a cell's energy that falls into the image."""
-    if (
-        line >= 0
-        and sample >= 0
-        and line + lines <= image.shape[0]
-        and sample + across <= image.shape[1]
-    ):
-        return 1.0
+    """Part of the energy of cell j that falls into an image of a size."""
+    line, sample = windows[j], windows[PITCH + j]
     inside, whole = 0.0, 0.0
-    for k in range(lines):
-        for m in range(across):
-            weight = window[place + (k * samples + m) * PITCH]
+    for k in range(windows[2 * PITCH + j]):
+        for m in range(windows[3 * PITCH + j]):
+            weight = window[(k * samples + m) * PITCH + j]
             whole += weight
-            if 0 <= line + k < image.shape[0] and 0 <= sample + m < image.shape[1]:
+            if 0 <= line + k < high and 0 <= sample + m < wide:
                 inside += weight
     return inside / whole
+
+
+@njit
+def _collect(
+    image: NDArray[np.float32],
+    power: int,
+    window: Table,
+    windows: NDArray[np.int32],
+    shape: tuple[int, int],
+    place: tuple[int, int],
+    count: int,
+    pixels: Table,
+    result: NDArray[np.float32],
+) -> Table:
+    """Collect all channels of an image with powers of the weights, for a row of cells."""
+    sums = np.empty(count, np.float32)
+    for channel in range(image.shape[2]):
+        pixels = fetch_channel(image, channel, windows, count, shape[0], shape[1], pixels)
+        _weigh(window, pixels, shape[0] * shape[1], power, sums)
+        for j in range(count):
+            value = sums[j] if windows[2 * PITCH + j] > 0 else ZERO
+            result[channel, place[0], place[1] + j] = value
+    return pixels
 
 
 @njit
 def _gather_tile(
     surface: TileSurface,
     lit: NDArray[np.bool_],
+    corner: tuple[int, int],
     linear: NDArray[np.float32],
     square: NDArray[np.float32],
     linear_sum: NDArray[np.float32],
     square_sum: NDArray[np.float32],
     projected_area: NDArray[np.float32],
 ) -> None:
-    _, _, energy, projected = surface
-    rows, columns = lit.shape
-    lines, samples, _ = linear.shape
-    tables, window = window_tables(surface), np.empty(ROOM, np.float32)
-    windows = np.empty(4 * PITCH, np.int32)
+    """Collect what the cells of a tile hold; `corner` is the place of its first cell."""
+    rows, count = lit.shape
+    high, wide = linear.shape[0], linear.shape[1]
+    tables, windows = window_tables(surface), np.empty(4 * PITCH, np.int32)
+    window, pixels = np.empty(ROOM, np.float32), np.empty(ROOM, np.float32)
     for i in range(rows):
-        window, high, across = row_windows(surface, i, columns, tables, windows, window)
-        for j in range(columns):
-            windows[2 * PITCH + j] *= lit[i, j]
+        place = corner[0] + i, corner[1]
+        window, lines, samples = lit_row_windows(surface, i, lit[i], tables, windows, window)
+        shape = lines, samples
+        pixels = _collect(linear, 1, window, windows, shape, place, count, pixels, linear_sum)
+        pixels = _collect(square, 2, window, windows, shape, place, count, pixels, square_sum)
+        within = all_within(windows, count, lines, samples, 0, high, wide)
+        for j in range(count):
             area = ZERO
-            for quarter in range(4):
-                a, b = i + quarter // 2, j + quarter % 2
-                area += projected[a, b] if energy[a, b] > ZERO else ZERO
-            projected_area[i, j] = QUARTER * area if windows[2 * PITCH + j] > 0 else ZERO
-        _weigh_channels(window, windows, high, across, linear, 1, linear_sum[:, i])
-        _weigh_channels(window, windows, high, across, square, 2, square_sum[:, i])
-        if not all_within(windows, columns, high, across, 0, lines, samples):
-            for j in range(columns):
-                if windows[2 * PITCH + j] > 0:
-                    projected_area[i, j] *= _part_within(
-                        window, j, across, windows[2 * PITCH + j], windows[3 * PITCH + j],
-                        windows[j], windows[PITCH + j], linear,
-                    )  # fmt: skip
+            if windows[2 * PITCH + j] > 0:
+                area = lit_area(surface, i, j)
+                if not within:
+                    area *= _part_within(window, windows, j, samples, high, wide)
+            projected_area[place[0], place[1] + j] = area
 
 
 @parallel_njit
@@ -232,11 +154,12 @@ def gather(
             _gather_tile(
                 tile_surface(ground, radar, heights, law, tile),
                 lit[row:end_row, column:end_column],
+                (row, column),
                 linear,
                 square,
-                linear_sum[:, row:end_row, column:end_column],
-                square_sum[:, row:end_row, column:end_column],
-                projected_area[row:end_row, column:end_column],
+                linear_sum,
+                square_sum,
+                projected_area,
             )
         else:
             linear_sum[:, row:end_row, column:end_column] = 0.0

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
-from sarheight_kernels.footprints import PITCH
+from sarheight_kernels.fetch import ROOM
+from sarheight_kernels.footprints import PITCH, ZERO
 from sarheight_kernels.geolocate import TILE
-from sarheight_kernels.project import ROOM, ZERO
 from sarheight_kernels.surface import TileSurface, meets_image, tile_box, tile_surface
 from sarheight_kernels.windows import row_windows, window_tables
 

@@ -12,20 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
-from sarheight_kernels.footprints import PITCH
+from sarheight_kernels.fetch import ROOM, all_within
+from sarheight_kernels.footprints import PITCH, ZERO
 from sarheight_kernels.surface import TileSurface, meets_image, tile_box, tile_surface
 from sarheight_kernels.windows import row_windows, window_tables
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
 
-__all__ = ["ROOM", "ZERO", "all_within", "scatter"]
+__all__ = ["scatter"]
 
 BLOCKS = 16
 """Into how many blocks of lines a large image is divided while it is made."""
-ROOM = 48 * PITCH
-"""Room for the windows of a row, to begin with."""
-ZERO = np.float32(0.0)
 
 
 @njit
@@ -46,45 +44,6 @@ def _add(
     for k in range(top, bottom):
         for m in range(left, right):
             image[line + k, sample + m] += share * window[place + (k * samples + m) * PITCH]
-
-
-@njit
-def all_within(
-    windows: NDArray[np.int32],
-    count: int,
-    lines: int,
-    samples: int,
-    first: int,
-    end: int,
-    wide: int,
-) -> bool:
-    """Tell whether windows of one size for all cells of a row lie within lines of an image.
-
-    Parameters
-    ----------
-    windows : array, shape (4 * PITCH,)
-        From `sarheight_kernels.windows.row_windows`; dark cells do not count.
-    count : int
-        Cells in the row.
-    lines, samples : int
-        Size of the windows.
-    first, end : int
-        First line, and the one after the last.
-    wide : int
-        Samples of the image.
-
-    Returns
-    -------
-    bool
-        Whether they do.
-    """
-    for j in range(count):
-        line, sample = windows[j], windows[PITCH + j]
-        if windows[2 * PITCH + j] > 0 and not (
-            first <= line <= end - lines and 0 <= sample <= wide - samples
-        ):
-            return False
-    return True
 
 
 @njit

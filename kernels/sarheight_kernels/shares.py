@@ -15,19 +15,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
-from sarheight_kernels.footprints import PITCH
-from sarheight_kernels.surface import TileSurface, meets_image, tile_box, tile_surface
-from sarheight_kernels.windows import row_windows, window_tables
+from sarheight_kernels.fetch import ROOM, fetch, lit_row_windows
+from sarheight_kernels.footprints import ONE, PITCH, ZERO, Table
+from sarheight_kernels.surface import (
+    TileSurface,
+    lit_area,
+    meets_image,
+    tile_box,
+    tile_surface,
+)
+from sarheight_kernels.windows import window_tables
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
 
 __all__ = ["gather_shares", "invert"]
 
-ROOM = 48 * PITCH
-"""Room for the windows of a row, to begin with."""
-ZERO, ONE, QUARTER = np.float32(0.0), np.float32(1.0), np.float32(0.25)
-PITCH_STEP = np.uint64(PITCH)
+SUMS = 4
+"""Sums over the pixels of a cell."""
+NONE = np.float32(np.nan)
 
 
 @parallel_njit
@@ -49,75 +55,65 @@ def invert(energy: NDArray[np.float32], simulated: NDArray[np.float32]) -> None:
 
 
 @njit
-def _sum_cell(
-    window: NDArray[np.float32],
-    place: int,
-    pitch: int,
-    box: tuple[int, int, int, int],
-    found: NDArray[np.float32],
-    inverse: NDArray[np.float32],
-    sums: NDArray[np.float32],
-) -> tuple[np.float32, np.float32, np.float32]:
-    """Sum over the pixels of a cell's window: expected, square and squared weights.
+def _tally(window: Table, pixels: Table, slots: int, count: int, sums: Table) -> None:
+    """Sum up weights: of all pixels, of those with data, times their shares, and squared.
 
-    `sums` receives what is found, by polarisation.
+    `pixels` holds the inverses of what was expected; they become the shares of the cells.
     """
-    line, sample, lines, samples = box
-    top, bottom = max(-line, 0), min(inverse.shape[0] - line, lines)
-    left, right = max(-sample, 0), min(inverse.shape[1] - sample, samples)
-    wide, size = np.uint64(inverse.shape[1]), np.uint64(inverse.size)
-    flat, values = inverse.reshape(inverse.size), found.reshape(found.size)
-    sums[:] = ZERO
-    expected, square, squared = ZERO, ZERO, ZERO
-    for k in range(top, bottom):
-        # Unsigned indices are not checked for counting from the end.
-        at = np.uint64(place + (k * pitch + left) * PITCH)
-        pixel = np.uint64(line + k) * wide + np.uint64(sample + left)
-        for _ in range(left, right):
-            inverted = flat[pixel]
-            if inverted > ZERO:
-                weight = window[at]
-                part = weight * inverted
-                expected += weight
-                square += weight * part
-                squared += weight * weight
-                there = pixel
-                for p in range(sums.size):
-                    sums[p] += part * values[there]
-                    there += size
-            at += PITCH_STEP
-            pixel += np.uint64(1)
-    return expected, square, squared
+    sums[: SUMS * PITCH] = ZERO
+    for slot in range(slots):
+        weights, shares = window[slot * PITCH :], pixels[slot * PITCH :]
+        for j in range(count):
+            weight, inverse = weights[j], shares[j]
+            known = weight if inverse > ZERO else ZERO
+            share = known * inverse
+            shares[j] = share
+            sums[j] += weight
+            sums[PITCH + j] += known
+            sums[2 * PITCH + j] += known * share
+            sums[3 * PITCH + j] += known * known
 
 
 @njit
-def _whole(
-    window: NDArray[np.float32], place: int, pitch: int, lines: int, samples: int
-) -> np.float32:
-    """Sum up the energy of a cell, within the image and beyond."""
-    total = ZERO
-    for k in range(lines):
-        for m in range(samples):
-            total += window[place + (k * pitch + m) * PITCH]
-    return total
+def _give(shares: Table, pixels: Table, slots: int, count: int, given: Table) -> None:
+    """Sum up shares of energies."""
+    given[:count] = ZERO
+    for slot in range(slots):
+        parts, values = shares[slot * PITCH :], pixels[slot * PITCH :]
+        for j in range(count):
+            # Where there is no share, there may be no data either.
+            given[j] += parts[j] * values[j] if parts[j] > ZERO else ZERO
 
 
 @njit
-def _lit_area(
-    power: NDArray[np.float32], projected: NDArray[np.float32], i: int, j: int
-) -> np.float32:
-    """Projected area of the lit quarters of a cell in square metres."""
-    area = ZERO
-    for quarter in range(4):
-        a, b = i + quarter // 2, j + quarter % 2
-        area += projected[a, b] if power[a, b] > ZERO else ZERO
-    return QUARTER * area
+def _diagnose(
+    surface: TileSurface,
+    i: int,
+    windows: NDArray[np.int32],
+    sums: Table,
+    bright: Table,
+    corner: tuple[int, int],
+    diagnostics: NDArray[np.float32],
+) -> None:
+    """Fill in the diagnostics of row `i` of a tile, see `gather_shares`."""
+    row, column = corner[0] + i, corner[1]
+    for j in range(bright.size):
+        lit = windows[2 * PITCH + j] > 0
+        expected = sums[PITCH + j] if lit else ZERO
+        diagnostics[0, row, column + j] = expected
+        # Only part of a cell may lie where data are.
+        area = expected / sums[j] * lit_area(surface, i, j) if expected > ZERO else ZERO
+        diagnostics[1, row, column + j] = area
+        inverse = ONE / expected if expected > ZERO else NONE
+        diagnostics[2, row, column + j] = bright[j] * sums[2 * PITCH + j] * inverse
+        diagnostics[3, row, column + j] = sums[3 * PITCH + j] * inverse * inverse
 
 
 @njit
 def _share_tile(
     surface: TileSurface,
     lit: NDArray[np.bool_],
+    corner: tuple[int, int],
     assumed: NDArray[np.float32],
     energy: NDArray[np.float32],
     found: NDArray[np.float32],
@@ -127,36 +123,37 @@ def _share_tile(
     diagnostics: NDArray[np.float32],
     total: NDArray[np.float64],
 ) -> None:
-    """Do the work of `gather_shares` for one tile; `core` counts from the tile's first cell."""
-    _, _, power, projected = surface
-    rows, columns = lit.shape
-    tables, window = window_tables(surface), np.empty(ROOM, np.float32)
-    windows = np.empty(4 * PITCH, np.int32)
-    sums = np.empty(given.shape[0], np.float32)
+    """Do the work of `gather_shares` for a tile; `corner` is the place of its first cell."""
+    rows, count = lit.shape
+    tables, windows = window_tables(surface), np.empty(4 * PITCH, np.int32)
+    window, shares = np.empty(ROOM, np.float32), np.empty(ROOM, np.float32)
+    pixels = np.empty(ROOM, np.float32)
+    sums, part = np.empty(SUMS * PITCH, np.float32), np.empty(PITCH, np.float32)
+    bright = np.ones(count, np.float32)
+    left, right = max(core[2] - corner[1], 0), min(core[3] - corner[1], count)
     for i in range(rows):
-        window, _, pitch = row_windows(surface, i, columns, tables, windows, window)
-        for j in range(columns):
-            high = int(windows[2 * PITCH + j]) if lit[i, j] else 0
-            wide = int(windows[3 * PITCH + j])
-            box = (int(windows[j]), int(windows[PITCH + j]), high, wide)
-            expected, square, squared = _sum_cell(window, j, pitch, box, found, inverse, sums)
-            bright = assumed[i, j] if assumed.size > 0 else ONE
-            for p in range(sums.size):
-                given[p, i, j] = bright * sums[p]
-            if core[0] <= i < core[1] and core[2] <= j < core[3]:
-                if energy.size > 0:
-                    _sum_cell(window, j, pitch, box, energy, inverse, sums)
-                for p in range(sums.size):
-                    total[p] += bright * sums[p]
-            if diagnostics.shape[0] > 0:
-                diagnostics[0, i, j] = expected
-                # Only part of a cell may lie where data are.
-                diagnostics[1, i, j] = ZERO
-                if expected > ZERO:
-                    part = expected / _whole(window, j, pitch, high, wide)
-                    diagnostics[1, i, j] = part * _lit_area(power, projected, i, j)
-                diagnostics[2, i, j] = bright * square / expected
-                diagnostics[3, i, j] = squared / (expected * expected)
+        row, column = corner[0] + i, corner[1]
+        window, lines, samples = lit_row_windows(surface, i, lit[i], tables, windows, window)
+        slots = lines * samples
+        shares = fetch(inverse, windows, count, lines, samples, shares)
+        _tally(window, shares, slots, count, sums)
+        if assumed.size > 0:
+            bright[:] = assumed[row, column : column + count]
+        for p in range(given.shape[0]):
+            pixels = fetch(found[p], windows, count, lines, samples, pixels)
+            _give(shares, pixels, slots, count, part)
+            for j in range(count):
+                value = bright[j] * part[j] if windows[2 * PITCH + j] > 0 else ZERO
+                given[p, row, column + j] = value
+            if energy.size > 0:
+                pixels = fetch(energy[p], windows, count, lines, samples, pixels)
+                _give(shares, pixels, slots, count, part)
+            if core[0] <= row < core[1]:
+                for j in range(left, right):
+                    if windows[2 * PITCH + j] > 0:
+                        total[p] += bright[j] * part[j]
+        if diagnostics.shape[0] > 0:
+            _diagnose(surface, i, windows, sums, bright, corner, diagnostics)
 
 
 @parallel_njit
@@ -219,17 +216,17 @@ def gather_shares(
         if meets_image(bounds[tile], inverse.shape[0], inverse.shape[1]) and (
             lit[row:end_row, column:end_column].any()
         ):
-            own = assumed[row:end_row, column:end_column] if assumed.size > 0 else assumed
             _share_tile(
                 tile_surface(ground, radar, heights, law, tile),
                 lit[row:end_row, column:end_column],
-                own,
+                (row, column),
+                assumed,
                 energy,
                 found,
                 inverse,
-                (core[0] - row, core[1] - row, core[2] - column, core[3] - column),
-                given[:, row:end_row, column:end_column],
-                diagnostics[:, row:end_row, column:end_column],
+                core,
+                given,
+                diagnostics,
                 totals[tile],
             )
         else:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TileSurface",
+    "lit_area",
     "meets_image",
     "tile_bounds",
     "tile_box",
@@ -188,3 +189,27 @@ def tile_surface(
     facet_areas(ground, radar, posts, row - 1, column - 1, lowest, highest, energy, projected)
     brightness(law, energy, projected)
     return line, across, energy, projected
+
+
+@njit
+def lit_area(surface: TileSurface, row: int, column: int) -> np.float32:
+    """Sum up the projected area of the quarters of a cell that scatter.
+
+    Parameters
+    ----------
+    surface : tuple of array
+        From `tile_surface`.
+    row, column : int
+        Place of the cell in the tile.
+
+    Returns
+    -------
+    float
+        Square metres.
+    """
+    _, _, energy, projected = surface
+    area = np.float32(0.0)
+    for i in range(row, row + 2):
+        for j in range(column, column + 2):
+            area += projected[i, j] if energy[i, j] > 0.0 else np.float32(0.0)
+    return np.float32(0.25) * area

@@ -1,0 +1,67 @@
+"""Pixels under windows: those of the image, and nothing beyond its border."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sarheight_kernels.fetch import all_within, fetch_channel
+from sarheight_kernels.footprints import PITCH
+
+CELLS, LINES, SAMPLES = 5, 3, 4
+
+
+def windows_at(places: list[tuple[int, int]]) -> NDArray[np.int32]:
+    """Windows of one size with their first lines and samples."""
+    windows = np.zeros((4, PITCH), np.int32)
+    windows[:2, : len(places)] = np.array(places).T
+    windows[2, : len(places)], windows[3, : len(places)] = LINES, SAMPLES
+    return windows.ravel()
+
+
+@pytest.mark.parametrize("shift", [0, -2, 6], ids=["within", "before-the-border", "behind-it"])
+@pytest.mark.parametrize("channel", [0, 1])
+def test_pixels_are_those_of_the_image_and_zero_beyond_it(shift: int, channel: int) -> None:
+    image = np.random.default_rng(0).uniform(1.0, 2.0, (9, 12, 2)).astype(np.float32)
+    places = [(shift + j // 2, shift + j) for j in range(CELLS)]
+    windows = windows_at(places)
+    # Too little room, so that more must be made.
+    pixels = fetch_channel(image, channel, windows, CELLS, LINES, SAMPLES, np.empty(1, np.float32))
+    assert pixels.size == LINES * SAMPLES * PITCH
+    padded = np.pad(image[..., channel], 12)
+    for j, (line, sample) in enumerate(places):
+        expected = padded[line + 12 : line + 12 + LINES, sample + 12 : sample + 12 + SAMPLES]
+        found = pixels.reshape(LINES, SAMPLES, PITCH)[..., j]
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_dark_cell_may_lie_anywhere() -> None:
+    """It keeps no other cell from being within, and nothing is read where it lies."""
+    image = np.ones((9, 12, 1), np.float32)
+    windows = windows_at([(2, 3), (10**6, -(10**6))])
+    windows[2 * PITCH + 1] = 0
+    assert all_within(windows, 2, LINES, SAMPLES, 0, 9, 12)
+    pixels = fetch_channel(image, 0, windows, 2, LINES, SAMPLES, np.empty(1, np.float32))
+    assert (pixels.reshape(-1, PITCH)[:, 0] == 1.0).all()
+
+
+@pytest.mark.parametrize(
+    ("first", "end", "wide", "inside"),
+    [(0, 9, 12, True), (2, 5, 7, True), (3, 9, 12, False), (0, 4, 12, False), (0, 9, 6, False)],
+)
+def test_windows_are_within_up_to_the_border(
+    first: int, end: int, wide: int, inside: bool  # noqa: FBT001
+) -> None:  # fmt: skip
+    assert all_within(windows_at([(2, 3)]), 1, LINES, SAMPLES, first, end, wide) is inside
+
+
+def test_nothing_is_within_an_image_smaller_than_a_window() -> None:
+    """Not even where all cells are dark, as then any pixel is read in their place."""
+    windows = windows_at([(0, 0)])
+    windows[2 * PITCH] = 0
+    assert not all_within(windows, 1, LINES, SAMPLES, 0, LINES - 1, 12)
+    pixels = fetch_channel(
+        np.ones((LINES - 1, 12, 1), np.float32), 0, windows, 1, LINES, SAMPLES,
+        np.full(LINES * SAMPLES * PITCH, np.nan, np.float32),
+    )  # fmt: skip
+    assert (pixels == 0.0).all()
