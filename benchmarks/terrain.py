@@ -27,7 +27,7 @@ import torch
 from rich.console import Console
 from rich.markdown import Markdown
 
-from benchmarks._figures import record
+from benchmarks._figures import RESULTS, record
 from benchmarks._terrain_errors import Errors, baselines, measured
 from benchmarks._terrain_evidence import evidence
 from benchmarks._terrain_loop import reconstructed_again
@@ -173,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         row: HeightEstimator.from_pretrained(work / "runs" / f"{row}_0" / "model")
         for row in NETWORKS
     }
-    draw(ground, estimators, work)
+    draw(ground, estimators, RESULTS / "pictures" if chosen.save else work)
     console.print(f"{work}/table.md; {minutes:.0f} minutes, less what was there already")
     if chosen.save:
         command = "python -m benchmarks.terrain" + (" --large" if chosen.large else "")

@@ -18,7 +18,7 @@ from sarheight.errors import CheckpointError, PriorError  # noqa: E402
 from sarheight.models import Channel, HeightEstimator, packaged  # noqa: E402
 from sarheight.predict import Tiling, predict_heights  # noqa: E402
 from sarheight.priors import SparseHeights, draw_points, interpolate  # noqa: E402
-from tests.mountains import look, random_terrain, raster  # noqa: E402
+from tests.mountains import look, mountain, raster  # noqa: E402
 from tests.terrain import dem_around, hills  # noqa: E402
 
 if TYPE_CHECKING:
@@ -181,6 +181,20 @@ def test_what_the_image_did_not_see_is_marked() -> None:
     assert "mask" not in result
 
 
+def test_a_gap_of_the_coarse_model_stays_one_and_spoils_nothing_around_it() -> None:
+    found = scene()
+    model = estimator(reference="prompt", output_std=10.0)
+    tiling = Tiling(32, 8)
+    whole = predict_heights(model, found, tiling=tiling)["height"].values
+    gap = np.zeros((70, 90), dtype=bool)
+    gap[30:40, 50:60] = True
+    found["coarse_height"] = found["coarse_height"].where(~gap)
+    result = predict_heights(model, found, tiling=tiling)
+    np.testing.assert_array_equal(np.isnan(result["height"].values), gap)
+    np.testing.assert_array_equal(np.isnan(result["height_sigma"].values), gap)
+    assert float(np.abs(result["height"].values - whole)[~gap].max()) < 60.0
+
+
 def test_layover_and_shadow_go_along() -> None:
     found = scene()
     folded = np.zeros((70, 90), dtype=np.uint8)
@@ -244,8 +258,7 @@ def test_the_network_that_comes_with_the_library_is_small_and_of_use() -> None:
     card = json.loads((folder / "config.json").read_text("utf-8"))["card"]
     assert {"data", "licence", "figures", "limits"} <= set(card)
     model = HeightEstimator.from_pretrained(folder)
-    terrain = raster(random_terrain(3, 96, 96, relief=200.0))
-    found = simulated_scene(terrain, *look(), seed=3)
+    found = simulated_scene(raster(mountain(96, 96)), *look(), seed=3)
     points = draw_points(found["height"], 12)
     result = predict_heights(model, found, points, tiling=Tiling(128, 32))
     errors = {
@@ -257,7 +270,7 @@ def test_the_network_that_comes_with_the_library_is_small_and_of_use() -> None:
         )
     }
     assert errors["network"] < 0.5 * errors["prefill"]
-    assert errors["network"] < 1.2 * errors["coarse"]
+    assert errors["network"] < errors["coarse"]
     assert (result["height_sigma"] > 0.0).all()
 
 

@@ -21,6 +21,9 @@ Reference = Literal["mean", "prefill", "prompt"]
 NETWORKS: dict[str, type[UNet]] = {"unet": UNet, "ask_unet": ASKUNet}
 LEAST_SCALE = 1e-3
 """Least scale of the errors, as a part of `output_std`: below it a likelihood runs away."""
+LARGEST_CHANGE = 30.0
+"""Most that a network may add to its reference, in units of `output_std`: selective kernels
+multiply, and on an input unlike any that they have seen they may run away."""
 DETAIL = 9
 """Cells, each way, whose mean is taken off a surface to leave its detail."""
 
@@ -224,10 +227,11 @@ class HeightEstimator(Pretrained):
             torch.nan_to_num((sample[name] - base) / self.height_std) for name in self.surfaces
         ]
         if self.reference != "mean":
-            parts.append(_detail(reference) / self.output_std)
+            parts.append(_detail(surface, base) / self.output_std)
         seen = torch.cat(parts, dim=1).contiguous(memory_format=torch.channels_last)
         output = self.network(seen).to(torch.float32)
-        height = reference + self.output_std * output[:, :1]
+        change = output[:, :1].clamp(-LARGEST_CHANGE, LARGEST_CHANGE)
+        height = reference + self.output_std * change
         if not self.uncertainty:
             return HeightEstimate(height, None)
         unit = self.output_std * self.scale_factor
@@ -247,13 +251,18 @@ class HeightEstimator(Pretrained):
         return base
 
 
-def _detail(surface: Tensor) -> Tensor:
-    """Return by how much a surface lies above its surroundings, in metres.
+def _detail(surface: Tensor, base: Tensor) -> Tensor:
+    """Return by how much a surface lies above its known surroundings in metres; 0 where unknown.
 
     A few metres beside hundreds would be lost in the short numbers of mixed precision.
     """
-    mean = avg_pool2d(surface, DETAIL, stride=1, padding=DETAIL // 2, count_include_pad=False)
-    return surface - mean
+    known = torch.isfinite(surface)
+    height = torch.where(known, surface - base, 0.0)
+    mean, share = (
+        avg_pool2d(each, DETAIL, stride=1, padding=DETAIL // 2)
+        for each in (height, known.to(height.dtype))
+    )
+    return torch.where(known, height - mean / share.clamp(min=1.0 / DETAIL**2), 0.0)
 
 
 def _nearness(distance: Tensor, scale: float) -> Tensor:

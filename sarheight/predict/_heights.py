@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from sarheight.data._patches import look_slice
 from sarheight.data._power import require_power
@@ -68,8 +69,9 @@ def predict_heights(
     xarray.Dataset
         Dims (y, x): ``height`` in metres above the ellipsoid; ``height_sigma``, its standard
         deviation in metres, where the estimator gives one; ``observed``, whether the image has a
-        value there: elsewhere the network filled in; and the scene's ``mask`` of layover and
-        shadow, if it has one. Attributes count the known elevations.
+        value there: elsewhere the network went by what is near; and the scene's ``mask`` of
+        layover and shadow, if it has one. An estimate that is added to a coarse elevation model
+        is NaN where that is. Attributes count the known elevations.
 
     Raises
     ------
@@ -156,19 +158,22 @@ class _Worker:
         )
         blended = total[:, inner[0], inner[1]] / weights[inner]
         count = len(self.layers)
+        if self.estimator.reference == "prompt":
+            blended[:, ~np.isfinite(seen[count, inner[0], inner[1]])] = np.nan
         observed = np.any(np.isfinite(seen[:count, inner[0], inner[1]]), axis=0, keepdims=True)
         return np.concatenate([blended, observed]).astype(np.float32)
 
     def _estimates(self, tiles: list[tuple[int, int]], images: list[Floats]) -> NDArray[np.float64]:
         """Return heights and scales of tiles, shape (tiles, 2, size, size)."""
         count = len(self.layers)
+        whole = [np.stack([_without_gaps(layer) for layer in image]) for image in images]
         known = [self.known.window(row, column, self.tiling.size) for row, column in tiles]
         arrays = {
-            "image": np.stack([image[:count] for image in images]),
+            "image": np.stack([image[:count] for image in whole]),
             **{name: np.stack([each[name][None] for each in known]) for name in known[0]},
         }
         if self.prompt is not None:
-            arrays["prompt"] = np.stack([image[count:] for image in images])
+            arrays["prompt"] = np.stack([image[count:] for image in whole])
         device = next(self.estimator.parameters()).device
         sample = {
             name: torch.from_numpy(np.ascontiguousarray(values[..., self.turn])).to(device)
@@ -182,18 +187,27 @@ class _Worker:
 
 
 def _window(layer: xr.DataArray, rows: tuple[int, int], columns: tuple[int, int]) -> Floats:
-    """Read a window that may reach beyond the raster; what is outside is NaN."""
+    """Read a window that may reach beyond the raster, where its edge goes on."""
     shape = layer.sizes["y"], layer.sizes["x"]
     kept = [
         (max(span[0], 0), min(span[1], length))
         for span, length in zip((rows, columns), shape, strict=True)
     ]
-    values = np.full((rows[1] - rows[0], columns[1] - columns[0]), np.nan, dtype=np.float32)
-    values[
-        kept[0][0] - rows[0] : kept[0][1] - rows[0],
-        kept[1][0] - columns[0] : kept[1][1] - columns[0],
-    ] = layer.isel(y=slice(*kept[0]), x=slice(*kept[1])).values
-    return values
+    values = layer.isel(y=slice(*kept[0]), x=slice(*kept[1])).values.astype(np.float32)
+    beyond = [
+        (inside[0] - span[0], span[1] - inside[1])
+        for inside, span in zip(kept, (rows, columns), strict=True)
+    ]
+    return np.pad(values, beyond, mode="edge")
+
+
+def _without_gaps(layer: Floats) -> Floats:
+    """Fill gaps with the nearest value: a network that has seen no gaps runs wild at their edge."""
+    known = np.isfinite(layer)
+    if known.all() or not known.any():
+        return layer
+    nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
+    return np.asarray(layer[tuple(nearest)])
 
 
 def device_of(name: str) -> torch.device:

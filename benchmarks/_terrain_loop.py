@@ -1,0 +1,52 @@
+"""Physics in the loop: estimate heights, reconstruct the image with them, estimate again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks._terrain_errors import SIZE, arrays_of
+from benchmarks._terrain_places import job_of
+from sarheight.data import TerrainPatches, look_slice, observed_scene, simulated_image
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from sarheight.data import Part
+    from sarheight.models import HeightEstimator
+
+__all__ = ["reconstructed_again"]
+
+
+def reconstructed_again(
+    scene: xr.Dataset,
+    part: Part,
+    region: str,
+    folder: str | None,
+    estimator: HeightEstimator,
+    channels: tuple[str, ...],
+    known: int,
+) -> xr.Dataset:
+    """Reconstruct a scene with the heights that a network has estimated from it.
+
+    Outside of the part nothing was estimated, and the coarse model stays. It also stays what the
+    network is told of the heights: only the reconstruction changes.
+
+    Parameters
+    ----------
+    scene, part
+        The scene, and the part that is estimated.
+    region, folder : str
+        What the scene was made of; its image in radar geometry is simulated again.
+    estimator, channels, known
+        See `benchmarks._terrain_errors.arrays_of`.
+    """
+    job = job_of(region, folder)
+    image, _ = simulated_image(*job.make(), job.settings, seed=job.seed)
+    refined = scene["coarse_height"].copy(deep=True)
+    arrays = arrays_of(scene, part, channels, known, estimator)
+    windows = TerrainPatches([scene], channels, within=[part], size=SIZE, known=(0, 0)).windows
+    inside = refined.values[slice(*part.rows), slice(*part.columns)][:, look_slice(scene)]
+    for (_, row, column), height in zip(windows, arrays["height"][:, 0], strict=True):
+        inside[row : row + SIZE, column : column + SIZE] = height
+    again = observed_scene(image, refined, scene["height"])
+    return scene.assign({name: again[name] for name in channels})

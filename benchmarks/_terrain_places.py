@@ -1,0 +1,171 @@
+"""Which ground the networks of `benchmarks.terrain` learn from, stop by, and are tested on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks._scenes import ALPS, ORBIT_FILE, PLACES, SOCAL_DESCENDING, Place, Site, data_file
+from sarheight import dem as elevation
+from sarheight.data import Part, SceneJob, parts, scene_of_file, simulated_image, write_scenes
+from sarheight.illumination import Muhleman
+from sarheight.layover import reconstruct
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import xarray as xr
+
+    from sarheight.orbit import Orbit
+    from sarheight.scene import RadarGrid
+
+__all__ = ["REGIONS", "Ground", "job_of", "make_ground"]
+
+REGIONS = {name: PLACES[name] for name in ("big_tujunga", "leh", "arco")} | {
+    "bavarian": Place("bavarian", "dem/srtm1_bavarian_alps_30m.tif", ALPS, ORBIT_FILE, (34.0,))
+}
+"""Three regions with many folds, and one with few, where reconstruction cannot help much. Each is
+seen under the first of its incidences: 32 degrees, or 34 where the swath begins too late."""
+SHARES = {"training": 0.44, "validation": 0.22, "test": 0.34}
+GAP = 1500.0
+"""Metres between the bands: more than a fold is wide."""
+FAR = {
+    "bernese": Place("bernese", "dem/srtm3_bernese_alps_N46_E008.tif", ALPS, ORBIT_FILE, (33.0,)),
+    "japan": Place(
+        "japan", "dem/srtm3_japan_alps_N36_E137.tif", SOCAL_DESCENDING, ORBIT_FILE, (33.0,)
+    ),
+}
+"""Mountains elsewhere, from models of 90 m that are resampled to 30 m: smoother than the others,
+and for training alone."""
+FINE, CELLS = 30.0, 720
+LEVEL = "gamma0_level"
+"""The variable with the image as it is geocoded without an elevation model."""
+
+
+@dataclass(frozen=True)
+class FarSite(Site):
+    """The middle of a coarse tile, resampled."""
+
+    @cached_property
+    def dem(self) -> xr.DataArray:
+        """The elevation model at 30 m."""
+        path = data_file(self.place.dem, self.folder)
+        whole = elevation.open_dem(path, vertical="ellipsoidal")
+        half = {"y": CELLS // 5, "x": CELLS // 4}
+        middle = {name: whole.sizes[name] // 2 for name in half}
+        part = whole.isel({n: slice(middle[n] - half[n], middle[n] + half[n]) for n in half})
+        crs = part.rio.estimate_utm_crs().to_wkt()
+        fine = elevation.reproject(part, crs, FINE, resampling="cubic")
+        edges = {name: (fine.sizes[name] - CELLS) // 2 for name in half}
+        return fine.isel({n: slice(edge, edge + CELLS) for n, edge in edges.items()})
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What there is to learn from.
+
+    Attributes
+    ----------
+    scenes : dict
+        The scenes of the regions, which have test bands.
+    bands : dict
+        By region, training, validation and test.
+    more : list of xarray.Dataset
+        Scenes for training alone: the regions seen from the other side, and places elsewhere.
+    more_parts : list of Part
+        Which part of each is for training: never the others' validation or test bands.
+    """
+
+    scenes: dict[str, xr.Dataset]
+    bands: dict[str, dict[str, Part]]
+    more: list[xr.Dataset]
+    more_parts: list[Part]
+
+
+def job_of(name: str, folder: str | None, *, ascending: bool = False) -> SceneJob:
+    """Describe the scene of a place.
+
+    Parameters
+    ----------
+    name : str
+        Of a region, or of a place for training alone.
+    folder : str or None
+        Where the data are.
+    ascending : bool
+        Whether the place is seen from the other side.
+    """
+    place = (REGIONS | FAR)[name]
+    if place.descending == ALPS:
+        place = replace(place, ascending=ORBIT_FILE)
+    kind = FarSite if name in FAR else Site
+    site = kind(place, place.incidences[0], folder)
+
+    def make() -> tuple[xr.DataArray, RadarGrid, Orbit]:
+        return (site.dem, *(site.ascending() if ascending else site.descending()))
+
+    orbit = place.ascending if ascending else place.descending
+    return SceneJob(
+        f"{name}_ascending" if ascending else name,
+        make,
+        {"dem": data_file(place.dem, folder), "annotation": data_file(orbit, folder)},
+        seed=int(ascending),
+        parameters={"incidence": site.incidence, "ascending": ascending},
+    )
+
+
+def _with_level(scene: xr.Dataset, job: SceneJob, work: Path) -> xr.Dataset:
+    """Add the image as it is geocoded without an elevation model: at the scene's mean height."""
+    path = work / f"{job.name}_{LEVEL}.npy"
+    if not path.exists():
+        image, coarse = simulated_image(*job.make(), job.settings, seed=job.seed)
+        level = scene["coarse_height"].copy()
+        level[:] = float(coarse.mean())
+        wanted = ("sigma0_geocoded", "ellipsoid_incidence")
+        # No law can be fitted to level ground, and none is needed to geocode.
+        seen = reconstruct(image, level, law=Muhleman(), variables=wanted)
+        cosine = np.cos(np.radians(seen["ellipsoid_incidence"].values))
+        half = path.with_suffix(".part.npy")
+        np.save(half, (seen["sigma0_geocoded"].values / cosine).astype(np.float32))
+        half.rename(path)
+    values = (("y", "x"), np.load(path), scene["gamma0_geocoded"].attrs)
+    return scene.assign({LEVEL: values})
+
+
+def make_ground(
+    work: Path, folder: str | None, report: Callable[[str], None], *, more: bool
+) -> Ground:
+    """Make all scenes, or open those that are there.
+
+    Parameters
+    ----------
+    work : Path
+        Folder of the scenes.
+    folder : str or None
+        Where the data are.
+    report : callable
+        Told of each scene before it is made.
+    more : bool
+        Whether scenes for training alone are wanted.
+    """
+    jobs = [job_of(name, folder) for name in REGIONS]
+    if more:
+        jobs += [job_of(name, folder) for name in FAR]
+        jobs += [job_of(name, folder, ascending=True) for name in REGIONS]
+    scenes = [scene_of_file(path) for path in write_scenes(jobs, work, report=report)]
+    count = len(REGIONS)
+    regions = {
+        name: _with_level(scene, job, work)
+        for name, scene, job in zip(REGIONS, scenes, jobs, strict=False)
+    }
+    bands = {name: parts(scene, SHARES, gap=GAP) for name, scene in regions.items()}
+    if not more:
+        return Ground(regions, bands, [], [])
+    far, others = scenes[count : count + len(FAR)], scenes[count + len(FAR) :]
+    whole = [Part((0, scene.sizes["y"]), (0, scene.sizes["x"])) for scene in far]
+    return Ground(
+        regions, bands, [*far, *others], [*whole, *(bands[name]["training"] for name in REGIONS)]
+    )

@@ -1,0 +1,110 @@
+"""The rows of `benchmarks.terrain`: what is trained, and what is compared with what."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from sarheight.training import TerrainSettings
+
+__all__ = ["CUTS", "GOALS", "KNOWN", "LARGE", "LOOP", "NETWORKS", "ROWS", "USUAL", "settings_of"]
+
+KNOWN = (4, 16, 64)
+USUAL = 16
+"""Known elevations in a patch of 128 x 128 cells."""
+
+PUBLISHED = TerrainSettings(
+    channels=("gamma0_geocoded",),
+    network="unet",
+    options={"width": 8, "depth": 4},
+    reference="mean",
+    uncertainty=False,
+    output_std=None,
+    known=(USUAL, USUAL),
+    batch=4,
+    epochs=12,
+    patience=12,
+    rate=2e-3,
+)
+RECONSTRUCTED = ("gamma0_reallocated_unflattened",)
+UNFOLDED = ("gamma0_posterior_unflattened",)
+WITHOUT_PROMPT = replace(
+    PUBLISHED,
+    channels=UNFOLDED,
+    network="ask_unet",
+    reference="prefill",
+    uncertainty=True,
+    known=(min(KNOWN), max(KNOWN)),
+)
+OURS = replace(
+    WITHOUT_PROMPT,
+    channels=(*UNFOLDED, "local_incidence", "contribution_share"),
+    reference="prompt",
+    output_std=10.0,
+    epochs=8,
+)
+NETWORKS = {
+    "unet_level": replace(PUBLISHED, channels=("gamma0_level",)),
+    "unet_plain": PUBLISHED,
+    "unet_reconstructed": replace(PUBLISHED, channels=RECONSTRUCTED),
+    "ask_plain": replace(PUBLISHED, network="ask_unet"),
+    "ask_reconstructed": replace(PUBLISHED, network="ask_unet", channels=RECONSTRUCTED),
+    "ours_without_prompt": WITHOUT_PROMPT,
+    "ours": OURS,
+}
+LARGE: dict[str, Any] = {
+    "options": {"width": 32, "depth": 4},
+    "batch": 32,
+    "epochs": 150,
+    "patience": 30,
+}
+"""What the form for a GPU has instead."""
+LOOP = "ours_loop"
+ROWS = {
+    "priors": "known elevations, thin plate",
+    "coarse": "coarse elevation model",
+    "unet_level": "U-Net, geocoded without a model",
+    "unet_plain": "U-Net, plain geocoded",
+    "unet_reconstructed": "U-Net, reconstructed",
+    "ask_plain": "ASK-UNet, plain geocoded",
+    "ask_reconstructed": "ASK-UNet, reconstructed (published)",
+    "ours_without_prompt": "ours without the coarse model",
+    "ours": "ours",
+    LOOP: "ours, reconstructed again",
+}
+CUTS = {
+    "cut_reconstruction": ("unet_reconstructed", "unet_plain"),
+    "cut_network": ("ask_reconstructed", "unet_reconstructed"),
+    "cut_network_plain": ("ask_plain", "unet_plain"),
+    "cut_published": ("ask_reconstructed", "unet_plain"),
+    "cut_model": ("unet_plain", "unet_level"),
+    "cut_model_and_reconstruction": ("unet_reconstructed", "unet_level"),
+    "cut_published_level": ("ask_reconstructed", "unet_level"),
+    "cut_ours": ("ours", "unet_plain"),
+    "cut_ours_without_prompt": ("ours_without_prompt", "unet_plain"),
+    "cut_loop": (LOOP, "ours"),
+}
+"""Key, row, and the row it is compared with."""
+GOALS = {
+    "cut_reconstruction": 0.056,
+    "cut_network": 0.055,
+    "cut_published": 0.124,
+    "cut_ours": 0.35,
+}
+"""The least of what is reported for three regions, and what ours shall reach."""
+
+
+def settings_of(row: str, seed: int, *, large: bool = False) -> TerrainSettings:
+    """Return the settings of a row's training.
+
+    Parameters
+    ----------
+    row : str
+        Key of `NETWORKS`.
+    seed : int
+        Of the training.
+    large : bool
+        Whether it is the form for a GPU.
+    """
+    settings = replace(NETWORKS[row], seed=seed)
+    return replace(settings, **LARGE) if large else settings
