@@ -26,12 +26,15 @@ PUBLISHED = TerrainSettings(
     patience=12,
     rate=2e-3,
 )
+SELECTIVE = {**PUBLISHED.options, "normalisation": "batch"}
+"""The published kind; ours is normalised by each image, so that it cannot run away."""
 RECONSTRUCTED = ("gamma0_reallocated_unflattened",)
 UNFOLDED = ("gamma0_posterior_unflattened",)
 WITHOUT_PROMPT = replace(
     PUBLISHED,
     channels=UNFOLDED,
     network="ask_unet",
+    options=SELECTIVE,
     reference="prefill",
     uncertainty=True,
     known=(min(KNOWN), max(KNOWN)),
@@ -39,6 +42,7 @@ WITHOUT_PROMPT = replace(
 OURS = replace(
     WITHOUT_PROMPT,
     channels=(*UNFOLDED, "local_incidence", "contribution_share"),
+    options=PUBLISHED.options,
     reference="prompt",
     output_std=10.0,
     epochs=8,
@@ -47,18 +51,20 @@ NETWORKS = {
     "unet_level": replace(PUBLISHED, channels=("gamma0_level",)),
     "unet_plain": PUBLISHED,
     "unet_reconstructed": replace(PUBLISHED, channels=RECONSTRUCTED),
-    "ask_plain": replace(PUBLISHED, network="ask_unet"),
-    "ask_reconstructed": replace(PUBLISHED, network="ask_unet", channels=RECONSTRUCTED),
+    "ask_plain": replace(PUBLISHED, network="ask_unet", options=SELECTIVE),
+    "ask_reconstructed": replace(
+        PUBLISHED, network="ask_unet", options=SELECTIVE, channels=RECONSTRUCTED
+    ),
     "ours_without_prompt": WITHOUT_PROMPT,
     "ours": OURS,
 }
 LARGE: dict[str, Any] = {
-    "options": {"width": 32, "depth": 4},
     "batch": 32,
     "epochs": 150,
     "patience": 30,
 }
-"""What the form for a GPU has instead."""
+WIDE = 32
+"""What the form for a GPU has instead, and channels at its finest level."""
 LOOP = "ours_loop"
 ROWS = {
     "priors": "known elevations, thin plate",
@@ -107,4 +113,6 @@ def settings_of(row: str, seed: int, *, large: bool = False) -> TerrainSettings:
         Whether it is the form for a GPU.
     """
     settings = replace(NETWORKS[row], seed=seed)
-    return replace(settings, **LARGE) if large else settings
+    if not large:
+        return settings
+    return replace(settings, **LARGE, options={**settings.options, "width": WIDE})

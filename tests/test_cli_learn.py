@@ -134,7 +134,8 @@ def test_heights_of_an_image(folder: Path, model: Path, tmp_path: Path) -> None:
     assert "no elevation is known" in done.stderr
     with xr.open_dataset(tmp_path / "heights.nc") as result:
         assert abs(float(result["x"][1] - result["x"][0])) == 45.0
-        assert np.isfinite(result["height"]).all()
+        # A coarser grid reaches beyond the elevation model by part of a cell.
+        assert np.isfinite(result["height"][1:-1, 1:-1]).all()
 
 
 def test_what_is_missing_is_asked_for(folder: Path, model: Path, tmp_path: Path) -> None:

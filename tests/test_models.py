@@ -105,6 +105,23 @@ def test_a_selective_kernel_follows_its_equations() -> None:
         LargeSelectiveKernel(5)
 
 
+def test_selective_kernels_do_not_run_away_on_what_they_have_never_seen() -> None:
+    torch.manual_seed(0)
+    growth = {}
+    for normalisation in ("image", "batch"):
+        network = ASKUNet(
+            2, 1, width=4, depth=3, selective_levels=(0, 1, 2, 3), normalisation=normalisation
+        )
+        model = shaken(network)
+        usual = torch.randn(1, 2, 32, 32)
+        sizes = [float(model(factor * usual).detach().abs().max()) for factor in (1.0, 1e5)]
+        growth[normalisation] = sizes[1] / sizes[0]
+    # A product of four selections grows much faster than what comes in.
+    assert growth["image"] < 1e6 < growth["batch"]
+    with pytest.raises(ValueError, match="normalisation 'layer'"):
+        ASKUNet(2, 1, normalisation="layer")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("channels", [8, 16, 32])
 def test_mixed_precision_repeats_and_never_reads_what_was_not_written(channels: int) -> None:
     layer = LargeSelectiveKernel(channels).to(memory_format=torch.channels_last)

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import cast
+from typing import Literal, cast, get_args
 
 from torch import Tensor, nn
 
 from sarheight.models._attention import EfficientChannelAttention, LargeSelectiveKernel
 from sarheight.models._unet import UNet
 
-__all__ = ["ASKUNet"]
+__all__ = ["ASKUNet", "Normalisation"]
+
+Normalisation = Literal["batch", "image"]
+"""By what the outputs of selective kernels are normalised."""
 
 
 class _Selective(nn.Module):
     """A large selective kernel beside its input, normalised."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, normalisation: Normalisation) -> None:
         super().__init__()
         self.into = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.GELU())
         self.select = LargeSelectiveKernel(channels)
         self.out = nn.Conv2d(channels, channels, 1)
-        self.norm = nn.BatchNorm2d(channels)
+        self.norm: nn.Module = (
+            nn.BatchNorm2d(channels) if normalisation == "batch" else nn.GroupNorm(1, channels)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the input with what the kernels select added to it, shape as came in."""
@@ -48,11 +53,16 @@ class ASKUNet(UNet):
         How often the image is halved.
     selective_levels : collection of int, optional
         Levels with large selective kernels, 0 is the finest; by default all from 2 on.
+    normalisation : {"image", "batch"}
+        By what the outputs of the selective kernels are normalised: the statistics of each image,
+        or those of the batches in training. The kernels multiply, so that several of them one
+        after another are a polynomial of the input. With the statistics of training that runs
+        away on an input unlike any of those, with those of the image it cannot.
 
     Raises
     ------
     ValueError
-        If a level is not one of the network's.
+        If a level is not one of the network's, or there is no such normalisation.
 
     References
     ----------
@@ -68,7 +78,11 @@ class ASKUNet(UNet):
         width: int = 32,
         depth: int = 4,
         selective_levels: Collection[int] | None = None,
+        normalisation: Normalisation = "image",
     ) -> None:
+        if normalisation not in get_args(Normalisation):
+            msg = f"found normalisation {normalisation!r}, expected 'image' or 'batch'"
+            raise ValueError(msg)
         levels = range(2, depth + 1) if selective_levels is None else selective_levels
         strange = sorted(set(levels) - set(range(depth + 1)))
         if strange:
@@ -79,6 +93,6 @@ class ASKUNet(UNet):
             attention = EfficientChannelAttention(channels)
             if level not in levels:
                 return attention
-            return nn.Sequential(_Selective(channels), attention)
+            return nn.Sequential(_Selective(channels, normalisation), attention)
 
         super().__init__(in_channels, out_channels, width=width, depth=depth, refine=refine)

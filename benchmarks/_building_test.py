@@ -1,0 +1,153 @@
+"""What a network for building heights makes of cities that it has not seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sarheight.data import BuildingPatches
+from sarheight.metrics import building_errors, footprint_iou
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from sarheight.models import BuildingHeightEstimator
+    from sarheight.training import BuildingSettings
+
+__all__ = ["Maps", "estimated", "figures_of"]
+
+BUILT_FROM = 1.0
+"""Metres from which a cell counts as built."""
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Heights of all patches of the test.
+
+    Attributes
+    ----------
+    truth : array, shape (patches, rows, columns)
+        Metres.
+    months : array, shape (patches, months, rows, columns)
+        Estimates of each month alone, NaN where a month shows nothing; no months for a network
+        that sees a series.
+    series : array, shape (patches, rows, columns)
+        The estimate from all months: that of the series, or the mean of the months.
+    built : array of bool, shape (patches, rows, columns)
+        Where there is a building, from all months: where the network gives it a chance above one
+        half; of a network without chances, where it is `BUILT_FROM` or higher.
+    """
+
+    truth: NDArray[np.float32]
+    months: NDArray[np.float32]
+    series: NDArray[np.float32]
+    built: NDArray[np.bool_]
+
+
+def estimated(
+    estimator: BuildingHeightEstimator, settings: BuildingSettings, cities: Sequence[xr.Dataset]
+) -> Maps:
+    """Estimate the heights of cities.
+
+    A network for one month estimates each month on its own, where the month shows the cell in all
+    its modalities; its estimate from all months is their mean. That is the kindest use of it:
+    clouds cost it nothing but months.
+
+    Parameters
+    ----------
+    estimator : BuildingHeightEstimator
+        The network.
+    settings : BuildingSettings
+        Which bands it sees, and how many months.
+    cities : sequence of xarray.Dataset
+        City stacks.
+
+    Returns
+    -------
+    Maps
+    """
+    patches = BuildingPatches(
+        cities,
+        size=settings.size,
+        sar_bands=settings.sar_bands,
+        optical_bands=settings.optical_bands,
+        months=cities[0].sizes["month"],
+    )
+    names = [name for name in ("sar", "optical") if getattr(settings, f"{name}_bands")]
+    truths, months, series, built = [], [], [], []
+    with torch.inference_mode():
+        for number in range(len(patches)):
+            arrays = patches[number]
+            sample = {name: torch.from_numpy(array)[None] for name, array in arrays.items()}
+            truths.append(arrays["height"][0])
+            if settings.months > 1:
+                series.append(estimator(sample).height[0, 0].numpy())
+                built.append(estimator.distribution(sample).built[0, 0].numpy() > 0.0)
+                continue
+            seen = np.all([np.isfinite(arrays[name]).all(axis=1) for name in names], axis=0)
+            chosen = np.flatnonzero(seen.any(axis=(1, 2)))
+            found = np.full(seen.shape, np.nan, dtype=np.float32)
+            single = {name: each[0, chosen, None] for name, each in sample.items() if name in names}
+            single["month"] = sample["month"][0, chosen, None]
+            found[chosen] = estimator(single).height[:, 0].numpy()
+            months.append(np.where(seen, found, np.nan))
+            with np.errstate(invalid="ignore"):
+                total = np.nansum(months[-1], axis=0)
+                series.append(total / np.maximum(seen.sum(axis=0), 1))
+                built.append(series[-1] >= BUILT_FROM)
+    single_months = np.stack(months) if months else np.empty((len(truths), 0, *truths[0].shape))
+    return Maps(
+        np.stack(truths), single_months.astype(np.float32), np.stack(series), np.stack(built)
+    )
+
+
+def figures_of(maps: Maps) -> dict[str, float]:
+    """Measure maps.
+
+    Parameters
+    ----------
+    maps : Maps
+        As `estimated` makes them.
+
+    Returns
+    -------
+    dict
+        Of all months together ``rmse``, ``r2``, ``mae``, ``bias``, ``buildings_rmse``,
+        ``buildings_r2``, ``iou`` (of cells with a building) and ``iou_both`` (the mean of it and
+        of that of cells without); the same of each month alone with ``monthly_`` before the names,
+        where there is such an estimate.
+    """
+    figures = _figures(maps.series, maps.truth, maps.built)
+    if maps.months.shape[1]:
+        truth = np.broadcast_to(maps.truth[:, None], maps.months.shape)
+        monthly = _figures(maps.months, truth, maps.months >= BUILT_FROM)
+        figures |= {f"monthly_{name}": value for name, value in monthly.items()}
+    return figures
+
+
+def _figures(
+    estimate: NDArray[np.float32], truth: NDArray[np.float32], built: NDArray[np.bool_]
+) -> dict[str, float]:
+    errors = building_errors(estimate, truth)
+    known = np.isfinite(estimate) & np.isfinite(truth)
+    # What is open in a map is built in its negative.
+    ious = [
+        footprint_iou(found == side, (truth >= BUILT_FROM) == side, threshold=0.5, where=known)
+        for found, side in ((built, True), (built, False))
+    ]
+    return {
+        "rmse": errors.everywhere.rmse,
+        "r2": errors.everywhere.r2,
+        "mae": errors.everywhere.mae,
+        "bias": errors.everywhere.bias,
+        "buildings_rmse": errors.buildings.rmse,
+        "buildings_r2": errors.buildings.r2,
+        "iou": ious[0],
+        "iou_both": 0.5 * (ious[0] + ious[1]),
+    }

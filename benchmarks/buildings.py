@@ -1,0 +1,294 @@
+"""The heights of buildings, told by networks in cities that they have not seen.
+
+The cities are simulated (`sarheight.data.simulated_city`): boxes on street grids, a year of radar
+images of two passes with speckle, a year of optical images with shadows and clouds. Networks are
+trained on some cities, their epoch is chosen on others, and they are tested on others again. All
+of them see the same patches, bands and number of steps. The rows of the table are described in
+`ROWS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean, stdev
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks._building_picture import Pair, save_picture
+from benchmarks._building_test import estimated, figures_of
+from benchmarks._cities import Cities, Size, make_cities
+from benchmarks._figures import RESULTS, Value, record
+from sarheight.training import BuildingSettings, train_buildings
+
+__all__ = ["GOALS", "ROWS", "main"]
+
+SEEDS = 3
+BATCH = 16
+SMALL = Size(cells=128, training=20, validation=1, test=6, epochs=6, stride=16)
+LARGE = Size(cells=512, training=60, validation=6, test=12, epochs=100, stride=32)
+SHORT_RATE = 3e-4
+"""Learning rate of the published network in two hundred steps. The printed one, 1e-4, is for
+thousands: in so few steps the network would not come far with it."""
+CLEAR_MONTH = 6
+"""July, the month of the ablation that sees one alone."""
+GOALS = {
+    "published.rmse": "< 3.73 m",
+    "published.r2": "> 0.61",
+    "published.iou": "> 0.95",
+    "cut_ours_vs_published": ">= 0.20",
+}
+PUBLISHED = BuildingSettings.published(batch=BATCH)
+OURS = BuildingSettings(batch=BATCH)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table.
+
+    Attributes
+    ----------
+    text : str
+        What it is.
+    settings : BuildingSettings
+        How it is trained, apart from seed and length.
+    one_month : bool
+        Whether it learns from one month of each city alone.
+    """
+
+    text: str
+    settings: BuildingSettings
+    one_month: bool = False
+
+
+ROWS = {
+    "published": Row("MBHR-Net as printed", PUBLISHED),
+    "ours": Row("ours: series of months, distribution of heights", OURS),
+    "released": Row("MBHR-Net as released", replace(PUBLISHED, options={"variant": "released"})),
+    "sar_only": Row("MBHR-Net, radar only", replace(PUBLISHED, optical_bands=())),
+    "optical_only": Row("MBHR-Net, optical only", replace(PUBLISHED, sar_bands=())),
+    "no_skips": Row("MBHR-Net without skips", replace(PUBLISHED, options={"skips": False})),
+    "one_month": Row("MBHR-Net, learned from one month", PUBLISHED, one_month=True),
+}
+"""In the order in which they are trained."""
+
+Found = dict[str, list[dict[str, float]]]
+"""Figures by row, one dictionary for each seed."""
+
+
+def _settings(row: Row, size: Size, seed: int, workers: int) -> BuildingSettings:
+    return replace(
+        row.settings,
+        seed=seed,
+        epochs=size.epochs,
+        patience=size.epochs,
+        plateau=max(size.epochs // 4, 2),
+        stride=size.stride,
+        rate=SHORT_RATE
+        if row.settings.network == "mbhr" and size.cells == SMALL.cells
+        else row.settings.rate,
+        workers=workers,
+    )
+
+
+def _trained(
+    name: str, seed: int, cities: Cities, size: Size, chosen: argparse.Namespace
+) -> dict[str, float]:
+    """Train and test a network, or read what came out when it was."""
+    row = ROWS[name]
+    settings = _settings(row, size, seed, chosen.workers)
+    folder = _folder(name, seed, size, chosen.work)
+    written = folder / "figures.json"
+    if written.exists():
+        figures: dict[str, float] = json.loads(written.read_text("utf-8"))
+        return figures
+    stacks = [*cities.training, *cities.validation]
+    if row.one_month:
+        stacks = [
+            stack.isel(month=[CLEAR_MONTH]) if number < len(cities.training) else stack
+            for number, stack in enumerate(stacks)
+        ]
+    estimator = train_buildings(
+        stacks,
+        *cities.places,
+        settings,
+        folder,
+        accelerator=chosen.accelerator,
+        progress=chosen.progress,
+        card={"data": "simulated cities of sarheight.data.simulated_city"},
+    )
+    maps = estimated(estimator, settings, cities.test)
+    figures = figures_of(maps)
+    np.savez_compressed(folder / "maps.npz", truth=maps.truth, series=maps.series)
+    written.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+    _tidy(folder, settings)
+    return figures
+
+
+def _folder(name: str, seed: int, size: Size, work: Path) -> Path:
+    return work / f"{name}_{size.cells}_{size.training}_{size.epochs}_{seed}"
+
+
+def _tidy(folder: Path, settings: BuildingSettings) -> None:
+    """Remove what a finished run is not asked for again: a gigabyte for each published network."""
+    for checkpoint in folder.glob("*.ckpt"):
+        checkpoint.unlink()
+    if settings.network == "mbhr":
+        shutil.rmtree(folder / "model")
+
+
+def _pictured(name: str, size: Size, work: Path) -> Pair:
+    with np.load(_folder(name, 0, size, work) / "maps.npz") as found:
+        return found["truth"], found["series"]
+
+
+def _spread(values: Sequence[float]) -> tuple[float, float | None]:
+    return fmean(values), stdev(values) if len(values) > 1 else None
+
+
+def _own(name: str, figures: dict[str, float], key: str) -> float:
+    """Return a figure as a network is meant to be used: each month alone, or the series."""
+    monthly = f"monthly_{key}"
+    return figures[monthly] if ROWS[name].settings.months == 1 else figures[key]
+
+
+def _figures(found: Found) -> dict[str, Value]:
+    """Collect the figures of all rows."""
+    figures: dict[str, Value] = {}
+    for name, seeds in found.items():
+        place = f"buildings.simulated.{name}"
+        for key in ("rmse", "r2", "iou", "iou_both", "buildings_rmse"):
+            figures[f"{place}.{key}"] = _spread([_own(name, each, key) for each in seeds])
+        if ROWS[name].settings.months == 1:
+            for key in ("rmse", "r2", "iou"):
+                figures[f"{place}.mean_of_months.{key}"] = _spread([each[key] for each in seeds])
+    pairs = list(zip(found.get("ours", []), found.get("published", []), strict=False))
+    if pairs:
+        cuts = {
+            "cut_ours_vs_published": [
+                1.0 - ours["rmse"] / other["monthly_rmse"] for ours, other in pairs
+            ],
+            "cut_ours_vs_published_mean_of_months": [
+                1.0 - ours["rmse"] / other["rmse"] for ours, other in pairs
+            ],
+        }
+        figures |= {f"buildings.simulated.{key}": _spread(each) for key, each in cuts.items()}
+    return figures
+
+
+def _cells(name: str, seeds: list[dict[str, float]]) -> list[str]:
+    """Write the figures of a row."""
+
+    def text(values: Sequence[float], digits: int) -> str:
+        mean, spread = _spread(values)
+        return f"{mean:.{digits}f}" + ("" if spread is None else f" ± {spread:.{digits}f}")
+
+    own = [
+        text([_own(name, each, key) for each in seeds], digits)
+        for key, digits in (("rmse", 2), ("r2", 3), ("iou", 3), ("iou_both", 3))
+    ]
+    built = text([_own(name, each, "buildings_rmse") for each in seeds], 2)
+    return [
+        ROWS[name].text,
+        str(len(seeds)),
+        *own,
+        built,
+        text([each["rmse"] for each in seeds], 2),
+    ]
+
+
+COLUMNS = (
+    "network",
+    "seeds",
+    "RMSE in m",
+    "R²",
+    "IoU",
+    "IoU of both classes",
+    "RMSE, built cells",
+    "RMSE, mean of months",
+)
+
+
+def _caption(size: Size, steps: int) -> str:
+    return (
+        f"simulated cities: {size.training} to learn from, {size.test} others for the test; "
+        f"{steps} steps of {BATCH} patches for each network. Heights over all cells of 10 m, "
+        "those without a building 0 m. IoU of cells with a building (a true height of 1 m or more; "
+        "an estimate of 1 m or more, or where the network tells chances, one above a half), and "
+        "its mean with that of cells without. A network for one month is measured month by "
+        "month, where there are no clouds; the last column has the mean of its twelve maps."
+    )
+
+
+def _markdown(found: Found, caption: str) -> str:
+    """Write the table for the guide."""
+    lines = [
+        "| " + " | ".join(COLUMNS) + " |",
+        "|" + "|".join(["---"] + ["---:"] * (len(COLUMNS) - 1)) + "|",
+    ]
+    lines += ["| " + " | ".join(_cells(name, seeds)) + " |" for name, seeds in found.items()]
+    return "\n".join([*lines, "", caption[0].upper() + caption[1:], ""])
+
+
+def _table(found: Found, caption: str) -> Table:
+    table = Table(title="building heights in simulated cities", caption=caption)
+    for number, column in enumerate(COLUMNS):
+        table.add_column(column, justify="right" if number else "left")
+    for name, seeds in found.items():
+        table.add_row(*_cells(name, seeds))
+    return table
+
+
+def _chosen(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m benchmarks.buildings", description=__doc__)
+    parser.add_argument("--data", help="folder with the real data, of which nothing is needed")
+    parser.add_argument("--save", action="store_true", help="put the figures on record")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="trainings of each network")
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--large", action="store_true", help="for a machine with a GPU")
+    parser.add_argument("--epochs", type=int, help="of each training")
+    parser.add_argument("--workers", type=int, default=0, help="processes that prepare patches")
+    parser.add_argument("--accelerator", default="auto", help="as Lightning takes it")
+    parser.add_argument("--progress", action="store_true", help="show a bar of each training")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path("build/buildings"),
+        help="folder for cities and runs; what is there is not done again",
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Simulate, train, test, print the table, and put the figures on record."""
+    chosen = _chosen(arguments)
+    console = Console()
+    size = LARGE if chosen.large else SMALL
+    size = replace(size, epochs=chosen.epochs or size.epochs)
+    cities = make_cities(size, chosen.work / "cities", console.print)
+    found: Found = {}
+    for seed in range(chosen.seeds):
+        for name in chosen.rows:
+            console.print(f"{name}, seed {seed}")
+            found.setdefault(name, []).append(_trained(name, seed, cities, size, chosen))
+    across = (size.cells - PUBLISHED.size) // size.stride + 1
+    steps = size.epochs * -(-size.training * across**2 // BATCH)
+    caption = _caption(size, steps)
+    console.print(_table(found, caption))
+    if chosen.save:
+        command = "python -m benchmarks.buildings --save" + (" --large" if chosen.large else "")
+        record(_figures(found), command)
+        (RESULTS / "buildings.md").write_text(_markdown(found, caption), "utf-8")
+        if {"published", "ours"} <= set(chosen.rows):
+            published, ours = (_pictured(row, size, chosen.work) for row in ("published", "ours"))
+            save_picture(published, ours, size.cells // PUBLISHED.size)
+
+
+if __name__ == "__main__":
+    main()
