@@ -17,12 +17,12 @@ from sarheight.data import (
     check_stack,
     simulated_city,
 )
-from sarheight.data._city import City, Cover, build_city, in_cells, make_city
-from sarheight.data._city_corners import corner_heights
-from sarheight.data._city_districts import HIGHEST, LOWEST
-from sarheight.data._city_optical import city_optical, shaded, sun
-from sarheight.data._city_plan import boxes_of
-from sarheight.data._city_radar import (
+from sarheight.data._cities.city import City, Cover, build_city, in_cells, make_city
+from sarheight.data._cities.corners import corner_heights
+from sarheight.data._cities.districts import HIGHEST, LOWEST
+from sarheight.data._cities.optical import city_optical, shaded, sun
+from sarheight.data._cities.plan import boxes_of
+from sarheight.data._cities.radar import (
     LAW,
     LEVELS,
     NOISE,

@@ -85,11 +85,11 @@ def test_the_built_area_is_that_of_the_outlines(seed: int, subdivision: int) -> 
 
 
 def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sarheight.data import _footprint_raster
+    from sarheight.data._buildings import footprint_raster
 
     buildings = boxes((33, 151, 177, 22, 12.0), (90, 60, 231, 44, 21.0))
     whole = rasterise_buildings(buildings, GRID)
-    monkeypatch.setattr(_footprint_raster, "STRIP_CELLS", 10_000)
+    monkeypatch.setattr(footprint_raster, "STRIP_CELLS", 10_000)
     stripped = rasterise_buildings(buildings, GRID)
     for name in ("height", "footprint"):
         np.testing.assert_array_equal(stripped[name], whole[name])

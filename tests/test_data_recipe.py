@@ -321,8 +321,8 @@ def test_a_catalogue_on_the_network_serves_parts_of_images(
 
 
 def test_images_elsewhere_are_read_window_by_window(world: Path) -> None:
-    from sarheight.data._image_windows import window_of
-    from sarheight.data._regrid import city_grid
+    from sarheight.data._stacks.image_windows import window_of
+    from sarheight.data._stacks.regrid import city_grid
 
     whole = world.parent / "images" / "2021-01-05_blue.tif"
     grid = city_grid(place_of(20, 20))

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from sarheight.data import So2SatPatches, so2sat_files
-from sarheight.data._simulated_zones import (
+from sarheight.data._zones.images import SPECTRA, backscatter, complex_speckle
+from sarheight.data._zones.regions import draw_region
+from sarheight.data._zones.simulated import (
     ZoneSceneSettings,
     simulated_zone_patches,
     write_simulated_so2sat,
 )
-from sarheight.data._zone_images import SPECTRA, backscatter, complex_speckle
-from sarheight.data._zone_regions import draw_region
-from sarheight.data._zone_surfaces import MATERIALS, ZONES, draw_ground
+from sarheight.data._zones.surfaces import MATERIALS, ZONES, draw_ground
 from sarheight.errors import OutputError
 
 if TYPE_CHECKING:

@@ -35,7 +35,12 @@ from sarheight.data import (
     valid_months,
     write_stack,
 )
-from sarheight.data._optical import check_offset, offset_of_baseline, offset_of_item, optical_band
+from sarheight.data._stacks.optical import (
+    check_offset,
+    offset_of_baseline,
+    offset_of_item,
+    optical_band,
+)
 from sarheight.errors import OutputError, ProductError, StackError
 from sarheight.scene import Scene
 from tests.cities import EPSG, grid_of, images_of, place_of, small_stack, write_geotiff

@@ -7,41 +7,21 @@ of monthly images (`check_stack` says what that is), from files, catalogues or a
 
 from __future__ import annotations
 
-from sarheight.data._band_statistics import band_statistics
-from sarheight.data._bigearthnet import bigearthnet_stacks
-from sarheight.data._blocks import blocks, split_cities
-from sarheight.data._building_patches import BuildingPatches
-from sarheight.data._city_corners import RadarSettings
-from sarheight.data._city_optical import OpticalSettings
-from sarheight.data._composites import monthly
-from sarheight.data._cook import make_stack, write_stacks
-from sarheight.data._footprint_raster import heights_of_raster, rasterise_buildings
-from sarheight.data._footprints import Buildings, read_buildings
-from sarheight.data._ground import degraded_dem, patchy_reflectivity
-from sarheight.data._library import SceneJob, scene_of_file, write_scenes
-from sarheight.data._optical import clear_cells, reflectance
-from sarheight.data._patches import TerrainPatches, look_slice
-from sarheight.data._radar_series import pass_of_time, sar_series, unfolded
-from sarheight.data._recipe import (
-    BuildingSource,
-    City,
-    OpticalSource,
-    RadarSource,
-    StackRecipe,
-)
-from sarheight.data._regrid import city_grid, on_grid
-from sarheight.data._scenes import (
-    SceneSettings,
-    observed_scene,
-    simulated_image,
-    simulated_scene,
-)
-from sarheight.data._series_files import stack_of_arrays, stack_of_raster
-from sarheight.data._simulated_city import CitySettings, simulated_city
-from sarheight.data._simulated_zones import ZoneSceneSettings, write_simulated_so2sat
-from sarheight.data._so2sat import So2SatPatches, so2sat_files
+from sarheight.data._buildings.blocks import blocks, split_cities
+from sarheight.data._buildings.footprint_raster import heights_of_raster, rasterise_buildings
+from sarheight.data._buildings.footprints import Buildings, read_buildings
+from sarheight.data._buildings.patches import BuildingPatches
+from sarheight.data._cities.corners import RadarSettings
+from sarheight.data._cities.optical import OpticalSettings
+from sarheight.data._cities.stack import CitySettings, simulated_city
 from sarheight.data._split import Part, parts
-from sarheight.data._stack import (
+from sarheight.data._stacks.band_statistics import band_statistics
+from sarheight.data._stacks.bands import with_bands
+from sarheight.data._stacks.bigearthnet import bigearthnet_stacks
+from sarheight.data._stacks.composites import monthly
+from sarheight.data._stacks.cook import make_stack, write_stacks
+from sarheight.data._stacks.files import open_stack, stack_of_folder, write_stack
+from sarheight.data._stacks.form import (
     OPTICAL_BANDS,
     SAR_BANDS,
     check_stack,
@@ -49,12 +29,33 @@ from sarheight.data._stack import (
     month_of,
     valid_months,
 )
-from sarheight.data._stack_bands import with_bands
-from sarheight.data._stack_files import open_stack, stack_of_folder, write_stack
+from sarheight.data._stacks.optical import clear_cells, reflectance
+from sarheight.data._stacks.radar import pass_of_time, sar_series, unfolded
+from sarheight.data._stacks.recipe import (
+    BuildingSource,
+    City,
+    OpticalSource,
+    RadarSource,
+    StackRecipe,
+)
+from sarheight.data._stacks.regrid import city_grid, on_grid
+from sarheight.data._stacks.series_files import stack_of_arrays, stack_of_raster
 from sarheight.data._statistics import channel_statistics
-from sarheight.data._zone_folds import deal_samples, require_classes, spatial_folds, without_near
-from sarheight.data._zone_samples import ZonePatches, ZoneSamples
-from sarheight.data._zone_splits import (
+from sarheight.data._terrain.ground import degraded_dem, patchy_reflectivity
+from sarheight.data._terrain.library import SceneJob, scene_of_file, write_scenes
+from sarheight.data._terrain.patches import TerrainPatches, look_slice
+from sarheight.data._terrain.scenes import (
+    SceneSettings,
+    observed_scene,
+    simulated_image,
+    simulated_scene,
+)
+from sarheight.data._zones.folds import deal_samples, require_classes, spatial_folds, without_near
+from sarheight.data._zones.rasters import RasterPatches, read_stack
+from sarheight.data._zones.samples import ZonePatches, ZoneSamples
+from sarheight.data._zones.simulated import ZoneSceneSettings, write_simulated_so2sat
+from sarheight.data._zones.so2sat import So2SatPatches, so2sat_files
+from sarheight.data._zones.splits import (
     OPTICAL_CHANNELS,
     RADAR_CHANNELS,
     ZONE_SPLITS,
@@ -62,8 +63,7 @@ from sarheight.data._zone_splits import (
     fusion_forms,
     split_channels,
 )
-from sarheight.data._zone_statistics import zone_statistics
-from sarheight.data._zones import RasterPatches, read_stack
+from sarheight.data._zones.statistics import zone_statistics
 
 __all__ = [
     "OPTICAL_BANDS",

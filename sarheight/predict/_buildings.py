@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from sarheight.data import check_stack
-from sarheight.data._stack import BANDS
+from sarheight.data._stacks.form import BANDS
 from sarheight.errors import CheckpointError
 from sarheight.predict._heights import device_of
 from sarheight.predict._mosaic import Mosaic

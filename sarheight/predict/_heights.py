@@ -11,8 +11,8 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from sarheight.data._patches import look_slice
-from sarheight.data._power import require_power
+from sarheight.data._stacks.power import require_power
+from sarheight.data._terrain.patches import look_slice
 from sarheight.predict._known import Known, known_in
 from sarheight.predict._layers import layers_of, prompt_of
 from sarheight.predict._tiles import Tiling

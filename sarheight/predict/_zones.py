@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import convolve
 
-from sarheight.data._zones import centred_windows, channel_names
+from sarheight.data._zones.rasters import centred_windows, channel_names
 from sarheight.errors import CheckpointError
 from sarheight.output import nodata_value
 from sarheight.predict._heights import device_of

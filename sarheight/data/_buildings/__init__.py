@@ -1,0 +1,1 @@
+"""Buildings as polygons and as rasters, and patches of city stacks."""

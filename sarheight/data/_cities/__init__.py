@@ -1,0 +1,1 @@
+"""Simulated cities, and how radar and optical sensors see them."""

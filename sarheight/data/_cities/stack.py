@@ -1,0 +1,158 @@
+"""Simulated cities as stacks of images with the truth."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyproj
+import xarray as xr
+
+from sarheight.data._cities.city import City, in_cells, make_city
+from sarheight.data._cities.corners import RadarSettings
+from sarheight.data._cities.optical import CITY_BANDS, OpticalSettings, city_optical
+from sarheight.data._cities.radar import Site, city_radar
+from sarheight.data._stacks.form import POSTING, SAR_BANDS, city_stack
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["CitySettings", "simulated_city"]
+
+YEAR = "2020"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CitySettings:
+    """What a simulated city is made with.
+
+    Parameters
+    ----------
+    cells : int
+        Width and height of the stack in cells of 10 m; an even number.
+    posting : float
+        Metres between the cells of the raster on which the city is built.
+    latitudes, longitudes : tuple of float
+        Degrees between which the city lies. They decide how high the sun stands.
+    radar : RadarSettings
+        How the radar sees it.
+    optical : OpticalSettings
+        How the optical sensor sees it.
+    """
+
+    cells: int = 128
+    posting: float = 2.5
+    latitudes: tuple[float, float] = (44.0, 56.0)
+    longitudes: tuple[float, float] = (0.0, 20.0)
+    radar: RadarSettings = field(default_factory=RadarSettings)
+    optical: OpticalSettings = field(default_factory=OpticalSettings)
+
+
+def simulated_city(settings: CitySettings | None = None, *, seed: int = 0) -> xr.Dataset:
+    """Simulate a city and a year of radar and optical images of it.
+
+    Boxes on street grids, in districts from detached houses to tower blocks, with trees, gardens
+    and now and then a river, on level ground. Radar: walls and roofs are laid over towards the
+    radar by the same geometry that unfolds mountains, corners of wall and ground lie at the foot
+    of the wall; two passes, two polarisations, speckle. Optical: materials, shadows as long as
+    the sun's height makes them, plants through the year, clouds.
+
+    Parameters
+    ----------
+    settings : CitySettings, optional
+        What it is made with.
+    seed : int
+        The same seed makes the same city and the same images.
+
+    Returns
+    -------
+    xarray.Dataset
+        A city stack (see `sarheight.data.check_stack`) of twelve months with the bands
+        `SAR_BANDS` as sigma0 and ten optical bands, ``height`` and ``footprint``. Its attributes
+        say that it is simulated, with which settings.
+
+    Raises
+    ------
+    ValueError
+        If the number of cells is odd, or a cell is no whole number of the fine ones.
+    """
+    chosen = CitySettings() if settings is None else settings
+    if chosen.cells < 2 or chosen.cells % 2:
+        msg = f"found {chosen.cells} cells, expected an even number: some bands have cells of 20 m"
+        raise ValueError(msg)
+    city = make_city(chosen.cells * POSTING, seed, posting=chosen.posting)
+    random = np.random.default_rng([seed, 7])
+    site = _site(chosen, random)
+    radar = city_radar(city, site, chosen.radar, np.random.default_rng([seed, 8]))
+    optical = city_optical(city, site.latitude, chosen.optical, np.random.default_rng([seed, 9]))
+    months = np.arange(f"{YEAR}-01", f"{int(YEAR) + 1}-01", dtype="datetime64[M]")
+    coordinates = {
+        "month": months.astype("datetime64[ns]"),
+        "y": site.north + POSTING * (chosen.cells - 0.5 - np.arange(chosen.cells)),
+        "x": site.east + POSTING * (np.arange(chosen.cells) + 0.5),
+    }
+    ground = {name: coordinates[name] for name in ("y", "x")}
+    height, footprint = heights_in_cells(city)
+    return city_stack(
+        sar=_placed(
+            xr.DataArray(
+                radar,
+                dims=("month", "sar_band", "y", "x"),
+                coords={**coordinates, "sar_band": list(SAR_BANDS)},
+                attrs={"long_name": "backscatter", "units": "1", "calibration": "sigma0"},
+            ),
+            site,
+        ),
+        optical=_placed(
+            xr.DataArray(
+                optical,
+                dims=("month", "optical_band", "y", "x"),
+                coords={**coordinates, "optical_band": list(CITY_BANDS)},
+                attrs={"long_name": "surface reflectance", "units": "1"},
+            ),
+            site,
+        ),
+        layers={
+            name: _placed(
+                xr.DataArray(values, dims=("y", "x"), coords=ground, attrs=attributes), site
+            )
+            for name, values, attributes in (
+                ("height", height, {"long_name": "height of buildings", "units": "m"}),
+                ("footprint", footprint, {"long_name": "built share", "units": "1"}),
+            )
+        },
+        attributes={
+            "simulated": "a city of boxes on street grids, and radar and optical images of it",
+            "provenance": "simulated by sarheight.data.simulated_city",
+            "settings": {**asdict(chosen), "seed": seed},
+        },
+    )
+
+
+def heights_in_cells(city: City) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return height and footprint in cells of 10 m, as a city stack defines them."""
+    fine = round(POSTING / city.posting)
+    building = city.building[city.inner]
+    footprint = in_cells((building > 0.0).astype(np.float64), fine)
+    height = np.divide(
+        in_cells(building, fine), footprint, out=np.zeros(footprint.shape), where=footprint > 0.0
+    )
+    return height.astype(np.float32), footprint.astype(np.float32)
+
+
+def _site(settings: CitySettings, random: np.random.Generator) -> Site:
+    """Draw where the city lies; its cells lie on whole tens of metres."""
+    latitude, longitude = random.uniform(*settings.latitudes), random.uniform(*settings.longitudes)
+    zone = int((longitude + 180.0) // 6.0) % 60 + 1
+    crs = pyproj.CRS.from_epsg((32600 if latitude >= 0.0 else 32700) + zone)
+    into = pyproj.Transformer.from_crs(4326, crs, always_xy=True)
+    east, north = into.transform(longitude, latitude)
+    half = 0.5 * settings.cells * POSTING
+    corner = [POSTING * round((value - half) / POSTING) for value in (east, north)]
+    return Site(crs, corner[0], corner[1], float(latitude), float(longitude))
+
+
+def _placed(raster: xr.DataArray, site: Site) -> xr.DataArray:
+    placed: xr.DataArray = raster.rio.write_crs(site.crs)
+    return placed

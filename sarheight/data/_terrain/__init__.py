@@ -1,0 +1,1 @@
+"""What training for terrain heights is fed: scenes, and their patches."""

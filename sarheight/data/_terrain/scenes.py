@@ -1,0 +1,268 @@
+"""One scene on a map grid: what the radar shows, what is known beforehand, and the truth."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sarheight.data._terrain.ground import degraded_dem, patchy_reflectivity
+from sarheight.dem import check_dem, local_posting, reproject
+from sarheight.geometry._view import view
+from sarheight.geometry._visibility import classify_cells
+from sarheight.illumination import Muhleman, simulate
+from sarheight.layover import Method, PosteriorMean, Reallocation, reconstruct
+from sarheight.layover._masks import fold_variable, mask_variable
+from sarheight.scene import Scene
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from sarheight.orbit import Orbit
+    from sarheight.scene import RadarGrid
+
+__all__ = ["SceneSettings", "observed_scene", "simulated_image", "simulated_scene"]
+
+KEPT = (
+    "mask",
+    "fold_count",
+    "local_incidence",
+    "ellipsoid_incidence",
+    "contribution_share",
+    "gamma0_variance",
+)
+"""What a reconstruction tells beside the backscatter."""
+LEAST_TANGENT = 0.12
+"""Of the incidence in the range plane, 7 degrees: a slope that faces the radar closer than that is
+narrower than a pixel, and no brighter than one that just fills it."""
+LARGEST_SEED = 2**63
+
+
+@dataclass(frozen=True)
+class SceneSettings:
+    """What is simulated, and what is known beforehand.
+
+    Parameters
+    ----------
+    level, roughness : float
+        Of the true backscatter law, `sarheight.illumination.Muhleman`.
+    looks : float
+        Equivalent number of looks of the speckle.
+    noise : float
+        Noise-equivalent sigma0, linear. Its mean is taken off the image, as in a product.
+    patch, contrast, texture : float
+        Of the ground, see `patchy_reflectivity`.
+    coarser : int
+        Cells of the truth that make one of the elevation model that is known, each way.
+    height_error : float
+        Standard deviation of that model's heights in metres.
+    """
+
+    level: float = 0.087
+    roughness: float = 0.3
+    looks: float = 4.4
+    noise: float = 10.0**-2.2
+    patch: float = 600.0
+    contrast: float = 2.5
+    texture: float = 1.0
+    coarser: int = 3
+    height_error: float = 4.0
+
+
+def observed_scene(
+    image: Scene, dem: xr.DataArray, like: xr.DataArray, *, truth: xr.DataArray | None = None
+) -> xr.Dataset:
+    """Put an image and a coarse elevation model on a map grid, in the form that networks take.
+
+    Parameters
+    ----------
+    image : Scene
+        The image, of one polarisation or several.
+    dem : xarray.DataArray
+        The coarse elevation model, heights above the ellipsoid, dims (y, x).
+    like : xarray.DataArray
+        A variable on the wanted grid.
+    truth : xarray.DataArray, optional
+        True heights on that grid.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims (y, x), backscatter with a leading ``polarisation`` where the image has one:
+
+        ``gamma0_geocoded``
+            the image as it is geocoded today, with the coarse model interpolated to the grid: on
+            the ellipsoid, per area at a right angle to the line of sight;
+        ``gamma0_reallocated``, ``gamma0_posterior``
+            reconstructed by one step, and by the posterior mean; per projected area, so that the
+            brightness of slopes which face the radar is gone;
+        ``gamma0_reallocated_unflattened``, ``gamma0_posterior_unflattened``
+            the same with that brightness put back: what an image without folds would show, per
+            area on the ellipsoid. Outside folds it is the geocoded image, in a fold each slope's
+            own part of it. A network that reads slopes from brightness wants these;
+        ``mask``, ``fold_count``, ``contribution_share``, ``gamma0_variance``
+            of the reconstruction, from the coarse model;
+        ``local_incidence``, ``ellipsoid_incidence``
+            incidence angles in degrees, from the coarse model;
+        ``coarse_height``
+            the coarse model, interpolated to the grid, in metres;
+        ``height``
+            the truth, where it was given.
+
+    Raises
+    ------
+    GeometryError
+        If image and elevation model do not meet.
+    DemError
+        If an elevation model is not usable.
+    """
+    known = reproject(check_dem(dem), like=like, resampling="cubic")
+    # A cubic has no value at the rim of the coarse model; the nearest ones are good enough there.
+    known = known.fillna(reproject(check_dem(dem), like=like, resampling="nearest"))
+    methods: dict[str, Method] = {
+        "gamma0_reallocated": Reallocation(),
+        "gamma0_posterior": PosteriorMean(),
+    }
+    results = {name: reconstruct(image, known, method=method) for name, method in methods.items()}
+    last = results["gamma0_posterior"]
+    scene = last[list(KEPT)]
+    cosine = np.cos(np.radians(last["ellipsoid_incidence"]))
+    scene["gamma0_geocoded"] = (last["sigma0_geocoded"] / cosine).assign_attrs(
+        long_name="gamma0 on the ellipsoid, geocoded as usual", units="1"
+    )
+    for name, result in results.items():
+        scene[name] = result["gamma0"]
+        scene[f"{name}_unflattened"] = _unflattened(result)
+    scene["coarse_height"] = known.assign_attrs(
+        long_name="height of the coarse elevation model", units="m"
+    )
+    if truth is not None:
+        scene["height"] = check_dem(truth).assign_attrs(long_name="true height", units="m")
+    scene.attrs = {
+        name: last.attrs[name] for name in ("look_azimuth", "look_side") if name in last.attrs
+    }
+    return scene
+
+
+def _unflattened(result: xr.Dataset) -> xr.DataArray:
+    """Return the brightness of slopes as an image without folds would show it."""
+    tangents = {
+        name: np.tan(np.radians(result[name]))
+        for name in ("ellipsoid_incidence", "projected_incidence")
+    }
+    own = np.abs(tangents["projected_incidence"]).clip(min=LEAST_TANGENT)
+    gamma0 = result["gamma0"]
+    return (gamma0 * tangents["ellipsoid_incidence"] / own).assign_attrs(
+        long_name="gamma0 on the ellipsoid, unfolded", units="1", **_placed(gamma0)
+    )
+
+
+def _placed(variable: xr.DataArray) -> dict[str, str]:
+    return {name: variable.attrs[name] for name in ("grid_mapping",) if name in variable.attrs}
+
+
+def simulated_image(
+    dem: xr.DataArray,
+    grid: RadarGrid,
+    orbit: Orbit,
+    settings: SceneSettings | None = None,
+    *,
+    seed: int = 0,
+) -> tuple[Scene, xr.DataArray]:
+    """Simulate an image of an elevation model, and the coarser model that is known beforehand.
+
+    Parameters
+    ----------
+    dem, grid, orbit, settings, seed
+        See `simulated_scene`, which takes this image apart.
+
+    Returns
+    -------
+    image : Scene
+        In radar geometry, the mean of the noise taken off.
+    coarse : xarray.DataArray
+        The coarser elevation model, heights in metres.
+
+    Raises
+    ------
+    GeometryError
+        If image and elevation model do not meet.
+    DemError
+        If the elevation model is not usable.
+    """
+    chosen = SceneSettings() if settings is None else settings
+    dem = check_dem(dem)
+    random = np.random.default_rng(seed)
+    ground = patchy_reflectivity(
+        dem, random, patch=chosen.patch, contrast=chosen.contrast, texture=chosen.texture
+    )
+    coarse = degraded_dem(dem, random, factor=chosen.coarser, error=chosen.height_error)
+    noisy = simulate(
+        dem,
+        grid,
+        orbit,
+        law=Muhleman(chosen.level, chosen.roughness),
+        reflectivity=ground,
+        calibration="sigma0",
+        looks=chosen.looks,
+        noise=chosen.noise,
+        seed=int(random.integers(LARGEST_SEED)),
+    )
+    return Scene(noisy.image - chosen.noise, grid, orbit, noisy.calibration), coarse
+
+
+def simulated_scene(
+    dem: xr.DataArray,
+    grid: RadarGrid,
+    orbit: Orbit,
+    settings: SceneSettings | None = None,
+    *,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Simulate an image of an elevation model, and take it apart with a coarser one.
+
+    Parameters
+    ----------
+    dem : xarray.DataArray
+        The truth: heights above the ellipsoid in metres, dims (y, x).
+    grid, orbit : RadarGrid, Orbit
+        Sampling and orbit of the image.
+    settings : SceneSettings, optional
+        What is simulated.
+    seed : int
+        Of ground, errors, speckle and noise. The same seed makes the same scene.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `observed_scene`, on the grid of `dem`, and
+
+        ``true_mask``, ``true_fold_count``
+            layover and shadow by the true heights.
+
+        Attributes say that the scene is simulated, with which settings.
+
+    Raises
+    ------
+    GeometryError
+        If image and elevation model do not meet.
+    DemError
+        If the elevation model is not usable.
+    """
+    chosen = SceneSettings() if settings is None else settings
+    dem = check_dem(dem)
+    image, coarse = simulated_image(dem, grid, orbit, chosen, seed=seed)
+    scene = observed_scene(image, coarse, dem, truth=dem)
+    category, fold_count = classify_cells(view(dem, grid, orbit))
+    for name, (values, attributes) in (
+        ("true_mask", mask_variable(category)),
+        ("true_fold_count", fold_variable(fold_count)),
+    ):
+        scene[name] = (("y", "x"), values, {**attributes, "grid_mapping": "spatial_ref"})
+    posting = local_posting(dem)
+    return scene.assign_attrs(
+        simulated="image and coarse elevation model, from an elevation model and an orbit",
+        settings={**asdict(chosen), "seed": seed},
+        posting_m=list(posting),
+    )

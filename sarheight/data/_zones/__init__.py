@@ -1,0 +1,1 @@
+"""Patches labelled with Local Climate Zones: read, simulated, and parted."""
