@@ -125,7 +125,9 @@ def _trained(
     )
     maps = estimated(estimator, settings, cities.test)
     figures = figures_of(maps)
-    np.savez_compressed(folder / "maps.npz", truth=maps.truth, series=maps.series)
+    np.savez_compressed(
+        folder / "maps.npz", truth=maps.truth, series=maps.series, months=maps.months
+    )
     written.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
     _tidy(folder, settings)
     return figures
