@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ FOLDERS = {
     "": ("a model", ("config.json",)),
 }
 """By suffix the results that are folders: what they are, and the files one of which they hold."""
+LOOKS, PAUSE = 40, 0.05
+"""How often to look for what a failed writer leaves behind, and seconds between."""
 LITTLE_SPACE = 1 << 30
 
 
@@ -137,20 +140,40 @@ def staged(
     target = check_writable(path, overwrite=overwrite, suffixes=suffixes)
     with (
         _explained(path, target),
-        tempfile.TemporaryDirectory(
-            prefix=f".{target.name}.",
-            suffix=".partial",
-            dir=target.parent,
-            ignore_cleanup_errors=True,
-        ) as folder,
+        _folder_beside(target) as folder,
         _explained(path, target),  # while what fills the disk is still there
     ):
-        work = Path(folder) / f"result{target.suffix}"
+        work = folder / f"result{target.suffix}"
         yield work
         flush(work)
         if os.path.lexists(target):
             _check_replaceable(path, target, overwrite=overwrite)
         _move(work, target)
+
+
+@contextmanager
+def _folder_beside(target: Path) -> Iterator[Path]:
+    """Lend a hidden folder, and see that it goes.
+
+    When a writer of chunks fails, its other threads are not told, and put their chunks where the
+    folder has just been emptied; so look again until they are through.
+    """
+    folder = None
+    try:
+        with tempfile.TemporaryDirectory(
+            prefix=f".{target.name}.",
+            suffix=".partial",
+            dir=target.parent,
+            ignore_cleanup_errors=True,
+        ) as name:
+            folder = Path(name)
+            yield folder
+    finally:
+        for _ in range(LOOKS):
+            if folder is None or not folder.exists():
+                break
+            time.sleep(PAUSE)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
