@@ -10,8 +10,14 @@ import xarray as xr
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 
+from sarheight.data import CitySettings, simulated_city  # noqa: E402
 from sarheight.errors import CheckpointError, StackError  # noqa: E402
-from sarheight.models import BuildingEstimate, BuildingHeightEstimator, Channel  # noqa: E402
+from sarheight.models import (  # noqa: E402
+    BuildingEstimate,
+    BuildingHeightEstimator,
+    Channel,
+    packaged,
+)
 from sarheight.output import open_result, write  # noqa: E402
 from sarheight.plot import building_heights  # noqa: E402
 from sarheight.predict import Tiling, predict_buildings  # noqa: E402
@@ -177,3 +183,15 @@ def test_tiles_without_an_estimate_leave_it_to_the_others() -> None:
     found = Mosaic((raster,), estimate, 1, Tiling(16, 8)).values(24)[0]
     assert np.isnan(found[:, :8]).all()
     np.testing.assert_allclose(found[:, 8:], 2.0)
+
+
+def test_the_network_of_the_library_tells_high_from_low_in_a_city_it_has_not_seen() -> None:
+    folder = packaged("buildings")
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 5e6
+    city = simulated_city(CitySettings(cells=64), seed=77)
+    model = BuildingHeightEstimator.from_pretrained(folder)
+    result = predict_buildings(model, city, tiling=Tiling(size=64, overlap=0), device="cpu")
+    error = (result["height"] - city["height"]).values
+    assert np.sqrt(np.nanmean(error**2)) < 0.75 * float(city["height"].std())
+    share, found = city["footprint"].values, result["footprint"].values
+    assert found[share > 0.9].mean() > 4.0 * found[share == 0.0].mean()
