@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from sarheight.cli._options import OUTPUTS, RUNNING, Debug, Quiet
+from sarheight.cli._options import Debug, Quiet
 from sarheight.cli._session import session
 from sarheight.cli._train_buildings import buildings
+from sarheight.cli._train_options import SPLIT, Device, RunFolder, SettingsFile
 from sarheight.cli._train_zones import zones
 
 train = typer.Typer(
@@ -17,7 +18,6 @@ train = typer.Typer(
     help="Train a network; needs `pip install 'sarheight[learn]'`.",
     no_args_is_help=True,
 )
-SPLIT = "Split by place"
 
 
 @train.callback()
@@ -37,27 +37,8 @@ def terrain(
             show_default=False,
         ),
     ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            file_okay=False,
-            help="Folder of the run. A run that was interrupted is taken up again.",
-            rich_help_panel=OUTPUTS,
-            show_default=False,
-        ),
-    ],
-    settings: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            metavar="JSON",
-            help="Settings that are not the usual ones (see `sarheight.training.TerrainSettings`).",
-            show_default=False,
-        ),
-    ] = None,
+    output: RunFolder,
+    settings: SettingsFile = None,
     validation: Annotated[
         float,
         typer.Option(
@@ -80,12 +61,7 @@ def terrain(
         float,
         typer.Option(min=0.0, help="Metres between these parts.", rich_help_panel=SPLIT),
     ] = 2000.0,
-    device: Annotated[
-        str,
-        typer.Option(
-            help="`auto`, `cpu` or `gpu`; as Lightning names them.", rich_help_panel=RUNNING
-        ),
-    ] = "auto",
+    device: Device = "auto",
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:

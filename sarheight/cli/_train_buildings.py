@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sarheight.cli._options import OUTPUTS, RUNNING, Debug, Quiet
+from sarheight.cli._options import Debug, Quiet
 from sarheight.cli._session import session
+from sarheight.cli._train_options import SPLIT, Device, RunFolder, SettingsFile
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from sarheight.data import Part
 
 __all__ = ["buildings"]
-
-SPLIT = "Split by place"
 
 
 def buildings(
@@ -31,28 +30,8 @@ def buildings(
             show_default=False,
         ),
     ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            file_okay=False,
-            help="Folder of the run. A run that was interrupted is taken up again.",
-            rich_help_panel=OUTPUTS,
-            show_default=False,
-        ),
-    ],
-    settings: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            metavar="JSON",
-            help="Settings that are not the usual ones (see "
-            "`sarheight.training.BuildingSettings`).",
-            show_default=False,
-        ),
-    ] = None,
+    output: RunFolder,
+    settings: SettingsFile = None,
     published: Annotated[
         bool,
         typer.Option(
@@ -91,12 +70,7 @@ def buildings(
     gap: Annotated[
         float, typer.Option(min=0.0, help="Metres between blocks.", rich_help_panel=SPLIT)
     ] = 200.0,
-    device: Annotated[
-        str,
-        typer.Option(
-            help="`auto`, `cpu` or `gpu`; as Lightning names them.", rich_help_panel=RUNNING
-        ),
-    ] = "auto",
+    device: Device = "auto",
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:

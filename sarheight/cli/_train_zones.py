@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sarheight.cli._options import OUTPUTS, RUNNING, Debug, Quiet
+from sarheight.cli._options import Debug, Quiet
 from sarheight.cli._session import session
+from sarheight.cli._train_options import Device, RunFolder, SettingsFile
 
 if TYPE_CHECKING:
     from sarheight.data import FusionForm
@@ -30,17 +31,7 @@ def zones(
             show_default=False,
         ),
     ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            file_okay=False,
-            help="Folder of the comparison. One that was interrupted is taken up again.",
-            rich_help_panel=OUTPUTS,
-            show_default=False,
-        ),
-    ],
+    output: RunFolder,
     labels: Annotated[
         Path | None,
         typer.Option(
@@ -105,22 +96,8 @@ def zones(
     seeds: Annotated[
         int, typer.Option(min=1, help="Runs of each form.", rich_help_panel=FORMS)
     ] = 5,
-    settings: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            metavar="JSON",
-            help="Settings that are not the usual ones (see `sarheight.training.ZoneSettings`).",
-            show_default=False,
-        ),
-    ] = None,
-    device: Annotated[
-        str,
-        typer.Option(
-            help="`auto`, `cpu` or `gpu`; as Lightning names them.", rich_help_panel=RUNNING
-        ),
-    ] = "auto",
+    settings: SettingsFile = None,
+    device: Device = "auto",
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
