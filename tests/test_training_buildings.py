@@ -327,3 +327,44 @@ def test_training_begins_with_the_heights_that_there_are() -> None:
         estimate.height, torch.full((1, 1, 16, 16), float(heights.mean())), rtol=0.01, atol=0.01
     )
     torch.testing.assert_close(estimate.footprint, torch.full((1, 1, 16, 16), 0.3))
+
+
+PUBLISHED = BuildingSettings.published(
+    optical_bands=(), size=32, stride=4, batch=2, epochs=1, precision="32-true"
+)
+ABOVE, BELOW = [Part((0, 44), (0, 32))], [Part((48, 80), (0, 32))]
+"""Of a town of 80 x 32 cells: four patches to learn from, and one."""
+
+
+def test_batch_normalisation_is_counted_over_the_places_of_training(tmp_path: Path) -> None:
+    """Every batch counts alike, the one of the last step no more than the first."""
+    stack = small_stack(80, 32, months=1, optical_bands=BANDS)
+    seen: dict[object, list[torch.Tensor]] = {}
+
+    def note(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], _output: object) -> None:
+        counting = isinstance(module, torch.nn.BatchNorm2d) and module.momentum is None
+        if counting and module.training:
+            variance = inputs[0].detach().var(dim=(0, 2, 3))
+            seen.setdefault(module, []).append(variance)
+
+    hook = torch.nn.modules.module.register_module_forward_hook(note)
+    try:
+        trained = train_buildings(
+            [stack], [ABOVE], [BELOW], PUBLISHED, tmp_path, accelerator="cpu", progress=False
+        )
+    finally:
+        hook.remove()
+    layers = [each for each in trained.modules() if isinstance(each, torch.nn.BatchNorm2d)]
+    assert len(layers) > 50
+    for layer in layers:
+        assert len(seen[layer]) == int(layer.num_batches_tracked) == 2
+        mean = torch.stack(seen[layer]).mean(dim=0)
+        torch.testing.assert_close(layer.running_var, mean, rtol=1e-4, atol=1e-7)
+
+
+def test_a_patch_alone_with_one_coarsest_cell_is_refused(tmp_path: Path) -> None:
+    stack = small_stack(80, 32, months=1, optical_bands=BANDS)
+    with pytest.raises(ValueError, match="4 patches of 32 cells in batches of 3, which leaves one"):
+        train_buildings(
+            [stack], [ABOVE], [BELOW], replace(PUBLISHED, batch=3), tmp_path, accelerator="cpu"
+        )

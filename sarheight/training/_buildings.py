@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.optim.swa_utils import update_bn
 
 from sarheight.data import BuildingPatches, band_statistics
 from sarheight.models import BuildingHeightEstimator, Channel
@@ -27,6 +29,8 @@ __all__ = ["train_buildings"]
 
 Places = Sequence[Sequence["Part"]]
 REFERENCES = ("height", "footprint")
+COUNTED = 200
+"""Batches for training over which batch normalisation takes its statistics in the end."""
 
 
 def train_buildings(
@@ -45,8 +49,12 @@ def train_buildings(
     The folder gets ``settings.json``, the curves (``curves/metrics.csv``, and those for
     TensorBoard where it is installed), ``last.ckpt`` after each epoch, and at the end ``model``:
     the network of the epoch with the lowest validation RMSE. A network that gives a distribution
-    is calibrated on the places of validation, see `calibrate`. Called again with the same settings
-    on a folder of an interrupted run, training goes on after its last complete epoch.
+    is calibrated on the places of validation, see `calibrate`. One with batch normalisation gets
+    statistics that are counted over batches for training alike, as Wu and Johnson (2021) advise:
+    running ones forget what is rare, and a channel that was dark for some batches is blown up by
+    orders of magnitude where it lights up in a place that the network has not seen. Called again
+    with the same settings on a folder of an interrupted run, training goes on after its last
+    complete epoch.
 
     Parameters
     ----------
@@ -78,9 +86,14 @@ def train_buildings(
     StackError
         If a stack is none.
     ValueError
-        If parts overlap, stacks give no patch, or there is no building to learn from.
+        If parts overlap, stacks give no patch, one patch of a single coarsest cell would make a
+        batch alone, or there is no building to learn from.
     OutputError
         If the model cannot be written.
+
+    References
+    ----------
+    Wu, Y. and Johnson, J. (2021). Rethinking "Batch" in BatchNorm. arXiv:2105.07576, section 3.
     """
     _require_apart(training, validation)
     finished = claim(folder, settings)
@@ -98,6 +111,8 @@ def train_buildings(
         )
         if estimator.gives_distribution:
             estimator.begin_at(heights, footprints)
+        else:
+            _require_values(len(patches), estimator.stride, settings)
         if settings.weights:
             estimator.load_encoders(settings.weights)
         loader = EpochLoader(patches, held_out, settings)
@@ -110,6 +125,7 @@ def train_buildings(
             accelerator=accelerator,
             progress=progress,
         )
+        update_bn(islice(loader.train_dataloader(), COUNTED), estimator)
     estimator.eval()
     figures = {} if best is None else {MONITORED: best}
     if estimator.gives_distribution:
@@ -147,6 +163,17 @@ def _channels(
         optical_bands=settings.optical_bands,
     )
     return {name: [Channel(**band) for band in bands] for name, bands in found.items()}
+
+
+def _require_values(patches: int, stride: int, settings: BuildingSettings) -> None:
+    """Refuse a batch in which batch normalisation would find one value to a channel."""
+    if settings.size == stride and patches % settings.batch == 1:
+        msg = (
+            f"found {patches} patches of {stride} cells in batches of {settings.batch}, which "
+            "leaves one alone, too little for batch normalisation: choose another batch, or a "
+            f"size of {2 * stride}"
+        )
+        raise ValueError(msg)
 
 
 def _truth(stacks: Sequence[xr.Dataset], within: Places) -> tuple[torch.Tensor, torch.Tensor]:
