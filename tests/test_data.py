@@ -24,7 +24,7 @@ from sarheight.data import (
     simulated_scene,
     write_scenes,
 )
-from sarheight.data._stacks.power import require_power
+from sarheight.data._power import require_power
 from sarheight.dem import coarsen, local_posting
 from tests.mountains import look, mountain, raster
 from tests.terrain import dem_around, hills

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sarheight.data import check_stack
 from sarheight.data._stacks.form import BANDS
 from sarheight.errors import CheckpointError
-from sarheight.predict._heights import device_of
+from sarheight.predict._device import device_of
 from sarheight.predict._mosaic import Mosaic
 from sarheight.predict._tiles import Tiling
 

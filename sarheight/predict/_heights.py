@@ -11,8 +11,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from sarheight.data._stacks.power import require_power
+from sarheight.data._power import require_power
 from sarheight.data._terrain.patches import look_slice
+from sarheight.predict._device import device_of
 from sarheight.predict._known import Known, known_in
 from sarheight.predict._layers import layers_of, prompt_of
 from sarheight.predict._tiles import Tiling
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from sarheight.models import HeightEstimator
     from sarheight.priors import SparseHeights
 
-__all__ = ["device_of", "predict_heights"]
+__all__ = ["predict_heights"]
 
 Floats = NDArray[np.float32]
 LAPLACE_STD = float(np.sqrt(2.0))
@@ -208,26 +209,6 @@ def _without_gaps(layer: Floats) -> Floats:
         return layer
     nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
     return np.asarray(layer[tuple(nearest)])
-
-
-def device_of(name: str) -> torch.device:
-    """Return a device by its name; "auto" is a GPU if there is one.
-
-    Raises
-    ------
-    ValueError
-        If there is no such device.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        msg = f"found device {name!r}, which is not there ({reason}): use 'cpu', or 'auto'"
-        raise ValueError(msg) from error
-    return device
 
 
 def _computed(

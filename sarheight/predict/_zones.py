@@ -15,7 +15,7 @@ from scipy.ndimage import convolve
 from sarheight.data._zones.rasters import centred_windows, channel_names
 from sarheight.errors import CheckpointError
 from sarheight.output import nodata_value
-from sarheight.predict._heights import device_of
+from sarheight.predict._device import device_of
 from sarheight.predict._mosaic import window
 from sarheight.predict._tiles import Tiling
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sarheight.data import TerrainPatches, channel_statistics
-from sarheight.data._stacks.power import require_power
+from sarheight.data._power import require_power
 from sarheight.models import Channel, HeightEstimator
 from sarheight.training._calibration import scale_factor
 from sarheight.training._loading import EpochLoader, steps_of
