@@ -157,6 +157,32 @@ def test_a_scene_smaller_than_a_tile() -> None:
     assert np.isfinite(result["height"]).all()
 
 
+@pytest.mark.parametrize("overlap", [0, 8])
+def test_beyond_its_edge_a_scene_goes_on_as_it_ends(overlap: int) -> None:
+    found = scene()
+    row, column = np.mgrid[:70, :90]
+    # The swath ends aslant.
+    swath = xr.DataArray(column > 2 * (row - 40), dims=("y", "x"))
+    found["gamma0_posterior"] = found["gamma0_posterior"].where(swath)
+    found["coarse_height"][20:30, 80:] = np.nan
+    tiling = Tiling(32, overlap)
+    further = {"y": tiling.step, "x": tiling.step}
+    wider = found.pad({name: (cells, cells) for name, cells in further.items()}, mode="edge")
+    for name, cells in further.items():
+        posting = float(found[name][1] - found[name][0])
+        first = float(found[name][0]) - cells * posting
+        wider[name] = first + posting * np.arange(wider.sizes[name])
+    model = estimator(reference="prompt")
+    whole = predict_heights(model, found, tiling=tiling)
+    inside = predict_heights(model, wider, tiling=tiling)
+    # The tiles of both are the same but for the last, which has a successor in the wider scene.
+    kept = {name: slice(0, found.sizes[name] - overlap) for name in further}
+    inside = inside.isel({name: slice(cells, None) for name, cells in further.items()})
+    for name in ("height", "height_sigma"):
+        expected = inside[name].isel(kept).values
+        np.testing.assert_allclose(whole[name].isel(kept).values, expected, atol=1e-3)
+
+
 def test_nothing_known_makes_the_estimate_less_certain() -> None:
     found = scene()
     model = estimator(height_mean=1000.0, height_spread=300.0)
@@ -202,6 +228,16 @@ def test_layover_and_shadow_go_along() -> None:
     found["mask"] = (("y", "x"), folded, {"flag_values": [0, 2], "flag_meanings": "none layover"})
     result = predict_heights(estimator(), found)
     xr.testing.assert_identical(result["mask"], found["mask"])
+
+
+def test_all_that_is_lazy_comes_in_the_same_chunks() -> None:
+    found = scene()
+    found["mask"] = (("y", "x"), np.ones((70, 90), dtype=np.uint8))
+    found = found.assign_coords(latitude=(("y", "x"), np.ones((70, 90)))).chunk(y=30, x=41)
+    result = predict_heights(estimator(), found, tiling=Tiling(32, 8), block=37)
+    assert result.chunks == {"y": (37, 33), "x": (37, 37, 16)}
+    assert all(result[name].chunks for name in ("height", "observed", "mask", "latitude"))
+    xr.testing.assert_equal(result["mask"].compute(), found["mask"].compute())
 
 
 def test_an_image_without_a_value_leaves_what_is_known() -> None:
