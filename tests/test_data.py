@@ -25,6 +25,7 @@ from sarheight.data import (
     write_scenes,
 )
 from sarheight.data._power import require_power
+from sarheight.data._split import require_apart
 from sarheight.dem import coarsen, local_posting
 from tests.mountains import look, mountain, raster
 from tests.terrain import dem_around, hills
@@ -144,6 +145,18 @@ def test_parts_that_cannot_be_are_refused() -> None:
         parts(heights, {"train": 0.5, "test": 0.4})
     with pytest.raises(ValueError, match="at least as wide as a gap"):
         parts(heights, {"train": 0.5, "test": 0.5}, gap=2000.0)
+
+
+def test_parts_for_training_and_validation_share_no_cell() -> None:
+    west, east = Part((0, 20), (0, 15)), Part((0, 20), (15, 30))
+    corner, north = Part((19, 40), (14, 20)), Part((0, 5), (10, 20))
+    assert not west.overlaps(east)
+    assert west.overlaps(corner) == corner.overlaps(west) is True
+    require_apart(2, [[west], []], [[east], [west]])
+    with pytest.raises(ValueError, match=r"of scene 1 that overlap.*expected parts that lie apart"):
+        require_apart(2, [[west], [east, west]], [[east], [north]])
+    with pytest.raises(ValueError, match="of 1 scenes for training and of 2 for validation"):
+        require_apart(2, [[west]], [[east], []])
 
 
 def test_patches_show_the_scene_they_come_from(scene: xr.Dataset) -> None:

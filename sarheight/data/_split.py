@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,7 @@ from sarheight.dem import local_posting
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Part", "parts"]
+__all__ = ["Part", "parts", "require_apart"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,43 @@ class Part:
     def of(self, scene: xr.Dataset) -> xr.Dataset:
         """Cut the rectangle out of a scene."""
         return scene.isel(y=slice(*self.rows), x=slice(*self.columns))
+
+    def overlaps(self, other: Part) -> bool:
+        """Tell whether a cell lies in both."""
+        pairs = ((self.rows, other.rows), (self.columns, other.columns))
+        return all(one[0] < two[1] and two[0] < one[1] for one, two in pairs)
+
+
+def require_apart(
+    scenes: int, training: Sequence[Sequence[Part]], validation: Sequence[Sequence[Part]]
+) -> None:
+    """Refuse parts that do not pair with scenes, and a cell for both training and validation.
+
+    Parameters
+    ----------
+    scenes : int
+        How many there are.
+    training, validation : sequence of sequence of Part
+        The parts of each scene.
+
+    Raises
+    ------
+    ValueError
+    """
+    if not len(training) == len(validation) == scenes:
+        msg = (
+            f"found parts of {len(training)} scenes for training and of {len(validation)} for "
+            f"validation, expected them for each of {scenes}"
+        )
+        raise ValueError(msg)
+    for number, (ours, theirs) in enumerate(zip(training, validation, strict=True)):
+        for one, other in product(ours, theirs):
+            if one.overlaps(other):
+                msg = (
+                    f"found parts for training {one} and validation {other} of scene {number} that "
+                    "overlap, expected parts that lie apart: see sarheight.data.parts and blocks"
+                )
+                raise ValueError(msg)
 
 
 def parts(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from sarheight.data import BuildingPatches, band_statistics
+from sarheight.data._split import require_apart
 from sarheight.models import BuildingHeightEstimator, Channel
 from sarheight.training._building_calibration import calibrate
 from sarheight.training._building_task import MONITORED, BuildingTask
@@ -78,11 +79,12 @@ def train_buildings(
     StackError
         If a stack is none.
     ValueError
-        If parts overlap, stacks give no patch, or there is no building to learn from.
+        If parts do not pair with stacks or overlap, stacks give no patch, or there is no building
+        to learn from.
     OutputError
         If the model cannot be written.
     """
-    _require_apart(training, validation)
+    require_apart(len(stacks), training, validation)
     finished = claim(folder, settings)
     if finished.exists():
         return BuildingHeightEstimator.from_pretrained(finished)
@@ -167,16 +169,3 @@ def _truth(stacks: Sequence[xr.Dataset], within: Places) -> tuple[torch.Tensor, 
         raise ValueError(msg)
     heights, footprints = torch.from_numpy(known).float()
     return heights, footprints
-
-
-def _require_apart(training: Places, validation: Places) -> None:
-    for number, (some, others) in enumerate(zip(training, validation, strict=True)):
-        for one in some:
-            for other in others:
-                pairs = ((one.rows, other.rows), (one.columns, other.columns))
-                if all(a[0] < b[1] and b[0] < a[1] for a, b in pairs):
-                    msg = (
-                        f"found parts for training {one} and validation {other} of stack {number} "
-                        "that overlap, expected parts that lie apart: see sarheight.data.blocks"
-                    )
-                    raise ValueError(msg)
