@@ -262,11 +262,13 @@ def test_decibels_are_not_taken_for_power(scene: xr.Dataset, tmp_path: Path) -> 
 
 
 def test_a_gpu_that_is_not_there(scene: xr.Dataset, tmp_path: Path) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
+    folder = tmp_path / "run"
     training, validation = halves(scene)
-    with pytest.raises(ValueError, match="'cuda', which is not there"):
-        train_terrain([scene], training, validation, SETTINGS, tmp_path / "run", accelerator="cuda")
+    absent = ["abacus"] if torch.cuda.is_available() else ["abacus", "cuda", "gpu"]
+    for name in absent:
+        with pytest.raises(ValueError, match=f"'{name}', which is not there"):
+            train_terrain([scene], training, validation, SETTINGS, folder, accelerator=name)
+    assert not folder.exists()
 
 
 def test_a_full_disk_ends_a_run_that_goes_on_when_there_is_space(

@@ -79,13 +79,13 @@ def train_buildings(
     StackError
         If a stack is none.
     ValueError
-        If parts do not pair with stacks or overlap, stacks give no patch, or there is no building
-        to learn from.
+        If parts do not pair with stacks or overlap, stacks give no patch, there is no building to
+        learn from, or there is no such accelerator.
     OutputError
         If the model cannot be written.
     """
     require_apart(len(stacks), training, validation)
-    finished = claim(folder, settings)
+    finished = claim(folder, settings, accelerator)
     if finished.exists():
         return BuildingHeightEstimator.from_pretrained(finished)
     patches = _patches(stacks, training, settings, for_training=True)

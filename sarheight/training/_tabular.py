@@ -192,7 +192,7 @@ def train_tabular(
     CheckpointError
         If the folder holds a run with other settings.
     ValueError
-        If there are not as many names as features.
+        If there are not as many names as features, or there is no such accelerator.
     OutputError
         If the model cannot be written.
     """
@@ -201,7 +201,7 @@ def train_tabular(
         counts = " and ".join(str(table.values.shape[1]) for table in tables)
         msg = f"found {len(names)} names for {counts} features, expected one for each"
         raise ValueError(msg)
-    finished = claim(folder, settings)
+    finished = claim(folder, settings, accelerator)
     if finished.exists():
         return TabularHeightEstimator.from_pretrained(finished)
     with torch.random.fork_rng():

@@ -124,7 +124,7 @@ def train_terrain(
     """
     held = [[] if part is None else [part] for part in validation]
     require_apart(len(scenes), [[part] for part in training], held)
-    finished = claim(folder, settings)
+    finished = claim(folder, settings, accelerator)
     if finished.exists():
         return HeightEstimator.from_pretrained(finished)
     patches = _patches(scenes, training, settings, for_training=True)
