@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["MODEL", "claim", "fit"]
 
 MODEL, SETTINGS, LAST = "model", "settings.json", "last.ckpt"
-LARGEST_GRADIENT = 1.0
 
 
 def claim(folder: str | os.PathLike[str], settings: RunSettings, accelerator: str) -> Path:
@@ -95,7 +94,7 @@ def fit(
     loader : lightning.LightningDataModule
         See `EpochLoader`.
     settings : RunSettings
-        Epochs, patience and precision.
+        Epochs, patience, precision and the limit of the gradient.
     folder : path-like
         As `claim` left it.
     monitored : str
@@ -128,7 +127,7 @@ def fit(
                 ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False),
                 EarlyStopping(monitored, patience=settings.patience, mode=mode),
             ],
-            gradient_clip_val=LARGEST_GRADIENT,
+            gradient_clip_val=settings.clip,
             num_sanity_val_steps=0,
             log_every_n_steps=1,
             reload_dataloaders_every_n_epochs=1,

@@ -35,6 +35,8 @@ class RunSettings:
         Learning rate at its highest.
     decay : float
         Weight decay.
+    clip : float or None
+        Largest norm of a step's gradient; a longer one is shortened to it. None limits nothing.
     precision : {"32-true", "bf16-mixed", "16-mixed"}
         Of the arithmetic. On a CPU bf16-mixed takes about half the time.
     workers : int
@@ -53,6 +55,7 @@ class RunSettings:
     patience: int = 15
     rate: float = 1e-3
     decay: float = 1e-4
+    clip: float | None = 1.0
     precision: Precision = "bf16-mixed"
     workers: int = 0
     seed: int = 0
@@ -60,7 +63,8 @@ class RunSettings:
     def __post_init__(self) -> None:
         """Check the values."""
         require_one_of("precision", self.precision, get_args(Precision))
-        require_positive(self, ("batch", "epochs", "patience", "rate"))
+        limits = () if self.clip is None else ("clip",)
+        require_positive(self, ("batch", "epochs", "patience", "rate", *limits))
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the settings as JSON."""
@@ -130,7 +134,7 @@ class TerrainSettings(RunSettings):
         Fewest and most known elevations in a patch.
     error : float
         Standard deviation of their errors in metres.
-    batch, epochs, patience, rate, decay, precision, workers, seed
+    batch, epochs, patience, rate, decay, clip, precision, workers, seed
         See `RunSettings`. The optimiser is AdamW, whose rate rises over the first twentieth of
         the steps, and falls as a cosine to nothing.
 

@@ -41,7 +41,7 @@ class TabularSettings(RunSettings):
     square : float
         Weight of the squared error of the mean, in standard deviations of the heights, beside the
         cross entropy of the distribution.
-    batch, epochs, patience, rate, decay, precision, workers, seed
+    batch, epochs, patience, rate, decay, clip, precision, workers, seed
         See `RunSettings`. The optimiser is AdamW, whose rate rises over the first tenth of the
         steps, and falls as a cosine to nothing.
     """
