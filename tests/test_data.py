@@ -147,6 +147,15 @@ def test_parts_that_cannot_be_are_refused() -> None:
         parts(heights, {"train": 0.5, "test": 0.5}, gap=2000.0)
 
 
+def test_a_part_lies_in_its_scene() -> None:
+    scene = dem_around(46.0, 10.0, np.zeros((20, 30))).to_dataset(name="height")
+    assert Part.whole(scene) == Part((0, 20), (0, 30))
+    xr.testing.assert_identical(Part.whole(scene).of(scene), scene)
+    for rows, columns in (((0, 21), (0, 30)), ((-5, 20), (0, 30)), ((0, 20), (7, 7))):
+        with pytest.raises(ValueError, match="of a scene of 20 x 30 cells, expected it inside"):
+            Part(rows, columns).of(scene)
+
+
 def test_parts_for_training_and_validation_share_no_cell() -> None:
     west, east = Part((0, 20), (0, 15)), Part((0, 20), (15, 30))
     corner, north = Part((19, 40), (14, 20)), Part((0, 5), (10, 20))

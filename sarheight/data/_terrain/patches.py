@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from sarheight.data._split import Part
+from sarheight.data._split import Part, starts_along
 from sarheight.dem import local_posting
 from sarheight.priors._interpolate import Interpolation, surface_through
 
@@ -85,8 +85,8 @@ class TerrainPatches:
     Raises
     ------
     ValueError
-        If scenes and parts do not pair, a number makes no sense, a scene lacks a variable, or
-        there is no patch.
+        If scenes and parts do not pair, a part reaches beyond its scene, a number makes no sense, a
+        scene lacks a variable, or there is no patch.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class TerrainPatches:
                 "do not fall"
             )
             raise ValueError(msg)
-        regions = [_whole(scene) for scene in scenes] if within is None else list(within)
+        regions = [Part.whole(scene) for scene in scenes] if within is None else list(within)
         if len(regions) != len(scenes):
             msg = f"found {len(regions)} parts for {len(scenes)} scenes, expected one for each"
             raise ValueError(msg)
@@ -124,8 +124,8 @@ class TerrainPatches:
         self.windows = [
             (index, row, column)
             for index, source in enumerate(self.sources)
-            for row in _starts(source.heights.shape[0], size, step)
-            for column in _starts(source.heights.shape[1], size, step)
+            for row in starts_along((0, source.heights.shape[0]), size, step)
+            for column in starts_along((0, source.heights.shape[1]), size, step)
             if _share_known(source.heights[row : row + size, column : column + size]) >= LEAST_KNOWN
         ]
         if not self.windows:
@@ -203,18 +203,6 @@ class TerrainPatches:
         )
         wanted = np.argwhere(np.ones(shape, dtype=bool)) * np.array(posting)
         return surface(wanted).reshape(shape).astype(np.float32)
-
-
-def _whole(scene: xr.Dataset) -> Part:
-    return Part((0, scene.sizes["y"]), (0, scene.sizes["x"]))
-
-
-def _starts(length: int, size: int, step: int) -> list[int]:
-    """Where patches begin along an axis; the last one ends at the edge."""
-    if length < size:
-        return []
-    starts = list(range(0, length - size + 1, step))
-    return starts if starts[-1] == length - size else [*starts, length - size]
 
 
 def _share_known(heights: Floats) -> float:
