@@ -11,11 +11,10 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from sarheight.data._power import require_power
 from sarheight.data._terrain.patches import look_slice
 from sarheight.predict._device import device_of
 from sarheight.predict._known import Known, known_in
-from sarheight.predict._layers import layers_of, prompt_of
+from sarheight.predict._layers import layers_of, prompt_of, require_powers
 from sarheight.predict._mosaic import Corner, Mosaic, in_chunks_of
 from sarheight.predict._tiles import Tiling
 
@@ -81,8 +80,8 @@ def predict_heights(
     CheckpointError
         If the scene lacks a channel of the estimator, or has it in other units.
     ValueError
-        If tiles do not fit the network, there is no such device, or power is negative nearly
-        everywhere, as decibels are.
+        If tiles do not fit the network, there is no such device, or power is so far below 0 as
+        decibels are.
     """
     chosen = Tiling() if tiling is None else tiling
     chosen.require_fit(estimator.network.stride, block)
@@ -109,9 +108,7 @@ class _Worker:
 
     def check(self, seen: list[Floats]) -> None:
         """Refuse decibels where an image is of power."""
-        for channel, values in zip(self.estimator.channels, seen, strict=False):
-            if channel.transform == "decibel":
-                require_power(channel.name, values)
+        require_powers(self.estimator.channels, seen)
 
     def __call__(self, tiles: list[Floats], corners: list[Corner]) -> Floats:
         """Return heights, scales and 0 or 1, shape (tiles, 3, size, size)."""
