@@ -120,6 +120,9 @@ def test_settings_survive_a_file_and_mistakes_are_named(tmp_path: Path) -> None:
         {"precision": "8-bit"},
         {"batch": 0},
         {"clip": 0.0},
+        {"epochs": "60"},
+        {"decay": -1.0},
+        {"workers": -1},
         {"channels": ()},
         {"loss": "l3"},
     ):

@@ -102,7 +102,8 @@ def fit(
     mode : {"min", "max"}
         Whether less of it is better, or more.
     accelerator : str
-        "auto", "cpu", "gpu", "cuda", "mps" or "tpu". `claim` has seen that it is there.
+        "auto", "cpu", "gpu", "cuda", "mps" or "tpu". `claim` has seen that it is there; one device
+        of it is used.
     progress : bool
         Whether to show a progress bar.
 
@@ -118,7 +119,8 @@ def fit(
     with _quiet():
         trainer = lightning.Trainer(
             accelerator=accelerator,
-            devices=1 if accelerator == "cpu" else "auto",
+            # On several, each would run the program that called this once more.
+            devices=1,
             precision=settings.precision,
             max_epochs=settings.epochs,
             logger=_loggers(folder),

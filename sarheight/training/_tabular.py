@@ -15,7 +15,7 @@ from torchmetrics import MeanSquaredError
 from sarheight.models import Channel, TabularHeightEstimator
 from sarheight.training._loading import EpochLoader, steps_of
 from sarheight.training._run import claim, fit
-from sarheight.training._settings import RunSettings
+from sarheight.training._settings import Precision, RunSettings
 
 if TYPE_CHECKING:
     import os
@@ -53,7 +53,7 @@ class TabularSettings(RunSettings):
     patience: int = 10
     rate: float = 3e-3
     decay: float = 0.1
-    precision: Any = "32-true"
+    precision: Precision = "32-true"
 
 
 class FeatureTable:
