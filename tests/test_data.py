@@ -147,6 +147,17 @@ def test_parts_that_cannot_be_are_refused() -> None:
         parts(heights, {"train": 0.5, "test": 0.5}, gap=2000.0)
 
 
+def test_scenes_that_cannot_be_simulated_are_refused() -> None:
+    for wrong in ({"looks": 0.0}, {"coarser": 0}, {"noise": -0.1}, {"patch": np.nan}):
+        with pytest.raises(ValueError, match="expected numbers above 0, and numbers from 0 on"):
+            SceneSettings(**wrong)
+
+
+def test_a_scene_without_a_mask_gives_patches_without_categories(scene: xr.Dataset) -> None:
+    bare = scene.drop_vars(["mask", "true_mask"])
+    assert (TerrainPatches([bare], CHANNELS, size=24)[0]["mask"] == 255).all()
+
+
 def test_a_part_lies_in_its_scene() -> None:
     scene = dem_around(46.0, 10.0, np.zeros((20, 30))).to_dataset(name="height")
     assert Part.whole(scene) == Part((0, 20), (0, 30))

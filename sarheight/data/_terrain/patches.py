@@ -21,6 +21,7 @@ __all__ = ["TerrainPatches", "look_slice"]
 
 Floats = NDArray[np.float32]
 
+NO_CATEGORY = 255.0
 LEAST_KNOWN = 0.5
 """A patch must have a true height in this share of its cells."""
 
@@ -52,7 +53,8 @@ class TerrainPatches:
     ``truth``
         True heights.
     ``mask``
-        uint8 categories of layover and shadow by the true heights, where the scene has them.
+        uint8 categories of layover and shadow by the true heights, or else by the coarse ones; 255
+        where the scene has none.
 
     The look side is physics and stays: patches of scenes in which the radar looks westwards are
     mirrored, so that in every sample it looks towards rising columns, and augmentation only
@@ -220,13 +222,14 @@ def _source(scene: xr.Dataset, channels: Sequence[str]) -> _Source:
         values = scene[name].transpose(..., "y", "x").values
         layers += [values] if values.ndim == 2 else list(values)
     heights = scene["height"].values
-    mask = scene["true_mask" if "true_mask" in scene else "mask"].values
+    masks = [scene[name].values for name in ("true_mask", "mask") if name in scene]
+    mask = masks[0] if masks else np.full(heights.shape, NO_CATEGORY)
     turn = (..., slice(None), look_slice(scene))
     return _Source(
         np.ascontiguousarray(np.stack(layers).astype(np.float32)[turn]),
         np.ascontiguousarray(heights.astype(np.float32)[turn]),
         np.ascontiguousarray(scene["coarse_height"].values.astype(np.float32)[turn]),
-        np.ascontiguousarray(np.nan_to_num(mask, nan=255.0).astype(np.uint8)[turn]),
+        np.ascontiguousarray(np.nan_to_num(mask, nan=NO_CATEGORY).astype(np.uint8)[turn]),
         local_posting(scene["height"]),
     )
 
