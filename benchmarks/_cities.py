@@ -60,10 +60,7 @@ class Cities:
     @property
     def places(self) -> tuple[list[list[Part]], list[list[Part]]]:
         """For the cities of training and validation, one after the other: parts for each."""
-        whole = [
-            [Part((0, city.sizes["y"]), (0, city.sizes["x"]))]
-            for city in (*self.training, *self.validation)
-        ]
+        whole = [[Part.whole(city)] for city in (*self.training, *self.validation)]
         count = len(self.training)
         return (
             [parts if number < count else [] for number, parts in enumerate(whole)],

@@ -165,7 +165,7 @@ def make_ground(
     if not more:
         return Ground(regions, bands, [], [])
     far, others = scenes[count : count + len(FAR)], scenes[count + len(FAR) :]
-    whole = [Part((0, scene.sizes["y"]), (0, scene.sizes["x"])) for scene in far]
+    whole = [Part.whole(scene) for scene in far]
     return Ground(
         regions, bands, [*far, *others], [*whole, *(bands[name]["training"] for name in REGIONS)]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,13 @@ ANNOTATIONS = (
     "socal/s1a-iw2-slc-vv-20230108t135251-20230108t135316-046693-0598d3-005.xml.xz",
 )
 """Every Sentinel-1 annotation among the real data, in its folder ``sentinel1``."""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_of_torch() -> None:
+    """Keep torch to one thread: kernels of Numba that have run give it theirs, through OpenMP."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 def shared_data(*parts: str) -> Path:

@@ -1,6 +1,6 @@
 """DEMs made of formulas, in any map projection.
 
-Import it as ``from tests.terrain import dem_around, hills``.
+Import it as ``from tests.terrain import dem_around, hills, ranges``.
 """
 
 from __future__ import annotations
@@ -41,6 +41,25 @@ def hills(
     """Smooth random heights with a standard deviation of `relief` and bumps of `size` cells."""
     noise = gaussian_filter(np.random.default_rng(seed).standard_normal(shape), size)
     result: Floats = 1000.0 + relief * noise / noise.std()
+    return result
+
+
+def ranges(
+    shape: tuple[int, int], *, relief: float = 160.0, exponent: float = 4.0, seed: int = 0
+) -> Floats:
+    """Random mountains, rough at all scales as real ones are.
+
+    The power of their heights falls with the given power of the wave number; `relief` is their
+    standard deviation. The lowest place is at 500.
+    """
+    # Cut from twice the size, as a transform's ends meet.
+    rows, columns = 2 * shape[0], 2 * shape[1]
+    wave = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns))
+    wave[0, 0] = np.inf
+    noise = np.fft.rfft2(np.random.default_rng(seed).standard_normal((rows, columns)))
+    heights = np.fft.irfft2(noise * wave ** (-0.5 * exponent), s=(rows, columns))
+    part = heights[: shape[0], : shape[1]]
+    result: Floats = 500.0 + relief * (part - part.min()) / part.std()
     return result
 
 

@@ -24,7 +24,8 @@ from sarheight.data import (
     simulated_scene,
     write_scenes,
 )
-from sarheight.data._stacks.power import require_power
+from sarheight.data._power import require_power
+from sarheight.data._split import require_apart
 from sarheight.dem import coarsen, local_posting
 from tests.mountains import look, mountain, raster
 from tests.terrain import dem_around, hills
@@ -146,6 +147,38 @@ def test_parts_that_cannot_be_are_refused() -> None:
         parts(heights, {"train": 0.5, "test": 0.5}, gap=2000.0)
 
 
+def test_scenes_that_cannot_be_simulated_are_refused() -> None:
+    for wrong in ({"looks": 0.0}, {"coarser": 0}, {"noise": -0.1}, {"patch": np.nan}):
+        with pytest.raises(ValueError, match="expected numbers above 0, and numbers from 0 on"):
+            SceneSettings(**wrong)
+
+
+def test_a_scene_without_a_mask_gives_patches_without_categories(scene: xr.Dataset) -> None:
+    bare = scene.drop_vars(["mask", "true_mask"])
+    assert (TerrainPatches([bare], CHANNELS, size=24)[0]["mask"] == 255).all()
+
+
+def test_a_part_lies_in_its_scene() -> None:
+    scene = dem_around(46.0, 10.0, np.zeros((20, 30))).to_dataset(name="height")
+    assert Part.whole(scene) == Part((0, 20), (0, 30))
+    xr.testing.assert_identical(Part.whole(scene).of(scene), scene)
+    for rows, columns in (((0, 21), (0, 30)), ((-5, 20), (0, 30)), ((0, 20), (7, 7))):
+        with pytest.raises(ValueError, match="of a scene of 20 x 30 cells, expected it inside"):
+            Part(rows, columns).of(scene)
+
+
+def test_parts_for_training_and_validation_share_no_cell() -> None:
+    west, east = Part((0, 20), (0, 15)), Part((0, 20), (15, 30))
+    corner, north = Part((19, 40), (14, 20)), Part((0, 5), (10, 20))
+    assert not west.overlaps(east)
+    assert west.overlaps(corner) == corner.overlaps(west) is True
+    require_apart(2, [[west], []], [[east], [west]])
+    with pytest.raises(ValueError, match=r"of scene 1 that overlap.*expected parts that lie apart"):
+        require_apart(2, [[west], [east, west]], [[east], [north]])
+    with pytest.raises(ValueError, match="of 1 scenes for training and of 2 for validation"):
+        require_apart(2, [[west]], [[east], []])
+
+
 def test_patches_show_the_scene_they_come_from(scene: xr.Dataset) -> None:
     patches = TerrainPatches([scene], CHANNELS, size=24, stride=24)
     assert len(patches) == 2 * 3
@@ -188,7 +221,9 @@ def test_decibels_are_no_power(shape: tuple[int, int]) -> None:
     power[0] = np.nan
     require_power("gamma0", power)
     require_power("gamma0", np.full(shape, np.nan))
-    with pytest.raises(ValueError, match=r"gamma0 below 0 in .* look like decibels"):
+    # Calm water: hardly any echo, and the noise taken off.
+    require_power("gamma0", random.exponential(0.006, size=shape) - 0.006)
+    with pytest.raises(ValueError, match=r"gamma0 with a median of -.* look like decibels"):
         require_power("gamma0", 10.0 * np.log10(np.abs(power)))
 
 

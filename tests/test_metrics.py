@@ -75,6 +75,9 @@ def test_slopes_of_planes() -> None:
     assert slope_error(steep + 55.0, steep, (30.0, 10.0)) == pytest.approx(0.0, abs=1e-9)
     steep[3, 3] = np.nan
     assert np.isfinite(slope_error(steep, flat, (30.0, 10.0)))
+    only = np.zeros((8, 9), dtype=bool)
+    only[3, 3] = True
+    assert np.isnan(slope_error(steep, flat, (30.0, 10.0), where=only))
 
 
 def test_intervals_of_a_calibrated_estimate_hold_what_they_say() -> None:
@@ -88,6 +91,15 @@ def test_intervals_of_a_calibrated_estimate_hold_what_they_say() -> None:
     assert all(confident[level] < found[level] for level in found)
     with pytest.raises(ValueError, match="between 0 and 1"):
         coverage(truth, scale, truth, levels=(80.0,))
+
+
+def test_an_interval_of_no_width_holds_the_truth_alone() -> None:
+    found = coverage([1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 1.0, np.nan], [1.0, 2.5, 3.0, 4.0], (0.5,))
+    assert found == {0.5: pytest.approx(2.0 / 3.0)}
+    with pytest.raises(ValueError, match="least scale of -1"):
+        coverage([1.0], [-1.0], [1.0])
+    with pytest.raises(ValueError, match="expected one shape"):
+        coverage([1.0, 2.0], [1.0, 1.0], [1.0])
 
 
 def test_groups_of_the_mask_are_disjoint_and_complete() -> None:

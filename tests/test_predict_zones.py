@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -14,7 +15,7 @@ torch = pytest.importorskip("torch", reason="the extra `learn` is not installed"
 
 from sarheight import plot  # noqa: E402
 from sarheight.data import RasterPatches  # noqa: E402
-from sarheight.errors import CheckpointError, OutputError  # noqa: E402
+from sarheight.errors import CheckpointError, DatasetError, OutputError  # noqa: E402
 from sarheight.models import Channel, ZoneClassifier, ZoneMember  # noqa: E402
 from sarheight.output import open_result  # noqa: E402
 from sarheight.predict import predict_zones, write_zones  # noqa: E402
@@ -98,6 +99,18 @@ def test_blending_mixes_neighbours_and_keeps_probabilities() -> None:
     np.testing.assert_allclose(
         blended["probability"].mean(), plain["probability"].mean(), rtol=1e-3
     )
+
+
+def test_stacks_of_another_form_and_decibels_are_refused() -> None:
+    stack, _ = city()
+    with pytest.raises(DatasetError, match=r"dims \('y', 'x'\), expected \(band, y, x\)"):
+        predict_zones(classifier(), stack[0])
+    with pytest.raises(ValueError, match="two cells at least"):
+        predict_zones(classifier(), stack[:, :, :1])
+    model = classifier()
+    model.channels = tuple(replace(each, transform="decibel") for each in model.channels)
+    with pytest.raises(ValueError, match=r"green with a median of -.* look like decibels"):
+        predict_zones(model, stack - 12.0)
 
 
 def test_where_nothing_is_known_there_is_no_class() -> None:

@@ -19,6 +19,7 @@ from sarheight.errors import CheckpointError  # noqa: E402
 from sarheight.models import Channel, HeightEstimate, HeightEstimator  # noqa: E402
 from sarheight.training import TerrainSettings, height_loss, train_terrain  # noqa: E402
 from sarheight.training._calibration import scale_factor  # noqa: E402
+from sarheight.training._run import claim  # noqa: E402
 from tests.mountains import look, mountain, raster  # noqa: E402
 
 if TYPE_CHECKING:
@@ -118,6 +119,10 @@ def test_settings_survive_a_file_and_mistakes_are_named(tmp_path: Path) -> None:
         {"network": "vit"},
         {"precision": "8-bit"},
         {"batch": 0},
+        {"clip": 0.0},
+        {"epochs": "60"},
+        {"decay": -1.0},
+        {"workers": -1},
         {"channels": ()},
         {"loss": "l3"},
     ):
@@ -141,6 +146,31 @@ def test_training_learns_and_leaves_a_model_and_its_curve(
         torch.testing.assert_close(mine, other, rtol=0, atol=0)
     card = json.loads((tmp_path / "run" / "model" / "config.json").read_text())["card"]
     assert card["training"]["validation_rmse"] == pytest.approx(min(errors), rel=1e-5)
+
+
+def test_the_gradient_is_limited_as_the_settings_say(scene: xr.Dataset, tmp_path: Path) -> None:
+    def moved(clip: float | None) -> HeightEstimator:
+        settings = replace(SETTINGS, epochs=1, decay=0.0, clip=clip)
+        return train(scene, tmp_path / f"{clip}", settings)
+
+    begun, limited, free = (list(moved(clip).parameters()) for clip in (1e-30, 1e-9, None))
+    distances = [
+        max((one - other).abs().max().item() for one, other in zip(begun, others, strict=True))
+        for others in (limited, free)
+    ]
+    # Adam takes a step of any gradient that is not small against its epsilon of 1e-8.
+    assert 0.0 < distances[0] < 0.2 * distances[1]
+
+
+def test_a_run_without_a_limit_on_record_goes_on_with_the_usual_one(tmp_path: Path) -> None:
+    claim(tmp_path, SETTINGS, "cpu")
+    path = tmp_path / "settings.json"
+    written = json.loads(path.read_text())
+    del written["clip"]
+    path.write_text(json.dumps(written))
+    assert claim(tmp_path, SETTINGS, "cpu") == tmp_path / "model"
+    with pytest.raises(CheckpointError, match="other settings"):
+        claim(tmp_path, replace(SETTINGS, clip=None), "cpu")
 
 
 def test_a_run_that_stopped_goes_on_as_if_it_had_not(scene: xr.Dataset, tmp_path: Path) -> None:
@@ -262,11 +292,13 @@ def test_decibels_are_not_taken_for_power(scene: xr.Dataset, tmp_path: Path) -> 
 
 
 def test_a_gpu_that_is_not_there(scene: xr.Dataset, tmp_path: Path) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
+    folder = tmp_path / "run"
     training, validation = halves(scene)
-    with pytest.raises(ValueError, match="'cuda', which is not there"):
-        train_terrain([scene], training, validation, SETTINGS, tmp_path / "run", accelerator="cuda")
+    absent = ["abacus"] if torch.cuda.is_available() else ["abacus", "cuda", "gpu"]
+    for name in absent:
+        with pytest.raises(ValueError, match=f"'{name}', which is not there"):
+            train_terrain([scene], training, validation, SETTINGS, folder, accelerator=name)
+    assert not folder.exists()
 
 
 def test_a_full_disk_ends_a_run_that_goes_on_when_there_is_space(

@@ -305,6 +305,12 @@ def test_calibration_finds_how_much_too_sharp_chances_are(sharp: float) -> None:
     assert float((after.sigma**2).mean()) == pytest.approx(float(error), rel=1e-3)
     if sharp == 1.0:
         assert float(model.sigma_factor) == pytest.approx(1.0, abs=0.1)
+    # What is calibrated already stays as it is.
+    factor = float(model.sigma_factor)
+    calibrate(model, [sample])
+    assert float(model.sigma_factor) == pytest.approx(factor, rel=1e-3)
+    with pytest.raises(ValueError, match="gone through twice"):
+        calibrate(model, (each for each in [sample]))
 
 
 def test_without_buildings_nothing_is_calibrated() -> None:

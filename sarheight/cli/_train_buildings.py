@@ -86,7 +86,7 @@ def buildings(
     ```
     """
     with session("train buildings", quiet=True, threads=None, debug=debug, steps=1):
-        from sarheight.data import open_stack
+        from sarheight.data import Part, open_stack
         from sarheight.training import BuildingSettings, train_buildings
 
         if settings is not None and published:
@@ -98,9 +98,9 @@ def buildings(
         found = [open_stack(path, chunks={}) for path in stacks]
         others = [open_stack(path, chunks={}) for path in validate or []]
         if others:
-            training = [[_whole(stack)] for stack in found] + [[] for _ in others]
+            training = [[Part.whole(stack)] for stack in found] + [[] for _ in others]
             held_out: list[list[Part]] = [[] for _ in found]
-            held_out += [[_whole(stack)] for stack in others]
+            held_out += [[Part.whole(stack)] for stack in others]
         else:
             training, held_out = _blocks(found, validation, block, gap)
         train_buildings(
@@ -120,12 +120,6 @@ def buildings(
         )
         if not quiet:
             typer.echo(f"{output / 'model'}: {chosen.network}, {len(found)} cities", err=True)
-
-
-def _whole(stack: xr.Dataset) -> Part:
-    from sarheight.data import Part
-
-    return Part((0, stack.sizes["y"]), (0, stack.sizes["x"]))
 
 
 def _blocks(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import product
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -13,7 +14,14 @@ from sarheight.dem import local_posting
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Part", "parts"]
+__all__ = [
+    "Part",
+    "parts",
+    "posting_of",
+    "require_apart",
+    "require_shares",
+    "starts_along",
+]
 
 
 @dataclass(frozen=True)
@@ -29,9 +37,73 @@ class Part:
     rows: tuple[int, int]
     columns: tuple[int, int]
 
+    @classmethod
+    def whole(cls, scene: xr.Dataset) -> Self:
+        """Return the rectangle of all cells of a scene."""
+        return cls((0, scene.sizes["y"]), (0, scene.sizes["x"]))
+
     def of(self, scene: xr.Dataset) -> xr.Dataset:
-        """Cut the rectangle out of a scene."""
+        """Cut the rectangle out of a scene.
+
+        Raises
+        ------
+        ValueError
+            If it reaches beyond the scene, or is empty.
+        """
+        self.require_inside(scene)
         return scene.isel(y=slice(*self.rows), x=slice(*self.columns))
+
+    def require_inside(self, scene: xr.Dataset) -> None:
+        """Refuse a rectangle that reaches beyond a scene, or is empty.
+
+        Raises
+        ------
+        ValueError
+        """
+        shape = scene.sizes["y"], scene.sizes["x"]
+        spans = self.rows, self.columns
+        if not all(
+            0 <= first < last <= length for (first, last), length in zip(spans, shape, strict=True)
+        ):
+            msg = f"found {self} of a scene of {shape[0]} x {shape[1]} cells, expected it inside"
+            raise ValueError(msg)
+
+    def overlaps(self, other: Part) -> bool:
+        """Tell whether a cell lies in both."""
+        pairs = ((self.rows, other.rows), (self.columns, other.columns))
+        return all(one[0] < two[1] and two[0] < one[1] for one, two in pairs)
+
+
+def require_apart(
+    scenes: int, training: Sequence[Sequence[Part]], validation: Sequence[Sequence[Part]]
+) -> None:
+    """Refuse parts that do not pair with scenes, and a cell for both training and validation.
+
+    Parameters
+    ----------
+    scenes : int
+        How many there are.
+    training, validation : sequence of sequence of Part
+        The parts of each scene.
+
+    Raises
+    ------
+    ValueError
+    """
+    if not len(training) == len(validation) == scenes:
+        msg = (
+            f"found parts of {len(training)} scenes for training and of {len(validation)} for "
+            f"validation, expected them for each of {scenes}"
+        )
+        raise ValueError(msg)
+    for number, (ours, theirs) in enumerate(zip(training, validation, strict=True)):
+        for one, other in product(ours, theirs):
+            if one.overlaps(other):
+                msg = (
+                    f"found parts for training {one} and validation {other} of scene {number} that "
+                    "overlap, expected parts that lie apart: see sarheight.data.parts and blocks"
+                )
+                raise ValueError(msg)
 
 
 def parts(
@@ -61,10 +133,8 @@ def parts(
     ValueError
         If the shares do not sum to 1, or a band would be narrower than the gap.
     """
-    if not shares or min(shares.values()) <= 0.0 or abs(sum(shares.values()) - 1.0) > 1e-6:
-        msg = f"found shares {dict(shares)}, expected shares above 0 that sum to 1"
-        raise ValueError(msg)
-    posting = local_posting(next(iter(scene.data_vars.values())).isel(_first(scene)))
+    require_shares(shares)
+    posting = posting_of(scene)
     sizes = {"y": scene.sizes["y"], "x": scene.sizes["x"]}
     axis = "y" if sizes["y"] * posting[0] >= sizes["x"] * posting[1] else "x"
     between = int(np.ceil(gap / posting[0 if axis == "y" else 1]))
@@ -87,6 +157,28 @@ def parts(
     return bands
 
 
-def _first(scene: xr.Dataset) -> dict[str, int]:
-    """Choose the first of every dimension but the map's."""
-    return {str(name): 0 for name in scene.dims if name not in {"y", "x"}}
+def require_shares(shares: Mapping[str, float]) -> None:
+    """Refuse shares that do not make a whole.
+
+    Raises
+    ------
+    ValueError
+    """
+    if not shares or min(shares.values()) <= 0.0 or abs(sum(shares.values()) - 1.0) > 1e-6:
+        msg = f"found shares {dict(shares)}, expected shares above 0 that sum to 1"
+        raise ValueError(msg)
+
+
+def posting_of(scene: xr.Dataset) -> tuple[float, float]:
+    """Return the metres between rows and between columns of a scene or stack."""
+    variable = next(each for each in scene.data_vars.values() if {"y", "x"} <= set(each.dims))
+    return local_posting(variable.isel({n: 0 for n in variable.dims if n not in {"y", "x"}}))
+
+
+def starts_along(span: tuple[int, int], size: int, step: int) -> list[int]:
+    """Return where patches begin in a span of an axis; the last one ends where it does."""
+    begin, end = span
+    if end - begin < size:
+        return []
+    starts = list(range(begin, end - size + 1, step))
+    return starts if starts[-1] == end - size else [*starts, end - size]

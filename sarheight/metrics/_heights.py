@@ -154,7 +154,8 @@ def slope_error(
     posting : tuple of float
         Metres between rows and between columns.
     where : array of bool, optional
-        Cells that count; all by default. A cell whose neighbour has no height does not.
+        Cells that count; all by default. A cell without a height, or with a neighbour that has
+        none, does not.
 
     Returns
     -------
@@ -166,10 +167,12 @@ def slope_error(
     ValueError
         If shapes differ, or the mask is not boolean.
     """
-    slopes = [
-        np.degrees(np.arctan(np.hypot(*np.gradient(np.asarray(each, dtype=np.float64), *posting))))
-        for each in (estimate, truth)
-    ]
+    slopes = []
+    for each in (estimate, truth):
+        heights = np.asarray(each, dtype=np.float64)
+        slope = np.degrees(np.arctan(np.hypot(*np.gradient(heights, *posting))))
+        # A central difference does not look at the cell itself.
+        slopes.append(np.where(np.isfinite(heights), slope, np.nan))
     found, expected = paired(slopes[0], slopes[1], where)
     return float(np.sqrt(np.mean((found - expected) ** 2))) if found.size else np.nan
 
@@ -205,17 +208,24 @@ def coverage(
     Raises
     ------
     ValueError
-        If a level is not between 0 and 1, shapes differ, or the mask is not boolean.
+        If a level is not between 0 and 1, a scale is negative, shapes differ, or the mask is not
+        boolean.
     """
     strange = [level for level in levels if not 0.0 < level < 1.0]
     if strange:
         msg = f"found levels {strange}, expected numbers between 0 and 1"
         raise ValueError(msg)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        error = np.asarray(estimate, dtype=np.float64) - np.asarray(truth, dtype=np.float64)
-        ratio = np.abs(error) / np.asarray(scale, dtype=np.float64)
-    found, _ = paired(ratio, truth, where)
+    found, stated, expected = (
+        np.asarray(each, dtype=np.float64) for each in (estimate, scale, truth)
+    )
+    if found.shape != expected.shape or (stated < 0.0).any():
+        msg = (
+            f"found estimates of shape {found.shape}, truth of shape {expected.shape} and a least "
+            f"scale of {np.nanmin(stated, initial=np.inf):g}, expected one shape, and scales from 0"
+        )
+        raise ValueError(msg)
+    size, width = paired(np.abs(found - expected), stated, where)
     return {
-        level: float((found <= -np.log1p(-level)).mean()) if found.size else np.nan
+        level: float((size <= -np.log1p(-level) * width).mean()) if size.size else np.nan
         for level in levels
     }

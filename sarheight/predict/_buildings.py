@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from sarheight.data import check_stack
 from sarheight.data._stacks.form import BANDS
 from sarheight.errors import CheckpointError
-from sarheight.predict._heights import device_of
-from sarheight.predict._mosaic import Mosaic
+from sarheight.predict._device import device_of
+from sarheight.predict._mosaic import Corner, Mosaic, in_chunks_of
 from sarheight.predict._tiles import Tiling
 
 if TYPE_CHECKING:
@@ -76,18 +76,14 @@ def predict_buildings(
         If tiles do not fit the network, or there is no such device.
     """
     chosen = TILING if tiling is None else tiling
-    if chosen.size % estimator.stride or block < 1:
-        msg = (
-            f"found tiles of {chosen.size} cells and blocks of {block}, expected tiles of a "
-            f"multiple of {estimator.stride} cells, and blocks above 0"
-        )
-        raise ValueError(msg)
+    chosen.require_fit(estimator.stride, block)
     images = _images(estimator, check_stack(stack, posting=None))
     month = torch.from_numpy(stack["month"].dt.month.values.astype(np.int64))
     worker = _Worker(estimator.to(device_of(device)).eval(), tuple(images), month)
     layers = 3 if estimator.gives_distribution else 1
     mosaic = Mosaic(tuple(images.values()), worker, layers, chosen)
-    return _dataset(mosaic.values(block, report), stack)
+    values = mosaic.values(block, report)
+    return in_chunks_of(values, _dataset(values, stack))
 
 
 class _Worker:
@@ -98,7 +94,7 @@ class _Worker:
     ) -> None:
         self.estimator, self.names, self.month = estimator, names, month
 
-    def __call__(self, tiles: list[Floats]) -> Floats:
+    def __call__(self, tiles: list[Floats], _corners: list[Corner]) -> Floats:
         device = next(self.estimator.parameters()).device
         sample = {
             name: torch.from_numpy(np.ascontiguousarray(values)).to(device)

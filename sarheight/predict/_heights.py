@@ -11,22 +11,24 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from sarheight.data._stacks.power import require_power
 from sarheight.data._terrain.patches import look_slice
+from sarheight.predict._device import device_of
 from sarheight.predict._known import Known, known_in
-from sarheight.predict._layers import layers_of, prompt_of
+from sarheight.predict._layers import layers_of, prompt_of, require_powers
+from sarheight.predict._mosaic import Corner, Mosaic, in_chunks_of
 from sarheight.predict._tiles import Tiling
 
 if TYPE_CHECKING:
     from sarheight.models import HeightEstimator
     from sarheight.priors import SparseHeights
 
-__all__ = ["device_of", "predict_heights"]
+__all__ = ["predict_heights"]
 
 Floats = NDArray[np.float32]
+LAYERS = 3
+"""Height, scale, and whether the image has a value."""
 LAPLACE_STD = float(np.sqrt(2.0))
 """Standard deviation of a Laplace distribution with a scale of 1."""
-BATCH = 4
 
 
 def predict_heights(
@@ -78,102 +80,53 @@ def predict_heights(
     CheckpointError
         If the scene lacks a channel of the estimator, or has it in other units.
     ValueError
-        If tiles do not fit the network, there is no such device, or power is negative nearly
-        everywhere, as decibels are.
+        If tiles do not fit the network, there is no such device, or power is so far below 0 as
+        decibels are.
     """
     chosen = Tiling() if tiling is None else tiling
-    if chosen.size % estimator.network.stride or block < 1:
-        msg = (
-            f"found tiles of {chosen.size} cells and blocks of {block}, expected tiles of a "
-            f"multiple of {estimator.network.stride} cells, and blocks above 0"
-        )
-        raise ValueError(msg)
+    chosen.require_fit(estimator.network.stride, block)
     layers = layers_of(estimator, scene)
-    like = layers[0]
-    worker = _Worker(
-        estimator.to(device_of(device)).eval(),
-        layers,
-        prompt_of(estimator, scene),
-        known_in(priors, like),
-        chosen,
-        look_slice(scene),
-    )
-    shape = like.sizes["y"], like.sizes["x"]
-    spans = [
-        [(first, min(first + block, length)) for first in range(0, length, block)]
-        for length in shape
-    ]
-    lazy = any(layer.chunks is not None for layer in layers)
-    values = _lazy(worker, spans) if lazy else _computed(worker, spans, shape, report)
-    result = _dataset(values, like, estimator, worker.known)
-    return result.assign(mask=scene["mask"]) if "mask" in scene else result
+    prompt = prompt_of(estimator, scene)
+    known = known_in(priors, layers[0])
+    shape = layers[0].sizes["y"], layers[0].sizes["x"]
+    worker = _Worker(estimator.to(device_of(device)).eval(), known, shape, look_slice(scene))
+    variables = tuple(layers) if prompt is None else (*layers, prompt)
+    values = Mosaic(variables, worker, LAYERS, chosen, worker.check).values(block, report)
+    result = _dataset(values, layers[0], estimator, known)
+    if "mask" in scene:
+        result["mask"] = scene["mask"]
+    return in_chunks_of(values, result)
 
 
 class _Worker:
-    """Computes blocks; holds what all blocks need."""
+    """Turns tiles of images into tiles of heights, scales, and whether the image is seen."""
 
     def __init__(
-        self,
-        estimator: HeightEstimator,
-        layers: list[xr.DataArray],
-        prompt: xr.DataArray | None,
-        known: Known,
-        tiling: Tiling,
-        turn: slice,
+        self, estimator: HeightEstimator, known: Known, shape: tuple[int, int], turn: slice
     ) -> None:
-        self.estimator, self.layers, self.prompt = estimator, layers, prompt
-        self.known, self.tiling, self.turn = known, tiling, turn
-        self.shape = layers[0].sizes["y"], layers[0].sizes["x"]
+        self.estimator, self.known, self.shape, self.turn = estimator, known, shape, turn
 
-    def block(self, rows: tuple[int, int], columns: tuple[int, int]) -> Floats:
-        """Return height, scale and observed of a block, shape (3, rows, columns)."""
-        tiles = list(self.tiling.window(rows, columns, self.shape))
-        size = self.tiling.size
-        row_span = min(row for row, _ in tiles), max(row for row, _ in tiles) + size
-        column_span = min(column for _, column in tiles), max(column for _, column in tiles) + size
-        stack = self.layers if self.prompt is None else [*self.layers, self.prompt]
-        seen = np.stack([_window(layer, row_span, column_span) for layer in stack])
-        for channel, values in zip(self.estimator.channels, seen, strict=False):
-            if channel.transform == "decibel":
-                require_power(channel.name, values)
-        total = np.zeros((2, row_span[1] - row_span[0], column_span[1] - column_span[0]))
-        weights = np.zeros(total.shape[1:])
-        weight = self.tiling.weight()
-        for first in range(0, len(tiles), BATCH):
-            batch = tiles[first : first + BATCH]
-            places = [
-                np.s_[
-                    row - row_span[0] : row - row_span[0] + size,
-                    column - column_span[0] : column - column_span[0] + size,
-                ]
-                for row, column in batch
+    def check(self, seen: list[Floats]) -> None:
+        """Refuse decibels where an image is of power."""
+        require_powers(self.estimator.channels, seen)
+
+    def __call__(self, tiles: list[Floats], corners: list[Corner]) -> Floats:
+        """Return heights, scales and 0 or 1, shape (tiles, 3, size, size)."""
+        count = len(self.estimator.channels)
+        seen = np.stack(tiles, axis=1)
+        whole = np.stack(
+            [
+                [_without_gaps(layer) for layer in _continued(image, corner, self.shape)]
+                for image, corner in zip(seen, corners, strict=True)
             ]
-            found = self._estimates(batch, [seen[:, place[0], place[1]] for place in places])
-            for place, values in zip(places, found, strict=True):
-                total[:, place[0], place[1]] += weight * values
-                weights[place[0], place[1]] += weight
-        inner = (
-            slice(rows[0] - row_span[0], rows[1] - row_span[0]),
-            slice(columns[0] - column_span[0], columns[1] - column_span[0]),
         )
-        blended = total[:, inner[0], inner[1]] / weights[inner]
-        count = len(self.layers)
-        if self.estimator.reference == "prompt":
-            blended[:, ~np.isfinite(seen[count, inner[0], inner[1]])] = np.nan
-        observed = np.any(np.isfinite(seen[:count, inner[0], inner[1]]), axis=0, keepdims=True)
-        return np.concatenate([blended, observed]).astype(np.float32)
-
-    def _estimates(self, tiles: list[tuple[int, int]], images: list[Floats]) -> NDArray[np.float64]:
-        """Return heights and scales of tiles, shape (tiles, 2, size, size)."""
-        count = len(self.layers)
-        whole = [np.stack([_without_gaps(layer) for layer in image]) for image in images]
-        known = [self.known.window(row, column, self.tiling.size) for row, column in tiles]
+        known = [self.known.window(*corner, seen.shape[-1]) for corner in corners]
         arrays = {
-            "image": np.stack([image[:count] for image in whole]),
+            "image": whole[:, :count],
             **{name: np.stack([each[name][None] for each in known]) for name in known[0]},
         }
-        if self.prompt is not None:
-            arrays["prompt"] = np.stack([image[count:] for image in whole])
+        if len(tiles) > count:
+            arrays["prompt"] = whole[:, count:]
         device = next(self.estimator.parameters()).device
         sample = {
             name: torch.from_numpy(np.ascontiguousarray(values[..., self.turn])).to(device)
@@ -182,23 +135,21 @@ class _Worker:
         with torch.inference_mode():
             height, scale = self.estimator(sample)
         spread = torch.full_like(height, torch.nan) if scale is None else scale
-        both = torch.cat([height, spread], dim=1).double().cpu().numpy()
-        return np.asarray(both[..., self.turn])
+        both: Floats = torch.cat([height, spread], dim=1).float().cpu().numpy()[..., self.turn]
+        if self.estimator.reference == "prompt":
+            both = np.where(np.isfinite(seen[:, count:]), both, np.nan)
+        # All tiles agree on what is seen, so that their mean is 0 or 1.
+        observed = np.isfinite(seen[:, :count]).any(axis=1, keepdims=True)
+        return np.concatenate([both, observed], axis=1, dtype=np.float32)
 
 
-def _window(layer: xr.DataArray, rows: tuple[int, int], columns: tuple[int, int]) -> Floats:
-    """Read a window that may reach beyond the raster, where its edge goes on."""
-    shape = layer.sizes["y"], layer.sizes["x"]
-    kept = [
-        (max(span[0], 0), min(span[1], length))
-        for span, length in zip((rows, columns), shape, strict=True)
-    ]
-    values = layer.isel(y=slice(*kept[0]), x=slice(*kept[1])).values.astype(np.float32)
-    beyond = [
-        (inside[0] - span[0], span[1] - inside[1])
-        for inside, span in zip(kept, (rows, columns), strict=True)
-    ]
-    return np.pad(values, beyond, mode="edge")
+def _continued(image: Floats, corner: Corner, shape: tuple[int, int]) -> Floats:
+    """Let the raster's edge go on beyond it, through a tile of shape (layers, size, size)."""
+    row, column = (
+        np.clip(np.arange(first, first + image.shape[-1]), 0, length - 1) - first
+        for first, length in zip(corner, shape, strict=True)
+    )
+    return image[:, row[:, None], column]
 
 
 def _without_gaps(layer: Floats) -> Floats:
@@ -208,61 +159,6 @@ def _without_gaps(layer: Floats) -> Floats:
         return layer
     nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
     return np.asarray(layer[tuple(nearest)])
-
-
-def device_of(name: str) -> torch.device:
-    """Return a device by its name; "auto" is a GPU if there is one.
-
-    Raises
-    ------
-    ValueError
-        If there is no such device.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        msg = f"found device {name!r}, which is not there ({reason}): use 'cpu', or 'auto'"
-        raise ValueError(msg) from error
-    return device
-
-
-def _computed(
-    worker: _Worker,
-    spans: list[list[tuple[int, int]]],
-    shape: tuple[int, int],
-    report: Callable[[float], None] | None,
-) -> Floats:
-    values = np.empty((3, *shape), dtype=np.float32)
-    blocks = [(rows, columns) for rows in spans[0] for columns in spans[1]]
-    for done, (rows, columns) in enumerate(blocks, start=1):
-        values[:, slice(*rows), slice(*columns)] = worker.block(rows, columns)
-        if report is not None:
-            report(done / len(blocks))
-    return values
-
-
-def _lazy(worker: _Worker, spans: list[list[tuple[int, int]]]) -> Any:  # noqa: ANN401  # of dask
-    from dask import array
-    from dask.delayed import delayed
-
-    block = delayed(worker.block, pure=True)
-    return array.block(  # type: ignore[no-untyped-call]
-        [
-            [
-                array.from_delayed(  # type: ignore[no-untyped-call]
-                    block(rows, columns),
-                    (3, rows[1] - rows[0], columns[1] - columns[0]),
-                    dtype=np.float32,
-                )
-                for columns in spans[1]
-            ]
-            for rows in spans[0]
-        ]
-    )
 
 
 def _dataset(

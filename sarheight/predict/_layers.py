@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from sarheight.data._power import require_power
 from sarheight.errors import CheckpointError
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray as xr
+    from numpy.typing import NDArray
 
     from sarheight.models import Channel, HeightEstimator
 
-__all__ = ["layers_of", "prompt_of"]
+__all__ = ["layers_of", "prompt_of", "require_powers"]
 
 
 def layers_of(estimator: HeightEstimator, scene: xr.Dataset) -> list[xr.DataArray]:
@@ -80,3 +84,22 @@ def prompt_of(estimator: HeightEstimator, scene: xr.Dataset) -> xr.DataArray | N
         )
         raise CheckpointError(msg)
     return scene["coarse_height"]
+
+
+def require_powers(channels: Sequence[Channel], seen: Sequence[NDArray[np.float32]]) -> None:
+    """Refuse decibels where a model sees power.
+
+    Parameters
+    ----------
+    channels : sequence of Channel
+        Of the model; those whose transform is to decibels are power.
+    seen : sequence of array
+        What was read of each, in their order; others may follow.
+
+    Raises
+    ------
+    ValueError
+    """
+    for channel, values in zip(channels, seen, strict=False):
+        if channel.transform == "decibel":
+            require_power(channel.name, values)

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
     from sarheight.predict._tiles import Tiling
 
-__all__ = ["Mosaic", "window"]
+__all__ = ["Corner", "Mosaic", "in_chunks_of", "window"]
 
 Floats = NDArray[np.float32]
 Span = tuple[int, int]
+Corner = tuple[int, int]
+"""Row and column at which a tile begins; it may begin and end beyond the raster."""
 BATCH = 4
 """Tiles that are estimated together."""
 
@@ -51,6 +53,24 @@ def window(variable: xr.DataArray, rows: Span, columns: Span) -> Floats:
     return values
 
 
+def in_chunks_of(values: Any, result: xr.Dataset) -> xr.Dataset:  # noqa: ANN401  # numpy or dask
+    """Give all variables of a result the chunks of a mosaic, if that is lazy.
+
+    What goes along with a map, such as a mask, may come in chunks of another size.
+
+    Parameters
+    ----------
+    values : array
+        Of `Mosaic.values`.
+    result : xarray.Dataset
+        On the same grid.
+    """
+    chunks = getattr(values, "chunks", None)
+    if chunks is None:
+        return result
+    return result.chunk({"y": chunks[-2], "x": chunks[-1]})
+
+
 @dataclass(frozen=True, eq=False)
 class Mosaic:
     """A map that is estimated tile by tile, a block at a time.
@@ -63,18 +83,23 @@ class Mosaic:
     variables : tuple of xarray.DataArray
         What tiles are cut from, dims (..., y, x).
     estimate : callable
-        Turns tiles of these, a list of arrays of shape (tiles, ..., size, size), into an array of
-        shape (tiles, layers, size, size).
+        Turns tiles of these, a list of arrays of shape (tiles, ..., size, size), and the corner of
+        each tile into an array of shape (tiles, layers, size, size). What lies beyond the raster
+        is NaN.
     layers : int
         Of the map.
     tiling : Tiling
         Size and overlap of the tiles.
+    check : callable, optional
+        Given what is read for a block, arrays of shape (..., rows, columns), before it is cut into
+        tiles; raises where that cannot be right.
     """
 
     variables: tuple[xr.DataArray, ...]
-    estimate: Callable[[list[Floats]], Floats]
+    estimate: Callable[[list[Floats], list[Corner]], Floats]
     layers: int
     tiling: Tiling
+    check: Callable[[list[Floats]], None] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -91,19 +116,23 @@ class Mosaic:
             window(variable, (first[0], last[0]), (first[1], last[1]))
             for variable in self.variables
         ]
+        if self.check is not None:
+            self.check(seen)
         total = np.zeros((self.layers, last[0] - first[0], last[1] - first[1]))
         weights = np.zeros(total.shape)
         weight = self.tiling.weight()
         for number in range(0, len(tiles), BATCH):
+            corners = tiles[number : number + BATCH]
             places = [
                 np.s_[
                     ...,
                     row - first[0] : row - first[0] + size,
                     column - first[1] : column - first[1] + size,
                 ]
-                for row, column in tiles[number : number + BATCH]
+                for row, column in corners
             ]
-            found = self.estimate([np.stack([each[place] for place in places]) for each in seen])
+            cut = [np.stack([each[place] for place in places]) for each in seen]
+            found = self.estimate(cut, corners)
             for place, values in zip(places, found, strict=True):
                 known = np.isfinite(values)
                 total[place] += np.where(known, weight * values, 0.0)

@@ -52,6 +52,27 @@ class Tiling:
         """Cells from one tile to the next."""
         return self.size - self.overlap
 
+    def require_fit(self, stride: int, block: int) -> None:
+        """Refuse tiles that a network cannot take, and blocks without a cell.
+
+        Parameters
+        ----------
+        stride : int
+            Of the network: the size must be a multiple of it.
+        block : int
+            Cells of a block, each way.
+
+        Raises
+        ------
+        ValueError
+        """
+        if self.size % stride or block < 1:
+            msg = (
+                f"found tiles of {self.size} cells and blocks of {block}, expected tiles of a "
+                f"multiple of {stride} cells, and blocks above 0"
+            )
+            raise ValueError(msg)
+
     def starts(self, length: int, within: Span) -> list[int]:
         """Return where the tiles begin that reach into a span of an axis.
 

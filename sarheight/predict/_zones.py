@@ -12,10 +12,11 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import convolve
 
-from sarheight.data._zones.rasters import centred_windows, channel_names
+from sarheight.data._zones.rasters import band_of, centred_windows, channel_names
 from sarheight.errors import CheckpointError
 from sarheight.output import nodata_value
-from sarheight.predict._heights import device_of
+from sarheight.predict._device import device_of
+from sarheight.predict._layers import require_powers
 from sarheight.predict._mosaic import window
 from sarheight.predict._tiles import Tiling
 
@@ -74,16 +75,19 @@ def predict_zones(
     ------
     CheckpointError
         If the stack lacks a channel of the classifier, or has another posting.
+    DatasetError
+        If a stack is not of dims (band, y, x), or two of its channels have one name.
     ValueError
-        If the step makes no sense, or there is no such device.
+        If the step makes no sense, there is no such device, or power is so far below 0 as decibels
+        are.
     """
     layers = _layers(classifier, stack)
     like = layers[0]
     shape = like.sizes["y"] // step if step > 0 else 0, like.sizes["x"] // step if step > 0 else 0
-    if not min(shape):
+    if not min(shape) or min(like.shape) < 2:
         msg = (
             f"found step={step} for a stack of {like.sizes['y']} x {like.sizes['x']} cells, "
-            "expected a number from 1 to that of its cells"
+            "expected a number from 1 to that of its cells, and two cells at least each way"
         )
         raise ValueError(msg)
     posting = float(abs(like["x"].values[1] - like["x"].values[0]))
@@ -117,7 +121,7 @@ def _layers(classifier: ZoneClassifier, stack: xr.DataArray | xr.Dataset) -> lis
             if set(variable.dims) == {"y", "x"}
         }
     else:
-        band = next(str(name) for name in stack.dims if name not in {"y", "x"})
+        band = band_of(stack)
         present = {
             name: stack.isel({band: number}, drop=True)
             for number, name in enumerate(channel_names(stack))
@@ -150,6 +154,7 @@ def _rows(
             for layer in layers
         ]
     )
+    require_powers(classifier.channels, list(seen))
     columns = np.arange(width // step) * step + step // 2
     rows, along = np.meshgrid(np.arange(0, last - first + 1, step), columns, indexing="ij")
     places = rows.ravel(), along.ravel()

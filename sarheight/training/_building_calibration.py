@@ -44,7 +44,12 @@ def calibrate(
     -------
     dict
         ``coverage_80_before`` and ``coverage_80``, of the heights of buildings. Without any
-        building it is empty, and the temperatures stay at 1.
+        building it is empty, and the temperatures stay as they are.
+
+    Raises
+    ------
+    ValueError
+        If the batches can be gone through only once, or no estimate is uncertain.
 
     References
     ----------
@@ -74,12 +79,12 @@ def calibrate(
     if ends[0] < 0.0 < ends[1]:
         wide = brentq(lambda each: coverage(each) - LEVEL, *RANGE, xtol=1e-3)
     estimator.temperatures.copy_(torch.tensor([best, wide]).exp())
-    estimator.sigma_factor.copy_(_factor(estimator, batches))
+    estimator.sigma_factor.mul_(_factor(estimator, batches))
     return {"coverage_80_before": coverage(0.0), "coverage_80": coverage(wide)}
 
 
 def _factor(estimator: BuildingHeightEstimator, batches: Iterable[dict[str, Tensor]]) -> Tensor:
-    """Return the root of mean squared error over mean variance."""
+    """Return the root of mean squared error over mean variance, as it is stated so far."""
     error, variance = torch.zeros(2, dtype=torch.float64)
     device = estimator.temperatures.device
     with torch.inference_mode():
@@ -89,7 +94,13 @@ def _factor(estimator: BuildingHeightEstimator, batches: Iterable[dict[str, Tens
             known = torch.isfinite(truth) & torch.isfinite(height)
             error += ((height - truth)[known] ** 2).sum().cpu()
             variance += (sigma[known] ** 2).sum().cpu()
-    return torch.sqrt(error / variance.clamp(min=1e-12))
+    if not variance > 0.0:
+        msg = (
+            "found no stated variance in the batches, expected cells with one: batches must be "
+            "such as can be gone through twice, a list or a loader"
+        )
+        raise ValueError(msg)
+    return torch.sqrt(error / variance)
 
 
 def _collected(

@@ -40,7 +40,7 @@ class BuildingSettings(RunSettings):
     plateau : int
         Of ``mbhr``: epochs without a better validation after which the learning rate falls to a
         tenth.
-    batch, epochs, patience, rate, decay, precision, workers, seed
+    batch, epochs, patience, rate, decay, clip, precision, workers, seed
         See `RunSettings`. ``mbhr`` is trained by Adam, whose rate falls on a plateau. ``series`` is
         trained by AdamW, whose rate rises over the first tenth of the steps, and falls as a cosine
         to nothing.
@@ -89,7 +89,8 @@ class BuildingSettings(RunSettings):
         """Return the settings of the published network, apart from those given.
 
         Patches of one month, none lost, a batch of 16 patches, Adam at a rate of 1e-4. How many
-        bands and how large a batch are not printed: the released code reads five bands.
+        bands and how large a batch are not printed: the released code reads five bands. No limit of
+        the gradient is printed either; here it is the usual one, unless ``clip=None`` takes it off.
         """
         usual: dict[str, Any] = {
             "network": "mbhr",

@@ -11,6 +11,7 @@ import torch
 from torch.optim.swa_utils import update_bn
 
 from sarheight.data import BuildingPatches, band_statistics
+from sarheight.data._split import require_apart
 from sarheight.models import BuildingHeightEstimator, Channel
 from sarheight.training._building_calibration import calibrate
 from sarheight.training._building_task import MONITORED, BuildingTask
@@ -86,8 +87,9 @@ def train_buildings(
     StackError
         If a stack is none.
     ValueError
-        If parts overlap, stacks give no patch, one patch of a single coarsest cell would make a
-        batch alone, or there is no building to learn from.
+        If parts do not pair with stacks or overlap, stacks give no patch, one patch of a single
+        coarsest cell would make a batch alone, there is no building to learn from, or there is no
+        such accelerator.
     OutputError
         If the model cannot be written.
 
@@ -95,8 +97,8 @@ def train_buildings(
     ----------
     Wu, Y. and Johnson, J. (2021). Rethinking "Batch" in BatchNorm. arXiv:2105.07576, section 3.
     """
-    _require_apart(training, validation)
-    finished = claim(folder, settings)
+    require_apart(len(stacks), training, validation)
+    finished = claim(folder, settings, accelerator)
     if finished.exists():
         return BuildingHeightEstimator.from_pretrained(finished)
     patches = _patches(stacks, training, settings, for_training=True)
@@ -194,16 +196,3 @@ def _truth(stacks: Sequence[xr.Dataset], within: Places) -> tuple[torch.Tensor, 
         raise ValueError(msg)
     heights, footprints = torch.from_numpy(known).float()
     return heights, footprints
-
-
-def _require_apart(training: Places, validation: Places) -> None:
-    for number, (some, others) in enumerate(zip(training, validation, strict=True)):
-        for one in some:
-            for other in others:
-                pairs = ((one.rows, other.rows), (one.columns, other.columns))
-                if all(a[0] < b[1] and b[0] < a[1] for a, b in pairs):
-                    msg = (
-                        f"found parts for training {one} and validation {other} of stack {number} "
-                        "that overlap, expected parts that lie apart: see sarheight.data.blocks"
-                    )
-                    raise ValueError(msg)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import lightning
 import torch
+from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
@@ -26,10 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["MODEL", "claim", "fit"]
 
 MODEL, SETTINGS, LAST = "model", "settings.json", "last.ckpt"
-LARGEST_GRADIENT = 1.0
 
 
-def claim(folder: str | os.PathLike[str], settings: RunSettings) -> Path:
+def claim(folder: str | os.PathLike[str], settings: RunSettings, accelerator: str) -> Path:
     """Take a folder for a run, or go on with the run that is there.
 
     Parameters
@@ -38,6 +38,8 @@ def claim(folder: str | os.PathLike[str], settings: RunSettings) -> Path:
         Made if it is not there.
     settings : RunSettings
         Written to ``settings.json`` the first time.
+    accelerator : str
+        What the run, unless it is finished, will be trained on: see `fit`.
 
     Returns
     -------
@@ -48,8 +50,13 @@ def claim(folder: str | os.PathLike[str], settings: RunSettings) -> Path:
     ------
     CheckpointError
         If the folder holds a run with other settings.
+    ValueError
+        If there is no such accelerator. Then nothing is written.
     """
     folder = Path(folder)
+    finished = folder / MODEL
+    if not finished.exists():
+        _require_accelerator(accelerator)
     folder.mkdir(parents=True, exist_ok=True)
     written = folder / SETTINGS
     if not written.exists():
@@ -60,7 +67,7 @@ def claim(folder: str | os.PathLike[str], settings: RunSettings) -> Path:
             "another folder"
         )
         raise CheckpointError(msg)
-    return folder / MODEL
+    return finished
 
 
 def fit(
@@ -87,7 +94,7 @@ def fit(
     loader : lightning.LightningDataModule
         See `EpochLoader`.
     settings : RunSettings
-        Epochs, patience and precision.
+        Epochs, patience, precision and the limit of the gradient.
     folder : path-like
         As `claim` left it.
     monitored : str
@@ -95,7 +102,8 @@ def fit(
     mode : {"min", "max"}
         Whether less of it is better, or more.
     accelerator : str
-        "auto", "cpu", "gpu", ...; as Lightning takes it.
+        "auto", "cpu", "gpu", "cuda", "mps" or "tpu". `claim` has seen that it is there; one device
+        of it is used.
     progress : bool
         Whether to show a progress bar.
 
@@ -103,21 +111,16 @@ def fit(
     -------
     float or None
         `monitored` in the best epoch.
-
-    Raises
-    ------
-    ValueError
-        If there is no such accelerator.
     """
     folder = Path(folder)
     best = ModelCheckpoint(
         folder, "best", monitor=monitored, mode=mode, enable_version_counter=False
     )
-    _require_accelerator(accelerator)
     with _quiet():
         trainer = lightning.Trainer(
             accelerator=accelerator,
-            devices=1 if accelerator == "cpu" else "auto",
+            # On several, each would run the program that called this once more.
+            devices=1,
             precision=settings.precision,
             max_epochs=settings.epochs,
             logger=_loggers(folder),
@@ -126,7 +129,7 @@ def fit(
                 ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False),
                 EarlyStopping(monitored, patience=settings.patience, mode=mode),
             ],
-            gradient_clip_val=LARGEST_GRADIENT,
+            gradient_clip_val=settings.clip,
             num_sanity_val_steps=0,
             log_every_n_steps=1,
             reload_dataloaders_every_n_epochs=1,
@@ -143,12 +146,9 @@ def fit(
 
 def _require_accelerator(name: str) -> None:
     """Refuse a device that is not there."""
-    missing = {
-        "gpu": not (torch.cuda.is_available() or torch.backends.mps.is_available()),
-        "cuda": not torch.cuda.is_available(),
-        "mps": not torch.backends.mps.is_available(),
-    }
-    if missing.get(name, False):
+    wanted = {"auto": ("cpu",), "gpu": ("cuda", "mps")}.get(name, (name,))
+    there = [each for each in wanted if each in AcceleratorRegistry]
+    if not any(AcceleratorRegistry[each]["accelerator"].is_available() for each in there):
         msg = f"found device {name!r}, which is not there: use 'cpu', or 'auto'"
         raise ValueError(msg)
 

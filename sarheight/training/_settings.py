@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-__all__ = ["RunSettings", "TerrainSettings", "require_one_of", "require_positive"]
+__all__ = ["Precision", "RunSettings", "TerrainSettings", "require_one_of", "require_positive"]
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Loss = Literal["l1", "l2"]
@@ -35,6 +36,8 @@ class RunSettings:
         Learning rate at its highest.
     decay : float
         Weight decay.
+    clip : float or None
+        Largest norm of a step's gradient; a longer one is shortened to it. None limits nothing.
     precision : {"32-true", "bf16-mixed", "16-mixed"}
         Of the arithmetic. On a CPU bf16-mixed takes about half the time.
     workers : int
@@ -53,6 +56,7 @@ class RunSettings:
     patience: int = 15
     rate: float = 1e-3
     decay: float = 1e-4
+    clip: float | None = 1.0
     precision: Precision = "bf16-mixed"
     workers: int = 0
     seed: int = 0
@@ -60,7 +64,11 @@ class RunSettings:
     def __post_init__(self) -> None:
         """Check the values."""
         require_one_of("precision", self.precision, get_args(Precision))
-        require_positive(self, ("batch", "epochs", "patience", "rate"))
+        limits = () if self.clip is None else ("clip",)
+        require_positive(self, ("batch", "epochs", "patience", "rate", *limits))
+        if not self.decay >= 0.0 or not self.workers >= 0:
+            msg = f"found decay={self.decay} and workers={self.workers}, expected 0 or more of both"
+            raise ValueError(msg)
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the settings as JSON."""
@@ -99,15 +107,16 @@ def require_one_of(name: str, found: str, expected: Sequence[str]) -> None:
 
 
 def require_positive(settings: RunSettings, names: Sequence[str]) -> None:
-    """Refuse settings whose numbers are not above 0.
+    """Refuse settings that are no numbers above 0.
 
     Raises
     ------
     ValueError
     """
     for name in names:
-        if not getattr(settings, name) > 0:
-            msg = f"found {name}={getattr(settings, name)}, expected a number above 0"
+        value = getattr(settings, name)
+        if not isinstance(value, Real) or not float(value) > 0.0:
+            msg = f"found {name}={value!r}, expected a number above 0"
             raise ValueError(msg)
 
 
@@ -130,7 +139,7 @@ class TerrainSettings(RunSettings):
         Fewest and most known elevations in a patch.
     error : float
         Standard deviation of their errors in metres.
-    batch, epochs, patience, rate, decay, precision, workers, seed
+    batch, epochs, patience, rate, decay, clip, precision, workers, seed
         See `RunSettings`. The optimiser is AdamW, whose rate rises over the first twentieth of
         the steps, and falls as a cosine to nothing.
 

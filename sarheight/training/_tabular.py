@@ -15,7 +15,7 @@ from torchmetrics import MeanSquaredError
 from sarheight.models import Channel, TabularHeightEstimator
 from sarheight.training._loading import EpochLoader, steps_of
 from sarheight.training._run import claim, fit
-from sarheight.training._settings import RunSettings
+from sarheight.training._settings import Precision, RunSettings
 
 if TYPE_CHECKING:
     import os
@@ -41,7 +41,7 @@ class TabularSettings(RunSettings):
     square : float
         Weight of the squared error of the mean, in standard deviations of the heights, beside the
         cross entropy of the distribution.
-    batch, epochs, patience, rate, decay, precision, workers, seed
+    batch, epochs, patience, rate, decay, clip, precision, workers, seed
         See `RunSettings`. The optimiser is AdamW, whose rate rises over the first tenth of the
         steps, and falls as a cosine to nothing.
     """
@@ -53,7 +53,7 @@ class TabularSettings(RunSettings):
     patience: int = 10
     rate: float = 3e-3
     decay: float = 0.1
-    precision: Any = "32-true"
+    precision: Precision = "32-true"
 
 
 class FeatureTable:
@@ -192,7 +192,7 @@ def train_tabular(
     CheckpointError
         If the folder holds a run with other settings.
     ValueError
-        If there are not as many names as features.
+        If there are not as many names as features, or there is no such accelerator.
     OutputError
         If the model cannot be written.
     """
@@ -201,7 +201,7 @@ def train_tabular(
         counts = " and ".join(str(table.values.shape[1]) for table in tables)
         msg = f"found {len(names)} names for {counts} features, expected one for each"
         raise ValueError(msg)
-    finished = claim(folder, settings)
+    finished = claim(folder, settings, accelerator)
     if finished.exists():
         return TabularHeightEstimator.from_pretrained(finished)
     with torch.random.fork_rng():

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import lightning
 import torch
+from sarheight_kernels.profiles import ACTIVE_LAYOVER, LAYOVER_AND_SHADOW, PASSIVE_LAYOVER
 from torch import Tensor
 from torchmetrics import MeanMetric
 
@@ -19,8 +20,7 @@ __all__ = ["HeightTask"]
 
 WARM_UP = 0.05
 """Part of all steps over which the learning rate rises."""
-LAYOVER = (2, 3, 6)
-"""Categories of the mask that are layover."""
+LAYOVER = (ACTIVE_LAYOVER, PASSIVE_LAYOVER, LAYOVER_AND_SHADOW)
 
 Sample = dict[str, Tensor]
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from sarheight.data import TerrainPatches, channel_statistics
-from sarheight.data._stacks.power import require_power
+from sarheight.data._power import require_power
+from sarheight.data._split import require_apart
 from sarheight.models import Channel, HeightEstimator
 from sarheight.training._calibration import scale_factor
 from sarheight.training._loading import EpochLoader, steps_of
@@ -116,13 +117,14 @@ def train_terrain(
     CheckpointError
         If the folder holds a run with other settings.
     ValueError
-        If parts overlap, scenes give no patch, an image is in decibels, or there is no such
-        accelerator.
+        If parts do not pair with scenes or overlap, scenes give no patch, an image is in decibels,
+        or there is no such accelerator.
     OutputError
         If the model cannot be written.
     """
-    _require_apart(training, validation)
-    finished = claim(folder, settings)
+    held = [[] if part is None else [part] for part in validation]
+    require_apart(len(scenes), [[part] for part in training], held)
+    finished = claim(folder, settings, accelerator)
     if finished.exists():
         return HeightEstimator.from_pretrained(finished)
     patches = _patches(scenes, training, settings, for_training=True)
@@ -187,19 +189,6 @@ def _patches(
         augment=for_training,
         seed=settings.seed,
     )
-
-
-def _require_apart(training: Sequence[Part], validation: Sequence[Part | None]) -> None:
-    for number, (one, other) in enumerate(zip(training, validation, strict=True)):
-        if other is None:
-            continue
-        pairs = ((one.rows, other.rows), (one.columns, other.columns))
-        if all(a[0] < b[1] and b[0] < a[1] for a, b in pairs):
-            msg = (
-                f"found parts for training {one} and validation {other} of scene {number} that "
-                "overlap, expected parts that lie apart: see sarheight.data.parts"
-            )
-            raise ValueError(msg)
 
 
 def _heights(scenes: Sequence[xr.Dataset], within: Sequence[Part]) -> NDArray[np.floating]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from sarheight.metrics import class_scores
+from sarheight.predict._device import device_of
 from sarheight.training._zone_loading import batches_of
 
 if TYPE_CHECKING:
@@ -49,16 +50,15 @@ def zone_probabilities(
     Raises
     ------
     ValueError
-        If the samples lack a channel, or have other classes.
+        If the samples lack a channel, or have other classes, or there is no such device.
     """
     places = places_of(classifier, samples)
     found = np.empty((len(samples), len(classifier.classes)))
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    classifier = classifier.to(device).eval()
+    chosen = device_of(device)
+    classifier = classifier.to(chosen).eval()
     with torch.inference_mode():
         for numbers in batches_of(np.arange(len(samples)), batch):
-            image = torch.from_numpy(samples.read(numbers)[:, places]).to(device)
+            image = torch.from_numpy(samples.read(numbers)[:, places]).to(chosen)
             found[numbers] = classifier.probabilities(image).double().cpu().numpy()
     classifier.cpu()
     return found

@@ -23,6 +23,7 @@ class ZoneSettings(RunSettings):
 
     The defaults are those of the published comparison: Adam at a rate of 1e-3, 100 epochs, early
     stopping after 25 without a better overall accuracy, dropout of 0.4, classes weighed by n / n_i.
+    A limit of the gradient is not published; ``clip=None`` takes ours off.
     `generalising` are those that hold up best in regions that were not seen.
 
     Parameters
@@ -52,7 +53,7 @@ class ZoneSettings(RunSettings):
         Part of the truth that is spread over all classes, from 0 to below 1.
     schedule : {"constant", "one_cycle"}
         Of the learning rate.
-    batch, epochs, patience, rate, decay, precision, workers, seed
+    batch, epochs, patience, rate, decay, clip, precision, workers, seed
         See `RunSettings`.
 
     Raises

@@ -77,13 +77,13 @@ def train_zones(
     DatasetError
         If training lacks a class that validation has, or a channel is the same everywhere.
     ValueError
-        If the split does not fit the channels.
+        If the split does not fit the channels, or there is no such accelerator.
     OutputError
         If the model cannot be written.
     """
     groups = split_channels(settings.split, training.channels)
     require_classes(training, validation, "validation")
-    model = claim(folder, settings)
+    model = claim(folder, settings, accelerator)
     if model.exists():
         return ZoneClassifier.from_pretrained(model)
     train = _branches if settings.independent and len(groups) > 1 else _whole

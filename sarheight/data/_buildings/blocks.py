@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from sarheight.data._split import Part
-from sarheight.dem import local_posting
+from sarheight.data._split import Part, posting_of, require_shares
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -55,10 +54,8 @@ def blocks(
         If the shares do not sum to 1, the gap leaves nothing of a block, or there are fewer blocks
         than names.
     """
-    _require_shares(shares)
-    any_variable = next(each for each in stack.data_vars.values() if {"y", "x"} <= set(each.dims))
-    first = {str(name): 0 for name in any_variable.dims if name not in {"y", "x"}}
-    posting = local_posting(any_variable.isel(first))
+    require_shares(shares)
+    posting = posting_of(stack)
     spans = []
     for axis, step in zip(("y", "x"), posting, strict=True):
         wide, between = round(width / step), int(np.ceil(gap / step))
@@ -99,7 +96,7 @@ def split_cities(
     ValueError
         If the shares do not sum to 1, or there are fewer cities than names.
     """
-    _require_shares(shares)
+    require_shares(shares)
     return _dealt(list(cities), shares, seed, "cities")
 
 
@@ -120,9 +117,3 @@ def _dealt(
         name: [things[index] for index in sorted(order[end - count : end])]
         for name, end, count in zip(shares, ends, counts, strict=True)
     }
-
-
-def _require_shares(shares: Mapping[str, float]) -> None:
-    if not shares or min(shares.values()) <= 0.0 or abs(sum(shares.values()) - 1.0) > 1e-6:
-        msg = f"found shares {dict(shares)}, expected shares above 0 that sum to 1"
-        raise ValueError(msg)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight.data._split import Part
+from sarheight.data._split import Part, starts_along
 from sarheight.data._stacks.form import BANDS, OPTICAL_BANDS, SAR_BANDS, check_stack, valid_months
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-__all__ = ["BuildingPatches", "starts_along"]
+__all__ = ["BuildingPatches"]
 
 MODALITIES = ("sar", "optical")
 REFERENCES = ("height", "footprint")
@@ -87,7 +87,8 @@ class BuildingPatches:
     Raises
     ------
     ValueError
-        If stacks and parts do not pair, a number or a band makes no sense, or there is no patch.
+        If stacks and parts do not pair, a part reaches beyond its stack, a number or a band makes
+        no sense, or there is no patch.
     StackError
         If a stack is none.
     """
@@ -119,7 +120,7 @@ class BuildingPatches:
             raise ValueError(msg)
         self.bands = {"sar": tuple(sar_bands), "optical": tuple(optical_bands)}
         _require_known(self.bands)
-        regions = [[_whole(stack)] for stack in stacks] if within is None else list(within)
+        regions = [[Part.whole(stack)] for stack in stacks] if within is None else list(within)
         if len(regions) != len(stacks):
             msg = f"found parts of {len(regions)} stacks for {len(stacks)}, expected them for each"
             raise ValueError(msg)
@@ -251,6 +252,7 @@ class BuildingPatches:
             runs = [int(first) for first in _one_after_the_other(firsts, self.months)]
         known = _known(stack)
         for part in parts:
+            part.require_inside(stack)
             for row in starts_along(part.rows, self.size, step):
                 for column in starts_along(part.columns, self.size, step):
                     share = known[row : row + self.size, column : column + self.size].mean()
@@ -262,15 +264,6 @@ def swapped(band: str) -> str:
     """Return the band of the other pass: what a mirror from east to west turns a band into."""
     polarisation, _, passing = band.partition("_")
     return f"{polarisation}_{'descending' if passing == 'ascending' else 'ascending'}"
-
-
-def starts_along(span: tuple[int, int], size: int, step: int) -> list[int]:
-    """Return where patches begin in a span of an axis; the last one ends where it does."""
-    begin, end = span
-    if end - begin < size:
-        return []
-    starts = list(range(begin, end - size + 1, step))
-    return starts if starts[-1] == end - size else [*starts, end - size]
 
 
 def _one_after_the_other(firsts: NDArray[np.int64], months: int) -> list[int]:
@@ -286,10 +279,6 @@ def _known(stack: xr.Dataset) -> NDArray[np.bool_]:
     if "height" not in stack:
         return np.zeros((stack.sizes["y"], stack.sizes["x"]), dtype=bool)
     return np.asarray(np.isfinite(stack["height"].values))
-
-
-def _whole(stack: xr.Dataset) -> Part:
-    return Part((0, stack.sizes["y"]), (0, stack.sizes["x"]))
 
 
 def _require_known(bands: dict[str, tuple[str, ...]]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from sarheight.data._split import Part
+from sarheight.data._split import Part, starts_along
 from sarheight.dem import local_posting
 from sarheight.priors._interpolate import Interpolation, surface_through
 
@@ -21,6 +21,7 @@ __all__ = ["TerrainPatches", "look_slice"]
 
 Floats = NDArray[np.float32]
 
+NO_CATEGORY = 255.0
 LEAST_KNOWN = 0.5
 """A patch must have a true height in this share of its cells."""
 
@@ -52,7 +53,8 @@ class TerrainPatches:
     ``truth``
         True heights.
     ``mask``
-        uint8 categories of layover and shadow by the true heights, where the scene has them.
+        uint8 categories of layover and shadow by the true heights, or else by the coarse ones; 255
+        where the scene has none.
 
     The look side is physics and stays: patches of scenes in which the radar looks westwards are
     mirrored, so that in every sample it looks towards rising columns, and augmentation only
@@ -85,8 +87,8 @@ class TerrainPatches:
     Raises
     ------
     ValueError
-        If scenes and parts do not pair, a number makes no sense, a scene lacks a variable, or
-        there is no patch.
+        If scenes and parts do not pair, a part reaches beyond its scene, a number makes no sense, a
+        scene lacks a variable, or there is no patch.
     """
 
     def __init__(
@@ -112,7 +114,7 @@ class TerrainPatches:
                 "do not fall"
             )
             raise ValueError(msg)
-        regions = [_whole(scene) for scene in scenes] if within is None else list(within)
+        regions = [Part.whole(scene) for scene in scenes] if within is None else list(within)
         if len(regions) != len(scenes):
             msg = f"found {len(regions)} parts for {len(scenes)} scenes, expected one for each"
             raise ValueError(msg)
@@ -124,8 +126,8 @@ class TerrainPatches:
         self.windows = [
             (index, row, column)
             for index, source in enumerate(self.sources)
-            for row in _starts(source.heights.shape[0], size, step)
-            for column in _starts(source.heights.shape[1], size, step)
+            for row in starts_along((0, source.heights.shape[0]), size, step)
+            for column in starts_along((0, source.heights.shape[1]), size, step)
             if _share_known(source.heights[row : row + size, column : column + size]) >= LEAST_KNOWN
         ]
         if not self.windows:
@@ -205,18 +207,6 @@ class TerrainPatches:
         return surface(wanted).reshape(shape).astype(np.float32)
 
 
-def _whole(scene: xr.Dataset) -> Part:
-    return Part((0, scene.sizes["y"]), (0, scene.sizes["x"]))
-
-
-def _starts(length: int, size: int, step: int) -> list[int]:
-    """Where patches begin along an axis; the last one ends at the edge."""
-    if length < size:
-        return []
-    starts = list(range(0, length - size + 1, step))
-    return starts if starts[-1] == length - size else [*starts, length - size]
-
-
 def _share_known(heights: Floats) -> float:
     return float(np.isfinite(heights).mean())
 
@@ -232,13 +222,14 @@ def _source(scene: xr.Dataset, channels: Sequence[str]) -> _Source:
         values = scene[name].transpose(..., "y", "x").values
         layers += [values] if values.ndim == 2 else list(values)
     heights = scene["height"].values
-    mask = scene["true_mask" if "true_mask" in scene else "mask"].values
+    masks = [scene[name].values for name in ("true_mask", "mask") if name in scene]
+    mask = masks[0] if masks else np.full(heights.shape, NO_CATEGORY)
     turn = (..., slice(None), look_slice(scene))
     return _Source(
         np.ascontiguousarray(np.stack(layers).astype(np.float32)[turn]),
         np.ascontiguousarray(heights.astype(np.float32)[turn]),
         np.ascontiguousarray(scene["coarse_height"].values.astype(np.float32)[turn]),
-        np.ascontiguousarray(np.nan_to_num(mask, nan=255.0).astype(np.uint8)[turn]),
+        np.ascontiguousarray(np.nan_to_num(mask, nan=NO_CATEGORY).astype(np.uint8)[turn]),
         local_posting(scene["height"]),
     )
 

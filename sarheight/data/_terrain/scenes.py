@@ -57,6 +57,11 @@ class SceneSettings:
         Cells of the truth that make one of the elevation model that is known, each way.
     height_error : float
         Standard deviation of that model's heights in metres.
+
+    Raises
+    ------
+    ValueError
+        If a number makes no sense.
     """
 
     level: float = 0.087
@@ -68,6 +73,19 @@ class SceneSettings:
     texture: float = 1.0
     coarser: int = 3
     height_error: float = 4.0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        above = {name: getattr(self, name) for name in ("level", "looks", "patch", "coarser")}
+        least = {
+            name: getattr(self, name)
+            for name in ("roughness", "noise", "contrast", "texture", "height_error")
+        }
+        if not all(each > 0 for each in above.values()) or not all(
+            each >= 0 for each in least.values()
+        ):
+            msg = f"found {above} and {least}, expected numbers above 0, and numbers from 0 on"
+            raise ValueError(msg)
 
 
 def observed_scene(

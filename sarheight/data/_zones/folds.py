@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from sarheight.data._split import require_shares
 from sarheight.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -48,9 +49,7 @@ def deal_samples(
     ValueError
         If the shares do not sum to 1.
     """
-    if not shares or min(shares.values()) <= 0.0 or abs(sum(shares.values()) - 1.0) > 1e-6:
-        msg = f"found shares {dict(shares)}, expected shares above 0 that sum to 1"
-        raise ValueError(msg)
+    require_shares(shares)
     random = np.random.default_rng(seed)
     dealt: dict[str, list[Integers]] = {name: [] for name in shares}
     for number in range(len(samples.classes)):

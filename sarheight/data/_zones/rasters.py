@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-__all__ = ["RasterPatches", "as_floats", "centred_windows", "channel_names", "padded", "read_stack"]
+__all__ = [
+    "RasterPatches",
+    "as_floats",
+    "band_of",
+    "centred_windows",
+    "channel_names",
+    "padded",
+    "read_stack",
+]
 
 
 class RasterPatches(ZoneSamples):
@@ -55,7 +63,8 @@ class RasterPatches(ZoneSamples):
     Raises
     ------
     DatasetError
-        If the rasters do not meet, lie in different reference systems, or there is no label.
+        If the stack is not of dims (band, y, x), the rasters do not meet or lie in different
+        reference systems, or there is no label.
     ValueError
         If a code is not known, or the size makes no sense.
     """
@@ -68,14 +77,10 @@ class RasterPatches(ZoneSamples):
         size: int = 32,
         names: Mapping[int, str] | None = None,
     ) -> None:
-        if size < 1 or stack.ndim != 3 or not {"y", "x"} <= set(stack.dims):
-            msg = (
-                f"found size={size} and a stack of dims {stack.dims}; expected a size above 0, and "
-                "dims (band, y, x)"
-            )
+        if size < 1:
+            msg = f"found size={size}, expected a number above 0"
             raise ValueError(msg)
-        band = next(str(name) for name in stack.dims if name not in {"y", "x"})
-        stack = stack.transpose(band, "y", "x")
+        stack = stack.transpose(band_of(stack), "y", "x")
         if stack.rio.crs is None or stack.rio.crs != labels.rio.crs:
             msg = (
                 f"found a stack in {stack.rio.crs} and labels in {labels.rio.crs}; expected one "
@@ -170,15 +175,30 @@ def read_stack(*paths: str | os.PathLike[str]) -> xr.DataArray:
     return whole.rio.write_crs(first.rio.crs)  # type: ignore[no-any-return]
 
 
+def band_of(stack: xr.DataArray) -> str:
+    """Return the name of a stack's dimension of channels.
+
+    Raises
+    ------
+    DatasetError
+        If its dims are not (band, y, x), in whatever order.
+    """
+    bands = [str(name) for name in stack.dims if name not in {"y", "x"}]
+    if len(bands) != 1 or stack.ndim != 3:
+        msg = f"found a stack of dims {tuple(map(str, stack.dims))}, expected (band, y, x)"
+        raise DatasetError(msg)
+    return bands[0]
+
+
 def channel_names(stack: xr.DataArray) -> tuple[str, ...]:
     """Return the names of a stack's channels: ``long_name``, else the labels of its bands.
 
     Raises
     ------
     DatasetError
-        If two channels have one name.
+        If its dims are not (band, y, x), or two channels have one name.
     """
-    band = next(str(name) for name in stack.dims if name not in {"y", "x"})
+    band = band_of(stack)
     told = stack.attrs.get("long_name")
     count = stack.sizes[band]
     if isinstance(told, list | tuple) and len(told) == count:
