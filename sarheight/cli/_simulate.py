@@ -237,7 +237,7 @@ def _placements(
     product: bool,
 ) -> tuple[dict[Path, tuple[RadarGrid, Orbit]], float]:
     """Cut the grid of each annotation to what the elevation model lights."""
-    from sarheight._annotation import read_annotation
+    from sarheight._annotation_xml import read_annotation
     from sarheight._scene_io import read_placement
     from sarheight.errors import GeometryError
 
