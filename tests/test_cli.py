@@ -335,8 +335,7 @@ def test_outputs_are_checked_before_the_work(
     def work(*_: object, **__: object) -> None:
         pytest.fail("work was begun")
 
-    monkeypatch.setattr("sarheight.cli._options.read_dem", work)
-    module = "_sources" if command == "reconstruct" else f"_{command}"
+    module = "_dem" if command == "reconstruct" else f"_{command}"
     monkeypatch.setattr(f"sarheight.cli.{module}.read_dem", work)
     image = (files.image,) if command == "reconstruct" else ("--like", files.image)
     common = (command, *image, "--dem", files.dem, "-o")

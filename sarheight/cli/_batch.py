@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sarheight.cli._exit_codes import FAILED
 from sarheight.cli._options import OUTPUTS, RUNNING, Debug, Quiet
-from sarheight.cli._session import FAILED, session
+from sarheight.cli._session import session
 
 if TYPE_CHECKING:
     from sarheight.batch import Expected, Job, Manifest, Outcome

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from sarheight.cli._dem import dem_files, read_dem
+from sarheight.cli._files import require_writable
+from sarheight.cli._image import replaced_orbit
 from sarheight.cli._options import (
     Debug,
     Dem,
@@ -19,9 +22,6 @@ from sarheight.cli._options import (
     Threads,
     Units,
     Vertical,
-    read_dem,
-    replaced_orbit,
-    require_writable,
 )
 from sarheight.cli._session import session
 
@@ -84,9 +84,8 @@ def masks(
             grid = grid_of_dem(heights, grid, vectors)
         found = layover.masks(heights, grid, vectors, geometry=geometry.value)
         current.stage("write")
-        inputs = {f"dem {index}": path for index, path in enumerate(dem, start=1)}
         found.attrs["provenance"] = provenance(
-            inputs | {"like": like} | ({"orbit": orbit} if orbit else {}),
+            dem_files(dem) | {"like": like} | ({"orbit": orbit} if orbit else {}),
             {"command": "masks", "geometry": geometry.value, "vertical": vertical},
         )
         if geometry is GeometryName.radar:

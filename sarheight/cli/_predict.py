@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sarheight.cli._dem import dem_files, geoid_of, read_dem
+from sarheight.cli._files import require_writable
 from sarheight.cli._options import (
     DEM,
     RADAR,
@@ -21,8 +23,6 @@ from sarheight.cli._options import (
     Threads,
     Units,
     Vertical,
-    read_dem,
-    require_writable,
 )
 from sarheight.cli._predict_maps import is_city_stack, map_buildings, map_zones, refuse
 from sarheight.cli._session import session
@@ -219,7 +219,7 @@ def predict(
         )
         current.stage("write")
         files = {"image": image, "model": folder, "like": like, "points": points}
-        files |= {f"dem {index}": path for index, path in enumerate(dem or [], start=1)}
+        files |= dem_files(dem or [])
         result.attrs["provenance"] = provenance(
             {name: path for name, path in files.items() if path is not None},
             {"command": "predict", "posting": posting, "points_vertical": points_vertical},
@@ -235,11 +235,7 @@ def _known(points: Path | None, vertical: str | None) -> SparseHeights | None:
         return None
     from sarheight.priors import read_heights
 
-    try:
-        datum: str | float | None = float(vertical) if vertical is not None else None
-    except ValueError:
-        datum = vertical
-    return read_heights(points, vertical=datum)
+    return read_heights(points, vertical=geoid_of(vertical))
 
 
 def _image(image: Path, like: Path | None, calibration: CalibrationName | None) -> Scene:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from sarheight.cli._exit_codes import FAILED, INTERRUPTED
 from sarheight.errors import SarheightError
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Session", "session"]
 
-FAILED, INTERRUPTED = 1, 130
 EXPECTED = (SarheightError, ValueError, TypeError, OSError, LookupError, MemoryError)
 """Kinds of errors that say what was wrong with the data; all others are ours."""
 

@@ -1,0 +1,16 @@
+"""Commands that only hold others."""
+
+from __future__ import annotations
+
+import typer
+
+from sarheight.cli._exit_codes import USAGE
+
+__all__ = ["help_if_alone"]
+
+
+def help_if_alone(context: typer.Context) -> None:
+    """Show the help, as misuse, where none of the commands inside was given."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(USAGE)
