@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-__all__ = ["require_source", "require_writable"]
+__all__ = ["require_result", "require_source", "require_writable"]
 
 
 def require_source(source: str, hint: str) -> None:
@@ -58,3 +58,34 @@ def require_writable(
         advice = " (--overwrite)" if "exists already" in str(error) else ""
         msg = f"{error}{advice}"
         raise typer.BadParameter(msg, param_hint=option) from error
+
+
+def require_result(path: Path, *, overwrite: bool, stac: bool) -> None:
+    """Check before any work that a result can be written, and its STAC item where one is wanted.
+
+    Parameters
+    ----------
+    path : path
+        What ``--output`` says.
+    overwrite : bool
+        Whether what is there is replaced.
+    stac : bool
+        Whether an item is wanted.
+
+    Raises
+    ------
+    typer.BadParameter
+        If one of them cannot be written, or is a picture, which has no item.
+    """
+    from sarheight.output._stac import STAC_SUFFIX
+
+    require_writable(path, "--output", overwrite=overwrite)
+    if not stac:
+        return
+    if path.suffix.lower() == ".png":
+        msg = (
+            f"'{path}' is a picture without a grid, and gets no STAC item: write .tif, .nc or .zarr"
+        )
+        raise typer.BadParameter(msg, param_hint="--stac")
+    beside = path.with_name(path.stem + STAC_SUFFIX)
+    require_writable(beside, "--stac", overwrite=overwrite, suffixes=(".json",))

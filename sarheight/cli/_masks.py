@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sarheight.cli._dem import dem_files, read_dem
-from sarheight.cli._files import require_writable
+from sarheight.cli._files import require_result
 from sarheight.cli._image import replaced_orbit
 from sarheight.cli._options import (
     Debug,
@@ -19,6 +19,7 @@ from sarheight.cli._options import (
     Output,
     Overwrite,
     Quiet,
+    StacItem,
     Threads,
     Units,
     Vertical,
@@ -48,6 +49,7 @@ def masks(
             help="On the grid of the elevation model, or on the part of the image that it lights."
         ),
     ] = GeometryName.ground,
+    stac: StacItem = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     threads: Threads = None,
@@ -66,7 +68,10 @@ def masks(
     sarheight masks --like image.nc --dem dem.tif --geometry radar -o masks.nc
     ```
     """
-    require_writable(output, "--output", overwrite=overwrite)
+    require_result(output, overwrite=overwrite, stac=stac)
+    if stac and geometry is GeometryName.radar:
+        msg = "a STAC item is of masks on the ground: leave it out, or --geometry radar"
+        raise typer.BadParameter(msg, param_hint="--stac")
     with session("masks", quiet=quiet, threads=threads, debug=debug, steps=3) as current:
         current.stage("read")
         from sarheight import layover
@@ -96,7 +101,7 @@ def masks(
 
             save_png(plot.mask(found["mask"], relief=heights), output, overwrite=overwrite)
         else:
-            write(found, output, overwrite=overwrite)
+            write(found, output, overwrite=overwrite, stac=stac)
         rows, columns = found["mask"].shape
         current.say(f"{output}: {rows} x {columns}, {_shares(found['mask'].values)}")
 

@@ -11,7 +11,7 @@ import typer
 
 from sarheight.cli._coregister import Coregister, CoregisterName, coregister, tell
 from sarheight.cli._dem import DemChoice
-from sarheight.cli._files import require_source, require_writable
+from sarheight.cli._files import require_result, require_source, require_writable
 from sarheight.cli._image import ImageChoice
 from sarheight.cli._law import LAWS, parse_law
 from sarheight.cli._memory import Memory, bytes_of, needed
@@ -200,7 +200,7 @@ def reconstruct(
     sarheight reconstruct image.nc --dem dem.tif --method one-step --law gamma -o rtc.tif
     ```
     """
-    require_writable(output, "--output", overwrite=overwrite)
+    require_result(output, overwrite=overwrite, stac=stac)
     require_writable(quicklook, "--quicklook", overwrite=overwrite)
     if quicklook is not None and quicklook.suffix.lower() != ".png":
         msg = f"a picture is saved as .png, and this is '{quicklook}'"
