@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sarheight.cli._advice import in_words_of_options
 from sarheight.cli._dem import dem_files, geoid_of, read_dem
 from sarheight.cli._files import require_writable
 from sarheight.cli._options import (
@@ -233,9 +234,13 @@ def predict(
 def _known(points: Path | None, vertical: str | None) -> SparseHeights | None:
     if points is None:
         return None
+    from sarheight.errors import GeoidGridMissingError, VerticalDatumError
     from sarheight.priors import read_heights
 
-    return read_heights(points, vertical=geoid_of(vertical))
+    try:
+        return read_heights(points, vertical=geoid_of(vertical))
+    except (VerticalDatumError, GeoidGridMissingError) as error:
+        raise type(error)(in_words_of_options(error, "points-")) from error
 
 
 def _image(image: Path, like: Path | None, calibration: CalibrationName | None) -> Scene:
