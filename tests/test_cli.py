@@ -359,6 +359,9 @@ def test_a_missing_file_is_misuse(files: Files, tmp_path: Path) -> None:
     assert "nowhere.xml" in line
     assert "nowhere.nc" in failing(2, "reconstruct", "nowhere.nc", "--dem", files.dem, "-o", output)
     assert "nowhere" in failing(2, "info", "nowhere")
+    given = ("reconstruct", files.image, "--dem", files.dem, "-o", output)
+    assert "--orbit: there is no" in failing(2, *given, "--orbit", "nowhere.EOF")
+    assert "auto beside files" in failing(2, *given, "--dem", "auto")
     assert "--output" in failing(2, "demo", "--output", tmp_path / "nowhere")
 
 
@@ -378,6 +381,19 @@ def test_outputs_are_checked_before_the_work(
     (tmp_path / "x.nc").write_bytes(b"precious")
     assert "exists already" in failing(2, *common, tmp_path / "x.nc")
     assert (tmp_path / "x.nc").read_bytes() == b"precious"
+
+
+def test_inputs_are_never_overwritten(files: Files, tmp_path: Path) -> None:
+    here = files.image.with_name("..") / files.folder.name / files.image.name
+    before = files.image.read_bytes()
+    common = ("--dem", files.dem, *SEA, "--overwrite", "-o")
+    for command in (("reconstruct", files.image), ("masks", "--like", files.image)):
+        assert "a name of its own" in failing(2, *command, *common, here)
+    assert files.image.read_bytes() == before
+    picture = tmp_path / "x.png"
+    line = failing(2, "reconstruct", files.image, *common, picture, "--quicklook", picture)
+    assert "--quicklook: " in line
+    assert not picture.exists()
 
 
 def test_overwrite_replaces(files: Files, tmp_path: Path) -> None:

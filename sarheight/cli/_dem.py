@@ -110,6 +110,9 @@ class DemChoice:
         """Check that files are there."""
         if self.sources == (AUTO,):
             return
+        if AUTO in self.sources:
+            msg = f"found {AUTO} beside files, expected one or the other"
+            raise typer.BadParameter(msg, param_hint="--dem")
         for source in self.sources:
             require_source(source, "--dem")
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import typer
 
-__all__ = ["require_result", "require_source", "require_writable"]
+__all__ = ["require_apart", "require_result", "require_source", "require_writable"]
 
 
 def require_source(source: str, hint: str) -> None:
@@ -58,6 +59,22 @@ def require_writable(
         advice = " (--overwrite)" if "exists already" in str(error) else ""
         msg = f"{error}{advice}"
         raise typer.BadParameter(msg, param_hint=option) from error
+
+
+def require_apart(path: Path | None, option: str, others: Iterable[Path | str | None]) -> None:
+    """Check that an output takes the place of none of the other files of its command.
+
+    Raises
+    ------
+    typer.BadParameter
+        If it is one of them.
+    """
+    for other in others:
+        if path is None or other is None or "://" in str(other):
+            continue
+        if path.resolve() == Path(other).resolve():
+            msg = f"'{path}' is another file of this command: give the output a name of its own"
+            raise typer.BadParameter(msg, param_hint=option)
 
 
 def require_result(path: Path, *, overwrite: bool, stac: bool) -> None:

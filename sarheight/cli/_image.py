@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from sarheight.cli._dem import AUTO
+from sarheight.cli._files import require_source
 
 if TYPE_CHECKING:
     from sarheight.cli._session import Session
@@ -52,6 +53,12 @@ class ImageChoice:
     multilook: tuple[int, int] | None
     spacing: float | None
     noise_removal: bool
+
+    def __post_init__(self) -> None:
+        """Check that files are there."""
+        require_source(self.source, "IMAGE")
+        if self.orbit not in (None, AUTO):
+            require_source(self.orbit, "--orbit")
 
     def product(self) -> Product | None:
         """Open the product, where the image is one.

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sarheight.cli._dem import dem_files, read_dem
-from sarheight.cli._files import require_result
+from sarheight.cli._files import require_apart, require_result
 from sarheight.cli._image import replaced_orbit
 from sarheight.cli._options import (
     Debug,
@@ -68,6 +68,7 @@ def masks(
     sarheight masks --like image.nc --dem dem.tif --geometry radar -o masks.nc
     ```
     """
+    require_apart(output, "--output", (like, orbit, *dem))
     require_result(output, overwrite=overwrite, stac=stac)
     if stac and geometry is GeometryName.radar:
         msg = "a STAC item is of masks on the ground: leave it out, or --geometry radar"

@@ -9,7 +9,7 @@ import typer
 
 from sarheight.cli._advice import in_words_of_options
 from sarheight.cli._dem import dem_files, geoid_of, read_dem
-from sarheight.cli._files import require_writable
+from sarheight.cli._files import require_apart, require_writable
 from sarheight.cli._options import (
     DEM,
     RADAR,
@@ -149,6 +149,7 @@ def predict(
     sarheight predict sentinel2.tif --model run/model --step 10 -o zones.tif
     ```
     """
+    require_apart(output, "--output", (*images, model, like, points, *(dem or ())))
     require_writable(output, "--output", overwrite=overwrite)
     of_terrain = {
         "--dem": dem,
@@ -172,7 +173,9 @@ def predict(
         )
         from sarheight.output import provenance, write
         from sarheight.predict import predict_heights
+        from sarheight.predict._heights import device_of
 
+        device_of(device)
         folder = model or packaged("buildings" if is_city_stack(images[0]) else "terrain")
         kind = kind_of(folder)
         if kind != HeightEstimator.kind:

@@ -11,7 +11,7 @@ import typer
 
 from sarheight.cli._coregister import Coregister, CoregisterName, coregister, tell
 from sarheight.cli._dem import DemChoice
-from sarheight.cli._files import require_result, require_source, require_writable
+from sarheight.cli._files import require_apart, require_result, require_writable
 from sarheight.cli._image import ImageChoice
 from sarheight.cli._law import LAWS, parse_law
 from sarheight.cli._memory import Memory, bytes_of, needed
@@ -200,6 +200,9 @@ def reconstruct(
     sarheight reconstruct image.nc --dem dem.tif --method one-step --law gamma -o rtc.tif
     ```
     """
+    inputs = (image, like, orbit, *dem)
+    require_apart(output, "--output", inputs)
+    require_apart(quicklook, "--quicklook", (output, *inputs))
     require_result(output, overwrite=overwrite, stac=stac)
     require_writable(quicklook, "--quicklook", overwrite=overwrite)
     if quicklook is not None and quicklook.suffix.lower() != ".png":
@@ -207,7 +210,6 @@ def reconstruct(
         raise typer.BadParameter(msg, param_hint="--quicklook")
     chosen = None if law == "fit" else parse_law(law)
     limit = bytes_of(memory)
-    require_source(image, "IMAGE")
     picture = ImageChoice(
         image,
         like,

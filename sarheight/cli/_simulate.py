@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sarheight.cli._dem import dem_files, read_dem
-from sarheight.cli._files import require_writable
+from sarheight.cli._files import require_apart, require_writable
 from sarheight.cli._image import replaced_orbit
 from sarheight.cli._law import LAWS, parse_law
 from sarheight.cli._options import (
@@ -136,6 +136,7 @@ def simulate(
     ```
     """
     product = output.suffix.lower() in PRODUCTS
+    require_apart(output, "--output", (*like, orbit, *dem))
     window = multilook or (1, 1)
     _require_possible(output, like, window, product=product, overwrite=overwrite)
     chosen = parse_law(law)
