@@ -11,8 +11,8 @@ import benchmarks
 
 def main() -> None:
     """Run the benchmarks that are named, or all of them."""
-    known = [each.name for each in pkgutil.iter_modules(benchmarks.__path__)]
-    known = [name for name in known if not name.startswith("_")]
+    scripts = [each for each in pkgutil.iter_modules(benchmarks.__path__) if not each.ispkg]
+    known = [each.name for each in scripts if not each.name.startswith("_")]
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"some of {', '.join(known)}; all by default")
     parser.add_argument("--data", help="folder with the real data")

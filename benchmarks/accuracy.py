@@ -24,8 +24,8 @@ from sarheight_kernels.inverse import points_at_height
 from scipy.ndimage import gaussian_filter
 
 from benchmarks._figures import record
-from benchmarks._scenes import ANNOTATIONS, Site, data_file, sites
-from benchmarks._truth import coarse_dem, reflectivity, truth_of
+from benchmarks._mountains.scenes import ANNOTATIONS, Site, data_file, sites
+from benchmarks._mountains.truth import coarse_dem, reflectivity, truth_of
 from sarheight.geometry import geo2rdr
 from sarheight.geometry._radar import radar_model
 from sarheight.geometry._view import view

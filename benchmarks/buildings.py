@@ -21,9 +21,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks._building_picture import Pair, save_picture
-from benchmarks._building_test import estimated, figures_of
-from benchmarks._cities import Cities, Size, make_cities
+from benchmarks._buildings.cities import Cities, Size, make_cities
+from benchmarks._buildings.picture import Pair, save_picture
+from benchmarks._buildings.unseen import estimated, figures_of
 from benchmarks._figures import RESULTS, Value, record
 from sarheight.training import BuildingSettings, train_buildings
 

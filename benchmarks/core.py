@@ -1,9 +1,10 @@
 """Is it worth it? Backscatter in layover by plain geocoding, RTC, reallocation and two passes.
 
-The scenes are simulated from real elevation models and real orbits; see `benchmarks._scenes` for
-the places, `benchmarks._truth` for the ground, speckle and noise, and for what is compared. The
-reconstruction is given a DEM three times coarser, with a height error. No offset is fitted away.
-Cells in true shadow do not count, nor does any cell for which one of the methods has no value.
+The scenes are simulated from real elevation models and real orbits; see
+`benchmarks._mountains.scenes` for the places, `benchmarks._mountains.truth` for the ground, speckle
+and noise, and for what is compared. The reconstruction is given a DEM three times coarser, with a
+height error. No offset is fitted away. Cells in true shadow do not count, nor does any cell for
+which one of the methods has no value.
 
 The rows: plain geocoding is sigma0 on the ellipsoid, as it is used today; RTC is area-projection
 gamma0; one step is reallocation by a backscatter law fitted to the image; the iteration is the
@@ -21,9 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks._figures import Value, record
-from benchmarks._pictures import save_picture
-from benchmarks._scenes import Site, sites
-from benchmarks._score import (
+from benchmarks._mountains.pictures import save_picture
+from benchmarks._mountains.scenes import Site, sites
+from benchmarks._mountains.score import (
     BOTH,
     GEOCODED,
     ITERATION,
@@ -33,7 +34,7 @@ from benchmarks._score import (
     Outcome,
     Stage,
 )
-from benchmarks._truth import OTHER_LAW
+from benchmarks._mountains.truth import OTHER_LAW
 
 __all__ = ["GOALS", "main"]
 

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks._figures import Value, record
-from benchmarks._scenes import Site, sites
-from benchmarks._truth import coarse_dem, reflectivity, truth_of
+from benchmarks._mountains.scenes import Site, sites
+from benchmarks._mountains.truth import coarse_dem, reflectivity, truth_of
 from sarheight._multilook import ground_sample_spacing
 from sarheight.coregistration import estimate_shift
 from sarheight.coregistration._correct import moved

@@ -2,8 +2,8 @@
 
 Real data: Landsat-8 of four dates, nine bands each, on cells of 100 m, and 7,026 labelled cells of
 13 zones. Everything is tested on the same five folds of blocks of 3 km (see
-`benchmarks._hongkong_data`), and accuracies are of all folds together, as most zones lie in few
-blocks.
+`benchmarks._zones.hongkong_data`), and accuracies are of all folds together, as most zones lie in
+few blocks.
 
 The random forest is WUDAPT's method: the bands of the cell. So that it is a fair one, there is a
 second that also gets mean and spread of each band in the neighbourhood. Both learn from training
@@ -31,8 +31,15 @@ from rich.console import Console
 from sklearn.ensemble import RandomForestClassifier  # type: ignore[import-untyped]
 
 from benchmarks._figures import RESULTS, Value, record
-from benchmarks._hongkong_data import DATES, FOLDS, DateSamples, HongKong, open_hong_kong, splits
-from benchmarks._hongkong_report import markdown, table
+from benchmarks._zones.hongkong_data import (
+    DATES,
+    FOLDS,
+    DateSamples,
+    HongKong,
+    open_hong_kong,
+    splits,
+)
+from benchmarks._zones.hongkong_report import markdown, table
 from sarheight import plot
 from sarheight.data import FusionForm, fusion_forms
 from sarheight.metrics import ClassScores, calibration_error, class_scores

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from benchmarks._figures import Value, record
-from benchmarks._lcz_report import markdown, save_figure, table
+from benchmarks._zones.fusion_report import markdown, save_figure, table
 from sarheight.data import (
     FusionForm,
     So2SatPatches,

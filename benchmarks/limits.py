@@ -22,9 +22,9 @@ from rich.table import Table
 from sarheight_kernels.profiles import ACTIVE_LAYOVER, PASSIVE_LAYOVER
 
 from benchmarks._figures import Value, record
-from benchmarks._scenes import Site, sites
-from benchmarks._score import ONE_STEP, RTC, Stage
-from benchmarks._truth import LEAST_AREA, coarse_dem, reflectivity
+from benchmarks._mountains.scenes import Site, sites
+from benchmarks._mountains.score import ONE_STEP, RTC, Stage
+from benchmarks._mountains.truth import LEAST_AREA, coarse_dem, reflectivity
 from sarheight.geometry._visibility import classify_cells
 from sarheight.illumination import ConstantGamma
 from sarheight.layover import Reallocation, fit_law, reconstruct

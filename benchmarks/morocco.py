@@ -1,7 +1,7 @@
 """How well does simulation explain real pixels? Hills in Morocco, two dates of Sentinel-1.
 
-See `benchmarks._morocco` for the data and what was done to them. The figure is the correlation of
-the logarithms of measured and simulated intensity, in radar geometry, on pixels of about the
+See `benchmarks._real.morocco` for the data and what was done to them. The figure is the correlation
+of the logarithms of measured and simulated intensity, in radar geometry, on pixels of about the
 DEM's posting. The law of backscatter is fitted to every other block of the image, like the fields
 of a chessboard, and the correlation is measured on the blocks to which it was not fitted; the
 spread is that of a bootstrap over blocks. Shifts are estimated from the whole image.
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks._figures import RESULTS, Value, record
-from benchmarks._morocco import DATES, Explained, Hills, hills
+from benchmarks._real.morocco import DATES, Explained, Hills, hills
 from sarheight._multilook import ground_sample_spacing
 from sarheight.coregistration import Shift, corrected, estimate_shift
 from sarheight.illumination import BackscatterLaw, ConstantGamma, FittedLaw, Muhleman, simulate

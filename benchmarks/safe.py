@@ -2,8 +2,8 @@
 
 A product is simulated from a real annotation and a real elevation model, written, and geocoded
 plainly by sarsen and by us. What is compared, away from layover and shadow, is where in the image
-both read the value of a cell, and which sigma0 they find there; see `benchmarks._sarsen` for what
-they do in different ways. The image has no speckle, so that a difference in decibels is one of
+both read the value of a cell, and which sigma0 they find there; see `benchmarks._real.sarsen` for
+what they do in different ways. The image has no speckle, so that a difference in decibels is one of
 geometry and calibration; a column with speckle shows what the same shift does to it.
 """
 
@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks._figures import Value, record
-from benchmarks._sarsen import Comparison, compare
-from benchmarks._scenes import ALPS, SOCAL_DESCENDING, data_file
+from benchmarks._mountains.scenes import ALPS, SOCAL_DESCENDING, data_file
+from benchmarks._real.sarsen import Comparison, compare
 from sarheight import dem as elevation
 from sarheight import illumination
 from sarheight._placing import grid_of_dem
@@ -94,7 +94,7 @@ CASES = (
 def _play(case: Case, folder: Path, data: str | None, looks: float | None) -> Comparison:
     """Simulate a product and geocode it twice."""
     annotation = data_file(case.annotation, data)
-    # As in `benchmarks._scenes`, the geoid is set aside: it would only lift the whole place.
+    # As in `benchmarks._mountains.scenes`, the geoid is set aside: it would only lift the place.
     heights = elevation.open_dem(data_file(case.dem, data), vertical="ellipsoidal")
     heights = heights[case.rows, case.columns]
     orbit = Orbit.from_annotation(annotation)

@@ -24,9 +24,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks._figures import RESULTS, Value, record
-from benchmarks._scenes import ALPS, ORBIT_FILE, Place, Site, data_file
-from benchmarks._sensitivity import CASES, COARSE, Case, Given
-from benchmarks._truth import Truth, coarse_dem, reflectivity, truth_of
+from benchmarks._mountains.mistakes import CASES, COARSE, Case, Given
+from benchmarks._mountains.scenes import ALPS, ORBIT_FILE, Place, Site, data_file
+from benchmarks._mountains.truth import Truth, coarse_dem, reflectivity, truth_of
 from sarheight import dem as elevation
 from sarheight.geometry import geo2rdr
 from sarheight.layover import reconstruct

@@ -27,9 +27,9 @@ from sklearn.model_selection import GroupKFold, RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks._feature_file import COLUMNS, Places, read_places
+from benchmarks._buildings.feature_file import COLUMNS, Places, read_places
 from benchmarks._figures import Value, record
-from benchmarks._scenes import data_file
+from benchmarks._mountains.scenes import data_file
 from sarheight.training import FeatureTable, TabularSettings, train_tabular
 
 __all__ = ["GOALS", "ROWS", "main"]

@@ -1,13 +1,12 @@
 """How much do reconstruction and network bring? Heights on ground that no network has seen.
 
-Scenes are simulated from real elevation models under real orbits (see `benchmarks._scenes`), at
-32 to 34 degrees, where the folds are; the reconstruction is given a model three times coarser
-with a height error of 4 m. Each region is parted into bands with gaps: one to train on, one to
-stop by, one to test on. All networks are trained on the same ground, the training bands of all
-regions together; in the form for a GPU these are also seen from the other side, and mountains
-elsewhere are added. A patch of 128 x 128 cells has
-16 known elevations; 4 and 64 are a test of robustness. `benchmarks._terrain_rows` holds what is
-compared.
+Scenes are simulated from real elevation models under real orbits (see
+`benchmarks._mountains.scenes`), at 32 to 34 degrees, where the folds are; the reconstruction is
+given a model three times coarser with a height error of 4 m. Each region is parted into bands with
+gaps: one to train on, one to stop by, one to test on. All networks are trained on the same ground,
+the training bands of all regions together; in the form for a GPU these are also seen from the other
+side, and mountains elsewhere are added. A patch of 128 x 128 cells has 16 known elevations; 4 and
+64 are a test of robustness. `benchmarks._terrain.rows` holds what is compared.
 
 What is done is kept in the folder `--work`, and the same command goes on where it stopped.
 """
@@ -28,13 +27,13 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from benchmarks._figures import RESULTS, record
-from benchmarks._terrain_errors import Errors, baselines, measured
-from benchmarks._terrain_evidence import evidence
-from benchmarks._terrain_loop import reconstructed_again
-from benchmarks._terrain_pictures import draw
-from benchmarks._terrain_places import make_ground
-from benchmarks._terrain_report import Found, figures_of, markdown
-from benchmarks._terrain_rows import KNOWN, LOOP, NETWORKS, USUAL, settings_of
+from benchmarks._terrain.errors import Errors, baselines, measured
+from benchmarks._terrain.evidence import evidence
+from benchmarks._terrain.loop import reconstructed_again
+from benchmarks._terrain.pictures import draw
+from benchmarks._terrain.places import make_ground
+from benchmarks._terrain.report import Found, figures_of, markdown
+from benchmarks._terrain.rows import KNOWN, LOOP, NETWORKS, USUAL, settings_of
 from sarheight.models import HeightEstimator
 from sarheight.training import train_terrain
 

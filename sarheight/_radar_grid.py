@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sarheight._annotation import read_annotation
+from sarheight._annotation_xml import read_annotation
 from sarheight._bursts import Burst
 from sarheight._constants import SPEED_OF_LIGHT
 from sarheight._ground_range import GroundRange, RangeInterpolation

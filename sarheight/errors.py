@@ -6,6 +6,8 @@ what was expected, and what to do.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 __all__ = [
     "AnnotationError",
     "CheckpointError",
@@ -29,7 +31,34 @@ __all__ = [
 
 
 class SarheightError(Exception):
-    """Base of the errors below."""
+    """Base of the errors below.
+
+    Parameters
+    ----------
+    found : str
+        What is wrong, or all there is to say.
+    advice : str, optional
+        What to do about it in Python.
+    options : mapping, optional
+        What to do instead where one gives options rather than writes Python: arguments of the
+        function that was given the file, each with the value that helps, or with several to choose
+        from in a tuple. None stands for leaving it out. One of the options is enough.
+    file_advice : str, optional
+        What to do about the file.
+    """
+
+    def __init__(
+        self,
+        found: str = "",
+        advice: str = "",
+        *,
+        options: Mapping[str, str | float | tuple[str, ...] | None] | None = None,
+        file_advice: str = "",
+    ) -> None:
+        super().__init__(f"{found}; {advice}" if advice else found)
+        self.found = found
+        self.options = dict(options or {})
+        self.file_advice = file_advice
 
 
 class AnnotationError(SarheightError, ValueError):

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sarheight_kernels.orbit import hermite_coefficients, orbit_states
 
-from sarheight._annotation import Annotation, read_annotation, read_eof
+from sarheight._annotation import Annotation
+from sarheight._annotation_xml import read_annotation, read_eof
 from sarheight._look_at import look_at
 from sarheight._simulated_orbit import circular_vectors, turned
 from sarheight._state_vectors import (

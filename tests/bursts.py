@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight._annotation import Annotation, read_annotation
+from sarheight._annotation_xml import read_annotation
 from tests.annotations import BURST_STEP, LINES_PER_BURST, annotation_xml
 from tests.synthetic import synthetic_grid
 
 if TYPE_CHECKING:
+    from sarheight._annotation import Annotation
     from sarheight.orbit import Orbit
     from sarheight.scene import RadarGrid
 

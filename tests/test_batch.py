@@ -306,6 +306,7 @@ def test_a_cluster_does_the_jobs(folder: Path, tmp_path: Path) -> None:
         (["--set", "brightness=3"], "found the option 'brightness', expected some of"),
         (["--set", "method"], "expected NAME=VALUE"),
         (["--tiles", "nothing*.tif"], "found nothing that is called"),
+        (["--suffix", ".jpg"], "found '.jpg', expected one of .tif"),
     ],
 )
 def test_a_wrong_command_is_told_in_one_line(
@@ -315,3 +316,11 @@ def test_a_wrong_command_is_told_in_one_line(
     assert done.exit_code == 2, done.output
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_missing_elevation_model_is_found_before_the_work(folder: Path, tmp_path: Path) -> None:
+    given = ["batch", str(folder / "*.nc"), "-o", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 2, done.output
+    assert "--dem: " in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -215,6 +215,40 @@ def test_masks_on_the_ground_and_on_the_image(files: Files, tmp_path: Path) -> N
         assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_masks_get_a_stac_item(files: Files, tmp_path: Path) -> None:
+    output = tmp_path / "masks.tif"
+    common = ("masks", "--dem", files.dem, *SEA, "--like", files.annotation, "--stac", "-o")
+    done = run(*common, output)
+    assert done.exit_code == 0, done.output
+    item = json.loads((tmp_path / "masks.stac.json").read_text(encoding="utf-8"))
+    (asset,) = item["assets"].values()
+    assert asset["href"] == "./masks.tif"
+    west, south, east, north = item["bbox"]
+    assert west < 10.0 < east
+    assert south < 46.0 < north
+    assert "sat:orbit_state" in item["properties"]
+    sources = {link["href"] for link in item["links"] if link["rel"] == "derived_from"}
+    assert len(sources) == 2
+
+
+@pytest.mark.parametrize("command", ["masks", "reconstruct"])
+def test_an_impossible_stac_item_is_misuse(files: Files, tmp_path: Path, command: str) -> None:
+    image = (files.image,) if command == "reconstruct" else ("--like", files.image)
+    common = (command, *image, "--dem", files.dem, *SEA, "--stac", "-o")
+    assert "is a picture" in failing(2, *common, tmp_path / "x.png")
+    (tmp_path / "x.stac.json").write_text("{}")
+    line = failing(2, *common, tmp_path / "x.tif")
+    assert "--stac: " in line
+    assert "exists already" in line
+    assert [file.name for file in tmp_path.iterdir()] == ["x.stac.json"]
+
+
+def test_masks_in_the_image_get_no_stac_item(files: Files, tmp_path: Path) -> None:
+    common = ("masks", "--like", files.image, "--dem", files.dem, *SEA, "--stac")
+    line = failing(2, *common, "--geometry", "radar", "-o", tmp_path / "x.nc")
+    assert "masks on the ground" in line
+
+
 def test_an_orbit_file_takes_the_place_of_the_annotation(files: Files, tmp_path: Path) -> None:
     image = tmp_path / "image.nc"
     common = ("--dem", files.dem, *SEA, "--orbit", files.eof)
@@ -325,6 +359,9 @@ def test_a_missing_file_is_misuse(files: Files, tmp_path: Path) -> None:
     assert "nowhere.xml" in line
     assert "nowhere.nc" in failing(2, "reconstruct", "nowhere.nc", "--dem", files.dem, "-o", output)
     assert "nowhere" in failing(2, "info", "nowhere")
+    given = ("reconstruct", files.image, "--dem", files.dem, "-o", output)
+    assert "--orbit: there is no" in failing(2, *given, "--orbit", "nowhere.EOF")
+    assert "auto beside files" in failing(2, *given, "--dem", "auto")
     assert "--output" in failing(2, "demo", "--output", tmp_path / "nowhere")
 
 
@@ -335,8 +372,7 @@ def test_outputs_are_checked_before_the_work(
     def work(*_: object, **__: object) -> None:
         pytest.fail("work was begun")
 
-    monkeypatch.setattr("sarheight.cli._options.read_dem", work)
-    module = "_sources" if command == "reconstruct" else f"_{command}"
+    module = "_dem" if command == "reconstruct" else f"_{command}"
     monkeypatch.setattr(f"sarheight.cli.{module}.read_dem", work)
     image = (files.image,) if command == "reconstruct" else ("--like", files.image)
     common = (command, *image, "--dem", files.dem, "-o")
@@ -345,6 +381,19 @@ def test_outputs_are_checked_before_the_work(
     (tmp_path / "x.nc").write_bytes(b"precious")
     assert "exists already" in failing(2, *common, tmp_path / "x.nc")
     assert (tmp_path / "x.nc").read_bytes() == b"precious"
+
+
+def test_inputs_are_never_overwritten(files: Files, tmp_path: Path) -> None:
+    here = files.image.with_name("..") / files.folder.name / files.image.name
+    before = files.image.read_bytes()
+    common = ("--dem", files.dem, *SEA, "--overwrite", "-o")
+    for command in (("reconstruct", files.image), ("masks", "--like", files.image)):
+        assert "a name of its own" in failing(2, *command, *common, here)
+    assert files.image.read_bytes() == before
+    picture = tmp_path / "x.png"
+    line = failing(2, "reconstruct", files.image, *common, picture, "--quicklook", picture)
+    assert "--quicklook: " in line
+    assert not picture.exists()
 
 
 def test_overwrite_replaces(files: Files, tmp_path: Path) -> None:
@@ -381,7 +430,11 @@ def test_wrong_options_are_misuse(
 
 
 def test_no_command_shows_the_help_and_is_misuse() -> None:
-    assert run().exit_code == 2
+    for group in ((), ("train",), ("fetch",)):
+        done = run(*group)
+        assert done.exit_code == 2
+        assert done.stderr.strip().startswith("Usage: ")
+        assert "is missing" not in done.output
     assert "No such command" in failing(2, "unfold")
 
 

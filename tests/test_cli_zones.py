@@ -16,8 +16,8 @@ pytest.importorskip("h5py", reason="the extra `learn` is not installed")
 from typer.testing import CliRunner  # noqa: E402
 
 from sarheight.cli import app  # noqa: E402
-from sarheight.cli._zone_data import chosen_forms, samples_of  # noqa: E402
-from sarheight.cli._zone_table import verdict_in_words  # noqa: E402
+from sarheight.cli._train.zone_data import chosen_forms, samples_of  # noqa: E402
+from sarheight.cli._train.zone_table import verdict_in_words  # noqa: E402
 from sarheight.data import fusion_forms  # noqa: E402
 from sarheight.metrics import scores_of  # noqa: E402
 from sarheight.models import ZoneClassifier  # noqa: E402

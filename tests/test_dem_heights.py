@@ -137,8 +137,10 @@ def test_missing_grid_says_how_to_get_it(proj_folder: Path):
     for geoid in ("EGM96", "EGM2008", "EPSG:5773", "no_such_grid.gtx"):
         with pytest.raises(GeoidGridMissingError, match=r"pyproj sync.*proj-data.*network"):
             to_ellipsoidal(degree_array(rough(3, 4, 4)), geoid)
-    with pytest.raises(OSError, match=r"us_nga_egm96_15\.tif"):
+    with pytest.raises(GeoidGridMissingError, match=r"us_nga_egm96_15\.tif") as raised:
         to_ellipsoidal(degree_array(rough(3, 4, 4)), "EGM96")
+    assert isinstance(raised.value, OSError)
+    assert "sarheight fetch geoid EGM96" in raised.value.file_advice
     assert proj_folder.exists()
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from benchmarks import _figures
 from benchmarks._figures import read, record
-from benchmarks._scenes import DATA, data_file, sites
+from benchmarks._mountains.scenes import DATA, data_file, sites
 
 ROOT = Path(__file__).parents[1]
 UNITS = {

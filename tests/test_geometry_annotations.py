@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sarheight_kernels.cells import locate_cell
 from sarheight_kernels.models import GroundModel, ground_block, ground_position
 
-from sarheight._annotation import read_annotation
+from sarheight._annotation_xml import read_annotation
 from sarheight._area import zero_doppler
 from sarheight._constants import SPEED_OF_LIGHT
 from sarheight.geometry import rdr2geo

@@ -135,7 +135,9 @@ def test_an_image_without_data(scene: Scene, dem: xr.DataArray, value: float) ->
 
 def test_an_image_in_decibels(scene: Scene, dem: xr.DataArray) -> None:
     decibels = 10.0 * np.log10(np.maximum(scene.image, 1e-4))
-    with pytest.raises(ValueError, match=r"If it is in decibels, pass 10 \*\* \(image / 10\)"):
+    with pytest.raises(
+        ValueError, match=r"If it is in decibels, convert it first: 10 \*\* \(image / 10\)"
+    ):
         reconstruct(with_values(scene, decibels.values), dem)
 
 

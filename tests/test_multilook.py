@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sarheight._annotation import Spectrum, read_annotation
+from sarheight._annotation import Spectrum
+from sarheight._annotation_xml import read_annotation
 from sarheight._multilook import ground_sample_spacing, looks_for_spacing, multilook
 from sarheight.orbit import Orbit
 from sarheight.scene import RadarGrid, Scene

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sarheight_kernels.zero_doppler import zero_doppler_time
 
-from sarheight._annotation import Annotation, read_annotation
+from sarheight._annotation_xml import read_annotation
 from sarheight._constants import SPEED_OF_LIGHT
 from sarheight._radar_files import quiet
 from sarheight._viewing import points_at_ranges
@@ -47,6 +47,8 @@ from tests.synthetic import synthetic_grid
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from sarheight._annotation import Annotation
 
 Bools = NDArray[np.bool_]
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sarheight._annotation import read_annotation
+from sarheight._annotation_xml import read_annotation
 from sarheight._constants import SPEED_OF_LIGHT
 from sarheight.errors import OutputError
 from sarheight.orbit import Orbit

@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sarheight import geometry
-from sarheight._annotation import GeolocationGrid, read_annotation
+from sarheight._annotation_xml import read_annotation
 from sarheight._constants import SPEED_OF_LIGHT
 from sarheight._placing import grid_of_dem
 from sarheight.illumination import simulate
@@ -30,6 +30,7 @@ from tests.terrain import dem_around, hills
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from sarheight._annotation import GeolocationGrid
     from sarheight.scene import Scene
 
 GRD, SLC = ANNOTATIONS[0], ANNOTATIONS[-1]
@@ -204,7 +205,7 @@ class TestXarraySentinel:
 
 def test_the_plain_geocoding_of_sarsen_is_ours(simulated: Simulated) -> None:
     pytest.importorskip("sarsen")
-    from benchmarks._sarsen import compare
+    from benchmarks._real.sarsen import compare
 
     found = compare(simulated.path, simulated.group, simulated.dem)
     assert found.cells > 0.8 * simulated.dem.size

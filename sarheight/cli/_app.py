@@ -12,7 +12,9 @@ from typer.core import TyperGroup
 
 from sarheight.cli._batch import batch
 from sarheight.cli._demo import demo
+from sarheight.cli._exit_codes import INTERRUPTED, TERMINATED, USAGE
 from sarheight.cli._fetch import fetch
+from sarheight.cli._groups import help_if_alone
 from sarheight.cli._info import info
 from sarheight.cli._masks import masks
 from sarheight.cli._predict import predict
@@ -24,7 +26,6 @@ from sarheight.cli._train import train
 
 __all__ = ["app", "main"]
 
-USAGE, INTERRUPTED, TERMINATED = 2, 130, 143
 COMMAND_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 """The base of all errors in how a command was given, wherever typer keeps its click."""
 
@@ -110,9 +111,7 @@ def _commands(
     Exit codes: 0 done, 1 the data or the work failed, 2 the command was given wrongly,
     130 interrupted.
     """
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help(), err=True)
-        raise typer.Exit(USAGE)
+    help_if_alone(context)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:

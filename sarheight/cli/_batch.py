@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sarheight.cli._exit_codes import FAILED
 from sarheight.cli._options import OUTPUTS, RUNNING, Debug, Quiet
-from sarheight.cli._session import FAILED, session
+from sarheight.cli._session import session
 
 if TYPE_CHECKING:
     from sarheight.batch import Expected, Job, Manifest, Outcome
@@ -196,6 +197,7 @@ def _listed(
 ) -> tuple[list[Job], Path]:
     """Make the jobs, and find the place of their manifest."""
     from sarheight.batch import jobs_of_files, read_jobs
+    from sarheight.output._atomic import SUFFIXES
 
     if len(what) == 1 and Path(what[0]).suffix.lower() in LISTS:
         path = Path(what[0])
@@ -203,6 +205,9 @@ def _listed(
     if folder is None:
         msg = "say where the results go"
         raise typer.BadParameter(msg, param_hint="--folder")
+    if suffix.lower() not in SUFFIXES:
+        msg = f"found {suffix!r}, expected one of {', '.join(SUFFIXES)}"
+        raise typer.BadParameter(msg, param_hint="--suffix")
     images = [path for each in what for path in _files(each, "JOBS")]
     return jobs_of_files(images, folder, suffix, wanted), folder / "manifest.jsonl"
 
@@ -231,6 +236,10 @@ def _command(threads: int | None) -> Callable[..., list[str]]:
                 msg = f"{job.name}: found the option {name!r}, expected some of {', '.join(known)}"
                 raise typer.BadParameter(msg, param_hint="JOBS")
             line += _written(option, value)
+        for option in options.values():
+            if option.required and option.name not in {"image", "output", *job.options}:
+                msg = f"{job.name} needs it, in the list or for all jobs"
+                raise typer.BadParameter(msg, param_hint=max(option.opts, key=len))
         line += ["--output", str(job.output), "--quiet"]
         line += ["--overwrite"] if overwrite and "overwrite" not in job.options else []
         line += ["--threads", str(threads)] if threads and "threads" not in job.options else []

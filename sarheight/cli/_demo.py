@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sarheight.cli._options import OUTPUTS, Debug, Overwrite, Quiet, Threads, require_writable
+from sarheight.cli._files import require_writable
+from sarheight.cli._options import OUTPUTS, Debug, Overwrite, Quiet, Threads
 from sarheight.cli._session import session
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sarheight.cli._files import require_source
 from sarheight.cli._options import Debug
 from sarheight.cli._session import session
-from sarheight.cli._sources import require_source
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from sarheight.cli._dem import dem_files, read_dem
+from sarheight.cli._files import require_apart, require_result
+from sarheight.cli._image import replaced_orbit
 from sarheight.cli._options import (
     Debug,
     Dem,
@@ -16,12 +19,10 @@ from sarheight.cli._options import (
     Output,
     Overwrite,
     Quiet,
+    StacItem,
     Threads,
     Units,
     Vertical,
-    read_dem,
-    replaced_orbit,
-    require_writable,
 )
 from sarheight.cli._session import session
 
@@ -48,6 +49,7 @@ def masks(
             help="On the grid of the elevation model, or on the part of the image that it lights."
         ),
     ] = GeometryName.ground,
+    stac: StacItem = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     threads: Threads = None,
@@ -66,7 +68,11 @@ def masks(
     sarheight masks --like image.nc --dem dem.tif --geometry radar -o masks.nc
     ```
     """
-    require_writable(output, "--output", overwrite=overwrite)
+    require_apart(output, "--output", (like, orbit, *dem))
+    require_result(output, overwrite=overwrite, stac=stac)
+    if stac and geometry is GeometryName.radar:
+        msg = "a STAC item is of masks on the ground: leave it out, or --geometry radar"
+        raise typer.BadParameter(msg, param_hint="--stac")
     with session("masks", quiet=quiet, threads=threads, debug=debug, steps=3) as current:
         current.stage("read")
         from sarheight import layover
@@ -84,9 +90,8 @@ def masks(
             grid = grid_of_dem(heights, grid, vectors)
         found = layover.masks(heights, grid, vectors, geometry=geometry.value)
         current.stage("write")
-        inputs = {f"dem {index}": path for index, path in enumerate(dem, start=1)}
         found.attrs["provenance"] = provenance(
-            inputs | {"like": like} | ({"orbit": orbit} if orbit else {}),
+            dem_files(dem) | {"like": like} | ({"orbit": orbit} if orbit else {}),
             {"command": "masks", "geometry": geometry.value, "vertical": vertical},
         )
         if geometry is GeometryName.radar:
@@ -97,7 +102,7 @@ def masks(
 
             save_png(plot.mask(found["mask"], relief=heights), output, overwrite=overwrite)
         else:
-            write(found, output, overwrite=overwrite)
+            write(found, output, overwrite=overwrite, stac=stac)
         rows, columns = found["mask"].shape
         current.say(f"{output}: {rows} x {columns}, {_shares(found['mask'].values)}")
 

@@ -1,20 +1,12 @@
-"""Options that several commands share, and what the words in them mean."""
+"""Options that several commands share: what they take, and what is said of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from sarheight.illumination import BackscatterLaw
-    from sarheight.orbit import Orbit
-    from sarheight.scene import RadarGrid
 
 OUTPUTS, RUNNING, DEM, RADAR = "Output", "Running", "Elevation model", "Radar"
 
@@ -30,6 +22,19 @@ class CalibrationName(StrEnum):
 def _existing(*names: str, text: str, panel: str) -> typer.models.OptionInfo:
     option: typer.models.OptionInfo = typer.Option(
         *names, exists=True, help=text, rich_help_panel=panel, show_default=False
+    )
+    return option
+
+
+def output_folder(text: str) -> typer.models.OptionInfo:
+    """Make the option ``--output`` of a command that writes several files."""
+    option: typer.models.OptionInfo = typer.Option(
+        "--output",
+        "-o",
+        file_okay=False,
+        help=text,
+        rich_help_panel=OUTPUTS,
+        show_default=False,
     )
     return option
 
@@ -50,6 +55,16 @@ LikeIfNeeded = Annotated[
         text="Annotation of the image (XML of a GRD or SLC, plain or .xz). Not needed for an image "
         "written by `simulate`, which holds its own sampling and orbit.",
         panel=RADAR,
+    ),
+]
+Multilook = Annotated[
+    tuple[int, int] | None,
+    typer.Option(
+        "--multilook",
+        metavar="LINES SAMPLES",
+        help="Pixels to average into one, along azimuth and range.",
+        rich_help_panel=RADAR,
+        show_default=False,
     ),
 ]
 OrbitFile = Annotated[
@@ -104,6 +119,14 @@ Output = Annotated[
         show_default=False,
     ),
 ]
+StacItem = Annotated[
+    bool,
+    typer.Option(
+        "--stac",
+        help="Also write a STAC item beside the result, `scene.stac.json` for `scene.tif`.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
 Overwrite = Annotated[
     bool,
     typer.Option(
@@ -127,136 +150,3 @@ Debug = Annotated[
     bool,
     typer.Option("--debug", help="Show where an error comes from.", rich_help_panel=RUNNING),
 ]
-
-LAWS = "gamma[:level], lambert[:level], cosine[:level,exponent], muhleman[:level,roughness]"
-
-
-def parse_law(text: str) -> BackscatterLaw:
-    """Make the backscatter law that an option names.
-
-    Parameters
-    ----------
-    text : str
-        A name, then a colon and numbers with commas where they are not the usual ones.
-
-    Returns
-    -------
-    callable
-        From `sarheight.illumination`.
-
-    Raises
-    ------
-    typer.BadParameter
-        If there is no such law, or its numbers are not good.
-    """
-    from sarheight import illumination
-
-    laws: dict[str, Callable[..., BackscatterLaw]] = {
-        "gamma": illumination.ConstantGamma,
-        "lambert": illumination.Lambertian,
-        "cosine": illumination.CosinePower,
-        "muhleman": illumination.Muhleman,
-    }
-    name, _, numbers = text.partition(":")
-    if name not in laws:
-        msg = f"found {text!r}, expected one of {LAWS}"
-        raise typer.BadParameter(msg, param_hint="--law")
-    try:
-        law = laws[name](*(float(number) for number in numbers.split(",") if number))
-    except (TypeError, ValueError) as error:
-        msg = f"found {text!r} ({error}), expected one of {LAWS}"
-        raise typer.BadParameter(msg, param_hint="--law") from error
-    return law
-
-
-def require_writable(path: Path | None, option: str, *, overwrite: bool) -> None:
-    """Check before any work that an output can be written.
-
-    Raises
-    ------
-    typer.BadParameter
-        If it cannot.
-    """
-    from sarheight.errors import OutputError
-    from sarheight.output import check_writable
-
-    if path is None:
-        return
-    try:
-        check_writable(path, overwrite=overwrite)
-    except OutputError as error:
-        advice = " (--overwrite)" if "exists already" in str(error) else ""
-        msg = f"{error}{advice}"
-        raise typer.BadParameter(msg, param_hint=option) from error
-
-
-def read_dem(
-    paths: Sequence[Path],
-    vertical: str | None,
-    units: str | None,
-    nodata: float | None,
-    bounds: tuple[float, float, float, float] | None = None,
-) -> xr.DataArray:
-    """Open an elevation model as the options say.
-
-    Parameters
-    ----------
-    paths : sequence of path
-        Tiles.
-    vertical, units : str, optional
-        See the options.
-    nodata : float, optional
-        See the options.
-    bounds : (west, south, east, north), optional
-        Part to open, in degrees.
-
-    Returns
-    -------
-    xarray.DataArray
-        Heights above the ellipsoid in metres, dims (y, x).
-
-    Raises
-    ------
-    VerticalDatumError
-        If neither the option nor the file says what the heights are measured from.
-    DemError
-        If the DEM cannot be used.
-    """
-    from sarheight.dem import open_dem
-    from sarheight.errors import VerticalDatumError
-
-    dem = open_dem(paths, vertical=_geoid(vertical), units=units, nodata=nodata, bounds=bounds)
-    if dem.attrs.get("vertical_datum") is None:
-        msg = (
-            f"{', '.join(map(str, paths))} does not say what its heights are measured from: pass "
-            "--vertical ellipsoidal, EGM96 (SRTM, NASADEM), EGM2008 (Copernicus DEM), or the "
-            "geoid's height in metres"
-        )
-        raise VerticalDatumError(msg)
-    return dem
-
-
-def _geoid(vertical: str | None) -> str | float | None:
-    if vertical is None:
-        return None
-    try:
-        return float(vertical)
-    except ValueError:
-        return vertical
-
-
-def replaced_orbit(grid: RadarGrid, orbit: Orbit, path: Path | None) -> Orbit:
-    """Take the orbit of a file, where one was given, around the time of an image.
-
-    Raises
-    ------
-    OrbitCoverageError
-        If the file does not cover it.
-    """
-    from sarheight.orbit import Orbit as Vectors
-
-    if path is None:
-        return orbit
-    zero = orbit.with_epoch(grid.epoch)
-    begin, end = (zero.utc(time) for time in (grid.first_time, grid.last_time))
-    return Vectors.from_eof(path, window=(begin, end)).with_epoch(grid.epoch)

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sarheight.cli._advice import in_words_of_options
+from sarheight.cli._dem import dem_files, geoid_of, read_dem
+from sarheight.cli._files import require_apart, require_writable
 from sarheight.cli._options import (
     DEM,
     RADAR,
@@ -21,8 +24,6 @@ from sarheight.cli._options import (
     Threads,
     Units,
     Vertical,
-    read_dem,
-    require_writable,
 )
 from sarheight.cli._predict_maps import is_city_stack, map_buildings, map_zones, refuse
 from sarheight.cli._session import session
@@ -148,6 +149,7 @@ def predict(
     sarheight predict sentinel2.tif --model run/model --step 10 -o zones.tif
     ```
     """
+    require_apart(output, "--output", (*images, model, like, points, *(dem or ())))
     require_writable(output, "--output", overwrite=overwrite)
     of_terrain = {
         "--dem": dem,
@@ -171,7 +173,9 @@ def predict(
         )
         from sarheight.output import provenance, write
         from sarheight.predict import predict_heights
+        from sarheight.predict._heights import device_of
 
+        device_of(device)
         folder = model or packaged("buildings" if is_city_stack(images[0]) else "terrain")
         kind = kind_of(folder)
         if kind != HeightEstimator.kind:
@@ -219,7 +223,7 @@ def predict(
         )
         current.stage("write")
         files = {"image": image, "model": folder, "like": like, "points": points}
-        files |= {f"dem {index}": path for index, path in enumerate(dem or [], start=1)}
+        files |= dem_files(dem or [])
         result.attrs["provenance"] = provenance(
             {name: path for name, path in files.items() if path is not None},
             {"command": "predict", "posting": posting, "points_vertical": points_vertical},
@@ -233,13 +237,13 @@ def predict(
 def _known(points: Path | None, vertical: str | None) -> SparseHeights | None:
     if points is None:
         return None
+    from sarheight.errors import GeoidGridMissingError, VerticalDatumError
     from sarheight.priors import read_heights
 
     try:
-        datum: str | float | None = float(vertical) if vertical is not None else None
-    except ValueError:
-        datum = vertical
-    return read_heights(points, vertical=datum)
+        return read_heights(points, vertical=geoid_of(vertical))
+    except (VerticalDatumError, GeoidGridMissingError) as error:
+        raise type(error)(in_words_of_options(error, "points-")) from error
 
 
 def _image(image: Path, like: Path | None, calibration: CalibrationName | None) -> Scene:

@@ -10,36 +10,36 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sarheight.cli._coregister import Coregister, CoregisterName, coregister, tell
+from sarheight.cli._dem import DemChoice
+from sarheight.cli._files import require_apart, require_result, require_writable
+from sarheight.cli._image import ImageChoice
+from sarheight.cli._law import LAWS, parse_law
+from sarheight.cli._memory import Memory, bytes_of, needed
 from sarheight.cli._options import (
     DEM,
-    LAWS,
     OUTPUTS,
     RADAR,
-    RUNNING,
     CalibrationName,
     Debug,
     LikeIfNeeded,
+    Multilook,
     Nodata,
     Output,
     Overwrite,
     Quiet,
+    StacItem,
     Threads,
     Units,
     Vertical,
-    parse_law,
-    require_writable,
 )
 from sarheight.cli._session import Session, session
-from sarheight.cli._sources import DemChoice, ImageChoice, require_source
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from sarheight.scene import RadarGrid, Scene
+    from sarheight.scene import RadarGrid
 
 METHOD = "Method"
-PER_PIXEL, PER_CELL, PER_RESULT = 16.0, 60.0, 40.0
-"""Bytes for each pixel of the image, each cell, and each cell and polarisation."""
 WHOLE = 0.95
 """Part of an image from which an elevation model is taken to cover it."""
 ROOM = 64
@@ -108,15 +108,7 @@ def reconstruct(
             rich_help_panel=RADAR,
         ),
     ] = "",
-    multilook: Annotated[
-        tuple[int, int] | None,
-        typer.Option(
-            metavar="LINES SAMPLES",
-            help="Pixels to average into one, along azimuth and range.",
-            rich_help_panel=RADAR,
-            show_default=False,
-        ),
-    ] = None,
+    multilook: Multilook = None,
     spacing: Annotated[
         float | None,
         typer.Option(
@@ -180,22 +172,8 @@ def reconstruct(
             show_default=False,
         ),
     ] = None,
-    stac: Annotated[
-        bool,
-        typer.Option(
-            "--stac",
-            help="Also write a STAC item beside the result, `scene.stac.json` for `scene.tif`.",
-            rich_help_panel=OUTPUTS,
-        ),
-    ] = False,
-    memory: Annotated[
-        str,
-        typer.Option(
-            metavar="SIZE",
-            help="Memory to stay below: a larger scene is worked on part by part.",
-            rich_help_panel=RUNNING,
-        ),
-    ] = "2 GiB",
+    stac: StacItem = False,
+    memory: Memory = "2 GiB",
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     threads: Threads = None,
@@ -222,14 +200,16 @@ def reconstruct(
     sarheight reconstruct image.nc --dem dem.tif --method one-step --law gamma -o rtc.tif
     ```
     """
-    require_writable(output, "--output", overwrite=overwrite)
+    inputs = (image, like, orbit, *dem)
+    require_apart(output, "--output", inputs)
+    require_apart(quicklook, "--quicklook", (output, *inputs))
+    require_result(output, overwrite=overwrite, stac=stac)
     require_writable(quicklook, "--quicklook", overwrite=overwrite)
     if quicklook is not None and quicklook.suffix.lower() != ".png":
         msg = f"a picture is saved as .png, and this is '{quicklook}'"
         raise typer.BadParameter(msg, param_hint="--quicklook")
     chosen = None if law == "fit" else parse_law(law)
-    limit = _bytes(memory)
-    require_source(image, "IMAGE")
+    limit = bytes_of(memory)
     picture = ImageChoice(
         image,
         like,
@@ -256,7 +236,7 @@ def reconstruct(
         current.say_if_kernels_are_new()
         # Read once, with room for a shift; the rest of the image is never read.
         near = scene_of_dem(whole, heights, margin=ROOM)
-        in_parts = _need(near, heights) > room_within(limit) and output.suffix.lower() != ".png"
+        in_parts = needed(near, heights) > room_within(limit) and output.suffix.lower() != ".png"
         if not in_parts:
             near = replace(near, image=near.image.compute())
         near, shift = coregister(near, heights, coregistration, chosen)
@@ -318,27 +298,6 @@ def reconstruct(
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip().upper() for name in text.split(",") if name.strip())
-
-
-def _bytes(size: str) -> float:
-    """Read a size of memory."""
-    from dask.utils import parse_bytes
-
-    try:
-        found = float(parse_bytes(size))
-    except ValueError:
-        found = 0.0
-    if not found > 0.0:
-        msg = f"found {size!r}, expected a size of memory, such as '2 GiB'"
-        raise typer.BadParameter(msg, param_hint="--memory")
-    return found
-
-
-def _need(scene: Scene, heights: xr.DataArray) -> float:
-    """Return about how many bytes a reconstruction in one go takes, all results included."""
-    polarisations = int(scene.image.size) / (scene.grid.lines * scene.grid.samples)
-    by_cell = PER_CELL + PER_RESULT * polarisations
-    return PER_PIXEL * int(scene.image.size) + by_cell * int(heights.size)
 
 
 def _share(part: RadarGrid, whole: RadarGrid) -> float:

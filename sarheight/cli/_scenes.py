@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sarheight.cli._dem import read_dem
 from sarheight.cli._options import (
-    OUTPUTS,
     RADAR,
     Debug,
     Dem,
     Like,
+    Multilook,
     Nodata,
     Quiet,
     Threads,
     Units,
     Vertical,
-    read_dem,
+    output_folder,
 )
 from sarheight.cli._session import session
 
@@ -37,15 +38,7 @@ def scenes(
     like: Like,
     dem: Dem,
     output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            file_okay=False,
-            help="Folder for the scenes, one Zarr store each; made if it is not there.",
-            rich_help_panel=OUTPUTS,
-            show_default=False,
-        ),
+        Path, output_folder("Folder for the scenes, one Zarr store each; made if it is not there.")
     ],
     vertical: Vertical = None,
     units: Units = None,
@@ -63,14 +56,7 @@ def scenes(
             show_default=False,
         ),
     ] = None,
-    multilook: Annotated[
-        tuple[int, int],
-        typer.Option(
-            metavar="LINES SAMPLES",
-            help="Pixels to average into one, along azimuth and range.",
-            rich_help_panel=RADAR,
-        ),
-    ] = (1, 1),
+    multilook: Multilook = None,
     coarser: Annotated[
         int,
         typer.Option(
@@ -105,6 +91,7 @@ def scenes(
         --vertical ellipsoidal --incidence 32 --incidence 38 -o scenes
     ```
     """
+    window = multilook or (1, 1)
     angles: list[float | None] = list(incidence) if incidence else [None]
     steps = len(dem) * len(angles) * seeds
     with session("scenes", quiet=quiet, threads=threads, debug=debug, steps=steps) as current:
@@ -113,7 +100,7 @@ def scenes(
 
         settings = SceneSettings(coarser=coarser, height_error=height_error)
         jobs = [
-            _job(path, like, angle, seed, multilook, settings, (vertical, units, nodata))
+            _job(path, like, angle, seed, window, settings, (vertical, units, nodata))
             for path in dem
             for angle in angles
             for seed in range(seeds)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from sarheight.cli._advice import in_words_of_options
+from sarheight.cli._exit_codes import FAILED, INTERRUPTED
 from sarheight.errors import SarheightError
 
 if TYPE_CHECKING:
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Session", "session"]
 
-FAILED, INTERRUPTED = 1, 130
 EXPECTED = (SarheightError, ValueError, TypeError, OSError, LookupError, MemoryError)
 """Kinds of errors that say what was wrong with the data; all others are ours."""
 
@@ -187,7 +188,8 @@ def session(
 
 
 def _in_one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = in_words_of_options(error) if isinstance(error, SarheightError) else str(error)
+    text = " ".join(text.split())
     if isinstance(error, KeyError) or not isinstance(error, EXPECTED):
         return (
             f"unexpected {type(error).__name__}: {text or 'no message'}; please report it with "

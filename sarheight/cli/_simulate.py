@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sarheight.cli._dem import dem_files, read_dem
+from sarheight.cli._files import require_apart, require_writable
+from sarheight.cli._image import replaced_orbit
+from sarheight.cli._law import LAWS, parse_law
 from sarheight.cli._options import (
-    LAWS,
     RADAR,
     CalibrationName,
     Debug,
     Dem,
+    Multilook,
     Nodata,
     OrbitFile,
     Output,
@@ -21,10 +25,6 @@ from sarheight.cli._options import (
     Threads,
     Units,
     Vertical,
-    parse_law,
-    read_dem,
-    replaced_orbit,
-    require_writable,
 )
 from sarheight.cli._session import Session, session
 
@@ -74,14 +74,7 @@ def simulate(
             show_default=False,
         ),
     ] = None,
-    multilook: Annotated[
-        tuple[int, int],
-        typer.Option(
-            metavar="LINES SAMPLES",
-            help="Pixels to average into one, along azimuth and range.",
-            rich_help_panel=RADAR,
-        ),
-    ] = (1, 1),
+    multilook: Multilook = None,
     law: Annotated[
         str, typer.Option(help=f"Backscatter law: {LAWS}.", rich_help_panel=RADAR)
     ] = "muhleman",
@@ -143,7 +136,9 @@ def simulate(
     ```
     """
     product = output.suffix.lower() in PRODUCTS
-    _require_possible(output, like, multilook, product=product, overwrite=overwrite)
+    require_apart(output, "--output", (*like, orbit, *dem))
+    window = multilook or (1, 1)
+    _require_possible(output, like, window, product=product, overwrite=overwrite)
     chosen = parse_law(law)
     with session("simulate", quiet=quiet, threads=threads, debug=debug, steps=3) as current:
         current.stage("read")
@@ -151,7 +146,7 @@ def simulate(
 
         heights = read_dem(dem, vertical, units, nodata)
         placed, turned = _placements(
-            heights, like, orbit, multilook, turn_to, current, product=product
+            heights, like, orbit, window, turn_to, current, product=product
         )
         current.stage("simulate")
         current.say_if_kernels_are_new()
@@ -170,14 +165,13 @@ def simulate(
             return
         from sarheight._scene_io import write_scene
 
-        inputs = {f"dem {index}": path for index, path in enumerate(dem, start=1)}
         record = provenance(
-            inputs | {"like": like[0]} | ({"orbit": orbit} if orbit else {}),
+            dem_files(dem) | {"like": like[0]} | ({"orbit": orbit} if orbit else {}),
             {
                 "command": "simulate",
                 "law": chosen,
                 "vertical": vertical,
-                "multilook": multilook,
+                "multilook": window,
                 "looks": looks,
                 "noise_decibels": noise,
                 "seed": seed,
@@ -201,21 +195,13 @@ def _require_possible(
 ) -> None:
     """Check before any work what can be checked."""
     if product:
-        from sarheight.errors import OutputError
-        from sarheight.output import check_writable
-
         if multilook != (1, 1):
             msg = (
                 "a product has the pixels of its annotation: leave --multilook out, or write .tif, "
                 ".nc or .zarr"
             )
             raise typer.BadParameter(msg, param_hint="--multilook")
-        try:
-            check_writable(output, overwrite=overwrite, suffixes=PRODUCTS)
-        except OutputError as error:
-            advice = " (--overwrite)" if "exists already" in str(error) else ""
-            msg = f"{error}{advice}"
-            raise typer.BadParameter(msg, param_hint="--output") from error
+        require_writable(output, "--output", overwrite=overwrite, suffixes=PRODUCTS)
         return
     require_writable(output, "--output", overwrite=overwrite)
     if len(like) > 1:
@@ -237,7 +223,7 @@ def _placements(
     product: bool,
 ) -> tuple[dict[Path, tuple[RadarGrid, Orbit]], float]:
     """Cut the grid of each annotation to what the elevation model lights."""
-    from sarheight._annotation import read_annotation
+    from sarheight._annotation_xml import read_annotation
     from sarheight._scene_io import read_placement
     from sarheight.errors import GeometryError
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sarheight.cli._options import OUTPUTS, Debug, Quiet
+from sarheight.cli._options import Debug, Quiet, output_folder
 from sarheight.cli._session import session
 
 
@@ -24,15 +24,7 @@ def stack(
     ],
     *,
     output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            file_okay=False,
-            help="Folder for the stacks, one Zarr store each; made if it is not there.",
-            rich_help_panel=OUTPUTS,
-            show_default=False,
-        ),
+        Path, output_folder("Folder for the stacks, one Zarr store each; made if it is not there.")
     ],
     city: Annotated[
         list[str] | None,

@@ -19,6 +19,9 @@ GEOGRAPHIC = CRS.from_epsg(4326)
 ELLIPSOID = Geod(ellps="WGS84")
 _HEIGHT = 2
 
+WRITE_CRS = "write the right one, e.g. rio edit-info --crs EPSG:4326 dem.tif"
+"""What to do about a file."""
+
 
 def stated_crs(dem: xr.DataArray) -> CRS:
     """Read the reference system that a DEM states, vertical part included.
@@ -32,17 +35,13 @@ def stated_crs(dem: xr.DataArray) -> CRS:
         found = dem.rio.crs
         crs = None if found is None else CRS.from_wkt(found.to_wkt(version="WKT2_2019"))
     except (CRSError, RasterioCRSError) as error:
-        msg = (
-            f"the DEM's coordinate reference system cannot be understood ({error}); "
-            'write a known one, e.g. dem.rio.write_crs("EPSG:4326")'
-        )
-        raise DemError(msg) from error
+        msg = f"the DEM's coordinate reference system cannot be understood ({error})"
+        advice = 'write a known one, e.g. dem.rio.write_crs("EPSG:4326")'
+        raise DemError(msg, advice, file_advice=WRITE_CRS) from error
     if crs is None:
-        msg = (
-            "the DEM has no coordinate reference system, so nobody can tell where it lies; "
-            'write the right one, e.g. dem.rio.write_crs("EPSG:4326")'
-        )
-        raise DemError(msg)
+        msg = "the DEM has no coordinate reference system, so nobody can tell where it lies"
+        advice = 'write the right one, e.g. dem.rio.write_crs("EPSG:4326")'
+        raise DemError(msg, advice, file_advice=WRITE_CRS)
     return require_earth(crs)
 
 

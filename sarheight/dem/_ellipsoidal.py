@@ -123,7 +123,7 @@ def _agreed(stated: str | None, geoid: Geoid | None) -> Geoid:
             "the DEM's heights are above the ellipsoid already (vertical_datum); converting them "
             "again would shift them by the geoid twice"
         )
-        raise VerticalDatumError(msg)
+        raise VerticalDatumError(msg, options={"vertical": None})
     if geoid is None:
         if stated is None:
             msg = f"the DEM does not say what its heights are measured from: {UNSTATED_ADVICE}"
@@ -134,11 +134,12 @@ def _agreed(stated: str | None, geoid: Geoid | None) -> Geoid:
         msg = "the ellipsoid is no geoid; for heights above it use assume_ellipsoidal(dem)"
         raise VerticalDatumError(msg)
     if stated is not None and named is not None and named != stated:
-        msg = (
-            f"the DEM states heights above {stated}, and the geoid asked for is {named}; leave the "
-            "geoid out to use what is stated, or remove dem.attrs['vertical_datum'] if it is wrong"
+        msg = f"the DEM states heights above {stated}, and the geoid asked for is {named}"
+        advice = (
+            "leave the geoid out to use what is stated, or remove dem.attrs['vertical_datum'] if "
+            "it is wrong"
         )
-        raise VerticalDatumError(msg)
+        raise VerticalDatumError(msg, advice, options={"vertical": None})
     return named if named is not None else geoid
 
 

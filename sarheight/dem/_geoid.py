@@ -37,6 +37,8 @@ Outline: TypeAlias = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 """Longitudes and latitudes in degrees of places all around an area."""
 
 _BLOCK_CELLS = 1_000_000
+FETCHED = {"EGM96", "EGM2008"}
+"""Geoids that `sarheight fetch geoid` brings by their names."""
 _GRID_SUFFIXES = (".gtx", ".tif", ".tiff", ".gtg", ".byn")
 
 
@@ -105,7 +107,7 @@ def _grid_transformer(name: str) -> Transformer:
             f'+step +proj=vgridshift +grids="{name}" +multiplier=1'
         )
     except ProjError as error:
-        raise GeoidGridMissingError(_missing(name, f"PROJ says: {error}")) from error
+        raise _missing(name, f"PROJ says: {error}") from error
 
 
 def _model_undulation(name: str, outline: Outline) -> tuple[Undulation, str]:
@@ -137,7 +139,7 @@ def _model_undulation(name: str, outline: Outline) -> tuple[Undulation, str]:
         fetched = cached_geoid(grids[0]) if grids else None
         if fetched is not None and vertical.to_epsg() in GEOIDS.values():
             return _height_by(_grid_transformer(str(fetched))), name
-        raise GeoidGridMissingError(_missing(grids[0] if grids else name, f"needed for {name}"))
+        raise _missing(grids[0] if grids else name, f"needed for {name}", name)
     return _height_by(group.transformers[0]), name
 
 
@@ -179,13 +181,17 @@ def _area(longitude: npt.NDArray[np.float64], latitude: npt.NDArray[np.float64])
     return AreaOfInterest(west, float(latitude.min()), east, float(latitude.max()))
 
 
-def _missing(grid: str, reason: str) -> str:
-    return (
-        f"the geoid grid {grid} is not installed ({reason}). Do one of: run "
-        "`sarheight fetch geoid` with EGM96 or EGM2008, which downloads it; run `pyproj sync "
-        f"--file {grid}` (or projsync), which downloads it; copy it from elsewhere into "
+def _missing(grid: str, reason: str, name: str = "") -> GeoidGridMissingError:
+    synced = f"`pyproj sync --file {grid}`"
+    fetched = f"`sarheight fetch geoid {name}`" if name in FETCHED else synced
+    return GeoidGridMissingError(
+        f"the geoid grid {grid} is not installed ({reason})",
+        "do one of: run `sarheight fetch geoid` with EGM96 or EGM2008, which downloads it; run "
+        f"{synced} (or projsync), which downloads it; copy it from elsewhere into "
         f"{get_user_data_dir()}; install the package proj-data (conda); let PROJ fetch what it "
         "needs by pyproj.network.set_network_enabled(True); pass the path of a grid (.gtx, .tif), "
         "or one undulation in metres, as the geoid; or, if the heights are above the ellipsoid "
-        "already, say so by assume_ellipsoidal(dem)"
+        "already, say so by assume_ellipsoidal(dem)",
+        options={"vertical": ("the path of a grid", "the geoid's height in metres")},
+        file_advice=f"run {fetched}, which downloads it",
     )

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from affine import Affine
 
-from sarheight.dem._crs import metres_per_unit, stated_crs
+from sarheight.dem._crs import WRITE_CRS, metres_per_unit, stated_crs
 from sarheight.errors import DemError
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def _require_place(crs: CRS, y: npt.NDArray[np.float64], x: npt.NDArray[np.float
     if crs.is_projected and degrees:
         msg = (
             f"the DEM's reference system {crs.name!r} is projected, but x ({x.min():.6g} to "
-            f"{x.max():.6g}) and y ({y.min():.6g} to {y.max():.6g}) look like degrees; "
-            'write the right one, e.g. dem.rio.write_crs("EPSG:4326")'
+            f"{x.max():.6g}) and y ({y.min():.6g} to {y.max():.6g}) look like degrees"
         )
-        raise DemError(msg)
+        advice = 'write the right one, e.g. dem.rio.write_crs("EPSG:4326")'
+        raise DemError(msg, advice, file_advice=WRITE_CRS)

@@ -24,6 +24,9 @@ LARGEST_MISFIT = 0.02
 
 _FULL_TURN = 360.0
 
+REPROJECT = "bring them to one grid first: reproject(tile, like=...)"
+WARP = "bring them to one grid first, e.g. rio warp tile.tif same.tif --like other.tif"
+
 
 def mosaic(dems: Iterable[xr.DataArray]) -> xr.DataArray:
     """Join the tiles of one elevation model on their common grid.
@@ -90,25 +93,24 @@ def _require_alike(tiles: list[xr.DataArray]) -> None:
         if stated_crs(tile) != crs:
             msg = (
                 f"the tiles have different reference systems ({crs.name!r} and "
-                f"{stated_crs(tile).name!r}); bring them to one first: reproject(tile, like=...)"
+                f"{stated_crs(tile).name!r})"
             )
-            raise DemError(msg)
+            raise DemError(msg, REPROJECT, file_advice=WARP)
         if stated_datum(tile) != datum:
             msg = (
                 f"the tiles' heights are measured from different things ({datum or 'unstated'} and "
-                f"{stated_datum(tile) or 'unstated'}); convert each by to_ellipsoidal first"
+                f"{stated_datum(tile) or 'unstated'})"
             )
-            raise VerticalDatumError(msg)
+            advice = "convert each by to_ellipsoidal first"
+            alike = "give only those that are measured from the same"
+            raise VerticalDatumError(msg, advice, file_advice=alike)
         stretch = [
             abs(mine / theirs - 1.0) * size
             for mine, theirs, size in zip(cell_steps(tile), steps, tile.shape, strict=True)
         ]
         if max(stretch) > LARGEST_MISFIT:
-            msg = (
-                f"the tiles have different postings, (dy, dx) = {steps} and {cell_steps(tile)}; "
-                "bring them to one grid first: reproject(tile, like=...)"
-            )
-            raise DemError(msg)
+            msg = f"the tiles have different postings, (dy, dx) = {steps} and {cell_steps(tile)}"
+            raise DemError(msg, REPROJECT, file_advice=WARP)
 
 
 def _side_by_side(columns: list[npt.NDArray[np.float64]]) -> list[npt.NDArray[np.float64]]:
@@ -131,11 +133,8 @@ def _side_by_side(columns: list[npt.NDArray[np.float64]]) -> list[npt.NDArray[np
 def _cell(position: float, origin: float, step: float) -> int:
     cells = (position - origin) / step
     if abs(cells - round(cells)) > LARGEST_MISFIT:
-        msg = (
-            f"a tile lies {abs(cells - round(cells)):.2f} cells off the grid of the others; bring "
-            "them to one grid first: reproject(tile, like=...)"
-        )
-        raise DemError(msg)
+        msg = f"a tile lies {abs(cells - round(cells)):.2f} cells off the grid of the others"
+        raise DemError(msg, REPROJECT, file_advice=WARP)
     return round(cells)
 
 

@@ -133,11 +133,14 @@ def _referred(dem: xr.DataArray, vertical: Geoid | None) -> xr.DataArray:
         return to_ellipsoidal(dem, vertical)
     if stated not in (None, ELLIPSOID):
         msg = (
-            f"the file says that its heights are above {stated}, and vertical={vertical!r} that "
-            "they are ellipsoidal; leave vertical out to follow the file, or overrule it by "
+            f"the file says that its heights are above {stated}, and {vertical!r} that they are "
+            "ellipsoidal"
+        )
+        advice = (
+            "leave vertical out to follow the file, or overrule it by "
             'assume_ellipsoidal(open_dem(..., vertical="keep"))'
         )
-        raise VerticalDatumError(msg)
+        raise VerticalDatumError(msg, advice, options={"vertical": None})
     return assume_ellipsoidal(dem)
 
 
@@ -177,8 +180,9 @@ def _height_band(source: DatasetReader, path: str, band: int | None) -> int:
     if band is None and source.count > 1:
         picture = ColorInterp.red in source.colorinterp
         kind = "a colour picture, not heights" if picture else "several bands"
-        msg = f"{path} holds {kind} ({source.count} bands); name the one with the heights: band=1"
-        raise DemError(msg)
+        msg = f"{path} holds {kind} ({source.count} bands)"
+        taken = "take out the one with the heights, e.g. rio stack --bidx 1 in.tif heights.tif"
+        raise DemError(msg, "name the one with the heights: band=1", file_advice=taken)
     chosen = 1 if band is None else band
     if not 1 <= chosen <= source.count:
         msg = f"{path} has bands 1 to {source.count}, and band {chosen} was asked for"

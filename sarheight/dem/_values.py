@@ -45,11 +45,9 @@ def accept(dem: xr.DataArray, *, void_allowed: bool = False) -> xr.DataArray:
     dem = _flattened(dem)
     unit, factor = _stated_unit(dem)
     if factor != 1.0:
-        msg = (
-            f"the DEM's heights are in {unit!r}, and metres are needed; convert them by "
-            f"open_dem(..., units={unit!r}) or to_metres(dem)"
-        )
-        raise DemError(msg)
+        msg = f"the DEM's heights are in {unit!r}, and metres are needed"
+        advice = f"convert them by open_dem(..., units={unit!r}) or to_metres(dem)"
+        raise DemError(msg, advice, options={"units": unit})
     return _finished(dem, void_allowed=void_allowed)
 
 
@@ -126,8 +124,11 @@ def require_heights(heights: npt.NDArray[Any], *, void_allowed: bool = False) ->
     # Both pass over voids; where all is void they are NaN.
     low, high = (float(find.reduce(heights, axis=None)) for find in (np.fmin, np.fmax))
     if np.isinf((low, high)).any():
-        msg = "the DEM holds infinite heights; mask them, e.g. dem.where(numpy.isfinite(dem))"
-        raise DemError(msg)
+        msg, advice = (
+            "the DEM holds infinite heights",
+            "mask them, e.g. dem.where(np.isfinite(dem))",
+        )
+        raise DemError(msg, advice, options={"nodata": low if np.isinf(low) else high})
     if np.isnan(low):
         if void_allowed:
             return
@@ -139,23 +140,25 @@ def require_heights(heights: npt.NDArray[Any], *, void_allowed: bool = False) ->
     if low >= LOWEST and high <= HIGHEST:
         return
     mark = next((mark for mark in VOID_MARKS if mark in (low, high)), None)
-    if mark is None:
-        advice = (
-            f"if they are feet, convert them by open_dem(..., units='ft') or to_metres(dem, 'ft'); "
-            f"if {low if low < LOWEST else high:.6g} stands for voids, declare it as nodata by "
-            f"open_dem(..., nodata=...) or dem.where; sea-floor depths: dem.clip(min=0)"
-        )
-    else:
-        count = int(np.count_nonzero(heights == mark))
-        advice = (
-            f"{count} cells hold {mark:g}, a usual mark of voids that this DEM does not declare as "
-            f"nodata: open_dem(..., nodata={mark:g}) or dem.where(dem != {mark:g})"
-        )
-    msg = (
+    span = (
         f"the DEM's heights span {low:.6g} to {high:.6g}, and on land they lie between {LOWEST:g} "
-        f"and {HIGHEST:g} m: {advice}"
+        f"and {HIGHEST:g} m"
     )
-    raise DemError(msg)
+    if mark is not None:
+        count = int(np.count_nonzero(heights == mark))
+        msg = (
+            f"{span}: {count} cells hold {mark:g}, a usual mark of voids that this DEM does not "
+            "declare as nodata"
+        )
+        advice = f"open_dem(..., nodata={mark:g}) or dem.where(dem != {mark:g})"
+        raise DemError(msg, advice, options={"nodata": mark})
+    strange = low if low < LOWEST else high
+    msg = f"{span}: are they feet, or does {strange:.6g} stand for voids?"
+    advice = (
+        "convert feet by open_dem(..., units='ft') or to_metres(dem, 'ft'), declare nodata by "
+        "open_dem(..., nodata=...) or dem.where; sea-floor depths: dem.clip(min=0)"
+    )
+    raise DemError(msg, advice, options={"units": "ft", "nodata": strange})
 
 
 def _stated_unit(dem: xr.DataArray) -> tuple[str, float]:
@@ -168,7 +171,8 @@ def _factor(unit: str) -> float:
     if factor is None:
         msg = (
             f"the unit of the DEM's heights, {unit!r}, is not known here; it should be one of "
-            '"m", "ft" and "us-ft": set dem.attrs["units"] or pass units to open_dem'
+            '"m", "ft" and "us-ft"'
         )
-        raise DemError(msg)
+        advice = 'set dem.attrs["units"] or pass units to open_dem'
+        raise DemError(msg, advice, options={"units": ("m", "ft", "us-ft")})
     return factor

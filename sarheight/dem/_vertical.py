@@ -98,10 +98,17 @@ def stated_datum(dem: xr.DataArray) -> str | None:
     if by_crs and by_attrs and by_crs != by_attrs:
         msg = (
             f"the DEM's reference system says that heights are above {by_crs}, and its attributes "
-            f"say {by_attrs}; remove the wrong one (dem.attrs, or dem.rio.write_crs with a "
-            "horizontal reference system)"
+            f"say {by_attrs}"
         )
-        raise VerticalDatumError(msg)
+        advice = (
+            "remove the wrong one (dem.attrs, or dem.rio.write_crs with a horizontal reference "
+            "system)"
+        )
+        edited = (
+            "if its reference system is wrong write a horizontal one, e.g. rio edit-info --crs "
+            "EPSG:4326 dem.tif, else remove the tag"
+        )
+        raise VerticalDatumError(msg, advice, file_advice=edited)
     return by_attrs or by_crs
 
 

@@ -66,7 +66,7 @@ def check_sums(sums: NDArray[np.float64], shape: tuple[int, ...]) -> None:
         msg = (
             f"found an image whose values lie between {sums[:, 3].min():g} and "
             f"{sums[:, 4].max():g}, most of them negative; expected linear power. If it is in "
-            "decibels, pass 10 ** (image / 10)"
+            "decibels, convert it first: 10 ** (image / 10)"
         )
         raise ValueError(msg)
     if positive == 0.0:

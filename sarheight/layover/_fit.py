@@ -151,10 +151,10 @@ def law_of(sample: NDArray[np.float32]) -> FittedLaw:
         msg = (
             f"found {angle.size} cells outside layover and shadow with data, in "
             f"{len(centres)} classes of incidence of at least {FEWEST_CELLS} cells; expected at "
-            "least two classes to fit a backscatter law: pass law=, such as "
-            "sarheight.illumination.Muhleman(), or a larger area"
+            "least two classes to fit a backscatter law"
         )
-        raise GeometryError(msg)
+        advice = "pass law=, such as sarheight.illumination.Muhleman(), or a larger area"
+        raise GeometryError(msg, advice, options={"law": "muhleman"})
     # Three neighbours are averaged; the ends stay as they are, and a straight line does too.
     padded = np.pad(values, 1, mode="reflect", reflect_type="odd")
     smooth = np.convolve(padded, np.full(3, 1.0 / 3.0), mode="valid")

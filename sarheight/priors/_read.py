@@ -204,19 +204,19 @@ def _datum(system: CRS, vertical: Geoid | None, path: Path) -> Geoid:
     stated = datum_of_crs(system)
     if vertical is None:
         if stated is None:
-            msg = (
-                f"'{path}' does not say what its heights are measured from: pass vertical="
-                '"ellipsoidal" (laser altimeters), a geoid such as "EGM96", or its height in metres'
+            msg = f"'{path}' does not say what its heights are measured from"
+            advice = (
+                'pass vertical="ellipsoidal" (laser altimeters), a geoid such as "EGM96", or its '
+                "height in metres"
             )
-            raise VerticalDatumError(msg)
+            ways = ("ellipsoidal (laser altimeters)", "EGM96", "EGM2008", "the geoid's height")
+            raise VerticalDatumError(msg, advice, options={"vertical": ways})
         return stated
     named = datum_of_text(vertical) if isinstance(vertical, str) else None
     if stated is not None and named is not None and named != stated:
-        msg = (
-            f"'{path}' states heights above {stated}, and vertical says {named}: leave vertical "
-            "out to follow the file"
-        )
-        raise VerticalDatumError(msg)
+        msg = f"'{path}' states heights above {stated}, and what was passed is {named}"
+        advice = "leave vertical out to follow the file"
+        raise VerticalDatumError(msg, advice, options={"vertical": None})
     return named if named is not None else vertical
 
 

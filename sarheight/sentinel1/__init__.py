@@ -8,7 +8,8 @@ does so for products of any mission. The geometry alone is made of an annotation
 
 from __future__ import annotations
 
-from sarheight._annotation import Annotation, read_annotation
+from sarheight._annotation import Annotation
+from sarheight._annotation_xml import read_annotation
 from sarheight.sentinel1._geolocation import geolocation_grid
 from sarheight.sentinel1._product import Sentinel1Product, open_product, recognises
 from sarheight.sentinel1._write import WrittenProduct, write_product

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from sarheight._annotation import Annotation, read_annotation
+from sarheight._annotation_xml import read_annotation
 from sarheight._xml import NamedBytes
 from sarheight.errors import ProductError
 from sarheight.sentinel1._files import ProductFiles
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
     from typing import Any
+
+    from sarheight._annotation import Annotation
 
 __all__ = ["Contents"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,14 +11,12 @@ from sarheight._area import HEIGHTS, Bounds, part_of_bounds, require_bounds
 from sarheight._multilook import looks_for_spacing, multilook
 from sarheight._sentinel1_grid import swath_grid
 from sarheight.scene import Scene
-from sarheight.sentinel1._border import CLEAN_SINCE
 from sarheight.sentinel1._contents import Contents
 from sarheight.sentinel1._facts import product_facts
-from sarheight.sentinel1._grd import grd_image
+from sarheight.sentinel1._images import complex_slc, power_of_grd, power_of_slc
 from sarheight.sentinel1._looks import equivalent_looks
 from sarheight.sentinel1._merge import merged_grid
 from sarheight.sentinel1._orbits import OrbitSource, chosen_orbit
-from sarheight.sentinel1._slc import slc_image, slc_numbers
 
 if TYPE_CHECKING:
     import os
@@ -223,9 +220,22 @@ class Sentinel1Product:
             raise ValueError(msg)
         self._require_meant(burst, border_cleaning)
         if self.product_type == "GRD":
-            image, grid = self._grd(names, calibration, noise_removal, border_cleaning)
+            image, grid = power_of_grd(
+                self._contents,
+                names,
+                calibration,
+                noise_removal=noise_removal,
+                border_cleaning=border_cleaning,
+            )
         else:
-            image, grid = self._slc(names, chosen, burst, calibration, noise_removal)
+            image, grid = power_of_slc(
+                self._contents,
+                names,
+                calibration,
+                swaths=chosen,
+                burst=burst,
+                noise_removal=noise_removal,
+            )
         vectors = self._orbit(grid, self.annotation(chosen[0], names[0]), orbit)
         full = grid
         if bounds is not None:
@@ -278,19 +288,7 @@ class Sentinel1Product:
             raise ValueError(msg)
         names = self._chosen("polarisations", polarisations, self.polarisations)
         chosen = self._chosen("swaths", swaths, self.swaths)
-        images = {}
-        for name in names:
-            channels = {swath: self._contents.channel(swath, name, noise=False) for swath in chosen}
-            images[name], grid = slc_numbers(
-                self._contents.files,
-                {swath: channel.annotation for swath, channel in channels.items()},
-                {swath: channel.radiometry for swath, channel in channels.items()},
-                {swath: channel.measurement for swath, channel in channels.items()},
-                swaths=chosen,
-                burst=burst,
-                calibration=calibration,
-            )
-        return images, replace(grid, polarisations=names)
+        return complex_slc(self._contents, names, calibration, swaths=chosen, burst=burst)
 
     def verify(self) -> None:
         """Compare all files with their checksums in the manifest.
@@ -329,84 +327,6 @@ class Sentinel1Product:
         manifest = self.manifest
         folder = self._contents.files.folder
         return chosen_orbit(source, grid, annotation, manifest, folder)
-
-    def _grd(
-        self,
-        polarisations: tuple[str, ...],
-        calibration: Calibration,
-        noise_removal: bool,  # noqa: FBT001
-        border_cleaning: bool | None,  # noqa: FBT001
-    ) -> tuple[xr.DataArray, RadarGrid]:
-        swath = self.swaths[0]
-        cleaned = (
-            self.manifest.processor_version < CLEAN_SINCE
-            if border_cleaning is None
-            else border_cleaning
-        )
-        channels = {
-            name: self._contents.channel(swath, name, noise=noise_removal or cleaned)
-            for name in polarisations
-        }
-        border = None
-        if cleaned:
-            name = next((name for name in self.polarisations if name in {"VV", "HH"}), "")
-            border = channels.get(name) or self._contents.channel(swath, name or polarisations[0])
-        images = [
-            grd_image(
-                self._contents.files,
-                channel,
-                calibration=calibration,
-                noise_removal=noise_removal,
-                border=border,
-            )
-            for channel in channels.values()
-        ]
-        grid = swath_grid(channels[polarisations[0]].annotation)
-        return self._stacked(images, polarisations), replace(grid, polarisations=polarisations)
-
-    def _slc(
-        self,
-        polarisations: tuple[str, ...],
-        swaths: tuple[str, ...],
-        burst: int | None,
-        calibration: Calibration,
-        noise_removal: bool,  # noqa: FBT001
-    ) -> tuple[xr.DataArray, RadarGrid]:
-        images = []
-        for name in polarisations:
-            channels = {
-                swath: self._contents.channel(swath, name, noise=noise_removal) for swath in swaths
-            }
-            image, grid = slc_image(
-                self._contents.files,
-                {swath: channel.annotation for swath, channel in channels.items()},
-                {swath: channel.radiometry for swath, channel in channels.items()},
-                {swath: channel.measurement for swath, channel in channels.items()},
-                swaths=swaths,
-                burst=burst,
-                calibration=calibration,
-                noise_removal=noise_removal,
-            )
-            images.append(image)
-        return self._stacked(images, polarisations), replace(grid, polarisations=polarisations)
-
-    def _stacked(self, images: list[xr.DataArray], polarisations: tuple[str, ...]) -> xr.DataArray:
-        """Put polarisations on top of each other, where there are several."""
-        import xarray as xr
-
-        if len({image.shape for image in images}) > 1:
-            sizes = " and ".join(f"{image.shape[0]} x {image.shape[1]}" for image in images)
-            msg = f"the polarisations of {self.name} have {sizes} pixels: fetch it again"
-            raise ValueError(msg)
-        stacked = (
-            images[0].assign_coords(polarisation=polarisations[0])
-            if len(images) == 1
-            else xr.concat(images, "polarisation").assign_coords(polarisation=list(polarisations))
-        )
-        simulated = {"simulated": "says the product"} if self.manifest.simulated else {}
-        return stacked.assign_attrs(
-            long_name="radar backscatter", units="1", product_name=self.name, **simulated
-        )
 
     def _averaged(
         self,

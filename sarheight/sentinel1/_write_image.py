@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from sarheight._annotation import KIND, Annotation, read_annotation
+from sarheight._annotation_xml import KIND, read_annotation
 from sarheight._xml import Document
 from sarheight.orbit import Orbit
 from sarheight.sentinel1._write_acquisition import Part, Written
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
 
+    from sarheight._annotation import Annotation
     from sarheight._xml import XmlSource
     from sarheight.scene import Scene
     from sarheight.sentinel1._write_measurement import Measured

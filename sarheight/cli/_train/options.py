@@ -7,21 +7,14 @@ from typing import Annotated
 
 import typer
 
-from sarheight.cli._options import OUTPUTS, RUNNING
+from sarheight.cli._options import RUNNING, output_folder
 
 __all__ = ["SPLIT", "Device", "RunFolder", "SettingsFile"]
 
 SPLIT = "Split by place"
 RunFolder = Annotated[
     Path,
-    typer.Option(
-        "--output",
-        "-o",
-        file_okay=False,
-        help="Folder of the run. A run that was interrupted is taken up again.",
-        rich_help_panel=OUTPUTS,
-        show_default=False,
-    ),
+    output_folder("Folder of the run. A run that was interrupted is taken up again."),
 ]
 SettingsFile = Annotated[
     Path | None,

@@ -11,15 +11,15 @@ from matplotlib.colors import LightSource
 from matplotlib.figure import Figure
 from PIL import Image
 
-from benchmarks._terrain_errors import arrays_of
-from benchmarks._terrain_rows import NETWORKS, ROWS, USUAL
+from benchmarks._terrain.errors import arrays_of
+from benchmarks._terrain.rows import NETWORKS, ROWS, USUAL
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from benchmarks._terrain_places import Ground
+    from benchmarks._terrain.places import Ground
     from sarheight.models import HeightEstimator
 
 __all__ = ["draw"]

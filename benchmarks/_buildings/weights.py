@@ -37,7 +37,7 @@ LIMITS = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Copy the best network into the library."""
-    parser = argparse.ArgumentParser("python -m benchmarks._building_weights", description=__doc__)
+    parser = argparse.ArgumentParser("python -m benchmarks._buildings.weights", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/buildings"))
     chosen = parser.parse_args(arguments)
     found = {}

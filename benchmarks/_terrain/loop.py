@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks._terrain_errors import SIZE, arrays_of
-from benchmarks._terrain_places import job_of
+from benchmarks._terrain.errors import SIZE, arrays_of
+from benchmarks._terrain.places import job_of
 from sarheight.data import TerrainPatches, look_slice, observed_scene, simulated_image
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def reconstructed_again(
     region, folder : str
         What the scene was made of; its image in radar geometry is simulated again.
     estimator, channels, known
-        See `benchmarks._terrain_errors.arrays_of`.
+        See `benchmarks._terrain.errors.arrays_of`.
     """
     job = job_of(region, folder)
     image, _ = simulated_image(*job.make(), job.settings, seed=job.seed)

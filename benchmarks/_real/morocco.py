@@ -20,7 +20,7 @@ import rioxarray
 import xarray as xr
 from numpy.typing import NDArray
 
-from benchmarks._scenes import data_file
+from benchmarks._mountains.scenes import data_file
 from sarheight import dem as elevation
 from sarheight.geometry import geo2rdr
 from sarheight.orbit import Orbit
@@ -70,7 +70,7 @@ def hills(lines: int, samples: int, folder: str | None = None) -> Hills:
     lines, samples : int
         Pixels of the SLC that make a pixel of the image.
     folder : str, optional
-        Where the data are; see `benchmarks._scenes.data_file`.
+        Where the data are; see `benchmarks._mountains.scenes.data_file`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""``sarheight train``: networks."""
+"""``sarheight train terrain``: heights from radar images, on one's own scenes."""
 
 from __future__ import annotations
 
@@ -9,23 +9,11 @@ import typer
 
 from sarheight.cli._options import Debug, Quiet
 from sarheight.cli._session import session
-from sarheight.cli._train_buildings import buildings
-from sarheight.cli._train_options import SPLIT, Device, RunFolder, SettingsFile
-from sarheight.cli._train_zones import zones
+from sarheight.cli._train.options import SPLIT, Device, RunFolder, SettingsFile
 
-train = typer.Typer(
-    name="train",
-    help="Train a network; needs `pip install 'sarheight[learn]'`.",
-    no_args_is_help=True,
-)
+__all__ = ["terrain"]
 
 
-@train.callback()
-def _commands() -> None:
-    """Keep `terrain` a command of its own also while it is the only one."""
-
-
-@train.command()
 def terrain(
     *,
     scenes: Annotated[
@@ -97,7 +85,3 @@ def terrain(
         )
         if not quiet:
             typer.echo(f"{output / 'model'}: {chosen.network}, {len(found)} scenes", err=True)
-
-
-train.command()(buildings)
-train.command()(zones)

@@ -9,7 +9,7 @@ import typer
 
 from sarheight.cli._options import Debug, Quiet
 from sarheight.cli._session import session
-from sarheight.cli._train_options import SPLIT, Device, RunFolder, SettingsFile
+from sarheight.cli._train.options import SPLIT, Device, RunFolder, SettingsFile
 
 if TYPE_CHECKING:
     import xarray as xr

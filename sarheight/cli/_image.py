@@ -1,42 +1,26 @@
-"""Where the commands get products, orbits and elevation models from."""
+"""What the options say of an image, and of what places it on the ground."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from sarheight.cli._options import read_dem, replaced_orbit
+from sarheight.cli._dem import AUTO
+from sarheight.cli._files import require_source
 
 if TYPE_CHECKING:
-    import xarray as xr
-
-    from sarheight._area import Bounds
     from sarheight.cli._session import Session
+    from sarheight.orbit import Orbit
     from sarheight.product import Product
-    from sarheight.scene import Calibration, Scene
+    from sarheight.scene import Calibration, RadarGrid, Scene
 
-__all__ = ["AUTO", "DemChoice", "ImageChoice", "require_source"]
+__all__ = ["ImageChoice", "replaced_orbit"]
 
-AUTO = "auto"
-DEM_MARGIN = 0.02
 SLC_SPACING = 20.0
 """Metres on the ground to which an SLC is averaged by default: its pixels are single looks."""
-
-
-def require_source(source: str, hint: str) -> None:
-    """Check that a file is there; of URLs it is found out when they are opened.
-
-    Raises
-    ------
-    typer.BadParameter
-        If it is not.
-    """
-    if "://" not in source and not Path(source).exists():
-        msg = f"there is no '{source}'"
-        raise typer.BadParameter(msg, param_hint=hint)
 
 
 @dataclass(frozen=True)
@@ -69,6 +53,12 @@ class ImageChoice:
     multilook: tuple[int, int] | None
     spacing: float | None
     noise_removal: bool
+
+    def __post_init__(self) -> None:
+        """Check that files are there."""
+        require_source(self.source, "IMAGE")
+        if self.orbit not in (None, AUTO):
+            require_source(self.orbit, "--orbit")
 
     def product(self) -> Product | None:
         """Open the product, where the image is one.
@@ -164,75 +154,18 @@ def _orbit_of(product: Product, current: Session) -> Path | None:
     return found
 
 
-@dataclass(frozen=True)
-class DemChoice:
-    """What the options say of an elevation model.
+def replaced_orbit(grid: RadarGrid, orbit: Orbit, path: Path | None) -> Orbit:
+    """Take the orbit of a file, where one was given, around the time of an image.
 
-    Attributes
-    ----------
-    sources : tuple of str
-        Files, or "auto".
-    vertical, units : str, optional
-    nodata : float, optional
-    bounds : (west, south, east, north), optional
-        The part that is wanted, in degrees.
+    Raises
+    ------
+    OrbitCoverageError
+        If the file does not cover it.
     """
+    from sarheight.orbit import Orbit as Vectors
 
-    sources: tuple[str, ...]
-    vertical: str | None
-    units: str | None
-    nodata: float | None
-    bounds: Bounds | None
-
-    def __post_init__(self) -> None:
-        """Check that files are there."""
-        if self.sources == (AUTO,):
-            return
-        for source in self.sources:
-            require_source(source, "--dem")
-
-    def open(
-        self, product: Product | None, current: Session
-    ) -> tuple[xr.DataArray, dict[str, Any]]:
-        """Open the elevation model, which is fetched first where that is wanted.
-
-        Parameters
-        ----------
-        product : Product, optional
-            The product whose place it is to cover.
-        current : Session
-            The command.
-
-        Returns
-        -------
-        heights : xarray.DataArray
-            Above the ellipsoid in metres, dims (y, x).
-        inputs : dict
-            The files, for the record.
-        """
-        paths, vertical = [Path(source) for source in self.sources], self.vertical
-        if self.sources == (AUTO,):
-            current.stage("fetch the elevation model")
-            paths, vertical = self._fetched(product, current)
-        heights = read_dem(paths, vertical, self.units, self.nodata, self.bounds)
-        return heights, {f"dem {index}": path for index, path in enumerate(paths, start=1)}
-
-    def _fetched(self, product: Product | None, current: Session) -> tuple[list[Path], str | None]:
-        from sarheight import fetch
-        from sarheight._area import bounds_of_corners
-
-        if self.bounds is not None:
-            bounds = self.bounds
-        elif product is not None:
-            bounds = bounds_of_corners(product.footprint, DEM_MARGIN)
-        else:
-            msg = "it is not known where the image lies: pass --bounds, or the whole product"
-            raise typer.BadParameter(msg, param_hint="--dem")
-        with current.downloading() as report:
-            tiles = fetch.dem(bounds, windows=self.bounds is not None, progress=report)
-            vertical = self.vertical or tiles.vertical
-            if vertical in {"EGM96", "EGM2008"}:
-                fetch.geoid(vertical, progress=report)
-        if tiles.sea:
-            current.say(f"taken as sea level, as there is only sea: {', '.join(tiles.sea)}")
-        return list(tiles.paths), vertical
+    if path is None:
+        return orbit
+    zero = orbit.with_epoch(grid.epoch)
+    begin, end = (zero.utc(time) for time in (grid.first_time, grid.last_time))
+    return Vectors.from_eof(path, window=(begin, end)).with_epoch(grid.epoch)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks._scenes import COARSER
-from benchmarks._truth import HEIGHT_ERROR
+from benchmarks._mountains.scenes import COARSER
+from benchmarks._mountains.truth import HEIGHT_ERROR
 from sarheight import dem as elevation
 from sarheight.coregistration import corrected, estimate_shift
 from sarheight.coregistration._correct import moved

@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.ndimage import uniform_filter
 
 from benchmarks._figures import RESULTS
-from benchmarks._score import BOTH, GEOCODED, ITERATION, ONE_STEP, RTC, SINGLE, Outcome
+from benchmarks._mountains.score import BOTH, GEOCODED, ITERATION, ONE_STEP, RTC, SINGLE, Outcome
 
 __all__ = ["save_picture"]
 

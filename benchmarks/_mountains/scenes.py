@@ -119,7 +119,7 @@ def data_file(name: str, folder: str | Path | None = None) -> Path:
     FileNotFoundError
         If the file is not there.
     """
-    chosen = folder or os.environ.get(DATA) or Path(__file__).parents[2] / "shared" / "data"
+    chosen = folder or os.environ.get(DATA) or Path(__file__).parents[3] / "shared" / "data"
     path = Path(chosen) / name
     if not path.exists():
         msg = (

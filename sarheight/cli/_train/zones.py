@@ -9,7 +9,7 @@ import typer
 
 from sarheight.cli._options import Debug, Quiet
 from sarheight.cli._session import session
-from sarheight.cli._train_options import Device, RunFolder, SettingsFile
+from sarheight.cli._train.options import Device, RunFolder, SettingsFile
 
 if TYPE_CHECKING:
     from sarheight.data import FusionForm
@@ -114,8 +114,8 @@ def zones(
     ```
     """
     with session("train zones", quiet=True, threads=None, debug=debug, steps=1):
-        from sarheight.cli._zone_data import chosen_forms, samples_of
-        from sarheight.cli._zone_table import keep_best, print_table, write_table
+        from sarheight.cli._train.zone_data import chosen_forms, samples_of
+        from sarheight.cli._train.zone_table import keep_best, print_table, write_table
         from sarheight.training import ZoneSettings, compare_fusion
 
         chosen = ZoneSettings() if settings is None else ZoneSettings.read(settings)

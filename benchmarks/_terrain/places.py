@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks._scenes import ALPS, ORBIT_FILE, PLACES, SOCAL_DESCENDING, Place, Site, data_file
+from benchmarks._mountains.scenes import (
+    ALPS,
+    ORBIT_FILE,
+    PLACES,
+    SOCAL_DESCENDING,
+    Place,
+    Site,
+    data_file,
+)
 from sarheight import dem as elevation
 from sarheight.data import Part, SceneJob, parts, scene_of_file, simulated_image, write_scenes
 from sarheight.illumination import Muhleman

@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks._figures import Value, record
-from benchmarks._terrain_errors import measured
-from benchmarks._terrain_places import Ground, make_ground
-from benchmarks._terrain_rows import USUAL, settings_of
+from benchmarks._terrain.errors import measured
+from benchmarks._terrain.places import Ground, make_ground
+from benchmarks._terrain.rows import USUAL, settings_of
 from sarheight.training import train_terrain
 
 __all__ = ["main"]
@@ -60,7 +60,7 @@ def trained(choice: str, seed: int, ground: Ground, work: Path) -> tuple[float, 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, measure, and put the figures on record."""
-    parser = argparse.ArgumentParser("python -m benchmarks._terrain_placement", description=__doc__)
+    parser = argparse.ArgumentParser("python -m benchmarks._terrain.placement", description=__doc__)
     parser.add_argument("--data", help="folder with the real data")
     parser.add_argument("--save", action="store_true", help="put the figures on record")
     parser.add_argument("--work", type=Path, default=Path("build/terrain"))
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         figures[f"terrain.placement.{name}.training"] = fmean(seconds), stdev(seconds)
     console.print(table)
     if chosen.save:
-        record(figures, "python -m benchmarks._terrain_placement --save")
+        record(figures, "python -m benchmarks._terrain.placement --save")
 
 
 def _first(path: Path, seconds: float) -> float:

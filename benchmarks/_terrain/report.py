@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from benchmarks._terrain_errors import Errors
-from benchmarks._terrain_evidence import IMAGES
-from benchmarks._terrain_rows import CUTS, GOALS, KNOWN, ROWS, USUAL
+from benchmarks._terrain.errors import Errors
+from benchmarks._terrain.evidence import IMAGES
+from benchmarks._terrain.rows import CUTS, GOALS, KNOWN, ROWS, USUAL
 
 if TYPE_CHECKING:
     from benchmarks._figures import Value
@@ -18,7 +18,7 @@ __all__ = ["Found", "Told", "figures_of", "markdown"]
 Found = dict[str, dict[int, dict[str, dict[str, Errors]]]]
 """Errors by row, seed, region and number of known elevations (as text)."""
 Told = dict[str, dict[str, dict[str, float]]]
-"""By region, what `benchmarks._terrain_evidence.evidence` found of each image."""
+"""By region, what `benchmarks._terrain.evidence.evidence` found of each image."""
 BASELINES = {"ours": ("priors", "coarse"), "ours_without_prompt": ("priors",)}
 """What else can be had from what an estimate is given."""
 REFERENCE = "unet_plain"

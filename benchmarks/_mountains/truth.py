@@ -15,7 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from sarheight_kernels.profiles import ACTIVE_LAYOVER, PASSIVE_LAYOVER
 
-from benchmarks._scenes import COARSER, LOOKS
+from benchmarks._mountains.scenes import COARSER, LOOKS
 from sarheight import dem as elevation
 from sarheight.data import degraded_dem, patchy_reflectivity
 from sarheight.geometry._pixels import pixel_areas

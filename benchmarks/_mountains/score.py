@@ -9,14 +9,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks._truth import HEIGHT_ERROR, LAW, NOISE, Truth, coarse_dem, reflectivity, truth_of
+from benchmarks._mountains.truth import (
+    HEIGHT_ERROR,
+    LAW,
+    NOISE,
+    Truth,
+    coarse_dem,
+    reflectivity,
+    truth_of,
+)
 from sarheight.illumination import BackscatterLaw, ConstantGamma
 from sarheight.layover import Reallocation, reconstruct
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from benchmarks._scenes import Site
+    from benchmarks._mountains.scenes import Site
     from sarheight.scene import Scene
 
 __all__ = [

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._figures import machine
-from benchmarks._terrain_places import REGIONS
-from benchmarks._terrain_rows import USUAL, settings_of
+from benchmarks._terrain.places import REGIONS
+from benchmarks._terrain.rows import USUAL, settings_of
 from sarheight.models import HeightEstimator
 from sarheight.models._packaged import WEIGHTS
 
@@ -67,7 +67,7 @@ def _card(errors: dict[str, Any], seed: int, validation: float) -> dict[str, Any
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Copy the best network into the library."""
-    parser = argparse.ArgumentParser("python -m benchmarks._terrain_weights", description=__doc__)
+    parser = argparse.ArgumentParser("python -m benchmarks._terrain.weights", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/terrain"))
     chosen = parser.parse_args(arguments)
     folders = sorted((chosen.work / "runs").glob(f"{ROW}_[0-9]*"))

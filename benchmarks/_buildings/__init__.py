@@ -1,0 +1,1 @@
+"""Cities with known heights of buildings, and what networks make of them."""

@@ -1,0 +1,1 @@
+"""Simulated images of real mountains, and how far each method is from their truth."""

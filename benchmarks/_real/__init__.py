@@ -1,0 +1,1 @@
+"""Real images: pixels over hills in Morocco, and products that sarsen opens as well."""

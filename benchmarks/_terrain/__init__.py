@@ -1,0 +1,1 @@
+"""What `benchmarks.terrain` trains, tests and tells."""
