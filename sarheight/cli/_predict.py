@@ -173,7 +173,7 @@ def predict(
         )
         from sarheight.output import provenance, write
         from sarheight.predict import predict_heights
-        from sarheight.predict._heights import device_of
+        from sarheight.predict._device import device_of
 
         device_of(device)
         folder = model or packaged("buildings" if is_city_stack(images[0]) else "terrain")
