@@ -113,7 +113,9 @@ def test_little_memory_means_parts_and_the_same_result(archive: Archive, tmp_pat
         assert path.with_suffix(".stac.json").exists()
     whole, parts = (sigma(path) for path in paths)
     np.testing.assert_allclose(parts, whole, rtol=2e-6)
-    assert "a size of memory" in failing(2, *command, "--memory", "much", "-o", tmp_path / "no.nc")
+    for wrong in ("much", "3"):
+        said = failing(2, *command, "--memory", wrong, "-o", tmp_path / "no.nc")
+        assert "a size of memory" in said
 
 
 def test_a_part_by_bounds_and_a_precise_orbit(archive: Archive, tmp_path: Path) -> None:

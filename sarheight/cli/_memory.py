@@ -17,6 +17,8 @@ __all__ = ["Memory", "bytes_of", "needed"]
 
 PER_PIXEL, PER_CELL, PER_RESULT = 16.0, 60.0, 40.0
 """Bytes for each pixel of the image, each cell, and each cell and polarisation."""
+LEAST = 1 << 16
+"""Bytes below which a size is taken for one without its unit."""
 Memory = Annotated[
     str,
     typer.Option(
@@ -34,7 +36,7 @@ def bytes_of(size: str) -> float:
     Raises
     ------
     typer.BadParameter
-        If it is none, or zero.
+        If it is none, or less than 64 KiB.
     """
     from dask.utils import parse_bytes
 
@@ -42,8 +44,8 @@ def bytes_of(size: str) -> float:
         found = float(parse_bytes(size))
     except ValueError:
         found = 0.0
-    if not found > 0.0:
-        msg = f"found {size!r}, expected a size of memory, such as '2 GiB'"
+    if found < LEAST:
+        msg = f"found {size!r}, expected a size of memory of 64 KiB or more, such as '2 GiB'"
         raise typer.BadParameter(msg, param_hint="--memory")
     return found
 
