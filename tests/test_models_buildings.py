@@ -505,3 +505,17 @@ def test_an_estimator_says_what_does_not_fit(series: BuildingHeightEstimator) ->
     )
     with pytest.raises(ValueError, match="gives no chances"):
         plain.distribution(sample())
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_a_channel_that_was_dark_in_training_is_not_blown_up(variant: str) -> None:
+    """After a ReLU the variance of a channel can be zero: its first light must not outshine all."""
+    network = MBHRNet({"sar": 2}, variant=variant).eval()
+    for step in network.decoder:
+        convolution, _, normalisation = step[1]
+        torch.nn.init.zeros_(convolution.weight)
+        torch.nn.init.ones_(convolution.bias)
+        torch.nn.init.zeros_(normalisation.running_var)
+        with torch.inference_mode():
+            lit = step(torch.ones(1, convolution.in_channels, 2, 2))
+        assert 1.0 < float(lit.max()) < 32.0

@@ -18,6 +18,11 @@ MODALITIES = {"sar": 4, "optical": 5}
 REDUCTION = 16
 FIRST_HEIGHT = 1.0
 """Metres that an untrained network puts out on average: below zero its last ReLU learns nothing."""
+LEAST_VARIANCE = 1e-3
+"""Added to variances in the decoder, as in the authors' code (Keras's usual one). It matters: there
+normalisation comes after the ReLU, and a channel that stayed dark in training has no variance. With
+PyTorch's 1e-5 it is amplified 316 times, at each step of the decoder, where it lights up at last.
+"""
 
 
 def _joined(scales: Sequence[Tensor]) -> Tensor:
@@ -98,7 +103,9 @@ VARIANTS = {
 
 def _convolution(channels: int, width: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True), nn.BatchNorm2d(width)
+        nn.Conv2d(channels, width, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.BatchNorm2d(width, eps=LEAST_VARIANCE),
     )
 
 
