@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
 
-__all__ = ["energies", "line_sums"]
+__all__ = ["areas_of_line", "energies", "line_sums"]
 
 LANES = 256
 """Sums of a line that are kept side by side."""
@@ -32,9 +32,32 @@ def _interpolate(
     share: float,
     area: NDArray[np.float64],
 ) -> None:
-    """Areas of the pixels of a line between two knots."""
     for sample in range(area.size):
         area[sample] = before[sample] + share * (after[sample] - before[sample])
+
+
+@njit
+def areas_of_line(
+    knots: NDArray[np.float64],
+    areas: NDArray[np.float64],
+    line: float,
+    area: NDArray[np.float64],
+) -> None:
+    """Find the areas of the pixels of a line.
+
+    Parameters
+    ----------
+    knots : array, shape (k,)
+        Lines at which areas are tabulated.
+    areas : array, shape (k, samples)
+        Areas in square metres; linear in between.
+    line : float
+        The line.
+    area : array, shape (samples,)
+        Receives the areas.
+    """
+    knot, share = _between(knots, line)
+    _interpolate(areas[knot], areas[knot + 1], share, area)
 
 
 @njit
@@ -76,9 +99,8 @@ def energies(
     """
     polarisations, lines, samples = image.shape
     for line in prange(lines):
-        knot, share = _between(knots, float(line))
         area = np.empty(samples)
-        _interpolate(areas[knot], areas[knot + 1], share, area)
+        areas_of_line(knots, areas, float(line), area)
         for p in range(polarisations):
             _drop_missing(image[p, line], area)
         for p in range(polarisations):
