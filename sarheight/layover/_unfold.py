@@ -242,10 +242,10 @@ def _settled(least: float, answer: Answer) -> tuple[NDArray[np.float64], list[li
 
 
 def _variables(seen: Look, estimate: Estimate, factor: NDArray[np.float64], least: float) -> Values:
-    """Turn reflectivities into backscatter; the arrays of the estimate are used for it."""
+    """Turn reflectivities into backscatter, in the arrays of estimate and share."""
     share = estimate.share
     view = seen.flat.view
-    sigma = np.empty_like(estimate.reflectivity)
+    sigma = share.given
     finish(
         factor,
         least,
