@@ -68,10 +68,10 @@ class Estimate:
 
 
 def _weight(share: Share, smallest_area: float) -> Values:
-    """Energy that is expected of the cells; 0 where a cell has no value."""
+    """Expect nothing of cells without a value any more; return what is expected of the others."""
     expected = share.expected
-    weight: Values = np.where(share.area >= smallest_area, expected, np.float32(0.0))
-    return weight
+    np.copyto(expected, np.float32(0.0), where=share.area < smallest_area)
+    return expected
 
 
 def _pool(values: Values, weight: Values, width: Taps) -> Values:
