@@ -122,7 +122,7 @@ def energy_error(scene: Scene, dem: xr.DataArray) -> float:
     """
     seen = view(dem, scene.grid, scene.orbit)
     operator = illuminate(seen, Muhleman())
-    energy = energy_of(scene, seen)
+    energy, _ = energy_of(scene, seen)
     lit = operator.simulate() > 0.0
     measured = float(energy[0].sum(where=lit & np.isfinite(energy[0]), dtype=np.float64))
     share = Pass(energy, operator).reallocate()

@@ -98,7 +98,7 @@ def test_all_energy_is_given_out(
 def test_one_step_gives_out_each_pixel_once_by_itself(scene: Scene, dem: xr.DataArray) -> None:
     """Before any factor is applied, and with the prior's weights too."""
     seen = view(dem, scene.grid, scene.orbit)
-    one = Pass(energy_of(scene, seen), illuminate(seen, LAW))
+    one = Pass(energy_of(scene, seen)[0], illuminate(seen, LAW))
     random = np.random.default_rng(0)
     for assumed in (None, random.uniform(0.3, 3.0, (1, *dem.shape)).astype(np.float32)):
         share = one.reallocate(assumed)

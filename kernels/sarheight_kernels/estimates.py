@@ -19,8 +19,44 @@ from sarheight_kernels._numba import njit, parallel_njit, prange
 
 __all__ = ["account", "finish", "posterior", "share_errors"]
 
-BINS = 256
-"""Steps of a table that tells where among the classes to look for a share."""
+ZERO, ONE, NONE = np.float32(0.0), np.float32(1.0), np.float32(np.nan)
+QUARTER_TURN, RADIANS = np.float32(90.0), np.float32(math.pi / 180.0)
+S1, S2, S3 = np.float32(1.0 / 6.0), np.float32(1.0 / 20.0), np.float32(1.0 / 42.0)
+S4, S5, S6 = np.float32(1.0 / 72.0), np.float32(1.0 / 110.0), np.float32(1.0 / 156.0)
+"""Ratios of the terms of the sine's series, which ends with the thirteenth power."""
+
+
+@njit
+def _limited(share: np.float32) -> np.float32:
+    """Share from 0 to 1; NaN counts as 0."""
+    return min(share, ONE) if share > ZERO else ZERO
+
+
+@njit
+def _class_excess(
+    contribution: NDArray[np.float32],
+    edges: NDArray[np.float64],
+    excess: NDArray[np.float64],
+    error: NDArray[np.float32],
+) -> None:
+    """Excess of the class of each share of a row."""
+    error[:] = excess[0]
+    for k in range(edges.size):
+        # In single precision a share is at an edge or beyond it as it is in double.
+        edge = np.float32(edges[k])
+        edge = edge if float(edge) >= edges[k] else np.nextafter(edge, np.float32(np.inf))
+        here = np.float32(excess[k + 1])
+        for j in range(contribution.size):
+            error[j] = here if _limited(contribution[j]) >= edge else error[j]
+
+
+@njit
+def _add_contrast(
+    contribution: NDArray[np.float32], contrast: np.float32, error: NDArray[np.float32]
+) -> None:
+    for j in range(contribution.size):
+        apart = ONE - _limited(contribution[j])
+        error[j] += contrast * apart * apart
 
 
 @parallel_njit
@@ -46,19 +82,9 @@ def share_errors(
     error : array, shape (rows, columns)
         Receives the variance of the logarithm of each cell's value that is error.
     """
-    start = np.empty(BINS + 1, np.int64)
-    for k in range(BINS + 1):
-        start[k] = np.searchsorted(edges, k / BINS, side="right")
     for i in prange(contribution.shape[0]):
-        for j in range(contribution.shape[1]):
-            share = contribution[i, j]
-            if math.isnan(share):
-                share = np.float32(0.0)
-            index = start[int(min(max(share, 0.0), 1.0) * BINS)]
-            while index < edges.size and edges[index] <= share:
-                index += 1
-            apart = 1.0 - min(max(share, 0.0), 1.0)
-            error[i, j] = excess[index] + contrast * apart * apart
+        _class_excess(contribution[i], edges, excess, error[i])
+        _add_contrast(contribution[i], np.float32(contrast), error[i])
 
 
 @parallel_njit
@@ -101,9 +127,11 @@ def posterior(
 
 
 @njit
-def _reported(value: float, area: float, expected: float, smallest_area: float) -> bool:
+def _reported(
+    value: np.float32, area: np.float32, expected: np.float32, smallest_area: np.float32
+) -> bool:
     """Tell whether a cell has a value."""
-    return not math.isnan(value) and area >= smallest_area and expected > 0.0
+    return bool((value == value) & (area >= smallest_area) & (expected > ZERO))  # noqa: PLR0124
 
 
 @parallel_njit
@@ -131,15 +159,64 @@ def account(
         Receives for each row the energy that cells with a value hold by their estimate, the energy
         that the others were given, and the number of cells with a value.
     """
+    least = np.float32(smallest_area)
     for i in prange(mean.shape[0]):
         held, withheld, cells = 0.0, 0.0, 0.0
         for j in range(mean.shape[1]):
-            if _reported(mean[i, j], area[i, j], expected[i, j], smallest_area):
+            if _reported(mean[i, j], area[i, j], expected[i, j], least):
                 held += float(mean[i, j]) * float(expected[i, j])
                 cells += 1.0
             else:
                 withheld += given[i, j]
         sums[i, 0], sums[i, 1], sums[i, 2] = held, withheld, cells
+
+
+@njit
+def _cosines(angle: NDArray[np.float32], cosine: NDArray[np.float32]) -> None:
+    """Cosines of angles from 0 to 180 degrees: sines of what they lack to a right angle."""
+    for j in range(angle.size):
+        rest = RADIANS * (QUARTER_TURN - angle[j])
+        square = rest * rest
+        tail = ONE - square * S4 * (ONE - square * S5 * (ONE - square * S6))
+        cosine[j] = rest * (ONE - square * S1 * (ONE - square * S2 * (ONE - square * S3 * tail)))
+
+
+@njit
+def _finish_row(
+    factor: np.float32,
+    smallest_area: np.float32,
+    per_look: np.float32,
+    expected: NDArray[np.float32],
+    speckle: NDArray[np.float32],
+    tilt: NDArray[np.float32],
+    area: NDArray[np.float32],
+    mean: NDArray[np.float32],
+    variance: NDArray[np.float32],
+    sigma: NDArray[np.float32],
+    missing: NDArray[np.float32],
+) -> None:
+    """Do the work of `finish` for a row; `missing` becomes 0 where there is a value."""
+    for j in range(mean.size):
+        known = _reported(mean[j], area[j], expected[j], smallest_area)
+        gamma = factor * mean[j] * expected[j] / area[j]
+        spread = variance[j] + speckle[j] * per_look
+        mean[j] = gamma if known else NONE
+        sigma[j] = gamma * tilt[j] if known else NONE
+        variance[j] = gamma * gamma * spread if known else NONE
+        missing[j] = ZERO if known else missing[j]
+
+
+@njit
+def _mask_row(
+    heights: NDArray[np.float32],
+    missing: NDArray[np.float32],
+    area: NDArray[np.float32],
+    contribution: NDArray[np.float32],
+) -> None:
+    for j in range(heights.size):
+        # Adding NaN makes NaN, adding 0 changes nothing.
+        contribution[j] += missing[j]
+        area[j] = area[j] if heights[j] - heights[j] == ZERO else NONE
 
 
 @parallel_njit
@@ -180,21 +257,23 @@ def finish(
         Receives sigma0.
     """
     polarisations = mean.shape[0]
+    least, per_look = np.float32(smallest_area), np.float32(1.0 / looks)
     for i in prange(heights.shape[0]):
-        for j in range(heights.shape[1]):
-            any_value = False
-            tilt = math.cos(math.radians(local_incidence[i, j]))
-            for p in range(polarisations):
-                if _reported(mean[p, i, j], area[i, j], expected[i, j], smallest_area):
-                    any_value = True
-                    gamma = factor[p] * mean[p, i, j] * expected[i, j] / area[i, j]
-                    spread = variance[p, i, j] + speckle[i, j] / looks
-                    mean[p, i, j] = gamma
-                    sigma[p, i, j] = gamma * tilt
-                    variance[p, i, j] = gamma * gamma * spread
-                else:
-                    mean[p, i, j] = sigma[p, i, j] = variance[p, i, j] = np.nan
-            if not any_value:
-                contribution[i, j] = np.nan
-            if math.isnan(heights[i, j]):
-                area[i, j] = np.nan
+        tilt = np.empty(heights.shape[1], np.float32)
+        missing = np.full(heights.shape[1], NONE, np.float32)
+        _cosines(local_incidence[i], tilt)
+        for p in range(polarisations):
+            _finish_row(
+                np.float32(factor[p]),
+                least,
+                per_look,
+                expected[i],
+                speckle[i],
+                tilt,
+                area[i],
+                mean[p, i],
+                variance[p, i],
+                sigma[p, i],
+                missing,
+            )
+        _mask_row(heights[i], missing, area[i], contribution[i])

@@ -19,6 +19,11 @@ from sarheight_kernels._numba import njit, parallel_njit, prange
 __all__ = ["pool", "pool_at"]
 
 STRIP = 64
+BATCH = 256
+"""Cells of `pool_at` that share their room."""
+LANES = 16
+"""Columns that are summed up together."""
+ZERO = np.float32(0.0)
 
 
 @njit
@@ -96,6 +101,30 @@ def pool(
                 result[i, j] = total[j] / share[j] if share[j] > 0.0 else np.float32(np.nan)
 
 
+@njit
+def _add_rows(
+    values: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    first: tuple[int, int],
+    taps: NDArray[np.float32],
+    total: NDArray[np.float32],
+    share: NDArray[np.float32],
+) -> None:
+    """Sum up weighted rows down their columns; `first` is the row and the column to begin with."""
+    total[:] = ZERO
+    share[:] = ZERO
+    # Counted without a sign: a negative index would have to be looked for.
+    row, left = np.uint64(first[0]), np.uint64(first[1])
+    for k in range(taps.size):
+        here, there = values[row + np.uint64(k)], weight[row + np.uint64(k)]
+        tap = taps[k]
+        for j in range(total.size):
+            value, part = here[left + np.uint64(j)], there[left + np.uint64(j)]
+            known = (part > ZERO) & (value == value)  # noqa: PLR0124 - no NaN
+            total[j] += tap * value if known else ZERO
+            share[j] += tap * part if known else ZERO
+
+
 @parallel_njit
 def pool_at(
     values: NDArray[np.float32],
@@ -119,12 +148,17 @@ def pool_at(
     """
     rows, columns = values.shape
     high, wide = down.size // 2, across.size // 2
-    for index in prange(row.size):
-        total, share = 0.0, 0.0
-        for i in range(max(row[index] - high, 0), min(row[index] + high + 1, rows)):
-            for j in range(max(column[index] - wide, 0), min(column[index] + wide + 1, columns)):
-                if weight[i, j] > 0.0 and not math.isnan(values[i, j]):
-                    tap = down[i - row[index] + high] * across[j - column[index] + wide]
-                    total += tap * values[i, j]
-                    share += tap * weight[i, j]
-        result[index] = total / share if share > 0.0 else np.nan
+    width = min(across.size + -across.size % LANES, columns)
+    for batch in prange((row.size + BATCH - 1) // BATCH):
+        total, share = np.empty(width, np.float32), np.empty(width, np.float32)
+        for index in range(batch * BATCH, min(batch * BATCH + BATCH, row.size)):
+            top, bottom = max(row[index] - high, 0), min(row[index] + high + 1, rows)
+            left = max(min(column[index] - wide, columns - width), 0)
+            taps = down[top - row[index] + high : bottom - row[index] + high]
+            _add_rows(values, weight, (top, left), taps, total, share)
+            above, below = 0.0, 0.0
+            shift = left - column[index] + wide
+            for j in range(max(-shift, 0), min(across.size - shift, width)):
+                above += across[shift + j] * total[j]
+                below += across[shift + j] * share[j]
+            result[index] = above / below if below > 0.0 else np.nan

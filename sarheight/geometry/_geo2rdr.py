@@ -85,7 +85,7 @@ def angles(seen: View) -> dict[str, tuple[np.ndarray, dict[str, str]]]:
     arrays = [np.empty(seen.heights.shape, dtype=np.float32) for _ in INCIDENCES]
     cell_angles(seen.ground, seen.radar, seen.heights, seen.bounds, *arrays)
     return {
-        name: (np.degrees(array, out=array), dict(attributes))
+        name: (array, dict(attributes))
         for (name, attributes), array in zip(INCIDENCES.items(), arrays, strict=True)
     }
 

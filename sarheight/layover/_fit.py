@@ -44,6 +44,8 @@ class Look:
         The image, with an operator of constant gamma0.
     category, fold_count : array, shape (rows, columns)
         From `classify_cells`.
+    measured : array, shape (polarisations,)
+        Energy of all pixels in square metres.
     corner : tuple of int
         Row and column of the part's first cell in the whole DEM.
     """
@@ -51,6 +53,7 @@ class Look:
     flat: Pass
     category: NDArray[np.uint8]
     fold_count: NDArray[np.uint8]
+    measured: NDArray[np.float64]
     corner: tuple[int, int] = (0, 0)
 
     @cached_property
@@ -84,7 +87,8 @@ def look(scene: Scene, dem: xr.DataArray, compression: float = COMPRESSION) -> L
     seen = view(dem, scene.grid, scene.orbit)
     category, fold_count = classify_cells(seen, compression)
     operator = illuminate(seen, ConstantGamma(1.0), lit_cells(category))
-    return Look(Pass(energy_of(scene, seen), operator), category, fold_count)
+    energy, measured = energy_of(scene, seen)
+    return Look(Pass(energy, operator), category, fold_count, measured)
 
 
 def frame_of_view(*seen: View) -> Frame:

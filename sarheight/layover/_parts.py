@@ -211,10 +211,11 @@ def _looks(plan: Plan, part: Part) -> tuple[list[Look], list[PixelAreas]]:
         power = values.reshape(-1, *values.shape[-2:])
         energy = np.empty(power.shape, dtype=np.float32)
         measured = _cut(radar.measured, pixels)
-        energies(power, measured.lines, measured.areas, energy)
+        totals = np.empty(power.shape[:2])
+        energies(power, measured.lines, measured.areas, energy, totals)
         operator = illuminate(seen, ConstantGamma(1.0), lit_cells(category))
         flat = Pass(energy, operator, core)
-        looks.append(Look(flat, category, fold_count, (row, column)))
+        looks.append(Look(flat, category, fold_count, totals.sum(axis=1), (row, column)))
         areas.append(_cut(radar.ellipsoid, pixels))
     return looks, areas
 

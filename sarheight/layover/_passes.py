@@ -192,7 +192,7 @@ class Pass:
         energy[:] = totals.sum(axis=0)
 
 
-def energy_of(scene: Scene, view: View) -> Image:
+def energy_of(scene: Scene, view: View) -> tuple[Image, NDArray[np.float64]]:
     """Turn a calibrated image into energies.
 
     Parameters
@@ -204,12 +204,15 @@ def energy_of(scene: Scene, view: View) -> Image:
 
     Returns
     -------
-    array, shape (polarisations, lines, samples)
+    energy : array, shape (polarisations, lines, samples)
         Radar cross-sections of the pixels in square metres; NaN where a polarisation has no data.
+    total : array, shape (polarisations,)
+        Their sums.
     """
     values = np.asarray(scene.image.values)
     image = values[None] if values.ndim == len(scene.grid.shape) else values
     table = pixel_areas(scene.grid, view.radar, scene.calibration)
     energy = np.empty(image.shape, dtype=np.float32)
-    energies(image, table.lines, table.areas, energy)
-    return energy
+    totals = np.empty(image.shape[:2])
+    energies(image, table.lines, table.areas, energy, totals)
+    return energy, totals.sum(axis=1)

@@ -77,17 +77,12 @@ def _sum_up(piece: _Piece) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     with ONE_AT_A_TIME:
         image = load(piece.image)
         energy = np.empty(image.shape, dtype=np.float32)
-        energies(image, piece.areas.lines, piece.areas.areas, energy)
-        sums = np.empty((2, image.shape[0], image.shape[1], 5))
+        totals = np.empty(image.shape[:2])
+        energies(image, piece.areas.lines, piece.areas.areas, energy, totals)
+        sums = np.empty((*image.shape[:2], 5))
         for p in range(image.shape[0]):
-            line_sums(image[p], sums[0, p])
-            line_sums(energy[p], sums[1, p])
+            line_sums(image[p], sums[p])
     values = np.concatenate(
-        (
-            sums[0, ..., :3].sum(axis=1),
-            sums[0, ..., 3:4].min(axis=1),
-            sums[0, ..., 4:].max(axis=1),
-        ),
-        axis=-1,
+        (sums[..., :3].sum(axis=1), sums[..., 3:4].min(axis=1), sums[..., 4:].max(axis=1)), axis=-1
     )
-    return values, sums[1, ..., 1:3].sum(axis=(1, 2))
+    return values, totals.sum(axis=1)

@@ -54,7 +54,8 @@ class Estimate:
     Attributes
     ----------
     reflectivity : array, shape (polarisations, rows, columns)
-        The estimate; NaN where nothing was measured.
+        The estimate, which means something where the lit area is large enough; NaN where nothing
+        was measured.
     relative_variance : array, shape (polarisations, rows, columns)
         Its variance, as a fraction of the squared estimate.
     share : Share
@@ -67,10 +68,10 @@ class Estimate:
 
 
 def _weight(share: Share, smallest_area: float) -> Values:
-    """Energy that is expected of the cells; 0 where a cell has no value."""
+    """Expect nothing of cells without a value any more; return what is expected of the others."""
     expected = share.expected
-    weight: Values = np.where(share.area >= smallest_area, expected, np.float32(0.0))
-    return weight
+    np.copyto(expected, np.float32(0.0), where=share.area < smallest_area)
+    return expected
 
 
 def _pool(values: Values, weight: Values, width: Taps) -> Values:
@@ -105,11 +106,9 @@ def one_step(
     """
     shares = [each.reallocate() for each in passes]
     weights = [_weight(share, smallest_area) for share in shares]
-    estimates = []
-    for share, weight in zip(shares, weights, strict=True):
-        own = share.reflectivity
-        own[:, weight == 0.0] = np.nan
-        estimates.append(Estimate(own, np.empty_like(own), share))
+    estimates = [
+        Estimate(share.reflectivity, np.empty_like(share.given), share) for share in shares
+    ]
     width = frame.pooling(VARIANCE_POOLING)
     return estimates, partial(neighbours, shares, weights, cells, width)
 

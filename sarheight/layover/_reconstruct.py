@@ -6,9 +6,6 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-from sarheight_kernels.energies import line_sums
-
 from sarheight._acquisition import acquisition_of
 from sarheight.geometry._pixels import pixel_areas
 from sarheight.geometry._visibility import COMPRESSION
@@ -24,7 +21,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from sarheight.illumination import BackscatterLaw
-    from sarheight.layover._fit import Look
     from sarheight.orbit import Orbit
     from sarheight.scene import Calibration, RadarGrid, Scene
 
@@ -175,7 +171,7 @@ def _in_memory(
         pixel_areas(scene.grid, seen.radar, "sigma0")
         for scene, seen in zip(scenes, views, strict=True)
     ]
-    energies = [_energy(seen) for seen in looks]
+    energies = [seen.measured.tolist() for seen in looks]
     unfolded, told = alone(unfold(looks, areas, frame_of_view(*views), settings))
     laws, accounts = conclusions(told, settings, len(scenes))
     results = []
@@ -197,16 +193,6 @@ def _bytes(limit: float | str) -> float:
         msg = f"found memory_limit={limit!r}, expected a positive number of bytes, as in '2 GiB'"
         raise ValueError(msg)
     return found
-
-
-def _energy(seen: Look) -> list[float]:
-    """Energy of an image by polarisation."""
-    totals = []
-    for each in seen.flat.energy:
-        sums = np.empty((each.shape[0], 5))
-        line_sums(each, sums)
-        totals.append(float(sums[:, 1:3].sum()))
-    return totals
 
 
 def _wanted(variables: Sequence[str] | None) -> tuple[str, ...]:

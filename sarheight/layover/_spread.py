@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,13 @@ MEDIAN_TO_VARIANCE = 1.0 / 0.6745**2
 SMALLEST = 1e-6
 
 Cells = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+class Members(NamedTuple):
+    """The cells of each class: their numbers class by class, and where each class ends."""
+
+    order: NDArray[np.int64]
+    end: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,41 +123,49 @@ def spreads_of(samples: Sequence[NDArray[np.float32]]) -> list[list[Spread]]:
     samples : sequence of array
         From `neighbours`, of all parts.
     """
+    return [_spreads(sample) for sample in samples]
+
+
+def _spreads(sample: NDArray[np.float32]) -> list[Spread]:
+    """Measure how far own values lie from prior means, in classes of contribution share."""
+    polarisations = (sample.shape[0] - 1) // 2
+    classes = int(np.clip(sample.shape[1] // CELLS_PER_CLASS, 1, MOST_CLASSES))
+    usable = np.isfinite(sample).all(axis=0)
+    if not usable.any():
+        return [Spread(np.zeros(0), np.zeros(1), 0.0, np.inf, 0.0)] * polarisations
+    contribution, *values = sample if usable.all() else sample[:, usable]
+    ordered = np.sort(contribution)
+    edges = np.quantile(ordered, np.linspace(0.0, 1.0, classes + 1)[1:-1])
+    index = np.searchsorted(edges, contribution, side="right").astype(np.uint8)
+    members = Members(
+        np.argsort(index, kind="stable"), np.cumsum(np.bincount(index, minlength=classes))
+    )
+    middle = float(np.median(ordered))
+    far = np.flatnonzero(contribution >= middle)
     result = []
-    for sample in samples:
-        polarisations = (sample.shape[0] - 1) // 2
-        own, prior = sample[1 : 1 + polarisations], sample[1 + polarisations :]
-        result.append([_spread(own[p], prior[p], sample[0]) for p in range(polarisations)])
+    for own, prior in zip(values[:polarisations], values[polarisations:], strict=True):
+        diversity, excess = _excess(own, prior, members)
+        contrast = float(np.var(np.log(np.maximum(prior[far].astype(np.float64), SMALLEST))))
+        result.append(Spread(edges.astype(np.float64), excess, diversity, middle, contrast))
     return result
 
 
-def _spread(
-    own: NDArray[np.float32], prior: NDArray[np.float32], contribution: NDArray[np.float32]
-) -> Spread:
-    """Measure how far own values lie from prior means, in classes of contribution share."""
-    classes = int(np.clip(own.size // CELLS_PER_CLASS, 1, MOST_CLASSES))
-    own, prior = own.astype(np.float64), prior.astype(np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        distance = np.log(np.maximum(own, SMALLEST) / np.maximum(prior, SMALLEST))
-    usable = np.isfinite(distance) & np.isfinite(contribution)
-    if not usable.any():
-        return Spread(np.zeros(0), np.zeros(1), 0.0, np.inf, 0.0)
-    distance, contribution, prior = distance[usable], contribution[usable], prior[usable]
-    edges = np.quantile(contribution, np.linspace(0.0, 1.0, classes + 1)[1:-1])
-    index = np.searchsorted(edges, contribution, side="right")
-    members = [np.abs(distance[index == k]) for k in range(classes)]
-    # A class can be empty where many cells have the same share: it never serves a cell then.
-    filled = np.array([bool(each.size) for each in members])
-    variance = MEDIAN_TO_VARIANCE * np.array(
-        [np.median(each) ** 2 for each in members if each.size]
+def _excess(
+    own: NDArray[np.float32], prior: NDArray[np.float32], members: Members
+) -> tuple[float, NDArray[np.float64]]:
+    """Variance of the logarithm of the best class, and that of each class beyond it."""
+    distance = np.log(
+        np.maximum(own, SMALLEST, dtype=np.float64) / np.maximum(prior, SMALLEST, dtype=np.float64)
     )
+    parts = np.split(np.abs(distance[members.order]), members.end[:-1])
+    # A class can be empty where many cells have the same share: it never serves a cell then.
+    filled = np.array([bool(each.size) for each in parts])
+    variance = MEDIAN_TO_VARIANCE * np.array([np.median(each) ** 2 for each in parts if each.size])
     # The least of many noisy values lies below all of their means: neighbours are averaged first.
     diversity = float(_smoothed(variance).min())
-    excess = np.zeros(classes)
+    excess = np.zeros(filled.size)
     excess[filled] = np.maximum(variance - diversity, 0.0)
-    middle = float(np.median(contribution))
-    contrast = float(np.var(np.log(np.maximum(prior[contribution >= middle], SMALLEST))))
-    return Spread(edges.astype(np.float64), excess, diversity, middle, contrast)
+    return diversity, excess
 
 
 def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -242,10 +242,10 @@ def _settled(least: float, answer: Answer) -> tuple[NDArray[np.float64], list[li
 
 
 def _variables(seen: Look, estimate: Estimate, factor: NDArray[np.float64], least: float) -> Values:
-    """Turn reflectivities into backscatter; the arrays of the estimate are used for it."""
+    """Turn reflectivities into backscatter, in the arrays of estimate and share."""
     share = estimate.share
     view = seen.flat.view
-    sigma = np.empty_like(estimate.reflectivity)
+    sigma = share.given
     finish(
         factor,
         least,
@@ -273,10 +273,17 @@ def _variables(seen: Look, estimate: Estimate, factor: NDArray[np.float64], leas
 
 
 def _geocoded(seen: Look, areas: PixelAreas) -> NDArray[np.float32]:
-    """Sample sigma0 on the ellipsoid at the cells; the energies of the image are used up."""
-    image, view = seen.flat.energy, seen.flat.view
-    for each in image:
-        areas.divide(each)
-    values = np.empty((image.shape[0], *view.heights.shape), dtype=np.float32)
-    sample_image(view.ground, view.radar, view.heights, view.bounds, image, values)
+    """Sample sigma0 on the ellipsoid at the cells."""
+    energy, view = seen.flat.energy, seen.flat.view
+    values = np.empty((energy.shape[0], *view.heights.shape), dtype=np.float32)
+    sample_image(
+        view.ground,
+        view.radar,
+        view.heights,
+        view.bounds,
+        energy,
+        areas.lines,
+        areas.areas,
+        values,
+    )
     return values

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sarheight_kernels.angles import cell_angles
+from sarheight_kernels.angles import angle_of, cell_angles
 from sarheight_kernels.zero_doppler import zero_doppler_time
 
 from sarheight.geometry._view import view
@@ -56,7 +56,7 @@ def angles(
     position, velocity = orbit.state(time)
     sight = position - place_here
     return (
-        np.degrees(found),
+        found,
         sight / np.linalg.norm(sight),
         up / np.linalg.norm(up),
         velocity / np.linalg.norm(velocity),
@@ -84,6 +84,23 @@ def plane_normal(place: str, slope: float, towards: float) -> Floats:
     along = posts[row - 1, column] - posts[row + 1, column]
     normal: Floats = np.cross(across, along)
     return normal / np.linalg.norm(normal)
+
+
+@given(st.floats(1e-6, 180.0), st.floats(1e-3, 1e6))
+def test_an_angle_is_found_by_projection(angle: float, length: float) -> None:
+    """To single precision, however small the angle: the projection is the vector's length then."""
+    along = length * np.cos(np.radians(angle))
+    exact = np.degrees(np.arctan2(np.sqrt((length - along) * (length + along)), along))
+    assert angle_of(length, along) == pytest.approx(exact, rel=3e-7, abs=1e-30)
+
+
+def test_there_is_no_angle_to_nothing() -> None:
+    assert angle_of(2.0, 2.0) == 0.0
+    assert angle_of(2.0, 0.0) == pytest.approx(90.0, rel=3e-7)
+    assert angle_of(2.0, -2.0) == 180.0
+    # A projection is the longer one by no more than rounding.
+    assert angle_of(2.0, 2.0 + 1e-15) == 0.0
+    assert np.isnan(angle_of(0.0, 0.0))
 
 
 @pytest.mark.parametrize("look_side", ["right", "left"])

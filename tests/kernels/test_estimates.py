@@ -19,6 +19,17 @@ def test_errors_follow_the_class_and_the_share_of_others() -> None:
     np.testing.assert_allclose(error, expected, rtol=1e-5)
 
 
+def test_a_share_at_an_edge_belongs_to_the_class_above() -> None:
+    """However finely the edges lie, and where two of them are one."""
+    edges = np.array([0.1, 0.3, 0.3, 0.7], dtype=np.float32).astype(np.float64)
+    edges[3] += 1e-12
+    contribution = np.array([[0.0999, 0.1, 0.3, 0.7, np.nextafter(0.7, 1.0, dtype=np.float32)]])
+    error = np.empty_like(contribution, dtype=np.float32)
+    excess = np.arange(5.0)
+    share_errors(contribution.astype(np.float32), edges, excess, 0.0, error)
+    np.testing.assert_array_equal(error, [[0.0, 1.0, 3.0, 3.0, 4.0]])
+
+
 def test_the_posterior_lies_between_own_and_prior() -> None:
     random = np.random.default_rng(0)
     own, prior, error, spread = random.uniform(0.1, 2.0, (4, 20, 30)).astype(np.float32)
@@ -77,3 +88,15 @@ def test_backscatter_is_energy_over_area() -> None:
     np.testing.assert_allclose(
         variance[0][reported], mean[0][reported] ** 2 * (0.1 + 0.2 / 4.0), rtol=1e-5
     )
+
+
+def test_sigma0_is_gamma0_by_the_cosine_of_incidence() -> None:
+    angle = np.array([[0.0, 1e-3, 20.0, 45.0, 60.0, 89.0, 89.999, 90.0, 120.0, 180.0]])
+    ones = np.ones_like(angle, dtype=np.float32)
+    mean, variance, sigma = ones[None].copy(), ones[None].copy(), np.empty_like(ones)[None]
+    finish(
+        np.ones(1), 0.5, 4.0, ones, ones, ones, angle.astype(np.float32), ones.copy(),
+        ones.copy(), mean, variance, sigma,
+    )  # fmt: skip
+    expected = np.cos(np.radians(angle.astype(np.float32).astype(np.float64)))
+    np.testing.assert_allclose(sigma[0], expected, rtol=5e-7, atol=1e-7)

@@ -29,10 +29,23 @@ def scene(heights: NDArray[np.float64]) -> tuple[View, NDArray[np.float64], NDAr
     return seen, line, sample
 
 
-def sampled(seen: View, image: NDArray[np.float64]) -> NDArray[np.float32]:
+def sampled(
+    seen: View,
+    image: NDArray[np.float64],
+    knots: tuple[float, ...] = (0.0, 1.0),
+    areas: NDArray[np.float64] | None = None,
+) -> NDArray[np.float32]:
+    """Sample an image whose pixels have these areas, 1 by default."""
     values = np.empty((image.shape[0], *seen.heights.shape), dtype=np.float32)
     sample_image(
-        seen.ground, seen.radar, seen.heights, seen.bounds, image.astype(np.float32), values
+        seen.ground,
+        seen.radar,
+        seen.heights,
+        seen.bounds,
+        image.astype(np.float32),
+        np.array(knots),
+        np.ones((2, image.shape[2])) if areas is None else areas,
+        values,
     )
     return values
 
@@ -53,6 +66,19 @@ def test_a_plane_is_interpolated_exactly_and_nothing_beyond_the_image() -> None:
     for channel, expected in zip(values, (line, sample, 2.0 * line - sample), strict=True):
         assert np.array_equal(np.isfinite(channel), inside)
         assert np.abs(channel - expected)[inside].max() < 1e-4
+
+
+def test_energies_are_divided_by_the_areas_of_their_pixels() -> None:
+    """Which hardly change from line to line, but do from sample to sample."""
+    seen, *_ = scene(hills((150, 170)))
+    lines, samples = seen.grid.shape
+    knots = (-20.0, 60.0, lines + 30.0)
+    area = np.linspace(300.0, 290.0, samples)[None] * np.array([[1.0], [1.00002], [1.000065]])
+    by_line = [np.interp(np.arange(lines), knots, area[:, s]) for s in range(samples)]
+    intensity = np.random.default_rng(0).gamma(4.0, 0.25, (2, lines, samples))
+    expected = sampled(seen, intensity)
+    found = sampled(seen, intensity * np.stack(by_line, axis=1), knots, area)
+    np.testing.assert_allclose(found, expected, rtol=2e-6)
 
 
 def test_voids_of_image_and_dem_stay_where_they_are() -> None:
