@@ -11,25 +11,32 @@ from sarheight_kernels._numba import njit, parallel_njit, prange
 from sarheight_kernels.cells import locate_cell
 from sarheight_kernels.profiles import (
     ACTIVE_LAYOVER,
-    ACTIVE_SHADOW,
     CLEAR,
     FORESHORTENING,
     NO_DATA,
     PASSIVE_LAYOVER,
     PASSIVE_SHADOW,
     classify,
-    count_sheets,
     shade,
-    trace_profile,
+)
+from sarheight_kernels.sheets import (
+    FOLDED,
+    LIT,
+    MOST_SHEETS,
+    PRESSED,
+    UNLIT,
+    count_folds,
+    count_sheets,
+    place_profile,
+    sheets_of,
 )
 from sarheight_kernels.surface import tile_box
+from sarheight_kernels.traces import knots_of, trace_profile
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
 
 __all__ = ["classify_image", "classify_profiles", "profiles_to_cells", "shade_profiles"]
-
-MOST_SHEETS = 254
 
 
 @parallel_njit
@@ -66,22 +73,16 @@ def classify_profiles(
         range (255 where it lies outside the image or has no terrain).
     """
     columns = heights.shape[1]
+    knots = knots_of(ground, columns)
     for profile in prange(category.shape[0]):
         outward, downward, place = np.empty(columns), np.empty(columns), np.empty(columns)
-        sheets = np.empty((samples, 4), np.int32)
+        sheets = np.empty(samples + 1, np.int64)
         time = first_time + profile * interval
-        trace_profile(ground, radar, heights, time, reference_height, outward, downward)
+        trace_profile(knots, radar, heights, time, reference_height, outward, downward)
         classify(outward, downward, compression, category[profile])
-        count_sheets(radar, time, outward, downward, category[profile], place, sheets)
-        for column in range(columns):
-            fold_count[profile, column] = NO_DATA
-            if category[profile, column] != NO_DATA:
-                nearest = np.floor(place[column] + 0.5)
-                if 0 <= nearest < samples:
-                    lit = sheets[int(nearest), 0]
-                    if category[profile, column] < ACTIVE_SHADOW:
-                        lit = max(lit, 1)
-                    fold_count[profile, column] = min(lit, MOST_SHEETS)
+        place_profile(radar, time, outward, downward, place)
+        count_sheets(place, category[profile], sheets)
+        count_folds(place, category[profile], sheets, fold_count[profile])
 
 
 @parallel_njit
@@ -104,10 +105,11 @@ def shade_profiles(
         Receives 1 where a point is lit, 0 where it is in shadow or there is no terrain.
     """
     columns = heights.shape[1]
+    knots = knots_of(ground, columns)
     for profile in prange(lit.shape[0]):
         outward, downward = np.empty(columns), np.empty(columns)
         time = first_time + profile * interval
-        trace_profile(ground, radar, heights, time, reference_height, outward, downward)
+        trace_profile(knots, radar, heights, time, reference_height, outward, downward)
         shade(outward, downward, lit[profile])
 
 
@@ -207,15 +209,18 @@ def classify_image(
     """
     columns = heights.shape[1]
     lines, samples = category.shape
+    knots = knots_of(ground, columns)
     for line in prange(lines):
         outward, downward, place = np.empty(columns), np.empty(columns), np.empty(columns)
         along = np.empty(columns, np.uint8)
-        sheets = np.empty((samples, 4), np.int32)
-        trace_profile(ground, radar, heights, times[line], reference_height, outward, downward)
+        sheets = np.empty(samples + 1, np.int64)
+        trace_profile(knots, radar, heights, times[line], reference_height, outward, downward)
         classify(outward, downward, compression, along)
-        count_sheets(radar, times[line], outward, downward, along, place, sheets)
+        place_profile(radar, times[line], outward, downward, place)
+        count_sheets(place, along, sheets)
         for s in range(samples):
-            lit, unlit, folded, pressed = sheets[s]
+            lit, unlit = sheets_of(sheets[s], LIT), sheets_of(sheets[s], UNLIT)
+            folded, pressed = sheets_of(sheets[s], FOLDED), sheets_of(sheets[s], PRESSED)
             fold_count[line, s] = min(lit, MOST_SHEETS) if lit + unlit > 0 else NO_DATA
             if lit == 0:
                 category[line, s] = PASSIVE_SHADOW if unlit > 0 else NO_DATA
