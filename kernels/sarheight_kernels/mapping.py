@@ -34,25 +34,6 @@ def _offsets(lines: int, samples: int, wide: int) -> NDArray[np.int32]:
 
 
 @njit
-def _write_inside(
-    parts: Table,
-    offsets: NDArray[np.int32],
-    first_pixel: int,
-    place: int,
-    pixel: NDArray[np.int32],
-    weight: NDArray[np.float32],
-) -> int:
-    """Write the weights of a cell all of whose window lies within the image."""
-    for slot in range(offsets.size):
-        # Unsigned indices are not checked for counting from the end.
-        to, part = np.uint64(place), parts[slot * PITCH]
-        # What is nothing is written over by the next one.
-        pixel[to], weight[to] = first_pixel + offsets[slot], part
-        place += part > ZERO
-    return place
-
-
-@njit
 def _write_across_the_border(
     parts: Table,
     window: tuple[int, int, int, int],
@@ -68,6 +49,40 @@ def _write_across_the_border(
             part = parts[(k * samples + m) * PITCH]
             pixel[place], weight[place] = (line + k) * image[1] + sample + m, part
             place += part > ZERO
+    return place
+
+
+@njit
+def _write_row(
+    window: Table,
+    windows: NDArray[np.int32],
+    shape: tuple[int, int],
+    offsets: NDArray[np.int32],
+    lit: NDArray[np.bool_],
+    image: tuple[int, int],
+    place: int,
+    pixel: NDArray[np.int32],
+    weight: NDArray[np.float32],
+    ends: NDArray[np.int32],
+) -> int:
+    """Write the weights of a row of cells from a place on; return where they end."""
+    lines, samples = shape
+    first = place
+    for j in range(lit.size):
+        if lit[j] and windows[2 * PITCH + j] > 0:
+            line, sample = windows[j], windows[PITCH + j]
+            if 0 <= line <= image[0] - lines and 0 <= sample <= image[1] - samples:
+                first_pixel = line * image[1] + sample
+                for slot in range(offsets.size):
+                    # Unsigned indices are not checked for counting from the end.
+                    to, part = np.uint64(place), window[np.uint64(slot * PITCH + j)]
+                    # What is nothing is written over by the next one.
+                    pixel[to], weight[to] = first_pixel + offsets[slot], part
+                    place += part > ZERO
+            else:
+                box = line, sample, lines, samples
+                place = _write_across_the_border(window[j:], box, image, place, pixel, weight)
+        ends[j] = place - first
     return place
 
 
@@ -93,17 +108,9 @@ def _weigh_tile(
         if (lines, samples) != (high, wide):
             high, wide = lines, samples
             offsets = _offsets(lines, samples, image[1])
-        first = place
-        for j in range(columns):
-            if lit[i, j] and windows[2 * PITCH + j] > 0:
-                parts, line, sample = window[j:], windows[j], windows[PITCH + j]
-                if 0 <= line <= image[0] - lines and 0 <= sample <= image[1] - samples:
-                    first_pixel = line * image[1] + sample
-                    place = _write_inside(parts, offsets, first_pixel, place, pixel, weight)
-                else:
-                    box = line, sample, lines, samples
-                    place = _write_across_the_border(parts, box, image, place, pixel, weight)
-            ends[i, j] = place - first
+        place = _write_row(
+            window, windows, (lines, samples), offsets, lit[i], image, place, pixel, weight, ends[i]
+        )
     return True
 
 
@@ -165,6 +172,12 @@ def _copy(source: NDArray[Any], target: NDArray[Any]) -> None:
         target[index] = source[index]
 
 
+@njit
+def _add(ends: NDArray[np.int32], first: int, start: NDArray[Any]) -> None:
+    for index in range(start.size):
+        start[index] = first + ends[index]
+
+
 @parallel_njit
 def copy_band(
     begin: NDArray[np.int64],
@@ -194,8 +207,7 @@ def copy_band(
         place = 0
         for row in range(rows):
             first, count = begin[row, tile], ends[row, end - 1]
-            for j in range(column, end):
-                start[row, j] = first + ends[row, j]
+            _add(ends[row, column:end], first, start[row, column:end])
             _copy(slot_pixel[tile, place : place + count], pixel[first : first + count])
             _copy(slot_weight[tile, place : place + count], weight[first : first + count])
             place += count
