@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -120,6 +121,34 @@ def _bilinear(corners: NDArray[np.float64], u: float, v: float) -> float:
     return float(top + u * (bottom - top))
 
 
+@njit
+def _find_nearest(first: float, step: float, profiles: int, nearest: NDArray[np.int32]) -> None:
+    """Find the profiles that pass nearest to a row of cells."""
+    last = profiles - 1.0
+    for j in range(nearest.size):
+        profile = np.floor(first + step * j + 0.5)
+        # What is not a number comes out as the first one.
+        profile = profile if profile > 0.0 else 0.0
+        nearest[j] = np.int32(min(profile, last))
+
+
+@njit
+def _give(
+    along: NDArray[np.uint8],
+    begin: int,
+    wide: int,
+    nearest: NDArray[np.int32],
+    heights: NDArray[np.float32],
+    values: NDArray[np.uint8],
+) -> None:
+    """Give the cells of a row the values of their profiles, the first of which is at `begin`."""
+    for j in range(values.size):
+        # Unsigned indices are not checked for counting from the end.
+        values[j] = along[np.uint64(begin + nearest[j] * wide + j)]
+    for j in range(values.size):
+        values[j] = NO_DATA if math.isnan(heights[j]) else values[j]
+
+
 @parallel_njit
 def profiles_to_cells(
     ground: GroundModel,
@@ -149,7 +178,8 @@ def profiles_to_cells(
     cell_values : array, shape (layers, rows, columns)
         Receives the values.
     """
-    layers, profiles, _ = profile_values.shape
+    layers, profiles, columns = profile_values.shape
+    along = profile_values.reshape(profile_values.size)
     for tile in prange(tiles):
         row, end_row, column, end_column = tile_box(heights, tile)
         corners = np.empty((2, 2))
@@ -164,17 +194,21 @@ def profiles_to_cells(
                     radar.line_zero_time,
                 )
                 corners[i, j] = (time - first_time) / interval
+        nearest = np.empty(end_column - column, np.int32)
         for i in range(row, end_row):
             u = (i - row) / (end_row - row)
             first = _bilinear(corners, u, 0.0)
             step = (_bilinear(corners, u, 1.0) - first) / (end_column - column)
-            for j in range(column, end_column):
-                nearest = int(np.floor(first + step * (j - column) + 0.5))
-                nearest = min(max(nearest, 0), profiles - 1)
-                void = np.isnan(heights[i, j])
-                for layer in range(layers):
-                    value = profile_values[layer, nearest, j]
-                    cell_values[layer, i, j] = NO_DATA if void else value
+            _find_nearest(first, step, profiles, nearest)
+            for layer in range(layers):
+                _give(
+                    along,
+                    layer * profiles * columns + column,
+                    columns,
+                    nearest,
+                    heights[i, column:end_column],
+                    cell_values[layer, i, column:end_column],
+                )
 
 
 @parallel_njit
