@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from benchmarks._hills import dem_of, radar_over
@@ -12,9 +14,14 @@ from sarheight.illumination import Muhleman
 from sarheight.illumination._operator import illuminate
 from sarheight.layover import mapping
 
+if TYPE_CHECKING:
+    from benchmarks._hills import Kind
+
 SIZES = (500, 1500)
 MAPS = ("EPSG:4326", "EPSG:32632")
 KINDS = ("slc", "grd")
+TIMEOUT = 900.0
+"""Seconds. The first run of a commit compiles the kernels, which counts."""
 
 
 class Coordinates:
@@ -22,16 +29,34 @@ class Coordinates:
 
     params = (SIZES, MAPS, KINDS)
     param_names = ("size", "map", "image")
+    timeout = TIMEOUT
 
-    def setup(self, size: int, crs: str, kind: str) -> None:
+    def setup(self, size: int, crs: str, kind: Kind) -> None:
         """Make a DEM and an image."""
         self.dem = dem_of(size, crs)
         self.grid, self.orbit = radar_over(size, kind)
-        geo2rdr(self.dem, self.grid, self.orbit)
+        self.time_geo2rdr()
 
     def time_geo2rdr(self, *_: object) -> None:
         """Locate all cells."""
         geo2rdr(self.dem, self.grid, self.orbit)
+
+
+class Light:
+    """What the radar lights."""
+
+    params = (SIZES, KINDS)
+    param_names = ("size", "image")
+    timeout = TIMEOUT
+
+    def setup(self, size: int, kind: Kind) -> None:
+        """Put a DEM under the radar."""
+        self.view = view(dem_of(size, MAPS[1]), *radar_over(size, kind))
+        self.time_light()
+
+    def time_light(self, *_: object) -> None:
+        """Find shadow."""
+        light_cells(self.view)
 
 
 class Image:
@@ -39,20 +64,15 @@ class Image:
 
     params = (SIZES, KINDS)
     param_names = ("size", "image")
+    timeout = TIMEOUT
 
-    def setup(self, size: int, kind: str) -> None:
+    def setup(self, size: int, kind: Kind) -> None:
         """Light a DEM."""
-        self.dem = dem_of(size, MAPS[1])
-        self.grid, self.orbit = radar_over(size, kind)
-        self.view = view(self.dem, self.grid, self.orbit)
-        self.operator = illuminate(self.view, Muhleman())
-        self.image = np.ones((*self.grid.shape, 2), dtype=np.float32)
+        grid, orbit = radar_over(size, kind)
+        self.operator = illuminate(view(dem_of(size, MAPS[1]), grid, orbit), Muhleman())
+        self.image = np.ones((*grid.shape, 2), dtype=np.float32)
         self.time_scatter()
         self.time_gather()
-
-    def time_light(self, *_: object) -> None:
-        """Find shadow."""
-        light_cells(self.view)
 
     def time_scatter(self, *_: object) -> None:
         """Simulate the image."""
@@ -61,6 +81,20 @@ class Image:
     def time_gather(self, *_: object) -> None:
         """Collect two channels."""
         self.operator.collect(self.image)
+
+
+class Weights:
+    """The explicit mapping."""
+
+    params = (SIZES, KINDS)
+    param_names = ("size", "image")
+    timeout = TIMEOUT
+
+    def setup(self, size: int, kind: Kind) -> None:
+        """Make a DEM and an image."""
+        self.dem = dem_of(size, MAPS[1])
+        self.grid, self.orbit = radar_over(size, kind)
+        self.time_mapping()
 
     def time_mapping(self, *_: object) -> None:
         """Write all weights down."""

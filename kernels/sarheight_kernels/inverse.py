@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
 from sarheight_kernels.orbit import evaluate_orbit
-from sarheight_kernels.profiles import ACTIVE_SHADOW, classify, count_sheets, trace_profile
+from sarheight_kernels.profiles import ACTIVE_SHADOW, classify
+from sarheight_kernels.sheets import place_profile
+from sarheight_kernels.traces import knots_of, trace_profile
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
@@ -167,14 +169,14 @@ def nearest_heights(
     """
     columns = heights.shape[1]
     samples = image_heights.shape[1]
+    knots = knots_of(ground, columns)
     for index in prange(times.size):
         time = times[index]
         outward, downward, place = np.empty(columns), np.empty(columns), np.empty(columns)
         category = np.empty(columns, np.uint8)
-        sheets = np.empty((samples, 4), np.int32)
-        trace_profile(ground, radar, heights, time, reference_height, outward, downward)
+        trace_profile(knots, radar, heights, time, reference_height, outward, downward)
         classify(outward, downward, 0.0, category)
-        count_sheets(radar, time, outward, downward, category, place, sheets)
+        place_profile(radar, time, outward, downward, place)
 
         px, py, pz, vx, vy, vz, _, _, _ = evaluate_orbit(
             time, radar.orbit_start, radar.orbit_coefficients

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,25 +12,32 @@ from sarheight_kernels._numba import njit, parallel_njit, prange
 from sarheight_kernels.cells import locate_cell
 from sarheight_kernels.profiles import (
     ACTIVE_LAYOVER,
-    ACTIVE_SHADOW,
     CLEAR,
     FORESHORTENING,
     NO_DATA,
     PASSIVE_LAYOVER,
     PASSIVE_SHADOW,
     classify,
-    count_sheets,
     shade,
-    trace_profile,
+)
+from sarheight_kernels.sheets import (
+    FOLDED,
+    LIT,
+    MOST_SHEETS,
+    PRESSED,
+    UNLIT,
+    count_folds,
+    count_sheets,
+    place_profile,
+    sheets_of,
 )
 from sarheight_kernels.surface import tile_box
+from sarheight_kernels.traces import knots_of, trace_profile
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
 
 __all__ = ["classify_image", "classify_profiles", "profiles_to_cells", "shade_profiles"]
-
-MOST_SHEETS = 254
 
 
 @parallel_njit
@@ -66,22 +74,16 @@ def classify_profiles(
         range (255 where it lies outside the image or has no terrain).
     """
     columns = heights.shape[1]
+    knots = knots_of(ground, columns)
     for profile in prange(category.shape[0]):
         outward, downward, place = np.empty(columns), np.empty(columns), np.empty(columns)
-        sheets = np.empty((samples, 4), np.int32)
+        sheets = np.empty(samples + 1, np.int64)
         time = first_time + profile * interval
-        trace_profile(ground, radar, heights, time, reference_height, outward, downward)
+        trace_profile(knots, radar, heights, time, reference_height, outward, downward)
         classify(outward, downward, compression, category[profile])
-        count_sheets(radar, time, outward, downward, category[profile], place, sheets)
-        for column in range(columns):
-            fold_count[profile, column] = NO_DATA
-            if category[profile, column] != NO_DATA:
-                nearest = np.floor(place[column] + 0.5)
-                if 0 <= nearest < samples:
-                    lit = sheets[int(nearest), 0]
-                    if category[profile, column] < ACTIVE_SHADOW:
-                        lit = max(lit, 1)
-                    fold_count[profile, column] = min(lit, MOST_SHEETS)
+        place_profile(radar, time, outward, downward, place)
+        count_sheets(place, category[profile], sheets)
+        count_folds(place, category[profile], sheets, fold_count[profile])
 
 
 @parallel_njit
@@ -104,10 +106,11 @@ def shade_profiles(
         Receives 1 where a point is lit, 0 where it is in shadow or there is no terrain.
     """
     columns = heights.shape[1]
+    knots = knots_of(ground, columns)
     for profile in prange(lit.shape[0]):
         outward, downward = np.empty(columns), np.empty(columns)
         time = first_time + profile * interval
-        trace_profile(ground, radar, heights, time, reference_height, outward, downward)
+        trace_profile(knots, radar, heights, time, reference_height, outward, downward)
         shade(outward, downward, lit[profile])
 
 
@@ -116,6 +119,34 @@ def _bilinear(corners: NDArray[np.float64], u: float, v: float) -> float:
     top = corners[0, 0] + v * (corners[0, 1] - corners[0, 0])
     bottom = corners[1, 0] + v * (corners[1, 1] - corners[1, 0])
     return float(top + u * (bottom - top))
+
+
+@njit
+def _find_nearest(first: float, step: float, profiles: int, nearest: NDArray[np.int32]) -> None:
+    """Find the profiles that pass nearest to a row of cells."""
+    last = profiles - 1.0
+    for j in range(nearest.size):
+        profile = np.floor(first + step * j + 0.5)
+        # What is not a number comes out as the first one.
+        profile = profile if profile > 0.0 else 0.0
+        nearest[j] = np.int32(min(profile, last))
+
+
+@njit
+def _give(
+    along: NDArray[np.uint8],
+    begin: int,
+    wide: int,
+    nearest: NDArray[np.int32],
+    heights: NDArray[np.float32],
+    values: NDArray[np.uint8],
+) -> None:
+    """Give the cells of a row the values of their profiles, the first of which is at `begin`."""
+    for j in range(values.size):
+        # Unsigned indices are not checked for counting from the end.
+        values[j] = along[np.uint64(begin + nearest[j] * wide + j)]
+    for j in range(values.size):
+        values[j] = NO_DATA if math.isnan(heights[j]) else values[j]
 
 
 @parallel_njit
@@ -147,7 +178,8 @@ def profiles_to_cells(
     cell_values : array, shape (layers, rows, columns)
         Receives the values.
     """
-    layers, profiles, _ = profile_values.shape
+    layers, profiles, columns = profile_values.shape
+    along = profile_values.reshape(profile_values.size)
     for tile in prange(tiles):
         row, end_row, column, end_column = tile_box(heights, tile)
         corners = np.empty((2, 2))
@@ -162,17 +194,21 @@ def profiles_to_cells(
                     radar.line_zero_time,
                 )
                 corners[i, j] = (time - first_time) / interval
+        nearest = np.empty(end_column - column, np.int32)
         for i in range(row, end_row):
             u = (i - row) / (end_row - row)
             first = _bilinear(corners, u, 0.0)
             step = (_bilinear(corners, u, 1.0) - first) / (end_column - column)
-            for j in range(column, end_column):
-                nearest = int(np.floor(first + step * (j - column) + 0.5))
-                nearest = min(max(nearest, 0), profiles - 1)
-                void = np.isnan(heights[i, j])
-                for layer in range(layers):
-                    value = profile_values[layer, nearest, j]
-                    cell_values[layer, i, j] = NO_DATA if void else value
+            _find_nearest(first, step, profiles, nearest)
+            for layer in range(layers):
+                _give(
+                    along,
+                    layer * profiles * columns + column,
+                    columns,
+                    nearest,
+                    heights[i, column:end_column],
+                    cell_values[layer, i, column:end_column],
+                )
 
 
 @parallel_njit
@@ -207,15 +243,18 @@ def classify_image(
     """
     columns = heights.shape[1]
     lines, samples = category.shape
+    knots = knots_of(ground, columns)
     for line in prange(lines):
         outward, downward, place = np.empty(columns), np.empty(columns), np.empty(columns)
         along = np.empty(columns, np.uint8)
-        sheets = np.empty((samples, 4), np.int32)
-        trace_profile(ground, radar, heights, times[line], reference_height, outward, downward)
+        sheets = np.empty(samples + 1, np.int64)
+        trace_profile(knots, radar, heights, times[line], reference_height, outward, downward)
         classify(outward, downward, compression, along)
-        count_sheets(radar, times[line], outward, downward, along, place, sheets)
+        place_profile(radar, times[line], outward, downward, place)
+        count_sheets(place, along, sheets)
         for s in range(samples):
-            lit, unlit, folded, pressed = sheets[s]
+            lit, unlit = sheets_of(sheets[s], LIT), sheets_of(sheets[s], UNLIT)
+            folded, pressed = sheets_of(sheets[s], FOLDED), sheets_of(sheets[s], PRESSED)
             fold_count[line, s] = min(lit, MOST_SHEETS) if lit + unlit > 0 else NO_DATA
             if lit == 0:
                 category[line, s] = PASSIVE_SHADOW if unlit > 0 else NO_DATA

@@ -11,7 +11,7 @@ from sarheight_kernels._numba import njit, parallel_njit, prange
 from sarheight_kernels.cells import box_bounds
 from sarheight_kernels.facets import brightness, facet_areas
 from sarheight_kernels.geolocate import TILE
-from sarheight_kernels.tiles import height_span, locate_tile
+from sarheight_kernels.tiles import height_span, locate_tile, span_of_box
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
@@ -142,7 +142,13 @@ def tile_bounds(
     """
     for tile in prange(bounds.shape[0]):
         row, end_row, column, end_column = tile_box(heights, tile)
-        lowest, highest = height_span(tile_posts(heights, tile))
+        lowest, highest = span_of_box(
+            heights,
+            max(row - 1, 0),
+            min(end_row + 1, heights.shape[0]),
+            max(column - 1, 0),
+            min(end_column + 1, heights.shape[1]),
+        )
         box_bounds(
             ground, radar, row - 1, end_row, column - 1, end_column, lowest, highest, bounds[tile]
         )

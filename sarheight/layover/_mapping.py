@@ -264,34 +264,37 @@ def _matrix(operator: Illumination) -> sparse.csc_array:
     lines, samples = seen.grid.shape
     rows, columns = seen.heights.shape
     tiles = -(-columns // TILE)
+    last = np.minimum(TILE * np.arange(1, tiles + 1), columns) - 1
     slots = np.empty((2, tiles, TILE * TILE * WEIGHTS_PER_CELL), dtype=np.float32)
-    counts, used = np.empty((TILE, columns), dtype=np.int32), np.empty(tiles, dtype=np.int64)
-    start = np.zeros(rows * columns + 1, dtype=np.int64)
+    ends, fits = np.empty((TILE, columns), dtype=np.int32), np.empty(tiles, dtype=np.bool_)
+    start = np.zeros(rows * columns + 1, dtype=np.int32)
     pixel, weight = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
+    total = 0
     for row in range(0, rows, TILE):
-        band = counts[: min(TILE, rows - row)]
+        band = ends[: min(TILE, rows - row)]
         while True:
             slot_pixel, slot_weight = slots[0].view(np.int32), slots[1]
             weigh_band(
                 seen.ground, seen.radar, seen.heights, operator.law, seen.bounds, operator.lit,
-                lines, samples, row // TILE * tiles, band, used, slot_pixel, slot_weight,
+                lines, samples, row // TILE * tiles, band, fits, slot_pixel, slot_weight,
             )  # fmt: skip
-            if used.min() >= 0:
+            if fits.all():
                 break
             slots = np.empty((2, tiles, 2 * slots.shape[2]), dtype=np.float32)
-        begin, end = row * columns, (row + len(band)) * columns
-        np.cumsum(band, out=start[begin + 1 : end + 1])
-        start[begin + 1 : end + 1] += start[begin]
-        if start[end] > pixel.size:
+        # Row after row, tile after tile.
+        after = total + np.cumsum(band[:, last], dtype=np.int64).reshape(-1, tiles)
+        begin = np.concatenate(([total], after.ravel()[:-1])).reshape(after.shape)
+        begun, total = total, int(after[-1, -1])
+        if total > pixel.size:
             # Where all bands have as many, nothing needs to grow again.
-            size = max(int(1.1 * start[end] * rows / (row + len(band))), 2 * pixel.size)
-            pixel, weight = (_moved(array, int(start[begin]), size) for array in (pixel, weight))
-        copy_band(start[begin : end + 1], columns, slot_pixel, slot_weight, pixel, weight)
-    pixel.resize(int(start[-1]), refcheck=False)
-    weight.resize(int(start[-1]), refcheck=False)
-    if start[-1] <= np.iinfo(np.int32).max:
-        # Of two kinds of indices SciPy would make the larger one.
-        start = start.astype(np.int32)
+            size = max(int(1.1 * total * rows / (row + len(band))), 2 * pixel.size)
+            pixel, weight = (_moved(array, begun, size) for array in (pixel, weight))
+        if total > np.iinfo(start.dtype).max:
+            start = start.astype(np.int64)
+        cells = start[1 + row * columns : 1 + (row + len(band)) * columns].reshape(band.shape)
+        copy_band(begin, band, slot_pixel, slot_weight, cells, pixel, weight)
+    pixel.resize(total, refcheck=False)
+    weight.resize(total, refcheck=False)
     return sparse.csc_array((weight, pixel, start), shape=(lines * samples, rows * columns))
 
 

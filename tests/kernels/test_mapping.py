@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sarheight_kernels.mapping import weigh_band
+from sarheight_kernels.mapping import copy_band, weigh_band
 
 from sarheight.geometry._view import view
 from sarheight.illumination import Lambertian
@@ -47,15 +47,24 @@ def test_slots_that_are_too_small_are_told_and_made_larger(
     one = operator()
     expected = _matrix(one)
     seen = one.view
-    counts, used = np.empty((64, 80), np.int32), np.empty(2, np.int64)
+    ends, fits = np.empty((64, 80), np.int32), np.empty(2, np.bool_)
     weigh_band(
         seen.ground, seen.radar, seen.heights, one.law, seen.bounds, one.lit, *seen.grid.shape,
-        0, counts, used, np.empty((2, 100), np.int32), np.empty((2, 100), np.float32),
+        0, ends, fits, np.empty((2, 100), np.int32), np.empty((2, 100), np.float32),
     )  # fmt: skip
-    assert (used == -1).all()
+    assert not fits.any()
     monkeypatch.setattr("sarheight.layover._mapping.WEIGHTS_PER_CELL", 1)
     grown = _matrix(one)
     assert (grown != expected).nnz == 0
+
+
+def test_weights_may_begin_beyond_what_fits_into_four_bytes() -> None:
+    """Rows of two tiles without weights, behind so many of other bands."""
+    begin, ends = np.full((3, 2), 3_000_000_000), np.zeros((3, 80), np.int32)
+    start = np.empty(ends.shape, np.int64)
+    nothing = np.empty((2, 0), np.int32), np.empty((2, 0), np.float32)
+    copy_band(begin, ends, *nothing, start, nothing[0][0], nothing[1][0])
+    assert (start == 3_000_000_000).all()
 
 
 def test_rows_and_columns_sum_as_the_operators_do() -> None:

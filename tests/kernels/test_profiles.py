@@ -1,7 +1,4 @@
-"""Layover and shadow along one profile, against formulas and a search of all rays.
-
-The satellite stands at (0, 0). A point of the terrain lies x outwards and H - z downwards.
-"""
+"""Layover and shadow along one profile, against formulas and a search of all rays."""
 
 from __future__ import annotations
 
@@ -10,50 +7,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sarheight_kernels.models import RadarModel
 from sarheight_kernels.profiles import (
     ACTIVE_LAYOVER,
     ACTIVE_SHADOW,
     CLEAR,
     FORESHORTENING,
-    LAYOVER_AND_SHADOW,
     NO_DATA,
     PASSIVE_LAYOVER,
-    PASSIVE_SHADOW,
-    classify,
-    count_sheets,
     shade,
 )
 
-Floats = NDArray[np.float64]
-
-HEIGHT = 700e3
-POSTING = 10.0
-COMPRESSION = 0.5
-
-
-def classified(x: Floats, z: Floats, compression: float = COMPRESSION) -> NDArray[np.uint8]:
-    category = np.empty(x.size, dtype=np.uint8)
-    classify(x, HEIGHT - z, compression, category)
-    return category
-
-
-def ground(incidence: float, count: int = 400) -> Floats:
-    """Postings around the place that is seen under an incidence angle."""
-    middle = HEIGHT * np.tan(np.radians(incidence))
-    return middle + POSTING * (np.arange(count) - count // 2 + 0.3)
+from tests.cuts import (
+    COMPRESSION,
+    HEIGHT,
+    POSTING,
+    Floats,
+    classified,
+    ground,
+    is_layover,
+    is_shadow,
+    rough,
+    terrains,
+)
 
 
 def span(x: Floats, chosen: NDArray[np.bool_]) -> tuple[float, float]:
     return float(x[chosen].min()), float(x[chosen].max())
-
-
-def is_layover(category: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    return np.isin(category, (ACTIVE_LAYOVER, PASSIVE_LAYOVER, LAYOVER_AND_SHADOW))
-
-
-def is_shadow(category: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    return np.isin(category, (ACTIVE_SHADOW, PASSIVE_SHADOW, LAYOVER_AND_SHADOW))
 
 
 # ------------------------------------------------------------------------------------- formulas
@@ -169,18 +148,6 @@ def inland(classes: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return same
 
 
-terrains = st.tuples(st.integers(0, 10**6), st.floats(5.0, 400.0), st.floats(2.0, 12.0))
-
-
-def rough(terrain: tuple[int, float, float], count: int = 300) -> Floats:
-    from scipy.ndimage import gaussian_filter1d
-
-    seed, relief, size = terrain
-    noise = gaussian_filter1d(np.random.default_rng(seed).standard_normal(count), size)
-    result: Floats = 1000.0 + relief * noise / noise.std()
-    return result
-
-
 @given(terrains, st.floats(20.0, 60.0))
 def test_scanning_finds_what_a_search_of_all_rays_finds(
     terrain: tuple[int, float, float], incidence: float
@@ -236,69 +203,3 @@ def test_light_falls_where_the_classes_have_no_shadow(
 def test_nothing_but_void_has_no_data() -> None:
     nothing = np.full(5, np.nan)
     assert (classified(nothing, np.zeros(5)) == NO_DATA).all()
-
-
-# --------------------------------------------------------------------------------------- sheets
-
-
-def sheets_of(
-    x: Floats, z: Floats, samples: int, spacing: float
-) -> tuple[Floats, NDArray[np.int32]]:
-    """Slant range at the samples, and the number of sheets there."""
-    near = float(np.hypot(x[0], HEIGHT - z[0])) - 20.0 * spacing
-    radar = RadarModel(
-        orbit_start=np.zeros(1),
-        orbit_coefficients=np.zeros((1, 8, 3)),
-        line_zero_time=0.0,
-        line_interval=1.0,
-        segment_start=np.zeros(1),
-        segment_origin=np.zeros(1),
-        coefficients=np.array([[0.0, 1.0]]),
-        rate=np.zeros((1, 2)),
-        range_middle=near,
-        range_half=spacing,
-        stamp_range=0.0,
-        shear=0.0,
-        side=1.0,
-    )
-    place, sheets = np.empty(x.size), np.empty((samples, 4), dtype=np.int32)
-    count_sheets(radar, 0.0, x, HEIGHT - z, classified(x, z), place, sheets)
-    slant = near + spacing * np.arange(samples)
-    np.testing.assert_allclose(near + spacing * place, np.hypot(x, HEIGHT - z), rtol=1e-12)
-    return slant, sheets
-
-
-def test_a_ridge_folds_three_sheets_into_one_place() -> None:
-    x = ground(34.0)
-    slope, crest, top = np.tan(np.radians(50.0)), x[200], 300.0
-    z = np.maximum(0.0, top - slope * np.abs(x - crest))
-    slant, sheets = sheets_of(x, z, 600, 5.0)
-    folded = (np.hypot(crest, HEIGHT - top), np.hypot(crest - top / slope, HEIGHT))
-    within = (slant > folded[0] + POSTING) & (slant < folded[1] - POSTING)
-    beside = (slant > np.hypot(x[0], HEIGHT)) & (slant < np.hypot(x[-1], HEIGHT))
-    beside &= (slant < folded[0] - POSTING) | (slant > folded[1] + POSTING)
-    assert within.sum() > 15
-    assert (sheets[within, 0] == 3).all()
-    assert (sheets[within, 2] == 1).all()
-    assert (sheets[beside, 0] == 1).all()
-    assert (sheets[:, 1] == 0).all()
-    assert (sheets[slant > np.hypot(x[-1], HEIGHT) + POSTING] == 0).all()
-
-
-@given(terrains, st.floats(20.0, 60.0))
-def test_a_slant_range_is_met_an_odd_number_of_times(
-    terrain: tuple[int, float, float], incidence: float
-) -> None:
-    """A curve that comes from nearer and goes to farther crosses in between an odd number."""
-    x, z = ground(incidence, 300), rough(terrain)
-    slant, sheets = sheets_of(x, z, 800, 3.0)
-    ends = np.hypot(x, HEIGHT - z)[[0, -1]]
-    between = (slant > ends[0]) & (slant < ends[1])
-    outside = (slant < ends.min()) | (slant > ends.max())
-    total = sheets[:, 0] + sheets[:, 1]
-    assert (total[between] % 2 == 1).all()
-    assert (total[outside] % 2 == 0).all()
-    assert (sheets[:, 2] <= sheets[:, 0]).all()
-    # One sheet at every slant range between its ends is all there is without layover.
-    if not is_layover(classified(x, z)).any():
-        assert (total[between] == 1).all()
