@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
-from sarheight_kernels.fetch import ROOM
+from sarheight_kernels.fetch import ROOM, all_within
 from sarheight_kernels.footprints import PITCH, ZERO
 from sarheight_kernels.surface import TileSurface, meets_image, tile_box, tile_surface
 from sarheight_kernels.windows import row_windows, window_tables
@@ -47,65 +47,28 @@ def _add(
 
 
 @njit
-def _take_inside(
+def _add_row(
+    window: NDArray[np.float32],
     windows: NDArray[np.int32],
+    share: NDArray[np.float32],
     lines: int,
     samples: int,
     first_line: int,
     image: NDArray[np.float32],
-    share: NDArray[np.float32],
-    place: NDArray[np.int64],
-    part: NDArray[np.float32],
-) -> bool:
-    """Take the shares of cells whose windows lie within an image; return whether there are any.
-
-    Parameters
-    ----------
-    windows : array, shape (4 * PITCH,)
-        Windows of the cells.
-    lines, samples : int
-        Size of the largest.
-    first_line : int
-        Line where the image begins.
-    image : array
-        The image.
-    share : array, shape (cells,)
-        Brightness of the cells; becomes 0 where it is taken.
-    place : array, shape (cells,)
-        Receives the place of the first pixel of each window.
-    part : array, shape (cells,)
-        Receives the shares that are taken, 0 for other cells.
-    """
-    high, wide = image.shape
-    found = False
-    for j in range(share.size):
-        line, sample = windows[j] - first_line, windows[PITCH + j]
-        inside = share[j] > ZERO and 0 <= line <= high - lines and 0 <= sample <= wide - samples
-        place[j] = line * wide + sample if inside else 0
-        part[j] = share[j] if inside else ZERO
-        share[j] = ZERO if inside else share[j]
-        found |= inside
-    return found
-
-
-@njit
-def _add_row(
-    window: NDArray[np.float32],
-    place: NDArray[np.int64],
-    part: NDArray[np.float32],
-    lines: int,
-    samples: int,
-    image: NDArray[np.float32],
 ) -> None:
     """Add the windows of a row of cells to an image that holds them all."""
     flat, wide = image.reshape(image.size), image.shape[1]
+    place = np.empty(PITCH, np.int64)
+    for j in range(share.size):
+        lit = windows[2 * PITCH + j] > 0
+        place[j] = (windows[j] - first_line) * wide + windows[PITCH + j] if lit else 0
     for k in range(lines):
         for m in range(samples):
             # Cells side by side seldom meet in a pixel, so one addition need not wait for another.
-            # Unsigned indices are not checked for counting from the end.
-            slot, beside = np.uint64((k * samples + m) * PITCH), np.uint64(k * wide + m)
-            for j in range(np.uint64(part.size)):
-                flat[np.uint64(place[j]) + beside] += part[j] * window[slot + np.uint64(j)]
+            part = window[(k * samples + m) * PITCH :]
+            pixels = flat[k * wide + m :]
+            for j in range(share.size):
+                pixels[place[j]] += share[j] * part[j]
 
 
 @njit
@@ -118,20 +81,20 @@ def _scatter_tile(
 ) -> None:
     """Add the energy of a tile's cells to a block of the image, and to what lies behind it."""
     rows, columns = reflectivity.shape
-    end_line = first_line + image.shape[0]
+    end_line, wide = first_line + image.shape[0], image.shape[1]
+    last_line = end_line + overhang.shape[0]
     tables, window = window_tables(surface), np.empty(ROOM, np.float32)
-    windows, place = np.empty(4 * PITCH, np.int32), np.empty(columns, np.int64)
-    share, part = np.empty(columns, np.float32), np.empty(columns, np.float32)
+    windows, share = np.empty(4 * PITCH, np.int32), np.empty(columns, np.float32)
     for i in range(rows):
         window, high, across = row_windows(surface, i, columns, tables, windows, window)
         for j in range(columns):
             share[j] = reflectivity[i, j] if windows[2 * PITCH + j] > 0 else ZERO
-        if _take_inside(windows, high, across, first_line, image, share, place, part):
-            _add_row(window, place, part, high, across, image)
-        if not share.any():
+        if all_within(windows, columns, high, across, first_line, end_line, wide):
+            _add_row(window, windows, share, high, across, first_line, image)
             continue
-        if _take_inside(windows, high, across, end_line, overhang, share, place, part):
-            _add_row(window, place, part, high, across, overhang)
+        if all_within(windows, columns, high, across, end_line, last_line, wide):
+            _add_row(window, windows, share, high, across, end_line, overhang)
+            continue
         for j in range(columns):
             if share[j] > ZERO:
                 line, lines = windows[j], windows[2 * PITCH + j]
