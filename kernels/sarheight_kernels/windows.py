@@ -1,4 +1,9 @@
-"""Windows: the energy of each cell in each of the pixels around it, for a row of cells at once."""
+"""Windows: the energy of each cell in each of the pixels around it, for a row of cells at once.
+
+All that is known of the row lies in one table, at places that are known beforehand, and loops run
+over as many columns as a tile may have. So the compiler sees that no loop reads what it has
+written, and works on many cells at a time without asking.
+"""
 
 from __future__ import annotations
 
@@ -14,23 +19,37 @@ from sarheight_kernels.footprints import (
     HALF,
     ONE,
     PITCH,
-    THINNEST,
     ZERO,
     Table,
     count_pieces,
     facet_row,
     place_cells,
 )
+from sarheight_kernels.geolocate import TILE
 
 if TYPE_CHECKING:
     from sarheight_kernels.surface import TileSurface
 
 __all__ = ["WindowTables", "row_windows", "window_tables"]
 
-WindowTables = tuple[int, Table, Table, Table]
+WindowTables = tuple[int, Table]
+Pair = tuple[np.float32, np.float32]
+Four = tuple[np.float32, np.float32, np.float32, np.float32]
 
-STRIP_FIELDS = 3
-"""Fields of a strip: its first sample, width, and energy per sample; for each quarter."""
+GROUP = 4
+"""So many pixels of a line are filled together."""
+ABOVE = 0
+"""Where the facets above the cells begin in the table of a row."""
+BELOW = ABOVE + FACET_FIELDS * PITCH
+"""Where the facets below them begin."""
+CELLS = BELOW + FACET_FIELDS * PITCH
+"""Where the cells begin."""
+PLACES = CELLS + CELL_FIELDS * PITCH
+"""Where it begins to be told where pieces of four quarters begin, in lines and samples."""
+EDGE = PLACES + 8 * PITCH
+"""Where the energy is kept that lies before the next group of pixels."""
+SIZE = EDGE + PITCH
+TWO, THREE, FOUR = np.float32(2.0), np.float32(3.0), np.float32(4.0)
 
 
 @njit
@@ -40,50 +59,67 @@ def _within(place: np.float32, width: np.float32) -> np.float32:
 
 
 @njit
-def _cut_strips(
-    facets: Table,
-    quarter: int,
-    offset: np.float32,
-    cells: Table,
-    k: int,
-    count: int,
-    strips: Table,
-) -> None:
-    """Cut a line of pixels out of a piece of one of the quarters of each cell."""
-    line = np.float32(k)
-    centre = facets[(4 + 2 * quarter) * PITCH :]
-    for j in range(count):
-        width = facets[j]
-        drift = facets[PITCH + j]
-        across = facets[2 * PITCH + j]
-        low = cells[j] + centre[j] + offset * facets[12 * PITCH + j] - HALF * width
-        begin, end = _within(line - low, width), _within(line + ONE - low, width)
-        part = end - begin
-        spread = drift * part
-        wide = max(np.sqrt(across * across + spread * spread), THINNEST)
-        middle = cells[PITCH + j] + centre[PITCH + j] + offset * facets[13 * PITCH + j]
-        middle += drift * (HALF * (begin + end - width))
-        strips[j] = middle - HALF * wide
-        strips[PITCH + j] = wide
-        strips[2 * PITCH + j] = facets[3 * PITCH + j] * part / wide
+def _piece(table: Table, facet: int, quarter: int, offset: np.float32, cell: int) -> Pair:
+    """Find where a piece of a quarter begins: its line, and its first line's sample."""
+    width = table[facet]
+    spread = table[facet + 2 * PITCH] + table[facet + PITCH] * width
+    line = table[cell] + table[facet + (4 + 2 * quarter) * PITCH]
+    sample = table[cell + PITCH] + table[facet + (5 + 2 * quarter) * PITCH]
+    line += offset * table[facet + 12 * PITCH]
+    sample += offset * table[facet + 13 * PITCH]
+    return line - HALF * width, sample - HALF * spread
 
 
 @njit
-def _fill_pair(strips: Table, sample: int, count: int, window: Table) -> None:
-    """Add the strips of four quarters to two pixels of a line."""
-    first = np.float32(sample)
-    for j in range(count):
-        left, right = window[j], window[PITCH + j]
-        for quarter in range(4):
-            place = quarter * STRIP_FIELDS * PITCH + j
-            from_first, wide = first - strips[place], strips[place + PITCH]
-            before = _within(from_first, wide)
-            between = _within(from_first + ONE, wide)
-            behind = _within(from_first + ONE + ONE, wide)
-            left += strips[place + 2 * PITCH] * (between - before)
-            right += strips[place + 2 * PITCH] * (behind - between)
-        window[j] = left
-        window[PITCH + j] = right
+def _place_pieces(table: Table, offset: np.float32) -> None:
+    """Find where a piece of each quarter of each cell begins, by its offset from the middle."""
+    for j in range(TILE):
+        first = _piece(table, ABOVE + j, 3, offset, CELLS + j)
+        second = _piece(table, ABOVE + 1 + j, 2, offset, CELLS + j)
+        third = _piece(table, BELOW + j, 1, offset, CELLS + j)
+        fourth = _piece(table, BELOW + 1 + j, 0, offset, CELLS + j)
+        table[PLACES + j], table[PLACES + PITCH + j] = first
+        table[PLACES + 2 * PITCH + j], table[PLACES + 3 * PITCH + j] = second
+        table[PLACES + 4 * PITCH + j], table[PLACES + 5 * PITCH + j] = third
+        table[PLACES + 6 * PITCH + j], table[PLACES + 7 * PITCH + j] = fourth
+
+
+@njit
+def _add_strip(
+    sums: Four, table: Table, facet: int, place: int, line: np.float32, sample: np.float32
+) -> Four:
+    """Cut a strip out of a piece of a quarter; add what lies before the ends of four pixels."""
+    width, wide = table[facet], table[facet + 2 * PITCH]
+    low = line - table[place]
+    begin, end = _within(low, width), _within(low + ONE, width)
+    reach = sample - table[place + PITCH] - HALF * table[facet + PITCH] * (begin + end)
+    density = table[facet + 3 * PITCH] * (end - begin)
+    return (
+        sums[0] + density * _within(reach + ONE, wide),
+        sums[1] + density * _within(reach + TWO, wide),
+        sums[2] + density * _within(reach + THREE, wide),
+        sums[3] + density * _within(reach + FOUR, wide),
+    )
+
+
+@njit
+def _add_group(table: Table, line: int, sample: int, slot: int, window: Table) -> None:
+    """Add what a line cuts out of a piece of four quarters to a group of pixels."""
+    at_line, at_sample = np.float32(line), np.float32(sample)
+    # Unsigned indices are not checked for counting from the end.
+    first, pitch = np.uint64(slot), np.uint64(PITCH)
+    for j in range(TILE):
+        sums = (ZERO, ZERO, ZERO, ZERO)
+        sums = _add_strip(sums, table, ABOVE + j, PLACES + j, at_line, at_sample)
+        sums = _add_strip(sums, table, ABOVE + 1 + j, PLACES + 2 * PITCH + j, at_line, at_sample)
+        sums = _add_strip(sums, table, BELOW + j, PLACES + 4 * PITCH + j, at_line, at_sample)
+        sums = _add_strip(sums, table, BELOW + 1 + j, PLACES + 6 * PITCH + j, at_line, at_sample)
+        at = first + np.uint64(j)
+        window[at] += sums[0] - table[EDGE + j]
+        window[at + pitch] += sums[1] - sums[0]
+        window[at + pitch + pitch] += sums[2] - sums[1]
+        window[at + pitch + pitch + pitch] += sums[3] - sums[2]
+        table[EDGE + j] = sums[3]
 
 
 @njit
@@ -99,41 +135,23 @@ def window_tables(surface: TileSurface) -> WindowTables:
     -------
     pieces : int
         Into how many pieces the quarters of the tile are cut.
-    facets, cells, strips : array
-        Two rows of facets, a row of cells, strips of four quarters.
+    table : array
+        Two rows of facets, a row of cells, places of pieces, and energies before a pixel.
     """
-    return (
-        count_pieces(surface[0]),
-        np.empty(2 * FACET_FIELDS * PITCH, np.float32),
-        np.empty(CELL_FIELDS * PITCH, np.float32),
-        np.empty(4 * STRIP_FIELDS * PITCH, np.float32),
-    )
+    return count_pieces(surface[0]), np.zeros(SIZE, np.float32)
 
 
 @njit
-def _fill_windows(
-    above: Table,
-    below: Table,
-    pieces: int,
-    cells: Table,
-    lines: int,
-    samples: int,
-    count: int,
-    strips: Table,
-    window: Table,
-) -> None:
+def _fill_windows(table: Table, pieces: int, lines: int, samples: int, window: Table) -> None:
     """Fill the windows of a row of cells."""
-    size = STRIP_FIELDS * PITCH
     window[: lines * samples * PITCH] = ZERO
     for piece in range(pieces):
-        offset = np.float32((piece + 0.5) / pieces - 0.5)
+        _place_pieces(table, np.float32((piece + 0.5) / pieces - 0.5))
         for k in range(lines):
-            _cut_strips(above, 3, offset, cells, k, count, strips[:size])
-            _cut_strips(above[1:], 2, offset, cells, k, count, strips[size : 2 * size])
-            _cut_strips(below, 1, offset, cells, k, count, strips[2 * size : 3 * size])
-            _cut_strips(below[1:], 0, offset, cells, k, count, strips[3 * size :])
-            for m in range(0, samples, 2):
-                _fill_pair(strips, m, count, window[(k * samples + m) * PITCH :])
+            table[EDGE:] = ZERO
+            for m in range(0, samples, GROUP):
+                # Beyond the end of a line, a group adds zeros to the next one.
+                _add_group(table, k, m, (k * samples + m) * PITCH, window)
 
 
 @njit
@@ -175,13 +193,12 @@ def row_windows(
         windows are filled as far, with zeros beyond their own size.
     """
     line, across, energy, _ = surface
-    pieces, facets, cells, strips = tables
-    size = FACET_FIELDS * PITCH
-    above, below = facets[:size], facets[size:]
-    if row % 2:
-        above, below = below, above
+    pieces, table = tables
+    above, below = table[ABOVE:BELOW], table[BELOW:CELLS]
     if row == 0:
-        facet_row(line[0], line[1], across[0], across[1], energy[0], pieces, above)
+        facet_row(line[0], line[1], across[0], across[1], energy[0], pieces, below)
+    for index in range(BELOW - ABOVE):
+        above[index] = below[index]
     facet_row(
         line[row + 1], line[row + 2], across[row + 1], across[row + 2],
         energy[row + 1], pieces, below,
@@ -192,7 +209,7 @@ def row_windows(
         above,
         below,
         pieces,
-        cells,
+        table[CELLS:PLACES],
         windows,
     )
     lines, samples = 0, 0
@@ -201,7 +218,8 @@ def row_windows(
             lines = max(lines, windows[2 * PITCH + j])
             samples = max(samples, windows[3 * PITCH + j])
     samples += samples % 2
-    if lines * samples * PITCH > window.size:
-        window = np.empty(lines * samples * PITCH, np.float32)
-    _fill_windows(above, below, pieces, cells, lines, samples, count, strips, window)
+    room = (lines * samples + GROUP) * PITCH
+    if room > window.size:
+        window = np.empty(room, np.float32)
+    _fill_windows(table, pieces, lines, samples, window)
     return window, lines, samples
