@@ -63,8 +63,9 @@ def test_an_image_whose_data_lie_beside_the_dem(scene: Scene, dem: xr.DataArray)
 
 def test_cells_that_are_larger_than_the_image(scene: Scene) -> None:
     huge = raster(np.full((4, 4), 500.0), posting=30_000.0)
-    with pytest.raises(GeometryError, match="whose cells are small beside the image"):
-        reconstruct(scene, huge, law=LAW)
+    for heights in (huge, huge.chunk()):
+        with pytest.raises(GeometryError, match=r"lines by .* whose cells are small beside the im"):
+            reconstruct(scene, heights, law=LAW)
 
 
 @pytest.mark.parametrize("datum", [None, "", "unknown", "sea level?"])

@@ -14,27 +14,12 @@ lines and along samples, and the same covariance:
 
 It reaches over :math:`w_l` lines; the samples that it covers, :math:`w_s` of them, move by
 :math:`c` from one line to the next. Each line of pixels cuts a strip of height a out of it, whose
-energy is shared among the pixels of the line as by a box: by overlap. No point is sampled.
-
-A strip is a sheared box of variance :math:`(w_s^2 + c^2 a^2) / 12` along samples. All strips of a
-footprint are given one width instead, with which this is right in the mean over its energy and over
-all places that it may have among the lines:
-
-.. math::
-
-    w^2 = w_s^2 + c^2 \left\langle \sum \frac{a}{w_l} a^2 \right\rangle, \qquad
-    \left\langle \sum \frac{a^3}{w_l} \right\rangle = \begin{cases}
-        w_l^2 \, (1 - w_l / 2) & w_l \le 1 \\
-        1 - 1 / (2 w_l) & w_l \ge 1.
-    \end{cases}
-
-A footprint of up to a line is cut in two with probability :math:`w_l`, at any place alike; a
-longer one has :math:`w_l - 1` whole strips on average, and the fourth part of one for
-:math:`a^3` at either end.
-
-Where the rows of a facet run askew to the lines, the energy of a parallelogram does not end at a
-line as sharply as that of a box: it is cut into pieces along the edge that spans fewer lines, so
-that none of them spans more than half a pixel with it.
+energy is shared among the pixels of the line as by a box of width
+:math:`\sqrt{w_s^2 + c^2 a^2}`: by overlap. No point is sampled: it is what ever finer sub-facets
+lead to, for a facet that is flat in radar geometry and whose rows run along lines. Where they
+run askew, the energy of a parallelogram does not end at a line as sharply as that of a box: it is
+cut into pieces along the edge that spans fewer lines, so that none of them spans more than half a
+pixel with it.
 
 Everything is held in tables of float32 with one row to a field and one column to a facet or cell,
 so that all the cells along a row of a tile are worked on side by side. Places are small numbers,
@@ -65,10 +50,10 @@ Singles = tuple[np.float32, np.float32, np.float32, np.float32]
 PITCH = 80
 """Columns of a table: the posts along a tile and its two neighbours, and room to spare."""
 FACET_FIELDS = 14
-"""Fields of a facet: width in lines, drift of samples per line, width of strips in samples, and
-energy per line and sample of a piece of a quarter; then, quarter after quarter, how far its centre
-lies from its post in lines and samples; then the edge along which quarters are cut, in lines and
-samples. Quarters are numbered from upper left over upper right and lower left to lower right."""
+"""Fields of a facet: width in lines, drift of samples per line, width in samples and energy per
+line of a piece of a quarter; then, quarter after quarter, how far its centre lies from its post in
+lines and samples; then the edge along which quarters are cut, in lines and samples. Quarters are
+numbered from upper left over upper right and lower left to lower right."""
 CELL_FIELDS = 5
 """Fields of a cell: lines and samples from the outer edge of its window to its post; the others
 serve to find them."""
@@ -157,11 +142,8 @@ def facet_row(
         table[j] = width
         table[PITCH + j] = drift
         across = max(long_s * long_s + cut_s * cut_s - drift * covariance, ZERO)
-        # Square of the height of its strips, in the mean over its energy and all places.
-        cut = width * width * (ONE - HALF * width) if width < ONE else ONE - HALF / width
-        wide = max(np.sqrt(across + drift * drift * cut), THINNEST)
-        table[2 * PITCH + j] = wide
-        table[3 * PITCH + j] = QUARTER * part * energy[j] / (width * wide)
+        table[2 * PITCH + j] = np.sqrt(across)
+        table[3 * PITCH + j] = QUARTER * part * energy[j] / width
         # Centres of quarters of the bilinear surface.
         upper_l, upper_s = THREE * top_l + below_l, THREE * top_s + below_s
         lower_l, lower_s = THREE * below_l + top_l, THREE * below_s + top_s

@@ -19,6 +19,7 @@ from sarheight_kernels.footprints import (
     HALF,
     ONE,
     PITCH,
+    THINNEST,
     ZERO,
     Table,
     count_pieces,
@@ -62,7 +63,7 @@ def _within(place: np.float32, width: np.float32) -> np.float32:
 def _piece(table: Table, facet: int, quarter: int, offset: np.float32, cell: int) -> Pair:
     """Find where a piece of a quarter begins: its line, and its first line's sample."""
     width = table[facet]
-    spread = table[facet + 2 * PITCH] + table[facet + PITCH] * width
+    spread = table[facet + PITCH] * width
     line = table[cell] + table[facet + (4 + 2 * quarter) * PITCH]
     sample = table[cell + PITCH] + table[facet + (5 + 2 * quarter) * PITCH]
     line += offset * table[facet + 12 * PITCH]
@@ -89,11 +90,14 @@ def _add_strip(
     sums: Four, table: Table, facet: int, place: int, line: np.float32, sample: np.float32
 ) -> Four:
     """Cut a strip out of a piece of a quarter; add what lies before the ends of four pixels."""
-    width, wide = table[facet], table[facet + 2 * PITCH]
+    width, drift, across = table[facet], table[facet + PITCH], table[facet + 2 * PITCH]
     low = line - table[place]
     begin, end = _within(low, width), _within(low + ONE, width)
-    reach = sample - table[place + PITCH] - HALF * table[facet + PITCH] * (begin + end)
-    density = table[facet + 3 * PITCH] * (end - begin)
+    part = end - begin
+    spread = drift * part
+    wide = max(np.sqrt(across * across + spread * spread), THINNEST)
+    reach = sample - table[place + PITCH] - HALF * (drift * (begin + end) - wide)
+    density = table[facet + 3 * PITCH] * part / wide
     return (
         sums[0] + density * _within(reach + ONE, wide),
         sums[1] + density * _within(reach + TWO, wide),
@@ -103,8 +107,11 @@ def _add_strip(
 
 
 @njit
-def _add_group(table: Table, line: int, sample: int, slot: int, window: Table) -> None:
-    """Add what a line cuts out of a piece of four quarters to a group of pixels."""
+def _add_group(table: Table, line: int, sample: int, slot: int, piece: int, window: Table) -> None:
+    """Add what a line cuts out of a piece of four quarters to a group of pixels.
+
+    The first piece sets what the others add to.
+    """
     at_line, at_sample = np.float32(line), np.float32(sample)
     # Unsigned indices are not checked for counting from the end.
     first, pitch = np.uint64(slot), np.uint64(PITCH)
@@ -114,11 +121,15 @@ def _add_group(table: Table, line: int, sample: int, slot: int, window: Table) -
         sums = _add_strip(sums, table, ABOVE + 1 + j, PLACES + 2 * PITCH + j, at_line, at_sample)
         sums = _add_strip(sums, table, BELOW + j, PLACES + 4 * PITCH + j, at_line, at_sample)
         sums = _add_strip(sums, table, BELOW + 1 + j, PLACES + 6 * PITCH + j, at_line, at_sample)
+        before = table[EDGE + j] if sample > 0 else ZERO
         at = first + np.uint64(j)
-        window[at] += sums[0] - table[EDGE + j]
-        window[at + pitch] += sums[1] - sums[0]
-        window[at + pitch + pitch] += sums[2] - sums[1]
-        window[at + pitch + pitch + pitch] += sums[3] - sums[2]
+        window[at] = sums[0] - before + (window[at] if piece else ZERO)
+        at += pitch
+        window[at] = sums[1] - sums[0] + (window[at] if piece else ZERO)
+        at += pitch
+        window[at] = sums[2] - sums[1] + (window[at] if piece else ZERO)
+        at += pitch
+        window[at] = sums[3] - sums[2] + (window[at] if piece else ZERO)
         table[EDGE + j] = sums[3]
 
 
@@ -144,14 +155,12 @@ def window_tables(surface: TileSurface) -> WindowTables:
 @njit
 def _fill_windows(table: Table, pieces: int, lines: int, samples: int, window: Table) -> None:
     """Fill the windows of a row of cells."""
-    window[: lines * samples * PITCH] = ZERO
     for piece in range(pieces):
         _place_pieces(table, np.float32((piece + 0.5) / pieces - 0.5))
         for k in range(lines):
-            table[EDGE:] = ZERO
             for m in range(0, samples, GROUP):
-                # Beyond the end of a line, a group adds zeros to the next one.
-                _add_group(table, k, m, (k * samples + m) * PITCH, window)
+                # Beyond the end of a line a group adds zeros to the next, which comes later.
+                _add_group(table, k, m, (k * samples + m) * PITCH, piece, window)
 
 
 @njit

@@ -25,6 +25,7 @@ from sarheight.geometry._pixels import pixel_areas
 from sarheight.geometry._radar import radar_model
 from sarheight.geometry._view import View, require_overlap
 from sarheight.geometry._visibility import scan_of
+from sarheight.layover._check import require_small_cells
 from sarheight.layover._conversation import combined
 from sarheight.layover._cut import Cutter, Relief
 from sarheight.layover._frame import cell_size, frame_of
@@ -194,6 +195,7 @@ def _plan(
     middle = float(0.5 * (np.nanmin(relief.lowest) + np.nanmax(relief.highest)))
     sizes = tuple(cell_size(ground, model, nothing.shape, middle) for model in models)
     frame = frame_of(empty, views[0].cell_area, sizes)
+    require_small_cells(frame, scenes, settings.smallest_area)
     radars = tuple(
         Radar(
             scene.grid,

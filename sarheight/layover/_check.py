@@ -10,12 +10,14 @@ import xarray as xr
 from numpy.typing import NDArray
 from sarheight_kernels.energies import line_sums
 
+from sarheight.errors import GeometryError
 from sarheight.scene import Calibration, RadarGrid, Scene, require_unflattened
 
 if TYPE_CHECKING:
+    from sarheight.layover._frame import Frame
     from sarheight.orbit import Orbit
 
-__all__ = ["check_intensity", "check_sums", "scenes_of"]
+__all__ = ["check_intensity", "check_sums", "require_small_cells", "scenes_of"]
 
 MOST_NEGATIVE = 0.1
 """Largest part of the power that may be negative, as noise removal leaves some."""
@@ -143,3 +145,33 @@ def _polarisations(scene: Scene) -> tuple[object, ...]:
     if "polarisation" not in scene.image.dims:
         return ()
     return tuple(scene.image["polarisation"].values.tolist())
+
+
+def require_small_cells(frame: Frame, scenes: Sequence[Scene], part: float) -> None:
+    """Refuse a DEM none of whose cells can lie in an image as far as it must.
+
+    Parameters
+    ----------
+    frame : Frame
+        Measures of the DEM.
+    scenes : sequence of Scene
+        The images.
+    part : float
+        Part of a cell below which it has no value.
+
+    Raises
+    ------
+    GeometryError
+        If a cell is so much larger than an image.
+    """
+    for scene, (lines, samples) in zip(scenes, frame.cell_sizes, strict=True):
+        grid = scene.grid
+        inside = min(grid.lines / lines, 1.0) * min(grid.samples / samples, 1.0)
+        if inside < part:
+            msg = (
+                f"found cells of {lines:.0f} lines by {samples:.0f} samples over an image of "
+                f"{grid.lines} by {grid.samples}: it shows no more than {100.0 * inside:.2g} % of "
+                f"any of them, expected {100.0 * part:.3g} % at least. Pass a DEM whose cells are "
+                "small beside the image."
+            )
+            raise GeometryError(msg)

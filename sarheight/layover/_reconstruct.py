@@ -10,7 +10,7 @@ from sarheight._acquisition import acquisition_of
 from sarheight.geometry._pixels import pixel_areas
 from sarheight.geometry._visibility import COMPRESSION
 from sarheight.layover._blockwise import is_lazy, reconstruct_in_parts
-from sarheight.layover._check import scenes_of
+from sarheight.layover._check import require_small_cells, scenes_of
 from sarheight.layover._conversation import alone
 from sarheight.layover._fit import frame_of_view, look
 from sarheight.layover._methods import Method, PosteriorMean
@@ -172,7 +172,9 @@ def _in_memory(
         for scene, seen in zip(scenes, views, strict=True)
     ]
     energies = [seen.measured.tolist() for seen in looks]
-    unfolded, told = alone(unfold(looks, areas, frame_of_view(*views), settings))
+    frame = frame_of_view(*views)
+    require_small_cells(frame, scenes, settings.smallest_area)
+    unfolded, told = alone(unfold(looks, areas, frame, settings))
     laws, accounts = conclusions(told, settings, len(scenes))
     results = []
     for scene, seen, values, account, energy in zip(

@@ -42,14 +42,6 @@ def test_quarters_have_the_centres_of_the_bilinear_surface(posts: list[float]) -
             assert found[4 + 2 * quarter + axis] == pytest.approx(centre, abs=1e-4)
 
 
-def between_strips(width: float, drift: float) -> float:
-    """Twelve times the variance of the middles of strips, in the mean over all places."""
-    begin = ((np.arange(20_000) + 0.5) / 20_000)[:, None]
-    edges = np.clip(np.arange(math.ceil(width) + 2), begin, begin + width)
-    middles = drift * (0.5 * (edges[:, 1:] + edges[:, :-1]) - begin - 0.5 * width)
-    return float(12.0 * (np.diff(edges) / width * middles**2).sum(axis=1).mean())
-
-
 @given(place, place, place, place, st.floats(1e-3, 1e5))
 def test_footprints_have_the_variances_of_their_parallelogram(
     u_line: float, u_sample: float, v_line: float, v_sample: float, energy: float
@@ -57,15 +49,15 @@ def test_footprints_have_the_variances_of_their_parallelogram(
     step = np.mgrid[:2, :2]
     line = step[0] * u_line + step[1] * v_line
     sample = step[0] * u_sample + step[1] * v_sample
-    width, drift, wide, density, *_ = fields(line, sample, energy).astype(float)
+    width, drift, across, density, *_ = fields(line, sample, energy).astype(float)
     # A quarter's edges are half those of the facet; a box of width w has a variance of w^2 / 12.
     along, over = 0.25 * (u_line**2 + v_line**2), 0.25 * (u_sample**2 + v_sample**2)
     shared = 0.25 * (u_line * u_sample + v_line * v_sample)
     assert width**2 == pytest.approx(along, rel=1e-5, abs=2e-6)
-    assert between_strips(width, drift) + wide**2 == pytest.approx(over, rel=1e-4, abs=1e-4)
+    assert drift**2 * width**2 + across**2 == pytest.approx(over, rel=1e-4, abs=1e-4)
     if along > 1e-2:
         assert drift * width**2 == pytest.approx(shared, rel=1e-4, abs=1e-3)
-    assert density * width * wide == pytest.approx(0.25 * energy, rel=1e-5)
+    assert density * width == pytest.approx(0.25 * energy, rel=1e-5)
 
 
 def test_a_dark_facet_has_no_size_even_where_its_posts_are_void() -> None:
@@ -94,11 +86,11 @@ def test_windows_hold_all_quarters_and_no_more_than_they_need() -> None:
     for j in np.flatnonzero(high):
         corners = []
         for table, right, quarter in ((0, 0, 3), (0, 1, 2), (1, 0, 1), (1, 1, 0)):
-            width, drift, strip, density, *centres = tables[table][:, j + right].astype(float)
+            width, drift, across, density, *centres = tables[table][:, j + right].astype(float)
             if density > 0.0:
                 middle = np.array([line[1, j + 1], sample[1, j + 1]])
                 middle += centres[2 * quarter : 2 * quarter + 2]
-                reach = np.array([width, abs(drift) * width + strip]) / 2.0
+                reach = np.array([width, abs(drift) * width + across]) / 2.0
                 corners += [middle - reach, middle + reach]
         lowest, highest = np.min(corners, axis=0), np.max(corners, axis=0)
         # The dark quarters of a cell are taken to lie at its post.

@@ -34,11 +34,6 @@ def overlap(low: float, high: float, pixels: int) -> Floats:
     return np.diff(np.clip(edges, low, high)) / (high - low)
 
 
-def strip_height(high: float) -> float:
-    """Square of the height of the strips of a footprint, in the mean over energy and places."""
-    return high**2 * (1.0 - high / 2.0) if high < 1.0 else 1.0 - 1.0 / (2.0 * high)
-
-
 def slow_image(one: Illumination, reflectivity: Floats) -> Floats:
     """Scatter cell by cell and quarter by quarter, as the formulas say."""
     seen = one.view
@@ -73,12 +68,12 @@ def slow_image(one: Illumination, reflectivity: Floats) -> Floats:
             right = [values @ np.array([-1, -1, 1, 1]) / 4 for values in corners]
             high = math.hypot(down[0], right[0])
             drift = (down[0] * down[1] + right[0] * right[1]) / high**2
-            across = abs(down[0] * right[1] - down[1] * right[0]) / high
-            reach = 0.5 * math.sqrt(across**2 + drift**2 * strip_height(high))
+            wide = abs(down[0] * right[1] - down[1] * right[0]) / high
             low, top = middle[0] - high / 2, middle[0] + high / 2
             for pixel in range(max(math.floor(low + 0.5), 0), min(math.floor(top + 1.5), lines)):
                 begin, end = max(low, pixel - 0.5), min(top, pixel + 0.5)
                 centre = middle[1] + drift * (0.5 * (begin + end) - middle[0])
+                reach = 0.5 * math.hypot(wide, drift * (end - begin))
                 piece = 0.25 * facet * reflectivity[row, column] * (end - begin) / high
                 image[pixel] += piece * overlap(centre - reach, centre + reach, samples)
     return image
