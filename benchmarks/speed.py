@@ -104,7 +104,7 @@ def _images(size: int) -> dict[str, Value]:
             "two": lambda: reconstruct(two, dem, **step),
             "mapping": lambda: mapping(dem, grid, orbit),
         },
-        runs=3,
+        runs=5,
     )
     matrix = mapping(dem, grid, orbit).matrix
     held = matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes

@@ -111,7 +111,7 @@ def read_geotiff(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as x
         tags = [file.tags(index) for index in file.indexes]
         file_tags = {name: text for name, text in file.tags().items() if name not in GDAL_TAGS}
     if not all("BAND_VARIABLE" in tag for tag in tags):
-        msg = f"'{path}' is a GeoTIFF, but none that sarheight has written"
+        msg = f"'{path}' is a GeoTIFF, but no result of sarheight: rioxarray opens any"
         raise ValueError(msg)
     image = rioxarray.open_rasterio(path, chunks=chunks)
     if not isinstance(image, xr.DataArray):
