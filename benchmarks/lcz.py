@@ -321,8 +321,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     if chosen.save:
         save_figure(found, ours)
-        markdown(found, ours)
         command = f"python -m benchmarks.lcz --seeds {chosen.seeds} --more-seeds {more} --save"
+        markdown(found, ours, command)
         record(_figures(found, ours, minutes, share), command)
 
 

@@ -63,13 +63,13 @@ def table(
 
 
 def markdown(
-    found: Mapping[FusionForm, Sequence[Found]], ours: Mapping[str, Sequence[Found]]
+    found: Mapping[FusionForm, Sequence[Found]], ours: Mapping[str, Sequence[Found]], command: str
 ) -> None:
-    """Write the table as ``benchmarks/results/lcz_simulated.md``."""
+    """Write the table as ``benchmarks/results/lcz_simulated.md``, with what made it."""
     lines = [
         "# Simulated Local Climate Zones",
         "",
-        "Made by `python -m benchmarks.lcz --save`. Shares in %, mean and spread over seeds; the",
+        f"Made by `{command}`. Shares in %, mean and spread over seeds; the",
         "same networks on patches of the training regions and of regions that were not seen.",
         "",
         "| " + " | ".join(HEAD) + " |",
