@@ -32,9 +32,10 @@ ONE, NONE = np.float32(1.0), np.float32(np.nan)
 def _window(bound: NDArray[np.float64], shape: tuple[int, int]) -> tuple[int, int, int, int]:
     """First and last line, first and last sample of the pixels around places within a bound."""
     lines, samples = shape
-    top = int(min(max(bound[0], 0.0), lines - 1.0))
+    # Interpolation begins a line and a sample before the last at the latest.
+    top = int(min(max(bound[0], 0.0), max(lines - 2.0, 0.0)))
     bottom = max(int(min(max(bound[1], -1.0) + 1.0, lines - 1.0)), top)
-    left = int(min(max(bound[2], 0.0), samples - 1.0))
+    left = int(min(max(bound[2], 0.0), max(samples - 2.0, 0.0)))
     right = max(int(min(max(bound[3], -1.0) + 1.0, samples - 1.0)), left)
     return top, bottom, left, right
 
@@ -80,24 +81,26 @@ def _place_row(
     line: NDArray[np.float64],
     across: NDArray[np.float64],
     shape: tuple[int, int],
-    corner: tuple[int, int],
+    window: tuple[int, int, int, int],
     place: NDArray[np.uint32],
     weights: NDArray[np.float32],
 ) -> None:
     """Find the upper left of the four pixels around each place of a row.
 
-    `place` receives line and sample, counted from `corner`; the first two `weights` receive what
-    is beyond them, NaN beyond the image.
+    `place` receives line and sample, counted from the first of `window`; the first two `weights`
+    receive what is beyond them, NaN beyond the image.
     """
     last_line, last_sample = shape[0] - 1.0, shape[1] - 1.0
-    first_line, first_sample = np.int32(corner[0]), np.int32(corner[1])
-    most_top, most_left = np.int32(max(shape[0] - 2, 0)), np.int32(max(shape[1] - 2, 0))
+    first_line, first_sample = np.int32(window[0]), np.int32(window[2])
+    most_top = np.int32(max(shape[0] - 2, 0))
+    most_left = np.int32(max(min(shape[1] - 2, window[3] - 1), window[2]))
     tops, lefts, downs, rights = place[0], place[1], weights[0], weights[1]
     for j in range(tops.size):
         y, x = line[j], across[j]
         inside = (y >= 0.0) & (y <= last_line) & (x >= 0.0) & (x <= last_sample)
         y, x = y if inside else float(first_line), x if inside else float(first_sample)
-        top, left = min(np.int32(y), most_top), min(np.int32(x), most_left)
+        top = max(min(np.int32(y), most_top), first_line)
+        left = max(min(np.int32(x), most_left), first_sample)
         tops[j], lefts[j] = np.uint32(top - first_line), np.uint32(left - first_sample)
         downs[j] = np.float32(y - top) if inside else NONE
         rights[j] = np.float32(x - left)
@@ -180,12 +183,11 @@ def _weigh_tile(
         locate_tile(ground, radar, posts, row, column, (0, rows, 0, count), line, across)
         _bounds_of(line, across, bound)
     window = _window(bound, shape)
-    corner = (window[0], window[2])
     inverse = _inverse_areas(knots, areas, window)
     for i in range(rows):
-        _place_row(line[i], across[i], shape, corner, place[i], weights[i])
+        _place_row(line[i], across[i], shape, window, place[i], weights[i])
         _divide_row(place[i], inverse, weights[i])
-    return corner
+    return window[0], window[2]
 
 
 @parallel_njit
