@@ -105,3 +105,17 @@ def test_an_image_one_pixel_wide_is_no_trouble(lines: int, samples: int) -> None
     values = sampled(seen, np.ones((1, lines, samples)))
     # No cell is exactly on the one line or sample.
     assert np.isnan(values).all()
+
+
+def test_an_image_that_ends_anywhere_in_a_tile_is_a_part_of_the_whole() -> None:
+    """Some of these images end where a tile meets nothing of them but the last line or sample."""
+    seen, line, sample = scene(hills((150, 170)))
+    high, wide = seen.grid.shape
+    image = np.random.default_rng(0).random((1, high, wide))
+    whole = sampled(seen, image)[0]
+    cuts = [(k, 0) for k in range(40)] + [(0, k) for k in range(40)]
+    for lines, samples in ((high - down, wide - right) for down, right in cuts):
+        found = sampled(seen, image[:, :lines, :samples])[0]
+        inside = (line >= 0) & (line <= lines - 1) & (sample >= 0) & (sample <= samples - 1)
+        assert np.array_equal(np.isfinite(found), inside)
+        np.testing.assert_allclose(found[inside], whole[inside], rtol=1e-4, atol=1e-5)
