@@ -27,7 +27,7 @@ from sarheight.geometry._view import View, require_overlap
 from sarheight.geometry._visibility import scan_of
 from sarheight.layover._check import require_small_cells
 from sarheight.layover._conversation import combined
-from sarheight.layover._cut import Cutter, Relief
+from sarheight.layover._cut import CACHED_SHARE, Cutter, Relief
 from sarheight.layover._frame import cell_size, frame_of
 from sarheight.layover._parts import Part, Plan, Radar, ask_part, heights_of, unfold_part
 from sarheight.layover._pieces import check_image
@@ -83,8 +83,9 @@ def reconstruct_in_parts(
         The backscatter law of each pass.
     """
     dem = accept_layout(dem)
-    relief = _relief(dem)
-    views, plan, cutter = _plan(scenes, dem, relief, settings)
+    cache = int(CACHED_SHARE * memory_limit)
+    relief = _relief(dem, cache)
+    views, plan, cutter = _plan(scenes, dem, relief, settings, cache)
     energies_found = [
         check_image(scene, radar.measured) for scene, radar in zip(scenes, plan.radars, strict=True)
     ]
@@ -151,7 +152,7 @@ def _assembled(
     return side_by_side(rows, -2)
 
 
-def _relief(dem: xr.DataArray) -> Relief:
+def _relief(dem: xr.DataArray, file_cache: int) -> Relief:
     """Find the lowest and the highest height of each tile of a DEM."""
     rows, columns = dem.shape
     step = max(STRIP_CELLS // columns // TILE, 1) * TILE
@@ -160,7 +161,7 @@ def _relief(dem: xr.DataArray) -> Relief:
     lowest: list[NDArray[np.float32]] = []
     highest: list[NDArray[np.float32]] = []
     for first, end in pairwise(edges):
-        heights = heights_of(dem.isel(y=slice(first, end))).values
+        heights = heights_of(dem.isel(y=slice(first, end)), file_cache).values
         down, across = np.arange(0, end - first, TILE), np.arange(0, columns, TILE)
         for kind, found in ((np.fmin, lowest), (np.fmax, highest)):
             by_row = kind.reduceat(heights, down, axis=0)
@@ -176,10 +177,14 @@ def _relief(dem: xr.DataArray) -> Relief:
 
 
 def _plan(
-    scenes: Sequence[Scene], dem: xr.DataArray, relief: Relief, settings: Settings
+    scenes: Sequence[Scene],
+    dem: xr.DataArray,
+    relief: Relief,
+    settings: Settings,
+    file_cache: int,
 ) -> tuple[list[View], Plan, Cutter]:
     """Measure what all parts have in common."""
-    corner = heights_of(dem.isel(y=slice(0, 2), x=slice(0, 2)))
+    corner = heights_of(dem.isel(y=slice(0, 2), x=slice(0, 2)), file_cache)
     kept = {name: value for name, value in corner.coords.items() if not value.dims}
     nothing = np.broadcast_to(np.float32(np.nan), dem.shape)
     empty = xr.DataArray(nothing, dims=("y", "x"), coords={"y": dem.y, "x": dem.x, **kept})
@@ -208,7 +213,7 @@ def _plan(
     )
     needs = needs_of(settings.method, frame)
     images = tuple((scene.grid.lines, scene.grid.samples) for scene in scenes)
-    return views, Plan(radars, ground, frame, settings), Cutter(
+    return views, Plan(radars, ground, frame, settings, file_cache), Cutter(
         ground, models, images, frame, relief, needs
     )  # fmt: skip
 

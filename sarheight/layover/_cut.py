@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from sarheight.layover._frame import Core, Frame
     from sarheight.layover._methods import Method
 
-__all__ = ["Cutter", "Relief", "room_within"]
+__all__ = ["CACHED_SHARE", "Cutter", "Relief", "room_within"]
 
 PROCESS = 700 << 20
 """Bytes that Python, its libraries and what waits to be written take."""
+CACHED_SHARE = 1.0 / 16.0
+"""Part of a memory limit that what is kept of files may take; it counts as the process's own."""
 LEAST_SHARE = 0.2
 """Part of a memory limit that arrays may take at least."""
 SIDES = (64, 128, 256, 512, 1024, 2048, 3072, 4096, 6144, 8192)

@@ -75,12 +75,15 @@ class Plan:
         Measures of the whole DEM.
     settings : Settings
         What the user has chosen.
+    file_cache : int
+        Bytes of files that may be kept in memory.
     """
 
     radars: tuple[Radar, ...]
     ground: GroundModel
     frame: Frame
     settings: Settings
+    file_cache: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,9 +109,9 @@ class Part:
     images: tuple[tuple[Core, Any], ...]
 
 
-def heights_of(dem: xr.DataArray) -> xr.DataArray:
+def heights_of(dem: xr.DataArray, file_cache: int) -> xr.DataArray:
     """Load a part of a DEM and bring it into the form that the geometry needs."""
-    return check_dem(dem.copy(data=load(dem.data)), void_allowed=True)
+    return check_dem(dem.copy(data=load(dem.data, file_cache)), void_allowed=True)
 
 
 def _shifts(
@@ -187,7 +190,7 @@ def _cut(areas: PixelAreas, pixels: Core) -> PixelAreas:
 
 def _looks(plan: Plan, part: Part) -> tuple[list[Look], list[PixelAreas]]:
     """Look at a part through all radars."""
-    dem = heights_of(part.dem)
+    dem = heights_of(part.dem, plan.file_cache)
     heights = np.ascontiguousarray(dem.values, dtype=np.float32)
     ground = _cut_ground(plan.ground, part.window)
     row, column = part.window[0], part.window[2]
@@ -207,7 +210,7 @@ def _looks(plan: Plan, part: Part) -> tuple[list[Look], list[PixelAreas]]:
         model = _moved(radar.model, pixels)
         seen = View(dem, grid, heights, ground, model, shifted(bounds, pixels))
         category, fold_count = classify_cells(seen, plan.settings.compression, radar.scan)
-        values = load(image)
+        values = load(image, plan.file_cache)
         power = values.reshape(-1, *values.shape[-2:])
         energy = np.empty(power.shape, dtype=np.float32)
         measured = _cut(radar.measured, pixels)

@@ -2,7 +2,8 @@
 
 The kernels use all threads of a process, and the memory of a part is bounded; two parts at a time
 would be no faster and take twice the memory. Kernels of several tasks at a time would also abort
-where Numba has no threading layer that allows it.
+where Numba has no threading layer that allows it. What GDAL keeps of the files that it reads is
+bounded too: by itself it would keep a twentieth of the machine's memory, whatever limit is set.
 """
 
 from __future__ import annotations
@@ -12,18 +13,27 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
 
 __all__ = ["ONE_AT_A_TIME", "array_of", "load", "opaque", "run", "side_by_side", "slim", "task"]
 
 ONE_AT_A_TIME = threading.Lock()
 """Held during the work on a part."""
+FILE_CACHE = 64 << 20
+"""Bytes of files that GDAL keeps while a task reads, where nothing else is said."""
 
 
-def load(data: Any) -> NDArray[Any]:  # noqa: ANN401 - a NumPy or a dask array
-    """Load an array within a task: by its own thread, as others are busy with other tasks."""
+def load(data: Any, cache: int = FILE_CACHE) -> NDArray[Any]:  # noqa: ANN401 - NumPy or dask
+    """Load an array within a task: by its own thread, as others are busy with other tasks.
+
+    GDAL keeps `cache` bytes of the files that it reads.
+    """
     compute = getattr(data, "compute", None)
-    return np.asarray(data if compute is None else compute(scheduler="synchronous"))
+    if compute is None:
+        return np.asarray(data)
+    with rasterio.Env(GDAL_CACHEMAX=cache):
+        return np.asarray(compute(scheduler="synchronous"))
 
 
 def slim(data: Any) -> Any:  # noqa: ANN401 - a NumPy or a dask array
