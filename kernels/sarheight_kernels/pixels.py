@@ -33,9 +33,10 @@ def divide_by_area(
     offset : float
         Intensity that is added everywhere.
     """
+    added = np.float32(offset)
     for line in prange(image.shape[0]):
         before, after, part = areas[knot[line]], areas[knot[line] + 1], share[line]
         row = image[line]
         for sample in range(row.size):
-            area = before[sample] + part * (after[sample] - before[sample])
-            row[sample] = row[sample] / area + offset
+            area = np.float32(before[sample] + part * (after[sample] - before[sample]))
+            row[sample] = row[sample] / area + added

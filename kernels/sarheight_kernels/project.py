@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
 from sarheight_kernels.fetch import ROOM, all_within
-from sarheight_kernels.footprints import PITCH, ZERO
+from sarheight_kernels.footprints import ONE, PITCH, ZERO
 from sarheight_kernels.surface import TileSurface, meets_image, tile_box, tile_surface
 from sarheight_kernels.windows import row_windows, window_tables
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
 
-__all__ = ["scatter"]
+__all__ = ["blocks_of_lines", "scatter"]
 
 BLOCKS = 16
 """Into how many blocks of lines a large image is divided while it is made."""
@@ -74,21 +74,26 @@ def _add_row(
 @njit
 def _scatter_tile(
     surface: TileSurface,
+    lit: NDArray[np.bool_],
     reflectivity: NDArray[np.float32],
+    corner: tuple[int, int],
     first_line: int,
     image: NDArray[np.float32],
     overhang: NDArray[np.float32],
 ) -> None:
     """Add the energy of a tile's cells to a block of the image, and to what lies behind it."""
-    rows, columns = reflectivity.shape
+    rows, columns = lit.shape
     end_line, wide = first_line + image.shape[0], image.shape[1]
     last_line = end_line + overhang.shape[0]
     tables, window = window_tables(surface), np.empty(ROOM, np.float32)
     windows, share = np.empty(4 * PITCH, np.int32), np.empty(columns, np.float32)
     for i in range(rows):
         window, high, across = row_windows(surface, i, columns, tables, windows, window)
+        share[:] = ONE
+        if reflectivity.size > 0:
+            share[:] = reflectivity[corner[0] + i, corner[1] : corner[1] + columns]
         for j in range(columns):
-            share[j] = reflectivity[i, j] if windows[2 * PITCH + j] > 0 else ZERO
+            share[j] = share[j] if lit[i, j] and windows[2 * PITCH + j] > 0 else ZERO
         if all_within(windows, columns, high, across, first_line, end_line, wide):
             _add_row(window, windows, share, high, across, first_line, image)
             continue
@@ -106,10 +111,10 @@ def _scatter_tile(
 
 
 @njit
-def _blocks(
+def blocks_of_lines(
     bounds: NDArray[np.float64], lines: int, samples: int, block_of: NDArray[np.int64]
 ) -> tuple[int, int]:
-    """Give each tile to the block of lines in which it begins.
+    """Divide an image into blocks of lines, and give each tile to the one in which it begins.
 
     Parameters
     ----------
@@ -150,7 +155,11 @@ def scatter(
     heights: NDArray[np.float32],
     law: NDArray[np.float64],
     bounds: NDArray[np.float64],
+    lit: NDArray[np.bool_],
     reflectivity: NDArray[np.float32],
+    block: int,
+    block_of: NDArray[np.int64],
+    overhang: NDArray[np.float32],
     image: NDArray[np.float32],
 ) -> None:
     r"""Simulate the image of a surface: :math:`S_p = \sum_g W_{pg} x_g`.
@@ -170,26 +179,34 @@ def scatter(
         Backscatter coefficient at evenly spaced cosines of incidence.
     bounds : array, shape (tiles, 4)
         Part of the image that each tile can light, from `tile_bounds`.
-    reflectivity : array, shape (rows, columns)
-        Brightness of each cell relative to `law`; 0 where the cell is in shadow.
+    lit : array, shape (rows, columns)
+        False where a cell is in shadow.
+    reflectivity : array, shape (rows, columns) or (0, 0)
+        Brightness of each cell relative to `law`; 1 everywhere where there is none.
+    block : int
+        Lines of a block, from `blocks_of_lines`.
+    block_of : array, shape (tiles,)
+        The block of each tile, from there too.
+    overhang : array, shape (blocks, lines beyond a block, samples)
+        Room for what blocks send beyond them.
     image : array, shape (lines, samples)
         Receives the energy of each pixel: its radar cross-section in square metres.
     """
     lines, samples = image.shape
-    block_of = np.empty(bounds.shape[0], np.int64)
-    block, beyond = _blocks(bounds, lines, samples, block_of)
-    blocks = (lines + block - 1) // block
-    overhang = np.zeros((blocks, beyond, samples), np.float32)
+    blocks, beyond, _ = overhang.shape
     for index in prange(blocks):
         first_line = index * block
         end_line = min(first_line + block, lines)
         image[first_line:end_line] = 0.0
+        overhang[index] = 0.0
         for tile in range(bounds.shape[0]):
             if block_of[tile] == index:
                 row, end_row, column, end_column = tile_box(heights, tile)
                 _scatter_tile(
                     tile_surface(ground, radar, heights, law, tile),
-                    reflectivity[row:end_row, column:end_column],
+                    lit[row:end_row, column:end_column],
+                    reflectivity,
+                    (row, column),
                     first_line,
                     image[first_line:end_line],
                     overhang[index],

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.gather import gather
 from sarheight_kernels.profiles import ACTIVE_SHADOW
-from sarheight_kernels.project import scatter
+from sarheight_kernels.project import blocks_of_lines, scatter
 
 from sarheight.geometry._visibility import light_cells
 from sarheight.illumination._laws import BackscatterLaw, tabulate
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NOTHING_LIT", "Collected", "Illumination", "illuminate", "lit_cells"]
 
+NO_VALUES = np.empty((0, 0), dtype=np.float32)
 NOTHING_LIT = (
     "found no cell of the DEM that lights a pixel: it lies beside the image, or is void or in "
     "shadow there. Pass a DEM of the image's own area"
@@ -72,17 +73,23 @@ class Illumination:
         reflectivity : array, shape (rows, columns), optional
             Brightness of the cells relative to the law; 1 by default.
         """
-        weight = self.lit.astype(np.float32)
-        if reflectivity is not None:
-            np.multiply(weight, reflectivity, out=weight, where=self.lit)
-        image = np.empty(self.view.grid.shape, dtype=np.float32)
+        grid, bounds = self.view.grid, self.view.bounds
+        block_of = np.empty(bounds.shape[0], dtype=np.int64)
+        block, beyond = blocks_of_lines(bounds, grid.lines, grid.samples, block_of)
+        blocks = -(-grid.lines // block)
+        image = np.empty(grid.shape, dtype=np.float32)
         scatter(
             self.view.ground,
             self.view.radar,
             self.view.heights,
             self.law,
-            self.view.bounds,
-            weight,
+            bounds,
+            self.lit,
+            NO_VALUES if reflectivity is None else np.ascontiguousarray(reflectivity),
+            block,
+            block_of,
+            # From here, as large arrays of NumPy's come in huge pages.
+            np.empty((blocks, beyond, grid.samples), dtype=np.float32),
             image,
         )
         return image

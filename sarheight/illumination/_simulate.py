@@ -117,7 +117,7 @@ def simulate(
     everything = None if shadow else np.ones(dem.shape, dtype=bool)
     operator = illuminate(seen, Muhleman() if law is None else law, everything)
     energy = operator.simulate(_reflectivity(reflectivity, seen.dem))
-    if not energy.any() and not operator.simulate().any():
+    if not any(line.any() for line in energy) and not operator.simulate().any():
         raise GeometryError(NOTHING_LIT)
     image = energy
     pixel_areas(grid, seen.radar, calibration).divide(image, noise)
