@@ -27,12 +27,13 @@ from benchmarks._figures import record
 from benchmarks._mountains.scenes import ANNOTATIONS, Site, data_file, sites
 from benchmarks._mountains.truth import coarse_dem, reflectivity, truth_of
 from sarheight.geometry import geo2rdr
+from sarheight.geometry._pixels import pixel_areas
 from sarheight.geometry._radar import radar_model
 from sarheight.geometry._view import view
 from sarheight.illumination import Muhleman, simulate
 from sarheight.illumination._operator import illuminate
 from sarheight.layover import PosteriorMean, Reallocation, reconstruct
-from sarheight.layover._passes import Pass, energy_of
+from sarheight.layover._passes import Pass, intensities
 from sarheight.orbit import Orbit, look_at
 from sarheight.scene import LookSide, RadarGrid, Scene
 from sarheight.sentinel1 import geolocation_grid
@@ -122,10 +123,14 @@ def energy_error(scene: Scene, dem: xr.DataArray) -> float:
     """
     seen = view(dem, scene.grid, scene.orbit)
     operator = illuminate(seen, Muhleman())
-    energy, _ = energy_of(scene, seen)
+    image = intensities(scene.image.values)
+    table = pixel_areas(scene.grid, seen.radar, scene.calibration)
+    energy = image[0].astype(np.float64)
+    for block, areas in table.blocks(scene.grid.lines):
+        energy[block] *= areas
     lit = operator.simulate() > 0.0
-    measured = float(energy[0].sum(where=lit & np.isfinite(energy[0]), dtype=np.float64))
-    share = Pass(energy, operator).reallocate()
+    measured = float(energy.sum(where=lit & np.isfinite(energy)))
+    share = Pass(image, table, operator).reallocate()
     given = [float(np.nansum(share.reflectivity[0] * share.expected))]
     for method in (Reallocation(), PosteriorMean()):
         found = reconstruct(scene, dem, law=Muhleman(), method=method)

@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 from sarheight.errors import DemError, GeometryError, OrbitCoverageError, VerticalDatumError
+from sarheight.geometry._pixels import PixelAreas
 from sarheight.illumination import ConstantGamma, simulate
 from sarheight.layover import (
     PosteriorMean,
@@ -20,6 +21,7 @@ from sarheight.layover import (
     reconstruct,
 )
 from sarheight.layover._check import check_intensity, scenes_of
+from sarheight.layover._passes import intensities
 from tests.mountains import look, mountain, raster
 
 if TYPE_CHECKING:
@@ -253,7 +255,38 @@ def test_a_law_in_decibels(scene: Scene, dem: xr.DataArray) -> None:
 
 
 def test_check_intensity_takes_linear_power(scene: Scene) -> None:
-    check_intensity(scene.image)
-    holed = scene.image.copy()
-    holed[:100] = np.nan
-    check_intensity(holed)
+    image = intensities(scene.image.values)
+    areas = PixelAreas(np.array([0.0, 1.0]), np.full((2, image.shape[-1]), 50.0))
+    energy = 50.0 * image.sum(axis=(1, 2), dtype=np.float64)
+    np.testing.assert_allclose(check_intensity(image, areas), energy, rtol=1e-6)
+    holed = image.copy()
+    holed[:, :100] = np.nan
+    energy = 50.0 * image[:, 100:].sum(axis=(1, 2), dtype=np.float64)
+    np.testing.assert_allclose(check_intensity(holed, areas), energy, rtol=1e-6)
+
+
+def test_polarisations_that_never_have_data_at_once(scene: Scene, dem: xr.DataArray) -> None:
+    both = np.stack([scene.image.values] * 2)
+    both[0, ::2], both[1, 1::2] = np.nan, np.nan
+    image = xr.DataArray(both, dims=("polarisation", "line", "sample"))
+    with pytest.raises(ValueError, match="in all its polarisations"):
+        reconstruct(image, dem, scene.grid, scene.orbit)
+
+
+def test_an_image_is_read_where_it_lies_if_it_can_be() -> None:
+    """Read-only arrays and other types are copied, as kernels are not compiled for them."""
+    power = np.ones((4, 5), dtype=np.float32)
+    assert np.shares_memory(intensities(power), power)
+    assert intensities(power).shape == (1, 4, 5)
+    power.flags.writeable = False
+    for other in (
+        power,
+        np.ones((2, 4, 5)),
+        np.ones((5, 4), dtype=np.float32).T,
+        power.astype(">f4"),
+    ):
+        found = intensities(other)
+        assert found.dtype == np.float32
+        assert found.flags.writeable
+        assert found.flags.c_contiguous
+        np.testing.assert_array_equal(found, 1.0)

@@ -15,7 +15,7 @@ from sarheight.geometry._view import view
 from sarheight.illumination import ConstantGamma, Lambertian, simulate
 from sarheight.illumination._operator import illuminate
 from sarheight.layover import PosteriorMean, Reallocation, mapping, reconstruct
-from sarheight.layover._passes import Pass, energy_of
+from sarheight.layover._passes import Pass, intensities
 from tests.mountains import LAW, look, mountain, random_terrain, raster, scene_of
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ def test_all_energy_is_given_out(
 def test_one_step_gives_out_each_pixel_once_by_itself(scene: Scene, dem: xr.DataArray) -> None:
     """Before any factor is applied, and with the prior's weights too."""
     seen = view(dem, scene.grid, scene.orbit)
-    one = Pass(energy_of(scene, seen)[0], illuminate(seen, LAW))
+    areas = pixel_areas(scene.grid, seen.radar, scene.calibration)
+    one = Pass(intensities(scene.image.values), areas, illuminate(seen, LAW))
     random = np.random.default_rng(0)
     for assumed in (None, random.uniform(0.3, 3.0, (1, *dem.shape)).astype(np.float32)):
         share = one.reallocate(assumed)

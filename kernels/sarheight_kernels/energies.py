@@ -1,4 +1,4 @@
-"""From calibrated intensities to energies, and sums over an image."""
+"""Areas of pixels, and sums over an image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
 
-__all__ = ["areas_of_line", "energies", "line_sums"]
+__all__ = ["areas_of_line", "image_sums", "invert", "leave_out_missing"]
 
 LANES = 64
 """Sums of a line that are kept side by side, so that none waits for another."""
@@ -75,73 +75,44 @@ def areas_of_line(
 
 
 @njit
+def _steps(areas: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Areas at the knots and their changes to the next, in single precision."""
+    return areas[:-1].astype(np.float32), (areas[1:] - areas[:-1]).astype(np.float32)
+
+
+@njit
+def _areas(
+    begin: NDArray[np.float32],
+    step: NDArray[np.float32],
+    share: np.float32,
+    area: NDArray[np.float32],
+) -> None:
+    for sample in range(area.size):
+        area[sample] = begin[sample] + share * step[sample]
+
+
+@njit
 def _drop_missing(row: NDArray[np.floating], area: NDArray[np.float32]) -> None:
     """Give pixels whose value is not finite no area."""
     for sample in range(area.size):
         # Of what is not finite the difference is not a number.
-        area[sample] = area[sample] if row[sample] - row[sample] == 0.0 else NONE
+        area[sample] = area[sample] if row[sample] - row[sample] == ZERO else NONE
 
 
 @njit
-def _multiply(
-    row: NDArray[np.floating],
-    area: NDArray[np.float32],
-    energy: NDArray[np.float32],
-    lanes: NDArray[np.float64],
-) -> None:
-    """Multiply intensities by areas, and add the products to sums that lie side by side."""
+def _divide(area: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
+    """Divide areas by what is expected, in place."""
     for sample in range(area.size):
-        product = np.float32(row[sample] * area[sample])
-        energy[sample] = product
-        lanes[sample] += product if product == product else ZERO  # noqa: PLR0124 - no NaN
-
-
-@parallel_njit
-def energies(
-    image: NDArray[np.floating],
-    knots: NDArray[np.float64],
-    areas: NDArray[np.float64],
-    energy: NDArray[np.float32],
-    totals: NDArray[np.float64],
-) -> None:
-    """Multiply intensities by the areas of their pixels.
-
-    Parameters
-    ----------
-    image : array, shape (polarisations, lines, samples)
-        Intensity.
-    knots : array, shape (k,)
-        Lines at which areas are tabulated.
-    areas : array, shape (k, samples)
-        Areas in square metres; linear in between.
-    energy : array, shape (polarisations, lines, samples)
-        Receives the energies in square metres; NaN in all polarisations where one of them is not
-        finite.
-    totals : array, shape (polarisations, lines)
-        Receives the energy of each line in square metres.
-    """
-    polarisations, lines, samples = image.shape
-    for line in prange(lines):
-        knot, share = _between(knots, float(line))
-        area, lanes = np.empty(CHUNK, np.float32), np.zeros((polarisations, CHUNK))
-        for first in range(0, samples, CHUNK):
-            part = slice(first, min(first + CHUNK, samples))
-            here = area[: part.stop - first]
-            _interpolate(areas[knot, part], areas[knot + 1, part], share, here)
-            for p in range(polarisations):
-                _drop_missing(image[p, line, part], here)
-            for p in range(polarisations):
-                _multiply(image[p, line, part], here, energy[p, line, part], lanes[p])
-        for p in range(polarisations):
-            totals[p, line] = _total(lanes[p])
+        known = (expected[sample] > ZERO) & (area[sample] > ZERO)
+        ratio = area[sample] / (expected[sample] if known else ONE)
+        expected[sample] = ratio if known else ZERO
 
 
 @njit
 def _sum_up(
     values: NDArray[np.floating],
-    finite: NDArray[np.float32],
-    total: NDArray[np.float64],
-    size: NDArray[np.float64],
+    area: NDArray[np.float32],
+    lanes: NDArray[np.float64],
     least: NDArray[np.floating],
     greatest: NDArray[np.floating],
 ) -> None:
@@ -151,43 +122,118 @@ def _sum_up(
         plain, absolute = 0.0, 0.0
         for quarter in range(4):
             value = values[quarter * LANES + lane]
-            known = value - value == 0.0
+            energy = np.float32(value * area[quarter * LANES + lane])
+            known = energy == energy  # noqa: PLR0124 - no NaN
             found += ONE if known else ZERO
-            plain += float(value) if known else 0.0
-            absolute += abs(float(value)) if known else 0.0
+            energy = energy if known else ZERO
+            plain += float(energy)
+            absolute += float(abs(energy))
             low = value if known and value < low else low
             high = value if known and value > high else high
-        finite[lane] += found
-        total[lane] += plain
-        size[lane] += absolute
+        lanes[0, lane] += found
+        lanes[1, lane] += plain
+        lanes[2, lane] += absolute
         least[lane], greatest[lane] = low, high
 
 
 @parallel_njit
-def line_sums(image: NDArray[np.floating], sums: NDArray[np.float64]) -> None:
+def image_sums(
+    image: NDArray[np.floating],
+    knots: NDArray[np.float64],
+    areas: NDArray[np.float64],
+    sums: NDArray[np.float64],
+) -> None:
     """Sum up the lines of an image.
 
     Parameters
     ----------
-    image : array, shape (lines, samples)
-        The image.
-    sums : array, shape (lines, 5)
-        Receives for each line how many values are finite, the sum of the negative and of the
-        positive ones, the least and the greatest; infinities where there is none.
+    image : array, shape (polarisations, lines, samples)
+        Intensity.
+    knots : array, shape (k,)
+        Lines at which areas are tabulated.
+    areas : array, shape (k, samples)
+        Areas of the pixels in square metres; linear in between.
+    sums : array, shape (polarisations, lines, 5)
+        Receives for each line, of the pixels that are finite in all polarisations: how many there
+        are, the sum of their negative and of their positive energies in square metres, and the
+        least and the greatest intensity; infinities where there is none.
     """
-    for line in prange(image.shape[0]):
-        finite, total, size = np.zeros(LANES, np.float32), np.zeros(LANES), np.zeros(LANES)
-        least = np.full(LANES, math.inf, image.dtype)
-        greatest = np.full(LANES, -math.inf, image.dtype)
-        rest = np.full(CHUNK, math.nan, image.dtype)
-        row = image[line]
-        for first in range(0, row.size, CHUNK):
-            values = row[first : first + CHUNK]
-            if values.size < CHUNK:
-                rest[: values.size] = values
-                values = rest
-            _sum_up(values, finite, total, size, least, greatest)
-        plain, absolute = _total(total), _total(size)
-        sums[line, 0] = _total(finite)
-        sums[line, 1], sums[line, 2] = 0.5 * (plain - absolute), 0.5 * (plain + absolute)
-        sums[line, 3], sums[line, 4] = least.min(), greatest.max()
+    polarisations, lines, samples = image.shape
+    begin, step = _steps(areas)
+    for line in prange(lines):
+        knot, share = _between(knots, float(line))
+        area, rest = np.empty(CHUNK, np.float32), np.full(CHUNK, math.nan, image.dtype)
+        lanes = np.zeros((polarisations, 3, LANES))
+        least = np.full((polarisations, LANES), math.inf, image.dtype)
+        greatest = np.full((polarisations, LANES), -math.inf, image.dtype)
+        for first in range(0, samples, CHUNK):
+            part = slice(first, min(first + CHUNK, samples))
+            count = part.stop - first
+            here = area[:count]
+            _areas(begin[knot, part], step[knot, part], np.float32(share), here)
+            for p in range(polarisations):
+                _drop_missing(image[p, line, part], here)
+            for p in range(polarisations):
+                values = image[p, line, part]
+                if count < CHUNK:
+                    rest[:count] = values
+                    values = rest
+                _sum_up(values, area, lanes[p], least[p], greatest[p])
+        for p in range(polarisations):
+            plain, absolute = _total(lanes[p, 1]), _total(lanes[p, 2])
+            sums[p, line, 0] = _total(lanes[p, 0])
+            sums[p, line, 1], sums[p, line, 2] = 0.5 * (plain - absolute), 0.5 * (plain + absolute)
+            sums[p, line, 3], sums[p, line, 4] = least[p].min(), greatest[p].max()
+
+
+@parallel_njit
+def leave_out_missing(image: NDArray[np.float32], simulated: NDArray[np.float32]) -> None:
+    """Expect nothing of pixels that are not finite in all polarisations, in place.
+
+    Parameters
+    ----------
+    image : array, shape (polarisations, lines, samples)
+        Intensity.
+    simulated : array, shape (lines, samples)
+        Energy that is expected; becomes 0 where there is no data.
+    """
+    for line in prange(simulated.shape[0]):
+        expected = simulated[line]
+        for p in range(image.shape[0]):
+            row = image[p, line]
+            for sample in range(row.size):
+                known = row[sample] - row[sample] == ZERO
+                expected[sample] = expected[sample] if known else ZERO
+
+
+@parallel_njit
+def invert(
+    image: NDArray[np.float32],
+    knots: NDArray[np.float64],
+    areas: NDArray[np.float64],
+    simulated: NDArray[np.float32],
+) -> None:
+    """Turn energies that are expected of pixels into inverse intensities, in place.
+
+    Parameters
+    ----------
+    image : array, shape (polarisations, lines, samples)
+        Intensity.
+    knots, areas : array, shape (k,), (k, samples)
+        Areas in square metres, see `image_sums`.
+    simulated : array, shape (lines, samples)
+        Energy in square metres that is expected; becomes the area of the pixel over that, 0 where
+        nothing is expected or a polarisation has no data.
+    """
+    lines, samples = simulated.shape
+    begin, step = _steps(areas)
+    for line in prange(lines):
+        knot, share = _between(knots, float(line))
+        area = np.empty(CHUNK, np.float32)
+        for first in range(0, samples, CHUNK):
+            part = slice(first, min(first + CHUNK, samples))
+            here = area[: part.stop - first]
+            _areas(begin[knot, part], step[knot, part], np.float32(share), here)
+            for p in range(image.shape[0]):
+                _drop_missing(image[p, line, part], here)
+            _divide(here, simulated[line, part])

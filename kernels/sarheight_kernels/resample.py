@@ -1,36 +1,53 @@
 """Plain geocoding: the image's value where each cell is seen.
 
-The image comes as energies of pixels and is sampled as intensities. Within a tile of cells the
-inverse of the area of a pixel is taken to be linear in the line, as it changes by far less than a
-part in a million from the middle between two lines to either: the areas of the two samples beside
-a place then join the weights of its four pixels, and serve for all polarisations.
+Where the intensities of an image refer to other areas than those that are wanted, they are
+multiplied by the ratio of the two. Within a tile of cells this ratio is taken to be linear in the
+line, as it changes by far less than a part in a million from the middle between two lines to
+either: the ratios of the two samples beside a place then join the weights of its four pixels, and
+serve for all polarisations.
 """
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import njit, parallel_njit, prange
+from sarheight_kernels._numba import njit
 from sarheight_kernels.energies import areas_of_line
-from sarheight_kernels.fits import FIT, evaluate_fit, fit_bounds, fit_box
-from sarheight_kernels.surface import meets_image, tile_box
-from sarheight_kernels.tiles import locate_tile, span_of_box
 
-if TYPE_CHECKING:
-    from sarheight_kernels.models import GroundModel, RadarModel
+__all__ = [
+    "AreaTable",
+    "PixelWindow",
+    "area_ratios",
+    "inverse_areas",
+    "pixels_within",
+    "sample_row",
+]
 
-__all__ = ["sample_image"]
-
-ONE, NONE = np.float32(1.0), np.float32(np.nan)
+AreaTable = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Lines, shape (k,), at which areas of pixels are tabulated, and the areas in square metres, shape
+(k, samples); linear in between."""
+PixelWindow = tuple[int, int, int, int]
+"""First and last line, first and last sample of a part of an image."""
+ZERO, ONE, NONE = np.float32(0.0), np.float32(1.0), np.float32(np.nan)
 
 
 @njit
-def _window(bound: NDArray[np.float64], shape: tuple[int, int]) -> tuple[int, int, int, int]:
-    """First and last line, first and last sample of the pixels around places within a bound."""
+def pixels_within(bound: NDArray[np.float64], shape: tuple[int, int]) -> PixelWindow:
+    """Find the pixels around places within a bound.
+
+    Parameters
+    ----------
+    bound : array, shape (4,)
+        Least and greatest line, least and greatest sample.
+    shape : tuple of int
+        Lines and samples of the image.
+
+    Returns
+    -------
+    tuple of int
+        First and last line, first and last sample; one line and one sample at least.
+    """
     lines, samples = shape
     # Interpolation begins a line and a sample before the last at the latest.
     top = int(min(max(bound[0], 0.0), max(lines - 2.0, 0.0)))
@@ -41,38 +58,57 @@ def _window(bound: NDArray[np.float64], shape: tuple[int, int]) -> tuple[int, in
 
 
 @njit
-def _bounds_of(
-    line: NDArray[np.float64], across: NDArray[np.float64], bound: NDArray[np.float64]
-) -> None:
-    """Find the span of places; empty (inf, -inf) where there is none."""
-    bound[0], bound[1], bound[2], bound[3] = math.inf, -math.inf, math.inf, -math.inf
-    for i in range(line.shape[0]):
-        for j in range(line.shape[1]):
-            if not math.isnan(line[i, j] + across[i, j]):
-                bound[0], bound[1] = min(bound[0], line[i, j]), max(bound[1], line[i, j])
-                bound[2], bound[3] = min(bound[2], across[i, j]), max(bound[3], across[i, j])
+def area_ratios(measured: AreaTable, wanted: AreaTable, window: PixelWindow) -> NDArray[np.float32]:
+    """Tabulate by what intensities are multiplied so that they refer to other areas.
+
+    Parameters
+    ----------
+    measured, wanted : tuple of array
+        The areas to which the image refers, and those to which it is to refer.
+    window : tuple of int
+        The part of the image.
+
+    Returns
+    -------
+    array, shape (2, samples of the window)
+        The ratio at the first line, and its change per line.
+    """
+    top, bottom, left, right = window
+    before, after = np.empty(right - left + 1), np.empty(right - left + 1)
+    ratio = np.empty((2, before.size), np.float32)
+    areas_of_line(measured[0], measured[1][:, left : right + 1], top, before)
+    areas_of_line(wanted[0], wanted[1][:, left : right + 1], top, after)
+    begin = before / after
+    areas_of_line(measured[0], measured[1][:, left : right + 1], bottom, before)
+    areas_of_line(wanted[0], wanted[1][:, left : right + 1], bottom, after)
+    ratio[0] = begin
+    ratio[1] = (before / after - begin) / max(bottom - top, 1)
+    return ratio
 
 
 @njit
-def _inverse_areas(
-    knots: NDArray[np.float64],
-    areas: NDArray[np.float64],
-    window: tuple[int, int, int, int],
-) -> NDArray[np.float32]:
-    """Tabulate inverse areas in a window.
+def inverse_areas(areas: AreaTable, window: PixelWindow) -> NDArray[np.float32]:
+    """Tabulate the inverse areas of the pixels in a part of an image.
 
-    The two rows hold the inverse at the first line and its change per line, for each sample.
+    Parameters
+    ----------
+    areas : tuple of array
+        The areas.
+    window : tuple of int
+        The part of the image.
+
+    Returns
+    -------
+    array, shape (2, samples of the window)
+        The inverse area at the first line, per square metre, and its change per line.
     """
     top, bottom, left, right = window
-    columns = right - left + 1
-    begin, end = np.empty(columns), np.empty(columns)
-    areas_of_line(knots, areas[:, left : right + 1], top, begin)
-    areas_of_line(knots, areas[:, left : right + 1], bottom, end)
-    inverse = np.empty((2, columns), np.float32)
-    per_line = 1.0 / max(bottom - top, 1)
-    for index in range(columns):
-        inverse[0, index] = 1.0 / begin[index]
-        inverse[1, index] = (1.0 / end[index] - 1.0 / begin[index]) * per_line
+    area, inverse = np.empty(right - left + 1), np.empty((2, right - left + 1), np.float32)
+    areas_of_line(areas[0], areas[1][:, left : right + 1], top, area)
+    begin = 1.0 / area
+    areas_of_line(areas[0], areas[1][:, left : right + 1], bottom, area)
+    inverse[0] = begin
+    inverse[1] = (1.0 / area - begin) / max(bottom - top, 1)
     return inverse
 
 
@@ -81,7 +117,7 @@ def _place_row(
     line: NDArray[np.float64],
     across: NDArray[np.float64],
     shape: tuple[int, int],
-    window: tuple[int, int, int, int],
+    window: PixelWindow,
     place: NDArray[np.uint32],
     weights: NDArray[np.float32],
 ) -> None:
@@ -107,20 +143,20 @@ def _place_row(
 
 
 @njit
-def _divide_row(
-    place: NDArray[np.uint32], inverse: NDArray[np.float32], weights: NDArray[np.float32]
+def _weigh_row(
+    place: NDArray[np.uint32], ratio: NDArray[np.float32], weights: NDArray[np.float32]
 ) -> None:
-    """Look up the inverse areas of the samples left and right of each place: the last weights."""
-    begin, per_line = inverse[0], inverse[1]
-    beside = np.uint32(min(inverse.shape[1] - 1, 1))
-    tops, lefts, downs, left_inverse, right_inverse = (
+    """Look up the ratios of the samples left and right of each place: the last weights."""
+    begin, per_line = ratio[0], ratio[1]
+    beside = np.uint32(min(ratio.shape[1] - 1, 1))
+    tops, lefts, downs, left_ratio, right_ratio = (
         place[0], place[1], weights[0], weights[2], weights[3],
     )  # fmt: skip
     for j in range(tops.size):
         at, beyond = lefts[j], np.float32(tops[j]) + downs[j]
-        left_inverse[j] = begin[at] + beyond * per_line[at]
+        left_ratio[j] = begin[at] + beyond * per_line[at]
         at = np.uint32(at + beside)
-        right_inverse[j] = begin[at] + beyond * per_line[at]
+        right_ratio[j] = begin[at] + beyond * per_line[at]
 
 
 @njit
@@ -135,109 +171,64 @@ def _interpolate_row(
 ) -> None:
     """Interpolate along a row; pixels are counted from that at the corner."""
     tops, lefts = place[0], place[1]
-    downs, rights, left_inverse, right_inverse = weights
+    downs, rights, left_ratio, right_ratio = weights
     across, down, right = np.uint64(samples), np.uint64(below), np.uint64(beside)
     for j in range(values.size):
         at = np.uint64(tops[j]) * across + np.uint64(lefts[j])
         u, v = downs[j], rights[j]
         upper_left, upper_right = (
-            left_inverse[j] * pixels[at],
-            right_inverse[j] * pixels[at + right],
+            left_ratio[j] * pixels[at],
+            right_ratio[j] * pixels[at + right],
         )
         at += down
         lower_left, lower_right = (
-            left_inverse[j] * pixels[at],
-            right_inverse[j] * pixels[at + right],
+            left_ratio[j] * pixels[at],
+            right_ratio[j] * pixels[at + right],
         )
         upper = (ONE - v) * upper_left + v * upper_right
         lower = (ONE - v) * lower_left + v * lower_right
-        values[j] = (ONE - u) * upper + u * lower
+        value = (ONE - u) * upper + u * lower
+        # Of what is infinite the difference is not a number.
+        values[j] = value if value - value == ZERO else NONE
 
 
 @njit
-def _weigh_tile(
-    ground: GroundModel,
-    radar: RadarModel,
-    heights: NDArray[np.float32],
-    box: tuple[int, int, int, int],
-    shape: tuple[int, int],
-    knots: NDArray[np.float64],
-    areas: NDArray[np.float64],
+def sample_row(
+    image: NDArray[np.float32],
+    window: PixelWindow,
+    ratio: NDArray[np.float32],
+    line: NDArray[np.float64],
+    across: NDArray[np.float64],
     place: NDArray[np.uint32],
     weights: NDArray[np.float32],
-) -> tuple[int, int]:
-    """Find and weigh the pixels around all cells of a tile; return where they are counted from."""
-    row, end_row, column, end_column = box
-    rows, count = end_row - row, end_column - column
-    lowest, highest = span_of_box(heights, row, end_row, column, end_column)
-    fit, room, bound = np.empty(FIT), np.empty(16 + count), np.empty(4)
-    fitted = fit_box(ground, radar, box, lowest, highest, fit)
-    line, across = np.empty((rows, count)), np.empty((rows, count))
-    if fitted:
-        fit_bounds(fit, bound)
-        for i in range(rows):
-            posts = heights[row + i, column:end_column]
-            evaluate_fit(radar, fit, row + i, posts, line[i], across[i], room)
-    else:
-        posts = heights[row:end_row, column:end_column].copy()
-        locate_tile(ground, radar, posts, row, column, (0, rows, 0, count), line, across)
-        _bounds_of(line, across, bound)
-    window = _window(bound, shape)
-    inverse = _inverse_areas(knots, areas, window)
-    for i in range(rows):
-        _place_row(line[i], across[i], shape, window, place[i], weights[i])
-        _divide_row(place[i], inverse, weights[i])
-    return window[0], window[2]
-
-
-@parallel_njit
-def sample_image(
-    ground: GroundModel,
-    radar: RadarModel,
-    heights: NDArray[np.float32],
-    bounds: NDArray[np.float64],
-    energy: NDArray[np.float32],
-    knots: NDArray[np.float64],
-    areas: NDArray[np.float64],
+    corner: tuple[int, int],
     values: NDArray[np.float32],
 ) -> None:
-    """Sample the intensity of an image at the cells of a DEM.
+    """Sample an image at the cells of a row of a tile.
 
     Parameters
     ----------
-    ground, radar : GroundModel, RadarModel
-        The models.
-    heights : array, shape (rows, columns)
-        Heights above the ellipsoid in metres; NaN where void.
-    bounds : array, shape (tiles, 4)
-        Part of the image that each tile can light, from `tile_bounds`.
-    energy : array, shape (polarisations, lines, samples)
-        Energy of the pixels in square metres; NaN where there is no data.
-    knots : array, shape (k,)
-        Lines at which areas are tabulated.
-    areas : array, shape (k, samples)
-        Areas in square metres that make intensities of energies; linear in between.
+    image : array, shape (polarisations, lines, samples)
+        Intensity; NaN where there is no data.
+    window : tuple of int
+        The part of the image around the tile, from `pixels_within`.
+    ratio : array, shape (2, samples of the window)
+        From `area_ratios`.
+    line, across : array, shape (n,)
+        Lines and samples of the cells; NaN where void.
+    place, weights : array, shape (2, n), (4, n)
+        Room.
+    corner : tuple of int
+        Row and column of the first cell.
     values : array, shape (polarisations, rows, columns)
         Receives the bilinear interpolation at each cell; NaN where the cell is void or beyond the
-        image, or a pixel that counts is NaN.
+        image, or a pixel that counts is not finite.
     """
-    polarisations, lines, samples = energy.shape
+    polarisations, lines, samples = image.shape
     below, beside = samples * min(lines - 1, 1), min(samples - 1, 1)
-    for tile in prange(bounds.shape[0]):
-        box = tile_box(heights, tile)
-        row, end_row, column, end_column = box
-        if not meets_image(bounds[tile], lines, samples):
-            values[:, row:end_row, column:end_column] = NONE
-            continue
-        rows, count = end_row - row, end_column - column
-        place = np.empty((rows, 2, count), np.uint32)
-        weights = np.empty((rows, 4, count), np.float32)
-        first_line, first_sample = _weigh_tile(
-            ground, radar, heights, box, (lines, samples), knots, areas, place, weights
-        )
-        # One polarisation after the other: images that are read side by side displace each other.
-        for p in range(polarisations):
-            pixels = energy[p].reshape(-1)[first_line * samples + first_sample :]
-            for i in range(rows):
-                found = values[p, row + i, column:end_column]
-                _interpolate_row(pixels, samples, below, beside, place[i], weights[i], found)
+    _place_row(line, across, (lines, samples), window, place, weights)
+    _weigh_row(place, ratio, weights)
+    for p in range(polarisations):
+        pixels = image[p].reshape(-1)[window[0] * samples + window[2] :]
+        found = values[p, corner[0], corner[1] : corner[1] + line.size]
+        _interpolate_row(pixels, samples, below, beside, place, weights, found)

@@ -1,14 +1,14 @@
 r"""What each cell is given of the pixels that it lights.
 
 With the energy :math:`W_{pg}` that cell g sends into pixel p where it has reflectivity 1, the
-assumed reflectivity :math:`x_g`, the energy :math:`E_p` that was found in the pixel and the energy
-:math:`S_p = \sum_g W_{pg} x_g` that was expected there, the cell is given
-:math:`\sum_p W_{pg} x_g E_p / S_p`. Nothing but the images and the sums is held in memory.
+assumed reflectivity :math:`x_g`, the energy :math:`E_p = A_p I_p` that was found in a pixel of area
+:math:`A_p` and intensity :math:`I_p`, and the energy :math:`S_p = \sum_g W_{pg} x_g` that was
+expected there, the cell is given :math:`\sum_p W_{pg} x_g I_p A_p / S_p`. Nothing but the images
+and the sums is held in memory, and the image of intensities is used as it is.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,14 @@ from numpy.typing import NDArray
 from sarheight_kernels._numba import njit, parallel_njit, prange
 from sarheight_kernels.fetch import ROOM, fetch, lit_row_windows
 from sarheight_kernels.footprints import ONE, PITCH, ZERO, Table
+from sarheight_kernels.resample import (
+    AreaTable,
+    PixelWindow,
+    area_ratios,
+    inverse_areas,
+    pixels_within,
+    sample_row,
+)
 from sarheight_kernels.surface import (
     TileSurface,
     lit_area,
@@ -29,36 +37,18 @@ from sarheight_kernels.windows import window_tables
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
 
-__all__ = ["gather_shares", "invert"]
+__all__ = ["gather_shares"]
 
 SUMS = 4
 """Sums over the pixels of a cell."""
 NONE = np.float32(np.nan)
 
 
-@parallel_njit
-def invert(energy: NDArray[np.float32], simulated: NDArray[np.float32]) -> None:
-    """Invert the energies that are expected of pixels, in place.
-
-    Parameters
-    ----------
-    energy : array, shape (lines, samples)
-        Energy of the pixels; NaN where there is no data.
-    simulated : array, shape (lines, samples)
-        Energy that is expected; becomes its inverse, 0 where nothing is expected or no data are.
-    """
-    for line in prange(energy.shape[0]):
-        for sample in range(energy.shape[1]):
-            expected = simulated[line, sample]
-            known = expected > ZERO and not math.isnan(energy[line, sample])
-            simulated[line, sample] = ONE / expected if known else ZERO
-
-
 @njit
 def _tally(window: Table, pixels: Table, slots: int, count: int, sums: Table) -> None:
     """Sum up weights: of all pixels, of those with data, times their shares, and squared.
 
-    `pixels` holds the inverses of what was expected; they become the shares of the cells.
+    `pixels` holds areas over what was expected; they become the shares of the cells, times areas.
     """
     sums[: SUMS * PITCH] = ZERO
     for slot in range(slots):
@@ -86,6 +76,22 @@ def _give(shares: Table, pixels: Table, slots: int, count: int, given: Table) ->
 
 
 @njit
+def _divide_by_areas(
+    windows: NDArray[np.int32], window: PixelWindow, inverse: NDArray[np.float32], count: int,
+    sums: Table,
+) -> None:  # fmt: skip
+    """Divide sums over the pixels of cells by the area of the pixel amid them."""
+    begin, per_line = inverse[0], inverse[1]
+    first_line, first_sample = np.int32(window[0]), np.int32(window[2])
+    last = np.int32(window[3] - window[2])
+    for j in range(count):
+        line = windows[j] + (windows[2 * PITCH + j] >> 1) - first_line
+        sample = windows[PITCH + j] + (windows[3 * PITCH + j] >> 1) - first_sample
+        at = np.uint32(min(max(sample, np.int32(0)), last))
+        sums[j] *= begin[at] + np.float32(line) * per_line[at]
+
+
+@njit
 def _diagnose(
     surface: TileSurface,
     i: int,
@@ -110,14 +116,35 @@ def _diagnose(
 
 
 @njit
+def _geocode_tile(
+    surface: TileSurface,
+    image: NDArray[np.float32],
+    window: PixelWindow,
+    ratio: NDArray[np.float32],
+    corner: tuple[int, int],
+    geocoded: NDArray[np.float32],
+) -> None:
+    """Sample the image at the cells of a tile."""
+    line, across, _, _ = surface
+    rows, count = line.shape[0] - 2, line.shape[1] - 2
+    place, weights = np.empty((2, count), np.uint32), np.empty((4, count), np.float32)
+    for i in range(rows):
+        here = line[i + 1, 1 : count + 1], across[i + 1, 1 : count + 1]
+        first = corner[0] + i, corner[1]
+        sample_row(image, window, ratio, here[0], here[1], place, weights, first, geocoded)
+
+
+@njit
 def _share_tile(
     surface: TileSurface,
     lit: NDArray[np.bool_],
     corner: tuple[int, int],
     assumed: NDArray[np.float32],
-    energy: NDArray[np.float32],
+    image: NDArray[np.float32],
     found: NDArray[np.float32],
     inverse: NDArray[np.float32],
+    window_of_areas: PixelWindow,
+    areas: NDArray[np.float32],
     core: tuple[int, int, int, int],
     given: NDArray[np.float32],
     diagnostics: NDArray[np.float32],
@@ -145,14 +172,15 @@ def _share_tile(
             for j in range(count):
                 value = bright[j] * part[j] if windows[2 * PITCH + j] > 0 else ZERO
                 given[p, row, column + j] = value
-            if energy.size > 0:
-                pixels = fetch(energy[p], windows, count, lines, samples, pixels)
+            if image.size > 0:
+                pixels = fetch(image[p], windows, count, lines, samples, pixels)
                 _give(shares, pixels, slots, count, part)
             if core[0] <= row < core[1]:
                 for j in range(left, right):
                     if windows[2 * PITCH + j] > 0:
                         total[p] += bright[j] * part[j]
         if diagnostics.shape[0] > 0:
+            _divide_by_areas(windows, window_of_areas, areas, count, sums[2 * PITCH :])
             _diagnose(surface, i, windows, sums, bright, corner, diagnostics)
 
 
@@ -165,12 +193,15 @@ def gather_shares(
     bounds: NDArray[np.float64],
     lit: NDArray[np.bool_],
     assumed: NDArray[np.float32],
-    energy: NDArray[np.float32],
+    image: NDArray[np.float32],
     found: NDArray[np.float32],
     inverse: NDArray[np.float32],
+    measured: AreaTable,
+    wanted: AreaTable,
     core: tuple[int, int, int, int],
     given: NDArray[np.float32],
     diagnostics: NDArray[np.float32],
+    geocoded: NDArray[np.float32],
     totals: NDArray[np.float64],
 ) -> None:
     """Give each cell its share of the pixels it lights.
@@ -189,13 +220,19 @@ def gather_shares(
         False where a cell is in shadow, or is not asked for.
     assumed : array, shape (rows, columns) or (0, 0)
         Reflectivity by which pixels are shared; 1 everywhere where there is none.
-    energy : array, shape (polarisations, lines, samples) or (0, 0, 0)
-        Energy of the pixels in square metres, where it is not `found`.
+    image : array, shape (polarisations, lines, samples) or (0, 0, 0)
+        Intensity of the pixels, where it is not `found`.
     found : array, shape (polarisations, lines, samples)
-        What is given away: the energy of the pixels, or smoothed in a way.
+        What is given away: the intensity of the pixels, or smoothed in a way.
     inverse : array, shape (lines, samples)
-        Inverse of the energy that was expected of the pixels, from `invert`; 0 where there is no
-        data, nothing was expected, or anything else is not to count.
+        Area of the pixels over the energy that was expected of them, from
+        `sarheight_kernels.energies.invert`; 0 where there is no data, nothing was expected, or
+        anything else is not to count.
+    measured : tuple of array
+        Lines, shape (k,), and areas in square metres, shape (k, samples), to which intensities
+        refer.
+    wanted : tuple of array
+        The same of the areas to which `geocoded` is to refer.
     core : tuple of int
         First row, end row, first column and end column of the cells that count in `totals`.
     given : array, shape (polarisations, rows, columns)
@@ -206,24 +243,41 @@ def gather_shares(
         metres; its mean share in the energy of its pixels, weighted by its own; and the variance
         that speckle of one look leaves in its energy, as a fraction of its square. The last two
         are NaN where nothing is expected.
+    geocoded : array, shape (polarisations, rows, columns) or (0, rows, columns)
+        Receives, where asked for, what is `found` at the place of each cell, see
+        `sarheight_kernels.resample.sample_row`.
     totals : array, shape (tiles, polarisations)
-        Receives for each tile the part of `energy` that its cells account for; summed over all
-        cells it is the energy of all lit pixels with data, as the shares in a pixel sum to 1.
+        Receives for each tile the part of the image's energy that its cells account for; summed
+        over all cells it is the energy of all lit pixels with data, as the shares in a pixel sum
+        to 1.
     """
+    lines, samples = inverse.shape
     for tile in prange(bounds.shape[0]):
         row, end_row, column, end_column = tile_box(heights, tile)
         totals[tile] = 0.0
-        if meets_image(bounds[tile], inverse.shape[0], inverse.shape[1]) and (
-            lit[row:end_row, column:end_column].any()
-        ):
+        if meets_image(bounds[tile], lines, samples):
+            surface = tile_surface(ground, radar, heights, law, tile)
+            window = pixels_within(bounds[tile], (lines, samples))
+            if geocoded.shape[0] > 0:
+                ratio = area_ratios(measured, wanted, window)
+                _geocode_tile(
+                    surface,
+                    image if image.size > 0 else found,
+                    window,
+                    ratio,
+                    (row, column),
+                    geocoded,
+                )
             _share_tile(
-                tile_surface(ground, radar, heights, law, tile),
+                surface,
                 lit[row:end_row, column:end_column],
                 (row, column),
                 assumed,
-                energy,
+                image,
                 found,
                 inverse,
+                window,
+                inverse_areas(measured, window),
                 core,
                 given,
                 diagnostics,
@@ -233,3 +287,4 @@ def gather_shares(
             given[:, row:end_row, column:end_column] = 0.0
             diagnostics[:2, row:end_row, column:end_column] = 0.0
             diagnostics[2:, row:end_row, column:end_column] = np.nan
+            geocoded[:, row:end_row, column:end_column] = np.nan

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from sarheight_kernels.energies import line_sums
+from sarheight_kernels.energies import image_sums
 
 from sarheight.errors import GeometryError
 from sarheight.scene import Calibration, RadarGrid, Scene, require_unflattened
 
 if TYPE_CHECKING:
+    from sarheight.geometry._pixels import PixelAreas
     from sarheight.layover._frame import Frame
     from sarheight.orbit import Orbit
 
@@ -23,57 +24,71 @@ MOST_NEGATIVE = 0.1
 """Largest part of the power that may be negative, as noise removal leaves some."""
 
 
-def check_intensity(image: xr.DataArray) -> None:
-    """Check that an image holds linear power.
+def check_intensity(image: NDArray[np.floating], areas: PixelAreas) -> NDArray[np.float64]:
+    """Check that an image holds linear power, and sum up its energy.
 
     Parameters
     ----------
-    image : xarray.DataArray
+    image : array, shape (polarisations, lines, samples)
         The image.
+    areas : PixelAreas
+        Areas to which it refers.
+
+    Returns
+    -------
+    array, shape (polarisations,)
+        Energy in square metres of the pixels that are finite in all polarisations.
 
     Raises
     ------
     ValueError
         If it has no data, or so much negative power that it must be in decibels.
     """
-    values = np.asarray(image.values)
-    sums = np.empty((values.size // values.shape[-1], 5))
-    line_sums(values.reshape(sums.shape[0], values.shape[-1]), sums)
-    check_sums(sums, values.shape)
+    sums = np.empty((*image.shape[:2], 5))
+    image_sums(image, areas.lines, areas.areas, sums)
+    return check_sums(sums, image.shape)
 
 
-def check_sums(sums: NDArray[np.float64], shape: tuple[int, ...]) -> None:
+def check_sums(sums: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Check from the sums of its lines that an image holds linear power.
 
     Parameters
     ----------
-    sums : array, shape (lines, 5)
-        From `sarheight_kernels.energies.line_sums`.
+    sums : array, shape (polarisations, lines, 5)
+        From `sarheight_kernels.energies.image_sums`, for lines or larger parts of the image.
     shape : tuple of int
         Shape of the image, for messages.
+
+    Returns
+    -------
+    array, shape (polarisations,)
+        As `check_intensity`.
 
     Raises
     ------
     ValueError
         As `check_intensity`.
     """
-    finite, negative, positive = sums[:, :3].sum(axis=0)
+    finite, negative, positive = sums[..., :3].sum(axis=(0, 1))
     if finite == 0:
         msg = (
-            f"found an image of {shape} without a single finite value, expected linear "
-            "power: check the file, its nodata value and the part that was read"
+            f"found an image of {shape} without a single finite value (in all its "
+            "polarisations), expected linear power: check the file, its nodata value and the part "
+            "that was read"
         )
         raise ValueError(msg)
     if -negative > MOST_NEGATIVE * positive:
         msg = (
-            f"found an image whose values lie between {sums[:, 3].min():g} and "
-            f"{sums[:, 4].max():g}, most of them negative; expected linear power. If it is in "
+            f"found an image whose values lie between {sums[..., 3].min():g} and "
+            f"{sums[..., 4].max():g}, most of them negative; expected linear power. If it is in "
             "decibels, convert it first: 10 ** (image / 10)"
         )
         raise ValueError(msg)
     if positive == 0.0:
         msg = "found an image that is zero everywhere, expected linear power: check what was read"
         raise ValueError(msg)
+    energy: NDArray[np.float64] = sums[..., 1:3].sum(axis=(1, 2))
+    return energy
 
 
 def scenes_of(
@@ -92,8 +107,7 @@ def scenes_of(
     Returns
     -------
     list of Scene
-        At least one, all with the same polarisations and, where they are in memory, with linear
-        power.
+        At least one, all with the same polarisations.
 
     Raises
     ------
@@ -127,9 +141,6 @@ def scenes_of(
         found = ", ".join(strangers) or "an empty sequence"
         msg = f"found {found}, expected a DataArray, a Scene, or several Scenes"
         raise TypeError(msg)
-    for scene in scenes:
-        if scene.image.chunks is None:
-            check_intensity(scene.image)
     kinds = [_polarisations(scene) for scene in scenes]
     if any(kind != kinds[0] for kind in kinds):
         msg = (

@@ -12,13 +12,15 @@ from sarheight_kernels.profiles import FORESHORTENING
 
 from sarheight.errors import GeometryError
 from sarheight.geometry._geo2rdr import angles
+from sarheight.geometry._pixels import pixel_areas
 from sarheight.geometry._view import view
 from sarheight.geometry._visibility import COMPRESSION, classify_cells
 from sarheight.illumination import ConstantGamma, FittedLaw
 from sarheight.illumination._operator import illuminate, lit_cells
+from sarheight.layover._check import check_intensity
 from sarheight.layover._conversation import Answer, combined
 from sarheight.layover._frame import Frame, cell_size, drawn_cells, frame_of
-from sarheight.layover._passes import Pass, energy_of
+from sarheight.layover._passes import Pass, intensities
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -44,8 +46,6 @@ class Look:
         The image, with an operator of constant gamma0.
     category, fold_count : array, shape (rows, columns)
         From `classify_cells`.
-    measured : array, shape (polarisations,)
-        Energy of all pixels in square metres.
     corner : tuple of int
         Row and column of the part's first cell in the whole DEM.
     """
@@ -53,7 +53,6 @@ class Look:
     flat: Pass
     category: NDArray[np.uint8]
     fold_count: NDArray[np.uint8]
-    measured: NDArray[np.float64]
     corner: tuple[int, int] = (0, 0)
 
     @cached_property
@@ -72,7 +71,9 @@ class Look:
         return row - down, column - across
 
 
-def look(scene: Scene, dem: xr.DataArray, compression: float = COMPRESSION) -> Look:
+def look(
+    scene: Scene, dem: xr.DataArray, compression: float = COMPRESSION
+) -> tuple[Look, NDArray[np.float64]]:
     """Look at a DEM through a radar, and find what lies in layover and shadow.
 
     Parameters
@@ -83,12 +84,21 @@ def look(scene: Scene, dem: xr.DataArray, compression: float = COMPRESSION) -> L
         The DEM.
     compression : float
         Threshold of foreshortening.
+
+    Returns
+    -------
+    look : Look
+        The image over the DEM.
+    energy : array, shape (polarisations,)
+        Energy of all its pixels in square metres.
     """
     seen = view(dem, scene.grid, scene.orbit)
+    areas = pixel_areas(scene.grid, seen.radar, scene.calibration)
+    image = intensities(scene.image.values)
+    energy = check_intensity(image, areas)
     category, fold_count = classify_cells(seen, compression)
     operator = illuminate(seen, ConstantGamma(1.0), lit_cells(category))
-    energy, measured = energy_of(scene, seen)
-    return Look(Pass(energy, operator), category, fold_count, measured)
+    return Look(Pass(image, areas, operator), category, fold_count), energy
 
 
 def frame_of_view(*seen: View) -> Frame:
@@ -189,6 +199,6 @@ def fit_law(scene: Scene, dem: xr.DataArray) -> FittedLaw:
     GeometryError
         If DEM and image do not overlap, or too few cells lie outside layover and shadow.
     """
-    seen = look(scene, dem)
+    seen, _ = look(scene, dem)
     answer = combined([open_cells(seen, frame_of_view(seen.flat.view))])
     return law_of(answer.samples[0])

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.energies import energies
 from sarheight_kernels.geolocate import TILE
 from sarheight_kernels.models import GroundModel
 from sarheight_kernels.surface import tile_bounds, tile_count
@@ -22,7 +21,7 @@ from sarheight.illumination import ConstantGamma
 from sarheight.illumination._operator import illuminate, lit_cells
 from sarheight.layover._conversation import Answer, Conversation, ask, conclude
 from sarheight.layover._fit import Look
-from sarheight.layover._passes import Pass
+from sarheight.layover._passes import Pass, intensities
 from sarheight.layover._tasks import load
 from sarheight.layover._unfold import Settings, Values, unfold
 
@@ -210,15 +209,10 @@ def _looks(plan: Plan, part: Part) -> tuple[list[Look], list[PixelAreas]]:
         model = _moved(radar.model, pixels)
         seen = View(dem, grid, heights, ground, model, shifted(bounds, pixels))
         category, fold_count = classify_cells(seen, plan.settings.compression, radar.scan)
-        values = load(image, plan.file_cache)
-        power = values.reshape(-1, *values.shape[-2:])
-        energy = np.empty(power.shape, dtype=np.float32)
-        measured = _cut(radar.measured, pixels)
-        totals = np.empty(power.shape[:2])
-        energies(power, measured.lines, measured.areas, energy, totals)
+        power = intensities(load(image, plan.file_cache))
         operator = illuminate(seen, ConstantGamma(1.0), lit_cells(category))
-        flat = Pass(energy, operator, core)
-        looks.append(Look(flat, category, fold_count, totals.sum(axis=1), (row, column)))
+        flat = Pass(power, _cut(radar.measured, pixels), operator, core)
+        looks.append(Look(flat, category, fold_count, (row, column)))
         areas.append(_cut(radar.ellipsoid, pixels))
     return looks, areas
 

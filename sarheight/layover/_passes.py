@@ -7,21 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.energies import energies
+from sarheight_kernels.energies import invert, leave_out_missing
 from sarheight_kernels.pooling import pool
-from sarheight_kernels.shares import gather_shares, invert
+from sarheight_kernels.shares import gather_shares
 
-from sarheight.geometry._pixels import pixel_areas
 from sarheight.illumination._operator import illuminate
 
 if TYPE_CHECKING:
+    from sarheight.geometry._pixels import PixelAreas
     from sarheight.geometry._view import View
     from sarheight.illumination import BackscatterLaw
     from sarheight.illumination._operator import Illumination
     from sarheight.layover._frame import Core, Taps
-    from sarheight.scene import Scene
 
-__all__ = ["Pass", "Share", "energy_of"]
+__all__ = ["Pass", "Share", "intensities"]
 
 Image = NDArray[np.float32]
 NO_IMAGE = np.empty((0, 0), dtype=np.float32)
@@ -38,12 +37,15 @@ class Share:
         Energy that each cell was given in square metres.
     diagnostics : array, shape (4, rows, columns)
         `expected`, `area`, `contribution` and `speckle`.
+    geocoded : array, shape (polarisations, rows, columns) or (0, rows, columns)
+        The image at the place of each cell, where that was asked for.
     energy : array, shape (polarisations,)
         Energy of the pixels that have data and are lit, in square metres: what was to give away.
     """
 
     given: NDArray[np.float32]
     diagnostics: NDArray[np.float32]
+    geocoded: NDArray[np.float32]
     energy: NDArray[np.float64]
 
     @property
@@ -80,31 +82,39 @@ class Share:
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """An image in energies, and the operator that explains it.
+    """An image, and the operator that explains it.
 
     Attributes
     ----------
-    energy : array, shape (polarisations, lines, samples)
-        Energy of the pixels in square metres; NaN where a polarisation has no data.
+    image : array, shape (polarisations, lines, samples)
+        Intensity, see `intensities`; a pixel that is not finite in one polarisation counts for
+        none.
+    areas : PixelAreas
+        Areas of the pixels to which intensities refer.
     operator : Illumination
         Which cell lights which pixel.
     core : tuple of int, optional
         Cells to which the sums over cells are limited: first and end row, first and end column.
         All by default.
+    ellipsoid : PixelAreas, optional
+        Areas to which the image refers when it is geocoded; it is not by default.
     """
 
-    energy: Image
+    image: Image
+    areas: PixelAreas
     operator: Illumination
     core: Core | None = None
+    ellipsoid: PixelAreas | None = None
 
     @property
     def view(self) -> View:
         """The DEM under the radar."""
         return self.operator.view
 
-    def under(self, law: BackscatterLaw) -> Pass:
-        """Return the same image under another backscatter law."""
-        return replace(self, operator=illuminate(self.view, law, self.operator.lit))
+    def under(self, law: BackscatterLaw, ellipsoid: PixelAreas | None = None) -> Pass:
+        """Return the same image under another backscatter law, to be geocoded or not."""
+        lit = illuminate(self.view, law, self.operator.lit)
+        return replace(self, operator=lit, ellipsoid=ellipsoid)
 
     def reallocate(
         self,
@@ -127,29 +137,31 @@ class Pass:
         known : Share, optional
             Of an earlier step, which then serves for all but what cells are given.
         """
-        polarisations = self.energy.shape[0]
         shape = self.view.heights.shape
-        given = np.empty((polarisations, *shape), dtype=np.float32)
-        diagnostics = np.empty((4 if known is None else 0, *shape), dtype=np.float32)
-        energy = np.empty(polarisations)
+        polarisations = self.image.shape[0]
+        geocoded = 0 if known is not None or self.ellipsoid is None else polarisations
+        share = Share(
+            np.empty((polarisations, *shape), dtype=np.float32),
+            np.empty((4 if known is None else 0, *shape), dtype=np.float32),
+            np.empty((geocoded, *shape), dtype=np.float32),
+            np.empty(polarisations),
+        )
         lit = self.operator.lit if wanted is None else self.operator.lit & wanted
         if assumed is None:
-            simulated = self.operator.simulate()
-            self._gather(slice(None), simulated, NO_IMAGE, blur, lit, given, diagnostics, energy)
-            return Share(given, diagnostics, energy)
-        for p in range(polarisations):
-            one = slice(p, p + 1)
-            self._gather(
-                one,
-                self.operator.simulate(assumed[p]),
-                assumed[p],
-                blur,
-                lit,
-                given[one],
-                diagnostics if p == 0 else diagnostics[:0],
-                energy[one],
-            )
-        return Share(given, diagnostics if known is None else known.diagnostics, energy)
+            self._gather(slice(None), self.operator.simulate(), NO_IMAGE, blur, lit, share)
+        else:
+            for p in range(polarisations):
+                one = slice(p, p + 1)
+                part = Share(
+                    share.given[one],
+                    share.diagnostics if p == 0 else share.diagnostics[:0],
+                    share.geocoded[one],
+                    share.energy[one],
+                )
+                self._gather(one, self.operator.simulate(assumed[p]), assumed[p], blur, lit, part)
+        if known is None:
+            return share
+        return replace(share, diagnostics=known.diagnostics, geocoded=known.geocoded)
 
     def _gather(
         self,
@@ -158,19 +170,20 @@ class Pass:
         assumed: NDArray[np.float32],
         blur: Taps | None,
         lit: NDArray[np.bool_],
-        given: NDArray[np.float32],
-        diagnostics: NDArray[np.float32],
-        energy: NDArray[np.float64],
+        share: Share,
     ) -> None:
         """Gather the shares of some polarisations; `simulated` is used up."""
-        image = self.energy[part]
+        image = self.image[part]
         found = image
         if blur is not None:
             found = np.empty_like(image)
+            leave_out_missing(self.image, simulated)
             for each, smooth in zip(image, found, strict=True):
                 pool(each, simulated, True, *blur, smooth)  # noqa: FBT003 - kernels take no keywords
                 np.multiply(smooth, simulated, out=smooth, casting="same_kind")
-        invert(image[0], simulated)
+        measured = self.areas.lines, self.areas.areas
+        ellipsoid = self.areas if self.ellipsoid is None else self.ellipsoid
+        invert(self.image, *measured, simulated)
         view = self.view
         totals = np.empty((view.bounds.shape[0], image.shape[0]))
         gather_shares(
@@ -184,35 +197,29 @@ class Pass:
             NO_IMAGES if found is image else image,
             found,
             simulated,
+            measured,
+            (ellipsoid.lines, ellipsoid.areas),
             (0, lit.shape[0], 0, lit.shape[1]) if self.core is None else self.core,
-            given,
-            diagnostics,
+            share.given,
+            share.diagnostics,
+            share.geocoded,
             totals,
         )
-        energy[:] = totals.sum(axis=0)
+        share.energy[:] = totals.sum(axis=0)
 
 
-def energy_of(scene: Scene, view: View) -> tuple[Image, NDArray[np.float64]]:
-    """Turn a calibrated image into energies.
+def intensities(values: NDArray[np.generic]) -> Image:
+    """Bring an image into the form that the kernels read, without a copy where it has it.
 
     Parameters
     ----------
-    scene : Scene
-        The image.
-    view : View
-        The DEM under the radar.
+    values : array, shape (..., lines, samples)
+        Intensity of any real type.
 
     Returns
     -------
-    energy : array, shape (polarisations, lines, samples)
-        Radar cross-sections of the pixels in square metres; NaN where a polarisation has no data.
-    total : array, shape (polarisations,)
-        Their sums.
+    array, shape (polarisations, lines, samples)
+        In single precision, contiguous and writable: kernels are compiled for such arrays only.
     """
-    values = np.asarray(scene.image.values)
-    image = values[None] if values.ndim == len(scene.grid.shape) else values
-    table = pixel_areas(scene.grid, view.radar, scene.calibration)
-    energy = np.empty(image.shape, dtype=np.float32)
-    totals = np.empty(image.shape[:2])
-    energies(image, table.lines, table.areas, energy, totals)
-    return energy, totals.sum(axis=1)
+    image = values.reshape(-1, *values.shape[-2:])
+    return np.require(image, np.float32, ("C", "W"))

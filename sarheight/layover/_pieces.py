@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.energies import energies, line_sums
+from sarheight_kernels.energies import image_sums
 
 from sarheight.geometry._pixels import PixelAreas
 from sarheight.layover._check import check_sums
+from sarheight.layover._passes import intensities
 from sarheight.layover._tasks import ONE_AT_A_TIME, load, opaque, run, slim, task
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ def check_image(scene: Scene, measured: PixelAreas) -> list[float]:
                 piece = opaque(_Piece(slim(data[:, part[0], part[1]]), cut))
                 tasks.append(task(_sum_up, piece))
     found = run(tasks)
-    check_sums(np.concatenate([sums for sums, _ in found]), image.shape)
-    return [float(each) for each in np.sum([energy for _, energy in found], axis=0)]
+    energy = check_sums(np.concatenate(found, axis=1), image.shape)
+    return [float(each) for each in energy]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,17 +73,15 @@ class _Piece:
     areas: PixelAreas
 
 
-def _sum_up(piece: _Piece) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sum up a piece of an image: values by polarisation (see `line_sums`), and energies."""
+def _sum_up(piece: _Piece) -> NDArray[np.float64]:
+    """Sum up a piece of an image; shape (polarisations, 1, 5), see `image_sums`."""
     with ONE_AT_A_TIME:
-        image = load(piece.image)
-        energy = np.empty(image.shape, dtype=np.float32)
-        totals = np.empty(image.shape[:2])
-        energies(image, piece.areas.lines, piece.areas.areas, energy, totals)
+        image = intensities(load(piece.image))
         sums = np.empty((*image.shape[:2], 5))
-        for p in range(image.shape[0]):
-            line_sums(image[p], sums[p])
-    values = np.concatenate(
-        (sums[..., :3].sum(axis=1), sums[..., 3:4].min(axis=1), sums[..., 4:].max(axis=1)), axis=-1
+        image_sums(image, piece.areas.lines, piece.areas.areas, sums)
+    whole: NDArray[np.float64] = sums.sum(axis=1, keepdims=True)
+    whole[..., 3], whole[..., 4] = (
+        sums[..., 3].min(axis=1)[:, None],
+        sums[..., 4].max(axis=1)[:, None],
     )
-    return values, totals.sum(axis=1)
+    return whole

@@ -165,13 +165,14 @@ def _in_memory(
     scenes: Sequence[Scene], dem: xr.DataArray, settings: Settings
 ) -> tuple[list[xr.Dataset], list[BackscatterLaw]]:
     """Reconstruct scenes in one go; return results and laws of the passes."""
-    looks = [look(scene, dem, settings.compression) for scene in scenes]
+    looked = [look(scene, dem, settings.compression) for scene in scenes]
+    looks, energies = [seen for seen, _ in looked], [energy.tolist() for _, energy in looked]
+    del looked
     views = [seen.flat.view for seen in looks]
     areas = [
         pixel_areas(scene.grid, seen.radar, "sigma0")
         for scene, seen in zip(scenes, views, strict=True)
     ]
-    energies = [seen.measured.tolist() for seen in looks]
     frame = frame_of_view(*views)
     require_small_cells(frame, scenes, settings.smallest_area)
     unfolded, told = alone(unfold(looks, areas, frame, settings))

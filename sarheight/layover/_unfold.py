@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.estimates import account, finish
-from sarheight_kernels.resample import sample_image
 
 from sarheight.errors import GeometryError
 from sarheight.geometry._geo2rdr import INCIDENCES
@@ -107,7 +106,11 @@ def unfold(
         laws = yield Question(partial(_open_ground, looks, frame), _laws)
     else:
         laws = [settings.law] * len(looks)
-    passes = [seen.flat.under(law) for seen, law in zip(looks, laws, strict=True)]
+    geocoded = "sigma0_geocoded" in settings.variables
+    passes = [
+        seen.flat.under(law, ellipsoid if geocoded else None)
+        for seen, law, ellipsoid in zip(looks, laws, areas, strict=True)
+    ]
     least = settings.smallest_area * frame.cell_area
     cells = looks[0].drawn(frame)
     if isinstance(settings.method, Reallocation):
@@ -127,8 +130,6 @@ def unfold(
     results = []
     for index, (seen, estimate) in enumerate(zip(looks, estimates, strict=True)):
         variables = _variables(seen, estimate, _factor(sums[index]), least)
-        if "sigma0_geocoded" in settings.variables:
-            variables["sigma0_geocoded"] = _geocoded(seen, areas[index])
         results.append({name: variables[name] for name in settings.variables})
     return results
 
@@ -269,21 +270,5 @@ def _variables(seen: Look, estimate: Estimate, factor: NDArray[np.float64], leas
         **{name: values for name, (values, _) in seen.angles.items()},
         "mask": seen.category,
         "fold_count": seen.fold_count,
+        "sigma0_geocoded": share.geocoded,
     }
-
-
-def _geocoded(seen: Look, areas: PixelAreas) -> NDArray[np.float32]:
-    """Sample sigma0 on the ellipsoid at the cells."""
-    energy, view = seen.flat.energy, seen.flat.view
-    values = np.empty((energy.shape[0], *view.heights.shape), dtype=np.float32)
-    sample_image(
-        view.ground,
-        view.radar,
-        view.heights,
-        view.bounds,
-        energy,
-        areas.lines,
-        areas.areas,
-        values,
-    )
-    return values

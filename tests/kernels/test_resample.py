@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sarheight_kernels.geolocate import geolocate, pane_bounds
-from sarheight_kernels.resample import sample_image
 
+from sarheight.geometry._pixels import PixelAreas
 from sarheight.geometry._view import View, view
+from sarheight.illumination import ConstantGamma
+from sarheight.illumination._operator import illuminate
+from sarheight.layover._passes import Pass
 from tests.synthetic import synthetic_grid
 from tests.terrain import dem_around, hills
 
@@ -33,21 +38,18 @@ def sampled(
     seen: View,
     image: NDArray[np.float64],
     knots: tuple[float, ...] = (0.0, 1.0),
-    areas: NDArray[np.float64] | None = None,
+    measured: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float32]:
-    """Sample an image whose pixels have these areas, 1 by default."""
-    values = np.empty((image.shape[0], *seen.heights.shape), dtype=np.float32)
-    sample_image(
-        seen.ground,
-        seen.radar,
-        seen.heights,
-        seen.bounds,
+    """Geocode an image of pixels with these areas, 1 by default, as one of areas of 1."""
+    ones = np.ones((len(knots), image.shape[2]))
+    grid = seen.grid.crop(slice(0, image.shape[1]), slice(0, image.shape[2]))
+    one = Pass(
         image.astype(np.float32),
-        np.array(knots),
-        np.ones((2, image.shape[2])) if areas is None else areas,
-        values,
+        PixelAreas(np.array(knots), ones if measured is None else measured),
+        illuminate(replace(seen, grid=grid), ConstantGamma(1.0)),
+        ellipsoid=PixelAreas(np.array(knots), ones),
     )
-    return values
+    return one.reallocate().geocoded
 
 
 def test_a_plane_is_interpolated_exactly_and_nothing_beyond_the_image() -> None:
@@ -68,7 +70,7 @@ def test_a_plane_is_interpolated_exactly_and_nothing_beyond_the_image() -> None:
         assert np.abs(channel - expected)[inside].max() < 1e-4
 
 
-def test_energies_are_divided_by_the_areas_of_their_pixels() -> None:
+def test_intensities_are_brought_to_the_areas_that_are_wanted() -> None:
     """Which hardly change from line to line, but do from sample to sample."""
     seen, *_ = scene(hills((150, 170)))
     lines, samples = seen.grid.shape
@@ -77,7 +79,7 @@ def test_energies_are_divided_by_the_areas_of_their_pixels() -> None:
     by_line = [np.interp(np.arange(lines), knots, area[:, s]) for s in range(samples)]
     intensity = np.random.default_rng(0).gamma(4.0, 0.25, (2, lines, samples))
     expected = sampled(seen, intensity)
-    found = sampled(seen, intensity * np.stack(by_line, axis=1), knots, area)
+    found = sampled(seen, intensity / np.stack(by_line, axis=1), knots, area)
     np.testing.assert_allclose(found, expected, rtol=2e-6)
 
 

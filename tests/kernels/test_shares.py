@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from sarheight.geometry._pixels import pixel_areas
 from sarheight.geometry._view import view
 from sarheight.illumination._operator import illuminate
 from sarheight.layover import mapping
 from sarheight.layover._frame import taps
-from sarheight.layover._passes import Pass, energy_of
+from sarheight.layover._passes import Pass, intensities
 from tests.mountains import LAW, mountain, raster, scene_of
 
 Floats = NDArray[np.float64]
@@ -22,9 +23,18 @@ def one() -> Pass:
     dem = raster(mountain())
     scene = scene_of(dem)
     seen = view(dem, scene.grid, scene.orbit)
-    energy, _ = energy_of(scene, seen)
-    energy[:, 100:104, 90:120] = np.nan
-    return Pass(energy, illuminate(seen, LAW))
+    image = intensities(scene.image.values).copy()
+    image[:, 100:104, 90:120] = np.nan
+    areas = pixel_areas(scene.grid, seen.radar, "gamma0")
+    return Pass(image, areas, illuminate(seen, LAW))
+
+
+def pixel_energy(one: Pass) -> Floats:
+    """Intensity times area, shape (polarisations, lines, samples)."""
+    energy = one.image.astype(np.float64)
+    for block, areas in one.areas.blocks(energy.shape[1]):
+        energy[:, block] *= areas
+    return energy
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +53,19 @@ def test_shares_are_those_of_the_weights(
     bright = np.random.default_rng(0).uniform(0.3, 3.0, shape).astype(np.float32)
     share = one.reallocate(None if equal else bright[None])
     by_cell = weights * (1.0 if equal else bright.ravel()[None, :])
-    energy = one.energy[0].ravel().astype(np.float64)
+    energy = pixel_energy(one)[0].ravel()
     simulated = by_cell.sum(axis=1)
     known = np.isfinite(energy) & (simulated > 0.0)
     ratio = np.where(known, np.nan_to_num(energy) / np.where(known, simulated, 1.0), 0.0)
     given = (by_cell.T @ ratio).reshape(shape)
     expected = weights[known].sum(axis=0).reshape(shape)
+    part = by_cell[known] * (weights[known] / simulated[known, None])
+    contribution = part.sum(axis=0).reshape(shape)
     np.testing.assert_allclose(share.given[0], given, rtol=2e-4, atol=1e-4 * given.max())
     np.testing.assert_allclose(share.expected, expected, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(
+        np.nan_to_num(share.contribution) * share.expected, contribution, rtol=2e-4, atol=1e-3
+    )
     assert share.energy[0] == pytest.approx(energy[known].sum(), rel=1e-5)
     assert float(share.given.sum()) == pytest.approx(share.energy[0], rel=1e-5)
 
@@ -59,7 +74,7 @@ def test_only_the_core_counts_in_the_sum(one: Pass) -> None:
     whole = one.reallocate()
     rows, columns = one.view.heights.shape
     parts = [
-        Pass(one.energy, one.operator, core).reallocate().energy[0]
+        Pass(one.image, one.areas, one.operator, core).reallocate().energy[0]
         for core in ((0, 17, 0, columns), (17, rows, 0, 31), (17, rows, 31, columns))
     ]
     assert sum(parts) == pytest.approx(whole.energy[0], rel=1e-9)
@@ -86,8 +101,24 @@ def test_cells_that_are_not_asked_for_get_nothing(one: Pass) -> None:
 
 
 def test_a_second_polarisation_does_not_change_the_first(one: Pass) -> None:
-    both = Pass(np.concatenate([one.energy, 0.2 * one.energy]), one.operator).reallocate()
+    image = np.concatenate([one.image, np.float32(0.2) * one.image])
+    both = Pass(image, one.areas, one.operator).reallocate()
     alone = one.reallocate()
     np.testing.assert_array_equal(both.given[0], alone.given[0])
     np.testing.assert_allclose(both.given[1], 0.2 * alone.given[0], rtol=1e-5)
     np.testing.assert_array_equal(both.diagnostics, alone.diagnostics)
+
+
+def test_a_pixel_that_one_polarisation_lacks_counts_for_none(one: Pass) -> None:
+    image = np.concatenate([one.image, one.image])
+    image[1, 60:80, 60:80] = np.inf
+    both = Pass(image, one.areas, one.operator)
+    image = one.image.copy()
+    image[0, 60:80, 60:80] = np.nan
+    lacking = Pass(image, one.areas, one.operator)
+    blur = taps(1.0), taps(1.0)
+    for smooth in (None, blur):
+        found, expected = both.reallocate(blur=smooth), lacking.reallocate(blur=smooth)
+        np.testing.assert_array_equal(found.given[0], expected.given[0])
+        np.testing.assert_array_equal(found.given[1], expected.given[0])
+        np.testing.assert_array_equal(found.expected, expected.expected)
