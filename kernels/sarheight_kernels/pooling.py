@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
 
-__all__ = ["pool", "pool_at"]
+__all__ = ["compare_at", "pool"]
 
 STRIP = 64
 BATCH = 256
-"""Cells of `pool_at` that share their room."""
+"""Cells of `compare_at` that share their room."""
 LANES = 16
 """Columns that are summed up together."""
 ZERO = np.float32(0.0)
@@ -125,40 +125,73 @@ def _add_rows(
             share[j] += tap * part if known else ZERO
 
 
-@parallel_njit
-def pool_at(
+@njit
+def _pool_at(
     values: NDArray[np.float32],
     weight: NDArray[np.float32],
     down: NDArray[np.float32],
     across: NDArray[np.float32],
+    cell: tuple[int, int],
+    total: NDArray[np.float32],
+    share: NDArray[np.float32],
+) -> float:
+    """Pool values that are multiplied by their weights already, at a cell; NaN where nothing is."""
+    rows, columns = values.shape
+    row, column = cell
+    high, wide = down.size // 2, across.size // 2
+    top, bottom = max(row - high, 0), min(row + high + 1, rows)
+    left = max(min(column - wide, columns - total.size), 0)
+    taps = down[top - row + high : bottom - row + high]
+    _add_rows(values, weight, (top, left), taps, total, share)
+    above, below = 0.0, 0.0
+    shift = left - column + wide
+    for j in range(max(-shift, 0), min(across.size - shift, total.size)):
+        above += across[shift + j] * total[j]
+        below += across[shift + j] * share[j]
+    return above / below if below > 0.0 else math.nan
+
+
+@parallel_njit
+def compare_at(
+    given: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    contribution: NDArray[np.float32],
+    down: NDArray[np.float32],
+    across: NDArray[np.float32],
     row: NDArray[np.int64],
     column: NDArray[np.int64],
-    result: NDArray[np.float32],
+    sample: NDArray[np.float32],
 ) -> None:
-    """Pool values that are multiplied by their weights already, at a few cells only.
+    """Compare a few cells with their neighbourhood.
 
     Parameters
     ----------
-    values, weight, down, across
-        As in `pool`.
+    given : array, shape (polarisations, rows, columns)
+        Values, multiplied by their weights.
+    weight : array, shape (rows, columns)
+        The weights; where not positive, a cell counts for nothing.
+    contribution : array, shape (rows, columns)
+        What else is told of the cells.
+    down, across : array, shape (2 n + 1,), (2 m + 1,)
+        Weights by distance, see `pool`.
     row, column : array, shape (n,)
         The cells.
-    result : array, shape (n,)
-        Receives the weighted means; NaN where nothing counts within reach.
+    sample : array, shape (1 + 2 * polarisations, n)
+        Receives contributions, then the cells' own values, then weighted means around them; NaN
+        where a cell counts for nothing.
     """
-    rows, columns = values.shape
-    high, wide = down.size // 2, across.size // 2
-    width = min(across.size + -across.size % LANES, columns)
+    polarisations = given.shape[0]
+    width = min(across.size + -across.size % LANES, given.shape[2])
     for batch in prange((row.size + BATCH - 1) // BATCH):
         total, share = np.empty(width, np.float32), np.empty(width, np.float32)
         for index in range(batch * BATCH, min(batch * BATCH + BATCH, row.size)):
-            top, bottom = max(row[index] - high, 0), min(row[index] + high + 1, rows)
-            left = max(min(column[index] - wide, columns - width), 0)
-            taps = down[top - row[index] + high : bottom - row[index] + high]
-            _add_rows(values, weight, (top, left), taps, total, share)
-            above, below = 0.0, 0.0
-            shift = left - column[index] + wide
-            for j in range(max(-shift, 0), min(across.size - shift, width)):
-                above += across[shift + j] * total[j]
-                below += across[shift + j] * share[j]
-            result[index] = above / below if below > 0.0 else np.nan
+            cell = row[index], column[index]
+            known = weight[cell] > ZERO
+            sample[0, index] = contribution[cell] if known else np.nan
+            for p in range(polarisations):
+                own, mean = math.nan, math.nan
+                if known:
+                    own = given[p, cell[0], cell[1]] / weight[cell]
+                    mean = _pool_at(given[p], weight, down, across, cell, total, share)
+                sample[1 + p, index] = own
+                sample[1 + polarisations + p, index] = mean

@@ -147,6 +147,7 @@ def _share_tile(
     areas: NDArray[np.float32],
     core: tuple[int, int, int, int],
     given: NDArray[np.float32],
+    reflectivity: NDArray[np.float32],
     diagnostics: NDArray[np.float32],
     total: NDArray[np.float64],
 ) -> None:
@@ -170,8 +171,11 @@ def _share_tile(
             pixels = fetch(found[p], windows, count, lines, samples, pixels)
             _give(shares, pixels, slots, count, part)
             for j in range(count):
-                value = bright[j] * part[j] if windows[2 * PITCH + j] > 0 else ZERO
-                given[p, row, column + j] = value
+                lit_here = windows[2 * PITCH + j] > 0
+                given[p, row, column + j] = bright[j] * part[j] if lit_here else ZERO
+                expected = sums[PITCH + j] if lit_here else ZERO
+                ratio = bright[j] * part[j] / (expected if expected > ZERO else ONE)
+                reflectivity[p, row, column + j] = ratio if expected > ZERO else NONE
             if image.size > 0:
                 pixels = fetch(image[p], windows, count, lines, samples, pixels)
                 _give(shares, pixels, slots, count, part)
@@ -200,6 +204,7 @@ def gather_shares(
     wanted: AreaTable,
     core: tuple[int, int, int, int],
     given: NDArray[np.float32],
+    reflectivity: NDArray[np.float32],
     diagnostics: NDArray[np.float32],
     geocoded: NDArray[np.float32],
     totals: NDArray[np.float64],
@@ -237,6 +242,9 @@ def gather_shares(
         First row, end row, first column and end column of the cells that count in `totals`.
     given : array, shape (polarisations, rows, columns)
         Receives the energy that each cell is given in square metres.
+    reflectivity : array, shape (polarisations, rows, columns)
+        Receives the same over what is expected of the cell in pixels that have data; NaN where
+        nothing is.
     diagnostics : array, shape (4, rows, columns) or (0, rows, columns)
         Receives for each cell, where asked for, the energy expected of it in pixels that have
         data, in square metres; its lit area there, projected along the line of sight, in square
@@ -280,11 +288,13 @@ def gather_shares(
                 inverse_areas(measured, window),
                 core,
                 given,
+                reflectivity,
                 diagnostics,
                 totals[tile],
             )
         else:
             given[:, row:end_row, column:end_column] = 0.0
+            reflectivity[:, row:end_row, column:end_column] = np.nan
             diagnostics[:2, row:end_row, column:end_column] = 0.0
             diagnostics[2:, row:end_row, column:end_column] = np.nan
             geocoded[:, row:end_row, column:end_column] = np.nan

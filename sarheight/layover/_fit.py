@@ -131,8 +131,7 @@ def open_cells(seen: Look, frame: Frame) -> Answer:
     wanted[row, column] = True
     share = seen.flat.reallocate(wanted=wanted)
     large = share.area[row, column] > 0.25 * frame.cell_area * np.cos(np.radians(angle))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        gamma = share.given[:, row, column] / share.expected[row, column]
+    gamma = share.reflectivity[:, row, column]
     good = large & np.isfinite(angle) & np.isfinite(gamma).all(axis=0)
     return Answer(np.zeros(1), (np.vstack((angle[None], gamma))[:, good],))
 

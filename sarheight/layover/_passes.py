@@ -35,6 +35,8 @@ class Share:
     ----------
     given : array, shape (polarisations, rows, columns)
         Energy that each cell was given in square metres.
+    reflectivity : array, shape (polarisations, rows, columns)
+        The same over `expected`; NaN where a cell lights no pixel that has data.
     diagnostics : array, shape (4, rows, columns)
         `expected`, `area`, `contribution` and `speckle`.
     geocoded : array, shape (polarisations, rows, columns) or (0, rows, columns)
@@ -44,6 +46,7 @@ class Share:
     """
 
     given: NDArray[np.float32]
+    reflectivity: NDArray[np.float32]
     diagnostics: NDArray[np.float32]
     geocoded: NDArray[np.float32]
     energy: NDArray[np.float64]
@@ -71,13 +74,6 @@ class Share:
     def _layer(self, index: int) -> NDArray[np.float32]:
         layer: NDArray[np.float32] = self.diagnostics[index]
         return layer
-
-    @property
-    def reflectivity(self) -> NDArray[np.float32]:
-        """Energy over expected energy, NaN where a cell lights no pixel that has data."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio: NDArray[np.float32] = self.given / self.expected
-        return ratio
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +138,7 @@ class Pass:
         geocoded = 0 if known is not None or self.ellipsoid is None else polarisations
         share = Share(
             np.empty((polarisations, *shape), dtype=np.float32),
+            np.empty((polarisations, *shape), dtype=np.float32),
             np.empty((4 if known is None else 0, *shape), dtype=np.float32),
             np.empty((geocoded, *shape), dtype=np.float32),
             np.empty(polarisations),
@@ -154,6 +151,7 @@ class Pass:
                 one = slice(p, p + 1)
                 part = Share(
                     share.given[one],
+                    share.reflectivity[one],
                     share.diagnostics if p == 0 else share.diagnostics[:0],
                     share.geocoded[one],
                     share.energy[one],
@@ -201,6 +199,7 @@ class Pass:
             (ellipsoid.lines, ellipsoid.areas),
             (0, lit.shape[0], 0, lit.shape[1]) if self.core is None else self.core,
             share.given,
+            share.reflectivity,
             share.diagnostics,
             share.geocoded,
             totals,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.estimates import share_errors
-from sarheight_kernels.pooling import pool_at
+from sarheight_kernels.pooling import compare_at
 
 from sarheight.layover._conversation import Answer
 
@@ -103,15 +103,9 @@ def neighbours(shares: Sequence[Share], weights: Sequence[NDArray[np.float32]], 
     """
     samples = []
     for share, weight in zip(shares, weights, strict=True):
-        known = weight[cells] > 0.0
-        row, column = cells[0][known], cells[1][known]
-        polarisations = share.given.shape[0]
-        sample = np.empty((1 + 2 * polarisations, row.size), dtype=np.float32)
-        sample[0] = share.contribution[row, column]
-        sample[1 : 1 + polarisations] = share.given[:, row, column] / share.expected[row, column]
-        for p in range(polarisations):
-            pool_at(share.given[p], weight, *width, row, column, sample[1 + polarisations + p])
-        samples.append(sample)
+        sample = np.empty((1 + 2 * share.given.shape[0], cells[0].size), dtype=np.float32)
+        compare_at(share.given, weight, share.contribution, *width, *cells, sample)
+        samples.append(np.ascontiguousarray(sample[:, np.isfinite(sample[0])]))
     return Answer(np.zeros(1), tuple(samples))
 
 
@@ -135,12 +129,15 @@ def _spreads(sample: NDArray[np.float32]) -> list[Spread]:
         return [Spread(np.zeros(0), np.zeros(1), 0.0, np.inf, 0.0)] * polarisations
     contribution, *values = sample if usable.all() else sample[:, usable]
     ordered = np.sort(contribution)
-    edges = np.quantile(ordered, np.linspace(0.0, 1.0, classes + 1)[1:-1])
-    index = np.searchsorted(edges, contribution, side="right").astype(np.uint8)
+    edges = _quantiles(ordered, np.linspace(0.0, 1.0, classes + 1)[1:-1])
+    # Few edges are compared with all cells in a fraction of the time of a search for each cell.
+    index = np.zeros(contribution.size, dtype=np.uint8)
+    for edge in edges:
+        index += contribution >= edge
     members = Members(
         np.argsort(index, kind="stable"), np.cumsum(np.bincount(index, minlength=classes))
     )
-    middle = float(np.median(ordered))
+    (middle,) = _quantiles(ordered, np.array([0.5])).tolist()
     far = np.flatnonzero(contribution >= middle)
     result = []
     for own, prior in zip(values[:polarisations], values[polarisations:], strict=True):
@@ -148,6 +145,15 @@ def _spreads(sample: NDArray[np.float32]) -> list[Spread]:
         contrast = float(np.var(np.log(np.maximum(prior[far].astype(np.float64), SMALLEST))))
         result.append(Spread(edges.astype(np.float64), excess, diversity, middle, contrast))
     return result
+
+
+def _quantiles(ordered: NDArray[np.float32], part: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Quantiles of values in ascending order, linear between them."""
+    place = part * (ordered.size - 1)
+    below = place.astype(np.int64)
+    above = np.minimum(below + 1, ordered.size - 1)
+    step: NDArray[np.float64] = ordered[above].astype(np.float64) - ordered[below]
+    return ordered[below] + (place - below) * step
 
 
 def _excess(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sarheight_kernels.pooling import pool, pool_at
+from sarheight_kernels.pooling import compare_at, pool
 from scipy.ndimage import gaussian_filter
 
 from sarheight.layover._frame import taps
@@ -72,10 +72,22 @@ def test_a_constant_stays_one() -> None:
 
 
 def test_a_few_cells_get_the_same_as_all() -> None:
+    """And those that count for nothing get no value, nor give one."""
     values, weight = draw()
+    weight[10:24, 20:30] = 0.0
     down, across = taps(1.5), taps(2.5)
     row, column = np.divmod(np.arange(0, values.size, 7), values.shape[1])
-    result = np.empty(row.size, dtype=np.float32)
-    pool_at(values * weight, weight, down, across, row, column, result)
+    given = np.stack([values * weight, 2.0 * values * weight])
+    share = np.linspace(0.0, 1.0, values.size, dtype=np.float32).reshape(values.shape)
+    sample = np.empty((5, row.size), dtype=np.float32)
+    compare_at(given, weight, share, down, across, row, column, sample)
+    known = weight[row, column] > 0.0
+    assert 10 < (~known).sum() < 1000
+    assert np.isnan(sample[:, ~known]).all()
+    row, column, sample = row[known], column[known], sample[:, known]
     expected = pooled(values, weight, down, across, summed=False)[row, column]
-    np.testing.assert_allclose(result, expected, rtol=1e-5)
+    np.testing.assert_array_equal(sample[0], share[row, column])
+    np.testing.assert_allclose(sample[1], values[row, column], rtol=1e-6)
+    np.testing.assert_allclose(sample[2], 2.0 * values[row, column], rtol=1e-6)
+    np.testing.assert_allclose(sample[3], expected, rtol=1e-5)
+    np.testing.assert_allclose(sample[4], 2.0 * expected, rtol=1e-5)
