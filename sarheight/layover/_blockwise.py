@@ -34,6 +34,7 @@ from sarheight.layover._pieces import check_image
 from sarheight.layover._reach import needs_of
 from sarheight.layover._result import pass_dataset
 from sarheight.layover._tasks import (
+    FILE_CACHE,
     ONE_AT_A_TIME,
     array_of,
     opaque,
@@ -83,7 +84,7 @@ def reconstruct_in_parts(
         The backscatter law of each pass.
     """
     dem = accept_layout(dem)
-    cache = int(CACHED_SHARE * memory_limit)
+    cache = max(int(CACHED_SHARE * memory_limit), FILE_CACHE)
     relief = _relief(dem, cache)
     views, plan, cutter = _plan(scenes, dem, relief, settings, cache)
     energies_found = [

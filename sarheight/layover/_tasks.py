@@ -16,12 +16,22 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-__all__ = ["ONE_AT_A_TIME", "array_of", "load", "opaque", "run", "side_by_side", "slim", "task"]
+__all__ = [
+    "FILE_CACHE",
+    "ONE_AT_A_TIME",
+    "array_of",
+    "load",
+    "opaque",
+    "run",
+    "side_by_side",
+    "slim",
+    "task",
+]
 
 ONE_AT_A_TIME = threading.Lock()
 """Held during the work on a part."""
 FILE_CACHE = 64 << 20
-"""Bytes of files that GDAL keeps while a task reads, where nothing else is said."""
+"""Bytes of files that GDAL may keep in any case while a task reads."""
 
 
 def load(data: Any, cache: int = FILE_CACHE) -> NDArray[Any]:  # noqa: ANN401 - NumPy or dask

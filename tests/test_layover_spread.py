@@ -1,0 +1,33 @@
+"""How far values may lie from the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sarheight.layover._spread import _quantiles, spreads_of
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+def test_quantiles_are_those_of_numpy(size: int) -> None:
+    values = np.sort(np.random.default_rng(size).gamma(2.0, 1.0, size).astype(np.float32))
+    part = np.linspace(0.0, 1.0, 23)
+    np.testing.assert_allclose(_quantiles(values, part), np.quantile(values, part), rtol=1e-6)
+
+
+def test_cells_that_share_their_pixels_lie_farther_from_their_neighbourhood() -> None:
+    """What the ground itself does is diversity; the error beyond it is found by class."""
+    random = np.random.default_rng(0)
+    size = 200_000
+    share = random.uniform(0.0, 1.0, size)
+    error = 0.3 * (1.0 - share)
+    prior = random.lognormal(0.0, 0.5, size)
+    own = prior * np.exp(random.normal(0.0, np.sqrt(0.1**2 + error**2)))
+    sample = np.stack([share, own, prior]).astype(np.float32)
+    ((spread,),) = spreads_of([sample])
+    middles = 1.0 - (np.arange(spread.excess.size) + 0.5) / spread.excess.size
+    np.testing.assert_allclose(spread.edges, np.linspace(0.0, 1.0, 21)[1:-1], atol=0.01)
+    assert spread.middle == pytest.approx(0.5, abs=0.01)
+    assert spread.diversity == pytest.approx(0.1**2, rel=0.15)
+    assert spread.contrast == pytest.approx(0.25, rel=0.05)
+    np.testing.assert_allclose(spread.excess, (0.3 * middles) ** 2, rtol=0.15, atol=2e-3)
