@@ -4,7 +4,9 @@ Hills of 30 m cells under a radar like Sentinel-1 (an SLC of which five samples 
 GRDH), all threads. Jobs that are compared run in turn; times are medians, with half the distance
 between the quartiles. An iteration is one simulation with the cells' own reflectivity and one
 collection of two channels; a reconstruction is one step by a given law, from DEM and image to the
-finished Dataset. Peers are run in environments of their own on the same cells (see
+finished Dataset. Reconstructions are timed a second time in a process whose C library keeps memory
+for the next call ("kept"), as what a system takes to hand over fresh memory may differ from run to
+run by as much as all the rest. Peers are run in environments of their own on the same cells (see
 `benchmarks.peers`), and left out with a word where they cannot be installed.
 """
 
@@ -16,21 +18,20 @@ from pathlib import Path
 
 import numba
 import numpy as np
-import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import _fresh
 from benchmarks._figures import RESULTS, Value, record
 from benchmarks._hills import dem_of, radar_over
+from benchmarks._reconstructions import reconstructions
 from benchmarks._timing import in_turn
 from benchmarks.peers.side_by_side import compare
 from sarheight.geometry import geo2rdr
 from sarheight.geometry._view import view
 from sarheight.illumination import Muhleman, simulate
 from sarheight.illumination._operator import illuminate
-from sarheight.layover import Reallocation, mapping, reconstruct
-from sarheight.scene import Scene
+from sarheight.layover import mapping
 
 __all__ = ["main"]
 
@@ -81,38 +82,24 @@ def _coordinates(size: int) -> dict[str, Value]:
 
 
 def _images(size: int) -> dict[str, Value]:
-    """Time everything that goes through an image."""
+    """Time simulation, an iteration and reconstructions."""
     dem = dem_of(size, UTM)
     grid, orbit = radar_over(size)
     operator = illuminate(view(dem, grid, orbit), Muhleman())
     ground = np.exp(0.5 * np.random.default_rng(0).standard_normal(dem.shape)).astype(np.float32)
     channels = np.ones((*grid.shape, 2), dtype=np.float32)
-    power = np.ones((2, *grid.shape), dtype=np.float32)
-    one = Scene(xr.DataArray(power[0], dims=("line", "sample")), grid, orbit, "beta0")
-    both = xr.DataArray(power, dims=("polarisation", "line", "sample"))
-    two = Scene(both.assign_coords(polarisation=["VV", "VH"]), grid, orbit, "beta0")
-    step = {"law": Muhleman(), "method": Reallocation()}
 
     def iterate() -> None:
         operator.simulate(ground)
         operator.collect(channels)
 
     taken = in_turn({"simulate": lambda: simulate(dem, grid, orbit), "iteration": iterate})
-    slow = in_turn(
-        {
-            "one": lambda: reconstruct(one, dem, **step),
-            "two": lambda: reconstruct(two, dem, **step),
-            "mapping": lambda: mapping(dem, grid, orbit),
-        },
-        runs=5,
-    )
     matrix = mapping(dem, grid, orbit).matrix
     held = matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes
     return {
         **{name: sample.per(dem.size) for name, sample in taken.items()},
-        "reconstruct": slow["one"].per(dem.size),
-        "second_polarisation": slow["two"].median / slow["one"].median - 1.0,
-        "mapping": slow["mapping"].per(dem.size),
+        **reconstructions(size),
+        **{f"{name}_kept": value for name, value in _fresh.in_kept_memory(size).items()},
         "mapping_bytes_per_weight": held / matrix.nnz,
     }
 

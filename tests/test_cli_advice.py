@@ -15,8 +15,10 @@ import pytest
 import rasterio
 import rioxarray  # gives xarray objects their `rio`
 import xarray as xr
+from typer.main import get_command
 
-from sarheight.cli._advice import in_words_of_options
+from sarheight.cli import app
+from sarheight.cli._advice import in_words_of_options, options_of
 from sarheight.dem import open_dem
 from sarheight.errors import DemError, FetchError, GeoidGridMissingError, SarheightError
 from tests.annotations import annotation_xml
@@ -167,6 +169,16 @@ def test_words_for_options() -> None:
         "wrong; leave --points-vertical out, or mend it"
     )
     assert in_words_of_options(DemError("wrong", "call f(x)")) == "wrong; call f(x)"
+
+
+def test_only_options_that_the_command_has(heights: xr.DataArray, tmp_path: Path) -> None:
+    feet = (heights / FOOT).rio.write_crs(heights.rio.crs)
+    dem = written(feet, tmp_path / "dem.tif", unit="US survey foot")
+    line = failing(1, "info", dem)
+    assert "US survey foot" in line
+    assert "--units" not in line
+    for name in ("predict", "masks", "train"):
+        assert ("--units" in options_of(get_command(app).commands[name])) == (name != "train")
 
 
 @pytest.mark.parametrize("kind", [SarheightError, DemError, FetchError, GeoidGridMissingError])

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sarheight.errors import SarheightError
 
-__all__ = ["in_words_of_options"]
+__all__ = ["OPTIONS", "in_words_of_options", "options_of"]
 
 Value = str | float | tuple[str, ...] | None
+
+OPTIONS: ContextVar[frozenset[str] | None] = ContextVar("options", default=None)
+"""Options of the command that runs; None where that is not known."""
+
+
+def options_of(command: Any) -> frozenset[str]:  # noqa: ANN401 - of the click inside typer
+    """Collect the options of a command, or of all commands in a group."""
+    inside = getattr(command, "commands", {}).values()
+    own = (name for parameter in command.params for name in parameter.opts)
+    return frozenset(own).union(*map(options_of, inside))
 
 
 def in_words_of_options(error: SarheightError, prefix: str = "") -> str:
@@ -26,12 +37,17 @@ def in_words_of_options(error: SarheightError, prefix: str = "") -> str:
     Returns
     -------
     str
-        The whole message where the error knows no other way than its own.
+        The whole message where the error knows no other way than its own; what was found alone
+        where the command that runs has none of the options.
     """
-    ways = [_way(f"--{prefix}{name}", value) for name, value in error.options.items()]
+    known = OPTIONS.get()
+    named = {f"--{prefix}{name}": value for name, value in error.options.items()}
+    ways = [_way(name, value) for name, value in named.items() if known is None or name in known]
     if error.file_advice:
         ways.append(error.file_advice)
-    return f"{error.found}; {', or '.join(ways)}" if ways else str(error)
+    if not ways:
+        return error.found if named else str(error)
+    return f"{error.found}; {', or '.join(ways)}"
 
 
 def _way(option: str, value: Value) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from sarheight.cli._advice import OPTIONS, options_of
 from sarheight.cli._batch import batch
 from sarheight.cli._demo import demo
 from sarheight.cli._exit_codes import INTERRUPTED, TERMINATED, USAGE
@@ -112,6 +113,9 @@ def _commands(
     130 interrupted.
     """
     help_if_alone(context)
+    commands: dict[str, object] = getattr(context.command, "commands", {})
+    before = OPTIONS.set(options_of(commands[str(context.invoked_subcommand)]))
+    context.call_on_close(lambda: OPTIONS.reset(before))
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
