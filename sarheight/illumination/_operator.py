@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,6 +64,10 @@ class Illumination:
     view: View
     law: NDArray[np.float64]
     lit: NDArray[np.bool_]
+
+    def under(self, law: BackscatterLaw) -> Illumination:
+        """Return the same under another backscatter law."""
+        return replace(self, law=tabulate(law))
 
     def simulate(self, reflectivity: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Return the energy in each pixel, shape (lines, samples), in square metres.

@@ -11,8 +11,6 @@ from sarheight_kernels.energies import invert, leave_out_missing
 from sarheight_kernels.pooling import pool
 from sarheight_kernels.shares import gather_shares
 
-from sarheight.illumination._operator import illuminate
-
 if TYPE_CHECKING:
     from sarheight.geometry._pixels import PixelAreas
     from sarheight.geometry._view import View
@@ -109,8 +107,7 @@ class Pass:
 
     def under(self, law: BackscatterLaw, ellipsoid: PixelAreas | None = None) -> Pass:
         """Return the same image under another backscatter law, to be geocoded or not."""
-        lit = illuminate(self.view, law, self.operator.lit)
-        return replace(self, operator=lit, ellipsoid=ellipsoid)
+        return replace(self, operator=self.operator.under(law), ellipsoid=ellipsoid)
 
     def reallocate(
         self,
