@@ -85,6 +85,13 @@ def refused(done: Result) -> str:
     return " ".join(done.stderr.split())
 
 
+@pytest.mark.parametrize("noise", ["400", "-1e6", "nan"])
+def test_noise_that_no_radar_has(files: Files, tmp_path: Path, noise: str) -> None:
+    line = refused(run(files, tmp_path / "image.nc", "--noise", noise))
+    assert "--noise" in line
+    assert not (tmp_path / "image.nc").exists()
+
+
 @pytest.mark.parametrize("name", ["image.SAFE", "image.SAFE.zip"])
 def test_a_product_holds_the_image_that_would_be_written(
     files: Files, tmp_path: Path, name: str

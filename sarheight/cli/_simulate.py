@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from sarheight.scene import RadarGrid, Scene
 
 PRODUCTS = (".safe", ".zip")
+LEAST_NOISE, MOST_NOISE = -100.0, 20.0
+"""Decibels between which noise lies that is not linear power by mistake."""
 Likes = Annotated[
     list[Path],
     typer.Option(
@@ -96,6 +98,8 @@ def simulate(
         float | None,
         typer.Option(
             metavar="DECIBELS",
+            min=LEAST_NOISE,
+            max=MOST_NOISE,
             help="Noise-equivalent backscatter in dB, such as -25; none by default. It stays in "
             "the image.",
             rich_help_panel=RADAR,
