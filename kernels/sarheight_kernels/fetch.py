@@ -14,16 +14,28 @@ from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit
 from sarheight_kernels.footprints import PITCH, ZERO, Table
+from sarheight_kernels.turning import LANES, WIDTH, copy_fours, copy_pairs
 from sarheight_kernels.windows import row_windows
 
 if TYPE_CHECKING:
     from sarheight_kernels.surface import TileSurface
     from sarheight_kernels.windows import WindowTables
 
-__all__ = ["ROOM", "all_within", "fetch", "fetch_channel", "lit_row_windows"]
+__all__ = [
+    "GROUP",
+    "ROOM",
+    "all_within",
+    "fetch",
+    "fetch_channel",
+    "lit_row_windows",
+    "places_within",
+]
 
 ROOM = 48 * PITCH
 """Room for the windows of a row, to begin with."""
+GROUP = 4
+"""So many pixels of all cells are summed up together. Tables have room for whole groups: beyond
+their last pixel, weights are 0."""
 
 
 @njit
@@ -56,15 +68,14 @@ def all_within(
     bool
         Whether they do.
     """
-    if end - first < lines or wide < samples:
-        return False
+    # All are looked at, side by side, rather than one after the other up to the first beyond.
+    beyond = np.int32(0)
+    top, bottom, right = np.int32(first), np.int32(end - lines), np.int32(wide - samples)
     for j in range(count):
         line, sample = windows[j], windows[PITCH + j]
-        if windows[2 * PITCH + j] > 0 and not (
-            first <= line <= end - lines and 0 <= sample <= wide - samples
-        ):
-            return False
-    return True
+        inside = (line >= top) & (line <= bottom) & (sample >= 0) & (sample <= right)
+        beyond += np.int32((windows[2 * PITCH + j] > 0) & (not inside))
+    return beyond == 0 and end - first >= lines and wide >= samples
 
 
 @njit
@@ -99,8 +110,57 @@ def lit_row_windows(
 
 
 @njit
+def places_within(
+    windows: NDArray[np.int32], count: int, first: int, wide: int, step: int
+) -> NDArray[np.int64]:
+    """Find where windows that lie within lines of an image begin.
+
+    Parameters
+    ----------
+    windows, count
+        As in `all_within`.
+    first, wide : int
+        First of the lines, and numbers in a line.
+    step : int
+        Numbers in a pixel.
+
+    Returns
+    -------
+    array, shape (PITCH,)
+        Index of the first number of each window, counted from that of the lines; 0 for cells
+        that are dark and for those beyond the row.
+    """
+    place = np.zeros(PITCH, np.int64)
+    for j in range(count):
+        start = (np.int64(windows[j]) - first) * wide + np.int64(windows[PITCH + j]) * step
+        place[j] = start if windows[2 * PITCH + j] > 0 else 0
+    return place
+
+
+@njit
 def _copy_inside(
-    flat: NDArray[np.float32],
+    image: NDArray[np.float32],
+    wide: int,
+    place: NDArray[np.int64],
+    count: int,
+    lines: int,
+    samples: int,
+    pixels: Table,
+) -> None:
+    """Copy pixels of windows that lie within an image of one channel, for blocks of cells."""
+    whole = samples - samples % WIDTH
+    for k in range(lines):
+        for m in range(0, whole, WIDTH):
+            for j in range(0, count, LANES):
+                copy_fours(image, place, j, k * wide + m, pixels, (k * samples + m) * PITCH + j)
+        for m in range(whole, samples, 2):
+            for j in range(0, count, LANES):
+                copy_pairs(image, place, j, k * wide + m, pixels, (k * samples + m) * PITCH + j)
+
+
+@njit
+def _copy_channel_inside(
+    flat: Table,
     wide: int,
     step: int,
     place: NDArray[np.int64],
@@ -109,7 +169,7 @@ def _copy_inside(
     samples: int,
     pixels: Table,
 ) -> None:
-    """Copy pixels of windows that lie within an image, two neighbours at a time."""
+    """Copy pixels of windows that lie within an image of channels, two neighbours at a time."""
     # Unsigned indices are not checked for counting from the end.
     beside = np.uint64(step)
     for k in range(lines):
@@ -146,6 +206,13 @@ def _copy_across_the_border(
 
 
 @njit
+def _with_room(pixels: Table, slots: int) -> Table:
+    """Make room for whole groups of pixels."""
+    room = (slots + GROUP - 1) // GROUP * GROUP * PITCH
+    return pixels if pixels.size >= room else np.empty(room, np.float32)
+
+
+@njit
 def fetch_channel(
     image: NDArray[np.float32],
     channel: int,
@@ -179,16 +246,15 @@ def fetch_channel(
         element ``(k * samples + m) * PITCH + j``. It is 0 beyond the image, and any number where
         the cell is dark.
     """
-    if lines * samples * PITCH > pixels.size:
-        pixels = np.empty(lines * samples * PITCH, np.float32)
+    pixels = _with_room(pixels, lines * samples)
     high, wide, channels = image.shape
     if all_within(windows, count, lines, samples, 0, high, wide):
-        flat = image.reshape(image.size)
-        place = np.empty(PITCH, np.int64)
-        for j in range(count):
-            start = np.int64(windows[j]) * wide + windows[PITCH + j]
-            place[j] = (start if windows[2 * PITCH + j] > 0 else 0) * channels + channel
-        _copy_inside(flat, wide, channels, place, count, lines, samples, pixels)
+        place = places_within(windows, count, 0, wide * channels, channels)
+        if channels == 1:
+            _copy_inside(image, wide, place, count, lines, samples, pixels)
+        else:
+            flat = image.reshape(image.size)[channel:]
+            _copy_channel_inside(flat, wide, channels, place, count, lines, samples, pixels)
     else:
         _copy_across_the_border(image, channel, windows, count, lines, samples, pixels)
     return pixels
@@ -204,5 +270,12 @@ def fetch(
     pixels: Table,
 ) -> Table:
     """Copy the pixels of an image of one channel, shape (lines, samples), see `fetch_channel`."""
-    layered = image.reshape((image.shape[0], image.shape[1], 1))
-    return fetch_channel(layered, 0, windows, count, lines, samples, pixels)
+    pixels = _with_room(pixels, lines * samples)
+    high, wide = image.shape
+    if all_within(windows, count, lines, samples, 0, high, wide):
+        place = places_within(windows, count, 0, wide, 1)
+        _copy_inside(image, wide, place, count, lines, samples, pixels)
+    else:
+        layered = image.reshape((high, wide, 1))
+        _copy_across_the_border(layered, 0, windows, count, lines, samples, pixels)
+    return pixels

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
-from sarheight_kernels.fetch import ROOM, all_within, fetch_channel, lit_row_windows
+from sarheight_kernels.fetch import GROUP, ROOM, all_within, fetch_channel, lit_row_windows
 from sarheight_kernels.footprints import PITCH, ZERO, Table
 from sarheight_kernels.surface import (
     TileSurface,
@@ -29,13 +29,16 @@ __all__ = ["gather"]
 def _weigh(window: Table, pixels: Table, slots: int, power: int, sums: NDArray[np.float32]) -> None:
     """Sum up powers of weights times pixels."""
     sums[:] = ZERO
-    for slot in range(slots):
+    for slot in range(0, slots, GROUP):
         weights, values = window[slot * PITCH :], pixels[slot * PITCH :]
         for j in range(sums.size):
-            weight = weights[j]
-            part = weight * weight if power == 2 else weight
-            # A weight of zero has no part in what is not a number.
-            sums[j] += part * values[j] if weight > ZERO else ZERO
+            part = ZERO
+            for row in range(GROUP):
+                weight = weights[row * PITCH + j]
+                factor = weight * weight if power == 2 else weight
+                # A weight of zero has no part in what is not a number.
+                part += factor * values[row * PITCH + j] if weight > ZERO else ZERO
+            sums[j] += part
 
 
 @njit
@@ -71,9 +74,9 @@ def _collect(
     for channel in range(image.shape[2]):
         pixels = fetch_channel(image, channel, windows, count, shape[0], shape[1], pixels)
         _weigh(window, pixels, shape[0] * shape[1], power, sums)
+        row = result[channel, place[0], place[1] : place[1] + count]
         for j in range(count):
-            value = sums[j] if windows[2 * PITCH + j] > 0 else ZERO
-            result[channel, place[0], place[1] + j] = value
+            row[j] = sums[j] if windows[2 * PITCH + j] > 0 else ZERO
     return pixels
 
 

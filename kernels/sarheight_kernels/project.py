@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
-from sarheight_kernels.fetch import ROOM, all_within
+from sarheight_kernels.fetch import ROOM, all_within, places_within
 from sarheight_kernels.footprints import ONE, PITCH, ZERO
 from sarheight_kernels.surface import TileSurface, meets_image, tile_box, tile_surface
+from sarheight_kernels.turning import LANES, WIDTH, add_fours, add_pairs, turn_fours
 from sarheight_kernels.windows import row_windows, window_tables
 
 if TYPE_CHECKING:
@@ -57,18 +58,29 @@ def _add_row(
     image: NDArray[np.float32],
 ) -> None:
     """Add the windows of a row of cells to an image that holds them all."""
-    flat, wide = image.reshape(image.size), image.shape[1]
-    place = np.empty(PITCH, np.int64)
-    for j in range(share.size):
-        lit = windows[2 * PITCH + j] > 0
-        place[j] = (windows[j] - first_line) * wide + windows[PITCH + j] if lit else 0
+    wide = image.shape[1]
+    place = places_within(windows, share.size, first_line, wide, 1)
+    groups, room = (samples + WIDTH - 1) // WIDTH, WIDTH * PITCH
+    turned = np.empty(lines * groups * room, np.float32)
     for k in range(lines):
-        for m in range(samples):
-            # Cells side by side seldom meet in a pixel, so one addition need not wait for another.
-            part = window[(k * samples + m) * PITCH :]
-            pixels = flat[k * wide + m :]
-            for j in range(share.size):
-                pixels[place[j]] += share[j] * part[j]
+        for group in range(groups):
+            at = (k * samples + WIDTH * group) * PITCH
+            for j in range(0, share.size, LANES):
+                turn_fours(window, at + j, turned, (k * groups + group) * room + j)
+    # A cell after its neighbour would wait until what they have in common is stored.
+    for first in range(WIDTH):
+        for k in range(lines):
+            for group in range(groups):
+                at = (k * groups + group) * room + first * PITCH
+                to = k * wide + WIDTH * group
+                if WIDTH * group + WIDTH <= samples:
+                    for j in range(first, share.size, WIDTH):
+                        add_fours(turned, at, share, j, image, place[np.uint64(j)] + to)
+                        at += WIDTH
+                else:
+                    for j in range(first, share.size, WIDTH):
+                        add_pairs(turned, at, share, j, image, place[np.uint64(j)] + to)
+                        at += WIDTH
 
 
 @njit

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
-from sarheight_kernels.fetch import ROOM, fetch, lit_row_windows
+from sarheight_kernels.fetch import GROUP, ROOM, fetch, lit_row_windows
 from sarheight_kernels.footprints import ONE, PITCH, ZERO, Table
 from sarheight_kernels.resample import (
     AreaTable,
@@ -51,28 +51,72 @@ def _tally(window: Table, pixels: Table, slots: int, count: int, sums: Table) ->
     `pixels` holds areas over what was expected; they become the shares of the cells, times areas.
     """
     sums[: SUMS * PITCH] = ZERO
-    for slot in range(slots):
+    pixels[slots * PITCH : (slots + slots % GROUP) * PITCH] = ZERO
+    for slot in range(0, slots, GROUP):
         weights, shares = window[slot * PITCH :], pixels[slot * PITCH :]
         for j in range(count):
-            weight, inverse = weights[j], shares[j]
-            known = weight if inverse > ZERO else ZERO
-            share = known * inverse
-            shares[j] = share
-            sums[j] += weight
-            sums[PITCH + j] += known
-            sums[2 * PITCH + j] += known * share
-            sums[3 * PITCH + j] += known * known
+            whole, seen, shared, squared = ZERO, ZERO, ZERO, ZERO
+            for row in range(GROUP):
+                weight, inverse = weights[row * PITCH + j], shares[row * PITCH + j]
+                known = weight if inverse > ZERO else ZERO
+                share = known * inverse
+                shares[row * PITCH + j] = share
+                whole += weight
+                seen += known
+                shared += known * share
+                squared += known * known
+            sums[j] += whole
+            sums[PITCH + j] += seen
+            sums[2 * PITCH + j] += shared
+            sums[3 * PITCH + j] += squared
 
 
 @njit
 def _give(shares: Table, pixels: Table, slots: int, count: int, given: Table) -> None:
     """Sum up shares of energies."""
     given[:count] = ZERO
-    for slot in range(slots):
+    for slot in range(0, slots, GROUP):
         parts, values = shares[slot * PITCH :], pixels[slot * PITCH :]
         for j in range(count):
-            # Where there is no share, there may be no data either.
-            given[j] += parts[j] * values[j] if parts[j] > ZERO else ZERO
+            part = ZERO
+            for row in range(GROUP):
+                share = parts[row * PITCH + j]
+                # Where there is no share, there may be no data either.
+                part += share * values[row * PITCH + j] if share > ZERO else ZERO
+            given[j] += part
+
+
+@njit
+def _put(
+    bright: Table,
+    part: Table,
+    windows: NDArray[np.int32],
+    sums: Table,
+    given: NDArray[np.float32],
+    reflectivity: NDArray[np.float32],
+) -> None:
+    """Write down what the cells of a row are given, and that over what is expected of them."""
+    for j in range(given.size):
+        lit = windows[2 * PITCH + j] > 0
+        value, expected = bright[j] * part[j], sums[PITCH + j] if lit else ZERO
+        given[j] = value if lit else ZERO
+        ratio = value / (expected if expected > ZERO else ONE)
+        reflectivity[j] = ratio if expected > ZERO else NONE
+
+
+@njit
+def _account(
+    bright: Table,
+    part: Table,
+    windows: NDArray[np.int32],
+    left: int,
+    right: int,
+    columns: NDArray[np.float64],
+) -> None:
+    """Add what cells of a row are given to sums of their columns, which need not wait in turn."""
+    # From 0 on, as can be seen: so no index is checked for counting from the end.
+    for j in range(max(left, 0), right):
+        columns[j] += float(bright[j] * part[j] if windows[2 * PITCH + j] > 0 else ZERO)
 
 
 @njit
@@ -159,6 +203,7 @@ def _share_tile(
     sums, part = np.empty(SUMS * PITCH, np.float32), np.empty(PITCH, np.float32)
     bright = np.ones(count, np.float32)
     left, right = max(core[2] - corner[1], 0), min(core[3] - corner[1], count)
+    totals = np.zeros((given.shape[0], count))
     for i in range(rows):
         row, column = corner[0] + i, corner[1]
         window, lines, samples = lit_row_windows(surface, i, lit[i], tables, windows, window)
@@ -170,22 +215,19 @@ def _share_tile(
         for p in range(given.shape[0]):
             pixels = fetch(found[p], windows, count, lines, samples, pixels)
             _give(shares, pixels, slots, count, part)
-            for j in range(count):
-                lit_here = windows[2 * PITCH + j] > 0
-                given[p, row, column + j] = bright[j] * part[j] if lit_here else ZERO
-                expected = sums[PITCH + j] if lit_here else ZERO
-                ratio = bright[j] * part[j] / (expected if expected > ZERO else ONE)
-                reflectivity[p, row, column + j] = ratio if expected > ZERO else NONE
+            cells = slice(column, column + count)
+            _put(bright, part, windows, sums, given[p, row, cells], reflectivity[p, row, cells])
             if image.size > 0:
                 pixels = fetch(image[p], windows, count, lines, samples, pixels)
                 _give(shares, pixels, slots, count, part)
             if core[0] <= row < core[1]:
-                for j in range(left, right):
-                    if windows[2 * PITCH + j] > 0:
-                        total[p] += bright[j] * part[j]
+                _account(bright, part, windows, left, right, totals[p])
         if diagnostics.shape[0] > 0:
             _divide_by_areas(windows, window_of_areas, areas, count, sums[2 * PITCH :])
             _diagnose(surface, i, windows, sums, bright, corner, diagnostics)
+    for p in range(given.shape[0]):
+        for j in range(count):
+            total[p] += totals[p, j]
 
 
 @parallel_njit

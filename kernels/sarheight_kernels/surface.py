@@ -91,9 +91,11 @@ def tile_posts(heights: NDArray[np.float32], tile: int) -> NDArray[np.float32]:
     rows, columns = heights.shape
     row, end_row, column, end_column = tile_box(heights, tile)
     posts = np.full((end_row - row + 2, end_column - column + 2), np.float32(np.nan), np.float32)
+    left, right = max(column - 1, 0), min(end_column + 1, columns)
     for i in range(max(row - 1, 0), min(end_row + 1, rows)):
-        for j in range(max(column - 1, 0), min(end_column + 1, columns)):
-            posts[i - row + 1, j - column + 1] = heights[i, j]
+        line, known = posts[i - row + 1, left - column + 1 :], heights[i, left:right]
+        for j in range(known.size):
+            line[j] = known[j]
     return posts
 
 

@@ -35,6 +35,24 @@ def test_pixels_are_those_of_the_image_and_zero_beyond_it(shift: int, channel: i
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("samples", [2, 4, 6, 8])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_windows_of_any_width_are_copied(samples: int, channels: int) -> None:
+    """A whole row of cells, whose windows lie up to the border of the image."""
+    random = np.random.default_rng(samples)
+    image = random.uniform(1.0, 2.0, (40, 50, channels)).astype(np.float32)
+    places = np.stack((random.integers(0, 38, 61), random.integers(0, 51 - samples, 61)), 1)
+    places[0], places[-1] = (0, 0), (37, 50 - samples)
+    windows = windows_at([(int(line), int(sample)) for line, sample in places])
+    windows[3 * PITCH :] = samples
+    channel = channels - 1
+    pixels = fetch_channel(image, channel, windows, 61, LINES, samples, np.empty(1, np.float32))
+    for j, (line, sample) in enumerate(places):
+        expected = image[line : line + LINES, sample : sample + samples, channel]
+        found = pixels[: LINES * samples * PITCH].reshape(LINES, samples, PITCH)[..., j]
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_a_dark_cell_may_lie_anywhere() -> None:
     """It keeps no other cell from being within, and nothing is read where it lies."""
     image = np.ones((9, 12, 1), np.float32)

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sarheight_kernels.footprints import count_pieces
+from sarheight_kernels.footprints import PITCH, count_pieces
 from sarheight_kernels.geolocate import geolocate, pane_bounds
+from sarheight_kernels.project import _add_row
 from sarheight_kernels.surface import tile_surface
 
 from sarheight.geometry._view import view
@@ -32,6 +33,28 @@ def overlap(low: float, high: float, pixels: int) -> Floats:
     """Part of an interval that falls into each pixel; pixel i reaches from i - 1/2 to i + 1/2."""
     edges = np.arange(pixels + 1) - 0.5
     return np.diff(np.clip(edges, low, high)) / (high - low)
+
+
+@pytest.mark.parametrize("samples", [2, 4, 6, 8])
+@pytest.mark.parametrize("cells", [1, 13, 64])
+def test_windows_of_any_width_are_added(samples: int, cells: int) -> None:
+    """Neighbours share pixels, and what lies in columns without a cell is left out."""
+    random, lines = np.random.default_rng(cells), 3
+    window = np.full((lines * samples + 4) * PITCH, np.nan, np.float32)
+    weights = window[: lines * samples * PITCH].reshape(lines, samples, PITCH)
+    weights[..., :cells] = random.uniform(0.0, 1.0, (lines, samples, cells))
+    windows = np.ones((4, PITCH), np.int32)
+    windows[0, :cells] = 10 + np.arange(cells) // 9
+    windows[1, :cells] = np.arange(cells)
+    share = random.uniform(0.5, 2.0, cells).astype(np.float32)
+    image = np.ones((10, cells - 1 + samples), np.float32)
+    expected = np.ones(image.shape)
+    for j in range(cells):
+        line, sample = windows[0, j] - 10, windows[1, j]
+        part = share[j] * weights[..., j].astype(np.float64)
+        expected[line : line + lines, sample : sample + samples] += part
+    _add_row(window, windows.ravel(), share, lines, samples, 10, image)
+    np.testing.assert_allclose(image, expected, rtol=1e-6)
 
 
 def slow_image(one: Illumination, reflectivity: Floats) -> Floats:
