@@ -313,13 +313,16 @@ def brightness(
 def _brightness_of_row(
     law: NDArray[np.float64], area: NDArray[np.float32], projected: NDArray[np.float32]
 ) -> None:
-    last = law.size - 1
+    zero, one, last = np.float32(0.0), np.float32(1.0), np.float32(law.size - 1)
+    before_last = np.int32(law.size - 2)
     # Without branches: a facet that faces away takes part, and its product is dropped.
     for j in range(area.size):
-        lit = projected[j] > 0.0
-        place = min(projected[j] / area[j] if lit else 0.0, 1.0) * last
-        index = min(int(place), last - 1)
-        fraction = place - index
-        product = area[j] * (law[index] + fraction * (law[index + 1] - law[index]))
-        area[j] = product if lit else 0.0
-        projected[j] = projected[j] if lit else 0.0
+        lit = projected[j] > zero
+        place = min(projected[j] / area[j] if lit else zero, one) * last
+        index = min(np.int32(place), before_last)
+        fraction = place - np.float32(index)
+        at = np.uint32(index)
+        here, beyond = np.float32(law[at]), np.float32(law[at + np.uint32(1)])
+        product = area[j] * (here + fraction * (beyond - here))
+        area[j] = product if lit else zero
+        projected[j] = projected[j] if lit else zero
