@@ -45,7 +45,9 @@ PIXEL, POSTING = 10.0, 30.0
 OCTAVES = ((1500.0, 900.0), (300.0, 350.0), (60.0, 90.0), (15.0, 14.0))
 """Size in cells and standard deviation in metres of the terrain's bumps."""
 BLOCK = 1000
-CHUNK = 1024
+CHUNK, READ = 1024, 512
+"""Cells along the side of what is written and read at a time; windows do not end at chunks, and of
+smaller ones less is read in vain."""
 LIMIT = "2 GiB"
 REACH = 300
 """Cells around a block of lines that may fold into it or throw a shadow on it."""
@@ -115,7 +117,7 @@ def make_dem(folder: Path, scale: float) -> None:
 
 def open_dem(folder: Path) -> xr.DataArray:
     """Open the DEM lazily."""
-    return open_result(folder / "dem.tif", chunks=CHUNK)["height"]
+    return open_result(folder / "dem.tif", chunks=READ)["height"]
 
 
 def make_image(folder: Path, scale: float, console: Console) -> None:
