@@ -24,11 +24,11 @@ __all__ = [
     "sample_row",
 ]
 
+# Lines, shape (k,), at which areas of pixels are tabulated, and the areas in square metres, shape
+# (k, samples); linear in between.
 AreaTable = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""Lines, shape (k,), at which areas of pixels are tabulated, and the areas in square metres, shape
-(k, samples); linear in between."""
+# First and last line, first and last sample of a part of an image.
 PixelWindow = tuple[int, int, int, int]
-"""First and last line, first and last sample of a part of an image."""
 ZERO, ONE, NONE = np.float32(0.0), np.float32(1.0), np.float32(np.nan)
 
 
