@@ -51,9 +51,9 @@ def reconstruct(
     ----------
     image : Scene, xarray.DataArray, or sequence of Scene
         Intensity, linear power, dims (line, sample) or (polarisation, line, sample); NaN where
-        there is no data. A pixel that one polarisation lacks counts for none of them. Several
-        scenes of the same ground, such as an ascending and a descending pass, are solved
-        together: where one is folded, another may not be.
+        there is no data. A pixel that one polarisation lacks counts for none of them, except in
+        ``sigma0_geocoded``. Several scenes of the same ground, such as an ascending and a
+        descending pass, are solved together: where one is folded, another may not be.
     dem : xarray.DataArray
         Heights above the ellipsoid in metres, dims (y, x), any CRS; see `sarheight.dem`. A coarse
         one will do.

@@ -121,3 +121,20 @@ def test_an_image_that_ends_anywhere_in_a_tile_is_a_part_of_the_whole() -> None:
         inside = (line >= 0) & (line <= lines - 1) & (sample >= 0) & (sample <= samples - 1)
         assert np.array_equal(np.isfinite(found), inside)
         np.testing.assert_allclose(found[inside], whole[inside], rtol=1e-4, atol=1e-5)
+
+
+def test_polarisations_are_geocoded_each_by_itself() -> None:
+    """What one lacks, or has as infinity, the other may have."""
+    seen, line, sample = scene(hills((60, 70)))
+    beyond = ~((line >= 0) & (line <= 199) & (sample >= 0) & (sample <= 249))
+    inside = np.argwhere(~beyond)
+    cells = inside[len(inside) // 3], inside[len(inside) // 2]
+    places = [(int(line[tuple(cell)]), int(sample[tuple(cell)])) for cell in cells]
+    image = np.ones((2, *seen.grid.shape))
+    image[0][places[0]], image[1][places[1]] = np.nan, np.inf
+    values = sampled(seen, image)
+    for found, (there_line, there_sample) in zip(values, places, strict=True):
+        touched = (np.abs(line - there_line) < 1.0) & (np.abs(sample - there_sample) < 1.0)
+        assert touched.any()
+        assert np.array_equal(np.isnan(found), touched | beyond)
+        assert (found[np.isfinite(found)] == 1.0).all()
