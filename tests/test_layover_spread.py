@@ -5,14 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sarheight.layover._spread import _quantiles, spreads_of
-
-
-@pytest.mark.parametrize("size", [1, 2, 7, 1000])
-def test_quantiles_are_those_of_numpy(size: int) -> None:
-    values = np.sort(np.random.default_rng(size).gamma(2.0, 1.0, size).astype(np.float32))
-    part = np.linspace(0.0, 1.0, 23)
-    np.testing.assert_allclose(_quantiles(values, part), np.quantile(values, part), rtol=1e-6)
+from sarheight.layover._spread import spreads_of
 
 
 def test_cells_that_share_their_pixels_lie_farther_from_their_neighbourhood() -> None:

@@ -41,9 +41,9 @@ def _between(knots: NDArray[np.float64], line: float) -> tuple[int, float]:
 
 @njit
 def _interpolate(
-    before: NDArray[np.float64],
-    after: NDArray[np.float64],
-    share: float,
+    before: NDArray[np.floating],
+    after: NDArray[np.floating],
+    share: float | np.float32,
     area: NDArray[np.floating],
 ) -> None:
     for sample in range(area.size):
@@ -72,23 +72,6 @@ def areas_of_line(
     """
     knot, share = _between(knots, line)
     _interpolate(areas[knot], areas[knot + 1], share, area)
-
-
-@njit
-def _steps(areas: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Areas at the knots and their changes to the next, in single precision."""
-    return areas[:-1].astype(np.float32), (areas[1:] - areas[:-1]).astype(np.float32)
-
-
-@njit
-def _areas(
-    begin: NDArray[np.float32],
-    step: NDArray[np.float32],
-    share: np.float32,
-    area: NDArray[np.float32],
-) -> None:
-    for sample in range(area.size):
-        area[sample] = begin[sample] + share * step[sample]
 
 
 @njit
@@ -159,7 +142,7 @@ def image_sums(
         least and the greatest intensity; infinities where there is none.
     """
     polarisations, lines, samples = image.shape
-    begin, step = _steps(areas)
+    table = areas.astype(np.float32)
     for line in prange(lines):
         knot, share = _between(knots, float(line))
         area, rest = np.empty(CHUNK, np.float32), np.full(CHUNK, math.nan, image.dtype)
@@ -170,7 +153,7 @@ def image_sums(
             part = slice(first, min(first + CHUNK, samples))
             count = part.stop - first
             here = area[:count]
-            _areas(begin[knot, part], step[knot, part], np.float32(share), here)
+            _interpolate(table[knot, part], table[knot + 1, part], np.float32(share), here)
             for p in range(polarisations):
                 _drop_missing(image[p, line, part], here)
             for p in range(polarisations):
@@ -226,14 +209,14 @@ def invert(
         nothing is expected or a polarisation has no data.
     """
     lines, samples = simulated.shape
-    begin, step = _steps(areas)
+    table = areas.astype(np.float32)
     for line in prange(lines):
         knot, share = _between(knots, float(line))
         area = np.empty(CHUNK, np.float32)
         for first in range(0, samples, CHUNK):
             part = slice(first, min(first + CHUNK, samples))
             here = area[: part.stop - first]
-            _areas(begin[knot, part], step[knot, part], np.float32(share), here)
+            _interpolate(table[knot, part], table[knot + 1, part], np.float32(share), here)
             for p in range(image.shape[0]):
                 _drop_missing(image[p, line, part], here)
             _divide(here, simulated[line, part])

@@ -206,13 +206,6 @@ def _copy_across_the_border(
 
 
 @njit
-def _with_room(pixels: Table, slots: int) -> Table:
-    """Make room for whole groups of pixels."""
-    room = (slots + GROUP - 1) // GROUP * GROUP * PITCH
-    return pixels if pixels.size >= room else np.empty(room, np.float32)
-
-
-@njit
 def fetch_channel(
     image: NDArray[np.float32],
     channel: int,
@@ -246,7 +239,10 @@ def fetch_channel(
         element ``(k * samples + m) * PITCH + j``. It is 0 beyond the image, and any number where
         the cell is dark.
     """
-    pixels = _with_room(pixels, lines * samples)
+    # Room for whole groups of pixels.
+    room = (lines * samples + GROUP - 1) // GROUP * GROUP * PITCH
+    if room > pixels.size:
+        pixels = np.empty(room, np.float32)
     high, wide, channels = image.shape
     if all_within(windows, count, lines, samples, 0, high, wide):
         place = places_within(windows, count, 0, wide * channels, channels)
@@ -270,12 +266,5 @@ def fetch(
     pixels: Table,
 ) -> Table:
     """Copy the pixels of an image of one channel, shape (lines, samples), see `fetch_channel`."""
-    pixels = _with_room(pixels, lines * samples)
-    high, wide = image.shape
-    if all_within(windows, count, lines, samples, 0, high, wide):
-        place = places_within(windows, count, 0, wide, 1)
-        _copy_inside(image, wide, place, count, lines, samples, pixels)
-    else:
-        layered = image.reshape((high, wide, 1))
-        _copy_across_the_border(layered, 0, windows, count, lines, samples, pixels)
-    return pixels
+    layered = image.reshape((image.shape[0], image.shape[1], 1))
+    return fetch_channel(layered, 0, windows, count, lines, samples, pixels)

@@ -88,7 +88,6 @@ def _scatter_tile(
     surface: TileSurface,
     lit: NDArray[np.bool_],
     reflectivity: NDArray[np.float32],
-    corner: tuple[int, int],
     first_line: int,
     image: NDArray[np.float32],
     overhang: NDArray[np.float32],
@@ -103,7 +102,7 @@ def _scatter_tile(
         window, high, across = row_windows(surface, i, columns, tables, windows, window)
         share[:] = ONE
         if reflectivity.size > 0:
-            share[:] = reflectivity[corner[0] + i, corner[1] : corner[1] + columns]
+            share[:] = reflectivity[i]
         for j in range(columns):
             share[j] = share[j] if lit[i, j] and windows[2 * PITCH + j] > 0 else ZERO
         if all_within(windows, columns, high, across, first_line, end_line, wide):
@@ -217,8 +216,7 @@ def scatter(
                 _scatter_tile(
                     tile_surface(ground, radar, heights, law, tile),
                     lit[row:end_row, column:end_column],
-                    reflectivity,
-                    (row, column),
+                    reflectivity[row:end_row, column:end_column],
                     first_line,
                     image[first_line:end_line],
                     overhang[index],

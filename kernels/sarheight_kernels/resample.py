@@ -58,6 +58,25 @@ def pixels_within(bound: NDArray[np.float64], shape: tuple[int, int]) -> PixelWi
 
 
 @njit
+def _areas_within(areas: AreaTable, window: PixelWindow, line: int) -> NDArray[np.float64]:
+    """Areas of the pixels of a line of a window."""
+    found = np.empty(window[3] - window[2] + 1)
+    areas_of_line(areas[0], areas[1][:, window[2] : window[3] + 1], line, found)
+    return found
+
+
+@njit
+def _by_line(
+    begin: NDArray[np.float64], end: NDArray[np.float64], window: PixelWindow
+) -> NDArray[np.float32]:
+    """Tabulate values at the first line of a window, and their change per line."""
+    table = np.empty((2, begin.size), np.float32)
+    table[0] = begin
+    table[1] = (end - begin) / max(window[1] - window[0], 1)
+    return table
+
+
+@njit
 def area_ratios(measured: AreaTable, wanted: AreaTable, window: PixelWindow) -> NDArray[np.float32]:
     """Tabulate by what intensities are multiplied so that they refer to other areas.
 
@@ -73,17 +92,9 @@ def area_ratios(measured: AreaTable, wanted: AreaTable, window: PixelWindow) -> 
     array, shape (2, samples of the window)
         The ratio at the first line, and its change per line.
     """
-    top, bottom, left, right = window
-    before, after = np.empty(right - left + 1), np.empty(right - left + 1)
-    ratio = np.empty((2, before.size), np.float32)
-    areas_of_line(measured[0], measured[1][:, left : right + 1], top, before)
-    areas_of_line(wanted[0], wanted[1][:, left : right + 1], top, after)
-    begin = before / after
-    areas_of_line(measured[0], measured[1][:, left : right + 1], bottom, before)
-    areas_of_line(wanted[0], wanted[1][:, left : right + 1], bottom, after)
-    ratio[0] = begin
-    ratio[1] = (before / after - begin) / max(bottom - top, 1)
-    return ratio
+    begin = _areas_within(measured, window, window[0]) / _areas_within(wanted, window, window[0])
+    end = _areas_within(measured, window, window[1]) / _areas_within(wanted, window, window[1])
+    return _by_line(begin, end, window)
 
 
 @njit
@@ -102,14 +113,8 @@ def inverse_areas(areas: AreaTable, window: PixelWindow) -> NDArray[np.float32]:
     array, shape (2, samples of the window)
         The inverse area at the first line, per square metre, and its change per line.
     """
-    top, bottom, left, right = window
-    area, inverse = np.empty(right - left + 1), np.empty((2, right - left + 1), np.float32)
-    areas_of_line(areas[0], areas[1][:, left : right + 1], top, area)
-    begin = 1.0 / area
-    areas_of_line(areas[0], areas[1][:, left : right + 1], bottom, area)
-    inverse[0] = begin
-    inverse[1] = (1.0 / area - begin) / max(bottom - top, 1)
-    return inverse
+    begin = 1.0 / _areas_within(areas, window, window[0])
+    return _by_line(begin, 1.0 / _areas_within(areas, window, window[1]), window)
 
 
 @njit

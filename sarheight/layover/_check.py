@@ -114,8 +114,7 @@ def scenes_of(
     TypeError
         If an image comes without grid and orbit, or a scene with them.
     ValueError
-        If there is no scene, polarisations differ, or an image is not linear power or is
-        terrain-flattened.
+        If there is no scene, polarisations differ, or an image is terrain-flattened.
     """
     if isinstance(image, xr.DataArray | xr.Dataset):
         require_unflattened(image)

@@ -129,7 +129,7 @@ def _spreads(sample: NDArray[np.float32]) -> list[Spread]:
         return [Spread(np.zeros(0), np.zeros(1), 0.0, np.inf, 0.0)] * polarisations
     contribution, *values = sample if usable.all() else sample[:, usable]
     ordered = np.sort(contribution)
-    edges = _quantiles(ordered, np.linspace(0.0, 1.0, classes + 1)[1:-1])
+    edges = np.quantile(ordered, np.linspace(0.0, 1.0, classes + 1)[1:-1])
     # Few edges are compared with all cells in a fraction of the time of a search for each cell.
     index = np.zeros(contribution.size, dtype=np.uint8)
     for edge in edges:
@@ -137,7 +137,7 @@ def _spreads(sample: NDArray[np.float32]) -> list[Spread]:
     members = Members(
         np.argsort(index, kind="stable"), np.cumsum(np.bincount(index, minlength=classes))
     )
-    (middle,) = _quantiles(ordered, np.array([0.5])).tolist()
+    middle = float(np.median(ordered))
     far = np.flatnonzero(contribution >= middle)
     result = []
     for own, prior in zip(values[:polarisations], values[polarisations:], strict=True):
@@ -145,15 +145,6 @@ def _spreads(sample: NDArray[np.float32]) -> list[Spread]:
         contrast = float(np.var(np.log(np.maximum(prior[far].astype(np.float64), SMALLEST))))
         result.append(Spread(edges.astype(np.float64), excess, diversity, middle, contrast))
     return result
-
-
-def _quantiles(ordered: NDArray[np.float32], part: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Quantiles of values in ascending order, linear between them."""
-    place = part * (ordered.size - 1)
-    below = place.astype(np.int64)
-    above = np.minimum(below + 1, ordered.size - 1)
-    step: NDArray[np.float64] = ordered[above].astype(np.float64) - ordered[below]
-    return ordered[below] + (place - below) * step
 
 
 def _excess(
