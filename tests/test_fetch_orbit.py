@@ -255,10 +255,13 @@ def test_an_orbit_that_does_not_hold_what_its_name_says_is_not_kept(
 @pytest.mark.parametrize(
     "body",
     [
-        b"<html>sign in</html>",
-        b'<!DOCTYPE x [<!ENTITY a "b">]><Earth_Explorer_File>&a;</Earth_Explorer_File>',
-        packed("two.txt", b"no orbit"),
-        packed(PRECISE, b"no orbit")[:60],
+        pytest.param(b"<html>sign in</html>", id="a page to sign in"),
+        pytest.param(
+            b'<!DOCTYPE x [<!ENTITY a "b">]><Earth_Explorer_File>&a;</Earth_Explorer_File>',
+            id="an entity",
+        ),
+        pytest.param(packed("two.txt", b"no orbit"), id="an archive without an orbit"),
+        pytest.param(packed(PRECISE, b"no orbit")[:60], id="an archive cut short"),
     ],
 )
 def test_what_is_no_orbit_is_not_kept(
