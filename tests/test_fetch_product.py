@@ -239,7 +239,8 @@ def test_all_files_stop_together(
     record, known = folder_record(site, monkeypatch, tmp_path, manifest(list(FILES)))
     for name in FILES.values():
         page = site.document(f"/store/{NAME}/{name}")
-        page.body, page.pace = NOISE * 4, 0.3
+        # A minute for each, were they not stopped.
+        page.body, page.pace = NOISE * 40, 0.3
 
     def stop(name: str, done: int, _total: int | None) -> None:
         if name.endswith(".tiff") and done:
@@ -248,7 +249,7 @@ def test_all_files_stop_together(
     begun = time.monotonic()
     with pytest.raises(error):
         download(record, tmp_path, settings=known, progress=stop)
-    assert time.monotonic() - begun < 4.0
+    assert time.monotonic() - begun < 30.0
     assert not list((tmp_path / f"{NAME}.SAFE" / "measurement").glob("*.tiff"))
 
 
