@@ -35,7 +35,7 @@ from sarheight.layover import mapping
 
 __all__ = ["main"]
 
-LARGE, MIDDLE, PEER = 6000, 3000, 3000
+LARGE, MIDDLE, PEER = 6000, 3000, 6000
 """Cells along the side of the DEM: for geo2rdr, for all else, for the peers."""
 SIZES = (500, 1000, 2000, 3000, 6000, 12_000)
 GROWTH_POSTING = 20.0

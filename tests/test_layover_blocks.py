@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ import xarray as xr
 
 from sarheight.errors import GeometryError
 from sarheight.layover import PosteriorMean, Reallocation, reconstruct
+from sarheight.layover import _blockwise as blockwise
 from sarheight.layover import _cut as cut
 from tests.mountains import LAW, mountain, random_terrain, raster, scene_of
 from tests.terrain import hills
@@ -149,6 +152,36 @@ def test_a_dem_beyond_the_image_and_void_parts(scene: Scene) -> None:
     expected = reconstruct(scene, wide, law=LAW)
     found = reconstruct(lazy(scene), wide, law=LAW, memory_limit=SMALL)
     assert_same(found.compute(), expected)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=name)
+def test_parts_beside_the_image_are_not_asked(
+    scene: Scene, method: Method, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have nothing to tell, and would be looked at for nothing."""
+    done: Counter[str] = Counter()
+
+    def counted(name: str) -> Callable[..., Any]:
+        function = getattr(blockwise, name)
+
+        def count(*arguments: object) -> object:
+            done[name] += 1
+            return function(*arguments)
+
+        return count
+
+    for each in ("ask_part", "unfold_part"):
+        monkeypatch.setattr(blockwise, each, counted(each))
+    part = slice(190, 330), slice(250, 480)
+    small = replace(scene, image=scene.image[part], grid=scene.grid.crop(*part))
+    wide = rugged(500, 600)
+    expected = reconstruct(small, wide, method=method)
+    found = reconstruct(lazy(small), wide, method=method, memory_limit=SMALL)
+    assert_same(found.compute(), expected)
+    assert np.isnan(expected.gamma0).any(), "some cells lie beside the image"
+    questions = 2 if isinstance(method, Reallocation) else 3
+    assert 0 < done["ask_part"] < questions * done["unfold_part"]
+    assert done["ask_part"] % questions == 0
 
 
 def test_variables_that_are_asked_for(dem: xr.DataArray, scene: Scene) -> None:

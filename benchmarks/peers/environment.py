@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["PeerMissingError", "run_peer"]
 
 HERE = Path(__file__).parent
-LONGEST_INSTALL, LONGEST_RUN = 600.0, 600.0
+LONGEST_INSTALL, LONGEST_RUN = 600.0, 1800.0
 """Seconds."""
 
 

@@ -9,6 +9,7 @@ A task can be repeated at any time and on any machine: nothing is kept between t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -29,14 +30,22 @@ from sarheight.layover._check import require_small_cells
 from sarheight.layover._conversation import combined
 from sarheight.layover._cut import CACHED_SHARE, Cutter, Relief
 from sarheight.layover._frame import cell_size, frame_of
-from sarheight.layover._parts import Part, Plan, Radar, ask_part, heights_of, unfold_part
+from sarheight.layover._parts import (
+    Part,
+    Plan,
+    Radar,
+    ask_part,
+    heights_of,
+    read_part,
+    unfold_part,
+)
 from sarheight.layover._pieces import check_image
 from sarheight.layover._reach import needs_of
 from sarheight.layover._result import pass_dataset
 from sarheight.layover._tasks import (
     FILE_CACHE,
-    ONE_AT_A_TIME,
     array_of,
+    one_at_a_time,
     opaque,
     run,
     side_by_side,
@@ -51,7 +60,7 @@ if TYPE_CHECKING:
 
 __all__ = ["is_lazy", "reconstruct_in_parts"]
 
-STRIP_CELLS = 1 << 23
+STRIP_CELLS = 1 << 21
 """Cells whose heights are looked at at a time."""
 
 
@@ -86,7 +95,7 @@ def reconstruct_in_parts(
     dem = accept_layout(dem)
     cache = max(int(CACHED_SHARE * memory_limit), FILE_CACHE)
     relief = _relief(dem, cache)
-    views, plan, cutter = _plan(scenes, dem, relief, settings, cache)
+    views, plan, cutter = _plan(scenes, dem, relief, settings, memory_limit, cache)
     energies_found = [
         check_image(scene, radar.measured) for scene, radar in zip(scenes, plan.radars, strict=True)
     ]
@@ -94,13 +103,19 @@ def reconstruct_in_parts(
     sides = cutter.sides(memory_limit, settings.method, polarisations)
     cores = cutter.cores(sides)
     _require_overlap(views, cutter, cores)
-    parts = [_part(scenes, dem, cutter, core) for row in cores for core in row]
+    parts = [
+        _part(scenes, dem, cutter, core, cutter.bytes_of(core, settings.method, polarisations))
+        for row in cores
+        for core in row
+    ]
     common, tasks = opaque(plan), [opaque(part) for part in parts]
+    # Parts that lie beside all images have nothing to tell.
+    asked = [each for each, part in zip(tasks, parts, strict=True) if cutter.lights(part.window)]
     told: list[Any] = []
     last = False
     while not last:
         known = opaque(tuple(told))
-        answers = run([task(_ask, common, part, known) for part in tasks])
+        answers = run([task(_ask, common, part, known) for part in asked or tasks])
         _, whole, last = answers[0]
         told.append(whole(combined([answer for answer, _, _ in answers])))
     known = opaque(tuple(told))
@@ -119,13 +134,11 @@ def reconstruct_in_parts(
 
 
 def _ask(plan: Plan, part: Part, told: Sequence[Any]) -> Any:  # noqa: ANN401
-    with ONE_AT_A_TIME:
-        return ask_part(plan, part, told)
+    return one_at_a_time(partial(read_part, plan, part), lambda read: ask_part(plan, read, told))
 
 
 def _unfold(plan: Plan, part: Part, told: Sequence[Any]) -> list[dict[str, NDArray[Any]]]:
-    with ONE_AT_A_TIME:
-        return unfold_part(plan, part, told)
+    return one_at_a_time(partial(read_part, plan, part), lambda read: unfold_part(plan, read, told))
 
 
 def _pick(unfolded: list[dict[str, NDArray[Any]]], index: int, name: str) -> NDArray[Any]:
@@ -182,6 +195,7 @@ def _plan(
     dem: xr.DataArray,
     relief: Relief,
     settings: Settings,
+    memory_limit: float,
     file_cache: int,
 ) -> tuple[list[View], Plan, Cutter]:
     """Measure what all parts have in common."""
@@ -214,7 +228,7 @@ def _plan(
     )
     needs = needs_of(settings.method, frame)
     images = tuple((scene.grid.lines, scene.grid.samples) for scene in scenes)
-    return views, Plan(radars, ground, frame, settings, file_cache), Cutter(
+    return views, Plan(radars, ground, frame, settings, memory_limit, file_cache), Cutter(
         ground, models, images, frame, relief, needs
     )  # fmt: skip
 
@@ -228,7 +242,9 @@ def _require_overlap(
         require_overlap(view.dem, view.grid, view.radar, np.array(bounds))
 
 
-def _part(scenes: Sequence[Scene], dem: xr.DataArray, cutter: Cutter, core: Core) -> Part:
+def _part(
+    scenes: Sequence[Scene], dem: xr.DataArray, cutter: Cutter, core: Core, need: float
+) -> Part:
     """Cut out what the work on a part needs, without loading it."""
     window = cutter.window(core)
     images = []
@@ -237,4 +253,4 @@ def _part(scenes: Sequence[Scene], dem: xr.DataArray, cutter: Cutter, core: Core
         data = scene.image.data[..., pixels[0] : pixels[1], pixels[2] : pixels[3]]
         images.append((pixels, slim(data)))
     heights = dem.isel(y=slice(window[0], window[1]), x=slice(window[2], window[3]))
-    return Part(core, window, heights.copy(data=slim(heights.data)), tuple(images))
+    return Part(core, window, heights.copy(data=slim(heights.data)), tuple(images), need)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.cells import cell_on_look_side, locate_cell
 from sarheight_kernels.geolocate import TILE
+from sarheight_kernels.surface import meets_image
 
 from sarheight.layover._methods import Reallocation
 from sarheight.layover._reach import Needs, reach_of
@@ -129,6 +130,13 @@ class Cutter:
         first, last = np.min(places, axis=0) - SLACK, np.max(places, axis=0) + SLACK
         return float(first[0]), float(last[0]), float(first[1]), float(last[1])
 
+    def lights(self, window: Core) -> bool:
+        """Tell whether a window can light a pixel of any image."""
+        return any(
+            meets_image(np.array(self.bounds(window, index)), *shape)
+            for index, shape in enumerate(self.images)
+        )
+
     def pixels(self, window: Core, index: int) -> Core:
         """Find the part of an image that a window can light; one pixel if it lies outside."""
         lines, samples = self.images[index]
@@ -141,7 +149,7 @@ class Cutter:
         )
 
     def bytes_of(self, core: Core, method: Method, polarisations: int) -> float:
-        """Estimate the memory that the work on a part takes."""
+        """Estimate the memory that the work on a part takes, while the next one is read."""
         window = self.window(core)
         cells = (window[1] - window[0]) * (window[3] - window[2])
         simple = isinstance(method, Reallocation)

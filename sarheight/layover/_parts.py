@@ -21,6 +21,7 @@ from sarheight.illumination import ConstantGamma
 from sarheight.illumination._operator import illuminate, lit_cells
 from sarheight.layover._conversation import Answer, Conversation, ask, conclude
 from sarheight.layover._fit import Look
+from sarheight.layover._memory import make_room
 from sarheight.layover._passes import Pass, intensities
 from sarheight.layover._tasks import load
 from sarheight.layover._unfold import Settings, Values, unfold
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from sarheight.layover._frame import Core, Frame
     from sarheight.scene import RadarGrid
 
-__all__ = ["Part", "Plan", "Radar", "ask_part", "heights_of", "unfold_part"]
+__all__ = ["Part", "Plan", "Radar", "ask_part", "heights_of", "read_part", "unfold_part"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,14 +75,17 @@ class Plan:
         Measures of the whole DEM.
     settings : Settings
         What the user has chosen.
+    memory_limit : float
+        Bytes that the process may hold.
     file_cache : int
-        Bytes of files that may be kept in memory.
+        Bytes of files that may be kept in memory, which are among them.
     """
 
     radars: tuple[Radar, ...]
     ground: GroundModel
     frame: Frame
     settings: Settings
+    memory_limit: float
     file_cache: int
 
 
@@ -96,21 +100,32 @@ class Part:
     window : tuple of int
         The same of the cells that it must look at for that.
     dem : xarray.DataArray
-        The DEM in the window, perhaps not loaded yet.
+        The DEM in the window, see `read_part`.
     images : tuple
         For each pass first line, end line, first sample, end sample of the pixels that the
-        window can light, and the image there, shape (..., lines, samples), perhaps not loaded yet.
+        window can light, and the image there, shape (..., lines, samples), see `read_part`.
+    need : float
+        Bytes that the work on it takes, what is read included.
     """
 
     core: Core
     window: Core
     dem: xr.DataArray
     images: tuple[tuple[Core, Any], ...]
+    need: float
 
 
 def heights_of(dem: xr.DataArray, file_cache: int) -> xr.DataArray:
     """Load a part of a DEM and bring it into the form that the geometry needs."""
     return check_dem(dem.copy(data=load(dem.data, file_cache)), void_allowed=True)
+
+
+def read_part(plan: Plan, part: Part) -> Part:
+    """Load DEM and images of a part, and bring them into the form that the work on it needs."""
+    images = tuple(
+        (pixels, intensities(load(image, plan.file_cache))) for pixels, image in part.images
+    )
+    return replace(part, dem=heights_of(part.dem, plan.file_cache), images=images)
 
 
 def _shifts(
@@ -188,9 +203,10 @@ def _cut(areas: PixelAreas, pixels: Core) -> PixelAreas:
 
 
 def _looks(plan: Plan, part: Part) -> tuple[list[Look], list[PixelAreas]]:
-    """Look at a part through all radars."""
-    dem = heights_of(part.dem, plan.file_cache)
-    heights = np.ascontiguousarray(dem.values, dtype=np.float32)
+    """Look at a part that has been read through all radars."""
+    here = part.dem.nbytes + sum(image.nbytes for _, image in part.images)
+    make_room(part.need - here, plan.memory_limit)
+    heights = np.ascontiguousarray(part.dem.values, dtype=np.float32)
     ground = _cut_ground(plan.ground, part.window)
     row, column = part.window[0], part.window[2]
     core = (
@@ -207,11 +223,10 @@ def _looks(plan: Plan, part: Part) -> tuple[list[Look], list[PixelAreas]]:
             radar.grid, lines=pixels[1] - pixels[0], samples=pixels[3] - pixels[2], bursts=()
         )
         model = _moved(radar.model, pixels)
-        seen = View(dem, grid, heights, ground, model, shifted(bounds, pixels))
+        seen = View(part.dem, grid, heights, ground, model, shifted(bounds, pixels))
         category, fold_count = classify_cells(seen, plan.settings.compression, radar.scan)
-        power = intensities(load(image, plan.file_cache))
         operator = illuminate(seen, ConstantGamma(1.0), lit_cells(category))
-        flat = Pass(power, _cut(radar.measured, pixels), operator, core)
+        flat = Pass(image, _cut(radar.measured, pixels), operator, core)
         looks.append(Look(flat, category, fold_count, (row, column)))
         areas.append(_cut(radar.ellipsoid, pixels))
     return looks, areas
@@ -225,12 +240,12 @@ def _conversation(plan: Plan, part: Part) -> Conversation[list[Values]]:
 def ask_part(
     plan: Plan, part: Part, told: Sequence[Any]
 ) -> tuple[Answer, Callable[[Answer], Any], bool]:
-    """Ask a part what follows what it has been told, see `sarheight.layover._conversation`."""
+    """Ask a part that has been read what follows what it has been told, see `ask`."""
     return ask(_conversation(plan, part), told)
 
 
 def unfold_part(plan: Plan, part: Part, told: Sequence[Any]) -> list[Values]:
-    """Unfold a part.
+    """Unfold a part that has been read.
 
     Returns
     -------

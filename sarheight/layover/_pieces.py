@@ -12,7 +12,7 @@ from sarheight_kernels.energies import image_sums
 from sarheight.geometry._pixels import PixelAreas
 from sarheight.layover._check import check_sums
 from sarheight.layover._passes import intensities
-from sarheight.layover._tasks import ONE_AT_A_TIME, load, opaque, run, slim, task
+from sarheight.layover._tasks import load, one_at_a_time, opaque, run, slim, task
 
 if TYPE_CHECKING:
     from sarheight.scene import Scene
@@ -75,13 +75,18 @@ class _Piece:
 
 def _sum_up(piece: _Piece) -> NDArray[np.float64]:
     """Sum up a piece of an image; shape (polarisations, 1, 5), see `image_sums`."""
-    with ONE_AT_A_TIME:
-        image = intensities(load(piece.image))
-        sums = np.empty((*image.shape[:2], 5))
-        image_sums(image, piece.areas.lines, piece.areas.areas, sums)
+    sums = one_at_a_time(
+        lambda: intensities(load(piece.image)), lambda image: _line_sums(image, piece.areas)
+    )
     whole: NDArray[np.float64] = sums.sum(axis=1, keepdims=True)
     whole[..., 3], whole[..., 4] = (
         sums[..., 3].min(axis=1)[:, None],
         sums[..., 4].max(axis=1)[:, None],
     )
     return whole
+
+
+def _line_sums(image: NDArray[np.float32], areas: PixelAreas) -> NDArray[np.float64]:
+    sums = np.empty((*image.shape[:2], 5))
+    image_sums(image, areas.lines, areas.areas, sums)
+    return sums
