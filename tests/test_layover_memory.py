@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from sarheight.layover import _memory as memory
 from sarheight.layover._memory import give_back, make_room
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BLOCK, BLOCKS = 64 << 10, 3000
 
