@@ -189,18 +189,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.speed", description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="of the sizes, to try it out")
     parser.add_argument("--no-peers", action="store_true", help="leave other libraries out")
+    parser.add_argument(
+        "--only-peers", action="store_true", help="time nothing but other libraries"
+    )
     parser.add_argument("--data", help="not needed here")
     parser.add_argument("--save", action="store_true", help="put the figures on record")
     chosen = parser.parse_args(arguments)
     console = Console()
     large, middle, peer = (round(chosen.scale * size) for size in (LARGE, MIDDLE, PEER))
     figures: dict[str, Value] = {}
-    for job, size in (
-        (_coordinates, large),
-        (_images, middle),
-        (_threads, middle),
-        (_whole, middle),
-    ):
+    own = ((_coordinates, large), (_images, middle), (_threads, middle), (_whole, middle))
+    for job, size in () if chosen.only_peers else own:
         with console.status(job.__name__.strip("_")):
             figures |= job(size)
     if not chosen.no_peers:
@@ -211,6 +210,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             {f"speed.{name}": each for name, each in figures.items()},
             "python -m benchmarks.speed --save",
         )
+    if chosen.only_peers:
+        return
     path = RESULTS / "pictures" / "speed.png" if chosen.save else Path("speed.png")
     _growth(round(chosen.scale * SIZES[-1]), path, console)
 
