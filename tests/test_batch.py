@@ -291,7 +291,7 @@ def test_a_killed_batch_goes_on_where_it_was(folder: Path, tmp_path: Path) -> No
 def test_a_cluster_does_the_jobs(folder: Path, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=2, dashboard_address=None
+        n_workers=1, threads_per_worker=2, dashboard_address=":0"
     ) as cluster:
         given = [*arguments(folder, tmp_path / "out"), "--scheduler", cluster.scheduler_address]
         done = CliRunner().invoke(app, given)
