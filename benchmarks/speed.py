@@ -188,10 +188,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser("python -m benchmarks.speed", description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="of the sizes, to try it out")
-    parser.add_argument("--no-peers", action="store_true", help="leave other libraries out")
-    parser.add_argument(
-        "--only-peers", action="store_true", help="time nothing but other libraries"
-    )
+    peers = parser.add_mutually_exclusive_group()
+    peers.add_argument("--no-peers", action="store_true", help="leave other libraries out")
+    peers.add_argument("--only-peers", action="store_true", help="time nothing but other libraries")
     parser.add_argument("--data", help="not needed here")
     parser.add_argument("--save", action="store_true", help="put the figures on record")
     chosen = parser.parse_args(arguments)

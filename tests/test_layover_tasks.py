@@ -55,12 +55,13 @@ def test_one_task_works_while_another_one_reads() -> None:
     def enter(what: str, by: int) -> None:
         with changed:
             state[what] += by
-            for each in ("reading", "working"):
+            for each in ("reading", "working", "in memory"):
                 most[each] = max(most[each], state[each])
             if state["reading"] and state["working"]:
                 both.set()
 
     def read() -> int:
+        enter("in memory", 1)
         enter("reading", 1)
         # The first to read has no one beside it; each later one can wait for the work of another.
         both.wait(0.02)
@@ -72,13 +73,14 @@ def test_one_task_works_while_another_one_reads() -> None:
         workers.add(threading.get_ident())
         both.wait(20.0)
         enter("working", -1)
+        enter("in memory", -1)
         return 2 * given
 
     with ThreadPoolExecutor(6) as pool:
         done = [pool.submit(one_at_a_time, read, work) for _ in range(12)]
         assert [each.result() for each in done] == [6] * 12
     assert both.is_set()
-    assert most == {"reading": 1, "working": 1}
+    assert most == {"reading": 1, "working": 1, "in memory": 2}
     assert len(workers) == 1
     assert threading.get_ident() not in workers
 
