@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sarheight._constants import SPEED_OF_LIGHT
+from sarheight._time import seconds_between
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,6 +30,11 @@ SENTINEL_1_NAME = re.compile(
     r"(?P<mission>S1[A-D])_[A-Z0-9]{2}_[A-Z]{3}[FHM_]_\d[AS][A-Z]{2}"
     r"_(?P<start>\d{8}T\d{6})_\d{8}T\d{6}_(?P<orbit>\d{6})_[0-9A-F]{6}_[0-9A-F]{4}"
 )
+ORBITS_PER_CYCLE = 175
+RELATIVE_ORBITS = {"S1A": 73, "S1B": 27, "S1C": 172, "S1D": 42}
+"""By mission the absolute orbit whose relative orbit is 1."""
+MOVED = {"S1C": (np.datetime64("2026-06-16"), 99)}
+"""The same after a mission was moved to another place in the constellation."""
 
 
 def acquisition_of(scenes: Iterable[Scene]) -> str:
@@ -113,12 +119,42 @@ def orbit_numbers(product_name: str) -> dict[str, int]:
     found = SENTINEL_1_NAME.search(product_name)
     if found is None:
         return {}
-    from sarheight.sentinel1._write_names import relative_orbit
-
     absolute, start = int(found["orbit"]), found["start"]
     time = np.datetime64(f"{start[:4]}-{start[4:6]}-{start[6:11]}:{start[11:13]}:{start[13:]}")
     relative = relative_orbit(found["mission"], absolute, time)
     return {"absolute_orbit": absolute, "relative_orbit": relative}
+
+
+def relative_orbit(mission: str, absolute: int, time: np.datetime64) -> int:
+    """Return the relative orbit number of an absolute one.
+
+    Parameters
+    ----------
+    mission : str
+        Such as "S1A".
+    absolute : int
+        Absolute orbit number.
+    time : datetime64
+        When (UTC).
+
+    Returns
+    -------
+    int
+        From 1 to 175.
+
+    Raises
+    ------
+    ValueError
+        If the mission is none of Sentinel-1.
+    """
+    if mission not in RELATIVE_ORBITS:
+        msg = f"found mission {mission!r}, expected one of {', '.join(RELATIVE_ORBITS)}"
+        raise ValueError(msg)
+    first = RELATIVE_ORBITS[mission]
+    moved, later = MOVED.get(mission, (None, first))
+    if moved is not None and seconds_between(moved, time) >= 0.0:
+        first = later
+    return (absolute - first) % ORBITS_PER_CYCLE + 1
 
 
 def acquisitions(attributes: Mapping[Any, Any]) -> list[dict[str, Any]]:

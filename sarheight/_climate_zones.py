@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["CLIMATE_ZONES", "ClimateZone", "zone_of_code", "zone_of_name"]
+__all__ = ["CLIMATE_ZONES", "ClimateZone", "flag_colours", "zone_of_code", "zone_of_name"]
 
 FIRST_LETTER_CODE, FIRST_NATURAL = 101, 11
 
@@ -63,6 +64,15 @@ References
 Stewart, I. D. and Oke, T. R. (2012). Local climate zones for urban temperature studies. Bulletin
 of the American Meteorological Society 93, 1879-1900, table 2. Colours: WUDAPT.
 """
+
+
+def flag_colours(classes: Sequence[str]) -> dict[str, str]:
+    """Return the attribute ``flag_colors`` of a map of classes, where all are zones."""
+    colours = {zone.name: zone.colour for zone in CLIMATE_ZONES}
+    names = [name.replace(" ", "_") for name in classes]
+    if not set(names) <= set(colours):
+        return {}
+    return {"flag_colors": " ".join(colours[name] for name in names)}
 
 
 def zone_of_code(code: int) -> ClimateZone:

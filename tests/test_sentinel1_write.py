@@ -31,7 +31,7 @@ from sarheight.sentinel1 import _write
 from sarheight.sentinel1._product import open_product
 from sarheight.sentinel1._write import write_product
 from sarheight.sentinel1._write_annotation import shifted
-from sarheight.sentinel1._write_names import relative_orbit
+from sarheight._acquisition import relative_orbit
 from sarheight.sentinel1._write_noise import ThermalNoise, with_noise
 from tests.annotations import BURST_STEP, INVALID_LINES, LINES_PER_BURST
 from tests.simulated_products import cropped, ground_image, slant_image, the_file

@@ -141,13 +141,13 @@ def _add_colours(element: ET.Element, variable: xr.DataArray) -> None:
         return
     from matplotlib.colors import to_rgb
 
-    from sarheight.plot._classes import MEANING_COLOURS
+    from sarheight.plot._classes import flag_colours
 
-    colours = dict(zip(values, meanings, strict=True))
+    names, colours = dict(zip(values, meanings, strict=True)), flag_colours(variable)
     ET.SubElement(element, "ColorInterp").text = "Palette"
     table = ET.SubElement(element, "ColorTable")
     for value in range(256):
-        colour = MEANING_COLOURS.get(colours.get(value, ""))
+        colour = colours.get(names.get(value, ""))
         red, green, blue = (0, 0, 0) if colour is None else (255 * part for part in to_rgb(colour))
         opaque = 0 if colour is None else 255
         parts = {"c1": red, "c2": green, "c3": blue, "c4": opaque}

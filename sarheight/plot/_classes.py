@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sarheight._climate_zones import CLIMATE_ZONES
 from sarheight.plot._ground import Frame, known, map_view, shaded, thinned
 from sarheight.plot._marks import INK, draw_compass, draw_void, label_axes, void_patch
 
@@ -26,7 +25,7 @@ MEANING_COLOURS = {
     "active_shadow": "#0072B2",
     "passive_shadow": "#56B4E9",
     "shadow": "#0072B2",
-} | {zone.name: zone.colour for zone in CLIMATE_ZONES}
+}
 SPARE_COLOURS = ("#CC79A7", "#009E73", "#000000", "#8C564B", "#9467BD", "#17BECF")
 # Light to dark along one hue path, so that more folds are darker in greyscale too.
 COUNT_COLOURS = ("#56B4E9", CLEAR, "#FDCF92", "#F98E52", "#D7423D", "#97204C", "#4B1144")
@@ -73,12 +72,20 @@ def mask_classes(mask: xr.DataArray) -> list[Class]:
         )
         raise ValueError(msg)
     found = set(np.unique(mask.values[known(mask)]).tolist()) - set(values)
+    colours = flag_colours(mask)
     meanings += [f"unlisted_code_{value:g}" for value in sorted(found)]
     spare = iter(SPARE_COLOURS * len(meanings))
     return [
-        Class(value, name.replace("_", " "), MEANING_COLOURS.get(name) or next(spare))
+        Class(value, name.replace("_", " "), colours.get(name) or next(spare))
         for value, name in zip([*values, *sorted(found)], meanings, strict=True)
     ]
+
+
+def flag_colours(mask: xr.DataArray) -> dict[str, str]:
+    """Return the colour of each class by name: those of its ``flag_colors``, or the usual ones."""
+    meanings = str(mask.attrs.get("flag_meanings", "")).split()
+    stated = str(mask.attrs.get("flag_colors", "")).split()
+    return MEANING_COLOURS | dict(zip(meanings, stated, strict=False))
 
 
 def count_classes() -> list[Class]:

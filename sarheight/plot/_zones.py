@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["zones"]
 
+COLOURS = {zone.name.replace("_", " "): zone.colour for zone in CLIMATE_ZONES}
 LABELS = {zone.name.replace("_", " "): zone.label for zone in CLIMATE_ZONES}
 
 
@@ -45,7 +46,7 @@ def zones(
     """
     figure, axes = _single(zone, title)
     classes = [
-        Class(each.value, LABELS.get(each.label, each.label), each.colour)
+        Class(each.value, LABELS.get(each.label, each.label), COLOURS.get(each.label, each.colour))
         for each in mask_classes(zone)
     ]
     draw_classes(axes, classes, zone, relief)

@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import convolve
 
+from sarheight._climate_zones import flag_colours
 from sarheight.data._zones.rasters import band_of, centred_windows, channel_names
 from sarheight.errors import CheckpointError
 from sarheight.output import nodata_value
@@ -214,6 +215,7 @@ def _dataset(
             "long_name": "local climate zone",
             "flag_values": codes,
             "flag_meanings": " ".join(name.replace(" ", "_") for name in classifier.classes),
+            **flag_colours(classifier.classes),
             "_FillValue": codes.dtype.type(UNKNOWN),
             **spatial,
         },

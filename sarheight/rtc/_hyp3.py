@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-__all__ = ["NAME", "open_hyp3"]
+__all__ = ["HYP3_NAME", "open_hyp3"]
 
-NAME = re.compile(
+HYP3_NAME = re.compile(
     r"(?P<mission>S1[A-D])_(?P<mode>[A-Z0-9]{2})_(?P<start>\d{8}T\d{6})_[SD][VH][PRO]_RTC\d{2}_[A-Z]_"
     r"(?P<radiometry>[gs])(?P<scale>[pad])[uw](?P<filtered>[nf])[ec][dm]_[0-9A-F]{4}"
 )
@@ -104,10 +104,10 @@ def open_hyp3(
     """
     files = locate(source)
     rasters = {found[1]: path for name, path in files.items() if (found := IMAGE.search(name))}
-    named = {found[0]: found for name in files if (found := NAME.search(name))}
+    named = {found[0]: found for name in files if (found := HYP3_NAME.search(name))}
     readme = next((read_text(path) for name, path in files.items() if "README" in name), "")
     if not named:
-        named = {found[0]: found for found in NAME.finditer(readme)}
+        named = {found[0]: found for found in HYP3_NAME.finditer(readme)}
     if len(named) > 1 or not rasters:
         others = ", ".join(sorted(named)) or "no file of that kind"
         msg = f"found {others} in '{source}', expected the GeoTIFFs of one HyP3 RTC product"

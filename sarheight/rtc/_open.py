@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sarheight.errors import ProductError
-from sarheight.rtc import _hyp3, _opera
 from sarheight.rtc._files import locate
+from sarheight.rtc._hyp3 import HYP3_NAME, open_hyp3
+from sarheight.rtc._opera import OPERA_NAME, open_opera
 from sarheight.rtc._planetary import Item, open_planetary
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def open_rtc(
     if isinstance(source, str | os.PathLike) and Path(source).suffix.lower() == ".json":
         return open_planetary(source, chunks=chunks)
     names = list(locate(source))
-    for name, opener in ((_opera.NAME, _opera.open_opera), (_hyp3.NAME, _hyp3.open_hyp3)):
+    for name, opener in ((OPERA_NAME, open_opera), (HYP3_NAME, open_hyp3)):
         if any(name.search(each) for each in names):
             return opener(source, chunks=chunks)
     shown = ", ".join(names[:3]) or "nothing"

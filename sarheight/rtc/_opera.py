@@ -18,9 +18,9 @@ from sarheight.rtc._flattened import NO_DATA, flattened, power, relabelled, writ
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["NAME", "open_opera"]
+__all__ = ["OPERA_NAME", "open_opera"]
 
-NAME = re.compile(
+OPERA_NAME = re.compile(
     r"OPERA_L2_RTC-S1(?P<static>-STATIC)?_T(?P<track>\d{3})-\d{6}-IW\d_(?P<start>\d{8}T\d{6}Z)_"
     r"(?:\d{8}T\d{6}Z_)?(?P<mission>S1[A-D])_\d{2}_v\d+\.\d+"
 )
@@ -79,7 +79,7 @@ def open_opera(source: Source, *, chunks: Any = None) -> xr.Dataset:  # noqa: AN
         raise ProductError(msg)
     if not rasters:
         return _from_table(_only(tables), chunks)
-    products = {found[0] for name in rasters if (found := NAME.search(name))}
+    products = {found[0] for name in rasters if (found := OPERA_NAME.search(name))}
     if len(products) != 1:
         others = ", ".join(sorted(products)) or "names of another kind"
         msg = f"found {others} in '{source}', expected the files of one OPERA RTC-S1 product"
@@ -173,7 +173,7 @@ def _dataset(
     layers: Mapping[str, xr.DataArray],
     tags: Mapping[str, str],
 ) -> xr.Dataset:
-    found = NAME.search(name)
+    found = OPERA_NAME.search(name)
     start = tags.get("zero_doppler_start_time") or (found and written_out(found["start"])) or ""
     orbit = tags.get("absolute_orbit_number", "")
     track = tags.get("track_number") or (found["track"] if found else "")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sarheight._acquisition import relative_orbit
 from sarheight._time import seconds_between
-from sarheight.sentinel1._write_names import relative_orbit
 from sarheight.sentinel1._write_xml import node, utc
 
 if TYPE_CHECKING:

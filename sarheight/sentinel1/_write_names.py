@@ -7,20 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sarheight._time import seconds_between
-
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from sarheight._annotation import Annotation
 
-__all__ = ["file_name", "product_name", "relative_orbit"]
+__all__ = ["file_name", "product_name"]
 
-ORBITS_PER_CYCLE = 175
-RELATIVE_ORBITS = {"S1A": 73, "S1B": 27, "S1C": 172, "S1D": 42}
-"""By mission the absolute orbit whose relative orbit is 1."""
-MOVED = {"S1C": (np.datetime64("2026-06-16"), 99)}
-"""The same after a mission was moved to another place in the constellation."""
 POLARISATIONS = {
     frozenset({"HH"}): "SH",
     frozenset({"VV"}): "SV",
@@ -39,38 +32,6 @@ RESOLUTIONS = {
     ("EW", 40.0): "M",
 }
 """Resolution class of a GRD by mode and pixel spacing in metres."""
-
-
-def relative_orbit(mission: str, absolute: int, time: np.datetime64) -> int:
-    """Return the relative orbit number of an absolute one.
-
-    Parameters
-    ----------
-    mission : str
-        Such as "S1A".
-    absolute : int
-        Absolute orbit number.
-    time : datetime64
-        When (UTC).
-
-    Returns
-    -------
-    int
-        From 1 to 175.
-
-    Raises
-    ------
-    ValueError
-        If the mission is none of Sentinel-1.
-    """
-    if mission not in RELATIVE_ORBITS:
-        msg = f"found mission {mission!r}, expected one of {', '.join(RELATIVE_ORBITS)}"
-        raise ValueError(msg)
-    first = RELATIVE_ORBITS[mission]
-    moved, later = MOVED.get(mission, (None, first))
-    if moved is not None and seconds_between(moved, time) >= 0.0:
-        first = later
-    return (absolute - first) % ORBITS_PER_CYCLE + 1
 
 
 def _compact(time: np.datetime64) -> str:

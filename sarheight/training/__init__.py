@@ -20,7 +20,8 @@ from sarheight.training._fusion_table import (  # noqa: E402
     fusion_verdict,
 )
 from sarheight.training._losses import height_loss  # noqa: E402
-from sarheight.training._settings import RunSettings, TerrainSettings  # noqa: E402
+from sarheight.training._run_settings import RunSettings  # noqa: E402
+from sarheight.training._settings import TerrainSettings  # noqa: E402
 from sarheight.training._tabular import (  # noqa: E402
     FeatureTable,
     TabularSettings,

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from sarheight.data import SAR_BANDS
 from sarheight.models._building_heights import BUILDING_NETWORKS
-from sarheight.training._settings import RunSettings, require_one_of, require_positive
+from sarheight.training._run_settings import RunSettings, require_one_of, require_positive
 
 __all__ = ["BuildingSettings"]
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sarheight.training._settings import RunSettings
+    from sarheight.training._run_settings import RunSettings
 
 __all__ = ["EpochLoader", "Samples", "steps_of"]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Literal
 
-    from sarheight.training._settings import RunSettings
+    from sarheight.training._run_settings import RunSettings
 
 __all__ = ["MODEL", "claim", "fit"]
 

@@ -15,7 +15,7 @@ from torchmetrics import MeanSquaredError
 from sarheight.models import Channel, TabularHeightEstimator
 from sarheight.training._loading import EpochLoader, steps_of
 from sarheight.training._run import claim, fit
-from sarheight.training._settings import Precision, RunSettings
+from sarheight.training._run_settings import Precision, RunSettings
 
 if TYPE_CHECKING:
     import os

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, get_args
 
 from sarheight.models._fusion_cnn import STAGES
 from sarheight.models._zone_classifier import ZONE_NETWORKS
-from sarheight.training._settings import RunSettings, require_one_of
+from sarheight.training._run_settings import RunSettings, require_one_of
 
 __all__ = ["ZoneSettings"]
 
