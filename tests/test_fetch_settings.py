@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sarheight.fetch
-from sarheight._cache import cache_directory
+from sarheight._runtime import cache_directory
 from sarheight.errors import MissingLibraryError
 from sarheight.fetch import Checksum, Settings
 from sarheight.fetch._addresses import AddressRule

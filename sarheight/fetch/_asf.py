@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sarheight._extras import library
+from sarheight._runtime import library
 from sarheight.errors import FetchError
 from sarheight.fetch._addresses import plain
 from sarheight.fetch._checksums import Checksum

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pyproj import CRS, Transformer
 
-from sarheight._extras import library, require
+from sarheight._runtime import library, require
 from sarheight.errors import FetchError, NotThereError
 from sarheight.fetch._addresses import plain, safe_name
 from sarheight.fetch._download import Wanted, download_file, fetch

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sarheight._cache import cache_directory
+from sarheight._runtime import cache_directory
 
 __all__ = ["Catalogue", "DemSource", "GeoidSource", "Login", "Network", "OrbitSource", "Settings"]
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from sarheight._extras import library
+from sarheight._runtime import library
 from sarheight.errors import FetchError, UnsafeAddressError
 from sarheight.fetch._addresses import host_of, plain
 from sarheight.fetch._web import Web

@@ -13,16 +13,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "BackscatterLaw",
-    "ConstantGamma",
-    "CosinePower",
-    "FittedLaw",
-    "Lambertian",
-    "Muhleman",
-    "tabulate",
-]
-
 Floats = NDArray[np.float64]
 BackscatterLaw = Callable[[Floats], Floats]
 """From local incidence angles in degrees (0 to 90) to sigma0, linear power."""

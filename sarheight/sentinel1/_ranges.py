@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
     from fsspec import AbstractFileSystem
 
-__all__ = ["DeflatedMember", "Extent", "Ranged", "asked", "buffered", "member_extent"]
-
 BUFFER = 256 * 2**10
 """Bytes that are read at least: a request to a server costs more than these."""
 
