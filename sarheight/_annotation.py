@@ -114,15 +114,6 @@ class Document:
     """A parsed XML file, or one element of it, whose values are checked when they are taken.
 
     Paths are those of `xml.etree.ElementTree`: child names joined by slashes.
-
-    Parameters
-    ----------
-    element : Element
-        The element at which paths begin.
-    name : str
-        What to call the file in errors.
-    trail : str
-        The path of `element` in the file, for errors.
     """
 
     def __init__(self, element: Element, name: str, trail: str) -> None:
@@ -132,25 +123,7 @@ class Document:
 
     @classmethod
     def read(cls, source: XmlSource, *, root: str, kind: str) -> Document:
-        """Parse a file.
-
-        Parameters
-        ----------
-        source : str, path or bytes
-            Path of the file, plain or compressed with xz, or its contents.
-        root : str
-            Name that the outermost element must have.
-        kind : str
-            What the file should be, for the error where it is something else.
-
-        Raises
-        ------
-        AnnotationError
-            If the file is cut short, is not XML, declares a document type or entities, is
-            unreasonably large, or has another outermost element.
-        OSError
-            If the file cannot be read.
-        """
+        """Parse a file."""
         data, name = _contents(source)
         element = _parsed(data, name)
         if element.tag != root:
@@ -256,65 +229,38 @@ Times = NDArray[np.datetime64]
 
 @dataclass(frozen=True, eq=False)
 class StateVectors:
-    """State vectors of a satellite, Earth-fixed.
+    """State vectors of a satellite, Earth-fixed."""
 
-    Attributes
-    ----------
-    time : array of datetime64[ns], shape (n,)
-    position, velocity : array, shape (n, 3)
-        In metres and metres per second.
-    """
-
-    time: Times
-    position: Floats
+    time: Times  # (n,):
+    position: Floats  # position, velocity: (n, 3): in metres and metres per second
     velocity: Floats
 
 
 @dataclass(frozen=True, eq=False)
 class GeolocationGrid:
-    """ESA's geolocation grid, one value for each point.
+    """ESA's geolocation grid, one value for each point."""
 
-    Attributes
-    ----------
-    line, pixel : array of int, shape (n,)
-        Place in the image file. In an IW or EW SLC the bursts stand one after the other in the
-        file, `linesPerBurst` lines each.
-    azimuth_time : array of datetime64[ns], shape (n,)
-        Zero-Doppler time.
-    slant_range_time : array, shape (n,)
-        Two-way, in seconds.
-    latitude, longitude, height : array, shape (n,)
-        In degrees, and metres above the WGS84 ellipsoid.
-    incidence_angle, elevation_angle : array, shape (n,)
-        In degrees.
-    """
-
+    # Line, pixel: (n,): place in the image file. In an IW or EW SLC the bursts stand one after
+    # the other in the file, `linesPerBurst` lines each
     line: NDArray[np.int64]
     pixel: NDArray[np.int64]
-    azimuth_time: Times
-    slant_range_time: Floats
+    azimuth_time: Times  # (n,): zero-Doppler time
+    slant_range_time: Floats  # (n,): two-way, in seconds
+    # Latitude, longitude, height: (n,): in degrees, and metres above the WGS84 ellipsoid
     latitude: Floats
     longitude: Floats
     height: Floats
-    incidence_angle: Floats
+    incidence_angle: Floats  # incidence_angle, elevation_angle: (n,): in degrees
     elevation_angle: Floats
 
 
 @dataclass(frozen=True, eq=False)
 class RangeConversion:
-    """Polynomials between slant range and ground range, one record for each of k times.
+    """Polynomials between slant range and ground range, one record for each of k times."""
 
-    Attributes
-    ----------
-    azimuth_time : array of datetime64[ns], shape (k,)
-    slant_origin, ground_origin : array, shape (k,)
-        In metres.
-    slant_to_ground, ground_to_slant : array, shape (k, d)
-        Coefficients from the constant upwards, in metres.
-    """
-
-    azimuth_time: Times
-    slant_origin: Floats
+    azimuth_time: Times  # (k,):
+    slant_origin: Floats  # slant_origin, ground_origin: (k,): in metres
+    # Slant_to_ground, ground_to_slant: (k, d): coefficients from the constant upwards, in metres
     slant_to_ground: Floats
     ground_origin: Floats
     ground_to_slant: Floats
@@ -322,50 +268,30 @@ class RangeConversion:
 
 @dataclass(frozen=True, eq=False)
 class BurstTiming:
-    """A burst of an SLC.
+    """A burst of an SLC."""
 
-    Attributes
-    ----------
-    azimuth_time : datetime64[ns]
-        Zero-Doppler time of the burst's first line.
-    first_valid_sample, last_valid_sample : array of int, shape (lines,)
-        Of each line; -1 where the whole line is invalid.
-    """
-
-    azimuth_time: np.datetime64
+    azimuth_time: np.datetime64  # zero-Doppler time of the burst's first line
+    # First_valid_sample, last_valid_sample: (lines,): of each line; -1 where the whole line is
+    # invalid
     first_valid_sample: NDArray[np.int64]
     last_valid_sample: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """The part of the spectrum that was made into one look, and how it was weighted.
+    """The part of the spectrum that was made into one look, and how it was weighted."""
 
-    Attributes
-    ----------
-    bandwidth : float
-        In hertz.
-    window : float
-        Coefficient a of the Hamming window a + (1 - a) cos(2 π f / bandwidth) on amplitudes; 1
-        where there is none, or one of another kind.
-    """
-
-    bandwidth: float
+    bandwidth: float  # in hertz
+    # Coefficient a of the Hamming window a + (1 - a) cos(2 π f / bandwidth) on amplitudes; 1
+    # where there is none, or one of another kind
     window: float
 
 
 @dataclass(frozen=True)
 class SwathProcessing:
-    """How a swath was focused.
+    """How a swath was focused."""
 
-    Attributes
-    ----------
-    swath : str
-        Such as "IW1".
-    range, azimuth : Spectrum
-    """
-
-    swath: str
+    swath: str  # such as "IW1"
     range: Spectrum
     azimuth: Spectrum
 
@@ -494,26 +420,7 @@ def read_annotation(source: XmlSource) -> Annotation:
 
 
 def read_eof(source: XmlSource) -> tuple[str, StateVectors]:
-    """Read the state vectors of an orbit file of ESA.
-
-    Parameters
-    ----------
-    source : str, path or bytes
-        Path of the EOF file, plain or compressed with xz, or its contents.
-
-    Returns
-    -------
-    name : str
-        The file, as it is called in errors.
-    vectors : StateVectors
-
-    Raises
-    ------
-    AnnotationError
-        If the file is cut short, foreign, unsafe, or lacks something.
-    OSError
-        If the file cannot be read.
-    """
+    """Read the state vectors of an orbit file of ESA."""
     root = Document.read(source, root="Earth_Explorer_File", kind=ORBIT_KIND)
     header = root.element("Earth_Explorer_Header/Variable_Header")
     for name, expected in (("Ref_Frame", "EARTH_FIXED"), ("Time_Reference", "UTC")):

@@ -28,44 +28,14 @@ def is_installed(module: str) -> bool:
 
 
 def require(*modules: str, extra: str) -> None:
-    """Check that the libraries of an extra are there, without loading them.
-
-    Parameters
-    ----------
-    *modules : str
-        Top-level modules.
-    extra : str
-        The extra that installs them.
-
-    Raises
-    ------
-    MissingLibraryError
-        If one is missing.
-    """
+    """Check that the libraries of an extra are there, without loading them."""
     missing = [name for name in modules if not is_installed(name)]
     if missing:
         raise MissingLibraryError(_advice(missing, extra))
 
 
 def library(name: str, *, extra: str) -> ModuleType:
-    """Load a module of an extra where it is used.
-
-    Parameters
-    ----------
-    name : str
-        The module, with dots.
-    extra : str
-        The extra that installs it.
-
-    Returns
-    -------
-    module
-
-    Raises
-    ------
-    MissingLibraryError
-        If it is not installed.
-    """
+    """Load a module of an extra where it is used."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -83,14 +53,7 @@ def _advice(missing: list[str], extra: str) -> str:
 
 
 def cache_directory() -> Path:
-    """Return the folder for fetched files, which may not exist yet.
-
-    Returns
-    -------
-    pathlib.Path
-        What the environment variable ``SARHEIGHT_CACHE`` names; else ``sarheight`` in
-        ``XDG_CACHE_HOME``; else ``~/.cache/sarheight``.
-    """
+    """Return the folder for fetched files, which may not exist yet."""
     own = os.environ.get("SARHEIGHT_CACHE")
     if own:
         return Path(own).expanduser()
@@ -99,13 +62,7 @@ def cache_directory() -> Path:
 
 
 def cached_geoid(name: str) -> Path | None:
-    """Return the path of a geoid grid that was fetched earlier, or None.
-
-    Parameters
-    ----------
-    name : str
-        File name of the grid, such as ``us_nga_egm96_15.tif``.
-    """
+    """Return the path of a geoid grid that was fetched earlier, or None."""
     path = cache_directory() / "geoid" / Path(name).name
     return path if path.is_file() else None
 
@@ -140,22 +97,7 @@ def provide_rio() -> None:
 def lazy_namespace(
     package: str, file: str, *, extra: str
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """Make the public names of a package load at first use.
-
-    Parameters
-    ----------
-    package, file : str
-        ``__name__`` and ``__file__`` of the package. The stub beside it, ``__init__.pyi``, says
-        where each name comes from (see `lazy_loader.attach_stub`).
-    extra : str
-        The extra that installs the libraries which the names need.
-
-    Returns
-    -------
-    tuple
-        ``__getattr__``, ``__dir__`` and ``__all__`` of the package. Looking up a name whose
-        libraries are not installed raises `MissingLibraryError`.
-    """
+    """Make the public names of a package load at first use."""
     attribute, names, exported = lazy_loader.attach_stub(package, file)
 
     def load(name: str) -> Any:  # noqa: ANN401  # functions, classes and constants

@@ -430,19 +430,7 @@ def acquisition_record(
 def orbit_numbers(product_name: str) -> dict[str, int]:
     """Tell the number of an orbit from the name of a Sentinel-1 product.
 
-    Parameters
-    ----------
-    product_name : str
-        Such as ``S1B_IW_GRDH_1SDV_20210401T052623_20210401T052648_026269_032297_EFA4.SAFE``.
-
-    Returns
-    -------
-    dict
-        ``absolute_orbit`` and ``relative_orbit``; empty for other names.
-
-    References
-    ----------
-    Sentinel-1 Product Specification, S1-RS-MDA-52-7441, naming of products.
+    Source: Sentinel-1 Product Specification, S1-RS-MDA-52-7441, naming of products.
     """
     found = SENTINEL_1_NAME.search(product_name)
     if found is None:
@@ -454,27 +442,7 @@ def orbit_numbers(product_name: str) -> dict[str, int]:
 
 
 def relative_orbit(mission: str, absolute: int, time: np.datetime64) -> int:
-    """Return the relative orbit number of an absolute one.
-
-    Parameters
-    ----------
-    mission : str
-        Such as "S1A".
-    absolute : int
-        Absolute orbit number.
-    time : datetime64
-        When (UTC).
-
-    Returns
-    -------
-    int
-        From 1 to 175.
-
-    Raises
-    ------
-    ValueError
-        If the mission is none of Sentinel-1.
-    """
+    """Return the relative orbit number of an absolute one."""
     if mission not in RELATIVE_ORBITS:
         msg = f"found mission {mission!r}, expected one of {', '.join(RELATIVE_ORBITS)}"
         raise ValueError(msg)

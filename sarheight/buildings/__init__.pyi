@@ -1,10 +1,10 @@
-from sarheight.buildings._footprints import (
+from ._footprints import (
     Buildings,
     heights_of_raster,
     rasterise_buildings,
     read_buildings,
 )
-from sarheight.buildings._images import (
+from ._images import (
     city_grid,
     clear_cells,
     monthly,
@@ -14,24 +14,24 @@ from sarheight.buildings._images import (
     sar_series,
     unfolded,
 )
-from sarheight.buildings._networks import BuildingDistribution, BuildingEstimate, MBHRNet, SeriesNet
-from sarheight.buildings._resnet import LoadedWeights, ResNet50, load_resnet_weights
-from sarheight.buildings._tabular import FeatureTable, TabularSettings, train_tabular
-from sarheight.buildings.estimators import (
+from ._networks import BuildingDistribution, BuildingEstimate, MBHRNet, SeriesNet
+from ._resnet import LoadedWeights, ResNet50, load_resnet_weights
+from ._tabular import FeatureTable, TabularSettings, train_tabular
+from .estimators import (
     BuildingHeightEstimator,
     TabularEstimate,
     TabularHeightEstimator,
 )
-from sarheight.buildings.metrics import (
+from .metrics import (
     BuildingErrors,
     RegressionErrors,
     building_errors,
     footprint_iou,
     plot_building_heights,
 )
-from sarheight.buildings.patches import BuildingPatches, blocks, split_cities
-from sarheight.buildings.predict import predict_buildings
-from sarheight.buildings.recipe import (
+from .patches import BuildingPatches, blocks, split_cities
+from .predict import predict_buildings
+from .recipe import (
     BuildingSource,
     City,
     OpticalSource,
@@ -40,7 +40,7 @@ from sarheight.buildings.recipe import (
     make_stack,
     write_stacks,
 )
-from sarheight.buildings.stack import (
+from .stack import (
     OPTICAL_BANDS,
     SAR_BANDS,
     band_statistics,
@@ -50,7 +50,7 @@ from sarheight.buildings.stack import (
     valid_months,
     with_bands,
 )
-from sarheight.buildings.stack_files import (
+from .stack_files import (
     bigearthnet_stacks,
     open_stack,
     stack_of_arrays,
@@ -58,7 +58,7 @@ from sarheight.buildings.stack_files import (
     stack_of_raster,
     write_stack,
 )
-from sarheight.buildings.training import (
+from .training import (
     BuildingSettings,
     calibrate,
     distribution_loss,

@@ -41,30 +41,8 @@ def read_cityjson(
 ) -> gpd.GeoDataFrame | None:
     """Read the buildings of a CityJSON file, or of a sequence of CityJSON features.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        CityJSON 1.0 to 2.0, or CityJSONSeq: one JSON object a line, the first of which holds
-        transform and reference system.
-    crs : optional
-        Reference system, where the file does not say it.
-
-    Returns
-    -------
-    geopandas.GeoDataFrame or None
-        A row for each building with an outline, with its attributes (those of its parent where it
-        is a part of one). The outline is made of its ground surfaces; or of the surfaces of its
-        simplest geometry, where none is called ground. None if the file is JSON of another kind.
-
-    Raises
-    ------
-    StackError
-        If it is damaged, or nothing says its reference system.
-
-    References
-    ----------
-    CityJSON specifications 2.0.1: transform (vertex = scale * integer + translate), boundaries,
-    semantics, metadata.referenceSystem; CityJSONSeq.
+    Source: CityJSON specifications 2.0.1: transform (vertex = scale * integer + translate),
+    boundaries, semantics, metadata.referenceSystem; CityJSONSeq.
     """
     documents = _documents(path)
     if not documents or documents[0].get("type") != "CityJSON":

@@ -251,25 +251,7 @@ def monthly(
 
 
 def composite(images: xr.DataArray, how: Composite) -> xr.DataArray:
-    """Take the median or the mean of images along time, leaving out NaN.
-
-    Parameters
-    ----------
-    images : xarray.DataArray
-        With a dim ``time``.
-    how : {"median", "mean"}
-        Which of the two.
-
-    Returns
-    -------
-    xarray.DataArray
-        Without ``time``, float32; NaN where no image has a value.
-
-    Raises
-    ------
-    ValueError
-        If `how` is neither.
-    """
+    """Take the median or the mean of images along time, leaving out NaN."""
     if how not in MEANS:
         msg = f"found how={how!r}, expected one of {', '.join(get_args(Composite))}"
         raise ValueError(msg)
@@ -294,18 +276,7 @@ def composite(images: xr.DataArray, how: Composite) -> xr.DataArray:
 
 
 def months_between(first: Any, last: Any) -> NDArray[np.datetime64]:  # noqa: ANN401
-    """Return the first days of all months from one to another, both included.
-
-    Parameters
-    ----------
-    first, last : str or datetime64
-        Any day of the month.
-
-    Raises
-    ------
-    StackError
-        If they are no dates, or the last is before the first.
-    """
+    """Return the first days of all months from one to another, both included."""
     try:
         begin, end = np.datetime64(first, "M"), np.datetime64(last, "M")
     except ValueError as error:
@@ -351,18 +322,7 @@ COMMON_NAMES = {
 
 
 def optical_band(name: str) -> str | None:
-    """Return the band that a catalogue or a file calls by some name, None if it is none.
-
-    Parameters
-    ----------
-    name : str
-        Such as ``B2``, ``B02_10m`` or ``blue``.
-
-    Examples
-    --------
-    >>> optical_band("B2"), optical_band("b8a_20m"), optical_band("swir16"), optical_band("SCL")
-    ('B02', 'B8A', 'B11', None)
-    """
+    """Return the band that a catalogue or a file calls by some name, None if it is none."""
     bare = re.sub(r"[_-]?\d\dm$", "", name.strip(), flags=re.IGNORECASE)
     if bare.lower() in COMMON_NAMES:
         return COMMON_NAMES[bare.lower()]
@@ -376,24 +336,7 @@ def optical_band(name: str) -> str | None:
 def offset_of_baseline(baseline: str | float) -> float:
     """Return what is to be added to digital numbers, by their processing baseline.
 
-    Parameters
-    ----------
-    baseline : str or float
-        Such as "05.09", "N0509", or 2.14.
-
-    Raises
-    ------
-    StackError
-        If it is no baseline.
-
-    References
-    ----------
-    Sentinel-2 Products Specification Document, BOA_ADD_OFFSET.
-
-    Examples
-    --------
-    >>> offset_of_baseline("02.14"), offset_of_baseline("N0400"), offset_of_baseline("05.09")
-    (0.0, -1000.0, -1000.0)
+    Source: Sentinel-2 Products Specification Document, BOA_ADD_OFFSET.
     """
     text = str(baseline).strip().upper()
     named = re.fullmatch(r"N(\d\d)(\d\d)", text)
@@ -408,19 +351,7 @@ def offset_of_baseline(baseline: str | float) -> float:
 
 
 def offset_of_item(properties: Mapping[str, Any]) -> float:
-    """Return what is to be added to digital numbers, by the properties of a STAC item.
-
-    Parameters
-    ----------
-    properties : mapping
-        Those of the item. ``earthsearch:boa_offset_applied`` says that its images were changed
-        already; else ``s2:processing_baseline`` or ``processing:version`` counts.
-
-    Raises
-    ------
-    StackError
-        If they do not say it.
-    """
+    """Return what is to be added to digital numbers, by the properties of a STAC item."""
     if properties.get("earthsearch:boa_offset_applied") is True:
         return 0.0
     for name in ("s2:processing_baseline", "processing:version"):
@@ -486,24 +417,7 @@ def reflectance(
 
 
 def check_offset(image: xr.DataArray) -> xr.DataArray:
-    """Raise if reflectance looks as if the offset was left in, or taken off where there was none.
-
-    Parameters
-    ----------
-    image : xarray.DataArray
-        Reflectance of clear cells along ``optical_band``, NaN elsewhere. That the offset was left
-        in can be seen in visible bands only.
-
-    Returns
-    -------
-    xarray.DataArray
-        The same.
-
-    Raises
-    ------
-    StackError
-        If nothing in it is dark, or much of it is below zero.
-    """
+    """Raise if reflectance looks as if its offset was left in, or subtracted without need."""
     seen = [band for band in VISIBLE if band in image["optical_band"].values]
     values = np.asarray(image.sel(optical_band=seen).values)
     values = values[np.isfinite(values)]

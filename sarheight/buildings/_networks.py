@@ -19,18 +19,6 @@ class HeightBins(nn.Module):
 
     A height between two values counts for both, by its distance: then the mean of the
     distribution that a network learns by cross entropy is the height itself, not that of a bin.
-
-    Parameters
-    ----------
-    count : int
-        How many values.
-    lowest, highest : float
-        Of the values, in metres. Heights beyond count as these.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two values, or they do not rise.
     """
 
     values: Tensor
@@ -53,15 +41,7 @@ class HeightBins(nn.Module):
     def shares(self, height: Tensor) -> Tensor:
         """Return how much of a height counts for each value.
 
-        Parameters
-        ----------
-        height : Tensor, shape (n,)
-            Metres.
-
-        Returns
-        -------
-        Tensor, shape (n, count)
-            Two neighbours share 1; their mean is the height.
+        Shapes: `height` (n,); returns (n, count).
         """
         inside = height.clamp(self.values[0], self.values[-1])
         upper = torch.searchsorted(self.values, inside).clamp(1, len(self.values) - 1)
@@ -89,17 +69,7 @@ class HeightBins(nn.Module):
         """Return the heights below which given parts of distributions lie.
 
         Within a bin, whose edges lie between two values, chances count as even.
-
-        Parameters
-        ----------
-        chances : Tensor, shape (batch, count, ...)
-        level : Tensor, shape (batch, 1, ...)
-            From 0 to 1.
-
-        Returns
-        -------
-        Tensor, shape (batch, 1, ...)
-            Metres.
+        Shapes: `chances` (batch, count, ...), `level` (batch, 1, ...); returns (batch, 1, ...).
         """
         total = chances.cumsum(dim=1)
         place = (total < level).sum(dim=1, keepdim=True).clamp(max=chances.shape[1] - 1)
@@ -138,9 +108,7 @@ def _nothing(_channels: int) -> nn.Module:
 class _Squeeze(nn.Module):
     """Squeeze and excitation of channels and of places, side by side, added.
 
-    References
-    ----------
-    Roy, A. G., Navab, N. and Wachinger, C. (2018). Concurrent Spatial and Channel Squeeze &
+    Source: Roy, A. G., Navab, N. and Wachinger, C. (2018). Concurrent Spatial and Channel Squeeze &
     Excitation in Fully Convolutional Networks. MICCAI, arXiv:1803.02579.
     """
 
@@ -163,30 +131,17 @@ class _Squeeze(nn.Module):
 
 @dataclass(frozen=True)
 class Variant:
-    """What sets the printed network and the released one apart.
+    """What sets the printed network and the released one apart."""
 
-    Attributes
-    ----------
-    layers : int
-        Of each ResNet50.
-    fuse : callable
-        Makes one tensor of those of all encoders at a scale.
-    growth : callable
-        Channels after fusing, from those of one encoder and the number of encoders.
-    refine : callable
-        Makes what weighs the decoder's input at a scale, from its channels.
-    widths : tuple of int
-        Channels of the decoder, from coarse to fine.
-    weights : tuple of float
-        Of the squared error and of the cosine in the loss.
-    """
-
-    layers: int
+    layers: int  # of each ResNet50
+    # Makes one tensor of those of all encoders at a scale
     fuse: Callable[[Sequence[Tensor]], Tensor]
+    # Channels after fusing, from those of one encoder and the number of encoders
     growth: Callable[[int, int], int]
+    # Makes what weighs the decoder's input at a scale, from its channels
     refine: Callable[[int], nn.Module]
-    widths: tuple[int, ...]
-    weights: tuple[float, float]
+    widths: tuple[int, ...]  # channels of the decoder, from coarse to fine
+    weights: tuple[float, float]  # of the squared error and of the cosine in the loss
 
 
 VARIANTS = {

@@ -59,11 +59,6 @@ def check_sar(image: xr.DataArray) -> None:
 
     Power from which noise was taken off may be negative here and there, decibels are nearly
     everywhere.
-
-    Raises
-    ------
-    StackError
-        If half of the values are not above 0.
     """
     known = _known(image)
     if known.size and not float(np.median(known)) > 0.0:
@@ -75,14 +70,7 @@ def check_sar(image: xr.DataArray) -> None:
 
 
 def check_optical(image: xr.DataArray) -> None:
-    """Raise unless values can be reflectance.
-
-    Raises
-    ------
-    StackError
-        If many are below zero (an offset was taken off that was not there), or far above one
-        (digital numbers).
-    """
+    """Raise unless values can be reflectance."""
     known = _known(image)
     if not known.size:
         return
@@ -103,13 +91,7 @@ def check_optical(image: xr.DataArray) -> None:
 
 
 def check_reference(dataset: xr.Dataset) -> None:
-    """Raise unless height and footprint, where they are there, can be what they are said to be.
-
-    Raises
-    ------
-    StackError
-        If heights are not those of buildings in metres, or shares are not from 0 to 1.
-    """
+    """Raise unless height and footprint, where they are there, can be what they are said to be."""
     if "height" in dataset:
         check_heights(dataset["height"].values, "height")
     if "footprint" in dataset:
@@ -123,21 +105,7 @@ def check_reference(dataset: xr.Dataset) -> None:
 
 
 def check_heights(values: NDArray[np.floating], name: str) -> None:
-    """Raise unless values can be heights of buildings above the ground in metres.
-
-    Parameters
-    ----------
-    values : array
-        Heights; NaN does not count, 0 is no building.
-    name : str
-        Of what holds them, for the message.
-
-    Raises
-    ------
-    StackError
-        If one is negative or infinite, one is higher than any building, or half of the buildings
-        are higher than hardly any is: then they are in centimetres, or above sea level.
-    """
+    """Raise unless values can be heights of buildings above the ground in metres."""
     known = values[~np.isnan(values)]
     if not known.size:
         return

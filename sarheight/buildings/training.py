@@ -358,19 +358,7 @@ Sample = dict[str, Tensor]
 
 
 class BuildingTask(lightning.LightningModule):
-    """Training of an estimator of building heights.
-
-    Parameters
-    ----------
-    estimator : BuildingHeightEstimator
-        What is trained.
-    settings : BuildingSettings
-        How.
-    steps : int
-        Steps of all epochs together.
-    unit : float
-        Metres in which the squared errors of a distribution's means count.
-    """
+    """Training of an estimator of building heights."""
 
     def __init__(
         self,

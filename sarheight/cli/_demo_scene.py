@@ -59,29 +59,18 @@ TEXTURE = 1.0
 
 @dataclass(frozen=True, eq=False)
 class EmbeddedScene:
-    """A simulated image, what the reconstruction is given, and the truth.
+    """A simulated image, what the reconstruction is given, and the truth."""
 
-    Attributes
-    ----------
-    image : Scene
-        With speckle and noise.
-    fine, coarse : xarray.DataArray
-        The elevation model that made the image, and the one that is given.
-    truth : array, shape (rows, columns)
-        gamma0 of each cell of the coarse model: the energy that its fine cells returned, over
-        their lit projected area, without speckle and noise.
-    layover : array of bool, shape (rows, columns)
-        Where at least half of the fine cells are in layover.
-    counted : array of bool, shape (rows, columns)
-        Cells that are compared: those that are lit.
-    """
-
-    image: Scene
+    image: Scene  # with speckle and noise
+    # Fine, coarse: the elevation model that made the image, and the one that is given
     fine: xr.DataArray
     coarse: xr.DataArray
+    # (rows, columns): gamma0 of each cell of the coarse model: the energy that its fine cells
+    # returned, over their lit projected area, without speckle and noise
     truth: Floats
+    # (rows, columns): where at least half of the fine cells are in layover
     layover: NDArray[np.bool_]
-    counted: NDArray[np.bool_]
+    counted: NDArray[np.bool_]  # (rows, columns): cells that are compared: those that are lit
 
 
 @dataclass(frozen=True)
@@ -110,16 +99,6 @@ def embedded_dem(stretch: float = STRETCH) -> xr.DataArray:
     They are whole metres every three seconds of arc, from north to south; the file calls the
     northern edge ``ymin``. Nothing is said of their vertical datum: they are taken as heights
     above the ellipsoid, which for a simulation makes no difference.
-
-    Parameters
-    ----------
-    stretch : float
-        Factor of the relief above the lowest place.
-
-    Returns
-    -------
-    xarray.DataArray
-        Heights in metres, dims (y, x), in degrees; a whole number of coarse cells.
     """
     from matplotlib.cbook import get_sample_data
 
@@ -143,18 +122,7 @@ def embedded_dem(stretch: float = STRETCH) -> xr.DataArray:
 
 
 def embedded_scene(dem: xr.DataArray | None = None) -> EmbeddedScene:
-    """Simulate the image, and with it the truth.
-
-    Parameters
-    ----------
-    dem : xarray.DataArray, optional
-        The fine elevation model; `embedded_dem()` by default.
-
-    Returns
-    -------
-    EmbeddedScene
-        The same at every call.
-    """
+    """Simulate the image, and with it the truth."""
     fine = embedded_dem() if dem is None else dem
     random = np.random.default_rng(SEED)
     grid, orbit = _radar(fine)
@@ -251,22 +219,7 @@ def _truth(
 
 
 def compare(scene: EmbeddedScene, report: Report | None = None) -> Comparison:
-    """Reconstruct the scene in all ways, and compare with the truth.
-
-    Parameters
-    ----------
-    scene : EmbeddedScene
-        From `embedded_scene`.
-    report : callable, optional
-        Told what is done next.
-
-    Returns
-    -------
-    Comparison
-        In dB, over the lit cells that all methods have a value for. Nothing is fitted away, and
-        values below the noise count as the noise. Plain geocoding is taken as it is used today:
-        sigma0 on the ellipsoid.
-    """
+    """Reconstruct the scene in all ways, and compare with the truth."""
     report = report or (lambda _: None)
     report("correct by projected area (RTC)")
     flattened = reconstruct(scene.image, scene.coarse, law=ConstantGamma(), method=Reallocation())
@@ -296,20 +249,7 @@ def _errors(
 
 
 def picture(scene: EmbeddedScene, result: xr.Dataset) -> Figure:
-    """Draw radar image, plain geocoded, reconstructed, and fold count.
-
-    Parameters
-    ----------
-    scene : EmbeddedScene
-        The scene.
-    result : xarray.Dataset
-        Its reconstruction.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Four panels.
-    """
+    """Draw radar image, plain geocoded, reconstructed, and fold count."""
     from sarheight import plot
 
     return plot.scene(

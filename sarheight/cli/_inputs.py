@@ -30,33 +30,16 @@ SLC_SPACING = 20.0
 
 @dataclass(frozen=True)
 class ImageChoice:
-    """What the options say of an image.
+    """What the options say of an image."""
 
-    Attributes
-    ----------
-    source : str
-        A product, or an image file.
-    like : Path, optional
-        What places an image file that does not say it itself.
-    orbit : str, optional
-        An orbit file, a folder of some, or "auto".
-    calibration : {"beta0", "sigma0", "gamma0"}, optional
-    polarisations, swaths : tuple of str
-        All where empty.
-    multilook : (lines, samples), optional
-    spacing : float, optional
-        In metres.
-    noise_removal : bool
-    """
-
-    source: str
-    like: Path | None
-    orbit: str | None
+    source: str  # A product, or an image file
+    like: Path | None  # what places an image file that does not say it itself
+    orbit: str | None  # an orbit file, a folder of some, or "auto"
     calibration: Calibration | None
-    polarisations: tuple[str, ...]
+    polarisations: tuple[str, ...]  # polarisations, swaths: all where empty
     swaths: tuple[str, ...]
     multilook: tuple[int, int] | None
-    spacing: float | None
+    spacing: float | None  # in metres
     noise_removal: bool
 
     def __post_init__(self) -> None:
@@ -66,13 +49,7 @@ class ImageChoice:
             require_source(self.orbit, "--orbit")
 
     def product(self) -> Product | None:
-        """Open the product, where the image is one.
-
-        Raises
-        ------
-        typer.BadParameter
-            If options do not go together with it.
-        """
+        """Open the product, where the image is one."""
         from sarheight.product import is_product, open_product
 
         whole = is_product(self.source)
@@ -160,13 +137,7 @@ def _orbit_of(product: Product, current: Session) -> Path | None:
 
 
 def replaced_orbit(grid: RadarGrid, orbit: Orbit, path: Path | None) -> Orbit:
-    """Take the orbit of a file, where one was given, around the time of an image.
-
-    Raises
-    ------
-    OrbitCoverageError
-        If the file does not cover it.
-    """
+    """Take the orbit of a file, where one was given, around the time of an image."""
     from sarheight.orbit import Orbit as Vectors
 
     if path is None:
@@ -190,31 +161,7 @@ def read_dem(
     nodata: float | None,
     bounds: tuple[float, float, float, float] | None = None,
 ) -> xr.DataArray:
-    """Open an elevation model as the options say.
-
-    Parameters
-    ----------
-    paths : sequence of path
-        Tiles.
-    vertical, units : str, optional
-        See the options.
-    nodata : float, optional
-        See the options.
-    bounds : (west, south, east, north), optional
-        Part to open, in degrees.
-
-    Returns
-    -------
-    xarray.DataArray
-        Heights above the ellipsoid in metres, dims (y, x).
-
-    Raises
-    ------
-    VerticalDatumError
-        If neither the option nor the file says what the heights are measured from.
-    DemError
-        If the DEM cannot be used.
-    """
+    """Open an elevation model as the options say."""
     from sarheight.dem import open_dem
     from sarheight.errors import VerticalDatumError
 
@@ -246,23 +193,13 @@ def dem_files(paths: Iterable[Path]) -> dict[str, Path]:
 
 @dataclass(frozen=True)
 class DemChoice:
-    """What the options say of an elevation model.
+    """What the options say of an elevation model."""
 
-    Attributes
-    ----------
-    sources : tuple of str
-        Files, or "auto".
-    vertical, units : str, optional
-    nodata : float, optional
-    bounds : (west, south, east, north), optional
-        The part that is wanted, in degrees.
-    """
-
-    sources: tuple[str, ...]
+    sources: tuple[str, ...]  # files, or "auto"
     vertical: str | None
     units: str | None
     nodata: float | None
-    bounds: Bounds | None
+    bounds: Bounds | None  # the part that is wanted, in degrees
 
     def __post_init__(self) -> None:
         """Check that files are there."""
@@ -277,22 +214,7 @@ class DemChoice:
     def open(
         self, product: Product | None, current: Session
     ) -> tuple[xr.DataArray, dict[str, Path]]:
-        """Open the elevation model, which is fetched first where that is wanted.
-
-        Parameters
-        ----------
-        product : Product, optional
-            The product whose place it is to cover.
-        current : Session
-            The command.
-
-        Returns
-        -------
-        heights : xarray.DataArray
-            Above the ellipsoid in metres, dims (y, x).
-        inputs : dict
-            The files, for the record.
-        """
+        """Open the elevation model, which is fetched first where that is wanted."""
         paths, vertical = [Path(source) for source in self.sources], self.vertical
         if self.sources == (AUTO,):
             current.stage("fetch the elevation model")
@@ -351,26 +273,7 @@ Coregister = Annotated[
 def coregister(
     scene: Scene, dem: xr.DataArray, choice: CoregisterName, law: BackscatterLaw | None
 ) -> tuple[Scene, Shift | None]:
-    """Do what was chosen about the shift of an image.
-
-    Parameters
-    ----------
-    scene : Scene
-        The image.
-    dem : xarray.DataArray
-        Heights above the ellipsoid.
-    choice : {"none", "report", "correct"}
-        What to do.
-    law : callable, optional
-        Backscatter law of the simulation.
-
-    Returns
-    -------
-    scene : Scene
-        The same one, or with its timing corrected.
-    shift : Shift or None
-        What was found; None where nothing was to be done.
-    """
+    """Do what was chosen about the shift of an image."""
     if choice is CoregisterName.none:
         return scene, None
     from sarheight.coregistration import corrected, estimate_shift
@@ -382,17 +285,7 @@ def coregister(
 
 
 def tell(shift: Shift, choice: CoregisterName, current: Session) -> None:
-    """Say what was found, and what to do about it.
-
-    Parameters
-    ----------
-    shift : Shift
-        What was found.
-    choice : {"report", "correct"}
-        What was done.
-    current : Session
-        Where to say it.
-    """
+    """Say what was found, and what to do about it."""
     current.say(f"co-registration: {shift}")
     if choice is CoregisterName.report and _matters(shift):
         current.say(

@@ -165,23 +165,7 @@ LAWS = "gamma[:level], lambert[:level], cosine[:level,exponent], muhleman[:level
 
 
 def parse_law(text: str) -> BackscatterLaw:
-    """Make the backscatter law that an option names.
-
-    Parameters
-    ----------
-    text : str
-        A name, then a colon and numbers with commas where they are not the usual ones.
-
-    Returns
-    -------
-    callable
-        From `sarheight.illumination`.
-
-    Raises
-    ------
-    typer.BadParameter
-        If there is no such law, or its numbers are not good.
-    """
+    """Make the backscatter law that an option names."""
     from sarheight import illumination
 
     laws: dict[str, Callable[..., BackscatterLaw]] = {
@@ -220,13 +204,7 @@ Memory = Annotated[
 
 
 def bytes_of(size: str) -> float:
-    """Read a size of memory.
-
-    Raises
-    ------
-    typer.BadParameter
-        If it is none, or less than 64 KiB.
-    """
+    """Read a size of memory."""
     from dask.utils import parse_bytes
 
     try:
@@ -250,13 +228,7 @@ def needed(scene: Scene, heights: xr.DataArray) -> float:
 
 
 def require_source(source: str, hint: str) -> None:
-    """Check that a file is there; of URLs it is found out when they are opened.
-
-    Raises
-    ------
-    typer.BadParameter
-        If it is not.
-    """
+    """Check that a file is there; of URLs it is found out when they are opened."""
     if "://" not in source and not Path(source).exists():
         msg = f"there is no '{source}'"
         raise typer.BadParameter(msg, param_hint=hint)
@@ -269,24 +241,7 @@ def require_writable(
     overwrite: bool,
     suffixes: tuple[str, ...] | None = None,
 ) -> None:
-    """Check before any work that an output can be written.
-
-    Parameters
-    ----------
-    path : path or None
-        The output; None where none is wanted.
-    option : str
-        What it was given by.
-    overwrite : bool
-        Whether one that is there is replaced.
-    suffixes : tuple of str, optional
-        How its name may end; by default as those of results.
-
-    Raises
-    ------
-    typer.BadParameter
-        If it cannot.
-    """
+    """Check before any work that an output can be written."""
     from sarheight.errors import OutputError
     from sarheight.output.atomic import SUFFIXES, check_writable
 
@@ -301,13 +256,7 @@ def require_writable(
 
 
 def require_apart(path: Path | None, option: str, others: Iterable[Path | str | None]) -> None:
-    """Check that an output takes the place of none of the other files of its command.
-
-    Raises
-    ------
-    typer.BadParameter
-        If it is one of them.
-    """
+    """Check that an output takes the place of none of the other files of its command."""
     for other in others:
         if path is None or other is None or "://" in str(other):
             continue
@@ -317,22 +266,7 @@ def require_apart(path: Path | None, option: str, others: Iterable[Path | str | 
 
 
 def require_result(path: Path, *, overwrite: bool, stac: bool) -> None:
-    """Check before any work that a result can be written, and its STAC item where one is wanted.
-
-    Parameters
-    ----------
-    path : path
-        What ``--output`` says.
-    overwrite : bool
-        Whether what is there is replaced.
-    stac : bool
-        Whether an item is wanted.
-
-    Raises
-    ------
-    typer.BadParameter
-        If one of them cannot be written, or is a picture, which has no item.
-    """
+    """Check before any work that a result can be written, and its STAC item where one is wanted."""
     from sarheight.output.stac import STAC_SUFFIX
 
     require_writable(path, "--output", overwrite=overwrite)

@@ -49,13 +49,7 @@ def is_city_stack(path: Path) -> bool:
 
 
 def refuse(given: Mapping[str, object], kind: str) -> None:
-    """Refuse options that mean nothing to a kind of network.
-
-    Raises
-    ------
-    typer.BadParameter
-        If one was given.
-    """
+    """Refuse options that mean nothing to a kind of network."""
     for option, value in given.items():
         if value is not None:
             msg = f"a network for {kind} takes no {option}"

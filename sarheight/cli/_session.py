@@ -45,21 +45,7 @@ def options_of(command: Any) -> frozenset[str]:  # noqa: ANN401 - of the click i
 
 
 def in_words_of_options(error: SarheightError, prefix: str = "") -> str:
-    """Say what was found, and what to do about it on the command line.
-
-    Parameters
-    ----------
-    error : SarheightError
-        What was raised.
-    prefix : str
-        What stands before the names of the options, such as "points-".
-
-    Returns
-    -------
-    str
-        The whole message where the error knows no other way than its own; what was found alone
-        where the command that runs has none of the options.
-    """
+    """Say what was found, and what to do about it on the command line."""
     known = OPTIONS.get()
     named = {f"--{prefix}{name}": value for name, value in error.options.items()}
     ways = [_way(name, value) for name, value in named.items() if known is None or name in known]
@@ -100,15 +86,7 @@ EXPECTED = (SarheightError, ValueError, TypeError, OSError, LookupError, MemoryE
 
 
 class Session:
-    """The stages of a command, shown on the standard error stream.
-
-    Parameters
-    ----------
-    quiet : bool
-        Whether to say nothing.
-    steps : int
-        How many stages there are.
-    """
+    """The stages of a command, shown on the standard error stream."""
 
     def __init__(self, *, quiet: bool, steps: int) -> None:
         self.quiet = quiet
@@ -146,13 +124,7 @@ class Session:
 
     @contextmanager
     def downloading(self) -> Iterator[Report]:
-        """Show downloads beside the stage that needs them.
-
-        Yields
-        ------
-        callable
-            To pass on as `progress` to the functions of `sarheight.fetch`.
-        """
+        """Show downloads beside the stage that needs them."""
         from sarheight.fetch._progress import shown, size_in_words
 
         if self.progress is None or self.task is None:
@@ -214,31 +186,7 @@ class Session:
 def session(
     command: str, *, quiet: bool, threads: int | None, debug: bool, steps: int
 ) -> Iterator[Session]:
-    """Run the work of a command.
-
-    Parameters
-    ----------
-    command : str
-        Its name, for messages.
-    quiet : bool
-        Whether to show neither progress nor messages.
-    threads : int, optional
-        How many threads the kernels may use.
-    debug : bool
-        Whether to show where an error comes from.
-    steps : int
-        How many stages there will be.
-
-    Yields
-    ------
-    Session
-        To tell about the stages.
-
-    Raises
-    ------
-    typer.Exit
-        With code 1 after an error, 130 after an interruption; the message has been written.
-    """
+    """Run the work of a command."""
     current = Session(quiet=quiet, steps=steps)
     try:
         with ExitStack() as stack:

@@ -262,30 +262,7 @@ def samples_of(
     deal: bool,
     seed: int,
 ) -> tuple[Parts, float | None]:
-    """Open the samples, and split them for training, validation and test.
-
-    Parameters
-    ----------
-    data : sequence of pathlib.Path
-        A folder of So2Sat LCZ42 or one file of it; or rasters.
-    labels : pathlib.Path or None
-        The raster of codes that goes with rasters.
-    size : int
-        Cells of a patch around a label.
-    block : float
-        Metres along the side of a block.
-    deal : bool
-        Whether to deal samples out at random.
-    seed : int
-        Of the split.
-
-    Returns
-    -------
-    parts : mapping
-        Samples for "training", "validation" and "test".
-    posting : float or None
-        Metres from cell to cell, where they are known.
-    """
+    """Open the samples, and split them for training, validation and test."""
     if labels is not None:
         return _of_rasters(data, labels, size, block, deal=deal, seed=seed)
     first = data[0]
@@ -362,19 +339,7 @@ def chosen_forms(
     groups: Sequence[str] | None,
     stages: str,
 ) -> list[FusionForm]:
-    """List the forms of fusion that were asked for.
-
-    Parameters
-    ----------
-    channels : sequence of str
-        What the data have.
-    splits : sequence of str or None
-        Names of splits.
-    groups : sequence of str or None
-        Branches of the user's own, each a list of channels with commas.
-    stages : str
-        Numbers, and "independent", with commas.
-    """
+    """List the forms of fusion that were asked for."""
     from sarheight.zones.sources import fusion_forms, split_channels
 
     if groups:
@@ -412,17 +377,7 @@ FIGURES = {"overall": "OA", "average": "AA", "kappa": "kappa"}
 
 
 def keep_best(rows: Sequence[FusionRow], folder: Path, data: Sequence[Path]) -> None:
-    """Copy the network with the highest average accuracy at validation.
-
-    Parameters
-    ----------
-    rows : sequence of FusionRow
-        What was found.
-    folder : pathlib.Path
-        Where the network goes; one that is there is replaced.
-    data : sequence of pathlib.Path
-        What it was trained with.
-    """
+    """Copy the network with the highest average accuracy at validation."""
     from sarheight.zones.networks import ZoneClassifier
 
     runs = [
@@ -442,17 +397,7 @@ def keep_best(rows: Sequence[FusionRow], folder: Path, data: Sequence[Path]) -> 
 
 
 def write_table(rows: Sequence[FusionRow], parts: Mapping[str, ZoneSamples], path: Path) -> None:
-    """Write all figures as JSON: of each form, each seed and each class.
-
-    Parameters
-    ----------
-    rows : sequence of FusionRow
-        What was found.
-    parts : mapping
-        The samples, of which the numbers are told.
-    path : pathlib.Path
-        The file; one that is there is replaced.
-    """
+    """Write all figures as JSON: of each form, each seed and each class."""
     table: dict[str, Any] = {
         "samples": {role: len(samples) for role, samples in parts.items()},
         "forms": [
@@ -498,13 +443,7 @@ def _percent(value: float, spread: float | None) -> str:
 
 
 def verdict_in_words(rows: Sequence[FusionRow]) -> str:
-    """Answer whether early, middle or late fusion is best, as far as the spread lets it.
-
-    Parameters
-    ----------
-    rows : sequence of FusionRow
-        What was found.
-    """
+    """Answer whether early, middle or late fusion is best, as far as the spread lets it."""
     from sarheight.zones.fusion import fusion_verdict
 
     if len({row.form.fusion for row in rows} - {"none"}) < 2:

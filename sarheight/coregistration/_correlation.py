@@ -25,15 +25,11 @@ LOBE = 6
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Second moments of a window of an image and its simulation, at each shift.
+    """Second moments of a window of an image and its simulation, at each shift."""
 
-    Attributes
-    ----------
-    product, image, simulation : array, shape (2 reach + 1, 2 reach + 1)
-        Sums over the pixels that both have: of the product, and of the squares, of the deviations
-        from their means. The middle is no shift.
-    """
-
+    # Product, image, simulation: (2 reach + 1, 2 reach + 1): sums over the pixels that both have:
+    # of the product, and of the squares, of the deviations from their means. The middle is no
+    # shift
     product: Floats
     image: Floats
     simulation: Floats
@@ -42,17 +38,7 @@ class Moments:
 def detail(values: Floats, valid: Mask) -> Floats:
     """Keep what varies over a few pixels.
 
-    Parameters
-    ----------
-    values : array, shape (lines, samples)
-        Values.
-    valid : array of bool, same shape
-        Where there are any. What lies elsewhere has no influence.
-
-    Returns
-    -------
-    array, shape (lines, samples)
-        Difference of two Gaussian means; 0 where there are no values.
+    Shapes: `values` (lines, samples); returns (lines, samples).
     """
     from scipy.ndimage import gaussian_filter
 
@@ -69,17 +55,7 @@ def detail(values: Floats, valid: Mask) -> Floats:
 def log_detail(power: Floats, valid: Mask) -> Floats:
     """Keep what varies over a few pixels of the logarithm of an intensity.
 
-    Parameters
-    ----------
-    power : array, shape (lines, samples)
-        Linear power. Noise removal may have left some of it negative.
-    valid : array of bool, same shape
-        Where there are data.
-
-    Returns
-    -------
-    array, shape (lines, samples)
-        Natural logarithm without what is finer or coarser; 0 where there are no data.
+    Shapes: `power` (lines, samples); returns (lines, samples).
     """
     median = float(np.median(power[valid])) if valid.any() else 0.0
     if median <= 0.0:
@@ -91,26 +67,8 @@ def log_detail(power: Floats, valid: Mask) -> Floats:
 def moments(image: Floats, image_valid: Mask, simulation: Floats, simulated: Mask) -> Moments:
     """Sum a window of an image with its simulation at each shift, by Fourier transforms.
 
-    Parameters
-    ----------
-    image : array, shape (lines, samples)
-        The window.
-    image_valid : array of bool, same shape
-        Where it has data.
-    simulation : array, shape (lines + 2 reach, samples + 2 reach)
-        Its simulation, with a margin.
-    simulated : array of bool, same shape
-        Where something is simulated.
-
-    Returns
-    -------
-    Moments
-        At shifts of -reach to reach: a positive one where the image lies further on than its
-        simulation.
-
-    References
-    ----------
-    Padfield, D. (2012). Masked object registration in the Fourier domain. IEEE TIP 21(5),
+    Shapes: `image` (lines, samples), `simulation` (lines + 2 reach, samples + 2 reach).
+    Source: Padfield, D. (2012). Masked object registration in the Fourier domain. IEEE TIP 21(5),
     2706-2718, equation 23.
     """
     from scipy.signal import correlate
@@ -134,15 +92,7 @@ def moments(image: Floats, image_valid: Mask, simulation: Floats, simulated: Mas
 def correlation(windows: Sequence[Moments]) -> Floats:
     """Correlate several windows together, each about its own mean.
 
-    Parameters
-    ----------
-    windows : sequence of Moments
-        One at least.
-
-    Returns
-    -------
-    array, shape (2 reach + 1, 2 reach + 1)
-        Coefficient of correlation at each shift. A window weighs as much as it has contrast.
+    Returns shape (2 reach + 1, 2 reach + 1).
     """
     product, image, simulation = (
         np.sum([getattr(window, name) for window in windows], axis=0)
@@ -157,19 +107,7 @@ def correlation(windows: Sequence[Moments]) -> Floats:
 def peak_of(surface: Floats, limit: tuple[int, int]) -> tuple[float, float, bool]:
     """Find the peak of a correlation, to a fraction of a pixel.
 
-    Parameters
-    ----------
-    surface : array, shape (2 reach + 1, 2 reach + 1)
-        Correlation; the middle is no shift.
-    limit : tuple of int
-        Largest shift along either axis.
-
-    Returns
-    -------
-    line, sample : float
-        The shift.
-    inside : bool
-        False where the peak lies at the limit, and may lie beyond.
+    Shapes: `surface` (2 reach + 1, 2 reach + 1).
     """
     middle = surface.shape[0] // 2
     part = surface[
@@ -227,48 +165,24 @@ FEWEST_FOR_JACKKNIFE = 4
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """A window that was compared with its simulation.
+    """A window that was compared with its simulation."""
 
-    Attributes
-    ----------
-    window : Window
-        The window.
-    moments : Moments
-        Second moments at each shift.
-    pixels : int
-        Averaged pixels with data.
-    contrast : float
-        Standard deviation of the simulated detail of log-intensity.
-    """
-
-    window: Window
-    moments: Moments
-    pixels: int
-    contrast: float
+    window: Window  # the window
+    moments: Moments  # second moments at each shift
+    pixels: int  # averaged pixels with data
+    contrast: float  # standard deviation of the simulated detail of log-intensity
 
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """What several windows say together.
+    """What several windows say together."""
 
-    Attributes
-    ----------
-    used : array of bool, shape (windows,)
-        False for outliers.
-    own : array, shape (windows, 2)
-        Each window's own shift in averaged lines and samples.
-    alone : array, shape (windows,)
-        Each window's own correlation where the shift is none.
-    surface : array, shape (2 reach + 1, 2 reach + 1)
-        Correlation of the windows that are used, together.
-    shift, error : array, shape (2,)
-        The common shift in averaged lines and samples, and its standard errors.
-    """
-
-    used: NDArray[np.bool_]
-    own: Floats
-    alone: Floats
+    used: NDArray[np.bool_]  # (windows,): false for outliers
+    own: Floats  # (windows, 2): each window's own shift in averaged lines and samples
+    alone: Floats  # (windows,): each window's own correlation where the shift is none
+    # (2 reach + 1, 2 reach + 1): correlation of the windows that are used, together
     surface: Floats
+    # Shift, error: (2,): the common shift in averaged lines and samples, and its standard errors
     shift: Floats
     error: Floats
 

@@ -199,21 +199,11 @@ GAP = 13
 
 @dataclass(frozen=True, eq=False)
 class Looked:
-    """An image whose pixels are to be averaged to about the size of a DEM's cells.
+    """An image whose pixels are to be averaged to about the size of a DEM's cells."""
 
-    Attributes
-    ----------
-    scene : Scene
-        The image.
-    looks : tuple of int
-        Lines and samples that make an averaged pixel.
-    grid : RadarGrid
-        Sampling of the averaged image.
-    """
-
-    scene: Scene
-    looks: tuple[int, int]
-    grid: RadarGrid
+    scene: Scene  # the image
+    looks: tuple[int, int]  # lines and samples that make an averaged pixel
+    grid: RadarGrid  # sampling of the averaged image
 
     def intensity(self, line: slice, sample: slice) -> Floats:
         """Read a part, given in averaged pixels; shape (polarisations, lines, samples)."""
@@ -229,22 +219,12 @@ class Looked:
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """A window of an image.
+    """A window of an image."""
 
-    Attributes
-    ----------
-    line, sample : int
-        Where it begins, in averaged pixels.
-    size : int
-        Its size in averaged pixels.
-    rows, columns : slice
-        The part of the DEM that is seen in it.
-    """
-
-    line: int
+    line: int  # line, sample: where it begins, in averaged pixels
     sample: int
-    size: int
-    rows: slice
+    size: int  # its size in averaged pixels
+    rows: slice  # rows, columns: the part of the DEM that is seen in it
     columns: slice
 
     def measured(self, image: Looked) -> tuple[Floats, Mask]:
@@ -273,32 +253,7 @@ class Window:
     ) -> tuple[Floats, Mask]:
         """Simulate the window with a margin.
 
-        Parameters
-        ----------
-        dem : xarray.DataArray
-            The DEM.
-        image : Looked
-            The image.
-        law : callable
-            Backscatter law.
-        reach : int
-            Width of the margin in averaged pixels.
-        shift : tuple of float
-            Lines and samples, in averaged pixels, by which the image is taken to be shifted.
-
-        Returns
-        -------
-        detail : array, shape (size + 2 reach, size + 2 reach)
-            Detail of log-intensity.
-        known : array of bool, same shape
-            Where terrain is known, be it in shadow.
-
-        Raises
-        ------
-        GeometryError
-            If the DEM does not reach into the window.
-        OrbitCoverageError
-            If the orbit does not cover the margin.
+        Returns shape `detail` (size + 2 reach, size + 2 reach).
         """
         from sarheight.geometry.pass_geometry import view
         from sarheight.illumination.simulate import illuminate
@@ -353,31 +308,7 @@ def largest_window(image: Looked) -> int:
 def choose_windows(
     dem: xr.DataArray, image: Looked, most: int, reach: int, size: int
 ) -> list[Window]:
-    """Choose the windows of an image with the strongest relief.
-
-    Parameters
-    ----------
-    dem : xarray.DataArray
-        The DEM.
-    image : Looked
-        The image.
-    most : int
-        How many to choose at most.
-    reach : int
-        Width of the margin, in averaged pixels, in which the terrain must be known as well.
-    size : int
-        Size of a window in averaged pixels.
-
-    Returns
-    -------
-    list of Window
-        In the order of the image. Empty where no window is filled by terrain and relief.
-
-    Raises
-    ------
-    GeometryError
-        If DEM and image do not overlap.
-    """
+    """Choose the windows of an image with the strongest relief."""
     from sarheight.geometry import geo2rdr
 
     steps = [max(-(-length // PROBES), 1) for length in dem.shape]

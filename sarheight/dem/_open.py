@@ -90,24 +90,7 @@ def bounds_spans(
     transform: Affine,
     shape: tuple[int, int],
 ) -> list[Span]:
-    """Blocks of a raster that meet a box: none, one, or two at the antimeridian.
-
-    Parameters
-    ----------
-    bounds : tuple of float
-        (west, south, east, north) in degrees; west > east or east > 180 across the antimeridian.
-    crs : rasterio CRS or None
-        Reference system of the raster.
-    transform : Affine
-        North-up geotransform of the raster.
-    shape : tuple of int
-        (rows, columns).
-
-    Raises
-    ------
-    DemError
-        If the box is not one, or the raster has no reference system to find it by.
-    """
+    """Blocks of a raster that meet a box: none, one, or two at the antimeridian."""
     west, south, east, north = _checked(bounds)
     if crs is None:
         msg = "the DEM has no coordinate reference system, so no bounds can be found in it"

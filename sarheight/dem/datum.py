@@ -27,13 +27,7 @@ WRITE_CRS = "write the right one, e.g. rio edit-info --crs EPSG:4326 dem.tif"
 
 
 def stated_crs(dem: xr.DataArray) -> CRS:
-    """Read the reference system that a DEM states, vertical part included.
-
-    Raises
-    ------
-    DemError
-        If there is none, it cannot be understood, or it is not tied to the Earth.
-    """
+    """Read the reference system that a DEM states, vertical part included."""
     try:
         found = dem.rio.crs
         crs = None if found is None else CRS.from_wkt(found.to_wkt(version="WKT2_2019"))
@@ -93,22 +87,7 @@ def unwrapped(longitude: npt.ArrayLike, centre: float) -> npt.NDArray[np.float64
 
 
 def metres_per_unit(crs: CRS, x: float, y: float, reach: float) -> tuple[float, float]:
-    """Ground metres per unit of y and of x around one point.
-
-    Parameters
-    ----------
-    crs : CRS
-        Horizontal reference system of `x` and `y`.
-    x, y : float
-        The point, in units of `crs`.
-    reach : float
-        Half the length, in units of `crs`, over which the scale is measured.
-
-    Returns
-    -------
-    tuple of float
-        (metres per unit of y, metres per unit of x), along the WGS84 ellipsoid.
-    """
+    """Ground metres per unit of y and of x around one point."""
     longitude, latitude = to_degrees(crs).transform(
         [x, x, x - reach, x + reach], [y - reach, y + reach, y, y]
     )
@@ -144,13 +123,7 @@ UNSTATED_ADVICE = (
 
 
 def datum_of_crs(crs: CRS) -> str | None:
-    """Name the vertical datum that a reference system states.
-
-    Returns
-    -------
-    str or None
-        "ellipsoid", a name in `GEOIDS`, "EPSG:..." or WKT; None if `crs` has no vertical part.
-    """
+    """Name the vertical datum that a reference system states."""
     if crs.is_compound:
         return _vertical_name(crs.sub_crs_list[1])
     if crs.is_vertical:
@@ -190,13 +163,7 @@ def datum_of_attrs(attrs: Mapping[Any, Any]) -> str | None:
 
 
 def stated_datum(dem: xr.DataArray) -> str | None:
-    """Name the vertical datum that a DEM states by its reference system or its attributes.
-
-    Raises
-    ------
-    VerticalDatumError
-        If the two contradict each other.
-    """
+    """Name the vertical datum that a DEM states by its reference system or its attributes."""
     by_crs, by_attrs = datum_of_crs(stated_crs(dem)), datum_of_attrs(dem.attrs)
     if by_crs and by_attrs and by_crs != by_attrs:
         msg = (

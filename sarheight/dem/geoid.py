@@ -60,13 +60,6 @@ def undulations(
     """Name a geoid, and give its height at every cell of a DEM by blocks of rows.
 
     Cells that the geoid's grid does not cover are infinite.
-
-    Raises
-    ------
-    GeoidGridMissingError
-        If the grid is not installed.
-    VerticalDatumError
-        If `geoid` is not known.
     """
     undulation, name = _undulation(geoid, _extent(dem))
     return name, _by_blocks(dem, undulation)
@@ -77,19 +70,7 @@ def undulations_at(
 ) -> npt.NDArray[np.float64]:
     """Give a geoid's height at places; infinite where its grid does not cover them.
 
-    Parameters
-    ----------
-    geoid : str, path, CRS or float
-        As in `to_ellipsoidal`.
-    longitude, latitude : array, shape (n,)
-        At least one place, in degrees.
-
-    Raises
-    ------
-    GeoidGridMissingError
-        If the grid is not installed.
-    VerticalDatumError
-        If `geoid` is not known.
+    Shapes: `longitude, latitude` (n,).
     """
     undulation, _ = _undulation(geoid, (longitude, latitude))
     return undulation(longitude, latitude)

@@ -77,14 +77,6 @@ def accept_layout(dem: object) -> xr.DataArray:
 
     A `band` dimension of length one is dropped, and geographic longitudes that jump from 180 to
     -180 are carried on beyond 180.
-
-    Raises
-    ------
-    TypeError
-        If `dem` is not a DataArray.
-    DemError
-        If dimensions, coordinates or reference system are missing, transposed, irregular, rotated,
-        or at odds with each other.
     """
     if not isinstance(dem, xr.DataArray):
         msg = (

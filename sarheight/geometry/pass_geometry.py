@@ -28,30 +28,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A DEM as one image sees it.
+    """A DEM as one image sees it."""
 
-    Attributes
-    ----------
-    dem : xarray.DataArray
-        The DEM, dims (y, x).
-    grid : RadarGrid
-        Sampling of the image.
-    heights : array, shape (rows, columns)
-        Heights above the ellipsoid in metres, float32, NaN where void.
-    ground : GroundModel
-        Positions of the cells.
-    radar : RadarModel
-        Orbit and sampling of the image.
-    bounds : array, shape (tiles, 4)
-        Part of the image that each tile of the DEM can light.
-    """
-
-    dem: xr.DataArray
-    grid: RadarGrid
+    dem: xr.DataArray  # the DEM, dims (y, x)
+    grid: RadarGrid  # sampling of the image
+    # (rows, columns): heights above the ellipsoid in metres, float32, NaN where void
     heights: NDArray[np.float32]
-    ground: GroundModel
-    radar: RadarModel
-    bounds: NDArray[np.float64]
+    ground: GroundModel  # positions of the cells
+    radar: RadarModel  # orbit and sampling of the image
+    bounds: NDArray[np.float64]  # (tiles, 4): part of the image that each tile of the DEM can light
 
     @cached_property
     def cell_area(self) -> float:
@@ -71,13 +56,7 @@ class View:
     def dataset(
         self, variables: Mapping[str, tuple[NDArray[Any], Mapping[str, Any]]]
     ) -> xr.Dataset:
-        """Make a dataset on the DEM's grid.
-
-        Parameters
-        ----------
-        variables : mapping
-            Name to (values, attributes); values have dims (y, x).
-        """
+        """Make a dataset on the DEM's grid."""
         return on_grid(self.dem, variables)
 
 
@@ -140,17 +119,7 @@ def require_overlap(
 ) -> None:
     """Refuse a DEM of which no part can light the image.
 
-    Parameters
-    ----------
-    dem, grid, radar
-        DEM and image.
-    bounds : array, shape (n, 4)
-        Bounds of the parts of the DEM, see `sarheight_kernels.models.box_bounds`.
-
-    Raises
-    ------
-    GeometryError
-        If none of them meets the image.
+    Shapes: `bounds` (n, 4).
     """
     met = (
         (bounds[:, 1] >= -0.5)
@@ -177,19 +146,7 @@ def models(
 ) -> tuple[xr.DataArray, NDArray[np.float32], GroundModel, RadarModel]:
     """Check a DEM, and turn it and an image into what the kernels read.
 
-    Parameters
-    ----------
-    dem, grid, orbit
-        As in `view`.
-
-    Returns
-    -------
-    dem : xarray.DataArray
-        The DEM as `sarheight.dem.check_dem` leaves it.
-    heights : array, shape (rows, columns)
-        Its heights, float32.
-    ground, radar : GroundModel, RadarModel
-        The models.
+    Returns shape `heights` (rows, columns).
     """
     dem = check_dem(dem)
     heights = np.ascontiguousarray(dem.values, dtype=np.float32)
@@ -202,32 +159,7 @@ def models(
 
 
 def view(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> View:
-    """Look at a DEM through a radar.
-
-    Parameters
-    ----------
-    dem : xarray.DataArray
-        Heights above the ellipsoid in metres, dims (y, x), with a CRS and a stated vertical
-        datum.
-    grid : RadarGrid
-        Sampling of the image.
-    orbit : Orbit
-        State vectors that cover the image.
-
-    Returns
-    -------
-    View
-        What the geometric functions work on.
-
-    Raises
-    ------
-    GeometryError
-        If DEM and image do not overlap.
-    ValueError
-        If the DEM is not one: see `sarheight.dem.check_dem`.
-    OrbitCoverageError
-        If the orbit is too short.
-    """
+    """Look at a DEM through a radar."""
     dem, heights, ground, radar = models(dem, grid, orbit)
     bounds = np.empty((tile_count(heights), 4))
     tile_bounds(ground, radar, heights, bounds)
@@ -243,18 +175,10 @@ BLOCK = 256
 
 @dataclass(frozen=True, eq=False)
 class PixelAreas:
-    """Area of the pixels of an image, in the plane to which a calibration refers.
+    """Area of the pixels of an image, in the plane to which a calibration refers."""
 
-    Attributes
-    ----------
-    lines : array, shape (k,)
-        Lines at which the areas are tabulated.
-    areas : array, shape (k, samples)
-        Areas in square metres; linear in between.
-    """
-
-    lines: NDArray[np.float64]
-    areas: NDArray[np.float64]
+    lines: NDArray[np.float64]  # (k,): lines at which the areas are tabulated
+    areas: NDArray[np.float64]  # (k, samples): areas in square metres; linear in between
 
     def blocks(self, lines: int) -> Iterator[tuple[slice, NDArray[np.float64]]]:
         """Yield blocks of lines with the areas of their pixels, shape (block, samples)."""
@@ -267,13 +191,7 @@ class PixelAreas:
     def divide(self, energy: NDArray[np.float32], offset: float = 0.0) -> None:
         """Turn energies into intensities, in place.
 
-        Parameters
-        ----------
-        energy : array, shape (lines, samples)
-            Radar cross-sections of the pixels in square metres; receives intensities in linear
-            power.
-        offset : float
-            Intensity that is added to all of them.
+        Shapes: `energy` (lines, samples).
         """
         divide_by_area(energy, *self._places(energy.shape[0]), self.areas, offset)
 
@@ -304,25 +222,6 @@ def pixel_areas(grid: RadarGrid, radar: RadarModel, calibration: Calibration) ->
     A pixel's radar cross-section in square metres is its intensity times this area: beta0 refers
     to the area in the slant-range plane, sigma0 to that on the ellipsoid, gamma0 to that at a
     right angle to the line of sight.
-
-    Parameters
-    ----------
-    grid : RadarGrid
-        Sampling of the image.
-    radar : RadarModel
-        Its tables.
-    calibration : {"beta0", "sigma0", "gamma0"}
-        What the image is calibrated to.
-
-    Returns
-    -------
-    PixelAreas
-        The table.
-
-    Raises
-    ------
-    ValueError
-        If the calibration is none of these.
     """
     if calibration not in ("beta0", "sigma0", "gamma0"):
         msg = (

@@ -41,54 +41,12 @@ def _part(seen: View, margin: int) -> tuple[slice, slice]:
 def grid_of_dem(
     dem: xr.DataArray, grid: RadarGrid, orbit: Orbit, *, margin: int = MARGIN
 ) -> RadarGrid:
-    """Cut a grid to the part that a DEM can light.
-
-    Parameters
-    ----------
-    dem : xarray.DataArray
-        Heights above the ellipsoid in metres, dims (y, x), any CRS.
-    grid : RadarGrid
-        Sampling of the image.
-    orbit : Orbit
-        State vectors that cover the image.
-    margin : int
-        Pixels to keep around that part, where the image has them.
-
-    Returns
-    -------
-    RadarGrid
-        Without bursts.
-
-    Raises
-    ------
-    GeometryError
-        If DEM and image do not overlap.
-    """
+    """Cut a grid to the part that a DEM can light."""
     return grid.crop(*_part(view(dem, grid, orbit), margin))
 
 
 def scene_of_dem(scene: Scene, dem: xr.DataArray, *, margin: int = MARGIN) -> Scene:
-    """Cut a scene to the part that a DEM can light.
-
-    Parameters
-    ----------
-    scene : Scene
-        The image.
-    dem : xarray.DataArray
-        Heights above the ellipsoid in metres, dims (y, x), any CRS.
-    margin : int
-        Pixels to keep around that part, where the image has them.
-
-    Returns
-    -------
-    Scene
-        The part.
-
-    Raises
-    ------
-    GeometryError
-        If DEM and image do not overlap.
-    """
+    """Cut a scene to the part that a DEM can light."""
     line, sample = _part(view(dem, scene.grid, scene.orbit), margin)
     part = scene.image.isel(line=line, sample=sample)
     return Scene(part, scene.grid.crop(line, sample), scene.orbit, scene.calibration)
@@ -101,33 +59,6 @@ def turned_over(
 
     The sampling stays that of the grid. A slant-range grid is moved along and across the track;
     one in ground range only along it, as its polynomials do not reach beyond the swath.
-
-    Parameters
-    ----------
-    dem : xarray.DataArray
-        Heights above the ellipsoid in metres, dims (y, x), any CRS.
-    grid : RadarGrid
-        The sampling.
-    orbit : Orbit
-        The orbit, which must fly past the DEM's latitude.
-    incidence : float
-        Incidence angle in degrees under which the centre of the DEM is to be seen.
-
-    Returns
-    -------
-    grid : RadarGrid
-        The part that the DEM lights.
-    orbit : Orbit
-        The turned orbit.
-    degrees : float
-        How far it was turned, eastwards.
-
-    Raises
-    ------
-    GeometryError
-        If the DEM does not lie in the swath of a ground-range grid under that incidence.
-    OrbitCoverageError
-        If the orbit does not see the latitude under that incidence, or ends before the DEM does.
     """
     dem = check_dem(dem)
     latitude, longitude, height = _centre(dem)
@@ -212,32 +143,7 @@ def part_of_bounds(
     heights: tuple[float, float] = HEIGHTS,
     margin: int = MARGIN,
 ) -> tuple[slice, slice]:
-    """Find the lines and samples that show an area, wherever its ground lies in height.
-
-    Parameters
-    ----------
-    bounds : (west, south, east, north)
-        In degrees; west is larger than east across the date line.
-    grid : RadarGrid
-        Sampling of the image.
-    orbit : Orbit
-        State vectors that cover the image.
-    heights : (lowest, highest)
-        Of the ground there, in metres above the ellipsoid. A narrower range reads less.
-    margin : int
-        Pixels to keep around that part, where the image has them.
-
-    Returns
-    -------
-    line, sample : slice
-
-    Raises
-    ------
-    ValueError
-        If bounds or heights make no sense.
-    GeometryError
-        If the image does not show the area.
-    """
+    """Find the lines and samples that show an area, wherever its ground lies in height."""
     require_bounds(bounds)
     if not heights[0] <= heights[1]:
         msg = f"found heights from {heights[0]:g} to {heights[1]:g} m, expected low before high"
@@ -292,20 +198,7 @@ def _places(bounds: Bounds, heights: tuple[float, float]) -> Floats:
 def zero_doppler(places: Floats, grid: RadarGrid, orbit: Orbit) -> tuple[Floats, Floats]:
     """Find when and how far away the radar sees places, of those that it looks towards.
 
-    Parameters
-    ----------
-    places : array, shape (n, 3)
-        Earth-fixed, in metres.
-    grid : RadarGrid
-        Sampling of the image.
-    orbit : Orbit
-        With the epoch of the grid.
-
-    Returns
-    -------
-    time, slant_range : array, shape (m,)
-        Seconds since the epoch, and metres. Places beyond the ends of the orbit are given its
-        ends; those on the other side of the track are left out.
+    Shapes: `places` (n, 3); returns `time, slant_range` (m,).
     """
     time = np.full(len(places), 0.5 * (grid.first_time + grid.last_time))
     for _ in range(ROUNDS):
@@ -324,17 +217,7 @@ def zero_doppler(places: Floats, grid: RadarGrid, orbit: Orbit) -> tuple[Floats,
 def bounds_of_corners(corners: NDArray[np.float64], margin: float = 0.0) -> Bounds:
     """Find the smallest area that holds some corners.
 
-    Parameters
-    ----------
-    corners : array, shape (n, 2)
-        Longitude and latitude in degrees, less than half around the Earth apart.
-    margin : float
-        Degrees to add on each side.
-
-    Returns
-    -------
-    (west, south, east, north)
-        In degrees; west is larger than east across the date line.
+    Shapes: `corners` (n, 2).
     """
     longitude, latitude = corners.T
     longitude = longitude[0] + (longitude - longitude[0] + 180.0) % 360.0 - 180.0
@@ -347,13 +230,7 @@ def bounds_of_corners(corners: NDArray[np.float64], margin: float = 0.0) -> Boun
 
 
 def require_bounds(bounds: Bounds) -> None:
-    """Check an area given in degrees.
-
-    Raises
-    ------
-    ValueError
-        If it is no area.
-    """
+    """Check an area given in degrees."""
     west, south, east, north = bounds
     if not (
         -90.0 <= south < north <= 90.0

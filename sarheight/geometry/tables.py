@@ -37,17 +37,7 @@ def to_earth_fixed(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Find position and normal on the WGS84 ellipsoid.
 
-    Parameters
-    ----------
-    longitude, latitude : array
-        Geodetic coordinates in degrees.
-
-    Returns
-    -------
-    position : array, shape (..., 3)
-        Earth-centred, Earth-fixed position at height zero in metres.
-    normal : array, shape (..., 3)
-        Outward unit normal of the ellipsoid.
+    Returns shape `position` (..., 3), `normal` (..., 3).
     """
     lam, phi = np.radians(longitude), np.radians(latitude)
     normal = np.stack((np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)), axis=-1)
@@ -57,18 +47,7 @@ def to_earth_fixed(
 
 
 def horizontal(crs: pyproj.CRS) -> pyproj.CRS:
-    """Strip the vertical part off a coordinate reference system.
-
-    Parameters
-    ----------
-    crs : pyproj.CRS
-        Any system, compound or three-dimensional ones included.
-
-    Returns
-    -------
-    pyproj.CRS
-        Its horizontal part.
-    """
+    """Strip the vertical part off a coordinate reference system."""
     if crs.is_compound:
         return horizontal(crs.sub_crs_list[0])
     return crs.to_2d()
@@ -141,23 +120,7 @@ def ground_model(x: NDArray[np.float64], y: NDArray[np.float64], crs: pyproj.CRS
 
     The projection is inverted at a few nodes of each block of cells; blocks shrink until the
     polynomials through them meet the projection to a micrometre.
-
-    Parameters
-    ----------
-    x, y : array, shape (columns,), (rows,)
-        Regular map coordinates of the cell centres, in the units of `crs`.
-    crs : pyproj.CRS
-        Coordinate reference system; a vertical part is left aside.
-
-    Returns
-    -------
-    GroundModel
-        Positions on the WGS84 ellipsoid.
-
-    Raises
-    ------
-    GeometryError
-        If the projection cannot be inverted on the raster, or is not smooth there.
+    Shapes: `x, y` (columns,).
     """
     raster = _Raster(x, y, crs)
     block = LARGEST_BLOCK
@@ -272,25 +235,7 @@ def _continued(orbit: Orbit) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def radar_model(grid: RadarGrid, orbit: Orbit) -> RadarModel:
-    """Make the radar model of an image.
-
-    Parameters
-    ----------
-    grid : RadarGrid
-        Sampling of the image.
-    orbit : Orbit
-        State vectors that cover the lines.
-
-    Returns
-    -------
-    RadarModel
-        Tables for the kernels; times count from the epoch of `grid`.
-
-    Raises
-    ------
-    OrbitCoverageError
-        If the state vectors do not cover the lines.
-    """
+    """Make the radar model of an image."""
     orbit = orbit.with_epoch(grid.epoch)
     orbit.require_cover(grid.first_time, grid.last_time)
     start, coefficients = _continued(orbit)

@@ -27,32 +27,18 @@ COMPRESSION = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Profiles:
-    """How profiles in the planes of zero Doppler run through a DEM.
+    """How profiles in the planes of zero Doppler run through a DEM."""
 
-    Attributes
-    ----------
-    heights : array, shape (rows, columns)
-        Heights, transposed where the line of sight runs along the rows of the DEM.
-    ground : GroundModel
-        Positions, transposed likewise.
-    transposed : bool
-        Whether that is so.
-    reference_height : float
-        Height at which profiles are followed, in metres.
-    first_time, interval : float
-        Zero-Doppler time of the first profile and time between profiles that are at most one
-        row apart, in seconds.
-    count : int
-        Number of such profiles.
-    """
-
+    # (rows, columns): heights, transposed where the line of sight runs along the rows of the DEM
     heights: NDArray[np.float32]
-    ground: GroundModel
-    transposed: bool
-    reference_height: float
+    ground: GroundModel  # positions, transposed likewise
+    transposed: bool  # whether that is so
+    reference_height: float  # height at which profiles are followed, in metres
+    # First_time, interval: zero-Doppler time of the first profile and time between profiles that
+    # are at most one row apart, in seconds
     first_time: float
     interval: float
-    count: int
+    count: int  # number of such profiles
 
 
 def _transposed(ground: GroundModel) -> GroundModel:
@@ -86,15 +72,9 @@ def line_times(grid: RadarGrid) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Scan:
-    """Where the profiles of a DEM lie, of which a part of it needs only some.
+    """Where the profiles of a DEM lie, of which a part of it needs only some."""
 
-    Attributes
-    ----------
-    transposed, reference_height, first_time, interval, count
-        As in `Profiles`.
-    """
-
-    transposed: bool
+    transposed: bool  # transposed, reference_height, first_time, interval, count: as in `Profiles`
     reference_height: float
     first_time: float
     interval: float
@@ -102,20 +82,7 @@ class Scan:
 
 
 def scan_of(view: View, height: float) -> Scan:
-    """Choose the profiles along which a DEM is scanned.
-
-    Parameters
-    ----------
-    view : View
-        The DEM under the radar.
-    height : float
-        Height at which they are followed, in metres.
-
-    Returns
-    -------
-    Scan
-        Profiles that pass every cell within half a row.
-    """
+    """Choose the profiles along which a DEM is scanned."""
     rows, columns = view.heights.shape
     times = _times(view, height)
     per_row = np.abs(np.diff(times, axis=0)) / (max(rows - 1.0, 1.0) / 4.0)
@@ -128,20 +95,7 @@ def scan_of(view: View, height: float) -> Scan:
 
 
 def profiles(view: View, scan: Scan | None = None) -> Profiles:
-    """Lay profiles through a DEM.
-
-    Parameters
-    ----------
-    view : View
-        The DEM under the radar.
-    scan : Scan, optional
-        The profiles of a larger DEM of which this is a part; those that pass it are taken.
-
-    Returns
-    -------
-    Profiles
-        Profiles that pass every cell within half a row.
-    """
+    """Lay profiles through a DEM."""
     if scan is None:
         scan = scan_of(view, float(0.5 * (np.nanmin(view.heights) + np.nanmax(view.heights))))
         skipped, count = 0, scan.count
@@ -168,22 +122,7 @@ def classify_cells(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Classify the cells of a DEM and count the folds they lie in.
 
-    Parameters
-    ----------
-    view : View
-        The DEM under the radar.
-    compression : float
-        Threshold of foreshortening.
-    laid : Scan, optional
-        The profiles of a larger DEM of which this is a part.
-
-    Returns
-    -------
-    category : array, shape (rows, columns)
-        Codes of `sarheight_kernels.profiles`.
-    fold_count : array, shape (rows, columns)
-        Number of lit sheets of terrain at the cell's time and slant range; 255 where void or
-        outside the image.
+    Returns shape `category` (rows, columns), `fold_count` (rows, columns).
     """
     scan = profiles(view, laid)
     shape = (2, scan.count, scan.heights.shape[1])
@@ -212,16 +151,7 @@ def light_cells(view: View) -> NDArray[np.bool_]:
     """Find the cells of a DEM that the radar lights.
 
     These are the cells that `classify_cells` finds neither void nor in shadow, found faster.
-
-    Parameters
-    ----------
-    view : View
-        The DEM under the radar.
-
-    Returns
-    -------
-    array, shape (rows, columns)
-        False where a cell is void or in shadow.
+    Returns shape (rows, columns).
     """
     scan = profiles(view)
     along = np.empty((1, scan.count, scan.heights.shape[1]), dtype=np.uint8)
@@ -260,17 +190,7 @@ def classify_pixels(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Classify the pixels of an image and count the folds in them.
 
-    Parameters
-    ----------
-    view : View
-        The DEM under the radar.
-    compression : float
-        Threshold of foreshortening.
-
-    Returns
-    -------
-    category, fold_count : array, shape (lines, samples)
-        See `sarheight_kernels.masks.classify_image`.
+    Returns shape `category, fold_count` (lines, samples).
     """
     scan = profiles(view)
     shape = (view.grid.lines, view.grid.samples)

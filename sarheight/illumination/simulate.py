@@ -32,41 +32,22 @@ NOTHING_LIT = (
 
 @dataclass(frozen=True, eq=False)
 class Collected:
-    """What the cells of a DEM collect from an image.
+    """What the cells of a DEM collect from an image."""
 
-    Attributes
-    ----------
-    linear : array, shape (channels, rows, columns)
-        Sums of weight times channel.
-    square : array, shape (channels, rows, columns)
-        Sums of squared weight times channel.
-    area : array, shape (rows, columns)
-        Lit area of each cell within the image, projected along the line of sight, in square
-        metres.
-    """
-
-    linear: NDArray[np.float32]
-    square: NDArray[np.float32]
+    linear: NDArray[np.float32]  # (channels, rows, columns): sums of weight times channel
+    square: NDArray[np.float32]  # (channels, rows, columns): sums of squared weight times channel
+    # (rows, columns): lit area of each cell within the image, projected along the line of sight,
+    # in square metres
     area: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class Illumination:
-    """Which cell lights which pixel, and how brightly: the weights, recomputed at each use.
+    """Which cell lights which pixel, and how brightly: the weights, recomputed at each use."""
 
-    Attributes
-    ----------
-    view : View
-        The DEM under the radar.
-    law : array, shape (n,)
-        Backscatter law, tabulated.
-    lit : array, shape (rows, columns)
-        False where a cell is void or in shadow.
-    """
-
-    view: View
-    law: NDArray[np.float64]
-    lit: NDArray[np.bool_]
+    view: View  # the DEM under the radar
+    law: NDArray[np.float64]  # (n,): backscatter law, tabulated
+    lit: NDArray[np.bool_]  # (rows, columns): false where a cell is void or in shadow
 
     def under(self, law: BackscatterLaw) -> Illumination:
         """Return the same under another backscatter law."""
@@ -75,10 +56,7 @@ class Illumination:
     def simulate(self, reflectivity: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Return the energy in each pixel, shape (lines, samples), in square metres.
 
-        Parameters
-        ----------
-        reflectivity : array, shape (rows, columns), optional
-            Brightness of the cells relative to the law; 1 by default.
+        Shapes: `reflectivity` (rows, columns).
         """
         grid, bounds = self.view.grid, self.view.bounds
         block_of = np.empty(bounds.shape[0], dtype=np.int64)
@@ -106,12 +84,7 @@ class Illumination:
     ) -> Collected:
         """Collect channels of an image at the cells.
 
-        Parameters
-        ----------
-        linear : array, shape (lines, samples, channels)
-            Channels to be summed with the weights.
-        square : array, shape (lines, samples, channels), optional
-            Channels to be summed with the squares of the weights.
+        Shapes: `linear` (lines, samples, channels), `square` (lines, samples, channels).
         """
         if square is None:
             square = np.empty((*linear.shape[:2], 0), dtype=np.float32)
@@ -145,19 +118,7 @@ def illuminate(
 ) -> Illumination:
     """Light a DEM.
 
-    Parameters
-    ----------
-    view : View
-        The DEM under the radar.
-    law : callable
-        Backscatter law.
-    lit : array, shape (rows, columns), optional
-        Cells that are lit; found by occlusion where not given.
-
-    Returns
-    -------
-    Illumination
-        The operators.
+    Shapes: `lit` (rows, columns).
     """
     if lit is None:
         lit = light_cells(view)

@@ -1,4 +1,4 @@
-from sarheight.learning.metrics import (
+from .metrics import (
     HeightErrors,
     by_distance,
     by_mask,
@@ -7,11 +7,11 @@ from sarheight.learning.metrics import (
     height_errors,
     slope_error,
 )
-from sarheight.learning.run import RunSettings
-from sarheight.learning.split import Part, channel_statistics, parts
-from sarheight.learning.tiles import Tiling
-from sarheight.learning.unet import EfficientChannelAttention, LargeSelectiveKernel, UNet
-from sarheight.learning.weights import Channel, Pretrained, kind_of, packaged
+from .run import RunSettings
+from .split import Part, channel_statistics, parts
+from .tiles import Tiling
+from .unet import EfficientChannelAttention, LargeSelectiveKernel, UNet
+from .weights import Channel, Pretrained, kind_of, packaged
 
 __all__ = [
     "Channel",

@@ -106,12 +106,7 @@ class RunSettings:
 
 
 def require_one_of(name: str, found: str, expected: Sequence[str]) -> None:
-    """Refuse a name that is not among those expected.
-
-    Raises
-    ------
-    ValueError
-    """
+    """Refuse a name that is not among those expected."""
     if found not in expected:
         msg = f"found {name} {found!r}, expected one of {', '.join(expected)}"
         raise ValueError(msg)
@@ -137,29 +132,7 @@ MODEL, SETTINGS, LAST = "model", "settings.json", "last.ckpt"
 
 
 def claim(folder: str | os.PathLike[str], settings: RunSettings, accelerator: str) -> Path:
-    """Take a folder for a run, or go on with the run that is there.
-
-    Parameters
-    ----------
-    folder : path-like
-        Made if it is not there.
-    settings : RunSettings
-        Written to ``settings.json`` the first time.
-    accelerator : str
-        What the run, unless it is finished, will be trained on: see `fit`.
-
-    Returns
-    -------
-    pathlib.Path
-        Where the finished model is, or will be.
-
-    Raises
-    ------
-    CheckpointError
-        If the folder holds a run with other settings.
-    ValueError
-        If there is no such accelerator. Then nothing is written.
-    """
+    """Take a folder for a run, or go on with the run that is there."""
     folder = Path(folder)
     finished = folder / MODEL
     if not finished.exists():
@@ -193,31 +166,6 @@ def fit(
     The folder gets the curves (``curves/metrics.csv``, and those for TensorBoard where it is
     installed) and, after each epoch, ``last.ckpt``. A run that was interrupted goes on after its
     last complete epoch.
-
-    Parameters
-    ----------
-    task : lightning.LightningModule
-        What is trained. It has the weights of the best epoch in the end, on the CPU.
-    loader : lightning.LightningDataModule
-        See `EpochLoader`.
-    settings : RunSettings
-        Epochs, patience, precision and the limit of the gradient.
-    folder : path-like
-        As `claim` left it.
-    monitored : str
-        What the task logs at validation, and by which epochs are compared.
-    mode : {"min", "max"}
-        Whether less of it is better, or more.
-    accelerator : str
-        "auto", "cpu", "gpu", "cuda", "mps" or "tpu". `claim` has seen that it is there; one device
-        of it is used.
-    progress : bool
-        Whether to show a progress bar.
-
-    Returns
-    -------
-    float or None
-        `monitored` in the best epoch.
     """
     folder = Path(folder)
     best = ModelCheckpoint(
@@ -306,13 +254,6 @@ class EpochLoader(lightning.LightningDataModule):
 
     A run that is taken up again at an epoch sees what it would have seen: all that is random in
     the samples, and their order, are drawn from the seed and the number of the epoch.
-
-    Parameters
-    ----------
-    training, validation : Samples
-        Such as `sarheight.terrain.TerrainPatches`.
-    settings : RunSettings
-        Size of a batch, seed, workers.
     """
 
     def __init__(self, training: Samples, validation: Samples, settings: RunSettings) -> None:

@@ -69,19 +69,7 @@ class Part:
 def require_apart(
     scenes: int, training: Sequence[Sequence[Part]], validation: Sequence[Sequence[Part]]
 ) -> None:
-    """Refuse parts that do not pair with scenes, and a cell for both training and validation.
-
-    Parameters
-    ----------
-    scenes : int
-        How many there are.
-    training, validation : sequence of sequence of Part
-        The parts of each scene.
-
-    Raises
-    ------
-    ValueError
-    """
+    """Refuse parts that do not pair with scenes, and a cell for both training and validation."""
     if not len(training) == len(validation) == scenes:
         msg = (
             f"found parts of {len(training)} scenes for training and of {len(validation)} for "
@@ -151,12 +139,7 @@ def parts(
 
 
 def require_shares(shares: Mapping[str, float]) -> None:
-    """Refuse shares that do not make a whole.
-
-    Raises
-    ------
-    ValueError
-    """
+    """Refuse shares that do not make a whole."""
     if not shares or min(shares.values()) <= 0.0 or abs(sum(shares.values()) - 1.0) > 1e-6:
         msg = f"found shares {dict(shares)}, expected shares above 0 that sum to 1"
         raise ValueError(msg)
@@ -241,18 +224,6 @@ def require_power(name: str, values: NDArray[np.floating]) -> None:
 
     Noise that was taken off leaves powers a little below zero, on calm water most of them; of
     decibels nearly all are, and far below.
-
-    Parameters
-    ----------
-    name : str
-        What the values are called.
-    values : array
-        NaN never counts.
-
-    Raises
-    ------
-    ValueError
-        If the median is further below zero than noise can bring it.
     """
     known = values[np.isfinite(values)]
     median = float(np.median(known)) if known.size else 0.0

@@ -129,16 +129,7 @@ BATCH = 4
 def window(variable: xr.DataArray, rows: Span, columns: Span) -> MosaicFloats:
     """Read a window that may reach beyond the raster; what is outside is NaN.
 
-    Parameters
-    ----------
-    variable : xarray.DataArray
-        Dims (..., y, x).
-    rows, columns : tuple of int
-        First and one past the last.
-
-    Returns
-    -------
-    array of float32, shape (..., rows, columns)
+    Returns shape (..., rows, columns).
     """
     shape = variable.sizes["y"], variable.sizes["x"]
     kept = [
@@ -159,13 +150,6 @@ def in_chunks_of(values: Any, result: xr.Dataset) -> xr.Dataset:  # noqa: ANN401
     """Give all variables of a result the chunks of a mosaic, if that is lazy.
 
     What goes along with a map, such as a mask, may come in chunks of another size.
-
-    Parameters
-    ----------
-    values : array
-        Of `Mosaic.values`.
-    result : xarray.Dataset
-        On the same grid.
     """
     chunks = getattr(values, "chunks", None)
     if chunks is None:
@@ -179,28 +163,17 @@ class Mosaic:
 
     Where a tile has no estimate, NaN, the others count alone; where none has one, the map has
     none.
-
-    Parameters
-    ----------
-    variables : tuple of xarray.DataArray
-        What tiles are cut from, dims (..., y, x).
-    estimate : callable
-        Turns tiles of these, a list of arrays of shape (tiles, ..., size, size), and the corner of
-        each tile into an array of shape (tiles, layers, size, size). What lies beyond the raster
-        is NaN.
-    layers : int
-        Of the map.
-    tiling : Tiling
-        Size and overlap of the tiles.
-    check : callable, optional
-        Given what is read for a block, arrays of shape (..., rows, columns), before it is cut into
-        tiles; raises where that cannot be right.
     """
 
-    variables: tuple[xr.DataArray, ...]
+    variables: tuple[xr.DataArray, ...]  # what tiles are cut from, dims (..., y, x)
+    # Turns tiles of these, a list of arrays of shape (tiles, ..., size, size), and the corner of
+    # each tile into an array of shape (tiles, layers, size, size). What lies beyond the raster is
+    # NaN
     estimate: Callable[[list[MosaicFloats], list[Corner]], MosaicFloats]
-    layers: int
-    tiling: Tiling
+    layers: int  # of the map
+    tiling: Tiling  # size and overlap of the tiles
+    # Given what is read for a block, arrays of shape (..., rows, columns), before it is cut into
+    # tiles; raises where that cannot be right
     check: Callable[[list[MosaicFloats]], None] | None = None
 
     @property
@@ -249,15 +222,7 @@ class Mosaic:
         return blended
 
     def values(self, block: int, report: Callable[[float], None] | None = None) -> Any:  # noqa: ANN401  # of numpy or dask
-        """Return the map, shape (layers, rows, columns): lazily where a variable is in chunks.
-
-        Parameters
-        ----------
-        block : int
-            Cells of a block, each way: memory grows with its square.
-        report : callable, optional
-            Told after each block which part of the work is done; not for a lazy result.
-        """
+        """Return the map, shape (layers, rows, columns): lazily where a variable is in chunks."""
         rows, columns = (
             [(first, min(first + block, length)) for first in range(0, length, block)]
             for length in self.shape
@@ -296,25 +261,7 @@ class Mosaic:
 
 
 def layers_of(estimator: HeightEstimator, scene: xr.Dataset) -> list[xr.DataArray]:
-    """Find the estimator's channels in a scene, by name.
-
-    Parameters
-    ----------
-    estimator : HeightEstimator
-        Says which channels it takes, in which order and units.
-    scene : xarray.Dataset
-        Its variables may come in any order. One with polarisations holds a channel for each.
-
-    Returns
-    -------
-    list of xarray.DataArray
-        Dims (y, x), in the estimator's order.
-
-    Raises
-    ------
-    CheckpointError
-        If the scene lacks a channel, or has it in other units.
-    """
+    """Find the estimator's channels in a scene, by name."""
     present: dict[str, xr.DataArray] = {}
     for name, variable in scene.data_vars.items():
         if variable.dims == ("y", "x"):
@@ -345,13 +292,7 @@ def _layer(channel: Channel, present: dict[str, xr.DataArray]) -> xr.DataArray:
 
 
 def prompt_of(estimator: HeightEstimator, scene: xr.Dataset) -> xr.DataArray | None:
-    """Find the coarse elevation model in a scene, if the estimator takes one.
-
-    Raises
-    ------
-    CheckpointError
-        If it does, and the scene has none.
-    """
+    """Find the coarse elevation model in a scene, if the estimator takes one."""
     if "prompt" not in estimator.surfaces:
         return None
     if "coarse_height" not in scene:
@@ -364,19 +305,7 @@ def prompt_of(estimator: HeightEstimator, scene: xr.Dataset) -> xr.DataArray | N
 
 
 def require_powers(channels: Sequence[Channel], seen: Sequence[NDArray[np.float32]]) -> None:
-    """Refuse decibels where a model sees power.
-
-    Parameters
-    ----------
-    channels : sequence of Channel
-        Of the model; those whose transform is to decibels are power.
-    seen : sequence of array
-        What was read of each, in their order; others may follow.
-
-    Raises
-    ------
-    ValueError
-    """
+    """Refuse decibels where a model sees power."""
     for channel, values in zip(channels, seen, strict=False):
         if channel.transform == "decibel":
             require_power(channel.name, values)

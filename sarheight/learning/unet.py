@@ -31,13 +31,7 @@ def _convolutions(channels: int, width: int) -> nn.Sequential:
 
 
 def require_divisible(shape: Sequence[int], stride: int) -> None:
-    """Check that an image can be halved as often as a network does.
-
-    Raises
-    ------
-    ValueError
-        If it cannot.
-    """
+    """Check that an image can be halved as often as a network does."""
     rows, columns = shape[-2:]
     if rows % stride or columns % stride or not rows or not columns:
         msg = (

@@ -267,13 +267,7 @@ def packaged(name: str) -> Path:
 
 
 def device_of(name: str) -> torch.device:
-    """Return a device by its name; "auto" is a GPU if there is one.
-
-    Raises
-    ------
-    ValueError
-        If there is no such device.
-    """
+    """Return a device by its name; "auto" is a GPU if there is one."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -40,40 +40,19 @@ if TYPE_CHECKING:
 class Statistics:
     """Count, mean, spread and range of the known values of a band.
 
-    Parameters
-    ----------
-    known, cells : int
-        How many values were known, and how many there were.
-    mean : float
-        Mean of the known values.
-    squares : float
-        Sum of their squared distances from the mean.
-    smallest, largest : float
-        Their range.
-
-    References
-    ----------
-    Chan, T. F., Golub, G. H. and LeVeque, R. J. (1983). Algorithms for computing the sample
+    Source: Chan, T. F., Golub, G. H. and LeVeque, R. J. (1983). Algorithms for computing the sample
     variance. The American Statistician 37(3), 242-247, equation 2.1.
     """
 
-    known: int = 0
+    known: int = 0  # known, cells: how many values were known, and how many there were
     cells: int = 0
-    mean: float = 0.0
-    squares: float = 0.0
-    smallest: float = np.inf
+    mean: float = 0.0  # mean of the known values
+    squares: float = 0.0  # sum of their squared distances from the mean
+    smallest: float = np.inf  # smallest, largest: their range
     largest: float = -np.inf
 
     def add(self, values: np.ndarray[Any, Any], nodata: Any) -> None:  # noqa: ANN401
-        """Take in a piece of a band.
-
-        Parameters
-        ----------
-        values : array
-            Any shape; NaN is never known.
-        nodata : scalar or None
-            Another value that stands for nothing known.
-        """
+        """Take in a piece of a band."""
         self.cells += values.size
         kept = np.isfinite(values) if values.dtype.kind == "f" else values != nodata
         found = (values if kept.all() else values[kept]).astype(np.float64).ravel()
@@ -113,30 +92,15 @@ BAND_TAGS = ("BAND_VARIABLE", "BAND_DIMENSIONS", "BAND_LABELS", "BAND_DTYPE", "B
 
 @dataclass(frozen=True)
 class Band:
-    """One band: a variable, or one entry of a variable along its leading dimensions.
+    """One band: a variable, or one entry of a variable along its leading dimensions."""
 
-    Parameters
-    ----------
-    variable : str
-        Name of the variable.
-    dimensions : tuple of str
-        The leading dimensions; none for a variable of dims (y, x).
-    indices : tuple of int
-        Which entry along each.
-    labels : tuple
-        The coordinates of that entry, for example ``("VH",)``.
-    dtype : numpy.dtype
-        What is stored: float32 for floating-point variables, else the variable's own.
-    nodata : object
-        Nodata value of the variable, None without one.
-    """
-
-    variable: str
-    dimensions: tuple[str, ...]
-    indices: tuple[int, ...]
-    labels: tuple[Any, ...]
+    variable: str  # name of the variable
+    dimensions: tuple[str, ...]  # the leading dimensions; none for a variable of dims (y, x)
+    indices: tuple[int, ...]  # which entry along each
+    labels: tuple[Any, ...]  # the coordinates of that entry, for example ``("VH",)``
+    # What is stored: float32 for floating-point variables, else the variable's own
     dtype: np.dtype[Any]
-    nodata: Any
+    nodata: Any  # nodata value of the variable, None without one
 
     @property
     def description(self) -> str:
@@ -187,23 +151,7 @@ class Band:
 
 
 def bands_of(dataset: xr.Dataset) -> list[Band]:
-    """List the bands of a dataset.
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        Variables of dims (y, x), or with leading dimensions such as polarisation and pass.
-
-    Returns
-    -------
-    list of Band
-        In the order of the variables and of the coordinates along their leading dimensions.
-
-    Raises
-    ------
-    ValueError
-        When a variable has other dims, or values that a band cannot hold.
-    """
+    """List the bands of a dataset."""
     bands = []
     for name, variable in dataset.data_vars.items():
         leading = tuple(str(dim) for dim in variable.dims if dim not in SPATIAL)
@@ -234,20 +182,7 @@ def bands_of(dataset: xr.Dataset) -> list[Band]:
 
 
 def variables_of(image: xr.DataArray, tags: list[dict[str, str]]) -> dict[str, xr.DataArray]:
-    """Put the bands of a file together as the variables that they were.
-
-    Parameters
-    ----------
-    image : xarray.DataArray
-        Dims (band, y, x).
-    tags : list of dict
-        The tags of each band.
-
-    Returns
-    -------
-    dict
-        The variables by name, with their types, attributes and nodata values.
-    """
+    """Put the bands of a file together as the variables that they were."""
     members: dict[str, list[int]] = {}
     for index, tag in enumerate(tags):
         members.setdefault(tag["BAND_VARIABLE"], []).append(index)
@@ -296,18 +231,7 @@ def _unstacked(bands: xr.DataArray, dimensions: list[str], labels: list[list[Any
 
 
 def encode_attributes(attributes: Mapping[Any, Any]) -> dict[str, str]:
-    """Turn attributes into tags, which are text: plain text as it is, the rest as JSON.
-
-    Parameters
-    ----------
-    attributes : mapping
-        The attributes of a variable or dataset.
-
-    Returns
-    -------
-    dict of str
-        One tag each, and one more that lists which of them are JSON.
-    """
+    """Turn attributes into tags, which are text: plain text as it is, the rest as JSON."""
     tags, encoded = {}, []
     for name, value in plain_attributes(attributes).items():
         if isinstance(value, str) and value and value.isprintable() and value == value.strip():
@@ -319,18 +243,7 @@ def encode_attributes(attributes: Mapping[Any, Any]) -> dict[str, str]:
 
 
 def decode_attributes(tags: Mapping[str, str]) -> dict[str, Any]:
-    """Undo `encode_attributes`.
-
-    Parameters
-    ----------
-    tags : mapping of str
-        Tags of a band or file.
-
-    Returns
-    -------
-    dict
-        The attributes.
-    """
+    """Undo `encode_attributes`."""
     encoded = set(json.loads(tags.get(JSON_NAMES, "[]")))
     return {
         name: json.loads(text) if name in encoded else text
@@ -373,20 +286,7 @@ class Scratch:
 
 
 def scratch_files(bands: list[Band], folder: Path) -> list[Scratch]:
-    """Sort bands into as few scratch files as their types allow.
-
-    Parameters
-    ----------
-    bands : list of Band
-        All bands of a result.
-    folder : pathlib.Path
-        Where the files shall lie.
-
-    Returns
-    -------
-    list of Scratch
-        Each band is in exactly one.
-    """
+    """Sort bands into as few scratch files as their types allow."""
     groups: dict[str, list[Band]] = {}
     for band in bands:
         nodata = "" if band.dtype.kind == "f" else f"_{band.nodata}"
@@ -402,25 +302,7 @@ def virtual_dataset(
 ) -> bytes:
     """Describe the finished file as bands taken from the scratch files.
 
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        The result, north up.
-    bands : list of Band
-        Its bands in order.
-    scratch : list of Scratch
-        Where they are. With more than one file all bands become float32 with nodata NaN.
-    statistics : mapping
-        Tags with the statistics of each band.
-
-    Returns
-    -------
-    bytes
-        XML of a GDAL virtual dataset to lie beside the scratch files.
-
-    References
-    ----------
-    https://gdal.org/drivers/raster/vrt.html
+    Source: https://gdal.org/drivers/raster/vrt.html
     """
     height, width = (str(dataset.sizes[name]) for name in SPATIAL)
     root = ET.Element("VRTDataset", rasterXSize=width, rasterYSize=height)
@@ -508,23 +390,7 @@ Checksums = list[tuple[Window, int]]
 
 
 def write_geotiff(dataset: xr.Dataset, path: Path) -> None:
-    """Write a result as Cloud Optimised GeoTIFF with north up.
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        As `check_grid` returns it. Taken piece by piece: a dask-backed result never has to fit
-        in memory.
-    path : pathlib.Path
-        The file; scratch files go beside it.
-
-    Raises
-    ------
-    ValueError
-        When a variable does not fit in a band.
-    OSError
-        When GDAL reports a failure, or does not and the file is damaged.
-    """
+    """Write a result as Cloud Optimised GeoTIFF with north up."""
     dataset = _north_up(dataset)
     bands = bands_of(dataset)
     scratch = scratch_files(bands, path.parent)
@@ -543,25 +409,7 @@ def write_geotiff(dataset: xr.Dataset, path: Path) -> None:
 
 
 def read_geotiff(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
-    """Read a result from a GeoTIFF that `write_geotiff` has written.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    chunks : None, int, str or mapping
-        None loads all into memory; else the dask chunks.
-
-    Returns
-    -------
-    xarray.Dataset
-        The result, north up.
-
-    Raises
-    ------
-    ValueError
-        When the bands do not say what they are.
-    """
+    """Read a result from a GeoTIFF that `write_geotiff` has written."""
     with rasterio.open(path) as file:
         tags = [file.tags(index) for index in file.indexes]
         file_tags = {name: text for name, text in file.tags().items() if name not in GDAL_TAGS}

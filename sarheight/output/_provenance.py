@@ -246,23 +246,7 @@ def _describe_address(address: str) -> dict[str, Any]:
 
 
 def public_address(address: str) -> str:
-    """Strip an address of what may be secret: user, password, and signature.
-
-    Parameters
-    ----------
-    address : str
-        A URL, perhaps after GDAL's ``/vsicurl/`` or the like.
-
-    Returns
-    -------
-    str
-        The same without user, password, query and fragment.
-
-    Examples
-    --------
-    >>> public_address("https://me:secret@example.org/a/b.tif?sig=abc")
-    'https://example.org/a/b.tif'
-    """
+    """Strip an address of what may be secret: user, password, and signature."""
     parts = urlsplit(address)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 

@@ -114,27 +114,6 @@ def staged(
 
     The temporary place is alone in a hidden folder beside the final one, so that a writer may
     keep other files next to it: they go when the block ends, however it ends.
-
-    Parameters
-    ----------
-    path : path-like
-        Where the result shall go.
-    overwrite : bool, optional
-        Whether a result that is already there may be replaced. It stays until the new one is
-        complete.
-    suffixes : tuple of str, optional
-        See `check_writable`.
-
-    Yields
-    ------
-    pathlib.Path
-        Where to write.
-
-    Raises
-    ------
-    OutputError
-        What `check_writable` raises, and when writing, flushing or moving failed. Other
-        exceptions, an interruption among them, pass through after the clean-up.
     """
     path = Path(path)
     target = check_writable(path, overwrite=overwrite, suffixes=suffixes)

@@ -56,27 +56,7 @@ def nodata_value(variable: xr.DataArray) -> Any:  # noqa: ANN401  # of the varia
 
 
 def check_grid(dataset: xr.Dataset) -> xr.Dataset:
-    """Check a result, and give its grid mapping and nodata one form.
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        Variables of dims (..., y, x), with coordinates and a CRS.
-
-    Returns
-    -------
-    xarray.Dataset
-        The same data. Each variable names its grid mapping and its ``_FillValue`` in its
-        encoding and nothing else there; the grid mapping holds the transform of the grid
-        as it is now.
-
-    Raises
-    ------
-    TypeError
-        When `dataset` is not a Dataset.
-    ValueError
-        When it is empty, has no CRS, or its posting is not regular.
-    """
+    """Check a result, and give its grid mapping and nodata one form."""
     if not hasattr(dataset, "data_vars"):
         msg = f"expected an xarray.Dataset to write, got {type(dataset).__name__}"
         raise TypeError(msg)
@@ -101,23 +81,7 @@ def check_grid(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def grid_transform(grid: xr.Dataset | xr.DataArray) -> Affine:
-    """Compute the affine transform of a grid from its coordinates.
-
-    Parameters
-    ----------
-    grid : xarray.Dataset or xarray.DataArray
-        With coordinates ``y`` and ``x`` of the cell centres.
-
-    Returns
-    -------
-    affine.Affine
-        From (column, row), whose integers are cell corners, to (x, y).
-
-    Raises
-    ------
-    ValueError
-        When a coordinate is missing, has fewer than two values, or is not regular.
-    """
+    """Compute the affine transform of a grid from its coordinates."""
     steps = {name: _posting(grid, name) for name in SPATIAL}
     first = {name: float(grid[name].values[0]) - steps[name] / 2 for name in SPATIAL}
     return Affine(steps["x"], 0.0, first["x"], 0.0, steps["y"], first["y"])
@@ -138,18 +102,7 @@ def _posting(grid: xr.Dataset | xr.DataArray, name: str) -> float:
 
 
 def plain_attributes(attributes: Mapping[Any, Any]) -> dict[str, Any]:
-    """Turn attributes that no file format can hold (mappings, None, truth values) into JSON text.
-
-    Parameters
-    ----------
-    attributes : mapping
-        The attributes of a variable or dataset.
-
-    Returns
-    -------
-    dict
-        The same names, with values that are text, numbers or lists of these.
-    """
+    """Turn attributes that no file format holds (mappings, None, booleans) into JSON text."""
     return {str(name): _plain(value) for name, value in attributes.items()}
 
 
@@ -166,18 +119,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401  # attributes can be anything
 
 
 def to_json(value: Any) -> str:  # noqa: ANN401
-    """Write a value as JSON text: arrays as lists, what JSON does not know as its text.
-
-    Parameters
-    ----------
-    value : object
-        Anything.
-
-    Returns
-    -------
-    str
-        JSON in ASCII, on one line.
-    """
+    """Write a value as JSON text: arrays as lists, what JSON does not know as its text."""
     return json.dumps(value, default=_jsonable)
 
 
@@ -198,20 +140,7 @@ DECIMALS = 7
 def footprint(grid: xr.Dataset | xr.DataArray) -> dict[str, Any]:
     """Outline a grid as GeoJSON.
 
-    Parameters
-    ----------
-    grid : xarray.Dataset or xarray.DataArray
-        With coordinates ``y`` and ``x`` and a CRS.
-
-    Returns
-    -------
-    dict
-        A ``Polygon``, counter-clockwise; or a ``MultiPolygon`` cut at the antimeridian where the
-        grid reaches beyond it. A grid around a pole goes up to it.
-
-    References
-    ----------
-    RFC 7946, The GeoJSON Format, sections 3.1.6 and 3.1.9.
+    Source: RFC 7946, The GeoJSON Format, sections 3.1.6 and 3.1.9.
     """
     longitude, latitude = _outline(grid)
     turn = longitude[-1] - longitude[0]
@@ -233,19 +162,7 @@ def footprint(grid: xr.Dataset | xr.DataArray) -> dict[str, Any]:
 
 
 def bounding_box(geometry: dict[str, Any]) -> list[float]:
-    """Bound a footprint.
-
-    Parameters
-    ----------
-    geometry : dict
-        What `footprint` returns.
-
-    Returns
-    -------
-    list of float
-        West, south, east, north in degrees. West is larger than east where the footprint crosses
-        the antimeridian (RFC 7946, section 5.2).
-    """
+    """Bound a footprint."""
     polygons = geometry["coordinates"]
     if geometry["type"] == "Polygon":
         polygons = [polygons]
@@ -340,18 +257,7 @@ TRUST: dict[str, tuple[str, ...]] = {
 
 
 def completed(dataset: xr.Dataset) -> xr.Dataset:
-    """Add to a dataset what the conventions ask for, where it does not say it itself.
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        Any dataset of this package.
-
-    Returns
-    -------
-    xarray.Dataset
-        A copy that shares the values.
-    """
+    """Add to a dataset what the conventions ask for, where it does not say it itself."""
     dataset = dataset.copy()
     program = f"sarheight {version('sarheight')}"
     title = str(dataset.attrs.get("title") or f"Radar data of {', '.join(map(str, dataset))}")
@@ -379,16 +285,6 @@ def grid_mapping(attributes: Mapping[str, Any]) -> dict[str, Any]:
     Web Mercator has no grid mapping of its own in CF, but it has the coordinates of a Mercator
     projection of a sphere with the equatorial radius of WGS84, when WGS84's latitudes are taken
     for latitudes on that sphere. What reads ``crs_wkt`` finds the reference system itself.
-
-    Parameters
-    ----------
-    attributes : mapping
-        Of a grid mapping, with ``crs_wkt``.
-
-    Returns
-    -------
-    dict
-        The attributes. Of a system that CF has no grid mapping for there is only the WKT.
     """
     from pyproj import CRS
 

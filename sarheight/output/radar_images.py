@@ -45,29 +45,7 @@ WHOLE_PRODUCT = (
 def write_radar(
     dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False
 ) -> Path:
-    """Write variables in radar geometry; the name chooses the format.
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        Variables of dims (line, sample), or (polarisation, line, sample).
-    path : path-like
-        ``.tif`` or ``.tiff``, ``.nc``, ``.zarr``, or ``.png`` for a picture of the first variable.
-    overwrite : bool
-        Whether a file that is already there may be replaced.
-
-    Returns
-    -------
-    pathlib.Path
-        What was written.
-
-    Raises
-    ------
-    OutputError
-        When the place is not fit for it or writing failed; nothing is left half-written.
-    ValueError
-        When a GeoTIFF cannot hold the variables side by side.
-    """
+    """Write variables in radar geometry; the name chooses the format."""
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix == ".png":
@@ -147,26 +125,7 @@ def quiet() -> Iterator[None]:
 
 
 def read_radar(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Read variables in radar geometry.
-
-    Parameters
-    ----------
-    path : path-like
-        What `write_radar` has written, or any raster without a map grid that GDAL reads.
-
-    Returns
-    -------
-    xarray.Dataset
-        Variables of dims (line, sample), or (polarisation, line, sample). The bands of a raster
-        of another origin are one variable, ``image``.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is not in radar geometry, or does not hold power.
-    """
+    """Read variables in radar geometry."""
     path = Path(path)
     if not path.exists():
         msg = f"there is no '{path}'"
@@ -219,18 +178,7 @@ def _read_raster(path: Path) -> xr.Dataset:
 
 
 def holds_variables(path: str | os.PathLike[str]) -> Literal["radar", "map", ""]:
-    """Tell whether a raster was written by this package, and on which kind of grid.
-
-    Parameters
-    ----------
-    path : path-like
-        Any file.
-
-    Returns
-    -------
-    {"radar", "map", ""}
-        Empty for files of another origin, and for what is no raster.
-    """
+    """Tell whether a raster was written by this package, and on which kind of grid."""
     import rasterio
     from rasterio.errors import RasterioError
 
@@ -279,29 +227,12 @@ GRID, ORBIT, CALIBRATION = "radar_grid", "orbit_state_vectors", "calibration"
 
 
 def grid_to_json(grid: RadarGrid) -> str:
-    """Write a grid as JSON.
-
-    Parameters
-    ----------
-    grid : RadarGrid
-        Any grid, with its bursts and ground-range records.
-
-    Returns
-    -------
-    str
-        From which `grid_from_json` makes the same grid, to the last bit.
-    """
+    """Write a grid as JSON."""
     return json.dumps(_plain(grid))
 
 
 def grid_from_json(text: str) -> RadarGrid:
-    """Make the grid that `grid_to_json` has written.
-
-    Raises
-    ------
-    ValueError
-        If the text is not that of a grid.
-    """
+    """Make the grid that `grid_to_json` has written."""
     try:
         values = json.loads(text)
         records = values.pop("ground_range")
@@ -320,29 +251,12 @@ def grid_from_json(text: str) -> RadarGrid:
 
 
 def orbit_to_json(orbit: Orbit) -> str:
-    """Write an orbit as JSON: epoch, state vectors and source.
-
-    Parameters
-    ----------
-    orbit : Orbit
-        Any orbit.
-
-    Returns
-    -------
-    str
-        From which `orbit_from_json` makes the same orbit, to the last bit.
-    """
+    """Write an orbit as JSON: epoch, state vectors and source."""
     return json.dumps(_plain(orbit))
 
 
 def orbit_from_json(text: str) -> Orbit:
-    """Make the orbit that `orbit_to_json` has written.
-
-    Raises
-    ------
-    ValueError
-        If the text is not that of an orbit.
-    """
+    """Make the orbit that `orbit_to_json` has written."""
     try:
         values = json.loads(text)
         return Orbit(epoch=np.datetime64(values.pop("epoch")), **values)
@@ -374,20 +288,7 @@ def _tuple(value: object) -> Any:  # noqa: ANN401
 
 
 def placed(dataset: xr.Dataset, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
-    """Add to a dataset what places it on the ground.
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        On dims (line, sample) of the grid.
-    grid, orbit : RadarGrid, Orbit
-        Its sampling and orbit. Of the orbit, the part around the image is kept.
-
-    Returns
-    -------
-    xarray.Dataset
-        With two more attributes.
-    """
+    """Add to a dataset what places it on the ground."""
     orbit = orbit.with_epoch(grid.epoch).cropped(grid.first_time, grid.last_time)
     return dataset.assign_attrs({GRID: grid_to_json(grid), ORBIT: orbit_to_json(orbit)})
 
@@ -404,31 +305,7 @@ def write_scene(
     attributes: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write a scene; the name chooses the format.
-
-    Parameters
-    ----------
-    scene : Scene
-        The image, with grid, orbit and calibration.
-    path : path-like
-        ``.tif`` or ``.tiff``: GeoTIFF without a map grid, one band for each polarisation;
-        ``.nc``: NetCDF-4; ``.zarr``: Zarr store; ``.png``: picture in decibels, which cannot be
-        read back.
-    attributes : mapping, optional
-        More attributes, such as the provenance.
-    overwrite : bool
-        Whether a file that is already there may be replaced.
-
-    Returns
-    -------
-    pathlib.Path
-        What was written.
-
-    Raises
-    ------
-    OutputError
-        When the place is not fit for it or writing failed; nothing is left half-written.
-    """
+    """Write a scene; the name chooses the format."""
     dataset = scene.image.to_dataset(name=scene.calibration)
     dataset = placed(dataset, scene.grid, scene.orbit).assign_attrs(
         {CALIBRATION: scene.calibration, **(attributes or {})}
@@ -443,34 +320,7 @@ def read_scene(
     calibration: Calibration | None = None,
     polarisations: Sequence[str] = (),
 ) -> Scene:
-    """Read an image and what places it on the ground.
-
-    Parameters
-    ----------
-    path : path-like
-        What `write_scene` has written, or any raster in radar geometry: lines along azimuth,
-        linear power.
-    placement : (RadarGrid, Orbit), optional
-        Sampling and orbit of an image that does not hold them; those of the file go first, as
-        they know how it was cropped.
-    calibration : {"beta0", "sigma0", "gamma0"}, optional
-        What the image is calibrated to; needed where the file does not say it.
-    polarisations : sequence of str
-        Which ones to take, in this order; all by default. They also name the bands of a raster
-        that does not name them itself.
-
-    Returns
-    -------
-    Scene
-        The image.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is not an image in radar geometry, or does not say what it must.
-    """
+    """Read an image and what places it on the ground."""
     image, attributes = read_image(path, polarisations)
     if holds_scene(attributes):
         placement = grid_from_json(attributes[GRID]), orbit_from_json(attributes[ORBIT])
@@ -495,27 +345,7 @@ def read_scene(
 def read_image(
     path: str | os.PathLike[str], polarisations: Sequence[str] = ()
 ) -> tuple[xr.DataArray, dict[str, Any]]:
-    """Read an image in radar geometry and the attributes of its file.
-
-    Parameters
-    ----------
-    path : path-like
-        The file.
-    polarisations : sequence of str
-        Which ones to take; all by default.
-
-    Returns
-    -------
-    image : xarray.DataArray
-        Dims (line, sample), or (polarisation, line, sample).
-    attributes : dict
-        Of the file.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        As for `read_scene`.
-    """
+    """Read an image in radar geometry and the attributes of its file."""
     dataset = read_radar(path)
     named = [name for name in get_args(Calibration) if name in dataset]
     names = named or list(dataset.data_vars)
@@ -552,26 +382,7 @@ def _chosen(
 
 
 def read_placement(path: str | os.PathLike[str]) -> tuple[RadarGrid, Orbit]:
-    """Read sampling and orbit of an annotation, a product, or what `write_scene` has written.
-
-    Parameters
-    ----------
-    path : path-like
-        A Sentinel-1 annotation (XML, plain or compressed with xz), a whole product, or a scene.
-
-    Returns
-    -------
-    RadarGrid, Orbit
-
-    Raises
-    ------
-    AnnotationError
-        If it is none of these.
-    ProductError
-        If it is a product that cannot be read.
-    ValueError
-        If it is a raster or NetCDF without sampling and orbit.
-    """
+    """Read sampling and orbit of an annotation, a product, or what `write_scene` has written."""
     if is_product(path):
         return open_product(path).placement()
     if str(path).lower().endswith(SUFFIXES):

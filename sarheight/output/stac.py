@@ -49,17 +49,7 @@ def multihash(sha256: str) -> str:
 
 
 def asset_of(dataset: xr.Dataset, href: str, file: Path | None) -> pystac.Asset:
-    """Describe the file of a result.
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        The result.
-    href : str
-        How the item shall name the file.
-    file : pathlib.Path or None
-        The file, where it is on this machine.
-    """
+    """Describe the file of a result."""
     import pystac
 
     suffix = Path(href).suffix.lower()

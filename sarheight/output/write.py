@@ -27,15 +27,7 @@ COMPRESSION = {"zlib": True, "complevel": 1, "shuffle": True}
 
 
 def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
-    """Write a result as compressed NetCDF-4.
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        As `check_grid` returns it; dask-backed variables are computed chunk by chunk.
-    path : pathlib.Path
-        The file.
-    """
+    """Write a result as compressed NetCDF-4."""
     dataset = _conventional(dataset)
     labels = [name for name, each in dataset.coords.items() if each.dtype.kind in "OU"]
     for name in labels:
@@ -52,17 +44,7 @@ def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
 
 
 def write_zarr(dataset: xr.Dataset, path: Path, *, chunk: int = CHUNK) -> None:
-    """Write a result as Zarr store.
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        As `check_grid` returns it; dask-backed variables are computed chunk by chunk.
-    path : pathlib.Path
-        The folder.
-    chunk : int
-        Largest length of a chunk along each dim.
-    """
+    """Write a result as Zarr store."""
     dataset = _conventional(dataset, chunk)
     for variable in dataset.data_vars.values():
         variable.encoding["chunks"] = _chunks(variable, chunk)
@@ -70,38 +52,12 @@ def write_zarr(dataset: xr.Dataset, path: Path, *, chunk: int = CHUNK) -> None:
 
 
 def read_netcdf(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
-    """Read a result from NetCDF.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    chunks : None, int, str or mapping
-        None loads all into memory and closes the file; else the dask chunks.
-
-    Returns
-    -------
-    xarray.Dataset
-        The result.
-    """
+    """Read a result from NetCDF."""
     return _read(path, chunks, engine="netcdf4")
 
 
 def read_zarr(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
-    """Read a result from a Zarr store.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The folder.
-    chunks : None, int, str or mapping
-        None loads all into memory; else the dask chunks.
-
-    Returns
-    -------
-    xarray.Dataset
-        The result.
-    """
+    """Read a result from a Zarr store."""
     return _read(path, chunks, engine="zarr")
 
 

@@ -56,23 +56,7 @@ class Class:
 
 
 def mask_classes(mask: xr.DataArray) -> list[Class]:
-    """List the classes of a mask from its CF flag attributes.
-
-    Parameters
-    ----------
-    mask : xarray.DataArray
-        With attributes ``flag_values`` and ``flag_meanings``.
-
-    Returns
-    -------
-    list of Class
-        Those of the attributes, then any other value that occurs and is not nodata.
-
-    Raises
-    ------
-    ValueError
-        When the attributes are missing or disagree in number.
-    """
+    """List the classes of a mask from its CF flag attributes."""
     values = np.atleast_1d(mask.attrs.get("flag_values", ())).tolist()
     meanings = str(mask.attrs.get("flag_meanings", "")).split()
     if not values or len(values) != len(meanings):
@@ -99,13 +83,7 @@ def flag_colours(mask: xr.DataArray) -> dict[str, str]:
 
 
 def count_classes() -> list[Class]:
-    """List the classes of a fold count: 0 to 5, and 6 for all above.
-
-    Returns
-    -------
-    list of Class
-        From 0 on.
-    """
+    """List the classes of a fold count: 0 to 5, and 6 for all above."""
     last = len(COUNT_COLOURS) - 1
     labels = ["0 (not seen)", "1 (not folded)", *(str(number) for number in range(2, last))]
     labels.append(f"{last} or more")
@@ -116,18 +94,7 @@ def count_classes() -> list[Class]:
 
 
 def capped(counts: xr.DataArray) -> xr.DataArray:
-    """Give counts beyond the last class the value of that class.
-
-    Parameters
-    ----------
-    counts : xarray.DataArray
-        A fold count.
-
-    Returns
-    -------
-    xarray.DataArray
-        With nodata as it was.
-    """
+    """Give counts beyond the last class the value of that class."""
     last = len(COUNT_COLOURS) - 1
     return counts.copy(data=np.where(known(counts), np.minimum(counts.values, last), counts.values))
 
@@ -139,26 +106,7 @@ def draw_classes(
     relief: xr.DataArray | None,
     look: float | None = None,
 ) -> None:
-    """Draw a map of classes with a legend that tells the share of each.
-
-    Parameters
-    ----------
-    axes : matplotlib.axes.Axes
-        Where.
-    classes : list of Class
-        All that occur.
-    variable : xarray.DataArray
-        Codes or counts, dims (y, x).
-    relief : xarray.DataArray or None
-        Heights on the same grid, to shade what is clear.
-    look : float, optional
-        Look direction of the compass.
-
-    Raises
-    ------
-    ValueError
-        When the relief is on another grid.
-    """
+    """Draw a map of classes with a legend that tells the share of each."""
     variable = map_view(variable)
     frame = Frame.of(variable)
     valid = known(variable)

@@ -23,37 +23,17 @@ UNKNOWN_CELL = 30.0
 
 @dataclass(frozen=True)
 class Frame:
-    """Size and orientation of a map picture whose rows run from top to bottom.
+    """Size and orientation of a map picture whose rows run from top to bottom."""
 
-    Parameters
-    ----------
-    width, height : float
-        In `unit`.
-    unit : str
-        ``"km"``, or ``"cells"`` where the CRS is not known.
-    up : float or None
-        Which way the top of the picture is: degrees clockwise from north, at its centre.
-    """
-
-    width: float
+    width: float  # width, height: in `unit`
     height: float
-    unit: str
+    unit: str  # ``"km"``, or ``"cells"`` where the CRS is not known
+    # Which way the top of the picture is: degrees clockwise from north, at its centre
     up: float | None
 
     @classmethod
     def of(cls, grid: xr.DataArray) -> Frame:
-        """Measure a map of dims (..., y, x) along the lines through its centre.
-
-        Parameters
-        ----------
-        grid : xarray.DataArray
-            As `map_view` returns it.
-
-        Returns
-        -------
-        Frame
-            With true distances on the ellipsoid.
-        """
+        """Measure a map of dims (..., y, x) along the lines through its centre."""
         rows, columns = grid.sizes["y"], grid.sizes["x"]
         crs = grid.rio.crs
         if crs is None or min(rows, columns) < 2 or not {"x", "y"} <= set(grid.coords):
@@ -80,23 +60,7 @@ class Frame:
 
 
 def map_view(grid: xr.DataArray) -> xr.DataArray:
-    """Turn a map as it is looked at: first row at the top, first column at the left.
-
-    Parameters
-    ----------
-    grid : xarray.DataArray
-        Dims (y, x) in any order and direction.
-
-    Returns
-    -------
-    xarray.DataArray
-        Dims (y, x), y falling, x rising where they have coordinates.
-
-    Raises
-    ------
-    ValueError
-        When there are other dims.
-    """
+    """Turn a map as it is looked at: first row at the top, first column at the left."""
     if set(grid.dims) != {"y", "x"}:
         msg = f"expected a map of dims (y, x), got {grid.dims}; choose one entry of the others"
         raise ValueError(msg)
@@ -108,18 +72,7 @@ def map_view(grid: xr.DataArray) -> xr.DataArray:
 
 
 def known(variable: xr.DataArray) -> np.ndarray[Any, Any]:
-    """Tell where a variable is neither NaN nor its nodata value.
-
-    Parameters
-    ----------
-    variable : xarray.DataArray
-        Any.
-
-    Returns
-    -------
-    array of bool
-        Of the variable's shape.
-    """
+    """Tell where a variable is neither NaN nor its nodata value."""
     values = variable.values
     nodata = nodata_value(variable)
     if values.dtype.kind == "f":
@@ -128,18 +81,7 @@ def known(variable: xr.DataArray) -> np.ndarray[Any, Any]:
 
 
 def averaged(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Average blocks of power until a picture can show them; NaN does not count.
-
-    Parameters
-    ----------
-    values : (n, m) array of float
-        Linear power.
-
-    Returns
-    -------
-    (p, q) array of float
-        The same when it is small enough.
-    """
+    """Average blocks of power until a picture can show them; NaN does not count."""
     step = -(-max(values.shape) // LARGEST_SIDE)
     if step == 1:
         return values
@@ -153,37 +95,13 @@ def averaged(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def thinned(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Take every n-th row and column of codes, which cannot be averaged.
-
-    Parameters
-    ----------
-    values : (n, m) array
-        Codes or heights.
-
-    Returns
-    -------
-    (p, q) array
-        As large as what `averaged` makes of an array of that size.
-    """
+    """Take every n-th row and column of codes, which cannot be averaged."""
     step = -(-max(values.shape) // LARGEST_SIDE)
     return values[::step, ::step]
 
 
 def shaded(relief: xr.DataArray, frame: Frame) -> np.ndarray[Any, Any]:
-    """Shade a relief with light from the upper left.
-
-    Parameters
-    ----------
-    relief : xarray.DataArray
-        Heights in metres, as `map_view` returns them.
-    frame : Frame
-        Of the relief. Where it does not know the size of cells, 30 m are taken.
-
-    Returns
-    -------
-    (p, q) array of float
-        From 0, dark, to 1; thinned.
-    """
+    """Shade a relief with light from the upper left."""
     from matplotlib.colors import LightSource
 
     heights = thinned(relief.values.astype(np.float64))
@@ -210,56 +128,26 @@ VOID_STYLE: dict[str, Any] = {
 
 
 def label_axes(axes: Axes, frame: Frame) -> None:
-    """Name the axes of a map.
-
-    Parameters
-    ----------
-    axes : matplotlib.axes.Axes
-        Of the map.
-    frame : Frame
-        Its size and unit.
-    """
+    """Name the axes of a map."""
     axes.set(xlabel=f"distance ({frame.unit})", ylabel=f"distance ({frame.unit})")
 
 
 def draw_void(axes: Axes) -> None:
-    """Hatch the whole of the axes; what is known is drawn over it.
-
-    Parameters
-    ----------
-    axes : matplotlib.axes.Axes
-        Before anything else is drawn.
-    """
+    """Hatch the whole of the axes; what is known is drawn over it."""
     from matplotlib.patches import Rectangle
 
     axes.add_patch(Rectangle((0, 0), 1, 1, transform=axes.transAxes, zorder=-1, **VOID_STYLE))
 
 
 def void_patch() -> Patch:
-    """Make the entry of a legend for what is unknown.
-
-    Returns
-    -------
-    matplotlib.patches.Patch
-        Hatched as in `draw_void`.
-    """
+    """Make the entry of a legend for what is unknown."""
     from matplotlib.patches import Patch
 
     return Patch(label="no data", **VOID_STYLE)
 
 
 def draw_compass(axes: Axes, frame: Frame, look: float | None) -> None:
-    """Show above a map where north is and, when known, which way the radar looks.
-
-    Parameters
-    ----------
-    axes : matplotlib.axes.Axes
-        Of the map.
-    frame : Frame
-        Of that map. Without a known orientation nothing is drawn.
-    look : float or None
-        Degrees clockwise from north, from the radar towards the ground.
-    """
+    """Show above a map where north is and, when known, which way the radar looks."""
     if frame.up is None:
         return
     from matplotlib.text import OffsetFrom
@@ -302,18 +190,7 @@ NARROWEST = 1.0
 
 
 def decibels(power: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Turn linear power into decibels.
-
-    Parameters
-    ----------
-    power : array of float
-        Linear power.
-
-    Returns
-    -------
-    array of float64
-        NaN stays NaN. No power, and less (noise taken off), is minus infinity.
-    """
+    """Turn linear power into decibels."""
     power = np.asarray(power, dtype=np.float64)
     result = np.full(power.shape, -np.inf)
     result[np.isnan(power)] = np.nan
@@ -321,18 +198,7 @@ def decibels(power: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def robust_limits(*powers: np.ndarray[Any, Any]) -> tuple[float, float]:
-    """Find colour limits that a few outliers do not move.
-
-    Parameters
-    ----------
-    *powers : arrays of float
-        Linear power of all pictures that share the colours.
-
-    Returns
-    -------
-    lower, upper : float
-        The 2nd and 98th percentile in decibels, at least 1 dB apart.
-    """
+    """Find colour limits that a few outliers do not move."""
     values = np.concatenate([decibels(power).ravel() for power in powers])
     values = values[np.isfinite(values)]
     if values.size == 0:
@@ -346,24 +212,7 @@ def robust_limits(*powers: np.ndarray[Any, Any]) -> tuple[float, float]:
 def draw_backscatter(
     axes: Axes, image: xr.DataArray, limits: tuple[float, float], look: float | None = None
 ) -> AxesImage:
-    """Draw power in decibels: maps in kilometres, radar images in pixels.
-
-    Parameters
-    ----------
-    axes : matplotlib.axes.Axes
-        Where.
-    image : xarray.DataArray
-        Linear power, dims (y, x) or (line, sample).
-    limits : (float, float)
-        Decibels of black and white.
-    look : float, optional
-        Look direction of the compass.
-
-    Returns
-    -------
-    matplotlib.image.AxesImage
-        For a colour bar.
-    """
+    """Draw power in decibels: maps in kilometres, radar images in pixels."""
     if set(image.dims) == {"line", "sample"}:
         image = image.transpose("line", "sample")
         lines, samples = image.shape

@@ -465,13 +465,7 @@ def _read(
 
 
 def _address(href: str, folder: Path | None) -> str:
-    """Check where an image lies: items are written by others.
-
-    Raises
-    ------
-    UnsafeAddressError
-        If it is neither in the folder of the item nor on the public internet.
-    """
+    """Check where an image lies: items are written by others."""
     from sarheight.fetch._addresses import AddressRule, host_of
 
     if "://" in href:

@@ -26,25 +26,7 @@ Source = PathLike | Sequence[PathLike]
 
 
 def locate(source: Source) -> dict[str, str]:
-    """Find the files of a product without unpacking any.
-
-    Parameters
-    ----------
-    source : path, or sequence of paths
-        A folder, a zip, a file, or several files.
-
-    Returns
-    -------
-    dict
-        By the name of each file, without folders, the path by which GDAL opens it.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is nothing.
-    ProductError
-        If a zip is damaged.
-    """
+    """Find the files of a product without unpacking any."""
     if not isinstance(source, str | os.PathLike):
         return {name: path for each in source for name, path in locate(each).items()}
     path = Path(source)
@@ -81,25 +63,7 @@ def read_text(path: str) -> str:
 
 
 def open_raster(path: str, chunks: Any) -> xr.DataArray:  # noqa: ANN401  # as xarray has it
-    """Open a raster of one band.
-
-    Parameters
-    ----------
-    path : str
-        What GDAL opens.
-    chunks : None, int, str or mapping
-        None loads it into memory and closes the file; else the dask chunks.
-
-    Returns
-    -------
-    xarray.DataArray
-        Dims (y, x), with the values as they are stored.
-
-    Raises
-    ------
-    ProductError
-        If it cannot be read, or has several bands.
-    """
+    """Open a raster of one band."""
     shown = path.partition("?")[0]
     try:
         image = rioxarray.open_rasterio(path, chunks=chunks)
@@ -128,21 +92,7 @@ LARGEST_SHIFT = 0.01
 
 
 def power(image: xr.DataArray, scale: Scale = "power") -> xr.DataArray:
-    """Turn stored values into linear power.
-
-    Parameters
-    ----------
-    image : xarray.DataArray
-        Dims (y, x), as stored.
-    scale : {"power", "amplitude", "decibel"}
-        What the values are.
-
-    Returns
-    -------
-    xarray.DataArray
-        float32. NaN where the nodata value of the file stands, or what no radar measures: values
-        that are not finite, and power or amplitude below zero.
-    """
+    """Turn stored values into linear power."""
     nodata = image.rio.nodata
     values = image.astype(np.float32)
     known = np.isfinite(values)
@@ -160,17 +110,7 @@ def power(image: xr.DataArray, scale: Scale = "power") -> xr.DataArray:
 def relabelled(codes: xr.DataArray, table: NDArray[np.uint8]) -> xr.DataArray:
     """Translate the codes of a mask into those of `sarheight.layover.masks`.
 
-    Parameters
-    ----------
-    codes : xarray.DataArray
-        Dims (y, x), uint8.
-    table : array, shape (256,)
-        The new code of each old one; 255 is no data.
-
-    Returns
-    -------
-    xarray.DataArray
-        uint8, with CF ``flag_values`` and ``flag_meanings``.
+    Shapes: `table` (256,).
     """
     found: xr.DataArray = xr.apply_ufunc(
         table.__getitem__,
@@ -197,36 +137,7 @@ def flattened(
     acquisition: Mapping[str, Any],
     attributes: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
-    """Put images and layers together.
-
-    Parameters
-    ----------
-    images : mapping
-        By polarisation linear power, dims (y, x).
-    layers : mapping
-        By name other variables of dims (y, x), with their attributes.
-    radiometry : {"gamma0", "sigma0"}
-        What the power is divided by.
-    source : str
-        Whose product it is.
-    product_name : str
-        Its name.
-    acquisition : mapping
-        What is known of how it was taken: ``mission``, ``mode``, ``start``, ``end`` and others
-        of `sarheight.scene.acquisition_record`.
-    attributes : mapping, optional
-        More attributes.
-
-    Returns
-    -------
-    xarray.Dataset
-        Dims (polarisation, y, x) and (y, x).
-
-    Raises
-    ------
-    ProductError
-        If there is no image, or the grids differ.
-    """
+    """Put images and layers together."""
     if not images:
         msg = f"found no image in '{product_name}', expected one for each polarisation"
         raise ProductError(msg)

@@ -32,20 +32,7 @@ EXPECTED = "expected a Sentinel-1 product: a folder *.SAFE with a manifest.safe,
 
 
 def require_safe_name(name: str, shown: str) -> None:
-    """Check that a name stays inside its product.
-
-    Parameters
-    ----------
-    name : str
-        As a zip's directory or a manifest gives it.
-    shown : str
-        What to call the product in errors.
-
-    Raises
-    ------
-    ProductError
-        If the name is absolute, climbs out, or is not a plain POSIX path.
-    """
+    """Check that a name stays inside its product."""
     parts = name.removesuffix("/").split("/")
     if (
         "\\" in name
@@ -170,21 +157,11 @@ REASONS = {
 
 @dataclass(frozen=True)
 class ListedFile:
-    """A file that belongs to a product.
+    """A file that belongs to a product."""
 
-    Attributes
-    ----------
-    name : str
-        Relative to the product, with slashes.
-    size : int
-        In bytes.
-    md5 : str
-        Checksum, in lower case; empty where there is none.
-    """
-
-    name: str
-    size: int
-    md5: str
+    name: str  # relative to the product, with slashes
+    size: int  # in bytes
+    md5: str  # checksum, in lower case; empty where there is none
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,29 +208,7 @@ class Manifest:
 def read_manifest(source: XmlSource, shown: str = MANIFEST) -> Manifest:
     """Read the manifest of a Sentinel-1 product.
 
-    Parameters
-    ----------
-    source : str, path or bytes
-        The file, plain or compressed with xz, or its contents.
-    shown : str
-        What to call the product in errors.
-
-    Returns
-    -------
-    Manifest
-
-    Raises
-    ------
-    AnnotationError
-        If the file is cut short, foreign, unsafe, or lacks something.
-    ProductError
-        If the product is of a kind that cannot be read, or a file's name leads out of it.
-    OSError
-        If the file cannot be read.
-
-    References
-    ----------
-    Sentinel-1 Product Specification, S1-RS-MDA-52-7441, section 3.3.2: the manifest.
+    Source: Sentinel-1 Product Specification, S1-RS-MDA-52-7441, section 3.3.2: the manifest.
     """
     root = Document.read(source, root=ROOT, kind=KIND)
     platform = root.element(".//{*}platform")

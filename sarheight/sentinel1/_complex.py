@@ -49,22 +49,13 @@ AZIMUTH_TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Piece:
-    """A rectangle of an image that is copied from the file of one swath.
+    """A rectangle of an image that is copied from the file of one swath."""
 
-    Attributes
-    ----------
-    swath : str
-        Such as "IW1".
-    lines, samples : tuple of int
-        First and one past the last line, and sample, of the image.
-    file_line, file_sample : int
-        Where its first pixel stands in the swath's file.
-    """
-
-    swath: str
+    swath: str  # such as "IW1"
+    # Lines, samples: first and one past the last line, and sample, of the image
     lines: tuple[int, int]
     samples: tuple[int, int]
-    file_line: int
+    file_line: int  # file_line, file_sample: where its first pixel stands in the swath's file
     file_sample: int
 
     def moved(self, lines: int, samples: int) -> Piece:
@@ -95,23 +86,6 @@ def swath_pieces(grid: RadarGrid, name: str) -> tuple[Piece, ...]:
 
     What is cut are the valid lines of the bursts. Where bursts do not meet, lines between them
     belong to no piece.
-
-    Parameters
-    ----------
-    grid : RadarGrid
-        The continuous grid of the swath.
-    name : str
-        What to call its annotation in errors.
-
-    Returns
-    -------
-    tuple of Piece
-        In order of lines, on the grid of the swath. Bursts without valid pixels give none.
-
-    Raises
-    ------
-    ProductError
-        If there are no bursts, or they were not sampled in step with the grid.
     """
     if not grid.bursts:
         msg = (
@@ -133,18 +107,7 @@ def swath_pieces(grid: RadarGrid, name: str) -> tuple[Piece, ...]:
 
 
 def burst_piece(grid: RadarGrid) -> tuple[Piece, ...]:
-    """Take all valid pixels of a burst.
-
-    Parameters
-    ----------
-    grid : RadarGrid
-        The burst's own grid.
-
-    Returns
-    -------
-    tuple of Piece
-        One, or none where the burst has no valid pixels.
-    """
+    """Take all valid pixels of a burst."""
     (burst,) = grid.bursts
     piece = _whole(grid.swath, burst)
     return () if piece is None else (piece,)
@@ -193,27 +156,7 @@ SPACING_TOLERANCE = 1e-8
 
 
 def merged_grid(grids: Sequence[RadarGrid]) -> tuple[RadarGrid, tuple[tuple[int, int], ...]]:
-    """Find the grid of which the grids of swaths are parts.
-
-    Parameters
-    ----------
-    grids : sequence of RadarGrid
-        Slant-range grids of swaths of one image, one or more.
-
-    Returns
-    -------
-    grid : RadarGrid
-        It covers all of them, has the epoch of the first, and no bursts. For every swath its
-        times are right to 0.1 ms and its ranges to 0.05 m; those of real products to 1 µs and
-        less than a micrometre.
-    offsets : tuple of (int, int)
-        Line and sample of it at which each swath begins.
-
-    Raises
-    ------
-    ProductError
-        If the swaths are not of one image, or were not sampled in step.
-    """
+    """Find the grid of which the grids of swaths are parts."""
     first = grids[0]
     same = [grid.with_epoch(first.epoch) for grid in grids]
     for grid in same[1:]:
@@ -243,16 +186,6 @@ def merged_pieces(swaths: Sequence[Sequence[Piece]]) -> tuple[Piece, ...]:
     tens: lines are taken in stretches on which nothing changes, and on each of them the cut is
     in the middle of the samples that are valid in both swaths. Where one of them has no data,
     the other is not cut.
-
-    Parameters
-    ----------
-    swaths : sequence of sequence of Piece
-        Pieces of each swath on the merged grid. No two of a swath share a line.
-
-    Returns
-    -------
-    tuple of Piece
-        Without overlaps.
     """
     pieces = [piece for swath in swaths for piece in swath]
     borders = sorted({line for piece in pieces for line in piece.lines})
@@ -361,45 +294,6 @@ def slc_image(
     digital number is 0, which stands for no data. By chance it is so for a thousandth of the
     pixels where there is nothing but noise; a mean of the others is too high by 0.3 squared
     digital numbers, a thousandth of the noise.
-
-    Nothing is read but the sizes of the measurements until the image is computed. Then each
-    chunk reads its lines, and of a part of the image only those of the part.
-
-    Parameters
-    ----------
-    files : ProductFiles
-        The product.
-    annotations, radiometries, measurements : mapping of str
-        By swath, such as "IW1": the annotation, the calibration and noise, and the name of the
-        measurement in the product.
-    swaths : sequence of str
-        The swaths to take: one gives the grid of `RadarGrid.from_annotation`, several a merged
-        one.
-    burst : int, optional
-        Take this burst of the swath alone, counted from 0, with all its valid lines.
-    calibration : {"beta0", "sigma0", "gamma0"}
-        What to normalise to.
-    noise_removal : bool
-        Whether to subtract the thermal noise.
-
-    Returns
-    -------
-    image : xarray.DataArray
-        Linear power on dims (line, sample), on dask. With the noise removed, dark pixels can be
-        below zero.
-    grid : RadarGrid
-        Its sampling.
-
-    Raises
-    ------
-    ValueError
-        If no swath is asked for, one that the product does not have, one twice, or a burst of
-        several.
-    IndexError
-        If there is no such burst.
-    ProductError
-        If the image has no bursts, the swaths do not belong together, or a measurement is
-        missing, damaged, or not of the size that its annotation says.
     """
     pieces, grid = _placed(files, annotations, measurements, swaths, burst)
     power = _SlcPower(pieces, files, measurements, radiometries, calibration, noise_removal)
@@ -421,24 +315,6 @@ def slc_numbers(
     Pixels are put in place as `slc_image` does it. Their phases are those in the file, with the
     ramps of the bursts in them: what two polarisations have in common, their covariance, is free
     of these, as they are the same in both.
-
-    Parameters
-    ----------
-    files, annotations, radiometries, measurements, swaths, burst, calibration
-        See `slc_image`.
-
-    Returns
-    -------
-    image : xarray.DataArray
-        Complex numbers on dims (line, sample), on dask, whose squared magnitude is the power with
-        its noise; NaN where there is no data.
-    grid : RadarGrid
-        Its sampling.
-
-    Raises
-    ------
-    ValueError, IndexError, ProductError
-        See `slc_image`.
     """
     pieces, grid = _placed(files, annotations, measurements, swaths, burst)
     numbers = _SlcNumbers(pieces, files, measurements, radiometries, calibration)

@@ -41,28 +41,7 @@ def windowed_image(
     strip: int = 1,
     dtype: type[np.float32 | np.complex64] = np.float32,
 ) -> xr.DataArray:
-    """Make an image on dask of what reads windows of it.
-
-    Parameters
-    ----------
-    read : callable
-        Takes lines and samples, each as a span, and returns numbers of that shape. It is called
-        from several threads at once, for each chunk once; for a part of a chunk, where the image
-        was cut before it was computed, with the lines and samples of the part.
-    shape : tuple of int
-        Lines and samples.
-    name : str
-        Of the image.
-    strip : int
-        Lines that are stored together: chunks hold whole strips.
-    dtype : type
-        Of the numbers.
-
-    Returns
-    -------
-    xarray.DataArray
-        On dims (line, sample).
-    """
+    """Make an image on dask of what reads windows of it."""
     import dask.array as da
     import xarray as xr
 
@@ -137,31 +116,6 @@ def grd_image(
 
     Nothing is read but the size of the measurement until the image is computed. Then each chunk
     reads its lines, and of a part of the image only those of the part.
-
-    Parameters
-    ----------
-    files : ProductFiles
-        The product.
-    channel : Channel
-        The polarisation.
-    calibration : {"beta0", "sigma0", "gamma0"}
-        What to normalise to.
-    noise_removal : bool
-        Whether to subtract the thermal noise.
-    border : Channel, optional
-        The co-polarised channel, where the borders of the image are to be cleaned by it; see
-        `sarheight.sentinel1._radiometry.has_image`.
-
-    Returns
-    -------
-    xarray.DataArray
-        Linear power on dims (line, sample), on dask; NaN where the file has zeros, which stand
-        for no data. With the noise removed, dark pixels can be below zero.
-
-    Raises
-    ------
-    ProductError
-        If a measurement is missing, damaged, or not of the size that its annotation says.
     """
     with files.raster(channel.measurement) as measurement:
         _require_fit(measurement, channel)

@@ -119,36 +119,7 @@ def equivalent_looks(
 
     An IW SLC is sampled at 1.1 to 1.6 times its bandwidth, and its spectrum is weighted: what a
     pixel sees is wider than the spacing, and a large window is worth 0.30 to 0.38 looks a pixel.
-
-    Parameters
-    ----------
-    annotations : iterable of Annotation
-        Of the swaths in the image. Of several, the one with the fewest looks counts.
-    grid : RadarGrid
-        The sampling of the image as it was read, before any averaging.
-    lines, samples : int
-        Size of the window in pixels.
-
-    Returns
-    -------
-    float
-        Where the annotations do not say how the image was focused, that of the image times the
-        pixels of a window.
-
-    See Also
-    --------
-    independent_pixels : the formula.
-
-    Notes
-    -----
-    Bandwidths and weights are those of ``swathProcParams`` in the annotation (``lookBandwidth``,
-    ``windowType``, ``windowCoefficient``). In the range of a GRD, whose pixels are means of looks
-    at neighbouring parts of the spectrum, a look's own spectrum is taken: it decides over what
-    distance pixels are correlated.
-
-    References
-    ----------
-    Sentinel-1 Product Specification, S1-RS-MDA-52-7441: swathProcParams.
+    Source: Sentinel-1 Product Specification, S1-RS-MDA-52-7441: swathProcParams.
     """
     processing = [swath for annotation in annotations for swath in annotation.processing]
     if not processing:
@@ -166,31 +137,8 @@ def equivalent_looks(
 def independent_pixels(count: int, rate: float, spectrum: Spectrum) -> float:
     r"""Return how many independent pixels have a mean as steady as that of a row of pixels.
 
-    Parameters
-    ----------
-    count : int
-        Pixels in the row.
-    rate : float
-        Pixels per second along the row, in hertz.
-    spectrum : Spectrum
-        Bandwidth and weighting along the row.
-
-    Returns
-    -------
-    float
-        From 1 to `count`.
-
-    Notes
-    -----
-    Speckle of rough ground is a circular Gaussian process. Intensities of pixels that are k
-    apart are correlated by :math:`|\rho_k|^2`, where :math:`\rho` is the Fourier transform of
-    the power spectrum. The variance of a mean of n of them is that of one times
-    :math:`\sum_{|k|<n} (n - |k|) |\rho_k|^2 / n^2`.
-
-    References
-    ----------
-    Oliver, C. and Quegan, S. (2004). Understanding Synthetic Aperture Radar Images, SciTech,
-    section 4.3 and 4.4.
+    Source: Oliver, C. and Quegan, S. (2004). Understanding Synthetic Aperture Radar Images,
+    SciTech, section 4.3 and 4.4.
     """
     apart = np.arange(1 - count, count, dtype=np.float64)
     correlated = _correlation(apart * spectrum.bandwidth / rate, spectrum.window) ** 2
@@ -228,33 +176,7 @@ def chosen_orbit(
     manifest: Manifest,
     beside: Path | None,
 ) -> Orbit:
-    """Take the orbit that somebody wants for a product.
-
-    Parameters
-    ----------
-    source : Orbit, path or str, optional
-        An orbit, an orbit file, a folder with some, "annotation", or None.
-    grid : RadarGrid
-        Sampling of the image.
-    annotation : Annotation
-        Of the image.
-    manifest : Manifest
-        Of the product.
-    beside : Path, optional
-        Folder in which orbit files are looked for without a `source`.
-
-    Returns
-    -------
-    Orbit
-        With the grid's epoch.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a folder has no orbit file of the image.
-    AnnotationError, OrbitCoverageError, ProductError
-        As for `orbit_from_file`.
-    """
+    """Take the orbit that somebody wants for a product."""
     if isinstance(source, Orbit):
         return source.with_epoch(grid.epoch)
     rough = Orbit.from_annotation(annotation).with_epoch(grid.epoch)
@@ -277,23 +199,7 @@ def chosen_orbit(
 def find_orbit_file(
     folder: str | os.PathLike[str], mission: str, start: np.datetime64, stop: np.datetime64
 ) -> Path | None:
-    """Look in a folder for the best orbit file of an image.
-
-    Parameters
-    ----------
-    folder : path-like
-        A folder with files of ESA's names, ``S1A_OPER_AUX_POEORB_OPOD_….EOF``, plain or ``.xz``.
-    mission : str
-        Such as "S1A".
-    start, stop : datetime64
-        First and last time of the image (UTC).
-
-    Returns
-    -------
-    pathlib.Path or None
-        A precise orbit before a restituted one, and of several the one that reaches farthest
-        beyond the image; None where no file covers it.
-    """
+    """Look in a folder for the best orbit file of an image."""
     found = {}
     for path in sorted(Path(folder).glob(f"{mission}_OPER_AUX_*.EOF*")):
         orbit = OrbitFile.from_name(path.name)
@@ -307,31 +213,7 @@ def find_orbit_file(
 
 
 def orbit_from_file(path: str | os.PathLike[str], grid: RadarGrid, rough: Orbit) -> Orbit:
-    """Read the orbit of an image from an orbit file.
-
-    Parameters
-    ----------
-    path : path-like
-        The file, EOF, plain or compressed with xz.
-    grid : RadarGrid
-        Sampling of the image.
-    rough : Orbit
-        The orbit of its annotation.
-
-    Returns
-    -------
-    Orbit
-        The part around the image, with the grid's epoch.
-
-    Raises
-    ------
-    AnnotationError
-        If the file is damaged.
-    OrbitCoverageError
-        If the file does not cover the image.
-    ProductError
-        If it is that of another satellite.
-    """
+    """Read the orbit of an image from an orbit file."""
     rough = rough.with_epoch(grid.epoch)
     window = (rough.utc(grid.first_time), rough.utc(grid.last_time))
     orbit = Orbit.from_eof(path, window=window).with_epoch(grid.epoch)
@@ -357,33 +239,7 @@ def power_of_grd(
     noise_removal: bool,
     border_cleaning: bool | None,
 ) -> tuple[xr.DataArray, RadarGrid]:
-    """Make the image of a GRD.
-
-    Parameters
-    ----------
-    contents : Contents
-        The product.
-    polarisations : tuple of str
-        Those that are wanted; it has them.
-    calibration : {"beta0", "sigma0", "gamma0"}
-        What to normalise to.
-    noise_removal : bool
-        Whether to subtract the thermal noise.
-    border_cleaning : bool or None
-        Whether to look for borders that hold no image; None for those of IPF before 2.9.
-
-    Returns
-    -------
-    image : xarray.DataArray
-        Linear power on dims (line, sample) or (polarisation, line, sample), on dask.
-    grid : RadarGrid
-        Its sampling.
-
-    Raises
-    ------
-    ValueError, ProductError, AnnotationError
-        If files are missing, damaged, or contradict each other.
-    """
+    """Make the image of a GRD."""
     swath = contents.swaths[0]
     cleaned = (
         contents.manifest.processor_version < CLEAN_SINCE
@@ -421,27 +277,7 @@ def power_of_slc(
     burst: int | None,
     noise_removal: bool,
 ) -> tuple[xr.DataArray, RadarGrid]:
-    """Make the image of an SLC.
-
-    Parameters
-    ----------
-    contents, polarisations, calibration, noise_removal
-        See `power_of_grd`.
-    swaths : tuple of str
-        Those that are wanted, on one merged grid; the product has them.
-    burst : int or None
-        Of an only swath, this burst alone, counted from 0.
-
-    Returns
-    -------
-    image, grid
-        See `power_of_grd`.
-
-    Raises
-    ------
-    ValueError, IndexError, ProductError, AnnotationError
-        If there is no such burst, or files are missing, damaged, or contradict each other.
-    """
+    """Make the image of an SLC."""
     images = []
     for name in polarisations:
         image, grid = slc_image(
@@ -463,25 +299,7 @@ def complex_slc(
     swaths: tuple[str, ...],
     burst: int | None,
 ) -> tuple[dict[str, xr.DataArray], RadarGrid]:
-    """Make the complex images of an SLC.
-
-    Parameters
-    ----------
-    contents, polarisations, calibration, swaths, burst
-        See `power_of_slc`.
-
-    Returns
-    -------
-    images : dict
-        By polarisation, on dims (line, sample), on dask.
-    grid : RadarGrid
-        Their sampling.
-
-    Raises
-    ------
-    ValueError, IndexError, ProductError, AnnotationError
-        See `power_of_slc`.
-    """
+    """Make the complex images of an SLC."""
     images = {}
     for name in polarisations:
         images[name], grid = slc_numbers(

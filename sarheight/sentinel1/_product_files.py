@@ -58,17 +58,6 @@ class ProductFiles:
     """The files of one product, read in parts and only when asked for.
 
     All methods may be called from several threads at once.
-
-    Parameters
-    ----------
-    name : str
-        Name of the product, such as ``S1A_IW_GRDH_….SAFE``.
-    shown : str
-        Where it is, as errors say it: without passwords and signatures.
-    openers : mapping of str to callable
-        The files by their names inside the product; each opens its file.
-    local : pathlib.Path, optional
-        Where it is, on this machine. GDAL reads directly from a folder.
     """
 
     def __init__(
@@ -91,28 +80,7 @@ class ProductFiles:
         source: str | os.PathLike[str],
         storage_options: Mapping[str, Any] | None = None,
     ) -> ProductFiles:
-        """Find the files of a product.
-
-        Parameters
-        ----------
-        source : str or path
-            A SAFE folder (or its manifest, or a folder that holds one SAFE folder), a zip of
-            one, or a URL of either that fsspec can open (``https://``, ``s3://``, ``memory://``,
-            ``file://`` …).
-        storage_options : mapping, optional
-            For fsspec's file system, such as ``{"anon": True}``.
-
-        Returns
-        -------
-        ProductFiles
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is nothing.
-        ProductError
-            If it is no product, more than one, cut short, or unsafe to read.
-        """
+        """Find the files of a product."""
         files, path, shown = located(str(source), dict(storage_options or {}))
         path, shown = (
             each.rstrip("/").removesuffix(f"/{MANIFEST}") or "/" for each in (path, shown)
@@ -178,13 +146,7 @@ class ProductFiles:
         return tuple(self._openers)
 
     def open_file(self, name: str) -> BinaryIO:
-        """Open a file for reading.
-
-        Raises
-        ------
-        ProductError
-            If there is no such file.
-        """
+        """Open a file for reading."""
         self._require(name)
         return self._openers[name]()
 
@@ -197,13 +159,7 @@ class ProductFiles:
             raise ProductError(msg)
 
     def read(self, name: str) -> bytes:
-        """Read a file as a whole.
-
-        Raises
-        ------
-        ProductError
-            If there is no such file, it is damaged, or far larger than any XML of a product.
-        """
+        """Read a file as a whole."""
         with self.open_file(name) as file:
             data = file.read(LARGEST_READ + 1)
         if len(data) > LARGEST_READ:
@@ -219,20 +175,6 @@ class ProductFiles:
         """Open a measurement with GDAL, for windows of it.
 
         Each call opens the file anew, so that threads do not share a dataset.
-
-        Parameters
-        ----------
-        name : str
-            The file, a TIFF.
-
-        Yields
-        ------
-        rasterio.DatasetReader
-
-        Raises
-        ------
-        ProductError
-            If there is no such file, or it is damaged or no TIFF.
         """
         import rasterio
         from rasterio.errors import RasterioError
@@ -362,13 +304,7 @@ class _ImageName:
 
 
 class Contents:
-    """A product's files, read when they are asked for and checked against its list.
-
-    Parameters
-    ----------
-    files : ProductFiles
-    manifest : Manifest
-    """
+    """A product's files, read when they are asked for and checked against its list."""
 
     def __init__(self, files: ProductFiles, manifest: Manifest) -> None:
         self.files = files
@@ -400,15 +336,7 @@ class Contents:
         return tuple(order + sorted(present - set(order)))
 
     def annotation(self, swath: str, polarisation: str) -> Annotation:
-        """Read the annotation of an image, once.
-
-        Raises
-        ------
-        ProductError
-            If it is missing, damaged, or not the one that its name says.
-        AnnotationError
-            If it is unsafe or lacks something.
-        """
+        """Read the annotation of an image, once."""
         key = swath, polarisation
         with self._lock:
             if key not in self._annotations:
@@ -425,20 +353,7 @@ class Contents:
             return self._annotations[key]
 
     def channel(self, swath: str, polarisation: str, *, noise: bool = True) -> Channel:
-        """Gather what belongs to an image.
-
-        Parameters
-        ----------
-        swath, polarisation : str
-            The image.
-        noise : bool
-            Whether the thermal noise is needed.
-
-        Raises
-        ------
-        ProductError, AnnotationError
-            If a file is missing, damaged, or lacks something.
-        """
+        """Gather what belongs to an image."""
         stem = self._image(swath, polarisation).stem
         annotation = self.annotation(swath, polarisation)
         radiometry = Radiometry.from_xml(
@@ -450,13 +365,7 @@ class Contents:
         return Channel(f"measurement/{stem}.tiff", annotation, radiometry)
 
     def verify(self) -> None:
-        """Compare every file with its checksum in the manifest.
-
-        Raises
-        ------
-        ProductError
-            If files are missing or differ.
-        """
+        """Compare every file with its checksum in the manifest."""
         problems = []
         for listed in self.manifest.files:
             try:
@@ -501,13 +410,7 @@ class Contents:
 
 
 def _images(files: ProductFiles, manifest: Manifest) -> dict[tuple[str, str], _ImageName]:
-    """Find the images by the names of their annotations, ``annotation/s1a-iw1-slc-vv-….xml``.
-
-    Raises
-    ------
-    ProductError
-        If there are none, two of a kind, or one that the manifest lists is missing.
-    """
+    """Find the images by the names of their annotations, ``annotation/s1a-iw1-slc-vv-….xml``."""
     present = set(files.list())
     wanted = {each.name for each in manifest.files} | present
     found: dict[tuple[str, str], _ImageName] = {}

@@ -1,6 +1,6 @@
-from sarheight.terrain._interpolation import METHODS, interpolate
-from sarheight.terrain._patches import TerrainPatches, look_slice
-from sarheight.terrain.elevations import (
+from ._interpolation import METHODS, interpolate
+from ._patches import TerrainPatches, look_slice
+from .elevations import (
     SparseHeights,
     distance_map,
     draw_points,
@@ -8,9 +8,9 @@ from sarheight.terrain.elevations import (
     rasterise,
     read_heights,
 )
-from sarheight.terrain.networks import ASKUNet, HeightEstimate, HeightEstimator
-from sarheight.terrain.predict import predict_heights
-from sarheight.terrain.scenes import (
+from .networks import ASKUNet, HeightEstimate, HeightEstimator
+from .predict import predict_heights
+from .scenes import (
     SceneJob,
     SceneSettings,
     degraded_dem,
@@ -21,7 +21,7 @@ from sarheight.terrain.scenes import (
     simulated_scene,
     write_scenes,
 )
-from sarheight.terrain.training import TerrainSettings, height_loss, train_terrain
+from .training import TerrainSettings, height_loss, train_terrain
 
 __all__ = [
     "METHODS",

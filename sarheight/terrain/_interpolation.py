@@ -115,21 +115,7 @@ def surface_through(
 ) -> tuple[Surface, str]:
     """Lay a surface through points.
 
-    Parameters
-    ----------
-    places : array, shape (n, 2)
-        In metres; one at least.
-    height, sigma : array, shape (n,)
-        In metres.
-    method : str
-        See `interpolate`.
-
-    Returns
-    -------
-    surface : callable
-        Heights at places.
-    method : str
-        The way that was taken.
+    Shapes: `places` (n, 2), `height, sigma` (n,).
     """
     places, height, sigma = _merged(places, height, sigma)
     taken = "idw" if method == "thin_plate" and _on_a_line(places) else method
@@ -218,42 +204,19 @@ KnownFloats = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """Known elevations on a raster.
+    """Known elevations on a raster."""
 
-    Attributes
-    ----------
-    row, column : array of int, shape (n,)
-        Cells of the elevations inside the raster.
-    height : array, shape (n,)
-        Metres.
-    posting : tuple of float
-        Metres between rows and between columns.
-    tree : cKDTree or None
-        The cells in metres; None where nothing is known.
-    surface : callable or None
-        The surface interpolated between all elevations, also those outside the raster.
-    outside : int
-        How many lie outside the raster.
-    """
-
-    row: NDArray[np.int64]
+    row: NDArray[np.int64]  # row, column: (n,): cells of the elevations inside the raster
     column: NDArray[np.int64]
-    height: NDArray[np.float64]
-    posting: tuple[float, float]
-    tree: cKDTree | None
+    height: NDArray[np.float64]  # (n,): metres
+    posting: tuple[float, float]  # metres between rows and between columns
+    tree: cKDTree | None  # the cells in metres; None where nothing is known
+    # The surface interpolated between all elevations, also those outside the raster
     surface: Surface | None
-    outside: int
+    outside: int  # how many lie outside the raster
 
     def window(self, row: int, column: int, size: int) -> dict[str, KnownFloats]:
-        """Return prior, distance and prefill of a square window, shape (size, size) each.
-
-        Parameters
-        ----------
-        row, column : int
-            First cell of the window; it may begin or end outside the raster.
-        size : int
-            Cells each way.
-        """
+        """Return prior, distance and prefill of a square window, shape (size, size) each."""
         prior = np.full((size, size), np.nan, dtype=np.float32)
         down, right = self.row - row, self.column - column
         inside = (down >= 0) & (down < size) & (right >= 0) & (right < size)
@@ -282,17 +245,7 @@ class Known:
 def known_in(
     points: SparseHeights | None, like: xr.DataArray, method: Interpolation = "thin_plate"
 ) -> Known:
-    """Place known elevations on a raster.
-
-    Parameters
-    ----------
-    points : SparseHeights or None
-        Known elevations, if any.
-    like : xarray.DataArray
-        A variable on the raster.
-    method : str
-        How the surface between them is interpolated, see `sarheight.terrain.interpolate`.
-    """
+    """Place known elevations on a raster."""
     grid = grid_of(like)
     if points is None or not len(points):
         nothing = np.empty(0, dtype=np.int64)

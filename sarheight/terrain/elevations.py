@@ -177,18 +177,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """The cells of a raster, and their size in metres.
+    """The cells of a raster, and their size in metres."""
 
-    Attributes
-    ----------
-    like : xarray.DataArray
-        The raster, dims (y, x).
-    posting : tuple of float
-        Metres between rows and between columns, at the raster's centre.
-    """
-
-    like: xr.DataArray
-    posting: tuple[float, float]
+    like: xr.DataArray  # the raster, dims (y, x)
+    posting: tuple[float, float]  # metres between rows and between columns, at the raster's centre
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -235,18 +227,7 @@ class Grid:
 
 
 def grid_of(like: xr.DataArray) -> Grid:
-    """Take the grid of a raster.
-
-    Parameters
-    ----------
-    like : xarray.DataArray
-        Any variable of dims (y, x) with a reference system; only its grid counts.
-
-    Raises
-    ------
-    DemError
-        If it has no regular grid or no reference system.
-    """
+    """Take the grid of a raster."""
     import rioxarray  # noqa: F401  # registers the accessor
 
     raster = accept_layout(like)

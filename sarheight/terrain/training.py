@@ -158,19 +158,6 @@ def scale_factor(estimator: HeightEstimator, patches: Samples) -> float:
     Of a Laplace distribution with scale :math:`b`, 80 % of all errors are smaller than
     :math:`b \ln 5`. The factor is the quotient of the true 80 % quantile of :math:`|e| / b` and
     that number, at places that the network was not trained on.
-
-    Parameters
-    ----------
-    estimator : HeightEstimator
-        In evaluation mode, with an uncertainty.
-    patches : Samples
-        Such as `sarheight.terrain.TerrainPatches`, with true heights.
-
-    Returns
-    -------
-    float
-        What `HeightEstimator.scale_factor` is to be multiplied by; 1 where no cell has a true
-        height.
     """
     ratios = []
     with torch.inference_mode():
@@ -199,17 +186,7 @@ Sample = dict[str, Tensor]
 
 
 class HeightTask(lightning.LightningModule):
-    """Training of a height estimator.
-
-    Parameters
-    ----------
-    estimator : HeightEstimator
-        What is trained.
-    settings : TerrainSettings
-        How.
-    steps : int
-        Steps of all epochs together.
-    """
+    """Training of a height estimator."""
 
     def __init__(self, estimator: HeightEstimator, settings: TerrainSettings, steps: int) -> None:
         super().__init__()
@@ -276,19 +253,7 @@ MONITORED = "validation_rmse"
 def channels_of(
     scenes: Sequence[xr.Dataset], within: Sequence[Part], names: Sequence[str]
 ) -> list[Channel]:
-    """Describe the channels of the image, normalised by the parts for training alone.
-
-    Parameters
-    ----------
-    scenes, within : sequence
-        Scenes, and the part of each that is for training.
-    names : sequence of str
-        Variables. One with polarisations makes a channel of each.
-
-    Returns
-    -------
-    list of Channel
-    """
+    """Describe the channels of the image, normalised by the parts for training alone."""
     channels = []
     for name in names:
         transform = "decibel" if name.startswith(POWER) and "variance" not in name else "none"

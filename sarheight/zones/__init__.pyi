@@ -1,15 +1,15 @@
-from sarheight.zones._metrics import (
+from ._metrics import (
     ClassScores,
     calibration_error,
     class_scores,
     confusion_matrix,
     scores_of,
 )
-from sarheight.zones.classes import plot_zones
-from sarheight.zones.fusion import FusionRow, FusionVerdict, compare_fusion, fusion_verdict
-from sarheight.zones.networks import FusionCNN, ZoneClassifier, ZoneMember, ZoneNet
-from sarheight.zones.predict import predict_zones, write_zones
-from sarheight.zones.samples import (
+from .classes import plot_zones
+from .fusion import FusionRow, FusionVerdict, compare_fusion, fusion_verdict
+from .networks import FusionCNN, ZoneClassifier, ZoneMember, ZoneNet
+from .predict import predict_zones, write_zones
+from .samples import (
     ZonePatches,
     ZoneSamples,
     deal_samples,
@@ -18,7 +18,7 @@ from sarheight.zones.samples import (
     without_near,
     zone_statistics,
 )
-from sarheight.zones.sources import (
+from .sources import (
     OPTICAL_CHANNELS,
     RADAR_CHANNELS,
     ZONE_SPLITS,
@@ -30,7 +30,7 @@ from sarheight.zones.sources import (
     so2sat_files,
     split_channels,
 )
-from sarheight.zones.training import (
+from .training import (
     ZoneSettings,
     best_temperature,
     evaluate_zones,

@@ -18,24 +18,12 @@ FIRST_LETTER_CODE, FIRST_NATURAL = 101, 11
 
 @dataclass(frozen=True)
 class ClimateZone:
-    """One Local Climate Zone.
+    """One Local Climate Zone."""
 
-    Parameters
-    ----------
-    code : int
-        1 to 10 for built types, 11 to 17 for the land cover types A to G.
-    symbol : str
-        "1" to "10", "A" to "G".
-    name : str
-        As in the scheme, in lower case with underscores.
-    colour : str
-        That of the WUDAPT maps, as hexadecimal RGB.
-    """
-
-    code: int
-    symbol: str
-    name: str
-    colour: str
+    code: int  # 1 to 10 for built types, 11 to 17 for the land cover types A to G
+    symbol: str  # "1" to "10", "A" to "G"
+    name: str  # as in the scheme, in lower case with underscores
+    colour: str  # that of the WUDAPT maps, as hexadecimal RGB
 
     @property
     def label(self) -> str:
@@ -82,18 +70,7 @@ def flag_colours(classes: Sequence[str]) -> dict[str, str]:
 
 
 def zone_of_code(code: int) -> ClimateZone:
-    """Return a zone by its code.
-
-    Parameters
-    ----------
-    code : int
-        1 to 17; or 101 to 107 for A to G, as some training areas have them.
-
-    Raises
-    ------
-    ValueError
-        If there is no such zone.
-    """
+    """Return a zone by its code."""
     number = code - FIRST_LETTER_CODE + FIRST_NATURAL if code >= FIRST_LETTER_CODE else code
     if not 1 <= number <= len(CLIMATE_ZONES):
         msg = f"found the code {code}, expected a Local Climate Zone: 1 to 17, or 101 to 107"

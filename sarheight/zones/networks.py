@@ -134,15 +134,7 @@ class FusionCNN(nn.Module):
 
 
 def branch_options(options: Mapping[str, Any], branches: int) -> dict[str, Any]:
-    """Return the options of a network that is one branch of another at stage 6.
-
-    Parameters
-    ----------
-    options : mapping
-        Those of the whole, see `FusionCNN`.
-    branches : int
-        How many it has.
-    """
+    """Return the options of a network that is one branch of another at stage 6."""
     sharing = options.get("sharing", "divided")
     alone = dict(options)
     for name, usual in (("widths", WIDTHS), ("dense", DENSE)):
@@ -159,13 +151,7 @@ def _narrow(widths: Sequence[int], groups: Sequence[Any], sharing: str) -> list[
 
 
 def require_groups(groups: Sequence[Sequence[int]]) -> None:
-    """Refuse groups of channels that make no branches.
-
-    Raises
-    ------
-    ValueError
-        If there is none, one is empty, or a channel is in two of them.
-    """
+    """Refuse groups of channels that make no branches."""
     named = [channel for group in groups for channel in group]
     twice = sorted({channel for channel in named if named.count(channel) > 1})
     if not groups or twice or not all(len(group) for group in groups):

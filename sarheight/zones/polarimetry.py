@@ -34,31 +34,8 @@ def refined_lee(intensity: xr.DataArray, looks: float) -> xr.DataArray:
     """Filter speckle along edges, not across them.
 
     See `sarheight_kernels.lee` for the steps, and for what becomes of missing data.
-
-    Parameters
-    ----------
-    intensity : xarray.DataArray
-        Linear power on two dims, rows first, or on more, of which the last two are filtered.
-        What is not finite is missing.
-    looks : float
-        Its equivalent number of looks: 1 for an SLC, about 4.4 for a GRD of IW.
-
-    Returns
-    -------
-    xarray.DataArray
-        Of float32, with the name, coordinates and attributes of the image; NaN where that is
-        missing.
-
-    Raises
-    ------
-    ValueError
-        If the image is complex or in decibels, has fewer than two dims, or the looks are not above
-        0.
-
-    References
-    ----------
-    Lee, J.-S. (1981). Refined filtering of image noise using local statistics. Computer Graphics
-    and Image Processing 15, 380-389.
+    Source: Lee, J.-S. (1981). Refined filtering of image noise using local statistics. Computer
+    Graphics and Image Processing 15, 380-389.
     """
     units = str(intensity.attrs.get("units", "")).strip().lower()
     if np.iscomplexobj(intensity) or units in {"db", "decibel"} or intensity.ndim < 2:
@@ -86,27 +63,7 @@ def covariance(first: xr.DataArray, second: xr.DataArray, *, window: int = 7) ->
 
     over a square window, and at borders and gaps over what is there of it. Of one image with itself
     this is the power.
-
-    Parameters
-    ----------
-    first, second : xarray.DataArray
-        Complex images on the same two dims, NaN where there is no data in one of them.
-    window : int
-        Pixels along the side of the window, an odd number.
-
-    Returns
-    -------
-    xarray.DataArray
-        Of complex64, NaN where one of the images is.
-
-    Raises
-    ------
-    ValueError
-        If an image is not complex, the two have other dims or sizes, or the window is even.
-
-    References
-    ----------
-    Lee, J.-S. and Pottier, E. (2009). Polarimetric Radar Imaging, section 3.3. CRC Press.
+    Source: Lee, J.-S. and Pottier, E. (2009). Polarimetric Radar Imaging, section 3.3. CRC Press.
     """
     _require_complex(first, second)
     if window < 1 or window % 2 == 0:
@@ -131,32 +88,8 @@ def polarimetric_channels(
 ) -> xr.Dataset:
     """Make the eight radar channels of So2Sat LCZ42 of complex images.
 
-    Parameters
-    ----------
-    vv, vh : xarray.DataArray
-        Calibrated complex images on the same two dims, such as (line, sample), NaN where there is
-        no data: what `Sentinel1Product.complex_images` gives.
-    looks : float
-        Looks of their power: 1, unless they were oversampled.
-    window : int
-        Pixels along the side of the window over which the covariance is averaged.
-
-    Returns
-    -------
-    xarray.Dataset
-        Real and imaginary part of VH, then of VV; power of VH and of VV behind the refined Lee
-        filter; real and imaginary part of the covariance of VH with the conjugate of VV. All are
-        float32, with `POLARIMETRIC_CHANNELS` for names, in that order; NaN where either image is.
-
-    Raises
-    ------
-    ValueError
-        If an image is not complex, the two have other dims or sizes, or a number makes no sense.
-
-    References
-    ----------
-    Zhu, X. X. et al. (2020). So2Sat LCZ42: A Benchmark Data Set for the Classification of Global
-    Local Climate Zones. IEEE Geoscience and Remote Sensing Magazine 8(3), arXiv:1912.12171.
+    Source: Zhu, X. X. et al. (2020). So2Sat LCZ42: A Benchmark Data Set for the Classification of
+    Global Local Climate Zones. IEEE Geoscience and Remote Sensing Magazine 8(3), arXiv:1912.12171.
     """
     import xarray as xr
 

@@ -75,9 +75,7 @@ def write_zones(
 def _names(zone: xr.DataArray) -> bytes:
     """Return the names of the classes by their codes, in the form of GDAL's auxiliary files.
 
-    References
-    ----------
-    https://gdal.org/user/raster_data_model.html, category names.
+    Source: https://gdal.org/user/raster_data_model.html, category names.
     """
     meanings = str(zone.attrs["flag_meanings"]).split()
     named = dict(zip(np.ravel(zone.attrs["flag_values"]).tolist(), meanings, strict=True))

@@ -516,13 +516,7 @@ def read_stack(*paths: str | os.PathLike[str]) -> xr.DataArray:
 
 
 def band_of(stack: xr.DataArray) -> str:
-    """Return the name of a stack's dimension of channels.
-
-    Raises
-    ------
-    DatasetError
-        If its dims are not (band, y, x), in whatever order.
-    """
+    """Return the name of a stack's dimension of channels."""
     bands = [str(name) for name in stack.dims if name not in {"y", "x"}]
     if len(bands) != 1 or stack.ndim != 3:
         msg = f"found a stack of dims {tuple(map(str, stack.dims))}, expected (band, y, x)"
@@ -531,13 +525,7 @@ def band_of(stack: xr.DataArray) -> str:
 
 
 def channel_names(stack: xr.DataArray) -> tuple[str, ...]:
-    """Return the names of a stack's channels: ``long_name``, else the labels of its bands.
-
-    Raises
-    ------
-    DatasetError
-        If its dims are not (band, y, x), or two channels have one name.
-    """
+    """Return the names of a stack's channels: ``long_name``, else the labels of its bands."""
     band = band_of(stack)
     told = stack.attrs.get("long_name")
     count = stack.sizes[band]
@@ -572,18 +560,8 @@ def padded(values: Floats, size: int) -> Floats:
 def centred_windows(around: Floats, rows: Integers, columns: Integers, size: int) -> Floats:
     """Cut patches out of a padded stack.
 
-    Parameters
-    ----------
-    around : array, shape (channels, rows + size - 1, columns + size - 1)
-        See `padded`.
-    rows, columns : array of int, shape (n,)
-        Cells of the stack that shall be the middle ones.
-    size : int
-        Of a patch.
-
-    Returns
-    -------
-    array, shape (n, channels, size, size)
+    Shapes: `around` (channels, rows + size - 1, columns + size - 1), `rows, columns` (n,); returns
+    (n, channels, size, size).
     """
     windows = sliding_window_view(around, (size, size), axis=(1, 2))
     return np.ascontiguousarray(windows[:, rows, columns].transpose(1, 0, 2, 3))

@@ -165,16 +165,7 @@ LARGER = 4
 
 
 class ZoneLoader(lightning.LightningDataModule):
-    """Batches for training and validation, in an order that depends on seed and epoch alone.
-
-    Parameters
-    ----------
-    training, validation : ZoneSamples
-        Where they come from.
-    settings : ZoneSettings
-        Size of a batch, balance of the classes, seed, workers. Workers help where patches are read
-        from a file; from memory it is faster without.
-    """
+    """Batches for training and validation, in an order that depends on seed and epoch alone."""
 
     def __init__(
         self, training: ZoneSamples, validation: ZoneSamples, settings: ZoneSettings
@@ -239,19 +230,7 @@ Sample = dict[str, Tensor]
 
 
 class ZoneTask(lightning.LightningModule):
-    """Training of a classifier.
-
-    Parameters
-    ----------
-    classifier : ZoneClassifier
-        What is trained.
-    settings : ZoneSettings
-        How.
-    counts : array of int, shape (classes,)
-        Samples of each class.
-    steps : int
-        Steps of all epochs together.
-    """
+    """Training of a classifier."""
 
     def __init__(
         self,
