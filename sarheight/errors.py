@@ -130,7 +130,7 @@ class ManifestError(SarheightError, OSError):
 
 
 class StackError(SarheightError, ValueError):
-    """Images of a city, its buildings or its recipe do not fit together, or are not what they say.
+    """Images of a city, its buildings or its configuration are inconsistent, or fail a check.
 
     Bands, months, grid, units.
     """

@@ -82,7 +82,7 @@ def require_apart(
                 msg = (
                     f"found parts for training {one} and validation {other} of scene {number} that "
                     "overlap, expected parts that lie apart: see sarheight.learning.parts"
-                    " and sarheight.buildings.blocks"
+                    " and sarheight.buildings.split_blocks"
                 )
                 raise ValueError(msg)
 
