@@ -26,7 +26,7 @@ from benchmarks._equality.worlds import (
     temporary_folder,
     terrain,
 )
-from sarheight._multilook import multilook
+from benchmarks.synthetic.safe_product import write_product
 from sarheight.coregistration import corrected, estimate_shift
 from sarheight.dem import (
     coarsen,
@@ -50,11 +50,11 @@ from sarheight.layover import (
     reconstruct,
 )
 from sarheight.output import open_result, write
-from sarheight.polarimetry import covariance, polarimetric_channels, refined_lee
 from sarheight.product import open_product
 from sarheight.rtc import open_rtc
-from sarheight.scene import Scene
-from sarheight.sentinel1 import geolocation_grid, write_product
+from sarheight.scene import Scene, multilook
+from sarheight.sentinel1 import geolocation_grid
+from sarheight.zones.polarimetry import covariance, polarimetric_channels, refined_lee
 from tests.flattened_products import (
     OPERA,
     hyp3_folder,

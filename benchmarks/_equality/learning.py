@@ -20,62 +20,62 @@ from benchmarks._equality.worlds import (
     temporary_folder,
     terrain,
 )
-from sarheight.data import (
+from benchmarks.synthetic.city_images import CitySettings, simulated_city
+from benchmarks.synthetic.zones import ZoneSceneSettings, write_simulated_so2sat
+from sarheight.buildings import (
     BuildingPatches,
     Buildings,
-    CitySettings,
-    Part,
-    So2SatPatches,
-    TerrainPatches,
-    ZonePatches,
-    ZoneSceneSettings,
     band_statistics,
+    building_errors,
     city_grid,
-    deal_samples,
-    degraded_dem,
-    fusion_forms,
+    footprint_iou,
     monthly,
     on_grid,
     open_stack,
-    parts,
-    patchy_reflectivity,
     rasterise_buildings,
-    simulated_city,
-    simulated_scene,
-    so2sat_files,
-    spatial_folds,
     unfolded,
-    write_simulated_so2sat,
     write_stack,
-    zone_statistics,
 )
 from sarheight.layover import (
     masks,
 )
-from sarheight.metrics import (
-    building_errors,
+from sarheight.learning import (
+    Part,
     by_distance,
     by_mask,
-    calibration_error,
-    class_scores,
     coverage,
     errors_by_group,
-    footprint_iou,
     height_errors,
+    parts,
     slope_error,
 )
-from sarheight.priors import (
+from sarheight.terrain import (
     METHODS,
     SparseHeights,
+    TerrainPatches,
+    degraded_dem,
     distance_map,
     draw_points,
     draw_tracks,
     interpolate,
+    patchy_reflectivity,
     rasterise,
+    simulated_scene,
+)
+from sarheight.zones import (
+    So2SatPatches,
+    ZonePatches,
+    calibration_error,
+    class_scores,
+    deal_samples,
+    fusion_forms,
+    so2sat_files,
+    spatial_folds,
+    zone_statistics,
 )
 
 if TYPE_CHECKING:
-    from sarheight.models import ZoneClassifier
+    from sarheight.zones import ZoneClassifier
 
 
 __all__: list[str] = []
@@ -262,7 +262,10 @@ def networks() -> Mapping[str, Any]:
     """Run every network on random images, with weights from a seed."""
     import torch
 
-    from sarheight.models import ASKUNet, FusionCNN, MBHRNet, ResNet50, SeriesNet, UNet, ZoneNet
+    from sarheight.buildings import MBHRNet, ResNet50, SeriesNet
+    from sarheight.learning import UNet
+    from sarheight.terrain import ASKUNet
+    from sarheight.zones import FusionCNN, ZoneNet
 
     groups = ((0, 1), (2, 3, 4))
     small: dict[str, Any] = {"widths": (4, 4, 8, 8, 8), "dense": 8}
@@ -304,8 +307,8 @@ def networks() -> Mapping[str, Any]:
 @case
 def predicted_heights() -> Mapping[str, Any]:
     """Predict terrain with the packaged network, at once and in blocks."""
-    from sarheight.models import HeightEstimator, packaged
-    from sarheight.predict import Tiling, predict_heights
+    from sarheight.learning import Tiling, packaged
+    from sarheight.terrain import HeightEstimator, predict_heights
 
     scene = _learning_scene()
     model = HeightEstimator.from_pretrained(packaged("terrain"))
@@ -323,8 +326,8 @@ def predicted_heights() -> Mapping[str, Any]:
 @case
 def predicted_buildings() -> Mapping[str, Any]:
     """Predict buildings with the packaged network, at once and in blocks."""
-    from sarheight.models import BuildingHeightEstimator, packaged
-    from sarheight.predict import Tiling, predict_buildings
+    from sarheight.buildings import BuildingHeightEstimator, predict_buildings
+    from sarheight.learning import Tiling, packaged
 
     model = BuildingHeightEstimator.from_pretrained(packaged("buildings"))
     city, tiling = _city(), Tiling(16, 4)
@@ -340,7 +343,8 @@ def predicted_buildings() -> Mapping[str, Any]:
 def _classifier() -> ZoneClassifier:
     import torch
 
-    from sarheight.models import Channel, ZoneClassifier, ZoneMember
+    from sarheight.learning import Channel
+    from sarheight.zones import ZoneClassifier, ZoneMember
 
     torch.manual_seed(0)
     names = ("green", "red", "nir")
@@ -358,7 +362,7 @@ def _classifier() -> ZoneClassifier:
 @case
 def predicted_zones() -> Mapping[str, Any]:
     """Predict zones with a small classifier: plain, blended, and in steps."""
-    from sarheight.predict import predict_zones
+    from sarheight.zones import predict_zones
 
     random = np.random.default_rng(0)
     stack = xr.DataArray(
@@ -384,8 +388,8 @@ def predicted_zones() -> Mapping[str, Any]:
 @case
 def trained_heights() -> Mapping[str, Any]:
     """Train a small network for terrain for two epochs."""
-    from sarheight.predict import Tiling, predict_heights
-    from sarheight.training import TerrainSettings, train_terrain
+    from sarheight.learning import Tiling
+    from sarheight.terrain import TerrainSettings, predict_heights, train_terrain
 
     scene = _learning_scene()
     settings = TerrainSettings(
@@ -420,8 +424,8 @@ def trained_heights() -> Mapping[str, Any]:
 @case
 def trained_buildings() -> Mapping[str, Any]:
     """Train a small network for buildings for one epoch."""
-    from sarheight.predict import Tiling, predict_buildings
-    from sarheight.training import BuildingSettings, train_buildings
+    from sarheight.buildings import BuildingSettings, predict_buildings, train_buildings
+    from sarheight.learning import Tiling
 
     city = _city()
     settings = BuildingSettings(
@@ -450,7 +454,7 @@ def trained_buildings() -> Mapping[str, Any]:
 @case
 def trained_zones() -> Mapping[str, Any]:
     """Train a small zone classifier for two epochs, and score it."""
-    from sarheight.training import ZoneSettings, evaluate_zones, train_zones, zone_probabilities
+    from sarheight.zones import ZoneSettings, evaluate_zones, train_zones, zone_probabilities
 
     samples = _zone_parts()
     settings = ZoneSettings(
@@ -484,7 +488,7 @@ def trained_table() -> Mapping[str, Any]:
     """Train a network on a table of features for two epochs."""
     import torch
 
-    from sarheight.training import FeatureTable, TabularSettings, train_tabular
+    from sarheight.buildings import FeatureTable, TabularSettings, train_tabular
 
     values = np.random.default_rng(0).standard_normal((300, 2)).astype(np.float32)
     heights = 10.0 * np.exp(0.5 * values[:, 0])

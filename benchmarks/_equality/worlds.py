@@ -17,9 +17,10 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from sarheight.grid import RadarGrid
 from sarheight.illumination import CosinePower, simulate
 from sarheight.orbit import Orbit, look_at
-from sarheight.scene import RadarGrid, Scene
+from sarheight.scene import Scene
 
 __all__ = [
     "CASES",
