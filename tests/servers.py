@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from sarheight.fetch._settings import Network, Settings
+from sarheight.fetch.settings import Network, Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,7 +111,7 @@ class Site:
 @contextmanager
 def running() -> Iterator[Site]:
     """Run a server in a thread of its own."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server = _Server(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
     site = Site(server)
     server.site = site  # type: ignore[attr-defined]
@@ -169,6 +169,11 @@ def multihash(body: bytes, kind: str = "md5") -> str:
 
 def seconds_from_now(seconds: float) -> str:
     return email.utils.formatdate(time.time() + seconds, usegmt=True)
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of clients that leave early."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sarheight.errors import ProductError
-from sarheight.fetch._orbit_names import KINDS, OrbitFile, best
+from sarheight.fetch.orbits import KINDS, OrbitFile, best
 from sarheight.orbit import Orbit
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from sarheight.cli._exit_codes import INTERRUPTED
 from sarheight.cli._session import session
 
 if TYPE_CHECKING:
-    from sarheight.fetch._progress import Report
+    from sarheight.fetch.progress import Report
 
 __all__ = ["needed", "say", "work"]
 
@@ -22,10 +22,10 @@ __all__ = ["needed", "say", "work"]
 def work(command: str, *, quiet: bool, debug: bool) -> Iterator[Report]:
     """Run a command with bars for its downloads, and errors in one line."""
     with session(f"fetch {command}", quiet=True, threads=None, debug=debug, steps=1):
-        from sarheight.fetch._progress import shown
+        from sarheight.fetch.progress import show_progress
 
         try:
-            with shown(quiet=quiet) as report:
+            with show_progress(quiet=quiet) as report:
                 yield report
         except KeyboardInterrupt:
             typer.echo(

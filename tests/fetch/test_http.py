@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from sarheight.errors import FetchError, UnsafeAddressError
 from sarheight.fetch import Settings, download_file
-from sarheight.fetch._addresses import AddressRule, plain, safe_name
-from sarheight.fetch._download import Wanted, fetch
-from sarheight.fetch._settings import Login
-from sarheight.fetch._web import Web
+from sarheight.fetch.addresses import AddressRule, redact, safe_name
+from sarheight.fetch.http import HttpClient
+from sarheight.fetch.settings import Account
+from sarheight.fetch.transfer import FileRequest, ensure_file
 from tests.servers import Reply, Request, Site, alone, basic, running
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
 
 @pytest.mark.parametrize("url", HOSTILE)
 def test_a_hostile_address_is_refused(url: str) -> None:
-    with pytest.raises(UnsafeAddressError, match="was not fetched"):
+    with pytest.raises(UnsafeAddressError, match="was refused"):
         PUBLIC.check(url)
 
 
@@ -97,7 +97,7 @@ def test_a_hostile_address_is_refused_before_any_connection(
     url: str, quick: Settings, tmp_path: Path
 ) -> None:
     with pytest.raises(UnsafeAddressError):
-        fetch(Web(PUBLIC, quick), Wanted(lambda: url), tmp_path / "file")
+        ensure_file(HttpClient(PUBLIC, quick), FileRequest(lambda: url), tmp_path / "file")
     assert not (tmp_path / "file").exists()
 
 
@@ -131,7 +131,11 @@ def test_a_name_that_stands_for_an_internal_address_is_refused(
 ) -> None:
     resolve_to(monkeypatch, address)
     with pytest.raises(UnsafeAddressError, match="not on the public internet"):
-        fetch(Web(PUBLIC, quick), Wanted(lambda: "https://evil.example/x"), tmp_path / "file")
+        ensure_file(
+            HttpClient(PUBLIC, quick),
+            FileRequest(lambda: "https://evil.example/x"),
+            tmp_path / "file",
+        )
 
 
 @pytest.mark.parametrize("host", ["2130706433", "0x7f.1", "127.1"])
@@ -139,18 +143,20 @@ def test_unusual_ways_to_write_an_address_are_looked_through(
     quick: Settings, tmp_path: Path, host: str
 ) -> None:
     with pytest.raises(UnsafeAddressError, match="not on the public internet"):
-        fetch(Web(PUBLIC, quick), Wanted(lambda: f"https://{host}/x"), tmp_path / "file")
+        ensure_file(
+            HttpClient(PUBLIC, quick), FileRequest(lambda: f"https://{host}/x"), tmp_path / "file"
+        )
 
 
 def test_a_name_that_changes_between_look_up_and_connection_is_found_out(
     monkeypatch: pytest.MonkeyPatch, quick: Settings, tmp_path: Path, site: Site
 ) -> None:
     """The look-up is honest the first time, and names this machine the second."""
-    monkeypatch.setattr(AddressRule, "resolved", lambda *_: ["93.184.216.34"])
+    monkeypatch.setattr(AddressRule, "check_host", lambda *_: None)
     resolve_to(monkeypatch, "127.0.0.1")
     url = f"https://evil.example:{site.port}/x"
     with pytest.raises(UnsafeAddressError, match=r"leads to 127\.0\.0\.1"):
-        fetch(Web(PUBLIC, quick), Wanted(lambda: url), tmp_path / "file")
+        ensure_file(HttpClient(PUBLIC, quick), FileRequest(lambda: url), tmp_path / "file")
     assert site.requests == []
 
 
@@ -177,7 +183,7 @@ def test_an_honest_redirection_is_followed(site: Site, quick: Settings, tmp_path
 
 def test_redirections_without_end_are_given_up(site: Site, quick: Settings, tmp_path: Path) -> None:
     site.pages["/here"] = lambda _: Reply(status=302, headers={"Location": "/here"})
-    with pytest.raises(FetchError, match="round in circles"):
+    with pytest.raises(FetchError, match="redirects too many times"):
         download_file(f"{site.url}/here", tmp_path / "file", settings=quick)
 
 
@@ -276,7 +282,7 @@ def test_a_damaged_netrc_is_one_error_without_what_is_in_it(
     assert "sesame" not in everything_shown(caught.value)
 
 
-def token_site(site: Site, *, good: tuple[str, str] = ("anna", "open-sesame")) -> Login:
+def token_site(site: Site, *, good: tuple[str, str] = ("anna", "open-sesame")) -> Account:
     """Put a service on the server that gives tokens, numbered, and accepts the last one."""
     given: list[str] = []
 
@@ -296,7 +302,7 @@ def token_site(site: Site, *, good: tuple[str, str] = ("anna", "open-sesame")) -
 
     site.pages["/token"] = token
     site.pages["/file"] = file
-    return Login(
+    return Account(
         kind="oidc",
         hosts=("127.0.0.1",),
         url=f"{site.url}/token",
@@ -317,7 +323,7 @@ def test_a_token_is_had_for_user_and_password(
     else:
         monkeypatch.setenv("CDSE_USERNAME", "anna")
         monkeypatch.setenv("CDSE_PASSWORD", "open-sesame")
-    known = replace(quick, logins={"copernicus": token_site(site)})
+    known = replace(quick, accounts={"copernicus": token_site(site)})
     path = download_file(f"{site.url}/file", tmp_path / "file", settings=known)
     assert path.read_bytes() == b"contents"
     (asked,) = site.asked("/token")
@@ -330,10 +336,10 @@ def test_a_token_that_ran_out_is_renewed(
     monkeypatch.setenv("CDSE_USERNAME", "anna")
     monkeypatch.setenv("CDSE_PASSWORD", "open-sesame")
     login = token_site(site)
-    web = Web.trusting(replace(quick, logins={"copernicus": login}), site.url)
+    client = HttpClient.trusting(replace(quick, accounts={"copernicus": login}), site.url)
     url = f"{site.url}/file"
-    web.credentials._tokens["copernicus"] = ("stale", float("inf"))
-    path = fetch(web, Wanted(lambda: url), tmp_path / "file")
+    client.credentials._tokens["copernicus"] = ("stale", float("inf"))
+    path = ensure_file(client, FileRequest(lambda: url), tmp_path / "file")
     assert path.read_bytes() == b"contents"
 
 
@@ -342,7 +348,7 @@ def test_a_wrong_password_is_one_error_and_not_shown(
 ) -> None:
     monkeypatch.setenv("CDSE_USERNAME", "anna")
     monkeypatch.setenv("CDSE_PASSWORD", "hunter-two")
-    known = replace(quick, logins={"copernicus": token_site(site)})
+    known = replace(quick, accounts={"copernicus": token_site(site)})
     with pytest.raises(FetchError, match="did not accept user name and password") as caught:
         download_file(f"{site.url}/file", tmp_path / "file", settings=known)
     assert "hunter" not in everything_shown(caught.value)
@@ -374,7 +380,7 @@ def test_signatures_and_accounts_are_in_no_error_and_no_log(
 
 
 def test_shown_addresses_have_no_secrets() -> None:
-    assert plain("https://anna:pw@host.org:8443/a/b?sig=1#x") == "https://host.org:8443/a/b"
+    assert redact("https://anna:pw@host.org:8443/a/b?sig=1#x") == "https://host.org:8443/a/b"
 
 
 def test_a_host_without_a_name_is_not_asked_for_long(
@@ -388,8 +394,8 @@ def test_a_host_without_a_name_is_not_asked_for_long(
 
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
     patient = replace(quick, network=replace(quick.network, tries=6))
-    with pytest.raises(FetchError, match="no such host, or no network"):
-        Web(PUBLIC, patient).text("https://nowhere.example/list")
+    with pytest.raises(FetchError, match="the host is unknown, or there is no network"):
+        HttpClient(PUBLIC, patient).get_text("https://nowhere.example/list")
     assert len(looked) == 2
 
 

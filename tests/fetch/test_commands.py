@@ -16,12 +16,12 @@ import pytest
 from typer.testing import CliRunner
 
 from sarheight.cli import app
-from sarheight.fetch._tiles import Tile
+from sarheight.fetch.elevation import Tile
 from sarheight.orbit import Orbit
 from tests.annotations import eof_xml
+from tests.fetch.test_elevation import geoid_bytes, tile_bytes
+from tests.fetch.test_orbits import bucket, eof_name
 from tests.servers import Site, add_stac, alone, multihash, running, stac_item
-from tests.test_fetch_dem import geoid_bytes, tile_bytes
-from tests.test_fetch_orbit import bucket, eof_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ ORBIT = eof_name(
     mission="S1B", first="20210331T225942", last="20210402T005942", made="20210421T120000"
 )
 ALPS = ("--bounds", "10.5", "46", "11.5", "47", "--from", "2021-04-01", "--to", "2021-04-02")
-GUIDE = Path(__file__).parents[1] / "docs" / "fetch.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "fetch.md"
 
 
 def product_zip() -> bytes:
@@ -196,12 +196,12 @@ def test_no_orbit_yet_is_one_line_that_says_when() -> None:
 def test_an_interruption_says_that_nothing_is_lost(
     site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from sarheight.fetch import _product
+    from sarheight.fetch import products
 
     def interrupted(*_: object, **__: object) -> Path:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_product, "fetch", interrupted)
+    monkeypatch.setattr(products, "ensure_file", interrupted)
     line = failing(130, "scenes", NAME, "--download", "-o", str(tmp_path))
     assert "goes on from there" in line
     assert site.asked("/zip") == []

@@ -20,8 +20,8 @@ from rasterio.io import MemoryFile
 from sarheight.dem import open_dem, to_ellipsoidal
 from sarheight.errors import ChecksumError, FetchError, GeoidGridMissingError, NotThereError
 from sarheight.fetch import dem, geoid
-from sarheight.fetch._settings import DemSource, GeoidSource
-from sarheight.fetch._tiles import Tile, columns_of, tiles_of
+from sarheight.fetch.elevation import Tile, tiles_of
+from sarheight.fetch.settings import DemSource, GeoidSource
 from tests.servers import Site, Trouble, alone, running
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def slope(
 
 def tile_bytes(tile: Tile) -> bytes:
     """Write a tile as the Copernicus DEM has it: cell centres on the degree lines."""
-    columns = columns_of(tile, ROWS)
+    columns = tile.columns(ROWS)
     dy, dx = 1.0 / ROWS, 1.0 / columns
     longitude = tile.longitude + dx * np.arange(columns)
     latitude = tile.latitude + 1 - dy * np.arange(ROWS)
@@ -194,7 +194,7 @@ def test_every_point_of_a_place_lies_in_one_of_its_tiles(
     ],
 )
 def test_tiles_get_fewer_columns_towards_the_poles(latitude: int, columns: int) -> None:
-    assert columns_of(Tile(latitude, 0), 3600) == columns
+    assert Tile(latitude, 0).columns(3600) == columns
 
 
 # --- tiles brought -----------------------------------------------------------------------------
@@ -338,9 +338,9 @@ def test_an_address_of_the_users_own(site: Site, quick: Settings, tmp_path: Path
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"model": "alos"}, "no elevation model named 'alos'"),
-        ({"model": "https://example.org/{lat.__class__}.tif"}, "holds the words"),
-        ({"model": "https://example.org/{x}{y}.tif"}, "holds the words"),
+        ({"model": "alos"}, "no DEM named 'alos'"),
+        ({"model": "https://example.org/{lat.__class__}.tif"}, "holds the fields"),
+        ({"model": "https://example.org/{x}{y}.tif"}, "holds the fields"),
         ({"bounds": (0.0, 0.0, 60.0, 60.0)}, "3600 tiles"),
         ({"bounds": (0.0, 10.0, 1.0, 5.0)}, "south before north"),
     ],
