@@ -11,8 +11,8 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit, look_at
-from sarheight.scene import RadarGrid
 
 if TYPE_CHECKING:
     Kind = Literal["slc", "grd"]

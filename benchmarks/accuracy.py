@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyproj
@@ -27,16 +28,19 @@ from benchmarks._figures import record
 from benchmarks._mountains.scenes import ANNOTATIONS, Site, data_file, sites
 from benchmarks._mountains.truth import coarse_dem, reflectivity, truth_of
 from sarheight.geometry import geo2rdr
-from sarheight.geometry._pixels import pixel_areas
-from sarheight.geometry._radar import radar_model
-from sarheight.geometry._view import view
+from sarheight.geometry.pass_geometry import pixel_areas, view
+from sarheight.geometry.tables import radar_model
+from sarheight.grid import RadarGrid
 from sarheight.illumination import Muhleman, simulate
-from sarheight.illumination._operator import illuminate
+from sarheight.illumination.simulate import illuminate
 from sarheight.layover import PosteriorMean, Reallocation, reconstruct
 from sarheight.layover._passes import Pass, intensities
 from sarheight.orbit import Orbit, look_at
-from sarheight.scene import LookSide, RadarGrid, Scene
 from sarheight.sentinel1 import geolocation_grid
+
+if TYPE_CHECKING:
+    from sarheight.ellipsoid import LookSide
+    from sarheight.scene import Scene
 
 __all__ = ["GOALS", "main"]
 

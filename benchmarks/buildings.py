@@ -1,6 +1,7 @@
 """The heights of buildings, told by networks in cities that they have not seen.
 
-The cities are simulated (`sarheight.data.simulated_city`): boxes on street grids, a year of radar
+The cities are simulated (`benchmarks.synthetic.city_images.simulated_city`): boxes on street
+grids, a year of radar
 images of two passes with speckle, a year of optical images with shadows and clouds. Networks are
 trained on some cities, their epoch is chosen on others, and they are tested on others again. All
 of them see the same patches, bands and number of steps. The rows of the table are described in
@@ -25,7 +26,7 @@ from benchmarks._buildings.cities import Cities, Size, make_cities
 from benchmarks._buildings.picture import Pair, save_picture
 from benchmarks._buildings.unseen import estimated, figures_of
 from benchmarks._figures import RESULTS, Value, record
-from sarheight.training import BuildingSettings, train_buildings
+from sarheight.buildings import BuildingSettings, train_buildings
 
 __all__ = ["GOALS", "ROWS", "main"]
 
@@ -121,7 +122,7 @@ def _trained(
         folder,
         accelerator=chosen.accelerator,
         progress=chosen.progress,
-        card={"data": "simulated cities of sarheight.data.simulated_city"},
+        card={"data": "simulated cities of benchmarks.synthetic.city_images.simulated_city"},
     )
     maps = estimated(estimator, settings, cities.test)
     figures = figures_of(maps)

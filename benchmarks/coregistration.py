@@ -22,9 +22,9 @@ from rich.table import Table
 from benchmarks._figures import Value, record
 from benchmarks._mountains.scenes import Site, sites
 from benchmarks._mountains.truth import coarse_dem, reflectivity, truth_of
-from sarheight._multilook import ground_sample_spacing
 from sarheight.coregistration import estimate_shift
-from sarheight.coregistration._correct import moved
+from sarheight.coregistration._estimate import moved
+from sarheight.scene import ground_sample_spacing
 
 if TYPE_CHECKING:
     import xarray as xr

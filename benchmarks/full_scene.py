@@ -29,13 +29,13 @@ from scipy.ndimage import map_coordinates
 
 from benchmarks._figures import record
 from benchmarks._memory import peak_bytes
-from sarheight._look_at import look_at
 from sarheight.geometry import geo2rdr
+from sarheight.grid import RadarGrid
 from sarheight.illumination import Muhleman, simulate
 from sarheight.layover import PosteriorMean, Reallocation, reconstruct
-from sarheight.orbit import Orbit
+from sarheight.orbit import Orbit, look_at
 from sarheight.output import open_result, write
-from sarheight.scene import RadarGrid, Scene
+from sarheight.scene import Scene
 
 __all__ = ["main"]
 

@@ -40,14 +40,22 @@ from benchmarks._zones.hongkong_data import (
     splits,
 )
 from benchmarks._zones.hongkong_report import markdown, table
-from sarheight import plot
-from sarheight.data import FusionForm, fusion_forms
-from sarheight.metrics import ClassScores, calibration_error, class_scores
-from sarheight.predict import predict_zones, write_zones
-from sarheight.training import ZoneSettings, train_zones, zone_probabilities
+from sarheight.zones import (
+    ClassScores,
+    FusionForm,
+    ZoneSettings,
+    calibration_error,
+    class_scores,
+    fusion_forms,
+    plot_zones,
+    predict_zones,
+    train_zones,
+    write_zones,
+    zone_probabilities,
+)
 
 if TYPE_CHECKING:
-    from sarheight.models import ZoneClassifier
+    from sarheight.zones import ZoneClassifier
 
 __all__ = ["Outcome", "main"]
 
@@ -185,7 +193,7 @@ def _map(place: HongKong, dates: DateSamples, work: Path) -> None:
     write_zones(whole, work / "hongkong_zones.tif", overwrite=True)
     folder = RESULTS / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
-    figure = plot.zones(whole["zone"], title="Local Climate Zones of Hong Kong from Landsat-8")
+    figure = plot_zones(whole["zone"], title="Local Climate Zones of Hong Kong from Landsat-8")
     figure.savefig(folder / "hongkong_zones.png", dpi=90, bbox_inches="tight")
 
 

@@ -1,7 +1,8 @@
 """Early, middle or late fusion? Every form of the fusion network, on places seen and not seen.
 
 The data are *simulated*, in the form of So2Sat LCZ42 and through its reader (see
-`sarheight.data.write_simulated_so2sat`): 17 zones in regions that differ in how they are built,
+`benchmarks.synthetic.zones.write_simulated_so2sat`): 17 zones in regions that differ in how they
+are built,
 lit, grown over and calibrated. Each form is trained on 80 % of the patches of the training regions;
 10 % choose the epoch. Then the same network is tested twice: on the last 10 %, whose regions were
 seen, and on the patches of regions that were not. So the two protocols differ in nothing but where
@@ -31,21 +32,20 @@ from rich.console import Console
 
 from benchmarks._figures import Value, record
 from benchmarks._zones.fusion_report import markdown, save_figure, table
-from sarheight.data import (
+from benchmarks.synthetic.zones import ZoneSceneSettings, write_simulated_so2sat
+from sarheight.zones import (
+    ClassScores,
     FusionForm,
     So2SatPatches,
+    ZoneClassifier,
     ZonePatches,
-    ZoneSceneSettings,
-    deal_samples,
-    fusion_forms,
-    write_simulated_so2sat,
-)
-from sarheight.metrics import ClassScores, calibration_error, class_scores
-from sarheight.models import ZoneClassifier
-from sarheight.training import (
     ZoneSettings,
     best_temperature,
+    calibration_error,
+    class_scores,
     compare_fusion,
+    deal_samples,
+    fusion_forms,
     train_zones,
     zone_probabilities,
 )

@@ -25,7 +25,7 @@ from benchmarks._figures import Value, record
 from benchmarks._mountains.scenes import Site, sites
 from benchmarks._mountains.score import ONE_STEP, RTC, Stage
 from benchmarks._mountains.truth import LEAST_AREA, coarse_dem, reflectivity
-from sarheight.geometry._visibility import classify_cells
+from sarheight.geometry.visibility import classify_cells
 from sarheight.illumination import ConstantGamma
 from sarheight.layover import Reallocation, fit_law, reconstruct
 

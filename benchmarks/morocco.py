@@ -21,10 +21,10 @@ from rich.table import Table
 
 from benchmarks._figures import RESULTS, Value, record
 from benchmarks._real.morocco import DATES, Explained, Hills, hills
-from sarheight._multilook import ground_sample_spacing
 from sarheight.coregistration import Shift, corrected, estimate_shift
 from sarheight.illumination import BackscatterLaw, ConstantGamma, FittedLaw, Muhleman, simulate
 from sarheight.layover import fit_law, reconstruct
+from sarheight.scene import ground_sample_spacing
 
 if TYPE_CHECKING:
     import xarray as xr

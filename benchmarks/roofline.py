@@ -25,9 +25,9 @@ from benchmarks._figures import Value, record
 from benchmarks._hills import dem_of, radar_over
 from benchmarks._timing import in_turn
 from sarheight.geometry import geo2rdr
-from sarheight.geometry._view import view
+from sarheight.geometry.pass_geometry import view
 from sarheight.illumination import Muhleman
-from sarheight.illumination._operator import illuminate
+from sarheight.illumination.simulate import illuminate
 from sarheight.layover import Reallocation, reconstruct
 from sarheight.scene import Scene
 

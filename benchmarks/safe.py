@@ -22,12 +22,12 @@ from rich.table import Table
 from benchmarks._figures import Value, record
 from benchmarks._mountains.scenes import ALPS, SOCAL_DESCENDING, data_file
 from benchmarks._real.sarsen import Comparison, compare
+from benchmarks.synthetic.safe_product import write_product
 from sarheight import dem as elevation
 from sarheight import illumination
-from sarheight._placing import grid_of_dem
+from sarheight.geometry.placement import grid_of_dem
+from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit
-from sarheight.scene import RadarGrid
-from sarheight.sentinel1._write import write_product
 
 __all__ = ["main"]
 

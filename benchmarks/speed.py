@@ -28,9 +28,9 @@ from benchmarks._reconstructions import reconstructions
 from benchmarks._timing import in_turn
 from benchmarks.peers.side_by_side import compare
 from sarheight.geometry import geo2rdr
-from sarheight.geometry._view import view
+from sarheight.geometry.pass_geometry import view
 from sarheight.illumination import Muhleman, simulate
-from sarheight.illumination._operator import illuminate
+from sarheight.illumination.simulate import illuminate
 from sarheight.layover import mapping
 
 __all__ = ["main"]

@@ -30,7 +30,7 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks._buildings.feature_file import COLUMNS, Places, read_places
 from benchmarks._figures import Value, record
 from benchmarks._mountains.scenes import data_file
-from sarheight.training import FeatureTable, TabularSettings, train_tabular
+from sarheight.buildings import FeatureTable, TabularSettings, train_tabular
 
 __all__ = ["GOALS", "ROWS", "main"]
 

@@ -34,8 +34,7 @@ from benchmarks._terrain.pictures import draw
 from benchmarks._terrain.places import make_ground
 from benchmarks._terrain.report import Found, figures_of, markdown
 from benchmarks._terrain.rows import KNOWN, LOOP, NETWORKS, USUAL, settings_of
-from sarheight.models import HeightEstimator
-from sarheight.training import train_terrain
+from sarheight.terrain import HeightEstimator, train_terrain
 
 __all__ = ["main"]
 

@@ -15,8 +15,8 @@ import xarray as xr
 from matplotlib.cbook import get_sample_data
 
 from sarheight.geometry import geo2rdr, incidence
+from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit, look_at
-from sarheight.scene import RadarGrid
 
 # %%
 # An elevation model is a DataArray with coordinates, a reference system and a stated datum.

@@ -14,9 +14,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.cbook import get_sample_data
 
+from sarheight.grid import RadarGrid
 from sarheight.illumination import ConstantGamma, Lambertian, Muhleman, simulate
 from sarheight.orbit import Orbit, look_at
-from sarheight.scene import RadarGrid
 
 heights = get_sample_data("jacksboro_fault_dem.npz")["elevation"].astype(np.float32)
 y, x = (30.0 * np.arange(size) for size in heights.shape)

@@ -15,9 +15,9 @@ import xarray as xr
 from matplotlib.cbook import get_sample_data
 from matplotlib.colors import BoundaryNorm, ListedColormap
 
+from sarheight.grid import RadarGrid
 from sarheight.layover import FLAGS, masks
 from sarheight.orbit import Orbit, look_at
-from sarheight.scene import RadarGrid
 
 heights = get_sample_data("jacksboro_fault_dem.npz")["elevation"].astype(np.float32)
 y, x = (30.0 * np.arange(size) for size in heights.shape)

@@ -14,10 +14,10 @@ import numpy as np
 import xarray as xr
 
 from sarheight.geometry import geo2rdr
+from sarheight.grid import RadarGrid
 from sarheight.illumination import Muhleman
 from sarheight.layover import mapping
 from sarheight.orbit import Orbit, look_at
-from sarheight.scene import RadarGrid
 
 # %%
 # A ridge 700 m high whose slopes rise by 45 degrees in the middle: steeper than the look of 34

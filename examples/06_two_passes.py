@@ -17,10 +17,10 @@ from matplotlib.cbook import get_sample_data
 from scipy.ndimage import gaussian_filter
 
 from sarheight.dem import coarsen
+from sarheight.grid import RadarGrid
 from sarheight.illumination import ConstantGamma, simulate
 from sarheight.layover import reconstruct
 from sarheight.orbit import Orbit, look_at
-from sarheight.scene import RadarGrid
 
 heights = get_sample_data("jacksboro_fault_dem.npz")["elevation"][:342, :402].astype(np.float32)
 y, x = (30.0 * np.arange(size) for size in heights.shape)

@@ -13,8 +13,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from sarheight.geometry import rdr2geo
+from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit
-from sarheight.scene import RadarGrid
 
 circle = {"latitude": 46.0, "longitude": 12.5, "ascending": False, "duration": 120.0}
 made = Orbit.circular(**circle, interval=10.0)

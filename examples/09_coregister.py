@@ -15,9 +15,10 @@ from matplotlib.cbook import get_sample_data
 
 from sarheight.coregistration import corrected, estimate_shift
 from sarheight.dem import coarsen
+from sarheight.grid import RadarGrid
 from sarheight.illumination import simulate
 from sarheight.orbit import Orbit, look_at
-from sarheight.scene import RadarGrid, Scene
+from sarheight.scene import Scene
 
 heights = get_sample_data("jacksboro_fault_dem.npz")["elevation"][:342, :402].astype(np.float32)
 y, x = (30.0 * np.arange(size) for size in heights.shape)

@@ -1,4 +1,4 @@
-"""Orbits: state vectors, and the satellite's place at any time between them."""
+"""Orbits: state vectors, and the position of the satellite at any time between them."""
 
 from __future__ import annotations
 
@@ -11,26 +11,288 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sarheight_kernels.orbit import hermite_coefficients, orbit_states
 
-from sarheight._annotation import Annotation
-from sarheight._annotation_xml import read_annotation, read_eof
-from sarheight._look_at import look_at
-from sarheight._simulated_orbit import circular_vectors, turned
-from sarheight._state_vectors import (
-    FEWEST_VECTORS,
-    POSITIONS_FOR_VELOCITY,
-    on_steady_beat,
-    problem_of,
-    velocities_of,
+from sarheight._annotation import Annotation, read_annotation, read_eof
+from sarheight.ellipsoid import (
+    EQUATORIAL_RADIUS,
+    GRAVITATIONAL_PARAMETER,
+    ROTATION_RATE,
+    LookSide,
+    geodetic,
+    look_sign,
+    point_at_incidence,
 )
-from sarheight._time import nanoseconds, seconds_between, whole_second
 from sarheight.errors import AnnotationError, OrbitCoverageError
 
 if TYPE_CHECKING:
-    from sarheight._xml import XmlSource
+    from sarheight._annotation import XmlSource
 
-__all__ = ["Orbit", "look_at"]
+__all__ = [
+    "FEWEST_VECTORS",
+    "POSITIONS_FOR_VELOCITY",
+    "Orbit",
+    "circular_vectors",
+    "look_at",
+    "nanoseconds",
+    "on_steady_beat",
+    "problem_of",
+    "seconds_between",
+    "turned",
+    "velocities_of",
+    "whole_second",
+]
+
+
+def nanoseconds(time: np.datetime64) -> np.datetime64:
+    """Return a time (UTC) counted in nanoseconds."""
+    counted: np.datetime64 = time.astype("datetime64[ns]")
+    return counted
+
+
+def seconds_between(earlier: np.datetime64, later: np.datetime64) -> float:
+    """Return the seconds from one time to another, exact to a nanosecond."""
+    apart = nanoseconds(later) - nanoseconds(earlier)
+    return float(apart.astype(np.int64) * 1e-9)
+
+
+def whole_second(time: np.datetime64) -> np.datetime64:
+    """Return a time without the fraction of its second."""
+    return nanoseconds(time.astype("datetime64[s]"))
+
+
+# State vectors as they come: checked, and put right where their rounding shows.
 
 Floats = NDArray[np.float64]
+
+FEWEST_VECTORS = 4
+POSITIONS_FOR_VELOCITY = 7
+
+LONGEST_GAP = 240.0
+"""Seconds. Across a gap this long the interpolation of a low orbit is good to a millimetre."""
+
+STAMP_ROUNDING = 1.5e-6
+"""Seconds by which the time stamps of an annotation stray from a steady beat."""
+
+
+def on_steady_beat(time: Floats) -> Floats:
+    """Put times back on a steady beat of whole milliseconds where only rounding keeps them off."""
+    if time.size < FEWEST_VECTORS:
+        return time
+    count = np.arange(time.size)
+    beat = round((time[-1] - time[0]) / (time.size - 1), 3)
+    steady: Floats = np.mean(time - beat * count) + beat * count
+    return steady if np.abs(time - steady).max() <= STAMP_ROUNDING else time
+
+
+def velocities_of(time: Floats, position: Floats) -> Floats:
+    """Differentiate, at each time, the polynomial through the nearest positions."""
+    velocity = np.empty_like(position)
+    for index in range(time.size):
+        first = min(max(index - POSITIONS_FOR_VELOCITY // 2, 0), time.size - POSITIONS_FOR_VELOCITY)
+        nearest = slice(first, first + POSITIONS_FOR_VELOCITY)
+        elapsed = time[nearest] - time[index]
+        scale = np.abs(elapsed).max()
+        powers = np.vander(elapsed / scale, increasing=True)
+        try:
+            velocity[index] = np.linalg.solve(powers, position[nearest])[1] / scale
+        except np.linalg.LinAlgError:
+            velocity[index] = np.nan
+    return velocity
+
+
+def problem_of(time: Floats, position: Floats, velocity: Floats) -> str | None:
+    """Say what is wrong with state vectors, or None."""
+    if time.ndim != 1 or position.shape != (time.size, 3) or velocity.shape != (time.size, 3):
+        return (
+            f"found times, positions and velocities of shapes {time.shape}, {position.shape} and "
+            f"{velocity.shape}, expected (n,), (n, 3) and (n, 3)"
+        )
+    if time.size < FEWEST_VECTORS:
+        return (
+            f"found {time.size} state vectors, expected at least {FEWEST_VECTORS}: pass more of "
+            "the orbit"
+        )
+    for name, values in (("times", time), ("positions", position), ("velocities", velocity)):
+        if not np.isfinite(values).all():
+            return f"found {name} that are not finite, expected numbers: leave such vectors out"
+    step = np.diff(time)
+    if step.min() <= 0.0:
+        late = int(np.argmin(step)) + 1
+        return (
+            f"found time {time[late]:.6f} s after {time[late - 1]:.6f} s, expected strictly "
+            "ascending times: sort the vectors and drop repeated ones"
+        )
+    if step.max() > LONGEST_GAP:
+        return (
+            f"found a gap of {step.max():.0f} s between state vectors, expected at most "
+            f"{LONGEST_GAP:.0f} s: pass an orbit without gaps"
+        )
+    return _implausible(step, position, velocity)
+
+
+def _implausible(step: Floats, position: Floats, velocity: Floats) -> str | None:
+    """Say where state vectors cannot be those of a satellite seen from the Earth, or None."""
+    distance = np.linalg.norm(position, axis=1)
+    if distance.min() < EQUATORIAL_RADIUS or distance.max() > 10 * EQUATORIAL_RADIUS:
+        return (
+            f"found positions {distance.min():.6g} to {distance.max():.6g} from the Earth's "
+            "centre, expected a low orbit in metres: convert the positions to metres"
+        )
+    flown = np.diff(position, axis=0) / step[:, None]
+    mismatch = np.linalg.norm(flown - (velocity[1:] + velocity[:-1]) / 2, axis=1)
+    if (mismatch > 0.02 * np.linalg.norm(flown, axis=1)).any():
+        return (
+            f"found velocities that differ from the change of the positions by up to "
+            f"{mismatch.max():.6g} m/s, expected metres per second as seen from the turning "
+            "Earth: convert velocities that belong to a frame that does not turn"
+        )
+    return None
+
+
+# The state vectors of a circular orbit, and turning vectors about the Earth's axis.
+
+
+def turned(vectors: Floats, angle: Floats) -> Floats:
+    """Turn vectors, shape (n, 3), about the Earth's axis by angles in radians, shape (n,)."""
+    cosine, sine = np.cos(angle), np.sin(angle)
+    x, y, z = vectors.T
+    return np.stack([cosine * x - sine * y, sine * x + cosine * y, z], axis=1)
+
+
+def circular_vectors(
+    latitude: float,
+    longitude: float,
+    ascending: bool,  # noqa: FBT001 - the public keyword of Orbit.circular
+    duration: float,
+    interval: float,
+    altitude: float,
+    inclination: float,
+) -> tuple[Floats, Floats, Floats]:
+    """Make time, position and velocity of a circular orbit; see `sarheight.orbit.Orbit.circular`.
+
+    Raises
+    ------
+    ValueError
+        If the inclination does not allow the latitude.
+    """
+    tilt = math.radians(inclination)
+    sine = math.sin(math.radians(latitude)) / math.sin(tilt)
+    if abs(sine) > 1.0:
+        msg = (
+            f"found latitude {latitude}, but an orbit of {inclination} degrees of inclination "
+            f"reaches {math.degrees(math.asin(abs(math.sin(tilt)))):.2f} at most: pass a latitude "
+            "closer to the equator"
+        )
+        raise ValueError(msg)
+    middle = math.asin(sine) if ascending else math.pi - math.asin(sine)
+    radius = EQUATORIAL_RADIUS + altitude
+    rate = math.sqrt(GRAVITATIONAL_PARAMETER / radius**3)
+    steps = math.ceil(duration / interval - 1e-9)
+    time = np.linspace(-duration / 2, duration / 2, steps + 1)
+
+    # In a frame that does not turn, with the ascending node on its x axis.
+    angle = middle + rate * time
+    along, across = np.cos(angle), np.sin(angle)
+    inertial = radius * np.stack([along, across * math.cos(tilt), across * math.sin(tilt)], axis=1)
+    moving = (radius * rate) * np.stack(
+        [-across, along * math.cos(tilt), along * math.sin(tilt)], axis=1
+    )
+    node = math.radians(longitude) - math.atan2(math.sin(middle) * math.cos(tilt), math.cos(middle))
+    turn = node - ROTATION_RATE * time
+    position = turned(inertial, turn)
+    spin = ROTATION_RATE * np.stack([-position[:, 1], position[:, 0], np.zeros_like(time)], axis=1)
+    return time, position, turned(moving, turn) - spin
+
+
+# Turning an orbit until it sees a place.
+
+STEEPEST, GRAZING = 1.0, 90.0
+"""Incidence angles in degrees between which a look is to one side and reaches the ground."""
+
+
+def look_at(
+    orbit: Orbit,
+    latitude: float,
+    longitude: float,
+    incidence: float,
+    *,
+    look_side: LookSide = "right",
+    height: float = 0.0,
+    ascending: bool | None = None,
+) -> float:
+    """Find how far to turn an orbit for it to see a place under a given incidence angle.
+
+    Mountains with an elevation model seldom lie where an annotation is at hand. A real orbit
+    may be turned about the Earth's axis to look at them::
+
+        turned = orbit.rotated(look_at(orbit, 45.9, 10.9, incidence=31.0))
+
+    What is made with it is simulated, and should be called so.
+
+    Parameters
+    ----------
+    orbit : Orbit
+        The orbit, which must fly past the latitude.
+    latitude, longitude : float
+        The place in degrees.
+    incidence : float
+        Incidence angle there in degrees from the ellipsoid's normal, between 1 and 90.
+    look_side : {"right", "left"}
+        The side to which the radar looks.
+    height : float
+        Height of the place above the ellipsoid in metres.
+    ascending : bool, optional
+        Whether the satellite is to fly northwards as it sees the place. Needed only where the
+        orbit is so long that it flies past the latitude more than once; left out, the pass
+        nearest to the middle of the orbit is taken.
+
+    Returns
+    -------
+    float
+        Degrees to turn the orbit by, eastwards, between -180 and 180.
+
+    Raises
+    ------
+    ValueError
+        If the incidence angle or the look side is not one.
+    OrbitCoverageError
+        If the orbit never sees the latitude under that angle.
+    """
+    from scipy.optimize import brentq
+
+    side = look_sign(look_side)
+    if not STEEPEST <= incidence < GRAZING:
+        msg = f"found an incidence of {incidence}, expected degrees between 1 and 90, such as 34"
+        raise ValueError(msg)
+
+    def seen(time: float) -> tuple[float, float]:
+        position, velocity = orbit.state(time)
+        return geodetic(point_at_incidence(position, velocity, incidence, side, height), height)
+
+    def excess(time: float) -> float:
+        return seen(time)[0] - latitude
+
+    times = np.linspace(orbit.time[0], orbit.stop, 2 * orbit.time.size)
+    misses = np.array([excess(time) for time in times])
+    candidates = []
+    for index in np.flatnonzero(np.signbit(misses[1:]) != np.signbit(misses[:-1])):
+        time = brentq(excess, times[index], times[index + 1], xtol=1e-9)
+        if ascending is None or (orbit.state(time)[1][2] > 0.0) == ascending:
+            candidates.append(time)
+    if not candidates:
+        seen_latitudes = misses + latitude
+        northwards = {None: "", True: " as it flies north", False: " as it flies south"}[ascending]
+        msg = (
+            f"found an orbit ({orbit.source}) that sees latitudes {seen_latitudes.min():.2f} to "
+            f"{seen_latitudes.max():.2f} under {incidence} degrees to the {look_side}, expected "
+            f"one that sees {latitude}{northwards}: pass an orbit that flies past that latitude"
+        )
+        raise OrbitCoverageError(msg)
+    middle = (orbit.time[0] + orbit.stop) / 2
+    time = min(candidates, key=lambda each: abs(each - middle))
+    return (longitude - seen(time)[1] + 180.0) % 360.0 - 180.0
+
+
+# Orbits: state vectors, and the satellite's place at any time between them.
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sarheight._area import Bounds
+    from sarheight.geometry.placement import Bounds
+    from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
-    from sarheight.scene import Calibration, RadarGrid, Scene
+    from sarheight.scene import Calibration, Scene
 
 __all__ = ["Product", "is_product", "open_product"]
 

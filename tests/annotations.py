@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight._constants import SPEED_OF_LIGHT
-from sarheight._viewing import geodetic, look_sign, points_at_ranges
+from sarheight.ellipsoid import SPEED_OF_LIGHT, geodetic, look_sign, points_at_ranges
 
 if TYPE_CHECKING:
+    from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
-    from sarheight.scene import RadarGrid
 
 LINES_PER_BURST = 60
 BURST_STEP = 50

@@ -12,7 +12,7 @@ import xarray as xr
 from affine import Affine
 from pyproj import Transformer
 
-from sarheight.data import OPTICAL_BANDS, SAR_BANDS, city_stack
+from sarheight.buildings import OPTICAL_BANDS, SAR_BANDS, city_stack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

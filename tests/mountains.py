@@ -17,8 +17,10 @@ from tests.terrain import dem_around, hills
 if TYPE_CHECKING:
     import xarray as xr
 
+    from sarheight.ellipsoid import LookSide
+    from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
-    from sarheight.scene import LookSide, RadarGrid, Scene
+    from sarheight.scene import Scene
 
 Floats = NDArray[np.float64]
 

@@ -15,7 +15,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from sarheight._radar_files import quiet
+from sarheight.output.radar_images import quiet
 from tests.annotations import annotation_xml
 from tests.bursts import SWATHS, IwProduct, iw_product, swath_xml
 from tests.synthetic import synthetic_grid
@@ -23,8 +23,8 @@ from tests.synthetic import synthetic_grid
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
-    from sarheight.scene import RadarGrid
 
 NAME = "S1A_IW_GRDH_1SDV_20240101T055958_20240101T060002_051919_0645F1_ABCD.SAFE"
 CALIBRATION = "annotation/calibration"

@@ -80,7 +80,16 @@ class Document:
     """Seconds for each 64 kB."""
 
 
-Page = Document | Callable[[Request], Reply]
+@dataclass
+class Raw:
+    """Bytes as they go over the line, headers included, as long as the client takes them."""
+
+    blocks: Callable[[], Iterator[bytes]]
+    pause: float = 0.0
+    """Seconds before each block."""
+
+
+Page = Document | Raw | Callable[[Request], Reply]
 
 
 class Site:
@@ -207,6 +216,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(404, {}, b"nothing here")
             elif isinstance(page, Document):
                 self._document(site, page)
+            elif isinstance(page, Raw):
+                self.close_connection = True
+                for block in page.blocks():
+                    time.sleep(page.pause)
+                    self.wfile.write(block)
+                    self.wfile.flush()
             else:
                 reply = page(request)
                 self._send(reply.status, reply.headers, reply.body)

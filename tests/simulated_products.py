@@ -12,8 +12,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit
-from sarheight.scene import RadarGrid, Scene
+from sarheight.scene import Scene
 from tests.annotations import BURST_STEP, LINES_PER_BURST, annotation_xml
 from tests.synthetic import synthetic_grid
 

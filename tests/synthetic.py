@@ -5,8 +5,13 @@ Import it as ``from tests.synthetic import circular_orbit, synthetic_grid``.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit, look_at
-from sarheight.scene import LookSide, RadarGrid
+
+if TYPE_CHECKING:
+    from sarheight.ellipsoid import LookSide
 
 
 def circular_orbit(

@@ -8,14 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sarheight._acquisition import (
-    acquisition_of,
-    acquisition_record,
-    acquisitions,
-    orbit_numbers,
-)
+from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit
-from sarheight.scene import RadarGrid
+from sarheight.scene import acquisition_of, acquisition_record, acquisitions, orbit_numbers
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.results import PRODUCT, masks_of, result_of, scene
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from sarheight._scene_io import write_scene
 from sarheight.batch import Entry, Job, Manifest, expected, jobs_of_files, pending, read_jobs, run
 from sarheight.cli import app
 from sarheight.errors import JobListError, ManifestError
 from sarheight.output import open_result
+from sarheight.output.radar_images import write_scene
 from tests.mountains import mountain, raster, scene_of
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import sarheight
-from sarheight._radar_files import read_radar
-from sarheight._scene_io import read_scene, write_scene
 from sarheight.cli import app
+from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit
 from sarheight.output import open_result
-from sarheight.scene import RadarGrid, Scene
+from sarheight.output.radar_images import read_radar, read_scene, write_scene
+from sarheight.scene import Scene
 from tests.annotations import annotation_xml, eof_xml
 from tests.synthetic import synthetic_grid
 
@@ -556,7 +556,7 @@ def test_an_interruption_leaves_nothing(files: Files, tmp_path: Path, name: str,
     """The signal comes while the file is half written."""
     half = f"""
 import os, signal, time
-import sarheight._radar_files as files
+import sarheight.output.radar_images as files
 def write(dataset, path):
     path.write_bytes(b"half")
     os.kill(os.getpid(), signal.{name})

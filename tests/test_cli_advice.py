@@ -18,7 +18,7 @@ import xarray as xr
 from typer.main import get_command
 
 from sarheight.cli import app
-from sarheight.cli._advice import in_words_of_options, options_of
+from sarheight.cli._session import in_words_of_options, options_of
 from sarheight.dem import open_dem
 from sarheight.errors import DemError, FetchError, GeoidGridMissingError, SarheightError
 from tests.annotations import annotation_xml

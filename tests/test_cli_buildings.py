@@ -11,10 +11,12 @@ from typer.testing import CliRunner
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
-from sarheight.cli import app  # noqa: E402
-from sarheight.data import write_stack  # noqa: E402
-from sarheight.models import BuildingHeightEstimator  # noqa: E402
-from tests.cities import small_stack  # noqa: E402
+from sarheight.buildings import (
+    BuildingHeightEstimator,
+    write_stack,
+)
+from sarheight.cli import app
+from tests.cities import small_stack
 
 if TYPE_CHECKING:
     from pathlib import Path

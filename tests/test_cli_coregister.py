@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from sarheight._scene_io import write_scene
 from sarheight.cli import app
-from sarheight.coregistration._correct import moved
+from sarheight.coregistration._estimate import moved
 from sarheight.illumination import simulate
 from sarheight.output import open_result
+from sarheight.output.radar_images import write_scene
 from sarheight.scene import Scene
 from tests.mountains import LAW, look, mountain, raster
 from tests.terrain import hills

@@ -13,13 +13,15 @@ from typer.testing import CliRunner
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
-from sarheight.cli import app  # noqa: E402
-from sarheight.data import scene_of_file  # noqa: E402
-from sarheight.output import open_result  # noqa: E402
-from sarheight.priors import draw_points  # noqa: E402
-from tests.annotations import annotation_xml  # noqa: E402
-from tests.mountains import mountain, raster  # noqa: E402
-from tests.synthetic import synthetic_grid  # noqa: E402
+from sarheight.cli import app
+from sarheight.output import open_result
+from sarheight.terrain import (
+    draw_points,
+    scene_of_file,
+)
+from tests.annotations import annotation_xml
+from tests.mountains import mountain, raster
+from tests.synthetic import synthetic_grid
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,21 +9,23 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 
-from typer.testing import CliRunner  # noqa: E402
+from typer.testing import CliRunner
 
-from sarheight.cli import app  # noqa: E402
-from sarheight.data import write_stack  # noqa: E402
-from sarheight.models import (  # noqa: E402
+from sarheight.buildings import (
     BuildingHeightEstimator,
-    Channel,
+    predict_buildings,
+    write_stack,
+)
+from sarheight.cli import app
+from sarheight.learning import Channel, kind_of
+from sarheight.output import open_result
+from sarheight.zones import (
     ZoneClassifier,
     ZoneMember,
-    kind_of,
+    predict_zones,
 )
-from sarheight.output import open_result  # noqa: E402
-from sarheight.predict import predict_buildings, predict_zones  # noqa: E402
-from tests.cities import small_stack  # noqa: E402
-from tests.zones import city  # noqa: E402
+from tests.cities import small_stack
+from tests.zones import city
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,9 +9,9 @@ import pytest
 from numpy.testing import assert_allclose
 from typer.testing import CliRunner
 
-from sarheight._scene_io import read_scene
 from sarheight.cli import app
 from sarheight.output import open_result
+from sarheight.output.radar_images import read_scene
 from sarheight.product import open_product
 from tests.annotations import BURST_STEP, LINES_PER_BURST
 from tests.simulated_products import full_annotation

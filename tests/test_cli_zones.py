@@ -13,21 +13,26 @@ torch = pytest.importorskip("torch", reason="the extra `learn` is not installed"
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 pytest.importorskip("h5py", reason="the extra `learn` is not installed")
 
-from typer.testing import CliRunner  # noqa: E402
+from typer.testing import CliRunner
 
-from sarheight.cli import app  # noqa: E402
-from sarheight.cli._train.zone_data import chosen_forms, samples_of  # noqa: E402
-from sarheight.cli._train.zone_table import verdict_in_words  # noqa: E402
-from sarheight.data import fusion_forms  # noqa: E402
-from sarheight.metrics import scores_of  # noqa: E402
-from sarheight.models import ZoneClassifier  # noqa: E402
-from sarheight.training import FusionRow  # noqa: E402
-from tests.zones import CHANNELS, city, so2sat_arrays, write_so2sat  # noqa: E402
+from sarheight.cli import app
+from sarheight.cli._train import (
+    chosen_forms,
+    samples_of,
+    verdict_in_words,
+)
+from sarheight.zones import (
+    FusionRow,
+    ZoneClassifier,
+    fusion_forms,
+    scores_of,
+)
+from tests.zones import CHANNELS, city, so2sat_arrays, write_so2sat
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sarheight.data import ZoneSamples
+    from sarheight.zones import ZoneSamples
 
 # Test processes share the cores; threads of each would wait for each other.
 torch.set_num_threads(1)

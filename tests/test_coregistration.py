@@ -13,19 +13,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sarheight.coregistration import Shift, corrected, estimate_shift
-from sarheight.coregistration._correct import moved
+from sarheight.coregistration._estimate import moved
 from sarheight.errors import GeometryError
 from sarheight.geometry import geo2rdr
+from sarheight.grid import Burst
 from sarheight.illumination import simulate
-from sarheight.scene import Burst, Scene
+from sarheight.scene import Scene
 from tests.mountains import LAW, look, mountain, raster
 from tests.terrain import hills
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
-    from sarheight.scene import RadarGrid
 
 ROWS, COLUMNS = 100, 130
 LINES, SAMPLES = 230, 290

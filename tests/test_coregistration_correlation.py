@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from sarheight.coregistration._correlate import (
+from sarheight.coregistration._correlation import (
+    Compared,
     Moments,
+    Pool,
     correlation,
     detail,
     log_detail,
@@ -16,8 +18,7 @@ from sarheight.coregistration._correlate import (
     peak_of,
     significance,
 )
-from sarheight.coregistration._pool import Compared, Pool
-from sarheight.coregistration._windows import Window
+from sarheight.coregistration._estimate import Window
 
 Floats = NDArray[np.float64]
 REACH = 6

@@ -9,32 +9,29 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sarheight.data import (
-    Part,
+from sarheight.dem import coarsen, local_posting
+from sarheight.learning import Part, channel_statistics, parts
+from sarheight.learning.split import require_apart, require_power
+from sarheight.terrain import (
     SceneJob,
     SceneSettings,
     TerrainPatches,
-    channel_statistics,
     degraded_dem,
     observed_scene,
-    parts,
     patchy_reflectivity,
     scene_of_file,
     simulated_image,
     simulated_scene,
     write_scenes,
 )
-from sarheight.data._power import require_power
-from sarheight.data._split import require_apart
-from sarheight.dem import coarsen, local_posting
 from tests.mountains import look, mountain, raster
 from tests.terrain import dem_around, hills
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
-    from sarheight.scene import RadarGrid
 
 CHANNELS = ("gamma0_geocoded", "local_incidence")
 

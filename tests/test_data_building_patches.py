@@ -10,11 +10,10 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sarheight.data import (
+from sarheight.buildings import (
     OPTICAL_BANDS,
     SAR_BANDS,
     BuildingPatches,
-    Part,
     band_statistics,
     bigearthnet_stacks,
     blocks,
@@ -26,6 +25,7 @@ from sarheight.data import (
     write_stack,
 )
 from sarheight.errors import StackError
+from sarheight.learning import Part
 from tests.cities import small_stack
 from tests.conftest import shared_data
 
@@ -316,7 +316,7 @@ def test_a_band_that_no_stack_has_is_neutral() -> None:
 
 
 def test_statistics_make_channels() -> None:
-    from sarheight.models import Channel
+    from sarheight.learning import Channel
 
     found = band_statistics([STACK], optical_bands=["B02"])
     channels = [Channel(**each) for each in (*found["sar"], *found["optical"])]
@@ -339,8 +339,8 @@ def real_stacks() -> Iterator[tuple[str, xr.Dataset]]:
 
 def test_real_series_of_all_kinds_run_through_one_network_to_a_map() -> None:
     torch = pytest.importorskip("torch")
-    from sarheight.models import BuildingHeightEstimator, Channel
-    from sarheight.predict import Tiling, predict_buildings
+    from sarheight.buildings import BuildingHeightEstimator, predict_buildings
+    from sarheight.learning import Channel, Tiling
 
     torch.set_num_threads(1)
     stacks = [stack.isel(x=slice(0, 64), y=slice(0, 48)) for _, stack in real_stacks()]

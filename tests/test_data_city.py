@@ -10,28 +10,35 @@ import pyproj
 import pytest
 import xarray as xr
 
-from sarheight.data import (
-    CitySettings,
-    OpticalSettings,
-    RadarSettings,
-    check_stack,
-    simulated_city,
+from benchmarks.synthetic.city import (
+    HIGHEST,
+    LOWEST,
+    City,
+    Cover,
+    boxes_of,
+    build_city,
+    in_cells,
+    make_city,
 )
-from sarheight.data._cities.city import City, Cover, build_city, in_cells, make_city
-from sarheight.data._cities.corners import corner_heights
-from sarheight.data._cities.districts import HIGHEST, LOWEST
-from sarheight.data._cities.optical import city_optical, shaded, sun
-from sarheight.data._cities.plan import boxes_of
-from sarheight.data._cities.radar import (
+from benchmarks.synthetic.city_images import (
     LAW,
     LEVELS,
     NOISE,
     WALL,
+    CitySettings,
+    OpticalSettings,
+    RadarSettings,
     RadarView,
     Site,
+    city_optical,
     city_radar,
+    corner_heights,
     radar_view,
+    shaded,
+    simulated_city,
+    sun,
 )
+from sarheight.buildings import check_stack
 
 EXTENT = 320.0
 MIDDLE = 0.5 * EXTENT

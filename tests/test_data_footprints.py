@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import CRS
 
-from sarheight.data import (
+from sarheight.buildings import (
     Buildings,
     check_stack,
     city_stack,
@@ -85,7 +85,7 @@ def test_the_built_area_is_that_of_the_outlines(seed: int, subdivision: int) -> 
 
 
 def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sarheight.data._buildings import footprint_raster
+    from sarheight.buildings import _footprints as footprint_raster
 
     buildings = boxes((33, 151, 177, 22, 12.0), (90, 60, 231, 44, 21.0))
     whole = rasterise_buildings(buildings, GRID)

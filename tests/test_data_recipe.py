@@ -13,8 +13,8 @@ import pytest
 import rasterio
 from typer.testing import CliRunner
 
-from sarheight.cli import app
-from sarheight.data import (
+from benchmarks.synthetic.safe_product import write_product
+from sarheight.buildings import (
     BuildingSource,
     City,
     RadarSource,
@@ -26,6 +26,7 @@ from sarheight.data import (
     valid_months,
     write_stacks,
 )
+from sarheight.cli import app
 from sarheight.errors import (
     FetchError,
     NotThereError,
@@ -35,7 +36,6 @@ from sarheight.errors import (
 )
 from sarheight.fetch import Settings, building_tiles, image_items
 from sarheight.product import open_product
-from sarheight.sentinel1._write import write_product
 from tests.cities import (
     NORTH,
     WEST,
@@ -321,8 +321,8 @@ def test_a_catalogue_on_the_network_serves_parts_of_images(
 
 
 def test_images_elsewhere_are_read_window_by_window(world: Path) -> None:
-    from sarheight.data._stacks.image_windows import window_of
-    from sarheight.data._stacks.regrid import city_grid
+    from sarheight.buildings._images import city_grid
+    from sarheight.buildings.recipe import window_of
 
     whole = world.parent / "images" / "2021-01-05_blue.tif"
     grid = city_grid(place_of(20, 20))

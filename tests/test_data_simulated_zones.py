@@ -10,16 +10,20 @@ import h5py  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 
-from sarheight.data import So2SatPatches, so2sat_files
-from sarheight.data._zones.images import SPECTRA, backscatter, complex_speckle
-from sarheight.data._zones.regions import draw_region
-from sarheight.data._zones.simulated import (
+from benchmarks.synthetic.zones import (
+    MATERIALS_SURFACES,
+    SPECTRA,
+    ZONES,
     ZoneSceneSettings,
+    backscatter,
+    complex_speckle,
+    draw_ground,
+    draw_region,
     simulated_zone_patches,
     write_simulated_so2sat,
 )
-from sarheight.data._zones.surfaces import MATERIALS, ZONES, draw_ground
 from sarheight.errors import OutputError
+from sarheight.zones import So2SatPatches, so2sat_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -159,7 +163,7 @@ def test_covariances_that_are_drawn_from_are_possible() -> None:
 
 
 def test_every_material_has_a_spectrum() -> None:
-    assert SPECTRA.shape == (len(MATERIALS), 10)
+    assert SPECTRA.shape == (len(MATERIALS_SURFACES), 10)
 
 
 def test_what_is_there_is_kept(tmp_path: Path) -> None:

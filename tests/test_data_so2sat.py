@@ -11,15 +11,15 @@ import pytest
 
 h5py = pytest.importorskip("h5py", reason="the extra `learn` is not installed")
 
-from sarheight.data import (  # noqa: E402
+from sarheight.errors import DatasetError
+from sarheight.zones import (
     OPTICAL_CHANNELS,
     RADAR_CHANNELS,
     So2SatPatches,
     so2sat_files,
     zone_statistics,
 )
-from sarheight.errors import DatasetError  # noqa: E402
-from tests.zones import so2sat_arrays, write_so2sat  # noqa: E402
+from tests.zones import so2sat_arrays, write_so2sat
 
 if TYPE_CHECKING:
     from pathlib import Path

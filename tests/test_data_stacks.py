@@ -13,8 +13,8 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sarheight import data
-from sarheight.data import (
+from sarheight import buildings
+from sarheight.buildings import (
     OPTICAL_BANDS,
     SAR_BANDS,
     bigearthnet_stacks,
@@ -35,7 +35,7 @@ from sarheight.data import (
     valid_months,
     write_stack,
 )
-from sarheight.data._stacks.optical import (
+from sarheight.buildings._images import (
     check_offset,
     offset_of_baseline,
     offset_of_item,
@@ -428,7 +428,7 @@ def test_the_guide_names_what_there_is() -> None:
     guide = Path(__file__).parents[1] / "docs" / "buildings.md"
     names = set(re.findall(r"\bdata\.(\w+)", guide.read_text(encoding="utf-8"))) - {"3dbag"}
     assert len(names) > 15
-    assert names <= set(dir(data))
+    assert names <= set(dir(buildings))
 
 
 # --- radar -------------------------------------------------------------------------------------

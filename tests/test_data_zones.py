@@ -10,8 +10,8 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sarheight._climate_zones import CLIMATE_ZONES, zone_of_code, zone_of_name
-from sarheight.data import (
+from sarheight.errors import DatasetError
+from sarheight.zones import (
     RasterPatches,
     ZonePatches,
     deal_samples,
@@ -21,7 +21,7 @@ from sarheight.data import (
     without_near,
     zone_statistics,
 )
-from sarheight.errors import DatasetError
+from sarheight.zones.classes import CLIMATE_ZONES, zone_of_code, zone_of_name
 from tests.conftest import shared_data
 from tests.zones import THREE, city, patches
 

@@ -10,28 +10,27 @@ from PIL import Image
 from sarheight_kernels.profiles import ACTIVE_LAYOVER, PASSIVE_LAYOVER
 from typer.testing import CliRunner
 
-from sarheight import _demo
-from sarheight.cli import app
+from sarheight.cli import _demo_scene, app
 from sarheight.dem import local_posting
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sarheight._demo import Comparison, EmbeddedScene
+    from sarheight.cli._demo_scene import Comparison, EmbeddedScene
 
 
 @pytest.fixture(scope="module")
 def scene() -> EmbeddedScene:
-    return _demo.embedded_scene()
+    return _demo_scene.embedded_scene()
 
 
 @pytest.fixture(scope="module")
 def comparison(scene: EmbeddedScene) -> Comparison:
-    return _demo.compare(scene)
+    return _demo_scene.compare(scene)
 
 
 def test_the_elevations_lie_where_they_belong() -> None:
-    dem = _demo.embedded_dem(stretch=1.0)
+    dem = _demo_scene.embedded_dem(stretch=1.0)
     assert dem.shape == (342, 402)
     assert dem.y.values[0] > dem.y.values[-1]
     assert (float(dem.y.max()), float(dem.x.min())) == pytest.approx((36.7325, -84.41333), abs=1e-4)
@@ -43,7 +42,7 @@ def test_the_elevations_lie_where_they_belong() -> None:
 
 
 def test_stretching_keeps_the_lowest_place() -> None:
-    plain, stretched = _demo.embedded_dem(1.0), _demo.embedded_dem(3.0)
+    plain, stretched = _demo_scene.embedded_dem(1.0), _demo_scene.embedded_dem(3.0)
     assert float(stretched.min()) == float(plain.min())
     np.testing.assert_allclose(stretched.values - 236.0, 3.0 * (plain.values - 236.0), rtol=1e-6)
 
@@ -59,7 +58,7 @@ def test_the_coarse_model_is_three_times_coarser_and_errs(scene: EmbeddedScene) 
     assert scene.coarse.shape == tuple(size // 3 for size in scene.fine.shape)
     mean = scene.fine.coarsen(y=3, x=3).mean().values
     error = scene.coarse.values - mean
-    assert error.std() == pytest.approx(_demo.HEIGHT_ERROR, rel=0.05)
+    assert error.std() == pytest.approx(_demo_scene.HEIGHT_ERROR, rel=0.05)
     assert np.corrcoef(error[:, 1:].ravel(), error[:, :-1].ravel())[0, 1] > 0.7
 
 
@@ -94,7 +93,7 @@ def test_each_method_is_better_than_the_one_before(comparison: Comparison) -> No
 
 
 def test_it_is_the_same_every_time(scene: EmbeddedScene) -> None:
-    again = _demo.embedded_scene()
+    again = _demo_scene.embedded_scene()
     np.testing.assert_array_equal(again.image.image.values, scene.image.image.values)
     np.testing.assert_array_equal(again.coarse.values, scene.coarse.values)
     np.testing.assert_array_equal(again.truth, scene.truth)

@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from sarheight import illumination
 from sarheight.cli import app
+from sarheight.grid import RadarGrid
 from sarheight.layover import reconstruct
 from sarheight.output import write
-from sarheight.scene import RadarGrid
 from tests.annotations import annotation_xml, eof_xml
 from tests.flattened_products import hyp3_folder
 from tests.mountains import PLAIN, mountain, raster

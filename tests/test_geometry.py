@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyproj
@@ -11,14 +12,17 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sarheight_kernels.zero_doppler import zero_doppler_time
+from sarheight_kernels.orbit import zero_doppler_time
 
 from sarheight.errors import GeometryError, OrbitCoverageError
 from sarheight.geometry import geo2rdr, incidence, rdr2geo
+from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit
-from sarheight.scene import LookSide, RadarGrid
 from tests.synthetic import circular_orbit, synthetic_grid
 from tests.terrain import PLACES, TO_EARTH_FIXED, dem_around, hills, positions
+
+if TYPE_CHECKING:
+    from sarheight.ellipsoid import LookSide
 
 Floats = NDArray[np.float64]
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sarheight_kernels.cells import locate_cell
-from sarheight_kernels.models import GroundModel, ground_block, ground_position
+from sarheight_kernels.models import GroundModel, ground_block, ground_position, locate_cell
 
-from sarheight._annotation_xml import read_annotation
-from sarheight._area import zero_doppler
-from sarheight._constants import SPEED_OF_LIGHT
+from sarheight._annotation import read_annotation
+from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.geometry import rdr2geo
-from sarheight.geometry._ground import to_earth_fixed
-from sarheight.geometry._radar import radar_model
+from sarheight.geometry.placement import zero_doppler
+from sarheight.geometry.tables import radar_model, to_earth_fixed
+from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit
-from sarheight.scene import RadarGrid
 from sarheight.sentinel1 import geolocation_grid
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.terrain import TO_EARTH_FIXED

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sarheight._ground_range import RangeInterpolation
 from sarheight.errors import AnnotationError
-from sarheight.scene import GroundRange, RadarGrid
+from sarheight.grid import RadarGrid
+from sarheight.ground_range import GroundRange, RangeInterpolation
 from tests.annotations import annotation_xml
 from tests.synthetic import synthetic_grid
 

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import xarray as xr
 from numpy.typing import NDArray
-from sarheight_kernels.surface import tile_surface
+from sarheight_kernels.tiles import tile_surface
 
 from sarheight.errors import GeometryError, OrbitCoverageError, VerticalDatumError
 from sarheight.geometry import geo2rdr, incidence
-from sarheight.geometry._pixels import pixel_areas
-from sarheight.geometry._view import view
+from sarheight.geometry.pass_geometry import pixel_areas, view
 from sarheight.illumination import ConstantGamma, CosinePower, Lambertian, Muhleman, simulate
 from sarheight.illumination._laws import tabulate
 from sarheight.layover import FLAGS, masks

@@ -10,10 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from sarheight.geometry._view import view
-from sarheight.geometry._visibility import classify_cells
+from sarheight.geometry.pass_geometry import view
+from sarheight.geometry.visibility import classify_cells
 from sarheight.illumination import ConstantGamma, CosinePower, simulate
-from sarheight.illumination._operator import illuminate, lit_cells
+from sarheight.illumination.simulate import illuminate, lit_cells
 from sarheight.layover import FLAGS, PosteriorMean, Reallocation, reconstruct
 from tests.mountains import look, raster
 from tests.terrain import hills

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from sarheight.errors import DemError, GeometryError, OrbitCoverageError, VerticalDatumError
-from sarheight.geometry._pixels import PixelAreas
+from sarheight.geometry.pass_geometry import PixelAreas
 from sarheight.illumination import ConstantGamma, simulate
 from sarheight.layover import (
     PosteriorMean,

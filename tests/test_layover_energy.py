@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sarheight.geometry._pixels import pixel_areas
-from sarheight.geometry._view import view
+from sarheight.geometry.pass_geometry import pixel_areas, view
 from sarheight.illumination import ConstantGamma, Lambertian, simulate
-from sarheight.illumination._operator import illuminate
+from sarheight.illumination.simulate import illuminate
 from sarheight.layover import PosteriorMean, Reallocation, mapping, reconstruct
 from sarheight.layover._passes import Pass, intensities
 from tests.mountains import LAW, look, mountain, random_terrain, raster, scene_of

@@ -10,9 +10,9 @@ import xarray as xr
 
 from sarheight.errors import GeometryError, OrbitCoverageError, OutputError
 from sarheight.geometry import geo2rdr
-from sarheight.geometry._view import view
+from sarheight.geometry.pass_geometry import view
 from sarheight.illumination import ConstantGamma, CosinePower
-from sarheight.illumination._operator import illuminate
+from sarheight.illumination.simulate import illuminate
 from sarheight.layover import FLAGS, Mapping, mapping, masks
 from tests.mountains import look, mountain, raster
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from sarheight.layover import FLAGS
-from sarheight.metrics import (
+from sarheight.learning import (
     by_distance,
     by_mask,
     coverage,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sarheight.metrics import building_errors, footprint_iou
+from sarheight.buildings import building_errors, footprint_iou
 
 HEIGHTS = arrays(np.float64, (5, 4), elements=st.floats(0.0, 100.0))
 

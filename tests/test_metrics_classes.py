@@ -7,12 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sarheight.metrics import (
-    calibration_error,
-    class_scores,
-    confusion_matrix,
-    scores_of,
-)
+from sarheight.zones import calibration_error, class_scores, confusion_matrix, scores_of
 
 NAMES = ["a", "b", "c"]
 NUMBERS = st.lists(st.integers(0, 2), min_size=1, max_size=60)

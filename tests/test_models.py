@@ -9,16 +9,15 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 
-from sarheight.errors import CheckpointError, OutputError  # noqa: E402
-from sarheight.models import (  # noqa: E402
-    ASKUNet,
+from sarheight.errors import CheckpointError, OutputError
+from sarheight.learning import (
     Channel,
     EfficientChannelAttention,
-    HeightEstimator,
     LargeSelectiveKernel,
     UNet,
     packaged,
 )
+from sarheight.terrain import ASKUNet, HeightEstimator
 
 if TYPE_CHECKING:
     from pathlib import Path

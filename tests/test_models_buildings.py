@@ -9,20 +9,20 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 
-from hypothesis import given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
 
-from sarheight.errors import CheckpointError  # noqa: E402
-from sarheight.models import (  # noqa: E402
+from sarheight.buildings import (
     BuildingHeightEstimator,
-    Channel,
     MBHRNet,
     ResNet50,
     SeriesNet,
     load_resnet_weights,
 )
-from sarheight.models._height_bins import HeightBins  # noqa: E402
+from sarheight.buildings._networks import HeightBins
+from sarheight.errors import CheckpointError
+from sarheight.learning import Channel
 
 if TYPE_CHECKING:
     from pathlib import Path

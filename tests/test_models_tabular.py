@@ -10,10 +10,15 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
 
-from benchmarks._buildings.feature_file import read_places  # noqa: E402
-from sarheight.errors import CheckpointError  # noqa: E402
-from sarheight.models import Channel, TabularHeightEstimator  # noqa: E402
-from sarheight.training import FeatureTable, TabularSettings, train_tabular  # noqa: E402
+from benchmarks._buildings.feature_file import read_places
+from sarheight.buildings import (
+    FeatureTable,
+    TabularHeightEstimator,
+    TabularSettings,
+    train_tabular,
+)
+from sarheight.errors import CheckpointError
+from sarheight.learning import Channel
 
 if TYPE_CHECKING:
     from pathlib import Path

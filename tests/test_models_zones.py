@@ -9,17 +9,21 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 
-from sarheight.data import (  # noqa: E402
+from sarheight.errors import CheckpointError
+from sarheight.learning import Channel
+from sarheight.zones import (
     OPTICAL_CHANNELS,
     RADAR_CHANNELS,
     ZONE_SPLITS,
+    FusionCNN,
     FusionForm,
+    ZoneClassifier,
+    ZoneMember,
+    ZoneNet,
     fusion_forms,
     split_channels,
 )
-from sarheight.errors import CheckpointError  # noqa: E402
-from sarheight.models import Channel, FusionCNN, ZoneClassifier, ZoneMember, ZoneNet  # noqa: E402
-from sarheight.models._fusion_cnn import branch_options  # noqa: E402
+from sarheight.zones.networks import branch_options
 
 if TYPE_CHECKING:
     from pathlib import Path

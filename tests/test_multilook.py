@@ -14,12 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sarheight._annotation import Spectrum
-from sarheight._annotation_xml import read_annotation
-from sarheight._multilook import ground_sample_spacing, looks_for_spacing, multilook
+from sarheight._annotation import Spectrum, read_annotation
+from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit
-from sarheight.scene import RadarGrid, Scene
-from sarheight.sentinel1._looks import equivalent_looks, independent_pixels
+from sarheight.scene import Scene, ground_sample_spacing, looks_for_spacing, multilook
+from sarheight.sentinel1._product import equivalent_looks, independent_pixels
 from tests.annotations import annotation_xml
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.synthetic import synthetic_grid

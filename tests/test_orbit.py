@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pyproj import Transformer
-from sarheight_kernels.zero_doppler import zero_doppler_time
+from sarheight_kernels.orbit import zero_doppler_time
 
 from sarheight.errors import AnnotationError, OrbitCoverageError
 from sarheight.orbit import Orbit, look_at
@@ -24,7 +24,7 @@ from tests.synthetic import circular_orbit, synthetic_grid
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sarheight.scene import LookSide
+    from sarheight.ellipsoid import LookSide
 
 Floats = NDArray[np.float64]
 

@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 
 from sarheight import output
 from sarheight.errors import OutputError, SarheightError
-from sarheight.output import _atomic
-from sarheight.output._bands import decode_attributes, encode_attributes
+from sarheight.output import atomic as _atomic
+from sarheight.output._geotiff import decode_attributes, encode_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

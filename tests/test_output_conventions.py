@@ -12,8 +12,8 @@ import pytest
 import xarray as xr
 
 from sarheight import output
-from sarheight._scene_io import write_scene
-from sarheight.output._convention import completed, grid_mapping
+from sarheight.output.grid import completed, grid_mapping
+from sarheight.output.radar_images import write_scene
 from tests.results import dem_of, masks_of, result_of, scene
 
 if TYPE_CHECKING:

@@ -19,9 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sarheight import output
-from sarheight.output._geotiff import LARGEST_PIECE, _joined, _pieces
-from sarheight.output._grid import check_grid
-from sarheight.output._statistics import Statistics
+from sarheight.output._geotiff import LARGEST_PIECE, Statistics, _joined, _pieces
+from sarheight.output.grid import check_grid
 from tests.results import masks_of, result_of
 
 BLOCK = 256

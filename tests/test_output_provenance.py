@@ -13,8 +13,8 @@ import pytest
 import rasterio
 
 from sarheight import output
-from sarheight._scene_io import write_scene
 from sarheight.output._provenance import public_address
+from sarheight.output.radar_images import write_scene
 from tests.results import masks_of, result_of, scene
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from pystac.validation import JsonSchemaSTACValidator
 
 from sarheight import output
 from sarheight.errors import OutputError
-from sarheight.output import _write
-from sarheight.output._footprint import bounding_box, footprint
+from sarheight.output import write as _write
+from sarheight.output.grid import bounding_box, footprint
 from tests.results import masks_of, result_of
 
 SUFFIXES = (".tif", ".nc", ".zarr")

@@ -8,9 +8,9 @@ import pytest
 import rioxarray  # noqa: F401  # gives xarray objects their `rio`
 import xarray as xr
 
-from sarheight._placing import MARGIN, grid_of_dem, scene_of_dem, turned_over
 from sarheight.errors import GeometryError, OrbitCoverageError
 from sarheight.geometry import geo2rdr, incidence
+from sarheight.geometry.placement import MARGIN, grid_of_dem, scene_of_dem, turned_over
 from sarheight.orbit import look_at
 from sarheight.scene import Scene
 from tests.synthetic import synthetic_grid

@@ -18,9 +18,16 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from sarheight import plot
-from sarheight.plot._backscatter import decibels, robust_limits
-from sarheight.plot._classes import CLEAR, COUNT_COLOURS, MEANING_COLOURS, capped, mask_classes
-from sarheight.plot._ground import LARGEST_SIDE, Frame, averaged, map_view, thinned
+from sarheight.plot.classes import CLEAR, COUNT_COLOURS, MEANING_COLOURS, capped, mask_classes
+from sarheight.plot.maps import (
+    LARGEST_SIDE,
+    Frame,
+    averaged,
+    decibels,
+    map_view,
+    robust_limits,
+    thinned,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

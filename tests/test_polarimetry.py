@@ -8,8 +8,8 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sarheight.data import RADAR_CHANNELS
-from sarheight.polarimetry import (
+from sarheight.zones import RADAR_CHANNELS
+from sarheight.zones.polarimetry import (
     POLARIMETRIC_CHANNELS,
     covariance,
     polarimetric_channels,

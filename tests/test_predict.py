@@ -13,13 +13,22 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 
-from sarheight.data import simulated_scene  # noqa: E402
-from sarheight.errors import CheckpointError, PriorError  # noqa: E402
-from sarheight.models import Channel, HeightEstimator, packaged  # noqa: E402
-from sarheight.predict import Tiling, predict_heights  # noqa: E402
-from sarheight.priors import SparseHeights, draw_points, interpolate  # noqa: E402
-from tests.mountains import look, raster  # noqa: E402
-from tests.terrain import dem_around, hills, ranges  # noqa: E402
+from sarheight.errors import CheckpointError, PriorError
+from sarheight.learning import (
+    Channel,
+    Tiling,
+    packaged,
+)
+from sarheight.terrain import (
+    HeightEstimator,
+    SparseHeights,
+    draw_points,
+    interpolate,
+    predict_heights,
+    simulated_scene,
+)
+from tests.mountains import look, raster
+from tests.terrain import dem_around, hills, ranges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

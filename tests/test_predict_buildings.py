@@ -10,19 +10,22 @@ import xarray as xr
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 
-from sarheight.data import CitySettings, simulated_city  # noqa: E402
-from sarheight.errors import CheckpointError, StackError  # noqa: E402
-from sarheight.models import (  # noqa: E402
+from benchmarks.synthetic.city_images import CitySettings, simulated_city
+from sarheight.buildings import (
     BuildingEstimate,
     BuildingHeightEstimator,
+    plot_building_heights,
+    predict_buildings,
+)
+from sarheight.errors import CheckpointError, StackError
+from sarheight.learning import (
     Channel,
+    Tiling,
     packaged,
 )
-from sarheight.output import open_result, write  # noqa: E402
-from sarheight.plot import building_heights  # noqa: E402
-from sarheight.predict import Tiling, predict_buildings  # noqa: E402
-from sarheight.predict._mosaic import Mosaic, window  # noqa: E402
-from tests.cities import small_stack  # noqa: E402
+from sarheight.learning.tiles import Mosaic, window
+from sarheight.output import open_result, write
+from tests.cities import small_stack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -152,12 +155,12 @@ def test_maps_are_written_and_drawn(
     again = open_result(tmp_path / "heights.tif")
     np.testing.assert_allclose(again["height"], result["height"], rtol=1e-6)
     assert again["height_sigma"].attrs["units"] == "m"
-    figure = building_heights(result, stack["height"], title="A town")
+    figure = plot_building_heights(result, stack["height"], title="A town")
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert sum(bool(title) for title in titles) == 4
-    assert building_heights(result[["height"]]).axes
+    assert plot_building_heights(result[["height"]]).axes
     with pytest.raises(ValueError, match="has no height"):
-        building_heights(result[["footprint"]])
+        plot_building_heights(result[["footprint"]])
 
 
 def test_windows_reach_beyond_the_raster() -> None:

@@ -13,13 +13,18 @@ import xarray as xr
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 
-from sarheight import plot  # noqa: E402
-from sarheight.data import RasterPatches  # noqa: E402
-from sarheight.errors import CheckpointError, DatasetError, OutputError  # noqa: E402
-from sarheight.models import Channel, ZoneClassifier, ZoneMember  # noqa: E402
-from sarheight.output import open_result  # noqa: E402
-from sarheight.predict import predict_zones, write_zones  # noqa: E402
-from tests.zones import city  # noqa: E402
+from sarheight.errors import CheckpointError, DatasetError, OutputError
+from sarheight.learning import Channel
+from sarheight.output import open_result
+from sarheight.zones import (
+    RasterPatches,
+    ZoneClassifier,
+    ZoneMember,
+    plot_zones,
+    predict_zones,
+    write_zones,
+)
+from tests.zones import city
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -182,7 +187,7 @@ def test_the_picture_names_the_zones_that_occur() -> None:
     stack, labels = city()
     zones = predict_zones(classifier(), stack, device="cpu")
     zone = zones["zone"].copy(data=np.where(labels.values == 6, 1, labels.values))
-    figure = plot.zones(zone, title="city")
+    figure = plot_zones(zone, title="city")
     axes = figure.axes[0]
     told = [text.get_text() for text in axes.get_legend().get_texts()]
     assert [text.split(":")[0] for text in told[:2]] == ["LCZ 1", "LCZ G"]

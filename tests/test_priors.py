@@ -14,7 +14,7 @@ from scipy.spatial.distance import cdist
 
 from sarheight.dem import local_posting
 from sarheight.errors import PriorError, VerticalDatumError
-from sarheight.priors import (
+from sarheight.terrain import (
     METHODS,
     SparseHeights,
     distance_map,

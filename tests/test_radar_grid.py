@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,13 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pyproj import Geod, Transformer
-from sarheight_kernels.zero_doppler import zero_doppler_time
+from sarheight_kernels.orbit import zero_doppler_time
 
-from sarheight._constants import SPEED_OF_LIGHT
-from sarheight._viewing import look_sign, points_at_ranges
+from sarheight.ellipsoid import SPEED_OF_LIGHT, LookSide, look_sign, points_at_ranges
 from sarheight.errors import OrbitCoverageError
+from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit
-from sarheight.scene import GroundRange, LookSide, RadarGrid
 from sarheight.sentinel1 import geolocation_grid
 from tests.annotations import (
     BURST_STEP,
@@ -30,6 +29,9 @@ from tests.annotations import (
 )
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.synthetic import synthetic_grid
+
+if TYPE_CHECKING:
+    from sarheight.ground_range import GroundRange
 
 Floats = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ import xarray as xr
 from sarheight import layover, output, rtc
 from sarheight.errors import ProductError, UnsafeAddressError
 from sarheight.layover import FLAGS
-from sarheight.rtc._flattened import power
+from sarheight.rtc.flattened import power
 from sarheight.scene import Scene
 from tests.conftest import shared_data
 from tests.flattened_products import (

@@ -10,20 +10,23 @@ import pytest
 import rasterio
 import xarray as xr
 
-from sarheight import _radar_files
-from sarheight._radar_files import holds_variables, read_radar, write_radar
-from sarheight._scene_io import (
+from sarheight.errors import OutputError
+from sarheight.grid import RadarGrid
+from sarheight.orbit import Orbit
+from sarheight.output import radar_images as _radar_files
+from sarheight.output.radar_images import (
     grid_from_json,
     grid_to_json,
+    holds_variables,
     orbit_from_json,
     orbit_to_json,
     read_placement,
+    read_radar,
     read_scene,
+    write_radar,
     write_scene,
 )
-from sarheight.errors import OutputError
-from sarheight.orbit import Orbit
-from sarheight.scene import RadarGrid, Scene
+from sarheight.scene import Scene
 from tests.annotations import BURST_STEP, LINES_PER_BURST, annotation_xml
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.synthetic import synthetic_grid

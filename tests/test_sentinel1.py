@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import Transformer
-from sarheight_kernels.zero_doppler import zero_doppler_time
+from sarheight_kernels.orbit import zero_doppler_time
 
-from sarheight import _xml
+from sarheight import _annotation as _xml
+from sarheight._annotation import read_annotation
 from sarheight.errors import AnnotationError, SarheightError
+from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit
-from sarheight.scene import RadarGrid
-from sarheight.sentinel1 import geolocation_grid, read_annotation
+from sarheight.sentinel1 import geolocation_grid
 from tests.annotations import annotation_xml
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.synthetic import synthetic_grid

@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 
 from sarheight.errors import AnnotationError, ProductError
 from sarheight.product import is_product
-from sarheight.sentinel1 import _files, _locate, _ranges, open_product
-from sarheight.sentinel1._files import ProductFiles
-from sarheight.sentinel1._locate import MANIFEST, require_safe_name
+from sarheight.sentinel1 import _archive as _locate
+from sarheight.sentinel1 import _product_files as _files
+from sarheight.sentinel1 import _ranges, open_product
+from sarheight.sentinel1._archive import MANIFEST, require_safe_name
+from sarheight.sentinel1._product_files import ProductFiles
 from sarheight.sentinel1._ranges import DeflatedMember, Extent
 from tests.products import NAME, Made, grd_product, pack
 from tests.servers import running

@@ -14,16 +14,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sarheight._area import bounds_of_corners, part_of_bounds
-from sarheight._scene_io import grid_to_json, read_placement
+from sarheight._annotation import read_annotation
 from sarheight.errors import AnnotationError, GeometryError, ProductError
 from sarheight.geometry import rdr2geo
-from sarheight.polarimetry import polarimetric_channels
+from sarheight.geometry.placement import bounds_of_corners, part_of_bounds
+from sarheight.output.radar_images import grid_to_json, read_placement
 from sarheight.product import Product, open_product
-from sarheight.sentinel1 import Sentinel1Product, _grd, _windowed, read_annotation
-from sarheight.sentinel1._manifest import read_manifest
-from sarheight.sentinel1._orbits import find_orbit_file
+from sarheight.sentinel1 import Sentinel1Product
+from sarheight.sentinel1 import _detected as _grd
+from sarheight.sentinel1 import _detected as _windowed
+from sarheight.sentinel1._archive import read_manifest
+from sarheight.sentinel1._product import find_orbit_file
 from sarheight.sentinel1._radiometry import Radiometry
+from sarheight.zones.polarimetry import polarimetric_channels
 from tests.annotations import eof_xml
 from tests.conftest import shared_data
 from tests.products import (
@@ -42,7 +45,7 @@ from tests.test_sentinel1_radiometry import NAMES
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sarheight import _area
+    from sarheight.geometry import placement as _area
     from sarheight.orbit import Orbit
     from sarheight.scene import Calibration
     from tests.bursts import IwProduct

@@ -12,12 +12,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 
+from sarheight._annotation import read_annotation
 from sarheight.errors import AnnotationError
-from sarheight.sentinel1 import read_annotation
-from sarheight.sentinel1._border import REACH, WINDOW, has_image
-from sarheight.sentinel1._calibration import read_calibration
-from sarheight.sentinel1._noise import read_noise
-from sarheight.sentinel1._radiometry import Radiometry
+from sarheight.sentinel1._radiometry import (
+    REACH,
+    WINDOW,
+    Radiometry,
+    has_image,
+    read_calibration,
+    read_noise,
+)
 from tests.annotations import annotation_xml
 from tests.conftest import shared_data
 from tests.products import Tables, calibration_xml, noise_xml

@@ -16,22 +16,29 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sarheight_kernels.zero_doppler import zero_doppler_time
+from sarheight_kernels.orbit import zero_doppler_time
 
-from sarheight._annotation_xml import read_annotation
-from sarheight._constants import SPEED_OF_LIGHT
-from sarheight._radar_files import quiet
-from sarheight._viewing import points_at_ranges
+from benchmarks.synthetic.safe_product import write_product
+from sarheight._annotation import read_annotation
+from sarheight.ellipsoid import SPEED_OF_LIGHT, points_at_ranges
 from sarheight.errors import ProductError
+from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit
-from sarheight.scene import RadarGrid, Scene
-from sarheight.sentinel1 import _slc, _windowed, geolocation_grid
-from sarheight.sentinel1._deburst import Piece, swath_pieces
-from sarheight.sentinel1._files import ProductFiles
-from sarheight.sentinel1._merge import merged_grid, merged_pieces
+from sarheight.output.radar_images import quiet
+from sarheight.scene import Scene
+from sarheight.sentinel1 import _complex as _slc
+from sarheight.sentinel1 import _detected as _windowed
+from sarheight.sentinel1 import geolocation_grid
+from sarheight.sentinel1._complex import (
+    Piece,
+    merged_grid,
+    merged_pieces,
+    slc_image,
+    slc_numbers,
+    swath_pieces,
+)
 from sarheight.sentinel1._product import open_product
-from sarheight.sentinel1._slc import slc_image, slc_numbers
-from sarheight.sentinel1._write import write_product
+from sarheight.sentinel1._product_files import ProductFiles
 from tests.annotations import (
     BURST_STEP,
     FIRST_VALID,

@@ -1,4 +1,4 @@
-"""Tests of `sarheight.sentinel1._write`: the product on disk, and what readers make of it."""
+"""Tests of `benchmarks.synthetic.safe_product`: the product on disk, and its readers."""
 
 from __future__ import annotations
 
@@ -22,17 +22,16 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sarheight._annotation_xml import read_annotation
-from sarheight._constants import SPEED_OF_LIGHT
+from benchmarks.synthetic import safe_product as _write
+from benchmarks.synthetic.safe_annotation import ThermalNoise, shifted, with_noise
+from benchmarks.synthetic.safe_product import write_product
+from sarheight._annotation import read_annotation
+from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.errors import OutputError
+from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit
-from sarheight.scene import RadarGrid, Scene
-from sarheight.sentinel1 import _write
+from sarheight.scene import Scene, relative_orbit
 from sarheight.sentinel1._product import open_product
-from sarheight.sentinel1._write import write_product
-from sarheight.sentinel1._write_annotation import shifted
-from sarheight.sentinel1._write_names import relative_orbit
-from sarheight.sentinel1._write_noise import ThermalNoise, with_noise
 from tests.annotations import BURST_STEP, INVALID_LINES, LINES_PER_BURST
 from tests.simulated_products import cropped, ground_image, slant_image, the_file
 

@@ -12,17 +12,17 @@ import rasterio
 import xarray as xr
 from numpy.testing import assert_allclose, assert_array_equal
 
+from benchmarks.synthetic.safe_annotation import geolocation_points
+from benchmarks.synthetic.safe_layout import layout_of
+from benchmarks.synthetic.safe_product import write_product
 from sarheight import geometry
-from sarheight._annotation_xml import read_annotation
-from sarheight._constants import SPEED_OF_LIGHT
-from sarheight._placing import grid_of_dem
+from sarheight._annotation import read_annotation
+from sarheight.ellipsoid import SPEED_OF_LIGHT
+from sarheight.geometry.placement import grid_of_dem
+from sarheight.grid import RadarGrid
 from sarheight.illumination import simulate
 from sarheight.orbit import Orbit
-from sarheight.scene import RadarGrid
 from sarheight.sentinel1._product import open_product
-from sarheight.sentinel1._write import write_product
-from sarheight.sentinel1._write_geolocation import geolocation_points
-from sarheight.sentinel1._write_layout import layout_of
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.simulated_products import the_file
 from tests.terrain import dem_around, hills

@@ -10,13 +10,14 @@ import pytest
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
-from benchmarks._figures import KEY  # noqa: E402
-from benchmarks._terrain.errors import arrays_of, baselines, errors_of  # noqa: E402
-from benchmarks._terrain.evidence import IMAGES, evidence  # noqa: E402
-from benchmarks._terrain.report import figures_of, markdown  # noqa: E402
-from benchmarks._terrain.rows import KNOWN, LOOP, NETWORKS, ROWS, USUAL  # noqa: E402
-from sarheight.data import Part, simulated_scene  # noqa: E402
-from tests.mountains import look, random_terrain, raster  # noqa: E402
+from benchmarks._figures import KEY
+from benchmarks._terrain.errors import arrays_of, baselines, errors_of
+from benchmarks._terrain.evidence import IMAGES, evidence
+from benchmarks._terrain.report import figures_of, markdown
+from benchmarks._terrain.rows import KNOWN, LOOP, NETWORKS, ROWS, USUAL
+from sarheight.learning import Part
+from sarheight.terrain import simulated_scene
+from tests.mountains import look, random_terrain, raster
 
 if TYPE_CHECKING:
     import xarray as xr

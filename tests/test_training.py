@@ -14,20 +14,30 @@ import pytest
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
-from sarheight.data import TerrainPatches, parts, simulated_scene  # noqa: E402
-from sarheight.errors import CheckpointError  # noqa: E402
-from sarheight.models import Channel, HeightEstimate, HeightEstimator  # noqa: E402
-from sarheight.training import TerrainSettings, height_loss, train_terrain  # noqa: E402
-from sarheight.training._calibration import scale_factor  # noqa: E402
-from sarheight.training._run import claim  # noqa: E402
-from tests.mountains import look, mountain, raster  # noqa: E402
+from sarheight.errors import CheckpointError
+from sarheight.learning import (
+    Channel,
+    parts,
+)
+from sarheight.learning.run import claim
+from sarheight.terrain import (
+    HeightEstimate,
+    HeightEstimator,
+    TerrainPatches,
+    TerrainSettings,
+    height_loss,
+    simulated_scene,
+    train_terrain,
+)
+from sarheight.terrain.training import scale_factor
+from tests.mountains import look, mountain, raster
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import xarray as xr
 
-    from sarheight.data import Part
+    from sarheight.learning import Part
 
 # Test processes share the cores; threads of each would wait for each other.
 torch.set_num_threads(1)
@@ -180,7 +190,7 @@ def test_a_run_that_stopped_goes_on_as_if_it_had_not(scene: xr.Dataset, tmp_path
     class Stop(Exception):  # noqa: N818
         pass
 
-    from sarheight.training._task import HeightTask
+    from sarheight.terrain.training import HeightTask
 
     step = HeightTask.training_step
     seen = {"steps": 0}

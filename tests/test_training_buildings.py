@@ -14,26 +14,26 @@ import pytest
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
-from safetensors.torch import load_file, save_file  # noqa: E402
+from safetensors.torch import load_file, save_file
 
-from sarheight.data import Part  # noqa: E402
-from sarheight.errors import CheckpointError  # noqa: E402
-from sarheight.models import (  # noqa: E402
+from sarheight.buildings import (
     BuildingDistribution,
     BuildingHeightEstimator,
-    Channel,
-    ResNet50,
-)
-from sarheight.models._height_bins import HeightBins  # noqa: E402
-from sarheight.training import (  # noqa: E402
     BuildingSettings,
+    ResNet50,
     calibrate,
     distribution_loss,
     regression_loss,
     train_buildings,
 )
-from sarheight.training._building_task import BuildingTask  # noqa: E402
-from tests.cities import small_stack  # noqa: E402
+from sarheight.buildings._networks import HeightBins
+from sarheight.buildings.training import BuildingTask
+from sarheight.errors import CheckpointError
+from sarheight.learning import (
+    Channel,
+    Part,
+)
+from tests.cities import small_stack
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,28 +12,30 @@ import pytest
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
-from sarheight.data import ZonePatches, deal_samples, fusion_forms  # noqa: E402
-from sarheight.errors import CheckpointError, DatasetError  # noqa: E402
-from sarheight.metrics import calibration_error, scores_of  # noqa: E402
-from sarheight.models import ZoneClassifier  # noqa: E402
-from sarheight.training import (  # noqa: E402
+from sarheight.errors import CheckpointError, DatasetError
+from sarheight.zones import (
     FusionRow,
+    ZoneClassifier,
+    ZonePatches,
     ZoneSettings,
     best_temperature,
+    calibration_error,
     compare_fusion,
+    deal_samples,
     evaluate_zones,
+    fusion_forms,
     fusion_verdict,
+    scores_of,
     train_zones,
     zone_probabilities,
 )
-from sarheight.training._zone_loading import ZoneLoader, batches_of  # noqa: E402
-from sarheight.training._zone_task import ZoneTask, class_weights, turned  # noqa: E402
-from tests.zones import patches  # noqa: E402
+from sarheight.zones.training import ZoneLoader, ZoneTask, batches_of, class_weights, turned
+from tests.zones import patches
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sarheight.data import ZoneSamples
+    from sarheight.zones import ZoneSamples
 
 # Test processes share the cores; threads of each would wait for each other.
 torch.set_num_threads(1)
@@ -239,7 +241,8 @@ def test_turning_a_patch_keeps_its_values() -> None:
 
 
 def test_jitter_moves_channels_as_a_region_does() -> None:
-    from sarheight.models import Channel, ZoneMember
+    from sarheight.learning import Channel
+    from sarheight.zones import ZoneMember
 
     channels = [Channel("a", "1", "none", 2.0, 3.0), Channel("b", "1", "decibel", -10.0, 5.0)]
     members = [ZoneMember((("a", "b"),), options=SETTINGS.options)]

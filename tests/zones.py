@@ -8,7 +8,7 @@ import numpy as np
 import rioxarray  # noqa: F401
 import xarray as xr
 
-from sarheight.data import OPTICAL_CHANNELS, RADAR_CHANNELS, ZonePatches
+from sarheight.zones import OPTICAL_CHANNELS, RADAR_CHANNELS, ZonePatches
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sarheight.data import CitySettings, Part, open_stack, simulated_city, write_stack
+from benchmarks.synthetic.city_images import CitySettings, simulated_city
+from sarheight.buildings import open_stack, write_stack
+from sarheight.learning import Part
 
 if TYPE_CHECKING:
     from pathlib import Path

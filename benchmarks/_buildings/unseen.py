@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sarheight.data import BuildingPatches
-from sarheight.metrics import building_errors, footprint_iou
+from sarheight.buildings import BuildingPatches, building_errors, footprint_iou
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from sarheight.models import BuildingHeightEstimator
-    from sarheight.training import BuildingSettings
+    from sarheight.buildings import BuildingHeightEstimator, BuildingSettings
 
 __all__ = ["Maps", "estimated", "figures_of"]
 

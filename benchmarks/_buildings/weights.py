@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks._figures import machine
-from sarheight.models import BuildingHeightEstimator
-from sarheight.models._packaged import WEIGHTS
+from sarheight.buildings import BuildingHeightEstimator
+from sarheight.learning.weights import WEIGHTS_PACKAGED
 
 __all__ = ["main"]
 
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "name": "Building heights from a year of radar and optical images",
         "licence": "Apache-2.0",
         "data": {
-            "images": "simulated by sarheight.data.simulated_city",
+            "images": "simulated by benchmarks.synthetic.city_images.simulated_city",
             "split": "by cities; figures are of cities that were never seen",
         },
         "training": {**described["card"]["training"], "machine": machine(), "settings": settings},
@@ -62,8 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "limits": list(LIMITS),
     }
     estimator = BuildingHeightEstimator.from_pretrained(best / "model").half()
-    WEIGHTS.mkdir(exist_ok=True)
-    target = estimator.save_pretrained(WEIGHTS / NAME, card=card, overwrite=True)
+    WEIGHTS_PACKAGED.mkdir(exist_ok=True)
+    target = estimator.save_pretrained(WEIGHTS_PACKAGED / NAME, card=card, overwrite=True)
     size = sum(path.stat().st_size for path in target.iterdir())
     if size > LARGEST:
         parser.error(f"found {size} bytes, expected {LARGEST} at most: take a narrower network")

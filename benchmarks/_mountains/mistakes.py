@@ -12,7 +12,7 @@ from benchmarks._mountains.scenes import COARSER
 from benchmarks._mountains.truth import HEIGHT_ERROR
 from sarheight import dem as elevation
 from sarheight.coregistration import corrected, estimate_shift
-from sarheight.coregistration._correct import moved
+from sarheight.coregistration._estimate import moved
 
 if TYPE_CHECKING:
     import xarray as xr

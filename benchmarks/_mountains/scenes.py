@@ -22,8 +22,8 @@ import pyproj
 
 from sarheight import dem as elevation
 from sarheight import geometry
+from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit, look_at
-from sarheight.scene import RadarGrid
 
 if TYPE_CHECKING:
     import xarray as xr

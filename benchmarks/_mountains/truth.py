@@ -17,15 +17,15 @@ from sarheight_kernels.profiles import ACTIVE_LAYOVER, PASSIVE_LAYOVER
 
 from benchmarks._mountains.scenes import COARSER, LOOKS
 from sarheight import dem as elevation
-from sarheight.data import degraded_dem, patchy_reflectivity
-from sarheight.geometry._pixels import pixel_areas
-from sarheight.geometry._view import view
-from sarheight.geometry._visibility import classify_cells
+from sarheight.geometry.pass_geometry import pixel_areas, view
+from sarheight.geometry.visibility import classify_cells
 from sarheight.illumination import BackscatterLaw, CosinePower, Muhleman
-from sarheight.illumination._operator import Illumination, illuminate, lit_cells
-from sarheight.scene import RadarGrid, Scene
+from sarheight.illumination.simulate import Illumination, illuminate, lit_cells
+from sarheight.scene import Scene
+from sarheight.terrain import degraded_dem, patchy_reflectivity
 
 if TYPE_CHECKING:
+    from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
 
 __all__ = ["LAW", "NOISE", "OTHER_LAW", "Truth", "coarse_dem", "reflectivity", "truth_of"]

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from benchmarks._mountains.scenes import data_file
 from sarheight import dem as elevation
 from sarheight.geometry import geo2rdr
+from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit
-from sarheight.scene import RadarGrid, Scene
+from sarheight.scene import Scene
 
 __all__ = ["DATES", "Explained", "Hills", "hills"]
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from sarsen.sentinel1 import Sentinel1SarProduct
 
-    from sarheight.scene import RadarGrid
+    from sarheight.grid import RadarGrid
 
 __all__ = ["Comparison", "compare"]
 

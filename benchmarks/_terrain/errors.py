@@ -9,14 +9,14 @@ import numpy as np
 import torch
 import xarray as xr
 
-from sarheight.data import TerrainPatches
-from sarheight.metrics import by_distance, by_mask, coverage, errors_by_group, slope_error
+from sarheight.learning import by_distance, by_mask, coverage, errors_by_group, slope_error
+from sarheight.terrain import TerrainPatches
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sarheight.data import Part
-    from sarheight.models import HeightEstimator
+    from sarheight.learning import Part
+    from sarheight.terrain import HeightEstimator
 
 __all__ = ["TEST_SEED", "Errors", "arrays_of", "baselines", "errors_of", "measured"]
 

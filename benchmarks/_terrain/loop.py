@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from benchmarks._terrain.errors import SIZE, arrays_of
 from benchmarks._terrain.places import job_of
-from sarheight.data import TerrainPatches, look_slice, observed_scene, simulated_image
+from sarheight.terrain import TerrainPatches, look_slice, observed_scene, simulated_image
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from sarheight.data import Part
-    from sarheight.models import HeightEstimator
+    from sarheight.learning import Part
+    from sarheight.terrain import HeightEstimator
 
 __all__ = ["reconstructed_again"]
 

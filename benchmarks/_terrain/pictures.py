@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from benchmarks._terrain.places import Ground
-    from sarheight.models import HeightEstimator
+    from sarheight.terrain import HeightEstimator
 
 __all__ = ["draw"]
 

@@ -21,7 +21,7 @@ from benchmarks._figures import Value, record
 from benchmarks._terrain.errors import measured
 from benchmarks._terrain.places import Ground, make_ground
 from benchmarks._terrain.rows import USUAL, settings_of
-from sarheight.training import train_terrain
+from sarheight.terrain import train_terrain
 
 __all__ = ["main"]
 

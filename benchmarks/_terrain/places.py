@@ -18,9 +18,10 @@ from benchmarks._mountains.scenes import (
     data_file,
 )
 from sarheight import dem as elevation
-from sarheight.data import Part, SceneJob, parts, scene_of_file, simulated_image, write_scenes
 from sarheight.illumination import Muhleman
 from sarheight.layover import reconstruct
+from sarheight.learning import Part, parts
+from sarheight.terrain import SceneJob, scene_of_file, simulated_image, write_scenes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
-    from sarheight.scene import RadarGrid
 
 __all__ = ["REGIONS", "Ground", "job_of", "make_ground"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from sarheight.training import TerrainSettings
+from sarheight.terrain import TerrainSettings
 
 __all__ = ["CUTS", "GOALS", "KNOWN", "LARGE", "LOOP", "NETWORKS", "ROWS", "USUAL", "settings_of"]
 

@@ -13,7 +13,7 @@ from benchmarks._figures import RESULTS
 
 if TYPE_CHECKING:
     from benchmarks.lcz import Found
-    from sarheight.data import FusionForm
+    from sarheight.zones import FusionForm
 
 __all__ = ["markdown", "save_figure", "table"]
 

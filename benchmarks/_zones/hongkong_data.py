@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 from benchmarks._mountains.scenes import data_file
-from sarheight.data import RasterPatches, ZonePatches, read_stack, spatial_folds, without_near
+from sarheight.zones import RasterPatches, ZonePatches, read_stack, spatial_folds, without_near
 
 __all__ = ["DATES", "FOLDS", "DateSamples", "Fold", "HongKong", "open_hong_kong", "splits"]
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from benchmarks._hills import dem_of, radar_over
 from sarheight.geometry import geo2rdr
-from sarheight.geometry._view import view
-from sarheight.geometry._visibility import light_cells
+from sarheight.geometry.pass_geometry import view
+from sarheight.geometry.visibility import light_cells
 from sarheight.illumination import Muhleman
-from sarheight.illumination._operator import illuminate
+from sarheight.illumination.simulate import illuminate
 from sarheight.layover import mapping
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
-    from sarheight.scene import RadarGrid
 
 __all__ = ["save_cells"]
 

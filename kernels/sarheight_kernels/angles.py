@@ -38,13 +38,10 @@ from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
 from sarheight_kernels.facets import row_products, tile_products
-from sarheight_kernels.surface import tile_box, tile_posts
-from sarheight_kernels.tiles import height_span
+from sarheight_kernels.tiles import height_span, tile_box, tile_posts
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
-
-__all__ = ["angle_of", "cell_angles"]
 
 Row = NDArray[np.float32]
 Sums = NDArray[np.float64]

@@ -30,10 +30,7 @@ from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit
 from sarheight_kernels.models import GroundModel, RadarModel, ground_block, ground_position
-from sarheight_kernels.orbit import evaluate_orbit
-from sarheight_kernels.zero_doppler import zero_doppler_time
-
-__all__ = ["brightness", "facet_areas", "facet_products", "row_products", "tile_products"]
+from sarheight_kernels.orbit import evaluate_orbit, zero_doppler_time
 
 PRODUCTS = 10
 

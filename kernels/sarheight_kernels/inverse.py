@@ -18,9 +18,13 @@ from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
 from sarheight_kernels.orbit import evaluate_orbit
-from sarheight_kernels.profiles import ACTIVE_SHADOW, classify
-from sarheight_kernels.sheets import place_profile
-from sarheight_kernels.traces import knots_of, trace_profile
+from sarheight_kernels.profiles import (
+    ACTIVE_SHADOW,
+    classify,
+    knots_of,
+    place_profile,
+    trace_profile,
+)
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel

@@ -12,11 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
-from sarheight_kernels.fetch import ROOM
-from sarheight_kernels.footprints import PITCH, ZERO, Table
-from sarheight_kernels.geolocate import TILE
-from sarheight_kernels.surface import TileSurface, meets_image, tile_box, tile_surface
-from sarheight_kernels.windows import row_windows, window_tables
+from sarheight_kernels.pixel_rows import ROOM
+from sarheight_kernels.tiles import TILE, TileSurface, meets_image, tile_box, tile_surface
+from sarheight_kernels.windows import PITCH, ZERO, Table, row_windows, window_tables
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
@@ -135,7 +133,7 @@ def weigh_band(
     Parameters
     ----------
     ground, radar, heights, law, bounds, lit
-        As in `sarheight_kernels.gather.gather`.
+        As in `sarheight_kernels.projection.gather`.
     lines, samples : int
         Size of the image.
     first_tile : int

@@ -9,30 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
-from sarheight_kernels.cells import locate_cell
+from sarheight_kernels.models import locate_cell
 from sarheight_kernels.profiles import (
     ACTIVE_LAYOVER,
     CLEAR,
+    FOLDED,
     FORESHORTENING,
+    LIT,
+    MOST_SHEETS,
     NO_DATA,
     PASSIVE_LAYOVER,
     PASSIVE_SHADOW,
-    classify,
-    shade,
-)
-from sarheight_kernels.sheets import (
-    FOLDED,
-    LIT,
-    MOST_SHEETS,
     PRESSED,
     UNLIT,
+    classify,
     count_folds,
     count_sheets,
+    knots_of,
     place_profile,
+    shade,
     sheets_of,
+    trace_profile,
 )
-from sarheight_kernels.surface import tile_box
-from sarheight_kernels.traces import knots_of, trace_profile
+from sarheight_kernels.tiles import tile_box
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel

@@ -1,4 +1,30 @@
-"""Windows: the energy of each cell in each of the pixels around it, for a row of cells at once.
+r"""Footprints: how a cell's energy is shared among radar pixels.
+
+A cell is the part of the surface nearer to its post than to any other: four quarters, one in
+each of the four facets around the post. In radar geometry a quarter is nearly a parallelogram
+whose edges :math:`(l_u, s_u)` and :math:`(l_v, s_v)`, in lines and samples, are half those of its
+facet. Its energy is spread over a sheared rectangle with the same centre, the same variance along
+lines and along samples, and the same covariance:
+
+.. math::
+
+    w_l = \sqrt{l_u^2 + l_v^2}, \qquad
+    c = \frac{l_u s_u + l_v s_v}{w_l^2}, \qquad
+    w_s = \sqrt{s_u^2 + s_v^2 - c^2 w_l^2}.
+
+It reaches over :math:`w_l` lines; the samples that it covers, :math:`w_s` of them, move by
+:math:`c` from one line to the next. Each line of pixels cuts a strip of height a out of it, whose
+energy is shared among the pixels of the line as by a box of width
+:math:`\sqrt{w_s^2 + c^2 a^2}`: by overlap. No point is sampled: it is what ever finer sub-facets
+lead to, for a facet that is flat in radar geometry and whose rows run along lines. Where they
+run askew, the energy of a parallelogram does not end at a line as sharply as that of a box: it is
+cut into pieces along the edge that spans fewer lines, so that none of them spans more than half a
+pixel with it.
+
+Everything is held in tables of float32 with one row to a field and one column to a facet or cell,
+so that all the cells along a row of a tile are worked on side by side. Places are small numbers,
+counted from the cell's own post or pixel, so that single precision keeps them to a millionth of
+a pixel.
 
 All that is known of the row lies in one table, at places that are known beforehand, and loops run
 over as many columns as a tile may have. So the compiler sees that no loop reads what it has
@@ -13,25 +39,205 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit
-from sarheight_kernels.footprints import (
-    CELL_FIELDS,
-    FACET_FIELDS,
-    HALF,
-    ONE,
-    PITCH,
-    THINNEST,
-    ZERO,
-    Table,
-    count_pieces,
-    facet_row,
-    place_cells,
-)
-from sarheight_kernels.geolocate import TILE
+from sarheight_kernels.tiles import TILE
 
 if TYPE_CHECKING:
-    from sarheight_kernels.surface import TileSurface
+    from sarheight_kernels.tiles import TileSurface
 
-__all__ = ["WindowTables", "row_windows", "window_tables"]
+Table = NDArray[np.float32]
+Singles = tuple[np.float32, np.float32, np.float32, np.float32]
+
+PITCH = 80
+"""Columns of a table: the posts along a tile and its two neighbours, and room to spare."""
+FACET_FIELDS = 14
+"""Fields of a facet: width in lines, drift of samples per line, width in samples and energy per
+line of a piece of a quarter; then, quarter after quarter, how far its centre lies from its post in
+lines and samples; then the edge along which quarters are cut, in lines and samples. Quarters are
+numbered from upper left over upper right and lower left to lower right."""
+CELL_FIELDS = 5
+"""Fields of a cell: lines and samples from the outer edge of its window to its post; the others
+serve to find them."""
+
+ZERO, HALF, ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
+QUARTER, SIXTEENTH = np.float32(0.25), np.float32(0.0625)
+THREE, FOUR = np.float32(3.0), np.float32(4.0)
+THINNEST = np.float32(1e-3)
+"""Smallest width in pixels, so that shares stay finite."""
+SPARSE = 8
+"""Every so many posts are looked at to choose the number of pieces."""
+MOST_PIECES = 8
+FARTHEST = 1e9
+"""Lines and samples beyond which nothing is told apart."""
+
+
+@njit
+def count_pieces(line: NDArray[np.float64]) -> int:
+    """Choose into how many pieces the quarters of a tile are cut.
+
+    Parameters
+    ----------
+    line : array, shape (rows, columns)
+        Lines of the posts; NaN where void.
+
+    Returns
+    -------
+    int
+        Pieces, such that the shorter edge of each spans half a line at most on average.
+    """
+    total, count = 0.0, 0
+    for i in range(0, line.shape[0] - 1, SPARSE):
+        for j in range(0, line.shape[1] - 1, SPARSE):
+            down, right = line[i + 1, j] - line[i, j], line[i, j + 1] - line[i, j]
+            if not np.isnan(down + right):
+                total += min(abs(down), abs(right))
+                count += 1
+    # A quarter's edges are half of the facet's.
+    return min(int(np.ceil(max(total, 1e-9) / max(count, 1))), MOST_PIECES)
+
+
+@njit
+def facet_row(
+    upper_line: NDArray[np.float64],
+    lower_line: NDArray[np.float64],
+    upper_across: NDArray[np.float64],
+    lower_across: NDArray[np.float64],
+    energy: NDArray[np.float32],
+    pieces: int,
+    table: Table,
+) -> None:
+    """Describe the quarters of a row of facets.
+
+    Parameters
+    ----------
+    upper_line, lower_line, upper_across, lower_across : array, shape (facets + 1,)
+        Lines and samples of the posts above and below.
+    energy : array, shape (facets,)
+        Radar cross-section of each facet; 0 where it is dark or void.
+    pieces : int
+        Into how many pieces a quarter is cut.
+    table : array, shape (FACET_FIELDS * PITCH,)
+        Receives the fields of the facets.
+    """
+    part = ONE / np.float32(pieces)
+    for j in range(energy.size):
+        lit = energy[j] > ZERO
+        left_l = np.float32(lower_line[j] - upper_line[j]) if lit else ZERO
+        right_l = np.float32(lower_line[j + 1] - upper_line[j + 1]) if lit else ZERO
+        top_l = np.float32(upper_line[j + 1] - upper_line[j]) if lit else ZERO
+        below_l = np.float32(lower_line[j + 1] - lower_line[j]) if lit else ZERO
+        left_s = np.float32(lower_across[j] - upper_across[j]) if lit else ZERO
+        right_s = np.float32(lower_across[j + 1] - upper_across[j + 1]) if lit else ZERO
+        top_s = np.float32(upper_across[j + 1] - upper_across[j]) if lit else ZERO
+        below_s = np.float32(lower_across[j + 1] - lower_across[j]) if lit else ZERO
+        u_l, v_l = QUARTER * (left_l + right_l), QUARTER * (top_l + below_l)
+        u_s, v_s = QUARTER * (left_s + right_s), QUARTER * (top_s + below_s)
+        along = abs(u_l) >= abs(v_l)
+        long_l, long_s = u_l if along else v_l, u_s if along else v_s
+        short_l, short_s = v_l if along else u_l, v_s if along else u_s
+        cut_l, cut_s = part * short_l, part * short_s
+        square = long_l * long_l + cut_l * cut_l
+        covariance = long_l * long_s + cut_l * cut_s
+        drift = covariance / max(square, THINNEST * THINNEST)
+        width = max(np.sqrt(square), THINNEST)
+        table[j] = width
+        table[PITCH + j] = drift
+        across = max(long_s * long_s + cut_s * cut_s - drift * covariance, ZERO)
+        table[2 * PITCH + j] = np.sqrt(across)
+        table[3 * PITCH + j] = QUARTER * part * energy[j] / width
+        # Centres of quarters of the bilinear surface.
+        upper_l, upper_s = THREE * top_l + below_l, THREE * top_s + below_s
+        lower_l, lower_s = THREE * below_l + top_l, THREE * below_s + top_s
+        table[4 * PITCH + j] = SIXTEENTH * (FOUR * left_l + upper_l)
+        table[5 * PITCH + j] = SIXTEENTH * (FOUR * left_s + upper_s)
+        table[6 * PITCH + j] = SIXTEENTH * (FOUR * right_l - upper_l)
+        table[7 * PITCH + j] = SIXTEENTH * (FOUR * right_s - upper_s)
+        table[8 * PITCH + j] = SIXTEENTH * (lower_l - FOUR * left_l)
+        table[9 * PITCH + j] = SIXTEENTH * (lower_s - FOUR * left_s)
+        table[10 * PITCH + j] = -SIXTEENTH * (FOUR * right_l + lower_l)
+        table[11 * PITCH + j] = -SIXTEENTH * (FOUR * right_s + lower_s)
+        table[12 * PITCH + j] = short_l
+        table[13 * PITCH + j] = short_s
+
+
+@njit
+def _extent(table: Table, place: int, quarter: int, spread: np.float32) -> Singles:
+    """Least and greatest line and sample of a quarter, from its post."""
+    line = table[place + (4 + 2 * quarter) * PITCH]
+    across = table[place + (5 + 2 * quarter) * PITCH]
+    reach_l = HALF * (table[place] + spread * abs(table[place + 12 * PITCH])) + THINNEST
+    reach_s = abs(table[place + PITCH]) * table[place] + table[place + 2 * PITCH]
+    reach_s = HALF * (reach_s + spread * abs(table[place + 13 * PITCH])) + THINNEST
+    return line - reach_l, line + reach_l, across - reach_s, across + reach_s
+
+
+@njit
+def _extents(above: Table, below: Table, count: int, pieces: int, cells: Table) -> None:
+    """Find how far each cell of a row reaches from its post, and whether it is lit."""
+    spread = ONE - ONE / np.float32(pieces)
+    for j in range(count):
+        low_l0, high_l0, low_s0, high_s0 = _extent(above, j, 3, spread)
+        low_l1, high_l1, low_s1, high_s1 = _extent(above, j + 1, 2, spread)
+        low_l2, high_l2, low_s2, high_s2 = _extent(below, j, 1, spread)
+        low_l3, high_l3, low_s3, high_s3 = _extent(below, j + 1, 0, spread)
+        cells[j] = min(low_l0, low_l1, low_l2, low_l3)
+        cells[PITCH + j] = min(low_s0, low_s1, low_s2, low_s3)
+        cells[2 * PITCH + j] = max(high_l0, high_l1, high_l2, high_l3)
+        cells[3 * PITCH + j] = max(high_s0, high_s1, high_s2, high_s3)
+        cells[4 * PITCH + j] = (
+            above[3 * PITCH + j]
+            + above[3 * PITCH + 1 + j]
+            + below[3 * PITCH + j]
+            + below[3 * PITCH + 1 + j]
+        )
+
+
+@njit
+def place_cells(
+    line: NDArray[np.float64],
+    across: NDArray[np.float64],
+    above: Table,
+    below: Table,
+    pieces: int,
+    cells: Table,
+    windows: NDArray[np.int32],
+) -> None:
+    """Find the window of pixels that each cell of a row may light.
+
+    Parameters
+    ----------
+    line, across : array, shape (n,)
+        Lines and samples of the posts.
+    above, below : array, shape (FACET_FIELDS * PITCH,)
+        Fields of the facets above and below the cells, from `facet_row`. Facets j and j + 1 lie
+        left and right of cell j.
+    pieces : int
+        As there.
+    cells : array, shape (CELL_FIELDS * PITCH,)
+        Receives the fields of the cells.
+    windows : array, shape (4 * PITCH,)
+        Receives first line, first sample, lines and samples of the windows, each in `PITCH`
+        columns; no lines where the cell is dark.
+    """
+    _extents(above, below, line.size, pieces, cells)
+    for j in range(line.size):
+        lit = cells[4 * PITCH + j] > ZERO
+        at_line = min(max(line[j], -FARTHEST), FARTHEST) if lit else 0.0
+        at_sample = min(max(across[j], -FARTHEST), FARTHEST) if lit else 0.0
+        whole_l, whole_s = np.floor(at_line), np.floor(at_sample)
+        # Pixels reach half a pixel to either side of their centre.
+        edge_l = np.float32(at_line - whole_l) + HALF
+        edge_s = np.float32(at_sample - whole_s) + HALF
+        low_l, high_l = np.floor(edge_l + cells[j]), np.floor(edge_l + cells[2 * PITCH + j])
+        low_s, high_s = np.floor(edge_s + cells[PITCH + j]), np.floor(edge_s + cells[3 * PITCH + j])
+        cells[j] = edge_l - low_l
+        cells[PITCH + j] = edge_s - low_s
+        windows[j] = np.int32(whole_l) + np.int32(low_l)
+        windows[PITCH + j] = np.int32(whole_s) + np.int32(low_s)
+        windows[2 * PITCH + j] = np.int32(high_l - low_l + ONE) if lit else np.int32(0)
+        windows[3 * PITCH + j] = np.int32(high_s - low_s + ONE)
+
+
+# Windows: the energy of each cell in each of the pixels around it, for a row of cells at once.
 
 WindowTables = tuple[int, Table]
 Pair = tuple[np.float32, np.float32]
@@ -50,7 +256,7 @@ PLACES = CELLS + CELL_FIELDS * PITCH
 EDGE = PLACES + 8 * PITCH
 """Where the energy is kept that lies before the next group of pixels."""
 SIZE = EDGE + PITCH
-TWO, THREE, FOUR = np.float32(2.0), np.float32(3.0), np.float32(4.0)
+TWO, THREE_WINDOWS, FOUR_WINDOWS = np.float32(2.0), np.float32(3.0), np.float32(4.0)
 
 
 @njit
@@ -101,8 +307,8 @@ def _add_strip(
     return (
         sums[0] + density * _within(reach + ONE, wide),
         sums[1] + density * _within(reach + TWO, wide),
-        sums[2] + density * _within(reach + THREE, wide),
-        sums[3] + density * _within(reach + FOUR, wide),
+        sums[2] + density * _within(reach + THREE_WINDOWS, wide),
+        sums[3] + density * _within(reach + FOUR_WINDOWS, wide),
     )
 
 

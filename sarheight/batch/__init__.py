@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from sarheight.batch._estimate import Expected, expected
-from sarheight.batch._jobs import Job, jobs_of_files, read_jobs
-from sarheight.batch._manifest import Entry, Manifest
-from sarheight.batch._run import Outcome, pending, run
+from sarheight.batch._jobs import Entry, Job, Manifest, jobs_of_files, read_jobs
+from sarheight.batch._run import Expected, Outcome, expected, pending, run
 
 __all__ = [
     "Entry",

@@ -10,22 +10,22 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from sarheight.cli._advice import OPTIONS, options_of
 from sarheight.cli._batch import batch
 from sarheight.cli._demo import demo
-from sarheight.cli._exit_codes import INTERRUPTED, TERMINATED, USAGE
 from sarheight.cli._fetch import fetch
-from sarheight.cli._groups import help_if_alone
 from sarheight.cli._info import info
-from sarheight.cli._masks import masks
-from sarheight.cli._predict import predict
-from sarheight.cli._reconstruct import reconstruct
-from sarheight.cli._scenes import scenes
-from sarheight.cli._simulate import simulate
-from sarheight.cli._stack import stack
+from sarheight.cli._predict import predict, stack
+from sarheight.cli._reconstruct import masks, reconstruct
+from sarheight.cli._session import (
+    INTERRUPTED,
+    OPTIONS,
+    TERMINATED,
+    USAGE,
+    help_if_alone,
+    options_of,
+)
+from sarheight.cli._simulate import scenes, simulate
 from sarheight.cli._train import train
-
-__all__ = ["app", "main"]
 
 COMMAND_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 """The base of all errors in how a command was given, wherever typer keeps its click."""

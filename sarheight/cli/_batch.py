@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sarheight.cli._exit_codes import FAILED
 from sarheight.cli._options import OUTPUTS, RUNNING, Debug, Quiet
-from sarheight.cli._session import session
+from sarheight.cli._session import FAILED, session
 
 if TYPE_CHECKING:
     from sarheight.batch import Expected, Job, Manifest, Outcome
@@ -197,7 +196,7 @@ def _listed(
 ) -> tuple[list[Job], Path]:
     """Make the jobs, and find the place of their manifest."""
     from sarheight.batch import jobs_of_files, read_jobs
-    from sarheight.output._atomic import SUFFIXES
+    from sarheight.output.atomic import SUFFIXES
 
     if len(what) == 1 and Path(what[0]).suffix.lower() in LISTS:
         path = Path(what[0])

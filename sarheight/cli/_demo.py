@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sarheight.cli._files import require_writable
-from sarheight.cli._options import OUTPUTS, Debug, Overwrite, Quiet, Threads
+from sarheight.cli._options import OUTPUTS, Debug, Overwrite, Quiet, Threads, require_writable
 from sarheight.cli._session import session
 
 if TYPE_CHECKING:
-    from sarheight._demo import Comparison, EmbeddedScene
+    from sarheight.cli._demo_scene import Comparison, EmbeddedScene
 
 PICTURE = "demo.png"
 RESOLUTION = 80.0
@@ -57,14 +56,14 @@ def demo(
     with session("demo", quiet=quiet, threads=threads, debug=debug, steps=5) as current:
         current.stage("simulate the image")
         current.say_if_kernels_are_new()
-        from sarheight import _demo
+        from sarheight.cli import _demo_scene
         from sarheight.output import save_png
 
-        scene = _demo.embedded_scene()
-        comparison = _demo.compare(scene, current.stage)
+        scene = _demo_scene.embedded_scene()
+        comparison = _demo_scene.compare(scene, current.stage)
         current.stage("draw")
         save_png(
-            _demo.picture(scene, comparison.result),
+            _demo_scene.picture(scene, comparison.result),
             path,
             overwrite=overwrite,
             resolution=RESOLUTION,
@@ -121,7 +120,7 @@ def _show(scene: EmbeddedScene, comparison: Comparison, path: Path) -> None:
 
 def _facts(scene: EmbeddedScene, comparison: Comparison) -> Iterator[tuple[str, str]]:
     """Say what is real, what is simulated, and what was stretched."""
-    from sarheight import _demo
+    from sarheight.cli import _demo_scene
     from sarheight.dem import local_posting
 
     fine, coarse = (
@@ -132,12 +131,16 @@ def _facts(scene: EmbeddedScene, comparison: Comparison) -> Iterator[tuple[str, 
     lines, samples = scene.image.grid.shape
     terrain = "real: the Jacksboro fault, Tennessee, from matplotlib's sample data"
     yield "terrain", f"{terrain}; {fine}, whole metres, taken as heights above the ellipsoid"
-    stretched = f"its relief, {_demo.STRETCH:g} times, so that more of it folds"
+    stretched = f"its relief, {_demo_scene.STRETCH:g} times, so that more of it folds"
     yield "stretched", f"{stretched}: {lowest:.0f} to {highest:.0f} m"
-    radar = f"simulated: an orbit like Sentinel-1's, descending, {_demo.INCIDENCE:g}° incidence"
-    image = f"{lines} × {samples} pixels of {_demo.PIXEL:g} m, {_demo.LOOKS:g} looks, noise"
+    radar = (
+        f"simulated: an orbit like Sentinel-1's, descending, {_demo_scene.INCIDENCE:g}° incidence"
+    )
+    image = (
+        f"{lines} × {samples} pixels of {_demo_scene.PIXEL:g} m, {_demo_scene.LOOKS:g} looks, noise"
+    )
     yield "radar", f"{radar}; {image}"
     yield "ground", "simulated: patches and texture, under a law of Muhleman's form"
-    given = f"the image, and elevations of {coarse} with errors of {_demo.HEIGHT_ERROR:g} m"
+    given = f"the image, and elevations of {coarse} with errors of {_demo_scene.HEIGHT_ERROR:g} m"
     yield "given", given
     yield "folded", f"{100 * comparison.in_layover:.0f} % of the cells lie in layover"

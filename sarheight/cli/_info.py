@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sarheight.cli._files import require_source
-from sarheight.cli._options import Debug
+from sarheight.cli._options import Debug, require_source
 from sarheight.cli._session import session
 
 if TYPE_CHECKING:
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+    from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
-    from sarheight.scene import RadarGrid
 
 Facts = Iterator[tuple[str, str]]
 
@@ -84,9 +83,9 @@ def _product(source: str) -> Facts:
 
 
 def _annotation(path: Path) -> Facts:
+    from sarheight._annotation import read_annotation
+    from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
-    from sarheight.scene import RadarGrid
-    from sarheight.sentinel1 import read_annotation
 
     annotation = read_annotation(path)
     kind = f"{annotation.mission} {annotation.mode} {annotation.product_type}"
@@ -137,8 +136,8 @@ def _place(longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> Fac
 
 def _raster(path: Path) -> Facts:
     """Tell about what holds pixels: an image, a result, or an elevation model."""
-    from sarheight._radar_files import STORES, holds_variables, read_radar
     from sarheight.output import open_result
+    from sarheight.output.radar_images import STORES, holds_variables, read_radar
 
     if path.suffix.lower() not in STORES and not holds_variables(path):
         return _dem(path)
@@ -149,7 +148,7 @@ def _raster(path: Path) -> Facts:
 
 
 def _dataset(dataset: xr.Dataset) -> Facts:
-    from sarheight._scene_io import grid_from_json, holds_scene, orbit_from_json
+    from sarheight.output.radar_images import grid_from_json, holds_scene, orbit_from_json
 
     attributes = dataset.attrs
     radar = "line" in dataset.dims

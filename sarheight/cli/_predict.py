@@ -1,4 +1,4 @@
-"""``sarheight predict``: maps by a network that was trained before."""
+"""``sarheight predict`` and ``sarheight stack``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sarheight.cli._advice import in_words_of_options
-from sarheight.cli._dem import dem_files, geoid_of, read_dem
-from sarheight.cli._files import require_apart, require_writable
+from sarheight.cli._inputs import dem_files, geoid_of, read_dem
 from sarheight.cli._options import (
     DEM,
     RADAR,
@@ -24,15 +22,109 @@ from sarheight.cli._options import (
     Threads,
     Units,
     Vertical,
+    output_folder,
+    require_apart,
+    require_writable,
 )
-from sarheight.cli._predict_maps import is_city_stack, map_buildings, map_zones, refuse
-from sarheight.cli._session import session
+from sarheight.cli._session import in_words_of_options, session
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import xarray as xr
 
-    from sarheight.priors import SparseHeights
+    from sarheight.cli._session import Session
     from sarheight.scene import Scene
+    from sarheight.terrain.elevations import SparseHeights
+
+
+def is_city_stack(path: Path) -> bool:
+    """Tell whether a store holds series of images of a city, as `sarheight stack` writes them."""
+    if path.suffix.lower() != ".zarr":
+        return False
+    import xarray as xr
+
+    with xr.open_zarr(path) as found:
+        return "month" in found.dims
+
+
+def refuse(given: Mapping[str, object], kind: str) -> None:
+    """Refuse options that mean nothing to a kind of network."""
+    for option, value in given.items():
+        if value is not None:
+            msg = f"a network for {kind} takes no {option}"
+            raise typer.BadParameter(msg, param_hint=option)
+
+
+def map_buildings(
+    current: Session,
+    images: Sequence[Path],
+    model: Path,
+    output: Path,
+    *,
+    device: str,
+    overwrite: bool,
+) -> None:
+    """Estimate the building heights of a city."""
+    from sarheight.buildings.estimators import BuildingHeightEstimator
+    from sarheight.buildings.predict import predict_buildings
+    from sarheight.buildings.stack_files import open_stack
+    from sarheight.output import provenance, write
+
+    if len(images) != 1:
+        msg = f"found {len(images)} stacks, expected one: run the command for each"
+        raise typer.BadParameter(msg, param_hint="IMAGE")
+    estimator = BuildingHeightEstimator.from_pretrained(model)
+    # Held by dask, it is estimated and written a block at a time, whatever its size.
+    stack = open_stack(images[0], chunks={})
+    current.stage("estimate and write")
+    result = predict_buildings(estimator, stack, device=device)
+    result.attrs["provenance"] = provenance(
+        {"image": images[0], "model": model}, {"command": "predict"}
+    )
+    write(result, output, overwrite=overwrite)
+    rows, columns = result["height"].shape
+    current.say(f"{output}: {rows} x {columns} cells, {stack.sizes['month']} months")
+
+
+def map_zones(
+    current: Session,
+    images: Sequence[Path],
+    model: Path,
+    output: Path,
+    *,
+    step: int | None,
+    device: str,
+    overwrite: bool,
+) -> None:
+    """Map the Local Climate Zones of a scene."""
+    from sarheight.output import provenance
+    from sarheight.zones.networks import ZoneClassifier
+    from sarheight.zones.predict import predict_zones, write_zones
+    from sarheight.zones.sources import read_stack
+
+    classifier = ZoneClassifier.from_pretrained(model)
+    stack = read_stack(*images)
+    current.stage("estimate")
+    result = predict_zones(
+        classifier,
+        stack,
+        step=1 if step is None else step,
+        device=device,
+        report=lambda share: current.advance("estimate", 1.0 + share),
+    )
+    current.stage("write")
+    files = {f"image {number}": path for number, path in enumerate(images, start=1)}
+    result.attrs["provenance"] = provenance(
+        {**files, "model": model}, {"command": "predict", "step": step}
+    )
+    written = write_zones(result, output, overwrite=overwrite)
+    rows, columns = result["zone"].shape
+    names = ", ".join(path.name for path in written)
+    current.say(f"{names}: {rows} x {columns} cells, {len(classifier.classes)} classes")
+
+
+# ``sarheight predict``: maps by a network that was trained before.
 
 KNOWN = "Known elevations"
 DemIfNeeded = Annotated[
@@ -48,7 +140,7 @@ DemIfNeeded = Annotated[
 ]
 
 
-def predict(
+def predict(  # noqa: PLR0915
     *,
     images: Annotated[
         list[Path],
@@ -164,16 +256,12 @@ def predict(
     }
     with session("predict", quiet=quiet, threads=threads, debug=debug, steps=4) as current:
         current.stage("read")
-        from sarheight.models import (
-            BuildingHeightEstimator,
-            HeightEstimator,
-            ZoneClassifier,
-            kind_of,
-            packaged,
-        )
+        from sarheight.buildings.estimators import BuildingHeightEstimator
+        from sarheight.learning.weights import device_of, kind_of, packaged
         from sarheight.output import provenance, write
-        from sarheight.predict import predict_heights
-        from sarheight.predict._device import device_of
+        from sarheight.terrain.networks import HeightEstimator
+        from sarheight.terrain.predict import predict_heights
+        from sarheight.zones.networks import ZoneClassifier
 
         device_of(device)
         folder = model or packaged("buildings" if is_city_stack(images[0]) else "terrain")
@@ -198,7 +286,7 @@ def predict(
         known = _known(points, points_vertical)
         current.stage("reconstruct")
         if image.suffix.lower() == ".zarr" and dem is None:
-            from sarheight.data import scene_of_file
+            from sarheight.terrain.scenes import scene_of_file
 
             scene = scene_of_file(image, chunks={})
         elif dem is None:
@@ -238,7 +326,7 @@ def _known(points: Path | None, vertical: str | None) -> SparseHeights | None:
     if points is None:
         return None
     from sarheight.errors import GeoidGridMissingError, VerticalDatumError
-    from sarheight.priors import read_heights
+    from sarheight.terrain.elevations import read_heights
 
     try:
         return read_heights(points, vertical=geoid_of(vertical))
@@ -247,7 +335,7 @@ def _known(points: Path | None, vertical: str | None) -> SparseHeights | None:
 
 
 def _image(image: Path, like: Path | None, calibration: CalibrationName | None) -> Scene:
-    from sarheight._scene_io import read_placement, read_scene
+    from sarheight.output.radar_images import read_placement, read_scene
 
     return read_scene(
         image,
@@ -258,11 +346,75 @@ def _image(image: Path, like: Path | None, calibration: CalibrationName | None) 
 
 def _scene(image: Scene, heights: xr.DataArray, posting: float | None) -> xr.Dataset:
     """Put image and elevation model on the wanted grid."""
-    from sarheight._placing import scene_of_dem
-    from sarheight.data import observed_scene
     from sarheight.dem import reproject
+    from sarheight.geometry.placement import scene_of_dem
+    from sarheight.terrain.scenes import observed_scene
 
     grid = heights
     if posting is not None:
         grid = reproject(heights, heights.rio.estimate_utm_crs().to_wkt(), posting)
     return observed_scene(scene_of_dem(image, heights), heights, grid)
+
+
+# ``sarheight stack``: images of cities from catalogues, for training.
+
+
+def stack(
+    recipe: Annotated[
+        Path,
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            metavar="RECIPE.toml",
+            help="Places, months, catalogues and buildings.",
+            show_default=False,
+        ),
+    ],
+    *,
+    output: Annotated[
+        Path, output_folder("Folder for the stacks, one Zarr store each; made if it is not there.")
+    ],
+    city: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Make only this city of the recipe; give it again for another.",
+            show_default=False,
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Stack monthly images of Sentinel-1 and Sentinel-2 over cities, with their buildings.
+
+    Images are looked up in STAC catalogues, and only their parts over the city are read. Stacks
+    that are there already and were made by the same recipe are kept, so that after an interruption
+    the same command goes on.
+
+    ```
+    sarheight stack dutch_cities.toml -o stacks
+    sarheight train buildings stacks/*.zarr -o run
+    ```
+    """
+    with session("stack", quiet=quiet, threads=None, debug=debug, steps=1) as current:
+        from dataclasses import replace
+
+        from sarheight.buildings.recipe import StackRecipe, write_stacks
+        from sarheight.buildings.stack import valid_months
+        from sarheight.buildings.stack_files import open_stack
+
+        chosen = StackRecipe.read(recipe)
+        if city:
+            known = {each.name: each for each in chosen.cities}
+            strange = [name for name in city if name not in known]
+            if strange:
+                msg = f"found no {', '.join(strange)} in the recipe, which has {', '.join(known)}"
+                raise ValueError(msg)
+            chosen = replace(chosen, cities=tuple(known[name] for name in city))
+        for path in write_stacks(chosen, output, report=current.stage):
+            with open_stack(path, chunks={}) as made:
+                months = {name: int(valid.sum()) for name, valid in valid_months(made).items()}
+                size = f"{made.sizes['y']} x {made.sizes['x']} cells"
+            current.say(
+                f"{path}: {size}, {months['sar']} months of radar, {months['optical']} of optics"
+            )

@@ -1,4 +1,4 @@
-"""``sarheight reconstruct``: a radar image, unfolded onto the grid of an elevation model."""
+"""``sarheight masks`` and ``sarheight reconstruct``."""
 
 from __future__ import annotations
 
@@ -9,21 +9,31 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sarheight.cli._coregister import Coregister, CoregisterName, coregister, tell
-from sarheight.cli._dem import DemChoice
-from sarheight.cli._files import require_apart, require_result, require_writable
-from sarheight.cli._image import ImageChoice
-from sarheight.cli._law import LAWS, parse_law
-from sarheight.cli._memory import Memory, bytes_of, needed
+from sarheight.cli._inputs import (
+    Coregister,
+    CoregisterName,
+    DemChoice,
+    ImageChoice,
+    coregister,
+    dem_files,
+    read_dem,
+    replaced_orbit,
+    tell,
+)
 from sarheight.cli._options import (
     DEM,
+    LAWS,
     OUTPUTS,
     RADAR,
     CalibrationName,
     Debug,
+    Dem,
+    Like,
     LikeIfNeeded,
+    Memory,
     Multilook,
     Nodata,
+    OrbitFile,
     Output,
     Overwrite,
     Quiet,
@@ -31,13 +41,117 @@ from sarheight.cli._options import (
     Threads,
     Units,
     Vertical,
+    bytes_of,
+    needed,
+    parse_law,
+    require_apart,
+    require_result,
+    require_writable,
 )
 from sarheight.cli._session import Session, session
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from sarheight.scene import RadarGrid
+    from sarheight.grid import RadarGrid
+
+
+class GeometryName(StrEnum):
+    """Whose grid the masks lie on."""
+
+    ground = "ground"
+    radar = "radar"
+
+
+def masks(
+    *,
+    like: Like,
+    dem: Dem,
+    output: Output,
+    vertical: Vertical = None,
+    units: Units = None,
+    nodata: Nodata = None,
+    orbit: OrbitFile = None,
+    geometry: Annotated[
+        GeometryName,
+        typer.Option(
+            help="On the grid of the elevation model, or on the part of the image that it lights."
+        ),
+    ] = GeometryName.ground,
+    stac: StacItem = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    threads: Threads = None,
+    debug: Debug = False,
+) -> None:
+    """Find layover, shadow and foreshortening, and count the folds.
+
+    Writes two variables: `mask`, with 0 clear, 1 foreshortening, 2 active layover, 3 passive
+    layover, 4 active shadow, 5 passive shadow, 6 layover and shadow, 255 no data; and
+    `fold_count`, the number of lit places at the same time and range. The codes are *not* those
+    of isce3 or SNAP, which contradict each other.
+
+    ```
+    sarheight masks --like S1A_IW_GRDH_….SAFE.zip --dem dem.tif --vertical EGM2008 -o masks.tif
+    sarheight masks --like s1a-iw-grd-vv-….xml --dem dem.tif --vertical EGM96 -o masks.tif
+    sarheight masks --like image.nc --dem dem.tif --geometry radar -o masks.nc
+    ```
+    """
+    require_apart(output, "--output", (like, orbit, *dem))
+    require_result(output, overwrite=overwrite, stac=stac)
+    if stac and geometry is GeometryName.radar:
+        msg = "a STAC item is of masks on the ground: leave it out, or --geometry radar"
+        raise typer.BadParameter(msg, param_hint="--stac")
+    with session("masks", quiet=quiet, threads=threads, debug=debug, steps=3) as current:
+        current.stage("read")
+        from sarheight import layover
+        from sarheight.geometry.placement import grid_of_dem
+        from sarheight.output import provenance, write
+        from sarheight.output.radar_images import placed, read_placement, write_radar
+
+        heights = read_dem(dem, vertical, units, nodata)
+        grid, vectors = read_placement(like)
+        vectors = replaced_orbit(grid, vectors, orbit)
+        current.stage("classify")
+        current.say_if_kernels_are_new()
+        if geometry is GeometryName.radar:
+            grid = grid_of_dem(heights, grid, vectors)
+        found = layover.masks(heights, grid, vectors, geometry=geometry.value)
+        current.stage("write")
+        found.attrs["provenance"] = provenance(
+            dem_files(dem) | {"like": like} | ({"orbit": orbit} if orbit else {}),
+            {"command": "masks", "geometry": geometry.value, "vertical": vertical},
+        )
+        if geometry is GeometryName.radar:
+            write_radar(placed(found, grid, vectors), output, overwrite=overwrite)
+        elif output.suffix.lower() == ".png":
+            from sarheight import plot
+            from sarheight.output import save_png
+
+            save_png(plot.mask(found["mask"], relief=heights), output, overwrite=overwrite)
+        else:
+            write(found, output, overwrite=overwrite, stac=stac)
+        rows, columns = found["mask"].shape
+        current.say(f"{output}: {rows} x {columns}, {_shares(found['mask'].values)}")
+
+
+def _shares(category: object) -> str:
+    """Say how much of the known part lies in layover and in shadow."""
+    import numpy as np
+
+    from sarheight.layover import FLAGS
+
+    codes = np.asarray(category)
+    codes = codes[codes <= max(FLAGS.values())]
+    parts = []
+    for word in ("layover", "shadow"):
+        members = [code for name, code in FLAGS.items() if word in name]
+        share = 100 * float(np.isin(codes, members).mean()) if codes.size else 0.0
+        parts.append(f"{share:.1f} % in {word}")
+    return ", ".join(parts)
+
+
+# ``sarheight reconstruct``: a radar image, unfolded onto the grid of an elevation model.
 
 METHOD = "Method"
 WHOLE = 0.95
@@ -225,7 +339,7 @@ def reconstruct(
     with session("reconstruct", quiet=quiet, threads=threads, debug=debug, steps=4) as current:
         current.stage("read")
         from sarheight import layover, plot
-        from sarheight._placing import scene_of_dem
+        from sarheight.geometry.placement import scene_of_dem
         from sarheight.layover._cut import room_within
         from sarheight.output import open_result, provenance, save_png, write
 

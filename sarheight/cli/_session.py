@@ -1,18 +1,19 @@
-"""What happens around the work of every command: progress, threads, and errors in one line."""
+"""Progress, threads, and errors in one line: what surrounds every command."""
 
 from __future__ import annotations
 
+import shlex
+import sys
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from sarheight.cli._advice import in_words_of_options
-from sarheight.cli._exit_codes import FAILED, INTERRUPTED
 from sarheight.errors import SarheightError
 
 if TYPE_CHECKING:
@@ -20,22 +21,72 @@ if TYPE_CHECKING:
 
     from sarheight.fetch.progress import Report
 
-__all__ = ["Session", "session"]
+FAILED = 1
+"""The data or the work."""
+USAGE = 2
+"""The command was given wrongly."""
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+# Errors in the words of the command line: which option mends them.
+
+Value = str | float | tuple[str, ...] | None
+
+OPTIONS: ContextVar[frozenset[str] | None] = ContextVar("options", default=None)
+"""Options of the command that runs; None where that is not known."""
+
+
+def options_of(command: Any) -> frozenset[str]:  # noqa: ANN401 - of the click inside typer
+    """Collect the options of a command, or of all commands in a group."""
+    inside = getattr(command, "commands", {}).values()
+    own = (name for parameter in command.params for name in parameter.opts)
+    return frozenset(own).union(*map(options_of, inside))
+
+
+def in_words_of_options(error: SarheightError, prefix: str = "") -> str:
+    """Say what was found, and what to do about it on the command line."""
+    known = OPTIONS.get()
+    named = {f"--{prefix}{name}": value for name, value in error.options.items()}
+    ways = [_way(name, value) for name, value in named.items() if known is None or name in known]
+    if error.file_advice:
+        ways.append(error.file_advice)
+    if not ways:
+        return error.found if named else str(error)
+    return f"{error.found}; {', or '.join(ways)}"
+
+
+def _way(option: str, value: Value) -> str:
+    if value is None:
+        return f"leave {option} out"
+    if isinstance(value, tuple):
+        return f"pass {option} with {', '.join(value[:-1])} or {value[-1]}"
+    if isinstance(value, str):
+        return f"pass {option} {shlex.quote(value)}"
+    # With all its digits: a mark of voids is found by equality.
+    return f"pass {option} {repr(float(value)).removesuffix('.0')}"
+
+
+# Commands that only hold others.
+
+
+def help_if_alone(context: typer.Context) -> None:
+    """Show the help, as misuse, where none of the commands inside was given."""
+    if context.invoked_subcommand is None:
+        # Where rich shows the help, it is written already when it is asked for.
+        with redirect_stdout(sys.stderr):
+            typer.echo(context.get_help())
+        raise typer.Exit(USAGE)
+
+
+# What happens around the work of every command: progress, threads, and errors in one line.
 
 EXPECTED = (SarheightError, ValueError, TypeError, OSError, LookupError, MemoryError)
 """Kinds of errors that say what was wrong with the data; all others are ours."""
 
 
 class Session:
-    """The stages of a command, shown on the standard error stream.
-
-    Parameters
-    ----------
-    quiet : bool
-        Whether to say nothing.
-    steps : int
-        How many stages there are.
-    """
+    """The stages of a command, shown on the standard error stream."""
 
     def __init__(self, *, quiet: bool, steps: int) -> None:
         self.quiet = quiet
@@ -73,13 +124,7 @@ class Session:
 
     @contextmanager
     def downloading(self) -> Iterator[Report]:
-        """Show downloads beside the stage that needs them.
-
-        Yields
-        ------
-        callable
-            To pass on as `progress` to the functions of `sarheight.fetch`.
-        """
+        """Show downloads beside the stage that needs them."""
         from sarheight.fetch.progress import format_size, show_progress
 
         if self.progress is None or self.task is None:
@@ -141,31 +186,7 @@ class Session:
 def session(
     command: str, *, quiet: bool, threads: int | None, debug: bool, steps: int
 ) -> Iterator[Session]:
-    """Run the work of a command.
-
-    Parameters
-    ----------
-    command : str
-        Its name, for messages.
-    quiet : bool
-        Whether to show neither progress nor messages.
-    threads : int, optional
-        How many threads the kernels may use.
-    debug : bool
-        Whether to show where an error comes from.
-    steps : int
-        How many stages there will be.
-
-    Yields
-    ------
-    Session
-        To tell about the stages.
-
-    Raises
-    ------
-    typer.Exit
-        With code 1 after an error, 130 after an interruption; the message has been written.
-    """
+    """Run the work of a command."""
     current = Session(quiet=quiet, steps=steps)
     try:
         with ExitStack() as stack:
@@ -234,7 +255,7 @@ def _limited(threads: int) -> Iterator[None]:
 
 def _compiled() -> bool:
     """Tell whether machine code of the kernels is kept from an earlier run."""
-    from sarheight_kernels.project import scatter
+    from sarheight_kernels.projection import scatter
 
     folder = Path(str(scatter.stats.cache_path))  # type: ignore[attr-defined]
     return any(folder.glob("project.scatter-*.nbi"))

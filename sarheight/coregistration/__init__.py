@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from sarheight.coregistration._correct import corrected
-from sarheight.coregistration._estimate import estimate_shift
-from sarheight.coregistration._shift import Shift
+from sarheight.coregistration._estimate import Shift, corrected, estimate_shift
 
 __all__ = ["Shift", "corrected", "estimate_shift"]

@@ -1,33 +1,379 @@
-"""The shift between a radar image and what orbit and DEM let expect."""
+"""The shift between a radar image and what orbit and DEM predict."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
-from sarheight._multilook import ground_sample_spacing, looks_for_spacing
-from sarheight.coregistration._correlate import correlation, moments, peak_of, significance
-from sarheight.coregistration._pool import CLOSE, Compared, Pool
-from sarheight.coregistration._shift import Shift
-from sarheight.coregistration._windows import (
-    SMALLEST,
-    Looked,
-    Window,
-    choose_windows,
-    compare,
-    largest_window,
+from sarheight.coregistration._correlation import (
+    CLOSE,
+    COARSEST,
+    Compared,
+    Pool,
+    correlation,
+    log_detail,
+    moments,
+    peak_of,
+    significance,
 )
 from sarheight.dem import check_dem, local_posting
+from sarheight.errors import GeometryError, OrbitCoverageError
+from sarheight.scene import ground_sample_spacing, looks_for_spacing, multilook
 
 if TYPE_CHECKING:
+    from sarheight.geometry.pass_geometry import View
+    from sarheight.grid import RadarGrid
     from sarheight.illumination import BackscatterLaw
     from sarheight.scene import Scene
 
-__all__ = ["estimate_shift"]
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shift:
+    """How far a radar image lies from its simulation.
+
+    A place that orbit and DEM put at (line, sample) is seen at (line + `line`, sample + `sample`).
+    Where nothing can be said the shift is NaN, and `reason` says why.
+
+    Attributes
+    ----------
+    line, sample : float
+        The shift in pixels of the image.
+    line_error, sample_error : float
+        Its standard errors in pixels.
+    along_track, across_track : float
+        The same in metres on the ground: in the direction of flight, and away from the track.
+    along_track_error, across_track_error : float
+        Standard errors in metres.
+    correlation_before, correlation_after : float
+        Correlation of log-intensity, measured with simulated, as it was and with the shift taken
+        out. Both without what varies more slowly than a few cells of the DEM.
+    significance : float
+        Height of the correlation's peak above its surroundings, in their standard deviations.
+    windows : xarray.Dataset
+        The windows that were compared, dim ``window``: ``line`` and ``sample`` of their centres,
+        their own ``line_shift`` and ``sample_shift`` in pixels, their ``correlation`` with the
+        common shift taken out, and whether each was ``used`` or set aside as an outlier.
+    reason : str
+        Why nothing can be said; empty where something can.
+    """
+
+    line: float = math.nan
+    sample: float = math.nan
+    line_error: float = math.nan
+    sample_error: float = math.nan
+    along_track: float = math.nan
+    across_track: float = math.nan
+    along_track_error: float = math.nan
+    across_track_error: float = math.nan
+    correlation_before: float = math.nan
+    correlation_after: float = math.nan
+    significance: float = math.nan
+    windows: xr.Dataset = field(default_factory=xr.Dataset)
+    reason: str = ""
+
+    @property
+    def found(self) -> bool:
+        """Whether anything can be said about the shift."""
+        return not self.reason
+
+    @property
+    def windows_used(self) -> int:
+        """Number of windows on which the shift rests."""
+        return int(self.windows["used"].sum()) if "used" in self.windows else 0
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the numbers for the attributes of a result; those that are not known are None."""
+        names = (
+            *("line", "sample", "line_error", "sample_error"),
+            *("along_track", "across_track", "along_track_error", "across_track_error"),
+            *("correlation_before", "correlation_after", "significance"),
+        )
+        values = {name: getattr(self, name) for name in names}
+        return {
+            "found": self.found,
+            "reason": self.reason,
+            **{name: value if math.isfinite(value) else None for name, value in values.items()},
+            "windows_used": self.windows_used,
+            "windows_compared": int(self.windows.sizes.get("window", 0)),
+        }
+
+    def to_json(self) -> str:
+        """Return the attributes as JSON."""
+        return json.dumps(self.attributes())
+
+    def __str__(self) -> str:
+        """Say in a line what was found."""
+        if not self.found:
+            return f"nothing can be said about the shift: {self.reason}"
+        return (
+            f"the image lies {self.along_track:+.1f} ± {self.along_track_error:.1f} m along and "
+            f"{self.across_track:+.1f} ± {self.across_track_error:.1f} m across the track from its "
+            f"simulation ({self.line:+.2f} ± {self.line_error:.2f} lines, {self.sample:+.2f} ± "
+            f"{self.sample_error:.2f} samples; {self.windows_used} windows, correlation "
+            f"{self.correlation_before:.2f}, {self.correlation_after:.2f} with the shift taken out)"
+        )
+
+
+# A scene whose timing is put right by the shift that was found.
+
+
+def moved(grid: RadarGrid, line: float, sample: float) -> RadarGrid:
+    """Return a grid whose pixels stand for places that many lines and samples further back.
+
+    What was to be seen at (l, s) is then to be seen at (l + line, s + sample).
+    """
+    ground = sample * grid.sample_spacing if grid.is_ground_range else 0.0
+    later = line * grid.line_interval
+    return replace(
+        grid,
+        line_zero_time=float(grid.azimuth_time(-line)),
+        near_range=float(grid.slant_range(-line, -sample)),
+        sample_zero_ground=grid.sample_zero_ground - ground,
+        bursts=tuple(
+            replace(burst, azimuth_time=burst.azimuth_time - later) for burst in grid.bursts
+        ),
+    )
+
+
+def corrected(scene: Scene, shift: Shift) -> Scene:
+    """Put the timing of a scene right by a shift.
+
+    The pixels stay as they are. The times of the lines and the ranges of the samples change: the
+    time of the first line and the near range, or the origin of ground range.
+
+    Parameters
+    ----------
+    scene : Scene
+        The image, or any other one of the same timing.
+    shift : Shift
+        From `estimate_shift`.
+
+    Returns
+    -------
+    Scene
+        The same image on the corrected grid.
+
+    Raises
+    ------
+    ValueError
+        If nothing is known of the shift.
+    OrbitCoverageError
+        If the orbit does not cover the corrected times.
+    """
+    if not shift.found:
+        msg = (
+            f"found a shift of which nothing can be said ({shift.reason}), expected one that was "
+            "found: use the scene as it is"
+        )
+        raise ValueError(msg)
+    return replace(scene, grid=moved(scene.grid, shift.line, shift.sample))
+
+
+# Windows of an image, and what orbit and DEM let expect to be seen in them.
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+SMALLEST, LARGEST = 32, 128
+"""Size of a window in averaged pixels."""
+PARTS = 3
+"""A small image is cut into about as many windows along its shorter side."""
+MARGIN = math.ceil(2 * COARSEST)
+"""Averaged pixels around a window that its detail depends on."""
+PROBES = 512
+"""Posts of the DEM along each axis by which windows and terrain find each other."""
+SPARE = 16
+"""Cells that are kept around the terrain of a window, beyond those that were probed."""
+FEWEST = 0.5
+"""Part of a window that must have data, and terrain that is known."""
+GAP = 13
+"""Averaged pixels that may lie between two posts, on slopes that face away from the radar."""
+
+
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """An image whose pixels are to be averaged to about the size of a DEM's cells."""
+
+    scene: Scene  # the image
+    looks: tuple[int, int]  # lines and samples that make an averaged pixel
+    grid: RadarGrid  # sampling of the averaged image
+
+    def intensity(self, line: slice, sample: slice) -> Floats:
+        """Read a part, given in averaged pixels; shape (polarisations, lines, samples)."""
+        parts = [
+            slice(part.start * looks, part.stop * looks)
+            for part, looks in zip((line, sample), self.looks, strict=True)
+        ]
+        image = self.scene.image.isel(line=parts[0], sample=parts[1]).astype(np.float32)
+        averaged, _ = multilook(image, self.scene.grid.crop(*parts), *self.looks)
+        values = np.asarray(averaged.values, dtype=np.float64)
+        return values[None] if values.ndim == 2 else values
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A window of an image."""
+
+    line: int  # line, sample: where it begins, in averaged pixels
+    sample: int
+    size: int  # its size in averaged pixels
+    rows: slice  # rows, columns: the part of the DEM that is seen in it
+    columns: slice
+
+    def measured(self, image: Looked) -> tuple[Floats, Mask]:
+        """Return the detail of log-intensity, and where it is known."""
+        begin = [max(first - MARGIN, 0) for first in (self.line, self.sample)]
+        end = [
+            min(first + self.size + MARGIN, length)
+            for first, length in zip((self.line, self.sample), image.grid.shape, strict=True)
+        ]
+        power = image.intensity(slice(begin[0], end[0]), slice(begin[1], end[1]))
+        valid = np.isfinite(power).all(axis=0) & ~_empty(power)
+        found = np.mean([log_detail(each, valid) for each in power], axis=0)
+        core = (
+            slice(self.line - begin[0], self.line - begin[0] + self.size),
+            slice(self.sample - begin[1], self.sample - begin[1] + self.size),
+        )
+        return found[core], valid[core]
+
+    def simulated(
+        self,
+        dem: xr.DataArray,
+        image: Looked,
+        law: BackscatterLaw,
+        reach: int,
+        shift: tuple[float, float] = (0.0, 0.0),
+    ) -> tuple[Floats, Mask]:
+        """Simulate the window with a margin.
+
+        Returns shape `detail` (size + 2 reach, size + 2 reach).
+        """
+        from sarheight.geometry.pass_geometry import view
+        from sarheight.illumination.simulate import illuminate
+
+        edge = reach + MARGIN
+        begin = (self.line - edge - shift[0], self.sample - edge - shift[1])
+        size = self.size + 2 * edge
+        grid = replace(moved(image.grid, -begin[0], -begin[1]), lines=size, samples=size, bursts=())
+        part = dem.isel(y=self.rows, x=self.columns)
+        seen = view(part, grid, image.scene.orbit)
+        power = illuminate(seen, law).simulate().astype(np.float64)
+        known = _known(seen, power > 0.0)
+        core = slice(MARGIN, size - MARGIN)
+        return log_detail(power, known)[core, core], known[core, core]
+
+
+def _empty(power: Floats) -> Mask:
+    """Tell where an image is zero over more than a few pixels: a border, not shadow."""
+    from scipy.ndimage import maximum_filter, minimum_filter
+
+    zero = (power == 0.0).all(axis=0).astype(np.uint8)
+    core = minimum_filter(zero, GAP, mode="nearest")
+    return np.asarray((maximum_filter(core, GAP) > 0) & (zero > 0))
+
+
+def _known(seen: View, lit: Mask) -> Mask:
+    """Tell in which pixels terrain lies, be it in shadow; not beyond the DEM's edge."""
+    from sarheight_kernels.tiles import geolocate, pane_bounds
+    from scipy.ndimage import binary_propagation, maximum_filter, minimum_filter
+
+    line, sample = np.empty(seen.heights.shape), np.empty(seen.heights.shape)
+    bounds = pane_bounds(seen.ground, seen.heights)
+    geolocate(seen.ground, seen.radar, seen.heights, line, sample, bounds)
+    lines, samples = seen.grid.shape
+    inside = (line > -0.5) & (line < lines - 0.5) & (sample > -0.5) & (sample < samples - 0.5)
+    posts = np.zeros(seen.grid.shape, dtype=np.uint8)
+    posts[np.rint(line[inside]).astype(int), np.rint(sample[inside]).astype(int)] = 1
+    # What lies between posts is closed: widened, and narrowed by as much.
+    wide = maximum_filter(posts, GAP, mode="constant", cval=0)
+    closed = minimum_filter(wide, GAP, mode="constant", cval=1) > 0
+    # From beyond the edge one walks in over dark pixels, as far as the first that is lit.
+    beyond = binary_propagation(~closed & ~lit, mask=~lit)
+    return np.asarray(~beyond)
+
+
+def largest_window(image: Looked) -> int:
+    """Return the size in averaged pixels of the windows into which an image is first cut."""
+    shorter = min(image.grid.shape)
+    return min(max(min(shorter // PARTS, LARGEST), SMALLEST), shorter)
+
+
+def choose_windows(
+    dem: xr.DataArray, image: Looked, most: int, reach: int, size: int
+) -> list[Window]:
+    """Choose the windows of an image with the strongest relief."""
+    from sarheight.geometry import geo2rdr
+
+    steps = [max(-(-length // PROBES), 1) for length in dem.shape]
+    probes = dem.isel(y=slice(None, None, steps[0]), x=slice(None, None, steps[1]))
+    seen = geo2rdr(probes, image.grid, image.scene.orbit)
+    line, sample = seen["line"].values, seen["sample"].values
+    known = np.isfinite(line) & np.isfinite(sample)
+    down, across = (length // size for length in image.grid.shape)
+    offsets = [(length % size) // 2 for length in image.grid.shape]
+    row = np.floor((line - offsets[0]) / size)
+    column = np.floor((sample - offsets[1]) / size)
+    inside = known & (row >= 0) & (row < down) & (column >= 0) & (column < across)
+    index = (row[inside] * across + column[inside]).astype(np.int64)
+    count = np.bincount(index, minlength=down * across)
+    heights = probes.values[inside].astype(np.float64)
+    heights = heights - (heights.mean() if heights.size else 0.0)
+    total = np.bincount(index, heights, minlength=count.size)
+    square = np.bincount(index, heights**2, minlength=count.size)
+    mean = total / np.maximum(count, 1)
+    relief = np.sqrt(np.maximum(square / np.maximum(count, 1) - mean**2, 0.0))
+    rugged = [each for each in np.argsort(-relief, kind="stable") if relief[each] > 0.0]
+    chosen = []
+    for each in sorted(rugged[:most]):
+        first = (
+            offsets[0] + int(each) // across * size,
+            offsets[1] + int(each) % across * size,
+        )
+        wide = reach + MARGIN
+        near = known & (line > first[0] - wide) & (line < first[0] + size + wide)
+        near &= (sample > first[1] - wide) & (sample < first[1] + size + wide)
+        chosen.append(Window(*first, size, *_box(near, steps, dem.shape)))
+    return chosen
+
+
+def _box(near: Mask, steps: list[int], shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Rows and columns of a DEM around the probes that are marked."""
+    parts = []
+    for axis, (step, size) in enumerate(zip(steps, shape, strict=True)):
+        marked = np.flatnonzero(near.any(axis=1 - axis)) * step
+        spare = step + SPARE
+        parts.append(slice(max(marked[0] - spare, 0), min(marked[-1] + spare + 1, size)))
+    return parts[0], parts[1]
+
+
+def compare(
+    window: Window,
+    dem: xr.DataArray,
+    image: Looked,
+    law: BackscatterLaw,
+    reach: int,
+    shift: tuple[float, float],
+) -> tuple[Floats, Mask, Floats, Mask] | None:
+    """Return a window measured and simulated, or None where there is too little of either."""
+    found, valid = window.measured(image)
+    if valid.mean() < FEWEST:
+        return None
+    try:
+        simulated, known = window.simulated(dem, image, law, reach, shift)
+    except (GeometryError, OrbitCoverageError):
+        # Terrain may end before the window does, and the orbit before its margin.
+        return None
+    return (found, valid, simulated, known) if known.mean() >= FEWEST else None
+
+
+# The shift between a radar image and what orbit and DEM let expect.
 
 SEARCH = 200.0
 """Largest shift that is looked for, in metres: that of a geoid of 100 m that was forgotten."""

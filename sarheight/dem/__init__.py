@@ -9,17 +9,11 @@ says, line by line, what was done.
 
 from __future__ import annotations
 
-from sarheight._accessor import provide_rio
-from sarheight.dem._check import check_dem
-from sarheight.dem._coarsen import coarsen
-from sarheight.dem._condition import condition
-from sarheight.dem._ellipsoidal import assume_ellipsoidal, to_ellipsoidal
-from sarheight.dem._layout import local_posting
-from sarheight.dem._mosaic import mosaic
-from sarheight.dem._open import open_dem
-from sarheight.dem._reproject import reproject
-from sarheight.dem._values import to_metres
-from sarheight.dem._voids import fill_voids
+from sarheight._runtime import provide_rio
+from sarheight.dem._open import check_dem, fill_voids, mosaic, open_dem
+from sarheight.dem._resample import coarsen, condition, reproject
+from sarheight.dem.geoid import assume_ellipsoidal, to_ellipsoidal
+from sarheight.dem.layout import local_posting, to_metres
 
 provide_rio()
 

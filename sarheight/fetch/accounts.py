@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from sarheight._extras import library
+from sarheight._runtime import library
 from sarheight.errors import FetchError, UnsafeAddressError
 from sarheight.fetch.addresses import host_of, redact
 

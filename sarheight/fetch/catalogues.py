@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sarheight._extras import library
+from sarheight._runtime import library
 from sarheight.errors import FetchError, NotThereError
 from sarheight.fetch.addresses import redact
 from sarheight.fetch.http import HttpClient, describe_error, refusal_in

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from sarheight._extras import library
+from sarheight._runtime import library
 from sarheight.errors import FetchError, NotThereError, UnsafeAddressError
 from sarheight.fetch.accounts import signer
 from sarheight.fetch.addresses import host_of

@@ -19,7 +19,7 @@ import defusedxml.ElementTree
 import numpy as np
 from defusedxml.common import DefusedXmlException
 
-from sarheight._extras import require
+from sarheight._runtime import require
 from sarheight.errors import FetchError, NotThereError, SarheightError
 from sarheight.fetch.addresses import redact, whole_number
 from sarheight.fetch.progress import no_progress

@@ -13,7 +13,7 @@ import defusedxml.ElementTree
 from defusedxml.common import DefusedXmlException
 from pyproj import CRS, Transformer
 
-from sarheight._extras import library, require
+from sarheight._runtime import library, require
 from sarheight.errors import ChecksumError, FetchError, NotThereError, UnsafeAddressError
 from sarheight.fetch.accounts import signer
 from sarheight.fetch.addresses import redact, safe_name

@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sarheight._cache import cache_directory
+from sarheight._runtime import cache_directory
 
 Table = TypeVar("Table")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sarheight.geometry._geo2rdr import geo2rdr, incidence
-from sarheight.geometry._rdr2geo import rdr2geo
+from sarheight.geometry.geo2rdr import geo2rdr, incidence, rdr2geo
 
 __all__ = ["geo2rdr", "incidence", "rdr2geo"]

@@ -10,7 +10,7 @@ from sarheight.illumination._laws import (
     Lambertian,
     Muhleman,
 )
-from sarheight.illumination._simulate import simulate
+from sarheight.illumination.simulate import simulate
 
 __all__ = [
     "BackscatterLaw",

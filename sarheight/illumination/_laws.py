@@ -13,16 +13,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "BackscatterLaw",
-    "ConstantGamma",
-    "CosinePower",
-    "FittedLaw",
-    "Lambertian",
-    "Muhleman",
-    "tabulate",
-]
-
 Floats = NDArray[np.float64]
 BackscatterLaw = Callable[[Floats], Floats]
 """From local incidence angles in degrees (0 to 90) to sigma0, linear power."""
@@ -217,20 +207,7 @@ class FittedLaw:
 def tabulate(law: BackscatterLaw) -> Floats:
     """Tabulate a law for the kernels.
 
-    Parameters
-    ----------
-    law : callable
-        From incidence angles in degrees to sigma0, linear power.
-
-    Returns
-    -------
-    array, shape (4097,)
-        sigma0 at cosines of incidence from 0 to 1, evenly spaced.
-
-    Raises
-    ------
-    ValueError
-        If the law's values are negative, not finite, all zero, or of another shape.
+    Returns shape (4097,).
     """
     cosine = np.linspace(0.0, 1.0, TABLE)
     angles = np.degrees(np.arccos(cosine))

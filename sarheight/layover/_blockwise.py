@@ -17,15 +17,13 @@ import numpy as np
 import pyproj
 import xarray as xr
 from numpy.typing import NDArray
-from sarheight_kernels.geolocate import TILE
+from sarheight_kernels.tiles import TILE
 
-from sarheight.dem._layout import accept_layout
+from sarheight.dem.layout import accept_layout
 from sarheight.errors import DemError
-from sarheight.geometry._ground import ground_model
-from sarheight.geometry._pixels import pixel_areas
-from sarheight.geometry._radar import radar_model
-from sarheight.geometry._view import View, require_overlap
-from sarheight.geometry._visibility import scan_of
+from sarheight.geometry.pass_geometry import View, pixel_areas, require_overlap
+from sarheight.geometry.tables import ground_model, radar_model
+from sarheight.geometry.visibility import scan_of
 from sarheight.layover._check import require_small_cells
 from sarheight.layover._conversation import combined
 from sarheight.layover._cut import CACHED_SHARE, Cutter, Relief

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from sarheight_kernels.energies import image_sums
 
 from sarheight.errors import GeometryError
-from sarheight.scene import Calibration, RadarGrid, Scene, require_unflattened
+from sarheight.scene import Calibration, Scene, require_unflattened
 
 if TYPE_CHECKING:
-    from sarheight.geometry._pixels import PixelAreas
+    from sarheight.geometry.pass_geometry import PixelAreas
+    from sarheight.grid import RadarGrid
     from sarheight.layover._frame import Frame
     from sarheight.orbit import Orbit
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.cells import cell_on_look_side, locate_cell
-from sarheight_kernels.geolocate import TILE
-from sarheight_kernels.surface import meets_image
+from sarheight_kernels.models import cell_on_look_side, locate_cell
+from sarheight_kernels.tiles import TILE, meets_image
 
 from sarheight.layover._methods import Reallocation
 from sarheight.layover._reach import Needs, reach_of

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from sarheight_kernels.profiles import FORESHORTENING
 
 from sarheight.errors import GeometryError
-from sarheight.geometry._geo2rdr import angles
-from sarheight.geometry._pixels import pixel_areas
-from sarheight.geometry._view import view
-from sarheight.geometry._visibility import COMPRESSION, classify_cells
+from sarheight.geometry.geo2rdr import angles
+from sarheight.geometry.pass_geometry import pixel_areas, view
+from sarheight.geometry.visibility import COMPRESSION, classify_cells
 from sarheight.illumination import ConstantGamma, FittedLaw
-from sarheight.illumination._operator import illuminate, lit_cells
+from sarheight.illumination.simulate import illuminate, lit_cells
 from sarheight.layover._check import check_intensity
 from sarheight.layover._conversation import Answer, combined
 from sarheight.layover._frame import Frame, cell_size, drawn_cells, frame_of
@@ -25,7 +24,7 @@ from sarheight.layover._passes import Pass, intensities
 if TYPE_CHECKING:
     import xarray as xr
 
-    from sarheight.geometry._view import View
+    from sarheight.geometry.pass_geometry import View
     from sarheight.layover._result import Variables
     from sarheight.scene import Scene
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.cells import locate_cell
+from sarheight_kernels.models import locate_cell
 
 from sarheight.dem import local_posting
 

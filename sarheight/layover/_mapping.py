@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from sarheight_kernels.geolocate import TILE
 from sarheight_kernels.mapping import copy_band, weigh_band
+from sarheight_kernels.tiles import TILE
 
 from sarheight.errors import GeometryError
-from sarheight.geometry._view import view
+from sarheight.geometry.pass_geometry import view
 from sarheight.illumination import BackscatterLaw, ConstantGamma
-from sarheight.illumination._operator import NOTHING_LIT, Illumination, illuminate
+from sarheight.illumination.simulate import NOTHING_LIT, Illumination, illuminate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from scipy import sparse
 
+    from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
-    from sarheight.scene import RadarGrid
 
 __all__ = ["Mapping", "mapping"]
 

@@ -10,13 +10,13 @@ import xarray as xr
 from numpy.typing import NDArray
 from sarheight_kernels import profiles
 
-from sarheight._acquisition import acquisition_record
-from sarheight.geometry._view import view
-from sarheight.geometry._visibility import COMPRESSION, classify_cells, classify_pixels
+from sarheight.geometry.pass_geometry import view
+from sarheight.geometry.visibility import COMPRESSION, classify_cells, classify_pixels
+from sarheight.scene import acquisition_record
 
 if TYPE_CHECKING:
+    from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
-    from sarheight.scene import RadarGrid
 
 __all__ = ["FLAGS", "FOLD_COUNT", "MASK", "fold_variable", "mask_variable", "masks"]
 

@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.geolocate import TILE
 from sarheight_kernels.models import GroundModel
-from sarheight_kernels.surface import tile_bounds, tile_count
+from sarheight_kernels.tiles import TILE, tile_bounds, tile_count
 
 from sarheight.dem import check_dem
-from sarheight.geometry._pixels import PixelAreas
-from sarheight.geometry._view import View
-from sarheight.geometry._visibility import Scan, classify_cells
+from sarheight.geometry.pass_geometry import PixelAreas, View
+from sarheight.geometry.visibility import Scan, classify_cells
 from sarheight.illumination import ConstantGamma
-from sarheight.illumination._operator import illuminate, lit_cells
+from sarheight.illumination.simulate import illuminate, lit_cells
 from sarheight.layover._conversation import Answer, Conversation, ask, conclude
 from sarheight.layover._fit import Look
 from sarheight.layover._memory import make_room
@@ -32,8 +30,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from sarheight_kernels.models import RadarModel
 
+    from sarheight.grid import RadarGrid
     from sarheight.layover._frame import Core, Frame
-    from sarheight.scene import RadarGrid
 
 __all__ = ["Part", "Plan", "Radar", "ask_part", "heights_of", "read_part", "unfold_part"]
 

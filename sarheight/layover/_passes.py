@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.energies import invert, leave_out_missing
-from sarheight_kernels.pooling import pool
+from sarheight_kernels.estimates import pool
 from sarheight_kernels.shares import gather_shares
 
 if TYPE_CHECKING:
-    from sarheight.geometry._pixels import PixelAreas
-    from sarheight.geometry._view import View
+    from sarheight.geometry.pass_geometry import PixelAreas, View
     from sarheight.illumination import BackscatterLaw
-    from sarheight.illumination._operator import Illumination
+    from sarheight.illumination.simulate import Illumination
     from sarheight.layover._frame import Core, Taps
 
 __all__ = ["Pass", "Share", "intensities"]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.energies import image_sums
 
-from sarheight.geometry._pixels import PixelAreas
+from sarheight.geometry.pass_geometry import PixelAreas
 from sarheight.layover._check import check_sums
 from sarheight.layover._passes import intensities
 from sarheight.layover._tasks import load, one_at_a_time, opaque, run, slim, task

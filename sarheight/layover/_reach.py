@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.cells import locate_cell
-from sarheight_kernels.models import ground_block, ground_position
+from sarheight_kernels.models import ground_block, ground_position, locate_cell
 from sarheight_kernels.orbit import evaluate_orbit
 
 from sarheight.layover._methods import Reallocation

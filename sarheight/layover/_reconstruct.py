@@ -6,9 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sarheight._acquisition import acquisition_of
-from sarheight.geometry._pixels import pixel_areas
-from sarheight.geometry._visibility import COMPRESSION
+from sarheight.geometry.pass_geometry import pixel_areas
+from sarheight.geometry.visibility import COMPRESSION
 from sarheight.layover._blockwise import is_lazy, reconstruct_in_parts
 from sarheight.layover._check import require_small_cells, scenes_of
 from sarheight.layover._conversation import alone
@@ -16,13 +15,15 @@ from sarheight.layover._fit import frame_of_view, look
 from sarheight.layover._methods import Method, PosteriorMean
 from sarheight.layover._result import combine, describe, pass_dataset
 from sarheight.layover._unfold import VARIABLES, Settings, conclusions, unfold
+from sarheight.scene import acquisition_of
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from sarheight.grid import RadarGrid
     from sarheight.illumination import BackscatterLaw
     from sarheight.orbit import Orbit
-    from sarheight.scene import Calibration, RadarGrid, Scene
+    from sarheight.scene import Calibration, Scene
 
 __all__ = ["reconstruct"]
 

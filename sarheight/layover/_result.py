@@ -16,7 +16,8 @@ from sarheight_kernels.inverse import points_at_height
 if TYPE_CHECKING:
     from sarheight_kernels.models import RadarModel
 
-    from sarheight.scene import RadarGrid, Scene
+    from sarheight.grid import RadarGrid
+    from sarheight.scene import Scene
 
 __all__ = [
     "Variables",

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.estimates import share_errors
-from sarheight_kernels.pooling import compare_at
+from sarheight_kernels.estimates import compare_at, share_errors
 
 from sarheight.layover._conversation import Answer
 

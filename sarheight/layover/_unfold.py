@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sarheight_kernels.estimates import account, finish
 
 from sarheight.errors import GeometryError
-from sarheight.geometry._geo2rdr import INCIDENCES
+from sarheight.geometry.geo2rdr import INCIDENCES
 from sarheight.layover._conversation import Answer, Conversation, Question
 from sarheight.layover._fit import law_of, open_cells
 from sarheight.layover._masks import FOLD_COUNT, MASK
@@ -21,7 +21,7 @@ from sarheight.layover._posterior import Estimate, measure, one_step, posterior_
 from sarheight.layover._spread import Spread, spreads_of
 
 if TYPE_CHECKING:
-    from sarheight.geometry._pixels import PixelAreas
+    from sarheight.geometry.pass_geometry import PixelAreas
     from sarheight.illumination import BackscatterLaw
     from sarheight.layover._fit import Look
     from sarheight.layover._frame import Frame

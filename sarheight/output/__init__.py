@@ -17,12 +17,11 @@ temporary name, flushed to the disk, checked, and then renamed.
 
 from __future__ import annotations
 
-from sarheight.output._atomic import check_writable
-from sarheight.output._grid import nodata_value
-from sarheight.output._provenance import provenance
-from sarheight.output._record import provenance_of
-from sarheight.output._stac import stac_item
-from sarheight.output._write import open_result, save_png, write
+from sarheight.output._provenance import provenance, provenance_of
+from sarheight.output.atomic import check_writable
+from sarheight.output.grid import nodata_value
+from sarheight.output.stac import stac_item
+from sarheight.output.write import open_result, save_png, write
 
 __all__ = [
     "check_writable",

@@ -8,8 +8,6 @@ colours stay apart for readers with any kind of colour vision.
 
 from __future__ import annotations
 
-from sarheight.plot._buildings import building_heights
-from sarheight.plot._figures import backscatter, fold_count, mask, scene
-from sarheight.plot._zones import zones
+from sarheight.plot.figures import backscatter, fold_count, mask, scene
 
-__all__ = ["backscatter", "building_heights", "fold_count", "mask", "scene", "zones"]
+__all__ = ["backscatter", "fold_count", "mask", "scene"]

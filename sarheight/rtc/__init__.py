@@ -20,9 +20,6 @@ pixels, and how much came from where is lost.
 
 from __future__ import annotations
 
-from sarheight.rtc._hyp3 import open_hyp3
-from sarheight.rtc._open import open_rtc
-from sarheight.rtc._opera import open_opera
-from sarheight.rtc._planetary import open_planetary
+from sarheight.rtc._providers import open_hyp3, open_opera, open_planetary, open_rtc
 
 __all__ = ["open_hyp3", "open_opera", "open_planetary", "open_rtc"]

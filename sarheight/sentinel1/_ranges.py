@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
     from fsspec import AbstractFileSystem
 
-__all__ = ["DeflatedMember", "Extent", "Ranged", "asked", "buffered", "member_extent"]
-
 BUFFER = 256 * 2**10
 """Bytes that are read at least: a request to a server costs more than these."""
 
@@ -45,15 +43,7 @@ LOCAL_MAGIC = b"PK\x03\x04"
 
 
 def asked(shown: str, question: Callable[..., Any], *arguments: Any, **options: Any) -> Any:  # noqa: ANN401  # as the question
-    """Ask a file system something; what it raises may hold passwords and signatures.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ProductError
-        If it cannot be read.
-    """
+    """Ask a file system something; what it raises may hold passwords and signatures."""
     try:
         return question(*arguments, **options)
     except FileNotFoundError:
@@ -69,34 +59,16 @@ def asked(shown: str, question: Callable[..., Any], *arguments: Any, **options: 
 
 
 class Extent(NamedTuple):
-    """A range of bytes of a file.
+    """A range of bytes of a file."""
 
-    Attributes
-    ----------
-    files : fsspec.AbstractFileSystem
-        Where the file lies.
-    path : str
-        The file, as the file system calls it.
-    shown : str
-        The file, as errors call it.
-    begin, size : int
-        First byte, and number of bytes.
-    """
-
-    files: AbstractFileSystem
-    path: str
-    shown: str
-    begin: int
+    files: AbstractFileSystem  # where the file lies
+    path: str  # the file, as the file system calls it
+    shown: str  # the file, as errors call it
+    begin: int  # begin, size: first byte, and number of bytes
     size: int
 
     def read(self, begin: int, size: int) -> bytes:
-        """Read bytes, counted from the beginning of the extent; fewer at its end.
-
-        Raises
-        ------
-        ProductError
-            If the file ends before the extent does, or a server does not send ranges.
-        """
+        """Read bytes, counted from the beginning of the extent; fewer at its end."""
         size = max(min(size, self.size - begin), 0)
         if size == 0:
             return b""
@@ -180,13 +152,7 @@ def buffered(file: io.RawIOBase) -> io.BufferedReader:
 
 
 def member_extent(archive: Extent, info: zipfile.ZipInfo) -> Extent:
-    """Find where the packed bytes of a zip's member lie.
-
-    Raises
-    ------
-    ProductError
-        If there is no such member where the archive's directory says.
-    """
+    """Find where the packed bytes of a zip's member lie."""
     header = archive.read(info.header_offset, LOCAL_HEADER.size)
     fields = LOCAL_HEADER.unpack(header) if len(header) == LOCAL_HEADER.size else (b"",)
     if fields[0] != LOCAL_MAGIC:
@@ -204,21 +170,11 @@ def member_extent(archive: Extent, info: zipfile.ZipInfo) -> Extent:
 
 
 class _State(NamedTuple):
-    """How far a member is unpacked.
+    """How far a member is unpacked."""
 
-    Attributes
-    ----------
-    position : int
-        Bytes that came out.
-    packed_position : int
-        Bytes that went in.
-    unpacker : zlib decompression object
-        Its state between the two.
-    """
-
-    position: int
-    packed_position: int
-    unpacker: Any
+    position: int  # bytes that came out
+    packed_position: int  # bytes that went in
+    unpacker: Any  # its state between the two
 
     def copy(self) -> _State:
         """Return a state from which to go on without touching this one."""
@@ -226,15 +182,7 @@ class _State(NamedTuple):
 
 
 class DeflatedMember:
-    """A deflated member of a zip, unpacked as far as somebody wants to read.
-
-    Parameters
-    ----------
-    packed : Extent
-        Its packed bytes.
-    size : int
-        Bytes that it unpacks to, as the archive's directory says: more are never unpacked.
-    """
+    """A deflated member of a zip, unpacked as far as somebody wants to read."""
 
     def __init__(self, packed: Extent, size: int) -> None:
         self.packed = packed
@@ -300,13 +248,7 @@ class _Deflated(_Positioned):
         return b"".join(parts)
 
     def _unpacked(self, size: int) -> bytes:
-        """Return the next bytes: at least one, and not more than wanted.
-
-        Raises
-        ------
-        ProductError
-            If the packed bytes are damaged, or end too early.
-        """
+        """Return the next bytes: at least one, and not more than wanted."""
         position, packed_position, unpacker = self._state
         data = b""
         while not data:

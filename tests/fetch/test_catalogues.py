@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import json
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from sarheight.errors import FetchError, MissingLibraryError, NotThereError, UnsafeAddressError
-from sarheight.fetch import Checksum, SceneRecord, scene_named, scenes
+from sarheight.fetch import Checksum, Limits, SceneRecord, image_items, scene_named, scenes
 from sarheight.fetch.query import bounding_boxes, parse_time
 from sarheight.fetch.settings import Catalogue
 from tests.servers import (
@@ -283,6 +284,19 @@ def test_a_catalogue_cannot_send_us_to_the_inside(known: Settings, site: Site) -
         scenes(ALPS, *DAYS, settings=known)
 
 
+def test_pages_without_end_are_left_at_the_limit(known: Settings, site: Site) -> None:
+    def page(_: Request) -> Reply:
+        other = stac_item(GRD.replace("IW", "EW"))
+        link = {"rel": "next", "href": f"{site.url}/stac/search", "method": "GET"}
+        return Reply(json.dumps({"features": [other], "links": [link]}).encode())
+
+    site.pages["/stac/search"] = page
+    few = replace(known, limits=Limits(pages=5))
+    with pytest.raises(FetchError, match=r"more than 5 pages.*raise pages"):
+        scenes(ALPS, *DAYS, settings=few)
+    assert len(site.asked("/stac/search")) <= 7
+
+
 def test_a_product_with_a_name_that_leads_elsewhere_is_left_out(
     site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -398,6 +412,28 @@ def test_alaska_out_of_order_is_one_error(site: Site, asf: Settings) -> None:
         site.pages["/search/granules.umm_json"] = lambda _, status=status: Reply(body, status)
         with pytest.raises(FetchError, match=message):
             scenes(ALPS, *DAYS, catalogue="asf", settings=asf)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"id": "a", "properties": {"datetime": "2021-04-01T05:26:23Z"}, "assets": {"x": {}}},
+        {"id": "a", "properties": {"datetime": "2021-04-01"}, "assets": ["x"]},
+        {"id": "a", "properties": 5},
+        "x",
+    ],
+)
+def test_an_image_with_holes_is_an_item_with_holes_or_one_error(
+    known: Settings, site: Site, item: object
+) -> None:
+    page = {"type": "FeatureCollection", "features": [item], "links": []}
+    site.pages["/stac/search"] = lambda _: Reply(json.dumps(page).encode())
+    try:
+        (found,) = image_items(ALPS, *DAYS, catalogue="copernicus", collection="x", settings=known)
+    except FetchError as error:
+        assert "expected one of ISO 8601" in str(error)  # noqa: PT017
+    else:
+        assert dict(found.addresses) == {}
 
 
 def test_no_warning_comes_of_an_honest_catalogue(known: Settings) -> None:

@@ -44,12 +44,15 @@ def product_zip() -> bytes:
     return stream.getvalue()
 
 
+PRODUCT = product_zip()
+
+
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Site]:
     """Run a server that has everything for one scene, and tell the settings."""
     alone(monkeypatch, tmp_path)
     with running() as server:
-        body = product_zip()
+        body = PRODUCT
         asset = {
             "href": server.add("/zip", body, etag='"1"'),
             "file:size": len(body),
@@ -128,7 +131,7 @@ def test_a_list_can_be_read_by_programs(site: Site) -> None:
 
 def test_products_are_downloaded_by_place_and_by_name(site: Site, tmp_path: Path) -> None:
     path = Path(good("scenes", *ALPS, "--download", "-o", str(tmp_path / "here")).strip())
-    assert path.read_bytes() == product_zip()
+    assert path.read_bytes() == PRODUCT
     done = run("scenes", f"{NAME}.SAFE", "--download")
     assert Path(done.stdout.strip()) == tmp_path / "cache" / "scenes" / f"{NAME}.zip"
     assert f"{NAME}.zip: 201 kB of 201 kB" in done.stderr

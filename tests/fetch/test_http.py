@@ -1,10 +1,13 @@
-"""Where nothing may be fetched from, and who is told whose password."""
+"""Refused addresses, secrets bound to their hosts, and limits of hostile replies."""
 
 from __future__ import annotations
 
 import logging
 import socket
+import time
 import traceback
+import tracemalloc
+import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +21,10 @@ from sarheight.fetch.addresses import AddressRule, redact, safe_name
 from sarheight.fetch.http import HttpClient
 from sarheight.fetch.settings import Account
 from sarheight.fetch.transfer import FileRequest, ensure_file
-from tests.servers import Reply, Request, Site, alone, basic, running
+from tests.servers import Raw, Reply, Request, Site, alone, basic, running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 PUBLIC = AddressRule()
@@ -405,3 +408,136 @@ def test_offline_means_no_request(site: Site, quick: Settings, tmp_path: Path) -
             site.add("/file", b"x"), tmp_path / "file", settings=replace(quick, offline=True)
         )
     assert site.requests == []
+
+
+# --- limits ------------------------------------------------------------------------------------
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+def limited(settings: Settings, **limits: float) -> Settings:
+    return replace(settings, limits=replace(settings.limits, **limits))
+
+
+def endless(head: bytes = HEAD) -> Iterator[bytes]:
+    yield head + b"Connection: close\r\n\r\n"
+    while True:
+        yield b" " * 65_536
+
+
+def endless_chunks() -> Iterator[bytes]:
+    yield HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    while True:
+        yield b"10000\r\n" + b" " * 65_536 + b"\r\n"
+
+
+def trickle(head: bytes = HEAD + b"Content-Length: 1000\r\n\r\n") -> Iterator[bytes]:
+    yield head
+    while True:
+        yield b" "
+
+
+def test_a_reply_that_unpacks_to_gigabytes_is_left_at_the_limit(
+    site: Site, quick: Settings
+) -> None:
+    packer = zlib.compressobj(9, wbits=31)
+    body = b"".join([*(packer.compress(bytes(1 << 24)) for _ in range(16)), packer.flush()])
+    site.add("/list", body, headers={"Content-Encoding": "gzip"})
+    client = HttpClient.trusting(limited(quick, reply_bytes=1 << 20), site.url)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FetchError, match="more than 1048576 bytes: raise reply_bytes"):
+            client.get_text(f"{site.url}/list")
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("blocks", [endless, endless_chunks])
+def test_a_reply_without_end_is_left_at_the_limit(
+    site: Site, quick: Settings, tmp_path: Path, blocks: Callable[[], Iterator[bytes]]
+) -> None:
+    site.pages["/list"] = Raw(blocks)
+    known = limited(quick, reply_bytes=1 << 20, file_bytes=1 << 20)
+    with pytest.raises(FetchError, match="raise reply_bytes"):
+        HttpClient.trusting(known, site.url).get_json(f"{site.url}/list")
+    with pytest.raises(FetchError, match="raise file_bytes"):
+        download_file(f"{site.url}/list", tmp_path / "file", settings=known)
+    assert not (tmp_path / ".file.partial").exists()
+
+
+def test_an_announced_size_above_the_limit_is_refused_before_the_body(
+    site: Site, quick: Settings, tmp_path: Path
+) -> None:
+    url = site.add("/file", bytes(1000))
+    with pytest.raises(FetchError, match="more than 999 bytes: raise file_bytes"):
+        download_file(url, tmp_path / "file", settings=limited(quick, file_bytes=999))
+
+
+@pytest.mark.parametrize("head", [HEAD + b"Content-Length: 1000\r\n\r\n", HEAD + b"X-Slow: "])
+def test_a_reply_that_trickles_meets_a_deadline(
+    site: Site, quick: Settings, tmp_path: Path, head: bytes
+) -> None:
+    site.pages["/list"] = Raw(lambda: trickle(head), pause=0.02)
+    known = limited(quick, reply_seconds=0.5, file_seconds=0.5)
+    begun = time.monotonic()
+    with pytest.raises(FetchError, match=r"took longer than 0\.5 s: raise reply_seconds"):
+        HttpClient.trusting(known, site.url).get_text(f"{site.url}/list")
+    with pytest.raises(FetchError, match=r"took longer than 0\.5 s: raise (file|reply)_seconds"):
+        download_file(f"{site.url}/list", tmp_path / "file", settings=known)
+    assert time.monotonic() - begun < 5.0
+
+
+@pytest.mark.parametrize("status", [b"302 Found\r\nLocation: /there", b"503 Busy"])
+def test_bodies_of_redirects_and_failures_are_not_read(
+    site: Site, quick: Settings, tmp_path: Path, status: bytes
+) -> None:
+    site.add("/there", b"contents")
+    site.pages["/here"] = Raw(lambda: endless(b"HTTP/1.1 " + status + b"\r\n"))
+    known = limited(quick, reply_bytes=1 << 20)
+    try:
+        text = HttpClient.trusting(known, site.url).get_text(f"{site.url}/here")
+        path = download_file(f"{site.url}/here", tmp_path / "file", settings=known)
+    except FetchError as error:
+        assert "HTTP 503; gave up after 2 tries" in str(error)  # noqa: PT017
+    else:
+        assert text == path.read_text() == "contents"
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (b"HTTP/1.1 302 Found\r\nLocation: http://[", "was refused"),
+        (b"HTTP/1.1 302 Found\r\nLocation: ", "HTTP 302, expected 200"),
+        (b"HTTP/1.1 204 Nothing\r\nX-Y: z", "HTTP 204, expected 200"),
+        (b"HTTP/1.1 999 What\r\nX-Y: z", "HTTP 999, expected 200"),
+        (b"HTTP/1.1 503 Busy\r\nRetry-After: \xb2", "HTTP 503; gave up"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5", "gave up"),
+        (b"not HTTP at all", "gave up"),
+    ],
+)
+def test_headers_without_sense_are_one_error(
+    site: Site, quick: Settings, tmp_path: Path, head: bytes, message: str
+) -> None:
+    site.pages["/file"] = Raw(lambda: iter([head + b"\r\n\r\n"]))
+    with pytest.raises(FetchError, match=message):
+        download_file(f"{site.url}/file", tmp_path / "file", settings=quick)
+    with pytest.raises(FetchError, match=message):
+        HttpClient.trusting(quick, site.url).get_text(f"{site.url}/file")
+    assert not (tmp_path / "file").exists()
+
+
+def test_a_length_that_is_no_number_is_no_length(
+    site: Site, quick: Settings, tmp_path: Path
+) -> None:
+    reply = HEAD + b"Content-Length: \xb2\r\nConnection: close\r\n\r\ncontents"
+    site.pages["/file"] = Raw(lambda: iter([reply]))
+    path = download_file(f"{site.url}/file", tmp_path / "file", settings=quick)
+    assert path.read_bytes() == b"contents"
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"1" * 10_000, b"\xff"])
+def test_json_that_is_none_is_one_error(site: Site, quick: Settings, body: bytes) -> None:
+    url = site.add("/list", body)
+    with pytest.raises(FetchError, match="did not send JSON"):
+        HttpClient.trusting(quick, site.url).get_json(url)

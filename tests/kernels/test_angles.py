@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sarheight_kernels.angles import angle_of, cell_angles
-from sarheight_kernels.zero_doppler import zero_doppler_time
+from sarheight_kernels.orbit import zero_doppler_time
 
-from sarheight.geometry._view import view
+from sarheight.geometry.pass_geometry import view
 from tests.synthetic import synthetic_grid
 from tests.terrain import PLACES, dem_around, hills, positions
 
 if TYPE_CHECKING:
-    from sarheight.scene import LookSide
+    from sarheight.ellipsoid import LookSide
 
 Floats = NDArray[np.float64]
 

@@ -11,17 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sarheight_kernels.facets import brightness, facet_areas
+from sarheight_kernels.orbit import zero_doppler_time
 from sarheight_kernels.tiles import height_span
-from sarheight_kernels.zero_doppler import zero_doppler_time
 
-from sarheight.geometry._ground import ground_model
-from sarheight.geometry._radar import radar_model
+from sarheight.geometry.tables import ground_model, radar_model
 from tests.synthetic import synthetic_grid
 from tests.terrain import PLACES, dem_around, hills, positions
 
 if TYPE_CHECKING:
+    from sarheight.ellipsoid import LookSide
+    from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
-    from sarheight.scene import LookSide, RadarGrid
 
 Floats = NDArray[np.float64]
 

@@ -7,12 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pyproj
 import pytest
-from sarheight_kernels.cells import SLACK, box_bounds, locate_cell
-from sarheight_kernels.fits import FIT, evaluate_fit, fit_bounds, fit_box
+from sarheight_kernels.cubics import FIT, evaluate_fit, fit_bounds, fit_box
+from sarheight_kernels.models import SLACK, box_bounds, locate_cell
 
-from sarheight.geometry._ground import ground_model
-from sarheight.geometry._radar import radar_model
-from sarheight.scene import GroundRange
+from sarheight.geometry.tables import ground_model, radar_model
+from sarheight.ground_range import GroundRange
 from tests.synthetic import synthetic_grid
 from tests.terrain import dem_around, hills
 

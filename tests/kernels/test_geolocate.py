@@ -9,17 +9,17 @@ import numpy as np
 import pyproj
 import pytest
 from numpy.typing import NDArray
-from sarheight_kernels.geolocate import TILE, geolocate, pane_bounds
+from sarheight_kernels.tiles import TILE, geolocate, pane_bounds
 from scipy.interpolate import KroghInterpolator
 
-from sarheight.geometry._ground import ground_model
-from sarheight.geometry._radar import radar_model
+from sarheight.geometry.tables import ground_model, radar_model
 from tests.synthetic import synthetic_grid
 from tests.terrain import PLACES, dem_around, hills, positions
 
 if TYPE_CHECKING:
+    from sarheight.ellipsoid import LookSide
+    from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
-    from sarheight.scene import LookSide, RadarGrid
 
 Floats = NDArray[np.float64]
 

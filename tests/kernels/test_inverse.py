@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sarheight_kernels.inverse import geodetic, points_at_height
 
-from sarheight.geometry._radar import radar_model
+from sarheight.geometry.tables import radar_model
 from tests.synthetic import synthetic_grid
 
 if TYPE_CHECKING:
-    from sarheight.scene import LookSide
+    from sarheight.ellipsoid import LookSide
 
 Floats = NDArray[np.float64]
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sarheight_kernels.mapping import copy_band, weigh_band
 
-from sarheight.geometry._view import view
+from sarheight.geometry.pass_geometry import view
 from sarheight.illumination import Lambertian
-from sarheight.illumination._operator import Illumination, illuminate
+from sarheight.illumination.simulate import Illumination, illuminate
 from sarheight.layover._mapping import _matrix
 from tests.mountains import look, mountain, raster
 

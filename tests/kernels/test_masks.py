@@ -9,6 +9,7 @@ import numpy as np
 import pyproj
 import pytest
 from numpy.typing import NDArray
+from sarheight_kernels.orbit import zero_doppler_time
 from sarheight_kernels.profiles import (
     ACTIVE_LAYOVER,
     ACTIVE_SHADOW,
@@ -17,21 +18,20 @@ from sarheight_kernels.profiles import (
     PASSIVE_LAYOVER,
     PASSIVE_SHADOW,
 )
-from sarheight_kernels.zero_doppler import zero_doppler_time
 from scipy.interpolate import RegularGridInterpolator
 from scipy.ndimage import binary_erosion, map_coordinates
 
 from sarheight.geometry import geo2rdr
-from sarheight.geometry._view import View, view
-from sarheight.geometry._visibility import classify_cells, classify_pixels, profiles
+from sarheight.geometry.pass_geometry import View, view
+from sarheight.geometry.visibility import classify_cells, classify_pixels, profiles
 from tests.synthetic import synthetic_grid
 from tests.terrain import PLACES, dem_around, hills, positions
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from sarheight.ellipsoid import LookSide
     from sarheight.orbit import Orbit
-    from sarheight.scene import LookSide
 
 Floats = NDArray[np.float64]
 Booleans = NDArray[np.bool_]

@@ -19,17 +19,16 @@ from sarheight_kernels.models import (
     stamp,
 )
 
-from sarheight._constants import SPEED_OF_LIGHT
-from sarheight.geometry._ground import ground_model
-from sarheight.geometry._radar import radar_model
+from sarheight.ellipsoid import SPEED_OF_LIGHT
+from sarheight.geometry.tables import ground_model, radar_model
+from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit
-from sarheight.scene import RadarGrid
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.synthetic import synthetic_grid
 from tests.terrain import PLACES, dem_around, hills, positions
 
 if TYPE_CHECKING:
-    from sarheight._ground_range import RangeInterpolation
+    from sarheight.ground_range import RangeInterpolation
 
 
 @pytest.mark.parametrize(("crs", "latitude", "longitude"), PLACES.values(), ids=PLACES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sarheight_kernels.pooling import compare_at, pool
+from sarheight_kernels.estimates import compare_at, pool
 from scipy.ndimage import gaussian_filter
 
 from sarheight.layover._frame import taps

@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sarheight_kernels.footprints import PITCH, count_pieces
-from sarheight_kernels.geolocate import geolocate, pane_bounds
-from sarheight_kernels.project import _add_row
-from sarheight_kernels.surface import tile_surface
+from sarheight_kernels.projection import _add_row
+from sarheight_kernels.tiles import geolocate, pane_bounds, tile_surface
+from sarheight_kernels.windows import PITCH, count_pieces
 
-from sarheight.geometry._view import view
+from sarheight.geometry.pass_geometry import view
 from sarheight.illumination import ConstantGamma, Lambertian
-from sarheight.illumination._operator import Illumination, illuminate
+from sarheight.illumination.simulate import Illumination, illuminate
 from tests.mountains import look, mountain, random_terrain, raster
 
 Floats = NDArray[np.float64]

@@ -7,12 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sarheight_kernels.geolocate import geolocate, pane_bounds
+from sarheight_kernels.tiles import geolocate, pane_bounds
 
-from sarheight.geometry._pixels import PixelAreas
-from sarheight.geometry._view import View, view
+from sarheight.geometry.pass_geometry import PixelAreas, View, view
 from sarheight.illumination import ConstantGamma
-from sarheight.illumination._operator import illuminate
+from sarheight.illumination.simulate import illuminate
 from sarheight.layover._passes import Pass
 from tests.synthetic import synthetic_grid
 from tests.terrain import dem_around, hills

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sarheight.geometry._pixels import pixel_areas
-from sarheight.geometry._view import view
-from sarheight.illumination._operator import illuminate
+from sarheight.geometry.pass_geometry import pixel_areas, view
+from sarheight.illumination.simulate import illuminate
 from sarheight.layover import mapping
 from sarheight.layover._frame import taps
 from sarheight.layover._passes import Pass, intensities

@@ -7,10 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sarheight_kernels.models import RadarModel
-from sarheight_kernels.profiles import ACTIVE_LAYOVER, ACTIVE_SHADOW, FORESHORTENING, NO_DATA
-from sarheight_kernels.sheets import (
+from sarheight_kernels.profiles import (
+    ACTIVE_LAYOVER,
+    ACTIVE_SHADOW,
     FOLDED,
+    FORESHORTENING,
     LIT,
+    NO_DATA,
     PRESSED,
     UNLIT,
     count_folds,

@@ -7,10 +7,17 @@ import pyproj
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sarheight_kernels.geolocate import TILE, geolocate, pane_bounds
-from sarheight_kernels.surface import tile_box, tile_count, tile_posts, tile_surface
+from sarheight_kernels.tiles import (
+    TILE,
+    geolocate,
+    pane_bounds,
+    tile_box,
+    tile_count,
+    tile_posts,
+    tile_surface,
+)
 
-from sarheight.geometry._view import view
+from sarheight.geometry.pass_geometry import view
 from sarheight.illumination import CosinePower
 from sarheight.illumination._laws import tabulate
 from tests.mountains import look, mountain, random_terrain, raster

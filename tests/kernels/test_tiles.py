@@ -11,13 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sarheight_kernels.cells import cell_on_look_side, locate_cell
+from sarheight_kernels.models import cell_on_look_side, locate_cell
 from sarheight_kernels.tiles import height_span, locate_tile
 
-from sarheight.geometry._ground import ground_model
-from sarheight.geometry._radar import radar_model
+from sarheight.geometry.tables import ground_model, radar_model
+from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit
-from sarheight.scene import LookSide, RadarGrid
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.synthetic import synthetic_grid
 from tests.terrain import PLACES, dem_around, hills
@@ -25,6 +24,8 @@ from tests.terrain import PLACES, dem_around, hills
 if TYPE_CHECKING:
     import xarray as xr
     from sarheight_kernels.models import GroundModel, RadarModel
+
+    from sarheight.ellipsoid import LookSide
 
 Floats = NDArray[np.float64]
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyproj
 import pytest
-from sarheight_kernels.traces import knots_of, trace_profile
+from sarheight_kernels.profiles import knots_of, trace_profile
 from scipy.interpolate import RegularGridInterpolator
 
-from sarheight.geometry._view import View, view
-from sarheight.geometry._visibility import profiles
+from sarheight.geometry.pass_geometry import View, view
+from sarheight.geometry.visibility import profiles
 from tests.synthetic import synthetic_grid
 from tests.terrain import PLACES, Floats, dem_around, hills
 
 if TYPE_CHECKING:
+    from sarheight.ellipsoid import LookSide
     from sarheight.orbit import Orbit
-    from sarheight.scene import LookSide
 
 TO_GEODETIC = pyproj.Transformer.from_crs("EPSG:4978", "EPSG:4979", always_xy=True)
 RELIEF = 100.0

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sarheight_kernels.footprints import PITCH
-from sarheight_kernels.windows import row_windows, window_tables
+from sarheight_kernels.windows import PITCH, row_windows, window_tables
 
 Floats = NDArray[np.float64]
 

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sarheight_kernels.orbit import evaluate_orbit, hermite_coefficients
-from sarheight_kernels.zero_doppler import zero_doppler_time
+from sarheight_kernels.orbit import evaluate_orbit, hermite_coefficients, zero_doppler_time
 from scipy.optimize import brentq, minimize_scalar
 
 Floats = NDArray[np.float64]

@@ -1,0 +1,636 @@
+"""A simulated data set in the form of So2Sat LCZ42.
+
+What it is for: to try out networks and protocols on files of the real form, where what is asked for
+is known: classes differ in pattern, height and material, single-look radar images in power and
+correlation, and regions in how they are built, lit, grown over and calibrated. It is no stand-in
+for the real data, and no figure of it says how well a network does on those.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, shift
+
+from sarheight._runtime import require
+from sarheight.output.atomic import staged
+from sarheight.zones.classes import CLIMATE_ZONES
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+Floats = NDArray[np.float64]
+COVERS, ROOFS, MATERIALS, BANDS = 7, 3, 10, 10
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """What is common to all patches of a city.
+
+    Attributes
+    ----------
+    density, pitch, storeys : float
+        Factors of the share of ground under buildings, of their distance and of their height.
+    roofs, cover : array
+        How much the region favours each kind of roof and of cover.
+    palette : array, shape (materials, bands)
+        Factors of the reflectances.
+    season : float
+        From 0, dry or leafless, to 1, green.
+    sun : float
+        Elevation of the sun in degrees.
+    haze : array, shape (bands,)
+        Reflectance that the air adds.
+    gain : array, shape (bands,)
+        Error of the optical calibration and of the correction for the air, as factors.
+    radar_gain : array, shape (2,)
+        Error of the radar's calibration of VV and VH, as factors of power.
+    moisture : float
+        Factor of what bare ground and plants scatter.
+    look : float
+        Direction in which the radar looks, in radians.
+    classes : array, shape (17,)
+        Share of each zone among the patches.
+    """
+
+    density: float
+    pitch: float
+    storeys: float
+    roofs: Floats
+    cover: Floats
+    palette: Floats
+    season: float
+    sun: float
+    haze: Floats
+    gain: Floats
+    radar_gain: Floats
+    moisture: float
+    look: float
+    classes: Floats
+
+
+def draw_region(random: np.random.Generator, classes: int, shift: float) -> Region:
+    """Draw a region.
+
+    Parameters
+    ----------
+    random : numpy.random.Generator
+        Draws it.
+    classes : int
+        Number of zones.
+    shift : float
+        How far regions are from each other: 0 for all alike.
+    """
+    haze = shift * random.uniform(0.0, 0.03) * np.array([1.0, 0.8, 0.6, 0.5, 0.4, 0.35, *[0.2] * 4])
+    return Region(
+        density=random.lognormal(0.0, 0.15 * shift),
+        pitch=random.lognormal(0.0, 0.20 * shift),
+        storeys=random.lognormal(0.0, 0.20 * shift),
+        roofs=random.lognormal(0.0, 0.8 * shift, ROOFS),
+        cover=random.lognormal(0.0, 0.4 * shift, COVERS),
+        palette=random.lognormal(0.0, 0.20 * shift, (MATERIALS, 1))
+        * random.lognormal(0.0, 0.10 * shift, (MATERIALS, BANDS)),
+        season=float(np.clip(0.65 + 0.35 * shift * random.uniform(-1.5, 1.0), 0.0, 1.0)),
+        sun=float(50.0 + 18.0 * shift * random.uniform(-1.0, 1.0)),
+        haze=haze,
+        gain=random.lognormal(0.0, 0.05 * shift, BANDS),
+        radar_gain=random.lognormal(0.0, 0.12 * shift, 2),
+        moisture=random.lognormal(0.0, 0.30 * shift),
+        look=float(random.choice([np.radians(78.0), np.radians(282.0)])),
+        classes=random.dirichlet(np.full(classes, 3.0)),
+    )
+
+
+# What simulated Local Climate Zones are made of: buildings in a pattern, plants, soil, water.
+
+Random = np.random.Generator
+
+MATERIALS_SURFACES = (
+    "concrete", "tiles", "metal", "asphalt", "grass", "trees", "scrub", "soil", "rock", "water",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Zone:
+    """How a zone looks from above.
+
+    Parameters
+    ----------
+    built : float
+        Share of the ground under buildings.
+    height : float
+        Of the buildings in metres.
+    pitch : float
+        Metres from one building to the next.
+    order : float
+        How regular their pattern is, from 0 to 1.
+    roofs : tuple of float
+        Shares of concrete, tiles and metal among the roofs.
+    cover : tuple of float
+        Shares of asphalt, grass, trees, scrub, soil, rock and water among the rest.
+    grain : float
+        Metres over which the cover changes.
+    """
+
+    built: float
+    height: float
+    pitch: float
+    order: float
+    roofs: tuple[float, float, float]
+    cover: tuple[float, float, float, float, float, float, float]
+    grain: float
+
+
+ZONES = (
+    Zone(0.50, 45.0, 60.0, 0.8, (0.8, 0.0, 0.2), (0.85, 0.05, 0.10, 0.0, 0.0, 0.0, 0.0), 40.0),
+    Zone(0.52, 17.0, 45.0, 0.8, (0.5, 0.4, 0.1), (0.80, 0.10, 0.10, 0.0, 0.0, 0.0, 0.0), 35.0),
+    Zone(0.55, 6.0, 22.0, 0.6, (0.3, 0.6, 0.1), (0.70, 0.10, 0.15, 0.0, 0.05, 0.0, 0.0), 25.0),
+    Zone(0.28, 40.0, 90.0, 0.6, (0.9, 0.0, 0.1), (0.35, 0.35, 0.28, 0.0, 0.02, 0.0, 0.0), 60.0),
+    Zone(0.30, 16.0, 65.0, 0.6, (0.6, 0.3, 0.1), (0.35, 0.35, 0.28, 0.0, 0.02, 0.0, 0.0), 50.0),
+    Zone(0.30, 6.0, 30.0, 0.5, (0.2, 0.7, 0.1), (0.25, 0.42, 0.30, 0.0, 0.03, 0.0, 0.0), 35.0),
+    Zone(0.68, 3.0, 13.0, 0.2, (0.1, 0.1, 0.8), (0.25, 0.05, 0.05, 0.0, 0.65, 0.0, 0.0), 20.0),
+    Zone(0.42, 8.0, 120.0, 0.9, (0.4, 0.0, 0.6), (0.85, 0.10, 0.03, 0.0, 0.02, 0.0, 0.0), 80.0),
+    Zone(0.10, 5.0, 60.0, 0.2, (0.2, 0.7, 0.1), (0.08, 0.55, 0.28, 0.05, 0.04, 0.0, 0.0), 70.0),
+    Zone(0.28, 12.0, 90.0, 0.5, (0.3, 0.0, 0.7), (0.60, 0.05, 0.02, 0.03, 0.25, 0.05, 0.0), 70.0),
+    Zone(0.00, 5.0, 60.0, 0.0, (1.0, 0.0, 0.0), (0.00, 0.04, 0.93, 0.03, 0.0, 0.0, 0.0), 60.0),
+    Zone(0.00, 5.0, 60.0, 0.0, (1.0, 0.0, 0.0), (0.01, 0.55, 0.40, 0.04, 0.0, 0.0, 0.0), 45.0),
+    Zone(0.00, 5.0, 60.0, 0.0, (1.0, 0.0, 0.0), (0.00, 0.20, 0.07, 0.66, 0.06, 0.01, 0.0), 35.0),
+    Zone(0.01, 5.0, 60.0, 0.0, (1.0, 0.0, 0.0), (0.02, 0.88, 0.04, 0.03, 0.03, 0.0, 0.0), 120.0),
+    Zone(0.03, 5.0, 60.0, 0.0, (1.0, 0.0, 0.0), (0.50, 0.04, 0.02, 0.02, 0.07, 0.35, 0.0), 100.0),
+    Zone(0.01, 5.0, 60.0, 0.0, (1.0, 0.0, 0.0), (0.03, 0.07, 0.02, 0.06, 0.77, 0.05, 0.0), 110.0),
+    Zone(0.00, 5.0, 60.0, 0.0, (1.0, 0.0, 0.0), (0.00, 0.01, 0.02, 0.00, 0.01, 0.0, 0.96), 150.0),
+)
+"""The 17 zones in the order of their codes.
+
+References
+----------
+Stewart, I. D. and Oke, T. R. (2012). Local climate zones for urban temperature studies. Bulletin of
+the American Meteorological Society 93, 1879-1900, table 3: shares and heights.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """A patch of ground.
+
+    Attributes
+    ----------
+    material : array of int, shape (rows, columns)
+        Numbers of `MATERIALS`.
+    height : array, shape (rows, columns)
+        Of buildings and trees, in metres.
+    turn : float
+        Angle of the streets in radians.
+    """
+
+    material: NDArray[np.int64]
+    height: Floats
+    turn: float
+
+
+def draw_ground(zone: Zone, region: Region, size: int, posting: float, random: Random) -> Ground:
+    """Draw a patch of a zone, as it is built in a region.
+
+    No two patches are alike: share, height and spacing of buildings scatter, by so much that
+    neighbouring zones of the scheme overlap, as they do on the ground.
+
+    Parameters
+    ----------
+    zone : Zone
+        What is built.
+    region : Region
+        Where.
+    size : int
+        Rows and columns.
+    posting : float
+        Metres from cell to cell.
+    random : numpy.random.Generator
+        Draws it.
+    """
+    built = zone.built * region.density * random.lognormal(0.0, 0.15)
+    pitch = zone.pitch * region.pitch * random.lognormal(0.0, 0.15)
+    turn = random.uniform(0.0, np.pi)
+    down, across = posting * np.mgrid[:size, :size].astype(np.float64)
+    shift = random.uniform(0.0, pitch, 2)
+    wander = (1.0 - zone.order) * pitch
+    along = np.cos(turn) * across + np.sin(turn) * down + shift[0]
+    beside = np.cos(turn) * down - np.sin(turn) * across + shift[1]
+    along += wander * _patchy(size, pitch / posting, random)
+    beside += wander * _patchy(size, pitch / posting, random)
+    # Blocks are rectangles of random sides within their cell of the pattern.
+    length = np.clip(random.normal(0.5, 0.1), 0.25, 0.75)
+    side = np.clip(built, 0.0, 0.9) ** np.array([length, 1.0 - length])
+    inside = ((along / pitch) % 1.0 < side[0]) & ((beside / pitch) % 1.0 < side[1])
+    roofs = _shares(zone.roofs, region.roofs, 12.0, random)
+    number = (np.floor(along / pitch) + 57.0 * np.floor(beside / pitch)).astype(np.int64)
+    number -= number.min()
+    kinds = random.choice(3, int(number.max()) + 1, p=roofs)
+    storeys = random.lognormal(np.log(zone.height * region.storeys), 0.25, kinds.size)
+    cover = _shares(zone.cover, region.cover, 25.0, random)
+    plain = 3 + _ranked(_patchy(size, zone.grain / posting, random), cover, random)
+    material = np.where(inside, kinds[number], plain)
+    trees = random.uniform(5.0, 15.0)
+    height = np.where(inside, storeys[number], np.where(material == 5, trees, 0.0))
+    return Ground(material, height, float(turn))
+
+
+def _shares(usual: Any, favoured: Any, firm: float, random: Random) -> Floats:  # noqa: ANN401
+    """Draw shares about the usual ones, where a region favours some; what has none gets none."""
+    wanted = np.asarray(usual) * np.asarray(favoured)
+    drawn = np.array([random.gamma(firm * each) if each > 0 else 0.0 for each in wanted])
+    shares: Floats = drawn / drawn.sum() if drawn.sum() > 0 else wanted / wanted.sum()
+    return shares
+
+
+def _patchy(size: int, scale: float, random: Random) -> Floats:
+    """Draw a smooth random field of mean 0 and spread 1."""
+    field: Floats = gaussian_filter(
+        random.normal(size=(size, size)), max(0.4 * scale, 0.4), mode="wrap"
+    )
+    field -= field.mean()
+    field /= max(float(field.std()), 1e-9)
+    return field
+
+
+def _ranked(field: Floats, shares: Floats, random: Random) -> NDArray[np.int64]:
+    """Part the cells by their rank in a field into kinds with these shares."""
+    noisy = field + 0.35 * random.normal(size=field.shape)
+    order = np.argsort(np.argsort(noisy, axis=None)).reshape(field.shape) / field.size
+    # In a random order, so that no two kinds always meet.
+    places = random.permutation(shares.size)
+    ends = np.cumsum(shares[places])
+    return places[np.minimum(np.searchsorted(ends, order, side="right"), shares.size - 1)]
+
+
+# How a patch of simulated ground looks to Sentinel-2 and to Sentinel-1.
+
+SPECTRA = 0.01 * np.array([
+    #  B2    B3    B4    B5    B6    B7    B8   B8A   B11   B12
+    [16.0, 18.0, 20.0, 21.0, 22.0, 23.0, 24.0, 24.5, 27.0, 26.0],  # concrete
+    [8.0, 11.0, 19.0, 22.0, 24.0, 25.0, 26.0, 27.0, 32.0, 29.0],  # tiles
+    [26.0, 27.0, 28.0, 28.5, 29.0, 29.5, 30.0, 30.0, 30.0, 28.0],  # metal
+    [8.0, 9.0, 10.0, 10.5, 11.0, 11.5, 12.0, 12.5, 15.0, 14.0],  # asphalt
+    [3.5, 7.0, 4.5, 11.0, 27.0, 33.0, 35.0, 37.0, 22.0, 12.0],  # grass, green
+    [2.0, 4.0, 2.5, 6.5, 20.0, 25.0, 27.0, 28.0, 13.0, 6.0],  # trees, green
+    [4.0, 6.5, 6.0, 11.0, 19.0, 22.0, 24.0, 25.0, 22.0, 14.0],  # scrub, green
+    [10.0, 14.0, 19.0, 21.0, 23.0, 24.5, 26.0, 27.5, 36.0, 33.0],  # soil
+    [14.0, 16.0, 18.0, 19.0, 20.0, 20.5, 21.0, 21.5, 23.0, 21.0],  # rock
+    [6.0, 5.5, 3.5, 3.0, 2.0, 1.8, 1.5, 1.2, 0.6, 0.4],  # water
+])  # fmt: skip
+"""Reflectances of the materials, green plants among them."""
+DRY = 0.01 * np.array([9.0, 12.0, 16.0, 19.0, 22.0, 23.5, 25.0, 26.5, 32.0, 25.0])
+"""Plants out of season."""
+PLANTS = (4, 5, 6)
+COARSE = slice(3, 10)
+"""Bands of 20 m among those of 10 m, but for B8."""
+FINE_BAND = 6
+POWER = np.array([
+    #  VV     VH   of area without walls
+    [0.080, 0.012],
+    [0.070, 0.012],
+    [0.060, 0.008],
+    [0.020, 0.0025],
+    [0.070, 0.014],
+    [0.130, 0.040],
+    [0.090, 0.022],
+    [0.060, 0.008],
+    [0.110, 0.016],
+    [0.010, 0.0006],
+])  # fmt: skip
+"""Backscatter of the materials."""
+CORRELATION = np.array([0.15, 0.15, 0.15, 0.1, 0.05, 0.0, 0.05, 0.1, 0.1, 0.05])
+"""Size of the correlation between VV and VH."""
+WALL_POWER, WALL_CROSS, WALL_CORRELATION = 0.25, 0.10, 0.45
+"""Of walls as high as a cell is wide that face the radar; VH as part of VV."""
+GROUND_MATERIALS = (4, 6, 7)
+
+
+def reflectances(
+    ground: Ground, region: Region, posting: float, random: Random
+) -> NDArray[np.float32]:
+    """Picture the ground in the ten bands of Sentinel-2.
+
+    Parameters
+    ----------
+    ground : Ground
+        The patch.
+    region : Region
+        Its sun, season, air and palette.
+    posting : float
+        Metres from cell to cell.
+    random : numpy.random.Generator
+        Draws mixtures and noise.
+
+    Returns
+    -------
+    array of float32, shape (rows, columns, 10)
+        Reflectance.
+    """
+    spectra = SPECTRA.copy()
+    for plant, lag in zip(PLANTS, (0.0, 0.25, 0.15), strict=True):
+        green = np.clip(region.season + lag + 0.1 * random.normal(), 0.0, 1.0)
+        spectra[plant] = green * SPECTRA[plant] + (1.0 - green) * DRY
+    spectra *= region.palette
+    seen = spectra[ground.material]
+    seen *= random.lognormal(0.0, 0.12, (*ground.material.shape, 1))
+    lit = np.where(_shaded(ground, region, posting, random), 0.35, 1.0)
+    seen *= lit[..., None]
+    for band in range(seen.shape[-1]):
+        coarse = band in range(COARSE.start, COARSE.stop) and band != FINE_BAND
+        seen[..., band] = gaussian_filter(seen[..., band], 0.9 if coarse else 0.45)
+    brightness = random.lognormal(0.0, 0.05)
+    found = brightness * region.gain * seen + region.haze
+    found += random.normal(0.0, 0.004, found.shape)
+    return np.maximum(found, 1e-4).astype(np.float32)
+
+
+def _shaded(ground: Ground, region: Region, posting: float, random: Random) -> NDArray[np.bool_]:
+    """Tell which cells lie in the shadow of something to their south."""
+    azimuth = np.radians(random.normal(160.0, 10.0))
+    slope = np.tan(np.radians(region.sun))
+    shaded = np.zeros(ground.height.shape, dtype=bool)
+    for step in range(1, 6):
+        away = step * np.array([np.cos(azimuth), -np.sin(azimuth)])
+        higher = shift(ground.height, away, order=0, mode="nearest")
+        shaded |= higher - ground.height > step * posting * slope
+    return shaded
+
+
+def backscatter(
+    ground: Ground, region: Region, posting: float, random: Random
+) -> tuple[Floats, Floats, NDArray[np.complex128]]:
+    """Work out what the ground scatters in two polarisations.
+
+    Walls that face the radar answer twice, by way of the street before them, and more so where
+    streets run along the track.
+
+    Parameters
+    ----------
+    ground, region, posting, random
+        See `reflectances`.
+
+    Returns
+    -------
+    vv, vh : array, shape (rows, columns)
+        Power.
+    both : array of complex128, shape (rows, columns)
+        Covariance of VH with the conjugate of VV.
+    """
+    power = POWER[ground.material]
+    soft = np.isin(ground.material, GROUND_MATERIALS)
+    power = power * np.where(soft, region.moisture, 1.0)[..., None]
+    step = np.round([-np.cos(region.look), np.sin(region.look)]).astype(int)
+    before = np.roll(ground.height, tuple(step), axis=(0, 1))
+    is_roof = ground.material < 3
+    wall = np.where(is_roof, np.maximum(ground.height - before, 0.0), 0.0) / posting
+    facing = 0.25 + np.cos(2.0 * (ground.turn - region.look)) ** 8
+    walls = WALL_POWER * wall * facing * random.lognormal(0.0, 0.8, wall.shape)
+    vv = power[..., 0] + walls
+    vh = power[..., 1] + WALL_CROSS * walls
+    phase = 2.0 * ground.turn
+    both = CORRELATION[ground.material] * np.sqrt(power[..., 0] * power[..., 1]) + (
+        WALL_CORRELATION * np.sqrt(WALL_CROSS) * walls * np.exp(1j * phase)
+    )
+    gain = region.radar_gain
+    level = random.lognormal(0.0, 0.10)
+    return gain[0] * level * vv, gain[1] * level * vh, np.sqrt(gain[0] * gain[1]) * level * both
+
+
+def complex_speckle(
+    vv: Floats, vh: Floats, both: NDArray[np.complex128], random: Random
+) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
+    r"""Draw fully developed speckle: circular complex Gaussian numbers with a given covariance.
+
+    .. math::
+        s_{VV} = \sqrt{C_{VV}}\, n_1, \quad
+        s_{VH} = \frac{C_{VH,VV}}{\sqrt{C_{VV}}}\, n_1
+            + \sqrt{C_{VH} - |C_{VH,VV}|^2 / C_{VV}}\, n_2
+
+    with :math:`n_1, n_2` of mean power 1.
+
+    Parameters
+    ----------
+    vv, vh : array
+        Power.
+    both : array of complex
+        Covariance of VH with the conjugate of VV.
+    random : numpy.random.Generator
+        Draws it.
+
+    Returns
+    -------
+    vv, vh : array of complex64
+        Single-look images.
+
+    References
+    ----------
+    Goodman, N. R. (1963). Statistical analysis based on a certain multivariate complex Gaussian
+    distribution. Annals of Mathematical Statistics 34, 152-177.
+    """
+    parts = random.normal(0.0, np.sqrt(0.5), (4, *vv.shape))
+    one, two = parts[0] + 1j * parts[1], parts[2] + 1j * parts[3]
+    rest = np.maximum(vh - np.abs(both) ** 2 / vv, 0.0)
+    first = np.sqrt(vv) * one
+    second = both / np.sqrt(vv) * one + np.sqrt(rest) * two
+    return first.astype(np.complex64), second.astype(np.complex64)
+
+
+# A simulated data set in the form of So2Sat LCZ42: 17 zones, in regions that differ.
+
+SIZE, POSTING = 32, 10.0
+MARGIN = 6
+"""Cells around a patch that filters reach into."""
+FILES = {"training": "training.h5", "validation": "validation.h5", "test": "testing.h5"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZoneSceneSettings:
+    """How a simulated data set is made.
+
+    Parameters
+    ----------
+    patches : dict
+        Number of patches in "training", "validation" and "test".
+    regions : dict
+        Number of regions in each; none is in two of them.
+    shift : float
+        How far regions are from each other: 0 for all alike, 1 as it is meant.
+    seed : int
+        Of everything that is drawn.
+
+    Raises
+    ------
+    ValueError
+        If a number is missing or makes no sense.
+    """
+
+    patches: Mapping[str, int]
+    regions: Mapping[str, int]
+    shift: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        object.__setattr__(self, "patches", dict(self.patches))
+        object.__setattr__(self, "regions", dict(self.regions))
+        numbers = [*self.patches.values(), *self.regions.values()]
+        named = set(self.patches) == set(FILES) == set(self.regions)
+        if not named or min(numbers) < 1 or not self.shift >= 0.0:
+            msg = (
+                f"found patches={self.patches}, regions={self.regions}, shift={self.shift:g}; "
+                f"expected numbers above 0 for {', '.join(FILES)}, and a shift from 0 on"
+            )
+            raise ValueError(msg)
+
+
+SMALL = ZoneSceneSettings(
+    patches={"training": 2400, "validation": 500, "test": 800},
+    regions={"training": 10, "validation": 4, "test": 6},
+)
+
+
+def write_simulated_so2sat(
+    folder: str | os.PathLike[str],
+    settings: ZoneSceneSettings = SMALL,
+    *,
+    overwrite: bool = False,
+) -> dict[str, Path]:
+    """Write a simulated data set that reads like So2Sat LCZ42.
+
+    The folder gets ``training.h5``, ``validation.h5`` and ``testing.h5``, each with ``sen1``
+    (n, 32, 32, 8), ``sen2`` (n, 32, 32, 10) and ``label`` (n, 17), one-hot; beside them ``region``
+    (n,), the number of the region, which the real files do not have. Attributes say that it is
+    simulated, and by what settings.
+
+    Parameters
+    ----------
+    folder : path-like
+        Where the files go; made if it is not there.
+    settings : ZoneSceneSettings
+        How many patches of how many regions, and how different they are.
+    overwrite : bool
+        Whether to replace files that are there. A file appears whole or not at all.
+
+    Returns
+    -------
+    dict
+        Paths by "training", "validation" and "test".
+
+    Raises
+    ------
+    OutputError
+        If a file is there already, or cannot be written.
+    MissingLibraryError
+        If h5py is not installed.
+    """
+    require("h5py", extra="learn")
+    import h5py  # type: ignore[import-untyped]
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {role: folder / name for role, name in FILES.items()}
+    first = 0
+    for role, path in paths.items():
+        count = settings.regions[role]
+        found = simulated_zone_patches(
+            settings.patches[role],
+            range(first, first + count),
+            shift=settings.shift,
+            seed=settings.seed,
+        )
+        first += count
+        with (
+            staged(path, overwrite=overwrite, suffixes=(".h5",)) as draft,
+            h5py.File(draft, "w") as file,
+        ):
+            for name, values in found.items():
+                file.create_dataset(name, data=values)
+            file.attrs["simulated"] = "drawn by write_simulated_so2sat; no satellite has seen this"
+            file.attrs["role"] = role
+            file.attrs["settings"] = json.dumps(asdict(settings))
+    return paths
+
+
+def simulated_zone_patches(
+    count: int, regions: range, *, shift: float = 1.0, seed: int = 0
+) -> dict[str, NDArray[Any]]:
+    """Draw labelled patches of some regions.
+
+    Parameters
+    ----------
+    count : int
+        Patches, dealt out to the regions in turn.
+    regions : range
+        Numbers of the regions: a region with the same number, shift and seed is always the same.
+    shift : float
+        How far regions are from each other.
+    seed : int
+        Of everything that is drawn.
+
+    Returns
+    -------
+    dict
+        ``sen1``, ``sen2``, ``label`` and ``region`` as `write_simulated_so2sat` writes them.
+    """
+    shape = (count, SIZE, SIZE)
+    found: dict[str, NDArray[Any]] = {
+        "sen1": np.empty((*shape, 8), dtype=np.float32),
+        "sen2": np.empty((*shape, 10), dtype=np.float32),
+        "label": np.zeros((count, len(CLIMATE_ZONES)), dtype=np.float32),
+        "region": np.empty(count, dtype=np.int32),
+    }
+    for place, number in enumerate(regions):
+        random = np.random.default_rng([seed, number])
+        region = draw_region(random, len(ZONES), shift)
+        chosen = np.arange(place, count, len(regions))
+        labels = _dealt(region, chosen.size, random)
+        found["region"][chosen] = number
+        found["label"][chosen, labels] = 1.0
+        found["sen1"][chosen], found["sen2"][chosen] = _patches(labels, region, random)
+    return found
+
+
+def _dealt(region: Region, count: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """Draw the zones of a region's patches: each once as far as it goes, then by their shares."""
+    once = random.permutation(len(ZONES))[:count]
+    rest = random.choice(len(ZONES), count - once.size, p=region.classes)
+    return random.permutation(np.concatenate([once, rest]))
+
+
+def _patches(
+    labels: NDArray[np.int64], region: Region, random: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Picture patches of zones in radar and optical channels."""
+    wide = SIZE + 2 * MARGIN
+    inner = slice(MARGIN, -MARGIN)
+    images = np.empty((2, labels.size, wide, wide), dtype=np.complex64)
+    optical = np.empty((labels.size, SIZE, SIZE, 10), dtype=np.float32)
+    for place, label in enumerate(labels):
+        ground = draw_ground(ZONES[label], region, wide, POSTING, random)
+        optical[place] = reflectances(ground, region, POSTING, random)[inner, inner]
+        powers = backscatter(ground, region, POSTING, random)
+        images[0, place], images[1, place] = complex_speckle(*powers, random)
+    return _channels(images)[:, inner, inner], optical
+
+
+def _channels(images: NDArray[np.complex64]) -> NDArray[np.float32]:
+    """Make So2Sat's radar channels of patches with margins, shape (n, rows, columns, 8).
+
+    All patches are filtered as one tall image: no window reaches over a margin.
+    """
+    import xarray as xr
+
+    from sarheight.zones.polarimetry import polarimetric_channels
+
+    count, wide = images.shape[1:3]
+    vv, vh = (
+        xr.DataArray(image.reshape(count * wide, wide), dims=("line", "sample")) for image in images
+    )
+    layers = polarimetric_channels(vv, vh)
+    return np.stack([layer.values.reshape(count, wide, wide) for layer in layers.values()], -1)

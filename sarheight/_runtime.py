@@ -1,0 +1,111 @@
+"""Optional libraries, the cache folder, and xarray accessors loaded on demand.
+
+rioxarray gives xarray objects the accessor `rio`, and loads a third as much again as all that the
+geometry stands on. Until somebody asks for it, a stand-in takes its place.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lazy_loader
+import xarray as xr
+
+from sarheight.errors import MissingLibraryError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+def is_installed(module: str) -> bool:
+    """Tell whether a top-level module is there, without loading it."""
+    return find_spec(module) is not None
+
+
+def require(*modules: str, extra: str) -> None:
+    """Check that the libraries of an extra are there, without loading them."""
+    missing = [name for name in modules if not is_installed(name)]
+    if missing:
+        raise MissingLibraryError(_advice(missing, extra))
+
+
+def library(name: str, *, extra: str) -> ModuleType:
+    """Load a module of an extra where it is used."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise MissingLibraryError(_advice([name.partition(".")[0]], extra)) from error
+
+
+def _advice(missing: list[str], extra: str) -> str:
+    return (
+        f"this needs {', '.join(missing)}, which is not installed; do: "
+        f"pip install 'sarheight[{extra}]'"
+    )
+
+
+# Where files that were fetched are kept.
+
+
+def cache_directory() -> Path:
+    """Return the folder for fetched files, which may not exist yet."""
+    own = os.environ.get("SARHEIGHT_CACHE")
+    if own:
+        return Path(own).expanduser()
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "sarheight"
+
+
+def cached_geoid(name: str) -> Path | None:
+    """Return the path of a geoid grid that was fetched earlier, or None."""
+    path = cache_directory() / "geoid" / Path(name).name
+    return path if path.is_file() else None
+
+
+# The `rio` of xarray objects, at hand without its price.
+
+NAME = "rio"
+
+
+class _StandIn:
+    """Loads rioxarray, which puts its own accessor in this place."""
+
+    def __get__(self, instance: xr.DataArray | xr.Dataset | None, owner: type) -> Any:  # noqa: ANN401
+        if instance is None:
+            # So asks rioxarray whether the name is taken.
+            raise AttributeError(NAME)
+        import rioxarray  # noqa: F401
+
+        return getattr(instance, NAME)
+
+
+def provide_rio() -> None:
+    """Let DataArrays and Datasets have their `rio`."""
+    for kind in (xr.DataArray, xr.Dataset):
+        if not hasattr(kind, NAME):
+            setattr(kind, NAME, _StandIn())
+
+
+# Lazy namespaces of rooms.
+
+
+def lazy_namespace(
+    package: str, file: str, *, extra: str
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """Make the public names of a package load at first use."""
+    attribute, names, exported = lazy_loader.attach_stub(package, file)
+
+    def load(name: str) -> Any:  # noqa: ANN401  # functions, classes and constants
+        try:
+            return attribute(name)
+        except ModuleNotFoundError as error:
+            if (error.name or "sarheight").startswith("sarheight"):
+                raise
+            raise MissingLibraryError(_advice([str(error.name)], extra)) from error
+
+    return load, names, exported

@@ -1,0 +1,298 @@
+"""Errors of building heights, so defined that figures of different papers can be told apart.
+
+A figure over all cells and one over built cells are two figures. Most cells of a city have no
+building and are easily estimated as 0: the first counts them, and looks good for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sarheight.learning.metrics import paired
+from sarheight.plot.figures import BAR_PLACE, LONGEST_SIDE, MARGINS, PANEL_SIDE, set_title
+from sarheight.plot.maps import (
+    Frame,
+    averaged,
+    draw_compass,
+    draw_void,
+    known,
+    label_axes,
+    map_view,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BUILT_FROM = 1.0
+"""Metres from which a cell counts as built in a map of heights."""
+CLASSES = (5.0, 10.0, 20.0, 40.0)
+"""Metres between the classes of height."""
+
+
+@dataclass(frozen=True)
+class RegressionErrors:
+    r"""Errors :math:`e = \hat h - h` of estimated heights over some cells.
+
+    Attributes
+    ----------
+    count : int
+        Cells that count.
+    rmse : float
+        :math:`\sqrt{\overline{e^2}}` in metres.
+    mae : float
+        :math:`\overline{|e|}` in metres.
+    bias : float
+        :math:`\overline{e}` in metres.
+    r2 : float
+        Coefficient of determination, :math:`1 - \sum e^2 / \sum (h - \overline{h})^2`, with the
+        mean over the same cells. It is not the squared correlation, and may be negative. NaN where
+        all true heights are the same.
+    """
+
+    count: int
+    rmse: float
+    mae: float
+    bias: float
+    r2: float
+
+    def as_dict(self) -> dict[str, float]:
+        """Return the figures by name."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class BuildingErrors:
+    """Errors of a map of building heights.
+
+    Attributes
+    ----------
+    everywhere : RegressionErrors
+        Over all cells with a true height, those without a building counted as 0 m.
+    buildings : RegressionErrors
+        Over cells with a building in truth: a true height above 0.
+    classes : dict of RegressionErrors
+        Over cells with a building in truth, by its height, named like ``5-10 m``; the last is open.
+    iou : float
+        Intersection over union of the footprints by height, see `footprint_iou`.
+    built_from : float
+        Metres that are the threshold of `iou`.
+    """
+
+    everywhere: RegressionErrors
+    buildings: RegressionErrors
+    classes: dict[str, RegressionErrors]
+    iou: float
+    built_from: float
+
+    def as_dict(self) -> dict[str, float]:
+        """Return the figures by name: rmse, ..., buildings_rmse, ..., iou, built_from."""
+        figures: dict[str, float] = dict(self.everywhere.as_dict())
+        figures |= {f"buildings_{name}": each for name, each in self.buildings.as_dict().items()}
+        for label, errors in self.classes.items():
+            figures |= {f"{label}_{name}": each for name, each in errors.as_dict().items()}
+        return figures | {"iou": self.iou, "built_from": self.built_from}
+
+
+def building_errors(
+    estimate: ArrayLike,
+    truth: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+    classes: Sequence[float] = CLASSES,
+    built_from: float = BUILT_FROM,
+) -> BuildingErrors:
+    """Measure how far building heights lie from the truth.
+
+    Cells where either is NaN never count.
+
+    Parameters
+    ----------
+    estimate, truth : array
+        Heights above the ground in metres, 0 where there is no building, of one shape.
+    where : array of bool, optional
+        Cells that count; all by default.
+    classes : sequence of float
+        Rising true heights in metres that part the classes; below the first is one more.
+    built_from : float
+        Metres from which a cell counts as built, in estimate and truth alike.
+
+    Returns
+    -------
+    BuildingErrors
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, the mask is not boolean, classes do not rise, or `built_from` is not
+        above 0.
+    """
+    limits = [0.0, *classes]
+    if any(low >= high for low, high in pairwise(limits)):
+        msg = f"found classes {list(classes)}, expected heights above 0 that rise"
+        raise ValueError(msg)
+    found, expected = paired(estimate, truth, where)
+    built = expected > 0.0
+    groups = {
+        f"{low:g}-{high:g} m": (expected > low) & (expected <= high)
+        for low, high in pairwise(limits)
+    }
+    groups[f"{limits[-1]:g} m and more"] = expected > limits[-1]
+    return BuildingErrors(
+        everywhere=_regression(found, expected),
+        buildings=_regression(found[built], expected[built]),
+        classes={
+            name: _regression(found[inside & built], expected[inside & built])
+            for name, inside in groups.items()
+        },
+        iou=footprint_iou(found, expected, threshold=built_from),
+        built_from=built_from,
+    )
+
+
+def footprint_iou(
+    estimate: ArrayLike,
+    truth: ArrayLike,
+    *,
+    threshold: float,
+    where: ArrayLike | None = None,
+) -> float:
+    """Measure how well footprints agree: cells built in both, over cells built in either.
+
+    What the figure means depends on the threshold. Of heights, 1 m takes every cell that a
+    building touches; of built shares, 0.5 takes cells that are built for the most part. A mean
+    over both classes, built and not, is another figure, and a higher one.
+
+    Parameters
+    ----------
+    estimate, truth : array
+        Heights in metres or built shares, of one shape. Cells where either is NaN never count.
+    threshold : float
+        From which a cell counts as built, in both.
+    where : array of bool, optional
+        Cells that count; all by default.
+
+    Returns
+    -------
+    float
+        From 0 to 1; NaN where nothing is built in either.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, the mask is not boolean, or the threshold is not above 0.
+    """
+    if not threshold > 0.0:
+        msg = f"found a threshold of {threshold}, expected a number above 0: else all is built"
+        raise ValueError(msg)
+    found, expected = paired(estimate, truth, where)
+    either = (found >= threshold) | (expected >= threshold)
+    both = (found >= threshold) & (expected >= threshold)
+    return float(both.sum() / either.sum()) if either.any() else np.nan
+
+
+def _regression(found: NDArray[np.float64], expected: NDArray[np.float64]) -> RegressionErrors:
+    if not found.size:
+        return RegressionErrors(0, *(float("nan"),) * 4)
+    error = found - expected
+    variance = float(np.var(expected))
+    square = float(np.mean(error**2))
+    return RegressionErrors(
+        count=int(found.size),
+        rmse=float(np.sqrt(square)),
+        mae=float(np.abs(error).mean()),
+        bias=float(error.mean()),
+        r2=1.0 - square / variance if variance > 0.0 else float("nan"),
+    )
+
+
+# Maps of building heights.
+
+PANELS = {
+    "height": ("estimated height", "metres", "cividis"),
+    "height_sigma": ("standard deviation", "metres", "magma"),
+    "footprint": ("built share", "share", "gray_r"),
+}
+PERCENTILE = 99.0
+LEAST_TOP = 10.0
+
+
+def plot_building_heights(
+    result: xr.Dataset, truth: xr.DataArray | None = None, *, title: str | None = None
+) -> Figure:
+    """Draw building heights with what is known about them.
+
+    Parameters
+    ----------
+    result : xarray.Dataset
+        As `sarheight.buildings.predict_buildings` returns it: ``height``, and ``footprint`` and
+        ``height_sigma`` where they are there.
+    truth : xarray.DataArray, optional
+        True heights in metres of dims (y, x), drawn with the same colours.
+    title : str, optional
+        Above all panels.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A panel for each.
+
+    Raises
+    ------
+    ValueError
+        When there are no heights.
+    """
+    if "height" not in result:
+        msg = f"the dataset has no height: found {', '.join(map(str, result))}"
+        raise ValueError(msg)
+    maps = [(result[name], *style) for name, style in PANELS.items() if name in result]
+    if truth is not None:
+        maps.insert(1, (truth, "true height", *PANELS["height"][1:]))
+    shown = [result["height"], *([] if truth is None else [truth])]
+    heights = np.concatenate([each.values[known(each)] for each in shown])
+    top = max(float(np.percentile(heights, PERCENTILE)), LEAST_TOP) if heights.size else LEAST_TOP
+    limits = {"metres": top, "share": 1.0}
+    figure = _figure(result["height"], len(maps))
+    panels = np.ravel(figure.subplots(1, len(maps)))
+    for axes, (each, name, units, colours) in zip(panels, maps, strict=True):
+        _draw(figure, axes, each, (limits[units], units, colours))
+        set_title(axes, name)
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def _draw(figure: Figure, axes: Axes, map_: xr.DataArray, style: tuple[float, str, str]) -> None:
+    view = map_view(map_)
+    frame = Frame.of(view)
+    values = averaged(np.where(known(view), view.values, np.nan))
+    if np.isnan(values).any():
+        draw_void(axes)
+    top, units, colours = style
+    drawn = axes.imshow(
+        np.ma.masked_invalid(values),
+        cmap=colours,
+        vmin=0.0,
+        vmax=top,
+        extent=frame.extent,
+        interpolation="nearest",
+    )
+    label_axes(axes, frame)
+    draw_compass(axes, frame, None)
+    figure.colorbar(drawn, cax=axes.inset_axes(BAR_PLACE), label=units, extend="max")
+
+
+def _figure(map_: xr.DataArray, panels: int) -> Figure:
+    from matplotlib.figure import Figure
+
+    frame = Frame.of(map_view(map_))
+    height = min(PANEL_SIDE * frame.height / frame.width, LONGEST_SIDE) + MARGINS[1]
+    size = panels * (PANEL_SIDE + MARGINS[0]), height
+    return Figure(figsize=size, layout="constrained")

@@ -1,0 +1,257 @@
+"""Correlation of an image with its simulation, and one shift from many windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from sarheight.coregistration._estimate import Window
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+FLOOR = 0.05
+"""Part of the median that is added before the logarithm: shadow and noise weigh little."""
+FINEST, COARSEST = 0.7, 8.0
+"""Standard deviations in pixels of the Gaussians between which detail lies."""
+LOBE = 6
+"""Pixels from its peak within which a correlation is not yet that of chance."""
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Second moments of a window of an image and its simulation, at each shift."""
+
+    # Product, image, simulation: (2 reach + 1, 2 reach + 1): sums over the pixels that both have:
+    # of the product, and of the squares, of the deviations from their means. The middle is no
+    # shift
+    product: Floats
+    image: Floats
+    simulation: Floats
+
+
+def detail(values: Floats, valid: Mask) -> Floats:
+    """Keep what varies over a few pixels.
+
+    Shapes: `values` (lines, samples); returns (lines, samples).
+    """
+    from scipy.ndimage import gaussian_filter
+
+    known = np.where(valid, values, 0.0)
+    weight = valid.astype(np.float64)
+    means = []
+    for width in (FINEST, COARSEST):
+        norm = gaussian_filter(weight, width, mode="constant")
+        mean = gaussian_filter(known, width, mode="constant") / np.maximum(norm, 1e-6)
+        means.append(mean)
+    return np.where(valid, means[0] - means[1], 0.0)
+
+
+def log_detail(power: Floats, valid: Mask) -> Floats:
+    """Keep what varies over a few pixels of the logarithm of an intensity.
+
+    Shapes: `power` (lines, samples); returns (lines, samples).
+    """
+    median = float(np.median(power[valid])) if valid.any() else 0.0
+    if median <= 0.0:
+        return np.zeros(power.shape)
+    floored = np.maximum(np.where(valid, power, median), 0.0) + FLOOR * median
+    return detail(np.log(floored), valid)
+
+
+def moments(image: Floats, image_valid: Mask, simulation: Floats, simulated: Mask) -> Moments:
+    """Sum a window of an image with its simulation at each shift, by Fourier transforms.
+
+    Shapes: `image` (lines, samples), `simulation` (lines + 2 reach, samples + 2 reach).
+    Source: Padfield, D. (2012). Masked object registration in the Fourier domain. IEEE TIP 21(5),
+    2706-2718, equation 23.
+    """
+    from scipy.signal import correlate
+
+    def summed(first: Floats, second: Floats) -> Floats:
+        # Sliding the window over the simulation counts shifts the other way round.
+        found: Floats = correlate(second, first, mode="valid", method="fft")[::-1, ::-1]
+        return found
+
+    ours, theirs = image_valid.astype(np.float64), simulated.astype(np.float64)
+    image, simulation = image * ours, simulation * theirs
+    count = np.maximum(summed(ours, theirs), 1.0)
+    image_sum, simulation_sum = summed(image, theirs), summed(ours, simulation)
+    return Moments(
+        product=summed(image, simulation) - image_sum * simulation_sum / count,
+        image=np.maximum(summed(image**2, theirs) - image_sum**2 / count, 0.0),
+        simulation=np.maximum(summed(ours, simulation**2) - simulation_sum**2 / count, 0.0),
+    )
+
+
+def correlation(windows: Sequence[Moments]) -> Floats:
+    """Correlate several windows together, each about its own mean.
+
+    Returns shape (2 reach + 1, 2 reach + 1).
+    """
+    product, image, simulation = (
+        np.sum([getattr(window, name) for window in windows], axis=0)
+        for name in ("product", "image", "simulation")
+    )
+    norm = np.sqrt(image * simulation)
+    coefficient = np.zeros(product.shape)
+    np.divide(product, norm, out=coefficient, where=norm > 1e-12 * norm.max())
+    return coefficient
+
+
+def peak_of(surface: Floats, limit: tuple[int, int]) -> tuple[float, float, bool]:
+    """Find the peak of a correlation, to a fraction of a pixel.
+
+    Shapes: `surface` (2 reach + 1, 2 reach + 1).
+    """
+    middle = surface.shape[0] // 2
+    part = surface[
+        middle - limit[0] : middle + limit[0] + 1, middle - limit[1] : middle + limit[1] + 1
+    ]
+    top = np.unravel_index(int(np.argmax(part)), part.shape)
+    line, sample = int(top[0]) - limit[0], int(top[1]) - limit[1]
+    inside = abs(line) < limit[0] and abs(sample) < limit[1]
+    row, column = middle + line, middle + sample
+    if not (0 < row < surface.shape[0] - 1 and 0 < column < surface.shape[1] - 1):
+        return float(line), float(sample), False
+    near = surface[row - 1 : row + 2, column - 1 : column + 2]
+    offset = _vertex(near)
+    return line + offset[0], sample + offset[1], inside
+
+
+def _vertex(near: Floats) -> tuple[float, float]:
+    """Vertex of the paraboloid that fits 3 x 3 values best, within a pixel of the middle one."""
+    step = np.array([-1.0, 0.0, 1.0])
+    slope_line = float((near * step[:, None]).sum()) / 6.0
+    slope_sample = float((near * step).sum()) / 6.0
+    bend = step**2 - 2.0 / 3.0
+    bend_line = float((near * bend[:, None]).sum())
+    bend_sample = float((near * bend).sum())
+    twist = float((near * step[:, None] * step).sum()) / 4.0
+    determinant = bend_line * bend_sample - twist**2
+    if determinant <= 0.0 or bend_line >= 0.0:
+        return 0.0, 0.0
+    line = (twist * slope_sample - bend_sample * slope_line) / determinant
+    sample = (twist * slope_line - bend_line * slope_sample) / determinant
+    return float(np.clip(line, -1.0, 1.0)), float(np.clip(sample, -1.0, 1.0))
+
+
+def significance(surface: Floats, line: float, sample: float) -> float:
+    """Tell by how many standard deviations a peak rises above its surroundings."""
+    middle = surface.shape[0] // 2
+    row, column = np.indices(surface.shape) - middle
+    around = surface[np.hypot(row - line, column - sample) > LOBE]
+    spread = float(around.std())
+    height = float(surface[round(line) + middle, round(sample) + middle])
+    return (height - float(around.mean())) / spread if spread > 0.0 else 0.0
+
+
+# One shift from many windows: outliers set aside, and a standard error.
+
+CLOSE = 4
+"""Averaged pixels around the common shift in which a window's own is looked for."""
+OUTLIER = 4.0
+"""Robust standard deviations beyond which a window's own shift is that of an outlier."""
+NEAR = 1.0
+"""Averaged pixels within which a window is none, however well the others agree."""
+FEWEST_TO_JUDGE = 5
+FEWEST_FOR_JACKKNIFE = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """A window that was compared with its simulation."""
+
+    window: Window  # the window
+    moments: Moments  # second moments at each shift
+    pixels: int  # averaged pixels with data
+    contrast: float  # standard deviation of the simulated detail of log-intensity
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """What several windows say together."""
+
+    used: NDArray[np.bool_]  # (windows,): false for outliers
+    own: Floats  # (windows, 2): each window's own shift in averaged lines and samples
+    alone: Floats  # (windows,): each window's own correlation where the shift is none
+    # (2 reach + 1, 2 reach + 1): correlation of the windows that are used, together
+    surface: Floats
+    # Shift, error: (2,): the common shift in averaged lines and samples, and its standard errors
+    shift: Floats
+    error: Floats
+
+    @classmethod
+    def of(cls, windows: Sequence[Compared]) -> Pool:
+        """Pool windows, one at least."""
+        surfaces = [correlation([each.moments]) for each in windows]
+        own = np.array([_shift(surface) for surface in surfaces])
+        used = ~_outliers(own)
+        kept = [each for each, good in zip(windows, used, strict=True) if good]
+        surface = correlation([each.moments for each in kept])
+        middle = surface.shape[0] // 2
+        return cls(
+            used=used,
+            own=own,
+            alone=np.array([each[middle, middle] for each in surfaces]),
+            surface=surface,
+            shift=np.array(_shift(surface)),
+            error=_error(kept, surface),
+        )
+
+
+def _shift(surface: Floats) -> tuple[float, float]:
+    line, sample, _ = peak_of(surface, (CLOSE, CLOSE))
+    return line, sample
+
+
+def _outliers(own: Floats) -> NDArray[np.bool_]:
+    """Tell which of the windows' own shifts, shape (windows, 2), lie far from the others'."""
+    if len(own) < FEWEST_TO_JUDGE:
+        return np.zeros(len(own), dtype=bool)
+    away = np.abs(own - np.median(own, axis=0))
+    # The factor makes the median deviation a standard deviation where errors are normal.
+    scale = 1.4826 * np.median(away, axis=0)
+    return np.asarray((away > np.maximum(OUTLIER * scale, NEAR)).any(axis=1))
+
+
+def _error(used: Sequence[Compared], surface: Floats) -> Floats:
+    """Return the standard errors of a pooled shift in averaged pixels, shape (2,)."""
+    white = _error_of_white_noise(surface, sum(each.pixels for each in used))
+    if len(used) < FEWEST_FOR_JACKKNIFE:
+        return white
+    without = np.array(
+        [
+            _shift(correlation([other.moments for other in used if other is not each]))
+            for each in used
+        ]
+    )
+    jackknife: Floats = np.sqrt((len(used) - 1) * without.var(axis=0))
+    return np.fmax(white, jackknife)
+
+
+def _error_of_white_noise(surface: Floats, pixels: int) -> Floats:
+    r"""Return the standard errors that noise independent from pixel to pixel would leave.
+
+    With the correlation :math:`\rho` at the peak and its second derivative,
+    :math:`\sigma^2 = (1 - \rho^2) / (-n \rho \rho'')`: the bound of Cramér and Rao for the delay
+    of a known signal.
+    """
+    middle = surface.shape[0] // 2
+    row, column = (middle + int(np.rint(each)) for each in _shift(surface))
+    top = surface[row, column]
+    bends = 2.0 * top - np.array(
+        [
+            surface[row - 1, column] + surface[row + 1, column],
+            surface[row, column - 1] + surface[row, column + 1],
+        ]
+    )
+    if top <= 0.0 or not (bends > 0.0).all():
+        return np.full(2, np.inf)
+    error: Floats = np.sqrt((1.0 - top**2) / (pixels * top * bends))
+    return error

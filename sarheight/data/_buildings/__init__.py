@@ -1,1 +1,0 @@
-"""Buildings as polygons and as rasters, and patches of city stacks."""

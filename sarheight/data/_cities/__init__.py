@@ -1,1 +1,0 @@
-"""Simulated cities, and how radar and optical sensors see them."""

@@ -1,1 +1,0 @@
-"""What training for terrain heights is fed: scenes, and their patches."""

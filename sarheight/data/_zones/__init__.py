@@ -1,1 +1,0 @@
-"""Patches labelled with Local Climate Zones: read, simulated, and parted."""

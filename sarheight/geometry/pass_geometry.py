@@ -1,0 +1,259 @@
+"""Pass geometry: a DEM under one radar pass, and the areas of its pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyproj
+import xarray as xr
+from numpy.typing import NDArray
+from sarheight_kernels.energies import divide_by_area
+from sarheight_kernels.inverse import points_at_height
+from sarheight_kernels.models import GroundModel, RadarModel, ground_block, ground_position
+from sarheight_kernels.tiles import tile_bounds, tile_count
+
+from sarheight.dem import check_dem
+from sarheight.errors import GeometryError
+from sarheight.geometry.tables import ground_model, horizontal, radar_model, to_earth_fixed
+
+if TYPE_CHECKING:
+    from sarheight.grid import RadarGrid
+    from sarheight.orbit import Orbit
+    from sarheight.scene import Calibration
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A DEM as one image sees it."""
+
+    dem: xr.DataArray  # the DEM, dims (y, x)
+    grid: RadarGrid  # sampling of the image
+    # (rows, columns): heights above the ellipsoid in metres, float32, NaN where void
+    heights: NDArray[np.float32]
+    ground: GroundModel  # positions of the cells
+    radar: RadarModel  # orbit and sampling of the image
+    bounds: NDArray[np.float64]  # (tiles, 4): part of the image that each tile of the DEM can light
+
+    @cached_property
+    def cell_area(self) -> float:
+        """Horizontal area of a cell at the centre of the DEM in square metres."""
+        rows, columns = self.heights.shape
+        down, across = 0.5 * (rows - 1), 0.5 * (columns - 1)
+        steps = np.array([[-0.5, 0.0], [0.5, 0.0], [0.0, -0.5], [0.0, 0.5]])
+        corners = np.array([self.position(down + i, across + j) for i, j in steps])
+        normal = np.cross(corners[1] - corners[0], corners[3] - corners[2])
+        return float(np.linalg.norm(normal))
+
+    def position(self, row: float, column: float) -> NDArray[np.float64]:
+        """Position of a cell on the ellipsoid in metres, shape (3,)."""
+        down, across = ground_block(self.ground, row, column)
+        return np.array(ground_position(self.ground, down, across, row, column)[:3])
+
+    def dataset(
+        self, variables: Mapping[str, tuple[NDArray[Any], Mapping[str, Any]]]
+    ) -> xr.Dataset:
+        """Make a dataset on the DEM's grid."""
+        return on_grid(self.dem, variables)
+
+
+def on_grid(
+    dem: xr.DataArray, variables: Mapping[str, tuple[NDArray[Any], Mapping[str, Any]]]
+) -> xr.Dataset:
+    """Make a dataset on the grid of a DEM; see `View.dataset`."""
+    # The CRS travels as a coordinate; nothing else of the DEM does.
+    filled = xr.Dataset(
+        {
+            name: (("y", "x"), values, {**attributes, "grid_mapping": "spatial_ref"})
+            for name, (values, attributes) in variables.items()
+        },
+        coords=dem.coords,
+    )
+    if "spatial_ref" in filled.coords:
+        return filled
+    placed: xr.Dataset = filled.rio.write_crs(dem.rio.crs)
+    return placed
+
+
+def _footprint(grid: RadarGrid, radar: RadarModel) -> str:
+    """Describe where an image lies, for messages."""
+    line = np.array([0.0, 0.0, grid.lines - 1.0, grid.lines - 1.0])
+    sample = np.array([0.0, grid.samples - 1.0, 0.0, grid.samples - 1.0])
+    longitude, latitude = np.empty(4), np.empty(4)
+    slant_range = grid.slant_range(line, sample)
+    points_at_height(
+        radar,
+        grid.azimuth_time(line, slant_range),
+        slant_range,
+        np.zeros(4),
+        longitude,
+        latitude,
+    )
+    longitude, latitude = np.degrees(longitude), np.degrees(latitude)
+    # A footprint across the antimeridian reads best in longitudes without a jump.
+    longitude = np.degrees(np.unwrap(np.radians(longitude)))
+    return (
+        f"latitude {latitude.min():.2f} to {latitude.max():.2f}, "
+        f"longitude {longitude.min():.2f} to {longitude.max():.2f}"
+    )
+
+
+def _extent(dem: xr.DataArray) -> str:
+    """Describe where a DEM lies, for messages."""
+    transformer = pyproj.Transformer.from_crs(
+        horizontal(pyproj.CRS.from_user_input(dem.rio.crs)), 4326, always_xy=True
+    )
+    x, y = np.meshgrid(dem.x.values[[0, -1]], dem.y.values[[0, -1]])
+    longitude, latitude = transformer.transform(x, y)
+    return (
+        f"latitude {latitude.min():.2f} to {latitude.max():.2f}, "
+        f"longitude {longitude.min():.2f} to {longitude.max():.2f}"
+    )
+
+
+def require_overlap(
+    dem: xr.DataArray, grid: RadarGrid, radar: RadarModel, bounds: NDArray[np.float64]
+) -> None:
+    """Refuse a DEM of which no part can light the image.
+
+    Shapes: `bounds` (n, 4).
+    """
+    met = (
+        (bounds[:, 1] >= -0.5)
+        & (bounds[:, 0] <= grid.lines - 0.5)
+        & (bounds[:, 3] >= -0.5)
+        & (bounds[:, 2] <= grid.samples - 0.5)
+    )
+    if met.any():
+        return
+    where = f"the DEM covers {_extent(dem)}; the image covers {_footprint(grid, radar)}"
+    if np.isneginf(bounds[:, 0]).any():
+        msg = (
+            f"The DEM lies on the side of the track to which the radar does not look "
+            f"(look_side={grid.look_side!r}): {where}. Pass a DEM of the image's own area, or "
+            "set look_side if the annotation has it wrong."
+        )
+    else:
+        msg = f"No cell of the DEM falls into the image: {where}. Pass a DEM of that area."
+    raise GeometryError(msg)
+
+
+def models(
+    dem: xr.DataArray, grid: RadarGrid, orbit: Orbit
+) -> tuple[xr.DataArray, NDArray[np.float32], GroundModel, RadarModel]:
+    """Check a DEM, and turn it and an image into what the kernels read.
+
+    Returns shape `heights` (rows, columns).
+    """
+    dem = check_dem(dem)
+    heights = np.ascontiguousarray(dem.values, dtype=np.float32)
+    ground = ground_model(
+        dem.x.values.astype(np.float64),
+        dem.y.values.astype(np.float64),
+        pyproj.CRS.from_user_input(dem.rio.crs),
+    )
+    return dem, heights, ground, radar_model(grid, orbit)
+
+
+def view(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> View:
+    """Look at a DEM through a radar."""
+    dem, heights, ground, radar = models(dem, grid, orbit)
+    bounds = np.empty((tile_count(heights), 4))
+    tile_bounds(ground, radar, heights, bounds)
+    require_overlap(dem, grid, radar, bounds)
+    return View(dem, grid, heights, ground, radar, bounds)
+
+
+# The area of a radar pixel, which turns calibrated intensities into energies.
+
+LINE_KNOTS, SAMPLE_KNOTS = 9, 33
+BLOCK = 256
+
+
+@dataclass(frozen=True, eq=False)
+class PixelAreas:
+    """Area of the pixels of an image, in the plane to which a calibration refers."""
+
+    lines: NDArray[np.float64]  # (k,): lines at which the areas are tabulated
+    areas: NDArray[np.float64]  # (k, samples): areas in square metres; linear in between
+
+    def blocks(self, lines: int) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+        """Yield blocks of lines with the areas of their pixels, shape (block, samples)."""
+        knot, share = self._places(lines)
+        for first in range(0, lines, BLOCK):
+            block = slice(first, min(first + BLOCK, lines))
+            before, after = self.areas[knot[block]], self.areas[knot[block] + 1]
+            yield block, before + share[block, None] * (after - before)
+
+    def divide(self, energy: NDArray[np.float32], offset: float = 0.0) -> None:
+        """Turn energies into intensities, in place.
+
+        Shapes: `energy` (lines, samples).
+        """
+        divide_by_area(energy, *self._places(energy.shape[0]), self.areas, offset)
+
+    def _places(self, lines: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Find the knot before each line, and the place of the line between it and the next."""
+        wanted = np.arange(lines, dtype=np.float64)
+        knot = np.clip(
+            np.searchsorted(self.lines, wanted, side="right") - 1, 0, self.lines.size - 2
+        )
+        return knot, (wanted - self.lines[knot]) / (self.lines[knot + 1] - self.lines[knot])
+
+
+def _points(
+    radar: RadarModel, time: NDArray[np.float64], slant_range: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Positions on the ellipsoid at given times and slant ranges, shape (..., 3)."""
+    longitude, latitude = np.empty(time.size), np.empty(time.size)
+    points_at_height(
+        radar, time.ravel(), slant_range.ravel(), np.zeros(time.size), longitude, latitude
+    )
+    position, _ = to_earth_fixed(np.degrees(longitude), np.degrees(latitude))
+    return position.reshape(*time.shape, 3)
+
+
+def pixel_areas(grid: RadarGrid, radar: RadarModel, calibration: Calibration) -> PixelAreas:
+    """Tabulate the areas to which intensities of a calibration refer.
+
+    A pixel's radar cross-section in square metres is its intensity times this area: beta0 refers
+    to the area in the slant-range plane, sigma0 to that on the ellipsoid, gamma0 to that at a
+    right angle to the line of sight.
+    """
+    if calibration not in ("beta0", "sigma0", "gamma0"):
+        msg = (
+            f"found calibration {calibration!r}, expected 'beta0', 'sigma0' or 'gamma0' "
+            "(linear power): say what the image is calibrated to"
+        )
+        raise ValueError(msg)
+    lines = np.linspace(0.0, max(grid.lines - 1.0, 1.0), LINE_KNOTS)
+    samples = np.linspace(0.0, max(grid.samples - 1.0, 1.0), SAMPLE_KNOTS)
+    line, sample = np.meshgrid(lines, samples, indexing="ij")
+    slant = grid.slant_range(line, sample)
+    time = grid.azimuth_time(line, slant)
+    step = 0.5 * abs(radar.line_interval)
+    along = _points(radar, time + step, slant) - _points(radar, time - step, slant)
+    across = _points(radar, time, grid.slant_range(line, sample + 0.5)) - _points(
+        radar, time, grid.slant_range(line, sample - 0.5)
+    )
+    area = np.linalg.norm(np.cross(along, across), axis=-1)
+    # Squint-free: the line of sight is at a right angle to the track, so the slant range's
+    # growth across a pixel over its width on the ground is the sine of incidence.
+    extent = np.abs(grid.slant_range(line, sample + 0.5) - grid.slant_range(line, sample - 0.5))
+    sine = np.clip(extent / np.linalg.norm(across, axis=-1), 0.0, 1.0)
+    if calibration == "beta0":
+        area = area * sine
+    elif calibration == "gamma0":
+        area = area * np.sqrt(1.0 - sine**2)
+    if not np.isfinite(area).all():
+        msg = (
+            "found an image whose slant ranges do not reach the Earth; expected ranges between "
+            "the satellite's height and the horizon: check near_range and sample_spacing"
+        )
+        raise ValueError(msg)
+    from scipy.interpolate import CubicSpline
+
+    return PixelAreas(lines, CubicSpline(samples, area, axis=1)(np.arange(grid.samples)))

@@ -1,0 +1,245 @@
+"""Which part of an image a DEM or an area given in degrees covers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyproj
+from numpy.typing import NDArray
+
+from sarheight.dem import check_dem, local_posting
+from sarheight.ellipsoid import look_sign
+from sarheight.errors import GeometryError
+from sarheight.geometry.pass_geometry import View, view
+from sarheight.grid import RadarGrid
+from sarheight.orbit import look_at
+from sarheight.scene import Scene
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from sarheight.orbit import Orbit
+
+MARGIN = 16
+"""Pixels that are kept around what the DEM lights."""
+
+
+def _part(seen: View, margin: int) -> tuple[slice, slice]:
+    """Lines and samples of the image that a DEM can light, with a margin, inside the image."""
+    lit = seen.bounds[np.isfinite(seen.bounds).all(axis=1)]
+    edges = [lit[:, 0].min(), lit[:, 1].max(), lit[:, 2].min(), lit[:, 3].max()]
+    first_line, last_line, first_sample, last_sample = (int(np.rint(edge)) for edge in edges)
+    return (
+        slice(max(first_line - margin, 0), min(last_line + margin + 1, seen.grid.lines)),
+        slice(max(first_sample - margin, 0), min(last_sample + margin + 1, seen.grid.samples)),
+    )
+
+
+def grid_of_dem(
+    dem: xr.DataArray, grid: RadarGrid, orbit: Orbit, *, margin: int = MARGIN
+) -> RadarGrid:
+    """Cut a grid to the part that a DEM can light."""
+    return grid.crop(*_part(view(dem, grid, orbit), margin))
+
+
+def scene_of_dem(scene: Scene, dem: xr.DataArray, *, margin: int = MARGIN) -> Scene:
+    """Cut a scene to the part that a DEM can light."""
+    line, sample = _part(view(dem, scene.grid, scene.orbit), margin)
+    part = scene.image.isel(line=line, sample=sample)
+    return Scene(part, scene.grid.crop(line, sample), scene.orbit, scene.calibration)
+
+
+def turned_over(
+    dem: xr.DataArray, grid: RadarGrid, orbit: Orbit, incidence: float
+) -> tuple[RadarGrid, Orbit, float]:
+    """Turn an orbit about the Earth's axis until it sees a DEM, and move the grid there.
+
+    The sampling stays that of the grid. A slant-range grid is moved along and across the track;
+    one in ground range only along it, as its polynomials do not reach beyond the swath.
+    """
+    dem = check_dem(dem)
+    latitude, longitude, height = _centre(dem)
+    orbit = orbit.with_epoch(grid.epoch)
+    degrees = look_at(
+        orbit, latitude, longitude, incidence, look_side=grid.look_side, height=height
+    )
+    orbit = orbit.rotated(degrees)
+    return _moved(dem, grid, orbit, (latitude, longitude, height), incidence), orbit, degrees
+
+
+def _centre(dem: xr.DataArray) -> tuple[float, float, float]:
+    """Latitude, longitude and mean height of the middle of a DEM."""
+    to_degrees = pyproj.Transformer.from_crs(dem.rio.crs, 4326, always_xy=True)
+    longitude, latitude = to_degrees.transform(float(dem.x.mean()), float(dem.y.mean()))
+    return latitude, longitude, float(dem.mean())
+
+
+def _moved(
+    dem: xr.DataArray,
+    grid: RadarGrid,
+    orbit: Orbit,
+    place: tuple[float, float, float],
+    incidence: float,
+) -> RadarGrid:
+    """Move a grid along the track, and across it if it can be, until it holds what a DEM lights."""
+    centre = RadarGrid.over(
+        orbit,
+        *place[:2],
+        height=place[2],
+        lines=1,
+        samples=1,
+        ground_range=False,
+        look_side=grid.look_side,
+    )
+    time, slant_range = centre.line_zero_time, centre.near_range
+    reach = 0.5 * float(np.hypot(*np.multiply(local_posting(dem), dem.shape)))
+    relief = float(dem.max() - dem.min())
+    lines = 2 * int(np.ceil(reach / grid.line_spacing(orbit))) + 2 * MARGIN
+    wide = replace(
+        grid, line_zero_time=time - 0.5 * (lines - 1) * grid.line_interval, lines=lines, bursts=()
+    )
+    if grid.is_ground_range:
+        near, far = (float(grid.slant_range(0, sample)) for sample in (0, grid.samples - 1))
+        if not near <= slant_range <= far:
+            msg = (
+                f"under an incidence of {incidence:g} degrees the DEM is {slant_range / 1000:.1f} "
+                f"km away, and the swath reaches from {near / 1000:.1f} to {far / 1000:.1f} km; "
+                "expected an incidence that the swath has (`sarheight info` tells which)"
+            )
+            raise GeometryError(msg)
+    else:
+        samples = int(np.ceil((reach + relief) / grid.sample_spacing)) + MARGIN
+        wide = replace(
+            wide,
+            near_range=slant_range - samples * grid.sample_spacing,
+            samples=2 * samples + 1,
+        )
+    return grid_of_dem(dem, wide, orbit)
+
+
+# Which part of an image shows an area given in degrees.
+
+Bounds = tuple[float, float, float, float]
+"""West, south, east and north in degrees; west is larger than east across the date line."""
+
+HEIGHTS = (-500.0, 9000.0)
+"""Between which all land lies, in metres above the ellipsoid."""
+
+POSTING, FEWEST, MOST = 0.05, 5, 200
+ROUNDS = 30
+"""Each divides the error by eight: the satellite's path is curved."""
+
+Floats = NDArray[np.float64]
+
+
+def part_of_bounds(
+    bounds: Bounds,
+    grid: RadarGrid,
+    orbit: Orbit,
+    *,
+    heights: tuple[float, float] = HEIGHTS,
+    margin: int = MARGIN,
+) -> tuple[slice, slice]:
+    """Find the lines and samples that show an area, wherever its ground lies in height."""
+    require_bounds(bounds)
+    if not heights[0] <= heights[1]:
+        msg = f"found heights from {heights[0]:g} to {heights[1]:g} m, expected low before high"
+        raise ValueError(msg)
+    time, slant_range = zero_doppler(_places(bounds, heights), grid, orbit.with_epoch(grid.epoch))
+    edges = grid.slant_range(*np.meshgrid([0, grid.lines - 1], [0, grid.samples - 1]))
+    if (
+        time.size == 0
+        or time.min() > grid.last_time
+        or time.max() < grid.first_time
+        or slant_range.min() > edges.max()
+        or slant_range.max() < edges.min()
+    ):
+        msg = (
+            f"found bounds {bounds}, which the image does not show; expected west, south, east, "
+            "north in degrees, of a place within it (`sarheight info` tells where it lies)"
+        )
+        raise GeometryError(msg)
+    # What lies beyond the image may not be asked of its ground-range polynomials.
+    inside = np.clip(slant_range, edges.min(), edges.max())
+    sample = grid.sample(inside, np.clip(time, grid.first_time, grid.last_time))
+    return (
+        _area_part(grid.line(time, slant_range), grid.lines, margin),
+        _area_part(sample, grid.samples, margin),
+    )
+
+
+def _area_part(places: Floats, size: int, margin: int) -> slice:
+    """Return the pixels of an axis, inside the image, between the first and last of some places."""
+    first = min(max(math.floor(float(places.min())) - margin, 0), size - 1)
+    last = min(max(math.ceil(float(places.max())) + margin, 0), size - 1)
+    return slice(first, last + 1)
+
+
+def _places(bounds: Bounds, heights: tuple[float, float]) -> Floats:
+    """Spread points over an area, on its lowest and highest level; Earth-fixed, shape (n, 3)."""
+    import pyproj
+
+    west, south, east, north = bounds
+    east += 360.0 if east < west else 0.0
+    axes = (
+        np.linspace(low, high, min(max(math.ceil((high - low) / POSTING), FEWEST), MOST))
+        for low, high in ((west, east), (south, north))
+    )
+    longitude, latitude, height = np.meshgrid(*axes, np.array(heights))
+    to_earth_fixed = pyproj.Transformer.from_crs(4979, 4978, always_xy=True)
+    return np.stack(
+        to_earth_fixed.transform(longitude.ravel(), latitude.ravel(), height.ravel()), axis=-1
+    )
+
+
+def zero_doppler(places: Floats, grid: RadarGrid, orbit: Orbit) -> tuple[Floats, Floats]:
+    """Find when and how far away the radar sees places, of those that it looks towards.
+
+    Shapes: `places` (n, 3); returns `time, slant_range` (m,).
+    """
+    time = np.full(len(places), 0.5 * (grid.first_time + grid.last_time))
+    for _ in range(ROUNDS):
+        position, velocity = orbit.state(time)
+        ahead = np.einsum("ij,ij->i", velocity, places - position)
+        time = np.clip(
+            time + ahead / np.einsum("ij,ij->i", velocity, velocity), orbit.time[0], orbit.stop
+        )
+    position, velocity = orbit.state(time)
+    look = places - position
+    side = np.einsum("ij,ij->i", np.cross(velocity, position), look)
+    towards = side * look_sign(grid.look_side) > 0.0
+    return time[towards], np.linalg.norm(look[towards], axis=1)
+
+
+def bounds_of_corners(corners: NDArray[np.float64], margin: float = 0.0) -> Bounds:
+    """Find the smallest area that holds some corners.
+
+    Shapes: `corners` (n, 2).
+    """
+    longitude, latitude = corners.T
+    longitude = longitude[0] + (longitude - longitude[0] + 180.0) % 360.0 - 180.0
+    west, east = (
+        float((limit + 180.0) % 360.0 - 180.0)
+        for limit in (longitude.min() - margin, longitude.max() + margin)
+    )
+    south = max(float(latitude.min()) - margin, -90.0)
+    return west, south, east, min(float(latitude.max()) + margin, 90.0)
+
+
+def require_bounds(bounds: Bounds) -> None:
+    """Check an area given in degrees."""
+    west, south, east, north = bounds
+    if not (
+        -90.0 <= south < north <= 90.0
+        and -180.0 <= west <= 180.0
+        and -180.0 <= east <= 360.0
+        and west != east
+    ):
+        msg = (
+            f"found bounds {bounds}, expected west, south, east, north in degrees, south below "
+            "north; west is larger than east only across the date line"
+        )
+        raise ValueError(msg)

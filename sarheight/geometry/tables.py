@@ -1,0 +1,252 @@
+"""Tables for the kernels: ground positions as polynomials, the radar grid with its orbit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pyproj
+from numpy.polynomial import chebyshev
+from numpy.typing import NDArray
+from sarheight_kernels.models import GroundModel, RadarModel
+from sarheight_kernels.tiles import TILE
+
+from sarheight.ellipsoid import SPEED_OF_LIGHT, look_sign
+from sarheight.errors import GeometryError
+
+if TYPE_CHECKING:
+    from sarheight.grid import RadarGrid
+    from sarheight.orbit import Orbit
+
+WGS84 = pyproj.Geod(ellps="WGS84")
+SEMI_MAJOR = WGS84.a
+ECCENTRICITY_SQUARED = WGS84.es
+
+NODES = 8
+LARGEST_BLOCK = 16 * TILE
+# Cells around a block that its polynomials still serve: neighbours of its border cells.
+MARGIN = 4
+TOLERANCE = 1e-6
+"""Largest distance in metres between the polynomials and the projection."""
+ACCEPTABLE = 1e-3
+"""The same, where even the smallest blocks miss the tolerance (datum shifts by grid)."""
+
+
+def to_earth_fixed(
+    longitude: NDArray[np.float64], latitude: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Find position and normal on the WGS84 ellipsoid.
+
+    Returns shape `position` (..., 3), `normal` (..., 3).
+    """
+    lam, phi = np.radians(longitude), np.radians(latitude)
+    normal = np.stack((np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)), axis=-1)
+    curvature = SEMI_MAJOR / np.sqrt(1.0 - ECCENTRICITY_SQUARED * np.sin(phi) ** 2)
+    scale = np.stack((curvature, curvature, curvature * (1.0 - ECCENTRICITY_SQUARED)), axis=-1)
+    return scale * normal, normal
+
+
+def horizontal(crs: pyproj.CRS) -> pyproj.CRS:
+    """Strip the vertical part off a coordinate reference system."""
+    if crs.is_compound:
+        return horizontal(crs.sub_crs_list[0])
+    return crs.to_2d()
+
+
+class _Raster:
+    """Affine raster coordinates in a map projection."""
+
+    def __init__(self, x: NDArray[np.float64], y: NDArray[np.float64], crs: pyproj.CRS) -> None:
+        self.x, self.y = x, y
+        self.step_x = (x[-1] - x[0]) / max(x.size - 1, 1)
+        self.step_y = (y[-1] - y[0]) / max(y.size - 1, 1)
+        self.name = crs.name
+        self.transformer = pyproj.Transformer.from_crs(
+            horizontal(crs), pyproj.CRS.from_epsg(4326), always_xy=True
+        )
+
+    def position(
+        self, row: NDArray[np.float64], column: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Position and normal, shape (..., 6), of cells given by fractional row and column."""
+        longitude, latitude = self.transformer.transform(
+            self.x[0] + column * self.step_x, self.y[0] + row * self.step_y, errcheck=False
+        )
+        if not (np.isfinite(longitude).all() and np.isfinite(latitude).all()):
+            msg = (
+                "The DEM reaches places where its map projection has no inverse: "
+                f"x {self.x[0]:g} to {self.x[-1]:g}, y {self.y[0]:g} to {self.y[-1]:g} in "
+                f"{self.name}. "
+                "Check that the CRS is the right one, or cut the DEM to the scene first."
+            )
+            raise GeometryError(msg)
+        return np.concatenate(to_earth_fixed(longitude, latitude), axis=-1)
+
+
+def _fit(raster: _Raster, block: int) -> GroundModel:
+    rows, columns = raster.y.size, raster.x.size
+    block_rows = min(block, -(-rows // TILE) * TILE)
+    block_columns = min(block, -(-columns // TILE) * TILE)
+    down, across = -(-rows // block_rows), -(-columns // block_columns)
+    half_rows = 0.5 * (block_rows - 1) + MARGIN
+    half_columns = 0.5 * (block_columns - 1) + MARGIN
+    nodes = np.cos((2.0 * np.arange(NODES) + 1.0) * np.pi / (2 * NODES))
+    to_powers = np.linalg.inv(np.vander(nodes, NODES, increasing=True))
+    row = (np.arange(down)[:, None] + 0.5) * block_rows - 0.5 + half_rows * nodes
+    column = (np.arange(across)[:, None] + 0.5) * block_columns - 0.5 + half_columns * nodes
+    values = raster.position(*np.broadcast_arrays(row[:, None, :, None], column[None, :, None, :]))
+    coefficients = np.einsum("im,jn,abmnk->abijk", to_powers, to_powers, values, optimize=True)
+    return GroundModel(
+        block_rows, block_columns, half_rows, half_columns, np.ascontiguousarray(coefficients)
+    )
+
+
+def _miss(model: GroundModel, raster: _Raster) -> float:
+    """Largest distance to the projection, probed where polynomials through the nodes err most."""
+    probes = np.cos(np.arange(NODES + 1) * np.pi / NODES)[[0, 1, NODES // 2, NODES]]
+    down, across = model.coefficients.shape[:2]
+    row = (np.arange(down)[:, None] + 0.5) * model.block_rows - 0.5 + model.half_rows * probes
+    column = (
+        (np.arange(across)[:, None] + 0.5) * model.block_columns - 0.5 + model.half_columns * probes
+    )
+    exact = raster.position(*np.broadcast_arrays(row[:, None, :, None], column[None, :, None, :]))
+    powers = np.vander(probes, NODES, increasing=True)
+    fitted = np.einsum("mi,nj,abijk->abmnk", powers, powers, model.coefficients, optimize=True)
+    return float(np.abs(fitted - exact)[..., :3].max())
+
+
+def ground_model(x: NDArray[np.float64], y: NDArray[np.float64], crs: pyproj.CRS) -> GroundModel:
+    """Make the ground model of a raster.
+
+    The projection is inverted at a few nodes of each block of cells; blocks shrink until the
+    polynomials through them meet the projection to a micrometre.
+    Shapes: `x, y` (columns,).
+    """
+    raster = _Raster(x, y, crs)
+    block = LARGEST_BLOCK
+    model = _fit(raster, block)
+    miss = _miss(model, raster)
+    while miss > TOLERANCE and block > TILE:
+        block //= 2
+        model = _fit(raster, block)
+        miss = _miss(model, raster)
+    if not miss <= ACCEPTABLE:
+        msg = (
+            f"The map projection of the DEM changes by {miss:.3g} m within {TILE} cells in a way "
+            f"no smooth function follows (at most {ACCEPTABLE:g} m is accepted). The raster may "
+            "cross a seam of the projection: cut it there, or reproject it to a local CRS."
+        )
+        raise GeometryError(msg)
+    return model
+
+
+# Turn a radar grid and an orbit into the tables that the kernels read.
+
+DEGREE = 12
+"""Degree of the polynomials from slant range to ground range."""
+TO_POWERS = np.array(
+    [
+        np.pad(chebyshev.cheb2poly(unit[: degree + 1]), (0, DEGREE - degree))
+        for degree, unit in enumerate(np.eye(DEGREE + 1))
+    ]
+)
+"""Coefficients of powers of each Chebyshev polynomial."""
+RANGE_MARGIN, LEAST_MARGIN = 0.1, 10_000.0
+"""How far beyond the edges of the image its polynomials are fitted: part of its width, and
+metres of ground range at least. Farther out they are continued by a straight line."""
+
+
+class _Sampling(NamedTuple):
+    """The range sampling as the kernels hold it, see `RadarModel`."""
+
+    segment_start: NDArray[np.float64]
+    segment_origin: NDArray[np.float64]
+    coefficients: NDArray[np.float64]
+    rate: NDArray[np.float64]
+    range_middle: float
+    range_half: float
+
+
+def _slant_sampling(grid: RadarGrid) -> _Sampling:
+    return _Sampling(
+        np.zeros(1),
+        np.zeros(1),
+        np.array([[0.0, 1.0]]),
+        np.zeros((1, 2)),
+        grid.near_range,
+        grid.sample_spacing,
+    )
+
+
+def _ground_sampling(grid: RadarGrid) -> _Sampling:
+    """Fit samples in powers of slant range at each record, and how they go from one to the next.
+
+    The polynomials are fitted to the grid's own conversion, so that both agree.
+    """
+    records = grid.ground_range
+    if records is None:
+        msg = "found a slant-range grid, expected one in ground range"
+        raise ValueError(msg)
+    times = np.asarray(records.time, dtype=np.float64)
+    nodes = chebyshev.chebpts1(8 * DEGREE)
+    extent = grid.samples * grid.sample_spacing
+    margin = max(RANGE_MARGIN * extent, LEAST_MARGIN)
+    ground = grid.sample_zero_ground + np.array([-margin, extent + margin])
+    edges = records.slant(ground[None, :], times[:, None])
+    middle, half = 0.5 * (edges.min() + edges.max()), 0.5 * (edges.max() - edges.min())
+    samples = (
+        records.ground((middle + half * nodes)[None, :], times[:, None]) - grid.sample_zero_ground
+    ) / grid.sample_spacing
+    coefficients = chebyshev.chebfit(nodes, samples.T, DEGREE).T @ TO_POWERS
+    if records.interpolation == "nearest":
+        start = np.concatenate((times[:1], 0.5 * (times[1:] + times[:-1])))
+        rate = np.zeros_like(coefficients)
+        return _Sampling(start, times, coefficients, rate, middle, half)
+    # One segment before the first record, where nothing changes, then one behind each record.
+    rate = np.zeros((times.size + 1, DEGREE + 1))
+    rate[1:-1] = np.diff(coefficients, axis=0) / np.diff(times)[:, None]
+    return _Sampling(
+        np.concatenate((times[:1] - 1.0, times)),
+        np.concatenate((times[:1], times)),
+        np.concatenate((coefficients[:1], coefficients)),
+        rate,
+        middle,
+        half,
+    )
+
+
+def _continued(orbit: Orbit) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Continue an orbit table by straight flight at both ends.
+
+    The image lies within the orbit. Places far from it are seen, if at all, at times that the
+    orbit does not cover, where polynomials of degree seven could put them anywhere; straight
+    flight keeps them away from the image.
+    """
+    times = np.array([orbit.time[0], orbit.stop])
+    position, velocity = orbit.state(times)
+    straight = np.zeros((2, *orbit.coefficients.shape[1:]))
+    straight[:, 0], straight[:, 1] = position, velocity
+    beat = orbit.time[1] - orbit.time[0]
+    straight[0, 0] -= beat * velocity[0]
+    return (
+        np.concatenate((times[:1] - beat, orbit.start, times[1:])),
+        np.concatenate((straight[:1], orbit.coefficients, straight[1:])),
+    )
+
+
+def radar_model(grid: RadarGrid, orbit: Orbit) -> RadarModel:
+    """Make the radar model of an image."""
+    orbit = orbit.with_epoch(grid.epoch)
+    orbit.require_cover(grid.first_time, grid.last_time)
+    start, coefficients = _continued(orbit)
+    sampling = _slant_sampling(grid) if grid.ground_range is None else _ground_sampling(grid)
+    return RadarModel(
+        orbit_start=start,
+        orbit_coefficients=coefficients,
+        line_zero_time=float(grid.line_zero_time),
+        line_interval=float(grid.line_interval),
+        stamp_range=0.0 if grid.stamp_range is None else grid.stamp_range,
+        shear=0.0 if grid.stamp_range is None else 1.0 / SPEED_OF_LIGHT,
+        side=look_sign(grid.look_side),
+        **sampling._asdict(),
+    )

@@ -1,0 +1,793 @@
+"""Radar grids: the azimuth time and slant range of every pixel of an image."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sarheight_kernels.orbit import zero_doppler_time
+
+from sarheight._annotation import read_annotation
+from sarheight.ellipsoid import SPEED_OF_LIGHT, LookSide, cartesian, look_sign, points_at_ranges
+from sarheight.errors import OrbitCoverageError
+from sarheight.ground_range import (
+    GroundRange,
+    RangeInterpolation,
+    ground_range_of_annotation,
+    ground_range_over,
+)
+from sarheight.orbit import nanoseconds, seconds_between, whole_second
+
+if TYPE_CHECKING:
+    from sarheight._annotation import Annotation, BurstTiming, XmlSource
+    from sarheight.orbit import Orbit
+
+__all__ = [
+    "Burst",
+    "RadarGrid",
+    "Sampling",
+    "burst_grid",
+    "bursts_of_annotation",
+    "grid_over",
+    "ground_speed",
+    "require_positive",
+    "swath_grid",
+]
+
+Floats = NDArray[np.float64]
+
+
+def require_positive(name: str, value: float) -> None:
+    """Refuse a value that is not a number above zero."""
+    if not (math.isfinite(value) and value > 0.0):
+        msg = f"found {name}={value!r}, expected a number above zero, in seconds or metres"
+        raise ValueError(msg)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """The part of `RadarGrid` that places pixels in time and range; see there."""
+
+    epoch: np.datetime64
+    line_zero_time: float
+    line_interval: float
+    lines: int
+    samples: int
+    near_range: float
+    sample_spacing: float
+    ground_range: GroundRange | None = None
+    sample_zero_ground: float = 0.0
+    stamp_range: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        object.__setattr__(self, "epoch", nanoseconds(self.epoch))
+        for name in ("lines", "samples"):
+            count = getattr(self, name)
+            if count != int(count) or count < 1:
+                msg = f"found {name}={count!r}, expected a whole number above zero"
+                raise ValueError(msg)
+            object.__setattr__(self, name, int(count))
+        for name in ("line_interval", "near_range", "sample_spacing"):
+            require_positive(name, getattr(self, name))
+        if not math.isfinite(self.line_zero_time) or np.isnat(self.epoch):
+            msg = (
+                f"found line_zero_time={self.line_zero_time!r} since {self.epoch}, expected "
+                "seconds since a time"
+            )
+            raise ValueError(msg)
+
+    @property
+    def is_ground_range(self) -> bool:
+        """Whether samples follow ground range."""
+        return self.ground_range is not None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Lines and samples."""
+        return self.lines, self.samples
+
+    @property
+    def first_time(self) -> float:
+        """Earliest zero-Doppler time of a pixel centre, in seconds since the epoch."""
+        return float(self.azimuth_time(0, self.slant_range(0, 0)))
+
+    @property
+    def last_time(self) -> float:
+        """Latest zero-Doppler time of a pixel centre, in seconds since the epoch."""
+        line, sample = self.lines - 1, self.samples - 1
+        return float(self.azimuth_time(line, self.slant_range(line, sample)))
+
+    def azimuth_time(self, line: ArrayLike, slant_range: ArrayLike | None = None) -> Floats:
+        """Return the zero-Doppler time of lines in seconds since the epoch.
+
+        Parameters
+        ----------
+        line : array_like
+            Lines.
+        slant_range : array_like, optional
+            Slant range in metres. Left out, the stamp of the line is returned, which on a grid
+            with a `stamp_range` differs from the time by up to a fifth of a line.
+
+        Returns
+        -------
+        array
+        """
+        stamp = self.line_zero_time + np.asarray(line, dtype=np.float64) * self.line_interval
+        return stamp + self._delay(slant_range)
+
+    def line(self, azimuth_time: ArrayLike, slant_range: ArrayLike | None = None) -> Floats:
+        """Return the lines at zero-Doppler times in seconds since the epoch.
+
+        Parameters
+        ----------
+        azimuth_time : array_like
+            Zero-Doppler times.
+        slant_range : array_like, optional
+            Slant range in metres; left out, the times are taken for stamps of lines.
+
+        Returns
+        -------
+        array
+        """
+        stamp = np.asarray(azimuth_time, dtype=np.float64) - self._delay(slant_range)
+        return (stamp - self.line_zero_time) / self.line_interval
+
+    def _delay(self, slant_range: ArrayLike | None) -> Floats | float:
+        """Return by how much zero-Doppler time is later than the stamp of the line."""
+        if self.stamp_range is None or slant_range is None:
+            return 0.0
+        delay: Floats = (np.asarray(slant_range, dtype=np.float64) - self.stamp_range) / (
+            SPEED_OF_LIGHT
+        )
+        return delay
+
+    def slant_range(self, line: ArrayLike, sample: ArrayLike) -> Floats:
+        """Return the slant range of pixels in metres.
+
+        Parameters
+        ----------
+        line, sample : array_like
+            Pixel coordinates. On a slant-range grid the line makes no difference.
+
+        Returns
+        -------
+        array
+        """
+        lines, samples = np.broadcast_arrays(
+            np.asarray(line, dtype=np.float64), np.asarray(sample, dtype=np.float64)
+        )
+        distance = samples * self.sample_spacing
+        if self.ground_range is None:
+            return self.near_range + distance
+        return self.ground_range.slant(self.sample_zero_ground + distance, self.azimuth_time(lines))
+
+    def sample(self, slant_range: ArrayLike, azimuth_time: ArrayLike) -> Floats:
+        """Return the samples at slant ranges in metres.
+
+        Parameters
+        ----------
+        slant_range : array_like
+            Slant ranges.
+        azimuth_time : array_like
+            Zero-Doppler times in seconds since the epoch. On a slant-range grid they make no
+            difference.
+
+        Returns
+        -------
+        array
+        """
+        ranges, times = np.broadcast_arrays(
+            np.asarray(slant_range, dtype=np.float64), np.asarray(azimuth_time, dtype=np.float64)
+        )
+        if self.ground_range is None:
+            return (ranges - self.near_range) / self.sample_spacing
+        ground = self.ground_range.ground(ranges, times - self._delay(ranges))
+        return (ground - self.sample_zero_ground) / self.sample_spacing
+
+
+# The bursts of an image taken in TOPS mode.
+
+
+@dataclass(frozen=True)
+class Burst:
+    """Where a burst lies in the continuous grid of its swath.
+
+    Attributes
+    ----------
+    index : int
+        Number of the burst in its swath, from 0. In the image file it begins at line
+        ``index * lines``.
+    first_line : int
+        Line of the grid at which the burst begins. Bursts overlap by some 150 lines.
+    lines : int
+        Number of lines.
+    azimuth_time : float
+        Time of its first line in seconds since the grid's epoch.
+    valid_lines, valid_samples : tuple of int
+        First and one past the last line of the burst, and sample, that hold data. The samples
+        are valid on each of these lines.
+    """
+
+    index: int
+    first_line: int
+    lines: int
+    azimuth_time: float
+    valid_lines: tuple[int, int]
+    valid_samples: tuple[int, int]
+
+
+def bursts_of_annotation(annotation: Annotation, epoch: np.datetime64) -> tuple[Burst, ...]:
+    """Place the bursts of an SLC in the continuous grid of its swath.
+
+    Parameters
+    ----------
+    annotation : Annotation
+        Annotation of a Sentinel-1 image.
+    epoch : datetime64[ns]
+        Time from which seconds count.
+
+    Returns
+    -------
+    tuple of Burst
+        Empty where the image has none.
+    """
+    times = [seconds_between(epoch, burst.azimuth_time) for burst in annotation.bursts]
+    return tuple(
+        Burst(
+            index=index,
+            first_line=round((time - times[0]) / annotation.line_interval),
+            lines=annotation.lines_per_burst,
+            azimuth_time=time,
+            valid_lines=_valid_lines(burst),
+            valid_samples=_valid_samples(burst),
+        )
+        for index, (time, burst) in enumerate(zip(times, annotation.bursts, strict=True))
+    )
+
+
+def _valid(burst: BurstTiming) -> NDArray[np.bool_]:
+    return (burst.first_valid_sample >= 0) & (burst.last_valid_sample >= 0)
+
+
+def _valid_lines(burst: BurstTiming) -> tuple[int, int]:
+    lines = np.flatnonzero(_valid(burst))
+    return (int(lines[0]), int(lines[-1]) + 1) if lines.size else (0, 0)
+
+
+def _valid_samples(burst: BurstTiming) -> tuple[int, int]:
+    valid = _valid(burst)
+    if not valid.any():
+        return 0, 0
+    return (
+        int(burst.first_valid_sample[valid].max()),
+        int(burst.last_valid_sample[valid].min()) + 1,
+    )
+
+
+# The sampling of a radar image: which time and which range each pixel stands for.
+
+
+@dataclass(frozen=True, kw_only=True)
+class RadarGrid(Sampling):
+    """The sampling of a radar image.
+
+    Pixel coordinates are fractional; whole numbers are pixel centres. Lines follow zero-Doppler
+    time, samples follow slant range or ground range.
+
+    Sentinel-1 images carry a small shear along azimuth, of up to a fifth of a GRDH pixel: the
+    processor corrects the travel time of the pulse for the middle of the swath, so that the
+    stamp of a line is its zero-Doppler time at one range only. There
+
+        zero-Doppler time = stamp of the line + (slant range - `stamp_range`) / c.
+
+    `azimuth_time` and `line` follow this where they are given a slant range.
+
+    Parameters
+    ----------
+    epoch : datetime64
+        The time (UTC) from which seconds count.
+    line_zero_time : float
+        Stamp of the centre of line 0 in seconds since `epoch`.
+    line_interval : float
+        Seconds between lines.
+    lines, samples : int
+        Size of the image.
+    near_range : float
+        Slant range of the centre of sample 0 in metres; on a ground-range grid that of line 0.
+    sample_spacing : float
+        Metres between samples: of slant range, or of ground range on a ground-range grid.
+    look_side : {"right", "left"}
+        The side to which the radar looks.
+    wavelength : float
+        In metres.
+    ground_range : GroundRange, optional
+        Conversion between slant range and ground range; left out on a slant-range grid.
+    sample_zero_ground : float
+        Ground range of the centre of sample 0 in metres.
+    stamp_range : float, optional
+        Slant range in metres at which a line's stamp is its zero-Doppler time; left out where it
+        is so everywhere.
+    looks : float
+        Equivalent number of looks.
+    polarisations : tuple of str
+        Such as ("VV", "VH").
+    mission, mode, product, swath : str
+        Such as "S1A", "IW", "GRD", "IW".
+    bursts : tuple of Burst
+        The bursts of an SLC; empty for other images and once the grid is cropped or multilooked.
+
+    Raises
+    ------
+    ValueError
+        If a value makes no sense.
+
+    References
+    ----------
+    Small, D. and Schubert, A. (2019). Guide to Sentinel-1 Geocoding, UZH-S1-GC-AD, issue 1.10:
+    the bistatic residual correction.
+    """
+
+    look_side: LookSide = "right"
+    wavelength: float = SPEED_OF_LIGHT / 5.405e9
+    looks: float = 1.0
+    polarisations: tuple[str, ...] = ()
+    mission: str = ""
+    mode: str = ""
+    product: str = ""
+    swath: str = ""
+    bursts: tuple[Burst, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        look_sign(self.look_side)
+        for name in ("wavelength", "looks"):
+            require_positive(name, getattr(self, name))
+
+    @classmethod
+    def from_annotation(cls, source: XmlSource, *, burst: int | None = None) -> RadarGrid:
+        """Read the grid of a Sentinel-1 image.
+
+        A GRD has the lines and samples of its image file. The bursts of an IW or EW SLC overlap;
+        its grid is by default the continuous one that remains when they are merged: lines at a
+        steady interval from the first line of the first burst to the last line of the last one.
+        `bursts` says where each lies in it.
+
+        Between the records of a GRD's ground-range polynomials slant range is interpolated
+        linearly; see `with_range_interpolation` for the other way.
+
+        The equivalent number of looks is that of ESA's product definition (4.4 for an IW GRDH),
+        or for products that are not listed there the number of looks that were averaged.
+
+        Parameters
+        ----------
+        source : str, path or bytes
+            Path of an annotation XML of a GRD or SLC, plain or compressed with xz, or its
+            contents.
+        burst : int, optional
+            Take the grid of this burst alone, counted from 0.
+
+        Returns
+        -------
+        RadarGrid
+            Its epoch is the time of the image's first line, without the fraction of the second,
+            as is that of the orbit from the same annotation.
+
+        Raises
+        ------
+        AnnotationError
+            If the file is cut short, foreign, unsafe, or lacks something.
+        IndexError
+            If there is no such burst.
+        OSError
+            If the file cannot be read.
+        """
+        annotation = read_annotation(source)
+        grid = swath_grid(annotation)
+        return grid if burst is None else burst_grid(grid, burst, annotation.name)
+
+    @classmethod
+    def over(
+        cls,
+        orbit: Orbit,
+        latitude: float,
+        longitude: float,
+        *,
+        lines: int,
+        samples: int,
+        height: float = 0.0,
+        line_spacing: float = 10.0,
+        sample_spacing: float = 10.0,
+        ground_range: bool = True,
+        look_side: LookSide = "right",
+        looks: float = 1.0,
+    ) -> RadarGrid:
+        """Make the grid of a simulated image that is centred on a place.
+
+        The incidence angle is the one under which the orbit passes the place; see
+        `sarheight.orbit.look_at` for turning an orbit until it is the wanted one.
+
+        Parameters
+        ----------
+        orbit : Orbit
+            An orbit that passes the place.
+        latitude, longitude : float
+            The place, in degrees, that lies in the centre of the image.
+        lines, samples : int
+            Size of the image.
+        height : float
+            Height of the place above the ellipsoid in metres.
+        line_spacing : float
+            Metres between lines, on the ground.
+        sample_spacing : float
+            Metres between samples: of ground range, or of slant range.
+        ground_range : bool
+            Whether samples follow ground range (like those of a GRD, on the ellipsoid raised by
+            `height`) or slant range (like those of an SLC).
+        look_side : {"right", "left"}
+            The side to which the radar looks.
+        looks : float
+            Equivalent number of looks.
+
+        Returns
+        -------
+        RadarGrid
+            With the orbit's epoch.
+
+        Raises
+        ------
+        ValueError
+            If the place lies on the other side of the orbit, or the image reaches beyond what
+            the satellite sees.
+        OrbitCoverageError
+            If the orbit does not pass the place, or is too short for the image.
+        """
+        return grid_over(
+            orbit,
+            (latitude, longitude, height),
+            (lines, samples),
+            (line_spacing, sample_spacing),
+            look_side,
+            ground_range=ground_range,
+            looks=looks,
+        )
+
+    def line_spacing(self, orbit: Orbit) -> float:
+        """Return the distance between lines on the ground, in metres, in the image's middle."""
+        line, sample = (self.lines - 1) / 2, (self.samples - 1) / 2
+        slant_range = float(self.slant_range(line, sample))
+        time = float(self.azimuth_time(line, slant_range))
+        speed = ground_speed(
+            orbit.with_epoch(self.epoch), time, slant_range, look_sign(self.look_side)
+        )
+        return speed * self.line_interval
+
+    def with_epoch(self, epoch: np.datetime64) -> RadarGrid:
+        """Return the same grid with seconds counted from another time (UTC)."""
+        later = seconds_between(nanoseconds(epoch), self.epoch)
+        return replace(
+            self,
+            epoch=nanoseconds(epoch),
+            line_zero_time=self.line_zero_time + later,
+            ground_range=None if self.ground_range is None else self.ground_range.delayed(later),
+            bursts=tuple(
+                replace(burst, azimuth_time=burst.azimuth_time + later) for burst in self.bursts
+            ),
+        )
+
+    def with_range_interpolation(self, interpolation: RangeInterpolation) -> RadarGrid:
+        """Return the same ground-range grid with its records used in another way.
+
+        Parameters
+        ----------
+        interpolation : {"linear", "nearest"}
+            How slant range goes from one record of the ground-range polynomials to the next; see
+            `GroundRange`. Annotations are read as "linear".
+
+        Returns
+        -------
+        RadarGrid
+
+        Raises
+        ------
+        ValueError
+            If the grid is in slant range, or the interpolation is none of these.
+        """
+        if self.ground_range is None:
+            msg = (
+                f"found a slant-range grid and interpolation={interpolation!r}, expected a grid "
+                "in ground range: only that has records between which to interpolate"
+            )
+            raise ValueError(msg)
+        return replace(self, ground_range=replace(self.ground_range, interpolation=interpolation))
+
+    def crop(self, line: slice = slice(None), sample: slice = slice(None)) -> RadarGrid:
+        """Return the grid of a part of the image.
+
+        Parameters
+        ----------
+        line, sample : slice
+            First and one past the last line, and sample; all of them where left out.
+
+        Returns
+        -------
+        RadarGrid
+            Without bursts.
+
+        Raises
+        ------
+        IndexError
+            If the part is empty or reaches beyond the image: nothing is clipped.
+        """
+        first_line, lines = _part(line, self.lines, "lines")
+        first_sample, samples = _part(sample, self.samples, "samples")
+        return replace(
+            self._moved(first_line, first_sample), lines=lines, samples=samples, bursts=()
+        )
+
+    def multilook(self, lines: int, samples: int, *, looks: float | None = None) -> RadarGrid:
+        """Return the grid of an image whose pixels are averaged in windows.
+
+        The centre of the new pixel (0, 0) is the centre of the first window. Lines and samples
+        that do not fill a window are dropped.
+
+        Parameters
+        ----------
+        lines, samples : int
+            Size of a window in pixels.
+        looks : float, optional
+            Equivalent number of looks of the result. Left out, that of the image times the
+            pixels of a window: as many as there can be, and too many where neighbouring pixels
+            are correlated, as those of Sentinel-1 are.
+
+        Returns
+        -------
+        RadarGrid
+            Without bursts.
+
+        Raises
+        ------
+        ValueError
+            If the window is empty or larger than the image.
+        """
+        for name, window, size in (
+            ("lines", lines, self.lines),
+            ("samples", samples, self.samples),
+        ):
+            if window != int(window) or not 1 <= window <= size:
+                msg = (
+                    f"found a window of {window} {name}, expected a whole number from 1 to the "
+                    f"{size} {name} of the image"
+                )
+                raise ValueError(msg)
+        return replace(
+            self._moved((lines - 1) / 2, (samples - 1) / 2),
+            lines=self.lines // lines,
+            samples=self.samples // samples,
+            line_interval=self.line_interval * lines,
+            sample_spacing=self.sample_spacing * samples,
+            looks=self.looks * lines * samples if looks is None else looks,
+            bursts=(),
+        )
+
+    def _moved(self, line: float, sample: float) -> RadarGrid:
+        """Return the grid whose pixel (0, 0) is at the given place of this one."""
+        return replace(
+            self,
+            line_zero_time=float(self.azimuth_time(line)),
+            near_range=float(self.slant_range(line, sample)),
+            sample_zero_ground=self.sample_zero_ground
+            + (sample * self.sample_spacing if self.is_ground_range else 0.0),
+        )
+
+
+def _part(part: slice, size: int, name: str) -> tuple[int, int]:
+    """Return begin and length of a slice that lies within an axis."""
+    begin = 0 if part.start is None else part.start
+    end = size if part.stop is None else part.stop
+    if part.step not in {None, 1} or not 0 <= begin < end <= size:
+        msg = (
+            f"found {name} {part.start} to {part.stop} in steps of {part.step}, expected a part of "
+            f"0 to {size} without steps: an image cannot be cropped beyond its edge"
+        )
+        raise IndexError(msg)
+    return int(begin), int(end - begin)
+
+
+# Radar grids of simulated images.
+
+RECORD_INTERVAL = 1.0
+"""Seconds between the ground-range records of a simulated image, as in a GRD."""
+
+
+def ground_speed(orbit: Orbit, time: float, slant_range: float, side: float) -> float:
+    """Return how fast the point seen at zero Doppler runs over the ellipsoid, in m/s."""
+    step = 1e-3
+    ends = [
+        points_at_ranges(*orbit.state(each), np.array([slant_range]), side, 0.0)[0]
+        for each in (time - step, time + step)
+    ]
+    return float(np.linalg.norm(ends[1] - ends[0]) / (2 * step))
+
+
+def grid_over(
+    orbit: Orbit,
+    place: tuple[float, float, float],
+    shape: tuple[int, int],
+    spacing: tuple[float, float],
+    look_side: LookSide,
+    *,
+    ground_range: bool,
+    looks: float,
+) -> RadarGrid:
+    """Make a grid centred on a place; see `sarheight.scene.RadarGrid.over`."""
+    lines, samples = shape
+    side = look_sign(look_side)
+    time, slant_range = _closest_approach(orbit, place, side)
+    line_interval = spacing[0] / ground_speed(orbit, time, slant_range, side)
+    before = line_interval * (lines - 1) / 2
+    orbit.require_cover(time - before, time + before)
+    across = spacing[1] * (samples - 1) / 2
+    conversion = None
+    if ground_range:
+        records = max(math.ceil(before / RECORD_INTERVAL), 1)
+        times = time + RECORD_INTERVAL * np.arange(-records, records + 1)
+        times = np.clip(times, orbit.time[0], orbit.stop)
+        conversion = ground_range_over(orbit, times, slant_range, across, across, side, place[2])
+    return RadarGrid(
+        epoch=orbit.epoch,
+        line_zero_time=time - before,
+        line_interval=line_interval,
+        lines=lines,
+        samples=samples,
+        near_range=(
+            slant_range - across
+            if conversion is None
+            else float(conversion.slant(0.0, time - before))
+        ),
+        sample_spacing=spacing[1],
+        look_side=look_side,
+        ground_range=conversion,
+        looks=looks,
+        product="simulated",
+    )
+
+
+def _closest_approach(
+    orbit: Orbit, place: tuple[float, float, float], side: float
+) -> tuple[float, float]:
+    """Return zero-Doppler time and slant range of a place on the given side of the orbit."""
+    latitude, longitude, height = place
+    point = cartesian(latitude, longitude, height)
+    # A long orbit passes a place more than once: begin at the vector that is nearest to it.
+    guess = orbit.time[np.argmin(np.linalg.norm(orbit.position - point, axis=1))]
+    x, y, z = point.tolist()
+    time = zero_doppler_time(x, y, z, guess, orbit.start, orbit.coefficients)
+    where = f"latitude {latitude}, longitude {longitude}"
+    if not orbit.time[0] <= time <= orbit.stop:
+        msg = (
+            f"found an orbit ({orbit.source}) that does not pass {where} at zero Doppler, expected "
+            "one that does: turn it with sarheight.orbit.look_at, or make it longer"
+        )
+        raise OrbitCoverageError(msg)
+    position, velocity = orbit.state(time)
+    sight = point - position
+    if side * float(np.cross(sight, velocity) @ position) < 0.0:
+        found, wanted = ("left", "right") if side > 0.0 else ("right", "left")
+        msg = (
+            f"found {where} to the {found} of the orbit, expected it to the {wanted}: pass "
+            f"look_side={found!r}, or turn the orbit with sarheight.orbit.look_at"
+        )
+        raise ValueError(msg)
+    return time, float(np.linalg.norm(sight))
+
+
+# The radar grid that a Sentinel-1 annotation describes.
+
+EQUIVALENT_LOOKS = {
+    ("SM", 3.5): 3.7,
+    ("SM", 10.0): 29.7,
+    ("SM", 40.0): 398.4,
+    ("IW", 10.0): 4.4,
+    ("IW", 40.0): 81.8,
+    ("EW", 25.0): 2.7,
+    ("EW", 40.0): 10.7,
+    ("WV", 25.0): 123.7,
+}
+"""Looks of ground-range products by mode and pixel spacing in metres: Sentinel-1 Product
+Definition, S1-RS-MDA-52-7440, table 5-1."""
+
+
+def swath_grid(annotation: Annotation) -> RadarGrid:
+    """Make the grid of a GRD, or the continuous grid of an SLC's swath."""
+    epoch = whole_second(annotation.first_line_time)
+    ground_range = (
+        ground_range_of_annotation(annotation, epoch) if annotation.product_type == "GRD" else None
+    )
+    bursts = bursts_of_annotation(annotation, epoch)
+    first_time = (
+        bursts[0].azimuth_time if bursts else seconds_between(epoch, annotation.first_line_time)
+    )
+    return RadarGrid(
+        epoch=epoch,
+        line_zero_time=first_time,
+        line_interval=annotation.line_interval,
+        lines=bursts[-1].first_line + bursts[-1].lines if bursts else annotation.lines,
+        samples=annotation.samples,
+        near_range=SPEED_OF_LIGHT / 2 * annotation.slant_range_time,
+        sample_spacing=(
+            SPEED_OF_LIGHT / (2 * annotation.range_sampling_rate)
+            if ground_range is None
+            else annotation.range_spacing
+        ),
+        wavelength=SPEED_OF_LIGHT / annotation.radar_frequency,
+        ground_range=ground_range,
+        stamp_range=_stamp_range(annotation, epoch),
+        looks=_looks(annotation),
+        polarisations=(annotation.polarisation,),
+        mission=annotation.mission,
+        mode=annotation.mode,
+        product=annotation.product_type,
+        swath=annotation.swath,
+        bursts=bursts,
+    )
+
+
+def burst_grid(grid: RadarGrid, index: int, name: str) -> RadarGrid:
+    """Take one burst's own grid out of that of its swath.
+
+    Raises
+    ------
+    IndexError
+        If there is no such burst.
+    """
+    if not 0 <= index < len(grid.bursts):
+        found = f"{len(grid.bursts)} bursts, counted from 0" if grid.bursts else "no bursts"
+        msg = f"{name} has {found}, found burst={index}: pass one of them, or leave it out"
+        raise IndexError(msg)
+    burst = grid.bursts[index]
+    return replace(
+        grid,
+        line_zero_time=burst.azimuth_time,
+        lines=burst.lines,
+        bursts=(replace(burst, first_line=0),),
+    )
+
+
+def _stamps(annotation: Annotation, epoch: np.datetime64) -> NDArray[np.float64]:
+    """Return the stamps of the geolocation grid's lines in seconds, shape (n,)."""
+    line = annotation.geolocation.line
+    if annotation.bursts:
+        burst = np.minimum(line // annotation.lines_per_burst, len(annotation.bursts) - 1)
+        begins = np.array([seconds_between(epoch, each.azimuth_time) for each in annotation.bursts])
+        begin, line = begins[burst], line - burst * annotation.lines_per_burst
+    else:
+        begin = np.array([seconds_between(epoch, annotation.first_line_time)])
+    return begin + annotation.line_interval * line.astype(np.float64)
+
+
+def _stamp_range(annotation: Annotation, epoch: np.datetime64) -> float | None:
+    """Find the slant range at which the stamps of lines are their zero-Doppler times.
+
+    The annotation does not name it: ESA's geolocation grid shows it, whose times grow along each
+    line by the one-way travel time. None where they do not, as in products without the bistatic
+    correction.
+    """
+    points = annotation.geolocation
+    times = np.array([seconds_between(epoch, time) for time in points.azimuth_time])
+    later = times - _stamps(annotation, epoch)
+    slant_range = SPEED_OF_LIGHT / 2 * points.slant_range_time
+    stamp_range = float(np.median(slant_range - SPEED_OF_LIGHT * later))
+    explained = later - (slant_range - stamp_range) / SPEED_OF_LIGHT
+    return stamp_range if np.abs(explained).max() < 0.5 * np.abs(later).max() else None
+
+
+def _looks(annotation: Annotation) -> float:
+    if annotation.product_type == "SLC":
+        return 1.0
+    spacing = round(annotation.range_spacing, 1)
+    return EQUIVALENT_LOOKS.get((annotation.mode, spacing), float(annotation.processed_looks))

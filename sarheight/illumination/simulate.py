@@ -1,0 +1,249 @@
+"""Simulated radar images, and the pair of operators between ground and image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from sarheight_kernels.profiles import ACTIVE_SHADOW
+from sarheight_kernels.projection import blocks_of_lines, gather, scatter
+
+from sarheight.errors import GeometryError
+from sarheight.geometry.pass_geometry import pixel_areas, view
+from sarheight.geometry.visibility import light_cells
+from sarheight.illumination._laws import BackscatterLaw, Muhleman, tabulate
+from sarheight.scene import Calibration, Scene
+
+if TYPE_CHECKING:
+    from sarheight.geometry.pass_geometry import View
+    from sarheight.grid import RadarGrid
+    from sarheight.orbit import Orbit
+
+NO_VALUES = np.empty((0, 0), dtype=np.float32)
+NOTHING_LIT = (
+    "found no cell of the DEM that lights a pixel: it lies beside the image, or is void or in "
+    "shadow there. Pass a DEM of the image's own area"
+)
+"""What is said of a DEM whose box meets the image, and whose cells do not."""
+
+
+@dataclass(frozen=True, eq=False)
+class Collected:
+    """What the cells of a DEM collect from an image."""
+
+    linear: NDArray[np.float32]  # (channels, rows, columns): sums of weight times channel
+    square: NDArray[np.float32]  # (channels, rows, columns): sums of squared weight times channel
+    # (rows, columns): lit area of each cell within the image, projected along the line of sight,
+    # in square metres
+    area: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Illumination:
+    """Which cell lights which pixel, and how brightly: the weights, recomputed at each use."""
+
+    view: View  # the DEM under the radar
+    law: NDArray[np.float64]  # (n,): backscatter law, tabulated
+    lit: NDArray[np.bool_]  # (rows, columns): false where a cell is void or in shadow
+
+    def under(self, law: BackscatterLaw) -> Illumination:
+        """Return the same under another backscatter law."""
+        return replace(self, law=tabulate(law))
+
+    def simulate(self, reflectivity: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Return the energy in each pixel, shape (lines, samples), in square metres.
+
+        Shapes: `reflectivity` (rows, columns).
+        """
+        grid, bounds = self.view.grid, self.view.bounds
+        block_of = np.empty(bounds.shape[0], dtype=np.int64)
+        block, beyond = blocks_of_lines(bounds, grid.lines, grid.samples, block_of)
+        blocks = -(-grid.lines // block)
+        image = np.empty(grid.shape, dtype=np.float32)
+        scatter(
+            self.view.ground,
+            self.view.radar,
+            self.view.heights,
+            self.law,
+            bounds,
+            self.lit,
+            NO_VALUES if reflectivity is None else np.ascontiguousarray(reflectivity),
+            block,
+            block_of,
+            # From here, as large arrays of NumPy's come in huge pages.
+            np.empty((blocks, beyond, grid.samples), dtype=np.float32),
+            image,
+        )
+        return image
+
+    def collect(
+        self, linear: NDArray[np.float32], square: NDArray[np.float32] | None = None
+    ) -> Collected:
+        """Collect channels of an image at the cells.
+
+        Shapes: `linear` (lines, samples, channels), `square` (lines, samples, channels).
+        """
+        if square is None:
+            square = np.empty((*linear.shape[:2], 0), dtype=np.float32)
+        shape = self.view.heights.shape
+        linear_sum = np.empty((linear.shape[2], *shape), dtype=np.float32)
+        square_sum = np.empty((square.shape[2], *shape), dtype=np.float32)
+        area = np.empty(shape, dtype=np.float32)
+        gather(
+            self.view.ground,
+            self.view.radar,
+            self.view.heights,
+            self.law,
+            self.view.bounds,
+            self.lit,
+            linear,
+            square,
+            linear_sum,
+            square_sum,
+            area,
+        )
+        return Collected(linear_sum, square_sum, area)
+
+
+def lit_cells(category: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Tell from their categories which cells the radar lights."""
+    return category < ACTIVE_SHADOW
+
+
+def illuminate(
+    view: View, law: BackscatterLaw, lit: NDArray[np.bool_] | None = None
+) -> Illumination:
+    """Light a DEM.
+
+    Shapes: `lit` (rows, columns).
+    """
+    if lit is None:
+        lit = light_cells(view)
+    else:
+        lit = np.ascontiguousarray(lit & np.isfinite(view.heights))
+    return Illumination(view, tabulate(law), lit)
+
+
+# Simulated radar images.
+
+SPECKLED_LINES = 256
+"""Lines to which speckle is added at a time."""
+
+
+def _reflectivity(
+    reflectivity: xr.DataArray | NDArray[np.floating] | None, dem: xr.DataArray
+) -> NDArray[np.float32] | None:
+    if reflectivity is None:
+        return None
+    values = np.asarray(getattr(reflectivity, "values", reflectivity), dtype=np.float32)
+    dims = getattr(reflectivity, "dims", dem.dims)
+    if values.shape != dem.shape or dims != dem.dims:
+        msg = (
+            f"found reflectivity of shape {values.shape} with dims {dims}, expected those of the "
+            f"DEM, {dem.shape} and {dem.dims}: give one value for each cell"
+        )
+        raise ValueError(msg)
+    known = values[np.isfinite(dem.values)]
+    good = np.isfinite(known) & (known >= 0.0)
+    if not good.all():
+        msg = (
+            f"found reflectivity that is negative or not finite at {(~good).sum()} of {good.size} "
+            "cells; expected finite linear factors, not negative (is it in dB?)"
+        )
+        raise ValueError(msg)
+    return values
+
+
+def simulate(
+    dem: xr.DataArray,
+    grid: RadarGrid,
+    orbit: Orbit,
+    *,
+    law: BackscatterLaw | None = None,
+    reflectivity: xr.DataArray | NDArray[np.floating] | None = None,
+    calibration: Calibration = "beta0",
+    shadow: bool = True,
+    looks: float | None = None,
+    noise: float = 0.0,
+    seed: int | None = None,
+) -> Scene:
+    r"""Simulate the radar image of a DEM.
+
+    The energy of a pixel is the sum over all facets that its image covers of reflectivity times
+    :math:`\sigma^0(\theta)` times facet area, by overlap:
+    :math:`I_p = \frac{1}{A_p} \sum_g W_{pg} x_g`, with the area :math:`A_p` of the pixel.
+
+    Parameters
+    ----------
+    dem : xarray.DataArray
+        Heights above the ellipsoid in metres, dims (y, x), any CRS. Voids scatter nothing.
+    grid : RadarGrid
+        Sampling of the image.
+    orbit : Orbit
+        State vectors that cover the image.
+    law : callable, optional
+        Backscatter law, from incidence in degrees to sigma0; `Muhleman` by default.
+    reflectivity : array, dims (y, x), optional
+        Brightness of each cell relative to the law, linear; 1 by default.
+    calibration : {"beta0", "sigma0", "gamma0"}
+        What the image is calibrated to (on the ellipsoid).
+    shadow : bool
+        Whether terrain hides terrain behind it. Facets that face away stay dark in any case.
+    looks : float, optional
+        Equivalent number of looks of the speckle, which is gamma-distributed and independent
+        from pixel to pixel; none by default.
+    noise : float
+        Mean thermal noise, linear power in the image's calibration. It carries the speckle of
+        the sum, as in a detected image from which no noise has been removed.
+    seed : int, optional
+        Seed of speckle and noise.
+
+    Returns
+    -------
+    Scene
+        The image, dims (line, sample), with its grid and orbit. Attributes say that it is
+        simulated.
+
+    Raises
+    ------
+    GeometryError
+        If DEM and image do not overlap.
+    OrbitCoverageError
+        If the orbit does not cover the image.
+    ValueError
+        If looks, noise, law or reflectivity are not what they should be.
+    """
+    if looks is not None and not 0.0 < looks < np.inf:
+        msg = f"found looks={looks!r}, expected a positive number, or None for no speckle"
+        raise ValueError(msg)
+    if not (np.isfinite(noise) and noise >= 0.0):
+        msg = f"found noise={noise!r}, expected linear power, not negative (is it in dB?)"
+        raise ValueError(msg)
+    seen = view(dem, grid, orbit)
+    everything = None if shadow else np.ones(dem.shape, dtype=bool)
+    operator = illuminate(seen, Muhleman() if law is None else law, everything)
+    energy = operator.simulate(_reflectivity(reflectivity, seen.dem))
+    if not any(line.any() for line in energy) and not operator.simulate().any():
+        raise GeometryError(NOTHING_LIT)
+    image = energy
+    pixel_areas(grid, seen.radar, calibration).divide(image, noise)
+    if looks is not None:
+        random = np.random.default_rng(seed)
+        for first in range(0, grid.lines, SPECKLED_LINES):
+            block = image[first : first + SPECKLED_LINES]
+            block *= random.gamma(looks, 1.0 / looks, size=block.shape)
+    data = xr.DataArray(
+        image,
+        dims=("line", "sample"),
+        name=calibration,
+        attrs={
+            "long_name": f"simulated radar image, {calibration}",
+            "units": "1",
+            "simulated": "from a DEM and an orbit",
+            "noise_equivalent": noise,
+        },
+    )
+    return Scene(data, grid, orbit, calibration)

@@ -1,0 +1,235 @@
+"""Splits by place, and channel statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarheight.dem import local_posting
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@dataclass(frozen=True)
+class Part:
+    """A rectangle of cells.
+
+    Attributes
+    ----------
+    rows, columns : tuple of int
+        First and one past the last.
+    """
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+
+    @classmethod
+    def whole(cls, scene: xr.Dataset) -> Self:
+        """Return the rectangle of all cells of a scene."""
+        return cls((0, scene.sizes["y"]), (0, scene.sizes["x"]))
+
+    def of(self, scene: xr.Dataset) -> xr.Dataset:
+        """Cut the rectangle out of a scene.
+
+        Raises
+        ------
+        ValueError
+            If it reaches beyond the scene, or is empty.
+        """
+        self.require_inside(scene)
+        return scene.isel(y=slice(*self.rows), x=slice(*self.columns))
+
+    def require_inside(self, scene: xr.Dataset) -> None:
+        """Refuse a rectangle that reaches beyond a scene, or is empty.
+
+        Raises
+        ------
+        ValueError
+        """
+        shape = scene.sizes["y"], scene.sizes["x"]
+        spans = self.rows, self.columns
+        if not all(
+            0 <= first < last <= length for (first, last), length in zip(spans, shape, strict=True)
+        ):
+            msg = f"found {self} of a scene of {shape[0]} x {shape[1]} cells, expected it inside"
+            raise ValueError(msg)
+
+    def overlaps(self, other: Part) -> bool:
+        """Tell whether a cell lies in both."""
+        pairs = ((self.rows, other.rows), (self.columns, other.columns))
+        return all(one[0] < two[1] and two[0] < one[1] for one, two in pairs)
+
+
+def require_apart(
+    scenes: int, training: Sequence[Sequence[Part]], validation: Sequence[Sequence[Part]]
+) -> None:
+    """Refuse parts that do not pair with scenes, and a cell for both training and validation."""
+    if not len(training) == len(validation) == scenes:
+        msg = (
+            f"found parts of {len(training)} scenes for training and of {len(validation)} for "
+            f"validation, expected them for each of {scenes}"
+        )
+        raise ValueError(msg)
+    for number, (ours, theirs) in enumerate(zip(training, validation, strict=True)):
+        for one, other in product(ours, theirs):
+            if one.overlaps(other):
+                msg = (
+                    f"found parts for training {one} and validation {other} of scene {number} that "
+                    "overlap, expected parts that lie apart: see sarheight.learning.parts"
+                    " and sarheight.buildings.blocks"
+                )
+                raise ValueError(msg)
+
+
+def parts(
+    scene: xr.Dataset, shares: Mapping[str, float], *, gap: float = 2000.0
+) -> dict[str, Part]:
+    """Part a scene into bands across its longer side.
+
+    Between two bands lies a gap that belongs to none, so that no pixel, no reconstruction and no
+    slope of one is seen in the other.
+
+    Parameters
+    ----------
+    scene : xarray.Dataset
+        On dims (y, x).
+    shares : mapping
+        Share of each band by name, in the order from the first row or column. They sum to 1.
+    gap : float
+        Metres between bands.
+
+    Returns
+    -------
+    dict
+        A `Part` for each name.
+
+    Raises
+    ------
+    ValueError
+        If the shares do not sum to 1, or a band would be narrower than the gap.
+    """
+    require_shares(shares)
+    posting = posting_of(scene)
+    sizes = {"y": scene.sizes["y"], "x": scene.sizes["x"]}
+    axis = "y" if sizes["y"] * posting[0] >= sizes["x"] * posting[1] else "x"
+    between = int(np.ceil(gap / posting[0 if axis == "y" else 1]))
+    free = sizes[axis] - between * (len(shares) - 1)
+    narrowest = min(shares.values()) * free
+    if narrowest < max(between, 1):
+        msg = (
+            f"found {sizes[axis]} cells along {axis} to part into {len(shares)} bands with gaps of "
+            f"{between} cells, expected bands at least as wide as a gap: take a larger scene, "
+            "fewer bands or a smaller gap"
+        )
+        raise ValueError(msg)
+    bands, begin, total = {}, 0, 0.0
+    for index, (name, share) in enumerate(shares.items()):
+        total += share
+        end = round(total * free) + index * between
+        along = (begin, end)
+        bands[name] = Part(along, (0, sizes["x"])) if axis == "y" else Part((0, sizes["y"]), along)
+        begin = end + between
+    return bands
+
+
+def require_shares(shares: Mapping[str, float]) -> None:
+    """Refuse shares that do not make a whole."""
+    if not shares or min(shares.values()) <= 0.0 or abs(sum(shares.values()) - 1.0) > 1e-6:
+        msg = f"found shares {dict(shares)}, expected shares above 0 that sum to 1"
+        raise ValueError(msg)
+
+
+def posting_of(scene: xr.Dataset) -> tuple[float, float]:
+    """Return the metres between rows and between columns of a scene or stack."""
+    variable = next(each for each in scene.data_vars.values() if {"y", "x"} <= set(each.dims))
+    return local_posting(variable.isel({n: 0 for n in variable.dims if n not in {"y", "x"}}))
+
+
+def starts_along(span: tuple[int, int], size: int, step: int) -> list[int]:
+    """Return where patches begin in a span of an axis; the last one ends where it does."""
+    begin, end = span
+    if end - begin < size:
+        return []
+    starts = list(range(begin, end - size + 1, step))
+    return starts if starts[-1] == end - size else [*starts, end - size]
+
+
+# Mean and spread of what a network sees.
+
+LEAST_POWER = 1e-6
+"""Power enters decibels as no less than this, -60 dB."""
+
+
+def transformed(values: NDArray[np.floating], transform: str) -> NDArray[np.float64]:
+    """Return values as a network sees them before they are normalised: see `Channel`."""
+    numbers = values.astype(np.float64)
+    if transform == "decibel":
+        return 10.0 * np.log10(np.where(numbers < LEAST_POWER, LEAST_POWER, numbers))
+    if transform == "log":
+        return np.log1p(numbers)
+    return numbers
+
+
+def channel_statistics(images: Iterable[xr.DataArray], transform: str) -> tuple[float, float]:
+    """Measure mean and standard deviation of a channel over several scenes.
+
+    Parameters
+    ----------
+    images : iterable of xarray.DataArray
+        The channel in each scene, or in its part for training; NaN never counts.
+    transform : {"none", "decibel", "log"}
+        Taken before the statistics, as `sarheight.learning.Channel` does.
+
+    Returns
+    -------
+    mean, std : float
+
+    Raises
+    ------
+    ValueError
+        If there is no value, or all are the same.
+    """
+    count, total, squares = 0, 0.0, 0.0
+    for image in images:
+        values = transformed(image.values, transform)
+        values = values[np.isfinite(values)]
+        count += values.size
+        total += float(values.sum())
+        squares += float((values**2).sum())
+    mean = total / count if count else np.nan
+    variance = squares / count - mean**2 if count else np.nan
+    if not variance > 1e-12 * mean**2:
+        msg = (
+            f"found {count} values with a variance of {variance:g}, expected a channel that "
+            "varies: leave it out, or check its file"
+        )
+        raise ValueError(msg)
+    return mean, float(np.sqrt(variance))
+
+
+# Power that is none.
+
+LEAST_MEDIAN = -0.3
+"""Noise is a hundredth or so. Of decibels only the very brightest ground comes as near to 0."""
+
+
+def require_power(name: str, values: NDArray[np.floating]) -> None:
+    """Refuse decibels where linear power is expected.
+
+    Noise that was taken off leaves powers a little below zero, on calm water most of them; of
+    decibels nearly all are, and far below.
+    """
+    known = values[np.isfinite(values)]
+    median = float(np.median(known)) if known.size else 0.0
+    if median < LEAST_MEDIAN:
+        msg = (
+            f"found {name} with a median of {median:.3g}, expected linear power: these look like "
+            "decibels; convert them by 10 ** (value / 10)"
+        )
+        raise ValueError(msg)

@@ -1,0 +1,280 @@
+"""Estimators on file: channels, weights, configuration, device."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from sarheight.errors import CheckpointError, OutputError
+from sarheight.output.atomic import staged
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+Transform = Literal["none", "decibel", "log"]
+"""How a physical value enters a network: as it is, as 10 log10, or as log(1 + value)."""
+
+LEAST_POWER = 1e-6
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One channel of a network's input: a physical quantity and how it is normalised.
+
+    The network sees ``(transform(value) - mean) / std``; where a value is missing it sees 0.
+
+    Parameters
+    ----------
+    name : str
+        Such as "gamma0_vv".
+    units : str
+        Of the value before the transform, such as "1" for linear power, or "m".
+    transform : {"none", "decibel", "log"}
+        Taken before normalising. Power enters in decibels, and no less than -60 dB.
+    mean, std : float
+        Of the transformed values.
+
+    Raises
+    ------
+    ValueError
+        If the transform is none of these, or `std` is not positive.
+    """
+
+    name: str
+    units: str
+    transform: Transform = "none"
+    mean: float = 0.0
+    std: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.transform not in get_args(Transform):
+            expected = ", ".join(get_args(Transform))
+            msg = f"found transform {self.transform!r} of {self.name}, expected one of {expected}"
+            raise ValueError(msg)
+        if not self.std > 0.0:
+            msg = f"found std={self.std} of {self.name}, expected a number above 0"
+            raise ValueError(msg)
+
+    def transformed(self, value: Tensor) -> Tensor:
+        """Return transformed values, before they are normalised, shape as came in."""
+        if self.transform == "decibel":
+            # A comparison keeps what is missing, NaN, missing.
+            return 10.0 * torch.log10(torch.where(value < LEAST_POWER, LEAST_POWER, value))
+        if self.transform == "log":
+            return torch.log1p(value)
+        return value
+
+    def normalised(self, value: Tensor) -> Tensor:
+        """Return what the network sees, shape as came in; 0 where a value is missing."""
+        scaled = (self.transformed(value) - self.mean) / self.std
+        return torch.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the fields, as they are written to a configuration."""
+        return asdict(self)
+
+
+# Saving a network with all that is needed to use it, and making it again.
+
+WEIGHTS, CONFIGURATION = "model.safetensors", "config.json"
+FORMAT = 1
+
+
+class Pretrained(nn.Module):
+    """A network that is saved as a folder: weights in safetensors, all else in JSON.
+
+    A subclass names itself by `kind` and returns from `configuration` the arguments that make it
+    again. No code is ever loaded from a checkpoint.
+    """
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def configuration(self) -> dict[str, Any]:
+        """Return the arguments that make this network again, in JSON's types."""
+
+    @classmethod
+    def from_configuration(cls, configuration: Mapping[str, Any]) -> Self:
+        """Make the network that `configuration` describes, with random weights."""
+        return cls(**configuration)
+
+    def save_pretrained(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        card: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write the network to a folder.
+
+        Parameters
+        ----------
+        folder : path-like
+            Gets ``model.safetensors`` and ``config.json``.
+        card : mapping, optional
+            More to tell about the model, such as data, licence and figures; in JSON's types.
+        overwrite : bool
+            Whether a folder that is already there may be replaced.
+
+        Returns
+        -------
+        pathlib.Path
+            The folder.
+
+        Raises
+        ------
+        OutputError
+            When the place is not fit for it or writing failed; nothing is left half-written.
+        """
+        folder = Path(folder)
+        described = {
+            "format": FORMAT,
+            "kind": self.kind,
+            "configuration": self.configuration(),
+            "card": dict(card or {}),
+        }
+        if folder.suffix:
+            msg = f"a model is saved as a folder without a suffix, and this is '{folder}'"
+            raise OutputError(msg)
+        with staged(folder, overwrite=overwrite, suffixes=("",)) as work:
+            work.mkdir()
+            weights = {name: value.contiguous() for name, value in self.state_dict().items()}
+            # What safetensors writes itself, its owner alone may read.
+            (work / WEIGHTS).write_bytes(save(weights))
+            (work / CONFIGURATION).write_text(json.dumps(described, indent=2) + "\n", "utf-8")
+        return folder
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike[str]) -> Self:
+        """Make a network from a folder that `save_pretrained` has written.
+
+        Parameters
+        ----------
+        folder : path-like
+            The folder.
+
+        Returns
+        -------
+        Pretrained
+            In evaluation mode.
+
+        Raises
+        ------
+        CheckpointError
+            If a file is missing or damaged, the checkpoint is that of another model, or weights
+            and configuration do not belong together.
+        """
+        folder = Path(folder)
+        described = _described(folder)
+        if described.get("kind") != cls.kind:
+            msg = (
+                f"'{folder}' holds a model of the kind {described.get('kind')!r}, expected "
+                f"{cls.kind!r}: load it by its own class"
+            )
+            raise CheckpointError(msg)
+        try:
+            model = cls.from_configuration(described["configuration"])
+        except (KeyError, TypeError, ValueError) as error:
+            msg = f"the configuration in '{folder}' makes no {cls.kind} ({error})"
+            raise CheckpointError(msg) from error
+        try:
+            model.load_state_dict(load_file(folder / WEIGHTS), strict=True)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            msg = f"the weights in '{folder}' do not fit its configuration ({reason})"
+            raise CheckpointError(msg) from error
+        return model.eval()
+
+
+def kind_of(folder: str | os.PathLike[str]) -> str:
+    """Tell what kind of network a folder holds.
+
+    Parameters
+    ----------
+    folder : path-like
+        As `Pretrained.save_pretrained` has written it.
+
+    Returns
+    -------
+    str
+        The `kind` of its class, such as "terrain heights".
+
+    Raises
+    ------
+    CheckpointError
+        If it is no such folder.
+    """
+    return str(_described(Path(folder)).get("kind"))
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    try:
+        described = json.loads((folder / CONFIGURATION).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        msg = (
+            f"'{folder}' holds no readable {CONFIGURATION} ({error}); expected a folder written by "
+            "save_pretrained"
+        )
+        raise CheckpointError(msg) from error
+    if not isinstance(described, dict) or described.get("format") != FORMAT:
+        found = described.get("format") if isinstance(described, dict) else type(described).__name__
+        msg = f"'{folder}' has the format {found!r}, expected {FORMAT}: another version wrote it"
+        raise CheckpointError(msg)
+    return described
+
+
+# Trained networks that come with the library.
+
+ROOMS = Path(__file__).parents[1]
+
+
+def packaged(name: str) -> Path:
+    """Find a trained network that comes with the library.
+
+    Parameters
+    ----------
+    name : str
+        Such as "terrain".
+
+    Returns
+    -------
+    pathlib.Path
+        A folder for `from_pretrained`.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none of that name.
+    """
+    known = sorted(folder.parent.name for folder in ROOMS.glob("*/weights"))
+    if name not in known:
+        msg = f"found no trained network {name!r} in the library, expected one of {known}"
+        raise CheckpointError(msg)
+    return ROOMS / name / "weights"
+
+
+# Where a network works.
+
+
+def device_of(name: str) -> torch.device:
+    """Return a device by its name; "auto" is a GPU if there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        msg = f"found device {name!r}, which is not there ({reason}): use 'cpu', or 'auto'"
+        raise ValueError(msg) from error
+    return device

@@ -1,0 +1,302 @@
+"""One call to write a result, one to read it, in any format."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from sarheight.errors import OutputError
+from sarheight.output._geotiff import encode_attributes, read_geotiff, write_geotiff
+from sarheight.output.atomic import check_writable, flush, staged
+from sarheight.output.grid import check_grid, completed, plain_attributes
+from sarheight.output.stac import STAC_SUFFIX, require_acquisitions, stac_item
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Hashable, Mapping
+
+    from matplotlib.figure import Figure
+
+CHUNK = 1024
+# Speckle does not compress: higher levels take several times as long for a few bytes.
+COMPRESSION = {"zlib": True, "complevel": 1, "shuffle": True}
+
+
+def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
+    """Write a result as compressed NetCDF-4."""
+    dataset = _conventional(dataset)
+    labels = [name for name, each in dataset.coords.items() if each.dtype.kind in "OU"]
+    for name in labels:
+        # To CF, a label is an array of characters: only numbers make a coordinate variable.
+        dataset[name].encoding["dtype"] = "S1"
+    for variable in dataset.data_vars.values():
+        variable.encoding["chunksizes"] = _chunks(variable)
+        if variable.dtype.kind in "iuf":
+            variable.encoding |= COMPRESSION
+        along = [str(name) for name in dataset.coords if _goes_along(dataset[name], variable)]
+        if along:
+            variable.encoding["coordinates"] = " ".join(along)
+    dataset.to_netcdf(path, engine="netcdf4", format="NETCDF4")
+
+
+def write_zarr(dataset: xr.Dataset, path: Path, *, chunk: int = CHUNK) -> None:
+    """Write a result as Zarr store."""
+    dataset = _conventional(dataset, chunk)
+    for variable in dataset.data_vars.values():
+        variable.encoding["chunks"] = _chunks(variable, chunk)
+    dataset.to_zarr(path, mode="w-", zarr_format=2, consolidated=True)
+
+
+def read_netcdf(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
+    """Read a result from NetCDF."""
+    return _read(path, chunks, engine="netcdf4")
+
+
+def read_zarr(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
+    """Read a result from a Zarr store."""
+    return _read(path, chunks, engine="zarr")
+
+
+def _read(path: Path, chunks: Any, **options: Any) -> xr.Dataset:  # noqa: ANN401
+    """Open without turning codes into floats, which is what masking by ``_FillValue`` does."""
+    dataset = xr.open_dataset(
+        path,
+        chunks=chunks,
+        decode_coords="all",
+        mask_and_scale=False,
+        decode_timedelta=False,
+        **options,
+    )
+    if chunks is None:
+        with dataset:
+            dataset.load()
+    for variable in dataset.data_vars.values():
+        for name in ("flag_values", "flag_masks"):
+            if name in variable.attrs:
+                variable.attrs[name] = np.atleast_1d(variable.attrs[name]).astype(variable.dtype)
+    return dataset
+
+
+def _conventional(dataset: xr.Dataset, chunk: int = CHUNK) -> xr.Dataset:
+    """Give names, attributes and chunks the form that files want."""
+    texts = {
+        name: coordinate.astype(object)
+        for name, coordinate in dataset.coords.items()
+        if coordinate.dtype.kind == "U"
+    }
+    dataset = dataset.assign_coords(texts)
+    if dataset.chunks:
+        dataset = dataset.chunk(dict.fromkeys(dataset.dims, chunk))
+    dataset = completed(dataset)
+    dataset.attrs = plain_attributes(dataset.attrs)
+    for name in dataset.variables:
+        _set_attributes(dataset, name)
+    return dataset
+
+
+def _set_attributes(dataset: xr.Dataset, name: Hashable) -> None:
+    variable = dataset[name]
+    variable.attrs = plain_attributes(variable.attrs)
+    if "flag_values" in variable.attrs:
+        flags = np.asarray(variable.attrs["flag_values"]).astype(variable.dtype)
+        variable.attrs["flag_values"] = flags
+    if name in dataset.coords:
+        variable.encoding = {"_FillValue": None}
+
+
+def _goes_along(coordinate: xr.DataArray, variable: xr.DataArray) -> bool:
+    """Tell whether a coordinate describes a variable and is no coordinate variable to CF."""
+    numbers = coordinate.dims == (coordinate.name,) and coordinate.dtype.kind not in "OU"
+    return bool(coordinate.dims) and not numbers and set(coordinate.dims) <= set(variable.dims)
+
+
+def _chunks(variable: xr.DataArray, chunk: int = CHUNK) -> tuple[int, ...]:
+    return tuple(min(chunk, size) for size in variable.shape)
+
+
+# One call to write a result, one to read it, whatever the format.
+
+WRITERS: dict[str, Callable[[xr.Dataset, Path], None]] = {
+    ".tif": write_geotiff,
+    ".tiff": write_geotiff,
+    ".nc": write_netcdf,
+    ".zarr": write_zarr,
+}
+READERS: dict[str, Callable[[Path, Any], xr.Dataset]] = {
+    ".tif": read_geotiff,
+    ".tiff": read_geotiff,
+    ".nc": read_netcdf,
+    ".zarr": read_zarr,
+}
+
+
+def write(
+    dataset: xr.Dataset,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    stac: bool = False,
+) -> Path:
+    """Write a result; the name chooses the format.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Variables of dims (..., y, x) with coordinates and a CRS. May be dask-backed: it is then
+        computed piece by piece.
+    path : path-like
+        ``.tif`` or ``.tiff``: Cloud Optimised GeoTIFF, north up. One band for each variable,
+        pass and polarisation, which its description names (``sigma0_VV``); units, flags and all
+        other attributes are in its tags, those of the dataset in the tags of the file. Floats are
+        float32 with nodata NaN, and overviews average power. Variables of one integer type alone
+        keep it and their nodata. Integers *beside floats* become float32 bands that hold the
+        same whole numbers with nodata NaN, and their overviews hold the most frequent value,
+        never a mixture of codes. Writing it takes temporary room beside the file, 1.4 times the
+        size of all bands. ``.nc``: NetCDF-4 with CF conventions. ``.zarr``: Zarr store.
+        In both variables keep their types. ``.png``: the picture that `sarheight.plot.scene`
+        draws.
+    overwrite : bool, optional
+        Whether a result that is already there may be replaced.
+    stac : bool, optional
+        Whether to write a STAC item beside it, ``unfolded.stac.json`` for ``unfolded.tif`` (see
+        `stac_item`). Both appear, or neither.
+
+    Returns
+    -------
+    pathlib.Path
+        What was written.
+
+    Raises
+    ------
+    OutputError
+        When the place is not fit for it (see `check_writable`) or writing failed; nothing is
+        left half-written, and what was there before stays.
+    TypeError
+        When `dataset` is not a Dataset.
+    ValueError
+        When the dataset has no CRS, no regular grid, or variables the format cannot hold; or a
+        STAC item is wanted of a picture, or of what does not say when it was taken.
+    """
+    path = Path(path)
+    if stac:
+        return _write_with_item(dataset, path, overwrite=overwrite)
+    if path.suffix.lower() == ".png":
+        from sarheight import plot
+
+        check_writable(path, overwrite=overwrite)
+        tags = encode_attributes(dataset.attrs)
+        return save_png(plot.scene(dataset), path, overwrite=overwrite, metadata=tags)
+    with staged(path, overwrite=overwrite) as work:
+        WRITERS[path.suffix.lower()](check_grid(dataset), work)
+    return path
+
+
+def _write_with_item(dataset: xr.Dataset, path: Path, *, overwrite: bool) -> Path:
+    """Write a result and its STAC item."""
+    check_writable(path, overwrite=overwrite)
+    suffix = path.suffix.lower()
+    if suffix not in WRITERS:
+        msg = f"'{path}' is a picture without a grid, and gets no STAC item; write .tif"
+        raise ValueError(msg)
+    require_acquisitions(dataset)
+    checked = check_grid(dataset)
+    beside = path.with_name(path.stem + STAC_SUFFIX)
+    with (
+        staged(beside, overwrite=overwrite, suffixes=(".json",)) as item_work,
+        staged(path, overwrite=overwrite) as work,
+    ):
+        WRITERS[suffix](checked, work)
+        item = stac_item(checked, f"./{path.name}", file=work, identifier=path.stem)
+        described = item.to_dict(include_self_link=False, transform_hrefs=False)
+        item_work.write_text(json.dumps(described, indent=2, allow_nan=False), encoding="utf-8")
+        # The result moves to its place first, and only when both are on the disk.
+        flush(item_work)
+    return path
+
+
+def save_png(
+    figure: Figure,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    resolution: float = 150.0,
+    metadata: Mapping[str, str] | None = None,
+) -> Path:
+    """Save a figure as PNG, complete or not at all.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        What the functions of `sarheight.plot` return.
+    path : path-like
+        A name that ends in ``.png``.
+    overwrite : bool, optional
+        Whether a file that is already there may be replaced.
+    resolution : float, optional
+        Dots per inch.
+    metadata : mapping of str, optional
+        Texts that are kept inside the picture.
+
+    Returns
+    -------
+    pathlib.Path
+        What was written.
+
+    Raises
+    ------
+    OutputError
+        As for `write`, and when the name does not end in ``.png``.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        msg = f"a picture is saved as .png, but the name is '{path}'"
+        raise OutputError(msg)
+    with staged(path, overwrite=overwrite) as work:
+        figure.savefig(work, format="png", dpi=resolution, metadata=dict(metadata or {}))
+    return path
+
+
+def open_result(
+    path: str | os.PathLike[str],
+    *,
+    chunks: Any = None,  # noqa: ANN401  # as xarray has it
+) -> xr.Dataset:
+    """Read a result that `write` has written.
+
+    Parameters
+    ----------
+    path : path-like
+        A ``.tif``, ``.tiff``, ``.nc`` or ``.zarr``.
+    chunks : None, int, str or mapping, optional
+        None reads everything into memory and leaves no file open. Anything else makes the
+        variables dask-backed, in chunks as `xarray.open_dataset` understands them.
+
+    Returns
+    -------
+    xarray.Dataset
+        The variables with their types, attributes and CRS. Codes stay integers; their nodata
+        value is in the attribute ``_FillValue``. From a GeoTIFF rows run from north to south,
+        and floats are float32.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is nothing of that name.
+    ValueError
+        When the format cannot be read back, or the file is no result.
+    OSError
+        When the file is damaged.
+    """
+    path = Path(path)
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        msg = f"cannot read '{path}' as a result: expected a name in {', '.join(READERS)}"
+        raise ValueError(msg)
+    if not path.exists():
+        msg = f"there is no '{path}'"
+        raise FileNotFoundError(msg)
+    return reader(path, chunks)

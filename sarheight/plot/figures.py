@@ -1,0 +1,251 @@
+"""Whole figures: one map, or the four panels of a scene."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sarheight.plot.classes import capped, count_classes, draw_classes, mask_classes
+from sarheight.plot.maps import Frame, draw_backscatter, known, robust_limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+# Left, bottom, width and height in parts of the axes.
+BAR_PLACE = (1.02, 0.0, 0.03, 1.0)
+# In inches: sides of a panel, and what labels, legend and colour bar need beside and above it.
+PANEL_SIDE = 4.8
+SHORTEST_SIDE = 2.4
+LONGEST_SIDE = 8.0
+MARGINS = (1.3, 1.2)
+# In points.
+TITLE_RISE = 19.0
+
+
+def backscatter(
+    intensity: xr.DataArray,
+    *,
+    polarisation: str | None = None,
+    limits: tuple[float, float] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Draw a radar image or a map of backscatter in decibels.
+
+    Parameters
+    ----------
+    intensity : xarray.DataArray
+        Linear power. Dims (y, x) are drawn as a map, (line, sample) as a radar image; before
+        them may come ``polarisation``. Large ones are averaged to the size of a picture. An
+        attribute ``look_azimuth`` (degrees clockwise from north) adds an arrow.
+    polarisation : str, optional
+        Which one to draw; the first by default.
+    limits : (float, float), optional
+        Decibels of black and white; by default the 2nd and 98th percentile.
+    title : str, optional
+        By default the ``long_name``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        What is unknown is hatched grey.
+
+    Raises
+    ------
+    ValueError
+        When the dims are others, or the polarisation is not there.
+    """
+    image = _one(intensity, polarisation)
+    figure, axes = _single(image, title)
+    drawn = draw_backscatter(axes, image, limits or _limits(image), _look(image.attrs))
+    _add_bar(figure, drawn, image, axes)
+    return figure
+
+
+def mask(
+    mask: xr.DataArray, *, relief: xr.DataArray | None = None, title: str | None = None
+) -> Figure:
+    """Draw a categorical mask with a legend.
+
+    Parameters
+    ----------
+    mask : xarray.DataArray
+        Codes of dims (y, x), with attributes ``flag_values`` and ``flag_meanings``.
+    relief : xarray.DataArray, optional
+        Heights in metres on the same grid, to shade the map.
+    title : str, optional
+        By default the ``long_name``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The legend tells the share of each class among the cells that are known.
+
+    Raises
+    ------
+    ValueError
+        When the flag attributes are missing, or the relief is on another grid.
+    """
+    figure, axes = _single(mask, title)
+    draw_classes(axes, mask_classes(mask), mask, relief, _look(mask.attrs))
+    return figure
+
+
+def fold_count(
+    count: xr.DataArray, *, relief: xr.DataArray | None = None, title: str | None = None
+) -> Figure:
+    """Draw how many places on the ground share a pixel with each cell.
+
+    Parameters
+    ----------
+    count : xarray.DataArray
+        Whole numbers of dims (y, x); 1 means not folded.
+    relief : xarray.DataArray, optional
+        Heights in metres on the same grid, to shade the map.
+    title : str, optional
+        By default the ``long_name``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The legend tells the share of each count among the cells that are known.
+
+    Raises
+    ------
+    ValueError
+        When the relief is on another grid.
+    """
+    figure, axes = _single(count, title)
+    draw_classes(axes, count_classes(), capped(count), relief, _look(count.attrs))
+    return figure
+
+
+def scene(
+    dataset: xr.Dataset,
+    image: xr.DataArray | None = None,
+    *,
+    polarisation: str | None = None,
+    relief: xr.DataArray | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Draw a result: radar image, plain geocoded, reconstructed, and fold count.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        With ``sigma0``, ``sigma0_geocoded`` and ``fold_count``.
+    image : xarray.DataArray, optional
+        The radar image, linear power, dims (line, sample). Without it the first panel shows the
+        ``mask`` of the dataset.
+    polarisation : str, optional
+        Which one to draw; the first by default.
+    relief : xarray.DataArray, optional
+        Heights in metres on the grid of the dataset, to shade the maps of classes.
+    title : str, optional
+        Above all panels.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The two maps of backscatter have the same colours.
+
+    Raises
+    ------
+    ValueError
+        When a variable is missing, or the relief is on another grid.
+    """
+    needed = ["sigma0", "sigma0_geocoded", "fold_count", *(["mask"] if image is None else [])]
+    missing = [name for name in needed if name not in dataset]
+    if missing:
+        msg = f"the dataset has no {', '.join(missing)}: found {', '.join(map(str, dataset))}"
+        raise ValueError(msg)
+    look = _look(dataset.attrs)
+    maps = {name: _one(dataset[name], polarisation) for name in ("sigma0_geocoded", "sigma0")}
+    limits = _limits(*maps.values())
+    figure = _figure(dataset["fold_count"], 2)
+    (first, geocoded), (reconstructed, folds) = figure.subplots(2, 2)
+    if image is None:
+        draw_classes(first, mask_classes(dataset["mask"]), dataset["mask"], relief, look)
+        set_title(first, "what the terrain does")
+    else:
+        radar = _one(image, polarisation)
+        _add_bar(figure, draw_backscatter(first, radar, _limits(radar)), radar, first)
+        set_title(first, "radar image")
+    for axes, power, name in (
+        (geocoded, maps["sigma0_geocoded"], "plain geocoded"),
+        (reconstructed, maps["sigma0"], "reconstructed"),
+    ):
+        _add_bar(figure, draw_backscatter(axes, power, limits, look), power, axes)
+        set_title(axes, name)
+    draw_classes(folds, count_classes(), capped(dataset["fold_count"]), relief, look)
+    set_title(folds, "fold count")
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def _figure(map_: xr.DataArray, panels: int) -> Figure:
+    """Make a figure of `panels` by `panels` maps of the shape of this one.
+
+    It belongs to no window and to no global list of figures.
+    """
+    from matplotlib.figure import Figure
+
+    frame = Frame.of(map_) if {"y", "x"} <= set(map_.dims) else None
+    ratio = frame.width / frame.height if frame else 1.0
+    height = min(max(PANEL_SIDE / math.sqrt(ratio), SHORTEST_SIDE), LONGEST_SIDE)
+    width = min(max(height * ratio, SHORTEST_SIDE), LONGEST_SIDE)
+    margin_right, margin_top = MARGINS
+    size = panels * (width + margin_right), panels * (height + margin_top)
+    return Figure(figsize=size, layout="constrained")
+
+
+def _single(variable: xr.DataArray, title: str | None) -> tuple[Figure, Axes]:
+    figure = _figure(variable, 1)
+    axes = figure.subplots()
+    set_title(axes, title or str(variable.attrs.get("long_name", variable.name)))
+    return figure, axes
+
+
+def set_title(axes: Axes, title: str) -> None:
+    """Put a title above the arrows of the compass."""
+    axes.set_title(title, loc="left", pad=TITLE_RISE)
+
+
+def _one(intensity: xr.DataArray, polarisation: str | None) -> xr.DataArray:
+    """Choose one polarisation."""
+    if "polarisation" not in intensity.dims:
+        return intensity
+    if polarisation is None:
+        return intensity.isel(polarisation=0)
+    labels = intensity["polarisation"].values.tolist()
+    if polarisation not in labels:
+        msg = f"there is no polarisation {polarisation!r} here, only {', '.join(map(str, labels))}"
+        raise ValueError(msg)
+    return intensity.isel(polarisation=labels.index(polarisation))
+
+
+def _limits(*images: xr.DataArray) -> tuple[float, float]:
+    return robust_limits(*(image.values[known(image)] for image in images))
+
+
+def _look(attributes: Mapping[str, Any]) -> float | None:
+    look = attributes.get("look_azimuth")
+    return None if look is None or not np.isfinite(float(look)) else float(look)
+
+
+def _add_bar(figure: Figure, drawn: AxesImage, image: xr.DataArray, axes: Axes) -> None:
+    """Add a colour bar that names the quantity and, where there is one, the polarisation."""
+    quantity = {"sigma0": "σ⁰", "sigma0_geocoded": "σ⁰", "gamma0": "γ⁰", "beta0": "β⁰"}.get(
+        str(image.name), "power"
+    )
+    label = image.coords["polarisation"].item() if "polarisation" in image.coords else ""
+    place = axes.inset_axes(BAR_PLACE)
+    text = " ".join(part for part in (quantity, label, "(dB)") if part)
+    figure.colorbar(drawn, cax=place, label=text, extend="both")

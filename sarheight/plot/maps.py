@@ -1,0 +1,242 @@
+"""Maps of backscatter: scale, north, labels and legend."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyproj
+
+from sarheight.output import nodata_value
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+    from matplotlib.patches import Patch
+
+LARGEST_SIDE = 1500
+UNKNOWN_CELL = 30.0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Size and orientation of a map picture whose rows run from top to bottom."""
+
+    width: float  # width, height: in `unit`
+    height: float
+    unit: str  # ``"km"``, or ``"cells"`` where the CRS is not known
+    # Which way the top of the picture is: degrees clockwise from north, at its centre
+    up: float | None
+
+    @classmethod
+    def of(cls, grid: xr.DataArray) -> Frame:
+        """Measure a map of dims (..., y, x) along the lines through its centre."""
+        rows, columns = grid.sizes["y"], grid.sizes["x"]
+        crs = grid.rio.crs
+        if crs is None or min(rows, columns) < 2 or not {"x", "y"} <= set(grid.coords):
+            return cls(columns, rows, "cells", None)
+        x, y = (grid[name].values.astype(np.float64) for name in ("x", "y"))
+        middle = (x[0] + x[-1]) / 2, (y[0] + y[-1]) / 2
+        to_degrees = pyproj.Transformer.from_crs(crs.to_wkt(), "EPSG:4326", always_xy=True)
+        left, right, top, bottom, centre, above = np.transpose(
+            to_degrees.transform(
+                [x[0], x[-1], *[middle[0]] * 4],
+                [middle[1], middle[1], y[0], y[-1], middle[1], middle[1] + y[0] - y[1]],
+            )
+        )
+        start, end = np.array([left, bottom, centre]), np.array([right, top, above])
+        up, _, distance = pyproj.Geod(ellps="WGS84").inv(*start.T, *end.T)
+        width = distance[0] * columns / (columns - 1) / 1000
+        height = distance[1] * rows / (rows - 1) / 1000
+        return cls(width, height, "km", up[2])
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """Left, right, bottom, top, as `matplotlib` wants it."""
+        return 0.0, self.width, 0.0, self.height
+
+
+def map_view(grid: xr.DataArray) -> xr.DataArray:
+    """Turn a map as it is looked at: first row at the top, first column at the left."""
+    if set(grid.dims) != {"y", "x"}:
+        msg = f"expected a map of dims (y, x), got {grid.dims}; choose one entry of the others"
+        raise ValueError(msg)
+    grid = grid.transpose("y", "x")
+    for name, sign in (("y", -1), ("x", 1)):
+        if name in grid.coords and sign * (grid[name][-1] - grid[name][0]) < 0:
+            grid = grid.isel({name: slice(None, None, -1)})
+    return grid
+
+
+def known(variable: xr.DataArray) -> np.ndarray[Any, Any]:
+    """Tell where a variable is neither NaN nor its nodata value."""
+    values = variable.values
+    nodata = nodata_value(variable)
+    if values.dtype.kind == "f":
+        return np.asarray(~np.isnan(values) & (values != nodata))
+    return np.ones(values.shape, dtype=bool) if nodata is None else np.asarray(values != nodata)
+
+
+def averaged(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Average blocks of power until a picture can show them; NaN does not count."""
+    step = -(-max(values.shape) // LARGEST_SIDE)
+    if step == 1:
+        return values
+    padding = [(0, -size % step) for size in values.shape]
+    padded = np.pad(values.astype(np.float64), padding, constant_values=np.nan)
+    blocks = padded.reshape(padded.shape[0] // step, step, padded.shape[1] // step, step)
+    known = np.isfinite(blocks)
+    count = known.sum(axis=(1, 3))
+    total = np.where(known, blocks, 0.0).sum(axis=(1, 3))
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def thinned(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Take every n-th row and column of codes, which cannot be averaged."""
+    step = -(-max(values.shape) // LARGEST_SIDE)
+    return values[::step, ::step]
+
+
+def shaded(relief: xr.DataArray, frame: Frame) -> np.ndarray[Any, Any]:
+    """Shade a relief with light from the upper left."""
+    from matplotlib.colors import LightSource
+
+    heights = thinned(relief.values.astype(np.float64))
+    scale = 1000.0 if frame.unit == "km" else UNKNOWN_CELL
+    dx = scale * frame.width / heights.shape[1]
+    dy = scale * frame.height / heights.shape[0]
+    return np.asarray(LightSource(azdeg=315, altdeg=45).hillshade(heights, dx=dx, dy=dy))
+
+
+# What all pictures share: labels, the pattern of what is unknown, compass and legend.
+
+INK = "#202020"
+LOOK_COLOUR = "#D55E00"
+# In points: half the length of an arrow, from one to the next, and above the map.
+ARROW = 7.0
+SPACING = 30.0
+ABOVE = 10.0
+VOID_STYLE: dict[str, Any] = {
+    "facecolor": "#b4b4b4",
+    "edgecolor": "#8c8c8c",
+    "hatch": "//////",
+    "linewidth": 0.0,
+}
+
+
+def label_axes(axes: Axes, frame: Frame) -> None:
+    """Name the axes of a map."""
+    axes.set(xlabel=f"distance ({frame.unit})", ylabel=f"distance ({frame.unit})")
+
+
+def draw_void(axes: Axes) -> None:
+    """Hatch the whole of the axes; what is known is drawn over it."""
+    from matplotlib.patches import Rectangle
+
+    axes.add_patch(Rectangle((0, 0), 1, 1, transform=axes.transAxes, zorder=-1, **VOID_STYLE))
+
+
+def void_patch() -> Patch:
+    """Make the entry of a legend for what is unknown."""
+    from matplotlib.patches import Patch
+
+    return Patch(label="no data", **VOID_STYLE)
+
+
+def draw_compass(axes: Axes, frame: Frame, look: float | None) -> None:
+    """Show above a map where north is and, when known, which way the radar looks."""
+    if frame.up is None:
+        return
+    from matplotlib.text import OffsetFrom
+
+    corner = OffsetFrom(axes.patch, (1.0, 1.0), unit="points")
+    arrows = [(0.0, "N", INK)] if look is None else [(0.0, "N", INK), (look, "look", LOOK_COLOUR)]
+    for place, (azimuth, label, colour) in enumerate(arrows):
+        angle = math.radians(azimuth - frame.up)
+        right, up = ARROW * math.sin(angle), ARROW * math.cos(angle)
+        centre = -ARROW - SPACING * place
+        style = {"arrowstyle": "-|>", "color": colour, "shrinkA": 0.0, "shrinkB": 0.0}
+        axes.annotate(
+            "",
+            xy=(centre + right, ABOVE + up),
+            xycoords=corner,
+            xytext=(centre - right, ABOVE - up),
+            textcoords=corner,
+            arrowprops=style,
+            annotation_clip=False,
+        )
+        axes.annotate(
+            label,
+            xy=(1.0, 1.0),
+            xycoords="axes fraction",
+            xytext=(centre - 1.3 * ARROW, ABOVE),
+            textcoords=corner,
+            color=colour,
+            fontsize=8,
+            ha="right",
+            va="center",
+            annotation_clip=False,
+        )
+
+
+# Backscatter drawn in decibels into one pair of axes.
+
+PERCENTILES = (2.0, 98.0)
+USUAL_LIMITS = (-25.0, 0.0)
+NARROWEST = 1.0
+
+
+def decibels(power: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Turn linear power into decibels."""
+    power = np.asarray(power, dtype=np.float64)
+    result = np.full(power.shape, -np.inf)
+    result[np.isnan(power)] = np.nan
+    return np.asarray(10.0 * np.log10(power, where=power > 0, out=result / 10.0))
+
+
+def robust_limits(*powers: np.ndarray[Any, Any]) -> tuple[float, float]:
+    """Find colour limits that a few outliers do not move."""
+    values = np.concatenate([decibels(power).ravel() for power in powers])
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        return USUAL_LIMITS
+    lower, upper = np.percentile(values, PERCENTILES)
+    if upper - lower < NARROWEST:
+        lower, upper = (lower + upper - NARROWEST) / 2, (lower + upper + NARROWEST) / 2
+    return float(lower), float(upper)
+
+
+def draw_backscatter(
+    axes: Axes, image: xr.DataArray, limits: tuple[float, float], look: float | None = None
+) -> AxesImage:
+    """Draw power in decibels: maps in kilometres, radar images in pixels."""
+    if set(image.dims) == {"line", "sample"}:
+        image = image.transpose("line", "sample")
+        lines, samples = image.shape
+        extent, aspect = (0.0, float(samples), float(lines), 0.0), "auto"
+        axes.set(xlabel="sample (range)", ylabel="line (azimuth)")
+    else:
+        image = map_view(image)
+        frame = Frame.of(image)
+        extent, aspect = frame.extent, "equal"
+        label_axes(axes, frame)
+        draw_compass(axes, frame, look)
+    power = averaged(np.where(known(image), image.values, np.nan))
+    if np.isnan(power).any():
+        draw_void(axes)
+    values = np.maximum(decibels(power), limits[0])
+    drawn = axes.imshow(
+        np.ma.masked_invalid(values),
+        cmap="gray",
+        vmin=limits[0],
+        vmax=limits[1],
+        extent=extent,
+        aspect=aspect,  # type: ignore[arg-type]
+        interpolation="nearest",
+    )
+    if np.isnan(power).any():
+        axes.legend(handles=[void_patch()], loc="lower left", fontsize=7, framealpha=0.9)
+    return drawn

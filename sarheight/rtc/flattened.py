@@ -1,0 +1,199 @@
+"""The files and the dataset of terrain-flattened images."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import rioxarray
+import xarray as xr
+from rasterio.errors import RasterioError
+
+from sarheight.errors import ProductError
+from sarheight.layover import FLAGS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PathLike = str | os.PathLike[str]
+Source = PathLike | Sequence[PathLike]
+"""A folder, a zip, a file, or several files."""
+
+
+def locate(source: Source) -> dict[str, str]:
+    """Find the files of a product without unpacking any."""
+    if not isinstance(source, str | os.PathLike):
+        return {name: path for each in source for name, path in locate(each).items()}
+    path = Path(source)
+    if not path.exists():
+        msg = f"there is no '{path}'"
+        raise FileNotFoundError(msg)
+    if path.is_dir():
+        return {file.name: str(file) for file in sorted(path.rglob("*")) if file.is_file()}
+    if path.suffix.lower() != ".zip":
+        return {path.name: str(path)}
+    return {
+        PurePosixPath(name).name: f"/vsizip/{{{path}}}/{name}"
+        for name in _names(path)
+        if not name.endswith("/")
+    }
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sorted(archive.namelist())
+    except (zipfile.BadZipFile, OSError) as error:
+        msg = f"'{path}' is no zip, or it was cut short ({error}); fetch it again"
+        raise ProductError(msg) from error
+
+
+def read_text(path: str) -> str:
+    """Read a text file found by `locate`."""
+    if not path.startswith("/vsizip/{"):
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    archive, _, name = path.removeprefix("/vsizip/{").partition("}/")
+    with zipfile.ZipFile(archive) as opened:
+        return opened.read(name).decode("utf-8", errors="replace")
+
+
+def open_raster(path: str, chunks: Any) -> xr.DataArray:  # noqa: ANN401  # as xarray has it
+    """Open a raster of one band."""
+    shown = path.partition("?")[0]
+    try:
+        image = rioxarray.open_rasterio(path, chunks=chunks)
+        if chunks is None and isinstance(image, xr.DataArray):
+            image.load().close()
+    except (RasterioError, OSError) as error:
+        msg = f"'{shown}' is no raster that GDAL can read, or it is damaged ({error})"
+        raise ProductError(msg) from error
+    if not isinstance(image, xr.DataArray) or image.sizes["band"] != 1:
+        msg = f"found several bands in '{shown}', expected one"
+        raise ProductError(msg)
+    return image.isel(band=0, drop=True)
+
+
+# The dataset that all flattened images become.
+
+Radiometry = Literal["gamma0", "sigma0"]
+Scale = Literal["power", "amplitude", "decibel"]
+
+NO_DATA = 255
+FREQUENCY = 5.405
+"""Centre frequency of Sentinel-1 in GHz."""
+ORDER = ("VV", "VH", "HH", "HV")
+LARGEST_SHIFT = 0.01
+"""By how much of a cell grids may differ that are one."""
+
+
+def power(image: xr.DataArray, scale: Scale = "power") -> xr.DataArray:
+    """Turn stored values into linear power."""
+    nodata = image.rio.nodata
+    values = image.astype(np.float32)
+    known = np.isfinite(values)
+    if nodata is not None and np.isfinite(nodata):
+        known &= values != np.float32(nodata)
+    if scale == "decibel":
+        linear = np.float32(10.0) ** (values / np.float32(10.0))
+    else:
+        known &= values >= 0.0
+        linear = values**2 if scale == "amplitude" else values
+    found: xr.DataArray = linear.where(known)
+    return found
+
+
+def relabelled(codes: xr.DataArray, table: NDArray[np.uint8]) -> xr.DataArray:
+    """Translate the codes of a mask into those of `sarheight.layover.masks`.
+
+    Shapes: `table` (256,).
+    """
+    found: xr.DataArray = xr.apply_ufunc(
+        table.__getitem__,
+        codes.fillna(NO_DATA).astype(np.uint8),
+        dask="parallelized",
+        output_dtypes=[np.uint8],
+    )
+    found.attrs = {
+        "long_name": "layover and shadow",
+        "flag_values": np.array(list(FLAGS.values()), dtype=np.uint8),
+        "flag_meanings": " ".join(FLAGS),
+        "_FillValue": np.uint8(NO_DATA),
+    }
+    return found
+
+
+def flattened(
+    images: Mapping[str, xr.DataArray],
+    layers: Mapping[str, xr.DataArray],
+    *,
+    radiometry: Radiometry,
+    source: str,
+    product_name: str,
+    acquisition: Mapping[str, Any],
+    attributes: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """Put images and layers together."""
+    if not images:
+        msg = f"found no image in '{product_name}', expected one for each polarisation"
+        raise ProductError(msg)
+    names = sorted(images, key=ORDER.index)
+    first = images[names[0]]
+    crs, transform = first.rio.crs, first.rio.transform()
+    if crs is None:
+        msg = f"found no coordinate reference system in '{product_name}', expected a map grid"
+        raise ProductError(msg)
+    for name, other in {**images, **layers}.items():
+        apart = np.abs(np.subtract(other.rio.transform()[:6], transform[:6])).max()
+        if other.shape != first.shape or apart > LARGEST_SHIFT * abs(transform.a):
+            msg = (
+                f"found '{name}' of '{product_name}' on a grid of {other.shape} cells that is not "
+                f"that of {names[0]}, {first.shape}; expected files of one product"
+            )
+            raise ProductError(msg)
+    grid = {"y": first["y"].values, "x": first["x"].values}
+    plain = [
+        images[name].drop_vars(list(images[name].coords)).assign_coords(grid) for name in names
+    ]
+    stack = xr.concat(plain, dim="polarisation").assign_coords(polarisation=names)
+    stack.attrs = {
+        "long_name": f"{radiometry}, terrain-flattened",
+        "units": "1",
+        "terrain_flattened": True,
+        "source": source,
+    }
+    dataset = stack.to_dataset(name=radiometry)
+    for name, layer in layers.items():
+        dataset[name] = (("y", "x"), layer.variable.data, layer.attrs)
+    dataset.attrs = {
+        "title": f"Terrain-flattened {radiometry} of {source}",
+        "calibration": radiometry,
+        "terrain_flattened": True,
+        "source": source,
+        "product_name": product_name,
+        "acquisition": json.dumps([_record(names, acquisition)]),
+        **(attributes or {}),
+    }
+    placed: xr.Dataset = dataset.rio.write_crs(crs)
+    return placed
+
+
+def _record(polarisations: list[str], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete what is known of the acquisition by what holds for all of Sentinel-1."""
+    record = {
+        "mode": "IW",
+        "product": "RTC",
+        "look_side": "right",
+        "center_frequency": FREQUENCY,
+        "polarisations": polarisations,
+    }
+    return record | {name: value for name, value in known.items() if value not in {None, ""}}
+
+
+def written_out(time: str) -> str:
+    """Write a time of a file name, such as ``20230115T013456``, as ISO 8601 in UTC."""
+    return f"{time[:4]}-{time[4:6]}-{time[6:11]}:{time[11:13]}:{time[13:15]}Z"

@@ -1,0 +1,80 @@
+from ._metrics import (
+    ClassScores,
+    calibration_error,
+    class_scores,
+    confusion_matrix,
+    scores_of,
+)
+from .classes import plot_zones
+from .fusion import FusionRow, FusionVerdict, compare_fusion, fusion_verdict
+from .networks import FusionCNN, ZoneClassifier, ZoneMember, ZoneNet
+from .predict import predict_zones, write_zones
+from .samples import (
+    ZonePatches,
+    ZoneSamples,
+    deal_samples,
+    require_classes,
+    spatial_folds,
+    without_near,
+    zone_statistics,
+)
+from .sources import (
+    OPTICAL_CHANNELS,
+    RADAR_CHANNELS,
+    ZONE_SPLITS,
+    FusionForm,
+    RasterPatches,
+    So2SatPatches,
+    fusion_forms,
+    read_stack,
+    so2sat_files,
+    split_channels,
+)
+from .training import (
+    ZoneSettings,
+    best_temperature,
+    evaluate_zones,
+    train_zones,
+    zone_probabilities,
+)
+
+__all__ = [
+    "OPTICAL_CHANNELS",
+    "RADAR_CHANNELS",
+    "ZONE_SPLITS",
+    "ClassScores",
+    "FusionCNN",
+    "FusionForm",
+    "FusionRow",
+    "FusionVerdict",
+    "RasterPatches",
+    "So2SatPatches",
+    "ZoneClassifier",
+    "ZoneMember",
+    "ZoneNet",
+    "ZonePatches",
+    "ZoneSamples",
+    "ZoneSettings",
+    "best_temperature",
+    "calibration_error",
+    "class_scores",
+    "compare_fusion",
+    "confusion_matrix",
+    "deal_samples",
+    "evaluate_zones",
+    "fusion_forms",
+    "fusion_verdict",
+    "plot_zones",
+    "predict_zones",
+    "read_stack",
+    "require_classes",
+    "scores_of",
+    "so2sat_files",
+    "spatial_folds",
+    "split_channels",
+    "train_zones",
+    "without_near",
+    "write_zones",
+    "zone_probabilities",
+    "zone_statistics",
+]
