@@ -20,11 +20,11 @@ from sarheight_kernels.orbit import zero_doppler_time
 
 from benchmarks.synthetic.safe_product import write_product
 from sarheight._annotation import read_annotation
+from sarheight._runtime import ignore_missing_georeference
 from sarheight.ellipsoid import SPEED_OF_LIGHT, points_at_ranges
 from sarheight.errors import ProductError
 from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit
-from sarheight.output.radar_images import quiet
 from sarheight.scene import Scene
 from sarheight.sentinel1 import _complex as _slc
 from sarheight.sentinel1 import _detected as _windowed
@@ -462,7 +462,7 @@ def safe_folder(folder: Path) -> tuple[ProductFiles, IwProduct]:
     (folder / "manifest.safe").touch()
     for name, raster in product.files.rasters.items():
         with (
-            quiet(),
+            ignore_missing_georeference(),
             rasterio.open(
                 folder / name,
                 "w",
