@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from sarheight_kernels.orbit import zero_doppler_time
 
 from benchmarks.synthetic.safe_product import write_product
+from sarheight._runtime import ignore_missing_georeference
 from sarheight.ellipsoid import SPEED_OF_LIGHT, points_at_ranges
 from sarheight.errors import ProductError
-from sarheight.output.radar_images import quiet
 from sarheight.scene import Scene
 from sarheight.sentinel1 import _complex, geolocation_grid, read_annotation, read_grid, read_orbit
 from sarheight.sentinel1 import _detected as _windowed
@@ -458,7 +458,7 @@ def safe_folder(folder: Path) -> tuple[ProductFiles, IwProduct]:
     (folder / "manifest.safe").touch()
     for name, raster in product.files.rasters.items():
         with (
-            quiet(),
+            ignore_missing_georeference(),
             rasterio.open(
                 folder / name,
                 "w",

@@ -1066,7 +1066,7 @@ def write_product(
     ----------
     MDA (2020). Sentinel-1 Product Specification, S1-RS-MDA-52-7441, issue 3.7.
     """
-    from sarheight.output.atomic import staged
+    from sarheight.output.atomic import atomic_write
 
     sources = [like] if isinstance(like, str | bytes | os.PathLike) else list(like)
     if not sources:
@@ -1089,7 +1089,7 @@ def write_product(
     target = Path(path)
     if target.is_dir() and target.suffix.lower() not in SUFFIXES:
         target /= name
-    with staged(target, overwrite=overwrite, suffixes=SUFFIXES) as work:
+    with atomic_write(target, overwrite=overwrite, suffixes=SUFFIXES) as work:
         zipped = target.suffix.lower() == ".zip"
         folder = work.with_name(_folder_of_zip(target)) if zipped else work
         saturated = _write_folder(folder, images, calibration_factor, inputs or {})

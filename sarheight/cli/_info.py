@@ -135,18 +135,18 @@ def _place(longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> Fac
 def _raster(path: Path) -> Facts:
     """Tell about what holds pixels: an image, a result, or an elevation model."""
     from sarheight.output import open_result
-    from sarheight.output.radar_images import STORES, holds_variables, read_radar
+    from sarheight.output.radar_images import STORES, raster_geometry, read_radar
 
-    if path.suffix.lower() not in STORES and not holds_variables(path):
+    if path.suffix.lower() not in STORES and not raster_geometry(path):
         return _dem(path)
     dataset = open_result(path, chunks={}) if path.suffix.lower() in STORES else None
     if dataset is None:
-        dataset = read_radar(path) if holds_variables(path) == "radar" else open_result(path)
+        dataset = read_radar(path) if raster_geometry(path) == "radar" else open_result(path)
     return _dataset(dataset)
 
 
 def _dataset(dataset: xr.Dataset) -> Facts:
-    from sarheight.output.radar_images import grid_from_json, holds_scene, orbit_from_json
+    from sarheight.output.radar_images import grid_from_json, has_grid_and_orbit, orbit_from_json
 
     attributes = dataset.attrs
     radar = "line" in dataset.dims
@@ -159,7 +159,7 @@ def _dataset(dataset: xr.Dataset) -> Facts:
         yield str(name), _variable(variable)
     if "polarisation" in dataset.coords:
         yield "polarisations", ", ".join(map(str, dataset["polarisation"].values))
-    if holds_scene(attributes):
+    if has_grid_and_orbit(attributes):
         yield from _sampling(grid_from_json(attributes["radar_grid"]))
         yield from _orbit(orbit_from_json(attributes["orbit_state_vectors"]))
     if "orbit_source" in attributes:

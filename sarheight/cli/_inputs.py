@@ -98,17 +98,17 @@ class ImageChoice:
         return scene
 
     def _image(self, current: Session) -> Scene:
-        from sarheight.output.radar_images import read_placement, read_scene
+        from sarheight.output.radar_images import read_grid_and_orbit, read_scene
         from sarheight.scene import looks_for_spacing, multilook
 
-        placement = None if self.like is None else read_placement(self.like)
+        geometry = None if self.like is None else read_grid_and_orbit(self.like)
         scene = read_scene(
             self.source,
-            placement=placement,
+            geometry=geometry,
             calibration=self.calibration,
             polarisations=self.polarisations,
         )
-        if placement is not None and scene.grid is not placement[0]:
+        if geometry is not None and scene.grid is not geometry[0]:
             current.say(f"{self.source} holds its own sampling and orbit: --like is not used")
         if self.orbit is not None:
             orbit = replaced_orbit(scene.grid, scene.orbit, Path(self.orbit))

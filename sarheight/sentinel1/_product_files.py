@@ -180,14 +180,14 @@ class ProductFiles:
         import rasterio
         from rasterio.errors import RasterioError
 
-        from sarheight.output.radar_images import quiet
+        from sarheight._runtime import ignore_missing_georeference
 
         self._require(name)
         failures: Failures = []
         try:
             with ExitStack() as stack:
                 # What silences warnings is shared by all threads.
-                with OPENING, quiet():
+                with OPENING, ignore_missing_georeference():
                     if self._local is not None:
                         dataset = rasterio.open(self._local / name, driver="GTiff")
                     else:
