@@ -16,12 +16,12 @@ import pytest
 from typer.testing import CliRunner
 
 from sarheight.cli import app
-from sarheight.fetch._tiles import Tile
+from sarheight.fetch.elevation import Tile
 from sarheight.orbit import Orbit
 from tests.annotations import eof_xml
+from tests.fetch.test_elevation import geoid_bytes, tile_bytes
+from tests.fetch.test_orbits import bucket, eof_name
 from tests.servers import Site, add_stac, alone, multihash, running, stac_item
-from tests.test_fetch_dem import geoid_bytes, tile_bytes
-from tests.test_fetch_orbit import bucket, eof_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ ORBIT = eof_name(
     mission="S1B", first="20210331T225942", last="20210402T005942", made="20210421T120000"
 )
 ALPS = ("--bounds", "10.5", "46", "11.5", "47", "--from", "2021-04-01", "--to", "2021-04-02")
-GUIDE = Path(__file__).parents[1] / "docs" / "fetch.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "fetch.md"
 
 
 def product_zip() -> bytes:
@@ -44,12 +44,15 @@ def product_zip() -> bytes:
     return stream.getvalue()
 
 
+PRODUCT = product_zip()
+
+
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Site]:
     """Run a server that has everything for one scene, and tell the settings."""
     alone(monkeypatch, tmp_path)
     with running() as server:
-        body = product_zip()
+        body = PRODUCT
         asset = {
             "href": server.add("/zip", body, etag='"1"'),
             "file:size": len(body),
@@ -128,7 +131,7 @@ def test_a_list_can_be_read_by_programs(site: Site) -> None:
 
 def test_products_are_downloaded_by_place_and_by_name(site: Site, tmp_path: Path) -> None:
     path = Path(good("scenes", *ALPS, "--download", "-o", str(tmp_path / "here")).strip())
-    assert path.read_bytes() == product_zip()
+    assert path.read_bytes() == PRODUCT
     done = run("scenes", f"{NAME}.SAFE", "--download")
     assert Path(done.stdout.strip()) == tmp_path / "cache" / "scenes" / f"{NAME}.zip"
     assert f"{NAME}.zip: 201 kB of 201 kB" in done.stderr
@@ -196,12 +199,12 @@ def test_no_orbit_yet_is_one_line_that_says_when() -> None:
 def test_an_interruption_says_that_nothing_is_lost(
     site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from sarheight.fetch import _product
+    from sarheight.fetch import products
 
     def interrupted(*_: object, **__: object) -> Path:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_product, "fetch", interrupted)
+    monkeypatch.setattr(products, "ensure_file", interrupted)
     line = failing(130, "scenes", NAME, "--download", "-o", str(tmp_path))
     assert "goes on from there" in line
     assert site.asked("/zip") == []

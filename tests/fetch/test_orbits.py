@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from sarheight.errors import FetchError
 from sarheight.fetch import orbit
-from sarheight.fetch._orbit_names import OrbitFile, best, mission_name
-from sarheight.fetch._settings import OrbitSource
+from sarheight.fetch.orbits import OrbitFile, best, mission_name
+from sarheight.fetch.settings import OrbitSource
 from sarheight.orbit import Orbit
+from sarheight.sentinel1 import read_orbit_file
 from tests.annotations import eof_xml
 from tests.servers import Reply, Request, Site, Trouble, alone, running
 
@@ -151,7 +152,7 @@ def test_the_best_orbit_is_brought_and_can_be_read(
     known = replace(quick, orbits={"one": SOURCES[kind](site, names, contents)})
     path = orbit("SENTINEL-1A", START, STOP, settings=known)
     assert path == tmp_path / "cache" / "orbits" / NEWER
-    read = Orbit.from_eof(path, window=(np.datetime64(START), np.datetime64(STOP)))
+    read = read_orbit_file(path, window=(np.datetime64(START), np.datetime64(STOP)))
     assert read.time.size >= 4
     assert {each.name for each in path.parent.iterdir()} == {NEWER}
 
@@ -194,7 +195,7 @@ def test_the_next_source_is_asked_where_one_is_down(
 
 def test_a_failure_of_all_sources_is_an_error_and_not_no_orbit(site: Site, quick: Settings) -> None:
     down = OrbitSource(url=f"{site.url}/nowhere", kind="s3")
-    with pytest.raises(FetchError, match="could be looked for"):
+    with pytest.raises(FetchError, match="could be searched"):
         orbit("S1A", START, STOP, settings=replace(quick, orbits={"down": down}))
 
 
@@ -236,7 +237,7 @@ def test_the_chosen_file_covers_the_image_and_none_does_so_better(
         assert chosen is None
     else:
         assert chosen is not None
-        assert chosen.spare(start, stop) == np.timedelta64(max(covering), "s")
+        assert chosen.margin(start, stop) == np.timedelta64(max(covering), "s")
 
 
 # --- what is wrong -----------------------------------------------------------------------------
@@ -268,7 +269,7 @@ def test_what_is_no_orbit_is_not_kept(
     site: Site, quick: Settings, tmp_path: Path, body: bytes
 ) -> None:
     known = replace(quick, orbits={"one": bucket(site, [PRECISE], body)})
-    with pytest.raises(FetchError, match="could be looked for"):
+    with pytest.raises(FetchError, match="could be searched"):
         orbit("S1A", START, STOP, kinds=("POEORB",), settings=known)
     assert not list((tmp_path / "cache" / "orbits").glob("*.EOF"))
 
@@ -284,7 +285,7 @@ def test_a_listing_that_is_none_is_no_crash(
     try:
         assert orbit("S1A", START, STOP, kinds=("POEORB",), settings=known) is None
     except FetchError as error:
-        assert "could be looked for" in str(error)  # noqa: PT017
+        assert "could be searched" in str(error)  # noqa: PT017
 
 
 def test_a_dropped_connection_costs_nothing_but_time(

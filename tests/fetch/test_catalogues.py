@@ -5,15 +5,16 @@ from __future__ import annotations
 import datetime as dt
 import json
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from sarheight.errors import FetchError, MissingLibraryError, NotThereError, UnsafeAddressError
-from sarheight.fetch import Checksum, SceneRecord, scene_named, scenes
-from sarheight.fetch._query import boxes, moment
-from sarheight.fetch._settings import Catalogue
+from sarheight.fetch import Checksum, Limits, SceneRecord, image_items, scene_named, scenes
+from sarheight.fetch.query import bounding_boxes, parse_time
+from sarheight.fetch.settings import Catalogue
 from tests.servers import (
     Reply,
     Request,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sarheight.fetch import Settings
-    from sarheight.fetch._query import Time
+    from sarheight.fetch.query import Time
 
 GRD = "S1B_IW_GRDH_1SDV_20210401T052623_20210401T052648_026269_032297_EFA4"
 LATER = "S1A_IW_GRDH_1SDV_20210407T052600_20210407T052625_037344_046690_1B2C"
@@ -157,7 +158,7 @@ def test_one_product_is_found_by_any_spelling_of_its_name(known: Settings) -> No
 def test_a_place_becomes_boxes(
     place: tuple[float, ...], parts: tuple[tuple[float, ...], ...]
 ) -> None:
-    assert boxes(place) == parts
+    assert bounding_boxes(place) == parts
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ def test_a_place_becomes_boxes(
 )
 def test_what_is_no_place_is_refused(place: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="the place"):
-        boxes(place)
+        bounding_boxes(place)
 
 
 @pytest.mark.parametrize(
@@ -186,9 +187,9 @@ def test_what_is_no_place_is_refused(place: tuple[float, ...]) -> None:
     ],
 )
 def test_a_time_in_any_form_becomes_one_of_utc(when: Time, first: str, last: str | None) -> None:
-    assert moment(when).isoformat() == first
+    assert parse_time(when).isoformat() == first
     if last is not None:
-        assert moment(when, last=True).isoformat() == last
+        assert parse_time(when, end=True).isoformat() == last
 
 
 @pytest.mark.parametrize(
@@ -233,7 +234,7 @@ def test_a_busy_catalogue_is_asked_again(known: Settings, site: Site) -> None:
     [
         (Reply(status=503), "HTTP 503; gave up"),
         (Reply(status=400, body=b"{}"), "HTTP 400"),
-        (Reply(b"<html>hello</html>"), "could not be asked"),
+        (Reply(b"<html>hello</html>"), "could not be searched"),
     ],
 )
 def test_a_catalogue_that_fails_is_one_error(
@@ -260,7 +261,7 @@ BARE = {"type": "Catalog", "id": "x", "stac_version": "1.0.0", "description": ""
 )
 def test_what_is_no_catalogue_is_one_error(known: Settings, site: Site, body: bytes) -> None:
     site.pages["/stac"] = lambda _: Reply(body)
-    with pytest.raises(FetchError, match="could not be asked"):
+    with pytest.raises(FetchError, match="could not be searched"):
         scenes(ALPS, *DAYS, settings=known)
 
 
@@ -281,6 +282,19 @@ def test_a_catalogue_cannot_send_us_to_the_inside(known: Settings, site: Site) -
     site.pages["/stac/search"] = lambda _: Reply(json.dumps(page).encode())
     with pytest.raises(UnsafeAddressError, match="169"):
         scenes(ALPS, *DAYS, settings=known)
+
+
+def test_pages_without_end_are_left_at_the_limit(known: Settings, site: Site) -> None:
+    def page(_: Request) -> Reply:
+        other = stac_item(GRD.replace("IW", "EW"))
+        link = {"rel": "next", "href": f"{site.url}/stac/search", "method": "GET"}
+        return Reply(json.dumps({"features": [other], "links": [link]}).encode())
+
+    site.pages["/stac/search"] = page
+    few = replace(known, limits=Limits(pages=5))
+    with pytest.raises(FetchError, match=r"more than 5 pages.*raise pages"):
+        scenes(ALPS, *DAYS, settings=few)
+    assert len(site.asked("/stac/search")) <= 7
 
 
 def test_a_product_with_a_name_that_leads_elsewhere_is_left_out(
@@ -304,11 +318,12 @@ def test_a_product_with_a_name_that_leads_elsewhere_is_left_out(
         {"id": GRD, "properties": {}, "assets": {"Product": {"href": None, "file:size": -1}}},
     ],
 )
-def test_an_item_with_holes_is_a_record_with_holes(item: dict[str, Any]) -> None:
-    from sarheight.fetch._stac import _record
-
-    record = _record(item, "copernicus", Catalogue(url="https://example.org"))
-    assert record is not None
+def test_an_item_with_holes_is_a_record_with_holes(
+    known: Settings, site: Site, item: dict[str, Any]
+) -> None:
+    page = {"type": "FeatureCollection", "features": [item], "links": []}
+    site.pages["/stac/search"] = lambda _: Reply(json.dumps(page).encode())
+    (record,) = scenes(ALPS, *DAYS, settings=known)
     assert record.start == np.datetime64("2021-04-01T05:26:23")
     assert record.relative_orbit is None
     assert record.assets == ()
@@ -393,10 +408,32 @@ def test_alaska_is_asked_in_its_own_words(site: Site, asf: Settings) -> None:
 
 def test_alaska_out_of_order_is_one_error(site: Site, asf: Settings) -> None:
     body = json.dumps({"errors": ["no"]}).encode()
-    for status, message in ((400, "could not be asked"), (503, "HTTP 503; gave up")):
+    for status, message in ((400, "could not be searched"), (503, "HTTP 503; gave up")):
         site.pages["/search/granules.umm_json"] = lambda _, status=status: Reply(body, status)
         with pytest.raises(FetchError, match=message):
             scenes(ALPS, *DAYS, catalogue="asf", settings=asf)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"id": "a", "properties": {"datetime": "2021-04-01T05:26:23Z"}, "assets": {"x": {}}},
+        {"id": "a", "properties": {"datetime": "2021-04-01"}, "assets": ["x"]},
+        {"id": "a", "properties": 5},
+        "x",
+    ],
+)
+def test_an_image_with_holes_is_an_item_with_holes_or_one_error(
+    known: Settings, site: Site, item: object
+) -> None:
+    page = {"type": "FeatureCollection", "features": [item], "links": []}
+    site.pages["/stac/search"] = lambda _: Reply(json.dumps(page).encode())
+    try:
+        (found,) = image_items(ALPS, *DAYS, catalogue="copernicus", collection="x", settings=known)
+    except FetchError as error:
+        assert "expected one of ISO 8601" in str(error)  # noqa: PT017
+    else:
+        assert dict(found.addresses) == {}
 
 
 def test_no_warning_comes_of_an_honest_catalogue(known: Settings) -> None:

@@ -1,28 +1,27 @@
-"""Images of any collection of a STAC catalogue: on the network, or in a folder."""
+"""Search for images of any STAC collection: on the network, or in a folder."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from sarheight._runtime import library
 from sarheight.errors import FetchError, NotThereError, UnsafeAddressError
-from sarheight.fetch._addresses import host_of
-from sarheight.fetch._query import Query, boxes, moment
-from sarheight.fetch._settings import Catalogue, Settings, named
-from sarheight.fetch._signing import signer
-from sarheight.fetch._stac import search_items
-from sarheight.fetch._web import Web
+from sarheight.fetch.accounts import signer
+from sarheight.fetch.addresses import host_of
+from sarheight.fetch.catalogues import mapping, stac_items
+from sarheight.fetch.http import HttpClient
+from sarheight.fetch.query import Query, bounding_boxes, parse_time
+from sarheight.fetch.settings import Catalogue, Settings, lookup
 
 if TYPE_CHECKING:
-    from sarheight.fetch._query import Place, Time
+    from datetime import datetime
 
-__all__ = ["ImageItem", "image_items"]
+    from sarheight.fetch.query import Place, Time
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,9 @@ class ImageItem:
     name : str
         Its identifier.
     time : datetime
-        When it was taken (UTC).
+        Acquisition time (UTC).
     properties : mapping
-        What the catalogue says of it.
+        Its properties in the catalogue.
     addresses : mapping
         Addresses of its images by name, as the catalogue gives them.
     """
@@ -45,7 +44,7 @@ class ImageItem:
     time: datetime
     properties: Mapping[str, Any]
     addresses: Mapping[str, str]
-    _opened: Callable[[str], str] = field(repr=False, compare=False)
+    _resolve: Callable[[str], str] = field(repr=False, compare=False)
 
     def source(self, asset: str) -> str:
         """Return what GDAL opens to read an image.
@@ -54,6 +53,11 @@ class ImageItem:
         ----------
         asset : str
             Its name.
+
+        Returns
+        -------
+        str
+            A path, or a signed address behind ``/vsicurl/``.
 
         Raises
         ------
@@ -66,7 +70,7 @@ class ImageItem:
             found = ", ".join(self.addresses) or "none"
             msg = f"found the images {found} in the item {self.name}, expected {asset}"
             raise NotThereError(msg)
-        return self._opened(self.addresses[asset])
+        return self._resolve(self.addresses[asset])
 
 
 def image_items(
@@ -78,60 +82,62 @@ def image_items(
     collection: str,
     settings: Settings | None = None,
 ) -> tuple[ImageItem, ...]:
-    """Look for images by place and time.
+    """Search for images by place and time.
 
     Parameters
     ----------
     place : sequence of float
         (west, south, east, north) in degrees.
     start, stop : str, date, datetime or datetime64
-        Time span (UTC). A day alone means all of it.
+        Time span (UTC). A date means the whole day.
     catalogue : str
         A catalogue of the settings, such as "planetary" or "earthsearch"; the address of another
-        one that can be searched; or the path of a ``catalog.json``.
+        one with a search; or the path of a ``catalog.json``.
     collection : str
         Such as "sentinel-2-l2a".
     settings : Settings, optional
-        Addresses and patience; by default as the user's file and the environment say.
+        Sources and retry policy; by default as the user's file and the environment say.
 
     Returns
     -------
     tuple of ImageItem
-        By time. Of a catalogue on the network their images are signed when they are opened.
+        By time. Addresses on the network are signed when the images are opened.
 
     Raises
     ------
     ValueError
-        If the question makes no sense, or the catalogue is not known.
+        If place or time make no sense, or the catalogue is not known.
     FileNotFoundError
         If there is no such file.
     FetchError
-        If the catalogue cannot be asked or read.
+        If the catalogue cannot be searched or read.
     MissingLibraryError
         If a library of the extra is not installed.
     """
-    query = Query(boxes(place), moment(start), moment(stop, last=True))
+    query = Query(bounding_boxes(place), parse_time(start), parse_time(stop, end=True))
     if catalogue.endswith(".json") and "://" not in catalogue:
-        found = _in_folder(Path(catalogue), collection, query)
+        found = _items_in_folder(Path(catalogue), collection, query)
     else:
-        found = _on_network(catalogue, collection, query, settings or Settings.load())
+        found = _items_on_network(catalogue, collection, query, settings or Settings.load())
     once = {item.name: item for item in found}
     return tuple(sorted(once.values(), key=lambda item: (item.time, item.name)))
 
 
-def _on_network(
+def _items_on_network(
     catalogue: str, collection: str, query: Query, settings: Settings
 ) -> Iterator[ImageItem]:
+    """Search a STAC catalogue; its images are signed and checked when they are opened."""
     source = Catalogue(url=catalogue) if "://" in catalogue else None
-    source = source or named(settings.catalogues, catalogue, "catalogue")
-    web = Web.trusting(settings, source.url)
-    signed = signer(source, collection, settings)
+    source = source or lookup(settings.catalogues, catalogue, "catalogue")
+    client = HttpClient.trusting(settings, source.url)
+    signing = HttpClient.trusting(settings, source.url, source.sign_url)
+    sign = signer(source, collection, signing.get_json)
 
-    def opened(address: str) -> str:
-        url = signed(address)
-        web.rule.check(url)
+    def resolve(address: str) -> str:
+        url = sign(address)
+        client.rule.check(url)
         try:
-            web.rule.resolved(host_of(url), urlsplit(url).port or 443)
+            client.rule.check_host(host_of(url), urlsplit(url).port or 443)
         except UnsafeAddressError:
             raise
         except OSError as error:
@@ -139,19 +145,19 @@ def _on_network(
             raise FetchError(msg) from error
         return f"/vsicurl/{url}"
 
-    for item in search_items(web, source, collection, query):
-        yield _item(item, opened)
+    for item in stac_items(client, source, collection, query):
+        yield _image_item(mapping(item), resolve)
 
 
-def _in_folder(path: Path, collection: str, query: Query) -> Iterator[ImageItem]:
-    """Go through a static catalogue; its images must lie in its folder."""
+def _items_in_folder(path: Path, collection: str, query: Query) -> Iterator[ImageItem]:
+    """Search a static catalogue; its images must lie in its folder."""
     if not path.is_file():
         msg = f"there is no catalogue '{path}'"
         raise FileNotFoundError(msg)
     folder = path.resolve().parent
     stac = library("pystac", extra="fetch")
 
-    def opened(address: str) -> str:
+    def resolve(address: str) -> str:
         target = Path(address).resolve()
         if not target.is_relative_to(folder):
             msg = f"the catalogue '{path}' names {address!r}, which is not in its folder"
@@ -160,53 +166,52 @@ def _in_folder(path: Path, collection: str, query: Query) -> Iterator[ImageItem]
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about what the catalogue says of itself
+            warnings.simplefilter("ignore")  # about how the catalogue describes itself
             for each in stac.Catalog.from_file(str(path)).get_items(recursive=True):
                 each.make_asset_hrefs_absolute()
                 item = each.to_dict(include_self_link=False, transform_hrefs=False)
-                if _wanted(item, collection, query):
-                    yield _item(item, opened)
-    except (stac.STACError, stac.STACTypeError, LookupError, ValueError, OSError) as error:
-        if isinstance(error, FetchError):
-            raise
+                if item.get("collection") == collection and _intersects(item, query):
+                    yield _image_item(item, resolve)
+    except FetchError:
+        raise
+    except (
+        stac.STACError,
+        stac.STACTypeError,
+        *(LookupError, ValueError, TypeError, RecursionError, OSError),
+    ) as error:
         msg = f"the catalogue '{path}' cannot be read: {error}"
         raise FetchError(msg) from error
 
 
-def _wanted(item: Mapping[str, Any], collection: str, query: Query) -> bool:
-    """Tell whether an item is of a collection, a place and a time."""
-    if item.get("collection") != collection:
-        return False
-    west, south, east, north = item["bbox"][:4] if len(item["bbox"]) == 4 else _flat(item["bbox"])
+def _intersects(item: Mapping[str, Any], query: Query) -> bool:
+    """Tell whether an item meets a place and a time; its box may hold heights."""
+    box = item["bbox"]
+    west, south, east, north = box if len(box) == 4 else (box[0], box[1], box[3], box[4])
     meets = any(
-        west <= box[2] and east >= box[0] and south <= box[3] and north >= box[1]
-        for box in query.boxes
+        west <= each[2] and east >= each[0] and south <= each[3] and north >= each[1]
+        for each in query.boxes
     )
-    return meets and query.start <= _time(item) <= query.stop
+    return meets and query.start <= _item_time(item) <= query.stop
 
 
-def _flat(box: list[float]) -> tuple[float, float, float, float]:
-    """Leave the heights out of a box."""
-    return box[0], box[1], box[3], box[4]
-
-
-def _item(item: Mapping[str, Any], opened: Callable[[str], str]) -> ImageItem:
-    assets = item.get("assets") or {}
+def _image_item(item: Mapping[str, Any], resolve: Callable[[str], str]) -> ImageItem:
+    """Make an item of what the catalogue gives; assets without an address are left out."""
+    assets = {key: mapping(each).get("href") for key, each in mapping(item.get("assets")).items()}
     return ImageItem(
         name=str(item.get("id", "")),
-        time=_time(item),
-        properties=dict(item.get("properties") or {}),
-        addresses={str(key): str(asset["href"]) for key, asset in assets.items()},
-        _opened=opened,
+        time=_item_time(item),
+        properties=dict(mapping(item.get("properties"))),
+        addresses={str(key): str(href) for key, href in assets.items() if href},
+        _resolve=resolve,
     )
 
 
-def _time(item: Mapping[str, Any]) -> datetime:
-    properties = item.get("properties") or {}
+def _item_time(item: Mapping[str, Any]) -> datetime:
+    """Return the acquisition time of an item."""
+    properties = mapping(item.get("properties"))
     text = properties.get("datetime") or properties.get("start_datetime")
     try:
-        found = datetime.fromisoformat(str(text))
+        return parse_time(str(text))
     except ValueError:
         msg = f"found the time {text!r} in the item {item.get('id')}, expected one of ISO 8601"
         raise FetchError(msg) from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -14,7 +14,7 @@ import pytest
 
 from sarheight.errors import ChecksumError, FetchError, UnsafeAddressError
 from sarheight.fetch import SceneRecord, download, scenes
-from sarheight.fetch._settings import Catalogue
+from sarheight.fetch.settings import Catalogue
 from tests.servers import (
     Reply,
     Request,
@@ -111,8 +111,8 @@ def test_a_catalogue_that_announces_something_else_is_believed_unless_told_other
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (safe_zip()[:-100], "not a whole zip"),
-        (b"<html>please sign in</html>", "wanted an account"),
+        (safe_zip()[:-100], "not a complete zip"),
+        (b"<html>please sign in</html>", "requires an account"),
         (b"PK\x05\x06" + bytes(18), "not a Sentinel-1 product"),
     ],
 )
@@ -145,7 +145,7 @@ def test_a_hostile_item_is_refused(
     site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, href: str
 ) -> None:
     record, known = zip_record(site, monkeypatch, tmp_path, {"href": href})
-    with pytest.raises(UnsafeAddressError, match="was not fetched"):
+    with pytest.raises(UnsafeAddressError, match="was refused"):
         download(record, tmp_path / "here", settings=known)
     assert not list((tmp_path / "here").glob("[!.]*"))
 

@@ -19,9 +19,9 @@ from rasterio.io import MemoryFile
 
 from sarheight.dem import open_dem, to_ellipsoidal
 from sarheight.errors import ChecksumError, FetchError, GeoidGridMissingError, NotThereError
-from sarheight.fetch import dem, geoid
-from sarheight.fetch._settings import DemSource, GeoidSource
-from sarheight.fetch._tiles import Tile, columns_of, tiles_of
+from sarheight.fetch import Limits, dem, geoid
+from sarheight.fetch.elevation import Tile, tiles_of
+from sarheight.fetch.settings import DemSource, GeoidSource
 from tests.servers import Site, Trouble, alone, running
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def slope(
 
 def tile_bytes(tile: Tile) -> bytes:
     """Write a tile as the Copernicus DEM has it: cell centres on the degree lines."""
-    columns = columns_of(tile, ROWS)
+    columns = tile.columns(ROWS)
     dy, dx = 1.0 / ROWS, 1.0 / columns
     longitude = tile.longitude + dx * np.arange(columns)
     latitude = tile.latitude + 1 - dy * np.arange(ROWS)
@@ -194,7 +194,7 @@ def test_every_point_of_a_place_lies_in_one_of_its_tiles(
     ],
 )
 def test_tiles_get_fewer_columns_towards_the_poles(latitude: int, columns: int) -> None:
-    assert columns_of(Tile(latitude, 0), 3600) == columns
+    assert Tile(latitude, 0).columns(3600) == columns
 
 
 # --- tiles brought -----------------------------------------------------------------------------
@@ -271,6 +271,54 @@ def test_a_list_that_is_empty_is_not_kept(site: Site, quick: Settings, tmp_path:
     assert not list((tmp_path / "cache" / "dem").glob("*-tiles.txt"))
 
 
+VRT = """<VRTDataset rasterXSize="60" rasterYSize="60"><SRS>EPSG:4326</SRS>
+<GeoTransform>7, 0.01666667, 0, 46, 0, -0.01666667</GeoTransform>
+<VRTRasterBand dataType="Float32" band="1"><SimpleSource>
+<SourceFilename relativeToVRT="0">{path}</SourceFilename><SourceBand>1</SourceBand>
+</SimpleSource></VRTRasterBand></VRTDataset>"""
+
+
+@pytest.mark.parametrize("windows", [False, True])
+def test_a_tile_that_is_really_a_vrt_reads_no_local_file(
+    site: Site, quick: Settings, tmp_path: Path, *, windows: bool
+) -> None:
+    offer(site, (45, 7))
+    (tmp_path / "private.tif").write_bytes(tile_bytes(Tile(45, 7)))
+    body = VRT.format(path=tmp_path / "private.tif").encode()
+    site.add("/dem/DSM_N45_00_E007_00_DEM.tif", body)
+    with pytest.raises(FetchError, match=r"is not a GeoTIFF|could not be read in part"):
+        dem((7.5, 45.2, 7.6, 45.3), windows=windows, settings=quick)
+    assert not list((tmp_path / "cache" / "dem" / "glo30").glob("*.tif"))
+    # Nor one that an earlier version left in the cache.
+    path = tmp_path / "cache" / "dem" / "glo30" / "DSM_N45_00_E007_00_DEM.tif"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(body)
+    with pytest.raises(FetchError, match="is not a GeoTIFF: remove it"):
+        dem((7.5, 45.2, 7.6, 45.3), settings=quick)
+
+
+def test_a_geoid_that_is_really_a_vrt_is_refused(
+    site: Site, quick: Settings, tmp_path: Path
+) -> None:
+    body = VRT.format(path=tmp_path / "private.tif").encode()
+    with pytest.raises(ChecksumError, match="is not a GeoTIFF"):
+        geoid("EGM96", settings=offer_geoid(site, quick, body, body))
+    assert not list((tmp_path / "cache" / "geoid").glob("*.tif"))
+
+
+def test_srtm_of_another_size_or_too_large_is_refused(site: Site, quick: Settings) -> None:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("N45E007.hgt", bytes(1_000_000))
+    site.add("/srtm/N45E007.SRTMGL1.hgt.zip", stream.getvalue())
+    place = (7.5, 45.2, 7.6, 45.3)
+    with pytest.raises(ChecksumError, match="no heights of SRTM, by its size"):
+        dem(place, model="srtm", settings=quick)
+    small = replace(quick, limits=Limits(unpacked_bytes=1000))
+    with pytest.raises(ChecksumError, match="has 1000000 bytes: raise unpacked_bytes"):
+        dem(place, model="srtm", settings=small)
+
+
 # --- parts of tiles ----------------------------------------------------------------------------
 
 
@@ -338,9 +386,9 @@ def test_an_address_of_the_users_own(site: Site, quick: Settings, tmp_path: Path
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"model": "alos"}, "no elevation model named 'alos'"),
-        ({"model": "https://example.org/{lat.__class__}.tif"}, "holds the words"),
-        ({"model": "https://example.org/{x}{y}.tif"}, "holds the words"),
+        ({"model": "alos"}, "no DEM named 'alos'"),
+        ({"model": "https://example.org/{lat.__class__}.tif"}, "holds the fields"),
+        ({"model": "https://example.org/{x}{y}.tif"}, "holds the fields"),
         ({"bounds": (0.0, 0.0, 60.0, 60.0)}, "3600 tiles"),
         ({"bounds": (0.0, 10.0, 1.0, 5.0)}, "south before north"),
     ],

@@ -1,11 +1,9 @@
-"""Which addresses may be fetched from.
+"""Which addresses may be requested.
 
-Catalogues are written by others, and name addresses that we then go to from inside the user's
-network. An item that says ``file:///etc/passwd`` or ``http://169.254.169.254/`` would have us read
-what is not ours to read. So only https goes out, only to hosts on the public internet, and that is
-checked again for every redirect, and for what a name stands for at the moment of connecting.
-
-Hosts that the user named in the settings are an exception: they may be inside.
+Catalogues are written by others, and name addresses that are then requested from inside the user's
+network. An item that says ``file:///etc/passwd`` or ``http://169.254.169.254/`` would read what is
+not meant for it. So only https is requested, only from hosts on the public internet; this is
+checked for every redirect, and again for the address that a name resolves to when connecting.
 """
 
 from __future__ import annotations
@@ -19,19 +17,17 @@ from urllib.parse import urlsplit
 
 from sarheight.errors import UnsafeAddressError
 
-__all__ = ["AddressRule", "host_of", "plain", "safe_name"]
-
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
-_SHOWN = 200
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 _LOCALHOST = "localhost"
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _LOW_32_BITS = 0xFFFF_FFFF
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_SHOWN = 200
 
 
-def plain(url: str) -> str:
-    """Return an address as it may be shown: without user, password, query and fragment."""
+def redact(url: str) -> str:
+    """Return an address for messages: without user, password, query and fragment."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -43,7 +39,7 @@ def plain(url: str) -> str:
 
 
 def host_of(url: str) -> str:
-    """Return the host of an address in small letters, empty if there is none."""
+    """Return the host of an address in lower case, empty if there is none."""
     try:
         return (urlsplit(url).hostname or "").lower().rstrip(".")
     except ValueError:
@@ -51,15 +47,8 @@ def host_of(url: str) -> str:
 
 
 def safe_name(name: str) -> str:
-    """Return a file name from elsewhere if it is harmless.
-
-    Raises
-    ------
-    UnsafeAddressError
-        If it is anything but letters, digits, dots, plus, minus and underscores, beginning with a
-        letter or digit: so neither a path, nor hidden, nor empty.
-    """
-    if not _NAME.fullmatch(name):
+    """Return a file name given by a server, if it is neither a path, nor hidden, nor empty."""
+    if not _FILE_NAME.fullmatch(name):
         msg = (
             f"a catalogue gives {name[:_SHOWN]!r} as the name of a file, expected letters, digits, "
             "dots, dashes and underscores only: nothing was written"
@@ -68,15 +57,17 @@ def safe_name(name: str) -> str:
     return name
 
 
+def whole_number(text: str | None) -> int | None:
+    """Read a size as servers write it; None where it is none."""
+    return int(text) if text and re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
 @dataclass(frozen=True)
 class AddressRule:
-    """What may be fetched from.
+    """Which addresses may be requested.
 
-    Parameters
-    ----------
-    trusted : frozenset of str
-        Hosts that the user named, in small letters. They may be on a private network; if one of
-        them is this machine itself, so may all of its names, and by plain http.
+    `trusted` hosts (lower case) are those that the user named: they may be on a private network.
+    If one of them is this machine, so may be all names of this machine, also by plain http.
     """
 
     trusted: frozenset[str] = frozenset()
@@ -89,45 +80,33 @@ class AddressRule:
 
     @property
     def loopback(self) -> bool:
-        """Whether this machine itself may be fetched from."""
+        """Whether this machine itself may be requested."""
         return any(_is_loopback(host) for host in self.trusted)
 
     def check(self, url: str) -> None:
-        """Check what can be seen of an address without looking up names.
-
-        Raises
-        ------
-        UnsafeAddressError
-            If it may not be fetched from.
-        """
+        """Raise UnsafeAddressError for an address that is refused even without resolving it."""
         if not url.isprintable() or re.search(r"[\s\\]", url):
-            _refuse(url, "it holds blanks, backslashes or control characters")
+            refuse(url, "it holds blanks, backslashes or control characters")
         try:
             parts = urlsplit(url)
             host, _ = (parts.hostname or "").lower(), parts.port
         except ValueError:
-            _refuse(url, "it is not an address")
+            refuse(url, "it is not an address")
         if parts.username is not None or parts.password is not None:
-            _refuse(url, "it holds a user name; accounts belong in the netrc file")
+            refuse(url, "it holds a user name; accounts belong in the netrc file")
         if not host:
-            _refuse(url, "it names no host on the network, as an address of https does")
+            refuse(url, "it names no host on the network, as an address of https does")
         local = self.loopback and _is_loopback(host)
         if parts.scheme != "https" and not (parts.scheme == "http" and local):
-            _refuse(url, f"it begins with {parts.scheme or 'nothing'!r}, expected https")
+            refuse(url, f"it begins with {parts.scheme or 'nothing'!r}, expected https")
         literal = _literal(host)
         if literal is not None:
             self.check_address(host, literal, url)
         elif _is_loopback(host) and not local:
-            _refuse(url, "it is this machine itself")
+            refuse(url, "it is this machine itself")
 
     def check_address(self, host: str, address: IpAddress | str, url: str = "") -> None:
-        """Check one address that a host name stands for.
-
-        Raises
-        ------
-        UnsafeAddressError
-            If it is not on the public internet, and the user did not name the host.
-        """
+        """Raise UnsafeAddressError unless an IP address of a host is public or trusted."""
         found = ipaddress.ip_address(address) if isinstance(address, str) else address
         inner = _embedded(found)
         if inner.is_loopback and self.loopback:
@@ -135,27 +114,18 @@ class AddressRule:
         if host.lower().rstrip(".") in self.trusted and not inner.is_loopback:
             return
         if not inner.is_global or inner.is_multicast:
-            _refuse(url or host, f"it leads to {found}, which is not on the public internet")
+            refuse(url or host, f"it leads to {found}, which is not on the public internet")
 
-    def resolved(self, host: str, port: int) -> list[str]:
-        """Look up a host name and check all that it stands for.
-
-        Raises
-        ------
-        UnsafeAddressError
-            If one of its addresses may not be fetched from.
-        OSError
-            If the name cannot be looked up.
-        """
-        found = [str(each[4][0]) for each in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)]
-        for address in found:
-            self.check_address(host, address)
-        return found
+    def check_host(self, host: str, port: int) -> None:
+        """Resolve a host and check all its addresses; OSError where it cannot be resolved."""
+        for each in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
+            self.check_address(host, str(each[4][0]))
 
 
-def _refuse(url: str, reason: str) -> NoReturn:
+def refuse(url: str, reason: str) -> NoReturn:
+    """Raise the error of an address that must not be requested."""
     msg = (
-        f"{plain(url)} was not fetched: {reason}. If a catalogue gave it, do not trust that "
+        f"{redact(url)} was refused: {reason}. If a catalogue gave it, do not trust that "
         "catalogue; if it is a server of yours, put its name under trusted_hosts in the settings "
         "and serve it by https"
     )
@@ -163,6 +133,7 @@ def _refuse(url: str, reason: str) -> NoReturn:
 
 
 def _literal(host: str) -> IpAddress | None:
+    """Read a host that is an IP address; None where it is a name."""
     try:
         return ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -170,6 +141,7 @@ def _literal(host: str) -> IpAddress | None:
 
 
 def _is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine, by name or address."""
     host = host.lower().rstrip(".")
     literal = _literal(host)
     if literal is not None:
@@ -178,13 +150,9 @@ def _is_loopback(host: str) -> bool:
 
 
 def _embedded(address: IpAddress) -> IpAddress:
-    """Return the IPv4 address that an IPv6 address carries, where it does."""
+    """Return the IPv4 address inside an IPv6 address, where there is one."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
-    if address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    if address.sixtofour is not None:
-        return address.sixtofour
     if address in _NAT64:
         return ipaddress.IPv4Address(int(address) & _LOW_32_BITS)
-    return address
+    return address.ipv4_mapped or address.sixtofour or address

@@ -1,10 +1,13 @@
-"""Where nothing may be fetched from, and who is told whose password."""
+"""Refused addresses, secrets bound to their hosts, and limits of hostile replies."""
 
 from __future__ import annotations
 
 import logging
 import socket
+import time
 import traceback
+import tracemalloc
+import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +17,14 @@ from hypothesis import strategies as st
 
 from sarheight.errors import FetchError, UnsafeAddressError
 from sarheight.fetch import Settings, download_file
-from sarheight.fetch._addresses import AddressRule, plain, safe_name
-from sarheight.fetch._download import Wanted, fetch
-from sarheight.fetch._settings import Login
-from sarheight.fetch._web import Web
-from tests.servers import Reply, Request, Site, alone, basic, running
+from sarheight.fetch.addresses import AddressRule, redact, safe_name
+from sarheight.fetch.http import HttpClient
+from sarheight.fetch.settings import Account
+from sarheight.fetch.transfer import FileRequest, ensure_file
+from tests.servers import Raw, Reply, Request, Site, alone, basic, running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 PUBLIC = AddressRule()
@@ -88,7 +91,7 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
 
 @pytest.mark.parametrize("url", HOSTILE)
 def test_a_hostile_address_is_refused(url: str) -> None:
-    with pytest.raises(UnsafeAddressError, match="was not fetched"):
+    with pytest.raises(UnsafeAddressError, match="was refused"):
         PUBLIC.check(url)
 
 
@@ -97,7 +100,7 @@ def test_a_hostile_address_is_refused_before_any_connection(
     url: str, quick: Settings, tmp_path: Path
 ) -> None:
     with pytest.raises(UnsafeAddressError):
-        fetch(Web(PUBLIC, quick), Wanted(lambda: url), tmp_path / "file")
+        ensure_file(HttpClient(PUBLIC, quick), FileRequest(lambda: url), tmp_path / "file")
     assert not (tmp_path / "file").exists()
 
 
@@ -131,7 +134,11 @@ def test_a_name_that_stands_for_an_internal_address_is_refused(
 ) -> None:
     resolve_to(monkeypatch, address)
     with pytest.raises(UnsafeAddressError, match="not on the public internet"):
-        fetch(Web(PUBLIC, quick), Wanted(lambda: "https://evil.example/x"), tmp_path / "file")
+        ensure_file(
+            HttpClient(PUBLIC, quick),
+            FileRequest(lambda: "https://evil.example/x"),
+            tmp_path / "file",
+        )
 
 
 @pytest.mark.parametrize("host", ["2130706433", "0x7f.1", "127.1"])
@@ -139,18 +146,20 @@ def test_unusual_ways_to_write_an_address_are_looked_through(
     quick: Settings, tmp_path: Path, host: str
 ) -> None:
     with pytest.raises(UnsafeAddressError, match="not on the public internet"):
-        fetch(Web(PUBLIC, quick), Wanted(lambda: f"https://{host}/x"), tmp_path / "file")
+        ensure_file(
+            HttpClient(PUBLIC, quick), FileRequest(lambda: f"https://{host}/x"), tmp_path / "file"
+        )
 
 
 def test_a_name_that_changes_between_look_up_and_connection_is_found_out(
     monkeypatch: pytest.MonkeyPatch, quick: Settings, tmp_path: Path, site: Site
 ) -> None:
     """The look-up is honest the first time, and names this machine the second."""
-    monkeypatch.setattr(AddressRule, "resolved", lambda *_: ["93.184.216.34"])
+    monkeypatch.setattr(AddressRule, "check_host", lambda *_: None)
     resolve_to(monkeypatch, "127.0.0.1")
     url = f"https://evil.example:{site.port}/x"
     with pytest.raises(UnsafeAddressError, match=r"leads to 127\.0\.0\.1"):
-        fetch(Web(PUBLIC, quick), Wanted(lambda: url), tmp_path / "file")
+        ensure_file(HttpClient(PUBLIC, quick), FileRequest(lambda: url), tmp_path / "file")
     assert site.requests == []
 
 
@@ -177,7 +186,7 @@ def test_an_honest_redirection_is_followed(site: Site, quick: Settings, tmp_path
 
 def test_redirections_without_end_are_given_up(site: Site, quick: Settings, tmp_path: Path) -> None:
     site.pages["/here"] = lambda _: Reply(status=302, headers={"Location": "/here"})
-    with pytest.raises(FetchError, match="round in circles"):
+    with pytest.raises(FetchError, match="redirects too many times"):
         download_file(f"{site.url}/here", tmp_path / "file", settings=quick)
 
 
@@ -276,7 +285,7 @@ def test_a_damaged_netrc_is_one_error_without_what_is_in_it(
     assert "sesame" not in everything_shown(caught.value)
 
 
-def token_site(site: Site, *, good: tuple[str, str] = ("anna", "open-sesame")) -> Login:
+def token_site(site: Site, *, good: tuple[str, str] = ("anna", "open-sesame")) -> Account:
     """Put a service on the server that gives tokens, numbered, and accepts the last one."""
     given: list[str] = []
 
@@ -296,7 +305,7 @@ def token_site(site: Site, *, good: tuple[str, str] = ("anna", "open-sesame")) -
 
     site.pages["/token"] = token
     site.pages["/file"] = file
-    return Login(
+    return Account(
         kind="oidc",
         hosts=("127.0.0.1",),
         url=f"{site.url}/token",
@@ -317,7 +326,7 @@ def test_a_token_is_had_for_user_and_password(
     else:
         monkeypatch.setenv("CDSE_USERNAME", "anna")
         monkeypatch.setenv("CDSE_PASSWORD", "open-sesame")
-    known = replace(quick, logins={"copernicus": token_site(site)})
+    known = replace(quick, accounts={"copernicus": token_site(site)})
     path = download_file(f"{site.url}/file", tmp_path / "file", settings=known)
     assert path.read_bytes() == b"contents"
     (asked,) = site.asked("/token")
@@ -330,10 +339,10 @@ def test_a_token_that_ran_out_is_renewed(
     monkeypatch.setenv("CDSE_USERNAME", "anna")
     monkeypatch.setenv("CDSE_PASSWORD", "open-sesame")
     login = token_site(site)
-    web = Web.trusting(replace(quick, logins={"copernicus": login}), site.url)
+    client = HttpClient.trusting(replace(quick, accounts={"copernicus": login}), site.url)
     url = f"{site.url}/file"
-    web.credentials._tokens["copernicus"] = ("stale", float("inf"))
-    path = fetch(web, Wanted(lambda: url), tmp_path / "file")
+    client.credentials._tokens["copernicus"] = ("stale", float("inf"))
+    path = ensure_file(client, FileRequest(lambda: url), tmp_path / "file")
     assert path.read_bytes() == b"contents"
 
 
@@ -342,7 +351,7 @@ def test_a_wrong_password_is_one_error_and_not_shown(
 ) -> None:
     monkeypatch.setenv("CDSE_USERNAME", "anna")
     monkeypatch.setenv("CDSE_PASSWORD", "hunter-two")
-    known = replace(quick, logins={"copernicus": token_site(site)})
+    known = replace(quick, accounts={"copernicus": token_site(site)})
     with pytest.raises(FetchError, match="did not accept user name and password") as caught:
         download_file(f"{site.url}/file", tmp_path / "file", settings=known)
     assert "hunter" not in everything_shown(caught.value)
@@ -374,7 +383,7 @@ def test_signatures_and_accounts_are_in_no_error_and_no_log(
 
 
 def test_shown_addresses_have_no_secrets() -> None:
-    assert plain("https://anna:pw@host.org:8443/a/b?sig=1#x") == "https://host.org:8443/a/b"
+    assert redact("https://anna:pw@host.org:8443/a/b?sig=1#x") == "https://host.org:8443/a/b"
 
 
 def test_a_host_without_a_name_is_not_asked_for_long(
@@ -388,8 +397,8 @@ def test_a_host_without_a_name_is_not_asked_for_long(
 
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
     patient = replace(quick, network=replace(quick.network, tries=6))
-    with pytest.raises(FetchError, match="no such host, or no network"):
-        Web(PUBLIC, patient).text("https://nowhere.example/list")
+    with pytest.raises(FetchError, match="the host is unknown, or there is no network"):
+        HttpClient(PUBLIC, patient).get_text("https://nowhere.example/list")
     assert len(looked) == 2
 
 
@@ -399,3 +408,136 @@ def test_offline_means_no_request(site: Site, quick: Settings, tmp_path: Path) -
             site.add("/file", b"x"), tmp_path / "file", settings=replace(quick, offline=True)
         )
     assert site.requests == []
+
+
+# --- limits ------------------------------------------------------------------------------------
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+def limited(settings: Settings, **limits: float) -> Settings:
+    return replace(settings, limits=replace(settings.limits, **limits))
+
+
+def endless(head: bytes = HEAD) -> Iterator[bytes]:
+    yield head + b"Connection: close\r\n\r\n"
+    while True:
+        yield b" " * 65_536
+
+
+def endless_chunks() -> Iterator[bytes]:
+    yield HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    while True:
+        yield b"10000\r\n" + b" " * 65_536 + b"\r\n"
+
+
+def trickle(head: bytes = HEAD + b"Content-Length: 1000\r\n\r\n") -> Iterator[bytes]:
+    yield head
+    while True:
+        yield b" "
+
+
+def test_a_reply_that_unpacks_to_gigabytes_is_left_at_the_limit(
+    site: Site, quick: Settings
+) -> None:
+    packer = zlib.compressobj(9, wbits=31)
+    body = b"".join([*(packer.compress(bytes(1 << 24)) for _ in range(16)), packer.flush()])
+    site.add("/list", body, headers={"Content-Encoding": "gzip"})
+    client = HttpClient.trusting(limited(quick, reply_bytes=1 << 20), site.url)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FetchError, match="more than 1048576 bytes: raise reply_bytes"):
+            client.get_text(f"{site.url}/list")
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("blocks", [endless, endless_chunks])
+def test_a_reply_without_end_is_left_at_the_limit(
+    site: Site, quick: Settings, tmp_path: Path, blocks: Callable[[], Iterator[bytes]]
+) -> None:
+    site.pages["/list"] = Raw(blocks)
+    known = limited(quick, reply_bytes=1 << 20, file_bytes=1 << 20)
+    with pytest.raises(FetchError, match="raise reply_bytes"):
+        HttpClient.trusting(known, site.url).get_json(f"{site.url}/list")
+    with pytest.raises(FetchError, match="raise file_bytes"):
+        download_file(f"{site.url}/list", tmp_path / "file", settings=known)
+    assert not (tmp_path / ".file.partial").exists()
+
+
+def test_an_announced_size_above_the_limit_is_refused_before_the_body(
+    site: Site, quick: Settings, tmp_path: Path
+) -> None:
+    url = site.add("/file", bytes(1000))
+    with pytest.raises(FetchError, match="more than 999 bytes: raise file_bytes"):
+        download_file(url, tmp_path / "file", settings=limited(quick, file_bytes=999))
+
+
+@pytest.mark.parametrize("head", [HEAD + b"Content-Length: 1000\r\n\r\n", HEAD + b"X-Slow: "])
+def test_a_reply_that_trickles_meets_a_deadline(
+    site: Site, quick: Settings, tmp_path: Path, head: bytes
+) -> None:
+    site.pages["/list"] = Raw(lambda: trickle(head), pause=0.02)
+    known = limited(quick, reply_seconds=0.5, file_seconds=0.5)
+    begun = time.monotonic()
+    with pytest.raises(FetchError, match=r"took longer than 0\.5 s: raise reply_seconds"):
+        HttpClient.trusting(known, site.url).get_text(f"{site.url}/list")
+    with pytest.raises(FetchError, match=r"took longer than 0\.5 s: raise (file|reply)_seconds"):
+        download_file(f"{site.url}/list", tmp_path / "file", settings=known)
+    assert time.monotonic() - begun < 5.0
+
+
+@pytest.mark.parametrize("status", [b"302 Found\r\nLocation: /there", b"503 Busy"])
+def test_bodies_of_redirects_and_failures_are_not_read(
+    site: Site, quick: Settings, tmp_path: Path, status: bytes
+) -> None:
+    site.add("/there", b"contents")
+    site.pages["/here"] = Raw(lambda: endless(b"HTTP/1.1 " + status + b"\r\n"))
+    known = limited(quick, reply_bytes=1 << 20)
+    try:
+        text = HttpClient.trusting(known, site.url).get_text(f"{site.url}/here")
+        path = download_file(f"{site.url}/here", tmp_path / "file", settings=known)
+    except FetchError as error:
+        assert "HTTP 503; gave up after 2 tries" in str(error)  # noqa: PT017
+    else:
+        assert text == path.read_text() == "contents"
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (b"HTTP/1.1 302 Found\r\nLocation: http://[", "was refused"),
+        (b"HTTP/1.1 302 Found\r\nLocation: ", "HTTP 302, expected 200"),
+        (b"HTTP/1.1 204 Nothing\r\nX-Y: z", "HTTP 204, expected 200"),
+        (b"HTTP/1.1 999 What\r\nX-Y: z", "HTTP 999, expected 200"),
+        (b"HTTP/1.1 503 Busy\r\nRetry-After: \xb2", "HTTP 503; gave up"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5", "gave up"),
+        (b"not HTTP at all", "gave up"),
+    ],
+)
+def test_headers_without_sense_are_one_error(
+    site: Site, quick: Settings, tmp_path: Path, head: bytes, message: str
+) -> None:
+    site.pages["/file"] = Raw(lambda: iter([head + b"\r\n\r\n"]))
+    with pytest.raises(FetchError, match=message):
+        download_file(f"{site.url}/file", tmp_path / "file", settings=quick)
+    with pytest.raises(FetchError, match=message):
+        HttpClient.trusting(quick, site.url).get_text(f"{site.url}/file")
+    assert not (tmp_path / "file").exists()
+
+
+def test_a_length_that_is_no_number_is_no_length(
+    site: Site, quick: Settings, tmp_path: Path
+) -> None:
+    reply = HEAD + b"Content-Length: \xb2\r\nConnection: close\r\n\r\ncontents"
+    site.pages["/file"] = Raw(lambda: iter([reply]))
+    path = download_file(f"{site.url}/file", tmp_path / "file", settings=quick)
+    assert path.read_bytes() == b"contents"
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"1" * 10_000, b"\xff"])
+def test_json_that_is_none_is_one_error(site: Site, quick: Settings, body: bytes) -> None:
+    url = site.add("/list", body)
+    with pytest.raises(FetchError, match="did not send JSON"):
+        HttpClient.trusting(quick, site.url).get_json(url)
