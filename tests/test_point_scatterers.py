@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from benchmarks.synthetic.point_scatterers import Observation
+    from sarheight.ellipsoid import LookSide
+    from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
-    from sarheight.scene import LookSide, RadarGrid
 
 Floats = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ and the grid that describe the image are used.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TYPE_CHECKING
 
 import numpy as np
 import pyproj
@@ -46,8 +46,12 @@ from benchmarks.synthetic.slc_image import (
     pixel_areas,
     slc_grid_for,
 )
+from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit, look_at
-from sarheight.scene import LookSide, RadarGrid, Scene
+from sarheight.scene import Scene
+
+if TYPE_CHECKING:
+    from sarheight.ellipsoid import LookSide
 
 __all__ = ["Observation", "observe", "pass_over", "truth_on"]
 

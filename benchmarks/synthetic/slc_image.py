@@ -24,7 +24,7 @@ from scipy.ndimage import convolve1d
 from benchmarks.synthetic.scatterer_geometry import JIT, Path, ellipsoid_points
 
 if TYPE_CHECKING:
-    from sarheight.scene import RadarGrid
+    from sarheight.grid import RadarGrid
 
 __all__ = [
     "IW1",
