@@ -52,7 +52,7 @@ def cut_with_true_dem(stage: Stage) -> float:
     truth = stage.descending
     ground = reflectivity(stage.dem, random[0])
     scene = truth.image(ground, random[2])
-    seen = truth.operator.view
+    seen = truth.operator.geometry
     category, _ = classify_cells(seen)
     folded = (category == ACTIVE_LAYOVER) | (category == PASSIVE_LAYOVER)
     shown = truth.operator.lit & (truth.area >= LEAST_AREA * seen.cell_area)

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from sarheight.geometry.pass_geometry import view
+from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.geometry.visibility import classify_cells
 from sarheight.illumination import ConstantGamma, CosinePower, simulate
 from sarheight.illumination.simulate import illuminate, lit_cells
@@ -66,7 +66,7 @@ def make(seed: int = 0, *, ascending: bool = True) -> Mountains:
     heights = np.maximum(hills((150, 180), relief=260.0, size=11.0, seed=seed) - 200.0, 0.0)
     fine = raster(heights, posting=FINE)
     grid, orbit = look(lines=420, samples=620, incidence=32.0, ascending=ascending)
-    seen = view(fine, grid, orbit)
+    seen = pass_geometry(fine, grid, orbit)
     category = classify_cells(seen)[0]
     operator = illuminate(seen, LAW, lit_cells(category))
     reflectivity = patches(fine.shape, seed)

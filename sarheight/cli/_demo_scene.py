@@ -19,7 +19,7 @@ from sarheight_kernels.profiles import ACTIVE_LAYOVER, PASSIVE_LAYOVER
 from scipy.ndimage import binary_fill_holes, gaussian_filter
 
 from sarheight.dem import coarsen
-from sarheight.geometry.pass_geometry import view
+from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.geometry.placement import grid_of_dem
 from sarheight.geometry.visibility import classify_cells
 from sarheight.grid import RadarGrid
@@ -137,7 +137,7 @@ def embedded_scene(dem: xr.DataArray | None = None) -> EmbeddedScene:
         noise=NOISE,
         seed=SEED,
     )
-    seen = view(fine, grid, orbit)
+    seen = pass_geometry(fine, grid, orbit)
     category, _ = classify_cells(seen)
     operator = illuminate(seen, LAW, lit_cells(category))
     # Beyond the edge of the elevations nothing was simulated; in shadow there is noise.
@@ -207,7 +207,7 @@ def _truth(
     operator: Illumination, category: NDArray[np.uint8], reflectivity: NDArray[np.float32]
 ) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
     """Sum up what each coarse cell returned, and tell which are folded and which count."""
-    seen = operator.view
+    seen = operator.geometry
     own = operator.collect(np.ones((*seen.grid.shape, 1), dtype=np.float32))
     energy, area = _blocks(own.linear[0] * reflectivity), _blocks(own.area)
     half = COARSER**2 / 2

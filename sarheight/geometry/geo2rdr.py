@@ -10,7 +10,13 @@ from sarheight_kernels.angles import cell_angles
 from sarheight_kernels.inverse import nearest_heights, points_at_height
 from sarheight_kernels.tiles import geolocate, pane_bounds
 
-from sarheight.geometry.pass_geometry import View, models, on_grid, require_overlap, view
+from sarheight.geometry.pass_geometry import (
+    PassGeometry,
+    models,
+    on_grid,
+    pass_geometry,
+    require_overlap,
+)
 from sarheight.geometry.tables import radar_model
 from sarheight.geometry.visibility import line_times, profiles
 
@@ -32,7 +38,7 @@ INCIDENCES = {
 def geo2rdr(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
     r"""Find the pixel coordinates of a DEM's cells.
 
-    A cell at P is seen at the time t of zero Doppler, :math:`v(t) \cdot (P - s(t)) = 0`, at the
+    The radar sees a cell at P at the zero-Doppler time t, :math:`v(t) \cdot (P - s(t)) = 0`, at the
     slant range :math:`|P - s(t)|`. Both are solved exactly at a few nodes of each tile of the DEM
     and interpolated by cubics whose error is checked to be below 5e-6 pixels.
 
@@ -80,10 +86,10 @@ def geo2rdr(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
     )
 
 
-def angles(seen: View) -> dict[str, tuple[np.ndarray, dict[str, str]]]:
-    """Compute the incidence angles of a view in degrees, with their attributes."""
-    arrays = [np.empty(seen.heights.shape, dtype=np.float32) for _ in INCIDENCES]
-    cell_angles(seen.ground, seen.radar, seen.heights, seen.bounds, *arrays)
+def angles(geometry: PassGeometry) -> dict[str, tuple[np.ndarray, dict[str, str]]]:
+    """Compute the incidence angles of a pass in degrees, with their attributes."""
+    arrays = [np.empty(geometry.heights.shape, dtype=np.float32) for _ in INCIDENCES]
+    cell_angles(geometry.ground, geometry.radar, geometry.heights, geometry.bounds, *arrays)
     return {
         name: (array, dict(attributes))
         for (name, attributes), array in zip(INCIDENCES.items(), arrays, strict=True)
@@ -130,8 +136,8 @@ def incidence(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
     Ulander, L. M. H. (1996). Radiometric slope correction of synthetic-aperture radar images.
     IEEE TGRS 34(5), 1115-1122.
     """
-    seen = view(dem, grid, orbit)
-    return seen.dataset(angles(seen))
+    geometry = pass_geometry(dem, grid, orbit)
+    return geometry.dataset(angles(geometry))
 
 
 # From the radar to the ground: where pixels lie.
@@ -177,8 +183,8 @@ def rdr2geo(
     """
     radar = radar_model(grid, orbit)
     if dem is not None:
-        seen = view(dem, grid, orbit)
-        scan = profiles(seen)
+        geometry = pass_geometry(dem, grid, orbit)
+        scan = profiles(geometry)
         heights = np.empty(grid.shape)
         nearest_heights(
             scan.ground,

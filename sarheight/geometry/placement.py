@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sarheight.dem import check_dem, local_posting
 from sarheight.ellipsoid import look_sign
 from sarheight.errors import GeometryError
-from sarheight.geometry.pass_geometry import View, view
+from sarheight.geometry.pass_geometry import PassGeometry, pass_geometry
 from sarheight.grid import RadarGrid
 from sarheight.orbit import look_at
 from sarheight.scene import Scene
@@ -27,14 +27,14 @@ MARGIN = 16
 """Pixels that are kept around what the DEM lights."""
 
 
-def _part(seen: View, margin: int) -> tuple[slice, slice]:
+def _part(geometry: PassGeometry, margin: int) -> tuple[slice, slice]:
     """Lines and samples of the image that a DEM can light, with a margin, inside the image."""
-    lit = seen.bounds[np.isfinite(seen.bounds).all(axis=1)]
+    lit = geometry.bounds[np.isfinite(geometry.bounds).all(axis=1)]
     edges = [lit[:, 0].min(), lit[:, 1].max(), lit[:, 2].min(), lit[:, 3].max()]
     first_line, last_line, first_sample, last_sample = (int(np.rint(edge)) for edge in edges)
     return (
-        slice(max(first_line - margin, 0), min(last_line + margin + 1, seen.grid.lines)),
-        slice(max(first_sample - margin, 0), min(last_sample + margin + 1, seen.grid.samples)),
+        slice(max(first_line - margin, 0), min(last_line + margin + 1, geometry.grid.lines)),
+        slice(max(first_sample - margin, 0), min(last_sample + margin + 1, geometry.grid.samples)),
     )
 
 
@@ -42,12 +42,12 @@ def grid_of_dem(
     dem: xr.DataArray, grid: RadarGrid, orbit: Orbit, *, margin: int = MARGIN
 ) -> RadarGrid:
     """Cut a grid to the part that a DEM can light."""
-    return grid.crop(*_part(view(dem, grid, orbit), margin))
+    return grid.crop(*_part(pass_geometry(dem, grid, orbit), margin))
 
 
 def scene_of_dem(scene: Scene, dem: xr.DataArray, *, margin: int = MARGIN) -> Scene:
     """Cut a scene to the part that a DEM can light."""
-    line, sample = _part(view(dem, scene.grid, scene.orbit), margin)
+    line, sample = _part(pass_geometry(dem, scene.grid, scene.orbit), margin)
     part = scene.image.isel(line=line, sample=sample)
     return Scene(part, scene.grid.crop(line, sample), scene.orbit, scene.calibration)
 

@@ -12,13 +12,13 @@ from sarheight_kernels.profiles import ACTIVE_SHADOW
 from sarheight_kernels.projection import blocks_of_lines, gather, scatter
 
 from sarheight.errors import GeometryError
-from sarheight.geometry.pass_geometry import pixel_areas, view
+from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
 from sarheight.geometry.visibility import light_cells
 from sarheight.illumination._laws import BackscatterLaw, Muhleman, tabulate
 from sarheight.scene import Calibration, Scene
 
 if TYPE_CHECKING:
-    from sarheight.geometry.pass_geometry import View
+    from sarheight.geometry.pass_geometry import PassGeometry
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
 
@@ -45,7 +45,7 @@ class Collected:
 class Illumination:
     """Which cell lights which pixel, and how brightly: the weights, recomputed at each use."""
 
-    view: View  # the DEM under the radar
+    geometry: PassGeometry  # the DEM under the radar
     law: NDArray[np.float64]  # (n,): backscatter law, tabulated
     lit: NDArray[np.bool_]  # (rows, columns): false where a cell is void or in shadow
 
@@ -58,15 +58,15 @@ class Illumination:
 
         Shapes: `reflectivity` (rows, columns).
         """
-        grid, bounds = self.view.grid, self.view.bounds
+        grid, bounds = self.geometry.grid, self.geometry.bounds
         block_of = np.empty(bounds.shape[0], dtype=np.int64)
         block, beyond = blocks_of_lines(bounds, grid.lines, grid.samples, block_of)
         blocks = -(-grid.lines // block)
         image = np.empty(grid.shape, dtype=np.float32)
         scatter(
-            self.view.ground,
-            self.view.radar,
-            self.view.heights,
+            self.geometry.ground,
+            self.geometry.radar,
+            self.geometry.heights,
             self.law,
             bounds,
             self.lit,
@@ -88,16 +88,16 @@ class Illumination:
         """
         if square is None:
             square = np.empty((*linear.shape[:2], 0), dtype=np.float32)
-        shape = self.view.heights.shape
+        shape = self.geometry.heights.shape
         linear_sum = np.empty((linear.shape[2], *shape), dtype=np.float32)
         square_sum = np.empty((square.shape[2], *shape), dtype=np.float32)
         area = np.empty(shape, dtype=np.float32)
         gather(
-            self.view.ground,
-            self.view.radar,
-            self.view.heights,
+            self.geometry.ground,
+            self.geometry.radar,
+            self.geometry.heights,
             self.law,
-            self.view.bounds,
+            self.geometry.bounds,
             self.lit,
             linear,
             square,
@@ -114,17 +114,17 @@ def lit_cells(category: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def illuminate(
-    view: View, law: BackscatterLaw, lit: NDArray[np.bool_] | None = None
+    geometry: PassGeometry, law: BackscatterLaw, lit: NDArray[np.bool_] | None = None
 ) -> Illumination:
     """Light a DEM.
 
     Shapes: `lit` (rows, columns).
     """
     if lit is None:
-        lit = light_cells(view)
+        lit = light_cells(geometry)
     else:
-        lit = np.ascontiguousarray(lit & np.isfinite(view.heights))
-    return Illumination(view, tabulate(law), lit)
+        lit = np.ascontiguousarray(lit & np.isfinite(geometry.heights))
+    return Illumination(geometry, tabulate(law), lit)
 
 
 # Simulated radar images.
@@ -222,14 +222,14 @@ def simulate(
     if not (np.isfinite(noise) and noise >= 0.0):
         msg = f"found noise={noise!r}, expected linear power, not negative (is it in dB?)"
         raise ValueError(msg)
-    seen = view(dem, grid, orbit)
+    geometry = pass_geometry(dem, grid, orbit)
     everything = None if shadow else np.ones(dem.shape, dtype=bool)
-    operator = illuminate(seen, Muhleman() if law is None else law, everything)
-    energy = operator.simulate(_reflectivity(reflectivity, seen.dem))
+    operator = illuminate(geometry, Muhleman() if law is None else law, everything)
+    energy = operator.simulate(_reflectivity(reflectivity, geometry.dem))
     if not any(line.any() for line in energy) and not operator.simulate().any():
         raise GeometryError(NOTHING_LIT)
     image = energy
-    pixel_areas(grid, seen.radar, calibration).divide(image, noise)
+    pixel_areas(grid, geometry.radar, calibration).divide(image, noise)
     if looks is not None:
         random = np.random.default_rng(seed)
         for first in range(0, grid.lines, SPECKLED_LINES):

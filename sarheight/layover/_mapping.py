@@ -13,7 +13,7 @@ from sarheight_kernels.mapping import copy_band, weigh_band
 from sarheight_kernels.tiles import TILE
 
 from sarheight.errors import GeometryError
-from sarheight.geometry.pass_geometry import view
+from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.illumination import BackscatterLaw, ConstantGamma
 from sarheight.illumination.simulate import NOTHING_LIT, Illumination, illuminate
 
@@ -260,7 +260,7 @@ def _matrix(operator: Illumination) -> sparse.csc_array:
     """Write the weights down, band after band of tiles."""
     from scipy import sparse
 
-    seen = operator.view
+    seen = operator.geometry
     lines, samples = seen.grid.shape
     rows, columns = seen.heights.shape
     tiles = -(-columns // TILE)
@@ -340,7 +340,7 @@ def mapping(
             "an explicit mapping: crop the grid"
         )
         raise ValueError(msg)
-    seen = view(dem, grid, orbit)
+    seen = pass_geometry(dem, grid, orbit)
     operator = illuminate(seen, ConstantGamma(1.0) if law is None else law)
     matrix = _matrix(operator)
     if matrix.nnz == 0:

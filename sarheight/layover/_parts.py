@@ -13,7 +13,7 @@ from sarheight_kernels.models import GroundModel
 from sarheight_kernels.tiles import TILE, tile_bounds, tile_count
 
 from sarheight.dem import check_dem
-from sarheight.geometry.pass_geometry import PixelAreas, View
+from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas
 from sarheight.geometry.visibility import Scan, classify_cells
 from sarheight.illumination import ConstantGamma
 from sarheight.illumination.simulate import illuminate, lit_cells
@@ -221,7 +221,7 @@ def _looks(plan: Plan, part: Part) -> tuple[list[Look], list[PixelAreas]]:
             radar.grid, lines=pixels[1] - pixels[0], samples=pixels[3] - pixels[2], bursts=()
         )
         model = _moved(radar.model, pixels)
-        seen = View(part.dem, grid, heights, ground, model, shifted(bounds, pixels))
+        seen = PassGeometry(part.dem, grid, heights, ground, model, shifted(bounds, pixels))
         category, fold_count = classify_cells(seen, plan.settings.compression, radar.scan)
         operator = illuminate(seen, ConstantGamma(1.0), lit_cells(category))
         flat = Pass(image, _cut(radar.measured, pixels), operator, core)

@@ -12,7 +12,7 @@ from sarheight_kernels.estimates import pool
 from sarheight_kernels.shares import gather_shares
 
 if TYPE_CHECKING:
-    from sarheight.geometry.pass_geometry import PixelAreas, View
+    from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas
     from sarheight.illumination import BackscatterLaw
     from sarheight.illumination.simulate import Illumination
     from sarheight.layover._frame import Core, Taps
@@ -100,9 +100,9 @@ class Pass:
     ellipsoid: PixelAreas | None = None
 
     @property
-    def view(self) -> View:
+    def geometry(self) -> PassGeometry:
         """The DEM under the radar."""
-        return self.operator.view
+        return self.operator.geometry
 
     def under(self, law: BackscatterLaw, ellipsoid: PixelAreas | None = None) -> Pass:
         """Return the same image under another backscatter law, to be geocoded or not."""
@@ -129,7 +129,7 @@ class Pass:
         known : Share, optional
             Of an earlier step, which then serves for all but what cells are given.
         """
-        shape = self.view.heights.shape
+        shape = self.geometry.heights.shape
         polarisations = self.image.shape[0]
         geocoded = 0 if known is not None or self.ellipsoid is None else polarisations
         share = Share(
@@ -178,7 +178,7 @@ class Pass:
         measured = self.areas.lines, self.areas.areas
         ellipsoid = self.areas if self.ellipsoid is None else self.ellipsoid
         invert(self.image, *measured, simulated)
-        view = self.view
+        view = self.geometry
         totals = np.empty((view.bounds.shape[0], image.shape[0]))
         gather_shares(
             view.ground,

@@ -168,7 +168,7 @@ def _in_memory(
     """Reconstruct scenes in one go; return results and laws of the passes."""
     looked = [look(scene, dem, settings.compression) for scene in scenes]
     looks, energies = [seen for seen, _ in looked], [energy.tolist() for _, energy in looked]
-    views = [seen.flat.view for seen in looks]
+    views = [seen.flat.geometry for seen in looks]
     areas = [
         pixel_areas(scene.grid, seen.radar, "sigma0")
         for scene, seen in zip(scenes, views, strict=True)

@@ -245,7 +245,7 @@ def _settled(least: float, answer: Answer) -> tuple[NDArray[np.float64], list[li
 def _variables(seen: Look, estimate: Estimate, factor: NDArray[np.float64], least: float) -> Values:
     """Turn reflectivities into backscatter, in the arrays of estimate and share."""
     share = estimate.share
-    view = seen.flat.view
+    view = seen.flat.geometry
     sigma = share.given
     finish(
         factor,

@@ -13,7 +13,7 @@ from sarheight_kernels.projection import _add_row
 from sarheight_kernels.tiles import geolocate, pane_bounds, tile_surface
 from sarheight_kernels.windows import PITCH, count_pieces
 
-from sarheight.geometry.pass_geometry import view
+from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.illumination import ConstantGamma, Lambertian
 from sarheight.illumination.simulate import Illumination, illuminate
 from tests.mountains import look, mountain, random_terrain, raster
@@ -25,7 +25,7 @@ def operator(
     heights: Floats, *, lit: NDArray[np.bool_] | None = None, **how: object
 ) -> Illumination:
     grid, orbit = look(**how)  # type: ignore[arg-type]
-    return illuminate(view(raster(heights), grid, orbit), Lambertian(1.0), lit)
+    return illuminate(pass_geometry(raster(heights), grid, orbit), Lambertian(1.0), lit)
 
 
 def overlap(low: float, high: float, pixels: int) -> Floats:
@@ -58,7 +58,7 @@ def test_windows_of_any_width_are_added(samples: int, cells: int) -> None:
 
 def slow_image(one: Illumination, reflectivity: Floats) -> Floats:
     """Scatter cell by cell and quarter by quarter, as the formulas say."""
-    seen = one.view
+    seen = one.geometry
     line, sample = np.empty(seen.heights.shape), np.empty(seen.heights.shape)
     geolocate(
         seen.ground,
@@ -135,7 +135,7 @@ def test_gathering_is_the_adjoint_of_scattering(
     )
     random = np.random.default_rng(seed)
     ground = random.random(one.lit.shape).astype(np.float32)
-    image = random.random((*one.view.grid.shape, 1)).astype(np.float32)
+    image = random.random((*one.geometry.grid.shape, 1)).astype(np.float32)
     seen = float((one.simulate(ground) * image[..., 0]).sum())
     collected = float((one.collect(image).linear[0].astype(np.float64) * ground * one.lit).sum())
     assert seen == pytest.approx(collected, rel=1e-6)
@@ -146,9 +146,9 @@ def test_the_energy_of_the_image_is_that_of_the_facets() -> None:
     heights = mountain()
     one = operator(heights, lit=np.ones(heights.shape, dtype=bool), lines=300, samples=420)
     energy = 0.0
-    for tile in range(one.view.bounds.shape[0]):
+    for tile in range(one.geometry.bounds.shape[0]):
         _, _, facets, _ = tile_surface(
-            one.view.ground, one.view.radar, one.view.heights, one.law, tile
+            one.geometry.ground, one.geometry.radar, one.geometry.heights, one.law, tile
         )
         # Facets on the seam between two tiles belong to both: count those above and to the left.
         energy += float(facets[:-1, :-1].sum())
@@ -163,7 +163,7 @@ def test_blocks_of_lines_meet_without_a_seam() -> None:
     grid, orbit = look(lines=1300)
     parts = []
     for lines in (slice(0, 330), slice(330, 1300)):
-        part = view(raster(heights), grid.crop(line=lines), orbit)
+        part = pass_geometry(raster(heights), grid.crop(line=lines), orbit)
         parts.append(Illumination(part, tall.law, tall.lit).simulate())
     assert whole.sum() > 0.0
     np.testing.assert_allclose(np.concatenate(parts), whole, rtol=2e-6, atol=1e-6 * whole.max())
@@ -174,14 +174,14 @@ def test_what_falls_outside_the_image_is_left_out_and_told(cut: dict[str, int]) 
     """Two halves of an image collect what the whole does, and the areas of both add up."""
     grid, orbit = look()
     heights = raster(mountain())
-    whole = illuminate(view(heights, grid, orbit), Lambertian(1.0))
+    whole = illuminate(pass_geometry(heights, grid, orbit), Lambertian(1.0))
     image = np.random.default_rng(0).random((*grid.shape, 1)).astype(np.float32)
     all_of_it = whole.collect(image)
     linear, area = np.zeros(whole.lit.shape), np.zeros(whole.lit.shape)
     ((axis, at),) = cut.items()
     for part in (slice(0, at), slice(at, None)):
         index = (part, slice(None)) if axis == "line" else (slice(None), part)
-        here = view(heights, grid.crop(**{axis: part}), orbit)
+        here = pass_geometry(heights, grid.crop(**{axis: part}), orbit)
         found = Illumination(here, whole.law, whole.lit).collect(np.ascontiguousarray(image[index]))
         linear += found.linear[0]
         area += found.area
@@ -206,7 +206,7 @@ def test_channels_are_collected_one_by_one() -> None:
 
 def test_with_constant_gamma_the_weights_are_projected_areas() -> None:
     grid, orbit = look(lines=300, samples=420)
-    one = illuminate(view(raster(mountain()), grid, orbit), ConstantGamma(1.0))
+    one = illuminate(pass_geometry(raster(mountain()), grid, orbit), ConstantGamma(1.0))
     ones = np.ones((300, 420, 1), dtype=np.float32)
     collected = one.collect(ones)
     lit = one.lit & (collected.area > 1.0)

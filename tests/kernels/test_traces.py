@@ -10,7 +10,7 @@ import pytest
 from sarheight_kernels.profiles import knots_of, trace_profile
 from scipy.interpolate import RegularGridInterpolator
 
-from sarheight.geometry.pass_geometry import View, view
+from sarheight.geometry.pass_geometry import PassGeometry, pass_geometry
 from sarheight.geometry.visibility import profiles
 from tests.synthetic import synthetic_grid
 from tests.terrain import PLACES, Floats, dem_around, hills
@@ -25,16 +25,16 @@ RELIEF = 100.0
 
 def scene(
     place: str, heights: Floats | None = None, look_side: LookSide = "right"
-) -> tuple[View, Orbit]:
+) -> tuple[PassGeometry, Orbit]:
     crs, latitude, longitude = PLACES[place]
     grid, orbit = synthetic_grid(
         latitude, longitude, look_side=look_side, height=1000.0, lines=500, samples=600
     )
     heights = hills((90, 110), relief=RELIEF) if heights is None else heights
-    return view(dem_around(latitude, longitude, heights, crs=crs), grid, orbit), orbit
+    return pass_geometry(dem_around(latitude, longitude, heights, crs=crs), grid, orbit), orbit
 
 
-def traced(seen: View, profile: int) -> tuple[float, Floats, Floats]:
+def traced(seen: PassGeometry, profile: int) -> tuple[float, Floats, Floats]:
     """Time of a profile, its outward and downward coordinates."""
     scan = profiles(seen)
     columns = scan.heights.shape[1]
