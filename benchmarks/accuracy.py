@@ -21,7 +21,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from sarheight_kernels.inverse import points_at_height
+from sarheight_kernels.rdr2geo import points_at_height
 from scipy.ndimage import gaussian_filter
 
 from benchmarks._figures import record

@@ -139,7 +139,7 @@ def _jobs(size: int) -> dict[str, _Job]:
             "heights and reflectivity in, pixels read and written; footprints of four quarters",
         ),
         "gather": _Job(
-            lambda: operator.collect(image),
+            lambda: operator.adjoint(image),
             5 + 12 + 8 * pixels,
             1500,
             "heights, light and two channels in, three sums out; footprints of four quarters",

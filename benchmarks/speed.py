@@ -94,7 +94,7 @@ def _images(size: int) -> dict[str, Value]:
 
     def iterate() -> None:
         operator.simulate(ground)
-        operator.collect(channels)
+        operator.adjoint(channels)
 
     taken = in_turn({"simulate": lambda: simulate(dem, grid, orbit), "iteration": iterate})
     matrix = mapping(dem, grid, orbit).matrix
@@ -119,7 +119,7 @@ def _threads(size: int) -> dict[str, Value]:
 
     def run(threads: int) -> None:
         numba.set_num_threads(threads)
-        found[threads] = operator.simulate(), operator.collect(image).linear
+        found[threads] = operator.simulate(), operator.adjoint(image).linear
 
     taken = in_turn({"1": lambda: run(1), "2": lambda: run(2)})
     numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)

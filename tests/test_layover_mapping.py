@@ -51,7 +51,7 @@ def test_it_agrees_with_the_implicit_path(
     scale = forward.max()
     np.testing.assert_allclose(forward, operator.simulate(ground), rtol=1e-6, atol=1e-6 * scale)
     np.testing.assert_allclose(
-        back, operator.collect(image).linear[0], rtol=1e-6, atol=1e-6 * scale
+        back, operator.adjoint(image).linear[0], rtol=1e-6, atol=1e-6 * scale
     )
 
 

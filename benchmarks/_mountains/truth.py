@@ -20,7 +20,7 @@ from sarheight import dem as elevation
 from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
 from sarheight.geometry.visibility import classify_cells
 from sarheight.illumination import BackscatterLaw, CosinePower, Muhleman
-from sarheight.illumination.simulate import Illumination, illuminate, lit_cells
+from sarheight.illumination.simulate import Illumination, illuminate, is_illuminated
 from sarheight.scene import Scene
 from sarheight.terrain import degraded_dem, patchy_reflectivity
 
@@ -125,9 +125,9 @@ def truth_of(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit, law: BackscatterL
     """Light a fine DEM by the true law."""
     seen = pass_geometry(dem, grid, orbit)
     category, _ = classify_cells(seen)
-    lit = lit_cells(category)
+    lit = is_illuminated(category)
     operator = illuminate(seen, law, lit)
-    own = operator.collect(np.ones((*grid.shape, 1), dtype=np.float32))
+    own = operator.adjoint(np.ones((*grid.shape, 1), dtype=np.float32))
     cells = COARSER**2
     folded = (category == ACTIVE_LAYOVER) | (category == PASSIVE_LAYOVER)
     shown = _blocks(own.area) >= LEAST_AREA * cells * seen.cell_area

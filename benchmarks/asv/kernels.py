@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks._hills import dem_of, radar_over
 from sarheight.geometry import geo2rdr
 from sarheight.geometry.pass_geometry import pass_geometry
-from sarheight.geometry.visibility import light_cells
+from sarheight.geometry.visibility import illuminated_cells
 from sarheight.illumination import Muhleman
 from sarheight.illumination.simulate import illuminate
 from sarheight.layover import mapping
@@ -56,7 +56,7 @@ class Light:
 
     def time_light(self, *_: object) -> None:
         """Find shadow."""
-        light_cells(self.geometry)
+        illuminated_cells(self.geometry)
 
 
 class Image:
@@ -80,7 +80,7 @@ class Image:
 
     def time_gather(self, *_: object) -> None:
         """Collect two channels."""
-        self.operator.collect(self.image)
+        self.operator.adjoint(self.image)
 
 
 class Weights:

@@ -15,7 +15,7 @@ from benchmarks.synthetic.city import City, Cover, in_cells, make_city
 from sarheight.buildings.stack import POSTING, SAR_BANDS, city_stack
 from sarheight.geometry import geo2rdr
 from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
-from sarheight.geometry.visibility import light_cells
+from sarheight.geometry.visibility import illuminated_cells
 from sarheight.grid import RadarGrid
 from sarheight.illumination import CosinePower
 from sarheight.illumination.simulate import illuminate
@@ -572,7 +572,7 @@ def _surfaces(city: City, seen: PassGeometry) -> dict[int, NDArray[np.float64]]:
     classes = _classes(city)
     spread = VARIETY * city.brightness
     weight = np.exp(spread - 0.5 * spread.var()).astype(np.float32)
-    operator = illuminate(seen, LAW, light_cells(seen))
+    operator = illuminate(seen, LAW, illuminated_cells(seen))
     return {
         int(kind): operator.simulate(np.where(classes == kind, weight, np.float32(0.0))).astype(
             np.float64

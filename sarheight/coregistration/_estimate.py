@@ -281,11 +281,11 @@ def _empty(power: Floats) -> Mask:
 
 def _known(seen: PassGeometry, lit: Mask) -> Mask:
     """Tell in which pixels terrain lies, be it in shadow; not beyond the DEM's edge."""
-    from sarheight_kernels.tiles import geolocate, pane_bounds
+    from sarheight_kernels.tiles import geolocate, geolocation_bounds
     from scipy.ndimage import binary_propagation, maximum_filter, minimum_filter
 
     line, sample = np.empty(seen.heights.shape), np.empty(seen.heights.shape)
-    bounds = pane_bounds(seen.ground, seen.heights)
+    bounds = geolocation_bounds(seen.ground, seen.heights)
     geolocate(seen.ground, seen.radar, seen.heights, line, sample, bounds)
     lines, samples = seen.grid.shape
     inside = (line > -0.5) & (line < lines - 0.5) & (sample > -0.5) & (sample < samples - 0.5)

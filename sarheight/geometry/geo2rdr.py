@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
-from sarheight_kernels.angles import cell_angles
-from sarheight_kernels.inverse import nearest_heights, points_at_height
-from sarheight_kernels.tiles import geolocate, pane_bounds
+from sarheight_kernels.incidence import cell_angles
+from sarheight_kernels.rdr2geo import pixel_heights, points_at_height
+from sarheight_kernels.tiles import geolocate, geolocation_bounds
 
 from sarheight.geometry.pass_geometry import (
     PassGeometry,
@@ -18,7 +18,7 @@ from sarheight.geometry.pass_geometry import (
     require_overlap,
 )
 from sarheight.geometry.tables import radar_model
-from sarheight.geometry.visibility import line_times, profiles
+from sarheight.geometry.visibility import line_times, terrain_profiles
 
 if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
@@ -74,7 +74,7 @@ def geo2rdr(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
     """
     dem, heights, ground, radar = models(dem, grid, orbit)
     line, sample = np.empty(heights.shape), np.empty(heights.shape)
-    bounds = pane_bounds(ground, heights)
+    bounds = geolocation_bounds(ground, heights)
     geolocate(ground, radar, heights, line, sample, bounds)
     require_overlap(dem, grid, radar, bounds)
     return on_grid(
@@ -184,9 +184,9 @@ def rdr2geo(
     radar = radar_model(grid, orbit)
     if dem is not None:
         geometry = pass_geometry(dem, grid, orbit)
-        scan = profiles(geometry)
+        scan = terrain_profiles(geometry)
         heights = np.empty(grid.shape)
-        nearest_heights(
+        pixel_heights(
             scan.ground,
             radar,
             scan.heights,

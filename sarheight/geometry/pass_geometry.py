@@ -11,9 +11,9 @@ import numpy as np
 import pyproj
 import xarray as xr
 from numpy.typing import NDArray
-from sarheight_kernels.energies import divide_by_area
-from sarheight_kernels.inverse import points_at_height
 from sarheight_kernels.models import GroundModel, RadarModel, ground_block, ground_position
+from sarheight_kernels.radiometry import divide_by_area
+from sarheight_kernels.rdr2geo import points_at_height
 from sarheight_kernels.tiles import tile_bounds, tile_count
 
 from sarheight.dem import check_dem

@@ -38,21 +38,21 @@ def _part(geometry: PassGeometry, margin: int) -> tuple[slice, slice]:
     )
 
 
-def grid_of_dem(
+def crop_grid_to_dem(
     dem: xr.DataArray, grid: RadarGrid, orbit: Orbit, *, margin: int = MARGIN
 ) -> RadarGrid:
     """Cut a grid to the part that a DEM can light."""
     return grid.crop(*_part(pass_geometry(dem, grid, orbit), margin))
 
 
-def scene_of_dem(scene: Scene, dem: xr.DataArray, *, margin: int = MARGIN) -> Scene:
+def crop_scene_to_dem(scene: Scene, dem: xr.DataArray, *, margin: int = MARGIN) -> Scene:
     """Cut a scene to the part that a DEM can light."""
     line, sample = _part(pass_geometry(dem, scene.grid, scene.orbit), margin)
     part = scene.image.isel(line=line, sample=sample)
     return Scene(part, scene.grid.crop(line, sample), scene.orbit, scene.calibration)
 
 
-def turned_over(
+def rotate_over_dem(
     dem: xr.DataArray, grid: RadarGrid, orbit: Orbit, incidence: float
 ) -> tuple[RadarGrid, Orbit, float]:
     """Turn an orbit about the Earth's axis until it sees a DEM, and move the grid there.
@@ -117,7 +117,7 @@ def _moved(
             near_range=slant_range - samples * grid.sample_spacing,
             samples=2 * samples + 1,
         )
-    return grid_of_dem(dem, wide, orbit)
+    return crop_grid_to_dem(dem, wide, orbit)
 
 
 # Which part of an image shows an area given in degrees.
@@ -135,7 +135,7 @@ ROUNDS = 30
 Floats = NDArray[np.float64]
 
 
-def part_of_bounds(
+def window_of_bounds(
     bounds: Bounds,
     grid: RadarGrid,
     orbit: Orbit,

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from sarheight_kernels.masks import (
     classify_image,
     classify_profiles,
+    illuminate_profiles,
     profiles_to_cells,
-    shade_profiles,
 )
 from sarheight_kernels.models import GroundModel, locate_cell
 from sarheight_kernels.profiles import NO_DATA
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sarheight.geometry.pass_geometry import PassGeometry
     from sarheight.grid import RadarGrid
 
-COMPRESSION = 0.5
+FORESHORTENING_THRESHOLD = 0.5
 """Slopes whose slant range grows by less than this part of flat ground's are foreshortened."""
 
 
@@ -73,7 +73,7 @@ def line_times(grid: RadarGrid) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class Scan:
+class ProfileLayout:
     """Where the profiles of a DEM lie, of which a part of it needs only some."""
 
     transposed: bool  # transposed, reference_height, first_time, interval, count: as in `Profiles`
@@ -83,7 +83,7 @@ class Scan:
     count: int
 
 
-def scan_of(geometry: PassGeometry, height: float) -> Scan:
+def profile_layout(geometry: PassGeometry, height: float) -> ProfileLayout:
     """Choose the profiles along which a DEM is scanned."""
     rows, columns = geometry.heights.shape
     times = _times(geometry, height)
@@ -93,13 +93,15 @@ def scan_of(geometry: PassGeometry, height: float) -> Scan:
     interval = float((per_column if transposed else per_row).min())
     # Half a row more on each side than the cells' centres reach.
     first, last = float(times.min() - interval), float(times.max() + interval)
-    return Scan(transposed, height, first, interval, int(np.ceil((last - first) / interval)) + 1)
+    return ProfileLayout(
+        transposed, height, first, interval, int(np.ceil((last - first) / interval)) + 1
+    )
 
 
-def profiles(geometry: PassGeometry, scan: Scan | None = None) -> Profiles:
+def terrain_profiles(geometry: PassGeometry, scan: ProfileLayout | None = None) -> Profiles:
     """Lay profiles through a DEM."""
     if scan is None:
-        scan = scan_of(
+        scan = profile_layout(
             geometry, float(0.5 * (np.nanmin(geometry.heights) + np.nanmax(geometry.heights)))
         )
         skipped, count = 0, scan.count
@@ -122,13 +124,15 @@ def profiles(geometry: PassGeometry, scan: Scan | None = None) -> Profiles:
 
 
 def classify_cells(
-    geometry: PassGeometry, compression: float = COMPRESSION, laid: Scan | None = None
+    geometry: PassGeometry,
+    foreshortening: float = FORESHORTENING_THRESHOLD,
+    laid: ProfileLayout | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Classify the cells of a DEM and count the folds they lie in.
 
     Returns shape `category` (rows, columns), `fold_count` (rows, columns).
     """
-    scan = profiles(geometry, laid)
+    scan = terrain_profiles(geometry, laid)
     shape = (2, scan.count, scan.heights.shape[1])
     along = np.empty(shape, dtype=np.uint8)
     classify_profiles(
@@ -138,7 +142,7 @@ def classify_cells(
         scan.first_time,
         scan.interval,
         scan.reference_height,
-        compression,
+        foreshortening,
         geometry.grid.samples,
         along[0],
         along[1],
@@ -151,15 +155,15 @@ def classify_cells(
     return cells[0], cells[1]
 
 
-def light_cells(geometry: PassGeometry) -> NDArray[np.bool_]:
+def illuminated_cells(geometry: PassGeometry) -> NDArray[np.bool_]:
     """Find the cells of a DEM that the radar lights.
 
     These are the cells that `classify_cells` finds neither void nor in shadow, found faster.
     Returns shape (rows, columns).
     """
-    scan = profiles(geometry)
+    scan = terrain_profiles(geometry)
     along = np.empty((1, scan.count, scan.heights.shape[1]), dtype=np.uint8)
-    shade_profiles(
+    illuminate_profiles(
         scan.ground,
         geometry.radar,
         scan.heights,
@@ -192,13 +196,13 @@ def _on_cells(
 
 
 def classify_pixels(
-    geometry: PassGeometry, compression: float = COMPRESSION
+    geometry: PassGeometry, foreshortening: float = FORESHORTENING_THRESHOLD
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Classify the pixels of an image and count the folds in them.
 
     Returns shape `category, fold_count` (lines, samples).
     """
-    scan = profiles(geometry)
+    scan = terrain_profiles(geometry)
     shape = (geometry.grid.lines, geometry.grid.samples)
     category, fold_count = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
     classify_image(
@@ -207,7 +211,7 @@ def classify_pixels(
         scan.heights,
         scan.reference_height,
         line_times(geometry.grid),
-        compression,
+        foreshortening,
         category,
         fold_count,
     )

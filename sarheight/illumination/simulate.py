@@ -13,7 +13,7 @@ from sarheight_kernels.projection import blocks_of_lines, gather, scatter
 
 from sarheight.errors import GeometryError
 from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
-from sarheight.geometry.visibility import light_cells
+from sarheight.geometry.visibility import illuminated_cells
 from sarheight.illumination._laws import BackscatterLaw, Muhleman, tabulate
 from sarheight.scene import Calibration, Scene
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sarheight.orbit import Orbit
 
 NO_VALUES = np.empty((0, 0), dtype=np.float32)
-NOTHING_LIT = (
+NOTHING_ILLUMINATED = (
     "found no cell of the DEM that lights a pixel: it lies beside the image, or is void or in "
     "shadow there. Pass a DEM of the image's own area"
 )
@@ -31,7 +31,7 @@ NOTHING_LIT = (
 
 
 @dataclass(frozen=True, eq=False)
-class Collected:
+class AdjointSums:
     """What the cells of a DEM collect from an image."""
 
     linear: NDArray[np.float32]  # (channels, rows, columns): sums of weight times channel
@@ -47,9 +47,9 @@ class Illumination:
 
     geometry: PassGeometry  # the DEM under the radar
     law: NDArray[np.float64]  # (n,): backscatter law, tabulated
-    lit: NDArray[np.bool_]  # (rows, columns): false where a cell is void or in shadow
+    illuminated: NDArray[np.bool_]  # (rows, columns): false where a cell is void or in shadow
 
-    def under(self, law: BackscatterLaw) -> Illumination:
+    def with_law(self, law: BackscatterLaw) -> Illumination:
         """Return the same under another backscatter law."""
         return replace(self, law=tabulate(law))
 
@@ -69,7 +69,7 @@ class Illumination:
             self.geometry.heights,
             self.law,
             bounds,
-            self.lit,
+            self.illuminated,
             NO_VALUES if reflectivity is None else np.ascontiguousarray(reflectivity),
             block,
             block_of,
@@ -79,9 +79,9 @@ class Illumination:
         )
         return image
 
-    def collect(
+    def adjoint(
         self, linear: NDArray[np.float32], square: NDArray[np.float32] | None = None
-    ) -> Collected:
+    ) -> AdjointSums:
         """Collect channels of an image at the cells.
 
         Shapes: `linear` (lines, samples, channels), `square` (lines, samples, channels).
@@ -98,17 +98,17 @@ class Illumination:
             self.geometry.heights,
             self.law,
             self.geometry.bounds,
-            self.lit,
+            self.illuminated,
             linear,
             square,
             linear_sum,
             square_sum,
             area,
         )
-        return Collected(linear_sum, square_sum, area)
+        return AdjointSums(linear_sum, square_sum, area)
 
 
-def lit_cells(category: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def is_illuminated(category: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Tell from their categories which cells the radar lights."""
     return category < ACTIVE_SHADOW
 
@@ -121,7 +121,7 @@ def illuminate(
     Shapes: `lit` (rows, columns).
     """
     if lit is None:
-        lit = light_cells(geometry)
+        lit = illuminated_cells(geometry)
     else:
         lit = np.ascontiguousarray(lit & np.isfinite(geometry.heights))
     return Illumination(geometry, tabulate(law), lit)
@@ -227,7 +227,7 @@ def simulate(
     operator = illuminate(geometry, Muhleman() if law is None else law, everything)
     energy = operator.simulate(_reflectivity(reflectivity, geometry.dem))
     if not any(line.any() for line in energy) and not operator.simulate().any():
-        raise GeometryError(NOTHING_LIT)
+        raise GeometryError(NOTHING_ILLUMINATED)
     image = energy
     pixel_areas(grid, geometry.radar, calibration).divide(image, noise)
     if looks is not None:

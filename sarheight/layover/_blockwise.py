@@ -23,7 +23,7 @@ from sarheight.dem.layout import accept_layout
 from sarheight.errors import DemError
 from sarheight.geometry.pass_geometry import PassGeometry, pixel_areas, require_overlap
 from sarheight.geometry.tables import ground_model, radar_model
-from sarheight.geometry.visibility import scan_of
+from sarheight.geometry.visibility import profile_layout
 from sarheight.layover._check import require_small_cells
 from sarheight.layover._conversation import combined
 from sarheight.layover._cut import CACHED_SHARE, Cutter, Relief
@@ -218,7 +218,7 @@ def _plan(
         Radar(
             scene.grid,
             view.radar,
-            scan_of(view, middle),
+            profile_layout(view, middle),
             pixel_areas(scene.grid, view.radar, scene.calibration),
             pixel_areas(scene.grid, view.radar, "sigma0"),
         )

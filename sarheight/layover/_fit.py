@@ -13,9 +13,9 @@ from sarheight_kernels.profiles import FORESHORTENING
 from sarheight.errors import GeometryError
 from sarheight.geometry.geo2rdr import angles
 from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
-from sarheight.geometry.visibility import COMPRESSION, classify_cells
+from sarheight.geometry.visibility import FORESHORTENING_THRESHOLD, classify_cells
 from sarheight.illumination import ConstantGamma, FittedLaw
-from sarheight.illumination.simulate import illuminate, lit_cells
+from sarheight.illumination.simulate import illuminate, is_illuminated
 from sarheight.layover._check import check_intensity
 from sarheight.layover._conversation import Answer, combined
 from sarheight.layover._frame import Frame, cell_size, drawn_cells, frame_of
@@ -71,7 +71,7 @@ class Look:
 
 
 def look(
-    scene: Scene, dem: xr.DataArray, compression: float = COMPRESSION
+    scene: Scene, dem: xr.DataArray, compression: float = FORESHORTENING_THRESHOLD
 ) -> tuple[Look, NDArray[np.float64]]:
     """Look at a DEM through a radar, and find what lies in layover and shadow.
 
@@ -96,7 +96,7 @@ def look(
     image = intensities(scene.image.values)
     energy = check_intensity(image, areas)
     category, fold_count = classify_cells(seen, compression)
-    operator = illuminate(seen, ConstantGamma(1.0), lit_cells(category))
+    operator = illuminate(seen, ConstantGamma(1.0), is_illuminated(category))
     return Look(Pass(image, areas, operator), category, fold_count), energy
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sarheight_kernels import profiles
 
 from sarheight.geometry.pass_geometry import pass_geometry
-from sarheight.geometry.visibility import COMPRESSION, classify_cells, classify_pixels
+from sarheight.geometry.visibility import FORESHORTENING_THRESHOLD, classify_cells, classify_pixels
 from sarheight.scene import acquisition_record
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def masks(
     orbit: Orbit,
     *,
     geometry: Literal["ground", "radar"] = "ground",
-    compression: float = COMPRESSION,
+    compression: float = FORESHORTENING_THRESHOLD,
 ) -> xr.Dataset:
     """Find layover, shadow and foreshortening.
 

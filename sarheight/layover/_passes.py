@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.energies import invert, leave_out_missing
-from sarheight_kernels.estimates import pool
-from sarheight_kernels.shares import gather_shares
+from sarheight_kernels.allocation import allocate_rcs
+from sarheight_kernels.estimation import pool
+from sarheight_kernels.radiometry import inverse_intensity, mask_missing
 
 if TYPE_CHECKING:
     from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas
@@ -106,7 +106,7 @@ class Pass:
 
     def under(self, law: BackscatterLaw, ellipsoid: PixelAreas | None = None) -> Pass:
         """Return the same image under another backscatter law, to be geocoded or not."""
-        return replace(self, operator=self.operator.under(law), ellipsoid=ellipsoid)
+        return replace(self, operator=self.operator.with_law(law), ellipsoid=ellipsoid)
 
     def reallocate(
         self,
@@ -139,7 +139,7 @@ class Pass:
             np.empty((geocoded, *shape), dtype=np.float32),
             np.empty(polarisations),
         )
-        lit = self.operator.lit if wanted is None else self.operator.lit & wanted
+        lit = self.operator.illuminated if wanted is None else self.operator.illuminated & wanted
         if assumed is None:
             self._gather(slice(None), self.operator.simulate(), NO_IMAGE, blur, lit, share)
         else:
@@ -171,16 +171,16 @@ class Pass:
         found = image
         if blur is not None:
             found = np.empty_like(image)
-            leave_out_missing(self.image, simulated)
+            mask_missing(self.image, simulated)
             for each, smooth in zip(image, found, strict=True):
                 pool(each, simulated, True, *blur, smooth)  # noqa: FBT003 - kernels take no keywords
                 np.multiply(smooth, simulated, out=smooth, casting="same_kind")
         measured = self.areas.lines, self.areas.areas
         ellipsoid = self.areas if self.ellipsoid is None else self.ellipsoid
-        invert(self.image, *measured, simulated)
+        inverse_intensity(self.image, *measured, simulated)
         view = self.geometry
         totals = np.empty((view.bounds.shape[0], image.shape[0]))
-        gather_shares(
+        allocate_rcs(
             view.ground,
             view.radar,
             view.heights,

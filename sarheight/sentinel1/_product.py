@@ -15,7 +15,7 @@ from sarheight._annotation import read_annotation
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.errors import AnnotationError, ProductError
 from sarheight.fetch._orbit_names import KINDS, OrbitFile, best
-from sarheight.geometry.placement import HEIGHTS, Bounds, part_of_bounds, require_bounds
+from sarheight.geometry.placement import HEIGHTS, Bounds, require_bounds, window_of_bounds
 from sarheight.grid import swath_grid
 from sarheight.orbit import Orbit
 from sarheight.scene import Scene, looks_for_spacing, multilook
@@ -565,7 +565,7 @@ class Sentinel1Product:
         vectors = self._orbit(grid, self.annotation(chosen[0], names[0]), orbit)
         full = grid
         if bounds is not None:
-            line, sample = part_of_bounds(bounds, grid, vectors, heights=heights)
+            line, sample = window_of_bounds(bounds, grid, vectors, heights=heights)
             image, grid = image.isel(line=line, sample=sample), grid.crop(line, sample)
         if spacing is not None:
             multilook = looks_for_spacing(grid, vectors, spacing)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sarheight_kernels.angles import angle_of, cell_angles
+from sarheight_kernels.incidence import angle_of, cell_angles
 from sarheight_kernels.orbit import zero_doppler_time
 
 from sarheight.geometry.pass_geometry import pass_geometry

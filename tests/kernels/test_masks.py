@@ -23,7 +23,7 @@ from scipy.ndimage import binary_erosion, map_coordinates
 
 from sarheight.geometry import geo2rdr
 from sarheight.geometry.pass_geometry import PassGeometry, pass_geometry
-from sarheight.geometry.visibility import classify_cells, classify_pixels, profiles
+from sarheight.geometry.visibility import classify_cells, classify_pixels, terrain_profiles
 from tests.synthetic import synthetic_grid
 from tests.terrain import PLACES, dem_around, hills, positions
 
@@ -186,8 +186,8 @@ def test_a_dem_whose_rows_run_along_range_gives_the_same_masks() -> None:
         dem = dem.copy(data=bumps(*to_utm.transform(x, y)).astype(np.float32))
         seen = pass_geometry(dem, grid, orbit)
         found[place] = (seen, *classify_cells(seen))
-    assert not profiles(found["utm"][0]).transposed
-    assert profiles(found["turned"][0]).transposed
+    assert not terrain_profiles(found["utm"][0]).transposed
+    assert terrain_profiles(found["turned"][0]).transposed
 
     dem, other = found["utm"][0].dem, found["turned"][0].dem
     x, y = np.meshgrid(dem.x.values, dem.y.values)

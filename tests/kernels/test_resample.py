@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sarheight_kernels.tiles import geolocate, pane_bounds
+from sarheight_kernels.tiles import geolocate, geolocation_bounds
 
 from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas, pass_geometry
 from sarheight.illumination import ConstantGamma
@@ -30,7 +30,7 @@ def scene(
         seen.heights,
         line,
         sample,
-        pane_bounds(seen.ground, seen.heights),
+        geolocation_bounds(seen.ground, seen.heights),
     )
     return seen, line, sample
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sarheight_kernels.tiles import (
     TILE,
     geolocate,
-    pane_bounds,
+    geolocation_bounds,
     tile_box,
     tile_count,
     tile_posts,
@@ -54,7 +54,7 @@ def test_bounds_hold_every_cell_of_their_tile(ground_range: bool, look_side: str
         seen.heights,
         line,
         sample,
-        pane_bounds(seen.ground, seen.heights),
+        geolocation_bounds(seen.ground, seen.heights),
     )
     for tile in range(tile_count(seen.heights)):
         row, end_row, column, end_column = tile_box(seen.heights, tile)
@@ -88,7 +88,7 @@ def test_facets_have_the_areas_of_their_diagonals_cross_product() -> None:
         seen.heights,
         line,
         sample,
-        pane_bounds(seen.ground, seen.heights),
+        geolocation_bounds(seen.ground, seen.heights),
     )
     slant = grid.slant_range(line, sample)
     satellite, _ = orbit.with_epoch(grid.epoch).state(grid.azimuth_time(line, slant).ravel())
