@@ -37,7 +37,7 @@ from pyproj import CRS
 from sarheight.errors import StackError
 from sarheight.learning.split import channel_statistics
 from sarheight.output import open_result
-from sarheight.output.atomic import staged
+from sarheight.output.atomic import atomic_write
 from sarheight.output.grid import check_grid, grid_transform
 from sarheight.output.write import write_zarr
 
@@ -280,7 +280,7 @@ def write_stack(
         If it cannot be written.
     """
     checked = check_grid(check_stack(stack, posting=None))
-    with staged(path, overwrite=overwrite, suffixes=(".zarr",)) as work:
+    with atomic_write(path, overwrite=overwrite, suffixes=(".zarr",)) as work:
         write_zarr(checked, work, chunk=CHUNK)
     return Path(path)
 

@@ -334,11 +334,11 @@ def _known(points: Path | None, vertical: str | None) -> SparseHeights | None:
 
 
 def _image(image: Path, like: Path | None, calibration: CalibrationName | None) -> Scene:
-    from sarheight.output.radar_images import read_placement, read_scene
+    from sarheight.output.radar_images import read_grid_and_orbit, read_scene
 
     return read_scene(
         image,
-        placement=None if like is None else read_placement(like),
+        geometry=None if like is None else read_grid_and_orbit(like),
         calibration=None if calibration is None else calibration.value,
     )
 
@@ -346,13 +346,13 @@ def _image(image: Path, like: Path | None, calibration: CalibrationName | None) 
 def _scene(image: Scene, heights: xr.DataArray, posting: float | None) -> xr.Dataset:
     """Put image and elevation model on the wanted grid."""
     from sarheight.dem import reproject
-    from sarheight.geometry.placement import scene_of_dem
+    from sarheight.geometry.placement import crop_scene_to_dem
     from sarheight.terrain.scenes import observed_scene
 
     grid = heights
     if posting is not None:
         grid = reproject(heights, heights.rio.estimate_utm_crs().to_wkt(), posting)
-    return observed_scene(scene_of_dem(image, heights), heights, grid)
+    return observed_scene(crop_scene_to_dem(image, heights), heights, grid)
 
 
 # ``sarheight stack``: images of cities from catalogues, for training.
