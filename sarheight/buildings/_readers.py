@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,6 @@ import rioxarray
 import xarray as xr
 from pyproj import Transformer
 from rasterio.errors import RasterioError
-from rasterio.io import MemoryFile
 
 from sarheight.buildings._images import (
     check_offset,
@@ -254,9 +254,8 @@ S1_PATCH = re.compile(r"^S1[A-D]_\w+_(?P<time>\d{8}T\d{6})_\w+$")
 S2_PATCH = re.compile(r"^S2[A-C]_MSIL2A_(?P<time>\d{8})T\d+_\w+$")
 PARTNER = "corresponding_s2_patch"
 
-Read = Callable[[], bytes]
-Files = dict[str, Read]
-"""Functions that read a file, by its name."""
+Patches = dict[str, list[Path]]
+"""Files of each patch by its name."""
 
 
 def bigearthnet_stacks(
@@ -271,8 +270,7 @@ def bigearthnet_stacks(
     ----------
     radar, optics : path-like
         BigEarthNet-S1 and BigEarthNet-S2: folders of patches, or archives (``.tar``, ``.tar.gz``,
-        ``.tar.bz2``). An archive is held in memory, a folder read patch by patch: unpack large
-        archives.
+        ``.tar.bz2``), which are unpacked to a temporary folder.
     baseline : str or float
         Processing baseline of the optical patches, see `reflectance`.
 
@@ -298,29 +296,30 @@ def bigearthnet_stacks(
     Sumbul et al., BigEarthNet-MM: A large scale multi-modal multi-label benchmark archive, 2021:
     patches of 1.2 km; Sentinel-1 in decibels.
     """
-    radar_patches = _patches(Path(radar), S1_PATCH)
-    optical_patches = _patches(Path(optics), S2_PATCH)
-    for name, files in radar_patches.items():
-        records = [json.loads(read()) for key, read in files.items() if key.endswith(".json")]
-        partner = str(records[0].get(PARTNER, "")) if records else ""
-        if partner not in optical_patches:
-            msg = (
-                f"found no patch {partner or 'at all'} for {name} in '{optics}', expected its "
-                f"partner, which {PARTNER} in its JSON names"
-            )
-            raise StackError(msg)
-        yield name, _pair(name, files, partner, optical_patches[partner], baseline)
+    with TemporaryDirectory() as work:
+        radar_patches = _patches(Path(radar), S1_PATCH, Path(work))
+        optical_patches = _patches(Path(optics), S2_PATCH, Path(work))
+        for name, files in radar_patches.items():
+            labels = [json.loads(file.read_text("utf-8")) for file in files if _is(file, ".json")]
+            partner = str(labels[0].get(PARTNER, "")) if labels else ""
+            if partner not in optical_patches:
+                msg = (
+                    f"found no patch {partner or 'at all'} for {name} in '{optics}', expected its "
+                    f"partner, which {PARTNER} in its JSON names"
+                )
+                raise StackError(msg)
+            yield name, _pair(name, files, partner, optical_patches[partner], baseline)
 
 
 def _pair(
-    name: str, radar: Files, partner: str, optics: Files, baseline: str | float
+    name: str, radar: list[Path], partner: str, optics: list[Path], baseline: str | float
 ) -> xr.Dataset:
     """Make a stack of two patches."""
-    decibels = {key[-6:-4]: _band(read(), key) for key, read in radar.items() if _is_tiff(key)}
+    decibels = {file.stem[-2:]: _band(file) for file in radar if _is(file, ".tif", ".tiff")}
     numbers = {
-        band: _band(read(), key)
-        for key, read in optics.items()
-        if _is_tiff(key) and (band := optical_band(key.rpartition("_")[2][:-4]))
+        band: _band(file)
+        for file in optics
+        if _is(file, ".tif", ".tiff") and (band := optical_band(file.stem.rpartition("_")[2]))
     }
     grid = min(numbers.values(), key=lambda image: abs(image.rio.transform().a))
     radar_time, optical_time = _patch_time(S1_PATCH, name), _patch_time(S2_PATCH, partner)
@@ -357,68 +356,45 @@ def _patch_time(expression: re.Pattern[str], name: str) -> np.datetime64:
     return np.datetime64(f"{text[:4]}-{text[4:6]}-{text[6:8]}{clock}", "ns")
 
 
-def _is_tiff(name: str) -> bool:
-    return name.lower().endswith((".tif", ".tiff"))
+def _is(file: Path, *suffixes: str) -> bool:
+    return file.suffix.lower() in suffixes
 
 
-def _patches(path: Path, expression: re.Pattern[str]) -> dict[str, Files]:
-    """Return the files of each patch by the name of its folder."""
+def _band(file: Path) -> xr.DataArray:
+    return open_raster(str(file), None).astype(np.float32)
+
+
+def _patches(path: Path, expression: re.Pattern[str], work: Path) -> Patches:
+    """Return the patches of a folder, or of an archive, which is unpacked to `work`."""
     if not path.exists():
         msg = f"there is no '{path}'"
         raise FileNotFoundError(msg)
-    found: dict[str, Files] = {}
-    try:
-        for name, read in _members(path):
-            folder = PurePosixPath(name).parent.name
-            if expression.match(folder):
-                found.setdefault(folder, {})[PurePosixPath(name).name] = read
-    except (tarfile.TarError, EOFError) as error:
-        msg = f"'{path}' is no archive, or it is truncated ({error})"
-        raise ProductError(msg) from error
+    folder = path if path.is_dir() else _unpack(path, expression, work)
+    found: Patches = {}
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and expression.match(file.parent.name):
+            found.setdefault(file.parent.name, []).append(file)
     if not found:
         msg = f"found no patches in '{path}', expected folders named like {expression.pattern}"
         raise StackError(msg)
     return dict(sorted(found.items()))
 
 
-def _members(path: Path) -> Iterator[tuple[str, Read]]:
-    """Yield name and reader of each file of a folder or an archive."""
-    if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            if file.is_file():
-                yield file.relative_to(path.parent).as_posix(), file.read_bytes
-        return
-    with tarfile.open(path) as archive:
-        for member in archive:
-            opened = archive.extractfile(member) if member.isfile() else None
-            if opened is not None:
-                # Read in the order of the archive: a compressed one cannot be rewound cheaply.
-                content = opened.read()
-                yield member.name, lambda content=content: content  # type: ignore[misc]
-
-
-def _band(data: bytes, name: str) -> xr.DataArray:
-    """Read a GeoTIFF of one band from memory, as float32."""
-    with MemoryFile(data) as memory:
-        image = _raster(memory.name, name)
-    if image.sizes["band"] != 1:
-        msg = f"found {image.sizes['band']} bands in '{name}', expected one"
-        raise ProductError(msg)
-    return image.isel(band=0, drop=True).astype(np.float32)
-
-
-def _raster(address: str, name: str) -> xr.DataArray:
-    """Read a raster into memory, dims (band, y, x)."""
+def _unpack(path: Path, expression: re.Pattern[str], work: Path) -> Path:
+    """Write the patches of an archive to folders in `work`, whatever paths it states."""
     try:
-        image = rioxarray.open_rasterio(address)
-        if not isinstance(image, xr.DataArray):
-            msg = f"found several rasters in '{name}', expected one"
-            raise ProductError(msg)
-        image.load().close()
-    except (RasterioError, OSError) as error:
-        msg = f"'{name}' is no raster that GDAL can read, or it is damaged ({error})"
+        with tarfile.open(path) as archive:
+            for member in archive:
+                name = PurePosixPath(member.name)
+                opened = archive.extractfile(member) if member.isfile() else None
+                if opened is not None and expression.match(name.parent.name):
+                    folder = work / name.parent.name
+                    folder.mkdir(exist_ok=True)
+                    (folder / name.name).write_bytes(opened.read())
+    except (tarfile.TarError, EOFError) as error:
+        msg = f"'{path}' is no archive, or it is truncated ({error})"
         raise ProductError(msg) from error
-    return image
+    return work
 
 
 # Chips of all bands of one date, and series in arrays.
@@ -465,13 +441,18 @@ def stack_from_raster(
     ProductError
         If the file cannot be read.
     """
-    image = _raster(str(path), str(path))
-    if image.sizes["band"] != len(bands):
+    try:
+        image = rioxarray.open_rasterio(path)
+    except (RasterioError, OSError) as error:
+        msg = f"'{path}' is no raster that GDAL can read, or it is damaged ({error})"
+        raise ProductError(msg) from error
+    if not isinstance(image, xr.DataArray) or image.sizes["band"] != len(bands):
+        found = image.sizes["band"] if isinstance(image, xr.DataArray) else "several kinds of"
         msg = (
-            f"found {image.sizes['band']} bands in '{path}', expected {len(bands)}: "
-            f"{', '.join(map(str, bands))}"
+            f"found {found} bands in '{path}', expected {len(bands)}: {', '.join(map(str, bands))}"
         )
         raise StackError(msg)
+    image.load().close()
     repeated = [name for name, count in Counter(filter(None, bands)).items() if count > 1]
     if repeated:
         msg = f"found {', '.join(repeated)} more than once among the bands, expected each once"

@@ -351,24 +351,17 @@ def band_statistics(
     Returns by modality the arguments of `sarheight.learning.Channel` for each band. A band that no
     stack has keeps a mean of 0 and a standard deviation of 1: a network sees 0 there.
     """
-    bands = {"sar": tuple(sar_bands), "optical": tuple(optical_bands)}
-    return {
-        name: [_channel(stacks, within, name, band) for band in names]
-        for name, names in bands.items()
-    }
-
-
-def _channel(
-    stacks: Sequence[xr.Dataset],
-    within: Sequence[Sequence[Part]] | None,
-    name: str,
-    band: str,
-) -> dict[str, Any]:
-    transform = TRANSFORMS[name]
-    mean, std = 0.0, 1.0
-    if any(np.isfinite(image.values).any() for image in _images(stacks, within, name, band)):
-        mean, std = channel_statistics(_images(stacks, within, name, band), transform)
-    return {"name": band, "units": "1", "transform": transform, "mean": mean, "std": std}
+    statistics: dict[str, list[dict[str, Any]]] = {"sar": [], "optical": []}
+    for name, bands in (("sar", sar_bands), ("optical", optical_bands)):
+        for band in bands:
+            mean, std, transform = 0.0, 1.0, TRANSFORMS[name]
+            images = _images(stacks, within, name, band)
+            if any(np.isfinite(image.values).any() for image in images):
+                mean, std = channel_statistics(_images(stacks, within, name, band), transform)
+            statistics[name].append(
+                {"name": band, "units": "1", "transform": transform, "mean": mean, "std": std}
+            )
+    return statistics
 
 
 def _images(
