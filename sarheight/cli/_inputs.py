@@ -138,13 +138,13 @@ def _orbit_of(product: Product, current: Session) -> Path | None:
 
 def replaced_orbit(grid: RadarGrid, orbit: Orbit, path: Path | None) -> Orbit:
     """Take the orbit of a file, where one was given, around the time of an image."""
-    from sarheight.orbit import Orbit as Vectors
+    from sarheight.sentinel1 import read_orbit_file
 
     if path is None:
         return orbit
     zero = orbit.with_epoch(grid.epoch)
     begin, end = (zero.utc(time) for time in (grid.first_time, grid.last_time))
-    return Vectors.from_eof(path, window=(begin, end)).with_epoch(grid.epoch)
+    return read_orbit_file(path, window=(begin, end)).with_epoch(grid.epoch)
 
 
 # What the options say of an elevation model.
@@ -276,11 +276,11 @@ def coregister(
     """Do what was chosen about the shift of an image."""
     if choice is CoregisterName.none:
         return scene, None
-    from sarheight.coregistration import corrected, estimate_shift
+    from sarheight.coregistration import apply_shift, estimate_shift
 
     shift = estimate_shift(scene, dem, law=law)
     if choice is CoregisterName.correct and shift.found:
-        return corrected(scene, shift), shift
+        return apply_shift(scene, shift), shift
     return scene, shift
 
 

@@ -155,8 +155,8 @@ def orbit(
     Returns
     -------
     pathlib.Path or None
-        An EOF file for `sarheight.orbit.Orbit.from_eof`, which has read it already; None where no
-        source has one that covers the image.
+        An EOF file for `sarheight.sentinel1.read_orbit_file`, which has read it already; None where
+        no source has one that covers the image.
 
     Raises
     ------
@@ -243,11 +243,11 @@ class _Search:
     def _prepare(self, path: Path) -> None:
         """Unpack a file, and read it for the time that is needed, which checks it."""
         from sarheight.fetch.transfer import unpack
-        from sarheight.orbit import Orbit
+        from sarheight.sentinel1 import read_orbit_file
 
         if zipfile.is_zipfile(path):
             unpack(path, ".EOF", self.settings.limits)
-        Orbit.from_eof(path, window=(self.start, self.stop))
+        read_orbit_file(path, window=(self.start, self.stop))
 
 
 # --- sources -----------------------------------------------------------------------------------

@@ -1,227 +1,19 @@
-"""Sentinel-1 annotations and orbit files: reading XML that may be damaged or hostile.
-
-Annotations arrive from mirrors, mail and half-finished downloads. A `Document` is parsed with
-document type definitions refused altogether (they are the door for entity bombs and for external
-entities, and Sentinel-1 uses none), and every value taken from it is checked: what is wrong is an
-`AnnotationError` that names the file.
-
-`sarheight._annotation` reads it; `sarheight.orbit` and `sarheight.scene` make their objects of
-it and never see the file.
-
-What the geometry needs is taken out of the XML and checked.
-"""
+"""Sentinel-1 annotations: their values, checked and typed."""
 
 from __future__ import annotations
 
-import lzma
-import os
-import re
-from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NoReturn, Self
-from xml.etree.ElementTree import Element, ParseError
+from typing import TYPE_CHECKING
 
-import defusedxml.ElementTree
 import numpy as np
-from defusedxml.common import DefusedXmlException
 from numpy.typing import NDArray
 
+from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.errors import AnnotationError
+from sarheight.sentinel1.document import Document, XmlSource
 
-XmlSource = str | os.PathLike[str] | bytes
-"""A path to an XML file, plain or compressed with xz, or such a file's contents."""
-
-XZ_MAGIC = b"\xfd7zXZ\x00"
-LARGEST_BYTES = 256 * 2**20
-SHOWN_CHARACTERS = 60
-TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?")
-
-
-class NamedBytes(bytes):
-    """Contents of an XML file that know what to call it in errors."""
-
-    name: str
-
-    def __new__(cls, data: bytes, name: str) -> Self:
-        """Give contents a name."""
-        named = super().__new__(cls, data)
-        named.name = name
-        return named
-
-
-def _contents(source: XmlSource) -> tuple[bytes, str]:
-    """Return the bytes of a source, decompressed, and the name to call it by in errors."""
-    if isinstance(source, bytes):
-        name, data = getattr(source, "name", "XML from memory"), bytes(source)
-    else:
-        path = Path(source)
-        name = str(path)
-        if path.is_dir():
-            msg = (
-                f"{name} is a folder, expected an XML file: pass one file of its 'annotation' "
-                "folder, such as s1a-iw-grd-vv-*.xml"
-            )
-            raise AnnotationError(msg)
-        data = path.read_bytes()
-    if data.startswith(XZ_MAGIC):
-        data = _decompressed(data, name)
-    if len(data) > LARGEST_BYTES:
-        raise AnnotationError(_too_large(name))
-    return data, name
-
-
-def _decompressed(data: bytes, name: str) -> bytes:
-    decompressor = lzma.LZMADecompressor()
-    try:
-        contents = decompressor.decompress(data, max_length=LARGEST_BYTES + 1)
-    except lzma.LZMAError as error:
-        msg = f"{name} is damaged ({error}): expected a whole .xz file, fetch it again"
-        raise AnnotationError(msg) from error
-    if not decompressor.eof and len(contents) <= LARGEST_BYTES:
-        msg = f"{name} is cut short: expected a whole .xz file, fetch it again"
-        raise AnnotationError(msg)
-    return contents
-
-
-def _too_large(name: str) -> str:
-    return (
-        f"{name} holds more than {LARGEST_BYTES >> 20} MiB of XML, expected an annotation or orbit "
-        "file of a few MiB: check where it came from"
-    )
-
-
-def _parsed(data: bytes, name: str) -> Element:
-    try:
-        return defusedxml.ElementTree.fromstring(data, forbid_dtd=True)
-    except DefusedXmlException as error:
-        msg = (
-            f"{name} declares a document type or entities, which Sentinel-1 files never do and "
-            "which can be used for attacks: it was not read, fetch the original file"
-        )
-        raise AnnotationError(msg) from error
-    except (ParseError, LookupError, ValueError) as error:
-        beginning = data[:SHOWN_CHARACTERS].decode("utf-8", "replace").strip()
-        msg = (
-            f"{name} is not a complete XML file ({error}); it begins with {beginning!r}: if it was "
-            "cut short, fetch it again"
-        )
-        raise AnnotationError(msg) from error
-
-
-class Document:
-    """A parsed XML file, or one element of it, whose values are checked when they are taken.
-
-    Paths are those of `xml.etree.ElementTree`: child names joined by slashes.
-    """
-
-    def __init__(self, element: Element, name: str, trail: str) -> None:
-        self._element = element
-        self.name = name
-        self._trail = trail
-
-    @classmethod
-    def read(cls, source: XmlSource, *, root: str, kind: str) -> Document:
-        """Parse a file."""
-        data, name = _contents(source)
-        element = _parsed(data, name)
-        if element.tag != root:
-            msg = (
-                f"{name} is not {kind}: its outermost element is <{element.tag}>, expected "
-                f"<{root}>; pass {kind}"
-            )
-            raise AnnotationError(msg)
-        return cls(element, name, root)
-
-    def refuse(self, path: str, found: str, expected: str) -> NoReturn:
-        """Raise the error for a value that is not what it should be."""
-        msg = (
-            f"{self.name}: {found} at {self._trail}/{path}, expected {expected}; "
-            "the file is damaged or of another kind, fetch it again from the archive"
-        )
-        raise AnnotationError(msg)
-
-    def copied(self) -> Element:
-        """Return a copy of the element and all that is in it, to be changed and written."""
-        return deepcopy(self._element)
-
-    def element(self, path: str) -> Document:
-        """Return the first element at a path."""
-        found = self._element.find(path)
-        if found is None:
-            self.refuse(path, "nothing", "an element")
-        return Document(found, self.name, f"{self._trail}/{path}")
-
-    def elements(self, path: str) -> Iterator[Document]:
-        """Iterate over all elements at a path, of which there may be none."""
-        for index, found in enumerate(self._element.iterfind(path), start=1):
-            yield Document(found, self.name, f"{self._trail}/{path}[{index}]")
-
-    def text(self, path: str) -> str:
-        """Return the text of an element, without the blanks around it."""
-        found = self._element.findtext(path)
-        if found is None or not found.strip():
-            self.refuse(path, "nothing", "a value")
-        return found.strip()
-
-    def attribute(self, name: str) -> str:
-        """Return an attribute of the element; empty where it has none of that name."""
-        return self._element.get(name, "").strip()
-
-    def number(self, path: str) -> float:
-        """Return the finite number in an element."""
-        text = self.text(path)
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not np.isfinite(value):
-            self.refuse(path, repr(text[:SHOWN_CHARACTERS]), "a finite number")
-        return value
-
-    def positive(self, path: str) -> float:
-        """Return the finite number above zero in an element."""
-        value = self.number(path)
-        if value <= 0.0:
-            self.refuse(path, f"{value:g}", "a number above zero")
-        return value
-
-    def count(self, path: str) -> int:
-        """Return the whole number, zero or above, in an element."""
-        text = self.text(path)
-        if not (text.isascii() and text.isdigit()):
-            self.refuse(path, repr(text[:SHOWN_CHARACTERS]), "a whole number")
-        return int(text)
-
-    def numbers(self, path: str) -> NDArray[np.float64]:
-        """Return the finite numbers, one or more, that stand in an element."""
-        text = self.text(path)
-        try:
-            values = np.array(text.split(), dtype=np.float64)
-        except ValueError:
-            values = np.array([np.nan])
-        if not np.isfinite(values).all():
-            self.refuse(path, repr(text[:SHOWN_CHARACTERS]), "a list of finite numbers")
-        return values
-
-    def time(self, path: str) -> np.datetime64:
-        """Return the UTC time in an element, with or without the prefix that EOF files give it."""
-        text = self.text(path).removeprefix("UTC=").removesuffix("Z")
-        try:
-            time = np.datetime64(text, "ns") if TIME.fullmatch(text) else np.datetime64("NaT", "ns")
-        except ValueError:
-            time = np.datetime64("NaT", "ns")
-        if np.isnat(time):
-            self.refuse(
-                path,
-                repr(text[:SHOWN_CHARACTERS]),
-                "a UTC time such as 2021-04-01T05:26:23.794457",
-            )
-        return time
-
-
-# What Sentinel-1 annotations and orbit files say, as far as the geometry needs it.
+if TYPE_CHECKING:
+    import xarray as xr
 
 Floats = NDArray[np.float64]
 Times = NDArray[np.datetime64]
@@ -355,11 +147,8 @@ class Annotation:
     bursts: tuple[BurstTiming, ...]
 
 
-# The one place where Sentinel-1 annotations and orbit files are read.
-
 KIND = "a Sentinel-1 image annotation (annotation/s1*.xml of a GRD or SLC product)"
 PROCESSING = "imageAnnotation/processingInformation/swathProcParamsList/swathProcParams"
-ORBIT_KIND = "an orbit file of ESA (S1*_AUX_POEORB_*.EOF or S1*_AUX_RESORB_*.EOF)"
 
 
 def read_annotation(source: XmlSource) -> Annotation:
@@ -419,39 +208,42 @@ def read_annotation(source: XmlSource) -> Annotation:
     )
 
 
-def read_eof(source: XmlSource) -> tuple[str, StateVectors]:
-    """Read the state vectors of an orbit file of ESA."""
-    root = Document.read(source, root="Earth_Explorer_File", kind=ORBIT_KIND)
-    header = root.element("Earth_Explorer_Header/Variable_Header")
-    for name, expected in (("Ref_Frame", "EARTH_FIXED"), ("Time_Reference", "UTC")):
-        if header.text(name) != expected:
-            header.refuse(name, repr(header.text(name)), repr(expected))
-    vectors = list(root.elements("Data_Block/List_of_OSVs/OSV"))
+def vectors_of(
+    root: Document,
+    path: str,
+    name: str,
+    time: str,
+    position: tuple[str, str, str],
+    velocity: tuple[str, str, str],
+) -> StateVectors:
+    """Read the state vectors called `name` in the list at a path."""
+    vectors = list(root.elements(f"{path}/{name}"))
     if not vectors:
-        root.refuse("Data_Block/List_of_OSVs", "no state vectors", "a list of them")
-    return root.name, StateVectors(
-        time=np.array([vector.time("UTC") for vector in vectors]),
-        position=_triples(vectors, ("X", "Y", "Z")),
-        velocity=_triples(vectors, ("VX", "VY", "VZ")),
+        root.refuse(path, "no state vectors", "a list of them")
+
+    def triples(names: tuple[str, str, str]) -> Floats:
+        return np.array([[vector.number(each) for each in names] for vector in vectors])
+
+    return StateVectors(
+        time=np.array([vector.time(time) for vector in vectors]),
+        position=triples(position),
+        velocity=triples(velocity),
     )
 
 
 def _state_vectors(root: Document) -> StateVectors:
-    vectors = list(root.elements("generalAnnotation/orbitList/orbit"))
-    if not vectors:
-        root.refuse("generalAnnotation/orbitList", "no state vectors", "a list of them")
-    for vector in vectors:
+    path = "generalAnnotation/orbitList"
+    for vector in root.elements(f"{path}/orbit"):
         if vector.text("frame") != "Earth Fixed":
             vector.refuse("frame", repr(vector.text("frame")), "'Earth Fixed'")
-    return StateVectors(
-        time=np.array([vector.time("time") for vector in vectors]),
-        position=_triples(vectors, ("position/x", "position/y", "position/z")),
-        velocity=_triples(vectors, ("velocity/x", "velocity/y", "velocity/z")),
+    return vectors_of(
+        root,
+        path,
+        "orbit",
+        "time",
+        ("position/x", "position/y", "position/z"),
+        ("velocity/x", "velocity/y", "velocity/z"),
     )
-
-
-def _triples(vectors: list[Document], names: tuple[str, str, str]) -> Floats:
-    return np.array([[vector.number(name) for name in names] for vector in vectors])
 
 
 def _geolocation(root: Document) -> GeolocationGrid:
@@ -543,3 +335,74 @@ def _spectrum(processing: Document) -> Spectrum:
         bandwidth=processing.positive("lookBandwidth"),
         window=processing.positive("windowCoefficient") if weighted else 1.0,
     )
+
+
+def geolocation_grid(source: XmlSource | Annotation) -> xr.Dataset:
+    """Read ESA's geolocation grid from an annotation.
+
+    The grid ties some 200 pixels of an image to places on the ground. It is far too coarse for
+    geocoding in mountains, and the best check there is of a geometry.
+
+    Parameters
+    ----------
+    source : str, path or bytes
+        Path of an annotation XML of a GRD or SLC, plain or compressed with xz, or its contents.
+
+    Returns
+    -------
+    xarray.Dataset
+        On dims (line, pixel), whose coordinates are the lines and pixels of the image file: in
+        an IW or EW SLC the bursts stand one after the other in the file, so its lines are not
+        those of a radar grid.
+
+        ``latitude``, ``longitude``
+            In degrees.
+        ``height``
+            In metres above the WGS84 ellipsoid.
+        ``azimuth_time``
+            Zero-Doppler time in UTC.
+        ``slant_range``
+            One-way, in metres.
+        ``incidence_angle``, ``elevation_angle``
+            In degrees.
+
+    Raises
+    ------
+    AnnotationError
+        If the file is cut short, foreign, unsafe, or lacks something.
+    OSError
+        If the file cannot be read.
+    """
+    import xarray as xr
+
+    annotation = source if isinstance(source, Annotation) else read_annotation(source)
+    points = annotation.geolocation
+    lines, row = np.unique(points.line, return_inverse=True)
+    pixels, column = np.unique(points.pixel, return_inverse=True)
+    if (
+        lines.size * pixels.size != points.line.size
+        or np.unique(row * pixels.size + column).size != points.line.size
+    ):
+        msg = (
+            f"{annotation.name}: found a geolocation grid of {points.line.size} points on "
+            f"{lines.size} lines and {pixels.size} pixels, expected one point for each pair; "
+            "the file is damaged, fetch it again from the archive"
+        )
+        raise AnnotationError(msg)
+
+    variables = {
+        "latitude": (points.latitude, "Geodetic latitude", "degrees_north"),
+        "longitude": (points.longitude, "Geodetic longitude", "degrees_east"),
+        "height": (points.height, "Height above the WGS84 ellipsoid", "m"),
+        "azimuth_time": (points.azimuth_time, "Zero-Doppler time (UTC)", None),
+        "slant_range": (SPEED_OF_LIGHT / 2 * points.slant_range_time, "Slant range", "m"),
+        "incidence_angle": (points.incidence_angle, "Incidence angle on the ellipsoid", "degree"),
+        "elevation_angle": (points.elevation_angle, "Elevation angle of the antenna", "degree"),
+    }
+    grid = xr.Dataset(coords={"line": lines, "pixel": pixels})
+    for name, (flat, long_name, units) in variables.items():
+        values = np.empty((lines.size, pixels.size), dtype=flat.dtype)
+        values[row, column] = flat
+        attributes = {"long_name": long_name} | ({} if units is None else {"units": units})
+        grid[name] = (("line", "pixel"), values, attributes)
+    return grid
