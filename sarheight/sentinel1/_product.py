@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from sarheight.errors import ProductError
-from sarheight.geometry.placement import HEIGHTS, Bounds, part_of_bounds, require_bounds
+from sarheight.geometry.placement import HEIGHTS, Bounds, require_bounds, window_of_bounds
 from sarheight.scene import Scene, looks_for_spacing
 from sarheight.scene import multilook as average
 from sarheight.sentinel1._files import INCOMPLETE, ProductFiles
@@ -303,7 +303,7 @@ class Sentinel1Product:
         vectors = self._orbit(grid, self.annotation(chosen[0], names[0]), orbit)
         full, window = grid, multilook
         if bounds is not None:
-            line, sample = part_of_bounds(bounds, grid, vectors, heights=heights)
+            line, sample = window_of_bounds(bounds, grid, vectors, heights=heights)
             image, grid = image.isel(line=line, sample=sample), grid.crop(line, sample)
         if spacing is not None:
             window = looks_for_spacing(grid, vectors, spacing)
