@@ -68,7 +68,7 @@ def patchy_reflectivity(
     return np.asarray(10.0 ** (decibels / 10.0), dtype=np.float32)
 
 
-def degraded_dem(
+def degrade_dem(
     dem: xr.DataArray,
     random: np.random.Generator,
     *,
@@ -169,7 +169,7 @@ class SceneSettings:
             raise ValueError(msg)
 
 
-def observed_scene(
+def prepare_scene(
     image: Scene, dem: xr.DataArray, like: xr.DataArray, *, truth: xr.DataArray | None = None
 ) -> xr.Dataset:
     """Put an image and a coarse elevation model on a map grid, in the form that networks take.
@@ -261,7 +261,7 @@ def _placed(variable: xr.DataArray) -> dict[str, str]:
     return {name: variable.attrs[name] for name in ("grid_mapping",) if name in variable.attrs}
 
 
-def simulated_image(
+def simulate_image(
     dem: xr.DataArray,
     grid: RadarGrid,
     orbit: Orbit,
@@ -274,7 +274,7 @@ def simulated_image(
     Parameters
     ----------
     dem, grid, orbit, settings, seed
-        See `simulated_scene`, which takes this image apart.
+        See `simulate_scene`, which takes this image apart.
 
     Returns
     -------
@@ -296,7 +296,7 @@ def simulated_image(
     ground = patchy_reflectivity(
         dem, random, patch=chosen.patch, contrast=chosen.contrast, texture=chosen.texture
     )
-    coarse = degraded_dem(dem, random, factor=chosen.coarser, error=chosen.height_error)
+    coarse = degrade_dem(dem, random, factor=chosen.coarser, error=chosen.height_error)
     noisy = simulate(
         dem,
         grid,
@@ -311,7 +311,7 @@ def simulated_image(
     return Scene(noisy.image - chosen.noise, grid, orbit, noisy.calibration), coarse
 
 
-def simulated_scene(
+def simulate_scene(
     dem: xr.DataArray,
     grid: RadarGrid,
     orbit: Orbit,
@@ -335,7 +335,7 @@ def simulated_scene(
     Returns
     -------
     xarray.Dataset
-        As `observed_scene`, on the grid of `dem`, and
+        As `prepare_scene`, on the grid of `dem`, and
 
         ``true_mask``, ``true_fold_count``
             layover and shadow by the true heights.
@@ -351,8 +351,8 @@ def simulated_scene(
     """
     chosen = SceneSettings() if settings is None else settings
     dem = check_dem(dem)
-    image, coarse = simulated_image(dem, grid, orbit, chosen, seed=seed)
-    scene = observed_scene(image, coarse, dem, truth=dem)
+    image, coarse = simulate_image(dem, grid, orbit, chosen, seed=seed)
+    scene = prepare_scene(image, coarse, dem, truth=dem)
     category, fold_count = classify_cells(view(dem, grid, orbit))
     for name, (values, attributes) in (
         ("true_mask", mask_variable(category)),
@@ -373,7 +373,7 @@ RECIPE = "recipe"
 
 
 @dataclass(frozen=True, eq=False)
-class SceneJob:
+class SceneConfiguration:
     """A scene to be made.
 
     Attributes
@@ -411,7 +411,7 @@ class SceneJob:
 
 
 def write_scenes(
-    jobs: Iterable[SceneJob],
+    jobs: Iterable[SceneConfiguration],
     folder: str | os.PathLike[str],
     *,
     report: Callable[[str], None] | None = None,
@@ -424,7 +424,7 @@ def write_scenes(
 
     Parameters
     ----------
-    jobs : iterable of SceneJob
+    jobs : iterable of SceneConfiguration
         The scenes.
     folder : path-like
         Where they go; made if it is not there.
@@ -451,7 +451,7 @@ def write_scenes(
             continue
         if report is not None:
             report(job.name)
-        scene = simulated_scene(*job.make(), job.settings, seed=job.seed)
+        scene = simulate_scene(*job.make(), job.settings, seed=job.seed)
         scene.attrs[RECIPE] = job.recipe()
         scene.attrs["provenance"] = provenance(dict(job.inputs), json.loads(job.recipe()))
         write(scene, path, overwrite=path.exists())
@@ -463,13 +463,13 @@ def _made_of(path: Path) -> str | None:
     if not path.exists():
         return None
     try:
-        with scene_of_file(path, chunks={}) as scene:
+        with open_scene(path, chunks={}) as scene:
             return str(scene.attrs.get(RECIPE, ""))
     except (OSError, ValueError, KeyError):
         return ""
 
 
-def scene_of_file(
+def open_scene(
     path: str | os.PathLike[str], *, chunks: Mapping[str, int] | None = None
 ) -> xr.Dataset:
     """Open a scene that `write_scenes` has written.
