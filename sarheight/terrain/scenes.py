@@ -14,11 +14,8 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
 from sarheight.dem import check_dem, coarsen, local_posting, reproject
-from sarheight.geometry.pass_geometry import view
-from sarheight.geometry.visibility import classify_cells
 from sarheight.illumination import Muhleman, simulate
-from sarheight.layover import Method, PosteriorMean, Reallocation, reconstruct
-from sarheight.layover._masks import fold_variable, mask_variable
+from sarheight.layover import Method, PosteriorMean, Reallocation, masks, reconstruct
 from sarheight.output import open_result, provenance, write
 from sarheight.scene import Scene
 
@@ -353,12 +350,8 @@ def simulate_scene(
     dem = check_dem(dem)
     image, coarse = simulate_image(dem, grid, orbit, chosen, seed=seed)
     scene = prepare_scene(image, coarse, dem, truth=dem)
-    category, fold_count = classify_cells(view(dem, grid, orbit))
-    for name, (values, attributes) in (
-        ("true_mask", mask_variable(category)),
-        ("true_fold_count", fold_variable(fold_count)),
-    ):
-        scene[name] = (("y", "x"), values, {**attributes, "grid_mapping": "spatial_ref"})
+    true = masks(dem, grid, orbit)
+    scene["true_mask"], scene["true_fold_count"] = true["mask"], true["fold_count"]
     posting = local_posting(dem)
     return scene.assign_attrs(
         simulated="image and coarse elevation model, from an elevation model and an orbit",
