@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from sarheight.buildings._networks import MBHRNet, ResNet50, SeriesNet, load_resnet_weights
 from sarheight.buildings.stack import BANDS, check_stack
 from sarheight.errors import CheckpointError
-from sarheight.learning.tiles import Corner, Mosaic, Tiling, in_chunks_of
-from sarheight.learning.weights import Channel, Pretrained, device_of
+from sarheight.learning.tiles import Corner, Mosaic, Tiling, match_chunks
+from sarheight.learning.weights import Channel, Pretrained, select_device
 
 if TYPE_CHECKING:
     import os
@@ -512,7 +512,7 @@ def predict_buildings(
     images = _images(estimator, check_stack(stack, posting=None))
     names = tuple(images)
     month = torch.from_numpy(stack["month"].dt.month.values.astype(np.int64))
-    estimator.to(device_of(device)).eval()
+    estimator.to(select_device(device)).eval()
 
     def estimate(tiles: list[Floats], _corners: list[Corner]) -> Floats:
         place = next(estimator.parameters()).device
@@ -535,7 +535,7 @@ def predict_buildings(
     result.attrs["months"] = int(stack.sizes["month"])
     if "simulated" in stack.attrs:
         result.attrs["simulated"] = stack.attrs["simulated"]
-    return in_chunks_of(values, result)
+    return match_chunks(values, result)
 
 
 def _images(estimator: BuildingHeightEstimator, stack: xr.Dataset) -> dict[str, xr.DataArray]:

@@ -18,7 +18,7 @@ from sarheight.buildings.stack import (
     require_bands,
     valid_months,
 )
-from sarheight.learning.split import Part, posting_of, require_shares, starts_along
+from sarheight.learning.split import Part, posting_of, require_shares, window_starts
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -361,8 +361,8 @@ class BuildingPatches:
             known = np.isfinite(stack["height"].values)
         for part in parts:
             part.require_inside(stack)
-            for row in starts_along(part.rows, self.size, step):
-                for column in starts_along(part.columns, self.size, step):
+            for row in window_starts(part.rows, self.size, step):
+                for column in window_starts(part.columns, self.size, step):
                     share = known[row : row + self.size, column : column + self.size].mean()
                     if share >= least_known:
                         yield from (_Window(index, row, column, month) for month in months)
