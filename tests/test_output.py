@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from sarheight import output
 from sarheight.errors import OutputError, SarheightError
 from sarheight.output import atomic as _atomic
-from sarheight.output._geotiff import decode_attributes, encode_attributes
+from sarheight.output.grid import decode_attributes, encode_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -483,6 +483,8 @@ def test_a_damage_that_gdal_does_not_report_is_noticed(
         from rasterio.shutil import copy
 
         copy(source, target, **options)
+        if not target.endswith("result.tif"):
+            return
         with rasterio.open(target, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
             file.write(file.read(1) + np.float32(1e-3), 1)
 

@@ -19,8 +19,9 @@ from sarheight.grid import Burst, RadarGrid
 from sarheight.ground_range import GroundRange
 from sarheight.orbit import Orbit
 from sarheight.output import open_result, save_png
-from sarheight.output._geotiff import bands_of, decode_attributes, encode_attributes, variables_of
+from sarheight.output._geotiff import list_bands, merge_bands, share_type, write_bands
 from sarheight.output.atomic import atomic_write
+from sarheight.output.grid import decode_attributes
 from sarheight.output.write import write_netcdf, write_zarr
 from sarheight.product import is_product, open_product
 from sarheight.scene import Calibration, Scene
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 RASTERS, STORES = (".tif", ".tiff"), (".nc", ".zarr")
 SUFFIXES = (*RASTERS, *STORES)
 RADAR_DIMS = {"line": "y", "sample": "x"}
-CREATION = {"driver": "COG", "compress": "deflate", "level": 1, "predictor": "yes"}
 WHOLE_PRODUCT = (
     "is a whole product, not an image file: open it by `sarheight.product.open_product`, whose "
     "`scene()` is its calibrated image"
@@ -76,41 +76,16 @@ def _storable(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def _write_raster(dataset: xr.Dataset, path: Path) -> None:
-    import rasterio
-
+    """Write a GeoTIFF without georeference, whose bands must be of one type."""
     flat = dataset.rename({old: new for old, new in RADAR_DIMS.items() if old in dataset.dims})
-    bands = bands_of(flat)
-    kinds = {(band.dtype, str(band.nodata)) for band in bands}
-    if len(kinds) > 1:
+    if not share_type(list_bands(flat)):
         msg = (
             f"a GeoTIFF cannot hold {', '.join(map(str, dataset.data_vars))} side by side, as "
             "their number types differ; write .zarr or .nc"
         )
         raise ValueError(msg)
-    values = np.stack([band.values(flat) for band in bands])
     with ignore_missing_georeference():
-        with rasterio.open(
-            path,
-            "w",
-            count=len(bands),
-            height=values.shape[1],
-            width=values.shape[2],
-            dtype=values.dtype,
-            nodata=bands[0].nodata,
-            overview_resampling="average" if values.dtype.kind == "f" else "mode",
-            **CREATION,
-        ) as file:
-            file.write(values)
-            file.update_tags(**encode_attributes(dataset.attrs))
-            for index, band in enumerate(bands, start=1):
-                file.set_band_description(index, band.description)
-                file.update_tags(index, **band.tags(flat))
-        # GDAL does not report every write that failed.
-        with rasterio.open(path) as file:
-            same = np.array_equal(file.read(), values, equal_nan=values.dtype.kind == "f")
-    if not same:
-        msg = "the file read back differs from what was written; is the disk full?"
-        raise OSError(msg)
+        write_bands(flat, path)
 
 
 def read_radar(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -160,9 +135,9 @@ def _read_raster(path: Path) -> xr.Dataset:
     image = xr.DataArray(values, dims=("band", "y", "x"))
     back = {new: old for old, new in RADAR_DIMS.items()}
     if all("BAND_VARIABLE" in tag for tag in tags):
-        found = xr.Dataset(variables_of(image, tags))
+        found = xr.Dataset(merge_bands(image, tags))
     else:
-        found = _bands_of_power(image, nodata, names, path).to_dataset(name="image")
+        found = _list_bands_power(image, nodata, names, path).to_dataset(name="image")
     return found.rename(back).assign_attrs(attributes)
 
 
@@ -189,7 +164,7 @@ def _require_radar_geometry(file: DatasetReader, path: Path) -> None:
         raise ValueError(msg)
 
 
-def _bands_of_power(
+def _list_bands_power(
     image: xr.DataArray, nodata: float | None, names: tuple[str | None, ...], path: Path
 ) -> xr.DataArray:
     """Make one image of the bands of a raster."""

@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 
 from sarheight.errors import OutputError
-from sarheight.output._geotiff import encode_attributes, read_geotiff, write_geotiff
+from sarheight.output._geotiff import read_geotiff, write_geotiff
 from sarheight.output.atomic import atomic_write, check_writable, flush
-from sarheight.output.grid import check_grid, completed, plain_attributes
+from sarheight.output.grid import add_cf_attributes, check_grid, encode_attributes, plain_attributes
 from sarheight.output.stac import STAC_SUFFIX, require_acquisitions, stac_item
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _conventional(dataset: xr.Dataset, chunk: int = CHUNK) -> xr.Dataset:
     dataset = dataset.assign_coords(texts)
     if dataset.chunks:
         dataset = dataset.chunk(dict.fromkeys(dataset.dims, chunk))
-    dataset = completed(dataset)
+    dataset = add_cf_attributes(dataset)
     dataset.attrs = plain_attributes(dataset.attrs)
     for name in dataset.variables:
         _set_attributes(dataset, name)
