@@ -11,8 +11,6 @@ import rasterio
 import xarray as xr
 
 from sarheight.errors import OutputError
-from sarheight.grid import RadarGrid
-from sarheight.orbit import Orbit
 from sarheight.output import radar_images as _radar_files
 from sarheight.output.radar_images import (
     grid_from_json,
@@ -27,6 +25,7 @@ from sarheight.output.radar_images import (
     write_scene,
 )
 from sarheight.scene import Scene
+from sarheight.sentinel1 import read_grid, read_orbit
 from tests.annotations import BURST_STEP, LINES_PER_BURST, annotation_xml
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.synthetic import synthetic_grid
@@ -71,7 +70,7 @@ def test_grid_and_orbit_return_to_the_last_bit(*, ground_range: bool) -> None:
 
 def test_bursts_return() -> None:
     grid, orbit = synthetic_grid(lines=BURST_STEP + LINES_PER_BURST, ground_range=False)
-    read = RadarGrid.from_annotation(annotation_xml(grid, orbit, bursts=2).encode())
+    read = read_grid(annotation_xml(grid, orbit, bursts=2).encode())
     assert len(read.bursts) == 2
     assert same(grid_from_json(grid_to_json(read)), read)
 
@@ -79,7 +78,7 @@ def test_bursts_return() -> None:
 @pytest.mark.parametrize("name", ANNOTATIONS[:2])
 def test_real_annotations_return(name: str) -> None:
     path = shared_data("sentinel1", *name.split("/"))
-    grid, orbit = RadarGrid.from_annotation(path), Orbit.from_annotation(path)
+    grid, orbit = read_grid(path), read_orbit(path)
     assert same(grid_from_json(grid_to_json(grid)), grid)
     assert same(orbit_from_json(orbit_to_json(orbit)), orbit)
 

@@ -83,9 +83,7 @@ def _product(source: str) -> Facts:
 
 
 def _annotation(path: Path) -> Facts:
-    from sarheight._annotation import read_annotation
-    from sarheight.grid import RadarGrid
-    from sarheight.orbit import Orbit
+    from sarheight.sentinel1 import read_annotation, read_grid, read_orbit
 
     annotation = read_annotation(path)
     kind = f"{annotation.mission} {annotation.mode} {annotation.product_type}"
@@ -97,8 +95,8 @@ def _annotation(path: Path) -> Facts:
     yield "incidence", f"{angles.min():.2f} to {angles.max():.2f} degrees"
     if annotation.bursts:
         yield "bursts", f"{len(annotation.bursts)} of {annotation.lines_per_burst} lines"
-    yield from _sampling(RadarGrid.from_annotation(path))
-    yield from _orbit(Orbit.from_annotation(path))
+    yield from _sampling(read_grid(annotation))
+    yield from _orbit(read_orbit(annotation))
 
 
 def _sampling(grid: RadarGrid) -> Facts:
@@ -121,12 +119,12 @@ def _orbit(orbit: Orbit) -> Facts:
 
 
 def _orbit_file(path: Path) -> Facts:
-    from sarheight.orbit import Orbit
+    from sarheight.sentinel1 import read_orbit_file
 
     kinds = {"POEORB": "precise", "RESORB": "restituted"}
     kind = next((word for mark, word in kinds.items() if mark in path.name.upper()), "of some kind")
     yield "what", f"orbit file of ESA, {kind}"
-    yield from _orbit(Orbit.from_eof(path))
+    yield from _orbit(read_orbit_file(path))
 
 
 def _place(longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> Facts:

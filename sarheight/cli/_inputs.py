@@ -138,13 +138,13 @@ def _orbit_of(product: Product, current: Session) -> Path | None:
 
 def replaced_orbit(grid: RadarGrid, orbit: Orbit, path: Path | None) -> Orbit:
     """Take the orbit of a file, where one was given, around the time of an image."""
-    from sarheight.orbit import Orbit as Vectors
+    from sarheight.sentinel1 import read_orbit_file
 
     if path is None:
         return orbit
     zero = orbit.with_epoch(grid.epoch)
     begin, end = (zero.utc(time) for time in (grid.first_time, grid.last_time))
-    return Vectors.from_eof(path, window=(begin, end)).with_epoch(grid.epoch)
+    return read_orbit_file(path, window=(begin, end)).with_epoch(grid.epoch)
 
 
 # What the options say of an elevation model.

@@ -232,9 +232,9 @@ def _placements(
     product: bool,
 ) -> tuple[dict[Path, tuple[RadarGrid, Orbit]], float]:
     """Cut the grid of each annotation to what the elevation model lights."""
-    from sarheight._annotation import read_annotation
     from sarheight.errors import GeometryError
     from sarheight.output.radar_images import read_grid_and_orbit
+    from sarheight.sentinel1 import read_annotation
 
     placed, turned = {}, 0.0
     for path in like:

@@ -25,6 +25,7 @@ from sarheight.output.grid import decode_attributes
 from sarheight.output.write import write_netcdf, write_zarr
 from sarheight.product import is_product, open_product
 from sarheight.scene import Calibration, Scene
+from sarheight.sentinel1 import read_grid, read_orbit
 
 if TYPE_CHECKING:
     import os
@@ -355,4 +356,4 @@ def read_grid_and_orbit(path: str | os.PathLike[str]) -> tuple[RadarGrid, Orbit]
             msg = f"'{path}' holds no sampling and no orbit; expected an annotation or a scene"
             raise ValueError(msg)
         return grid_from_json(attributes[GRID]), orbit_from_json(attributes[ORBIT])
-    return RadarGrid.from_annotation(path), Orbit.from_annotation(path)
+    return read_grid(path), read_orbit(path)
