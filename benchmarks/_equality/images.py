@@ -27,7 +27,7 @@ from benchmarks._equality.worlds import (
     terrain,
 )
 from benchmarks.synthetic.safe_product import write_product
-from sarheight.coregistration import corrected, estimate_shift
+from sarheight.coregistration import apply_shift, estimate_shift
 from sarheight.dem import (
     coarsen,
     condition,
@@ -284,7 +284,7 @@ def coregistration() -> Mapping[str, Any]:
         shift = estimate_shift(shifted, dem)
         kind = "grd" if ground_range else "slant"
         found[kind] = shift
-        found[f"{kind}_corrected"] = corrected(shifted, shift)
+        found[f"{kind}_corrected"] = apply_shift(shifted, shift)
     return found
 
 

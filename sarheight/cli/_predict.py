@@ -347,13 +347,13 @@ def _image(image: Path, like: Path | None, calibration: CalibrationName | None) 
 def _scene(image: Scene, heights: xr.DataArray, posting: float | None) -> xr.Dataset:
     """Put image and elevation model on the wanted grid."""
     from sarheight.dem import reproject
-    from sarheight.geometry.placement import scene_of_dem
+    from sarheight.geometry.placement import crop_scene_to_dem
     from sarheight.terrain.scenes import observed_scene
 
     grid = heights
     if posting is not None:
         grid = reproject(heights, heights.rio.estimate_utm_crs().to_wkt(), posting)
-    return observed_scene(scene_of_dem(image, heights), heights, grid)
+    return observed_scene(crop_scene_to_dem(image, heights), heights, grid)
 
 
 # ``sarheight stack``: images of cities from catalogues, for training.

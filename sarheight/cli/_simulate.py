@@ -318,11 +318,11 @@ def _placed(
     heights: xr.DataArray, grid: RadarGrid, orbit: Orbit, turn_to: float | None, current: Session
 ) -> tuple[RadarGrid, Orbit, float]:
     """Cut the grid to what the elevation model lights, after turning the orbit if wanted."""
-    from sarheight.geometry.placement import grid_of_dem, turned_over
+    from sarheight.geometry.placement import crop_grid_to_dem, rotate_over_dem
 
     if turn_to is None:
-        return grid_of_dem(heights, grid, orbit), orbit, 0.0
-    grid, orbit, degrees = turned_over(heights, grid, orbit, turn_to)
+        return crop_grid_to_dem(heights, grid, orbit), orbit, 0.0
+    grid, orbit, degrees = rotate_over_dem(heights, grid, orbit, turn_to)
     current.say(
         f"turned the orbit by {degrees:.3f} degrees about the Earth's axis, to see the middle of "
         f"the elevation model under {turn_to:g} degrees"
@@ -424,7 +424,7 @@ def _job(
     from sarheight.terrain.scenes import SceneJob
 
     def make() -> tuple[xr.DataArray, RadarGrid, Orbit]:
-        from sarheight.geometry.placement import grid_of_dem, turned_over
+        from sarheight.geometry.placement import crop_grid_to_dem, rotate_over_dem
         from sarheight.output.radar_images import read_grid_and_orbit
 
         dem = read_dem([path], *heights)
@@ -432,8 +432,8 @@ def _job(
         if multilook != (1, 1):
             grid = grid.multilook(*multilook)
         if incidence is None:
-            return dem, grid_of_dem(dem, grid, orbit), orbit
-        grid, orbit, _ = turned_over(dem, grid, orbit, incidence)
+            return dem, crop_grid_to_dem(dem, grid, orbit), orbit
+        grid, orbit, _ = rotate_over_dem(dem, grid, orbit, incidence)
         return dem, grid, orbit
 
     angle = "" if incidence is None else f"_{incidence:g}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from sarheight.geometry.placement import HEIGHTS, Bounds, part_of_bounds, require_bounds
+from sarheight.geometry.placement import HEIGHTS, Bounds, require_bounds, window_of_bounds
 from sarheight.scene import Scene, looks_for_spacing, multilook
 from sarheight.sentinel1._complex import slc_image, slc_numbers
 from sarheight.sentinel1._detected import grd_image
@@ -368,7 +368,7 @@ class Sentinel1Product:
         vectors = self._orbit(grid, self.annotation(chosen[0], names[0]), orbit)
         full = grid
         if bounds is not None:
-            line, sample = part_of_bounds(bounds, grid, vectors, heights=heights)
+            line, sample = window_of_bounds(bounds, grid, vectors, heights=heights)
             image, grid = image.isel(line=line, sample=sample), grid.crop(line, sample)
         if spacing is not None:
             multilook = looks_for_spacing(grid, vectors, spacing)
