@@ -26,7 +26,7 @@ import rasterio
 import rasterio.shutil
 import rioxarray
 import xarray as xr
-from defusedxml.ElementTree import parse
+from defusedxml.ElementTree import fromstring
 from rasterio.enums import Resampling
 from rasterio.windows import Window
 
@@ -346,23 +346,23 @@ def _stack_layers(layers: list[Layer], *, mixed: bool) -> Path:
     """
     if len(layers) == 1:
         return layers[0].path
-    stack = None
+    stack = ET.Element("VRTDataset")
     for number, layer in enumerate(layers, start=1):
         virtual = layer.path.with_suffix(".vrt")
         rasterio.shutil.copy(str(layer.path), str(virtual), driver="VRT")
-        root = parse(virtual).getroot()
-        element = root.find("VRTRasterBand")
-        element.set("band", str(number))
-        element.remove(element.find("ColorInterp"))  # GDAL calls every layer the grey channel
-        if mixed:
-            _convert_to_float(element, layer.band)
-        if stack is None:
-            stack = root
-        else:
-            stack.append(element)
-    stacked = layers[0].path.with_name("bands.vrt")
-    ET.ElementTree(stack).write(stacked, encoding="utf-8")
-    return stacked
+        root = fromstring(virtual.read_bytes())
+        stack = root if number == 1 else stack
+        for element in root.findall("VRTRasterBand"):
+            element.set("band", str(number))
+            for interpretation in element.findall("ColorInterp"):  # GDAL calls every layer grey
+                element.remove(interpretation)
+            if mixed:
+                _convert_to_float(element, layer.band)
+            if root is not stack:
+                stack.append(element)
+    path = layers[0].path.with_name("bands.vrt")
+    ET.ElementTree(stack).write(path, encoding="utf-8")
+    return path
 
 
 def _convert_to_float(element: ET.Element, band: Band) -> None:
