@@ -357,7 +357,7 @@ def ground_range_product() -> Mapping[str, Any]:
         made = grd_product(folder)
         old = grd_product(folder / "old", polarisations=("VV",), old=True)
         product = open_product(made.path)
-        grid, orbit = product.placement()
+        grid, orbit = product.grid_and_orbit()
         annotation = next((made.path / "annotation").glob("*.xml"))
         corner = rdr2geo(grid.crop(slice(40, 120), slice(50, 180)), orbit, 200.0)
         bounds = (

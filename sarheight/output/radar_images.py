@@ -342,7 +342,7 @@ def _select_polarisations(
 def read_grid_and_orbit(path: str | os.PathLike[str]) -> tuple[RadarGrid, Orbit]:
     """Read sampling and orbit of an annotation, a product, or a file that `write_scene` made."""
     if is_product(path):
-        return open_product(path).placement()
+        return open_product(path).grid_and_orbit()
     if str(path).lower().endswith(SUFFIXES):
         _, attributes = _read_image(path)
         if not has_grid_and_orbit(attributes):
