@@ -1,6 +1,6 @@
 """Results of real computations on small simulated scenes, for tests of what is written.
 
-Import it as ``from tests.output.results import masks_of, result_of``.
+Import it as ``from tests.results import masks_of, result_of``.
 """
 
 from __future__ import annotations
