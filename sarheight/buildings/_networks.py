@@ -57,19 +57,28 @@ class _Bottleneck(nn.Module):
 
 
 class ResNet50(nn.Module):
-    """ResNet50 as an encoder of any number of channels, with one to four of its layers.
+    """ResNet50 for any number of channels, as a classifier, or as an encoder of one to four layers.
 
     Parameters have the names of torchvision, so that public weights fit: `load_resnet_weights`.
     `channels` are those of each scale, `stride` the pixels of the image to one of the coarsest.
+    Without `classes` there is no classifier, and `scales` replaces `forward`.
     Source: He, K., Zhang, X., Ren, S. and Sun, J. (2016), CVPR, arXiv:1512.03385.
     """
 
-    def __init__(self, in_channels: int = 3, *, layers: int = 4) -> None:
+    def __init__(
+        self, in_channels: int = 3, *, layers: int = 4, classes: int | None = None
+    ) -> None:
         super().__init__()
         if in_channels < 1 or not 1 <= layers <= len(WIDTHS):
             msg = (
                 f"found in_channels={in_channels} and layers={layers}, expected at least 1 channel "
                 f"and 1 to {len(WIDTHS)} layers"
+            )
+            raise ValueError(msg)
+        if classes is not None and (classes < 1 or layers < len(WIDTHS)):
+            msg = (
+                f"found classes={classes} and layers={layers}, expected at least 1 class and all "
+                f"{len(WIDTHS)} layers"
             )
             raise ValueError(msg)
         self.conv1 = nn.Conv2d(in_channels, STEM, 7, stride=2, padding=3, bias=False)
@@ -82,6 +91,7 @@ class ResNet50(nn.Module):
             incoming = width * EXPANSION
             rest = [_Bottleneck(incoming, width, 1) for _ in range(blocks - 1)]
             self.add_module(f"layer{number + 1}", nn.Sequential(first, *rest))
+        self.fc = None if classes is None else nn.Linear(incoming, classes)
         self.layers = layers
         self.channels = (STEM, *(width * EXPANSION for width in WIDTHS[:layers]))
         self.stride = 2 ** (layers + 1)
@@ -89,7 +99,7 @@ class ResNet50(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def scales(self, x: Tensor) -> list[Tensor]:
         """Return features from fine to coarse: after the first convolution, and after each layer.
 
         `x` has shape (batch, in_channels, rows, columns), the first features half of its size.
@@ -100,6 +110,19 @@ class ResNet50(nn.Module):
             x = self.get_submodule(f"layer{number + 1}")(x)
             features.append(x)
         return features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a score of each class, shape (batch, classes).
+
+        Raises
+        ------
+        ValueError
+            If there is no classifier.
+        """
+        if self.fc is None:
+            msg = "found a network without classes: make it with classes=..., or call scales"
+            raise ValueError(msg)
+        return cast("Tensor", self.fc(torch.flatten(self.scales(x)[-1].mean(dim=(2, 3)), 1)))
 
 
 # Public weights of ResNet50, in the files of various training programs.
@@ -436,7 +459,7 @@ class MBHRNet(nn.Module):
         features = []
         for name, encoder in self.encoders.items():
             require_divisible(images[name].shape, self.stride)
-            features.append(encoder(images[name]))
+            features.append(cast("ResNet50", encoder).scales(images[name]))
         fused = [self._fuse(scales) for scales in zip(*features, strict=True)]
         x = fused[-1]
         for number, step in enumerate(self.decoder):

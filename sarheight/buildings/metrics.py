@@ -20,7 +20,7 @@ from sarheight.plot.maps import (
     Frame,
     average_blocks,
     draw_compass,
-    draw_void,
+    draw_nodata,
     label_axes,
     map_view,
     valid_cells,
@@ -278,7 +278,7 @@ def _draw(figure: Figure, axes: Axes, map_: xr.DataArray, style: tuple[float, st
     frame = Frame.of(view)
     values = average_blocks(np.where(valid_cells(view), view.values, np.nan))
     if np.isnan(values).any():
-        draw_void(axes)
+        draw_nodata(axes)
     top, units, colours = style
     drawn = axes.imshow(
         np.ma.masked_invalid(values),

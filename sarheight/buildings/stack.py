@@ -38,8 +38,8 @@ from sarheight.errors import StackError
 from sarheight.learning.split import channel_statistics
 from sarheight.output import open_result
 from sarheight.output.atomic import atomic_write
+from sarheight.output.files import write_zarr
 from sarheight.output.grid import check_grid, grid_transform
-from sarheight.output.write import write_zarr
 
 if TYPE_CHECKING:
     import os

@@ -44,7 +44,7 @@ SMALL = {"width": 8, "depth": 2, "months_width": 8, "heads": 2, "bins": {"count"
 @pytest.fixture(scope="module")
 def resnet() -> ResNet50:
     torch.manual_seed(0)
-    return ResNet50(3).eval()
+    return ResNet50(3, classes=1000).eval()
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +87,10 @@ def weights_of(network: nn.Module) -> dict[str, Tensor]:
 
 
 def test_resnet50_has_the_size_of_the_published_one(resnet: ResNet50) -> None:
-    # Less the classifier of 1000 classes.
-    classifier = 2048 * 1000 + 1000
-    assert sum(value.numel() for value in resnet.parameters()) == 25_557_032 - classifier
-    # 53 convolutions and their normalisations.
-    assert len(dict(resnet.named_parameters())) == 53 + 2 * 53
-    assert len(resnet.state_dict()) == 53 + 5 * 53
+    assert sum(value.numel() for value in resnet.parameters()) == 25_557_032
+    # 53 convolutions and their normalisations, and the classifier.
+    assert len(dict(resnet.named_parameters())) == 53 + 2 * 53 + 2
+    assert len(resnet.state_dict()) == 53 + 5 * 53 + 2
 
 
 def test_resnet50_has_the_names_and_shapes_of_public_weights(resnet: ResNet50) -> None:
@@ -115,12 +113,13 @@ def test_resnet50_has_the_names_and_shapes_of_public_weights(resnet: ResNet50) -
         for part in ("weight", "bias", "running_mean", "running_var"):
             expected[f"{name}.{part}"] = (width,)
         expected[f"{name}.num_batches_tracked"] = ()
+    expected |= {"fc.weight": (1000, 2048), "fc.bias": (1000,)}
     assert {name: tuple(each.shape) for name, each in resnet.state_dict().items()} == expected
 
 
 def test_resnet50_halves_the_image_five_times(resnet: ResNet50) -> None:
     with torch.inference_mode():
-        scales = resnet(torch.rand(1, 3, 64, 96))
+        scales = resnet.scales(torch.rand(1, 3, 64, 96))
     found = [tuple(each.shape[1:]) for each in scales]
     assert found == [(64, 32, 48), (256, 16, 24), (512, 8, 12), (1024, 4, 6), (2048, 2, 3)]
     assert resnet.stride == 32
@@ -130,9 +129,11 @@ def test_resnet50_halves_the_image_five_times(resnet: ResNet50) -> None:
 
 
 def test_resnet50_says_what_it_cannot_be() -> None:
-    for arguments in ({"in_channels": 0}, {"layers": 5}):
+    for arguments in ({"in_channels": 0}, {"layers": 5}, {"layers": 3, "classes": 10}):
         with pytest.raises(ValueError, match="expected"):
             ResNet50(**arguments)
+    with pytest.raises(ValueError, match="without classes"):
+        ResNet50(1, layers=1)(torch.rand(1, 1, 32, 32))
 
 
 # --- weights -------------------------------------------------------------------------------------
@@ -283,11 +284,11 @@ def test_ablations_are_arguments(variant: str, encoders: dict[str, int]) -> None
 def test_fine_scales_matter_by_skips_alone(skips: bool) -> None:  # noqa: FBT001
     network = shaken(MBHRNet({"sar": 2}, variant="released", skips=skips))
     encoder = network.encoders["sar"]
-    scales = encoder.forward
+    scales = encoder.scales
     image = {"sar": torch.randn(1, 2, 32, 32)}
     with torch.inference_mode():
         plain = network(image)
-        encoder.forward = lambda x: [torch.zeros_like(scales(x)[0]), *scales(x)[1:]]
+        encoder.scales = lambda x: [torch.zeros_like(scales(x)[0]), *scales(x)[1:]]
         assert torch.equal(plain, network(image)) is not skips
 
 
