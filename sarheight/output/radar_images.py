@@ -279,7 +279,7 @@ def _tuple(value: object) -> Any:  # noqa: ANN401
 
 def add_grid_and_orbit(dataset: xr.Dataset, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
     """Add to a dataset what places it on the ground."""
-    orbit = orbit.with_epoch(grid.epoch).cropped(grid.first_time, grid.last_time)
+    orbit = orbit.with_epoch(grid.epoch).crop(grid.first_time, grid.last_time)
     return dataset.assign_attrs({GRID: grid_to_json(grid), ORBIT: orbit_to_json(orbit)})
 
 
