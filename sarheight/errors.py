@@ -18,12 +18,12 @@ __all__ = [
     "GeoidGridMissingError",
     "GeometryError",
     "JobListError",
+    "KnownElevationsError",
     "ManifestError",
     "MissingLibraryError",
     "NotThereError",
     "OrbitCoverageError",
     "OutputError",
-    "PriorError",
     "ProductError",
     "SarheightError",
     "StackError",
@@ -95,8 +95,8 @@ class GeoidGridMissingError(SarheightError, OSError):
     """The geoid grid that turns heights above sea level into ellipsoidal ones is not installed."""
 
 
-class PriorError(SarheightError, ValueError):
-    """Sparse elevations cannot be used: their positions, their heights, or their file."""
+class KnownElevationsError(SarheightError, ValueError):
+    """Known elevations cannot be used: their positions, their heights, or their file."""
 
 
 class MissingLibraryError(SarheightError, ImportError):
