@@ -260,12 +260,12 @@ class _TabularTask(lightning.LightningModule):
 
     def training_step(self, sample: dict[str, Tensor], _index: int) -> Tensor:
         """Return the loss of a batch: that of each member, not of their mean."""
-        found: TabularEstimate = self.estimator(sample["values"])
+        estimate: TabularEstimate = self.estimator(sample["values"])
         truth = sample["height"]
         bins = self.estimator.bins
         labels = bins.soft_labels(truth)[:, None]
-        cross_entropy = -(labels * torch.log_softmax(found.logits, dim=-1)).sum(dim=-1).mean()
-        means = torch.softmax(found.logits, dim=-1) @ bins.values
+        cross_entropy = -(labels * torch.log_softmax(estimate.logits, dim=-1)).sum(dim=-1).mean()
+        means = torch.softmax(estimate.logits, dim=-1) @ bins.values
         square = (((means - truth[:, None]) / self.unit) ** 2).mean()
         loss: Tensor = cross_entropy + self.settings.square * square
         self.log("training_loss", loss, on_step=False, on_epoch=True, batch_size=len(truth))

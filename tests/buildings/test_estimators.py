@@ -172,7 +172,7 @@ def test_windows_reach_beyond_the_raster() -> None:
     np.testing.assert_array_equal(found[:, 1:, :2], raster.values[:, :2, 2:])
 
 
-def test_tiles_without_an_estimate_leave_it_to_the_others() -> None:
+def test_tiles_without_an_estimate_are_ignored() -> None:
     values = np.ones((8, 24))
     values[:, 8:] = 2.0
     raster = xr.DataArray(values, dims=("y", "x"))
@@ -188,7 +188,7 @@ def test_tiles_without_an_estimate_leave_it_to_the_others() -> None:
     np.testing.assert_allclose(found[:, 8:], 2.0)
 
 
-def test_an_estimate_is_told_where_its_tiles_begin() -> None:
+def test_an_estimate_gets_the_corners_of_its_tiles() -> None:
     raster = xr.DataArray(np.zeros((20, 30)), dims=("y", "x"))
 
     def estimate(_tiles: list[np.ndarray], corners: list[tuple[int, int]]) -> np.ndarray:
@@ -218,7 +218,7 @@ def test_what_is_read_for_a_block_is_checked_once_and_first() -> None:
     assert told == ["read", "estimated"] * 5 + ["read"]
 
 
-def test_the_network_of_the_library_tells_high_from_low_in_a_city_it_has_not_seen() -> None:
+def test_the_packaged_network_estimates_the_heights_of_an_unseen_city() -> None:
     folder = packaged_model("buildings")
     assert sum(file.stat().st_size for file in folder.iterdir()) < 5e6
     city = simulated_city(CitySettings(cells=64), seed=77)
