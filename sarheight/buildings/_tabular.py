@@ -32,21 +32,11 @@ if TYPE_CHECKING:
 
 
 class TabularEstimate(NamedTuple):
-    """Estimate of heights from features.
+    """Estimate of heights from features."""
 
-    Attributes
-    ----------
-    height : Tensor, shape (places,)
-        Means of the distributions in metres.
-    sigma : Tensor, shape (places,)
-        Their standard deviations in metres.
-    logits : Tensor, shape (places, members, bins)
-        The distribution of each member of the ensemble.
-    """
-
-    height: Tensor
-    sigma: Tensor
-    logits: Tensor
+    height: Tensor  # means of the distributions in metres, shape (places,)
+    sigma: Tensor  # their standard deviations in metres, shape (places,)
+    logits: Tensor  # distributions of the members, shape (places, members, bins)
 
 
 class _Members(nn.Module):
@@ -152,6 +142,8 @@ class TabularHeightEstimator(Pretrained):
         Returns
         -------
         TabularEstimate
+            ``height`` and ``sigma``, the mean and standard deviation in metres, shape (places,);
+            ``logits`` of each member of the ensemble, shape (places, members, bins).
 
         Raises
         ------
