@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sarheight.cli._options import RUNNING, Debug, Quiet, output_folder
-from sarheight.cli._session import help_if_alone, session
-from sarheight.output.atomic import staged
+from sarheight.cli._options import output_folder
+from sarheight.cli._session import require_subcommand, session
+from sarheight.settings import RUNNING, MessageSettings, argument, command, option
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -23,169 +23,129 @@ if TYPE_CHECKING:
 
 SPLIT = "Split by place"
 RunFolder = Annotated[
-    Path,
-    output_folder("Folder of the run. A run that was interrupted is taken up again."),
+    Path, output_folder("Folder of the run. An interrupted run resumes from its last checkpoint.")
 ]
 SettingsFile = Annotated[
     Path | None,
-    typer.Option(
+    option(
+        "Settings that replace the defaults (see `sarheight.terrain.TerrainSettings`).",
+        None,
         "--settings",
         exists=True,
         dir_okay=False,
         metavar="JSON",
-        help="Settings that are not the usual ones (see `sarheight.terrain.TerrainSettings`).",
-        show_default=False,
     ),
 ]
-Device = Annotated[
-    str,
-    typer.Option(
-        "--device",
-        help="`auto`, `cpu` or `gpu`; as Lightning names them.",
-        rich_help_panel=RUNNING,
-    ),
-]
+Device = Annotated[str, option("Accelerator of Lightning: `auto`, `cpu`, `gpu`.", RUNNING)]
 
 
-# ``sarheight train terrain``: heights from radar images, on one's own scenes.
+# ``sarheight train terrain``: heights from radar images.
 
 
 def terrain(
+    running: MessageSettings,
     *,
     scenes: Annotated[
         list[Path],
-        typer.Argument(
+        argument(
+            "SCENE.zarr",
+            "Scenes with true heights, as `sarheight scenes` writes them.",
             exists=True,
-            metavar="SCENE.zarr",
-            help="Scenes with true heights, as `sarheight scenes` writes them.",
-            show_default=False,
         ),
     ],
     output: RunFolder,
     settings: SettingsFile = None,
     validation: Annotated[
         float,
-        typer.Option(
+        option(
+            "Fraction of each scene for validation, across its longer side.",
+            SPLIT,
             min=0.01,
             max=0.9,
-            help="Share of each scene that is kept for validation, across its longer side.",
-            rich_help_panel=SPLIT,
         ),
     ] = 0.2,
     held_out: Annotated[
         float,
-        typer.Option(
-            min=0.0,
-            max=0.9,
-            help="Share of each scene that is not looked at, for a test.",
-            rich_help_panel=SPLIT,
-        ),
+        option("Fraction of each scene that is held out for a test.", SPLIT, min=0.0, max=0.9),
     ] = 0.0,
-    gap: Annotated[
-        float,
-        typer.Option(min=0.0, help="Metres between these parts.", rich_help_panel=SPLIT),
-    ] = 2000.0,
+    gap: Annotated[float, option("Metres between these parts.", SPLIT, min=0.0)] = 2000.0,
     device: Device = "auto",
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Train a network for terrain heights.
 
-    The network ends up in the folder `model` of the run, with all that is needed to use it; the
-    curves are in `curves/metrics.csv`.
+    The folder `model` of the run contains the network with all that prediction needs, and
+    `curves/metrics.csv` the learning curves.
 
     ```
     sarheight train terrain scenes/*.zarr -o run
-    sarheight predict image.nc --dem coarse.tif --points known.csv --model run/model -o heights.tif
+    sarheight predict image.nc --dem coarse.tif --elevations known.csv --model run/model -o h.tif
     ```
     """
-    with session("train terrain", quiet=True, threads=None, debug=debug, steps=1):
+    with session("train terrain", MessageSettings(quiet=True, debug=running.debug)):
         from sarheight.learning.split import parts
         from sarheight.terrain.scenes import scene_of_file
         from sarheight.terrain.training import TerrainSettings, train_terrain
 
         chosen = TerrainSettings() if settings is None else TerrainSettings.read(settings)
-        found = [scene_of_file(path) for path in scenes]
-        shares = {"training": 1.0 - validation - held_out, "validation": validation}
+        opened = [scene_of_file(path) for path in scenes]
+        fractions = {"training": 1.0 - validation - held_out, "validation": validation}
         if held_out > 0.0:
-            shares["test"] = held_out
-        bands = [parts(scene, shares, gap=gap) for scene in found]
+            fractions["test"] = held_out
+        bands = [parts(scene, fractions, gap=gap) for scene in opened]
         train_terrain(
-            found,
+            opened,
             [band["training"] for band in bands],
             [band["validation"] for band in bands],
             chosen,
             output,
             accelerator=device,
-            progress=not quiet,
-            card={"scenes": [path.name for path in scenes], "shares": shares, "gap_m": gap},
+            progress=not running.quiet,
+            card={"scenes": [path.name for path in scenes], "shares": fractions, "gap_m": gap},
         )
-        if not quiet:
-            typer.echo(f"{output / 'model'}: {chosen.network}, {len(found)} scenes", err=True)
+        if not running.quiet:
+            typer.echo(f"{output / 'model'}: {chosen.network}, {len(opened)} scenes", err=True)
 
 
-# ``sarheight train buildings``: heights of buildings, on one's own cities.
+# ``sarheight train buildings``: heights of buildings.
 
 
 def buildings(
+    running: MessageSettings,
     *,
     stacks: Annotated[
         list[Path],
-        typer.Argument(
+        argument(
+            "CITY.zarr",
+            "City stacks with heights and footprints, as `sarheight stack` writes them.",
             exists=True,
-            metavar="CITY.zarr",
-            help="City stacks with heights and footprints, as `sarheight stack` writes them.",
-            show_default=False,
         ),
     ],
     output: RunFolder,
     settings: SettingsFile = None,
     published: Annotated[
-        bool,
-        typer.Option(
-            "--published", help="Begin with the settings of MBHR-Net, which sees one month."
-        ),
+        bool, option("Use the settings of MBHR-Net, which reads one month.", None, "--published")
     ] = False,
     validate: Annotated[
         list[Path] | None,
-        typer.Option(
+        option(
+            "A whole city for validation. Repeat the option for more. Default: blocks of each "
+            "city.",
+            SPLIT,
             exists=True,
             metavar="CITY.zarr",
-            help="A whole city for validation; give it again for another. By default blocks of "
-            "each city are kept for it.",
-            rich_help_panel=SPLIT,
-            show_default=False,
         ),
     ] = None,
     validation: Annotated[
-        float,
-        typer.Option(
-            min=0.01,
-            max=0.9,
-            help="Share of the blocks that is kept for validation.",
-            rich_help_panel=SPLIT,
-        ),
+        float, option("Fraction of the blocks for validation.", SPLIT, min=0.01, max=0.9)
     ] = 0.2,
-    block: Annotated[
-        float,
-        typer.Option(
-            min=1.0,
-            metavar="METRES",
-            help="From one block to the next.",
-            rich_help_panel=SPLIT,
-        ),
-    ] = 2000.0,
-    gap: Annotated[
-        float, typer.Option(min=0.0, help="Metres between blocks.", rich_help_panel=SPLIT)
-    ] = 200.0,
+    block: Annotated[float, option("Side of a block.", SPLIT, min=1.0, metavar="METRES")] = 2000.0,
+    gap: Annotated[float, option("Metres between blocks.", SPLIT, min=0.0)] = 200.0,
     device: Device = "auto",
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     r"""Train a network for building heights.
 
-    The network ends up in the folder `model` of the run, with all that is needed to use it; the
-    curves are in `curves/metrics.csv`.
+    The folder `model` of the run contains the network with all that prediction needs, and
+    `curves/metrics.csv` the learning curves.
 
     ```
     sarheight train buildings stacks/*.zarr -o run
@@ -193,33 +153,33 @@ def buildings(
     sarheight predict leiden.zarr --model run/model -o heights.tif
     ```
     """
-    with session("train buildings", quiet=True, threads=None, debug=debug, steps=1):
+    with session("train buildings", MessageSettings(quiet=True, debug=running.debug)):
         from sarheight.buildings.stack_files import open_stack
         from sarheight.buildings.training import BuildingSettings, train_buildings
         from sarheight.learning.split import Part
 
         if settings is not None and published:
-            msg = "found settings beside --published, expected one of them"
+            msg = "found --settings and --published, expected one of them"
             raise typer.BadParameter(msg, param_hint="--published")
         chosen = BuildingSettings.published() if published else BuildingSettings()
         if settings is not None:
             chosen = BuildingSettings.read(settings)
-        found = [open_stack(path, chunks={}) for path in stacks]
+        cities = [open_stack(path, chunks={}) for path in stacks]
         others = [open_stack(path, chunks={}) for path in validate or []]
         if others:
-            training = [[Part.whole(stack)] for stack in found] + [[] for _ in others]
-            held_out: list[list[Part]] = [[] for _ in found]
+            training = [[Part.whole(stack)] for stack in cities] + [[] for _ in others]
+            held_out: list[list[Part]] = [[] for _ in cities]
             held_out += [[Part.whole(stack)] for stack in others]
         else:
-            training, held_out = _blocks(found, validation, block, gap)
+            training, held_out = _split_blocks(cities, validation, block, gap)
         train_buildings(
-            [*found, *others],
+            [*cities, *others],
             training,
             held_out,
             chosen,
             output,
             accelerator=device,
-            progress=not quiet,
+            progress=not running.quiet,
             card={
                 "stacks": [path.name for path in stacks],
                 "validation": [path.name for path in validate or []] or validation,
@@ -227,77 +187,77 @@ def buildings(
                 "gap_m": gap,
             },
         )
-        if not quiet:
-            typer.echo(f"{output / 'model'}: {chosen.network}, {len(found)} cities", err=True)
+        if not running.quiet:
+            typer.echo(f"{output / 'model'}: {chosen.network}, {len(cities)} cities", err=True)
 
 
-def _blocks(
-    stacks: list[xr.Dataset], share: float, width: float, gap: float
+def _split_blocks(
+    stacks: list[xr.Dataset], fraction: float, width: float, gap: float
 ) -> tuple[list[list[Part]], list[list[Part]]]:
-    """Deal each city out in blocks for training and validation."""
+    """Split each city into blocks for training and validation."""
     from sarheight.buildings.patches import blocks
 
-    shares = {"training": 1.0 - share, "validation": share}
-    dealt = [blocks(stack, shares, width=width, gap=gap) for stack in stacks]
-    return [each["training"] for each in dealt], [each["validation"] for each in dealt]
+    fractions = {"training": 1.0 - fraction, "validation": fraction}
+    split = [blocks(stack, fractions, width=width, gap=gap) for stack in stacks]
+    return [each["training"] for each in split], [each["validation"] for each in split]
 
 
-# The labelled samples that a command was given, split, and the forms of fusion asked for.
+# ``sarheight train zones``: labelled samples, and forms of fusion.
 
 HDF5 = (".h5", ".hdf5")
 INDEPENDENT, LAST_STAGE = "independent", 6
 FOLDS = 5
 LARGEST_IN_MEMORY = 4 << 30
-"""Bytes of patches that are read into memory at the start; of more each is read when needed."""
+"""Bytes of patches that are read into memory at the start; more are read when needed."""
 
 Parts = Mapping[str, "ZoneSamples"]
 
 
-def samples_of(
+def open_samples(
     data: Sequence[Path],
     labels: Path | None,
     size: int,
     block: float,
     *,
-    deal: bool,
+    random_split: bool,
     seed: int,
 ) -> tuple[Parts, float | None]:
     """Open the samples, and split them for training, validation and test."""
     if labels is not None:
-        return _of_rasters(data, labels, size, block, deal=deal, seed=seed)
+        return _open_rasters(data, labels, size, block, random_split=random_split, seed=seed)
     first = data[0]
     if len(data) > 1 or not (first.is_dir() or first.suffix.lower() in HDF5):
         msg = "rasters need the zones of their cells: pass --labels"
         raise typer.BadParameter(msg, param_hint="--labels")
-    return _of_so2sat(first, deal=deal, seed=seed), None
+    return _open_so2sat(first, random_split=random_split, seed=seed), None
 
 
-def _of_so2sat(path: Path, *, deal: bool, seed: int) -> Parts:
+def _open_so2sat(path: Path, *, random_split: bool, seed: int) -> Parts:
     from sarheight.zones.samples import deal_samples
     from sarheight.zones.sources import So2SatPatches, so2sat_files
 
     files = so2sat_files(path) if path.is_dir() else {"training": path}
-    if deal or len(files) == 1:
-        return deal_samples(_in_memory(So2SatPatches(files["training"])), seed=seed)
-    parts = {role: _in_memory(So2SatPatches(file)) for role, file in files.items()}
+    if random_split or len(files) == 1:
+        return deal_samples(_loaded_if_small(So2SatPatches(files["training"])), seed=seed)
+    parts = {role: _loaded_if_small(So2SatPatches(file)) for role, file in files.items()}
     if len(parts) == 3:
         return parts
-    # Versions 1 and 3 have two files: what is missing for early stopping comes from training.
-    shares = {"training": 0.9, "validation": 0.1}
+    # Versions 1 and 3 have two files: the samples for early stopping come from training.
+    fractions = {"training": 0.9, "validation": 0.1}
     held_out = parts.get("test", parts.get("validation"))
     assert held_out is not None  # noqa: S101  # there are two files
-    return {**deal_samples(parts["training"], shares, seed=seed), "test": held_out}
+    return {**deal_samples(parts["training"], fractions, seed=seed), "test": held_out}
 
 
-def _in_memory(samples: ZoneSamples) -> ZoneSamples:
+def _loaded_if_small(samples: ZoneSamples) -> ZoneSamples:
     import numpy as np
 
-    room = len(samples) * len(samples.channels) * samples.size**2 * np.dtype(np.float16).itemsize
-    return samples.load(np.float16) if room <= LARGEST_IN_MEMORY else samples
+    size = len(samples) * len(samples.channels) * samples.size**2 * np.dtype(np.float16).itemsize
+    return samples.load(np.float16) if size <= LARGEST_IN_MEMORY else samples
 
 
-def _of_rasters(
-    data: Sequence[Path], labels: Path, size: int, block: float, *, deal: bool, seed: int
+def _open_rasters(
+    data: Sequence[Path], labels: Path, size: int, block: float, *, random_split: bool, seed: int
 ) -> tuple[Parts, float]:
     import rioxarray
     import xarray as xr
@@ -310,13 +270,13 @@ def _of_rasters(
         msg = f"'{labels}' holds several images"
         raise typer.BadParameter(msg, param_hint="--labels")
     samples = RasterPatches(read_stack(*data), codes, size=size)
-    if deal:
+    if random_split:
         return deal_samples(samples, seed=seed), samples.posting
-    return _by_place(samples, block, seed), samples.posting
+    return _split_by_place(samples, block, seed), samples.posting
 
 
-def _by_place(samples: RasterPatches, block: float, seed: int) -> Parts:
-    """Keep a fold of blocks for test and one for validation, and train with nothing near them."""
+def _split_by_place(samples: RasterPatches, block: float, seed: int) -> Parts:
+    """Assign a fold of blocks to test, one to validation, and all that is not near to training."""
     import numpy as np
 
     from sarheight.zones.samples import spatial_folds, without_near
@@ -333,35 +293,36 @@ def _by_place(samples: RasterPatches, block: float, seed: int) -> Parts:
     return {role: samples.subset(indices) for role, indices in parts.items()}
 
 
-def chosen_forms(
+def fusion_forms_of(
     channels: Sequence[str],
     splits: Sequence[str] | None,
     groups: Sequence[str] | None,
     stages: str,
 ) -> list[FusionForm]:
-    """List the forms of fusion that were asked for."""
+    """List the forms of fusion for the options --split, --group and --stages."""
     from sarheight.zones.sources import fusion_forms, split_channels
 
     if groups:
-        own = tuple(_named(text, channels) for text in groups)
-        wanted = {"|".join(groups): split_channels(own, channels)}
+        own = tuple(_channels_of(text, channels) for text in groups)
+        branches = {"|".join(groups): split_channels(own, channels)}
     else:
         names = splits or ("radar|optical",)
-        wanted = {name: split_channels(name, channels) for name in names}
-    asked = {word.strip() for word in stages.split(",") if word.strip()}
+        branches = {name: split_channels(name, channels) for name in names}
+    requested = {word.strip() for word in stages.split(",") if word.strip()}
     known = {INDEPENDENT, *map(str, range(LAST_STAGE + 1))}
-    if not asked or asked - known:
-        msg = f"'{stages}' is no list of 0 to {LAST_STAGE} and {INDEPENDENT}"
+    if not requested or requested - known:
+        msg = f"found '{stages}', expected a list of 0 to {LAST_STAGE} and {INDEPENDENT}"
         raise typer.BadParameter(msg, param_hint="--stages")
     return [
         form
-        for form in fusion_forms(wanted, independent=True)
-        if (INDEPENDENT if form.independent else str(form.stage)) in asked or len(form.groups) == 1
+        for form in fusion_forms(branches, independent=True)
+        if (INDEPENDENT if form.independent else str(form.stage)) in requested
+        or len(form.groups) == 1
     ]
 
 
-def _named(text: str, channels: Sequence[str]) -> tuple[str, ...]:
-    """Return the channels of a branch; a name that ends in * stands for all that begin so."""
+def _channels_of(text: str, channels: Sequence[str]) -> tuple[str, ...]:
+    """Return the channels of a branch; a name that ends in * matches all with this beginning."""
     found: list[str] = []
     for word in (part.strip() for part in text.split(",")):
         if word.endswith("*"):
@@ -371,12 +332,12 @@ def _named(text: str, channels: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-# What a comparison of forms of fusion found: a table, a file, and the best network.
+# Result of a comparison of forms of fusion: a table, a file, and the best network.
 
 FIGURES = {"overall": "OA", "average": "AA", "kappa": "kappa"}
 
 
-def keep_best(rows: Sequence[FusionRow], folder: Path, data: Sequence[Path]) -> None:
+def save_best(rows: Sequence[FusionRow], folder: Path, data: Sequence[Path]) -> None:
     """Copy the network with the highest average accuracy at validation."""
     from sarheight.zones.networks import ZoneClassifier
 
@@ -398,6 +359,8 @@ def keep_best(rows: Sequence[FusionRow], folder: Path, data: Sequence[Path]) -> 
 
 def write_table(rows: Sequence[FusionRow], parts: Mapping[str, ZoneSamples], path: Path) -> None:
     """Write all figures as JSON: of each form, each seed and each class."""
+    from sarheight.output.atomic import staged
+
     table: dict[str, Any] = {
         "samples": {role: len(samples) for role, samples in parts.items()},
         "forms": [
@@ -419,7 +382,7 @@ def write_table(rows: Sequence[FusionRow], parts: Mapping[str, ZoneSamples], pat
 
 
 def print_table(rows: Sequence[FusionRow]) -> None:
-    """Print what was found, the mean and the spread over the seeds, in percent."""
+    """Print the scores in percent: mean and standard deviation over the seeds."""
     from rich.console import Console
     from rich.table import Table
 
@@ -435,143 +398,134 @@ def print_table(rows: Sequence[FusionRow]) -> None:
         table.add_row(row.form.name, stage, *figures, _percent(calibration, None))
     console = Console()
     console.print(table)
-    console.print(verdict_in_words(rows), highlight=False, soft_wrap=True)
+    console.print(describe_verdict(rows), highlight=False, soft_wrap=True)
 
 
 def _percent(value: float, spread: float | None) -> str:
     return f"{100 * value:.1f}" if spread is None else f"{100 * value:.1f} ± {100 * spread:.1f}"
 
 
-def verdict_in_words(rows: Sequence[FusionRow]) -> str:
-    """Answer whether early, middle or late fusion is best, as far as the spread lets it."""
+def describe_verdict(rows: Sequence[FusionRow]) -> str:
+    """Say which of early, middle and late fusion is best, and whether significantly."""
     from sarheight.zones.fusion import fusion_verdict
 
     if len({row.form.fusion for row in rows} - {"none"}) < 2:
-        return "One kind of fusion alone: nothing to compare."
+        return "Only one kind of fusion: nothing to compare."
     verdict = fusion_verdict(rows)
     best = verdict.best[verdict.winner]
-    told = (
+    best_text = (
         f"Best at validation: {verdict.winner} fusion ({best.form.label}), with an average "
         f"accuracy of {_percent(best.mean('average'), best.spread('average'))} % at test"
     )
     gain = f"{100 * verdict.gain:+.1f} points to the next kind"
     if verdict.error is None:
-        return f"{told}, {gain}. One seed cannot tell this from chance: take more."
+        return f"{best_text}, {gain}. One seed does not show significance: use more."
     gain = f"{gain} ({100 * verdict.error:.1f} standard error)"
     if verdict.clear:
-        return f"{told}, {gain}."
-    return f"{told}, {gain}: not more than chance between seeds makes."
+        return f"{best_text}, {gain}."
+    return f"{best_text}, {gain}: not significant over the seeds."
 
 
-# ``sarheight train zones``: early, middle or late fusion, on one's own data.
+# ``sarheight train zones``: early, middle or late fusion.
 
 DATA, FORMS = "Data", "Forms of fusion"
 
 
 def zones(
+    running: MessageSettings,
     *,
     data: Annotated[
         list[Path],
-        typer.Argument(
-            exists=True,
-            metavar="DATA",
-            help="So2Sat LCZ42: its folder, or one HDF5 file of it. Or rasters on one grid, with "
+        argument(
+            "DATA",
+            "So2Sat LCZ42: its folder, or one HDF5 file of it. Or rasters on one grid, with "
             "--labels.",
-            show_default=False,
+            exists=True,
         ),
     ],
     output: RunFolder,
     labels: Annotated[
         Path | None,
-        typer.Option(
+        option(
+            "Codes of the zones, 0 where unknown.",
+            DATA,
             exists=True,
             dir_okay=False,
             metavar="RASTER",
-            help="Codes of the zones, 0 where none is known.",
-            rich_help_panel=DATA,
-            show_default=False,
         ),
     ] = None,
-    size: Annotated[
-        int,
-        typer.Option(min=1, help="Cells of a patch around a label.", rich_help_panel=DATA),
-    ] = 32,
+    size: Annotated[int, option("Cells of a patch around a label.", DATA, min=1)] = 32,
     block: Annotated[
         float,
-        typer.Option(
+        option(
+            "Side of the blocks of a map that are assigned to training, validation or test.",
+            DATA,
             min=0.0,
             metavar="METRES",
-            help="Side of the blocks of a map that go to training, validation or test as a whole.",
-            rich_help_panel=DATA,
         ),
     ] = 5000.0,
-    deal: Annotated[
+    random_split: Annotated[
         bool,
-        typer.Option(
-            "--deal",
-            help="Deal the training file out at random, 80, 10 and 10 %, and leave other files "
-            "aside.",
-            rich_help_panel=DATA,
+        option(
+            "Split the training file at random, 80, 10 and 10 %, and ignore other files.",
+            DATA,
+            "--random-split",
         ),
     ] = False,
     split: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            "Channels of the branches: `radar|optical` (default), `seven groups`, "
+            "`radar groups`, `optical groups`. Repeat the option for more.",
+            FORMS,
             metavar="NAME",
-            help="Which channels make a branch: `radar|optical` (the usual one), `seven groups`, "
-            "`radar groups`, `optical groups`. Give it again for each further one.",
-            rich_help_panel=FORMS,
-            show_default=False,
         ),
     ] = None,
     group: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            "Channels of one branch. Repeat the option for each branch. `*` at the end of a "
+            "name matches all channels with this beginning.",
+            FORMS,
             metavar="CHANNEL,CHANNEL,...",
-            help="A branch of your own; again for each further one. `*` at the end of a name "
-            "stands for all that begin so.",
-            rich_help_panel=FORMS,
-            show_default=False,
         ),
     ] = None,
     stages: Annotated[
         str,
-        typer.Option(
-            help="Where the branches meet: 0 (input) to 5, 6 (sum of their probabilities), and "
-            "`independent`, trained apart and summed.",
-            rich_help_panel=FORMS,
+        option(
+            "Stages where the branches meet: 0 (input) to 5, 6 (sum of their probabilities), "
+            "and `independent`, trained apart and summed.",
+            FORMS,
         ),
     ] = "0,1,2,3,4,5,6,independent",
-    seeds: Annotated[
-        int, typer.Option(min=1, help="Runs of each form.", rich_help_panel=FORMS)
-    ] = 5,
+    seeds: Annotated[int, option("Runs of each form.", FORMS, min=1)] = 5,
     settings: SettingsFile = None,
     device: Device = "auto",
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
-    r"""Train networks for Local Climate Zones, and tell which stage of fusion is best.
+    r"""Train networks for Local Climate Zones, and compare the stages of fusion.
 
-    Every form is trained from several seeds. A table gives overall accuracy (OA), average accuracy
-    (AA), kappa and calibration error on samples that no form was chosen by, with their spread. The
-    best network at validation ends up in the folder `model`; `sarheight predict` makes maps with
-    it.
+    Every form is trained from several seeds. A table lists overall accuracy (OA), average accuracy
+    (AA), kappa and calibration error on test samples, with their standard deviations. The folder
+    `model` contains the network that is best on the validation samples; `sarheight predict` maps
+    with it.
 
     ```
     sarheight train zones so2sat_v2/ -o run
     sarheight train zones s1.tif s2.tif --labels lcz.tif --group 's1_*' --group 's2_*' -o run
     ```
     """
-    with session("train zones", quiet=True, threads=None, debug=debug, steps=1):
+    with session("train zones", MessageSettings(quiet=True, debug=running.debug)):
         from sarheight.zones.fusion import compare_fusion
         from sarheight.zones.training import ZoneSettings
 
         chosen = ZoneSettings() if settings is None else ZoneSettings.read(settings)
-        parts, posting = samples_of(data, labels, size, block, deal=deal, seed=chosen.seed)
-        forms = chosen_forms(parts["training"].channels, split, group, stages)
+        parts, posting = open_samples(
+            data, labels, size, block, random_split=random_split, seed=chosen.seed
+        )
+        forms = fusion_forms_of(parts["training"].channels, split, group, stages)
 
         def report(form: FusionForm, seed: int) -> None:
-            if not quiet:
+            if not running.quiet:
                 typer.echo(f"{form.label}, seed {seed}", err=True)
 
         rows = compare_fusion(
@@ -586,12 +540,12 @@ def zones(
             accelerator=device,
             report=report,
         )
-        keep_best(rows, output / "model", data)
+        save_best(rows, output / "model", data)
         write_table(rows, parts, output / "table.json")
         print_table(rows)
 
 
-# ``sarheight train``: networks.
+# ``sarheight train``: the group.
 
 train = typer.Typer(name="train")
 
@@ -599,8 +553,8 @@ train = typer.Typer(name="train")
 @train.callback(invoke_without_command=True)
 def _commands(context: typer.Context) -> None:
     """Train a network; needs `pip install 'sarheight[learn]'`."""
-    help_if_alone(context)
+    require_subcommand(context)
 
 
-for command in (terrain, buildings, zones):
-    train.command()(command)
+for function in (terrain, buildings, zones):
+    train.command()(command(function))
