@@ -14,18 +14,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sarheight._annotation import read_annotation
 from sarheight.errors import AnnotationError, GeometryError, ProductError
 from sarheight.geometry import rdr2geo
-from sarheight.geometry.placement import bounds_of_corners, part_of_bounds
-from sarheight.output.radar_images import grid_to_json, read_placement
+from sarheight.geometry.placement import bounds_of_corners, window_of_bounds
+from sarheight.output.radar_images import grid_to_json, read_grid_and_orbit
 from sarheight.product import Product, open_product
-from sarheight.sentinel1 import Sentinel1Product
+from sarheight.sentinel1 import Sentinel1Product, read_annotation
 from sarheight.sentinel1 import _detected as _grd
 from sarheight.sentinel1 import _detected as _windowed
 from sarheight.sentinel1._archive import read_manifest
-from sarheight.sentinel1._product import find_orbit_file
 from sarheight.sentinel1._radiometry import Radiometry
+from sarheight.sentinel1.orbit import find_orbit_file
 from sarheight.zones.polarimetry import polarimetric_channels
 from tests.annotations import eof_xml
 from tests.conftest import shared_data
@@ -126,7 +125,7 @@ def test_sampling_and_orbit_are_those_of_the_annotation(product: Product, made: 
     assert grid.near_range == pytest.approx(made.grid.near_range, abs=1e-6)
     expected = made.orbit.with_epoch(orbit.epoch).state(0.0)[0]
     np.testing.assert_allclose(orbit.state(0.0)[0], expected, atol=1e-2)
-    again, _ = read_placement(made.path)
+    again, _ = read_grid_and_orbit(made.path)
     assert grid_to_json(again) == grid_to_json(grid)
 
 
@@ -279,19 +278,19 @@ def place_of(made: Made, line: int, sample: int, height: float) -> tuple[float, 
 def test_bounds_hold_what_lies_in_them_at_any_height(made: Made) -> None:
     corners = np.array([place_of(made, line, 120, 0.0) for line in (80, 110)])
     bounds = bounds_of_corners(corners, 0.0005)
-    line, sample = part_of_bounds(bounds, made.grid, made.orbit, heights=(0.0, 1500.0), margin=0)
+    line, sample = window_of_bounds(bounds, made.grid, made.orbit, heights=(0.0, 1500.0), margin=0)
     assert line.start <= 80
     assert line.stop > 110
     assert sample.start <= 120 < sample.stop
     # What is higher comes earlier: 1500 m at 34 degrees are 2.2 km, most of the image.
     assert sample.start == 0
-    low, narrow = part_of_bounds(bounds, made.grid, made.orbit, heights=(0.0, 0.0), margin=0)
+    low, narrow = window_of_bounds(bounds, made.grid, made.orbit, heights=(0.0, 0.0), margin=0)
     assert narrow.start > 90
     assert narrow.stop - narrow.start < 60
     for height in (0.0, 1500.0):
         longitude, latitude = place_of(made, 100, 200, height)
         near = (longitude - 1e-4, latitude - 1e-4, longitude + 1e-4, latitude + 1e-4)
-        rows, columns = part_of_bounds(near, made.grid, made.orbit, heights=(height, height))
+        rows, columns = window_of_bounds(near, made.grid, made.orbit, heights=(height, height))
         assert rows.start <= 100 < rows.stop
         assert columns.start <= 200 < columns.stop
     assert low == line or low.start >= line.start
@@ -359,7 +358,7 @@ def test_the_date_line_and_high_latitudes_are_no_obstacle(
     product = open_product(made.path)
     scene = product.scene(bounds=bounds, heights=(0.0, 5.0))
     assert np.isfinite(scene.image.values).all()
-    line, sample = part_of_bounds(bounds, *product.placement(), heights=(0.0, 5.0), margin=0)
+    line, sample = window_of_bounds(bounds, *product.placement(), heights=(0.0, 5.0), margin=0)
     assert (line.start, sample.start) <= (20, 20)
     assert line.stop > 40
     assert sample.stop > 50

@@ -19,12 +19,12 @@ from sarheight_kernels.profiles import ACTIVE_LAYOVER, PASSIVE_LAYOVER
 from scipy.ndimage import binary_fill_holes, gaussian_filter
 
 from sarheight.dem import coarsen
-from sarheight.geometry.pass_geometry import view
-from sarheight.geometry.placement import grid_of_dem
+from sarheight.geometry.pass_geometry import pass_geometry
+from sarheight.geometry.placement import crop_grid_to_dem
 from sarheight.geometry.visibility import classify_cells
 from sarheight.grid import RadarGrid
 from sarheight.illumination import ConstantGamma, Muhleman, simulate
-from sarheight.illumination.simulate import Illumination, illuminate, lit_cells
+from sarheight.illumination.simulate import Illumination, illuminate, is_illuminated
 from sarheight.layover import Reallocation, reconstruct
 from sarheight.orbit import Orbit, look_at
 from sarheight.scene import Scene
@@ -135,9 +135,9 @@ def embedded_scene(dem: xr.DataArray | None = None) -> EmbeddedScene:
         noise=NOISE,
         seed=SEED,
     )
-    seen = view(fine, grid, orbit)
-    category, _ = classify_cells(seen)
-    operator = illuminate(seen, LAW, lit_cells(category))
+    geometry = pass_geometry(fine, grid, orbit)
+    category, _ = classify_cells(geometry)
+    operator = illuminate(geometry, LAW, is_illuminated(category))
     # Pixels beyond the edge of the elevations are not simulated; pixels in shadow have noise.
     inside = binary_fill_holes(operator.simulate(reflectivity) > 0.0)
     # The mean of the noise is subtracted, as in a product.
@@ -170,7 +170,7 @@ def _radar(dem: xr.DataArray) -> tuple[RadarGrid, Orbit]:
         sample_spacing=PIXEL,
         looks=LOOKS,
     )
-    return grid_of_dem(dem, grid, orbit, margin=0), orbit
+    return crop_grid_to_dem(dem, grid, orbit, margin=0), orbit
 
 
 def _smooth(shape: tuple[int, ...], width: float, random: np.random.Generator) -> Floats:
@@ -205,13 +205,15 @@ def _truth(
     operator: Illumination, category: NDArray[np.uint8], reflectivity: NDArray[np.float32]
 ) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
     """Return gamma0 of each coarse cell, and the masks of layover and of compared cells."""
-    seen = operator.view
-    own = operator.collect(np.ones((*seen.grid.shape, 1), dtype=np.float32))
+    geometry = operator.geometry
+    own = operator.adjoint(np.ones((*geometry.grid.shape, 1), dtype=np.float32))
     energy, area = _blocks(own.linear[0] * reflectivity), _blocks(own.area)
     half = COARSER**2 / 2
     layover = _blocks((category == ACTIVE_LAYOVER) | (category == PASSIVE_LAYOVER)) >= half
     # A very small illuminated area gives no meaningful ratio.
-    compared = (_blocks(operator.lit) >= half) & (area > 0.05 * COARSER**2 * seen.cell_area)
+    compared = (_blocks(operator.illuminated) >= half) & (
+        area > 0.05 * COARSER**2 * geometry.cell_area
+    )
     truth = np.divide(energy, area, out=np.full(area.shape, np.nan), where=compared)
     return truth, layover, compared
 

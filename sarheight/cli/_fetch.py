@@ -17,7 +17,7 @@ from sarheight.settings import OUTPUT, Edges, MessageSettings, Settings, argumen
 
 if TYPE_CHECKING:
     from sarheight.fetch import SceneRecord
-    from sarheight.fetch._progress import Report
+    from sarheight.fetch.progress import Report
 
 SEARCH = "Search"
 
@@ -37,10 +37,10 @@ Folder = Annotated[Path | None, output_folder("Folder of the files; the cache by
 def download_session(name: str, running: MessageSettings) -> Iterator[Report]:
     """Run a command with progress bars for its downloads, and errors in one line."""
     with session(f"fetch {name}", MessageSettings(quiet=True, debug=running.debug)):
-        from sarheight.fetch._progress import shown
+        from sarheight.fetch.progress import show_progress
 
         try:
-            with shown(quiet=running.quiet) as report:
+            with show_progress(quiet=running.quiet) as report:
                 yield report
         except KeyboardInterrupt:
             typer.echo(
@@ -162,21 +162,21 @@ def scenes(
 
 def _print_records(records: tuple[SceneRecord, ...], *, as_json: bool) -> None:
     """Print products and their total size."""
-    from sarheight.fetch._progress import size_in_words
+    from sarheight.fetch.progress import format_size
 
     if as_json:
         typer.echo(json.dumps([_record_facts(record) for record in records], indent=1))
         return
     width = max((len(record.name) for record in records), default=0)
     for record in records:
-        size = "?" if record.size is None else size_in_words(record.size)
+        size = "?" if record.size is None else format_size(record.size)
         track = "?" if record.relative_orbit is None else str(record.relative_orbit)
         typer.echo(f"{record.name:{width}}  {record.passing or '?':10}  {track:>3}  {size:>7}")
     sizes = [record.size for record in records if record.size is not None]
     count = f"{len(records)} product{'s' * (len(records) != 1)}"
     unknown = len(records) - len(sizes)
     more = f" and {unknown} of unknown size" if unknown else ""
-    typer.echo(f"{count}, {size_in_words(sum(sizes))}{more}; --download downloads them", err=True)
+    typer.echo(f"{count}, {format_size(sum(sizes))}{more}; --download downloads them", err=True)
 
 
 def _record_facts(record: SceneRecord) -> dict[str, Any]:

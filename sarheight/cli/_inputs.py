@@ -72,17 +72,17 @@ def read_image(settings: ReconstructSettings, product: Product | None, current: 
 
 
 def _read_radar_image(settings: ReconstructSettings, current: Session) -> Scene:
-    from sarheight.output.radar_images import read_placement, read_scene
+    from sarheight.output.radar_images import read_grid_and_orbit, read_scene
     from sarheight.scene import looks_for_spacing, multilook
 
-    placement = None if settings.like is None else read_placement(settings.like)
+    geometry = None if settings.like is None else read_grid_and_orbit(settings.like)
     scene = read_scene(
         settings.image,
-        placement=placement,
+        geometry=geometry,
         calibration=settings.calibration,
         polarisations=settings.polarisations,
     )
-    if placement is not None and scene.grid is not placement[0]:
+    if geometry is not None and scene.grid is not geometry[0]:
         current.say(f"'{settings.image}' has its own sampling and orbit: --like is ignored")
     if settings.orbit is not None:
         orbit = replace_orbit(scene.grid, scene.orbit, Path(settings.orbit))
@@ -112,13 +112,13 @@ def _fetch_orbit(product: Product, current: Session) -> Path | None:
 
 def replace_orbit(grid: RadarGrid, orbit: Orbit, path: Path | None) -> Orbit:
     """Read the state vectors of an orbit file around the time of an image."""
-    from sarheight.orbit import Orbit as StateVectors
+    from sarheight.sentinel1 import read_orbit_file
 
     if path is None:
         return orbit
     zero = orbit.with_epoch(grid.epoch)
     begin, end = (zero.utc(time) for time in (grid.first_time, grid.last_time))
-    return StateVectors.from_eof(path, window=(begin, end)).with_epoch(grid.epoch)
+    return read_orbit_file(path, window=(begin, end)).with_epoch(grid.epoch)
 
 
 # Elevation models.

@@ -292,8 +292,8 @@ def _read_elevations(settings: PredictSettings) -> SparseHeights | None:
 def _terrain_scene(settings: PredictSettings, image: Path, current: Session) -> xr.Dataset:
     """Open a scene, or make one of an image and an elevation model."""
     from sarheight.dem import reproject
-    from sarheight.geometry.placement import scene_of_dem
-    from sarheight.output.radar_images import read_placement, read_scene
+    from sarheight.geometry.placement import crop_scene_to_dem
+    from sarheight.output.radar_images import read_grid_and_orbit, read_scene
     from sarheight.terrain.scenes import observed_scene, scene_of_file
 
     if not settings.dem:
@@ -305,13 +305,13 @@ def _terrain_scene(settings: PredictSettings, image: Path, current: Session) -> 
     heights = grid = read_dem(settings)
     radar = read_scene(
         image,
-        placement=None if settings.like is None else read_placement(settings.like),
+        geometry=None if settings.like is None else read_grid_and_orbit(settings.like),
         calibration=settings.calibration,
     )
     if settings.posting is not None:
         utm = heights.rio.estimate_utm_crs().to_wkt()
         grid = reproject(heights, utm, settings.posting)
-    return observed_scene(scene_of_dem(radar, heights), heights, grid)
+    return observed_scene(crop_scene_to_dem(radar, heights), heights, grid)
 
 
 # ``sarheight stack``: images of cities from catalogues, for training.

@@ -78,24 +78,28 @@ def masks(settings: MaskSettings, result: ResultOutput, running: RunningSettings
     with session("masks", running, steps=3) as current:
         current.stage("read")
         from sarheight import layover
-        from sarheight.geometry.placement import grid_of_dem
+        from sarheight.geometry.placement import crop_grid_to_dem
         from sarheight.output import provenance, write
-        from sarheight.output.radar_images import placed, read_placement, write_radar
+        from sarheight.output.radar_images import (
+            add_grid_and_orbit,
+            read_grid_and_orbit,
+            write_radar,
+        )
 
         heights = read_dem(settings)
-        grid, vectors = read_placement(settings.like)
+        grid, vectors = read_grid_and_orbit(settings.like)
         vectors = replace_orbit(grid, vectors, settings.orbit)
         current.stage("classify")
         current.announce_compilation()
         if radar:
-            grid = grid_of_dem(heights, grid, vectors)
+            grid = crop_grid_to_dem(heights, grid, vectors)
         found = layover.masks(heights, grid, vectors, geometry=settings.geometry)
         current.stage("write")
         found.attrs["provenance"] = provenance(
             settings.files(), {"command": "masks", "settings": settings.record()}
         )
         if radar:
-            write_radar(placed(found, grid, vectors), output, overwrite=overwrite)
+            write_radar(add_grid_and_orbit(found, grid, vectors), output, overwrite=overwrite)
         elif output.suffix.lower() == ".png":
             from sarheight import plot
             from sarheight.output import save_png
@@ -187,7 +191,7 @@ def _reconstruct(
 ) -> None:
     """Reconstruct the part of an image that the elevation model covers, and write it."""
     from sarheight import layover, plot
-    from sarheight.geometry.placement import scene_of_dem
+    from sarheight.geometry.placement import crop_scene_to_dem
     from sarheight.layover._cut import room_within
     from sarheight.output import open_result, provenance, save_png, write
 
@@ -195,14 +199,14 @@ def _reconstruct(
     current.stage("find the part that the elevation model covers")
     current.announce_compilation()
     # The image is read once, with a margin for a shift; the rest is never read.
-    near = scene_of_dem(whole, heights, margin=SHIFT_MARGIN)
+    near = crop_scene_to_dem(whole, heights, margin=SHIFT_MARGIN)
     in_parts = (
         _memory_needed(near, heights) > room_within(limit) and output.suffix.lower() != ".png"
     )
     if not in_parts:
         near = replace(near, image=near.image.compute())
     near, shift = coregister(near, heights, settings)
-    scene = scene_of_dem(near, heights)
+    scene = crop_scene_to_dem(near, heights)
     fraction = _pixels(scene.grid) / _pixels(whole.grid)
     if fraction < FULL_COVERAGE:
         current.say(

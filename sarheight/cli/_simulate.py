@@ -117,10 +117,10 @@ def simulate(settings: SimulateSettings, result: FileOutput, running: RunningSet
         current.stage("read")
         from sarheight import illumination
         from sarheight.output import provenance
-        from sarheight.output.radar_images import read_placement, write_scene
+        from sarheight.output.radar_images import read_grid_and_orbit, write_scene
 
         heights = read_dem(settings)
-        grid, orbit = read_placement(settings.like)
+        grid, orbit = read_grid_and_orbit(settings.like)
         orbit = replace_orbit(grid, orbit, settings.orbit)
         grid, orbit, rotation = _cut_to_dem(
             heights, _multilooked(grid, settings.multilook), orbit, settings.turn_to, current
@@ -165,11 +165,11 @@ def _cut_to_dem(
 
     Returns the rotation in degrees too.
     """
-    from sarheight.geometry.placement import grid_of_dem, turned_over
+    from sarheight.geometry.placement import crop_grid_to_dem, rotate_over_dem
 
     if incidence is None:
-        return grid_of_dem(heights, grid, orbit), orbit, 0.0
-    grid, orbit, degrees = turned_over(heights, grid, orbit, incidence)
+        return crop_grid_to_dem(heights, grid, orbit), orbit, 0.0
+    grid, orbit, degrees = rotate_over_dem(heights, grid, orbit, incidence)
     if current is not None:
         current.say(
             f"rotated the orbit by {degrees:.3f} degrees about the Earth's axis, for an incidence "
@@ -260,10 +260,10 @@ def _scene_job(settings: TrainingSceneSettings, incidence: float | None, seed: i
     from sarheight.terrain import scenes as terrain
 
     def make() -> tuple[xr.DataArray, RadarGrid, Orbit]:
-        from sarheight.output.radar_images import read_placement
+        from sarheight.output.radar_images import read_grid_and_orbit
 
         dem = read_dem(settings)
-        grid, orbit = read_placement(settings.like)
+        grid, orbit = read_grid_and_orbit(settings.like)
         grid = _multilooked(grid, settings.multilook)
         grid, orbit, _ = _cut_to_dem(dem, grid, orbit, incidence)
         return dem, grid, orbit

@@ -359,7 +359,7 @@ def save_best(rows: Sequence[FusionRow], folder: Path, data: Sequence[Path]) -> 
 
 def write_table(rows: Sequence[FusionRow], parts: Mapping[str, ZoneSamples], path: Path) -> None:
     """Write all figures as JSON: of each form, each seed and each class."""
-    from sarheight.output.atomic import staged
+    from sarheight.output.atomic import atomic_write
 
     table: dict[str, Any] = {
         "samples": {role: len(samples) for role, samples in parts.items()},
@@ -377,7 +377,7 @@ def write_table(rows: Sequence[FusionRow], parts: Mapping[str, ZoneSamples], pat
             for row in rows
         ],
     }
-    with staged(path, overwrite=True, suffixes=(".json",)) as work:
+    with atomic_write(path, overwrite=True, suffixes=(".json",)) as work:
         work.write_text(json.dumps(table, indent=1) + "\n", "utf-8")
 
 

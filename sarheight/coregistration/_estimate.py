@@ -28,7 +28,7 @@ from sarheight.errors import GeometryError, OrbitCoverageError
 from sarheight.scene import ground_sample_spacing, looks_for_spacing, multilook
 
 if TYPE_CHECKING:
-    from sarheight.geometry.pass_geometry import View
+    from sarheight.geometry.pass_geometry import PassGeometry
     from sarheight.grid import RadarGrid
     from sarheight.illumination import BackscatterLaw
     from sarheight.scene import Scene
@@ -255,7 +255,7 @@ class Window:
 
         Returns shape `detail` (size + 2 reach, size + 2 reach).
         """
-        from sarheight.geometry.pass_geometry import view
+        from sarheight.geometry.pass_geometry import pass_geometry
         from sarheight.illumination.simulate import illuminate
 
         edge = reach + MARGIN
@@ -263,7 +263,7 @@ class Window:
         size = self.size + 2 * edge
         grid = replace(moved(image.grid, -begin[0], -begin[1]), lines=size, samples=size, bursts=())
         part = dem.isel(y=self.rows, x=self.columns)
-        seen = view(part, grid, image.scene.orbit)
+        seen = pass_geometry(part, grid, image.scene.orbit)
         power = illuminate(seen, law).simulate().astype(np.float64)
         known = _known(seen, power > 0.0)
         core = slice(MARGIN, size - MARGIN)
@@ -279,13 +279,13 @@ def _empty(power: Floats) -> Mask:
     return np.asarray((maximum_filter(core, GAP) > 0) & (zero > 0))
 
 
-def _known(seen: View, lit: Mask) -> Mask:
+def _known(seen: PassGeometry, lit: Mask) -> Mask:
     """Tell in which pixels terrain lies, be it in shadow; not beyond the DEM's edge."""
-    from sarheight_kernels.tiles import geolocate, pane_bounds
+    from sarheight_kernels.tiles import geolocate, geolocation_bounds
     from scipy.ndimage import binary_propagation, maximum_filter, minimum_filter
 
     line, sample = np.empty(seen.heights.shape), np.empty(seen.heights.shape)
-    bounds = pane_bounds(seen.ground, seen.heights)
+    bounds = geolocation_bounds(seen.ground, seen.heights)
     geolocate(seen.ground, seen.radar, seen.heights, line, sample, bounds)
     lines, samples = seen.grid.shape
     inside = (line > -0.5) & (line < lines - 0.5) & (sample > -0.5) & (sample < samples - 0.5)

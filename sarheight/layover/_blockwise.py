@@ -21,9 +21,9 @@ from sarheight_kernels.tiles import TILE
 
 from sarheight.dem.layout import accept_layout
 from sarheight.errors import DemError
-from sarheight.geometry.pass_geometry import View, pixel_areas, require_overlap
+from sarheight.geometry.pass_geometry import PassGeometry, pixel_areas, require_overlap
 from sarheight.geometry.tables import ground_model, radar_model
-from sarheight.geometry.visibility import scan_of
+from sarheight.geometry.visibility import profile_layout
 from sarheight.layover._check import require_small_cells
 from sarheight.layover._conversation import combined
 from sarheight.layover._cut import CACHED_SHARE, Cutter, Relief
@@ -195,7 +195,7 @@ def _plan(
     settings: Settings,
     memory_limit: float,
     file_cache: int,
-) -> tuple[list[View], Plan, Cutter]:
+) -> tuple[list[PassGeometry], Plan, Cutter]:
     """Measure what all parts have in common."""
     corner = heights_of(dem.isel(y=slice(0, 2), x=slice(0, 2)), file_cache)
     kept = {name: value for name, value in corner.coords.items() if not value.dims}
@@ -207,7 +207,7 @@ def _plan(
     ground = ground_model(dem.x.values.astype(np.float64), dem.y.values.astype(np.float64), crs)
     models = tuple(radar_model(scene.grid, scene.orbit) for scene in scenes)
     views = [
-        View(empty, scene.grid, nothing, ground, model, np.empty((0, 4)))
+        PassGeometry(empty, scene.grid, nothing, ground, model, np.empty((0, 4)))
         for scene, model in zip(scenes, models, strict=True)
     ]
     middle = float(0.5 * (np.nanmin(relief.lowest) + np.nanmax(relief.highest)))
@@ -218,7 +218,7 @@ def _plan(
         Radar(
             scene.grid,
             view.radar,
-            scan_of(view, middle),
+            profile_layout(view, middle),
             pixel_areas(scene.grid, view.radar, scene.calibration),
             pixel_areas(scene.grid, view.radar, "sigma0"),
         )
@@ -232,7 +232,7 @@ def _plan(
 
 
 def _require_overlap(
-    views: Sequence[View], cutter: Cutter, cores: Sequence[Sequence[Core]]
+    views: Sequence[PassGeometry], cutter: Cutter, cores: Sequence[Sequence[Core]]
 ) -> None:
     """Refuse a DEM that lies beside an image."""
     for index, view in enumerate(views):

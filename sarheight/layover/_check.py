@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from sarheight_kernels.energies import image_sums
+from sarheight_kernels.radiometry import image_sums
 
 from sarheight.errors import GeometryError
 from sarheight.scene import Calibration, Scene, require_unflattened
@@ -56,7 +56,7 @@ def check_sums(sums: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.
     Parameters
     ----------
     sums : array, shape (polarisations, lines, 5)
-        From `sarheight_kernels.energies.image_sums`, for lines or larger parts of the image.
+        From `sarheight_kernels.radiometry.image_sums`, for lines or larger parts of the image.
     shape : tuple of int
         Shape of the image, for messages.
 

@@ -12,10 +12,10 @@ from sarheight_kernels.profiles import FORESHORTENING
 
 from sarheight.errors import GeometryError
 from sarheight.geometry.geo2rdr import angles
-from sarheight.geometry.pass_geometry import pixel_areas, view
-from sarheight.geometry.visibility import COMPRESSION, classify_cells
+from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
+from sarheight.geometry.visibility import FORESHORTENING_THRESHOLD, classify_cells
 from sarheight.illumination import ConstantGamma, FittedLaw
-from sarheight.illumination.simulate import illuminate, lit_cells
+from sarheight.illumination.simulate import illuminate, is_illuminated
 from sarheight.layover._check import check_intensity
 from sarheight.layover._conversation import Answer, combined
 from sarheight.layover._frame import Frame, cell_size, drawn_cells, frame_of
@@ -24,7 +24,7 @@ from sarheight.layover._passes import Pass, intensities
 if TYPE_CHECKING:
     import xarray as xr
 
-    from sarheight.geometry.pass_geometry import View
+    from sarheight.geometry.pass_geometry import PassGeometry
     from sarheight.layover._result import Variables
     from sarheight.scene import Scene
 
@@ -57,7 +57,7 @@ class Look:
     @cached_property
     def angles(self) -> Variables:
         """Incidence angles in degrees and their attributes, from `angles`."""
-        return angles(self.flat.view)
+        return angles(self.flat.geometry)
 
     def drawn(self, frame: Frame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Draw cells of the part's core for statistics; counted from the part's first."""
@@ -71,7 +71,7 @@ class Look:
 
 
 def look(
-    scene: Scene, dem: xr.DataArray, compression: float = COMPRESSION
+    scene: Scene, dem: xr.DataArray, compression: float = FORESHORTENING_THRESHOLD
 ) -> tuple[Look, NDArray[np.float64]]:
     """Look at a DEM through a radar, and find what lies in layover and shadow.
 
@@ -91,16 +91,16 @@ def look(
     energy : array, shape (polarisations,)
         Energy of all its pixels in square metres.
     """
-    seen = view(dem, scene.grid, scene.orbit)
+    seen = pass_geometry(dem, scene.grid, scene.orbit)
     areas = pixel_areas(scene.grid, seen.radar, scene.calibration)
     image = intensities(scene.image.values)
     energy = check_intensity(image, areas)
     category, fold_count = classify_cells(seen, compression)
-    operator = illuminate(seen, ConstantGamma(1.0), lit_cells(category))
+    operator = illuminate(seen, ConstantGamma(1.0), is_illuminated(category))
     return Look(Pass(image, areas, operator), category, fold_count), energy
 
 
-def frame_of_view(*seen: View) -> Frame:
+def frame_of_view(*seen: PassGeometry) -> Frame:
     """Measure a DEM that several images see."""
     middle = float(0.5 * (np.nanmin(seen[0].heights) + np.nanmax(seen[0].heights)))
     sizes = tuple(cell_size(each.ground, each.radar, each.heights.shape, middle) for each in seen)
@@ -198,5 +198,5 @@ def fit_law(scene: Scene, dem: xr.DataArray) -> FittedLaw:
         If DEM and image do not overlap, or too few cells lie outside layover and shadow.
     """
     seen, _ = look(scene, dem)
-    answer = combined([open_cells(seen, frame_of_view(seen.flat.view))])
+    answer = combined([open_cells(seen, frame_of_view(seen.flat.geometry))])
     return law_of(answer.samples[0])

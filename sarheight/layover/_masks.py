@@ -10,8 +10,8 @@ import xarray as xr
 from numpy.typing import NDArray
 from sarheight_kernels import profiles
 
-from sarheight.geometry.pass_geometry import view
-from sarheight.geometry.visibility import COMPRESSION, classify_cells, classify_pixels
+from sarheight.geometry.pass_geometry import pass_geometry
+from sarheight.geometry.visibility import FORESHORTENING_THRESHOLD, classify_cells, classify_pixels
 from sarheight.scene import acquisition_record
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def masks(
     orbit: Orbit,
     *,
     geometry: Literal["ground", "radar"] = "ground",
-    compression: float = COMPRESSION,
+    compression: float = FORESHORTENING_THRESHOLD,
 ) -> xr.Dataset:
     """Find layover, shadow and foreshortening.
 
@@ -129,7 +129,7 @@ def masks(
     if not 0.0 <= compression <= 1.0:
         msg = f"found compression={compression!r}, expected a part of 1, from 0 to 1"
         raise ValueError(msg)
-    seen = view(dem, grid, orbit)
+    seen = pass_geometry(dem, grid, orbit)
     if geometry == "ground":
         category, fold_count = classify_cells(seen, compression)
         found = seen.dataset(

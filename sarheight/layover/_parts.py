@@ -13,10 +13,10 @@ from sarheight_kernels.models import GroundModel
 from sarheight_kernels.tiles import TILE, tile_bounds, tile_count
 
 from sarheight.dem import check_dem
-from sarheight.geometry.pass_geometry import PixelAreas, View
-from sarheight.geometry.visibility import Scan, classify_cells
+from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas
+from sarheight.geometry.visibility import ProfileLayout, classify_cells
 from sarheight.illumination import ConstantGamma
-from sarheight.illumination.simulate import illuminate, lit_cells
+from sarheight.illumination.simulate import illuminate, is_illuminated
 from sarheight.layover._conversation import Answer, Conversation, ask, conclude
 from sarheight.layover._fit import Look
 from sarheight.layover._memory import make_room
@@ -46,7 +46,7 @@ class Radar:
         Sampling of the whole image.
     model : RadarModel
         Its tables.
-    scan : Scan
+    scan : ProfileLayout
         The profiles through the whole DEM.
     measured, ellipsoid : PixelAreas
         Areas of pixels to which the image's calibration, and sigma0 on the ellipsoid, refer.
@@ -54,7 +54,7 @@ class Radar:
 
     grid: RadarGrid
     model: RadarModel
-    scan: Scan
+    scan: ProfileLayout
     measured: PixelAreas
     ellipsoid: PixelAreas
 
@@ -221,9 +221,9 @@ def _looks(plan: Plan, part: Part) -> tuple[list[Look], list[PixelAreas]]:
             radar.grid, lines=pixels[1] - pixels[0], samples=pixels[3] - pixels[2], bursts=()
         )
         model = _moved(radar.model, pixels)
-        seen = View(part.dem, grid, heights, ground, model, shifted(bounds, pixels))
+        seen = PassGeometry(part.dem, grid, heights, ground, model, shifted(bounds, pixels))
         category, fold_count = classify_cells(seen, plan.settings.compression, radar.scan)
-        operator = illuminate(seen, ConstantGamma(1.0), lit_cells(category))
+        operator = illuminate(seen, ConstantGamma(1.0), is_illuminated(category))
         flat = Pass(image, _cut(radar.measured, pixels), operator, core)
         looks.append(Look(flat, category, fold_count, (row, column)))
         areas.append(_cut(radar.ellipsoid, pixels))

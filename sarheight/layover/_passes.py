@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.energies import invert, leave_out_missing
-from sarheight_kernels.estimates import pool
-from sarheight_kernels.shares import gather_shares
+from sarheight_kernels.allocation import allocate_rcs
+from sarheight_kernels.estimation import pool
+from sarheight_kernels.radiometry import inverse_intensity, mask_missing
 
 if TYPE_CHECKING:
-    from sarheight.geometry.pass_geometry import PixelAreas, View
+    from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas
     from sarheight.illumination import BackscatterLaw
     from sarheight.illumination.simulate import Illumination
     from sarheight.layover._frame import Core, Taps
@@ -100,13 +100,13 @@ class Pass:
     ellipsoid: PixelAreas | None = None
 
     @property
-    def view(self) -> View:
+    def geometry(self) -> PassGeometry:
         """The DEM under the radar."""
-        return self.operator.view
+        return self.operator.geometry
 
     def under(self, law: BackscatterLaw, ellipsoid: PixelAreas | None = None) -> Pass:
         """Return the same image under another backscatter law, to be geocoded or not."""
-        return replace(self, operator=self.operator.under(law), ellipsoid=ellipsoid)
+        return replace(self, operator=self.operator.with_law(law), ellipsoid=ellipsoid)
 
     def reallocate(
         self,
@@ -129,7 +129,7 @@ class Pass:
         known : Share, optional
             Of an earlier step, which then serves for all but what cells are given.
         """
-        shape = self.view.heights.shape
+        shape = self.geometry.heights.shape
         polarisations = self.image.shape[0]
         geocoded = 0 if known is not None or self.ellipsoid is None else polarisations
         share = Share(
@@ -139,7 +139,7 @@ class Pass:
             np.empty((geocoded, *shape), dtype=np.float32),
             np.empty(polarisations),
         )
-        lit = self.operator.lit if wanted is None else self.operator.lit & wanted
+        lit = self.operator.illuminated if wanted is None else self.operator.illuminated & wanted
         if assumed is None:
             self._gather(slice(None), self.operator.simulate(), NO_IMAGE, blur, lit, share)
         else:
@@ -171,16 +171,16 @@ class Pass:
         found = image
         if blur is not None:
             found = np.empty_like(image)
-            leave_out_missing(self.image, simulated)
+            mask_missing(self.image, simulated)
             for each, smooth in zip(image, found, strict=True):
                 pool(each, simulated, True, *blur, smooth)  # noqa: FBT003 - kernels take no keywords
                 np.multiply(smooth, simulated, out=smooth, casting="same_kind")
         measured = self.areas.lines, self.areas.areas
         ellipsoid = self.areas if self.ellipsoid is None else self.ellipsoid
-        invert(self.image, *measured, simulated)
-        view = self.view
+        inverse_intensity(self.image, *measured, simulated)
+        view = self.geometry
         totals = np.empty((view.bounds.shape[0], image.shape[0]))
-        gather_shares(
+        allocate_rcs(
             view.ground,
             view.radar,
             view.heights,

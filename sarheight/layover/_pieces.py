@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.energies import image_sums
+from sarheight_kernels.radiometry import image_sums
 
 from sarheight.geometry.pass_geometry import PixelAreas
 from sarheight.layover._check import check_sums

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.estimates import pool, posterior
+from sarheight_kernels.estimation import pool, posterior
 
 from sarheight.layover._conversation import Answer, Conversation, Question
 from sarheight.layover._spread import (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sarheight.geometry.pass_geometry import pixel_areas
-from sarheight.geometry.visibility import COMPRESSION
+from sarheight.geometry.visibility import FORESHORTENING_THRESHOLD
 from sarheight.layover._blockwise import is_lazy, reconstruct_in_parts
 from sarheight.layover._check import require_small_cells, scenes_of
 from sarheight.layover._conversation import alone
@@ -37,7 +37,7 @@ def reconstruct(
     calibration: Calibration = "beta0",
     law: BackscatterLaw | None = None,
     method: Method | None = None,
-    compression: float = COMPRESSION,
+    compression: float = FORESHORTENING_THRESHOLD,
     smallest_area: float = 0.03,
     variables: Sequence[str] | None = None,
     memory_limit: float | str = "2 GiB",
@@ -168,7 +168,7 @@ def _in_memory(
     """Reconstruct scenes in one go; return results and laws of the passes."""
     looked = [look(scene, dem, settings.compression) for scene in scenes]
     looks, energies = [seen for seen, _ in looked], [energy.tolist() for _, energy in looked]
-    views = [seen.flat.view for seen in looks]
+    views = [seen.flat.geometry for seen in looks]
     areas = [
         pixel_areas(scene.grid, seen.radar, "sigma0")
         for scene, seen in zip(scenes, views, strict=True)

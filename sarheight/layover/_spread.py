@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.estimates import compare_at, share_errors
+from sarheight_kernels.estimation import compare_with_neighbourhood, share_error_variance
 
 from sarheight.layover._conversation import Answer
 
@@ -75,7 +75,7 @@ class Spread:
         self, contribution: NDArray[np.float32], error: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Fill in the variance of the logarithm of cells' own values that is error."""
-        share_errors(contribution, self.edges, self.excess, self.contrast, error)
+        share_error_variance(contribution, self.edges, self.excess, self.contrast, error)
         return error
 
 
@@ -103,7 +103,7 @@ def neighbours(shares: Sequence[Share], weights: Sequence[NDArray[np.float32]], 
     samples = []
     for share, weight in zip(shares, weights, strict=True):
         sample = np.empty((1 + 2 * share.given.shape[0], cells[0].size), dtype=np.float32)
-        compare_at(share.given, weight, share.contribution, *width, *cells, sample)
+        compare_with_neighbourhood(share.given, weight, share.contribution, *width, *cells, sample)
         samples.append(np.ascontiguousarray(sample[:, np.isfinite(sample[0])]))
     return Answer(np.zeros(1), tuple(samples))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.estimates import account, finish
+from sarheight_kernels.estimation import rcs_balance, to_backscatter
 
 from sarheight.errors import GeometryError
 from sarheight.geometry.geo2rdr import INCIDENCES
@@ -206,7 +206,7 @@ def _accounts(
         own = np.empty((4, polarisations))
         for p in range(polarisations):
             by_row = np.empty((end - first, 3))
-            account(
+            rcs_balance(
                 estimate.reflectivity[p][part],
                 share.given[p][part],
                 share.expected[part],
@@ -245,9 +245,9 @@ def _settled(least: float, answer: Answer) -> tuple[NDArray[np.float64], list[li
 def _variables(seen: Look, estimate: Estimate, factor: NDArray[np.float64], least: float) -> Values:
     """Turn reflectivities into backscatter, in the arrays of estimate and share."""
     share = estimate.share
-    view = seen.flat.view
+    view = seen.flat.geometry
     sigma = share.given
-    finish(
+    to_backscatter(
         factor,
         least,
         view.grid.looks,

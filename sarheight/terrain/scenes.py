@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
 from sarheight.dem import check_dem, coarsen, local_posting, reproject
-from sarheight.geometry.pass_geometry import view
+from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.geometry.visibility import classify_cells
 from sarheight.illumination import Muhleman, simulate
 from sarheight.layover import Method, PosteriorMean, Reallocation, reconstruct
@@ -353,7 +353,7 @@ def simulated_scene(
     dem = check_dem(dem)
     image, coarse = simulated_image(dem, grid, orbit, chosen, seed=seed)
     scene = observed_scene(image, coarse, dem, truth=dem)
-    category, fold_count = classify_cells(view(dem, grid, orbit))
+    category, fold_count = classify_cells(pass_geometry(dem, grid, orbit))
     for name, (values, attributes) in (
         ("true_mask", mask_variable(category)),
         ("true_fold_count", fold_variable(fold_count)),

@@ -106,9 +106,7 @@ def test_the_answer_says_how_sure_it_is(tmp_path: Path) -> None:
     assert "late fusion (x 6)" in told
     assert "71.0 ± 1.0 % at test, +10.0 points" in told
     assert told.endswith("standard error).")
-    assert "not significant" in describe_verdict(
-        [row("early", [60, 72]), row("middle", [70, 64])]
-    )
+    assert "not significant" in describe_verdict([row("early", [60, 72]), row("middle", [70, 64])])
     assert "use more" in describe_verdict([row("early", [60]), row("middle", [70])])
     assert "nothing to compare" in describe_verdict([row("early", [60])])
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sarheight.geometry.pass_geometry import pixel_areas, view
+from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
 from sarheight.illumination.simulate import illuminate
 from sarheight.layover import mapping
 from sarheight.layover._frame import taps
@@ -21,7 +21,7 @@ def one() -> Pass:
     """A mountain, its image with a hole, and the operator."""
     dem = raster(mountain())
     scene = scene_of(dem)
-    seen = view(dem, scene.grid, scene.orbit)
+    seen = pass_geometry(dem, scene.grid, scene.orbit)
     image = intensities(scene.image.values).copy()
     image[:, 100:104, 90:120] = np.nan
     areas = pixel_areas(scene.grid, seen.radar, "gamma0")
@@ -48,7 +48,7 @@ def weights() -> Floats:
 def test_shares_are_those_of_the_weights(
     one: Pass, weights: Floats, equal: bool  # noqa: FBT001
 ) -> None:  # fmt: skip
-    shape = one.view.heights.shape
+    shape = one.geometry.heights.shape
     bright = np.random.default_rng(0).uniform(0.3, 3.0, shape).astype(np.float32)
     share = one.reallocate(None if equal else bright[None])
     by_cell = weights * (1.0 if equal else bright.ravel()[None, :])
@@ -71,7 +71,7 @@ def test_shares_are_those_of_the_weights(
 
 def test_only_the_core_counts_in_the_sum(one: Pass) -> None:
     whole = one.reallocate()
-    rows, columns = one.view.heights.shape
+    rows, columns = one.geometry.heights.shape
     parts = [
         Pass(one.image, one.areas, one.operator, core).reallocate().energy[0]
         for core in ((0, 17, 0, columns), (17, rows, 0, 31), (17, rows, 31, columns))
@@ -91,7 +91,7 @@ def test_smoothing_moves_energy_but_does_not_make_any(one: Pass) -> None:
 
 def test_cells_that_are_not_asked_for_get_nothing(one: Pass) -> None:
     whole = one.reallocate()
-    wanted = np.zeros(one.view.heights.shape, dtype=bool)
+    wanted = np.zeros(one.geometry.heights.shape, dtype=bool)
     wanted[10:20, 30:50] = True
     some = one.reallocate(wanted=wanted)
     np.testing.assert_array_equal(some.given[:, wanted], whole.given[:, wanted])

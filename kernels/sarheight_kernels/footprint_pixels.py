@@ -1,0 +1,450 @@
+"""Pixels of cells and cells of pixels turned into one another, a few at a time.
+
+An image holds the pixels of a line side by side, a table of windows the cells of a row. Element by
+element, each pixel of each window would be a load and a store of its own. Here four pixels of
+eight cells are held in registers and turned there, as a matrix is transposed, so that one
+instruction reads or writes all pixels of a cell, or all cells of a pixel. Numba writes no such
+instructions by itself: LLVM is told of vectors, and finds what each processor has for them.
+
+Nothing checks indices here. The caller sees to it that windows lie within the image, and that
+tables have room for whole blocks of `LANES` cells and `WIDTH` pixels.
+
+A window is a table with one row to a pixel and one column to a cell. Once the pixels of an image
+are copied into such a table, whatever is summed over them is plain arithmetic on rows, and neither
+the image's border nor a dark cell is a case of its own: both are pixels of value 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core.base import BaseContext
+from numba.core.typing.templates import Signature
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from sarheight_kernels._numba import njit
+from sarheight_kernels.footprints import PITCH, ZERO, Table, row_footprints
+
+if TYPE_CHECKING:
+    from numba.core.typing.context import BaseContext as Typing
+
+    from sarheight_kernels.footprints import WindowTables
+    from sarheight_kernels.tiles import TileSurface
+
+LANES = 8
+"""So many cells are turned at a time."""
+WIDTH = 4
+"""So many pixels of each."""
+
+Places = NDArray[np.int64]
+Copy = Callable[[Table, Places, int, int, Table, int], None]
+Turn = Callable[[Table, int, Table, int], None]
+Add = Callable[[Table, int, Table, int, Table, int], None]
+Write = Callable[[BaseContext, ir.IRBuilder, Signature, tuple[ir.Value, ...]], ir.Value]
+
+
+def _takes(*kinds: types.Type) -> Signature:
+    """Say what a kernel takes: contiguous arrays as they are, and indices."""
+    for kind in kinds:
+        if isinstance(kind, types.Array) and kind.layout != "C":
+            msg = f"arrays must be contiguous, found {kind}"
+            raise TypeError(msg)
+    return types.void(*(kind if isinstance(kind, types.Array) else types.intp for kind in kinds))
+
+
+def _first(
+    context: BaseContext, builder: ir.IRBuilder, kind: types.Type, array: ir.Value
+) -> ir.Value:
+    """Point to the first element of an array."""
+    return context.make_array(kind)(context, builder, array).data
+
+
+def _after(builder: ir.IRBuilder, index: ir.Value, step: int) -> ir.Value:
+    """Add a number to an index."""
+    return builder.add(index, ir.Constant(index.type, step))
+
+
+def _element(builder: ir.IRBuilder, first: ir.Value, index: ir.Value) -> ir.Value:
+    """Load an element of an array."""
+    return builder.load(builder.gep(first, [index], inbounds=True))
+
+
+def _at(builder: ir.IRBuilder, first: ir.Value, index: ir.Value, width: int) -> ir.Value:
+    """Point to a vector within an array of float32."""
+    kind = ir.VectorType(ir.FloatType(), width).as_pointer()
+    return builder.bitcast(builder.gep(first, [index], inbounds=True), kind)
+
+
+def _load(builder: ir.IRBuilder, first: ir.Value, index: ir.Value, width: int) -> ir.Value:
+    """Load a vector from anywhere within an array of float32."""
+    return builder.load(_at(builder, first, index, width), align=4)
+
+
+def _store(builder: ir.IRBuilder, vector: ir.Value, first: ir.Value, index: ir.Value) -> None:
+    """Store a vector anywhere within an array of float32."""
+    builder.store(vector, _at(builder, first, index, vector.type.count), align=4)
+
+
+def _pick(
+    builder: ir.IRBuilder, first: ir.Value, second: ir.Value, lanes: tuple[int, ...]
+) -> ir.Value:
+    """Make a vector of lanes of two others; those of the second are counted on."""
+    kind = ir.VectorType(ir.IntType(32), len(lanes))
+    return builder.shuffle_vector(first, second, ir.Constant(kind, list(lanes)))
+
+
+def _transpose(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
+    """Transpose both halves of four vectors of eight lanes."""
+    low, high = (0, 8, 1, 9, 4, 12, 5, 13), (2, 10, 3, 11, 6, 14, 7, 15)
+    left, right = (0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15)
+    upper = [_pick(builder, rows[0], rows[1], lanes) for lanes in (low, high)]
+    lower = [_pick(builder, rows[2], rows[3], lanes) for lanes in (low, high)]
+    return [
+        _pick(builder, upper[column // 2], lower[column // 2], right if column % 2 else left)
+        for column in range(WIDTH)
+    ]
+
+
+def _copier(width: int) -> Copy:
+    """Make a kernel that copies pixels side by side of each of eight cells into a table."""
+    # Of fewer than four pixels the others repeat the last, and are not stored.
+    lanes = tuple(min(lane % WIDTH, width - 1) + width * (lane // WIDTH) for lane in range(LANES))
+
+    @intrinsic
+    def copy(
+        _: Typing, image: types.Type, place: types.Type, cell: types.Type, offset: types.Type,
+        table: types.Type, at: types.Type,
+    ) -> tuple[Signature, Write]:  # fmt: skip
+        """Copy elements ``place[cell] + offset + m`` of an image to ``at + m * PITCH``."""
+
+        def write(
+            context: BaseContext, builder: ir.IRBuilder, takes: Signature,
+            arguments: tuple[ir.Value, ...],
+        ) -> ir.Value:  # fmt: skip
+            image, place, cell, offset, table, at = arguments
+            source = _first(context, builder, takes.args[0], image)
+            source = builder.gep(source, [offset], inbounds=True)
+            places = _first(context, builder, takes.args[1], place)
+            target = _first(context, builder, takes.args[4], table)
+            found = []
+            for lane in range(LANES):
+                begin = _element(builder, places, _after(builder, cell, lane))
+                found.append(_load(builder, source, begin, width))
+            pairs = [_pick(builder, found[c], found[c + WIDTH], lanes) for c in range(WIDTH)]
+            for pixel, row in enumerate(_transpose(builder, pairs)[:width]):
+                _store(builder, row, target, _after(builder, at, pixel * PITCH))
+            return context.get_dummy_value()
+
+        return _takes(image, place, cell, offset, table, at), write
+
+    return cast("Copy", copy)
+
+
+def _turner() -> Turn:
+    """Make a kernel that turns four rows of a table, for eight cells."""
+
+    @intrinsic
+    def turn(
+        _: Typing, table: types.Type, at: types.Type, turned: types.Type, to: types.Type
+    ) -> tuple[Signature, Write]:
+        """Turn; the pixels of cells c and c + 4 lie side by side ``c * PITCH`` after `to`."""
+
+        def write(
+            context: BaseContext, builder: ir.IRBuilder, takes: Signature,
+            arguments: tuple[ir.Value, ...],
+        ) -> ir.Value:  # fmt: skip
+            table, at, turned, to = arguments
+            source = _first(context, builder, takes.args[0], table)
+            target = _first(context, builder, takes.args[2], turned)
+            rows = [
+                _load(builder, source, _after(builder, at, pixel * PITCH), LANES)
+                for pixel in range(WIDTH)
+            ]
+            for cell, pair in enumerate(_transpose(builder, rows)):
+                _store(builder, pair, target, _after(builder, to, cell * PITCH))
+            return context.get_dummy_value()
+
+        return _takes(table, at, turned, to), write
+
+    return cast("Turn", turn)
+
+
+def _adder(width: int) -> Add:
+    """Make a kernel that adds a cell's pixels, side by side, times its share to an image."""
+
+    @intrinsic
+    def add(
+        _: Typing, turned: types.Type, at: types.Type, share: types.Type, cell: types.Type,
+        image: types.Type, to: types.Type,
+    ) -> tuple[Signature, Write]:  # fmt: skip
+        """Add ``share[cell]`` times elements ``at + m`` to elements ``to + m`` of an image."""
+
+        def write(
+            context: BaseContext, builder: ir.IRBuilder, takes: Signature,
+            arguments: tuple[ir.Value, ...],
+        ) -> ir.Value:  # fmt: skip
+            turned, at, share, cell, image, to = arguments
+            source = _first(context, builder, takes.args[0], turned)
+            shares = _first(context, builder, takes.args[2], share)
+            target = _first(context, builder, takes.args[4], image)
+            factor = _load(builder, shares, cell, 1)
+            factor = _pick(builder, factor, factor, (0,) * width)
+            part = builder.fmul(factor, _load(builder, source, at, width), flags=("contract",))
+            before = _load(builder, target, to, width)
+            _store(builder, builder.fadd(before, part, flags=("contract",)), target, to)
+            return context.get_dummy_value()
+
+        return _takes(turned, at, share, cell, image, to), write
+
+    return cast("Add", add)
+
+
+copy_fours, copy_pairs = _copier(WIDTH), _copier(2)
+turn_fours = _turner()
+add_fours, add_pairs = _adder(WIDTH), _adder(2)
+
+
+# The pixels under the windows of a row of cells, laid out as the windows are.
+
+ROOM = 48 * PITCH
+"""Room for the windows of a row, to begin with."""
+GROUP = 4
+"""So many pixels of all cells are summed up together. Tables have room for whole groups: beyond
+their last pixel, weights are 0."""
+
+
+@njit
+def all_within(
+    windows: NDArray[np.int32],
+    count: int,
+    lines: int,
+    samples: int,
+    first: int,
+    end: int,
+    wide: int,
+) -> bool:
+    """Tell whether windows of one size for all cells of a row lie within lines of an image.
+
+    Parameters
+    ----------
+    windows : array, shape (4 * PITCH,)
+        From `sarheight_kernels.footprints.row_footprints`; dark cells do not count.
+    count : int
+        Cells in the row.
+    lines, samples : int
+        Size of the windows.
+    first, end : int
+        First line, and the one after the last.
+    wide : int
+        Samples of the image.
+
+    Returns
+    -------
+    bool
+        Whether they do.
+    """
+    # All are looked at, side by side, rather than one after the other up to the first beyond.
+    beyond = np.int32(0)
+    top, bottom, right = np.int32(first), np.int32(end - lines), np.int32(wide - samples)
+    for j in range(count):
+        line, sample = windows[j], windows[PITCH + j]
+        inside = (line >= top) & (line <= bottom) & (sample >= 0) & (sample <= right)
+        beyond += np.int32((windows[2 * PITCH + j] > 0) & (not inside))
+    return beyond == 0 and end - first >= lines and wide >= samples
+
+
+@njit
+def illuminated_row_footprints(
+    surface: TileSurface,
+    row: int,
+    lit: NDArray[np.bool_],
+    tables: WindowTables,
+    windows: NDArray[np.int32],
+    window: Table,
+) -> tuple[Table, int, int]:
+    """Share the energy of the lit cells of a row among the pixels around them.
+
+    Parameters
+    ----------
+    surface, row, tables, windows, window
+        As in `sarheight_kernels.footprints.row_footprints`.
+    lit : array, shape (n,)
+        Cells whose windows are wanted; the others are marked as dark, with no lines.
+
+    Returns
+    -------
+    window : array
+        The windows; those of cells that are not lit hold what they would light.
+    lines, samples : int
+        Size of the largest window.
+    """
+    window, lines, samples = row_footprints(surface, row, lit.size, tables, windows, window)
+    for j in range(lit.size):
+        windows[2 * PITCH + j] *= lit[j]
+    return window, lines, samples
+
+
+@njit
+def places_within(
+    windows: NDArray[np.int32], count: int, first: int, wide: int, step: int
+) -> NDArray[np.int64]:
+    """Find where windows that lie within lines of an image begin.
+
+    Parameters
+    ----------
+    windows, count
+        As in `all_within`.
+    first, wide : int
+        First of the lines, and numbers in a line.
+    step : int
+        Numbers in a pixel.
+
+    Returns
+    -------
+    array, shape (PITCH,)
+        Index of the first number of each window, counted from that of the lines; 0 for cells
+        that are dark and for those beyond the row.
+    """
+    place = np.zeros(PITCH, np.int64)
+    for j in range(count):
+        start = (np.int64(windows[j]) - first) * wide + np.int64(windows[PITCH + j]) * step
+        place[j] = start if windows[2 * PITCH + j] > 0 else 0
+    return place
+
+
+@njit
+def _copy_inside(
+    image: NDArray[np.float32],
+    wide: int,
+    place: NDArray[np.int64],
+    count: int,
+    lines: int,
+    samples: int,
+    pixels: Table,
+) -> None:
+    """Copy pixels of windows that lie within an image of one channel, for blocks of cells."""
+    whole = samples - samples % WIDTH
+    for k in range(lines):
+        for m in range(0, whole, WIDTH):
+            for j in range(0, count, LANES):
+                copy_fours(image, place, j, k * wide + m, pixels, (k * samples + m) * PITCH + j)
+        for m in range(whole, samples, 2):
+            for j in range(0, count, LANES):
+                copy_pairs(image, place, j, k * wide + m, pixels, (k * samples + m) * PITCH + j)
+
+
+@njit
+def _copy_channel_inside(
+    flat: Table,
+    wide: int,
+    step: int,
+    place: NDArray[np.int64],
+    count: int,
+    lines: int,
+    samples: int,
+    pixels: Table,
+) -> None:
+    """Copy pixels of windows that lie within an image of channels, two neighbours at a time."""
+    # Unsigned indices are not checked for counting from the end.
+    beside = np.uint64(step)
+    for k in range(lines):
+        for m in range(0, samples, 2):
+            first = np.uint64((k * wide + m) * step)
+            to = np.uint64((k * samples + m) * PITCH)
+            for j in range(count):
+                at, column = np.uint64(place[j]) + first, to + np.uint64(j)
+                left, right = flat[at], flat[at + beside]
+                pixels[column] = left
+                pixels[column + np.uint64(PITCH)] = right
+
+
+@njit
+def _copy_across_the_border(
+    image: NDArray[np.float32],
+    channel: int,
+    windows: NDArray[np.int32],
+    count: int,
+    lines: int,
+    samples: int,
+    pixels: Table,
+) -> None:
+    """Copy pixels of windows of which some reach beyond the image."""
+    pixels[: lines * samples * PITCH] = ZERO
+    for j in range(count):
+        if windows[2 * PITCH + j] > 0:
+            line, sample = windows[j], windows[PITCH + j]
+            left, right = max(-sample, 0), min(image.shape[1] - sample, samples)
+            for k in range(max(-line, 0), min(image.shape[0] - line, lines)):
+                for m in range(left, right):
+                    value = image[line + k, sample + m, channel]
+                    pixels[(k * samples + m) * PITCH + j] = value
+
+
+@njit
+def fetch_channel(
+    image: NDArray[np.float32],
+    channel: int,
+    windows: NDArray[np.int32],
+    count: int,
+    lines: int,
+    samples: int,
+    pixels: Table,
+) -> Table:
+    """Copy the pixels under the windows of a row of cells.
+
+    Parameters
+    ----------
+    image : array, shape (lines, samples, channels)
+        The image.
+    channel : int
+        The channel to copy.
+    windows : array, shape (4 * PITCH,)
+        First line, first sample and number of lines of each cell's window; no lines where dark.
+    count : int
+        Cells in the row.
+    lines, samples : int
+        Size of the windows, an even number of samples.
+    pixels : array
+        Room for the pixels.
+
+    Returns
+    -------
+    array
+        The pixels, in a larger array where `pixels` was too small: pixel (k, m) of cell j is
+        element ``(k * samples + m) * PITCH + j``. It is 0 beyond the image, and any number where
+        the cell is dark.
+    """
+    # Room for whole groups of pixels.
+    room = (lines * samples + GROUP - 1) // GROUP * GROUP * PITCH
+    if room > pixels.size:
+        pixels = np.empty(room, np.float32)
+    high, wide, channels = image.shape
+    if all_within(windows, count, lines, samples, 0, high, wide):
+        place = places_within(windows, count, 0, wide * channels, channels)
+        if channels == 1:
+            _copy_inside(image, wide, place, count, lines, samples, pixels)
+        else:
+            flat = image.reshape(image.size)[channel:]
+            _copy_channel_inside(flat, wide, channels, place, count, lines, samples, pixels)
+    else:
+        _copy_across_the_border(image, channel, windows, count, lines, samples, pixels)
+    return pixels
+
+
+@njit
+def fetch(
+    image: NDArray[np.float32],
+    windows: NDArray[np.int32],
+    count: int,
+    lines: int,
+    samples: int,
+    pixels: Table,
+) -> Table:
+    """Copy the pixels of an image of one channel, shape (lines, samples), see `fetch_channel`."""
+    layered = image.reshape((image.shape[0], image.shape[1], 1))
+    return fetch_channel(layered, 0, windows, count, lines, samples, pixels)
