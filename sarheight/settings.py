@@ -10,8 +10,10 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -40,6 +42,8 @@ AUTO = "auto"
 """In place of a file: fetch it."""
 LOCATION = "location"
 """Mark of text fields that hold a path or a URL."""
+DESCRIPTION = re.compile(r"^(\w+)(?:, \w+)* : .*\n((?:    .*\n?)+)", re.MULTILINE)
+"""An entry of a docstring (numpydoc): name, type, and an indented description."""
 
 
 # Options.
@@ -54,14 +58,14 @@ Calibration = Literal["beta0", "sigma0", "gamma0"]
 Edges = tuple[float, float, float, float]
 
 
-def option(text: str, panel: str | None = None, *names: str, **more: Any) -> Any:  # noqa: ANN401
+def option(panel: str | None = None, *names: str, **more: Any) -> Any:  # noqa: ANN401
     """Make an option; its name is that of the field unless names are given."""
-    return typer.Option(*names, help=text, rich_help_panel=panel, **more)
+    return typer.Option(*names, rich_help_panel=panel, **more)
 
 
-def argument(metavar: str, text: str, **more: Any) -> Any:  # noqa: ANN401  # typer has it so
+def argument(metavar: str, **more: Any) -> Any:  # noqa: ANN401  # typer has it so
     """Make a positional argument."""
-    return typer.Argument(metavar=metavar, help=text, show_default=False, **more)
+    return typer.Argument(metavar=metavar, show_default=False, **more)
 
 
 def parse_law(text: str) -> BackscatterLaw:
@@ -131,82 +135,13 @@ def _upper_names(value: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
 
 
 Names = tuple[str, ...]
-Like = Annotated[
-    Path,
-    option(
-        "Source of the sampling and the orbit: a Sentinel-1 product (SAFE folder or zip), "
-        "an annotation (XML of a GRD or SLC, plain or .xz), or an image written by `simulate`.",
-        RADAR,
-    ),
-]
-LikeIfNeeded = Annotated[
-    Path | None,
-    option(
-        "Annotation of the image (XML of a GRD or SLC, plain or .xz). Not needed for an image "
-        "written by `simulate`, which holds its own sampling and orbit.",
-        RADAR,
-    ),
-]
-Multilook = Annotated[
-    tuple[int, int] | None,
-    option("Pixels to average into one, along azimuth and range.", RADAR, metavar="LINES SAMPLES"),
-]
-OrbitFile = Annotated[
-    Path | None,
-    option("Orbit file (POEORB or RESORB, .EOF) that replaces the orbit of the annotation.", RADAR),
-]
-DemFiles = Annotated[
-    Names,
-    LOCATION,
-    option(
-        "Elevation model: any raster that GDAL reads. Repeat the option for each tile.",
-        DEM,
-        metavar="FILE",
-    ),
-]
-DemFilesOrAuto = Annotated[
-    Names,
-    LOCATION,
-    option(
-        "Elevation model: any raster that GDAL reads, repeated for each tile; or `auto`, to "
-        "fetch Copernicus GLO-30.",
-        DEM,
-        metavar="auto|FILE",
-    ),
-]
-Vertical = Annotated[
-    str | float | None,
-    option(
-        "Vertical reference of its heights: `ellipsoidal`, `EGM96` (SRTM, NASADEM), "
-        "`EGM2008` (Copernicus DEM), a geoid grid, or the geoid's height in metres. Needed unless "
-        "the file states it.",
-        DEM,
-        metavar="DATUM",
-        parser=vertical_reference,
-    ),
-]
-Units = Annotated[
-    str | None, option("Unit of its heights, `m`, `ft` or `us-ft`, unless the file states it.", DEM)
-]
-Nodata = Annotated[
-    float | None, option("Value that marks its voids, unless the file states it.", DEM)
-]
-Condition = Annotated[
-    Literal["fill", "breach"] | None,
-    option(
-        "Remove its depressions: `fill` raises them to their outlet, `breach` cuts the rim "
-        "(needs richdem). Pits, spikes and terraces of a coarse model cause false layover.",
-        DEM,
-    ),
-]
-OutputPath = Annotated[
-    Path, option("Output; its suffix chooses the format.", OUTPUT, "--output", "-o")
-]
-Overwrite = Annotated[bool, option("Replace existing outputs.", OUTPUT, "--overwrite")]
-Debug = Annotated[bool, option("Show tracebacks of errors.", RUNNING, "--debug")]
+Multilook = Annotated[tuple[int, int] | None, option(RADAR, metavar="LINES SAMPLES")]
+Overwrite = Annotated[bool, option(OUTPUT, "--overwrite")]
+Debug = Annotated[bool, option(RUNNING, "--debug")]
+DemFiles = Annotated[Names, LOCATION, option(DEM, metavar="FILE")]
 
 
-# Settings that commands share.
+# Settings that commands share. The help of an option is its description in the docstring.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,129 +196,115 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class DemSettings(Settings):
-    """Elevation model."""
+    """Elevation model.
+
+    Attributes
+    ----------
+    dem : tuple of str
+        Elevation model: any raster that GDAL reads. Repeat the option for each tile.
+    vertical : str or float, optional
+        Vertical reference of its heights: `ellipsoidal`, `EGM96` (SRTM, NASADEM), `EGM2008`
+        (Copernicus DEM), a geoid grid, or the geoid's height in metres. Needed unless the file
+        states it.
+    units : str, optional
+        Unit of its heights, `m`, `ft` or `us-ft`, unless the file states it.
+    nodata : float, optional
+        Value that marks its voids, unless the file states it.
+    condition : {"fill", "breach"}, optional
+        Remove its pits, which cause false layover: `fill` raises depressions to their outlet,
+        `breach` cuts an outlet through the rim (needs richdem).
+    """
 
     dem: DemFiles
-    vertical: Vertical = None
-    units: Units = None
-    nodata: Nodata = None
-    condition: Condition = None
+    vertical: Annotated[
+        str | float | None, option(DEM, metavar="DATUM", parser=vertical_reference)
+    ] = None
+    units: Annotated[str | None, option(DEM)] = None
+    nodata: Annotated[float | None, option(DEM)] = None
+    condition: Annotated[Literal["fill", "breach"] | None, option(DEM)] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassSettings(DemSettings):
+    """Elevation model, and the geometry of a pass over it.
+
+    Attributes
+    ----------
+    like : pathlib.Path
+        Source of the sampling and the orbit: a Sentinel-1 product (SAFE folder or zip), an
+        annotation (XML of a GRD or SLC, plain or .xz), or an image written by `simulate`.
+    orbit : pathlib.Path, optional
+        Orbit file (POEORB or RESORB, .EOF) that replaces the orbit of the annotation.
+    """
+
+    like: Annotated[Path, option(RADAR)]
+    orbit: Annotated[Path | None, option(RADAR)] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructSettings(DemSettings):
-    """All that a reconstruction depends on."""
+    """All that a reconstruction depends on.
 
-    image: Annotated[
-        str,
-        LOCATION,
-        argument(
-            "IMAGE",
-            "Sentinel-1 GRD or SLC as the archive delivers it: SAFE folder, zip, or a URL of "
-            "either (https://, s3://). Or an image in radar geometry, linear power: written by "
-            "`simulate`, or any raster without a map grid (then with `--like` and "
-            "`--calibration`).",
-        ),
-    ]
-    dem: DemFilesOrAuto
-    like: LikeIfNeeded = None
-    orbit: Annotated[
-        str | None,
-        LOCATION,
-        option(
-            "Orbit file (POEORB or RESORB, .EOF), a folder of such files, or `auto` to fetch "
-            "the best. Default: an orbit file beside the product, else the image's own orbit.",
-            RADAR,
-            metavar="auto|FILE|FOLDER",
-        ),
-    ] = None
-    bounds: Annotated[
-        Edges | None,
-        option(
-            "Part to reconstruct, in degrees. Only that part of the image is read.",
-            RADAR,
-            metavar="WEST SOUTH EAST NORTH",
-        ),
-    ] = None
-    swaths: Annotated[
-        Names,
-        option(
-            "Swaths of an SLC, separated by commas. Default: all.",
-            RADAR,
-            metavar="IW1,IW2",
-            parser=_upper_names,
-        ),
-    ] = ()
+    Attributes
+    ----------
+    image : str
+        Sentinel-1 GRD or SLC as the archive delivers it: SAFE folder, zip, or a URL of either
+        (https://, s3://). Or an image in radar geometry, linear power: written by `simulate`, or
+        any raster without a map grid (then with `--like` and `--calibration`).
+    dem : tuple of str
+        Elevation model: any raster that GDAL reads, repeated for each tile; or `auto`, to fetch
+        Copernicus GLO-30.
+    like : pathlib.Path, optional
+        Annotation of the image (XML of a GRD or SLC, plain or .xz). Not needed for an image
+        written by `simulate`, which holds its own sampling and orbit.
+    orbit : str, optional
+        Orbit file (POEORB or RESORB, .EOF), a folder of such files, or `auto` to fetch the best.
+        Default: an orbit file beside the product, else the image's own orbit.
+    bounds : tuple of float, optional
+        Part to reconstruct, in degrees. Only that part of the image is read.
+    swaths : tuple of str
+        Swaths of an SLC, separated by commas. Default: all.
+    multilook : tuple of int, optional
+        Pixels to average into one, along azimuth and range.
+    spacing : float, optional
+        Instead of `--multilook`: average to about this pixel spacing on the ground. Default: 20 m
+        for an SLC, no averaging for other images.
+    noise_removal : bool
+        Subtract the thermal noise of a product.
+    calibration : {"beta0", "sigma0", "gamma0"}, optional
+        Calibration of a product (default beta0), or the normalisation of another image, unless
+        the file states it.
+    polarisations : tuple of str
+        Polarisations, separated by commas. Default: all. They also name the bands of a raster
+        that does not name them.
+    coregister : {"report", "correct", "none"}
+        Compare the image with its simulation, and `report` the shift between them, or `correct`
+        the timing by it. Takes a few seconds for an image of any size.
+    method : {"posterior", "one-step"}
+        `posterior`: reallocation regularised by neighbouring cells. `one-step`: each cell receives
+        its share of its pixels.
+    law : str
+        Backscatter law that sets the shares: `fit` to the image's cells outside layover, or
+        gamma[:level], lambert[:level], cosine[:level,exponent], muhleman[:level,roughness].
+    memory : str
+        Memory limit: a larger scene is processed in parts.
+    """
+
+    image: Annotated[str, LOCATION, argument("IMAGE")]
+    dem: Annotated[Names, LOCATION, option(DEM, metavar="auto|FILE")]
+    like: Annotated[Path | None, option(RADAR)] = None
+    orbit: Annotated[str | None, LOCATION, option(RADAR, metavar="auto|FILE|FOLDER")] = None
+    bounds: Annotated[Edges | None, option(RADAR, metavar="WEST SOUTH EAST NORTH")] = None
+    swaths: Annotated[Names, option(RADAR, metavar="IW1,IW2", parser=_upper_names)] = ()
     multilook: Multilook = None
-    spacing: Annotated[
-        float | None,
-        option(
-            "Instead of `--multilook`: average to about this pixel spacing on the ground. "
-            "Default: 20 m for an SLC, no averaging for other images.",
-            RADAR,
-            metavar="METRES",
-            min=1.0,
-        ),
-    ] = None
-    noise_removal: Annotated[
-        bool,
-        option(
-            "Subtract the thermal noise of a product.", RADAR, "--noise-removal/--no-noise-removal"
-        ),
-    ] = True
-    calibration: Annotated[
-        Calibration | None,
-        option(
-            "Calibration of a product (default beta0), or the normalisation of another image, "
-            "unless the file states it.",
-            RADAR,
-        ),
-    ] = None
-    polarisations: Annotated[
-        Names,
-        option(
-            "Polarisations, separated by commas. Default: all. They also name the bands of "
-            "a raster that does not name them.",
-            RADAR,
-            metavar="VV,VH",
-            parser=_upper_names,
-        ),
-    ] = ()
-    coregister: Annotated[
-        Literal["none", "report", "correct"],
-        option(
-            "Compare the image with its simulation, and `report` the shift between them, or "
-            "`correct` the timing by it. Takes a few seconds for an image of any size.",
-            RADAR,
-        ),
-    ] = "report"
-    method: Annotated[
-        Literal["posterior", "one-step"],
-        option(
-            "`posterior`: reallocation regularised by neighbouring cells. `one-step`: each "
-            "cell receives its share of its pixels.",
-            METHOD,
-        ),
-    ] = "posterior"
-    law: Annotated[
-        str,
-        option(
-            f"Backscatter law that sets the shares: `{FIT}` to the image's cells outside "
-            f"layover, or {LAWS}.",
-            METHOD,
-            metavar="LAW",
-            parser=reconstruction_law,
-        ),
-    ] = FIT
-    memory: Annotated[
-        str,
-        option(
-            "Memory limit: a larger scene is processed in parts.",
-            RUNNING,
-            metavar="SIZE",
-            parser=memory_limit,
-        ),
-    ] = "2 GiB"
+    spacing: Annotated[float | None, option(RADAR, metavar="METRES", min=1.0)] = None
+    noise_removal: Annotated[bool, option(RADAR, "--noise-removal/--no-noise-removal")] = True
+    calibration: Annotated[Calibration | None, option(RADAR)] = None
+    polarisations: Annotated[Names, option(RADAR, metavar="VV,VH", parser=_upper_names)] = ()
+    coregister: Annotated[Literal["report", "correct", "none"], option(RADAR)] = "report"
+    method: Annotated[Literal["posterior", "one-step"], option(METHOD)] = "posterior"
+    law: Annotated[str, option(METHOD, metavar="LAW", parser=reconstruction_law)] = FIT
+    memory: Annotated[str, option(RUNNING, metavar="SIZE", parser=memory_limit)] = "2 GiB"
 
     def __post_init__(self) -> None:
         """Check options that exclude each other."""
@@ -397,56 +318,73 @@ class ReconstructSettings(DemSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class FileOutput(Settings):
-    """Output of a command."""
+    """Output of a command.
 
-    output: OutputPath
+    Attributes
+    ----------
+    output : pathlib.Path
+        Output; its suffix chooses the format.
+    overwrite : bool
+        Replace existing outputs.
+    """
+
+    output: Annotated[Path, option(OUTPUT, "--output", "-o")]
     overwrite: Overwrite = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResultOutput(FileOutput):
-    """Output that can have a STAC item."""
+    """Output that can have a STAC item.
 
-    stac: Annotated[
-        bool,
-        option(
-            "Also write a STAC item beside the result, `scene.stac.json` for `scene.tif`.",
-            OUTPUT,
-            "--stac",
-        ),
-    ] = False
+    Attributes
+    ----------
+    stac : bool
+        Also write a STAC item beside the result, `scene.stac.json` for `scene.tif`.
+    """
+
+    stac: Annotated[bool, option(OUTPUT, "--stac")] = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionOutput(ResultOutput):
-    """Output of a reconstruction."""
+    """Output of a reconstruction.
 
-    quicklook: Annotated[
-        Path | None,
-        option(
-            "Also draw a picture: radar image, geocoded image, reconstruction, multiplicity.",
-            OUTPUT,
-            metavar="PNG",
-        ),
-    ] = None
+    Attributes
+    ----------
+    quicklook : pathlib.Path, optional
+        Also draw a picture: radar image, geocoded image, reconstruction, multiplicity.
+    """
+
+    quicklook: Annotated[Path | None, option(OUTPUT, metavar="PNG")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class MessageSettings(Settings):
-    """Messages of a command."""
+    """Messages of a command.
 
-    quiet: Annotated[bool, option("No progress, no messages.", RUNNING, "--quiet", "-q")] = False
+    Attributes
+    ----------
+    quiet : bool
+        No progress, no messages.
+    debug : bool
+        Show tracebacks of errors.
+    """
+
+    quiet: Annotated[bool, option(RUNNING, "--quiet", "-q")] = False
     debug: Debug = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunningSettings(MessageSettings):
-    """Messages and threads of a command."""
+    """Messages and threads of a command.
 
-    threads: Annotated[
-        int | None,
-        option("Number of threads; all by default. The result has the same bits.", RUNNING, min=1),
-    ] = None
+    Attributes
+    ----------
+    threads : int, optional
+        Number of threads; all by default. The result has the same bits.
+    """
+
+    threads: Annotated[int | None, option(RUNNING, min=1)] = None
 
 
 # Between the fields of settings and the flat options of a command.
@@ -454,13 +392,36 @@ class RunningSettings(MessageSettings):
 
 def parameters_of(target: Callable[..., Any]) -> Iterator[inspect.Parameter]:
     """List the options of a function or settings class; fields of settings count one by one."""
-    hints = get_type_hints(target, include_extras=True)
+    hints, descriptions = get_type_hints(target, include_extras=True), _descriptions(target)
     for parameter in inspect.signature(target).parameters.values():
         hint = hints[parameter.name]
         if is_dataclass(hint):
             yield from parameters_of(hint)  # type: ignore[arg-type]  # a class
         else:
+            hint = _described(hint, descriptions.get(parameter.name), parameter.default)
             yield parameter.replace(annotation=hint, kind=inspect.Parameter.KEYWORD_ONLY)
+
+
+def _descriptions(target: Callable[..., Any]) -> dict[str, str]:
+    """Return the descriptions of attributes and parameters in docstrings (numpydoc), by name."""
+    found: dict[str, str] = {}
+    for each in reversed(getattr(target, "__mro__", (target,))):
+        for name, text in DESCRIPTION.findall(inspect.cleandoc(each.__doc__ or "")):
+            found[name] = " ".join(text.split())
+    return found
+
+
+def _described(hint: Any, description: str | None, default: Any) -> Any:  # noqa: ANN401
+    """Give an option its description as help, and decide whether the default is shown."""
+    kind, *extras = get_args(hint)
+    described = []
+    for extra in map(copy, extras):
+        if isinstance(extra, typer.models.ParameterInfo):
+            extra.help = description
+        if isinstance(extra, typer.models.OptionInfo):
+            extra.show_default = default not in {inspect.Parameter.empty, None, False, ()}
+        described.append(extra)
+    return Annotated[kind, *described]
 
 
 def build(target: Callable[..., T], values: Mapping[str, Any]) -> T:
@@ -498,7 +459,9 @@ def command(target: Callable[..., T], *, table: str | None = None) -> Callable[.
     def run(**values: Any) -> T:  # noqa: ANN401
         return build(target, values)
 
-    run.__name__, run.__doc__ = target.__name__, target.__doc__
+    run.__name__ = target.__name__
+    # The section of the parameters is shown option by option.
+    run.__doc__ = inspect.cleandoc(target.__doc__ or "").partition("\n\nParameters\n---")[0]
     run.__annotations__ = annotations
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return run
@@ -544,11 +507,6 @@ def _interpreter(target: Callable[..., Any]) -> Any:  # noqa: ANN401  # of the c
 def _typer_parameter(parameter: inspect.Parameter) -> inspect.Parameter:
     """Replace types that Typer does not know: tuples of any length, and what a parser makes."""
     kind, *extras = get_args(parameter.annotation)
-    for extra in extras:
-        if isinstance(extra, typer.models.OptionInfo):
-            extra.show_default = (
-                bool(parameter.default) and parameter.default is not parameter.empty
-            )
     if any(getattr(extra, "parser", None) for extra in extras):
         return parameter.replace(annotation=Annotated[str, *extras])
     if _is_series(parameter.annotation):
@@ -679,12 +637,12 @@ def _configuration_option(target: Callable[..., Any], table: str) -> Any:  # noq
     return Annotated[
         Path | None,
         option(
-            "Settings from a file, as `sarheight info RESULT --config` writes them. Relative "
-            "paths count from its folder; options on the command line have priority.",
             RUNNING,
             "--config",
             metavar="TOML",
             is_eager=True,
             callback=read,
+            help="Settings from a file, as `sarheight info RESULT --config` writes them. Relative "
+            "paths count from its folder; options on the command line have priority.",
         ),
     ]

@@ -26,70 +26,46 @@ GIBIBYTE = 2.0**30
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSettings(Settings):
-    """Jobs of a batch, and how they run."""
+    """Jobs of a batch, and how they run.
 
-    jobs_or_images: Annotated[
-        tuple[str, ...],
-        argument(
-            "JOBS",
-            "A list of jobs (.toml, .json or .csv), or images: names, or patterns such as "
-            "'scenes/*.nc'.",
-        ),
-    ]
-    folder: Annotated[
-        Path | None,
-        option(
-            "Folder of the results of images that are not in a list; created if missing.",
-            OUTPUT,
-            "--folder",
-            "-o",
-            file_okay=False,
-        ),
-    ] = None
-    suffix: Annotated[str, option("Format of these results.", OUTPUT)] = ".tif"
-    dem: Annotated[
-        tuple[str, ...],
-        option("Elevation model of all images. Repeat the option for each tile.", JOBS),
-    ] = ()
-    tiles: Annotated[
-        tuple[str, ...],
-        option(
-            "Elevation models, or a pattern: each makes a result of its own from each image.", JOBS
-        ),
-    ] = ()
-    options: Annotated[
-        tuple[str, ...],
-        option(
-            "An option of `sarheight reconstruct` for all jobs that do not set it, such as "
-            "`method=one-step`. Repeat the option for more.",
-            JOBS,
-            "--set",
-            metavar="NAME=VALUE",
-        ),
-    ] = ()
-    manifest: Annotated[
-        Path | None,
-        option("Record of completed jobs. Default: beside the list or the results.", OUTPUT),
-    ] = None
-    jobs: Annotated[int, option("Jobs at a time.", RUNNING, min=1)] = 1
-    scheduler: Annotated[
-        str | None,
-        option(
-            "Address of a dask scheduler whose workers run the jobs, such as "
-            "`tcp://10.0.0.1:8786`.",
-            RUNNING,
-            metavar="ADDRESS",
-        ),
-    ] = None
-    dry_run: Annotated[
-        bool, option("Only estimate the cost of the jobs.", RUNNING, "--dry-run")
-    ] = False
-    overwrite: Annotated[
-        bool,
-        option(
-            "Also replace existing outputs that are not in the manifest.", OUTPUT, "--overwrite"
-        ),
-    ] = False
+    Attributes
+    ----------
+    jobs_or_images : tuple of str
+        A list of jobs (.toml, .json or .csv), or images: names, or patterns such as 'scenes/*.nc'.
+    folder : pathlib.Path, optional
+        Folder of the results of images that are not in a list; created if missing.
+    suffix : str
+        Format of these results.
+    dem : tuple of str
+        Elevation model of all images. Repeat the option for each tile.
+    tiles : tuple of str
+        Elevation models, or a pattern: each makes a result of its own from each image.
+    options : tuple of str
+        An option of `sarheight reconstruct` for all jobs that do not set it, such as
+        `method=one-step`. Repeat the option for more.
+    manifest : pathlib.Path, optional
+        Record of completed jobs. Default: beside the list or the results.
+    jobs : int
+        Jobs at a time.
+    scheduler : str, optional
+        Address of a dask scheduler whose workers run the jobs, such as `tcp://10.0.0.1:8786`.
+    dry_run : bool
+        Only estimate the cost of the jobs.
+    overwrite : bool
+        Also replace existing outputs that are not in the manifest.
+    """
+
+    jobs_or_images: Annotated[tuple[str, ...], argument("JOBS")]
+    folder: Annotated[Path | None, option(OUTPUT, "--folder", "-o", file_okay=False)] = None
+    suffix: Annotated[str, option(OUTPUT)] = ".tif"
+    dem: Annotated[tuple[str, ...], option(JOBS)] = ()
+    tiles: Annotated[tuple[str, ...], option(JOBS)] = ()
+    options: Annotated[tuple[str, ...], option(JOBS, "--set", metavar="NAME=VALUE")] = ()
+    manifest: Annotated[Path | None, option(OUTPUT)] = None
+    jobs: Annotated[int, option(RUNNING, min=1)] = 1
+    scheduler: Annotated[str | None, option(RUNNING, metavar="ADDRESS")] = None
+    dry_run: Annotated[bool, option(RUNNING, "--dry-run")] = False
+    overwrite: Annotated[bool, option(OUTPUT, "--overwrite")] = False
 
 
 def batch(settings: BatchSettings, running: MessageSettings) -> None:

@@ -22,15 +22,7 @@ def demo(
     running: RunningSettings,
     *,
     output: Annotated[
-        Path,
-        option(
-            f"Folder of the picture, {PICTURE}.",
-            OUTPUT,
-            "--output",
-            "-o",
-            exists=True,
-            file_okay=False,
-        ),
+        Path, option(OUTPUT, "--output", "-o", exists=True, file_okay=False)
     ] = Path(),
     overwrite: Overwrite = False,
 ) -> None:
@@ -46,6 +38,13 @@ def demo(
     sarheight demo
     sarheight demo --output pictures
     ```
+
+    Parameters
+    ----------
+    output : pathlib.Path
+        Folder of the picture, demo.png.
+    overwrite : bool
+        Replace existing outputs.
     """
     path = output / PICTURE
     overwrite = overwrite or _is_demo_picture(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +21,57 @@ if TYPE_CHECKING:
 
 SEARCH = "Search"
 
-BOUNDS = option(
-    "Area, degrees. Across the antimeridian, west is greater than east.",
-    SEARCH,
-    metavar="WEST SOUTH EAST NORTH",
-)
-START = option("First day or time (UTC).", SEARCH, "--from")
-STOP = option("Last day or time (UTC).", SEARCH, "--to")
-Mission = Annotated[str | None, option("`S1A`, …", SEARCH)]
-Json = Annotated[bool, option("Write the result as JSON.", OUTPUT, "--json")]
-Folder = Annotated[Path | None, output_folder("Folder of the files; the cache by default.")]
+BOUNDS = option(SEARCH, metavar="WEST SOUTH EAST NORTH")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing(MessageSettings):
+    """How paths are printed.
+
+    Attributes
+    ----------
+    as_json : bool
+        Write the result as JSON.
+    """
+
+    as_json: Annotated[bool, option(OUTPUT, "--json")] = False
+
+    def print(self, paths: Sequence[Path]) -> None:
+        """Write paths to the standard output, one a line or as JSON."""
+        lines = [str(path) for path in paths]
+        typer.echo(json.dumps(lines, indent=1) if self.as_json else "\n".join(lines))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Download(Listing):
+    """Where files are stored, and how their paths are printed.
+
+    Attributes
+    ----------
+    directory : pathlib.Path, optional
+        Folder of the files; the cache by default.
+    """
+
+    directory: Annotated[Path | None, output_folder()] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcquisitionTime(Settings):
+    """Mission and time.
+
+    Attributes
+    ----------
+    mission : str, optional
+        `S1A`, …
+    start : str, optional
+        First day or time (UTC).
+    stop : str, optional
+        Last day or time (UTC).
+    """
+
+    mission: Annotated[str | None, option(SEARCH)] = None
+    start: Annotated[str | None, option(SEARCH, "--from")] = None
+    stop: Annotated[str | None, option(SEARCH, "--to")] = None
 
 
 @contextmanager
@@ -59,40 +100,46 @@ def require(value: str | None, name: str) -> str:
     return value
 
 
-def print_paths(paths: list[Path], *, as_json: bool) -> None:
-    """Write paths to the standard output, one a line or as JSON."""
-    lines = [str(path) for path in paths]
-    typer.echo(json.dumps(lines, indent=1) if as_json else "\n".join(lines))
-
-
 # ``sarheight fetch scenes``: products of Sentinel-1, listed or downloaded.
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchSettings(Settings):
-    """Products to search in a catalogue."""
+class SearchSettings(AcquisitionTime):
+    """Products to search in a catalogue.
 
-    name: Annotated[
-        str | None, argument("[NAME]", "Name of one product, instead of an area and a time.")
-    ] = None
+    Attributes
+    ----------
+    name : str, optional
+        Name of one product, instead of an area and a time.
+    bounds : tuple of float, optional
+        Area, degrees. Across the antimeridian, west is greater than east.
+    point : tuple of float, optional
+        Place, degrees.
+    product : str
+        `GRD` or `SLC`.
+    mode : str
+        `IW`, `EW`, …
+    passing : str, optional
+        `ascending` or `descending`.
+    relative_orbit : int, optional
+        Relative orbit.
+    catalogue : str
+        `copernicus`, `asf`, `planetary`, `earthsearch`, or one of your settings.
+    limit : int
+        Maximum number of products.
+    """
+
+    name: Annotated[str | None, argument("NAME")] = None
     bounds: Annotated[Edges | None, BOUNDS] = None
-    point: Annotated[
-        tuple[float, float] | None, option("Place, degrees.", SEARCH, metavar="LONGITUDE LATITUDE")
-    ] = None
-    start: Annotated[str | None, START] = None
-    stop: Annotated[str | None, STOP] = None
-    product: Annotated[str, option("`GRD` or `SLC`.", SEARCH, "--type")] = "GRD"
-    mode: Annotated[str, option("`IW`, `EW`, …", SEARCH)] = "IW"
-    passing: Annotated[str | None, option("`ascending` or `descending`.", SEARCH, "--pass")] = None
-    relative_orbit: Annotated[
-        int | None, option("Relative orbit.", SEARCH, "--track", min=1, max=175)
-    ] = None
-    mission: Mission = None
-    catalogue: Annotated[
-        str,
-        option("`copernicus`, `asf`, `planetary`, `earthsearch`, or one of your settings.", SEARCH),
-    ] = "copernicus"
-    limit: Annotated[int, option("Maximum number of products.", SEARCH, min=1)] = 50
+    point: Annotated[tuple[float, float] | None, option(SEARCH, metavar="LONGITUDE LATITUDE")] = (
+        None
+    )
+    product: Annotated[str, option(SEARCH, "--type")] = "GRD"
+    mode: Annotated[str, option(SEARCH)] = "IW"
+    passing: Annotated[str | None, option(SEARCH, "--pass")] = None
+    relative_orbit: Annotated[int | None, option(SEARCH, "--track", min=1, max=175)] = None
+    catalogue: Annotated[str, option(SEARCH)] = "copernicus"
+    limit: Annotated[int, option(SEARCH, min=1)] = 50
 
     def search(self) -> tuple[SceneRecord, ...]:
         """Return the products that the catalogue has."""
@@ -119,19 +166,11 @@ class SearchSettings(Settings):
 
 def scenes(
     search: SearchSettings,
-    running: MessageSettings,
+    target: Download,
     *,
-    download: Annotated[
-        bool, option("Download the products; default: list them with sizes.", None, "--download")
-    ] = False,
-    polarisation: Annotated[
-        tuple[str, ...], option("Download only this one, from a catalogue with separate files.")
-    ] = (),
-    no_verify: Annotated[
-        bool, option("Do not check sizes and checksums of the catalogue.", None, "--no-verify")
-    ] = False,
-    directory: Folder = None,
-    as_json: Json = False,
+    download: Annotated[bool, option(None, "--download")] = False,
+    polarisation: Annotated[tuple[str, ...], option()] = (),
+    no_verify: Annotated[bool, option(None, "--no-verify")] = False,
 ) -> None:
     """List Sentinel-1 products with their sizes, or download them.
 
@@ -139,25 +178,34 @@ def scenes(
     sarheight fetch scenes --bounds 10.5 46 11.5 47 --from 2021-04-01 --to 2021-04-12
     sarheight fetch scenes S1B_IW_GRDH_1SDV_20210401T052623_… --download
     ```
+
+    Parameters
+    ----------
+    download : bool
+        Download the products; default: list them with sizes.
+    polarisation : tuple of str
+        Download only this one, from a catalogue with separate files.
+    no_verify : bool
+        Do not check sizes and checksums of the catalogue.
     """
-    with download_session("scenes", running) as report:
+    with download_session("scenes", target) as report:
         from sarheight import fetch as archive
 
         found = search.search()
         if not download:
-            _print_records(found, as_json=as_json)
+            _print_records(found, as_json=target.as_json)
             return
         paths = [
             archive.download(
                 record,
-                directory,
+                target.directory,
                 polarisations=polarisation,
                 verify=not no_verify,
                 progress=report,
             )
             for record in found
         ]
-    print_paths(paths, as_json=as_json)
+    target.print(paths)
 
 
 def _print_records(records: tuple[SceneRecord, ...], *, as_json: bool) -> None:
@@ -207,36 +255,35 @@ def _record_facts(record: SceneRecord) -> dict[str, Any]:
 
 
 def orbit(
-    running: MessageSettings,
+    time: AcquisitionTime,
+    target: Download,
     *,
-    name: Annotated[
-        str | None, argument("[NAME]", "Name of a product, instead of mission and time.")
-    ] = None,
-    mission: Mission = None,
-    start: Annotated[str | None, START] = None,
-    stop: Annotated[str | None, STOP] = None,
-    directory: Folder = None,
-    as_json: Json = False,
+    name: Annotated[str | None, argument("NAME")] = None,
 ) -> None:
     """Fetch the best orbit file of a product: precise if available, else restituted.
 
     ```
     sarheight fetch orbit S1B_IW_GRDH_1SDV_20210401T052623_20210401T052648_026269_032297_EFA4
     ```
+
+    Parameters
+    ----------
+    name : str, optional
+        Name of a product, instead of mission and time.
     """
-    with download_session("orbit", running) as report:
+    with download_session("orbit", target) as report:
         from sarheight import fetch as archive
 
         if name is not None:
             record = archive.SceneRecord.from_name(Path(name).name.removesuffix(".zip"), "as given")
             unit, first, last = record.mission, record.start, record.stop
-            found = archive.orbit(unit, first, last, directory, progress=report)
+            found = archive.orbit(unit, first, last, target.directory, progress=report)
         else:
             found = archive.orbit(
-                require(mission, "--mission"),
-                require(start, "--from"),
-                require(stop, "--to"),
-                directory,
+                require(time.mission, "--mission"),
+                require(time.start, "--from"),
+                require(time.stop, "--to"),
+                target.directory,
                 progress=report,
             )
         if found is None:
@@ -245,39 +292,39 @@ def orbit(
                 "some hours, precise ones after about twenty days; the annotation has an orbit too"
             )
             raise ValueError(msg)
-    print_paths([found], as_json=as_json)
+    target.print([found])
 
 
 # ``sarheight fetch dem``: an elevation model of an area.
 
 
 def dem(
-    running: MessageSettings,
+    target: Download,
     *,
     bounds: Annotated[Edges, BOUNDS],
-    model: Annotated[
-        str,
-        option(
-            "`glo30`, `glo90` (Copernicus DEM), `srtm`, one of your settings, or an address "
-            "such as `https://example.org/{ns}{lat:02d}{ew}{lon:03d}.tif`."
-        ),
-    ] = "glo30",
-    windows: Annotated[
-        bool, option("Only the cells within the area, not whole tiles.", None, "--windows")
-    ] = False,
-    directory: Folder = None,
-    as_json: Json = False,
+    model: Annotated[str, option()] = "glo30",
+    windows: Annotated[bool, option(None, "--windows")] = False,
 ) -> None:
     """Fetch an elevation model of an area.
 
     ```
     sarheight fetch dem --bounds 10.5 46 11.5 47
     ```
+
+    Parameters
+    ----------
+    bounds : tuple of float
+        Area, degrees. Across the antimeridian, west is greater than east.
+    model : str
+        `glo30`, `glo90` (Copernicus DEM), `srtm`, one of your settings, or an address such as
+        `https://example.org/{ns}{lat:02d}{ew}{lon:03d}.tif`.
+    windows : bool
+        Only the cells within the area, not whole tiles.
     """
-    with download_session("dem", running) as report:
+    with download_session("dem", target) as report:
         from sarheight import fetch as archive
 
-        found = archive.dem(bounds, directory, model=model, windows=windows, progress=report)
+        found = archive.dem(bounds, target.directory, model=model, windows=windows, progress=report)
     notes = {
         f"heights are measured from {found.vertical}: pass --vertical {found.vertical}": (
             found.vertical is not None
@@ -286,9 +333,9 @@ def dem(
         f"missing in the source: {', '.join(found.missing)}": bool(found.missing),
     }
     for note, applies in notes.items():
-        if applies and not running.quiet:
+        if applies and not target.quiet:
             typer.echo(note, err=True)
-    if as_json:
+    if target.as_json:
         facts = {
             "paths": [str(path) for path in found.paths],
             "vertical": found.vertical,
@@ -297,34 +344,32 @@ def dem(
         }
         typer.echo(json.dumps(facts, indent=1))
     else:
-        print_paths(list(found.paths), as_json=False)
+        target.print(found.paths)
 
 
 # ``sarheight fetch geoid``: grids for heights above sea level.
 
 
 def geoid(
-    running: MessageSettings,
+    listing: Listing,
     *,
-    names: Annotated[
-        tuple[str, ...],
-        argument(
-            "[NAME]...",
-            "`EGM2008` (Copernicus DEM), `EGM96` (SRTM), or the file name of a grid of PROJ; "
-            "both of these by default.",
-        ),
-    ] = (),
-    as_json: Json = False,
+    names: Annotated[tuple[str, ...], argument("NAME")] = (),
 ) -> None:
     """Fetch the grids that convert heights above sea level to heights above the ellipsoid.
 
     They are stored in the cache, where the other commands find them.
+
+    Parameters
+    ----------
+    names : tuple of str
+        `EGM2008` (Copernicus DEM), `EGM96` (SRTM), or the file name of a grid of PROJ; both of
+        these by default.
     """
-    with download_session("geoid", running) as report:
+    with download_session("geoid", listing) as report:
         from sarheight import fetch as archive
 
         paths = [archive.geoid(name, progress=report) for name in names or ("EGM2008", "EGM96")]
-    print_paths(paths, as_json=as_json)
+    listing.print(paths)
 
 
 # ``sarheight fetch``: the group.

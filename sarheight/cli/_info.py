@@ -24,18 +24,8 @@ Facts = Iterator[tuple[str, str]]
 
 def info(
     *,
-    files: Annotated[
-        tuple[str, ...],
-        argument(
-            "FILE...",
-            "Products (SAFE folder, zip or URL), annotations, orbit files, elevation models, "
-            "images, results.",
-        ),
-    ],
-    config: Annotated[
-        bool,
-        option("Write the settings that made a result, as TOML for `--config`.", None, "--config"),
-    ] = False,
+    files: Annotated[tuple[str, ...], argument("FILE")],
+    config: Annotated[bool, option(None, "--config")] = False,
     debug: Debug = False,
 ) -> None:
     """Describe files: product, annotation, orbit file, elevation model, image or result.
@@ -45,6 +35,16 @@ def info(
     sarheight info s1a-iw-grd-vv-….xml dem.tif unfolded.zarr
     sarheight info unfolded.tif --config > run.toml
     ```
+
+    Parameters
+    ----------
+    files : tuple of str
+        Products (SAFE folder, zip or URL), annotations, orbit files, elevation models, images,
+        results.
+    config : bool
+        Write the settings that made a result, as TOML for `--config`.
+    debug : bool
+        Show tracebacks of errors.
     """
     for file in files:
         if "://" not in file and not Path(file).exists():

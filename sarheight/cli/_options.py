@@ -11,9 +11,9 @@ import typer
 from sarheight.settings import OUTPUT, ReconstructionOutput, ResultOutput, option
 
 
-def output_folder(text: str) -> Any:  # noqa: ANN401  # of typer
+def output_folder() -> Any:  # noqa: ANN401  # of typer
     """Make the option ``--output`` of a command that writes several files."""
-    return option(text, OUTPUT, "--output", "-o", file_okay=False)
+    return option(OUTPUT, "--output", "-o", file_okay=False)
 
 
 def require_writable(

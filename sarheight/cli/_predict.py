@@ -19,7 +19,6 @@ from sarheight.settings import (
     Calibration,
     DemSettings,
     FileOutput,
-    LikeIfNeeded,
     MessageSettings,
     RunningSettings,
     argument,
@@ -46,80 +45,53 @@ TERRAIN_OPTIONS = (
 
 @dataclass(frozen=True, kw_only=True)
 class PredictSettings(DemSettings):
-    """All that a prediction depends on."""
+    """All that a prediction depends on.
 
-    images: Annotated[
-        tuple[str, ...],
-        LOCATION,
-        argument(
-            "IMAGE...",
-            "For terrain heights an image in radar geometry, linear power, as for `reconstruct`, "
-            "or a scene of `sarheight scenes`; for building heights a stack of `sarheight stack`; "
-            "for Local Climate Zones the rasters with the network's channels.",
-        ),
-    ]
-    model: Annotated[
-        Path | None,
-        option(
-            "Network, a folder `model` of `sarheight train`: its kind decides what is mapped. "
-            "Default: the network for terrain heights that is included, which also reads the "
-            "elevation model; for a stack the network for building heights.",
-            file_okay=False,
-            metavar="FOLDER",
-        ),
-    ] = None
-    dem: Annotated[
-        tuple[str, ...],
-        LOCATION,
-        option(
-            "Coarse elevation model: any raster that GDAL reads. Repeat the option for each "
-            "tile. Not needed for a scene.",
-            DEM,
-            metavar="FILE",
-        ),
-    ] = ()
-    posting: Annotated[
-        float | None,
-        option(
-            "Posting of the heights, in the UTM zone of the elevation model. Default: the "
-            "grid of the elevation model.",
-            min=0.1,
-            metavar="METRES",
-        ),
-    ] = None
-    like: LikeIfNeeded = None
-    calibration: Annotated[
-        Calibration | None, option("Normalisation of the image, unless the file states it.", RADAR)
-    ] = None
-    elevations: Annotated[
-        Path | None,
-        option(
-            "Known elevations: a table (.csv) or points in a vector file (.gpkg, .parquet).",
-            ELEVATIONS,
-            dir_okay=False,
-            metavar="FILE",
-        ),
-    ] = None
+    Attributes
+    ----------
+    images : tuple of str
+        For terrain heights an image in radar geometry, linear power, as for `reconstruct`, or a
+        scene of `sarheight scenes`; for building heights a stack of `sarheight stack`; for Local
+        Climate Zones the rasters with the network's channels.
+    model : pathlib.Path, optional
+        Network, a folder `model` of `sarheight train`: its kind decides what is mapped. Default:
+        the network for terrain heights that is included, which also reads the elevation model; for
+        a stack the network for building heights.
+    dem : tuple of str
+        Coarse elevation model: any raster that GDAL reads. Repeat the option for each tile. Not
+        needed for a scene.
+    like : pathlib.Path, optional
+        Annotation of the image (XML of a GRD or SLC, plain or .xz). Not needed for an image
+        written by `simulate`, which holds its own sampling and orbit.
+    posting : float, optional
+        Posting of the heights, in the UTM zone of the elevation model. Default: the grid of the
+        elevation model.
+    calibration : {"beta0", "sigma0", "gamma0"}, optional
+        Normalisation of the image, unless the file states it.
+    elevations : pathlib.Path, optional
+        Known elevations: a table (.csv) or points in a vector file (.gpkg, .parquet).
+    elevations_vertical : str or float, optional
+        Their vertical reference: `ellipsoidal`, `EGM96`, `EGM2008`, a geoid grid, or the geoid's
+        height in metres.
+    step : int, optional
+        Only for Local Climate Zones: cells of the images in a cell of the map, along each axis; 1
+        by default.
+    device : str
+        `auto`, `cpu` or `cuda`.
+    """
+
+    images: Annotated[tuple[str, ...], LOCATION, argument("IMAGE")]
+    model: Annotated[Path | None, option(file_okay=False, metavar="FOLDER")] = None
+    dem: Annotated[tuple[str, ...], LOCATION, option(DEM, metavar="FILE")] = ()
+    posting: Annotated[float | None, option(min=0.1, metavar="METRES")] = None
+    like: Annotated[Path | None, option(RADAR)] = None
+    calibration: Annotated[Calibration | None, option(RADAR)] = None
+    elevations: Annotated[Path | None, option(ELEVATIONS, dir_okay=False, metavar="FILE")] = None
     elevations_vertical: Annotated[
-        str | float | None,
-        option(
-            "Their vertical reference: `ellipsoidal`, `EGM96`, `EGM2008`, a geoid grid, or "
-            "the geoid's height in metres.",
-            ELEVATIONS,
-            metavar="DATUM",
-            parser=vertical_reference,
-        ),
+        str | float | None, option(ELEVATIONS, metavar="DATUM", parser=vertical_reference)
     ] = None
-    step: Annotated[
-        int | None,
-        option(
-            "Only for Local Climate Zones: cells of the images in a cell of the map, along "
-            "each axis; 1 by default.",
-            min=1,
-            metavar="CELLS",
-        ),
-    ] = None
-    device: Annotated[str, option("`auto`, `cpu` or `cuda`.", RUNNING)] = "auto"
+    step: Annotated[int | None, option(min=1, metavar="CELLS")] = None
+    device: Annotated[str, option(RUNNING)] = "auto"
 
     def refuse(self, names: tuple[str, ...], kind: str) -> None:
         """Refuse options that do not apply to a kind of network."""
@@ -320,22 +292,9 @@ def _terrain_scene(settings: PredictSettings, image: Path, current: Session) -> 
 def stack(
     running: MessageSettings,
     *,
-    configuration: Annotated[
-        Path,
-        argument(
-            "CONFIGURATION.toml",
-            "Places, months, catalogues and buildings.",
-            exists=True,
-            dir_okay=False,
-        ),
-    ],
-    output: Annotated[
-        Path, output_folder("Folder of the stacks, one Zarr store each; created if missing.")
-    ],
-    city: Annotated[
-        tuple[str, ...],
-        option("Only this city of the configuration. Repeat the option for more.", metavar="NAME"),
-    ] = (),
+    configuration: Annotated[Path, argument("CONFIGURATION.toml", exists=True, dir_okay=False)],
+    output: Annotated[Path, output_folder()],
+    city: Annotated[tuple[str, ...], option(metavar="NAME")] = (),
 ) -> None:
     """Stack monthly images of Sentinel-1 and Sentinel-2 over cities, with their buildings.
 
@@ -346,6 +305,15 @@ def stack(
     sarheight stack dutch_cities.toml -o stacks
     sarheight train buildings stacks/*.zarr -o run
     ```
+
+    Parameters
+    ----------
+    configuration : pathlib.Path
+        Places, months, catalogues and buildings.
+    output : pathlib.Path
+        Folder of the stacks, one Zarr store each; created if missing.
+    city : tuple of str
+        Only this city of the configuration. Repeat the option for more.
     """
     with session("stack", running) as current:
         from dataclasses import replace

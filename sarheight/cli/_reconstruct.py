@@ -21,9 +21,7 @@ from sarheight.cli._options import require_result
 from sarheight.cli._session import Session, session
 from sarheight.settings import (
     FIT,
-    DemSettings,
-    Like,
-    OrbitFile,
+    PassSettings,
     ReconstructionOutput,
     ReconstructSettings,
     ResultOutput,
@@ -44,15 +42,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskSettings(DemSettings):
-    """All that masks depend on."""
+class MaskSettings(PassSettings):
+    """All that masks depend on.
 
-    like: Like
-    orbit: OrbitFile = None
-    geometry: Annotated[
-        Literal["ground", "radar"],
-        option("On the grid of the elevation model, or on the part of the image that it covers."),
-    ] = "ground"
+    Attributes
+    ----------
+    geometry : {"ground", "radar"}
+        On the grid of the elevation model, or on the part of the image that it covers.
+    """
+
+    geometry: Annotated[Literal["ground", "radar"], option()] = "ground"
 
 
 def masks(settings: MaskSettings, result: ResultOutput, running: RunningSettings) -> None:

@@ -12,15 +12,12 @@ from sarheight.cli._inputs import read_dem, replace_orbit
 from sarheight.cli._options import output_folder, require_apart, require_writable
 from sarheight.cli._session import Session, session
 from sarheight.settings import (
-    LAWS,
     METHOD,
     RADAR,
     Calibration,
-    DemSettings,
     FileOutput,
-    Like,
     Multilook,
-    OrbitFile,
+    PassSettings,
     RunningSettings,
     Settings,
     option,
@@ -44,48 +41,40 @@ LEAST_NOISE, MOST_NOISE = -100.0, 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimulateSettings(DemSettings):
-    """All that a simulated image depends on."""
+class SimulateSettings(PassSettings):
+    """All that a simulated image depends on.
 
-    like: Like
-    orbit: OrbitFile = None
-    turn_to: Annotated[
-        float | None,
-        option(
-            "Rotate the orbit about the Earth's axis until the centre of the elevation model "
-            "has this incidence angle: for places without an annotation.",
-            RADAR,
-            min=1.0,
-            max=89.0,
-            metavar="DEGREES",
-        ),
-    ] = None
+    Attributes
+    ----------
+    turn_to : float, optional
+        Rotate the orbit about the Earth's axis until the centre of the elevation model has this
+        incidence angle: for places without an annotation.
+    multilook : tuple of int, optional
+        Pixels to average into one, along azimuth and range.
+    law : str
+        Backscatter law: gamma[:level], lambert[:level], cosine[:level,exponent],
+        muhleman[:level,roughness].
+    calibration : {"beta0", "sigma0", "gamma0"}
+        Normalisation of the image.
+    looks : float, optional
+        Equivalent number of looks of the speckle; 0 for no speckle. Default: that of the
+        annotation.
+    noise : float, optional
+        Noise-equivalent backscatter in dB, such as -25; none by default. It is not subtracted from
+        the image.
+    seed : int
+        Seed of speckle and noise.
+    """
+
+    turn_to: Annotated[float | None, option(RADAR, min=1.0, max=89.0, metavar="DEGREES")] = None
     multilook: Multilook = None
-    law: Annotated[
-        str, option(f"Backscatter law: {LAWS}.", RADAR, metavar="LAW", parser=simulation_law)
-    ] = "muhleman"
-    calibration: Annotated[Calibration, option("Normalisation of the image.", RADAR)] = "beta0"
-    looks: Annotated[
-        float | None,
-        option(
-            "Equivalent number of looks of the speckle; 0 for no speckle. Default: that of "
-            "the annotation.",
-            RADAR,
-            min=0.0,
-        ),
-    ] = None
+    law: Annotated[str, option(RADAR, metavar="LAW", parser=simulation_law)] = "muhleman"
+    calibration: Annotated[Calibration, option(RADAR)] = "beta0"
+    looks: Annotated[float | None, option(RADAR, min=0.0)] = None
     noise: Annotated[
-        float | None,
-        option(
-            "Noise-equivalent backscatter in dB, such as -25; none by default. It is not "
-            "subtracted from the image.",
-            RADAR,
-            metavar="DECIBELS",
-            min=LEAST_NOISE,
-            max=MOST_NOISE,
-        ),
+        float | None, option(RADAR, metavar="DECIBELS", min=LEAST_NOISE, max=MOST_NOISE)
     ] = None
-    seed: Annotated[int, option("Seed of speckle and noise.", RADAR)] = 0
+    seed: Annotated[int, option(RADAR)] = 0
 
 
 def simulate(settings: SimulateSettings, result: FileOutput, running: RunningSettings) -> None:
@@ -184,46 +173,44 @@ KNOWLEDGE = "Coarse elevation model"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSceneSettings(DemSettings):
-    """All that simulated scenes for training depend on."""
+class TrainingSceneSettings(PassSettings):
+    """All that simulated scenes for training depend on.
 
-    like: Like
+    Attributes
+    ----------
+    incidence : tuple of float
+        Rotate the orbit about the Earth's axis until the centre of an elevation model has this
+        incidence angle. Repeat the option for more scenes. Default: no rotation.
+    multilook : tuple of int, optional
+        Pixels to average into one, along azimuth and range.
+    coarser : int
+        Cells of the elevation model in a cell of the coarse one, along each axis.
+    height_error : float
+        Standard deviation of the coarse model's heights in metres.
+    seeds : int
+        Scenes of each elevation model and incidence angle.
+    """
+
     incidence: Annotated[
-        tuple[float, ...],
-        option(
-            "Rotate the orbit about the Earth's axis until the centre of an elevation model "
-            "has this incidence angle. Repeat the option for more scenes. Default: no rotation.",
-            RADAR,
-            min=1.0,
-            max=89.0,
-            metavar="DEGREES",
-        ),
+        tuple[float, ...], option(RADAR, min=1.0, max=89.0, metavar="DEGREES")
     ] = ()
     multilook: Multilook = None
-    coarser: Annotated[
-        int,
-        option(
-            "Cells of the elevation model in a cell of the coarse one, along each axis.",
-            KNOWLEDGE,
-            min=1,
-        ),
-    ] = 3
-    height_error: Annotated[
-        float,
-        option("Standard deviation of the coarse model's heights in metres.", KNOWLEDGE, min=0.0),
-    ] = 4.0
-    seeds: Annotated[
-        int, option("Scenes of each elevation model and incidence angle.", METHOD, min=1)
-    ] = 1
+    coarser: Annotated[int, option(KNOWLEDGE, min=1)] = 3
+    height_error: Annotated[float, option(KNOWLEDGE, min=0.0)] = 4.0
+    seeds: Annotated[int, option(METHOD, min=1)] = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneFolder(Settings):
-    """Folder of simulated scenes."""
+    """Folder of simulated scenes.
 
-    output: Annotated[
-        Path, output_folder("Folder of the scenes, one Zarr store each; created if missing.")
-    ]
+    Attributes
+    ----------
+    output : pathlib.Path
+        Folder of the scenes, one Zarr store each; created if missing.
+    """
+
+    output: Annotated[Path, output_folder()]
 
 
 def scenes(settings: TrainingSceneSettings, folder: SceneFolder, running: RunningSettings) -> None:
@@ -264,6 +251,7 @@ def _scene_job(settings: TrainingSceneSettings, incidence: float | None, seed: i
 
         dem = read_dem(settings)
         grid, orbit = read_grid_and_orbit(settings.like)
+        orbit = replace_orbit(grid, orbit, settings.orbit)
         grid = _multilooked(grid, settings.multilook)
         grid, orbit, _ = _cut_to_dem(dem, grid, orbit, incidence)
         return dem, grid, orbit
@@ -275,7 +263,7 @@ def _scene_job(settings: TrainingSceneSettings, incidence: float | None, seed: i
     return terrain.SceneJob(
         name=f"{path.stem}{angle}_{seed}",
         make=make,
-        inputs={"dem": path, "like": settings.like},
+        inputs=settings.files(),
         settings=terrain.SceneSettings(
             coarser=settings.coarser, height_error=settings.height_error
         ),

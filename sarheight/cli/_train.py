@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sarheight.cli._options import output_folder
-from sarheight.cli._session import require_subcommand, session
+from sarheight.cli._session import Session, require_subcommand, session
 from sarheight.settings import RUNNING, MessageSettings, argument, command, option
 
 if TYPE_CHECKING:
@@ -22,54 +24,48 @@ if TYPE_CHECKING:
     from sarheight.zones.sources import FusionForm, RasterPatches
 
 SPLIT = "Split by place"
-RunFolder = Annotated[
-    Path, output_folder("Folder of the run. An interrupted run resumes from its last checkpoint.")
-]
-SettingsFile = Annotated[
-    Path | None,
-    option(
-        "Settings that replace the defaults (see `sarheight.terrain.TerrainSettings`).",
-        None,
-        "--settings",
-        exists=True,
-        dir_okay=False,
-        metavar="JSON",
-    ),
-]
-Device = Annotated[str, option("Accelerator of Lightning: `auto`, `cpu`, `gpu`.", RUNNING)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(MessageSettings):
+    """Folder, settings and device of a training run.
+
+    Attributes
+    ----------
+    output : pathlib.Path
+        Folder of the run. An interrupted run resumes from its last checkpoint.
+    settings : pathlib.Path, optional
+        Settings that replace the defaults (`TerrainSettings`, `BuildingSettings`, `ZoneSettings`).
+    device : str
+        Accelerator of Lightning: `auto`, `cpu`, `gpu`.
+    """
+
+    output: Annotated[Path, output_folder()]
+    settings: Annotated[
+        Path | None, option(None, "--settings", exists=True, dir_okay=False, metavar="JSON")
+    ] = None
+    device: Annotated[str, option(RUNNING)] = "auto"
+
+    def session(self, name: str) -> AbstractContextManager[Session]:
+        """Report errors in one line; Lightning shows the progress."""
+        return session(f"train {name}", MessageSettings(quiet=True, debug=self.debug))
+
+    def report(self, network: str, data: str) -> None:
+        """Report the end of the run."""
+        if not self.quiet:
+            typer.echo(f"{self.output / 'model'}: {network}, {data}", err=True)
 
 
 # ``sarheight train terrain``: heights from radar images.
 
 
 def terrain(
-    running: MessageSettings,
+    run: RunOptions,
     *,
-    scenes: Annotated[
-        list[Path],
-        argument(
-            "SCENE.zarr",
-            "Scenes with true heights, as `sarheight scenes` writes them.",
-            exists=True,
-        ),
-    ],
-    output: RunFolder,
-    settings: SettingsFile = None,
-    validation: Annotated[
-        float,
-        option(
-            "Fraction of each scene for validation, across its longer side.",
-            SPLIT,
-            min=0.01,
-            max=0.9,
-        ),
-    ] = 0.2,
-    held_out: Annotated[
-        float,
-        option("Fraction of each scene that is held out for a test.", SPLIT, min=0.0, max=0.9),
-    ] = 0.0,
-    gap: Annotated[float, option("Metres between these parts.", SPLIT, min=0.0)] = 2000.0,
-    device: Device = "auto",
+    scenes: Annotated[list[Path], argument("SCENE.zarr", exists=True)],
+    validation: Annotated[float, option(SPLIT, min=0.01, max=0.9)] = 0.2,
+    held_out: Annotated[float, option(SPLIT, min=0.0, max=0.9)] = 0.0,
+    gap: Annotated[float, option(SPLIT, min=0.0)] = 2000.0,
 ) -> None:
     """Train a network for terrain heights.
 
@@ -80,13 +76,24 @@ def terrain(
     sarheight train terrain scenes/*.zarr -o run
     sarheight predict image.nc --dem coarse.tif --elevations known.csv --model run/model -o h.tif
     ```
+
+    Parameters
+    ----------
+    scenes : list of pathlib.Path
+        Scenes with true heights, as `sarheight scenes` writes them.
+    validation : float
+        Fraction of each scene for validation, across its longer side.
+    held_out : float
+        Fraction of each scene that is held out for a test.
+    gap : float
+        Metres between these parts.
     """
-    with session("train terrain", MessageSettings(quiet=True, debug=running.debug)):
+    with run.session("terrain"):
         from sarheight.learning.split import parts
         from sarheight.terrain.scenes import scene_of_file
         from sarheight.terrain.training import TerrainSettings, train_terrain
 
-        chosen = TerrainSettings() if settings is None else TerrainSettings.read(settings)
+        chosen = TerrainSettings() if run.settings is None else TerrainSettings.read(run.settings)
         opened = [scene_of_file(path) for path in scenes]
         fractions = {"training": 1.0 - validation - held_out, "validation": validation}
         if held_out > 0.0:
@@ -97,50 +104,26 @@ def terrain(
             [band["training"] for band in bands],
             [band["validation"] for band in bands],
             chosen,
-            output,
-            accelerator=device,
-            progress=not running.quiet,
+            run.output,
+            accelerator=run.device,
+            progress=not run.quiet,
             card={"scenes": [path.name for path in scenes], "shares": fractions, "gap_m": gap},
         )
-        if not running.quiet:
-            typer.echo(f"{output / 'model'}: {chosen.network}, {len(opened)} scenes", err=True)
+        run.report(chosen.network, f"{len(opened)} scenes")
 
 
 # ``sarheight train buildings``: heights of buildings.
 
 
 def buildings(
-    running: MessageSettings,
+    run: RunOptions,
     *,
-    stacks: Annotated[
-        list[Path],
-        argument(
-            "CITY.zarr",
-            "City stacks with heights and footprints, as `sarheight stack` writes them.",
-            exists=True,
-        ),
-    ],
-    output: RunFolder,
-    settings: SettingsFile = None,
-    published: Annotated[
-        bool, option("Use the settings of MBHR-Net, which reads one month.", None, "--published")
-    ] = False,
-    validate: Annotated[
-        list[Path] | None,
-        option(
-            "A whole city for validation. Repeat the option for more. Default: blocks of each "
-            "city.",
-            SPLIT,
-            exists=True,
-            metavar="CITY.zarr",
-        ),
-    ] = None,
-    validation: Annotated[
-        float, option("Fraction of the blocks for validation.", SPLIT, min=0.01, max=0.9)
-    ] = 0.2,
-    block: Annotated[float, option("Side of a block.", SPLIT, min=1.0, metavar="METRES")] = 2000.0,
-    gap: Annotated[float, option("Metres between blocks.", SPLIT, min=0.0)] = 200.0,
-    device: Device = "auto",
+    stacks: Annotated[list[Path], argument("CITY.zarr", exists=True)],
+    published: Annotated[bool, option(None, "--published")] = False,
+    validate: Annotated[list[Path] | None, option(SPLIT, exists=True, metavar="CITY.zarr")] = None,
+    validation: Annotated[float, option(SPLIT, min=0.01, max=0.9)] = 0.2,
+    block: Annotated[float, option(SPLIT, min=1.0, metavar="METRES")] = 2000.0,
+    gap: Annotated[float, option(SPLIT, min=0.0)] = 200.0,
 ) -> None:
     r"""Train a network for building heights.
 
@@ -152,18 +135,33 @@ def buildings(
     sarheight train buildings utrecht.zarr delft.zarr --validate leiden.zarr --published -o run
     sarheight predict leiden.zarr --model run/model -o heights.tif
     ```
+
+    Parameters
+    ----------
+    stacks : list of pathlib.Path
+        City stacks with heights and footprints, as `sarheight stack` writes them.
+    published : bool
+        Use the settings of MBHR-Net, which reads one month.
+    validate : list of pathlib.Path, optional
+        A whole city for validation. Repeat the option for more. Default: blocks of each city.
+    validation : float
+        Fraction of the blocks for validation.
+    block : float
+        Side of a block.
+    gap : float
+        Metres between blocks.
     """
-    with session("train buildings", MessageSettings(quiet=True, debug=running.debug)):
+    with run.session("buildings"):
         from sarheight.buildings.stack_files import open_stack
         from sarheight.buildings.training import BuildingSettings, train_buildings
         from sarheight.learning.split import Part
 
-        if settings is not None and published:
+        if run.settings is not None and published:
             msg = "found --settings and --published, expected one of them"
             raise typer.BadParameter(msg, param_hint="--published")
         chosen = BuildingSettings.published() if published else BuildingSettings()
-        if settings is not None:
-            chosen = BuildingSettings.read(settings)
+        if run.settings is not None:
+            chosen = BuildingSettings.read(run.settings)
         cities = [open_stack(path, chunks={}) for path in stacks]
         others = [open_stack(path, chunks={}) for path in validate or []]
         if others:
@@ -177,9 +175,9 @@ def buildings(
             training,
             held_out,
             chosen,
-            output,
-            accelerator=device,
-            progress=not running.quiet,
+            run.output,
+            accelerator=run.device,
+            progress=not run.quiet,
             card={
                 "stacks": [path.name for path in stacks],
                 "validation": [path.name for path in validate or []] or validation,
@@ -187,8 +185,7 @@ def buildings(
                 "gap_m": gap,
             },
         )
-        if not running.quiet:
-            typer.echo(f"{output / 'model'}: {chosen.network}, {len(cities)} cities", err=True)
+        run.report(chosen.network, f"{len(cities)} cities")
 
 
 def _split_blocks(
@@ -432,75 +429,19 @@ DATA, FORMS = "Data", "Forms of fusion"
 
 
 def zones(
-    running: MessageSettings,
+    run: RunOptions,
     *,
-    data: Annotated[
-        list[Path],
-        argument(
-            "DATA",
-            "So2Sat LCZ42: its folder, or one HDF5 file of it. Or rasters on one grid, with "
-            "--labels.",
-            exists=True,
-        ),
-    ],
-    output: RunFolder,
+    data: Annotated[list[Path], argument("DATA", exists=True)],
     labels: Annotated[
-        Path | None,
-        option(
-            "Codes of the zones, 0 where unknown.",
-            DATA,
-            exists=True,
-            dir_okay=False,
-            metavar="RASTER",
-        ),
+        Path | None, option(DATA, exists=True, dir_okay=False, metavar="RASTER")
     ] = None,
-    size: Annotated[int, option("Cells of a patch around a label.", DATA, min=1)] = 32,
-    block: Annotated[
-        float,
-        option(
-            "Side of the blocks of a map that are assigned to training, validation or test.",
-            DATA,
-            min=0.0,
-            metavar="METRES",
-        ),
-    ] = 5000.0,
-    random_split: Annotated[
-        bool,
-        option(
-            "Split the training file at random, 80, 10 and 10 %, and ignore other files.",
-            DATA,
-            "--random-split",
-        ),
-    ] = False,
-    split: Annotated[
-        list[str] | None,
-        option(
-            "Channels of the branches: `radar|optical` (default), `seven groups`, "
-            "`radar groups`, `optical groups`. Repeat the option for more.",
-            FORMS,
-            metavar="NAME",
-        ),
-    ] = None,
-    group: Annotated[
-        list[str] | None,
-        option(
-            "Channels of one branch. Repeat the option for each branch. `*` at the end of a "
-            "name matches all channels with this beginning.",
-            FORMS,
-            metavar="CHANNEL,CHANNEL,...",
-        ),
-    ] = None,
-    stages: Annotated[
-        str,
-        option(
-            "Stages where the branches meet: 0 (input) to 5, 6 (sum of their probabilities), "
-            "and `independent`, trained apart and summed.",
-            FORMS,
-        ),
-    ] = "0,1,2,3,4,5,6,independent",
-    seeds: Annotated[int, option("Runs of each form.", FORMS, min=1)] = 5,
-    settings: SettingsFile = None,
-    device: Device = "auto",
+    size: Annotated[int, option(DATA, min=1)] = 32,
+    block: Annotated[float, option(DATA, min=0.0, metavar="METRES")] = 5000.0,
+    random_split: Annotated[bool, option(DATA, "--random-split")] = False,
+    split: Annotated[list[str] | None, option(FORMS, metavar="NAME")] = None,
+    group: Annotated[list[str] | None, option(FORMS, metavar="CHANNEL,CHANNEL,...")] = None,
+    stages: Annotated[str, option(FORMS)] = "0,1,2,3,4,5,6,independent",
+    seeds: Annotated[int, option(FORMS, min=1)] = 5,
 ) -> None:
     r"""Train networks for Local Climate Zones, and compare the stages of fusion.
 
@@ -513,19 +454,43 @@ def zones(
     sarheight train zones so2sat_v2/ -o run
     sarheight train zones s1.tif s2.tif --labels lcz.tif --group 's1_*' --group 's2_*' -o run
     ```
+
+    Parameters
+    ----------
+    data : list of pathlib.Path
+        So2Sat LCZ42: its folder, or one HDF5 file of it. Or rasters on one grid, with --labels.
+    labels : pathlib.Path, optional
+        Codes of the zones, 0 where unknown.
+    size : int
+        Cells of a patch around a label.
+    block : float
+        Side of the blocks of a map that are assigned to training, validation or test.
+    random_split : bool
+        Split the training file at random, 80, 10 and 10 %, and ignore other files.
+    split : list of str, optional
+        Channels of the branches: `radar|optical` (default), `seven groups`, `radar groups`,
+        `optical groups`. Repeat the option for more.
+    group : list of str, optional
+        Channels of one branch. Repeat the option for each branch. `*` at the end of a name matches
+        all channels with this beginning.
+    stages : str
+        Stages where the branches meet: 0 (input) to 5, 6 (sum of their probabilities), and
+        `independent`, trained apart and summed.
+    seeds : int
+        Runs of each form.
     """
-    with session("train zones", MessageSettings(quiet=True, debug=running.debug)):
+    with run.session("zones"):
         from sarheight.zones.fusion import compare_fusion
         from sarheight.zones.training import ZoneSettings
 
-        chosen = ZoneSettings() if settings is None else ZoneSettings.read(settings)
+        chosen = ZoneSettings() if run.settings is None else ZoneSettings.read(run.settings)
         parts, posting = open_samples(
             data, labels, size, block, random_split=random_split, seed=chosen.seed
         )
         forms = fusion_forms_of(parts["training"].channels, split, group, stages)
 
         def report(form: FusionForm, seed: int) -> None:
-            if not running.quiet:
+            if not run.quiet:
                 typer.echo(f"{form.label}, seed {seed}", err=True)
 
         rows = compare_fusion(
@@ -534,14 +499,14 @@ def zones(
             parts["test"],
             forms,
             chosen,
-            output / "runs",
+            run.output / "runs",
             seeds=range(chosen.seed, chosen.seed + seeds),
             posting=posting,
-            accelerator=device,
+            accelerator=run.device,
             report=report,
         )
-        save_best(rows, output / "model", data)
-        write_table(rows, parts, output / "table.json")
+        save_best(rows, run.output / "model", data)
+        write_table(rows, parts, run.output / "table.json")
         print_table(rows)
 
 
