@@ -210,12 +210,12 @@ def coregister(
     """Estimate the shift of an image, and correct it if the settings say so."""
     if settings.coregister == "none":
         return scene, None
-    from sarheight.coregistration import corrected, estimate_shift
+    from sarheight.coregistration import apply_shift, estimate_shift
 
     law = None if settings.law == "fit" else parse_law(settings.law)
     shift = estimate_shift(scene, dem, law=law)
     if settings.coregister == "correct" and shift.found:
-        return corrected(scene, shift), shift
+        return apply_shift(scene, shift), shift
     return scene, shift
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from sarheight._runtime import library
 from sarheight.errors import FetchError, NotThereError
 from sarheight.fetch.addresses import redact
-from sarheight.fetch.http import HttpClient, describe_error, refusal_in
+from sarheight.fetch.http import HttpClient, describe_error, refusal_in, require_limit
 from sarheight.fetch.query import Query, bounding_boxes, parse_time, parse_timestamp
 from sarheight.fetch.settings import Catalogue, Settings, lookup
 from sarheight.fetch.transfer import Checksum
@@ -367,7 +367,7 @@ def stac_items(
                 limit=_ITEMS_PER_PAGE,
             )
             for number, page in enumerate(search.pages_as_dicts(), 1):
-                client.require_page(number, source.url)
+                require_limit(client.limits, "pages", number, source.url)
                 yield from page.get("features", [])
     except FetchError:
         raise

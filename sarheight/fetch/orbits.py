@@ -246,7 +246,7 @@ class _Search:
         from sarheight.sentinel1 import read_orbit_file
 
         if zipfile.is_zipfile(path):
-            unpack(path, ".EOF", self.settings.limits.unpacked_bytes)
+            unpack(path, ".EOF", self.settings.limits)
         read_orbit_file(path, window=(self.start, self.stop))
 
 
@@ -284,6 +284,8 @@ def _in_bucket(
 
     Reference: Amazon S3 API, ListObjectsV2.
     """
+    from sarheight.fetch.http import require_limit
+
     prefix = f"AUX_{kind}/{mission}_OPER_AUX_{kind}_OPOD_"
     compact = np.datetime_as_string(stop, unit="s").replace("-", "").replace(":", "")
     params = {
@@ -293,7 +295,7 @@ def _in_bucket(
     }
     latency = _LATENCY[kind]
     for number in itertools.count(1):
-        client.require_page(number, source.url)
+        require_limit(client.limits, "pages", number, source.url)
         page = _parse_xml(client.get_text(f"{source.url}/", params), source.url)
         space = page.tag.partition("}")[0] + "}" if page.tag.startswith("{") else ""
         last = None

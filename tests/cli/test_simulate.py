@@ -89,7 +89,7 @@ def test_results_of_a_simulated_product_are_called_simulated(
     scene = read_scene(tmp_path / "image.nc")
     write_product([scene], tmp_path / "image.SAFE", like=[files.annotation], seed=0)
     product = open_product(tmp_path / "image.SAFE")
-    assert "simulated" in dict(product.facts())["what"]
+    assert "simulated" in dict(product.summary())["what"]
     assert "simulated" in product.scene(multilook=multilook).image.attrs
     result = tmp_path / "result.nc"
     common = ("--dem", files.dem, "--vertical", "ellipsoidal", "--law", "gamma")
