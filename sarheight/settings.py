@@ -94,13 +94,13 @@ def parse_memory(size: str) -> float:
     from dask.utils import parse_bytes
 
     try:
-        found = float(parse_bytes(size))
+        count = float(parse_bytes(size))
     except ValueError:
-        found = 0.0
-    if found < SMALLEST_LIMIT:
+        count = 0.0
+    if count < SMALLEST_LIMIT:
         msg = f"found {size!r}, expected a size of memory of 64 KiB or more, such as '2 GiB'"
         raise typer.BadParameter(msg)
-    return found
+    return count
 
 
 def reconstruction_law(text: str) -> str:
@@ -175,14 +175,14 @@ class Settings:
 
     def files(self) -> dict[str, Path]:
         """Return the local files by name; of several, each with its number."""
-        found: dict[str, Path] = {}
+        paths: dict[str, Path] = {}
         for name in sorted(_locations(type(self))):
             value = getattr(self, name)
             if isinstance(value, tuple):
-                found |= {f"{name} {number}": Path(each) for number, each in enumerate(value, 1)}
+                paths |= {f"{name} {number}": Path(each) for number, each in enumerate(value, 1)}
             elif value is not None:
-                found[name] = Path(value)
-        return {name: path for name, path in found.items() if _is_local(path)}
+                paths[name] = Path(value)
+        return {name: path for name, path in paths.items() if _is_local(path)}
 
     def require_files(self) -> None:
         """Refuse files that do not exist; URLs are checked when they are opened."""
@@ -404,11 +404,11 @@ def parameters_of(target: Callable[..., Any]) -> Iterator[inspect.Parameter]:
 
 def _descriptions(target: Callable[..., Any]) -> dict[str, str]:
     """Return the descriptions of attributes and parameters in docstrings (numpydoc), by name."""
-    found: dict[str, str] = {}
+    descriptions: dict[str, str] = {}
     for each in reversed(getattr(target, "__mro__", (target,))):
         for name, text in DESCRIPTION.findall(inspect.cleandoc(each.__doc__ or "")):
-            found[name] = " ".join(text.split())
-    return found
+            descriptions[name] = " ".join(text.split())
+    return descriptions
 
 
 def _described(hint: Any, description: str | None, default: Any) -> Any:  # noqa: ANN401
@@ -427,15 +427,15 @@ def _described(hint: Any, description: str | None, default: Any) -> Any:  # noqa
 def build(target: Callable[..., T], values: Mapping[str, Any]) -> T:
     """Call a function or settings class with flat values; the inverse of `parameters_of`."""
     hints = get_type_hints(target, include_extras=True)
-    given: Values = {}
+    arguments: Values = {}
     for name in inspect.signature(target).parameters:
         hint = hints[name]
         if is_dataclass(hint):
-            given[name] = build(hint, values)  # type: ignore[arg-type]  # a class
+            arguments[name] = build(hint, values)  # type: ignore[arg-type]  # a class
         else:
             value = values[name]
-            given[name] = tuple(value or ()) if _is_series(hint) else value
-    return target(**given)
+            arguments[name] = tuple(value or ()) if _is_series(hint) else value
+    return target(**arguments)
 
 
 def command(target: Callable[..., T], *, table: str | None = None) -> Callable[..., T]:
@@ -472,14 +472,14 @@ def parse(target: Callable[..., T], values: Mapping[str, Any], folder: Path | No
 
     Relative paths count from the folder. Raises ValueError.
     """
-    given = _prepared(target, values, folder)
+    prepared = _prepared(target, values, folder)
     interpreter = _interpreter(target)
     try:
-        with interpreter.make_context(target.__name__, [], default_map=given) as context:
-            made: T = interpreter.invoke(context)
+        with interpreter.make_context(target.__name__, [], default_map=prepared) as context:
+            settings: T = interpreter.invoke(context)
     except typer.BadParameter as error:
         raise ValueError(misuse_in_one_line(error)) from error
-    return made
+    return settings
 
 
 def misuse_in_one_line(error: Exception) -> str:
@@ -544,7 +544,7 @@ def _prepared(target: Callable[..., Any], values: Mapping[str, Any], folder: Pat
     """Check names, make single values of a series a list, and complete relative paths."""
     known = {each.name: each for each in parameters_of(target)}
     locations = _locations(target)
-    made: Values = {}
+    prepared: Values = {}
     for name, value in values.items():
         field = name.replace("-", "_")
         if field not in known:
@@ -552,8 +552,8 @@ def _prepared(target: Callable[..., Any], values: Mapping[str, Any], folder: Pat
             raise ValueError(msg)
         if _is_series(known[field].annotation) and isinstance(value, str):
             value = [value]  # noqa: PLW2901
-        made[field] = _absolute(value, folder) if folder and field in locations else value
-    return made
+        prepared[field] = _absolute(value, folder) if folder and field in locations else value
+    return prepared
 
 
 def _absolute(value: Any, folder: Path) -> Any:  # noqa: ANN401
@@ -611,15 +611,15 @@ def read_table(path: Path, table: str) -> Values:
             text = typer.get_text_stream("stdin").read()
         else:
             text = path.read_text(encoding="utf-8")
-        found = tomllib.loads(text)
+        tables = tomllib.loads(text)
     except (OSError, ValueError) as error:
         msg = f"could not read '{path}': {' '.join(str(error).split())}"
         raise ValueError(msg) from error
-    if not isinstance(found.get(table), dict):
-        names = ", ".join(f"[{name}]" for name in found) or "nothing"
+    if not isinstance(tables.get(table), dict):
+        names = ", ".join(f"[{name}]" for name in tables) or "nothing"
         msg = f"found {names} in '{path}', expected [{table}]"
         raise ValueError(msg)  # noqa: TRY004  # the file is wrong, not the call
-    return dict(found[table])
+    return dict(tables[table])
 
 
 def _configuration_option(target: Callable[..., Any], table: str) -> Any:  # noqa: ANN401

@@ -178,8 +178,8 @@ def _read_toml(text: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def _read_json(text: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    found = json.loads(text)
-    return _defaults_and_jobs({"jobs": found} if isinstance(found, list) else found, "jobs")
+    content = json.loads(text)
+    return _defaults_and_jobs({"jobs": content} if isinstance(content, list) else content, "jobs")
 
 
 def _defaults_and_jobs(

@@ -261,5 +261,5 @@ def _completed(futures: list[Any], scheduler: str | None) -> Iterator[Any]:
         return iter(as_completed(local))
     from distributed import as_completed as as_completed_on_cluster
 
-    found: Iterator[Any] = iter(as_completed_on_cluster(futures))  # type: ignore[no-untyped-call]
-    return found
+    completed: Iterator[Any] = iter(as_completed_on_cluster(futures))  # type: ignore[no-untyped-call]
+    return completed

@@ -154,11 +154,11 @@ def _files(pattern: str, hint: str) -> list[str]:
     """List the files that match a pattern."""
     if "://" in pattern or Path(pattern).exists():
         return [pattern]
-    found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - patterns may be absolute
-    if not found:
+    paths = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - patterns may be absolute
+    if not paths:
         msg = f"found no file that matches {pattern!r}"
         raise typer.BadParameter(msg, param_hint=hint)
-    return found
+    return paths
 
 
 def _cost_in_words(count: int, pending: int, cost: Estimate) -> str:

@@ -191,9 +191,9 @@ def scenes(
     with download_session("scenes", target) as report:
         from sarheight import fetch as archive
 
-        found = search.search()
+        records = search.search()
         if not download:
-            _print_records(found, as_json=target.as_json)
+            _print_records(records, as_json=target.as_json)
             return
         paths = [
             archive.download(
@@ -203,7 +203,7 @@ def scenes(
                 verify=not no_verify,
                 progress=report,
             )
-            for record in found
+            for record in records
         ]
     target.print(paths)
 
@@ -277,22 +277,22 @@ def orbit(
         if name is not None:
             record = archive.SceneRecord.from_name(Path(name).name.removesuffix(".zip"), "as given")
             unit, first, last = record.mission, record.start, record.stop
-            found = archive.orbit(unit, first, last, target.directory, progress=report)
+            path = archive.orbit(unit, first, last, target.directory, progress=report)
         else:
-            found = archive.orbit(
+            path = archive.orbit(
                 require(time.mission, "--mission"),
                 require(time.start, "--from"),
                 require(time.stop, "--to"),
                 target.directory,
                 progress=report,
             )
-        if found is None:
+        if path is None:
             msg = (
                 "no source has an orbit file for that time yet: restituted orbits appear after "
                 "some hours, precise ones after about twenty days; the annotation has an orbit too"
             )
             raise ValueError(msg)
-    target.print([found])
+    target.print([path])
 
 
 # ``sarheight fetch dem``: an elevation model of an area.
@@ -324,27 +324,27 @@ def dem(
     with download_session("dem", target) as report:
         from sarheight import fetch as archive
 
-        found = archive.dem(bounds, target.directory, model=model, windows=windows, progress=report)
+        tiles = archive.dem(bounds, target.directory, model=model, windows=windows, progress=report)
     notes = {
-        f"heights are measured from {found.vertical}: pass --vertical {found.vertical}": (
-            found.vertical is not None
+        f"heights are measured from {tiles.vertical}: pass --vertical {tiles.vertical}": (
+            tiles.vertical is not None
         ),
-        f"assumed at sea level, without land: {', '.join(found.sea)}": bool(found.sea),
-        f"missing in the source: {', '.join(found.missing)}": bool(found.missing),
+        f"assumed at sea level, without land: {', '.join(tiles.sea)}": bool(tiles.sea),
+        f"missing in the source: {', '.join(tiles.missing)}": bool(tiles.missing),
     }
     for note, applies in notes.items():
         if applies and not target.quiet:
             typer.echo(note, err=True)
     if target.as_json:
         facts = {
-            "paths": [str(path) for path in found.paths],
-            "vertical": found.vertical,
-            "sea": found.sea,
-            "missing": found.missing,
+            "paths": [str(path) for path in tiles.paths],
+            "vertical": tiles.vertical,
+            "sea": tiles.sea,
+            "missing": tiles.missing,
         }
         typer.echo(json.dumps(facts, indent=1))
     else:
-        target.print(found.paths)
+        target.print(tiles.paths)
 
 
 # ``sarheight fetch geoid``: grids for heights above sea level.

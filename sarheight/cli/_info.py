@@ -206,8 +206,8 @@ def _decoded(text: object) -> dict[str, Any]:
     """Decode JSON text."""
     import json
 
-    found = json.loads(text) if isinstance(text, str) else text
-    return found if isinstance(found, dict) else {}
+    decoded = json.loads(text) if isinstance(text, str) else text
+    return decoded if isinstance(decoded, dict) else {}
 
 
 def _settings(text: object) -> Facts:
@@ -222,12 +222,12 @@ def _settings(text: object) -> Facts:
 
 def _origin(text: object) -> Facts:
     """Describe date, software and inputs of a file."""
-    found = _decoded(text)
-    if not found:
+    record = _decoded(text)
+    if not record:
         return
-    version = found.get("software", {}).get("sarheight", "of unknown version")
-    yield "made", f"{found.get('created', 'at an unknown time')} by sarheight {version}"
-    for name, source in found.get("inputs", {}).items():
+    version = record.get("software", {}).get("sarheight", "of unknown version")
+    yield "made", f"{record.get('created', 'at an unknown time')} by sarheight {version}"
+    for name, source in record.get("inputs", {}).items():
         yield f"from {name}", str(source.get("path", source))
 
 

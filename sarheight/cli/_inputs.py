@@ -102,12 +102,12 @@ def _fetch_orbit(product: Product, current: Session) -> Path | None:
 
     current.stage("fetch the orbit")
     with current.downloading() as report:
-        found: Path | None = fetch.orbit(
+        path: Path | None = fetch.orbit(
             product.mission, product.start, product.stop, progress=report
         )
-    if found is None:
+    if path is None:
         current.say("no orbit file covers the image yet: its own orbit is used")
-    return found
+    return path
 
 
 def replace_orbit(grid: RadarGrid, orbit: Orbit, path: Path | None) -> Orbit:

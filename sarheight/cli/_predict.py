@@ -164,8 +164,8 @@ def _is_city_stack(path: Path) -> bool:
         return False
     import xarray as xr
 
-    with xr.open_zarr(path) as found:
-        return "month" in found.dims
+    with xr.open_zarr(path) as store:
+        return "month" in store.dims
 
 
 def _map_buildings(
@@ -182,10 +182,10 @@ def _map_buildings(
     # As dask arrays, a stack of any size is estimated and written block by block.
     stack = open_stack(image, chunks={})
     current.stage("estimate and write")
-    found = predict_buildings(estimator, stack, device=settings.device)
-    found.attrs["provenance"] = settings.provenance(model)
-    write(found, output, overwrite=overwrite)
-    rows, columns = found["height"].shape
+    heights = predict_buildings(estimator, stack, device=settings.device)
+    heights.attrs["provenance"] = settings.provenance(model)
+    write(heights, output, overwrite=overwrite)
+    rows, columns = heights["height"].shape
     current.say(f"{output}: {rows} x {columns} cells, {stack.sizes['month']} months")
 
 
@@ -200,7 +200,7 @@ def _map_zones(
     classifier = ZoneClassifier.from_pretrained(model)
     stack = read_stack(*(Path(image) for image in settings.images))
     current.stage("estimate")
-    found = predict_zones(
+    zones = predict_zones(
         classifier,
         stack,
         step=settings.step or 1,
@@ -208,9 +208,9 @@ def _map_zones(
         report=lambda fraction: current.advance("estimate", (1.0 + fraction) / current.steps),
     )
     current.stage("write")
-    found.attrs["provenance"] = settings.provenance(model)
-    written = write_zones(found, output, overwrite=overwrite)
-    rows, columns = found["zone"].shape
+    zones.attrs["provenance"] = settings.provenance(model)
+    written = write_zones(zones, output, overwrite=overwrite)
+    rows, columns = zones["zone"].shape
     names = ", ".join(path.name for path in written)
     current.say(f"{names}: {rows} x {columns} cells, {len(classifier.classes)} classes")
 
@@ -234,7 +234,7 @@ def _map_heights(
             "or the mean height of the training area; pass --elevations"
         )
     current.stage("estimate")
-    found = predict_heights(
+    heights = predict_heights(
         estimator,
         scene,
         known,
@@ -242,10 +242,10 @@ def _map_heights(
         report=lambda fraction: current.advance("estimate", 0.5 + 0.25 * fraction),
     )
     current.stage("write")
-    found.attrs["provenance"] = settings.provenance(model)
-    write(found, output, overwrite=overwrite)
-    rows, columns = found["height"].shape
-    count = found.attrs["known_elevations"]
+    heights.attrs["provenance"] = settings.provenance(model)
+    write(heights, output, overwrite=overwrite)
+    rows, columns = heights["height"].shape
+    count = heights.attrs["known_elevations"]
     current.say(f"{output}: {rows} x {columns} cells, {count} known elevations")
 
 

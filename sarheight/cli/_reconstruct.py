@@ -92,22 +92,24 @@ def masks(settings: MaskSettings, result: ResultOutput, running: RunningSettings
         current.announce_compilation()
         if radar:
             grid = crop_grid_to_dem(heights, grid, vectors)
-        found = layover.masks(heights, grid, vectors, geometry=settings.geometry)
+        classified = layover.masks(heights, grid, vectors, geometry=settings.geometry)
         current.stage("write")
-        found.attrs["provenance"] = provenance(
+        classified.attrs["provenance"] = provenance(
             settings.files(), {"command": "masks", "settings": settings.record()}
         )
         if radar:
-            write_radar(add_grid_and_orbit(found, grid, vectors), output, overwrite=overwrite)
+            write_radar(add_grid_and_orbit(classified, grid, vectors), output, overwrite=overwrite)
         elif output.suffix.lower() == ".png":
             from sarheight import plot
             from sarheight.output import save_png
 
-            save_png(plot.mask(found["mask"], relief=heights), output, overwrite=overwrite)
+            save_png(plot.mask(classified["mask"], relief=heights), output, overwrite=overwrite)
         else:
-            write(found, output, overwrite=overwrite, stac=result.stac)
-        rows, columns = found["mask"].shape
-        current.say(f"{output}: {rows} x {columns}, {_fractions_in_words(found['mask'].values)}")
+            write(classified, output, overwrite=overwrite, stac=result.stac)
+        rows, columns = classified["mask"].shape
+        current.say(
+            f"{output}: {rows} x {columns}, {_fractions_in_words(classified['mask'].values)}"
+        )
 
 
 def _fractions_in_words(category: object) -> str:
@@ -263,10 +265,10 @@ def _summarise(result: xr.Dataset, output: Path, current: Session) -> None:
     """Report the size of a result, and its fractions in the image and in layover."""
     import numpy as np
 
-    folds = result["fold_count"]
-    rows, columns = folds.shape
-    covered = folds.values != folds.attrs["_FillValue"]
-    multiplicity = folds.values[covered]
+    count = result["fold_count"]
+    rows, columns = count.shape
+    covered = count.values != count.attrs["_FillValue"]
+    multiplicity = count.values[covered]
     layover = float((multiplicity > 1).mean()) if multiplicity.size else 0.0
     current.say(
         f"{output}: {rows} x {columns} cells, {100 * float(np.mean(covered)):.1f} % of them in the "

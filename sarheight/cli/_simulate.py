@@ -259,7 +259,7 @@ def _scene_job(settings: TrainingSceneSettings, incidence: float | None, seed: i
     path = Path(settings.dem[0])
     angle = "" if incidence is None else f"_{incidence:g}"
     image = ("multilook", "vertical", "units", "nodata", "condition")
-    given = settings.record()
+    record = settings.record()
     return terrain.SceneJob(
         name=f"{path.stem}{angle}_{seed}",
         make=make,
@@ -268,5 +268,5 @@ def _scene_job(settings: TrainingSceneSettings, incidence: float | None, seed: i
             coarser=settings.coarser, height_error=settings.height_error
         ),
         seed=seed,
-        parameters={"incidence": incidence, **{name: given.get(name) for name in image}},
+        parameters={"incidence": incidence, **{name: record.get(name) for name in image}},
     )

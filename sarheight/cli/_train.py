@@ -320,13 +320,13 @@ def fusion_forms_of(
 
 def _channels_of(text: str, channels: Sequence[str]) -> tuple[str, ...]:
     """Return the channels of a branch; a name that ends in * matches all with this beginning."""
-    found: list[str] = []
+    names: list[str] = []
     for word in (part.strip() for part in text.split(",")):
         if word.endswith("*"):
-            found += [name for name in channels if name.startswith(word[:-1])]
+            names += [name for name in channels if name.startswith(word[:-1])]
         else:
-            found.append(word)
-    return tuple(found)
+            names.append(word)
+    return tuple(names)
 
 
 # Result of a comparison of forms of fusion: a table, a file, and the best network.
@@ -343,7 +343,7 @@ def save_best(rows: Sequence[FusionRow], folder: Path, data: Sequence[Path]) -> 
         for row in rows
         for value, run in zip(row.validation, row.folders, strict=True)
     ]
-    average, label, run = max(runs, key=lambda found: found[0])
+    average, label, run = max(runs, key=lambda scored: scored[0])
     card = {
         "data": [path.name for path in data],
         "form": label,
