@@ -35,6 +35,18 @@ import typer
 if TYPE_CHECKING:
     from sarheight.illumination import BackscatterLaw
 
+__all__ = [
+    "DemSettings",
+    "FileOutput",
+    "MessageSettings",
+    "PassSettings",
+    "ReconstructSettings",
+    "ReconstructionOutput",
+    "ResultOutput",
+    "RunningSettings",
+    "Settings",
+]
+
 T = TypeVar("T")
 Values = dict[str, Any]
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from sarheight.cli._session import Session
-    from sarheight.terrain.elevations import SparseHeights
+    from sarheight.terrain.elevations import KnownElevations
 
 
 # ``sarheight predict``: maps by a trained network.
@@ -138,14 +138,14 @@ def predict(settings: PredictSettings, result: FileOutput, running: RunningSetti
     with session("predict", running, steps=4) as current:
         current.stage("read")
         from sarheight.buildings.estimators import BuildingHeightEstimator
-        from sarheight.learning.weights import device_of, kind_of, packaged
+        from sarheight.learning.weights import model_kind, packaged_model, select_device
         from sarheight.terrain.networks import HeightEstimator
         from sarheight.zones.networks import ZoneClassifier
 
-        device_of(settings.device)
+        select_device(settings.device)
         stack = _is_city_stack(Path(settings.images[0]))
-        model = settings.model or packaged("buildings" if stack else "terrain")
-        kind = kind_of(model)
+        model = settings.model or packaged_model("buildings" if stack else "terrain")
+        kind = model_kind(model)
         if kind != HeightEstimator.kind:
             settings.refuse(TERRAIN_OPTIONS, kind)
         if kind != ZoneClassifier.kind:
@@ -249,14 +249,14 @@ def _map_heights(
     current.say(f"{output}: {rows} x {columns} cells, {count} known elevations")
 
 
-def _read_elevations(settings: PredictSettings) -> SparseHeights | None:
+def _read_elevations(settings: PredictSettings) -> KnownElevations | None:
     if settings.elevations is None:
         return None
     from sarheight.errors import GeoidGridMissingError, VerticalDatumError
-    from sarheight.terrain.elevations import read_heights
+    from sarheight.terrain.elevations import read_known_elevations
 
     try:
-        return read_heights(settings.elevations, vertical=settings.elevations_vertical)
+        return read_known_elevations(settings.elevations, vertical=settings.elevations_vertical)
     except (VerticalDatumError, GeoidGridMissingError) as error:
         raise type(error)(option_advice(error, "elevations-")) from error
 
@@ -266,11 +266,11 @@ def _terrain_scene(settings: PredictSettings, image: Path, current: Session) -> 
     from sarheight.dem import reproject
     from sarheight.geometry.placement import crop_scene_to_dem
     from sarheight.output.radar_images import read_grid_and_orbit, read_scene
-    from sarheight.terrain.scenes import observed_scene, scene_of_file
+    from sarheight.terrain.scenes import open_scene, prepare_scene
 
     if not settings.dem:
         if image.suffix.lower() == ".zarr":
-            return scene_of_file(image, chunks={})
+            return open_scene(image, chunks={})
         msg = f"'{image}' is in radar geometry, so an elevation model is needed"
         raise typer.BadParameter(msg, param_hint="--dem")
     current.announce_compilation()
@@ -283,7 +283,7 @@ def _terrain_scene(settings: PredictSettings, image: Path, current: Session) -> 
     if settings.posting is not None:
         utm = heights.rio.estimate_utm_crs().to_wkt()
         grid = reproject(heights, utm, settings.posting)
-    return observed_scene(crop_scene_to_dem(radar, heights), heights, grid)
+    return prepare_scene(crop_scene_to_dem(radar, heights), heights, grid)
 
 
 # ``sarheight stack``: images of cities from catalogues, for training.

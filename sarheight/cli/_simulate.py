@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
-    from sarheight.terrain.scenes import SceneJob
+    from sarheight.terrain.scenes import SceneConfiguration
 
 PRODUCTS = (".safe", ".zip")
 LEAST_NOISE, MOST_NOISE = -100.0, 20.0
@@ -233,7 +233,7 @@ def scenes(settings: TrainingSceneSettings, folder: SceneFolder, running: Runnin
         from sarheight.terrain.scenes import write_scenes
 
         jobs = [
-            _scene_job(replace(settings, dem=(path,)), angle, seed)
+            _scene_configuration(replace(settings, dem=(path,)), angle, seed)
             for path in settings.dem
             for angle in angles
             for seed in range(settings.seeds)
@@ -242,7 +242,9 @@ def scenes(settings: TrainingSceneSettings, folder: SceneFolder, running: Runnin
         current.say(f"{folder.output}: {len(written)} scenes")
 
 
-def _scene_job(settings: TrainingSceneSettings, incidence: float | None, seed: int) -> SceneJob:
+def _scene_configuration(
+    settings: TrainingSceneSettings, incidence: float | None, seed: int
+) -> SceneConfiguration:
     """Describe the scene of one elevation model, incidence angle and seed."""
     from sarheight.terrain import scenes as terrain
 
@@ -260,7 +262,7 @@ def _scene_job(settings: TrainingSceneSettings, incidence: float | None, seed: i
     angle = "" if incidence is None else f"_{incidence:g}"
     image = ("multilook", "vertical", "units", "nodata", "condition")
     record = settings.record()
-    return terrain.SceneJob(
+    return terrain.SceneConfiguration(
         name=f"{path.stem}{angle}_{seed}",
         make=make,
         inputs=settings.files(),

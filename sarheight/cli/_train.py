@@ -89,16 +89,16 @@ def terrain(
         Metres between these parts.
     """
     with run.session("terrain"):
-        from sarheight.learning.split import parts
-        from sarheight.terrain.scenes import scene_of_file
+        from sarheight.learning.split import split_bands
+        from sarheight.terrain.scenes import open_scene
         from sarheight.terrain.training import TerrainSettings, train_terrain
 
         chosen = TerrainSettings() if run.settings is None else TerrainSettings.read(run.settings)
-        opened = [scene_of_file(path) for path in scenes]
+        opened = [open_scene(path) for path in scenes]
         fractions = {"training": 1.0 - validation - held_out, "validation": validation}
         if held_out > 0.0:
             fractions["test"] = held_out
-        bands = [parts(scene, fractions, gap=gap) for scene in opened]
+        bands = [split_bands(scene, fractions, gap=gap) for scene in opened]
         train_terrain(
             opened,
             [band["training"] for band in bands],
