@@ -309,16 +309,10 @@ class Entry:
 
 def checksum(path: Path) -> tuple[str, int]:
     """Return SHA-256 and size in bytes of a file, or of all files of a folder."""
-    if path.is_file():
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest(), path.stat().st_size
-    total, size = hashlib.sha256(), 0
-    for file in sorted(each for each in path.rglob("*") if each.is_file()):
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        total.update(f"{digest}  {file.relative_to(path).as_posix()}\n".encode())
-        size += file.stat().st_size
-    return total.hexdigest(), size
+    from sarheight.output import provenance
+
+    identity = provenance({"result": path})["inputs"]["result"]
+    return identity["sha256"], identity["bytes"]
 
 
 class Manifest:

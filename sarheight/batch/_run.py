@@ -198,9 +198,10 @@ def _record_end(job: Job, future: Any, manifest: Manifest) -> Outcome:  # noqa: 
     seconds = 0.0
     try:
         seconds, error = future.result()
+        if not error and not job.output.exists():
+            error = "the process succeeded, but there is no result"
         if not error:
             sha256, size = checksum(job.output)
-            error = "" if job.output.exists() else "the process succeeded, but there is no result"
     except Exception as failure:  # noqa: BLE001 - no failure may stop the others
         error = f"{type(failure).__name__}: {failure}"
     entry = Entry(

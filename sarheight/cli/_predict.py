@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 ELEVATIONS = "Known elevations"
 TERRAIN_OPTIONS = (
     *("dem", "vertical", "units", "nodata", "condition", "posting", "like", "calibration"),
-    *("elevations", "elevations_vertical"),
+    *("known", "known_vertical"),
 )
 """Options that only networks for terrain heights have."""
 
@@ -68,9 +68,9 @@ class PredictSettings(DemSettings):
         elevation model.
     calibration : {"beta0", "sigma0", "gamma0"}, optional
         Normalisation of the image, unless the file states it.
-    elevations : pathlib.Path, optional
+    known : pathlib.Path, optional
         Known elevations: a table (.csv) or points in a vector file (.gpkg, .parquet).
-    elevations_vertical : str or float, optional
+    known_vertical : str or float, optional
         Their vertical reference: `ellipsoidal`, `EGM96`, `EGM2008`, a geoid grid, or the geoid's
         height in metres.
     step : int, optional
@@ -86,8 +86,8 @@ class PredictSettings(DemSettings):
     posting: Annotated[float | None, option(min=0.1, metavar="METRES")] = None
     like: Annotated[Path | None, option(RADAR)] = None
     calibration: Annotated[Calibration | None, option(RADAR)] = None
-    elevations: Annotated[Path | None, option(ELEVATIONS, dir_okay=False, metavar="FILE")] = None
-    elevations_vertical: Annotated[
+    known: Annotated[Path | None, option(ELEVATIONS, dir_okay=False, metavar="FILE")] = None
+    known_vertical: Annotated[
         str | float | None, option(ELEVATIONS, metavar="DATUM", parser=vertical_reference)
     ] = None
     step: Annotated[int | None, option(min=1, metavar="CELLS")] = None
@@ -125,8 +125,8 @@ def predict(settings: PredictSettings, result: FileOutput, running: RunningSetti
     likely zone, with its colours, and the probability of each.
 
     ```
-    sarheight predict image.nc --dem coarse.tif --vertical EGM2008 --elevations known.csv \
-        --elevations-vertical ellipsoidal -o heights.tif
+    sarheight predict image.nc --dem coarse.tif --vertical EGM2008 --known known.csv \
+        --known-vertical ellipsoidal -o heights.tif
     sarheight predict city.zarr -o buildings.tif
     sarheight predict sentinel2.tif --model run/model --step 10 -o zones.tif
     ```
@@ -231,7 +231,7 @@ def _map_heights(
     if known is None:
         current.warn(
             "without known elevations the heights are only as good as the coarse elevation model, "
-            "or the mean height of the training area; pass --elevations"
+            "or the mean height of the training area; pass --known"
         )
     current.stage("estimate")
     heights = predict_heights(
@@ -250,15 +250,15 @@ def _map_heights(
 
 
 def _read_elevations(settings: PredictSettings) -> KnownElevations | None:
-    if settings.elevations is None:
+    if settings.known is None:
         return None
     from sarheight.errors import GeoidGridMissingError, VerticalDatumError
     from sarheight.terrain.elevations import read_known_elevations
 
     try:
-        return read_known_elevations(settings.elevations, vertical=settings.elevations_vertical)
+        return read_known_elevations(settings.known, vertical=settings.known_vertical)
     except (VerticalDatumError, GeoidGridMissingError) as error:
-        raise type(error)(option_advice(error, "elevations-")) from error
+        raise type(error)(option_advice(error, "known-")) from error
 
 
 def _terrain_scene(settings: PredictSettings, image: Path, current: Session) -> xr.Dataset:

@@ -74,7 +74,7 @@ def terrain(
 
     ```
     sarheight train terrain scenes/*.zarr -o run
-    sarheight predict image.nc --dem coarse.tif --elevations known.csv --model run/model -o h.tif
+    sarheight predict image.nc --dem coarse.tif --known known.csv --model run/model -o h.tif
     ```
 
     Parameters

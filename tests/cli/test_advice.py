@@ -165,9 +165,7 @@ def test_words_for_options() -> None:
     assert str(error) == "wrong; call f(x)"
     assert option_advice(error) == "wrong; pass --nodata -3.4028234663852886e+38"
     error = DemError("wrong", "call f(x)", options={"vertical": None}, file_advice="mend it")
-    assert option_advice(error, "elevations-") == (
-        "wrong; leave --elevations-vertical out, or mend it"
-    )
+    assert option_advice(error, "known-") == ("wrong; leave --known-vertical out, or mend it")
     assert option_advice(DemError("wrong", "call f(x)")) == "wrong; call f(x)"
 
 

@@ -99,8 +99,8 @@ def test_heights_of_a_scene(scene: Path, model: Path, tmp_path: Path) -> None:
         "longitude,latitude,height\n" + "\n".join(f"{x},{y},{h}" for x, y, h in rows) + "\n"
     )
     done = run(
-        "predict", scene, "--model", model, "--elevations", points,
-        "--elevations-vertical", "ellipsoidal", "-o", tmp_path / "heights.tif",
+        "predict", scene, "--model", model, "--known", points,
+        "--known-vertical", "ellipsoidal", "-o", tmp_path / "heights.tif",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     result = open_result(tmp_path / "heights.tif")
