@@ -258,4 +258,5 @@ def _compiled() -> bool:
     from sarheight_kernels.projection import scatter
 
     folder = Path(str(scatter.stats.cache_path))  # type: ignore[attr-defined]
-    return any(folder.glob("project.scatter-*.nbi"))
+    module = scatter.__module__.rpartition(".")[2]
+    return any(folder.glob(f"{module}.{scatter.__name__}-*.nbi"))
