@@ -172,9 +172,8 @@ def _map_buildings(
     settings: PredictSettings, model: Path, output: Path, current: Session, *, overwrite: bool
 ) -> None:
     """Estimate the building heights of a city."""
-    from sarheight.buildings.estimators import BuildingHeightEstimator
-    from sarheight.buildings.predict import predict_buildings
-    from sarheight.buildings.stack_files import open_stack
+    from sarheight.buildings.estimators import BuildingHeightEstimator, predict_buildings
+    from sarheight.buildings.stack import open_stack
     from sarheight.output import write
 
     image = settings.image("stacks")
@@ -309,7 +308,7 @@ def stack(
     Parameters
     ----------
     configuration : pathlib.Path
-        Places, months, catalogues and buildings.
+        Cities, months, catalogues and buildings.
     output : pathlib.Path
         Folder of the stacks, one Zarr store each; created if missing.
     city : tuple of str
@@ -318,11 +317,10 @@ def stack(
     with session("stack", running) as current:
         from dataclasses import replace
 
-        from sarheight.buildings.recipe import StackRecipe, write_stacks
-        from sarheight.buildings.stack import valid_months
-        from sarheight.buildings.stack_files import open_stack
+        from sarheight.buildings.configuration import StackConfiguration, write_stacks
+        from sarheight.buildings.stack import open_stack, valid_months
 
-        chosen = StackRecipe.read(configuration)
+        chosen = StackConfiguration.read(configuration)
         if city:
             known = {each.name: each for each in chosen.cities}
             unknown = [name for name in city if name not in known]

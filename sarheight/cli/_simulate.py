@@ -46,7 +46,7 @@ class SimulateSettings(PassSettings):
 
     Attributes
     ----------
-    turn_to : float, optional
+    incidence : float, optional
         Rotate the orbit about the Earth's axis until the centre of the elevation model has this
         incidence angle: for places without an annotation.
     multilook : tuple of int, optional
@@ -66,7 +66,7 @@ class SimulateSettings(PassSettings):
         Seed of speckle and noise.
     """
 
-    turn_to: Annotated[float | None, option(RADAR, min=1.0, max=89.0, metavar="DEGREES")] = None
+    incidence: Annotated[float | None, option(RADAR, min=1.0, max=89.0, metavar="DEGREES")] = None
     multilook: Multilook = None
     law: Annotated[str, option(RADAR, metavar="LAW", parser=simulation_law)] = "muhleman"
     calibration: Annotated[Calibration, option(RADAR)] = "beta0"
@@ -92,7 +92,7 @@ def simulate(settings: SimulateSettings, result: FileOutput, running: RunningSet
     (the latitude must match):
 
     ```
-    sarheight simulate --like s1b-iw-grd-vv-….xml --dem alps.tif --turn-to 34 -o image.zarr
+    sarheight simulate --like s1b-iw-grd-vv-….xml --dem alps.tif --incidence 34 -o image.zarr
     ```
     """
     output = result.output
@@ -112,7 +112,7 @@ def simulate(settings: SimulateSettings, result: FileOutput, running: RunningSet
         grid, orbit = read_grid_and_orbit(settings.like)
         orbit = replace_orbit(grid, orbit, settings.orbit)
         grid, orbit, rotation = _cut_to_dem(
-            heights, _multilooked(grid, settings.multilook), orbit, settings.turn_to, current
+            heights, _multilooked(grid, settings.multilook), orbit, settings.incidence, current
         )
         current.stage("simulate")
         current.announce_compilation()

@@ -152,7 +152,7 @@ def buildings(
         Metres between blocks.
     """
     with run.session("buildings"):
-        from sarheight.buildings.stack_files import open_stack
+        from sarheight.buildings.stack import open_stack
         from sarheight.buildings.training import BuildingSettings, train_buildings
         from sarheight.learning.split import Part
 
@@ -192,10 +192,10 @@ def _split_blocks(
     stacks: list[xr.Dataset], fraction: float, width: float, gap: float
 ) -> tuple[list[list[Part]], list[list[Part]]]:
     """Split each city into blocks for training and validation."""
-    from sarheight.buildings.patches import blocks
+    from sarheight.buildings.patches import split_blocks
 
     fractions = {"training": 1.0 - fraction, "validation": fraction}
-    split = [blocks(stack, fractions, width=width, gap=gap) for stack in stacks]
+    split = [split_blocks(stack, fractions, width=width, gap=gap) for stack in stacks]
     return [each["training"] for each in split], [each["validation"] for each in split]
 
 

@@ -261,15 +261,15 @@ def test_an_orbit_file_takes_the_place_of_the_annotation(files: Files, tmp_path:
     assert "the orbit file" in open_result(output).attrs["orbit_source"]
 
 
-def test_an_orbit_is_turned_and_it_is_said(files: Files, tmp_path: Path) -> None:
+def test_an_orbit_is_rotated_and_the_rotation_is_reported(files: Files, tmp_path: Path) -> None:
     far = write_dem(tmp_path / "far.tif", 20.0, east=EAST + 2e5)
     image = tmp_path / "far.nc"
     common = ("simulate", "--like", files.annotation, "--dem", far, *SEA, "-o", image)
     assert "No cell of the DEM falls into the image" in failing(1, *common)
-    done = run(*common, "--turn-to", "34")
+    done = run(*common, "--incidence", "34")
     assert done.exit_code == 0, done.output
     assert "rotated the orbit by" in done.stderr
-    assert "turned by" in read_scene(image).orbit.source
+    assert "rotated by" in read_scene(image).orbit.source
     assert run("reconstruct", image, "--dem", far, *SEA, "-o", tmp_path / "r.nc").exit_code == 0
 
 
