@@ -239,7 +239,7 @@ def _tuples(values: dict[str, Any]) -> dict[str, Any]:
 
 def add_grid_and_orbit(dataset: xr.Dataset, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
     """Return a dataset with its sampling and orbit, cropped to its time span, in the attributes."""
-    orbit = orbit.with_epoch(grid.epoch).cropped(grid.first_time, grid.last_time)
+    orbit = orbit.with_epoch(grid.epoch).crop(grid.first_time, grid.last_time)
     return dataset.assign_attrs({GRID: grid_to_json(grid), ORBIT: orbit_to_json(orbit)})
 
 
