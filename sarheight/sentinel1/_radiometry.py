@@ -285,13 +285,13 @@ class Radiometry:
         lines = np.arange(first_line, first_line + power.shape[0], dtype=np.float64)
         samples = np.arange(first_sample, first_sample + power.shape[1], dtype=np.float64)
         amplitude = self.calibration.amplitude[calibration].block(lines, samples)
-        found = power.astype(np.float32)
+        backscatter = power.astype(np.float32)
         noise = self.noise_power(lines, samples) if noise_removal else None
         if noise is not None:
-            found -= noise
+            backscatter -= noise
         amplitude *= amplitude
-        found /= amplitude
-        return found
+        backscatter /= amplitude
+        return backscatter
 
     def noise_power(self, lines: Floats, samples: Floats) -> NDArray[np.float32] | None:
         """Return the thermal noise of a block in squared digital numbers, shape (l, s)."""
