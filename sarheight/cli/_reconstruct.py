@@ -340,7 +340,7 @@ def reconstruct(
         current.stage("read")
         from sarheight import layover, plot
         from sarheight.geometry.placement import scene_of_dem
-        from sarheight.layover._cut import room_within
+        from sarheight.layover.tiles import array_bytes
         from sarheight.output import open_result, provenance, save_png, write
 
         product = picture.product()
@@ -350,7 +350,7 @@ def reconstruct(
         current.say_if_kernels_are_new()
         # Read once, with room for a shift; the rest of the image is never read.
         near = scene_of_dem(whole, heights, margin=ROOM)
-        in_parts = needed(near, heights) > room_within(limit) and output.suffix.lower() != ".png"
+        in_parts = needed(near, heights) > array_bytes(limit) and output.suffix.lower() != ".png"
         if not in_parts:
             near = replace(near, image=near.image.compute())
         near, shift = coregister(near, heights, coregistration, chosen)

@@ -18,7 +18,7 @@ from sarheight.geometry.pass_geometry import view
 from sarheight.geometry.visibility import classify_cells
 from sarheight.illumination import Muhleman, simulate
 from sarheight.layover import Method, PosteriorMean, Reallocation, reconstruct
-from sarheight.layover._masks import fold_variable, mask_variable
+from sarheight.layover.categories import fold_variable, mask_variable
 from sarheight.output import open_result, provenance, write
 from sarheight.scene import Scene
 
