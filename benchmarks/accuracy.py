@@ -36,7 +36,7 @@ from sarheight.illumination.simulate import illuminate
 from sarheight.layover import PosteriorMean, Reallocation, reconstruct
 from sarheight.layover.allocation import PassTile, intensities
 from sarheight.orbit import Orbit, look_at
-from sarheight.sentinel1 import geolocation_grid
+from sarheight.sentinel1 import geolocation_grid, read_grid, read_orbit
 
 if TYPE_CHECKING:
     from sarheight.ellipsoid import LookSide
@@ -72,7 +72,7 @@ def _dem(
 def geolocation_errors(name: str, folder: str | None) -> tuple[float, float]:
     """Return the largest errors in range (m) and azimuth (s) over an annotation's grid."""
     path = data_file(name, folder)
-    orbit, grid = Orbit.from_annotation(path), RadarGrid.from_annotation(path)
+    orbit, grid = read_orbit(path), read_grid(path)
     points = geolocation_grid(path)
     worst_range = worst_time = 0.0
     for latitude, longitude, height, time, slant_range in zip(

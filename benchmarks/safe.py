@@ -26,8 +26,7 @@ from benchmarks.synthetic.safe_product import write_product
 from sarheight import dem as elevation
 from sarheight import illumination
 from sarheight.geometry.placement import grid_of_dem
-from sarheight.grid import RadarGrid
-from sarheight.orbit import Orbit
+from sarheight.sentinel1 import read_grid, read_orbit
 
 __all__ = ["main"]
 
@@ -97,8 +96,8 @@ def _play(case: Case, folder: Path, data: str | None, looks: float | None) -> Co
     # As in `benchmarks._mountains.scenes`, the geoid is set aside: it would only lift the place.
     heights = elevation.open_dem(data_file(case.dem, data), vertical="ellipsoidal")
     heights = heights[case.rows, case.columns]
-    orbit = Orbit.from_annotation(annotation)
-    grid = grid_of_dem(heights, RadarGrid.from_annotation(annotation), orbit)
+    orbit = read_orbit(annotation)
+    grid = grid_of_dem(heights, read_grid(annotation), orbit)
     scene = illumination.simulate(heights, grid, orbit, looks=looks, seed=SEED)
     path = folder / f"{case.name}-{looks}.SAFE"
     write_product(scene, path, like=annotation)

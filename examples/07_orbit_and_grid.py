@@ -15,6 +15,7 @@ import numpy as np
 from sarheight.geometry import rdr2geo
 from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit
+from sarheight.sentinel1 import read_orbit_file
 
 circle = {"latitude": 46.0, "longitude": 12.5, "ascending": False, "duration": 120.0}
 made = Orbit.circular(**circle, interval=10.0)
@@ -39,9 +40,10 @@ text = (
 # %%
 # Reading it takes a path or the bytes, and optionally the window that is needed. A time outside the
 # vectors is an error, never an extrapolation. The grid then says when each line was taken and how
-# far away each sample is; with Sentinel-1 both come from `from_annotation`.
+# far away each sample is; for Sentinel-1 both are read by
+# `read_grid` and `read_orbit`.
 
-orbit = Orbit.from_eof(text.encode())
+orbit = read_orbit_file(text.encode())
 grid = RadarGrid.over(
     orbit, 46.0, 8.5, lines=1000, samples=1250, line_spacing=80.0, sample_spacing=80.0
 )

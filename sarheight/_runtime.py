@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lazy_loader
+import numpy as np
 import xarray as xr
 
 from sarheight.errors import MissingLibraryError
@@ -109,3 +112,42 @@ def lazy_namespace(
             raise MissingLibraryError(_advice([str(error.name)], extra)) from error
 
     return load, names, exported
+
+
+# Rasters: nodata values, and files in radar geometry, which have no map coordinates.
+
+NODATA_NAMES = ("_FillValue", "missing_value", "nodata")
+
+
+def nodata_value(variable: xr.DataArray) -> Any:  # noqa: ANN401  # of the variable's type
+    """Return the nodata value of a variable.
+
+    Parameters
+    ----------
+    variable : xarray.DataArray
+        Any variable of a result.
+
+    Returns
+    -------
+    numpy scalar or None
+        Of the variable's type: what ``_FillValue``, ``missing_value`` or ``nodata`` says among
+        its attributes or in its encoding. Without these NaN for floating-point variables and
+        None for others.
+    """
+    if variable.dtype.kind not in "iuf":
+        return None
+    for source in (variable.attrs, variable.encoding):
+        for name in NODATA_NAMES:
+            if source.get(name) is not None:
+                return variable.dtype.type(source[name])
+    return variable.dtype.type(np.nan) if variable.dtype.kind == "f" else None
+
+
+@contextmanager
+def ignore_missing_georeference() -> Iterator[None]:
+    """Silence rasterio's warning about files without georeference; warning filters are global."""
+    from rasterio.errors import NotGeoreferencedWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield

@@ -10,31 +10,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sarheight_kernels.orbit import zero_doppler_time
 
-from sarheight._annotation import read_annotation
 from sarheight.ellipsoid import SPEED_OF_LIGHT, LookSide, cartesian, look_sign, points_at_ranges
 from sarheight.errors import OrbitCoverageError
 from sarheight.ground_range import (
     GroundRange,
     RangeInterpolation,
-    ground_range_of_annotation,
     ground_range_over,
 )
-from sarheight.orbit import nanoseconds, seconds_between, whole_second
+from sarheight.orbit import nanoseconds, seconds_between
 
 if TYPE_CHECKING:
-    from sarheight._annotation import Annotation, BurstTiming, XmlSource
     from sarheight.orbit import Orbit
 
 __all__ = [
     "Burst",
     "RadarGrid",
     "Sampling",
-    "burst_grid",
-    "bursts_of_annotation",
     "grid_over",
     "ground_speed",
     "require_positive",
-    "swath_grid",
 ]
 
 Floats = NDArray[np.float64]
@@ -220,54 +214,6 @@ class Burst:
     valid_samples: tuple[int, int]
 
 
-def bursts_of_annotation(annotation: Annotation, epoch: np.datetime64) -> tuple[Burst, ...]:
-    """Place the bursts of an SLC in the continuous grid of its swath.
-
-    Parameters
-    ----------
-    annotation : Annotation
-        Annotation of a Sentinel-1 image.
-    epoch : datetime64[ns]
-        Time from which seconds count.
-
-    Returns
-    -------
-    tuple of Burst
-        Empty where the image has none.
-    """
-    times = [seconds_between(epoch, burst.azimuth_time) for burst in annotation.bursts]
-    return tuple(
-        Burst(
-            index=index,
-            first_line=round((time - times[0]) / annotation.line_interval),
-            lines=annotation.lines_per_burst,
-            azimuth_time=time,
-            valid_lines=_valid_lines(burst),
-            valid_samples=_valid_samples(burst),
-        )
-        for index, (time, burst) in enumerate(zip(times, annotation.bursts, strict=True))
-    )
-
-
-def _valid(burst: BurstTiming) -> NDArray[np.bool_]:
-    return (burst.first_valid_sample >= 0) & (burst.last_valid_sample >= 0)
-
-
-def _valid_lines(burst: BurstTiming) -> tuple[int, int]:
-    lines = np.flatnonzero(_valid(burst))
-    return (int(lines[0]), int(lines[-1]) + 1) if lines.size else (0, 0)
-
-
-def _valid_samples(burst: BurstTiming) -> tuple[int, int]:
-    valid = _valid(burst)
-    if not valid.any():
-        return 0, 0
-    return (
-        int(burst.first_valid_sample[valid].max()),
-        int(burst.last_valid_sample[valid].min()) + 1,
-    )
-
-
 # The sampling of a radar image: which time and which range each pixel stands for.
 
 
@@ -347,48 +293,6 @@ class RadarGrid(Sampling):
         look_sign(self.look_side)
         for name in ("wavelength", "looks"):
             require_positive(name, getattr(self, name))
-
-    @classmethod
-    def from_annotation(cls, source: XmlSource, *, burst: int | None = None) -> RadarGrid:
-        """Read the grid of a Sentinel-1 image.
-
-        A GRD has the lines and samples of its image file. The bursts of an IW or EW SLC overlap;
-        its grid is by default the continuous one that remains when they are merged: lines at a
-        steady interval from the first line of the first burst to the last line of the last one.
-        `bursts` says where each lies in it.
-
-        Between the records of a GRD's ground-range polynomials slant range is interpolated
-        linearly; see `with_range_interpolation` for the other way.
-
-        The equivalent number of looks is that of ESA's product definition (4.4 for an IW GRDH),
-        or for products that are not listed there the number of looks that were averaged.
-
-        Parameters
-        ----------
-        source : str, path or bytes
-            Path of an annotation XML of a GRD or SLC, plain or compressed with xz, or its
-            contents.
-        burst : int, optional
-            Take the grid of this burst alone, counted from 0.
-
-        Returns
-        -------
-        RadarGrid
-            Its epoch is the time of the image's first line, without the fraction of the second,
-            as is that of the orbit from the same annotation.
-
-        Raises
-        ------
-        AnnotationError
-            If the file is cut short, foreign, unsafe, or lacks something.
-        IndexError
-            If there is no such burst.
-        OSError
-            If the file cannot be read.
-        """
-        annotation = read_annotation(source)
-        grid = swath_grid(annotation)
-        return grid if burst is None else burst_grid(grid, burst, annotation.name)
 
     @classmethod
     def over(
@@ -624,7 +528,7 @@ def grid_over(
     ground_range: bool,
     looks: float,
 ) -> RadarGrid:
-    """Make a grid centred on a place; see `sarheight.scene.RadarGrid.over`."""
+    """Make a grid centred on a place; see `RadarGrid.over`."""
     lines, samples = shape
     side = look_sign(look_side)
     time, slant_range = _closest_approach(orbit, place, side)
@@ -684,110 +588,3 @@ def _closest_approach(
         )
         raise ValueError(msg)
     return time, float(np.linalg.norm(sight))
-
-
-# The radar grid that a Sentinel-1 annotation describes.
-
-EQUIVALENT_LOOKS = {
-    ("SM", 3.5): 3.7,
-    ("SM", 10.0): 29.7,
-    ("SM", 40.0): 398.4,
-    ("IW", 10.0): 4.4,
-    ("IW", 40.0): 81.8,
-    ("EW", 25.0): 2.7,
-    ("EW", 40.0): 10.7,
-    ("WV", 25.0): 123.7,
-}
-"""Looks of ground-range products by mode and pixel spacing in metres: Sentinel-1 Product
-Definition, S1-RS-MDA-52-7440, table 5-1."""
-
-
-def swath_grid(annotation: Annotation) -> RadarGrid:
-    """Make the grid of a GRD, or the continuous grid of an SLC's swath."""
-    epoch = whole_second(annotation.first_line_time)
-    ground_range = (
-        ground_range_of_annotation(annotation, epoch) if annotation.product_type == "GRD" else None
-    )
-    bursts = bursts_of_annotation(annotation, epoch)
-    first_time = (
-        bursts[0].azimuth_time if bursts else seconds_between(epoch, annotation.first_line_time)
-    )
-    return RadarGrid(
-        epoch=epoch,
-        line_zero_time=first_time,
-        line_interval=annotation.line_interval,
-        lines=bursts[-1].first_line + bursts[-1].lines if bursts else annotation.lines,
-        samples=annotation.samples,
-        near_range=SPEED_OF_LIGHT / 2 * annotation.slant_range_time,
-        sample_spacing=(
-            SPEED_OF_LIGHT / (2 * annotation.range_sampling_rate)
-            if ground_range is None
-            else annotation.range_spacing
-        ),
-        wavelength=SPEED_OF_LIGHT / annotation.radar_frequency,
-        ground_range=ground_range,
-        stamp_range=_stamp_range(annotation, epoch),
-        looks=_looks(annotation),
-        polarisations=(annotation.polarisation,),
-        mission=annotation.mission,
-        mode=annotation.mode,
-        product=annotation.product_type,
-        swath=annotation.swath,
-        bursts=bursts,
-    )
-
-
-def burst_grid(grid: RadarGrid, index: int, name: str) -> RadarGrid:
-    """Take one burst's own grid out of that of its swath.
-
-    Raises
-    ------
-    IndexError
-        If there is no such burst.
-    """
-    if not 0 <= index < len(grid.bursts):
-        found = f"{len(grid.bursts)} bursts, counted from 0" if grid.bursts else "no bursts"
-        msg = f"{name} has {found}, found burst={index}: pass one of them, or leave it out"
-        raise IndexError(msg)
-    burst = grid.bursts[index]
-    return replace(
-        grid,
-        line_zero_time=burst.azimuth_time,
-        lines=burst.lines,
-        bursts=(replace(burst, first_line=0),),
-    )
-
-
-def _stamps(annotation: Annotation, epoch: np.datetime64) -> NDArray[np.float64]:
-    """Return the stamps of the geolocation grid's lines in seconds, shape (n,)."""
-    line = annotation.geolocation.line
-    if annotation.bursts:
-        burst = np.minimum(line // annotation.lines_per_burst, len(annotation.bursts) - 1)
-        begins = np.array([seconds_between(epoch, each.azimuth_time) for each in annotation.bursts])
-        begin, line = begins[burst], line - burst * annotation.lines_per_burst
-    else:
-        begin = np.array([seconds_between(epoch, annotation.first_line_time)])
-    return begin + annotation.line_interval * line.astype(np.float64)
-
-
-def _stamp_range(annotation: Annotation, epoch: np.datetime64) -> float | None:
-    """Find the slant range at which the stamps of lines are their zero-Doppler times.
-
-    The annotation does not name it: ESA's geolocation grid shows it, whose times grow along each
-    line by the one-way travel time. None where they do not, as in products without the bistatic
-    correction.
-    """
-    points = annotation.geolocation
-    times = np.array([seconds_between(epoch, time) for time in points.azimuth_time])
-    later = times - _stamps(annotation, epoch)
-    slant_range = SPEED_OF_LIGHT / 2 * points.slant_range_time
-    stamp_range = float(np.median(slant_range - SPEED_OF_LIGHT * later))
-    explained = later - (slant_range - stamp_range) / SPEED_OF_LIGHT
-    return stamp_range if np.abs(explained).max() < 0.5 * np.abs(later).max() else None
-
-
-def _looks(annotation: Annotation) -> float:
-    if annotation.product_type == "SLC":
-        return 1.0
-    spacing = round(annotation.range_spacing, 1)
-    return EQUIVALENT_LOOKS.get((annotation.mode, spacing), float(annotation.processed_looks))

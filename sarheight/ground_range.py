@@ -10,14 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sarheight.ellipsoid import ground_distances, points_at_ranges
-from sarheight.errors import AnnotationError
-from sarheight.orbit import seconds_between
 
 if TYPE_CHECKING:
-    from sarheight._annotation import Annotation
     from sarheight.orbit import Orbit
 
-__all__ = ["GroundRange", "RangeInterpolation", "ground_range_of_annotation", "ground_range_over"]
+__all__ = ["GroundRange", "RangeInterpolation", "ground_range_over"]
 
 Floats = NDArray[np.float64]
 RangeInterpolation = Literal["linear", "nearest"]
@@ -177,43 +174,6 @@ def _polynomial(
         slope = slope * elapsed + value
         value = value * elapsed + coefficients[..., power]
     return value, slope
-
-
-def ground_range_of_annotation(annotation: Annotation, epoch: np.datetime64) -> GroundRange:
-    """Make the conversion of a GRD annotation.
-
-    Parameters
-    ----------
-    annotation : Annotation
-        Annotation of a GRD.
-    epoch : datetime64[ns]
-        Time from which seconds count.
-
-    Returns
-    -------
-    GroundRange
-        Linear between records.
-
-    Raises
-    ------
-    AnnotationError
-        If the annotation has no records, or they are not in order.
-    """
-    records = annotation.range_conversion
-    if records is None:
-        msg = f"{annotation.name} has no ground-range polynomials, expected a GRD: pass one"
-        raise AnnotationError(msg)
-    try:
-        return GroundRange(
-            np.array([seconds_between(epoch, each) for each in records.azimuth_time]),
-            records.slant_origin,
-            records.slant_to_ground,
-            records.ground_origin,
-            records.ground_to_slant,
-        )
-    except ValueError as error:
-        msg = f"{annotation.name}: {error}, or fetch the annotation again"
-        raise AnnotationError(msg) from error
 
 
 def ground_range_over(

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sarheight_kernels.orbit import hermite_coefficients, orbit_states
 
-from sarheight._annotation import Annotation, read_annotation, read_eof
 from sarheight.ellipsoid import (
     EQUATORIAL_RADIUS,
     GRAVITATIONAL_PARAMETER,
@@ -21,10 +20,7 @@ from sarheight.ellipsoid import (
     look_sign,
     point_at_incidence,
 )
-from sarheight.errors import AnnotationError, OrbitCoverageError
-
-if TYPE_CHECKING:
-    from sarheight._annotation import XmlSource
+from sarheight.errors import OrbitCoverageError
 
 __all__ = [
     "FEWEST_VECTORS",
@@ -33,7 +29,7 @@ __all__ = [
     "circular_vectors",
     "look_at",
     "nanoseconds",
-    "on_steady_beat",
+    "parse_compact_time",
     "problem_of",
     "seconds_between",
     "turned",
@@ -59,6 +55,22 @@ def whole_second(time: np.datetime64) -> np.datetime64:
     return nanoseconds(time.astype("datetime64[s]"))
 
 
+def parse_compact_time(text: str) -> np.datetime64:
+    """Return the time (UTC) in a product's name, such as ``20230115T013456``.
+
+    Raises
+    ------
+    ValueError
+        If it is not a time in that form.
+    """
+    parts = re.fullmatch(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)", text)
+    if parts is None:
+        msg = f"found the time {text!r}, expected one such as 20230115T013456"
+        raise ValueError(msg)
+    year, month, day, hour, minute, second = parts.groups()
+    return np.datetime64(f"{year}-{month}-{day}T{hour}:{minute}:{second}", "ns")
+
+
 # State vectors as they come: checked, and put right where their rounding shows.
 
 Floats = NDArray[np.float64]
@@ -68,19 +80,6 @@ POSITIONS_FOR_VELOCITY = 7
 
 LONGEST_GAP = 240.0
 """Seconds. Across a gap this long the interpolation of a low orbit is good to a millimetre."""
-
-STAMP_ROUNDING = 1.5e-6
-"""Seconds by which the time stamps of an annotation stray from a steady beat."""
-
-
-def on_steady_beat(time: Floats) -> Floats:
-    """Put times back on a steady beat of whole milliseconds where only rounding keeps them off."""
-    if time.size < FEWEST_VECTORS:
-        return time
-    count = np.arange(time.size)
-    beat = round((time[-1] - time[0]) / (time.size - 1), 3)
-    steady: Floats = np.mean(time - beat * count) + beat * count
-    return steady if np.abs(time - steady).max() <= STAMP_ROUNDING else time
 
 
 def velocities_of(time: Floats, position: Floats) -> Floats:
@@ -384,95 +383,6 @@ class Orbit:
             )
             raise ValueError(msg)
         return cls(epoch, times, positions, velocities_of(times, positions), source)
-
-    @classmethod
-    def from_annotation(cls, source: XmlSource | Annotation) -> Orbit:
-        """Read the state vectors of a Sentinel-1 annotation.
-
-        Two things are put right. With them, zero Doppler meets the slant ranges of ESA's
-        geolocation grids to 0.02 mm; without them, to 2 mm:
-
-        - The annotation gives times to a microsecond, in which the satellite flies 7 mm. Times
-          that stray from a steady beat by no more than that are put back on the beat.
-        - Velocities are taken from the positions (see `from_positions`), as those of the
-          annotation can be wrong by centimetres per second where the orbit was downlinked. With
-          fewer than seven vectors they are kept.
-
-        Parameters
-        ----------
-        source : str, path, bytes or Annotation
-            Path of an annotation XML of a GRD or SLC, plain or compressed with xz, or its
-            contents, or what `sarheight.sentinel1.read_annotation` has read.
-
-        Returns
-        -------
-        Orbit
-            Its epoch is the time of the image's first line, without the fraction of the second.
-
-        Raises
-        ------
-        AnnotationError
-            If the file is cut short, foreign, unsafe, or its vectors cannot be used.
-        OSError
-            If the file cannot be read.
-        """
-        annotation = source if isinstance(source, Annotation) else read_annotation(source)
-        vectors = annotation.state_vectors
-        epoch = whole_second(annotation.first_line_time)
-        time = on_steady_beat(np.array([seconds_between(epoch, each) for each in vectors.time]))
-        name = f"the annotation {annotation.name}"
-        try:
-            if time.size < POSITIONS_FOR_VELOCITY:
-                return cls(epoch, time, vectors.position, vectors.velocity, name)
-            return cls.from_positions(epoch, time, vectors.position, name)
-        except ValueError as error:
-            msg = f"{error}; expected the orbit as it was delivered, fetch the annotation again"
-            raise AnnotationError(msg) from error
-
-    @classmethod
-    def from_eof(
-        cls, source: XmlSource, window: tuple[np.datetime64, np.datetime64] | None = None
-    ) -> Orbit:
-        """Read an orbit file of ESA, precise (POEORB) or restituted (RESORB).
-
-        Parameters
-        ----------
-        source : str, path or bytes
-            Path of the EOF file, plain or compressed with xz, or its contents.
-        window : pair of datetime64, optional
-            First and last time (UTC) that are needed: only the vectors around them are kept.
-
-        Returns
-        -------
-        Orbit
-            Its epoch is the first time of the window, or of the file where there is none,
-            without the fraction of the second.
-
-        Raises
-        ------
-        AnnotationError
-            If the file is cut short, foreign, unsafe, or its vectors cannot be used.
-        OrbitCoverageError
-            If the file does not cover the window.
-        OSError
-            If the file cannot be read.
-        """
-        name, vectors = read_eof(source)
-        epoch = whole_second(vectors.time[0] if window is None else nanoseconds(window[0]))
-        try:
-            orbit = cls(
-                epoch,
-                np.array([seconds_between(epoch, each) for each in vectors.time]),
-                vectors.position,
-                vectors.velocity,
-                f"the orbit file {name}",
-            )
-        except ValueError as error:
-            msg = f"{error}; expected the file as it was delivered, fetch it again"
-            raise AnnotationError(msg) from error
-        if window is None:
-            return orbit
-        return orbit.cropped(*(seconds_between(epoch, each) for each in window))
 
     @classmethod
     def circular(

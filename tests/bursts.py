@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight._annotation import read_annotation
+from sarheight.sentinel1 import read_annotation
 from tests.annotations import BURST_STEP, LINES_PER_BURST, annotation_xml
 from tests.synthetic import synthetic_grid
 
 if TYPE_CHECKING:
-    from sarheight._annotation import Annotation
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
+    from sarheight.sentinel1 import Annotation
 
 SWATHS = ("IW1", "IW2", "IW3")
 BEGINS = {"IW1": (0, 0), "IW2": (17, 150), "IW3": (31, 301)}

@@ -15,7 +15,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from sarheight.output.radar_images import quiet
+from sarheight._runtime import ignore_missing_georeference
 from tests.annotations import annotation_xml
 from tests.bursts import SWATHS, IwProduct, iw_product, swath_xml
 from tests.synthetic import synthetic_grid
@@ -178,7 +178,7 @@ def tiff(
     """Write a measurement, and return its contents."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
-        quiet(),
+        ignore_missing_georeference(),
         rasterio.open(
             path,
             "w",

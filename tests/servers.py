@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from sarheight.fetch._settings import Network, Settings
+from sarheight.fetch.settings import Network, Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +80,16 @@ class Document:
     """Seconds for each 64 kB."""
 
 
-Page = Document | Callable[[Request], Reply]
+@dataclass
+class Raw:
+    """Bytes as they go over the line, headers included, as long as the client takes them."""
+
+    blocks: Callable[[], Iterator[bytes]]
+    pause: float = 0.0
+    """Seconds before each block."""
+
+
+Page = Document | Raw | Callable[[Request], Reply]
 
 
 class Site:
@@ -111,7 +120,7 @@ class Site:
 @contextmanager
 def running() -> Iterator[Site]:
     """Run a server in a thread of its own."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server = _Server(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
     site = Site(server)
     server.site = site  # type: ignore[attr-defined]
@@ -171,6 +180,11 @@ def seconds_from_now(seconds: float) -> str:
     return email.utils.formatdate(time.time() + seconds, usegmt=True)
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of clients that leave early."""
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -202,6 +216,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(404, {}, b"nothing here")
             elif isinstance(page, Document):
                 self._document(site, page)
+            elif isinstance(page, Raw):
+                self.close_connection = True
+                for block in page.blocks():
+                    time.sleep(page.pause)
+                    self.wfile.write(block)
+                    self.wfile.flush()
             else:
                 reply = page(request)
                 self._send(reply.status, reply.headers, reply.body)

@@ -12,14 +12,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from sarheight.grid import RadarGrid
-from sarheight.orbit import Orbit
 from sarheight.scene import Scene
+from sarheight.sentinel1 import read_grid, read_orbit
 from tests.annotations import BURST_STEP, LINES_PER_BURST, annotation_xml
 from tests.synthetic import synthetic_grid
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from sarheight.grid import RadarGrid
+    from sarheight.orbit import Orbit
 
 HEADER = (
     "<swath>{swath}</swath><startTime>2024-01-01T06:00:00.000000</startTime>"
@@ -91,10 +93,10 @@ def ground_image(
     """Make the annotation of a GRD, and a scene that is part of it."""
     grid, orbit = synthetic_grid(lines=300, samples=400, looks=4.4)
     annotation = full_annotation(grid, orbit, polarisation=polarisation)
-    read = RadarGrid.from_annotation(annotation)
+    read = read_grid(annotation)
     part = read.crop(slice(40, 240), slice(70, 330))
     return annotation, scene_of_power(
-        powers(part.shape, seed), part, Orbit.from_annotation(annotation), calibration
+        powers(part.shape, seed), part, read_orbit(annotation), calibration
     )
 
 
@@ -107,10 +109,8 @@ def slant_image(
         lines=lines, samples=200, line_spacing=14.0, sample_spacing=2.33, ground_range=False
     )
     annotation = full_annotation(grid, orbit, bursts=bursts, swath=swath, polarisation=polarisation)
-    read = RadarGrid.from_annotation(annotation)
-    return annotation, scene_of_power(
-        powers(read.shape, seed), read, Orbit.from_annotation(annotation)
-    )
+    read = read_grid(annotation)
+    return annotation, scene_of_power(powers(read.shape, seed), read, read_orbit(annotation))
 
 
 def cropped(scene: Scene, line: slice, sample: slice) -> Scene:

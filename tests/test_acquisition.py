@@ -8,9 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sarheight.grid import RadarGrid
-from sarheight.orbit import Orbit
 from sarheight.scene import acquisition_of, acquisition_record, acquisitions, orbit_numbers
+from sarheight.sentinel1 import read_grid, read_orbit
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.results import PRODUCT, masks_of, result_of, scene
 
@@ -25,7 +24,7 @@ NAMES = {
 def test_records_agree_with_the_names_of_real_annotations(name: str) -> None:
     path = shared_data("sentinel1", *name.split("/"))
     mission, product, state, start, end = NAMES[name]
-    record = acquisition_record(RadarGrid.from_annotation(path), Orbit.from_annotation(path))
+    record = acquisition_record(read_grid(path), read_orbit(path))
     assert record["mission"] == mission
     assert record["product"] == product
     assert record["mode"] == "IW"

@@ -16,11 +16,10 @@ from typer.testing import CliRunner
 
 import sarheight
 from sarheight.cli import app
-from sarheight.grid import RadarGrid
-from sarheight.orbit import Orbit
 from sarheight.output import open_result
 from sarheight.output.radar_images import read_radar, read_scene, write_scene
 from sarheight.scene import Scene
+from sarheight.sentinel1 import read_grid, read_orbit
 from tests.annotations import annotation_xml, eof_xml
 from tests.synthetic import synthetic_grid
 
@@ -151,8 +150,8 @@ def test_an_image_of_another_origin_is_taken_with_its_annotation(
     """The image of the whole annotation, as a raster that holds numbers and nothing else."""
     import rasterio
 
-    grid = RadarGrid.from_annotation(files.annotation)
-    orbit = Orbit.from_annotation(files.annotation)
+    grid = read_grid(files.annotation)
+    orbit = read_orbit(files.annotation)
     dem = sarheight.dem.open_dem(files.dem, vertical="ellipsoidal")
     whole = sarheight.illumination.simulate(dem, grid, orbit, calibration="sigma0")
     plain = tmp_path / "plain.tif"

@@ -12,12 +12,12 @@ import pytest
 import xarray as xr
 
 from sarheight import fetch
-from sarheight._annotation import read_annotation
 from sarheight.dem import open_dem
 from sarheight.illumination import simulate
 from sarheight.output import open_result
 from sarheight.output.radar_images import write_scene
 from sarheight.product import open_product
+from sarheight.sentinel1 import read_annotation
 from sarheight.sentinel1._radiometry import Radiometry
 from tests.annotations import annotation_xml, eof_xml
 from tests.products import NAME, Tables, calibration_xml, grd_product, noise_xml, pack, slc_product

@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from sarheight import illumination
 from sarheight.cli import app
-from sarheight.grid import RadarGrid
 from sarheight.layover import reconstruct
 from sarheight.output import write
+from sarheight.sentinel1 import read_grid
 from tests.annotations import annotation_xml, eof_xml
 from tests.flattened_products import hyp3_folder
 from tests.mountains import PLAIN, mountain, raster
@@ -72,7 +72,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     grid, orbit = synthetic_grid(lines=350, samples=450, height=PLAIN, looks=4.4)
     (folder / "s1a-iw-grd-vv.xml").write_text(annotation_xml(grid, orbit))
     (folder / "S1A_OPER_AUX_POEORB.EOF").write_text(eof_xml(orbit))
-    grid = RadarGrid.from_annotation(folder / "s1a-iw-grd-vv.xml")
+    grid = read_grid(folder / "s1a-iw-grd-vv.xml")
     scene = illumination.simulate(dem, grid, orbit, looks=4.4, seed=1)
     scene.image.to_netcdf(folder / "beta0.nc")
     write(reconstruct(scene, dem), folder / "unfolded.zarr")

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sarheight_kernels.models import GroundModel, ground_block, ground_position, locate_cell
 
-from sarheight._annotation import read_annotation
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.geometry import rdr2geo
 from sarheight.geometry.placement import zero_doppler
 from sarheight.geometry.tables import radar_model, to_earth_fixed
-from sarheight.grid import RadarGrid
-from sarheight.orbit import Orbit
-from sarheight.sentinel1 import geolocation_grid
+from sarheight.sentinel1 import geolocation_grid, read_annotation, read_grid, read_orbit
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.terrain import TO_EARTH_FIXED
+
+if TYPE_CHECKING:
+    from sarheight.grid import RadarGrid
 
 Floats = NDArray[np.float64]
 
@@ -38,7 +40,7 @@ def test_a_place_stands_for_all_its_cells() -> None:
 def located(name: str) -> tuple[RadarGrid, dict[str, Floats], dict[str, Floats]]:
     """ESA's grid points, and what the kernels make of their places."""
     path = shared_data("sentinel1", name)
-    grid, orbit = RadarGrid.from_annotation(path), Orbit.from_annotation(path)
+    grid, orbit = read_grid(path), read_orbit(path)
     if grid.is_ground_range:
         grid = grid.with_range_interpolation("nearest")
     radar = radar_model(grid, orbit)
@@ -94,7 +96,7 @@ def test_the_geolocation_grid_is_met(name: str) -> None:
 def test_the_geolocation_grid_is_met_without_kernels(name: str) -> None:
     """What cuts an image to an area solves zero Doppler on its own, and agrees."""
     path = shared_data("sentinel1", name)
-    grid, orbit = RadarGrid.from_annotation(path), Orbit.from_annotation(path)
+    grid, orbit = read_grid(path), read_orbit(path)
     points = read_annotation(path).geolocation
     places = np.stack(
         TO_EARTH_FIXED.transform(points.longitude, points.latitude, points.height), axis=-1
@@ -116,7 +118,7 @@ def test_the_geolocation_grid_is_met_without_kernels(name: str) -> None:
 @pytest.mark.parametrize("name", [ANNOTATIONS[0], ANNOTATIONS[2], ANNOTATIONS[5]])
 def test_pixels_are_put_where_the_geolocation_grid_says(name: str) -> None:
     path = shared_data("sentinel1", name)
-    grid, orbit = RadarGrid.from_annotation(path), Orbit.from_annotation(path)
+    grid, orbit = read_grid(path), read_orbit(path)
     if grid.is_ground_range:
         grid = grid.with_range_interpolation("nearest")
     points = geolocation_grid(path)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sarheight.errors import AnnotationError
-from sarheight.grid import RadarGrid
 from sarheight.ground_range import GroundRange, RangeInterpolation
+from sarheight.sentinel1 import read_grid
 from tests.annotations import annotation_xml
 from tests.synthetic import synthetic_grid
 
@@ -105,11 +105,11 @@ def test_an_annotation_with_damaged_records_is_refused() -> None:
         + ("<coordinateConversion>".join([*records[2:0:-1], *records[3:]]))
     )
     with pytest.raises(AnnotationError, match=r"XML from memory: .* strictly ascending"):
-        RadarGrid.from_annotation(swapped.encode())
+        read_grid(swapped.encode())
 
 
 def test_an_annotation_is_read_as_linear_and_may_be_taken_otherwise() -> None:
-    grid = RadarGrid.from_annotation(annotation_xml(*synthetic_grid(lines=2000)).encode())
+    grid = read_grid(annotation_xml(*synthetic_grid(lines=2000)).encode())
     assert grid.ground_range is not None
     assert grid.ground_range.interpolation == "linear"
     nearest = grid.with_range_interpolation("nearest")

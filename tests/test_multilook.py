@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask
 import dask.array as da
@@ -14,14 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sarheight._annotation import Spectrum, read_annotation
-from sarheight.grid import RadarGrid
-from sarheight.orbit import Orbit
 from sarheight.scene import Scene, ground_sample_spacing, looks_for_spacing, multilook
-from sarheight.sentinel1._product import equivalent_looks, independent_pixels
+from sarheight.sentinel1 import read_annotation, read_grid, read_orbit
+from sarheight.sentinel1.annotation import Spectrum
+from sarheight.sentinel1.grid import equivalent_looks, independent_pixels
 from tests.annotations import annotation_xml
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.synthetic import synthetic_grid
+
+if TYPE_CHECKING:
+    from sarheight.grid import RadarGrid
 
 Floats = NDArray[np.float32]
 
@@ -205,7 +207,7 @@ def test_pixels_become_square_on_the_ground(incidence: float, *, ground_range: b
 
 def test_the_spacing_of_a_real_swath() -> None:
     path = shared_data("sentinel1", ANNOTATIONS[2])
-    grid, orbit = RadarGrid.from_annotation(path), Orbit.from_annotation(path)
+    grid, orbit = read_grid(path), read_orbit(path)
     assert ground_sample_spacing(grid, orbit) == pytest.approx(4.15, abs=0.01)
     assert looks_for_spacing(grid, orbit, 30.0) == (2, 7)
     assert looks_for_spacing(grid, orbit, 1.0) == (1, 1)
@@ -270,7 +272,7 @@ def test_a_large_window_of_a_real_swath_is_worth_a_third_of_its_pixels(
 ) -> None:
     """1 / (1.20 × 1.31) of the share of the band, for Hamming windows of 0.75 and 0.70 in IW1."""
     path = shared_data("sentinel1", name)
-    grid, annotation = RadarGrid.from_annotation(path), read_annotation(path)
+    grid, annotation = read_grid(path), read_annotation(path)
     assert equivalent_looks([annotation], grid, 1, 1) == 1.0
     looks = equivalent_looks([annotation], grid, 200, 800)
     assert looks / 160_000 == pytest.approx(a_pixel, abs=0.002)
@@ -285,14 +287,14 @@ def blank(grid: RadarGrid) -> tuple[xr.DataArray, RadarGrid]:
 
 def test_of_several_swaths_the_one_with_the_fewest_looks_counts() -> None:
     annotations = [read_annotation(shared_data("sentinel1", ANNOTATIONS[at])) for at in (2, 4)]
-    grid = RadarGrid.from_annotation(shared_data("sentinel1", ANNOTATIONS[2]))
+    grid = read_grid(shared_data("sentinel1", ANNOTATIONS[2]))
     each = [equivalent_looks([annotation], grid, 3, 12) for annotation in annotations]
     assert equivalent_looks(annotations, grid, 3, 12) == min(each)
 
 
 def test_a_grd_begins_with_the_looks_of_its_pixels() -> None:
     path = shared_data("sentinel1", ANNOTATIONS[0])
-    grid, annotation = RadarGrid.from_annotation(path), read_annotation(path)
+    grid, annotation = read_grid(path), read_annotation(path)
     assert [swath.swath for swath in annotation.processing] == ["IW1", "IW2", "IW3"]
     assert equivalent_looks([annotation], grid, 1, 1) == 4.4
     # Pixels of 10 m see 20 m: four of them are far from four times as good.

@@ -28,7 +28,7 @@ def test_the_record_is_the_same_in_all_formats(tmp_path: Path, suffix: str) -> N
     record = output.provenance({"image": np.eye(2)}, {"steps": 3, "law": "σ⁰"})
     path = tmp_path / f"result{suffix}"
     output.write(result_of().assign_attrs(provenance=record), path)
-    assert output.provenance_of(path) == record
+    assert output.read_provenance(path) == record
 
 
 @pytest.mark.parametrize("suffix", FORMATS[:3])
@@ -36,20 +36,20 @@ def test_the_record_of_an_image_in_radar_geometry_is_read(tmp_path: Path, suffix
     record = output.provenance(parameters={"seed": 7})
     path = tmp_path / f"image{suffix}"
     write_scene(scene(), path, attributes={"provenance": json.dumps(record)})
-    assert output.provenance_of(path) == record
+    assert output.read_provenance(path) == record
 
 
 def test_what_says_nothing_of_its_origin_is_told(tmp_path: Path) -> None:
     path = output.write(masks_of(), tmp_path / "masks.tif")
     with pytest.raises(ValueError, match="does not say where it comes from"):
-        output.provenance_of(path)
+        output.read_provenance(path)
     with pytest.raises(FileNotFoundError, match="there is no"):
-        output.provenance_of(tmp_path / "absent.nc")
+        output.read_provenance(tmp_path / "absent.nc")
     with pytest.raises(ValueError, match=r"\.tif, \.tiff, \.nc, \.zarr, \.png"):
-        output.provenance_of(tmp_path / "masks.jpg")
+        output.read_provenance(tmp_path / "masks.jpg")
     (tmp_path / "damaged.tif").write_bytes(b"II*\0")
     with pytest.raises(OSError, match="damaged"):
-        output.provenance_of(tmp_path / "damaged.tif")
+        output.read_provenance(tmp_path / "damaged.tif")
 
 
 def test_files_folders_and_zips_are_known_by_their_content(tmp_path: Path) -> None:

@@ -18,15 +18,15 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from sarheight import plot
-from sarheight.plot.classes import CLEAR, COUNT_COLOURS, MEANING_COLOURS, capped, mask_classes
+from sarheight.plot.classes import CLEAR, COUNT_COLOURS, MEANING_COLOURS, cap_counts, mask_classes
 from sarheight.plot.maps import (
     LARGEST_SIDE,
     Frame,
-    averaged,
+    average_blocks,
     decibels,
     map_view,
     robust_limits,
-    thinned,
+    subsample,
 )
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def test_fold_counts_above_the_last_class_count_as_it() -> None:
     picture = axes.images[0].get_array()
     assert (picture[count.values == 8] == to_rgba(COUNT_COLOURS[6])).all()
     assert (picture[count.values == 1] == to_rgba(CLEAR)).all()
-    assert (capped(count).values[VOID] == 255).all()
+    assert (cap_counts(count).values[VOID] == 255).all()
 
 
 def test_colours_of_counts_get_darker() -> None:
@@ -243,13 +243,13 @@ def test_large_images_are_averaged_and_codes_are_not() -> None:
     rng = np.random.default_rng(1)
     power = rng.gamma(1.0, 1.0, (2 * LARGEST_SIDE - 1, 9))
     power[:, 4] = np.nan
-    small = averaged(power)
-    assert small.shape == thinned(power).shape == (LARGEST_SIDE, 5)
+    small = average_blocks(power)
+    assert small.shape == subsample(power).shape == (LARGEST_SIDE, 5)
     assert small[0, 0] == pytest.approx(power[:2, :2].mean())
     assert small[-1, -1] == pytest.approx(power[-1, 8])
     np.testing.assert_allclose(small[:-1, 2], power[:-1, 5].reshape(-1, 2).mean(axis=1))
     codes = rng.choice([0, 3], (2 * LARGEST_SIDE, 4))
-    assert set(np.unique(thinned(codes))) == {0, 3}
+    assert set(np.unique(subsample(codes))) == {0, 3}
 
 
 # ---- places

@@ -17,8 +17,7 @@ from sarheight_kernels.orbit import zero_doppler_time
 from sarheight.ellipsoid import SPEED_OF_LIGHT, LookSide, look_sign, points_at_ranges
 from sarheight.errors import OrbitCoverageError
 from sarheight.grid import RadarGrid
-from sarheight.orbit import Orbit
-from sarheight.sentinel1 import geolocation_grid
+from sarheight.sentinel1 import geolocation_grid, read_grid, read_orbit
 from tests.annotations import (
     BURST_STEP,
     FIRST_VALID,
@@ -67,7 +66,7 @@ fraction = st.floats(-0.1, 1.1)
 def on_grid(name: str) -> tuple[RadarGrid, dict[str, Floats]]:
     """Return a grid, and the points of the geolocation grid with their lines on it."""
     path = shared_data("sentinel1", name)
-    grid = RadarGrid.from_annotation(path)
+    grid = read_grid(path)
     points = geolocation_grid(path)
     line = points.line.values
     if grid.bursts:
@@ -108,7 +107,7 @@ def test_the_geolocation_grid_of_a_grd_was_made_with_the_nearest_record() -> Non
 
 
 def test_nearest_records_tear_an_image_that_linear_ones_do_not() -> None:
-    grid = RadarGrid.from_annotation(shared_data("sentinel1", ANNOTATIONS[0]))
+    grid = read_grid(shared_data("sentinel1", ANNOTATIONS[0]))
     assert grid.ground_range is not None
     records = grid.ground_range
     slant_range = grid.slant_range(0, np.linspace(0, grid.samples - 1, 50))[:, None]
@@ -127,7 +126,7 @@ def test_nearest_records_tear_an_image_that_linear_ones_do_not() -> None:
 
 @pytest.mark.parametrize("name", ANNOTATIONS)
 def test_the_pixels_of_an_annotation_are_inverted_exactly(name: str) -> None:
-    grid = RadarGrid.from_annotation(shared_data("sentinel1", name))
+    grid = read_grid(shared_data("sentinel1", name))
     line, sample = np.meshgrid(
         np.linspace(0, grid.lines - 1, 41), np.linspace(0, grid.samples - 1, 43), indexing="ij"
     )
@@ -143,14 +142,14 @@ def test_the_pixels_of_an_annotation_are_inverted_exactly(name: str) -> None:
 
 
 def test_the_alps_grd_is_described() -> None:
-    grid = RadarGrid.from_annotation(shared_data("sentinel1", ANNOTATIONS[0]))
+    grid = read_grid(shared_data("sentinel1", ANNOTATIONS[0]))
     assert grid.shape == (16685, 25788)
     assert (grid.mission, grid.mode, grid.product) == ("S1B", "IW", "GRD")
     assert (grid.polarisations, grid.look_side, grid.looks) == (("VV",), "right", 4.4)
     assert grid.wavelength == pytest.approx(0.0555, abs=1e-4)
     assert grid.is_ground_range
     assert not grid.bursts
-    orbit = Orbit.from_annotation(shared_data("sentinel1", ANNOTATIONS[0]))
+    orbit = read_orbit(shared_data("sentinel1", ANNOTATIONS[0]))
     assert orbit.epoch == grid.epoch
     assert grid.line_spacing(orbit) == pytest.approx(10.0, abs=0.2)
 
@@ -158,10 +157,10 @@ def test_the_alps_grd_is_described() -> None:
 @pytest.mark.parametrize("name", [each for each in ANNOTATIONS if "-slc-" in each])
 def test_the_bursts_of_a_swath_lie_on_one_grid(name: str) -> None:
     path = shared_data("sentinel1", name)
-    swath = RadarGrid.from_annotation(path)
+    swath = read_grid(path)
     assert len(swath.bursts) == 9
     assert swath.lines == swath.bursts[-1].first_line + swath.bursts[-1].lines
-    assert swath.line_spacing(Orbit.from_annotation(path)) == pytest.approx(13.95, abs=0.05)
+    assert swath.line_spacing(read_orbit(path)) == pytest.approx(13.95, abs=0.05)
     for before, after in itertools.pairwise(swath.bursts):
         # The valid lines of neighbouring bursts overlap a little, and leave no gap.
         overlap = (
@@ -169,7 +168,7 @@ def test_the_bursts_of_a_swath_lie_on_one_grid(name: str) -> None:
         )
         assert 50 < overlap < 200
     for burst in swath.bursts[::4]:
-        own = RadarGrid.from_annotation(path, burst=burst.index)
+        own = read_grid(path, burst=burst.index)
         assert own.lines == burst.lines
         # Bursts are sampled in step, to a thousandth of a line.
         line = swath.line(own.azimuth_time(0))
@@ -181,7 +180,7 @@ def test_the_bursts_of_a_swath_lie_on_one_grid(name: str) -> None:
 
 def test_an_annotation_of_a_grd_gives_back_its_grid() -> None:
     grid, orbit = synthetic_grid(lines=900, samples=1100)
-    read = RadarGrid.from_annotation(annotation_xml(grid, orbit).encode())
+    read = read_grid(annotation_xml(grid, orbit).encode())
     assert read.shape == grid.shape
     assert read.looks == 4.4
     assert read.stamp_range == pytest.approx(float(grid.slant_range(450, 550)), abs=1.0)
@@ -197,7 +196,7 @@ def test_an_annotation_of_an_slc_gives_a_swath_or_a_burst(burst: int | None) -> 
         lines=2 * BURST_STEP + LINES_PER_BURST, samples=200, ground_range=False, sample_spacing=2.3
     )
     xml = annotation_xml(swath, orbit, bursts=3).encode()
-    grid = RadarGrid.from_annotation(xml, burst=burst)
+    grid = read_grid(xml, burst=burst)
     first = 0 if burst is None else burst * BURST_STEP
     shift = float((orbit.epoch - grid.epoch) / np.timedelta64(1, "ns")) * 1e-9
     assert grid.lines == (swath.lines if burst is None else LINES_PER_BURST)
@@ -223,7 +222,7 @@ def test_lines_without_shear_are_recognised() -> None:
         start, end = (middle.index(tag) for tag in ("<azimuthTime>", "</azimuthTime>"))
         begin, stop = (points[index].index(tag) for tag in ("<azimuthTime>", "</azimuthTime>"))
         points[index] = points[index][:begin] + middle[start:end] + points[index][stop:]
-    read = RadarGrid.from_annotation("<geolocationGridPoint>".join(points).encode())
+    read = read_grid("<geolocationGridPoint>".join(points).encode())
     assert read.stamp_range is None
 
 
@@ -234,13 +233,13 @@ def test_a_burst_that_is_not_there_is_an_error(burst: int) -> None:
     )
     xml = annotation_xml(grid, orbit, bursts=3).encode()
     with pytest.raises(IndexError, match=f"3 bursts, counted from 0, found burst={burst}"):
-        RadarGrid.from_annotation(xml, burst=burst)
+        read_grid(xml, burst=burst)
 
 
 def test_a_grd_has_no_bursts() -> None:
     xml = annotation_xml(*synthetic_grid()).encode()
     with pytest.raises(IndexError, match="has no bursts, found burst=0"):
-        RadarGrid.from_annotation(xml, burst=0)
+        read_grid(xml, burst=0)
 
 
 # ----------------------------------------------------------------------------------- sampling
@@ -323,7 +322,7 @@ def test_bursts_follow_the_epoch_and_are_lost_with_the_grid() -> None:
     swath, orbit = synthetic_grid(
         lines=2 * BURST_STEP + LINES_PER_BURST, samples=200, ground_range=False, sample_spacing=2.3
     )
-    grid = RadarGrid.from_annotation(annotation_xml(swath, orbit, bursts=3).encode())
+    grid = read_grid(annotation_xml(swath, orbit, bursts=3).encode())
     later = grid.with_epoch(grid.epoch + np.timedelta64(2, "s"))
     assert later.bursts[1].azimuth_time == pytest.approx(grid.bursts[1].azimuth_time - 2.0)
     assert grid.crop(slice(1, 5)).bursts == ()

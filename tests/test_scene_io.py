@@ -11,22 +11,21 @@ import rasterio
 import xarray as xr
 
 from sarheight.errors import OutputError
-from sarheight.grid import RadarGrid
-from sarheight.orbit import Orbit
 from sarheight.output import radar_images as _radar_files
 from sarheight.output.radar_images import (
     grid_from_json,
     grid_to_json,
-    holds_variables,
     orbit_from_json,
     orbit_to_json,
-    read_placement,
+    raster_geometry,
+    read_grid_and_orbit,
     read_radar,
     read_scene,
     write_radar,
     write_scene,
 )
 from sarheight.scene import Scene
+from sarheight.sentinel1 import read_grid, read_orbit
 from tests.annotations import BURST_STEP, LINES_PER_BURST, annotation_xml
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.synthetic import synthetic_grid
@@ -71,7 +70,7 @@ def test_grid_and_orbit_return_to_the_last_bit(*, ground_range: bool) -> None:
 
 def test_bursts_return() -> None:
     grid, orbit = synthetic_grid(lines=BURST_STEP + LINES_PER_BURST, ground_range=False)
-    read = RadarGrid.from_annotation(annotation_xml(grid, orbit, bursts=2).encode())
+    read = read_grid(annotation_xml(grid, orbit, bursts=2).encode())
     assert len(read.bursts) == 2
     assert same(grid_from_json(grid_to_json(read)), read)
 
@@ -79,7 +78,7 @@ def test_bursts_return() -> None:
 @pytest.mark.parametrize("name", ANNOTATIONS[:2])
 def test_real_annotations_return(name: str) -> None:
     path = shared_data("sentinel1", *name.split("/"))
-    grid, orbit = RadarGrid.from_annotation(path), Orbit.from_annotation(path)
+    grid, orbit = read_grid(path), read_orbit(path)
     assert same(grid_from_json(grid_to_json(grid)), grid)
     assert same(orbit_from_json(orbit_to_json(orbit)), orbit)
 
@@ -110,7 +109,7 @@ def test_a_scene_returns_from_every_format(
         np.testing.assert_array_equal(found, expected)
     if polarisations:
         assert read.image["polarisation"].values.tolist() == list(polarisations)
-    grid, orbit = read_placement(path)
+    grid, orbit = read_grid_and_orbit(path)
     assert same(grid, read.grid)
     assert same(orbit, read.orbit)
     assert {file.name for file in tmp_path.iterdir()} == {path.name}
@@ -183,27 +182,27 @@ def write_plain(path: Path, values: np.ndarray, **options: object) -> Path:
 def test_a_plain_raster_needs_placement_and_calibration(tmp_path: Path) -> None:
     scene = scene_of()
     path = write_plain(tmp_path / "vv.tif", scene.image.values[None], nodata=-1.0)
-    assert holds_variables(path) == ""
+    assert raster_geometry(path) == ""
     with pytest.raises(ValueError, match="pass it by --like"):
         read_scene(path)
     with pytest.raises(ValueError, match="does not say what its image is calibrated to"):
-        read_scene(path, placement=(scene.grid, scene.orbit))
-    read = read_scene(path, placement=(scene.grid, scene.orbit), calibration="gamma0")
+        read_scene(path, geometry=(scene.grid, scene.orbit))
+    read = read_scene(path, geometry=(scene.grid, scene.orbit), calibration="gamma0")
     assert read.calibration == "gamma0"
     np.testing.assert_array_equal(read.image.values, scene.image.values)
     with pytest.raises(ValueError, match="holds no sampling and no orbit"):
-        read_placement(path)
+        read_grid_and_orbit(path)
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_bands_without_names_are_named(tmp_path: Path) -> None:
     scene = scene_of(("VV", "VH"))
     path = write_plain(tmp_path / "both.tif", scene.image.values)
-    placement = scene.grid, scene.orbit
-    read = read_scene(path, placement=placement, calibration="beta0", polarisations=["VV", "VH"])
+    geometry = scene.grid, scene.orbit
+    read = read_scene(path, geometry=geometry, calibration="beta0", polarisations=["VV", "VH"])
     assert read.image["polarisation"].values.tolist() == ["VV", "VH"]
     with pytest.raises(ValueError, match=r"2 bands without names .* 1 polarisations"):
-        read_scene(path, placement=placement, calibration="beta0", polarisations=["VV"])
+        read_scene(path, geometry=geometry, calibration="beta0", polarisations=["VV"])
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

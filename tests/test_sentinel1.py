@@ -13,12 +13,8 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 from sarheight_kernels.orbit import zero_doppler_time
 
-from sarheight import _annotation as _xml
-from sarheight._annotation import read_annotation
 from sarheight.errors import AnnotationError, SarheightError
-from sarheight.grid import RadarGrid
-from sarheight.orbit import Orbit
-from sarheight.sentinel1 import geolocation_grid
+from sarheight.sentinel1 import document, geolocation_grid, read_annotation, read_grid, read_orbit
 from tests.annotations import annotation_xml
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.synthetic import synthetic_grid
@@ -39,7 +35,7 @@ XML = annotation_xml(GRID, ORBIT)
 def test_zero_doppler_meets_the_geolocation_grid(name: str) -> None:
     """Solve for each point of ESA's grid, and compare time and range with ESA's own."""
     path = shared_data("sentinel1", name)
-    orbit = Orbit.from_annotation(path)
+    orbit = read_orbit(path)
     points = geolocation_grid(path)
     assert points.sizes["line"] * points.sizes["pixel"] == 210
     place = np.stack(
@@ -78,8 +74,8 @@ def test_an_annotation_is_read_from_a_path_an_xz_file_or_memory(tmp_path: Path) 
     sources = [plain, str(plain), packed, XML.encode(), packed.read_bytes()]
     for source in sources:
         assert read_annotation(source).samples == GRID.samples
-        assert RadarGrid.from_annotation(source).shape == GRID.shape
-        assert Orbit.from_annotation(source).time.size == ORBIT.time.size
+        assert read_grid(source).shape == GRID.shape
+        assert read_orbit(source).time.size == ORBIT.time.size
         assert geolocation_grid(source).sizes == {"line": 7, "pixel": 5}
 
 
@@ -123,12 +119,12 @@ def test_the_number_of_looks_is_that_of_the_product(
     )
     xml = annotation_xml(grid, orbit).replace("<mode>IW", f"<mode>{mode}")
     xml = xml.replace("</imageAnnotation>", processing)
-    assert RadarGrid.from_annotation(xml.encode()).looks == looks
+    assert read_grid(xml.encode()).looks == looks
 
 
 # ------------------------------------------------------------------------------------ bad input
 
-READERS = [read_annotation, RadarGrid.from_annotation, Orbit.from_annotation, geolocation_grid]
+READERS = [read_annotation, read_grid, read_orbit, geolocation_grid]
 
 
 @pytest.mark.parametrize("read", READERS)
@@ -213,7 +209,7 @@ def test_an_external_definition_is_refused() -> None:
 
 
 def test_a_file_that_unpacks_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_xml, "LARGEST_BYTES", 2**20)
+    monkeypatch.setattr(document, "LARGEST_BYTES", 2**20)
     packed = lzma.compress(bytes(2**22))
     assert len(packed) < 2**12
     for data in (packed, bytes(2**22)):
@@ -251,7 +247,7 @@ def test_a_value_that_makes_no_sense_is_named(found: str, replacement: str, mess
     xml = re.sub(found, replacement, XML, count=1)
     assert xml != XML
     with pytest.raises(AnnotationError, match=message) as caught:
-        RadarGrid.from_annotation(xml.encode())
+        read_grid(xml.encode())
     assert "fetch" in str(caught.value)
 
 

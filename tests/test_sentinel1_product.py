@@ -14,18 +14,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sarheight._annotation import read_annotation
 from sarheight.errors import AnnotationError, GeometryError, ProductError
 from sarheight.geometry import rdr2geo
 from sarheight.geometry.placement import bounds_of_corners, part_of_bounds
-from sarheight.output.radar_images import grid_to_json, read_placement
+from sarheight.output.radar_images import grid_to_json, read_grid_and_orbit
 from sarheight.product import Product, open_product
-from sarheight.sentinel1 import Sentinel1Product
+from sarheight.sentinel1 import Sentinel1Product, read_annotation
 from sarheight.sentinel1 import _detected as _grd
 from sarheight.sentinel1 import _detected as _windowed
 from sarheight.sentinel1._archive import read_manifest
-from sarheight.sentinel1._product import find_orbit_file
 from sarheight.sentinel1._radiometry import Radiometry
+from sarheight.sentinel1.orbit import find_orbit_file
 from sarheight.zones.polarimetry import polarimetric_channels
 from tests.annotations import eof_xml
 from tests.conftest import shared_data
@@ -126,7 +125,7 @@ def test_sampling_and_orbit_are_those_of_the_annotation(product: Product, made: 
     assert grid.near_range == pytest.approx(made.grid.near_range, abs=1e-6)
     expected = made.orbit.with_epoch(orbit.epoch).state(0.0)[0]
     np.testing.assert_allclose(orbit.state(0.0)[0], expected, atol=1e-2)
-    again, _ = read_placement(made.path)
+    again, _ = read_grid_and_orbit(made.path)
     assert grid_to_json(again) == grid_to_json(grid)
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 
-from sarheight._annotation import read_annotation
 from sarheight.errors import AnnotationError
+from sarheight.sentinel1 import read_annotation
 from sarheight.sentinel1._radiometry import (
     REACH,
     WINDOW,

@@ -19,19 +19,14 @@ from numpy.typing import NDArray
 from sarheight_kernels.orbit import zero_doppler_time
 
 from benchmarks.synthetic.safe_product import write_product
-from sarheight._annotation import read_annotation
+from sarheight._runtime import ignore_missing_georeference
 from sarheight.ellipsoid import SPEED_OF_LIGHT, points_at_ranges
 from sarheight.errors import ProductError
-from sarheight.grid import RadarGrid
-from sarheight.orbit import Orbit
-from sarheight.output.radar_images import quiet
 from sarheight.scene import Scene
-from sarheight.sentinel1 import _complex as _slc
+from sarheight.sentinel1 import _complex, geolocation_grid, read_annotation, read_grid, read_orbit
 from sarheight.sentinel1 import _detected as _windowed
-from sarheight.sentinel1 import geolocation_grid
 from sarheight.sentinel1._complex import (
     Piece,
-    merged_grid,
     merged_pieces,
     slc_image,
     slc_numbers,
@@ -39,6 +34,7 @@ from sarheight.sentinel1._complex import (
 )
 from sarheight.sentinel1._product import open_product
 from sarheight.sentinel1._product_files import ProductFiles
+from sarheight.sentinel1.grid import merge_grids
 from tests.annotations import (
     BURST_STEP,
     FIRST_VALID,
@@ -55,7 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from sarheight._annotation import Annotation
+    from sarheight.sentinel1 import Annotation
 
 Bools = NDArray[np.bool_]
 
@@ -187,7 +183,7 @@ def test_the_square_of_complex_numbers_is_the_power_with_its_noise() -> None:
 
 
 def test_bursts_are_cut_in_the_middle_of_their_overlap() -> None:
-    grid = RadarGrid.from_annotation(
+    grid = read_grid(
         annotation_xml(PRODUCT.grid.crop(slice(LINES)), PRODUCT.orbit, bursts=BURSTS).encode()
     )
     pieces = swath_pieces(grid, "s1a")
@@ -238,7 +234,7 @@ def test_a_target_in_all_overlaps_is_there_once_and_where_the_geometry_says() ->
 
 def light(product: IwProduct, swath: str, point: NDArray[np.float64]) -> int:
     """Put a target into each burst of a swath that sees it; return how many do."""
-    xml_grid = _slc.swath_grid(product.annotations[swath])
+    xml_grid = read_grid(product.annotations[swath])
     orbit = product.orbit.with_epoch(xml_grid.epoch)
     time = zero_doppler_time(*point, 0.0, orbit.start, orbit.coefficients)
     slant_range = float(np.linalg.norm(orbit.state(time)[0] - point))
@@ -265,7 +261,7 @@ def light(product: IwProduct, swath: str, point: NDArray[np.float64]) -> int:
 
 @pytest.mark.parametrize("name", SLCS)
 def test_real_bursts_lie_on_whole_lines(name: str) -> None:
-    grid = RadarGrid.from_annotation(shared_data("sentinel1", name))
+    grid = read_grid(shared_data("sentinel1", name))
     times = np.array([burst.azimuth_time for burst in grid.bursts])
     lines = (times - grid.line_zero_time) / grid.line_interval
     assert np.abs(lines - np.round(lines)).max() < 5e-4
@@ -282,8 +278,8 @@ def test_real_bursts_lie_on_whole_lines(name: str) -> None:
 def test_the_merged_grid_meets_the_geolocation_grids_of_real_swaths() -> None:
     """Each point of ESA's grids, put on the merged grid by its pixel in the file."""
     annotations = [read_annotation(shared_data("sentinel1", name)) for name in MOROCCO]
-    grids = [_slc.swath_grid(annotation) for annotation in annotations]
-    merged, offsets = merged_grid(grids)
+    grids = [read_grid(annotation) for annotation in annotations]
+    merged, offsets = merge_grids(grids)
     assert offsets == ((0, 0), (460, 19942))
     worst_time, worst_range = 0.0, 0.0
     for name, grid, (line0, sample0) in zip(MOROCCO, grids, offsets, strict=True):
@@ -311,8 +307,8 @@ def test_the_merged_grid_meets_the_geolocation_grids_of_real_swaths() -> None:
 
 def test_real_swaths_are_cut_where_both_are_valid() -> None:
     annotations = [read_annotation(shared_data("sentinel1", name)) for name in MOROCCO]
-    grids = [_slc.swath_grid(annotation) for annotation in annotations]
-    merged, offsets = merged_grid(grids)
+    grids = [read_grid(annotation) for annotation in annotations]
+    merged, offsets = merge_grids(grids)
     pieces = merged_pieces(
         [
             [piece.moved(*offset) for piece in swath_pieces(grid, "s1a")]
@@ -338,7 +334,7 @@ def assert_apart(pieces: tuple[Piece, ...], shape: tuple[int, int]) -> None:
 def test_a_simulated_product_of_two_real_swaths_gives_back_one_scene(tmp_path: Path) -> None:
     """Through the writer and the whole reader, across the borders of bursts and of swaths."""
     paths = [shared_data("sentinel1", name) for name in MOROCCO]
-    grids, orbits = map(RadarGrid.from_annotation, paths), map(Orbit.from_annotation, paths)
+    grids, orbits = map(read_grid, paths), map(read_orbit, paths)
     lines, samples = (1380, 1460), (20_050, 20_700)
     size = lines[1] - lines[0], samples[1] - samples[0]
     truth = np.random.default_rng(1).exponential(1.0, size).astype(np.float32) + 0.5
@@ -449,7 +445,7 @@ def test_chunks_do_not_change_results(
     monkeypatch: pytest.MonkeyPatch, pixels_of_chunk: int, pixels_of_slab: int
 ) -> None:
     monkeypatch.setattr(_windowed, "CHUNK_PIXELS", pixels_of_chunk)
-    monkeypatch.setattr(_slc, "SLAB_PIXELS", pixels_of_slab)
+    monkeypatch.setattr(_complex, "SLAB_PIXELS", pixels_of_slab)
     image, _ = slc_image(*PRODUCT.parts, swaths=SWATHS)
     expected = np.where(valid(), PRODUCT.power, np.nan).astype(np.float32)
     np.testing.assert_array_equal(image, expected)
@@ -462,7 +458,7 @@ def safe_folder(folder: Path) -> tuple[ProductFiles, IwProduct]:
     (folder / "manifest.safe").touch()
     for name, raster in product.files.rasters.items():
         with (
-            quiet(),
+            ignore_missing_georeference(),
             rasterio.open(
                 folder / name,
                 "w",
@@ -665,7 +661,7 @@ def test_swaths_between_lines_of_each_other_are_refused() -> None:
 
 
 def test_stamps_of_swaths_may_refer_to_ranges_that_differ_a_little() -> None:
-    grids = [_slc.swath_grid(PRODUCT.annotations[swath]) for swath in SWATHS]
+    grids = [read_grid(PRODUCT.annotations[swath]) for swath in SWATHS]
     near, far = grids[0], grids[1]
     assert near.stamp_range is not None
     assert far.stamp_range is not None
@@ -676,9 +672,9 @@ def test_stamps_of_swaths_may_refer_to_ranges_that_differ_a_little() -> None:
     same = replace(
         far, stamp_range=far.stamp_range + shift, line_zero_time=far.line_zero_time - line
     )
-    assert merged_grid([near, same])[1] == merged_grid([near, far])[1]
+    assert merge_grids([near, same])[1] == merge_grids([near, far])[1]
     assert apart > 100.0
     with pytest.raises(ProductError, match="ms and"):
-        merged_grid([near, replace(far, stamp_range=far.stamp_range + shift)])
+        merge_grids([near, replace(far, stamp_range=far.stamp_range + shift)])
     with pytest.raises(ProductError, match="one has lines that are corrected"):
-        merged_grid([near, replace(far, stamp_range=None)])
+        merge_grids([near, replace(far, stamp_range=None)])

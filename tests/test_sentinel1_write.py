@@ -25,12 +25,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from benchmarks.synthetic import safe_product as _write
 from benchmarks.synthetic.safe_annotation import ThermalNoise, shifted, with_noise
 from benchmarks.synthetic.safe_product import write_product
-from sarheight._annotation import read_annotation
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.errors import OutputError
-from sarheight.grid import RadarGrid
-from sarheight.orbit import Orbit
 from sarheight.scene import Scene, relative_orbit
+from sarheight.sentinel1 import read_annotation, read_grid, read_orbit
 from sarheight.sentinel1._product import open_product
 from tests.annotations import BURST_STEP, INVALID_LINES, LINES_PER_BURST
 from tests.simulated_products import cropped, ground_image, slant_image, the_file
@@ -216,7 +214,7 @@ class TestGeometry:
         self, kind: str, request: pytest.FixtureRequest
     ) -> None:
         scene, path = request.getfixturevalue(kind)
-        grid = RadarGrid.from_annotation(annotation_of(path)).with_epoch(scene.grid.epoch)
+        grid = read_grid(annotation_of(path)).with_epoch(scene.grid.epoch)
         assert grid.shape == scene.grid.shape
         line, sample = np.meshgrid(
             np.linspace(0, grid.lines - 1, 7), np.linspace(0, grid.samples - 1, 7)
@@ -232,7 +230,7 @@ class TestGeometry:
     ) -> None:
         _, path = request.getfixturevalue(kind)
         source = annotation_of(path)
-        annotation, orbit = read_annotation(source), Orbit.from_annotation(source)
+        annotation, orbit = read_annotation(source), read_orbit(source)
         points = annotation.geolocation
         to_earth_fixed = pyproj.Transformer.from_crs(4979, 4978, always_xy=True)
         position = np.stack(
@@ -262,14 +260,14 @@ class TestGeometry:
 
     def test_the_orbit_is_kept_or_replaced(self, tmp_path: Path) -> None:
         annotation, scene = ground_image()
-        own = Orbit.from_annotation(annotation)
+        own = read_orbit(annotation)
         write_product(scene, tmp_path / "own.SAFE", like=annotation)
         text = annotation_of(tmp_path / "own.SAFE").read_text("utf-8")
         vectors = read_annotation(text.encode()).state_vectors
         assert_array_equal(vectors.velocity, read_annotation(annotation).state_vectors.velocity)
         turned = replace(scene, orbit=own.rotated(0.5))
         write_product(turned, tmp_path / "turned.SAFE", like=annotation)
-        found = Orbit.from_annotation(annotation_of(tmp_path / "turned.SAFE"))
+        found = read_orbit(annotation_of(tmp_path / "turned.SAFE"))
         at = np.linspace(scene.grid.first_time, scene.grid.last_time, 5)
         wanted = turned.orbit.state(at)[0]
         assert_allclose(found.with_epoch(own.epoch).state(at)[0], wanted, rtol=0, atol=1e-3)
@@ -626,7 +624,7 @@ def test_a_mission_that_moved_is_counted_anew() -> None:
 LIMITED = """
 import os, resource
 from sarheight.errors import OutputError
-from sarheight.sentinel1 import write_product
+from benchmarks.synthetic.safe_product import write_product
 from tests.simulated_products import ground_image, slant_image
 
 folder = {folder!r}

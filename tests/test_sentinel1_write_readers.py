@@ -16,12 +16,10 @@ from benchmarks.synthetic.safe_annotation import geolocation_points
 from benchmarks.synthetic.safe_layout import layout_of
 from benchmarks.synthetic.safe_product import write_product
 from sarheight import geometry
-from sarheight._annotation import read_annotation
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.geometry.placement import grid_of_dem
-from sarheight.grid import RadarGrid
 from sarheight.illumination import simulate
-from sarheight.orbit import Orbit
+from sarheight.sentinel1 import read_annotation, read_grid, read_orbit
 from sarheight.sentinel1._product import open_product
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.simulated_products import the_file
@@ -30,8 +28,8 @@ from tests.terrain import dem_around, hills
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sarheight._annotation import GeolocationGrid
     from sarheight.scene import Scene
+    from sarheight.sentinel1.annotation import GeolocationGrid
 
 GRD, SLC = ANNOTATIONS[0], ANNOTATIONS[-1]
 
@@ -52,7 +50,7 @@ class Simulated(NamedTuple):
 def _simulated(name: str, folder: Path) -> Simulated:
     """Simulate hills in the middle of an image, of an SLC in the middle of a burst."""
     annotation = shared_data("sentinel1", name)
-    grid, orbit = RadarGrid.from_annotation(annotation), Orbit.from_annotation(annotation)
+    grid, orbit = read_grid(annotation), read_orbit(annotation)
     line = grid.bursts[4].first_line + 750 if grid.bursts else grid.lines // 2
     middle = grid.crop(slice(line, line + 1), slice(grid.samples // 4, grid.samples // 4 + 1))
     place = geometry.rdr2geo(middle, orbit, 1000.0)
@@ -133,8 +131,8 @@ class TestFormat:
 def test_points_are_those_of_esa_where_pixels_coincide(name: str) -> None:
     """Of a whole image, for which ESA has a geolocation grid of its own."""
     source = shared_data("sentinel1", name)
-    annotation, orbit = read_annotation(source), Orbit.from_annotation(source)
-    grid = RadarGrid.from_annotation(source)
+    annotation, orbit = read_annotation(source), read_orbit(source)
+    grid = read_grid(source)
     if grid.is_ground_range:
         # ESA's own grid was made so.
         grid = grid.with_range_interpolation("nearest")
@@ -176,7 +174,7 @@ class TestXarraySentinel:
             assert _opened(simulated, group) is not None
 
     def test_it_finds_the_same_pixels_at_the_same_times(self, simulated: Simulated) -> None:
-        grid = RadarGrid.from_annotation(the_file(simulated.path, "annotation/*.xml"))
+        grid = read_grid(the_file(simulated.path, "annotation/*.xml"))
         burst = "/0" if grid.bursts else ""
         image = _opened(simulated, f"{simulated.group}{burst}").measurement
         line = np.arange(image.shape[0])
@@ -187,7 +185,7 @@ class TestXarraySentinel:
         tables = _opened(simulated, f"{simulated.group}/calibration")
         import xarray_sentinel
 
-        grid = RadarGrid.from_annotation(the_file(simulated.path, "annotation/*.xml"))
+        grid = read_grid(the_file(simulated.path, "annotation/*.xml"))
         burst = "/0" if grid.bursts else ""
         image = _opened(simulated, f"{simulated.group}{burst}").measurement
         product = open_product(simulated.path)

@@ -24,6 +24,7 @@ from sarheight import dem as elevation
 from sarheight import geometry
 from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit, look_at
+from sarheight.sentinel1 import read_grid, read_orbit, read_orbit_file
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -181,7 +182,7 @@ class Site:
     def _pass_of_annotation(self, name: str) -> tuple[RadarGrid, Orbit]:
         """Take orbit and pixels from an annotation."""
         path = data_file(name, self.folder)
-        orbit, grid = Orbit.from_annotation(path), RadarGrid.from_annotation(path)
+        orbit, grid = read_orbit(path), read_grid(path)
         latitude, longitude, height = self._middle()
         orbit = orbit.rotated(look_at(orbit, latitude, longitude, self.incidence, height=height))
         grid = _boundless(grid if grid.is_ground_range else grid.multilook(1, 5), orbit)
@@ -189,7 +190,7 @@ class Site:
 
     def _pass_of_orbit_file(self, name: str) -> tuple[RadarGrid, Orbit]:
         """Take the orbit from an orbit file, and the pixels of 10 m that a GRD has."""
-        orbit = Orbit.from_eof(data_file(name, self.folder))
+        orbit = read_orbit_file(data_file(name, self.folder))
         latitude, longitude, height = self._middle()
         turn = look_at(orbit, latitude, longitude, self.incidence, height=height, ascending=True)
         orbit = orbit.rotated(turn)

@@ -23,9 +23,8 @@ from numpy.typing import NDArray
 from benchmarks._mountains.scenes import data_file
 from sarheight import dem as elevation
 from sarheight.geometry import geo2rdr
-from sarheight.grid import RadarGrid
-from sarheight.orbit import Orbit
 from sarheight.scene import Scene
+from sarheight.sentinel1 import read_grid, read_orbit
 
 __all__ = ["DATES", "Explained", "Hills", "hills"]
 
@@ -86,8 +85,8 @@ def hills(lines: int, samples: int, folder: str | None = None) -> Hills:
     dem = elevation.check_dem(whole).sel(
         x=slice(west - AROUND, east + AROUND), y=slice(north + AROUND, south - AROUND)
     )
-    orbit = Orbit.from_annotation(data_file(ANNOTATION, folder))
-    whole_grid = RadarGrid.from_annotation(data_file(ANNOTATION, folder))
+    orbit = read_orbit(data_file(ANNOTATION, folder))
+    whole_grid = read_grid(data_file(ANNOTATION, folder))
     # The second swath has the same timing: one grid goes on across both.
     wide = replace(whole_grid, samples=whole_grid.samples + 1000, bursts=())
     independent = lines * samples / CORRELATED

@@ -5,7 +5,7 @@ With the first two set aside, 0.0004 pixels are left, of which 0.0003 are the mi
 annotations are rounded.
 
 - The shear of Sentinel-1's images along azimuth (the bistatic residual, see
-  `sarheight.scene.RadarGrid`): sarsen takes the stamp of a line for its zero-Doppler time
+  `sarheight.grid.RadarGrid`): sarsen takes the stamp of a line for its zero-Doppler time
   everywhere. It is nothing in the middle of the swath, and 0.18 lines of a GRDH, or 0.13 of an IW
   SLC, at its edges.
 - sarsen stops its search for zero Doppler as soon as every cell is within a metre along the track;

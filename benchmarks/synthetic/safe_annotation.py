@@ -10,20 +10,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from benchmarks.synthetic.safe_layout import listed, node, number, numbers, put, utc, utc_of
-from sarheight._annotation import GeolocationGrid
 from sarheight.ellipsoid import SPEED_OF_LIGHT, look_sign, points_at_ranges
 from sarheight.orbit import seconds_between
+from sarheight.sentinel1.annotation import GeolocationGrid
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
     from benchmarks.synthetic.safe_layout import FileLayout
     from benchmarks.synthetic.safe_product import Measured
-    from sarheight._annotation import Annotation
     from sarheight.grid import RadarGrid
     from sarheight.ground_range import GroundRange
     from sarheight.orbit import Orbit
     from sarheight.scene import Calibration, Scene
+    from sarheight.sentinel1 import Annotation
 
 Floats = NDArray[np.float64]
 

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sarheight.ellipsoid import SPEED_OF_LIGHT
-from sarheight.grid import bursts_of_annotation
 from sarheight.orbit import nanoseconds
+from sarheight.sentinel1.grid import burst_positions
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from sarheight._annotation import Annotation
     from sarheight.grid import RadarGrid
+    from sarheight.sentinel1 import Annotation
 
 POLARISATIONS = {
     frozenset({"HH"}): "SH",
@@ -323,7 +323,7 @@ def layout_of(grid: RadarGrid, annotation: Annotation) -> FileLayout:
     if not bursts:
         msg = (
             f"found a scene of {grid.lines} lines that meets no burst of {annotation.name}; "
-            "expected a part of its continuous image: make it on RadarGrid.from_annotation"
+            "expected a part of its continuous image: make it on read_grid"
         )
         raise ValueError(msg)
     lines = annotation.lines_per_burst * len(bursts)
@@ -348,7 +348,7 @@ def _require_same_sampling(grid: RadarGrid, annotation: Annotation) -> None:
             f"found a scene in {kind} range with {grid.line_interval:.6e} s between lines and "
             f"{grid.sample_spacing:.3f} m between samples, expected the sampling of "
             f"{annotation.name}, a {annotation.product_type} with {annotation.line_interval:.6e} s "
-            f"and {spacing:.3f} m: make it on RadarGrid.from_annotation, cropped but not "
+            f"and {spacing:.3f} m: make it on read_grid, cropped but not "
             "multilooked"
         )
         raise ValueError(msg)
@@ -368,7 +368,7 @@ def _whole(offset: float, name: str) -> int:
 def _placed(grid: RadarGrid, annotation: Annotation, first_sample: int) -> tuple[PlacedBurst, ...]:
     """Place the bursts that a scene meets."""
     bursts = []
-    listed = bursts_of_annotation(annotation, grid.epoch)
+    listed = burst_positions(annotation, grid.epoch)
     for place, timing in zip(listed, annotation.bursts, strict=True):
         begin = round(float(grid.line(place.azimuth_time)))
         meets = begin + place.valid_lines[0] < grid.lines and begin + place.valid_lines[1] > 0

@@ -29,9 +29,11 @@ from benchmarks.synthetic.safe_annotation import (
     set_header,
 )
 from benchmarks.synthetic.safe_layout import document, file_name, layout_of, node, product_name, utc
-from sarheight._annotation import KIND, Document, read_annotation
 from sarheight.orbit import Orbit, seconds_between
 from sarheight.scene import Scene, relative_orbit
+from sarheight.sentinel1 import read_annotation, read_orbit
+from sarheight.sentinel1.annotation import KIND
+from sarheight.sentinel1.document import Document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,8 +43,10 @@ if TYPE_CHECKING:
 
     from benchmarks.synthetic.safe_annotation import CalibrationTable
     from benchmarks.synthetic.safe_layout import FileLayout
-    from sarheight._annotation import Annotation, GeolocationGrid, XmlSource
     from sarheight.scene import Calibration
+    from sarheight.sentinel1 import Annotation
+    from sarheight.sentinel1.annotation import GeolocationGrid
+    from sarheight.sentinel1.document import XmlSource
 
 LARGEST = {"GRD": 65535.0, "SLC": 32767.0}
 """Largest digital number of a product."""
@@ -651,7 +655,7 @@ def product_image(
     table = calibration_table(layout, orbit)
     return ProductImage(
         root=file.copied(),
-        original=Orbit.from_annotation(source),
+        original=read_orbit(source),
         annotation=annotation,
         orbit_number=header.count("absoluteOrbitNumber"),
         datatake=header.count("missionDataTakeId"),
@@ -1062,7 +1066,7 @@ def write_product(
     ----------
     MDA (2020). Sentinel-1 Product Specification, S1-RS-MDA-52-7441, issue 3.7.
     """
-    from sarheight.output.atomic import staged
+    from sarheight.output.atomic import atomic_write
 
     sources = [like] if isinstance(like, str | bytes | os.PathLike) else list(like)
     if not sources:
@@ -1085,7 +1089,7 @@ def write_product(
     target = Path(path)
     if target.is_dir() and target.suffix.lower() not in SUFFIXES:
         target /= name
-    with staged(target, overwrite=overwrite, suffixes=SUFFIXES) as work:
+    with atomic_write(target, overwrite=overwrite, suffixes=SUFFIXES) as work:
         zipped = target.suffix.lower() == ".zip"
         folder = work.with_name(_folder_of_zip(target)) if zipped else work
         saturated = _write_folder(folder, images, calibration_factor, inputs or {})

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, shift
 
 from sarheight._runtime import require
-from sarheight.output.atomic import staged
+from sarheight.output.atomic import atomic_write
 from sarheight.zones.classes import CLIMATE_ZONES
 
 if TYPE_CHECKING:
@@ -546,7 +546,7 @@ def write_simulated_so2sat(
         )
         first += count
         with (
-            staged(path, overwrite=overwrite, suffixes=(".h5",)) as draft,
+            atomic_write(path, overwrite=overwrite, suffixes=(".h5",)) as draft,
             h5py.File(draft, "w") as file,
         ):
             for name, values in found.items():

@@ -13,7 +13,15 @@ from torch import Tensor
 from torchmetrics import MeanSquaredError
 
 from sarheight.buildings.estimators import TabularHeightEstimator
-from sarheight.learning.run import EpochLoader, Precision, RunSettings, claim, fit, steps_of
+from sarheight.learning.run import (
+    EpochLoader,
+    Precision,
+    RunSettings,
+    claim,
+    fit,
+    one_cycle_adamw,
+    steps_of,
+)
 from sarheight.learning.weights import Channel
 
 if TYPE_CHECKING:
@@ -24,7 +32,6 @@ if TYPE_CHECKING:
     from sarheight.buildings.estimators import TabularEstimate
 
 MONITORED = "validation_rmse"
-WARM_UP = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,14 +140,7 @@ class _TabularTask(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401  # as Lightning has it
         """Set up AdamW with a rise and a cosine."""
-        rate = self.settings.rate
-        weights = torch.optim.AdamW(
-            self.estimator.parameters(), rate, weight_decay=self.settings.decay
-        )
-        cosine = torch.optim.lr_scheduler.OneCycleLR(
-            weights, rate, total_steps=max(self.steps, 2), pct_start=WARM_UP
-        )
-        return {"optimizer": weights, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
+        return one_cycle_adamw(self.estimator.parameters(), self.settings, self.steps)
 
 
 def train_tabular(

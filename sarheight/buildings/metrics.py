@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sarheight.learning.metrics import paired
-from sarheight.plot.figures import BAR_PLACE, LONGEST_SIDE, MARGINS, PANEL_SIDE, set_title
+from sarheight.plot.figures import COLORBAR_BOX, LONGEST_SIDE, MARGINS, PANEL_SIDE, set_title
 from sarheight.plot.maps import (
     Frame,
-    averaged,
+    average_blocks,
     draw_compass,
     draw_void,
-    known,
     label_axes,
     map_view,
+    valid_cells,
 )
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def plot_building_heights(
     if truth is not None:
         maps.insert(1, (truth, "true height", *PANELS["height"][1:]))
     shown = [result["height"], *([] if truth is None else [truth])]
-    heights = np.concatenate([each.values[known(each)] for each in shown])
+    heights = np.concatenate([each.values[valid_cells(each)] for each in shown])
     top = max(float(np.percentile(heights, PERCENTILE)), LEAST_TOP) if heights.size else LEAST_TOP
     limits = {"metres": top, "share": 1.0}
     figure = _figure(result["height"], len(maps))
@@ -272,7 +272,7 @@ def plot_building_heights(
 def _draw(figure: Figure, axes: Axes, map_: xr.DataArray, style: tuple[float, str, str]) -> None:
     view = map_view(map_)
     frame = Frame.of(view)
-    values = averaged(np.where(known(view), view.values, np.nan))
+    values = average_blocks(np.where(valid_cells(view), view.values, np.nan))
     if np.isnan(values).any():
         draw_void(axes)
     top, units, colours = style
@@ -286,7 +286,7 @@ def _draw(figure: Figure, axes: Axes, map_: xr.DataArray, style: tuple[float, st
     )
     label_axes(axes, frame)
     draw_compass(axes, frame, None)
-    figure.colorbar(drawn, cax=axes.inset_axes(BAR_PLACE), label=units, extend="max")
+    figure.colorbar(drawn, cax=axes.inset_axes(COLORBAR_BOX), label=units, extend="max")
 
 
 def _figure(map_: xr.DataArray, panels: int) -> Figure:

@@ -30,7 +30,7 @@ from sarheight.buildings._images import (
 from sarheight.buildings.stack import OPTICAL_BANDS, SAR_BANDS, check_stack, city_stack
 from sarheight.errors import ProductError, StackError
 from sarheight.output import open_result
-from sarheight.output.atomic import staged
+from sarheight.output.atomic import atomic_write
 from sarheight.output.grid import check_grid, grid_transform
 from sarheight.output.write import write_zarr
 from sarheight.rtc.flattened import Scale, open_raster, power
@@ -171,7 +171,7 @@ def write_stack(
         If it cannot be written.
     """
     checked = check_grid(check_stack(stack, posting=None))
-    with staged(path, overwrite=overwrite, suffixes=(".zarr",)) as work:
+    with atomic_write(path, overwrite=overwrite, suffixes=(".zarr",)) as work:
         write_zarr(checked, work, chunk=CHUNK)
     return Path(path)
 

@@ -15,7 +15,7 @@ from sarheight.cli._session import INTERRUPTED, help_if_alone, session
 
 if TYPE_CHECKING:
     from sarheight.fetch import SceneRecord
-    from sarheight.fetch._progress import Report
+    from sarheight.fetch.progress import Report
 
 WHAT = "What to look for"
 Edges = tuple[float, float, float, float]
@@ -50,10 +50,10 @@ Mission = Annotated[
 def work(command: str, *, quiet: bool, debug: bool) -> Iterator[Report]:
     """Run a command with bars for its downloads, and errors in one line."""
     with session(f"fetch {command}", quiet=True, threads=None, debug=debug, steps=1):
-        from sarheight.fetch._progress import shown
+        from sarheight.fetch.progress import show_progress
 
         try:
-            with shown(quiet=quiet) as report:
+            with show_progress(quiet=quiet) as report:
                 yield report
         except KeyboardInterrupt:
             typer.echo(
@@ -207,21 +207,21 @@ def _place(
 
 def _list(found: tuple[SceneRecord, ...], *, as_json: bool) -> None:
     """Show what was found, and how much it would be."""
-    from sarheight.fetch._progress import size_in_words
+    from sarheight.fetch.progress import format_size
 
     if as_json:
         typer.echo(json.dumps([_facts(record) for record in found], indent=1))
         return
     width = max((len(record.name) for record in found), default=0)
     for record in found:
-        size = "?" if record.size is None else size_in_words(record.size)
+        size = "?" if record.size is None else format_size(record.size)
         track = "?" if record.relative_orbit is None else str(record.relative_orbit)
         typer.echo(f"{record.name:{width}}  {record.passing or '?':10}  {track:>3}  {size:>7}")
     known = [record.size for record in found if record.size is not None]
     count = f"{len(found)} product{'s' * (len(found) != 1)}"
     unknown = len(found) - len(known)
     more = f" and {unknown} of unknown size" if unknown else ""
-    typer.echo(f"{count}, {size_in_words(sum(known))}{more}; --download brings them", err=True)
+    typer.echo(f"{count}, {format_size(sum(known))}{more}; --download brings them", err=True)
 
 
 def _facts(record: SceneRecord) -> dict[str, Any]:

@@ -83,9 +83,7 @@ def _product(source: str) -> Facts:
 
 
 def _annotation(path: Path) -> Facts:
-    from sarheight._annotation import read_annotation
-    from sarheight.grid import RadarGrid
-    from sarheight.orbit import Orbit
+    from sarheight.sentinel1 import read_annotation, read_grid, read_orbit
 
     annotation = read_annotation(path)
     kind = f"{annotation.mission} {annotation.mode} {annotation.product_type}"
@@ -97,8 +95,8 @@ def _annotation(path: Path) -> Facts:
     yield "incidence", f"{angles.min():.2f} to {angles.max():.2f} degrees"
     if annotation.bursts:
         yield "bursts", f"{len(annotation.bursts)} of {annotation.lines_per_burst} lines"
-    yield from _sampling(RadarGrid.from_annotation(path))
-    yield from _orbit(Orbit.from_annotation(path))
+    yield from _sampling(read_grid(annotation))
+    yield from _orbit(read_orbit(annotation))
 
 
 def _sampling(grid: RadarGrid) -> Facts:
@@ -121,12 +119,12 @@ def _orbit(orbit: Orbit) -> Facts:
 
 
 def _orbit_file(path: Path) -> Facts:
-    from sarheight.orbit import Orbit
+    from sarheight.sentinel1 import read_orbit_file
 
     kinds = {"POEORB": "precise", "RESORB": "restituted"}
     kind = next((word for mark, word in kinds.items() if mark in path.name.upper()), "of some kind")
     yield "what", f"orbit file of ESA, {kind}"
-    yield from _orbit(Orbit.from_eof(path))
+    yield from _orbit(read_orbit_file(path))
 
 
 def _place(longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> Facts:
@@ -137,18 +135,18 @@ def _place(longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> Fac
 def _raster(path: Path) -> Facts:
     """Tell about what holds pixels: an image, a result, or an elevation model."""
     from sarheight.output import open_result
-    from sarheight.output.radar_images import STORES, holds_variables, read_radar
+    from sarheight.output.radar_images import STORES, raster_geometry, read_radar
 
-    if path.suffix.lower() not in STORES and not holds_variables(path):
+    if path.suffix.lower() not in STORES and not raster_geometry(path):
         return _dem(path)
     dataset = open_result(path, chunks={}) if path.suffix.lower() in STORES else None
     if dataset is None:
-        dataset = read_radar(path) if holds_variables(path) == "radar" else open_result(path)
+        dataset = read_radar(path) if raster_geometry(path) == "radar" else open_result(path)
     return _dataset(dataset)
 
 
 def _dataset(dataset: xr.Dataset) -> Facts:
-    from sarheight.output.radar_images import grid_from_json, holds_scene, orbit_from_json
+    from sarheight.output.radar_images import grid_from_json, has_grid_and_orbit, orbit_from_json
 
     attributes = dataset.attrs
     radar = "line" in dataset.dims
@@ -161,7 +159,7 @@ def _dataset(dataset: xr.Dataset) -> Facts:
         yield str(name), _variable(variable)
     if "polarisation" in dataset.coords:
         yield "polarisations", ", ".join(map(str, dataset["polarisation"].values))
-    if holds_scene(attributes):
+    if has_grid_and_orbit(attributes):
         yield from _sampling(grid_from_json(attributes["radar_grid"]))
         yield from _orbit(orbit_from_json(attributes["orbit_state_vectors"]))
     if "orbit_source" in attributes:

@@ -98,17 +98,17 @@ class ImageChoice:
         return scene
 
     def _image(self, current: Session) -> Scene:
-        from sarheight.output.radar_images import read_placement, read_scene
+        from sarheight.output.radar_images import read_grid_and_orbit, read_scene
         from sarheight.scene import looks_for_spacing, multilook
 
-        placement = None if self.like is None else read_placement(self.like)
+        geometry = None if self.like is None else read_grid_and_orbit(self.like)
         scene = read_scene(
             self.source,
-            placement=placement,
+            geometry=geometry,
             calibration=self.calibration,
             polarisations=self.polarisations,
         )
-        if placement is not None and scene.grid is not placement[0]:
+        if geometry is not None and scene.grid is not geometry[0]:
             current.say(f"{self.source} holds its own sampling and orbit: --like is not used")
         if self.orbit is not None:
             orbit = replaced_orbit(scene.grid, scene.orbit, Path(self.orbit))
@@ -138,13 +138,13 @@ def _orbit_of(product: Product, current: Session) -> Path | None:
 
 def replaced_orbit(grid: RadarGrid, orbit: Orbit, path: Path | None) -> Orbit:
     """Take the orbit of a file, where one was given, around the time of an image."""
-    from sarheight.orbit import Orbit as Vectors
+    from sarheight.sentinel1 import read_orbit_file
 
     if path is None:
         return orbit
     zero = orbit.with_epoch(grid.epoch)
     begin, end = (zero.utc(time) for time in (grid.first_time, grid.last_time))
-    return Vectors.from_eof(path, window=(begin, end)).with_epoch(grid.epoch)
+    return read_orbit_file(path, window=(begin, end)).with_epoch(grid.epoch)
 
 
 # What the options say of an elevation model.

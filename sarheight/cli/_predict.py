@@ -335,11 +335,11 @@ def _known(points: Path | None, vertical: str | None) -> SparseHeights | None:
 
 
 def _image(image: Path, like: Path | None, calibration: CalibrationName | None) -> Scene:
-    from sarheight.output.radar_images import read_placement, read_scene
+    from sarheight.output.radar_images import read_grid_and_orbit, read_scene
 
     return read_scene(
         image,
-        placement=None if like is None else read_placement(like),
+        geometry=None if like is None else read_grid_and_orbit(like),
         calibration=None if calibration is None else calibration.value,
     )
 

@@ -107,10 +107,14 @@ def masks(
         from sarheight import layover
         from sarheight.geometry.placement import grid_of_dem
         from sarheight.output import provenance, write
-        from sarheight.output.radar_images import placed, read_placement, write_radar
+        from sarheight.output.radar_images import (
+            add_grid_and_orbit,
+            read_grid_and_orbit,
+            write_radar,
+        )
 
         heights = read_dem(dem, vertical, units, nodata)
-        grid, vectors = read_placement(like)
+        grid, vectors = read_grid_and_orbit(like)
         vectors = replaced_orbit(grid, vectors, orbit)
         current.stage("classify")
         current.say_if_kernels_are_new()
@@ -123,7 +127,7 @@ def masks(
             {"command": "masks", "geometry": geometry.value, "vertical": vertical},
         )
         if geometry is GeometryName.radar:
-            write_radar(placed(found, grid, vectors), output, overwrite=overwrite)
+            write_radar(add_grid_and_orbit(found, grid, vectors), output, overwrite=overwrite)
         elif output.suffix.lower() == ".png":
             from sarheight import plot
             from sarheight.output import save_png

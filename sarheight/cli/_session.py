@@ -19,7 +19,7 @@ from sarheight.errors import SarheightError
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from sarheight.fetch._progress import Report
+    from sarheight.fetch.progress import Report
 
 FAILED = 1
 """The data or the work."""
@@ -125,18 +125,18 @@ class Session:
     @contextmanager
     def downloading(self) -> Iterator[Report]:
         """Show downloads beside the stage that needs them."""
-        from sarheight.fetch._progress import shown, size_in_words
+        from sarheight.fetch.progress import format_size, show_progress
 
         if self.progress is None or self.task is None:
-            with shown(quiet=self.quiet) as report:
+            with show_progress(quiet=self.quiet) as report:
                 yield report
             return
         progress, task = self.progress, self.task
         stage = progress.tasks[task].description
 
         def beside(name: str, done: int, total: int | None) -> None:
-            of = "" if total is None else f" of {size_in_words(total)}"
-            progress.update(task, description=f"{stage}: {name}, {size_in_words(done)}{of}")
+            of = "" if total is None else f" of {format_size(total)}"
+            progress.update(task, description=f"{stage}: {name}, {format_size(done)}{of}")
 
         try:
             yield beside

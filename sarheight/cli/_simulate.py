@@ -232,15 +232,15 @@ def _placements(
     product: bool,
 ) -> tuple[dict[Path, tuple[RadarGrid, Orbit]], float]:
     """Cut the grid of each annotation to what the elevation model lights."""
-    from sarheight._annotation import read_annotation
     from sarheight.errors import GeometryError
-    from sarheight.output.radar_images import read_placement
+    from sarheight.output.radar_images import read_grid_and_orbit
+    from sarheight.sentinel1 import read_annotation
 
     placed, turned = {}, 0.0
     for path in like:
         if product:
             read_annotation(path)
-        grid, vectors = read_placement(path)
+        grid, vectors = read_grid_and_orbit(path)
         if product and turn_to is not None and not grid.is_ground_range:
             msg = (
                 f"{path} is an SLC, whose bursts cannot be moved along with a turned orbit: leave "
@@ -425,10 +425,10 @@ def _job(
 
     def make() -> tuple[xr.DataArray, RadarGrid, Orbit]:
         from sarheight.geometry.placement import grid_of_dem, turned_over
-        from sarheight.output.radar_images import read_placement
+        from sarheight.output.radar_images import read_grid_and_orbit
 
         dem = read_dem([path], *heights)
-        grid, orbit = read_placement(like)
+        grid, orbit = read_grid_and_orbit(like)
         if multilook != (1, 1):
             grid = grid.multilook(*multilook)
         if incidence is None:

@@ -11,7 +11,7 @@ import typer
 
 from sarheight.cli._options import RUNNING, Debug, Quiet, output_folder
 from sarheight.cli._session import help_if_alone, session
-from sarheight.output.atomic import staged
+from sarheight.output.atomic import atomic_write
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -414,7 +414,7 @@ def write_table(rows: Sequence[FusionRow], parts: Mapping[str, ZoneSamples], pat
             for row in rows
         ],
     }
-    with staged(path, overwrite=True, suffixes=(".json",)) as work:
+    with atomic_write(path, overwrite=True, suffixes=(".json",)) as work:
         work.write_text(json.dumps(table, indent=1) + "\n", "utf-8")
 
 

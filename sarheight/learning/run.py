@@ -24,7 +24,7 @@ from sarheight.errors import CheckpointError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -287,3 +287,21 @@ class EpochLoader(lightning.LightningDataModule):
 def steps_of(patches: Samples, settings: RunSettings) -> int:
     """Return the number of steps of all epochs."""
     return settings.epochs * -(-len(patches) // settings.batch)
+
+
+def one_cycle_adamw(
+    parameters: Iterable[torch.nn.Parameter],
+    settings: RunSettings,
+    steps: int,
+    *,
+    warm_up: float = 0.1,
+) -> dict[str, Any]:
+    """Return AdamW and its schedule as `configure_optimizers` of a Lightning module returns them.
+
+    The learning rate rises over the share `warm_up` of all steps and falls as a cosine to zero.
+    """
+    optimiser = torch.optim.AdamW(parameters, settings.rate, weight_decay=settings.decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, settings.rate, total_steps=max(steps, 2), pct_start=warm_up
+    )
+    return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

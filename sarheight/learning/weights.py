@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from sarheight.errors import CheckpointError, OutputError
-from sarheight.output.atomic import staged
+from sarheight.output.atomic import atomic_write
 
 if TYPE_CHECKING:
     import os
@@ -146,7 +146,7 @@ class Pretrained(nn.Module):
         if folder.suffix:
             msg = f"a model is saved as a folder without a suffix, and this is '{folder}'"
             raise OutputError(msg)
-        with staged(folder, overwrite=overwrite, suffixes=("",)) as work:
+        with atomic_write(folder, overwrite=overwrite, suffixes=("",)) as work:
             work.mkdir()
             weights = {name: value.contiguous() for name, value in self.state_dict().items()}
             # What safetensors writes itself, its owner alone may read.

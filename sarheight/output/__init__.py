@@ -9,7 +9,7 @@ The name of the output chooses its format:
 ``.png``              quick-look picture (cannot be read back)
 ====================  ====================================================
 
-A STAC item can go beside it, and each file says itself where it comes from (`provenance_of`).
+A STAC item can go beside it, and each file says itself where it comes from (`read_provenance`).
 
 A result appears under its name complete, or not at all: it is written beside its place under a
 temporary name, flushed to the disk, checked, and then renamed.
@@ -17,9 +17,9 @@ temporary name, flushed to the disk, checked, and then renamed.
 
 from __future__ import annotations
 
-from sarheight.output._provenance import provenance, provenance_of
+from sarheight._runtime import nodata_value
+from sarheight.output._provenance import provenance, read_provenance
 from sarheight.output.atomic import check_writable
-from sarheight.output.grid import nodata_value
 from sarheight.output.stac import stac_item
 from sarheight.output.write import open_result, save_png, write
 
@@ -28,7 +28,7 @@ __all__ = [
     "nodata_value",
     "open_result",
     "provenance",
-    "provenance_of",
+    "read_provenance",
     "save_png",
     "stac_item",
     "write",

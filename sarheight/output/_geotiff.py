@@ -29,7 +29,8 @@ import xarray as xr
 from rasterio.enums import Resampling
 from rasterio.windows import Window
 
-from sarheight.output.grid import SPATIAL, grid_transform, nodata_value, plain_attributes, to_json
+from sarheight._runtime import nodata_value
+from sarheight.output.grid import SPATIAL, grid_transform, plain_attributes, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

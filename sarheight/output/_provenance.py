@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-def provenance_of(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read where a result comes from, whatever its format; its data are not read.
 
     Parameters
@@ -146,7 +146,7 @@ def provenance(
         ``created`` (UTC), ``python``, ``platform``, ``software`` (versions by name), ``inputs``
         and ``parameters``. Nothing in it tells whose machine it was: files are named without
         their folders, URLs without passwords and signatures. `json.dumps` takes it; `write` does
-        so when it is an attribute of the dataset, and `provenance_of` reads it from the file.
+        so when it is an attribute of the dataset, and `read_provenance` reads it from the file.
 
     Raises
     ------

@@ -104,7 +104,7 @@ def _check_replaceable(path: Path, target: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def staged(
+def atomic_write(
     path: str | os.PathLike[str],
     *,
     overwrite: bool = False,

@@ -21,38 +21,15 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 
+from sarheight._runtime import NODATA_NAMES, nodata_value
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import xarray as xr
 
-NODATA_NAMES = ("_FillValue", "missing_value", "nodata")
 SPATIAL = ("y", "x")
 LARGEST_POSTING_ERROR = 0.01
-
-
-def nodata_value(variable: xr.DataArray) -> Any:  # noqa: ANN401  # of the variable's type
-    """Find the value that stands for "nothing known here" in a variable.
-
-    Parameters
-    ----------
-    variable : xarray.DataArray
-        Any variable of a result.
-
-    Returns
-    -------
-    numpy scalar or None
-        Of the variable's type: what ``_FillValue``, ``missing_value`` or ``nodata`` says among
-        its attributes or in its encoding. Without these NaN for floating-point variables and
-        None for others.
-    """
-    if variable.dtype.kind not in "iuf":
-        return None
-    for source in (variable.attrs, variable.encoding):
-        for name in NODATA_NAMES:
-            if source.get(name) is not None:
-                return variable.dtype.type(source[name])
-    return variable.dtype.type(np.nan) if variable.dtype.kind == "f" else None
 
 
 def check_grid(dataset: xr.Dataset) -> xr.Dataset:

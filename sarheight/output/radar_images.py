@@ -7,8 +7,6 @@ fields of the `RadarGrid` and the state vectors of the `Orbit`, exact to the las
 from __future__ import annotations
 
 import json
-import warnings
-from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
@@ -16,19 +14,21 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import numpy as np
 import xarray as xr
 
+from sarheight._runtime import ignore_missing_georeference
 from sarheight.grid import Burst, RadarGrid
 from sarheight.ground_range import GroundRange
 from sarheight.orbit import Orbit
 from sarheight.output import open_result, save_png
 from sarheight.output._geotiff import bands_of, decode_attributes, encode_attributes, variables_of
-from sarheight.output.atomic import staged
+from sarheight.output.atomic import atomic_write
 from sarheight.output.write import write_netcdf, write_zarr
 from sarheight.product import is_product, open_product
 from sarheight.scene import Calibration, Scene
+from sarheight.sentinel1 import read_grid, read_orbit
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from rasterio import DatasetReader
 
@@ -50,7 +50,7 @@ def write_radar(
     suffix = path.suffix.lower()
     if suffix == ".png":
         return save_png(_picture(dataset), path, overwrite=overwrite)
-    with staged(path, overwrite=overwrite) as work:
+    with atomic_write(path, overwrite=overwrite) as work:
         if suffix in RASTERS:
             _write_raster(dataset, work)
         else:
@@ -89,7 +89,7 @@ def _write_raster(dataset: xr.Dataset, path: Path) -> None:
         )
         raise ValueError(msg)
     values = np.stack([band.values(flat) for band in bands])
-    with quiet():
+    with ignore_missing_georeference():
         with rasterio.open(
             path,
             "w",
@@ -112,16 +112,6 @@ def _write_raster(dataset: xr.Dataset, path: Path) -> None:
     if not same:
         msg = "the file read back differs from what was written; is the disk full?"
         raise OSError(msg)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence the warning that there is no map grid: there is none in radar geometry."""
-    from rasterio.errors import NotGeoreferencedWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        yield
 
 
 def read_radar(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -158,7 +148,7 @@ def _read_raster(path: Path) -> xr.Dataset:
     from rasterio.errors import RasterioError
 
     try:
-        with quiet(), rasterio.open(path) as file:
+        with ignore_missing_georeference(), rasterio.open(path) as file:
             _require_radar_geometry(file, path)
             tags = [file.tags(index) for index in file.indexes]
             values = file.read()
@@ -177,13 +167,13 @@ def _read_raster(path: Path) -> xr.Dataset:
     return found.rename(back).assign_attrs(attributes)
 
 
-def holds_variables(path: str | os.PathLike[str]) -> Literal["radar", "map", ""]:
+def raster_geometry(path: str | os.PathLike[str]) -> Literal["radar", "map", ""]:
     """Tell whether a raster was written by this package, and on which kind of grid."""
     import rasterio
     from rasterio.errors import RasterioError
 
     try:
-        with quiet(), rasterio.open(path) as file:
+        with ignore_missing_georeference(), rasterio.open(path) as file:
             if "BAND_VARIABLE" not in file.tags(1):
                 return ""
             return "radar" if file.crs is None else "map"
@@ -287,13 +277,13 @@ def _tuple(value: object) -> Any:  # noqa: ANN401
     return tuple(value) if isinstance(value, list) else value
 
 
-def placed(dataset: xr.Dataset, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
+def add_grid_and_orbit(dataset: xr.Dataset, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
     """Add to a dataset what places it on the ground."""
     orbit = orbit.with_epoch(grid.epoch).cropped(grid.first_time, grid.last_time)
     return dataset.assign_attrs({GRID: grid_to_json(grid), ORBIT: orbit_to_json(orbit)})
 
 
-def holds_scene(attributes: Mapping[Any, Any]) -> bool:
+def has_grid_and_orbit(attributes: Mapping[Any, Any]) -> bool:
     """Tell whether a file's attributes place it on the ground."""
     return GRID in attributes and ORBIT in attributes
 
@@ -307,7 +297,7 @@ def write_scene(
 ) -> Path:
     """Write a scene; the name chooses the format."""
     dataset = scene.image.to_dataset(name=scene.calibration)
-    dataset = placed(dataset, scene.grid, scene.orbit).assign_attrs(
+    dataset = add_grid_and_orbit(dataset, scene.grid, scene.orbit).assign_attrs(
         {CALIBRATION: scene.calibration, **(attributes or {})}
     )
     return write_radar(dataset, path, overwrite=overwrite)
@@ -316,15 +306,15 @@ def write_scene(
 def read_scene(
     path: str | os.PathLike[str],
     *,
-    placement: tuple[RadarGrid, Orbit] | None = None,
+    geometry: tuple[RadarGrid, Orbit] | None = None,
     calibration: Calibration | None = None,
     polarisations: Sequence[str] = (),
 ) -> Scene:
     """Read an image and what places it on the ground."""
     image, attributes = read_image(path, polarisations)
-    if holds_scene(attributes):
-        placement = grid_from_json(attributes[GRID]), orbit_from_json(attributes[ORBIT])
-    if placement is None:
+    if has_grid_and_orbit(attributes):
+        geometry = grid_from_json(attributes[GRID]), orbit_from_json(attributes[ORBIT])
+    if geometry is None:
         msg = (
             f"found '{path}' without sampling and orbit; expected a file written by `sarheight "
             "simulate`, or the annotation of the image: pass it by --like"
@@ -339,7 +329,7 @@ def read_scene(
             )
             raise ValueError(msg)
         calibration = cast("Calibration", found)
-    return Scene(image, *placement, calibration)
+    return Scene(image, *geometry, calibration)
 
 
 def read_image(
@@ -381,14 +371,14 @@ def _chosen(
     return image.isel(polarisation=[present.index(name) for name in polarisations])
 
 
-def read_placement(path: str | os.PathLike[str]) -> tuple[RadarGrid, Orbit]:
+def read_grid_and_orbit(path: str | os.PathLike[str]) -> tuple[RadarGrid, Orbit]:
     """Read sampling and orbit of an annotation, a product, or what `write_scene` has written."""
     if is_product(path):
         return open_product(path).placement()
     if str(path).lower().endswith(SUFFIXES):
         _, attributes = read_image(path)
-        if not holds_scene(attributes):
+        if not has_grid_and_orbit(attributes):
             msg = f"'{path}' holds no sampling and no orbit; expected an annotation or a scene"
             raise ValueError(msg)
         return grid_from_json(attributes[GRID]), orbit_from_json(attributes[ORBIT])
-    return RadarGrid.from_annotation(path), Orbit.from_annotation(path)
+    return read_grid(path), read_orbit(path)

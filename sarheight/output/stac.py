@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sarheight._runtime import nodata_value
 from sarheight.output._provenance import file_digest
-from sarheight.output.grid import SPATIAL, bounding_box, footprint, grid_transform, nodata_value
+from sarheight.output.grid import SPATIAL, bounding_box, footprint, grid_transform
 from sarheight.scene import acquisitions
 
 if TYPE_CHECKING:

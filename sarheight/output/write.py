@@ -11,7 +11,7 @@ import xarray as xr
 
 from sarheight.errors import OutputError
 from sarheight.output._geotiff import encode_attributes, read_geotiff, write_geotiff
-from sarheight.output.atomic import check_writable, flush, staged
+from sarheight.output.atomic import atomic_write, check_writable, flush
 from sarheight.output.grid import check_grid, completed, plain_attributes
 from sarheight.output.stac import STAC_SUFFIX, require_acquisitions, stac_item
 
@@ -190,7 +190,7 @@ def write(
         check_writable(path, overwrite=overwrite)
         tags = encode_attributes(dataset.attrs)
         return save_png(plot.scene(dataset), path, overwrite=overwrite, metadata=tags)
-    with staged(path, overwrite=overwrite) as work:
+    with atomic_write(path, overwrite=overwrite) as work:
         WRITERS[path.suffix.lower()](check_grid(dataset), work)
     return path
 
@@ -206,8 +206,8 @@ def _write_with_item(dataset: xr.Dataset, path: Path, *, overwrite: bool) -> Pat
     checked = check_grid(dataset)
     beside = path.with_name(path.stem + STAC_SUFFIX)
     with (
-        staged(beside, overwrite=overwrite, suffixes=(".json",)) as item_work,
-        staged(path, overwrite=overwrite) as work,
+        atomic_write(beside, overwrite=overwrite, suffixes=(".json",)) as item_work,
+        atomic_write(path, overwrite=overwrite) as work,
     ):
         WRITERS[suffix](checked, work)
         item = stac_item(checked, f"./{path.name}", file=work, identifier=path.stem)
@@ -255,7 +255,7 @@ def save_png(
     if path.suffix.lower() != ".png":
         msg = f"a picture is saved as .png, but the name is '{path}'"
         raise OutputError(msg)
-    with staged(path, overwrite=overwrite) as work:
+    with atomic_write(path, overwrite=overwrite) as work:
         figure.savefig(work, format="png", dpi=resolution, metadata=dict(metadata or {}))
     return path
 

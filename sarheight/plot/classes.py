@@ -12,11 +12,11 @@ from sarheight.plot.maps import (
     Frame,
     draw_compass,
     draw_void,
-    known,
+    hillshade,
     label_axes,
     map_view,
-    shaded,
-    thinned,
+    subsample,
+    valid_cells,
     void_patch,
 )
 
@@ -65,7 +65,7 @@ def mask_classes(mask: xr.DataArray) -> list[Class]:
             f"and {len(meanings)}"
         )
         raise ValueError(msg)
-    found = set(np.unique(mask.values[known(mask)]).tolist()) - set(values)
+    found = set(np.unique(mask.values[valid_cells(mask)]).tolist()) - set(values)
     colours = flag_colours(mask)
     meanings += [f"unlisted_code_{value:g}" for value in sorted(found)]
     spare = iter(SPARE_COLOURS * len(meanings))
@@ -93,10 +93,12 @@ def count_classes() -> list[Class]:
     ]
 
 
-def capped(counts: xr.DataArray) -> xr.DataArray:
+def cap_counts(counts: xr.DataArray) -> xr.DataArray:
     """Give counts beyond the last class the value of that class."""
     last = len(COUNT_COLOURS) - 1
-    return counts.copy(data=np.where(known(counts), np.minimum(counts.values, last), counts.values))
+    return counts.copy(
+        data=np.where(valid_cells(counts), np.minimum(counts.values, last), counts.values)
+    )
 
 
 def draw_classes(
@@ -109,7 +111,7 @@ def draw_classes(
     """Draw a map of classes with a legend that tells the share of each."""
     variable = map_view(variable)
     frame = Frame.of(variable)
-    valid = known(variable)
+    valid = valid_cells(variable)
     values = variable.values
     shares = {
         each.value: float((values[valid] == each.value).mean()) if valid.any() else 0.0
@@ -117,7 +119,7 @@ def draw_classes(
     }
     if not valid.all():
         draw_void(axes)
-    picture = _colours(thinned(values), thinned(valid), classes)
+    picture = _colours(subsample(values), subsample(valid), classes)
     if relief is not None:
         picture = _over_relief(picture, _on_grid(relief, variable), frame)
     axes.imshow(picture, extent=frame.extent, aspect="equal", interpolation="nearest")
@@ -144,7 +146,7 @@ def _over_relief(
 ) -> np.ndarray[Any, Any]:
     """Let light and shade of a relief through the colours."""
     dark, light = RELIEF_RANGE
-    shade = np.nan_to_num(shaded(relief, frame), nan=1.0)
+    shade = np.nan_to_num(hillshade(relief, frame), nan=1.0)
     tinted = picture.copy()
     tinted[..., :3] *= (dark + (light - dark) * shade)[..., np.newaxis]
     return tinted

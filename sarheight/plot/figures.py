@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sarheight.plot.classes import capped, count_classes, draw_classes, mask_classes
-from sarheight.plot.maps import Frame, draw_backscatter, known, robust_limits
+from sarheight.plot.classes import cap_counts, count_classes, draw_classes, mask_classes
+from sarheight.plot.maps import Frame, draw_backscatter, robust_limits, valid_cells
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 # Left, bottom, width and height in parts of the axes.
-BAR_PLACE = (1.02, 0.0, 0.03, 1.0)
+COLORBAR_BOX = (1.02, 0.0, 0.03, 1.0)
 # In inches: sides of a panel, and what labels, legend and colour bar need beside and above it.
 PANEL_SIDE = 4.8
 SHORTEST_SIDE = 2.4
@@ -62,7 +62,7 @@ def backscatter(
         When the dims are others, or the polarisation is not there.
     """
     image = _one(intensity, polarisation)
-    figure, axes = _single(image, title)
+    figure, axes = map_figure(image, title)
     drawn = draw_backscatter(axes, image, limits or _limits(image), _look(image.attrs))
     _add_bar(figure, drawn, image, axes)
     return figure
@@ -92,7 +92,7 @@ def mask(
     ValueError
         When the flag attributes are missing, or the relief is on another grid.
     """
-    figure, axes = _single(mask, title)
+    figure, axes = map_figure(mask, title)
     draw_classes(axes, mask_classes(mask), mask, relief, _look(mask.attrs))
     return figure
 
@@ -121,8 +121,8 @@ def fold_count(
     ValueError
         When the relief is on another grid.
     """
-    figure, axes = _single(count, title)
-    draw_classes(axes, count_classes(), capped(count), relief, _look(count.attrs))
+    figure, axes = map_figure(count, title)
+    draw_classes(axes, count_classes(), cap_counts(count), relief, _look(count.attrs))
     return figure
 
 
@@ -183,7 +183,7 @@ def scene(
     ):
         _add_bar(figure, draw_backscatter(axes, power, limits, look), power, axes)
         set_title(axes, name)
-    draw_classes(folds, count_classes(), capped(dataset["fold_count"]), relief, look)
+    draw_classes(folds, count_classes(), cap_counts(dataset["fold_count"]), relief, look)
     set_title(folds, "fold count")
     if title:
         figure.suptitle(title)
@@ -206,7 +206,8 @@ def _figure(map_: xr.DataArray, panels: int) -> Figure:
     return Figure(figsize=size, layout="constrained")
 
 
-def _single(variable: xr.DataArray, title: str | None) -> tuple[Figure, Axes]:
+def map_figure(variable: xr.DataArray, title: str | None) -> tuple[Figure, Axes]:
+    """Make a figure with axes for one map, under a title."""
     figure = _figure(variable, 1)
     axes = figure.subplots()
     set_title(axes, title or str(variable.attrs.get("long_name", variable.name)))
@@ -232,7 +233,7 @@ def _one(intensity: xr.DataArray, polarisation: str | None) -> xr.DataArray:
 
 
 def _limits(*images: xr.DataArray) -> tuple[float, float]:
-    return robust_limits(*(image.values[known(image)] for image in images))
+    return robust_limits(*(image.values[valid_cells(image)] for image in images))
 
 
 def _look(attributes: Mapping[str, Any]) -> float | None:
@@ -246,6 +247,6 @@ def _add_bar(figure: Figure, drawn: AxesImage, image: xr.DataArray, axes: Axes) 
         str(image.name), "power"
     )
     label = image.coords["polarisation"].item() if "polarisation" in image.coords else ""
-    place = axes.inset_axes(BAR_PLACE)
+    place = axes.inset_axes(COLORBAR_BOX)
     text = " ".join(part for part in (quantity, label, "(dB)") if part)
     figure.colorbar(drawn, cax=place, label=text, extend="both")

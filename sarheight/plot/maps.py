@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyproj
 
-from sarheight.output import nodata_value
+from sarheight._runtime import nodata_value
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -71,7 +71,7 @@ def map_view(grid: xr.DataArray) -> xr.DataArray:
     return grid
 
 
-def known(variable: xr.DataArray) -> np.ndarray[Any, Any]:
+def valid_cells(variable: xr.DataArray) -> np.ndarray[Any, Any]:
     """Tell where a variable is neither NaN nor its nodata value."""
     values = variable.values
     nodata = nodata_value(variable)
@@ -80,7 +80,7 @@ def known(variable: xr.DataArray) -> np.ndarray[Any, Any]:
     return np.ones(values.shape, dtype=bool) if nodata is None else np.asarray(values != nodata)
 
 
-def averaged(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def average_blocks(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Average blocks of power until a picture can show them; NaN does not count."""
     step = -(-max(values.shape) // LARGEST_SIDE)
     if step == 1:
@@ -94,17 +94,17 @@ def averaged(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def thinned(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def subsample(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Take every n-th row and column of codes, which cannot be averaged."""
     step = -(-max(values.shape) // LARGEST_SIDE)
     return values[::step, ::step]
 
 
-def shaded(relief: xr.DataArray, frame: Frame) -> np.ndarray[Any, Any]:
+def hillshade(relief: xr.DataArray, frame: Frame) -> np.ndarray[Any, Any]:
     """Shade a relief with light from the upper left."""
     from matplotlib.colors import LightSource
 
-    heights = thinned(relief.values.astype(np.float64))
+    heights = subsample(relief.values.astype(np.float64))
     scale = 1000.0 if frame.unit == "km" else UNKNOWN_CELL
     dx = scale * frame.width / heights.shape[1]
     dy = scale * frame.height / heights.shape[0]
@@ -224,7 +224,7 @@ def draw_backscatter(
         extent, aspect = frame.extent, "equal"
         label_axes(axes, frame)
         draw_compass(axes, frame, look)
-    power = averaged(np.where(known(image), image.values, np.nan))
+    power = average_blocks(np.where(valid_cells(image), image.values, np.nan))
     if np.isnan(power).any():
         draw_void(axes)
     values = np.maximum(decibels(power), limits[0])

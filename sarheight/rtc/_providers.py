@@ -466,13 +466,13 @@ def _read(
 
 def _address(href: str, folder: Path | None) -> str:
     """Check where an image lies: items are written by others."""
-    from sarheight.fetch._addresses import AddressRule, host_of
+    from sarheight.fetch.addresses import AddressRule, host_of
 
     if "://" in href:
         rule = AddressRule()
         rule.check(href)
         try:
-            rule.resolved(host_of(href), 443)
+            rule.check_host(host_of(href), 443)
         except OSError as error:
             if isinstance(error, UnsafeAddressError):
                 raise

@@ -12,9 +12,9 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight._annotation import Document, XmlSource
 from sarheight.errors import ProductError
 from sarheight.sentinel1._ranges import asked
+from sarheight.sentinel1.document import Document, XmlSource
 
 if TYPE_CHECKING:
     from zipfile import ZipInfo

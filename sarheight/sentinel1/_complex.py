@@ -30,21 +30,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight.errors import ProductError
-from sarheight.grid import burst_grid, swath_grid
 from sarheight.sentinel1._detected import SLAB_PIXELS, Span, windowed_image
+from sarheight.sentinel1.grid import AZIMUTH_TOLERANCE, merge_grids, read_grid
 
 if TYPE_CHECKING:
     import xarray as xr
     from rasterio import DatasetReader
 
-    from sarheight._annotation import Annotation
     from sarheight.grid import Burst, RadarGrid
     from sarheight.scene import Calibration
     from sarheight.sentinel1._product_files import ProductFiles
     from sarheight.sentinel1._radiometry import Radiometry
-
-AZIMUTH_TOLERANCE = 1e-4
-"""Seconds by which lines may lie beside those of the grid that they are put on."""
+    from sarheight.sentinel1.annotation import Annotation
 
 
 @dataclass(frozen=True)
@@ -146,39 +143,6 @@ def _between(piece: Piece, begin: int | None, end: int | None) -> Piece | None:
     return piece.within(lines, piece.samples)
 
 
-# One image of the swaths of an SLC.
-
-RANGE_TOLERANCE = 0.05
-"""Metres of slant range by which samples may lie beside those of the grid that they are put on."""
-
-SPACING_TOLERANCE = 1e-8
-"""Share by which the sampling of swaths may differ: over a whole image, 0.3 µs and 1 mm."""
-
-
-def merged_grid(grids: Sequence[RadarGrid]) -> tuple[RadarGrid, tuple[tuple[int, int], ...]]:
-    """Find the grid of which the grids of swaths are parts."""
-    first = grids[0]
-    same = [grid.with_epoch(first.epoch) for grid in grids]
-    for grid in same[1:]:
-        _require_same_image(first, grid)
-    offsets = [_offset(first, grid) for grid in same]
-    line, sample = (min(each) for each in zip(*offsets, strict=True))
-    offsets = [(each[0] - line, each[1] - sample) for each in offsets]
-    _require_overlap(same, offsets)
-    return (
-        replace(
-            first,
-            line_zero_time=float(first.azimuth_time(line)),
-            near_range=float(first.slant_range(0, sample)),
-            lines=max(each[0] + grid.lines for each, grid in zip(offsets, same, strict=True)),
-            samples=max(each[1] + grid.samples for each, grid in zip(offsets, same, strict=True)),
-            swath="+".join(grid.swath for grid in same),
-            bursts=(),
-        ),
-        tuple(offsets),
-    )
-
-
 def merged_pieces(swaths: Sequence[Sequence[Piece]]) -> tuple[Piece, ...]:
     """Cut swaths in the middle of their overlaps.
 
@@ -210,68 +174,6 @@ def _cut_row(row: list[Piece]) -> list[Piece]:
     return cut
 
 
-def _require_same_image(first: RadarGrid, other: RadarGrid) -> None:
-    """Check that swaths come from one image, taken and sampled in one way."""
-    for name in ("mission", "mode", "product", "polarisations", "look_side"):
-        found = getattr(first, name), getattr(other, name)
-        if found[0] != found[1]:
-            msg = (
-                f"swaths {first.swath} and {other.swath} differ in {name}: found {found[0]!r} and "
-                f"{found[1]!r}; expected swaths of one image, open them one by one"
-            )
-            raise ProductError(msg)
-    for name in ("line_interval", "sample_spacing", "wavelength"):
-        ratio = getattr(other, name) / getattr(first, name)
-        if abs(ratio - 1.0) > SPACING_TOLERANCE:
-            msg = (
-                f"swaths {first.swath} and {other.swath} differ in {name}, by a factor of "
-                f"{ratio:.12g}; expected one grid for all, open them one by one"
-            )
-            raise ProductError(msg)
-    if (first.stamp_range is None) != (other.stamp_range is None):
-        msg = (
-            f"of swaths {first.swath} and {other.swath} one has lines that are corrected for the "
-            "travel time of the pulse, and one has not; open them one by one"
-        )
-        raise ProductError(msg)
-
-
-def _offset(first: RadarGrid, other: RadarGrid) -> tuple[int, int]:
-    """Return the line and sample of the first grid at which another one begins."""
-    # The time at one range, so that it matters where each was corrected to.
-    range_there = other.near_range
-    later = float(other.azimuth_time(0, range_there) - first.azimuth_time(0, range_there))
-    farther = range_there - first.near_range
-    line = round(later / first.line_interval)
-    sample = round(farther / first.sample_spacing)
-    beside = later - line * first.line_interval, farther - sample * first.sample_spacing
-    if abs(beside[0]) > AZIMUTH_TOLERANCE or abs(beside[1]) > RANGE_TOLERANCE:
-        msg = (
-            f"swath {other.swath} lies {1e3 * beside[0]:.3f} ms and {beside[1]:.3f} m beside the "
-            f"pixels of {first.swath}, expected less than {1e3 * AZIMUTH_TOLERANCE:g} ms and "
-            f"{RANGE_TOLERANCE:g} m: they do not share a grid, open them one by one"
-        )
-        raise ProductError(msg)
-    return line, sample
-
-
-def _require_overlap(grids: Sequence[RadarGrid], offsets: Sequence[tuple[int, int]]) -> None:
-    """Check that swaths were taken at the same time: those of other passes share no lines."""
-    begin = max(line for line, _ in offsets)
-    end = min(line + grid.lines for (line, _), grid in zip(offsets, grids, strict=True))
-    if begin >= end:
-        times = ", ".join(f"{grid.swath} from {_utc(grid)}" for grid in grids)
-        msg = (
-            f"found swaths that were taken one after the other ({times}), expected those of one "
-            "pass: they have no lines in common"
-        )
-        raise ProductError(msg)
-
-
-def _utc(grid: RadarGrid) -> np.datetime64:
-    return grid.epoch + np.timedelta64(round(grid.first_time * 1e9), "ns")
-
-
 # The image of an SLC, detected or complex: of a burst, a swath, or all swaths on one grid.
 
 
@@ -289,7 +191,7 @@ def slc_image(
     """Make the image of an IW or EW SLC, in one polarisation.
 
     Power is that of the pixels in the files: bursts and swaths are cut in the middle of their
-    overlaps and put side by side, without resampling or blending (see `merged_grid` for how
+    overlaps and put side by side, without resampling or blending (see `merge_grids` for how
     exactly they fit). Pixels that are not valid in any of them are NaN, and so are those whose
     digital number is 0, which stands for no data. By chance it is so for a thousandth of the
     pixels where there is nothing but noise; a mean of the others is too high by 0.3 squared
@@ -330,7 +232,7 @@ def _placed(
 ) -> tuple[tuple[Piece, ...], RadarGrid]:
     """Find out which pixels of the files make the image, and its grid."""
     _require_swaths(swaths, burst, annotations)
-    grids = [swath_grid(annotations[swath]) for swath in swaths]
+    grids = [read_grid(annotations[swath]) for swath in swaths]
     if burst is None:
         cut = [
             swath_pieces(grid, annotations[swath].name)
@@ -338,7 +240,7 @@ def _placed(
         ]
         grid, pieces = _merged(grids, cut)
     else:
-        grid = burst_grid(grids[0], burst, annotations[swaths[0]].name)
+        grid = read_grid(annotations[swaths[0]], burst=burst)
         pieces = burst_piece(grid)
     for swath in swaths:
         with files.raster(measurements[swath]) as measurement:
@@ -351,7 +253,7 @@ def _merged(
 ) -> tuple[RadarGrid, tuple[Piece, ...]]:
     if len(grids) == 1:
         return grids[0], cut[0]
-    grid, offsets = merged_grid(grids)
+    grid, offsets = merge_grids(grids)
     return grid, merged_pieces(
         [
             [piece.moved(*offset) for piece in swath]

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     import xarray as xr
     from rasterio import DatasetReader
 
-    from sarheight._annotation import Annotation
     from sarheight.scene import Calibration
     from sarheight.sentinel1._product_files import ProductFiles
     from sarheight.sentinel1._radiometry import Radiometry
+    from sarheight.sentinel1.annotation import Annotation
 
 CHUNK_PIXELS = 2**23
 """Pixels of a chunk: 32 MiB. A chunk has whole lines, as the strips of measurement files have."""

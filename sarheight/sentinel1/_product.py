@@ -2,230 +2,33 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sarheight._annotation import read_annotation
-from sarheight.ellipsoid import SPEED_OF_LIGHT
-from sarheight.errors import AnnotationError, ProductError
-from sarheight.fetch._orbit_names import KINDS, OrbitFile, best
 from sarheight.geometry.placement import HEIGHTS, Bounds, part_of_bounds, require_bounds
-from sarheight.grid import swath_grid
-from sarheight.orbit import Orbit
 from sarheight.scene import Scene, looks_for_spacing, multilook
-from sarheight.sentinel1._complex import merged_grid, slc_image, slc_numbers
+from sarheight.sentinel1._complex import slc_image, slc_numbers
 from sarheight.sentinel1._detected import grd_image
 from sarheight.sentinel1._product_files import Contents, product_facts
 from sarheight.sentinel1._radiometry import CLEAN_SINCE
+from sarheight.sentinel1.grid import equivalent_looks, merge_grids, read_grid
+from sarheight.sentinel1.orbit import OrbitSource, product_orbit
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping, Sequence
 
-    import xarray
+    import numpy as np
     import xarray as xr
+    from numpy.typing import NDArray
 
-    from sarheight._annotation import Annotation, Spectrum, XmlSource
     from sarheight.grid import RadarGrid
+    from sarheight.orbit import Orbit
     from sarheight.scene import Calibration
     from sarheight.sentinel1._archive import Manifest
     from sarheight.sentinel1._product_files import ProductFiles
     from sarheight.sentinel1._radiometry import Radiometry
-
-
-def geolocation_grid(source: XmlSource) -> xarray.Dataset:
-    """Read ESA's geolocation grid from an annotation.
-
-    The grid ties some 200 pixels of an image to places on the ground. It is far too coarse for
-    geocoding in mountains, and the best check there is of a geometry.
-
-    Parameters
-    ----------
-    source : str, path or bytes
-        Path of an annotation XML of a GRD or SLC, plain or compressed with xz, or its contents.
-
-    Returns
-    -------
-    xarray.Dataset
-        On dims (line, pixel), whose coordinates are the lines and pixels of the image file: in
-        an IW or EW SLC the bursts stand one after the other in the file, so its lines are not
-        those of a radar grid.
-
-        ``latitude``, ``longitude``
-            In degrees.
-        ``height``
-            In metres above the WGS84 ellipsoid.
-        ``azimuth_time``
-            Zero-Doppler time in UTC.
-        ``slant_range``
-            One-way, in metres.
-        ``incidence_angle``, ``elevation_angle``
-            In degrees.
-
-    Raises
-    ------
-    AnnotationError
-        If the file is cut short, foreign, unsafe, or lacks something.
-    OSError
-        If the file cannot be read.
-    """
-    import xarray
-
-    annotation = read_annotation(source)
-    points = annotation.geolocation
-    lines, row = np.unique(points.line, return_inverse=True)
-    pixels, column = np.unique(points.pixel, return_inverse=True)
-    if (
-        lines.size * pixels.size != points.line.size
-        or np.unique(row * pixels.size + column).size != points.line.size
-    ):
-        msg = (
-            f"{annotation.name}: found a geolocation grid of {points.line.size} points on "
-            f"{lines.size} lines and {pixels.size} pixels, expected one point for each pair; "
-            "the file is damaged, fetch it again from the archive"
-        )
-        raise AnnotationError(msg)
-
-    variables = {
-        "latitude": (points.latitude, "Geodetic latitude", "degrees_north"),
-        "longitude": (points.longitude, "Geodetic longitude", "degrees_east"),
-        "height": (points.height, "Height above the WGS84 ellipsoid", "m"),
-        "azimuth_time": (points.azimuth_time, "Zero-Doppler time (UTC)", None),
-        "slant_range": (SPEED_OF_LIGHT / 2 * points.slant_range_time, "Slant range", "m"),
-        "incidence_angle": (points.incidence_angle, "Incidence angle on the ellipsoid", "degree"),
-        "elevation_angle": (points.elevation_angle, "Elevation angle of the antenna", "degree"),
-    }
-    grid = xarray.Dataset(coords={"line": lines, "pixel": pixels})
-    for name, (flat, long_name, units) in variables.items():
-        values = np.empty((lines.size, pixels.size), dtype=flat.dtype)
-        values[row, column] = flat
-        attributes = {"long_name": long_name} | ({} if units is None else {"units": units})
-        grid[name] = (("line", "pixel"), values, attributes)
-    return grid
-
-
-# How many independent looks a window of correlated pixels is worth.
-
-
-def equivalent_looks(
-    annotations: Iterable[Annotation], grid: RadarGrid, lines: int, samples: int
-) -> float:
-    """Return the equivalent number of looks of a mean over a window of a Sentinel-1 image.
-
-    An IW SLC is sampled at 1.1 to 1.6 times its bandwidth, and its spectrum is weighted: what a
-    pixel sees is wider than the spacing, and a large window is worth 0.30 to 0.38 looks a pixel.
-    Source: Sentinel-1 Product Specification, S1-RS-MDA-52-7441: swathProcParams.
-    """
-    processing = [swath for annotation in annotations for swath in annotation.processing]
-    if not processing:
-        return grid.looks * lines * samples
-    line, sample = (grid.lines - 1) / 2, (grid.samples - 1) / 2
-    near, far = grid.slant_range(line, [sample - 0.5, sample + 0.5])
-    range_rate = SPEED_OF_LIGHT / (2.0 * float(far - near))
-    return grid.looks * min(
-        independent_pixels(lines, 1.0 / grid.line_interval, swath.azimuth)
-        * independent_pixels(samples, range_rate, swath.range)
-        for swath in processing
-    )
-
-
-def independent_pixels(count: int, rate: float, spectrum: Spectrum) -> float:
-    r"""Return how many independent pixels have a mean as steady as that of a row of pixels.
-
-    Source: Oliver, C. and Quegan, S. (2004). Understanding Synthetic Aperture Radar Images,
-    SciTech, section 4.3 and 4.4.
-    """
-    apart = np.arange(1 - count, count, dtype=np.float64)
-    correlated = _correlation(apart * spectrum.bandwidth / rate, spectrum.window) ** 2
-    return float(count**2 / np.sum((count - np.abs(apart)) * correlated))
-
-
-def _correlation(distance: NDArray[np.float64], window: float) -> NDArray[np.float64]:
-    """Correlate amplitudes at distances in units of 1 / bandwidth, of a Hamming window."""
-    side = 1.0 - window
-    # The squared window is a sum of cosines, whose transforms are shifted sinc functions.
-    cosines = (window**2 + side**2 / 2.0, window * side, side**2 / 4.0)
-    total: NDArray[np.float64] = np.sinc(distance) * cosines[0]
-    for order in (1, 2):
-        total += cosines[order] * (np.sinc(distance - order) + np.sinc(distance + order))
-    return total / cosines[0]
-
-
-# Which orbit places a product: that of its annotation, or one from an orbit file.
-
-FROM_ANNOTATION = "annotation"
-"""Said in place of an orbit file by whoever wants the orbit of the annotation."""
-
-SUFFIXES = ("", ".xz")
-FARTHEST = 200.0
-"""Metres between the annotation's orbit and that of a file, at most: both are good to a few."""
-
-
-OrbitSource = Orbit | str | os.PathLike[str] | None
-
-
-def chosen_orbit(
-    source: OrbitSource,
-    grid: RadarGrid,
-    annotation: Annotation,
-    manifest: Manifest,
-    beside: Path | None,
-) -> Orbit:
-    """Take the orbit that somebody wants for a product."""
-    if isinstance(source, Orbit):
-        return source.with_epoch(grid.epoch)
-    rough = Orbit.from_annotation(annotation).with_epoch(grid.epoch)
-    if source == FROM_ANNOTATION:
-        return rough
-    path = beside if source is None else Path(source)
-    if path is not None and path.is_dir():
-        found = find_orbit_file(path, manifest.mission, manifest.start, manifest.stop)
-        if found is None and source is not None:
-            msg = (
-                f"found no orbit file of the image in {path}, expected "
-                f"{manifest.mission}_OPER_AUX_POEORB_….EOF or RESORB that covers "
-                f"{manifest.start} to {manifest.stop}"
-            )
-            raise FileNotFoundError(msg)
-        path = found
-    return rough if path is None else orbit_from_file(path, grid, rough)
-
-
-def find_orbit_file(
-    folder: str | os.PathLike[str], mission: str, start: np.datetime64, stop: np.datetime64
-) -> Path | None:
-    """Look in a folder for the best orbit file of an image."""
-    found = {}
-    for path in sorted(Path(folder).glob(f"{mission}_OPER_AUX_*.EOF*")):
-        orbit = OrbitFile.from_name(path.name)
-        if orbit is not None and path.name.removeprefix(orbit.name) in SUFFIXES:
-            found[orbit] = path
-    for kind in KINDS:
-        chosen = best(list(found), mission, kind, start, stop)
-        if chosen is not None:
-            return found[chosen]
-    return None
-
-
-def orbit_from_file(path: str | os.PathLike[str], grid: RadarGrid, rough: Orbit) -> Orbit:
-    """Read the orbit of an image from an orbit file."""
-    rough = rough.with_epoch(grid.epoch)
-    window = (rough.utc(grid.first_time), rough.utc(grid.last_time))
-    orbit = Orbit.from_eof(path, window=window).with_epoch(grid.epoch)
-    middle = 0.5 * (grid.first_time + grid.last_time)
-    apart = float(np.linalg.norm(orbit.state(middle)[0] - rough.state(middle)[0]))
-    if apart > FARTHEST:
-        msg = (
-            f"the orbit of {path} is {apart:.0f} m away from that of the annotation, expected a "
-            "few metres: it is the file of another satellite, pass the one of this mission"
-        )
-        raise ProductError(msg)
-    return orbit
+    from sarheight.sentinel1.annotation import Annotation
 
 
 # The calibrated images of a product, its polarisations on top of each other.
@@ -264,7 +67,7 @@ def power_of_grd(
         )
         for channel in channels.values()
     ]
-    grid = swath_grid(channels[polarisations[0]].annotation)
+    grid = read_grid(channels[polarisations[0]].annotation)
     return _stacked(contents, images, polarisations), replace(grid, polarisations=polarisations)
 
 
@@ -469,8 +272,8 @@ class Sentinel1Product:
         """
         chosen = tuple(swaths) or self.swaths
         polarisation = self.polarisations[0]
-        grids = [swath_grid(self.annotation(swath, polarisation)) for swath in chosen]
-        grid = grids[0] if len(grids) == 1 else merged_grid(grids)[0]
+        grids = [read_grid(self.annotation(swath, polarisation)) for swath in chosen]
+        grid = grids[0] if len(grids) == 1 else merge_grids(grids)[0]
         return grid, self._orbit(grid, self.annotation(chosen[0], polarisation), orbit)
 
     def scene(
@@ -652,7 +455,7 @@ class Sentinel1Product:
     def _orbit(self, grid: RadarGrid, annotation: Annotation, source: OrbitSource) -> Orbit:
         manifest = self.manifest
         folder = self._contents.files.folder
-        return chosen_orbit(source, grid, annotation, manifest, folder)
+        return product_orbit(source, grid, annotation, manifest, folder)
 
     def _averaged(
         self,

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from sarheight._annotation import NamedBytes, read_annotation
 from sarheight.errors import ProductError
 from sarheight.sentinel1._archive import (
     MANIFEST,
@@ -37,6 +36,8 @@ from sarheight.sentinel1._ranges import (
     buffered,
     member_extent,
 )
+from sarheight.sentinel1.annotation import read_annotation
+from sarheight.sentinel1.document import NamedBytes
 
 if TYPE_CHECKING:
     import os
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
     from rasterio import DatasetReader
 
-    from sarheight._annotation import Annotation
+    from sarheight.sentinel1.annotation import Annotation
 
 LARGEST_READ = 256 * 2**20
 """Bytes of a file that is read as a whole: the XML of a product is a tenth of this."""
@@ -179,14 +180,14 @@ class ProductFiles:
         import rasterio
         from rasterio.errors import RasterioError
 
-        from sarheight.output.radar_images import quiet
+        from sarheight._runtime import ignore_missing_georeference
 
         self._require(name)
         failures: Failures = []
         try:
             with ExitStack() as stack:
                 # What silences warnings is shared by all threads.
-                with OPENING, quiet():
+                with OPENING, ignore_missing_georeference():
                     if self._local is not None:
                         dataset = rasterio.open(self._local / name, driver="GTiff")
                     else:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight._annotation import Document, XmlSource
+from sarheight.sentinel1.document import Document, XmlSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sarheight._annotation import Annotation
     from sarheight.scene import Calibration
+    from sarheight.sentinel1.annotation import Annotation
 
 Floats = NDArray[np.float64]
 

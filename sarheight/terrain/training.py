@@ -18,6 +18,7 @@ from sarheight.learning.run import (
     RunSettings,
     claim,
     fit,
+    one_cycle_adamw,
     require_one_of,
     require_positive,
     steps_of,
@@ -228,16 +229,9 @@ class HeightTask(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401  # as Lightning has it
         """Set up AdamW with a rise and a cosine."""
-        optimiser = torch.optim.AdamW(
-            self.estimator.parameters(), self.settings.rate, weight_decay=self.settings.decay
+        return one_cycle_adamw(
+            self.estimator.parameters(), self.settings, self.steps, warm_up=WARM_UP
         )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, self.settings.rate, total_steps=max(self.steps, 2), pct_start=WARM_UP
-        )
-        return {
-            "optimizer": optimiser,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
 
 
 def _size(sample: Sample) -> int:

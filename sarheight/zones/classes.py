@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sarheight.plot.classes import Class, draw_classes, mask_classes
-from sarheight.plot.figures import _single
+from sarheight.plot.figures import map_figure
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -115,7 +115,7 @@ def plot_zones(
     ValueError
         When the flag attributes are missing, or the relief is on another grid.
     """
-    figure, axes = _single(zone, title)
+    figure, axes = map_figure(zone, title)
     classes = [
         Class(each.value, LABELS.get(each.label, each.label), COLOURS.get(each.label, each.colour))
         for each in mask_classes(zone)

@@ -17,7 +17,7 @@ from sarheight.errors import CheckpointError
 from sarheight.learning.tiles import Tiling, require_powers, window
 from sarheight.learning.weights import device_of
 from sarheight.output import check_writable, nodata_value, write
-from sarheight.output.atomic import staged
+from sarheight.output.atomic import atomic_write
 from sarheight.zones.classes import flag_colours, zone_of_name
 from sarheight.zones.sources import band_of, centred_windows, channel_names
 
@@ -66,7 +66,7 @@ def write_zones(
     names = path.with_name(f"{path.name}.aux.xml")
     check_writable(path, overwrite=overwrite)
     write(zones[["confidence", "probability"]], beside, overwrite=overwrite)
-    with staged(names, overwrite=overwrite, suffixes=(".xml",)) as work:
+    with atomic_write(names, overwrite=overwrite, suffixes=(".xml",)) as work:
         work.write_bytes(_names(zones["zone"]))
     write(zones[["zone"]], path, overwrite=overwrite)
     return [path, names, beside]

@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from sarheight._runtime import cache_directory
 from sarheight.errors import DatasetError
 from sarheight.learning.split import require_shares, transformed
-from sarheight.output.atomic import staged
+from sarheight.output.atomic import atomic_write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -492,7 +492,7 @@ def _remembered(samples: ZoneSamples, transforms: Mapping[str, str]) -> Statisti
     measured = _measured(samples, transforms)
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with staged(kept, overwrite=True, suffixes=(".json",)) as work:
+        with atomic_write(kept, overwrite=True, suffixes=(".json",)) as work:
             work.write_text(json.dumps(measured), "utf-8")
     return measured
 

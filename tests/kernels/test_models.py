@@ -21,13 +21,13 @@ from sarheight_kernels.models import (
 
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.geometry.tables import ground_model, radar_model
-from sarheight.grid import RadarGrid
-from sarheight.orbit import Orbit
+from sarheight.sentinel1 import read_grid, read_orbit
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.synthetic import synthetic_grid
 from tests.terrain import PLACES, dem_around, hills, positions
 
 if TYPE_CHECKING:
+    from sarheight.grid import RadarGrid
     from sarheight.ground_range import RangeInterpolation
 
 
@@ -123,8 +123,8 @@ def test_samples_of_a_real_grd_are_those_of_its_grid(
     interpolation: RangeInterpolation, tolerance: float
 ) -> None:
     path = shared_data("sentinel1", ANNOTATIONS[0])
-    grid = RadarGrid.from_annotation(path).with_range_interpolation(interpolation)
-    radar = radar_model(grid, Orbit.from_annotation(path))
+    grid = read_grid(path).with_range_interpolation(interpolation)
+    radar = radar_model(grid, read_orbit(path))
     random = np.random.default_rng(6)
     line, wanted = random.uniform(0, grid.lines, 500), random.uniform(0, grid.samples, 500)
     slant_range = grid.slant_range(line, wanted)

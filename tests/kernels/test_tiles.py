@@ -15,8 +15,7 @@ from sarheight_kernels.models import cell_on_look_side, locate_cell
 from sarheight_kernels.tiles import height_span, locate_tile
 
 from sarheight.geometry.tables import ground_model, radar_model
-from sarheight.grid import RadarGrid
-from sarheight.orbit import Orbit
+from sarheight.sentinel1 import read_grid, read_orbit
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.synthetic import synthetic_grid
 from tests.terrain import PLACES, dem_around, hills
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
 
     from sarheight.ellipsoid import LookSide
+    from sarheight.grid import RadarGrid
+    from sarheight.orbit import Orbit
 
 Floats = NDArray[np.float64]
 
@@ -107,11 +108,11 @@ def test_tiles_are_exact_at_any_posting(
 def test_tiles_are_exact_across_records_of_ground_range(interpolation: str) -> None:
     """Terrain differs from record to record; with the nearest one, samples jump within a tile."""
     path = shared_data("sentinel1", ANNOTATIONS[0])
-    grid = RadarGrid.from_annotation(path).with_range_interpolation(interpolation)
+    grid = read_grid(path).with_range_interpolation(interpolation)
     heights = hills((64, 64), relief=500.0)
     # 500 m postings: the tile lies under five records.
     dem = dem_around(46.6, 10.8, heights, posting=500.0)
-    ground, radar = models(dem, grid, Orbit.from_annotation(path))
+    ground, radar = models(dem, grid, read_orbit(path))
     assert_exact(ground, radar, dem.values)
     line, _ = located(ground, radar, dem.values)
     stamps = grid.azimuth_time(line)

@@ -1,0 +1,1 @@
+"""Test worlds: what only makes data whose truth is known."""

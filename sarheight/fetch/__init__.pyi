@@ -1,0 +1,27 @@
+from .catalogues import Asset, SceneRecord, scene_named, scenes
+from .elevation import DemTiles, dem, geoid
+from .items import ImageItem, image_items
+from .orbits import orbit
+from .products import building_tiles, download
+from .settings import Limits, Network, Settings
+from .transfer import Checksum, download_file
+
+__all__ = [
+    "Asset",
+    "Checksum",
+    "DemTiles",
+    "ImageItem",
+    "Limits",
+    "Network",
+    "SceneRecord",
+    "Settings",
+    "building_tiles",
+    "dem",
+    "download",
+    "download_file",
+    "geoid",
+    "image_items",
+    "orbit",
+    "scene_named",
+    "scenes",
+]

@@ -1,0 +1,446 @@
+"""Search for Sentinel-1 products and for images of other collections in catalogues."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sarheight._runtime import library
+from sarheight.errors import FetchError, NotThereError
+from sarheight.fetch.addresses import redact
+from sarheight.fetch.http import HttpClient, describe_error, refusal_in
+from sarheight.fetch.query import Query, bounding_boxes, parse_time, parse_timestamp
+from sarheight.fetch.settings import Catalogue, Settings, lookup
+from sarheight.fetch.transfer import Checksum
+
+if TYPE_CHECKING:
+    from sarheight.fetch.query import Box, Place, Time
+
+_ASF_ADDRESS = "https://cmr.earthdata.nasa.gov"
+_ASF_LEVELS = {"GRD": ["GRD_HD", "GRD_HS", "GRD_MD", "GRD_MS", "GRD_FD"], "SLC": ["SLC"]}
+_ITEMS_PER_PAGE = 100
+_MANIFESTS = ("safe-manifest", "safe_manifest", "manifest")
+_NAME = re.compile(
+    r"(?P<mission>S1[A-Z])_(?P<mode>IW|EW|WV|S[1-6])_(?P<kind>GRD|SLC)(?P<resolution>[FHM_])_"
+    r"1S(?P<polarisation>SH|SV|DH|DV|HH|HV|VV|VH)_"
+    r"(?P<start>\d{8}T\d{6})_(?P<stop>\d{8}T\d{6})_\d{6}_[0-9A-F]{6}(_[0-9A-F]{4})?(_COG)?"
+)
+_POLARISATIONS = {"SH": ("HH",), "SV": ("VV",), "DH": ("HH", "HV"), "DV": ("VV", "VH")}
+_SHOWN = 120
+_TIME_TOLERANCE = np.timedelta64(5, "s")
+"""By how much catalogues may round the times of a product."""
+_WORLD: Box = (-180.0, -90.0, 180.0, 90.0)
+
+
+# --- records -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A file of a product.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    url : str
+        Its address in the catalogue.
+    size : int, optional
+        Its bytes.
+    checksum : Checksum, optional
+        Its checksum, where the catalogue states one of a kind that can be computed.
+    """
+
+    name: str
+    url: str
+    size: int | None = None
+    checksum: Checksum | None = None
+
+
+@dataclass(frozen=True)
+class SceneRecord:
+    """A Sentinel-1 product in a catalogue.
+
+    Parameters
+    ----------
+    name : str
+        The product's name, without ``.SAFE``.
+    catalogue : str
+        The catalogue's name in the settings.
+    mission : str
+        "S1A", "S1B", ...
+    mode : str
+        "IW", "EW", "WV", or "S1" to "S6".
+    product : str
+        "GRD" or "SLC".
+    start, stop : datetime64
+        First and last line (UTC).
+    polarisations : tuple of str
+        Such as ("VV", "VH").
+    passing : str, optional
+        "ascending" or "descending".
+    relative_orbit : int, optional
+        Number of the track, 1 to 175.
+    footprint : mapping
+        GeoJSON geometry, longitude first.
+    assets : tuple of Asset
+        The zip of the whole product; or, where each file is stored by itself, its manifest.
+    """
+
+    name: str
+    catalogue: str
+    mission: str
+    mode: str
+    product: str
+    start: np.datetime64
+    stop: np.datetime64
+    polarisations: tuple[str, ...]
+    passing: str | None = None
+    relative_orbit: int | None = None
+    footprint: Mapping[str, Any] = field(default_factory=dict)
+    assets: tuple[Asset, ...] = ()
+
+    @property
+    def size(self) -> int | None:
+        """All bytes of the assets, where the catalogue states them."""
+        known = [asset.size for asset in self.assets if asset.size is not None]
+        return sum(known) if known and len(known) == len(self.assets) else None
+
+    @classmethod
+    def from_name(cls, name: str, catalogue: str, **facts: Any) -> SceneRecord:  # noqa: ANN401
+        """Make a record of a product's name and other attributes.
+
+        Parameters
+        ----------
+        name : str
+            The product's name, with or without ``.SAFE``.
+        catalogue : str
+            Where the name comes from.
+        **facts
+            Other attributes; None means unknown, and times are then those of the name.
+
+        Raises
+        ------
+        ValueError
+            If it is not the name of a Sentinel-1 product.
+        """
+        stem = name.removesuffix(".SAFE")
+        found = _NAME.fullmatch(stem)
+        times = {key: parse_timestamp(found[key]) for key in ("start", "stop")} if found else {}
+        if found is None or None in times.values():
+            msg = (
+                f"{name[:_SHOWN]!r} is not the name of a Sentinel-1 product, expected one such as "
+                "S1A_IW_GRDH_1SDV_20210401T052623_20210401T052648_037256_04636F_1BEF"
+            )
+            raise ValueError(msg)
+        known: dict[str, Any] = {key: value for key, value in facts.items() if value is not None}
+        pair = found["polarisation"]
+        return cls(
+            name=stem,
+            catalogue=catalogue,
+            mission=found["mission"],
+            mode=found["mode"],
+            product=found["kind"],
+            polarisations=_POLARISATIONS.get(pair, (pair,)),
+            **(times | known),
+        )
+
+
+# --- search for products -----------------------------------------------------------------------
+
+
+def scenes(
+    place: Place,
+    start: Time,
+    stop: Time,
+    *,
+    product: str = "GRD",
+    mode: str = "IW",
+    passing: str | None = None,
+    relative_orbit: int | None = None,
+    mission: str | None = None,
+    catalogue: str = "copernicus",
+    limit: int = 100,
+    settings: Settings | None = None,
+) -> tuple[SceneRecord, ...]:
+    """Search for Sentinel-1 products by place and time.
+
+    Parameters
+    ----------
+    place : sequence of float
+        (west, south, east, north) or (longitude, latitude) in degrees. Across the antimeridian,
+        either west > east or east > 180.
+    start, stop : str, date, datetime or datetime64
+        Time span (UTC). A date means the whole day.
+    product : str, optional
+        "GRD" or "SLC".
+    mode : str, optional
+        "IW", "EW", ...
+    passing : str, optional
+        "ascending" or "descending".
+    relative_orbit : int, optional
+        Number of the track, 1 to 175.
+    mission : str, optional
+        "S1A", "S1B", ...
+    catalogue : str, optional
+        "copernicus", "asf", "planetary", "earthsearch", or one of your settings.
+    limit : int, optional
+        Most products to return.
+    settings : Settings, optional
+        Sources and retry policy; by default as the user's file and the environment say.
+
+    Returns
+    -------
+    tuple of SceneRecord
+        By time. Products whose names are not those of Sentinel-1 products are left out.
+
+    Raises
+    ------
+    ValueError
+        If place, time or properties make no sense, or the catalogue has no such products.
+    FetchError
+        If the catalogue cannot be searched.
+    MissingLibraryError
+        If a library of the extra is not installed.
+    """
+    settings = settings or Settings.load()
+    source = lookup(settings.catalogues, catalogue, "catalogue")
+    query = Query(
+        bounding_boxes(place),
+        parse_time(start),
+        parse_time(stop, end=True),
+        product.upper(),
+        mode.upper(),
+        None if passing is None else passing.lower(),
+        relative_orbit,
+        None if mission is None else mission.upper(),
+        limit,
+    )
+    collection = source.collection(query.product)
+    if collection is None:
+        msg = f"the catalogue {catalogue} has no {query.product}: try copernicus or asf"
+        raise ValueError(msg)
+    client = HttpClient.trusting(settings, source.url)
+    found: dict[str, SceneRecord] = {}
+    for record in (_search_asf if source.kind == "asf" else _search_stac)(
+        client, catalogue, source, collection, query
+    ):
+        if query.matches(record):
+            found[record.name] = record
+            if len(found) >= limit:
+                break
+    return tuple(sorted(found.values(), key=lambda each: (each.start, each.name)))
+
+
+def scene_named(
+    name: str, *, catalogue: str = "copernicus", settings: Settings | None = None
+) -> SceneRecord:
+    """Search for one product by its name.
+
+    Parameters
+    ----------
+    name : str
+        Name of the product, with or without ``.SAFE``, ``_COG`` and the four digits at the end,
+        which catalogues add or leave out.
+    catalogue, settings
+        As in `scenes`.
+
+    Returns
+    -------
+    SceneRecord
+        The product, under the name that the catalogue gives it.
+
+    Raises
+    ------
+    ValueError
+        If it is not the name of a Sentinel-1 product.
+    NotThereError
+        If the catalogue does not have it.
+    FetchError
+        If the catalogue cannot be searched.
+    """
+    wanted = SceneRecord.from_name(name, "as given")
+    found = scenes(
+        _WORLD,
+        wanted.start - _TIME_TOLERANCE,
+        wanted.stop + _TIME_TOLERANCE,
+        product=wanted.product,
+        mode=wanted.mode,
+        mission=wanted.mission,
+        catalogue=catalogue,
+        settings=settings,
+    )
+
+    def stem(full: str) -> str:  # the part that all catalogues give
+        return re.sub(r"(_[0-9A-F]{4})?(_COG)?$", "", full)
+
+    for record in found:
+        if stem(record.name) == stem(wanted.name):
+            return record
+    msg = f"the catalogue {catalogue} does not have {wanted.name}: try another one"
+    raise NotThereError(msg)
+
+
+def _search_stac(
+    client: HttpClient, name: str, source: Catalogue, collection: str, query: Query
+) -> Iterator[SceneRecord]:
+    """Search a STAC catalogue; pass and track are compared here, as servers differ in asking."""
+    for item in stac_items(client, source, collection, query):
+        properties = mapping(mapping(item).get("properties"))
+        track = properties.get("sat:relative_orbit")
+        passing = str(properties.get("sat:orbit_state", "")).lower()
+        try:
+            stem = SceneRecord.from_name(str(mapping(item).get("id", "")), name).name
+            yield SceneRecord.from_name(
+                stem,
+                name,
+                start=parse_timestamp(properties.get("start_datetime")),
+                stop=parse_timestamp(properties.get("end_datetime")),
+                passing=passing if passing in {"ascending", "descending"} else None,
+                relative_orbit=track if isinstance(track, int) else None,
+                footprint=mapping(item.get("geometry")),
+                assets=_product_asset(mapping(item.get("assets")), stem, source),
+            )
+        except ValueError as error:
+            warnings.warn(f"the catalogue {name} lists {error}; it was left out", stacklevel=2)
+
+
+def _product_asset(assets: Mapping[str, Any], name: str, source: Catalogue) -> tuple[Asset, ...]:
+    """Return the zip of a product, or its manifest."""
+    archive = source.layout == "archive"
+    keys = {source.archive.lower()} if archive else set(_MANIFESTS)
+    for key, value in assets.items():
+        asset = mapping(value)
+        if key.lower() in keys and asset.get("href"):
+            size = asset.get("file:size")
+            return (
+                Asset(
+                    f"{name}.zip" if archive else "manifest.safe",
+                    str(asset["href"]),
+                    size if isinstance(size, int) and size > 0 else None,
+                    Checksum.from_multihash(asset.get("file:checksum", "")),
+                ),
+            )
+    return ()
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """Return a mapping as it is, and an empty one for anything else."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def stac_items(
+    client: HttpClient, source: Catalogue, collection: str, query: Query
+) -> Iterator[Mapping[str, Any]]:
+    """Yield the items of a collection at a place and in a time, as a STAC catalogue gives them."""
+    stac_client = library("pystac_client", extra="fetch")
+    stac = library("pystac", extra="fetch")
+    errors = (
+        library("pystac_client.exceptions", extra="fetch").APIError,
+        library("pystac_client.errors", extra="fetch").ClientTypeError,
+        library("pystac_client.warnings", extra="fetch").DoesNotConformTo,
+        stac.STACError,
+        stac.STACTypeError,
+        *(LookupError, ValueError, TypeError, AttributeError, RuntimeError),
+    )
+    try:
+        stac_io = library("pystac_client.stac_api_io", extra="fetch").StacApiIO(
+            timeout=client.timeout
+        )
+        client.configure(stac_io.session)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about how the catalogue describes itself
+            catalogue = stac_client.Client.open(source.url, stac_io=stac_io)
+        for west, south, east, north in query.boxes:
+            point = (west, south) == (east, north)  # not all servers take a box without extent
+            search = catalogue.search(
+                collections=[collection],
+                bbox=None if point else (west, south, east, north),
+                intersects={"type": "Point", "coordinates": [west, south]} if point else None,
+                datetime=(query.start, query.stop),
+                limit=_ITEMS_PER_PAGE,
+            )
+            for number, page in enumerate(search.pages_as_dicts(), 1):
+                client.require_page(number, source.url)
+                yield from page.get("features", [])
+    except FetchError:
+        raise
+    except errors as error:
+        status = getattr(error, "status_code", None)
+        if status:
+            reason = f"it answered HTTP {status}"
+        elif type(error).__name__ == "APIError":
+            reason = describe_error(error)
+        else:
+            reason = f"it is not a STAC catalogue with a search ({type(error).__name__})"
+        msg = f"the catalogue {redact(source.url)} could not be searched: {reason}"
+        raise refusal_in(error) or FetchError(msg) from None
+
+
+def _search_asf(
+    client: HttpClient, name: str, source: Catalogue, collection: str, query: Query
+) -> Iterator[SceneRecord]:
+    """Search the catalogue of the Alaska Satellite Facility by its own library."""
+    asf: Any = library("asf_search", extra="fetch")
+    asf.REPORT_ERRORS = False  # or failed searches go to its makers, with the place
+    logging.getLogger("asf_search").setLevel(logging.ERROR)
+    session = asf.ASFSession()
+    client.configure(session, replace=(_ASF_ADDRESS, source.url.rstrip("/")))
+    for box in query.boxes:
+        west, south, east, north = box
+        corners = [(west, south), (east, south), (east, north), (west, north), (west, south)]
+        outline = f"POLYGON(({', '.join(f'{x} {y}' for x, y in corners)}))"
+        if (west, south) == (east, north):
+            outline = f"POINT({west} {south})"
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about libraries that it uses
+                found = list(
+                    asf.search(
+                        platform=["SENTINEL-1"],
+                        processingLevel=_ASF_LEVELS[collection],
+                        beamMode=[query.mode],
+                        intersectsWith=None if box == _WORLD else outline,
+                        start=query.start,
+                        end=query.stop,
+                        flightDirection=None if query.passing is None else query.passing.upper(),
+                        relativeOrbit=query.relative_orbit,
+                        maxResults=query.limit,
+                        session=session,
+                    )
+                )
+        except FetchError:
+            raise
+        except (asf.exceptions.ASFError, OSError, KeyError, TypeError, ValueError) as error:
+            reason = describe_error(error)
+            msg = f"the catalogue {redact(source.url)} could not be searched: {reason}"
+            raise refusal_in(error) or FetchError(msg) from None
+        yield from (record for each in found if (record := _asf_record(each, name)) is not None)
+
+
+def _asf_record(product: Any, name: str) -> SceneRecord | None:  # noqa: ANN401  # of asf_search
+    """Make a record of what the Alaska Satellite Facility found; None for other products."""
+    facts: Mapping[str, Any] = product.properties
+    size, url, track = facts.get("bytes"), facts.get("url"), facts.get("pathNumber")
+    size = int(size) if isinstance(size, int | float) and size > 0 else None
+    try:
+        stem = SceneRecord.from_name(str(facts.get("sceneName", "")), name).name
+    except ValueError:
+        return None
+    asset = Asset(f"{stem}.zip", str(url), size, Checksum.parse("md5", facts.get("md5sum")))
+    return SceneRecord.from_name(
+        stem,
+        name,
+        start=parse_timestamp(facts.get("startTime")),
+        stop=parse_timestamp(facts.get("stopTime")),
+        passing=str(facts.get("flightDirection") or "").lower() or None,
+        relative_orbit=track if isinstance(track, int) else None,
+        footprint=dict(product.geometry or {}),
+        assets=(asset,) if url else (),
+    )

@@ -1,0 +1,439 @@
+"""HTTP requests: retries, limits of replies, and sessions that check every address."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.utils import select_proxy
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util import Retry
+
+from sarheight.errors import FetchError, NotThereError
+from sarheight.fetch.accounts import Credentials
+from sarheight.fetch.addresses import AddressRule, host_of, redact, refuse
+
+if TYPE_CHECKING:
+    from sarheight.fetch.settings import Limits, Network, Settings
+
+TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Status codes of servers that may answer differently a little later."""
+
+_BLOCK = 1 << 18
+_LONGEST_BACKOFF = 60.0
+_SECRETS = re.compile(r"(?i)((?:sig|signature|token|code|x-amz-[a-z-]+)=)[^&\s\"]+")
+_TRIES_UNKNOWN_HOST = 2
+
+
+# --- retries and limits ------------------------------------------------------------------------
+
+
+class RetryPolicy:
+    """The tries of one request: back-off and ``Retry-After`` as `urllib3.util.Retry` has them."""
+
+    def __init__(self, network: Network, pause: Callable[[float], None] = time.sleep) -> None:
+        self._network, self._pause = network, pause
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the failures so far."""
+        self._retry = Retry(
+            total=None,
+            backoff_factor=self._network.backoff,
+            backoff_max=_LONGEST_BACKOFF,
+            backoff_jitter=0.5 * self._network.backoff,  # so that many clients do not retry at once
+        )
+
+    def wait(
+        self, reason: str, headers: Mapping[str, str] | None = None, most: int | None = None
+    ) -> None:
+        """Wait after a failure; FetchError after the last try (of `most`, where that is fewer)."""
+        self._retry = self._retry.increment()
+        failures = len(self._retry.history)
+        tries = min(self._network.tries, self._network.tries if most is None else most)
+        if failures >= tries:
+            msg = f"{reason}; gave up after {failures} tries, try again later"
+            raise FetchError(msg)
+        requested = self._requested(headers or {})
+        if requested is not None and requested > self._network.longest_wait:
+            msg = f"{reason}; the server asks to wait {requested:.0f} s, try again then"
+            raise FetchError(msg)
+        self._pause(self._retry.get_backoff_time() if requested is None else requested)
+
+    def _requested(self, headers: Mapping[str, str]) -> float | None:
+        """Return the seconds of ``Retry-After``, None where it is missing or makes no sense."""
+        with suppress(urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
+            return self._retry.parse_retry_after(headers.get("Retry-After", ""))
+        return None
+
+
+@dataclass
+class Deadline:
+    """A limit of seconds, counted from now. `name` is that of the limit in the settings."""
+
+    seconds: float
+    name: str
+    begun: float = field(default_factory=time.monotonic)
+
+    def check(self, url: str) -> None:
+        """Raise FetchError if the time is over."""
+        if time.monotonic() - self.begun > self.seconds:
+            raise self.error(url)
+
+    def error(self, url: str) -> FetchError:
+        """Return the error of a reply that took too long."""
+        return FetchError(
+            f"{redact(url)} took longer than {self.seconds:g} s: raise {self.name} under [limits] "
+            "in the settings if that server is so slow"
+        )
+
+
+def require_size(url: str, size: int, limit: int, name: str) -> None:
+    """Raise FetchError where a reply is larger than a limit of the settings."""
+    if size > limit:
+        msg = (
+            f"{redact(url)} sent more than {limit} bytes: raise {name} under [limits] in the "
+            "settings if that is right"
+        )
+        raise FetchError(msg)
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return an error with all errors that it wraps, however libraries wrap theirs."""
+    found: list[BaseException] = []
+    waiting: list[object] = [error]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, BaseException) and each not in found:
+            found.append(each)
+            reason = getattr(each, "reason", None)
+            waiting += [*each.args, reason, each.__cause__, each.__context__]
+    return found
+
+
+def refusal_in(error: BaseException) -> FetchError | None:
+    """Return an error of ours that a library has wrapped into its own, if there is one."""
+    return next((each for each in _causes(error) if isinstance(each, FetchError)), None)
+
+
+def describe_error(error: BaseException) -> str:
+    """Describe a network error without its text, which may hold signed addresses."""
+    kinds: tuple[tuple[type[BaseException], str], ...] = (
+        (socket.gaierror, "the host is unknown, or there is no network"),
+        (requests.exceptions.SSLError, "its certificate is not valid"),
+        (requests.exceptions.ProxyError, "the proxy refused the connection"),
+        (requests.exceptions.ConnectTimeout, "the connection timed out"),
+        (requests.exceptions.ReadTimeout, "it stopped sending"),
+        (urllib3.exceptions.ReadTimeoutError, "it stopped sending"),
+        (requests.exceptions.TooManyRedirects, "it redirects too many times"),
+        (urllib3.exceptions.IncompleteRead, "the reply is incomplete"),
+        (urllib3.exceptions.ProtocolError, "the connection broke"),
+        (OSError, "there is no connection"),
+    )
+    chain = _causes(error)
+    for kind, text in kinds:
+        if any(isinstance(each, kind) for each in chain):
+            return text
+    return type(error).__name__
+
+
+@contextmanager
+def translated_errors(url: str) -> Iterator[None]:
+    """Turn network errors into FetchError, which shows neither signatures nor accounts."""
+    try:
+        yield
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
+        msg = f"{redact(url)} could not be downloaded: {describe_error(error)}"
+        raise refusal_in(error) or FetchError(msg) from None
+
+
+# --- sessions ----------------------------------------------------------------------------------
+
+
+class HttpClient:
+    """The network as one source may use it: its address rule, accounts, retries and limits."""
+
+    def __init__(self, rule: AddressRule, settings: Settings) -> None:
+        self.rule, self.settings = rule, settings
+        self.network: Network = settings.network
+        self.limits: Limits = settings.limits
+        self.credentials = Credentials(settings.accounts)
+        for name in ("urllib3.connectionpool", "pystac_client.stac_api_io", "botocore.auth"):
+            logging.getLogger(name).addFilter(_REDACT_LOGS)
+
+    @classmethod
+    def trusting(cls, settings: Settings, *urls: str) -> HttpClient:
+        """Trust the hosts of addresses that come from the user, not from a catalogue."""
+        return cls(AddressRule.of(*urls, hosts=settings.network.trusted_hosts), settings)
+
+    @property
+    def timeout(self) -> tuple[float, float]:
+        """Seconds to wait for a connection, and for the next byte."""
+        return self.network.connect_timeout, self.network.read_timeout
+
+    def check(self, url: str) -> None:
+        """Raise FetchError for a request while offline, or to an address that is refused."""
+        if self.settings.offline:
+            msg = (
+                f"{redact(url)} is needed and not in the cache, and SARHEIGHT_OFFLINE forbids the "
+                "network: download it once with network, or unset the variable"
+            )
+            raise FetchError(msg)
+        self.rule.check(url)
+
+    def require_page(self, number: int, url: str) -> None:
+        """Raise FetchError where a list has more pages than the limit."""
+        if number > self.limits.pages:
+            msg = (
+                f"{redact(url)} sent more than {self.limits.pages} pages: search a shorter time, "
+                "or raise pages under [limits] in the settings"
+            )
+            raise FetchError(msg)
+
+    def configure(
+        self,
+        session: requests.Session,
+        *,
+        retry: bool = True,
+        anonymous: bool = False,
+        replace: tuple[str, str] | None = None,
+    ) -> None:
+        """Apply rule, accounts, retries and limits to a session, also to that of a library.
+
+        With `replace`, an address that is built into the library is replaced by another one.
+        """
+        adapter = _Adapter(self, retry=retry, anonymous=anonymous, replace=replace)
+        for prefix in ("https://", "http://", ""):  # the last for all others, to be refused
+            session.mount(prefix, adapter)
+        session.auth = lambda request: request  # the adapter authorises, libraries do not
+        session.max_redirects = self.limits.redirects
+        session.headers["User-Agent"] = "sarheight"
+
+    def session(self, *, retry: bool = True, anonymous: bool = False) -> requests.Session:
+        """Open a session; without `retry`, a failed request is the caller's to repeat."""
+        session = _Session()
+        self.configure(session, retry=retry, anonymous=anonymous)
+        return session
+
+    def get_text(self, url: str, params: Mapping[str, str] | None = None) -> str:
+        """Return the text at an address."""
+        with self.session() as session, translated_errors(url):
+            response = session.get(url, params=params, timeout=self.timeout)
+            if response.status_code != requests.codes.ok:
+                raise self.status_error(response)
+            return response.content.decode("utf-8", "replace")
+
+    def get_json(self, url: str, params: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401
+        """Return the JSON at an address."""
+        text = self.get_text(url, params)
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            msg = f"{redact(url)} did not send JSON: is it the right address?"
+            raise FetchError(msg) from None
+
+    def post_form(self, url: str, form: dict[str, str]) -> Mapping[str, Any]:
+        """Post a form, for instance to sign in, and return the JSON of the reply."""
+        client = HttpClient(AddressRule.of(url), self.settings)
+        with client.session(anonymous=True) as session, translated_errors(url):
+            response = session.post(url, data=form, timeout=self.timeout, allow_redirects=False)
+            if response.status_code != requests.codes.ok:
+                msg = (
+                    f"{redact(url)} did not accept user name and password "
+                    f"(HTTP {response.status_code}): check them there"
+                )
+                raise FetchError(msg)
+            try:
+                reply = response.json()
+            except (ValueError, RecursionError):
+                reply = {}
+        return reply if isinstance(reply, dict) else {}
+
+    def status_error(self, response: requests.Response) -> FetchError:
+        """Return the error for a reply of another status than was expected."""
+        where, status = redact(response.url), response.status_code
+        if status in {404, 410}:
+            return NotThereError(f"{where} does not exist (HTTP {status})")
+        if status in {401, 403}:
+            advice = self.credentials.advice(response.url)
+            return FetchError(f"{where} requires an account (HTTP {status}): {advice}")
+        return FetchError(f"{where} answered HTTP {status}, expected 200")
+
+
+class _Session(requests.Session):
+    """A session that leaves accounts to the adapter."""
+
+    def rebuild_auth(self, *_: object) -> None:
+        """Carry nothing from one request to the next."""
+
+
+class _Adapter(HTTPAdapter):
+    """Checks every address, authorises every request, retries, and limits replies."""
+
+    def __init__(
+        self, client: HttpClient, *, retry: bool, anonymous: bool, replace: tuple[str, str] | None
+    ) -> None:
+        self._client, self._retry, self._anonymous = client, retry, anonymous
+        self._replace = replace
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
+        """Use connections that check where they lead; see `HTTPAdapter`."""
+        super().init_poolmanager(*arguments, **options)
+        self.poolmanager.pool_classes_by_scheme = _pools(self._client)
+
+    def send(  # type: ignore[override]
+        self,
+        request: requests.PreparedRequest,
+        **options: Any,  # noqa: ANN401
+    ) -> requests.Response:
+        """Send a request, repeatedly if need be; see `HTTPAdapter`."""
+        if self._replace is not None and request.url:
+            request.url = request.url.replace(*self._replace, 1)
+        url = request.url or ""
+        self._client.check(url)
+        if select_proxy(url, options.get("proxies")):
+            with suppress(socket.gaierror):  # a name that only the proxy knows
+                self._client.rule.check_host(host_of(url), 443)
+        self._authorise(request, url)
+        policy = RetryPolicy(self._client.network)
+        while True:
+            try:
+                response = super().send(request, **options)
+                if not self._retry or response.status_code not in TRANSIENT:
+                    return self._checked(response, url, stream=bool(options.get("stream")))
+            except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
+                if not self._retry or refusal_in(error) is not None:
+                    raise
+                unknown = any(isinstance(each, socket.gaierror) for each in _causes(error))
+                policy.wait(
+                    f"{redact(url)} could not be downloaded: {describe_error(error)}",
+                    most=_TRIES_UNKNOWN_HOST if unknown else None,
+                )
+            else:
+                response.close()
+                policy.wait(f"{redact(url)} answered HTTP {response.status_code}", response.headers)
+
+    def _authorise(self, request: requests.PreparedRequest, url: str) -> None:
+        """Give a request the account of its host, and no other."""
+        request.headers.pop("Authorization", None)
+        if not self._anonymous:
+            value = self._client.credentials.authorization(url, self._client.post_form)
+            if value is not None:
+                request.headers["Authorization"] = value
+
+    def _checked(self, response: requests.Response, url: str, *, stream: bool) -> requests.Response:
+        """Check where a redirect leads, without its body; read any other reply within the limits.
+
+        `requests` and the libraries on it read replies whole, however large and slow they are.
+        """
+        if response.is_redirect:
+            response.close()
+            try:
+                target = urljoin(url, response.headers["Location"])
+            except ValueError:
+                refuse(url, "it redirects to what is not an address")
+            self._client.rule.check(target)
+        elif not stream:
+            limits, body = self._client.limits, bytearray()
+            deadline = Deadline(limits.reply_seconds, "reply_seconds")
+            with response:
+                while block := response.raw.read1(_BLOCK, decode_content=True):
+                    body += block
+                    require_size(url, len(body), limits.reply_bytes, "reply_bytes")
+                    deadline.check(url)
+            response.raw = io.BytesIO(body)
+        return response
+
+
+def _pools(client: HttpClient) -> dict[str, type[urllib3.HTTPConnectionPool]]:
+    """Return connections that check their address, and limit the time for a reply's headers."""
+
+    def connect(create: Callable[[], socket.socket], host: str, port: int | None) -> socket.socket:
+        client.rule.check_host(host, port or 443)
+        opened = create()
+        try:
+            client.rule.check_address(host, str(opened.getpeername()[0]))
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    @contextmanager
+    def limited(opened: socket.socket | None, url: str) -> Iterator[None]:
+        """Shut a connection down where the headers of a reply take too long."""
+        deadline = Deadline(client.limits.reply_seconds, "reply_seconds")
+        expired = threading.Event()
+
+        def shut() -> None:
+            expired.set()
+            with suppress(OSError):  # of the plain socket: that of TLS must not change meanwhile
+                socket.socket.shutdown(opened, socket.SHUT_RDWR)  # type: ignore[arg-type]
+
+        timer = threading.Timer(deadline.seconds, shut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            if expired.is_set():  # headers that are cut short may pass for complete ones
+                raise deadline.error(url)
+
+    class Plain(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            return connect(super()._new_conn, self.host, self.port)
+
+        def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
+            with limited(self.sock, f"https://{self.host}"):
+                return super().getresponse()
+
+    class Secure(HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            return connect(super()._new_conn, self.host, self.port)
+
+        def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
+            with limited(self.sock, f"https://{self.host}"):
+                return super().getresponse()
+
+    class PlainPool(urllib3.HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecurePool(urllib3.HTTPSConnectionPool):
+        ConnectionCls = Secure
+
+    return {"http": PlainPool, "https": SecurePool}
+
+
+class _LogFilter(logging.Filter):
+    """Redacts signatures and tokens in what libraries log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record through, with its secrets redacted."""
+        if isinstance(record.msg, str):
+            record.msg = _SECRETS.sub(r"\1***", record.msg)
+        if isinstance(record.args, tuple):
+            signing = record.name == "botocore.auth"
+            record.args = tuple(
+                ("***" if signing else _SECRETS.sub(r"\1***", each))
+                if isinstance(each, str)
+                else each
+                for each in record.args
+            )
+        return True
+
+
+_REDACT_LOGS = _LogFilter()

@@ -1,0 +1,592 @@
+"""Download of files: resume, checksums, sizes, progress, and several at a time."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import threading
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import requests
+import urllib3
+from filelock import FileLock, Timeout
+
+from sarheight.errors import ChecksumError, FetchError
+from sarheight.fetch.addresses import redact, whole_number
+from sarheight.fetch.http import (
+    TRANSIENT,
+    Deadline,
+    HttpClient,
+    RetryPolicy,
+    describe_error,
+    refusal_in,
+    require_size,
+)
+from sarheight.fetch.progress import Report, format_size, no_progress
+from sarheight.fetch.settings import Settings
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+PROGRESS_THAT_COUNTS = 1 << 20
+"""Bytes after which the failures before them are forgotten."""
+
+_BLOCK = 1 << 18
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
+_STEP = 0.2
+"""Seconds between two looks at a lock, and between two calls of progress during a pause."""
+
+
+# --- checksums ---------------------------------------------------------------------------------
+
+_MULTIHASH = {"d50110": "md5", "1114": "sha1", "1220": "sha256", "1340": "sha512"}
+"""Prefix of a multihash (kind and length as variable-length integers) and the kind.
+
+References: multiformats, table of multicodecs; STAC file extension 2.1, ``file:checksum``.
+"""
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """A checksum of a file.
+
+    Parameters
+    ----------
+    kind : str
+        "md5", "sha1", "sha256" or "sha512".
+    value : str
+        Hexadecimal, lower case.
+
+    Raises
+    ------
+    ValueError
+        If there is no such kind, or the value is not a checksum of it.
+    """
+
+    kind: str
+    value: str
+
+    def __post_init__(self) -> None:
+        """Check that the value fits the kind."""
+        size = hashlib.new(self.kind, usedforsecurity=False).digest_size
+        if not re.fullmatch(r"[0-9a-f]+", self.value) or len(self.value) != 2 * size:
+            msg = f"{self.value!r} is not a checksum of the kind {self.kind}"
+            raise ValueError(msg)
+
+    @classmethod
+    def parse(cls, kind: str, value: object) -> Checksum | None:
+        """Read what a catalogue states; None where it states nothing usable."""
+        try:
+            return cls(kind.lower().replace("-", ""), str(value).strip().lower())
+        except ValueError:
+            return None
+
+    @classmethod
+    def from_multihash(cls, text: object) -> Checksum | None:
+        """Read a multihash; None where it is damaged, or of a kind that cannot be computed."""
+        plain = str(text).strip().lower()
+        for prefix, kind in _MULTIHASH.items():
+            if plain.startswith(prefix):
+                return cls.parse(kind, plain.removeprefix(prefix))
+        return None
+
+    @classmethod
+    def from_headers(cls, headers: Mapping[str, str], *, whole: bool) -> Checksum | None:
+        """Read the checksum of the file from a reply; ``Content-MD5`` only of a whole one."""
+        text = headers.get("x-ms-blob-content-md5") or (whole and headers.get("Content-MD5"))
+        try:
+            return cls.parse("md5", base64.b64decode(text, validate=True).hex()) if text else None
+        except (binascii.Error, ValueError):
+            return None
+
+    def compute(self, path: Path) -> str:
+        """Return the checksum of this kind that a file has."""
+        with path.open("rb") as stream:
+            return hashlib.file_digest(
+                stream, lambda: hashlib.new(self.kind, usedforsecurity=False)
+            ).hexdigest()
+
+
+# --- partial files -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Version:
+    """The version of a file on a server: strong ``ETag``, ``Last-Modified``, and its size.
+
+    `url` has no query: signatures in it change.
+    """
+
+    url: str
+    tag: str | None = None
+    modified: str | None = None
+    size: int | None = None
+
+    @property
+    def validator(self) -> str | None:
+        """What ``If-Range`` names, so that the server continues the same version only."""
+        return self.tag or self.modified
+
+    def agrees(self, other: Version) -> bool:
+        """Tell whether nothing says that two versions differ."""
+        pairs = [(self.tag, other.tag), (self.size, other.size)]
+        if not (self.tag or other.tag):
+            pairs.append((self.modified, other.modified))
+        return all(mine == theirs or None in {mine, theirs} for mine, theirs in pairs)
+
+
+class Partial:
+    """The part of a file that was downloaded, in hidden files beside its final path."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.path, self.note, self.lock = (
+            target.with_name(f".{target.name}.{suffix}")
+            for suffix in ("partial", "partial.json", "lock")
+        )
+
+    def size(self) -> int:
+        """Count the bytes so far."""
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def require_space(self, size: int | None) -> None:
+        """Raise OSError unless the disk has room for the rest of a file of that size."""
+        if size is not None and shutil.disk_usage(self.target.parent).free < size - self.size():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def version(self) -> Version | None:
+        """Read which version of which file the bytes belong to; None where that is unknown."""
+        try:
+            return Version(**json.loads(self.note.read_text("utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError):
+            return None
+
+    def begin(self, version: Version) -> None:
+        """Remove the bytes so far, and note what the next ones belong to."""
+        self.clear()
+        self.note.write_text(json.dumps(asdict(version)), "utf-8")
+
+    def clear(self) -> None:
+        """Remove the bytes so far."""
+        self.path.unlink(missing_ok=True)
+        self.note.unlink(missing_ok=True)
+
+    def finish(self) -> None:
+        """Write the file out to the disk, and give it its name."""
+        with self.path.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        self.path.replace(self.target)
+        self.note.unlink(missing_ok=True)
+
+    def kept(self) -> str:
+        """Tell how much of the file the next call continues from, for the end of a message."""
+        with suppress(OSError):
+            if self.size():
+                return f"; {format_size(self.size())} of it are kept, the next call resumes there"
+        return ""
+
+
+# --- one file ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FileRequest:
+    """A file to download.
+
+    `url` returns its address, newly signed where that is needed; `size` and `checksum` are those of
+    the catalogue; `prepare` checks the complete file before it gets its name, and may unpack it in
+    place. `limit` names the limit of its size in the settings.
+    """
+
+    url: Callable[[], str]
+    size: int | None = None
+    checksum: Checksum | None = None
+    prepare: Callable[[Path], None] | None = None
+    limit: str = "file_bytes"
+
+
+def download_file(
+    url: str,
+    path: str | os.PathLike[str],
+    *,
+    size: int | None = None,
+    checksum: Checksum | None = None,
+    settings: Settings | None = None,
+    progress: Report = no_progress,
+) -> Path:
+    """Download one file from an address that you trust.
+
+    If the connection breaks or the program is stopped, the part so far is kept: the next call
+    resumes there, if the file on the server is still the same. The file appears under its name only
+    when it is complete and checked. Two processes that request the same file download it once.
+
+    Parameters
+    ----------
+    url : str
+        Address, https. A server on this machine may also be requested by http.
+    path : path-like
+        Path of the file. An existing file is kept if its size is right.
+    size : int, optional
+        Its bytes, where known.
+    checksum : Checksum, optional
+        Its checksum, where known.
+    settings : Settings, optional
+        Retry policy, limits and accounts; by default as the user's file and the environment say.
+    progress : callable, optional
+        Called with (name, bytes so far, size or None).
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    ChecksumError
+        If size or checksum are not those that were announced.
+    UnsafeAddressError
+        If the address, or one that it redirects to, must not be requested.
+    FetchError
+        If it cannot be downloaded, is larger or slower than the limits, or cannot be written.
+    """
+    client = HttpClient.trusting(settings or Settings.load(), url)
+    return ensure_file(client, FileRequest(lambda: url, size, checksum), Path(path), progress)
+
+
+def ensure_file(
+    client: HttpClient, request: FileRequest, target: Path, progress: Report = no_progress
+) -> Path:
+    """Download a file unless it is there; see `download_file`."""
+
+    def is_there() -> bool:  # it was checked before it got its name
+        with suppress(OSError):
+            return target.is_file() and request.size in {None, target.stat().st_size}
+        return False
+
+    if is_there():
+        return target
+    partial = Partial(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(partial, progress):
+            if not is_there():
+                _Transfer(client, request, partial, progress).run()
+            with suppress(OSError):  # some systems keep what is open
+                partial.lock.unlink(missing_ok=True)
+    except FetchError:
+        raise
+    except OSError as error:
+        reason, space = (error.strerror or type(error).__name__).lower(), ""
+        with suppress(OSError):
+            if error.errno == errno.ENOSPC:
+                space = f" ({format_size(shutil.disk_usage(target.parent).free)} are free there)"
+        msg = f"could not write '{target}': {reason}{space}{partial.kept()}"
+        raise FetchError(msg) from error
+    return target
+
+
+@contextmanager
+def _locked(partial: Partial, progress: Report) -> Iterator[None]:
+    """Hold the lock of a file, and wait for the process that is downloading it."""
+    lock = FileLock(partial.lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress(f"{partial.target.name} (waiting for another process)", 0, None)
+        lock.acquire(poll_interval=_STEP)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class _TransientError(Exception):
+    """A try failed in a way that the next one may not."""
+
+    def __init__(self, reason: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(reason)
+        self.headers = {"Retry-After": "0"} if headers is None else headers
+
+
+class _Transfer:
+    """The download of one file, in as many tries as it takes."""
+
+    def __init__(
+        self, client: HttpClient, request: FileRequest, partial: Partial, progress: Report
+    ) -> None:
+        self.client, self.request, self.partial = client, request, partial
+        self.limit: int = getattr(client.limits, request.limit)
+        self.deadline = Deadline(client.limits.file_seconds, "file_seconds")
+        self.stated: Checksum | None = None
+        self._progress = progress
+        self._last: tuple[int, int | None] = (0, None)
+
+    def run(self) -> None:
+        """Download and verify; a wrong file with an old beginning is downloaded once more."""
+        resumed = self.partial.size() > 0
+        while True:
+            self._complete()
+            try:
+                self._verify()
+            except (ChecksumError, ValueError):
+                self.partial.clear()
+                if not resumed:
+                    raise
+                resumed = False
+            else:
+                self.partial.finish()
+                return
+
+    def _complete(self) -> None:
+        """Request the rest of the file until it is complete."""
+        if self.request.checksum is not None and self.partial.size() == self.request.size:
+            return  # stopped between the last byte and the name
+        policy = RetryPolicy(self.client.network, self._pause)
+        while True:
+            before = self.partial.size()
+            self.partial.require_space(self.request.size)
+            url = self.request.url()
+            try:
+                self._request(url)
+            except _TransientError as error:
+                if self.partial.size() - before >= PROGRESS_THAT_COUNTS:
+                    policy.reset()
+                try:
+                    self.deadline.check(url)
+                    policy.wait(str(error), error.headers)
+                except FetchError as last:
+                    msg = f"{last}{self.partial.kept()}"
+                    raise FetchError(msg) from None
+            else:
+                return
+
+    def _pause(self, seconds: float) -> None:
+        """Let time pass, and report progress meanwhile, so that a stop ends the pause."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0.0:
+            time.sleep(min(left, _STEP))
+            self._report(*self._last)
+
+    def _report(self, done: int, total: int | None) -> None:
+        self._last = done, total
+        self._progress(self.partial.target.name, done, total)
+
+    def _request(self, url: str) -> None:
+        """Request what is missing, once."""
+        self.client.rule.check(url)
+        headers = {"Accept-Encoding": "identity"} | self._range_headers(url)
+        with self.client.session(retry=False) as session:
+            try:
+                with session.get(
+                    url, headers=headers, stream=True, timeout=self.client.timeout
+                ) as response:
+                    self._receive(url, response, resumes="Range" in headers)
+            except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
+                refusal = refusal_in(error)
+                if refusal is not None:
+                    raise refusal from None
+                reason = f"{redact(url)} could not be downloaded: {describe_error(error)}"
+                raise _TransientError(reason, {}) from None
+
+    def _range_headers(self, url: str) -> dict[str, str]:
+        """Ask for the rest only, where the bytes so far belong to this file.
+
+        Without a name of the version, only a checksum tells whether the rest fits.
+        """
+        done, version = self.partial.size(), self.partial.version()
+        if not done:
+            return {}
+        if (
+            version is None
+            or version.url != redact(url)
+            or not (version.validator or self.request.checksum)
+        ):
+            self.partial.clear()
+            return {}
+        headers = {"Range": f"bytes={done}-"}
+        return headers | ({"If-Range": version.validator} if version.validator else {})
+
+    def _receive(self, url: str, response: requests.Response, *, resumes: bool) -> None:
+        """Check status and headers of a reply, and write its body."""
+        status, where = response.status_code, redact(url)
+        if resumes and status == requests.codes.requested_range_not_satisfiable:
+            size = whole_number(response.headers.get("Content-Range", "").rpartition("/")[2])
+            if size != self.partial.size():
+                self.partial.clear()
+                msg = f"{where} has become shorter than what was downloaded of it"
+                raise _TransientError(msg)
+            return
+        if status in TRANSIENT:
+            msg = f"{where} answered HTTP {status}"
+            raise _TransientError(msg, response.headers)
+        if status == requests.codes.unauthorized and self.client.credentials.forget(response.url):
+            msg = f"{where} no longer accepts the token"
+            raise _TransientError(msg)
+        partial = resumes and status == requests.codes.partial_content
+        if status != requests.codes.ok and not partial:
+            raise self.client.status_error(response)
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding not in {"identity", ""}:
+            msg = f"{where} sends the file encoded as {encoding}, expected it as it is"
+            raise FetchError(msg)
+        start, version = self._position(url, response, partial=partial)
+        size, announced = version.size, self.request.size
+        if self.request.checksum is None and None not in {size, announced} and size != announced:
+            msg = (
+                f"{where} has {size} bytes, and {announced} were announced: download it from "
+                "another catalogue"
+            )
+            raise ChecksumError(msg)
+        if start == 0:
+            self.partial.begin(version)
+        self._write(url, response, start, announced if size is None else size)
+
+    def _position(
+        self, url: str, response: requests.Response, *, partial: bool
+    ) -> tuple[int, Version]:
+        """Return the byte where a reply begins, and the version of the file that it belongs to."""
+        headers, done = response.headers, self.partial.size()
+        tag = headers.get("ETag", "")
+        strong = tag if tag and not tag.startswith("W/") else None
+        self.stated = Checksum.from_headers(headers, whole=not partial)
+        if not partial:
+            size = whole_number(headers.get("Content-Length"))
+            return 0, Version(redact(url), strong, headers.get("Last-Modified"), size)
+        found = _RANGE.fullmatch(headers.get("Content-Range", "").strip())
+        size = whole_number(found[3]) if found else None
+        version = Version(redact(url), strong, headers.get("Last-Modified"), size)
+        known = self.partial.version()
+        fits = found is not None and int(found[1]) == done
+        if not fits or known is None or not known.agrees(version):
+            self.partial.clear()
+            msg = f"{redact(url)} has changed since its beginning was downloaded"
+            raise _TransientError(msg)
+        size = known.size if size is None else size
+        return done, Version(known.url, known.tag, known.modified, size)
+
+    def _write(self, url: str, response: requests.Response, start: int, total: int | None) -> None:
+        """Write the body of a reply behind the bytes so far."""
+        done = start
+        require_size(url, total or 0, self.limit, self.request.limit)
+        self.partial.require_space(total)
+        self._report(done, total)
+        with self.partial.path.open("ab") as stream:
+            # Each block is what one read of the connection gives: slow servers meet the deadline.
+            while block := response.raw.read1(_BLOCK, decode_content=False):
+                done += len(block)
+                if total is not None and done > total:
+                    break
+                try:
+                    require_size(url, done, self.limit, self.request.limit)
+                except FetchError:
+                    self.partial.clear()
+                    raise
+                self.deadline.check(url)
+                stream.write(block)
+                self._report(done, total)
+        if total is not None and done > total:
+            self.partial.clear()
+            msg = f"{redact(url)} sent more than the {total} bytes that were announced"
+            raise ChecksumError(msg)
+        if total is not None and done < total:
+            msg = f"{redact(url)} ended after {done} of {total} bytes"
+            raise _TransientError(msg, {})
+
+    def _verify(self) -> None:
+        """Check the complete file against all that was stated about it."""
+        path, request, size = self.partial.path, self.request, self.partial.size()
+        problem = None
+        for checksum in (self.stated, request.checksum):
+            if checksum is not None and (found := checksum.compute(path)) != checksum.value:
+                problem = f"has {checksum.kind} {found}, and {checksum.value} was announced"
+        if request.checksum is None and request.size not in {None, size}:
+            problem = f"has {size} bytes, and {request.size} were announced"
+        if problem is not None:
+            msg = (
+                f"{self.partial.target.name} from {redact(request.url())} {problem}; it was "
+                "removed, download it again, or from another catalogue"
+            )
+            raise ChecksumError(msg)
+        if request.prepare is not None:
+            request.prepare(path)
+
+
+# --- several files, and zips -------------------------------------------------------------------
+
+
+class _CancelledError(Exception):
+    """Another file failed, or the user stopped the program."""
+
+
+def run_parallel(
+    work: Callable[[Item, Report], Result],
+    items: Iterable[Item],
+    progress: Report,
+    *,
+    parallel: int,
+) -> list[Result]:
+    """Do the same for several items at a time, in threads, and return the results in order.
+
+    If one fails, or the program is interrupted, items that have not begun are left out, and the
+    others stop when they next report their progress.
+    """
+    cancelled = threading.Event()
+
+    def report(name: str, done: int, total: int | None) -> None:
+        if cancelled.is_set():
+            raise _CancelledError
+        progress(name, done, total)
+
+    pool = ThreadPoolExecutor(parallel)
+    try:
+        futures = [pool.submit(work, item, report) for item in items]
+        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+        return [future.result() for future in futures]
+    except BaseException:
+        cancelled.set()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def unpack(path: Path, suffix: str, limit: int) -> None:
+    """Replace a zip by the one file in it whose name ends in `suffix`; no more than `limit` bytes.
+
+    ChecksumError if there is not exactly one, or it is damaged or larger.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = [each for each in archive.infolist() if each.filename.endswith(suffix)]
+            if len(found) != 1:
+                msg = f"the zip holds {len(found)} files {suffix}, expected one"
+                raise ChecksumError(msg)
+            if found[0].file_size > limit:
+                msg = (
+                    f"the file {suffix} in the zip has {found[0].file_size} bytes: raise "
+                    "unpacked_bytes under [limits] in the settings if that is right"
+                )
+                raise ChecksumError(msg)
+            contents = archive.read(found[0])
+    except (zipfile.BadZipFile, RuntimeError, zlib.error) as error:
+        msg = f"the zip is damaged ({type(error).__name__}): download it again"
+        raise ChecksumError(msg) from None
+    path.write_bytes(contents)

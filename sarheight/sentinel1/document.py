@@ -1,0 +1,214 @@
+"""XML files of Sentinel-1, parsed and checked.
+
+Files may be damaged or hostile. Document type definitions are refused: they open the door for
+entity bombs and external entities, and Sentinel-1 uses none. Every value is checked when it is
+read; an `AnnotationError` names the file, the element, and what was expected.
+"""
+
+from __future__ import annotations
+
+import lzma
+import os
+import re
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import NoReturn, Self
+from xml.etree.ElementTree import Element, ParseError
+
+import defusedxml.ElementTree
+import numpy as np
+from defusedxml.common import DefusedXmlException
+from numpy.typing import NDArray
+
+from sarheight.errors import AnnotationError
+
+XmlSource = str | os.PathLike[str] | bytes
+"""A path to an XML file, plain or compressed with xz, or such a file's contents."""
+
+XZ_MAGIC = b"\xfd7zXZ\x00"
+LARGEST_BYTES = 256 * 2**20
+SHOWN_CHARACTERS = 60
+TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?")
+
+
+class NamedBytes(bytes):
+    """Contents of an XML file that know what to call it in errors."""
+
+    name: str
+
+    def __new__(cls, data: bytes, name: str) -> Self:
+        """Give contents a name."""
+        named = super().__new__(cls, data)
+        named.name = name
+        return named
+
+
+def _contents(source: XmlSource) -> tuple[bytes, str]:
+    """Return the bytes of a source, decompressed, and the name to call it by in errors."""
+    if isinstance(source, bytes):
+        name, data = getattr(source, "name", "XML from memory"), bytes(source)
+    else:
+        path = Path(source)
+        name = str(path)
+        if path.is_dir():
+            msg = (
+                f"{name} is a folder, expected an XML file: pass one file of its 'annotation' "
+                "folder, such as s1a-iw-grd-vv-*.xml"
+            )
+            raise AnnotationError(msg)
+        data = path.read_bytes()
+    if data.startswith(XZ_MAGIC):
+        data = _decompressed(data, name)
+    if len(data) > LARGEST_BYTES:
+        raise AnnotationError(_too_large(name))
+    return data, name
+
+
+def _decompressed(data: bytes, name: str) -> bytes:
+    decompressor = lzma.LZMADecompressor()
+    try:
+        contents = decompressor.decompress(data, max_length=LARGEST_BYTES + 1)
+    except lzma.LZMAError as error:
+        msg = f"{name} is damaged ({error}): expected a whole .xz file, fetch it again"
+        raise AnnotationError(msg) from error
+    if not decompressor.eof and len(contents) <= LARGEST_BYTES:
+        msg = f"{name} is cut short: expected a whole .xz file, fetch it again"
+        raise AnnotationError(msg)
+    return contents
+
+
+def _too_large(name: str) -> str:
+    return (
+        f"{name} holds more than {LARGEST_BYTES >> 20} MiB of XML, expected an annotation or orbit "
+        "file of a few MiB: check where it came from"
+    )
+
+
+def _parsed(data: bytes, name: str) -> Element:
+    try:
+        return defusedxml.ElementTree.fromstring(data, forbid_dtd=True)
+    except DefusedXmlException as error:
+        msg = (
+            f"{name} declares a document type or entities, which Sentinel-1 files never do and "
+            "which can be used for attacks: it was not read, fetch the original file"
+        )
+        raise AnnotationError(msg) from error
+    except (ParseError, LookupError, ValueError) as error:
+        beginning = data[:SHOWN_CHARACTERS].decode("utf-8", "replace").strip()
+        msg = (
+            f"{name} is not a complete XML file ({error}); it begins with {beginning!r}: if it was "
+            "cut short, fetch it again"
+        )
+        raise AnnotationError(msg) from error
+
+
+class Document:
+    """A parsed XML file, or one element of it, whose values are checked when they are taken.
+
+    Paths are those of `xml.etree.ElementTree`: child names joined by slashes.
+    """
+
+    def __init__(self, element: Element, name: str, trail: str) -> None:
+        self._element = element
+        self.name = name
+        self._trail = trail
+
+    @classmethod
+    def read(cls, source: XmlSource, *, root: str, kind: str) -> Document:
+        """Parse a file."""
+        data, name = _contents(source)
+        element = _parsed(data, name)
+        if element.tag != root:
+            msg = (
+                f"{name} is not {kind}: its outermost element is <{element.tag}>, expected "
+                f"<{root}>; pass {kind}"
+            )
+            raise AnnotationError(msg)
+        return cls(element, name, root)
+
+    def refuse(self, path: str, found: str, expected: str) -> NoReturn:
+        """Raise the error for a value that is not what it should be."""
+        msg = (
+            f"{self.name}: {found} at {self._trail}/{path}, expected {expected}; "
+            "the file is damaged or of another kind, fetch it again from the archive"
+        )
+        raise AnnotationError(msg)
+
+    def copied(self) -> Element:
+        """Return a copy of the element and all that is in it, to be changed and written."""
+        return deepcopy(self._element)
+
+    def element(self, path: str) -> Document:
+        """Return the first element at a path."""
+        found = self._element.find(path)
+        if found is None:
+            self.refuse(path, "nothing", "an element")
+        return Document(found, self.name, f"{self._trail}/{path}")
+
+    def elements(self, path: str) -> Iterator[Document]:
+        """Iterate over all elements at a path, of which there may be none."""
+        for index, found in enumerate(self._element.iterfind(path), start=1):
+            yield Document(found, self.name, f"{self._trail}/{path}[{index}]")
+
+    def text(self, path: str) -> str:
+        """Return the text of an element, without the blanks around it."""
+        found = self._element.findtext(path)
+        if found is None or not found.strip():
+            self.refuse(path, "nothing", "a value")
+        return found.strip()
+
+    def attribute(self, name: str) -> str:
+        """Return an attribute of the element; empty where it has none of that name."""
+        return self._element.get(name, "").strip()
+
+    def number(self, path: str) -> float:
+        """Return the finite number in an element."""
+        text = self.text(path)
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not np.isfinite(value):
+            self.refuse(path, repr(text[:SHOWN_CHARACTERS]), "a finite number")
+        return value
+
+    def positive(self, path: str) -> float:
+        """Return the finite number above zero in an element."""
+        value = self.number(path)
+        if value <= 0.0:
+            self.refuse(path, f"{value:g}", "a number above zero")
+        return value
+
+    def count(self, path: str) -> int:
+        """Return the whole number, zero or above, in an element."""
+        text = self.text(path)
+        if not (text.isascii() and text.isdigit()):
+            self.refuse(path, repr(text[:SHOWN_CHARACTERS]), "a whole number")
+        return int(text)
+
+    def numbers(self, path: str) -> NDArray[np.float64]:
+        """Return the finite numbers, one or more, that stand in an element."""
+        text = self.text(path)
+        try:
+            values = np.array(text.split(), dtype=np.float64)
+        except ValueError:
+            values = np.array([np.nan])
+        if not np.isfinite(values).all():
+            self.refuse(path, repr(text[:SHOWN_CHARACTERS]), "a list of finite numbers")
+        return values
+
+    def time(self, path: str) -> np.datetime64:
+        """Return the UTC time in an element, with or without the prefix that EOF files give it."""
+        text = self.text(path).removeprefix("UTC=").removesuffix("Z")
+        try:
+            time = np.datetime64(text, "ns") if TIME.fullmatch(text) else np.datetime64("NaT", "ns")
+        except ValueError:
+            time = np.datetime64("NaT", "ns")
+        if np.isnat(time):
+            self.refuse(
+                path,
+                repr(text[:SHOWN_CHARACTERS]),
+                "a UTC time such as 2021-04-01T05:26:23.794457",
+            )
+        return time

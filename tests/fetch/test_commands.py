@@ -1,0 +1,225 @@
+"""`sarheight fetch`, from a list with sizes to files that the other commands take."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import shlex
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from sarheight.cli import app
+from sarheight.fetch.elevation import Tile
+from sarheight.orbit import Orbit
+from tests.annotations import eof_xml
+from tests.fetch.test_elevation import geoid_bytes, tile_bytes
+from tests.fetch.test_orbits import bucket, eof_name
+from tests.servers import Site, add_stac, alone, multihash, running, stac_item
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from click.testing import Result
+
+NAME = "S1B_IW_GRDH_1SDV_20210401T052623_20210401T052648_026269_032297_EFA4"
+ORBIT = eof_name(
+    mission="S1B", first="20210331T225942", last="20210402T005942", made="20210421T120000"
+)
+ALPS = ("--bounds", "10.5", "46", "11.5", "47", "--from", "2021-04-01", "--to", "2021-04-02")
+GUIDE = Path(__file__).parents[2] / "docs" / "fetch.md"
+
+
+def product_zip() -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr(f"{NAME}.SAFE/manifest.safe", "<xfdu/>")
+        archive.writestr(f"{NAME}.SAFE/image.tiff", np.random.default_rng(1).bytes(200_000))
+    return stream.getvalue()
+
+
+PRODUCT = product_zip()
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Site]:
+    """Run a server that has everything for one scene, and tell the settings."""
+    alone(monkeypatch, tmp_path)
+    with running() as server:
+        body = PRODUCT
+        asset = {
+            "href": server.add("/zip", body, etag='"1"'),
+            "file:size": len(body),
+            "file:checksum": multihash(body),
+        }
+        stac = add_stac(server, [stac_item(NAME, assets={"Product": asset})])
+        vectors = eof_xml(Orbit.circular(epoch="2021-04-01T05:26:00", duration=300.0)).encode()
+        orbits = bucket(server, [ORBIT], vectors)
+        dem = "/dem/{ns}{lat:02d}{ew}{lon:03d}.tif"
+        names = []
+        for corner in ((46, 10), (46, 11)):
+            tile = Tile(*corner)
+            server.add(tile.address(dem), tile_bytes(tile))
+            names.append(tile.name)
+        server.add("/dem/list.txt", "\n".join(names).encode())
+        grids = {}
+        for grid in ("us_nga_egm96_15.tif", "us_nga_egm08_25.tif"):
+            grids[grid] = geoid_bytes(42.0)
+            server.add(f"/proj/{grid}", grids[grid])
+        listing = [
+            {"properties": {"name": name, "sha256sum": hashlib.sha256(grid).hexdigest()}}
+            for name, grid in grids.items()
+        ]
+        server.add("/proj/files.geojson", json.dumps({"features": listing}).encode())
+        nothing = server.add("/odata", b'{"value": []}')
+        config = tmp_path / "fetch.toml"
+        config.write_text(
+            "[network]\ntries = 2\nbackoff = 0.01\nread_timeout = 1.0\n"
+            f'[orbits.aws]\nurl = "{orbits.url}"\n'
+            f'[orbits.step]\nurl = "{server.url}/nothing"\n'
+            f'[orbits.copernicus]\nurl = "{nothing}"\n'
+            f'[dem.glo30]\nlist = "{server.url}/dem/list.txt"\nland = "glo30"\nrows = 60\n'
+            f'[geoid.proj]\nlist = "{server.url}/proj/files.geojson"\n'
+        )
+        monkeypatch.setenv("SARHEIGHT_FETCH_CONFIG", str(config))
+        monkeypatch.setenv("SARHEIGHT_CATALOGUES_COPERNICUS_URL", stac)
+        monkeypatch.setenv("SARHEIGHT_DEM_GLO30_URL", server.url + dem)
+        monkeypatch.setenv("SARHEIGHT_GEOID_PROJ_URL", f"{server.url}/proj")
+        monkeypatch.chdir(tmp_path)
+        yield server
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["fetch", *arguments])
+
+
+def good(*arguments: str) -> str:
+    done = run(*arguments)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def failing(code: int, *arguments: str) -> str:
+    done = run(*arguments)
+    assert done.exit_code == code, done.output
+    assert "Traceback" not in done.output
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+def test_a_list_says_how_much_it_would_be_and_brings_nothing(site: Site) -> None:
+    done = run("scenes", *ALPS)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.split() == [NAME, "descending", "168", "201", "kB"]
+    assert done.stderr == "1 product, 201 kB; --download brings them\n"
+    assert site.asked("/zip") == []
+
+
+def test_a_list_can_be_read_by_programs(site: Site) -> None:
+    (entry,) = json.loads(good("scenes", "--point", "11", "46.5", *ALPS[5:], "--json"))
+    assert entry["name"] == NAME
+    assert entry["files"][0]["checksum"].startswith("md5:")
+    assert site.asked("/zip") == []
+
+
+def test_products_are_downloaded_by_place_and_by_name(site: Site, tmp_path: Path) -> None:
+    path = Path(good("scenes", *ALPS, "--download", "-o", str(tmp_path / "here")).strip())
+    assert path.read_bytes() == PRODUCT
+    done = run("scenes", f"{NAME}.SAFE", "--download")
+    assert Path(done.stdout.strip()) == tmp_path / "cache" / "scenes" / f"{NAME}.zip"
+    assert f"{NAME}.zip: 201 kB of 201 kB" in done.stderr
+    assert len(site.asked("/zip")) == 2
+
+
+def test_an_orbit_is_brought_for_a_product(site: Site, tmp_path: Path) -> None:
+    expected = tmp_path / "cache" / "orbits" / ORBIT
+    assert Path(good("orbit", f"some/folder/{NAME}.zip").strip()) == expected
+    times = ("--from", "2021-04-01T05:26:23", "--to", "2021-04-01T05:26:48")
+    assert Path(good("orbit", "--mission", "S1B", *times).strip()) == expected
+    assert len([each for each in site.requests if each.path.endswith(".EOF")]) == 1
+
+
+@pytest.mark.usefixtures("site")
+def test_an_elevation_model_is_brought_with_what_to_know_about_it() -> None:
+    done = run("dem", "--bounds", "10.5", "46.2", "12.2", "46.8")
+    assert done.exit_code == 0, done.output
+    paths = [Path(line) for line in done.stdout.split()]
+    assert [path.name for path in paths] == ["N46E010.tif", "N46E011.tif", "N46E012_sea.tif"]
+    assert all(path.is_file() for path in paths)
+    assert "pass --vertical EGM2008" in done.stderr
+    assert "at sea level, as there is only sea: N46E012" in done.stderr
+    facts = json.loads(good("dem", "--bounds", "10.5", "46.2", "10.6", "46.3", "--json", "-q"))
+    assert facts["vertical"] == "EGM2008"
+
+
+@pytest.mark.usefixtures("site")
+def test_geoids_are_brought(tmp_path: Path) -> None:
+    paths = [Path(line) for line in good("geoid").split()]
+    assert [path.name for path in paths] == ["us_nga_egm08_25.tif", "us_nga_egm96_15.tif"]
+    assert paths[0].parent == tmp_path / "cache" / "geoid"
+    assert good("geoid", "EGM96").strip() == str(paths[1])
+
+
+@pytest.mark.usefixtures("site")
+@pytest.mark.parametrize(
+    ("code", "arguments", "message"),
+    [
+        (2, ("scenes",), "give either --bounds or --point"),
+        (2, ("scenes", "--bounds", "1", "2", "3", "4"), "give --from"),
+        (2, ("scenes", "--bounds", "1", "2"), "--bounds"),
+        (2, ("orbit",), "give --mission"),
+        (2, ("dem",), "--bounds"),
+        (2, ("moon",), "moon"),
+        (1, ("scenes", *ALPS, "--catalogue", "nowhere"), "no catalogue named 'nowhere'"),
+        (1, ("scenes", "holiday.jpg"), "not the name of a Sentinel-1 product"),
+        (1, ("scenes", NAME.replace("0401", "0402")), "does not have"),
+        (1, ("geoid", "moon.tif"), "there is no grid"),
+        (1, ("dem", "--bounds", "0", "10", "1", "5"), "south before north"),
+    ],
+)
+def test_a_mistake_is_one_line(code: int, arguments: tuple[str, ...], message: str) -> None:
+    assert message in failing(code, *arguments)
+
+
+@pytest.mark.usefixtures("site")
+def test_no_orbit_yet_is_one_line_that_says_when() -> None:
+    question = ("--mission", "S1A", "--from", "2021-04-01T05:26:23", "--to", "2021-04-01T05:26:48")
+    done = run("orbit", *question)
+    assert done.exit_code == 1
+    assert "precise ones after some twenty days" in done.stderr.splitlines()[-1]
+
+
+def test_an_interruption_says_that_nothing_is_lost(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from sarheight.fetch import products
+
+    def interrupted(*_: object, **__: object) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(products, "ensure_file", interrupted)
+    line = failing(130, "scenes", NAME, "--download", "-o", str(tmp_path))
+    assert "goes on from there" in line
+    assert site.asked("/zip") == []
+
+
+def test_the_commands_of_the_guide_run(site: Site) -> None:
+    """With the one scene of the server in place of the one that is spoken of."""
+    text = "\n".join(
+        re.findall(r"^```bash\n(.*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    )
+    text = text.replace("\\\n", " ")
+    commands = [
+        shlex.split(line) for line in text.splitlines() if line.startswith("sarheight fetch")
+    ]
+    assert len(commands) >= 5
+    for command in commands:
+        good(*command[2:])
+    assert len(site.asked("/zip")) >= 1

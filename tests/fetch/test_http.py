@@ -1,0 +1,543 @@
+"""Refused addresses, secrets bound to their hosts, and limits of hostile replies."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+import traceback
+import tracemalloc
+import zlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sarheight.errors import FetchError, UnsafeAddressError
+from sarheight.fetch import Settings, download_file
+from sarheight.fetch.addresses import AddressRule, redact, safe_name
+from sarheight.fetch.http import HttpClient
+from sarheight.fetch.settings import Account
+from sarheight.fetch.transfer import FileRequest, ensure_file
+from tests.servers import Raw, Reply, Request, Site, alone, basic, running
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+PUBLIC = AddressRule()
+LOCAL = AddressRule.of("http://127.0.0.1:8000/stac")
+
+HOSTILE = [
+    "file:///etc/passwd",
+    "ftp://example.org/file",
+    "gopher://example.org/",
+    "http://example.org/file",
+    "https://127.0.0.1/file",
+    "https://localhost/file",
+    "https://LOCALHOST./file",
+    "https://a.localhost/file",
+    "https://[::1]/file",
+    "https://169.254.169.254/latest/meta-data/",
+    "https://[fe80::1]/file",
+    "https://10.0.0.1/file",
+    "https://172.16.3.4/file",
+    "https://192.168.0.1/file",
+    "https://100.64.0.1/file",
+    "https://0.0.0.0/file",
+    "https://224.0.0.1/file",
+    "https://[fd00::1]/file",
+    "https://[::ffff:10.0.0.1]/file",
+    "https://[64:ff9b::a00:1]/file",
+    "https://[2002:0a00:0001::]/file",
+    "https://user:secret@example.org/file",
+    "https://example.org\\@10.0.0.1/file",
+    "https://example.org/a\nHost: other",
+    "https:///file",
+    "https://[broken/file",
+    "https://example.org:99999/file",
+    "../../etc/passwd",
+    "s3://bucket/key",
+    "",
+]
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
+    return alone(monkeypatch, tmp_path, tries=2)
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """Let every name stand for one address, as the owner of a name can."""
+    original = socket.getaddrinfo
+
+    def lookup(host: str, port: int, *_: Any, **__: Any) -> Any:  # noqa: ANN401
+        name = address if not host.replace(".", "").isdigit() else host
+        return original(name, port, 0, socket.SOCK_STREAM)
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+
+
+# --- addresses ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", HOSTILE)
+def test_a_hostile_address_is_refused(url: str) -> None:
+    with pytest.raises(UnsafeAddressError, match="was refused"):
+        PUBLIC.check(url)
+
+
+@pytest.mark.parametrize("url", HOSTILE)
+def test_a_hostile_address_is_refused_before_any_connection(
+    url: str, quick: Settings, tmp_path: Path
+) -> None:
+    with pytest.raises(UnsafeAddressError):
+        ensure_file(HttpClient(PUBLIC, quick), FileRequest(lambda: url), tmp_path / "file")
+    assert not (tmp_path / "file").exists()
+
+
+@pytest.mark.parametrize("url", ["https://example.org/file?sig=1", "https://93.184.216.34:8443/x"])
+def test_a_public_address_is_fine(url: str) -> None:
+    PUBLIC.check(url)
+
+
+def test_the_own_machine_is_fine_where_the_user_named_it() -> None:
+    for url in ("http://127.0.0.1:1/x", "http://localhost/x", "https://[::1]/x"):
+        LOCAL.check(url)
+    for url in ("http://10.0.0.1/x", "file:///etc/passwd", "http://example.org/x"):
+        with pytest.raises(UnsafeAddressError):
+            LOCAL.check(url)
+
+
+def test_a_server_of_the_own_network_needs_its_name_in_the_settings_and_https() -> None:
+    rule = AddressRule.of(hosts=("archive.intranet", "10.1.2.3"))
+    rule.check("https://10.1.2.3/x")
+    rule.check_address("archive.intranet", "10.9.9.9")
+    for host, address in (("other.intranet", "10.9.9.9"), ("archive.intranet", "127.0.0.1")):
+        with pytest.raises(UnsafeAddressError):
+            rule.check_address(host, address)
+    with pytest.raises(UnsafeAddressError, match="expected https"):
+        rule.check("http://10.1.2.3/x")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1"])
+def test_a_name_that_stands_for_an_internal_address_is_refused(
+    monkeypatch: pytest.MonkeyPatch, quick: Settings, tmp_path: Path, address: str
+) -> None:
+    resolve_to(monkeypatch, address)
+    with pytest.raises(UnsafeAddressError, match="not on the public internet"):
+        ensure_file(
+            HttpClient(PUBLIC, quick),
+            FileRequest(lambda: "https://evil.example/x"),
+            tmp_path / "file",
+        )
+
+
+@pytest.mark.parametrize("host", ["2130706433", "0x7f.1", "127.1"])
+def test_unusual_ways_to_write_an_address_are_looked_through(
+    quick: Settings, tmp_path: Path, host: str
+) -> None:
+    with pytest.raises(UnsafeAddressError, match="not on the public internet"):
+        ensure_file(
+            HttpClient(PUBLIC, quick), FileRequest(lambda: f"https://{host}/x"), tmp_path / "file"
+        )
+
+
+def test_a_name_that_changes_between_look_up_and_connection_is_found_out(
+    monkeypatch: pytest.MonkeyPatch, quick: Settings, tmp_path: Path, site: Site
+) -> None:
+    """The look-up is honest the first time, and names this machine the second."""
+    monkeypatch.setattr(AddressRule, "check_host", lambda *_: None)
+    resolve_to(monkeypatch, "127.0.0.1")
+    url = f"https://evil.example:{site.port}/x"
+    with pytest.raises(UnsafeAddressError, match=r"leads to 127\.0\.0\.1"):
+        ensure_file(HttpClient(PUBLIC, quick), FileRequest(lambda: url), tmp_path / "file")
+    assert site.requests == []
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["http://169.254.169.254/latest/meta-data/", "file:///etc/passwd", "http://10.0.0.1/x"],
+)
+def test_a_redirection_to_such_an_address_is_refused(
+    site: Site, quick: Settings, tmp_path: Path, target: str
+) -> None:
+    site.pages["/moved"] = lambda _: Reply(status=302, headers={"Location": target})
+    with pytest.raises(UnsafeAddressError):
+        download_file(f"{site.url}/moved", tmp_path / "file", settings=quick)
+    assert len(site.requests) == 1
+    assert not (tmp_path / "file").exists()
+
+
+def test_an_honest_redirection_is_followed(site: Site, quick: Settings, tmp_path: Path) -> None:
+    url = site.add("/there", b"contents")
+    site.pages["/here"] = lambda _: Reply(status=307, headers={"Location": url})
+    path = download_file(f"{site.url}/here", tmp_path / "file", settings=quick)
+    assert path.read_bytes() == b"contents"
+
+
+def test_redirections_without_end_are_given_up(site: Site, quick: Settings, tmp_path: Path) -> None:
+    site.pages["/here"] = lambda _: Reply(status=302, headers={"Location": "/here"})
+    with pytest.raises(FetchError, match="redirects too many times"):
+        download_file(f"{site.url}/here", tmp_path / "file", settings=quick)
+
+
+# --- names -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", "a/b", "a\\b", ".hidden", "-rf", "a\0b", "a b", "x" * 300, "ä"]
+)
+def test_a_name_that_is_a_path_or_worse_is_refused(name: str) -> None:
+    with pytest.raises(UnsafeAddressError, match="nothing was written"):
+        safe_name(name)
+
+
+@given(name=st.text(max_size=40))
+def test_a_name_that_is_let_through_stays_in_its_folder(name: str) -> None:
+    from pathlib import PurePosixPath, PureWindowsPath
+
+    try:
+        safe_name(name)
+    except UnsafeAddressError:
+        return
+    assert PurePosixPath(name).parts == (name,)
+    assert PureWindowsPath(name).parts == (name,)
+
+
+@given(url=st.text(max_size=60))
+def test_any_text_is_an_address_or_refused(url: str) -> None:
+    try:
+        PUBLIC.check(url)
+    except UnsafeAddressError:
+        return
+    assert url.lower().startswith("https://")
+
+
+# --- accounts ----------------------------------------------------------------------------------
+
+
+def write_netrc(folder: Path, *lines: str) -> None:
+    (folder / "netrc").write_text("\n".join(lines) + "\n")
+
+
+def test_an_account_of_netrc_opens_its_host(site: Site, quick: Settings, tmp_path: Path) -> None:
+    write_netrc(tmp_path, "machine 127.0.0.1 login anna password open-sesame")
+    url = site.add("/file", b"contents", authorisation=basic("anna", "open-sesame"))
+    assert download_file(url, tmp_path / "file", settings=quick).read_bytes() == b"contents"
+
+
+def test_without_an_account_the_error_says_where_to_put_it(
+    site: Site, quick: Settings, tmp_path: Path
+) -> None:
+    url = site.add("/file", b"contents", authorisation=basic("anna", "open-sesame"))
+    with pytest.raises(FetchError, match=r"machine 127\.0\.0\.1 in the netrc file"):
+        download_file(url, tmp_path / "file", settings=quick)
+
+
+def test_the_default_account_of_netrc_is_given_to_nobody(
+    site: Site, quick: Settings, tmp_path: Path
+) -> None:
+    write_netrc(tmp_path, "default login anna password open-sesame")
+    download_file(site.add("/file", b"contents"), tmp_path / "file", settings=quick)
+    assert "Authorization" not in site.requests[0].headers
+
+
+def test_an_account_is_not_carried_to_another_host(
+    site: Site, quick: Settings, tmp_path: Path
+) -> None:
+    write_netrc(tmp_path, "machine 127.0.0.1 login anna password open-sesame")
+    elsewhere = site.add("/there", b"contents").replace("127.0.0.1", "localhost")
+    site.pages["/here"] = lambda _: Reply(status=302, headers={"Location": elsewhere})
+    download_file(f"{site.url}/here", tmp_path / "file", settings=quick)
+    assert site.asked("/here")[0].headers["Authorization"] == basic("anna", "open-sesame")
+    assert "Authorization" not in site.asked("/there")[0].headers
+
+
+def test_each_host_of_a_redirection_gets_its_own_account(
+    site: Site, quick: Settings, tmp_path: Path
+) -> None:
+    write_netrc(
+        tmp_path,
+        "machine 127.0.0.1 login anna password one",
+        "machine localhost login bert password two",
+    )
+    elsewhere = site.add("/there", b"contents").replace("127.0.0.1", "localhost")
+    site.pages["/here"] = lambda _: Reply(status=302, headers={"Location": elsewhere})
+    download_file(f"{site.url}/here", tmp_path / "file", settings=quick)
+    assert site.asked("/there")[0].headers["Authorization"] == basic("bert", "two")
+
+
+def test_a_damaged_netrc_is_one_error_without_what_is_in_it(
+    site: Site, quick: Settings, tmp_path: Path
+) -> None:
+    write_netrc(tmp_path, "machine 127.0.0.1 login anna passwort open-sesame")
+    with pytest.raises(FetchError, match="netrc") as caught:
+        download_file(site.add("/file", b"x"), tmp_path / "file", settings=quick)
+    assert "sesame" not in everything_shown(caught.value)
+
+
+def token_site(site: Site, *, good: tuple[str, str] = ("anna", "open-sesame")) -> Account:
+    """Put a service on the server that gives tokens, numbered, and accepts the last one."""
+    given: list[str] = []
+
+    def token(request: Request) -> Reply:
+        from urllib.parse import parse_qs
+
+        form = {key: each[0] for key, each in parse_qs(request.body.decode()).items()}
+        if (form.get("username"), form.get("password")) != good:
+            return Reply(b'{"error": "invalid_grant"}', status=401)
+        given.append(f"token{len(given) + 1}")
+        return Reply(f'{{"access_token": "{given[-1]}", "expires_in": 600}}'.encode())
+
+    def file(request: Request) -> Reply:
+        if given and request.headers.get("Authorization") == f"Bearer {given[-1]}":
+            return Reply(b"contents")
+        return Reply(status=401)
+
+    site.pages["/token"] = token
+    site.pages["/file"] = file
+    return Account(
+        kind="oidc",
+        hosts=("127.0.0.1",),
+        url=f"{site.url}/token",
+        client="public",
+        machines=("127.0.0.1",),
+        user="CDSE_USERNAME",
+        password="CDSE_PASSWORD",  # noqa: S106  # the name of a variable
+        token="CDSE_TOKEN",  # noqa: S106
+    )
+
+
+@pytest.mark.parametrize("place", ["netrc", "environment"])
+def test_a_token_is_had_for_user_and_password(
+    site: Site, quick: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    if place == "netrc":
+        write_netrc(tmp_path, "machine 127.0.0.1 login anna password open-sesame")
+    else:
+        monkeypatch.setenv("CDSE_USERNAME", "anna")
+        monkeypatch.setenv("CDSE_PASSWORD", "open-sesame")
+    known = replace(quick, accounts={"copernicus": token_site(site)})
+    path = download_file(f"{site.url}/file", tmp_path / "file", settings=known)
+    assert path.read_bytes() == b"contents"
+    (asked,) = site.asked("/token")
+    assert "Authorization" not in asked.headers
+
+
+def test_a_token_that_ran_out_is_renewed(
+    site: Site, quick: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CDSE_USERNAME", "anna")
+    monkeypatch.setenv("CDSE_PASSWORD", "open-sesame")
+    login = token_site(site)
+    client = HttpClient.trusting(replace(quick, accounts={"copernicus": login}), site.url)
+    url = f"{site.url}/file"
+    client.credentials._tokens["copernicus"] = ("stale", float("inf"))
+    path = ensure_file(client, FileRequest(lambda: url), tmp_path / "file")
+    assert path.read_bytes() == b"contents"
+
+
+def test_a_wrong_password_is_one_error_and_not_shown(
+    site: Site, quick: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CDSE_USERNAME", "anna")
+    monkeypatch.setenv("CDSE_PASSWORD", "hunter-two")
+    known = replace(quick, accounts={"copernicus": token_site(site)})
+    with pytest.raises(FetchError, match="did not accept user name and password") as caught:
+        download_file(f"{site.url}/file", tmp_path / "file", settings=known)
+    assert "hunter" not in everything_shown(caught.value)
+
+
+def everything_shown(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
+
+
+def test_signatures_and_accounts_are_in_no_error_and_no_log(
+    site: Site, quick: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    write_netrc(tmp_path, "machine 127.0.0.1 login anna password open-sesame")
+    address = site.add("/file", b"contents", troubles=[])
+    url = f"{address}?sig=very-secret&X-Amz-Signature=very-secret-too"
+    download_file(url, tmp_path / "file", settings=quick)
+    with running() as other:
+        gone = f"{other.url}/file?sig=very-secret"
+    for bad in (gone, f"{site.url}/nothing?sig=very-secret"):
+        with pytest.raises(FetchError) as caught:
+            download_file(bad, tmp_path / "other", settings=quick)
+        assert "very-secret" not in everything_shown(caught.value)
+    assert "very-secret" not in caplog.text
+    assert "sesame" not in caplog.text
+    assert basic("anna", "open-sesame").removeprefix("Basic ") not in caplog.text
+    notes = [path.read_text() for path in tmp_path.glob(".*.json")]
+    assert not any("very-secret" in note for note in notes)
+
+
+def test_shown_addresses_have_no_secrets() -> None:
+    assert redact("https://anna:pw@host.org:8443/a/b?sig=1#x") == "https://host.org:8443/a/b"
+
+
+def test_a_host_without_a_name_is_not_asked_for_long(
+    monkeypatch: pytest.MonkeyPatch, quick: Settings
+) -> None:
+    looked: list[str] = []
+
+    def lookup(host: str, *_: object) -> None:
+        looked.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    patient = replace(quick, network=replace(quick.network, tries=6))
+    with pytest.raises(FetchError, match="the host is unknown, or there is no network"):
+        HttpClient(PUBLIC, patient).get_text("https://nowhere.example/list")
+    assert len(looked) == 2
+
+
+def test_offline_means_no_request(site: Site, quick: Settings, tmp_path: Path) -> None:
+    with pytest.raises(FetchError, match="SARHEIGHT_OFFLINE"):
+        download_file(
+            site.add("/file", b"x"), tmp_path / "file", settings=replace(quick, offline=True)
+        )
+    assert site.requests == []
+
+
+# --- limits ------------------------------------------------------------------------------------
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+def limited(settings: Settings, **limits: float) -> Settings:
+    return replace(settings, limits=replace(settings.limits, **limits))
+
+
+def endless(head: bytes = HEAD) -> Iterator[bytes]:
+    yield head + b"Connection: close\r\n\r\n"
+    while True:
+        yield b" " * 65_536
+
+
+def endless_chunks() -> Iterator[bytes]:
+    yield HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    while True:
+        yield b"10000\r\n" + b" " * 65_536 + b"\r\n"
+
+
+def trickle(head: bytes = HEAD + b"Content-Length: 1000\r\n\r\n") -> Iterator[bytes]:
+    yield head
+    while True:
+        yield b" "
+
+
+def test_a_reply_that_unpacks_to_gigabytes_is_left_at_the_limit(
+    site: Site, quick: Settings
+) -> None:
+    packer = zlib.compressobj(9, wbits=31)
+    body = b"".join([*(packer.compress(bytes(1 << 24)) for _ in range(16)), packer.flush()])
+    site.add("/list", body, headers={"Content-Encoding": "gzip"})
+    client = HttpClient.trusting(limited(quick, reply_bytes=1 << 20), site.url)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FetchError, match="more than 1048576 bytes: raise reply_bytes"):
+            client.get_text(f"{site.url}/list")
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("blocks", [endless, endless_chunks])
+def test_a_reply_without_end_is_left_at_the_limit(
+    site: Site, quick: Settings, tmp_path: Path, blocks: Callable[[], Iterator[bytes]]
+) -> None:
+    site.pages["/list"] = Raw(blocks)
+    known = limited(quick, reply_bytes=1 << 20, file_bytes=1 << 20)
+    with pytest.raises(FetchError, match="raise reply_bytes"):
+        HttpClient.trusting(known, site.url).get_json(f"{site.url}/list")
+    with pytest.raises(FetchError, match="raise file_bytes"):
+        download_file(f"{site.url}/list", tmp_path / "file", settings=known)
+    assert not (tmp_path / ".file.partial").exists()
+
+
+def test_an_announced_size_above_the_limit_is_refused_before_the_body(
+    site: Site, quick: Settings, tmp_path: Path
+) -> None:
+    url = site.add("/file", bytes(1000))
+    with pytest.raises(FetchError, match="more than 999 bytes: raise file_bytes"):
+        download_file(url, tmp_path / "file", settings=limited(quick, file_bytes=999))
+
+
+@pytest.mark.parametrize("head", [HEAD + b"Content-Length: 1000\r\n\r\n", HEAD + b"X-Slow: "])
+def test_a_reply_that_trickles_meets_a_deadline(
+    site: Site, quick: Settings, tmp_path: Path, head: bytes
+) -> None:
+    site.pages["/list"] = Raw(lambda: trickle(head), pause=0.02)
+    known = limited(quick, reply_seconds=0.5, file_seconds=0.5)
+    begun = time.monotonic()
+    with pytest.raises(FetchError, match=r"took longer than 0\.5 s: raise reply_seconds"):
+        HttpClient.trusting(known, site.url).get_text(f"{site.url}/list")
+    with pytest.raises(FetchError, match=r"took longer than 0\.5 s: raise (file|reply)_seconds"):
+        download_file(f"{site.url}/list", tmp_path / "file", settings=known)
+    assert time.monotonic() - begun < 5.0
+
+
+@pytest.mark.parametrize("status", [b"302 Found\r\nLocation: /there", b"503 Busy"])
+def test_bodies_of_redirects_and_failures_are_not_read(
+    site: Site, quick: Settings, tmp_path: Path, status: bytes
+) -> None:
+    site.add("/there", b"contents")
+    site.pages["/here"] = Raw(lambda: endless(b"HTTP/1.1 " + status + b"\r\n"))
+    known = limited(quick, reply_bytes=1 << 20)
+    try:
+        text = HttpClient.trusting(known, site.url).get_text(f"{site.url}/here")
+        path = download_file(f"{site.url}/here", tmp_path / "file", settings=known)
+    except FetchError as error:
+        assert "HTTP 503; gave up after 2 tries" in str(error)  # noqa: PT017
+    else:
+        assert text == path.read_text() == "contents"
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (b"HTTP/1.1 302 Found\r\nLocation: http://[", "was refused"),
+        (b"HTTP/1.1 302 Found\r\nLocation: ", "HTTP 302, expected 200"),
+        (b"HTTP/1.1 204 Nothing\r\nX-Y: z", "HTTP 204, expected 200"),
+        (b"HTTP/1.1 999 What\r\nX-Y: z", "HTTP 999, expected 200"),
+        (b"HTTP/1.1 503 Busy\r\nRetry-After: \xb2", "HTTP 503; gave up"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5", "gave up"),
+        (b"not HTTP at all", "gave up"),
+    ],
+)
+def test_headers_without_sense_are_one_error(
+    site: Site, quick: Settings, tmp_path: Path, head: bytes, message: str
+) -> None:
+    site.pages["/file"] = Raw(lambda: iter([head + b"\r\n\r\n"]))
+    with pytest.raises(FetchError, match=message):
+        download_file(f"{site.url}/file", tmp_path / "file", settings=quick)
+    with pytest.raises(FetchError, match=message):
+        HttpClient.trusting(quick, site.url).get_text(f"{site.url}/file")
+    assert not (tmp_path / "file").exists()
+
+
+def test_a_length_that_is_no_number_is_no_length(
+    site: Site, quick: Settings, tmp_path: Path
+) -> None:
+    reply = HEAD + b"Content-Length: \xb2\r\nConnection: close\r\n\r\ncontents"
+    site.pages["/file"] = Raw(lambda: iter([reply]))
+    path = download_file(f"{site.url}/file", tmp_path / "file", settings=quick)
+    assert path.read_bytes() == b"contents"
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"1" * 10_000, b"\xff"])
+def test_json_that_is_none_is_one_error(site: Site, quick: Settings, body: bytes) -> None:
+    url = site.add("/list", body)
+    with pytest.raises(FetchError, match="did not send JSON"):
+        HttpClient.trusting(quick, site.url).get_json(url)

@@ -1,0 +1,370 @@
+"""Bringing products: zips, and folders whose files are kept one by one under short names."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import zipfile
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from sarheight.errors import ChecksumError, FetchError, UnsafeAddressError
+from sarheight.fetch import SceneRecord, download, scenes
+from sarheight.fetch.settings import Catalogue
+from tests.servers import (
+    Reply,
+    Request,
+    Site,
+    Trouble,
+    add_stac,
+    alone,
+    multihash,
+    running,
+    stac_item,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sarheight.fetch import Settings
+
+NAME = "S1B_IW_GRDH_1SDV_20210401T052623_20210401T052648_026269_032297_EFA4"
+STEM = "20210401t052623-20210401t052648-026269-032297"
+FILES = {
+    f"measurement/s1b-iw-grd-vv-{STEM}-001.tiff": "measurement/iw-vv.tiff",
+    f"measurement/s1b-iw-grd-vh-{STEM}-002.tiff": "measurement/iw-vh.tiff",
+    f"annotation/s1b-iw-grd-vv-{STEM}-001.xml": "annotation/iw-vv.xml",
+    f"annotation/s1b-iw-grd-vh-{STEM}-002.xml": "annotation/iw-vh.xml",
+    f"annotation/calibration/calibration-s1b-iw-grd-vv-{STEM}-001.xml": (
+        "annotation/calibration/calibration-iw-vv.xml"
+    ),
+    f"annotation/calibration/noise-s1b-iw-grd-vv-{STEM}-001.xml": (
+        "annotation/calibration/noise-iw-vv.xml"
+    ),
+}
+NOISE = np.random.default_rng(3).bytes(300_000)
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with running() as server:
+        yield server
+
+
+def safe_zip() -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr(f"{NAME}.SAFE/manifest.safe", "<xfdu/>")
+        archive.writestr(f"{NAME}.SAFE/measurement/image.tiff", NOISE)
+    return stream.getvalue()
+
+
+def zip_record(
+    site: Site, monkeypatch: pytest.MonkeyPatch, folder: Path, product: dict[str, Any]
+) -> tuple[SceneRecord, Settings]:
+    """Find the one product of a catalogue that offers zips."""
+    url = add_stac(site, [stac_item(NAME, assets={"Product": product})])
+    source = Catalogue(url=url, grd="sentinel-1-grd")
+    known = alone(monkeypatch, folder, catalogues={"copernicus": source})
+    (record,) = scenes((11.0, 46.0), "2021-04-01", "2021-04-01", settings=known)
+    return record, known
+
+
+def honest(site: Site, body: bytes) -> dict[str, Any]:
+    url = site.add("/odata/v1/Products(1)/$value", body, etag='"1"')
+    return {"href": url, "file:size": len(body), "file:checksum": multihash(body)}
+
+
+# --- zips --------------------------------------------------------------------------------------
+
+
+def test_a_zip_is_brought_whole(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    record, known = zip_record(site, monkeypatch, tmp_path, honest(site, safe_zip()))
+    site.document("/odata/v1/Products(1)/$value").troubles = [Trouble(drop_after=100_000)]
+    path = download(record, tmp_path / "here", settings=known)
+    assert path == tmp_path / "here" / f"{NAME}.zip"
+    assert path.read_bytes() == safe_zip()
+    in_cache = download(record, settings=known)
+    assert in_cache == tmp_path / "cache" / "scenes" / f"{NAME}.zip"
+
+
+@pytest.mark.parametrize("change", [{"file:checksum": multihash(b"other")}, {"file:size": 7}])
+def test_a_catalogue_that_announces_something_else_is_believed_unless_told_otherwise(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    product = honest(site, safe_zip()) | change
+    if "file:size" in change:
+        product.pop("file:checksum")
+    record, known = zip_record(site, monkeypatch, tmp_path, product)
+    with pytest.raises(ChecksumError, match="announced"):
+        download(record, tmp_path, settings=known)
+    assert download(record, tmp_path, verify=False, settings=known).is_file()
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (safe_zip()[:-100], "not a complete zip"),
+        (b"<html>please sign in</html>", "requires an account"),
+        (b"PK\x05\x06" + bytes(18), "not a Sentinel-1 product"),
+    ],
+)
+def test_what_is_no_product_is_thrown_away(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, body: bytes, message: str
+) -> None:
+    url = site.add("/file", body)
+    record, known = zip_record(site, monkeypatch, tmp_path, {"href": url})
+    with pytest.raises(ChecksumError, match=message):
+        download(record, tmp_path / "here", settings=known)
+    assert not list((tmp_path / "here").glob("*.zip"))
+
+
+@pytest.mark.parametrize(
+    "href",
+    [
+        "file:///etc/passwd",
+        "/etc/passwd",
+        "../../../etc/passwd",
+        "ftp://example.org/x.zip",
+        "http://example.org/x.zip",
+        "http://169.254.169.254/latest/meta-data/",
+        "https://10.0.0.1/x.zip",
+        "https://192.168.1.1/x.zip",
+        "https://user:pw@example.org/x.zip",
+        "s3://somebody-elses-bucket/key",
+    ],
+)
+def test_a_hostile_item_is_refused(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, href: str
+) -> None:
+    record, known = zip_record(site, monkeypatch, tmp_path, {"href": href})
+    with pytest.raises(UnsafeAddressError, match="was refused"):
+        download(record, tmp_path / "here", settings=known)
+    assert not list((tmp_path / "here").glob("[!.]*"))
+
+
+def test_this_machine_is_refused_where_the_catalogue_is_elsewhere(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    record, known = zip_record(site, monkeypatch, tmp_path, honest(site, safe_zip()))
+    far = Catalogue(url="https://stac.example.org", grd="sentinel-1-grd")
+    with pytest.raises(UnsafeAddressError, match="expected https"):
+        download(record, tmp_path / "here", settings=replace(known, catalogues={"copernicus": far}))
+
+
+def test_a_hostile_name_is_refused(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    record, known = zip_record(site, monkeypatch, tmp_path, honest(site, safe_zip()))
+    (asset,) = record.assets
+    for name in ("../escaped.zip", "/tmp/x.zip", ".bashrc"):  # noqa: S108
+        bad = replace(record, assets=(replace(asset, name=name),))
+        with pytest.raises(UnsafeAddressError, match="nothing was written"):
+            download(bad, tmp_path / "here", settings=known)
+    with pytest.raises(UnsafeAddressError):
+        download(replace(record, name="../up"), tmp_path / "here", settings=known)
+
+
+def test_a_product_without_a_file_is_one_error(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    record, known = zip_record(site, monkeypatch, tmp_path, {})
+    with pytest.raises(FetchError, match="names no file"):
+        download(record, tmp_path, settings=known)
+
+
+# --- folders -----------------------------------------------------------------------------------
+
+
+def manifest(names: list[str]) -> bytes:
+    rows = "".join(f'<fileLocation href="./{name}"/>' for name in names)
+    return f"<xfdu><dataObjectSection>{rows}</dataObjectSection></xfdu>".encode()
+
+
+def folder_record(
+    site: Site,
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    listing: bytes,
+    **source: Any,  # noqa: ANN401
+) -> tuple[SceneRecord, Settings]:
+    """Put a product's files on the server one by one, and find it."""
+    base = f"/store/{NAME}"
+    site.add(f"{base}/manifest.safe", listing)
+    for name, short in FILES.items():
+        site.add(f"{base}/{short}", name.encode())
+    href = source.pop("href", f"{site.url}{base}/manifest.safe")
+    url = add_stac(site, [stac_item(NAME, assets={"safe-manifest": {"href": href}})])
+    entry = Catalogue(url=url, grd="sentinel-1-grd", layout="folder", **source)
+    known = alone(monkeypatch, folder, catalogues={"planetary": entry})
+    (record,) = scenes(
+        (11.0, 46.0), "2021-04-01", "2021-04-01", catalogue="planetary", settings=known
+    )
+    return record, known
+
+
+def test_a_product_kept_in_parts_gets_its_names_back(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    others = ["preview/quick-look.png", "support/s1-level-1-product.xsd"]
+    record, known = folder_record(site, monkeypatch, tmp_path, manifest([*FILES, *others]))
+    path = download(record, tmp_path, settings=known)
+    assert path == tmp_path / f"{NAME}.SAFE"
+    found = {str(each.relative_to(path)) for each in path.rglob("*") if each.is_file()}
+    assert found == {*FILES, "manifest.safe"}
+    for name in FILES:
+        assert (path / name).read_bytes() == name.encode()
+
+
+def test_one_polarisation_is_enough_for_who_wants_one(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    record, known = folder_record(site, monkeypatch, tmp_path, manifest(list(FILES)))
+    path = download(record, tmp_path, polarisations=("VH",), settings=known)
+    found = {each.name for each in path.rglob("*") if each.is_file()}
+    assert found == {"manifest.safe", *(n.rpartition("/")[2] for n in FILES if "-vh-" in n)}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_all_files_stop_together(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: type[BaseException]
+) -> None:
+    record, known = folder_record(site, monkeypatch, tmp_path, manifest(list(FILES)))
+    for name in FILES.values():
+        page = site.document(f"/store/{NAME}/{name}")
+        # A minute for each, were they not stopped.
+        page.body, page.pace = NOISE * 40, 0.3
+
+    def stop(name: str, done: int, _total: int | None) -> None:
+        if name.endswith(".tiff") and done:
+            raise error
+
+    begun = time.monotonic()
+    with pytest.raises(error):
+        download(record, tmp_path, settings=known, progress=stop)
+    assert time.monotonic() - begun < 30.0
+    assert not list((tmp_path / f"{NAME}.SAFE" / "measurement").glob("*.tiff"))
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        b"not xml",
+        b"<xfdu/>",
+        b'<!DOCTYPE x [<!ENTITY a "aaaa">]><x>&a;</x>',
+        b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><x>&a;</x>',
+    ],
+)
+def test_a_manifest_that_is_none_is_refused(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, listing: bytes
+) -> None:
+    record, known = folder_record(site, monkeypatch, tmp_path, listing)
+    with pytest.raises(ChecksumError, match="manifest"):
+        download(record, tmp_path / "here", settings=known)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../escaped.xml", "/etc/escaped.xml", "annotation/../../x.xml"]
+)
+def test_a_manifest_that_leads_out_is_refused(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    listing = manifest(list(FILES)).replace(
+        b"</data", f'<fileLocation href="{name}"/></data'.encode()
+    )
+    record, known = folder_record(site, monkeypatch, tmp_path, listing)
+    with pytest.raises(UnsafeAddressError, match="leads out of the product"):
+        download(record, tmp_path / "here", settings=known)
+
+
+def test_signed_addresses_are_signed_and_renewed(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tokens: list[str] = []
+
+    def token(_request: Request) -> Reply:
+        tokens.append(f"sig=secret{len(tokens)}")
+        when = "2020-01-01T00:00:00Z" if len(tokens) == 1 else "2999-01-01T00:00:00Z"
+        return Reply(json.dumps({"token": tokens[-1], "msft:expiry": when}).encode())
+
+    record, known = folder_record(
+        site,
+        monkeypatch,
+        tmp_path,
+        manifest(list(FILES)),
+        sign="sas",
+        sign_url=f"{site.url}/token",
+        sign_hosts=("127.0.0.1",),
+    )
+    site.pages["/token/sentinel-1-grd"] = token
+    download(record, tmp_path, polarisations=("VV",), settings=known)
+    used = {each.query.get("sig") for each in site.requests if each.path.startswith("/store/")}
+    assert used == {"secret0", "secret1"}
+    assert len(tokens) == 2
+
+
+def test_a_signature_is_not_given_to_other_hosts(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    record, known = folder_record(
+        site,
+        monkeypatch,
+        tmp_path,
+        manifest(list(FILES)),
+        sign="sas",
+        sign_url=f"{site.url}/token",
+        sign_hosts=("blob.core.windows.net",),
+    )
+    download(record, tmp_path, settings=known)
+    assert not any("sig" in each.query for each in site.requests)
+
+
+def test_a_bucket_that_its_readers_pay_is_asked_with_the_users_account(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("botocore")
+    record, known = folder_record(
+        site,
+        monkeypatch,
+        tmp_path,
+        manifest(list(FILES)),
+        href=f"s3://store/{NAME}/manifest.safe",
+        sign="s3",
+        sign_url=site.url,
+        sign_hosts=("store",),
+    )
+    with pytest.raises(FetchError, match="AWS_ACCESS_KEY_ID"):
+        download(record, tmp_path, settings=known)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
+    path = download(record, tmp_path, polarisations=("VV",), settings=known)
+    assert (path / "manifest.safe").is_file()
+    asked = next(each for each in site.requests if each.path.endswith("/manifest.safe"))
+    assert asked.query["x-amz-request-payer"] == "requester"
+    assert "X-Amz-Signature" in asked.query
+
+
+def test_the_users_account_is_not_used_for_other_buckets(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
+    record, known = folder_record(
+        site,
+        monkeypatch,
+        tmp_path,
+        manifest(list(FILES)),
+        href="s3://the-users-own-bucket/private",
+        sign="s3",
+        sign_url=site.url,
+        sign_hosts=("store",),
+    )
+    with pytest.raises(UnsafeAddressError, match="only used for store"):
+        download(record, tmp_path, settings=known)

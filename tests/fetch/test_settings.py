@@ -1,0 +1,260 @@
+"""Settings, checksums, and how progress is shown."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import sarheight.fetch
+from sarheight._runtime import cache_directory
+from sarheight.errors import MissingLibraryError
+from sarheight.fetch import Checksum, Network, Settings
+from sarheight.fetch.addresses import AddressRule
+from sarheight.fetch.elevation import Tile
+from sarheight.fetch.http import RetryPolicy
+from sarheight.fetch.progress import format_size, show_progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    for name in ("SARHEIGHT_CACHE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "SARHEIGHT_FETCH_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+# --- settings ----------------------------------------------------------------------------------
+
+
+def test_the_defaults_are_complete_and_harmless() -> None:
+    known = Settings.load()
+    assert {"copernicus", "asf", "planetary", "earthsearch"} <= set(known.catalogues)
+    assert {"glo30", "glo90", "srtm"} <= set(known.dem)
+    assert next(iter(known.orbits)) == "aws"
+    sources = [*known.catalogues.values(), *known.orbits.values(), *known.geoid.values()]
+    addresses = [source.url for source in sources]
+    addresses += [Tile(46, 8).address(source.url) for source in known.dem.values()]
+    for address in addresses:
+        AddressRule().check(address)
+    for account in known.accounts.values():
+        hosts = {urlsplit(f"https://{host}").hostname for host in account.hosts}
+        assert hosts == set(account.hosts)
+
+
+def test_the_tiles_of_the_copernicus_model_are_called_as_they_are() -> None:
+    source = Settings.load().dem["glo30"]
+    assert (
+        Tile(-34, -70)
+        .address(source.url)
+        .endswith(
+            "/Copernicus_DSM_COG_10_S34_00_W070_00_DEM/Copernicus_DSM_COG_10_S34_00_W070_00_DEM.tif"
+        )
+    )
+    assert Tile(46, 8).file_name(source.url) == "Copernicus_DSM_COG_10_N46_00_E008_00_DEM.tif"
+
+
+def test_a_file_of_the_user_takes_precedence_key_by_key(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = home / ".config" / "sarheight" / "fetch.toml"
+    usual.parent.mkdir(parents=True)
+    usual.write_text(
+        '[network]\ntries = 9\ntrusted_hosts = ["dem.intranet"]\n'
+        '[catalogues.copernicus]\nurl = "https://stac.example.org"\n'
+        '[dem.own]\nurl = "https://dem.intranet/{ns}{lat}{ew}{lon}.tif"\nvertical = "EGM96"\n'
+    )
+    known = Settings.load()
+    assert known.network.tries == 9
+    assert known.network.trusted_hosts == ("dem.intranet",)
+    assert known.network.read_timeout == 60.0
+    assert known.catalogues["copernicus"].url == "https://stac.example.org"
+    assert known.catalogues["copernicus"].slc == "sentinel-1-slc"
+    assert known.dem["own"].vertical == "EGM96"
+    monkeypatch.setenv("SARHEIGHT_CATALOGUES_COPERNICUS_URL", "https://other.example.org")
+    assert Settings.load().catalogues["copernicus"].url == "https://other.example.org"
+    elsewhere = home / "other.toml"
+    elsewhere.write_text("[network]\ntries = 2\n")
+    assert Settings.load(elsewhere).network.tries == 2
+    monkeypatch.setenv("SARHEIGHT_FETCH_CONFIG", str(elsewhere))
+    assert Settings.load().network.tries == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[network\n", "is not TOML"),
+        ("[network]\npatience = 3\n", "'patience'.*expected backoff"),
+        ("[networks]\ntries = 3\n", "tables networks"),
+        ("[dem.own]\nvertical = 'EGM96'\n", "incomplete .own"),
+        ("[network]\ntries = '3'\n", "tries = '3'.*expected int"),
+        ("[limits]\nreply_bytes = true\n", "reply_bytes = True.*expected int"),
+        ("[dem]\nown = 5\n", "5 .own.*expected a table"),
+        ("network = 5\n", "expected a table"),
+        ("a = " + "[" * 100_000, "is not TOML"),
+    ],
+)
+def test_a_file_with_a_slip_says_where(home: Path, text: str, message: str) -> None:
+    path = home / "fetch.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        Settings.load(path)
+
+
+def test_a_file_that_was_named_must_be_there(home: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Settings.load(home / "nothing.toml")
+
+
+def test_the_cache_lies_where_it_is_wanted(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cache_directory() == home / ".cache" / "sarheight"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "shared"))
+    assert cache_directory() == home / "shared" / "sarheight"
+    monkeypatch.setenv("SARHEIGHT_CACHE", str(home / "own"))
+    assert cache_directory() == home / "own"
+    assert Settings.load().cache == home / "own"
+
+
+@pytest.mark.parametrize(("value", "offline"), [("1", True), ("0", False), ("", False)])
+def test_offline_is_a_variable(
+    monkeypatch: pytest.MonkeyPatch, value: str, *, offline: bool
+) -> None:
+    monkeypatch.setenv("SARHEIGHT_OFFLINE", value)
+    assert Settings.load().offline is offline
+
+
+# --- the extra ---------------------------------------------------------------------------------
+
+
+def test_importing_needs_no_library_of_the_extra() -> None:
+    script = "import sys, sarheight.fetch; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert set(done.stdout.split()).isdisjoint({"requests", "pystac", "asf_search"})
+
+
+@pytest.mark.parametrize("library", ["requests", "filelock"])
+def test_a_missing_library_is_named_with_what_to_install(library: str) -> None:
+    script = (
+        f"import sys; sys.modules[{library!r}] = None\n"
+        "import sarheight.fetch as fetch\n"
+        "try: fetch.download_file\n"
+        "except ImportError as error: print(type(error).__name__, error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert "MissingLibraryError" in done.stdout
+    assert "pip install 'sarheight[fetch]'" in done.stdout
+    assert issubclass(MissingLibraryError, ImportError)
+
+
+def test_all_that_is_offered_is_there() -> None:
+    for name in sarheight.fetch.__all__:
+        assert getattr(sarheight.fetch, name) is not None
+    assert set(sarheight.fetch.__all__) <= set(dir(sarheight.fetch))
+    with pytest.raises(AttributeError, match="everything"):
+        _ = sarheight.fetch.everything
+
+
+# --- checksums ---------------------------------------------------------------------------------
+
+
+@given(body=st.binary(max_size=200), kind=st.sampled_from(["md5", "sha1", "sha256", "sha512"]))
+def test_a_checksum_is_read_in_every_spelling(body: bytes, kind: str) -> None:
+    value = hashlib.new(kind, body).hexdigest()
+    expected = Checksum(kind, value)
+    beginning = {"md5": "d50110", "sha1": "1114", "sha256": "1220", "sha512": "1340"}[kind]
+    assert Checksum.from_multihash(beginning + value.upper()) == expected
+    assert Checksum.parse(kind.upper(), f" {value} ") == expected
+
+
+@pytest.mark.parametrize("text", ["", None, 5, "1e20" + "00" * 32, "d50110" + "00", "122", "zz"])
+def test_a_checksum_that_cannot_be_computed_is_none(text: object) -> None:
+    assert Checksum.from_multihash(text) is None
+
+
+@pytest.mark.parametrize("kind", ["md5", "crc9000"])
+def test_a_checksum_that_is_none_is_refused(kind: str) -> None:
+    with pytest.raises(ValueError, match=r"not a checksum|unsupported"):
+        Checksum(kind, "short")
+
+
+def test_a_checksum_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"contents")
+    wanted = Checksum("sha256", hashlib.sha256(b"contents").hexdigest())
+    assert wanted.compute(tmp_path / "file") == wanted.value
+
+
+# --- waiting -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "soon", "²", "9" * 5000, "Thu, 99 Foo", "Thu, 01 Apr 2021 05:26:23 GMT"],
+)
+def test_a_wait_that_makes_no_sense_is_not_waited(text: str) -> None:
+    network = Network(tries=2, backoff=0.0, longest_wait=0.1)
+    RetryPolicy(network).wait("busy", {"Retry-After": text})
+
+
+# --- progress ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (None, "size unknown"),
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1 kB"),
+        (999_900, "1 MB"),
+        (987_654_321, "988 MB"),
+        (4_560_000_000, "4.56 GB"),
+    ],
+)
+def test_sizes_are_written_for_people(size: int | None, words: str) -> None:
+    assert format_size(size) == words
+
+
+def test_without_a_terminal_a_line_now_and_then() -> None:
+    stream = io.StringIO()
+    with show_progress(stream=stream) as report:
+        for done in range(0, 1001, 100):
+            report("file", done * 1000, 1_000_000)
+        report("other", 5, None)
+    assert stream.getvalue().splitlines() == [
+        "file: 0 B of 1 MB",
+        "file: 1 MB of 1 MB",
+        "other: 5 B",
+    ]
+
+
+def test_on_a_terminal_a_bar() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    with show_progress(stream=stream) as report:
+        report("file.zip", 0, 1000)
+        report("file.zip", 1000, 1000)
+    assert "file.zip" in stream.getvalue()
+
+
+def test_quiet_is_quiet() -> None:
+    stream = io.StringIO()
+    with show_progress(quiet=True, stream=stream) as report:
+        report("file", 1, 2)
+    assert stream.getvalue() == ""
