@@ -21,14 +21,14 @@ import xarray as xr
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from sarheight_kernels.inverse import points_at_height
+from sarheight_kernels.rdr2geo import points_at_height
 from scipy.ndimage import gaussian_filter
 
 from benchmarks._figures import record
 from benchmarks._mountains.scenes import ANNOTATIONS, Site, data_file, sites
 from benchmarks._mountains.truth import coarse_dem, reflectivity, truth_of
 from sarheight.geometry import geo2rdr
-from sarheight.geometry.pass_geometry import pixel_areas, view
+from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
 from sarheight.geometry.tables import radar_model
 from sarheight.grid import RadarGrid
 from sarheight.illumination import Muhleman, simulate
@@ -125,7 +125,7 @@ def energy_error(scene: Scene, dem: xr.DataArray) -> float:
     That of one step is looked at before the result is balanced, and that of the results as
     gamma0 times projected area, summed over the cells.
     """
-    seen = view(dem, scene.grid, scene.orbit)
+    seen = pass_geometry(dem, scene.grid, scene.orbit)
     operator = illuminate(seen, Muhleman())
     image = intensities(scene.image.values)
     table = pixel_areas(scene.grid, seen.radar, scene.calibration)

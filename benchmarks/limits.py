@@ -52,10 +52,10 @@ def cut_with_true_dem(stage: Stage) -> float:
     truth = stage.descending
     ground = reflectivity(stage.dem, random[0])
     scene = truth.image(ground, random[2])
-    seen = truth.operator.view
+    seen = truth.operator.geometry
     category, _ = classify_cells(seen)
     folded = (category == ACTIVE_LAYOVER) | (category == PASSIVE_LAYOVER)
-    shown = truth.operator.lit & (truth.area >= LEAST_AREA * seen.cell_area)
+    shown = truth.operator.illuminated & (truth.area >= LEAST_AREA * seen.cell_area)
     with np.errstate(divide="ignore", invalid="ignore"):
         own = _decibels((truth.unit_energy * ground / truth.area).astype(np.float64))
     errors = []

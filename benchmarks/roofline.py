@@ -25,7 +25,7 @@ from benchmarks._figures import Value, record
 from benchmarks._hills import dem_of, radar_over
 from benchmarks._timing import in_turn
 from sarheight.geometry import geo2rdr
-from sarheight.geometry.pass_geometry import view
+from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.illumination import Muhleman
 from sarheight.illumination.simulate import illuminate
 from sarheight.layover import Reallocation, reconstruct
@@ -119,7 +119,7 @@ class _Job:
 def _jobs(size: int) -> dict[str, _Job]:
     dem = dem_of(size)
     grid, orbit = radar_over(size)
-    operator = illuminate(view(dem, grid, orbit), Muhleman())
+    operator = illuminate(pass_geometry(dem, grid, orbit), Muhleman())
     energy = np.maximum(operator.simulate(), np.float32(1e-3))
     image = np.ones((*grid.shape, 2), np.float32)
     pixels = energy.size / dem.size
@@ -139,7 +139,7 @@ def _jobs(size: int) -> dict[str, _Job]:
             "heights and reflectivity in, pixels read and written; footprints of four quarters",
         ),
         "gather": _Job(
-            lambda: operator.collect(image),
+            lambda: operator.adjoint(image),
             5 + 12 + 8 * pixels,
             1500,
             "heights, light and two channels in, three sums out; footprints of four quarters",

@@ -25,7 +25,7 @@ from benchmarks._real.sarsen import Comparison, compare
 from benchmarks.synthetic.safe_product import write_product
 from sarheight import dem as elevation
 from sarheight import illumination
-from sarheight.geometry.placement import grid_of_dem
+from sarheight.geometry.placement import crop_grid_to_dem
 from sarheight.sentinel1 import read_grid, read_orbit
 
 __all__ = ["main"]
@@ -97,7 +97,7 @@ def _play(case: Case, folder: Path, data: str | None, looks: float | None) -> Co
     heights = elevation.open_dem(data_file(case.dem, data), vertical="ellipsoidal")
     heights = heights[case.rows, case.columns]
     orbit = read_orbit(annotation)
-    grid = grid_of_dem(heights, read_grid(annotation), orbit)
+    grid = crop_grid_to_dem(heights, read_grid(annotation), orbit)
     scene = illumination.simulate(heights, grid, orbit, looks=looks, seed=SEED)
     path = folder / f"{case.name}-{looks}.SAFE"
     write_product(scene, path, like=annotation)

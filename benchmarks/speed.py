@@ -28,7 +28,7 @@ from benchmarks._reconstructions import reconstructions
 from benchmarks._timing import in_turn
 from benchmarks.peers.side_by_side import compare
 from sarheight.geometry import geo2rdr
-from sarheight.geometry.pass_geometry import view
+from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.illumination import Muhleman, simulate
 from sarheight.illumination.simulate import illuminate
 from sarheight.layover import mapping
@@ -88,13 +88,13 @@ def _images(size: int) -> dict[str, Value]:
     """Time simulation, an iteration and reconstructions."""
     dem = dem_of(size, UTM)
     grid, orbit = radar_over(size)
-    operator = illuminate(view(dem, grid, orbit), Muhleman())
+    operator = illuminate(pass_geometry(dem, grid, orbit), Muhleman())
     ground = np.exp(0.5 * np.random.default_rng(0).standard_normal(dem.shape)).astype(np.float32)
     channels = np.ones((*grid.shape, 2), dtype=np.float32)
 
     def iterate() -> None:
         operator.simulate(ground)
-        operator.collect(channels)
+        operator.adjoint(channels)
 
     taken = in_turn({"simulate": lambda: simulate(dem, grid, orbit), "iteration": iterate})
     matrix = mapping(dem, grid, orbit).matrix
@@ -113,13 +113,13 @@ def _threads(size: int) -> dict[str, Value]:
         return {}
     dem = dem_of(size, UTM)
     grid, orbit = radar_over(size)
-    operator = illuminate(view(dem, grid, orbit), Muhleman())
+    operator = illuminate(pass_geometry(dem, grid, orbit), Muhleman())
     image = np.ones((*grid.shape, 1), dtype=np.float32)
     found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def run(threads: int) -> None:
         numba.set_num_threads(threads)
-        found[threads] = operator.simulate(), operator.collect(image).linear
+        found[threads] = operator.simulate(), operator.adjoint(image).linear
 
     taken = in_turn({"1": lambda: run(1), "2": lambda: run(2)})
     numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)

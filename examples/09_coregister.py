@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.cbook import get_sample_data
 
-from sarheight.coregistration import corrected, estimate_shift
+from sarheight.coregistration import apply_shift, estimate_shift
 from sarheight.dem import coarsen
 from sarheight.grid import RadarGrid
 from sarheight.illumination import simulate
@@ -46,7 +46,7 @@ print(shift)
 # %%
 # What is put right is the timing of the image, not its pixels. Nothing remains of the shift.
 
-better: Scene = corrected(scene, shift)
+better: Scene = apply_shift(scene, shift)
 print(estimate_shift(better, low))
 
 # %%

@@ -17,11 +17,11 @@ __all__ = [
     "FetchError",
     "GeoidGridMissingError",
     "GeometryError",
+    "KnownElevationsError",
     "MissingLibraryError",
     "NotThereError",
     "OrbitCoverageError",
     "OutputError",
-    "PriorError",
     "ProductError",
     "SarheightError",
     "StackError",
@@ -93,7 +93,7 @@ class GeoidGridMissingError(SarheightError, OSError):
     """The geoid grid that turns heights above sea level into ellipsoidal ones is not installed."""
 
 
-class PriorError(SarheightError, ValueError):
+class KnownElevationsError(SarheightError, ValueError):
     """Sparse elevations cannot be used: their places, their heights, or their file."""
 
 

@@ -72,13 +72,13 @@ class Product(Protocol):
     def footprint(self) -> NDArray[np.float64]:
         """Corners of the image: longitude and latitude in degrees, shape (n, 2)."""
 
-    def facts(self) -> Sequence[tuple[str, str]]:
-        """Tell what the product is, as pairs of a word and a text."""
+    def summary(self) -> Sequence[tuple[str, str]]:
+        """Describe the product as pairs of a label and a text."""
 
-    def placement(
+    def grid_and_orbit(
         self, *, swaths: Sequence[str] = (), orbit: Orbit | str | os.PathLike[str] | None = None
     ) -> tuple[RadarGrid, Orbit]:
-        """Read sampling and orbit, without the image."""
+        """Read the radar grid and the orbit, without the image."""
 
     def scene(
         self,

@@ -22,15 +22,17 @@ Floats = NDArray[np.float64]
 
 HEIGHT = 700e3
 POSTING = 10.0
-COMPRESSION = 0.5
+FORESHORTENING_THRESHOLD = 0.5
 
 terrains = st.tuples(st.integers(0, 10**6), st.floats(5.0, 400.0), st.floats(2.0, 12.0))
 """Seed, relief in metres and size of the bumps in points, for `rough`."""
 
 
-def classified(x: Floats, z: Floats, compression: float = COMPRESSION) -> NDArray[np.uint8]:
+def classified(
+    x: Floats, z: Floats, foreshortening: float = FORESHORTENING_THRESHOLD
+) -> NDArray[np.uint8]:
     category = np.empty(x.size, dtype=np.uint8)
-    classify(x, HEIGHT - z, compression, category)
+    classify(x, HEIGHT - z, foreshortening, category)
     return category
 
 

@@ -12,7 +12,7 @@ from sarheight_kernels.tiles import tile_surface
 
 from sarheight.errors import GeometryError, OrbitCoverageError, VerticalDatumError
 from sarheight.geometry import geo2rdr, incidence
-from sarheight.geometry.pass_geometry import pixel_areas, view
+from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
 from sarheight.illumination import ConstantGamma, CosinePower, Lambertian, Muhleman, simulate
 from sarheight.illumination._laws import tabulate
 from sarheight.layover import FLAGS, masks
@@ -63,7 +63,7 @@ def test_the_energy_of_the_image_is_that_of_the_facets() -> None:
     law = CosinePower(0.2, 1.7)
     dem = raster(heights)
     image = simulate(dem, grid, orbit, law=law, shadow=False).image.values.astype(np.float64)
-    seen = view(dem, grid, orbit)
+    seen = pass_geometry(dem, grid, orbit)
     energy = sum(
         float((areas * image[block]).sum())
         for block, areas in pixel_areas(grid, seen.radar, "beta0").blocks(grid.lines)

@@ -10,10 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from sarheight.geometry.pass_geometry import view
+from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.geometry.visibility import classify_cells
 from sarheight.illumination import ConstantGamma, CosinePower, simulate
-from sarheight.illumination.simulate import illuminate, lit_cells
+from sarheight.illumination.simulate import illuminate, is_illuminated
 from sarheight.layover import FLAGS, PosteriorMean, Reallocation, reconstruct
 from tests.mountains import look, raster
 from tests.terrain import hills
@@ -66,19 +66,19 @@ def make(seed: int = 0, *, ascending: bool = True) -> Mountains:
     heights = np.maximum(hills((150, 180), relief=260.0, size=11.0, seed=seed) - 200.0, 0.0)
     fine = raster(heights, posting=FINE)
     grid, orbit = look(lines=420, samples=620, incidence=32.0, ascending=ascending)
-    seen = view(fine, grid, orbit)
+    seen = pass_geometry(fine, grid, orbit)
     category = classify_cells(seen)[0]
-    operator = illuminate(seen, LAW, lit_cells(category))
+    operator = illuminate(seen, LAW, is_illuminated(category))
     reflectivity = patches(fine.shape, seed)
     scene = simulate(
         fine, grid, orbit, law=LAW, reflectivity=reflectivity, looks=4.4, noise=0.003, seed=seed
     )
-    own = operator.collect(np.ones((*grid.shape, 1), dtype=np.float32))
+    own = operator.adjoint(np.ones((*grid.shape, 1), dtype=np.float32))
     area = blocks(own.area)
     with np.errstate(divide="ignore", invalid="ignore"):
         gamma0 = blocks(own.linear[0] * reflectivity) / area
     folded = (category == FLAGS["active_layover"]) | (category == FLAGS["passive_layover"])
-    lit = blocks(operator.lit.astype(float)) / 9.0
+    lit = blocks(operator.illuminated.astype(float)) / 9.0
     random = np.random.default_rng(seed + 1)
     error = gaussian_filter(random.standard_normal(area.shape), 1.5)
     coarse = blocks(fine.values) / 9.0 + 4.0 * error / error.std()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sarheight.geometry.pass_geometry import pixel_areas, view
+from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
 from sarheight.illumination import ConstantGamma, Lambertian, simulate
 from sarheight.illumination.simulate import illuminate
 from sarheight.layover import PosteriorMean, Reallocation, mapping, reconstruct
@@ -42,7 +42,7 @@ def scene(dem: xr.DataArray) -> Scene:
 def pixel_energy(scene: Scene, dem: xr.DataArray) -> Floats:
     """Intensity times pixel area."""
     energy = np.array(scene.image.values, dtype=np.float64)
-    radar = view(dem, scene.grid, scene.orbit).radar
+    radar = pass_geometry(dem, scene.grid, scene.orbit).radar
     for block, areas in pixel_areas(scene.grid, radar, scene.calibration).blocks(scene.grid.lines):
         energy[block] *= areas
     return energy
@@ -82,7 +82,7 @@ def test_all_energy_is_given_out(
         sample_spacing=10.0 if ground_range else 6.0,
     )
     found = reconstruct(scene, dem, law=LAW, method=method)
-    lit = illuminate(view(dem, scene.grid, scene.orbit), LAW).simulate() > 0.0
+    lit = illuminate(pass_geometry(dem, scene.grid, scene.orbit), LAW).simulate() > 0.0
     energy = pixel_energy(scene, dem)
     explained = float(energy[lit].sum())
     held = float((found.gamma0.astype(np.float64) * found.projected_area).sum())
@@ -96,7 +96,7 @@ def test_all_energy_is_given_out(
 
 def test_one_step_gives_out_each_pixel_once_by_itself(scene: Scene, dem: xr.DataArray) -> None:
     """Before any factor is applied, and with the prior's weights too."""
-    seen = view(dem, scene.grid, scene.orbit)
+    seen = pass_geometry(dem, scene.grid, scene.orbit)
     areas = pixel_areas(scene.grid, seen.radar, scene.calibration)
     one = PassTile(intensities(scene.image.values), areas, illuminate(seen, LAW))
     random = np.random.default_rng(0)
@@ -153,8 +153,8 @@ def test_a_uniform_scene_comes_back_by_any_true_law(dem: xr.DataArray, method: M
     """Each cell returns what the law says of its facets, over their projected area."""
     scene = scene_of(dem, seed=None)
     found = reconstruct(scene, dem, law=LAW, method=method)
-    operator = illuminate(view(dem, scene.grid, scene.orbit), LAW)
-    own = operator.collect(np.ones((*scene.grid.shape, 1), dtype=np.float32))
+    operator = illuminate(pass_geometry(dem, scene.grid, scene.orbit), LAW)
+    own = operator.adjoint(np.ones((*scene.grid.shape, 1), dtype=np.float32))
     reported = np.isfinite(found.gamma0.values)
     assert reported.sum() > 3000
     np.testing.assert_allclose(

@@ -10,7 +10,7 @@ import xarray as xr
 
 from sarheight.errors import GeometryError, OrbitCoverageError, OutputError
 from sarheight.geometry import geo2rdr
-from sarheight.geometry.pass_geometry import view
+from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.illumination import ConstantGamma, CosinePower
 from sarheight.illumination.simulate import illuminate
 from sarheight.layover import FLAGS, Mapping, mapping, masks
@@ -42,7 +42,7 @@ def test_it_agrees_with_the_implicit_path(
     """Forward and back, to 1e-6."""
     grid, orbit = look(lines=LINES, samples=SAMPLES, look_side=look_side)  # type: ignore[arg-type]
     matrix = mapping(dem, grid, orbit, law=law).matrix
-    operator = illuminate(view(dem, grid, orbit), law or ConstantGamma(1.0))
+    operator = illuminate(pass_geometry(dem, grid, orbit), law or ConstantGamma(1.0))
     random = np.random.default_rng(0)
     ground = random.random(dem.shape).astype(np.float32)
     image = random.random((LINES, SAMPLES, 1)).astype(np.float32)
@@ -51,7 +51,7 @@ def test_it_agrees_with_the_implicit_path(
     scale = forward.max()
     np.testing.assert_allclose(forward, operator.simulate(ground), rtol=1e-6, atol=1e-6 * scale)
     np.testing.assert_allclose(
-        back, operator.collect(image).linear[0], rtol=1e-6, atol=1e-6 * scale
+        back, operator.adjoint(image).linear[0], rtol=1e-6, atol=1e-6 * scale
     )
 
 

@@ -10,7 +10,12 @@ import xarray as xr
 
 from sarheight.errors import GeometryError, OrbitCoverageError
 from sarheight.geometry import geo2rdr, incidence
-from sarheight.geometry.placement import MARGIN, grid_of_dem, scene_of_dem, turned_over
+from sarheight.geometry.placement import (
+    MARGIN,
+    crop_grid_to_dem,
+    crop_scene_to_dem,
+    rotate_over_dem,
+)
 from sarheight.orbit import look_at
 from sarheight.scene import Scene
 from tests.synthetic import synthetic_grid
@@ -37,7 +42,7 @@ CENTRE = 577_445.0, 5_094_584.0
 def test_the_part_holds_every_cell_and_a_margin(*, ground_range: bool) -> None:
     grid, orbit = synthetic_grid(lines=300, samples=400, ground_range=ground_range)
     dem = hill(*CENTRE)
-    part = grid_of_dem(dem, grid, orbit)
+    part = crop_grid_to_dem(dem, grid, orbit)
     assert part.lines < grid.lines
     assert part.samples < grid.samples
     place = geo2rdr(dem, part, orbit)
@@ -51,8 +56,8 @@ def test_the_scene_is_cut_like_its_grid() -> None:
     values = np.arange(grid.lines * grid.samples, dtype=np.float32).reshape(grid.shape)
     scene = Scene(xr.DataArray(values, dims=("line", "sample")), grid, orbit, "beta0")
     dem = hill(*CENTRE)
-    part = scene_of_dem(scene, dem)
-    assert part.grid.shape == grid_of_dem(dem, grid, orbit).shape
+    part = crop_scene_to_dem(scene, dem)
+    assert part.grid.shape == crop_grid_to_dem(dem, grid, orbit).shape
     whole, cut = geo2rdr(dem, grid, orbit), geo2rdr(dem, part.grid, orbit)
     row, column = 5, 9
     line, sample = (round(float(cut[name][row, column])) for name in ("line", "sample"))
@@ -66,7 +71,7 @@ def test_the_scene_is_cut_like_its_grid() -> None:
 def test_an_image_elsewhere_is_an_error() -> None:
     grid, orbit = synthetic_grid()
     with pytest.raises(GeometryError, match="No cell of the DEM falls into the image"):
-        grid_of_dem(hill(CENTRE[0], CENTRE[1] + 2e5), grid, orbit)
+        crop_grid_to_dem(hill(CENTRE[0], CENTRE[1] + 2e5), grid, orbit)
 
 
 @pytest.mark.parametrize(("ground_range", "wanted"), [(True, 34.2), (False, 29.0), (False, 42.0)])
@@ -76,7 +81,7 @@ def test_a_turned_orbit_sees_the_dem_under_the_wanted_incidence(
     """The DEM lies 3 degrees east and half a degree north of the image."""
     grid, orbit = synthetic_grid(46.0, 7.0, incidence=34.0, samples=2000, ground_range=ground_range)
     dem = hill(CENTRE[0], CENTRE[1] + 5e4)
-    moved, turned, degrees = turned_over(dem, grid, orbit, wanted)
+    moved, turned, degrees = rotate_over_dem(dem, grid, orbit, wanted)
     assert 1.0 < degrees < 5.0
     angle = incidence(dem, moved, turned)["ellipsoid_incidence"]
     assert float(angle.mean()) == pytest.approx(wanted, abs=0.02)
@@ -100,10 +105,10 @@ def latitude_longitude(dem: xr.DataArray) -> tuple[float, float]:
 def test_an_incidence_beyond_the_swath_is_an_error() -> None:
     grid, orbit = synthetic_grid()
     with pytest.raises(GeometryError, match="the swath reaches from"):
-        turned_over(hill(*CENTRE), grid, orbit, 45.0)
+        rotate_over_dem(hill(*CENTRE), grid, orbit, 45.0)
 
 
 def test_a_latitude_out_of_sight_is_an_error() -> None:
     grid, orbit = synthetic_grid()
     with pytest.raises(OrbitCoverageError, match="flies past that latitude"):
-        turned_over(hill(CENTRE[0], CENTRE[1] - 3e6), grid, orbit, 34.0)
+        rotate_over_dem(hill(CENTRE[0], CENTRE[1] - 3e6), grid, orbit, 34.0)

@@ -17,7 +17,7 @@ from benchmarks.synthetic.safe_layout import layout_of
 from benchmarks.synthetic.safe_product import write_product
 from sarheight import geometry
 from sarheight.ellipsoid import SPEED_OF_LIGHT
-from sarheight.geometry.placement import grid_of_dem
+from sarheight.geometry.placement import crop_grid_to_dem
 from sarheight.illumination import simulate
 from sarheight.sentinel1 import read_annotation, read_grid, read_orbit
 from sarheight.sentinel1._product import open_product
@@ -57,7 +57,7 @@ def _simulated(name: str, folder: Path) -> Simulated:
     longitude, latitude = place.longitude.item(), place.latitude.item()
     zone = int((longitude + 180.0) // 6.0) + 1
     dem = dem_around(latitude, longitude, hills((50, 60), relief=60.0), crs=f"EPSG:{32600 + zone}")
-    part = grid_of_dem(dem, grid, orbit)
+    part = crop_grid_to_dem(dem, grid, orbit)
     scene = simulate(dem, part, orbit)
     path = folder / "simulated.SAFE"
     write_product(scene, path, like=annotation)

@@ -27,7 +27,7 @@ from benchmarks._equality.worlds import (
     terrain,
 )
 from benchmarks.synthetic.safe_product import write_product
-from sarheight.coregistration import corrected, estimate_shift
+from sarheight.coregistration import apply_shift, estimate_shift
 from sarheight.dem import (
     coarsen,
     condition,
@@ -284,7 +284,7 @@ def coregistration() -> Mapping[str, Any]:
         shift = estimate_shift(shifted, dem)
         kind = "grd" if ground_range else "slant"
         found[kind] = shift
-        found[f"{kind}_corrected"] = corrected(shifted, shift)
+        found[f"{kind}_corrected"] = apply_shift(shifted, shift)
     return found
 
 
@@ -357,7 +357,7 @@ def ground_range_product() -> Mapping[str, Any]:
         made = grd_product(folder)
         old = grd_product(folder / "old", polarisations=("VV",), old=True)
         product = open_product(made.path)
-        grid, orbit = product.placement()
+        grid, orbit = product.grid_and_orbit()
         annotation = next((made.path / "annotation").glob("*.xml"))
         corner = rdr2geo(grid.crop(slice(40, 120), slice(50, 180)), orbit, 200.0)
         bounds = (

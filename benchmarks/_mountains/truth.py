@@ -17,12 +17,12 @@ from sarheight_kernels.profiles import ACTIVE_LAYOVER, PASSIVE_LAYOVER
 
 from benchmarks._mountains.scenes import COARSER, LOOKS
 from sarheight import dem as elevation
-from sarheight.geometry.pass_geometry import pixel_areas, view
+from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
 from sarheight.geometry.visibility import classify_cells
 from sarheight.illumination import BackscatterLaw, CosinePower, Muhleman
-from sarheight.illumination.simulate import Illumination, illuminate, lit_cells
+from sarheight.illumination.simulate import Illumination, illuminate, is_illuminated
 from sarheight.scene import Scene
-from sarheight.terrain import degraded_dem, patchy_reflectivity
+from sarheight.terrain import degrade_dem, patchy_reflectivity
 
 if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
@@ -72,7 +72,7 @@ def coarse_dem(
 ) -> xr.DataArray:
     """Make the DEM that the reconstruction is given: coarser, and wrong by a correlated error."""
     sigma = error * float(np.sqrt(np.prod(elevation.local_posting(dem))))
-    return degraded_dem(dem, random, factor=COARSER, error=sigma, length=ERROR_LENGTH)
+    return degrade_dem(dem, random, factor=COARSER, error=sigma, length=ERROR_LENGTH)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,7 @@ class Truth:
         """Return the image: sigma0 with speckle and thermal noise, whose mean is subtracted."""
         energy = self.operator.simulate(ground)
         image = np.empty(energy.shape, dtype=np.float32)
-        areas = pixel_areas(self.grid, self.operator.view.radar, "sigma0")
+        areas = pixel_areas(self.grid, self.operator.geometry.radar, "sigma0")
         for block, area in areas.blocks(self.grid.lines):
             power = energy[block] / area + noise
             image[block] = power * random.gamma(LOOKS, 1.0 / LOOKS, size=power.shape) - noise
@@ -123,11 +123,11 @@ class Truth:
 
 def truth_of(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit, law: BackscatterLaw = LAW) -> Truth:
     """Light a fine DEM by the true law."""
-    seen = view(dem, grid, orbit)
+    seen = pass_geometry(dem, grid, orbit)
     category, _ = classify_cells(seen)
-    lit = lit_cells(category)
+    lit = is_illuminated(category)
     operator = illuminate(seen, law, lit)
-    own = operator.collect(np.ones((*grid.shape, 1), dtype=np.float32))
+    own = operator.adjoint(np.ones((*grid.shape, 1), dtype=np.float32))
     cells = COARSER**2
     folded = (category == ACTIVE_LAYOVER) | (category == PASSIVE_LAYOVER)
     shown = _blocks(own.area) >= LEAST_AREA * cells * seen.cell_area

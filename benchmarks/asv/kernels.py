@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmarks._hills import dem_of, radar_over
 from sarheight.geometry import geo2rdr
-from sarheight.geometry.pass_geometry import view
-from sarheight.geometry.visibility import light_cells
+from sarheight.geometry.pass_geometry import pass_geometry
+from sarheight.geometry.visibility import illuminated_cells
 from sarheight.illumination import Muhleman
 from sarheight.illumination.simulate import illuminate
 from sarheight.layover import mapping
@@ -51,12 +51,12 @@ class Light:
 
     def setup(self, size: int, kind: Kind) -> None:
         """Put a DEM under the radar."""
-        self.view = view(dem_of(size, MAPS[1]), *radar_over(size, kind))
+        self.geometry = pass_geometry(dem_of(size, MAPS[1]), *radar_over(size, kind))
         self.time_light()
 
     def time_light(self, *_: object) -> None:
         """Find shadow."""
-        light_cells(self.view)
+        illuminated_cells(self.geometry)
 
 
 class Image:
@@ -69,7 +69,7 @@ class Image:
     def setup(self, size: int, kind: Kind) -> None:
         """Light a DEM."""
         grid, orbit = radar_over(size, kind)
-        self.operator = illuminate(view(dem_of(size, MAPS[1]), grid, orbit), Muhleman())
+        self.operator = illuminate(pass_geometry(dem_of(size, MAPS[1]), grid, orbit), Muhleman())
         self.image = np.ones((*grid.shape, 2), dtype=np.float32)
         self.time_scatter()
         self.time_gather()
@@ -80,7 +80,7 @@ class Image:
 
     def time_gather(self, *_: object) -> None:
         """Collect two channels."""
-        self.operator.collect(self.image)
+        self.operator.adjoint(self.image)
 
 
 class Weights:

@@ -14,8 +14,8 @@ from scipy.ndimage import gaussian_filter, map_coordinates, maximum_filter, mini
 from benchmarks.synthetic.city import City, Cover, in_cells, make_city
 from sarheight.buildings.stack import POSTING, SAR_BANDS, city_stack
 from sarheight.geometry import geo2rdr
-from sarheight.geometry.pass_geometry import pixel_areas, view
-from sarheight.geometry.visibility import light_cells
+from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
+from sarheight.geometry.visibility import illuminated_cells
 from sarheight.grid import RadarGrid
 from sarheight.illumination import CosinePower
 from sarheight.illumination.simulate import illuminate
@@ -25,7 +25,7 @@ from sarheight.orbit import Orbit, look_at
 if TYPE_CHECKING:
     from pyproj import CRS
 
-    from sarheight.geometry.pass_geometry import View
+    from sarheight.geometry.pass_geometry import PassGeometry
 
 FARTHEST = 130.0
 """Metres before a wall within which others can stand in its light."""
@@ -529,7 +529,9 @@ def radar_view(
     """
     grid, orbit = _pass(city, site, ascending=ascending, settings=settings)
     origin = -city.margin * city.posting
-    seen = view(_raster(city.surface + site.ground, city.posting, origin, site), grid, orbit)
+    seen = pass_geometry(
+        _raster(city.surface + site.ground, city.posting, origin, site), grid, orbit
+    )
     area = np.empty(grid.shape)
     for block, values in pixel_areas(grid, seen.radar, "sigma0").blocks(grid.lines):
         area[block] = values
@@ -565,12 +567,12 @@ def _pass(
     return grid, orbit
 
 
-def _surfaces(city: City, seen: View) -> dict[int, NDArray[np.float64]]:
+def _surfaces(city: City, seen: PassGeometry) -> dict[int, NDArray[np.float64]]:
     """Simulate the surfaces of each class on their own, with the level 1."""
     classes = _classes(city)
     spread = VARIETY * city.brightness
     weight = np.exp(spread - 0.5 * spread.var()).astype(np.float32)
-    operator = illuminate(seen, LAW, light_cells(seen))
+    operator = illuminate(seen, LAW, illuminated_cells(seen))
     return {
         int(kind): operator.simulate(np.where(classes == kind, weight, np.float32(0.0))).astype(
             np.float64

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
-from sarheight_kernels.pixel_rows import ROOM
+from sarheight_kernels.footprint_pixels import ROOM
+from sarheight_kernels.footprints import PITCH, ZERO, Table, footprint_tables, row_footprints
 from sarheight_kernels.tiles import TILE, TileSurface, meets_image, tile_box, tile_surface
-from sarheight_kernels.windows import PITCH, ZERO, Table, row_windows, window_tables
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
 
-__all__ = ["copy_band", "weigh_band"]
+__all__ = ["band_weights", "copy_band"]
 
 
 @njit
@@ -95,12 +95,12 @@ def _weigh_tile(
 ) -> bool:
     """Write the weights of a tile's cells into its slot; return whether it is large enough."""
     rows, columns = lit.shape
-    tables, window = window_tables(surface), np.empty(ROOM, np.float32)
+    tables, window = footprint_tables(surface), np.empty(ROOM, np.float32)
     windows, offsets = np.empty(4 * PITCH, np.int32), np.empty(0, np.int32)
     high, wide = 0, 0
     place = 0
     for i in range(rows):
-        window, lines, samples = row_windows(surface, i, columns, tables, windows, window)
+        window, lines, samples = row_footprints(surface, i, columns, tables, windows, window)
         if place + (columns + 1) * lines * samples > weight.size:
             return False
         if (lines, samples) != (high, wide):
@@ -113,7 +113,7 @@ def _weigh_tile(
 
 
 @parallel_njit
-def weigh_band(
+def band_weights(
     ground: GroundModel,
     radar: RadarModel,
     heights: NDArray[np.float32],
@@ -193,7 +193,7 @@ def copy_band(
     begin : array, shape (rows of the band, tiles of the band)
         Where the weights of each row of a tile begin among all.
     ends, slot_pixel, slot_weight
-        From `weigh_band`.
+        From `band_weights`.
     start : array of int, shape (rows of the band, columns)
         Receives where the weights of each cell end among all.
     pixel, weight : array, shape (weights,)

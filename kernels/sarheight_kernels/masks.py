@@ -23,12 +23,12 @@ from sarheight_kernels.profiles import (
     PRESSED,
     UNLIT,
     classify,
-    count_folds,
-    count_sheets,
+    count_crossings,
+    count_multiplicity,
+    crossings_of,
     knots_of,
     place_profile,
     shade,
-    sheets_of,
     trace_profile,
 )
 from sarheight_kernels.tiles import tile_box
@@ -36,7 +36,7 @@ from sarheight_kernels.tiles import tile_box
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
 
-__all__ = ["classify_image", "classify_profiles", "profiles_to_cells", "shade_profiles"]
+__all__ = ["classify_image", "classify_profiles", "illuminate_profiles", "profiles_to_cells"]
 
 
 @parallel_njit
@@ -47,7 +47,7 @@ def classify_profiles(
     first_time: float,
     interval: float,
     reference_height: float,
-    compression: float,
+    foreshortening: float,
     samples: int,
     category: NDArray[np.uint8],
     fold_count: NDArray[np.uint8],
@@ -64,7 +64,7 @@ def classify_profiles(
         Zero-Doppler time of the first profile and time between profiles, in seconds.
     reference_height : float
         Height at which the profiles are followed, in metres.
-    compression : float
+    foreshortening : float
         Threshold of foreshortening, see `sarheight_kernels.profiles.classify`.
     samples : int
         Samples of the image.
@@ -79,14 +79,14 @@ def classify_profiles(
         sheets = np.empty(samples + 1, np.int64)
         time = first_time + profile * interval
         trace_profile(knots, radar, heights, time, reference_height, outward, downward)
-        classify(outward, downward, compression, category[profile])
+        classify(outward, downward, foreshortening, category[profile])
         place_profile(radar, time, outward, downward, place)
-        count_sheets(place, category[profile], sheets)
-        count_folds(place, category[profile], sheets, fold_count[profile])
+        count_crossings(place, category[profile], sheets)
+        count_multiplicity(place, category[profile], sheets, fold_count[profile])
 
 
 @parallel_njit
-def shade_profiles(
+def illuminate_profiles(
     ground: GroundModel,
     radar: RadarModel,
     heights: NDArray[np.float32],
@@ -217,7 +217,7 @@ def classify_image(
     heights: NDArray[np.float32],
     reference_height: float,
     times: NDArray[np.float64],
-    compression: float,
+    foreshortening: float,
     category: NDArray[np.uint8],
     fold_count: NDArray[np.uint8],
 ) -> None:
@@ -233,7 +233,7 @@ def classify_image(
         Height at which the profiles are followed, in metres.
     times : array, shape (lines,)
         Zero-Doppler time of each line in the middle of the image, in seconds.
-    compression : float
+    foreshortening : float
         Threshold of foreshortening, see `sarheight_kernels.profiles.classify`.
     category, fold_count : array, shape (lines, samples)
         Receive the category of each pixel and the number of lit sheets of terrain in it; 255
@@ -248,12 +248,12 @@ def classify_image(
         along = np.empty(columns, np.uint8)
         sheets = np.empty(samples + 1, np.int64)
         trace_profile(knots, radar, heights, times[line], reference_height, outward, downward)
-        classify(outward, downward, compression, along)
+        classify(outward, downward, foreshortening, along)
         place_profile(radar, times[line], outward, downward, place)
-        count_sheets(place, along, sheets)
+        count_crossings(place, along, sheets)
         for s in range(samples):
-            lit, unlit = sheets_of(sheets[s], LIT), sheets_of(sheets[s], UNLIT)
-            folded, pressed = sheets_of(sheets[s], FOLDED), sheets_of(sheets[s], PRESSED)
+            lit, unlit = crossings_of(sheets[s], LIT), crossings_of(sheets[s], UNLIT)
+            folded, pressed = crossings_of(sheets[s], FOLDED), crossings_of(sheets[s], PRESSED)
             fold_count[line, s] = min(lit, MOST_SHEETS) if lit + unlit > 0 else NO_DATA
             if lit == 0:
                 category[line, s] = PASSIVE_SHADOW if unlit > 0 else NO_DATA

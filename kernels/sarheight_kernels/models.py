@@ -72,11 +72,11 @@ class RadarModel(NamedTuple):
     range_middle, range_half : float
         Slant range that maps to 0, and the slant range from there to 1, in metres. The
         polynomials hold from -1 to 1.
-    stamp_range : float
+    bistatic_range : float
         Slant range in metres at which the stamp of a line is its zero-Doppler time.
-    shear : float
+    bistatic_rate : float
         Seconds by which zero-Doppler time runs ahead of the stamp, per metre of slant range
-        beyond `stamp_range`; 0 where both are the same.
+        beyond `bistatic_range`; 0 where both are the same.
     side : float
         +1 where the radar looks to the right of its flight, -1 to the left.
     """
@@ -91,8 +91,8 @@ class RadarModel(NamedTuple):
     rate: NDArray[np.float64]
     range_middle: float
     range_half: float
-    stamp_range: float
-    shear: float
+    bistatic_range: float
+    bistatic_rate: float
     side: float
 
 
@@ -181,7 +181,7 @@ def stamp(radar: RadarModel, time: float, slant_range: float) -> float:
     float
         Stamp in seconds.
     """
-    return time - radar.shear * (slant_range - radar.stamp_range)
+    return time - radar.bistatic_rate * (slant_range - radar.bistatic_range)
 
 
 @njit

@@ -136,7 +136,7 @@ def _find_layover(
 def classify(
     outward: NDArray[np.float64],
     downward: NDArray[np.float64],
-    compression: float,
+    foreshortening: float,
     category: NDArray[np.uint8],
 ) -> None:
     """Classify the points of a profile.
@@ -146,7 +146,7 @@ def classify(
     outward, downward : array, shape (n,)
         Coordinates of the points in metres, from near to far or from far to near; NaN where
         there is no terrain.
-    compression : float
+    foreshortening : float
         A slope that faces the radar counts as foreshortened where its slant range grows by less
         than this fraction of what it would over flat ground.
     category : array, shape (n,)
@@ -161,7 +161,7 @@ def classify(
     _growth(slant, step, growth)
     _growth(outward, step, least)
     for i in range(size):
-        least[i] = compression * (least[i] * outward[i] / slant[i])
+        least[i] = foreshortening * (least[i] * outward[i] / slant[i])
     layover, shadow = np.empty(size, np.uint8), np.empty(size, np.uint8)
     _find_layover(slant, growth, step, layover)
     _find_shadow(tangent, step, shadow)
@@ -432,8 +432,8 @@ MOST_SHEETS = 254
 
 
 @njit
-def sheets_of(counts: int, kind: int) -> int:
-    """Read one of the counts of `count_sheets`.
+def crossings_of(counts: int, kind: int) -> int:
+    """Read one of the counts of `count_crossings`.
 
     Parameters
     ----------
@@ -484,7 +484,7 @@ def _next_sample(place: float, samples: int) -> int:
 
 
 @njit
-def count_sheets(
+def count_crossings(
     place: NDArray[np.float64], category: NDArray[np.uint8], sheets: NDArray[np.int64]
 ) -> None:
     """Count for each sample how many sheets of terrain lie at its slant range.
@@ -496,7 +496,7 @@ def count_sheets(
     category : array, shape (n,)
         Category of each point, from `sarheight_kernels.profiles.classify`.
     sheets : array, shape (samples + 1,)
-        Receives for the centre of each sample the numbers of sheets, see `sheets_of`; then a 0.
+        Receives for the centre of each sample the numbers of sheets, see `crossings_of`; then a 0.
     """
     samples = sheets.size - 1
     begin, end = np.empty(place.size - 1, np.int32), np.empty(place.size - 1, np.int32)
@@ -527,7 +527,7 @@ def count_sheets(
 
 
 @njit
-def count_folds(
+def count_multiplicity(
     place: NDArray[np.float64],
     category: NDArray[np.uint8],
     sheets: NDArray[np.int64],
@@ -538,7 +538,7 @@ def count_folds(
     Parameters
     ----------
     place, category, sheets
-        As in `count_sheets`, which the sheets are from.
+        As in `count_crossings`, which the sheets are from.
     fold_count : array, shape (n,)
         Receives the number; 255 where a point lies outside the image or has no terrain.
     """

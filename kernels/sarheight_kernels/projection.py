@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
-from sarheight_kernels.pixel_rows import (
+from sarheight_kernels.footprint_pixels import (
     GROUP,
     LANES,
     ROOM,
@@ -21,12 +21,18 @@ from sarheight_kernels.pixel_rows import (
     add_pairs,
     all_within,
     fetch_channel,
-    lit_row_windows,
+    illuminated_row_footprints,
     places_within,
     turn_fours,
 )
-from sarheight_kernels.tiles import TileSurface, lit_area, meets_image, tile_box, tile_surface
-from sarheight_kernels.windows import ONE, PITCH, ZERO, Table, row_windows, window_tables
+from sarheight_kernels.footprints import ONE, PITCH, ZERO, Table, footprint_tables, row_footprints
+from sarheight_kernels.tiles import (
+    TileSurface,
+    illuminated_area,
+    meets_image,
+    tile_box,
+    tile_surface,
+)
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
@@ -104,10 +110,10 @@ def _scatter_tile(
     rows, columns = lit.shape
     end_line, wide = first_line + image.shape[0], image.shape[1]
     last_line = end_line + overhang.shape[0]
-    tables, window = window_tables(surface), np.empty(ROOM, np.float32)
+    tables, window = footprint_tables(surface), np.empty(ROOM, np.float32)
     windows, share = np.empty(4 * PITCH, np.int32), np.empty(columns, np.float32)
     for i in range(rows):
-        window, high, across = row_windows(surface, i, columns, tables, windows, window)
+        window, high, across = row_footprints(surface, i, columns, tables, windows, window)
         share[:] = ONE
         if reflectivity.size > 0:
             share[:] = reflectivity[i]
@@ -308,11 +314,13 @@ def _gather_tile(
     """Collect what the cells of a tile hold; `corner` is the place of its first cell."""
     rows, count = lit.shape
     high, wide = linear.shape[0], linear.shape[1]
-    tables, windows = window_tables(surface), np.empty(4 * PITCH, np.int32)
+    tables, windows = footprint_tables(surface), np.empty(4 * PITCH, np.int32)
     window, pixels = np.empty(ROOM, np.float32), np.empty(ROOM, np.float32)
     for i in range(rows):
         place = corner[0] + i, corner[1]
-        window, lines, samples = lit_row_windows(surface, i, lit[i], tables, windows, window)
+        window, lines, samples = illuminated_row_footprints(
+            surface, i, lit[i], tables, windows, window
+        )
         shape = lines, samples
         pixels = _collect(linear, 1, window, windows, shape, place, count, pixels, linear_sum)
         pixels = _collect(square, 2, window, windows, shape, place, count, pixels, square_sum)
@@ -320,7 +328,7 @@ def _gather_tile(
         for j in range(count):
             area = ZERO
             if windows[2 * PITCH + j] > 0:
-                area = lit_area(surface, i, j)
+                area = illuminated_area(surface, i, j)
                 if not within:
                     area *= _part_within(window, windows, j, samples, high, wide)
             projected_area[place[0], place[1] + j] = area

@@ -156,7 +156,7 @@ def _pane(ground: GroundModel) -> int:
 
 
 @njit
-def pane_bounds(ground: GroundModel, heights: NDArray[np.float32]) -> NDArray[np.float64]:
+def geolocation_bounds(ground: GroundModel, heights: NDArray[np.float32]) -> NDArray[np.float64]:
     """Make room for the bounds that `geolocate` finds.
 
     Parameters
@@ -256,7 +256,7 @@ def geolocate(
         Receive line and sample; NaN where the height is void, and in panes on the side to which
         the radar does not look.
     bounds : array, shape (panes, 4)
-        From `pane_bounds`; receives which part of the image each pane can light, see
+        From `geolocation_bounds`; receives which part of the image each pane can light, see
         `sarheight_kernels.models.box_bounds`.
     """
     rows, columns = heights.shape
@@ -530,7 +530,7 @@ def tile_surface(
 
 
 @njit
-def lit_area(surface: TileSurface, row: int, column: int) -> np.float32:
+def illuminated_area(surface: TileSurface, row: int, column: int) -> np.float32:
     """Sum up the projected area of the quarters of a cell that scatter.
 
     Parameters

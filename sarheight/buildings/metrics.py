@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sarheight.learning.metrics import paired
+from sarheight.learning.metrics import finite_pairs
 from sarheight.plot.figures import COLORBAR_BOX, LONGEST_SIDE, MARGINS, PANEL_SIDE, set_title
 from sarheight.plot.maps import (
     Frame,
@@ -138,7 +138,7 @@ def building_errors(
     if any(low >= high for low, high in pairwise(limits)):
         msg = f"found classes {list(classes)}, expected heights above 0 that rise"
         raise ValueError(msg)
-    found, expected = paired(estimate, truth, where)
+    found, expected = finite_pairs(estimate, truth, where)
     built = expected > 0.0
     groups = {
         f"{low:g}-{high:g} m": (expected > low) & (expected <= high)
@@ -192,7 +192,7 @@ def footprint_iou(
     if not threshold > 0.0:
         msg = f"found a threshold of {threshold}, expected a number above 0: else all is built"
         raise ValueError(msg)
-    found, expected = paired(estimate, truth, where)
+    found, expected = finite_pairs(estimate, truth, where)
     either = (found >= threshold) | (expected >= threshold)
     both = (found >= threshold) & (expected >= threshold)
     return float(both.sum() / either.sum()) if either.any() else np.nan

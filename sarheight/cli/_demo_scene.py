@@ -19,12 +19,12 @@ from sarheight_kernels.profiles import ACTIVE_LAYOVER, PASSIVE_LAYOVER
 from scipy.ndimage import binary_fill_holes, gaussian_filter
 
 from sarheight.dem import coarsen
-from sarheight.geometry.pass_geometry import view
-from sarheight.geometry.placement import grid_of_dem
+from sarheight.geometry.pass_geometry import pass_geometry
+from sarheight.geometry.placement import crop_grid_to_dem
 from sarheight.geometry.visibility import classify_cells
 from sarheight.grid import RadarGrid
 from sarheight.illumination import ConstantGamma, Muhleman, simulate
-from sarheight.illumination.simulate import Illumination, illuminate, lit_cells
+from sarheight.illumination.simulate import Illumination, illuminate, is_illuminated
 from sarheight.layover import Reallocation, reconstruct
 from sarheight.orbit import Orbit, look_at
 from sarheight.scene import Scene
@@ -137,9 +137,9 @@ def embedded_scene(dem: xr.DataArray | None = None) -> EmbeddedScene:
         noise=NOISE,
         seed=SEED,
     )
-    seen = view(fine, grid, orbit)
+    seen = pass_geometry(fine, grid, orbit)
     category, _ = classify_cells(seen)
-    operator = illuminate(seen, LAW, lit_cells(category))
+    operator = illuminate(seen, LAW, is_illuminated(category))
     # Beyond the edge of the elevations nothing was simulated; in shadow there is noise.
     inside = binary_fill_holes(operator.simulate(reflectivity) > 0.0)
     # The mean of the noise is taken off, as in a product.
@@ -172,7 +172,7 @@ def _radar(dem: xr.DataArray) -> tuple[RadarGrid, Orbit]:
         sample_spacing=PIXEL,
         looks=LOOKS,
     )
-    return grid_of_dem(dem, grid, orbit, margin=0), orbit
+    return crop_grid_to_dem(dem, grid, orbit, margin=0), orbit
 
 
 def _smooth(shape: tuple[int, ...], width: float, random: np.random.Generator) -> Floats:
@@ -207,13 +207,13 @@ def _truth(
     operator: Illumination, category: NDArray[np.uint8], reflectivity: NDArray[np.float32]
 ) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
     """Sum up what each coarse cell returned, and tell which are folded and which count."""
-    seen = operator.view
-    own = operator.collect(np.ones((*seen.grid.shape, 1), dtype=np.float32))
+    seen = operator.geometry
+    own = operator.adjoint(np.ones((*seen.grid.shape, 1), dtype=np.float32))
     energy, area = _blocks(own.linear[0] * reflectivity), _blocks(own.area)
     half = COARSER**2 / 2
     folded = _blocks((category == ACTIVE_LAYOVER) | (category == PASSIVE_LAYOVER)) >= half
     # A sliver of lit area says nothing about its cell.
-    counted = (_blocks(operator.lit) >= half) & (area > 0.05 * COARSER**2 * seen.cell_area)
+    counted = (_blocks(operator.illuminated) >= half) & (area > 0.05 * COARSER**2 * seen.cell_area)
     truth = np.divide(energy, area, out=np.full(area.shape, np.nan), where=counted)
     return truth, folded, counted
 

@@ -105,7 +105,7 @@ def masks(
     with session("masks", quiet=quiet, threads=threads, debug=debug, steps=3) as current:
         current.stage("read")
         from sarheight import layover
-        from sarheight.geometry.placement import grid_of_dem
+        from sarheight.geometry.placement import crop_grid_to_dem
         from sarheight.output import provenance, write
         from sarheight.output.radar_images import (
             add_grid_and_orbit,
@@ -119,7 +119,7 @@ def masks(
         current.stage("classify")
         current.say_if_kernels_are_new()
         if geometry is GeometryName.radar:
-            grid = grid_of_dem(heights, grid, vectors)
+            grid = crop_grid_to_dem(heights, grid, vectors)
         found = layover.masks(heights, grid, vectors, geometry=geometry.value)
         current.stage("write")
         found.attrs["provenance"] = provenance(
@@ -343,7 +343,7 @@ def reconstruct(
     with session("reconstruct", quiet=quiet, threads=threads, debug=debug, steps=4) as current:
         current.stage("read")
         from sarheight import layover, plot
-        from sarheight.geometry.placement import scene_of_dem
+        from sarheight.geometry.placement import crop_scene_to_dem
         from sarheight.layover.tiles import array_bytes
         from sarheight.output import open_result, provenance, save_png, write
 
@@ -353,12 +353,12 @@ def reconstruct(
         current.stage("find what the elevation model lights")
         current.say_if_kernels_are_new()
         # Read once, with room for a shift; the rest of the image is never read.
-        near = scene_of_dem(whole, heights, margin=ROOM)
+        near = crop_scene_to_dem(whole, heights, margin=ROOM)
         in_parts = needed(near, heights) > array_bytes(limit) and output.suffix.lower() != ".png"
         if not in_parts:
             near = replace(near, image=near.image.compute())
         near, shift = coregister(near, heights, coregistration, chosen)
-        scene = scene_of_dem(near, heights)
+        scene = crop_scene_to_dem(near, heights)
         share = _share(scene.grid, whole.grid)
         if share < WHOLE:
             current.say(

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from sarheight.illumination import BackscatterLaw
     from sarheight.orbit import Orbit
     from sarheight.scene import Scene
-    from sarheight.terrain.scenes import SceneJob, SceneSettings
+    from sarheight.terrain.scenes import SceneConfiguration, SceneSettings
 
 PRODUCTS = (".safe", ".zip")
 LEAST_NOISE, MOST_NOISE = -100.0, 20.0
@@ -318,11 +318,11 @@ def _placed(
     heights: xr.DataArray, grid: RadarGrid, orbit: Orbit, turn_to: float | None, current: Session
 ) -> tuple[RadarGrid, Orbit, float]:
     """Cut the grid to what the elevation model lights, after turning the orbit if wanted."""
-    from sarheight.geometry.placement import grid_of_dem, turned_over
+    from sarheight.geometry.placement import crop_grid_to_dem, rotate_over_dem
 
     if turn_to is None:
-        return grid_of_dem(heights, grid, orbit), orbit, 0.0
-    grid, orbit, degrees = turned_over(heights, grid, orbit, turn_to)
+        return crop_grid_to_dem(heights, grid, orbit), orbit, 0.0
+    grid, orbit, degrees = rotate_over_dem(heights, grid, orbit, turn_to)
     current.say(
         f"turned the orbit by {degrees:.3f} degrees about the Earth's axis, to see the middle of "
         f"the elevation model under {turn_to:g} degrees"
@@ -419,12 +419,12 @@ def _job(
     multilook: tuple[int, int],
     settings: SceneSettings,
     heights: tuple[str | None, str | None, float | None],
-) -> SceneJob:
+) -> SceneConfiguration:
     """Describe a scene."""
-    from sarheight.terrain.scenes import SceneJob
+    from sarheight.terrain.scenes import SceneConfiguration
 
     def make() -> tuple[xr.DataArray, RadarGrid, Orbit]:
-        from sarheight.geometry.placement import grid_of_dem, turned_over
+        from sarheight.geometry.placement import crop_grid_to_dem, rotate_over_dem
         from sarheight.output.radar_images import read_grid_and_orbit
 
         dem = read_dem([path], *heights)
@@ -432,12 +432,12 @@ def _job(
         if multilook != (1, 1):
             grid = grid.multilook(*multilook)
         if incidence is None:
-            return dem, grid_of_dem(dem, grid, orbit), orbit
-        grid, orbit, _ = turned_over(dem, grid, orbit, incidence)
+            return dem, crop_grid_to_dem(dem, grid, orbit), orbit
+        grid, orbit, _ = rotate_over_dem(dem, grid, orbit, incidence)
         return dem, grid, orbit
 
     angle = "" if incidence is None else f"_{incidence:g}"
-    return SceneJob(
+    return SceneConfiguration(
         name=f"{path.stem}{angle}_{seed}",
         make=make,
         inputs={"dem": path, "like": like},

@@ -6,13 +6,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
-from sarheight_kernels.angles import cell_angles
-from sarheight_kernels.inverse import nearest_heights, points_at_height
-from sarheight_kernels.tiles import geolocate, pane_bounds
+from sarheight_kernels.incidence import cell_angles
+from sarheight_kernels.rdr2geo import pixel_heights, points_at_height
+from sarheight_kernels.tiles import geolocate, geolocation_bounds
 
-from sarheight.geometry.pass_geometry import View, models, on_grid, require_overlap, view
+from sarheight.geometry.pass_geometry import (
+    PassGeometry,
+    models,
+    on_grid,
+    pass_geometry,
+    require_overlap,
+)
 from sarheight.geometry.tables import radar_model
-from sarheight.geometry.visibility import line_times, profiles
+from sarheight.geometry.visibility import line_times, terrain_profiles
 
 if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
@@ -32,7 +38,7 @@ INCIDENCES = {
 def geo2rdr(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
     r"""Find the pixel coordinates of a DEM's cells.
 
-    A cell at P is seen at the time t of zero Doppler, :math:`v(t) \cdot (P - s(t)) = 0`, at the
+    The radar sees a cell at P at the zero-Doppler time t, :math:`v(t) \cdot (P - s(t)) = 0`, at the
     slant range :math:`|P - s(t)|`. Both are solved exactly at a few nodes of each tile of the DEM
     and interpolated by cubics whose error is checked to be below 5e-6 pixels.
 
@@ -68,7 +74,7 @@ def geo2rdr(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
     """
     dem, heights, ground, radar = models(dem, grid, orbit)
     line, sample = np.empty(heights.shape), np.empty(heights.shape)
-    bounds = pane_bounds(ground, heights)
+    bounds = geolocation_bounds(ground, heights)
     geolocate(ground, radar, heights, line, sample, bounds)
     require_overlap(dem, grid, radar, bounds)
     return on_grid(
@@ -80,10 +86,10 @@ def geo2rdr(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
     )
 
 
-def angles(seen: View) -> dict[str, tuple[np.ndarray, dict[str, str]]]:
-    """Compute the incidence angles of a view in degrees, with their attributes."""
-    arrays = [np.empty(seen.heights.shape, dtype=np.float32) for _ in INCIDENCES]
-    cell_angles(seen.ground, seen.radar, seen.heights, seen.bounds, *arrays)
+def angles(geometry: PassGeometry) -> dict[str, tuple[np.ndarray, dict[str, str]]]:
+    """Compute the incidence angles of a pass in degrees, with their attributes."""
+    arrays = [np.empty(geometry.heights.shape, dtype=np.float32) for _ in INCIDENCES]
+    cell_angles(geometry.ground, geometry.radar, geometry.heights, geometry.bounds, *arrays)
     return {
         name: (array, dict(attributes))
         for (name, attributes), array in zip(INCIDENCES.items(), arrays, strict=True)
@@ -130,8 +136,8 @@ def incidence(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
     Ulander, L. M. H. (1996). Radiometric slope correction of synthetic-aperture radar images.
     IEEE TGRS 34(5), 1115-1122.
     """
-    seen = view(dem, grid, orbit)
-    return seen.dataset(angles(seen))
+    geometry = pass_geometry(dem, grid, orbit)
+    return geometry.dataset(angles(geometry))
 
 
 # From the radar to the ground: where pixels lie.
@@ -177,10 +183,10 @@ def rdr2geo(
     """
     radar = radar_model(grid, orbit)
     if dem is not None:
-        seen = view(dem, grid, orbit)
-        scan = profiles(seen)
+        geometry = pass_geometry(dem, grid, orbit)
+        scan = terrain_profiles(geometry)
         heights = np.empty(grid.shape)
-        nearest_heights(
+        pixel_heights(
             scan.ground,
             radar,
             scan.heights,

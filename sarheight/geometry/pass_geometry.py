@@ -11,9 +11,9 @@ import numpy as np
 import pyproj
 import xarray as xr
 from numpy.typing import NDArray
-from sarheight_kernels.energies import divide_by_area
-from sarheight_kernels.inverse import points_at_height
 from sarheight_kernels.models import GroundModel, RadarModel, ground_block, ground_position
+from sarheight_kernels.radiometry import divide_by_area
+from sarheight_kernels.rdr2geo import points_at_height
 from sarheight_kernels.tiles import tile_bounds, tile_count
 
 from sarheight.dem import check_dem
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class PassGeometry:
     """A DEM as one image sees it."""
 
     dem: xr.DataArray  # the DEM, dims (y, x)
@@ -63,7 +63,7 @@ class View:
 def on_grid(
     dem: xr.DataArray, variables: Mapping[str, tuple[NDArray[Any], Mapping[str, Any]]]
 ) -> xr.Dataset:
-    """Make a dataset on the grid of a DEM; see `View.dataset`."""
+    """Make a dataset on the grid of a DEM; see `PassGeometry.dataset`."""
     # The CRS travels as a coordinate; nothing else of the DEM does.
     filled = xr.Dataset(
         {
@@ -158,13 +158,13 @@ def models(
     return dem, heights, ground, radar_model(grid, orbit)
 
 
-def view(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> View:
+def pass_geometry(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> PassGeometry:
     """Look at a DEM through a radar."""
     dem, heights, ground, radar = models(dem, grid, orbit)
     bounds = np.empty((tile_count(heights), 4))
     tile_bounds(ground, radar, heights, bounds)
     require_overlap(dem, grid, radar, bounds)
-    return View(dem, grid, heights, ground, radar, bounds)
+    return PassGeometry(dem, grid, heights, ground, radar, bounds)
 
 
 # The area of a radar pixel, which turns calibrated intensities into energies.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sarheight.dem import check_dem, local_posting
 from sarheight.ellipsoid import look_sign
 from sarheight.errors import GeometryError
-from sarheight.geometry.pass_geometry import View, view
+from sarheight.geometry.pass_geometry import PassGeometry, pass_geometry
 from sarheight.grid import RadarGrid
 from sarheight.orbit import look_at
 from sarheight.scene import Scene
@@ -27,32 +27,32 @@ MARGIN = 16
 """Pixels that are kept around what the DEM lights."""
 
 
-def _part(seen: View, margin: int) -> tuple[slice, slice]:
+def _part(geometry: PassGeometry, margin: int) -> tuple[slice, slice]:
     """Lines and samples of the image that a DEM can light, with a margin, inside the image."""
-    lit = seen.bounds[np.isfinite(seen.bounds).all(axis=1)]
+    lit = geometry.bounds[np.isfinite(geometry.bounds).all(axis=1)]
     edges = [lit[:, 0].min(), lit[:, 1].max(), lit[:, 2].min(), lit[:, 3].max()]
     first_line, last_line, first_sample, last_sample = (int(np.rint(edge)) for edge in edges)
     return (
-        slice(max(first_line - margin, 0), min(last_line + margin + 1, seen.grid.lines)),
-        slice(max(first_sample - margin, 0), min(last_sample + margin + 1, seen.grid.samples)),
+        slice(max(first_line - margin, 0), min(last_line + margin + 1, geometry.grid.lines)),
+        slice(max(first_sample - margin, 0), min(last_sample + margin + 1, geometry.grid.samples)),
     )
 
 
-def grid_of_dem(
+def crop_grid_to_dem(
     dem: xr.DataArray, grid: RadarGrid, orbit: Orbit, *, margin: int = MARGIN
 ) -> RadarGrid:
     """Cut a grid to the part that a DEM can light."""
-    return grid.crop(*_part(view(dem, grid, orbit), margin))
+    return grid.crop(*_part(pass_geometry(dem, grid, orbit), margin))
 
 
-def scene_of_dem(scene: Scene, dem: xr.DataArray, *, margin: int = MARGIN) -> Scene:
+def crop_scene_to_dem(scene: Scene, dem: xr.DataArray, *, margin: int = MARGIN) -> Scene:
     """Cut a scene to the part that a DEM can light."""
-    line, sample = _part(view(dem, scene.grid, scene.orbit), margin)
+    line, sample = _part(pass_geometry(dem, scene.grid, scene.orbit), margin)
     part = scene.image.isel(line=line, sample=sample)
     return Scene(part, scene.grid.crop(line, sample), scene.orbit, scene.calibration)
 
 
-def turned_over(
+def rotate_over_dem(
     dem: xr.DataArray, grid: RadarGrid, orbit: Orbit, incidence: float
 ) -> tuple[RadarGrid, Orbit, float]:
     """Turn an orbit about the Earth's axis until it sees a DEM, and move the grid there.
@@ -117,7 +117,7 @@ def _moved(
             near_range=slant_range - samples * grid.sample_spacing,
             samples=2 * samples + 1,
         )
-    return grid_of_dem(dem, wide, orbit)
+    return crop_grid_to_dem(dem, wide, orbit)
 
 
 # Which part of an image shows an area given in degrees.
@@ -135,7 +135,7 @@ ROUNDS = 30
 Floats = NDArray[np.float64]
 
 
-def part_of_bounds(
+def window_of_bounds(
     bounds: Bounds,
     grid: RadarGrid,
     orbit: Orbit,

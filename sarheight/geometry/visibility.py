@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from sarheight_kernels.masks import (
     classify_image,
     classify_profiles,
+    illuminate_profiles,
     profiles_to_cells,
-    shade_profiles,
 )
 from sarheight_kernels.models import GroundModel, locate_cell
 from sarheight_kernels.profiles import NO_DATA
 from sarheight_kernels.tiles import tile_count
 
 if TYPE_CHECKING:
-    from sarheight.geometry.pass_geometry import View
+    from sarheight.geometry.pass_geometry import PassGeometry
     from sarheight.grid import RadarGrid
 
-COMPRESSION = 0.5
+FORESHORTENING_THRESHOLD = 0.5
 """Slopes whose slant range grows by less than this part of flat ground's are foreshortened."""
 
 
@@ -51,12 +51,14 @@ def _transposed(ground: GroundModel) -> GroundModel:
     )
 
 
-def _times(view: View, height: float) -> NDArray[np.float64]:
+def _times(geometry: PassGeometry, height: float) -> NDArray[np.float64]:
     """Zero-Doppler times on a 5 x 5 net over the DEM, shape (5, 5)."""
-    rows, columns = view.heights.shape
+    rows, columns = geometry.heights.shape
     times = [
         [
-            locate_cell(view.ground, view.radar, row, column, height, view.radar.line_zero_time)[2]
+            locate_cell(
+                geometry.ground, geometry.radar, row, column, height, geometry.radar.line_zero_time
+            )[2]
             for column in np.linspace(0.0, max(columns - 1.0, 1.0), 5)
         ]
         for row in np.linspace(0.0, max(rows - 1.0, 1.0), 5)
@@ -71,7 +73,7 @@ def line_times(grid: RadarGrid) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class Scan:
+class ProfileLayout:
     """Where the profiles of a DEM lie, of which a part of it needs only some."""
 
     transposed: bool  # transposed, reference_height, first_time, interval, count: as in `Profiles`
@@ -81,29 +83,33 @@ class Scan:
     count: int
 
 
-def scan_of(view: View, height: float) -> Scan:
+def profile_layout(geometry: PassGeometry, height: float) -> ProfileLayout:
     """Choose the profiles along which a DEM is scanned."""
-    rows, columns = view.heights.shape
-    times = _times(view, height)
+    rows, columns = geometry.heights.shape
+    times = _times(geometry, height)
     per_row = np.abs(np.diff(times, axis=0)) / (max(rows - 1.0, 1.0) / 4.0)
     per_column = np.abs(np.diff(times, axis=1)) / (max(columns - 1.0, 1.0) / 4.0)
     transposed = bool(per_row.mean() < per_column.mean())
     interval = float((per_column if transposed else per_row).min())
     # Half a row more on each side than the cells' centres reach.
     first, last = float(times.min() - interval), float(times.max() + interval)
-    return Scan(transposed, height, first, interval, int(np.ceil((last - first) / interval)) + 1)
+    return ProfileLayout(
+        transposed, height, first, interval, int(np.ceil((last - first) / interval)) + 1
+    )
 
 
-def profiles(view: View, scan: Scan | None = None) -> Profiles:
+def terrain_profiles(geometry: PassGeometry, scan: ProfileLayout | None = None) -> Profiles:
     """Lay profiles through a DEM."""
     if scan is None:
-        scan = scan_of(view, float(0.5 * (np.nanmin(view.heights) + np.nanmax(view.heights))))
+        scan = profile_layout(
+            geometry, float(0.5 * (np.nanmin(geometry.heights) + np.nanmax(geometry.heights)))
+        )
         skipped, count = 0, scan.count
     else:
-        times = (_times(view, scan.reference_height) - scan.first_time) / scan.interval
+        times = (_times(geometry, scan.reference_height) - scan.first_time) / scan.interval
         skipped = max(int(np.floor(times.min())) - 2, 0)
         count = max(min(int(np.ceil(times.max())) + 3, scan.count) - skipped, 1)
-    heights, ground = view.heights, view.ground
+    heights, ground = geometry.heights, geometry.ground
     if scan.transposed:
         heights, ground = np.ascontiguousarray(heights.T), _transposed(ground)
     return Profiles(
@@ -118,62 +124,66 @@ def profiles(view: View, scan: Scan | None = None) -> Profiles:
 
 
 def classify_cells(
-    view: View, compression: float = COMPRESSION, laid: Scan | None = None
+    geometry: PassGeometry,
+    foreshortening: float = FORESHORTENING_THRESHOLD,
+    laid: ProfileLayout | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Classify the cells of a DEM and count the folds they lie in.
 
     Returns shape `category` (rows, columns), `fold_count` (rows, columns).
     """
-    scan = profiles(view, laid)
+    scan = terrain_profiles(geometry, laid)
     shape = (2, scan.count, scan.heights.shape[1])
     along = np.empty(shape, dtype=np.uint8)
     classify_profiles(
         scan.ground,
-        view.radar,
+        geometry.radar,
         scan.heights,
         scan.first_time,
         scan.interval,
         scan.reference_height,
-        compression,
-        view.grid.samples,
+        foreshortening,
+        geometry.grid.samples,
         along[0],
         along[1],
     )
-    radar = view.radar
+    radar = geometry.radar
     time = scan.first_time + scan.interval * np.arange(scan.count)
     line = (time - radar.line_zero_time) / radar.line_interval
-    along[1, (line < -0.5) | (line > view.grid.lines - 0.5)] = NO_DATA
-    cells = _on_cells(view, scan, along)
+    along[1, (line < -0.5) | (line > geometry.grid.lines - 0.5)] = NO_DATA
+    cells = _on_cells(geometry, scan, along)
     return cells[0], cells[1]
 
 
-def light_cells(view: View) -> NDArray[np.bool_]:
+def illuminated_cells(geometry: PassGeometry) -> NDArray[np.bool_]:
     """Find the cells of a DEM that the radar lights.
 
     These are the cells that `classify_cells` finds neither void nor in shadow, found faster.
     Returns shape (rows, columns).
     """
-    scan = profiles(view)
+    scan = terrain_profiles(geometry)
     along = np.empty((1, scan.count, scan.heights.shape[1]), dtype=np.uint8)
-    shade_profiles(
+    illuminate_profiles(
         scan.ground,
-        view.radar,
+        geometry.radar,
         scan.heights,
         scan.first_time,
         scan.interval,
         scan.reference_height,
         along[0],
     )
-    lit: NDArray[np.bool_] = _on_cells(view, scan, along)[0] == 1
+    lit: NDArray[np.bool_] = _on_cells(geometry, scan, along)[0] == 1
     return lit
 
 
-def _on_cells(view: View, scan: Profiles, along: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _on_cells(
+    geometry: PassGeometry, scan: Profiles, along: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
     """Bring layers of values along profiles to the cells, shape (layers, rows, columns)."""
     cells = np.empty((along.shape[0], *scan.heights.shape), dtype=np.uint8)
     profiles_to_cells(
         scan.ground,
-        view.radar,
+        geometry.radar,
         scan.heights,
         scan.first_time,
         scan.interval,
@@ -186,22 +196,22 @@ def _on_cells(view: View, scan: Profiles, along: NDArray[np.uint8]) -> NDArray[n
 
 
 def classify_pixels(
-    view: View, compression: float = COMPRESSION
+    geometry: PassGeometry, foreshortening: float = FORESHORTENING_THRESHOLD
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Classify the pixels of an image and count the folds in them.
 
     Returns shape `category, fold_count` (lines, samples).
     """
-    scan = profiles(view)
-    shape = (view.grid.lines, view.grid.samples)
+    scan = terrain_profiles(geometry)
+    shape = (geometry.grid.lines, geometry.grid.samples)
     category, fold_count = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
     classify_image(
         scan.ground,
-        view.radar,
+        geometry.radar,
         scan.heights,
         scan.reference_height,
-        line_times(view.grid),
-        compression,
+        line_times(geometry.grid),
+        foreshortening,
         category,
         fold_count,
     )

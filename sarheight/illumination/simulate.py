@@ -12,18 +12,18 @@ from sarheight_kernels.profiles import ACTIVE_SHADOW
 from sarheight_kernels.projection import blocks_of_lines, gather, scatter
 
 from sarheight.errors import GeometryError
-from sarheight.geometry.pass_geometry import pixel_areas, view
-from sarheight.geometry.visibility import light_cells
+from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
+from sarheight.geometry.visibility import illuminated_cells
 from sarheight.illumination._laws import BackscatterLaw, Muhleman, tabulate
 from sarheight.scene import Calibration, Scene
 
 if TYPE_CHECKING:
-    from sarheight.geometry.pass_geometry import View
+    from sarheight.geometry.pass_geometry import PassGeometry
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
 
 NO_VALUES = np.empty((0, 0), dtype=np.float32)
-NOTHING_LIT = (
+NOTHING_ILLUMINATED = (
     "found no cell of the DEM that lights a pixel: it lies beside the image, or is void or in "
     "shadow there. Pass a DEM of the image's own area"
 )
@@ -31,7 +31,7 @@ NOTHING_LIT = (
 
 
 @dataclass(frozen=True, eq=False)
-class Collected:
+class AdjointSums:
     """What the cells of a DEM collect from an image."""
 
     linear: NDArray[np.float32]  # (channels, rows, columns): sums of weight times channel
@@ -45,11 +45,11 @@ class Collected:
 class Illumination:
     """Which cell lights which pixel, and how brightly: the weights, recomputed at each use."""
 
-    view: View  # the DEM under the radar
+    geometry: PassGeometry  # the DEM under the radar
     law: NDArray[np.float64]  # (n,): backscatter law, tabulated
-    lit: NDArray[np.bool_]  # (rows, columns): false where a cell is void or in shadow
+    illuminated: NDArray[np.bool_]  # (rows, columns): false where a cell is void or in shadow
 
-    def under(self, law: BackscatterLaw) -> Illumination:
+    def with_law(self, law: BackscatterLaw) -> Illumination:
         """Return the same under another backscatter law."""
         return replace(self, law=tabulate(law))
 
@@ -58,18 +58,18 @@ class Illumination:
 
         Shapes: `reflectivity` (rows, columns).
         """
-        grid, bounds = self.view.grid, self.view.bounds
+        grid, bounds = self.geometry.grid, self.geometry.bounds
         block_of = np.empty(bounds.shape[0], dtype=np.int64)
         block, beyond = blocks_of_lines(bounds, grid.lines, grid.samples, block_of)
         blocks = -(-grid.lines // block)
         image = np.empty(grid.shape, dtype=np.float32)
         scatter(
-            self.view.ground,
-            self.view.radar,
-            self.view.heights,
+            self.geometry.ground,
+            self.geometry.radar,
+            self.geometry.heights,
             self.law,
             bounds,
-            self.lit,
+            self.illuminated,
             NO_VALUES if reflectivity is None else np.ascontiguousarray(reflectivity),
             block,
             block_of,
@@ -79,52 +79,52 @@ class Illumination:
         )
         return image
 
-    def collect(
+    def adjoint(
         self, linear: NDArray[np.float32], square: NDArray[np.float32] | None = None
-    ) -> Collected:
+    ) -> AdjointSums:
         """Collect channels of an image at the cells.
 
         Shapes: `linear` (lines, samples, channels), `square` (lines, samples, channels).
         """
         if square is None:
             square = np.empty((*linear.shape[:2], 0), dtype=np.float32)
-        shape = self.view.heights.shape
+        shape = self.geometry.heights.shape
         linear_sum = np.empty((linear.shape[2], *shape), dtype=np.float32)
         square_sum = np.empty((square.shape[2], *shape), dtype=np.float32)
         area = np.empty(shape, dtype=np.float32)
         gather(
-            self.view.ground,
-            self.view.radar,
-            self.view.heights,
+            self.geometry.ground,
+            self.geometry.radar,
+            self.geometry.heights,
             self.law,
-            self.view.bounds,
-            self.lit,
+            self.geometry.bounds,
+            self.illuminated,
             linear,
             square,
             linear_sum,
             square_sum,
             area,
         )
-        return Collected(linear_sum, square_sum, area)
+        return AdjointSums(linear_sum, square_sum, area)
 
 
-def lit_cells(category: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def is_illuminated(category: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Tell from their categories which cells the radar lights."""
     return category < ACTIVE_SHADOW
 
 
 def illuminate(
-    view: View, law: BackscatterLaw, lit: NDArray[np.bool_] | None = None
+    geometry: PassGeometry, law: BackscatterLaw, lit: NDArray[np.bool_] | None = None
 ) -> Illumination:
     """Light a DEM.
 
     Shapes: `lit` (rows, columns).
     """
     if lit is None:
-        lit = light_cells(view)
+        lit = illuminated_cells(geometry)
     else:
-        lit = np.ascontiguousarray(lit & np.isfinite(view.heights))
-    return Illumination(view, tabulate(law), lit)
+        lit = np.ascontiguousarray(lit & np.isfinite(geometry.heights))
+    return Illumination(geometry, tabulate(law), lit)
 
 
 # Simulated radar images.
@@ -222,14 +222,14 @@ def simulate(
     if not (np.isfinite(noise) and noise >= 0.0):
         msg = f"found noise={noise!r}, expected linear power, not negative (is it in dB?)"
         raise ValueError(msg)
-    seen = view(dem, grid, orbit)
+    geometry = pass_geometry(dem, grid, orbit)
     everything = None if shadow else np.ones(dem.shape, dtype=bool)
-    operator = illuminate(seen, Muhleman() if law is None else law, everything)
-    energy = operator.simulate(_reflectivity(reflectivity, seen.dem))
+    operator = illuminate(geometry, Muhleman() if law is None else law, everything)
+    energy = operator.simulate(_reflectivity(reflectivity, geometry.dem))
     if not any(line.any() for line in energy) and not operator.simulate().any():
-        raise GeometryError(NOTHING_LIT)
+        raise GeometryError(NOTHING_ILLUMINATED)
     image = energy
-    pixel_areas(grid, seen.radar, calibration).divide(image, noise)
+    pixel_areas(grid, geometry.radar, calibration).divide(image, noise)
     if looks is not None:
         random = np.random.default_rng(seed)
         for first in range(0, grid.lines, SPECKLED_LINES):

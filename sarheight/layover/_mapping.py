@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from sarheight_kernels.mapping import copy_band, weigh_band
+from sarheight_kernels.mapping import band_weights, copy_band
 from sarheight_kernels.tiles import TILE
 
 from sarheight.errors import GeometryError
-from sarheight.geometry.pass_geometry import view
+from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.illumination import BackscatterLaw, ConstantGamma
-from sarheight.illumination.simulate import NOTHING_LIT, Illumination, illuminate
+from sarheight.illumination.simulate import NOTHING_ILLUMINATED, Illumination, illuminate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -260,7 +260,7 @@ def _matrix(operator: Illumination) -> sparse.csc_array:
     """Write the weights down, band after band of tiles."""
     from scipy import sparse
 
-    seen = operator.view
+    seen = operator.geometry
     lines, samples = seen.grid.shape
     rows, columns = seen.heights.shape
     tiles = -(-columns // TILE)
@@ -274,9 +274,10 @@ def _matrix(operator: Illumination) -> sparse.csc_array:
         band = ends[: min(TILE, rows - row)]
         while True:
             slot_pixel, slot_weight = slots[0].view(np.int32), slots[1]
-            weigh_band(
-                seen.ground, seen.radar, seen.heights, operator.law, seen.bounds, operator.lit,
-                lines, samples, row // TILE * tiles, band, fits, slot_pixel, slot_weight,
+            band_weights(
+                seen.ground, seen.radar, seen.heights, operator.law, seen.bounds,
+                operator.illuminated, lines, samples, row // TILE * tiles, band, fits,
+                slot_pixel, slot_weight,
             )  # fmt: skip
             if fits.all():
                 break
@@ -340,9 +341,9 @@ def mapping(
             "an explicit mapping: crop the grid"
         )
         raise ValueError(msg)
-    seen = view(dem, grid, orbit)
+    seen = pass_geometry(dem, grid, orbit)
     operator = illuminate(seen, ConstantGamma(1.0) if law is None else law)
     matrix = _matrix(operator)
     if matrix.nnz == 0:
-        raise GeometryError(NOTHING_LIT)
+        raise GeometryError(NOTHING_ILLUMINATED)
     return Mapping(matrix, grid.shape, seen.dataset({}))

@@ -374,7 +374,7 @@ def _chosen(
 def read_grid_and_orbit(path: str | os.PathLike[str]) -> tuple[RadarGrid, Orbit]:
     """Read sampling and orbit of an annotation, a product, or what `write_scene` has written."""
     if is_product(path):
-        return open_product(path).placement()
+        return open_product(path).grid_and_orbit()
     if str(path).lower().endswith(SUFFIXES):
         _, attributes = read_image(path)
         if not has_grid_and_orbit(attributes):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.estimates import pool
+from sarheight_kernels.estimation import pool
 from sarheight_kernels.lee import refined_lee as filter_power
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sarheight_kernels.angles import angle_of, cell_angles
+from sarheight_kernels.incidence import angle_of, cell_angles
 from sarheight_kernels.orbit import zero_doppler_time
 
-from sarheight.geometry.pass_geometry import view
+from sarheight.geometry.pass_geometry import pass_geometry
 from tests.synthetic import synthetic_grid
 from tests.terrain import PLACES, dem_around, hills, positions
 
@@ -46,7 +46,7 @@ def angles(
         samples=400,
     )
     dem = dem_around(latitude, longitude, heights, crs=crs)
-    seen = view(dem, grid, orbit)
+    seen = pass_geometry(dem, grid, orbit)
     found = np.empty((3, *heights.shape), dtype=np.float32)
     cell_angles(seen.ground, seen.radar, seen.heights, seen.bounds, *found)
     # Vectors from pyproj and the orbit alone.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.energies import image_sums, invert, leave_out_missing
+from sarheight_kernels.radiometry import image_sums, inverse_intensity, mask_missing
 
 KNOTS = np.array([0.0, 10.0, 40.0])
 
@@ -52,14 +52,14 @@ def test_what_is_expected_is_inverted_where_there_are_data() -> None:
     expected = random.gamma(1.0, 10.0, (41, 300)).astype(np.float32)
     expected[8] = 0.0
     found = expected.copy()
-    invert(image, KNOTS, areas, found)
+    inverse_intensity(image, KNOTS, areas, found)
     known = np.isfinite(image).all(axis=0) & (expected > 0.0)
     np.testing.assert_allclose(
         found[known], (between(areas, 41) / np.where(known, expected, 1.0))[known], rtol=1e-6
     )
     assert (found[~known] == 0.0).all()
     left = expected.copy()
-    leave_out_missing(image, left)
+    mask_missing(image, left)
     np.testing.assert_array_equal(left, np.where(known, expected, 0.0))
 
 
@@ -67,6 +67,6 @@ def test_a_part_of_an_image_has_the_areas_of_its_place() -> None:
     image = np.ones((1, 41, 7), dtype=np.float32)
     areas = np.random.default_rng(0).uniform(50.0, 100.0, (3, 7))
     whole, part = np.ones((41, 7), dtype=np.float32), np.ones((18, 7), dtype=np.float32)
-    invert(image, KNOTS, areas, whole)
-    invert(image[:, 12:30], KNOTS - 12.0, areas, part)
+    inverse_intensity(image, KNOTS, areas, whole)
+    inverse_intensity(image[:, 12:30], KNOTS - 12.0, areas, part)
     np.testing.assert_allclose(part, whole[12:30], rtol=1e-6)

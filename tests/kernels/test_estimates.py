@@ -5,13 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sarheight_kernels.estimates import account, finish, posterior, share_errors
+from sarheight_kernels.estimation import (
+    posterior,
+    rcs_balance,
+    share_error_variance,
+    to_backscatter,
+)
 
 
 def test_errors_follow_the_class_and_the_share_of_others() -> None:
     contribution = np.array([[0.1, 0.5, 0.79], [0.8, 1.0, np.nan]], dtype=np.float32)
     error = np.empty_like(contribution)
-    share_errors(contribution, np.array([0.5, 0.8]), np.array([3.0, 2.0, 0.0]), 10.0, error)
+    share_error_variance(contribution, np.array([0.5, 0.8]), np.array([3.0, 2.0, 0.0]), 10.0, error)
     expected = [
         [3.0 + 10.0 * 0.81, 2.0 + 10.0 * 0.25, 2.0 + 10.0 * 0.21**2],
         [0.0 + 10.0 * 0.04, 0.0, 3.0 + 10.0],
@@ -26,7 +31,7 @@ def test_a_share_at_an_edge_belongs_to_the_class_above() -> None:
     contribution = np.array([[0.0999, 0.1, 0.3, 0.7, np.nextafter(0.7, 1.0, dtype=np.float32)]])
     error = np.empty_like(contribution, dtype=np.float32)
     excess = np.arange(5.0)
-    share_errors(contribution.astype(np.float32), edges, excess, 0.0, error)
+    share_error_variance(contribution.astype(np.float32), edges, excess, 0.0, error)
     np.testing.assert_array_equal(error, [[0.0, 1.0, 3.0, 3.0, 4.0]])
 
 
@@ -55,7 +60,7 @@ def test_what_is_held_and_what_is_withheld_add_up() -> None:
     mean[4, 5] = np.nan
     area[0] = 0.2
     sums = np.empty((15, 3))
-    account(mean, given, expected, area, 0.5, sums)
+    rcs_balance(mean, given, expected, area, 0.5, sums)
     held, withheld, cells = sums.sum(axis=0)
     assert held + withheld == pytest.approx(given.sum(dtype=np.float64), rel=1e-6)
     assert withheld == pytest.approx(given[0].sum(dtype=np.float64) + given[4, 5], rel=1e-6)
@@ -74,7 +79,7 @@ def test_backscatter_is_energy_over_area() -> None:
     mean, variance = full(2.0)[None].copy(), full(0.1)[None].copy()
     mean[0, 0, 0] = np.nan
     sigma = np.empty_like(mean)
-    finish(
+    to_backscatter(
         np.array([1.5]), 10.0, 4.0, heights, full(100.0), full(0.2), full(60.0), area,
         contribution, mean, variance, sigma,
     )  # fmt: skip
@@ -94,7 +99,7 @@ def test_sigma0_is_gamma0_by_the_cosine_of_incidence() -> None:
     angle = np.array([[0.0, 1e-3, 20.0, 45.0, 60.0, 89.0, 89.999, 90.0, 120.0, 180.0]])
     ones = np.ones_like(angle, dtype=np.float32)
     mean, variance, sigma = ones[None].copy(), ones[None].copy(), np.empty_like(ones)[None]
-    finish(
+    to_backscatter(
         np.ones(1), 0.5, 4.0, ones, ones, ones, angle.astype(np.float32), ones.copy(),
         ones.copy(), mean, variance, sigma,
     )  # fmt: skip

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sarheight_kernels.pixel_rows import all_within, fetch_channel
-from sarheight_kernels.windows import PITCH
+from sarheight_kernels.footprint_pixels import all_within, fetch_channel
+from sarheight_kernels.footprints import PITCH
 
 CELLS, LINES, SAMPLES = 5, 3, 4
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sarheight_kernels.windows import CELL_FIELDS, FACET_FIELDS, PITCH, facet_row, place_cells
+from sarheight_kernels.footprints import CELL_FIELDS, FACET_FIELDS, PITCH, facet_row, place_cells
 
 Floats = NDArray[np.float64]
 

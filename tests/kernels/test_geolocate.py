@@ -9,7 +9,7 @@ import numpy as np
 import pyproj
 import pytest
 from numpy.typing import NDArray
-from sarheight_kernels.tiles import TILE, geolocate, pane_bounds
+from sarheight_kernels.tiles import TILE, geolocate, geolocation_bounds
 from scipy.interpolate import KroghInterpolator
 
 from sarheight.geometry.tables import ground_model, radar_model
@@ -53,7 +53,7 @@ def coordinates(
     dem = dem_around(latitude, longitude, heights, crs=crs)
     line, sample = np.empty(dem.shape), np.empty(dem.shape)
     ground = ground_model(dem.x.values, dem.y.values, pyproj.CRS(crs))
-    bounds = pane_bounds(ground, dem.values)
+    bounds = geolocation_bounds(ground, dem.values)
     geolocate(ground, radar_model(grid, orbit), dem.values, line, sample, bounds)
     return line, sample, positions(dem)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sarheight_kernels.inverse import geodetic, points_at_height
+from sarheight_kernels.rdr2geo import geodetic, points_at_height
 
 from sarheight.geometry.tables import radar_model
 from tests.synthetic import synthetic_grid

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sarheight_kernels.mapping import copy_band, weigh_band
+from sarheight_kernels.mapping import band_weights, copy_band
 
-from sarheight.geometry.pass_geometry import view
+from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.illumination import Lambertian
 from sarheight.illumination.simulate import Illumination, illuminate
 from sarheight.layover._mapping import _matrix
@@ -21,18 +21,18 @@ def operator(**how: object) -> Illumination:
     heights = mountain(70, 80)
     heights[20:24, 30:33] = np.nan
     grid, orbit = look(**how)  # type: ignore[arg-type]
-    return illuminate(view(raster(heights), grid, orbit), Lambertian(1.0))
+    return illuminate(pass_geometry(raster(heights), grid, orbit), Lambertian(1.0))
 
 
 def test_columns_are_sorted_positive_and_of_the_counted_length() -> None:
     one = operator()
     matrix = _matrix(one)
-    lines, samples = one.view.grid.shape
+    lines, samples = one.geometry.grid.shape
     pixel, weight, start = matrix.indices, matrix.data, matrix.indptr
     assert weight.dtype == np.float32
     assert pixel.size == weight.size == start[-1]
-    assert (np.diff(start)[~one.lit.ravel()] == 0).all()
-    assert (np.diff(start)[one.lit.ravel()] > 0).any()
+    assert (np.diff(start)[~one.illuminated.ravel()] == 0).all()
+    assert (np.diff(start)[one.illuminated.ravel()] > 0).any()
     assert (weight > 0.0).all()
     assert pixel.min() >= 0
     assert pixel.max() < lines * samples
@@ -46,11 +46,12 @@ def test_slots_that_are_too_small_are_told_and_made_larger(
 ) -> None:
     one = operator()
     expected = _matrix(one)
-    seen = one.view
+    seen = one.geometry
     ends, fits = np.empty((64, 80), np.int32), np.empty(2, np.bool_)
-    weigh_band(
-        seen.ground, seen.radar, seen.heights, one.law, seen.bounds, one.lit, *seen.grid.shape,
-        0, ends, fits, np.empty((2, 100), np.int32), np.empty((2, 100), np.float32),
+    band_weights(
+        seen.ground, seen.radar, seen.heights, one.law, seen.bounds,
+        one.illuminated, *seen.grid.shape, 0, ends, fits,
+        np.empty((2, 100), np.int32), np.empty((2, 100), np.float32),
     )  # fmt: skip
     assert not fits.any()
     monkeypatch.setattr("sarheight.layover._mapping.WEIGHTS_PER_CELL", 1)
@@ -72,17 +73,17 @@ def test_rows_and_columns_sum_as_the_operators_do() -> None:
     one = operator(lines=120, samples=150)
     matrix = _matrix(one)
     random = np.random.default_rng(0)
-    ground = random.random(one.lit.shape).astype(np.float32)
+    ground = random.random(one.illuminated.shape).astype(np.float32)
     np.testing.assert_allclose(
-        (matrix @ ground.ravel().astype(np.float64)).reshape(one.view.grid.shape),
+        (matrix @ ground.ravel().astype(np.float64)).reshape(one.geometry.grid.shape),
         one.simulate(ground),
         rtol=1e-6,
         atol=1e-6,
     )
-    image = random.random((*one.view.grid.shape, 1)).astype(np.float32)
+    image = random.random((*one.geometry.grid.shape, 1)).astype(np.float32)
     np.testing.assert_allclose(
-        (matrix.T @ image.ravel().astype(np.float64)).reshape(one.lit.shape),
-        one.collect(image).linear[0],
+        (matrix.T @ image.ravel().astype(np.float64)).reshape(one.illuminated.shape),
+        one.adjoint(image).linear[0],
         rtol=1e-6,
         atol=1e-6,
     )

@@ -22,8 +22,8 @@ from scipy.interpolate import RegularGridInterpolator
 from scipy.ndimage import binary_erosion, map_coordinates
 
 from sarheight.geometry import geo2rdr
-from sarheight.geometry.pass_geometry import View, view
-from sarheight.geometry.visibility import classify_cells, classify_pixels, profiles
+from sarheight.geometry.pass_geometry import PassGeometry, pass_geometry
+from sarheight.geometry.visibility import classify_cells, classify_pixels, terrain_profiles
 from tests.synthetic import synthetic_grid
 from tests.terrain import PLACES, dem_around, hills, positions
 
@@ -119,7 +119,7 @@ def scene(
     look_side: LookSide = "right",
     ascending: bool = True,
     shape: tuple[int, int] = (60, 60),
-) -> tuple[View, Orbit]:
+) -> tuple[PassGeometry, Orbit]:
     crs, latitude, longitude = PLACES[place]
     grid, orbit = synthetic_grid(
         latitude,
@@ -132,7 +132,7 @@ def scene(
         samples=600,
     )
     heights = hills(shape, relief=relief, size=4.0, seed=seed)
-    return view(dem_around(latitude, longitude, heights, crs=crs), grid, orbit), orbit
+    return pass_geometry(dem_around(latitude, longitude, heights, crs=crs), grid, orbit), orbit
 
 
 @pytest.mark.parametrize(
@@ -184,10 +184,10 @@ def test_a_dem_whose_rows_run_along_range_gives_the_same_masks() -> None:
         x, y = np.meshgrid(dem.x.values, dem.y.values)
         to_utm = pyproj.Transformer.from_crs(crs, 32632, always_xy=True)
         dem = dem.copy(data=bumps(*to_utm.transform(x, y)).astype(np.float32))
-        seen = view(dem, grid, orbit)
+        seen = pass_geometry(dem, grid, orbit)
         found[place] = (seen, *classify_cells(seen))
-    assert not profiles(found["utm"][0]).transposed
-    assert profiles(found["turned"][0]).transposed
+    assert not terrain_profiles(found["utm"][0]).transposed
+    assert terrain_profiles(found["turned"][0]).transposed
 
     dem, other = found["utm"][0].dem, found["turned"][0].dem
     x, y = np.meshgrid(dem.x.values, dem.y.values)
@@ -218,7 +218,7 @@ def test_no_data_is_where_there_is_no_terrain_and_nowhere_else() -> None:
     dem.values[10, 10] = np.nan
     void = np.isnan(dem.values)
     _, orbit = scene()
-    category, fold_count = classify_cells(view(dem, seen.grid, orbit))
+    category, fold_count = classify_cells(pass_geometry(dem, seen.grid, orbit))
     assert np.array_equal(category == NO_DATA, void)
     assert np.array_equal(fold_count == NO_DATA, void)
     whole, _ = classify_cells(seen)
@@ -230,7 +230,7 @@ def test_folds_are_counted_inside_the_image_only() -> None:
     crs, latitude, longitude = PLACES["utm"]
     grid, orbit = synthetic_grid(latitude, longitude, height=1000.0, lines=90, samples=110)
     dem = dem_around(latitude, longitude, hills((80, 90), relief=100.0), crs=crs)
-    seen = view(dem, grid, orbit)
+    seen = pass_geometry(dem, grid, orbit)
     category, fold_count = classify_cells(seen)
     assert (category != NO_DATA).all()
     coordinates = geo2rdr(dem, grid, orbit)
@@ -254,7 +254,7 @@ def test_a_ridge_folds_once_or_three_times() -> None:
 
     crs, latitude, longitude = PLACES["utm"]
     grid, orbit = synthetic_grid(latitude, longitude, height=1000.0, lines=500, samples=600)
-    seen = view(
+    seen = pass_geometry(
         dem_around(latitude, longitude, ridge, crs=crs, posting=20.0, shape=(90, 110)), grid, orbit
     )
     category, fold_count = classify_cells(seen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from sarheight_kernels.energies import divide_by_area
+from sarheight_kernels.radiometry import divide_by_area
 
 
 def test_areas_are_interpolated_between_lines() -> None:

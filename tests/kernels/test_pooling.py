@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sarheight_kernels.estimates import compare_at, pool
+from sarheight_kernels.estimation import compare_with_neighbourhood, pool
 from scipy.ndimage import gaussian_filter
 
 from sarheight.layover.tiles import gaussian_taps
@@ -80,7 +80,7 @@ def test_a_few_cells_get_the_same_as_all() -> None:
     given = np.stack([values * weight, 2.0 * values * weight])
     share = np.linspace(0.0, 1.0, values.size, dtype=np.float32).reshape(values.shape)
     sample = np.empty((5, row.size), dtype=np.float32)
-    compare_at(given, weight, share, down, across, row, column, sample)
+    compare_with_neighbourhood(given, weight, share, down, across, row, column, sample)
     known = weight[row, column] > 0.0
     assert 10 < (~known).sum() < 1000
     assert np.isnan(sample[:, ~known]).all()

@@ -18,7 +18,7 @@ from sarheight_kernels.profiles import (
 )
 
 from tests.cuts import (
-    COMPRESSION,
+    FORESHORTENING_THRESHOLD,
     HEIGHT,
     POSTING,
     Floats,
@@ -112,10 +112,10 @@ def test_slopes_are_foreshortened_by_how_much_they_compress() -> None:
         growth = np.sin(np.radians(34.0 - degrees)) / (
             np.cos(np.radians(degrees)) * np.sin(np.radians(34.0))
         )
-        assert (growth < COMPRESSION) == foreshortened
+        assert (growth < FORESHORTENING_THRESHOLD) == foreshortened
         expected = FORESHORTENING if foreshortened else CLEAR
         assert (classified(x, z) == expected).all()
-        assert (classified(x, z, compression=0.0) == CLEAR).all()
+        assert (classified(x, z, foreshortening=0.0) == CLEAR).all()
 
 
 # ------------------------------------------------------------------------------------ all rays

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sarheight_kernels.footprints import PITCH, count_pieces
 from sarheight_kernels.projection import _add_row
-from sarheight_kernels.tiles import geolocate, pane_bounds, tile_surface
-from sarheight_kernels.windows import PITCH, count_pieces
+from sarheight_kernels.tiles import geolocate, geolocation_bounds, tile_surface
 
-from sarheight.geometry.pass_geometry import view
+from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.illumination import ConstantGamma, Lambertian
 from sarheight.illumination.simulate import Illumination, illuminate
 from tests.mountains import look, mountain, random_terrain, raster
@@ -25,7 +25,7 @@ def operator(
     heights: Floats, *, lit: NDArray[np.bool_] | None = None, **how: object
 ) -> Illumination:
     grid, orbit = look(**how)  # type: ignore[arg-type]
-    return illuminate(view(raster(heights), grid, orbit), Lambertian(1.0), lit)
+    return illuminate(pass_geometry(raster(heights), grid, orbit), Lambertian(1.0), lit)
 
 
 def overlap(low: float, high: float, pixels: int) -> Floats:
@@ -58,7 +58,7 @@ def test_windows_of_any_width_are_added(samples: int, cells: int) -> None:
 
 def slow_image(one: Illumination, reflectivity: Floats) -> Floats:
     """Scatter cell by cell and quarter by quarter, as the formulas say."""
-    seen = one.view
+    seen = one.geometry
     line, sample = np.empty(seen.heights.shape), np.empty(seen.heights.shape)
     geolocate(
         seen.ground,
@@ -66,14 +66,14 @@ def slow_image(one: Illumination, reflectivity: Floats) -> Floats:
         seen.heights,
         line,
         sample,
-        pane_bounds(seen.ground, seen.heights),
+        geolocation_bounds(seen.ground, seen.heights),
     )
     _, _, energy, _ = tile_surface(seen.ground, seen.radar, seen.heights, one.law, 0)
     assert count_pieces(line) == 1
     lines, samples = seen.grid.shape
     image = np.zeros((lines, samples))
     for row, column in np.ndindex(*seen.heights.shape):
-        if not one.lit[row, column]:
+        if not one.illuminated[row, column]:
             continue
         for di, dj in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
             facet = energy[row + (di + 1) // 2, column + (dj + 1) // 2]
@@ -103,7 +103,7 @@ def slow_image(one: Illumination, reflectivity: Floats) -> Floats:
 
 def test_the_image_is_that_of_a_slow_independent_sum() -> None:
     one = operator(mountain(16, 20, 250.0), lines=60, samples=70)
-    reflectivity = np.random.default_rng(0).uniform(0.5, 2.0, one.lit.shape)
+    reflectivity = np.random.default_rng(0).uniform(0.5, 2.0, one.illuminated.shape)
     fast = one.simulate(reflectivity.astype(np.float32))
     expected = slow_image(one, reflectivity)
     np.testing.assert_allclose(fast, expected, rtol=1e-5, atol=1e-6 * expected.max())
@@ -134,10 +134,12 @@ def test_gathering_is_the_adjoint_of_scattering(
         sample_spacing=10.0 if ground_range else 5.0,
     )
     random = np.random.default_rng(seed)
-    ground = random.random(one.lit.shape).astype(np.float32)
-    image = random.random((*one.view.grid.shape, 1)).astype(np.float32)
+    ground = random.random(one.illuminated.shape).astype(np.float32)
+    image = random.random((*one.geometry.grid.shape, 1)).astype(np.float32)
     seen = float((one.simulate(ground) * image[..., 0]).sum())
-    collected = float((one.collect(image).linear[0].astype(np.float64) * ground * one.lit).sum())
+    collected = float(
+        (one.adjoint(image).linear[0].astype(np.float64) * ground * one.illuminated).sum()
+    )
     assert seen == pytest.approx(collected, rel=1e-6)
 
 
@@ -146,9 +148,9 @@ def test_the_energy_of_the_image_is_that_of_the_facets() -> None:
     heights = mountain()
     one = operator(heights, lit=np.ones(heights.shape, dtype=bool), lines=300, samples=420)
     energy = 0.0
-    for tile in range(one.view.bounds.shape[0]):
+    for tile in range(one.geometry.bounds.shape[0]):
         _, _, facets, _ = tile_surface(
-            one.view.ground, one.view.radar, one.view.heights, one.law, tile
+            one.geometry.ground, one.geometry.radar, one.geometry.heights, one.law, tile
         )
         # Facets on the seam between two tiles belong to both: count those above and to the left.
         energy += float(facets[:-1, :-1].sum())
@@ -163,8 +165,8 @@ def test_blocks_of_lines_meet_without_a_seam() -> None:
     grid, orbit = look(lines=1300)
     parts = []
     for lines in (slice(0, 330), slice(330, 1300)):
-        part = view(raster(heights), grid.crop(line=lines), orbit)
-        parts.append(Illumination(part, tall.law, tall.lit).simulate())
+        part = pass_geometry(raster(heights), grid.crop(line=lines), orbit)
+        parts.append(Illumination(part, tall.law, tall.illuminated).simulate())
     assert whole.sum() > 0.0
     np.testing.assert_allclose(np.concatenate(parts), whole, rtol=2e-6, atol=1e-6 * whole.max())
 
@@ -174,15 +176,17 @@ def test_what_falls_outside_the_image_is_left_out_and_told(cut: dict[str, int]) 
     """Two halves of an image collect what the whole does, and the areas of both add up."""
     grid, orbit = look()
     heights = raster(mountain())
-    whole = illuminate(view(heights, grid, orbit), Lambertian(1.0))
+    whole = illuminate(pass_geometry(heights, grid, orbit), Lambertian(1.0))
     image = np.random.default_rng(0).random((*grid.shape, 1)).astype(np.float32)
-    all_of_it = whole.collect(image)
-    linear, area = np.zeros(whole.lit.shape), np.zeros(whole.lit.shape)
+    all_of_it = whole.adjoint(image)
+    linear, area = np.zeros(whole.illuminated.shape), np.zeros(whole.illuminated.shape)
     ((axis, at),) = cut.items()
     for part in (slice(0, at), slice(at, None)):
         index = (part, slice(None)) if axis == "line" else (slice(None), part)
-        here = view(heights, grid.crop(**{axis: part}), orbit)
-        found = Illumination(here, whole.law, whole.lit).collect(np.ascontiguousarray(image[index]))
+        here = pass_geometry(heights, grid.crop(**{axis: part}), orbit)
+        found = Illumination(here, whole.law, whole.illuminated).adjoint(
+            np.ascontiguousarray(image[index])
+        )
         linear += found.linear[0]
         area += found.area
     np.testing.assert_allclose(linear, all_of_it.linear[0], rtol=1e-5, atol=1e-3)
@@ -194,36 +198,36 @@ def test_channels_are_collected_one_by_one() -> None:
     random = np.random.default_rng(1)
     linear = random.random((120, 150, 3)).astype(np.float32)
     square = random.random((120, 150, 2)).astype(np.float32)
-    together = one.collect(linear, square)
+    together = one.adjoint(linear, square)
     for channel in range(3):
-        alone = one.collect(np.ascontiguousarray(linear[..., [channel]]))
+        alone = one.adjoint(np.ascontiguousarray(linear[..., [channel]]))
         np.testing.assert_array_equal(together.linear[channel], alone.linear[0])
         np.testing.assert_array_equal(together.area, alone.area)
     for channel in range(2):
-        alone = one.collect(linear[..., :1].copy(), np.ascontiguousarray(square[..., [channel]]))
+        alone = one.adjoint(linear[..., :1].copy(), np.ascontiguousarray(square[..., [channel]]))
         np.testing.assert_array_equal(together.square[channel], alone.square[0])
 
 
 def test_with_constant_gamma_the_weights_are_projected_areas() -> None:
     grid, orbit = look(lines=300, samples=420)
-    one = illuminate(view(raster(mountain()), grid, orbit), ConstantGamma(1.0))
+    one = illuminate(pass_geometry(raster(mountain()), grid, orbit), ConstantGamma(1.0))
     ones = np.ones((300, 420, 1), dtype=np.float32)
-    collected = one.collect(ones)
-    lit = one.lit & (collected.area > 1.0)
+    collected = one.adjoint(ones)
+    lit = one.illuminated & (collected.area > 1.0)
     np.testing.assert_allclose(collected.linear[0][lit], collected.area[lit], rtol=2e-5)
-    assert (collected.area[~one.lit] == 0.0).all()
+    assert (collected.area[~one.illuminated] == 0.0).all()
 
 
 def test_a_nan_reaches_only_the_cells_that_light_its_pixel() -> None:
     one = operator(mountain(30, 40, 500.0), lines=120, samples=150)
     image = np.ones((120, 150, 1), dtype=np.float32)
-    clean = one.collect(image).linear[0]
+    clean = one.adjoint(image).linear[0]
     place = np.unravel_index(np.argmax(one.simulate()), (120, 150))
     image[place] = np.nan
-    spoilt = one.collect(image).linear[0]
+    spoilt = one.adjoint(image).linear[0]
     mark = np.zeros((120, 150, 1), dtype=np.float32)
     mark[place] = 1.0
-    touched = one.collect(mark).linear[0] > 0.0
+    touched = one.adjoint(mark).linear[0] > 0.0
     assert 0 < touched.sum() < 100
     np.testing.assert_array_equal(np.isnan(spoilt), touched)
     np.testing.assert_array_equal(spoilt[~touched], clean[~touched])

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sarheight_kernels.tiles import geolocate, pane_bounds
+from sarheight_kernels.tiles import geolocate, geolocation_bounds
 
-from sarheight.geometry.pass_geometry import PixelAreas, View, view
+from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas, pass_geometry
 from sarheight.illumination import ConstantGamma
 from sarheight.illumination.simulate import illuminate
 from sarheight.layover.allocation import PassTile
@@ -17,10 +17,12 @@ from tests.synthetic import synthetic_grid
 from tests.terrain import dem_around, hills
 
 
-def scene(heights: NDArray[np.float64]) -> tuple[View, NDArray[np.float64], NDArray[np.float64]]:
+def scene(
+    heights: NDArray[np.float64],
+) -> tuple[PassGeometry, NDArray[np.float64], NDArray[np.float64]]:
     """A DEM larger than the image, with line and sample of its cells."""
     grid, orbit = synthetic_grid(height=1000.0)
-    seen = view(dem_around(46.0, 10.0, heights), grid, orbit)
+    seen = pass_geometry(dem_around(46.0, 10.0, heights), grid, orbit)
     line, sample = np.empty(heights.shape), np.empty(heights.shape)
     geolocate(
         seen.ground,
@@ -28,13 +30,13 @@ def scene(heights: NDArray[np.float64]) -> tuple[View, NDArray[np.float64], NDAr
         seen.heights,
         line,
         sample,
-        pane_bounds(seen.ground, seen.heights),
+        geolocation_bounds(seen.ground, seen.heights),
     )
     return seen, line, sample
 
 
 def sampled(
-    seen: View,
+    seen: PassGeometry,
     image: NDArray[np.float64],
     knots: tuple[float, ...] = (0.0, 1.0),
     measured: NDArray[np.float64] | None = None,
@@ -102,7 +104,7 @@ def test_an_image_one_pixel_wide_is_no_trouble(lines: int, samples: int) -> None
         slice(100, 101) if lines == 1 else slice(None),
         slice(120, 121) if samples == 1 else slice(None),
     )
-    seen = view(dem_around(46.0, 10.0, hills((60, 70))), grid, orbit)
+    seen = pass_geometry(dem_around(46.0, 10.0, hills((60, 70))), grid, orbit)
     values = sampled(seen, np.ones((1, lines, samples)))
     # No cell is exactly on the one line or sample.
     assert np.isnan(values).all()

@@ -16,10 +16,10 @@ from sarheight_kernels.profiles import (
     NO_DATA,
     PRESSED,
     UNLIT,
-    count_folds,
-    count_sheets,
+    count_crossings,
+    count_multiplicity,
+    crossings_of,
     place_profile,
-    sheets_of,
 )
 
 from tests.cuts import HEIGHT, POSTING, Floats, classified, ground, is_layover, rough, terrains
@@ -28,7 +28,7 @@ from tests.cuts import HEIGHT, POSTING, Floats, classified, ground, is_layover, 
 def split(sheets: NDArray[np.int64]) -> NDArray[np.int64]:
     """The four counts of each sample, shape (samples, 4)."""
     kinds = (LIT, UNLIT, FOLDED, PRESSED)
-    return np.array([[sheets_of(counts, kind) for kind in kinds] for counts in sheets[:-1]])
+    return np.array([[crossings_of(counts, kind) for kind in kinds] for counts in sheets[:-1]])
 
 
 def counted(x: Floats, z: Floats, samples: int, spacing: float) -> tuple[Floats, NDArray[np.int64]]:
@@ -45,13 +45,13 @@ def counted(x: Floats, z: Floats, samples: int, spacing: float) -> tuple[Floats,
         rate=np.zeros((1, 2)),
         range_middle=near,
         range_half=spacing,
-        stamp_range=0.0,
-        shear=0.0,
+        bistatic_range=0.0,
+        bistatic_rate=0.0,
         side=1.0,
     )
     place, sheets = np.empty(x.size), np.empty(samples + 1, dtype=np.int64)
     place_profile(radar, 0.0, x, HEIGHT - z, place)
-    count_sheets(place, classified(x, z), sheets)
+    count_crossings(place, classified(x, z), sheets)
     assert sheets[-1] == 0
     slant = near + spacing * np.arange(samples, dtype=np.float64)
     np.testing.assert_allclose(near + spacing * place, np.hypot(x, HEIGHT - z), rtol=1e-12)
@@ -105,8 +105,8 @@ def test_counts_are_those_of_a_walk_from_point_to_point(
     place = 0.5 * (np.hypot(x, HEIGHT - z) - np.hypot(x[0], HEIGHT - z[0]))
     place[category == NO_DATA] = np.nan
     sheets, folds = np.empty(samples + 1, dtype=np.int64), np.empty(x.size, dtype=np.uint8)
-    count_sheets(place, category, sheets)
-    count_folds(place, category, sheets, folds)
+    count_crossings(place, category, sheets)
+    count_multiplicity(place, category, sheets, folds)
 
     expected = np.zeros((samples, 4), dtype=np.int64)
     centre = np.arange(samples)

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from sarheight_kernels.tiles import (
     TILE,
     geolocate,
-    pane_bounds,
+    geolocation_bounds,
     tile_box,
     tile_count,
     tile_posts,
     tile_surface,
 )
 
-from sarheight.geometry.pass_geometry import view
+from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.illumination import CosinePower
 from sarheight.illumination._laws import tabulate
 from tests.mountains import look, mountain, random_terrain, raster
@@ -46,7 +46,7 @@ def test_posts_of_a_tile_reach_one_beyond_it_and_are_void_beyond_the_dem() -> No
 @pytest.mark.parametrize("look_side", ["right", "left"])
 def test_bounds_hold_every_cell_of_their_tile(ground_range: bool, look_side: str) -> None:  # noqa: FBT001
     grid, orbit = look(ground_range=ground_range, look_side=look_side)  # type: ignore[arg-type]
-    seen = view(raster(random_terrain(3, 150, 140, relief=150.0)), grid, orbit)
+    seen = pass_geometry(raster(random_terrain(3, 150, 140, relief=150.0)), grid, orbit)
     line, sample = np.empty(seen.heights.shape), np.empty(seen.heights.shape)
     geolocate(
         seen.ground,
@@ -54,7 +54,7 @@ def test_bounds_hold_every_cell_of_their_tile(ground_range: bool, look_side: str
         seen.heights,
         line,
         sample,
-        pane_bounds(seen.ground, seen.heights),
+        geolocation_bounds(seen.ground, seen.heights),
     )
     for tile in range(tile_count(seen.heights)):
         row, end_row, column, end_column = tile_box(seen.heights, tile)
@@ -69,7 +69,7 @@ def test_facets_have_the_areas_of_their_diagonals_cross_product() -> None:
     """Positions by pyproj, the line of sight by the orbit's own state vectors."""
     grid, orbit = look()
     dem = raster(mountain())
-    seen = view(dem, grid, orbit)
+    seen = pass_geometry(dem, grid, orbit)
     law = CosinePower(0.3, 1.7)
     _, _, energy, projected = tile_surface(seen.ground, seen.radar, seen.heights, tabulate(law), 0)
 
@@ -88,7 +88,7 @@ def test_facets_have_the_areas_of_their_diagonals_cross_product() -> None:
         seen.heights,
         line,
         sample,
-        pane_bounds(seen.ground, seen.heights),
+        geolocation_bounds(seen.ground, seen.heights),
     )
     slant = grid.slant_range(line, sample)
     satellite, _ = orbit.with_epoch(grid.epoch).state(grid.azimuth_time(line, slant).ravel())

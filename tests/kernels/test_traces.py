@@ -10,8 +10,8 @@ import pytest
 from sarheight_kernels.profiles import knots_of, trace_profile
 from scipy.interpolate import RegularGridInterpolator
 
-from sarheight.geometry.pass_geometry import View, view
-from sarheight.geometry.visibility import profiles
+from sarheight.geometry.pass_geometry import PassGeometry, pass_geometry
+from sarheight.geometry.visibility import terrain_profiles
 from tests.synthetic import synthetic_grid
 from tests.terrain import PLACES, Floats, dem_around, hills
 
@@ -25,18 +25,18 @@ RELIEF = 100.0
 
 def scene(
     place: str, heights: Floats | None = None, look_side: LookSide = "right"
-) -> tuple[View, Orbit]:
+) -> tuple[PassGeometry, Orbit]:
     crs, latitude, longitude = PLACES[place]
     grid, orbit = synthetic_grid(
         latitude, longitude, look_side=look_side, height=1000.0, lines=500, samples=600
     )
     heights = hills((90, 110), relief=RELIEF) if heights is None else heights
-    return view(dem_around(latitude, longitude, heights, crs=crs), grid, orbit), orbit
+    return pass_geometry(dem_around(latitude, longitude, heights, crs=crs), grid, orbit), orbit
 
 
-def traced(seen: View, profile: int) -> tuple[float, Floats, Floats]:
+def traced(seen: PassGeometry, profile: int) -> tuple[float, Floats, Floats]:
     """Time of a profile, its outward and downward coordinates."""
-    scan = profiles(seen)
+    scan = terrain_profiles(seen)
     columns = scan.heights.shape[1]
     outward, downward = np.empty(columns), np.empty(columns)
     time = scan.first_time + profile * scan.interval
@@ -52,7 +52,7 @@ def traced(seen: View, profile: int) -> tuple[float, Floats, Floats]:
 def test_a_profile_lies_on_the_terrain(place: str, look_side: LookSide) -> None:
     seen, orbit = scene(place, look_side=look_side)
     count = 0
-    for profile in range(0, profiles(seen).count, 5):
+    for profile in range(0, terrain_profiles(seen).count, 5):
         time, outward, downward = traced(seen, profile)
         satellite, velocity = orbit.state(np.array([time]))
         along = velocity[0] / np.linalg.norm(velocity[0])
@@ -80,7 +80,7 @@ def test_a_profile_ends_soon_beyond_the_dem_and_beside_voids() -> None:
     heights[40] = np.nan
     heights[60:, 70] = np.nan
     holed, _ = scene("utm", heights)
-    count = profiles(whole).count
+    count = terrain_profiles(whole).count
     for profile in range(0, count, 3):
         _, outward, downward = traced(whole, profile)
         _, holed_outward, holed_downward = traced(holed, profile)

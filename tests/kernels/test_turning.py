@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sarheight_kernels._numba import njit
-from sarheight_kernels.pixel_rows import (
+from sarheight_kernels.footprint_pixels import (
     LANES,
     WIDTH,
     add_fours,
@@ -15,7 +15,7 @@ from sarheight_kernels.pixel_rows import (
     copy_pairs,
     turn_fours,
 )
-from sarheight_kernels.windows import PITCH
+from sarheight_kernels.footprints import PITCH
 
 Table = NDArray[np.float32]
 

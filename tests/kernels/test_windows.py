@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sarheight_kernels.windows import PITCH, row_windows, window_tables
+from sarheight_kernels.footprints import PITCH, footprint_tables, row_footprints
 
 Floats = NDArray[np.float64]
 
@@ -65,8 +65,8 @@ def cell_image(
     facets = np.ones((2, 2)) if energy is None else energy
     surface = line, sample, facets.astype(np.float32), facets.astype(np.float32)
     windows = np.zeros(4 * PITCH, np.int32)
-    window, high, wide = row_windows(
-        surface, 0, 1, window_tables(surface), windows, np.full(room * PITCH, np.nan, np.float32)
+    window, high, wide = row_footprints(
+        surface, 0, 1, footprint_tables(surface), windows, np.full(room * PITCH, np.nan, np.float32)
     )
     first_line, first_sample, lines, samples = windows[::PITCH]
     image = np.zeros((160, 240))

@@ -168,7 +168,7 @@ def image_sums(
 
 
 @parallel_njit
-def leave_out_missing(image: NDArray[np.float32], simulated: NDArray[np.float32]) -> None:
+def mask_missing(image: NDArray[np.float32], simulated: NDArray[np.float32]) -> None:
     """Expect nothing of pixels that are not finite in all polarisations, in place.
 
     Parameters
@@ -188,7 +188,7 @@ def leave_out_missing(image: NDArray[np.float32], simulated: NDArray[np.float32]
 
 
 @parallel_njit
-def invert(
+def inverse_intensity(
     image: NDArray[np.float32],
     knots: NDArray[np.float64],
     areas: NDArray[np.float64],

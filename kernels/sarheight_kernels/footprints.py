@@ -340,7 +340,7 @@ def _add_group(table: Table, line: int, sample: int, slot: int, piece: int, wind
 
 
 @njit
-def window_tables(surface: TileSurface) -> WindowTables:
+def footprint_tables(surface: TileSurface) -> WindowTables:
     """Make room for the tables of the rows of a tile.
 
     Parameters
@@ -370,7 +370,7 @@ def _fill_windows(table: Table, pieces: int, lines: int, samples: int, window: T
 
 
 @njit
-def row_windows(
+def row_footprints(
     surface: TileSurface,
     row: int,
     count: int,
@@ -391,7 +391,7 @@ def row_windows(
     count : int
         Cells in the row.
     tables : tuple of array
-        From `window_tables`.
+        From `footprint_tables`.
     windows : array, shape (4 * PITCH,)
         Receives first line, first sample, lines and samples of each cell's window, see
         `place_cells`; no lines where the cell is dark.

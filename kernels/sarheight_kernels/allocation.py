@@ -21,10 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
-from sarheight_kernels.energies import areas_of_line
-from sarheight_kernels.pixel_rows import GROUP, ROOM, fetch, lit_row_windows
-from sarheight_kernels.tiles import TileSurface, lit_area, meets_image, tile_box, tile_surface
-from sarheight_kernels.windows import ONE, PITCH, ZERO, Table, window_tables
+from sarheight_kernels.footprint_pixels import GROUP, ROOM, fetch, illuminated_row_footprints
+from sarheight_kernels.footprints import ONE, PITCH, ZERO, Table, footprint_tables
+from sarheight_kernels.radiometry import areas_of_line
+from sarheight_kernels.tiles import (
+    TileSurface,
+    illuminated_area,
+    meets_image,
+    tile_box,
+    tile_surface,
+)
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
@@ -351,14 +357,14 @@ def _diagnose(
     corner: tuple[int, int],
     diagnostics: NDArray[np.float32],
 ) -> None:
-    """Fill in the diagnostics of row `i` of a tile, see `gather_shares`."""
+    """Fill in the diagnostics of row `i` of a tile, see `allocate_rcs`."""
     row, column = corner[0] + i, corner[1]
     for j in range(bright.size):
         lit = windows[2 * PITCH + j] > 0
         expected = sums[PITCH + j] if lit else ZERO
         diagnostics[0, row, column + j] = expected
         # Only part of a cell may lie where data are.
-        area = expected / sums[j] * lit_area(surface, i, j) if expected > ZERO else ZERO
+        area = expected / sums[j] * illuminated_area(surface, i, j) if expected > ZERO else ZERO
         diagnostics[1, row, column + j] = area
         inverse = ONE / expected if expected > ZERO else NONE
         diagnostics[2, row, column + j] = bright[j] * sums[2 * PITCH + j] * inverse
@@ -401,9 +407,9 @@ def _share_tile(
     diagnostics: NDArray[np.float32],
     total: NDArray[np.float64],
 ) -> None:
-    """Do the work of `gather_shares` for a tile; `corner` is the place of its first cell."""
+    """Do the work of `allocate_rcs` for a tile; `corner` is the place of its first cell."""
     rows, count = lit.shape
-    tables, windows = window_tables(surface), np.empty(4 * PITCH, np.int32)
+    tables, windows = footprint_tables(surface), np.empty(4 * PITCH, np.int32)
     window, shares = np.empty(ROOM, np.float32), np.empty(ROOM, np.float32)
     pixels = np.empty(ROOM, np.float32)
     sums, part = np.empty(SUMS * PITCH, np.float32), np.empty(PITCH, np.float32)
@@ -412,7 +418,9 @@ def _share_tile(
     totals = np.zeros((given.shape[0], count))
     for i in range(rows):
         row, column = corner[0] + i, corner[1]
-        window, lines, samples = lit_row_windows(surface, i, lit[i], tables, windows, window)
+        window, lines, samples = illuminated_row_footprints(
+            surface, i, lit[i], tables, windows, window
+        )
         slots = lines * samples
         shares = fetch(inverse, windows, count, lines, samples, shares)
         _tally(window, shares, slots, count, sums)
@@ -437,7 +445,7 @@ def _share_tile(
 
 
 @parallel_njit
-def gather_shares(
+def allocate_rcs(
     ground: GroundModel,
     radar: RadarModel,
     heights: NDArray[np.float32],
@@ -479,7 +487,7 @@ def gather_shares(
         What is given away: the intensity of the pixels, or smoothed in a way.
     inverse : array, shape (lines, samples)
         Area of the pixels over the energy that was expected of them, from
-        `sarheight_kernels.energies.invert`; 0 where there is no data, nothing was expected, or
+        `sarheight_kernels.radiometry.invert`; 0 where there is no data, nothing was expected, or
         anything else is not to count.
     measured : tuple of array
         Lines, shape (k,), and areas in square metres, shape (k, samples), to which intensities
@@ -501,7 +509,7 @@ def gather_shares(
         are NaN where nothing is expected.
     geocoded : array, shape (polarisations, rows, columns) or (0, rows, columns)
         Receives, where asked for, what is `found` at the place of each cell, see
-        `sarheight_kernels.shares.sample_row`.
+        `sarheight_kernels.allocation.sample_row`.
     totals : array, shape (tiles, polarisations)
         Receives for each tile the part of the image's energy that its cells account for; summed
         over all cells it is the energy of all lit pixels with data, as the shares in a pixel sum

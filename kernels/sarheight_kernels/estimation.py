@@ -25,7 +25,7 @@ from sarheight_kernels._numba import njit, parallel_njit, prange
 
 STRIP = 64
 BATCH = 256
-"""Cells of `compare_at` that share their room."""
+"""Cells of `compare_with_neighbourhood` that share their room."""
 LANES = 16
 """Columns that are summed up together."""
 ZERO = np.float32(0.0)
@@ -157,7 +157,7 @@ def _pool_at(
 
 
 @parallel_njit
-def compare_at(
+def compare_with_neighbourhood(
     given: NDArray[np.float32],
     weight: NDArray[np.float32],
     contribution: NDArray[np.float32],
@@ -245,7 +245,7 @@ def _add_contrast(
 
 
 @parallel_njit
-def share_errors(
+def share_error_variance(
     contribution: NDArray[np.float32],
     edges: NDArray[np.float64],
     excess: NDArray[np.float64],
@@ -320,7 +320,7 @@ def _reported(
 
 
 @parallel_njit
-def account(
+def rcs_balance(
     mean: NDArray[np.float32],
     given: NDArray[np.float32],
     expected: NDArray[np.float32],
@@ -380,7 +380,7 @@ def _finish_row(
     sigma: NDArray[np.float32],
     missing: NDArray[np.float32],
 ) -> None:
-    """Do the work of `finish` for a row; `missing` becomes 0 where there is a value."""
+    """Do the work of `to_backscatter` for a row; `missing` becomes 0 where there is a value."""
     for j in range(mean.size):
         known = _reported(mean[j], area[j], expected[j], smallest_area)
         gamma = factor * mean[j] * expected[j] / area[j]
@@ -405,7 +405,7 @@ def _mask_row(
 
 
 @parallel_njit
-def finish(
+def to_backscatter(
     factor: NDArray[np.float64],
     smallest_area: float,
     looks: float,

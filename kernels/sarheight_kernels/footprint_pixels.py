@@ -28,13 +28,13 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit
-from sarheight_kernels.windows import PITCH, ZERO, Table, row_windows
+from sarheight_kernels.footprints import PITCH, ZERO, Table, row_footprints
 
 if TYPE_CHECKING:
     from numba.core.typing.context import BaseContext as Typing
 
+    from sarheight_kernels.footprints import WindowTables
     from sarheight_kernels.tiles import TileSurface
-    from sarheight_kernels.windows import WindowTables
 
 LANES = 8
 """So many cells are turned at a time."""
@@ -233,7 +233,7 @@ def all_within(
     Parameters
     ----------
     windows : array, shape (4 * PITCH,)
-        From `sarheight_kernels.windows.row_windows`; dark cells do not count.
+        From `sarheight_kernels.footprints.row_footprints`; dark cells do not count.
     count : int
         Cells in the row.
     lines, samples : int
@@ -259,7 +259,7 @@ def all_within(
 
 
 @njit
-def lit_row_windows(
+def illuminated_row_footprints(
     surface: TileSurface,
     row: int,
     lit: NDArray[np.bool_],
@@ -272,7 +272,7 @@ def lit_row_windows(
     Parameters
     ----------
     surface, row, tables, windows, window
-        As in `sarheight_kernels.windows.row_windows`.
+        As in `sarheight_kernels.footprints.row_footprints`.
     lit : array, shape (n,)
         Cells whose windows are wanted; the others are marked as dark, with no lines.
 
@@ -283,7 +283,7 @@ def lit_row_windows(
     lines, samples : int
         Size of the largest window.
     """
-    window, lines, samples = row_windows(surface, row, lit.size, tables, windows, window)
+    window, lines, samples = row_footprints(surface, row, lit.size, tables, windows, window)
     for j in range(lit.size):
         windows[2 * PITCH + j] *= lit[j]
     return window, lines, samples

@@ -29,7 +29,7 @@ from sarheight_kernels.profiles import (
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
 
-__all__ = ["geodetic", "nearest_heights", "points_at_height"]
+__all__ = ["geodetic", "pixel_heights", "points_at_height"]
 
 SEMI_MAJOR = 6378137.0
 FLATTENING = 1.0 / 298.257223563
@@ -146,7 +146,7 @@ def points_at_height(
 
 
 @parallel_njit
-def nearest_heights(
+def pixel_heights(
     ground: GroundModel,
     radar: RadarModel,
     heights: NDArray[np.float32],
