@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from sarheight_kernels.mapping import band_weights, copy_band
 from sarheight_kernels.tiles import TILE
 
+from sarheight.dem.checked import CheckedDem, stored_like
 from sarheight.errors import GeometryError
-from sarheight.geometry.pass_geometry import pass_geometry
+from sarheight.geometry.pass_geometry import on_grid, pass_geometry
 from sarheight.illumination import BackscatterLaw, ConstantGamma
 from sarheight.illumination.simulate import NOTHING_ILLUMINATED, Illumination, illuminate
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from scipy import sparse
 
     from sarheight.grid import RadarGrid
@@ -138,7 +137,7 @@ class Mapping:
         )
 
     def to_dataset(self) -> xr.Dataset:
-        """Return the mapping as a Dataset that can be saved by `sarheight.output.write`.
+        """Return the mapping as a Dataset, to be saved by `sarheight.output.write`.
 
         Returns
         -------
@@ -163,7 +162,7 @@ class Mapping:
         Parameters
         ----------
         dataset : xarray.Dataset
-            From `to_dataset`.
+            From `to_dataset`, such as `sarheight.output.open_result` opens.
 
         Returns
         -------
@@ -191,53 +190,6 @@ class Mapping:
         )
         cells = dataset.drop_vars(["weight", "pixel", "start"]).drop_attrs(deep=False)
         return cls(matrix, image_shape, cells)
-
-    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Save the mapping to a Zarr store or a NetCDF file.
-
-        Parameters
-        ----------
-        path : str or Path
-            Ending in ``.zarr`` or ``.nc``.
-        overwrite : bool
-            Whether an existing file may be replaced.
-
-        Returns
-        -------
-        Path
-            The path.
-
-        Raises
-        ------
-        OutputError
-            If it cannot be written; nothing is left behind then.
-        """
-        from sarheight.output import write
-
-        return write(self.to_dataset(), path, overwrite=overwrite)
-
-    @classmethod
-    def load(cls, path: str | Path) -> Mapping:
-        """Load a mapping that was saved.
-
-        Parameters
-        ----------
-        path : str or Path
-            From `save`.
-
-        Returns
-        -------
-        Mapping
-            The mapping.
-
-        Raises
-        ------
-        ValueError
-            If the file holds something else.
-        """
-        from sarheight.output import open_result
-
-        return cls.from_dataset(open_result(path))
 
 
 def _require_inside(name: str, place: tuple[int, int], shape: tuple[int, int]) -> None:
@@ -299,8 +251,17 @@ def _matrix(operator: Illumination) -> sparse.csc_array:
     return sparse.csc_array((weight, pixel, start), shape=(lines * samples, rows * columns))
 
 
+def _stored_columns(matrix: sparse.csc_array, dem: CheckedDem) -> sparse.csc_array:
+    """Bring the columns of a north-up DEM's weights into the order in which the DEM is stored."""
+    if dem.north_up() is dem:
+        return matrix
+    number = np.arange(matrix.shape[1]).reshape(dem.array.shape)
+    order = stored_like(dem.array.copy(data=number), dem.array).values.ravel()
+    return matrix[:, order]
+
+
 def mapping(
-    dem: xr.DataArray,
+    dem: xr.DataArray | CheckedDem,
     grid: RadarGrid,
     orbit: Orbit,
     *,
@@ -341,9 +302,10 @@ def mapping(
             "an explicit mapping: crop the grid"
         )
         raise ValueError(msg)
-    seen = pass_geometry(dem, grid, orbit)
+    checked = CheckedDem.of(dem)
+    seen = pass_geometry(checked.north_up(), grid, orbit)
     operator = illuminate(seen, ConstantGamma(1.0) if law is None else law)
     matrix = _matrix(operator)
     if matrix.nnz == 0:
         raise GeometryError(NOTHING_ILLUMINATED)
-    return Mapping(matrix, grid.shape, seen.dataset({}))
+    return Mapping(_stored_columns(matrix, checked), grid.shape, on_grid(checked.array, {}))

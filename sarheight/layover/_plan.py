@@ -20,12 +20,13 @@ from sarheight_kernels.models import GroundModel
 from sarheight_kernels.tiles import TILE, tile_bounds, tile_count
 
 from sarheight.dem import check_dem
+from sarheight.dem.checked import CheckedDem, north_up
 from sarheight.dem.layout import accept_layout, require_heights
-from sarheight.geometry.pass_geometry import PixelAreas, View, pixel_areas, require_overlap
+from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas, pixel_areas, require_overlap
 from sarheight.geometry.tables import ground_model, radar_model
-from sarheight.geometry.visibility import Scan, classify_cells, scan_of
+from sarheight.geometry.visibility import ProfileLayout, classify_cells, profile_layout
 from sarheight.illumination import ConstantGamma
-from sarheight.illumination.simulate import illuminate, lit_cells
+from sarheight.illumination.simulate import illuminate, is_illuminated
 from sarheight.layover._scenes import require_small_cells
 from sarheight.layover._tasks import FILE_CACHE, load, release_memory, slim
 from sarheight.layover.allocation import Observation, PassTile, intensities
@@ -56,27 +57,31 @@ class Settings:
 
 
 @dataclass(frozen=True, eq=False)
-class CheckedDem:
-    """A DEM that was checked where it entered.
+class SceneDem:
+    """A DEM that was checked where it entered, with rows from north to south.
 
     One in memory holds float32 heights above the ellipsoid. Of a lazy one the layout is checked
-    at once and the heights strip by strip; each window is converted when it is read.
+    at once and the heights strip by strip; each window is converted when it is read. Kernel tiles
+    and profiles are counted from the first cell, so one order of storage makes one result.
     """
 
-    array: xr.DataArray  # dims (y, x)
+    array: xr.DataArray  # dims (y, x), north-up
     grid: xr.DataArray  # coordinates and horizontal CRS of the DEM; without heights where lazy
     heights: HeightRange
+    stored: xr.DataArray  # the DEM in the order in which it is stored
 
     @classmethod
-    def of(cls, dem: xr.DataArray, file_cache: int = FILE_CACHE) -> CheckedDem:
+    def of(cls, dem: xr.DataArray | CheckedDem, file_cache: int = FILE_CACHE) -> SceneDem:
         """Check a DEM."""
-        if is_lazy(dem):
-            dem = accept_layout(dem)
-            heights = _height_range(dem, file_cache)
-            require_heights(heights.lowest)
-            return cls(dem, _without_heights(dem, file_cache), heights)
-        dem = check_dem(dem)
-        return cls(dem, dem, HeightRange.of(_contiguous(dem)))
+        if isinstance(dem, CheckedDem) or not is_lazy(dem):
+            checked = CheckedDem.of(dem)
+            array = checked.north_up().array
+            return cls(array, array, HeightRange.of(_contiguous(array)), checked.array)
+        stored = accept_layout(dem)
+        array = north_up(stored)
+        heights = _height_range(array, file_cache)
+        require_heights(heights.lowest)
+        return cls(array, _without_heights(array, file_cache), heights, stored)
 
     def window(self, box: Box) -> xr.DataArray:
         """Return the DEM in a window, not loaded yet where it is lazy."""
@@ -138,7 +143,7 @@ class PassPlan:
 
     grid: RadarGrid
     radar: RadarModel
-    scan: Scan  # profiles through the whole DEM
+    scan: ProfileLayout  # profiles through the whole DEM
     measured: PixelAreas  # areas of pixels to which the image's calibration refers
     ellipsoid: PixelAreas  # areas of pixels to which sigma0 on the ellipsoid refers
 
@@ -156,7 +161,7 @@ class ScenePlan:
 
 
 def plan_scene(
-    scenes: Sequence[Scene], dem: CheckedDem, settings: Settings, memory_limit: float
+    scenes: Sequence[Scene], dem: SceneDem, settings: Settings, memory_limit: float
 ) -> tuple[ScenePlan, TilePlanner]:
     """Measure what all tiles have in common.
 
@@ -179,7 +184,9 @@ def plan_scene(
         PassPlan(
             scene.grid,
             radar,
-            scan_of(View(dem.grid, scene.grid, nothing, ground, radar, np.empty((0, 4))), height),
+            profile_layout(
+                PassGeometry(dem.grid, scene.grid, nothing, ground, radar, np.empty((0, 4))), height
+            ),
             pixel_areas(scene.grid, radar, scene.calibration),
             pixel_areas(scene.grid, radar, "sigma0"),
         )
@@ -188,6 +195,14 @@ def plan_scene(
     cache = file_cache_of(memory_limit)
     plan = ScenePlan(passes, ground, scale, settings.foreshortening, memory_limit, cache)
     return plan, planner
+
+
+def _without_terrain(
+    dem: xr.DataArray, grid: RadarGrid, ground: GroundModel, radar: RadarModel
+) -> PassGeometry:
+    """Return the geometry of a pass over a DEM whose heights do not matter."""
+    nothing = np.broadcast_to(np.float32(np.nan), dem.shape)
+    return PassGeometry(dem, grid, nothing, ground, radar, np.empty((0, 4)))
 
 
 def file_cache_of(memory_limit: float) -> int:
@@ -209,9 +224,7 @@ class TileInput:
     need: float = 0.0  # bytes that the work on it takes, its input included
 
 
-def tile_input(
-    scenes: Sequence[Scene], dem: CheckedDem, tile: Tile, need: float = 0.0
-) -> TileInput:
+def tile_input(scenes: Sequence[Scene], dem: SceneDem, tile: Tile, need: float = 0.0) -> TileInput:
     """Cut out the input of a tile, without loading it."""
     images = []
     for scene, pixels in zip(scenes, tile.pixels, strict=True):
@@ -239,7 +252,7 @@ def observe(plan: ScenePlan, loaded: TileInput) -> list[Observation]:
     for whole, pixels, image in zip(plan.passes, loaded.tile.pixels, loaded.images, strict=True):
         seen = _window_view(whole, pixels, loaded.dem, heights, ground)
         category, fold_count = classify_cells(seen, plan.foreshortening, whole.scan)
-        operator = illuminate(seen, ConstantGamma(1.0), lit_cells(category))
+        operator = illuminate(seen, ConstantGamma(1.0), is_illuminated(category))
         observations.append(
             Observation(
                 PassTile(image, _window_areas(whole.measured, pixels), operator, inner),
@@ -258,7 +271,7 @@ def _window_view(
     dem: xr.DataArray,
     heights: NDArray[np.float32],
     ground: GroundModel,
-) -> View:
+) -> PassGeometry:
     """Return the geometry of a pass over a window, in lines and samples of its pixels."""
     bounds = np.empty((tile_count(heights), 4))
     tile_bounds(ground, whole.radar, heights, bounds)
@@ -266,7 +279,7 @@ def _window_view(
     grid = replace(
         whole.grid, lines=pixels[1] - pixels[0], samples=pixels[3] - pixels[2], bursts=()
     )
-    return View(dem, grid, heights, ground, _window_radar(whole.radar, pixels), bounds)
+    return PassGeometry(dem, grid, heights, ground, _window_radar(whole.radar, pixels), bounds)
 
 
 def _window_radar(radar: RadarModel, pixels: Box) -> RadarModel:

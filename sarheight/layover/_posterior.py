@@ -12,7 +12,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sarheight_kernels.estimates import pool, posterior
+from sarheight_kernels.estimation import pool, posterior
 
 from sarheight.layover._statistics import SMALLEST, sample_neighbourhoods
 from sarheight.layover.allocation import AllocatedRcs, Estimate

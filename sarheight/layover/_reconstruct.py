@@ -18,12 +18,13 @@ from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
-from sarheight_kernels.estimates import finish
+from sarheight_kernels.estimation import to_backscatter
 
+from sarheight.dem.checked import stored_like
 from sarheight.geometry.pass_geometry import on_grid
-from sarheight.geometry.visibility import COMPRESSION
+from sarheight.geometry.visibility import FORESHORTENING_THRESHOLD
 from sarheight.layover._plan import (
-    CheckedDem,
+    SceneDem,
     ScenePlan,
     Settings,
     TileInput,
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+    from sarheight.dem.checked import CheckedDem
     from sarheight.grid import RadarGrid
     from sarheight.illumination import BackscatterLaw, FittedLaw
     from sarheight.layover._posterior import Method
@@ -96,14 +98,14 @@ if TYPE_CHECKING:
 
 def reconstruct(
     image: Scene | xr.DataArray | Sequence[Scene],
-    dem: xr.DataArray,
+    dem: xr.DataArray | CheckedDem,
     grid: RadarGrid | None = None,
     orbit: Orbit | None = None,
     *,
     calibration: Calibration = "beta0",
     law: BackscatterLaw | None = None,
     method: Method | None = None,
-    foreshortening: float = COMPRESSION,
+    foreshortening: float = FORESHORTENING_THRESHOLD,
     smallest_area: float = 0.03,
     variables: Sequence[str] | None = None,
     memory_limit: float | str = "2 GiB",
@@ -121,9 +123,10 @@ def reconstruct(
         there is no data. A pixel that one polarisation lacks counts for none of them, except in
         ``sigma0_geocoded``. Several scenes of the same ground, such as an ascending and a
         descending pass, are solved together: where one is in layover, another may not be.
-    dem : xarray.DataArray
+    dem : xarray.DataArray or CheckedDem
         Heights above the ellipsoid in metres, dims (y, x), any CRS; see `sarheight.dem`. A coarse
-        one will do.
+        one will do. The result does not depend on the order in which it is stored (north-up,
+        south-up, mirrored), and has the same order.
     grid, orbit : RadarGrid, Orbit
         Sampling and orbit, where `image` is a DataArray.
     calibration : {"beta0", "sigma0", "gamma0"}
@@ -206,12 +209,12 @@ def reconstruct(
     settings = Settings(law, chosen, foreshortening, smallest_area, _variable_names(variables))
     limit = _memory_bytes(memory_limit)
     scenes = scenes_of(image, grid, orbit, calibration)
-    checked = CheckedDem.of(dem, file_cache_of(limit))
+    checked = SceneDem.of(dem, file_cache_of(limit))
     plan, planner = plan_scene(scenes, checked, settings, limit)
     rcs = [image_rcs(scene, one.measured) for scene, one in zip(scenes, plan.passes, strict=True)]
     pipeline = _Pipeline(settings, plan.scale, len(scenes))
     work: _Scene
-    if is_lazy(dem, *(scene.image for scene in scenes)):
+    if is_lazy(checked.array, *(scene.image for scene in scenes)):
         work = _cut(pipeline, plan, planner, scenes, checked, len(rcs[0]))
     else:
         work = _SceneInMemory(pipeline, plan, tile_input(scenes, checked, planner.whole()))
@@ -223,7 +226,7 @@ def reconstruct(
         results.append(
             pass_dataset(scene, on_grid(checked.grid, {}), one.radar, values, attributes)
         )
-    result = combine(results)
+    result = stored_like(combine(results), checked.stored)
     parameters = {
         "method": describe(settings.method),
         "law": [describe(one) for one in laws],
@@ -236,7 +239,7 @@ def reconstruct(
     )
 
 
-def fit_law(scene: Scene, dem: xr.DataArray) -> FittedLaw:
+def fit_law(scene: Scene, dem: xr.DataArray | CheckedDem) -> FittedLaw:
     r"""Fit a backscatter law to an image's own cells outside layover and shadow.
 
     Each class of local incidence angles, three degrees wide, gives the median of the
@@ -260,8 +263,8 @@ def fit_law(scene: Scene, dem: xr.DataArray) -> FittedLaw:
     GeometryError
         If DEM and image do not overlap, or too few cells lie outside layover and shadow.
     """
-    settings = Settings(None, Reallocation(), COMPRESSION, 0.0, ())
-    checked = CheckedDem.of(dem)
+    settings = Settings(None, Reallocation(), FORESHORTENING_THRESHOLD, 0.0, ())
+    checked = SceneDem.of(dem)
     plan, planner = plan_scene([scene], checked, settings, math.inf)
     image_rcs(scene, plan.passes[0].measured)
     loaded = read_tile(plan, tile_input([scene], checked, planner.whole()))
@@ -418,9 +421,9 @@ class _Pipeline:
         self, observation: Observation, estimate: Estimate, balance: Balance
     ) -> Values:
         """Turn reflectivities into backscatter, in the arrays of the estimate."""
-        allocated, view = estimate.allocated, observation.image.view
+        allocated, view = estimate.allocated, observation.image.geometry
         sigma = allocated.rcs
-        finish(
+        to_backscatter(
             balance.factor,
             self.smallest_area,
             view.grid.looks,
@@ -555,7 +558,7 @@ def _cut(
     plan: ScenePlan,
     planner: TilePlanner,
     scenes: Sequence[Scene],
-    dem: CheckedDem,
+    dem: SceneDem,
     polarisations: int,
 ) -> _LazyScene:
     """Cut a lazy scene into tiles that fit in memory."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from sarheight_kernels.energies import image_sums
+from sarheight_kernels.radiometry import image_sums
 
 from sarheight.errors import GeometryError
 from sarheight.geometry.pass_geometry import PixelAreas

@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.estimates import account, compare_at, share_errors
+from sarheight_kernels.estimation import (
+    compare_with_neighbourhood,
+    rcs_balance,
+    share_error_variance,
+)
 from sarheight_kernels.profiles import FORESHORTENING
 
 from sarheight.errors import GeometryError
@@ -138,7 +142,7 @@ class ErrorModel:
 
     def fill_variance(self, contribution: Layer, variance: Layer) -> Layer:
         """Write the error variance of cells into an array; return it."""
-        share_errors(contribution, self.edges, self.excess, self.contrast, variance)
+        share_error_variance(contribution, self.edges, self.excess, self.contrast, variance)
         return variance
 
 
@@ -154,7 +158,7 @@ def sample_neighbourhoods(
     samples = []
     for given, weight in zip(allocated, expected, strict=True):
         sample = np.empty((1 + 2 * given.rcs.shape[0], cells[0].size), dtype=np.float32)
-        compare_at(given.rcs, weight, given.contribution, *taps, *cells, sample)
+        compare_with_neighbourhood(given.rcs, weight, given.contribution, *taps, *cells, sample)
         samples.append(np.ascontiguousarray(sample[:, np.isfinite(sample[0])]))
     return samples
 
@@ -301,7 +305,7 @@ def _sum_rcs(core: tuple[slice, slice], estimate: Estimate, smallest_area: float
     sums = np.empty((3, polarisations))
     for p in range(polarisations):
         by_row = np.empty((core[0].stop - core[0].start, 3))
-        account(
+        rcs_balance(
             estimate.reflectivity[p][core],
             allocated.rcs[p][core],
             allocated.expected[core],

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.energies import invert, leave_out_missing
-from sarheight_kernels.estimates import pool
-from sarheight_kernels.shares import gather_shares
+from sarheight_kernels.allocation import allocate_rcs
+from sarheight_kernels.estimation import pool
+from sarheight_kernels.radiometry import inverse_intensity, mask_missing
 
 from sarheight.geometry.geo2rdr import angles
 from sarheight.layover.tiles import sampled_cells
 
 if TYPE_CHECKING:
-    from sarheight.geometry.pass_geometry import PixelAreas, View
+    from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas
     from sarheight.illumination import BackscatterLaw
     from sarheight.illumination.simulate import Illumination
     from sarheight.layover.tiles import Box, Taps
@@ -97,13 +97,13 @@ class PassTile:
     ellipsoid: PixelAreas | None = None  # areas to which the geocoded image refers, if wanted
 
     @property
-    def view(self) -> View:
+    def geometry(self) -> PassGeometry:
         """The DEM under the radar."""
-        return self.operator.view
+        return self.operator.geometry
 
     def under(self, law: BackscatterLaw, ellipsoid: PixelAreas | None = None) -> PassTile:
         """Return the same image under another backscatter law, to be geocoded or not."""
-        return replace(self, operator=self.operator.under(law), ellipsoid=ellipsoid)
+        return replace(self, operator=self.operator.with_law(law), ellipsoid=ellipsoid)
 
     def allocate(
         self,
@@ -126,7 +126,7 @@ class PassTile:
         first : AllocatedRcs, optional
             An earlier step's, which then serves for diagnostics and the geocoded image.
         """
-        shape = self.view.heights.shape
+        shape = self.geometry.heights.shape
         polarisations = self.image.shape[0]
         geocoded = 0 if first is not None or self.ellipsoid is None else polarisations
         result = AllocatedRcs(
@@ -136,7 +136,7 @@ class PassTile:
             np.empty((geocoded, *shape), dtype=np.float32),
             np.empty(polarisations),
         )
-        lit = self.operator.lit if cells is None else self.operator.lit & cells
+        lit = self.operator.illuminated if cells is None else self.operator.illuminated & cells
         if assumed is None:
             self._gather(slice(None), self.operator.simulate(), NO_IMAGE, blur, lit, result)
         else:
@@ -168,10 +168,10 @@ class PassTile:
         smoothed = image if blur is None else self._smooth(image, simulated, blur)
         measured = self.areas.lines, self.areas.areas
         ellipsoid = self.areas if self.ellipsoid is None else self.ellipsoid
-        invert(self.image, *measured, simulated)
-        view = self.view
+        inverse_intensity(self.image, *measured, simulated)
+        view = self.geometry
         totals = np.empty((view.bounds.shape[0], image.shape[0]))
-        gather_shares(
+        allocate_rcs(
             view.ground,
             view.radar,
             view.heights,
@@ -196,7 +196,7 @@ class PassTile:
     def _smooth(self, image: Image, simulated: Image, blur: Taps) -> Image:
         """Smooth image and simulation, and bring their ratio back to the simulation's sharpness."""
         smoothed = np.empty_like(image)
-        leave_out_missing(self.image, simulated)
+        mask_missing(self.image, simulated)
         for sharp, smooth in zip(image, smoothed, strict=True):
             pool(sharp, simulated, True, *blur, smooth)  # noqa: FBT003 - kernels take no keywords
             np.multiply(smooth, simulated, out=smooth, casting="same_kind")
@@ -216,7 +216,7 @@ class Observation:
     @cached_property
     def angles(self) -> dict[str, Layer]:
         """Incidence angles in degrees by name."""
-        return {name: values for name, (values, _) in angles(self.image.view).items()}
+        return {name: values for name, (values, _) in angles(self.image.geometry).items()}
 
     @property
     def core(self) -> tuple[slice, slice]:

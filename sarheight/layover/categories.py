@@ -10,8 +10,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from sarheight_kernels import profiles
 
-from sarheight.geometry.pass_geometry import view
-from sarheight.geometry.visibility import COMPRESSION, classify_cells, classify_pixels
+from sarheight.dem.checked import CheckedDem, stored_like
+from sarheight.geometry.pass_geometry import pass_geometry
+from sarheight.geometry.visibility import FORESHORTENING_THRESHOLD, classify_cells, classify_pixels
 from sarheight.scene import acquisition_record
 
 if TYPE_CHECKING:
@@ -60,12 +61,12 @@ def fold_variable(fold_count: NDArray[np.uint8]) -> Variable:
 
 
 def masks(
-    dem: xr.DataArray,
+    dem: xr.DataArray | CheckedDem,
     grid: RadarGrid,
     orbit: Orbit,
     *,
     geometry: Literal["ground", "radar"] = "ground",
-    foreshortening: float = COMPRESSION,
+    foreshortening: float = FORESHORTENING_THRESHOLD,
 ) -> xr.Dataset:
     """Find layover, shadow and foreshortening.
 
@@ -129,13 +130,14 @@ def masks(
     if not 0.0 <= foreshortening <= 1.0:
         msg = f"found foreshortening={foreshortening!r}, expected a part of 1, from 0 to 1"
         raise ValueError(msg)
-    seen = view(dem, grid, orbit)
+    checked = CheckedDem.of(dem)
+    seen = pass_geometry(checked.north_up(), grid, orbit)
     if geometry == "ground":
         category, fold_count = classify_cells(seen, foreshortening)
         found = seen.dataset(
             {"mask": mask_variable(category), "fold_count": fold_variable(fold_count)}
         )
-        return found.assign_attrs(
+        return stored_like(found, checked.array).assign_attrs(
             title=TITLE, acquisition=json.dumps([acquisition_record(grid, orbit)])
         )
     category, fold_count = classify_pixels(seen, foreshortening)

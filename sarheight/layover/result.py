@@ -11,7 +11,7 @@ import numpy as np
 import pyproj
 import xarray as xr
 from numpy.typing import NDArray
-from sarheight_kernels.inverse import points_at_height
+from sarheight_kernels.rdr2geo import points_at_height
 
 from sarheight.geometry.geo2rdr import INCIDENCES
 from sarheight.layover.categories import FOLD_COUNT, MASK
