@@ -143,7 +143,7 @@ class PassPlan:
 
     grid: RadarGrid
     radar: RadarModel
-    scan: ProfileLayout  # profiles through the whole DEM
+    profiles: ProfileLayout  # those through the whole DEM
     measured: PixelAreas  # areas of pixels to which the image's calibration refers
     ellipsoid: PixelAreas  # areas of pixels to which sigma0 on the ellipsoid refers
 
@@ -250,9 +250,9 @@ def observe(plan: ScenePlan, loaded: TileInput) -> list[Observation]:
     ground = _window_ground(plan.ground, window, plan.scale.shape)
     observations = []
     for whole, pixels, image in zip(plan.passes, loaded.tile.pixels, loaded.images, strict=True):
-        seen = _window_view(whole, pixels, loaded.dem, heights, ground)
-        category, fold_count = classify_cells(seen, plan.foreshortening, whole.scan)
-        operator = illuminate(seen, ConstantGamma(1.0), is_illuminated(category))
+        geometry = _window_view(whole, pixels, loaded.dem, heights, ground)
+        category, fold_count = classify_cells(geometry, plan.foreshortening, whole.profiles)
+        operator = illuminate(geometry, ConstantGamma(1.0), is_illuminated(category))
         observations.append(
             Observation(
                 PassTile(image, _window_areas(whole.measured, pixels), operator, inner),

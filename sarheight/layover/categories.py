@@ -39,7 +39,7 @@ MASK = {
     "_FillValue": np.uint8(profiles.NO_DATA),
 }
 FOLD_COUNT = {
-    "long_name": "number of illuminated sheets of terrain at the same time and slant range",
+    "long_name": "number of illuminated places at the same time and slant range",
     "units": "1",
     "_FillValue": np.uint8(profiles.NO_DATA),
 }
@@ -107,11 +107,11 @@ def masks(
     xarray.Dataset
         ``mask``
             The category, uint8, with CF ``flag_values`` and ``flag_meanings``. On the image a
-            pixel is in layover where several illuminated sheets of terrain lie at its slant range,
-            and in shadow where none of its terrain is illuminated; as such a pixel has no slope of
-            its own, it is passive.
+            pixel is in layover where several illuminated places lie at its slant range, and in
+            shadow where none of its terrain is illuminated; as such a pixel has no slope of its
+            own, it is passive.
         ``fold_count``
-            The number of illuminated sheets, uint8.
+            The number of illuminated places, uint8.
 
         Dims (y, x) or (line, sample); 255 where there is no data.
 
@@ -131,16 +131,16 @@ def masks(
         msg = f"found foreshortening={foreshortening!r}, expected a part of 1, from 0 to 1"
         raise ValueError(msg)
     checked = CheckedDem.of(dem)
-    seen = pass_geometry(checked.north_up(), grid, orbit)
+    terrain = pass_geometry(checked.north_up(), grid, orbit)
     if geometry == "ground":
-        category, fold_count = classify_cells(seen, foreshortening)
-        found = seen.dataset(
+        category, fold_count = classify_cells(terrain, foreshortening)
+        found = terrain.dataset(
             {"mask": mask_variable(category), "fold_count": fold_variable(fold_count)}
         )
         return stored_like(found, checked.array).assign_attrs(
             title=TITLE, acquisition=json.dumps([acquisition_record(grid, orbit)])
         )
-    category, fold_count = classify_pixels(seen, foreshortening)
+    category, fold_count = classify_pixels(terrain, foreshortening)
     dims = ("line", "sample")
     return xr.Dataset(
         {
