@@ -79,7 +79,7 @@ from sarheight.layover.result import (
     variable_shape,
     variable_type,
 )
-from sarheight.scene import acquisition_of
+from sarheight.scene import acquisition_json
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -235,7 +235,7 @@ def reconstruct(
         "smallest_area": smallest_area,
     }
     return result.assign_attrs(
-        parameters=json.dumps(parameters, default=repr), acquisition=acquisition_of(scenes)
+        parameters=json.dumps(parameters, default=repr), acquisition=acquisition_json(scenes)
     )
 
 
