@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from sarheight_kernels import profiles
 
+from sarheight.dem.checked import CheckedDem, stored_like
 from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.geometry.visibility import FORESHORTENING_THRESHOLD, classify_cells, classify_pixels
 from sarheight.scene import acquisition_record
@@ -38,7 +39,7 @@ MASK = {
     "_FillValue": np.uint8(profiles.NO_DATA),
 }
 FOLD_COUNT = {
-    "long_name": "number of lit sheets of terrain at the same time and slant range",
+    "long_name": "number of illuminated places at the same time and slant range",
     "units": "1",
     "_FillValue": np.uint8(profiles.NO_DATA),
 }
@@ -60,12 +61,12 @@ def fold_variable(fold_count: NDArray[np.uint8]) -> Variable:
 
 
 def masks(
-    dem: xr.DataArray,
+    dem: xr.DataArray | CheckedDem,
     grid: RadarGrid,
     orbit: Orbit,
     *,
     geometry: Literal["ground", "radar"] = "ground",
-    compression: float = FORESHORTENING_THRESHOLD,
+    foreshortening: float = FORESHORTENING_THRESHOLD,
 ) -> xr.Dataset:
     """Find layover, shadow and foreshortening.
 
@@ -97,7 +98,7 @@ def masks(
         State vectors that cover the image.
     geometry : {"ground", "radar"}
         Whether the masks lie on the DEM's grid or on the image's.
-    compression : float
+    foreshortening : float
         Terrain is foreshortened where its slant range grows by less than this part of what it
         would over flat ground.
 
@@ -106,11 +107,11 @@ def masks(
     xarray.Dataset
         ``mask``
             The category, uint8, with CF ``flag_values`` and ``flag_meanings``. On the image a
-            pixel is in layover where several lit sheets of terrain lie at its slant range, and in
-            shadow where none of its terrain is lit; as such a pixel has no slope of its own, it
-            is passive.
+            pixel is in layover where several illuminated places lie at its slant range, and in
+            shadow where none of its terrain is illuminated; as such a pixel has no slope of its
+            own, it is passive.
         ``fold_count``
-            The number of lit sheets, uint8.
+            The number of illuminated places, uint8.
 
         Dims (y, x) or (line, sample); 255 where there is no data.
 
@@ -121,24 +122,25 @@ def masks(
     OrbitCoverageError
         If the orbit does not cover the image.
     ValueError
-        If `geometry` or `compression` is not what it should be, or the DEM is not one.
+        If `geometry` or `foreshortening` is not what it should be, or the DEM is not one.
     """
     if geometry not in ("ground", "radar"):
         msg = f"found geometry={geometry!r}, expected 'ground' or 'radar'"
         raise ValueError(msg)
-    if not 0.0 <= compression <= 1.0:
-        msg = f"found compression={compression!r}, expected a part of 1, from 0 to 1"
+    if not 0.0 <= foreshortening <= 1.0:
+        msg = f"found foreshortening={foreshortening!r}, expected a part of 1, from 0 to 1"
         raise ValueError(msg)
-    seen = pass_geometry(dem, grid, orbit)
+    checked = CheckedDem.of(dem)
+    terrain = pass_geometry(checked.north_up(), grid, orbit)
     if geometry == "ground":
-        category, fold_count = classify_cells(seen, compression)
-        found = seen.dataset(
+        category, fold_count = classify_cells(terrain, foreshortening)
+        found = terrain.dataset(
             {"mask": mask_variable(category), "fold_count": fold_variable(fold_count)}
         )
-        return found.assign_attrs(
+        return stored_like(found, checked.array).assign_attrs(
             title=TITLE, acquisition=json.dumps([acquisition_record(grid, orbit)])
         )
-    category, fold_count = classify_pixels(seen, compression)
+    category, fold_count = classify_pixels(terrain, foreshortening)
     dims = ("line", "sample")
     return xr.Dataset(
         {
