@@ -168,7 +168,7 @@ def test_selective_kernels_stand_where_they_are_wanted() -> None:
 
 def test_power_enters_in_decibels_and_what_is_missing_as_zero() -> None:
     value = torch.tensor([1.0, 0.1, 0.0, -1.0, torch.nan])
-    seen = Channel("vv", "1", "decibel", mean=-10.0, std=10.0).normalised(value)
+    seen = Channel("vv", "1", "decibel", mean=-10.0, std=10.0).normalise(value)
     torch.testing.assert_close(seen, torch.tensor([1.0, 0.0, -5.0, -5.0, 0.0]))
     for options in ({"transform": "sqrt"}, {"std": 0.0}):
         with pytest.raises(ValueError, match="expected"):

@@ -358,7 +358,7 @@ def test_a_scene_that_does_not_fit_the_model_is_refused() -> None:
 def test_a_device_that_is_not_there() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    with pytest.raises(ValueError, match="not there"):
+    with pytest.raises(ValueError, match="not available"):
         predict_heights(estimator(), scene(), device="cuda")
 
 

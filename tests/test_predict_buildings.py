@@ -23,7 +23,7 @@ from sarheight.learning import (
     Tiling,
     packaged_model,
 )
-from sarheight.learning.tiles import Mosaic, window
+from sarheight.learning.tiles import Mosaic, read_window
 from sarheight.output import open_result, write
 from tests.cities import small_stack
 
@@ -165,7 +165,7 @@ def test_maps_are_written_and_drawn(
 
 def test_windows_reach_beyond_the_raster() -> None:
     raster = xr.DataArray(np.arange(24.0).reshape(2, 3, 4), dims=("band", "y", "x"))
-    found = window(raster, (-1, 2), (2, 6))
+    found = read_window(raster, (-1, 2), (2, 6))
     assert found.shape == (2, 3, 4)
     assert np.isnan(found[:, 0]).all()
     assert np.isnan(found[:, :, 2:]).all()
@@ -183,7 +183,7 @@ def test_tiles_without_an_estimate_leave_it_to_the_others() -> None:
             :, None
         ]
 
-    found = Mosaic((raster,), estimate, 1, Tiling(16, 8)).values(24)[0]
+    found = Mosaic((raster,), estimate, 1, Tiling(16, 8)).compute(24)[0]
     assert np.isnan(found[:, :8]).all()
     np.testing.assert_allclose(found[:, 8:], 2.0)
 
@@ -194,7 +194,7 @@ def test_an_estimate_is_told_where_its_tiles_begin() -> None:
     def estimate(_tiles: list[np.ndarray], corners: list[tuple[int, int]]) -> np.ndarray:
         return np.stack([np.mgrid[row : row + 8, col : col + 8] for row, col in corners])
 
-    found = Mosaic((raster,), estimate, 2, Tiling(8, 2)).values(13)
+    found = Mosaic((raster,), estimate, 2, Tiling(8, 2)).compute(13)
     np.testing.assert_allclose(found, np.mgrid[:20, :30], atol=1e-5)
 
 
@@ -214,7 +214,7 @@ def test_what_is_read_for_a_block_is_checked_once_and_first() -> None:
 
     mosaic = Mosaic((raster,), estimate, 1, Tiling(10, 0), check)
     with pytest.raises(ValueError, match="the last cell"):
-        mosaic.values(10)
+        mosaic.compute(10)
     assert told == ["read", "estimated"] * 5 + ["read"]
 
 

@@ -209,7 +209,7 @@ def test_points_outside_are_left_out_and_counted() -> None:
     inside = draw_known_elevations(dem, 5)
     outside = KnownElevations(inside.x + 1e5, inside.y, inside.height, crs=ZONE)
     raster = rasterise_elevations(KnownElevations.concatenate([inside, outside]), dem)
-    assert raster.attrs["points_outside"] == 5
+    assert raster.attrs["elevations_outside"] == 5
     assert int(raster["count"].sum()) == 5
 
 
@@ -323,7 +323,7 @@ def test_points_on_a_line_and_points_twice() -> None:
 
 
 def test_a_surface_needs_a_point_and_a_method() -> None:
-    with pytest.raises(KnownElevationsError, match="without any there is no surface"):
+    with pytest.raises(KnownElevationsError, match="use a coarse DEM"):
         interpolate_elevations(KnownElevations([], [], []), ground())
     with pytest.raises(KnownElevationsError, match="kriging"):
         interpolate_elevations(draw_known_elevations(ground(), 5), ground(), "kriging")  # type: ignore[arg-type]
@@ -403,7 +403,7 @@ def test_the_third_coordinate_is_a_height(tmp_path: Path) -> None:
             "lat,lon,h\n46,10,\n",
             {"vertical": 0.0},
             KnownElevationsError,
-            "no row with a place",
+            "no row with a position",
         ),
         ("p.csv", "", {"vertical": 0.0}, KnownElevationsError, "not a table"),
         (

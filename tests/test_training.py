@@ -29,7 +29,7 @@ from sarheight.terrain import (
     simulate_scene,
     train_terrain,
 )
-from sarheight.terrain.training import scale_factor
+from sarheight.terrain.training import measure_scale_factor
 from tests.mountains import look, mountain, raster
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ def test_intervals_are_widened_until_they_hold_what_they_say() -> None:
     assert claimed is not None
     expected = 30.0 / float(claimed.detach().mean())
     # The truth is what the estimate claims, but for one factor.
-    assert scale_factor(model, patches) == pytest.approx(expected, rel=0.05)  # type: ignore[arg-type]
+    assert measure_scale_factor(model, patches) == pytest.approx(expected, rel=0.05)  # type: ignore[arg-type]
 
 
 def test_a_trained_network_is_calibrated_on_the_part_for_validation(
@@ -291,7 +291,7 @@ def test_a_trained_network_is_calibrated_on_the_part_for_validation(
         [scene], SETTINGS.channels, within=validation, size=16, known_count=SETTINGS.known_count
     )
     assert model.scale_factor != 1.0
-    assert scale_factor(model, patches) == pytest.approx(1.0, abs=1e-4)
+    assert measure_scale_factor(model, patches) == pytest.approx(1.0, abs=1e-4)
 
 
 def test_decibels_are_not_taken_for_power(scene: xr.Dataset, tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_a_gpu_that_is_not_there(scene: xr.Dataset, tmp_path: Path) -> None:
     training, validation = halves(scene)
     absent = ["abacus"] if torch.cuda.is_available() else ["abacus", "cuda", "gpu"]
     for name in absent:
-        with pytest.raises(ValueError, match=f"'{name}', which is not there"):
+        with pytest.raises(ValueError, match=f"'{name}', which is not available"):
             train_terrain([scene], training, validation, SETTINGS, folder, accelerator=name)
     assert not folder.exists()
 

@@ -41,7 +41,7 @@ def reconstructed_again(
         See `benchmarks._terrain.errors.arrays_of`.
     """
     job = job_of(region, folder)
-    image, _ = simulate_image(*job.make(), job.settings, seed=job.seed)
+    image, _ = simulate_image(*job.load(), job.settings, seed=job.seed)
     refined = scene["coarse_height"].copy(deep=True)
     arrays = arrays_of(scene, part, channels, known, estimator)
     patches = TerrainPatches([scene], channels, within=[part], size=SIZE, known_count=(0, 0))

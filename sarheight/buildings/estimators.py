@@ -259,7 +259,7 @@ class BuildingHeightEstimator(Pretrained):
                 raise ValueError(msg)
             valid[name] = torch.isfinite(image).any(dim=2, keepdim=True)
             images[name] = torch.stack(
-                [band.normalised(image[:, :, number]) for number, band in enumerate(bands)], dim=2
+                [band.normalise(image[:, :, number]) for number, band in enumerate(bands)], dim=2
             )
         month = sample.get("month")
         if month is None:
@@ -403,7 +403,7 @@ class TabularHeightEstimator(Pretrained):
                 f"found values of shape {tuple(values.shape)}, expected (places, features): {names}"
             )
             raise ValueError(msg)
-        parts = [each.normalised(values[:, k]) for k, each in enumerate(self.features)]
+        parts = [each.normalise(values[:, k]) for k, each in enumerate(self.features)]
         hidden = self.network(torch.stack(parts, dim=1)[:, None])
         logits = torch.einsum("pmw,mwb->pmb", hidden, self.head) + self.bias
         chances = torch.softmax(logits.float(), dim=-1).mean(dim=1)

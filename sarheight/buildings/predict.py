@@ -78,7 +78,7 @@ def predict_buildings(
     worker = _Worker(estimator.to(select_device(device)).eval(), tuple(images), month)
     layers = 3 if estimator.gives_distribution else 1
     mosaic = Mosaic(tuple(images.values()), worker, layers, chosen)
-    values = mosaic.values(block, report)
+    values = mosaic.compute(block, report)
     return match_chunks(values, _dataset(values, stack))
 
 

@@ -439,7 +439,7 @@ def _job(
     angle = "" if incidence is None else f"_{incidence:g}"
     return SceneConfiguration(
         name=f"{path.stem}{angle}_{seed}",
-        make=make,
+        load=make,
         inputs={"dem": path, "like": like},
         settings=settings,
         seed=seed,

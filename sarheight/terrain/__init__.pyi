@@ -1,14 +1,11 @@
-from ._interpolation import INTERPOLATION_METHODS, interpolate_elevations
-from ._patches import TerrainPatches, columns_along_range
 from .elevations import (
     KnownElevations,
-    distance_to_known,
     draw_altimeter_tracks,
     draw_known_elevations,
-    rasterise_elevations,
     read_known_elevations,
 )
 from .networks import ASKUNet, HeightEstimate, HeightEstimator
+from .patches import TerrainPatches, columns_along_range
 from .predict import predict_heights
 from .scenes import (
     SceneConfiguration,
@@ -20,6 +17,12 @@ from .scenes import (
     simulate_image,
     simulate_scene,
     write_scenes,
+)
+from .surfaces import (
+    INTERPOLATION_METHODS,
+    distance_to_known,
+    interpolate_elevations,
+    rasterise_elevations,
 )
 from .training import TerrainSettings, height_loss, train_terrain
 
