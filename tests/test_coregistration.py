@@ -300,7 +300,7 @@ def test_moving_a_grid_moves_what_is_seen_by_so_many_pixels(
     stamp: float | None,
 ) -> None:
     grid, orbit = place(ground_range)
-    grid = replace(grid, stamp_range=stamp)
+    grid = replace(grid, bistatic_range=stamp)
     before = geo2rdr(mountains(), grid, orbit)
     after = geo2rdr(mountains(), shift_grid(grid, 2.25, -3.5), orbit)
     assert np.abs(after["line"] - before["line"] - 2.25).max() < 1e-4

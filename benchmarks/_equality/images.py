@@ -83,7 +83,7 @@ def orbit_and_grid() -> Mapping[str, Any]:
     slant, _ = radar_over(ground_range=False)
     times = np.linspace(grid.first_time, grid.last_time, 17)
     position, velocity = orbit.state(times)
-    turned = orbit.rotated(1.5).state(times)
+    turned = orbit.rotate(1.5).state(times)
     found: dict[str, Any] = {
         "position": position,
         "velocity": velocity,

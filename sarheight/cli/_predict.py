@@ -66,9 +66,8 @@ def map_buildings(
     overwrite: bool,
 ) -> None:
     """Estimate the building heights of a city."""
-    from sarheight.buildings.estimators import BuildingHeightEstimator
-    from sarheight.buildings.predict import predict_buildings
-    from sarheight.buildings.stack_files import open_stack
+    from sarheight.buildings.estimators import BuildingHeightEstimator, predict_buildings
+    from sarheight.buildings.stack import open_stack
     from sarheight.output import provenance, write
 
     if len(images) != 1:
@@ -360,13 +359,13 @@ def _scene(image: Scene, heights: xr.DataArray, posting: float | None) -> xr.Dat
 
 
 def stack(
-    recipe: Annotated[
+    configuration: Annotated[
         Path,
         typer.Argument(
             exists=True,
             dir_okay=False,
-            metavar="RECIPE.toml",
-            help="Places, months, catalogues and buildings.",
+            metavar="CONFIGURATION.toml",
+            help="Cities, months, catalogues and buildings.",
             show_default=False,
         ),
     ],
@@ -378,18 +377,18 @@ def stack(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Make only this city of the recipe; give it again for another.",
+            help="Build only this city of the configuration; repeat the option for another.",
             show_default=False,
         ),
     ] = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Stack monthly images of Sentinel-1 and Sentinel-2 over cities, with their buildings.
+    """Build stacks of monthly Sentinel-1 and Sentinel-2 images over cities, with their buildings.
 
-    Images are looked up in STAC catalogues, and only their parts over the city are read. Stacks
-    that are there already and were made by the same recipe are kept, so that after an interruption
-    the same command goes on.
+    Images are found in STAC catalogues, and only their parts over the city are read. Existing
+    stacks that were built by the same configuration are kept, so that the same command continues
+    after an interruption.
 
     ```
     sarheight stack dutch_cities.toml -o stacks
@@ -399,16 +398,18 @@ def stack(
     with session("stack", quiet=quiet, threads=None, debug=debug, steps=1) as current:
         from dataclasses import replace
 
-        from sarheight.buildings.recipe import StackRecipe, write_stacks
-        from sarheight.buildings.stack import valid_months
-        from sarheight.buildings.stack_files import open_stack
+        from sarheight.buildings.configuration import StackConfiguration, write_stacks
+        from sarheight.buildings.stack import open_stack, valid_months
 
-        chosen = StackRecipe.read(recipe)
+        chosen = StackConfiguration.read(configuration)
         if city:
             known = {each.name: each for each in chosen.cities}
             strange = [name for name in city if name not in known]
             if strange:
-                msg = f"found no {', '.join(strange)} in the recipe, which has {', '.join(known)}"
+                msg = (
+                    f"found no {', '.join(strange)} in the configuration, which has "
+                    f"{', '.join(known)}"
+                )
                 raise ValueError(msg)
             chosen = replace(chosen, cities=tuple(known[name] for name in city))
         for path in write_stacks(chosen, output, report=current.stage):

@@ -194,7 +194,7 @@ def buildings(
     ```
     """
     with session("train buildings", quiet=True, threads=None, debug=debug, steps=1):
-        from sarheight.buildings.stack_files import open_stack
+        from sarheight.buildings.stack import open_stack
         from sarheight.buildings.training import BuildingSettings, train_buildings
         from sarheight.learning.split import Part
 
@@ -234,12 +234,12 @@ def buildings(
 def _blocks(
     stacks: list[xr.Dataset], share: float, width: float, gap: float
 ) -> tuple[list[list[Part]], list[list[Part]]]:
-    """Deal each city out in blocks for training and validation."""
-    from sarheight.buildings.patches import blocks
+    """Split each city into blocks for training and validation."""
+    from sarheight.buildings.patches import split_blocks
 
     shares = {"training": 1.0 - share, "validation": share}
-    dealt = [blocks(stack, shares, width=width, gap=gap) for stack in stacks]
-    return [each["training"] for each in dealt], [each["validation"] for each in dealt]
+    splits = [split_blocks(stack, shares, width=width, gap=gap) for stack in stacks]
+    return [split["training"] for split in splits], [split["validation"] for split in splits]
 
 
 # The labelled samples that a command was given, split, and the forms of fusion asked for.

@@ -66,7 +66,7 @@ def rotate_over_dem(
     degrees = look_at(
         orbit, latitude, longitude, incidence, look_side=grid.look_side, height=height
     )
-    orbit = orbit.rotated(degrees)
+    orbit = orbit.rotate(degrees)
     return _moved(dem, grid, orbit, (latitude, longitude, height), incidence), orbit, degrees
 
 

@@ -147,7 +147,7 @@ def read_orbit_file(
         raise AnnotationError(msg) from error
     if window is None:
         return orbit
-    return orbit.cropped(*(seconds_between(epoch, time) for time in window))
+    return orbit.crop(*(seconds_between(epoch, time) for time in window))
 
 
 def _seconds(epoch: np.datetime64, vectors: StateVectors) -> Floats:

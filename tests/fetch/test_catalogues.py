@@ -13,7 +13,7 @@ import pytest
 
 from sarheight.errors import FetchError, MissingLibraryError, NotThereError, UnsafeAddressError
 from sarheight.fetch import Checksum, Limits, SceneRecord, image_items, scene_named, scenes
-from sarheight.fetch.query import bounding_boxes, parse_time
+from sarheight.fetch.catalogues import bounding_boxes, parse_time
 from sarheight.fetch.settings import Catalogue
 from tests.servers import (
     Reply,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sarheight.fetch import Settings
-    from sarheight.fetch.query import Time
+    from sarheight.fetch.catalogues import Time
 
 GRD = "S1B_IW_GRDH_1SDV_20210401T052623_20210401T052648_026269_032297_EFA4"
 LATER = "S1A_IW_GRDH_1SDV_20210407T052600_20210407T052625_037344_046690_1B2C"

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from sarheight.errors import FetchError
 from sarheight.fetch import orbit
-from sarheight.fetch.orbits import OrbitFile, best, mission_name
+from sarheight.fetch.orbits import mission_name
 from sarheight.fetch.settings import OrbitSource
 from sarheight.orbit import Orbit
 from sarheight.sentinel1 import read_orbit_file
+from sarheight.sentinel1.orbit import OrbitFileName, best_orbit_file
 from tests.annotations import eof_xml
 from tests.servers import Reply, Request, Site, Trouble, alone, running
 
@@ -221,7 +222,7 @@ def test_the_chosen_file_covers_the_image_and_none_does_so_better(
 ) -> None:
     start, stop = np.datetime64(START, "ns"), np.datetime64(STOP, "ns")
     files = [
-        OrbitFile(
+        OrbitFileName(
             f"{index}",
             "POEORB",
             "S1A",
@@ -231,7 +232,7 @@ def test_the_chosen_file_covers_the_image_and_none_does_so_better(
         )
         for index, (before, after) in enumerate(spares)
     ]
-    chosen = best(files, "S1A", "POEORB", start, stop)
+    chosen = best_orbit_file(files, "S1A", "POEORB", start, stop)
     covering = [min(pair) for pair in spares if min(pair) >= 60]
     if not covering:
         assert chosen is None

@@ -654,18 +654,18 @@ def test_swaths_between_lines_of_each_other_are_refused() -> None:
 def test_stamps_of_swaths_may_refer_to_ranges_that_differ_a_little() -> None:
     grids = [read_grid(PRODUCT.annotations[swath]) for swath in SWATHS]
     near, far = grids[0], grids[1]
-    assert near.stamp_range is not None
-    assert far.stamp_range is not None
-    apart = far.stamp_range - near.stamp_range
+    assert near.bistatic_range is not None
+    assert far.bistatic_range is not None
+    apart = far.bistatic_range - near.bistatic_range
     # What counts is the time of the pixel, which the range and the stamp give together.
     shift = 60_000.0
     line = -shift / SPEED_OF_LIGHT
     same = replace(
-        far, stamp_range=far.stamp_range + shift, line_zero_time=far.line_zero_time - line
+        far, bistatic_range=far.bistatic_range + shift, line_zero_time=far.line_zero_time - line
     )
     assert merge_grids([near, same])[1] == merge_grids([near, far])[1]
     assert apart > 100.0
     with pytest.raises(ProductError, match="ms and"):
-        merge_grids([near, replace(far, stamp_range=far.stamp_range + shift)])
+        merge_grids([near, replace(far, bistatic_range=far.bistatic_range + shift)])
     with pytest.raises(ProductError, match="one has lines that are corrected"):
-        merge_grids([near, replace(far, stamp_range=None)])
+        merge_grids([near, replace(far, bistatic_range=None)])

@@ -20,14 +20,16 @@ from sarheight.buildings import (
     BuildingDistribution,
     BuildingHeightEstimator,
     BuildingSettings,
-    ResNet50,
+    train_buildings,
+)
+from sarheight.buildings._networks import ResNet50
+from sarheight.buildings.estimators import HeightBins
+from sarheight.buildings.training import (
+    BuildingTask,
     calibrate,
     distribution_loss,
     regression_loss,
-    train_buildings,
 )
-from sarheight.buildings._networks import HeightBins
-from sarheight.buildings.training import BuildingTask
 from sarheight.errors import CheckpointError
 from sarheight.learning import (
     Channel,
@@ -143,7 +145,7 @@ def test_the_loss_of_a_distribution_is_least_at_the_truth() -> None:
         mean = torch.sigmoid(sign) * bins.mean(torch.softmax(heights, dim=1))
         return float(distribution_loss(found, mean, bins, truth, footprint, 5.0))
 
-    right = 20.0 * bins.shares(truth.flatten()).T.reshape(1, 4, 2, 2)
+    right = 20.0 * bins.soft_labels(truth.flatten()).T.reshape(1, 4, 2, 2)
     best = loss(6.0, right, footprint)
     assert best < loss(-6.0, right, footprint)
     assert best < loss(6.0, right.flip(1), footprint)
@@ -192,8 +194,8 @@ def test_training_learns_and_leaves_a_calibrated_model(stack: xr.Dataset, tmp_pa
         card["training"]["coverage_80_before"] - 0.8
     )
     again = BuildingHeightEstimator.from_pretrained(tmp_path / "run" / "model")
-    torch.testing.assert_close(again.temperatures, model.temperatures)
-    torch.testing.assert_close(again.sigma_factor, model.sigma_factor)
+    torch.testing.assert_close(again.network.temperatures, model.network.temperatures)
+    torch.testing.assert_close(again.network.sigma_factor, model.network.sigma_factor)
     # A finished run is not run again.
     before = (tmp_path / "run" / "last.ckpt").stat().st_mtime_ns
     train(stack, tmp_path / "run", replace(SETTINGS, epochs=14))
@@ -292,24 +294,24 @@ def test_calibration_finds_how_much_too_sharp_chances_are(sharp: float) -> None:
     chances = torch.softmax(logits[:, 2:], dim=1).movedim(1, -1).reshape(-1, 8)
     which = torch.multinomial(chances, 1, generator=random).view(4, 1, 64, 64)
     part = torch.rand(there.shape, generator=random)
-    low, high = model.bins.edges[which], model.bins.edges[which + 1]
+    low, high = model.network.bins.edges[which], model.network.bins.edges[which + 1]
     truth = torch.where(there, low + part * (high - low), 0.0)
     sample = {"sar": sharp * logits[:, None], "height": truth}
     before = model(sample)
     figures = calibrate(model, [sample])
-    assert model.temperatures.tolist() == pytest.approx([sharp, sharp], rel=0.1)
+    assert model.network.temperatures.tolist() == pytest.approx([sharp, sharp], rel=0.1)
     assert figures["coverage_80"] == pytest.approx(0.8, abs=0.01)
     after = model(sample)
     torch.testing.assert_close(after.height, before.height)
     error = ((after.height - truth) ** 2).mean()
     assert float((after.sigma**2).mean()) == pytest.approx(float(error), rel=1e-3)
     if sharp == 1.0:
-        assert float(model.sigma_factor) == pytest.approx(1.0, abs=0.1)
+        assert float(model.network.sigma_factor) == pytest.approx(1.0, abs=0.1)
     # What is calibrated already stays as it is.
-    factor = float(model.sigma_factor)
+    factor = float(model.network.sigma_factor)
     calibrate(model, [sample])
-    assert float(model.sigma_factor) == pytest.approx(factor, rel=1e-3)
-    with pytest.raises(ValueError, match="gone through twice"):
+    assert float(model.network.sigma_factor) == pytest.approx(factor, rel=1e-3)
+    with pytest.raises(ValueError, match="iterated twice"):
         calibrate(model, (each for each in [sample]))
 
 
@@ -318,7 +320,7 @@ def test_without_buildings_nothing_is_calibrated() -> None:
     empty = {"sar": torch.zeros(1, 1, 10, 4, 4), "height": torch.zeros(1, 1, 4, 4)}
     assert calibrate(model, [empty]) == {}
     assert calibrate(model, []) == {}
-    assert model.temperatures.tolist() == [1.0, 1.0]
+    assert model.network.temperatures.tolist() == [1.0, 1.0]
 
 
 def test_training_begins_with_the_heights_that_there_are() -> None:
@@ -327,7 +329,7 @@ def test_training_begins_with_the_heights_that_there_are() -> None:
     heights = torch.tensor([0.0, 0.0, 0.0, 9.0, 15.0])
     with pytest.raises(ValueError, match="it has no ResNet50"):
         model.load_encoders({})
-    model.begin_at(heights, torch.tensor([0.0, 0.0, 0.0, 1.0, 0.5]))
+    model.distribution_network.initialise(heights, torch.tensor([0.0, 0.0, 0.0, 1.0, 0.5]))
     estimate = model({"sar": torch.rand(1, 2, 1, 16, 16)})
     torch.testing.assert_close(
         estimate.height, torch.full((1, 1, 16, 16), float(heights.mean())), rtol=0.01, atol=0.01

@@ -16,11 +16,11 @@ from safetensors.torch import save_file
 from sarheight.buildings import (
     BuildingHeightEstimator,
     MBHRNet,
-    ResNet50,
     SeriesNet,
     load_resnet_weights,
 )
-from sarheight.buildings._networks import HeightBins
+from sarheight.buildings._networks import ResNet50
+from sarheight.buildings.estimators import HeightBins
 from sarheight.errors import CheckpointError
 from sarheight.learning import Channel
 
@@ -209,7 +209,7 @@ def test_bands_choose_their_filters(short: ResNet50, tmp_path: Path) -> None:
     ("change", "told"),
     [
         ({"layer1.2.conv2.weight": None}, "without layer1.2.conv2.weight"),
-        ({"layer1.9.conv1.weight": torch.zeros(1)}, "strange layer1.9.conv1.weight"),
+        ({"layer1.9.conv1.weight": torch.zeros(1)}, "unknown layer1.9.conv1.weight"),
         ({"bn1.weight": torch.zeros(32)}, r"bn1.weight of shape \(32,\) instead of \(64,\)"),
         ({"conv1.weight": None}, "found no conv1.weight"),
         ({"conv1.weight": torch.zeros(64)}, "four dimensions"),
@@ -295,28 +295,28 @@ def test_fine_scales_matter_by_skips_alone(skips: bool) -> None:  # noqa: FBT001
 def test_mbhr_net_says_what_it_cannot_be() -> None:
     with pytest.raises(ValueError, match="paper, released"):
         MBHRNet({"sar": 4}, variant="printed")
-    with pytest.raises(ValueError, match="one encoder at least"):
+    with pytest.raises(ValueError, match="at least one encoder"):
         MBHRNet({})
 
 
-# --- heights as chances --------------------------------------------------------------------------
+# --- distributions of heights --------------------------------------------------------------------
 
 
 @given(height=st.floats(1.5, 200.0))
 @settings(max_examples=50, deadline=None)
 def test_shares_of_a_height_keep_it(height: float) -> None:
     bins = HeightBins(16)
-    shares = bins.shares(torch.tensor([height]))
+    shares = bins.soft_labels(torch.tensor([height]))
     assert float(shares.sum()) == pytest.approx(1.0, abs=1e-5)
     assert float(bins.mean(shares[..., None, None])) == pytest.approx(height, rel=1e-4)
 
 
 def test_heights_beyond_the_values_count_as_the_last() -> None:
     bins = HeightBins(4, 2.0, 16.0)
-    shares = bins.shares(torch.tensor([0.5, 300.0]))
+    shares = bins.soft_labels(torch.tensor([0.5, 300.0]))
     torch.testing.assert_close(shares, torch.eye(4)[[0, 3]])
     for arguments in ((1, 2.0, 16.0), (4, 16.0, 2.0), (4, 0.0, 16.0)):
-        with pytest.raises(ValueError, match="expected two at least"):
+        with pytest.raises(ValueError, match="expected at least two"):
             HeightBins(*arguments)
 
 
@@ -334,7 +334,7 @@ def test_quantiles_and_spread_agree_with_many_draws() -> None:
     values = bins.values[which]
     about = torch.full((1, 1, 1, 1), 10.0)
     spread = float(((values - 10.0) ** 2).mean())
-    assert float(bins.spread(map_, about)) == pytest.approx(spread, rel=0.02)
+    assert float(bins.mean_square_deviation(map_, about)) == pytest.approx(spread, rel=0.02)
 
 
 # --- the network for series ----------------------------------------------------------------------
@@ -373,7 +373,7 @@ def test_a_month_that_is_missing_is_as_if_it_were_not_there(
         expected, found = series(short), series(gap)
     assert torch.isfinite(found.height).all()
     # How often a place was seen is told to the network: all else is the same.
-    images, valid, month = series._seen(gap)
+    images, valid, month = series._inputs(gap)
     seen = {name: each[:, :3] for name, each in images.items()}
     for name, each in valid.items():
         assert not each[:, 3].any()
@@ -395,7 +395,7 @@ def test_missing_values_have_no_value(series: BuildingHeightEstimator) -> None:
     """What stands behind a gap cannot be seen: NaN is not a number that means something."""
     one = sample(3)
     one["optical"][:, 1, :, 4:8, 4:8] = torch.nan
-    images, valid, _ = series._seen(one)
+    images, valid, _ = series._inputs(one)
     assert not valid["optical"][:, 1, :, 4:8, 4:8].any()
     assert (images["optical"][:, 1, :, 4:8, 4:8] == 0.0).all()
     assert valid["sar"].all()
@@ -450,7 +450,7 @@ def test_the_distribution_tells_mean_and_spread(series: BuildingHeightEstimator)
         lower, upper = series.interval(found, 0.8)
     built = torch.sigmoid(found.built)
     chances = torch.softmax(found.heights, dim=1)
-    values = series.bins.values.view(1, -1, 1, 1)
+    values = series.network.bins.values.view(1, -1, 1, 1)
     mean = built * (chances * values).sum(dim=1, keepdim=True)
     square = built * (chances * values**2).sum(dim=1, keepdim=True)
     torch.testing.assert_close(estimate.height, mean)
@@ -463,13 +463,13 @@ def test_the_distribution_tells_mean_and_spread(series: BuildingHeightEstimator)
 
 
 def test_estimators_survive_saving(series: BuildingHeightEstimator, tmp_path: Path) -> None:
-    series.temperatures.copy_(torch.tensor([1.5, 0.7]))
+    series.network.temperatures.copy_(torch.tensor([1.5, 0.7]))
     series.save_pretrained(tmp_path / "model", card={"data": "none"})
     again = BuildingHeightEstimator.from_pretrained(tmp_path / "model")
     with torch.inference_mode():
         for mine, other in zip(series(sample()), again(sample()), strict=True):
             torch.testing.assert_close(mine, other)
-    series.temperatures.fill_(1.0)
+    series.network.temperatures.fill_(1.0)
     described = json.loads((tmp_path / "model" / "config.json").read_text())
     assert described["kind"] == "building heights"
     assert described["configuration"]["channels"]["sar"][0]["transform"] == "decibel"
@@ -503,7 +503,7 @@ def test_an_estimator_says_what_does_not_fit(series: BuildingHeightEstimator) ->
     plain = BuildingHeightEstimator(
         {"sar": CHANNELS["sar"]}, network="mbhr", options={"variant": "released"}
     )
-    with pytest.raises(ValueError, match="gives no chances"):
+    with pytest.raises(ValueError, match="expected 'series'"):
         plain.distribution(sample())
 
 

@@ -100,7 +100,7 @@ def test_a_run_that_is_finished_is_not_run_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [{"width": 0}, {"members": 0}, {"dropout": 1.0}])
 def test_numbers_that_make_no_sense(arguments: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="expected one feature at least"):
+    with pytest.raises(ValueError, match="expected at least one feature"):
         TabularHeightEstimator([Channel("a", "1")], **arguments)  # type: ignore[arg-type]
 
 

@@ -21,17 +21,16 @@ from sarheight.buildings import (
     check_stack,
     city_grid,
     city_stack,
-    clear_cells,
-    monthly,
-    on_grid,
+    clear_sky_mask,
+    monthly_composite,
     open_stack,
-    pass_of_time,
+    reconstruct_product,
     reflectance,
+    resample_image,
     sar_series,
-    stack_of_arrays,
-    stack_of_folder,
-    stack_of_raster,
-    unfolded,
+    stack_from_arrays,
+    stack_from_folder,
+    stack_from_raster,
     valid_months,
     write_stack,
 )
@@ -40,6 +39,7 @@ from sarheight.buildings._images import (
     offset_of_baseline,
     offset_of_item,
     optical_band,
+    orbit_direction_at,
 )
 from sarheight.errors import OutputError, ProductError, StackError
 from sarheight.scene import Scene
@@ -105,7 +105,9 @@ def test_a_stack_without_any_image_is_refused() -> None:
 
 def test_images_that_lie_half_a_cell_apart_are_refused() -> None:
     shifted = grid_of(12, 16, west=628_005.0)
-    with pytest.raises(StackError, match=r"begin \+0.50 cells east and \+0.00 north.*on_grid"):
+    with pytest.raises(
+        StackError, match=r"lies \+0.50 cells east and \+0.00 north.*resample_image"
+    ):
         city_stack(sar=sar_of(), optical=optical_of(shifted))
 
 
@@ -114,7 +116,7 @@ def test_images_of_another_size_or_projection_are_refused() -> None:
         city_stack(sar=sar_of(), optical=optical_of(grid_of(12, 15)))
     with pytest.raises(StackError, match=r"optical in 'WGS 84 / UTM zone 32N' and sar in"):
         city_stack(sar=sar_of(), optical=optical_of(grid_of(12, 16, epsg=32632)))
-    with pytest.raises(StackError, match="sar does not say its reference system"):
+    with pytest.raises(StackError, match="sar states no reference system"):
         city_stack(sar=sar_of().drop_vars("spatial_ref"))
 
 
@@ -132,11 +134,15 @@ def test_grids_in_degrees_or_of_another_posting_are_refused() -> None:
 
 def test_bands_that_are_missing_or_doubled_are_refused() -> None:
     doubled = sar_of().assign_coords(sar_band=["vv_ascending"] * 2 + list(SAR_BANDS[2:]))
-    with pytest.raises(StackError, match="found vv_ascending more than once along sar_band"):
+    with pytest.raises(
+        StackError, match="found 'vv_ascending' more than once among the bands along sar_band"
+    ):
         city_stack(sar=doubled)
     with pytest.raises(StackError, match="found no names of the bands along sar_band"):
         city_stack(sar=sar_of().drop_vars("sar_band"))
-    with pytest.raises(StackError, match="found 'B10' along optical_band, expected some of B01"):
+    with pytest.raises(
+        StackError, match="found 'B10' among the bands along optical_band, expected some of B01"
+    ):
         city_stack(optical=optical_of().assign_coords(optical_band=["B10", *OPTICAL_BANDS[1:]]))
 
 
@@ -210,7 +216,7 @@ def test_a_city_grid_covers_its_place_at_whole_multiples() -> None:
 def test_finer_images_are_averaged_and_their_energy_stays() -> None:
     fine = grid_of(40, 60, posting=5.0)
     fine[:] = np.random.default_rng(0).gamma(2.0, 0.1, fine.shape)
-    coarse = on_grid(fine, grid_of(20, 30))
+    coarse = resample_image(fine, grid_of(20, 30))
     expected = fine.values.reshape(20, 2, 30, 2).mean(axis=(1, 3))
     np.testing.assert_allclose(coarse, expected, rtol=1e-5)
 
@@ -218,14 +224,14 @@ def test_finer_images_are_averaged_and_their_energy_stays() -> None:
 def test_codes_are_never_mixed() -> None:
     codes = grid_of(10, 10, posting=20.0, value=0.0).astype(np.uint8)
     codes[:, :5], codes[:, 5:] = 4, 9
-    assert set(np.unique(on_grid(codes, grid_of(20, 20)))) == {4, 9}
+    assert set(np.unique(resample_image(codes, grid_of(20, 20)))) == {4, 9}
 
 
 def test_images_that_do_not_meet_are_refused() -> None:
     with pytest.raises(StackError, match="does not meet the grid"):
-        on_grid(grid_of(5, 5, value=1.0), grid_of(5, 5, west=700_000.0))
-    with pytest.raises(StackError, match="does not say its reference system"):
-        on_grid(GRID.drop_vars("spatial_ref"), GRID)
+        resample_image(grid_of(5, 5, value=1.0), grid_of(5, 5, west=700_000.0))
+    with pytest.raises(StackError, match="states no reference system"):
+        resample_image(GRID.drop_vars("spatial_ref"), GRID)
 
 
 # --- reflectance -------------------------------------------------------------------------------
@@ -248,9 +254,9 @@ def test_reflectance_with_and_without_the_offset() -> None:
 def test_an_offset_left_in_or_taken_off_twice_is_noticed() -> None:
     true = optical_of(level=0.1, months=1)
     assert check_offset(true) is true
-    with pytest.raises(StackError, match="the offset of -1000 was probably left in"):
+    with pytest.raises(StackError, match="the offset of -1000 was probably left out"):
         check_offset(true + 0.1)
-    with pytest.raises(StackError, match="taken off numbers of a processing baseline before"):
+    with pytest.raises(StackError, match="added to numbers of a processing baseline before"):
         check_offset(true - 0.1)
     # Fields are that bright in the near infrared.
     check_offset((true + 0.1).sel(optical_band=["B08", "B8A"]))
@@ -280,10 +286,10 @@ def test_what_is_no_band_has_no_name() -> None:
 def test_cloud_and_its_shadow_are_not_clear() -> None:
     classes = grid_of(3, 4)
     classes[:] = np.arange(12.0).reshape(3, 4)
-    clear = clear_cells(classes).values.ravel()
+    clear = clear_sky_mask(classes).values.ravel()
     assert np.flatnonzero(clear).tolist() == [2, 4, 5, 6, 7, 11]
     with pytest.raises(StackError, match="expected classes 0 to 11"):
-        clear_cells(classes + 0.5)
+        clear_sky_mask(classes + 0.5)
 
 
 # --- months ------------------------------------------------------------------------------------
@@ -312,28 +318,28 @@ def test_a_month_is_the_median_or_mean_of_what_is_clear(count: int, seed: int) -
         ("median", np.ma.median(masked, axis=0)),
         ("mean", masked.mean(axis=0)),
     ):
-        found = monthly(series, how).isel(month=0)  # type: ignore[arg-type]
+        found = monthly_composite(series, how).isel(month=0)  # type: ignore[arg-type]
         np.testing.assert_allclose(found, np.ma.filled(expected, np.nan), rtol=1e-5)
 
 
 def test_months_without_an_image_are_missing() -> None:
     series = dated(np.ones((2, 3, 4)), ["2021-01-10", "2021-04-02"])
-    found = monthly(series, "median")
+    found = monthly_composite(series, "median")
     assert found.sizes["month"] == 4
     assert found.notnull().any(dim=("y", "x")).values.tolist() == [True, False, False, True]
-    lazy = monthly(series.chunk({"y": 1}), "median")
+    lazy = monthly_composite(series.chunk({"y": 1}), "median")
     assert lazy.chunks is not None
     np.testing.assert_array_equal(lazy, found)
     with pytest.raises(StackError, match="expected some from 2022-01 to 2022-02"):
-        monthly(series, "mean", months=("2022-01", "2022-02"))
+        monthly_composite(series, "mean", months=("2022-01", "2022-02"))
     with pytest.raises(StackError, match="expected images along time"):
-        monthly(series.isel(time=0), "mean")
+        monthly_composite(series.isel(time=0), "mean")
 
 
 def test_a_month_with_no_clear_cell_is_missing() -> None:
     values = np.ones((3, 3, 4))
     values[1] = np.nan
-    found = monthly(dated(values, ["2021-01-10", "2021-02-10", "2021-03-10"]), "median")
+    found = monthly_composite(dated(values, ["2021-01-10", "2021-02-10", "2021-03-10"]), "median")
     stack = city_stack(
         optical=found.expand_dims(optical_band=["B02"]).transpose("month", "optical_band", "y", "x")
     )
@@ -364,7 +370,7 @@ def write_folder(folder: Path, *, added: int = 1000) -> Path:
 
 def test_a_folder_of_geotiffs_becomes_a_stack(tmp_path: Path) -> None:
     write_folder(tmp_path)
-    stack = stack_of_folder(tmp_path, "*_{date}_{band}.tif", BANDS, baseline="04.00")
+    stack = stack_from_folder(tmp_path, "*_{date}_{band}.tif", BANDS, baseline="04.00")
     assert stack.sizes == {
         "month": 3, "sar_band": 2, "optical_band": 2, "y": 10, "x": 10
     }  # fmt: skip
@@ -382,30 +388,30 @@ def test_a_folder_of_geotiffs_becomes_a_stack(tmp_path: Path) -> None:
 
 def test_the_wrong_offset_of_a_folder_is_noticed(tmp_path: Path) -> None:
     write_folder(tmp_path / "new")
-    with pytest.raises(StackError, match="probably left in"):
-        stack_of_folder(tmp_path / "new", "*_{date}_{band}.tif", BANDS, baseline="03.01")
+    with pytest.raises(StackError, match="probably left out"):
+        stack_from_folder(tmp_path / "new", "*_{date}_{band}.tif", BANDS, baseline="03.01")
     write_folder(tmp_path / "old", added=0)
     with pytest.raises(StackError, match=r"before 04\.00"):
-        stack_of_folder(tmp_path / "old", "*_{date}_{band}.tif", BANDS, baseline="04.00")
+        stack_from_folder(tmp_path / "old", "*_{date}_{band}.tif", BANDS, baseline="04.00")
 
 
 def test_folders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     write_folder(tmp_path)
     with pytest.raises(FileNotFoundError, match="there is no folder"):
-        stack_of_folder(tmp_path / "no", "{date}_{band}.tif", BANDS)
+        stack_from_folder(tmp_path / "no", "{date}_{band}.tif", BANDS)
     with pytest.raises(StackError, match="found no file"):
-        stack_of_folder(tmp_path, "{date}_{band}.tif", BANDS, offset=0.0)
+        stack_from_folder(tmp_path, "{date}_{band}.tif", BANDS, offset=0.0)
     with pytest.raises(StackError, match=r"expected one .date. and one .band."):
-        stack_of_folder(tmp_path, "*.tif", BANDS, offset=0.0)
+        stack_from_folder(tmp_path, "*.tif", BANDS, offset=0.0)
     with pytest.raises(StackError, match="found no file with B03"):
-        stack_of_folder(tmp_path, "*_{date}_{band}.tif", {**BANDS, "B3": "B03"}, offset=0.0)
-    with pytest.raises(StackError, match="found B02 twice among the bands"):
-        stack_of_folder(tmp_path, "*_{date}_{band}.tif", {"B2": "B02", "B02": "B02"}, offset=0.0)
-    with pytest.raises(StackError, match="found blue among the bands"):
-        stack_of_folder(tmp_path, "*_{date}_{band}.tif", {"B2": "blue"}, offset=0.0)
+        stack_from_folder(tmp_path, "*_{date}_{band}.tif", {**BANDS, "B3": "B03"}, offset=0.0)
+    with pytest.raises(StackError, match="found 'B02' more than once among the bands"):
+        stack_from_folder(tmp_path, "*_{date}_{band}.tif", {"B2": "B02", "B02": "B02"}, offset=0.0)
+    with pytest.raises(StackError, match="found 'blue' among the bands"):
+        stack_from_folder(tmp_path, "*_{date}_{band}.tif", {"B2": "blue"}, offset=0.0)
     write_geotiff(tmp_path / "copy_20210104_B2.tif", np.ones((10, 10), dtype=np.uint16))
     with pytest.raises(StackError, match="found B02 of 2021-01-04 twice"):
-        stack_of_folder(tmp_path, "*_{date}_{band}.tif", BANDS, baseline="04.00")
+        stack_from_folder(tmp_path, "*_{date}_{band}.tif", BANDS, baseline="04.00")
 
 
 def test_images_of_a_folder_on_another_grid_need_a_grid(tmp_path: Path) -> None:
@@ -413,8 +419,8 @@ def test_images_of_a_folder_on_another_grid_need_a_grid(tmp_path: Path) -> None:
     power = np.full((10, 10), 0.2, dtype=np.float32)
     write_geotiff(tmp_path / "S1_20210405_VV_A.tif", power, west=628_004.0)
     with pytest.raises(StackError, match="pass like"):
-        stack_of_folder(tmp_path, "*_{date}_{band}.tif", BANDS, baseline="04.00")
-    stack = stack_of_folder(
+        stack_from_folder(tmp_path, "*_{date}_{band}.tif", BANDS, baseline="04.00")
+    stack = stack_from_folder(
         tmp_path, "*_{date}_{band}.tif", BANDS, baseline="04.00", like=grid_of(10, 10)
     )
     shifted = stack["sar"].sel(sar_band="vv_ascending").isel(month=3)
@@ -425,8 +431,9 @@ def test_images_of_a_folder_on_another_grid_need_a_grid(tmp_path: Path) -> None:
 
 
 def test_the_guide_names_what_there_is() -> None:
-    guide = Path(__file__).parents[1] / "docs" / "buildings.md"
-    names = set(re.findall(r"\bdata\.(\w+)", guide.read_text(encoding="utf-8"))) - {"3dbag"}
+    guide = Path(__file__).parents[2] / "docs" / "buildings.md"
+    text = re.sub(r"<!--.*?-->", "", guide.read_text(encoding="utf-8"))
+    names = set(re.findall(r"(?<![/\w])buildings\.(\w+)", text))
     assert len(names) > 15
     assert names <= set(dir(buildings))
 
@@ -434,9 +441,11 @@ def test_the_guide_names_what_there_is() -> None:
 # --- radar -------------------------------------------------------------------------------------
 
 
-def flattened_image(time: str, passing: str, level: float, grid: xr.DataArray = GRID) -> xr.Dataset:
+def flattened_image(
+    time: str, orbit_direction: str, level: float, grid: xr.DataArray = GRID
+) -> xr.Dataset:
     power = xr.concat([grid.fillna(level), grid.fillna(0.2 * level)], dim="polarisation")
-    record = {"start": time, "orbit_state": passing, "polarisations": ["VV", "VH"]}
+    record = {"start": time, "orbit_state": orbit_direction, "polarisations": ["VV", "VH"]}
     return xr.Dataset(
         {"gamma0": power.assign_coords(polarisation=["VV", "VH"])},
         attrs={"acquisition": json.dumps([record])},
@@ -463,28 +472,28 @@ def test_radar_images_become_monthly_means_by_pass() -> None:
 
 def test_radar_images_must_say_time_pass_and_radiometry() -> None:
     image = flattened_image("2021-01-03T05:50:00Z", "", 0.1)
-    with pytest.raises(StackError, match="does not say its pass"):
+    with pytest.raises(StackError, match="does not state its pass"):
         sar_series([image], GRID)
-    assert sar_series([image], GRID, passing="ascending").notnull().any()
+    assert sar_series([image], GRID, orbit_direction="ascending").notnull().any()
     with pytest.raises(StackError, match="expected one with its time"):
         sar_series([image.assign_attrs(acquisition="[]")], GRID)
     with pytest.raises(StackError, match="expected gamma0 or sigma0"):
-        sar_series([image.rename(gamma0="amplitude")], GRID, passing="ascending")
+        sar_series([image.rename(gamma0="amplitude")], GRID, orbit_direction="ascending")
     other = image.rename(gamma0="sigma0")
     with pytest.raises(StackError, match=r"gamma0 and sigma0"):
-        sar_series([image, other], GRID, passing="ascending")
+        sar_series([image, other], GRID, orbit_direction="ascending")
     strange = image.assign_coords(polarisation=["HH", "HV"])
     with pytest.raises(StackError, match="expected VV, VH or both"):
-        sar_series([strange], GRID, passing="ascending")
+        sar_series([strange], GRID, orbit_direction="ascending")
     with pytest.raises(StackError, match="no image in the months"):
         sar_series([], GRID)
 
 
 def test_the_pass_follows_from_the_local_time() -> None:
     # Two scenes of the Alps, whose annotations say their passes, and one beyond the date line.
-    assert pass_of_time(np.datetime64("2021-04-01T05:26:23"), 11.0) == "descending"
-    assert pass_of_time(np.datetime64("2022-10-16T01:50:44"), -118.0) == "ascending"
-    assert pass_of_time(np.datetime64("2021-04-01T17:00:00"), 179.0) == "descending"
+    assert orbit_direction_at(np.datetime64("2021-04-01T05:26:23"), 11.0) == "descending"
+    assert orbit_direction_at(np.datetime64("2022-10-16T01:50:44"), -118.0) == "ascending"
+    assert orbit_direction_at(np.datetime64("2021-04-01T17:00:00"), 179.0) == "descending"
 
 
 def test_an_image_in_radar_geometry_is_unfolded_on_the_grid_of_a_city() -> None:
@@ -493,7 +502,7 @@ def test_an_image_in_radar_geometry_is_unfolded_on_the_grid_of_a_city() -> None:
     both = single.image.expand_dims(polarisation=["VV"])
     image = Scene(both, single.grid, single.orbit, single.calibration)
     like = city_grid((9.993, 45.997, 10.007, 46.003), crs=dem.rio.crs)
-    found = unfolded(image, dem, like)
+    found = reconstruct_product(image, dem, like)
     series = sar_series([found], like)
     assert series.shape[2:] == like.shape
     assert float(series.notnull().any(dim="sar_band").mean()) > 0.95
@@ -511,18 +520,18 @@ def test_a_geotiff_of_all_bands_becomes_a_stack(tmp_path: Path) -> None:
         tmp_path / "chip.tif", np.concatenate([levels, heights, numbers]).astype(np.int16)
     )
     bands = ["vh_ascending", "vv_ascending", "dem", "B02", None]
-    stack = stack_of_raster(path, bands, "2020-06-03", decibels=0.01, offset=0.0)
+    stack = stack_from_raster(path, bands, "2020-06-03", decibels=0.01, offset=0.0)
     assert stack["month"].values == np.datetime64("2020-06-01")
     vv = stack["sar"].sel(sar_band="vv_ascending").isel(month=0)
     np.testing.assert_allclose(10.0 * np.log10(vv), 0.01 * levels[1], atol=1e-4)
     np.testing.assert_array_equal(stack["dem"], heights[0])
     assert list(stack["optical_band"].values) == ["B02"]
     with pytest.raises(StackError, match=r"found 5 bands .* expected 2"):
-        stack_of_raster(path, bands[:2], "2020-06-03", decibels=0.01)
-    with pytest.raises(StackError, match="found a band twice"):
-        stack_of_raster(path, ["B02"] * 5, "2020-06-03", offset=0.0)
+        stack_from_raster(path, bands[:2], "2020-06-03", decibels=0.01)
+    with pytest.raises(StackError, match="found B02 more than once"):
+        stack_from_raster(path, ["B02"] * 5, "2020-06-03", offset=0.0)
     with pytest.raises(ProductError, match="is no raster"):
-        stack_of_raster(tmp_path / "no.tif", bands, "2020-06-03")
+        stack_from_raster(tmp_path / "no.tif", bands, "2020-06-03")
 
 
 def arrays_of(count: int = 4) -> dict[str, NDArray[Any]]:
@@ -549,21 +558,21 @@ def test_series_of_arrays_become_a_stack(tmp_path: Path) -> None:
     arrays = arrays_of()
     arrays["scl"][0] = 8
     np.savez(tmp_path / "series.npz", **arrays)
-    stack = stack_of_arrays(tmp_path / "series.npz", passing="ascending", offset=0.0)
+    stack = stack_from_arrays(tmp_path / "series.npz", orbit_direction="ascending", offset=0.0)
     assert stack.sizes["y"] == 8
     assert list(stack["sar_band"].values) == ["vv_ascending", "vh_ascending"]
     assert list(stack["optical_band"].values) == ["B02", "B11"]
     second = stack["optical"].sel(optical_band="B02").isel(month=0)
     np.testing.assert_allclose(second, arrays["s2_10m_B02"][1, 0] / 1e4, rtol=1e-5)
     with pytest.raises(StackError, match="without their pass"):
-        stack_of_arrays(arrays, offset=0.0)
+        stack_from_arrays(arrays, offset=0.0)
     for name in ("epsg", "s2_time"):
         fewer = {key: value for key, value in arrays.items() if key != name}
         with pytest.raises(StackError, match=f"expected {name}"):
-            stack_of_arrays(fewer, passing="ascending", offset=0.0)
+            stack_from_arrays(fewer, orbit_direction="ascending", offset=0.0)
     strange = {**arrays, "s2_10m_B02": arrays["scl"][:, 1:]}
     with pytest.raises(StackError, match="found s2_10m_B02 with the shape"):
-        stack_of_arrays(strange, passing="ascending", offset=0.0)
+        stack_from_arrays(strange, orbit_direction="ascending", offset=0.0)
 
 
 def write_pair(folder: Path) -> tuple[Path, Path]:
@@ -617,7 +626,7 @@ def test_real_pairs_are_read() -> None:
 
 def test_real_series_are_read() -> None:
     path = shared_data("timeseries", "worldcereal_00002806639B424A.npz")
-    stack = stack_of_arrays(path, passing="ascending", baseline="02.05")
+    stack = stack_from_arrays(path, orbit_direction="ascending", baseline="02.05")
     assert stack.sizes["month"] == 16
     assert all(valid.all() for valid in valid_months(stack).values())
     # Fields: vegetation is brighter in the near infrared than in red, all year round.
@@ -632,7 +641,7 @@ def test_real_series_are_read() -> None:
 def test_the_wrong_offset_of_a_real_chip_is_noticed(chip: str, right: float, wrong: float) -> None:
     path = shared_data("sentinel1", "terramesh_chips", f"{chip}.tif")
     bands = ["vv_descending", "vh_descending", "dem", *OPTICAL_BANDS]
-    stack = stack_of_raster(path, bands, "2020-07-01", decibels=0.01, offset=right)
+    stack = stack_from_raster(path, bands, "2020-07-01", decibels=0.01, offset=right)
     assert stack.sizes["y"] == 224
     with pytest.raises(StackError, match="offset"):
-        stack_of_raster(path, bands, "2020-07-01", decibels=0.01, offset=wrong)
+        stack_from_raster(path, bands, "2020-07-01", decibels=0.01, offset=wrong)

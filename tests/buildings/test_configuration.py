@@ -1,4 +1,4 @@
-"""City stacks from catalogues: a recipe, a small static catalogue, and one that is served."""
+"""City stacks from catalogues: configurations, a static catalogue, and one that is served."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sarheight.buildings import (
     BuildingSource,
     City,
     RadarSource,
-    StackRecipe,
+    StackConfiguration,
     city_grid,
     make_stack,
     open_stack,
@@ -36,6 +36,7 @@ from sarheight.errors import (
 )
 from sarheight.fetch import Settings, building_tiles, image_items
 from sarheight.product import open_product
+from tests.buildings.test_footprints import city
 from tests.cities import (
     NORTH,
     WEST,
@@ -47,7 +48,6 @@ from tests.cities import (
 from tests.servers import add_stac, alone, running
 from tests.simulated_products import ground_image
 from tests.terrain import dem_around
-from tests.test_data_footprints import city
 
 SIZE = 60
 OPTICS, RADAR = "sentinel-2-l2a", "sentinel-1-rtc"
@@ -87,7 +87,7 @@ def write_radar(folder: Path, number: int) -> dict[str, Path]:
 
 
 def write_world(folder: Path) -> Path:
-    """Write images, a catalogue of them, buildings and a recipe; return the recipe."""
+    """Write images, a catalogue of them, buildings and a configuration; return its path."""
     images = folder / "images"
     items: list[Any] = []
     for date, baseline, cloud in IMAGES:
@@ -100,8 +100,8 @@ def write_world(folder: Path) -> Path:
     write_catalogue(folder, items)
     box = (WEST + 200.0, NORTH - 300.0, WEST + 260.0, NORTH - 200.0)
     write_buildings(folder / "delft.gpkg", [(box, {"b3_h_dak_50p": 7.0, "b3_h_maaiveld": -2.0})])
-    recipe = folder / "recipe.toml"
-    recipe.write_text(
+    configuration = folder / "configuration.toml"
+    configuration.write_text(
         f"""
 first = "2021-01"
 last = "2021-03"
@@ -121,11 +121,11 @@ file = "{{name}}.gpkg"
 
 [[cities]]
 name = "delft"
-place = {list(place_of(SIZE, SIZE))}
+bounds = {list(place_of(SIZE, SIZE))}
 """,
         encoding="utf-8",
     )
-    return recipe
+    return configuration
 
 
 @pytest.fixture(scope="module")
@@ -134,9 +134,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_recipe_makes_what_the_images_hold(world: Path) -> None:
-    recipe = StackRecipe.read(world)
+    configuration = StackConfiguration.read(world)
     told: list[str] = []
-    stack = make_stack(recipe, recipe.cities[0], report=told.append)
+    stack = make_stack(configuration, configuration.cities[0], report=told.append)
     assert stack.sizes["month"] == 3
     assert valid_months(stack)["sar"].tolist() == [True, True, False]
     # The only optical image of February has more cloud than is wanted.
@@ -158,14 +158,14 @@ def test_a_recipe_makes_what_the_images_hold(world: Path) -> None:
 
 
 def test_stacks_are_kept_until_their_recipe_changes(world: Path, tmp_path: Path) -> None:
-    recipe = StackRecipe.read(world)
+    configuration = StackConfiguration.read(world)
     told: list[str] = []
-    (path,) = write_stacks(recipe, tmp_path, report=told.append)
+    (path,) = write_stacks(configuration, tmp_path, report=told.append)
     assert told
     told.clear()
-    assert write_stacks(recipe, tmp_path, report=told.append) == [path]
+    assert write_stacks(configuration, tmp_path, report=told.append) == [path]
     assert not told
-    write_stacks(replace(recipe, last="2021-02"), tmp_path, report=told.append)
+    write_stacks(replace(configuration, last="2021-02"), tmp_path, report=told.append)
     assert told
     assert open_stack(path).sizes["month"] == 2
 
@@ -177,33 +177,33 @@ def test_the_command_makes_the_stacks_of_a_recipe(world: Path, tmp_path: Path) -
     assert open_stack(tmp_path / "delft.zarr").sizes["optical_band"] == 2
     again = CliRunner().invoke(app, ["stack", str(world), "-o", str(tmp_path), "--city", "gouda"])
     assert again.exit_code == 1
-    assert "found no gouda in the recipe" in again.output
+    assert "found no gouda in the configuration" in again.output
 
 
 def test_a_part_may_be_left_out(world: Path) -> None:
-    recipe = StackRecipe.read(world)
-    city = recipe.cities[0]
-    assert "optical" not in make_stack(replace(recipe, optical=None, buildings=None), city)
-    radarless = make_stack(replace(recipe, radar=None), city)
+    configuration = StackConfiguration.read(world)
+    city = configuration.cities[0]
+    assert "optical" not in make_stack(replace(configuration, optical=None, buildings=None), city)
+    radarless = make_stack(replace(configuration, radar=None), city)
     assert "sar" not in radarless
     assert float(radarless["height"].max()) == pytest.approx(9.0)
 
 
 def test_too_little_to_make_a_stack_is_an_error(world: Path) -> None:
-    recipe = StackRecipe.read(world)
-    (city,) = recipe.cities
-    assert recipe.optical is not None
+    configuration = StackConfiguration.read(world)
+    (city,) = configuration.cities
+    assert configuration.optical is not None
     with pytest.raises(StackError, match="found no image of sentinel-1-rtc at delft"):
-        make_stack(replace(recipe, first="2022-01", last="2022-02"), city)
-    clouded = replace(recipe, radar=None, first="2021-02", last="2021-02")
+        make_stack(replace(configuration, first="2022-01", last="2022-02"), city)
+    clouded = replace(configuration, radar=None, first="2021-02", last="2021-02")
     with pytest.raises(StackError, match="found no clear cell at delft"):
         make_stack(clouded, city)
-    wrong = replace(recipe.optical, offset=0.0, most_cloud=0.0)
-    with pytest.raises(StackError, match="probably left in"):
-        make_stack(replace(recipe, radar=None, optical=wrong), city)
-    bands = replace(recipe.optical, bands=("B03",))
+    wrong = replace(configuration.optical, offset=0.0, most_cloud=0.0)
+    with pytest.raises(StackError, match="probably left out"):
+        make_stack(replace(configuration, radar=None, optical=wrong), city)
+    bands = replace(configuration.optical, bands=("B03",))
     with pytest.raises(FetchError, match=r"found the images blue, swir16, scl .* expected B03"):
-        make_stack(replace(recipe, radar=None, optical=bands), city)
+        make_stack(replace(configuration, radar=None, optical=bands), city)
 
 
 @pytest.mark.parametrize(
@@ -213,9 +213,9 @@ def test_too_little_to_make_a_stack_is_an_error(world: Path) -> None:
         (("2021-03", "2020-03"), "as first month and 2020-03 as last"),
         (("2021-03", "spring"), "expected dates such as"),
         (('"2021-03"', "2021-03-01"), "expected texts"),
-        (("place = [", "place = [5.0, "), "expected west, south, east and north"),
+        (("bounds = [", "bounds = [5.0, "), "expected west, south, east and north"),
         (('"delft"', '"../delft"'), r"expected names of letters"),
-        (('"B11"', '"B10"'), "found the bands B02, B10"),
+        (('"B11"', '"B10"'), "found 'B10' among the optical bands"),
         (('[radar]\ncatalogue = "catalog.json"', "[radar]"), "expected a catalogue, or products"),
         (("[[cities]]", "[[cities"), "is not TOML"),
         (('file = "{name}.gpkg"', ""), "found file='' and index='' for buildings"),
@@ -225,29 +225,29 @@ def test_too_little_to_make_a_stack_is_an_error(world: Path) -> None:
 def test_recipes_that_make_no_sense_are_refused(
     world: Path, tmp_path: Path, change: tuple[str, str], words: str
 ) -> None:
-    changed = tmp_path / "recipe.toml"
+    changed = tmp_path / "configuration.toml"
     changed.write_text(world.read_text().replace(*change))
     with pytest.raises(StackError, match=words):
-        StackRecipe.read(changed)
+        StackConfiguration.read(changed)
 
 
 def test_the_recipe_among_the_examples_can_be_followed() -> None:
-    path = Path(__file__).parents[1] / "examples" / "recipes" / "dutch_cities.toml"
-    recipe = StackRecipe.read(path)
-    assert len(recipe.cities) == 10
-    for place in (each.place for each in recipe.cities):
-        grid = city_grid(place, crs=recipe.crs, posting=recipe.posting)
+    path = Path(__file__).parents[2] / "examples" / "cities" / "dutch_cities.toml"
+    configuration = StackConfiguration.read(path)
+    assert len(configuration.cities) == 10
+    for each in configuration.cities:
+        grid = city_grid(each.bounds, crs=configuration.crs, posting=configuration.posting)
         assert min(grid.shape) > 500
         assert max(grid.shape) < 2000
     known = Settings.load().catalogues
-    assert recipe.radar is not None
-    assert recipe.optical is not None
-    assert {recipe.radar.catalogue, recipe.optical.catalogue} <= set(known)
+    assert configuration.radar is not None
+    assert configuration.optical is not None
+    assert {configuration.radar.catalogue, configuration.optical.catalogue} <= set(known)
 
 
 def test_a_recipe_needs_a_source_of_images(world: Path) -> None:
     with pytest.raises(StackError, match="neither radar nor optical"):
-        replace(StackRecipe.read(world), radar=None, optical=None)
+        replace(StackConfiguration.read(world), radar=None, optical=None)
 
 
 # --- catalogues --------------------------------------------------------------------------------
@@ -284,10 +284,10 @@ def test_a_catalogue_cannot_name_files_outside_its_folder(tmp_path: Path) -> Non
 
 
 def test_a_damaged_catalogue_and_a_damaged_image_are_said_to_be(tmp_path: Path) -> None:
-    recipe = StackRecipe.read(write_world(tmp_path))
+    configuration = StackConfiguration.read(write_world(tmp_path))
     (tmp_path / "images" / "0_vv.tif").write_bytes(b"no raster")
     with pytest.raises(ProductError, match=r"0_vv.tif' cannot be read as raster"):
-        make_stack(replace(recipe, optical=None, buildings=None), recipe.cities[0])
+        make_stack(replace(configuration, optical=None, buildings=None), configuration.cities[0])
     (tmp_path / "catalog.json").write_text("{}")
     with pytest.raises(FetchError, match="cannot be read"):
         items_of(tmp_path / "catalog.json")
@@ -297,7 +297,7 @@ def test_a_catalogue_on_the_network_serves_parts_of_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone(monkeypatch, tmp_path)
-    recipe = StackRecipe.read(write_world(tmp_path))
+    configuration = StackConfiguration.read(write_world(tmp_path))
     with running() as server:
         box = place_of(SIZE, SIZE)
         items = []
@@ -311,9 +311,11 @@ def test_a_catalogue_on_the_network_serves_parts_of_images(
             item |= {"geometry": {"type": "Point", "coordinates": list(box[:2])}}
             items.append(item | {"properties": {"datetime": time, "sat:orbit_state": passing}})
         address = add_stac(server, items)
-        assert recipe.radar is not None
-        served = replace(recipe.radar, catalogue=address)
-        stack = make_stack(replace(recipe, radar=served, optical=None), recipe.cities[0])
+        assert configuration.radar is not None
+        served = replace(configuration.radar, catalogue=address)
+        stack = make_stack(
+            replace(configuration, radar=served, optical=None), configuration.cities[0]
+        )
         read = [request for request in server.requests if request.path.endswith("vv.tif")]
         assert any("Range" in request.headers for request in read)
     means = stack["sar"].mean(dim=("y", "x"))
@@ -321,12 +323,11 @@ def test_a_catalogue_on_the_network_serves_parts_of_images(
 
 
 def test_images_elsewhere_are_read_window_by_window(world: Path) -> None:
-    from sarheight.buildings._images import city_grid
-    from sarheight.buildings.recipe import window_of
+    from sarheight.buildings.configuration import _read_window
 
     whole = world.parent / "images" / "2021-01-05_blue.tif"
     grid = city_grid(place_of(20, 20))
-    found = window_of(str(whole), grid, "average")
+    found = _read_window(str(whole), grid, "average")
     with rasterio.open(whole) as opened:
         numbers = opened.read(1)
     row, column = (
@@ -366,31 +367,31 @@ def test_tiles_of_buildings_are_fetched_at_a_place(
             building_tiles((10.0, 40.0, 10.1, 40.1), index=address)
         with pytest.raises(FetchError, match="expected gpkg_download"):
             building_tiles(place, index=str(index), column="gpkg_download")
-        recipe = StackRecipe.read(write_world(tmp_path))
+        configuration = StackConfiguration.read(write_world(tmp_path))
         source = BuildingSource(index=address)
-        chosen = replace(recipe, buildings=source, optical=None)
-        stack = make_stack(chosen, recipe.cities[0])
+        chosen = replace(configuration, buildings=source, optical=None)
+        stack = make_stack(chosen, configuration.cities[0])
     assert float(stack["height"].max()) == pytest.approx(9.0)
 
 
 def test_a_city_with_no_buildings_is_said_to_have_none(tmp_path: Path) -> None:
-    recipe = StackRecipe.read(write_world(tmp_path))
+    configuration = StackConfiguration.read(write_world(tmp_path))
     far = (WEST + 90_000.0, NORTH - 100.0, WEST + 90_100.0, NORTH)
     (tmp_path / "delft.gpkg").unlink()
     write_buildings(tmp_path / "delft.gpkg", [(far, {"height": 5.0})])
     with pytest.warns(UserWarning, match="none of 1 buildings lies at delft"):
-        stack = make_stack(replace(recipe, optical=None), recipe.cities[0])
+        stack = make_stack(replace(configuration, optical=None), configuration.cities[0])
     assert (stack["height"] == 0.0).all()
     (tmp_path / "delft.gpkg").unlink()
     with pytest.raises(StackError, match="found no file"):
-        make_stack(replace(recipe, optical=None), recipe.cities[0])
+        make_stack(replace(configuration, optical=None), configuration.cities[0])
 
 
 # --- products in radar geometry ----------------------------------------------------------------
 
 
 def test_products_as_they_come_are_unfolded(tmp_path: Path) -> None:
-    recipe = StackRecipe.read(write_world(tmp_path))
+    configuration = StackConfiguration.read(write_world(tmp_path))
     annotation, scene = ground_image()
     (tmp_path / "sentinel1" / "delft").mkdir(parents=True)
     product = open_product(
@@ -405,8 +406,8 @@ def test_products_as_they_come_are_unfolded(tmp_path: Path) -> None:
     place = (longitude - 2e-3, latitude - 1e-3, longitude + 2e-3, latitude + 1e-3)
     month = str(product.start)[:7]
     made = replace(
-        recipe, radar=source, optical=None, buildings=None, first=month, last=month,
-        cities=(City(name="delft", place=place),),
+        configuration, radar=source, optical=None, buildings=None, first=month, last=month,
+        cities=(City(name="delft", bounds=place),),
     )  # fmt: skip
     stack = make_stack(made, made.cities[0])
     assert float(stack["sar"].notnull().any(dim=("month", "sar_band")).mean()) > 0.9

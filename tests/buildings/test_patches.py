@@ -14,16 +14,16 @@ from sarheight.buildings import (
     OPTICAL_BANDS,
     SAR_BANDS,
     BuildingPatches,
-    band_statistics,
     bigearthnet_stacks,
-    blocks,
     open_stack,
+    select_bands,
+    split_blocks,
     split_cities,
-    stack_of_arrays,
-    stack_of_raster,
-    with_bands,
+    stack_from_arrays,
+    stack_from_raster,
     write_stack,
 )
+from sarheight.buildings.stack import band_statistics
 from sarheight.errors import StackError
 from sarheight.learning import Part
 from tests.cities import small_stack
@@ -191,7 +191,7 @@ def test_months_are_lost_as_often_as_asked_and_never_all() -> None:
 
 def test_patches_without_heights_need_to_be_asked_for() -> None:
     stack = STACK.drop_vars(["height", "footprint"])
-    with pytest.raises(ValueError, match="least_known=0 takes patches without heights"):
+    with pytest.raises(ValueError, match="least_known=0 admits patches without heights"):
         BuildingPatches([stack], size=20)
     sample = BuildingPatches([stack], size=20, least_known=0.0)[0]
     assert np.isnan(sample["height"]).all()
@@ -215,9 +215,9 @@ def test_a_stack_with_no_image_gives_no_patch() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"size": 0}, "expected whole numbers of 1 at least"),
+        ({"size": 0}, "expected whole numbers of at least 1"),
         ({"drop_month": 1.5}, "shares from 0 to 1"),
-        ({"sar_bands": ["vv"]}, "found the sar bands vv"),
+        ({"sar_bands": ["vv"]}, "found 'vv' among the sar bands"),
         ({"optical_bands": ["B02", "B02"]}, "each once"),
         ({"sar_bands": [], "optical_bands": []}, "neither sar bands nor optical bands"),
         ({"within": []}, "found parts of 0 stacks for 1"),
@@ -247,7 +247,7 @@ def test_patches_are_read_from_a_store_when_they_are_asked_for(tmp_path: Path) -
 @given(st.integers(0, 50), st.floats(0.0, 60.0), st.floats(0.2, 0.8))
 def test_blocks_lie_apart(seed: int, gap: float, share: float) -> None:
     shares = {"training": share, "test": 1.0 - share}
-    found = blocks(STACK, shares, width=100.0, gap=gap, seed=seed)
+    found = split_blocks(STACK, shares, width=100.0, gap=gap, seed=seed)
     taken = np.zeros((40, 40), dtype=int)
     for part in (part for parts in found.values() for part in parts):
         taken[slice(*part.rows), slice(*part.columns)] += 1
@@ -261,7 +261,7 @@ def test_blocks_lie_apart(seed: int, gap: float, share: float) -> None:
 
 
 def test_patches_stay_in_their_blocks() -> None:
-    found = blocks(STACK, {"training": 0.5, "test": 0.5}, width=200.0, gap=40.0)
+    found = split_blocks(STACK, {"training": 0.5, "test": 0.5}, width=200.0, gap=40.0)
     cells = {
         name: {
             (row, column)
@@ -285,11 +285,11 @@ def test_cities_are_dealt_out_whole() -> None:
 
 def test_splits_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ValueError, match="sum to 1"):
-        blocks(STACK, {"training": 0.5})
+        split_blocks(STACK, {"training": 0.5})
     with pytest.raises(ValueError, match="gaps that leave something"):
-        blocks(STACK, {"training": 1.0}, width=100.0, gap=100.0)
-    with pytest.raises(ValueError, match="expected one each at least"):
-        blocks(STACK, {"training": 0.5, "test": 0.5}, width=1000.0)
+        split_blocks(STACK, {"training": 1.0}, width=100.0, gap=100.0)
+    with pytest.raises(ValueError, match="expected at least one each"):
+        split_blocks(STACK, {"training": 0.5, "test": 0.5}, width=1000.0)
     with pytest.raises(ValueError, match="found 1 cities"):
         split_cities(["delft"], {"training": 0.5, "test": 0.5})
 
@@ -331,10 +331,10 @@ def real_stacks() -> Iterator[tuple[str, xr.Dataset]]:
     archives = [shared_data("lcz", f"BigEarthNet-S{k}-Example.tar.bz2") for k in (1, 2)]
     yield next(bigearthnet_stacks(*archives))
     series = shared_data("timeseries", "worldcereal_00002806639B424A.npz")
-    yield "series", stack_of_arrays(series, passing="ascending", baseline="02.05")
+    yield "series", stack_from_arrays(series, orbit_direction="ascending", baseline="02.05")
     chip = shared_data("sentinel1", "terramesh_chips", "282D_485L_3_3.tif")
     bands = ["vv_descending", "vh_descending", "dem", *OPTICAL_BANDS]
-    yield "chip", stack_of_raster(chip, bands, "2020-07-01", decibels=0.01, offset=0.0)
+    yield "chip", stack_from_raster(chip, bands, "2020-07-01", decibels=0.01, offset=0.0)
 
 
 def test_real_series_of_all_kinds_run_through_one_network_to_a_map() -> None:
@@ -355,7 +355,7 @@ def test_real_series_of_all_kinds_run_through_one_network_to_a_map() -> None:
     assert heights.shape == (len(patches), 1, 48, 48)
     assert torch.isfinite(heights).all()
     for stack in stacks:
-        city = predict_buildings(estimator, with_bands(stack), tiling=Tiling(32, 8))
+        city = predict_buildings(estimator, select_bands(stack), tiling=Tiling(32, 8))
         assert city["height"].shape == (48, 64)
         assert bool(np.isfinite(city["height"]).all())
         assert city.rio.crs == stack.rio.crs
@@ -363,12 +363,12 @@ def test_real_series_of_all_kinds_run_through_one_network_to_a_map() -> None:
 
 def test_bands_that_are_wanted_are_added_and_others_left_out() -> None:
     stack = STACK.sel(sar_band=["vh_descending"])
-    found = with_bands(stack, optical_bands=["B11", "B02"])
+    found = select_bands(stack, optical_bands=["B11", "B02"])
     assert list(found["sar_band"].values) == list(SAR_BANDS)
     assert found["sar"].notnull().any(dim=("month", "y", "x")).values.tolist() == [
         *(False, False, False, True)
     ]
     assert list(found["optical_band"].values) == ["B11", "B02"]
-    assert "optical" not in with_bands(stack, optical_bands=[])
+    assert "optical" not in select_bands(stack, optical_bands=[])
     with pytest.raises(StackError, match="found 'B10'"):
-        with_bands(stack, optical_bands=["B10"])
+        select_bands(stack, optical_bands=["B10"])
