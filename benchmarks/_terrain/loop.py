@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from benchmarks._terrain.errors import SIZE, arrays_of
 from benchmarks._terrain.places import job_of
-from sarheight.terrain import TerrainPatches, columns_along_range, prepare_scene, simulate_image
+from sarheight.terrain import TerrainPatches, prepare_scene
+from sarheight.terrain.patches import columns_along_range
+from sarheight.terrain.scenes import simulate_image
 
 if TYPE_CHECKING:
     import xarray as xr

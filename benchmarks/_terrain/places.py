@@ -21,7 +21,8 @@ from sarheight import dem as elevation
 from sarheight.illumination import Muhleman
 from sarheight.layover import reconstruct
 from sarheight.learning import Part, split_bands
-from sarheight.terrain import SceneConfiguration, open_scene, simulate_image, write_scenes
+from sarheight.terrain import SceneConfiguration, open_scene, write_scenes
+from sarheight.terrain.scenes import simulate_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable

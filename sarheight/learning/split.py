@@ -176,23 +176,9 @@ def transform_values(values: Any, transform: str, library: ModuleType = np) -> A
 
 
 def channel_statistics(images: Iterable[xr.DataArray], transform: str) -> tuple[float, float]:
-    """Compute mean and standard deviation of a channel over several scenes.
+    """Return mean and standard deviation of a channel over several scenes, after its transform.
 
-    Parameters
-    ----------
-    images : iterable of xarray.DataArray
-        The channel in each scene, or in its part for training. NaN is left out.
-    transform : {"none", "decibel", "log"}
-        Applied before the statistics, as `sarheight.learning.Channel` does.
-
-    Returns
-    -------
-    mean, std : float
-
-    Raises
-    ------
-    ValueError
-        If there is no value, or all values are the same.
+    NaN is left out. Raises ValueError if there is no value, or all values are the same.
     """
     count, total, squares = 0, 0.0, 0.0
     for image in images:

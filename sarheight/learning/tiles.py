@@ -64,20 +64,7 @@ class Tiling:
         return self.size - self.overlap
 
     def require_fit(self, stride: int, block: int) -> None:
-        """Check that the tiles fit a network, and that a block has cells.
-
-        Parameters
-        ----------
-        stride : int
-            Of the network: the size must be a multiple of it.
-        block : int
-            Cells along a side of a block.
-
-        Raises
-        ------
-        ValueError
-            If the size is no multiple of the stride, or a block has no cells.
-        """
+        """Raise ValueError unless the size is a multiple of a stride, and a block has cells."""
         if self.size % stride or block < 1:
             msg = (
                 f"found tiles of {self.size} cells and blocks of {block}, expected tiles of a "
@@ -86,18 +73,8 @@ class Tiling:
             raise ValueError(msg)
 
     def starts(self, length: int, within: Span) -> list[int]:
-        """Return the first cells of the tiles that intersect a span of an axis.
-
-        The first tile begins before the axis, so that the cells at the edge lie in an overlap
-        like all others.
-
-        Parameters
-        ----------
-        length : int
-            Cells of the axis.
-        within : tuple of int
-            First and one past the last cell of the span.
-        """
+        """Return the first cells of the tiles that intersect a span of an axis of some length."""
+        # The first tile begins before the axis, so that cells at the edge lie in an overlap, too.
         first = -self.overlap
         count = max(0, -(-(length - first - self.overlap) // self.step))
         return [

@@ -78,16 +78,15 @@ class KnownElevations:
             msg = f"found columns of {sizes} values, expected the same number in each"
             raise KnownElevationsError(msg)
         for name, column in columns.items():
-            _require_finite(name, column)
-        _require_heights(columns["height"])
-        if (columns["sigma"] < 0.0).any():
-            msg = (
-                f"found standard deviations down to {columns['sigma'].min():g} m, expected none "
-                "below 0: check the column"
-            )
-            raise KnownElevationsError(msg)
-        for name, column in columns.items():
+            _refuse(~np.isfinite(column), name, column, "finite values: leave those points out")
             object.__setattr__(self, name, column)
+        _refuse(
+            (self.height < LOWEST) | (self.height > HIGHEST),
+            "height",
+            self.height,
+            f"{LOWEST:g} to {HIGHEST:g} m, as no land lies elsewhere: check unit and nodata value",
+        )
+        _refuse(self.sigma < 0.0, "sigma", self.sigma, "none below 0: check the column")
         object.__setattr__(self, "crs", _horizontal_crs(crs))
 
     def __len__(self) -> int:
@@ -146,23 +145,13 @@ def _horizontal_crs(crs: Any) -> CRS:  # noqa: ANN401  # whatever pyproj takes
         raise KnownElevationsError(msg) from error
 
 
-def _require_finite(name: str, column: Floats) -> None:
-    bad = np.flatnonzero(~np.isfinite(column))
-    if bad.size:
+def _refuse(bad: NDArray[np.bool_], name: str, column: Floats, expected: str) -> None:
+    """Raise if a value of a column is bad."""
+    first = np.flatnonzero(bad)[:1]
+    if first.size:
         msg = (
-            f"found {bad.size} of {column.size} values of {name} that are not finite, the first at "
-            f"point {bad[0]}: leave those points out"
-        )
-        raise KnownElevationsError(msg)
-
-
-def _require_heights(height: Floats) -> None:
-    bad = np.flatnonzero((height < LOWEST) | (height > HIGHEST))
-    if bad.size:
-        msg = (
-            f"found {bad.size} of {height.size} heights outside {LOWEST:g} to {HIGHEST:g} m, such "
-            f"as {height[bad[0]]:g} at point {bad[0]}: no land lies there; check unit and nodata "
-            "value"
+            f"found {bad.sum()} of {column.size} values of {name} such as {column[first[0]]:g}, at "
+            f"point {first[0]}; expected {expected}"
         )
         raise KnownElevationsError(msg)
 

@@ -227,23 +227,7 @@ def _scene_arrays(scene: xr.Dataset, channels: Sequence[str]) -> _SceneArrays:
 
 
 def columns_along_range(scene: xr.Dataset) -> slice:
-    """Return the slice that orders a scene's columns along the look direction.
-
-    Parameters
-    ----------
-    scene : xarray.Dataset
-        With the attribute ``look_azimuth`` in degrees.
-
-    Returns
-    -------
-    slice
-        All columns, from the first or from the last.
-
-    Raises
-    ------
-    ValueError
-        If the scene has no such attribute.
-    """
+    """Return the slice of all columns that orders them along the look direction."""
     if "look_azimuth" not in scene.attrs:
         msg = (
             "found no look_azimuth among the attributes of the scene, expected the direction from "

@@ -36,25 +36,10 @@ def patchy_reflectivity(
     contrast: float = 2.5,
     texture: float = 1.0,
 ) -> NDArray[np.float32]:
-    """Simulate the reflectivity of ground in patches, relative to the backscatter law.
+    """Simulate the reflectivity of ground in patches, linear and relative to the backscatter law.
 
-    Lognormal, constant in patches, which are Voronoi cells, with a texture of independent cells.
-
-    Parameters
-    ----------
-    dem : xarray.DataArray
-        Dims (y, x); only its grid is used.
-    random : numpy.random.Generator
-        Source of the random numbers.
-    patch : float
-        Mean width of a patch in metres.
-    contrast, texture : float
-        Standard deviation of the levels of patches, and of the cells within a patch, in dB.
-
-    Returns
-    -------
-    array, shape (rows, columns)
-        Linear factors.
+    Lognormal, constant in Voronoi cells of a mean width of `patch` metres, with a texture of
+    independent cells; `contrast` and `texture` are standard deviations in dB.
     """
     down, right = local_posting(dem)
     rows, columns = dem.shape
@@ -75,25 +60,10 @@ def degrade_dem(
     error: float = 4.0,
     length: float = 1.5,
 ) -> xr.DataArray:
-    """Simulate a coarse DEM: block means of the true heights, with a correlated error.
+    """Simulate a coarse DEM: block means of `factor` x `factor` cells, with a correlated error.
 
-    Parameters
-    ----------
-    dem : xarray.DataArray
-        The true heights, dims (y, x).
-    random : numpy.random.Generator
-        Source of the random numbers.
-    factor : int
-        Cells of the truth along a side of a coarse cell.
-    error : float
-        Standard deviation of the error in metres.
-    length : float
-        Standard deviation of the Gaussian that smooths the error, in coarse cells.
-
-    Returns
-    -------
-    xarray.DataArray
-        Heights in metres, dims (y, x).
+    `error` is the standard deviation of the error in metres, `length` that of the Gaussian by which
+    it is smoothed, in coarse cells.
     """
     step = float(abs(dem.y[1] - dem.y[0])), float(abs(dem.x[1] - dem.x[0]))
     coarse = coarsen(dem, (factor * step[0], factor * step[1]), units="crs")
@@ -262,27 +232,7 @@ def simulate_image(
     *,
     seed: int = 0,
 ) -> tuple[Scene, xr.DataArray]:
-    """Simulate an image of a DEM, and a coarse DEM.
-
-    Parameters
-    ----------
-    dem, grid, orbit, settings, seed
-        See `simulate_scene`, which reconstructs this image.
-
-    Returns
-    -------
-    image : Scene
-        In radar geometry, the mean of the noise subtracted.
-    coarse : xarray.DataArray
-        The coarse DEM, heights in metres.
-
-    Raises
-    ------
-    GeometryError
-        If image and DEM do not overlap.
-    DemError
-        If the DEM is not usable.
-    """
+    """Simulate an image of a DEM, the mean of its noise subtracted, and a coarse DEM in metres."""
     chosen = SceneSettings() if settings is None else settings
     dem = check_dem(dem)
     random = np.random.default_rng(seed)

@@ -119,23 +119,8 @@ def height_loss(estimate: HeightEstimate, truth: Tensor, unit: float, kind: str 
     The mean of :math:`|e|` or :math:`e^2` over all cells with a true height, where :math:`e` is
     the error in units of `unit`. An estimate with a scale adds the negative log-likelihood of a
     Laplace distribution, :math:`\ln 2 b + |e| / b`, with :math:`e` held constant: the scale
-    follows the errors, and does not influence the heights.
-
-    Parameters
-    ----------
-    estimate : HeightEstimate
-        Shapes (batch, 1, rows, columns).
-    truth : Tensor, shape (batch, 1, rows, columns)
-        Heights in metres; cells that are NaN are left out.
-    unit : float
-        Metres.
-    kind : {"l1", "l2"}
-        Absolute or squared errors.
-
-    Returns
-    -------
-    Tensor
-        A scalar; 0 if no cell has a true height.
+    follows the errors, and does not influence the heights. Shapes are (batch, 1, rows, columns);
+    `truth` in metres may be NaN.
     """
     valid = torch.isfinite(truth)
     error = torch.where(valid, truth - estimate.height, 0.0) / unit

@@ -9,19 +9,18 @@ import pytest
 import xarray as xr
 
 from sarheight.dem import coarsen
-from sarheight.learning import Part, channel_statistics
+from sarheight.learning import Part
+from sarheight.learning.split import channel_statistics
 from sarheight.terrain import (
     SceneConfiguration,
     SceneSettings,
     TerrainPatches,
-    degrade_dem,
     open_scene,
-    patchy_reflectivity,
     prepare_scene,
-    simulate_image,
     simulate_scene,
     write_scenes,
 )
+from sarheight.terrain.scenes import degrade_dem, patchy_reflectivity, simulate_image
 from tests.dems import dem_around, hills
 from tests.mountains import look, mountain, raster
 

@@ -25,11 +25,10 @@ from sarheight.terrain import (
     HeightEstimator,
     TerrainPatches,
     TerrainSettings,
-    height_loss,
     simulate_scene,
     train_terrain,
 )
-from sarheight.terrain.training import measure_scale_factor
+from sarheight.terrain.training import height_loss, measure_scale_factor
 from tests.mountains import look, mountain, raster
 
 if TYPE_CHECKING:
