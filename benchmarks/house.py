@@ -42,6 +42,7 @@ LINE = (
     ("plot", "output"),
     ("learning",),
     ("terrain", "buildings", "zones"),
+    ("settings",),
     ("batch",),
     ("cli",),
 )

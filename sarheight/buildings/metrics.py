@@ -19,10 +19,9 @@ from sarheight.plot.figures import COLORBAR_BOX, LONGEST_SIDE, MARGINS, PANEL_SI
 from sarheight.plot.maps import (
     Frame,
     average_blocks,
-    draw_compass,
     draw_nodata,
-    label_axes,
     map_view,
+    prepare_map,
     valid_cells,
 )
 
@@ -274,8 +273,7 @@ def plot_building_heights(
 
 
 def _draw(figure: Figure, axes: Axes, map_: xr.DataArray, style: tuple[float, str, str]) -> None:
-    view = map_view(map_)
-    frame = Frame.of(view)
+    view, frame = prepare_map(axes, map_)
     values = average_blocks(np.where(valid_cells(view), view.values, np.nan))
     if np.isnan(values).any():
         draw_nodata(axes)
@@ -288,8 +286,6 @@ def _draw(figure: Figure, axes: Axes, map_: xr.DataArray, style: tuple[float, st
         extent=frame.extent,
         interpolation="nearest",
     )
-    label_axes(axes, frame)
-    draw_compass(axes, frame, None)
     figure.colorbar(drawn, cax=axes.inset_axes(COLORBAR_BOX), label=units, extend="max")
 
 

@@ -30,7 +30,7 @@ def comparison(scene: EmbeddedScene) -> Comparison:
 
 
 def test_the_elevations_lie_where_they_belong() -> None:
-    dem = _demo_scene.embedded_dem(stretch=1.0)
+    dem = _demo_scene.embedded_dem(exaggeration=1.0)
     assert dem.shape == (342, 402)
     assert dem.y.values[0] > dem.y.values[-1]
     assert (float(dem.y.max()), float(dem.x.min())) == pytest.approx((36.7325, -84.41333), abs=1e-4)
@@ -41,15 +41,15 @@ def test_the_elevations_lie_where_they_belong() -> None:
     np.testing.assert_array_equal(dem.values, np.round(dem.values))
 
 
-def test_stretching_keeps_the_lowest_place() -> None:
-    plain, stretched = _demo_scene.embedded_dem(1.0), _demo_scene.embedded_dem(3.0)
-    assert float(stretched.min()) == float(plain.min())
-    np.testing.assert_allclose(stretched.values - 236.0, 3.0 * (plain.values - 236.0), rtol=1e-6)
+def test_exaggeration_keeps_the_lowest_height() -> None:
+    plain, exaggerated = _demo_scene.embedded_dem(1.0), _demo_scene.embedded_dem(3.0)
+    assert float(exaggerated.min()) == float(plain.min())
+    np.testing.assert_allclose(exaggerated.values - 236.0, 3.0 * (plain.values - 236.0), rtol=1e-6)
 
 
 def test_a_useful_part_folds(scene: EmbeddedScene, comparison: Comparison) -> None:
     assert 0.10 < comparison.in_layover < 0.25
-    assert scene.counted.mean() > 0.9
+    assert scene.compared.mean() > 0.9
     category = comparison.result["mask"].values
     assert np.isin(category, (ACTIVE_LAYOVER, PASSIVE_LAYOVER)).mean() > 0.05
 
@@ -64,11 +64,11 @@ def test_the_coarse_model_is_three_times_coarser_and_errs(scene: EmbeddedScene) 
 
 def test_the_truth_is_what_the_cells_returned(scene: EmbeddedScene) -> None:
     """gamma0 by itself, so neither brighter nor darker where it is folded."""
-    truth = scene.truth[scene.counted]
+    truth = scene.truth[scene.compared]
     assert np.isfinite(truth).all()
     assert (truth > 0.0).all()
     level = 10 * np.log10(truth).mean()
-    folded = 10 * np.log10(scene.truth[scene.counted & scene.layover]).mean()
+    folded = 10 * np.log10(scene.truth[scene.compared & scene.layover]).mean()
     assert abs(folded - level) < 3.0
 
 
@@ -109,7 +109,7 @@ def test_the_command_leaves_a_picture_and_a_table(tmp_path: Path) -> None:
     with Image.open(picture) as image:
         assert min(image.size) > 800
         assert image.info["Comment"] == "simulated"
-    for word in ("simulated", "stretched", "posterior mean", "RTC", "2.5 times", "demo.png"):
+    for word in ("simulated", "exaggerated", "posterior mean", "RTC", "2.5 times", "demo.png"):
         assert word in done.stdout
     again = CliRunner().invoke(app, [*arguments, "--quiet"])
     assert again.exit_code == 0

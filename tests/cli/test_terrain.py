@@ -99,8 +99,8 @@ def test_heights_of_a_scene(scene: Path, model: Path, tmp_path: Path) -> None:
         "longitude,latitude,height\n" + "\n".join(f"{x},{y},{h}" for x, y, h in rows) + "\n"
     )
     done = run(
-        "predict", scene, "--model", model, "--points", points,
-        "--points-vertical", "ellipsoidal", "-o", tmp_path / "heights.tif",
+        "predict", scene, "--model", model, "--known", points,
+        "--known-vertical", "ellipsoidal", "-o", tmp_path / "heights.tif",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     result = open_result(tmp_path / "heights.tif")
@@ -133,7 +133,7 @@ def test_heights_of_an_image(folder: Path, model: Path, tmp_path: Path) -> None:
         "-o", tmp_path / "heights.nc",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    assert "no elevation is known" in done.stderr
+    assert "without known elevations" in done.stderr
     with xr.open_dataset(tmp_path / "heights.nc") as result:
         assert abs(float(result["x"][1] - result["x"][0])) == 45.0
         # A coarser grid reaches beyond the elevation model by part of a cell.

@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from sarheight.cli import app
 from sarheight.cli._train import (
-    chosen_forms,
-    samples_of,
-    verdict_in_words,
+    describe_verdict,
+    fusion_forms_of,
+    open_samples,
 )
 from sarheight.zones import (
     FusionRow,
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 torch.set_num_threads(1)
 
 
-def sizes(path: Path, *, deal: bool = False) -> dict[str, int]:
-    parts, posting = samples_of([path], None, 32, 1.0, deal=deal, seed=0)
+def sizes(path: Path, *, random_split: bool = False) -> dict[str, int]:
+    parts, posting = open_samples([path], None, 32, 1.0, random_split=random_split, seed=0)
     assert posting is None
     return {role: len(samples) for role, samples in parts.items()}
 
@@ -53,7 +53,7 @@ def test_each_version_of_so2sat_gives_three_parts(tmp_path: Path) -> None:
     assert sizes(tmp_path) == {"training": 153, "validation": 17, "test": 20}
     write_so2sat(tmp_path / "validation.h5", so2sat_arrays(10))
     assert sizes(tmp_path) == {"training": 170, "validation": 10, "test": 20}
-    assert sizes(tmp_path, deal=True) == dealt
+    assert sizes(tmp_path, random_split=True) == dealt
 
 
 def _values(samples: ZoneSamples) -> set[float]:
@@ -66,8 +66,8 @@ def test_parts_of_a_map_share_no_cell(tmp_path: Path) -> None:
     stack.values[:] = np.arange(stack.size).reshape(stack.shape)
     stack.rio.to_raster(tmp_path / "stack.tif")
     labels.rio.to_raster(tmp_path / "labels.tif")
-    parts, posting = samples_of(
-        [tmp_path / "stack.tif"], tmp_path / "labels.tif", 6, 1000.0, deal=False, seed=0
+    parts, posting = open_samples(
+        [tmp_path / "stack.tif"], tmp_path / "labels.tif", 6, 1000.0, random_split=False, seed=0
     )
     assert posting == 100.0
     seen = {role: _values(part) for role, part in parts.items()}
@@ -77,18 +77,18 @@ def test_parts_of_a_map_share_no_cell(tmp_path: Path) -> None:
 
 
 def test_forms_are_those_that_are_asked_for() -> None:
-    forms = chosen_forms(CHANNELS, None, None, "0, 3,independent")
+    forms = fusion_forms_of(CHANNELS, None, None, "0, 3,independent")
     assert [form.label for form in forms] == [
         "radar|optical 0", "radar|optical 3", "radar|optical 6 independent",
     ]  # fmt: skip
     everything = ("radar groups", "optical groups", "radar|optical", "seven groups")
-    assert len(chosen_forms(CHANNELS, everything, None, "0,1,2,3,4,5,6,independent")) == 32
-    own = chosen_forms(CHANNELS, None, ["v*", "B2,B3"], "6")
+    assert len(fusion_forms_of(CHANNELS, everything, None, "0,1,2,3,4,5,6,independent")) == 32
+    own = fusion_forms_of(CHANNELS, None, ["v*", "B2,B3"], "6")
     assert own[0].groups == (CHANNELS[:6], ("B2", "B3"))
-    with pytest.raises(typer.BadParameter, match="no list"):
-        chosen_forms(CHANNELS, None, None, "7")
+    with pytest.raises(typer.BadParameter, match="expected a list"):
+        fusion_forms_of(CHANNELS, None, None, "7")
     with pytest.raises(ValueError, match="only channels that are there"):
-        chosen_forms(("a", "b"), None, None, "0")
+        fusion_forms_of(("a", "b"), None, None, "0")
 
 
 def test_the_answer_says_how_sure_it_is(tmp_path: Path) -> None:
@@ -102,15 +102,13 @@ def test_the_answer_says_how_sure_it_is(tmp_path: Path) -> None:
         values = tuple(right / 100 for right in accuracies)
         return FusionRow(forms[kind], scores, values, values, (tmp_path,) * len(values))
 
-    told = verdict_in_words([row("early", [60, 62, 61]), row("late", [70, 71, 72])])
+    told = describe_verdict([row("early", [60, 62, 61]), row("late", [70, 71, 72])])
     assert "late fusion (x 6)" in told
     assert "71.0 ± 1.0 % at test, +10.0 points" in told
     assert told.endswith("standard error).")
-    assert "not more than chance" in verdict_in_words(
-        [row("early", [60, 72]), row("middle", [70, 64])]
-    )
-    assert "take more" in verdict_in_words([row("early", [60]), row("middle", [70])])
-    assert "nothing to compare" in verdict_in_words([row("early", [60])])
+    assert "not significant" in describe_verdict([row("early", [60, 72]), row("middle", [70, 64])])
+    assert "use more" in describe_verdict([row("early", [60]), row("middle", [70])])
+    assert "nothing to compare" in describe_verdict([row("early", [60])])
 
 
 def test_one_command_answers_which_fusion_is_best(tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from sarheight.batch import Entry, Job, Manifest, expected, jobs_of_files, pending, read_jobs, run
+from sarheight.batch import Entry, Job, Manifest, estimate, jobs_of_files, pending, read_jobs, run
 from sarheight.cli import app
 from sarheight.errors import JobListError, ManifestError
 from sarheight.output import open_result
 from sarheight.output.radar_images import write_scene
+from sarheight.settings import ReconstructionOutput, ReconstructSettings
 from tests.mountains import mountain, raster, scene_of
 
 if TYPE_CHECKING:
@@ -38,23 +39,29 @@ output = "out/{image}.tif"
 """
 
 
-def job(folder: Path, name: str = "a", **options: Any) -> Job:  # noqa: ANN401
-    """Make a job that does not need to be one of ours."""
-    return Job(str(folder / "image.nc"), folder / f"{name}.tif", options)
-
-
-def copying(task: Job, *, overwrite: bool) -> list[str]:
-    """Command that writes a file, unless it is there and may not be replaced."""
-    code = (
-        "import pathlib, sys, time\n"
-        "path, text, overwrite, delay = pathlib.Path(sys.argv[1]), *sys.argv[2:]\n"
-        "time.sleep(float(delay))\n"
-        "if text == 'fail': sys.exit('the reason')\n"
-        "if path.exists() and overwrite == 'False': sys.exit('it exists already')\n"
-        "path.write_text(text)\n"
+def job(folder: Path, name: str = "a.tif", **options: Any) -> Job:  # noqa: ANN401
+    """Make a job; `copying` replaces its work."""
+    settings = ReconstructSettings(
+        image=str(folder / "image.nc"), **({"dem": ("dem.tif",)} | options)
     )
-    text, delay = task.options.get("text", "x"), task.options.get("delay", 0)
-    return [sys.executable, "-c", code, str(task.output), text, str(overwrite), str(delay)]
+    return Job(settings=settings, result=ReconstructionOutput(output=folder / name))
+
+
+def copying(configuration: str) -> tuple[list[str], str]:
+    """Return a command that writes a file, unless it exists and may not be replaced.
+
+    It fails for an image with HH.
+    """
+    code = (
+        "import pathlib, sys, tomllib\n"
+        "job = tomllib.loads(sys.stdin.read())['reconstruct']\n"
+        "if job['polarisations'] == ['HH']: sys.exit('the reason')\n"
+        "path = pathlib.Path(job['output'])\n"
+        "if path.exists() and not job['overwrite']: sys.exit('it exists already')\n"
+        "if path.suffix == '.zarr': path.mkdir(); path = path / 'x'\n"
+        "path.write_text(job['method'])\n"
+    )
+    return [sys.executable, "-c", code], configuration
 
 
 # --- lists -------------------------------------------------------------------------------------
@@ -81,15 +88,14 @@ def test_lists_of_all_kinds_say_the_same(tmp_path: Path) -> None:
     by_toml, by_json, by_csv = (
         read_jobs(tmp_path / f"jobs.{kind}") for kind in ("toml", "json", "csv")
     )
-    assert by_toml == by_json
-    assert [each.image for each in by_toml] == [
+    assert by_toml == by_json == by_csv
+    assert [each.settings.image for each in by_toml] == [
         str(tmp_path / "first.nc"),
         "https://example.org/second.zip",
     ]
+    assert [each.settings.method for each in by_toml] == ["one-step", "one-step"]
+    assert [each.settings.dem for each in by_toml] == [(str(tmp_path / "dem.tif"),), ("auto",)]
     assert by_toml[1].output == tmp_path / "out" / "second.tif"
-    assert by_toml[0].options == {"dem": str(tmp_path / "dem.tif"), "method": "one-step"}
-    assert by_csv[0].options == {"dem": [str(tmp_path / "dem.tif")], "method": "one-step"}
-    assert by_csv[1].options["dem"] == ["auto"]
 
 
 def test_each_tile_makes_a_job(tmp_path: Path) -> None:
@@ -98,11 +104,9 @@ def test_each_tile_makes_a_job(tmp_path: Path) -> None:
     )
     jobs = read_jobs(tmp_path / "jobs.csv", {"method": "one-step"})
     assert [each.name for each in jobs] == ["a_n46.nc", "a_n47.nc"]
-    assert jobs[1].options == {
-        "method": "one-step",
-        "bounds": ["10", "46", "11", "47"],
-        "dem": [str(tmp_path / "n47.tif")],
-    }
+    assert jobs[1].settings.bounds == (10.0, 46.0, 11.0, 47.0)
+    assert jobs[1].settings.dem == (str(tmp_path / "n47.tif"),)
+    assert jobs[1].settings.method == "one-step"
     made = jobs_of_files(["x/a.SAFE.zip", "x/b.nc"], "out", ".nc", {"tiles": ["n.tif", "m.tif"]})
     assert [each.name for each in made] == ["a_n.nc", "a_m.nc", "b_n.nc", "b_m.nc"]
 
@@ -119,7 +123,12 @@ def test_each_tile_makes_a_job(tmp_path: Path) -> None:
         ("jobs.json", '[{"output": "a.nc"}]', "has no 'image'"),
         ("jobs.json", '"jobs"', "could not read the jobs"),
         ("jobs.csv", "image,output\na.nc\n", "line 2 has not as many fields"),
-        ("jobs.csv", "image,output\na,x.nc\nb,x.nc\n", "two jobs .* write to"),
+        ("jobs.csv", "image,output,dem\na,x.nc,d\nb,x.nc,d\n", "two jobs .* write to"),
+        ("jobs.csv", "image,output\na,x.nc\n", "job 1 .*: --dem: "),
+        ("jobs.csv", "image,output,dem,method\na,x.nc,d,magic\n", "job 1 .*: --method: .*magic"),
+        ("jobs.csv", "image,output,dem,law\na,x.nc,d,gauss\n", "--law: .*one of gamma"),
+        ("jobs.csv", "image,output,dem,multilook,spacing\na,x.nc,d,2;2,20\n", "not both"),
+        ("jobs.toml", "[[job]]\nimage='a'\noutput='x.nc'\ndem='d'\nlaws=1\n", "option 'laws'"),
     ],
 )
 def test_a_bad_list_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
@@ -136,13 +145,13 @@ def test_what_is_complete_is_skipped_until_something_changes(tmp_path: Path) -> 
     task = job(tmp_path)
     with Manifest(tmp_path / "m.jsonl") as kept:
         assert pending([task], kept) == [task]
-        assert [each.failed for each in run([task], kept, copying)] == [False]
+        assert [each.failed for each in run([task], kept, command=copying)] == [False]
     with Manifest(tmp_path / "m.jsonl") as kept:
         assert pending([task], kept) == []
-        assert pending([job(tmp_path, text="other")], kept) != []
+        assert pending([job(tmp_path, method="one-step")], kept) != []
         task.output.write_text("y")
         assert pending([task], kept) == [task], "damaged"
-        assert [each.failed for each in run([task], kept, copying)] == [False]
+        assert [each.failed for each in run([task], kept, command=copying)] == [False]
         assert pending([task], kept) == []
         time.sleep(0.01)
         (tmp_path / "image.nc").write_text("an image that changed")
@@ -152,23 +161,19 @@ def test_what_is_complete_is_skipped_until_something_changes(tmp_path: Path) -> 
 
 
 def test_a_folder_is_verified_too(tmp_path: Path) -> None:
-    task = Job("image", tmp_path / "a.zarr", {})
-
-    def make(each: Job, *, overwrite: bool) -> list[str]:  # noqa: ARG001
-        code = "import pathlib, sys; p = pathlib.Path(sys.argv[1]); p.mkdir(); "
-        return [sys.executable, "-c", code + "(p / 'x').write_text('1')", str(each.output)]
-
+    task = job(tmp_path, "a.zarr")
     with Manifest(tmp_path / "m.jsonl") as kept:
-        list(run([task], kept, make))
+        list(run([task], kept, command=copying))
         assert pending([task], kept) == []
         (task.output / "x").write_text("2")
         assert pending([task], kept) == [task]
 
 
 def test_a_failure_is_recorded_and_stops_nothing(tmp_path: Path) -> None:
-    jobs = [job(tmp_path, "a"), job(tmp_path, "b", text="fail"), job(tmp_path, "c")]
+    jobs = [job(tmp_path, name) for name in ("a.tif", "c.tif")]
+    jobs.insert(1, job(tmp_path, "b.tif", polarisations=("HH",)))
     with Manifest(tmp_path / "m.jsonl") as kept:
-        outcomes = {each.job.name: each for each in run(jobs, kept, copying, workers=2)}
+        outcomes = {each.job.name: each for each in run(jobs, kept, command=copying, workers=2)}
         assert [outcomes[each.name].failed for each in jobs] == [False, True, False]
         assert outcomes["b.tif"].entry.error == "the reason"
         assert pending(jobs, kept) == [jobs[1]]
@@ -179,22 +184,23 @@ def test_a_result_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
     task.output.write_text("precious")
     with Manifest(tmp_path / "m.jsonl") as kept:
         for _ in range(2):
-            (outcome,) = run([task], kept, copying)
+            (outcome,) = run([task], kept, command=copying)
             assert "exists already" in outcome.entry.error
             assert task.output.read_text() == "precious"
-        (outcome,) = run([task], kept, copying, overwrite=True)
+        (outcome,) = run([task], kept, command=copying, overwrite=True)
         assert not outcome.failed
 
 
 def test_a_torn_last_line_does_not_count(tmp_path: Path) -> None:
     path = tmp_path / "m.jsonl"
+    jobs = [job(tmp_path, "a.tif"), job(tmp_path, "b.tif")]
     with Manifest(path) as kept:
-        list(run([job(tmp_path, "a"), job(tmp_path, "b")], kept, copying))
+        list(run(jobs, kept, command=copying))
     whole = path.read_bytes()
     for cut in range(1, 40, 7):
         path.write_bytes(whole[:-cut])
         with Manifest(path) as kept:
-            left = pending([job(tmp_path, "a"), job(tmp_path, "b")], kept)
+            left = pending(jobs, kept)
             assert [each.name for each in left] == ["b.tif"]
             kept.add(Entry("failed", "x", "y"))
         with Manifest(path) as kept:
@@ -205,7 +211,7 @@ def test_what_is_no_manifest_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "m.jsonl"
     for text in ("my diary\n", '{"a": 1}\n', '{"status": "x", "output": "", "fingerprint": ""}\n'):
         path.write_text(text)
-        with pytest.raises(ManifestError, match=r"line 1 .* none of a manifest"):
+        with pytest.raises(ManifestError, match=r"line 1 .* not a line of a manifest"):
             Manifest(path)
         assert path.read_text() == text
     with pytest.raises(ManifestError, match="cannot write the manifest"):
@@ -216,21 +222,21 @@ def test_what_is_no_manifest_is_left_alone(tmp_path: Path) -> None:
 def test_two_batches_do_not_share_a_manifest(tmp_path: Path) -> None:
     with (
         Manifest(tmp_path / "m.jsonl"),
-        pytest.raises(ManifestError, match="another batch works with"),
+        pytest.raises(ManifestError, match="in use by another batch"),
     ):
         Manifest(tmp_path / "m.jsonl")
 
 
 def test_the_time_is_estimated_from_earlier_jobs(tmp_path: Path) -> None:
     raster(mountain(50, 40)).rio.to_raster(tmp_path / "dem.tif")
-    known = job(tmp_path, "a", dem=str(tmp_path / "dem.tif"), polarisations="VV,VH")
-    blind = job(tmp_path, "b", dem="auto")
+    known = job(tmp_path, dem=(str(tmp_path / "dem.tif"),), polarisations=("VV", "VH"))
+    unsized = job(tmp_path, "b.tif", dem=("auto",))
     with Manifest(tmp_path / "m.jsonl") as kept:
-        first = expected([known, blind], kept)
+        first = estimate([known, unsized], kept)
         assert (first.cells, first.unknown, first.bytes) == (2000, 1, 2000 * 54)
         kept.add(Entry("done", "c", "", seconds=60.0, cells=1000))
-        assert expected([known], kept).seconds == pytest.approx(120.0)
-        assert expected([known], kept, workers=2).seconds == pytest.approx(60.0)
+        assert estimate([known], kept).seconds == pytest.approx(120.0)
+        assert estimate([known], kept, workers=2).seconds == pytest.approx(60.0)
 
 
 # --- the command -------------------------------------------------------------------------------
@@ -304,12 +310,13 @@ def test_a_cluster_does_the_jobs(folder: Path, tmp_path: Path) -> None:
     ("changed", "message"),
     [
         (["--set", "brightness=3"], "found the option 'brightness', expected some of"),
+        (["--set", "method=magic"], "--method: "),
         (["--set", "method"], "expected NAME=VALUE"),
-        (["--tiles", "nothing*.tif"], "found nothing that is called"),
+        (["--tiles", "nothing*.tif"], "found no file that matches"),
         (["--suffix", ".jpg"], "found '.jpg', expected one of .tif"),
     ],
 )
-def test_a_wrong_command_is_told_in_one_line(
+def test_a_wrong_command_is_reported_in_one_line(
     folder: Path, tmp_path: Path, changed: list[str], message: str
 ) -> None:
     done = CliRunner().invoke(app, [*arguments(folder, tmp_path / "out"), *changed])

@@ -114,11 +114,11 @@ def test_options_of_another_kind_are_refused(
     zones = classifier.save_pretrained(tmp_path / "zones")
     done = run(raster, "--model", zones, "--posting", 10, "-o", tmp_path / "out.tif")
     assert done.exit_code == 2
-    assert "a network for local climate zones takes no --posting" in done.output
+    assert "a network for local climate zones has no --posting" in done.output
     buildings = estimator.save_pretrained(tmp_path / "buildings")
     done = run(raster, "--model", buildings, "--step", 2, "-o", tmp_path / "out.tif")
     assert done.exit_code == 2
-    assert "a network for building heights takes no --step" in done.output
+    assert "a network for building heights has no --step" in done.output
     assert not (tmp_path / "out.tif").exists()
 
 

@@ -114,7 +114,7 @@ def test_reconstruct_needs_no_annotation_for_it(files: Files, tmp_path: Path) ->
     done = run(*command, "--quicklook", picture)
     assert done.exit_code == 0, done.output
     assert done.stdout == ""
-    assert "% of them folded" in done.stderr
+    assert "% of these in layover" in done.stderr
     result = open_result(output)
     assert result["gamma0"].shape == (30, 30)
     assert (result["fold_count"].values == 3).any()
@@ -123,7 +123,7 @@ def test_reconstruct_needs_no_annotation_for_it(files: Files, tmp_path: Path) ->
     record = result.attrs["provenance"]
     record = json.loads(record) if isinstance(record, str) else record
     assert set(record["inputs"]) == {"image", "dem 1"}
-    assert record["parameters"]["method"] == "posterior"
+    assert record["parameters"]["settings"]["method"] == "posterior"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["look.png", "unfolded.tif"]
 
 
@@ -261,14 +261,14 @@ def test_an_orbit_file_takes_the_place_of_the_annotation(files: Files, tmp_path:
     assert "the orbit file" in open_result(output).attrs["orbit_source"]
 
 
-def test_an_orbit_is_turned_and_it_is_said(files: Files, tmp_path: Path) -> None:
+def test_an_orbit_is_rotated_and_the_rotation_is_reported(files: Files, tmp_path: Path) -> None:
     far = write_dem(tmp_path / "far.tif", 20.0, east=EAST + 2e5)
     image = tmp_path / "far.nc"
     common = ("simulate", "--like", files.annotation, "--dem", far, *SEA, "-o", image)
     assert "No cell of the DEM falls into the image" in failing(1, *common)
-    done = run(*common, "--turn-to", "34")
+    done = run(*common, "--incidence", "34")
     assert done.exit_code == 0, done.output
-    assert "turned the orbit by" in done.stderr
+    assert "rotated the orbit by" in done.stderr
     assert "rotated by" in read_scene(image).orbit.source
     assert run("reconstruct", image, "--dem", far, *SEA, "-o", tmp_path / "r.nc").exit_code == 0
 
@@ -344,7 +344,7 @@ def test_the_first_run_explains_its_wait(
 ) -> None:
     monkeypatch.setattr("sarheight.cli._session._compiled", lambda: False)
     command = ("masks", "--like", files.image, "--dem", files.dem, *SEA)
-    assert "compiling the kernels, once" in run(*command, "-o", tmp_path / "one.nc").stderr
+    assert "compiling the kernels once" in run(*command, "-o", tmp_path / "one.nc").stderr
     assert run(*command, "--quiet", "-o", tmp_path / "two.nc").stderr == ""
 
 
@@ -371,8 +371,8 @@ def test_outputs_are_checked_before_the_work(
     def work(*_: object, **__: object) -> None:
         pytest.fail("work was begun")
 
-    module = "_dem" if command == "reconstruct" else f"_{command}"
-    monkeypatch.setattr(f"sarheight.cli.{module}.read_dem", work)
+    for module in ("_inputs", "_reconstruct", "_simulate"):
+        monkeypatch.setattr(f"sarheight.cli.{module}.read_dem", work)
     image = (files.image,) if command == "reconstruct" else ("--like", files.image)
     common = (command, *image, "--dem", files.dem, "-o")
     assert "its name ends in '.jpg'" in failing(2, *common, tmp_path / "x.jpg")
@@ -413,8 +413,8 @@ def test_overwrite_replaces(files: Files, tmp_path: Path) -> None:
         (("--law", "gamma:-1"), "expected a positive number"),
         (("--method", "magic"), "magic"),
         (("--threads", "0"), "--threads"),
-        (("--threads", "9999"), "threads here, and 9999 were asked for"),
-        (("--quicklook", "look.tif"), "saved as .png"),
+        (("--threads", "9999"), "threads or fewer on this machine"),
+        (("--quicklook", "look.tif"), "ends in .png"),
         (("--no-such-thing",), "--no-such-thing"),
     ],
 )
@@ -443,7 +443,7 @@ def test_no_command_shows_the_help_and_is_misuse() -> None:
 def test_an_unstated_vertical_datum_is_asked_for(files: Files, tmp_path: Path) -> None:
     output = tmp_path / "x.nc"
     line = failing(1, "masks", "--like", files.image, "--dem", files.dem, "-o", output)
-    assert "does not say what its heights are measured from: pass --vertical" in line
+    assert "does not state the vertical reference of its heights: pass --vertical" in line
     done = run(
         "masks", "--like", files.image, "--dem", files.dem, "--vertical", "47.5", "-o", output
     )

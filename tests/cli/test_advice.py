@@ -18,12 +18,12 @@ import xarray as xr
 from typer.main import get_command
 
 from sarheight.cli import app
-from sarheight.cli._session import in_words_of_options, options_of
+from sarheight.cli._session import option_advice, options_of
 from sarheight.dem import open_dem
 from sarheight.errors import DemError, FetchError, GeoidGridMissingError, SarheightError
 from tests.annotations import annotation_xml
+from tests.cli.test_commands import SEA, failing, run, write_dem
 from tests.synthetic import synthetic_grid
-from tests.test_cli import SEA, failing, run, write_dem
 
 FOOT = 0.3048
 PYTHON = re.compile(r"\w\(|\bdem\.(?!tif)|=\.\.\.|vertical=|units=|nodata=|like=|band=")
@@ -163,12 +163,10 @@ def test_a_geoid_that_is_not_here(annotation: Path, heights: xr.DataArray, tmp_p
 def test_words_for_options() -> None:
     error = DemError("wrong", "call f(x)", options={"nodata": -3.4028234663852886e38})
     assert str(error) == "wrong; call f(x)"
-    assert in_words_of_options(error) == "wrong; pass --nodata -3.4028234663852886e+38"
+    assert option_advice(error) == "wrong; pass --nodata -3.4028234663852886e+38"
     error = DemError("wrong", "call f(x)", options={"vertical": None}, file_advice="mend it")
-    assert in_words_of_options(error, "points-") == (
-        "wrong; leave --points-vertical out, or mend it"
-    )
-    assert in_words_of_options(DemError("wrong", "call f(x)")) == "wrong; call f(x)"
+    assert option_advice(error, "known-") == ("wrong; leave --known-vertical out, or mend it")
+    assert option_advice(DemError("wrong", "call f(x)")) == "wrong; call f(x)"
 
 
 def test_only_options_that_the_command_has(heights: xr.DataArray, tmp_path: Path) -> None:
@@ -186,4 +184,4 @@ def test_advice_survives_a_process(kind: type[SarheightError]) -> None:
     error = kind("wrong", "call f(x)", options={"units": "ft"}, file_advice="mend it")
     other = pickle.loads(pickle.dumps(error))  # noqa: S301  # just made
     assert str(other) == str(error) == "wrong; call f(x)"
-    assert in_words_of_options(other) == in_words_of_options(error)
+    assert option_advice(other) == option_advice(error)

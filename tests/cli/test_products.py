@@ -20,9 +20,9 @@ from sarheight.product import open_product
 from sarheight.sentinel1 import read_annotation
 from sarheight.sentinel1._radiometry import Radiometry
 from tests.annotations import annotation_xml, eof_xml
+from tests.cli.test_commands import EAST, NORTH, SEA, failing, run, write_dem
 from tests.products import NAME, Tables, calibration_xml, grd_product, noise_xml, pack, slc_product
 from tests.synthetic import synthetic_grid
-from tests.test_cli import EAST, NORTH, SEA, failing, run, write_dem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,8 +99,8 @@ def test_a_product_alone_gives_what_its_image_gives(archive: Archive, tmp_path: 
     # Whole digital numbers are some hundredths of a decibel apart.
     assert np.median(np.abs(found[lit] / expected[lit] - 1.0)) < 0.01
     record = parameters(results["product"])
-    assert record["image"] == NAME
-    assert record["noise_removal"] is True
+    assert record["settings"]["image"] == archive.zipped.name
+    assert record["settings"]["noise_removal"] is True
     assert "annotation" in record["orbit"]
 
 
@@ -126,10 +126,10 @@ def test_a_part_by_bounds_and_a_precise_orbit(archive: Archive, tmp_path: Path) 
     done = run(*command, "--bounds", *bounds, "--orbit", orbits, "-o", output)
     assert done.exit_code == 0, done.output
     assert "POEORB" in done.stderr
-    assert "of the image: the result is that part" in done.stderr
+    assert "of the image: only that part" in done.stderr
     found = open_result(output)
     assert 40 < found.sizes["x"] < 60
-    assert parameters(output)["share_of_image"] < 0.6
+    assert parameters(output)["fraction_of_image"] < 0.6
 
 
 def test_a_dem_of_a_tenth_of_the_scene_gives_a_part_and_says_so(
@@ -142,10 +142,10 @@ def test_a_dem_of_a_tenth_of_the_scene_gives_a_part_and_says_so(
     done = run(*command, "-o", output)
     assert done.exit_code == 0, done.output
     assert "the elevation model covers" in done.stderr
-    assert "the rest is left out" in done.stderr
+    assert "only that part is reconstructed" in done.stderr
     assert sigma(output).shape == (25, 20)
     assert np.isfinite(sigma(output)).mean() > 0.7
-    assert 0.02 < parameters(output)["share_of_image"] < 0.3
+    assert 0.02 < parameters(output)["fraction_of_image"] < 0.3
 
 
 def test_a_dem_beyond_the_scene_leaves_cells_empty_and_says_so(
@@ -198,7 +198,8 @@ def test_averaging_and_raw_power_can_be_asked_for(archive: Archive, tmp_path: Pa
     done = run(*command, *options, "--polarisations", "vv", "-o", output)
     assert done.exit_code == 0, done.output
     record = parameters(output)
-    assert (record["spacing"], record["noise_removal"]) == (20.0, False)
+    assert record["settings"]["spacing"] == 20.0
+    assert record["settings"]["noise_removal"] is False
     assert record["calibration"] == "gamma0"
     coarse = tmp_path / "image.nc"
     command = ("reconstruct", archive.image, "--dem", archive.dem, *SEA, *METHOD)
@@ -211,11 +212,11 @@ def test_an_slc_is_averaged_by_itself(tmp_path: Path) -> None:
     assert grid.shape == product.scene.shape
     dem = write_dem(tmp_path / "dem.tif", 60.0)
     output = tmp_path / "slc.nc"
-    command = ("reconstruct", path, "--dem", dem, *SEA, *METHOD, "--swath", "iw1,iw2")
+    command = ("reconstruct", path, "--dem", dem, *SEA, *METHOD, "--swaths", "iw1,iw2")
     done = run(*command, "-o", output)
     assert done.exit_code == 0, done.output
-    assert "averaging the SLC to 20 m, unless --spacing says otherwise" in done.stderr
-    assert parameters(output)["swaths"] == ["IW1", "IW2"]
+    assert "averaging the SLC to 20 m; --spacing sets another value" in done.stderr
+    assert parameters(output)["settings"]["swaths"] == ["IW1", "IW2"]
 
 
 def test_products_serve_as_likeness(archive: Archive, tmp_path: Path) -> None:
@@ -259,13 +260,13 @@ def test_options_that_do_not_go_together(
 
 def test_options_of_products_are_refused_for_images(archive: Archive, tmp_path: Path) -> None:
     image = ("reconstruct", archive.image, "--dem", archive.dem, *SEA, "-o", tmp_path / "x.nc")
-    assert "are for products" in failing(2, *image, "--swath", "IW1")
+    assert "are for products" in failing(2, *image, "--swaths", "IW1")
     assert "are for products" in failing(2, *image, "--no-noise-removal")
-    assert "is looked up for products" in failing(2, *image, "--orbit", "auto")
+    assert "is fetched for products only" in failing(2, *image, "--orbit", "auto")
     fetched = ("reconstruct", archive.image, "--dem", "auto", "-o", tmp_path / "x.nc")
     assert "pass --bounds, or the whole product" in failing(2, *fetched)
     product = ("reconstruct", archive.zipped, "--dem", archive.dem, "-o", tmp_path / "x.nc")
-    assert "places itself on the ground" in failing(2, *product, "--like", archive.image)
+    assert "has its own sampling and orbit" in failing(2, *product, "--like", archive.image)
     assert not list(tmp_path.iterdir())
 
 
