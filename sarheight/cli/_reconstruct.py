@@ -193,7 +193,7 @@ def _reconstruct(
     """Reconstruct the part of an image that the elevation model covers, and write it."""
     from sarheight import layover, plot
     from sarheight.geometry.placement import crop_scene_to_dem
-    from sarheight.layover._cut import room_within
+    from sarheight.layover.tiles import array_bytes
     from sarheight.output import open_result, provenance, save_png, write
 
     output, limit = result.output, parse_memory(settings.memory)
@@ -202,7 +202,7 @@ def _reconstruct(
     # The image is read once, with a margin for a shift; the rest is never read.
     near = crop_scene_to_dem(whole, heights, margin=SHIFT_MARGIN)
     in_parts = (
-        _memory_needed(near, heights) > room_within(limit) and output.suffix.lower() != ".png"
+        _memory_needed(near, heights) > array_bytes(limit) and output.suffix.lower() != ".png"
     )
     if not in_parts:
         near = replace(near, image=near.image.compute())

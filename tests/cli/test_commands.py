@@ -312,7 +312,7 @@ def test_info_tells_what_everything_is(files: Files, tmp_path: Path) -> None:
         "simulated, written by sarheight, in radar geometry",
         "reconstructed gamma0",
         "PosteriorMean",
-        "number of lit sheets",
+        "number of illuminated places",
     ):
         assert words in done.stdout, words
 
