@@ -156,7 +156,7 @@ class TabularHeightEstimator(Pretrained):
                 f"found values of shape {tuple(values.shape)}, expected (places, features): {names}"
             )
             raise ValueError(msg)
-        parts = [each.normalised(values[:, k]) for k, each in enumerate(self.features)]
+        parts = [each.normalise(values[:, k]) for k, each in enumerate(self.features)]
         hidden = self.network(torch.stack(parts, dim=1)[:, None])
         logits = torch.einsum("pmw,mwb->pmb", hidden, self.head) + self.bias
         probabilities = torch.softmax(logits.float(), dim=-1).mean(dim=1)

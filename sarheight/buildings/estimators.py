@@ -440,7 +440,7 @@ class BuildingHeightEstimator(Pretrained):
                 raise ValueError(msg)
             valid[name] = torch.isfinite(image).any(dim=2, keepdim=True)
             images[name] = torch.stack(
-                [band.normalised(image[:, :, number]) for number, band in enumerate(bands)], dim=2
+                [band.normalise(image[:, :, number]) for number, band in enumerate(bands)], dim=2
             )
         month = sample.get("month")
         if month is None:
@@ -528,7 +528,7 @@ def predict_buildings(
         return np.asarray(torch.cat(layers, dim=1).float().cpu().numpy())
 
     count = len(LAYERS) if estimator.gives_distribution else 1
-    values = Mosaic(tuple(images.values()), estimate, count, chosen).values(block, report)
+    values = Mosaic(tuple(images.values()), estimate, count, chosen).compute(block, report)
     kept = [name for name in stack.coords if set(stack[name].dims) <= {"y", "x"}]
     result = xr.Dataset(coords={name: stack[name] for name in kept})
     for layer, (name, (label, units)) in zip(values, LAYERS.items(), strict=False):

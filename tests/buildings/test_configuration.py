@@ -45,9 +45,9 @@ from tests.cities import (
     write_catalogue,
     write_geotiff,
 )
+from tests.dems import dem_around
 from tests.servers import add_stac, alone, running
 from tests.simulated_products import ground_image
-from tests.terrain import dem_around
 
 SIZE = 60
 OPTICS, RADAR = "sentinel-2-l2a", "sentinel-1-rtc"
