@@ -129,11 +129,13 @@ def annotation_xml(grid: RadarGrid, orbit: Orbit, *, bursts: int = 0) -> str:
     """
     file_lines = bursts * LINES_PER_BURST if bursts else grid.lines
     first = np.datetime_as_string(orbit.utc(float(grid.azimuth_time(0))), unit="ns")
+    # A GRD merges the swaths of its mode.
+    swath = "IW" if grid.is_ground_range else "IW1"
     sampling = SPEED_OF_LIGHT / (2 * grid.sample_spacing)
     return (
         "<?xml version='1.0' encoding='UTF-8'?><product><adsHeader><missionId>S1A</missionId>"
         f"<productType>{'GRD' if grid.is_ground_range else 'SLC'}</productType>"
-        "<polarisation>VV</polarisation><mode>IW</mode><swath>IW1</swath></adsHeader>"
+        f"<polarisation>VV</polarisation><mode>IW</mode><swath>{swath}</swath></adsHeader>"
         "<generalAnnotation><productInformation><pass>Ascending</pass>"
         f"<rangeSamplingRate>{sampling:.15e}</rangeSamplingRate>"
         f"<radarFrequency>{SPEED_OF_LIGHT / grid.wavelength:.15e}</radarFrequency>"

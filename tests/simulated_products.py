@@ -51,7 +51,8 @@ def full_annotation(
     """Write an annotation with all that a product needs to know of its image."""
     text = annotation_xml(grid, orbit, bursts=bursts)
     swath = swath or ("IW1" if bursts else "IW")
-    text = text.replace("<swath>IW1</swath></adsHeader>", HEADER.format(swath=swath))
+    for written in ("IW", "IW1"):
+        text = text.replace(f"<swath>{written}</swath></adsHeader>", HEADER.format(swath=swath))
     text = text.replace("<imageInformation>", IMAGE)
     text = text.replace(">VV</polarisation>", f">{polarisation}</polarisation>")
     if bursts:

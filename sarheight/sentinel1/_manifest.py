@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight.errors import ProductError
-from sarheight.sentinel1.document import Document, XmlSource
+from sarheight.sentinel1.document import Document, XmlSource, decimal_numbers
 
 MANIFEST = "manifest.safe"
 ROOT = "{urn:ccsds:schema:xfdu:1}XFDU"
@@ -141,9 +141,7 @@ def _footprint(root: Document) -> NDArray[np.float64]:
     path = ".//{*}footPrint/{*}coordinates"
     text = root.text(path)
     try:
-        corners = np.array(
-            [[float(part) for part in pair.split(",")] for pair in text.split()], dtype=np.float64
-        )
+        corners = np.array([decimal_numbers(pair.split(",")) for pair in text.split()])
     except ValueError:
         corners = np.empty(0)
     if corners.ndim != 2 or corners.shape[1] != 2 or not np.isfinite(corners).all():

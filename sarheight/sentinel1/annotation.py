@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -142,6 +143,18 @@ class Annotation:
     bursts: tuple[BurstTiming, ...]
 
 
+SWATHS = {
+    ("IW", "GRD"): r"IW",
+    ("IW", "SLC"): r"IW[1-3]",
+    ("EW", "GRD"): r"EW",
+    ("EW", "SLC"): r"EW[1-5]",
+    ("SM", "GRD"): r"S[1-6]",
+    ("SM", "SLC"): r"S[1-6]",
+    ("WV", "GRD"): r"WV[12]?",
+    ("WV", "SLC"): r"WV[12]",
+}
+"""Swaths by mode and product type: Sentinel-1 Product Specification, S1-RS-MDA-52-7441."""
+
 KIND = "a Sentinel-1 image annotation (annotation/s1*.xml of a GRD or SLC product)"
 PROCESSING = "imageAnnotation/processingInformation/swathProcParamsList/swathProcParams"
 
@@ -173,6 +186,7 @@ def read_annotation(source: XmlSource) -> Annotation:
     product_type = header.text("productType")
     if product_type not in {"GRD", "SLC"}:
         header.refuse("productType", repr(product_type), "'GRD' or 'SLC'")
+    _require_swath_of_mode(header, product_type)
     lines, samples = image.count("numberOfLines"), image.count("numberOfSamples")
     if lines == 0 or samples == 0:
         image.refuse("numberOfLines", f"an image of {lines} x {samples} pixels", "pixels")
@@ -201,6 +215,19 @@ def read_annotation(source: XmlSource) -> Annotation:
         lines_per_burst=_lines_per_burst(root, bursts, lines),
         bursts=bursts,
     )
+
+
+def _require_swath_of_mode(header: Document, product_type: str) -> None:
+    """Check that product type, mode and swath agree with each other."""
+    mode, swath = header.text("mode"), header.text("swath")
+    # An annotation of a stripmap may give its swath in place of the mode.
+    pattern = SWATHS.get(("SM" if re.fullmatch(r"S[1-6]", mode) else mode, product_type))
+    if pattern is None:
+        header.refuse("mode", repr(mode), "IW, EW, SM or WV")
+    if not re.fullmatch(pattern, swath) or (mode[-1].isdigit() and mode != swath):
+        header.refuse(
+            "swath", f"{swath!r} of a {product_type} of mode {mode}", f"one such as {pattern}"
+        )
 
 
 def vectors_of(

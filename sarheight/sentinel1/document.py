@@ -10,7 +10,7 @@ from __future__ import annotations
 import lzma
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import NoReturn, Self
@@ -29,6 +29,9 @@ XmlSource = str | os.PathLike[str] | bytes
 XZ_MAGIC = b"\xfd7zXZ\x00"
 LARGEST_BYTES = 256 * 2**20
 SHOWN_CHARACTERS = 60
+NUMERALS = frozenset("0123456789+-.eE \t\r\n")
+"""Characters of decimal numbers. Python's own conversion takes 1_000, nan, and digits of any script
+as well."""
 TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?")
 
 
@@ -103,6 +106,15 @@ def _parsed(data: bytes, name: str) -> Element:
         raise AnnotationError(msg) from error
 
 
+def decimal_numbers(texts: Sequence[str]) -> NDArray[np.float64]:
+    """Convert decimal numbers; a single NaN if one of them is none."""
+    try:
+        values = np.array([float(text) for text in texts if NUMERALS.issuperset(text)])
+    except ValueError:
+        values = np.empty(0)
+    return values if values.size == len(texts) else np.array([np.nan])
+
+
 class Document:
     """A parsed XML file, or one element of it, whose values are checked when they are read.
 
@@ -164,14 +176,10 @@ class Document:
 
     def number(self, path: str) -> float:
         """Return the finite number in an element."""
-        text = self.text(path)
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not np.isfinite(value):
-            self.refuse(path, repr(text[:SHOWN_CHARACTERS]), "a finite number")
-        return value
+        values = self.numbers(path, "a finite number")
+        if values.size != 1:
+            self.refuse(path, f"{values.size} numbers", "a finite number")
+        return float(values[0])
 
     def positive(self, path: str) -> float:
         """Return the finite number above zero in an element."""
@@ -187,15 +195,12 @@ class Document:
             self.refuse(path, repr(text[:SHOWN_CHARACTERS]), "a whole number")
         return int(text)
 
-    def numbers(self, path: str) -> NDArray[np.float64]:
-        """Return the finite numbers, one or more, in an element."""
+    def numbers(self, path: str, expected: str = "a list of finite numbers") -> NDArray[np.float64]:
+        """Return the finite decimal numbers, one or more, in an element."""
         text = self.text(path)
-        try:
-            values = np.array(text.split(), dtype=np.float64)
-        except ValueError:
-            values = np.array([np.nan])
+        values = decimal_numbers(text.split())
         if not np.isfinite(values).all():
-            self.refuse(path, repr(text[:SHOWN_CHARACTERS]), "a list of finite numbers")
+            self.refuse(path, repr(text[:SHOWN_CHARACTERS]), expected)
         return values
 
     def time(self, path: str) -> np.datetime64:

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.errors import AnnotationError, ProductError
@@ -56,6 +57,19 @@ AZIMUTH_TOLERANCE = 1e-4
 RANGE_TOLERANCE = 0.05
 """Metres of slant range by which samples may differ from those of the grid."""
 
+GEOLOCATION_TOLERANCE = 3.0
+"""Pixels by which the grid of an annotation may differ from the geolocation points in it. In real
+annotations lines differ by up to 0.2, as points are corrected for the travel time of the pulse, and
+samples by 0.002. A GRD of the Alps differs by up to 1.5 samples where its polynomials are
+interpolated."""
+
+RATE_TOLERANCE = 1e-5
+"""Relative difference between the pixel spacing of an SLC and its sampling rate: 5e-8 in real
+annotations, which round it."""
+
+RECORD_BORDER = 0.001
+"""Seconds by which a line may lie to either side of the middle between two polynomials."""
+
 SPACING_TOLERANCE = 1e-8
 """Relative difference of the sampling of swaths: over a whole image, 0.3 µs and 1 mm."""
 
@@ -91,7 +105,8 @@ def read_grid(source: XmlSource | Annotation, *, burst: int | None = None) -> Ra
     Raises
     ------
     AnnotationError
-        If the file is cut short, foreign, unsafe, or lacks something.
+        If the file is cut short, foreign, unsafe, or lacks something, or its grid contradicts its
+        geolocation points.
     IndexError
         If there is no such burst.
     OSError
@@ -126,6 +141,7 @@ def read_grid(source: XmlSource | Annotation, *, burst: int | None = None) -> Ra
         swath=annotation.swath,
         bursts=bursts,
     )
+    _require_geolocation(grid, annotation)
     return grid if burst is None else _burst_grid(grid, burst, annotation.name)
 
 
@@ -219,6 +235,75 @@ def _bistatic_range(annotation: Annotation, epoch: np.datetime64) -> float | Non
     bistatic_range = float(np.median(slant_range - SPEED_OF_LIGHT * delay))
     residual = delay - (slant_range - bistatic_range) / SPEED_OF_LIGHT
     return bistatic_range if np.abs(residual).max() < 0.5 * np.abs(delay).max() else None
+
+
+def _require_geolocation(grid: RadarGrid, annotation: Annotation) -> None:
+    """Compare a grid with the geolocation points of its annotation: size, times, and ranges."""
+    points = annotation.geolocation
+    for name, count, pixels in (
+        ("lines", annotation.lines, points.line),
+        ("samples", annotation.samples, points.pixel),
+    ):
+        nodes = np.unique(pixels)
+        step = int(np.diff(nodes).max(initial=0))
+        if nodes[0] > step or abs(int(nodes[-1]) - (count - 1)) > step:
+            _refuse_contradiction(
+                annotation,
+                f"{count} {name}, and geolocation points from {nodes[0]} to {nodes[-1]}",
+                "points from the first to the last one",
+            )
+    times = np.array([seconds_between(grid.epoch, time) for time in points.azimuth_time])
+    ranges = SPEED_OF_LIGHT / 2 * points.slant_range_time
+    lines = (times - _line_times(annotation, grid.epoch)) / grid.line_interval
+    samples = _sample_residuals(grid, times, ranges, points.pixel)
+    for name, residuals in (("lines", lines), ("samples", samples)):
+        worst = int(np.argmax(np.abs(residuals)))
+        if not abs(residuals[worst]) <= GEOLOCATION_TOLERANCE:
+            _refuse_contradiction(
+                annotation,
+                f"a geolocation point of line {points.line[worst]}, pixel {points.pixel[worst]} "
+                f"{abs(residuals[worst]):.1f} {name} away from there",
+                f"at most {GEOLOCATION_TOLERANCE:g} pixels",
+            )
+    if grid.is_ground_range:
+        # The polynomials give the ranges of a GRD, and the annotation that of its first sample.
+        edges = grid.slant_range((times - grid.line_zero_time) / grid.line_interval, 0.0)
+        error = float(np.abs(edges - grid.near_range).min()) / grid.sample_spacing
+        if not error <= GEOLOCATION_TOLERANCE:
+            _refuse_contradiction(
+                annotation,
+                f"a near range {error:.1f} pixels away from that of its ground-range polynomials",
+                f"at most {GEOLOCATION_TOLERANCE:g} pixels",
+            )
+    else:
+        ratio = annotation.range_spacing / grid.sample_spacing
+        if abs(ratio - 1.0) > RATE_TOLERANCE:
+            found = f"a pixel spacing in range that is {ratio:.6g} times that of the sampling rate"
+            _refuse_contradiction(annotation, found, "the same")
+
+
+def _sample_residuals(
+    grid: RadarGrid, times: Floats, ranges: Floats, pixels: NDArray[np.int64]
+) -> Floats:
+    """Return by how many samples geolocation points lie beside their pixels, shape (n,)."""
+    predictions = [grid.sample(ranges, times)]
+    if grid.is_ground_range:
+        # ESA takes the nearest polynomial, and between two of them it may be either one.
+        nearest = grid.with_range_interpolation("nearest")
+        shifts = (-RECORD_BORDER, 0.0, RECORD_BORDER)
+        predictions += [nearest.sample(ranges, times + shift) for shift in shifts]
+    residuals = np.stack(predictions) - pixels
+    best = np.abs(residuals).argmin(axis=0)
+    smallest: Floats = np.take_along_axis(residuals, best[None], axis=0)[0]
+    return smallest
+
+
+def _refuse_contradiction(annotation: Annotation, found: str, expected: str) -> NoReturn:
+    msg = (
+        f"{annotation.name} contradicts itself: found {found}, expected {expected}; it is damaged "
+        "or was changed, fetch it again from the archive"
+    )
+    raise AnnotationError(msg)
 
 
 def _looks(annotation: Annotation) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -117,7 +118,7 @@ def test_the_number_of_looks_is_that_of_the_product(
         "<numberOfLooks>3</numberOfLooks></azimuthProcessing></swathProcParams>"
         "</swathProcParamsList></processingInformation></imageAnnotation>"
     )
-    xml = annotation_xml(grid, orbit).replace("<mode>IW", f"<mode>{mode}")
+    xml = annotation_xml(grid, orbit).replace(">IW<", f">{mode}<")
     xml = xml.replace("</imageAnnotation>", processing)
     assert read_grid(xml.encode()).looks == looks
 
@@ -249,6 +250,100 @@ def test_a_value_that_makes_no_sense_is_named(found: str, replacement: str, mess
     with pytest.raises(AnnotationError, match=message) as caught:
         read_grid(xml.encode())
     assert "fetch" in str(caught.value)
+
+
+SLC = annotation_xml(*synthetic_grid(lines=1000, ground_range=False, sample_spacing=2.3))
+GRD = annotation_xml(*synthetic_grid(lines=1000, samples=900))
+
+
+def scaled(xml: str, name: str, factor: float) -> bytes:
+    """Multiply the first number of a name."""
+    before, _, rest = xml.partition(f"<{name}>")
+    text, end, rest = rest.partition("</")
+    value = factor * (int(text) if text.isdigit() else float(text))
+    return f"{before}<{name}>{value!r}{end}{rest}".encode()
+
+
+@pytest.mark.parametrize(
+    ("xml", "name", "factor", "message"),
+    [
+        (xml, name, factor, message)
+        for xml, spacing in ((SLC, "of the sampling rate"), (GRD, "samples away"))
+        for name, factor, message in (
+            ("azimuthTimeInterval", 1.01, "lines away from there, expected at most 3 pixels"),
+            ("azimuthTimeInterval", 0.99, "lines away from there, expected at most 3 pixels"),
+            ("rangePixelSpacing", 1.01, spacing),
+            ("numberOfLines", 2, "2000 lines, and geolocation points from 0 to 999"),
+            ("numberOfSamples", 2, "samples, and geolocation points from 0 to"),
+            ("slantRangeTime", 2.0, "samples away|near range"),
+        )
+    ],
+)
+def test_a_grid_that_contradicts_its_geolocation_points_is_refused(
+    xml: str, name: str, factor: float, message: str
+) -> None:
+    read_grid(xml.encode())
+    with pytest.raises(AnnotationError, match=message) as caught:
+        read_grid(scaled(xml, name, factor))
+    assert "\n" not in str(caught.value)
+    assert "fetch it again" in str(caught.value)
+
+
+def test_a_sampling_rate_and_a_first_time_that_contradict_the_points_are_refused() -> None:
+    with pytest.raises(AnnotationError, match="samples away from there"):
+        read_grid(scaled(SLC, "rangeSamplingRate", 1.02))
+    first = re.search("<productFirstLineUtcTime>([^<]*)", GRD)
+    assert first is not None
+    later = np.datetime64(first[1]) + np.timedelta64(20, "ms")
+    with pytest.raises(AnnotationError, match="lines away from there"):
+        read_grid(GRD.replace(first[1], str(later)).encode())
+
+
+@pytest.mark.parametrize("name", ANNOTATIONS)
+def test_real_annotations_agree_with_their_geolocation_points(name: str) -> None:
+    annotation = read_annotation(shared_data("sentinel1", name))
+    for burst in (None, 0) if annotation.bursts else (None,):
+        assert read_grid(annotation, burst=burst).samples == annotation.samples
+    for changes in (
+        {"line_interval": 1.01 * annotation.line_interval},
+        {"range_spacing": 1.01 * annotation.range_spacing},
+        {"slant_range_time": 2 * annotation.slant_range_time},
+        {"lines": 2 * annotation.lines},
+    ):
+        with pytest.raises(AnnotationError, match="contradicts itself"):
+            read_grid(replace(annotation, **changes))
+
+
+@pytest.mark.parametrize(
+    "text", ["1_000.0", "nan", "inf", "0x10", "1.5m", "1.5 2.5", "1,5", "\u0661", "\uff11"]
+)
+def test_numbers_are_parsed_strictly(text: str) -> None:
+    xml = re.sub("<rangePixelSpacing>[^<]*", f"<rangePixelSpacing>{text}", XML)
+    with pytest.raises(AnnotationError, match="rangePixelSpacing, expected a finite number"):
+        read_annotation(xml.encode())
+    xml = re.sub("<srgrCoefficients>[^ ]*", f"<srgrCoefficients>{text}", XML)
+    if text != "1.5 2.5":
+        with pytest.raises(AnnotationError, match="expected a list of finite numbers"):
+            read_annotation(xml.encode())
+
+
+@pytest.mark.parametrize(
+    ("xml", "changes", "message"),
+    [
+        (GRD, {"<mode>IW": "<mode>EW"}, "'IW' of a GRD of mode EW"),
+        (GRD, {"<swath>IW": "<swath>IW1"}, "'IW1' of a GRD of mode IW"),
+        (GRD, {"<productType>GRD": "<productType>SLC"}, "'IW' of a SLC of mode IW"),
+        (SLC, {"<productType>SLC": "<productType>GRD"}, "'IW1' of a GRD of mode IW"),
+        (SLC, {"<swath>IW1": "<swath>IW4"}, "'IW4' of a SLC"),
+        (SLC, {"<mode>IW": "<mode>S2", "<swath>IW1": "<swath>S3"}, "'S3' of a SLC of mode S2"),
+        (SLC, {"<mode>IW": "<mode>XY"}, "'XY' at product/adsHeader/mode"),
+    ],
+)
+def test_type_mode_and_swath_agree(xml: str, changes: dict[str, str], message: str) -> None:
+    for found, replacement in changes.items():
+        xml = xml.replace(found, replacement)
+    with pytest.raises(AnnotationError, match=message):
+        read_annotation(xml.encode())
 
 
 def test_bursts_that_do_not_fill_the_image_are_refused() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import zipfile
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -516,17 +516,25 @@ def with_annotation(swath: str, annotation: Annotation) -> IwProduct:
 
 def test_an_image_without_bursts_is_refused() -> None:
     grid, orbit = synthetic_grid(ground_range=False)
-    xml = annotation_xml(grid, orbit).replace("<mode>IW", "<mode>SM")
+    xml = annotation_xml(grid, orbit).replace("<mode>IW", "<mode>SM").replace(">IW1<", ">S1<")
     with pytest.raises(ProductError, match="mode SM without bursts; expected the SLC of IW or EW"):
         slc_image(*with_annotation("IW1", read_annotation(xml.encode())).parts(("IW1",)))
 
 
 def test_a_swath_that_lacks_a_burst_has_a_gap() -> None:
     annotation = PRODUCT.annotations["IW1"]
+    points = annotation.geolocation
+    inside = points.line // LINES_PER_BURST != 1
+    line = points.line - LINES_PER_BURST * (points.line >= LINES_PER_BURST)
+    kept_points = {
+        field.name: (line if field.name == "line" else getattr(points, field.name))[inside]
+        for field in fields(points)
+    }
     fewer = replace(
         annotation,
         bursts=(annotation.bursts[0], annotation.bursts[2]),
         lines=2 * LINES_PER_BURST,
+        geolocation=replace(points, **kept_points),
     )
     raster = PRODUCT.files.rasters[PRODUCT.measurements["IW1"]]
     kept = np.r_[:LINES_PER_BURST, 2 * LINES_PER_BURST : 3 * LINES_PER_BURST]
@@ -640,9 +648,17 @@ def test_swaths_of_different_passes_are_refused(days: float) -> None:
 def test_swaths_that_do_not_belong_together_are_refused(
     changes: dict[str, Any], message: str
 ) -> None:
-    changed = with_annotation("IW2", replace(PRODUCT.annotations["IW2"], **changes))
+    annotation = replace(PRODUCT.annotations["IW2"], **changes)
+    # The points of the annotation follow, or it would contradict itself.
+    points, rate = annotation.geolocation, annotation.range_sampling_rate
+    ranges = annotation.slant_range_time + points.pixel / rate
+    annotation = replace(
+        annotation,
+        range_spacing=SPEED_OF_LIGHT / (2 * rate),
+        geolocation=replace(points, slant_range_time=ranges),
+    )
     with pytest.raises(ProductError, match=message):
-        slc_image(*changed.parts(SWATHS))
+        slc_image(*with_annotation("IW2", annotation).parts(SWATHS))
 
 
 def test_swaths_between_lines_of_each_other_are_refused() -> None:

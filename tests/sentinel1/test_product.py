@@ -594,21 +594,27 @@ def test_other_kinds_are_a_clear_no(
         open_product(respelt(made, tmp_path, **facts))
 
 
+def in_mode(made: Made, path: Path, mode: str, swath: str, file: str, **facts: str) -> Path:
+    """Copy a product as one of another mode and swath."""
+    files = {}
+    for source in made.path.rglob("*.xml"):
+        name = source.relative_to(made.path).as_posix().replace("-iw-", f"-{file}-")
+        text = source.read_text().replace(">IW<", f">{swath}<")
+        files[name] = text.replace(f"<mode>{swath}", f"<mode>{mode}")
+    (measurement,) = made.path.glob("measurement/*")
+    (path / "measurement").mkdir(parents=True)
+    shutil.copy(measurement, path / "measurement" / measurement.name.replace("-iw-", f"-{file}-"))
+    polarisations = tuple(made.numbers)
+    save(path, files, {"mode": mode, "swaths": (swath,), "polarisations": polarisations} | facts)
+    return path
+
+
 @pytest.mark.parametrize(("mode", "swath", "file"), [("EW", "EW", "ew"), ("S3", "S3", "s3")])
 def test_grd_of_other_modes_are_the_same_code(
     tmp_path: Path, mode: str, swath: str, file: str
 ) -> None:
     made = grd_product(tmp_path / "iw", polarisations=("HH",))
-    path = tmp_path / "X.SAFE"
-    files = {}
-    for source in made.path.rglob("*.xml"):
-        name = source.relative_to(made.path).as_posix().replace("-iw-", f"-{file}-")
-        text = source.read_text().replace(">IW<", f">{swath}<").replace("<mode>IW", f"<mode>{mode}")
-        files[name] = text
-    (measurement,) = made.path.glob("measurement/*")
-    (path / "measurement").mkdir(parents=True)
-    shutil.copy(measurement, path / "measurement" / measurement.name.replace("-iw-", f"-{file}-"))
-    save(path, files, {"mode": mode, "swaths": (swath,), "polarisations": ("HH",)})
+    path = in_mode(made, tmp_path / "X.SAFE", mode, swath, file)
     product = open_product(path)
     assert product.swaths == (swath,)
     found = product.scene(noise_removal=False).image.values
@@ -618,8 +624,9 @@ def test_grd_of_other_modes_are_the_same_code(
 def test_an_slc_without_bursts_is_a_clear_no(tmp_path: Path) -> None:
     placed = synthetic_grid(lines=60, samples=70, ground_range=False, sample_spacing=2.3)
     made = grd_product(tmp_path, polarisations=("VV",), placed=placed, kind="SLC")
+    path = in_mode(made, tmp_path / "X.SAFE", "S3", "S3", "s3", kind="SLC")
     with pytest.raises(ProductError, match="bursts"):
-        open_product(made.path).scene()
+        open_product(path).scene()
 
 
 def test_products_with_cloud_optimised_measurements_are_read(made: Made, tmp_path: Path) -> None:
