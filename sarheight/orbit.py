@@ -48,6 +48,9 @@ VELOCITY_TOLERANCE = 0.02
 """Relative difference between velocities and the change of positions. The rotation of the Earth
 changes velocities by up to 7 %: those of an inertial frame are noticed."""
 
+NEIGHBOURS = 6
+"""Neighbours through which a polynomial predicts a state vector."""
+
 STEEPEST, GRAZING = 1.0, 90.0
 """Incidence angles in degrees between which a look is to one side and reaches the ground."""
 
@@ -280,6 +283,40 @@ class Orbit:
         )
         raise OrbitCoverageError(msg)
 
+    def require_smooth(
+        self, position_tolerance: float, velocity_tolerance: float, velocity: Floats | None = None
+    ) -> None:
+        """Check that each state vector continues those beside it.
+
+        Its position is compared with the polynomial through the nearest positions, without its
+        own, and its velocity with the slope of the polynomial through them and its own.
+
+        Parameters
+        ----------
+        position_tolerance : float
+            Error in metres that one position may have.
+        velocity_tolerance : float
+            Error in metres per second that one velocity may have.
+        velocity : array, shape (n, 3), optional
+            Velocities to check in place of those of the orbit.
+
+        Raises
+        ------
+        ValueError
+            If a vector lies beside the others; the message names it.
+        """
+        rates = self.velocity if velocity is None else velocity
+        problem = _roughness(self.time, self.position, position_tolerance)
+        if problem is None:
+            problem = _wrong_velocity(self.time, self.position, rates, velocity_tolerance)
+        if problem is not None:
+            index, found = problem
+            msg = (
+                f"the orbit from {self.source} cannot be used: state vector {index + 1} of "
+                f"{self.time.size}, of {self.utc(self.time[index])}, {found}"
+            )
+            raise ValueError(msg)
+
     def state(self, time: ArrayLike) -> tuple[Floats, Floats]:
         """Interpolate the satellite's position and velocity.
 
@@ -444,12 +481,12 @@ def look_at(
 # State vectors: derived velocities, checks, and those of a circular orbit.
 
 
-def _velocities(time: Floats, position: Floats) -> Floats:
+def _velocities(time: Floats, position: Floats, count: int = POSITIONS_FOR_VELOCITY) -> Floats:
     """Differentiate, at each time, the polynomial through the nearest positions."""
     velocity = np.empty_like(position)
     for index in range(time.size):
-        first = min(max(index - POSITIONS_FOR_VELOCITY // 2, 0), time.size - POSITIONS_FOR_VELOCITY)
-        nearest = slice(first, first + POSITIONS_FOR_VELOCITY)
+        first = min(max(index - count // 2, 0), time.size - count)
+        nearest = slice(first, first + count)
         elapsed = time[nearest] - time[index]
         scale = np.abs(elapsed).max()
         powers = np.vander(elapsed / scale, increasing=True)
@@ -458,6 +495,105 @@ def _velocities(time: Floats, position: Floats) -> Floats:
         except np.linalg.LinAlgError:
             velocity[index] = np.nan
     return velocity
+
+
+def _neighbours(size: int, count: int) -> NDArray[np.int64]:
+    """Return the nearest `count` vectors of each of `size`, with itself, shape (size, count)."""
+    first = np.clip(np.arange(size) - count // 2, 0, size - count)
+    return first[:, None] + np.arange(count)
+
+
+def _factorial_bound(elapsed: Floats) -> Floats:
+    """Bound the error in metres of polynomials through times at distances, shape (n, k), from 0.
+
+    It is the derivative of order k, divided by k!, times the product of the distances. For a low
+    orbit, whose radius is below twice the Earth's, that derivative is radius * rate**k at most.
+    """
+    rate = math.sqrt(GRAVITATIONAL_PARAMETER / EQUATORIAL_RADIUS**3) + ROTATION_RATE
+    order = elapsed.shape[1]
+    scale = 2.0 * EQUATORIAL_RADIUS / math.factorial(order)
+    bound: Floats = scale * np.prod(rate * np.abs(elapsed), axis=1)
+    return bound
+
+
+def _prediction_errors(time: Floats, position: Floats) -> tuple[Floats, Floats, Floats]:
+    """Compare positions with the polynomial through their neighbours.
+
+    Returns the distance in metres, how many times the error of one position it may be, and the
+    error of the polynomial in metres, each of shape (n,).
+    """
+    own = np.arange(time.size)
+    count = min(NEIGHBOURS, time.size - 1)
+    nearest = _neighbours(time.size, count + 1)
+    others = nearest[nearest != own[:, None]].reshape(-1, count)
+    elapsed = time[others] - time[:, None]
+    # Lagrange's weights at the time of the vector itself: the product of t_k / (t_k - t_j).
+    gaps = elapsed[:, None, :] - elapsed[:, :, None]
+    gaps[:, np.arange(count), np.arange(count)] = 1.0
+    factors = elapsed[:, None, :] / gaps
+    factors[:, np.arange(count), np.arange(count)] = 1.0
+    weights = factors.prod(axis=2)
+    predicted = np.einsum("nk,nkd->nd", weights, position[others])
+    distance = np.linalg.norm(predicted - position, axis=1)
+    # Errors of one size in all positions add up to this many times that size.
+    gain = np.sqrt(1.0 + (weights**2).sum(axis=1))
+    return distance, gain, _factorial_bound(elapsed)
+
+
+def _roughness(time: Floats, position: Floats, tolerance: float) -> tuple[int, str] | None:
+    """Find the state vector that lies beside the others, and describe it, or return None."""
+    distance, gain, truncation = _prediction_errors(time, position)
+    excess = (distance - truncation) / gain
+    if excess.max() <= tolerance:
+        return None
+    # One wrong position spoils the predictions of all its neighbours: the wrong one is that without
+    # which the others are smooth.
+    worst = int(np.argmax(excess))
+    begin = max(worst - NEIGHBOURS, 0)
+    suspects = range(begin, min(worst + NEIGHBOURS + 1, time.size))
+
+    def rest(index: int) -> float:
+        span = slice(max(begin - NEIGHBOURS, 0), suspects.stop + NEIGHBOURS)
+        others = np.delete(np.arange(time.size)[span], np.arange(time.size)[span] == index)
+        if others.size <= FEWEST_VECTORS:  # too few to say which one it is
+            return float(index != worst)
+        found, scale, error = _prediction_errors(time[others], position[others])
+        return float(((found - error) / scale).max())
+
+    index = min(suspects, key=rest)
+    return index, (
+        f"lies {distance[index]:.3g} m beside the polynomial through its neighbours, expected at "
+        f"most {tolerance * gain[index] + truncation[index]:.2g} m"
+    )
+
+
+def _wrong_velocity(
+    time: Floats, position: Floats, velocity: Floats, tolerance: float
+) -> tuple[int, str] | None:
+    """Find the velocity that differs most from the change of positions, and describe it."""
+    slopes = _velocities(time, position, min(POSITIONS_FOR_VELOCITY, time.size))
+    error = np.linalg.norm(velocity - slopes, axis=1)
+    worst = int(np.argmax(error - _slope_truncation(time)))
+    limit = tolerance + float(_slope_truncation(time)[worst])
+    if error[worst] <= limit:
+        return None
+    found = (
+        f"has a velocity that differs by {error[worst]:.3g} m/s from the change of the positions, "
+        f"expected at most {limit:.2g} m/s"
+    )
+    return worst, found
+
+
+def _slope_truncation(time: Floats) -> Floats:
+    """Bound the error of slopes in metres per second, shape (n,)."""
+    count = min(POSITIONS_FOR_VELOCITY, time.size)
+    own = np.arange(time.size)[:, None]
+    nearest = _neighbours(time.size, count)
+    others = nearest[nearest != own].reshape(-1, count - 1)
+    rate = math.sqrt(GRAVITATIONAL_PARAMETER / EQUATORIAL_RADIUS**3) + ROTATION_RATE
+    # The slope has the error of the polynomial without the vector itself, of one order more.
+    bound: Floats = _factorial_bound(time[others] - time[:, None]) * rate / count
+    return bound
 
 
 def _problem(time: Floats, position: Floats, velocity: Floats) -> str | None:

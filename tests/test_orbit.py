@@ -283,10 +283,10 @@ def test_time_stamps_are_put_back_on_their_beat() -> None:
         jittered = jittered.replace(f"<time>{stamp}<", f"<time>{later}<")
     read = read_orbit(jittered.encode())
     np.testing.assert_allclose(np.diff(read.time), 10.0, rtol=0, atol=1e-12)
-    # A whole millisecond is no rounding: it stays.
+    # A whole millisecond is no rounding: it stays, and the vector is 8 m beside the others.
     late = np.datetime64(stamps[4]) + np.timedelta64(1, "ms")
-    read = read_orbit(xml.replace(f"<time>{stamps[4]}<", f"<time>{late}<").encode())
-    assert np.abs(np.diff(read.time) - 10.0).max() == pytest.approx(1e-3)
+    with pytest.raises(AnnotationError, match=rf"vector 5 of {len(stamps)}, .* lies [78]\.\d+ m"):
+        read_orbit(xml.replace(f"<time>{stamps[4]}<", f"<time>{late}<").encode())
 
 
 def test_wrong_velocities_in_an_annotation_do_not_matter() -> None:
@@ -295,6 +295,54 @@ def test_wrong_velocities_in_an_annotation_do_not_matter() -> None:
     right = read_orbit(annotation_xml(grid, orbit).encode())
     read = read_orbit(annotation_xml(grid, wrong).encode())
     np.testing.assert_array_equal(read.state(5.5)[0], right.state(5.5)[0])
+
+
+@pytest.mark.parametrize("size", [5, 7, 8, 16, 31])
+@pytest.mark.parametrize("place", ["first", "second", "middle", "last"])
+@pytest.mark.parametrize("error", [1.0, 100.0])
+def test_one_wrong_state_vector_is_refused_and_named(size: int, place: str, error: float) -> None:
+    orbit = synthetic_grid()[1]
+    vectors = {name: getattr(orbit, name)[:size] for name in ("time", "position", "velocity")}
+    orbit = replace(orbit, **vectors)
+    index = {"first": 0, "second": 1, "middle": size // 2, "last": size - 1}[place]
+    position = orbit.position.copy()
+    position[index, 0] += error
+    wrong = replace(orbit, position=position)
+    orbit.require_smooth(1e-4, 1e-4)
+    name = rf"state vector {index + 1} of {size}, of 20" if size > 8 else "state vector .* of 20"
+    with pytest.raises(ValueError, match=rf"{name}.* expected at most") as caught:
+        wrong.require_smooth(0.1, 0.1)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_state_vector_of_a_file_is_refused() -> None:
+    grid, orbit = synthetic_grid()
+    position = orbit.position.copy()
+    position[9, 0] += 100.0
+    wrong = replace(orbit, position=position)
+    message = rf"state vector 10 of {orbit.time.size}, of .* lies 100 m beside .*expected at most"
+    with pytest.raises(AnnotationError, match=message):
+        read_orbit(annotation_xml(grid, wrong).encode())
+    with pytest.raises(AnnotationError, match=message):
+        read_orbit_file(eof_xml(wrong).encode())
+
+
+def test_a_wrong_velocity_of_a_file_is_refused() -> None:
+    grid, orbit = synthetic_grid()
+    velocity = orbit.velocity.copy()
+    velocity[9, 1] += 1.0
+    wrong = replace(orbit, velocity=velocity)
+    message = r"state vector 10 of .* differs by 1 m/s from the change .* expected at most"
+    with pytest.raises(AnnotationError, match=message):
+        read_orbit(annotation_xml(grid, wrong).encode())
+    with pytest.raises(AnnotationError, match=message):
+        read_orbit_file(eof_xml(wrong).encode())
+
+
+@pytest.mark.parametrize("interval", [1.0, 10.0, 60.0, 150.0])
+def test_exact_orbits_of_any_interval_are_smooth(interval: float) -> None:
+    orbit = Orbit.circular(duration=12 * interval, interval=interval)
+    orbit.require_smooth(1e-3, 1e-3)
 
 
 def test_an_annotation_with_few_vectors_keeps_their_velocities() -> None:

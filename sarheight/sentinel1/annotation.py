@@ -141,6 +141,7 @@ class Annotation:
     range_conversion: RangeConversion | None
     lines_per_burst: int
     bursts: tuple[BurstTiming, ...]
+    orbit_source: str = ""  # of its state vectors: "Auxiliary" (a file), "Downlink"; or not stated
 
 
 SWATHS = {
@@ -156,6 +157,7 @@ SWATHS = {
 """Swaths by mode and product type: Sentinel-1 Product Specification, S1-RS-MDA-52-7441."""
 
 KIND = "a Sentinel-1 image annotation (annotation/s1*.xml of a GRD or SLC product)"
+ORBIT_SOURCE = "imageAnnotation/processingInformation/orbitSource"
 PROCESSING = "imageAnnotation/processingInformation/swathProcParamsList/swathProcParams"
 
 
@@ -214,6 +216,7 @@ def read_annotation(source: XmlSource) -> Annotation:
         range_conversion=_range_conversion(root) if product_type == "GRD" else None,
         lines_per_burst=_lines_per_burst(root, bursts, lines),
         bursts=bursts,
+        orbit_source=next((element.text(".") for element in root.elements(ORBIT_SOURCE)), ""),
     )
 
 

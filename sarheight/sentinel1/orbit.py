@@ -47,8 +47,20 @@ COVERAGE_MARGIN = np.timedelta64(60, "s")
 ANNOTATION_ORBIT = "annotation"
 """What a caller passes in place of an orbit file to use the orbit of the annotation."""
 
-LARGEST_SEPARATION = 200.0
-"""Metres between the annotation's orbit and that of a file, at most: both are good to a few."""
+LARGEST_SEPARATION = {"Auxiliary": 5.0}
+"""Metres between the annotation's orbit and that of a file, at most, by the source of the former.
+One that the processor took from an orbit file ("Auxiliary") is good to decimetres."""
+
+LARGEST_SEPARATION_DOWNLINKED = 50.0
+"""The same for the other sources: the satellite's own navigation is good to some ten metres."""
+
+ANNOTATION_TOLERANCE = 0.1, 0.1
+"""Errors of a position (metres) and a velocity (metres per second) in an annotation, at most. In
+real ones they are 0.7 mm and 11 mm/s where the orbit was downlinked, else 0.01 mm and 0.03 mm/s."""
+
+FILE_TOLERANCE = 0.03, 0.03
+"""The same for an orbit file: 0.01 mm and 0.05 mm/s in a real one; the thrusters, which accelerate
+the satellite by 1 mm/s² at most, add some centimetres."""
 
 OrbitSource = Orbit | str | os.PathLike[str] | None
 """An orbit, an orbit file, a folder with orbit files, `ANNOTATION_ORBIT`, or None: an orbit file
@@ -97,12 +109,16 @@ def read_orbit(source: XmlSource | Annotation) -> Orbit:
     time = _without_rounding(_seconds(epoch, vectors))
     name = f"the annotation {annotation.name}"
     try:
-        if time.size < POSITIONS_FOR_VELOCITY:
-            return Orbit(epoch, time, vectors.position, vectors.velocity, name)
-        return Orbit.from_positions(epoch, time, vectors.position, name)
+        orbit = (
+            Orbit(epoch, time, vectors.position, vectors.velocity, name)
+            if time.size < POSITIONS_FOR_VELOCITY
+            else Orbit.from_positions(epoch, time, vectors.position, name)
+        )
+        orbit.require_smooth(*ANNOTATION_TOLERANCE, velocity=vectors.velocity)
     except ValueError as error:
         msg = f"{error}; expected the orbit as it was delivered, fetch the annotation again"
         raise AnnotationError(msg) from error
+    return orbit
 
 
 def read_orbit_file(
@@ -142,6 +158,7 @@ def read_orbit_file(
             vectors.velocity,
             f"the orbit file {name}",
         )
+        orbit.require_smooth(*FILE_TOLERANCE)
     except ValueError as error:
         msg = f"{error}; expected the file as it was delivered, fetch it again"
         raise AnnotationError(msg) from error
@@ -268,19 +285,21 @@ def product_orbit(
             )
             raise FileNotFoundError(msg)
         path = found
-    return rough if path is None else _precise_orbit(path, grid, rough)
+    return rough if path is None else _precise_orbit(path, grid, rough, annotation.orbit_source)
 
 
-def _precise_orbit(path: Path, grid: RadarGrid, rough: Orbit) -> Orbit:
+def _precise_orbit(path: Path, grid: RadarGrid, rough: Orbit, orbit_source: str) -> Orbit:
     """Read the orbit of an image from an orbit file, and compare it with the annotation's."""
     window = (rough.utc(grid.first_time), rough.utc(grid.last_time))
     orbit = read_orbit_file(path, window).with_epoch(grid.epoch)
-    middle = 0.5 * (grid.first_time + grid.last_time)
-    separation = float(np.linalg.norm(orbit.state(middle)[0] - rough.state(middle)[0]))
-    if separation > LARGEST_SEPARATION:
+    times = np.linspace(grid.first_time, grid.last_time, 3)
+    separation = float(np.linalg.norm(orbit.state(times)[0] - rough.state(times)[0], axis=1).max())
+    limit = LARGEST_SEPARATION.get(orbit_source, LARGEST_SEPARATION_DOWNLINKED)
+    if not separation <= limit:
         msg = (
             f"the orbit of {path} is {separation:.0f} m away from that of the annotation, expected "
-            "a few metres: it is the file of another satellite, pass the one of this mission"
+            f"at most {limit:g} m: it is the file of another satellite, or one of the two is "
+            "damaged; pass the one of this mission and time"
         )
         raise ProductError(msg)
     return orbit

@@ -6,6 +6,7 @@ import lzma
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -465,6 +466,19 @@ def test_the_orbit_of_another_satellite_is_refused(tmp_path: Path) -> None:
     path.write_text(eof_xml(circular_orbit(46.0, 40.0, duration=600.0)))
     with pytest.raises(ProductError, match=r"m away from that of the annotation, .* another sat"):
         open_product(made.path).scene(orbit=path)
+
+
+def test_an_orbit_file_beside_the_annotation_is_refused(tmp_path: Path) -> None:
+    made = grd_product(tmp_path, polarisations=("VV",))
+    path = tmp_path / "beside.EOF"
+    for shift, found in ((40.0, ""), (60.0, r"is 60 m away .* expected at most 50 m")):
+        position = made.orbit.position + np.array([shift, 0.0, 0.0])
+        path.write_text(eof_xml(replace(made.orbit, position=position)))
+        if not found:
+            assert open_product(made.path).scene(orbit=path).orbit.time.size
+            continue
+        with pytest.raises(ProductError, match=found):
+            open_product(made.path).scene(orbit=path)
 
 
 def test_a_real_orbit_file_is_found() -> None:
