@@ -283,6 +283,9 @@ class ReconstructSettings(DemSettings):
         for an SLC, no averaging for other images.
     noise_removal : bool
         Subtract the thermal noise of a product.
+    verify : bool
+        Read all files of a product first, and compare them with their checksums. Without it,
+        measurements that are read in parts are not compared.
     calibration : {"beta0", "sigma0", "gamma0"}, optional
         Calibration of a product (default beta0), or the normalisation of another image, unless
         the file states it.
@@ -311,6 +314,7 @@ class ReconstructSettings(DemSettings):
     multilook: Multilook = None
     spacing: Annotated[float | None, option(RADAR, metavar="METRES", min=1.0)] = None
     noise_removal: Annotated[bool, option(RADAR, "--noise-removal/--no-noise-removal")] = True
+    verify: Annotated[bool, option(RADAR, "--verify")] = False
     calibration: Annotated[Calibration | None, option(RADAR)] = None
     polarisations: Annotated[Names, option(RADAR, metavar="VV,VH", parser=_upper_names)] = ()
     coregister: Annotated[Literal["report", "correct", "none"], option(RADAR)] = "report"

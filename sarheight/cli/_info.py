@@ -26,6 +26,7 @@ def info(
     *,
     files: Annotated[tuple[str, ...], argument("FILE")],
     config: Annotated[bool, option(None, "--config")] = False,
+    verify: Annotated[bool, option(None, "--verify")] = False,
     debug: Debug = False,
 ) -> None:
     """Describe files: product, annotation, orbit file, elevation model, image or result.
@@ -43,6 +44,8 @@ def info(
         results.
     config : bool
         Write the settings that made a result, as TOML for `--config`.
+    verify : bool
+        Read all files of products, and compare them with their checksums.
     debug : bool
         Show tracebacks of errors.
     """
@@ -65,7 +68,7 @@ def info(
             table = Table(title=path, title_justify="left", show_header=False)
             table.add_column(style="bold", no_wrap=True)
             table.add_column(overflow="fold")
-            for name, text in _facts(path):
+            for name, text in _facts(path, verify=verify):
                 table.add_row(name, text)
             console.print(table, highlight=False, markup=False)
 
@@ -81,11 +84,11 @@ def _configuration(path: Path) -> str:
     return to_toml(parameters["command"], parameters["settings"])
 
 
-def _facts(source: str) -> Facts:
+def _facts(source: str, *, verify: bool) -> Facts:
     from sarheight.product import is_product
 
     if is_product(source):
-        return _product(source)
+        return _product(source, verify=verify)
     path = Path(source)
     name = path.name.lower().removesuffix(".xz")
     if name.endswith(".eof"):
@@ -95,11 +98,14 @@ def _facts(source: str) -> Facts:
     return _raster(path)
 
 
-def _product(source: str) -> Facts:
+def _product(source: str, *, verify: bool) -> Facts:
     from sarheight.product import open_product
 
     product = open_product(source)
     yield from product.summary()
+    if verify:
+        product.verify()
+        yield "verified", "all files are as their checksums in the manifest say"
     grid, orbit = product.grid_and_orbit()
     yield from _sampling(grid)
     yield from _orbit(orbit)

@@ -40,7 +40,13 @@ def open_image_product(settings: ReconstructSettings) -> Product | None:
         if settings.like is not None:
             msg = f"'{image}' is a whole product, which has its own sampling and orbit"
             raise typer.BadParameter(msg, param_hint="--like")
-        return open_product(image)
+        product = open_product(image)
+        if settings.verify:
+            product.verify()
+        return product
+    if settings.verify:
+        msg = f"'{image}' is no product, and only a product has checksums"
+        raise typer.BadParameter(msg, param_hint="--verify")
     if settings.swaths or not settings.noise_removal:
         msg = f"--swaths and --no-noise-removal are for products, and '{image}' is none"
         raise typer.BadParameter(msg)
@@ -68,6 +74,8 @@ def read_image(settings: ReconstructSettings, product: Product | None, current: 
         orbit=_fetch_orbit(product, current) if settings.orbit == AUTO else settings.orbit,
     )
     current.say(f"{product.name}: {', '.join(scene.grid.polarisations)}, {scene.orbit.source}")
+    if not settings.verify:
+        current.say("parts of measurements are read without their checksums; --verify compares all")
     return scene
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import zipfile
+import zlib
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -14,7 +15,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.errors import ProductError
 from sarheight.sentinel1._manifest import MANIFEST, read_manifest, require_safe_name
-from sarheight.sentinel1._ranges import DeflatedMember, Extent, call_storage
+from sarheight.sentinel1._ranges import DeflatedMember, Extent, call_storage, differs_from_checksum
 
 if TYPE_CHECKING:
     import os
@@ -49,12 +50,15 @@ class ProductFiles:
         label: str,
         openers: Mapping[str, Callable[[], BinaryIO]],
         local: Path | None = None,
+        stored: Mapping[str, int] | None = None,
     ) -> None:
         self.name = name
         self.label = label
         self._openers = dict(sorted(openers.items()))
         self._local = local if local is not None and local.is_dir() else None
         self.folder = None if local is None else local.parent
+        # Checksums (CRC-32) of the members that a zip holds uncompressed.
+        self._stored = dict(stored or {})
         self.origin: tuple[str, dict[str, Any]] = (label, {})
 
     @classmethod
@@ -123,6 +127,11 @@ class ProductFiles:
             archive.label,
             {info.filename.removeprefix(prefix): _member_opener(archive, info) for info in inside},
             Path(archive.path) if _is_local(archive.storage) else None,
+            {
+                info.filename.removeprefix(prefix): info.CRC
+                for info in inside
+                if info.compress_type == ZIP_STORED
+            },
         )
 
     @property
@@ -150,6 +159,8 @@ class ProductFiles:
                 "it was not read, check where the product came from"
             )
             raise ProductError(msg)
+        if zlib.crc32(data) != self._stored.get(name, zlib.crc32(data)):
+            raise ProductError(differs_from_checksum(f"{name} in {self.label}"))
         return data
 
     @contextmanager
@@ -170,6 +181,8 @@ class ProductFiles:
                     dataset = rasterio.open(name, driver="GTiff", opener=opener)
             with dataset:
                 yield dataset
+            if failures:  # GDAL takes what it cannot read for empty, where it may be
+                raise failures[0]
         except RasterioError as error:
             cause = failures[0] if failures else error.__cause__ or error
             if isinstance(cause, ProductError):
@@ -314,7 +327,7 @@ def _member_opener(archive: Extent, info: ZipInfo) -> Callable[[], BinaryIO]:
         if info.compress_type == ZIP_STORED:
             return cast("BinaryIO", archive.member(info).open())
         if not deflated:
-            deflated.append(DeflatedMember(archive.member(info), info.file_size))
+            deflated.append(DeflatedMember(archive.member(info), info.file_size, info.CRC))
         return cast("BinaryIO", deflated[0].open())
 
     return open_member

@@ -42,6 +42,12 @@ READ_BYTES = 4 * 2**20
 MOST_PROBLEMS = 5
 """Problems that an error lists by name."""
 
+CHECKS = (
+    "XML files against their checksums; measurements only where a compressed member of a zip is "
+    "read to its end. To read and compare all files: --verify, or product.verify()"
+)
+"""What is compared with checksums whenever a product is read, for its description."""
+
 COPOLARISED = ("VV", "HH")
 
 
@@ -190,6 +196,7 @@ class Sentinel1Product:
             ("place", place),
             ("time", f"{start} to {stop} UTC"),
             ("orbit number", orbit),
+            ("checks", CHECKS),
             ("processor", "unknown" if np.isnan(version) else f"IPF {version:.2f}"),
         ]
 

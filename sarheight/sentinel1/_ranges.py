@@ -36,7 +36,8 @@ PACKED_BUFFER, PACKED_STEP = 2**20, 64 * 2**10
 """Compressed bytes to request at once, and to pass to the decompressor at once."""
 
 SNAPSHOT_STEP = 4 * 2**20
-"""Decompressed bytes between two saved states, of some 100 kB each."""
+"""Decompressed bytes between two saved states, of some 100 kB each. A read that ends this close to
+the end of a member goes on to it, where the checksum is compared."""
 
 LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 LOCAL_MAGIC = b"PK\x03\x04"
@@ -56,6 +57,14 @@ def call_storage(label: str, function: Callable[..., Any], *arguments: Any, **op
             "and try again"
         )
         raise ProductError(msg) from None
+
+
+def differs_from_checksum(label: str) -> str:
+    """Return the message of a member of a zip that is damaged."""
+    return (
+        f"{label} differs from its checksum (CRC-32) in the zip, expected the same: the archive "
+        "is damaged, fetch it again"
+    )
 
 
 class Extent(NamedTuple):
@@ -189,6 +198,7 @@ class _State(NamedTuple):
     """The state of a decompressor."""
 
     position: int  # bytes that came out
+    checksum: int  # CRC-32 of these
     packed_position: int  # bytes that went in
     decompressor: Any
 
@@ -200,22 +210,35 @@ class _State(NamedTuple):
 class DeflatedMember:
     """A deflated member of a zip, decompressed as far as it is read.
 
-    It may be opened any number of times, from several threads.
+    It may be opened any number of times, from several threads. Its checksum (CRC-32) is compared
+    whenever it is decompressed to its end.
     """
 
-    def __init__(self, packed: Extent, size: int) -> None:
+    def __init__(self, packed: Extent, size: int, checksum: int) -> None:
         self.packed = packed
         self.size = size
+        self.checksum = checksum
+        self._complete = False
         self._lock, self._front = threading.Lock(), threading.Lock()
-        self._saved = [_State(0, 0, zlib.decompressobj(-zlib.MAX_WBITS))]
+        self._saved = [_State(0, 0, 0, zlib.decompressobj(-zlib.MAX_WBITS))]
 
-    def __reduce__(self) -> tuple[type[DeflatedMember], tuple[Extent, int]]:
+    def __reduce__(self) -> tuple[type[DeflatedMember], tuple[Extent, int, int]]:
         """Pickle without the saved states."""
-        return DeflatedMember, (self.packed, self.size)
+        return DeflatedMember, (self.packed, self.size, self.checksum)
 
     def open(self) -> io.BufferedReader:
         """Open the decompressed member as a file."""
         return _buffered(_DeflatedFile(self))
+
+    def must_complete(self, position: int) -> bool:
+        """Return whether a read to a position goes on to the end, to compare the checksum."""
+        return not self._complete and self.size - position <= SNAPSHOT_STEP
+
+    def require_checksum(self, checksum: int) -> None:
+        """Check the checksum of all bytes."""
+        if checksum != self.checksum:
+            raise ProductError(differs_from_checksum(self.packed.label))
+        self._complete = True
 
     def nearest_state(self, position: int, current: _State | None = None) -> _State:
         """Return the last state at or before a position: the current one, or a saved one."""
@@ -258,12 +281,18 @@ class _DeflatedFile(_RangeFile):
             while size > 0:
                 parts.append(self._decompress(min(size, SNAPSHOT_STEP)))
                 size -= len(parts[-1])
+            while self._member.must_complete(self._state.position):
+                left = self._size - self._state.position
+                if left == 0:
+                    self._member.require_checksum(self._state.checksum)
+                else:
+                    self._decompress(left)
         return b"".join(parts)
 
     def _decompress(self, size: int) -> bytes:
         """Return the next bytes: at least one, and at most `size`."""
         label = self._member.packed.label
-        position, packed_position, decompressor = self._state
+        position, checksum, packed_position, decompressor = self._state
         data = b""
         while not data:
             packed = decompressor.unconsumed_tail
@@ -282,6 +311,7 @@ class _DeflatedFile(_RangeFile):
             except zlib.error as error:
                 msg = f"{label} is damaged ({error}): fetch the archive again"
                 raise ProductError(msg) from error
-        self._state = _State(position + len(data), packed_position, decompressor)
+        checksum = zlib.crc32(data, checksum)
+        self._state = _State(position + len(data), checksum, packed_position, decompressor)
         self._member.save(self._state)
         return data

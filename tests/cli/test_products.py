@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -293,3 +294,28 @@ def test_broken_products_are_errors_in_one_line(archive: Archive, tmp_path: Path
     assert "found polarisations=('HH',)" in failing(
         1, "reconstruct", archive.zipped, *rest, *polarisations
     )
+
+
+def test_a_damaged_product_is_refused_with_verify(archive: Archive, tmp_path: Path) -> None:
+    folder = tmp_path / "x"
+    with zipfile.ZipFile(archive.zipped) as packed:
+        packed.extractall(folder)
+    (measurement,) = folder.glob("*/measurement/*-vv-*.tiff")
+    body = bytearray(measurement.read_bytes())
+    body[len(body) // 2] ^= 0x55
+    product = measurement.parent.parent
+    assert "all files are as" in " ".join(run("info", product, "--verify").output.split())
+    measurement.write_bytes(body)
+    done = run("info", product)
+    assert done.exit_code == 0, done.output
+    assert "--verify" in done.output
+    for command in (
+        ("info", product, "--verify"),
+        ("reconstruct", product, "--verify", "--dem", archive.dem, *SEA, "-o", tmp_path / "a.nc"),
+    ):
+        done = run(*command)
+        assert done.exit_code != 0
+        assert "is not as it was delivered" in " ".join(done.output.split())
+    done = run("reconstruct", archive.image, "--verify", "--dem", archive.dem, "-o", "a.nc")
+    assert done.exit_code == 2
+    assert "is no product" in " ".join(done.output.split())

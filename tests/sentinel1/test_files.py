@@ -173,7 +173,9 @@ def test_any_part_of_a_deflated_member_is_found(parts: list[tuple[int, int]]) ->
     packed = packer.compress(data) + packer.flush()
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/packed", packed)
-    member = DeflatedMember(Extent(memory, "/packed", "x", 0, len(packed)), len(data))
+    member = DeflatedMember(
+        Extent(memory, "/packed", "x", 0, len(packed)), len(data), zlib.crc32(data)
+    )
     file = member.open()
     for begin, size in parts:
         file.seek(begin)
@@ -341,7 +343,10 @@ def test_no_more_is_unpacked_than_the_directory_says(made: Made, tmp_path: Path)
     # The last mention is that of the directory.
     place = body.rindex(told)
     path.write_bytes(body[:place] + (100).to_bytes(4, "little") + body[place + 4 :])
-    assert len(ProductFiles.open(path).read(MANIFEST)) == 100
+    with pytest.raises(ProductError, match="differs from its checksum"):
+        ProductFiles.open(path).read(MANIFEST)
+    with ProductFiles.open(path).open_file(MANIFEST) as file:
+        assert file.seek(0, io.SEEK_END) == 100
 
 
 @pytest.mark.parametrize(("method", "message"), [(zipfile.ZIP_BZIP2, "compressed by method 12")])
@@ -414,3 +419,49 @@ def test_an_entity_bomb_in_the_manifest_is_refused(made: Made, tmp_path: Path, b
     (folder / MANIFEST).write_text(text)
     with pytest.raises(AnnotationError, match=r"manifest\.safe in .* declares a document type"):
         open_product(folder)
+
+
+def flipped(made: Made, folder: Path, method: int, seed: int) -> Path:
+    """Change a byte in the middle of a measurement in a zip, so that it still decompresses."""
+    path = folder / "damaged.zip"
+    with zipfile.ZipFile(path, "w", method, compresslevel=0) as archive:
+        for file in sorted(made.path.rglob("*")):
+            archive.write(file, file.relative_to(made.path.parent))
+    with zipfile.ZipFile(path) as archive:
+        info = archive.getinfo(f"{NAME}/{MEASUREMENT}")
+    data = bytearray(path.read_bytes())
+    # The pixels of the file, in blocks of deflate that hold them as they are.
+    place = np.random.default_rng(seed).integers(20_000, 60_000)
+    data[info.header_offset + int(place)] ^= 0x55
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_damaged_measurement_in_a_zip_is_refused(made: Made, tmp_path: Path, seed: int) -> None:
+    product = open_product(flipped(made, tmp_path, zipfile.ZIP_DEFLATED, seed))
+    with pytest.raises(ProductError, match=r"tiff in .* differs from its checksum \(CRC-32\)"):
+        product.scene(polarisations=("VV",)).image.compute()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
+def test_verify_finds_a_damaged_measurement_in_a_zip(
+    made: Made, tmp_path: Path, method: int
+) -> None:
+    product = open_product(flipped(made, tmp_path, method, 1))
+    checks = dict(product.summary())["checks"]
+    assert "measurements only where" in checks
+    assert "--verify" in checks
+    with pytest.raises(ProductError, match=r"is not as it was delivered.*-vv-.*tiff"):
+        product.verify()
+
+
+def test_a_damaged_manifest_in_a_zip_is_refused(made: Made, tmp_path: Path) -> None:
+    path = pack(made.path, tmp_path / "x.zip", zipfile.ZIP_STORED)
+    data = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        place = data.index(archive.read(f"{NAME}/{MANIFEST}"))
+    end = data.index(b"ascending", place) if b"ascending" in data[place:] else place + 200
+    path.write_bytes(data[:end] + bytes([data[end] ^ 0x20]) + data[end + 1 :])
+    with pytest.raises(ProductError, match=r"manifest\.safe in .* differs from its checksum"):
+        open_product(path)
