@@ -14,9 +14,8 @@ from scipy.ndimage import distance_transform_edt
 
 from sarheight._runtime import require
 from sarheight.dem import check_dem, local_posting
-from sarheight.dem.datum import ELLIPSOID_VERTICAL, datum_of_crs, datum_of_text
-from sarheight.dem.geoid import Geoid, undulations_at
-from sarheight.dem.layout import accept_layout, cell_steps
+from sarheight.dem.datum import ELLIPSOID, Geoid, datum_of_crs, datum_of_text, undulations_at
+from sarheight.dem.layout import cell_steps, check_layout
 from sarheight.errors import KnownElevationsError, VerticalDatumError
 
 if TYPE_CHECKING:
@@ -230,7 +229,7 @@ def grid_of(like: xr.DataArray) -> Grid:
     """Take the grid of a raster."""
     import rioxarray  # noqa: F401  # registers the accessor
 
-    raster = accept_layout(like)
+    raster = check_layout(like)
     return Grid(raster, local_posting(raster))
 
 
@@ -434,7 +433,7 @@ def _datum(system: CRS, vertical: Geoid | None, path: Path) -> Geoid:
 
 
 def _ellipsoidal(points: KnownElevations, datum: Geoid) -> KnownElevations:
-    if isinstance(datum, str) and datum == ELLIPSOID_VERTICAL:
+    if isinstance(datum, str) and datum == ELLIPSOID:
         return points
     longitude, latitude = Transformer.from_crs(points.crs, 4326, always_xy=True).transform(
         points.x, points.y
