@@ -27,8 +27,8 @@ from numba.core.typing.templates import Signature
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import njit
-from sarheight_kernels.footprints import PITCH, ZERO, Table, row_footprints
+from sarheight_kernels._numba import ZERO, njit
+from sarheight_kernels.footprints import PITCH, Table, row_footprints
 
 if TYPE_CHECKING:
     from numba.core.typing.context import BaseContext as Typing
@@ -43,7 +43,7 @@ WIDTH = 4
 
 Places = NDArray[np.int64]
 Copy = Callable[[Table, Places, int, int, Table, int], None]
-Turn = Callable[[Table, int, Table, int], None]
+Transpose = Callable[[Table, int, Table, int], None]
 Add = Callable[[Table, int, Table, int, Table, int], None]
 Write = Callable[[BaseContext, ir.IRBuilder, Signature, tuple[ir.Value, ...]], ir.Value]
 
@@ -52,7 +52,7 @@ def _takes(*kinds: types.Type) -> Signature:
     """Say what a kernel takes: contiguous arrays as they are, and indices."""
     for kind in kinds:
         if isinstance(kind, types.Array) and kind.layout != "C":
-            msg = f"arrays must be contiguous, found {kind}"
+            msg = f"arrays must be contiguous, pixels_of_cells {kind}"
             raise TypeError(msg)
     return types.void(*(kind if isinstance(kind, types.Array) else types.intp for kind in kinds))
 
@@ -131,11 +131,14 @@ def _copier(width: int) -> Copy:
             source = builder.gep(source, [offset], inbounds=True)
             places = _first(context, builder, takes.args[1], place)
             target = _first(context, builder, takes.args[4], table)
-            found = []
+            pixels_of_cells = []
             for lane in range(LANES):
                 begin = _element(builder, places, _after(builder, cell, lane))
-                found.append(_load(builder, source, begin, width))
-            pairs = [_pick(builder, found[c], found[c + WIDTH], lanes) for c in range(WIDTH)]
+                pixels_of_cells.append(_load(builder, source, begin, width))
+            pairs = [
+                _pick(builder, pixels_of_cells[c], pixels_of_cells[c + WIDTH], lanes)
+                for c in range(WIDTH)
+            ]
             for pixel, row in enumerate(_transpose(builder, pairs)[:width]):
                 _store(builder, row, target, _after(builder, at, pixel * PITCH))
             return context.get_dummy_value()
@@ -145,14 +148,14 @@ def _copier(width: int) -> Copy:
     return cast("Copy", copy)
 
 
-def _turner() -> Turn:
+def _transposer() -> Transpose:
     """Make a kernel that turns four rows of a table, for eight cells."""
 
     @intrinsic
     def turn(
         _: Typing, table: types.Type, at: types.Type, turned: types.Type, to: types.Type
     ) -> tuple[Signature, Write]:
-        """Turn; the pixels of cells c and c + 4 lie side by side ``c * PITCH`` after `to`."""
+        """Transpose; the pixels of cells c and c + 4 lie side by side ``c * PITCH`` after `to`."""
 
         def write(
             context: BaseContext, builder: ir.IRBuilder, takes: Signature,
@@ -171,7 +174,7 @@ def _turner() -> Turn:
 
         return _takes(table, at, turned, to), write
 
-    return cast("Turn", turn)
+    return cast("Transpose", turn)
 
 
 def _adder(width: int) -> Add:
@@ -205,13 +208,13 @@ def _adder(width: int) -> Add:
 
 
 copy_fours, copy_pairs = _copier(WIDTH), _copier(2)
-turn_fours = _turner()
+transpose_fours = _transposer()
 add_fours, add_pairs = _adder(WIDTH), _adder(2)
 
 
 # The pixels under the windows of a row of cells, laid out as the windows are.
 
-ROOM = 48 * PITCH
+INITIAL_SIZE = 48 * PITCH
 """Room for the windows of a row, to begin with."""
 GROUP = 4
 """So many pixels of all cells are summed up together. Tables have room for whole groups: beyond
@@ -262,35 +265,35 @@ def all_within(
 def illuminated_row_footprints(
     surface: TileSurface,
     row: int,
-    lit: NDArray[np.bool_],
+    illuminated: NDArray[np.bool_],
     tables: WindowTables,
     windows: NDArray[np.int32],
     window: Table,
 ) -> tuple[Table, int, int]:
-    """Share the energy of the lit cells of a row among the pixels around them.
+    """Share the energy of the illuminated cells of a row among the pixels around them.
 
     Parameters
     ----------
     surface, row, tables, windows, window
         As in `sarheight_kernels.footprints.row_footprints`.
-    lit : array, shape (n,)
+    illuminated : array, shape (n,)
         Cells whose windows are wanted; the others are marked as dark, with no lines.
 
     Returns
     -------
     window : array
-        The windows; those of cells that are not lit hold what they would light.
+        The windows; those of cells that are not illuminated hold what they would light.
     lines, samples : int
         Size of the largest window.
     """
-    window, lines, samples = row_footprints(surface, row, lit.size, tables, windows, window)
-    for j in range(lit.size):
-        windows[2 * PITCH + j] *= lit[j]
+    window, lines, samples = row_footprints(surface, row, illuminated.size, tables, windows, window)
+    for j in range(illuminated.size):
+        windows[2 * PITCH + j] *= illuminated[j]
     return window, lines, samples
 
 
 @njit
-def places_within(
+def window_starts(
     windows: NDArray[np.int32], count: int, first: int, wide: int, step: int
 ) -> NDArray[np.int64]:
     """Find where windows that lie within lines of an image begin.
@@ -425,7 +428,7 @@ def fetch_channel(
         pixels = np.empty(room, np.float32)
     high, wide, channels = image.shape
     if all_within(windows, count, lines, samples, 0, high, wide):
-        place = places_within(windows, count, 0, wide * channels, channels)
+        place = window_starts(windows, count, 0, wide * channels, channels)
         if channels == 1:
             _copy_inside(image, wide, place, count, lines, samples, pixels)
         else:

@@ -1,4 +1,4 @@
-"""Sampling an image at the cells of a DEM."""
+"""Allocated RCS against explicit weights, and geocoding."""
 
 from __future__ import annotations
 
@@ -9,12 +9,124 @@ import pytest
 from numpy.typing import NDArray
 from sarheight_kernels.tiles import geolocate, geolocation_bounds
 
-from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas, pass_geometry
+from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas, pass_geometry, pixel_areas
 from sarheight.illumination import ConstantGamma
 from sarheight.illumination.simulate import illuminate
-from sarheight.layover._passes import Pass
+from sarheight.layover import mapping
+from sarheight.layover._frame import taps
+from sarheight.layover._passes import Pass, intensities
+from tests.mountains import LAW, mountain, raster, scene_of
 from tests.synthetic import synthetic_grid
 from tests.terrain import dem_around, hills
+
+Floats = NDArray[np.float64]
+
+
+@pytest.fixture(scope="module")
+def one() -> Pass:
+    """A mountain, its image with a hole, and the operator."""
+    dem = raster(mountain())
+    scene = scene_of(dem)
+    seen = pass_geometry(dem, scene.grid, scene.orbit)
+    image = intensities(scene.image.values).copy()
+    image[:, 100:104, 90:120] = np.nan
+    areas = pixel_areas(scene.grid, seen.radar, "gamma0")
+    return Pass(image, areas, illuminate(seen, LAW))
+
+
+def pixel_energy(one: Pass) -> Floats:
+    """Intensity times area, shape (polarisations, lines, samples)."""
+    energy = one.image.astype(np.float64)
+    for block, areas in one.areas.blocks(energy.shape[1]):
+        energy[:, block] *= areas
+    return energy
+
+
+@pytest.fixture(scope="module")
+def weights() -> Floats:
+    """All weights, shape (pixels, cells)."""
+    scene = scene_of(raster(mountain()))
+    found = mapping(raster(mountain()), scene.grid, scene.orbit, law=LAW).matrix
+    return np.asarray(found.todense(), dtype=np.float64)
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_allocated_rcs_follows_the_weights(
+    one: Pass, weights: Floats, equal: bool  # noqa: FBT001
+) -> None:  # fmt: skip
+    shape = one.geometry.heights.shape
+    bright = np.random.default_rng(0).uniform(0.3, 3.0, shape).astype(np.float32)
+    share = one.reallocate(None if equal else bright[None])
+    by_cell = weights * (1.0 if equal else bright.ravel()[None, :])
+    energy = pixel_energy(one)[0].ravel()
+    simulated = by_cell.sum(axis=1)
+    known = np.isfinite(energy) & (simulated > 0.0)
+    ratio = np.where(known, np.nan_to_num(energy) / np.where(known, simulated, 1.0), 0.0)
+    given = (by_cell.T @ ratio).reshape(shape)
+    expected = weights[known].sum(axis=0).reshape(shape)
+    part = by_cell[known] * (weights[known] / simulated[known, None])
+    contribution = part.sum(axis=0).reshape(shape)
+    np.testing.assert_allclose(share.given[0], given, rtol=2e-4, atol=1e-4 * given.max())
+    np.testing.assert_allclose(share.expected, expected, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(
+        np.nan_to_num(share.contribution) * share.expected, contribution, rtol=2e-4, atol=1e-3
+    )
+    assert share.energy[0] == pytest.approx(energy[known].sum(), rel=1e-5)
+    assert float(share.given.sum()) == pytest.approx(share.energy[0], rel=1e-5)
+
+
+def test_only_counted_cells_enter_the_totals(one: Pass) -> None:
+    whole = one.reallocate()
+    rows, columns = one.geometry.heights.shape
+    parts = [
+        Pass(one.image, one.areas, one.operator, core).reallocate().energy[0]
+        for core in ((0, 17, 0, columns), (17, rows, 0, 31), (17, rows, 31, columns))
+    ]
+    assert sum(parts) == pytest.approx(whole.energy[0], rel=1e-9)
+
+
+def test_smoothing_keeps_the_total_rcs(one: Pass) -> None:
+    """What was to give away is told by the image as it is."""
+    plain = one.reallocate()
+    smooth = one.reallocate(blur=(taps(1.0), taps(1.0)))
+    assert smooth.energy[0] == pytest.approx(plain.energy[0], rel=1e-6)
+    np.testing.assert_array_equal(smooth.expected, plain.expected)
+    assert float(smooth.given.sum()) == pytest.approx(float(plain.given.sum()), rel=0.05)
+    assert not np.allclose(smooth.given, plain.given, rtol=1e-2)
+
+
+def test_cells_that_are_masked_are_allocated_nothing(one: Pass) -> None:
+    whole = one.reallocate()
+    wanted = np.zeros(one.geometry.heights.shape, dtype=bool)
+    wanted[10:20, 30:50] = True
+    some = one.reallocate(wanted=wanted)
+    np.testing.assert_array_equal(some.given[:, wanted], whole.given[:, wanted])
+    assert (some.given[:, ~wanted] == 0.0).all()
+    assert np.isnan(some.contribution[~wanted]).all()
+
+
+def test_a_second_polarisation_does_not_change_the_first(one: Pass) -> None:
+    image = np.concatenate([one.image, np.float32(0.2) * one.image])
+    both = Pass(image, one.areas, one.operator).reallocate()
+    alone = one.reallocate()
+    np.testing.assert_array_equal(both.given[0], alone.given[0])
+    np.testing.assert_allclose(both.given[1], 0.2 * alone.given[0], rtol=1e-5)
+    np.testing.assert_array_equal(both.diagnostics, alone.diagnostics)
+
+
+def test_a_pixel_that_one_polarisation_lacks_counts_for_none(one: Pass) -> None:
+    image = np.concatenate([one.image, one.image])
+    image[1, 60:80, 60:80] = np.inf
+    both = Pass(image, one.areas, one.operator)
+    image = one.image.copy()
+    image[0, 60:80, 60:80] = np.nan
+    lacking = Pass(image, one.areas, one.operator)
+    blur = taps(1.0), taps(1.0)
+    for smooth in (None, blur):
+        found, expected = both.reallocate(blur=smooth), lacking.reallocate(blur=smooth)
+        np.testing.assert_array_equal(found.given[0], expected.given[0])
+        np.testing.assert_array_equal(found.given[1], expected.given[0])
+        np.testing.assert_array_equal(found.expected, expected.expected)
 
 
 def scene(
@@ -71,7 +183,7 @@ def test_a_plane_is_interpolated_exactly_and_nothing_beyond_the_image() -> None:
         assert np.abs(channel - expected)[inside].max() < 1e-4
 
 
-def test_intensities_are_brought_to_the_areas_that_are_wanted() -> None:
+def test_intensities_are_converted_to_other_areas() -> None:
     """Which hardly change from line to line, but do from sample to sample."""
     seen, *_ = scene(hills((150, 170)))
     lines, samples = seen.grid.shape
@@ -98,7 +210,7 @@ def test_voids_of_image_and_dem_stay_where_they_are() -> None:
 
 
 @pytest.mark.parametrize(("lines", "samples"), [(1, 250), (200, 1), (1, 1)])
-def test_an_image_one_pixel_wide_is_no_trouble(lines: int, samples: int) -> None:
+def test_an_image_may_be_one_pixel_wide(lines: int, samples: int) -> None:
     grid, orbit = synthetic_grid(height=1000.0)
     grid = grid.crop(
         slice(100, 101) if lines == 1 else slice(None),

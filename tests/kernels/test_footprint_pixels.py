@@ -53,7 +53,7 @@ def test_windows_of_any_width_are_copied(samples: int, channels: int) -> None:
         np.testing.assert_array_equal(found, expected)
 
 
-def test_a_dark_cell_may_lie_anywhere() -> None:
+def test_a_cell_in_shadow_may_lie_anywhere() -> None:
     """It keeps no other cell from being within, and nothing is read where it lies."""
     image = np.ones((9, 12, 1), np.float32)
     windows = windows_at([(2, 3), (10**6, -(10**6))])
