@@ -76,7 +76,7 @@ def radar_over(size: int, kind: Kind = "slc", posting: float = POSTING) -> tuple
         duration=300.0,
         interval=10.0,
     )
-    orbit = orbit.rotated(look_at(orbit, latitude, longitude, INCIDENCE, height=HEIGHT))
+    orbit = orbit.rotate(look_at(orbit, latitude, longitude, INCIDENCE, height=HEIGHT))
     # The DEM is turned against the track by some twelve degrees.
     extent = 1.25 * size * posting
     across = extent if kind == "grd" else extent * np.sin(np.radians(INCIDENCE))

@@ -163,7 +163,7 @@ def terrains() -> Iterator[tuple[Scene, xr.DataArray]]:
         )
         middle = float(dem.y.mean()), float(dem.x.mean())
         angle = random.uniform(25.0, 45.0)
-        orbit = orbit.rotated(look_at(orbit, *middle, angle, look_side=side, height=1000.0))
+        orbit = orbit.rotate(look_at(orbit, *middle, angle, look_side=side, height=1000.0))
         lines, samples = (int(each) for each in random.integers(200, 900, 2))
         grid = RadarGrid.over(
             orbit,

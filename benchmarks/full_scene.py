@@ -56,7 +56,7 @@ REACH = 300
 def scene_grid(scale: float) -> tuple[RadarGrid, Orbit]:
     """Make grid and orbit of the image."""
     orbit = Orbit.circular(latitude=LATITUDE, longitude=LONGITUDE, duration=400.0)
-    orbit = orbit.rotated(look_at(orbit, LATITUDE, LONGITUDE, INCIDENCE))
+    orbit = orbit.rotate(look_at(orbit, LATITUDE, LONGITUDE, INCIDENCE))
     grid = RadarGrid.over(
         orbit,
         LATITUDE,

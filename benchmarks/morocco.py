@@ -21,7 +21,7 @@ from rich.table import Table
 
 from benchmarks._figures import RESULTS, Value, record
 from benchmarks._real.morocco import DATES, Explained, Hills, hills
-from sarheight.coregistration import Shift, corrected, estimate_shift
+from sarheight.coregistration import Shift, apply_shift, estimate_shift
 from sarheight.illumination import BackscatterLaw, ConstantGamma, FittedLaw, Muhleman, simulate
 from sarheight.layover import fit_law, reconstruct
 from sarheight.scene import ground_sample_spacing
@@ -164,7 +164,7 @@ def play(looks: tuple[int, int], folder: str | None) -> Outcome:
         seen = explain(scene, place, fit_law, held_out=False)
         correlations[name, IN_SAMPLE] = seen.correlation()
         if shift.found:
-            after[name] = explain(corrected(scene, shift), place, fit_law).correlation()
+            after[name] = explain(apply_shift(scene, shift), place, fit_law).correlation()
     return Outcome(place, correlations, shift, after)
 
 

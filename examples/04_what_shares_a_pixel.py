@@ -35,7 +35,7 @@ dem = xr.DataArray(
 
 place = {"latitude": 46.0, "longitude": 9.0}
 orbit = Orbit.circular(**place, ascending=True)
-orbit = orbit.rotated(look_at(orbit, *place.values(), incidence=34.0))
+orbit = orbit.rotate(look_at(orbit, *place.values(), incidence=34.0))
 grid = RadarGrid.over(orbit, **place, lines=100, samples=500)
 
 # %%

@@ -42,7 +42,7 @@ law = ConstantGamma(1.0)
 scenes = {}
 for seed, name in enumerate(("ascending", "descending")):
     orbit = Orbit.circular(**place, ascending=name == "ascending")
-    orbit = orbit.rotated(look_at(orbit, *place.values(), incidence=34.0, height=500.0))
+    orbit = orbit.rotate(look_at(orbit, *place.values(), incidence=34.0, height=500.0))
     grid = RadarGrid.over(orbit, **place, lines=1320, samples=1500, height=500.0)
     scenes[name] = simulate(fine, grid, orbit, law=law, reflectivity=truth, looks=4.4, seed=seed)
 

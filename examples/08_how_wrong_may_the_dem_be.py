@@ -31,7 +31,7 @@ fine = xr.DataArray(
 ).rio.write_crs("EPSG:32616")
 place = {"latitude": 36.6, "longitude": -84.25}
 orbit = Orbit.circular(**place, ascending=False)
-orbit = orbit.rotated(look_at(orbit, *place.values(), incidence=34.0, height=500.0))
+orbit = orbit.rotate(look_at(orbit, *place.values(), incidence=34.0, height=500.0))
 grid = RadarGrid.over(orbit, **place, lines=1320, samples=1500, height=500.0)
 
 # %%

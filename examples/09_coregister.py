@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.cbook import get_sample_data
 
-from sarheight.coregistration import corrected, estimate_shift
+from sarheight.coregistration import apply_shift, estimate_shift
 from sarheight.dem import coarsen
 from sarheight.grid import RadarGrid
 from sarheight.illumination import simulate
@@ -29,7 +29,7 @@ fine = xr.DataArray(
 ).rio.write_crs("EPSG:32616")
 place = {"latitude": 36.6, "longitude": -84.25}
 orbit = Orbit.circular(**place, ascending=False)
-orbit = orbit.rotated(look_at(orbit, *place.values(), incidence=34.0, height=500.0))
+orbit = orbit.rotate(look_at(orbit, *place.values(), incidence=34.0, height=500.0))
 grid = RadarGrid.over(orbit, **place, lines=1000, samples=1150, height=500.0)
 
 # %%
@@ -46,7 +46,7 @@ print(shift)
 # %%
 # What is put right is the timing of the image, not its pixels. Nothing remains of the shift.
 
-better: Scene = corrected(scene, shift)
+better: Scene = apply_shift(scene, shift)
 print(estimate_shift(better, low))
 
 # %%

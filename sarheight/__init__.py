@@ -1,8 +1,8 @@
 """Unfold radar images of mountains.
 
-Where a slope faces the radar more steeply than the radar looks down, several places on the
-ground answer in one pixel. `sarheight` takes a radar image and an elevation model apart into
-the backscatter of each place, and says how far each value can be trusted.
+Where a slope that faces the radar is steeper than the look angle, several places on the ground
+have the same slant range, and share one pixel: layover. From a radar image and an elevation model,
+`sarheight` reconstructs the backscatter of each place, with its uncertainty.
 
 Modules load when they are first used, so that ``import sarheight`` takes a few milliseconds.
 """

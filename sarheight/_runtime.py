@@ -1,7 +1,7 @@
 """Optional libraries, the cache folder, and xarray accessors loaded on demand.
 
-rioxarray gives xarray objects the accessor `rio`, and loads a third as much again as all that the
-geometry stands on. Until somebody asks for it, a stand-in takes its place.
+rioxarray registers the accessor `rio`, and takes a third as long to import as all that the geometry
+needs. A placeholder imports it at first use.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 
 def is_installed(module: str) -> bool:
-    """Tell whether a top-level module is there, without loading it."""
+    """Return whether a top-level module is installed, without importing it."""
     return find_spec(module) is not None
 
 
 def require(*modules: str, extra: str) -> None:
-    """Check that the libraries of an extra are there, without loading them."""
+    """Check that the libraries of an extra are installed, without importing them."""
     missing = [name for name in modules if not is_installed(name)]
     if missing:
         raise MissingLibraryError(_advice(missing, extra))
 
 
 def library(name: str, *, extra: str) -> ModuleType:
-    """Load a module of an extra where it is used."""
+    """Import a module of an extra."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -52,11 +52,11 @@ def _advice(missing: list[str], extra: str) -> str:
     )
 
 
-# Where files that were fetched are kept.
+# The cache of downloads.
 
 
 def cache_directory() -> Path:
-    """Return the folder for fetched files, which may not exist yet."""
+    """Return the folder for downloads, which may not exist yet."""
     own = os.environ.get("SARHEIGHT_CACHE")
     if own:
         return Path(own).expanduser()
@@ -65,22 +65,22 @@ def cache_directory() -> Path:
 
 
 def cached_geoid(name: str) -> Path | None:
-    """Return the path of a geoid grid that was fetched earlier, or None."""
+    """Return the path of a geoid grid that was downloaded earlier, or None."""
     path = cache_directory() / "geoid" / Path(name).name
     return path if path.is_file() else None
 
 
-# The `rio` of xarray objects, at hand without its price.
+# The accessor `rio` of xarray objects.
 
 NAME = "rio"
 
 
-class _StandIn:
-    """Loads rioxarray, which puts its own accessor in this place."""
+class _Placeholder:
+    """Imports rioxarray, which replaces this by its own accessor."""
 
     def __get__(self, instance: xr.DataArray | xr.Dataset | None, owner: type) -> Any:  # noqa: ANN401
         if instance is None:
-            # So asks rioxarray whether the name is taken.
+            # By this rioxarray finds that the name is free.
             raise AttributeError(NAME)
         import rioxarray  # noqa: F401
 
@@ -88,10 +88,10 @@ class _StandIn:
 
 
 def provide_rio() -> None:
-    """Let DataArrays and Datasets have their `rio`."""
+    """Give DataArrays and Datasets the accessor `rio`."""
     for kind in (xr.DataArray, xr.Dataset):
         if not hasattr(kind, NAME):
-            setattr(kind, NAME, _StandIn())
+            setattr(kind, NAME, _Placeholder())
 
 
 # Lazy namespaces of rooms.

@@ -1,11 +1,11 @@
-"""Constants of nature, the WGS84 ellipsoid, and what a satellite sees of it.
+"""Physical constants, the WGS84 ellipsoid, and zero-Doppler points on it.
 
 References
 ----------
 NIMA (2000). Department of Defense World Geodetic System 1984, TR8350.2, third edition.
 
-Everything is in an Earth-fixed frame, in metres. The ellipsoid is WGS84, raised by a height: its
-axes are longer by that height, which for the heights of mountains differs from a surface of that
+Positions are Earth-fixed, in metres. The ellipsoid is WGS84, raised by a height: its axes are
+longer by that height. For the heights of mountains this differs from the surface of that
 ellipsoidal height by less than a centimetre.
 """
 
@@ -44,8 +44,6 @@ ROTATION_RATE = 7.292_115e-5
 """Rotation of the Earth in radians per second."""
 
 
-# What a satellite sees of the ellipsoid: the few formulas that placing an image needs.
-
 LookSide = Literal["right", "left"]
 Floats = NDArray[np.float64]
 
@@ -67,7 +65,7 @@ def look_sign(look_side: str) -> float:
 
 
 def vertical(latitude: float, longitude: float) -> Floats:
-    """Return the unit normal of the ellipsoid, shape (3,), at a place given in degrees."""
+    """Return the unit normal of the ellipsoid, shape (3,), at a position in degrees."""
     north, east = math.radians(latitude), math.radians(longitude)
     return np.array(
         [
@@ -79,8 +77,10 @@ def vertical(latitude: float, longitude: float) -> Floats:
 
 
 def cartesian(latitude: float, longitude: float, height: float) -> Floats:
-    """Return the position, shape (3,), of a place given in degrees and metres."""
+    """Return the Earth-fixed position, shape (3,), of a geodetic one in degrees and metres."""
     normal = vertical(latitude, longitude)
+    # Normal scaled by the squared axes: its length relative to the normal is the radius of
+    # curvature in the prime vertical.
     scaled = np.array([EQUATORIAL_RADIUS**2, EQUATORIAL_RADIUS**2, POLAR_RADIUS**2]) * normal
     position: Floats = scaled / math.sqrt(scaled @ normal) + height * normal
     return position
@@ -97,7 +97,7 @@ def _axes(height: float) -> Floats:
 
 
 def _zero_doppler_plane(position: Floats, velocity: Floats, side: float) -> tuple[Floats, Floats]:
-    """Return the unit vectors down and sideways of the plane square to the velocity."""
+    """Return the unit vectors down and to the side in the plane perpendicular to the velocity."""
     forward = velocity / np.linalg.norm(velocity)
     down = -(position - (position @ forward) * forward)
     down /= np.linalg.norm(down)
@@ -107,14 +107,15 @@ def _zero_doppler_plane(position: Floats, velocity: Floats, side: float) -> tupl
 def point_at_incidence(
     position: Floats, velocity: Floats, incidence: float, side: float, height: float
 ) -> Floats:
-    """Return the point, shape (3,), that is seen at zero Doppler under an incidence angle.
+    """Return the point, shape (3,), at zero Doppler and an incidence angle.
 
     `incidence` is in degrees from the ellipsoid's normal, between 1 and 90.
     """
     down, sideways = _zero_doppler_plane(position, velocity, side)
     axes = _axes(height)
 
-    def hit(angle: float) -> Floats | None:
+    def intersection(angle: float) -> Floats | None:
+        """Return the first point of a ray at an angle from nadir: a quadratic equation."""
         ray = math.cos(angle) * down + math.sin(angle) * sideways
         scaled_ray, scaled_position = ray / axes, position / axes
         square = scaled_ray @ scaled_ray
@@ -127,7 +128,8 @@ def point_at_incidence(
         return point
 
     def excess(angle: float) -> float:
-        point = hit(angle)
+        # Beyond the horizon: above any incidence.
+        point = intersection(angle)
         if point is None:
             return 90.0 - incidence
         normal = point / axes**2
@@ -137,7 +139,7 @@ def point_at_incidence(
 
     from scipy.optimize import brentq
 
-    point = hit(brentq(excess, 0.0, math.pi / 2, xtol=1e-13))
+    point = intersection(brentq(excess, 0.0, math.pi / 2, xtol=1e-13))
     if point is None:
         msg = f"no point of the Earth is seen under an incidence of {incidence} degrees"
         raise ValueError(msg)
@@ -147,25 +149,26 @@ def point_at_incidence(
 def points_at_ranges(
     position: Floats, velocity: Floats, slant_range: Floats, side: float, height: float
 ) -> Floats:
-    """Return the points, shape (n, 3), that are seen at zero Doppler at slant ranges.
+    """Return the points, shape (n, 3), at zero Doppler and slant ranges.
 
-    NaN where the ellipsoid is not within reach.
+    NaN where no point of the ellipsoid has that range.
     """
     down, sideways = _zero_doppler_plane(position, velocity, side)
     axes = _axes(height)
     distance = np.linalg.norm(position)
     radius = np.linalg.norm(axes * position / distance)
     with np.errstate(invalid="ignore"):
-        # Law of cosines on a sphere; then Newton's method on the ellipsoid.
+        # First guess of the look angle: law of cosines on a sphere. Newton's method on the
+        # ellipsoid equation |point / axes|^2 = 1 then converges to rounding in 8 steps.
         angle = np.arccos(
             (slant_range**2 + distance**2 - radius**2) / (2.0 * slant_range * distance)
         )
         for _ in range(8):
             ray = np.cos(angle)[:, None] * down + np.sin(angle)[:, None] * sideways
-            turn = np.cos(angle)[:, None] * sideways - np.sin(angle)[:, None] * down
+            derivative = np.cos(angle)[:, None] * sideways - np.sin(angle)[:, None] * down
             point: Floats = position + slant_range[:, None] * ray
             outside = np.sum((point / axes) ** 2, axis=1) - 1.0
-            slope = 2.0 * slant_range * np.sum(point * turn / axes**2, axis=1)
+            slope = 2.0 * slant_range * np.sum(point * derivative / axes**2, axis=1)
             angle -= outside / slope
     return point
 

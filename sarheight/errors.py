@@ -1,7 +1,7 @@
-"""The errors that a caller may want to catch by name.
+"""Errors that a caller may want to catch by name.
 
-Everything else is a plain `ValueError`, `TypeError` or `OSError`. All of them say what was found,
-what was expected, and what to do.
+All other errors are plain `ValueError`, `TypeError` or `OSError`. Messages say what was found, what
+was expected, and what to do.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ __all__ = [
     "FetchError",
     "GeoidGridMissingError",
     "GeometryError",
+    "JobListError",
+    "KnownElevationsError",
+    "ManifestError",
     "MissingLibraryError",
     "NotThereError",
     "OrbitCoverageError",
     "OutputError",
-    "PriorError",
     "ProductError",
     "SarheightError",
     "StackError",
@@ -36,13 +38,13 @@ class SarheightError(Exception):
     Parameters
     ----------
     found : str
-        What is wrong, or all there is to say.
+        What is wrong, or the whole message.
     advice : str, optional
         What to do about it in Python.
     options : mapping, optional
-        What to do instead where one gives options rather than writes Python: arguments of the
-        function that was given the file, each with the value that helps, or with several to choose
-        from in a tuple. None stands for leaving it out. One of the options is enough.
+        What to do on the command line: arguments of the function that read the file, each with the
+        value that helps, or several to choose from in a tuple. None means to leave it out. One of
+        the options is enough.
     file_advice : str, optional
         What to do about the file.
     """
@@ -62,7 +64,7 @@ class SarheightError(Exception):
 
 
 class AnnotationError(SarheightError, ValueError):
-    """An annotation or orbit file is damaged, unsafe, or not what it was taken for."""
+    """An annotation or orbit file is damaged, unsafe, or of another kind."""
 
 
 class ProductError(SarheightError, ValueError):
@@ -70,7 +72,7 @@ class ProductError(SarheightError, ValueError):
 
 
 class OrbitCoverageError(SarheightError, ValueError):
-    """A time was asked for that the state vectors do not cover."""
+    """A time is outside the state vectors of an orbit."""
 
 
 class OutputError(SarheightError, OSError):
@@ -86,15 +88,15 @@ class DemError(SarheightError, ValueError):
 
 
 class VerticalDatumError(DemError):
-    """It is not stated, or stated in two ways, what the heights are measured from."""
+    """The vertical datum of heights is unknown or contradictory."""
 
 
 class GeoidGridMissingError(SarheightError, OSError):
     """The geoid grid that turns heights above sea level into ellipsoidal ones is not installed."""
 
 
-class PriorError(SarheightError, ValueError):
-    """Sparse elevations cannot be used: their places, their heights, or their file."""
+class KnownElevationsError(SarheightError, ValueError):
+    """Known elevations cannot be used: their positions, their heights, or their file."""
 
 
 class MissingLibraryError(SarheightError, ImportError):
@@ -102,19 +104,19 @@ class MissingLibraryError(SarheightError, ImportError):
 
 
 class FetchError(SarheightError, OSError):
-    """Something could not be fetched: network, server, account, or disk."""
+    """A download failed: network, server, account, or disk."""
 
 
 class NotThereError(FetchError):
-    """A server says that it does not have what was asked for."""
+    """A server does not have the requested file."""
 
 
 class ChecksumError(FetchError):
-    """What was fetched is not what was announced. It was thrown away."""
+    """A download differs from its checksum or size. It was deleted."""
 
 
 class UnsafeAddressError(FetchError):
-    """An address or a file name that no honest catalogue gives. Nothing was fetched from it."""
+    """An address or file name is unsafe. Nothing was fetched from it."""
 
 
 class CheckpointError(SarheightError, ValueError):
@@ -122,7 +124,7 @@ class CheckpointError(SarheightError, ValueError):
 
 
 class JobListError(SarheightError, ValueError):
-    """A list of jobs cannot be read, or its jobs get in each other's way."""
+    """A list of jobs cannot be read, or its jobs contradict each other."""
 
 
 class ManifestError(SarheightError, OSError):
@@ -130,9 +132,9 @@ class ManifestError(SarheightError, OSError):
 
 
 class StackError(SarheightError, ValueError):
-    """Images of a city, its buildings or its recipe do not fit together, or are not what they say.
+    """Images of a city, its buildings or its build configuration contradict each other.
 
-    Bands, months, grid, units.
+    In bands, months, grid, or units.
     """
 
 

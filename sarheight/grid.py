@@ -22,173 +22,17 @@ from sarheight.orbit import nanoseconds, seconds_between
 if TYPE_CHECKING:
     from sarheight.orbit import Orbit
 
-__all__ = [
-    "Burst",
-    "RadarGrid",
-    "Sampling",
-    "grid_over",
-    "ground_speed",
-    "require_positive",
-]
+__all__ = ["Burst", "RadarGrid", "require_positive"]
 
 Floats = NDArray[np.float64]
 
-
-def require_positive(name: str, value: float) -> None:
-    """Refuse a value that is not a number above zero."""
-    if not (math.isfinite(value) and value > 0.0):
-        msg = f"found {name}={value!r}, expected a number above zero, in seconds or metres"
-        raise ValueError(msg)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """The part of `RadarGrid` that places pixels in time and range; see there."""
-
-    epoch: np.datetime64
-    line_zero_time: float
-    line_interval: float
-    lines: int
-    samples: int
-    near_range: float
-    sample_spacing: float
-    ground_range: GroundRange | None = None
-    sample_zero_ground: float = 0.0
-    stamp_range: float | None = None
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        object.__setattr__(self, "epoch", nanoseconds(self.epoch))
-        for name in ("lines", "samples"):
-            count = getattr(self, name)
-            if count != int(count) or count < 1:
-                msg = f"found {name}={count!r}, expected a whole number above zero"
-                raise ValueError(msg)
-            object.__setattr__(self, name, int(count))
-        for name in ("line_interval", "near_range", "sample_spacing"):
-            require_positive(name, getattr(self, name))
-        if not math.isfinite(self.line_zero_time) or np.isnat(self.epoch):
-            msg = (
-                f"found line_zero_time={self.line_zero_time!r} since {self.epoch}, expected "
-                "seconds since a time"
-            )
-            raise ValueError(msg)
-
-    @property
-    def is_ground_range(self) -> bool:
-        """Whether samples follow ground range."""
-        return self.ground_range is not None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Lines and samples."""
-        return self.lines, self.samples
-
-    @property
-    def first_time(self) -> float:
-        """Earliest zero-Doppler time of a pixel centre, in seconds since the epoch."""
-        return float(self.azimuth_time(0, self.slant_range(0, 0)))
-
-    @property
-    def last_time(self) -> float:
-        """Latest zero-Doppler time of a pixel centre, in seconds since the epoch."""
-        line, sample = self.lines - 1, self.samples - 1
-        return float(self.azimuth_time(line, self.slant_range(line, sample)))
-
-    def azimuth_time(self, line: ArrayLike, slant_range: ArrayLike | None = None) -> Floats:
-        """Return the zero-Doppler time of lines in seconds since the epoch.
-
-        Parameters
-        ----------
-        line : array_like
-            Lines.
-        slant_range : array_like, optional
-            Slant range in metres. Left out, the stamp of the line is returned, which on a grid
-            with a `stamp_range` differs from the time by up to a fifth of a line.
-
-        Returns
-        -------
-        array
-        """
-        stamp = self.line_zero_time + np.asarray(line, dtype=np.float64) * self.line_interval
-        return stamp + self._delay(slant_range)
-
-    def line(self, azimuth_time: ArrayLike, slant_range: ArrayLike | None = None) -> Floats:
-        """Return the lines at zero-Doppler times in seconds since the epoch.
-
-        Parameters
-        ----------
-        azimuth_time : array_like
-            Zero-Doppler times.
-        slant_range : array_like, optional
-            Slant range in metres; left out, the times are taken for stamps of lines.
-
-        Returns
-        -------
-        array
-        """
-        stamp = np.asarray(azimuth_time, dtype=np.float64) - self._delay(slant_range)
-        return (stamp - self.line_zero_time) / self.line_interval
-
-    def _delay(self, slant_range: ArrayLike | None) -> Floats | float:
-        """Return by how much zero-Doppler time is later than the stamp of the line."""
-        if self.stamp_range is None or slant_range is None:
-            return 0.0
-        delay: Floats = (np.asarray(slant_range, dtype=np.float64) - self.stamp_range) / (
-            SPEED_OF_LIGHT
-        )
-        return delay
-
-    def slant_range(self, line: ArrayLike, sample: ArrayLike) -> Floats:
-        """Return the slant range of pixels in metres.
-
-        Parameters
-        ----------
-        line, sample : array_like
-            Pixel coordinates. On a slant-range grid the line makes no difference.
-
-        Returns
-        -------
-        array
-        """
-        lines, samples = np.broadcast_arrays(
-            np.asarray(line, dtype=np.float64), np.asarray(sample, dtype=np.float64)
-        )
-        distance = samples * self.sample_spacing
-        if self.ground_range is None:
-            return self.near_range + distance
-        return self.ground_range.slant(self.sample_zero_ground + distance, self.azimuth_time(lines))
-
-    def sample(self, slant_range: ArrayLike, azimuth_time: ArrayLike) -> Floats:
-        """Return the samples at slant ranges in metres.
-
-        Parameters
-        ----------
-        slant_range : array_like
-            Slant ranges.
-        azimuth_time : array_like
-            Zero-Doppler times in seconds since the epoch. On a slant-range grid they make no
-            difference.
-
-        Returns
-        -------
-        array
-        """
-        ranges, times = np.broadcast_arrays(
-            np.asarray(slant_range, dtype=np.float64), np.asarray(azimuth_time, dtype=np.float64)
-        )
-        if self.ground_range is None:
-            return (ranges - self.near_range) / self.sample_spacing
-        ground = self.ground_range.ground(ranges, times - self._delay(ranges))
-        return (ground - self.sample_zero_ground) / self.sample_spacing
-
-
-# The bursts of an image taken in TOPS mode.
+RECORD_INTERVAL = 1.0
+"""Seconds between the ground-range records of a simulated image, as in a GRD."""
 
 
 @dataclass(frozen=True)
 class Burst:
-    """Where a burst lies in the continuous grid of its swath.
+    """The position of a burst in the continuous grid of its swath.
 
     Attributes
     ----------
@@ -202,8 +46,8 @@ class Burst:
     azimuth_time : float
         Time of its first line in seconds since the grid's epoch.
     valid_lines, valid_samples : tuple of int
-        First and one past the last line of the burst, and sample, that hold data. The samples
-        are valid on each of these lines.
+        First and one past the last line of the burst, and sample, with data. The samples are
+        valid on all of these lines.
     """
 
     index: int
@@ -214,30 +58,27 @@ class Burst:
     valid_samples: tuple[int, int]
 
 
-# The sampling of a radar image: which time and which range each pixel stands for.
-
-
 @dataclass(frozen=True, kw_only=True)
-class RadarGrid(Sampling):
+class RadarGrid:
     """The sampling of a radar image.
 
     Pixel coordinates are fractional; whole numbers are pixel centres. Lines follow zero-Doppler
     time, samples follow slant range or ground range.
 
-    Sentinel-1 images carry a small shear along azimuth, of up to a fifth of a GRDH pixel: the
-    processor corrects the travel time of the pulse for the middle of the swath, so that the
-    stamp of a line is its zero-Doppler time at one range only. There
+    Sentinel-1 images have a residual bistatic delay of up to a fifth of a GRDH line: the processor
+    corrects the travel time of the pulse for the middle of the swath only, so the nominal time of
+    a line (that of its number) is its zero-Doppler time at one slant range,
 
-        zero-Doppler time = stamp of the line + (slant range - `stamp_range`) / c.
+        zero-Doppler time = nominal time + (slant range - `bistatic_range`) / c.
 
-    `azimuth_time` and `line` follow this where they are given a slant range.
+    `azimuth_time` and `line` apply this delay if they are given a slant range.
 
     Parameters
     ----------
     epoch : datetime64
-        The time (UTC) from which seconds count.
+        Time (UTC) from which seconds are counted.
     line_zero_time : float
-        Stamp of the centre of line 0 in seconds since `epoch`.
+        Nominal time of the centre of line 0 in seconds since `epoch`.
     line_interval : float
         Seconds between lines.
     lines, samples : int
@@ -251,12 +92,12 @@ class RadarGrid(Sampling):
     wavelength : float
         In metres.
     ground_range : GroundRange, optional
-        Conversion between slant range and ground range; left out on a slant-range grid.
+        Conversion between slant range and ground range; None on a slant-range grid.
     sample_zero_ground : float
         Ground range of the centre of sample 0 in metres.
-    stamp_range : float, optional
-        Slant range in metres at which a line's stamp is its zero-Doppler time; left out where it
-        is so everywhere.
+    bistatic_range : float, optional
+        Slant range in metres at which the nominal time of a line is its zero-Doppler time; None
+        if it is so everywhere.
     looks : float
         Equivalent number of looks.
     polarisations : tuple of str
@@ -269,7 +110,7 @@ class RadarGrid(Sampling):
     Raises
     ------
     ValueError
-        If a value makes no sense.
+        If a size is not a whole number above zero, or a value is not finite or not above zero.
 
     References
     ----------
@@ -277,6 +118,16 @@ class RadarGrid(Sampling):
     the bistatic residual correction.
     """
 
+    epoch: np.datetime64
+    line_zero_time: float
+    line_interval: float
+    lines: int
+    samples: int
+    near_range: float
+    sample_spacing: float
+    ground_range: GroundRange | None = None
+    sample_zero_ground: float = 0.0
+    bistatic_range: float | None = None
     look_side: LookSide = "right"
     wavelength: float = SPEED_OF_LIGHT / 5.405e9
     looks: float = 1.0
@@ -289,10 +140,22 @@ class RadarGrid(Sampling):
 
     def __post_init__(self) -> None:
         """Check the values."""
-        super().__post_init__()
         look_sign(self.look_side)
-        for name in ("wavelength", "looks"):
+        object.__setattr__(self, "epoch", nanoseconds(self.epoch))
+        for name in ("lines", "samples"):
+            count = getattr(self, name)
+            if count != int(count) or count < 1:
+                msg = f"found {name}={count!r}, expected a whole number above zero"
+                raise ValueError(msg)
+            object.__setattr__(self, name, int(count))
+        for name in ("line_interval", "near_range", "sample_spacing", "wavelength", "looks"):
             require_positive(name, getattr(self, name))
+        if not math.isfinite(self.line_zero_time) or np.isnat(self.epoch):
+            msg = (
+                f"found line_zero_time={self.line_zero_time!r} since {self.epoch}, expected "
+                "seconds since a time"
+            )
+            raise ValueError(msg)
 
     @classmethod
     def over(
@@ -312,8 +175,8 @@ class RadarGrid(Sampling):
     ) -> RadarGrid:
         """Make the grid of a simulated image that is centred on a place.
 
-        The incidence angle is the one under which the orbit passes the place; see
-        `sarheight.orbit.look_at` for turning an orbit until it is the wanted one.
+        The incidence angle is the one under which the orbit passes the place; rotate the orbit
+        by `sarheight.orbit.look_at` for another one.
 
         Parameters
         ----------
@@ -350,7 +213,7 @@ class RadarGrid(Sampling):
         OrbitCoverageError
             If the orbit does not pass the place, or is too short for the image.
         """
-        return grid_over(
+        return _simulated_grid(
             orbit,
             (latitude, longitude, height),
             (lines, samples),
@@ -360,12 +223,119 @@ class RadarGrid(Sampling):
             looks=looks,
         )
 
+    @property
+    def is_ground_range(self) -> bool:
+        """Whether samples follow ground range."""
+        return self.ground_range is not None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Lines and samples."""
+        return self.lines, self.samples
+
+    @property
+    def first_time(self) -> float:
+        """Earliest zero-Doppler time of a pixel centre, in seconds since the epoch."""
+        return float(self.azimuth_time(0, self.slant_range(0, 0)))
+
+    @property
+    def last_time(self) -> float:
+        """Latest zero-Doppler time of a pixel centre, in seconds since the epoch."""
+        line, sample = self.lines - 1, self.samples - 1
+        return float(self.azimuth_time(line, self.slant_range(line, sample)))
+
+    def azimuth_time(self, line: ArrayLike, slant_range: ArrayLike | None = None) -> Floats:
+        """Return the zero-Doppler time of lines in seconds since the epoch.
+
+        Parameters
+        ----------
+        line : array_like
+            Lines.
+        slant_range : array_like, optional
+            Slant range in metres. By default the nominal time of the line is returned, which on
+            a grid with a `bistatic_range` differs by up to a fifth of a line.
+
+        Returns
+        -------
+        array
+        """
+        nominal = self.line_zero_time + np.asarray(line, dtype=np.float64) * self.line_interval
+        return nominal + self._bistatic_delay(slant_range)
+
+    def line(self, azimuth_time: ArrayLike, slant_range: ArrayLike | None = None) -> Floats:
+        """Return the lines at zero-Doppler times in seconds since the epoch.
+
+        Parameters
+        ----------
+        azimuth_time : array_like
+            Zero-Doppler times.
+        slant_range : array_like, optional
+            Slant range in metres; by default the times are nominal times of lines.
+
+        Returns
+        -------
+        array
+        """
+        nominal = np.asarray(azimuth_time, dtype=np.float64) - self._bistatic_delay(slant_range)
+        return (nominal - self.line_zero_time) / self.line_interval
+
+    def _bistatic_delay(self, slant_range: ArrayLike | None) -> Floats | float:
+        """Return zero-Doppler time minus nominal time in seconds."""
+        if self.bistatic_range is None or slant_range is None:
+            return 0.0
+        delay: Floats = (np.asarray(slant_range, dtype=np.float64) - self.bistatic_range) / (
+            SPEED_OF_LIGHT
+        )
+        return delay
+
+    def slant_range(self, line: ArrayLike, sample: ArrayLike) -> Floats:
+        """Return the slant range of pixels in metres.
+
+        Parameters
+        ----------
+        line, sample : array_like
+            Pixel coordinates. On a slant-range grid the line is not used.
+
+        Returns
+        -------
+        array
+        """
+        lines, samples = np.broadcast_arrays(
+            np.asarray(line, dtype=np.float64), np.asarray(sample, dtype=np.float64)
+        )
+        distance = samples * self.sample_spacing
+        if self.ground_range is None:
+            return self.near_range + distance
+        return self.ground_range.slant(self.sample_zero_ground + distance, self.azimuth_time(lines))
+
+    def sample(self, slant_range: ArrayLike, azimuth_time: ArrayLike) -> Floats:
+        """Return the samples at slant ranges in metres.
+
+        Parameters
+        ----------
+        slant_range : array_like
+            Slant ranges.
+        azimuth_time : array_like
+            Zero-Doppler times in seconds since the epoch. Not used on a slant-range grid.
+
+        Returns
+        -------
+        array
+        """
+        ranges, times = np.broadcast_arrays(
+            np.asarray(slant_range, dtype=np.float64), np.asarray(azimuth_time, dtype=np.float64)
+        )
+        if self.ground_range is None:
+            return (ranges - self.near_range) / self.sample_spacing
+        ground = self.ground_range.ground(ranges, times - self._bistatic_delay(ranges))
+        return (ground - self.sample_zero_ground) / self.sample_spacing
+
     def line_spacing(self, orbit: Orbit) -> float:
         """Return the distance between lines on the ground, in metres, in the image's middle."""
         line, sample = (self.lines - 1) / 2, (self.samples - 1) / 2
         slant_range = float(self.slant_range(line, sample))
         time = float(self.azimuth_time(line, slant_range))
-        speed = ground_speed(
+        speed = _ground_speed(
             orbit.with_epoch(self.epoch), time, slant_range, look_sign(self.look_side)
         )
         return speed * self.line_interval
@@ -377,20 +347,20 @@ class RadarGrid(Sampling):
             self,
             epoch=nanoseconds(epoch),
             line_zero_time=self.line_zero_time + later,
-            ground_range=None if self.ground_range is None else self.ground_range.delayed(later),
+            ground_range=None if self.ground_range is None else self.ground_range.shift_time(later),
             bursts=tuple(
                 replace(burst, azimuth_time=burst.azimuth_time + later) for burst in self.bursts
             ),
         )
 
     def with_range_interpolation(self, interpolation: RangeInterpolation) -> RadarGrid:
-        """Return the same ground-range grid with its records used in another way.
+        """Return the same ground-range grid with another interpolation between its records.
 
         Parameters
         ----------
         interpolation : {"linear", "nearest"}
             How slant range goes from one record of the ground-range polynomials to the next; see
-            `GroundRange`. Annotations are read as "linear".
+            `GroundRange`. Annotations are read with "linear".
 
         Returns
         -------
@@ -399,7 +369,7 @@ class RadarGrid(Sampling):
         Raises
         ------
         ValueError
-            If the grid is in slant range, or the interpolation is none of these.
+            If the grid is in slant range, or the interpolation is unknown.
         """
         if self.ground_range is None:
             msg = (
@@ -415,7 +385,7 @@ class RadarGrid(Sampling):
         Parameters
         ----------
         line, sample : slice
-            First and one past the last line, and sample; all of them where left out.
+            First and one past the last line, and sample; by default all.
 
         Returns
         -------
@@ -430,7 +400,7 @@ class RadarGrid(Sampling):
         first_line, lines = _part(line, self.lines, "lines")
         first_sample, samples = _part(sample, self.samples, "samples")
         return replace(
-            self._moved(first_line, first_sample), lines=lines, samples=samples, bursts=()
+            self._shifted(first_line, first_sample), lines=lines, samples=samples, bursts=()
         )
 
     def multilook(self, lines: int, samples: int, *, looks: float | None = None) -> RadarGrid:
@@ -444,9 +414,9 @@ class RadarGrid(Sampling):
         lines, samples : int
             Size of a window in pixels.
         looks : float, optional
-            Equivalent number of looks of the result. Left out, that of the image times the
-            pixels of a window: as many as there can be, and too many where neighbouring pixels
-            are correlated, as those of Sentinel-1 are.
+            Equivalent number of looks of the result. By default that of the image times
+            the pixels of a window: the upper limit, which is too high where neighbouring pixels
+            are correlated, as in Sentinel-1 images.
 
         Returns
         -------
@@ -469,7 +439,7 @@ class RadarGrid(Sampling):
                 )
                 raise ValueError(msg)
         return replace(
-            self._moved((lines - 1) / 2, (samples - 1) / 2),
+            self._shifted((lines - 1) / 2, (samples - 1) / 2),
             lines=self.lines // lines,
             samples=self.samples // samples,
             line_interval=self.line_interval * lines,
@@ -478,8 +448,8 @@ class RadarGrid(Sampling):
             bursts=(),
         )
 
-    def _moved(self, line: float, sample: float) -> RadarGrid:
-        """Return the grid whose pixel (0, 0) is at the given place of this one."""
+    def _shifted(self, line: float, sample: float) -> RadarGrid:
+        """Return the grid whose pixel (0, 0) is at a line and sample of this one."""
         return replace(
             self,
             line_zero_time=float(self.azimuth_time(line)),
@@ -487,6 +457,13 @@ class RadarGrid(Sampling):
             sample_zero_ground=self.sample_zero_ground
             + (sample * self.sample_spacing if self.is_ground_range else 0.0),
         )
+
+
+def require_positive(name: str, value: float) -> None:
+    """Refuse a value that is not a number above zero."""
+    if not (math.isfinite(value) and value > 0.0):
+        msg = f"found {name}={value!r}, expected a number above zero, in seconds or metres"
+        raise ValueError(msg)
 
 
 def _part(part: slice, size: int, name: str) -> tuple[int, int]:
@@ -504,21 +481,18 @@ def _part(part: slice, size: int, name: str) -> tuple[int, int]:
 
 # Radar grids of simulated images.
 
-RECORD_INTERVAL = 1.0
-"""Seconds between the ground-range records of a simulated image, as in a GRD."""
 
-
-def ground_speed(orbit: Orbit, time: float, slant_range: float, side: float) -> float:
-    """Return how fast the point seen at zero Doppler runs over the ellipsoid, in m/s."""
-    step = 1e-3
+def _ground_speed(orbit: Orbit, time: float, slant_range: float, side: float) -> float:
+    """Return the speed of the zero-Doppler point on the ellipsoid in m/s, by differences."""
+    step = 1e-3  # seconds: 7 m, so that rounding and curvature are both far below 1e-6
     ends = [
-        points_at_ranges(*orbit.state(each), np.array([slant_range]), side, 0.0)[0]
-        for each in (time - step, time + step)
+        points_at_ranges(*orbit.state(at), np.array([slant_range]), side, 0.0)[0]
+        for at in (time - step, time + step)
     ]
     return float(np.linalg.norm(ends[1] - ends[0]) / (2 * step))
 
 
-def grid_over(
+def _simulated_grid(
     orbit: Orbit,
     place: tuple[float, float, float],
     shape: tuple[int, int],
@@ -528,30 +502,32 @@ def grid_over(
     ground_range: bool,
     looks: float,
 ) -> RadarGrid:
-    """Make a grid centred on a place; see `RadarGrid.over`."""
+    """Make a grid centred on a place (latitude, longitude, height); see `RadarGrid.over`."""
     lines, samples = shape
     side = look_sign(look_side)
     time, slant_range = _closest_approach(orbit, place, side)
-    line_interval = spacing[0] / ground_speed(orbit, time, slant_range, side)
-    before = line_interval * (lines - 1) / 2
-    orbit.require_cover(time - before, time + before)
-    across = spacing[1] * (samples - 1) / 2
+    line_interval = spacing[0] / _ground_speed(orbit, time, slant_range, side)
+    half_time = line_interval * (lines - 1) / 2
+    orbit.require_cover(time - half_time, time + half_time)
+    half_swath = spacing[1] * (samples - 1) / 2
     conversion = None
     if ground_range:
-        records = max(math.ceil(before / RECORD_INTERVAL), 1)
+        records = max(math.ceil(half_time / RECORD_INTERVAL), 1)
         times = time + RECORD_INTERVAL * np.arange(-records, records + 1)
         times = np.clip(times, orbit.time[0], orbit.stop)
-        conversion = ground_range_over(orbit, times, slant_range, across, across, side, place[2])
+        conversion = ground_range_over(
+            orbit, times, slant_range, half_swath, half_swath, side, place[2]
+        )
     return RadarGrid(
         epoch=orbit.epoch,
-        line_zero_time=time - before,
+        line_zero_time=time - half_time,
         line_interval=line_interval,
         lines=lines,
         samples=samples,
         near_range=(
-            slant_range - across
+            slant_range - half_swath
             if conversion is None
-            else float(conversion.slant(0.0, time - before))
+            else float(conversion.slant(0.0, time - half_time))
         ),
         sample_spacing=spacing[1],
         look_side=look_side,
@@ -567,7 +543,7 @@ def _closest_approach(
     """Return zero-Doppler time and slant range of a place on the given side of the orbit."""
     latitude, longitude, height = place
     point = cartesian(latitude, longitude, height)
-    # A long orbit passes a place more than once: begin at the vector that is nearest to it.
+    # A long orbit passes a place more than once: start at the state vector nearest to it.
     guess = orbit.time[np.argmin(np.linalg.norm(orbit.position - point, axis=1))]
     x, y, z = point.tolist()
     time = zero_doppler_time(x, y, z, guess, orbit.start, orbit.coefficients)
@@ -575,16 +551,16 @@ def _closest_approach(
     if not orbit.time[0] <= time <= orbit.stop:
         msg = (
             f"found an orbit ({orbit.source}) that does not pass {where} at zero Doppler, expected "
-            "one that does: turn it with sarheight.orbit.look_at, or make it longer"
+            "one that does: rotate it by sarheight.orbit.look_at, or make it longer"
         )
         raise OrbitCoverageError(msg)
     position, velocity = orbit.state(time)
     sight = point - position
     if side * float(np.cross(sight, velocity) @ position) < 0.0:
-        found, wanted = ("left", "right") if side > 0.0 else ("right", "left")
+        found, expected = ("left", "right") if side > 0.0 else ("right", "left")
         msg = (
-            f"found {where} to the {found} of the orbit, expected it to the {wanted}: pass "
-            f"look_side={found!r}, or turn the orbit with sarheight.orbit.look_at"
+            f"found {where} to the {found} of the orbit, expected it to the {expected}: pass "
+            f"look_side={found!r}, or rotate the orbit by sarheight.orbit.look_at"
         )
         raise ValueError(msg)
     return time, float(np.linalg.norm(sight))

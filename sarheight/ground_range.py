@@ -1,4 +1,4 @@
-"""The sampling of ground-range images: polynomials that change along azimuth."""
+"""Conversion between slant range and ground range: polynomials that change along azimuth."""
 
 from __future__ import annotations
 
@@ -20,10 +20,14 @@ Floats = NDArray[np.float64]
 RangeInterpolation = Literal["linear", "nearest"]
 
 DEGREE = 8
+"""Degree of the polynomials of a simulated image, as in Sentinel-1 annotations."""
+
 NEWTON_STEPS = 3
+"""The polynomial of the other direction is within metres: two steps reach rounding."""
+
 MARGIN = 10_000.0
-"""Metres beyond the edge of a simulated image to which its polynomials hold, and metres from the
-nadir that it must keep."""
+"""Metres beyond the edge of a simulated image to which its polynomials hold, and least distance in
+metres of the image from the nadir."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,42 +35,41 @@ class GroundRange:
     """Conversion between slant range and ground range.
 
     Each of k records holds, for one azimuth time, polynomials between slant range and ground
-    range. They differ from record to record by as much as the terrain height that went into
-    them, and no document of ESA says which record made which line of an image. There are two
-    ways to use them:
+    range. Records differ by the terrain height that they were computed for, and no document of
+    ESA says which record applies to which line of an image. There are two ways to use them:
 
     "linear"
-        The results of two records are interpolated linearly in time; before the first and after
-        the last record they stay as they are there. Slant range is continuous along azimuth. This
-        is what SNAP and sarsen do, too. ESA's geolocation grid is missed by up to 1.5 pixels
-        (0.5 in the root mean square) in a GRDH of the Alps.
+        The results of two records are interpolated linearly in time, and held constant before the
+        first and after the last record. Slant range is continuous along azimuth. SNAP and sarsen
+        do the same. In a GRDH of the Alps, ESA's geolocation grid differs by up to 1.5 pixels
+        (root mean square 0.5).
     "nearest"
-        The record nearest in time is taken as it is. ESA's geolocation grid was made so: with
-        `ground_to_slant` it is met to a nanometre. Halfway between two records, slant range
-        jumps: in the same image of the Alps by 6 pixels at a typical border and 19 at the worst.
+        The record nearest in time is used. ESA's geolocation grid is computed in this way: with
+        `ground_to_slant` it is reproduced to a nanometre. Halfway between two records, slant
+        range jumps: in the same image of the Alps typically by 6 pixels, at most by 19.
 
     Parameters
     ----------
     time : array, shape (k,)
-        Stamp of the line at which each record applies, in seconds since the grid's epoch,
-        ascending.
+        Nominal time of the line to which each record applies, in seconds since the grid's
+        epoch, ascending.
     slant_origin : array, shape (k,)
-        Slant range in metres from which the powers count.
+        Slant range in metres at the origin of the polynomial.
     slant_to_ground : array, shape (k, d)
         Ground range in metres is the sum over j of ``slant_to_ground[:, j]`` times
         ``(slant range - slant_origin)**j``.
     ground_origin, ground_to_slant : array, shape (k,), (k, d)
-        The same the other way round.
+        The same for slant range as a polynomial of ground range.
     interpolation : {"linear", "nearest"}
         How records are used. With "linear", `slant_to_ground` defines the conversion, with
-        "nearest" `ground_to_slant`; the other polynomial gives the first guess of an exact
-        inversion, so the two directions agree however well the polynomials do.
+        "nearest" `ground_to_slant`; the other polynomial is the first guess of an exact
+        inversion, so the two directions agree to rounding even where the polynomials do not.
 
     Raises
     ------
     ValueError
         If shapes do not match, values are not finite, times are not ascending, or the
-        interpolation is none of these.
+        interpolation is unknown.
     """
 
     time: Floats
@@ -113,20 +116,20 @@ class GroundRange:
             return self._to_slant(ground_range, time)[0]
         return _inverse(self._to_ground, ground_range, self._to_slant(ground_range, time)[0], time)
 
-    def delayed(self, seconds: float) -> GroundRange:
-        """Return the conversion with its records that much later."""
+    def shift_time(self, seconds: float) -> GroundRange:
+        """Return the conversion with its records that many seconds later."""
         return replace(self, time=self.time + seconds)
 
     def _to_ground(self, slant_range: ArrayLike, time: ArrayLike) -> tuple[Floats, Floats]:
-        return self._evaluated(self.slant_origin, self.slant_to_ground, slant_range, time)
+        return self._evaluate(self.slant_origin, self.slant_to_ground, slant_range, time)
 
     def _to_slant(self, ground_range: ArrayLike, time: ArrayLike) -> tuple[Floats, Floats]:
-        return self._evaluated(self.ground_origin, self.ground_to_slant, ground_range, time)
+        return self._evaluate(self.ground_origin, self.ground_to_slant, ground_range, time)
 
-    def _evaluated(
+    def _evaluate(
         self, origin: Floats, coefficients: Floats, distance: ArrayLike, time: ArrayLike
     ) -> tuple[Floats, Floats]:
-        """Return value and slope."""
+        """Return the value of the polynomials at distances and times, and its slope."""
         distances, times = np.broadcast_arrays(
             np.asarray(distance, dtype=np.float64), np.asarray(time, dtype=np.float64)
         )
@@ -139,28 +142,28 @@ class GroundRange:
             return _polynomial(origin[record], coefficients[record], distances)
         record = np.clip(np.searchsorted(self.time, times, side="right") - 1, 0, last - 1)
         begin, end = self.time[record], self.time[record + 1]
-        share = np.clip((times - begin) / (end - begin), 0.0, 1.0)
+        weight = np.clip((times - begin) / (end - begin), 0.0, 1.0)
         before = _polynomial(origin[record], coefficients[record], distances)
         after = _polynomial(origin[record + 1], coefficients[record + 1], distances)
         return (
-            (1.0 - share) * before[0] + share * after[0],
-            (1.0 - share) * before[1] + share * after[1],
+            (1.0 - weight) * before[0] + weight * after[0],
+            (1.0 - weight) * before[1] + weight * after[1],
         )
 
 
 def _inverse(
     function: Callable[[Floats, ArrayLike], tuple[Floats, Floats]],
-    wanted: ArrayLike,
+    target: ArrayLike,
     guess: Floats,
     time: ArrayLike,
 ) -> Floats:
-    """Find where a function, which returns value and slope, has a value; by Newton's method."""
-    value = np.asarray(wanted, dtype=np.float64)
-    found = guess
+    """Solve function = target by Newton's method; the function returns value and slope."""
+    targets = np.asarray(target, dtype=np.float64)
+    argument = guess
     for _ in range(NEWTON_STEPS):
-        reached, slope = function(found, time)
-        found = found - (reached - value) / slope
-    return found
+        value, slope = function(argument, time)
+        argument = argument - (value - targets) / slope
+    return argument
 
 
 def _polynomial(
@@ -185,12 +188,12 @@ def ground_range_over(
     side: float,
     height: float,
 ) -> GroundRange:
-    """Make the conversion of a simulated image from the ellipsoid.
+    """Make the conversion of a simulated image, on the ellipsoid.
 
     Parameters
     ----------
     orbit : Orbit
-        The orbit.
+        Orbit of the satellite.
     time : array, shape (k,)
         Zero-Doppler time of each record in seconds, ascending. At the middle one, ground range 0
         lies `before` metres nearer than `slant_range`.
@@ -220,7 +223,8 @@ def ground_range_over(
         reached = np.isfinite(points).all(axis=1)
         return ranges[reached], ground_distances(points[reached])
 
-    # A step along the ground changes the slant range by less than its length.
+    # A step along the ground changes the slant range by less than its length, so these ranges span
+    # the image and its margins.
     ranges, ground = distances(
         time[time.size // 2], slant_range + np.linspace(-before - MARGIN, after + MARGIN, 1001)
     )

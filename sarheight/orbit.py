@@ -26,28 +26,42 @@ __all__ = [
     "FEWEST_VECTORS",
     "POSITIONS_FOR_VELOCITY",
     "Orbit",
-    "circular_vectors",
     "look_at",
     "nanoseconds",
     "parse_compact_time",
-    "problem_of",
     "seconds_between",
-    "turned",
-    "velocities_of",
     "whole_second",
 ]
 
+Floats = NDArray[np.float64]
+
+FEWEST_VECTORS = 4
+"""State vectors of an orbit: the interpolating polynomial goes through four."""
+
+POSITIONS_FOR_VELOCITY = 7
+"""Positions whose polynomial is differentiated where there are no velocities."""
+
+LONGEST_GAP = 240.0
+"""Seconds. Across a gap this long the interpolation of a low orbit is good to a millimetre."""
+
+VELOCITY_TOLERANCE = 0.02
+"""Relative difference between velocities and the change of positions. The rotation of the Earth
+changes velocities by up to 7 %: those of an inertial frame are noticed."""
+
+STEEPEST, GRAZING = 1.0, 90.0
+"""Incidence angles in degrees between which a look is to one side and reaches the ground."""
+
 
 def nanoseconds(time: np.datetime64) -> np.datetime64:
-    """Return a time (UTC) counted in nanoseconds."""
-    counted: np.datetime64 = time.astype("datetime64[ns]")
-    return counted
+    """Return a time (UTC) with a resolution of nanoseconds."""
+    converted: np.datetime64 = time.astype("datetime64[ns]")
+    return converted
 
 
 def seconds_between(earlier: np.datetime64, later: np.datetime64) -> float:
     """Return the seconds from one time to another, exact to a nanosecond."""
-    apart = nanoseconds(later) - nanoseconds(earlier)
-    return float(apart.astype(np.int64) * 1e-9)
+    difference = nanoseconds(later) - nanoseconds(earlier)
+    return float(difference.astype(np.int64) * 1e-9)
 
 
 def whole_second(time: np.datetime64) -> np.datetime64:
@@ -71,249 +85,26 @@ def parse_compact_time(text: str) -> np.datetime64:
     return np.datetime64(f"{year}-{month}-{day}T{hour}:{minute}:{second}", "ns")
 
 
-# State vectors as they come: checked, and put right where their rounding shows.
-
-Floats = NDArray[np.float64]
-
-FEWEST_VECTORS = 4
-POSITIONS_FOR_VELOCITY = 7
-
-LONGEST_GAP = 240.0
-"""Seconds. Across a gap this long the interpolation of a low orbit is good to a millimetre."""
-
-
-def velocities_of(time: Floats, position: Floats) -> Floats:
-    """Differentiate, at each time, the polynomial through the nearest positions."""
-    velocity = np.empty_like(position)
-    for index in range(time.size):
-        first = min(max(index - POSITIONS_FOR_VELOCITY // 2, 0), time.size - POSITIONS_FOR_VELOCITY)
-        nearest = slice(first, first + POSITIONS_FOR_VELOCITY)
-        elapsed = time[nearest] - time[index]
-        scale = np.abs(elapsed).max()
-        powers = np.vander(elapsed / scale, increasing=True)
-        try:
-            velocity[index] = np.linalg.solve(powers, position[nearest])[1] / scale
-        except np.linalg.LinAlgError:
-            velocity[index] = np.nan
-    return velocity
-
-
-def problem_of(time: Floats, position: Floats, velocity: Floats) -> str | None:
-    """Say what is wrong with state vectors, or None."""
-    if time.ndim != 1 or position.shape != (time.size, 3) or velocity.shape != (time.size, 3):
-        return (
-            f"found times, positions and velocities of shapes {time.shape}, {position.shape} and "
-            f"{velocity.shape}, expected (n,), (n, 3) and (n, 3)"
-        )
-    if time.size < FEWEST_VECTORS:
-        return (
-            f"found {time.size} state vectors, expected at least {FEWEST_VECTORS}: pass more of "
-            "the orbit"
-        )
-    for name, values in (("times", time), ("positions", position), ("velocities", velocity)):
-        if not np.isfinite(values).all():
-            return f"found {name} that are not finite, expected numbers: leave such vectors out"
-    step = np.diff(time)
-    if step.min() <= 0.0:
-        late = int(np.argmin(step)) + 1
-        return (
-            f"found time {time[late]:.6f} s after {time[late - 1]:.6f} s, expected strictly "
-            "ascending times: sort the vectors and drop repeated ones"
-        )
-    if step.max() > LONGEST_GAP:
-        return (
-            f"found a gap of {step.max():.0f} s between state vectors, expected at most "
-            f"{LONGEST_GAP:.0f} s: pass an orbit without gaps"
-        )
-    return _implausible(step, position, velocity)
-
-
-def _implausible(step: Floats, position: Floats, velocity: Floats) -> str | None:
-    """Say where state vectors cannot be those of a satellite seen from the Earth, or None."""
-    distance = np.linalg.norm(position, axis=1)
-    if distance.min() < EQUATORIAL_RADIUS or distance.max() > 10 * EQUATORIAL_RADIUS:
-        return (
-            f"found positions {distance.min():.6g} to {distance.max():.6g} from the Earth's "
-            "centre, expected a low orbit in metres: convert the positions to metres"
-        )
-    flown = np.diff(position, axis=0) / step[:, None]
-    mismatch = np.linalg.norm(flown - (velocity[1:] + velocity[:-1]) / 2, axis=1)
-    if (mismatch > 0.02 * np.linalg.norm(flown, axis=1)).any():
-        return (
-            f"found velocities that differ from the change of the positions by up to "
-            f"{mismatch.max():.6g} m/s, expected metres per second as seen from the turning "
-            "Earth: convert velocities that belong to a frame that does not turn"
-        )
-    return None
-
-
-# The state vectors of a circular orbit, and turning vectors about the Earth's axis.
-
-
-def turned(vectors: Floats, angle: Floats) -> Floats:
-    """Turn vectors, shape (n, 3), about the Earth's axis by angles in radians, shape (n,)."""
-    cosine, sine = np.cos(angle), np.sin(angle)
-    x, y, z = vectors.T
-    return np.stack([cosine * x - sine * y, sine * x + cosine * y, z], axis=1)
-
-
-def circular_vectors(
-    latitude: float,
-    longitude: float,
-    ascending: bool,  # noqa: FBT001 - the public keyword of Orbit.circular
-    duration: float,
-    interval: float,
-    altitude: float,
-    inclination: float,
-) -> tuple[Floats, Floats, Floats]:
-    """Make time, position and velocity of a circular orbit; see `sarheight.orbit.Orbit.circular`.
-
-    Raises
-    ------
-    ValueError
-        If the inclination does not allow the latitude.
-    """
-    tilt = math.radians(inclination)
-    sine = math.sin(math.radians(latitude)) / math.sin(tilt)
-    if abs(sine) > 1.0:
-        msg = (
-            f"found latitude {latitude}, but an orbit of {inclination} degrees of inclination "
-            f"reaches {math.degrees(math.asin(abs(math.sin(tilt)))):.2f} at most: pass a latitude "
-            "closer to the equator"
-        )
-        raise ValueError(msg)
-    middle = math.asin(sine) if ascending else math.pi - math.asin(sine)
-    radius = EQUATORIAL_RADIUS + altitude
-    rate = math.sqrt(GRAVITATIONAL_PARAMETER / radius**3)
-    steps = math.ceil(duration / interval - 1e-9)
-    time = np.linspace(-duration / 2, duration / 2, steps + 1)
-
-    # In a frame that does not turn, with the ascending node on its x axis.
-    angle = middle + rate * time
-    along, across = np.cos(angle), np.sin(angle)
-    inertial = radius * np.stack([along, across * math.cos(tilt), across * math.sin(tilt)], axis=1)
-    moving = (radius * rate) * np.stack(
-        [-across, along * math.cos(tilt), along * math.sin(tilt)], axis=1
-    )
-    node = math.radians(longitude) - math.atan2(math.sin(middle) * math.cos(tilt), math.cos(middle))
-    turn = node - ROTATION_RATE * time
-    position = turned(inertial, turn)
-    spin = ROTATION_RATE * np.stack([-position[:, 1], position[:, 0], np.zeros_like(time)], axis=1)
-    return time, position, turned(moving, turn) - spin
-
-
-# Turning an orbit until it sees a place.
-
-STEEPEST, GRAZING = 1.0, 90.0
-"""Incidence angles in degrees between which a look is to one side and reaches the ground."""
-
-
-def look_at(
-    orbit: Orbit,
-    latitude: float,
-    longitude: float,
-    incidence: float,
-    *,
-    look_side: LookSide = "right",
-    height: float = 0.0,
-    ascending: bool | None = None,
-) -> float:
-    """Find how far to turn an orbit for it to see a place under a given incidence angle.
-
-    Mountains with an elevation model seldom lie where an annotation is at hand. A real orbit
-    may be turned about the Earth's axis to look at them::
-
-        turned = orbit.rotated(look_at(orbit, 45.9, 10.9, incidence=31.0))
-
-    What is made with it is simulated, and should be called so.
-
-    Parameters
-    ----------
-    orbit : Orbit
-        The orbit, which must fly past the latitude.
-    latitude, longitude : float
-        The place in degrees.
-    incidence : float
-        Incidence angle there in degrees from the ellipsoid's normal, between 1 and 90.
-    look_side : {"right", "left"}
-        The side to which the radar looks.
-    height : float
-        Height of the place above the ellipsoid in metres.
-    ascending : bool, optional
-        Whether the satellite is to fly northwards as it sees the place. Needed only where the
-        orbit is so long that it flies past the latitude more than once; left out, the pass
-        nearest to the middle of the orbit is taken.
-
-    Returns
-    -------
-    float
-        Degrees to turn the orbit by, eastwards, between -180 and 180.
-
-    Raises
-    ------
-    ValueError
-        If the incidence angle or the look side is not one.
-    OrbitCoverageError
-        If the orbit never sees the latitude under that angle.
-    """
-    from scipy.optimize import brentq
-
-    side = look_sign(look_side)
-    if not STEEPEST <= incidence < GRAZING:
-        msg = f"found an incidence of {incidence}, expected degrees between 1 and 90, such as 34"
-        raise ValueError(msg)
-
-    def seen(time: float) -> tuple[float, float]:
-        position, velocity = orbit.state(time)
-        return geodetic(point_at_incidence(position, velocity, incidence, side, height), height)
-
-    def excess(time: float) -> float:
-        return seen(time)[0] - latitude
-
-    times = np.linspace(orbit.time[0], orbit.stop, 2 * orbit.time.size)
-    misses = np.array([excess(time) for time in times])
-    candidates = []
-    for index in np.flatnonzero(np.signbit(misses[1:]) != np.signbit(misses[:-1])):
-        time = brentq(excess, times[index], times[index + 1], xtol=1e-9)
-        if ascending is None or (orbit.state(time)[1][2] > 0.0) == ascending:
-            candidates.append(time)
-    if not candidates:
-        seen_latitudes = misses + latitude
-        northwards = {None: "", True: " as it flies north", False: " as it flies south"}[ascending]
-        msg = (
-            f"found an orbit ({orbit.source}) that sees latitudes {seen_latitudes.min():.2f} to "
-            f"{seen_latitudes.max():.2f} under {incidence} degrees to the {look_side}, expected "
-            f"one that sees {latitude}{northwards}: pass an orbit that flies past that latitude"
-        )
-        raise OrbitCoverageError(msg)
-    middle = (orbit.time[0] + orbit.stop) / 2
-    time = min(candidates, key=lambda each: abs(each - middle))
-    return (longitude - seen(time)[1] + 180.0) % 360.0 - 180.0
-
-
-# Orbits: state vectors, and the satellite's place at any time between them.
-
-
 @dataclass(frozen=True, eq=False)
 class Orbit:
     """A stretch of a satellite's orbit in an Earth-fixed frame.
 
-    Between state vectors the path is the polynomial of degree seven through four neighbouring
-    vectors (see `sarheight_kernels.orbit`). Before the first and after the last vector there is
-    no path: asking for one is an error.
+    Between state vectors the trajectory is the polynomial of degree seven through four neighbouring
+    vectors (see `sarheight_kernels.orbit`). Before the first and after the last vector it is
+    not defined: asking for it is an error.
 
     Parameters
     ----------
     epoch : datetime64
-        The time (UTC) from which seconds count.
+        Time (UTC) from which seconds are counted.
     time : array, shape (n,)
         Times of the state vectors in seconds since `epoch`, strictly ascending; four or more.
     position : array, shape (n, 3)
         Positions in metres, Earth-fixed (ITRF or WGS84).
     velocity : array, shape (n, 3)
-        Velocities in metres per second, as seen from the turning Earth.
+        Velocities in metres per second, Earth-fixed: relative to the rotating Earth.
     source : str
-        Where the vectors come from.
+        Where the vectors come from; errors and results name it.
 
     Raises
     ------
@@ -339,7 +130,7 @@ class Orbit:
             values = np.array(getattr(self, name), dtype=np.float64, order="C")
             values.flags.writeable = False
             object.__setattr__(self, name, values)
-        problem = problem_of(self.time, self.position, self.velocity)
+        problem = _problem(self.time, self.position, self.velocity)
         if problem is not None:
             msg = f"the orbit from {self.source} cannot be used: {problem}"
             raise ValueError(msg)
@@ -348,7 +139,7 @@ class Orbit:
     def from_positions(
         cls, epoch: np.datetime64, time: ArrayLike, position: ArrayLike, source: str
     ) -> Orbit:
-        """Make an orbit of positions alone, with the velocities that they imply.
+        """Make an orbit from positions alone; velocities are derived from them.
 
         The velocity at each vector is that of the polynomial of degree six through the seven
         nearest positions, at the ends through the first or last seven.
@@ -356,7 +147,7 @@ class Orbit:
         Parameters
         ----------
         epoch : datetime64
-            The time (UTC) from which seconds count.
+            Time (UTC) from which seconds are counted.
         time : array_like, shape (n,)
             Times in seconds since `epoch`, strictly ascending; seven or more.
         position : array_like, shape (n, 3)
@@ -382,7 +173,7 @@ class Orbit:
                 "pass more of the orbit, or velocities as well"
             )
             raise ValueError(msg)
-        return cls(epoch, times, positions, velocities_of(times, positions), source)
+        return cls(epoch, times, positions, _velocities(times, positions), source)
 
     @classmethod
     def circular(
@@ -399,8 +190,8 @@ class Orbit:
     ) -> Orbit:
         """Make a simulated circular orbit, by default like that of Sentinel-1.
 
-        The satellite circles a point mass at a steady rate while the Earth turns below. State
-        vectors are those of the formula, to rounding.
+        The satellite circles a point mass at a constant rate while the Earth rotates below; its
+        state vectors are exact.
 
         Parameters
         ----------
@@ -412,7 +203,7 @@ class Orbit:
         ascending : bool
             Whether the satellite flies northwards there.
         epoch : datetime64 or str
-            Time (UTC) in the middle of the orbit, from which seconds count.
+            Time (UTC) in the middle of the orbit, from which seconds are counted.
         duration : float
             Seconds from the first to the last state vector.
         interval : float
@@ -433,7 +224,7 @@ class Orbit:
             If the inclination does not allow the latitude, or the duration is too short.
         """
         when = np.datetime64(epoch) if isinstance(epoch, str) else epoch
-        time, position, velocity = circular_vectors(
+        time, position, velocity = _circular_vectors(
             latitude, longitude, ascending, duration, interval, altitude, inclination
         )
         source = f"a simulated circular orbit, {altitude / 1000:g} km high"
@@ -463,7 +254,7 @@ class Orbit:
         return self.epoch + np.timedelta64(round(time * 1e9), "ns")
 
     def require_cover(self, first: float, last: float) -> None:
-        """Check that the state vectors cover a stretch of time.
+        """Check that the state vectors cover a time span.
 
         Parameters
         ----------
@@ -477,14 +268,14 @@ class Orbit:
         """
         if all(self.time[0] <= time <= self.time[-1] for time in (first, last)):
             return
-        wanted = (
+        expected = (
             f"{self.utc(first)} to {self.utc(last)}"
             if math.isfinite(first) and math.isfinite(last)
             else f"{first} to {last} s"
         )
         msg = (
             f"found an orbit from {self.utc(self.time[0])} to {self.utc(self.stop)} "
-            f"({self.source}), expected one that covers {wanted}: pass the orbit of this "
+            f"({self.source}), expected one that covers {expected}: pass the orbit of this "
             "acquisition, with state vectors before its first and after its last line"
         )
         raise OrbitCoverageError(msg)
@@ -519,26 +310,25 @@ class Orbit:
         later = seconds_between(nanoseconds(epoch), self.epoch)
         return replace(self, epoch=nanoseconds(epoch), time=self.time + later)
 
-    def rotated(self, degrees: float) -> Orbit:
-        """Return the orbit turned about the Earth's axis, eastwards where `degrees` is positive.
+    def rotate(self, degrees: float) -> Orbit:
+        """Return the orbit rotated about the Earth's axis, eastwards where `degrees` is positive.
 
-        The ellipsoid does not notice: seen from the turned orbit, a place that far to the east
-        looks as the old one did. Use it to bring a place into view for a simulation (see
-        `look_at`), and say so where the result is shown.
+        The geometry relative to the ellipsoid stays the same. Use it to see a place in a
+        simulation (see `look_at`), and label the result as simulated.
         """
         turn = np.full(self.time.shape, math.radians(degrees))
         return replace(
             self,
-            position=turned(self.position, turn),
-            velocity=turned(self.velocity, turn),
-            source=f"{self.source}, turned by {degrees:.4f} degrees about the Earth's axis",
+            position=_rotate(self.position, turn),
+            velocity=_rotate(self.velocity, turn),
+            source=f"{self.source}, rotated by {degrees:.4f} degrees about the Earth's axis",
         )
 
-    def cropped(self, first: float, last: float) -> Orbit:
-        """Return the part of the orbit around a stretch of time.
+    def crop(self, first: float, last: float) -> Orbit:
+        """Return the part of the orbit around a time span.
 
-        The vectors that are kept are those within, and two more on either side where there are
-        so many: inside the stretch the orbit stays as it is, to the last bit.
+        Kept are the vectors inside the span, and two more on either side where there are so
+        many: inside the span the interpolated orbit stays bit-identical.
 
         Parameters
         ----------
@@ -552,7 +342,7 @@ class Orbit:
         Raises
         ------
         OrbitCoverageError
-            If the orbit does not cover the stretch.
+            If the orbit does not cover the span.
         """
         self.require_cover(first, last)
         first, last = min(first, last), max(first, last)
@@ -567,3 +357,202 @@ class Orbit:
             position=self.position[kept],
             velocity=self.velocity[kept],
         )
+
+
+def look_at(
+    orbit: Orbit,
+    latitude: float,
+    longitude: float,
+    incidence: float,
+    *,
+    look_side: LookSide = "right",
+    height: float = 0.0,
+    ascending: bool | None = None,
+) -> float:
+    """Find the rotation of an orbit about the Earth's axis with which it sees a place.
+
+    A simulation needs an orbit that sees its place. Any real orbit can be rotated to one::
+
+        rotated = orbit.rotate(look_at(orbit, 45.9, 10.9, incidence=31.0))
+
+    Images that are made with it are simulated, and should be labelled so.
+
+    Parameters
+    ----------
+    orbit : Orbit
+        The orbit, which must pass the latitude.
+    latitude, longitude : float
+        The place in degrees.
+    incidence : float
+        Incidence angle there in degrees from the ellipsoid's normal, between 1 and 90.
+    look_side : {"right", "left"}
+        The side to which the radar looks.
+    height : float
+        Height of the place above the ellipsoid in metres.
+    ascending : bool, optional
+        Whether the satellite flies northwards as it sees the place. Needed only where the orbit
+        is so long that it passes the latitude more than once; by default the pass nearest to the
+        middle of the orbit is used.
+
+    Returns
+    -------
+    float
+        Angle for `Orbit.rotate`: degrees eastwards, between -180 and 180.
+
+    Raises
+    ------
+    ValueError
+        If the incidence angle is not between 1 and 90 degrees, or the look side is unknown.
+    OrbitCoverageError
+        If the orbit never sees the latitude under that angle.
+    """
+    from scipy.optimize import brentq
+
+    side = look_sign(look_side)
+    if not STEEPEST <= incidence < GRAZING:
+        msg = f"found an incidence of {incidence}, expected degrees between 1 and 90, such as 34"
+        raise ValueError(msg)
+
+    def seen_place(time: float) -> tuple[float, float]:
+        position, velocity = orbit.state(time)
+        return geodetic(point_at_incidence(position, velocity, incidence, side, height), height)
+
+    def excess(time: float) -> float:
+        return seen_place(time)[0] - latitude
+
+    times = np.linspace(orbit.time[0], orbit.stop, 2 * orbit.time.size)
+    misses = np.array([excess(time) for time in times])
+    candidates = []
+    for index in np.flatnonzero(np.signbit(misses[1:]) != np.signbit(misses[:-1])):
+        time = brentq(excess, times[index], times[index + 1], xtol=1e-9)
+        if ascending is None or (orbit.state(time)[1][2] > 0.0) == ascending:
+            candidates.append(time)
+    if not candidates:
+        seen_latitudes = misses + latitude
+        northwards = {None: "", True: " as it flies north", False: " as it flies south"}[ascending]
+        msg = (
+            f"found an orbit ({orbit.source}) that sees latitudes {seen_latitudes.min():.2f} to "
+            f"{seen_latitudes.max():.2f} under {incidence} degrees to the {look_side}, expected "
+            f"one that sees {latitude}{northwards}: pass an orbit that passes that latitude"
+        )
+        raise OrbitCoverageError(msg)
+    middle = (orbit.time[0] + orbit.stop) / 2
+    time = min(candidates, key=lambda candidate: abs(candidate - middle))
+    return (longitude - seen_place(time)[1] + 180.0) % 360.0 - 180.0
+
+
+# State vectors: derived velocities, checks, and those of a circular orbit.
+
+
+def _velocities(time: Floats, position: Floats) -> Floats:
+    """Differentiate, at each time, the polynomial through the nearest positions."""
+    velocity = np.empty_like(position)
+    for index in range(time.size):
+        first = min(max(index - POSITIONS_FOR_VELOCITY // 2, 0), time.size - POSITIONS_FOR_VELOCITY)
+        nearest = slice(first, first + POSITIONS_FOR_VELOCITY)
+        elapsed = time[nearest] - time[index]
+        scale = np.abs(elapsed).max()
+        powers = np.vander(elapsed / scale, increasing=True)
+        try:
+            velocity[index] = np.linalg.solve(powers, position[nearest])[1] / scale
+        except np.linalg.LinAlgError:
+            velocity[index] = np.nan
+    return velocity
+
+
+def _problem(time: Floats, position: Floats, velocity: Floats) -> str | None:
+    """Describe what is wrong with state vectors, or return None."""
+    if time.ndim != 1 or position.shape != (time.size, 3) or velocity.shape != (time.size, 3):
+        return (
+            f"found times, positions and velocities of shapes {time.shape}, {position.shape} and "
+            f"{velocity.shape}, expected (n,), (n, 3) and (n, 3)"
+        )
+    if time.size < FEWEST_VECTORS:
+        return (
+            f"found {time.size} state vectors, expected at least {FEWEST_VECTORS}: pass more of "
+            "the orbit"
+        )
+    for name, values in (("times", time), ("positions", position), ("velocities", velocity)):
+        if not np.isfinite(values).all():
+            return f"found {name} that are not finite, expected numbers: leave such vectors out"
+    step = np.diff(time)
+    if step.min() <= 0.0:
+        late = int(np.argmin(step)) + 1
+        return (
+            f"found time {time[late]:.6f} s after {time[late - 1]:.6f} s, expected strictly "
+            "ascending times: sort the vectors and drop repeated ones"
+        )
+    if step.max() > LONGEST_GAP:
+        return (
+            f"found a gap of {step.max():.0f} s between state vectors, expected at most "
+            f"{LONGEST_GAP:.0f} s: pass an orbit without gaps"
+        )
+    return _frame_problem(step, position, velocity)
+
+
+def _frame_problem(step: Floats, position: Floats, velocity: Floats) -> str | None:
+    """Describe state vectors that are not Earth-fixed and in metres, or return None."""
+    distance = np.linalg.norm(position, axis=1)
+    if distance.min() < EQUATORIAL_RADIUS or distance.max() > 10 * EQUATORIAL_RADIUS:
+        return (
+            f"found positions {distance.min():.6g} to {distance.max():.6g} from the Earth's "
+            "centre, expected a low orbit in metres: convert the positions to metres"
+        )
+    mean_velocity = np.diff(position, axis=0) / step[:, None]
+    mismatch = np.linalg.norm(mean_velocity - (velocity[1:] + velocity[:-1]) / 2, axis=1)
+    if (mismatch > VELOCITY_TOLERANCE * np.linalg.norm(mean_velocity, axis=1)).any():
+        return (
+            f"found velocities that differ from the change of the positions by up to "
+            f"{mismatch.max():.6g} m/s, expected metres per second in an Earth-fixed "
+            "frame: convert velocities of an inertial frame"
+        )
+    return None
+
+
+def _rotate(vectors: Floats, angle: Floats) -> Floats:
+    """Rotate vectors, shape (n, 3), about the Earth's axis by angles in radians, shape (n,)."""
+    cosine, sine = np.cos(angle), np.sin(angle)
+    x, y, z = vectors.T
+    return np.stack([cosine * x - sine * y, sine * x + cosine * y, z], axis=1)
+
+
+def _circular_vectors(
+    latitude: float,
+    longitude: float,
+    ascending: bool,  # noqa: FBT001 - the public keyword of Orbit.circular
+    duration: float,
+    interval: float,
+    altitude: float,
+    inclination: float,
+) -> tuple[Floats, Floats, Floats]:
+    """Return time, position and velocity of a circular orbit; see `Orbit.circular`."""
+    tilt = math.radians(inclination)
+    # Argument of latitude u in the middle of the orbit: sin(latitude) = sin(i) sin(u).
+    sine = math.sin(math.radians(latitude)) / math.sin(tilt)
+    if abs(sine) > 1.0:
+        msg = (
+            f"found latitude {latitude}, but an orbit of {inclination} degrees of inclination "
+            f"reaches {math.degrees(math.asin(abs(math.sin(tilt)))):.2f} at most: pass a latitude "
+            "closer to the equator"
+        )
+        raise ValueError(msg)
+    middle = math.asin(sine) if ascending else math.pi - math.asin(sine)
+    radius = EQUATORIAL_RADIUS + altitude
+    # Mean motion, by Kepler's third law.
+    rate = math.sqrt(GRAVITATIONAL_PARAMETER / radius**3)
+    steps = math.ceil(duration / interval - 1e-9)
+    time = np.linspace(-duration / 2, duration / 2, steps + 1)
+
+    # In an inertial frame with the ascending node on its x axis.
+    angle = middle + rate * time
+    along, across = np.cos(angle), np.sin(angle)
+    inertial = radius * np.stack([along, across * math.cos(tilt), across * math.sin(tilt)], axis=1)
+    inertial_velocity = (radius * rate) * np.stack(
+        [-across, along * math.cos(tilt), along * math.sin(tilt)], axis=1
+    )
+    node = math.radians(longitude) - math.atan2(math.sin(middle) * math.cos(tilt), math.cos(middle))
+    # To the Earth-fixed frame: the Earth rotates below, and its rotation is subtracted: v - w x r.
+    turn = node - ROTATION_RATE * time
+    position = _rotate(inertial, turn)
+    spin = ROTATION_RATE * np.stack([-position[:, 1], position[:, 0], np.zeros_like(time)], axis=1)
+    return time, position, _rotate(inertial_velocity, turn) - spin

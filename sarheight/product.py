@@ -1,14 +1,14 @@
 """Products of radar missions, as they come from the archive.
 
-Two lines open the calibrated image of a place::
+This opens the calibrated image of a place::
 
     from sarheight.product import open_product
 
     product = open_product("S1A_IW_GRDH_….SAFE.zip")
     scene = product.scene(polarisations=("VV",), bounds=(10.6, 46.6, 11.2, 47.0))
 
-A new mission is one new module with two functions, ``recognises`` and ``open_product``, whose
-products are as `Product` says; `READERS` names it.
+A new mission is one new room with two functions, ``recognises`` and ``open_product``, whose
+products follow the protocol `Product`; `READERS` lists it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ READERS = ("sarheight.sentinel1",)
 
 
 class Product(Protocol):
-    """What products of every mission can tell and do."""
+    """A product of a radar mission."""
 
     @property
     def name(self) -> str:
@@ -54,11 +54,11 @@ class Product(Protocol):
 
     @property
     def polarisations(self) -> tuple[str, ...]:
-        """Polarisations that it has."""
+        """Polarisations of the product."""
 
     @property
     def swaths(self) -> tuple[str, ...]:
-        """Swaths that it has."""
+        """Swaths of the product."""
 
     @property
     def start(self) -> np.datetime64:
@@ -72,13 +72,13 @@ class Product(Protocol):
     def footprint(self) -> NDArray[np.float64]:
         """Corners of the image: longitude and latitude in degrees, shape (n, 2)."""
 
-    def facts(self) -> Sequence[tuple[str, str]]:
-        """Tell what the product is, as pairs of a word and a text."""
+    def summary(self) -> Sequence[tuple[str, str]]:
+        """Describe the product as pairs of a label and a text."""
 
-    def placement(
+    def grid_and_orbit(
         self, *, swaths: Sequence[str] = (), orbit: Orbit | str | os.PathLike[str] | None = None
     ) -> tuple[RadarGrid, Orbit]:
-        """Read sampling and orbit, without the image."""
+        """Read the radar grid and the orbit, without the image."""
 
     def scene(
         self,
@@ -105,8 +105,8 @@ def open_product(
 ) -> Product:
     """Open a product as it comes from the archive.
 
-    Only what describes the product is read. Its image is read when it is computed, and of a part
-    of the image only the part.
+    Only the metadata of the product are read. Its image is read when it is computed, and of a
+    part of the image only the part.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def open_product(
     Raises
     ------
     FileNotFoundError
-        If there is nothing.
+        If there is no such source.
     ProductError
         If it is no product, more than one, incomplete, damaged, unsafe, or of a kind that cannot
         be read.
@@ -132,12 +132,12 @@ def open_product(
         module = importlib.import_module(reader)
         if module.recognises(source):
             return cast("Product", module.open_product(source, storage_options=storage_options))
-    msg = f"{source} is of no mission that is known here"
+    msg = f"{source} is of an unknown mission; expected a product of Sentinel-1"
     raise ProductError(msg)
 
 
 def is_product(source: str | os.PathLike[str]) -> bool:
-    """Tell by its name whether something is a product rather than a raster or an annotation.
+    """Return whether a source is a product, by its name: not a raster or an annotation.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Radar images with their sampling and orbit; multilooking; acquisition metadata.
+"""Radar images with their radar grid and orbit; multilooking; acquisition metadata.
 
-A result has one record for each of its passes, as JSON text in its attribute ``acquisition``.
-What describes a result to others, such as its STAC item, takes its facts from there.
+A result has an attribute ``acquisition``: JSON text with one record for each pass. Its STAC item
+and other metadata are derived from it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ from sarheight.ellipsoid import (
     points_at_ranges,
 )
 from sarheight.grid import RadarGrid, require_positive
-from sarheight.orbit import seconds_between
+from sarheight.orbit import parse_compact_time, seconds_between
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    import xarray
     import xarray as xr
 
     from sarheight.orbit import Orbit
@@ -35,7 +34,7 @@ __all__ = [
     "ACQUISITION",
     "Calibration",
     "Scene",
-    "acquisition_of",
+    "acquisition_json",
     "acquisition_record",
     "acquisitions",
     "ground_sample_spacing",
@@ -45,19 +44,19 @@ __all__ = [
 ]
 
 Calibration = Literal["beta0", "sigma0", "gamma0"]
-"""What a radar cross-section is divided by: slant-range, ellipsoid or perpendicular area."""
+"""Area by which the radar cross-section is divided: in slant range, on the ellipsoid, or
+perpendicular to the line of sight."""
 
 IMAGE_DIMS = ("line", "sample")
 
 
-def require_unflattened(image: xarray.DataArray | xarray.Dataset) -> None:
-    """Refuse an image whose layover was spread over a map already.
+def require_unflattened(image: xr.DataArray | xr.Dataset) -> None:
+    """Refuse an image that is terrain-flattened and on a map grid already.
 
     Parameters
     ----------
     image : xarray.DataArray or xarray.Dataset
-        Any image. Those of `sarheight.rtc` say what they are by the attribute
-        ``terrain_flattened``.
+        Any image. Those of `sarheight.rtc` have the attribute ``terrain_flattened``.
 
     Raises
     ------
@@ -69,16 +68,18 @@ def require_unflattened(image: xarray.DataArray | xarray.Dataset) -> None:
     msg = (
         f"found an image that is terrain-flattened already ({image.attrs.get('source', 'RTC')}) "
         "and on a map grid, expected one in radar geometry. In layover its cells hold averages of "
-        "pixels: how much of their energy came from where is lost, and nothing is left to "
-        "reallocate. Pass the GRD or SLC that it was made from; as it is, it can be an input to "
-        "a network"
+        "pixels: how much of their radar cross-section came from where is lost, and cannot be "
+        "reallocated. Pass the GRD or SLC that it was made from; as it is, it can be an input "
+        "to a network"
     )
     raise ValueError(msg)
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A radar image with everything needed to place it on the ground.
+    """A radar image with its radar grid and orbit: all that geocoding needs.
+
+    The constructor checks that the parts fit, so functions that take a scene need not.
 
     Parameters
     ----------
@@ -86,28 +87,28 @@ class Scene:
         Intensity (linear power, never dB) on dims (line, sample), or (polarisation, line,
         sample). NaN where there is no data.
     grid : RadarGrid
-        The sampling of the image.
+        Azimuth time and slant range of the pixels.
     orbit : Orbit
-        The orbit, which must cover the image.
+        State vectors that cover the image.
     calibration : {"beta0", "sigma0", "gamma0"}
-        What the image is normalised to, by the ellipsoid.
+        What the image is normalised to; sigma0 and gamma0 refer to the ellipsoid.
 
     Raises
     ------
     ValueError
-        If the image does not fit the grid, is complex or in decibels, or the calibration is none
-        of these.
+        If the image does not fit the grid, is complex, in decibels or terrain-flattened, or the
+        calibration is unknown.
     OrbitCoverageError
         If the orbit does not cover the image.
     """
 
-    image: xarray.DataArray
+    image: xr.DataArray
     grid: RadarGrid
     orbit: Orbit
     calibration: Calibration
 
     def __post_init__(self) -> None:
-        """Check that the parts belong together."""
+        """Check that the parts fit."""
         if self.calibration not in get_args(Calibration):
             msg = (
                 f"found calibration {self.calibration!r}, expected one of "
@@ -148,7 +149,9 @@ class Scene:
 
 Floats = NDArray[np.float64]
 
-LEAST_SHARE = 0.5
+LEAST_VALID = 0.5
+"""Fraction of a window's pixels that must have data."""
+
 SLAB_PIXELS = 2**18
 """Pixels that are averaged at once: few enough to stay in a processor's cache."""
 
@@ -158,9 +161,9 @@ def multilook(
 ) -> tuple[xr.DataArray, RadarGrid]:
     """Average power in windows of pixels.
 
-    Pixels without data do not count. A window with data in less than half of its pixels has
-    none: its mean would stand for a place beside the window. Lines and samples at the end that
-    do not fill a window are dropped, as `RadarGrid.multilook` does.
+    Pixels without data are left out. A window with data in less than half of its pixels has no
+    data: its mean would belong to a position beside its centre. Lines and samples at the end
+    that do not fill a window are dropped, as in `RadarGrid.multilook`.
 
     Parameters
     ----------
@@ -172,16 +175,16 @@ def multilook(
     lines, samples : int
         Size of a window in pixels.
     looks : float, optional
-        Equivalent number of looks of the result; left out, that of the image times the pixels
-        of a window. Neighbouring pixels of Sentinel-1 are correlated, which leaves fewer.
+        Equivalent number of looks of the result; by default that of the image times the pixels
+        of a window, which is too high where neighbouring pixels are correlated.
 
     Returns
     -------
     image : xarray.DataArray
-        Of float32, with the name and attributes of the image, and without coordinates of lines
-        and samples.
+        The means in float32, with the name and attributes of the image, and without coordinates
+        of lines and samples.
     grid : RadarGrid
-        Its sampling.
+        Its radar grid.
 
     Raises
     ------
@@ -193,10 +196,14 @@ def multilook(
 
     _require_power(image, grid)
     coarse = grid.multilook(lines, samples, looks=looks)
-    # Only now is the window known to be one.
+    # `RadarGrid.multilook` has checked that they are whole numbers.
     lines, samples = int(lines), int(samples)
     kept = image.isel(line=slice(coarse.lines * lines), sample=slice(coarse.samples * samples))
-    data = _means(kept.data, lines, samples) if kept.chunks is None else _lazy(kept, lines, samples)
+    data = (
+        _means(kept.data, lines, samples)
+        if kept.chunks is None
+        else _lazy_means(kept, lines, samples)
+    )
     coords = {
         name: coordinate
         for name, coordinate in image.coords.items()
@@ -209,7 +216,7 @@ def multilook(
 
 
 def looks_for_spacing(grid: RadarGrid, orbit: Orbit, spacing: float) -> tuple[int, int]:
-    """Choose the window that makes pixels square on the ground.
+    """Choose the window that makes pixels about square on the ground.
 
     Parameters
     ----------
@@ -218,15 +225,13 @@ def looks_for_spacing(grid: RadarGrid, orbit: Orbit, spacing: float) -> tuple[in
     orbit : Orbit
         The orbit.
     spacing : float
-        Wanted distance between pixels on the ground in metres, in the middle of the image and
-        on the ellipsoid.
+        Distance between pixels in metres, on the ellipsoid in the middle of the image.
 
     Returns
     -------
     lines, samples : int
-        Size of the window; the whole numbers that come nearest, and at least 1. Where pixels are
-        farther apart than half the wanted spacing, little can be chosen: lines of an IW SLC are
-        14 m apart.
+        Size of the window: the nearest whole numbers, at least 1. A spacing below twice that of
+        the pixels is met poorly: lines of an IW SLC are 14 m apart.
 
     Raises
     ------
@@ -241,7 +246,7 @@ def looks_for_spacing(grid: RadarGrid, orbit: Orbit, spacing: float) -> tuple[in
 
 
 def ground_sample_spacing(grid: RadarGrid, orbit: Orbit) -> float:
-    """Return the distance between samples on the ground, in the image's middle.
+    """Return the distance between samples on the ground, in the middle of the image.
 
     Parameters
     ----------
@@ -286,7 +291,7 @@ def _require_power(image: xr.DataArray, grid: RadarGrid) -> None:
         raise ValueError(msg)
 
 
-def _lazy(image: xr.DataArray, lines: int, samples: int) -> Any:  # noqa: ANN401  # an array of dask
+def _lazy_means(image: xr.DataArray, lines: int, samples: int) -> Any:  # noqa: ANN401  # an array of dask
     chunks = dict(image.chunksizes)
     windows = {"line": lines, "sample": samples}
     aligned = {
@@ -304,15 +309,15 @@ def _lazy(image: xr.DataArray, lines: int, samples: int) -> Any:  # noqa: ANN401
 
 
 def _whole_windows(chunks: tuple[int, ...], window: int, size: int) -> tuple[int, ...]:
-    """Move the borders of chunks back to those of windows; chunks smaller than one are joined."""
+    """Move the borders of chunks back to those of windows; join chunks smaller than a window."""
     borders = np.cumsum(chunks) // window * window
     borders[-1] = size
     sizes = np.diff(np.unique(np.concatenate([[0], borders])))
-    return tuple(int(each) for each in sizes)
+    return tuple(int(length) for length in sizes)
 
 
 def _means(power: NDArray[Any], lines: int, samples: int) -> NDArray[np.float32]:
-    """Return the means of windows of an array of dims (..., line, sample) that they fill."""
+    """Return the means of the windows that fill an array of dims (..., line, sample)."""
     *rest, height, width = power.shape
     mean = np.empty((*rest, height // lines, width // samples), dtype=np.float32)
     step = max(SLAB_PIXELS // (lines * width), 1)
@@ -323,7 +328,7 @@ def _means(power: NDArray[Any], lines: int, samples: int) -> NDArray[np.float32]
 
 
 def _slab_means(power: NDArray[Any], lines: int, samples: int) -> Floats:
-    """Return the means of windows. Lines are added first: that goes through memory in order."""
+    """Return the means of windows. Lines are added first: memory is read in order."""
     *rest, height, width = power.shape
     tall = power.reshape(*rest, height // lines, lines, width)
     rows = tall.sum(axis=-2, dtype=np.float64)
@@ -331,53 +336,56 @@ def _slab_means(power: NDArray[Any], lines: int, samples: int) -> Floats:
     for sample in range(1, samples):
         mean += rows[..., sample::samples]
     mean /= lines * samples
-    holed = np.isnan(mean)
-    if holed.any():
+    incomplete = np.isnan(mean)
+    if incomplete.any():
         windows = tall.reshape(*tall.shape[:-1], width // samples, samples).swapaxes(-3, -2)
-        mean[holed] = _means_of_holed(windows[holed])
+        mean[incomplete] = _means_of_valid(windows[incomplete])
     return mean
 
 
-def _means_of_holed(windows: NDArray[Any]) -> Floats:
-    """Return the means of windows, shape (n, lines, samples), that miss some pixels."""
+def _means_of_valid(windows: NDArray[Any]) -> Floats:
+    """Return the means of windows, shape (n, lines, samples), some of whose pixels are NaN."""
     valid = ~np.isnan(windows)
     count = valid.sum(axis=(-2, -1))
     total = np.where(valid, windows, 0.0).sum(axis=(-2, -1), dtype=np.float64)
     mean = np.full(count.shape, np.nan)
-    enough = count >= LEAST_SHARE * windows[0].size
+    enough = count >= LEAST_VALID * windows[0].size
     np.divide(total, count, out=mean, where=enough)
     return mean
 
 
-# What is known of how an image was taken, in the form in which results carry it.
+# Acquisition metadata of results.
 
 ACQUISITION = "acquisition"
-"""Attribute of a result."""
+"""Attribute of a result with its acquisition records."""
 
 SENTINEL_1_NAME = re.compile(
     r"(?P<mission>S1[A-D])_[A-Z0-9]{2}_[A-Z]{3}[FHM_]_\d[AS][A-Z]{2}"
     r"_(?P<start>\d{8}T\d{6})_\d{8}T\d{6}_(?P<orbit>\d{6})_[0-9A-F]{6}_[0-9A-F]{4}"
 )
 ORBITS_PER_CYCLE = 175
+"""Orbits in the repeat cycle of 12 days."""
+
 RELATIVE_ORBITS = {"S1A": 73, "S1B": 27, "S1C": 172, "S1D": 42}
-"""By mission the absolute orbit whose relative orbit is 1."""
+"""Absolute orbit whose relative orbit is 1, by mission."""
+
 MOVED = {"S1C": (np.datetime64("2026-06-16"), 99)}
-"""The same after a mission was moved to another place in the constellation."""
+"""Time from which a mission has another orbital position, and the same number after it."""
 
 
-def acquisition_of(scenes: Iterable[Scene]) -> str:
-    """Describe how the images of a result were taken.
+def acquisition_json(scenes: Iterable[Scene]) -> str:
+    """Describe the acquisition of the images of a result.
 
     Parameters
     ----------
     scenes : iterable of Scene
-        One for each pass. The attribute ``product_name`` of an image, the name of the product
-        that it comes from, tells the number of the orbit.
+        One for each pass. The orbit number is derived from the attribute ``product_name`` of an
+        image: the name of its product.
 
     Returns
     -------
     str
-        JSON, a list with a record for each scene (see `acquisition_record`).
+        JSON: a list with a record for each scene (see `acquisition_record`).
     """
     return json.dumps(
         [
@@ -391,12 +399,12 @@ def acquisition_of(scenes: Iterable[Scene]) -> str:
 def acquisition_record(
     grid: RadarGrid, orbit: Orbit, attributes: Mapping[Any, Any] | None = None
 ) -> dict[str, Any]:
-    """Describe how an image was taken.
+    """Describe the acquisition of an image.
 
     Parameters
     ----------
     grid, orbit : RadarGrid, Orbit
-        Sampling and orbit of the image.
+        Radar grid and orbit of the image.
     attributes : mapping, optional
         Attributes of the image, for ``product_name``.
 
@@ -406,7 +414,7 @@ def acquisition_record(
         ``mission``, ``mode``, ``product``, ``swath``, ``polarisations``, ``start`` and ``end``
         (UTC), ``look_side``, ``orbit_state``, ``orbit_source``, ``center_frequency`` (GHz),
         ``looks``; and where they are known ``product_name``, ``absolute_orbit`` and
-        ``relative_orbit``. Texts are empty where nothing is known.
+        ``relative_orbit``. Unknown texts are empty.
     """
     record: dict[str, Any] = {
         name: getattr(grid, name) for name in ("mission", "mode", "product", "swath")
@@ -428,16 +436,15 @@ def acquisition_record(
 
 
 def orbit_numbers(product_name: str) -> dict[str, int]:
-    """Tell the number of an orbit from the name of a Sentinel-1 product.
+    """Return the absolute and relative orbit in the name of a Sentinel-1 product.
 
     Source: Sentinel-1 Product Specification, S1-RS-MDA-52-7441, naming of products.
     """
-    found = SENTINEL_1_NAME.search(product_name)
-    if found is None:
+    parts = SENTINEL_1_NAME.search(product_name)
+    if parts is None:
         return {}
-    absolute, start = int(found["orbit"]), found["start"]
-    time = np.datetime64(f"{start[:4]}-{start[4:6]}-{start[6:11]}:{start[11:13]}:{start[13:]}")
-    relative = relative_orbit(found["mission"], absolute, time)
+    absolute = int(parts["orbit"])
+    relative = relative_orbit(parts["mission"], absolute, parse_compact_time(parts["start"]))
     return {"absolute_orbit": absolute, "relative_orbit": relative}
 
 
@@ -454,25 +461,25 @@ def relative_orbit(mission: str, absolute: int, time: np.datetime64) -> int:
 
 
 def acquisitions(attributes: Mapping[Any, Any]) -> list[dict[str, Any]]:
-    """Read the records that a result carries.
+    """Read the acquisition records of a result.
 
     Parameters
     ----------
     attributes : mapping
-        Those of the result.
+        Attributes of the result.
 
     Returns
     -------
     list of dict
-        One for each pass; empty where the result says nothing.
+        One for each pass; empty where the result has none.
     """
-    found = attributes.get(ACQUISITION, "[]")
-    records: list[dict[str, Any]] = json.loads(found) if isinstance(found, str) else list(found)
+    stored = attributes.get(ACQUISITION, "[]")
+    records: list[dict[str, Any]] = json.loads(stored) if isinstance(stored, str) else list(stored)
     return records
 
 
 def _utc(orbit: Orbit, time: float) -> str:
-    """Write a time in seconds since the orbit's epoch, to a microsecond."""
+    """Format a time in seconds since the orbit's epoch, to a microsecond."""
     return f"{np.datetime_as_string(orbit.utc(time), unit='us')}Z"
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sarheight.sentinel1 import read_annotation
+from sarheight.sentinel1._images import Channel
 from tests.annotations import BURST_STEP, LINES_PER_BURST, annotation_xml
 from tests.synthetic import synthetic_grid
 
@@ -97,10 +98,20 @@ class IwProduct:
     radiometries: dict[str, LineGain]
     measurements: dict[str, str]
 
-    @property
-    def parts(self) -> tuple[object, ...]:
-        """What `slc_image` takes in order."""
-        return self.files, self.annotations, self.radiometries, self.measurements
+    def channels(self, swaths: tuple[str, ...] = SWATHS) -> dict[str, Channel]:
+        """The files of swaths with their annotations and calibrations."""
+        return {
+            swath: Channel(
+                self.measurements[swath],
+                self.annotations[swath],
+                self.radiometries[swath],  # type: ignore[arg-type]
+            )
+            for swath in swaths
+        }
+
+    def parts(self, swaths: tuple[str, ...] = SWATHS) -> tuple[Any, dict[str, Channel]]:
+        """Return the first arguments of `slc_image`."""
+        return self.files, self.channels(swaths)
 
     @property
     def power(self) -> NDArray[np.float32]:

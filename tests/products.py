@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from scipy.interpolate import RegularGridInterpolator
 
 from sarheight._runtime import ignore_missing_georeference
 from tests.annotations import annotation_xml
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
+    from sarheight.scene import Calibration
 
 NAME = "S1A_IW_GRDH_1SDV_20240101T055958_20240101T060002_051919_0645F1_ABCD.SAFE"
 CALIBRATION = "annotation/calibration"
@@ -35,6 +37,14 @@ NAMESPACES = (
     "xmlns:s1sarl1='http://www.esa.int/safe/sentinel-1.0/sentinel-1/sar/level-1' "
     "xmlns:gml='http://www.opengis.net/gml'"
 )
+
+
+NAMES: dict[Calibration, str] = {
+    "beta0": "betaNought",
+    "sigma0": "sigmaNought",
+    "gamma0": "gamma",
+}
+"""Names of the calibration vectors."""
 
 
 @dataclass
@@ -63,6 +73,15 @@ class Tables:
         """Lines and factors of a block along azimuth."""
         lines = sorted({*range(block[0], block[1] + 1, 10), block[1]})
         return lines, [1.0 + 0.001 * (line - block[0]) for line in lines]
+
+
+def interpolated(
+    nodes: NDArray[np.float64], lines: NDArray[np.float64], samples: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Interpolate bilinearly between the nodes of the default tables, by SciPy."""
+    table = RegularGridInterpolator((Tables.lines, Tables.pixels), nodes)
+    values: NDArray[np.float64] = table(tuple(np.meshgrid(lines, samples, indexing="ij")))
+    return values
 
 
 def header(kind: str, swath: str, polarisation: str) -> str:

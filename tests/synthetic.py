@@ -59,7 +59,7 @@ def synthetic_grid(
     duration = 300.0 if abs(latitude) < 60.0 else 900.0
     orbit = circular_orbit(latitude, longitude, ascending=ascending, duration=duration)
     turn = look_at(orbit, latitude, longitude, incidence, look_side=look_side, height=height)
-    orbit = orbit.rotated(turn)
+    orbit = orbit.rotate(turn)
     grid = RadarGrid.over(
         orbit,
         latitude,

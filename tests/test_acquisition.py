@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sarheight.scene import acquisition_of, acquisition_record, acquisitions, orbit_numbers
+from sarheight.scene import acquisition_json, acquisition_record, acquisitions, orbit_numbers
 from sarheight.sentinel1 import read_grid, read_orbit
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.results import PRODUCT, masks_of, result_of, scene
@@ -66,10 +66,10 @@ def test_results_carry_a_record_for_each_pass() -> None:
 
 def test_the_times_are_those_of_the_lines() -> None:
     image = scene()
-    first = json.loads(acquisition_of([image]))[0]
+    first = json.loads(acquisition_json([image]))[0]
     grid = image.grid
     seconds = np.datetime64(first["end"].rstrip("Z")) - np.datetime64(first["start"].rstrip("Z"))
     expected = (grid.lines - 1) * grid.line_interval
     assert seconds / np.timedelta64(1, "s") == pytest.approx(expected, abs=2e-6)
     later = replace(image, grid=grid.with_epoch(grid.epoch - np.timedelta64(7, "s")))
-    assert json.loads(acquisition_of([later]))[0] == first
+    assert json.loads(acquisition_json([later]))[0] == first

@@ -269,7 +269,7 @@ def test_an_orbit_is_turned_and_it_is_said(files: Files, tmp_path: Path) -> None
     done = run(*common, "--turn-to", "34")
     assert done.exit_code == 0, done.output
     assert "turned the orbit by" in done.stderr
-    assert "turned by" in read_scene(image).orbit.source
+    assert "rotated by" in read_scene(image).orbit.source
     assert run("reconstruct", image, "--dem", far, *SEA, "-o", tmp_path / "r.nc").exit_code == 0
 
 

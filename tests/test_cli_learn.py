@@ -16,8 +16,8 @@ pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 from sarheight.cli import app
 from sarheight.output import open_result
 from sarheight.terrain import (
-    draw_points,
-    scene_of_file,
+    draw_known_elevations,
+    open_scene,
 )
 from tests.annotations import annotation_xml
 from tests.mountains import mountain, raster
@@ -37,7 +37,7 @@ SETTINGS = {
     "options": {"width": 4, "depth": 2},
     "size": 16,
     "stride": 8,
-    "known": [2, 6],
+    "known_count": [2, 6],
     "epochs": 1,
     "precision": "32-true",
 }
@@ -79,7 +79,7 @@ def model(folder: Path, scene: Path) -> Path:
 
 
 def test_scenes_are_kept_when_they_are_asked_for_again(folder: Path, scene: Path) -> None:
-    made = scene_of_file(scene)
+    made = open_scene(scene)
     assert "simulated" in made.attrs
     before = scene.stat().st_mtime_ns
     done = run(
@@ -91,8 +91,8 @@ def test_scenes_are_kept_when_they_are_asked_for_again(folder: Path, scene: Path
 
 
 def test_heights_of_a_scene(scene: Path, model: Path, tmp_path: Path) -> None:
-    truth = scene_of_file(scene)["height"]
-    known = draw_points(truth, 5).to_crs(4326)
+    truth = open_scene(scene)["height"]
+    known = draw_known_elevations(truth, 5).to_crs(4326)
     rows = zip(known.x, known.y, known.height, strict=True)
     points = tmp_path / "known.csv"
     points.write_text(
@@ -114,7 +114,7 @@ def test_heights_of_a_scene(scene: Path, model: Path, tmp_path: Path) -> None:
 def test_heights_out_of_the_box(scene: Path, tmp_path: Path) -> None:
     done = run("predict", scene, "-o", tmp_path / "heights.nc")
     assert done.exit_code == 0, done.output
-    truth = scene_of_file(scene)
+    truth = open_scene(scene)
     with xr.open_dataset(tmp_path / "heights.nc") as result:
         error = (result["height"] - truth["height"]).values
         assert float(np.sqrt(np.mean(error**2))) < 30.0

@@ -17,7 +17,7 @@ from sarheight.buildings import (
     write_stack,
 )
 from sarheight.cli import app
-from sarheight.learning import Channel, kind_of
+from sarheight.learning import Channel, model_kind
 from sarheight.output import open_result
 from sarheight.zones import (
     ZoneClassifier,
@@ -70,7 +70,7 @@ def test_a_classifier_maps_zones_of_rasters(classifier: ZoneClassifier, tmp_path
     for name, bands in (("visible", ("green", "red")), ("infrared", ("nir",))):
         _name_bands(tmp_path / f"{name}.tif", bands)
     model = classifier.save_pretrained(tmp_path / "model")
-    assert kind_of(model) == "local climate zones"
+    assert model_kind(model) == "local climate zones"
     done = run(
         tmp_path / "visible.tif", tmp_path / "infrared.tif", "--model", model, "--step", 2,
         "--device", "cpu", "-o", tmp_path / "zones.tif",

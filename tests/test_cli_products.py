@@ -207,7 +207,7 @@ def test_averaging_and_raw_power_can_be_asked_for(archive: Archive, tmp_path: Pa
 
 def test_an_slc_is_averaged_by_itself(tmp_path: Path) -> None:
     path, product = slc_product(tmp_path)
-    grid, _ = open_product(path).placement()
+    grid, _ = open_product(path).grid_and_orbit()
     assert grid.shape == product.scene.shape
     dem = write_dem(tmp_path / "dem.tif", 60.0)
     output = tmp_path / "slc.nc"

@@ -116,7 +116,7 @@ def test_what_is_simulated_is_called_so_all_the_way(
 ) -> None:
     assert run(files, tmp_path / "image.SAFE").exit_code == 0
     product = open_product(tmp_path / "image.SAFE")
-    assert "simulated" in dict(product.facts())["what"]
+    assert "simulated" in dict(product.summary())["what"]
     assert "simulated" in product.scene(multilook=multilook).image.attrs
     result = tmp_path / "result.nc"
     command = ["reconstruct", tmp_path / "image.SAFE", "--dem", files.dem, "--law", "gamma"]

@@ -12,8 +12,8 @@ import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sarheight.coregistration import Shift, corrected, estimate_shift
-from sarheight.coregistration._estimate import moved
+from sarheight.coregistration import Shift, apply_shift, estimate_shift
+from sarheight.coregistration._estimate import shift_grid
 from sarheight.errors import GeometryError
 from sarheight.geometry import geo2rdr
 from sarheight.grid import Burst
@@ -58,7 +58,7 @@ def shifted(
     random = np.random.default_rng(seed)
     scene = simulate(
         mountains(),
-        moved(grid, line, sample),
+        shift_grid(grid, line, sample),
         orbit,
         law=LAW,
         reflectivity=np.exp(0.4 * random.standard_normal((ROWS, COLUMNS))),
@@ -219,7 +219,7 @@ def test_an_orbit_that_just_covers_the_image_is_enough() -> None:
     assert shift.found or "enough data" in shift.reason
 
 
-# ------------------------------------------------------------------- when nothing can be said
+# ------------------------------------------------------------------- no shift could be estimated
 
 
 def test_flat_terrain_says_so() -> None:
@@ -230,7 +230,7 @@ def test_flat_terrain_says_so() -> None:
     assert not shift.found
     assert "flat" in shift.reason
     assert math.isnan(shift.line)
-    assert "nothing can be said" in str(shift)
+    assert "no shift could be estimated" in str(shift)
 
 
 def test_terrain_that_slopes_evenly_tells_nothing() -> None:
@@ -287,7 +287,7 @@ def test_settings_that_make_no_sense_are_refused(wrong: dict[str, float]) -> Non
 @pytest.mark.parametrize("ground_range", [True, False])
 def test_a_corrected_scene_has_no_shift_left(ground_range: bool) -> None:  # noqa: FBT001
     scene = shifted(3.4, -2.2, ground_range=ground_range)
-    better = corrected(scene, estimate_shift(scene, mountains()))
+    better = apply_shift(scene, estimate_shift(scene, mountains()))
     assert better.image is scene.image
     again = estimate_shift(better, mountains())
     assert np.abs(misses(again, 0.0, 0.0)).max() < 0.05
@@ -300,12 +300,12 @@ def test_moving_a_grid_moves_what_is_seen_by_so_many_pixels(
     stamp: float | None,
 ) -> None:
     grid, orbit = place(ground_range)
-    grid = replace(grid, stamp_range=stamp)
+    grid = replace(grid, bistatic_range=stamp)
     before = geo2rdr(mountains(), grid, orbit)
-    after = geo2rdr(mountains(), moved(grid, 2.25, -3.5), orbit)
+    after = geo2rdr(mountains(), shift_grid(grid, 2.25, -3.5), orbit)
     assert np.abs(after["line"] - before["line"] - 2.25).max() < 1e-4
     assert np.abs(after["sample"] - before["sample"] + 3.5).max() < 2e-3
-    back = moved(moved(grid, 2.25, -3.5), -2.25, 3.5)
+    back = shift_grid(shift_grid(grid, 2.25, -3.5), -2.25, 3.5)
     assert back.line_zero_time == pytest.approx(grid.line_zero_time, abs=1e-9)
     assert back.near_range == pytest.approx(grid.near_range, abs=0.05)
 
@@ -313,13 +313,13 @@ def test_moving_a_grid_moves_what_is_seen_by_so_many_pixels(
 def test_bursts_move_along() -> None:
     grid, _ = place(ground_range=False)
     burst = Burst(0, 0, LINES, grid.line_zero_time, (0, LINES), (0, SAMPLES))
-    later = moved(replace(grid, bursts=(burst,)), -2.0, 0.0)
+    later = shift_grid(replace(grid, bursts=(burst,)), -2.0, 0.0)
     assert later.bursts[0].azimuth_time == pytest.approx(later.line_zero_time, abs=1e-12)
 
 
 def test_an_unknown_shift_corrects_nothing() -> None:
-    with pytest.raises(ValueError, match=r"nothing can be said \(flat\)"):
-        corrected(shifted(0.0, 0.0), Shift(reason="flat"))
+    with pytest.raises(ValueError, match=r"no shift \(flat\)"):
+        apply_shift(shifted(0.0, 0.0), Shift(reason="flat"))
 
 
 # --------------------------------------------------------------------------------------- report

@@ -11,9 +11,9 @@ from sarheight.coregistration._correlation import (
     Compared,
     Moments,
     Pool,
+    bandpass,
     correlation,
-    detail,
-    log_detail,
+    log_bandpass,
     moments,
     peak_of,
     significance,
@@ -77,7 +77,7 @@ def test_what_lies_under_a_hole_has_no_influence() -> None:
     np.testing.assert_allclose(first, second, atol=1e-9)
     power = np.where(valid, np.exp(window_of(simulation, 1, 2)), np.nan)
     np.testing.assert_array_equal(
-        log_detail(power, valid), log_detail(np.where(valid, power, 1e9), valid)
+        log_bandpass(power, valid), log_bandpass(np.where(valid, power, 1e9), valid)
     )
 
 
@@ -121,17 +121,17 @@ def test_detail_leaves_out_what_varies_slowly() -> None:
     row = np.mgrid[:80, :80][0].astype(float)
     everywhere = np.ones(row.shape, dtype=bool)
     inside = slice(30, 50)
-    assert np.abs(detail(0.3 * row, everywhere)[inside, inside]).max() < 1e-3
+    assert np.abs(bandpass(0.3 * row, everywhere)[inside, inside]).max() < 1e-3
     rough = np.random.default_rng(0).standard_normal(row.shape)
-    assert detail(rough, everywhere).std() > 0.3
+    assert bandpass(rough, everywhere).std() > 0.3
 
 
 def test_negative_power_and_no_power_are_no_trouble() -> None:
     power = np.random.default_rng(0).gamma(1.0, 1.0, (40, 40)) - 0.05
     valid = np.ones(power.shape, dtype=bool)
-    assert np.isfinite(log_detail(power, valid)).all()
-    assert not log_detail(power, ~valid).any()
-    assert not log_detail(-np.ones((5, 5)), np.ones((5, 5), bool)).any()
+    assert np.isfinite(log_bandpass(power, valid)).all()
+    assert not log_bandpass(power, ~valid).any()
+    assert not log_bandpass(-np.ones((5, 5)), np.ones((5, 5), bool)).any()
 
 
 # --------------------------------------------------------------------------------------- pooling

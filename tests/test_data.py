@@ -10,18 +10,18 @@ import pytest
 import xarray as xr
 
 from sarheight.dem import coarsen, local_posting
-from sarheight.learning import Part, channel_statistics, parts
-from sarheight.learning.split import require_apart, require_power
+from sarheight.learning import Part, channel_statistics, split_bands
+from sarheight.learning.split import require_disjoint, require_power
 from sarheight.terrain import (
-    SceneJob,
+    SceneConfiguration,
     SceneSettings,
     TerrainPatches,
-    degraded_dem,
-    observed_scene,
+    degrade_dem,
+    open_scene,
     patchy_reflectivity,
-    scene_of_file,
-    simulated_image,
-    simulated_scene,
+    prepare_scene,
+    simulate_image,
+    simulate_scene,
     write_scenes,
 )
 from tests.mountains import look, mountain, raster
@@ -42,12 +42,12 @@ def view_of_mountain(*, ascending: bool = True) -> tuple[xr.DataArray, RadarGrid
 
 @pytest.fixture(scope="module")
 def scene() -> xr.Dataset:
-    return simulated_scene(*view_of_mountain(), seed=5)
+    return simulate_scene(*view_of_mountain(), seed=5)
 
 
 @pytest.fixture(scope="module")
 def descending() -> xr.Dataset:
-    return simulated_scene(*view_of_mountain(ascending=False), seed=5)
+    return simulate_scene(*view_of_mountain(ascending=False), seed=5)
 
 
 def test_ground_is_as_patchy_as_it_says() -> None:
@@ -64,7 +64,7 @@ def test_ground_is_as_patchy_as_it_says() -> None:
 
 def test_the_known_model_is_coarser_and_wrong_as_told() -> None:
     dem = dem_around(46.0, 10.0, hills((90, 120)))
-    known = degraded_dem(dem, np.random.default_rng(1), factor=3, error=5.0)
+    known = degrade_dem(dem, np.random.default_rng(1), factor=3, error=5.0)
     assert known.shape == (30, 40)
     exact = coarsen(dem, 3 * 30.0, units="crs")
     assert float((known - exact).std()) == pytest.approx(5.0, rel=1e-3)
@@ -89,7 +89,7 @@ def test_a_scene_holds_truth_knowledge_and_image(scene: xr.Dataset) -> None:
 def test_unfolded_brightness_is_the_images_own_where_nothing_is_folded(name: str) -> None:
     """And in a fold, it is a part of it."""
     settings = SceneSettings(coarser=1, height_error=0.0, looks=1000.0, noise=0.0, texture=0.0)
-    scene = simulated_scene(*view_of_mountain(), settings)
+    scene = simulate_scene(*view_of_mountain(), settings)
     ratio = scene[f"{name}_unflattened"] / scene["gamma0_geocoded"]
     decibels = 10.0 * np.log10(ratio.where(ratio > 0.0))
     alone = decibels.where(scene["mask"] == 0)
@@ -103,28 +103,28 @@ def test_unfolded_brightness_is_the_images_own_where_nothing_is_folded(name: str
 
 def test_the_image_of_a_scene_can_be_had_again(scene: xr.Dataset) -> None:
     dem = view_of_mountain()[0]
-    image, coarse = simulated_image(*view_of_mountain(), seed=5)
-    again = observed_scene(image, coarse, dem)
+    image, coarse = simulate_image(*view_of_mountain(), seed=5)
+    again = prepare_scene(image, coarse, dem)
     for name in ("gamma0_geocoded", "gamma0_posterior", "coarse_height"):
         np.testing.assert_array_equal(again[name].values, scene[name].values)
 
 
 def test_the_same_seed_makes_the_same_scene(scene: xr.Dataset) -> None:
-    xr.testing.assert_identical(simulated_scene(*view_of_mountain(), seed=5), scene)
-    other = simulated_scene(*view_of_mountain(), seed=6)
+    xr.testing.assert_identical(simulate_scene(*view_of_mountain(), seed=5), scene)
+    other = simulate_scene(*view_of_mountain(), seed=6)
     assert not np.array_equal(other["gamma0_geocoded"], scene["gamma0_geocoded"], equal_nan=True)
 
 
 def test_a_truth_that_is_known_leaves_nothing_to_the_coarse_model() -> None:
     exact = SceneSettings(coarser=1, height_error=0.0, looks=1000.0, noise=0.0)
-    known = simulated_scene(*view_of_mountain(), exact)
+    known = simulate_scene(*view_of_mountain(), exact)
     np.testing.assert_allclose(known["coarse_height"], known["height"], atol=1e-3)
     xr.testing.assert_equal(known["mask"].drop_attrs(), known["true_mask"].drop_attrs())
 
 
 def test_parts_lie_apart_and_fill_the_scene() -> None:
     heights = dem_around(46.0, 10.0, np.zeros((60, 200))).to_dataset(name="height")
-    bands = parts(heights, {"train": 0.6, "validation": 0.2, "test": 0.2}, gap=300.0)
+    bands = split_bands(heights, {"train": 0.6, "validation": 0.2, "test": 0.2}, gap=300.0)
     gap = int(np.ceil(300.0 / local_posting(heights["height"])[1]))
     edges = [bands[name].columns for name in ("train", "validation", "test")]
     assert edges[0][0] == 0
@@ -139,9 +139,9 @@ def test_parts_lie_apart_and_fill_the_scene() -> None:
 def test_parts_that_cannot_be_are_refused() -> None:
     heights = dem_around(46.0, 10.0, np.zeros((20, 30))).to_dataset(name="height")
     with pytest.raises(ValueError, match="sum to 1"):
-        parts(heights, {"train": 0.5, "test": 0.4})
+        split_bands(heights, {"train": 0.5, "test": 0.4})
     with pytest.raises(ValueError, match="at least as wide as a gap"):
-        parts(heights, {"train": 0.5, "test": 0.5}, gap=2000.0)
+        split_bands(heights, {"train": 0.5, "test": 0.5}, gap=2000.0)
 
 
 def test_scenes_that_cannot_be_simulated_are_refused() -> None:
@@ -169,11 +169,11 @@ def test_parts_for_training_and_validation_share_no_cell() -> None:
     corner, north = Part((19, 40), (14, 20)), Part((0, 5), (10, 20))
     assert not west.overlaps(east)
     assert west.overlaps(corner) == corner.overlaps(west) is True
-    require_apart(2, [[west], []], [[east], [west]])
+    require_disjoint(2, [[west], []], [[east], [west]])
     with pytest.raises(ValueError, match=r"of scene 1 that overlap.*expected parts that lie apart"):
-        require_apart(2, [[west], [east, west]], [[east], [north]])
+        require_disjoint(2, [[west], [east, west]], [[east], [north]])
     with pytest.raises(ValueError, match="of 1 scenes for training and of 2 for validation"):
-        require_apart(2, [[west]], [[east], []])
+        require_disjoint(2, [[west]], [[east], []])
 
 
 def test_patches_show_the_scene_they_come_from(scene: xr.Dataset) -> None:
@@ -182,23 +182,25 @@ def test_patches_show_the_scene_they_come_from(scene: xr.Dataset) -> None:
     sample = patches[4]
     assert {name: values.shape for name, values in sample.items()} == {
         "image": (2, 24, 24),
-        **dict.fromkeys(("prior", "distance", "prefill", "prompt", "truth", "mask"), (1, 24, 24)),
+        **dict.fromkeys(
+            ("known", "distance", "interpolated", "coarse", "truth", "mask"), (1, 24, 24)
+        ),
     }
     mirrored = 1 if np.sin(np.radians(scene.attrs["look_azimuth"])) > 0 else -1
     window = scene.isel(x=slice(None, None, mirrored)).isel(y=slice(24, 48), x=slice(24, 48))
     np.testing.assert_array_equal(sample["truth"][0], window["height"].values)
     np.testing.assert_array_equal(sample["image"][0], window["gamma0_geocoded"].values)
-    np.testing.assert_array_equal(sample["prompt"][0], window["coarse_height"].values)
+    np.testing.assert_array_equal(sample["coarse"][0], window["coarse_height"].values)
 
 
 def test_known_elevations_are_true_and_distances_lead_to_them(scene: xr.Dataset) -> None:
-    patches = TerrainPatches([scene], CHANNELS, size=24, known=(16, 16))
+    patches = TerrainPatches([scene], CHANNELS, size=24, known_count=(16, 16))
     sample = patches[0]
-    known = np.isfinite(sample["prior"])
+    known = np.isfinite(sample["known"])
     assert known.sum() == 16
-    np.testing.assert_array_equal(sample["prior"][known], sample["truth"][known])
+    np.testing.assert_array_equal(sample["known"][known], sample["truth"][known])
     np.testing.assert_array_equal(sample["distance"] == 0.0, known)
-    np.testing.assert_allclose(sample["prefill"][known], sample["truth"][known], atol=0.05)
+    np.testing.assert_allclose(sample["interpolated"][known], sample["truth"][known], atol=0.05)
 
 
 def test_samples_without_an_interpolated_surface(scene: xr.Dataset) -> None:
@@ -206,7 +208,7 @@ def test_samples_without_an_interpolated_surface(scene: xr.Dataset) -> None:
         TerrainPatches([scene], CHANNELS, size=24, method=method)[1]
         for method in (None, "thin_plate")
     )
-    assert set(full) - set(lean) == {"prefill"}
+    assert set(full) - set(lean) == {"interpolated"}
     for name, values in lean.items():
         np.testing.assert_array_equal(values, full[name])
 
@@ -225,8 +227,8 @@ def test_decibels_are_no_power(shape: tuple[int, int]) -> None:
 
 
 def test_densities_are_drawn_over_their_range(scene: xr.Dataset) -> None:
-    patches = TerrainPatches([scene], CHANNELS, size=24, stride=2, known=(4, 64))
-    counts = np.array([np.isfinite(patches[k]["prior"]).sum() for k in range(len(patches))])
+    patches = TerrainPatches([scene], CHANNELS, size=24, stride=2, known_count=(4, 64))
+    counts = np.array([np.isfinite(patches[k]["known"]).sum() for k in range(len(patches))])
     assert counts.min() >= 4
     assert counts.max() <= 64
     # Log-uniform: about half of all lie below the geometric mean of the ends.
@@ -234,21 +236,21 @@ def test_densities_are_drawn_over_their_range(scene: xr.Dataset) -> None:
 
 
 def test_nothing_known_is_a_sample_too(scene: xr.Dataset) -> None:
-    sample = TerrainPatches([scene], CHANNELS, size=24, known=(0, 0))[0]
-    assert np.isnan(sample["prior"]).all()
+    sample = TerrainPatches([scene], CHANNELS, size=24, known_count=(0, 0))[0]
+    assert np.isnan(sample["known"]).all()
     assert np.isinf(sample["distance"]).all()
-    assert np.isnan(sample["prefill"]).all()
+    assert np.isnan(sample["interpolated"]).all()
 
 
 def test_samples_repeat_and_epochs_differ(scene: xr.Dataset) -> None:
     first, again = (
-        TerrainPatches([scene], CHANNELS, size=24, known=(4, 64), augment=True, seed=2)
+        TerrainPatches([scene], CHANNELS, size=24, known_count=(4, 64), augment=True, seed=2)
         for _ in range(2)
     )
     for name, values in first[3].items():
         np.testing.assert_array_equal(values, again[3][name])
     again.set_epoch(1)
-    assert not np.array_equal(first[3]["prior"], again[3]["prior"], equal_nan=True)
+    assert not np.array_equal(first[3]["known"], again[3]["known"], equal_nan=True)
 
 
 def test_mirrors_keep_the_look_side(scene: xr.Dataset) -> None:
@@ -270,7 +272,7 @@ def test_every_sample_looks_towards_rising_columns(
     # On slopes that face the radar the ground rises along the look, and backscatter is strong.
     for each in (scene, descending):
         patches = TerrainPatches([each], ("local_incidence",), size=24, stride=8)
-        slope = [np.gradient(patches[k]["prompt"][0], axis=1).ravel() for k in range(len(patches))]
+        slope = [np.gradient(patches[k]["coarse"][0], axis=1).ravel() for k in range(len(patches))]
         angle = [patches[k]["image"][0].ravel() for k in range(len(patches))]
         angles, slopes = np.concatenate(angle), np.concatenate(slope)
         known = np.isfinite(angles)
@@ -299,8 +301,8 @@ def test_a_scene_without_truth_in_a_place_gives_no_patch_there(scene: xr.Dataset
     ("options", "message"),
     [
         ({"size": 1}, "size=1"),
-        ({"size": 24, "known": (5, 4)}, "do not fall"),
-        ({"size": 24, "error": -1.0}, "error=-1"),
+        ({"size": 24, "known_count": (5, 4)}, "do not fall"),
+        ({"size": 24, "known_sigma": -1.0}, "known_sigma=-1"),
         ({"size": 24, "within": []}, "0 parts for 1 scenes"),
     ],
 )
@@ -334,20 +336,24 @@ def test_scenes_are_written_once_and_again_where_the_recipe_changed(tmp_path: Pa
         made.append(1)
         return view_of_mountain()
 
-    job = SceneJob("mountain", make, seed=1, parameters={"incidence": 34.0})
+    job = SceneConfiguration("mountain", make, seed=1, parameters={"incidence": 34.0})
     (path,) = write_scenes([job], tmp_path)
-    written = scene_of_file(path)
-    expected = simulated_scene(*view_of_mountain(), seed=1)
+    written = open_scene(path)
+    expected = simulate_scene(*view_of_mountain(), seed=1)
     for name in ("height", "gamma0_posterior", "true_mask"):
         np.testing.assert_array_equal(written[name].values, expected[name].values)
     assert len(TerrainPatches([written], CHANNELS, size=24)) == 6
     write_scenes([job], tmp_path)
     assert len(made) == 1
-    write_scenes([SceneJob("mountain", make, seed=2, parameters={"incidence": 34.0})], tmp_path)
+    write_scenes(
+        [SceneConfiguration("mountain", make, seed=2, parameters={"incidence": 34.0})], tmp_path
+    )
     assert len(made) == 2
     (path / "zarr.json").unlink(missing_ok=True)
     (path / ".zmetadata").unlink(missing_ok=True)
     (path / ".zattrs").write_text("{")
-    write_scenes([SceneJob("mountain", make, seed=2, parameters={"incidence": 34.0})], tmp_path)
+    write_scenes(
+        [SceneConfiguration("mountain", make, seed=2, parameters={"incidence": 34.0})], tmp_path
+    )
     assert len(made) == 3
     assert [entry.name for entry in tmp_path.iterdir()] == ["mountain.zarr"]

@@ -36,7 +36,7 @@ def test_ground_range_is_interpolated_between_records_and_held_beyond() -> None:
     np.testing.assert_allclose(
         at, [first, first, 0.75 * first + 0.25 * last, (first + last) / 2, last, last]
     )
-    assert float(records.delayed(1.0).ground(810e3, 2.0)) == float(records.ground(810e3, 1.0))
+    assert float(records.shift_time(1.0).ground(810e3, 2.0)) == float(records.ground(810e3, 1.0))
 
 
 def test_the_nearest_record_is_taken_as_it_is() -> None:

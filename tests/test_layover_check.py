@@ -176,7 +176,7 @@ def test_an_image_transposed_to_its_grid(scene: Scene, dem: xr.DataArray) -> Non
 
 
 def test_an_orbit_that_is_too_short(scene: Scene, dem: xr.DataArray) -> None:
-    short = scene.orbit.cropped(scene.grid.last_time + 40.0, scene.orbit.stop)
+    short = scene.orbit.crop(scene.grid.last_time + 40.0, scene.orbit.stop)
     with pytest.raises(OrbitCoverageError, match="pass the orbit of this acquisition"):
         reconstruct(scene.image, dem, scene.grid, short)
     for function in (masks, mapping):

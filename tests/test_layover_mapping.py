@@ -170,7 +170,7 @@ def test_input_that_does_not_belong_together_is_refused(dem: xr.DataArray) -> No
     with pytest.raises(GeometryError, match="lies beside the image"):
         mapping(beside, *look(lines=60, samples=60))
     with pytest.raises(OrbitCoverageError):
-        mapping(dem, grid, orbit.cropped(grid.last_time + 40.0, orbit.stop))
+        mapping(dem, grid, orbit.crop(grid.last_time + 40.0, orbit.stop))
     with pytest.raises(ValueError, match="crop the grid"):
         mapping(dem, look(lines=60_000, samples=40_000, line_spacing=1.0, sample_spacing=1.0)[0],
                 orbit)  # fmt: skip

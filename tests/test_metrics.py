@@ -11,11 +11,11 @@ from hypothesis.extra.numpy import arrays
 
 from sarheight.layover import FLAGS
 from sarheight.learning import (
-    by_distance,
-    by_mask,
     coverage,
+    distance_groups,
     errors_by_group,
     height_errors,
+    mask_groups,
     slope_error,
 )
 
@@ -108,22 +108,22 @@ def test_groups_of_the_mask_are_disjoint_and_complete() -> None:
         "flag_values": np.arange(len(FLAGS), dtype=np.uint8),
         "flag_meanings": " ".join(FLAGS),
     }
-    groups = by_mask(xr.DataArray(values, dims=("y", "x"), attrs=attributes))
+    groups = mask_groups(xr.DataArray(values, dims=("y", "x"), attrs=attributes))
     total = np.sum(list(groups.values()), axis=0)
     np.testing.assert_array_equal(total, [[1] * len(FLAGS) + [0]])
     assert groups["layover"].sum() == 3
     assert groups["shadow"].sum() == 2
     assert groups["foreshortening"].sum() == 1
     with pytest.raises(ValueError, match="does not say what its values mean"):
-        by_mask(xr.DataArray(values, dims=("y", "x")))
+        mask_groups(xr.DataArray(values, dims=("y", "x")))
 
 
 def test_groups_by_distance() -> None:
-    groups = by_distance([0.0, 99.9, 100.0, 500.0, np.inf], [100.0, 400.0])
+    groups = distance_groups([0.0, 99.9, 100.0, 500.0, np.inf], [100.0, 400.0])
     assert list(groups) == ["0-100 m", "100-400 m", "400 m and more"]
     assert [np.flatnonzero(mask).tolist() for mask in groups.values()] == [[0, 1], [2], [3, 4]]
     with pytest.raises(ValueError, match="that rise"):
-        by_distance([1.0], [200.0, 100.0])
+        distance_groups([1.0], [200.0, 100.0])
 
 
 def test_errors_by_group_share_a_datum() -> None:

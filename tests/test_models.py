@@ -15,7 +15,7 @@ from sarheight.learning import (
     EfficientChannelAttention,
     LargeSelectiveKernel,
     UNet,
-    packaged,
+    packaged_model,
 )
 from sarheight.terrain import ASKUNet, HeightEstimator
 
@@ -49,10 +49,10 @@ def sample(size: int = 32, known: int = 5, seed: int = 0) -> dict[str, Tensor]:
         prior[patch].view(-1)[place] = heights
     return {
         "image": image,
-        "prior": prior,
+        "known": prior,
         "distance": 500.0 * torch.rand(2, 1, size, size, generator=random),
-        "prefill": 900.0 + 100.0 * torch.rand(2, 1, size, size, generator=random),
-        "prompt": 900.0 + 100.0 * torch.rand(2, 1, size, size, generator=random),
+        "interpolated": 900.0 + 100.0 * torch.rand(2, 1, size, size, generator=random),
+        "coarse": 900.0 + 100.0 * torch.rand(2, 1, size, size, generator=random),
     }
 
 
@@ -175,33 +175,33 @@ def test_power_enters_in_decibels_and_what_is_missing_as_zero() -> None:
             Channel("vv", "1", **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("reference", ["mean", "prefill", "prompt"])
+@pytest.mark.parametrize("reference", ["mean", "interpolated", "coarse"])
 def test_an_untrained_estimate_is_its_reference(reference: str) -> None:
     model = HeightEstimator(
         CHANNELS, network="unet", options={"width": 4, "depth": 2}, reference=reference
     ).eval()
     given = sample()
     expected = (
-        given["prior"].nanmean(dim=(1, 2, 3), keepdim=True).expand(2, 1, 32, 32)
+        given["known"].nanmean(dim=(1, 2, 3), keepdim=True).expand(2, 1, 32, 32)
         if reference == "mean"
         else given[reference]
     )
     torch.testing.assert_close(model(given).height, expected)
 
 
-@pytest.mark.parametrize("reference", ["mean", "prefill", "prompt"])
+@pytest.mark.parametrize("reference", ["mean", "interpolated", "coarse"])
 def test_mountains_look_alike_at_every_altitude(reference: str) -> None:
     model = shaken(
         HeightEstimator(
             CHANNELS,
             options={"width": 4, "depth": 2},
             reference=reference,
-            surfaces=("prefill",),
+            surfaces=("interpolated",),
             uncertainty=True,
         )
     )
     low = sample()
-    high = low | {name: low[name] + 2048.0 for name in ("prior", "prefill", "prompt")}
+    high = low | {name: low[name] + 2048.0 for name in ("known", "interpolated", "coarse")}
     for known in (low, high):
         assert torch.isfinite(model(known).height).all()
     torch.testing.assert_close(model(high).height, model(low).height + 2048.0, atol=2e-2, rtol=0.0)
@@ -259,19 +259,19 @@ def test_a_metre_of_the_coarse_model_is_seen_among_mountains_in_mixed_precision(
             CHANNELS,
             network="unet",
             options={"width": 4, "depth": 2},
-            reference="prompt",
+            reference="coarse",
             output_std=10.0,
         )
     )
     given = sample()
-    given["prompt"] = 900.0 + 60.0 * torch.arange(32.0).expand(2, 1, 32, 32)
-    bumpy = given["prompt"].clone()
+    given["coarse"] = 900.0 + 60.0 * torch.arange(32.0).expand(2, 1, 32, 32)
+    bumpy = given["coarse"].clone()
     bumpy[:, :, 16, 16] += 1.0
     with torch.autocast("cpu", torch.bfloat16):
         change = (
-            model(given | {"prompt": bumpy}).height
+            model(given | {"coarse": bumpy}).height
             - bumpy
-            - (model(given).height - given["prompt"])
+            - (model(given).height - given["coarse"])
         )
     assert float(change[:, :, 14:19, 14:19].detach().abs().max()) > 1e-3
 
@@ -279,11 +279,11 @@ def test_a_metre_of_the_coarse_model_is_seen_among_mountains_in_mixed_precision(
 def test_a_network_can_learn_a_patch() -> None:
     torch.manual_seed(0)
     model = HeightEstimator(
-        CHANNELS, options={"width": 8, "depth": 2}, reference="prefill", height_std=50.0
+        CHANNELS, options={"width": 8, "depth": 2}, reference="interpolated", height_std=50.0
     )
     given = sample()
     # The truth hangs on the image: a bright pixel lies 50 m above the surface.
-    truth = given["prefill"] + 50.0 * given["image"][:, :1]
+    truth = given["interpolated"] + 50.0 * given["image"][:, :1]
     optimiser = torch.optim.Adam(model.parameters(), 3e-3)
     errors = []
     for _ in range(60):
@@ -300,8 +300,8 @@ def test_a_checkpoint_alone_makes_the_same_estimator(tmp_path: Path) -> None:
         HeightEstimator(
             CHANNELS,
             options={"width": 4, "depth": 2, "selective_levels": [1]},
-            reference="prompt",
-            surfaces=("prefill",),
+            reference="coarse",
+            surfaces=("interpolated",),
             uncertainty=True,
             height_std=75.0,
             output_std=20.0,
@@ -380,7 +380,7 @@ def test_a_checkpoint_that_cannot_be_trusted_is_refused(
 
 def test_a_trained_network_that_does_not_come_with_the_library() -> None:
     with pytest.raises(CheckpointError, match="no trained network 'trees'"):
-        packaged("trees")
+        packaged_model("trees")
 
 
 def test_a_model_is_saved_as_a_folder(tmp_path: Path) -> None:

@@ -157,20 +157,20 @@ def test_another_epoch_is_the_same_orbit(nanoseconds: int) -> None:
 @given(st.floats(-360.0, 360.0), st.floats(-150.0, 150.0))
 def test_turning_moves_the_orbit_east_and_nothing_else(degrees: float, time: float) -> None:
     orbit = circular_orbit()
-    before, after = orbit.state(time), orbit.rotated(degrees).state(time)
+    before, after = orbit.state(time), orbit.rotate(degrees).state(time)
     for old, new in zip(before, after, strict=True):
         assert new[2] == pytest.approx(old[2], abs=1e-6)
         assert np.linalg.norm(new) == pytest.approx(np.linalg.norm(old), rel=1e-12)
     east = np.degrees(np.arctan2(after[0][1], after[0][0]) - np.arctan2(before[0][1], before[0][0]))
     assert (east - degrees + 180.0) % 360.0 == pytest.approx(180.0, abs=1e-9)
-    assert f"turned by {degrees:.4f}" in orbit.rotated(degrees).source
+    assert f"rotated by {degrees:.4f}" in orbit.rotate(degrees).source
 
 
 @given(st.floats(-150.0, 150.0), st.floats(-150.0, 150.0))
 def test_a_part_of_an_orbit_is_the_same_to_the_last_bit(one: float, other: float) -> None:
     orbit = circular_orbit()
     first, last = min(one, other), max(one, other)
-    part = orbit.cropped(first, last)
+    part = orbit.crop(first, last)
     assert 4 <= part.time.size <= (last - first) / 10.0 + 5
     for time in (first, (first + last) / 2, last):
         np.testing.assert_array_equal(part.state(time)[0], orbit.state(time)[0])
@@ -186,7 +186,7 @@ def test_there_is_no_path_outside_the_vectors(time: float) -> None:
     with pytest.raises(OrbitCoverageError, match=r"found an orbit from .* pass the orbit of this"):
         orbit.state([0.0, time])
     with pytest.raises(OrbitCoverageError):
-        orbit.cropped(0.0, time)
+        orbit.crop(0.0, time)
 
 
 def test_the_error_names_both_stretches_of_time() -> None:
@@ -235,7 +235,7 @@ def spoilt(name: str, index: object, value: float) -> dict[str, Floats]:
                 "velocity": vectors()["velocity"]
                 + np.cross([0.0, 0.0, 7.292115e-5], vectors()["position"])
             },
-            "frame that does not turn",
+            "inertial frame",
         ),
     ],
 )
@@ -299,7 +299,7 @@ def test_wrong_velocities_in_an_annotation_do_not_matter() -> None:
 
 def test_an_annotation_with_few_vectors_keeps_their_velocities() -> None:
     grid, orbit = synthetic_grid()
-    few = orbit.cropped(grid.first_time, grid.first_time)
+    few = orbit.crop(grid.first_time, grid.first_time)
     assert few.time.size == 4
     read = read_orbit(annotation_xml(grid, few).encode())
     np.testing.assert_allclose(read.velocity, few.velocity, rtol=0, atol=1e-5)
@@ -389,7 +389,7 @@ def test_a_turned_orbit_sees_the_place_under_the_angle(
     orbit = circular_orbit(latitude, 33.0, ascending=ascending, duration=800.0, interval=40.0)
     turn = look_at(orbit, latitude, longitude, incidence, look_side=look_side, height=height)
     assert -180.0 <= turn <= 180.0
-    found, side = seen_under(orbit.rotated(turn), (latitude, longitude, height))
+    found, side = seen_under(orbit.rotate(turn), (latitude, longitude, height))
     assert found == pytest.approx(incidence, abs=1e-3)
     assert side == (1.0 if look_side == "right" else -1.0)
 

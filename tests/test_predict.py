@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 
-from sarheight.errors import CheckpointError, PriorError
+from sarheight.errors import CheckpointError, KnownElevationsError
 from sarheight.learning import (
     Channel,
     Tiling,
-    packaged,
+    packaged_model,
 )
 from sarheight.terrain import (
     HeightEstimator,
-    SparseHeights,
-    draw_points,
-    interpolate,
+    KnownElevations,
+    draw_known_elevations,
+    interpolate_elevations,
     predict_heights,
-    simulated_scene,
+    simulate_scene,
 )
 from tests.mountains import look, raster
 from tests.terrain import dem_around, hills, ranges
@@ -57,7 +57,7 @@ def scene(shape: tuple[int, int] = (70, 90), look_azimuth: float = 80.0) -> xr.D
 
 
 def estimator(
-    reference: str = "prefill", surfaces: Sequence[str] = (), **options: object
+    reference: str = "interpolated", surfaces: Sequence[str] = (), **options: object
 ) -> HeightEstimator:
     """Make a network that does something, without training."""
     with torch.random.fork_rng():
@@ -109,10 +109,12 @@ def test_tiles_must_overlap_less_than_half() -> None:
 
 def test_an_untrained_network_returns_the_interpolated_elevations() -> None:
     found = scene()
-    model = HeightEstimator(CHANNELS, network="unet", options=SMALL, reference="prefill").eval()
-    points = draw_points(found["height"], 40)
+    model = HeightEstimator(
+        CHANNELS, network="unet", options=SMALL, reference="interpolated"
+    ).eval()
+    points = draw_known_elevations(found["height"], 40)
     height = predict_heights(model, found, points, tiling=Tiling(32, 8))["height"]
-    expected = interpolate(points, found["height"])
+    expected = interpolate_elevations(points, found["height"])
     np.testing.assert_allclose(height.values, expected.values, atol=0.02)
     assert height.attrs["units"] == "m"
     assert height.rio.crs == found["height"].rio.crs
@@ -121,8 +123,8 @@ def test_an_untrained_network_returns_the_interpolated_elevations() -> None:
 @pytest.mark.parametrize("look_azimuth", [80.0, 280.0])
 def test_blocks_and_dask_change_nothing(look_azimuth: float) -> None:
     found = scene(look_azimuth=look_azimuth)
-    points = draw_points(found["height"], 40)
-    model, tiling = estimator(surfaces=("prompt",)), Tiling(32, 8)
+    points = draw_known_elevations(found["height"], 40)
+    model, tiling = estimator(surfaces=("coarse",)), Tiling(32, 8)
     whole = predict_heights(model, found, points, tiling=tiling)
     blocks = predict_heights(model, found, points, tiling=tiling, block=37)
     lazy = predict_heights(model, found.chunk(y=30, x=41), points, tiling=tiling, block=37)
@@ -136,7 +138,7 @@ def test_a_mirrored_world_gives_mirrored_heights() -> None:
     found = scene(shape=(64, 64))
     mirrored = found.isel(x=slice(None, None, -1)).assign_coords(x=found["x"].values)
     mirrored.attrs["look_azimuth"] = 280.0
-    model, tiling = estimator(reference="prompt"), Tiling(64, 0)
+    model, tiling = estimator(reference="coarse"), Tiling(64, 0)
     one = predict_heights(model, found, tiling=tiling)["height"].values
     other = predict_heights(model, mirrored, tiling=tiling)["height"].values
     np.testing.assert_allclose(other[:, ::-1], one, atol=1e-3)
@@ -145,7 +147,7 @@ def test_a_mirrored_world_gives_mirrored_heights() -> None:
 def test_no_seam_is_seen_where_tiles_disagree() -> None:
     found = scene(shape=(200, 200))
     # Heights relative to each tile's own mean make neighbouring tiles disagree.
-    points = draw_points(found["height"], 60)
+    points = draw_known_elevations(found["height"], 60)
     model = HeightEstimator(CHANNELS, network="unet", options=SMALL, reference="mean").eval()
     tiling = Tiling(64, 32)
     height = predict_heights(model, found, points, tiling=tiling)["height"].values
@@ -160,7 +162,7 @@ def test_no_seam_is_seen_where_tiles_disagree() -> None:
 
 def test_a_scene_smaller_than_a_tile() -> None:
     found = scene(shape=(9, 13))
-    points = draw_points(found["height"], 5)
+    points = draw_known_elevations(found["height"], 5)
     result = predict_heights(estimator(), found, points, tiling=Tiling(64, 16))
     assert result["height"].shape == (9, 13)
     assert np.isfinite(result["height"]).all()
@@ -181,7 +183,7 @@ def test_beyond_its_edge_a_scene_goes_on_as_it_ends(overlap: int) -> None:
         posting = float(found[name][1] - found[name][0])
         first = float(found[name][0]) - cells * posting
         wider[name] = first + posting * np.arange(wider.sizes[name])
-    model = estimator(reference="prompt")
+    model = estimator(reference="coarse")
     whole = predict_heights(model, found, tiling=tiling)
     inside = predict_heights(model, wider, tiling=tiling)
     # The tiles of both are the same but for the last, which has a successor in the wider scene.
@@ -196,7 +198,9 @@ def test_nothing_known_makes_the_estimate_less_certain() -> None:
     found = scene()
     model = estimator(height_mean=1000.0, height_spread=300.0)
     tiling = Tiling(32, 8)
-    with_points = predict_heights(model, found, draw_points(found["height"], 60), tiling=tiling)
+    with_points = predict_heights(
+        model, found, draw_known_elevations(found["height"], 60), tiling=tiling
+    )
     without = predict_heights(model, found, tiling=tiling)
     assert np.isfinite(without["height"]).all()
     assert without.attrs["known_elevations"] == 0
@@ -208,7 +212,7 @@ def test_what_the_image_did_not_see_is_marked() -> None:
     found = scene()
     for name in ("gamma0_posterior", "local_incidence"):
         found[name][20:30, 40:60] = np.nan
-    result = predict_heights(estimator(), found, draw_points(found["height"], 20))
+    result = predict_heights(estimator(), found, draw_known_elevations(found["height"], 20))
     assert np.isfinite(result["height"]).all()
     expected = np.ones((70, 90))
     expected[20:30, 40:60] = 0
@@ -218,7 +222,7 @@ def test_what_the_image_did_not_see_is_marked() -> None:
 
 def test_a_gap_of_the_coarse_model_stays_one_and_spoils_nothing_around_it() -> None:
     found = scene()
-    model = estimator(reference="prompt", output_std=10.0)
+    model = estimator(reference="coarse", output_std=10.0)
     tiling = Tiling(32, 8)
     whole = predict_heights(model, found, tiling=tiling)["height"].values
     gap = np.zeros((70, 90), dtype=bool)
@@ -253,17 +257,19 @@ def test_an_image_without_a_value_leaves_what_is_known() -> None:
     found = scene()
     for name in ("gamma0_posterior", "local_incidence"):
         found[name][:] = np.nan
-    points = draw_points(found["height"], 20)
-    model = HeightEstimator(CHANNELS, network="unet", options=SMALL, reference="prefill").eval()
+    points = draw_known_elevations(found["height"], 20)
+    model = HeightEstimator(
+        CHANNELS, network="unet", options=SMALL, reference="interpolated"
+    ).eval()
     result = predict_heights(model, found, points, tiling=Tiling(32, 8))
-    expected = interpolate(points, found["height"])
+    expected = interpolate_elevations(points, found["height"])
     np.testing.assert_allclose(result["height"].values, expected.values, atol=0.02)
     assert not result["observed"].any()
 
 
 def test_the_order_of_a_scenes_variables_does_not_matter() -> None:
     found = scene()
-    points = draw_points(found["height"], 20)
+    points = draw_known_elevations(found["height"], 20)
     one = predict_heights(estimator(), found, points)["height"].values
     turned = found[list(found.data_vars)[::-1]].assign_attrs(found.attrs)
     np.testing.assert_array_equal(predict_heights(estimator(), turned, points)["height"], one)
@@ -279,17 +285,17 @@ def test_decibels_that_do_not_say_so_are_found_out() -> None:
 
 def test_elevations_that_cannot_be_never_reach_the_network() -> None:
     found = scene()
-    inside = draw_points(found["height"], 3)
+    inside = draw_known_elevations(found["height"], 3)
     for absurd in (-9999.0, 1e5, np.nan):
-        with pytest.raises(PriorError):
-            SparseHeights(inside.x, inside.y, np.full(3, absurd), crs=inside.crs)
+        with pytest.raises(KnownElevationsError):
+            KnownElevations(inside.x, inside.y, np.full(3, absurd), crs=inside.crs)
 
 
 def test_elevations_outside_and_twice_are_counted() -> None:
     found = scene()
-    inside = draw_points(found["height"], 10)
-    outside = SparseHeights(inside.x + 1e4, inside.y, inside.height, crs=inside.crs)
-    points = SparseHeights.joined([inside, inside, outside])
+    inside = draw_known_elevations(found["height"], 10)
+    outside = KnownElevations(inside.x + 1e4, inside.y, inside.height, crs=inside.crs)
+    points = KnownElevations.concatenate([inside, inside, outside])
     result = predict_heights(estimator(), found, points)
     assert result.attrs["known_elevations"] == 20
     assert result.attrs["known_elevations_outside"] == 10
@@ -298,14 +304,14 @@ def test_elevations_outside_and_twice_are_counted() -> None:
 
 
 def test_the_network_that_comes_with_the_library_is_small_and_of_use() -> None:
-    folder = packaged("terrain")
+    folder = packaged_model("terrain")
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 5_000_000
     card = json.loads((folder / "config.json").read_text("utf-8"))["card"]
     assert {"data", "licence", "figures", "limits"} <= set(card)
     model = HeightEstimator.from_pretrained(folder)
     dem = raster(ranges((96, 96)))
-    found = simulated_scene(dem, *look(incidence=33.0, lines=420, samples=520), seed=0)
-    points = draw_points(found["height"], 12)
+    found = simulate_scene(dem, *look(incidence=33.0, lines=420, samples=520), seed=0)
+    points = draw_known_elevations(found["height"], 12)
     result = predict_heights(model, found, points, tiling=Tiling(128, 32))
     name = "gamma0_posterior_unflattened"
     elsewhere = found.assign({name: found[name].copy(data=found[name].values[::-1])})
@@ -317,7 +323,7 @@ def test_the_network_that_comes_with_the_library_is_small_and_of_use() -> None:
 
     folded = np.isin(found["true_mask"].values, (2, 3, 6))
     coarse = found["coarse_height"]
-    assert error(result["height"]) < 0.1 * error(interpolate(points, found["height"]))
+    assert error(result["height"]) < 0.1 * error(interpolate_elevations(points, found["height"]))
     # On ground that is rough between the coarse model's cells it sees what that does not have,
     # in folds as well. It is the image that tells: with one that shows other ground nothing is won.
     assert error(result["height"]) < 0.85 * error(coarse)
@@ -342,7 +348,7 @@ def test_a_scene_that_does_not_fit_the_model_is_refused() -> None:
     with pytest.raises(CheckpointError, match=r"'dB', expected '1'"):
         predict_heights(estimator(), decibels)
     with pytest.raises(CheckpointError, match="no coarse_height"):
-        predict_heights(estimator(reference="prompt"), found.drop_vars("coarse_height"))
+        predict_heights(estimator(reference="coarse"), found.drop_vars("coarse_height"))
     with pytest.raises(ValueError, match="look_azimuth"):
         predict_heights(estimator(), found.assign_attrs().drop_attrs(deep=False))
     with pytest.raises(ValueError, match="a multiple of 4"):

@@ -21,7 +21,7 @@ from sarheight.errors import CheckpointError, StackError
 from sarheight.learning import (
     Channel,
     Tiling,
-    packaged,
+    packaged_model,
 )
 from sarheight.learning.tiles import Mosaic, window
 from sarheight.output import open_result, write
@@ -219,7 +219,7 @@ def test_what_is_read_for_a_block_is_checked_once_and_first() -> None:
 
 
 def test_the_network_of_the_library_tells_high_from_low_in_a_city_it_has_not_seen() -> None:
-    folder = packaged("buildings")
+    folder = packaged_model("buildings")
     assert sum(file.stat().st_size for file in folder.iterdir()) < 5e6
     city = simulated_city(CitySettings(cells=64), seed=77)
     model = BuildingHeightEstimator.from_pretrained(folder)

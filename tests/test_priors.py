@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from sarheight.dem import local_posting
-from sarheight.errors import PriorError, VerticalDatumError
+from sarheight.errors import KnownElevationsError, VerticalDatumError
 from sarheight.terrain import (
-    METHODS,
-    SparseHeights,
-    distance_map,
-    draw_points,
-    draw_tracks,
-    interpolate,
-    rasterise,
-    read_heights,
+    INTERPOLATION_METHODS,
+    KnownElevations,
+    distance_to_known,
+    draw_altimeter_tracks,
+    draw_known_elevations,
+    interpolate_elevations,
+    rasterise_elevations,
+    read_known_elevations,
 )
 from tests.terrain import PLACES, dem_around, hills
 
@@ -46,7 +46,7 @@ def plane(dem: xr.DataArray) -> xr.DataArray:
 
 
 def test_points_go_to_another_reference_system_and_back() -> None:
-    points = draw_points(ground(), 20, error=2.0)
+    points = draw_known_elevations(ground(), 20, sigma=2.0)
     there = points.to_crs(4326)
     assert there.crs.is_geographic
     back = there.to_crs(ZONE)
@@ -57,8 +57,11 @@ def test_points_go_to_another_reference_system_and_back() -> None:
 
 
 def test_points_of_several_sources_are_joined_in_one_system() -> None:
-    first, second = draw_points(ground(), 3), draw_points(ground(), 4, seed=1).to_crs(4326)
-    joined = SparseHeights.joined([first, second])
+    first, second = (
+        draw_known_elevations(ground(), 3),
+        draw_known_elevations(ground(), 4, seed=1).to_crs(4326),
+    )
+    joined = KnownElevations.concatenate([first, second])
     assert len(joined) == 7
     assert joined.crs == first.crs
     np.testing.assert_allclose(joined.x[3:], second.to_crs(ZONE).x)
@@ -79,8 +82,8 @@ def test_points_of_several_sources_are_joined_in_one_system() -> None:
 )
 def test_points_that_cannot_be_are_refused(columns: dict[str, object], message: str) -> None:
     good: dict[str, object] = {"x": [10.0], "y": [46.0], "height": [500.0]}
-    with pytest.raises(PriorError, match=message):
-        SparseHeights(**{**good, **columns})  # type: ignore[arg-type]
+    with pytest.raises(KnownElevationsError, match=message):
+        KnownElevations(**{**good, **columns})  # type: ignore[arg-type]
 
 
 # Drawing
@@ -90,7 +93,7 @@ def test_points_that_cannot_be_are_refused(columns: dict[str, object], message: 
 def test_drawn_heights_are_those_of_the_elevation_model(pattern: str) -> None:
     dem = ground()
     dem[10:20, 10:20] = np.nan
-    points = draw_points(dem, 64, pattern=pattern, seed=3)  # type: ignore[arg-type]
+    points = draw_known_elevations(dem, 64, pattern=pattern, seed=3)  # type: ignore[arg-type]
     found = dem.sel(
         x=xr.DataArray(points.x, dims="p"), y=xr.DataArray(points.y, dims="p"), method="nearest"
     )
@@ -102,9 +105,9 @@ def test_a_stratified_draw_leaves_no_gap() -> None:
     dem = ground(shape=(60, 60))
     farthest = {
         pattern: max(
-            float(distance_map(rasterise(points, dem)["known"]).max())
+            float(distance_to_known(rasterise_elevations(points, dem)["known"]).max())
             for points in (
-                draw_points(dem, 36, pattern=pattern, seed=seed)  # type: ignore[arg-type]
+                draw_known_elevations(dem, 36, pattern=pattern, seed=seed)  # type: ignore[arg-type]
                 for seed in range(5)
             )
         )
@@ -118,13 +121,13 @@ def test_a_stratified_draw_leaves_no_gap() -> None:
 def test_density_counts_points_on_a_square_kilometre() -> None:
     dem = ground(shape=(100, 100))
     area = np.prod(local_posting(dem)) * 100 * 100 / 1e6
-    assert len(draw_points(dem, density=5.0)) == round(5.0 * area)
+    assert len(draw_known_elevations(dem, density=5.0)) == round(5.0 * area)
 
 
 def test_drawing_repeats_and_errors_have_the_size_they_say() -> None:
     dem = ground(shape=(80, 80))
-    exact, noisy = draw_points(dem, 4000), draw_points(dem, 4000, error=7.0)
-    again = draw_points(dem, 4000, error=7.0)
+    exact, noisy = draw_known_elevations(dem, 4000), draw_known_elevations(dem, 4000, sigma=7.0)
+    again = draw_known_elevations(dem, 4000, sigma=7.0)
     np.testing.assert_array_equal(noisy.height, again.height)
     np.testing.assert_array_equal(noisy.x, exact.x)
     assert np.std(noisy.height - exact.height) == pytest.approx(7.0, rel=0.05)
@@ -134,7 +137,7 @@ def test_drawing_repeats_and_errors_have_the_size_they_say() -> None:
 @pytest.mark.parametrize("crs", ["EPSG:32632", "EPSG:4326"])
 def test_tracks_are_straight_parallel_and_on_the_ground(crs: str) -> None:
     dem = plane(ground(crs, shape=(80, 90)))
-    points = draw_tracks(dem, spacing=600.0, interval=60.0, azimuth=20.0)
+    points = draw_altimeter_tracks(dem, spacing=600.0, interval=60.0, azimuth=20.0)
     assert len(points) > 60
     row = np.interp(points.y, dem.y.values[::-1], np.arange(80)[::-1])
     column = np.interp(points.x, dem.x.values, np.arange(90))
@@ -157,17 +160,17 @@ def test_drawing_what_cannot_be_drawn_is_refused() -> None:
         ({"count": 21}, "of 20 cells"),
         ({"count": 2.5}, "whole number"),
         ({"density": -1.0}, "below 0"),
-        ({"count": 2, "error": -1.0}, "below 0"),
+        ({"count": 2, "sigma": -1.0}, "below 0"),
         ({"count": 2, "pattern": "hexagonal"}, "hexagonal"),
     ):
-        with pytest.raises(PriorError, match=message):
-            draw_points(dem, **options)  # type: ignore[arg-type]
-    with pytest.raises(PriorError, match="above 0"):
-        draw_tracks(dem, spacing=0.0, interval=10.0)
+        with pytest.raises(KnownElevationsError, match=message):
+            draw_known_elevations(dem, **options)  # type: ignore[arg-type]
+    with pytest.raises(KnownElevationsError, match="above 0"):
+        draw_altimeter_tracks(dem, spacing=0.0, interval=10.0)
     lonely = dem.copy(data=np.full(dem.shape, np.nan, dtype=np.float32))
     lonely[0, 0] = 500.0
-    with pytest.raises(PriorError, match="found no height under lines"):
-        draw_tracks(lonely, spacing=1e5, interval=1e5)
+    with pytest.raises(KnownElevationsError, match="found no height under lines"):
+        draw_altimeter_tracks(lonely, spacing=1e5, interval=1e5)
 
 
 # Rasters
@@ -176,12 +179,12 @@ def test_drawing_what_cannot_be_drawn_is_refused() -> None:
 def test_heights_land_in_the_cell_that_holds_them() -> None:
     dem = ground()
     shifted = [
-        SparseHeights([dem.x[7] + dx], [dem.y[4] + dy], [123.0], crs=ZONE)
+        KnownElevations([dem.x[7] + dx], [dem.y[4] + dy], [123.0], crs=ZONE)
         for dx in (-14.9, 14.9)
         for dy in (-14.9, 14.9)
     ]
     for points in shifted:
-        raster = rasterise(points, dem)
+        raster = rasterise_elevations(points, dem)
         assert raster["height"].values[4, 7] == 123.0
         assert int(raster["known"].sum()) == 1
 
@@ -189,42 +192,42 @@ def test_heights_land_in_the_cell_that_holds_them() -> None:
 def test_heights_in_one_cell_are_weighted_by_their_errors() -> None:
     dem = ground()
     x, y = float(dem.x[5]), float(dem.y[5])
-    points = SparseHeights([x, x, x], [y, y, y], [100.0, 110.0, 130.0], [1.0, 2.0, 2.0], ZONE)
-    raster = rasterise(points, dem)
+    points = KnownElevations([x, x, x], [y, y, y], [100.0, 110.0, 130.0], [1.0, 2.0, 2.0], ZONE)
+    raster = rasterise_elevations(points, dem)
     weight = np.array([1.0, 0.25, 0.25])
     assert float(raster["height"][5, 5]) == pytest.approx(
         np.average([100, 110, 130], weights=weight)
     )
     assert float(raster["sigma"][5, 5]) == pytest.approx(weight.sum() ** -0.5)
     assert int(raster["count"][5, 5]) == 3
-    exact = SparseHeights([x, x], [y, y], [100.0, 110.0], [0.0, 2.0], ZONE)
-    assert float(rasterise(exact, dem)["height"][5, 5]) == 100.0
+    exact = KnownElevations([x, x], [y, y], [100.0, 110.0], [0.0, 2.0], ZONE)
+    assert float(rasterise_elevations(exact, dem)["height"][5, 5]) == 100.0
 
 
 def test_points_outside_are_left_out_and_counted() -> None:
     dem = ground()
-    inside = draw_points(dem, 5)
-    outside = SparseHeights(inside.x + 1e5, inside.y, inside.height, crs=ZONE)
-    raster = rasterise(SparseHeights.joined([inside, outside]), dem)
+    inside = draw_known_elevations(dem, 5)
+    outside = KnownElevations(inside.x + 1e5, inside.y, inside.height, crs=ZONE)
+    raster = rasterise_elevations(KnownElevations.concatenate([inside, outside]), dem)
     assert raster.attrs["points_outside"] == 5
     assert int(raster["count"].sum()) == 5
 
 
 def test_no_points_make_an_empty_raster_and_infinite_distances() -> None:
     dem = ground()
-    raster = rasterise(SparseHeights([], [], []), dem)
+    raster = rasterise_elevations(KnownElevations([], [], []), dem)
     assert not raster["known"].any()
-    assert np.isinf(distance_map(raster["known"])).all()
+    assert np.isinf(distance_to_known(raster["known"])).all()
 
 
 def test_longitudes_beyond_the_antimeridian_are_the_same_places() -> None:
     dem = dem_around(10.0, 179.999, hills((30, 30)), crs="EPSG:4326")
-    points = draw_points(dem, 10)
-    wrapped = SparseHeights(
+    points = draw_known_elevations(dem, 10)
+    wrapped = KnownElevations(
         (points.x + 180.0) % 360.0 - 180.0, points.y, points.height, crs=points.crs
     )
     assert (wrapped.x < 0.0).any()
-    xr.testing.assert_equal(rasterise(points, dem), rasterise(wrapped, dem))
+    xr.testing.assert_equal(rasterise_elevations(points, dem), rasterise_elevations(wrapped, dem))
 
 
 @settings(max_examples=20, deadline=None)
@@ -236,28 +239,28 @@ def test_longitudes_beyond_the_antimeridian_are_the_same_places() -> None:
 def test_distances_agree_with_those_between_all_pairs(place: str, count: int, seed: int) -> None:
     crs, latitude, longitude = PLACES[place]
     dem = dem_around(latitude, longitude, hills((13, 17)), crs=crs)
-    known = rasterise(draw_points(dem, count, seed=seed), dem)["known"]
+    known = rasterise_elevations(draw_known_elevations(dem, count, seed=seed), dem)["known"]
     posting = np.array(local_posting(dem))
     cells = np.argwhere(np.ones(dem.shape, dtype=bool)) * posting
     expected = cdist(cells, np.argwhere(known.values) * posting).min(axis=1)
-    np.testing.assert_allclose(distance_map(known).values.ravel(), expected, rtol=1e-6)
+    np.testing.assert_allclose(distance_to_known(known).values.ravel(), expected, rtol=1e-6)
 
 
 def test_a_distance_map_needs_a_mask() -> None:
-    with pytest.raises(PriorError, match="boolean mask"):
-        distance_map(ground())
+    with pytest.raises(KnownElevationsError, match="boolean mask"):
+        distance_to_known(ground())
 
 
 # Surfaces
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", INTERPOLATION_METHODS)
 @pytest.mark.parametrize("crs", ["EPSG:32632", "EPSG:4326"])
 def test_surfaces_go_through_the_points(method: str, crs: str) -> None:
     dem = ground(crs)
-    points = draw_points(dem, 60)
-    surface = interpolate(points, dem, method)  # type: ignore[arg-type]
-    known = rasterise(points, dem)
+    points = draw_known_elevations(dem, 60)
+    surface = interpolate_elevations(points, dem, method)  # type: ignore[arg-type]
+    known = rasterise_elevations(points, dem)
     found = surface.values[known["known"].values]
     np.testing.assert_allclose(found, known["height"].values[known["known"].values], atol=0.01)
     assert surface.attrs["units"] == "m"
@@ -268,10 +271,10 @@ def test_a_plane_comes_back_whole(method: str) -> None:
     dem = plane(ground())
     corners = [0, 49, 40 * 49, 40 * 50 - 1]
     row, column = np.unravel_index([*corners, 777, 1234], dem.shape)
-    points = SparseHeights(
+    points = KnownElevations(
         dem.x.values[column], dem.y.values[row], dem.values[row, column], crs=ZONE
     )
-    surface = interpolate(points, dem, method)  # type: ignore[arg-type]
+    surface = interpolate_elevations(points, dem, method)  # type: ignore[arg-type]
     if method == "thin_plate":
         np.testing.assert_allclose(surface.values, dem.values, atol=0.01)
     else:
@@ -281,16 +284,18 @@ def test_a_plane_comes_back_whole(method: str) -> None:
 
 def test_many_points_are_taken_by_their_neighbourhoods() -> None:
     dem = ground(shape=(60, 60))
-    surface = interpolate(draw_points(dem, 900), dem)
+    surface = interpolate_elevations(draw_known_elevations(dem, 900), dem)
     assert surface.attrs["method"] == "thin_plate"
     assert np.sqrt(np.mean((surface - dem).values ** 2)) < 0.05 * float(dem.std())
 
 
 def test_errors_of_the_points_smooth_the_thin_plate() -> None:
     dem = plane(ground())
-    points = draw_points(dem, 60, error=10.0)
-    stated = interpolate(points, dem)
-    denied = interpolate(SparseHeights(points.x, points.y, points.height, 0.0, points.crs), dem)
+    points = draw_known_elevations(dem, 60, sigma=10.0)
+    stated = interpolate_elevations(points, dem)
+    denied = interpolate_elevations(
+        KnownElevations(points.x, points.y, points.height, 0.0, points.crs), dem
+    )
     error = [float(np.sqrt(np.mean((each - dem).values ** 2))) for each in (stated, denied)]
     assert error[0] < 0.8 * error[1]
 
@@ -298,8 +303,8 @@ def test_errors_of_the_points_smooth_the_thin_plate() -> None:
 @pytest.mark.parametrize("count", [1, 2])
 def test_too_few_points_for_a_plane_still_make_a_surface(count: int) -> None:
     dem = ground()
-    points = draw_points(dem, count)
-    surface = interpolate(points, dem)
+    points = draw_known_elevations(dem, count)
+    surface = interpolate_elevations(points, dem)
     assert surface.attrs["method"] == "idw"
     assert points.height.min() - 0.01 <= float(surface.min())
     assert float(surface.max()) <= points.height.max() + 0.01
@@ -307,19 +312,21 @@ def test_too_few_points_for_a_plane_still_make_a_surface(count: int) -> None:
 
 def test_points_on_a_line_and_points_twice() -> None:
     dem = ground()
-    line = SparseHeights(dem.x.values[:10], np.full(10, dem.y.values[3]), np.arange(10.0), crs=ZONE)
-    assert interpolate(line, dem).attrs["method"] == "idw"
-    assert np.isfinite(interpolate(line, dem, "linear")).all()
-    points = draw_points(dem, 9)
-    twice = interpolate(SparseHeights.joined([points, points]), dem)
-    np.testing.assert_allclose(twice, interpolate(points, dem), atol=1e-3)
+    line = KnownElevations(
+        dem.x.values[:10], np.full(10, dem.y.values[3]), np.arange(10.0), crs=ZONE
+    )
+    assert interpolate_elevations(line, dem).attrs["method"] == "idw"
+    assert np.isfinite(interpolate_elevations(line, dem, "linear")).all()
+    points = draw_known_elevations(dem, 9)
+    twice = interpolate_elevations(KnownElevations.concatenate([points, points]), dem)
+    np.testing.assert_allclose(twice, interpolate_elevations(points, dem), atol=1e-3)
 
 
 def test_a_surface_needs_a_point_and_a_method() -> None:
-    with pytest.raises(PriorError, match="without any there is no surface"):
-        interpolate(SparseHeights([], [], []), ground())
-    with pytest.raises(PriorError, match="kriging"):
-        interpolate(draw_points(ground(), 5), ground(), "kriging")  # type: ignore[arg-type]
+    with pytest.raises(KnownElevationsError, match="without any there is no surface"):
+        interpolate_elevations(KnownElevations([], [], []), ground())
+    with pytest.raises(KnownElevationsError, match="kriging"):
+        interpolate_elevations(draw_known_elevations(ground(), 5), ground(), "kriging")  # type: ignore[arg-type]
 
 
 # Files
@@ -331,7 +338,7 @@ def test_a_table_of_a_laser_altimeter_is_read(tmp_path: Path) -> None:
         "latitude;longitude;h_li;h_li_sigma\n46.0;10.0;512.5;0.1\n46.1;10.1;;0.1\n"
         "46.2;10.2;530.25;0.3\n"
     )
-    points = read_heights(path, vertical="ellipsoidal")
+    points = read_known_elevations(path, vertical="ellipsoidal")
     np.testing.assert_array_equal(points.height, [512.5, 530.25])
     np.testing.assert_array_equal(points.sigma, [0.1, 0.3])
     np.testing.assert_array_equal(points.y, [46.0, 46.2])
@@ -340,7 +347,7 @@ def test_a_table_of_a_laser_altimeter_is_read(tmp_path: Path) -> None:
 def test_columns_and_the_reference_system_can_be_named(tmp_path: Path) -> None:
     path = tmp_path / "survey.csv"
     path.write_text("E,N,top\n600000,5100000,400\n600100,5100100,410\n")
-    points = read_heights(
+    points = read_known_elevations(
         path, vertical=48.0, x="E", y="N", height="top", sigma=0.5, crs="EPSG:32632"
     )
     np.testing.assert_array_equal(points.height, [448.0, 458.0])
@@ -350,7 +357,7 @@ def test_columns_and_the_reference_system_can_be_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".gpkg", ".parquet", ".geojson"])
 def test_points_of_a_vector_file_are_read(tmp_path: Path, suffix: str) -> None:
     geopandas = pytest.importorskip("geopandas")
-    points = draw_points(ground(), 12, error=1.0).to_crs(4326)
+    points = draw_known_elevations(ground(), 12, sigma=1.0).to_crs(4326)
     frame = geopandas.GeoDataFrame(
         {"height": points.height, "sigma": points.sigma},
         geometry=geopandas.points_from_xy(points.x, points.y),
@@ -358,7 +365,7 @@ def test_points_of_a_vector_file_are_read(tmp_path: Path, suffix: str) -> None:
     )
     path = tmp_path / f"points{suffix}"
     frame.to_parquet(path) if suffix == ".parquet" else frame.to_file(path)
-    found = read_heights(path, vertical="ellipsoidal")
+    found = read_known_elevations(path, vertical="ellipsoidal")
     np.testing.assert_allclose(found.x, points.x, atol=1e-9)
     np.testing.assert_allclose(found.height, points.height, atol=1e-9)
     np.testing.assert_allclose(found.sigma, 1.0)
@@ -369,20 +376,44 @@ def test_the_third_coordinate_is_a_height(tmp_path: Path) -> None:
     geometry = geopandas.points_from_xy([10.0, 10.1], [46.0, 46.1], [500.0, 510.0])
     path = tmp_path / "points.gpkg"
     geopandas.GeoDataFrame(geometry=geometry, crs="EPSG:4979").to_file(path)
-    np.testing.assert_array_equal(read_heights(path).height, [500.0, 510.0])
+    np.testing.assert_array_equal(read_known_elevations(path).height, [500.0, 510.0])
 
 
 @pytest.mark.parametrize(
     ("name", "text", "options", "error", "message"),
     [
         ("p.csv", "lat,lon,h\n46,10,5\n", {}, VerticalDatumError, "measured from"),
-        ("p.csv", "x,y,h\n1,2,3\n", {"vertical": 0.0}, PriorError, "pass crs"),
-        ("p.csv", "lat,lon,depth\n46,10,5\n", {"vertical": 0.0}, PriorError, "one of height"),
-        ("p.csv", "lat,lon,h\n46,10,high\n", {"vertical": 0.0}, PriorError, "expected numbers"),
-        ("p.csv", "lat,lon,h\n46,10,\n", {"vertical": 0.0}, PriorError, "no row with a place"),
-        ("p.csv", "", {"vertical": 0.0}, PriorError, "not a table"),
-        ("p.csv", "lat,lon,h\n46,10,99999\n", {"vertical": 0.0}, PriorError, "no land lies"),
-        ("p.docx", "", {}, PriorError, "expected one of"),
+        ("p.csv", "x,y,h\n1,2,3\n", {"vertical": 0.0}, KnownElevationsError, "pass crs"),
+        (
+            "p.csv",
+            "lat,lon,depth\n46,10,5\n",
+            {"vertical": 0.0},
+            KnownElevationsError,
+            "one of height",
+        ),
+        (
+            "p.csv",
+            "lat,lon,h\n46,10,high\n",
+            {"vertical": 0.0},
+            KnownElevationsError,
+            "expected numbers",
+        ),
+        (
+            "p.csv",
+            "lat,lon,h\n46,10,\n",
+            {"vertical": 0.0},
+            KnownElevationsError,
+            "no row with a place",
+        ),
+        ("p.csv", "", {"vertical": 0.0}, KnownElevationsError, "not a table"),
+        (
+            "p.csv",
+            "lat,lon,h\n46,10,99999\n",
+            {"vertical": 0.0},
+            KnownElevationsError,
+            "no land lies",
+        ),
+        ("p.docx", "", {}, KnownElevationsError, "expected one of"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_why(
@@ -396,9 +427,9 @@ def test_a_file_that_cannot_be_used_says_why(
     path = tmp_path / name
     path.write_text(text)
     with pytest.raises(error, match=message):
-        read_heights(path, **options)  # type: ignore[arg-type]
+        read_known_elevations(path, **options)  # type: ignore[arg-type]
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nothing\.csv"):
-        read_heights(tmp_path / "nothing.csv")
+        read_known_elevations(tmp_path / "nothing.csv")

@@ -265,7 +265,7 @@ class TestGeometry:
         text = annotation_of(tmp_path / "own.SAFE").read_text("utf-8")
         vectors = read_annotation(text.encode()).state_vectors
         assert_array_equal(vectors.velocity, read_annotation(annotation).state_vectors.velocity)
-        turned = replace(scene, orbit=own.rotated(0.5))
+        turned = replace(scene, orbit=own.rotate(0.5))
         write_product(turned, tmp_path / "turned.SAFE", like=annotation)
         found = read_orbit(annotation_of(tmp_path / "turned.SAFE"))
         at = np.linspace(scene.grid.first_time, scene.grid.last_time, 5)

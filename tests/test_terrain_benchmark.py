@@ -16,7 +16,7 @@ from benchmarks._terrain.evidence import IMAGES, evidence
 from benchmarks._terrain.report import figures_of, markdown
 from benchmarks._terrain.rows import KNOWN, LOOP, NETWORKS, ROWS, USUAL
 from sarheight.learning import Part
-from sarheight.terrain import simulated_scene
+from sarheight.terrain import simulate_scene
 from tests.mountains import look, random_terrain, raster
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ RMSE = {"unet_level": 120.0, "unet_plain": 100.0, "ours": 20.0, LOOP: 19.0}
 
 @pytest.fixture(scope="module")
 def scene() -> xr.Dataset:
-    made = simulated_scene(raster(random_terrain(1, 130, 140)), *look(), seed=1)
+    made = simulate_scene(raster(random_terrain(1, 130, 140)), *look(), seed=1)
     made["gamma0_level"] = made["gamma0_geocoded"].mean() + 0.0 * made["gamma0_geocoded"]
     random = np.random.default_rng(0)
     made["gamma0_level"] *= random.gamma(4.0, 0.25, size=made["gamma0_level"].shape)

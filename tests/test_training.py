@@ -17,16 +17,16 @@ pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 from sarheight.errors import CheckpointError
 from sarheight.learning import (
     Channel,
-    parts,
+    split_bands,
 )
-from sarheight.learning.run import claim
+from sarheight.learning.run import prepare_run
 from sarheight.terrain import (
     HeightEstimate,
     HeightEstimator,
     TerrainPatches,
     TerrainSettings,
     height_loss,
-    simulated_scene,
+    simulate_scene,
     train_terrain,
 )
 from sarheight.terrain.training import scale_factor
@@ -48,7 +48,7 @@ SETTINGS = TerrainSettings(
     options={"width": 4, "depth": 2},
     size=16,
     stride=8,
-    known=(2, 6),
+    known_count=(2, 6),
     batch=8,
     epochs=3,
     rate=3e-3,
@@ -58,11 +58,11 @@ SETTINGS = TerrainSettings(
 
 @pytest.fixture(scope="module")
 def scene() -> xr.Dataset:
-    return simulated_scene(raster(mountain(48, 72)), *look(), seed=5)
+    return simulate_scene(raster(mountain(48, 72)), *look(), seed=5)
 
 
 def halves(scene: xr.Dataset) -> tuple[list[Part], list[Part]]:
-    bands = parts(scene, {"training": 0.6, "validation": 0.4}, gap=120.0)
+    bands = split_bands(scene, {"training": 0.6, "validation": 0.4}, gap=120.0)
     return [bands["training"]], [bands["validation"]]
 
 
@@ -143,7 +143,7 @@ def test_settings_survive_a_file_and_mistakes_are_named(tmp_path: Path) -> None:
 def test_training_learns_and_leaves_a_model_and_its_curve(
     scene: xr.Dataset, tmp_path: Path
 ) -> None:
-    settings = replace(SETTINGS, epochs=8, reference="mean", surfaces=("prompt",), rate=1e-2)
+    settings = replace(SETTINGS, epochs=8, reference="mean", surfaces=("coarse",), rate=1e-2)
     model = train(scene, tmp_path / "run", settings)
     losses = [loss for _, loss in curve(tmp_path / "run", "training_loss")]
     assert losses[-1] < losses[0] - 0.3
@@ -173,14 +173,14 @@ def test_the_gradient_is_limited_as_the_settings_say(scene: xr.Dataset, tmp_path
 
 
 def test_a_run_without_a_limit_on_record_goes_on_with_the_usual_one(tmp_path: Path) -> None:
-    claim(tmp_path, SETTINGS, "cpu")
+    prepare_run(tmp_path, SETTINGS, "cpu")
     path = tmp_path / "settings.json"
     written = json.loads(path.read_text())
     del written["clip"]
     path.write_text(json.dumps(written))
-    assert claim(tmp_path, SETTINGS, "cpu") == tmp_path / "model"
+    assert prepare_run(tmp_path, SETTINGS, "cpu") == tmp_path / "model"
     with pytest.raises(CheckpointError, match="other settings"):
-        claim(tmp_path, replace(SETTINGS, clip=None), "cpu")
+        prepare_run(tmp_path, replace(SETTINGS, clip=None), "cpu")
 
 
 def test_a_run_that_stopped_goes_on_as_if_it_had_not(scene: xr.Dataset, tmp_path: Path) -> None:
@@ -259,9 +259,9 @@ def test_intervals_are_widened_until_they_hold_what_they_say() -> None:
     patches = [
         {
             "image": np.ones(shape, dtype=np.float32),
-            "prior": surface,
+            "known": surface,
             "distance": surface,
-            "prefill": surface,
+            "interpolated": surface,
             "truth": each,
         }
         for each in truth
@@ -271,7 +271,7 @@ def test_intervals_are_widened_until_they_hold_what_they_say() -> None:
         [channel],
         network="unet",
         options={"width": 4, "depth": 2},
-        reference="prefill",
+        reference="interpolated",
         uncertainty=True,
         scale_factor=2.0,
     ).eval()
@@ -288,7 +288,7 @@ def test_a_trained_network_is_calibrated_on_the_part_for_validation(
     model = train(scene, tmp_path / "run", replace(SETTINGS, epochs=1))
     _, validation = halves(scene)
     patches = TerrainPatches(
-        [scene], SETTINGS.channels, within=validation, size=16, known=SETTINGS.known
+        [scene], SETTINGS.channels, within=validation, size=16, known_count=SETTINGS.known_count
     )
     assert model.scale_factor != 1.0
     assert scale_factor(model, patches) == pytest.approx(1.0, abs=1e-4)

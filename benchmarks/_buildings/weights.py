@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks._figures import machine
 from sarheight.buildings import BuildingHeightEstimator
-from sarheight.learning.weights import WEIGHTS_PACKAGED
+from sarheight.learning import packaged_model
 
 __all__ = ["main"]
 
@@ -62,8 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "limits": list(LIMITS),
     }
     estimator = BuildingHeightEstimator.from_pretrained(best / "model").half()
-    WEIGHTS_PACKAGED.mkdir(exist_ok=True)
-    target = estimator.save_pretrained(WEIGHTS_PACKAGED / NAME, card=card, overwrite=True)
+    target = estimator.save_pretrained(packaged_model(NAME), card=card, overwrite=True)
     size = sum(path.stat().st_size for path in target.iterdir())
     if size > LARGEST:
         parser.error(f"found {size} bytes, expected {LARGEST} at most: take a narrower network")

@@ -27,7 +27,7 @@ from benchmarks._equality.worlds import (
     terrain,
 )
 from benchmarks.synthetic.safe_product import write_product
-from sarheight.coregistration import corrected, estimate_shift
+from sarheight.coregistration import apply_shift, estimate_shift
 from sarheight.dem import (
     coarsen,
     condition,
@@ -83,7 +83,7 @@ def orbit_and_grid() -> Mapping[str, Any]:
     slant, _ = radar_over(ground_range=False)
     times = np.linspace(grid.first_time, grid.last_time, 17)
     position, velocity = orbit.state(times)
-    turned = orbit.rotated(1.5).state(times)
+    turned = orbit.rotate(1.5).state(times)
     found: dict[str, Any] = {
         "position": position,
         "velocity": velocity,
@@ -284,7 +284,7 @@ def coregistration() -> Mapping[str, Any]:
         shift = estimate_shift(shifted, dem)
         kind = "grd" if ground_range else "slant"
         found[kind] = shift
-        found[f"{kind}_corrected"] = corrected(shifted, shift)
+        found[f"{kind}_corrected"] = apply_shift(shifted, shift)
     return found
 
 
@@ -357,7 +357,7 @@ def ground_range_product() -> Mapping[str, Any]:
         made = grd_product(folder)
         old = grd_product(folder / "old", polarisations=("VV",), old=True)
         product = open_product(made.path)
-        grid, orbit = product.placement()
+        grid, orbit = product.grid_and_orbit()
         annotation = next((made.path / "annotation").glob("*.xml"))
         corner = rdr2geo(grid.crop(slice(40, 120), slice(50, 180)), orbit, 200.0)
         bounds = (

@@ -41,26 +41,26 @@ from sarheight.layover import (
 )
 from sarheight.learning import (
     Part,
-    by_distance,
-    by_mask,
     coverage,
+    distance_groups,
     errors_by_group,
     height_errors,
-    parts,
+    mask_groups,
     slope_error,
+    split_bands,
 )
 from sarheight.terrain import (
-    METHODS,
-    SparseHeights,
+    INTERPOLATION_METHODS,
+    KnownElevations,
     TerrainPatches,
-    degraded_dem,
-    distance_map,
-    draw_points,
-    draw_tracks,
-    interpolate,
+    degrade_dem,
+    distance_to_known,
+    draw_altimeter_tracks,
+    draw_known_elevations,
+    interpolate_elevations,
     patchy_reflectivity,
-    rasterise,
-    simulated_scene,
+    rasterise_elevations,
+    simulate_scene,
 )
 from sarheight.zones import (
     So2SatPatches,
@@ -83,31 +83,37 @@ __all__: list[str] = []
 # -------------------------------------------------------------------------- known heights, metrics
 
 
-def _known(dem: xr.DataArray, count: int = 60) -> SparseHeights:
-    return draw_points(dem, count, error=1.0, seed=3)
+def _known(dem: xr.DataArray, count: int = 60) -> KnownElevations:
+    return draw_known_elevations(dem, count, sigma=1.0, seed=3)
 
 
 @case
 def sparse_heights() -> Mapping[str, Any]:
     """Draw known elevations, put them on a raster, and interpolate them."""
     dem = terrain()
-    tracks = draw_tracks(dem, spacing=500.0, interval=40.0, error=0.5, seed=1)
+    tracks = draw_altimeter_tracks(dem, spacing=500.0, interval=40.0, sigma=0.5, seed=1)
     points = _known(dem)
     sets = {
         "random": points,
-        "stratified": draw_points(dem, density=8.0, pattern="stratified", seed=2),
+        "stratified": draw_known_elevations(dem, density=8.0, pattern="stratified", seed=2),
         "tracks": tracks,
     }
     found: dict[str, Any] = {
         name: np.array([each.x, each.y, each.height, np.broadcast_to(each.sigma, each.x.shape)])
         for name, each in sets.items()
     }
-    raster = rasterise(tracks, dem)
+    raster = rasterise_elevations(tracks, dem)
     found["raster"] = raster
-    found["distance"] = distance_map(raster["known"])
-    found |= {f"points_{method}": interpolate(points, dem, method) for method in METHODS}
-    found |= {f"tracks_{method}": interpolate(tracks, dem, method) for method in METHODS}
-    found["degrees"] = interpolate(points, terrain(crs="EPSG:4326"))
+    found["distance"] = distance_to_known(raster["known"])
+    found |= {
+        f"points_{method}": interpolate_elevations(points, dem, method)
+        for method in INTERPOLATION_METHODS
+    }
+    found |= {
+        f"tracks_{method}": interpolate_elevations(tracks, dem, method)
+        for method in INTERPOLATION_METHODS
+    }
+    found["degrees"] = interpolate_elevations(points, terrain(crs="EPSG:4326"))
     return found
 
 
@@ -120,7 +126,7 @@ def metrics() -> Mapping[str, Any]:
     scale = 4.0 + np.abs(smooth(dem.shape, 2.0, 6))
     categories = masks(dem, *radar_over())["mask"]
     distance = 100.0 * np.abs(smooth(dem.shape, 3.0, 7))
-    groups = {**by_mask(categories), **by_distance(distance, (50.0, 100.0))}
+    groups = {**mask_groups(categories), **distance_groups(distance, (50.0, 100.0))}
     random = np.random.default_rng(0)
     built = np.where(random.random((60, 70)) < 0.4, random.gamma(3.0, 5.0, (60, 70)), 0.0)
     guessed = np.maximum(built + random.normal(0.0, 3.0, built.shape), 0.0)
@@ -146,7 +152,7 @@ def metrics() -> Mapping[str, Any]:
 def _learning_scene() -> xr.Dataset:
     """Simulate a scene in the form that networks take."""
     dem = dem_of(rough_heights(72, 96, seed=11))
-    return simulated_scene(dem, *radar_over(300, 380), seed=5)
+    return simulate_scene(dem, *radar_over(300, 380), seed=5)
 
 
 @cache
@@ -175,14 +181,14 @@ def terrain_data() -> Mapping[str, Any]:
         ("gamma0_posterior", "local_incidence"),
         size=32,
         stride=16,
-        known=(4, 9),
+        known_count=(4, 9),
         augment=True,
         seed=2,
     )
     return {
         "scene": scene,
         "ground": patchy_reflectivity(dem, np.random.default_rng(0)),
-        "coarse": degraded_dem(dem, np.random.default_rng(1)),
+        "coarse": degrade_dem(dem, np.random.default_rng(1)),
         "patches": [patches[index] for index in (0, 3, len(patches) - 1)],
     }
 
@@ -307,11 +313,11 @@ def networks() -> Mapping[str, Any]:
 @case
 def predicted_heights() -> Mapping[str, Any]:
     """Predict terrain with the packaged network, at once and in blocks."""
-    from sarheight.learning import Tiling, packaged
+    from sarheight.learning import Tiling, packaged_model
     from sarheight.terrain import HeightEstimator, predict_heights
 
     scene = _learning_scene()
-    model = HeightEstimator.from_pretrained(packaged("terrain"))
+    model = HeightEstimator.from_pretrained(packaged_model("terrain"))
     points, tiling = _known(scene["height"], 12), Tiling(32, 8)
     _one_thread()
     return {
@@ -327,9 +333,9 @@ def predicted_heights() -> Mapping[str, Any]:
 def predicted_buildings() -> Mapping[str, Any]:
     """Predict buildings with the packaged network, at once and in blocks."""
     from sarheight.buildings import BuildingHeightEstimator, predict_buildings
-    from sarheight.learning import Tiling, packaged
+    from sarheight.learning import Tiling, packaged_model
 
-    model = BuildingHeightEstimator.from_pretrained(packaged("buildings"))
+    model = BuildingHeightEstimator.from_pretrained(packaged_model("buildings"))
     city, tiling = _city(), Tiling(16, 4)
     _one_thread()
     return {
@@ -397,13 +403,13 @@ def trained_heights() -> Mapping[str, Any]:
         options={"width": 4, "depth": 2},
         size=16,
         stride=8,
-        known=(2, 6),
+        known_count=(2, 6),
         batch=8,
         epochs=2,
         rate=3e-3,
         precision="32-true",
     )
-    bands = parts(scene, {"training": 0.6, "validation": 0.4}, gap=120.0)
+    bands = split_bands(scene, {"training": 0.6, "validation": 0.4}, gap=120.0)
     _one_thread()
     with temporary_folder() as folder:
         model = train_terrain(

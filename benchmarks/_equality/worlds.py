@@ -126,7 +126,7 @@ def radar_over(  # a cached function is called by position
         interval=10.0,
     )
     turn = look_at(orbit, *PLACE, incidence_angle, look_side=look_side, height=500.0)
-    orbit = orbit.rotated(turn)
+    orbit = orbit.rotate(turn)
     grid = RadarGrid.over(
         orbit,
         *PLACE,

@@ -11,8 +11,8 @@ import numpy as np
 from benchmarks._mountains.scenes import COARSER
 from benchmarks._mountains.truth import HEIGHT_ERROR
 from sarheight import dem as elevation
-from sarheight.coregistration import corrected, estimate_shift
-from sarheight.coregistration._estimate import moved
+from sarheight.coregistration import apply_shift, estimate_shift
+from sarheight.coregistration._estimate import shift_grid
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -102,7 +102,7 @@ def orbit_error(metres: float, *, along: bool) -> Wrong:
 
 def displaced(line: float, sample: float) -> Wrong:
     """Displace the image."""
-    return lambda scene, dem: (replace(scene, grid=moved(scene.grid, -line, -sample)), dem)
+    return lambda scene, dem: (replace(scene, grid=shift_grid(scene.grid, -line, -sample)), dem)
 
 
 def nearest_records(scene: Scene, dem: xr.DataArray) -> Given:
@@ -116,7 +116,7 @@ def co_registered(wrong: Wrong) -> Wrong:
     def right(scene: Scene, dem: xr.DataArray) -> Given:
         scene, dem = wrong(scene, dem)
         shift = estimate_shift(scene, dem)
-        return (corrected(scene, shift) if shift.found else scene), dem
+        return (apply_shift(scene, shift) if shift.found else scene), dem
 
     return right
 

@@ -184,7 +184,7 @@ class Site:
         path = data_file(name, self.folder)
         orbit, grid = read_orbit(path), read_grid(path)
         latitude, longitude, height = self._middle()
-        orbit = orbit.rotated(look_at(orbit, latitude, longitude, self.incidence, height=height))
+        orbit = orbit.rotate(look_at(orbit, latitude, longitude, self.incidence, height=height))
         grid = _boundless(grid if grid.is_ground_range else grid.multilook(1, 5), orbit)
         return self._cut(grid, orbit), orbit
 
@@ -193,11 +193,11 @@ class Site:
         orbit = read_orbit_file(data_file(name, self.folder))
         latitude, longitude, height = self._middle()
         turn = look_at(orbit, latitude, longitude, self.incidence, height=height, ascending=True)
-        orbit = orbit.rotated(turn)
+        orbit = orbit.rotate(turn)
         grid = RadarGrid.over(
             orbit, latitude, longitude, lines=8000, samples=8000, height=height, looks=LOOKS
         )
-        return self._cut(grid, orbit), orbit.cropped(grid.first_time, grid.last_time)
+        return self._cut(grid, orbit), orbit.crop(grid.first_time, grid.last_time)
 
     def _cut(self, grid: RadarGrid, orbit: Orbit) -> RadarGrid:
         """Cut a grid to the place."""

@@ -22,7 +22,7 @@ from sarheight.geometry.visibility import classify_cells
 from sarheight.illumination import BackscatterLaw, CosinePower, Muhleman
 from sarheight.illumination.simulate import Illumination, illuminate, is_illuminated
 from sarheight.scene import Scene
-from sarheight.terrain import degraded_dem, patchy_reflectivity
+from sarheight.terrain import degrade_dem, patchy_reflectivity
 
 if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
@@ -72,7 +72,7 @@ def coarse_dem(
 ) -> xr.DataArray:
     """Make the DEM that the reconstruction is given: coarser, and wrong by a correlated error."""
     sigma = error * float(np.sqrt(np.prod(elevation.local_posting(dem))))
-    return degraded_dem(dem, random, factor=COARSER, error=sigma, length=ERROR_LENGTH)
+    return degrade_dem(dem, random, factor=COARSER, error=sigma, length=ERROR_LENGTH)
 
 
 @dataclass(frozen=True, eq=False)

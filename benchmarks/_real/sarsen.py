@@ -162,7 +162,7 @@ def compare(path: Path, group: str, dem: xr.DataArray) -> Comparison:
         distance: Floats = np.hypot(seen.line.values - line, seen["sample"].values - sample)[plain]
         return distance
 
-    unsheared = replace(scene.grid, stamp_range=None)
+    unsheared = replace(scene.grid, bistatic_range=None)
     as_they_are = apart(scene.grid, METRE)
     return Comparison(
         cells=int(plain.sum()),

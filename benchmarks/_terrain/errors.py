@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from sarheight.learning import by_distance, by_mask, coverage, errors_by_group, slope_error
+from sarheight.learning import coverage, distance_groups, errors_by_group, mask_groups, slope_error
 from sarheight.terrain import TerrainPatches
 
 if TYPE_CHECKING:
@@ -54,15 +54,17 @@ def arrays_of(
     Returns
     -------
     dict of array, shape (patches, 1, rows, columns)
-        ``prefill``, ``prompt``, ``truth``, ``mask``, ``distance``, and ``height``, ``scale`` as
-        far as there are any.
+        ``interpolated``, ``coarse``, ``truth``, ``mask``, ``distance``; ``height`` and ``scale``
+        as far as there are any.
     """
     patches = TerrainPatches(
-        [scene], channels, within=[part], size=SIZE, known=(known, known), seed=TEST_SEED
+        [scene], channels, within=[part], size=SIZE, known_count=(known, known), seed=TEST_SEED
     )
     collected: dict[str, list[NDArray[Any]]] = {}
     for sample in _batches(patches):
-        found = {name: sample[name] for name in ("prefill", "prompt", "truth", "mask", "distance")}
+        found = {
+            name: sample[name] for name in ("interpolated", "coarse", "truth", "mask", "distance")
+        }
         if estimator is not None:
             with torch.inference_mode():
                 height, scale = estimator(sample)
@@ -94,7 +96,7 @@ def errors_of(estimate: NDArray[Any], arrays: Arrays, scene: xr.Dataset) -> Erro
         Says what the mask's values mean, and how far cells lie apart.
     """
     mask = xr.DataArray(arrays["mask"], attrs=scene["true_mask"].attrs)
-    groups = {**by_mask(mask), **by_distance(arrays["distance"], EDGES)}
+    groups = {**mask_groups(mask), **distance_groups(arrays["distance"], EDGES)}
     found = errors_by_group(estimate, arrays["truth"], groups)
     posting = tuple(scene.attrs["posting_m"])
     pairs = zip(estimate[:, 0], arrays["truth"][:, 0], strict=True)
@@ -113,7 +115,7 @@ def baselines(scene: xr.Dataset, part: Part, known: int) -> dict[str, Errors]:
     arrays = arrays_of(scene, part, ("gamma0_geocoded",), known)
     return {
         row: errors_of(arrays[name], arrays, scene)
-        for row, name in (("priors", "prefill"), ("coarse", "prompt"))
+        for row, name in (("priors", "interpolated"), ("coarse", "coarse"))
     }
 
 

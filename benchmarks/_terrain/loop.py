@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks._terrain.errors import SIZE, arrays_of
 from benchmarks._terrain.places import job_of
-from sarheight.terrain import TerrainPatches, look_slice, observed_scene, simulated_image
+from sarheight.terrain import TerrainPatches, columns_along_range, prepare_scene, simulate_image
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -41,12 +41,12 @@ def reconstructed_again(
         See `benchmarks._terrain.errors.arrays_of`.
     """
     job = job_of(region, folder)
-    image, _ = simulated_image(*job.make(), job.settings, seed=job.seed)
+    image, _ = simulate_image(*job.make(), job.settings, seed=job.seed)
     refined = scene["coarse_height"].copy(deep=True)
     arrays = arrays_of(scene, part, channels, known, estimator)
-    windows = TerrainPatches([scene], channels, within=[part], size=SIZE, known=(0, 0)).windows
-    inside = refined.values[slice(*part.rows), slice(*part.columns)][:, look_slice(scene)]
-    for (_, row, column), height in zip(windows, arrays["height"][:, 0], strict=True):
+    patches = TerrainPatches([scene], channels, within=[part], size=SIZE, known_count=(0, 0))
+    inside = refined.values[slice(*part.rows), slice(*part.columns)][:, columns_along_range(scene)]
+    for (_, row, column), height in zip(patches.windows, arrays["height"][:, 0], strict=True):
         inside[row : row + SIZE, column : column + SIZE] = height
-    again = observed_scene(image, refined, scene["height"])
+    again = prepare_scene(image, refined, scene["height"])
     return scene.assign({name: again[name] for name in channels})

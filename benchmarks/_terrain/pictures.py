@@ -48,8 +48,8 @@ def draw(ground: Ground, estimators: Mapping[str, HeightEstimator], folder: Path
                     name: arrays[key][number, 0]
                     for name, key in (
                         ("truth", "truth"),
-                        ("priors", "prefill"),
-                        ("coarse", "prompt"),
+                        ("priors", "interpolated"),
+                        ("coarse", "coarse"),
                     )
                 }
             panels[row] = arrays["height"][number, 0]

@@ -20,8 +20,8 @@ from benchmarks._mountains.scenes import (
 from sarheight import dem as elevation
 from sarheight.illumination import Muhleman
 from sarheight.layover import reconstruct
-from sarheight.learning import Part, parts
-from sarheight.terrain import SceneJob, scene_of_file, simulated_image, write_scenes
+from sarheight.learning import Part, split_bands
+from sarheight.terrain import SceneConfiguration, open_scene, simulate_image, write_scenes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +95,7 @@ class Ground:
     more_parts: list[Part]
 
 
-def job_of(name: str, folder: str | None, *, ascending: bool = False) -> SceneJob:
+def job_of(name: str, folder: str | None, *, ascending: bool = False) -> SceneConfiguration:
     """Describe the scene of a place.
 
     Parameters
@@ -117,7 +117,7 @@ def job_of(name: str, folder: str | None, *, ascending: bool = False) -> SceneJo
         return (site.dem, *(site.ascending() if ascending else site.descending()))
 
     orbit = place.ascending if ascending else place.descending
-    return SceneJob(
+    return SceneConfiguration(
         f"{name}_ascending" if ascending else name,
         make,
         {"dem": data_file(place.dem, folder), "annotation": data_file(orbit, folder)},
@@ -126,11 +126,11 @@ def job_of(name: str, folder: str | None, *, ascending: bool = False) -> SceneJo
     )
 
 
-def _with_level(scene: xr.Dataset, job: SceneJob, work: Path) -> xr.Dataset:
+def _with_level(scene: xr.Dataset, job: SceneConfiguration, work: Path) -> xr.Dataset:
     """Add the image as it is geocoded without an elevation model: at the scene's mean height."""
     path = work / f"{job.name}_{LEVEL}.npy"
     if not path.exists():
-        image, coarse = simulated_image(*job.make(), job.settings, seed=job.seed)
+        image, coarse = simulate_image(*job.make(), job.settings, seed=job.seed)
         level = scene["coarse_height"].copy()
         level[:] = float(coarse.mean())
         wanted = ("sigma0_geocoded", "ellipsoid_incidence")
@@ -164,13 +164,13 @@ def make_ground(
     if more:
         jobs += [job_of(name, folder) for name in FAR]
         jobs += [job_of(name, folder, ascending=True) for name in REGIONS]
-    scenes = [scene_of_file(path) for path in write_scenes(jobs, work, report=report)]
+    scenes = [open_scene(path) for path in write_scenes(jobs, work, report=report)]
     count = len(REGIONS)
     regions = {
         name: _with_level(scene, job, work)
         for name, scene, job in zip(REGIONS, scenes, jobs, strict=False)
     }
-    bands = {name: parts(scene, SHARES, gap=GAP) for name, scene in regions.items()}
+    bands = {name: split_bands(scene, SHARES, gap=GAP) for name, scene in regions.items()}
     if not more:
         return Ground(regions, bands, [], [])
     far, others = scenes[count : count + len(FAR)], scenes[count + len(FAR) :]

@@ -20,7 +20,7 @@ PUBLISHED = TerrainSettings(
     reference="mean",
     uncertainty=False,
     output_std=None,
-    known=(USUAL, USUAL),
+    known_count=(USUAL, USUAL),
     batch=4,
     epochs=12,
     patience=12,
@@ -35,15 +35,15 @@ WITHOUT_PROMPT = replace(
     channels=UNFOLDED,
     network="ask_unet",
     options=SELECTIVE,
-    reference="prefill",
+    reference="interpolated",
     uncertainty=True,
-    known=(min(KNOWN), max(KNOWN)),
+    known_count=(min(KNOWN), max(KNOWN)),
 )
 OURS = replace(
     WITHOUT_PROMPT,
     channels=(*UNFOLDED, "local_incidence", "contribution_share"),
     options=PUBLISHED.options,
-    reference="prompt",
+    reference="coarse",
     output_std=10.0,
     epochs=8,
 )

@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks._figures import machine
 from benchmarks._terrain.places import REGIONS
 from benchmarks._terrain.rows import USUAL, settings_of
-from sarheight.learning.weights import WEIGHTS_PACKAGED
+from sarheight.learning import packaged_model
 from sarheight.terrain import HeightEstimator
 
 __all__ = ["main"]
@@ -49,7 +49,7 @@ def _card(errors: dict[str, Any], seed: int, validation: float) -> dict[str, Any
             "elevations": {name: Path(place.dem).name for name, place in REGIONS.items()},
             "licence": "SRTM 1 arc second (public domain), Copernicus GLO-30",
             "orbits": "annotations of Sentinel-1, Copernicus Sentinel data 2021 to 2023",
-            "images": "simulated by sarheight.terrain.simulated_scene",
+            "images": "simulated by sarheight.terrain.simulate_scene",
             "split": "by bands across each region; figures are of bands that were never seen",
         },
         "training": {"seed": seed, "validation_rmse_m": validation, "machine": machine()},
@@ -82,9 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     errors = json.loads((best / "errors.json").read_text("utf-8"))
     card = _card(errors, seed, found[best])
     card["settings"] = {"epochs": settings_of(ROW, seed).epochs}
-    WEIGHTS_PACKAGED.mkdir(exist_ok=True)
     target = HeightEstimator.from_pretrained(best / "model").save_pretrained(
-        WEIGHTS_PACKAGED / NAME, card=card, overwrite=True
+        packaged_model(NAME), card=card, overwrite=True
     )
     size = sum(path.stat().st_size for path in target.iterdir())
     if size > LARGEST:

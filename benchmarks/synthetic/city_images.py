@@ -558,7 +558,7 @@ def _pass(
     """Make the orbit and the grid of a pass over the city and its margin."""
     place = (site.latitude, site.longitude)
     orbit = Orbit.circular(latitude=site.latitude, longitude=site.longitude, ascending=ascending)
-    orbit = orbit.rotated(look_at(orbit, *place, settings.incidence, height=site.ground))
+    orbit = orbit.rotate(look_at(orbit, *place, settings.incidence, height=site.ground))
     # Wide enough for a square that is turned, and for what is laid over beyond its edge.
     pixels = int(1.5 * city.building.shape[0] * city.posting / POSTING_RADAR) + 8
     grid = RadarGrid.over(

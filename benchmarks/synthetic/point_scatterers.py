@@ -362,7 +362,7 @@ def pass_over(
         height=height,
         ascending=ascending,
     )
-    orbit = orbit.rotated(turn)
+    orbit = orbit.rotate(turn)
     one = RadarGrid.over(
         orbit,
         latitude,

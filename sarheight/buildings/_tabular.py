@@ -17,10 +17,10 @@ from sarheight.learning.run import (
     EpochLoader,
     Precision,
     RunSettings,
-    claim,
+    count_steps,
     fit,
     one_cycle_adamw,
-    steps_of,
+    prepare_run,
 )
 from sarheight.learning.weights import Channel
 
@@ -198,7 +198,7 @@ def train_tabular(
         counts = " and ".join(str(table.values.shape[1]) for table in tables)
         msg = f"found {len(names)} names for {counts} features, expected one for each"
         raise ValueError(msg)
-    finished = claim(folder, settings, accelerator)
+    finished = prepare_run(folder, settings, accelerator)
     if finished.exists():
         return TabularHeightEstimator.from_pretrained(finished)
     with torch.random.fork_rng():
@@ -208,7 +208,7 @@ def train_tabular(
         )
         unit = max(float(training.heights.std()), 1e-3)
         best = fit(
-            _TabularTask(estimator, settings, steps_of(training, settings), unit),
+            _TabularTask(estimator, settings, count_steps(training, settings), unit),
             EpochLoader(training, validation, settings),
             settings,
             folder,

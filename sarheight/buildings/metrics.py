@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sarheight.learning.metrics import paired
+from sarheight.learning.metrics import finite_pairs
 from sarheight.plot.figures import COLORBAR_BOX, LONGEST_SIDE, MARGINS, PANEL_SIDE, set_title
 from sarheight.plot.maps import (
     Frame,
     average_blocks,
     draw_compass,
-    draw_void,
+    draw_nodata,
     label_axes,
     map_view,
     valid_cells,
@@ -138,7 +138,7 @@ def building_errors(
     if any(low >= high for low, high in pairwise(limits)):
         msg = f"found classes {list(classes)}, expected heights above 0 that rise"
         raise ValueError(msg)
-    found, expected = paired(estimate, truth, where)
+    found, expected = finite_pairs(estimate, truth, where)
     built = expected > 0.0
     groups = {
         f"{low:g}-{high:g} m": (expected > low) & (expected <= high)
@@ -192,7 +192,7 @@ def footprint_iou(
     if not threshold > 0.0:
         msg = f"found a threshold of {threshold}, expected a number above 0: else all is built"
         raise ValueError(msg)
-    found, expected = paired(estimate, truth, where)
+    found, expected = finite_pairs(estimate, truth, where)
     either = (found >= threshold) | (expected >= threshold)
     both = (found >= threshold) & (expected >= threshold)
     return float(both.sum() / either.sum()) if either.any() else np.nan
@@ -274,7 +274,7 @@ def _draw(figure: Figure, axes: Axes, map_: xr.DataArray, style: tuple[float, st
     frame = Frame.of(view)
     values = average_blocks(np.where(valid_cells(view), view.values, np.nan))
     if np.isnan(values).any():
-        draw_void(axes)
+        draw_nodata(axes)
     top, units, colours = style
     drawn = axes.imshow(
         np.ma.masked_invalid(values),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight.buildings.stack import BANDS, OPTICAL_BANDS, SAR_BANDS, check_stack, valid_months
-from sarheight.learning.split import Part, posting_of, require_shares, starts_along
+from sarheight.learning.split import Part, posting_of, require_shares, window_starts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -358,8 +358,8 @@ class BuildingPatches:
         known = _known(stack)
         for part in parts:
             part.require_inside(stack)
-            for row in starts_along(part.rows, self.size, step):
-                for column in starts_along(part.columns, self.size, step):
+            for row in window_starts(part.rows, self.size, step):
+                for column in window_starts(part.columns, self.size, step):
                     share = known[row : row + self.size, column : column + self.size].mean()
                     if share >= least_known:
                         yield from (_Window(index, row, column, run) for run in runs)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from sarheight.buildings.stack import BANDS, check_stack
 from sarheight.errors import CheckpointError
-from sarheight.learning.tiles import Corner, Mosaic, Tiling, in_chunks_of
-from sarheight.learning.weights import device_of
+from sarheight.learning.tiles import Corner, Mosaic, Tiling, match_chunks
+from sarheight.learning.weights import select_device
 
 if TYPE_CHECKING:
     from sarheight.buildings.estimators import BuildingHeightEstimator
@@ -75,11 +75,11 @@ def predict_buildings(
     chosen.require_fit(estimator.stride, block)
     images = _images(estimator, check_stack(stack, posting=None))
     month = torch.from_numpy(stack["month"].dt.month.values.astype(np.int64))
-    worker = _Worker(estimator.to(device_of(device)).eval(), tuple(images), month)
+    worker = _Worker(estimator.to(select_device(device)).eval(), tuple(images), month)
     layers = 3 if estimator.gives_distribution else 1
     mosaic = Mosaic(tuple(images.values()), worker, layers, chosen)
     values = mosaic.values(block, report)
-    return in_chunks_of(values, _dataset(values, stack))
+    return match_chunks(values, _dataset(values, stack))
 
 
 class _Worker:

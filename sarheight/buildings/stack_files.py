@@ -31,8 +31,8 @@ from sarheight.buildings.stack import OPTICAL_BANDS, SAR_BANDS, check_stack, cit
 from sarheight.errors import ProductError, StackError
 from sarheight.output import open_result
 from sarheight.output.atomic import atomic_write
+from sarheight.output.files import write_zarr
 from sarheight.output.grid import check_grid, grid_transform
-from sarheight.output.write import write_zarr
 from sarheight.rtc.flattened import Scale, open_raster, power
 
 if TYPE_CHECKING:

@@ -23,13 +23,13 @@ from sarheight.buildings.stack import SAR_BANDS, band_statistics
 from sarheight.learning.run import (
     EpochLoader,
     RunSettings,
-    claim,
+    count_steps,
     fit,
+    prepare_run,
     require_one_of,
     require_positive,
-    steps_of,
 )
-from sarheight.learning.split import require_apart
+from sarheight.learning.split import require_disjoint
 from sarheight.learning.weights import Channel
 
 if TYPE_CHECKING:
@@ -529,8 +529,8 @@ def train_buildings(
     ----------
     Wu, Y. and Johnson, J. (2021). Rethinking "Batch" in BatchNorm. arXiv:2105.07576, section 3.
     """
-    require_apart(len(stacks), training, validation)
-    finished = claim(folder, settings, accelerator)
+    require_disjoint(len(stacks), training, validation)
+    finished = prepare_run(folder, settings, accelerator)
     if finished.exists():
         return BuildingHeightEstimator.from_pretrained(finished)
     patches = _patches(stacks, training, settings, for_training=True)
@@ -551,7 +551,7 @@ def train_buildings(
             estimator.load_encoders(settings.weights)
         loader = EpochLoader(patches, held_out, settings)
         best = fit(
-            BuildingTask(estimator, settings, steps_of(patches, settings), float(heights.std())),
+            BuildingTask(estimator, settings, count_steps(patches, settings), float(heights.std())),
             loader,
             settings,
             folder,

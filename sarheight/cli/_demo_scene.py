@@ -160,7 +160,7 @@ def _radar(dem: xr.DataArray) -> tuple[RadarGrid, Orbit]:
     latitude, longitude = float(dem.y.mean()), float(dem.x.mean())
     height = float(dem.mean())
     orbit = Orbit.circular(latitude=latitude, longitude=longitude, ascending=False)
-    orbit = orbit.rotated(look_at(orbit, latitude, longitude, INCIDENCE, height=height))
+    orbit = orbit.rotate(look_at(orbit, latitude, longitude, INCIDENCE, height=height))
     grid = RadarGrid.over(
         orbit,
         latitude,

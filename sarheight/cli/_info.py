@@ -76,8 +76,8 @@ def _product(source: str) -> Facts:
     from sarheight.product import open_product
 
     product = open_product(source)
-    yield from product.facts()
-    grid, orbit = product.placement()
+    yield from product.summary()
+    grid, orbit = product.grid_and_orbit()
     yield from _sampling(grid)
     yield from _orbit(orbit)
 

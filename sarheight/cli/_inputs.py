@@ -276,11 +276,11 @@ def coregister(
     """Do what was chosen about the shift of an image."""
     if choice is CoregisterName.none:
         return scene, None
-    from sarheight.coregistration import corrected, estimate_shift
+    from sarheight.coregistration import apply_shift, estimate_shift
 
     shift = estimate_shift(scene, dem, law=law)
     if choice is CoregisterName.correct and shift.found:
-        return corrected(scene, shift), shift
+        return apply_shift(scene, shift), shift
     return scene, shift
 
 

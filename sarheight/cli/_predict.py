@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from sarheight.cli._session import Session
     from sarheight.scene import Scene
-    from sarheight.terrain.elevations import SparseHeights
+    from sarheight.terrain.elevations import KnownElevations
 
 
 def is_city_stack(path: Path) -> bool:
@@ -257,15 +257,15 @@ def predict(  # noqa: PLR0915
     with session("predict", quiet=quiet, threads=threads, debug=debug, steps=4) as current:
         current.stage("read")
         from sarheight.buildings.estimators import BuildingHeightEstimator
-        from sarheight.learning.weights import device_of, kind_of, packaged
+        from sarheight.learning.weights import model_kind, packaged_model, select_device
         from sarheight.output import provenance, write
         from sarheight.terrain.networks import HeightEstimator
         from sarheight.terrain.predict import predict_heights
         from sarheight.zones.networks import ZoneClassifier
 
-        device_of(device)
-        folder = model or packaged("buildings" if is_city_stack(images[0]) else "terrain")
-        kind = kind_of(folder)
+        select_device(device)
+        folder = model or packaged_model("buildings" if is_city_stack(images[0]) else "terrain")
+        kind = model_kind(folder)
         if kind != HeightEstimator.kind:
             refuse(of_terrain, kind)
         if kind != ZoneClassifier.kind:
@@ -286,9 +286,9 @@ def predict(  # noqa: PLR0915
         known = _known(points, points_vertical)
         current.stage("reconstruct")
         if image.suffix.lower() == ".zarr" and dem is None:
-            from sarheight.terrain.scenes import scene_of_file
+            from sarheight.terrain.scenes import open_scene
 
-            scene = scene_of_file(image, chunks={})
+            scene = open_scene(image, chunks={})
         elif dem is None:
             msg = f"'{image}' is in radar geometry, so an elevation model is needed"
             raise typer.BadParameter(msg, param_hint="--dem")
@@ -322,14 +322,14 @@ def predict(  # noqa: PLR0915
         current.say(f"{output}: {rows} x {columns} cells, {count} elevations known")
 
 
-def _known(points: Path | None, vertical: str | None) -> SparseHeights | None:
+def _known(points: Path | None, vertical: str | None) -> KnownElevations | None:
     if points is None:
         return None
     from sarheight.errors import GeoidGridMissingError, VerticalDatumError
-    from sarheight.terrain.elevations import read_heights
+    from sarheight.terrain.elevations import read_known_elevations
 
     try:
-        return read_heights(points, vertical=geoid_of(vertical))
+        return read_known_elevations(points, vertical=geoid_of(vertical))
     except (VerticalDatumError, GeoidGridMissingError) as error:
         raise type(error)(in_words_of_options(error, "points-")) from error
 
@@ -348,12 +348,12 @@ def _scene(image: Scene, heights: xr.DataArray, posting: float | None) -> xr.Dat
     """Put image and elevation model on the wanted grid."""
     from sarheight.dem import reproject
     from sarheight.geometry.placement import crop_scene_to_dem
-    from sarheight.terrain.scenes import observed_scene
+    from sarheight.terrain.scenes import prepare_scene
 
     grid = heights
     if posting is not None:
         grid = reproject(heights, heights.rio.estimate_utm_crs().to_wkt(), posting)
-    return observed_scene(crop_scene_to_dem(image, heights), heights, grid)
+    return prepare_scene(crop_scene_to_dem(image, heights), heights, grid)
 
 
 # ``sarheight stack``: images of cities from catalogues, for training.

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from sarheight.illumination import BackscatterLaw
     from sarheight.orbit import Orbit
     from sarheight.scene import Scene
-    from sarheight.terrain.scenes import SceneJob, SceneSettings
+    from sarheight.terrain.scenes import SceneConfiguration, SceneSettings
 
 PRODUCTS = (".safe", ".zip")
 LEAST_NOISE, MOST_NOISE = -100.0, 20.0
@@ -419,9 +419,9 @@ def _job(
     multilook: tuple[int, int],
     settings: SceneSettings,
     heights: tuple[str | None, str | None, float | None],
-) -> SceneJob:
+) -> SceneConfiguration:
     """Describe a scene."""
-    from sarheight.terrain.scenes import SceneJob
+    from sarheight.terrain.scenes import SceneConfiguration
 
     def make() -> tuple[xr.DataArray, RadarGrid, Orbit]:
         from sarheight.geometry.placement import crop_grid_to_dem, rotate_over_dem
@@ -437,7 +437,7 @@ def _job(
         return dem, grid, orbit
 
     angle = "" if incidence is None else f"_{incidence:g}"
-    return SceneJob(
+    return SceneConfiguration(
         name=f"{path.stem}{angle}_{seed}",
         make=make,
         inputs={"dem": path, "like": like},

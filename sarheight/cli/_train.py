@@ -100,16 +100,16 @@ def terrain(
     ```
     """
     with session("train terrain", quiet=True, threads=None, debug=debug, steps=1):
-        from sarheight.learning.split import parts
-        from sarheight.terrain.scenes import scene_of_file
+        from sarheight.learning.split import split_bands
+        from sarheight.terrain.scenes import open_scene
         from sarheight.terrain.training import TerrainSettings, train_terrain
 
         chosen = TerrainSettings() if settings is None else TerrainSettings.read(settings)
-        found = [scene_of_file(path) for path in scenes]
+        found = [open_scene(path) for path in scenes]
         shares = {"training": 1.0 - validation - held_out, "validation": validation}
         if held_out > 0.0:
             shares["test"] = held_out
-        bands = [parts(scene, shares, gap=gap) for scene in found]
+        bands = [split_bands(scene, shares, gap=gap) for scene in found]
         train_terrain(
             found,
             [band["training"] for band in bands],

@@ -1,7 +1,7 @@
-"""Co-registration: how far a radar image lies from where orbit and DEM say that it should."""
+"""Co-registration: the shift of a radar image against its simulation from orbit and DEM."""
 
 from __future__ import annotations
 
-from sarheight.coregistration._estimate import Shift, corrected, estimate_shift
+from sarheight.coregistration._estimate import Shift, apply_shift, estimate_shift
 
-__all__ = ["Shift", "corrected", "estimate_shift"]
+__all__ = ["Shift", "apply_shift", "estimate_shift"]

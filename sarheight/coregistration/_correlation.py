@@ -17,9 +17,9 @@ Mask = NDArray[np.bool_]
 
 FLOOR = 0.05
 """Part of the median that is added before the logarithm: shadow and noise weigh little."""
-FINEST, COARSEST = 0.7, 8.0
-"""Standard deviations in pixels of the Gaussians between which detail lies."""
-LOBE = 6
+FINE_SIGMA, COARSE_SIGMA = 0.7, 8.0
+"""Standard deviations in pixels of the Gaussians between which bandpass lies."""
+LOBE_RADIUS = 6
 """Pixels from its peak within which a correlation is not yet that of chance."""
 
 
@@ -35,7 +35,7 @@ class Moments:
     simulation: Floats
 
 
-def detail(values: Floats, valid: Mask) -> Floats:
+def bandpass(values: Floats, valid: Mask) -> Floats:
     """Keep what varies over a few pixels.
 
     Shapes: `values` (lines, samples); returns (lines, samples).
@@ -45,14 +45,14 @@ def detail(values: Floats, valid: Mask) -> Floats:
     known = np.where(valid, values, 0.0)
     weight = valid.astype(np.float64)
     means = []
-    for width in (FINEST, COARSEST):
+    for width in (FINE_SIGMA, COARSE_SIGMA):
         norm = gaussian_filter(weight, width, mode="constant")
         mean = gaussian_filter(known, width, mode="constant") / np.maximum(norm, 1e-6)
         means.append(mean)
     return np.where(valid, means[0] - means[1], 0.0)
 
 
-def log_detail(power: Floats, valid: Mask) -> Floats:
+def log_bandpass(power: Floats, valid: Mask) -> Floats:
     """Keep what varies over a few pixels of the logarithm of an intensity.
 
     Shapes: `power` (lines, samples); returns (lines, samples).
@@ -61,7 +61,7 @@ def log_detail(power: Floats, valid: Mask) -> Floats:
     if median <= 0.0:
         return np.zeros(power.shape)
     floored = np.maximum(np.where(valid, power, median), 0.0) + FLOOR * median
-    return detail(np.log(floored), valid)
+    return bandpass(np.log(floored), valid)
 
 
 def moments(image: Floats, image_valid: Mask, simulation: Floats, simulated: Mask) -> Moments:
@@ -145,13 +145,11 @@ def significance(surface: Floats, line: float, sample: float) -> float:
     """Tell by how many standard deviations a peak rises above its surroundings."""
     middle = surface.shape[0] // 2
     row, column = np.indices(surface.shape) - middle
-    around = surface[np.hypot(row - line, column - sample) > LOBE]
+    around = surface[np.hypot(row - line, column - sample) > LOBE_RADIUS]
     spread = float(around.std())
     height = float(surface[round(line) + middle, round(sample) + middle])
     return (height - float(around.mean())) / spread if spread > 0.0 else 0.0
 
-
-# One shift from many windows: outliers set aside, and a standard error.
 
 CLOSE = 4
 """Averaged pixels around the common shift in which a window's own is looked for."""
@@ -170,7 +168,7 @@ class Compared:
     window: Window  # the window
     moments: Moments  # second moments at each shift
     pixels: int  # averaged pixels with data
-    contrast: float  # standard deviation of the simulated detail of log-intensity
+    contrast: float  # standard deviation of the simulated bandpass of log-intensity
 
 
 @dataclass(frozen=True, eq=False)

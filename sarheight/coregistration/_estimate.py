@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from sarheight.coregistration._correlation import (
     CLOSE,
-    COARSEST,
+    COARSE_SIGMA,
     Compared,
     Pool,
     correlation,
-    log_detail,
+    log_bandpass,
     moments,
     peak_of,
     significance,
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shift:
-    """How far a radar image lies from its simulation.
+    """The shift of a radar image against its simulation.
 
-    A place that orbit and DEM put at (line, sample) is seen at (line + `line`, sample + `sample`).
-    Where nothing can be said the shift is NaN, and `reason` says why.
+    A point that orbit and DEM place at (line, sample) is imaged at (line + `line`, sample +
+    `sample`). Where no shift could be estimated it is NaN, and `reason` says why.
 
     Attributes
     ----------
@@ -52,16 +52,16 @@ class Shift:
     along_track_error, across_track_error : float
         Standard errors in metres.
     correlation_before, correlation_after : float
-        Correlation of log-intensity, measured with simulated, as it was and with the shift taken
-        out. Both without what varies more slowly than a few cells of the DEM.
+        Correlation of measured and simulated log-intensity before and after the shift is
+        removed, both high-pass filtered at a few cells of the DEM.
     significance : float
         Height of the correlation's peak above its surroundings, in their standard deviations.
     windows : xarray.Dataset
-        The windows that were compared, dim ``window``: ``line`` and ``sample`` of their centres,
+        The compared windows, dim ``window``: ``line`` and ``sample`` of their centres,
         their own ``line_shift`` and ``sample_shift`` in pixels, their ``correlation`` with the
         common shift taken out, and whether each was ``used`` or set aside as an outlier.
     reason : str
-        Why nothing can be said; empty where something can.
+        Why no shift could be estimated; empty otherwise.
     """
 
     line: float = math.nan
@@ -80,7 +80,7 @@ class Shift:
 
     @property
     def found(self) -> bool:
-        """Whether anything can be said about the shift."""
+        """Whether a shift was estimated."""
         return not self.reason
 
     @property
@@ -111,7 +111,7 @@ class Shift:
     def __str__(self) -> str:
         """Say in a line what was found."""
         if not self.found:
-            return f"nothing can be said about the shift: {self.reason}"
+            return f"no shift could be estimated: {self.reason}"
         return (
             f"the image lies {self.along_track:+.1f} ± {self.along_track_error:.1f} m along and "
             f"{self.across_track:+.1f} ± {self.across_track_error:.1f} m across the track from its "
@@ -121,14 +121,8 @@ class Shift:
         )
 
 
-# A scene whose timing is put right by the shift that was found.
-
-
-def moved(grid: RadarGrid, line: float, sample: float) -> RadarGrid:
-    """Return a grid whose pixels stand for places that many lines and samples further back.
-
-    What was to be seen at (l, s) is then to be seen at (l + line, s + sample).
-    """
+def shift_grid(grid: RadarGrid, line: float, sample: float) -> RadarGrid:
+    """Shift a grid: what it places at (l, s) moves to (l + line, s + sample)."""
     ground = sample * grid.sample_spacing if grid.is_ground_range else 0.0
     later = line * grid.line_interval
     return replace(
@@ -142,8 +136,8 @@ def moved(grid: RadarGrid, line: float, sample: float) -> RadarGrid:
     )
 
 
-def corrected(scene: Scene, shift: Shift) -> Scene:
-    """Put the timing of a scene right by a shift.
+def apply_shift(scene: Scene, shift: Shift) -> Scene:
+    """Correct the timing of a scene by a shift.
 
     The pixels stay as they are. The times of the lines and the ranges of the samples change: the
     time of the first line and the near range, or the origin of ground range.
@@ -163,20 +157,18 @@ def corrected(scene: Scene, shift: Shift) -> Scene:
     Raises
     ------
     ValueError
-        If nothing is known of the shift.
+        If no shift was estimated.
     OrbitCoverageError
         If the orbit does not cover the corrected times.
     """
     if not shift.found:
         msg = (
-            f"found a shift of which nothing can be said ({shift.reason}), expected one that was "
-            "found: use the scene as it is"
+            f"found no shift ({shift.reason}), expected one that could be estimated: use the "
+            "scene as it is"
         )
         raise ValueError(msg)
-    return replace(scene, grid=moved(scene.grid, shift.line, shift.sample))
+    return replace(scene, grid=shift_grid(scene.grid, shift.line, shift.sample))
 
-
-# Windows of an image, and what orbit and DEM let expect to be seen in them.
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -185,20 +177,20 @@ SMALLEST, LARGEST = 32, 128
 """Size of a window in averaged pixels."""
 PARTS = 3
 """A small image is cut into about as many windows along its shorter side."""
-MARGIN = math.ceil(2 * COARSEST)
-"""Averaged pixels around a window that its detail depends on."""
-PROBES = 512
+MARGIN = math.ceil(2 * COARSE_SIGMA)
+"""Averaged pixels around a window that its bandpass depends on."""
+PROBES_PER_AXIS = 512
 """Posts of the DEM along each axis by which windows and terrain find each other."""
-SPARE = 16
+CELL_MARGIN = 16
 """Cells that are kept around the terrain of a window, beyond those that were probed."""
-FEWEST = 0.5
+LEAST_COVERAGE = 0.5
 """Part of a window that must have data, and terrain that is known."""
-GAP = 13
+CLOSING_SIZE = 13
 """Averaged pixels that may lie between two posts, on slopes that face away from the radar."""
 
 
 @dataclass(frozen=True, eq=False)
-class Looked:
+class MultilookedImage:
     """An image whose pixels are to be averaged to about the size of a DEM's cells."""
 
     scene: Scene  # the image
@@ -227,16 +219,16 @@ class Window:
     rows: slice  # rows, columns: the part of the DEM that is seen in it
     columns: slice
 
-    def measured(self, image: Looked) -> tuple[Floats, Mask]:
-        """Return the detail of log-intensity, and where it is known."""
+    def measured(self, image: MultilookedImage) -> tuple[Floats, Mask]:
+        """Return the bandpass of log-intensity, and where it is known."""
         begin = [max(first - MARGIN, 0) for first in (self.line, self.sample)]
         end = [
             min(first + self.size + MARGIN, length)
             for first, length in zip((self.line, self.sample), image.grid.shape, strict=True)
         ]
         power = image.intensity(slice(begin[0], end[0]), slice(begin[1], end[1]))
-        valid = np.isfinite(power).all(axis=0) & ~_empty(power)
-        found = np.mean([log_detail(each, valid) for each in power], axis=0)
+        valid = np.isfinite(power).all(axis=0) & ~_border(power)
+        found = np.mean([log_bandpass(each, valid) for each in power], axis=0)
         core = (
             slice(self.line - begin[0], self.line - begin[0] + self.size),
             slice(self.sample - begin[1], self.sample - begin[1] + self.size),
@@ -246,14 +238,14 @@ class Window:
     def simulated(
         self,
         dem: xr.DataArray,
-        image: Looked,
+        image: MultilookedImage,
         law: BackscatterLaw,
         reach: int,
         shift: tuple[float, float] = (0.0, 0.0),
     ) -> tuple[Floats, Mask]:
         """Simulate the window with a margin.
 
-        Returns shape `detail` (size + 2 reach, size + 2 reach).
+        Returns shape `bandpass` (size + 2 reach, size + 2 reach).
         """
         from sarheight.geometry.pass_geometry import pass_geometry
         from sarheight.illumination.simulate import illuminate
@@ -261,25 +253,27 @@ class Window:
         edge = reach + MARGIN
         begin = (self.line - edge - shift[0], self.sample - edge - shift[1])
         size = self.size + 2 * edge
-        grid = replace(moved(image.grid, -begin[0], -begin[1]), lines=size, samples=size, bursts=())
+        grid = replace(
+            shift_grid(image.grid, -begin[0], -begin[1]), lines=size, samples=size, bursts=()
+        )
         part = dem.isel(y=self.rows, x=self.columns)
         seen = pass_geometry(part, grid, image.scene.orbit)
         power = illuminate(seen, law).simulate().astype(np.float64)
-        known = _known(seen, power > 0.0)
+        known = _mapped(seen, power > 0.0)
         core = slice(MARGIN, size - MARGIN)
-        return log_detail(power, known)[core, core], known[core, core]
+        return log_bandpass(power, known)[core, core], known[core, core]
 
 
-def _empty(power: Floats) -> Mask:
+def _border(power: Floats) -> Mask:
     """Tell where an image is zero over more than a few pixels: a border, not shadow."""
     from scipy.ndimage import maximum_filter, minimum_filter
 
     zero = (power == 0.0).all(axis=0).astype(np.uint8)
-    core = minimum_filter(zero, GAP, mode="nearest")
-    return np.asarray((maximum_filter(core, GAP) > 0) & (zero > 0))
+    core = minimum_filter(zero, CLOSING_SIZE, mode="nearest")
+    return np.asarray((maximum_filter(core, CLOSING_SIZE) > 0) & (zero > 0))
 
 
-def _known(seen: PassGeometry, lit: Mask) -> Mask:
+def _mapped(seen: PassGeometry, lit: Mask) -> Mask:
     """Tell in which pixels terrain lies, be it in shadow; not beyond the DEM's edge."""
     from sarheight_kernels.tiles import geolocate, geolocation_bounds
     from scipy.ndimage import binary_propagation, maximum_filter, minimum_filter
@@ -292,26 +286,26 @@ def _known(seen: PassGeometry, lit: Mask) -> Mask:
     posts = np.zeros(seen.grid.shape, dtype=np.uint8)
     posts[np.rint(line[inside]).astype(int), np.rint(sample[inside]).astype(int)] = 1
     # What lies between posts is closed: widened, and narrowed by as much.
-    wide = maximum_filter(posts, GAP, mode="constant", cval=0)
-    closed = minimum_filter(wide, GAP, mode="constant", cval=1) > 0
+    wide = maximum_filter(posts, CLOSING_SIZE, mode="constant", cval=0)
+    closed = minimum_filter(wide, CLOSING_SIZE, mode="constant", cval=1) > 0
     # From beyond the edge one walks in over dark pixels, as far as the first that is lit.
     beyond = binary_propagation(~closed & ~lit, mask=~lit)
     return np.asarray(~beyond)
 
 
-def largest_window(image: Looked) -> int:
+def initial_window_size(image: MultilookedImage) -> int:
     """Return the size in averaged pixels of the windows into which an image is first cut."""
     shorter = min(image.grid.shape)
     return min(max(min(shorter // PARTS, LARGEST), SMALLEST), shorter)
 
 
-def choose_windows(
-    dem: xr.DataArray, image: Looked, most: int, reach: int, size: int
+def select_windows(
+    dem: xr.DataArray, image: MultilookedImage, most: int, reach: int, size: int
 ) -> list[Window]:
     """Choose the windows of an image with the strongest relief."""
     from sarheight.geometry import geo2rdr
 
-    steps = [max(-(-length // PROBES), 1) for length in dem.shape]
+    steps = [max(-(-length // PROBES_PER_AXIS), 1) for length in dem.shape]
     probes = dem.isel(y=slice(None, None, steps[0]), x=slice(None, None, steps[1]))
     seen = geo2rdr(probes, image.grid, image.scene.orbit)
     line, sample = seen["line"].values, seen["sample"].values
@@ -348,7 +342,7 @@ def _box(near: Mask, steps: list[int], shape: tuple[int, ...]) -> tuple[slice, s
     parts = []
     for axis, (step, size) in enumerate(zip(steps, shape, strict=True)):
         marked = np.flatnonzero(near.any(axis=1 - axis)) * step
-        spare = step + SPARE
+        spare = step + CELL_MARGIN
         parts.append(slice(max(marked[0] - spare, 0), min(marked[-1] + spare + 1, size)))
     return parts[0], parts[1]
 
@@ -356,33 +350,31 @@ def _box(near: Mask, steps: list[int], shape: tuple[int, ...]) -> tuple[slice, s
 def compare(
     window: Window,
     dem: xr.DataArray,
-    image: Looked,
+    image: MultilookedImage,
     law: BackscatterLaw,
     reach: int,
     shift: tuple[float, float],
 ) -> tuple[Floats, Mask, Floats, Mask] | None:
     """Return a window measured and simulated, or None where there is too little of either."""
     found, valid = window.measured(image)
-    if valid.mean() < FEWEST:
+    if valid.mean() < LEAST_COVERAGE:
         return None
     try:
         simulated, known = window.simulated(dem, image, law, reach, shift)
     except (GeometryError, OrbitCoverageError):
         # Terrain may end before the window does, and the orbit before its margin.
         return None
-    return (found, valid, simulated, known) if known.mean() >= FEWEST else None
+    return (found, valid, simulated, known) if known.mean() >= LEAST_COVERAGE else None
 
-
-# The shift between a radar image and what orbit and DEM let expect.
 
 SEARCH = 200.0
 """Largest shift that is looked for, in metres: that of a geoid of 100 m that was forgotten."""
-WINDOWS = 24
-FEW = 9
+MAX_WINDOWS = 24
+FEW_WINDOWS = 9
 """With fewer windows than these, smaller ones are tried: some are needed to disagree."""
 FINER = 0.35
 """Averaged pixels are about that many postings of the DEM wide."""
-CHANCE = 10
+NOISE_MARGIN = 10
 """Averaged pixels beyond the search, at which correlation is that of chance."""
 LEAST_CONTRAST = 0.03
 """Standard deviation of simulated log-intensity below which a window tells nothing."""
@@ -402,9 +394,9 @@ def estimate_shift(
     *,
     law: BackscatterLaw | None = None,
     search: float = SEARCH,
-    windows: int = WINDOWS,
+    windows: int = MAX_WINDOWS,
 ) -> Shift:
-    """Estimate how far a radar image lies from where orbit and DEM say that it should.
+    """Estimate the shift of a radar image against its simulation from orbit and DEM.
 
     Windows of the image with the strongest relief are averaged to a third of the DEM's posting and
     compared with their simulation: by the correlation of log-intensity, pooled over the windows,
@@ -432,7 +424,7 @@ def estimate_shift(
     Returns
     -------
     Shift
-        Where nothing can be said, it says why: flat terrain, too few data, no likeness between
+        Where no shift could be estimated, it says why: flat terrain, too few data, no match of
         image and simulation, a shift at the limit of the search, windows that disagree.
 
     Raises
@@ -460,14 +452,14 @@ def estimate_shift(
         raise ValueError(msg)
     law = Muhleman() if law is None else law
     dem = check_dem(dem)
-    image = _looked(scene, dem)
+    image = _multilook(scene, dem)
     limit = [max(math.ceil(search / each), 2) for each in _spacing(image)]
-    reach = max(limit) + CHANCE
-    size = largest_window(image)
+    reach = max(limit) + NOISE_MARGIN
+    size = initial_window_size(image)
     while True:
-        chosen = choose_windows(dem, image, windows, reach, size)
+        chosen = select_windows(dem, image, windows, reach, size)
         seen = _compare(chosen, dem, image, law, reach)
-        if len(seen) >= min(FEW, windows) or size < 2 * SMALLEST:
+        if len(seen) >= min(FEW_WINDOWS, windows) or size < 2 * SMALLEST:
             break
         size //= 2
     if not seen:
@@ -478,7 +470,7 @@ def estimate_shift(
     surface = correlation([each.moments for each in seen])
     line, sample, inside = peak_of(surface, (limit[0], limit[1]))
     height = significance(surface, line, sample)
-    reason = _doubt(surface, height, search, inside=inside)
+    reason = _rejection_reason(surface, height, search, inside=inside)
     if reason:
         return Shift(
             reason=reason,
@@ -497,14 +489,14 @@ def estimate_shift(
     return _shift(image, windows_seen, pool, (line, sample), float(before), height)
 
 
-def _looked(scene: Scene, dem: xr.DataArray) -> Looked:
+def _multilook(scene: Scene, dem: xr.DataArray) -> MultilookedImage:
     posting = float(np.sqrt(np.prod(local_posting(dem))))
     looks = looks_for_spacing(scene.grid, scene.orbit, FINER * posting)
     looks = (min(looks[0], scene.grid.lines), min(looks[1], scene.grid.samples))
-    return Looked(scene, looks, scene.grid.multilook(*looks))
+    return MultilookedImage(scene, looks, scene.grid.multilook(*looks))
 
 
-def _spacing(image: Looked) -> tuple[float, float]:
+def _spacing(image: MultilookedImage) -> tuple[float, float]:
     """Return the metres on the ground between averaged lines, and samples."""
     grid, orbit = image.grid, image.scene.orbit
     return grid.line_spacing(orbit), ground_sample_spacing(grid, orbit)
@@ -513,7 +505,7 @@ def _spacing(image: Looked) -> tuple[float, float]:
 def _compare(
     windows: Sequence[Window],
     dem: xr.DataArray,
-    image: Looked,
+    image: MultilookedImage,
     law: BackscatterLaw,
     reach: int,
     shift: tuple[float, float] = (0.0, 0.0),
@@ -529,7 +521,7 @@ def _compare(
     return compared
 
 
-def _doubt(surface: np.ndarray, height: float, search: float, *, inside: bool) -> str:
+def _rejection_reason(surface: np.ndarray, height: float, search: float, *, inside: bool) -> str:
     """Say why a peak is not to be trusted; nothing where it is."""
     if height < LEAST_SIGNIFICANCE:
         return (
@@ -547,7 +539,7 @@ def _doubt(surface: np.ndarray, height: float, search: float, *, inside: bool) -
 
 
 def _shift(
-    image: Looked,
+    image: MultilookedImage,
     windows: Sequence[Window],
     pool: Pool,
     first: tuple[float, float],

@@ -1,8 +1,8 @@
 from .catalogues import Asset, SceneRecord, scene_named, scenes
 from .elevation import DemTiles, dem, geoid
-from .items import ImageItem, image_items
+from .items import ImageItem, building_tiles, image_items
 from .orbits import orbit
-from .products import building_tiles, download
+from .products import download
 from .settings import Limits, Network, Settings
 from .transfer import Checksum, download_file
 

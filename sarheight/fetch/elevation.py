@@ -6,8 +6,7 @@ import hashlib
 import math
 import os
 import string
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,17 +21,17 @@ from rasterio.windows import Window
 
 from sarheight.errors import ChecksumError, FetchError, NotThereError
 from sarheight.fetch.addresses import redact, safe_name
+from sarheight.fetch.catalogues import bounding_boxes
 from sarheight.fetch.http import HttpClient
 from sarheight.fetch.progress import no_progress
-from sarheight.fetch.query import bounding_boxes
 from sarheight.fetch.settings import DemSource, Settings, lookup
 from sarheight.fetch.transfer import Checksum, FileRequest, ensure_file, run_parallel, unpack
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from sarheight.fetch.catalogues import Box, Place
     from sarheight.fetch.progress import Report
-    from sarheight.fetch.query import Box, Place
 
 GRIDS = {"EGM96": "us_nga_egm96_15.tif", "EGM2008": "us_nga_egm08_25.tif"}
 
@@ -279,19 +278,18 @@ class _Download:
             return [path for path in found if path is not None]
         path = self.folder / (f"{tile.name}.hgt" if zipped else tile.file_name(self.source.url))
 
-        def prepare(path: Path) -> None:
+        def prepare(partial: Path) -> None:
             if zipped:
-                unpack(path, ".hgt", self.settings.limits.unpacked_bytes)
-                if path.stat().st_size not in _HGT_BYTES:
-                    msg = f"{redact(url)} holds no heights of SRTM, by its size"
-                    raise ChecksumError(msg)
-            else:
-                require_geotiff(path, url)
+                unpack(partial, ".hgt", self.settings.limits)
+            if path.suffix != ".hgt":
+                require_geotiff(partial, url)
+            elif partial.stat().st_size not in _HGT_BYTES:
+                msg = f"{redact(url)} holds no heights of SRTM, by its size"
+                raise ChecksumError(msg)
 
+        request = FileRequest(lambda: url, prepare=prepare)
         try:
-            return [
-                ensure_file(self.client, FileRequest(lambda: url, prepare=prepare), path, progress)
-            ]
+            return [ensure_file(self.client, request, path, progress)]
         except NotThereError:
             return None
 
@@ -438,16 +436,15 @@ def _refine(path: Path, eastern: Path | None, step: float, folder: Path) -> Path
     first = old.c + 0.5 * old.a
     begin = math.ceil(first / step - _SAME)
     end = math.ceil((first + heights.shape[1] * old.a) / step - _SAME)
+    last = heights[:, -1:]  # continues beyond the last cell centre
     if eastern is not None:
         with _open_tile(eastern) as raster:
-            heights = np.hstack([heights, _heights(raster)[:, :1]])
+            last = _heights(raster)[:, :1]
+    heights = np.hstack([heights, last])
     position = (np.arange(begin, end) * step - first) / old.a
-    # Linear along rows; beyond the last cell centre, its value continues.
-    last = heights.shape[1] - 1
-    left = np.clip(np.floor(position).astype(np.intp), 0, max(last - 1, 0))
+    left = np.clip(np.floor(position).astype(np.intp), 0, heights.shape[1] - 2)
     weight = np.clip(position - left, 0.0, 1.0).astype(np.float32)
-    right = np.minimum(left + 1, last)
-    refined = heights[:, left] * (1.0 - weight) + heights[:, right] * weight
+    refined = heights[:, left] * (1.0 - weight) + heights[:, left + 1] * weight
     transform = Affine(step, 0.0, (begin - 0.5) * step, 0.0, old.e, old.f)
     return _write_tile(target, refined, transform, crs, f"interpolated: {path.name}")
 
@@ -456,37 +453,31 @@ def _write_tile(
     path: Path, heights: npt.NDArray[np.float32], transform: Affine, crs: CRS, note: str
 ) -> Path:
     """Write a tile, which appears under its name when it is complete."""
-    with _temporary(path) as work:
-        profile: dict[str, Any] = {
-            "driver": "GTiff",
-            "height": heights.shape[0],
-            "width": heights.shape[1],
-            "count": 1,
-            "dtype": "float32",
-            "crs": crs,
-            "transform": transform,
-            "nodata": float("nan"),
-            "compress": "deflate",
-            "predictor": 3,
-            "tiled": True,
-        }
-        with rasterio.open(work, "w", **profile) as sink:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    work = path.with_name(f".{path.stem}.{os.getpid()}.{threading.get_ident():x}{path.suffix}")
+    try:
+        with rasterio.open(
+            work,
+            "w",
+            driver="GTiff",
+            height=heights.shape[0],
+            width=heights.shape[1],
+            count=1,
+            dtype="float32",
+            crs=crs,
+            transform=transform,
+            nodata=float("nan"),
+            compress="deflate",
+            predictor=3,
+            tiled=True,
+        ) as sink:
             sink.write(heights, 1)
             sink.update_tags(1, DESCRIPTION=note)
             sink.set_band_unit(1, "m")
-    return path
-
-
-@contextmanager
-def _temporary(path: Path) -> Iterator[Path]:
-    """Give a name to write under, and rename the file at the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f".{path.stem}.{os.getpid()}.{id(path):x}{path.suffix}")
-    try:
-        yield work
         work.replace(path)
     finally:
         work.unlink(missing_ok=True)
+    return path
 
 
 # --- geoid grids -------------------------------------------------------------------------------

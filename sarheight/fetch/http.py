@@ -1,10 +1,18 @@
-"""HTTP requests: retries, limits of replies, and sessions that check every address."""
+"""HTTP: secrets bound to their hosts, retries, limits of replies, and checked addresses.
+
+Secrets are looked up anew for every request, redirected or not, by the exact name of its host.
+Nothing is carried from one host to another.
+"""
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import logging
+import math
+import netrc
+import os
 import re
 import socket
 import threading
@@ -12,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
@@ -23,11 +32,10 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import Retry
 
 from sarheight.errors import FetchError, NotThereError
-from sarheight.fetch.accounts import Credentials
 from sarheight.fetch.addresses import AddressRule, host_of, redact, refuse
 
 if TYPE_CHECKING:
-    from sarheight.fetch.settings import Limits, Network, Settings
+    from sarheight.fetch.settings import Account, Limits, Network, Settings
 
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Status codes of servers that may answer differently a little later."""
@@ -35,7 +43,95 @@ TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _BLOCK = 1 << 18
 _LONGEST_BACKOFF = 60.0
 _SECRETS = re.compile(r"(?i)((?:sig|signature|token|code|x-amz-[a-z-]+)=)[^&\s\"]+")
+_TOKEN_MARGIN = 30.0
+"""Seconds by which a token is renewed before it expires."""
 _TRIES_UNKNOWN_HOST = 2
+
+PostForm = Callable[[str, dict[str, str]], Mapping[str, Any]]
+"""Posts a form to an address, and returns the JSON of the reply."""
+
+
+# --- accounts ----------------------------------------------------------------------------------
+
+
+@dataclass
+class Credentials:
+    """The user's accounts: tokens of the settings' accounts, and the netrc file.
+
+    An entry ``default`` of the netrc file is not used: any host could be one.
+    """
+
+    accounts: Mapping[str, Account] = field(default_factory=dict)
+    _tokens: dict[str, tuple[str, float]] = field(default_factory=dict, repr=False)
+
+    def authorization(self, url: str, post: PostForm) -> str | None:
+        """Return the header ``Authorization`` for an address; `post` requests a new token."""
+        host = host_of(url)
+        for name, account in self.accounts.items():
+            if host in account.hosts and (token := self._token(name, account, post)):
+                return f"Bearer {token}"
+        login = _from_netrc((host,))
+        return login and "Basic " + base64.b64encode(":".join(login).encode()).decode("ascii")
+
+    def forget(self, url: str) -> bool:
+        """Drop the token that a host did not accept; return whether there was one."""
+        names = [name for name, each in self.accounts.items() if host_of(url) in each.hosts]
+        return any([self._tokens.pop(name, None) for name in names])  # noqa: C419  # drop all
+
+    def advice(self, url: str) -> str:
+        """Say where the user can put the account of a host."""
+        host = host_of(url)
+        ways = [f"the machine {host} in the netrc file"]
+        for account in self.accounts.values():
+            if host in account.hosts:
+                ways = [f"the machine {machine} in the netrc file" for machine in account.machines]
+                if account.user:
+                    ways.append(f"the environment variables {account.user} and {account.password}")
+                if account.token:
+                    ways.append(f"a token in the environment variable {account.token}")
+        return f"give your account by {', or '.join(ways)}"
+
+    def _token(self, name: str, account: Account, post: PostForm) -> str | None:
+        """Return the token of an account: that of the environment, a kept one, or a new one."""
+        given = os.environ.get(account.token) if account.token else None
+        if given or account.kind != "oidc":
+            return given
+        token, until = self._tokens.get(name, ("", 0.0))
+        if time.monotonic() < until:
+            return token
+        user, password = os.environ.get(account.user), os.environ.get(account.password)
+        login = (user, password) if user and password else _from_netrc(account.machines)
+        if login is None:
+            return None
+        form = {"grant_type": "password", "client_id": account.client}
+        reply = post(account.url, form | {"username": login[0], "password": login[1]})
+        token = str(reply.get("access_token", ""))
+        if not token:
+            msg = f"{redact(account.url)} gave no token: check user name and password there"
+            raise FetchError(msg)
+        lifetime = reply.get("expires_in")
+        lifetime = lifetime if isinstance(lifetime, int | float) else 0.0
+        self._tokens[name] = token, time.monotonic() + lifetime - _TOKEN_MARGIN
+        return token
+
+
+def _from_netrc(machines: tuple[str, ...]) -> tuple[str, str] | None:
+    """Return user and password of the first machine that is in the netrc file."""
+    given = os.environ.get("NETRC")
+    path = Path(given).expanduser() if given else Path.home() / ".netrc"
+    try:
+        hosts = netrc.netrc(path).hosts
+    except FileNotFoundError:
+        return None
+    except (netrc.NetrcParseError, UnicodeDecodeError) as error:
+        line = getattr(error, "lineno", "?")
+        msg = f"the netrc file {path} cannot be read (line {line}): correct it"
+        raise FetchError(msg) from None
+    except OSError as error:
+        msg = f"the netrc file {path} cannot be read: {error.strerror}"
+        raise FetchError(msg) from error
+    found = [hosts[each] for each in machines if each in hosts and each != "default"]
+    return (found[0][0], found[0][2] or "") if found else None
 
 
 # --- retries and limits ------------------------------------------------------------------------
@@ -80,33 +176,13 @@ class RetryPolicy:
         return None
 
 
-@dataclass
-class Deadline:
-    """A limit of seconds, counted from now. `name` is that of the limit in the settings."""
-
-    seconds: float
-    name: str
-    begun: float = field(default_factory=time.monotonic)
-
-    def check(self, url: str) -> None:
-        """Raise FetchError if the time is over."""
-        if time.monotonic() - self.begun > self.seconds:
-            raise self.error(url)
-
-    def error(self, url: str) -> FetchError:
-        """Return the error of a reply that took too long."""
-        return FetchError(
-            f"{redact(url)} took longer than {self.seconds:g} s: raise {self.name} under [limits] "
-            "in the settings if that server is so slow"
-        )
-
-
-def require_size(url: str, size: int, limit: int, name: str) -> None:
-    """Raise FetchError where a reply is larger than a limit of the settings."""
-    if size > limit:
+def require_limit(limits: Limits, name: str, value: float, url: str) -> None:
+    """Raise FetchError where what a server sends exceeds a limit of the settings."""
+    limit = getattr(limits, name)
+    if value > limit:
         msg = (
-            f"{redact(url)} sent more than {limit} bytes: raise {name} under [limits] in the "
-            "settings if that is right"
+            f"{redact(url)} exceeds {name} = {limit}: raise it under [limits] in the settings if "
+            "that server is to be trusted"
         )
         raise FetchError(msg)
 
@@ -194,15 +270,6 @@ class HttpClient:
             raise FetchError(msg)
         self.rule.check(url)
 
-    def require_page(self, number: int, url: str) -> None:
-        """Raise FetchError where a list has more pages than the limit."""
-        if number > self.limits.pages:
-            msg = (
-                f"{redact(url)} sent more than {self.limits.pages} pages: search a shorter time, "
-                "or raise pages under [limits] in the settings"
-            )
-            raise FetchError(msg)
-
     def configure(
         self,
         session: requests.Session,
@@ -224,7 +291,7 @@ class HttpClient:
 
     def session(self, *, retry: bool = True, anonymous: bool = False) -> requests.Session:
         """Open a session; without `retry`, a failed request is the caller's to repeat."""
-        session = _Session()
+        session = requests.Session()
         self.configure(session, retry=retry, anonymous=anonymous)
         return session
 
@@ -238,9 +305,8 @@ class HttpClient:
 
     def get_json(self, url: str, params: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401
         """Return the JSON at an address."""
-        text = self.get_text(url, params)
         try:
-            return json.loads(text)
+            return json.loads(self.get_text(url, params))
         except (ValueError, RecursionError):
             msg = f"{redact(url)} did not send JSON: is it the right address?"
             raise FetchError(msg) from None
@@ -273,13 +339,6 @@ class HttpClient:
         return FetchError(f"{where} answered HTTP {status}, expected 200")
 
 
-class _Session(requests.Session):
-    """A session that leaves accounts to the adapter."""
-
-    def rebuild_auth(self, *_: object) -> None:
-        """Carry nothing from one request to the next."""
-
-
 class _Adapter(HTTPAdapter):
     """Checks every address, authorises every request, retries, and limits replies."""
 
@@ -293,7 +352,15 @@ class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
         """Use connections that check where they lead; see `HTTPAdapter`."""
         super().init_poolmanager(*arguments, **options)
-        self.poolmanager.pool_classes_by_scheme = _pools(self._client)
+        self.poolmanager.pool_classes_by_scheme = {
+            scheme: type(
+                scheme, (pool,), {"ConnectionCls": _checked_connection(self._client, kind)}
+            )
+            for scheme, pool, kind in (
+                ("http", urllib3.HTTPConnectionPool, HTTPConnection),
+                ("https", urllib3.HTTPSConnectionPool, HTTPSConnection),
+            )
+        }
 
     def send(  # type: ignore[override]
         self,
@@ -348,74 +415,54 @@ class _Adapter(HTTPAdapter):
                 refuse(url, "it redirects to what is not an address")
             self._client.rule.check(target)
         elif not stream:
-            limits, body = self._client.limits, bytearray()
-            deadline = Deadline(limits.reply_seconds, "reply_seconds")
+            limits, body, begun = self._client.limits, bytearray(), time.monotonic()
             with response:
                 while block := response.raw.read1(_BLOCK, decode_content=True):
                     body += block
-                    require_size(url, len(body), limits.reply_bytes, "reply_bytes")
-                    deadline.check(url)
+                    require_limit(limits, "reply_bytes", len(body), url)
+                    require_limit(limits, "reply_seconds", time.monotonic() - begun, url)
             response.raw = io.BytesIO(body)
         return response
 
 
-def _pools(client: HttpClient) -> dict[str, type[urllib3.HTTPConnectionPool]]:
+def _checked_connection(client: HttpClient, kind: type[HTTPConnection]) -> type[HTTPConnection]:
     """Return connections that check their address, and limit the time for a reply's headers."""
 
-    def connect(create: Callable[[], socket.socket], host: str, port: int | None) -> socket.socket:
-        client.rule.check_host(host, port or 443)
-        opened = create()
-        try:
-            client.rule.check_address(host, str(opened.getpeername()[0]))
-        except BaseException:
-            opened.close()
-            raise
-        return opened
-
-    @contextmanager
-    def limited(opened: socket.socket | None, url: str) -> Iterator[None]:
-        """Shut a connection down where the headers of a reply take too long."""
-        deadline = Deadline(client.limits.reply_seconds, "reply_seconds")
-        expired = threading.Event()
-
-        def shut() -> None:
-            expired.set()
-            with suppress(OSError):  # of the plain socket: that of TLS must not change meanwhile
-                socket.socket.shutdown(opened, socket.SHUT_RDWR)  # type: ignore[arg-type]
-
-        timer = threading.Timer(deadline.seconds, shut)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-            if expired.is_set():  # headers that are cut short may pass for complete ones
-                raise deadline.error(url)
-
-    class Plain(HTTPConnection):
+    class Connection(kind):  # type: ignore[misc, valid-type]
         def _new_conn(self) -> socket.socket:
-            return connect(super()._new_conn, self.host, self.port)
+            client.rule.check_host(self.host, self.port or 443)
+            opened: socket.socket = super()._new_conn()
+            try:
+                client.rule.check_address(self.host, str(opened.getpeername()[0]))
+            except BaseException:
+                opened.close()
+                raise
+            return opened
 
-        def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
-            with limited(self.sock, f"https://{self.host}"):
-                return super().getresponse()
+        def getresponse(self) -> urllib3.HTTPResponse:
+            expired = threading.Event()
 
-    class Secure(HTTPSConnection):
-        def _new_conn(self) -> socket.socket:
-            return connect(super()._new_conn, self.host, self.port)
+            def shut() -> None:
+                expired.set()
+                with suppress(OSError):  # of the plain socket: TLS must not change meanwhile
+                    socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
-        def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
-            with limited(self.sock, f"https://{self.host}"):
-                return super().getresponse()
+            timer = threading.Timer(client.limits.reply_seconds, shut)
+            timer.daemon = True
+            timer.start()
+            response: urllib3.HTTPResponse | None = None
+            try:
+                response = super().getresponse()
+            finally:
+                timer.cancel()
+                if expired.is_set():  # headers that are cut short may pass for complete ones
+                    if response is not None:
+                        response.close()
+                    url = f"https://{self.host}"
+                    require_limit(client.limits, "reply_seconds", math.inf, url)
+            return response
 
-    class PlainPool(urllib3.HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class SecurePool(urllib3.HTTPSConnectionPool):
-        ConnectionCls = Secure
-
-    return {"http": PlainPool, "https": SecurePool}
+    return Connection
 
 
 class _LogFilter(logging.Filter):

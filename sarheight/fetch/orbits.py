@@ -1,4 +1,4 @@
-"""Orbit files: their names, the servers that list them, and the best one for an image."""
+"""Orbit files: the servers that list them, and the best one for an image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote, unquote, urljoin
 from xml.etree.ElementTree import ParseError
 
@@ -19,93 +19,28 @@ import defusedxml.ElementTree
 import numpy as np
 from defusedxml.common import DefusedXmlException
 
-from sarheight._runtime import require
 from sarheight.errors import FetchError, NotThereError, SarheightError
 from sarheight.fetch.addresses import redact, whole_number
+from sarheight.fetch.catalogues import Asset, parse_time
+from sarheight.fetch.http import HttpClient, require_limit
 from sarheight.fetch.progress import no_progress
-from sarheight.fetch.query import parse_time, parse_timestamp
 from sarheight.fetch.settings import Settings
+from sarheight.fetch.transfer import Checksum, FileRequest, ensure_file, unpack
+from sarheight.sentinel1.orbit import ORBIT_KINDS, OrbitFileName, best_orbit_file, read_orbit_file
 
 if TYPE_CHECKING:
     import os
     from xml.etree.ElementTree import Element
 
-    from sarheight.fetch.http import HttpClient
+    from sarheight.fetch.catalogues import Time
     from sarheight.fetch.progress import Report
-    from sarheight.fetch.query import Time
     from sarheight.fetch.settings import OrbitSource
-    from sarheight.fetch.transfer import Checksum
-
-# Readers choose among the user's files by names: HTTP libraries are imported where they are used.
-
-KINDS = ("POEORB", "RESORB")
-"""Precise (some 5 cm, after twenty days) and restituted (some 10 cm, after hours), best first."""
-
-MARGIN = np.timedelta64(60, "s")
-"""How much more than the image a file must cover: interpolation needs vectors on both sides."""
-
 _LATENCY = {"POEORB": None, "RESORB": np.timedelta64(4, "D")}
 """How long after the orbit a file is made at most; None where old ones were reprocessed."""
 _MISSION = re.compile(r"(?:S1|SENTINEL-?1)(?P<unit>[A-Z])")
-_NAME = re.compile(
-    r"(?P<mission>S1[A-Z])_OPER_AUX_(?P<kind>POEORB|RESORB)_OPOD_(?P<made>\d{8}T\d{6})"
-    r"_V(?P<start>\d{8}T\d{6})_(?P<stop>\d{8}T\d{6})\.EOF"
-)
 
-
-# --- files -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class OrbitFile:
-    """An orbit file: what its name says (times in UTC), its address, size and checksum there.
-
-    The name ends in ``.EOF``; at the address, the file may be zipped.
-    """
-
-    name: str
-    kind: str
-    mission: str
-    made: np.datetime64
-    start: np.datetime64
-    stop: np.datetime64
-    url: str = ""
-    size: int | None = None
-    checksum: Checksum | None = None
-
-    @classmethod
-    def from_name(
-        cls, text: str, url: str = "", size: int | None = None, checksum: Checksum | None = None
-    ) -> OrbitFile | None:
-        """Read a name with or without folders and ``.zip``; None if it is not of an orbit file."""
-        found = _NAME.search(text)
-        if found is None:
-            return None
-        made, start, stop = (parse_timestamp(found[each]) for each in ("made", "start", "stop"))
-        if made is None or start is None or stop is None:
-            return None
-        return cls(
-            found[0], found["kind"], found["mission"], made, start, stop, url, size, checksum
-        )
-
-    def margin(self, start: np.datetime64, stop: np.datetime64) -> np.timedelta64:
-        """Return how far the file reaches beyond a time span, on the side where it is less."""
-        return min(start - self.start, self.stop - stop)
-
-
-def best(
-    files: list[OrbitFile], mission: str, kind: str, start: np.datetime64, stop: np.datetime64
-) -> OrbitFile | None:
-    """Choose the file whose ends, where the solution is weakest, lie farthest from a time span.
-
-    Of several that cover the same time, the newest; None where no file covers it with `MARGIN`.
-    """
-    covering = [
-        file
-        for file in files
-        if file.mission == mission and file.kind == kind and file.margin(start, stop) >= MARGIN
-    ]
-    return max(covering, key=lambda file: (file.margin(start, stop), file.made), default=None)
+Listed: TypeAlias = tuple[OrbitFileName, Asset]
+"""An orbit file at a source, where it may be zipped."""
 
 
 def mission_name(text: str) -> str:
@@ -126,7 +61,7 @@ def orbit(
     stop: Time,
     directory: str | os.PathLike[str] | None = None,
     *,
-    kinds: tuple[str, ...] = KINDS,
+    kinds: tuple[str, ...] = ORBIT_KINDS,
     settings: Settings | None = None,
     progress: Report = no_progress,
 ) -> Path | None:
@@ -165,12 +100,13 @@ def orbit(
     FetchError
         If no source could be searched, so that it is unknown whether there is a file.
     """
-    require("filelock", "requests", extra="fetch")
     settings = settings or Settings.load()
     folder = Path(directory) if directory is not None else settings.cache / "orbits"
-    unknown = set(kinds) - set(KINDS)
+    unknown = set(kinds) - set(ORBIT_KINDS)
     if unknown:
-        msg = f"there are no orbits of the kind {', '.join(sorted(unknown))}, expected {KINDS}"
+        msg = (
+            f"there are no orbits of the kind {', '.join(sorted(unknown))}, expected {ORBIT_KINDS}"
+        )
         raise ValueError(msg)
     unit = mission_name(mission)
     first, last = (
@@ -212,41 +148,34 @@ class _Search:
 
     def in_folder(self, kind: str) -> Path | None:
         """Return the best file of a kind that was downloaded before."""
-        files = [OrbitFile.from_name(path.name) for path in self.folder.glob("S1*.EOF")]
+        files = [OrbitFileName.parse(path.name) for path in self.folder.glob("S1*.EOF")]
         known = [file for file in files if file is not None]
-        found = best(known, self.mission, kind, self.start, self.stop)
+        found = best_orbit_file(known, self.mission, kind, self.start, self.stop)
         return None if found is None else self.folder / found.name
 
     def at_sources(self, kind: str) -> Path | None:
         """Download the best file of a kind from the first source that has one."""
-        from sarheight.fetch.http import HttpClient
-
         for source in self.settings.orbits.values():
             client = HttpClient.trusting(self.settings, source.url, source.download)
             try:
                 files = list_files(client, source, self.mission, kind, self.start, self.stop)
-                found = best(files, self.mission, kind, self.start, self.stop)
+                found = best_orbit_file(files, self.mission, kind, self.start, self.stop)
                 if found is not None:
-                    return self._download(client, found, zipped=source.kind == "odata")
+                    return self._download(client, files[found], zipped=source.kind == "odata")
             except SarheightError as error:
                 self.problems.append(str(error))
         return None
 
-    def _download(self, client: HttpClient, file: OrbitFile, *, zipped: bool) -> Path:
+    def _download(self, client: HttpClient, file: Asset, *, zipped: bool) -> Path:
         """Download a file, which may be zipped."""
-        from sarheight.fetch.transfer import FileRequest, ensure_file
-
         size = None if zipped or file.url.lower().endswith(".zip") else file.size
         request = FileRequest(lambda: file.url, size, file.checksum, self._prepare)
         return ensure_file(client, request, self.folder / file.name, self.progress)
 
     def _prepare(self, path: Path) -> None:
         """Unpack a file, and read it for the time that is needed, which checks it."""
-        from sarheight.fetch.transfer import unpack
-        from sarheight.sentinel1 import read_orbit_file
-
         if zipfile.is_zipfile(path):
-            unpack(path, ".EOF", self.settings.limits.unpacked_bytes)
+            unpack(path, ".EOF", self.settings.limits)
         read_orbit_file(path, window=(self.start, self.stop))
 
 
@@ -260,7 +189,7 @@ def list_files(
     kind: str,
     start: np.datetime64,
     stop: np.datetime64,
-) -> list[OrbitFile]:
+) -> dict[OrbitFileName, Asset]:
     """List the orbit files of a source that may cover a time span."""
     url = source.url
     if source.kind == "s3":
@@ -274,12 +203,20 @@ def list_files(
     else:
         msg = f"orbit source of the kind {source.kind!r}, expected s3, folders, page or odata"
         raise ValueError(msg)
-    return [file for file in found if file is not None]
+    return dict(each for each in found if each is not None)
+
+
+def _listed(
+    text: str, url: str, size: int | None = None, checksum: Checksum | None = None
+) -> Listed | None:
+    """Return an orbit file by its name, with or without folders and ``.zip``."""
+    name = OrbitFileName.parse(text)
+    return None if name is None else (name, Asset(name.name, url, size, checksum))
 
 
 def _in_bucket(
     client: HttpClient, source: OrbitSource, mission: str, kind: str, stop: np.datetime64
-) -> Iterator[OrbitFile | None]:
+) -> Iterator[Listed | None]:
     """List a bucket in the order of names, so of the times at which files were made.
 
     Reference: Amazon S3 API, ListObjectsV2.
@@ -293,25 +230,25 @@ def _in_bucket(
     }
     latency = _LATENCY[kind]
     for number in itertools.count(1):
-        client.require_page(number, source.url)
+        require_limit(client.limits, "pages", number, source.url)
         page = _parse_xml(client.get_text(f"{source.url}/", params), source.url)
         space = page.tag.partition("}")[0] + "}" if page.tag.startswith("{") else ""
         last = None
         for entry in page.iter(f"{space}Contents"):
             key = entry.findtext(f"{space}Key") or ""
             size = whole_number(entry.findtext(f"{space}Size"))
-            file = OrbitFile.from_name(key, f"{source.url}/{quote(key)}", size)
-            last = file or last
+            file = _listed(key, f"{source.url}/{quote(key)}", size)
+            last = file[0] if file else last
             yield file
         token = page.findtext(f"{space}NextContinuationToken")
-        if not token or (latency is not None and last and last.made > stop + latency):
+        if not token or (latency is not None and last and last.created > stop + latency):
             return
         params["continuation-token"] = token
 
 
 def _in_folders(
     client: HttpClient, url: str, start: np.datetime64, stop: np.datetime64
-) -> Iterator[OrbitFile | None]:
+) -> Iterator[Listed | None]:
     """List the web pages of the months in which files begin that cover a time span."""
     before = start - np.timedelta64(2, "D")
     for month in sorted({str(each)[:7] for each in (before, start, stop)}):
@@ -321,12 +258,12 @@ def _in_folders(
             continue  # a month without files
 
 
-def _linked(client: HttpClient, url: str) -> Iterator[OrbitFile | None]:
+def _linked(client: HttpClient, url: str) -> Iterator[Listed | None]:
     """List the links of a web page."""
     for link in re.findall(r'href="([^"]+)"', client.get_text(url)):
         href = html.unescape(link)
         with suppress(ValueError):  # not an address
-            yield OrbitFile.from_name(unquote(href), urljoin(url, href))
+            yield _listed(unquote(href), urljoin(url, href))
 
 
 def _in_odata(
@@ -335,13 +272,11 @@ def _in_odata(
     mission: str,
     kind: str,
     span: tuple[np.datetime64, np.datetime64],
-) -> Iterator[OrbitFile | None]:
+) -> Iterator[Listed | None]:
     """Search an OData catalogue for files that cover a time span.
 
     Reference: Copernicus Data Space Ecosystem, OData API.
     """
-    from sarheight.fetch.transfer import Checksum
-
     first, last = (f"{np.datetime_as_string(each, unit='ms')}Z" for each in span)
     condition = (
         f"startswith(Name,'{mission}') and contains(Name,'AUX_{kind}') and "
@@ -361,7 +296,7 @@ def _in_odata(
             if isinstance(each, dict) and each.get("Algorithm") == "MD5"
         ]
         identifier = quote(str(entry.get("Id", "")), safe="")
-        yield OrbitFile.from_name(
+        yield _listed(
             str(entry.get("Name", "")),
             f"{source.download or source.url}({identifier})/$value",
             checksum=Checksum.parse("md5", stated[0]) if stated else None,

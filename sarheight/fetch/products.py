@@ -1,26 +1,30 @@
-"""Download of Sentinel-1 products, and of tiles of building data."""
+"""Download of Sentinel-1 products, and signed addresses of files that are not public.
+
+The library `planetary-computer` signs for one catalogue only, by requests that no address rule
+applies to, and needs pydantic.
+"""
 
 from __future__ import annotations
 
 import re
+import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import defusedxml.ElementTree
 from defusedxml.common import DefusedXmlException
-from pyproj import CRS, Transformer
 
-from sarheight._runtime import library, require
-from sarheight.errors import ChecksumError, FetchError, NotThereError, UnsafeAddressError
-from sarheight.fetch.accounts import signer
-from sarheight.fetch.addresses import redact, safe_name
+from sarheight._runtime import library
+from sarheight.errors import ChecksumError, FetchError, UnsafeAddressError
+from sarheight.fetch.addresses import host_of, redact, safe_name
 from sarheight.fetch.catalogues import Asset
 from sarheight.fetch.http import HttpClient
 from sarheight.fetch.progress import no_progress
-from sarheight.fetch.query import bounding_boxes
 from sarheight.fetch.settings import Settings, lookup
 from sarheight.fetch.transfer import FileRequest, ensure_file, run_parallel
 
@@ -29,18 +33,18 @@ if TYPE_CHECKING:
 
     from sarheight.fetch.catalogues import SceneRecord
     from sarheight.fetch.progress import Report
-    from sarheight.fetch.query import Place
+    from sarheight.fetch.settings import Catalogue
 
-BUILDING_INDEX = "https://data.3dbag.nl/latest/tile_index.fgb"
-
-_EDGE_POINTS = 21
 _FILE = re.compile(
     r"(?P<role>calibration-|noise-|rfi-)?s1[a-z]-(?P<swath>[a-z0-9]+)-[a-z]+-(?P<pole>hh|hv|vh|vv)-"
     r"[a-z0-9-]+\.(xml|tiff)"
 )
 _FOLDERS = ("measurement", "annotation")
 _MANIFEST = "manifest.safe"
+_LINK_SECONDS = 3600
 _SHOWN = 40
+_TOKEN_MARGIN = 120.0
+"""Seconds by which a token is renewed before it expires."""
 
 
 def download(
@@ -97,8 +101,7 @@ def download(
     client = HttpClient.trusting(
         settings, source.url, *([source.sign_url] if source.sign == "s3" else [])
     )
-    signing = HttpClient.trusting(settings, source.url, source.sign_url)
-    sign = signer(source, source.collection(scene.product) or "", signing.get_json)
+    sign = signer(source, source.collection(scene.product) or "", settings)
     safe_name(scene.name)
 
     def ensure(
@@ -179,94 +182,78 @@ def _short_name(name: str) -> str:
     return str(path.with_name(_FILE.sub(r"\g<role>\g<swath>-\g<pole>.\4", path.name)))
 
 
-# --- buildings ---------------------------------------------------------------------------------
+# --- signed addresses --------------------------------------------------------------------------
 
 
-def building_tiles(
-    place: Place,
-    *,
-    index: str = BUILDING_INDEX,
-    column: str = "cj_download",
-    settings: Settings | None = None,
-    progress: Report = no_progress,
-) -> list[Path]:
-    """Download the tiles of a building data set at a place.
+def signer(source: Catalogue, collection: str, settings: Settings) -> Callable[[str], str]:
+    """Return the function that signs addresses of a catalogue's collection, if they need it."""
+    if source.sign == "sas":
+        return _token_signer(source, f"{source.sign_url}/{collection}", settings)
+    if source.sign == "s3":
+        return lambda url: _sign_requester_pays(source, url)
+    return lambda url: url
 
-    Parameters
-    ----------
-    place : sequence of float
-        (west, south, east, north) in degrees.
-    index : str
-        A vector file, or its address, with the outline of each tile and its address; by default
-        that of 3D BAG, all buildings of the Netherlands (CC BY 4.0).
-    column : str
-        Attribute with the addresses: ``cj_download`` of 3D BAG for CityJSON, ``gpkg_download`` for
-        GeoPackage.
-    settings : Settings, optional
-        Retry policy, accounts and cache; by default as the user's file and the environment say.
-    progress : callable, optional
-        Called with (name, bytes so far, size or None).
 
-    Returns
-    -------
-    list of pathlib.Path
-        The tiles, in the cache. Those that were there are not downloaded again.
+def _token_signer(source: Catalogue, address: str, settings: Settings) -> Callable[[str], str]:
+    """Append a token of the Planetary Computer, which is free, to addresses of its stores."""
+    client = HttpClient.trusting(settings, address)
+    lock = threading.Lock()
+    token, until = "", 0.0
 
-    Raises
-    ------
-    NotThereError
-        If no tile lies at the place.
-    FetchError
-        If the index or a tile cannot be downloaded, or the index is of another kind.
-    MissingLibraryError
-        If the libraries for vector files are not installed.
+    def sign(url: str) -> str:
+        nonlocal token, until
+        host = host_of(url)
+        if not any(host == each or host.endswith(f".{each}") for each in source.sign_hosts):
+            return url
+        with lock:
+            if time.time() >= until:
+                reply = client.get_json(address)
+                token = str(reply.get("token") or "") if isinstance(reply, dict) else ""
+                if not token:
+                    msg = f"{redact(address)} gave no token to read files with"
+                    raise FetchError(msg)
+                try:
+                    expiry = datetime.fromisoformat(str(reply.get("msft:expiry", "")))
+                except ValueError:  # used once
+                    expiry = datetime.fromtimestamp(0.0, UTC)
+                expiry = expiry if expiry.tzinfo else expiry.replace(tzinfo=UTC)
+                until = expiry.timestamp() - _TOKEN_MARGIN
+            return f"{url}{'&' if urlsplit(url).query else '?'}{token}"
 
-    References
-    ----------
-    3D BAG, tile index: `tile_index.fgb`, tiles of CityJSON with gzip.
+    return sign
+
+
+def _sign_requester_pays(source: Catalogue, url: str) -> str:
+    """Turn ``s3://bucket/key`` into an https address signed with the user's own AWS account.
+
+    Reference: Amazon S3 User Guide, "Downloading objects from Requester Pays buckets".
     """
-    require("geopandas", "pyarrow", extra="vector")
-    settings = settings or Settings.load()
-    folder, remote = settings.cache / "buildings", "://" in index
-    client = HttpClient.trusting(settings, *([index] if remote else []))
-    path = Path(index)
-    if remote:
-        path = folder / safe_name(PurePosixPath(urlsplit(index).path).name)
-        if not (settings.offline and path.is_file()):
-            # A new release keeps the address of its index and not the content.
-            path.unlink(missing_ok=True)
-            ensure_file(client, FileRequest(lambda: index), path, progress)
-    addresses = _tile_addresses(path, place, column)
-    if not addresses:
-        msg = f"found no tile at {tuple(place)} in '{redact(index) if remote else index}'"
-        raise NotThereError(msg)
-
-    def ensure_tile(address: str, progress: Report) -> Path:
-        parts = PurePosixPath(urlsplit(address).path)
-        # The first folder is the release: two of them name their tiles alike.
-        release = parts.parts[1] if len(parts.parts) > 2 else "tiles"
-        target = folder / safe_name(release) / safe_name(parts.name)
-        return ensure_file(client, FileRequest(lambda: address), target, progress)
-
-    return run_parallel(ensure_tile, addresses, progress, parallel=settings.limits.parallel)
-
-
-def _tile_addresses(path: Path, place: Place, column: str) -> list[str]:
-    """Return the addresses of the tiles that meet a place."""
-    geopandas = library("geopandas", extra="vector")
-    errors = library("pyogrio.errors", extra="vector")
+    parts = urlsplit(url)
+    if parts.scheme != "s3":
+        return url
+    bucket, key = parts.netloc, parts.path.removeprefix("/")
+    if bucket not in source.sign_hosts:
+        msg = (
+            f"{redact(url)} was refused: the catalogue names the bucket {bucket!r}, and your AWS "
+            f"account is only used for {', '.join(source.sign_hosts) or 'none'}"
+        )
+        raise UnsafeAddressError(msg)
     try:
-        table = geopandas.read_file(path)
-    except (errors.DataSourceError, OSError, ValueError) as error:
-        msg = f"'{path}' is not a vector file with an index of tiles ({error})"
-        raise FetchError(msg) from error
-    if column not in table or table.crs is None:
-        names = ", ".join(map(str, table.columns))
-        msg = f"found the attributes {names} in '{path}', expected {column}, and a reference system"
+        account = library("botocore.session", extra="fetch").get_session().get_credentials()
+    except library("botocore.exceptions", extra="fetch").BotoCoreError as error:
+        msg = f"the AWS account cannot be used ({type(error).__name__}): check its settings"
+        raise FetchError(msg) from None
+    if account is None:
+        msg = (
+            f"readers of the bucket {bucket} pay: give an AWS account by AWS_PROFILE, or "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use another catalogue"
+        )
         raise FetchError(msg)
-    to_map = Transformer.from_crs(4326, CRS.from_user_input(table.crs), always_xy=True)
-    rows: list[object] = []
-    for box in bounding_boxes(place):
-        west, south, east, north = to_map.transform_bounds(*box, densify_pts=_EDGE_POINTS)
-        rows += list(table.cx[west:east, south:north][column].dropna())
-    return sorted(set(map(str, rows)))
+    address = f"{source.sign_url}/{bucket}/{quote(key)}?x-amz-request-payer=requester"
+    request = library("botocore.awsrequest", extra="fetch").AWSRequest("GET", address)
+    labels = host_of(source.sign_url).split(".")
+    region = labels[1] if labels[0] == "s3" and len(labels) > 2 else "eu-central-1"
+    library("botocore.auth", extra="fetch").S3SigV4QueryAuth(
+        account.get_frozen_credentials(), "s3", region, expires=_LINK_SECONDS
+    ).add_auth(request)
+    return str(request.url)

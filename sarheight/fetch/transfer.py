@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,15 +29,14 @@ from sarheight.errors import ChecksumError, FetchError
 from sarheight.fetch.addresses import redact, whole_number
 from sarheight.fetch.http import (
     TRANSIENT,
-    Deadline,
     HttpClient,
     RetryPolicy,
     describe_error,
     refusal_in,
-    require_size,
+    require_limit,
 )
 from sarheight.fetch.progress import Report, format_size, no_progress
-from sarheight.fetch.settings import Settings
+from sarheight.fetch.settings import Limits, Settings
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -46,7 +45,7 @@ PROGRESS_THAT_COUNTS = 1 << 20
 """Bytes after which the failures before them are forgotten."""
 
 _BLOCK = 1 << 18
-_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
+_RANGE = re.compile(r"\s*bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)\s*")
 _STEP = 0.2
 """Seconds between two looks at a lock, and between two calls of progress during a pause."""
 
@@ -126,26 +125,18 @@ class Checksum:
 
 @dataclass(frozen=True)
 class Version:
-    """The version of a file on a server: strong ``ETag``, ``Last-Modified``, and its size.
+    """A version of a file on a server: strong ``ETag`` or else ``Last-Modified``, and its size.
 
-    `url` has no query: signatures in it change.
+    `url` has no query: signatures in it change. ``If-Range`` names the validator.
     """
 
     url: str
-    tag: str | None = None
-    modified: str | None = None
+    validator: str | None = None
     size: int | None = None
-
-    @property
-    def validator(self) -> str | None:
-        """What ``If-Range`` names, so that the server continues the same version only."""
-        return self.tag or self.modified
 
     def agrees(self, other: Version) -> bool:
         """Tell whether nothing says that two versions differ."""
-        pairs = [(self.tag, other.tag), (self.size, other.size)]
-        if not (self.tag or other.tag):
-            pairs.append((self.modified, other.modified))
+        pairs = ((self.validator, other.validator), (self.size, other.size))
         return all(mine == theirs or None in {mine, theirs} for mine, theirs in pairs)
 
 
@@ -332,11 +323,10 @@ class _Transfer:
         self, client: HttpClient, request: FileRequest, partial: Partial, progress: Report
     ) -> None:
         self.client, self.request, self.partial = client, request, partial
-        self.limit: int = getattr(client.limits, request.limit)
-        self.deadline = Deadline(client.limits.file_seconds, "file_seconds")
-        self.stated: Checksum | None = None
-        self._progress = progress
+        self._begun = time.monotonic()
         self._last: tuple[int, int | None] = (0, None)
+        self._progress = progress
+        self._stated: Checksum | None = None
 
     def run(self) -> None:
         """Download and verify; a wrong file with an old beginning is downloaded once more."""
@@ -369,7 +359,7 @@ class _Transfer:
                 if self.partial.size() - before >= PROGRESS_THAT_COUNTS:
                     policy.reset()
                 try:
-                    self.deadline.check(url)
+                    self._require_limits(url, 0)
                     policy.wait(str(error), error.headers)
                 except FetchError as last:
                     msg = f"{last}{self.partial.kept()}"
@@ -387,6 +377,12 @@ class _Transfer:
     def _report(self, done: int, total: int | None) -> None:
         self._last = done, total
         self._progress(self.partial.target.name, done, total)
+
+    def _require_limits(self, url: str, size: int) -> None:
+        """Raise FetchError where the file is larger, or its download longer, than the limits."""
+        limits = self.client.limits
+        require_limit(limits, self.request.limit, size, url)
+        require_limit(limits, "file_seconds", time.monotonic() - self._begun, url)
 
     def _request(self, url: str) -> None:
         """Request what is missing, once."""
@@ -413,15 +409,14 @@ class _Transfer:
         done, version = self.partial.size(), self.partial.version()
         if not done:
             return {}
-        if (
-            version is None
-            or version.url != redact(url)
-            or not (version.validator or self.request.checksum)
-        ):
-            self.partial.clear()
-            return {}
-        headers = {"Range": f"bytes={done}-"}
-        return headers | ({"If-Range": version.validator} if version.validator else {})
+        if version is not None and version.url == redact(url):
+            headers = {"Range": f"bytes={done}-"}
+            if version.validator:
+                return headers | {"If-Range": version.validator}
+            if self.request.checksum:
+                return headers
+        self.partial.clear()
+        return {}
 
     def _receive(self, url: str, response: requests.Response, *, resumes: bool) -> None:
         """Check status and headers of a reply, and write its body."""
@@ -463,28 +458,25 @@ class _Transfer:
     ) -> tuple[int, Version]:
         """Return the byte where a reply begins, and the version of the file that it belongs to."""
         headers, done = response.headers, self.partial.size()
-        tag = headers.get("ETag", "")
-        strong = tag if tag and not tag.startswith("W/") else None
-        self.stated = Checksum.from_headers(headers, whole=not partial)
+        tag = headers.get("ETag")
+        validator = headers.get("Last-Modified") if not tag or tag.startswith("W/") else tag
+        self._stated = Checksum.from_headers(headers, whole=not partial)
         if not partial:
             size = whole_number(headers.get("Content-Length"))
-            return 0, Version(redact(url), strong, headers.get("Last-Modified"), size)
-        found = _RANGE.fullmatch(headers.get("Content-Range", "").strip())
-        size = whole_number(found[3]) if found else None
-        version = Version(redact(url), strong, headers.get("Last-Modified"), size)
-        known = self.partial.version()
-        fits = found is not None and int(found[1]) == done
-        if not fits or known is None or not known.agrees(version):
-            self.partial.clear()
-            msg = f"{redact(url)} has changed since its beginning was downloaded"
-            raise _TransientError(msg)
-        size = known.size if size is None else size
-        return done, Version(known.url, known.tag, known.modified, size)
+            return 0, Version(redact(url), validator, size)
+        found, known = _RANGE.fullmatch(headers.get("Content-Range", "")), self.partial.version()
+        if found is not None and known is not None and int(found[1]) == done:
+            size = whole_number(found[2])
+            if known.agrees(Version(known.url, validator, size)):
+                return done, replace(known, size=known.size if size is None else size)
+        self.partial.clear()
+        msg = f"{redact(url)} has changed since its beginning was downloaded"
+        raise _TransientError(msg)
 
     def _write(self, url: str, response: requests.Response, start: int, total: int | None) -> None:
         """Write the body of a reply behind the bytes so far."""
         done = start
-        require_size(url, total or 0, self.limit, self.request.limit)
+        self._require_limits(url, total or 0)
         self.partial.require_space(total)
         self._report(done, total)
         with self.partial.path.open("ab") as stream:
@@ -493,12 +485,7 @@ class _Transfer:
                 done += len(block)
                 if total is not None and done > total:
                     break
-                try:
-                    require_size(url, done, self.limit, self.request.limit)
-                except FetchError:
-                    self.partial.clear()
-                    raise
-                self.deadline.check(url)
+                self._require_limits(url, done)
                 stream.write(block)
                 self._report(done, total)
         if total is not None and done > total:
@@ -513,7 +500,7 @@ class _Transfer:
         """Check the complete file against all that was stated about it."""
         path, request, size = self.partial.path, self.request, self.partial.size()
         problem = None
-        for checksum in (self.stated, request.checksum):
+        for checksum in (self._stated, request.checksum):
             if checksum is not None and (found := checksum.compute(path)) != checksum.value:
                 problem = f"has {checksum.kind} {found}, and {checksum.value} was announced"
         if request.checksum is None and request.size not in {None, size}:
@@ -568,23 +555,15 @@ def run_parallel(
         pool.shutdown(cancel_futures=True)
 
 
-def unpack(path: Path, suffix: str, limit: int) -> None:
-    """Replace a zip by the one file in it whose name ends in `suffix`; no more than `limit` bytes.
-
-    ChecksumError if there is not exactly one, or it is damaged or larger.
-    """
+def unpack(path: Path, suffix: str, limits: Limits) -> None:
+    """Replace a zip by the one file in it whose name ends in `suffix`; ChecksumError if damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
             found = [each for each in archive.infolist() if each.filename.endswith(suffix)]
             if len(found) != 1:
                 msg = f"the zip holds {len(found)} files {suffix}, expected one"
                 raise ChecksumError(msg)
-            if found[0].file_size > limit:
-                msg = (
-                    f"the file {suffix} in the zip has {found[0].file_size} bytes: raise "
-                    "unpacked_bytes under [limits] in the settings if that is right"
-                )
-                raise ChecksumError(msg)
+            require_limit(limits, "unpacked_bytes", found[0].file_size, str(path))
             contents = archive.read(found[0])
     except (zipfile.BadZipFile, RuntimeError, zlib.error) as error:
         msg = f"the zip is damaged ({type(error).__name__}): download it again"

@@ -69,7 +69,7 @@ def rotate_over_dem(
     degrees = look_at(
         orbit, latitude, longitude, incidence, look_side=grid.look_side, height=height
     )
-    orbit = orbit.rotated(degrees)
+    orbit = orbit.rotate(degrees)
     grid = _move_grid(dem, grid, orbit, (latitude, longitude, height), incidence)
     return grid, orbit, degrees
 

@@ -267,8 +267,8 @@ def radar_model(grid: RadarGrid, orbit: Orbit) -> RadarModel:
         orbit_coefficients=coefficients,
         line_zero_time=float(grid.line_zero_time),
         line_interval=float(grid.line_interval),
-        bistatic_range=0.0 if grid.stamp_range is None else grid.stamp_range,
-        bistatic_rate=0.0 if grid.stamp_range is None else 1.0 / SPEED_OF_LIGHT,
+        bistatic_range=0.0 if grid.bistatic_range is None else grid.bistatic_range,
+        bistatic_rate=0.0 if grid.bistatic_range is None else 1.0 / SPEED_OF_LIGHT,
         side=look_sign(grid.look_side),
         **sampling._asdict(),
     )

@@ -15,7 +15,7 @@ from sarheight.layover._fit import frame_of_view, look
 from sarheight.layover._methods import Method, PosteriorMean
 from sarheight.layover._result import combine, describe, pass_dataset
 from sarheight.layover._unfold import VARIABLES, Settings, conclusions, unfold
-from sarheight.scene import acquisition_of
+from sarheight.scene import acquisition_json
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -158,7 +158,7 @@ def reconstruct(
         "smallest_area": smallest_area,
     }
     return result.assign_attrs(
-        parameters=json.dumps(parameters, default=repr), acquisition=acquisition_of(scenes)
+        parameters=json.dumps(parameters, default=repr), acquisition=acquisition_json(scenes)
     )
 
 

@@ -1,17 +1,17 @@
 from .metrics import (
     HeightErrors,
-    by_distance,
-    by_mask,
     coverage,
+    distance_groups,
     errors_by_group,
     height_errors,
+    mask_groups,
     slope_error,
 )
 from .run import RunSettings
-from .split import Part, channel_statistics, parts
+from .split import Part, channel_statistics, split_bands
 from .tiles import Tiling
 from .unet import EfficientChannelAttention, LargeSelectiveKernel, UNet
-from .weights import Channel, Pretrained, kind_of, packaged
+from .weights import Channel, Pretrained, model_kind, packaged_model
 
 __all__ = [
     "Channel",
@@ -23,14 +23,14 @@ __all__ = [
     "RunSettings",
     "Tiling",
     "UNet",
-    "by_distance",
-    "by_mask",
     "channel_statistics",
     "coverage",
+    "distance_groups",
     "errors_by_group",
     "height_errors",
-    "kind_of",
-    "packaged",
-    "parts",
+    "mask_groups",
+    "model_kind",
+    "packaged_model",
     "slope_error",
+    "split_bands",
 ]

@@ -20,7 +20,7 @@ FORESHORTENING = "foreshortening"
 SHADOW = ("active_shadow", "passive_shadow")
 
 
-def by_mask(mask: xr.DataArray) -> Masks:
+def mask_groups(mask: xr.DataArray) -> Masks:
     """Divide cells by how the radar sees them.
 
     Parameters
@@ -60,7 +60,7 @@ def by_mask(mask: xr.DataArray) -> Masks:
     return groups
 
 
-def by_distance(distance: ArrayLike, edges: Sequence[float]) -> Masks:
+def distance_groups(distance: ArrayLike, edges: Sequence[float]) -> Masks:
     """Divide cells by their distance to the nearest known height.
 
     Parameters
@@ -171,7 +171,9 @@ class HeightErrors:
         return asdict(self)
 
 
-def paired(estimate: ArrayLike, truth: ArrayLike, where: ArrayLike | None) -> tuple[Floats, Floats]:
+def finite_pairs(
+    estimate: ArrayLike, truth: ArrayLike, where: ArrayLike | None
+) -> tuple[Floats, Floats]:
     """Return the values at cells where both are known."""
     found = np.asarray(estimate, dtype=np.float64)
     expected = np.asarray(truth, dtype=np.float64)
@@ -218,7 +220,7 @@ def height_errors(
     ValueError
         If shapes differ, or the mask is not boolean.
     """
-    found, expected = paired(estimate, truth, where)
+    found, expected = finite_pairs(estimate, truth, where)
     if not found.size:
         return HeightErrors(0, *(float("nan"),) * 10)
     error = found - expected
@@ -281,7 +283,7 @@ def slope_error(
         slope = np.degrees(np.arctan(np.hypot(*np.gradient(heights, *posting))))
         # A central difference does not look at the cell itself.
         slopes.append(np.where(np.isfinite(heights), slope, np.nan))
-    found, expected = paired(slopes[0], slopes[1], where)
+    found, expected = finite_pairs(slopes[0], slopes[1], where)
     return float(np.sqrt(np.mean((found - expected) ** 2))) if found.size else np.nan
 
 
@@ -332,7 +334,7 @@ def coverage(
             f"scale of {np.nanmin(stated, initial=np.inf):g}, expected one shape, and scales from 0"
         )
         raise ValueError(msg)
-    size, width = paired(np.abs(found - expected), stated, where)
+    size, width = finite_pairs(np.abs(found - expected), stated, where)
     return {
         level: float((size <= -np.log1p(-level) * width).mean()) if size.size else np.nan
         for level in levels

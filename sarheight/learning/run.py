@@ -131,7 +131,7 @@ def require_positive(settings: RunSettings, names: Sequence[str]) -> None:
 MODEL, SETTINGS, LAST = "model", "settings.json", "last.ckpt"
 
 
-def claim(folder: str | os.PathLike[str], settings: RunSettings, accelerator: str) -> Path:
+def prepare_run(folder: str | os.PathLike[str], settings: RunSettings, accelerator: str) -> Path:
     """Take a folder for a run, or go on with the run that is there."""
     folder = Path(folder)
     finished = folder / MODEL
@@ -284,7 +284,7 @@ class EpochLoader(lightning.LightningDataModule):
         )
 
 
-def steps_of(patches: Samples, settings: RunSettings) -> int:
+def count_steps(patches: Samples, settings: RunSettings) -> int:
     """Return the number of steps of all epochs."""
     return settings.epochs * -(-len(patches) // settings.batch)
 

@@ -66,7 +66,7 @@ class Part:
         return all(one[0] < two[1] and two[0] < one[1] for one, two in pairs)
 
 
-def require_apart(
+def require_disjoint(
     scenes: int, training: Sequence[Sequence[Part]], validation: Sequence[Sequence[Part]]
 ) -> None:
     """Refuse parts that do not pair with scenes, and a cell for both training and validation."""
@@ -81,13 +81,13 @@ def require_apart(
             if one.overlaps(other):
                 msg = (
                     f"found parts for training {one} and validation {other} of scene {number} that "
-                    "overlap, expected parts that lie apart: see sarheight.learning.parts"
+                    "overlap, expected parts that lie apart: see sarheight.learning.split_bands"
                     " and sarheight.buildings.blocks"
                 )
                 raise ValueError(msg)
 
 
-def parts(
+def split_bands(
     scene: xr.Dataset, shares: Mapping[str, float], *, gap: float = 2000.0
 ) -> dict[str, Part]:
     """Part a scene into bands across its longer side.
@@ -151,7 +151,7 @@ def posting_of(scene: xr.Dataset) -> tuple[float, float]:
     return local_posting(variable.isel({n: 0 for n in variable.dims if n not in {"y", "x"}}))
 
 
-def starts_along(span: tuple[int, int], size: int, step: int) -> list[int]:
+def window_starts(span: tuple[int, int], size: int, step: int) -> list[int]:
     """Return where patches begin in a span of an axis; the last one ends where it does."""
     begin, end = span
     if end - begin < size:

@@ -146,7 +146,7 @@ def window(variable: xr.DataArray, rows: Span, columns: Span) -> MosaicFloats:
     return values
 
 
-def in_chunks_of(values: Any, result: xr.Dataset) -> xr.Dataset:  # noqa: ANN401  # numpy or dask
+def match_chunks(values: Any, result: xr.Dataset) -> xr.Dataset:  # noqa: ANN401  # numpy or dask
     """Give all variables of a result the chunks of a mosaic, if that is lazy.
 
     What goes along with a map, such as a mask, may come in chunks of another size.
@@ -260,7 +260,7 @@ class Mosaic:
 # What an estimator sees of a scene.
 
 
-def layers_of(estimator: HeightEstimator, scene: xr.Dataset) -> list[xr.DataArray]:
+def select_layers(estimator: HeightEstimator, scene: xr.Dataset) -> list[xr.DataArray]:
     """Find the estimator's channels in a scene, by name."""
     present: dict[str, xr.DataArray] = {}
     for name, variable in scene.data_vars.items():
@@ -277,7 +277,7 @@ def _layer(channel: Channel, present: dict[str, xr.DataArray]) -> xr.DataArray:
     if channel.name not in present:
         msg = (
             f"found no {channel.name} in a scene that has {', '.join(present)}; the model was "
-            "trained with it: make the scene with sarheight.terrain.observed_scene"
+            "trained with it: make the scene with sarheight.terrain.prepare_scene"
         )
         raise CheckpointError(msg)
     layer = present[channel.name]
@@ -291,9 +291,9 @@ def _layer(channel: Channel, present: dict[str, xr.DataArray]) -> xr.DataArray:
     return layer
 
 
-def prompt_of(estimator: HeightEstimator, scene: xr.Dataset) -> xr.DataArray | None:
+def select_coarse_dem(estimator: HeightEstimator, scene: xr.Dataset) -> xr.DataArray | None:
     """Find the coarse elevation model in a scene, if the estimator takes one."""
-    if "prompt" not in estimator.surfaces:
+    if "coarse" not in estimator.surfaces:
         return None
     if "coarse_height" not in scene:
         msg = (

@@ -196,7 +196,7 @@ class Pretrained(nn.Module):
         return model.eval()
 
 
-def kind_of(folder: str | os.PathLike[str]) -> str:
+def model_kind(folder: str | os.PathLike[str]) -> str:
     """Tell what kind of network a folder holds.
 
     Parameters
@@ -238,7 +238,7 @@ def _described(folder: Path) -> dict[str, Any]:
 ROOMS = Path(__file__).parents[1]
 
 
-def packaged(name: str) -> Path:
+def packaged_model(name: str) -> Path:
     """Find a trained network that comes with the library.
 
     Parameters
@@ -266,7 +266,7 @@ def packaged(name: str) -> Path:
 # Where a network works.
 
 
-def device_of(name: str) -> torch.device:
+def select_device(name: str) -> torch.device:
     """Return a device by its name; "auto" is a GPU if there is one."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

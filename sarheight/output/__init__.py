@@ -20,8 +20,8 @@ from __future__ import annotations
 from sarheight._runtime import nodata_value
 from sarheight.output._provenance import provenance, read_provenance
 from sarheight.output.atomic import check_writable
+from sarheight.output.files import open_result, save_png, write
 from sarheight.output.stac import stac_item
-from sarheight.output.write import open_result, save_png, write
 
 __all__ = [
     "check_writable",

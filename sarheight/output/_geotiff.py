@@ -1,14 +1,14 @@
-"""Cloud Optimised GeoTIFF through GDAL.
+"""Cloud Optimised GeoTIFF: how variables become bands, and bands variables again.
 
 A GeoTIFF has one number type and one nodata value. Variables that share both keep them: a file
 of masks alone is an integer file with nodata 255. In a mixed file every band is float32 with
 nodata NaN; codes and counts are small whole numbers and stay exact, so that 3 reads as 3.0.
-The tags of a band say what its variable was, and `open_result` restores it.
+The tags of a band hold the variable's type and attributes, from which `open_result` restores it.
 
-That driver copies a finished dataset, and makes overviews in one way for all bands. Power must be
-averaged and codes must not, so the bands go into scratch files first, one for each number type,
-each with overviews of its own kind; a virtual dataset binds these together for the driver. GDAL
-does not report every write that failed, so the copy is read back and compared before it counts.
+GDAL's COG driver copies a finished dataset and resamples the overviews of all bands alike. Power
+must be averaged and codes must not. So each band is first a scratch file with its own overviews,
+and a virtual dataset stacks these files for the driver. GDAL does not report every write that
+failed, so the copy is read back and compared with checksums of what was written.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import zlib
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
@@ -26,69 +26,30 @@ import rasterio
 import rasterio.shutil
 import rioxarray
 import xarray as xr
+from defusedxml.ElementTree import fromstring
 from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from sarheight._runtime import nodata_value
-from sarheight.output.grid import SPATIAL, grid_transform, plain_attributes, to_json
+from sarheight.output.grid import (
+    SPATIAL,
+    decode_attributes,
+    encode_attributes,
+    grid_transform,
+    to_json,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from rasterio.io import DatasetWriter
 
-@dataclass
-class Statistics:
-    """Count, mean, spread and range of the known values of a band.
-
-    Source: Chan, T. F., Golub, G. H. and LeVeque, R. J. (1983). Algorithms for computing the sample
-    variance. The American Statistician 37(3), 242-247, equation 2.1.
-    """
-
-    known: int = 0  # known, cells: how many values were known, and how many there were
-    cells: int = 0
-    mean: float = 0.0  # mean of the known values
-    squares: float = 0.0  # sum of their squared distances from the mean
-    smallest: float = np.inf  # smallest, largest: their range
-    largest: float = -np.inf
-
-    def add(self, values: np.ndarray[Any, Any], nodata: Any) -> None:  # noqa: ANN401
-        """Take in a piece of a band."""
-        self.cells += values.size
-        kept = np.isfinite(values) if values.dtype.kind == "f" else values != nodata
-        found = (values if kept.all() else values[kept]).astype(np.float64).ravel()
-        if found.size == 0:
-            return
-        self.smallest = min(self.smallest, float(found.min()))
-        self.largest = max(self.largest, float(found.max()))
-        mean = float(found.mean())
-        found -= mean
-        total, apart = self.known + found.size, mean - self.mean
-        self.squares += float(found @ found) + apart**2 * self.known * found.size / total
-        self.mean += apart * found.size / total
-        self.known = total
-
-    def tags(self) -> dict[str, str]:
-        """Return the statistics under the names that GDAL and QGIS look for; none if empty."""
-        if self.known == 0:
-            return {}
-        numbers = {
-            "STATISTICS_MINIMUM": self.smallest,
-            "STATISTICS_MAXIMUM": self.largest,
-            "STATISTICS_MEAN": self.mean,
-            "STATISTICS_STDDEV": float(np.sqrt(self.squares / self.known)),
-            "STATISTICS_VALID_PERCENT": 100.0 * self.known / self.cells,
-        }
-        return {name: f"{number:.9g}" for name, number in numbers.items()}
-
-
-# How the variables of a result become the bands of a GeoTIFF, and back.
-
-# float32 holds every whole number up to here.
-WHOLE = 1 << 24
-JSON_NAMES = "JSON_ATTRIBUTES"
-STATISTICS = "STATISTICS_"
+# float32 holds every whole number up to 2^24.
+LARGEST_EXACT_INTEGER = 1 << 24
+STATISTICS_PREFIX = "STATISTICS_"
 BAND_TAGS = ("BAND_VARIABLE", "BAND_DIMENSIONS", "BAND_LABELS", "BAND_DTYPE", "BAND_NODATA")
+GDAL_TAGS = ("AREA_OR_POINT",)
 
 
 @dataclass(frozen=True)
@@ -97,10 +58,9 @@ class Band:
 
     variable: str  # name of the variable
     dimensions: tuple[str, ...]  # the leading dimensions; none for a variable of dims (y, x)
-    indices: tuple[int, ...]  # which entry along each
-    labels: tuple[Any, ...]  # the coordinates of that entry, for example ``("VH",)``
-    # What is stored: float32 for floating-point variables, else the variable's own
-    dtype: np.dtype[Any]
+    indices: tuple[int, ...]  # index of the entry along each
+    labels: tuple[Any, ...]  # coordinates of the entry, for example ``("VH",)``
+    dtype: np.dtype[Any]  # float32 for floating-point variables, else the variable's own
     nodata: Any  # nodata value of the variable, None without one
 
     @property
@@ -112,33 +72,43 @@ class Band:
         ]
         return "_".join([self.variable, *parts])
 
+    @property
+    def is_float(self) -> bool:
+        """Whether the variable is of floating point: a quantity, not a code or a count."""
+        return self.dtype.kind == "f"
+
+    @property
+    def file_nodata(self) -> Any:  # noqa: ANN401  # of the band's type
+        """Nodata value in a file of this type alone: NaN for floats whatever the variable has."""
+        return np.nan if self.is_float else self.nodata
+
     def values(self, dataset: xr.Dataset) -> np.ndarray[Any, Any]:
-        """Take the band out of a dataset in memory, with NaN as the only float nodata."""
+        """Return the values of the band, (rows, columns); the nodata value of floats is NaN."""
         entry = dict(zip(self.dimensions, self.indices, strict=True))
-        array = dataset[self.variable].isel(entry)
-        given = array.transpose(*SPATIAL).values
-        values: np.ndarray[Any, Any] = given.astype(self.dtype)
-        if self.dtype.kind == "f" and not np.isnan(self.nodata):
-            values[given == self.nodata] = np.nan
+        original = dataset[self.variable].isel(entry).transpose(*SPATIAL).values
+        values: np.ndarray[Any, Any] = original.astype(self.dtype)
+        if self.is_float and not np.isnan(self.nodata):
+            values[original == self.nodata] = np.nan
         return values
 
-    def as_float(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Turn values into what a mixed file holds; raise where float32 cannot hold them."""
+    def to_float(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return values as a mixed file holds them; raise where float32 cannot."""
+        if self.is_float:
+            return values
         stored = values.astype(np.float32)
-        if self.dtype.kind == "f":
-            return stored
         if self.nodata is not None:
             stored[values == self.nodata] = np.nan
-        if np.abs(stored, where=np.isfinite(stored), out=np.zeros_like(stored)).max() > WHOLE:
+        largest = np.abs(stored, where=np.isfinite(stored), out=np.zeros_like(stored)).max()
+        if largest > LARGEST_EXACT_INTEGER:
             msg = (
-                f"'{self.variable}' has whole numbers beyond {WHOLE}, which the float32 bands of "
-                "a mixed GeoTIFF cannot hold; write .zarr or .nc"
+                f"'{self.variable}' has whole numbers beyond {LARGEST_EXACT_INTEGER}, which the "
+                "float32 bands of a mixed GeoTIFF cannot hold; write .zarr or .nc"
             )
             raise ValueError(msg)
         return stored
 
     def tags(self, dataset: xr.Dataset) -> dict[str, str]:
-        """Return the tags from which `variables_of` restores the variable."""
+        """Return the tags from which `merge_bands` restores the variable."""
         texts = (
             self.variable,
             " ".join(self.dimensions),
@@ -151,8 +121,8 @@ class Band:
         )
 
 
-def bands_of(dataset: xr.Dataset) -> list[Band]:
-    """List the bands of a dataset."""
+def list_bands(dataset: xr.Dataset) -> list[Band]:
+    """List the bands of a dataset; raise for variables that a GeoTIFF cannot hold."""
     bands = []
     for name, variable in dataset.data_vars.items():
         leading = tuple(str(dim) for dim in variable.dims if dim not in SPATIAL)
@@ -166,36 +136,36 @@ def bands_of(dataset: xr.Dataset) -> list[Band]:
             msg = f"a GeoTIFF cannot hold '{name}' of type {variable.dtype}; convert it to uint8"
             raise ValueError(msg)
         dtype = np.dtype(np.float32) if variable.dtype.kind == "f" else variable.dtype
-        names = [variable[dimension].values.tolist() for dimension in leading]
         nodata = nodata_value(variable)
-        bands += [
-            Band(
-                str(name),
-                leading,
-                tuple(index for index, _ in entry),
-                tuple(label for _, label in entry),
-                dtype,
-                nodata,
-            )
-            for entry in product(*(enumerate(labels) for labels in names))
-        ]
+        for entry in product(*(enumerate(variable[dim].values.tolist()) for dim in leading)):
+            indices, labels = tuple(index for index, _ in entry), tuple(name for _, name in entry)
+            bands.append(Band(str(name), leading, indices, labels, dtype, nodata))
     return bands
 
 
-def variables_of(image: xr.DataArray, tags: list[dict[str, str]]) -> dict[str, xr.DataArray]:
-    """Put the bands of a file together as the variables that they were."""
+def share_type(bands: list[Band]) -> bool:
+    """Tell whether bands have the same number type and nodata value."""
+    return len({(band.dtype, str(band.file_nodata)) for band in bands}) == 1
+
+
+def merge_bands(image: xr.DataArray, tags: list[dict[str, str]]) -> dict[str, xr.DataArray]:
+    """Restore the variables from the bands of a file, dims (band, y, x), and their tags."""
     members: dict[str, list[int]] = {}
     for index, tag in enumerate(tags):
         members.setdefault(tag["BAND_VARIABLE"], []).append(index)
-    return {name: _variable(image, indices, tags) for name, indices in members.items()}
+    return {name: _merge_variable(image, indices, tags) for name, indices in members.items()}
 
 
-def _variable(image: xr.DataArray, indices: list[int], tags: list[dict[str, str]]) -> xr.DataArray:
+def _merge_variable(
+    image: xr.DataArray, indices: list[int], tags: list[dict[str, str]]
+) -> xr.DataArray:
+    """Restore one variable with its type, attributes and nodata value."""
     tag = tags[indices[0]]
     dtype = np.dtype(tag["BAND_DTYPE"])
     nodata = dtype.type(tag["BAND_NODATA"]) if tag.get("BAND_NODATA") else None
     labels = [json.loads(tags[index]["BAND_LABELS"]) for index in indices]
-    variable = _unstacked(image.isel(band=indices), tag.get("BAND_DIMENSIONS", "").split(), labels)
+    dimensions = tag.get("BAND_DIMENSIONS", "").split()
+    variable = _restore_dimensions(image.isel(band=indices), dimensions, labels)
     if dtype.kind != "f" and image.dtype.kind == "f" and nodata is not None:
         variable = variable.where(variable.notnull(), nodata)
     variable = variable.astype(dtype)
@@ -203,7 +173,7 @@ def _variable(image: xr.DataArray, indices: list[int], tags: list[dict[str, str]
         {
             name: text
             for name, text in tag.items()
-            if name not in BAND_TAGS and not name.startswith(STATISTICS)
+            if name not in BAND_TAGS and not name.startswith(STATISTICS_PREFIX)
         }
     )
     if dtype.kind == "f":
@@ -213,168 +183,206 @@ def _variable(image: xr.DataArray, indices: list[int], tags: list[dict[str, str]
     return variable
 
 
-def _unstacked(bands: xr.DataArray, dimensions: list[str], labels: list[list[Any]]) -> xr.DataArray:
-    """Give the bands of a variable its leading dimensions back."""
+def _restore_dimensions(
+    bands: xr.DataArray, dimensions: list[str], labels: list[list[Any]]
+) -> xr.DataArray:
+    """Turn the dimension ``band`` into the leading dimensions of the variable."""
     if not dimensions:
         return bands.isel(band=0, drop=True)
-    along = {
+    coordinates = {
         name: list(dict.fromkeys(label[index] for label in labels))
         for index, name in enumerate(dimensions)
     }
-    shape = tuple(len(names) for names in along.values())
+    shape = tuple(len(names) for names in coordinates.values())
     variable = xr.DataArray(
         bands.data.reshape(*shape, *bands.shape[1:]),
         dims=(*dimensions, *bands.dims[1:]),
         coords=bands.drop_vars("band", errors="ignore").coords,
         attrs=bands.attrs,
     )
-    return variable.assign_coords(along)
+    return variable.assign_coords(coordinates)
 
 
-def encode_attributes(attributes: Mapping[Any, Any]) -> dict[str, str]:
-    """Turn attributes into tags, which are text: plain text as it is, the rest as JSON."""
-    tags, encoded = {}, []
-    for name, value in plain_attributes(attributes).items():
-        if isinstance(value, str) and value and value.isprintable() and value == value.strip():
-            tags[name] = value
-        else:
-            tags[name] = to_json(value)
-            encoded.append(name)
-    return tags | {JSON_NAMES: to_json(encoded)}
+# Scratch files: one raster layer each.
+
+TILE = 256
+# Shorter sides get no overview: a virtual dataset shows none of less than 128 cells.
+SHORTEST_OVERVIEW = 128
 
 
-def decode_attributes(tags: Mapping[str, str]) -> dict[str, Any]:
-    """Undo `encode_attributes`."""
-    encoded = set(json.loads(tags.get(JSON_NAMES, "[]")))
-    return {
-        name: json.loads(text) if name in encoded else text
-        for name, text in tags.items()
-        if name != JSON_NAMES
-    }
+@dataclass
+class Statistics:
+    """Count, mean, standard deviation and range of the valid values of a band.
+
+    GDAL's own statistics need another pass over the file, and count infinite values.
+
+    Source: Chan, T. F., Golub, G. H. and LeVeque, R. J. (1983). Algorithms for computing the sample
+    variance. The American Statistician 37(3), 242-247, equation 2.1.
+    """
+
+    valid: int = 0  # number of valid values
+    cells: int = 0  # number of all values
+    mean: float = 0.0
+    squares: float = 0.0  # sum of squared differences from the mean
+    smallest: float = np.inf
+    largest: float = -np.inf
+
+    def add(self, values: np.ndarray[Any, Any], nodata: Any) -> None:  # noqa: ANN401
+        """Add the values of a piece of the band."""
+        self.cells += values.size
+        mask = np.isfinite(values) if values.dtype.kind == "f" else values != nodata
+        valid = (values if mask.all() else values[mask]).astype(np.float64).ravel()
+        if valid.size == 0:
+            return
+        self.smallest = min(self.smallest, float(valid.min()))
+        self.largest = max(self.largest, float(valid.max()))
+        mean = float(valid.mean())
+        valid -= mean
+        total, difference = self.valid + valid.size, mean - self.mean
+        # Equation 2.1: sums of squares of both parts, and of the distance between their means.
+        self.squares += float(valid @ valid) + difference**2 * self.valid * valid.size / total
+        self.mean += difference * valid.size / total
+        self.valid = total
+
+    def tags(self) -> dict[str, str]:
+        """Return the statistics under GDAL's names, which QGIS reads; none without values."""
+        if self.valid == 0:
+            return {}
+        numbers = {
+            "MINIMUM": self.smallest,
+            "MAXIMUM": self.largest,
+            "MEAN": self.mean,
+            "STDDEV": float(np.sqrt(self.squares / self.valid)),
+            "VALID_PERCENT": 100.0 * self.valid / self.cells,
+        }
+        return {f"{STATISTICS_PREFIX}{name}": f"{value:.9g}" for name, value in numbers.items()}
 
 
-# The scratch files of a GeoTIFF, and the virtual dataset that binds them together.
+@dataclass
+class Layer:
+    """The scratch file of one band, open for writing."""
 
-GDAL_TYPES = {
-    "uint8": "Byte",
-    "int8": "Int8",
-    "uint16": "UInt16",
-    "int16": "Int16",
-    "uint32": "UInt32",
-    "int32": "Int32",
-    "uint64": "UInt64",
-    "int64": "Int64",
-    "float32": "Float32",
-}
-
-
-@dataclass(frozen=True)
-class Scratch:
-    """A file for bands that share their number type and nodata value."""
-
+    band: Band
     path: Path
-    bands: tuple[Band, ...]
+    file: DatasetWriter
+    statistics: Statistics = field(default_factory=Statistics)
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Number type of the bands."""
-        return self.bands[0].dtype
-
-    @property
-    def nodata(self) -> Any:  # noqa: ANN401  # of the bands' type
-        """Nodata value in the file: NaN for floats whatever the variable had."""
-        return np.nan if self.dtype.kind == "f" else self.bands[0].nodata
-
-
-def scratch_files(bands: list[Band], folder: Path) -> list[Scratch]:
-    """Sort bands into as few scratch files as their types allow."""
-    groups: dict[str, list[Band]] = {}
-    for band in bands:
-        nodata = "" if band.dtype.kind == "f" else f"_{band.nodata}"
-        groups.setdefault(f"bands_{band.dtype.name}{nodata}.tif", []).append(band)
-    return [Scratch(folder / name, tuple(members)) for name, members in groups.items()]
-
-
-def virtual_dataset(
-    dataset: xr.Dataset,
-    bands: list[Band],
-    scratch: list[Scratch],
-    statistics: Mapping[Band, Mapping[str, str]],
-) -> bytes:
-    """Describe the finished file as bands taken from the scratch files.
-
-    Source: https://gdal.org/drivers/raster/vrt.html
-    """
-    height, width = (str(dataset.sizes[name]) for name in SPATIAL)
-    root = ET.Element("VRTDataset", rasterXSize=width, rasterYSize=height)
-    ET.SubElement(root, "SRS").text = dataset.rio.crs.to_wkt()
-    transform = grid_transform(dataset).to_gdal()
-    ET.SubElement(root, "GeoTransform").text = ",".join(repr(number) for number in transform)
-    _add_tags(root, encode_attributes(dataset.attrs))
-    for number, band in enumerate(bands, start=1):
-        file = next(each for each in scratch if band in each.bands)
-        dtype, nodata = (file.dtype, file.nodata) if len(scratch) == 1 else ("float32", np.nan)
-        element = ET.SubElement(
-            root, "VRTRasterBand", dataType=GDAL_TYPES[str(dtype)], band=str(number)
+    @classmethod
+    def create(cls, path: Path, dataset: xr.Dataset, band: Band, **georeference: Any) -> Layer:  # noqa: ANN401
+        """Create the file with the tags, units and colours of the band."""
+        file = rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            width=dataset.sizes["x"],
+            height=dataset.sizes["y"],
+            count=1,
+            tiled=True,
+            blockxsize=TILE,
+            blockysize=TILE,
+            bigtiff="yes",
+            dtype=band.dtype,
+            nodata=band.file_nodata,
+            **georeference,
         )
-        ET.SubElement(element, "Description").text = band.description
-        ET.SubElement(element, "UnitType").text = str(dataset[band.variable].attrs.get("units", ""))
-        if nodata is not None:
-            ET.SubElement(element, "NoDataValue").text = str(nodata)
-        _add_tags(element, band.tags(dataset) | dict(statistics[band]))
-        if len(bands) == 1:
-            _add_colours(element, dataset[band.variable])
-        # Only a change of number type needs to look at each value.
-        plain = str(file.dtype) == str(dtype)
-        source = ET.SubElement(element, "SimpleSource" if plain else "ComplexSource")
-        ET.SubElement(source, "SourceFilename", relativeToVRT="1").text = file.path.name
-        ET.SubElement(source, "SourceBand").text = str(file.bands.index(band) + 1)
-        for rectangle in ("SrcRect", "DstRect"):
-            ET.SubElement(source, rectangle, xOff="0", yOff="0", xSize=width, ySize=height)
-        if not plain and file.nodata is not None:
-            ET.SubElement(source, "NODATA").text = str(file.nodata)
-    text: bytes = ET.tostring(root, encoding="utf-8")
-    return text
+        variable = dataset[band.variable]
+        file.update_tags(**encode_attributes(dataset.attrs))
+        file.update_tags(1, **band.tags(dataset))
+        file.set_band_description(1, band.description)
+        file.set_band_unit(1, str(variable.attrs.get("units", "")))
+        return cls(band, path, file)
+
+    def write(self, piece: xr.Dataset, window: Window) -> np.ndarray[Any, Any]:
+        """Write a window of the band and return its values."""
+        values = self.band.values(piece)
+        self.statistics.add(values, self.band.nodata)
+        self.file.write(values, 1, window=window)
+        return values
+
+    def finish(self, factors: list[int]) -> None:
+        """Write the statistics, and overviews reduced by `factors`: codes are never averaged."""
+        self.file.update_tags(1, **self.statistics.tags())
+        self.file.close()
+        if factors:
+            with rasterio.open(self.path, "r+") as file:
+                file.build_overviews(
+                    factors, Resampling.average if self.band.is_float else Resampling.mode
+                )
 
 
-def _add_colours(element: ET.Element, variable: xr.DataArray) -> None:
-    """Give a band of classes the colours in which `sarheight.plot.mask` draws it.
+def _overview_factors(dataset: xr.Dataset) -> list[int]:
+    """Return powers of 2, until the longer side fits in one tile or the shorter gets too short."""
+    shorter, longer = sorted(dataset.sizes[name] for name in SPATIAL)
+    factors, factor = [], 2
+    while longer > TILE * factor // 2 and -(-shorter // factor) >= SHORTEST_OVERVIEW:
+        factors.append(factor)
+        factor *= 2
+    return factors
 
-    A GeoTIFF has room for a colour table where a band is alone in its file and of type uint8.
-    """
+
+def _color_table(variable: xr.DataArray) -> dict[int, tuple[int, int, int, int]]:
+    """Return the colours in which `sarheight.plot.mask` draws a mask of type uint8, as RGBA."""
     meanings = str(variable.attrs.get("flag_meanings", "")).split()
     values = np.atleast_1d(variable.attrs.get("flag_values", ())).tolist()
     if variable.dtype != np.uint8 or not meanings or len(meanings) != len(values):
-        return
+        return {}
     from matplotlib.colors import to_rgb
 
     from sarheight.plot.classes import flag_colours
 
-    names, colours = dict(zip(values, meanings, strict=True)), flag_colours(variable)
-    ET.SubElement(element, "ColorInterp").text = "Palette"
-    table = ET.SubElement(element, "ColorTable")
-    for value in range(256):
-        colour = colours.get(names.get(value, ""))
-        red, green, blue = (0, 0, 0) if colour is None else (255 * part for part in to_rgb(colour))
-        opaque = 0 if colour is None else 255
-        parts = {"c1": red, "c2": green, "c3": blue, "c4": opaque}
-        ET.SubElement(table, "Entry", {name: str(round(part)) for name, part in parts.items()})
+    table = dict.fromkeys(range(256), (0, 0, 0, 0))
+    colours = flag_colours(variable)
+    for value, meaning in zip(values, meanings, strict=True):
+        if meaning in colours:
+            red, green, blue = (round(255 * part) for part in to_rgb(colours[meaning]))
+            table[value] = (red, green, blue, 255)
+    return table
 
 
-def _add_tags(element: ET.Element, tags: dict[str, str]) -> None:
-    metadata = ET.SubElement(element, "Metadata")
-    for name, text in tags.items():
-        ET.SubElement(metadata, "MDI", key=name).text = text
+def _stack_layers(layers: list[Layer], *, mixed: bool) -> Path:
+    """Stack layers as bands of a virtual dataset with the tags of the first.
+
+    Source: https://gdal.org/drivers/raster/vrt.html
+    """
+    if len(layers) == 1:
+        return layers[0].path
+    stack = ET.Element("VRTDataset")
+    for number, layer in enumerate(layers, start=1):
+        virtual = layer.path.with_suffix(".vrt")
+        rasterio.shutil.copy(str(layer.path), str(virtual), driver="VRT")
+        root = fromstring(virtual.read_bytes())
+        stack = root if number == 1 else stack
+        for element in root.findall("VRTRasterBand"):
+            element.set("band", str(number))
+            for interpretation in element.findall("ColorInterp"):  # GDAL calls every layer grey
+                element.remove(interpretation)
+            if mixed:
+                _convert_to_float(element, layer.band)
+            if root is not stack:
+                stack.append(element)
+    path = layers[0].path.with_name("bands.vrt")
+    ET.ElementTree(stack).write(path, encoding="utf-8")
+    return path
+
+
+def _convert_to_float(element: ET.Element, band: Band) -> None:
+    """Let a band of a virtual dataset turn codes into float32 and their nodata value into NaN."""
+    element.set("dataType", "Float32")
+    nodata, source = element.find("NoDataValue"), element.find("SimpleSource")
+    if nodata is None:
+        nodata = ET.SubElement(element, "NoDataValue")
+    nodata.text = "nan"
+    if source is not None and not band.is_float:
+        source.tag = "ComplexSource"
+        if band.nodata is not None:
+            ET.SubElement(source, "NODATA").text = str(band.nodata)
 
 
 # Cloud Optimised GeoTIFF through GDAL's own driver.
 
-TILE = 256
 STRIP = 1024
 LARGEST_PIECE = 1 << 28
 """Bytes that one piece of a dask-backed result may take, unless its chunks are larger."""
-# Sides below this get no overview in a virtual dataset.
-SMALLEST_OVERVIEW = 128
 CREATION = {
     "driver": "COG",
     "blocksize": TILE,
@@ -384,28 +392,47 @@ CREATION = {
     "bigtiff": "if_safer",
     "num_threads": "all_cpus",
 }
-GDAL_TAGS = ("AREA_OR_POINT",)
 
 Piece = tuple[slice, slice]
 Checksums = list[tuple[Window, int]]
 
 
 def write_geotiff(dataset: xr.Dataset, path: Path) -> None:
-    """Write a result as Cloud Optimised GeoTIFF with north up."""
-    dataset = _north_up(dataset)
-    bands = bands_of(dataset)
-    scratch = scratch_files(bands, path.parent)
+    """Write a result on a map grid as Cloud Optimised GeoTIFF with north up."""
+    steps = grid_transform(dataset)
+    north_up = dataset.isel(
+        y=slice(None, None, -1 if steps.e > 0 else 1),
+        x=slice(None, None, -1 if steps.a < 0 else 1),
+    )
+    write_bands(north_up, path, crs=dataset.rio.crs, transform=grid_transform(north_up))
+
+
+def write_bands(dataset: xr.Dataset, path: Path, **georeference: Any) -> None:  # noqa: ANN401
+    """Write variables of dims (..., y, x) as Cloud Optimised GeoTIFF; scratch files lie beside it.
+
+    A dask-backed dataset is computed piece by piece. `georeference` is CRS and transform; none in
+    radar geometry.
+    """
+    bands = list_bands(dataset)
+    mixed = not share_type(bands)
     factors = _overview_factors(dataset)
     with _gdal_errors_as_oserror():
-        checksums, statistics = _write_scratch(dataset, bands, scratch)
-        for each in scratch if factors else ():
-            with rasterio.open(each.path, "r+") as file:
-                kind = Resampling.average if each.dtype.kind == "f" else Resampling.mode
-                file.build_overviews(factors, kind)
-        virtual = path.with_name("bands.vrt")
-        virtual.write_bytes(virtual_dataset(dataset, bands, scratch, statistics))
+        with ExitStack() as stack:
+            layers = []
+            for number, band in enumerate(bands, start=1):
+                scratch = path.with_name(f"band_{number}.tif")
+                layers.append(Layer.create(scratch, dataset, band, **georeference))
+                stack.enter_context(layers[-1].file)
+            # A GeoTIFF has room for a colour table where a band is alone in its file.
+            colours = _color_table(dataset[bands[0].variable]) if len(bands) == 1 else {}
+            if colours:
+                layers[0].file.write_colormap(1, colours)
+            checksums = _write_pieces(dataset, layers, mixed=mixed)
+            for layer in layers:
+                layer.finish(factors)
+        source = _stack_layers(layers, mixed=mixed)
         overviews = "force_use_existing" if factors else "none"
-        rasterio.shutil.copy(str(virtual), str(path), overviews=overviews, **CREATION)
+        rasterio.shutil.copy(str(source), str(path), overviews=overviews, **CREATION)
         _verify(path, checksums, len(factors))
 
 
@@ -425,7 +452,7 @@ def read_geotiff(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as x
         image.load().close()
     image.encoding = {}
     dataset = image.drop_vars("band").coords.to_dataset()
-    for name, variable in variables_of(image, tags).items():
+    for name, variable in merge_bands(image, tags).items():
         dataset[name] = variable
         dataset[name].encoding["grid_mapping"] = "spatial_ref"
     dataset.attrs = decode_attributes(file_tags)
@@ -441,15 +468,6 @@ def _gdal_errors_as_oserror() -> Iterator[None]:
         raise
     except Exception as error:
         raise OSError(str(error)) from error
-
-
-def _north_up(dataset: xr.Dataset) -> xr.Dataset:
-    """Order rows from north to south and columns from west to east."""
-    steps = grid_transform(dataset)
-    return dataset.isel(
-        y=slice(None, None, -1 if steps.e > 0 else 1),
-        x=slice(None, None, -1 if steps.a < 0 else 1),
-    )
 
 
 def _pieces(dataset: xr.Dataset) -> list[Piece]:
@@ -480,52 +498,18 @@ def _slices(lengths: tuple[int, ...], size: int) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
-def _write_scratch(
-    dataset: xr.Dataset, bands: list[Band], scratch: list[Scratch]
-) -> tuple[Checksums, dict[Band, dict[str, str]]]:
-    """Write the scratch files; return the checksums of the pieces and the bands' statistics."""
-    height, width = (dataset.sizes[name] for name in SPATIAL)
-    places = {band: (file, index) for file in scratch for index, band in enumerate(file.bands, 1)}
-    grid = {
-        "driver": "GTiff",
-        "width": width,
-        "height": height,
-        "crs": dataset.rio.crs,
-        "transform": grid_transform(dataset),
-        "tiled": True,
-        "blockxsize": TILE,
-        "blockysize": TILE,
-        "interleave": "band",
-        "bigtiff": "yes",
-    }
+def _write_pieces(dataset: xr.Dataset, layers: list[Layer], *, mixed: bool) -> Checksums:
+    """Compute all bands piece by piece and write them; return the checksum of each piece."""
     checksums: Checksums = []
-    statistics = {band: Statistics() for band in bands}
-    with ExitStack() as stack:
-        files = {
-            each.path: stack.enter_context(
-                rasterio.open(
-                    each.path,
-                    "w",
-                    count=len(each.bands),
-                    dtype=each.dtype,
-                    nodata=each.nodata,
-                    **grid,
-                )
-            )
-            for each in scratch
-        }
-        for rows, columns in _pieces(dataset):
-            piece = dataset.isel(y=rows, x=columns).compute()
-            window = Window.from_slices(rows, columns)
-            checksum = 0
-            for band, (file, index) in ((band, places[band]) for band in bands):
-                values = band.values(piece)
-                files[file.path].write(values, index, window=window)
-                statistics[band].add(values, band.nodata)
-                stored = values if len(scratch) == 1 else band.as_float(values)
-                checksum = _checksum(stored, checksum)
-            checksums.append((window, checksum))
-    return checksums, {band: found.tags() for band, found in statistics.items()}
+    for rows, columns in _pieces(dataset):
+        piece = dataset.isel(y=rows, x=columns).compute()
+        window = Window.from_slices(rows, columns)
+        checksum = 0
+        for layer in layers:
+            values = layer.write(piece, window)
+            checksum = _checksum(layer.band.to_float(values) if mixed else values, checksum)
+        checksums.append((window, checksum))
+    return checksums
 
 
 def _checksum(values: np.ndarray[Any, Any], start: int) -> int:
@@ -533,16 +517,6 @@ def _checksum(values: np.ndarray[Any, Any], start: int) -> int:
     if values.dtype.kind == "f":
         values = np.where(np.isnan(values), values.dtype.type(np.nan), values)
     return zlib.crc32(np.ascontiguousarray(values).data, start)
-
-
-def _overview_factors(dataset: xr.Dataset) -> list[int]:
-    """Halve until the longer side fits in one tile, or GDAL's virtual datasets would not follow."""
-    shorter, longer = sorted(dataset.sizes[name] for name in SPATIAL)
-    factors, factor = [], 2
-    while longer > TILE * factor // 2 and -(-shorter // factor) >= SMALLEST_OVERVIEW:
-        factors.append(factor)
-        factor *= 2
-    return factors
 
 
 def _verify(path: Path, checksums: Checksums, overviews: int) -> None:

@@ -1,4 +1,4 @@
-"""Where a result comes from: programs, inputs and settings."""
+"""Provenance of results: software, inputs and settings."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ from urllib.request import url2pathname
 import numpy as np
 import xarray as xr
 
+from sarheight._runtime import ignore_missing_georeference
+from sarheight.output.atomic import SUFFIXES, require_path
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 
 def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read where a result comes from, whatever its format; its data are not read.
+    """Read the provenance of a result in any format, without its data.
 
     Parameters
     ----------
@@ -45,69 +48,39 @@ def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
     OSError
         When the file is damaged.
     """
-    path = Path(path)
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        msg = f"cannot read '{path}' as a result: expected a name in {', '.join(READERS)}"
-        raise ValueError(msg)
-    if not path.exists():
-        msg = f"there is no '{path}'"
-        raise FileNotFoundError(msg)
-    text = reader(path).get("provenance")
+    path = require_path(path, SUFFIXES)
+    text = _file_attributes(path).get("provenance")
     if text is None:
         msg = (
-            f"'{path}' does not say where it comes from; results do that were written with the "
-            "attribute 'provenance', as the command line does"
+            f"'{path}' does not say where it comes from; only results that were written with the "
+            "attribute 'provenance' do, as those of the command line"
         )
         raise ValueError(msg)
     record: dict[str, Any] = json.loads(str(text))
     return record
 
 
-def _of_geotiff(path: Path) -> Mapping[str, Any]:
-    import warnings
+def _file_attributes(path: Path) -> Mapping[Any, Any]:
+    """Read the attributes of a file without its data."""
+    match path.suffix.lower():
+        case ".tif" | ".tiff":
+            import rasterio
 
-    import rasterio
-    from rasterio.errors import NotGeoreferencedWarning
+            with ignore_missing_georeference(), rasterio.open(path) as file:
+                tags: dict[str, str] = file.tags()
+                return tags
+        case ".png":
+            from PIL import Image
 
-    with warnings.catch_warnings():
-        # A file in radar geometry has no map grid.
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(path) as file:
-            tags: dict[str, str] = file.tags()
-    return tags
-
-
-def _of_netcdf(path: Path) -> Mapping[str, Any]:
-    import netCDF4
-
-    with netCDF4.Dataset(path) as file:
-        return {name: file.getncattr(name) for name in file.ncattrs()}
-
-
-def _of_zarr(path: Path) -> Mapping[str, Any]:
-    import zarr
-
-    return dict(zarr.open_group(path, mode="r").attrs)
+            with Image.open(path) as picture:
+                return dict(picture.info)
+        case suffix:
+            engine = "zarr" if suffix == ".zarr" else "netcdf4"
+            with xr.open_dataset(path, engine=engine, decode_cf=False) as dataset:
+                return dict(dataset.attrs)
 
 
-def _of_picture(path: Path) -> Mapping[str, Any]:
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        return {str(name): text for name, text in picture.info.items()}
-
-
-READERS: dict[str, Callable[[Path], Mapping[str, Any]]] = {
-    ".tif": _of_geotiff,
-    ".tiff": _of_geotiff,
-    ".nc": _of_netcdf,
-    ".zarr": _of_zarr,
-    ".png": _of_picture,
-}
-
-
-# Where a result comes from: programs, inputs and settings, in a form that JSON can hold.
+# The provenance of a result, in a form that JSON can hold.
 
 PACKAGES = (
     "sarheight",
@@ -121,7 +94,7 @@ PACKAGES = (
     "pyproj",
 )
 LARGEST_LIST = 64
-SERVER_SAYS = ("ETag", "etag", "sha256", "checksum", "LastModified", "mtime")
+SERVER_FIELDS = ("ETag", "etag", "sha256", "checksum", "LastModified", "mtime")
 GDAL_PREFIX = re.compile(r"^(/vsi[a-z0-9]+/)+(?=[a-z0-9]+://)")
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -129,24 +102,24 @@ ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 def provenance(
     inputs: Mapping[str, Any] | None = None, parameters: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Collect what is needed to make a result again.
+    """Collect the provenance of a result: what is needed to compute it again.
 
     Parameters
     ----------
     inputs : mapping, optional
-        By name what the result was made from: paths of files or folders, arrays, xarray objects,
-        or dataclasses of these such as an `Orbit`. Of each the SHA-256 is taken. Of a URL, what
-        its server says is kept instead (size, ETag, time): its content is not fetched for this.
+        Inputs by name: paths of files or folders, arrays, xarray objects, or dataclasses of these
+        such as an `Orbit`, which are identified by SHA-256. A URL is identified by what its server
+        states (size, ETag, time), because its content is not downloaded for this.
     parameters : mapping, optional
-        By name the settings. What JSON does not know is told as text; long arrays by checksum.
+        Settings by name. Values that JSON does not have are kept as text, long arrays as checksum.
 
     Returns
     -------
     dict
         ``created`` (UTC), ``python``, ``platform``, ``software`` (versions by name), ``inputs``
-        and ``parameters``. Nothing in it tells whose machine it was: files are named without
-        their folders, URLs without passwords and signatures. `json.dumps` takes it; `write` does
-        so when it is an attribute of the dataset, and `read_provenance` reads it from the file.
+        and ``parameters``. It does not identify the machine or its user: files are named without
+        folders, URLs without passwords and signatures. It is JSON: as attribute ``provenance`` of
+        a dataset, `write` keeps it in the file, where `read_provenance` finds it.
 
     Raises
     ------
@@ -200,7 +173,7 @@ def _describe(value: Any) -> dict[str, Any]:  # noqa: ANN401  # inputs can be an
 
 
 def _describe_path(path: Path) -> dict[str, Any]:
-    """Identify a file or folder by its name, not by where it lies on this machine."""
+    """Identify a file or folder by name without path, size and SHA-256."""
     if not path.exists():
         msg = f"there is no '{path}' to take a checksum of"
         raise FileNotFoundError(msg)
@@ -229,24 +202,21 @@ def file_digest(path: Path) -> str:
 
 
 def _describe_address(address: str) -> dict[str, Any]:
-    """Identify a file elsewhere by its address and by what its server says of it.
-
-    Its content is not fetched: often only a small part of it is needed.
-    """
+    """Identify a URL by what its server states, without downloading it."""
     from fsspec.core import url_to_fs
 
     files, path = url_to_fs(address)
     try:
-        found = files.info(path)
-    except OSError:  # without credentials or network it can still be named
-        found = {}
-    kept = {name: found[name] for name in SERVER_SAYS if found.get(name)}
-    size = {"bytes": int(found["size"])} if found.get("size") else {}
-    return {"path": public_address(address)} | size | {k: str(v) for k, v in kept.items()}
+        info = files.info(path)
+    except OSError:  # without credentials or network the URL is all that is known
+        info = {}
+    size = {"bytes": int(info["size"])} if info.get("size") else {}
+    stated = {name: str(info[name]) for name in SERVER_FIELDS if info.get(name)}
+    return {"path": strip_credentials(address)} | size | stated
 
 
-def public_address(address: str) -> str:
-    """Strip an address of what may be secret: user, password, and signature."""
+def strip_credentials(address: str) -> str:
+    """Remove what may be secret from a URL: user, password, and signature."""
     parts = urlsplit(address)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
@@ -272,10 +242,7 @@ def _update(digest: Any, value: Any) -> None:  # noqa: ANN401  # hashlib's objec
 
 
 def _parts(value: Any) -> list[tuple[str, Any]] | None:  # noqa: ANN401
-    """Take a value apart, in an order that does not depend on how it was put together.
-
-    None for what is a single piece.
-    """
+    """Split a value into named parts in a fixed order; None for a single piece."""
     if isinstance(value, xr.DataArray | xr.Dataset):
         coordinates: dict[str, Any] = {
             str(name): value[name].variable.values for name in value.coords
@@ -294,7 +261,7 @@ def _parts(value: Any) -> list[tuple[str, Any]] | None:  # noqa: ANN401
 
 
 def _update_array(digest: Any, array: np.ndarray[Any, Any] | xr.DataArray) -> None:  # noqa: ANN401
-    """Feed an array slab by slab, so that a dask-backed one never has to fit in memory."""
+    """Feed an array to a digest chunk by chunk, so that it need not fit in memory."""
     digest.update(f"{array.dtype.newbyteorder('<')} {array.shape}\n".encode())
     lengths = array.chunks[0] if isinstance(array, xr.DataArray) and array.chunks else ()
     edges = np.cumsum((0, *lengths)).tolist()

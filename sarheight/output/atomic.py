@@ -1,4 +1,7 @@
-"""All or nothing: a file or folder appears under its final name complete, or not at all."""
+"""Paths of results: checks, and atomic writing.
+
+A file or folder appears under its final name complete, or not at all.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from typing import TYPE_CHECKING
 from sarheight.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 SUFFIXES = (".tif", ".tiff", ".nc", ".zarr", ".png")
 FOLDERS = {
@@ -21,9 +24,9 @@ FOLDERS = {
     ".safe": ("a Sentinel-1 product", ("manifest.safe",)),
     "": ("a model", ("config.json",)),
 }
-"""By suffix the results that are folders: what they are, and the files one of which they hold."""
-LOOKS, PAUSE = 40, 0.05
-"""How often to look for what a failed writer leaves behind, and seconds between."""
+"""Results that are folders, by suffix: a description, and files one of which they contain."""
+CLEANUPS, PAUSE = 40, 0.05
+"""How often to remove what the threads of a failed writer still write, and seconds between."""
 LITTLE_SPACE = 1 << 30
 
 
@@ -38,24 +41,24 @@ def check_writable(
     Parameters
     ----------
     path : path-like
-        Where the result shall go. Its suffix chooses the format: ``.tif``, ``.tiff``, ``.nc``,
+        Where to write the result. Its suffix chooses the format: ``.tif``, ``.tiff``, ``.nc``,
         ``.zarr`` or ``.png``.
     overwrite : bool, optional
         Whether a result that is already there may be replaced.
     suffixes : tuple of str, optional
-        The suffixes that it may have, in lower case, where they are others.
+        The permitted suffixes, in lower case.
 
     Returns
     -------
     pathlib.Path
-        The place that will be written, with symbolic links followed.
+        The path that will be written, with symbolic links resolved.
 
     Raises
     ------
     OutputError
-        When the suffix is unknown; when the folder is missing, is not a folder or does not let
-        us write; when something is there already and `overwrite` is false; or when what is there
-        is not of the kind that would replace it.
+        When the suffix is unknown; when the folder is missing, is not a folder or is not
+        writable; when the path exists already and `overwrite` is false; or when it is of another
+        kind than the result.
     """
     path = Path(path)
     if path.suffix.lower() not in suffixes:
@@ -71,8 +74,20 @@ def check_writable(
     return target
 
 
+def require_path(path: str | os.PathLike[str], suffixes: Iterable[str] = ()) -> Path:
+    """Return an existing path; raise where it is missing or has none of the suffixes."""
+    path = Path(path)
+    if suffixes and path.suffix.lower() not in suffixes:
+        msg = f"cannot read '{path}' as a result: expected a name in {', '.join(suffixes)}"
+        raise ValueError(msg)
+    if not path.exists():
+        msg = f"there is no '{path}'"
+        raise FileNotFoundError(msg)
+    return path
+
+
 def _check_folder(path: Path, folder: Path) -> None:
-    """Raise unless a file can be made in `folder`."""
+    """Raise unless a file can be created in `folder`."""
     if not folder.exists():
         msg = f"cannot write '{path}': the folder '{folder}' does not exist; create it first"
         raise OutputError(msg)
@@ -83,23 +98,23 @@ def _check_folder(path: Path, folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        msg = f"cannot write '{path}': no file can be made in '{folder}' ({_reason(error)})"
+        msg = f"cannot write '{path}': no file can be created in '{folder}' ({_reason(error)})"
         raise OutputError(msg) from error
 
 
 def _check_replaceable(path: Path, target: Path, *, overwrite: bool) -> None:
-    """Raise unless what is at `target` may give way to a result."""
+    """Raise unless `target` may be replaced by a result."""
     if not overwrite:
         msg = f"'{path}' exists already; remove it, choose another name, or allow overwriting"
         raise OutputError(msg)
     if path.suffix.lower() not in FOLDERS:
         if not target.is_file():
-            msg = f"cannot write '{path}': there is something of that name that is not a file"
+            msg = f"cannot write '{path}': a folder of that name exists, not a file"
             raise OutputError(msg)
         return
     kind, markers = FOLDERS[path.suffix.lower()]
     if not any((target / marker).exists() for marker in markers):
-        msg = f"will not replace '{path}': what is there is not {kind}"
+        msg = f"will not replace '{path}': the existing folder or file is not {kind}"
         raise OutputError(msg)
 
 
@@ -110,21 +125,21 @@ def atomic_write(
     overwrite: bool = False,
     suffixes: tuple[str, ...] = SUFFIXES,
 ) -> Iterator[Path]:
-    """Lend a temporary place for a result, and move the result to its own place at the end.
+    """Yield a temporary path to write to, and rename it to `path` when the block succeeds.
 
-    The temporary place is alone in a hidden folder beside the final one, so that a writer may
-    keep other files next to it: they go when the block ends, however it ends.
+    The temporary path is in a hidden folder of its own beside `path`. Scratch files that a writer
+    keeps in this folder are removed with it, also after a failure.
     """
     path = Path(path)
     target = check_writable(path, overwrite=overwrite, suffixes=suffixes)
     with (
-        _explained(path, target),
+        _errors_as_output_error(path, target),
         _folder_beside(target) as folder,
-        _explained(path, target),  # while what fills the disk is still there
+        _errors_as_output_error(path, target),  # the free space while the scratch files exist
     ):
         work = folder / f"result{target.suffix}"
         yield work
-        flush(work)
+        sync_to_disk(work)
         if os.path.lexists(target):
             _check_replaceable(path, target, overwrite=overwrite)
         _move(work, target)
@@ -132,10 +147,10 @@ def atomic_write(
 
 @contextmanager
 def _folder_beside(target: Path) -> Iterator[Path]:
-    """Lend a hidden folder, and see that it goes.
+    """Yield a hidden folder, and remove it afterwards.
 
-    When a writer of chunks fails, its other threads are not told, and put their chunks where the
-    folder has just been emptied; so look again until they are through.
+    When one thread of a writer fails, the others go on and write chunks into the folder that is
+    being emptied; so it is removed repeatedly until they have finished.
     """
     folder = None
     try:
@@ -148,7 +163,7 @@ def _folder_beside(target: Path) -> Iterator[Path]:
             folder = Path(name)
             yield folder
     finally:
-        for _ in range(LOOKS):
+        for _ in range(CLEANUPS):
             if folder is None or not folder.exists():
                 break
             time.sleep(PAUSE)
@@ -156,8 +171,8 @@ def _folder_beside(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _explained(path: Path, target: Path) -> Iterator[None]:
-    """Turn a failure to write into an error of one line that says what is left."""
+def _errors_as_output_error(path: Path, target: Path) -> Iterator[None]:
+    """Turn a failure to write into an error of one line that says which file is left."""
     try:
         yield
     except OutputError:
@@ -168,8 +183,8 @@ def _explained(path: Path, target: Path) -> Iterator[None]:
         raise OutputError(msg) from error
 
 
-def flush(work: Path) -> None:
-    """Bring a file, or all files of a folder, from the system's memory to the disk."""
+def sync_to_disk(work: Path) -> None:
+    """Force a file, or all files of a folder, from the page cache to the disk."""
     files = (file for file in work.rglob("*") if file.is_file()) if work.is_dir() else (work,)
     for file in files:
         with file.open("rb+") as stream:
@@ -177,7 +192,7 @@ def flush(work: Path) -> None:
 
 
 def _move(work: Path, target: Path) -> None:
-    """Rename `work` to `target`; a folder in the way is moved aside, and back on failure."""
+    """Rename `work` to `target`; an existing folder is moved aside, and back on failure."""
     if target.is_dir():
         retired = work.with_name("retired")
         target.rename(retired)
@@ -188,11 +203,11 @@ def _move(work: Path, target: Path) -> None:
             raise
     else:
         work.replace(target)
-    _flush_folder(target.parent)
+    _sync_folder(target.parent)
 
 
-def _flush_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut, where the system can do that."""
+def _sync_folder(folder: Path) -> None:
+    """Force renames in a folder to the disk, where the system supports that."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -202,7 +217,7 @@ def _flush_folder(folder: Path) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """Say in one line what an error means; rasterio tells only in what caused it."""
+    """Return the reason of an error in one line; rasterio gives it only in the cause."""
     while error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, OSError) and error.errno and error.strerror:
@@ -211,7 +226,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _space(folder: Path) -> str:
-    """Tell how much space is left when that may be the reason."""
+    """Return the free space as text where little is left."""
     try:
         free = shutil.disk_usage(folder).free
     except OSError:

@@ -1,7 +1,7 @@
-"""What a result must be before it is written: its grid, its footprint, its CF attributes.
+"""The grid and the attributes of a result, as files need them.
 
-The tables below complete the attributes of the variables that this package makes. What a dataset
-says itself is never overwritten.
+The tables of CF attributes complete those of the variables that this package makes. Attributes
+that a dataset has already are never overwritten.
 
 References
 ----------
@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from affine import Affine
-from numpy.typing import NDArray
 
 from sarheight._runtime import NODATA_NAMES, nodata_value
 
@@ -29,11 +28,12 @@ if TYPE_CHECKING:
     import xarray as xr
 
 SPATIAL = ("y", "x")
-LARGEST_POSTING_ERROR = 0.01
+LARGEST_POSTING_ERROR = 0.01  # in postings
+JSON_NAMES = "JSON_ATTRIBUTES"  # the tag that lists the tags in JSON
 
 
 def check_grid(dataset: xr.Dataset) -> xr.Dataset:
-    """Check a result, and give its grid mapping and nodata one form."""
+    """Check a result; return it with CRS, transform and nodata where the writers look for them."""
     if not hasattr(dataset, "data_vars"):
         msg = f"expected an xarray.Dataset to write, got {type(dataset).__name__}"
         raise TypeError(msg)
@@ -46,7 +46,7 @@ def check_grid(dataset: xr.Dataset) -> xr.Dataset:
         msg = "the dataset has no CRS: set one with dataset.rio.write_crs(...)"
         raise ValueError(msg)
     result: xr.Dataset = dataset.copy()
-    # rioxarray copies all the data unless it is told that this copy is its own.
+    # Without `inplace`, rioxarray copies all the data.
     result.rio.write_crs(crs, inplace=True).rio.write_coordinate_system(inplace=True)
     result.rio.write_transform(transform, inplace=True)
     for name, variable in result.data_vars.items():
@@ -73,7 +73,7 @@ def _posting(grid: xr.Dataset | xr.DataArray, name: str) -> float:
     step = float(values[-1] - values[0]) / (values.size - 1)
     error = np.abs(values - (values[0] + step * np.arange(values.size))).max()
     if not error < LARGEST_POSTING_ERROR * abs(step):
-        msg = f"the coordinate '{name}' is not regular: its values stray {error:g} from even steps"
+        msg = f"the coordinate '{name}' is not regular: up to {error:g} off even steps"
         raise ValueError(msg)
     return step
 
@@ -84,13 +84,10 @@ def plain_attributes(attributes: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  # attributes can be anything
-    if isinstance(value, str | int | float | np.number | np.ndarray) and not isinstance(
-        value, bool
-    ):
+    scalar = str | int | float | np.number
+    if isinstance(value, scalar | np.ndarray) and not isinstance(value, bool):
         return value
-    if isinstance(value, list | tuple) and all(
-        isinstance(item, str | int | float | np.number) for item in value
-    ):
+    if isinstance(value, list | tuple) and all(isinstance(item, scalar) for item in value):
         return list(value)
     return to_json(value)
 
@@ -104,108 +101,37 @@ def _jsonable(value: Any) -> Any:  # noqa: ANN401
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
-# The outline of a grid on the globe, in longitudes and latitudes.
-
-Floats = NDArray[np.float64]
-Ring = list[list[float]]
-
-POINTS = 8
-"""Points along each side: the straight side of a map is not straight on the globe."""
-DECIMALS = 7
-
-
-def footprint(grid: xr.Dataset | xr.DataArray) -> dict[str, Any]:
-    """Outline a grid as GeoJSON.
-
-    Source: RFC 7946, The GeoJSON Format, sections 3.1.6 and 3.1.9.
-    """
-    longitude, latitude = _outline(grid)
-    turn = longitude[-1] - longitude[0]
-    if abs(turn) > 180.0:  # once around a pole
-        pole = np.copysign(90.0, latitude.mean())
-        longitude = np.append(longitude, [longitude[-1], longitude[0]])
-        latitude = np.append(latitude, [pole, pole])
-    longitude = longitude - 360.0 * np.floor((longitude.min() + 180.0) / 360.0)
-    rings = []
-    for shift in (0.0, 360.0, 720.0):
-        part = _west_of(longitude - shift, latitude, 180.0)
-        eastern = _west_of(-part[0], part[1], 180.0)
-        ring = _ring(-eastern[0], eastern[1])
-        if ring:
-            rings.append([ring])
-    if len(rings) == 1:
-        return {"type": "Polygon", "coordinates": rings[0]}
-    return {"type": "MultiPolygon", "coordinates": rings}
+def encode_attributes(attributes: Mapping[Any, Any]) -> dict[str, str]:
+    """Turn attributes into tags, which are text: plain text as it is, the rest as JSON."""
+    tags, encoded = {}, []
+    for name, value in plain_attributes(attributes).items():
+        if isinstance(value, str) and value and value.isprintable() and value == value.strip():
+            tags[name] = value
+        else:
+            tags[name] = to_json(value)
+            encoded.append(name)
+    return tags | {JSON_NAMES: to_json(encoded)}
 
 
-def bounding_box(geometry: dict[str, Any]) -> list[float]:
-    """Bound a footprint."""
-    polygons = geometry["coordinates"]
-    if geometry["type"] == "Polygon":
-        polygons = [polygons]
-    parts = [np.array(polygon[0]) for polygon in polygons]
-    south = min(float(part[:, 1].min()) for part in parts)
-    north = max(float(part[:, 1].max()) for part in parts)
-    west, east = float(parts[0][:, 0].min()), float(parts[-1][:, 0].max())
-    if len(parts) > 1 and west <= east:  # they meet again: all around
-        west, east = -180.0, 180.0
-    return [west, south, east, north]
+def decode_attributes(tags: Mapping[str, str]) -> dict[str, Any]:
+    """Undo `encode_attributes`."""
+    encoded = set(json.loads(tags.get(JSON_NAMES, "[]")))
+    return {
+        name: json.loads(text) if name in encoded else text
+        for name, text in tags.items()
+        if name != JSON_NAMES
+    }
 
 
-def _outline(grid: xr.Dataset | xr.DataArray) -> tuple[Floats, Floats]:
-    """Walk around the outer edge of the cells; longitudes go on beyond 180 without a jump."""
-    from pyproj import Transformer
-
-    transform = grid_transform(grid)
-    columns, rows = grid.sizes["x"], grid.sizes["y"]
-    part = np.linspace(0.0, 1.0, POINTS, endpoint=False)
-    across = np.concatenate([part, np.ones(POINTS), 1.0 - part, np.zeros(POINTS + 1)])
-    down = np.concatenate([np.zeros(POINTS), part, np.ones(POINTS), 1.0 - part, [0.0]])
-    x = transform.c + transform.a * columns * across
-    y = transform.f + transform.e * rows * down
-    to_degrees = Transformer.from_crs(grid.rio.crs.to_wkt(), "EPSG:4326", always_xy=True)
-    longitude, latitude = to_degrees.transform(x, y)
-    return np.unwrap(np.asarray(longitude), period=360.0), np.asarray(latitude)
-
-
-def _west_of(longitude: Floats, latitude: Floats, limit: float) -> tuple[Floats, Floats]:
-    """Keep the part of a polygon at longitudes up to a limit (Sutherland and Hodgman 1974)."""
-    kept: list[tuple[float, float]] = []
-    for index in range(longitude.size):
-        here = (float(longitude[index]), float(latitude[index]))
-        before = (float(longitude[index - 1]), float(latitude[index - 1]))
-        if (here[0] <= limit) != (before[0] <= limit):
-            share = (limit - before[0]) / (here[0] - before[0])
-            kept.append((limit, before[1] + share * (here[1] - before[1])))
-        if here[0] <= limit:
-            kept.append(here)
-    found = np.array(kept, dtype=np.float64).reshape(-1, 2)
-    return found[:, 0], found[:, 1]
-
-
-def _ring(longitude: Floats, latitude: Floats) -> Ring:
-    """Close a polygon counter-clockwise; nothing is left of one without area."""
-    points = np.round(np.stack([longitude, latitude], axis=-1), DECIMALS)
-    if len(points) == 0:
-        return []
-    points = points[np.any(points != np.roll(points, 1, axis=0), axis=1)]
-    following = np.roll(points, -1, axis=0)
-    area = float(np.sum(points[:, 0] * following[:, 1] - following[:, 0] * points[:, 1]))
-    if len(points) < 3 or area == 0.0:
-        return []
-    ordered: Ring = (points if area > 0.0 else points[::-1]).tolist()
-    return [*ordered, ordered[0]]
-
-
-# What files say beside the numbers, after the Climate and Forecast conventions (CF).
+# Attributes of the Climate and Forecast conventions (CF).
 
 CONVENTIONS = "CF-1.11"
 WEB_MERCATOR = "Popular Visualisation Pseudo Mercator"
 WEB_MERCATOR_RADIUS = 6378137.0
 
 BACKSCATTER = "surface_backwards_scattering_coefficient_of_radar_wave"
-FOLDS = ("mask", "fold_count")
-SHARES = ("contribution_share", "projected_area", *FOLDS)
+LAYOVER = ("mask", "fold_count")
+SHARES = ("contribution_share", "projected_area", *LAYOVER)
 ANCILLARY = "ancillary_variables"
 
 VARIABLES: dict[str, dict[str, Any]] = {
@@ -225,16 +151,16 @@ VARIABLES: dict[str, dict[str, Any]] = {
 }
 """Attributes by the names of variables and coordinates."""
 
-TRUST: dict[str, tuple[str, ...]] = {
+QUALITY: dict[str, tuple[str, ...]] = {
     "gamma0": ("gamma0_variance", *SHARES),
     "sigma0": SHARES,
-    "sigma0_geocoded": FOLDS,
+    "sigma0_geocoded": LAYOVER,
 }
-"""Variables that say how far another one can be trusted."""
+"""Variables that tell the quality of another one."""
 
 
-def completed(dataset: xr.Dataset) -> xr.Dataset:
-    """Add to a dataset what the conventions ask for, where it does not say it itself."""
+def add_cf_attributes(dataset: xr.Dataset) -> xr.Dataset:
+    """Add the attributes that the conventions require and the dataset does not have."""
     dataset = dataset.copy()
     program = f"sarheight {version('sarheight')}"
     title = str(dataset.attrs.get("title") or f"Radar data of {', '.join(map(str, dataset))}")
@@ -247,21 +173,21 @@ def completed(dataset: xr.Dataset) -> xr.Dataset:
     } | dataset.attrs
     for name in dataset.variables:
         known = VARIABLES.get(str(name), {}) | dataset[name].attrs
-        beside = known.pop(ANCILLARY, " ".join(TRUST.get(str(name), ())))
+        beside = known.pop(ANCILLARY, " ".join(QUALITY.get(str(name), ())))
         present = " ".join(other for other in beside.split() if other in dataset)
         dataset[name].attrs = known | ({ANCILLARY: present} if present else {})
     for name in {variable.encoding.get("grid_mapping") for variable in dataset.values()}:
         if name in dataset.coords:
-            dataset[name].attrs = grid_mapping(dataset[name].attrs)
+            dataset[name].attrs = cf_grid_mapping(dataset[name].attrs)
     return dataset
 
 
-def grid_mapping(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe a reference system as CF wants it: the WKT of 2015, and a grid mapping.
+def cf_grid_mapping(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe a reference system by CF's terms: the WKT of 2015, and a grid mapping.
 
-    Web Mercator has no grid mapping of its own in CF, but it has the coordinates of a Mercator
-    projection of a sphere with the equatorial radius of WGS84, when WGS84's latitudes are taken
-    for latitudes on that sphere. What reads ``crs_wkt`` finds the reference system itself.
+    CF has no grid mapping for web Mercator. Its coordinates are those of the Mercator projection of
+    a sphere with the equatorial radius of WGS84, with WGS84's latitudes taken for latitudes on that
+    sphere. ``crs_wkt`` holds the reference system itself.
     """
     from pyproj import CRS
 

@@ -1,12 +1,13 @@
-"""Radar images on file, with the sampling and orbit that place them on the ground.
+"""Files in radar geometry: images with their sampling and orbit, and masks of their pixels.
 
-An image in radar geometry has no map grid. What places it goes into its attributes as JSON: the
-fields of the `RadarGrid` and the state vectors of the `Orbit`, exact to the last bit.
+Such a file has no map grid. The fields of the `RadarGrid` and the state vectors of the `Orbit` are
+JSON in its attributes, exact to the last bit.
 """
 
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
@@ -19,23 +20,24 @@ from sarheight.grid import Burst, RadarGrid
 from sarheight.ground_range import GroundRange
 from sarheight.orbit import Orbit
 from sarheight.output import open_result, save_png
-from sarheight.output._geotiff import bands_of, decode_attributes, encode_attributes, variables_of
-from sarheight.output.atomic import atomic_write
-from sarheight.output.write import write_netcdf, write_zarr
+from sarheight.output._geotiff import list_bands, merge_bands, share_type, write_bands
+from sarheight.output.atomic import atomic_write, require_path
+from sarheight.output.files import write_netcdf, write_zarr
+from sarheight.output.grid import decode_attributes
 from sarheight.product import is_product, open_product
 from sarheight.scene import Calibration, Scene
 from sarheight.sentinel1 import read_grid, read_orbit
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from matplotlib.figure import Figure
     from rasterio import DatasetReader
 
 RASTERS, STORES = (".tif", ".tiff"), (".nc", ".zarr")
 SUFFIXES = (*RASTERS, *STORES)
 RADAR_DIMS = {"line": "y", "sample": "x"}
-CREATION = {"driver": "COG", "compress": "deflate", "level": 1, "predictor": "yes"}
 WHOLE_PRODUCT = (
     "is a whole product, not an image file: open it by `sarheight.product.open_product`, whose "
     "`scene()` is its calibrated image"
@@ -49,16 +51,21 @@ def write_radar(
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix == ".png":
-        return save_png(_picture(dataset), path, overwrite=overwrite)
+        return save_png(_quick_look(dataset), path, overwrite=overwrite)
     with atomic_write(path, overwrite=overwrite) as work:
         if suffix in RASTERS:
             _write_raster(dataset, work)
         else:
-            {".nc": write_netcdf, ".zarr": write_zarr}[suffix](_storable(dataset), work)
+            dataset = dataset.copy()
+            for variable in dataset.data_vars.values():
+                # xarray reads the nodata value from the encoding.
+                nodata = variable.attrs.pop("_FillValue", None)
+                variable.encoding = {} if nodata is None else {"_FillValue": nodata}
+            {".nc": write_netcdf, ".zarr": write_zarr}[suffix](dataset, work)
     return path
 
 
-def _picture(dataset: xr.Dataset) -> Any:  # noqa: ANN401  # a figure of matplotlib
+def _quick_look(dataset: xr.Dataset) -> Figure:
     from sarheight import plot
 
     first = next(iter(dataset.data_vars.values()))
@@ -67,64 +74,34 @@ def _picture(dataset: xr.Dataset) -> Any:  # noqa: ANN401  # a figure of matplot
     return plot.mask(first.rename(RADAR_DIMS))
 
 
-def _storable(dataset: xr.Dataset) -> xr.Dataset:
-    """Move nodata values from the attributes to the encoding, where xarray wants them."""
-    dataset = dataset.copy()
-    for variable in dataset.data_vars.values():
-        nodata = variable.attrs.pop("_FillValue", None)
-        variable.encoding = {} if nodata is None else {"_FillValue": nodata}
-    return dataset
-
-
 def _write_raster(dataset: xr.Dataset, path: Path) -> None:
-    import rasterio
-
+    """Write a GeoTIFF without georeference, whose bands must be of one type."""
     flat = dataset.rename({old: new for old, new in RADAR_DIMS.items() if old in dataset.dims})
-    bands = bands_of(flat)
-    kinds = {(band.dtype, str(band.nodata)) for band in bands}
-    if len(kinds) > 1:
+    if not share_type(list_bands(flat)):
         msg = (
             f"a GeoTIFF cannot hold {', '.join(map(str, dataset.data_vars))} side by side, as "
             "their number types differ; write .zarr or .nc"
         )
         raise ValueError(msg)
-    values = np.stack([band.values(flat) for band in bands])
     with ignore_missing_georeference():
-        with rasterio.open(
-            path,
-            "w",
-            count=len(bands),
-            height=values.shape[1],
-            width=values.shape[2],
-            dtype=values.dtype,
-            nodata=bands[0].nodata,
-            overview_resampling="average" if values.dtype.kind == "f" else "mode",
-            **CREATION,
-        ) as file:
-            file.write(values)
-            file.update_tags(**encode_attributes(dataset.attrs))
-            for index, band in enumerate(bands, start=1):
-                file.set_band_description(index, band.description)
-                file.update_tags(index, **band.tags(flat))
-        # GDAL does not report every write that failed.
-        with rasterio.open(path) as file:
-            same = np.array_equal(file.read(), values, equal_nan=values.dtype.kind == "f")
-    if not same:
-        msg = "the file read back differs from what was written; is the disk full?"
-        raise OSError(msg)
+        write_bands(flat, path)
 
 
 def read_radar(path: str | os.PathLike[str]) -> xr.Dataset:
     """Read variables in radar geometry."""
-    path = Path(path)
-    if not path.exists():
-        msg = f"there is no '{path}'"
-        raise FileNotFoundError(msg)
+    path = require_path(path)
     suffix = path.suffix.lower()
     if suffix in {".safe", ".zip"} or (path.is_dir() and suffix != ".zarr"):
         msg = f"'{path}' {WHOLE_PRODUCT}"
         raise ValueError(msg)
-    dataset = _read_store(path) if suffix in STORES else _read_raster(path)
+    if suffix in STORES:
+        try:
+            dataset = open_result(path)
+        except (OSError, KeyError) as error:
+            msg = f"'{path}' cannot be read, or is damaged ({error})"
+            raise ValueError(msg) from error
+    else:
+        dataset = _read_raster(path)
     for name, variable in dataset.data_vars.items():
         if variable.dims[-2:] != tuple(RADAR_DIMS):
             msg = (
@@ -133,14 +110,6 @@ def read_radar(path: str | os.PathLike[str]) -> xr.Dataset:
             )
             raise ValueError(msg)
     return dataset
-
-
-def _read_store(path: Path) -> xr.Dataset:
-    try:
-        return open_result(path)
-    except (OSError, KeyError) as error:
-        msg = f"'{path}' cannot be read, or is damaged ({error})"
-        raise ValueError(msg) from error
 
 
 def _read_raster(path: Path) -> xr.Dataset:
@@ -159,16 +128,15 @@ def _read_raster(path: Path) -> xr.Dataset:
         raise ValueError(msg) from error
     attributes.pop("AREA_OR_POINT", None)
     image = xr.DataArray(values, dims=("band", "y", "x"))
-    back = {new: old for old, new in RADAR_DIMS.items()}
     if all("BAND_VARIABLE" in tag for tag in tags):
-        found = xr.Dataset(variables_of(image, tags))
+        dataset = xr.Dataset(merge_bands(image, tags))
     else:
-        found = _bands_of_power(image, nodata, names, path).to_dataset(name="image")
-    return found.rename(back).assign_attrs(attributes)
+        dataset = _image_of_bands(image, nodata, names, path).to_dataset(name="image")
+    return dataset.rename(y="line", x="sample").assign_attrs(attributes)
 
 
 def raster_geometry(path: str | os.PathLike[str]) -> Literal["radar", "map", ""]:
-    """Tell whether a raster was written by this package, and on which kind of grid."""
+    """Return the geometry of a GeoTIFF that this package has written; "" for any other file."""
     import rasterio
     from rasterio.errors import RasterioError
 
@@ -190,10 +158,10 @@ def _require_radar_geometry(file: DatasetReader, path: Path) -> None:
         raise ValueError(msg)
 
 
-def _bands_of_power(
+def _image_of_bands(
     image: xr.DataArray, nodata: float | None, names: tuple[str | None, ...], path: Path
 ) -> xr.DataArray:
-    """Make one image of the bands of a raster."""
+    """Join the bands of a raster of calibrated power to one image."""
     if image.dtype.kind != "f":
         msg = (
             f"found {image.dtype} numbers in '{path}', expected calibrated power in floating "
@@ -211,7 +179,7 @@ def _bands_of_power(
     return power
 
 
-# Radar images on file, with the sampling and the orbit that place them on the ground.
+# Images with their sampling and orbit.
 
 GRID, ORBIT, CALIBRATION = "radar_grid", "orbit_state_vectors", "calibration"
 
@@ -222,22 +190,13 @@ def grid_to_json(grid: RadarGrid) -> str:
 
 
 def grid_from_json(text: str) -> RadarGrid:
-    """Make the grid that `grid_to_json` has written."""
-    try:
+    """Read a grid that `grid_to_json` has written."""
+    with _explain_unreadable("radar grid"):
         values = json.loads(text)
-        records = values.pop("ground_range")
-        bursts = tuple(
-            Burst(**{name: _tuple(value) for name, value in burst.items()})
-            for burst in values.pop("bursts")
-        )
-        return RadarGrid(
-            epoch=np.datetime64(values.pop("epoch")),
-            ground_range=None if records is None else GroundRange(**records),
-            bursts=bursts,
-            **{name: _tuple(value) for name, value in values.items()},
-        )
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise ValueError(_unreadable("radar grid", error)) from error
+        epoch, records = np.datetime64(values.pop("epoch")), values.pop("ground_range")
+        ground_range = None if records is None else GroundRange(**records)
+        bursts = tuple(Burst(**_tuples(burst)) for burst in values.pop("bursts"))
+        return RadarGrid(epoch=epoch, ground_range=ground_range, bursts=bursts, **_tuples(values))
 
 
 def orbit_to_json(orbit: Orbit) -> str:
@@ -246,19 +205,23 @@ def orbit_to_json(orbit: Orbit) -> str:
 
 
 def orbit_from_json(text: str) -> Orbit:
-    """Make the orbit that `orbit_to_json` has written."""
-    try:
+    """Read an orbit that `orbit_to_json` has written."""
+    with _explain_unreadable("orbit"):
         values = json.loads(text)
         return Orbit(epoch=np.datetime64(values.pop("epoch")), **values)
+
+
+@contextmanager
+def _explain_unreadable(content: str) -> Iterator[None]:
+    """Turn the errors of damaged or unknown content into one that says what to do."""
+    try:
+        yield
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise ValueError(_unreadable("orbit", error)) from error
-
-
-def _unreadable(what: str, error: Exception) -> str:
-    return (
-        f"the file's {what} cannot be read ({error}); expected one written by this version: write "
-        "the file again, or pass the annotation"
-    )
+        msg = (
+            f"the file's {content} cannot be read ({error}); expected one written by this version: "
+            "write the file again, or pass the annotation"
+        )
+        raise ValueError(msg) from error
 
 
 def _plain(value: object) -> Any:  # noqa: ANN401  # JSON has no type
@@ -273,19 +236,24 @@ def _plain(value: object) -> Any:  # noqa: ANN401  # JSON has no type
     return value
 
 
-def _tuple(value: object) -> Any:  # noqa: ANN401
-    return tuple(value) if isinstance(value, list) else value
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """Turn the lists of JSON into tuples."""
+    return {key: tuple(item) if isinstance(item, list) else item for key, item in values.items()}
 
 
 def add_grid_and_orbit(dataset: xr.Dataset, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
-    """Add to a dataset what places it on the ground."""
-    orbit = orbit.with_epoch(grid.epoch).cropped(grid.first_time, grid.last_time)
+    """Return a dataset with its sampling and orbit, cropped to its time span, in the attributes."""
+    orbit = orbit.with_epoch(grid.epoch).crop(grid.first_time, grid.last_time)
     return dataset.assign_attrs({GRID: grid_to_json(grid), ORBIT: orbit_to_json(orbit)})
 
 
 def has_grid_and_orbit(attributes: Mapping[Any, Any]) -> bool:
-    """Tell whether a file's attributes place it on the ground."""
+    """Tell whether the attributes of a file hold sampling and orbit."""
     return GRID in attributes and ORBIT in attributes
+
+
+def _grid_and_orbit(attributes: Mapping[Any, Any]) -> tuple[RadarGrid, Orbit]:
+    return grid_from_json(attributes[GRID]), orbit_from_json(attributes[ORBIT])
 
 
 def write_scene(
@@ -310,10 +278,10 @@ def read_scene(
     calibration: Calibration | None = None,
     polarisations: Sequence[str] = (),
 ) -> Scene:
-    """Read an image and what places it on the ground."""
-    image, attributes = read_image(path, polarisations)
+    """Read an image with its sampling and orbit; `geometry` is used where the file has none."""
+    image, attributes = _read_image(path, polarisations)
     if has_grid_and_orbit(attributes):
-        geometry = grid_from_json(attributes[GRID]), orbit_from_json(attributes[ORBIT])
+        geometry = _grid_and_orbit(attributes)
     if geometry is None:
         msg = (
             f"found '{path}' without sampling and orbit; expected a file written by `sarheight "
@@ -321,18 +289,18 @@ def read_scene(
         )
         raise ValueError(msg)
     if calibration is None:
-        found = attributes.get(CALIBRATION, image.name)
-        if found not in get_args(Calibration):
+        name = attributes.get(CALIBRATION, image.name)
+        if name not in get_args(Calibration):
             msg = (
                 f"'{path}' does not say what its image is calibrated to; pass --calibration "
                 f"{', '.join(get_args(Calibration))}"
             )
             raise ValueError(msg)
-        calibration = cast("Calibration", found)
+        calibration = cast("Calibration", name)
     return Scene(image, *geometry, calibration)
 
 
-def read_image(
+def _read_image(
     path: str | os.PathLike[str], polarisations: Sequence[str] = ()
 ) -> tuple[xr.DataArray, dict[str, Any]]:
     """Read an image in radar geometry and the attributes of its file."""
@@ -345,13 +313,13 @@ def read_image(
             "image, called beta0, sigma0 or gamma0"
         )
         raise ValueError(msg)
-    return _chosen(dataset[names[0]], polarisations, path), dict(dataset.attrs)
+    return _select_polarisations(dataset[names[0]], polarisations, path), dict(dataset.attrs)
 
 
-def _chosen(
+def _select_polarisations(
     image: xr.DataArray, polarisations: Sequence[str], path: str | os.PathLike[str]
 ) -> xr.DataArray:
-    """Choose polarisations, or name them where the file does not."""
+    """Select polarisations by name, or name them where the file does not."""
     if not polarisations or "polarisation" not in image.dims:
         return image
     if "polarisation" not in image.coords:
@@ -372,13 +340,13 @@ def _chosen(
 
 
 def read_grid_and_orbit(path: str | os.PathLike[str]) -> tuple[RadarGrid, Orbit]:
-    """Read sampling and orbit of an annotation, a product, or what `write_scene` has written."""
+    """Read sampling and orbit of an annotation, a product, or a file that `write_scene` made."""
     if is_product(path):
-        return open_product(path).placement()
+        return open_product(path).grid_and_orbit()
     if str(path).lower().endswith(SUFFIXES):
-        _, attributes = read_image(path)
+        _, attributes = _read_image(path)
         if not has_grid_and_orbit(attributes):
             msg = f"'{path}' holds no sampling and no orbit; expected an annotation or a scene"
             raise ValueError(msg)
-        return grid_from_json(attributes[GRID]), orbit_from_json(attributes[ORBIT])
+        return _grid_and_orbit(attributes)
     return read_grid(path), read_orbit(path)

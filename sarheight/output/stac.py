@@ -1,4 +1,8 @@
-"""STAC items beside results."""
+"""STAC items beside results: footprint, time, acquisition, file and bands.
+
+rio-stac makes items of rasters alone: it does not cut footprints at the antimeridian, samples
+statistics, and writes the fields of earlier versions of STAC.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ import numpy as np
 
 from sarheight._runtime import nodata_value
 from sarheight.output._provenance import file_digest
-from sarheight.output.grid import SPATIAL, bounding_box, footprint, grid_transform
+from sarheight.output.grid import SPATIAL, grid_transform
 from sarheight.scene import acquisitions
 
 if TYPE_CHECKING:
@@ -29,121 +33,16 @@ MEDIA_TYPES = {
     ".nc": "application/netcdf",
     ".zarr": "application/vnd.zarr; version=2",
 }
+# Statistics by their names in STAC, and the tags of a band that hold them.
 STATISTICS = {
-    "minimum": "STATISTICS_MINIMUM",
-    "maximum": "STATISTICS_MAXIMUM",
-    "mean": "STATISTICS_MEAN",
-    "stddev": "STATISTICS_STDDEV",
-    "valid_percent": "STATISTICS_VALID_PERCENT",
+    name: f"STATISTICS_{name.upper()}"
+    for name in ("minimum", "maximum", "mean", "stddev", "valid_percent")
 }
-"""The tags of a band, by the names that STAC has for them."""
-
-
-def known(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what is not known."""
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def multihash(sha256: str) -> str:
-    """Write a SHA-256 as multihash: its kind and its length go first."""
-    return f"1220{sha256}"
-
-
-def asset_of(dataset: xr.Dataset, href: str, file: Path | None) -> pystac.Asset:
-    """Describe the file of a result."""
-    import pystac
-
-    suffix = Path(href).suffix.lower()
-    if file is not None and suffix in {".tif", ".tiff"}:
-        bands = _bands_of_file(file)
-    else:
-        bands = _bands_of_variables(dataset)
-    extra: dict[str, Any] = {
-        "bands": bands,
-        "raster:sampling": "area",
-        "raster:spatial_resolution": _resolution(dataset),
-    }
-    if file is not None and file.is_file():
-        extra["file:size"] = file.stat().st_size
-        extra["file:checksum"] = multihash(file_digest(file))
-    return pystac.Asset(
-        href,
-        title=str(dataset.attrs.get("title", "")) or None,
-        media_type=MEDIA_TYPES.get(suffix),
-        roles=["data"],
-        extra_fields=extra,
-    )
-
-
-def _bands_of_file(file: Path) -> list[dict[str, Any]]:
-    """Describe the bands of a GeoTIFF from what is in it."""
-    import rasterio
-
-    bands = []
-    with rasterio.open(file) as source:
-        for index in source.indexes:
-            tags = source.tags(index)
-            found = {name: float(tags[tag]) for name, tag in STATISTICS.items() if tag in tags}
-            bands.append(
-                known(
-                    {
-                        "name": source.descriptions[index - 1],
-                        "description": tags.get("long_name"),
-                        "data_type": source.dtypes[index - 1],
-                        "nodata": _nodata(source.nodatavals[index - 1]),
-                        "unit": source.units[index - 1] or None,
-                        "statistics": found or None,
-                    }
-                )
-            )
-    return bands
-
-
-def _bands_of_variables(dataset: xr.Dataset) -> list[dict[str, Any]]:
-    return [
-        known(
-            {
-                "name": str(name),
-                "description": variable.attrs.get("long_name"),
-                "data_type": str(variable.dtype),
-                "nodata": _nodata(nodata_value(variable)),
-                "unit": variable.attrs.get("units"),
-            }
-        )
-        for name, variable in dataset.data_vars.items()
-    ]
-
-
-def _nodata(value: Any) -> float | int | str | None:  # noqa: ANN401  # of the band's type
-    if value is None:
-        return None
-    number = float(value)
-    if np.isnan(number):
-        return "nan"
-    return int(number) if number.is_integer() else number
-
-
-def _resolution(dataset: xr.Dataset) -> float:
-    """Measure the posting on the ground in metres, the mean of both directions."""
-    from pyproj import CRS
-
-    from sarheight.dem.datum import metres_per_unit
-
-    steps = grid_transform(dataset)
-    x, y = (float(dataset[name][[0, -1]].mean()) for name in ("x", "y"))
-    crs = CRS.from_wkt(dataset.rio.crs.to_wkt())
-    per_y, per_x = metres_per_unit(crs, x, y, 0.5 * (abs(steps.a) + abs(steps.e)))
-    return round(0.5 * (per_x * abs(steps.a) + per_y * abs(steps.e)), 3)
-
-
-# A STAC item beside a result: where it lies, when and how it was taken, and what is in it.
-
 STAC_SUFFIX = ".stac.json"
 
-SCHEMA = "https://stac-extensions.github.io/{}/schema.json"
 SAR, SAT, PROJECTION, PROCESSING, RASTER, FILE = (
-    SCHEMA.format(name)
-    for name in (
+    f"https://stac-extensions.github.io/{extension}/schema.json"
+    for extension in (
         "sar/v1.0.0",
         "sat/v1.0.0",
         "projection/v2.0.0",
@@ -154,16 +53,7 @@ SAR, SAT, PROJECTION, PROCESSING, RASTER, FILE = (
 )
 POLARISATIONS = {"HH", "HV", "VH", "VV"}
 # Lower ends of the frequency bands in GHz (IEEE Std 521-2019).
-FREQUENCY_BANDS = {
-    "P": 0.0,
-    "L": 1.0,
-    "S": 2.0,
-    "C": 4.0,
-    "X": 8.0,
-    "Ku": 12.0,
-    "K": 18.0,
-    "Ka": 27.0,
-}
+FREQUENCY_BANDS = dict(P=0.0, L=1.0, S=2.0, C=4.0, X=8.0, Ku=12.0, K=18.0, Ka=27.0)  # noqa: C408
 
 
 def stac_item(
@@ -206,44 +96,43 @@ def stac_item(
     STAC specification 1.1.0, item; extensions sar 1.0.0, sat 1.0.0, projection 2.0.0, raster
     2.0.0, processing 1.2.0, file 2.1.0.
     """
+    import antimeridian
     import pystac
 
     records = require_acquisitions(dataset)
     local = Path(href if file is None else file)
-    local_file = local if local.exists() else None
-    made = _provenance(dataset)
+    origin = _provenance(dataset)
     geometry = footprint(dataset)
     start = min(_time(record["start"]) for record in records)
     end = max(_time(record["end"]) for record in records)
-    middle = start + 0.5 * (end - start) if len(records) == 1 else None
     item = pystac.Item(
         id=identifier or Path(href).stem,
         geometry=geometry,
-        bbox=bounding_box(geometry),
-        datetime=middle,
+        bbox=antimeridian.bbox(geometry),
+        datetime=start + 0.5 * (end - start) if len(records) == 1 else None,
         start_datetime=start,
         end_datetime=end,
-        properties={},
+        properties=_without_empty(
+            {"title": dataset.attrs.get("title"), "created": origin.get("created")}
+        )
+        | _platform(records)
+        | _projection(dataset)
+        | _processing(dataset, origin),
         stac_extensions=[PROJECTION, RASTER, PROCESSING],
     )
-    title = dataset.attrs.get("title")
-    item.properties |= {"title": str(title)} if title else {}
-    item.properties |= {"created": made["created"]} if "created" in made else {}
-    item.properties |= _platform(records) | _projection(dataset) | _processing(dataset, made)
     for extension, fields in ((SAT, _satellite(records)), (SAR, _radar(records))):
         if fields:
             item.properties |= fields
             item.stac_extensions.append(extension)
-    if local_file is not None and local_file.is_file():
+    if local.is_file():
         item.stac_extensions.append(FILE)
-    item.add_asset("data", asset_of(dataset, str(href), local_file))
-    for link in _sources(made):
-        item.add_link(link)
+    item.add_asset("data", _asset(dataset, str(href), local))
+    item.add_links(_input_links(origin))
     return item
 
 
 def require_acquisitions(dataset: xr.Dataset) -> list[dict[str, Any]]:
-    """Return what a dataset says of its images, or raise if it says nothing."""
+    """Return the acquisition records of a dataset; raise if it has none."""
     records = acquisitions(dataset.attrs)
     if not records:
         msg = (
@@ -254,39 +143,45 @@ def require_acquisitions(dataset: xr.Dataset) -> list[dict[str, Any]]:
     return records
 
 
+def _without_empty(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the fields whose values are unknown."""
+    return {name: value for name, value in fields.items() if value not in (None, "", {})}
+
+
 def _time(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def _shared(records: list[dict[str, Any]], name: str) -> Any:  # noqa: ANN401  # of JSON
-    """Return what all records say alike; None where they differ or say nothing."""
+    """Return the value that all records share; None where they differ or have none."""
     values = [record.get(name) for record in records]
     return values[0] if values[0] and all(value == values[0] for value in values) else None
 
 
 def _platform(records: list[dict[str, Any]]) -> dict[str, Any]:
-    mission = _shared(records, "mission")
+    mission = _shared(records, "mission") or ""
     if all(re.fullmatch(r"S1[A-D]", record.get("mission", "")) for record in records):
-        one = None if mission is None else f"sentinel-1{mission[-1].lower()}"
-        return known({"platform": one, "constellation": "sentinel-1", "instruments": ["c-sar"]})
-    return known({"platform": None if mission is None else mission.lower()})
+        satellite = mission and f"sentinel-1{mission[-1].lower()}"
+        fleet = {"constellation": "sentinel-1", "instruments": ["c-sar"]}
+        return _without_empty({"platform": satellite}) | fleet
+    return _without_empty({"platform": mission.lower()})
 
 
 def _satellite(records: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the fields of the extension ``sat`` on which all passes agree."""
     names = ("orbit_state", "absolute_orbit", "relative_orbit")
-    return known({f"sat:{name}": _shared(records, name) for name in names})
+    return _without_empty({f"sat:{name}": _shared(records, name) for name in names})
 
 
 def _radar(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the fields of the extension ``sar``; none where those that it needs are unknown."""
+    """Return the fields of the extension ``sar``; none where a required one is unknown."""
     mode, product = _shared(records, "mode"), _shared(records, "product")
     named = sorted(set(chain.from_iterable(record["polarisations"] for record in records)))
     if mode is None or product is None or not named or not set(named) <= POLARISATIONS:
         return {}
     frequency = records[0]["center_frequency"]
     band = [name for name, lowest in FREQUENCY_BANDS.items() if frequency >= lowest][-1]
-    return known(
+    return _without_empty(
         {
             "sar:instrument_mode": mode,
             "sar:frequency_band": band,
@@ -306,55 +201,188 @@ def _projection(dataset: xr.Dataset) -> dict[str, Any]:
     authority = crs.to_authority()
     transform = grid_transform(dataset)
     rows, columns = (dataset.sizes[name] for name in SPATIAL)
-    x = [transform.c, transform.c + columns * transform.a]
-    y = [transform.f, transform.f + rows * transform.e]
-    place: dict[str, Any] = {"proj:code": None if authority is None else ":".join(authority)}
+    fields: dict[str, Any] = {"proj:code": ":".join(authority) if authority else None}
     if authority is None:
-        place["proj:wkt2"] = crs.to_wkt("WKT2_2019")
-    return place | {
+        fields["proj:wkt2"] = crs.to_wkt("WKT2_2019")
+    return fields | {
         "proj:shape": [rows, columns],
         "proj:transform": list(transform)[:6],
-        "proj:bbox": [min(x), min(y), max(x), max(y)],
+        "proj:bbox": list(_bounds(dataset)),
     }
 
 
-def _processing(dataset: xr.Dataset, made: Mapping[str, Any]) -> dict[str, Any]:
+def _processing(dataset: xr.Dataset, origin: Mapping[str, Any]) -> dict[str, Any]:
     from importlib.metadata import version
 
     release = version("sarheight")
     lineage = str(dataset.attrs.get("title") or "Radar data on a map grid")
-    settings = made.get("parameters") or json.loads(dataset.attrs.get("parameters", "{}"))
+    settings = origin.get("parameters") or json.loads(dataset.attrs.get("parameters", "{}"))
     if settings:
         lineage += f". Settings: {json.dumps(settings)}"
-    return known(
+    return _without_empty(
         {
             "processing:level": "L2",
             "processing:lineage": lineage,
             "processing:version": release,
-            "processing:datetime": made.get("created"),
-            "processing:software": made.get("software", {"sarheight": release}),
+            "processing:datetime": origin.get("created"),
+            "processing:software": origin.get("software", {"sarheight": release}),
         }
     )
 
 
 def _provenance(dataset: xr.Dataset) -> dict[str, Any]:
-    found = dataset.attrs.get("provenance", {})
-    made: dict[str, Any] = json.loads(found) if isinstance(found, str) else dict(found)
-    return made
+    """Return the provenance of a dataset, which is JSON text where it was read from a file."""
+    stored = dataset.attrs.get("provenance", {})
+    origin: dict[str, Any] = json.loads(stored) if isinstance(stored, str) else dict(stored)
+    return origin
 
 
-def _sources(made: Mapping[str, Any]) -> list[pystac.Link]:
-    """Link the files among the inputs."""
+def _input_links(origin: Mapping[str, Any]) -> list[pystac.Link]:
+    """Return a link to each file among the inputs."""
     import pystac
 
     links = []
-    for name, given in made.get("inputs", {}).items():
-        if "path" not in given:
+    for name, entry in origin.get("inputs", {}).items():
+        if "path" not in entry:
             continue
         extra = {}
-        if "sha256" in given and not given.get("files"):
-            extra = {"file:checksum": multihash(given["sha256"]), "file:size": given["bytes"]}
-        links.append(
-            pystac.Link("derived_from", given["path"], title=str(name), extra_fields=extra)
-        )
+        if "sha256" in entry and not entry.get("files"):
+            extra = {"file:checksum": _multihash(entry["sha256"]), "file:size": entry["bytes"]}
+        links.append(pystac.Link("derived_from", entry["path"], title=name, extra_fields=extra))
     return links
+
+
+# The asset: the file with its bands.
+
+
+def _asset(dataset: xr.Dataset, href: str, file: Path) -> pystac.Asset:
+    """Describe the file of a result; its size, checksum and GeoTIFF bands where it exists."""
+    import pystac
+
+    suffix = Path(href).suffix.lower()
+    raster = suffix in {".tif", ".tiff"} and file.exists()
+    extra: dict[str, Any] = {
+        "bands": _bands_of_file(file) if raster else _bands_of_variables(dataset),
+        "raster:sampling": "area",
+        "raster:spatial_resolution": _resolution(dataset),
+    }
+    if file.is_file():
+        extra["file:size"] = file.stat().st_size
+        extra["file:checksum"] = _multihash(file_digest(file))
+    return pystac.Asset(
+        href,
+        title=str(dataset.attrs.get("title", "")) or None,
+        media_type=MEDIA_TYPES.get(suffix),
+        roles=["data"],
+        extra_fields=extra,
+    )
+
+
+def _multihash(sha256: str) -> str:
+    """Return a SHA-256 as multihash: the code of the function and the length go first."""
+    return f"1220{sha256}"
+
+
+def _bands_of_file(file: Path) -> list[dict[str, Any]]:
+    """Describe the bands of a GeoTIFF by its tags."""
+    import rasterio
+
+    bands = []
+    with rasterio.open(file) as source:
+        for index in source.indexes:
+            tags = source.tags(index)
+            band = {
+                "name": source.descriptions[index - 1],
+                "description": tags.get("long_name"),
+                "data_type": source.dtypes[index - 1],
+                "nodata": _nodata(source.nodatavals[index - 1]),
+                "unit": source.units[index - 1],
+                "statistics": {
+                    name: float(tags[tag]) for name, tag in STATISTICS.items() if tag in tags
+                },
+            }
+            bands.append(_without_empty(band))
+    return bands
+
+
+def _bands_of_variables(dataset: xr.Dataset) -> list[dict[str, Any]]:
+    """Describe the variables of a NetCDF file or a Zarr store as bands."""
+    return [
+        _without_empty(
+            {
+                "name": str(name),
+                "description": variable.attrs.get("long_name"),
+                "data_type": str(variable.dtype),
+                "nodata": _nodata(nodata_value(variable)),
+                "unit": variable.attrs.get("units"),
+            }
+        )
+        for name, variable in dataset.data_vars.items()
+    ]
+
+
+def _nodata(value: Any) -> float | int | str | None:  # noqa: ANN401  # of the band's type
+    if value is None:
+        return None
+    number = float(value)
+    if np.isnan(number):
+        return "nan"
+    return int(number) if number.is_integer() else number
+
+
+def _resolution(dataset: xr.Dataset) -> float:
+    """Return the posting on the ground in metres, the mean of both directions."""
+    from pyproj import CRS
+
+    from sarheight.dem.datum import metres_per_unit
+
+    steps = grid_transform(dataset)
+    x, y = (float(dataset[name][[0, -1]].mean()) for name in ("x", "y"))
+    crs = CRS.from_wkt(dataset.rio.crs.to_wkt())
+    per_y, per_x = metres_per_unit(crs, x, y, 0.5 * (abs(steps.a) + abs(steps.e)))
+    return round(0.5 * (per_x * abs(steps.a) + per_y * abs(steps.e)), 3)
+
+
+# The footprint of a grid, in longitudes and latitudes.
+
+EDGE_PARTS = 8
+"""Parts of the longest side: the straight side of a map is not straight on the globe."""
+PRECISION = 1e-7
+"""Degrees, about 1 cm."""
+
+
+def footprint(grid: xr.Dataset | xr.DataArray) -> dict[str, Any]:
+    """Return the outer edge of a grid as GeoJSON, cut at the antimeridian.
+
+    Source: RFC 7946, The GeoJSON Format, sections 3.1.6 and 3.1.9.
+    """
+    import antimeridian
+    import shapely  # type: ignore[import-untyped]
+    from pyproj import Transformer
+
+    west, south, east, north = _bounds(grid)
+    # Counter-clockwise, so that a grid around a pole is told from one around the rest of the globe.
+    edge = shapely.segmentize(
+        shapely.box(west, south, east, north), max(east - west, north - south) / EDGE_PARTS
+    )
+    to_degrees = Transformer.from_crs(grid.rio.crs.to_wkt(), "EPSG:4326", always_xy=True)
+    longitude, latitude = to_degrees.transform(*shapely.get_coordinates(edge).T)
+    longitude = longitude - 360.0 * np.floor((longitude.min() + 180.0) / 360.0)
+    polygon = antimeridian.fix_polygon(
+        shapely.Polygon(np.stack([longitude, latitude], axis=-1)),
+        fix_winding=False,
+        great_circle=False,
+    )
+    # Rounding removes slivers at the antimeridian.
+    rounded = shapely.orient_polygons(shapely.set_precision(polygon, PRECISION))
+    geometry: dict[str, Any] = json.loads(shapely.to_geojson(rounded))
+    return geometry
+
+
+def _bounds(grid: xr.Dataset | xr.DataArray) -> tuple[float, float, float, float]:
+    """Return the outer edges of the cells as west, south, east, north in units of the CRS."""
+    transform = grid_transform(grid)
+    rows, columns = (grid.sizes[name] for name in SPATIAL)
+    west, east = sorted((transform.c, transform.c + columns * transform.a))
+    south, north = sorted((transform.f, transform.f + rows * transform.e))
+    return west, south, east, north

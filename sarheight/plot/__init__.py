@@ -1,9 +1,9 @@
 """Pictures of radar images and results.
 
-Every function returns a `matplotlib.figure.Figure` that belongs to nobody else: nothing is shown,
-no window system is needed, and `sarheight.output.save_png` or ``figure.savefig`` saves it.
-Distances are kilometres on the ground whatever the CRS, what is unknown is hatched grey, and the
-colours stay apart for readers with any kind of colour vision.
+Every function returns a new `matplotlib.figure.Figure`: nothing is shown, no window system is
+needed, and `sarheight.output.save_png` or ``figure.savefig`` saves it. Distances are kilometres on
+the ground in any CRS, cells without data are hatched grey, and the colours can be told apart with
+any kind of colour vision.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Maps of classes, such as masks and counts, drawn into one pair of axes."""
+"""Maps of classes, such as masks and fold counts, in one pair of axes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sarheight.plot.maps import (
     INK,
     Frame,
     draw_compass,
-    draw_void,
+    draw_nodata,
     hillshade,
     label_axes,
     map_view,
+    nodata_patch,
     subsample,
     valid_cells,
-    void_patch,
 )
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CLEAR = "#f7f5ee"
-# Okabe and Ito's colours, which readers with any colour vision can tell apart.
+# Colours of Okabe and Ito, which can be told apart with any colour vision.
 MEANING_COLOURS = {
     "clear": CLEAR,
     "foreshortening": "#F0E442",
@@ -37,13 +37,13 @@ MEANING_COLOURS = {
     "shadow": "#0072B2",
 }
 SPARE_COLOURS = ("#CC79A7", "#009E73", "#000000", "#8C564B", "#9467BD", "#17BECF")
-# Light to dark along one hue path, so that more folds are darker in greyscale too.
+# Light to dark, so that a higher layover multiplicity is darker in greyscale too.
 COUNT_COLOURS = ("#56B4E9", CLEAR, "#FDCF92", "#F98E52", "#D7423D", "#97204C", "#4B1144")
 RELIEF_RANGE = (0.6, 1.0)
 # In inches.
 LEGEND_COLUMN = 1.8
 LEGEND_DROP = -0.5
-SMALLEST_SHARE = 0.001
+SMALLEST_FRACTION = 0.001
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Class:
 
 
 def mask_classes(mask: xr.DataArray) -> list[Class]:
-    """List the classes of a mask from its CF flag attributes."""
+    """List the classes of a mask by its CF flag attributes, and codes that these do not list."""
     values = np.atleast_1d(mask.attrs.get("flag_values", ())).tolist()
     meanings = str(mask.attrs.get("flag_meanings", "")).split()
     if not values or len(values) != len(meanings):
@@ -65,18 +65,19 @@ def mask_classes(mask: xr.DataArray) -> list[Class]:
             f"and {len(meanings)}"
         )
         raise ValueError(msg)
-    found = set(np.unique(mask.values[valid_cells(mask)]).tolist()) - set(values)
+    codes = np.unique(mask.values[valid_cells(mask)]).tolist()
+    unlisted = sorted(set(codes) - set(values))
     colours = flag_colours(mask)
-    meanings += [f"unlisted_code_{value:g}" for value in sorted(found)]
+    meanings += [f"unlisted_code_{value:g}" for value in unlisted]
     spare = iter(SPARE_COLOURS * len(meanings))
     return [
         Class(value, name.replace("_", " "), colours.get(name) or next(spare))
-        for value, name in zip([*values, *sorted(found)], meanings, strict=True)
+        for value, name in zip([*values, *unlisted], meanings, strict=True)
     ]
 
 
 def flag_colours(mask: xr.DataArray) -> dict[str, str]:
-    """Return the colour of each class by name: those of its ``flag_colors``, or the usual ones."""
+    """Return colours by class name: those of the attribute ``flag_colors``, then the defaults."""
     meanings = str(mask.attrs.get("flag_meanings", "")).split()
     stated = str(mask.attrs.get("flag_colors", "")).split()
     return MEANING_COLOURS | dict(zip(meanings, stated, strict=False))
@@ -94,7 +95,7 @@ def count_classes() -> list[Class]:
 
 
 def cap_counts(counts: xr.DataArray) -> xr.DataArray:
-    """Give counts beyond the last class the value of that class."""
+    """Replace counts above the last class by that class."""
     last = len(COUNT_COLOURS) - 1
     return counts.copy(
         data=np.where(valid_cells(counts), np.minimum(counts.values, last), counts.values)
@@ -106,53 +107,36 @@ def draw_classes(
     classes: list[Class],
     variable: xr.DataArray,
     relief: xr.DataArray | None,
-    look: float | None = None,
+    azimuth: float | None = None,
 ) -> None:
-    """Draw a map of classes with a legend that tells the share of each."""
+    """Draw a map of classes with the fraction of each in the legend."""
+    from matplotlib.colors import to_rgba
+
     variable = map_view(variable)
     frame = Frame.of(variable)
     valid = valid_cells(variable)
     values = variable.values
-    shares = {
+    fractions = {
         each.value: float((values[valid] == each.value).mean()) if valid.any() else 0.0
         for each in classes
     }
     if not valid.all():
-        draw_void(axes)
-    picture = _colours(subsample(values), subsample(valid), classes)
+        draw_nodata(axes)
+    codes = subsample(values)
+    picture = np.zeros((*codes.shape, 4))  # cells without data stay transparent
+    for each in classes:
+        picture[subsample(valid) & (codes == each.value)] = to_rgba(each.colour)
     if relief is not None:
-        picture = _over_relief(picture, _on_grid(relief, variable), frame)
+        picture[..., :3] *= _brightness(relief, variable, frame)[..., np.newaxis]
     axes.imshow(picture, extent=frame.extent, aspect="equal", interpolation="nearest")
     label_axes(axes, frame)
-    draw_compass(axes, frame, look)
-    seen = [each for each in classes if shares[each.value] > 0]
-    _draw_legend(axes, seen, shares, void=not valid.all())
+    draw_compass(axes, frame, azimuth)
+    present = [each for each in classes if fractions[each.value] > 0]
+    _draw_legend(axes, present, fractions, nodata=not valid.all())
 
 
-def _colours(
-    values: np.ndarray[Any, Any], valid: np.ndarray[Any, Any], classes: list[Class]
-) -> np.ndarray[Any, Any]:
-    """Colour values; what is not valid is transparent."""
-    from matplotlib.colors import to_rgba
-
-    picture = np.zeros((*values.shape, 4))
-    for each in classes:
-        picture[valid & (values == each.value)] = to_rgba(each.colour)
-    return picture
-
-
-def _over_relief(
-    picture: np.ndarray[Any, Any], relief: xr.DataArray, frame: Frame
-) -> np.ndarray[Any, Any]:
-    """Let light and shade of a relief through the colours."""
-    dark, light = RELIEF_RANGE
-    shade = np.nan_to_num(hillshade(relief, frame), nan=1.0)
-    tinted = picture.copy()
-    tinted[..., :3] *= (dark + (light - dark) * shade)[..., np.newaxis]
-    return tinted
-
-
-def _on_grid(relief: xr.DataArray, variable: xr.DataArray) -> xr.DataArray:
+def _brightness(relief: xr.DataArray, variable: xr.DataArray, frame: Frame) -> np.ndarray[Any, Any]:
+    """Return the factor by which a relief darkens the colours of a map."""
     relief = map_view(relief)
     if relief.shape != variable.shape:
         msg = (
@@ -160,11 +144,14 @@ def _on_grid(relief: xr.DataArray, variable: xr.DataArray) -> xr.DataArray:
             "grid of the map, for example by relief.interp_like(...)"
         )
         raise ValueError(msg)
-    return relief
+    dark, light = RELIEF_RANGE
+    return np.asarray(dark + (light - dark) * np.nan_to_num(hillshade(relief, frame), nan=1.0))
 
 
-def _draw_legend(axes: Axes, classes: list[Class], shares: dict[int, float], *, void: bool) -> None:
-    """Put the legend under the map, with the share of each class among what is known."""
+def _draw_legend(
+    axes: Axes, classes: list[Class], fractions: dict[int, float], *, nodata: bool
+) -> None:
+    """Draw the legend under the map, with the fraction of each class among the valid cells."""
     from matplotlib.patches import Patch
     from matplotlib.transforms import ScaledTranslation
 
@@ -174,12 +161,12 @@ def _draw_legend(axes: Axes, classes: list[Class], shares: dict[int, float], *, 
             facecolor=each.colour,
             edgecolor=INK,
             linewidth=0.4,
-            label=f"{each.label}: {_percent(shares[each.value])}",
+            label=f"{each.label}: {_percent(fractions[each.value])}",
         )
         for each in classes
     ]
-    if void:
-        entries.append(void_patch())
+    if nodata:
+        entries.append(nodata_patch())
     axes.legend(
         handles=entries,
         loc="upper center",
@@ -194,10 +181,10 @@ def _draw_legend(axes: Axes, classes: list[Class], shares: dict[int, float], *, 
 
 def _columns(axes: Axes) -> int:
     """Count the columns of a legend that fit into the axes' part of the figure."""
-    place = axes.get_subplotspec()
-    across = place.get_gridspec().ncols if place else 1
-    return min(max(int(axes.figure.bbox.width / axes.figure.dpi / across / LEGEND_COLUMN), 1), 3)
+    position = axes.get_subplotspec()
+    panels = position.get_gridspec().ncols if position else 1
+    return min(max(int(axes.figure.bbox.width / axes.figure.dpi / panels / LEGEND_COLUMN), 1), 3)
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if share >= SMALLEST_SHARE else "< 0.1 %"
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %" if fraction >= SMALLEST_FRACTION else "< 0.1 %"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Left, bottom, width and height in parts of the axes.
 COLORBAR_BOX = (1.02, 0.0, 0.03, 1.0)
-# In inches: sides of a panel, and what labels, legend and colour bar need beside and above it.
+# In inches: sides of a panel, and the space for labels, legend and colour bar.
 PANEL_SIDE = 4.8
 SHORTEST_SIDE = 2.4
 LONGEST_SIDE = 8.0
@@ -45,7 +45,7 @@ def backscatter(
         them may come ``polarisation``. Large ones are averaged to the size of a picture. An
         attribute ``look_azimuth`` (degrees clockwise from north) adds an arrow.
     polarisation : str, optional
-        Which one to draw; the first by default.
+        The polarisation to draw; the first by default.
     limits : (float, float), optional
         Decibels of black and white; by default the 2nd and 98th percentile.
     title : str, optional
@@ -54,16 +54,16 @@ def backscatter(
     Returns
     -------
     matplotlib.figure.Figure
-        What is unknown is hatched grey.
+        Cells without data are hatched grey.
 
     Raises
     ------
     ValueError
-        When the dims are others, or the polarisation is not there.
+        When the dims are others, or the image lacks the polarisation.
     """
-    image = _one(intensity, polarisation)
+    image = _select_polarisation(intensity, polarisation)
     figure, axes = map_figure(image, title)
-    drawn = draw_backscatter(axes, image, limits or _limits(image), _look(image.attrs))
+    drawn = draw_backscatter(axes, image, limits or _limits(image), _look_azimuth(image.attrs))
     _add_bar(figure, drawn, image, axes)
     return figure
 
@@ -85,7 +85,7 @@ def mask(
     Returns
     -------
     matplotlib.figure.Figure
-        The legend tells the share of each class among the cells that are known.
+        The legend gives the fraction of each class among the valid cells.
 
     Raises
     ------
@@ -93,19 +93,19 @@ def mask(
         When the flag attributes are missing, or the relief is on another grid.
     """
     figure, axes = map_figure(mask, title)
-    draw_classes(axes, mask_classes(mask), mask, relief, _look(mask.attrs))
+    draw_classes(axes, mask_classes(mask), mask, relief, _look_azimuth(mask.attrs))
     return figure
 
 
 def fold_count(
     count: xr.DataArray, *, relief: xr.DataArray | None = None, title: str | None = None
 ) -> Figure:
-    """Draw how many places on the ground share a pixel with each cell.
+    """Draw the layover multiplicity: how many ground facets share the pixel of a cell.
 
     Parameters
     ----------
     count : xarray.DataArray
-        Whole numbers of dims (y, x); 1 means not folded.
+        Whole numbers of dims (y, x); 1 means no layover.
     relief : xarray.DataArray, optional
         Heights in metres on the same grid, to shade the map.
     title : str, optional
@@ -114,7 +114,7 @@ def fold_count(
     Returns
     -------
     matplotlib.figure.Figure
-        The legend tells the share of each count among the cells that are known.
+        The legend gives the fraction of each count among the valid cells.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def fold_count(
         When the relief is on another grid.
     """
     figure, axes = map_figure(count, title)
-    draw_classes(axes, count_classes(), cap_counts(count), relief, _look(count.attrs))
+    draw_classes(axes, count_classes(), cap_counts(count), relief, _look_azimuth(count.attrs))
     return figure
 
 
@@ -144,7 +144,7 @@ def scene(
         The radar image, linear power, dims (line, sample). Without it the first panel shows the
         ``mask`` of the dataset.
     polarisation : str, optional
-        Which one to draw; the first by default.
+        The polarisation to draw; the first by default.
     relief : xarray.DataArray, optional
         Heights in metres on the grid of the dataset, to shade the maps of classes.
     title : str, optional
@@ -160,30 +160,33 @@ def scene(
     ValueError
         When a variable is missing, or the relief is on another grid.
     """
-    needed = ["sigma0", "sigma0_geocoded", "fold_count", *(["mask"] if image is None else [])]
-    missing = [name for name in needed if name not in dataset]
+    required = ["sigma0", "sigma0_geocoded", "fold_count", *(["mask"] if image is None else [])]
+    missing = [name for name in required if name not in dataset]
     if missing:
         msg = f"the dataset has no {', '.join(missing)}: found {', '.join(map(str, dataset))}"
         raise ValueError(msg)
-    look = _look(dataset.attrs)
-    maps = {name: _one(dataset[name], polarisation) for name in ("sigma0_geocoded", "sigma0")}
+    azimuth = _look_azimuth(dataset.attrs)
+    maps = {
+        name: _select_polarisation(dataset[name], polarisation)
+        for name in ("sigma0_geocoded", "sigma0")
+    }
     limits = _limits(*maps.values())
     figure = _figure(dataset["fold_count"], 2)
     (first, geocoded), (reconstructed, folds) = figure.subplots(2, 2)
     if image is None:
-        draw_classes(first, mask_classes(dataset["mask"]), dataset["mask"], relief, look)
-        set_title(first, "what the terrain does")
+        draw_classes(first, mask_classes(dataset["mask"]), dataset["mask"], relief, azimuth)
+        set_title(first, "layover and shadow")
     else:
-        radar = _one(image, polarisation)
+        radar = _select_polarisation(image, polarisation)
         _add_bar(figure, draw_backscatter(first, radar, _limits(radar)), radar, first)
         set_title(first, "radar image")
     for axes, power, name in (
         (geocoded, maps["sigma0_geocoded"], "plain geocoded"),
         (reconstructed, maps["sigma0"], "reconstructed"),
     ):
-        _add_bar(figure, draw_backscatter(axes, power, limits, look), power, axes)
+        _add_bar(figure, draw_backscatter(axes, power, limits, azimuth), power, axes)
         set_title(axes, name)
-    draw_classes(folds, count_classes(), cap_counts(dataset["fold_count"]), relief, look)
+    draw_classes(folds, count_classes(), cap_counts(dataset["fold_count"]), relief, azimuth)
     set_title(folds, "fold count")
     if title:
         figure.suptitle(title)
@@ -191,10 +194,7 @@ def scene(
 
 
 def _figure(map_: xr.DataArray, panels: int) -> Figure:
-    """Make a figure of `panels` by `panels` maps of the shape of this one.
-
-    It belongs to no window and to no global list of figures.
-    """
+    """Make a figure of `panels` by `panels` maps of this shape, unknown to pyplot."""
     from matplotlib.figure import Figure
 
     frame = Frame.of(map_) if {"y", "x"} <= set(map_.dims) else None
@@ -215,12 +215,12 @@ def map_figure(variable: xr.DataArray, title: str | None) -> tuple[Figure, Axes]
 
 
 def set_title(axes: Axes, title: str) -> None:
-    """Put a title above the arrows of the compass."""
+    """Set a title above the arrows of the compass."""
     axes.set_title(title, loc="left", pad=TITLE_RISE)
 
 
-def _one(intensity: xr.DataArray, polarisation: str | None) -> xr.DataArray:
-    """Choose one polarisation."""
+def _select_polarisation(intensity: xr.DataArray, polarisation: str | None) -> xr.DataArray:
+    """Return the image of one polarisation, the first by default."""
     if "polarisation" not in intensity.dims:
         return intensity
     if polarisation is None:
@@ -236,9 +236,9 @@ def _limits(*images: xr.DataArray) -> tuple[float, float]:
     return robust_limits(*(image.values[valid_cells(image)] for image in images))
 
 
-def _look(attributes: Mapping[str, Any]) -> float | None:
-    look = attributes.get("look_azimuth")
-    return None if look is None or not np.isfinite(float(look)) else float(look)
+def _look_azimuth(attributes: Mapping[str, Any]) -> float | None:
+    azimuth = attributes.get("look_azimuth")
+    return None if azimuth is None or not np.isfinite(float(azimuth)) else float(azimuth)
 
 
 def _add_bar(figure: Figure, drawn: AxesImage, image: xr.DataArray, axes: Axes) -> None:
@@ -247,6 +247,6 @@ def _add_bar(figure: Figure, drawn: AxesImage, image: xr.DataArray, axes: Axes) 
         str(image.name), "power"
     )
     label = image.coords["polarisation"].item() if "polarisation" in image.coords else ""
-    place = axes.inset_axes(COLORBAR_BOX)
+    box = axes.inset_axes(COLORBAR_BOX)
     text = " ".join(part for part in (quantity, label, "(dB)") if part)
-    figure.colorbar(drawn, cax=place, label=text, extend="both")
+    figure.colorbar(drawn, cax=box, label=text, extend="both")

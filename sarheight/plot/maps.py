@@ -1,4 +1,4 @@
-"""Maps of backscatter: scale, north, labels and legend."""
+"""Maps in one pair of axes: scale, north and radar direction, legend, backscatter in decibels."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
     from matplotlib.patches import Patch
 
-LARGEST_SIDE = 1500
-UNKNOWN_CELL = 30.0
+LARGEST_SIDE = 1500  # pixels of a picture
+DEFAULT_POSTING = 30.0  # metres, for the hill shading of grids without CRS
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,7 @@ class Frame:
     width: float  # width, height: in `unit`
     height: float
     unit: str  # ``"km"``, or ``"cells"`` where the CRS is not known
-    # Which way the top of the picture is: degrees clockwise from north, at its centre
-    up: float | None
+    up: float | None  # azimuth of the upward direction at the centre, degrees from north
 
     @classmethod
     def of(cls, grid: xr.DataArray) -> Frame:
@@ -55,12 +54,12 @@ class Frame:
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
-        """Left, right, bottom, top, as `matplotlib` wants it."""
+        """Left, right, bottom and top for matplotlib."""
         return 0.0, self.width, 0.0, self.height
 
 
 def map_view(grid: xr.DataArray) -> xr.DataArray:
-    """Turn a map as it is looked at: first row at the top, first column at the left."""
+    """Order a map for display: first row at the top, first column at the left."""
     if set(grid.dims) != {"y", "x"}:
         msg = f"expected a map of dims (y, x), got {grid.dims}; choose one entry of the others"
         raise ValueError(msg)
@@ -72,7 +71,7 @@ def map_view(grid: xr.DataArray) -> xr.DataArray:
 
 
 def valid_cells(variable: xr.DataArray) -> np.ndarray[Any, Any]:
-    """Tell where a variable is neither NaN nor its nodata value."""
+    """Return where a variable is neither NaN nor its nodata value."""
     values = variable.values
     nodata = nodata_value(variable)
     if values.dtype.kind == "f":
@@ -81,45 +80,45 @@ def valid_cells(variable: xr.DataArray) -> np.ndarray[Any, Any]:
 
 
 def average_blocks(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Average blocks of power until a picture can show them; NaN does not count."""
+    """Average power over blocks down to the size of a picture, without NaN."""
     step = -(-max(values.shape) // LARGEST_SIDE)
     if step == 1:
         return values
     padding = [(0, -size % step) for size in values.shape]
     padded = np.pad(values.astype(np.float64), padding, constant_values=np.nan)
     blocks = padded.reshape(padded.shape[0] // step, step, padded.shape[1] // step, step)
-    known = np.isfinite(blocks)
-    count = known.sum(axis=(1, 3))
-    total = np.where(known, blocks, 0.0).sum(axis=(1, 3))
+    valid = np.isfinite(blocks)
+    count = valid.sum(axis=(1, 3))
+    total = np.where(valid, blocks, 0.0).sum(axis=(1, 3))
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def subsample(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Take every n-th row and column of codes, which cannot be averaged."""
+    """Return every n-th row and column of codes, which cannot be averaged."""
     step = -(-max(values.shape) // LARGEST_SIDE)
     return values[::step, ::step]
 
 
 def hillshade(relief: xr.DataArray, frame: Frame) -> np.ndarray[Any, Any]:
-    """Shade a relief with light from the upper left."""
+    """Shade a relief with light from the upper left; 0 is dark, 1 is bright."""
     from matplotlib.colors import LightSource
 
     heights = subsample(relief.values.astype(np.float64))
-    scale = 1000.0 if frame.unit == "km" else UNKNOWN_CELL
+    scale = 1000.0 if frame.unit == "km" else DEFAULT_POSTING
     dx = scale * frame.width / heights.shape[1]
     dy = scale * frame.height / heights.shape[0]
     return np.asarray(LightSource(azdeg=315, altdeg=45).hillshade(heights, dx=dx, dy=dy))
 
 
-# What all pictures share: labels, the pattern of what is unknown, compass and legend.
+# Labels, the pattern of cells without data, compass and legend.
 
 INK = "#202020"
-LOOK_COLOUR = "#D55E00"
+RADAR_COLOUR = "#D55E00"
 # In points: half the length of an arrow, from one to the next, and above the map.
 ARROW = 7.0
 SPACING = 30.0
 ABOVE = 10.0
-VOID_STYLE: dict[str, Any] = {
+NODATA_STYLE: dict[str, Any] = {
     "facecolor": "#b4b4b4",
     "edgecolor": "#8c8c8c",
     "hatch": "//////",
@@ -132,40 +131,41 @@ def label_axes(axes: Axes, frame: Frame) -> None:
     axes.set(xlabel=f"distance ({frame.unit})", ylabel=f"distance ({frame.unit})")
 
 
-def draw_void(axes: Axes) -> None:
-    """Hatch the whole of the axes; what is known is drawn over it."""
+def draw_nodata(axes: Axes) -> None:
+    """Hatch all of the axes, under the data."""
     from matplotlib.patches import Rectangle
 
-    axes.add_patch(Rectangle((0, 0), 1, 1, transform=axes.transAxes, zorder=-1, **VOID_STYLE))
+    axes.add_patch(Rectangle((0, 0), 1, 1, transform=axes.transAxes, zorder=-1, **NODATA_STYLE))
 
 
-def void_patch() -> Patch:
-    """Make the entry of a legend for what is unknown."""
+def nodata_patch() -> Patch:
+    """Return the legend entry of cells without data."""
     from matplotlib.patches import Patch
 
-    return Patch(label="no data", **VOID_STYLE)
+    return Patch(label="no data", **NODATA_STYLE)
 
 
-def draw_compass(axes: Axes, frame: Frame, look: float | None) -> None:
-    """Show above a map where north is and, when known, which way the radar looks."""
+def draw_compass(axes: Axes, frame: Frame, azimuth: float | None) -> None:
+    """Draw arrows above a map: north, and the direction from the radar to the ground if known."""
     if frame.up is None:
         return
     from matplotlib.text import OffsetFrom
 
     corner = OffsetFrom(axes.patch, (1.0, 1.0), unit="points")
-    arrows = [(0.0, "N", INK)] if look is None else [(0.0, "N", INK), (look, "look", LOOK_COLOUR)]
-    for place, (azimuth, label, colour) in enumerate(arrows):
-        angle = math.radians(azimuth - frame.up)
+    arrows = [(0.0, "N", INK)]
+    if azimuth is not None:
+        arrows.append((azimuth, "look", RADAR_COLOUR))
+    for index, (direction, label, colour) in enumerate(arrows):
+        angle = math.radians(direction - frame.up)
         right, up = ARROW * math.sin(angle), ARROW * math.cos(angle)
-        centre = -ARROW - SPACING * place
-        style = {"arrowstyle": "-|>", "color": colour, "shrinkA": 0.0, "shrinkB": 0.0}
+        centre = -ARROW - SPACING * index
         axes.annotate(
             "",
             xy=(centre + right, ABOVE + up),
             xycoords=corner,
             xytext=(centre - right, ABOVE - up),
             textcoords=corner,
-            arrowprops=style,
+            arrowprops={"arrowstyle": "-|>", "color": colour, "shrinkA": 0.0, "shrinkB": 0.0},
             annotation_clip=False,
         )
         axes.annotate(
@@ -182,15 +182,16 @@ def draw_compass(axes: Axes, frame: Frame, look: float | None) -> None:
         )
 
 
-# Backscatter drawn in decibels into one pair of axes.
+# Backscatter in decibels.
 
 PERCENTILES = (2.0, 98.0)
-USUAL_LIMITS = (-25.0, 0.0)
-NARROWEST = 1.0
+# In dB: limits without any value, and the smallest distance between limits.
+DEFAULT_LIMITS = (-25.0, 0.0)
+SMALLEST_SPAN = 1.0
 
 
 def decibels(power: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Turn linear power into decibels."""
+    """Convert linear power to decibels: NaN stays NaN, zero and negative power is -inf."""
     power = np.asarray(power, dtype=np.float64)
     result = np.full(power.shape, -np.inf)
     result[np.isnan(power)] = np.nan
@@ -198,21 +199,21 @@ def decibels(power: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def robust_limits(*powers: np.ndarray[Any, Any]) -> tuple[float, float]:
-    """Find colour limits that a few outliers do not move."""
+    """Return colour limits in dB, percentiles of all images together, robust to outliers."""
     values = np.concatenate([decibels(power).ravel() for power in powers])
     values = values[np.isfinite(values)]
     if values.size == 0:
-        return USUAL_LIMITS
+        return DEFAULT_LIMITS
     lower, upper = np.percentile(values, PERCENTILES)
-    if upper - lower < NARROWEST:
-        lower, upper = (lower + upper - NARROWEST) / 2, (lower + upper + NARROWEST) / 2
+    if upper - lower < SMALLEST_SPAN:
+        lower, upper = (lower + upper - SMALLEST_SPAN) / 2, (lower + upper + SMALLEST_SPAN) / 2
     return float(lower), float(upper)
 
 
 def draw_backscatter(
-    axes: Axes, image: xr.DataArray, limits: tuple[float, float], look: float | None = None
+    axes: Axes, image: xr.DataArray, limits: tuple[float, float], azimuth: float | None = None
 ) -> AxesImage:
-    """Draw power in decibels: maps in kilometres, radar images in pixels."""
+    """Draw power in decibels: maps with kilometres, radar images with lines and samples."""
     if set(image.dims) == {"line", "sample"}:
         image = image.transpose("line", "sample")
         lines, samples = image.shape
@@ -223,10 +224,10 @@ def draw_backscatter(
         frame = Frame.of(image)
         extent, aspect = frame.extent, "equal"
         label_axes(axes, frame)
-        draw_compass(axes, frame, look)
+        draw_compass(axes, frame, azimuth)
     power = average_blocks(np.where(valid_cells(image), image.values, np.nan))
     if np.isnan(power).any():
-        draw_void(axes)
+        draw_nodata(axes)
     values = np.maximum(decibels(power), limits[0])
     drawn = axes.imshow(
         np.ma.masked_invalid(values),
@@ -238,5 +239,5 @@ def draw_backscatter(
         interpolation="nearest",
     )
     if np.isnan(power).any():
-        axes.legend(handles=[void_patch()], loc="lower left", fontsize=7, framealpha=0.9)
+        axes.legend(handles=[nodata_patch()], loc="lower left", fontsize=7, framealpha=0.9)
     return drawn

@@ -1,16 +1,25 @@
-"""Sentinel-1 products, from the file of the archive to a calibrated scene."""
+"""Sentinel-1 products: from the archive's file to a calibrated scene."""
 
 from __future__ import annotations
 
+import hashlib
+import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypedDict
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+import numpy as np
+
+from sarheight.errors import ProductError
 from sarheight.geometry.placement import HEIGHTS, Bounds, require_bounds, window_of_bounds
-from sarheight.scene import Scene, looks_for_spacing, multilook
-from sarheight.sentinel1._complex import slc_image, slc_numbers
-from sarheight.sentinel1._detected import grd_image
-from sarheight.sentinel1._product_files import Contents, product_facts
-from sarheight.sentinel1._radiometry import CLEAN_SINCE
+from sarheight.scene import Scene, looks_for_spacing
+from sarheight.scene import multilook as average
+from sarheight.sentinel1._files import INCOMPLETE, ProductFiles
+from sarheight.sentinel1._images import Channel, grd_image, slc_image, slc_numbers
+from sarheight.sentinel1._manifest import MANIFEST, Manifest, read_manifest
+from sarheight.sentinel1._radiometry import CLEAN_SINCE, Radiometry
+from sarheight.sentinel1.annotation import read_annotation
+from sarheight.sentinel1.document import NamedBytes
 from sarheight.sentinel1.grid import equivalent_looks, merge_grids, read_grid
 from sarheight.sentinel1.orbit import OrbitSource, product_orbit
 
@@ -18,151 +27,26 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
     import xarray as xr
     from numpy.typing import NDArray
 
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
     from sarheight.scene import Calibration
-    from sarheight.sentinel1._archive import Manifest
-    from sarheight.sentinel1._product_files import ProductFiles
-    from sarheight.sentinel1._radiometry import Radiometry
     from sarheight.sentinel1.annotation import Annotation
 
+CALIBRATION_FOLDER = "annotation/calibration"
+READ_BYTES = 4 * 2**20
+"""Bytes to hash at once."""
 
-# The calibrated images of a product, its polarisations on top of each other.
+MOST_PROBLEMS = 5
+"""Problems that an error lists by name."""
 
-
-def power_of_grd(
-    contents: Contents,
-    polarisations: tuple[str, ...],
-    calibration: Calibration,
-    *,
-    noise_removal: bool,
-    border_cleaning: bool | None,
-) -> tuple[xr.DataArray, RadarGrid]:
-    """Make the image of a GRD."""
-    swath = contents.swaths[0]
-    cleaned = (
-        contents.manifest.processor_version < CLEAN_SINCE
-        if border_cleaning is None
-        else border_cleaning
-    )
-    channels = {
-        name: contents.channel(swath, name, noise=noise_removal or cleaned)
-        for name in polarisations
-    }
-    border = None
-    if cleaned:
-        name = next((name for name in contents.polarisations if name in {"VV", "HH"}), "")
-        border = channels.get(name) or contents.channel(swath, name or polarisations[0])
-    images = [
-        grd_image(
-            contents.files,
-            channel,
-            calibration=calibration,
-            noise_removal=noise_removal,
-            border=border,
-        )
-        for channel in channels.values()
-    ]
-    grid = read_grid(channels[polarisations[0]].annotation)
-    return _stacked(contents, images, polarisations), replace(grid, polarisations=polarisations)
-
-
-def power_of_slc(
-    contents: Contents,
-    polarisations: tuple[str, ...],
-    calibration: Calibration,
-    *,
-    swaths: tuple[str, ...],
-    burst: int | None,
-    noise_removal: bool,
-) -> tuple[xr.DataArray, RadarGrid]:
-    """Make the image of an SLC."""
-    images = []
-    for name in polarisations:
-        image, grid = slc_image(
-            **_by_swath(contents, swaths, name, noise=noise_removal),
-            swaths=swaths,
-            burst=burst,
-            calibration=calibration,
-            noise_removal=noise_removal,
-        )
-        images.append(image)
-    return _stacked(contents, images, polarisations), replace(grid, polarisations=polarisations)
-
-
-def complex_slc(
-    contents: Contents,
-    polarisations: tuple[str, ...],
-    calibration: Calibration,
-    *,
-    swaths: tuple[str, ...],
-    burst: int | None,
-) -> tuple[dict[str, xr.DataArray], RadarGrid]:
-    """Make the complex images of an SLC."""
-    images = {}
-    for name in polarisations:
-        images[name], grid = slc_numbers(
-            **_by_swath(contents, swaths, name, noise=False),
-            swaths=swaths,
-            burst=burst,
-            calibration=calibration,
-        )
-    return images, replace(grid, polarisations=polarisations)
-
-
-class _BySwath(TypedDict):
-    """The first arguments of `slc_image` and `slc_numbers`."""
-
-    files: ProductFiles
-    annotations: Mapping[str, Annotation]
-    radiometries: Mapping[str, Radiometry]
-    measurements: Mapping[str, str]
-
-
-def _by_swath(
-    contents: Contents, swaths: Sequence[str], polarisation: str, *, noise: bool
-) -> _BySwath:
-    """Gather what belongs to the swaths of a polarisation."""
-    channels = {swath: contents.channel(swath, polarisation, noise=noise) for swath in swaths}
-    return {
-        "files": contents.files,
-        "annotations": {swath: channel.annotation for swath, channel in channels.items()},
-        "radiometries": {swath: channel.radiometry for swath, channel in channels.items()},
-        "measurements": {swath: channel.measurement for swath, channel in channels.items()},
-    }
-
-
-def _stacked(
-    contents: Contents, images: list[xr.DataArray], polarisations: tuple[str, ...]
-) -> xr.DataArray:
-    """Put polarisations on top of each other, where there are several."""
-    import xarray as xr
-
-    name = contents.files.name
-    if len({image.shape for image in images}) > 1:
-        sizes = " and ".join(f"{image.shape[0]} x {image.shape[1]}" for image in images)
-        msg = f"the polarisations of {name} have {sizes} pixels: fetch it again"
-        raise ValueError(msg)
-    stacked = (
-        images[0].assign_coords(polarisation=polarisations[0])
-        if len(images) == 1
-        else xr.concat(images, "polarisation").assign_coords(polarisation=list(polarisations))
-    )
-    simulated = {"simulated": "says the product"} if contents.manifest.simulated else {}
-    return stacked.assign_attrs(
-        long_name="radar backscatter", units="1", product_name=name, **simulated
-    )
-
-
-# Sentinel-1 products, from the archive's file to a calibrated scene.
+COPOLARISED = ("VV", "HH")
 
 
 def recognises(source: str | os.PathLike[str]) -> bool:  # noqa: ARG001  # the only missions yet
-    """Tell whether a product is one of Sentinel-1: any may be, as names change on the way."""
+    """Return whether a product may be one of Sentinel-1: any may be, as files are renamed."""
     return True
 
 
@@ -170,20 +54,32 @@ def open_product(
     source: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None
 ) -> Sentinel1Product:
     """Open a Sentinel-1 product; see `sarheight.product.open_product`."""
-    return Sentinel1Product(Contents.open(source, storage_options))
+    return Sentinel1Product(ProductFiles.open(source, storage_options))
 
 
 class Sentinel1Product:
-    """A GRD or SLC of Sentinel-1.
+    """A GRD or SLC of Sentinel-1; `open_product` makes it.
 
     Parameters
     ----------
-    contents : Contents
-        Its files; `open_product` finds them.
+    files : ProductFiles
+        Its files. They are read when they are needed, and XML files are compared with their
+        checksums in the manifest.
+
+    Raises
+    ------
+    ProductError, AnnotationError
+        If it has no annotations of images, or its manifest is damaged or of another product.
     """
 
-    def __init__(self, contents: Contents) -> None:
-        self._contents = contents
+    def __init__(self, files: ProductFiles) -> None:
+        self._files = files
+        data = NamedBytes(files.read(MANIFEST), f"{MANIFEST} in {files.label}")
+        self._manifest = read_manifest(data, files.label)
+        self._checksums = {file.name: file.md5 for file in self._manifest.files}
+        self._stems = _image_stems(files, self._manifest)
+        self._annotations: dict[tuple[str, str], Annotation] = {}
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -191,12 +87,12 @@ class Sentinel1Product:
     @property
     def name(self) -> str:
         """Name of the product."""
-        return self._contents.files.name
+        return self._files.name
 
     @property
     def manifest(self) -> Manifest:
-        """What the product's manifest says."""
-        return self._contents.manifest
+        """Content of the product's manifest."""
+        return self._manifest
 
     @property
     def mission(self) -> str:
@@ -205,18 +101,20 @@ class Sentinel1Product:
 
     @property
     def product_type(self) -> str:
-        """Whether it is a "GRD" or an "SLC"."""
+        """Product type: "GRD" or "SLC"."""
         return self.manifest.product_type
 
     @property
     def polarisations(self) -> tuple[str, ...]:
-        """Polarisations that it has, such as ("VV", "VH")."""
-        return self._contents.polarisations
+        """Polarisations in the order of the manifest, such as ("VV", "VH")."""
+        present = {polarisation for _, polarisation in self._stems}
+        listed = [name for name in self.manifest.polarisations if name in present]
+        return tuple(listed + sorted(present - set(listed)))
 
     @property
     def swaths(self) -> tuple[str, ...]:
-        """Swaths that it has: ("IW",) for a GRD, ("IW1", "IW2", "IW3") for an SLC."""
-        return self._contents.swaths
+        """Swaths: ("IW",) for a GRD, ("IW1", "IW2", "IW3") for an SLC."""
+        return tuple(sorted({swath for swath, _ in self._stems}))
 
     @property
     def start(self) -> np.datetime64:
@@ -236,28 +134,74 @@ class Sentinel1Product:
     def annotation(self, swath: str = "", polarisation: str = "") -> Annotation:
         """Read the annotation of an image; by default the first swath and polarisation.
 
+        Parameters
+        ----------
+        swath, polarisation : str, optional
+            Such as "IW1" and "VV".
+
+        Returns
+        -------
+        Annotation
+
         Raises
         ------
         ProductError, AnnotationError
             If there is none, or it is damaged.
         """
-        return self._contents.annotation(
-            swath or self.swaths[0], polarisation or self.polarisations[0]
+        key = swath or self.swaths[0], polarisation or self.polarisations[0]
+        name = f"annotation/{self._stem(*key)}.xml"
+        with self._lock:
+            if key not in self._annotations:
+                annotation = read_annotation(self._read(name))
+                found = annotation.swath, annotation.polarisation
+                if found != key:
+                    msg = (
+                        f"{name} in {self._files.label} is of {' '.join(found)}, its name says "
+                        f"{' '.join(key)}: fetch the product again from the archive"
+                    )
+                    raise ProductError(msg)
+                self._annotations[key] = annotation
+            return self._annotations[key]
+
+    def summary(self) -> list[tuple[str, str]]:
+        """Describe the product as pairs of a label and a text."""
+        manifest = self.manifest
+        longitude, latitude = manifest.footprint.T
+        kind = f"{manifest.mission} {manifest.mode} {manifest.product_type}"
+        simulated = "simulated " if manifest.simulated else ""
+        version = manifest.processor_version
+        images = [
+            f"{swath} {annotation.lines} lines x {annotation.samples} samples"
+            + (f" in {len(annotation.bursts)} bursts" if annotation.bursts else "")
+            for swath in self.swaths
+            for annotation in [self.annotation(swath)]
+        ]
+        start, stop = (time.astype("datetime64[us]") for time in (manifest.start, manifest.stop))
+        place = (
+            f"longitude {longitude.min():.3f} to {longitude.max():.3f}, "
+            f"latitude {latitude.min():.3f} to {latitude.max():.3f}"
         )
+        orbit = f"{manifest.orbit_number}, {manifest.relative_orbit} of the repeat cycle"
+        return [
+            ("what", f"{simulated}Sentinel-1 product: {kind}, {self.name}"),
+            ("polarisations", ", ".join(self.polarisations)),
+            ("images", "; ".join(images)),
+            ("pass", manifest.passing),
+            ("place", place),
+            ("time", f"{start} to {stop} UTC"),
+            ("orbit number", orbit),
+            ("processor", "unknown" if np.isnan(version) else f"IPF {version:.2f}"),
+        ]
 
-    def facts(self) -> list[tuple[str, str]]:
-        """Tell what the product is, as pairs of a word and a text."""
-        return product_facts(self.name, self._contents)
-
-    def placement(
+    def grid_and_orbit(
         self, *, swaths: Sequence[str] = (), orbit: OrbitSource = None
     ) -> tuple[RadarGrid, Orbit]:
-        """Read sampling and orbit, without the image.
+        """Read the radar grid and the orbit, without the image.
 
         Parameters
         ----------
         swaths : sequence of str
-            Those of an SLC; all by default.
+            Swaths of an SLC; all by default.
         orbit : Orbit, path or str, optional
             As for `scene`.
 
@@ -299,30 +243,30 @@ class Sentinel1Product:
             Which ones, in this order; all by default. With several the image has a dimension
             `polarisation`.
         calibration : {"beta0", "sigma0", "gamma0"}
-            What to normalise to.
+            What the image is normalised to.
         bounds : (west, south, east, north), optional
             Area in degrees: only the part of the image that shows it is opened. West is larger
             than east across the date line.
         heights : (lowest, highest)
-            Of the ground in that area, in metres above the ellipsoid; a narrower range reads
-            less.
+            Heights of the ground in that area, in metres above the ellipsoid; for a narrower
+            range less is read.
         multilook : (lines, samples), optional
             Pixels to average into one.
         spacing : float, optional
-            In place of it, the wanted distance between pixels on the ground in metres.
+            In place of `multilook`, the distance between pixels on the ground in metres.
         swaths : sequence of str
-            Those of an SLC, on one merged grid; all by default.
+            Swaths of an SLC, on one merged grid; all by default.
         burst : int, optional
-            Of an SLC's only swath, this burst alone, counted from 0.
+            Open this burst of one swath of an SLC alone, counted from 0.
         noise_removal : bool
             Whether to subtract the thermal noise.
         border_cleaning : bool, optional
-            Whether to look for borders of a GRD that hold no image; by default in those of IPF
-            before 2.9.
+            Whether to remove the borders of a GRD that hold no image; by default in products of
+            IPF before 2.9.
         orbit : Orbit, path or str, optional
-            An orbit; an orbit file (EOF); a folder with some, of which the best is taken; or
-            "annotation". By default an orbit file that lies beside the product, and otherwise
-            the orbit of the annotation.
+            An orbit; an orbit file (EOF); a folder with orbit files, of which the best is used;
+            or "annotation". By default an orbit file beside the product, otherwise the orbit
+            of the annotation.
 
         Returns
         -------
@@ -332,7 +276,7 @@ class Sentinel1Product:
         Raises
         ------
         ValueError
-            If the product does not have what is asked for, or it makes no sense.
+            If the product does not have what is requested, or options contradict each other.
         GeometryError
             If the image does not show the area.
         ProductError, AnnotationError
@@ -347,33 +291,26 @@ class Sentinel1Product:
         if multilook is not None and spacing is not None:
             msg = f"found multilook={multilook} and spacing={spacing}, expected one of them"
             raise ValueError(msg)
-        self._require_meant(burst, border_cleaning)
+        self._require_option_of_type(burst, border_cleaning)
         if self.product_type == "GRD":
-            image, grid = power_of_grd(
-                self._contents,
-                names,
-                calibration,
-                noise_removal=noise_removal,
-                border_cleaning=border_cleaning,
+            image, grid = self._grd(
+                names, calibration, noise_removal=noise_removal, border_cleaning=border_cleaning
             )
         else:
-            image, grid = power_of_slc(
-                self._contents,
-                names,
-                calibration,
-                swaths=chosen,
-                burst=burst,
-                noise_removal=noise_removal,
+            image, grid = self._slc(
+                names, chosen, burst=burst, calibration=calibration, noise_removal=noise_removal
             )
         vectors = self._orbit(grid, self.annotation(chosen[0], names[0]), orbit)
-        full = grid
+        full, window = grid, multilook
         if bounds is not None:
             line, sample = window_of_bounds(bounds, grid, vectors, heights=heights)
             image, grid = image.isel(line=line, sample=sample), grid.crop(line, sample)
         if spacing is not None:
-            multilook = looks_for_spacing(grid, vectors, spacing)
-        if multilook is not None:
-            image, grid = self._averaged(image, grid, full, multilook, chosen, names[0])
+            window = looks_for_spacing(grid, vectors, spacing)
+        if window is not None:
+            annotations = [self.annotation(swath, names[0]) for swath in chosen]
+            looks = equivalent_looks(annotations, full, *window)
+            image, grid = average(image, grid, *window, looks=looks)
         return Scene(image, grid, vectors, calibration)
 
     def complex_images(
@@ -391,24 +328,25 @@ class Sentinel1Product:
         polarisations : sequence of str
             Which ones; all by default.
         calibration : {"beta0", "sigma0", "gamma0"}
-            What their power is normalised to. It keeps its thermal noise.
+            What their power is normalised to. Thermal noise is not removed.
         swaths : sequence of str
-            Whose pixels, on one merged grid; all by default.
+            Swaths, on one merged grid; all by default.
         burst : int, optional
-            Of an only swath, this burst alone, counted from 0.
+            Open this burst of one swath alone, counted from 0.
 
         Returns
         -------
         images : dict
-            By polarisation, on dims (line, sample); what polarimetry of zones takes. Phases
-            are those in the files, with the ramps of the bursts in them.
+            Complex images by polarisation, on dims (line, sample), for
+            `sarheight.zones.polarimetry`. Phases are those in the files, with the azimuth
+            ramps of the bursts.
         grid : RadarGrid
-            Their sampling.
+            Their radar grid.
 
         Raises
         ------
         ValueError
-            If the product is a GRD, or does not have what is asked for.
+            If the product is a GRD, or does not have what is requested.
         ProductError, AnnotationError
             If files are missing, damaged, or contradict each other.
         """
@@ -417,34 +355,60 @@ class Sentinel1Product:
             raise ValueError(msg)
         names = self._chosen("polarisations", polarisations, self.polarisations)
         chosen = self._chosen("swaths", swaths, self.swaths)
-        return complex_slc(self._contents, names, calibration, swaths=chosen, burst=burst)
+        images = {}
+        for name in names:
+            images[name], grid = slc_numbers(
+                self._files,
+                self._channels(chosen, name, noise=False),
+                burst=burst,
+                calibration=calibration,
+            )
+        return images, replace(grid, polarisations=names)
 
     def verify(self) -> None:
         """Compare all files with their checksums in the manifest.
 
-        This reads the whole product. The XML files that are used are compared in any case.
+        This reads the whole product. XML files are compared whenever they are read.
 
         Raises
         ------
         ProductError
             If files are missing or differ.
         """
-        self._contents.verify()
+        problems = []
+        for listed in self.manifest.files:
+            try:
+                with self._files.open_file(listed.name) as file:
+                    checksum = _md5(file)
+            except (ProductError, OSError):
+                problems.append(f"{listed.name} is missing or cannot be read")
+                continue
+            if listed.md5 and checksum != listed.md5:
+                problems.append(f"{listed.name} differs from its checksum")
+        if problems:
+            count = len(problems) - MOST_PROBLEMS
+            more = f" and {count} more" if count > 0 else ""
+            msg = (
+                f"{self._files.label} is not as it was delivered: "
+                f"{'; '.join(problems[:MOST_PROBLEMS])}{more}; fetch it again from the archive"
+            )
+            raise ProductError(msg)
 
     def _chosen(
-        self, what: str, wanted: Sequence[str], present: tuple[str, ...]
+        self, what: str, requested: Sequence[str], present: tuple[str, ...]
     ) -> tuple[str, ...]:
-        chosen = tuple(name.upper() for name in wanted) or present
-        if len(set(chosen)) < len(chosen) or not set(chosen) <= set(present):
+        """Return the requested polarisations or swaths, or all that are present."""
+        names = tuple(name.upper() for name in requested) or present
+        if len(set(names)) < len(names) or not set(names) <= set(present):
             msg = (
-                f"found {what}={tuple(wanted)}, expected one or more of those that {self.name} "
+                f"found {what}={tuple(requested)}, expected one or more of those that {self.name} "
                 f"has, each once: {', '.join(present)}"
             )
             raise ValueError(msg)
-        return chosen
+        return names
 
-    def _require_meant(self, burst: int | None, border_cleaning: bool | None) -> None:  # noqa: FBT001
-        """Check that nothing is asked for that only the other type of product has."""
+    def _require_option_of_type(self, burst: int | None, border_cleaning: bool | None) -> None:  # noqa: FBT001
+        """Refuse options that only the other type of product has."""
         if self.product_type == "GRD" and burst is not None:
             msg = f"found burst={burst}, and {self.name} is a GRD, in which bursts are merged"
             raise ValueError(msg)
@@ -453,19 +417,153 @@ class Sentinel1Product:
             raise ValueError(msg)
 
     def _orbit(self, grid: RadarGrid, annotation: Annotation, source: OrbitSource) -> Orbit:
-        manifest = self.manifest
-        folder = self._contents.files.folder
-        return product_orbit(source, grid, annotation, manifest, folder)
+        return product_orbit(source, grid, annotation, self.manifest, self._files.folder)
 
-    def _averaged(
+    def _grd(
         self,
-        image: xr.DataArray,
-        grid: RadarGrid,
-        full: RadarGrid,
-        window: tuple[int, int],
-        swaths: tuple[str, ...],
-        polarisation: str,
+        names: tuple[str, ...],
+        calibration: Calibration,
+        *,
+        noise_removal: bool,
+        border_cleaning: bool | None,
     ) -> tuple[xr.DataArray, RadarGrid]:
-        annotations = [self.annotation(swath, polarisation) for swath in swaths]
-        looks = equivalent_looks(annotations, full, *window)
-        return multilook(image, grid, *window, looks=looks)
+        """Return the image of a GRD, and its grid."""
+        swath = self.swaths[0]
+        cleaned = (
+            self.manifest.processor_version < CLEAN_SINCE
+            if border_cleaning is None
+            else border_cleaning
+        )
+        noise = noise_removal or cleaned
+        channels = {name: self._channel(swath, name, noise=noise) for name in names}
+        border = None
+        if cleaned:
+            # Cross-polarised backscatter of water is close to the noise: co-polarised decides.
+            name = next((name for name in self.polarisations if name in COPOLARISED), names[0])
+            border = channels.get(name) or self._channel(swath, name, noise=True)
+        images = [
+            grd_image(
+                self._files,
+                channel,
+                calibration=calibration,
+                noise_removal=noise_removal,
+                border=border,
+            )
+            for channel in channels.values()
+        ]
+        return self._stack(images, read_grid(self.annotation(swath, names[0])), names)
+
+    def _slc(
+        self,
+        names: tuple[str, ...],
+        swaths: tuple[str, ...],
+        *,
+        burst: int | None,
+        calibration: Calibration,
+        noise_removal: bool,
+    ) -> tuple[xr.DataArray, RadarGrid]:
+        """Return the power of an SLC, and its grid."""
+        images = []
+        for name in names:
+            image, grid = slc_image(
+                self._files,
+                self._channels(swaths, name, noise=noise_removal),
+                burst=burst,
+                calibration=calibration,
+                noise_removal=noise_removal,
+            )
+            images.append(image)
+        return self._stack(images, grid, names)
+
+    def _stack(
+        self, images: list[xr.DataArray], grid: RadarGrid, names: tuple[str, ...]
+    ) -> tuple[xr.DataArray, RadarGrid]:
+        """Return the images of polarisations on one dimension, where there are several."""
+        import xarray as xr
+
+        if len({image.shape for image in images}) > 1:
+            sizes = " and ".join(f"{image.shape[0]} x {image.shape[1]}" for image in images)
+            msg = f"the polarisations of {self.name} have {sizes} pixels: fetch it again"
+            raise ValueError(msg)
+        stacked = (
+            images[0].assign_coords(polarisation=names[0])
+            if len(images) == 1
+            else xr.concat(images, "polarisation").assign_coords(polarisation=list(names))
+        )
+        attributes = {"long_name": "radar backscatter", "units": "1", "product_name": self.name}
+        if self.manifest.simulated:
+            attributes["simulated"] = "says the product"
+        return stacked.assign_attrs(attributes), replace(grid, polarisations=names)
+
+    def _channels(
+        self, swaths: tuple[str, ...], polarisation: str, *, noise: bool
+    ) -> dict[str, Channel]:
+        return {swath: self._channel(swath, polarisation, noise=noise) for swath in swaths}
+
+    def _channel(self, swath: str, polarisation: str, *, noise: bool) -> Channel:
+        stem = self._stem(swath, polarisation)
+        annotation = self.annotation(swath, polarisation)
+        radiometry = Radiometry.from_xml(
+            self._read(f"{CALIBRATION_FOLDER}/calibration-{stem}.xml"),
+            self._read(f"{CALIBRATION_FOLDER}/noise-{stem}.xml") if noise else None,
+            annotation,
+            processor_version=self.manifest.processor_version,
+        )
+        return Channel(f"measurement/{stem}.tiff", annotation, radiometry)
+
+    def _stem(self, swath: str, polarisation: str) -> str:
+        stem = self._stems.get((swath, polarisation))
+        if stem is None:
+            msg = (
+                f"found no image of {swath} {polarisation} in {self._files.label}, only of swaths "
+                f"{', '.join(self.swaths)} and polarisations {', '.join(self.polarisations)}"
+            )
+            raise ProductError(msg)
+        return stem
+
+    def _read(self, name: str) -> NamedBytes:
+        """Read an XML file and compare it with its checksum."""
+        data = self._files.read(name)
+        expected = self._checksums.get(name, "")
+        if expected and hashlib.md5(data, usedforsecurity=False).hexdigest() != expected:
+            msg = (
+                f"{name} in {self._files.label} differs from its checksum in the manifest: it was "
+                "changed or is damaged, fetch the product again from the archive"
+            )
+            raise ProductError(msg)
+        return NamedBytes(data, f"{name} in {self._files.label}")
+
+
+def _md5(file: BinaryIO) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    while data := file.read(READ_BYTES):
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def _image_stems(files: ProductFiles, manifest: Manifest) -> dict[tuple[str, str], str]:
+    """Return the common part of the names of an image's files, by swath and polarisation.
+
+    It is that of its annotation: ``annotation/s1a-iw1-slc-vv-….xml``.
+    """
+    present = set(files.names)
+    stems: dict[tuple[str, str], str] = {}
+    for name in sorted({file.name for file in manifest.files} | present):
+        path = PurePosixPath(name)
+        # Mission, swath, product type, polarisation, and more.
+        match path.stem.split("-"):
+            case [_, swath, _, polarisation, *_] if name == f"annotation/{path.stem}.xml":
+                key = swath.upper(), polarisation.upper()
+            case _:
+                continue
+        if name not in present:
+            msg = f"{files.label} has no {name}, which its manifest lists: {INCOMPLETE}"
+            raise ProductError(msg)
+        if key in stems:
+            msg = f"{files.label} has two images of {' '.join(key)}, expected one: fetch it again"
+            raise ProductError(msg)
+        stems[key] = path.stem
+    if not stems:
+        msg = f"{files.label} has no annotations of images: it is incomplete, fetch it again"
+        raise ProductError(msg)
+    return stems

@@ -321,7 +321,9 @@ WINDOW = 32
 """Samples that are averaged, so that speckle does not decide."""
 
 
-def has_image(power: NDArray[np.float32], noise: NDArray[np.float32] | None) -> NDArray[np.bool_]:
+def image_samples(
+    power: NDArray[np.float32], noise: NDArray[np.float32] | None
+) -> NDArray[np.bool_]:
     """Tell pixels of the image from those of its borders, line by line.
 
     The image begins on each line where power, averaged over a few samples, first rises above the

@@ -1,9 +1,9 @@
-"""Files that are read in ranges: from a disk or a server, whole or packed in a zip.
+"""Byte ranges of files on a disk or a server, and members of zip archives as files.
 
-A measurement of a gigabyte is opened, and what a window needs is read. A stored member of a zip is
-a range of the archive. A deflated one can only be unpacked from its beginning; on the way the state
-of the unpacking is kept every few MiB, so that each part is unpacked once for the first reader that
-passes it, and later ones begin close to where they want to be.
+Of a measurement of a gigabyte only what a window needs is read. A stored member of a zip is a byte
+range of the archive. A deflated one can only be decompressed from its beginning; the state of the
+decompressor is saved every few MiB, so that each part is decompressed once, and a later reader
+starts from the nearest saved state.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 BUFFER = 256 * 2**10
-"""Bytes that are read at least: a request to a server costs more than these."""
+"""Bytes to read at least: a request to a server costs more than these."""
 
 LARGEST_REQUEST = 8 * 2**20
 
 PACKED_BUFFER, PACKED_STEP = 2**20, 64 * 2**10
-"""Packed bytes that are asked for at once, and that go into the unpacking at once."""
+"""Compressed bytes to request at once, and to pass to the decompressor at once."""
 
 SNAPSHOT_STEP = 4 * 2**20
-"""Unpacked bytes between two states that are kept, of some 100 kB each."""
+"""Decompressed bytes between two saved states, of some 100 kB each."""
 
 LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 LOCAL_MAGIC = b"PK\x03\x04"
 
 
-def asked(shown: str, question: Callable[..., Any], *arguments: Any, **options: Any) -> Any:  # noqa: ANN401  # as the question
-    """Ask a file system something; what it raises may hold passwords and signatures."""
+def call_storage(label: str, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:  # noqa: ANN401  # as the function
+    """Call a function of a file system, and raise errors without passwords and signatures."""
     try:
-        return question(*arguments, **options)
+        return function(*arguments, **options)
     except FileNotFoundError:
-        msg = f"there is no {shown}, or it is not open to this account"
+        msg = f"there is no {label}, or it is not open to this account"
         raise FileNotFoundError(msg) from None
     except Exception as error:  # noqa: BLE001  # each library has its own
         what = f"{type(error).__name__} {getattr(error, 'status', '')}".strip()
         msg = (
-            f"{shown} cannot be read ({what}): check the address, the account and the network, "
+            f"{label} cannot be read ({what}): check the address, the account and the network, "
             "and try again"
         )
         raise ProductError(msg) from None
@@ -61,11 +61,23 @@ def asked(shown: str, question: Callable[..., Any], *arguments: Any, **options: 
 class Extent(NamedTuple):
     """A range of bytes of a file."""
 
-    files: AbstractFileSystem  # where the file lies
-    path: str  # the file, as the file system calls it
-    shown: str  # the file, as errors call it
-    begin: int  # begin, size: first byte, and number of bytes
+    storage: AbstractFileSystem
+    path: str  # of the file in its file system
+    label: str  # name of the file in errors
+    begin: int  # first byte
     size: int
+
+    @classmethod
+    def whole(cls, storage: AbstractFileSystem, path: str, label: str) -> Extent:
+        """Return all of a file."""
+        size = call_storage(label, storage.info, path).get("size")
+        if size is None:
+            msg = (
+                f"the server of {label} does not say how large it is, so no part of it can be "
+                "read: download it and open the copy"
+            )
+            raise ProductError(msg)
+        return cls(storage, path, label, 0, int(size))
 
     def read(self, begin: int, size: int) -> bytes:
         """Read bytes, counted from the beginning of the extent; fewer at its end."""
@@ -73,21 +85,48 @@ class Extent(NamedTuple):
         if size == 0:
             return b""
         first = self.begin + begin
-        data: bytes = asked(
-            self.shown, self.files.cat_file, self.path, start=first, end=first + size
+        data: bytes = call_storage(
+            self.label, self.storage.cat_file, self.path, start=first, end=first + size
         )
         if len(data) != size:
             msg = (
-                f"{self.shown} gave {len(data)} bytes where {size} were asked for: it is cut "
+                f"{self.label} gave {len(data)} bytes where {size} were requested: it is cut "
                 "short, or its server does not send parts of files; fetch it again, or download "
                 "it and open the copy"
             )
             raise ProductError(msg)
         return data
 
+    def member(self, info: zipfile.ZipInfo) -> Extent:
+        """Return the compressed bytes of a member, where the extent is a zip archive."""
+        header = self.read(info.header_offset, LOCAL_HEADER.size)
+        fields = LOCAL_HEADER.unpack(header) if len(header) == LOCAL_HEADER.size else (b"",)
+        if fields[0] != LOCAL_MAGIC:
+            msg = (
+                f"{self.label} has no member where its directory puts {info.filename}: it is "
+                "damaged, fetch it again"
+            )
+            raise ProductError(msg)
+        # The last two fields are the lengths of what stands between the header and the data.
+        begin = info.header_offset + LOCAL_HEADER.size + int(fields[-2]) + int(fields[-1])
+        return self._replace(
+            begin=self.begin + begin,
+            size=max(min(info.compress_size, self.size - begin), 0),
+            label=f"{info.filename} in {self.label}",
+        )
 
-class _Positioned(io.RawIOBase):
-    """A file of known size of which any range can be asked for."""
+    def open(self) -> io.BufferedReader:
+        """Open the extent as a file."""
+        return _buffered(_ExtentFile(self))
+
+
+def _buffered(file: io.RawIOBase) -> io.BufferedReader:
+    """Return a file that reads ahead, so that small reads do not become small requests."""
+    return io.BufferedReader(file, buffer_size=BUFFER)
+
+
+class _RangeFile(io.RawIOBase):
+    """A file of known size whose ranges can be read."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -95,26 +134,26 @@ class _Positioned(io.RawIOBase):
         self._position = 0
 
     @abstractmethod
-    def range(self, begin: int, size: int) -> bytes:
+    def read_range(self, begin: int, size: int) -> bytes:
         """Return the bytes of a range, all of them."""
 
     def readable(self) -> bool:
-        """Tell that it can be read."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Tell that any place can be gone to."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """Return the place of the next byte."""
+        """Return the position of the next byte."""
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place."""
+        """Move to a position."""
         origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
         if origin + offset < 0:
-            msg = f"found the place {origin + offset}, expected one within the file"
+            msg = f"found the position {origin + offset}, expected one within the file"
             raise ValueError(msg)
         self._position = origin + offset
         return self._position
@@ -123,21 +162,21 @@ class _Positioned(io.RawIOBase):
         """Fill a buffer with the next bytes, as far as there are some."""
         view = memoryview(buffer).cast("B")
         size = max(min(len(view), self._size - self._position), 0)
-        data = self.range(self._position, size) if size else b""
+        data = self.read_range(self._position, size) if size else b""
         view[: len(data)] = data
         self._position += len(data)
         return len(data)
 
 
-class Ranged(_Positioned):
-    """An extent as a file; who reads on and on is served with larger and larger requests."""
+class _ExtentFile(_RangeFile):
+    """An extent as a file; sequential reads are served by larger and larger requests."""
 
     def __init__(self, extent: Extent) -> None:
         super().__init__(extent.size)
         self._extent = extent
         self._begin, self._data = 0, b""
 
-    def range(self, begin: int, size: int) -> bytes:
+    def read_range(self, begin: int, size: int) -> bytes:
         """Return the bytes of a range."""
         end = self._begin + len(self._data)
         if not self._begin <= begin <= begin + size <= end:
@@ -146,128 +185,103 @@ class Ranged(_Positioned):
         return self._data[begin - self._begin :][:size]
 
 
-def buffered(file: io.RawIOBase) -> io.BufferedReader:
-    """Return a file that reads ahead, so that small reads do not become small requests."""
-    return io.BufferedReader(file, buffer_size=BUFFER)
-
-
-def member_extent(archive: Extent, info: zipfile.ZipInfo) -> Extent:
-    """Find where the packed bytes of a zip's member lie."""
-    header = archive.read(info.header_offset, LOCAL_HEADER.size)
-    fields = LOCAL_HEADER.unpack(header) if len(header) == LOCAL_HEADER.size else (b"",)
-    if fields[0] != LOCAL_MAGIC:
-        msg = (
-            f"{archive.shown} has no member where its directory puts {info.filename}: it is "
-            "damaged, fetch it again"
-        )
-        raise ProductError(msg)
-    begin = info.header_offset + LOCAL_HEADER.size + int(fields[-2]) + int(fields[-1])
-    return archive._replace(
-        begin=archive.begin + begin,
-        size=max(min(info.compress_size, archive.size - begin), 0),
-        shown=f"{info.filename} in {archive.shown}",
-    )
-
-
 class _State(NamedTuple):
-    """How far a member is unpacked."""
+    """The state of a decompressor."""
 
     position: int  # bytes that came out
     packed_position: int  # bytes that went in
-    unpacker: Any  # its state between the two
+    decompressor: Any
 
     def copy(self) -> _State:
-        """Return a state from which to go on without touching this one."""
-        return self._replace(unpacker=self.unpacker.copy())
+        """Return a state that can be continued without changing this one."""
+        return self._replace(decompressor=self.decompressor.copy())
 
 
 class DeflatedMember:
-    """A deflated member of a zip, unpacked as far as somebody wants to read."""
+    """A deflated member of a zip, decompressed as far as it is read.
+
+    It may be opened any number of times, from several threads.
+    """
 
     def __init__(self, packed: Extent, size: int) -> None:
         self.packed = packed
         self.size = size
-        self._lock, self._first = threading.Lock(), threading.Lock()
-        self._kept = [_State(0, 0, zlib.decompressobj(-zlib.MAX_WBITS))]
+        self._lock, self._front = threading.Lock(), threading.Lock()
+        self._saved = [_State(0, 0, zlib.decompressobj(-zlib.MAX_WBITS))]
 
     def __reduce__(self) -> tuple[type[DeflatedMember], tuple[Extent, int]]:
-        """Travel to another process without what was unpacked."""
+        """Pickle without the saved states."""
         return DeflatedMember, (self.packed, self.size)
 
-    def open(self) -> io.RawIOBase:
-        """Open it; any number of times, from any thread."""
-        return _Deflated(self)
+    def open(self) -> io.BufferedReader:
+        """Open the decompressed member as a file."""
+        return _buffered(_DeflatedFile(self))
 
-    def state_before(self, position: int) -> _State:
-        """Return the last kept state at or before a place, to go on from."""
+    def nearest_state(self, position: int, current: _State | None = None) -> _State:
+        """Return the last state at or before a position: the current one, or a saved one."""
         with self._lock:
-            return self._kept[self._index_before(position)].copy()
+            index = bisect_right(self._saved, position, key=lambda state: state.position) - 1
+            saved = self._saved[index]
+            if current is not None and saved.position <= current.position <= position:
+                return current
+            return saved.copy()
 
-    def nearer(self, position: int, here: int) -> bool:
-        """Tell whether going on from a kept state is shorter than going on from here."""
+    def front(self, position: int) -> AbstractContextManager[object]:
+        """Return a lock on the part beyond all saved states: one thread decompresses it."""
         with self._lock:
-            return self._kept[self._index_before(position)].position > here
+            beyond = position > self._saved[-1].position + SNAPSHOT_STEP
+        return self._front if beyond else nullcontext()
 
-    def untrodden(self, position: int) -> AbstractContextManager[object]:
-        """Return the right to unpack what no reader has passed; others wait, and profit."""
+    def save(self, state: _State) -> None:
+        """Save a state that is well beyond the last saved one."""
         with self._lock:
-            beyond = position > self._kept[-1].position + SNAPSHOT_STEP
-        return self._first if beyond else nullcontext()
-
-    def _index_before(self, position: int) -> int:
-        return bisect_right(self._kept, position, key=lambda each: each.position) - 1
-
-    def keep(self, state: _State) -> None:
-        """Keep a state for other readers, where it is well beyond the last that was kept."""
-        with self._lock:
-            if state.position >= self._kept[-1].position + SNAPSHOT_STEP:
-                self._kept.append(state.copy())
+            if state.position >= self._saved[-1].position + SNAPSHOT_STEP:
+                self._saved.append(state.copy())
 
 
-class _Deflated(_Positioned):
-    """A reader of a deflated member."""
+class _DeflatedFile(_RangeFile):
+    """A deflated member as a file."""
 
     def __init__(self, member: DeflatedMember) -> None:
         super().__init__(member.size)
         self._member = member
-        self._packed = io.BufferedReader(Ranged(member.packed), buffer_size=PACKED_BUFFER)
-        self._state = member.state_before(0)
+        self._packed = io.BufferedReader(_ExtentFile(member.packed), buffer_size=PACKED_BUFFER)
+        self._state = member.nearest_state(0)
 
-    def range(self, begin: int, size: int) -> bytes:
-        """Return the bytes of a range, unpacking from the nearest place before it."""
-        with self._member.untrodden(begin + size):
-            here = self._state.position
-            if begin < here or self._member.nearer(begin, here):
-                self._state = self._member.state_before(begin)
+    def read_range(self, begin: int, size: int) -> bytes:
+        """Return the bytes of a range, decompressing from the nearest state before it."""
+        with self._member.front(begin + size):
+            self._state = self._member.nearest_state(begin, self._state)
             while self._state.position < begin:
-                self._unpacked(min(begin - self._state.position, SNAPSHOT_STEP))
+                self._decompress(min(begin - self._state.position, SNAPSHOT_STEP))
             parts = []
             while size > 0:
-                parts.append(self._unpacked(min(size, SNAPSHOT_STEP)))
+                parts.append(self._decompress(min(size, SNAPSHOT_STEP)))
                 size -= len(parts[-1])
         return b"".join(parts)
 
-    def _unpacked(self, size: int) -> bytes:
-        """Return the next bytes: at least one, and not more than wanted."""
-        position, packed_position, unpacker = self._state
+    def _decompress(self, size: int) -> bytes:
+        """Return the next bytes: at least one, and at most `size`."""
+        label = self._member.packed.label
+        position, packed_position, decompressor = self._state
         data = b""
         while not data:
-            given = unpacker.unconsumed_tail
-            if not given:
+            packed = decompressor.unconsumed_tail
+            if not packed:
                 self._packed.seek(packed_position)
-                given = self._packed.read(PACKED_STEP)
-                packed_position += len(given)
-            if unpacker.eof or not given:
+                packed = self._packed.read(PACKED_STEP)
+                packed_position += len(packed)
+            if decompressor.eof or not packed:
                 msg = (
-                    f"{self._member.packed.shown} ends after {position} bytes, expected "
-                    f"{self._size}: the archive is cut short or damaged, fetch it again"
+                    f"{label} ends after {position} bytes, expected {self._size}: the archive is "
+                    "cut short or damaged, fetch it again"
                 )
                 raise ProductError(msg)
             try:
-                data = unpacker.decompress(given, size)
+                data = decompressor.decompress(packed, size)
             except zlib.error as error:
-                msg = f"{self._member.packed.shown} is damaged ({error}): fetch the archive again"
+                msg = f"{label} is damaged ({error}): fetch the archive again"
                 raise ProductError(msg) from error
-        self._state = _State(position + len(data), packed_position, unpacker)
-        self._member.keep(self._state)
+        self._state = _State(position + len(data), packed_position, decompressor)
+        self._member.save(self._state)
         return data

@@ -117,7 +117,7 @@ def read_grid(source: XmlSource | Annotation, *, burst: int | None = None) -> Ra
         ),
         wavelength=SPEED_OF_LIGHT / annotation.radar_frequency,
         ground_range=_ground_range(annotation, epoch) if is_grd else None,
-        stamp_range=_stamp_range(annotation, epoch),
+        bistatic_range=_bistatic_range(annotation, epoch),
         looks=_looks(annotation),
         polarisations=(annotation.polarisation,),
         mission=annotation.mission,
@@ -204,7 +204,7 @@ def _line_times(annotation: Annotation, epoch: np.datetime64) -> Floats:
     return times
 
 
-def _stamp_range(annotation: Annotation, epoch: np.datetime64) -> float | None:
+def _bistatic_range(annotation: Annotation, epoch: np.datetime64) -> float | None:
     """Find the slant range at which the nominal times of lines are their zero-Doppler times.
 
     The annotation does not give it; ESA's geolocation grid shows it, as its times increase along
@@ -216,9 +216,9 @@ def _stamp_range(annotation: Annotation, epoch: np.datetime64) -> float | None:
     delay = times - _line_times(annotation, epoch)
     slant_range = SPEED_OF_LIGHT / 2 * points.slant_range_time
     # delay = (slant range - stamp range) / c; the median does without points that were rounded.
-    stamp_range = float(np.median(slant_range - SPEED_OF_LIGHT * delay))
-    residual = delay - (slant_range - stamp_range) / SPEED_OF_LIGHT
-    return stamp_range if np.abs(residual).max() < 0.5 * np.abs(delay).max() else None
+    bistatic_range = float(np.median(slant_range - SPEED_OF_LIGHT * delay))
+    residual = delay - (slant_range - bistatic_range) / SPEED_OF_LIGHT
+    return bistatic_range if np.abs(residual).max() < 0.5 * np.abs(delay).max() else None
 
 
 def _looks(annotation: Annotation) -> float:
@@ -277,7 +277,7 @@ def _require_same_image(first: RadarGrid, other: RadarGrid) -> None:
                 "all, open them one by one"
             )
             raise ProductError(msg)
-    if (first.stamp_range is None) != (other.stamp_range is None):
+    if (first.bistatic_range is None) != (other.bistatic_range is None):
         msg = (
             f"of {swaths} one has lines that are corrected for the travel time of the pulse, and "
             "one has not; open them one by one"

@@ -32,7 +32,7 @@ from sarheight.sentinel1.document import Document, XmlSource
 
 if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
-    from sarheight.sentinel1._archive import Manifest
+    from sarheight.sentinel1._manifest import Manifest
 
 STAMP_ROUNDING = 1.5e-6
 """Seconds by which the times of an annotation's state vectors differ from a steady interval: they
@@ -147,7 +147,7 @@ def read_orbit_file(
         raise AnnotationError(msg) from error
     if window is None:
         return orbit
-    return orbit.cropped(*(seconds_between(epoch, time) for time in window))
+    return orbit.crop(*(seconds_between(epoch, time) for time in window))
 
 
 def _seconds(epoch: np.datetime64, vectors: StateVectors) -> Floats:

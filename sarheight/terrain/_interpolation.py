@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from scipy.interpolate import LinearNDInterpolator, RBFInterpolator
 from scipy.spatial import QhullError, cKDTree
 
-from sarheight.errors import PriorError
+from sarheight.errors import KnownElevationsError
 from sarheight.terrain.elevations import grid_of
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from sarheight.terrain.elevations import SparseHeights
+    from sarheight.terrain.elevations import KnownElevations
 
 Interpolation = Literal["thin_plate", "linear", "nearest", "idw"]
 """A way to lay a surface through points."""
-METHODS: tuple[str, ...] = get_args(Interpolation)
+INTERPOLATION_METHODS: tuple[str, ...] = get_args(Interpolation)
 """The names of the ways to lay a surface through points."""
 
 Floats = NDArray[np.float64]
@@ -39,14 +39,14 @@ FLAT = 1e-6
 BLOCK_CELLS = 262_144
 
 
-def interpolate(
-    points: SparseHeights, like: xr.DataArray, method: Interpolation = "thin_plate"
+def interpolate_elevations(
+    points: KnownElevations, like: xr.DataArray, method: Interpolation = "thin_plate"
 ) -> xr.DataArray:
     r"""Lay a surface through sparse heights: the baseline that needs no radar.
 
     Parameters
     ----------
-    points : SparseHeights
+    points : KnownElevations
         Known heights. Points outside the raster count as well.
     like : xarray.DataArray
         A variable on the wanted grid, dims (y, x), with a reference system.
@@ -69,7 +69,7 @@ def interpolate(
 
     Raises
     ------
-    PriorError
+    KnownElevationsError
         If there is no point, or the method is none of these.
     DemError
         If the raster has no regular grid or no reference system.
@@ -79,18 +79,18 @@ def interpolate(
     Duchon, J. (1977). Splines minimizing rotation-invariant semi-norms in Sobolev spaces. In:
     Constructive Theory of Functions of Several Variables, Springer, 85-100.
     """
-    if method not in METHODS:
-        msg = f"found the method {method!r}, expected one of {', '.join(METHODS)}"
-        raise PriorError(msg)
+    if method not in INTERPOLATION_METHODS:
+        msg = f"found the method {method!r}, expected one of {', '.join(INTERPOLATION_METHODS)}"
+        raise KnownElevationsError(msg)
     if len(points) == 0:
         msg = (
             "found no known height, expected one at least: without any there is no surface; take "
             "a coarse elevation model instead"
         )
-        raise PriorError(msg)
+        raise KnownElevationsError(msg)
     grid = grid_of(like)
     places = grid.metres(*grid.places(points))
-    surface, taken = surface_through(places, points.height, points.sigma, method)
+    surface, taken = fit_surface(places, points.height, points.sigma, method)
     rows, columns = grid.shape
     values = np.empty(grid.shape, dtype=np.float32)
     step = max(1, BLOCK_CELLS // columns)
@@ -110,7 +110,7 @@ def interpolate(
     )
 
 
-def surface_through(
+def fit_surface(
     places: Floats, height: Floats, sigma: Floats, method: Interpolation
 ) -> tuple[Surface, str]:
     """Lay a surface through points.
@@ -228,22 +228,22 @@ class Known:
         prior.ravel()[known] = total[known] / count[known]
         if self.tree is None or self.surface is None:
             return {
-                "prior": prior,
+                "known": prior,
                 "distance": np.full_like(prior, np.inf),
-                "prefill": np.full_like(prior, np.nan),
+                "interpolated": np.full_like(prior, np.nan),
             }
         rows, columns = np.mgrid[row : row + size, column : column + size]
         places = np.stack([rows.ravel(), columns.ravel()], axis=-1) * np.array(self.posting)
         distance = np.asarray(self.tree.query(places)[0])
         return {
-            "prior": prior,
+            "known": prior,
             "distance": distance.reshape(size, size).astype(np.float32),
-            "prefill": self.surface(places).reshape(size, size).astype(np.float32),
+            "interpolated": self.surface(places).reshape(size, size).astype(np.float32),
         }
 
 
-def known_in(
-    points: SparseHeights | None, like: xr.DataArray, method: Interpolation = "thin_plate"
+def locate_known(
+    points: KnownElevations | None, like: xr.DataArray, method: Interpolation = "thin_plate"
 ) -> Known:
     """Place known elevations on a raster."""
     grid = grid_of(like)
@@ -252,7 +252,7 @@ def known_in(
         return Known(nothing, nothing, np.empty(0), grid.posting, None, None, 0)
     row, column = grid.places(points)
     inside = grid.inside(row, column)
-    surface, _ = surface_through(grid.metres(row, column), points.height, points.sigma, method)
+    surface, _ = fit_surface(grid.metres(row, column), points.height, points.sigma, method)
     cells = np.floor(np.stack([row[inside], column[inside]], axis=-1) + 0.5).astype(np.int64)
     # Where all lie outside, the nearest of them is still the nearest.
     near = cells if len(cells) else np.stack([row, column], axis=-1)

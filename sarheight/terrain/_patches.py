@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from sarheight.dem import local_posting
-from sarheight.learning.split import Part, starts_along
-from sarheight.terrain._interpolation import Interpolation, surface_through
+from sarheight.learning.split import Part, window_starts
+from sarheight.terrain._interpolation import Interpolation, fit_surface
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -30,7 +30,7 @@ class _Source:
 
     image: Floats
     heights: Floats
-    prompt: Floats
+    coarse: Floats
     mask: NDArray[np.uint8]
     posting: tuple[float, float]
 
@@ -42,11 +42,11 @@ class TerrainPatches:
 
     ``image``
         The channels, in their own units, NaN where there is no value.
-    ``prior``, ``distance``
+    ``known``, ``distance``
         Elevations that are known, in metres, NaN elsewhere; metres to the nearest of them.
-    ``prefill``
+    ``interpolated``
         The surface interpolated between them; NaN everywhere where none is known.
-    ``prompt``
+    ``coarse``
         The coarse elevation model.
     ``truth``
         True heights.
@@ -61,21 +61,21 @@ class TerrainPatches:
     Parameters
     ----------
     scenes : sequence of xarray.Dataset
-        As `sarheight.terrain.simulated_scene` makes them.
+        As `sarheight.terrain.simulate_scene` makes them.
     channels : sequence of str
         Variables that make the image; of one with polarisations each is a channel.
     within : sequence of Part, optional
         The part of each scene from which patches come; all of it by default.
     size, stride : int
         Of the patches in cells, and from one to the next; `stride` is `size` by default.
-    known : tuple of int
+    known_count : tuple of int
         Fewest and most elevations that are known in a patch, drawn log-uniformly; equal for a
         fixed number.
-    error : float
+    known_sigma : float
         Standard deviation of the known elevations' errors in metres.
     method : str or None
-        How the prefill is interpolated, see `sarheight.terrain.interpolate`. None leaves it out of
-        the samples, which are then made three times as fast.
+        How the surface is interpolated, see `sarheight.terrain.interpolate_elevations`. None
+        leaves it out of the samples, which are then made three times as fast.
     augment : bool
         Whether patches are mirrored along azimuth at random.
     seed : int
@@ -97,17 +97,18 @@ class TerrainPatches:
         within: Sequence[Part] | None = None,
         size: int = 128,
         stride: int | None = None,
-        known: tuple[int, int] = (16, 16),
-        error: float = 0.0,
+        known_count: tuple[int, int] = (16, 16),
+        known_sigma: float = 0.0,
         method: Interpolation | None = "thin_plate",
         augment: bool = False,
         seed: int = 0,
     ) -> None:
         step = size if stride is None else stride
-        low, high = known
-        if size < 2 or step < 1 or not 0 <= low <= high <= size * size or not error >= 0.0:
+        low, high = known_count
+        if size < 2 or step < 1 or not 0 <= low <= high <= size * size or not known_sigma >= 0.0:
             msg = (
-                f"found size={size}, stride={step}, known={known}, error={error:g}; expected a "
+                f"found size={size}, stride={step}, known_count={known_count}, "
+                f"known_sigma={known_sigma:g}; expected a "
                 "size of 2 at least, a stride of 1 at least, and two numbers of known cells that "
                 "do not fall"
             )
@@ -116,7 +117,7 @@ class TerrainPatches:
         if len(regions) != len(scenes):
             msg = f"found {len(regions)} parts for {len(scenes)} scenes, expected one for each"
             raise ValueError(msg)
-        self.size, self.known, self.error = size, known, error
+        self.size, self.known_count, self.known_sigma = size, known_count, known_sigma
         self.method, self.augment, self.seed, self.epoch = method, augment, seed, 0
         self.sources: list[_Source] = [
             _source(part.of(scene), channels) for scene, part in zip(scenes, regions, strict=True)
@@ -124,8 +125,8 @@ class TerrainPatches:
         self.windows = [
             (index, row, column)
             for index, source in enumerate(self.sources)
-            for row in starts_along((0, source.heights.shape[0]), size, step)
-            for column in starts_along((0, source.heights.shape[1]), size, step)
+            for row in window_starts((0, source.heights.shape[0]), size, step)
+            for column in window_starts((0, source.heights.shape[1]), size, step)
             if _share_known(source.heights[row : row + size, column : column + size]) >= LEAST_KNOWN
         ]
         if not self.windows:
@@ -155,7 +156,7 @@ class TerrainPatches:
         sample: dict[str, NDArray[Any]] = {
             "image": source.image[:, rows, columns],
             **self._known(truth, source.posting, random),
-            "prompt": source.prompt[None, rows, columns],
+            "coarse": source.coarse[None, rows, columns],
             "truth": truth[None],
             "mask": source.mask[None, rows, columns],
         }
@@ -169,23 +170,23 @@ class TerrainPatches:
         self, truth: Floats, posting: tuple[float, float], random: np.random.Generator
     ) -> dict[str, Floats]:
         """Draw known elevations: their raster, the distances, and the surface between them."""
-        low, high = self.known
+        low, high = self.known_count
         count = low
         if high > low:
             count = int(np.exp(random.uniform(np.log(max(low, 1)), np.log(high + 1))))
         cells = np.flatnonzero(np.isfinite(truth))
         chosen = random.choice(cells, min(count, cells.size), replace=False)
         place = np.stack(np.unravel_index(chosen, truth.shape), axis=-1)
-        heights = truth.ravel()[chosen] + self.error * random.standard_normal(chosen.size)
-        prior = np.full(truth.shape, np.nan, dtype=np.float32)
-        prior[place[:, 0], place[:, 1]] = heights
-        distance = np.full_like(prior, np.inf)
+        heights = truth.ravel()[chosen] + self.known_sigma * random.standard_normal(chosen.size)
+        height = np.full(truth.shape, np.nan, dtype=np.float32)
+        height[place[:, 0], place[:, 1]] = heights
+        distance = np.full_like(height, np.inf)
         if chosen.size:
-            found = distance_transform_edt(~np.isfinite(prior), sampling=posting)
+            found = distance_transform_edt(~np.isfinite(height), sampling=posting)
             distance = np.asarray(found, dtype=np.float32)
-        known = {"prior": prior[None], "distance": distance[None]}
+        known = {"known": height[None], "distance": distance[None]}
         if self.method is not None:
-            known["prefill"] = self._surface(place, heights, posting)[None]
+            known["interpolated"] = self._surface(place, heights, posting)[None]
         return known
 
     def _surface(
@@ -195,10 +196,10 @@ class TerrainPatches:
         shape = self.size, self.size
         if self.method is None or not heights.size:
             return np.full(shape, np.nan, dtype=np.float32)
-        surface, _ = surface_through(
+        surface, _ = fit_surface(
             place * np.array(posting),
             heights.astype(np.float64),
-            np.full(heights.size, self.error),
+            np.full(heights.size, self.known_sigma),
             self.method,
         )
         wanted = np.argwhere(np.ones(shape, dtype=bool)) * np.array(posting)
@@ -222,7 +223,7 @@ def _source(scene: xr.Dataset, channels: Sequence[str]) -> _Source:
     heights = scene["height"].values
     masks = [scene[name].values for name in ("true_mask", "mask") if name in scene]
     mask = masks[0] if masks else np.full(heights.shape, NO_CATEGORY)
-    turn = (..., slice(None), look_slice(scene))
+    turn = (..., slice(None), columns_along_range(scene))
     return _Source(
         np.ascontiguousarray(np.stack(layers).astype(np.float32)[turn]),
         np.ascontiguousarray(heights.astype(np.float32)[turn]),
@@ -232,7 +233,7 @@ def _source(scene: xr.Dataset, channels: Sequence[str]) -> _Source:
     )
 
 
-def look_slice(scene: xr.Dataset) -> slice:
+def columns_along_range(scene: xr.Dataset) -> slice:
     """Return the slice of columns that turns a scene so that the radar looks towards rising ones.
 
     Parameters

@@ -17,7 +17,7 @@ from sarheight.dem import check_dem, local_posting
 from sarheight.dem.datum import ELLIPSOID_VERTICAL, datum_of_crs, datum_of_text
 from sarheight.dem.geoid import Geoid, undulations_at
 from sarheight.dem.layout import accept_layout, cell_steps
-from sarheight.errors import PriorError, VerticalDatumError
+from sarheight.errors import KnownElevationsError, VerticalDatumError
 
 if TYPE_CHECKING:
     import os
@@ -34,12 +34,12 @@ def _column(name: str, values: ArrayLike) -> NDArray[np.float64]:
     column = np.asarray(values, dtype=np.float64)
     if column.ndim != 1:
         msg = f"found {name} of shape {column.shape}, expected one value for each point"
-        raise PriorError(msg)
+        raise KnownElevationsError(msg)
     return column
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class SparseHeights:
+class KnownElevations:
     """Known heights at a few places.
 
     Parameters
@@ -55,7 +55,7 @@ class SparseHeights:
 
     Raises
     ------
-    PriorError
+    KnownElevationsError
         If the columns differ in length, a value is not finite, a height is none of the Earth's
         land, or a standard deviation is negative.
     """
@@ -82,7 +82,7 @@ class SparseHeights:
         sizes = {name: column.size for name, column in columns.items()}
         if len(set(sizes.values())) > 1:
             msg = f"found columns of {sizes} values, expected the same number in each"
-            raise PriorError(msg)
+            raise KnownElevationsError(msg)
         for name, column in columns.items():
             _require_finite(name, column)
         _require_heights(columns["height"])
@@ -91,7 +91,7 @@ class SparseHeights:
                 f"found standard deviations down to {columns['sigma'].min():g} m, expected none "
                 "below 0: check the column"
             )
-            raise PriorError(msg)
+            raise KnownElevationsError(msg)
         for name, column in columns.items():
             object.__setattr__(self, name, column.copy())
         object.__setattr__(self, "crs", _horizontal(crs))
@@ -100,24 +100,24 @@ class SparseHeights:
         """Return the number of points."""
         return int(self.height.size)
 
-    def __getitem__(self, chosen: slice | NDArray[Any]) -> SparseHeights:
+    def __getitem__(self, chosen: slice | NDArray[Any]) -> KnownElevations:
         """Return some of the points, chosen by a slice, a mask or their numbers."""
-        return SparseHeights(
+        return KnownElevations(
             self.x[chosen], self.y[chosen], self.height[chosen], self.sigma[chosen], self.crs
         )
 
     @classmethod
-    def joined(cls, parts: Sequence[SparseHeights]) -> SparseHeights:
+    def concatenate(cls, parts: Sequence[KnownElevations]) -> KnownElevations:
         """Put points of several sources together, in the reference system of the first.
 
         Raises
         ------
-        PriorError
+        KnownElevationsError
             If there is no part.
         """
         if not parts:
             msg = "found no points to join, expected one set at least"
-            raise PriorError(msg)
+            raise KnownElevationsError(msg)
         moved = [part.to_crs(parts[0].crs) for part in parts]
         return cls(
             np.concatenate([part.x for part in moved]),
@@ -127,18 +127,18 @@ class SparseHeights:
             parts[0].crs,
         )
 
-    def to_crs(self, crs: Any) -> SparseHeights:  # noqa: ANN401  # whatever pyproj takes
+    def to_crs(self, crs: Any) -> KnownElevations:  # noqa: ANN401  # whatever pyproj takes
         """Return the same points in another horizontal reference system."""
         wanted = _horizontal(crs)
         if wanted == self.crs:
             return self
         x, y = Transformer.from_crs(self.crs, wanted, always_xy=True).transform(self.x, self.y)
-        return SparseHeights(x, y, self.height, self.sigma, wanted)
+        return KnownElevations(x, y, self.height, self.sigma, wanted)
 
-    def raised(self, metres: ArrayLike) -> SparseHeights:
+    def raised(self, metres: ArrayLike) -> KnownElevations:
         """Return the same points with heights that are larger by some metres."""
         height = self.height + np.asarray(metres, dtype=np.float64)
-        return SparseHeights(self.x, self.y, height, self.sigma, self.crs)
+        return KnownElevations(self.x, self.y, height, self.sigma, self.crs)
 
 
 def _horizontal(crs: Any) -> CRS:  # noqa: ANN401  # whatever pyproj takes
@@ -146,7 +146,7 @@ def _horizontal(crs: Any) -> CRS:  # noqa: ANN401  # whatever pyproj takes
         return CRS.from_user_input(crs).to_2d()
     except CRSError as error:
         msg = f"found the reference system {crs!r}, which PROJ does not know ({error})"
-        raise PriorError(msg) from error
+        raise KnownElevationsError(msg) from error
 
 
 def _require_finite(name: str, column: NDArray[np.float64]) -> None:
@@ -156,7 +156,7 @@ def _require_finite(name: str, column: NDArray[np.float64]) -> None:
             f"found {bad.size} of {column.size} values of {name} that are not finite, the first at "
             f"point {bad[0]}: leave those points out"
         )
-        raise PriorError(msg)
+        raise KnownElevationsError(msg)
 
 
 def _require_heights(height: NDArray[np.float64]) -> None:
@@ -167,7 +167,7 @@ def _require_heights(height: NDArray[np.float64]) -> None:
             f"as {height[bad[0]]:g} at point {bad[0]}: no land lies there; check unit and nodata "
             "value"
         )
-        raise PriorError(msg)
+        raise KnownElevationsError(msg)
 
 
 # Points on the grid of a raster.
@@ -187,7 +187,7 @@ class Grid:
         """Rows and columns."""
         return self.like.sizes["y"], self.like.sizes["x"]
 
-    def places(self, points: SparseHeights) -> tuple[Floats, Floats]:
+    def places(self, points: KnownElevations) -> tuple[Floats, Floats]:
         """Return fractional rows and columns of points; whole numbers are cell centres."""
         moved = points.to_crs(self.like.rio.crs)
         x, y = moved.x, moved.y
@@ -245,7 +245,7 @@ SIGMA_NAMES = ("sigma", "height_sigma", "h_li_sigma", "h_te_uncertainty", "std")
 DEGREES = ("longitude", "lon", "latitude", "lat")
 
 
-def read_heights(
+def read_known_elevations(
     path: str | os.PathLike[str],
     *,
     vertical: Geoid | None = None,
@@ -255,7 +255,7 @@ def read_heights(
     sigma: str | float | None = None,
     crs: Any = None,  # noqa: ANN401  # whatever pyproj takes
     layer: str | None = None,
-) -> SparseHeights:
+) -> KnownElevations:
     """Read sparse heights from a file.
 
     Parameters
@@ -287,14 +287,14 @@ def read_heights(
 
     Returns
     -------
-    SparseHeights
+    KnownElevations
         Rows without a place or a height are left out.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
-    PriorError
+    KnownElevationsError
         If a column is missing, holds no numbers, or nothing says what the places refer to.
     VerticalDatumError
         If nothing says what the heights are measured from, or two things are said.
@@ -312,15 +312,15 @@ def read_heights(
         table, system = _vector(path, crs, layer)
     else:
         msg = f"found '{path}', expected one of {', '.join(TABLES + VECTORS)}"
-        raise PriorError(msg)
+        raise KnownElevationsError(msg)
     heights = _numbers(table, _named(table, height, HEIGHT_NAMES, "heights", path), path)
     spread = _spread(table, sigma, path)
     places = table["x of the point"].to_numpy(float), table["y of the point"].to_numpy(float)
     whole = np.isfinite(heights) & np.isfinite(places[0]) & np.isfinite(places[1])
     if not whole.any():
         msg = f"found no row with a place and a height in '{path}', expected one at least"
-        raise PriorError(msg)
-    points = SparseHeights(
+        raise KnownElevationsError(msg)
+    points = KnownElevations(
         places[0][whole], places[1][whole], heights[whole], spread[whole], crs=system
     )
     return _ellipsoidal(points, _datum(system, vertical, path))
@@ -336,7 +336,7 @@ def _table(path: Path, x: str | None, y: str | None, crs: Any) -> tuple[pd.DataF
         table = pd.read_csv(path, sep=None, engine="python", skipinitialspace=True)
     except (ValueError, OSError, csv.Error) as error:
         msg = f"'{path}' is not a table with a header ({error})"
-        raise PriorError(msg) from error
+        raise KnownElevationsError(msg) from error
     names = _named(table, x, X_NAMES, "x", path), _named(table, y, Y_NAMES, "y", path)
     if crs is None:
         if not all(name.lower() in DEGREES for name in names):
@@ -344,7 +344,7 @@ def _table(path: Path, x: str | None, y: str | None, crs: Any) -> tuple[pd.DataF
                 f"found places in the columns {names[0]!r} and {names[1]!r} of '{path}', which do "
                 "not say their reference system: pass crs, such as 'EPSG:32632'"
             )
-            raise PriorError(msg)
+            raise KnownElevationsError(msg)
         crs = 4326
     for kind, name in zip("xy", names, strict=True):
         table[f"{kind} of the point"] = _numbers(table, name, path)
@@ -355,7 +355,7 @@ def _vector(path: Path, crs: Any, layer: str | None) -> tuple[pd.DataFrame, CRS]
     """Read the points of a vector file."""
     if crs is not None:
         msg = f"found crs={crs!r} for '{path}', expected none: a vector file states its own"
-        raise PriorError(msg)
+        raise KnownElevationsError(msg)
     require("geopandas", "pyarrow", extra="vector")
     import geopandas
 
@@ -365,12 +365,12 @@ def _vector(path: Path, crs: Any, layer: str | None) -> tuple[pd.DataFrame, CRS]
         frame = geopandas.read_file(path, **({} if layer is None else {"layer": layer}))
     if frame.crs is None:
         msg = f"'{path}' does not state a reference system: write it with one"
-        raise PriorError(msg)
+        raise KnownElevationsError(msg)
     frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)].explode(ignore_index=True)
     kinds = sorted(set(frame.geom_type))
     if kinds != ["Point"]:
         msg = f"found geometries of the kinds {kinds} in '{path}', expected points"
-        raise PriorError(msg)
+        raise KnownElevationsError(msg)
     table = frame.drop(columns=frame.geometry.name)
     table["x of the point"], table["y of the point"] = frame.geometry.x, frame.geometry.y
     if frame.has_z.any() and not any(str(name).lower() in HEIGHT_NAMES for name in table):
@@ -392,7 +392,7 @@ def _named(
                 return lower[name]
     expected = repr(wanted) if wanted is not None else f"one of {', '.join(usual)}"
     msg = f"found the columns {', '.join(columns)} in '{path}', expected {expected} with the {what}"
-    raise PriorError(msg)
+    raise KnownElevationsError(msg)
 
 
 def _numbers(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.float64]:
@@ -400,7 +400,7 @@ def _numbers(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.float64]:
         return np.asarray(table[name].to_numpy(dtype=float, na_value=np.nan))
     except (TypeError, ValueError) as error:
         msg = f"found words in the column {name!r} of '{path}' ({error}), expected numbers"
-        raise PriorError(msg) from error
+        raise KnownElevationsError(msg) from error
 
 
 def _spread(table: pd.DataFrame, sigma: str | float | None, path: Path) -> NDArray[np.float64]:
@@ -433,7 +433,7 @@ def _datum(system: CRS, vertical: Geoid | None, path: Path) -> Geoid:
     return named if named is not None else vertical
 
 
-def _ellipsoidal(points: SparseHeights, datum: Geoid) -> SparseHeights:
+def _ellipsoidal(points: KnownElevations, datum: Geoid) -> KnownElevations:
     if isinstance(datum, str) and datum == ELLIPSOID_VERTICAL:
         return points
     longitude, latitude = Transformer.from_crs(points.crs, 4326, always_xy=True).transform(
@@ -458,15 +458,15 @@ Pattern = Literal["random", "stratified"]
 SQUARE_KILOMETRE = 1e6
 
 
-def draw_points(
+def draw_known_elevations(
     dem: xr.DataArray,
     count: int | None = None,
     *,
     density: float | None = None,
     pattern: Pattern = "random",
-    error: float = 0.0,
+    sigma: float = 0.0,
     seed: int = 0,
-) -> SparseHeights:
+) -> KnownElevations:
     """Draw heights at cells of an elevation model.
 
     Parameters
@@ -481,7 +481,7 @@ def draw_points(
         ``random``: every cell is equally likely. ``stratified``: the raster is divided into as
         many boxes, nearly square on the ground, as points are wanted, and one cell is drawn in
         each; what voids and the division leave over is drawn at random.
-    error : float
+    sigma : float
         Standard deviation of a normal error that is added to each height, in metres; the points
         carry it as their `sigma`.
     seed : int
@@ -489,12 +489,12 @@ def draw_points(
 
     Returns
     -------
-    SparseHeights
+    KnownElevations
         In the elevation model's reference system.
 
     Raises
     ------
-    PriorError
+    KnownElevationsError
         If not exactly one of `count` and `density` is given, a value is negative, or there are
         fewer cells with heights than points wanted.
     DemError
@@ -502,12 +502,12 @@ def draw_points(
     """
     if pattern not in get_args(Pattern):
         msg = f"found the pattern {pattern!r}, expected one of {', '.join(get_args(Pattern))}"
-        raise PriorError(msg)
+        raise KnownElevationsError(msg)
     dem = check_dem(dem)
     grid = grid_of(dem)
     heights = dem.values
     number = _wanted(grid, heights, count, density)
-    _require_not_negative("error", error)
+    _require_not_negative("sigma", sigma)
     rng = np.random.default_rng(seed)
     known = np.flatnonzero(np.isfinite(heights))
     boxes = number if pattern == "stratified" else 0
@@ -515,18 +515,18 @@ def draw_points(
     others = np.setdiff1d(known, chosen, assume_unique=True)
     rest = rng.choice(others, number - chosen.size, replace=False)
     row, column = np.unravel_index(np.concatenate([chosen, rest]), heights.shape)
-    return _points(dem, row, column, heights[row, column], error, rng)
+    return _points(dem, row, column, heights[row, column], sigma, rng)
 
 
-def draw_tracks(
+def draw_altimeter_tracks(
     dem: xr.DataArray,
     *,
     spacing: float,
     interval: float,
     azimuth: float = 8.0,
-    error: float = 0.0,
+    sigma: float = 0.0,
     seed: int = 0,
-) -> SparseHeights:
+) -> KnownElevations:
     """Draw heights along parallel lines, as a laser altimeter measures them.
 
     The heights are interpolated bilinearly between the cells. The first line lies at random.
@@ -543,19 +543,19 @@ def draw_tracks(
     azimuth : float
         Direction of the lines in degrees, clockwise from the raster's columns. ICESat-2's lines
         stray from the meridian by some 8 degrees at middle latitudes.
-    error : float
+    sigma : float
         Standard deviation of a normal error that is added to each height, in metres.
     seed : int
         Of the random numbers.
 
     Returns
     -------
-    SparseHeights
+    KnownElevations
         In the elevation model's reference system, line after line.
 
     Raises
     ------
-    PriorError
+    KnownElevationsError
         If a distance is not positive, or the lines miss the heights altogether.
     DemError
         If the elevation model is not usable.
@@ -565,8 +565,8 @@ def draw_tracks(
     for name, value in (("spacing", spacing), ("interval", interval)):
         if not value > 0.0:
             msg = f"found {name}={value:g}, expected a distance in metres above 0"
-            raise PriorError(msg)
-    _require_not_negative("error", error)
+            raise KnownElevationsError(msg)
+    _require_not_negative("sigma", sigma)
     dem = check_dem(dem)
     grid = grid_of(dem)
     rng = np.random.default_rng(seed)
@@ -591,8 +591,8 @@ def draw_tracks(
             f"found no height under lines {spacing:g} m apart, expected some: take a smaller "
             "spacing, or an elevation model with fewer voids"
         )
-        raise PriorError(msg)
-    return _points(dem, row[seen], column[seen], heights[seen], error, rng)
+        raise KnownElevationsError(msg)
+    return _points(dem, row[seen], column[seen], heights[seen], sigma, rng)
 
 
 def _wanted(
@@ -601,7 +601,7 @@ def _wanted(
     """Return how many points are wanted."""
     if (count is None) == (density is None):
         msg = f"found count={count} and density={density}, expected one of the two"
-        raise PriorError(msg)
+        raise KnownElevationsError(msg)
     known = int(np.isfinite(heights).sum())
     if count is None:
         _require_not_negative("density", density or 0.0)
@@ -612,14 +612,14 @@ def _wanted(
             f"found {count} points wanted of {known} cells with heights, expected a whole number "
             "up to that"
         )
-        raise PriorError(msg)
+        raise KnownElevationsError(msg)
     return int(count)
 
 
 def _require_not_negative(name: str, value: float) -> None:
     if not value >= 0.0:
         msg = f"found {name}={value:g}, expected none below 0"
-        raise PriorError(msg)
+        raise KnownElevationsError(msg)
 
 
 def _one_in_each(
@@ -648,16 +648,16 @@ def _points(
     row: NDArray[np.floating] | NDArray[np.integer],
     column: NDArray[np.floating] | NDArray[np.integer],
     heights: NDArray[np.floating],
-    error: float,
+    sigma: float,
     rng: np.random.Generator,
-) -> SparseHeights:
+) -> KnownElevations:
     y, x = (
         np.interp(place, np.arange(dem.sizes[name]), dem[name].values)
         for name, place in (("y", row), ("x", column))
     )
     found = np.asarray(heights, dtype=np.float64)
-    return SparseHeights(
-        x, y, found + error * rng.standard_normal(found.size), error, crs=dem.rio.crs
+    return KnownElevations(
+        x, y, found + sigma * rng.standard_normal(found.size), sigma, crs=dem.rio.crs
     )
 
 
@@ -667,7 +667,7 @@ NO_SIGMA = 1.0
 """Weight of heights that are taken for exact, where they meet in one cell."""
 
 
-def rasterise(points: SparseHeights, like: xr.DataArray) -> xr.Dataset:
+def rasterise_elevations(points: KnownElevations, like: xr.DataArray) -> xr.Dataset:
     r"""Put sparse heights into the cells of a raster.
 
     Several heights in one cell are averaged with the weights :math:`1/\sigma_i^2`, so that the
@@ -677,7 +677,7 @@ def rasterise(points: SparseHeights, like: xr.DataArray) -> xr.Dataset:
 
     Parameters
     ----------
-    points : SparseHeights
+    points : KnownElevations
         Known heights, in any reference system. There may be none.
     like : xarray.DataArray
         A variable on the wanted grid, dims (y, x), with a reference system.
@@ -737,7 +737,7 @@ def rasterise(points: SparseHeights, like: xr.DataArray) -> xr.Dataset:
     )
 
 
-def distance_map(known: xr.DataArray) -> xr.DataArray:
+def distance_to_known(known: xr.DataArray) -> xr.DataArray:
     """Measure the distance from each cell to the nearest known height.
 
     Distances are Euclidean, from cell centre to cell centre, in metres on the ground; rows and
@@ -747,7 +747,8 @@ def distance_map(known: xr.DataArray) -> xr.DataArray:
     Parameters
     ----------
     known : xarray.DataArray
-        Where a height is known, boolean, dims (y, x), such as ``rasterise(...)["known"]``.
+        Where a height is known, boolean, dims (y, x), such as the variable ``known``
+        of `rasterise_elevations`.
 
     Returns
     -------
@@ -756,7 +757,7 @@ def distance_map(known: xr.DataArray) -> xr.DataArray:
 
     Raises
     ------
-    PriorError
+    KnownElevationsError
         If `known` is not boolean.
     DemError
         If it has no regular grid or no reference system.
@@ -764,9 +765,9 @@ def distance_map(known: xr.DataArray) -> xr.DataArray:
     if known.dtype != np.bool_:
         msg = (
             f"found {known.dtype} numbers, expected a boolean mask of the cells whose height is "
-            "known: pass rasterise(points, like)['known']"
+            "known: pass rasterise_elevations(points, like)['known']"
         )
-        raise PriorError(msg)
+        raise KnownElevationsError(msg)
     grid = grid_of(known)
     mask = known.values
     distance = (

@@ -100,7 +100,7 @@ class ASKUNet(UNet):
 
 # Heights from an image and a few known elevations: a network in physical units.
 
-Reference = Literal["mean", "prefill", "prompt"]
+Reference = Literal["mean", "interpolated", "coarse"]
 """What a network's output is added to."""
 NETWORKS: dict[str, type[UNet]] = {"unet": UNet, "ask_unet": ASKUNet}
 LEAST_SCALE = 1e-3
@@ -147,10 +147,10 @@ class HeightEstimator(Pretrained):
         What turns them into heights.
     options : mapping, optional
         Arguments of the network: width, depth, and for ASK-UNet selective_levels.
-    reference : {"mean", "prefill", "prompt"}
-        ``mean``: of the known elevations. ``prefill``: the surface interpolated between them.
-        ``prompt``: a coarse elevation model.
-    surfaces : sequence of {"prefill", "prompt"}
+    reference : {"mean", "interpolated", "coarse"}
+        ``mean``: of the known elevations. ``interpolated``: the surface interpolated between them.
+        ``coarse``: a coarse elevation model.
+    surfaces : sequence of {"interpolated", "coarse"}
         Which of the two surfaces the network also sees. The reference, if it is one of them, is
         always among them.
     uncertainty : bool
@@ -205,7 +205,7 @@ class HeightEstimator(Pretrained):
             if found not in expected:
                 msg = f"found {name} {found!r}, expected one of {', '.join(expected)}"
                 raise ValueError(msg)
-        strange = sorted(set(surfaces) - {"prefill", "prompt"})
+        strange = sorted(set(surfaces) - {"interpolated", "coarse"})
         numbers = {
             "height_std": height_std,
             "output_std": height_std if output_std is None else output_std,
@@ -215,13 +215,13 @@ class HeightEstimator(Pretrained):
         if strange or not min(numbers.values()) > 0.0:
             msg = (
                 f"found surfaces {strange or list(surfaces)} and {numbers}; expected some of "
-                "prefill and prompt, and numbers above 0"
+                "interpolated and coarse, and numbers above 0"
             )
             raise ValueError(msg)
         self.channels = tuple(channels)
         self.reference = reference
         seen = {*surfaces, *({reference} - {"mean"})}
-        self.surfaces = tuple(name for name in ("prefill", "prompt") if name in seen)
+        self.surfaces = tuple(name for name in ("interpolated", "coarse") if name in seen)
         self.uncertainty = uncertainty
         self.height_std, self.output_std = float(height_std), float(numbers["output_std"])
         self.height_mean = float(height_mean)
@@ -269,13 +269,13 @@ class HeightEstimator(Pretrained):
 
             ``image``
                 The channels in the units that `channels` states.
-            ``prior``
+            ``known``
                 Known elevations in metres, one channel.
             ``distance``
                 Metres to the nearest of them, one channel; infinite where there are none.
-            ``prefill``, ``prompt``
+            ``interpolated``, ``coarse``
                 Surfaces in metres, one channel each, as far as `surfaces` names them. Where no
-                elevation is known in a patch, the mean of its prefill stands for theirs.
+                elevation is known in a patch, the mean of ``interpolated`` stands for theirs.
 
         Returns
         -------
@@ -301,10 +301,10 @@ class HeightEstimator(Pretrained):
         ]
         surface = base if self.reference == "mean" else sample[self.reference]
         reference = torch.where(torch.isfinite(surface), surface, base)
-        prior = sample["prior"]
+        known = sample["known"]
         parts += [
-            torch.nan_to_num((prior - reference) / self.output_std),
-            torch.isfinite(prior).to(image.dtype),
+            torch.nan_to_num((known - reference) / self.output_std),
+            torch.isfinite(known).to(image.dtype),
             _nearness(sample["distance"], self.distance_scale),
         ]
         parts += [
@@ -327,8 +327,8 @@ class HeightEstimator(Pretrained):
 
     def _base(self, sample: Mapping[str, Tensor]) -> Tensor:
         """Return the height to which all others are taken, shape (batch, 1, 1, 1), or NaN."""
-        base = sample["prior"].nanmean(dim=(1, 2, 3), keepdim=True)
-        for name in dict.fromkeys(("prefill", *self.surfaces)):
+        base = sample["known"].nanmean(dim=(1, 2, 3), keepdim=True)
+        for name in dict.fromkeys(("interpolated", *self.surfaces)):
             if name in sample:
                 mean = sample[name].nanmean(dim=(1, 2, 3), keepdim=True)
                 base = torch.where(torch.isfinite(base), base, mean)

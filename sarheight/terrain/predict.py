@@ -15,17 +15,17 @@ from sarheight.learning.tiles import (
     Corner,
     Mosaic,
     Tiling,
-    in_chunks_of,
-    layers_of,
-    prompt_of,
+    match_chunks,
     require_powers,
+    select_coarse_dem,
+    select_layers,
 )
-from sarheight.learning.weights import device_of
-from sarheight.terrain._interpolation import Known, known_in
-from sarheight.terrain._patches import look_slice
+from sarheight.learning.weights import select_device
+from sarheight.terrain._interpolation import Known, locate_known
+from sarheight.terrain._patches import columns_along_range
 
 if TYPE_CHECKING:
-    from sarheight.terrain.elevations import SparseHeights
+    from sarheight.terrain.elevations import KnownElevations
     from sarheight.terrain.networks import HeightEstimator
 
 Floats = NDArray[np.float32]
@@ -38,7 +38,7 @@ LAPLACE_STD = float(np.sqrt(2.0))
 def predict_heights(
     estimator: HeightEstimator,
     scene: xr.Dataset,
-    priors: SparseHeights | None = None,
+    known: KnownElevations | None = None,
     *,
     tiling: Tiling | None = None,
     block: int = 1024,
@@ -56,9 +56,9 @@ def predict_heights(
     estimator : HeightEstimator
         A trained network.
     scene : xarray.Dataset
-        As `sarheight.terrain.observed_scene` makes them, on dims (y, x): the variables that the
+        As `sarheight.terrain.prepare_scene` makes them, on dims (y, x): the variables that the
         estimator's channels name, and ``coarse_height`` where it takes a coarse elevation model.
-    priors : SparseHeights, optional
+    known : KnownElevations, optional
         Known elevations. Without any the estimate can only be as good as what else is known: the
         coarse elevation model, or no more than the mean height of the places of training.
     tiling : Tiling, optional
@@ -89,17 +89,19 @@ def predict_heights(
     """
     chosen = Tiling() if tiling is None else tiling
     chosen.require_fit(estimator.network.stride, block)
-    layers = layers_of(estimator, scene)
-    prompt = prompt_of(estimator, scene)
-    known = known_in(priors, layers[0])
+    layers = select_layers(estimator, scene)
+    coarse = select_coarse_dem(estimator, scene)
+    located = locate_known(known, layers[0])
     shape = layers[0].sizes["y"], layers[0].sizes["x"]
-    worker = _Worker(estimator.to(device_of(device)).eval(), known, shape, look_slice(scene))
-    variables = tuple(layers) if prompt is None else (*layers, prompt)
+    worker = _Worker(
+        estimator.to(select_device(device)).eval(), located, shape, columns_along_range(scene)
+    )
+    variables = tuple(layers) if coarse is None else (*layers, coarse)
     values = Mosaic(variables, worker, LAYERS, chosen, worker.check).values(block, report)
-    result = _dataset(values, layers[0], estimator, known)
+    result = _dataset(values, layers[0], estimator, located)
     if "mask" in scene:
         result["mask"] = scene["mask"]
-    return in_chunks_of(values, result)
+    return match_chunks(values, result)
 
 
 class _Worker:
@@ -130,7 +132,7 @@ class _Worker:
             **{name: np.stack([each[name][None] for each in known]) for name in known[0]},
         }
         if len(tiles) > count:
-            arrays["prompt"] = whole[:, count:]
+            arrays["coarse"] = whole[:, count:]
         device = next(self.estimator.parameters()).device
         sample = {
             name: torch.from_numpy(np.ascontiguousarray(values[..., self.turn])).to(device)
@@ -140,7 +142,7 @@ class _Worker:
             height, scale = self.estimator(sample)
         spread = torch.full_like(height, torch.nan) if scale is None else scale
         both: Floats = torch.cat([height, spread], dim=1).float().cpu().numpy()[..., self.turn]
-        if self.estimator.reference == "prompt":
+        if self.estimator.reference == "coarse":
             both = np.where(np.isfinite(seen[:, count:]), both, np.nan)
         # All tiles agree on what is seen, so that their mean is 0 or 1.
         observed = np.isfinite(seen[:, :count]).any(axis=1, keepdims=True)

@@ -14,11 +14,8 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
 from sarheight.dem import check_dem, coarsen, local_posting, reproject
-from sarheight.geometry.pass_geometry import pass_geometry
-from sarheight.geometry.visibility import classify_cells
 from sarheight.illumination import Muhleman, simulate
-from sarheight.layover import Method, PosteriorMean, Reallocation, reconstruct
-from sarheight.layover._masks import fold_variable, mask_variable
+from sarheight.layover import Method, PosteriorMean, Reallocation, masks, reconstruct
 from sarheight.output import open_result, provenance, write
 from sarheight.scene import Scene
 
@@ -68,7 +65,7 @@ def patchy_reflectivity(
     return np.asarray(10.0 ** (decibels / 10.0), dtype=np.float32)
 
 
-def degraded_dem(
+def degrade_dem(
     dem: xr.DataArray,
     random: np.random.Generator,
     *,
@@ -169,7 +166,7 @@ class SceneSettings:
             raise ValueError(msg)
 
 
-def observed_scene(
+def prepare_scene(
     image: Scene, dem: xr.DataArray, like: xr.DataArray, *, truth: xr.DataArray | None = None
 ) -> xr.Dataset:
     """Put an image and a coarse elevation model on a map grid, in the form that networks take.
@@ -261,7 +258,7 @@ def _placed(variable: xr.DataArray) -> dict[str, str]:
     return {name: variable.attrs[name] for name in ("grid_mapping",) if name in variable.attrs}
 
 
-def simulated_image(
+def simulate_image(
     dem: xr.DataArray,
     grid: RadarGrid,
     orbit: Orbit,
@@ -274,7 +271,7 @@ def simulated_image(
     Parameters
     ----------
     dem, grid, orbit, settings, seed
-        See `simulated_scene`, which takes this image apart.
+        See `simulate_scene`, which takes this image apart.
 
     Returns
     -------
@@ -296,7 +293,7 @@ def simulated_image(
     ground = patchy_reflectivity(
         dem, random, patch=chosen.patch, contrast=chosen.contrast, texture=chosen.texture
     )
-    coarse = degraded_dem(dem, random, factor=chosen.coarser, error=chosen.height_error)
+    coarse = degrade_dem(dem, random, factor=chosen.coarser, error=chosen.height_error)
     noisy = simulate(
         dem,
         grid,
@@ -311,7 +308,7 @@ def simulated_image(
     return Scene(noisy.image - chosen.noise, grid, orbit, noisy.calibration), coarse
 
 
-def simulated_scene(
+def simulate_scene(
     dem: xr.DataArray,
     grid: RadarGrid,
     orbit: Orbit,
@@ -335,7 +332,7 @@ def simulated_scene(
     Returns
     -------
     xarray.Dataset
-        As `observed_scene`, on the grid of `dem`, and
+        As `prepare_scene`, on the grid of `dem`, and
 
         ``true_mask``, ``true_fold_count``
             layover and shadow by the true heights.
@@ -351,14 +348,10 @@ def simulated_scene(
     """
     chosen = SceneSettings() if settings is None else settings
     dem = check_dem(dem)
-    image, coarse = simulated_image(dem, grid, orbit, chosen, seed=seed)
-    scene = observed_scene(image, coarse, dem, truth=dem)
-    category, fold_count = classify_cells(pass_geometry(dem, grid, orbit))
-    for name, (values, attributes) in (
-        ("true_mask", mask_variable(category)),
-        ("true_fold_count", fold_variable(fold_count)),
-    ):
-        scene[name] = (("y", "x"), values, {**attributes, "grid_mapping": "spatial_ref"})
+    image, coarse = simulate_image(dem, grid, orbit, chosen, seed=seed)
+    scene = prepare_scene(image, coarse, dem, truth=dem)
+    true = masks(dem, grid, orbit)
+    scene["true_mask"], scene["true_fold_count"] = true["mask"], true["fold_count"]
     posting = local_posting(dem)
     return scene.assign_attrs(
         simulated="image and coarse elevation model, from an elevation model and an orbit",
@@ -373,7 +366,7 @@ RECIPE = "recipe"
 
 
 @dataclass(frozen=True, eq=False)
-class SceneJob:
+class SceneConfiguration:
     """A scene to be made.
 
     Attributes
@@ -411,7 +404,7 @@ class SceneJob:
 
 
 def write_scenes(
-    jobs: Iterable[SceneJob],
+    jobs: Iterable[SceneConfiguration],
     folder: str | os.PathLike[str],
     *,
     report: Callable[[str], None] | None = None,
@@ -424,7 +417,7 @@ def write_scenes(
 
     Parameters
     ----------
-    jobs : iterable of SceneJob
+    jobs : iterable of SceneConfiguration
         The scenes.
     folder : path-like
         Where they go; made if it is not there.
@@ -451,7 +444,7 @@ def write_scenes(
             continue
         if report is not None:
             report(job.name)
-        scene = simulated_scene(*job.make(), job.settings, seed=job.seed)
+        scene = simulate_scene(*job.make(), job.settings, seed=job.seed)
         scene.attrs[RECIPE] = job.recipe()
         scene.attrs["provenance"] = provenance(dict(job.inputs), json.loads(job.recipe()))
         write(scene, path, overwrite=path.exists())
@@ -463,13 +456,13 @@ def _made_of(path: Path) -> str | None:
     if not path.exists():
         return None
     try:
-        with scene_of_file(path, chunks={}) as scene:
+        with open_scene(path, chunks={}) as scene:
             return str(scene.attrs.get(RECIPE, ""))
     except (OSError, ValueError, KeyError):
         return ""
 
 
-def scene_of_file(
+def open_scene(
     path: str | os.PathLike[str], *, chunks: Mapping[str, int] | None = None
 ) -> xr.Dataset:
     """Open a scene that `write_scenes` has written.

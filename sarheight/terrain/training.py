@@ -16,14 +16,14 @@ from torchmetrics import MeanMetric
 from sarheight.learning.run import (
     EpochLoader,
     RunSettings,
-    claim,
+    count_steps,
     fit,
     one_cycle_adamw,
+    prepare_run,
     require_one_of,
     require_positive,
-    steps_of,
 )
-from sarheight.learning.split import channel_statistics, require_apart, require_power
+from sarheight.learning.split import channel_statistics, require_disjoint, require_power
 from sarheight.learning.weights import Channel
 from sarheight.terrain._patches import TerrainPatches
 from sarheight.terrain.networks import NETWORKS, HeightEstimator, Reference
@@ -56,9 +56,9 @@ class TerrainSettings(RunSettings):
         Of the heights, in units of `output_std`: absolute or squared errors.
     size, stride : int
         Of the patches, in cells.
-    known : tuple of int
+    known_count : tuple of int
         Fewest and most known elevations in a patch.
-    error : float
+    known_sigma : float
         Standard deviation of their errors in metres.
     batch, epochs, patience, rate, decay, clip, precision, workers, seed
         See `RunSettings`. The optimiser is AdamW, whose rate rises over the first twentieth of
@@ -77,7 +77,7 @@ class TerrainSettings(RunSettings):
     )
     network: str = "ask_unet"
     options: dict[str, Any] = field(default_factory=lambda: {"width": 32, "depth": 4})
-    reference: Reference = "prompt"
+    reference: Reference = "coarse"
     surfaces: tuple[str, ...] = ()
     uncertainty: bool = True
     height_std: float = 100.0
@@ -85,12 +85,12 @@ class TerrainSettings(RunSettings):
     loss: Loss = "l2"
     size: int = 128
     stride: int = 64
-    known: tuple[int, int] = (4, 64)
-    error: float = 0.0
+    known_count: tuple[int, int] = (4, 64)
+    known_sigma: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the values; lists, as JSON has them, become tuples."""
-        for name in ("channels", "surfaces", "known"):
+        for name in ("channels", "surfaces", "known_count"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         super().__post_init__()
         require_one_of("network", self.network, tuple(NETWORKS))
@@ -244,7 +244,7 @@ POWER = ("gamma0", "sigma0", "beta0")
 MONITORED = "validation_rmse"
 
 
-def channels_of(
+def normalised_channels(
     scenes: Sequence[xr.Dataset], within: Sequence[Part], names: Sequence[str]
 ) -> list[Channel]:
     """Describe the channels of the image, normalised by the parts for training alone."""
@@ -290,7 +290,7 @@ def train_terrain(
     Parameters
     ----------
     scenes : sequence of xarray.Dataset
-        As `sarheight.terrain.simulated_scene` or `observed_scene` make them, with true heights.
+        As `sarheight.terrain.simulate_scene` or `prepare_scene` make them, with true heights.
     training : sequence of Part
         The part of each scene from which patches for training are taken.
     validation : sequence of Part or None
@@ -323,8 +323,8 @@ def train_terrain(
         If the model cannot be written.
     """
     held = [[] if part is None else [part] for part in validation]
-    require_apart(len(scenes), [[part] for part in training], held)
-    finished = claim(folder, settings, accelerator)
+    require_disjoint(len(scenes), [[part] for part in training], held)
+    finished = prepare_run(folder, settings, accelerator)
     if finished.exists():
         return HeightEstimator.from_pretrained(finished)
     patches = _patches(scenes, training, settings, for_training=True)
@@ -341,7 +341,7 @@ def train_terrain(
         torch.manual_seed(settings.seed)
         heights = _heights(scenes, training)
         estimator = HeightEstimator(
-            channels_of(scenes, training, settings.channels),
+            normalised_channels(scenes, training, settings.channels),
             network=settings.network,
             options=settings.options,
             reference=settings.reference,
@@ -352,7 +352,7 @@ def train_terrain(
             height_mean=float(np.nanmean(heights)),
             height_spread=float(np.nanstd(heights)),
         )
-        task = HeightTask(estimator, settings, steps_of(patches, settings))
+        task = HeightTask(estimator, settings, count_steps(patches, settings))
         best = fit(
             task,
             EpochLoader(patches, held_out, settings),
@@ -383,9 +383,9 @@ def _patches(
         within=within,
         size=settings.size,
         stride=settings.stride if for_training else settings.size,
-        known=settings.known,
-        error=settings.error,
-        method="thin_plate" if "prefill" in settings.seen else None,
+        known_count=settings.known_count,
+        known_sigma=settings.known_sigma,
+        method="thin_plate" if "interpolated" in settings.seen else None,
         augment=for_training,
         seed=settings.seed,
     )

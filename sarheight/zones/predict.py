@@ -15,7 +15,7 @@ from scipy.ndimage import convolve
 
 from sarheight.errors import CheckpointError
 from sarheight.learning.tiles import Tiling, require_powers, window
-from sarheight.learning.weights import device_of
+from sarheight.learning.weights import select_device
 from sarheight.output import check_writable, nodata_value, write
 from sarheight.output.atomic import atomic_write
 from sarheight.zones.classes import flag_colours, zone_of_name
@@ -165,7 +165,7 @@ def predict_zones(
             "the model was trained: resample the stack"
         )
         raise CheckpointError(msg)
-    chosen = device_of(device)
+    chosen = select_device(device)
     classifier = classifier.to(chosen).eval()
     probability = np.full((len(classifier.classes), *shape), np.nan, dtype=np.float32)
     high = max(BATCH // shape[1], 1)

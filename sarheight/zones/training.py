@@ -18,8 +18,8 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from sarheight.learning.run import RunSettings, claim, fit, require_one_of
-from sarheight.learning.weights import Channel, device_of
+from sarheight.learning.run import RunSettings, fit, prepare_run, require_one_of
+from sarheight.learning.weights import Channel, select_device
 from sarheight.zones._metrics import calibration_error, class_scores, scores_of
 from sarheight.zones.networks import (
     STAGES,
@@ -373,7 +373,7 @@ def zone_probabilities(
     """
     places = places_of(classifier, samples)
     found = np.empty((len(samples), len(classifier.classes)))
-    chosen = device_of(device)
+    chosen = select_device(device)
     classifier = classifier.to(chosen).eval()
     with torch.inference_mode():
         for numbers in batches_of(np.arange(len(samples)), batch):
@@ -506,7 +506,7 @@ def train_zones(
     """
     groups = split_channels(settings.split, training.channels)
     require_classes(training, validation, "validation")
-    model = claim(folder, settings, accelerator)
+    model = prepare_run(folder, settings, accelerator)
     if model.exists():
         return ZoneClassifier.from_pretrained(model)
     train = _branches if settings.independent and len(groups) > 1 else _whole

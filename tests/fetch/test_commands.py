@@ -114,7 +114,7 @@ def failing(code: int, *arguments: str) -> str:
     return lines[0]
 
 
-def test_a_list_says_how_much_it_would_be_and_brings_nothing(site: Site) -> None:
+def test_a_list_shows_sizes_and_downloads_nothing(site: Site) -> None:
     done = run("scenes", *ALPS)
     assert done.exit_code == 0, done.output
     assert done.stdout.split() == [NAME, "descending", "168", "201", "kB"]
@@ -138,7 +138,7 @@ def test_products_are_downloaded_by_place_and_by_name(site: Site, tmp_path: Path
     assert len(site.asked("/zip")) == 2
 
 
-def test_an_orbit_is_brought_for_a_product(site: Site, tmp_path: Path) -> None:
+def test_an_orbit_is_downloaded_for_a_product(site: Site, tmp_path: Path) -> None:
     expected = tmp_path / "cache" / "orbits" / ORBIT
     assert Path(good("orbit", f"some/folder/{NAME}.zip").strip()) == expected
     times = ("--from", "2021-04-01T05:26:23", "--to", "2021-04-01T05:26:48")
@@ -147,7 +147,7 @@ def test_an_orbit_is_brought_for_a_product(site: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("site")
-def test_an_elevation_model_is_brought_with_what_to_know_about_it() -> None:
+def test_a_dem_is_downloaded_with_its_vertical_datum_said() -> None:
     done = run("dem", "--bounds", "10.5", "46.2", "12.2", "46.8")
     assert done.exit_code == 0, done.output
     paths = [Path(line) for line in done.stdout.split()]
@@ -160,7 +160,7 @@ def test_an_elevation_model_is_brought_with_what_to_know_about_it() -> None:
 
 
 @pytest.mark.usefixtures("site")
-def test_geoids_are_brought(tmp_path: Path) -> None:
+def test_geoids_are_downloaded(tmp_path: Path) -> None:
     paths = [Path(line) for line in good("geoid").split()]
     assert [path.name for path in paths] == ["us_nga_egm08_25.tif", "us_nga_egm96_15.tif"]
     assert paths[0].parent == tmp_path / "cache" / "geoid"

@@ -318,7 +318,7 @@ def token_site(site: Site, *, good: tuple[str, str] = ("anna", "open-sesame")) -
 
 
 @pytest.mark.parametrize("place", ["netrc", "environment"])
-def test_a_token_is_had_for_user_and_password(
+def test_user_and_password_give_a_token(
     site: Site, quick: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     if place == "netrc":
@@ -386,7 +386,7 @@ def test_shown_addresses_have_no_secrets() -> None:
     assert redact("https://anna:pw@host.org:8443/a/b?sig=1#x") == "https://host.org:8443/a/b"
 
 
-def test_a_host_without_a_name_is_not_asked_for_long(
+def test_a_host_without_a_name_is_not_retried_for_long(
     monkeypatch: pytest.MonkeyPatch, quick: Settings
 ) -> None:
     looked: list[str] = []
@@ -446,7 +446,7 @@ def test_a_reply_that_unpacks_to_gigabytes_is_left_at_the_limit(
     client = HttpClient.trusting(limited(quick, reply_bytes=1 << 20), site.url)
     tracemalloc.start()
     try:
-        with pytest.raises(FetchError, match="more than 1048576 bytes: raise reply_bytes"):
+        with pytest.raises(FetchError, match="exceeds reply_bytes = 1048576: raise it"):
             client.get_text(f"{site.url}/list")
         assert tracemalloc.get_traced_memory()[1] < 16 << 20
     finally:
@@ -459,18 +459,18 @@ def test_a_reply_without_end_is_left_at_the_limit(
 ) -> None:
     site.pages["/list"] = Raw(blocks)
     known = limited(quick, reply_bytes=1 << 20, file_bytes=1 << 20)
-    with pytest.raises(FetchError, match="raise reply_bytes"):
+    with pytest.raises(FetchError, match="exceeds reply_bytes"):
         HttpClient.trusting(known, site.url).get_json(f"{site.url}/list")
-    with pytest.raises(FetchError, match="raise file_bytes"):
+    with pytest.raises(FetchError, match="exceeds file_bytes"):
         download_file(f"{site.url}/list", tmp_path / "file", settings=known)
-    assert not (tmp_path / ".file.partial").exists()
+    assert not (tmp_path / "file").exists()
 
 
 def test_an_announced_size_above_the_limit_is_refused_before_the_body(
     site: Site, quick: Settings, tmp_path: Path
 ) -> None:
     url = site.add("/file", bytes(1000))
-    with pytest.raises(FetchError, match="more than 999 bytes: raise file_bytes"):
+    with pytest.raises(FetchError, match="exceeds file_bytes = 999"):
         download_file(url, tmp_path / "file", settings=limited(quick, file_bytes=999))
 
 
@@ -481,9 +481,9 @@ def test_a_reply_that_trickles_meets_a_deadline(
     site.pages["/list"] = Raw(lambda: trickle(head), pause=0.02)
     known = limited(quick, reply_seconds=0.5, file_seconds=0.5)
     begun = time.monotonic()
-    with pytest.raises(FetchError, match=r"took longer than 0\.5 s: raise reply_seconds"):
+    with pytest.raises(FetchError, match=r"exceeds reply_seconds = 0\.5"):
         HttpClient.trusting(known, site.url).get_text(f"{site.url}/list")
-    with pytest.raises(FetchError, match=r"took longer than 0\.5 s: raise (file|reply)_seconds"):
+    with pytest.raises(FetchError, match=r"exceeds (file|reply)_seconds = 0\.5"):
         download_file(f"{site.url}/list", tmp_path / "file", settings=known)
     assert time.monotonic() - begun < 5.0
 

@@ -1,4 +1,4 @@
-"""Which orbit file is taken, from where, and whether it is one."""
+"""The choice of orbit files, their sources, and files that are none."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from sarheight.errors import FetchError
 from sarheight.fetch import orbit
-from sarheight.fetch.orbits import OrbitFile, best, mission_name
+from sarheight.fetch.orbits import mission_name
 from sarheight.fetch.settings import OrbitSource
 from sarheight.orbit import Orbit
 from sarheight.sentinel1 import read_orbit_file
+from sarheight.sentinel1.orbit import OrbitFileName, best_orbit_file
 from tests.annotations import eof_xml
 from tests.servers import Reply, Request, Site, Trouble, alone, running
 
@@ -145,7 +146,7 @@ SOURCES = {"bucket": bucket, "folders": folders, "odata": odata}
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_the_best_orbit_is_brought_and_can_be_read(
+def test_the_best_orbit_is_downloaded_and_can_be_read(
     site: Site, quick: Settings, contents: bytes, tmp_path: Path, kind: str
 ) -> None:
     names = [PRECISE, NEWER, FRINGE, RESTITUTED, ELSEWHERE, EARLIER]
@@ -172,7 +173,7 @@ def test_no_orbit_is_no_error(site: Site, quick: Settings, contents: bytes) -> N
     assert orbit("S1A", START, STOP, settings=known) is None
 
 
-def test_what_was_brought_is_found_without_network(
+def test_a_downloaded_orbit_is_found_without_network(
     site: Site, quick: Settings, contents: bytes
 ) -> None:
     known = replace(quick, orbits={"one": bucket(site, [PRECISE], contents)})
@@ -183,7 +184,7 @@ def test_what_was_brought_is_found_without_network(
     assert site.requests == []
 
 
-def test_the_next_source_is_asked_where_one_is_down(
+def test_the_next_source_is_searched_where_one_is_down(
     site: Site, quick: Settings, contents: bytes
 ) -> None:
     down = OrbitSource(url=f"{site.url}/nowhere", kind="s3")
@@ -221,7 +222,7 @@ def test_the_chosen_file_covers_the_image_and_none_does_so_better(
 ) -> None:
     start, stop = np.datetime64(START, "ns"), np.datetime64(STOP, "ns")
     files = [
-        OrbitFile(
+        OrbitFileName(
             f"{index}",
             "POEORB",
             "S1A",
@@ -231,7 +232,7 @@ def test_the_chosen_file_covers_the_image_and_none_does_so_better(
         )
         for index, (before, after) in enumerate(spares)
     ]
-    chosen = best(files, "S1A", "POEORB", start, stop)
+    chosen = best_orbit_file(files, "S1A", "POEORB", start, stop)
     covering = [min(pair) for pair in spares if min(pair) >= 60]
     if not covering:
         assert chosen is None
@@ -298,7 +299,7 @@ def test_a_dropped_connection_costs_nothing_but_time(
     assert path.read_bytes() == contents
 
 
-def test_many_at_once_bring_one_packed_file_once(
+def test_many_at_once_download_one_zipped_file_once(
     site: Site, quick: Settings, contents: bytes
 ) -> None:
     known = replace(quick, orbits={"one": folders(site, [PRECISE], contents)})
@@ -329,7 +330,7 @@ def test_a_mission_has_many_names(text: str) -> None:
         ({"start": "yesterday"}, "is not a time"),
     ],
 )
-def test_a_question_without_sense_is_refused(
+def test_a_request_without_sense_is_refused(
     quick: Settings, choice: dict[str, Any], message: str
 ) -> None:
     question = {"mission": "S1A", "start": START, "stop": STOP} | choice

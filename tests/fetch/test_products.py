@@ -1,4 +1,4 @@
-"""Bringing products: zips, and folders whose files are kept one by one under short names."""
+"""Downloads of products: zips, and folders whose files are kept one by one under short names."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def honest(site: Site, body: bytes) -> dict[str, Any]:
 # --- zips --------------------------------------------------------------------------------------
 
 
-def test_a_zip_is_brought_whole(
+def test_a_zip_is_downloaded_whole(
     site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     record, known = zip_record(site, monkeypatch, tmp_path, honest(site, safe_zip()))
@@ -96,7 +96,7 @@ def test_a_zip_is_brought_whole(
 
 
 @pytest.mark.parametrize("change", [{"file:checksum": multihash(b"other")}, {"file:size": 7}])
-def test_a_catalogue_that_announces_something_else_is_believed_unless_told_otherwise(
+def test_size_and_checksum_of_the_catalogue_count_unless_verify_is_off(
     site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     product = honest(site, safe_zip()) | change
@@ -326,7 +326,7 @@ def test_a_signature_is_not_given_to_other_hosts(
     assert not any("sig" in each.query for each in site.requests)
 
 
-def test_a_bucket_that_its_readers_pay_is_asked_with_the_users_account(
+def test_a_bucket_that_its_readers_pay_is_requested_with_the_users_account(
     site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     pytest.importorskip("botocore")

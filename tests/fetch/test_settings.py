@@ -1,4 +1,4 @@
-"""Settings, checksums, and how progress is shown."""
+"""Settings, the lazy namespace, checksums, retry policy, and how progress is shown."""
 
 from __future__ import annotations
 

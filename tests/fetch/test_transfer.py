@@ -1,4 +1,4 @@
-"""Downloads that are cut, changed, refused, doubled and killed."""
+"""Downloads that are interrupted, changed, refused, concurrent and killed."""
 
 from __future__ import annotations
 
@@ -98,9 +98,7 @@ def test_an_empty_file_is_a_file(site: Site, quick: Settings, tmp_path: Path) ->
     assert path.read_bytes() == b""
 
 
-def test_a_length_that_is_not_announced_is_no_obstacle(
-    site: Site, quick: Settings, tmp_path: Path
-) -> None:
+def test_the_length_may_be_unknown(site: Site, quick: Settings, tmp_path: Path) -> None:
     url = site.add("/file", BODY, announce=False)
     path = download_file(url, tmp_path / "file", checksum=SUM, settings=quick)
     assert path.read_bytes() == BODY
@@ -117,7 +115,7 @@ def test_a_length_that_is_not_announced_is_no_obstacle(
         {"etag": 'W/"1"', "modified": "Thu, 01 Apr 2021 05:26:23 GMT"},
     ],
 )
-def test_a_dropped_connection_is_taken_up_where_it_ended(
+def test_a_download_resumes_after_a_dropped_connection(
     site: Site, quick: Settings, tmp_path: Path, names: dict[str, str]
 ) -> None:
     url = site.add("/file", BODY, **names)
@@ -147,7 +145,7 @@ def test_without_a_name_of_the_version_only_a_checksum_lets_us_go_on(
         assert ranges(site) == [None, expected]
 
 
-def test_a_server_without_ranges_is_asked_for_all_again(
+def test_without_ranges_a_download_starts_again(
     site: Site, quick: Settings, tmp_path: Path
 ) -> None:
     url = site.add("/file", BODY, etag='"1"', ranges=False)
@@ -155,7 +153,7 @@ def test_a_server_without_ranges_is_asked_for_all_again(
     assert download_file(url, tmp_path / "file", settings=quick).read_bytes() == BODY
 
 
-def test_a_server_that_falls_silent_is_asked_again(
+def test_a_server_that_falls_silent_is_requested_again(
     site: Site, quick: Settings, tmp_path: Path
 ) -> None:
     url = site.add("/file", BODY, etag='"1"')
@@ -198,7 +196,7 @@ def test_whatever_is_cut_the_bytes_are_the_same(
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_a_busy_server_is_asked_again(
+def test_a_busy_server_is_requested_again(
     site: Site, quick: Settings, tmp_path: Path, status: int
 ) -> None:
     url = site.add("/file", BODY)
@@ -208,9 +206,7 @@ def test_a_busy_server_is_asked_again(
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
-def test_a_server_is_left_alone_as_long_as_it_asks(
-    site: Site, quick: Settings, tmp_path: Path, form: str
-) -> None:
+def test_retry_after_is_respected(site: Site, quick: Settings, tmp_path: Path, form: str) -> None:
     asked = "1" if form == "seconds" else seconds_from_now(2.0)
     url = site.add("/file", BODY)
     site.document("/file").troubles = [Trouble(status=429, headers={"Retry-After": asked})]
@@ -219,9 +215,7 @@ def test_a_server_is_left_alone_as_long_as_it_asks(
     assert time.monotonic() - begun > 0.9
 
 
-def test_a_server_that_asks_for_too_long_a_wait_is_not_waited_for(
-    site: Site, quick: Settings, tmp_path: Path
-) -> None:
+def test_a_long_retry_after_is_an_error(site: Site, quick: Settings, tmp_path: Path) -> None:
     url = site.add("/file", BODY)
     site.document("/file").troubles = [Trouble(status=503, headers={"Retry-After": "7200"})]
     with pytest.raises(FetchError, match="asks to wait 7200 s"):
@@ -236,9 +230,7 @@ def test_a_server_that_stays_busy_is_given_up(site: Site, quick: Settings, tmp_p
     assert len(site.requests) == 4
 
 
-def test_what_is_not_there_is_not_asked_for_again(
-    site: Site, quick: Settings, tmp_path: Path
-) -> None:
+def test_a_missing_file_is_not_retried(site: Site, quick: Settings, tmp_path: Path) -> None:
     with pytest.raises(NotThereError, match="does not exist"):
         download_file(f"{site.url}/nothing", tmp_path / "file", settings=quick)
     assert len(site.requests) == 1
@@ -384,7 +376,7 @@ def start(url: str, path: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", SCRIPT, url, str(path)])
 
 
-def test_two_processes_bring_a_file_once(site: Site, quick: Settings, tmp_path: Path) -> None:
+def test_two_processes_download_a_file_once(site: Site, quick: Settings, tmp_path: Path) -> None:
     url = site.add("/file", BODY, etag='"1"', pace=0.1)
     both = [start(url, tmp_path / "file") for _ in range(2)]
     assert [process.wait(timeout=30) for process in both] == [0, 0]
@@ -393,7 +385,7 @@ def test_two_processes_bring_a_file_once(site: Site, quick: Settings, tmp_path: 
     assert quick.network.tries == 4
 
 
-def test_threads_bring_a_file_once(site: Site, quick: Settings, tmp_path: Path) -> None:
+def test_threads_download_a_file_once(site: Site, quick: Settings, tmp_path: Path) -> None:
     url = site.add("/file", BODY, pace=0.02)
     threads = [
         threading.Thread(
@@ -409,7 +401,7 @@ def test_threads_bring_a_file_once(site: Site, quick: Settings, tmp_path: Path) 
     assert (tmp_path / "file").read_bytes() == BODY
 
 
-def test_a_killed_process_leaves_a_beginning_that_the_next_one_takes_up(
+def test_a_download_resumes_after_a_killed_process(
     site: Site, quick: Settings, tmp_path: Path
 ) -> None:
     url = site.add("/file", BODY, etag='"1"', pace=0.3)
@@ -428,7 +420,7 @@ def test_a_killed_process_leaves_a_beginning_that_the_next_one_takes_up(
     assert ranges(site)[-1] == f"bytes={here}-"
 
 
-def test_an_interruption_keeps_the_beginning(site: Site, quick: Settings, tmp_path: Path) -> None:
+def test_an_interruption_keeps_the_part_so_far(site: Site, quick: Settings, tmp_path: Path) -> None:
     url = site.add("/file", BODY, etag='"1"')
 
     def stop(_name: str, done: int, _total: int | None) -> None:

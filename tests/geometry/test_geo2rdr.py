@@ -77,7 +77,7 @@ def test_there_and_back_is_less_than_a_millimetre(
         height=1000.0,
         sample_spacing=10.0 if ground_range else 2.3,
     )
-    grid = replace(grid, stamp_range=grid.near_range + 4000.0)
+    grid = replace(grid, bistatic_range=grid.near_range + 4000.0)
     dem = dem_around(latitude, longitude, hills((40, 50), seed=seed), crs=crs, posting=20.0)
     found = geo2rdr(dem, grid, orbit)
     # Take each cell for an image of its own: one line and one sample, wherever they fall.
@@ -119,7 +119,7 @@ def test_pixels_have_the_requested_height(height: str) -> None:
 def test_pixels_are_put_on_the_terrain() -> None:
     grid, orbit = synthetic_grid(lines=120, samples=140, height=1000.0)
     # Lines run ahead of zero Doppler by a fifth of a line, as at the edge of a Sentinel-1 swath.
-    grid = replace(grid, stamp_range=grid.near_range - 1e5)
+    grid = replace(grid, bistatic_range=grid.near_range - 1e5)
     # Gentle terrain: every pixel sees one place.
     dem = dem_around(46.0, 10.0, hills((100, 110), relief=60.0, size=10.0), posting=20.0)
     found = rdr2geo(grid, orbit, dem=dem)

@@ -253,4 +253,4 @@ def test_dem_and_image_that_do_not_belong_together_are_refused() -> None:
     with pytest.raises(VerticalDatumError, match="what its heights are measured from"):
         simulate(unstated, grid, orbit)
     with pytest.raises(OrbitCoverageError):
-        simulate(plain(), grid, orbit.cropped(grid.last_time + 40.0, orbit.stop))
+        simulate(plain(), grid, orbit.crop(grid.last_time + 40.0, orbit.stop))

@@ -94,7 +94,7 @@ GRIDS = {
     "linear": jagged(LONG_GRID),
     "nearest": jagged(LONG_GRID).with_range_interpolation("nearest"),
     "slant": SLANT_GRID,
-    "sheared": replace(jagged(LONG_GRID), stamp_range=860e3),
+    "sheared": replace(jagged(LONG_GRID), bistatic_range=860e3),
 }
 
 

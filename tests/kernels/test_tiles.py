@@ -114,7 +114,7 @@ def test_tiles_are_exact_at_any_posting(
 ) -> None:
     """Tiles of wide cells cannot be met by one cubic: they are split, or solved cell by cell."""
     grid, orbit = synthetic_grid(ground_range=ground_range, sample_spacing=2.3, height=1000.0)
-    grid = replace(grid, stamp_range=850e3)
+    grid = replace(grid, bistatic_range=850e3)
     dem = dem_around(46.0, 10.0, hills((64, 64), relief=1500.0, size=3.0), posting=posting)
     assert_exact(*models(dem, grid, orbit), dem.values)
 

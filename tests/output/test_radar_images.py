@@ -63,7 +63,7 @@ def scene_of(polarisations: tuple[str, ...] = (), *, ground_range: bool = True) 
 @pytest.mark.parametrize("ground_range", [True, False])
 def test_grid_and_orbit_return_to_the_last_bit(*, ground_range: bool) -> None:
     grid, orbit = synthetic_grid(ground_range=ground_range)
-    grid = replace(grid, stamp_range=1 / 3 + 9e5, polarisations=("VV", "VH"), mission="S1A")
+    grid = replace(grid, bistatic_range=1 / 3 + 9e5, polarisations=("VV", "VH"), mission="S1A")
     assert same(grid_from_json(grid_to_json(grid)), grid)
     assert same(orbit_from_json(orbit_to_json(orbit)), orbit)
 

@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 from sarheight import output
-from sarheight.output.grid import completed, grid_mapping
+from sarheight.output.grid import add_cf_attributes, cf_grid_mapping
 from sarheight.output.radar_images import write_scene
 from tests.results import dem_of, masks_of, result_of, scene
 
@@ -103,7 +103,7 @@ def test_other_readers_find_polarisations_and_passes_by_name(tmp_path: Path, suf
 
 
 def test_web_mercator_is_an_equal_mercator_of_a_sphere() -> None:
-    attributes = grid_mapping({"crs_wkt": pyproj.CRS(3857).to_wkt()})
+    attributes = cf_grid_mapping({"crs_wkt": pyproj.CRS(3857).to_wkt()})
     assert attributes["grid_mapping_name"] == "mercator"
     words = {name: value for name, value in attributes.items() if name != "crs_wkt"}
     sphere = pyproj.CRS.from_cf(words)
@@ -118,14 +118,14 @@ def test_web_mercator_is_an_equal_mercator_of_a_sphere() -> None:
 @pytest.mark.parametrize("crs", [2056, 5514, 27700])
 def test_other_systems_keep_their_wkt(crs: int) -> None:
     given = {"crs_wkt": pyproj.CRS(crs).to_wkt("WKT1_GDAL")}
-    assert pyproj.CRS(grid_mapping(given)["crs_wkt"]).to_epsg() == crs
-    assert grid_mapping({"a": 1}) == {"a": 1}
+    assert pyproj.CRS(cf_grid_mapping(given)["crs_wkt"]).to_epsg() == crs
+    assert cf_grid_mapping({"a": 1}) == {"a": 1}
 
 
 def test_what_a_dataset_says_itself_stays() -> None:
     dataset = dem_of().to_dataset(name="sigma0").assign_attrs(title="Mine", history="made")
     dataset["sigma0"].attrs = {"units": "dB", "cell_methods": "area: maximum"}
-    found = completed(dataset)
+    found = add_cf_attributes(dataset)
     assert found.attrs["title"] == "Mine"
     assert found.attrs["history"] == "made"
     assert found["sigma0"].attrs["cell_methods"] == "area: maximum"

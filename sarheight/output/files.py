@@ -1,4 +1,4 @@
-"""One call to write a result, one to read it, in any format."""
+"""Write results as NetCDF, Zarr, GeoTIFF or picture, and read them back."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 
 from sarheight.errors import OutputError
-from sarheight.output._geotiff import encode_attributes, read_geotiff, write_geotiff
-from sarheight.output.atomic import atomic_write, check_writable, flush
-from sarheight.output.grid import check_grid, completed, plain_attributes
+from sarheight.output._geotiff import read_geotiff, write_geotiff
+from sarheight.output.atomic import atomic_write, check_writable, require_path, sync_to_disk
+from sarheight.output.grid import add_cf_attributes, check_grid, encode_attributes, plain_attributes
 from sarheight.output.stac import STAC_SUFFIX, require_acquisitions, stac_item
 
 if TYPE_CHECKING:
@@ -28,48 +28,38 @@ COMPRESSION = {"zlib": True, "complevel": 1, "shuffle": True}
 
 def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
     """Write a result as compressed NetCDF-4."""
-    dataset = _conventional(dataset)
-    labels = [name for name, each in dataset.coords.items() if each.dtype.kind in "OU"]
-    for name in labels:
-        # To CF, a label is an array of characters: only numbers make a coordinate variable.
-        dataset[name].encoding["dtype"] = "S1"
+    dataset = _add_conventions(dataset)
+    for coordinate in dataset.coords.values():
+        if coordinate.dtype.kind in "OU":
+            # In CF, a label is an array of characters: only numbers make a coordinate variable.
+            coordinate.encoding["dtype"] = "S1"
     for variable in dataset.data_vars.values():
         variable.encoding["chunksizes"] = _chunks(variable)
         if variable.dtype.kind in "iuf":
             variable.encoding |= COMPRESSION
-        along = [str(name) for name in dataset.coords if _goes_along(dataset[name], variable)]
-        if along:
-            variable.encoding["coordinates"] = " ".join(along)
+        auxiliary = [str(name) for name in dataset.coords if _is_auxiliary(dataset[name], variable)]
+        if auxiliary:
+            variable.encoding["coordinates"] = " ".join(auxiliary)
     dataset.to_netcdf(path, engine="netcdf4", format="NETCDF4")
 
 
 def write_zarr(dataset: xr.Dataset, path: Path, *, chunk: int = CHUNK) -> None:
     """Write a result as Zarr store."""
-    dataset = _conventional(dataset, chunk)
+    dataset = _add_conventions(dataset, chunk)
     for variable in dataset.data_vars.values():
         variable.encoding["chunks"] = _chunks(variable, chunk)
     dataset.to_zarr(path, mode="w-", zarr_format=2, consolidated=True)
 
 
-def read_netcdf(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
-    """Read a result from NetCDF."""
-    return _read(path, chunks, engine="netcdf4")
-
-
-def read_zarr(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
-    """Read a result from a Zarr store."""
-    return _read(path, chunks, engine="zarr")
-
-
-def _read(path: Path, chunks: Any, **options: Any) -> xr.Dataset:  # noqa: ANN401
-    """Open without turning codes into floats, which is what masking by ``_FillValue`` does."""
+def _read_store(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
+    """Read NetCDF or Zarr without masking by ``_FillValue``, which would turn codes into floats."""
     dataset = xr.open_dataset(
         path,
+        engine="zarr" if path.suffix.lower() == ".zarr" else "netcdf4",
         chunks=chunks,
         decode_coords="all",
         mask_and_scale=False,
         decode_timedelta=False,
-        **options,
     )
     if chunks is None:
         with dataset:
@@ -81,8 +71,8 @@ def _read(path: Path, chunks: Any, **options: Any) -> xr.Dataset:  # noqa: ANN40
     return dataset
 
 
-def _conventional(dataset: xr.Dataset, chunk: int = CHUNK) -> xr.Dataset:
-    """Give names, attributes and chunks the form that files want."""
+def _add_conventions(dataset: xr.Dataset, chunk: int = CHUNK) -> xr.Dataset:
+    """Bring names, attributes and chunks into the form of the CF conventions."""
     texts = {
         name: coordinate.astype(object)
         for name, coordinate in dataset.coords.items()
@@ -91,7 +81,7 @@ def _conventional(dataset: xr.Dataset, chunk: int = CHUNK) -> xr.Dataset:
     dataset = dataset.assign_coords(texts)
     if dataset.chunks:
         dataset = dataset.chunk(dict.fromkeys(dataset.dims, chunk))
-    dataset = completed(dataset)
+    dataset = add_cf_attributes(dataset)
     dataset.attrs = plain_attributes(dataset.attrs)
     for name in dataset.variables:
         _set_attributes(dataset, name)
@@ -108,8 +98,8 @@ def _set_attributes(dataset: xr.Dataset, name: Hashable) -> None:
         variable.encoding = {"_FillValue": None}
 
 
-def _goes_along(coordinate: xr.DataArray, variable: xr.DataArray) -> bool:
-    """Tell whether a coordinate describes a variable and is no coordinate variable to CF."""
+def _is_auxiliary(coordinate: xr.DataArray, variable: xr.DataArray) -> bool:
+    """Tell whether a coordinate is an auxiliary coordinate of a variable in CF's terms."""
     numbers = coordinate.dims == (coordinate.name,) and coordinate.dtype.kind not in "OU"
     return bool(coordinate.dims) and not numbers and set(coordinate.dims) <= set(variable.dims)
 
@@ -118,7 +108,7 @@ def _chunks(variable: xr.DataArray, chunk: int = CHUNK) -> tuple[int, ...]:
     return tuple(min(chunk, size) for size in variable.shape)
 
 
-# One call to write a result, one to read it, whatever the format.
+# All formats.
 
 WRITERS: dict[str, Callable[[xr.Dataset, Path], None]] = {
     ".tif": write_geotiff,
@@ -129,8 +119,8 @@ WRITERS: dict[str, Callable[[xr.Dataset, Path], None]] = {
 READERS: dict[str, Callable[[Path, Any], xr.Dataset]] = {
     ".tif": read_geotiff,
     ".tiff": read_geotiff,
-    ".nc": read_netcdf,
-    ".zarr": read_zarr,
+    ".nc": _read_store,
+    ".zarr": _read_store,
 }
 
 
@@ -213,8 +203,8 @@ def _write_with_item(dataset: xr.Dataset, path: Path, *, overwrite: bool) -> Pat
         item = stac_item(checked, f"./{path.name}", file=work, identifier=path.stem)
         described = item.to_dict(include_self_link=False, transform_hrefs=False)
         item_work.write_text(json.dumps(described, indent=2, allow_nan=False), encoding="utf-8")
-        # The result moves to its place first, and only when both are on the disk.
-        flush(item_work)
+        # The result is renamed first, and only when both are on the disk.
+        sync_to_disk(item_work)
     return path
 
 
@@ -291,12 +281,5 @@ def open_result(
     OSError
         When the file is damaged.
     """
-    path = Path(path)
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        msg = f"cannot read '{path}' as a result: expected a name in {', '.join(READERS)}"
-        raise ValueError(msg)
-    if not path.exists():
-        msg = f"there is no '{path}'"
-        raise FileNotFoundError(msg)
-    return reader(path, chunks)
+    path = require_path(path, READERS)
+    return READERS[path.suffix.lower()](path, chunks)

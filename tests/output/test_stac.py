@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import antimeridian
 import numpy as np
 import pystac
 import pytest
@@ -21,8 +22,8 @@ from pystac.validation import JsonSchemaSTACValidator
 
 from sarheight import output
 from sarheight.errors import OutputError
-from sarheight.output import write as _write
-from sarheight.output.grid import bounding_box, footprint
+from sarheight.output import files as _files
+from sarheight.output.stac import footprint
 from tests.results import masks_of, result_of
 
 SUFFIXES = (".tif", ".nc", ".zarr")
@@ -203,7 +204,7 @@ def test_result_and_item_appear_together_or_not_at_all(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(_write, "flush", full)
+        patch.setattr(_files, "sync_to_disk", full)
         with pytest.raises(OutputError, match="no space left"):
             output.write(masks_of(), path, stac=True)
     assert list(tmp_path.iterdir()) == []
@@ -242,7 +243,7 @@ def test_a_plain_outline_is_the_grid_itself() -> None:
     outline = footprint(grid("EPSG:4326", 10.0, 47.0, 11.0, 46.0))
     assert outline["type"] == "Polygon"
     assert area(outline["coordinates"][0]) == pytest.approx(1.0)
-    assert bounding_box(outline) == [10.0, 46.0, 11.0, 47.0]
+    assert antimeridian.bbox(outline) == [10.0, 46.0, 11.0, 47.0]
 
 
 @pytest.mark.parametrize("direction", [1, -1])
@@ -256,13 +257,13 @@ def test_an_outline_is_cut_at_the_antimeridian(left: float, right: float, direct
     for ring in rings:
         assert ring[0] == ring[-1]
         assert all(-180.0 <= longitude <= 180.0 for longitude, _ in ring)
-    assert bounding_box(outline) == pytest.approx([179.0, -18.0, -178.0, -16.0])
+    assert antimeridian.bbox(outline) == pytest.approx([179.0, -18.0, -178.0, -16.0])
 
 
 def test_an_outline_across_the_antimeridian_in_map_coordinates() -> None:
     outline = footprint(grid("EPSG:32601", 100_000.0, 1_100_000.0, 300_000.0, 900_000.0))
     assert outline["type"] == "MultiPolygon"
-    west, _, east, _ = bounding_box(outline)
+    west, _, east, _ = antimeridian.bbox(outline)
     assert 178.0 < west < 180.0
     assert -180.0 < east < -177.0
 
@@ -270,7 +271,7 @@ def test_an_outline_across_the_antimeridian_in_map_coordinates() -> None:
 @pytest.mark.parametrize(("crs", "sign"), [("EPSG:3413", 1.0), ("EPSG:3031", -1.0)])
 def test_an_outline_around_a_pole_reaches_it(crs: str, sign: float) -> None:
     outline = footprint(grid(crs, -8e5, 9e5, 1e6, -7e5))
-    west, south, east, north = bounding_box(outline)
+    west, south, east, north = antimeridian.bbox(outline)
     assert (west, east) == (-180.0, 180.0)
     assert (north if sign > 0.0 else south) == 90.0 * sign
     polygons = outline["coordinates"]

@@ -204,7 +204,7 @@ def test_pieces_follow_the_chunks_and_stay_small() -> None:
 FULL = """
     import os, resource, sys
     sys.path.insert(0, {root!r})
-    from tests.test_output_geotiff import large
+    from tests.output.test_geotiff import large
     from sarheight import output
     from sarheight.errors import OutputError
 
@@ -223,7 +223,7 @@ FULL = """
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_FSIZE")
 def test_a_lazy_result_on_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     code = textwrap.dedent(FULL).format(root=root, folder=str(tmp_path), limit=20_000)
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120

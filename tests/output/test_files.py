@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import subprocess
@@ -24,7 +23,7 @@ from hypothesis import strategies as st
 from sarheight import output
 from sarheight.errors import OutputError, SarheightError
 from sarheight.output import atomic as _atomic
-from sarheight.output._geotiff import decode_attributes, encode_attributes
+from sarheight.output.grid import decode_attributes, encode_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -317,7 +316,7 @@ def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that takes no files")
 def test_a_folder_that_takes_no_files_is_told() -> None:
-    with pytest.raises(OutputError, match="no file can be made"):
+    with pytest.raises(OutputError, match="no file can be created"):
         output.check_writable("/proc/result.nc")
 
 
@@ -483,6 +482,8 @@ def test_a_damage_that_gdal_does_not_report_is_noticed(
         from rasterio.shutil import copy
 
         copy(source, target, **options)
+        if not target.endswith("result.tif"):
+            return
         with rasterio.open(target, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
             file.write(file.read(1) + np.float32(1e-3), 1)
 
@@ -498,7 +499,7 @@ def test_a_damage_that_gdal_does_not_report_is_noticed(
 LIMITED = """
     import os, resource, sys
     sys.path.insert(0, {tests!r})
-    from test_output import result
+    from test_files import result
     from sarheight import output
     from sarheight.errors import OutputError
 
@@ -553,68 +554,6 @@ def fingerprint(path: Path) -> list[tuple[str, bytes]]:
     """Return the names and contents of a file or of all in a folder."""
     files: Iterator[Path] = iter([path]) if path.is_file() else path.rglob("*")
     return sorted((str(file), file.read_bytes()) for file in files if file.is_file())
-
-
-# ---- provenance
-
-
-def test_provenance_tells_versions_inputs_and_parameters(tmp_path: Path) -> None:
-    (tmp_path / "dem.tif").write_bytes(b"heights")
-    (tmp_path / "scene.SAFE").mkdir()
-    (tmp_path / "scene.SAFE" / "annotation.xml").write_bytes(b"<product/>")
-    record = output.provenance(
-        {"dem": tmp_path / "dem.tif", "scene": str(tmp_path / "scene.SAFE"), "image": np.eye(3)},
-        {"looks": np.float32(4.5), "where": tmp_path, "law": len, "bad": np.nan, "k": (1, None)},
-    )
-    assert json.loads(json.dumps(record, allow_nan=False)) == record
-    assert record["software"]["numpy"] == np.__version__
-    assert record["software"]["GDAL"] == rasterio.__gdal_version__
-    assert record["created"].endswith("+00:00")
-    assert record["inputs"]["dem"]["sha256"] == hashlib.sha256(b"heights").hexdigest()
-    assert record["inputs"]["dem"]["bytes"] == 7
-    assert record["inputs"]["scene"]["bytes"] == 10
-    assert record["parameters"]["looks"] == 4.5
-    assert record["parameters"]["bad"] == "nan"
-    assert record["parameters"]["k"] == [1, None]
-    with pytest.raises(FileNotFoundError, match="absent"):
-        output.provenance({"dem": tmp_path / "absent.tif"})
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Stands for an orbit or a radar grid."""
-
-    time: np.ndarray
-    source: str = "made here"
-
-
-def checksum(value: object) -> str:
-    return output.provenance({"value": value})["inputs"]["value"]["sha256"]
-
-
-def test_checksums_depend_on_content_and_on_nothing_else() -> None:
-    dataset = result()
-    array = dataset["sigma0"]
-    assert checksum(array) == checksum(array.copy(deep=True))
-    assert checksum(array) == checksum(array.chunk(y=16))
-    assert checksum(array) != checksum(array + 1e-6)
-    assert checksum(array) != checksum(array.assign_coords(x=array["x"] + 1))
-    assert checksum(array) != checksum(array.rio.write_crs("EPSG:32633"))
-    assert checksum(dataset) == checksum(dataset[list(dataset.data_vars)[::-1]])
-    assert checksum(np.arange(4.0)) == checksum(np.arange(4.0).astype(">f8"))
-    assert checksum(np.arange(4.0)) != checksum(np.arange(4))
-    assert checksum(np.asfortranarray(np.eye(3)[:2])) == checksum(np.eye(3)[:2])
-    assert checksum(Settings(np.arange(3.0))) == checksum(Settings(np.arange(3.0)))
-    assert checksum(Settings(np.arange(3.0))) != checksum(Settings(np.arange(4.0)))
-    assert checksum({"a": 1, "b": [2, lambda: 0]}) == checksum({"b": [2, lambda: 0], "a": 1})
-
-
-def test_provenance_is_kept_inside_files(tmp_path: Path) -> None:
-    dataset = result()
-    dataset.attrs["provenance"] = record = output.provenance({"image": np.eye(2)}, {"steps": 3})
-    for suffix in READABLE:
-        back = output.open_result(output.write(dataset, tmp_path / f"result{suffix}"))
-        assert json.loads(back.attrs["provenance"]) == record
 
 
 def test_a_picture_keeps_its_texts(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def grids() -> list[RadarGrid]:
             samples=3000,
             sample_spacing=10.0 if ground_range else 2.3,
         )
-        made += [grid, replace(grid, stamp_range=grid.near_range + 5000.0)]
+        made += [grid, replace(grid, bistatic_range=grid.near_range + 5000.0)]
     return made
 
 
@@ -183,7 +183,7 @@ def test_an_annotation_of_a_grd_gives_back_its_grid() -> None:
     read = read_grid(annotation_xml(grid, orbit).encode())
     assert read.shape == grid.shape
     assert read.looks == 4.4
-    assert read.stamp_range == pytest.approx(float(grid.slant_range(450, 550)), abs=1.0)
+    assert read.bistatic_range == pytest.approx(float(grid.slant_range(450, 550)), abs=1.0)
     shift = float((orbit.epoch - read.epoch) / np.timedelta64(1, "ns")) * 1e-9
     line, sample = np.array([0.0, 450.0, 899.0]), np.array([0.0, 700.0, 1099.0])
     np.testing.assert_allclose(read.azimuth_time(line), grid.azimuth_time(line) + shift, atol=1e-8)
@@ -223,7 +223,7 @@ def test_lines_without_shear_are_recognised() -> None:
         begin, stop = (points[index].index(tag) for tag in ("<azimuthTime>", "</azimuthTime>"))
         points[index] = points[index][:begin] + middle[start:end] + points[index][stop:]
     read = read_grid("<geolocationGridPoint>".join(points).encode())
-    assert read.stamp_range is None
+    assert read.bistatic_range is None
 
 
 @pytest.mark.parametrize("burst", [-1, 3, 100])
@@ -265,7 +265,7 @@ def test_farther_samples_are_farther_and_later_lines_later(
 
 
 def test_lines_are_sheared_by_the_travel_time() -> None:
-    grid = replace(GRIDS[0], stamp_range=850_000.0)
+    grid = replace(GRIDS[0], bistatic_range=850_000.0)
     assert float(grid.azimuth_time(7, 850_000.0)) == float(grid.azimuth_time(7))
     later = float(grid.azimuth_time(7, 850_000.0 + SPEED_OF_LIGHT * 1e-4) - grid.azimuth_time(7))
     assert later == pytest.approx(1e-4, abs=1e-12)

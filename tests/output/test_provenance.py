@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import fsspec
@@ -13,7 +14,7 @@ import pytest
 import rasterio
 
 from sarheight import output
-from sarheight.output._provenance import public_address
+from sarheight.output._provenance import strip_credentials
 from sarheight.output.radar_images import write_scene
 from tests.results import masks_of, result_of, scene
 
@@ -102,7 +103,7 @@ def test_what_lies_elsewhere_is_named_and_not_fetched() -> None:
     ],
 )
 def test_addresses_are_kept_without_secrets(address: str, shown: str) -> None:
-    assert public_address(address) == shown
+    assert strip_credentials(address) == shown
 
 
 def test_gdal_keeps_the_record_of_a_geotiff_in_its_tags(tmp_path: Path) -> None:
@@ -110,3 +111,62 @@ def test_gdal_keeps_the_record_of_a_geotiff_in_its_tags(tmp_path: Path) -> None:
     path = output.write(masks_of().assign_attrs(provenance=record), tmp_path / "masks.tif")
     with rasterio.open(path) as file:
         assert json.loads(file.tags()["provenance"]) == record
+
+
+def test_provenance_tells_versions_inputs_and_parameters(tmp_path: Path) -> None:
+    (tmp_path / "dem.tif").write_bytes(b"heights")
+    (tmp_path / "scene.SAFE").mkdir()
+    (tmp_path / "scene.SAFE" / "annotation.xml").write_bytes(b"<product/>")
+    record = output.provenance(
+        {"dem": tmp_path / "dem.tif", "scene": str(tmp_path / "scene.SAFE"), "image": np.eye(3)},
+        {"looks": np.float32(4.5), "where": tmp_path, "law": len, "bad": np.nan, "k": (1, None)},
+    )
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert record["software"]["numpy"] == np.__version__
+    assert record["software"]["GDAL"] == rasterio.__gdal_version__
+    assert record["created"].endswith("+00:00")
+    assert record["inputs"]["dem"]["sha256"] == hashlib.sha256(b"heights").hexdigest()
+    assert record["inputs"]["dem"]["bytes"] == 7
+    assert record["inputs"]["scene"]["bytes"] == 10
+    assert record["parameters"]["looks"] == 4.5
+    assert record["parameters"]["bad"] == "nan"
+    assert record["parameters"]["k"] == [1, None]
+    with pytest.raises(FileNotFoundError, match="absent"):
+        output.provenance({"dem": tmp_path / "absent.tif"})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Stands for an orbit or a radar grid."""
+
+    time: np.ndarray
+    source: str = "made here"
+
+
+def checksum(value: object) -> str:
+    return output.provenance({"value": value})["inputs"]["value"]["sha256"]
+
+
+def test_checksums_depend_on_content_and_on_nothing_else() -> None:
+    dataset = result_of(polarisations=2).copy(deep=True)
+    array = dataset["sigma0"]
+    assert checksum(array) == checksum(array.copy(deep=True))
+    assert checksum(array) == checksum(array.chunk(y=16))
+    assert checksum(array) != checksum(array + 1e-6)
+    assert checksum(array) != checksum(array.assign_coords(x=array["x"] + 1))
+    assert checksum(array) != checksum(array.rio.write_crs("EPSG:32633"))
+    assert checksum(dataset) == checksum(dataset[list(dataset.data_vars)[::-1]])
+    assert checksum(np.arange(4.0)) == checksum(np.arange(4.0).astype(">f8"))
+    assert checksum(np.arange(4.0)) != checksum(np.arange(4))
+    assert checksum(np.asfortranarray(np.eye(3)[:2])) == checksum(np.eye(3)[:2])
+    assert checksum(Settings(np.arange(3.0))) == checksum(Settings(np.arange(3.0)))
+    assert checksum(Settings(np.arange(3.0))) != checksum(Settings(np.arange(4.0)))
+    assert checksum({"a": 1, "b": [2, lambda: 0]}) == checksum({"b": [2, lambda: 0], "a": 1})
+
+
+def test_provenance_is_kept_inside_files(tmp_path: Path) -> None:
+    dataset = result_of(polarisations=2).copy(deep=True)
+    dataset.attrs["provenance"] = record = output.provenance({"image": np.eye(2)}, {"steps": 3})
+    for suffix in FORMATS[:3]:
+        back = output.open_result(output.write(dataset, tmp_path / f"result{suffix}"))
+        assert json.loads(back.attrs["provenance"]) == record

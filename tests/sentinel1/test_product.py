@@ -19,10 +19,8 @@ from sarheight.geometry import rdr2geo
 from sarheight.geometry.placement import bounds_of_corners, window_of_bounds
 from sarheight.output.radar_images import grid_to_json, read_grid_and_orbit
 from sarheight.product import Product, open_product
-from sarheight.sentinel1 import Sentinel1Product, read_annotation
-from sarheight.sentinel1 import _detected as _grd
-from sarheight.sentinel1 import _detected as _windowed
-from sarheight.sentinel1._archive import read_manifest
+from sarheight.sentinel1 import Sentinel1Product, _images, read_annotation
+from sarheight.sentinel1._manifest import read_manifest
 from sarheight.sentinel1._radiometry import Radiometry
 from sarheight.sentinel1.orbit import find_orbit_file
 from sarheight.zones.polarimetry import polarimetric_channels
@@ -30,8 +28,10 @@ from tests.annotations import eof_xml
 from tests.conftest import shared_data
 from tests.products import (
     NAME,
+    NAMES,
     Made,
     grd_product,
+    interpolated,
     manifest_xml,
     pack,
     save,
@@ -39,7 +39,6 @@ from tests.products import (
     tiff,
 )
 from tests.synthetic import circular_orbit, synthetic_grid
-from tests.test_sentinel1_radiometry import NAMES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,8 +70,6 @@ def copied(made: Made, folder: Path) -> Path:
 
 def power(made: Made, polarisation: str, calibration: Calibration) -> NDArray[np.float64]:
     """Calibrated power, without noise removal, from the tables."""
-    from tests.test_sentinel1_radiometry import interpolated
-
     lines, samples = (np.arange(size, dtype=np.float64) for size in made.grid.shape)
     tables = made.tables[polarisation]
     amplitude = interpolated(tables.amplitude(NAMES[calibration]), lines, samples)
@@ -89,7 +86,7 @@ def test_a_product_tells_what_it_is(product: Product) -> None:
     assert (product.mission, product.product_type, product.swaths) == ("S1A", "GRD", ("IW",))
     assert product.polarisations == ("VV", "VH")
     assert product.start == np.datetime64("2024-01-01T05:59:58")
-    facts = dict(product.facts())
+    facts = dict(product.summary())
     assert facts["what"] == f"Sentinel-1 product: S1A IW GRD, {NAME}"
     assert facts["images"] == "IW 200 lines x 250 samples"
     assert facts["processor"] == "IPF 3.71"
@@ -120,7 +117,7 @@ def test_real_manifests_are_read() -> None:
 
 
 def test_sampling_and_orbit_are_those_of_the_annotation(product: Product, made: Made) -> None:
-    grid, orbit = product.placement(orbit="annotation")
+    grid, orbit = product.grid_and_orbit(orbit="annotation")
     assert grid.shape == made.grid.shape
     assert grid.near_range == pytest.approx(made.grid.near_range, abs=1e-6)
     expected = made.orbit.with_epoch(orbit.epoch).state(0.0)[0]
@@ -163,8 +160,8 @@ def test_zeros_are_no_data_and_noise_is_removed(product: Product, made: Made) ->
 def test_chunks_and_blocks_make_no_difference(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], pixels: int
 ) -> None:
-    monkeypatch.setattr(_windowed, "CHUNK_PIXELS", pixels)
-    monkeypatch.setattr(_grd, "SLAB_PIXELS", 700)
+    monkeypatch.setattr(_images, "CHUNK_PIXELS", pixels)
+    monkeypatch.setattr(_images, "SLAB_PIXELS", 700)
     made = grd_product(tmp_path, polarisations=("VV",), tiff_options=options)
     image = open_product(pack(made.path, tmp_path / "x.zip")).scene(noise_removal=False).image
     height = image.chunksizes["line"][0]
@@ -198,7 +195,7 @@ def slc(tmp_path_factory: pytest.TempPathFactory) -> tuple[Product, IwProduct]:
 def test_an_slc_is_one_image_of_all_swaths(slc: tuple[Product, IwProduct]) -> None:
     product, cut = slc
     assert product.swaths == ("IW1", "IW2", "IW3")
-    facts = dict(product.facts())
+    facts = dict(product.summary())
     assert "IW2 180 lines x 200 samples in 3 bursts" in facts["images"]
     scene = product.scene(noise_removal=False)
     assert scene.image.sizes == {
@@ -212,7 +209,7 @@ def test_an_slc_is_one_image_of_all_swaths(slc: tuple[Product, IwProduct]) -> No
     ratio = cut.power[inside] / found[inside]
     assert np.sqrt(ratio.min()) == pytest.approx(200.0, rel=0.05)
     assert np.sqrt(ratio.max()) < 200.0 * 1.4
-    grid, _ = product.placement()
+    grid, _ = product.grid_and_orbit()
     assert grid.shape == scene.grid.shape
 
 
@@ -248,6 +245,14 @@ def test_an_slc_opens_as_complex_numbers(slc: tuple[Product, IwProduct], product
     assert channels["vv_intensity"].shape == grid.shape
     with pytest.raises(ValueError, match="expected one or more of those"):
         product.complex_images(polarisations=("HH",))
+
+
+@pytest.mark.parametrize("swaths", [("IW4",), ("IW1", "EW1"), ("IW1", "IW1")])
+def test_swaths_that_are_not_there_are_refused(
+    slc: tuple[Product, IwProduct], swaths: tuple[str, ...]
+) -> None:
+    with pytest.raises(ValueError, match=r"expected one or more .*: IW1, IW2, IW3"):
+        slc[0].scene(swaths=swaths)
 
 
 def test_an_slc_has_no_borders_to_clean(slc: tuple[Product, IwProduct]) -> None:
@@ -358,7 +363,7 @@ def test_the_date_line_and_high_latitudes_are_no_obstacle(
     product = open_product(made.path)
     scene = product.scene(bounds=bounds, heights=(0.0, 5.0))
     assert np.isfinite(scene.image.values).all()
-    line, sample = window_of_bounds(bounds, *product.placement(), heights=(0.0, 5.0), margin=0)
+    line, sample = window_of_bounds(bounds, *product.grid_and_orbit(), heights=(0.0, 5.0), margin=0)
     assert (line.start, sample.start) <= (20, 20)
     assert line.stop > 40
     assert sample.stop > 50
@@ -544,7 +549,7 @@ def test_a_changed_annotation_is_noticed(made: Made, tmp_path: Path) -> None:
         annotation.read_text().replace("<numberOfLines>200", "<numberOfLines>201")
     )
     with pytest.raises(ProductError, match=r"differs from its checksum in the manifest"):
-        open_product(path).placement()
+        open_product(path).grid_and_orbit()
 
 
 def test_all_files_are_verified_on_demand(made: Made, tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.interpolate import RegularGridInterpolator
 
 from sarheight.errors import AnnotationError
 from sarheight.sentinel1 import read_annotation
@@ -18,13 +17,13 @@ from sarheight.sentinel1._radiometry import (
     REACH,
     WINDOW,
     Radiometry,
-    has_image,
+    image_samples,
     read_calibration,
     read_noise,
 )
 from tests.annotations import annotation_xml
 from tests.conftest import shared_data
-from tests.products import Tables, calibration_xml, noise_xml
+from tests.products import NAMES, Tables, calibration_xml, interpolated, noise_xml
 from tests.synthetic import synthetic_grid
 
 if TYPE_CHECKING:
@@ -36,18 +35,6 @@ TABLES = Tables()
 ANNOTATION = read_annotation(annotation_xml(*synthetic_grid()).replace(">IW1<", ">IW<").encode())
 CALIBRATION, NOISE = calibration_xml(TABLES).encode(), noise_xml(TABLES).encode()
 RADIOMETRY = Radiometry.from_xml(CALIBRATION, NOISE, ANNOTATION)
-NAMES: dict[Calibration, str] = {
-    "beta0": "betaNought",
-    "sigma0": "sigmaNought",
-    "gamma0": "gamma",
-}
-
-
-def interpolated(nodes: Floats, lines: Floats, samples: Floats) -> Floats:
-    """Bilinear between the nodes of the tables, by SciPy."""
-    table = RegularGridInterpolator((TABLES.lines, TABLES.pixels), nodes)
-    found: Floats = table(tuple(np.meshgrid(lines, samples, indexing="ij")))
-    return found
 
 
 def expected_noise(lines: Floats, samples: Floats) -> Floats:
@@ -227,7 +214,7 @@ def scene_with_borders(
 
 def test_borders_are_found_within_half_a_window() -> None:
     power, noise = scene_with_borders(700, 300)
-    inside = has_image(power, noise)
+    inside = image_samples(power, noise)
     assert not inside[:, :700].any()
     assert not inside[:, -300:].any()
     assert inside[:, 700 + WINDOW : -300 - WINDOW].all()
@@ -235,13 +222,13 @@ def test_borders_are_found_within_half_a_window() -> None:
 
 def test_an_image_without_borders_is_kept_whole() -> None:
     power, noise = scene_with_borders(0, 0)
-    assert has_image(power, noise).all()
+    assert image_samples(power, noise).all()
 
 
 def test_lines_before_the_datatake_have_no_image() -> None:
     power, noise = scene_with_borders(0, 0)
     power[:5] *= 0.001
-    inside = has_image(power, noise)
+    inside = image_samples(power, noise)
     assert not inside[:5].any()
     assert inside[5:].all()
 
@@ -249,7 +236,7 @@ def test_lines_before_the_datatake_have_no_image() -> None:
 def test_wide_dark_water_at_the_side_is_kept() -> None:
     power, noise = scene_with_borders(0, 0)
     power[:, : REACH + 200] *= 0.01
-    assert has_image(power, noise).all()
+    assert image_samples(power, noise).all()
 
 
 # -------------------------------------------------------------------------------------- bad input
