@@ -110,5 +110,5 @@ def test_an_incidence_beyond_the_swath_is_an_error() -> None:
 
 def test_a_latitude_out_of_sight_is_an_error() -> None:
     grid, orbit = synthetic_grid()
-    with pytest.raises(OrbitCoverageError, match="flies past that latitude"):
+    with pytest.raises(OrbitCoverageError, match="pass an orbit that passes that latitude"):
         rotate_over_dem(hill(CENTRE[0], CENTRE[1] - 3e6), grid, orbit, 34.0)
