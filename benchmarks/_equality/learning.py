@@ -25,17 +25,17 @@ from benchmarks.synthetic.zones import ZoneSceneSettings, write_simulated_so2sat
 from sarheight.buildings import (
     BuildingPatches,
     Buildings,
-    band_statistics,
     building_errors,
     city_grid,
     footprint_iou,
-    monthly,
-    on_grid,
+    monthly_composite,
     open_stack,
     rasterise_buildings,
-    unfolded,
+    reconstruct_product,
+    resample_image,
     write_stack,
 )
+from sarheight.buildings.stack import band_statistics
 from sarheight.layover import (
     masks,
 )
@@ -219,11 +219,11 @@ def building_data() -> Mapping[str, Any]:
         "patches": [patches[index] for index in (0, len(patches) - 1)],
         "statistics": band_statistics([city], optical_bands=("B02", "B08")),
         "outlines": rasterise_buildings(buildings, city["height"]),
-        "monthly_median": monthly(images, "median"),
-        "monthly_mean": monthly(images, "mean"),
+        "monthly_median": monthly_composite(images, "median"),
+        "monthly_mean": monthly_composite(images, "mean"),
         "grid": like,
-        "regridded": on_grid(terrain(), like),
-        "unfolded": unfolded(scene_of(2), terrain(), like),
+        "regridded": resample_image(terrain(), like),
+        "unfolded": reconstruct_product(scene_of(2), terrain(), like),
     }
 
 
@@ -268,7 +268,8 @@ def networks() -> Mapping[str, Any]:
     """Run every network on random images, with weights from a seed."""
     import torch
 
-    from sarheight.buildings import MBHRNet, ResNet50, SeriesNet
+    from sarheight.buildings import MBHRNet, SeriesNet
+    from sarheight.buildings._networks import ResNet50
     from sarheight.learning import UNet
     from sarheight.terrain import ASKUNet
     from sarheight.zones import FusionCNN, ZoneNet

@@ -1,70 +1,64 @@
 from ._footprints import (
     Buildings,
-    heights_of_raster,
+    heights_from_raster,
     rasterise_buildings,
     read_buildings,
 )
 from ._images import (
     city_grid,
-    clear_cells,
-    monthly,
-    on_grid,
-    pass_of_time,
+    clear_sky_mask,
+    monthly_composite,
+    reconstruct_product,
     reflectance,
+    resample_image,
     sar_series,
-    unfolded,
 )
-from ._networks import BuildingDistribution, BuildingEstimate, MBHRNet, SeriesNet
-from ._resnet import LoadedWeights, ResNet50, load_resnet_weights
-from ._tabular import FeatureTable, TabularSettings, train_tabular
-from .estimators import (
-    BuildingHeightEstimator,
-    TabularEstimate,
+from ._networks import MBHRNet, SeriesNet, load_resnet_weights
+from ._readers import (
+    bigearthnet_stacks,
+    stack_from_arrays,
+    stack_from_folder,
+    stack_from_raster,
+)
+from ._tabular import (
+    FeatureTable,
     TabularHeightEstimator,
+    TabularSettings,
+    train_tabular,
 )
-from .metrics import (
-    BuildingErrors,
-    RegressionErrors,
-    building_errors,
-    footprint_iou,
-    plot_building_heights,
-)
-from .patches import BuildingPatches, blocks, split_cities
-from .predict import predict_buildings
-from .recipe import (
+from .configuration import (
     BuildingSource,
     City,
     OpticalSource,
     RadarSource,
-    StackRecipe,
+    StackConfiguration,
     make_stack,
     write_stacks,
 )
+from .estimators import (
+    BuildingDistribution,
+    BuildingEstimate,
+    BuildingHeightEstimator,
+    predict_buildings,
+)
+from .metrics import (
+    BuildingErrors,
+    building_errors,
+    footprint_iou,
+    plot_building_heights,
+)
+from .patches import BuildingPatches, split_blocks, split_cities
 from .stack import (
     OPTICAL_BANDS,
     SAR_BANDS,
-    band_statistics,
     check_stack,
     city_stack,
-    month_of,
-    valid_months,
-    with_bands,
-)
-from .stack_files import (
-    bigearthnet_stacks,
     open_stack,
-    stack_of_arrays,
-    stack_of_folder,
-    stack_of_raster,
+    select_bands,
+    valid_months,
     write_stack,
 )
-from .training import (
-    BuildingSettings,
-    calibrate,
-    distribution_loss,
-    regression_loss,
-    train_buildings,
-)
+from .training import BuildingSettings, train_buildings
 
 __all__ = [
     "OPTICAL_BANDS",
@@ -79,52 +73,42 @@ __all__ = [
     "Buildings",
     "City",
     "FeatureTable",
-    "LoadedWeights",
     "MBHRNet",
     "OpticalSource",
     "RadarSource",
-    "RegressionErrors",
-    "ResNet50",
     "SeriesNet",
-    "StackRecipe",
-    "TabularEstimate",
+    "StackConfiguration",
     "TabularHeightEstimator",
     "TabularSettings",
-    "band_statistics",
     "bigearthnet_stacks",
-    "blocks",
     "building_errors",
-    "calibrate",
     "check_stack",
     "city_grid",
     "city_stack",
-    "clear_cells",
-    "distribution_loss",
+    "clear_sky_mask",
     "footprint_iou",
-    "heights_of_raster",
+    "heights_from_raster",
     "load_resnet_weights",
     "make_stack",
-    "month_of",
-    "monthly",
-    "on_grid",
+    "monthly_composite",
     "open_stack",
-    "pass_of_time",
     "plot_building_heights",
     "predict_buildings",
     "rasterise_buildings",
     "read_buildings",
+    "reconstruct_product",
     "reflectance",
-    "regression_loss",
+    "resample_image",
     "sar_series",
+    "select_bands",
+    "split_blocks",
     "split_cities",
-    "stack_of_arrays",
-    "stack_of_folder",
-    "stack_of_raster",
+    "stack_from_arrays",
+    "stack_from_folder",
+    "stack_from_raster",
     "train_buildings",
     "train_tabular",
-    "unfolded",
     "valid_months",
-    "with_bands",
     "write_stack",
     "write_stacks",
 ]

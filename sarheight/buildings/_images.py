@@ -14,9 +14,16 @@ from pyproj import CRS, Transformer
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
-from sarheight.buildings.stack import OPTICAL_BANDS, POSTING, SAR_BANDS, check_optical, month_of
+from sarheight.buildings.stack import (
+    OPTICAL_BANDS,
+    POSTING,
+    SAR_BANDS,
+    check_optical,
+    month_start,
+    on_grid_of,
+    require_grid,
+)
 from sarheight.errors import StackError
-from sarheight.output.grid import grid_transform
 from sarheight.scene import acquisitions
 
 if TYPE_CHECKING:
@@ -30,82 +37,84 @@ if TYPE_CHECKING:
     from sarheight.scene import Scene
 
 POINTS_PER_SIDE = 21
-MOST_CELLS = 4e8
-SAME = 1e-3
-"""By how much of a cell a grid may stray from another and be taken for the same."""
+"""Points along each edge of a box whose bounds are found in another reference system."""
+MAX_CELLS = 4e8
+SAME_GRID = 1e-3
+"""Largest difference between grids between which nothing is resampled, in cells."""
+FINER = 0.67
+"""An image whose posting is below this part of the target's is averaged, not interpolated."""
 
 
 def city_grid(
-    place: Sequence[float],
+    bounds: Sequence[float],
     *,
     crs: Any = None,  # noqa: ANN401  # whatever pyproj takes
     posting: float = POSTING,
 ) -> xr.DataArray:
-    """Lay a grid over a place, with cell edges at whole multiples of the posting.
+    """Make a grid over a city, with cell edges at whole multiples of the posting.
 
     Parameters
     ----------
-    place : sequence of float
+    bounds : sequence of float
         (west, south, east, north) in degrees.
     crs : optional
-        Projected reference system; by default the zone of UTM in which the middle lies.
+        Projected reference system; by default the UTM zone of the middle.
     posting : float
         Metres between cells.
 
     Returns
     -------
     xarray.DataArray
-        Dims (y, x), north up, float32, NaN throughout: what others take as `like`.
+        Dims (y, x), north up, float32, NaN throughout; other functions take it as `like`.
 
     Raises
     ------
     StackError
-        If the place has no extent, or the reference system no metres.
+        If the bounds have no extent, or the reference system is not projected.
     """
-    west, south, east, north = (float(each) for each in place)
+    west, south, east, north = (float(each) for each in bounds)
     if not (west < east and south < north and posting > 0.0):
         msg = (
-            f"found the place {tuple(place)} and a posting of {posting:g} m, expected (west, "
-            "south, east, north) in degrees with some extent"
+            f"found the bounds {tuple(bounds)} and a posting of {posting:g} m, expected (west, "
+            "south, east, north) in degrees with some extent, and metres above 0"
         )
         raise StackError(msg)
-    chosen = _utm(0.5 * (west + east), 0.5 * (south + north)) if crs is None else CRS(crs)
-    if not chosen.is_projected:
-        msg = f"found {chosen.name!r}, expected a projected reference system in metres"
+    system = _utm(0.5 * (west + east), 0.5 * (south + north)) if crs is None else CRS(crs)
+    if not system.is_projected:
+        msg = f"found {system.name!r}, expected a projected reference system in metres"
         raise StackError(msg)
-    to_map = Transformer.from_crs(4326, chosen, always_xy=True)
-    bounds = to_map.transform_bounds(west, south, east, north, densify_pts=POINTS_PER_SIDE)
-    left, bottom = (posting * np.floor(each / posting) for each in bounds[:2])
-    right, top = (posting * np.ceil(each / posting) for each in bounds[2:])
+    to_map = Transformer.from_crs(4326, system, always_xy=True)
+    box = to_map.transform_bounds(west, south, east, north, densify_pts=POINTS_PER_SIDE)
+    left, bottom = (posting * np.floor(each / posting) for each in box[:2])
+    right, top = (posting * np.ceil(each / posting) for each in box[2:])
     shape = round((top - bottom) / posting), round((right - left) / posting)
-    if not 0 < shape[0] * shape[1] < MOST_CELLS:
-        msg = f"found a grid of {shape[0]} x {shape[1]} cells, expected fewer than {MOST_CELLS:g}"
+    if not 0 < shape[0] * shape[1] < MAX_CELLS:
+        msg = f"found a grid of {shape[0]} x {shape[1]} cells, expected fewer than {MAX_CELLS:g}"
         raise StackError(msg)
     grid = {
         "y": top - posting * (np.arange(shape[0]) + 0.5),
         "x": left + posting * (np.arange(shape[1]) + 0.5),
     }
     empty = xr.DataArray(np.full(shape, np.nan, dtype=np.float32), coords=grid, dims=("y", "x"))
-    placed: xr.DataArray = empty.rio.write_crs(chosen)
-    return placed
+    written: xr.DataArray = empty.rio.write_crs(system)
+    return written
 
 
-def on_grid(
+def resample_image(
     image: xr.DataArray, like: xr.DataArray | xr.Dataset, *, resampling: str | None = None
 ) -> xr.DataArray:
-    """Bring an image to the grid of another.
+    """Resample an image onto the grid of another.
 
     Parameters
     ----------
     image : xarray.DataArray
-        Dims (..., y, x), floating, NaN where there is no data; or integer codes, with 0 for no
-        data.
+        Dims (..., y, x), floating, NaN where there is no data; or integer codes, 0 for no data.
+        Power is to be averaged as power, never as decibels.
     like : xarray.DataArray or xarray.Dataset
-        On the wanted grid.
+        On the target grid.
     resampling : str, optional
-        A name of GDAL's. By default the mean where the image is finer, else bilinear; and for
-        codes the nearest, or the most frequent one where the image is finer. Power is to be
-        averaged as power, never as decibels.
+        A method of GDAL. By default the mean where the image is finer, else bilinear; for codes
+        the most frequent one where the image is finer, else the nearest.
 
     Returns
     -------
@@ -115,105 +124,91 @@ def on_grid(
     Raises
     ------
     StackError
-        If one of the two has no regular grid or reference system, or they do not meet.
+        If one of the two has no regular grid or reference system, or they do not overlap.
     """
-    source, target = _placed(image, "the image"), _placed(like, "the grid")
-    wanted = {name: like[name].values for name in ("y", "x")}
+    source, target = require_grid(image, "the image"), require_grid(like, "the grid")
+    grid = {axis: like[axis].values for axis in ("y", "x")}
+    # Coordinates that belong to the old grid, such as spatial_ref, are not carried over.
     stale = [name for name in image.coords if {"y", "x"} & set(image[name].dims)]
     stale += [name for name in image.coords if image[name].ndim == 0]
-    if _same(source, target) and all(image.sizes[name] == len(wanted[name]) for name in wanted):
-        same: xr.DataArray = image.drop_vars(stale).assign_coords(wanted).rio.write_crs(target[1])
+    if _same_grid(source, target) and all(image.sizes[axis] == len(grid[axis]) for axis in grid):
+        same: xr.DataArray = image.drop_vars(stale).assign_coords(grid).rio.write_crs(target[1])
         return same
     floating = image.dtype.kind == "f"
-    finer = abs(source[0].a) < 0.67 * abs(target[0].a) and source[1] == target[1]
-    usual = ("average" if finer else "bilinear") if floating else ("mode" if finer else "nearest")
-    nothing: float = np.nan if floating else 0
+    finer = abs(source[0].a) < FINER * abs(target[0].a) and source[1] == target[1]
+    default = ("average" if finer else "bilinear") if floating else ("mode" if finer else "nearest")
+    no_data: float = np.nan if floating else 0
     leading = image.shape[:-2]
-    moved = np.full((*leading, len(wanted["y"]), len(wanted["x"])), nothing, dtype=image.dtype)
+    resampled = np.full((*leading, len(grid["y"]), len(grid["x"])), no_data, dtype=image.dtype)
     values = np.ascontiguousarray(image.values)
     for index in np.ndindex(leading):
         reproject(
             values[index],
-            moved[index],
+            resampled[index],
             src_transform=source[0],
-            src_crs=_for_gdal(source[1]),
-            src_nodata=nothing,
+            src_crs=rasterio.crs.CRS.from_wkt(source[1].to_wkt()),
+            src_nodata=no_data,
             dst_transform=target[0],
-            dst_crs=_for_gdal(target[1]),
-            dst_nodata=nothing,
-            resampling=Resampling[usual if resampling is None else resampling],
+            dst_crs=rasterio.crs.CRS.from_wkt(target[1].to_wkt()),
+            dst_nodata=no_data,
+            resampling=Resampling[default if resampling is None else resampling],
             tolerance=0.01,
         )
-    if not _meets(image, source[1], like, target[1]):
+    if not _overlap(image, source[1], like, target[1]):
         msg = (
             f"the image, in {source[1].name!r} from ({source[0].c:.8g}, {source[0].f:.8g}), does "
             f"not meet the grid in {target[1].name!r} from ({target[0].c:.8g}, {target[0].f:.8g})"
         )
         raise StackError(msg)
     kept = {name: image[name] for name in image.coords if name not in {*stale, "y", "x"}}
-    result = xr.DataArray(moved, dims=image.dims, coords={**kept, **wanted}, attrs=image.attrs)
-    placed: xr.DataArray = result.rio.write_crs(target[1])
-    return placed
+    result = xr.DataArray(resampled, dims=image.dims, coords={**kept, **grid}, attrs=image.attrs)
+    written: xr.DataArray = result.rio.write_crs(target[1])
+    return written
 
 
-def _meets(image: xr.DataArray, source: CRS, like: xr.DataArray | xr.Dataset, target: CRS) -> bool:
-    """Tell whether two grids overlap."""
-    corners = [float(image[name][end]) for name in ("x", "y") for end in (0, -1)]
+def _overlap(
+    image: xr.DataArray, source: CRS, like: xr.DataArray | xr.Dataset, target: CRS
+) -> bool:
+    corners = [float(image[axis][end]) for axis in ("x", "y") for end in (0, -1)]
     box = (min(corners[:2]), min(corners[2:]), max(corners[:2]), max(corners[2:]))
-    west, south, east, north = Transformer.from_crs(
-        source, target, always_xy=True
-    ).transform_bounds(*box, densify_pts=POINTS_PER_SIDE)
+    to_target = Transformer.from_crs(source, target, always_xy=True)
+    west, south, east, north = to_target.transform_bounds(*box, densify_pts=POINTS_PER_SIDE)
     x, y = like["x"].values, like["y"].values
     return bool(west <= x.max() and east >= x.min() and south <= y.max() and north >= y.min())
 
 
-def _placed(image: xr.DataArray | xr.Dataset, name: str) -> tuple[Affine, CRS]:
-    if image.rio.crs is None:
-        msg = f"{name} does not say its reference system: set one with .rio.write_crs(...)"
-        raise StackError(msg)
-    try:
-        return grid_transform(image), CRS.from_user_input(image.rio.crs)
-    except ValueError as error:
-        msg = f"found no regular grid in {name}: {error}"
-        raise StackError(msg) from error
-
-
-def _same(one: tuple[Affine, CRS], other: tuple[Affine, CRS]) -> bool:
-    apart = np.abs(np.subtract(one[0][:6], other[0][:6])).max()
-    return bool(apart < SAME * abs(other[0].a)) and one[1] == other[1]
+def _same_grid(one: tuple[Affine, CRS], other: tuple[Affine, CRS]) -> bool:
+    difference = np.abs(np.subtract(one[0][:6], other[0][:6])).max()
+    return bool(difference < SAME_GRID * abs(other[0].a)) and one[1] == other[1]
 
 
 def _utm(longitude: float, latitude: float) -> CRS:
-    """Return the zone of UTM in which a place lies, by its six degrees of longitude alone."""
+    """Return the UTM zone by its six degrees of longitude alone, without the exceptions."""
     zone = int((longitude + 180.0) // 6.0) % 60 + 1
     return CRS.from_epsg((32600 if latitude >= 0.0 else 32700) + zone)
 
 
-def _for_gdal(crs: CRS) -> rasterio.crs.CRS:
-    return rasterio.crs.CRS.from_wkt(crs.to_wkt())
-
-
-# One image for each month.
+# Monthly composites.
 
 Composite = Literal["median", "mean"]
-MEANS: dict[str, Callable[..., Any]] = {"median": np.nanmedian, "mean": np.nanmean}
+REDUCTIONS: dict[str, Callable[..., Any]] = {"median": np.nanmedian, "mean": np.nanmean}
 
 
-def monthly(
+def monthly_composite(
     series: xr.DataArray,
     how: Composite,
     *,
     months: tuple[Any, Any] | None = None,
 ) -> xr.DataArray:
-    """Make one image of all that were taken in a month.
+    """Reduce the images of each month to one.
 
     Parameters
     ----------
     series : xarray.DataArray
         Dims (time, ..., y, x), NaN where there is no data or cloud; may be dask-backed.
     how : {"median", "mean"}
-        The median for reflectance, as what is left of clouds does not pull it; the mean for
-        power, as it keeps the energy.
+        The median for reflectance, as residual cloud does not bias it; the mean for power, as it
+        preserves the energy.
     months : tuple, optional
         First and last month; by default those of the first and last image.
 
@@ -231,48 +226,50 @@ def monthly(
     if "time" not in series.dims or series["time"].dtype.kind != "M" or not series.sizes["time"]:
         msg = f"found the dims {series.dims}, expected images along time, with dates"
         raise StackError(msg)
-    taken = series["time"].values.astype("datetime64[M]")
-    first, last = (taken.min(), taken.max()) if months is None else months
-    wanted = months_between(first, last)
-    images = [
-        composite(series.isel(time=np.flatnonzero(taken == month)), how)
-        for month in wanted.astype("datetime64[M]")
-        if (taken == month).any()
-    ]
-    there = [month for month in wanted if (taken == month.astype("datetime64[M]")).any()]
-    if not images:
+    month_of_image = series["time"].values.astype("datetime64[M]").astype("datetime64[ns]")
+    first, last = (month_of_image.min(), month_of_image.max()) if months is None else months
+    calendar = months_between(first, last)
+    with_images = [month for month in calendar if (month_of_image == month).any()]
+    if not with_images:
         msg = (
-            f"found images from {taken.min()} to {taken.max()}, expected some from "
-            f"{str(wanted[0])[:7]} to {str(wanted[-1])[:7]}"
+            f"found images from {str(month_of_image.min())[:7]} to "
+            f"{str(month_of_image.max())[:7]}, expected some from {str(calendar[0])[:7]} to "
+            f"{str(calendar[-1])[:7]}"
         )
         raise StackError(msg)
-    joined = xr.concat(images, dim=xr.Variable("month", there), coords="minimal", join="exact")
-    return joined.reindex(month=wanted)
+    images = [
+        composite(series.isel(time=np.flatnonzero(month_of_image == month)), how)
+        for month in with_images
+    ]
+    joined = xr.concat(
+        images, dim=xr.Variable("month", with_images), coords="minimal", join="exact"
+    )
+    return joined.reindex(month=calendar)
 
 
 def composite(images: xr.DataArray, how: Composite) -> xr.DataArray:
-    """Take the median or the mean of images along time, leaving out NaN."""
-    if how not in MEANS:
+    """Reduce images along time by the median or the mean of what is not NaN."""
+    if how not in REDUCTIONS:
         msg = f"found how={how!r}, expected one of {', '.join(get_args(Composite))}"
         raise ValueError(msg)
 
-    def middle(values: NDArray[Any]) -> NDArray[np.float32]:
+    def reduce(values: NDArray[Any]) -> NDArray[np.float32]:
         with warnings.catch_warnings():
-            # A cell that was never clear stays without value; that is what we want.
+            # A cell that was never clear stays NaN, as intended.
             warnings.filterwarnings("ignore", message=".*(All-NaN slice|empty slice).*")
-            return np.asarray(MEANS[how](values, axis=-1), dtype=np.float32)
+            return np.asarray(REDUCTIONS[how](values, axis=-1), dtype=np.float32)
 
     if images.chunks is not None:
         images = images.chunk(time=-1)
-    found: xr.DataArray = xr.apply_ufunc(
-        middle,
+    reduced: xr.DataArray = xr.apply_ufunc(
+        reduce,
         images,
         input_core_dims=[["time"]],
         dask="parallelized",
         output_dtypes=[np.float32],
         keep_attrs=True,
     )
-    return found
+    return reduced
 
 
 def months_between(first: Any, last: Any) -> NDArray[np.datetime64]:  # noqa: ANN401
@@ -288,7 +285,7 @@ def months_between(first: Any, last: Any) -> NDArray[np.datetime64]:  # noqa: AN
     return np.arange(begin, end + 1, dtype="datetime64[M]").astype("datetime64[ns]")
 
 
-# Sentinel-2's surface reflectance: its scaling, its bands' names, its scene classification.
+# Sentinel-2 surface reflectance: scaling, names of bands, scene classification.
 
 QUANTIFICATION = 10_000.0
 OFFSET = -1000.0
@@ -299,10 +296,9 @@ CLEAR = (2, 4, 5, 6, 7, 11)
 ground, water, unclassified, snow. The others: no data, saturated, cloud shadow, cloud, cirrus."""
 VISIBLE = OPTICAL_BANDS[:5]
 DARKEST_WITH_OFFSET = 0.09
-"""If all but a thousandth of an image is brighter than this in visible light, it still carries the
-offset of 0.1: shadow, water and vegetation are darker, also in a desert."""
-DARK_SHARE = 0.1
-"""That thousandth in per cent."""
+"""Where all but a thousandth of an image is brighter than this in visible light, the offset of 0.1
+is still in it: shadow, water and vegetation are darker, also in a desert."""
+DARK_PERCENTILE = 0.1
 
 COMMON_NAMES = {
     "coastal": "B01",
@@ -322,26 +318,26 @@ COMMON_NAMES = {
 
 
 def optical_band(name: str) -> str | None:
-    """Return the band that a catalogue or a file calls by some name, None if it is none."""
+    """Return the band that a catalogue or a file names in its own way, None for other names."""
     bare = re.sub(r"[_-]?\d\dm$", "", name.strip(), flags=re.IGNORECASE)
     if bare.lower() in COMMON_NAMES:
         return COMMON_NAMES[bare.lower()]
-    found = re.fullmatch(r"B(\d{1,2})(A?)", bare, flags=re.IGNORECASE)
-    if found is None:
+    match = re.fullmatch(r"B(\d{1,2})(A?)", bare, flags=re.IGNORECASE)
+    if match is None:
         return None
-    band = f"B{found[1].lstrip('0')}A" if found[2] else f"B{int(found[1]):02d}"
+    band = f"B{match[1].lstrip('0')}A" if match[2] else f"B{int(match[1]):02d}"
     return band if band in OPTICAL_BANDS else None
 
 
 def offset_of_baseline(baseline: str | float) -> float:
-    """Return what is to be added to digital numbers, by their processing baseline.
+    """Return the offset to add to digital numbers of a processing baseline.
 
     Source: Sentinel-2 Products Specification Document, BOA_ADD_OFFSET.
     """
     text = str(baseline).strip().upper()
-    named = re.fullmatch(r"N(\d\d)(\d\d)", text)
+    match = re.fullmatch(r"N(\d\d)(\d\d)", text)
     try:
-        number = float(f"{named[1]}.{named[2]}" if named else text)
+        number = float(f"{match[1]}.{match[2]}" if match else text)
     except ValueError:
         number = np.nan
     if not 0.0 <= number < 100.0:
@@ -351,7 +347,7 @@ def offset_of_baseline(baseline: str | float) -> float:
 
 
 def offset_of_item(properties: Mapping[str, Any]) -> float:
-    """Return what is to be added to digital numbers, by the properties of a STAC item."""
+    """Return the offset to add to digital numbers, from the properties of a STAC item."""
     if properties.get("earthsearch:boa_offset_applied") is True:
         return 0.0
     for name in ("s2:processing_baseline", "processing:version"):
@@ -371,29 +367,29 @@ def reflectance(
     offset: float | None = None,
     quantification: float = QUANTIFICATION,
 ) -> xr.DataArray:
-    """Turn digital numbers of Sentinel-2's L2A products into surface reflectance.
+    """Convert digital numbers of Sentinel-2 L2A products to surface reflectance.
 
     Parameters
     ----------
     numbers : xarray.DataArray
         As stored; 0 is no data.
     baseline : str or float, optional
-        Processing baseline of the product, which says whether there is an offset. It stands in the
-        name of the product, ``N0509``. Give this or `offset`.
+        Processing baseline of the product, on which the offset depends; the name of the product
+        contains it, ``N0509``. Give this or `offset`.
     offset : float, optional
-        What is to be added to the numbers: -1000 since baseline 04.00, else 0.
+        Added to the numbers: -1000 since baseline 04.00, else 0.
     quantification : float
-        Numbers that make a reflectance of 1.
+        Digital numbers to a reflectance of 1.
 
     Returns
     -------
     xarray.DataArray
-        float32, NaN where there is no data. Shadows may come out a little below 0.
+        float32, NaN where there is no data. Shadows may be slightly negative.
 
     Raises
     ------
     StackError
-        If it is not said whether there is an offset, or the numbers are reflectance already.
+        If neither or both of baseline and offset are given, or the numbers are reflectance already.
     """
     if (baseline is None) == (offset is None):
         msg = (
@@ -411,29 +407,29 @@ def reflectance(
         )
         raise StackError(msg)
     known = np.isfinite(values) & (values > 0.0)
-    found: xr.DataArray = ((values + np.float32(added)) / np.float32(quantification)).where(known)
-    found.attrs = {"long_name": "surface reflectance", "units": "1"}
-    return found
+    scaled: xr.DataArray = ((values + np.float32(added)) / np.float32(quantification)).where(known)
+    scaled.attrs = {"long_name": "surface reflectance", "units": "1"}
+    return scaled
 
 
 def check_offset(image: xr.DataArray) -> xr.DataArray:
-    """Raise if reflectance looks as if its offset was left in, or subtracted without need."""
-    seen = [band for band in VISIBLE if band in image["optical_band"].values]
-    values = np.asarray(image.sel(optical_band=seen).values)
+    """Raise if reflectance suggests that its offset was left out, or added without need."""
+    visible = [band for band in VISIBLE if band in image["optical_band"].values]
+    values = np.asarray(image.sel(optical_band=visible).values)
     values = values[np.isfinite(values)]
-    if values.size and float(np.percentile(values, DARK_SHARE)) > DARKEST_WITH_OFFSET:
+    if values.size and float(np.percentile(values, DARK_PERCENTILE)) > DARKEST_WITH_OFFSET:
         msg = (
             f"found nothing darker than a reflectance of {float(values.min()):.3f} in "
-            f"{', '.join(seen)}, expected water, shadow or vegetation near 0: the offset of -1000 "
-            "was probably left in. State a baseline of 04.00 or later, or offset=-1000"
+            f"{', '.join(visible)}, expected water, shadow or vegetation near 0: the offset of "
+            "-1000 was probably left out. State a baseline of 04.00 or later, or offset=-1000"
         )
         raise StackError(msg)
     check_optical(image)
     return image
 
 
-def clear_cells(classification: xr.DataArray) -> xr.DataArray:
-    """Tell where the scene classification (SCL) says that the ground is seen.
+def clear_sky_mask(classification: xr.DataArray) -> xr.DataArray:
+    """Return where the scene classification (SCL) shows the ground.
 
     Parameters
     ----------
@@ -443,7 +439,7 @@ def clear_cells(classification: xr.DataArray) -> xr.DataArray:
     Returns
     -------
     xarray.DataArray
-        bool, see `CLEAR`.
+        bool: False for no data, saturated cells, cloud, cloud shadow and cirrus.
 
     Raises
     ------
@@ -451,27 +447,27 @@ def clear_cells(classification: xr.DataArray) -> xr.DataArray:
         If there are other numbers.
     """
     values = classification.fillna(0)
-    strange = np.asarray((values < 0) | (values > 11) | (values % 1 != 0))
-    if strange.any():
+    wrong = np.asarray((values < 0) | (values > 11) | (values % 1 != 0))
+    if wrong.any():
         msg = (
-            f"found {np.asarray(values)[strange].ravel()[0]:g} in the scene classification, "
-            "expected classes 0 to 11: is it the band SCL, brought to the grid by the nearest cell?"
+            f"found {np.asarray(values)[wrong].ravel()[0]:g} in the scene classification, "
+            "expected classes 0 to 11: is it the band SCL, resampled by the nearest cell?"
         )
         raise StackError(msg)
-    found: xr.DataArray = values.isin(CLEAR)
-    return found
+    clear: xr.DataArray = values.isin(CLEAR)
+    return clear
 
 
-# Sentinel-1 on the grid of a city: from flattened images, or unfolded with an elevation model.
+# Sentinel-1 on the grid of a city: terrain-flattened images, or products and an elevation model.
 
-Pass = Literal["ascending", "descending"]
+OrbitDirection = Literal["ascending", "descending"]
 RADIOMETRIES = ("gamma0", "sigma0")
 DEGREES_PER_HOUR = 15.0
-TYPICAL = 0.1
+LAW_LEVEL = 0.1
 """Level of the backscatter law; only ratios of it count."""
 
 
-def unfolded(
+def reconstruct_product(
     source: str | os.PathLike[str] | Scene,
     dem: xr.DataArray,
     like: xr.DataArray | xr.Dataset,
@@ -480,29 +476,27 @@ def unfolded(
     law: BackscatterLaw | None = None,
     polarisations: Sequence[str] = ("VV", "VH"),
 ) -> xr.Dataset:
-    """Unfold a Sentinel-1 product on the grid of a city.
+    """Reconstruct the backscatter of a Sentinel-1 product on the grid of a city.
 
-    The way is that of `sarheight.layover.reconstruct`: calibration, noise, orbit and geometry of
-    the product; the elevation model says how much energy comes from which cell.
+    As `sarheight.layover.reconstruct`, with calibration, noise, orbit and geometry of the product;
+    the elevation model decides how the radar cross-section is allocated to cells.
 
     Parameters
     ----------
     source : path, URL or Scene
-        A product in radar geometry as it comes from the archive (GRD, SLC), or an image opened.
+        A product in radar geometry from the archive (GRD, SLC), or an open image.
     dem : xarray.DataArray
-        Heights of the ground above the ellipsoid in metres, see `sarheight.dem.open_dem`; coarse
-        ones will do.
+        Heights of the ground above the ellipsoid in metres, see `sarheight.dem.open_dem`; a coarse
+        model suffices.
     like : xarray.DataArray or xarray.Dataset
         On the grid of the city.
     method : Reallocation or PosteriorMean, optional
-        How energy is given back; `Reallocation()` by default, which leaves the texture of a city
-        as it is.
+        `Reallocation()` by default, which preserves the texture of a city.
     law : callable, optional
-        Backscatter law, see `reconstruct`. By default gamma0 is the same under all angles; most
-        cities are too flat and too small for a law to be fitted to them, and where the ground is
-        flat the law does not matter.
+        Backscatter law, see `reconstruct`. By default gamma0 is the same at all angles: most cities
+        are too flat and too small to fit a law, and on flat ground the law has no effect.
     polarisations : sequence of str
-        Which to open, as far as the product has them.
+        Polarisations to open, as far as the product has them.
 
     Returns
     -------
@@ -515,9 +509,9 @@ def unfolded(
     ProductError
         If the product cannot be read.
     GeometryError
-        If it does not show the place.
+        If it does not cover the city.
     DemError
-        If the elevation model is not usable, or does not meet the grid.
+        If the elevation model is not usable, or does not cover the grid.
     """
     from sarheight.dem import check_dem, reproject
     from sarheight.illumination import CosinePower
@@ -525,9 +519,11 @@ def unfolded(
     from sarheight.product import open_product
     from sarheight.scene import Scene
 
-    template = _template(like)
+    shape = like.sizes["y"], like.sizes["x"]
+    template = on_grid_of(like, np.zeros(shape, dtype=np.float32))
     ground = reproject(check_dem(dem), like=template, resampling="cubic")
     nearest = reproject(check_dem(dem), like=template, resampling="nearest")
+    # Cubic interpolation has no value beside a gap or the edge of the model.
     ground = ground.fillna(nearest)
     if isinstance(source, Scene):
         scene = source
@@ -535,13 +531,13 @@ def unfolded(
         bounds = template.rio.transform_bounds(4326)
         known = ground.values[np.isfinite(ground.values)]
         product = open_product(source)
-        there = tuple(name for name in polarisations if name in product.polarisations)
-        if not there:
+        available = tuple(name for name in polarisations if name in product.polarisations)
+        if not available:
             found = ", ".join(product.polarisations)
             msg = f"found the polarisations {found} in '{product.name}', expected {polarisations}"
             raise StackError(msg)
         scene = product.scene(
-            polarisations=there,
+            polarisations=available,
             bounds=tuple(bounds),
             heights=(float(known.min()), float(known.max())),
         )
@@ -549,7 +545,7 @@ def unfolded(
         scene,
         ground,
         method=Reallocation() if method is None else method,
-        law=CosinePower(TYPICAL, 1.0) if law is None else law,
+        law=CosinePower(LAW_LEVEL, 1.0) if law is None else law,
     )
 
 
@@ -557,120 +553,103 @@ def sar_series(
     images: Iterable[xr.Dataset],
     like: xr.DataArray | xr.Dataset,
     *,
-    passing: Pass | None = None,
+    orbit_direction: OrbitDirection | None = None,
     months: tuple[Any, Any] | None = None,
 ) -> xr.DataArray:
-    """Make the monthly means of Sentinel-1 images on the grid of a city.
+    """Average Sentinel-1 images by month and pass on the grid of a city.
 
-    Images are taken one after the other, so that only one is in memory beside the sums.
+    Images are taken one after the other: one is in memory at a time, beside the sums.
 
     Parameters
     ----------
     images : iterable of xarray.Dataset
-        As `sarheight.rtc.open_rtc`, `sarheight.layover.reconstruct` or `unfolded` return them:
-        ``gamma0`` or ``sigma0``, linear power, dims ([polarisation,] y, x), with an attribute
+        As `sarheight.rtc.open_rtc`, `sarheight.layover.reconstruct` or `reconstruct_product` return
+        them: ``gamma0`` or ``sigma0``, linear power, dims ([polarisation,] y, x), with an attribute
         ``acquisition`` that holds time and pass.
     like : xarray.DataArray or xarray.Dataset
         On the grid of the city.
-    passing : {"ascending", "descending"}, optional
-        Pass of images that do not say it.
+    orbit_direction : {"ascending", "descending"}, optional
+        Pass of images that do not state it.
     months : tuple, optional
-        First and last month; images of others are left out. By default all.
+        First and last month; images of others are ignored. By default all.
 
     Returns
     -------
     xarray.DataArray
-        Linear power, dims (month, sar_band, y, x), all of `SAR_BANDS`; NaN where there is none.
+        Linear power, dims (month, sar_band, y, x), all of `SAR_BANDS`; NaN where there is no image.
 
     Raises
     ------
     StackError
-        If an image has neither gamma0 nor sigma0, not the same as the others, no time or pass, or
-        does not meet the grid; or there is none.
+        If an image has neither gamma0 nor sigma0, or another one than the others, no time or pass,
+        or does not meet the grid; or there is no image.
     """
     shape = like.sizes["y"], like.sizes["x"]
     sums: dict[tuple[np.datetime64, str], tuple[NDArray[np.float64], NDArray[np.int32]]] = {}
-    wanted = None if months is None else months_between(*months)
+    calendar = None if months is None else months_between(*months)
     calibrations: set[str] = set()
     for image in images:
-        time, side = _taken(image, passing)
-        month = month_of(time)
-        if wanted is not None and month not in wanted:
+        time, direction = _time_and_direction(image, orbit_direction)
+        month = month_start(time)
+        if calendar is not None and month not in calendar:
             continue
         calibrations.add(_radiometry(image))
-        for band, power in _bands(image, side):
-            values = on_grid(power, like).values
+        for band, power in _bands(image, direction):
+            values = resample_image(power, like).values
             total, count = sums.setdefault((month, band), (np.zeros(shape), np.zeros(shape, int)))
             known = np.isfinite(values)
             total += np.where(known, values, 0.0)
             count += known
     if not sums or len(calibrations) > 1:
-        found = " and ".join(sorted(calibrations)) or "no image in the months asked for"
+        found = " and ".join(sorted(calibrations)) or "no image in the months"
         msg = f"found {found}, expected images that are all gamma0, or all sigma0"
         raise StackError(msg)
-    if wanted is None:
-        there = [month for month, _ in sums]
-        wanted = months_between(min(there), max(there))
-    values = np.full((len(wanted), len(SAR_BANDS), *shape), np.nan, dtype=np.float32)
+    if calendar is None:
+        with_images = [month for month, _ in sums]
+        calendar = months_between(min(with_images), max(with_images))
+    means = np.full((len(calendar), len(SAR_BANDS), *shape), np.nan, dtype=np.float32)
     for (month, band), (total, count) in sums.items():
-        place = int(np.flatnonzero(wanted == month)[0]), SAR_BANDS.index(band)
-        values[place] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    coordinates = {"month": wanted, "sar_band": list(SAR_BANDS)}
-    grid = {name: like[name].values for name in ("y", "x")}
-    series = xr.DataArray(
-        values,
-        dims=("month", "sar_band", "y", "x"),
-        coords={**coordinates, **grid},
-        attrs={"long_name": "backscatter", "units": "1", "calibration": calibrations.pop()},
+        index = int(np.flatnonzero(calendar == month)[0]), SAR_BANDS.index(band)
+        means[index] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return on_grid_of(
+        like,
+        means,
+        {"month": calendar, "sar_band": list(SAR_BANDS)},
+        {"long_name": "backscatter", "units": "1", "calibration": calibrations.pop()},
     )
-    placed: xr.DataArray = series.rio.write_crs(like.rio.crs)
-    return placed
 
 
-def pass_of_time(time: np.datetime64, longitude: float) -> Pass:
-    """Tell by the local time whether Sentinel-1 was ascending or descending.
+def orbit_direction_at(time: np.datetime64, longitude: float) -> OrbitDirection:
+    """Return the pass of Sentinel-1 at a time (UTC) and longitude, from the local solar time.
 
-    Its orbit follows the sun: it crosses the equator northwards at about 18:00 and southwards at
-    about 6:00, local mean solar time. Valid but near the poles, where it passes at all hours.
-
-    Parameters
-    ----------
-    time : datetime64
-        Of the image, UTC.
-    longitude : float
-        Of the place, degrees.
-
-    Returns
-    -------
-    str
-
-    References
-    ----------
-    Sentinel-1 orbit: sun-synchronous, mean local time of the ascending node 18:00.
+    The orbit is sun-synchronous with a mean local time of the ascending node of 18:00; the
+    descending one is crossed at 6:00. Near the poles this fails: there it passes at all hours.
     """
     of_day = time.astype("datetime64[s]") - time.astype("datetime64[D]")
     local = (of_day / np.timedelta64(1, "h") + longitude / DEGREES_PER_HOUR) % 24.0
     return "ascending" if local >= 12.0 else "descending"
 
 
-def _taken(image: xr.Dataset, passing: Pass | None) -> tuple[np.datetime64, Pass]:
+def _time_and_direction(
+    image: xr.Dataset, default: OrbitDirection | None
+) -> tuple[np.datetime64, OrbitDirection]:
     """Return time and pass of an image."""
     records = acquisitions(image.attrs)
     if len(records) != 1 or not records[0].get("start"):
         msg = (
             f"found {len(records)} passes among the attributes of an image, expected one with its "
-            "time: unfold each pass alone, or see sarheight.buildings.monthly"
+            "time: reconstruct each pass alone, or see sarheight.buildings.monthly_composite"
         )
         raise StackError(msg)
-    stated = str(records[0].get("orbit_state", "")).lower() or passing
-    if stated not in get_args(Pass):
+    direction = str(records[0].get("orbit_state", "")).lower() or default
+    if direction not in get_args(OrbitDirection):
         msg = (
-            f"found an image of {records[0]['start']} that does not say its pass, expected passing="
-            "'ascending' or 'descending'"
+            f"found an image of {records[0]['start']} that does not state its pass, expected "
+            "orbit_direction='ascending' or 'descending'"
         )
         raise StackError(msg)
-    side: Pass = "ascending" if stated == "ascending" else "descending"
-    return np.datetime64(str(records[0]["start"]).rstrip("Z").partition("+")[0]), side
+    time = np.datetime64(str(records[0]["start"]).rstrip("Z").partition("+")[0])
+    return time, "ascending" if direction == "ascending" else "descending"
 
 
 def _radiometry(image: xr.Dataset) -> str:
@@ -684,28 +663,20 @@ def _radiometry(image: xr.Dataset) -> str:
     return found[0]
 
 
-def _bands(image: xr.Dataset, side: Pass) -> list[tuple[str, xr.DataArray]]:
-    """Return the polarisations of an image that a stack has, by the names of its bands."""
+def _bands(image: xr.Dataset, direction: OrbitDirection) -> list[tuple[str, xr.DataArray]]:
+    """Return the polarisations of an image that a stack has, with the names of their bands."""
     power = image[_radiometry(image)]
     if "polarisation" not in power.dims:
         names = acquisitions(image.attrs)[0].get("polarisations") or [""]
         power = power.expand_dims(polarisation=[str(names[0])])
-    found = []
-    for index, name in enumerate(power["polarisation"].values):
-        band = f"{str(name).lower()}_{side}"
-        if band in SAR_BANDS:
-            found.append((band, power.isel(polarisation=index, drop=True)))
+    names = [str(name) for name in power["polarisation"].values]
+    bands = [f"{name.lower()}_{direction}" for name in names]
+    found = [
+        (band, power.isel(polarisation=index, drop=True))
+        for index, band in enumerate(bands)
+        if band in SAR_BANDS
+    ]
     if not found:
-        names = ", ".join(map(str, power["polarisation"].values))
-        msg = f"found the polarisations {names}, expected VV, VH or both"
+        msg = f"found the polarisations {', '.join(names)}, expected VV, VH or both"
         raise StackError(msg)
     return found
-
-
-def _template(like: xr.DataArray | xr.Dataset) -> xr.DataArray:
-    """Return a layer on a grid."""
-    shape = like.sizes["y"], like.sizes["x"]
-    grid = {name: like[name].values for name in ("y", "x")}
-    layer = xr.DataArray(np.zeros(shape, dtype=np.float32), coords=grid, dims=("y", "x"))
-    placed: xr.DataArray = layer.rio.write_crs(like.rio.crs)
-    return placed

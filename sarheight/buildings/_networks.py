@@ -1,112 +1,322 @@
-"""MBHR-Net, and the network for image series."""
+"""Networks for building heights: ResNet50 encoders, MBHR-Net, and the network for image series."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import pickle
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
-import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from sarheight.buildings._resnet import ResNet50
+from sarheight.errors import CheckpointError
 from sarheight.learning.unet import UNet, require_divisible
 
+if TYPE_CHECKING:
+    import os
 
-class HeightBins(nn.Module):
-    r"""Heights as chances of fixed values, each a constant ratio above the last.
+# ResNet50, table 1 of He et al. (2016).
+WIDTHS = (64, 128, 256, 512)
+BLOCKS = (3, 4, 6, 3)
+EXPANSION = 4
+"""Output channels of a bottleneck to its inner channels."""
+STEM = 64
 
-    A height between two values counts for both, by its distance: then the mean of the
-    distribution that a network learns by cross entropy is the height itself, not that of a bin.
+
+class _Bottleneck(nn.Module):
+    """Convolutions of 1 x 1, 3 x 3 and 1 x 1 beside an identity.
+
+    The stride is in the 3 x 3 convolution, as in the public weights; the paper has it in the first.
     """
 
-    values: Tensor
-    edges: Tensor
-
-    def __init__(self, count: int = 32, lowest: float = 1.5, highest: float = 200.0) -> None:
+    def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
-        if count < 2 or not 0.0 < lowest < highest:
+        wide = width * EXPANSION
+        self.conv1 = nn.Conv2d(channels, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, wide, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(wide)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample: nn.Module = nn.Identity()
+        if stride > 1 or channels != wide:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(channels, wide, 1, stride=stride, bias=False), nn.BatchNorm2d(wide)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return shape (batch, 4 width, rows / stride, columns / stride)."""
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn2(self.conv2(y)))
+        return cast("Tensor", self.relu(self.bn3(self.conv3(y)) + self.downsample(x)))
+
+
+class ResNet50(nn.Module):
+    """ResNet50 for any number of channels, as a classifier, or as an encoder of one to four layers.
+
+    Parameters have the names of torchvision, so that public weights fit: `load_resnet_weights`.
+    `channels` are those of each scale, `stride` the pixels of the image to one of the coarsest.
+    Without `classes` there is no classifier, and `scales` replaces `forward`.
+    Source: He, K., Zhang, X., Ren, S. and Sun, J. (2016), CVPR, arXiv:1512.03385.
+    """
+
+    def __init__(
+        self, in_channels: int = 3, *, layers: int = 4, classes: int | None = None
+    ) -> None:
+        super().__init__()
+        if in_channels < 1 or not 1 <= layers <= len(WIDTHS):
             msg = (
-                f"found {count} values from {lowest} to {highest} m, expected two at least, that "
-                "rise from above 0"
+                f"found in_channels={in_channels} and layers={layers}, expected at least 1 channel "
+                f"and 1 to {len(WIDTHS)} layers"
             )
             raise ValueError(msg)
-        values = np.geomspace(lowest, highest, count)
-        between = np.sqrt(values[1:] * values[:-1])
-        edges = np.concatenate([[lowest**2 / between[0]], between, [highest**2 / between[-1]]])
-        self.register_buffer("values", torch.tensor(values, dtype=torch.float32), persistent=False)
-        self.register_buffer("edges", torch.tensor(edges, dtype=torch.float32), persistent=False)
+        if classes is not None and (classes < 1 or layers < len(WIDTHS)):
+            msg = (
+                f"found classes={classes} and layers={layers}, expected at least 1 class and all "
+                f"{len(WIDTHS)} layers"
+            )
+            raise ValueError(msg)
+        self.conv1 = nn.Conv2d(in_channels, STEM, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(STEM)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        incoming = STEM
+        for number, (width, blocks) in enumerate(zip(WIDTHS[:layers], BLOCKS, strict=False)):
+            first = _Bottleneck(incoming, width, 1 if number == 0 else 2)
+            incoming = width * EXPANSION
+            rest = [_Bottleneck(incoming, width, 1) for _ in range(blocks - 1)]
+            self.add_module(f"layer{number + 1}", nn.Sequential(first, *rest))
+        self.fc = None if classes is None else nn.Linear(incoming, classes)
+        self.layers = layers
+        self.channels = (STEM, *(width * EXPANSION for width in WIDTHS[:layers]))
+        self.stride = 2 ** (layers + 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def shares(self, height: Tensor) -> Tensor:
-        """Return how much of a height counts for each value.
+    def scales(self, x: Tensor) -> list[Tensor]:
+        """Return features from fine to coarse: after the first convolution, and after each layer.
 
-        Shapes: `height` (n,); returns (n, count).
+        `x` has shape (batch, in_channels, rows, columns), the first features half of its size.
         """
-        inside = height.clamp(self.values[0], self.values[-1])
-        upper = torch.searchsorted(self.values, inside).clamp(1, len(self.values) - 1)
-        below, above = self.values[upper - 1], self.values[upper]
-        part = ((inside - below) / (above - below))[:, None]
-        shares = torch.zeros(len(height), len(self.values), device=height.device)
-        shares.scatter_(1, upper[:, None] - 1, 1.0 - part)
-        return shares.scatter_(1, upper[:, None], part)
+        features = [self.relu(self.bn1(self.conv1(x)))]
+        x = self.maxpool(features[0])
+        for number in range(self.layers):
+            x = self.get_submodule(f"layer{number + 1}")(x)
+            features.append(x)
+        return features
 
-    def mean(self, chances: Tensor) -> Tensor:
-        """Return the means of distributions in metres: (batch, count, ...) to (batch, 1, ...)."""
-        return self._summed(chances, self.values)
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a score of each class, shape (batch, classes).
 
-    def spread(self, chances: Tensor, about: Tensor) -> Tensor:
-        """Return the mean squared distance in square metres from a height (batch, 1, ...)."""
-        square = self._summed(chances, self.values**2)
-        return square - 2.0 * about * self.mean(chances) + about**2
-
-    def _summed(self, chances: Tensor, values: Tensor) -> Tensor:
-        """Sum values by their chances, in full precision also where products are not taken so."""
-        along = values.view(1, -1, *[1] * (chances.ndim - 2))
-        return (chances * along).sum(dim=1, keepdim=True)
-
-    def quantile(self, chances: Tensor, level: Tensor) -> Tensor:
-        """Return the heights below which given parts of distributions lie.
-
-        Within a bin, whose edges lie between two values, chances count as even.
-        Shapes: `chances` (batch, count, ...), `level` (batch, 1, ...); returns (batch, 1, ...).
+        Raises
+        ------
+        ValueError
+            If there is no classifier.
         """
-        total = chances.cumsum(dim=1)
-        place = (total < level).sum(dim=1, keepdim=True).clamp(max=chances.shape[1] - 1)
-        mass = chances.gather(1, place)
-        before = total.gather(1, place) - mass
-        part = ((level - before) / mass.clamp(min=1e-12)).clamp(0.0, 1.0)
-        low, high = self.edges[place], self.edges[place + 1]
-        return low + part * (high - low)
+        if self.fc is None:
+            msg = "found a network without classes: make it with classes=..., or call scales"
+            raise ValueError(msg)
+        return cast("Tensor", self.fc(torch.flatten(self.scales(x)[-1].mean(dim=(2, 3)), 1)))
+
+
+# Public weights of ResNet50, in the files of various training programs.
+
+WRAPPERS = ("state_dict", "model", "teacher")
+"""Keys under which training programs store the weights, beside their own state."""
+PREFIXES = (
+    *("", "module.", "backbone.", "module.backbone.", "encoder."),
+    *("module.encoder_q.", "encoder_q."),
+)
+"""Prefixes of names. Of momentum contrast, the query encoder is the trained one."""
+FIRST, HEAD, COUNTER = "conv1.weight", "fc.", "num_batches_tracked"
+MAX_SHOWN = 6
+"""Names in an error message."""
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """Result of loading a file of weights.
+
+    Attributes
+    ----------
+    prefix : str
+        Prefix of the names in the file.
+    channels : int
+        Input channels of the first convolution in the file.
+    left_out : tuple of str
+        Names in the file that the network has no use for: a classifier, layers beyond its last,
+        other networks.
+    """
+
+    prefix: str
+    channels: int
+    left_out: tuple[str, ...]
+
+
+def load_resnet_weights(
+    network: ResNet50,
+    path: str | os.PathLike[str],
+    *,
+    prefix: str | None = None,
+    bands: Sequence[int | None] | None = None,
+) -> LoadedWeights:
+    r"""Load public weights, such as those of ImageNet or SSL4EO-S12, into a ResNet50 encoder.
+
+    Each channel of the first convolution gets the filters of the file's channel that `bands` names,
+    or their mean over all channels, scaled by :math:`C_\text{file} / C_\text{network}`: an image
+    that is the same in all channels gives the same features as before. Without `bands`, filters
+    are taken one by one where the numbers of channels agree, and are the mean otherwise.
+
+    Counters of batches, which older files lack, start at 0. All other weights must be present, with
+    the right shape.
+
+    Parameters
+    ----------
+    network : ResNet50
+        Gets the weights: an encoder of `MBHRNet`.
+    path : path-like
+        A file of PyTorch (``.pth``, ``.pt``, ``.tar``), from which only tensors are read and no
+        code is run, or of safetensors.
+    prefix : str, optional
+        Prefix of the names; by default one of those in common use.
+    bands : sequence of int or None, optional
+        For each channel of the network the number of the file's channel, or None for the mean.
+
+    Returns
+    -------
+    LoadedWeights
+        Prefix and channels of the file, and the weights that were left out.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read, or its weights are not those of this network; the message
+        names them.
+    ValueError
+        If `bands` does not fit.
+    """
+    path = Path(path)
+    tensors = _read_tensors(path)
+    start = _find_prefix(tensors, path) if prefix is None else prefix
+    weights = {n.removeprefix(start): each for n, each in tensors.items() if n.startswith(start)}
+    own = network.state_dict()
+    # A classifier, and layers beyond the last one of this network, are not needed.
+    optional = (HEAD, *(f"layer{number}." for number in range(network.layers + 1, 5)))
+    unused = {name for name in weights if name not in own and name.startswith(optional)}
+    others = {name for name in tensors if not name.startswith(start)}
+    taken = {name: each for name, each in weights.items() if name not in unused}
+    taken |= {n: torch.zeros_like(own[n]) for n in own if n.endswith(COUNTER) and n not in taken}
+    first = taken.get(FIRST)
+    if first is None or first.ndim != 4:
+        msg = f"found no {FIRST} of four dimensions in '{path}', expected (64, channels, 7, 7)"
+        raise CheckpointError(msg)
+    taken[FIRST] = _adapt_channels(first, network.conv1.in_channels, bands)
+    _require_equal(taken, own, path)
+    network.load_state_dict(taken, strict=True)
+    left_out = tuple(sorted({start + name for name in unused} | others))
+    return LoadedWeights(start, int(first.shape[1]), left_out)
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a file by name, without running any code."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:200]
+        msg = (
+            f"'{path}' holds no weights that can be read without running code ({reason}); expected "
+            "a file of tensors by name: save its state_dict alone"
+        )
+        raise CheckpointError(msg) from error
+    while isinstance(content, Mapping):
+        wrapped = (content.get(name) for name in WRAPPERS)
+        inner = next((each for each in wrapped if isinstance(each, Mapping)), None)
+        if inner is None:
+            break
+        content = inner
+    entries = content.items() if isinstance(content, Mapping) else ()
+    tensors = {str(name): each for name, each in entries if isinstance(each, Tensor)}
+    if not tensors:
+        msg = f"'{path}' holds a {type(content).__name__}, expected tensors by name"
+        raise CheckpointError(msg)
+    return tensors
+
+
+def _find_prefix(tensors: Mapping[str, Tensor], path: Path) -> str:
+    for prefix in PREFIXES:
+        if prefix + FIRST in tensors:
+            return prefix
+    candidates = sorted(name for name in tensors if name.endswith(FIRST)) or sorted(tensors)
+    msg = (
+        f"found no {FIRST} in '{path}', with or without {', '.join(filter(None, PREFIXES))}; it "
+        f"has {_listed(candidates)}: pass prefix=..."
+    )
+    raise CheckpointError(msg)
+
+
+def _adapt_channels(filters: Tensor, channels: int, bands: Sequence[int | None] | None) -> Tensor:
+    """Adapt filters, shape (width, file channels, rows, columns), to other input channels."""
+    available = filters.shape[1]
+    if bands is None:
+        bands = range(channels) if channels == available else [None] * channels
+    if len(bands) != channels or any(b is not None and not 0 <= b < available for b in bands):
+        msg = (
+            f"found bands {list(bands)}, expected {channels} numbers from 0 to {available - 1}, or "
+            "None"
+        )
+        raise ValueError(msg)
+    mean = filters.mean(dim=1)
+    chosen = [mean if band is None else filters[:, band] for band in bands]
+    return torch.stack(chosen, dim=1) * (available / channels)
+
+
+def _require_equal(taken: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path) -> None:
+    """Raise unless names and shapes of weights are those of a network."""
+    wrong = [
+        f"{name} of shape {tuple(each.shape)} instead of {tuple(own[name].shape)}"
+        for name, each in taken.items()
+        if name in own and each.shape != own[name].shape
+    ]
+    faults = {
+        "without": sorted(set(own) - set(taken)),
+        "with the unknown": sorted(set(taken) - set(own)),
+        "with": wrong,
+    }
+    shown = [f"{kind} {_listed(names)}" for kind, names in faults.items() if names]
+    if shown:
+        msg = f"found weights in '{path}' {', '.join(shown)}; expected those of this ResNet50"
+        raise CheckpointError(msg)
+
+
+def _listed(names: Sequence[str]) -> str:
+    rest = len(names) - MAX_SHOWN
+    return ", ".join(names[:MAX_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 # MBHR-Net: one encoder for each modality, fused at every scale, and a decoder with skips.
 
 MODALITIES = {"sar": 4, "optical": 5}
 REDUCTION = 16
-FIRST_HEIGHT = 1.0
-"""Metres that an untrained network puts out on average: below zero its last ReLU learns nothing."""
-LEAST_VARIANCE = 1e-3
-"""Added to variances in the decoder, as in the authors' code (Keras's usual one). It matters: there
-normalisation comes after the ReLU, and a channel that stayed dark in training has no variance. With
-PyTorch's 1e-5 it is amplified 316 times, at each step of the decoder, where it lights up at last.
-"""
+"""Channels to those of the bottleneck in squeeze and excitation."""
+INITIAL_HEIGHT = 1.0
+"""Metres: mean output of an untrained network; below zero the gradient of its last ReLU is zero."""
+DECODER_EPSILON = 1e-3
+"""Added to variances in the decoder, as in the authors' code (the default of Keras). It matters:
+there normalisation follows the ReLU, and a channel that was zero throughout training has no
+variance. With PyTorch's 1e-5 such a channel is amplified 316 times, at each step of the decoder,
+where it becomes active in a new place."""
 
 
-def _joined(scales: Sequence[Tensor]) -> Tensor:
-    return torch.cat(list(scales), dim=1)
-
-
-def _added(scales: Sequence[Tensor]) -> Tensor:
-    return torch.stack(list(scales)).sum(dim=0)
-
-
-def _nothing(_channels: int) -> nn.Module:
-    return nn.Identity()
-
-
-class _Squeeze(nn.Module):
-    """Squeeze and excitation of channels and of places, side by side, added.
+class _SqueezeExcitation(nn.Module):
+    """Concurrent squeeze and excitation of channels and of pixels, added.
 
     Source: Roy, A. G., Navab, N. and Wachinger, C. (2018). Concurrent Spatial and Channel Squeeze &
     Excitation in Fully Convolutional Networks. MICCAI, arXiv:1803.02579.
@@ -124,55 +334,47 @@ class _Squeeze(nn.Module):
         self.places = nn.Sequential(nn.Conv2d(channels, 1, 1, bias=False), nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the weighted input, shape as came in."""
+        """Return the weighted input, of the same shape."""
         means = x.mean(dim=(2, 3), keepdim=True)
         return cast("Tensor", x * self.channels(means) + x * self.places(x))
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What sets the printed network and the released one apart."""
+    """Differences between the network of the paper and the released one."""
 
     layers: int  # of each ResNet50
-    # Makes one tensor of those of all encoders at a scale
-    fuse: Callable[[Sequence[Tensor]], Tensor]
-    # Channels after fusing, from those of one encoder and the number of encoders
-    growth: Callable[[int, int], int]
-    # Makes what weighs the decoder's input at a scale, from its channels
-    refine: Callable[[int], nn.Module]
+    concatenates: bool  # the scales of the encoders, else adds them
+    attention: bool  # squeeze and excitation before each step of the decoder but the first
     widths: tuple[int, ...]  # channels of the decoder, from coarse to fine
-    weights: tuple[float, float]  # of the squared error and of the cosine in the loss
+    weights: tuple[float, float]  # of squared error and cosine in the loss
 
 
 VARIANTS = {
     "paper": Variant(
-        4, _joined, lambda each, count: each * count, _nothing, (512, 512, 256, 128, 64), (0.2, 0.8)
+        layers=4,
+        concatenates=True,
+        attention=False,
+        widths=(512, 512, 256, 128, 64),
+        weights=(0.2, 0.8),
     ),
     "released": Variant(
-        3, _added, lambda each, _count: each, _Squeeze, (512, 256, 128, 64), (0.4, 0.6)
+        layers=3, concatenates=False, attention=True, widths=(512, 256, 128, 64), weights=(0.4, 0.6)
     ),
 }
-
-
-def _convolution(channels: int, width: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, width, 3, padding=1),
-        nn.ReLU(inplace=True),
-        nn.BatchNorm2d(width, eps=LEAST_VARIANCE),
-    )
 
 
 class MBHRNet(nn.Module):
     """Multimodal building height regression network.
 
-    A ResNet50 for each modality; what they see is fused at every scale; a decoder doubles the
-    size at each step and joins the fused scale there; a 1 x 1 convolution and a ReLU give metres.
+    A ResNet50 for each modality; their features are fused at every scale; a decoder doubles the
+    size at each step and concatenates the fused scale; a 1 x 1 convolution and a ReLU give metres.
 
     ``paper`` is the network as printed: fused by concatenation. ``released`` is that of the
     authors' code: fused by addition, squeeze and excitation before each step of the decoder, the
-    encoders without their last layer, and three radar channels. The print leaves open how deep
-    the encoders are taken and how wide the decoder is: here all of ResNet50, and the widths of
-    the released decoder with one more at the coarsest scale.
+    encoders without their last layer, and three radar channels. The paper states neither the depth
+    of the encoders nor the width of the decoder: here all of ResNet50, and the widths of the
+    released decoder with one more at the coarsest scale.
 
     Parameters
     ----------
@@ -182,7 +384,7 @@ class MBHRNet(nn.Module):
     variant : {"paper", "released"}
         See above.
     skips : bool
-        Whether the decoder sees the finer scales; without them is an ablation of the paper.
+        Whether the decoder gets the finer scales; without them is an ablation of the paper.
 
     Attributes
     ----------
@@ -212,7 +414,7 @@ class MBHRNet(nn.Module):
         if variant not in VARIANTS or not channels:
             msg = (
                 f"found variant {variant!r} and the encoders {channels}, expected one of "
-                f"{', '.join(VARIANTS)}, and one encoder at least"
+                f"{', '.join(VARIANTS)}, and at least one encoder"
             )
             raise ValueError(msg)
         self.variant = VARIANTS[variant]
@@ -221,22 +423,25 @@ class MBHRNet(nn.Module):
             {name: ResNet50(count, layers=self.variant.layers) for name, count in channels.items()}
         )
         first = cast("ResNet50", next(iter(self.encoders.values())))
-        fused = [self.variant.growth(each, len(channels)) for each in first.channels]
+        growth = len(channels) if self.variant.concatenates else 1
+        fused = [each * growth for each in first.channels]
         incoming, steps = fused[-1], []
         for number, width in enumerate(self.variant.widths):
-            steps.append(
-                nn.Sequential(self._refine(incoming, number), _convolution(incoming, width))
+            # The first step has no skip to be weighed against.
+            weighed = self.variant.attention and number > 0
+            attention = _SqueezeExcitation(incoming) if weighed else nn.Identity()
+            convolution = nn.Sequential(
+                nn.Conv2d(incoming, width, 3, padding=1),
+                nn.ReLU(inplace=True),
+                nn.BatchNorm2d(width, eps=DECODER_EPSILON),
             )
+            steps.append(nn.Sequential(attention, convolution))
             finer = fused[-2 - number] if skips and number + 1 < len(fused) else 0
             incoming = width + finer
         self.decoder = nn.ModuleList(steps)
         self.head = nn.Conv2d(self.variant.widths[-1], 1, 1)
-        nn.init.constant_(cast("Tensor", self.head.bias), FIRST_HEIGHT)
+        nn.init.constant_(cast("Tensor", self.head.bias), INITIAL_HEIGHT)
         self.stride = first.stride
-
-    def _refine(self, channels: int, number: int) -> nn.Module:
-        """Make what weighs the input of a step; the first has no skip to be weighed against."""
-        return nn.Identity() if number == 0 else self.variant.refine(channels)
 
     def forward(self, images: Mapping[str, Tensor]) -> Tensor:
         """Estimate heights.
@@ -249,13 +454,13 @@ class MBHRNet(nn.Module):
         Returns
         -------
         Tensor, shape (batch, 1, rows, columns)
-            Metres, 0 at least.
+            Metres, at least 0.
         """
-        seen = []
+        features = []
         for name, encoder in self.encoders.items():
             require_divisible(images[name].shape, self.stride)
-            seen.append(cast("ResNet50", encoder).scales(images[name]))
-        fused = [self.variant.fuse(scales) for scales in zip(*seen, strict=True)]
+            features.append(cast("ResNet50", encoder).scales(images[name]))
+        fused = [self._fuse(scales) for scales in zip(*features, strict=True)]
         x = fused[-1]
         for number, step in enumerate(self.decoder):
             x = nn.functional.interpolate(step(x), scale_factor=2.0, mode="nearest")
@@ -263,28 +468,34 @@ class MBHRNet(nn.Module):
                 x = torch.cat([x, fused[-2 - number]], dim=1)
         return torch.relu(self.head(x))
 
+    def _fuse(self, scales: Sequence[Tensor]) -> Tensor:
+        """Fuse the features of all encoders at one scale."""
+        if self.variant.concatenates:
+            return torch.cat(list(scales), dim=1)
+        return torch.stack(list(scales)).sum(dim=0)
 
-# A network for series of images: what each month shows, weighed over the months, then a U-Net.
+
+# A network for series of images: features of each month, attention over the months, and a U-Net.
 
 LEAK = 0.1
-HALVED = 2
-"""Months are looked at in squares of this many cells: it costs a quarter, and speckle falls."""
-OVER_MONTHS = 4
-"""Mean, standard deviation, lowest and highest."""
+PATCH = 2
+"""Months are encoded in squares of this many cells: it costs a quarter, and speckle is averaged."""
+STATISTICS = 4
+"""Mean, standard deviation, minimum and maximum over the months."""
 
 
-class _Months(nn.Module):
-    """Features of the months of one modality, and their attention to each other.
+class _MonthEncoder(nn.Module):
+    """Features of the months of one modality, with attention over the months.
 
-    Each month passes the same convolutions, with its season beside it. Then a query made of the
-    mean over the months weighs, at each place, what they hold.
+    Each month passes the same convolutions, with an embedding of its season. Then, at each pixel, a
+    query from the mean over the months weighs their features.
     """
 
     def __init__(self, channels: int, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.squares = nn.PixelUnshuffle(HALVED)
-        self.first = nn.Conv2d((channels + 1) * HALVED**2, width, 3, padding=1, bias=False)
+        self.squares = nn.PixelUnshuffle(PATCH)
+        self.first = nn.Conv2d((channels + 1) * PATCH**2, width, 3, padding=1, bias=False)
         self.season = nn.Linear(3, width)
         self.then = nn.Sequential(
             nn.BatchNorm2d(width),
@@ -304,33 +515,34 @@ class _Months(nn.Module):
         channel, `season` (batch, months, 3).
         """
         batch, months = images.shape[:2]
-        there = valid.flatten(2).any(dim=2).flatten()
-        width, rows, columns = self.first.out_channels, *(n // HALVED for n in images.shape[-2:])
+        present = valid.flatten(2).any(dim=2).flatten()
+        width, rows, columns = self.first.out_channels, *(n // PATCH for n in images.shape[-2:])
         features = images.new_zeros((batch * months, width, rows, columns))
-        if bool(there.any()):
-            seen = torch.cat([images, valid.to(images.dtype)], dim=2).flatten(0, 1)[there]
-            squares = self.squares(seen).contiguous(memory_format=torch.channels_last)
-            shift = self.season(season.flatten(0, 1)[there])[:, :, None, None]
-            found = self.then(self.first(squares) + shift)
-            features = features.to(found.dtype).contiguous(memory_format=torch.channels_last)
-            features[there] = found
-        share = nn.functional.avg_pool2d(valid.flatten(0, 1).float(), HALVED)
-        return self._pooled(
+        # Months without an image are not encoded at all.
+        if bool(present.any()):
+            pixels = torch.cat([images, valid.to(images.dtype)], dim=2).flatten(0, 1)[present]
+            squares = self.squares(pixels).contiguous(memory_format=torch.channels_last)
+            embedding = self.season(season.flatten(0, 1)[present])[:, :, None, None]
+            encoded = self.then(self.first(squares) + embedding)
+            features = features.to(encoded.dtype).contiguous(memory_format=torch.channels_last)
+            features[present] = encoded
+        share = nn.functional.avg_pool2d(valid.flatten(0, 1).float(), PATCH)
+        return self._attend(
             features.view(batch, months, width, rows, columns),
             share.view(batch, months, 1, rows, columns),
         )
 
-    def _pooled(self, features: Tensor, share: Tensor) -> Tensor:
-        """Weigh the months where they were seen; zero where none was."""
+    def _attend(self, features: Tensor, share: Tensor) -> Tensor:
+        """Weigh the months by attention and by their valid share; zero where no month is valid."""
         batch, months, width, rows, columns = features.shape
         known = share.sum(dim=1)
         mean = (features * share).sum(dim=1) / known.clamp(min=1e-6)
-        seen = share > 0.0
-        highest = torch.where(seen, features, -torch.inf).amax(dim=1)
+        highest = torch.where(share > 0.0, features, -torch.inf).amax(dim=1)
         highest = torch.where(known > 0.0, highest, 0.0)
         parts = (self.heads, width // self.heads, rows, columns)
         query = self.query(mean).view(batch, 1, *parts)
         keys = self.key(features.flatten(0, 1)).view(batch, months, *parts)
+        # Scaled dot products q . k / sqrt(d); the logarithm of the share masks missing months.
         scores = (query * keys).sum(dim=3).float() / parts[1] ** 0.5
         scores = scores + torch.log(share.clamp(min=1e-6))
         weights = torch.softmax(scores, dim=1) * (known > 0.0).unsqueeze(1)
@@ -342,9 +554,9 @@ class _Months(nn.Module):
 class SeriesNet(nn.Module):
     """A network for series of images of several modalities, with gaps.
 
-    Each modality has an encoder that all its months share, whose features attention weighs over
-    the months. They meet what the months are on average, how they vary and between what limits, at
-    full resolution, in a U-Net. Months, places and whole modalities may be missing.
+    Each modality has an encoder, shared by all its months, and attention weighs the features of
+    the months. At full resolution mean, standard deviation, minimum and maximum over the months
+    join them in a U-Net. Months, pixels and whole modalities may be missing.
 
     Parameters
     ----------
@@ -353,13 +565,13 @@ class SeriesNet(nn.Module):
     outputs : int
         Channels of the output.
     width : int
-        Channels of the U-Net's finest level.
+        Channels of the finest level of the U-Net.
     depth : int
-        How often it halves the image.
+        Levels below it, each of half the size.
     months_width : int
-        Channels of a month's features, a multiple of `heads`.
+        Channels of the features of a month, a multiple of `heads`.
     heads : int
-        How many queries weigh the months.
+        Heads of the attention over the months.
 
     Attributes
     ----------
@@ -369,7 +581,7 @@ class SeriesNet(nn.Module):
     Raises
     ------
     ValueError
-        If there is no modality, or widths make no sense.
+        If there is no modality, or `months_width` is no multiple of `heads`.
     """
 
     def __init__(
@@ -386,21 +598,21 @@ class SeriesNet(nn.Module):
         if not channels or heads < 1 or months_width < 1 or months_width % heads:
             msg = (
                 f"found the channels {dict(channels)}, months_width={months_width} and "
-                f"heads={heads}; expected one modality at least, and a width that is a multiple "
+                f"heads={heads}; expected at least one modality, and a width that is a multiple "
                 "of the heads"
             )
             raise ValueError(msg)
         self.months = nn.ModuleDict(
-            {name: _Months(count, months_width, heads) for name, count in channels.items()}
+            {name: _MonthEncoder(count, months_width, heads) for name, count in channels.items()}
         )
-        incoming = sum(OVER_MONTHS * count + 1 + months_width for count in channels.values())
+        incoming = sum(STATISTICS * count + 1 + months_width for count in channels.values())
         self.network = UNet(incoming, outputs, width=width, depth=depth)
-        self.stride = max(self.network.stride, HALVED)
+        self.stride = max(self.network.stride, PATCH)
 
     def forward(
         self, images: Mapping[str, Tensor], valid: Mapping[str, Tensor], month: Tensor
     ) -> Tensor:
-        """Turn series of images into one.
+        """Reduce series of images to one.
 
         Parameters
         ----------
@@ -408,9 +620,9 @@ class SeriesNet(nn.Module):
             By modality, shape (batch, months, channels, rows, columns), normalised; 0 where
             there is no value.
         valid : mapping of Tensor
-            bool, shape (batch, months, 1, rows, columns): where there is one.
+            bool, shape (batch, months, 1, rows, columns): where there is a value.
         month : Tensor
-            int, shape (batch, months): month of the year, 1 to 12; 0 where it is not known.
+            int, shape (batch, months): month of the year, 1 to 12; 0 where it is unknown.
 
         Returns
         -------
@@ -420,168 +632,33 @@ class SeriesNet(nn.Module):
         parts = []
         for name, encoder in self.months.items():
             require_divisible(images[name].shape, self.stride)
-            parts += _over_months(images[name], valid[name])
+            parts += _statistics(images[name], valid[name])
             features = encoder(images[name], valid[name], season)
             parts.append(
                 nn.functional.interpolate(
-                    features, scale_factor=float(HALVED), mode="bilinear", align_corners=False
+                    features, scale_factor=float(PATCH), mode="bilinear", align_corners=False
                 )
             )
-        kind = parts[-1].dtype
-        seen = torch.cat([part.to(kind) for part in parts], dim=1)
-        return cast("Tensor", self.network(seen.contiguous(memory_format=torch.channels_last)))
+        dtype = parts[-1].dtype
+        stacked = torch.cat([part.to(dtype) for part in parts], dim=1)
+        return cast("Tensor", self.network(stacked.contiguous(memory_format=torch.channels_last)))
 
 
 def _season(month: Tensor) -> Tensor:
-    """Return the place in the year on a circle, and whether it is known: (batch, months, 3)."""
+    """Return sine and cosine of the season, and whether it is known: (batch, months, 3)."""
     known = (month > 0).float()
     angle = 2.0 * torch.pi * month.float() / 12.0
     return torch.stack([torch.sin(angle) * known, torch.cos(angle) * known, known], dim=2)
 
 
-def _over_months(images: Tensor, valid: Tensor) -> list[Tensor]:
-    """Return mean, standard deviation, lowest and highest of each channel, and how often seen."""
+def _statistics(images: Tensor, valid: Tensor) -> list[Tensor]:
+    """Return mean, standard deviation, minimum and maximum over the months, and the valid share."""
     count = valid.sum(dim=1).float()
     known = count.clamp(min=1.0)
     mean = images.sum(dim=1) / known
-    spread = (torch.where(valid, images - mean.unsqueeze(1), 0.0) ** 2).sum(dim=1) / known
+    variance = (torch.where(valid, images - mean.unsqueeze(1), 0.0) ** 2).sum(dim=1) / known
     none = count == 0.0
     lowest = torch.where(valid, images, torch.inf).amin(dim=1).masked_fill(none, 0.0)
     highest = torch.where(valid, images, -torch.inf).amax(dim=1).masked_fill(none, 0.0)
-    return [mean, torch.sqrt(spread + 1e-6), lowest, highest, count / valid.shape[1]]
-
-
-# Networks for building heights with one form of call: a regression, or a distribution.
-
-LEAST_CHANCE = 1e-6
-LEAST_SHARE = 1e-4
-"""Of the heights to begin with: one that was not among them may still occur."""
-
-
-class BuildingEstimate(NamedTuple):
-    """What an estimator returns, NaN where a patch has no image at all.
-
-    Attributes
-    ----------
-    height : Tensor, shape (batch, 1, rows, columns)
-        Metres above the ground, 0 where there is no building; the mean of the distribution where
-        there is one.
-    footprint : Tensor or None
-        Share of the cell that is built, 0 to 1.
-    sigma : Tensor or None
-        Standard deviation of the height in metres.
-    """
-
-    height: Tensor
-    footprint: Tensor | None
-    sigma: Tensor | None
-
-
-class BuildingDistribution(NamedTuple):
-    """What is known of a cell: whether it is built, how much of it, how high.
-
-    Attributes
-    ----------
-    built : Tensor, shape (batch, 1, rows, columns)
-        Logit of the chance that there is a building.
-    footprint : Tensor, shape (batch, 1, rows, columns)
-        Logit of the share that is built.
-    heights : Tensor, shape (batch, bins, rows, columns)
-        Logits of the heights, if there is a building.
-    """
-
-    built: Tensor
-    footprint: Tensor
-    heights: Tensor
-
-
-class Regression(nn.Module):
-    """A network for one month that puts out metres."""
-
-    def __init__(self, channels: Mapping[str, int], options: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.network = MBHRNet(channels, **options)
-        self.stride = self.network.stride
-
-    def forward(
-        self, images: Mapping[str, Tensor], valid: Mapping[str, Tensor], _month: Tensor
-    ) -> BuildingEstimate:
-        """Return the mean of the heights that each month with an image gives."""
-        batch, months = next(iter(images.values())).shape[:2]
-        seen = torch.stack([each.flatten(2).any(dim=2) for each in valid.values()]).any(dim=0)
-        chosen = seen.flatten()
-        flat = {
-            name: image.flatten(0, 1)[chosen].contiguous(memory_format=torch.channels_last)
-            for name, image in images.items()
-        }
-        shape = next(iter(images.values())).shape[-2:]
-        heights = torch.zeros(batch * months, 1, *shape, device=chosen.device)
-        if bool(chosen.any()):
-            heights[chosen] = self.network(flat).float()
-        count = seen.sum(dim=1).clamp(min=1)[:, None, None, None]
-        total = heights.view(batch, months, 1, *shape).sum(dim=1)
-        return BuildingEstimate(total / count, None, None)
-
-
-class Distribution(nn.Module):
-    """A network for series that puts out a distribution of heights."""
-
-    temperatures: Tensor
-    sigma_factor: Tensor
-
-    def __init__(self, channels: Mapping[str, int], options: Mapping[str, Any]) -> None:
-        super().__init__()
-        rest = dict(options)
-        self.bins = HeightBins(**rest.pop("bins", {}))
-        self.network = SeriesNet(channels, 2 + len(self.bins.values), **rest)
-        self.stride = self.network.stride
-        # What calibration finds: of the chance of a building, and of the heights; of sigma.
-        self.register_buffer("temperatures", torch.ones(2))
-        self.register_buffer("sigma_factor", torch.ones(()))
-
-    def logits(
-        self, images: Mapping[str, Tensor], valid: Mapping[str, Tensor], month: Tensor
-    ) -> BuildingDistribution:
-        """Return the distribution as the network gives it."""
-        output = self.network(images, valid, month).float()
-        return BuildingDistribution(output[:, :1], output[:, 1:2], output[:, 2:])
-
-    def mean(self, found: BuildingDistribution) -> Tensor:
-        """Return the mean heights in metres, those of no building counted as 0."""
-        return torch.sigmoid(found.built) * self.bins.mean(torch.softmax(found.heights, dim=1))
-
-    def calibrated(self, found: BuildingDistribution) -> tuple[Tensor, Tensor]:
-        """Return the chance of a building, and those of the heights, as calibration has them."""
-        built = torch.sigmoid(found.built / self.temperatures[0])
-        return built, torch.softmax(found.heights / self.temperatures[1], dim=1)
-
-    def forward(
-        self, images: Mapping[str, Tensor], valid: Mapping[str, Tensor], month: Tensor
-    ) -> BuildingEstimate:
-        """Return mean, share and standard deviation."""
-        found = self.logits(images, valid, month)
-        height = self.mean(found)
-        built, chances = self.calibrated(found)
-        square = built * self.bins.spread(chances, height) + (1.0 - built) * height**2
-        sigma = self.sigma_factor * torch.sqrt(square.clamp(min=0.0))
-        return BuildingEstimate(height, torch.sigmoid(found.footprint), sigma)
-
-    def begin_at(self, built: float, footprint: float, shares: Tensor) -> None:
-        """Make the estimate of an untrained network the same everywhere."""
-        logits = torch.logit(torch.tensor([built, footprint]), eps=LEAST_CHANCE)
-        head = self.network.network.head
-        nn.init.zeros_(head.weight)
-        with torch.no_grad():
-            cast("Tensor", head.bias).copy_(
-                torch.cat([logits, torch.log(shares.clamp(min=LEAST_SHARE))])
-            )
-
-    def interval(self, found: BuildingDistribution, level: float) -> tuple[Tensor, Tensor]:
-        """Return the limits in metres between which a height lies with a chance of `level`."""
-        built, chances = self.calibrated(found)
-        limits = []
-        for part in ((1.0 - level) / 2.0, (1.0 + level) / 2.0):
-            inside = (part - (1.0 - built)) / built.clamp(min=LEAST_CHANCE)
-            height = self.bins.quantile(chances, inside.clamp(0.0, 1.0))
-            limits.append(torch.where(inside > 0.0, height, 0.0))
-        return limits[0], limits[1]
+    # The small constant keeps the gradient of the root finite where all months are equal.
+    return [mean, torch.sqrt(variance + 1e-6), lowest, highest, count / valid.shape[1]]

@@ -1,48 +1,258 @@
-"""Estimators of building heights."""
+"""Estimators of building heights: networks in physical units, and their maps of whole cities."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast
 
+import numpy as np
 import torch
+import xarray as xr
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sarheight.buildings._networks import (
-    BuildingDistribution,
-    BuildingEstimate,
-    Distribution,
-    HeightBins,
-    Regression,
-)
-from sarheight.buildings._resnet import load_resnet_weights
-from sarheight.learning.weights import Channel, Pretrained
+from sarheight.buildings._networks import MBHRNet, ResNet50, SeriesNet, load_resnet_weights
+from sarheight.buildings.stack import BANDS, check_stack
+from sarheight.errors import CheckpointError
+from sarheight.learning.tiles import Corner, Mosaic, Tiling, match_chunks
+from sarheight.learning.weights import Channel, Pretrained, select_device
 
 if TYPE_CHECKING:
     import os
 
-    from sarheight.buildings._resnet import LoadedWeights, ResNet50
+    from sarheight.buildings._networks import LoadedWeights
 
-Network = Callable[..., nn.Module]
+# Distributions of heights.
+
+MIN_PROBABILITY = 1e-6
+MIN_BIN_SHARE = 1e-4
+"""Initial probability of heights that are absent from training: they may still occur."""
 
 
-BUILDING_NETWORKS: dict[str, Network] = {"mbhr": Regression, "series": Distribution}
+class HeightBins(nn.Module):
+    r"""Distributions of heights over fixed values, each a constant ratio above the last.
+
+    A height between two values is assigned to both, by its distance: then the mean of the
+    distribution that a network learns by cross entropy is the height itself, not that of a bin.
+    Probabilities have shape (batch, count, ...).
+    """
+
+    values: Tensor
+    edges: Tensor
+
+    def __init__(self, count: int = 32, lowest: float = 1.5, highest: float = 200.0) -> None:
+        super().__init__()
+        if count < 2 or not 0.0 < lowest < highest:
+            msg = (
+                f"found {count} values from {lowest} to {highest} m, expected at least two that "
+                "rise from above 0"
+            )
+            raise ValueError(msg)
+        values = np.geomspace(lowest, highest, count)
+        # Edges are geometric means of neighbours, and lie as far beyond the first and last.
+        between = np.sqrt(values[1:] * values[:-1])
+        edges = np.concatenate([[lowest**2 / between[0]], between, [highest**2 / between[-1]]])
+        self.register_buffer("values", torch.tensor(values, dtype=torch.float32), persistent=False)
+        self.register_buffer("edges", torch.tensor(edges, dtype=torch.float32), persistent=False)
+
+    def soft_labels(self, height: Tensor) -> Tensor:
+        """Return the shares of heights, shape (n,), in the two next values, shape (n, count)."""
+        inside = height.clamp(self.values[0], self.values[-1])
+        upper = torch.searchsorted(self.values, inside).clamp(1, len(self.values) - 1)
+        below, above = self.values[upper - 1], self.values[upper]
+        share = ((inside - below) / (above - below))[:, None]
+        labels = torch.zeros(len(height), len(self.values), device=height.device)
+        labels.scatter_(1, upper[:, None] - 1, 1.0 - share)
+        return labels.scatter_(1, upper[:, None], share)
+
+    def mean(self, probabilities: Tensor) -> Tensor:
+        """Return the means in metres, shape (batch, 1, ...)."""
+        return self._expectation(probabilities, self.values)
+
+    def mean_square_deviation(self, probabilities: Tensor, height: Tensor) -> Tensor:
+        """Return E[(h - height)^2] in square metres; `height` and result: (batch, 1, ...)."""
+        square = self._expectation(probabilities, self.values**2)
+        return square - 2.0 * height * self.mean(probabilities) + height**2
+
+    def _expectation(self, probabilities: Tensor, values: Tensor) -> Tensor:
+        # A sum, no matrix product: those may be taken in reduced precision.
+        along = values.view(1, -1, *[1] * (probabilities.ndim - 2))
+        return (probabilities * along).sum(dim=1, keepdim=True)
+
+    def quantile(self, probabilities: Tensor, level: Tensor) -> Tensor:
+        """Return the quantiles at levels of shape (batch, 1, ...), in the same shape.
+
+        Within a bin, between its edges, the density is uniform.
+        """
+        cumulative = probabilities.cumsum(dim=1)
+        index = (cumulative < level).sum(dim=1, keepdim=True).clamp(max=probabilities.shape[1] - 1)
+        mass = probabilities.gather(1, index)
+        before = cumulative.gather(1, index) - mass
+        share = ((level - before) / mass.clamp(min=1e-12)).clamp(0.0, 1.0)
+        low, high = self.edges[index], self.edges[index + 1]
+        return low + share * (high - low)
+
+
+class BuildingEstimate(NamedTuple):
+    """Estimate of building heights; NaN where a patch has no image at all.
+
+    Attributes
+    ----------
+    height : Tensor, shape (batch, 1, rows, columns)
+        Metres above the ground, 0 where there is no building; the mean of the distribution where
+        there is one.
+    footprint : Tensor or None
+        Built share of the cell, 0 to 1.
+    sigma : Tensor or None
+        Standard deviation of the height in metres.
+    """
+
+    height: Tensor
+    footprint: Tensor | None
+    sigma: Tensor | None
+
+
+class BuildingDistribution(NamedTuple):
+    """Distribution of the building height of a cell, before calibration.
+
+    Attributes
+    ----------
+    built : Tensor, shape (batch, 1, rows, columns)
+        Logit of the probability that there is a building.
+    footprint : Tensor, shape (batch, 1, rows, columns)
+        Logit of the built share.
+    heights : Tensor, shape (batch, bins, rows, columns)
+        Logits of the heights, if there is a building.
+    """
+
+    built: Tensor
+    footprint: Tensor
+    heights: Tensor
+
+
+class _MonthlyRegression(nn.Module):
+    """MBHR-Net on each month, and the mean of its heights."""
+
+    def __init__(self, channels: Mapping[str, int], options: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.network = MBHRNet(channels, **options)
+        self.stride = self.network.stride
+
+    def forward(
+        self, images: Mapping[str, Tensor], valid: Mapping[str, Tensor], _month: Tensor
+    ) -> BuildingEstimate:
+        """Return the mean of the heights over the months that have an image."""
+        batch, months = next(iter(images.values())).shape[:2]
+        present = torch.stack([each.flatten(2).any(dim=2) for each in valid.values()]).any(dim=0)
+        chosen = present.flatten()
+        flat = {
+            name: image.flatten(0, 1)[chosen].contiguous(memory_format=torch.channels_last)
+            for name, image in images.items()
+        }
+        shape = next(iter(images.values())).shape[-2:]
+        heights = torch.zeros(batch * months, 1, *shape, device=chosen.device)
+        if bool(chosen.any()):
+            heights[chosen] = self.network(flat).float()
+        count = present.sum(dim=1).clamp(min=1)[:, None, None, None]
+        total = heights.view(batch, months, 1, *shape).sum(dim=1)
+        return BuildingEstimate(total / count, None, None)
+
+
+class SeriesDistribution(nn.Module):
+    """`SeriesNet` with a distribution of heights as its output."""
+
+    temperatures: Tensor
+    sigma_factor: Tensor
+
+    def __init__(self, channels: Mapping[str, int], options: Mapping[str, Any]) -> None:
+        super().__init__()
+        rest = dict(options)
+        self.bins = HeightBins(**rest.pop("bins", {}))
+        self.network = SeriesNet(channels, 2 + len(self.bins.values), **rest)
+        self.stride = self.network.stride
+        # Set by calibration: divisors of the two kinds of logits, and the factor of sigma.
+        self.register_buffer("temperatures", torch.ones(2))
+        self.register_buffer("sigma_factor", torch.ones(()))
+
+    def logits(
+        self, images: Mapping[str, Tensor], valid: Mapping[str, Tensor], month: Tensor
+    ) -> BuildingDistribution:
+        """Return the distribution before calibration."""
+        output = self.network(images, valid, month).float()
+        return BuildingDistribution(output[:, :1], output[:, 1:2], output[:, 2:])
+
+    def mean(self, found: BuildingDistribution) -> Tensor:
+        """Return the mean heights in metres, no building counted as 0."""
+        return torch.sigmoid(found.built) * self.bins.mean(torch.softmax(found.heights, dim=1))
+
+    def calibrated(self, found: BuildingDistribution) -> tuple[Tensor, Tensor]:
+        """Return the calibrated probabilities of a building, and of its heights."""
+        built = torch.sigmoid(found.built / self.temperatures[0])
+        return built, torch.softmax(found.heights / self.temperatures[1], dim=1)
+
+    def forward(
+        self, images: Mapping[str, Tensor], valid: Mapping[str, Tensor], month: Tensor
+    ) -> BuildingEstimate:
+        """Return mean, built share and standard deviation."""
+        found = self.logits(images, valid, month)
+        height = self.mean(found)
+        built, heights = self.calibrated(found)
+        # Var = p E[(h - mean)^2 | building] + (1 - p) mean^2, where no building counts as 0 m.
+        deviation = self.bins.mean_square_deviation(heights, height)
+        variance = built * deviation + (1.0 - built) * height**2
+        sigma = self.sigma_factor * torch.sqrt(variance.clamp(min=0.0))
+        return BuildingEstimate(height, torch.sigmoid(found.footprint), sigma)
+
+    def initialise(self, heights: Tensor, footprint: Tensor) -> None:
+        """Make the distribution of heights in metres and built shares, both (n,), the first output.
+
+        Both are free of NaN, and some heights are above 0.
+        """
+        built = heights > 0.0
+        shares = self.bins.soft_labels(heights[built]).mean(dim=0)
+        means = torch.tensor([float(built.float().mean()), float(footprint.mean())])
+        logits = torch.logit(means, eps=MIN_PROBABILITY)
+        head = self.network.network.head
+        nn.init.zeros_(head.weight)
+        with torch.no_grad():
+            cast("Tensor", head.bias).copy_(
+                torch.cat([logits, torch.log(shares.clamp(min=MIN_BIN_SHARE))])
+            )
+
+    def interval(self, found: BuildingDistribution, level: float) -> tuple[Tensor, Tensor]:
+        """Return the limits in metres of the central interval of a probability, calibrated."""
+        built, heights = self.calibrated(found)
+        limits = []
+        for quantile in ((1.0 - level) / 2.0, (1.0 + level) / 2.0):
+            # The probability of no building, 1 - p, lies at 0 m, below all heights.
+            above = (quantile - (1.0 - built)) / built.clamp(min=MIN_PROBABILITY)
+            height = self.bins.quantile(heights, above.clamp(0.0, 1.0))
+            limits.append(torch.where(above > 0.0, height, 0.0))
+        return limits[0], limits[1]
+
+
+# The estimator.
+
+BUILDING_NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "mbhr": _MonthlyRegression,
+    "series": SeriesDistribution,
+}
 
 
 class BuildingHeightEstimator(Pretrained):
-    """A network between physical units: power and reflectance in, metres out.
+    """A network in physical units: power and reflectance in, metres out.
 
     Parameters
     ----------
     channels : mapping of sequence of Channel
-        Bands of ``sar`` (linear power) and ``optical`` (reflectance), in the order in which they
-        come. A modality without bands is one that the network does not look at.
+        Bands of ``sar`` (linear power) and ``optical`` (reflectance), in their order in the input.
+        A modality without bands is not used.
     network : {"series", "mbhr"}
-        `SeriesNet` with a distribution of heights, or `MBHRNet`, which looks at one month; given
-        several, its estimate is the mean of those for each month.
+        `SeriesNet` with a distribution of heights, or `MBHRNet`, which takes one month; of several
+        months, its estimate is the mean of those of each month.
     options : mapping, optional
         Arguments of the network: for ``mbhr`` variant and skips; for ``series`` width, depth,
-        months_width, heads, and bins (count, lowest, highest; see `HeightBins`).
+        months_width, heads, and bins: count, lowest and highest of the heights in metres.
 
     Attributes
     ----------
@@ -52,7 +262,7 @@ class BuildingHeightEstimator(Pretrained):
     Raises
     ------
     ValueError
-        If a name is not known, or there is no band.
+        If a name is unknown, or there is no band.
     """
 
     kind: ClassVar[str] = "building heights"
@@ -65,9 +275,9 @@ class BuildingHeightEstimator(Pretrained):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        strange = sorted(set(channels) - {"sar", "optical"})
+        unknown = set(channels) - set(BANDS)
         self.channels = {name: tuple(bands) for name, bands in channels.items() if bands}
-        if network not in BUILDING_NETWORKS or strange or not self.channels:
+        if network not in BUILDING_NETWORKS or unknown or not self.channels:
             msg = (
                 f"found network {network!r} and the modalities {', '.join(channels) or 'none'}, "
                 f"expected one of {', '.join(BUILDING_NETWORKS)}, and bands of sar, optical or both"
@@ -79,7 +289,7 @@ class BuildingHeightEstimator(Pretrained):
         self.stride = cast("int", self.network.stride)
 
     def configuration(self) -> dict[str, Any]:
-        """Return the arguments that make this estimator again, in JSON's types."""
+        """Return the arguments of this estimator, in JSON's types."""
         return {
             "channels": {
                 name: [channel.as_dict() for channel in bands]
@@ -91,7 +301,7 @@ class BuildingHeightEstimator(Pretrained):
 
     @classmethod
     def from_configuration(cls, configuration: Mapping[str, Any]) -> Self:
-        """Make the estimator that `configuration` describes, with random weights."""
+        """Make an estimator of a `configuration`, with random weights."""
         rest = dict(configuration)
         channels = {
             name: [Channel(**channel) for channel in bands]
@@ -101,8 +311,16 @@ class BuildingHeightEstimator(Pretrained):
 
     @property
     def gives_distribution(self) -> bool:
-        """Whether there is a distribution of heights, and so a footprint and an uncertainty."""
-        return isinstance(self.network, Distribution)
+        """Whether it estimates a distribution of heights, and so a footprint and an uncertainty."""
+        return isinstance(self.network, SeriesDistribution)
+
+    @property
+    def distribution_network(self) -> SeriesDistribution:
+        """The network, which must be one with a distribution."""
+        if not isinstance(self.network, SeriesDistribution):
+            msg = f"found the network {self.network_kind!r}, expected 'series', with a distribution"
+            raise ValueError(msg)  # noqa: TRY004  # what is wrong is the configuration's value
+        return self.network
 
     def forward(self, sample: Mapping[str, Tensor]) -> BuildingEstimate:
         """Estimate building heights.
@@ -110,9 +328,9 @@ class BuildingHeightEstimator(Pretrained):
         Parameters
         ----------
         sample : mapping of Tensor
-            ``sar`` and ``optical``, shape (batch, months, bands, rows, columns), in the units that
-            `channels` states, NaN where there is no value; one that is missing may be left out.
-            ``month``, shape (batch, months): month of the year, 1 to 12; may be left out.
+            ``sar`` and ``optical``, shape (batch, months, bands, rows, columns), in the units of
+            `channels`, NaN where there is no value; a missing one may be left out. ``month``, shape
+            (batch, months): month of the year, 1 to 12; may be left out.
 
         Returns
         -------
@@ -121,84 +339,30 @@ class BuildingHeightEstimator(Pretrained):
         Raises
         ------
         ValueError
-            If there is no modality that the network looks at, or one has other bands.
+            If no modality of the network is present, or one has other bands.
         """
-        images, valid, month = self._seen(sample)
+        images, valid, month = self._inputs(sample)
         estimate = cast("BuildingEstimate", self.network(images, valid, month))
-        nothing = ~torch.stack([each.flatten(1).any(dim=1) for each in valid.values()]).any(dim=0)
-        blank = nothing[:, None, None, None]
+        known = torch.stack([each.flatten(1).any(dim=1) for each in valid.values()]).any(dim=0)
+        blank = ~known[:, None, None, None]
         height, *rest = estimate
         footprint, sigma = (
             None if each is None else each.masked_fill(blank, torch.nan) for each in rest
         )
         return BuildingEstimate(height.masked_fill(blank, torch.nan), footprint, sigma)
 
-    def load_encoders(
-        self, weights: Mapping[str, str | os.PathLike[str]]
-    ) -> dict[str, LoadedWeights]:
-        """Begin with public weights of ResNet50, see `load_resnet_weights`.
-
-        Parameters
-        ----------
-        weights : mapping of path-like
-            Files by modality.
-
-        Returns
-        -------
-        dict of LoadedWeights
-            What was taken from each, and what was left out.
-
-        Raises
-        ------
-        CheckpointError
-            If a file cannot be read, or its weights are not those of a ResNet50.
-        ValueError
-            If the network has no such encoder.
-        """
-        if not isinstance(self.network, Regression):
-            msg = f"found the network {self.network_kind!r}, expected 'mbhr': it has no ResNet50"
-            raise ValueError(msg)  # noqa: TRY004  # what is wrong is the configuration's value
-        encoders = self.network.network.encoders
-        strange = sorted(set(weights) - set(encoders))
-        if strange:
-            msg = f"found weights of {', '.join(strange)}, expected some of {', '.join(encoders)}"
-            raise ValueError(msg)
-        return {
-            name: load_resnet_weights(cast("ResNet50", encoders[name]), path)
-            for name, path in weights.items()
-        }
-
     def distribution(self, sample: Mapping[str, Tensor]) -> BuildingDistribution:
-        """Return the distribution of heights as the network gives it, before calibration.
+        """Return the distribution of heights before calibration.
 
         Raises
         ------
         ValueError
-            If the network gives none, or the sample does not fit.
+            If the network has none, or the sample does not fit.
         """
-        return self._distributed().logits(*self._seen(sample))
-
-    def begin_at(self, heights: Tensor, footprint: Tensor) -> None:
-        """Make the distribution of given heights the first estimate of an untrained network.
-
-        Parameters
-        ----------
-        heights : Tensor, shape (n,)
-            Metres, 0 where there is no building; without NaN, and some above 0.
-        footprint : Tensor, shape (n,)
-            Built shares.
-        """
-        distributed = self._distributed()
-        built = heights > 0.0
-        shares = distributed.bins.shares(heights[built]).mean(dim=0)
-        distributed.begin_at(float(built.float().mean()), float(footprint.mean()), shares)
-
-    def mean(self, found: BuildingDistribution) -> Tensor:
-        """Return the mean heights of a distribution in metres."""
-        return self._distributed().mean(found)
+        return self.distribution_network.logits(*self._inputs(sample))
 
     def interval(self, found: BuildingDistribution, level: float) -> tuple[Tensor, Tensor]:
-        """Return the limits between which heights lie with a chance of `level`, calibrated.
+        """Return the limits between which heights lie with a probability of `level`, calibrated.
 
         Parameters
         ----------
@@ -212,44 +376,59 @@ class BuildingHeightEstimator(Pretrained):
         lower, upper : Tensor, shape (batch, 1, rows, columns)
             Metres.
         """
-        return self._distributed().interval(found, level)
+        return self.distribution_network.interval(found, level)
 
-    @property
-    def bins(self) -> HeightBins:
-        """The heights that a distribution gives chances of."""
-        return self._distributed().bins
+    def load_encoders(
+        self, weights: Mapping[str, str | os.PathLike[str]]
+    ) -> dict[str, LoadedWeights]:
+        """Load public weights of ResNet50 into the encoders, see `load_resnet_weights`.
 
-    @property
-    def temperatures(self) -> Tensor:
-        """What logits of a building and of its heights are divided by, shape (2,)."""
-        return self._distributed().temperatures
+        Parameters
+        ----------
+        weights : mapping of path-like
+            Files by modality.
 
-    @property
-    def sigma_factor(self) -> Tensor:
-        """What the standard deviation is multiplied by."""
-        return self._distributed().sigma_factor
+        Returns
+        -------
+        dict of LoadedWeights
+            By modality the weights that were loaded, and those that were left out.
 
-    def _distributed(self) -> Distribution:
-        if not isinstance(self.network, Distribution):
-            msg = f"found the network {self.network_kind!r}, expected 'series': it gives no chances"
+        Raises
+        ------
+        CheckpointError
+            If a file cannot be read, or its weights are not those of a ResNet50.
+        ValueError
+            If the network has no such encoder.
+        """
+        if not isinstance(self.network, _MonthlyRegression):
+            msg = f"found the network {self.network_kind!r}, expected 'mbhr': it has no ResNet50"
             raise ValueError(msg)  # noqa: TRY004  # what is wrong is the configuration's value
-        return self.network
+        encoders = self.network.network.encoders
+        unknown = sorted(set(weights) - set(encoders))
+        if unknown:
+            msg = f"found weights of {', '.join(unknown)}, expected some of {', '.join(encoders)}"
+            raise ValueError(msg)
+        return {
+            name: load_resnet_weights(cast("ResNet50", encoders[name]), path)
+            for name, path in weights.items()
+        }
 
-    def _seen(
+    def _inputs(
         self, sample: Mapping[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-        """Return what the network sees, where there is something, and the month of the year."""
-        there = [sample[name] for name in self.channels if name in sample]
-        if not there:
-            msg = f"found no {' and no '.join(self.channels)} in the sample, expected one at least"
+        """Return normalised images, where they have values, and the month of the year."""
+        present = [sample[name] for name in self.channels if name in sample]
+        if not present:
+            msg = f"found no {' and no '.join(self.channels)} in the sample, expected at least one"
             raise ValueError(msg)
-        batch, months = there[0].shape[:2]
+        like = present[0]
+        batch, months = like.shape[:2]
         images, valid = {}, {}
         for name, bands in self.channels.items():
-            shape = (batch, months, len(bands), *there[0].shape[-2:])
+            shape = (batch, months, len(bands), *like.shape[-2:])
             image = sample.get(name)
             if image is None:
-                image = there[0].new_full(shape, torch.nan)
+                image = like.new_full(shape, torch.nan)
             if image.shape != shape:
                 names = ", ".join(channel.name for channel in bands)
                 msg = (
@@ -263,150 +442,124 @@ class BuildingHeightEstimator(Pretrained):
             )
         month = sample.get("month")
         if month is None:
-            month = torch.zeros(batch, months, dtype=torch.int64, device=there[0].device)
+            month = torch.zeros(batch, months, dtype=torch.int64, device=like.device)
         return images, valid, month
 
 
-# Heights of places from a table of features: a network in physical units.
+# Maps of building heights.
+
+Floats = NDArray[np.float32]
+TILING = Tiling(size=128, overlap=32)
+LAYERS = {
+    "height": ("estimated height of buildings above the ground", "m"),
+    "footprint": ("estimated built share of the cell", "1"),
+    "height_sigma": ("standard deviation of the height", "m"),
+}
+"""Variables of a map in the order of a `BuildingEstimate`: long names and units."""
 
 
-class TabularEstimate(NamedTuple):
-    """What is known of the heights of some places.
+def predict_buildings(
+    estimator: BuildingHeightEstimator,
+    stack: xr.Dataset,
+    *,
+    tiling: Tiling | None = None,
+    block: int = 512,
+    device: str = "auto",
+    report: Callable[[float], None] | None = None,
+) -> xr.Dataset:
+    """Estimate the building heights of a city of any size.
 
-    Attributes
-    ----------
-    height : Tensor, shape (places,)
-        Means of the distributions in metres.
-    sigma : Tensor, shape (places,)
-        Their standard deviations in metres.
-    logits : Tensor, shape (places, members, bins)
-        The distribution that each member of the ensemble gives.
-    """
-
-    height: Tensor
-    sigma: Tensor
-    logits: Tensor
-
-
-class _Members(nn.Module):
-    """A factor for each member and channel: what members of an ensemble do not share."""
-
-    def __init__(self, members: int, channels: int, spread: float) -> None:
-        super().__init__()
-        self.factor = nn.Parameter(1.0 + spread * torch.randn(members, channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Scale features, shape (places, 1 or members, channels)."""
-        return x * self.factor
-
-
-class TabularHeightEstimator(Pretrained):
-    r"""An ensemble of small networks that share most of their weights.
-
-    Each feature is normalised; a multilayer perceptron follows, whose members see its inputs and
-    its hidden features by factors of their own. Each puts out a distribution over fixed heights;
-    the mean over the members and the heights is the estimate. Distributions keep the few tall
-    buildings from dominating what is learned, as squared errors do, and give an uncertainty.
+    The network is applied to overlapping tiles, whose estimates are blended. A dask-backed stack
+    is read a block at a time, and the result is lazy as well; otherwise the result is computed
+    at once.
 
     Parameters
     ----------
-    features : sequence of Channel
-        Features of a place, in the order in which they come.
-    width, depth : int
-        Channels and layers of the perceptron.
-    members : int
-        Of the ensemble.
-    dropout : float
-        Share of the hidden features that is lost in training.
-    bins : mapping, optional
-        Arguments of `HeightBins`.
+    estimator : BuildingHeightEstimator
+        A trained network.
+    stack : xarray.Dataset
+        A city stack, see `sarheight.buildings.check_stack`, with the bands that the estimator's
+        channels name. Months may be missing. A network for series can do without a modality, one
+        for single months cannot; its heights are the mean of those of each month.
+    tiling : Tiling, optional
+        Size and overlap of the tiles, by default 128 and 32 cells. The size must be a multiple of
+        the estimator's stride.
+    block : int
+        Cells along a side of a block: memory grows with its square.
+    device : str
+        "auto" takes a GPU if there is one, "cpu", "cuda", "mps".
+    report : callable, optional
+        Called with the finished share of the work after each block; not for a lazy result.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims (y, x): ``height`` in metres above the ground. Where the estimator has a distribution
+        also ``footprint``, the built share of the cell, and ``height_sigma``, the standard
+        deviation of the height in metres. NaN where no tile has an image in any month.
 
     Raises
     ------
+    CheckpointError
+        If the stack lacks a band of the estimator.
+    StackError
+        If it is no city stack.
     ValueError
-        If there is no feature, or a number makes no sense.
-
-    References
-    ----------
-    Gorishniy, Y., Kotelnikov, A. and Babenko, A. (2025). TabM: advancing tabular deep learning
-    with parameter-efficient ensembling. ICLR, arXiv:2410.24210.
+        If tiles do not fit the network, or there is no such device.
     """
+    chosen = TILING if tiling is None else tiling
+    chosen.require_fit(estimator.stride, block)
+    images = _images(estimator, check_stack(stack, posting=None))
+    names = tuple(images)
+    month = torch.from_numpy(stack["month"].dt.month.values.astype(np.int64))
+    estimator.to(select_device(device)).eval()
 
-    kind: ClassVar[str] = "heights from features"
-
-    def __init__(
-        self,
-        features: Sequence[Channel],
-        *,
-        width: int = 96,
-        depth: int = 2,
-        members: int = 8,
-        dropout: float = 0.3,
-        bins: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__()
-        if not features or min(width, depth, members) < 1 or not 0.0 <= dropout < 1.0:
-            msg = (
-                f"found {len(features)} features, {width=}, {depth=}, {members=}, {dropout=}; "
-                "expected one feature at least, whole numbers of 1 at least, and a share below 1"
-            )
-            raise ValueError(msg)
-        self.features = tuple(features)
-        self.options: dict[str, Any] = {
-            "width": width,
-            "depth": depth,
-            "members": members,
-            "dropout": dropout,
-            "bins": dict(bins or {}),
+    def estimate(tiles: list[Floats], _corners: list[Corner]) -> Floats:
+        place = next(estimator.parameters()).device
+        sample = {
+            name: torch.from_numpy(np.ascontiguousarray(values)).to(place)
+            for name, values in zip(names, tiles, strict=True)
         }
-        self.bins = HeightBins(**self.options["bins"])
-        layers: list[nn.Module] = [_Members(members, len(features), 0.3)]
-        for before in (len(features), *[width] * (depth - 1)):
-            layers += [nn.Linear(before, width), nn.ReLU(), _Members(members, width, 0.1)]
-            layers.append(nn.Dropout(dropout))
-        self.network = nn.Sequential(*layers)
-        count = len(self.bins.values)
-        self.head = nn.Parameter(0.3 * width**-0.5 * torch.randn(members, width, count))
-        self.bias = nn.Parameter(torch.zeros(members, count))
+        sample["month"] = month.expand(len(tiles[0]), -1).to(place)
+        with torch.inference_mode():
+            found = [each for each in estimator(sample) if each is not None]
+        return np.asarray(torch.cat(found, dim=1).float().cpu().numpy())
 
-    def configuration(self) -> dict[str, Any]:
-        """Return the arguments that make this estimator again, in JSON's types."""
-        return {"features": [each.as_dict() for each in self.features], **self.options}
+    layers = len(LAYERS) if estimator.gives_distribution else 1
+    values = Mosaic(tuple(images.values()), estimate, layers, chosen).values(block, report)
+    kept = [name for name in stack.coords if set(stack[name].dims) <= {"y", "x"}]
+    result = xr.Dataset(coords={name: stack[name] for name in kept})
+    for layer, (name, (label, units)) in zip(values, LAYERS.items(), strict=False):
+        attributes = {"long_name": label, "units": units, "grid_mapping": "spatial_ref"}
+        result[name] = (("y", "x"), layer, attributes)
+    result.attrs["months"] = int(stack.sizes["month"])
+    if "simulated" in stack.attrs:
+        result.attrs["simulated"] = stack.attrs["simulated"]
+    return match_chunks(values, result)
 
-    @classmethod
-    def from_configuration(cls, configuration: Mapping[str, Any]) -> Self:
-        """Make the estimator that `configuration` describes, with random weights."""
-        rest = dict(configuration)
-        features = [Channel(**feature) for feature in rest.pop("features")]
-        return cls(features, **rest)
 
-    def forward(self, values: Tensor) -> TabularEstimate:
-        """Estimate heights.
-
-        Parameters
-        ----------
-        values : Tensor, shape (places, features)
-            In the units that `features` states, NaN where there is no value.
-
-        Returns
-        -------
-        TabularEstimate
-
-        Raises
-        ------
-        ValueError
-            If there is another number of features.
-        """
-        if values.ndim != 2 or values.shape[1] != len(self.features):
-            names = ", ".join(feature.name for feature in self.features)
+def _images(estimator: BuildingHeightEstimator, stack: xr.Dataset) -> dict[str, xr.DataArray]:
+    """Return the bands of an estimator in a stack, by modality."""
+    found, missing = {}, []
+    for name, channels in estimator.channels.items():
+        if name not in stack:
+            missing.append(name)
+            continue
+        axis = BANDS[name][0]
+        bands = [channel.name for channel in channels]
+        available = [str(band) for band in stack[axis].values]
+        lacking = [band for band in bands if band not in available]
+        if lacking:
             msg = (
-                f"found values of shape {tuple(values.shape)}, expected (places, features): {names}"
+                f"found no {', '.join(lacking)} among the {name} bands {', '.join(available)}; the "
+                "model was trained with them: add them by sarheight.buildings.select_bands"
             )
-            raise ValueError(msg)
-        parts = [each.normalised(values[:, k]) for k, each in enumerate(self.features)]
-        hidden = self.network(torch.stack(parts, dim=1)[:, None])
-        logits = torch.einsum("pmw,mwb->pmb", hidden, self.head) + self.bias
-        chances = torch.softmax(logits.float(), dim=-1).mean(dim=1)
-        height = self.bins.mean(chances)
-        variance = self.bins.spread(chances, height)
-        return TabularEstimate(height[:, 0], variance[:, 0].clamp(min=0.0).sqrt(), logits.float())
+            raise CheckpointError(msg)
+        found[name] = stack[name].sel({axis: bands})
+    if missing and (not found or not estimator.gives_distribution):
+        msg = (
+            f"found no {' and no '.join(missing)} in the stack, which the model requires: add the "
+            "images, or use a model that was trained without them"
+        )
+        raise CheckpointError(msg)
+    return found

@@ -1,7 +1,7 @@
-"""Errors of building heights, so defined that figures of different papers can be told apart.
+"""Errors of building heights, and their maps.
 
-A figure over all cells and one over built cells are two figures. Most cells of a city have no
-building and are easily estimated as 0: the first counts them, and looks good for it.
+Errors over all cells and errors over built cells are different quantities: most cells of a city
+have no building and are easily estimated as 0 m, which lowers the first.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from sarheight.plot.figures import COLORBAR_BOX, LONGEST_SIDE, MARGINS, PANEL_SI
 from sarheight.plot.maps import (
     Frame,
     average_blocks,
-    draw_compass,
     draw_nodata,
-    label_axes,
     map_view,
+    prepare_map,
     valid_cells,
 )
 
@@ -32,19 +31,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BUILT_FROM = 1.0
-"""Metres from which a cell counts as built in a map of heights."""
+"""Metres: cells at least this high count as built in a map of heights."""
 CLASSES = (5.0, 10.0, 20.0, 40.0)
-"""Metres between the classes of height."""
+"""Limits of the classes of height in metres."""
 
 
 @dataclass(frozen=True)
 class RegressionErrors:
-    r"""Errors :math:`e = \hat h - h` of estimated heights over some cells.
+    r"""Errors :math:`e = \hat h - h` of estimated heights over a set of cells.
 
     Attributes
     ----------
     count : int
-        Cells that count.
+        Number of cells.
     rmse : float
         :math:`\sqrt{\overline{e^2}}` in metres.
     mae : float
@@ -75,15 +74,15 @@ class BuildingErrors:
     Attributes
     ----------
     everywhere : RegressionErrors
-        Over all cells with a true height, those without a building counted as 0 m.
+        Over all cells with a true height, 0 m where there is no building.
     buildings : RegressionErrors
-        Over cells with a building in truth: a true height above 0.
+        Over cells with a true height above 0.
     classes : dict of RegressionErrors
-        Over cells with a building in truth, by its height, named like ``5-10 m``; the last is open.
+        Over classes of true heights above 0, named like ``5-10 m``; the last is open.
     iou : float
         Intersection over union of the footprints by height, see `footprint_iou`.
     built_from : float
-        Metres that are the threshold of `iou`.
+        Threshold of `iou` in metres.
     """
 
     everywhere: RegressionErrors
@@ -109,20 +108,20 @@ def building_errors(
     classes: Sequence[float] = CLASSES,
     built_from: float = BUILT_FROM,
 ) -> BuildingErrors:
-    """Measure how far building heights lie from the truth.
+    """Measure the errors of building heights.
 
-    Cells where either is NaN never count.
+    Cells where either is NaN are ignored.
 
     Parameters
     ----------
     estimate, truth : array
         Heights above the ground in metres, 0 where there is no building, of one shape.
     where : array of bool, optional
-        Cells that count; all by default.
+        Cells to evaluate; by default all.
     classes : sequence of float
-        Rising true heights in metres that part the classes; below the first is one more.
+        Rising limits of the classes of true heights in metres, of which the first begins at 0.
     built_from : float
-        Metres from which a cell counts as built, in estimate and truth alike.
+        Metres from which a cell counts as built, in the estimate and in the truth.
 
     Returns
     -------
@@ -164,20 +163,20 @@ def footprint_iou(
     threshold: float,
     where: ArrayLike | None = None,
 ) -> float:
-    """Measure how well footprints agree: cells built in both, over cells built in either.
+    """Return the intersection over union of footprints: cells built in both, over those in either.
 
-    What the figure means depends on the threshold. Of heights, 1 m takes every cell that a
-    building touches; of built shares, 0.5 takes cells that are built for the most part. A mean
-    over both classes, built and not, is another figure, and a higher one.
+    Its meaning depends on the threshold. Of heights, 1 m selects every cell that a building
+    touches; of built shares, 0.5 selects cells that are mostly built. The mean of the IoU over both
+    classes, built and not, is another and a higher quantity.
 
     Parameters
     ----------
     estimate, truth : array
-        Heights in metres or built shares, of one shape. Cells where either is NaN never count.
+        Heights in metres or built shares, of one shape. Cells where either is NaN are ignored.
     threshold : float
-        From which a cell counts as built, in both.
+        Least value of a built cell, in both.
     where : array of bool, optional
-        Cells that count; all by default.
+        Cells to evaluate; by default all.
 
     Returns
     -------
@@ -190,7 +189,9 @@ def footprint_iou(
         If shapes differ, the mask is not boolean, or the threshold is not above 0.
     """
     if not threshold > 0.0:
-        msg = f"found a threshold of {threshold}, expected a number above 0: else all is built"
+        msg = (
+            f"found a threshold of {threshold}, expected a number above 0: at 0 all cells are built"
+        )
         raise ValueError(msg)
     found, expected = finite_pairs(estimate, truth, where)
     either = (found >= threshold) | (expected >= threshold)
@@ -221,33 +222,35 @@ PANELS = {
     "footprint": ("built share", "share", "gray_r"),
 }
 PERCENTILE = 99.0
-LEAST_TOP = 10.0
+"""Of the heights: the upper end of the colour scale."""
+MIN_TOP = 10.0
+"""Metres: the lowest upper end."""
 
 
 def plot_building_heights(
     result: xr.Dataset, truth: xr.DataArray | None = None, *, title: str | None = None
 ) -> Figure:
-    """Draw building heights with what is known about them.
+    """Plot building heights, with footprint and uncertainty where available.
 
     Parameters
     ----------
     result : xarray.Dataset
         As `sarheight.buildings.predict_buildings` returns it: ``height``, and ``footprint`` and
-        ``height_sigma`` where they are there.
+        ``height_sigma`` where the estimator has them.
     truth : xarray.DataArray, optional
-        True heights in metres of dims (y, x), drawn with the same colours.
+        True heights in metres, dims (y, x), on the same colour scale.
     title : str, optional
         Above all panels.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A panel for each.
+        A panel for each map.
 
     Raises
     ------
     ValueError
-        When there are no heights.
+        If there are no heights.
     """
     if "height" not in result:
         msg = f"the dataset has no height: found {', '.join(map(str, result))}"
@@ -257,7 +260,7 @@ def plot_building_heights(
         maps.insert(1, (truth, "true height", *PANELS["height"][1:]))
     shown = [result["height"], *([] if truth is None else [truth])]
     heights = np.concatenate([each.values[valid_cells(each)] for each in shown])
-    top = max(float(np.percentile(heights, PERCENTILE)), LEAST_TOP) if heights.size else LEAST_TOP
+    top = max(float(np.percentile(heights, PERCENTILE)), MIN_TOP) if heights.size else MIN_TOP
     limits = {"metres": top, "share": 1.0}
     figure = _figure(result["height"], len(maps))
     panels = np.ravel(figure.subplots(1, len(maps)))
@@ -270,8 +273,7 @@ def plot_building_heights(
 
 
 def _draw(figure: Figure, axes: Axes, map_: xr.DataArray, style: tuple[float, str, str]) -> None:
-    view = map_view(map_)
-    frame = Frame.of(view)
+    view, frame = prepare_map(axes, map_)
     values = average_blocks(np.where(valid_cells(view), view.values, np.nan))
     if np.isnan(values).any():
         draw_nodata(axes)
@@ -284,8 +286,6 @@ def _draw(figure: Figure, axes: Axes, map_: xr.DataArray, style: tuple[float, st
         extent=frame.extent,
         interpolation="nearest",
     )
-    label_axes(axes, frame)
-    draw_compass(axes, frame, None)
     figure.colorbar(drawn, cax=axes.inset_axes(COLORBAR_BOX), label=units, extend="max")
 
 

@@ -1,4 +1,4 @@
-"""Training a network for building heights."""
+"""Training a network for building heights: settings, losses, calibration, runs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from torchmetrics import MeanSquaredError
 from sarheight.buildings._networks import VARIANTS
 from sarheight.buildings.estimators import BUILDING_NETWORKS, BuildingHeightEstimator
 from sarheight.buildings.patches import BuildingPatches
-from sarheight.buildings.stack import SAR_BANDS, band_statistics
+from sarheight.buildings.stack import REFERENCE, SAR_BANDS, band_statistics
 from sarheight.learning.run import (
     EpochLoader,
     RunSettings,
     count_steps,
     fit,
+    one_cycle_adamw,
     prepare_run,
     require_one_of,
     require_positive,
@@ -37,10 +38,11 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-    from sarheight.buildings._networks import BuildingDistribution, HeightBins
+    from sarheight.buildings.estimators import BuildingDistribution, HeightBins
     from sarheight.learning.split import Part
 
 PUBLISHED_BANDS = ("B02", "B03", "B04", "B08", "B11")
+MONITORED = "validation_rmse"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,32 +54,31 @@ class BuildingSettings(RunSettings):
     network, options
         See `sarheight.buildings.BuildingHeightEstimator`.
     weights : mapping of str
-        Of ``mbhr``: files of public weights of ResNet50 by modality, with which training begins;
-        see `sarheight.buildings.load_resnet_weights`.
+        Of ``mbhr``: files of initial public weights of ResNet50 by modality; see
+        `sarheight.buildings.load_resnet_weights`.
     sar_bands, optical_bands : tuple of str
-        Bands of the city stacks that the network sees; there may be none of one kind.
+        Bands of the city stacks that the network takes; there may be none of one kind.
     months : int
-        Months of a sample. With one, each month is an image of its own of the same heights; with
-        twelve, they are one series.
+        Months of a sample. With one, each month is a sample of the same heights; with twelve, they
+        are one series.
     kept_months : int
-        How many of them, drawn anew, a batch of training has; 0 takes all. Fewer cost less, and
-        the network learns to do with what there is.
+        Months of a batch of training, drawn at random from those of a sample; 0 takes all. Fewer
+        cost less, and the network learns to deal with gaps.
     drop_modality, drop_month : float
         Probability that a sample loses a modality, and that a modality loses an image.
     size, stride : int
-        Of the patches for training in cells, and from one to the next.
+        Cells along a side of the patches for training, and from one to the next.
     plateau : int
-        Of ``mbhr``: epochs without a better validation after which the learning rate falls to a
-        tenth.
+        Of ``mbhr``: epochs without a better validation after which the learning rate is divided by
+        ten.
     batch, epochs, patience, rate, decay, clip, precision, workers, seed
-        See `RunSettings`. ``mbhr`` is trained by Adam, whose rate falls on a plateau. ``series`` is
-        trained by AdamW, whose rate rises over the first tenth of the steps, and falls as a cosine
-        to nothing.
+        See `RunSettings`. ``mbhr`` is trained by Adam, whose rate falls on a plateau; ``series`` by
+        AdamW, whose rate rises over the first tenth of the steps and falls as a cosine to zero.
 
     Raises
     ------
     ValueError
-        If a name is not known or a number makes no sense.
+        If a name is unknown or a number is out of its range.
     """
 
     network: str = "series"
@@ -104,24 +105,24 @@ class BuildingSettings(RunSettings):
         super().__post_init__()
         require_one_of("network", self.network, tuple(BUILDING_NETWORKS))
         require_positive(self, ("months", "size", "stride", "plateau"))
-        chances = self.drop_modality, self.drop_month
-        if not 0 <= self.kept_months <= self.months or not all(0.0 <= c <= 1.0 for c in chances):
+        drops = self.drop_modality, self.drop_month
+        if not 0 <= self.kept_months <= self.months or not all(0.0 <= p <= 1.0 for p in drops):
             msg = (
                 f"found kept_months={self.kept_months} of {self.months}, drop_modality and "
-                f"drop_month {chances}; expected no more months than there are, and shares from 0 "
-                "to 1"
+                f"drop_month {drops}; expected no more months than a sample has, and probabilities "
+                "from 0 to 1"
             )
             raise ValueError(msg)
 
     @classmethod
     def published(cls, **others: Any) -> Self:  # noqa: ANN401  # any of the settings
-        """Return the settings of the published network, apart from those given.
+        """Return the settings of the published network, except for those in `others`.
 
-        Patches of one month, none lost, a batch of 16 patches, Adam at a rate of 1e-4. How many
-        bands and how large a batch are not printed: the released code reads five bands. No limit of
-        the gradient is printed either; here it is the usual one, unless ``clip=None`` takes it off.
+        Patches of one month, none dropped, a batch of 16 patches, Adam at a rate of 1e-4. The paper
+        states neither bands nor batch: the released code reads five bands. It states no gradient
+        clipping either; here it is the default one, unless ``clip=None`` switches it off.
         """
-        usual: dict[str, Any] = {
+        published: dict[str, Any] = {
             "network": "mbhr",
             "months": 1,
             "kept_months": 0,
@@ -133,49 +134,34 @@ class BuildingSettings(RunSettings):
             "rate": 1e-4,
             "decay": 0.0,
         }
-        return cls(**(usual | others))
+        return cls(**(published | others))
 
 
-# What training for building heights makes small.
+# Losses.
 
-LEAST_NORM = 1e-6
+MIN_NORM = 1e-6
 HEIGHTS_WEIGHT = 0.5
-"""Of the heights' cross entropy, which is some three times those of yes and no."""
+"""Of the cross entropy of the heights, which is some three times the binary ones."""
 
 
 def regression_loss(height: Tensor, truth: Tensor, weights: tuple[float, float]) -> Tensor:
-    r"""Measure squared error and shape of a patch, as the published network does.
+    r"""Return squared error and cosine distance, as the published network minimises them.
 
-    :math:`w_1 \overline{(\hat h - h)^2} + w_2 (1 - \cos(\hat h, h))`, where each patch is a vector
-    for the cosine. Patches without any building have no direction, and count in the first term
-    alone.
-
-    Parameters
-    ----------
-    height, truth : Tensor, shape (batch, 1, rows, columns)
-        Metres; what is NaN in either never counts.
-    weights : tuple of float
-        :math:`w_1` per square metre, and :math:`w_2`.
-
-    Returns
-    -------
-    Tensor
-        One number; 0 where nothing is known.
-
-    References
-    ----------
-    Nascetti, A., Yadav, R. and Ban, Y. (2023). A CNN regression model to estimate buildings height
-    maps using Sentinel-1 SAR and Sentinel-2 MSI time series. IGARSS, arXiv:2307.01378.
+    :math:`w_1 \overline{(\hat h - h)^2} + w_2 (1 - \cos(\hat h, h))`, of metres in shape (batch, 1,
+    rows, columns), where each patch is a vector for the cosine. Cells that are NaN in either do not
+    count, and patches without a building, which have no direction, in the first term alone.
+    Source: Nascetti, A., Yadav, R. and Ban, Y. (2023), IGARSS, arXiv:2307.01378.
     """
     known = torch.isfinite(truth) & torch.isfinite(height)
-    found = torch.where(known, height, 0.0).flatten(1)
+    estimate = torch.where(known, height, 0.0).flatten(1)
     true = torch.where(known, truth, 0.0).flatten(1)
-    square = ((found - true) ** 2).sum() / known.sum().clamp(min=1)
+    square = ((estimate - true) ** 2).sum() / known.sum().clamp(min=1)
     built = true.norm(dim=1) > 0.0
-    length = (found**2).sum(dim=1).clamp(min=LEAST_NORM**2).sqrt()
-    cosine = (found * true).sum(dim=1) / (length * true.norm(dim=1).clamp(min=LEAST_NORM))
-    away: Tensor = torch.where(built, 1.0 - cosine, 0.0).sum() / built.sum().clamp(min=1)
-    return weights[0] * square + weights[1] * away
+    # The norm as a clamped square: its gradient is finite at 0.
+    length = (estimate**2).sum(dim=1).clamp(min=MIN_NORM**2).sqrt()
+    cosine = (estimate * true).sum(dim=1) / (length * true.norm(dim=1).clamp(min=MIN_NORM))
+    distance: Tensor = torch.where(built, 1.0 - cosine, 0.0).sum() / built.sum().clamp(min=1)
+    return weights[0] * square + weights[1] * distance
 
 
 def distribution_loss(
@@ -186,41 +172,24 @@ def distribution_loss(
     footprint: Tensor,
     unit: float,
 ) -> Tensor:
-    """Measure how well a distribution tells where buildings are, and how high.
+    """Return the loss of a distribution of heights; NaN in `truth` or `footprint` does not count.
 
-    The sum of: the cross entropy of whether a cell is built at all; that of the built share; half
-    of that of the heights where there are buildings; and the squared error of the mean, in units.
-
-    Parameters
-    ----------
-    found : BuildingDistribution
-        The logits.
-    mean : Tensor, shape (batch, 1, rows, columns)
-        Mean heights in metres.
-    bins : HeightBins
-        Of the heights.
-    truth, footprint : Tensor, shape (batch, 1, rows, columns)
-        Heights in metres and built shares, NaN where they are not known.
-    unit : float
-        Metres.
-
-    Returns
-    -------
-    Tensor
-        One number; 0 where nothing is known.
+    The sum of the cross entropies of built cells, of the built share and (halved) of the heights of
+    buildings, and of the squared error of the mean in units of `unit` metres. Maps have shape
+    (batch, 1, rows, columns).
     """
     known = torch.isfinite(truth)
     built = known & (truth > 0.0)
     error = torch.where(known, truth - mean, 0.0) / unit
     loss = (error**2).sum() / known.sum().clamp(min=1)
-    loss = loss + _crossed(found.built, built.to(mean.dtype), known)
-    loss = loss + _crossed(found.footprint, footprint, torch.isfinite(footprint))
-    chances = log_softmax(found.heights, dim=1).movedim(1, -1)[built[:, 0]]
-    surprise = -(bins.shares(truth[built]) * chances).sum()
-    return loss + HEIGHTS_WEIGHT * surprise / built.sum().clamp(min=1)
+    loss = loss + _binary_cross_entropy(found.built, built.to(mean.dtype), known)
+    loss = loss + _binary_cross_entropy(found.footprint, footprint, torch.isfinite(footprint))
+    log_probabilities = log_softmax(found.heights, dim=1).movedim(1, -1)[built[:, 0]]
+    cross_entropy = -(bins.soft_labels(truth[built]) * log_probabilities).sum()
+    return loss + HEIGHTS_WEIGHT * cross_entropy / built.sum().clamp(min=1)
 
 
-def _crossed(logits: Tensor, share: Tensor, known: Tensor) -> Tensor:
+def _binary_cross_entropy(logits: Tensor, share: Tensor, known: Tensor) -> Tensor:
     """Return the mean cross entropy of shares where they are known."""
     each = binary_cross_entropy_with_logits(
         logits, torch.where(known, share, 0.0), reduction="none"
@@ -228,80 +197,58 @@ def _crossed(logits: Tensor, share: Tensor, known: Tensor) -> Tensor:
     return torch.where(known, each, 0.0).sum() / known.sum().clamp(min=1)
 
 
-# Making chances honest: what a distribution states is what is found on held-out places.
+# Calibration on held-out places.
 
 LEVEL = 0.8
 RANGE = (-2.0, 2.0)
-"""Natural logarithms of the temperatures that are looked at."""
-MOST = 200_000
-"""Cells that are enough to find two numbers."""
+"""Bounds of the natural logarithms of the temperatures."""
+MAX_CELLS = 200_000
+"""Cells that suffice to fit two numbers."""
+
+Sample = dict[str, Tensor]
 
 
-def calibrate(
-    estimator: BuildingHeightEstimator, batches: Iterable[dict[str, Tensor]]
-) -> dict[str, float]:
-    """Find the temperatures by which an estimator's chances come true.
+def calibrate(estimator: BuildingHeightEstimator, batches: Iterable[Sample]) -> dict[str, float]:
+    """Fit temperatures and the factor of the standard deviation on held-out places.
 
-    The logit of a building is divided by the temperature that makes held-out cells most likely.
-    The logits of the heights are divided by that with which 80 % of the held-out buildings lie in
-    the interval that is stated to hold 80 %. Then the standard deviation is multiplied by a factor
-    with which its square is, on average over all cells, the squared error. The mean heights stay as
-    they are.
-
-    Parameters
-    ----------
-    estimator : BuildingHeightEstimator
-        One that gives a distribution, in evaluation mode; gets the temperatures.
-    batches : iterable of dict
-        Samples with ``height``, that were not trained on; they are gone through twice.
-
-    Returns
-    -------
-    dict
-        ``coverage_80_before`` and ``coverage_80``, of the heights of buildings. Without any
-        building it is empty, and the temperatures stay as they are.
-
-    Raises
-    ------
-    ValueError
-        If the batches can be gone through only once, or no estimate is uncertain.
-
-    References
-    ----------
-    Guo, C., Pleiss, G., Sun, Y. and Weinberger, K. Q. (2017). On Calibration of Modern Neural
-    Networks. ICML, arXiv:1706.04599.
+    The logit of a building is divided by the temperature of maximum likelihood, those of the
+    heights by the one at which the 80 % intervals of buildings hold 80 % of them. The standard
+    deviation is scaled so that its mean square is the mean squared error. Mean heights stay.
+    Returns ``coverage_80_before`` and ``coverage_80`` of buildings, nothing where there are none.
+    Source: Guo, C. et al. (2017), ICML, arXiv:1706.04599.
     """
-    logits, is_built, heights, truth = _collected(estimator, batches)
+    network = estimator.distribution_network
+    logits, is_built, heights, truth = _collect_logits(estimator, batches)
     if not truth.numel():
         return {}
 
-    def surprise(logarithm: float) -> float:
+    def negative_log_likelihood(logarithm: float) -> float:
         scaled = logits / torch.tensor(logarithm).exp()
         return float(binary_cross_entropy_with_logits(scaled, is_built))
 
     def coverage(logarithm: float) -> float:
-        chances = softmax(heights / torch.tensor(logarithm).exp(), dim=1)
-        limits = [
-            estimator.bins.quantile(chances, torch.full_like(truth, part))
-            for part in ((1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0)
-        ]
-        return float(((truth >= limits[0]) & (truth <= limits[1])).float().mean())
+        probabilities = softmax(heights / torch.tensor(logarithm).exp(), dim=1)
+        lower, upper = (
+            network.bins.quantile(probabilities, torch.full_like(truth, quantile))
+            for quantile in ((1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0)
+        )
+        return float(((truth >= lower) & (truth <= upper)).float().mean())
 
-    best = minimize_scalar(surprise, bounds=RANGE, method="bounded").x
+    best = minimize_scalar(negative_log_likelihood, bounds=RANGE, method="bounded").x
     ends = [coverage(end) - LEVEL for end in RANGE]
-    # Where no temperature will do, the nearest is taken: coverage grows with it.
-    wide = RANGE[0] if ends[0] > 0.0 else RANGE[1]
+    # Coverage grows with the temperature; without a root the nearer bound is taken.
+    width = RANGE[0] if ends[0] > 0.0 else RANGE[1]
     if ends[0] < 0.0 < ends[1]:
-        wide = brentq(lambda each: coverage(each) - LEVEL, *RANGE, xtol=1e-3)
-    estimator.temperatures.copy_(torch.tensor([best, wide]).exp())
-    estimator.sigma_factor.mul_(_factor(estimator, batches))
-    return {"coverage_80_before": coverage(0.0), "coverage_80": coverage(wide)}
+        width = brentq(lambda each: coverage(each) - LEVEL, *RANGE, xtol=1e-3)
+    network.temperatures.copy_(torch.tensor([best, width]).exp())
+    network.sigma_factor.mul_(_sigma_ratio(estimator, batches))
+    return {"coverage_80_before": coverage(0.0), "coverage_80": coverage(width)}
 
 
-def _factor(estimator: BuildingHeightEstimator, batches: Iterable[dict[str, Tensor]]) -> Tensor:
-    """Return the root of mean squared error over mean variance, as it is stated so far."""
+def _sigma_ratio(estimator: BuildingHeightEstimator, batches: Iterable[Sample]) -> Tensor:
+    """Return the root of mean squared error over mean estimated variance."""
     error, variance = torch.zeros(2, dtype=torch.float64)
-    device = estimator.temperatures.device
+    device = estimator.distribution_network.temperatures.device
     with torch.inference_mode():
         for batch in batches:
             height, _, sigma = estimator({name: each.to(device) for name, each in batch.items()})
@@ -311,20 +258,20 @@ def _factor(estimator: BuildingHeightEstimator, batches: Iterable[dict[str, Tens
             variance += (sigma[known] ** 2).sum().cpu()
     if not variance > 0.0:
         msg = (
-            "found no stated variance in the batches, expected cells with one: batches must be "
-            "such as can be gone through twice, a list or a loader"
+            "found no estimated variance in the batches, expected cells with one: pass a list or a "
+            "loader, which can be iterated twice"
         )
         raise ValueError(msg)
     return torch.sqrt(error / variance)
 
 
-def _collected(
-    estimator: BuildingHeightEstimator, batches: Iterable[dict[str, Tensor]]
+def _collect_logits(
+    estimator: BuildingHeightEstimator, batches: Iterable[Sample]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return logit and truth of a building, of all cells; logits and truth of heights, of some."""
+    """Return logits and truth of built cells, then logits and truth of the heights of buildings."""
     parts: list[tuple[Tensor, ...]] = []
     count = 0
-    device = estimator.temperatures.device
+    device = estimator.distribution_network.temperatures.device
     with torch.inference_mode():
         for batch in batches:
             found = estimator.distribution({name: each.to(device) for name, each in batch.items()})
@@ -336,7 +283,7 @@ def _collected(
                 (found.built[known], (truth > 0.0)[known].float(), heights, truth[built][:, None])
             )
             count += int(known.sum())
-            if count > MOST:
+            if count > MAX_CELLS:
                 break
     if not parts:
         empty = torch.empty(0)
@@ -345,16 +292,11 @@ def _collected(
     return logits, is_built, heights, truth
 
 
-# One step of training for building heights, and one of validation.
+# Steps of training and validation.
 
-MONITORED = "validation_rmse"
-WARM_UP = 0.1
-"""Part of all steps over which the learning rate rises."""
-FALL, LEAST_RATE = 0.1, 0.01
-"""What is left of the rate after a plateau, and after all of them."""
+PLATEAU_FACTOR, MIN_RATE = 0.1, 0.01
+"""Factor of the learning rate at a plateau, and the lowest rate as a share of the first."""
 BY_MONTH = ("sar", "optical", "sar_valid", "optical_valid", "month")
-
-Sample = dict[str, Tensor]
 
 
 class BuildingTask(lightning.LightningModule):
@@ -371,7 +313,7 @@ class BuildingTask(lightning.LightningModule):
         self.estimator = estimator
         estimator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.settings, self.steps, self.unit = settings, steps, unit
-        self.everywhere, self.buildings = (MeanSquaredError(squared=False) for _ in range(2))
+        self.all_cells, self.buildings = (MeanSquaredError(squared=False) for _ in range(2))
 
     def training_step(self, sample: Sample, index: int) -> Tensor:
         """Return the loss of a batch."""
@@ -380,12 +322,12 @@ class BuildingTask(lightning.LightningModule):
         return loss
 
     def validation_step(self, sample: Sample, _index: int) -> None:
-        """Sum squared errors of a batch."""
+        """Accumulate squared errors of a batch."""
         loss, height = self._loss(sample)
         self.log("validation_loss", loss, on_epoch=True, batch_size=_size(sample))
         known = torch.isfinite(sample["height"]) & torch.isfinite(height)
         for metric, where in (
-            (self.everywhere, known),
+            (self.all_cells, known),
             (self.buildings, known & (sample["height"] > 0.0)),
         ):
             if where.any():
@@ -393,25 +335,28 @@ class BuildingTask(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the root mean squared errors in metres."""
-        for metric, suffix in ((self.everywhere, ""), (self.buildings, "_buildings")):
+        for metric, suffix in ((self.all_cells, ""), (self.buildings, "_buildings")):
             if metric.update_called:
                 self.log(MONITORED + suffix, metric.compute(), prog_bar=True)
             metric.reset()
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401  # as Lightning has it
-        """Set up what the network is trained by, see `BuildingSettings`."""
-        rate, decay = self.settings.rate, self.settings.decay
+        """Return optimiser and schedule, see `BuildingSettings`."""
+        settings = self.settings
         if self.estimator.gives_distribution:
-            weights = torch.optim.AdamW(self.parameters(), rate, weight_decay=decay)
-            cosine = torch.optim.lr_scheduler.OneCycleLR(
-                weights, rate, total_steps=max(self.steps, 2), pct_start=WARM_UP
-            )
-            return {"optimizer": weights, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
+            return one_cycle_adamw(self.parameters(), settings, self.steps)
         # Fused, a step of eighty million weights takes a fifth of the time.
-        fused = self.settings.precision != "16-mixed"
-        adam = torch.optim.Adam(self.parameters(), rate, weight_decay=decay, fused=fused)
+        adam = torch.optim.Adam(
+            self.parameters(),
+            settings.rate,
+            weight_decay=settings.decay,
+            fused=settings.precision != "16-mixed",
+        )
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            adam, factor=FALL, patience=self.settings.plateau, min_lr=LEAST_RATE * rate
+            adam,
+            factor=PLATEAU_FACTOR,
+            patience=settings.plateau,
+            min_lr=MIN_RATE * settings.rate,
         )
         return {
             "optimizer": adam,
@@ -424,7 +369,7 @@ class BuildingTask(lightning.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,  # noqa: ARG002
     ) -> None:
-        """Limit the gradient; Lightning's own way refuses fused optimisers."""
+        """Clip the gradient; Lightning's own implementation refuses fused optimisers."""
         if gradient_clip_val is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
@@ -435,15 +380,15 @@ class BuildingTask(lightning.LightningModule):
             height = self.estimator(sample).height
             weights = VARIANTS[self.settings.options.get("variant", "paper")].weights
             return regression_loss(height, truth, weights), height.detach()
+        network = self.estimator.distribution_network
         found = self.estimator.distribution(sample)
-        mean = self.estimator.mean(found)
-        loss = distribution_loss(
-            found, mean, self.estimator.bins, truth, sample["footprint"], self.unit
-        )
+        mean = network.mean(found)
+        footprint = sample["footprint"]
+        loss = distribution_loss(found, mean, network.bins, truth, footprint, self.unit)
         return loss, mean.detach()
 
     def _kept(self, sample: Sample, index: int) -> Sample:
-        """Draw some of the months, by seed, epoch and number of the batch alone."""
+        """Draw some of the months, from seed, epoch and index of the batch alone."""
         kept = self.settings.kept_months
         if not kept or kept >= sample["month"].shape[1]:
             return sample
@@ -458,12 +403,11 @@ def _size(sample: Sample) -> int:
     return int(sample["height"].shape[0])
 
 
-# Training a network for building heights.
+# Runs.
 
 Places = Sequence[Sequence["Part"]]
-REFERENCES = ("height", "footprint")
-COUNTED = 200
-"""Batches for training over which batch normalisation takes its statistics in the end."""
+STATISTICS_BATCHES = 200
+"""Batches for training over which the final statistics of batch normalisation are taken."""
 
 
 def train_buildings(
@@ -481,47 +425,48 @@ def train_buildings(
 
     The folder gets ``settings.json``, the curves (``curves/metrics.csv``, and those for
     TensorBoard where it is installed), ``last.ckpt`` after each epoch, and at the end ``model``:
-    the network of the epoch with the lowest validation RMSE. A network that gives a distribution
-    is calibrated on the places of validation, see `calibrate`. One with batch normalisation gets
-    statistics that are counted over batches for training alike, as Wu and Johnson (2021) advise:
-    running ones forget what is rare, and a channel that was dark for some batches is blown up by
-    orders of magnitude where it lights up in a place that the network has not seen. Called again
-    with the same settings on a folder of an interrupted run, training goes on after its last
-    complete epoch.
+    the network of the epoch with the lowest validation RMSE. An interrupted run is resumed by the
+    same call, after its last complete epoch.
+
+    A network with a distribution is calibrated on the places of validation: temperatures of its
+    probabilities, and a factor of its standard deviation. The statistics of batch normalisation are
+    taken anew over batches for training, all weighted equally, as Wu and Johnson (2021) advise:
+    running averages forget rare activations, and a channel that was inactive in the last batches is
+    amplified by orders of magnitude where it is active in a new place.
 
     Parameters
     ----------
     stacks : sequence of xarray.Dataset
         City stacks with heights and footprints, see `sarheight.buildings.check_stack`.
     training, validation : sequence of sequence of Part
-        For each stack the parts from which patches are taken, as `sarheight.buildings.blocks` deals
-        them out; no part takes nothing of a city. They must not overlap.
+        For each stack the parts from which patches are taken, as `sarheight.buildings.split_blocks`
+        returns them; none for a city that is not used. They must not overlap.
     settings : BuildingSettings
-        What is trained, and how.
+        Network and settings of the run.
     folder : path-like
-        Where the run lives; made if it is not there.
+        Folder of the run; created if missing.
     accelerator : str
         "auto", "cpu", "gpu", ...; as Lightning takes it.
     progress : bool
         Whether to show a progress bar.
     card : mapping, optional
-        More to tell with the model.
+        Further information to store with the model.
 
     Returns
     -------
     BuildingHeightEstimator
-        That of the best epoch, in evaluation mode.
+        The network of the best epoch, in evaluation mode.
 
     Raises
     ------
     CheckpointError
-        If the folder holds a run with other settings, or weights to begin with do not fit.
+        If the folder holds a run with other settings, or initial weights do not fit.
     StackError
-        If a stack is none.
+        If a stack is no city stack.
     ValueError
         If parts do not pair with stacks or overlap, stacks give no patch, one patch of a single
-        coarsest cell would make a batch alone, there is no building to learn from, or there is no
-        such accelerator.
+        coarsest cell would be a batch of its own, there is no building to learn from, or there is
+        no such accelerator.
     OutputError
         If the model cannot be written.
 
@@ -535,7 +480,7 @@ def train_buildings(
         return BuildingHeightEstimator.from_pretrained(finished)
     patches = _patches(stacks, training, settings, for_training=True)
     held_out = _patches(stacks, validation, settings, for_training=False)
-    heights, footprints = _truth(stacks, training)
+    heights, footprints = _reference_values(stacks, training)
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         estimator = BuildingHeightEstimator(
@@ -544,9 +489,9 @@ def train_buildings(
             options=settings.options,
         )
         if estimator.gives_distribution:
-            estimator.begin_at(heights, footprints)
+            estimator.distribution_network.initialise(heights, footprints)
         else:
-            _require_values(len(patches), estimator.stride, settings)
+            _require_batches(len(patches), estimator.stride, settings)
         if settings.weights:
             estimator.load_encoders(settings.weights)
         loader = EpochLoader(patches, held_out, settings)
@@ -559,7 +504,7 @@ def train_buildings(
             accelerator=accelerator,
             progress=progress,
         )
-        update_bn(islice(loader.train_dataloader(), COUNTED), estimator)
+        update_bn(islice(loader.train_dataloader(), STATISTICS_BATCHES), estimator)
     estimator.eval()
     figures = {} if best is None else {MONITORED: best}
     if estimator.gives_distribution:
@@ -589,34 +534,34 @@ def _patches(
 def _channels(
     stacks: Sequence[xr.Dataset], within: Places, settings: BuildingSettings
 ) -> dict[str, list[Channel]]:
-    """Describe the bands, normalised by the places of training alone."""
-    found = band_statistics(
+    """Return the bands, normalised by the places of training alone."""
+    statistics = band_statistics(
         stacks,
         within=within,
         sar_bands=settings.sar_bands,
         optical_bands=settings.optical_bands,
     )
-    return {name: [Channel(**band) for band in bands] for name, bands in found.items()}
+    return {name: [Channel(**band) for band in bands] for name, bands in statistics.items()}
 
 
-def _require_values(patches: int, stride: int, settings: BuildingSettings) -> None:
-    """Refuse a batch in which batch normalisation would find one value to a channel."""
+def _require_batches(patches: int, stride: int, settings: BuildingSettings) -> None:
+    """Raise where batch normalisation would get a batch with one value for each channel."""
     if settings.size == stride and patches % settings.batch == 1:
         msg = (
             f"found {patches} patches of {stride} cells in batches of {settings.batch}, which "
-            "leaves one alone, too little for batch normalisation: choose another batch, or a "
+            "leaves one alone, too few for batch normalisation: choose another batch, or a "
             f"size of {2 * stride}"
         )
         raise ValueError(msg)
 
 
-def _truth(stacks: Sequence[xr.Dataset], within: Places) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the heights and built shares to learn from, where both are known."""
+def _reference_values(stacks: Sequence[xr.Dataset], within: Places) -> tuple[Tensor, Tensor]:
+    """Return heights and built shares for training, where both are known."""
     pieces = [
-        part.of(stack)[list(REFERENCES)].to_array().values.reshape(2, -1)
+        part.of(stack)[list(REFERENCE)].to_array().values.reshape(2, -1)
         for stack, parts in zip(stacks, within, strict=True)
         for part in parts
-        if set(REFERENCES) <= set(stack)
+        if set(REFERENCE) <= set(stack)
     ]
     values = np.concatenate([np.empty((2, 0)), *pieces], axis=1)
     known = values[:, np.isfinite(values).all(axis=0)]

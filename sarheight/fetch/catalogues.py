@@ -382,14 +382,14 @@ def scene_named(
     FetchError
         If the catalogue cannot be searched.
     """
-    wanted = SceneRecord.from_name(name, "as given")
+    parsed = SceneRecord.from_name(name, "as given")
     found = scenes(
         _WORLD,
-        wanted.start - _TIME_TOLERANCE,
-        wanted.stop + _TIME_TOLERANCE,
-        product=wanted.product,
-        mode=wanted.mode,
-        mission=wanted.mission,
+        parsed.start - _TIME_TOLERANCE,
+        parsed.stop + _TIME_TOLERANCE,
+        product=parsed.product,
+        mode=parsed.mode,
+        mission=parsed.mission,
         catalogue=catalogue,
         settings=settings,
     )
@@ -398,9 +398,9 @@ def scene_named(
         return re.sub(r"(_[0-9A-F]{4})?(_COG)?$", "", full)
 
     for record in found:
-        if stem(record.name) == stem(wanted.name):
+        if stem(record.name) == stem(parsed.name):
             return record
-    msg = f"the catalogue {catalogue} does not have {wanted.name}: try another one"
+    msg = f"the catalogue {catalogue} does not have {parsed.name}: try another one"
     raise NotThereError(msg)
 
 

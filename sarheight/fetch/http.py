@@ -214,7 +214,10 @@ def describe_error(error: BaseException) -> str:
         (requests.exceptions.ConnectTimeout, "the connection timed out"),
         (requests.exceptions.ReadTimeout, "it stopped sending"),
         (urllib3.exceptions.ReadTimeoutError, "it stopped sending"),
-        (requests.exceptions.TooManyRedirects, "it redirects too many times"),
+        (
+            requests.exceptions.TooManyRedirects,
+            "it exceeds redirects under [limits] in the settings",
+        ),
         (urllib3.exceptions.IncompleteRead, "the reply is incomplete"),
         (urllib3.exceptions.ProtocolError, "the connection broke"),
         (OSError, "there is no connection"),

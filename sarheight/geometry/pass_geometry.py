@@ -15,7 +15,7 @@ from sarheight_kernels.models import GroundModel, RadarModel, ground_block, grou
 from sarheight_kernels.radiometry import divide_by_area
 from sarheight_kernels.tiles import tile_bounds, tile_count
 
-from sarheight.dem import check_dem
+from sarheight.dem.checked import CheckedDem
 from sarheight.errors import GeometryError
 from sarheight.geometry.tables import (
     ground_model,
@@ -135,13 +135,13 @@ def require_overlap(
 
 
 def kernel_models(
-    dem: xr.DataArray, grid: RadarGrid, orbit: Orbit
+    dem: xr.DataArray | CheckedDem, grid: RadarGrid, orbit: Orbit
 ) -> tuple[xr.DataArray, NDArray[np.float32], GroundModel, RadarModel]:
     """Check a DEM, and model it and an image for the kernels.
 
     Returns the DEM, its heights, shape (rows, columns), and the models of ground and radar.
     """
-    dem = check_dem(dem)
+    dem = CheckedDem.of(dem).array
     heights = np.ascontiguousarray(dem.values, dtype=np.float32)
     ground = ground_model(
         dem.x.values.astype(np.float64),
@@ -151,7 +151,7 @@ def kernel_models(
     return dem, heights, ground, radar_model(grid, orbit)
 
 
-def pass_geometry(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> PassGeometry:
+def pass_geometry(dem: xr.DataArray | CheckedDem, grid: RadarGrid, orbit: Orbit) -> PassGeometry:
     """Compute the geometry of a radar pass over a DEM."""
     dem, heights, ground, radar = kernel_models(dem, grid, orbit)
     bounds = np.empty((tile_count(heights), 4))

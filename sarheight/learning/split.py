@@ -82,7 +82,7 @@ def require_disjoint(
                 msg = (
                     f"found parts for training {one} and validation {other} of scene {number} that "
                     "overlap, expected parts that lie apart: see sarheight.learning.split_bands"
-                    " and sarheight.buildings.blocks"
+                    " and sarheight.buildings.split_blocks"
                 )
                 raise ValueError(msg)
 

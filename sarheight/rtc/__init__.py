@@ -1,7 +1,7 @@
-"""Read radar images that others have flattened and put on a map.
+"""Read terrain-flattened radar images on map grids.
 
-Radiometric terrain correction (RTC) divides the energy of each pixel by the area of the ground
-behind it, and puts the result on a map. Three archives give such images of Sentinel-1 away:
+Radiometric terrain correction (RTC) divides the radar cross-section of each pixel by the area
+of its ground, and resamples the result to a map. Three archives publish such images of Sentinel-1:
 
 =====================  ==========================================================
 `open_opera`           OPERA RTC-S1 of NASA/JPL: one burst, HDF5 or GeoTIFFs
@@ -9,13 +9,13 @@ behind it, and puts the result on a map. Three archives give such images of Sent
 `open_planetary`       Sentinel-1 RTC of Microsoft's Planetary Computer: a STAC item
 =====================  ==========================================================
 
-`open_rtc` finds out which it is. All give a dataset with ``gamma0`` (or ``sigma0``) in linear
+`open_rtc` recognises which it is. All return a dataset with ``gamma0`` (or ``sigma0``) in linear
 power, dims (polarisation, y, x) and NaN where there is no data, as `sarheight.layover.reconstruct`
-returns it; so networks take both alike.
+returns it; so networks take either.
 
-They are no input to `reconstruct`: in radar geometry a pixel in layover holds the energy of
-several places, which can be given back to them; here each cell already has an average of its
-pixels, and how much came from where is lost.
+They are no input to `reconstruct`: in radar geometry a pixel in layover holds the radar
+cross-section of several places, which can be reallocated to them; here each cell is an average of
+its pixels, and how much came from where is lost.
 """
 
 from __future__ import annotations

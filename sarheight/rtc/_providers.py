@@ -20,13 +20,13 @@ from sarheight.rtc.flattened import (
     Radiometry,
     Scale,
     Source,
-    flattened,
-    locate,
+    find_files,
+    flattened_dataset,
+    iso_time,
     open_raster,
     power,
     read_text,
-    relabelled,
-    written_out,
+    relabel,
 )
 from sarheight.scene import SENTINEL_1_NAME, orbit_numbers
 
@@ -42,30 +42,32 @@ RADIOMETRIES: dict[str, Radiometry] = {"g": "gamma0", "s": "sigma0"}
 SCALES: dict[str, Scale] = {"p": "power", "a": "amplitude", "d": "decibel"}
 
 TESTED, ACTIVE_LAYOVER, LAYOVER, ACTIVE_SHADOW, SHADOW = 1, 2, 4, 8, 16
-"""Bits of the layover and shadow map."""
+"""Bits of the layover and shadow map of HyP3."""
 
 
-def _mask_table() -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Translate every sum of bits; what was not tested has no data."""
-    table = np.full(256, NO_DATA, dtype=np.uint8)
-    for code in range(32):
-        layover = bool(code & (ACTIVE_LAYOVER | LAYOVER))
-        shadow = bool(code & (ACTIVE_SHADOW | SHADOW))
-        if not code & TESTED:
-            continue
-        if layover and shadow:
-            name = "layover_and_shadow"
-        elif layover:
-            name = "active_layover" if code & ACTIVE_LAYOVER else "passive_layover"
-        elif shadow:
-            name = "active_shadow" if code & ACTIVE_SHADOW else "passive_shadow"
-        else:
-            name = "clear"
-        table[code] = FLAGS[name]
-    return table
+def _hyp3_flag(code: int) -> int:
+    """Return the flag of `sarheight.layover.masks` for a sum of bits."""
+    layover, shadow = code & (ACTIVE_LAYOVER | LAYOVER), code & (ACTIVE_SHADOW | SHADOW)
+    if not code & TESTED:
+        return NO_DATA
+    if layover and shadow:
+        return FLAGS["layover_and_shadow"]
+    if layover:
+        return FLAGS["active_layover" if code & ACTIVE_LAYOVER else "passive_layover"]
+    if shadow:
+        return FLAGS["active_shadow" if code & ACTIVE_SHADOW else "passive_shadow"]
+    return FLAGS["clear"]
 
 
-MASK = _mask_table()
+HYP3_LAYERS = {
+    "_inc_map.tif": ("local_incidence", "local incidence angle", "degree"),
+    "_area.tif": ("scattering_area", "scattering area", "m2"),
+    "_dem.tif": ("height", "elevation model used for flattening", "m"),
+}
+"""Variable, long name and units by the ending of a file's name."""
+
+HYP3_FLAGS = np.array([*map(_hyp3_flag, range(32)), *[NO_DATA] * 224], dtype=np.uint8)
+"""Flag for each code of the layover and shadow map, shape (256,)."""
 
 
 def open_hyp3(
@@ -82,32 +84,32 @@ def open_hyp3(
     source : path, or sequence of paths
         Its folder, its zip as it was fetched, or its GeoTIFFs.
     radiometry : {"gamma0", "sigma0"}, optional
-        What the power is divided by; by default what the names of the files say, or the README.
+        Normalisation of the power; by default as the names of the files or the README say.
     scale : {"power", "amplitude", "decibel"}, optional
-        What the values are; by default as for `radiometry`.
+        Scale of the values; by default as the names of the files or the README say.
     chunks : None, int, str or mapping, optional
         None reads all into memory; else the dask chunks, as `xarray.open_dataset` has them.
 
     Returns
     -------
     xarray.Dataset
-        ``gamma0`` or ``sigma0`` as linear power whatever the scale of the files; and where they
-        are there ``mask`` in the codes of `sarheight.layover.masks`, ``local_incidence`` in
+        ``gamma0`` or ``sigma0`` as linear power whatever the scale of the files; and if present
+        ``mask`` in the codes of `sarheight.layover.masks`, ``local_incidence`` in
         degrees, ``scattering_area`` in square metres, and ``height``, the elevation model that
         was used, in metres (in the vertical reference of the product).
 
     Raises
     ------
     FileNotFoundError
-        If there is nothing.
+        If there is no such file.
     ProductError
-        If it is no such product, several of them, or damaged.
+        If it is not one such product, or damaged.
 
     References
     ----------
     ASF, Sentinel-1 RTC Product Guide: naming, scales, layover-shadow map, incidence angle map.
     """
-    files = locate(source)
+    files = find_files(source)
     rasters = {found[1]: path for name, path in files.items() if (found := IMAGE.search(name))}
     named = {found[0]: found for name in files if (found := HYP3_NAME.search(name))}
     readme = next((read_text(path) for name, path in files.items() if "README" in name), "")
@@ -123,50 +125,42 @@ def open_hyp3(
         scale = scale or SCALES[parts["scale"]]
     if radiometry is None or scale is None:
         msg = (
-            f"the files in '{source}' were renamed, and there is no README that tells radiometry "
+            f"the files in '{source}' were renamed, and there is no README that gives radiometry "
             'and scale; pass them, such as radiometry="gamma0", scale="power"'
         )
         raise ProductError(msg)
-    images = {key: _known(power(open_raster(path, chunks), scale)) for key, path in rasters.items()}
-    return flattened(
+    images = {key: power(open_raster(path, chunks), scale) for key, path in rasters.items()}
+    # GAMMA fills what lies beyond the image with zeros.
+    images = {key: image.where(image > 0.0) for key, image in images.items()}
+    return flattened_dataset(
         images,
-        _layers(files, chunks),
+        _hyp3_layers(files, chunks),
         radiometry=radiometry,
         source="ASF HyP3 RTC",
         product_name=name,
-        acquisition=_acquisition(parts, readme),
+        acquisition=_hyp3_acquisition(parts, readme),
         attributes={} if parts is None else {"speckle_filtered": parts["filtered"] == "f"},
     )
 
 
-def _known(image: xr.DataArray) -> xr.DataArray:
-    """Take away the zeros with which GAMMA fills what lies beyond the image."""
-    return image.where(image > 0.0)
-
-
-def _layers(files: Mapping[str, str], chunks: Any) -> dict[str, xr.DataArray]:  # noqa: ANN401
+def _hyp3_layers(files: Mapping[str, str], chunks: Any) -> dict[str, xr.DataArray]:  # noqa: ANN401
     layers = {}
     for name, path in files.items():
         if name.endswith("_ls_map.tif"):
-            layers["mask"] = relabelled(open_raster(path, chunks), MASK)
-        elif name.endswith("_inc_map.tif"):
-            angle = power(open_raster(path, chunks)) * np.float32(180.0 / np.pi)
-            layers["local_incidence"] = angle.assign_attrs(
-                long_name="local incidence angle", units="degree"
-            )
-        elif name.endswith("_area.tif"):
-            layers["scattering_area"] = power(open_raster(path, chunks)).assign_attrs(
-                long_name="scattering area", units="m2"
-            )
-        elif name.endswith("_dem.tif"):
-            layers["height"] = open_raster(path, chunks).assign_attrs(
-                long_name="elevation model used for flattening", units="m"
-            )
+            layers["mask"] = relabel(open_raster(path, chunks), HYP3_FLAGS)
+        for ending, (variable, text, units) in HYP3_LAYERS.items():
+            if name.endswith(ending):
+                layer = open_raster(path, chunks)
+                if variable != "height":  # heights may be below zero
+                    layer = power(layer)
+                if variable == "local_incidence":
+                    layer = layer * np.float32(180.0 / np.pi)
+                layers[variable] = layer.assign_attrs(long_name=text, units=units)
     return layers
 
 
-def _acquisition(parts: re.Match[str] | None, readme: str) -> dict[str, Any]:
-    """Collect what the name tells, and the README by naming the granule that was processed."""
+def _hyp3_acquisition(parts: re.Match[str] | None, readme: str) -> dict[str, Any]:
+    """Return what is known from the name, and from the granule that the README names."""
     granule = SENTINEL_1_NAME.search(readme)
     if granule is not None:
         start, end = granule[0].split("_")[-5:-3]
@@ -177,8 +171,8 @@ def _acquisition(parts: re.Match[str] | None, readme: str) -> dict[str, Any]:
     return {
         "mission": parts["mission"] if parts else granule and granule["mission"],
         "mode": parts["mode"] if parts else None,
-        "start": written_out(start),
-        "end": written_out(end),
+        "start": iso_time(start),
+        "end": iso_time(end),
         **orbit_numbers(granule[0] if granule else ""),
     }
 
@@ -186,7 +180,7 @@ def _acquisition(parts: re.Match[str] | None, readme: str) -> dict[str, Any]:
 # OPERA RTC-S1: one burst of Sentinel-1, flattened to gamma0 by NASA/JPL.
 
 OPERA_NAME = re.compile(
-    r"OPERA_L2_RTC-S1(?P<static>-STATIC)?_T(?P<track>\d{3})-\d{6}-IW\d_(?P<start>\d{8}T\d{6}Z)_"
+    r"OPERA_L2_RTC-S1(?P<static>-STATIC)?_T(?P<track>\d{3})-\d{6}-IW\d_(?P<start>\d{8}T\d{6})Z_"
     r"(?:\d{8}T\d{6}Z_)?(?P<mission>S1[A-D])_\d{2}_v\d+\.\d+"
 )
 ANGLES = {
@@ -194,14 +188,10 @@ ANGLES = {
     "incidence_angle": ("ellipsoid_incidence", "incidence angle on the ellipsoid"),
 }
 MASK_NAMES = ("mask", "layoverShadowMask", "layover_shadow_mask")
-# 0 neither, 1 shadow, 2 layover, 3 both; it does not tell active from passive.
-MASK_OPERA = np.full(256, NO_DATA, dtype=np.uint8)
-MASK_OPERA[:4] = [
-    FLAGS["clear"],
-    FLAGS["passive_shadow"],
-    FLAGS["passive_layover"],
-    FLAGS["layover_and_shadow"],
-]
+# Codes: 0 neither, 1 shadow, 2 layover, 3 both; active and passive are not distinguished.
+OPERA_MEANINGS = ("clear", "passive_shadow", "passive_layover", "layover_and_shadow")
+OPERA_FLAGS = np.full(256, NO_DATA, dtype=np.uint8)
+OPERA_FLAGS[:4] = [FLAGS[name] for name in OPERA_MEANINGS]
 
 
 def open_opera(source: Source, *, chunks: Any = None) -> xr.Dataset:  # noqa: ANN401
@@ -219,30 +209,29 @@ def open_opera(source: Source, *, chunks: Any = None) -> xr.Dataset:  # noqa: AN
     -------
     xarray.Dataset
         ``gamma0``, linear power; ``mask`` in the codes of `sarheight.layover.masks` where the
-        product has one (it does not tell active from passive, and what it marks is called
-        passive); ``local_incidence`` and ``ellipsoid_incidence`` in degrees where they are
-        there.
+        product has one (it does not distinguish active from passive; all is marked as passive);
+        ``local_incidence`` and ``ellipsoid_incidence`` in degrees if present.
 
     Raises
     ------
     FileNotFoundError
-        If there is nothing.
+        If there is no such file.
     ProductError
-        If it is no such product, several of them, or damaged.
+        If it is not one such product, or damaged.
 
     References
     ----------
     Product Specification Document for the OPERA Radiometric Terrain-Corrected SAR Backscatter
     from Sentinel-1, JPL D-108758: layers, mask and metadata.
     """
-    files = locate(source)
+    files = find_files(source)
     rasters = {name: path for name, path in files.items() if IMAGE.search(name)}
     tables = [path for name, path in files.items() if name.lower().endswith(".h5")]
     if not rasters and not tables:
         msg = f"found neither GeoTIFFs (…_VV.tif) nor HDF5 (….h5) of OPERA RTC-S1 in '{source}'"
         raise ProductError(msg)
     if not rasters:
-        return _from_table(_only(tables), chunks)
+        return _open_hdf5(tables, chunks)
     products = {found[0] for name in rasters if (found := OPERA_NAME.search(name))}
     if len(products) != 1:
         others = ", ".join(sorted(products)) or "names of another kind"
@@ -250,22 +239,10 @@ def open_opera(source: Source, *, chunks: Any = None) -> xr.Dataset:  # noqa: AN
         raise ProductError(msg)
     images, tags = {}, {}
     for name, path in rasters.items():
-        images[_polarisation(name)] = power(open_raster(path, chunks))
+        images[IMAGE.search(name)[1]] = power(open_raster(path, chunks))  # type: ignore[index]
         with rasterio.open(path) as file:
             tags = {key.lower(): text for key, text in file.tags().items()}
-    return _dataset(products.pop(), images, _opera_layers(files, chunks), tags)
-
-
-def _polarisation(name: str) -> str:
-    found = IMAGE.search(name)
-    return "" if found is None else found[1]
-
-
-def _only(paths: list[str]) -> str:
-    if len(paths) != 1 or paths[0].startswith("/vsi"):
-        msg = f"found {', '.join(paths)}, expected one HDF5 file that is not packed"
-        raise ProductError(msg)
-    return paths[0]
+    return _opera_dataset(products.pop(), images, _opera_layers(files, chunks), tags)
 
 
 def _opera_layers(files: Mapping[str, str], chunks: Any) -> dict[str, xr.DataArray]:  # noqa: ANN401
@@ -276,7 +253,7 @@ def _opera_layers(files: Mapping[str, str], chunks: Any) -> dict[str, xr.DataArr
         if not name.lower().endswith((".tif", ".tiff")):
             continue
         if stem.endswith(("_mask", "_layover_shadow_mask")):
-            layers["mask"] = relabelled(open_raster(path, chunks), MASK_OPERA)
+            layers["mask"] = relabel(open_raster(path, chunks), OPERA_FLAGS)
         for ending, (variable, text) in ANGLES.items():
             if stem.endswith(f"_{ending}") and variable not in layers:
                 angle = open_raster(path, chunks)
@@ -285,11 +262,15 @@ def _opera_layers(files: Mapping[str, str], chunks: Any) -> dict[str, xr.DataArr
     return layers
 
 
-def _from_table(path: str, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
-    """Read the HDF5 file."""
+def _open_hdf5(paths: list[str], chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
+    """Read an HDF5 file of OPERA."""
+    if len(paths) != 1 or paths[0].startswith("/vsi"):
+        msg = f"found {', '.join(paths)}, expected one HDF5 file that is not packed"
+        raise ProductError(msg)
+    (path,) = paths
     try:
         data = _group(path, "data", chunks)
-        facts = _group(path, "identification", None)
+        identification = _group(path, "identification", None)
     except (OSError, KeyError, ValueError) as error:
         msg = f"'{path}' is no OPERA RTC-S1 product, or it is damaged ({error})"
         raise ProductError(msg) from error
@@ -300,17 +281,19 @@ def _from_table(path: str, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xar
     code = int(np.ravel(system.attrs.get("epsg_code", system.values))[0])
     grid = {"y": data["yCoordinates"].values, "x": data["xCoordinates"].values}
 
-    def placed(name: str) -> xr.DataArray:
+    def on_map(name: str) -> xr.DataArray:
         layer = xr.DataArray(data[name].variable.data, dims=("y", "x"), coords=grid)
-        on_map: xr.DataArray = layer.rio.write_crs(code)
-        return on_map
+        located: xr.DataArray = layer.rio.write_crs(code)
+        return located
 
-    images = {name: power(placed(name)) for name in ("VV", "VH", "HH", "HV") if name in data}
+    images = {name: power(on_map(name)) for name in ("VV", "VH", "HH", "HV") if name in data}
     masks = [name for name in MASK_NAMES if name in data]
-    layers = {"mask": relabelled(placed(masks[0]), MASK_OPERA)} if masks else {}
-    tags = {_snake(str(name)): _text(value.values) for name, value in facts.variables.items()}
+    layers = {"mask": relabel(on_map(masks[0]), OPERA_FLAGS)} if masks else {}
+    tags = {
+        _snake(str(name)): _text(value.values) for name, value in identification.variables.items()
+    }
     name = tags.get("product_id") or Path(path).stem
-    return _dataset(name, images, layers, tags)
+    return _opera_dataset(name, images, layers, tags)
 
 
 def _group(path: str, group: str, chunks: Any) -> xr.Dataset:  # noqa: ANN401
@@ -322,7 +305,7 @@ def _group(path: str, group: str, chunks: Any) -> xr.Dataset:  # noqa: ANN401
 
 
 def _snake(name: str) -> str:
-    """Spell the name of a field as the GeoTIFFs do: ``absoluteOrbitNumber`` with underscores."""
+    """Return the name of a field, such as ``absoluteOrbitNumber``, as the GeoTIFFs spell it."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
@@ -331,14 +314,14 @@ def _text(value: Any) -> str:  # noqa: ANN401  # of HDF5
     return item.decode("utf-8", errors="replace") if isinstance(item, bytes) else str(item)
 
 
-def _dataset(
+def _opera_dataset(
     name: str,
     images: Mapping[str, xr.DataArray],
     layers: Mapping[str, xr.DataArray],
     tags: Mapping[str, str],
 ) -> xr.Dataset:
     found = OPERA_NAME.search(name)
-    start = tags.get("zero_doppler_start_time") or (found and written_out(found["start"])) or ""
+    start = tags.get("zero_doppler_start_time") or (iso_time(found["start"]) if found else "")
     orbit = tags.get("absolute_orbit_number", "")
     track = tags.get("track_number") or (found["track"] if found else "")
     acquisition = {
@@ -349,7 +332,7 @@ def _dataset(
         "absolute_orbit": int(orbit) if orbit.isdigit() else None,
         "relative_orbit": int(track) if track.isdigit() else None,
     }
-    return flattened(
+    return flattened_dataset(
         images,
         layers,
         radiometry="gamma0",
@@ -363,13 +346,13 @@ def _utc(text: str) -> str:
     return text if not text or text.endswith("Z") else f"{text}Z"
 
 
-# Sentinel-1 RTC of the Planetary Computer: a STAC item that names one COG per polarisation.
+# Sentinel-1 RTC of the Planetary Computer: a STAC item with one COG per polarisation.
 
 POLARISATIONS = ("vv", "vh", "hh", "hv")
 
 
 class Item(Protocol):
-    """A STAC item that can be written as mapping, such as one of pystac."""
+    """A STAC item that can be converted to a mapping, such as one of pystac."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the item as mapping."""
@@ -386,11 +369,11 @@ def open_planetary(
     Parameters
     ----------
     item : pystac.Item, mapping, or path
-        The STAC item, signed (`sarheight.fetch` does that), or its JSON in a file. The images
-        may also lie in the folder of that file.
+        The STAC item, signed (see `sarheight.fetch`), or the path of its JSON file. The images may
+        also lie in the folder of that file.
     chunks : None, int, str or mapping, optional
         None reads all into memory; else the dask chunks, as `xarray.open_dataset` has them:
-        then only what is used comes over the network.
+        then only what is used is downloaded.
 
     Returns
     -------
@@ -404,13 +387,13 @@ def open_planetary(
     ProductError
         If it is no such item, or an image is damaged.
     UnsafeAddressError
-        If the item names something that is neither in its folder nor on the public internet.
+        If the item refers to a file outside its folder, or to a private address.
 
     References
     ----------
     Planetary Computer, collection ``sentinel-1-rtc``: gamma0 as float32, nodata -32768.
     """
-    record, folder = _read(item)
+    record, folder = _read_item(item)
     properties, assets = record.get("properties", {}), record.get("assets", {})
     name = str(record.get("id", ""))
     images = {
@@ -434,7 +417,7 @@ def open_planetary(
         "absolute_orbit": properties.get("sat:absolute_orbit"),
         "relative_orbit": properties.get("sat:relative_orbit"),
     }
-    return flattened(
+    return flattened_dataset(
         images,
         {},
         radiometry="gamma0",
@@ -444,10 +427,10 @@ def open_planetary(
     )
 
 
-def _read(
+def _read_item(
     item: Item | Mapping[str, Any] | str | os.PathLike[str],
 ) -> tuple[Mapping[str, Any], Path | None]:
-    """Return the item as mapping, and the folder in which it lies."""
+    """Return the item as a mapping, and its folder."""
     if isinstance(item, Mapping):
         return item, None
     if not isinstance(item, str | os.PathLike):
@@ -465,7 +448,7 @@ def _read(
 
 
 def _address(href: str, folder: Path | None) -> str:
-    """Check where an image lies: items are written by others."""
+    """Return the address of an image for GDAL, if it is safe: items are written by others."""
     from sarheight.fetch.addresses import AddressRule, host_of
 
     if "://" in href:
@@ -489,7 +472,7 @@ def _address(href: str, folder: Path | None) -> str:
     return str(target)
 
 
-# One call for flattened images of all origins.
+# Products of all archives.
 
 
 def open_rtc(
@@ -502,20 +485,20 @@ def open_rtc(
     Parameters
     ----------
     source : path, sequence of paths, pystac.Item or mapping
-        What `open_opera`, `open_hyp3` or `open_planetary` takes.
+        As for `open_opera`, `open_hyp3` or `open_planetary`.
     chunks : None, int, str or mapping, optional
         None reads all into memory; else the dask chunks, as `xarray.open_dataset` has them.
 
     Returns
     -------
     xarray.Dataset
-        ``gamma0`` (or ``sigma0``) in linear power, dims (polarisation, y, x), and what else the
-        product has. Its attribute ``terrain_flattened`` says that it is.
+        ``gamma0`` (or ``sigma0``) in linear power, dims (polarisation, y, x), and the other layers
+        of the product. Its attribute ``terrain_flattened`` is True.
 
     Raises
     ------
     FileNotFoundError
-        If there is nothing.
+        If there is no such file.
     ProductError
         If it is none of these products, or damaged.
     """
@@ -523,9 +506,9 @@ def open_rtc(
         return open_planetary(source, chunks=chunks)
     if isinstance(source, str | os.PathLike) and Path(source).suffix.lower() == ".json":
         return open_planetary(source, chunks=chunks)
-    names = list(locate(source))
+    names = list(find_files(source))
     for name, opener in ((OPERA_NAME, open_opera), (HYP3_NAME, open_hyp3)):
-        if any(name.search(each) for each in names):
+        if any(name.search(file) for file in names):
             return opener(source, chunks=chunks)
     shown = ", ".join(names[:3]) or "nothing"
     msg = (

@@ -16,6 +16,7 @@ from rasterio.errors import RasterioError
 
 from sarheight.errors import ProductError
 from sarheight.layover import FLAGS
+from sarheight.orbit import parse_compact_time
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,10 +26,10 @@ Source = PathLike | Sequence[PathLike]
 """A folder, a zip, a file, or several files."""
 
 
-def locate(source: Source) -> dict[str, str]:
+def find_files(source: Source) -> dict[str, str]:
     """Find the files of a product without unpacking any."""
     if not isinstance(source, str | os.PathLike):
-        return {name: path for each in source for name, path in locate(each).items()}
+        return {name: path for each in source for name, path in find_files(each).items()}
     path = Path(source)
     if not path.exists():
         msg = f"there is no '{path}'"
@@ -37,24 +38,21 @@ def locate(source: Source) -> dict[str, str]:
         return {file.name: str(file) for file in sorted(path.rglob("*")) if file.is_file()}
     if path.suffix.lower() != ".zip":
         return {path.name: str(path)}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = sorted(archive.namelist())
+    except (zipfile.BadZipFile, OSError) as error:
+        msg = f"'{path}' is no zip, or it was cut short ({error}); fetch it again"
+        raise ProductError(msg) from error
     return {
         PurePosixPath(name).name: f"/vsizip/{{{path}}}/{name}"
-        for name in _names(path)
+        for name in names
         if not name.endswith("/")
     }
 
 
-def _names(path: Path) -> list[str]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return sorted(archive.namelist())
-    except (zipfile.BadZipFile, OSError) as error:
-        msg = f"'{path}' is no zip, or it was cut short ({error}); fetch it again"
-        raise ProductError(msg) from error
-
-
 def read_text(path: str) -> str:
-    """Read a text file found by `locate`."""
+    """Read a text file found by `find_files`."""
     if not path.startswith("/vsizip/{"):
         return Path(path).read_text(encoding="utf-8", errors="replace")
     archive, _, name = path.removeprefix("/vsizip/{").partition("}/")
@@ -78,7 +76,7 @@ def open_raster(path: str, chunks: Any) -> xr.DataArray:  # noqa: ANN401  # as x
     return image.isel(band=0, drop=True)
 
 
-# The dataset that all flattened images become.
+# The dataset of terrain-flattened images.
 
 Radiometry = Literal["gamma0", "sigma0"]
 Scale = Literal["power", "amplitude", "decibel"]
@@ -88,11 +86,11 @@ FREQUENCY = 5.405
 """Centre frequency of Sentinel-1 in GHz."""
 ORDER = ("VV", "VH", "HH", "HV")
 LARGEST_SHIFT = 0.01
-"""By how much of a cell grids may differ that are one."""
+"""Fraction of a cell by which the grids of one product may differ."""
 
 
 def power(image: xr.DataArray, scale: Scale = "power") -> xr.DataArray:
-    """Turn stored values into linear power."""
+    """Convert stored values to linear power."""
     nodata = image.rio.nodata
     values = image.astype(np.float32)
     known = np.isfinite(values)
@@ -107,8 +105,8 @@ def power(image: xr.DataArray, scale: Scale = "power") -> xr.DataArray:
     return found
 
 
-def relabelled(codes: xr.DataArray, table: NDArray[np.uint8]) -> xr.DataArray:
-    """Translate the codes of a mask into those of `sarheight.layover.masks`.
+def relabel(codes: xr.DataArray, table: NDArray[np.uint8]) -> xr.DataArray:
+    """Translate the codes of a mask to those of `sarheight.layover.masks`.
 
     Shapes: `table` (256,).
     """
@@ -127,7 +125,7 @@ def relabelled(codes: xr.DataArray, table: NDArray[np.uint8]) -> xr.DataArray:
     return found
 
 
-def flattened(
+def flattened_dataset(
     images: Mapping[str, xr.DataArray],
     layers: Mapping[str, xr.DataArray],
     *,
@@ -137,7 +135,7 @@ def flattened(
     acquisition: Mapping[str, Any],
     attributes: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
-    """Put images and layers together."""
+    """Return the dataset of a product's images by polarisation, and its other layers."""
     if not images:
         msg = f"found no image in '{product_name}', expected one for each polarisation"
         raise ProductError(msg)
@@ -178,12 +176,12 @@ def flattened(
         "acquisition": json.dumps([_record(names, acquisition)]),
         **(attributes or {}),
     }
-    placed: xr.Dataset = dataset.rio.write_crs(crs)
-    return placed
+    on_map: xr.Dataset = dataset.rio.write_crs(crs)
+    return on_map
 
 
 def _record(polarisations: list[str], known: Mapping[str, Any]) -> dict[str, Any]:
-    """Complete what is known of the acquisition by what holds for all of Sentinel-1."""
+    """Return an acquisition record with the values that hold for all of Sentinel-1."""
     record = {
         "mode": "IW",
         "product": "RTC",
@@ -194,6 +192,6 @@ def _record(polarisations: list[str], known: Mapping[str, Any]) -> dict[str, Any
     return record | {name: value for name, value in known.items() if value not in {None, ""}}
 
 
-def written_out(time: str) -> str:
-    """Write a time of a file name, such as ``20230115T013456``, as ISO 8601 in UTC."""
-    return f"{time[:4]}-{time[4:6]}-{time[6:11]}:{time[11:13]}:{time[13:15]}Z"
+def iso_time(time: str) -> str:
+    """Return the time in a file's name, such as ``20230115T013456``, as ISO 8601 in UTC."""
+    return f"{np.datetime_as_string(parse_compact_time(time), unit='s')}Z"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import sarheight.fetch
 from sarheight._runtime import cache_directory
 from sarheight.errors import MissingLibraryError
-from sarheight.fetch import Checksum, Network, Settings
+from sarheight.fetch import Checksum, Limits, Network, Settings
 from sarheight.fetch.addresses import AddressRule
 from sarheight.fetch.elevation import Tile
 from sarheight.fetch.http import RetryPolicy
@@ -50,6 +50,11 @@ def test_the_defaults_are_complete_and_harmless() -> None:
     for account in known.accounts.values():
         hosts = {urlsplit(f"https://{host}").hostname for host in account.hosts}
         assert hosts == set(account.hosts)
+
+
+def test_the_defaults_are_those_without_a_file() -> None:
+    known = Settings.load()
+    assert (known.network, known.limits) == (Network(), Limits())
 
 
 def test_the_tiles_of_the_copernicus_model_are_called_as_they_are() -> None:

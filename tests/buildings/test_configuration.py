@@ -1,0 +1,417 @@
+"""City stacks from catalogues: configurations, a static catalogue, and one that is served."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from typer.testing import CliRunner
+
+from benchmarks.synthetic.safe_product import write_product
+from sarheight.buildings import (
+    BuildingSource,
+    City,
+    RadarSource,
+    StackConfiguration,
+    city_grid,
+    make_stack,
+    open_stack,
+    read_buildings,
+    valid_months,
+    write_stacks,
+)
+from sarheight.cli import app
+from sarheight.errors import (
+    FetchError,
+    NotThereError,
+    ProductError,
+    StackError,
+    UnsafeAddressError,
+)
+from sarheight.fetch import Settings, building_tiles, image_items
+from sarheight.product import open_product
+from tests.buildings.test_footprints import city
+from tests.cities import (
+    NORTH,
+    WEST,
+    place_of,
+    write_buildings,
+    write_catalogue,
+    write_geotiff,
+)
+from tests.servers import add_stac, alone, running
+from tests.simulated_products import ground_image
+from tests.terrain import dem_around
+
+SIZE = 60
+OPTICS, RADAR = "sentinel-2-l2a", "sentinel-1-rtc"
+IMAGES = (
+    ("2021-01-05", "05.10", 0),
+    ("2021-01-25", "02.14", SIZE // 2),
+    ("2021-02-10", "05.10", SIZE),
+)
+"""Optical images: date, processing baseline, rows of cloud."""
+PASSES = (("2021-01-03T05:50:00Z", "descending"), ("2021-02-08T17:25:00Z", "ascending"))
+
+
+def write_optical(folder: Path, date: str, baseline: str, cloud: int) -> dict[str, Path]:
+    """Write an image whose reflectance is 0.05 in blue, 0.2 in the short-wave infrared."""
+    added = 1000 if float(baseline) >= 4.0 else 0
+    blue = np.full((SIZE, SIZE), 500 + added, dtype=np.uint16)
+    blue[:, ::7] -= 300
+    infrared = np.full((SIZE // 2, SIZE // 2), 2000 + added, dtype=np.uint16)
+    classes = np.full((SIZE // 2, SIZE // 2), 5, dtype=np.uint8)
+    classes[: cloud // 2] = 9
+    blue[:cloud] = 9000
+    return {
+        "blue": write_geotiff(folder / f"{date}_blue.tif", blue, nodata=0),
+        "swir16": write_geotiff(folder / f"{date}_swir16.tif", infrared, posting=20.0, nodata=0),
+        "scl": write_geotiff(folder / f"{date}_scl.tif", classes, posting=20.0, nodata=0),
+    }
+
+
+def write_radar(folder: Path, number: int) -> dict[str, Path]:
+    """Write an image of known power, whose rim has none."""
+    found = {}
+    for name, level in (("vv", 0.2), ("vh", 0.04)):
+        power = np.full((SIZE, SIZE), level * (1 + number), dtype=np.float32)
+        power[:, :4] = -32768.0
+        found[name] = write_geotiff(folder / f"{number}_{name}.tif", power, nodata=-32768.0)
+    return found
+
+
+def write_world(folder: Path) -> Path:
+    """Write images, a catalogue of them, buildings and a configuration; return its path."""
+    images = folder / "images"
+    items: list[Any] = []
+    for date, baseline, cloud in IMAGES:
+        properties = {"s2:processing_baseline": baseline, "eo:cloud_cover": 100.0 * cloud / SIZE}
+        assets = write_optical(images, date, baseline, cloud)
+        items.append((OPTICS, f"S2_{date}", f"{date}T10:40:00Z", properties, assets))
+    for number, (time, passing) in enumerate(PASSES):
+        assets = write_radar(images, number)
+        items.append((RADAR, f"S1_{number}", time, {"sat:orbit_state": passing}, assets))
+    write_catalogue(folder, items)
+    box = (WEST + 200.0, NORTH - 300.0, WEST + 260.0, NORTH - 200.0)
+    write_buildings(folder / "delft.gpkg", [(box, {"b3_h_dak_50p": 7.0, "b3_h_maaiveld": -2.0})])
+    configuration = folder / "configuration.toml"
+    configuration.write_text(
+        f"""
+first = "2021-01"
+last = "2021-03"
+
+[radar]
+catalogue = "catalog.json"
+collection = "{RADAR}"
+
+[optical]
+catalogue = "catalog.json"
+collection = "{OPTICS}"
+bands = ["B02", "B11"]
+most_cloud = 80
+
+[buildings]
+file = "{{name}}.gpkg"
+
+[[cities]]
+name = "delft"
+bounds = {list(place_of(SIZE, SIZE))}
+""",
+        encoding="utf-8",
+    )
+    return configuration
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_world(tmp_path_factory.mktemp("world"))
+
+
+def test_a_recipe_makes_what_the_images_hold(world: Path) -> None:
+    configuration = StackConfiguration.read(world)
+    told: list[str] = []
+    stack = make_stack(configuration, configuration.cities[0], report=told.append)
+    assert stack.sizes["month"] == 3
+    assert valid_months(stack)["sar"].tolist() == [True, True, False]
+    # The only optical image of February has more cloud than is wanted.
+    assert valid_months(stack)["optical"].tolist() == [True, False, False]
+    means = stack["sar"].mean(dim=("y", "x"))
+    assert float(means.sel(sar_band="vv_descending").isel(month=0)) == pytest.approx(0.2)
+    assert float(means.sel(sar_band="vh_ascending").isel(month=1)) == pytest.approx(0.08)
+    assert stack["sar"].isel(month=0, x=0).isnull().all()
+    # Both images of January have the same reflectance, though their numbers differ by an offset,
+    # and what is below the cloud of one comes from the other.
+    january = stack["optical"].isel(month=0)
+    blue = january.sel(optical_band="B02")
+    assert sorted(set(np.round(blue.values.ravel(), 3))) == pytest.approx([0.02, 0.05])
+    np.testing.assert_allclose(january.sel(optical_band="B11"), 0.2, atol=1e-6)
+    assert float(stack["height"].max()) == pytest.approx(9.0)
+    assert 100.0 * float(stack["footprint"].sum()) == pytest.approx(6000.0, rel=0.02)
+    assert "S2_2021-01-25" in stack.attrs["provenance"]
+    assert any("delft: buildings" in line for line in told)
+
+
+def test_stacks_are_kept_until_their_recipe_changes(world: Path, tmp_path: Path) -> None:
+    configuration = StackConfiguration.read(world)
+    told: list[str] = []
+    (path,) = write_stacks(configuration, tmp_path, report=told.append)
+    assert told
+    told.clear()
+    assert write_stacks(configuration, tmp_path, report=told.append) == [path]
+    assert not told
+    write_stacks(replace(configuration, last="2021-02"), tmp_path, report=told.append)
+    assert told
+    assert open_stack(path).sizes["month"] == 2
+
+
+def test_the_command_makes_the_stacks_of_a_recipe(world: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["stack", str(world), "-o", str(tmp_path), "--city", "delft"])
+    assert result.exit_code == 0, result.output
+    assert "2 months of radar, 1 of optics" in result.output
+    assert open_stack(tmp_path / "delft.zarr").sizes["optical_band"] == 2
+    again = CliRunner().invoke(app, ["stack", str(world), "-o", str(tmp_path), "--city", "gouda"])
+    assert again.exit_code == 1
+    assert "found no gouda in the configuration" in again.output
+
+
+def test_a_part_may_be_left_out(world: Path) -> None:
+    configuration = StackConfiguration.read(world)
+    city = configuration.cities[0]
+    assert "optical" not in make_stack(replace(configuration, optical=None, buildings=None), city)
+    radarless = make_stack(replace(configuration, radar=None), city)
+    assert "sar" not in radarless
+    assert float(radarless["height"].max()) == pytest.approx(9.0)
+
+
+def test_too_little_to_make_a_stack_is_an_error(world: Path) -> None:
+    configuration = StackConfiguration.read(world)
+    (city,) = configuration.cities
+    assert configuration.optical is not None
+    with pytest.raises(StackError, match="found no image of sentinel-1-rtc at delft"):
+        make_stack(replace(configuration, first="2022-01", last="2022-02"), city)
+    clouded = replace(configuration, radar=None, first="2021-02", last="2021-02")
+    with pytest.raises(StackError, match="found no clear cell at delft"):
+        make_stack(clouded, city)
+    wrong = replace(configuration.optical, offset=0.0, most_cloud=0.0)
+    with pytest.raises(StackError, match="probably left out"):
+        make_stack(replace(configuration, radar=None, optical=wrong), city)
+    bands = replace(configuration.optical, bands=("B03",))
+    with pytest.raises(FetchError, match=r"found the images blue, swir16, scl .* expected B03"):
+        make_stack(replace(configuration, radar=None, optical=bands), city)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("first =", "firts ="), "found firts in"),
+        (("2021-03", "2020-03"), "as first month and 2020-03 as last"),
+        (("2021-03", "spring"), "expected dates such as"),
+        (('"2021-03"', "2021-03-01"), "expected texts"),
+        (("bounds = [", "bounds = [5.0, "), "expected west, south, east and north"),
+        (('"delft"', '"../delft"'), r"expected names of letters"),
+        (('"B11"', '"B10"'), "found 'B10' among the optical bands"),
+        (('[radar]\ncatalogue = "catalog.json"', "[radar]"), "expected a catalogue, or products"),
+        (("[[cities]]", "[[cities"), "is not TOML"),
+        (('file = "{name}.gpkg"', ""), "found file='' and index='' for buildings"),
+        (('name = "delft"', ""), "a city of .* is incomplete"),
+    ],
+)
+def test_recipes_that_make_no_sense_are_refused(
+    world: Path, tmp_path: Path, change: tuple[str, str], words: str
+) -> None:
+    changed = tmp_path / "configuration.toml"
+    changed.write_text(world.read_text().replace(*change))
+    with pytest.raises(StackError, match=words):
+        StackConfiguration.read(changed)
+
+
+def test_the_recipe_among_the_examples_can_be_followed() -> None:
+    path = Path(__file__).parents[2] / "examples" / "cities" / "dutch_cities.toml"
+    configuration = StackConfiguration.read(path)
+    assert len(configuration.cities) == 10
+    for each in configuration.cities:
+        grid = city_grid(each.bounds, crs=configuration.crs, posting=configuration.posting)
+        assert min(grid.shape) > 500
+        assert max(grid.shape) < 2000
+    known = Settings.load().catalogues
+    assert configuration.radar is not None
+    assert configuration.optical is not None
+    assert {configuration.radar.catalogue, configuration.optical.catalogue} <= set(known)
+
+
+def test_a_recipe_needs_a_source_of_images(world: Path) -> None:
+    with pytest.raises(StackError, match="neither radar nor optical"):
+        replace(StackConfiguration.read(world), radar=None, optical=None)
+
+
+# --- catalogues --------------------------------------------------------------------------------
+
+
+def items_of(catalogue: Path, **changes: Any) -> Any:  # noqa: ANN401
+    question: dict[str, Any] = {
+        "place": place_of(SIZE, SIZE), "start": "2021-01-01", "stop": "2021-12-31",
+        "collection": OPTICS, **changes,
+    }  # fmt: skip
+    return image_items(**question, catalogue=str(catalogue))
+
+
+def test_a_static_catalogue_is_asked_by_place_time_and_collection(world: Path) -> None:
+    catalogue = world.parent / "catalog.json"
+    assert [item.name for item in items_of(catalogue)] == [f"S2_{date}" for date, *_ in IMAGES]
+    assert [item.name for item in items_of(catalogue, stop="2021-01-25")] == [
+        *("S2_2021-01-05", "S2_2021-01-25")
+    ]
+    assert len(items_of(catalogue, collection=RADAR)) == 2
+    assert items_of(catalogue, place=(10.0, 40.0, 10.1, 40.1)) == ()
+    with pytest.raises(FileNotFoundError):
+        items_of(world.parent / "no.json")
+
+
+def test_a_catalogue_cannot_name_files_outside_its_folder(tmp_path: Path) -> None:
+    secret = write_geotiff(tmp_path / "secret.tif", np.ones((4, 4), dtype=np.uint8))
+    folder = tmp_path / "catalogue"
+    item = (OPTICS, "bad", "2021-01-05T10:00:00Z", {}, {"blue": secret})
+    catalogue = write_catalogue(folder, [item])
+    (found,) = items_of(catalogue)
+    with pytest.raises(UnsafeAddressError, match="not in its folder"):
+        found.source("blue")
+
+
+def test_a_damaged_catalogue_and_a_damaged_image_are_said_to_be(tmp_path: Path) -> None:
+    configuration = StackConfiguration.read(write_world(tmp_path))
+    (tmp_path / "images" / "0_vv.tif").write_bytes(b"no raster")
+    with pytest.raises(ProductError, match=r"0_vv.tif' cannot be read as raster"):
+        make_stack(replace(configuration, optical=None, buildings=None), configuration.cities[0])
+    (tmp_path / "catalog.json").write_text("{}")
+    with pytest.raises(FetchError, match="cannot be read"):
+        items_of(tmp_path / "catalog.json")
+
+
+def test_a_catalogue_on_the_network_serves_parts_of_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone(monkeypatch, tmp_path)
+    configuration = StackConfiguration.read(write_world(tmp_path))
+    with running() as server:
+        box = place_of(SIZE, SIZE)
+        items = []
+        for number, (time, passing) in enumerate(PASSES):
+            assets = {
+                name: {"href": server.add(f"/{number}_{name}.tif", path.read_bytes(), etag='"1"')}
+                for name, path in write_radar(tmp_path / "images", number).items()
+            }
+            item = {"type": "Feature", "stac_version": "1.0.0", "id": f"S1_{number}", "links": []}
+            item |= {"collection": RADAR, "bbox": list(box), "assets": assets}
+            item |= {"geometry": {"type": "Point", "coordinates": list(box[:2])}}
+            items.append(item | {"properties": {"datetime": time, "sat:orbit_state": passing}})
+        address = add_stac(server, items)
+        assert configuration.radar is not None
+        served = replace(configuration.radar, catalogue=address)
+        stack = make_stack(
+            replace(configuration, radar=served, optical=None), configuration.cities[0]
+        )
+        read = [request for request in server.requests if request.path.endswith("vv.tif")]
+        assert any("Range" in request.headers for request in read)
+    means = stack["sar"].mean(dim=("y", "x"))
+    assert float(means.sel(sar_band="vv_descending").isel(month=0)) == pytest.approx(0.2)
+
+
+def test_images_elsewhere_are_read_window_by_window(world: Path) -> None:
+    from sarheight.buildings.configuration import _read_window
+
+    whole = world.parent / "images" / "2021-01-05_blue.tif"
+    grid = city_grid(place_of(20, 20))
+    found = _read_window(str(whole), grid, "average")
+    with rasterio.open(whole) as opened:
+        numbers = opened.read(1)
+    row, column = (
+        round(float(each) / 10.0) for each in (NORTH - grid.y[0] - 5, grid.x[0] - 5 - WEST)
+    )
+    expected = numbers[row : row + grid.sizes["y"], column : column + grid.sizes["x"]]
+    np.testing.assert_array_equal(found, expected)
+
+
+# --- buildings of a large set ------------------------------------------------------------------
+
+
+def write_index(path: Path, tiles: list[tuple[tuple[float, ...], str]]) -> Path:
+    """Write a list of tiles as 3D BAG does."""
+    return write_buildings(path, [(box, {"cj_download": address}) for box, address in tiles])
+
+
+def test_tiles_of_buildings_are_fetched_at_a_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone(monkeypatch, tmp_path)
+    here = (WEST, NORTH - 1000.0, WEST + 1000.0, NORTH)
+    there = (WEST + 90_000.0, NORTH - 1000.0, WEST + 91_000.0, NORTH)
+    packed = gzip.compress(json.dumps(city()).encode())
+    with running() as server:
+        near = server.add("/v2025/tiles/9/1-2.city.json.gz", packed, etag='"1"')
+        tiles = [(here, near), (there, f"{server.url}/v2025/tiles/9/8-8.city.json.gz")]
+        index = write_index(tmp_path / "tile_index.fgb", tiles)
+        address = server.add("/tile_index.fgb", index.read_bytes(), etag='"2"')
+        place = place_of(SIZE, SIZE)
+        (path,) = building_tiles(place, index=address)
+        assert read_buildings([path]).heights.tolist() == [9.0]
+        asked = len(server.requests)
+        assert building_tiles(place, index=address) == [path]
+        assert not any("1-2" in request.path for request in server.requests[asked:])
+        with pytest.raises(NotThereError, match="found no tile"):
+            building_tiles((10.0, 40.0, 10.1, 40.1), index=address)
+        with pytest.raises(FetchError, match="expected gpkg_download"):
+            building_tiles(place, index=str(index), column="gpkg_download")
+        configuration = StackConfiguration.read(write_world(tmp_path))
+        source = BuildingSource(index=address)
+        chosen = replace(configuration, buildings=source, optical=None)
+        stack = make_stack(chosen, configuration.cities[0])
+    assert float(stack["height"].max()) == pytest.approx(9.0)
+
+
+def test_a_city_with_no_buildings_is_said_to_have_none(tmp_path: Path) -> None:
+    configuration = StackConfiguration.read(write_world(tmp_path))
+    far = (WEST + 90_000.0, NORTH - 100.0, WEST + 90_100.0, NORTH)
+    (tmp_path / "delft.gpkg").unlink()
+    write_buildings(tmp_path / "delft.gpkg", [(far, {"height": 5.0})])
+    with pytest.warns(UserWarning, match="none of 1 buildings lies at delft"):
+        stack = make_stack(replace(configuration, optical=None), configuration.cities[0])
+    assert (stack["height"] == 0.0).all()
+    (tmp_path / "delft.gpkg").unlink()
+    with pytest.raises(StackError, match="found no file"):
+        make_stack(replace(configuration, optical=None), configuration.cities[0])
+
+
+# --- products in radar geometry ----------------------------------------------------------------
+
+
+def test_products_as_they_come_are_unfolded(tmp_path: Path) -> None:
+    configuration = StackConfiguration.read(write_world(tmp_path))
+    annotation, scene = ground_image()
+    (tmp_path / "sentinel1" / "delft").mkdir(parents=True)
+    product = open_product(
+        write_product(scene, tmp_path / "sentinel1" / "delft", like=annotation).path
+    )
+    longitude, latitude = product.footprint.mean(axis=0)
+    dem = dem_around(latitude, longitude, np.full((40, 40), 0.0), posting=60.0)
+    dem.rio.to_raster(tmp_path / "delft.tif")
+    source = RadarSource(
+        products="sentinel1/{name}/*.SAFE", dem="{name}.tif", vertical="ellipsoidal"
+    )
+    place = (longitude - 2e-3, latitude - 1e-3, longitude + 2e-3, latitude + 1e-3)
+    month = str(product.start)[:7]
+    made = replace(
+        configuration, radar=source, optical=None, buildings=None, first=month, last=month,
+        cities=(City(name="delft", bounds=place),),
+    )  # fmt: skip
+    stack = make_stack(made, made.cities[0])
+    assert float(stack["sar"].notnull().any(dim=("month", "sar_band")).mean()) > 0.9
+    assert product.name in stack.attrs["provenance"]
+    none = replace(source, products="{name}/*.zip")
+    with pytest.raises(StackError, match="found no product"):
+        make_stack(replace(made, radar=none), made.cities[0])

@@ -1,0 +1,304 @@
+"""Heights of buildings from outlines and rasters: areas, units, and files of several kinds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyproj import CRS
+
+from sarheight.buildings import (
+    Buildings,
+    check_stack,
+    city_stack,
+    heights_from_raster,
+    rasterise_buildings,
+    read_buildings,
+)
+from sarheight.errors import StackError
+from tests.cities import (
+    EPSG,
+    NORTH,
+    WEST,
+    cityjson_box,
+    grid_of,
+    images_of,
+    write_buildings,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+shapely = pytest.importorskip("shapely")
+
+GRID = grid_of(20, 24)
+
+
+def boxes(*rows: tuple[float, float, float, float, float]) -> Buildings:
+    """Make buildings of (west, south, east, north, height), in metres from the grid's corner."""
+    outlines = [
+        shapely.box(WEST + west, NORTH - south, WEST + east, NORTH - north)
+        for west, south, east, north, _ in rows
+    ]
+    return Buildings(outlines, np.array([row[4] for row in rows]), CRS.from_epsg(EPSG))
+
+
+def test_a_building_over_whole_cells_keeps_its_height_and_area() -> None:
+    found = rasterise_buildings(boxes((50, 100, 120, 40, 9.0)), GRID)
+    inside = np.zeros(GRID.shape, dtype=bool)
+    inside[4:10, 5:12] = True
+    np.testing.assert_array_equal(found["height"], np.where(inside, 9.0, 0.0).astype(np.float32))
+    np.testing.assert_array_equal(found["footprint"], inside.astype(np.float32))
+    assert found.attrs["buildings"] == 1
+
+
+def test_heights_in_a_cell_are_weighed_by_area() -> None:
+    # One cell: 30 % of it at 10 m, 20 % at 40 m, the rest open.
+    found = rasterise_buildings(boxes((0, 10, 3, 0, 10.0), (5, 10, 7, 0, 40.0)), GRID)
+    assert float(found["footprint"][0, 0]) == pytest.approx(0.5)
+    assert float(found["height"][0, 0]) == pytest.approx((0.3 * 10.0 + 0.2 * 40.0) / 0.5)
+
+
+def test_where_two_overlap_the_higher_one_counts() -> None:
+    for order in (1, -1):
+        rows = [(0.0, 10.0, 10.0, 0.0, 30.0), (0.0, 10.0, 10.0, 5.0, 5.0)][::order]
+        assert float(rasterise_buildings(boxes(*rows), GRID)["height"][0, 0]) == 30.0
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000), st.integers(5, 15))
+def test_the_built_area_is_that_of_the_outlines(seed: int, subdivision: int) -> None:
+    random = np.random.default_rng(seed)
+    shape = shapely.Point(WEST + 120.0, NORTH - 100.0).buffer(random.uniform(20.0, 90.0))
+    turned = shapely.affinity.scale(shape, 1.0, random.uniform(0.5, 1.0))
+    building = Buildings([turned], np.array([7.0]), CRS.from_epsg(EPSG))
+    found = rasterise_buildings(building, GRID, subdivision=subdivision)
+    area = 100.0 * float(found["footprint"].sum())
+    # Along the edge a fine cell is counted or not: errors of single ones cancel.
+    assert area == pytest.approx(turned.area, rel=0.01)
+    volume = 100.0 * float((found["height"] * found["footprint"]).sum())
+    assert volume == pytest.approx(7.0 * area, rel=1e-4)
+
+
+def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sarheight.buildings import _footprints
+
+    buildings = boxes((33, 151, 177, 22, 12.0), (90, 60, 231, 44, 21.0))
+    whole = rasterise_buildings(buildings, GRID)
+    monkeypatch.setattr(_footprints, "STRIP_CELLS", 10_000)
+    stripped = rasterise_buildings(buildings, GRID)
+    for name in ("height", "footprint"):
+        np.testing.assert_array_equal(stripped[name], whole[name])
+
+
+def test_outlines_in_another_projection_land_at_the_same_place() -> None:
+    import geopandas
+
+    near = boxes((50, 100, 120, 40, 9.0))
+    moved = geopandas.GeoSeries(near.outlines, crs=EPSG).to_crs(28992)
+    far = Buildings(list(moved), near.heights, CRS.from_epsg(28992))
+    shares = [rasterise_buildings(each, GRID)["footprint"].values for each in (near, far)]
+    np.testing.assert_allclose(shares[0], shares[1], atol=0.05)
+
+
+def test_a_city_with_no_buildings_is_open_ground() -> None:
+    far_away = rasterise_buildings(boxes((5000, 5100, 5100, 5000, 9.0)), GRID)
+    none = rasterise_buildings(Buildings([], np.empty(0), CRS.from_epsg(EPSG)), GRID)
+    for found in (far_away, none):
+        assert found.attrs["buildings"] == 0
+        assert (found["height"] == 0.0).all()
+        assert (found["footprint"] == 0.0).all()
+        images = images_of(GRID, "sar_band", ["vv_ascending"], months=1)
+        check_stack(city_stack(sar=images, layers={str(n): found[n] for n in found}))
+
+
+def test_a_grid_that_says_nothing_and_a_strange_subdivision_are_refused() -> None:
+    with pytest.raises(StackError, match="states no reference system"):
+        rasterise_buildings(boxes((0, 1, 1, 0, 1.0)), GRID.drop_vars("spatial_ref"))
+    with pytest.raises(StackError, match="expected 1 to 100"):
+        rasterise_buildings(boxes((0, 1, 1, 0, 1.0)), GRID, subdivision=0)
+
+
+# --- rasters -----------------------------------------------------------------------------------
+
+
+def test_a_finer_raster_of_heights_gives_height_and_share() -> None:
+    fine = grid_of(80, 96, posting=2.5, value=0.0)
+    fine[:4, :2] = 12.0
+    fine[:4, 4:8] = [[3.0] * 4, [3.0] * 4, [9.0] * 4, [9.0] * 4]
+    found = heights_from_raster(fine, GRID)
+    assert float(found["footprint"][0, 0]) == pytest.approx(0.5)
+    assert float(found["height"][0, 0]) == pytest.approx(12.0)
+    assert float(found["height"][0, 1]) == pytest.approx(6.0)
+    assert float(found["footprint"][5, 5]) == 0.0
+    np.testing.assert_array_equal(
+        heights_from_raster(found["height"])["height"], found["height"].values
+    )
+
+
+def test_what_a_raster_does_not_know_stays_unknown() -> None:
+    raster = grid_of(20, 24, value=5.0)
+    raster[:, :3] = np.nan
+    found = heights_from_raster(raster)
+    assert np.isnan(found["height"][:, :3]).all()
+    assert np.isnan(found["footprint"][:, :3]).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ((-9999.0, 5.0), "make it NaN"),
+        ((1200.0, 900.0), "divide centimetres by 100"),
+        ((250.0, 300.0), "subtract the ground's height"),
+        ((np.inf, 5.0), "found heights up to inf"),
+    ],
+)
+def test_rasters_that_are_not_in_metres_are_refused(
+    values: tuple[float, float], words: str
+) -> None:
+    raster = grid_of(4, 4, value=values[1])
+    raster[0, 0] = values[0]
+    with pytest.raises(StackError, match=words):
+        heights_from_raster(raster)
+
+
+# --- vector files ------------------------------------------------------------------------------
+
+BOX = (WEST + 50, NORTH - 100, WEST + 120, NORTH - 40)
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".parquet", ".geojson"])
+def test_buildings_come_from_vector_files(tmp_path: Path, suffix: str) -> None:
+    path = write_buildings(tmp_path / f"city{suffix}", [(BOX, {"Height": 9.0, "name": "hall"})])
+    found = read_buildings(path)
+    assert found.heights.tolist() == [9.0]
+    share = rasterise_buildings(found, GRID)["footprint"]
+    assert float(share.sum()) == pytest.approx(42.0, abs=0.3)
+
+
+def test_3d_bag_s_roofs_are_measured_from_the_ground(tmp_path: Path) -> None:
+    rows = [
+        (BOX, {"b3_h_dak_50p": 11.5, "b3_h_maaiveld": -1.0}),
+        (BOX, {"b3_h_dak_50p": None, "b3_h_maaiveld": 1.0}),
+        (BOX, {"b3_h_dak_50p": 0.9, "b3_h_maaiveld": 1.0}),
+    ]
+    path = write_buildings(tmp_path / "bag.gpkg", rows)
+    # The second was not seen; the third is as low as the ground.
+    assert read_buildings(path).heights.tolist() == pytest.approx([12.5, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("height", "words"),
+    [(950.0, "divide centimetres by 100"), (-3.0, "heights down to -3"), (None, "no polygon")],
+)
+def test_files_with_strange_heights_are_refused(
+    tmp_path: Path, height: float | None, words: str
+) -> None:
+    path = write_buildings(tmp_path / "city.geojson", [(BOX, {"height": height})])
+    with pytest.raises(StackError, match=words):
+        read_buildings(path)
+
+
+def test_files_without_what_is_needed_are_refused(tmp_path: Path) -> None:
+    path = write_buildings(tmp_path / "city.gpkg", [(BOX, {"storeys": 3, "use": "hall"})])
+    with pytest.raises(StackError, match=r"found the attributes storeys, use .* expected height"):
+        read_buildings(path)
+    with pytest.raises(StackError, match="found text in the attribute 'use'"):
+        read_buildings(path, height="use")
+    assert read_buildings(path, height="storeys").heights.tolist() == [3.0]
+    with pytest.raises(FileNotFoundError):
+        read_buildings(tmp_path / "no.gpkg")
+    damaged = tmp_path / "damaged.gpkg"
+    damaged.write_bytes(b"not a database")
+    with pytest.raises(StackError, match="cannot be read as vector file"):
+        read_buildings(damaged)
+
+
+# --- CityJSON ----------------------------------------------------------------------------------
+
+
+def city(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Write a building of 3D BAG: the attributes with the whole, the solid with its part."""
+    vertices, faces = cityjson_box(50.0, -100.0, 120.0, -40.0, -1.0, 9.0)
+    semantics = {
+        "surfaces": [{"type": "GroundSurface"}, {"type": "RoofSurface"}, {"type": "WallSurface"}],
+        "values": [[0, 1, 2, 2, 2, 2]],
+    }
+    solid = {"type": "Solid", "lod": "1.2", "boundaries": [faces], "semantics": semantics}
+    flat = {"type": "MultiSurface", "lod": "0", "boundaries": [faces[0]]}
+    attributes = {"b3_h_dak_50p": 8.0, "b3_h_maaiveld": -1.0, "status": "Pand in gebruik"}
+    part = {"type": "BuildingPart", "parents": ["b"], "attributes": {}, "geometry": [solid]}
+    whole = {
+        "type": "Building", "children": ["b-0"], "attributes": attributes, "geometry": [flat]
+    }  # fmt: skip
+    return {
+        "type": "CityJSON",
+        "version": "2.0",
+        "transform": {"scale": [0.001] * 3, "translate": [WEST, NORTH, 0.0]},
+        "metadata": {"referenceSystem": f"https://www.opengis.net/def/crs/EPSG/0/{EPSG}"},
+        "CityObjects": {"b": whole, "b-0": part},
+        "vertices": vertices,
+    } | changes
+
+
+def head_and_features(whole: dict[str, Any]) -> list[dict[str, Any]]:
+    """Turn a CityJSON object into a head and a feature."""
+    head = {**whole, "CityObjects": {}, "vertices": []}
+    feature = {name: whole[name] for name in ("CityObjects", "vertices")}
+    return [head, {"type": "CityJSONFeature", "id": "b", **feature}]
+
+
+def test_cityjson_in_all_its_forms_gives_one_building(tmp_path: Path) -> None:
+    whole = city()
+    head, feature = head_and_features(whole)
+    parts = city()
+    parts["CityObjects"]["b"]["geometry"] = []
+    separate = city()
+    separate["CityObjects"]["b-0"]["attributes"] = {"b3_h_dak_50p": 8.0}
+    forms: dict[str, Any] = {
+        "city.json": whole,
+        "features.jsonl": [head, feature],
+        "answer.json": {"metadata": head, "features": [feature]},
+        "parts.city.json": parts,
+        "separate.city.json": separate,
+    }
+    for name, value in forms.items():
+        found = read_buildings(write_json(tmp_path / name, value))
+        assert found.heights.tolist() == [9.0], name
+        assert found.outlines[0].area == pytest.approx(70.0 * 60.0), name
+        share = rasterise_buildings(found, GRID)["footprint"]
+        assert float(share.sum()) == pytest.approx(42.0, abs=0.3), name
+
+
+def test_outlines_come_from_walls_and_roofs_where_nothing_is_called_ground(tmp_path: Path) -> None:
+    whole = city()
+    del whole["CityObjects"]["b-0"]["geometry"][0]["semantics"]
+    whole["CityObjects"]["b"]["geometry"] = []
+    found = read_buildings(write_json(tmp_path / "city.json", whole))
+    assert found.outlines[0].area == pytest.approx(70.0 * 60.0)
+
+
+def test_the_horizontal_part_of_a_compound_system_is_taken(tmp_path: Path) -> None:
+    system = {"referenceSystem": "https://www.opengis.net/def/crs/EPSG/0/7415"}
+    found = read_buildings(write_json(tmp_path / "city.json", city(metadata=system)))
+    assert found.crs.to_epsg() == 28992
+
+
+def test_damaged_cityjson_is_refused(tmp_path: Path) -> None:
+    path = write_json(tmp_path / "city.json", city(metadata={}))
+    with pytest.raises(StackError, match="states no reference system"):
+        read_buildings(path)
+    assert len(read_buildings(path, crs=EPSG)) == 1
+    write_json(path, city(vertices=[[0, 0, 0]]))
+    with pytest.raises(StackError, match="is damaged CityJSON"):
+        read_buildings(path)
+    path.write_text('{"type": "CityJSON", ')
+    with pytest.raises(StackError, match="is truncated"):
+        read_buildings(path)
+    write_json(path, city(CityObjects={}))
+    with pytest.raises(StackError, match="found"):
+        read_buildings(path)

@@ -1,0 +1,378 @@
+"""Training for building heights: losses, calibration, and runs that learn and are taken up."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
+pytest.importorskip("lightning", reason="the extra `learn` is not installed")
+
+from safetensors.torch import load_file, save_file
+
+from sarheight.buildings import (
+    BuildingDistribution,
+    BuildingHeightEstimator,
+    BuildingSettings,
+    train_buildings,
+)
+from sarheight.buildings._networks import ResNet50
+from sarheight.buildings.estimators import HeightBins
+from sarheight.buildings.training import (
+    BuildingTask,
+    calibrate,
+    distribution_loss,
+    regression_loss,
+)
+from sarheight.errors import CheckpointError
+from sarheight.learning import (
+    Channel,
+    Part,
+)
+from tests.cities import small_stack
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import xarray as xr
+
+# Test processes share the cores; threads of each would wait for each other.
+torch.set_num_threads(1)
+
+BANDS = ("B04", "B08")
+SETTINGS = BuildingSettings(
+    options={"width": 8, "depth": 2, "months_width": 8, "heads": 2, "bins": {"count": 8}},
+    optical_bands=BANDS,
+    months=3,
+    kept_months=2,
+    size=16,
+    stride=8,
+    batch=8,
+    epochs=3,
+    rate=1e-2,
+    precision="32-true",
+)
+TOP, BOTTOM = [Part((0, 24), (0, 32))], [Part((24, 40), (0, 32))]
+
+
+@pytest.fixture(scope="module")
+def stack() -> xr.Dataset:
+    return town()
+
+
+def town(*, built: bool = True) -> xr.Dataset:
+    """Make a town whose buildings shine in radar by their height, and are grey from above."""
+    stack = small_stack(40, 32, months=3, optical_bands=BANDS)
+    random = np.random.default_rng(0)
+    height = np.zeros((40, 32), dtype=np.float32)
+    for row in range(2, 38, 6):
+        for column in range(2, 30, 6):
+            height[row : row + 3, column : column + 3] = random.choice([4.0, 8.0, 16.0])
+    stack["height"].values[:] = height if built else 0.0
+    stack["footprint"].values[:] = stack["height"].values > 0.0
+    stack["sar"].values[:] *= 1.0 + height
+    stack["optical"].values[:] *= np.where(height > 0.0, 1.0, 3.0).astype(np.float32)
+    return stack
+
+
+def train(
+    stack: xr.Dataset, folder: Path, settings: BuildingSettings = SETTINGS
+) -> BuildingHeightEstimator:
+    return train_buildings(
+        [stack], [TOP], [BOTTOM], settings, folder, accelerator="cpu", progress=False
+    )
+
+
+def curve(folder: Path, name: str = "validation_rmse") -> list[float]:
+    with (folder / "curves" / "metrics.csv").open() as file:
+        return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
+
+
+# --- losses --------------------------------------------------------------------------------------
+
+
+def test_the_published_loss_is_squared_error_and_angle() -> None:
+    truth = torch.tensor([3.0, 4.0, 0.0, 0.0]).view(1, 1, 2, 2)
+    found = torch.tensor([3.0, 0.0, 0.0, 0.0]).view(1, 1, 2, 2)
+    expected = 0.2 * 16.0 / 4.0 + 0.8 * (1.0 - 3.0 / 5.0)
+    assert float(regression_loss(found, truth, (0.2, 0.8))) == pytest.approx(expected)
+    # The angle does not mind the size, and is taken for each patch.
+    assert float(regression_loss(2.0 * truth, truth, (0.0, 1.0))) == pytest.approx(0.0, abs=1e-6)
+    both = regression_loss(torch.cat([truth, found]), torch.cat([truth, truth]), (0.0, 1.0))
+    assert float(both) == pytest.approx(0.5 * (1.0 - 3.0 / 5.0), abs=1e-6)
+
+
+def test_a_patch_without_buildings_has_no_angle() -> None:
+    found = torch.ones(1, 1, 2, 2, requires_grad=True)
+    loss = regression_loss(found, torch.zeros(1, 1, 2, 2), (0.2, 0.8))
+    assert float(loss.detach()) == pytest.approx(0.2)
+    zero = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    regression_loss(zero, torch.ones(1, 1, 2, 2), (0.2, 0.8)).backward()
+    assert zero.grad is not None
+    assert torch.isfinite(zero.grad).all()
+
+
+def test_what_is_not_known_does_not_count() -> None:
+    truth = torch.tensor([3.0, torch.nan, 0.0, 0.0]).view(1, 1, 2, 2)
+    found = torch.tensor([2.0, 50.0, 0.0, 0.0]).view(1, 1, 2, 2).requires_grad_()
+    loss = regression_loss(found, truth, (1.0, 0.0))
+    assert float(loss.detach()) == pytest.approx(1.0 / 3.0)
+    loss.backward()
+    assert found.grad is not None
+    assert found.grad[0, 0, 0, 1] == 0.0
+    nothing = torch.full_like(truth, torch.nan)
+    assert float(regression_loss(found, nothing, (0.2, 0.8)).detach()) == 0.0
+    bins = HeightBins(4)
+    logits = BuildingDistribution(truth * 0, truth * 0, torch.zeros(1, 4, 2, 2))
+    logits = BuildingDistribution(*(torch.nan_to_num(each) for each in logits))
+    assert float(distribution_loss(logits, found.detach(), bins, nothing, nothing, 1.0)) == 0.0
+
+
+def test_the_loss_of_a_distribution_is_least_at_the_truth() -> None:
+    bins = HeightBins(4, 2.0, 16.0)
+    truth = torch.tensor([4.0, 8.0, 0.0, 0.0]).view(1, 1, 2, 2)
+    footprint = torch.tensor([1.0, 0.5, 0.0, 0.0]).view(1, 1, 2, 2)
+
+    def loss(built: float, heights: torch.Tensor, share: torch.Tensor) -> float:
+        sign = torch.where(truth > 0.0, built, -built)
+        found = BuildingDistribution(sign, torch.logit(share, eps=1e-3), heights)
+        mean = torch.sigmoid(sign) * bins.mean(torch.softmax(heights, dim=1))
+        return float(distribution_loss(found, mean, bins, truth, footprint, 5.0))
+
+    right = 20.0 * bins.soft_labels(truth.flatten()).T.reshape(1, 4, 2, 2)
+    best = loss(6.0, right, footprint)
+    assert best < loss(-6.0, right, footprint)
+    assert best < loss(6.0, right.flip(1), footprint)
+    assert best < loss(6.0, right, 1.0 - footprint)
+    assert math.isfinite(best)
+
+
+# --- settings ------------------------------------------------------------------------------------
+
+
+def test_settings_survive_a_file_and_mistakes_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    published = BuildingSettings.published(optical_bands=(), seed=3)
+    assert (published.network, published.months, published.seed) == ("mbhr", 1, 3)
+    for settings in (SETTINGS, published):
+        settings.write(path)
+        assert BuildingSettings.read(path) == settings
+    path.write_text(json.dumps({"learning_rate": 1.0}))
+    with pytest.raises(ValueError, match="found learning_rate"):
+        BuildingSettings.read(path)
+    for wrong in (
+        {"network": "vit"},
+        {"months": 0},
+        {"kept_months": 4},
+        {"drop_month": 1.5},
+        {"size": 0},
+        {"batch": 0},
+    ):
+        with pytest.raises(ValueError, match="expected"):
+            replace(SETTINGS, **wrong)
+
+
+# --- runs ----------------------------------------------------------------------------------------
+
+
+def test_training_learns_and_leaves_a_calibrated_model(stack: xr.Dataset, tmp_path: Path) -> None:
+    model = train(stack, tmp_path / "run", replace(SETTINGS, epochs=14))
+    errors = curve(tmp_path / "run")
+    known = stack["height"].values[24:]
+    # Better than the mean of all heights, which is the best without looking.
+    assert min(errors) < 0.8 * float(known.std())
+    assert not model.training
+    card = json.loads((tmp_path / "run" / "model" / "config.json").read_text())["card"]
+    assert card["training"]["validation_rmse"] == pytest.approx(min(errors), rel=1e-5)
+    assert abs(card["training"]["coverage_80"] - 0.8) <= abs(
+        card["training"]["coverage_80_before"] - 0.8
+    )
+    again = BuildingHeightEstimator.from_pretrained(tmp_path / "run" / "model")
+    torch.testing.assert_close(again.network.temperatures, model.network.temperatures)
+    torch.testing.assert_close(again.network.sigma_factor, model.network.sigma_factor)
+    # A finished run is not run again.
+    before = (tmp_path / "run" / "last.ckpt").stat().st_mtime_ns
+    train(stack, tmp_path / "run", replace(SETTINGS, epochs=14))
+    assert (tmp_path / "run" / "last.ckpt").stat().st_mtime_ns == before
+    with pytest.raises(CheckpointError, match="other settings"):
+        train(stack, tmp_path / "run")
+
+
+def test_a_run_that_stopped_goes_on_as_if_it_had_not(stack: xr.Dataset, tmp_path: Path) -> None:
+    whole = train(stack, tmp_path / "whole")
+    stopped = tmp_path / "stopped"
+
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    step = BuildingTask.training_step
+
+    def failing(task: BuildingTask, sample: dict[str, torch.Tensor], index: int) -> torch.Tensor:
+        if task.current_epoch == 2:
+            raise Stop
+        return step(task, sample, index)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BuildingTask, "training_step", failing)
+        with pytest.raises(Stop):
+            train(stack, stopped)
+    again = train(stack, stopped)
+    assert curve(stopped)[-1] == pytest.approx(curve(tmp_path / "whole")[-1], rel=1e-6)
+    for mine, other in zip(whole.parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=0)
+
+
+def test_the_published_network_trains_on_single_months(stack: xr.Dataset, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_file(ResNet50(3, layers=3).state_dict(), tmp_path / "public.safetensors")
+    settings = BuildingSettings.published(
+        options={"variant": "released"},
+        weights={"sar": str(tmp_path / "public.safetensors")},
+        sar_bands=("vv_ascending", "vh_ascending", "vv_descending"),
+        optical_bands=(),
+        size=16,
+        stride=8,
+        batch=8,
+        epochs=1,
+        rate=1e-9,
+        precision="32-true",
+    )
+    model = train(stack, tmp_path / "run", settings)
+    # At that rate nothing moves: what it began with is still there.
+    began = load_file(tmp_path / "public.safetensors")["layer3.0.conv2.weight"]
+    found = model.network.network.encoders["sar"].get_submodule("layer3.0.conv2").weight
+    torch.testing.assert_close(found, began, atol=1e-6, rtol=0)
+    with pytest.raises(ValueError, match="found weights of optical"):
+        model.load_encoders({"optical": tmp_path / "public.safetensors"})
+    assert list(model.channels) == ["sar"]
+    with torch.inference_mode():
+        estimate = model({"sar": torch.rand(1, 1, 3, 16, 16)})
+    assert (estimate.footprint, estimate.sigma) == (None, None)
+    assert len(curve(tmp_path / "run", "training_loss")) == 1
+
+
+def test_places_must_lie_apart_and_have_buildings(stack: xr.Dataset, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="overlap"):
+        train_buildings([stack], [TOP], [TOP], SETTINGS, tmp_path / "same", accelerator="cpu")
+    with pytest.raises(ValueError, match="found no building among 768 cells"):
+        train(town(built=False), tmp_path / "empty")
+
+
+# --- calibration ---------------------------------------------------------------------------------
+
+
+class Given(torch.nn.Module):
+    """A network that returns what it is shown."""
+
+    stride = 1
+
+    def forward(self, images: dict[str, torch.Tensor], *_: object) -> torch.Tensor:
+        return images["sar"][:, 0]
+
+
+def oracle() -> BuildingHeightEstimator:
+    """Make an estimator whose logits are its input: of built, of the share, of the heights."""
+    count = 2 + SETTINGS.options["bins"]["count"]
+    channels = {"sar": [Channel(str(number), "1") for number in range(count)]}
+    model = BuildingHeightEstimator(channels, options=SETTINGS.options).eval()
+    model.network.network = Given()
+    return model
+
+
+@pytest.mark.parametrize("sharp", [0.5, 1.0, 3.0])
+def test_calibration_finds_how_much_too_sharp_chances_are(sharp: float) -> None:
+    random = torch.Generator().manual_seed(0)
+    model = oracle()
+    logits = torch.randn(4, 10, 64, 64, generator=random)
+    there = torch.rand(4, 1, 64, 64, generator=random) < torch.sigmoid(logits[:, :1])
+    chances = torch.softmax(logits[:, 2:], dim=1).movedim(1, -1).reshape(-1, 8)
+    which = torch.multinomial(chances, 1, generator=random).view(4, 1, 64, 64)
+    part = torch.rand(there.shape, generator=random)
+    low, high = model.network.bins.edges[which], model.network.bins.edges[which + 1]
+    truth = torch.where(there, low + part * (high - low), 0.0)
+    sample = {"sar": sharp * logits[:, None], "height": truth}
+    before = model(sample)
+    figures = calibrate(model, [sample])
+    assert model.network.temperatures.tolist() == pytest.approx([sharp, sharp], rel=0.1)
+    assert figures["coverage_80"] == pytest.approx(0.8, abs=0.01)
+    after = model(sample)
+    torch.testing.assert_close(after.height, before.height)
+    error = ((after.height - truth) ** 2).mean()
+    assert float((after.sigma**2).mean()) == pytest.approx(float(error), rel=1e-3)
+    if sharp == 1.0:
+        assert float(model.network.sigma_factor) == pytest.approx(1.0, abs=0.1)
+    # What is calibrated already stays as it is.
+    factor = float(model.network.sigma_factor)
+    calibrate(model, [sample])
+    assert float(model.network.sigma_factor) == pytest.approx(factor, rel=1e-3)
+    with pytest.raises(ValueError, match="iterated twice"):
+        calibrate(model, (each for each in [sample]))
+
+
+def test_without_buildings_nothing_is_calibrated() -> None:
+    model = oracle()
+    empty = {"sar": torch.zeros(1, 1, 10, 4, 4), "height": torch.zeros(1, 1, 4, 4)}
+    assert calibrate(model, [empty]) == {}
+    assert calibrate(model, []) == {}
+    assert model.network.temperatures.tolist() == [1.0, 1.0]
+
+
+def test_training_begins_with_the_heights_that_there_are() -> None:
+    torch.manual_seed(0)
+    model = BuildingHeightEstimator({"sar": [Channel("vv", "1")]}, options=SETTINGS.options).eval()
+    heights = torch.tensor([0.0, 0.0, 0.0, 9.0, 15.0])
+    with pytest.raises(ValueError, match="it has no ResNet50"):
+        model.load_encoders({})
+    model.distribution_network.initialise(heights, torch.tensor([0.0, 0.0, 0.0, 1.0, 0.5]))
+    estimate = model({"sar": torch.rand(1, 2, 1, 16, 16)})
+    torch.testing.assert_close(
+        estimate.height, torch.full((1, 1, 16, 16), float(heights.mean())), rtol=0.01, atol=0.01
+    )
+    torch.testing.assert_close(estimate.footprint, torch.full((1, 1, 16, 16), 0.3))
+
+
+PUBLISHED = BuildingSettings.published(
+    optical_bands=(), size=32, stride=4, batch=2, epochs=1, precision="32-true"
+)
+ABOVE, BELOW = [Part((0, 44), (0, 32))], [Part((48, 80), (0, 32))]
+"""Of a town of 80 x 32 cells: four patches to learn from, and one."""
+
+
+def test_batch_normalisation_is_counted_over_the_places_of_training(tmp_path: Path) -> None:
+    """Every batch counts alike, the one of the last step no more than the first."""
+    stack = small_stack(80, 32, months=1, optical_bands=BANDS)
+    seen: dict[object, list[torch.Tensor]] = {}
+
+    def note(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], _output: object) -> None:
+        counting = isinstance(module, torch.nn.BatchNorm2d) and module.momentum is None
+        if counting and module.training:
+            variance = inputs[0].detach().var(dim=(0, 2, 3))
+            seen.setdefault(module, []).append(variance)
+
+    hook = torch.nn.modules.module.register_module_forward_hook(note)
+    try:
+        trained = train_buildings(
+            [stack], [ABOVE], [BELOW], PUBLISHED, tmp_path, accelerator="cpu", progress=False
+        )
+    finally:
+        hook.remove()
+    layers = [each for each in trained.modules() if isinstance(each, torch.nn.BatchNorm2d)]
+    assert len(layers) > 50
+    for layer in layers:
+        assert len(seen[layer]) == int(layer.num_batches_tracked) == 2
+        mean = torch.stack(seen[layer]).mean(dim=0)
+        torch.testing.assert_close(layer.running_var, mean, rtol=1e-4, atol=1e-7)
+
+
+def test_a_patch_alone_with_one_coarsest_cell_is_refused(tmp_path: Path) -> None:
+    stack = small_stack(80, 32, months=1, optical_bands=BANDS)
+    with pytest.raises(ValueError, match="4 patches of 32 cells in batches of 3, which leaves one"):
+        train_buildings(
+            [stack], [ABOVE], [BELOW], replace(PUBLISHED, batch=3), tmp_path, accelerator="cpu"
+        )
