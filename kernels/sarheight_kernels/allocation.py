@@ -194,10 +194,8 @@ def sample_row(
     ----------
     image : array, shape (polarisations, lines, samples)
         Intensity; NaN where there is no data.
-    window : tuple of int
-        The part of the image around the tile, from `pixels_within`.
-    ratio : array, shape (2, samples of the window)
-        From `area_ratios`.
+    window, ratio
+        The part of the image around the tile, from `pixels_within`; from `area_ratios`.
     line, sample : array, shape (n,)
         Lines and samples of the cells; NaN where void.
     pixel, weights : array, shape (2, n), (4, n)
@@ -447,14 +445,8 @@ def allocate_rcs(
 
     Parameters
     ----------
-    ground, radar : GroundModel, RadarModel
-        The models.
-    heights : array, shape (rows, columns)
-        Heights above the ellipsoid in metres; NaN where void.
-    law : array, shape (n,)
-        Backscatter coefficient at evenly spaced cosines of incidence.
-    bounds : array, shape (tiles, 4)
-        Part of the image that each tile can contribute to, from `tile_bounds`.
+    ground, radar, heights, law, bounds
+        As in `sarheight_kernels.projection.scatter`.
     illuminated : array, shape (rows, columns)
         False where a cell is in shadow, or not needed.
     assumed : array, shape (rows, columns) or (0, 0)

@@ -109,19 +109,10 @@ def _evaluate(coefficients: NDArray[np.float64], u: float, v: float, w: float) -
 def fit_cubic(values: NDArray[np.float64], coefficients: NDArray[np.float64]) -> tuple[int, float]:
     """Fit a cubic to a function.
 
-    Parameters
-    ----------
-    values : array, shape (COUNT + probes,)
-        The function at the nodes, then at the `PROBES`.
-    coefficients : array, shape (64,)
-        Receives the coefficient of ``u**i * v**j * w**k`` at ``16 * i + 4 * j + k``.
-
-    Returns
-    -------
-    degree : int
-        Joint degree in v and w: 2, 3, or 6 where all terms count.
-    error : float
-        Largest difference from the function at the probes; NaN where the function is.
+    `values`, shape (COUNT + probes,), are the function at the nodes, then at the `PROBES`;
+    `coefficients`, shape (64,), receives that of ``u**i * v**j * w**k`` at ``16 * i + 4 * j + k``.
+    Returns the joint degree in v and w (2, 3, or 6 where all terms count) and the largest error at
+    the probes, NaN where the function is.
     """
     for node in range(COUNT):
         coefficients[node] = values[node]
@@ -230,20 +221,10 @@ def evaluate_row(
     heights: NDArray[np.float32],
     result: NDArray[np.float64],
 ) -> None:
-    """Evaluate a bicubic from `collapse_row` along a row of cells.
+    """Evaluate a bicubic from `collapse_row` along a row of cells with heights, shape (n,).
 
-    Parameters
-    ----------
-    polynomial : array, shape (16,)
-        From `collapse_row`.
-    degree : int
-        From `fit_cubic`.
-    first, step : float
-        Column v of the first cell, and from one cell to the next.
-    height_middle, height_scale : float
-        Height at which w is zero, and change of w with height.
-    heights, result : array, shape (n,)
-        Heights of the cells, NaN where void; receives the values, NaN where void.
+    `degree` is from `fit_cubic`. Column v is `first`, then `step` more for each cell; w is zero at
+    `height_middle` and changes by `height_scale` per metre. The result is NaN in voids.
     """
     if degree == 2:
         _quadratic_row(polynomial, first, step, height_middle, height_scale, heights, result)
@@ -494,20 +475,8 @@ def evaluate_fit(
 ) -> None:
     """Find the radar coordinates of a row of a box.
 
-    Parameters
-    ----------
-    radar : RadarModel
-        The model.
-    fit : array, shape (FIT,)
-        From `fit_box`.
-    row : int
-        The row in the raster of the ground model.
-    heights : array, shape (n,)
-        Heights of all cells of the box in that row; NaN where void.
-    line, sample : array, shape (n,)
-        Receive line and sample; NaN where void.
-    workspace : array, shape (16 + n,)
-        To work in.
+    `row` is that in the raster of the ground model, `heights`, shape (n,), those of all its cells.
+    `line` and `sample`, shape (n,), are NaN where void; `workspace` has shape (16 + n,).
     """
     u = (row - fit[MIDDLE]) / fit[HALF]
     step, scale = 1.0 / fit[HALF + 1], 1.0 / fit[HALF + 2]

@@ -81,10 +81,8 @@ def facet_products(
         The model.
     around : array, shape (5, 2, 3)
         Position and normal of the place, and half a cell below, above, right and left of it.
-    height : float
-        Height above the ellipsoid in metres.
-    guess : float
-        Zero-Doppler time to begin with, in seconds.
+    height, guess : float
+        Height above the ellipsoid in metres; zero-Doppler time to begin with, in seconds.
     products : array, shape (10,)
         Receives, with A = A0 + p A1 + q A2: A0.L, A1.L, A2.L, A0.A0, A1.A1, A1.A2 and A2.A2
         (square metres; per metre of height difference for A1, A2), then A0.T, A1.T and A2.T with
@@ -183,23 +181,18 @@ def facet_areas(
     area: NDArray[np.float32],
     projected: NDArray[np.float32],
 ) -> None:
-    """Compute the areas of the facets of a tile.
+    """Compute the areas of the facets of a tile in square metres.
 
     Parameters
     ----------
     ground, radar : GroundModel, RadarModel
         The models.
     heights : array, shape (rows + 1, columns + 1)
-        Heights of the posts above the ellipsoid in metres, NaN where void.
-    row, column : int
-        Place of the first post in the raster.
-    lowest, highest : float
-        Span of the heights in metres.
-    area : array, shape (rows, columns)
-        Receives the area of each facet in square metres, NaN where a post is void.
-    projected : array, shape (rows, columns)
-        Receives the area projected along the line of sight in square metres: negative where
-        the facet faces away from the radar, NaN where a post is void.
+        Heights of the posts above the ellipsoid in metres, NaN where void, from `lowest` to
+        `highest`; the first lies at `row` and `column` of the raster.
+    area, projected : array, shape (rows, columns)
+        Receive the area of each facet, and that projected along the line of sight: negative where
+        the facet faces away from the radar. NaN where a post is void.
     """
     rows, columns = area.shape
     top = max(highest, lowest + 1.0)

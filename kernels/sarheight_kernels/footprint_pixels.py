@@ -231,25 +231,10 @@ def all_within(
     end: int,
     wide: int,
 ) -> bool:
-    """Tell whether windows of one size for all cells of a row lie within lines of an image.
+    """Tell whether the windows of all cells of a row lie within lines of an image.
 
-    Parameters
-    ----------
-    windows : array, shape (4 * PITCH,)
-        From `sarheight_kernels.footprints.row_footprints`; cells without lines do not count.
-    count : int
-        Cells in the row.
-    lines, samples : int
-        Size of the windows.
-    first, end : int
-        First line, and the one after the last.
-    wide : int
-        Samples of the image.
-
-    Returns
-    -------
-    bool
-        Whether they do.
+    `windows` are from `footprints.row_footprints`; cells without lines do not count. All have the
+    size `lines` x `samples`; the image reaches from line `first` to `end`, and has `wide` samples.
     """
     # All are tested, side by side, as a loop that ends early is not vectorised.
     beyond = np.int32(0)
@@ -374,21 +359,14 @@ def fetch_channel(
     samples: int,
     pixels: Table,
 ) -> Table:
-    """Copy the pixels under the windows of a row of cells.
+    """Copy the pixels of one channel of an image under the windows of a row of cells.
 
     Parameters
     ----------
     image : array, shape (lines, samples, channels)
         The image.
-    channel : int
-        The channel to copy.
-    windows : array, shape (4 * PITCH,)
-        First line, first sample and number of lines of each cell's window; no lines where the cell
-        is not illuminated.
-    count : int
-        Cells in the row.
-    lines, samples : int
-        Size of the windows, an even number of samples.
+    windows, count, lines, samples
+        As in `all_within`, with an even number of samples.
     pixels : array
         Workspace for the pixels.
 

@@ -203,10 +203,8 @@ def cell_windows(
     line, sample : array, shape (n,)
         Lines and samples of the posts.
     above, below : array, shape (FACET_FIELDS * PITCH,)
-        Fields of the facets above and below the cells, from `facet_row`. Facets j and j + 1 lie
-        left and right of cell j.
-    pieces : int
-        As there.
+        Fields of the facets above and below the cells, cut into `pieces`, from `facet_row`. Facets
+        j and j + 1 lie left and right of cell j.
     cells : array, shape (CELL_FIELDS * PITCH,)
         Receives the fields of the cells.
     windows : array, shape (4 * PITCH,)
@@ -368,23 +366,20 @@ def row_footprints(
     ----------
     surface : TileSurface
         Posts and facets of the tile, from `tile_surface`.
-    row : int
-        Row of cells in the tile.
-    count : int
-        Cells in the row.
+    row, count : int
+        Row of cells in the tile, and the cells in it.
     tables : tuple of array
         From `footprint_tables`.
     windows : array, shape (4 * PITCH,)
-        Receives first line, first sample, lines and samples of each cell's window, see
-        `cell_windows`.
+        Receives the windows, see `cell_windows`.
     window : array
-        Workspace for the windows.
+        Workspace for the RCS in the windows.
 
     Returns
     -------
     window : array
-        The windows, in a larger array where `window` was too small: the RCS of cell j in line
-        k and sample m of its window is element ``(k * samples + m) * PITCH + j``.
+        The RCS in the windows, in a larger array where `window` was too small: that of cell j in
+        line k and sample m of its window is element ``(k * samples + m) * PITCH + j``.
     lines, samples : int
         Lines and samples of the largest window, the samples rounded up to an even number. All
         windows are filled as far, with zeros beyond their own size.

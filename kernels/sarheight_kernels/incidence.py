@@ -78,10 +78,7 @@ def _facets(
     table: NDArray[np.float64],
     sums: Sums,
 ) -> None:
-    """Area, projection on the line of sight and on the tangent of a row of facets.
-
-    They fill the three rows of `sums`: 0 where a post is void.
-    """
+    """Area |A| and projections A.L and A.T of facets of a row, in `sums`; 0 where one is void."""
     a0, a1, a2, a3 = table[0, 0], table[0, 1], table[0, 2], table[0, 3]
     b0, b1, b2, b3 = table[1, 0], table[1, 1], table[1, 2], table[1, 3]
     c0, c1, c2, c3 = table[2, 0], table[2, 1], table[2, 2], table[2, 3]
@@ -118,7 +115,7 @@ def _facets(
 
 @njit
 def _flat_cosines(table: NDArray[np.float64]) -> tuple[float, float, float, float]:
-    """Cosine of incidence on the ellipsoid along a row, in the form of `row_products`."""
+    """Cosine of incidence on the ellipsoid, A0.L / |A0|, along a row, as in `row_products`."""
     low_left = table[0, 0] / math.sqrt(table[3, 0])
     low_right = (table[0, 0] + table[0, 1]) / math.sqrt(table[3, 0] + table[3, 1])
     high_left = (table[0, 0] + table[0, 2]) / math.sqrt(table[3, 0] + table[3, 2])
@@ -174,16 +171,14 @@ def cell_angles(
 
     Parameters
     ----------
-    ground, radar : GroundModel, RadarModel
-        The models.
-    heights : array, shape (rows, columns)
-        Heights above the ellipsoid in metres; NaN where void.
+    ground, radar, heights
+        As in `sarheight_kernels.tiles.geolocate`.
     bounds : array, shape (tiles, 4)
-        Part of the image that each tile can contribute to, from `tile_bounds`; tiles on the
-        side to which the radar does not look are left out.
+        Part of the image that each tile can contribute to, from `tile_bounds`; tiles on the side
+        to which the radar does not look are left out.
     local, projected, ellipsoid : array, shape (rows, columns)
         Receive the angles in degrees; NaN where the cell is void, has no complete facet, or is
-        not on the radar's side.
+        not on the look side.
     """
     for tile in prange(bounds.shape[0]):
         row, end_row, column, end_column = tile_box(heights, tile)

@@ -165,18 +165,14 @@ def profiles_to_cells(
 
     Parameters
     ----------
-    ground, radar : GroundModel, RadarModel
-        The models.
-    heights : array, shape (rows, columns)
-        Heights; a void cell receives 255.
-    first_time, interval, reference_height : float
-        Of the profiles, see `classify_profiles`.
+    ground, radar, heights, first_time, interval, reference_height
+        As in `classify_profiles`.
     profile_values : array, shape (layers, profiles, columns)
         Values along the profiles.
     tiles : int
         Number of tiles of the DEM.
     cell_values : array, shape (layers, rows, columns)
-        Receives the values.
+        Receives the values; 255 in voids.
     """
     layers, profiles, columns = profile_values.shape
     along = profile_values.reshape(profile_values.size)

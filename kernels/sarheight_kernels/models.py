@@ -212,10 +212,8 @@ def locate_cell(
     ----------
     ground, radar : GroundModel, RadarModel
         The models.
-    row, column : float
-        The cell.
-    height : float
-        Height above the ellipsoid in metres.
+    row, column, height : float
+        The cell, and its height above the ellipsoid in metres.
     guess : float
         Zero-Doppler time to begin with, in seconds.
 
@@ -241,22 +239,10 @@ def locate_cell(
 
 @njit
 def cell_on_look_side(ground: GroundModel, radar: RadarModel, row: float, column: float) -> bool:
-    """Tell whether a cell lies on the side to which the radar looks.
+    """Tell whether a cell, taken at height zero, lies on the side to which the radar looks.
 
     A point and its mirror image beyond the satellite's track share time and slant range: only
     the side distinguishes them.
-
-    Parameters
-    ----------
-    ground, radar : GroundModel, RadarModel
-        The models.
-    row, column : float
-        The cell, taken at height zero.
-
-    Returns
-    -------
-    bool
-        True where the radar looks.
     """
     _, _, time, _ = locate_cell(ground, radar, row, column, 0.0, radar.line_zero_time)
     down, across = ground_block(ground, row, column)

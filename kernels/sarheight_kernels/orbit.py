@@ -81,18 +81,16 @@ def evaluate_orbit(
     ----------
     time : float
         Time in seconds. Outside the table the polynomial of the nearest interval is continued:
-        keeping to the times that the state vectors cover is up to the caller.
-    start : array, shape (m,)
-        Beginning of each interval in seconds, ascending.
-    coefficients : array, shape (m, 8, 3)
-        Polynomial coefficients of each interval, from the constant upwards.
+        the caller keeps to the times that the state vectors cover.
+    start, coefficients : array, shape (m,), (m, 8, 3)
+        The orbit table, see the module.
 
     Returns
     -------
     tuple of float
         Position x, y, z in metres, velocity x, y, z in metres per second, and acceleration
         x, y, z in metres per second squared, in the frame of the state vectors. For an
-        Earth-fixed frame velocity and acceleration are those seen from the turning Earth.
+        Earth-fixed frame velocity and acceleration are those seen from the rotating Earth.
     """
     interval = orbit_interval(time, start)
     elapsed = time - start[interval]
@@ -128,22 +126,9 @@ def evaluate_orbit(
 def orbit_states(
     time: NDArray[np.float64], start: NDArray[np.float64], coefficients: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Evaluate position, velocity and acceleration at many times.
+    """Evaluate position, velocity and acceleration at many times, shape (n,), as `evaluate_orbit`.
 
-    Parameters
-    ----------
-    time : array, shape (n,)
-        Times in seconds, in any order.
-    start : array, shape (m,)
-        Beginning of each interval in seconds, ascending.
-    coefficients : array, shape (m, 8, 3)
-        Polynomial coefficients of each interval, from the constant upwards.
-
-    Returns
-    -------
-    array, shape (n, 9)
-        Position x, y, z in metres, velocity x, y, z in metres per second, acceleration x, y, z
-        in metres per second squared.
+    Returns shape (n, 9).
     """
     states = np.empty((time.size, 9))
     for index in range(time.size):
@@ -252,19 +237,16 @@ def zero_doppler_time(
         The point in metres, in the frame of the orbit.
     guess : float
         Time in seconds to begin with. An orbit longer than half a revolution has more than one
-        zero; the one that is found is the one near the guess.
-    start : array, shape (m,)
-        Beginning of each interval of the orbit table in seconds, ascending.
-    coefficients : array, shape (m, 8, 3)
-        Polynomial coefficients of each interval of the orbit table.
+        zero; the result is the one near the guess.
+    start, coefficients : array, shape (m,), (m, 8, 3)
+        The orbit table, see the module.
 
     Returns
     -------
     float
         Time in seconds, correct to better than 1e-12 s or to the rounding of the time itself.
-        It may lie outside the orbit table, where it means nothing: checking that is up to the
-        caller. NaN where the iteration does not converge, or where the point or the guess is
-        NaN.
+        Outside the orbit table it has no meaning: the caller checks that. NaN where the iteration
+        does not converge, or where the point or the guess is NaN.
     """
     time = guess
     for _ in range(MOST_STEPS):

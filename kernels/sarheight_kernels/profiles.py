@@ -367,11 +367,10 @@ def trace_profile(
         The model.
     heights : array, shape (rows, columns)
         Heights above the ellipsoid in metres; NaN where void.
-    time : float
-        Zero-Doppler time in seconds.
-    reference_height : float
-        Height at which the trace of the plane on the ground is followed, in metres. The plane
-        stands upright to a few thousandths, so terrain above or below is off by metres at most.
+    time, reference_height : float
+        Zero-Doppler time in seconds, and height in metres at which the trace of the plane on the
+        ground is followed. The plane stands upright to a few thousandths, so terrain above or below
+        is off by metres at most.
     outward, downward : array, shape (columns,)
         Receive the coordinates of the terrain in metres; NaN where there is none.
     """

@@ -159,12 +159,8 @@ def pixel_heights(
 
     Parameters
     ----------
-    ground, radar : GroundModel, RadarModel
-        The models.
-    heights : array, shape (rows, columns)
-        Heights of the DEM above the ellipsoid in metres; NaN where void.
-    reference_height : float
-        Height at which profiles are followed, in metres.
+    ground, radar, heights, reference_height
+        As in `sarheight_kernels.masks.classify_profiles`.
     times : array, shape (lines,)
         Zero-Doppler time of each line in the middle of the image, in seconds.
     image_heights : array, shape (lines, samples)

@@ -115,12 +115,11 @@ def locate_tile(
     ground, radar : GroundModel, RadarModel
         The models.
     heights : array, shape (rows, columns)
-        Heights above the ellipsoid in metres; NaN where void.
-    row, column : int
-        Position of the first of them in the raster of the ground model.
+        Heights above the ellipsoid in metres; NaN where void. The first lies at `row` and `column`
+        of the raster of the ground model.
     box : tuple of int
-        First row, end row, first column and end column of the tile among the heights. The tile
-        must lie within one block of the ground model and its margin.
+        First row, end row, first column and end column of the tile among the heights, within one
+        block of the ground model and its margin.
     line, sample : array, shape (rows, columns)
         Receive line and sample of each cell of the tile; NaN where the height is void.
     """
@@ -331,10 +330,8 @@ def tile_bounds(
 
     Parameters
     ----------
-    ground, radar : GroundModel, RadarModel
-        The models.
-    heights : array, shape (rows, columns)
-        Heights above the ellipsoid in metres; NaN where void.
+    ground, radar, heights
+        As in `geolocate`.
     bounds : array, shape (tiles, 4)
         Receives the bounds of the footprints of each tile's cells, see
         `sarheight_kernels.models.box_bounds`.
@@ -406,15 +403,7 @@ def height_range_bounds(
 def tile_height_ranges(
     heights: NDArray[np.float32], lowest: NDArray[np.float32], highest: NDArray[np.float32]
 ) -> None:
-    """Find the lowest and the highest height of each tile.
-
-    Parameters
-    ----------
-    heights : array, shape (rows, columns)
-        Heights in metres; NaN where void.
-    lowest, highest : array, shape (tiles,)
-        Receive the heights; NaN where all of a tile is void.
-    """
+    """Find the height range of each tile, shape (tiles,); NaN where all of it is void."""
     for tile in prange(lowest.size):
         row, end_row, column, end_column = tile_box(heights, tile)
         low, high = span_of_box(heights, row, end_row, column, end_column)
@@ -433,10 +422,8 @@ def tile_surface(
 
     Parameters
     ----------
-    ground, radar : GroundModel, RadarModel
-        The models.
-    heights : array, shape (rows, columns)
-        Heights of the DEM above the ellipsoid in metres; NaN where void.
+    ground, radar, heights
+        As in `geolocate`.
     law : array, shape (n,)
         Backscatter coefficient at evenly spaced cosines of incidence, see
         `sarheight_kernels.facets.facet_rcs`.
