@@ -431,7 +431,7 @@ def test_images_of_a_folder_on_another_grid_need_a_grid(tmp_path: Path) -> None:
 
 
 def test_the_guide_names_what_there_is() -> None:
-    guide = Path(__file__).parents[2] / "docs" / "buildings.md"
+    guide = Path(__file__).parents[2] / "docs" / "how-to" / "city-stacks.md"
     text = re.sub(r"<!--.*?-->", "", guide.read_text(encoding="utf-8"))
     names = set(re.findall(r"(?<![/\w])buildings\.(\w+)", text))
     assert len(names) > 15

@@ -131,7 +131,7 @@ def test_the_settings_of_a_result_repeat_it(folder: Path, tmp_path: Path) -> Non
         ("[masks]\n", "found [masks] in"),
         ("[reconstruct\n", "could not read"),
         ("[reconstruct]\nbrightness = 3\n", "found the option 'brightness'"),
-        ("[reconstruct]\nmethod = 'magic'\n", "--method: "),
+        ("[reconstruct]\nimage = 'a'\ndem = 'b'\nmethod = 'magic'\n", "--method: "),
         ("[reconstruct]\nimage = 'nowhere.nc'\ndem = 'nowhere.tif'\n", "there is no"),
         ("[reconstruct]\nimage = 'image.nc'\n", "--dem: "),
     ],

@@ -33,7 +33,7 @@ ORBIT = eof_name(
     mission="S1B", first="20210331T225942", last="20210402T005942", made="20210421T120000"
 )
 ALPS = ("--bounds", "10.5", "46", "11.5", "47", "--from", "2021-04-01", "--to", "2021-04-02")
-GUIDE = Path(__file__).parents[2] / "docs" / "fetch.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "how-to" / "downloads.md"
 
 
 def product_zip() -> bytes:
