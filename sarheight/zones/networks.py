@@ -591,10 +591,11 @@ class ZoneClassifier(Pretrained):
         return log_softmax(self(image) / self.temperature, dim=1).exp()
 
     def _normalised(self, image: Tensor) -> Tensor:
-        """Normalise all channels at once; see `Channel.normalised`."""
+        """Normalise all channels at once; see `Channel.normalise`."""
         if any(channel.transform != "none" for channel in self.channels):
             image = torch.stack(
-                [channel.transformed(image[:, k]) for k, channel in enumerate(self.channels)], dim=1
+                [channel.apply_transform(image[:, k]) for k, channel in enumerate(self.channels)],
+                dim=1,
             )
         scaled = (image - self.mean) / self.std
         scaled = torch.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0)

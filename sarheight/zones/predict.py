@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import convolve
 
 from sarheight.errors import CheckpointError
-from sarheight.learning.tiles import Tiling, require_powers, window
+from sarheight.learning.tiles import Tiling, read_window, require_powers
 from sarheight.learning.weights import select_device
 from sarheight.output import check_writable, nodata_value, write
 from sarheight.output.atomic import atomic_write
@@ -240,7 +240,7 @@ def _rows(
 
 def _known(layer: xr.DataArray, rows: tuple[int, int], columns: tuple[int, int]) -> Floats:
     """Read a window that may reach beyond the raster; what is missing or outside is NaN."""
-    values = window(layer, rows, columns)
+    values = read_window(layer, rows, columns)
     nodata = nodata_value(layer)
     if nodata is not None and np.isfinite(nodata):
         values[values == np.float32(nodata)] = np.nan

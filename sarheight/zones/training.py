@@ -18,7 +18,14 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from sarheight.learning.run import RunSettings, fit, prepare_run, require_one_of
+from sarheight.learning.run import (
+    RunSettings,
+    count_steps,
+    fit,
+    one_cycle_adamw,
+    prepare_run,
+    require_one_of,
+)
 from sarheight.learning.weights import Channel, select_device
 from sarheight.zones._metrics import calibration_error, class_scores, scores_of
 from sarheight.zones.networks import (
@@ -300,18 +307,12 @@ class ZoneTask(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401  # as Lightning has it
         """Set up Adam, with decoupled weight decay, and where it is wanted a rise and a cosine."""
-        optimiser = torch.optim.AdamW(
-            self.classifier.parameters(), self.settings.rate, weight_decay=self.settings.decay
-        )
+        parameters = self.classifier.parameters()
         if self.settings.schedule == "constant":
-            return optimiser
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, self.settings.rate, total_steps=max(self.steps, 2), pct_start=WARM_UP
-        )
-        return {
-            "optimizer": optimiser,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+            return torch.optim.AdamW(
+                parameters, self.settings.rate, weight_decay=self.settings.decay
+            )
+        return one_cycle_adamw(parameters, self.settings, self.steps, warm_up=WARM_UP)
 
 
 def class_weights(counts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -581,8 +582,7 @@ def _whole(
         loader = ZoneLoader(
             training.with_channels(names), validation.with_channels(names), settings
         )
-        steps = settings.epochs * -(-len(training) // settings.batch)
-        task = ZoneTask(classifier, settings, training.counts(), steps)
+        task = ZoneTask(classifier, settings, training.counts(), count_steps(training, settings))
         fit(
             task,
             loader,

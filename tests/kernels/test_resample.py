@@ -13,8 +13,8 @@ from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas, pass_geom
 from sarheight.illumination import ConstantGamma
 from sarheight.illumination.simulate import illuminate
 from sarheight.layover.allocation import PassTile
+from tests.dems import dem_around, hills
 from tests.synthetic import synthetic_grid
-from tests.terrain import dem_around, hills
 
 
 def scene(
