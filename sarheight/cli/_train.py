@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from sarheight.learning.split import Part
-    from sarheight.zones.fusion import FusionRow
+    from sarheight.zones.channels import FusionStrategy
+    from sarheight.zones.fusion import FusionResult
     from sarheight.zones.samples import ZoneSamples
-    from sarheight.zones.sources import FusionForm, RasterPatches
+    from sarheight.zones.sources import RasterPatches
 
 SPLIT = "Split by place"
 RunFolder = Annotated[
@@ -273,12 +274,12 @@ def samples_of(
 
 
 def _of_so2sat(path: Path, *, deal: bool, seed: int) -> Parts:
-    from sarheight.zones.samples import deal_samples
+    from sarheight.zones.samples import split_samples
     from sarheight.zones.sources import So2SatPatches, so2sat_files
 
     files = so2sat_files(path) if path.is_dir() else {"training": path}
     if deal or len(files) == 1:
-        return deal_samples(_in_memory(So2SatPatches(files["training"])), seed=seed)
+        return split_samples(_in_memory(So2SatPatches(files["training"])), seed=seed)
     parts = {role: _in_memory(So2SatPatches(file)) for role, file in files.items()}
     if len(parts) == 3:
         return parts
@@ -286,7 +287,7 @@ def _of_so2sat(path: Path, *, deal: bool, seed: int) -> Parts:
     shares = {"training": 0.9, "validation": 0.1}
     held_out = parts.get("test", parts.get("validation"))
     assert held_out is not None  # noqa: S101  # there are two files
-    return {**deal_samples(parts["training"], shares, seed=seed), "test": held_out}
+    return {**split_samples(parts["training"], shares, seed=seed), "test": held_out}
 
 
 def _in_memory(samples: ZoneSamples) -> ZoneSamples:
@@ -302,7 +303,7 @@ def _of_rasters(
     import rioxarray
     import xarray as xr
 
-    from sarheight.zones.samples import deal_samples
+    from sarheight.zones.samples import split_samples
     from sarheight.zones.sources import RasterPatches, read_stack
 
     codes = rioxarray.open_rasterio(labels)
@@ -311,7 +312,7 @@ def _of_rasters(
         raise typer.BadParameter(msg, param_hint="--labels")
     samples = RasterPatches(read_stack(*data), codes, size=size)
     if deal:
-        return deal_samples(samples, seed=seed), samples.posting
+        return split_samples(samples, seed=seed), samples.posting
     return _by_place(samples, block, seed), samples.posting
 
 
@@ -319,14 +320,14 @@ def _by_place(samples: RasterPatches, block: float, seed: int) -> Parts:
     """Keep a fold of blocks for test and one for validation, and train with nothing near them."""
     import numpy as np
 
-    from sarheight.zones.samples import spatial_folds, without_near
+    from sarheight.zones.samples import exclude_neighbours, spatial_folds
 
     fold = spatial_folds(samples.labels, samples.x, samples.y, folds=FOLDS, width=block, seed=seed)
     test, validation = np.flatnonzero(fold == 0), np.flatnonzero(fold == 1)
     reach = samples.size * samples.posting
     places = samples.x, samples.y
-    validation = without_near(validation, test, *places, reach)
-    training = without_near(
+    validation = exclude_neighbours(validation, test, *places, reach)
+    training = exclude_neighbours(
         np.flatnonzero(fold > 1), np.concatenate([test, validation]), *places, reach
     )
     parts = {"training": training, "validation": validation, "test": test}
@@ -338,9 +339,9 @@ def chosen_forms(
     splits: Sequence[str] | None,
     groups: Sequence[str] | None,
     stages: str,
-) -> list[FusionForm]:
+) -> list[FusionStrategy]:
     """List the forms of fusion that were asked for."""
-    from sarheight.zones.sources import fusion_forms, split_channels
+    from sarheight.zones.channels import fusion_strategies, split_channels
 
     if groups:
         own = tuple(_named(text, channels) for text in groups)
@@ -355,7 +356,7 @@ def chosen_forms(
         raise typer.BadParameter(msg, param_hint="--stages")
     return [
         form
-        for form in fusion_forms(wanted, independent=True)
+        for form in fusion_strategies(wanted, independent=True)
         if (INDEPENDENT if form.independent else str(form.stage)) in asked or len(form.groups) == 1
     ]
 
@@ -376,12 +377,12 @@ def _named(text: str, channels: Sequence[str]) -> tuple[str, ...]:
 FIGURES = {"overall": "OA", "average": "AA", "kappa": "kappa"}
 
 
-def keep_best(rows: Sequence[FusionRow], folder: Path, data: Sequence[Path]) -> None:
+def keep_best(rows: Sequence[FusionResult], folder: Path, data: Sequence[Path]) -> None:
     """Copy the network with the highest average accuracy at validation."""
     from sarheight.zones.networks import ZoneClassifier
 
     runs = [
-        (value, row.form.label, run)
+        (value, row.strategy.label, run)
         for row in rows
         for value, run in zip(row.validation, row.folders, strict=True)
     ]
@@ -396,17 +397,17 @@ def keep_best(rows: Sequence[FusionRow], folder: Path, data: Sequence[Path]) -> 
     model.save_pretrained(folder, card=card, overwrite=True)
 
 
-def write_table(rows: Sequence[FusionRow], parts: Mapping[str, ZoneSamples], path: Path) -> None:
+def write_table(rows: Sequence[FusionResult], parts: Mapping[str, ZoneSamples], path: Path) -> None:
     """Write all figures as JSON: of each form, each seed and each class."""
     table: dict[str, Any] = {
         "samples": {role: len(samples) for role, samples in parts.items()},
         "forms": [
             {
-                "split": row.form.name,
-                "groups": [list(group) for group in row.form.groups],
-                "stage": row.form.stage,
-                "independent": row.form.independent,
-                "fusion": row.form.fusion,
+                "split": row.strategy.name,
+                "groups": [list(group) for group in row.strategy.groups],
+                "stage": row.strategy.stage,
+                "independent": row.strategy.independent,
+                "fusion": row.strategy.kind,
                 "validation_average": list(row.validation),
                 "calibration_error": list(row.calibration),
                 "seeds": [scores.as_dict() for scores in row.scores],
@@ -418,7 +419,7 @@ def write_table(rows: Sequence[FusionRow], parts: Mapping[str, ZoneSamples], pat
         work.write_text(json.dumps(table, indent=1) + "\n", "utf-8")
 
 
-def print_table(rows: Sequence[FusionRow]) -> None:
+def print_table(rows: Sequence[FusionResult]) -> None:
     """Print what was found, the mean and the spread over the seeds, in percent."""
     from rich.console import Console
     from rich.table import Table
@@ -429,10 +430,10 @@ def print_table(rows: Sequence[FusionRow]) -> None:
     for heading in (*FIGURES.values(), "ECE"):
         table.add_column(heading, justify="right")
     for row in rows:
-        stage = f"{row.form.stage}{' independent' if row.form.independent else ''}"
-        figures = [_percent(row.mean(name), row.spread(name)) for name in FIGURES]
+        stage = f"{row.strategy.stage}{' independent' if row.strategy.independent else ''}"
+        figures = [_percent(row.mean(name), row.std(name)) for name in FIGURES]
         calibration = sum(row.calibration) / len(row.calibration)
-        table.add_row(row.form.name, stage, *figures, _percent(calibration, None))
+        table.add_row(row.strategy.name, stage, *figures, _percent(calibration, None))
     console = Console()
     console.print(table)
     console.print(verdict_in_words(rows), highlight=False, soft_wrap=True)
@@ -442,23 +443,23 @@ def _percent(value: float, spread: float | None) -> str:
     return f"{100 * value:.1f}" if spread is None else f"{100 * value:.1f} ± {100 * spread:.1f}"
 
 
-def verdict_in_words(rows: Sequence[FusionRow]) -> str:
+def verdict_in_words(rows: Sequence[FusionResult]) -> str:
     """Answer whether early, middle or late fusion is best, as far as the spread lets it."""
-    from sarheight.zones.fusion import fusion_verdict
+    from sarheight.zones.fusion import rank_fusions
 
-    if len({row.form.fusion for row in rows} - {"none"}) < 2:
+    if len({row.strategy.kind for row in rows} - {"none"}) < 2:
         return "One kind of fusion alone: nothing to compare."
-    verdict = fusion_verdict(rows)
+    verdict = rank_fusions(rows)
     best = verdict.best[verdict.winner]
     told = (
-        f"Best at validation: {verdict.winner} fusion ({best.form.label}), with an average "
-        f"accuracy of {_percent(best.mean('average'), best.spread('average'))} % at test"
+        f"Best at validation: {verdict.winner} fusion ({best.strategy.label}), with an average "
+        f"accuracy of {_percent(best.mean('average'), best.std('average'))} % at test"
     )
     gain = f"{100 * verdict.gain:+.1f} points to the next kind"
-    if verdict.error is None:
+    if verdict.standard_error is None:
         return f"{told}, {gain}. One seed cannot tell this from chance: take more."
-    gain = f"{gain} ({100 * verdict.error:.1f} standard error)"
-    if verdict.clear:
+    gain = f"{gain} ({100 * verdict.standard_error:.1f} standard error)"
+    if verdict.significant:
         return f"{told}, {gain}."
     return f"{told}, {gain}: not more than chance between seeds makes."
 
@@ -570,7 +571,7 @@ def zones(
         parts, posting = samples_of(data, labels, size, block, deal=deal, seed=chosen.seed)
         forms = chosen_forms(parts["training"].channels, split, group, stages)
 
-        def report(form: FusionForm, seed: int) -> None:
+        def report(form: FusionStrategy, seed: int) -> None:
             if not quiet:
                 typer.echo(f"{form.label}, seed {seed}", err=True)
 
