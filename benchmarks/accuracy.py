@@ -34,7 +34,7 @@ from sarheight.grid import RadarGrid
 from sarheight.illumination import Muhleman, simulate
 from sarheight.illumination.simulate import illuminate
 from sarheight.layover import PosteriorMean, Reallocation, reconstruct
-from sarheight.layover._passes import Pass, intensities
+from sarheight.layover.allocation import PassTile, intensities
 from sarheight.orbit import Orbit, look_at
 from sarheight.sentinel1 import geolocation_grid, read_grid, read_orbit
 
@@ -134,12 +134,12 @@ def energy_error(scene: Scene, dem: xr.DataArray) -> float:
         energy[block] *= areas
     lit = operator.simulate() > 0.0
     measured = float(energy.sum(where=lit & np.isfinite(energy)))
-    share = Pass(image, table, operator).reallocate()
+    share = PassTile(image, table, operator).allocate()
     given = [float(np.nansum(share.reflectivity[0] * share.expected))]
     for method in (Reallocation(), PosteriorMean()):
         found = reconstruct(scene, dem, law=Muhleman(), method=method)
         cells = found.gamma0.astype(np.float64) * found.projected_area.astype(np.float64)
-        given.append(float(cells.sum()) + found.attrs["energy_withheld"][0])
+        given.append(float(cells.sum()) + found.attrs["rcs_withheld"][0])
     return max(abs(each / measured - 1.0) for each in given)
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         rtc,
         scene,
         sentinel1,
+        settings,
         terrain,
         zones,
     )
@@ -63,6 +64,7 @@ __all__ = [
     "rtc",
     "scene",
     "sentinel1",
+    "settings",
     "terrain",
     "zones",
 ]

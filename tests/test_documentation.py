@@ -27,7 +27,15 @@ from tests.products import grd_product, pack
 from tests.synthetic import synthetic_grid
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BUILT = {"_build", "gallery", "api"}
+PAGES = [
+    ROOT / "README.md",
+    *sorted(
+        page
+        for page in (ROOT / "docs").rglob("*.md")
+        if BUILT.isdisjoint(page.relative_to(ROOT).parts)
+    ),
+]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 DIGITAL_NUMBER = 474.0
 

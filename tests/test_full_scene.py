@@ -28,5 +28,5 @@ def test_the_peak_stays_below_the_limit(tmp_path: Path) -> None:
     assert found["peak"] < 1.2
     result = open_result(tmp_path / "result.zarr", chunks={})
     assert float(np.isfinite(result.gamma0).mean()) > 0.2
-    share = np.array(result.attrs["energy_cells"]) / np.array(result.attrs["energy_explained"])
+    share = np.array(result.attrs["rcs_cells"]) / np.array(result.attrs["rcs_explained"])
     assert 0.9 < share[0] <= 1.0

@@ -13,10 +13,10 @@ import xarray as xr
 
 from sarheight.errors import GeometryError
 from sarheight.layover import PosteriorMean, Reallocation, reconstruct
-from sarheight.layover import _blockwise as blockwise
-from sarheight.layover import _cut as cut
+from sarheight.layover import _reconstruct as room
+from sarheight.layover.tiles import TilePlanner
+from tests.dems import hills
 from tests.mountains import LAW, mountain, random_terrain, raster, scene_of
-from tests.terrain import hills
 
 if TYPE_CHECKING:
     from sarheight.layover import Method
@@ -80,7 +80,7 @@ def assert_same(found: xr.Dataset, expected: xr.Dataset, tolerance: float = 1e-6
         np.testing.assert_array_equal(found[key].values, expected[key].values)
     assert set(found.attrs) == set(expected.attrs)
     for key, value in expected.attrs.items():
-        if key.startswith("energy_"):
+        if key.startswith("rcs_"):
             np.testing.assert_allclose(found.attrs[key], value, rtol=tolerance)
 
 
@@ -109,7 +109,7 @@ def test_the_edges_may_lie_anywhere(
     dem: xr.DataArray, scene: Scene, sides: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = reconstruct(scene, dem, method=Reallocation())
-    monkeypatch.setattr(cut.Cutter, "sides", lambda *_: sides)
+    monkeypatch.setattr(TilePlanner, "sides", lambda *_: sides)
     found = reconstruct(lazy(scene), dem, method=Reallocation())
     assert found.gamma0.chunks[0][0] == sides[0]
     assert_same(found.compute(), expected)
@@ -155,14 +155,14 @@ def test_a_dem_beyond_the_image_and_void_parts(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS, ids=name)
-def test_parts_beside_the_image_are_not_asked(
+def test_tiles_beside_the_image_are_not_sampled(
     scene: Scene, method: Method, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They have nothing to tell, and would be looked at for nothing."""
+    """They contribute to no statistic."""
     done: Counter[str] = Counter()
 
     def counted(name: str) -> Callable[..., Any]:
-        function = getattr(blockwise, name)
+        function = getattr(room, name)
 
         def count(*arguments: object) -> object:
             done[name] += 1
@@ -170,8 +170,8 @@ def test_parts_beside_the_image_are_not_asked(
 
         return count
 
-    for each in ("ask_part", "unfold_part"):
-        monkeypatch.setattr(blockwise, each, counted(each))
+    for each in ("_sample_tile", "_compute_tile"):
+        monkeypatch.setattr(room, each, counted(each))
     part = slice(190, 330), slice(250, 480)
     small = replace(scene, image=scene.image[part], grid=scene.grid.crop(*part))
     wide = rugged(500, 600)
@@ -179,9 +179,9 @@ def test_parts_beside_the_image_are_not_asked(
     found = reconstruct(lazy(small), wide, method=method, memory_limit=SMALL)
     assert_same(found.compute(), expected)
     assert np.isnan(expected.gamma0).any(), "some cells lie beside the image"
-    questions = 2 if isinstance(method, Reallocation) else 3
-    assert 0 < done["ask_part"] < questions * done["unfold_part"]
-    assert done["ask_part"] % questions == 0
+    statistics = 2 if isinstance(method, Reallocation) else 3
+    assert 0 < done["_sample_tile"] < statistics * done["_compute_tile"]
+    assert done["_sample_tile"] % statistics == 0
 
 
 def test_variables_that_are_asked_for(dem: xr.DataArray, scene: Scene) -> None:

@@ -20,8 +20,8 @@ from sarheight.layover import (
     masks,
     reconstruct,
 )
-from sarheight.layover._check import check_intensity, scenes_of
-from sarheight.layover._passes import intensities
+from sarheight.layover._scenes import image_rcs, scenes_of
+from sarheight.layover.allocation import intensities
 from tests.mountains import look, mountain, raster
 
 if TYPE_CHECKING:
@@ -152,8 +152,8 @@ def test_negative_power(scene: Scene, dem: xr.DataArray) -> None:
     assert (some < 0.0).any()
     found = reconstruct(with_values(scene, some), dem, law=LAW, method=Reallocation())
     assert np.isfinite(found.gamma0).sum() > 1000
-    total = found.attrs["energy_cells"][0] + found.attrs["energy_withheld"][0]
-    assert total == pytest.approx(found.attrs["energy_explained"][0], rel=1e-5)
+    total = found.attrs["rcs_cells"][0] + found.attrs["rcs_withheld"][0]
+    assert total == pytest.approx(found.attrs["rcs_explained"][0], rel=1e-5)
 
 
 def test_an_image_that_is_zero_everywhere(scene: Scene, dem: xr.DataArray) -> None:
@@ -254,15 +254,16 @@ def test_a_law_in_decibels(scene: Scene, dem: xr.DataArray) -> None:
         reconstruct(scene, dem, law=lambda angle: -8.0 - 0.1 * angle)
 
 
-def test_check_intensity_takes_linear_power(scene: Scene) -> None:
-    image = intensities(scene.image.values)
+def test_the_rcs_of_an_image_is_power_times_area(scene: Scene) -> None:
+    """In memory and piece by piece; pixels without data do not count."""
+    image = scene.image
     areas = PixelAreas(np.array([0.0, 1.0]), np.full((2, image.shape[-1]), 50.0))
-    energy = 50.0 * image.sum(axis=(1, 2), dtype=np.float64)
-    np.testing.assert_allclose(check_intensity(image, areas), energy, rtol=1e-6)
-    holed = image.copy()
-    holed[:, :100] = np.nan
-    energy = 50.0 * image[:, 100:].sum(axis=(1, 2), dtype=np.float64)
-    np.testing.assert_allclose(check_intensity(holed, areas), energy, rtol=1e-6)
+    holed = image.where(image.line >= 100)
+    for power in (image, holed):
+        expected = 50.0 * float(power.sum(dtype=np.float64))
+        for stored in (power, power.chunk(line=50, sample=70)):
+            (rcs,) = image_rcs(replace(scene, image=stored), areas)
+            assert rcs == pytest.approx(expected, rel=1e-6)
 
 
 def test_polarisations_that_never_have_data_at_once(scene: Scene, dem: xr.DataArray) -> None:

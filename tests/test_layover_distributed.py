@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.testing import assert_array_equal
 
 from sarheight.layover import Reallocation, reconstruct
-from sarheight.layover import _cut as cut
+from sarheight.layover.tiles import TilePlanner
 from sarheight.output import open_result, write
 from tests.mountains import LAW, mountain, raster, scene_of
 
@@ -41,7 +41,7 @@ def scene(dem: xr.DataArray) -> Scene:
 
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cut.Cutter, "sides", lambda *_: (60, 60))
+    monkeypatch.setattr(TilePlanner, "sides", lambda *_: (60, 60))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def assert_identical(found: xr.Dataset, expected: xr.Dataset) -> None:
 def expected(dem: xr.DataArray, scene: Scene) -> xr.Dataset:
     """Reconstruct one part after the other, by one thread."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cut.Cutter, "sides", lambda *_: (60, 60))
+        patch.setattr(TilePlanner, "sides", lambda *_: (60, 60))
         lazy = replace(scene, image=scene.image.chunk(line=100))
         with dask.config.set(scheduler="synchronous"):
             return reconstruct(lazy, dem, law=LAW, method=Reallocation()).compute()
@@ -110,7 +110,7 @@ def test_a_worker_that_dies_costs_time_only(
 ) -> None:  # fmt: skip
     image, heights = stored(scene, dem, tmp_path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cut.Cutter, "sides", lambda *_: (12, 14))
+        patch.setattr(TilePlanner, "sides", lambda *_: (12, 14))
         whole = reconstruct(scene, dem, law=LAW, method=Reallocation())
         with distributed.Client(cluster) as client:
             victim, *_ = client.run(os.getpid).values()

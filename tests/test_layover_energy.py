@@ -14,7 +14,7 @@ from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
 from sarheight.illumination import ConstantGamma, Lambertian, simulate
 from sarheight.illumination.simulate import illuminate
 from sarheight.layover import PosteriorMean, Reallocation, mapping, reconstruct
-from sarheight.layover._passes import Pass, intensities
+from sarheight.layover.allocation import PassTile, intensities
 from tests.mountains import LAW, look, mountain, random_terrain, raster, scene_of
 
 if TYPE_CHECKING:
@@ -86,11 +86,11 @@ def test_all_energy_is_given_out(
     energy = pixel_energy(scene, dem)
     explained = float(energy[lit].sum())
     held = float((found.gamma0.astype(np.float64) * found.projected_area).sum())
-    withheld = found.attrs["energy_withheld"][0]
+    withheld = found.attrs["rcs_withheld"][0]
     assert held + withheld == pytest.approx(explained, rel=1e-5)
-    assert found.attrs["energy_cells"][0] == pytest.approx(held, rel=1e-5)
-    assert found.attrs["energy_explained"][0] == pytest.approx(explained, rel=1e-5)
-    assert found.attrs["energy_image"][0] == pytest.approx(float(energy.sum()), rel=1e-5)
+    assert found.attrs["rcs_cells"][0] == pytest.approx(held, rel=1e-5)
+    assert found.attrs["rcs_explained"][0] == pytest.approx(explained, rel=1e-5)
+    assert found.attrs["rcs_image"][0] == pytest.approx(float(energy.sum()), rel=1e-5)
     assert withheld < 0.05 * explained
 
 
@@ -98,13 +98,13 @@ def test_one_step_gives_out_each_pixel_once_by_itself(scene: Scene, dem: xr.Data
     """Before any factor is applied, and with the prior's weights too."""
     seen = pass_geometry(dem, scene.grid, scene.orbit)
     areas = pixel_areas(scene.grid, seen.radar, scene.calibration)
-    one = Pass(intensities(scene.image.values), areas, illuminate(seen, LAW))
+    one = PassTile(intensities(scene.image.values), areas, illuminate(seen, LAW))
     random = np.random.default_rng(0)
     for assumed in (None, random.uniform(0.3, 3.0, (1, *dem.shape)).astype(np.float32)):
-        share = one.reallocate(assumed)
+        share = one.allocate(assumed)
         given_out = np.nansum(share.reflectivity[0] * share.expected)
         if assumed is None:
-            assert given_out == pytest.approx(share.energy[0], rel=1e-6)
+            assert given_out == pytest.approx(share.total[0], rel=1e-6)
         assert np.nanmax(share.contribution) <= 1.0 + 1e-5
 
 
@@ -171,4 +171,4 @@ def test_cells_that_are_too_small_are_withheld(dem: xr.DataArray, scene: Scene) 
     gone = np.isnan(some.gamma0.values) & np.isfinite(few.gamma0.values)
     assert gone.sum() > 50
     assert (some.projected_area.values[gone] < 0.3 * 900.0 * 1.01).all()
-    assert some.attrs["energy_withheld"][0] > few.attrs["energy_withheld"][0]
+    assert some.attrs["rcs_withheld"][0] > few.attrs["rcs_withheld"][0]

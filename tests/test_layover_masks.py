@@ -85,7 +85,7 @@ def test_what_shares_a_slant_range_lies_in_layover(dem: xr.DataArray) -> None:
 def test_a_steeper_threshold_presses_more(dem: xr.DataArray) -> None:
     grid, orbit = look()
     counts = [
-        int((masks(dem, grid, orbit, compression=part)["mask"] == FLAGS["foreshortening"]).sum())
+        int((masks(dem, grid, orbit, foreshortening=part)["mask"] == FLAGS["foreshortening"]).sum())
         for part in (0.0, 0.3, 0.6, 1.0)
     ]
     assert counts == sorted(counts)
@@ -98,5 +98,5 @@ def test_settings_that_make_no_sense_are_refused(dem: xr.DataArray) -> None:
     with pytest.raises(ValueError, match="expected 'ground' or 'radar'"):
         masks(dem, grid, orbit, geometry="slant")  # type: ignore[arg-type]
     for part in (-0.1, 1.1, np.nan):
-        with pytest.raises(ValueError, match="found compression="):
-            masks(dem, grid, orbit, compression=part)
+        with pytest.raises(ValueError, match="found foreshortening="):
+            masks(dem, grid, orbit, foreshortening=part)

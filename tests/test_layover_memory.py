@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sarheight.layover import _memory as memory
-from sarheight.layover._memory import give_back, make_room
+from sarheight.layover import _tasks as tasks
+from sarheight.layover._tasks import release_memory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,32 +23,32 @@ def freed() -> object:
     return taken.pop()
 
 
-@pytest.mark.skipif(memory._trim() is None, reason="the C library cannot give memory back")
+@pytest.mark.skipif(tasks._malloc_trim() is None, reason="the C library cannot give memory back")
 def test_freed_memory_is_given_back_where_it_is_short() -> None:
     kept = freed()
-    before = memory._held()
-    make_room(1e6, before + 1e9)
-    assert memory._held() > before - (8 << 20), "there was room enough"
-    make_room(1e9, before + 1e6)
-    assert memory._held() < before - BLOCK * BLOCKS // 2
+    before = tasks._held_bytes()
+    release_memory(1e6, before + 1e9)
+    assert tasks._held_bytes() > before - (8 << 20), "there was room enough"
+    release_memory(1e9, before + 1e6)
+    assert tasks._held_bytes() < before - BLOCK * BLOCKS // 2
     assert kept is not None
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _name: SimpleNamespace())
-    memory._trim.cache_clear()
-    assert memory._trim() is None
-    give_back()
-    memory._trim.cache_clear()
+    tasks._malloc_trim.cache_clear()
+    assert tasks._malloc_trim() is None
+    tasks._trim_heap()
+    tasks._malloc_trim.cache_clear()
 
 
 def test_a_system_that_does_not_tell_is_believed_to_hold_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     given: list[None] = []
-    monkeypatch.setattr(memory, "give_back", lambda: given.append(None))
-    monkeypatch.setattr(memory, "STATUS", tmp_path / "none")
-    make_room(1.0, 2.0)
+    monkeypatch.setattr(tasks, "_trim_heap", lambda: given.append(None))
+    monkeypatch.setattr(tasks, "STATUS", tmp_path / "none")
+    release_memory(1.0, 2.0)
     assert not given
-    make_room(3.0, 2.0)
+    release_memory(3.0, 2.0)
     assert given

@@ -107,7 +107,7 @@ def test_nan_in_the_image_stays_local(dem: xr.DataArray, scene: Scene) -> None:
     gone = np.isnan(holed.gamma0.values) & np.isfinite(clean.gamma0.values)
     whole = np.asarray(weights.sum(axis=0)).reshape(dem.shape)
     assert (lost[gone] > 0.9 * whole[gone]).all()
-    assert holed.attrs["energy_explained"][0] < clean.attrs["energy_explained"][0]
+    assert holed.attrs["rcs_explained"][0] < clean.attrs["rcs_explained"][0]
 
 
 def test_a_cell_half_without_data_keeps_its_level(dem: xr.DataArray) -> None:
@@ -178,9 +178,7 @@ def test_polarisations_together_are_as_one_by_one(dem: xr.DataArray, scene: Scen
                 np.testing.assert_allclose(
                     both[variable].sel(polarisation=name), alone[variable], rtol=1e-5
                 )
-            assert both.attrs["energy_cells"][index] == pytest.approx(
-                alone.attrs["energy_cells"][0]
-            )
+            assert both.attrs["rcs_cells"][index] == pytest.approx(alone.attrs["rcs_cells"][0])
 
 
 @pytest.mark.parametrize("method", METHODS, **BY_NAME)
@@ -191,13 +189,13 @@ def test_two_passes_are_solved_together(dem: xr.DataArray, method: Method) -> No
     assert found.gamma0.dims == ("pass", "y", "x")
     azimuth = found.look_azimuth.values
     assert abs((azimuth[1] - azimuth[0]) % 360.0 - 180.0) < 30.0
-    given_out = found.attrs["energy_cells"][0] + found.attrs["energy_withheld"][0]
-    assert given_out == pytest.approx(found.attrs["energy_explained"][0], rel=1e-5)
+    given_out = found.attrs["rcs_cells"][0] + found.attrs["rcs_withheld"][0]
+    assert given_out == pytest.approx(found.attrs["rcs_explained"][0], rel=1e-5)
     explained = sum(
-        reconstruct(each, dem, law=LAW, method=method).attrs["energy_explained"][0]
+        reconstruct(each, dem, law=LAW, method=method).attrs["rcs_explained"][0]
         for each in (up, down)
     )
-    assert found.attrs["energy_explained"][0] == pytest.approx(explained, rel=1e-6)
+    assert found.attrs["rcs_explained"][0] == pytest.approx(explained, rel=1e-6)
     single = reconstruct(up, dem, law=LAW, method=method)
     for name in ("mask", "fold_count", "local_incidence", "sigma0_geocoded"):
         np.testing.assert_array_equal(found[name].isel({"pass": 0}), single[name])

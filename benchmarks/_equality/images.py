@@ -143,7 +143,7 @@ def layover_and_shadow() -> Mapping[str, Any]:
             name = f"{where}_{'ascending' if ascending else 'descending'}"
             found[name] = masks(terrain(), grid, orbit, geometry=where)
     grid, orbit = radar_over(incidence_angle=22.0)
-    found["steep"] = masks(terrain(crs="EPSG:4326"), grid, orbit, compression=0.3)
+    found["steep"] = masks(terrain(crs="EPSG:4326"), grid, orbit, foreshortening=0.3)
     return found
 
 
@@ -155,7 +155,13 @@ def pixel_mapping() -> Mapping[str, Any]:
     row, column = 45, 60
     pixel = made.pixels_of(row, column)
     with temporary_folder() as folder:
-        again = PixelMapping.load(made.save(folder / "mapping.zarr")).to_dataset().load()
+        again = (
+            PixelMapping.from_dataset(
+                open_result(write(made.to_dataset(), folder / "mapping.zarr"))
+            )
+            .to_dataset()
+            .load()
+        )
     return {
         "mapping": made.to_dataset(),
         "of_cell": pixel,
@@ -254,7 +260,7 @@ def reconstruction_settings() -> Mapping[str, Any]:
             scene, terrain(), method=PosteriorMean(steps=3, blur=0.4, pooling=2.0)
         ),
         "law": reconstruct(
-            scene, terrain(), law=Muhleman(), compression=0.3, smallest_area=0.1, variables=some
+            scene, terrain(), law=Muhleman(), foreshortening=0.3, smallest_area=0.1, variables=some
         ),
         "array": reconstruct(
             scene.image, terrain(), scene.grid, scene.orbit, calibration="sigma0", variables=some

@@ -53,15 +53,14 @@ from sarheight.terrain import (
     INTERPOLATION_METHODS,
     KnownElevations,
     TerrainPatches,
-    degrade_dem,
     distance_to_known,
     draw_altimeter_tracks,
     draw_known_elevations,
     interpolate_elevations,
-    patchy_reflectivity,
     rasterise_elevations,
     simulate_scene,
 )
+from sarheight.terrain.scenes import degrade_dem, patchy_reflectivity
 from sarheight.zones import (
     So2SatPatches,
     ZonePatches,

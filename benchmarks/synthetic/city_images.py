@@ -19,7 +19,7 @@ from sarheight.geometry.visibility import illuminated_cells
 from sarheight.grid import RadarGrid
 from sarheight.illumination import CosinePower
 from sarheight.illumination.simulate import illuminate
-from sarheight.layover._result import look_azimuth
+from sarheight.layover.result import look_azimuth
 from sarheight.orbit import Orbit, look_at
 
 if TYPE_CHECKING:

@@ -281,6 +281,14 @@ def geolocate(
 
 # The surface of a DEM, tile by tile, as the radar sees it.
 
+OVERSHOOT = 0.25 * (math.sqrt(2.0) - 1.0)
+"""By how much a footprint reaches beyond its facet in samples, as a part of the distance between
+neighbouring posts, at most. A footprint is a sheared rectangle with the variance of a quarter of a
+facet, which is a parallelogram (`sarheight_kernels.windows`). With edges of a and b samples the
+parallelogram reaches (|a| + |b|) / 2 to either side, the rectangle up to sqrt((a^2 + b^2) / 2):
+farther by (sqrt(2) - 1) / 2 of the longer edge, which is half the distance between the posts. At a
+vertical wall, where posts lie a hundred samples apart, that is ten samples."""
+
 TileSurface = tuple[
     NDArray[np.float64], NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]
 ]
@@ -393,7 +401,7 @@ def tile_bounds(
     heights : array, shape (rows, columns)
         Heights above the ellipsoid in metres; NaN where void.
     bounds : array, shape (tiles, 4)
-        Receives the bounds of each tile with the posts around it, see
+        Receives the bounds of the footprints of each tile's cells, see
         `sarheight_kernels.models.box_bounds`.
     """
     for tile in prange(bounds.shape[0]):
@@ -405,9 +413,77 @@ def tile_bounds(
             max(column - 1, 0),
             min(end_column + 1, heights.shape[1]),
         )
-        box_bounds(
-            ground, radar, row - 1, end_row, column - 1, end_column, lowest, highest, bounds[tile]
+        _footprint_bounds(
+            ground, radar, (row, end_row, column, end_column), lowest, highest, bounds[tile]
         )
+
+
+@njit
+def _footprint_bounds(
+    ground: GroundModel,
+    radar: RadarModel,
+    box: Box,
+    lowest: float,
+    highest: float,
+    bound: NDArray[np.float64],
+) -> None:
+    """Bound the footprints of the cells of a box, with the posts around it."""
+    row, end_row, column, end_column = box
+    box_bounds(ground, radar, row - 1, end_row, column - 1, end_column, lowest, highest, bound)
+    # Neighbouring posts lie at most as far apart as the bounds. An empty span stays as it is.
+    reach = OVERSHOOT * max(bound[3] - bound[2], 0.0)
+    bound[2] -= reach
+    bound[3] += reach
+
+
+@parallel_njit
+def height_range_bounds(
+    ground: GroundModel,
+    radar: RadarModel,
+    shape: tuple[int, int],
+    lowest: NDArray[np.float32],
+    highest: NDArray[np.float32],
+    bounds: NDArray[np.float64],
+) -> None:
+    """Find which part of the image each tile can illuminate, by its range of heights alone.
+
+    Parameters
+    ----------
+    ground, radar : GroundModel, RadarModel
+        The models.
+    shape : tuple of int
+        Rows and columns of the DEM.
+    lowest, highest : array, shape (tiles,)
+        Height range in metres of each tile and the posts around it; NaN where void.
+    bounds : array, shape (tiles, 4)
+        Receives the bounds, see `tile_bounds`.
+    """
+    across = (shape[1] + TILE - 1) // TILE
+    for tile in prange(bounds.shape[0]):
+        row, column = tile // across * TILE, tile % across * TILE
+        box = (row, min(row + TILE, shape[0]), column, min(column + TILE, shape[1]))
+        _footprint_bounds(
+            ground, radar, box, float(lowest[tile]), float(highest[tile]), bounds[tile]
+        )
+
+
+@parallel_njit
+def tile_height_ranges(
+    heights: NDArray[np.float32], lowest: NDArray[np.float32], highest: NDArray[np.float32]
+) -> None:
+    """Find the lowest and the highest height of each tile.
+
+    Parameters
+    ----------
+    heights : array, shape (rows, columns)
+        Heights in metres; NaN where void.
+    lowest, highest : array, shape (tiles,)
+        Receive the heights; NaN where all of a tile is void.
+    """
+    for tile in prange(lowest.size):
+        row, end_row, column, end_column = tile_box(heights, tile)
+        low, high = span_of_box(heights, row, end_row, column, end_column)
+        lowest[tile], highest[tile] = low, high
 
 
 @njit

@@ -1,17 +1,17 @@
-"""Many scenes: a list of jobs, a manifest of what is complete, and the work itself."""
+"""Reconstruct many scenes: lists of jobs, a manifest of completed jobs, and their execution."""
 
 from __future__ import annotations
 
 from sarheight.batch._jobs import Entry, Job, Manifest, jobs_of_files, read_jobs
-from sarheight.batch._run import Expected, Outcome, expected, pending, run
+from sarheight.batch._run import Estimate, Outcome, estimate, pending, run
 
 __all__ = [
     "Entry",
-    "Expected",
+    "Estimate",
     "Job",
     "Manifest",
     "Outcome",
-    "expected",
+    "estimate",
     "jobs_of_files",
     "pending",
     "read_jobs",

@@ -1,10 +1,10 @@
-"""Running a batch: cost estimate, one process a job, this machine or a cluster."""
+"""Cost estimate of a batch, and its execution: a process for each job, here or on a cluster."""
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -17,28 +17,27 @@ from sarheight.batch._jobs import Entry, checksum
 if TYPE_CHECKING:
     from sarheight.batch._jobs import Job, Manifest
 
-START = 5.0
-"""Seconds that a job takes to begin."""
-RATE = 1e-6
-"""Seconds for a cell, where no earlier job tells: with reading, writing and compression."""
-BYTES, BYTES_MORE = 38, 16
-"""Bytes for a cell of all variables, and of each further polarisation; before compression."""
+# Cost of a job before any has been measured.
+START_SECONDS = 5.0
+CELL_SECONDS = 1e-6  # with reading, writing and compression
+CELL_BYTES = 38  # of all variables, before compression
+POLARISATION_BYTES = 16  # of a cell, for each further polarisation
 
 
 @dataclass(frozen=True)
-class Expected:
-    """What a batch is expected to take.
+class Estimate:
+    """Estimated cost of a batch.
 
     Attributes
     ----------
     cells : int
-        Cells of the elevation models, where they are known.
+        Cells of the elevation models that are known.
     unknown : int
-        Jobs of which they are not.
+        Number of jobs whose elevation model is not known.
     bytes : int
         Size of the results, before compression.
     seconds : float
-        How long it takes.
+        Duration.
     """
 
     cells: int
@@ -48,13 +47,12 @@ class Expected:
 
 
 def cells_of(job: Job) -> int:
-    """Count the cells of a job's elevation models; 0 where they are not files on this machine."""
+    """Count the cells of a job's elevation models; 0 if they are not files on this machine."""
     import rasterio
     from rasterio.errors import RasterioIOError
 
-    found = job.options.get("dem", ())
     total = 0
-    for path in [found] if isinstance(found, str) else found:
+    for path in job.settings.dem:
         try:
             with rasterio.open(path) as file:
                 total += file.width * file.height
@@ -63,54 +61,55 @@ def cells_of(job: Job) -> int:
     return total
 
 
-def expected(jobs: Sequence[Job], manifest: Manifest, workers: int = 1) -> Expected:
-    """Estimate what jobs will take; from what earlier ones took, where there are any.
+def estimate(jobs: Sequence[Job], manifest: Manifest, workers: int = 1) -> Estimate:
+    """Estimate the cost of jobs, from the cost of earlier ones if there are any.
 
     Parameters
     ----------
     jobs : sequence of Job
         The jobs.
     manifest : Manifest
-        What earlier ones took.
+        Earlier jobs.
     workers : int
-        How many work at a time.
+        Jobs at a time.
     """
     cells, unknown, size = 0, 0, 0
     for job in jobs:
-        found = cells_of(job)
-        names = str(job.options.get("polarisations", ""))
-        polarisations = max(len(re.findall(r"\w+", names)), 1)
-        cells += found
-        unknown += found == 0
-        size += found * (BYTES + BYTES_MORE * (polarisations - 1))
+        count = cells_of(job)
+        polarisations = max(len(job.settings.polarisations), 1)
+        cells += count
+        unknown += count == 0
+        size += count * (CELL_BYTES + POLARISATION_BYTES * (polarisations - 1))
     done = [entry for entry in manifest.entries.values() if entry.status == "done"]
     known = [entry for entry in done if entry.cells > 0]
-    blind = [entry.seconds for entry in done if entry.cells == 0]
+    unsized = [entry.seconds for entry in done if entry.cells == 0]
     if known:
         seconds = cells * sum(each.seconds for each in known) / sum(each.cells for each in known)
     else:
-        seconds = START * (len(jobs) - unknown) + RATE * cells
-    if unknown and blind:
-        seconds += unknown * sum(blind) / len(blind)
-    return Expected(cells, unknown, size, seconds / max(workers, 1))
+        seconds = START_SECONDS * (len(jobs) - unknown) + CELL_SECONDS * cells
+    if unknown and unsized:
+        seconds += unknown * sum(unsized) / len(unsized)
+    return Estimate(cells, unknown, size, seconds / max(workers, 1))
 
 
-# The work of a batch: a process for each job, on this machine or on a cluster.
+# Execution.
 
-LONGEST = 2000
-"""Characters of an error that are kept."""
+Command = tuple[list[str], str]
+"""Arguments of a process, and its standard input."""
+ERROR_LENGTH = 2000
+"""Characters of an error in the manifest."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job.
+    """End of a job.
 
     Attributes
     ----------
     job : Job
         The job.
     entry : Entry
-        The line of the manifest that tells it.
+        Its line in the manifest.
     """
 
     job: Job
@@ -123,20 +122,21 @@ class Outcome:
 
 
 def pending(jobs: Sequence[Job], manifest: Manifest) -> list[Job]:
-    """List the jobs whose results are not there, not made by the same parameters, or damaged."""
+    """List the jobs whose results are missing, damaged, or have other parameters."""
     return [job for job in jobs if not manifest.is_complete(job)]
 
 
 def run(
     jobs: Sequence[Job],
     manifest: Manifest,
-    command: Callable[..., list[str]],
     *,
+    threads: int | None = None,
+    command: Callable[[str], Command] | None = None,
     workers: int = 1,
     scheduler: str | None = None,
     overwrite: bool = False,
 ) -> Iterator[Outcome]:
-    """Do jobs, each in a process of its own, and keep the manifest.
+    """Run jobs, each in a process of its own, and record them in the manifest.
 
     A job that fails, or whose process is killed, does not stop the others.
 
@@ -146,16 +146,18 @@ def run(
         The jobs.
     manifest : Manifest
         Receives a line when a job starts and when it ends.
-    command : callable
-        Makes the command line of a job; `overwrite` tells it whether what is in the place of its
-        result may be replaced.
+    threads : int, optional
+        Threads of each job that does not set them.
+    command : callable, optional
+        Returns the arguments and the standard input of a process from the configuration of a job;
+        ``sarheight reconstruct --config -`` by default.
     workers : int
-        How many work at a time on this machine.
+        Jobs at a time on this machine.
     scheduler : str, optional
-        Address of a dask scheduler, whose workers do the jobs; inputs and outputs must lie where
-        they reach them.
+        Address of a dask scheduler, whose workers run the jobs; they must find inputs and outputs
+        under the same paths.
     overwrite : bool
-        Whether results may be replaced that are not in the manifest.
+        Replace existing outputs that are not in the manifest.
 
     Yields
     ------
@@ -163,42 +165,44 @@ def run(
         As jobs end.
     """
 
-    def begin(job: Job) -> list[str]:
+    def start(job: Job) -> Command:
         replaceable = overwrite or manifest.may_replace(job)
         manifest.clear(job)
         job.output.parent.mkdir(parents=True, exist_ok=True)
         entry = Entry("started", str(job.output), job.fingerprint(), job.parameters())
-        # A result that is not ours must not become ours by a line in the manifest.
+        # A file of somebody else must not become replaceable by a line in the manifest.
         if replaceable or not os.path.lexists(job.output):
             manifest.add(entry)
-        return command(job, overwrite=replaceable)
+        text = job.configuration(overwrite=replaceable, threads=threads)
+        return (command or reconstruct_command)(text)
 
-    with _submitted(workers, scheduler) as submit:
-        waiting = {submit(begin(job)): job for job in jobs} if scheduler else {}
-        left = iter(() if scheduler else jobs)
-        for job in left:
-            waiting[submit(begin(job))] = job
+    with _executor(workers, scheduler) as submit:
+        waiting = {submit(start(job)): job for job in jobs} if scheduler else {}
+        queue = iter(() if scheduler else jobs)
+        for job in queue:
+            waiting[submit(start(job))] = job
             if len(waiting) >= workers:
                 break
         while waiting:
             future = next(_completed(list(waiting), scheduler))
             job = waiting.pop(future)
-            yield _ended(job, future, manifest)
-            following = next(left, None)
+            yield _record_end(job, future, manifest)
+            following = next(queue, None)
             if following is not None:
-                waiting[submit(begin(following))] = following
+                waiting[submit(start(following))] = following
 
 
-def _ended(job: Job, future: Any, manifest: Manifest) -> Outcome:  # noqa: ANN401
-    """Write down what became of a job."""
+def _record_end(job: Job, future: Any, manifest: Manifest) -> Outcome:  # noqa: ANN401
+    """Write the end of a job to the manifest."""
     fingerprint, error, sha256, size = job.fingerprint(), "", "", 0
     seconds = 0.0
     try:
         seconds, error = future.result()
+        if not error and not job.output.exists():
+            error = "the process succeeded, but there is no result"
         if not error:
             sha256, size = checksum(job.output)
-            error = "" if job.output.exists() else "it ended well, but there is no result"
-    except Exception as failure:  # noqa: BLE001 - whatever happened must not stop the others
+    except Exception as failure:  # noqa: BLE001 - no failure may stop the others
         error = f"{type(failure).__name__}: {failure}"
     entry = Entry(
         "failed" if error else "done",
@@ -215,34 +219,40 @@ def _ended(job: Job, future: Any, manifest: Manifest) -> Outcome:  # noqa: ANN40
     return Outcome(job, entry)
 
 
-def _work(command: Sequence[str]) -> tuple[float, str]:
-    """Run a command; return how long it took and, where it failed, what it said last."""
-    began = time.perf_counter()
+def reconstruct_command(configuration: str) -> Command:
+    """Return the command line that reconstructs from a configuration."""
+    return [sys.executable, "-m", "sarheight", "reconstruct", "--config", "-"], configuration
+
+
+def _run_process(command: Command) -> tuple[float, str]:
+    """Run a command; return the seconds and, if it failed, the last line of its messages."""
+    arguments, text = command
+    start = time.perf_counter()
     done = subprocess.run(  # noqa: S603 - our own command line
-        list(command), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        arguments, input=text, capture_output=True, encoding="utf-8", check=False
     )
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start
     if done.returncode == 0:
         return seconds, ""
-    said = [line for line in done.stderr.splitlines() if line.strip()]
-    reason = said[-1] if said else "it said nothing"
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    reason = lines[-1] if lines else "no message"
     if done.returncode < 0:
         reason = f"killed by signal {-done.returncode}; {reason}"
-    return seconds, reason[-LONGEST:]
+    return seconds, reason[-ERROR_LENGTH:]
 
 
 @contextmanager
-def _submitted(workers: int, scheduler: str | None) -> Iterator[Callable[[list[str]], Any]]:
-    """Offer a way to start commands: here, or on the workers of a cluster."""
+def _executor(workers: int, scheduler: str | None) -> Iterator[Callable[[Command], Any]]:
+    """Yield a function that starts commands, here or on the workers of a cluster."""
     with ExitStack() as stack:
         if scheduler is None:
             pool = stack.enter_context(ThreadPoolExecutor(workers))
-            yield lambda command: pool.submit(_work, command)
+            yield lambda command: pool.submit(_run_process, command)
             return
         from distributed import Client
 
         client = stack.enter_context(Client(scheduler))  # type: ignore[no-untyped-call]
-        yield lambda command: client.submit(_work, command, pure=False)
+        yield lambda command: client.submit(_run_process, command, pure=False)
 
 
 def _completed(futures: list[Any], scheduler: str | None) -> Iterator[Any]:
@@ -250,7 +260,7 @@ def _completed(futures: list[Any], scheduler: str | None) -> Iterator[Any]:
     if scheduler is None:
         local: list[Future[Any]] = futures
         return iter(as_completed(local))
-    from distributed import as_completed as as_completed_there
+    from distributed import as_completed as as_completed_on_cluster
 
-    found: Iterator[Any] = iter(as_completed_there(futures))  # type: ignore[no-untyped-call]
-    return found
+    completed: Iterator[Any] = iter(as_completed_on_cluster(futures))  # type: ignore[no-untyped-call]
+    return completed

@@ -1,4 +1,4 @@
-"""The commands under one name, and what goes for all of them."""
+"""All commands in one application."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ from sarheight.cli._session import (
     OPTIONS,
     TERMINATED,
     USAGE,
-    help_if_alone,
     options_of,
+    require_subcommand,
 )
 from sarheight.cli._simulate import scenes, simulate
 from sarheight.cli._train import train
+from sarheight.settings import command, misuse_in_one_line
 
 COMMAND_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
-"""The base of all errors in how a command was given, wherever typer keeps its click."""
+"""The base of all errors of a command line, in the click that typer uses."""
+CONFIGURABLE = (simulate, reconstruct, masks, predict)
+"""Commands whose results contain settings, and that read them from a file."""
 
 
 class OneLineGroup(TyperGroup):
@@ -42,25 +45,13 @@ class OneLineGroup(TyperGroup):
             code = super().main(*args, **(options | {"standalone_mode": False}))
         except COMMAND_ERROR as error:
             context = getattr(error, "ctx", None)
-            command = context.command_path if context else "sarheight"
-            message = " ".join(str(getattr(error, "message", error)).split()) or "is missing"
-            hint = getattr(error, "param_hint", None) or _name_of(getattr(error, "param", None))
-            if hint:
-                message = f"{hint}: {message}"
-            typer.echo(f"{command}: {message} (see `{command} --help`)", err=True)
+            name = context.command_path if context else "sarheight"
+            typer.echo(f"{name}: {misuse_in_one_line(error)} (see `{name} --help`)", err=True)
             sys.exit(USAGE)
         except (KeyboardInterrupt, typer.Abort):
             typer.echo("sarheight: interrupted", err=True)
             sys.exit(INTERRUPTED)
         sys.exit(code if isinstance(code, int) else 0)
-
-
-def _name_of(parameter: Any) -> str:  # noqa: ANN401  # of click
-    """Name a parameter as the user writes it."""
-    if parameter is None:
-        return ""
-    options = [name for name in parameter.opts if name.startswith("-")]
-    return max(options, key=len) if options else str(parameter.metavar or parameter.name)
 
 
 app = typer.Typer(
@@ -70,14 +61,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, simulate, reconstruct, batch, masks, scenes, stack, predict, info):
-    app.command()(command)
+for function in (demo, simulate, reconstruct, batch, masks, scenes, stack, predict, info):
+    table = function.__name__ if function in CONFIGURABLE else None
+    app.command()(command(function, table=table))
 app.add_typer(fetch)
 app.add_typer(train)
 
 
-def _show_version(*, wanted: bool) -> None:
-    if wanted:
+def _show_version(*, requested: bool) -> None:
+    if requested:
         import sarheight
 
         typer.echo(f"sarheight {sarheight.__version__}")
@@ -92,34 +84,34 @@ def _commands(
         bool,
         typer.Option(
             "--version",
-            callback=lambda value: _show_version(wanted=value),
+            callback=lambda value: _show_version(requested=value),
             is_eager=True,
-            help="Show the version and leave.",
+            help="Show the version and exit.",
         ),
     ] = False,
 ) -> None:
     """Unfold radar images of mountains.
 
-    Where a slope faces the radar more steeply than the radar looks down, several places on the
-    ground answer in one pixel. From the image, its orbit and an elevation model (a coarse one will
-    do), `sarheight` gives each place its own backscatter back.
+    Where a slope faces the radar more steeply than the look angle, several places on the ground
+    contribute to one pixel (layover). From the image, its orbit and an elevation model, which may
+    be coarse, `sarheight` estimates the backscatter of each place.
 
-    Begin with `sarheight demo`. Each command has its own `--help`, with examples.
+    Start with `sarheight demo`. Every command has `--help`, with examples.
 
-    The name of an output chooses its format: `.tif` (Cloud Optimised GeoTIFF), `.nc` (NetCDF),
+    The suffix of an output chooses its format: `.tif` (Cloud Optimised GeoTIFF), `.nc` (NetCDF),
     `.zarr` (a folder), `.png` (a picture). Outputs appear complete or not at all.
 
-    Exit codes: 0 done, 1 the data or the work failed, 2 the command was given wrongly,
+    Exit codes: 0 success, 1 error in the data or the processing, 2 error in the command line,
     130 interrupted.
     """
-    help_if_alone(context)
+    require_subcommand(context)
     commands: dict[str, object] = getattr(context.command, "commands", {})
     before = OPTIONS.set(options_of(commands[str(context.invoked_subcommand)]))
     context.call_on_close(lambda: OPTIONS.reset(before))
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """Leave by way of all clean-ups."""
+    """Exit through all clean-ups."""
     sys.exit(TERMINATED)
 
 

@@ -1,4 +1,4 @@
-"""``sarheight demo``: real mountains, a simulated radar, and how well its image is unfolded."""
+"""``sarheight demo``: real mountains, a simulated image, and the errors of its reconstruction."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from sarheight.cli._options import OUTPUTS, Debug, Overwrite, Quiet, Threads, require_writable
+from sarheight.cli._options import require_writable
 from sarheight.cli._session import session
+from sarheight.settings import OUTPUT, Overwrite, RunningSettings, option
 
 if TYPE_CHECKING:
     from sarheight.cli._demo_scene import Comparison, EmbeddedScene
@@ -20,28 +19,18 @@ MADE_BY = "sarheight demo"
 
 
 def demo(
+    running: RunningSettings,
     *,
     output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            exists=True,
-            file_okay=False,
-            help=f"Folder for the picture, {PICTURE}.",
-            rich_help_panel=OUTPUTS,
-        ),
+        Path, option(OUTPUT, "--output", "-o", exists=True, file_okay=False)
     ] = Path(),
     overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    threads: Threads = None,
-    debug: Debug = False,
 ) -> None:
     """Unfold a simulated image of real mountains: a picture and a table of errors.
 
     Nothing is downloaded: the elevations come with matplotlib, the orbit and the radar image are
-    simulated. The reconstruction is given an elevation model three times coarser than the one
-    that made the image. The first run compiles the kernels, which takes most of a minute.
+    simulated. The reconstruction uses an elevation model three times coarser than the one of the
+    simulation. The first run compiles the kernels, which takes about a minute.
 
     The picture of an earlier demo is replaced.
 
@@ -49,13 +38,20 @@ def demo(
     sarheight demo
     sarheight demo --output pictures
     ```
+
+    Parameters
+    ----------
+    output : pathlib.Path
+        Folder of the picture, demo.png.
+    overwrite : bool
+        Replace existing outputs.
     """
     path = output / PICTURE
-    overwrite = overwrite or _is_ours(path)
+    overwrite = overwrite or _is_demo_picture(path)
     require_writable(path, "--output", overwrite=overwrite)
-    with session("demo", quiet=quiet, threads=threads, debug=debug, steps=5) as current:
+    with session("demo", running, steps=5) as current:
         current.stage("simulate the image")
-        current.say_if_kernels_are_new()
+        current.announce_compilation()
         from sarheight.cli import _demo_scene
         from sarheight.output import save_png
 
@@ -72,8 +68,8 @@ def demo(
     _show(scene, comparison, path)
 
 
-def _is_ours(path: Path) -> bool:
-    """Tell whether a picture is that of an earlier demo."""
+def _is_demo_picture(path: Path) -> bool:
+    """Tell whether a picture is from an earlier demo."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -84,7 +80,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _show(scene: EmbeddedScene, comparison: Comparison, path: Path) -> None:
-    """Write on the standard output what was done and how well."""
+    """Print the scene and the errors."""
     from rich.console import Console
     from rich.table import Table
 
@@ -114,12 +110,12 @@ def _show(scene: EmbeddedScene, comparison: Comparison, path: Path) -> None:
     console.print(facts)
     console.print()
     console.print(table)
-    console.print("Plain geocoding: σ⁰ on the ellipsoid, as used today. No offset is fitted away.")
+    console.print("Geocoding: σ⁰ on the ellipsoid. No offset is removed.")
     console.print(f"picture: {path}", soft_wrap=True, highlight=False)
 
 
 def _facts(scene: EmbeddedScene, comparison: Comparison) -> Iterator[tuple[str, str]]:
-    """Say what is real, what is simulated, and what was stretched."""
+    """Describe what is real, what is simulated, and what is exaggerated."""
     from sarheight.cli import _demo_scene
     from sarheight.dem import local_posting
 
@@ -131,8 +127,8 @@ def _facts(scene: EmbeddedScene, comparison: Comparison) -> Iterator[tuple[str, 
     lines, samples = scene.image.grid.shape
     terrain = "real: the Jacksboro fault, Tennessee, from matplotlib's sample data"
     yield "terrain", f"{terrain}; {fine}, whole metres, taken as heights above the ellipsoid"
-    stretched = f"its relief, {_demo_scene.STRETCH:g} times, so that more of it folds"
-    yield "stretched", f"{stretched}: {lowest:.0f} to {highest:.0f} m"
+    exaggerated = f"relief, {_demo_scene.EXAGGERATION:g} times, for more layover"
+    yield "exaggerated", f"{exaggerated}: {lowest:.0f} to {highest:.0f} m"
     radar = (
         f"simulated: an orbit like Sentinel-1's, descending, {_demo_scene.INCIDENCE:g}° incidence"
     )
@@ -141,6 +137,6 @@ def _facts(scene: EmbeddedScene, comparison: Comparison) -> Iterator[tuple[str, 
     )
     yield "radar", f"{radar}; {image}"
     yield "ground", "simulated: patches and texture, under a law of Muhleman's form"
-    given = f"the image, and elevations of {coarse} with errors of {_demo_scene.HEIGHT_ERROR:g} m"
-    yield "given", given
-    yield "folded", f"{100 * comparison.in_layover:.0f} % of the cells lie in layover"
+    inputs = f"the image, and elevations of {coarse} with errors of {_demo_scene.HEIGHT_ERROR:g} m"
+    yield "inputs", inputs
+    yield "layover", f"{100 * comparison.in_layover:.0f} % of the cells lie in layover"

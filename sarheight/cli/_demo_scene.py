@@ -1,9 +1,9 @@
-"""The embedded scene: real elevations that matplotlib installs, seen by a simulated radar.
+"""The embedded scene: real elevations that matplotlib installs, and a simulated radar.
 
 Nothing is downloaded. The elevations around the Jacksboro fault (Tennessee) come with
-matplotlib's sample data. Their relief is gentle for a radar, so it is stretched until a good part
-folds. A fine elevation model makes the image and the truth; the reconstruction is given a model
-three times coarser, with errors of height.
+matplotlib's sample data. Their relief is gentle for a radar, so it is exaggerated until many
+cells are in layover. A fine elevation model makes the image and the truth; the reconstruction uses
+a model three times coarser, with errors of height.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Floats = NDArray[np.float64]
 Report = Callable[[str], None]
 
 SAMPLE = "jacksboro_fault_dem.npz"
-STRETCH = 2.5
+EXAGGERATION = 2.5
 """Factor of the relief above the lowest place."""
 INCIDENCE = 34.0
 PIXEL = 30.0
@@ -59,18 +59,16 @@ TEXTURE = 1.0
 
 @dataclass(frozen=True, eq=False)
 class EmbeddedScene:
-    """A simulated image, what the reconstruction is given, and the truth."""
+    """A simulated image, the inputs of its reconstruction, and the truth."""
 
     image: Scene  # with speckle and noise
-    # Fine, coarse: the elevation model that made the image, and the one that is given
-    fine: xr.DataArray
-    coarse: xr.DataArray
-    # (rows, columns): gamma0 of each cell of the coarse model: the energy that its fine cells
-    # returned, over their lit projected area, without speckle and noise
+    fine: xr.DataArray  # elevation model of the simulation
+    coarse: xr.DataArray  # elevation model of the reconstruction
+    # (rows, columns): gamma0 of each cell of the coarse model: radar cross-section of its fine
+    # cells over their illuminated projected area, without speckle and noise
     truth: Floats
-    # (rows, columns): where at least half of the fine cells are in layover
-    layover: NDArray[np.bool_]
-    counted: NDArray[np.bool_]  # (rows, columns): cells that are compared: those that are lit
+    layover: NDArray[np.bool_]  # (rows, columns): at least half of the fine cells are in layover
+    compared: NDArray[np.bool_]  # (rows, columns): illuminated, so that errors can be computed
 
 
 @dataclass(frozen=True)
@@ -93,12 +91,12 @@ class Comparison:
     in_layover: float
 
 
-def embedded_dem(stretch: float = STRETCH) -> xr.DataArray:
-    """Read the elevations that matplotlib installs, and stretch their relief.
+def embedded_dem(exaggeration: float = EXAGGERATION) -> xr.DataArray:
+    """Read the elevations that matplotlib installs, and exaggerate their relief.
 
     They are whole metres every three seconds of arc, from north to south; the file calls the
-    northern edge ``ymin``. Nothing is said of their vertical datum: they are taken as heights
-    above the ellipsoid, which for a simulation makes no difference.
+    northern edge ``ymin``. Their vertical datum is not stated: they are assumed to be heights
+    above the ellipsoid, which makes no difference to a simulation.
     """
     from matplotlib.cbook import get_sample_data
 
@@ -107,7 +105,7 @@ def embedded_dem(stretch: float = STRETCH) -> xr.DataArray:
         dx, dy = float(sample["dx"]), float(sample["dy"])
         west, north = float(sample["xmin"]), float(max(sample["ymin"], sample["ymax"]))
     rows, columns = (size - size % COARSER for size in metres.shape)
-    heights = (metres.min() + stretch * (metres - metres.min()))[:rows, :columns]
+    heights = (metres.min() + exaggeration * (metres - metres.min()))[:rows, :columns]
     dem = xr.DataArray(
         heights,
         dims=("y", "x"),
@@ -115,14 +113,14 @@ def embedded_dem(stretch: float = STRETCH) -> xr.DataArray:
             "y": north - dy * (np.arange(rows) + 0.5),
             "x": west + dx * (np.arange(columns) + 0.5),
         },
-        attrs={"units": "m", "vertical_datum": "ellipsoid", "relief_stretched": stretch},
+        attrs={"units": "m", "vertical_datum": "ellipsoid", "relief_exaggeration": exaggeration},
     )
     with_crs: xr.DataArray = dem.rio.write_crs("EPSG:4326")
     return with_crs
 
 
 def embedded_scene(dem: xr.DataArray | None = None) -> EmbeddedScene:
-    """Simulate the image, and with it the truth."""
+    """Simulate the image and the truth."""
     fine = embedded_dem() if dem is None else dem
     random = np.random.default_rng(SEED)
     grid, orbit = _radar(fine)
@@ -137,12 +135,12 @@ def embedded_scene(dem: xr.DataArray | None = None) -> EmbeddedScene:
         noise=NOISE,
         seed=SEED,
     )
-    seen = pass_geometry(fine, grid, orbit)
-    category, _ = classify_cells(seen)
-    operator = illuminate(seen, LAW, is_illuminated(category))
-    # Beyond the edge of the elevations nothing was simulated; in shadow there is noise.
+    geometry = pass_geometry(fine, grid, orbit)
+    category, _ = classify_cells(geometry)
+    operator = illuminate(geometry, LAW, is_illuminated(category))
+    # Pixels beyond the edge of the elevations are not simulated; pixels in shadow have noise.
     inside = binary_fill_holes(operator.simulate(reflectivity) > 0.0)
-    # The mean of the noise is taken off, as in a product.
+    # The mean of the noise is subtracted, as in a product.
     image = (noisy.image - NOISE).clip(min=0.0).where(inside).assign_attrs(noisy.image.attrs)
     steps = [COARSER * abs(float(fine[name][1] - fine[name][0])) for name in ("y", "x")]
     coarse = coarsen(fine, (steps[0], steps[1]), units="crs")
@@ -156,7 +154,7 @@ def embedded_scene(dem: xr.DataArray | None = None) -> EmbeddedScene:
 
 
 def _radar(dem: xr.DataArray) -> tuple[RadarGrid, Orbit]:
-    """Make an orbit like that of Sentinel-1, descending, and the image that holds the DEM."""
+    """Make an orbit like that of Sentinel-1, descending, and the grid that covers the DEM."""
     latitude, longitude = float(dem.y.mean()), float(dem.x.mean())
     height = float(dem.mean())
     orbit = Orbit.circular(latitude=latitude, longitude=longitude, ascending=False)
@@ -206,36 +204,38 @@ def _blocks(values: NDArray[np.generic]) -> Floats:
 def _truth(
     operator: Illumination, category: NDArray[np.uint8], reflectivity: NDArray[np.float32]
 ) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
-    """Sum up what each coarse cell returned, and tell which are folded and which count."""
-    seen = operator.geometry
-    own = operator.adjoint(np.ones((*seen.grid.shape, 1), dtype=np.float32))
+    """Return gamma0 of each coarse cell, and the masks of layover and of compared cells."""
+    geometry = operator.geometry
+    own = operator.adjoint(np.ones((*geometry.grid.shape, 1), dtype=np.float32))
     energy, area = _blocks(own.linear[0] * reflectivity), _blocks(own.area)
     half = COARSER**2 / 2
-    folded = _blocks((category == ACTIVE_LAYOVER) | (category == PASSIVE_LAYOVER)) >= half
-    # A sliver of lit area says nothing about its cell.
-    counted = (_blocks(operator.illuminated) >= half) & (area > 0.05 * COARSER**2 * seen.cell_area)
-    truth = np.divide(energy, area, out=np.full(area.shape, np.nan), where=counted)
-    return truth, folded, counted
+    layover = _blocks((category == ACTIVE_LAYOVER) | (category == PASSIVE_LAYOVER)) >= half
+    # A very small illuminated area gives no meaningful ratio.
+    compared = (_blocks(operator.illuminated) >= half) & (
+        area > 0.05 * COARSER**2 * geometry.cell_area
+    )
+    truth = np.divide(energy, area, out=np.full(area.shape, np.nan), where=compared)
+    return truth, layover, compared
 
 
 def compare(scene: EmbeddedScene, report: Report | None = None) -> Comparison:
-    """Reconstruct the scene in all ways, and compare with the truth."""
+    """Reconstruct the scene by all methods, and compare with the truth."""
     report = report or (lambda _: None)
     report("correct by projected area (RTC)")
-    flattened = reconstruct(scene.image, scene.coarse, law=ConstantGamma(), method=Reallocation())
+    corrected = reconstruct(scene.image, scene.coarse, law=ConstantGamma(), method=Reallocation())
     report("reallocate in one step")
-    stepped = reconstruct(scene.image, scene.coarse, method=Reallocation())
+    one_step = reconstruct(scene.image, scene.coarse, method=Reallocation())
     report("reallocate, posterior mean")
     result = reconstruct(scene.image, scene.coarse)
     estimates = {
-        "plain geocoding": flattened["sigma0_geocoded"].values,
-        "area-projection RTC": flattened["gamma0"].values,
-        "one step of reallocation": stepped["gamma0"].values,
+        "plain geocoding": corrected["sigma0_geocoded"].values,
+        "area-projection RTC": corrected["gamma0"].values,
+        "one step of reallocation": one_step["gamma0"].values,
         "posterior mean": result["gamma0"].values,
     }
-    common = scene.counted & np.isfinite(list(estimates.values())).all(axis=0)
+    common = scene.compared & np.isfinite(list(estimates.values())).all(axis=0)
     errors = tuple(_errors(name, estimate, scene, common) for name, estimate in estimates.items())
-    return Comparison(errors, result, float(scene.layover[scene.counted].mean()))
+    return Comparison(errors, result, float(scene.layover[scene.compared].mean()))
 
 
 def _errors(
@@ -249,12 +249,12 @@ def _errors(
 
 
 def picture(scene: EmbeddedScene, result: xr.Dataset) -> Figure:
-    """Draw radar image, plain geocoded, reconstructed, and fold count."""
+    """Draw radar image, plain geocoded, reconstruction, and layover multiplicity."""
     from sarheight import plot
 
     return plot.scene(
         result,
         scene.image.image,
         relief=scene.coarse,
-        title=f"Simulated radar image of real mountains, relief stretched {STRETCH:g} times",
+        title=f"Simulated radar image of real mountains, relief exaggerated {EXAGGERATION:g} times",
     )

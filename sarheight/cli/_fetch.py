@@ -3,157 +3,174 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sarheight.cli._options import OUTPUTS, Debug, Quiet, output_folder
-from sarheight.cli._session import INTERRUPTED, help_if_alone, session
+from sarheight.cli._options import output_folder
+from sarheight.cli._session import INTERRUPTED, require_subcommand, session
+from sarheight.settings import OUTPUT, Edges, MessageSettings, Settings, argument, command, option
 
 if TYPE_CHECKING:
     from sarheight.fetch import SceneRecord
     from sarheight.fetch.progress import Report
 
-WHAT = "What to look for"
-Edges = tuple[float, float, float, float]
+SEARCH = "Search"
 
-_BOUNDS: typer.models.OptionInfo = typer.Option(
-    "--bounds",
-    metavar="WEST SOUTH EAST NORTH",
-    help="Place, degrees. Across the antimeridian, west is greater than east.",
-    rich_help_panel=WHAT,
-    show_default=False,
-)
-Bounds = Annotated[Edges, _BOUNDS]
-BoundsIfWanted = Annotated[Edges | None, _BOUNDS]
-Directory = Annotated[
-    Path | None,
-    output_folder("Folder to put it into; the cache by default."),
-]
-Json = Annotated[
-    bool,
-    typer.Option("--json", help="Write the result as JSON.", rich_help_panel=OUTPUTS),
-]
-Mission = Annotated[
-    str | None,
-    typer.Option("--mission", help="`S1A`, …", rich_help_panel=WHAT, show_default=False),
-]
+BOUNDS = option(SEARCH, metavar="WEST SOUTH EAST NORTH")
 
 
-# What the commands for fetching do alike: bars, errors, and what they write in the end.
+@dataclass(frozen=True, kw_only=True)
+class Listing(MessageSettings):
+    """How paths are printed.
+
+    Attributes
+    ----------
+    as_json : bool
+        Write the result as JSON.
+    """
+
+    as_json: Annotated[bool, option(OUTPUT, "--json")] = False
+
+    def print(self, paths: Sequence[Path]) -> None:
+        """Write paths to the standard output, one a line or as JSON."""
+        lines = [str(path) for path in paths]
+        typer.echo(json.dumps(lines, indent=1) if self.as_json else "\n".join(lines))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Download(Listing):
+    """Where files are stored, and how their paths are printed.
+
+    Attributes
+    ----------
+    directory : pathlib.Path, optional
+        Folder of the files; the cache by default.
+    """
+
+    directory: Annotated[Path | None, output_folder()] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcquisitionTime(Settings):
+    """Mission and time.
+
+    Attributes
+    ----------
+    mission : str, optional
+        `S1A`, …
+    start : str, optional
+        First day or time (UTC).
+    stop : str, optional
+        Last day or time (UTC).
+    """
+
+    mission: Annotated[str | None, option(SEARCH)] = None
+    start: Annotated[str | None, option(SEARCH, "--from")] = None
+    stop: Annotated[str | None, option(SEARCH, "--to")] = None
 
 
 @contextmanager
-def work(command: str, *, quiet: bool, debug: bool) -> Iterator[Report]:
-    """Run a command with bars for its downloads, and errors in one line."""
-    with session(f"fetch {command}", quiet=True, threads=None, debug=debug, steps=1):
+def download_session(name: str, running: MessageSettings) -> Iterator[Report]:
+    """Run a command with progress bars for its downloads, and errors in one line."""
+    with session(f"fetch {name}", MessageSettings(quiet=True, debug=running.debug)):
         from sarheight.fetch.progress import show_progress
 
         try:
-            with show_progress(quiet=quiet) as report:
+            with show_progress(quiet=running.quiet) as report:
                 yield report
         except KeyboardInterrupt:
             typer.echo(
-                f"sarheight fetch {command}: interrupted; what is here was kept, the same command "
-                "goes on from there",
+                f"sarheight fetch {name}: interrupted; downloads resume when the command is "
+                "repeated",
                 err=True,
             )
             raise typer.Exit(INTERRUPTED) from None
 
 
-def needed(value: str | None, option: str) -> str:
-    """Insist on an option that goes without saying only beside the name of a product."""
+def require(value: str | None, name: str) -> str:
+    """Require an option that is needed without the name of a product."""
     if value is None:
-        msg = f"give {option}"
+        msg = f"give {name}"
         raise typer.BadParameter(msg)
     return value
-
-
-def say(lines: list[str], *, as_json: bool) -> None:
-    """Write what there is now on the standard output, one to a line or as JSON."""
-    typer.echo(json.dumps(lines, indent=1) if as_json else "\n".join(lines))
 
 
 # ``sarheight fetch scenes``: products of Sentinel-1, listed or downloaded.
 
 
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings(AcquisitionTime):
+    """Products to search in a catalogue.
+
+    Attributes
+    ----------
+    name : str, optional
+        Name of one product, instead of an area and a time.
+    bounds : tuple of float, optional
+        Area, degrees. Across the antimeridian, west is greater than east.
+    point : tuple of float, optional
+        Place, degrees.
+    product : str
+        `GRD` or `SLC`.
+    mode : str
+        `IW`, `EW`, …
+    passing : str, optional
+        `ascending` or `descending`.
+    relative_orbit : int, optional
+        Relative orbit.
+    catalogue : str
+        `copernicus`, `asf`, `planetary`, `earthsearch`, or one of your settings.
+    limit : int
+        Maximum number of products.
+    """
+
+    name: Annotated[str | None, argument("NAME")] = None
+    bounds: Annotated[Edges | None, BOUNDS] = None
+    point: Annotated[tuple[float, float] | None, option(SEARCH, metavar="LONGITUDE LATITUDE")] = (
+        None
+    )
+    product: Annotated[str, option(SEARCH, "--type")] = "GRD"
+    mode: Annotated[str, option(SEARCH)] = "IW"
+    passing: Annotated[str | None, option(SEARCH, "--pass")] = None
+    relative_orbit: Annotated[int | None, option(SEARCH, "--track", min=1, max=175)] = None
+    catalogue: Annotated[str, option(SEARCH)] = "copernicus"
+    limit: Annotated[int, option(SEARCH, min=1)] = 50
+
+    def search(self) -> tuple[SceneRecord, ...]:
+        """Return the products that the catalogue has."""
+        from sarheight import fetch as archive
+
+        if self.name is not None:
+            return (archive.scene_named(self.name, catalogue=self.catalogue),)
+        if (self.bounds is None) == (self.point is None):
+            msg = "give either --bounds or --point (or the name of one product)"
+            raise typer.BadParameter(msg)
+        return archive.scenes(
+            self.bounds or self.point or (),
+            require(self.start, "--from"),
+            require(self.stop, "--to"),
+            product=self.product,
+            mode=self.mode,
+            passing=self.passing,
+            relative_orbit=self.relative_orbit,
+            mission=self.mission,
+            catalogue=self.catalogue,
+            limit=self.limit,
+        )
+
+
 def scenes(
+    search: SearchSettings,
+    target: Download,
     *,
-    name: Annotated[
-        str | None,
-        typer.Argument(help="Name of one product, in place of a place and a time."),
-    ] = None,
-    bounds: BoundsIfWanted = None,
-    point: Annotated[
-        tuple[float, float] | None,
-        typer.Option(
-            metavar="LONGITUDE LATITUDE",
-            help="Place, degrees.",
-            rich_help_panel=WHAT,
-            show_default=False,
-        ),
-    ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            "--from", help="First day or time (UTC).", rich_help_panel=WHAT, show_default=False
-        ),
-    ] = None,
-    stop: Annotated[
-        str | None,
-        typer.Option(
-            "--to", help="Last day or time (UTC).", rich_help_panel=WHAT, show_default=False
-        ),
-    ] = None,
-    product: Annotated[
-        str, typer.Option("--type", help="`GRD` or `SLC`.", rich_help_panel=WHAT)
-    ] = "GRD",
-    mode: Annotated[str, typer.Option(help="`IW`, `EW`, …", rich_help_panel=WHAT)] = "IW",
-    passing: Annotated[
-        str | None,
-        typer.Option(
-            "--pass", help="`ascending` or `descending`.", rich_help_panel=WHAT, show_default=False
-        ),
-    ] = None,
-    track: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=175, help="Relative orbit.", rich_help_panel=WHAT, show_default=False
-        ),
-    ] = None,
-    mission: Mission = None,
-    catalogue: Annotated[
-        str,
-        typer.Option(
-            help="`copernicus`, `asf`, `planetary`, `earthsearch`, or one of your settings.",
-            rich_help_panel=WHAT,
-        ),
-    ] = "copernicus",
-    limit: Annotated[int, typer.Option(min=1, help="Most products.", rich_help_panel=WHAT)] = 50,
-    download: Annotated[
-        bool,
-        typer.Option(
-            "--download", help="Download them; without it they are only listed, with sizes."
-        ),
-    ] = False,
-    polarisation: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Download only this one, where a catalogue has each file on its own.",
-            show_default=False,
-        ),
-    ] = None,
-    no_verify: Annotated[
-        bool,
-        typer.Option("--no-verify", help="Do not hold the catalogue to its sizes and checksums."),
-    ] = False,
-    directory: Directory = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    download: Annotated[bool, option(None, "--download")] = False,
+    polarisation: Annotated[tuple[str, ...], option()] = (),
+    no_verify: Annotated[bool, option(None, "--no-verify")] = False,
 ) -> None:
     """List Sentinel-1 products with their sizes, or download them.
 
@@ -161,70 +178,56 @@ def scenes(
     sarheight fetch scenes --bounds 10.5 46 11.5 47 --from 2021-04-01 --to 2021-04-12
     sarheight fetch scenes S1B_IW_GRDH_1SDV_20210401T052623_… --download
     ```
-    """
-    with work("scenes", quiet=quiet, debug=debug) as report:
-        from sarheight import fetch as getting
 
-        if name is not None:
-            found: tuple[SceneRecord, ...] = (getting.scene_named(name, catalogue=catalogue),)
-        else:
-            found = getting.scenes(
-                _place(bounds, point),
-                needed(start, "--from"),
-                needed(stop, "--to"),
-                product=product,
-                mode=mode,
-                passing=passing,
-                relative_orbit=track,
-                mission=mission,
-                catalogue=catalogue,
-                limit=limit,
-            )
+    Parameters
+    ----------
+    download : bool
+        Download the products; default: list them with sizes.
+    polarisation : tuple of str
+        Download only this one, from a catalogue with separate files.
+    no_verify : bool
+        Do not check sizes and checksums of the catalogue.
+    """
+    with download_session("scenes", target) as report:
+        from sarheight import fetch as archive
+
+        records = search.search()
         if not download:
-            _list(found, as_json=as_json)
+            _print_records(records, as_json=target.as_json)
             return
         paths = [
-            getting.download(
+            archive.download(
                 record,
-                directory,
-                polarisations=tuple(polarisation or ()),
+                target.directory,
+                polarisations=polarisation,
                 verify=not no_verify,
                 progress=report,
             )
-            for record in found
+            for record in records
         ]
-    say([str(path) for path in paths], as_json=as_json)
+    target.print(paths)
 
 
-def _place(
-    bounds: tuple[float, float, float, float] | None, point: tuple[float, float] | None
-) -> tuple[float, ...]:
-    if (bounds is None) == (point is None):
-        msg = "give either --bounds or --point (or the name of one product)"
-        raise typer.BadParameter(msg)
-    return bounds or point or ()
-
-
-def _list(found: tuple[SceneRecord, ...], *, as_json: bool) -> None:
-    """Show what was found, and how much it would be."""
+def _print_records(records: tuple[SceneRecord, ...], *, as_json: bool) -> None:
+    """Print products and their total size."""
     from sarheight.fetch.progress import format_size
 
     if as_json:
-        typer.echo(json.dumps([_facts(record) for record in found], indent=1))
+        typer.echo(json.dumps([_record_facts(record) for record in records], indent=1))
         return
-    width = max((len(record.name) for record in found), default=0)
-    for record in found:
+    width = max((len(record.name) for record in records), default=0)
+    for record in records:
         size = "?" if record.size is None else format_size(record.size)
         track = "?" if record.relative_orbit is None else str(record.relative_orbit)
         typer.echo(f"{record.name:{width}}  {record.passing or '?':10}  {track:>3}  {size:>7}")
-    known = [record.size for record in found if record.size is not None]
-    count = f"{len(found)} product{'s' * (len(found) != 1)}"
-    unknown = len(found) - len(known)
+    sizes = [record.size for record in records if record.size is not None]
+    count = f"{len(records)} product{'s' * (len(records) != 1)}"
+    unknown = len(records) - len(sizes)
     more = f" and {unknown} of unknown size" if unknown else ""
-    typer.echo(f"{count}, {format_size(sum(known))}{more}; --download brings them", err=True)
+    typer.echo(f"{count}, {format_size(sum(sizes))}{more}; --download downloads them", err=True)
 
 
-def _facts(record: SceneRecord) -> dict[str, Any]:
+def _record_facts(record: SceneRecord) -> dict[str, Any]:
     return {
         "name": record.name,
         "catalogue": record.catalogue,
@@ -248,161 +251,141 @@ def _facts(record: SceneRecord) -> dict[str, Any]:
     }
 
 
-# ``sarheight fetch orbit``: the best orbit file for a product.
+# ``sarheight fetch orbit``: the best orbit file of a product.
 
 
 def orbit(
+    time: AcquisitionTime,
+    target: Download,
     *,
-    name: Annotated[
-        str | None, typer.Argument(help="Name of a product, in place of the three options.")
-    ] = None,
-    mission: Mission = None,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            help="First line of the image (UTC).",
-            rich_help_panel=WHAT,
-            show_default=False,
-        ),
-    ] = None,
-    stop: Annotated[
-        str | None,
-        typer.Option(
-            "--to", help="Last line of the image (UTC).", rich_help_panel=WHAT, show_default=False
-        ),
-    ] = None,
-    directory: Directory = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    name: Annotated[str | None, argument("NAME")] = None,
 ) -> None:
-    """Get the best orbit file for a product: precise if there is one, else restituted.
+    """Fetch the best orbit file of a product: precise if available, else restituted.
 
     ```
     sarheight fetch orbit S1B_IW_GRDH_1SDV_20210401T052623_20210401T052648_026269_032297_EFA4
     ```
+
+    Parameters
+    ----------
+    name : str, optional
+        Name of a product, instead of mission and time.
     """
-    with work("orbit", quiet=quiet, debug=debug) as report:
-        from sarheight import fetch as getting
+    with download_session("orbit", target) as report:
+        from sarheight import fetch as archive
 
         if name is not None:
-            record = getting.SceneRecord.from_name(Path(name).name.removesuffix(".zip"), "as given")
+            record = archive.SceneRecord.from_name(Path(name).name.removesuffix(".zip"), "as given")
             unit, first, last = record.mission, record.start, record.stop
-            found = getting.orbit(unit, first, last, directory, progress=report)
+            path = archive.orbit(unit, first, last, target.directory, progress=report)
         else:
-            found = getting.orbit(
-                needed(mission, "--mission"),
-                needed(start, "--from"),
-                needed(stop, "--to"),
-                directory,
+            path = archive.orbit(
+                require(time.mission, "--mission"),
+                require(time.start, "--from"),
+                require(time.stop, "--to"),
+                target.directory,
                 progress=report,
             )
-        if found is None:
+        if path is None:
             msg = (
-                "no source has an orbit file for that time yet: restituted orbits come after some "
-                "hours, precise ones after some twenty days; the annotation holds an orbit as well"
+                "no source has an orbit file for that time yet: restituted orbits appear after "
+                "some hours, precise ones after about twenty days; the annotation has an orbit too"
             )
             raise ValueError(msg)
-    say([str(found)], as_json=as_json)
+    target.print([path])
 
 
-# ``sarheight fetch dem``: an elevation model for a place.
+# ``sarheight fetch dem``: an elevation model of an area.
 
 
 def dem(
+    target: Download,
     *,
-    bounds: Bounds,
-    model: Annotated[
-        str,
-        typer.Option(
-            help="`glo30`, `glo90` (Copernicus DEM), `srtm`, one of your settings, or an address "
-            "such as `https://example.org/{ns}{lat:02d}{ew}{lon:03d}.tif`."
-        ),
-    ] = "glo30",
-    windows: Annotated[
-        bool, typer.Option("--windows", help="Only the cells within the place, not whole tiles.")
-    ] = False,
-    directory: Directory = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    bounds: Annotated[Edges, BOUNDS],
+    model: Annotated[str, option()] = "glo30",
+    windows: Annotated[bool, option(None, "--windows")] = False,
 ) -> None:
-    """Get an elevation model for a place.
+    """Fetch an elevation model of an area.
 
     ```
     sarheight fetch dem --bounds 10.5 46 11.5 47
     ```
-    """
-    with work("dem", quiet=quiet, debug=debug) as report:
-        from sarheight import fetch as getting
 
-        found = getting.dem(bounds, directory, model=model, windows=windows, progress=report)
-    if not quiet:
-        _notes(found.vertical, found.sea, found.missing)
-    if as_json:
+    Parameters
+    ----------
+    bounds : tuple of float
+        Area, degrees. Across the antimeridian, west is greater than east.
+    model : str
+        `glo30`, `glo90` (Copernicus DEM), `srtm`, one of your settings, or an address such as
+        `https://example.org/{ns}{lat:02d}{ew}{lon:03d}.tif`.
+    windows : bool
+        Only the cells within the area, not whole tiles.
+    """
+    with download_session("dem", target) as report:
+        from sarheight import fetch as archive
+
+        tiles = archive.dem(bounds, target.directory, model=model, windows=windows, progress=report)
+    notes = {
+        f"heights are measured from {tiles.vertical}: pass --vertical {tiles.vertical}": (
+            tiles.vertical is not None
+        ),
+        f"assumed at sea level, without land: {', '.join(tiles.sea)}": bool(tiles.sea),
+        f"missing in the source: {', '.join(tiles.missing)}": bool(tiles.missing),
+    }
+    for note, applies in notes.items():
+        if applies and not target.quiet:
+            typer.echo(note, err=True)
+    if target.as_json:
         facts = {
-            "paths": [str(path) for path in found.paths],
-            "vertical": found.vertical,
-            "sea": found.sea,
-            "missing": found.missing,
+            "paths": [str(path) for path in tiles.paths],
+            "vertical": tiles.vertical,
+            "sea": tiles.sea,
+            "missing": tiles.missing,
         }
         typer.echo(json.dumps(facts, indent=1))
     else:
-        say([str(path) for path in found.paths], as_json=False)
-
-
-def _notes(vertical: str | None, sea: tuple[str, ...], missing: tuple[str, ...]) -> None:
-    if vertical is not None:
-        typer.echo(f"heights are measured from {vertical}: pass --vertical {vertical}", err=True)
-    if sea:
-        typer.echo(f"at sea level, as there is only sea: {', '.join(sea)}", err=True)
-    if missing:
-        typer.echo(f"left out, as the source does not have them: {', '.join(missing)}", err=True)
+        target.print(tiles.paths)
 
 
 # ``sarheight fetch geoid``: grids for heights above sea level.
 
 
 def geoid(
+    listing: Listing,
     *,
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="`EGM2008` (Copernicus DEM), `EGM96` (SRTM), or the file name of a grid of PROJ; "
-            "both of these by default.",
-            show_default=False,
-        ),
-    ] = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    names: Annotated[tuple[str, ...], argument("NAME")] = (),
 ) -> None:
-    """Get the grids that turn heights above sea level into heights above the ellipsoid.
+    """Fetch the grids that convert heights above sea level to heights above the ellipsoid.
 
-    They are kept in the cache and found there from now on.
+    They are stored in the cache, where the other commands find them.
+
+    Parameters
+    ----------
+    names : tuple of str
+        `EGM2008` (Copernicus DEM), `EGM96` (SRTM), or the file name of a grid of PROJ; both of
+        these by default.
     """
-    with work("geoid", quiet=quiet, debug=debug) as report:
-        from sarheight import fetch as getting
+    with download_session("geoid", listing) as report:
+        from sarheight import fetch as archive
 
-        paths = [getting.geoid(name, progress=report) for name in names or ("EGM2008", "EGM96")]
-    say([str(path) for path in paths], as_json=as_json)
+        paths = [archive.geoid(name, progress=report) for name in names or ("EGM2008", "EGM96")]
+    listing.print(paths)
 
 
-# ``sarheight fetch``: products, orbits, elevation models and geoid grids.
+# ``sarheight fetch``: the group.
 
 fetch = typer.Typer(name="fetch", rich_markup_mode="markdown")
 
 
 @fetch.callback(invoke_without_command=True)
 def _commands(context: typer.Context) -> None:
-    """Get products, orbits, elevation models and geoid grids.
+    """Fetch products, orbits, elevation models and geoid grids.
 
-    Everything comes from catalogues and archives whose addresses are settings, is checked, and is
-    kept: what was interrupted goes on where it ended, and what is here is not fetched again.
+    Catalogues and archives are settings. Every file is checked and cached: downloads resume, and
+    existing files are not downloaded again.
     """
-    help_if_alone(context)
+    require_subcommand(context)
 
 
-for command in (scenes, orbit, dem, geoid):
-    fetch.command()(command)
+for function in (scenes, orbit, dem, geoid):
+    fetch.command()(command(function))

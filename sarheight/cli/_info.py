@@ -1,4 +1,4 @@
-"""``sarheight info``: what a file is."""
+"""``sarheight info``: a description of files, and the settings of results."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sarheight.cli._options import Debug, require_source
 from sarheight.cli._session import session
+from sarheight.settings import Debug, MessageSettings, argument, option, to_toml
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,27 +24,39 @@ Facts = Iterator[tuple[str, str]]
 
 def info(
     *,
-    files: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="FILE",
-            help="Products (SAFE folder, zip or URL), annotations, orbit files, elevation models, "
-            "images, results.",
-            show_default=False,
-        ),
-    ],
+    files: Annotated[tuple[str, ...], argument("FILE")],
+    config: Annotated[bool, option(None, "--config")] = False,
     debug: Debug = False,
 ) -> None:
-    """Say what files are: product, annotation, orbit file, elevation model, image or result.
+    """Describe files: product, annotation, orbit file, elevation model, image or result.
 
     ```
     sarheight info S1A_IW_GRDH_….SAFE.zip
     sarheight info s1a-iw-grd-vv-….xml dem.tif unfolded.zarr
+    sarheight info unfolded.tif --config > run.toml
     ```
+
+    Parameters
+    ----------
+    files : tuple of str
+        Products (SAFE folder, zip or URL), annotations, orbit files, elevation models, images,
+        results.
+    config : bool
+        Write the settings that made a result, as TOML for `--config`.
+    debug : bool
+        Show tracebacks of errors.
     """
     for file in files:
-        require_source(file, "FILE")
-    with session("info", quiet=True, threads=None, debug=debug, steps=len(files)):
+        if "://" not in file and not Path(file).exists():
+            msg = f"there is no '{file}'"
+            raise typer.BadParameter(msg, param_hint="FILE")
+    if config and len(files) > 1:
+        msg = f"found {len(files)} files, expected one with --config"
+        raise typer.BadParameter(msg, param_hint="FILE")
+    with session("info", MessageSettings(quiet=True, debug=debug)):
+        if config:
+            typer.echo(_configuration(Path(files[0])), nl=False)
+            return
         from rich.console import Console
         from rich.table import Table
 
@@ -56,6 +68,17 @@ def info(
             for name, text in _facts(path):
                 table.add_row(name, text)
             console.print(table, highlight=False, markup=False)
+
+
+def _configuration(path: Path) -> str:
+    """Return the settings that made a result, as TOML."""
+    from sarheight.output import read_provenance
+
+    parameters = read_provenance(path).get("parameters", {})
+    if "settings" not in parameters:
+        msg = f"'{path}' does not contain the settings of a command"
+        raise ValueError(msg)
+    return to_toml(parameters["command"], parameters["settings"])
 
 
 def _facts(source: str) -> Facts:
@@ -122,7 +145,9 @@ def _orbit_file(path: Path) -> Facts:
     from sarheight.sentinel1 import read_orbit_file
 
     kinds = {"POEORB": "precise", "RESORB": "restituted"}
-    kind = next((word for mark, word in kinds.items() if mark in path.name.upper()), "of some kind")
+    kind = next(
+        (word for mark, word in kinds.items() if mark in path.name.upper()), "of unknown kind"
+    )
     yield "what", f"orbit file of ESA, {kind}"
     yield from _orbit(read_orbit_file(path))
 
@@ -133,7 +158,7 @@ def _place(longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> Fac
 
 
 def _raster(path: Path) -> Facts:
-    """Tell about what holds pixels: an image, a result, or an elevation model."""
+    """Describe a raster: an image, a result, or an elevation model."""
     from sarheight.output import open_result
     from sarheight.output.radar_images import STORES, raster_geometry, read_radar
 
@@ -171,40 +196,39 @@ def _dataset(dataset: xr.Dataset) -> Facts:
 
 
 def _variable(variable: xr.DataArray) -> str:
-    """Say what a variable is, in which unit, and how its numbers are stored."""
+    """Return long name, unit and type of a variable."""
     units = variable.attrs.get("units", "1")
     unit = "" if units == "1" else f" [{units}]"
     return f"{variable.attrs.get('long_name', 'no description')}{unit}, {variable.dtype}"
 
 
 def _decoded(text: object) -> dict[str, Any]:
-    """Read what a file holds as JSON text."""
+    """Decode JSON text."""
     import json
 
-    found = json.loads(text) if isinstance(text, str) else text
-    return found if isinstance(found, dict) else {}
+    decoded = json.loads(text) if isinstance(text, str) else text
+    return decoded if isinstance(decoded, dict) else {}
 
 
 def _settings(text: object) -> Facts:
-    """Tell how a reconstruction was made, without the numbers of fitted curves."""
-    for name, setting in _decoded(text).items():
-        given = setting if isinstance(setting, list) else [setting]
+    """Describe the parameters of a reconstruction, without the numbers of fitted curves."""
+    for name, value in _decoded(text).items():
+        values = value if isinstance(value, list) else [value]
         names = [
-            ", ".join(str(key) for key in each) if isinstance(each, dict) else str(each)
-            for each in given
+            ", ".join(map(str, each)) if isinstance(each, dict) else str(each) for each in values
         ]
         yield name.replace("_", " "), ", ".join(names)
 
 
 def _origin(text: object) -> Facts:
-    """Tell when and from what a file was made."""
-    found = _decoded(text)
-    if not found:
+    """Describe date, software and inputs of a file."""
+    record = _decoded(text)
+    if not record:
         return
-    version = found.get("software", {}).get("sarheight", "of some version")
-    yield "made", f"{found.get('created', 'some time')} by sarheight {version}"
-    for name, given in found.get("inputs", {}).items():
-        yield f"from {name}", str(given.get("path", given))
+    version = record.get("software", {}).get("sarheight", "of unknown version")
+    yield "made", f"{record.get('created', 'at an unknown time')} by sarheight {version}"
+    for name, source in record.get("inputs", {}).items():
+        yield f"from {name}", str(source.get("path", source))
 
 
 def _dem(path: Path) -> Facts:
@@ -216,7 +240,7 @@ def _dem(path: Path) -> Facts:
     dem = open_dem(path, vertical="keep")
     rows, columns = dem.shape
     down, across = local_posting(dem)
-    yield "what", "raster that can be an elevation model"
+    yield "what", "raster, usable as elevation model"
     yield "grid", f"{rows} x {columns} cells of {down:.4g} m x {across:.4g} m, {dem.rio.crs}"
     corners = np.meshgrid(dem.x.values[[0, -1]], dem.y.values[[0, -1]])
     to_degrees = pyproj.Transformer.from_crs(dem.rio.crs, 4326, always_xy=True)
@@ -224,4 +248,4 @@ def _dem(path: Path) -> Facts:
     void = 100 * float(np.isnan(dem.values).mean())
     yield "heights", f"{float(dem.min()):.1f} to {float(dem.max()):.1f} m, {void:.2g} % void"
     datum = dem.attrs.get("vertical_datum")
-    yield "measured from", datum or "not stated: the commands will ask for --vertical"
+    yield "measured from", datum or "not stated: the commands require --vertical"

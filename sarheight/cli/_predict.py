@@ -2,400 +2,319 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sarheight.cli._inputs import dem_files, geoid_of, read_dem
-from sarheight.cli._options import (
+from sarheight.cli._inputs import read_dem
+from sarheight.cli._options import output_folder, require_apart, require_writable
+from sarheight.cli._session import option_advice, session
+from sarheight.settings import (
     DEM,
+    LOCATION,
     RADAR,
     RUNNING,
-    CalibrationName,
-    Debug,
-    LikeIfNeeded,
-    Nodata,
-    Output,
-    Overwrite,
-    Quiet,
-    Threads,
-    Units,
-    Vertical,
-    output_folder,
-    require_apart,
-    require_writable,
+    Calibration,
+    DemSettings,
+    FileOutput,
+    MessageSettings,
+    RunningSettings,
+    argument,
+    option,
+    vertical_reference,
 )
-from sarheight.cli._session import in_words_of_options, session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     import xarray as xr
 
     from sarheight.cli._session import Session
-    from sarheight.scene import Scene
     from sarheight.terrain.elevations import KnownElevations
 
 
-def is_city_stack(path: Path) -> bool:
-    """Tell whether a store holds series of images of a city, as `sarheight stack` writes them."""
+# ``sarheight predict``: maps by a trained network.
+
+ELEVATIONS = "Known elevations"
+TERRAIN_OPTIONS = (
+    *("dem", "vertical", "units", "nodata", "condition", "posting", "like", "calibration"),
+    *("known", "known_vertical"),
+)
+"""Options that only networks for terrain heights have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictSettings(DemSettings):
+    """All that a prediction depends on.
+
+    Attributes
+    ----------
+    images : tuple of str
+        For terrain heights an image in radar geometry, linear power, as for `reconstruct`, or a
+        scene of `sarheight scenes`; for building heights a stack of `sarheight stack`; for Local
+        Climate Zones the rasters with the network's channels.
+    model : pathlib.Path, optional
+        Network, a folder `model` of `sarheight train`: its kind decides what is mapped. Default:
+        the network for terrain heights that is included, which also reads the elevation model; for
+        a stack the network for building heights.
+    dem : tuple of str
+        Coarse elevation model: any raster that GDAL reads. Repeat the option for each tile. Not
+        needed for a scene.
+    like : pathlib.Path, optional
+        Annotation of the image (XML of a GRD or SLC, plain or .xz). Not needed for an image
+        written by `simulate`, which holds its own sampling and orbit.
+    posting : float, optional
+        Posting of the heights, in the UTM zone of the elevation model. Default: the grid of the
+        elevation model.
+    calibration : {"beta0", "sigma0", "gamma0"}, optional
+        Normalisation of the image, unless the file states it.
+    known : pathlib.Path, optional
+        Known elevations: a table (.csv) or points in a vector file (.gpkg, .parquet).
+    known_vertical : str or float, optional
+        Their vertical reference: `ellipsoidal`, `EGM96`, `EGM2008`, a geoid grid, or the geoid's
+        height in metres.
+    step : int, optional
+        Only for Local Climate Zones: cells of the images in a cell of the map, along each axis; 1
+        by default.
+    device : str
+        `auto`, `cpu` or `cuda`.
+    """
+
+    images: Annotated[tuple[str, ...], LOCATION, argument("IMAGE")]
+    model: Annotated[Path | None, option(file_okay=False, metavar="FOLDER")] = None
+    dem: Annotated[tuple[str, ...], LOCATION, option(DEM, metavar="FILE")] = ()
+    posting: Annotated[float | None, option(min=0.1, metavar="METRES")] = None
+    like: Annotated[Path | None, option(RADAR)] = None
+    calibration: Annotated[Calibration | None, option(RADAR)] = None
+    known: Annotated[Path | None, option(ELEVATIONS, dir_okay=False, metavar="FILE")] = None
+    known_vertical: Annotated[
+        str | float | None, option(ELEVATIONS, metavar="DATUM", parser=vertical_reference)
+    ] = None
+    step: Annotated[int | None, option(min=1, metavar="CELLS")] = None
+    device: Annotated[str, option(RUNNING)] = "auto"
+
+    def refuse(self, names: tuple[str, ...], kind: str) -> None:
+        """Refuse options that do not apply to a kind of network."""
+        for name in names:
+            if getattr(self, name) not in (None, ()):
+                hint = f"--{name.replace('_', '-')}"
+                msg = f"a network for {kind} has no {hint}"
+                raise typer.BadParameter(msg, param_hint=hint)
+
+    def image(self, kind: str) -> Path:
+        """Return the image; refuse several."""
+        if len(self.images) != 1:
+            msg = f"found {len(self.images)} {kind}, expected one: run the command for each"
+            raise typer.BadParameter(msg, param_hint="IMAGE")
+        return Path(self.images[0])
+
+    def provenance(self, model: Path) -> dict[str, Any]:
+        """Return the provenance of a result."""
+        from sarheight.output import provenance
+
+        return provenance(
+            self.files() | {"model": model}, {"command": "predict", "settings": self.record()}
+        )
+
+
+def predict(settings: PredictSettings, result: FileOutput, running: RunningSettings) -> None:
+    r"""Map terrain heights, building heights or Local Climate Zones, as the network decides.
+
+    Terrain: heights, their standard deviation if the network estimates it, and the cells that the
+    image covers. City: heights of buildings and the built fraction. Local Climate Zones: the most
+    likely zone, with its colours, and the probability of each.
+
+    ```
+    sarheight predict image.nc --dem coarse.tif --vertical EGM2008 --known known.csv \
+        --known-vertical ellipsoidal -o heights.tif
+    sarheight predict city.zarr -o buildings.tif
+    sarheight predict sentinel2.tif --model run/model --step 10 -o zones.tif
+    ```
+    """
+    settings.require_files()
+    output, overwrite = result.output, result.overwrite
+    require_apart(output, "--output", settings.files().values())
+    require_writable(output, "--output", overwrite=overwrite)
+    with session("predict", running, steps=4) as current:
+        current.stage("read")
+        from sarheight.buildings.estimators import BuildingHeightEstimator
+        from sarheight.learning.weights import model_kind, packaged_model, select_device
+        from sarheight.terrain.networks import HeightEstimator
+        from sarheight.zones.networks import ZoneClassifier
+
+        select_device(settings.device)
+        stack = _is_city_stack(Path(settings.images[0]))
+        model = settings.model or packaged_model("buildings" if stack else "terrain")
+        kind = model_kind(model)
+        if kind != HeightEstimator.kind:
+            settings.refuse(TERRAIN_OPTIONS, kind)
+        if kind != ZoneClassifier.kind:
+            settings.refuse(("step",), kind)
+        if kind == BuildingHeightEstimator.kind:
+            _map_buildings(settings, model, output, current, overwrite=overwrite)
+        elif kind == ZoneClassifier.kind:
+            _map_zones(settings, model, output, current, overwrite=overwrite)
+        else:
+            _map_heights(settings, model, output, current, overwrite=overwrite)
+
+
+def _is_city_stack(path: Path) -> bool:
+    """Tell whether a store is a stack of a city, as `sarheight stack` writes it."""
     if path.suffix.lower() != ".zarr":
         return False
     import xarray as xr
 
-    with xr.open_zarr(path) as found:
-        return "month" in found.dims
+    with xr.open_zarr(path) as store:
+        return "month" in store.dims
 
 
-def refuse(given: Mapping[str, object], kind: str) -> None:
-    """Refuse options that mean nothing to a kind of network."""
-    for option, value in given.items():
-        if value is not None:
-            msg = f"a network for {kind} takes no {option}"
-            raise typer.BadParameter(msg, param_hint=option)
-
-
-def map_buildings(
-    current: Session,
-    images: Sequence[Path],
-    model: Path,
-    output: Path,
-    *,
-    device: str,
-    overwrite: bool,
+def _map_buildings(
+    settings: PredictSettings, model: Path, output: Path, current: Session, *, overwrite: bool
 ) -> None:
     """Estimate the building heights of a city."""
     from sarheight.buildings.estimators import BuildingHeightEstimator, predict_buildings
     from sarheight.buildings.stack import open_stack
-    from sarheight.output import provenance, write
+    from sarheight.output import write
 
-    if len(images) != 1:
-        msg = f"found {len(images)} stacks, expected one: run the command for each"
-        raise typer.BadParameter(msg, param_hint="IMAGE")
+    image = settings.image("stacks")
     estimator = BuildingHeightEstimator.from_pretrained(model)
-    # Held by dask, it is estimated and written a block at a time, whatever its size.
-    stack = open_stack(images[0], chunks={})
+    # As dask arrays, a stack of any size is estimated and written block by block.
+    stack = open_stack(image, chunks={})
     current.stage("estimate and write")
-    result = predict_buildings(estimator, stack, device=device)
-    result.attrs["provenance"] = provenance(
-        {"image": images[0], "model": model}, {"command": "predict"}
-    )
-    write(result, output, overwrite=overwrite)
-    rows, columns = result["height"].shape
+    heights = predict_buildings(estimator, stack, device=settings.device)
+    heights.attrs["provenance"] = settings.provenance(model)
+    write(heights, output, overwrite=overwrite)
+    rows, columns = heights["height"].shape
     current.say(f"{output}: {rows} x {columns} cells, {stack.sizes['month']} months")
 
 
-def map_zones(
-    current: Session,
-    images: Sequence[Path],
-    model: Path,
-    output: Path,
-    *,
-    step: int | None,
-    device: str,
-    overwrite: bool,
+def _map_zones(
+    settings: PredictSettings, model: Path, output: Path, current: Session, *, overwrite: bool
 ) -> None:
     """Map the Local Climate Zones of a scene."""
-    from sarheight.output import provenance
     from sarheight.zones.networks import ZoneClassifier
     from sarheight.zones.predict import predict_zones, write_zones
     from sarheight.zones.sources import read_stack
 
     classifier = ZoneClassifier.from_pretrained(model)
-    stack = read_stack(*images)
+    stack = read_stack(*(Path(image) for image in settings.images))
     current.stage("estimate")
-    result = predict_zones(
+    zones = predict_zones(
         classifier,
         stack,
-        step=1 if step is None else step,
-        device=device,
-        report=lambda share: current.advance("estimate", 1.0 + share),
+        step=settings.step or 1,
+        device=settings.device,
+        report=lambda fraction: current.advance("estimate", (1.0 + fraction) / current.steps),
     )
     current.stage("write")
-    files = {f"image {number}": path for number, path in enumerate(images, start=1)}
-    result.attrs["provenance"] = provenance(
-        {**files, "model": model}, {"command": "predict", "step": step}
-    )
-    written = write_zones(result, output, overwrite=overwrite)
-    rows, columns = result["zone"].shape
+    zones.attrs["provenance"] = settings.provenance(model)
+    written = write_zones(zones, output, overwrite=overwrite)
+    rows, columns = zones["zone"].shape
     names = ", ".join(path.name for path in written)
     current.say(f"{names}: {rows} x {columns} cells, {len(classifier.classes)} classes")
 
 
-# ``sarheight predict``: maps by a network that was trained before.
-
-KNOWN = "Known elevations"
-DemIfNeeded = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--dem",
-        exists=True,
-        help="Coarse elevation model: any raster that GDAL reads. Give it again for each further "
-        "tile. Not needed for a scene.",
-        rich_help_panel=DEM,
-        show_default=False,
-    ),
-]
-
-
-def predict(  # noqa: PLR0915
-    *,
-    images: Annotated[
-        list[Path],
-        typer.Argument(
-            exists=True,
-            metavar="IMAGE...",
-            help="For terrain heights an image in radar geometry, linear power, as for "
-            "`reconstruct`, or a scene that `sarheight scenes` has written; for building heights a "
-            "stack that `sarheight stack` has written; for Local Climate Zones the rasters that "
-            "hold the network's channels.",
-            show_default=False,
-        ),
-    ],
-    output: Output,
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            file_okay=False,
-            metavar="FOLDER",
-            help="The network, as `sarheight train` leaves it: its kind says what is mapped. By "
-            "default the one for terrain heights that comes with the library, which takes the "
-            "elevation model as well; for a stack the one for building heights.",
-            show_default=False,
-        ),
-    ] = None,
-    dem: DemIfNeeded = None,
-    vertical: Vertical = None,
-    units: Units = None,
-    nodata: Nodata = None,
-    posting: Annotated[
-        float | None,
-        typer.Option(
-            min=0.1,
-            metavar="METRES",
-            help="Posting of the heights, in the UTM zone of the elevation model; by default they "
-            "lie on its grid.",
-            show_default=False,
-        ),
-    ] = None,
-    like: LikeIfNeeded = None,
-    calibration: Annotated[
-        CalibrationName | None,
-        typer.Option(
-            help="What the image is normalised to, where the file does not say it.",
-            rich_help_panel=RADAR,
-            show_default=False,
-        ),
-    ] = None,
-    points: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            metavar="FILE",
-            help="Known elevations: a table (.csv) or points in a vector file (.gpkg, .parquet).",
-            rich_help_panel=KNOWN,
-            show_default=False,
-        ),
-    ] = None,
-    points_vertical: Annotated[
-        str | None,
-        typer.Option(
-            help="What they are measured from: `ellipsoidal`, `EGM96`, `EGM2008`, a geoid grid, or "
-            "the geoid's height in metres.",
-            rich_help_panel=KNOWN,
-            show_default=False,
-        ),
-    ] = None,
-    step: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="CELLS",
-            help="Only for Local Climate Zones: cells of the images from one cell of the map to "
-            "the next, 1 by default.",
-            show_default=False,
-        ),
-    ] = None,
-    device: Annotated[
-        str, typer.Option(help="`auto`, `cpu` or `cuda`.", rich_help_panel=RUNNING)
-    ] = "auto",
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    threads: Threads = None,
-    debug: Debug = False,
+def _map_heights(
+    settings: PredictSettings, model: Path, output: Path, current: Session, *, overwrite: bool
 ) -> None:
-    r"""Map terrain heights, building heights or Local Climate Zones, whatever the network is for.
+    """Estimate terrain heights."""
+    from sarheight.output import write
+    from sarheight.terrain.networks import HeightEstimator
+    from sarheight.terrain.predict import predict_heights
 
-    Of terrain it writes the heights, their standard deviation where the network gives one, and
-    whether the image was seen there. Of a city the heights of its buildings and the built share.
-    Of Local Climate Zones the most likely one, with its colours, and the probability of each.
-
-    ```
-    sarheight predict image.nc --dem coarse.tif --vertical EGM2008 --points known.csv \
-        --points-vertical ellipsoidal -o heights.tif
-    sarheight predict city.zarr -o buildings.tif
-    sarheight predict sentinel2.tif --model run/model --step 10 -o zones.tif
-    ```
-    """
-    require_apart(output, "--output", (*images, model, like, points, *(dem or ())))
-    require_writable(output, "--output", overwrite=overwrite)
-    of_terrain = {
-        "--dem": dem,
-        "--vertical": vertical,
-        "--units": units,
-        "--nodata": nodata,
-        "--posting": posting,
-        "--like": like,
-        "--calibration": calibration,
-        "--points": points,
-        "--points-vertical": points_vertical,
-    }
-    with session("predict", quiet=quiet, threads=threads, debug=debug, steps=4) as current:
-        current.stage("read")
-        from sarheight.buildings.estimators import BuildingHeightEstimator
-        from sarheight.learning.weights import model_kind, packaged_model, select_device
-        from sarheight.output import provenance, write
-        from sarheight.terrain.networks import HeightEstimator
-        from sarheight.terrain.predict import predict_heights
-        from sarheight.zones.networks import ZoneClassifier
-
-        select_device(device)
-        folder = model or packaged_model("buildings" if is_city_stack(images[0]) else "terrain")
-        kind = model_kind(folder)
-        if kind != HeightEstimator.kind:
-            refuse(of_terrain, kind)
-        if kind != ZoneClassifier.kind:
-            refuse({"--step": step}, kind)
-        if kind == BuildingHeightEstimator.kind:
-            map_buildings(current, images, folder, output, device=device, overwrite=overwrite)
-            return
-        if kind == ZoneClassifier.kind:
-            map_zones(
-                current, images, folder, output, step=step, device=device, overwrite=overwrite
-            )
-            return
-        if len(images) != 1:
-            msg = f"found {len(images)} images, expected one for terrain heights"
-            raise typer.BadParameter(msg, param_hint="IMAGE")
-        image = images[0]
-        estimator = HeightEstimator.from_pretrained(folder)
-        known = _known(points, points_vertical)
-        current.stage("reconstruct")
-        if image.suffix.lower() == ".zarr" and dem is None:
-            from sarheight.terrain.scenes import open_scene
-
-            scene = open_scene(image, chunks={})
-        elif dem is None:
-            msg = f"'{image}' is in radar geometry, so an elevation model is needed"
-            raise typer.BadParameter(msg, param_hint="--dem")
-        else:
-            current.say_if_kernels_are_new()
-            heights = read_dem(dem, vertical, units, nodata)
-            scene = _scene(_image(image, like, calibration), heights, posting)
-        if known is None:
-            current.warn(
-                "no elevation is known: heights can only be as good as the coarse elevation model, "
-                "or as the mean height of the places of training; pass --points"
-            )
-        current.stage("estimate")
-        result = predict_heights(
-            estimator,
-            scene,
-            known,
-            device=device,
-            report=lambda share: current.advance("estimate", 0.5 + 0.25 * share),
+    image = settings.image("images")
+    estimator = HeightEstimator.from_pretrained(model)
+    known = _read_elevations(settings)
+    current.stage("reconstruct")
+    scene = _terrain_scene(settings, image, current)
+    if known is None:
+        current.warn(
+            "without known elevations the heights are only as good as the coarse elevation model, "
+            "or the mean height of the training area; pass --known"
         )
-        current.stage("write")
-        files = {"image": image, "model": folder, "like": like, "points": points}
-        files |= dem_files(dem or [])
-        result.attrs["provenance"] = provenance(
-            {name: path for name, path in files.items() if path is not None},
-            {"command": "predict", "posting": posting, "points_vertical": points_vertical},
-        )
-        write(result, output, overwrite=overwrite)
-        rows, columns = result["height"].shape
-        count = result.attrs["known_elevations"]
-        current.say(f"{output}: {rows} x {columns} cells, {count} elevations known")
+    current.stage("estimate")
+    heights = predict_heights(
+        estimator,
+        scene,
+        known,
+        device=settings.device,
+        report=lambda fraction: current.advance("estimate", 0.5 + 0.25 * fraction),
+    )
+    current.stage("write")
+    heights.attrs["provenance"] = settings.provenance(model)
+    write(heights, output, overwrite=overwrite)
+    rows, columns = heights["height"].shape
+    count = heights.attrs["known_elevations"]
+    current.say(f"{output}: {rows} x {columns} cells, {count} known elevations")
 
 
-def _known(points: Path | None, vertical: str | None) -> KnownElevations | None:
-    if points is None:
+def _read_elevations(settings: PredictSettings) -> KnownElevations | None:
+    if settings.known is None:
         return None
     from sarheight.errors import GeoidGridMissingError, VerticalDatumError
     from sarheight.terrain.elevations import read_known_elevations
 
     try:
-        return read_known_elevations(points, vertical=geoid_of(vertical))
+        return read_known_elevations(settings.known, vertical=settings.known_vertical)
     except (VerticalDatumError, GeoidGridMissingError) as error:
-        raise type(error)(in_words_of_options(error, "points-")) from error
+        raise type(error)(option_advice(error, "known-")) from error
 
 
-def _image(image: Path, like: Path | None, calibration: CalibrationName | None) -> Scene:
-    from sarheight.output.radar_images import read_grid_and_orbit, read_scene
-
-    return read_scene(
-        image,
-        geometry=None if like is None else read_grid_and_orbit(like),
-        calibration=None if calibration is None else calibration.value,
-    )
-
-
-def _scene(image: Scene, heights: xr.DataArray, posting: float | None) -> xr.Dataset:
-    """Put image and elevation model on the wanted grid."""
+def _terrain_scene(settings: PredictSettings, image: Path, current: Session) -> xr.Dataset:
+    """Open a scene, or make one of an image and an elevation model."""
     from sarheight.dem import reproject
     from sarheight.geometry.placement import crop_scene_to_dem
-    from sarheight.terrain.scenes import prepare_scene
+    from sarheight.output.radar_images import read_grid_and_orbit, read_scene
+    from sarheight.terrain.scenes import open_scene, prepare_scene
 
-    grid = heights
-    if posting is not None:
-        grid = reproject(heights, heights.rio.estimate_utm_crs().to_wkt(), posting)
-    return prepare_scene(crop_scene_to_dem(image, heights), heights, grid)
+    if not settings.dem:
+        if image.suffix.lower() == ".zarr":
+            return open_scene(image, chunks={})
+        msg = f"'{image}' is in radar geometry, so an elevation model is needed"
+        raise typer.BadParameter(msg, param_hint="--dem")
+    current.announce_compilation()
+    heights = grid = read_dem(settings)
+    radar = read_scene(
+        image,
+        geometry=None if settings.like is None else read_grid_and_orbit(settings.like),
+        calibration=settings.calibration,
+    )
+    if settings.posting is not None:
+        utm = heights.rio.estimate_utm_crs().to_wkt()
+        grid = reproject(heights, utm, settings.posting)
+    return prepare_scene(crop_scene_to_dem(radar, heights), heights, grid)
 
 
 # ``sarheight stack``: images of cities from catalogues, for training.
 
 
 def stack(
-    configuration: Annotated[
-        Path,
-        typer.Argument(
-            exists=True,
-            dir_okay=False,
-            metavar="CONFIGURATION.toml",
-            help="Cities, months, catalogues and buildings.",
-            show_default=False,
-        ),
-    ],
+    running: MessageSettings,
     *,
-    output: Annotated[
-        Path, output_folder("Folder for the stacks, one Zarr store each; made if it is not there.")
-    ],
-    city: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Build only this city of the configuration; repeat the option for another.",
-            show_default=False,
-        ),
-    ] = None,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    configuration: Annotated[Path, argument("CONFIGURATION.toml", exists=True, dir_okay=False)],
+    output: Annotated[Path, output_folder()],
+    city: Annotated[tuple[str, ...], option(metavar="NAME")] = (),
 ) -> None:
-    """Build stacks of monthly Sentinel-1 and Sentinel-2 images over cities, with their buildings.
+    """Stack monthly images of Sentinel-1 and Sentinel-2 over cities, with their buildings.
 
-    Images are found in STAC catalogues, and only their parts over the city are read. Existing
-    stacks that were built by the same configuration are kept, so that the same command continues
-    after an interruption.
+    Images are searched in STAC catalogues, and only their parts over the city are read. Existing
+    stacks of the same configuration are kept: repeat the command to resume after an interruption.
 
     ```
     sarheight stack dutch_cities.toml -o stacks
     sarheight train buildings stacks/*.zarr -o run
     ```
+
+    Parameters
+    ----------
+    configuration : pathlib.Path
+        Cities, months, catalogues and buildings.
+    output : pathlib.Path
+        Folder of the stacks, one Zarr store each; created if missing.
+    city : tuple of str
+        Only this city of the configuration. Repeat the option for more.
     """
-    with session("stack", quiet=quiet, threads=None, debug=debug, steps=1) as current:
+    with session("stack", running) as current:
         from dataclasses import replace
 
         from sarheight.buildings.configuration import StackConfiguration, write_stacks
@@ -404,18 +323,16 @@ def stack(
         chosen = StackConfiguration.read(configuration)
         if city:
             known = {each.name: each for each in chosen.cities}
-            strange = [name for name in city if name not in known]
-            if strange:
-                msg = (
-                    f"found no {', '.join(strange)} in the configuration, which has "
-                    f"{', '.join(known)}"
-                )
+            unknown = [name for name in city if name not in known]
+            if unknown:
+                msg = f"found no {', '.join(unknown)} in '{configuration}', expected some of "
+                msg += ", ".join(known)
                 raise ValueError(msg)
             chosen = replace(chosen, cities=tuple(known[name] for name in city))
         for path in write_stacks(chosen, output, report=current.stage):
-            with open_stack(path, chunks={}) as made:
-                months = {name: int(valid.sum()) for name, valid in valid_months(made).items()}
-                size = f"{made.sizes['y']} x {made.sizes['x']} cells"
+            with open_stack(path, chunks={}) as written:
+                months = {name: int(valid.sum()) for name, valid in valid_months(written).items()}
+                size = f"{written.sizes['y']} x {written.sizes['x']} cells"
             current.say(
-                f"{path}: {size}, {months['sar']} months of radar, {months['optical']} of optics"
+                f"{path}: {size}, {months['sar']} months of radar, {months['optical']} of optical"
             )

@@ -1,4 +1,4 @@
-"""Progress, threads, and errors in one line: what surrounds every command."""
+"""Progress, threads and one-line errors of every command."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from sarheight.errors import SarheightError
+from sarheight.settings import RunningSettings
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from sarheight.fetch.progress import Report
+    from sarheight.settings import MessageSettings
 
-FAILED = 1
-"""The data or the work."""
-USAGE = 2
-"""The command was given wrongly."""
+# Exit codes.
+FAILED = 1  # the data or the work
+USAGE = 2  # the command line
 INTERRUPTED = 130
 TERMINATED = 143
 
 
-# Errors in the words of the command line: which option mends them.
+# Advice of errors, as options of the command line.
 
 Value = str | float | tuple[str, ...] | None
 
 OPTIONS: ContextVar[frozenset[str] | None] = ContextVar("options", default=None)
-"""Options of the command that runs; None where that is not known."""
+"""Options of the command that runs; None if unknown."""
 
 
 def options_of(command: Any) -> frozenset[str]:  # noqa: ANN401 - of the click inside typer
@@ -44,45 +45,44 @@ def options_of(command: Any) -> frozenset[str]:  # noqa: ANN401 - of the click i
     return frozenset(own).union(*map(options_of, inside))
 
 
-def in_words_of_options(error: SarheightError, prefix: str = "") -> str:
-    """Say what was found, and what to do about it on the command line."""
+def option_advice(error: SarheightError, prefix: str = "") -> str:
+    """Return what was found, with the options of the running command that help."""
     known = OPTIONS.get()
     named = {f"--{prefix}{name}": value for name, value in error.options.items()}
-    ways = [_way(name, value) for name, value in named.items() if known is None or name in known]
+    advice = [
+        _option_text(name, value) for name, value in named.items() if known is None or name in known
+    ]
     if error.file_advice:
-        ways.append(error.file_advice)
-    if not ways:
+        advice.append(error.file_advice)
+    if not advice:
         return error.found if named else str(error)
-    return f"{error.found}; {', or '.join(ways)}"
+    return f"{error.found}; {', or '.join(advice)}"
 
 
-def _way(option: str, value: Value) -> str:
+def _option_text(option: str, value: Value) -> str:
     if value is None:
         return f"leave {option} out"
     if isinstance(value, tuple):
         return f"pass {option} with {', '.join(value[:-1])} or {value[-1]}"
     if isinstance(value, str):
         return f"pass {option} {shlex.quote(value)}"
-    # With all its digits: a mark of voids is found by equality.
+    # All digits: voids are compared for equality with the number.
     return f"pass {option} {repr(float(value)).removesuffix('.0')}"
 
 
-# Commands that only hold others.
-
-
-def help_if_alone(context: typer.Context) -> None:
-    """Show the help, as misuse, where none of the commands inside was given."""
+def require_subcommand(context: typer.Context) -> None:
+    """Show the help and exit with code 2 if a group of commands is called without one of them."""
     if context.invoked_subcommand is None:
-        # Where rich shows the help, it is written already when it is asked for.
+        # Rich prints the help when it is requested; the text is then empty.
         with redirect_stdout(sys.stderr):
             typer.echo(context.get_help())
         raise typer.Exit(USAGE)
 
 
-# What happens around the work of every command: progress, threads, and errors in one line.
+# Progress, threads and errors.
 
 EXPECTED = (SarheightError, ValueError, TypeError, OSError, LookupError, MemoryError)
-"""Kinds of errors that say what was wrong with the data; all others are ours."""
+"""Errors of the user's data or machine; all others are defects of the program."""
 
 
 class Session:
@@ -95,7 +95,7 @@ class Session:
         self.task: TaskID | None = None
 
     def stage(self, what: str) -> None:
-        """Begin the next stage."""
+        """Show the next stage."""
         if self.progress is not None and self.task is not None:
             done = self.progress.tasks[self.task].completed if self.progress.tasks else 0
             started = self.progress.tasks[self.task].description != ""
@@ -103,28 +103,28 @@ class Session:
                 self.task, description=what, completed=done + 1 if started else done
             )
 
-    def advance(self, what: str, share: float) -> None:
-        """Say what goes on, and how far it is: a part of 1."""
+    def advance(self, what: str, fraction: float) -> None:
+        """Show a stage, and the fraction of the work that is done."""
         if self.progress is not None and self.task is not None:
-            self.progress.update(self.task, description=what, completed=share * self.steps)
+            self.progress.update(self.task, description=what, completed=fraction * self.steps)
 
     def say(self, what: str) -> None:
-        """Write a line on the standard error stream."""
+        """Write a line to the standard error stream, unless quiet."""
         if not self.quiet:
             self._print(what)
 
-    def say_if_kernels_are_new(self) -> None:
-        """Explain the wait where the kernels have not been compiled on this machine."""
+    def announce_compilation(self) -> None:
+        """Explain the delay if the kernels are not yet compiled on this machine."""
         if not _compiled():
-            self.say("compiling the kernels, once: this takes about a minute")
+            self.say("compiling the kernels once; this takes about a minute")
 
     def warn(self, what: str) -> None:
-        """Write a warning, quiet or not."""
+        """Write a warning, even if quiet."""
         self._print(f"warning: {what}")
 
     @contextmanager
     def downloading(self) -> Iterator[Report]:
-        """Show downloads beside the stage that needs them."""
+        """Show downloads behind the name of the current stage."""
         from sarheight.fetch.progress import format_size, show_progress
 
         if self.progress is None or self.task is None:
@@ -151,7 +151,7 @@ class Session:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Show the bar for a while, where there is somebody to see it."""
+        """Show the progress bar on a terminal."""
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -183,11 +183,11 @@ class Session:
 
 
 @contextmanager
-def session(
-    command: str, *, quiet: bool, threads: int | None, debug: bool, steps: int
-) -> Iterator[Session]:
-    """Run the work of a command."""
-    current = Session(quiet=quiet, steps=steps)
+def session(command: str, running: MessageSettings, steps: int = 1) -> Iterator[Session]:
+    """Run a command: limit its threads, show its progress, and report errors in one line."""
+    current = Session(quiet=running.quiet, steps=steps)
+    threads = running.threads if isinstance(running, RunningSettings) else None
+    debug = running.debug
     try:
         with ExitStack() as stack:
             if threads is not None:
@@ -197,7 +197,7 @@ def session(
             stack.enter_context(current.shown())
             yield current
     except KeyboardInterrupt:
-        typer.echo(f"sarheight {command}: interrupted, nothing was left half-written", err=True)
+        typer.echo(f"sarheight {command}: interrupted; no partial output remains", err=True)
         raise typer.Exit(INTERRUPTED) from None
     except (typer.Exit, typer.Abort, typer.BadParameter):
         raise
@@ -209,21 +209,21 @@ def session(
 
 
 def _in_one_line(error: Exception) -> str:
-    text = in_words_of_options(error) if isinstance(error, SarheightError) else str(error)
+    text = option_advice(error) if isinstance(error, SarheightError) else str(error)
     text = " ".join(text.split())
     if isinstance(error, KeyError) or not isinstance(error, EXPECTED):
         return (
             f"unexpected {type(error).__name__}: {text or 'no message'}; please report it with "
-            "what --debug shows"
+            "the output of --debug"
         )
     if isinstance(error, MemoryError):
-        return f"not enough memory ({text}): work on a smaller elevation model"
+        return f"not enough memory ({text}): use a smaller elevation model"
     return text or type(error).__name__
 
 
 @contextmanager
 def _warnings_in_one_line(current: Session) -> Iterator[None]:
-    """Show warnings as one line each instead of with the code that raised them."""
+    """Show each warning as one line, without source code."""
     shown = warnings.showwarning
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
@@ -243,7 +243,7 @@ def _limited(threads: int) -> Iterator[None]:
 
     most = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
     if threads > most:
-        msg = f"there are {most} threads here, and {threads} were asked for"
+        msg = f"found {threads}, expected {most} threads or fewer on this machine"
         raise typer.BadParameter(msg, param_hint="--threads")
     before = numba.get_num_threads()
     numba.set_num_threads(threads)
@@ -254,8 +254,9 @@ def _limited(threads: int) -> Iterator[None]:
 
 
 def _compiled() -> bool:
-    """Tell whether machine code of the kernels is kept from an earlier run."""
+    """Tell whether compiled kernels are cached from an earlier run."""
     from sarheight_kernels.projection import scatter
 
     folder = Path(str(scatter.stats.cache_path))  # type: ignore[attr-defined]
-    return any(folder.glob("project.scatter-*.nbi"))
+    module = scatter.__module__.rpartition(".")[2]
+    return any(folder.glob(f"{module}.{scatter.__name__}-*.nbi"))

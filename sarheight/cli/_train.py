@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sarheight.cli._options import RUNNING, Debug, Quiet, output_folder
-from sarheight.cli._session import help_if_alone, session
-from sarheight.output.atomic import atomic_write
+from sarheight.cli._options import output_folder
+from sarheight.cli._session import Session, require_subcommand, session
+from sarheight.settings import RUNNING, MessageSettings, argument, command, option
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -23,204 +25,160 @@ if TYPE_CHECKING:
     from sarheight.zones.sources import RasterPatches
 
 SPLIT = "Split by place"
-RunFolder = Annotated[
-    Path,
-    output_folder("Folder of the run. A run that was interrupted is taken up again."),
-]
-SettingsFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--settings",
-        exists=True,
-        dir_okay=False,
-        metavar="JSON",
-        help="Settings that are not the usual ones (see `sarheight.terrain.TerrainSettings`).",
-        show_default=False,
-    ),
-]
-Device = Annotated[
-    str,
-    typer.Option(
-        "--device",
-        help="`auto`, `cpu` or `gpu`; as Lightning names them.",
-        rich_help_panel=RUNNING,
-    ),
-]
 
 
-# ``sarheight train terrain``: heights from radar images, on one's own scenes.
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(MessageSettings):
+    """Folder, settings and device of a training run.
+
+    Attributes
+    ----------
+    output : pathlib.Path
+        Folder of the run. An interrupted run resumes from its last checkpoint.
+    settings : pathlib.Path, optional
+        Settings that replace the defaults (`TerrainSettings`, `BuildingSettings`, `ZoneSettings`).
+    device : str
+        Accelerator of Lightning: `auto`, `cpu`, `gpu`.
+    """
+
+    output: Annotated[Path, output_folder()]
+    settings: Annotated[
+        Path | None, option(None, "--settings", exists=True, dir_okay=False, metavar="JSON")
+    ] = None
+    device: Annotated[str, option(RUNNING)] = "auto"
+
+    def session(self, name: str) -> AbstractContextManager[Session]:
+        """Report errors in one line; Lightning shows the progress."""
+        return session(f"train {name}", MessageSettings(quiet=True, debug=self.debug))
+
+    def report(self, network: str, data: str) -> None:
+        """Report the end of the run."""
+        if not self.quiet:
+            typer.echo(f"{self.output / 'model'}: {network}, {data}", err=True)
+
+
+# ``sarheight train terrain``: heights from radar images.
 
 
 def terrain(
+    run: RunOptions,
     *,
-    scenes: Annotated[
-        list[Path],
-        typer.Argument(
-            exists=True,
-            metavar="SCENE.zarr",
-            help="Scenes with true heights, as `sarheight scenes` writes them.",
-            show_default=False,
-        ),
-    ],
-    output: RunFolder,
-    settings: SettingsFile = None,
-    validation: Annotated[
-        float,
-        typer.Option(
-            min=0.01,
-            max=0.9,
-            help="Share of each scene that is kept for validation, across its longer side.",
-            rich_help_panel=SPLIT,
-        ),
-    ] = 0.2,
-    held_out: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            max=0.9,
-            help="Share of each scene that is not looked at, for a test.",
-            rich_help_panel=SPLIT,
-        ),
-    ] = 0.0,
-    gap: Annotated[
-        float,
-        typer.Option(min=0.0, help="Metres between these parts.", rich_help_panel=SPLIT),
-    ] = 2000.0,
-    device: Device = "auto",
-    quiet: Quiet = False,
-    debug: Debug = False,
+    scenes: Annotated[list[Path], argument("SCENE.zarr", exists=True)],
+    validation: Annotated[float, option(SPLIT, min=0.01, max=0.9)] = 0.2,
+    held_out: Annotated[float, option(SPLIT, min=0.0, max=0.9)] = 0.0,
+    gap: Annotated[float, option(SPLIT, min=0.0)] = 2000.0,
 ) -> None:
     """Train a network for terrain heights.
 
-    The network ends up in the folder `model` of the run, with all that is needed to use it; the
-    curves are in `curves/metrics.csv`.
+    The folder `model` of the run contains the network with all that prediction needs, and
+    `curves/metrics.csv` the learning curves.
 
     ```
     sarheight train terrain scenes/*.zarr -o run
-    sarheight predict image.nc --dem coarse.tif --points known.csv --model run/model -o heights.tif
+    sarheight predict image.nc --dem coarse.tif --known known.csv --model run/model -o h.tif
     ```
+
+    Parameters
+    ----------
+    scenes : list of pathlib.Path
+        Scenes with true heights, as `sarheight scenes` writes them.
+    validation : float
+        Fraction of each scene for validation, across its longer side.
+    held_out : float
+        Fraction of each scene that is held out for a test.
+    gap : float
+        Metres between these parts.
     """
-    with session("train terrain", quiet=True, threads=None, debug=debug, steps=1):
+    with run.session("terrain"):
         from sarheight.learning.split import split_bands
         from sarheight.terrain.scenes import open_scene
         from sarheight.terrain.training import TerrainSettings, train_terrain
 
-        chosen = TerrainSettings() if settings is None else TerrainSettings.read(settings)
-        found = [open_scene(path) for path in scenes]
-        shares = {"training": 1.0 - validation - held_out, "validation": validation}
+        chosen = TerrainSettings() if run.settings is None else TerrainSettings.read(run.settings)
+        opened = [open_scene(path) for path in scenes]
+        fractions = {"training": 1.0 - validation - held_out, "validation": validation}
         if held_out > 0.0:
-            shares["test"] = held_out
-        bands = [split_bands(scene, shares, gap=gap) for scene in found]
+            fractions["test"] = held_out
+        bands = [split_bands(scene, fractions, gap=gap) for scene in opened]
         train_terrain(
-            found,
+            opened,
             [band["training"] for band in bands],
             [band["validation"] for band in bands],
             chosen,
-            output,
-            accelerator=device,
-            progress=not quiet,
-            card={"scenes": [path.name for path in scenes], "shares": shares, "gap_m": gap},
+            run.output,
+            accelerator=run.device,
+            progress=not run.quiet,
+            card={"scenes": [path.name for path in scenes], "shares": fractions, "gap_m": gap},
         )
-        if not quiet:
-            typer.echo(f"{output / 'model'}: {chosen.network}, {len(found)} scenes", err=True)
+        run.report(chosen.network, f"{len(opened)} scenes")
 
 
-# ``sarheight train buildings``: heights of buildings, on one's own cities.
+# ``sarheight train buildings``: heights of buildings.
 
 
 def buildings(
+    run: RunOptions,
     *,
-    stacks: Annotated[
-        list[Path],
-        typer.Argument(
-            exists=True,
-            metavar="CITY.zarr",
-            help="City stacks with heights and footprints, as `sarheight stack` writes them.",
-            show_default=False,
-        ),
-    ],
-    output: RunFolder,
-    settings: SettingsFile = None,
-    published: Annotated[
-        bool,
-        typer.Option(
-            "--published", help="Begin with the settings of MBHR-Net, which sees one month."
-        ),
-    ] = False,
-    validate: Annotated[
-        list[Path] | None,
-        typer.Option(
-            exists=True,
-            metavar="CITY.zarr",
-            help="A whole city for validation; give it again for another. By default blocks of "
-            "each city are kept for it.",
-            rich_help_panel=SPLIT,
-            show_default=False,
-        ),
-    ] = None,
-    validation: Annotated[
-        float,
-        typer.Option(
-            min=0.01,
-            max=0.9,
-            help="Share of the blocks that is kept for validation.",
-            rich_help_panel=SPLIT,
-        ),
-    ] = 0.2,
-    block: Annotated[
-        float,
-        typer.Option(
-            min=1.0,
-            metavar="METRES",
-            help="From one block to the next.",
-            rich_help_panel=SPLIT,
-        ),
-    ] = 2000.0,
-    gap: Annotated[
-        float, typer.Option(min=0.0, help="Metres between blocks.", rich_help_panel=SPLIT)
-    ] = 200.0,
-    device: Device = "auto",
-    quiet: Quiet = False,
-    debug: Debug = False,
+    stacks: Annotated[list[Path], argument("CITY.zarr", exists=True)],
+    published: Annotated[bool, option(None, "--published")] = False,
+    validate: Annotated[list[Path] | None, option(SPLIT, exists=True, metavar="CITY.zarr")] = None,
+    validation: Annotated[float, option(SPLIT, min=0.01, max=0.9)] = 0.2,
+    block: Annotated[float, option(SPLIT, min=1.0, metavar="METRES")] = 2000.0,
+    gap: Annotated[float, option(SPLIT, min=0.0)] = 200.0,
 ) -> None:
     r"""Train a network for building heights.
 
-    The network ends up in the folder `model` of the run, with all that is needed to use it; the
-    curves are in `curves/metrics.csv`.
+    The folder `model` of the run contains the network with all that prediction needs, and
+    `curves/metrics.csv` the learning curves.
 
     ```
     sarheight train buildings stacks/*.zarr -o run
     sarheight train buildings utrecht.zarr delft.zarr --validate leiden.zarr --published -o run
     sarheight predict leiden.zarr --model run/model -o heights.tif
     ```
+
+    Parameters
+    ----------
+    stacks : list of pathlib.Path
+        City stacks with heights and footprints, as `sarheight stack` writes them.
+    published : bool
+        Use the settings of MBHR-Net, which reads one month.
+    validate : list of pathlib.Path, optional
+        A whole city for validation. Repeat the option for more. Default: blocks of each city.
+    validation : float
+        Fraction of the blocks for validation.
+    block : float
+        Side of a block.
+    gap : float
+        Metres between blocks.
     """
-    with session("train buildings", quiet=True, threads=None, debug=debug, steps=1):
+    with run.session("buildings"):
         from sarheight.buildings.stack import open_stack
         from sarheight.buildings.training import BuildingSettings, train_buildings
         from sarheight.learning.split import Part
 
-        if settings is not None and published:
-            msg = "found settings beside --published, expected one of them"
+        if run.settings is not None and published:
+            msg = "found --settings and --published, expected one of them"
             raise typer.BadParameter(msg, param_hint="--published")
         chosen = BuildingSettings.published() if published else BuildingSettings()
-        if settings is not None:
-            chosen = BuildingSettings.read(settings)
-        found = [open_stack(path, chunks={}) for path in stacks]
+        if run.settings is not None:
+            chosen = BuildingSettings.read(run.settings)
+        cities = [open_stack(path, chunks={}) for path in stacks]
         others = [open_stack(path, chunks={}) for path in validate or []]
         if others:
-            training = [[Part.whole(stack)] for stack in found] + [[] for _ in others]
-            held_out: list[list[Part]] = [[] for _ in found]
+            training = [[Part.whole(stack)] for stack in cities] + [[] for _ in others]
+            held_out: list[list[Part]] = [[] for _ in cities]
             held_out += [[Part.whole(stack)] for stack in others]
         else:
-            training, held_out = _blocks(found, validation, block, gap)
+            training, held_out = _split_blocks(cities, validation, block, gap)
         train_buildings(
-            [*found, *others],
+            [*cities, *others],
             training,
             held_out,
             chosen,
-            output,
-            accelerator=device,
-            progress=not quiet,
+            run.output,
+            accelerator=run.device,
+            progress=not run.quiet,
             card={
                 "stacks": [path.name for path in stacks],
                 "validation": [path.name for path in validate or []] or validation,
@@ -228,77 +186,76 @@ def buildings(
                 "gap_m": gap,
             },
         )
-        if not quiet:
-            typer.echo(f"{output / 'model'}: {chosen.network}, {len(found)} cities", err=True)
+        run.report(chosen.network, f"{len(cities)} cities")
 
 
-def _blocks(
-    stacks: list[xr.Dataset], share: float, width: float, gap: float
+def _split_blocks(
+    stacks: list[xr.Dataset], fraction: float, width: float, gap: float
 ) -> tuple[list[list[Part]], list[list[Part]]]:
     """Split each city into blocks for training and validation."""
     from sarheight.buildings.patches import split_blocks
 
-    shares = {"training": 1.0 - share, "validation": share}
-    splits = [split_blocks(stack, shares, width=width, gap=gap) for stack in stacks]
-    return [split["training"] for split in splits], [split["validation"] for split in splits]
+    fractions = {"training": 1.0 - fraction, "validation": fraction}
+    split = [split_blocks(stack, fractions, width=width, gap=gap) for stack in stacks]
+    return [each["training"] for each in split], [each["validation"] for each in split]
 
 
-# The labelled samples that a command was given, split, and the forms of fusion asked for.
+# ``sarheight train zones``: labelled samples, and forms of fusion.
 
 HDF5 = (".h5", ".hdf5")
 INDEPENDENT, LAST_STAGE = "independent", 6
 FOLDS = 5
 LARGEST_IN_MEMORY = 4 << 30
-"""Bytes of patches that are read into memory at the start; of more each is read when needed."""
+"""Bytes of patches that are read into memory at the start; more are read when needed."""
 
 Parts = Mapping[str, "ZoneSamples"]
 
 
-def samples_of(
+def open_samples(
     data: Sequence[Path],
     labels: Path | None,
     size: int,
     block: float,
     *,
-    deal: bool,
+    random_split: bool,
     seed: int,
 ) -> tuple[Parts, float | None]:
     """Open the samples, and split them for training, validation and test."""
     if labels is not None:
-        return _of_rasters(data, labels, size, block, deal=deal, seed=seed)
+        return _open_rasters(data, labels, size, block, random_split=random_split, seed=seed)
     first = data[0]
     if len(data) > 1 or not (first.is_dir() or first.suffix.lower() in HDF5):
         msg = "rasters need the zones of their cells: pass --labels"
         raise typer.BadParameter(msg, param_hint="--labels")
-    return _of_so2sat(first, deal=deal, seed=seed), None
+    return _open_so2sat(first, random_split=random_split, seed=seed), None
 
 
-def _of_so2sat(path: Path, *, deal: bool, seed: int) -> Parts:
+def _open_so2sat(path: Path, *, random_split: bool, seed: int) -> Parts:
     from sarheight.zones.samples import split_samples
     from sarheight.zones.sources import So2SatPatches, so2sat_files
 
     files = so2sat_files(path) if path.is_dir() else {"training": path}
-    if deal or len(files) == 1:
-        return split_samples(_in_memory(So2SatPatches(files["training"])), seed=seed)
-    parts = {role: _in_memory(So2SatPatches(file)) for role, file in files.items()}
+    if random_split or len(files) == 1:
+        return split_samples(_loaded_if_small(So2SatPatches(files["training"])), seed=seed)
+    parts = {role: _loaded_if_small(So2SatPatches(file)) for role, file in files.items()}
     if len(parts) == 3:
         return parts
-    # Versions 1 and 3 have two files: what is missing for early stopping comes from training.
-    shares = {"training": 0.9, "validation": 0.1}
+    # Versions 1 and 3 have two files: the samples for early stopping come from training.
+    fractions = {"training": 0.9, "validation": 0.1}
     held_out = parts.get("test", parts.get("validation"))
     assert held_out is not None  # noqa: S101  # there are two files
-    return {**split_samples(parts["training"], shares, seed=seed), "test": held_out}
+    return {**split_samples(parts["training"], fractions, seed=seed), "test": held_out}
 
 
-def _in_memory(samples: ZoneSamples) -> ZoneSamples:
+def _loaded_if_small(samples: ZoneSamples) -> ZoneSamples:
     import numpy as np
 
-    room = len(samples) * len(samples.channels) * samples.size**2 * np.dtype(np.float16).itemsize
-    return samples.load(np.float16) if room <= LARGEST_IN_MEMORY else samples
+    size = len(samples) * len(samples.channels) * samples.size**2 * np.dtype(np.float16).itemsize
+    return samples.load(np.float16) if size <= LARGEST_IN_MEMORY else samples
 
 
-def _of_rasters(
-    data: Sequence[Path], labels: Path, size: int, block: float, *, deal: bool, seed: int
+def _open_rasters(
+    data: Sequence[Path], labels: Path, size: int, block: float, *, random_split: bool, seed: int
 ) -> tuple[Parts, float]:
     import rioxarray
     import xarray as xr
@@ -311,13 +268,13 @@ def _of_rasters(
         msg = f"'{labels}' holds several images"
         raise typer.BadParameter(msg, param_hint="--labels")
     samples = RasterPatches(read_stack(*data), codes, size=size)
-    if deal:
+    if random_split:
         return split_samples(samples, seed=seed), samples.posting
-    return _by_place(samples, block, seed), samples.posting
+    return _split_by_place(samples, block, seed), samples.posting
 
 
-def _by_place(samples: RasterPatches, block: float, seed: int) -> Parts:
-    """Keep a fold of blocks for test and one for validation, and train with nothing near them."""
+def _split_by_place(samples: RasterPatches, block: float, seed: int) -> Parts:
+    """Assign a fold of blocks to test, one to validation, and all that is not near to training."""
     import numpy as np
 
     from sarheight.zones.samples import exclude_neighbours, spatial_folds
@@ -334,50 +291,51 @@ def _by_place(samples: RasterPatches, block: float, seed: int) -> Parts:
     return {role: samples.subset(indices) for role, indices in parts.items()}
 
 
-def chosen_forms(
+def fusion_forms_of(
     channels: Sequence[str],
     splits: Sequence[str] | None,
     groups: Sequence[str] | None,
     stages: str,
 ) -> list[FusionStrategy]:
-    """List the forms of fusion that were asked for."""
+    """List the forms of fusion for the options --split, --group and --stages."""
     from sarheight.zones.channels import fusion_strategies, split_channels
 
     if groups:
-        own = tuple(_named(text, channels) for text in groups)
-        wanted = {"|".join(groups): split_channels(own, channels)}
+        own = tuple(_channels_of(text, channels) for text in groups)
+        branches = {"|".join(groups): split_channels(own, channels)}
     else:
         names = splits or ("radar|optical",)
-        wanted = {name: split_channels(name, channels) for name in names}
-    asked = {word.strip() for word in stages.split(",") if word.strip()}
+        branches = {name: split_channels(name, channels) for name in names}
+    requested = {word.strip() for word in stages.split(",") if word.strip()}
     known = {INDEPENDENT, *map(str, range(LAST_STAGE + 1))}
-    if not asked or asked - known:
-        msg = f"'{stages}' is no list of 0 to {LAST_STAGE} and {INDEPENDENT}"
+    if not requested or requested - known:
+        msg = f"found '{stages}', expected a list of 0 to {LAST_STAGE} and {INDEPENDENT}"
         raise typer.BadParameter(msg, param_hint="--stages")
     return [
         form
-        for form in fusion_strategies(wanted, independent=True)
-        if (INDEPENDENT if form.independent else str(form.stage)) in asked or len(form.groups) == 1
+        for form in fusion_strategies(branches, independent=True)
+        if (INDEPENDENT if form.independent else str(form.stage)) in requested
+        or len(form.groups) == 1
     ]
 
 
-def _named(text: str, channels: Sequence[str]) -> tuple[str, ...]:
-    """Return the channels of a branch; a name that ends in * stands for all that begin so."""
-    found: list[str] = []
+def _channels_of(text: str, channels: Sequence[str]) -> tuple[str, ...]:
+    """Return the channels of a branch; a name that ends in * matches all with this beginning."""
+    names: list[str] = []
     for word in (part.strip() for part in text.split(",")):
         if word.endswith("*"):
-            found += [name for name in channels if name.startswith(word[:-1])]
+            names += [name for name in channels if name.startswith(word[:-1])]
         else:
-            found.append(word)
-    return tuple(found)
+            names.append(word)
+    return tuple(names)
 
 
-# What a comparison of forms of fusion found: a table, a file, and the best network.
+# Result of a comparison of forms of fusion: a table, a file, and the best network.
 
 FIGURES = {"overall": "OA", "average": "AA", "kappa": "kappa"}
 
 
-def keep_best(rows: Sequence[FusionResult], folder: Path, data: Sequence[Path]) -> None:
+def save_best(rows: Sequence[FusionResult], folder: Path, data: Sequence[Path]) -> None:
     """Copy the network with the highest average accuracy at validation."""
     from sarheight.zones.networks import ZoneClassifier
 
@@ -386,7 +344,7 @@ def keep_best(rows: Sequence[FusionResult], folder: Path, data: Sequence[Path]) 
         for row in rows
         for value, run in zip(row.validation, row.folders, strict=True)
     ]
-    average, label, run = max(runs, key=lambda found: found[0])
+    average, label, run = max(runs, key=lambda scored: scored[0])
     card = {
         "data": [path.name for path in data],
         "form": label,
@@ -399,6 +357,8 @@ def keep_best(rows: Sequence[FusionResult], folder: Path, data: Sequence[Path]) 
 
 def write_table(rows: Sequence[FusionResult], parts: Mapping[str, ZoneSamples], path: Path) -> None:
     """Write all figures as JSON: of each form, each seed and each class."""
+    from sarheight.output.atomic import atomic_write
+
     table: dict[str, Any] = {
         "samples": {role: len(samples) for role, samples in parts.items()},
         "forms": [
@@ -420,7 +380,7 @@ def write_table(rows: Sequence[FusionResult], parts: Mapping[str, ZoneSamples], 
 
 
 def print_table(rows: Sequence[FusionResult]) -> None:
-    """Print what was found, the mean and the spread over the seeds, in percent."""
+    """Print the scores in percent: mean and standard deviation over the seeds."""
     from rich.console import Console
     from rich.table import Table
 
@@ -436,143 +396,102 @@ def print_table(rows: Sequence[FusionResult]) -> None:
         table.add_row(row.strategy.name, stage, *figures, _percent(calibration, None))
     console = Console()
     console.print(table)
-    console.print(verdict_in_words(rows), highlight=False, soft_wrap=True)
+    console.print(describe_verdict(rows), highlight=False, soft_wrap=True)
 
 
 def _percent(value: float, spread: float | None) -> str:
     return f"{100 * value:.1f}" if spread is None else f"{100 * value:.1f} ± {100 * spread:.1f}"
 
 
-def verdict_in_words(rows: Sequence[FusionResult]) -> str:
-    """Answer whether early, middle or late fusion is best, as far as the spread lets it."""
+def describe_verdict(rows: Sequence[FusionResult]) -> str:
+    """Say which of early, middle and late fusion is best, and whether significantly."""
     from sarheight.zones.fusion import rank_fusions
 
     if len({row.strategy.kind for row in rows} - {"none"}) < 2:
-        return "One kind of fusion alone: nothing to compare."
+        return "Only one kind of fusion: nothing to compare."
     verdict = rank_fusions(rows)
     best = verdict.best[verdict.winner]
-    told = (
+    best_text = (
         f"Best at validation: {verdict.winner} fusion ({best.strategy.label}), with an average "
         f"accuracy of {_percent(best.mean('average'), best.std('average'))} % at test"
     )
     gain = f"{100 * verdict.gain:+.1f} points to the next kind"
     if verdict.standard_error is None:
-        return f"{told}, {gain}. One seed cannot tell this from chance: take more."
+        return f"{best_text}, {gain}. One seed does not show significance: use more."
     gain = f"{gain} ({100 * verdict.standard_error:.1f} standard error)"
     if verdict.significant:
-        return f"{told}, {gain}."
-    return f"{told}, {gain}: not more than chance between seeds makes."
+        return f"{best_text}, {gain}."
+    return f"{best_text}, {gain}: not significant over the seeds."
 
 
-# ``sarheight train zones``: early, middle or late fusion, on one's own data.
+# ``sarheight train zones``: early, middle or late fusion.
 
 DATA, FORMS = "Data", "Forms of fusion"
 
 
 def zones(
+    run: RunOptions,
     *,
-    data: Annotated[
-        list[Path],
-        typer.Argument(
-            exists=True,
-            metavar="DATA",
-            help="So2Sat LCZ42: its folder, or one HDF5 file of it. Or rasters on one grid, with "
-            "--labels.",
-            show_default=False,
-        ),
-    ],
-    output: RunFolder,
+    data: Annotated[list[Path], argument("DATA", exists=True)],
     labels: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            metavar="RASTER",
-            help="Codes of the zones, 0 where none is known.",
-            rich_help_panel=DATA,
-            show_default=False,
-        ),
+        Path | None, option(DATA, exists=True, dir_okay=False, metavar="RASTER")
     ] = None,
-    size: Annotated[
-        int,
-        typer.Option(min=1, help="Cells of a patch around a label.", rich_help_panel=DATA),
-    ] = 32,
-    block: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            metavar="METRES",
-            help="Side of the blocks of a map that go to training, validation or test as a whole.",
-            rich_help_panel=DATA,
-        ),
-    ] = 5000.0,
-    deal: Annotated[
-        bool,
-        typer.Option(
-            "--deal",
-            help="Deal the training file out at random, 80, 10 and 10 %, and leave other files "
-            "aside.",
-            rich_help_panel=DATA,
-        ),
-    ] = False,
-    split: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Which channels make a branch: `radar|optical` (the usual one), `seven groups`, "
-            "`radar groups`, `optical groups`. Give it again for each further one.",
-            rich_help_panel=FORMS,
-            show_default=False,
-        ),
-    ] = None,
-    group: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="CHANNEL,CHANNEL,...",
-            help="A branch of your own; again for each further one. `*` at the end of a name "
-            "stands for all that begin so.",
-            rich_help_panel=FORMS,
-            show_default=False,
-        ),
-    ] = None,
-    stages: Annotated[
-        str,
-        typer.Option(
-            help="Where the branches meet: 0 (input) to 5, 6 (sum of their probabilities), and "
-            "`independent`, trained apart and summed.",
-            rich_help_panel=FORMS,
-        ),
-    ] = "0,1,2,3,4,5,6,independent",
-    seeds: Annotated[
-        int, typer.Option(min=1, help="Runs of each form.", rich_help_panel=FORMS)
-    ] = 5,
-    settings: SettingsFile = None,
-    device: Device = "auto",
-    quiet: Quiet = False,
-    debug: Debug = False,
+    size: Annotated[int, option(DATA, min=1)] = 32,
+    block: Annotated[float, option(DATA, min=0.0, metavar="METRES")] = 5000.0,
+    random_split: Annotated[bool, option(DATA, "--random-split")] = False,
+    split: Annotated[list[str] | None, option(FORMS, metavar="NAME")] = None,
+    group: Annotated[list[str] | None, option(FORMS, metavar="CHANNEL,CHANNEL,...")] = None,
+    stages: Annotated[str, option(FORMS)] = "0,1,2,3,4,5,6,independent",
+    seeds: Annotated[int, option(FORMS, min=1)] = 5,
 ) -> None:
-    r"""Train networks for Local Climate Zones, and tell which stage of fusion is best.
+    r"""Train networks for Local Climate Zones, and compare the stages of fusion.
 
-    Every form is trained from several seeds. A table gives overall accuracy (OA), average accuracy
-    (AA), kappa and calibration error on samples that no form was chosen by, with their spread. The
-    best network at validation ends up in the folder `model`; `sarheight predict` makes maps with
-    it.
+    Every form is trained from several seeds. A table lists overall accuracy (OA), average accuracy
+    (AA), kappa and calibration error on test samples, with their standard deviations. The folder
+    `model` contains the network that is best on the validation samples; `sarheight predict` maps
+    with it.
 
     ```
     sarheight train zones so2sat_v2/ -o run
     sarheight train zones s1.tif s2.tif --labels lcz.tif --group 's1_*' --group 's2_*' -o run
     ```
+
+    Parameters
+    ----------
+    data : list of pathlib.Path
+        So2Sat LCZ42: its folder, or one HDF5 file of it. Or rasters on one grid, with --labels.
+    labels : pathlib.Path, optional
+        Codes of the zones, 0 where unknown.
+    size : int
+        Cells of a patch around a label.
+    block : float
+        Side of the blocks of a map that are assigned to training, validation or test.
+    random_split : bool
+        Split the training file at random, 80, 10 and 10 %, and ignore other files.
+    split : list of str, optional
+        Channels of the branches: `radar|optical` (default), `seven groups`, `radar groups`,
+        `optical groups`. Repeat the option for more.
+    group : list of str, optional
+        Channels of one branch. Repeat the option for each branch. `*` at the end of a name matches
+        all channels with this beginning.
+    stages : str
+        Stages where the branches meet: 0 (input) to 5, 6 (sum of their probabilities), and
+        `independent`, trained apart and summed.
+    seeds : int
+        Runs of each form.
     """
-    with session("train zones", quiet=True, threads=None, debug=debug, steps=1):
+    with run.session("zones"):
         from sarheight.zones.fusion import compare_fusion
         from sarheight.zones.training import ZoneSettings
 
-        chosen = ZoneSettings() if settings is None else ZoneSettings.read(settings)
-        parts, posting = samples_of(data, labels, size, block, deal=deal, seed=chosen.seed)
-        forms = chosen_forms(parts["training"].channels, split, group, stages)
+        chosen = ZoneSettings() if run.settings is None else ZoneSettings.read(run.settings)
+        parts, posting = open_samples(
+            data, labels, size, block, random_split=random_split, seed=chosen.seed
+        )
+        forms = fusion_forms_of(parts["training"].channels, split, group, stages)
 
         def report(form: FusionStrategy, seed: int) -> None:
-            if not quiet:
+            if not run.quiet:
                 typer.echo(f"{form.label}, seed {seed}", err=True)
 
         rows = compare_fusion(
@@ -581,18 +500,18 @@ def zones(
             parts["test"],
             forms,
             chosen,
-            output / "runs",
+            run.output / "runs",
             seeds=range(chosen.seed, chosen.seed + seeds),
             posting=posting,
-            accelerator=device,
+            accelerator=run.device,
             report=report,
         )
-        keep_best(rows, output / "model", data)
-        write_table(rows, parts, output / "table.json")
+        save_best(rows, run.output / "model", data)
+        write_table(rows, parts, run.output / "table.json")
         print_table(rows)
 
 
-# ``sarheight train``: networks.
+# ``sarheight train``: the group.
 
 train = typer.Typer(name="train")
 
@@ -600,8 +519,8 @@ train = typer.Typer(name="train")
 @train.callback(invoke_without_command=True)
 def _commands(context: typer.Context) -> None:
     """Train a network; needs `pip install 'sarheight[learn]'`."""
-    help_if_alone(context)
+    require_subcommand(context)
 
 
-for command in (terrain, buildings, zones):
-    train.command()(command)
+for function in (terrain, buildings, zones):
+    train.command()(command(function))

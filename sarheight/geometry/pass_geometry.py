@@ -16,7 +16,7 @@ from sarheight_kernels.radiometry import divide_by_area
 from sarheight_kernels.rdr2geo import points_at_height
 from sarheight_kernels.tiles import tile_bounds, tile_count
 
-from sarheight.dem import check_dem
+from sarheight.dem.checked import CheckedDem
 from sarheight.errors import GeometryError
 from sarheight.geometry.tables import ground_model, horizontal, radar_model, to_earth_fixed
 
@@ -142,13 +142,13 @@ def require_overlap(
 
 
 def models(
-    dem: xr.DataArray, grid: RadarGrid, orbit: Orbit
+    dem: xr.DataArray | CheckedDem, grid: RadarGrid, orbit: Orbit
 ) -> tuple[xr.DataArray, NDArray[np.float32], GroundModel, RadarModel]:
     """Check a DEM, and turn it and an image into what the kernels read.
 
     Returns shape `heights` (rows, columns).
     """
-    dem = check_dem(dem)
+    dem = CheckedDem.of(dem).array
     heights = np.ascontiguousarray(dem.values, dtype=np.float32)
     ground = ground_model(
         dem.x.values.astype(np.float64),
@@ -158,7 +158,7 @@ def models(
     return dem, heights, ground, radar_model(grid, orbit)
 
 
-def pass_geometry(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> PassGeometry:
+def pass_geometry(dem: xr.DataArray | CheckedDem, grid: RadarGrid, orbit: Orbit) -> PassGeometry:
     """Look at a DEM through a radar."""
     dem, heights, ground, radar = models(dem, grid, orbit)
     bounds = np.empty((tile_count(heights), 4))

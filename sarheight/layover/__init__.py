@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from sarheight.layover._fit import fit_law
 from sarheight.layover._mapping import Mapping, mapping
-from sarheight.layover._masks import FLAGS, masks
-from sarheight.layover._methods import Method, PosteriorMean, Reallocation
-from sarheight.layover._reconstruct import reconstruct
+from sarheight.layover._posterior import Method, PosteriorMean, Reallocation
+from sarheight.layover._reconstruct import fit_law, reconstruct
+from sarheight.layover.categories import FLAGS, masks
 
 __all__ = [
     "FLAGS",

@@ -1,4 +1,4 @@
-"""The one-to-many mapping between radar pixels and ground cells, to hold in the hand."""
+"""The one-to-many mapping between radar pixels and ground cells, as an explicit sparse matrix."""
 
 from __future__ import annotations
 
@@ -12,34 +12,31 @@ from numpy.typing import NDArray
 from sarheight_kernels.mapping import band_weights, copy_band
 from sarheight_kernels.tiles import TILE
 
+from sarheight.dem.checked import CheckedDem, stored_like
 from sarheight.errors import GeometryError
-from sarheight.geometry.pass_geometry import pass_geometry
+from sarheight.geometry.pass_geometry import on_grid, pass_geometry
 from sarheight.illumination import BackscatterLaw, ConstantGamma
 from sarheight.illumination.simulate import NOTHING_ILLUMINATED, Illumination, illuminate
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from scipy import sparse
 
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
 
-__all__ = ["Mapping", "mapping"]
-
 WEIGHTS_PER_CELL = 24
-"""How many weights a cell has at most, on average over a tile; where that is too few, room is
-made for more."""
+"""Weights per cell for which memory is taken first, on average over a kernel tile. Where more are
+needed, twice as much is taken."""
 
 
 @dataclass(frozen=True, eq=False)
 class Mapping:
-    """Which ground cells mix in each radar pixel, and which pixels saw each cell.
+    """Ground cells that contribute to each radar pixel, and pixels to which each cell contributes.
 
     Attributes
     ----------
     matrix : scipy.sparse.csc_array, shape (lines * samples, rows * columns)
-        The energy that each cell of unit reflectivity sends into each pixel, in square metres.
+        The RCS that each cell of unit reflectivity contributes to each pixel, in square metres.
         Pixels and cells are counted row after row.
     image_shape : tuple of int
         Lines and samples.
@@ -61,7 +58,7 @@ class Mapping:
         return self.matrix.tocsr()
 
     def cells_of(self, line: int, sample: int) -> xr.Dataset:
-        """List the ground cells that mix in a pixel.
+        """List the ground cells that contribute to a pixel.
 
         Parameters
         ----------
@@ -72,8 +69,8 @@ class Mapping:
         -------
         xarray.Dataset
             Dim ``cell``, the largest contribution first: ``row``, ``column``, ``x``, ``y``,
-            ``weight`` (square metres) and ``ratio``, the part of the pixel's energy that is the
-            cell's where all are equally bright; the ratios sum to 1.
+            ``weight`` (square metres) and ``ratio``, the part of the pixel's RCS that is the cell's
+            where all have the same reflectivity; the ratios sum to 1.
 
         Raises
         ------
@@ -101,7 +98,7 @@ class Mapping:
         )
 
     def pixels_of(self, row: int, column: int) -> xr.Dataset:
-        """List the pixels that saw a ground cell.
+        """List the pixels to which a ground cell contributes.
 
         Parameters
         ----------
@@ -112,7 +109,7 @@ class Mapping:
         -------
         xarray.Dataset
             Dim ``pixel``, the largest part first: ``line``, ``sample``, ``weight`` (square
-            metres) and ``ratio``, the part of the cell's energy that went there; the ratios sum
+            metres) and ``ratio``, the part of the cell's RCS that is in the pixel; the ratios sum
             to 1.
 
         Raises
@@ -138,7 +135,7 @@ class Mapping:
         )
 
     def to_dataset(self) -> xr.Dataset:
-        """Return the mapping as a Dataset that can be saved by `sarheight.output.write`.
+        """Return the mapping as a Dataset, to be saved by `sarheight.output.write`.
 
         Returns
         -------
@@ -150,7 +147,7 @@ class Mapping:
         dataset["weight"] = (
             "entry",
             self.matrix.data,
-            {"long_name": "energy at unit reflectivity", "units": "m2"},
+            {"long_name": "RCS at unit reflectivity", "units": "m2"},
         )
         dataset["pixel"] = ("entry", self.matrix.indices, {"long_name": "line * samples + sample"})
         dataset["start"] = ("cell_edge", self.matrix.indptr, {"long_name": "first entry of a cell"})
@@ -163,7 +160,7 @@ class Mapping:
         Parameters
         ----------
         dataset : xarray.Dataset
-            From `to_dataset`.
+            From `to_dataset`, such as `sarheight.output.open_result` opens.
 
         Returns
         -------
@@ -192,64 +189,18 @@ class Mapping:
         cells = dataset.drop_vars(["weight", "pixel", "start"]).drop_attrs(deep=False)
         return cls(matrix, image_shape, cells)
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Save the mapping to a Zarr store or a NetCDF file.
-
-        Parameters
-        ----------
-        path : str or Path
-            Ending in ``.zarr`` or ``.nc``.
-        overwrite : bool
-            Whether an existing file may be replaced.
-
-        Returns
-        -------
-        Path
-            The path.
-
-        Raises
-        ------
-        OutputError
-            If it cannot be written; nothing is left behind then.
-        """
-        from sarheight.output import write
-
-        return write(self.to_dataset(), path, overwrite=overwrite)
-
-    @classmethod
-    def load(cls, path: str | Path) -> Mapping:
-        """Load a mapping that was saved.
-
-        Parameters
-        ----------
-        path : str or Path
-            From `save`.
-
-        Returns
-        -------
-        Mapping
-            The mapping.
-
-        Raises
-        ------
-        ValueError
-            If the file holds something else.
-        """
-        from sarheight.output import open_result
-
-        return cls.from_dataset(open_result(path))
-
 
 def _require_inside(name: str, place: tuple[int, int], shape: tuple[int, int]) -> None:
+    """Refuse a pixel or a cell that does not exist."""
     if not (0 <= place[0] < shape[0] and 0 <= place[1] < shape[1]):
         msg = f"found {name} {place}, expected one within {shape}, counted from 0"
         raise IndexError(msg)
 
 
-def _moved(array: NDArray[Any], count: int, size: int) -> NDArray[Any]:
-    """Move the first elements of an array to a larger one.
+def _enlarge(array: NDArray[Any], count: int, size: int) -> NDArray[Any]:
+    """Copy the first elements of an array to a larger one.
 
-    What is not written yet is not touched, and takes no memory; growing in place would fill it.
+    The rest is not touched, and takes no memory until it is written; resizing would fill it.
     """
     larger = np.empty(size, dtype=array.dtype)
     larger[:count] = array[:count]
@@ -257,12 +208,12 @@ def _moved(array: NDArray[Any], count: int, size: int) -> NDArray[Any]:
 
 
 def _matrix(operator: Illumination) -> sparse.csc_array:
-    """Write the weights down, band after band of tiles."""
+    """Compute the weights row after row of kernel tiles, shape (pixels, cells)."""
     from scipy import sparse
 
-    seen = operator.geometry
-    lines, samples = seen.grid.shape
-    rows, columns = seen.heights.shape
+    geometry = operator.geometry
+    lines, samples = geometry.grid.shape
+    rows, columns = geometry.heights.shape
     tiles = -(-columns // TILE)
     last = np.minimum(TILE * np.arange(1, tiles + 1), columns) - 1
     slots = np.empty((2, tiles, TILE * TILE * WEIGHTS_PER_CELL), dtype=np.float32)
@@ -275,21 +226,21 @@ def _matrix(operator: Illumination) -> sparse.csc_array:
         while True:
             slot_pixel, slot_weight = slots[0].view(np.int32), slots[1]
             band_weights(
-                seen.ground, seen.radar, seen.heights, operator.law, seen.bounds,
+                geometry.ground, geometry.radar, geometry.heights, operator.law, geometry.bounds,
                 operator.illuminated, lines, samples, row // TILE * tiles, band, fits,
                 slot_pixel, slot_weight,
             )  # fmt: skip
             if fits.all():
                 break
             slots = np.empty((2, tiles, 2 * slots.shape[2]), dtype=np.float32)
-        # Row after row, tile after tile.
+        # Where the weights of each row of a tile begin: row after row, tile after tile.
         after = total + np.cumsum(band[:, last], dtype=np.int64).reshape(-1, tiles)
         begin = np.concatenate(([total], after.ravel()[:-1])).reshape(after.shape)
         begun, total = total, int(after[-1, -1])
         if total > pixel.size:
-            # Where all bands have as many, nothing needs to grow again.
+            # 10 % more than are needed if all bands have as many.
             size = max(int(1.1 * total * rows / (row + len(band))), 2 * pixel.size)
-            pixel, weight = (_moved(array, begun, size) for array in (pixel, weight))
+            pixel, weight = (_enlarge(array, begun, size) for array in (pixel, weight))
         if total > np.iinfo(start.dtype).max:
             start = start.astype(np.int64)
         cells = start[1 + row * columns : 1 + (row + len(band)) * columns].reshape(band.shape)
@@ -299,8 +250,17 @@ def _matrix(operator: Illumination) -> sparse.csc_array:
     return sparse.csc_array((weight, pixel, start), shape=(lines * samples, rows * columns))
 
 
+def _stored_columns(matrix: sparse.csc_array, dem: CheckedDem) -> sparse.csc_array:
+    """Bring the columns of a north-up DEM's weights into the order in which the DEM is stored."""
+    if dem.north_up() is dem:
+        return matrix
+    number = np.arange(matrix.shape[1]).reshape(dem.array.shape)
+    order = stored_like(dem.array.copy(data=number), dem.array).values.ravel()
+    return matrix[:, order]
+
+
 def mapping(
-    dem: xr.DataArray,
+    dem: xr.DataArray | CheckedDem,
     grid: RadarGrid,
     orbit: Orbit,
     *,
@@ -341,9 +301,10 @@ def mapping(
             "an explicit mapping: crop the grid"
         )
         raise ValueError(msg)
-    seen = pass_geometry(dem, grid, orbit)
-    operator = illuminate(seen, ConstantGamma(1.0) if law is None else law)
+    checked = CheckedDem.of(dem)
+    geometry = pass_geometry(checked.north_up(), grid, orbit)
+    operator = illuminate(geometry, ConstantGamma(1.0) if law is None else law)
     matrix = _matrix(operator)
     if matrix.nnz == 0:
         raise GeometryError(NOTHING_ILLUMINATED)
-    return Mapping(matrix, grid.shape, seen.dataset({}))
+    return Mapping(_stored_columns(matrix, checked), grid.shape, on_grid(checked.array, {}))

@@ -9,10 +9,10 @@ The name of the output chooses its format:
 ``.png``              quick-look picture (cannot be read back)
 ====================  ====================================================
 
-A STAC item can go beside it, and each file says itself where it comes from (`read_provenance`).
+A STAC item can be written beside it, and every file can hold its provenance (`read_provenance`).
 
-A result appears under its name complete, or not at all: it is written beside its place under a
-temporary name, flushed to the disk, checked, and then renamed.
+A result appears under its name complete, or not at all: it is written under a temporary name in
+the same folder, flushed to the disk, checked, and then renamed.
 """
 
 from __future__ import annotations

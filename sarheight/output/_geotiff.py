@@ -442,7 +442,7 @@ def read_geotiff(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as x
         tags = [file.tags(index) for index in file.indexes]
         file_tags = {name: text for name, text in file.tags().items() if name not in GDAL_TAGS}
     if not all("BAND_VARIABLE" in tag for tag in tags):
-        msg = f"'{path}' is a GeoTIFF, but no result of sarheight: rioxarray opens any"
+        msg = f"'{path}' is a GeoTIFF, but no result of sarheight; open it by rioxarray"
         raise ValueError(msg)
     image = rioxarray.open_rasterio(path, chunks=chunks)
     if not isinstance(image, xr.DataArray):
@@ -461,7 +461,7 @@ def read_geotiff(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as x
 
 @contextmanager
 def _gdal_errors_as_oserror() -> Iterator[None]:
-    """Turn what rasterio lets through from GDAL (private classes, SystemError) into OSError."""
+    """Turn GDAL errors that rasterio does not translate (private classes) into OSError."""
     try:
         yield
     except (OSError, ValueError, TypeError, MemoryError):
@@ -471,18 +471,17 @@ def _gdal_errors_as_oserror() -> Iterator[None]:
 
 
 def _pieces(dataset: xr.Dataset) -> list[Piece]:
-    """Cut rows and columns where dask has cut them, so that no chunk is computed twice."""
+    """Split rows and columns at chunk borders, so that no chunk is computed twice."""
     sizes = dataset.unify_chunks().chunksizes
     rows, columns = (dataset.sizes[name] for name in SPATIAL)
     lengths = sizes.get("y") or (STRIP,) * -(-rows // STRIP)
-    tall = min(max(lengths), rows)
-    cell = dataset.nbytes / (rows * columns)
-    widest = int(LARGEST_PIECE / (cell * tall))
-    widths = _joined(sizes.get("x") or (columns,), widest)
+    highest = min(max(lengths), rows)
+    widest = int(LARGEST_PIECE / (dataset.nbytes / (rows * columns) * highest))
+    widths = _join_chunks(sizes.get("x") or (columns,), widest)
     return list(product(_slices(lengths, rows), _slices(widths, columns)))
 
 
-def _joined(lengths: tuple[int, ...], largest: int) -> tuple[int, ...]:
+def _join_chunks(lengths: tuple[int, ...], largest: int) -> tuple[int, ...]:
     """Join neighbouring chunks as long as they stay within a size."""
     joined: list[int] = []
     for length in lengths:
@@ -520,7 +519,7 @@ def _checksum(values: np.ndarray[Any, Any], start: int) -> int:
 
 
 def _verify(path: Path, checksums: Checksums, overviews: int) -> None:
-    """Read a file back; raise when it does not hold what was written."""
+    """Read a file back; raise where it differs from the checksums of the written values."""
     with rasterio.open(path) as file:
         for window, expected in checksums:
             checksum = 0

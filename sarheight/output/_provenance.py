@@ -42,7 +42,7 @@ def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises
     ------
     FileNotFoundError
-        When there is nothing of that name.
+        When the path does not exist.
     ValueError
         When the format is unknown, or the file does not say where it comes from.
     OSError

@@ -17,7 +17,7 @@ from sarheight.output.stac import STAC_SUFFIX, require_acquisitions, stac_item
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Mapping
 
     from matplotlib.figure import Figure
 
@@ -83,19 +83,14 @@ def _add_conventions(dataset: xr.Dataset, chunk: int = CHUNK) -> xr.Dataset:
         dataset = dataset.chunk(dict.fromkeys(dataset.dims, chunk))
     dataset = add_cf_attributes(dataset)
     dataset.attrs = plain_attributes(dataset.attrs)
-    for name in dataset.variables:
-        _set_attributes(dataset, name)
+    for name, variable in dataset.variables.items():
+        variable.attrs = plain_attributes(variable.attrs)
+        if "flag_values" in variable.attrs:
+            flags = np.asarray(variable.attrs["flag_values"]).astype(variable.dtype)
+            variable.attrs["flag_values"] = flags
+        if name in dataset.coords:
+            variable.encoding = {"_FillValue": None}
     return dataset
-
-
-def _set_attributes(dataset: xr.Dataset, name: Hashable) -> None:
-    variable = dataset[name]
-    variable.attrs = plain_attributes(variable.attrs)
-    if "flag_values" in variable.attrs:
-        flags = np.asarray(variable.attrs["flag_values"]).astype(variable.dtype)
-        variable.attrs["flag_values"] = flags
-    if name in dataset.coords:
-        variable.encoding = {"_FillValue": None}
 
 
 def _is_auxiliary(coordinate: xr.DataArray, variable: xr.DataArray) -> bool:
@@ -136,21 +131,20 @@ def write(
     Parameters
     ----------
     dataset : xarray.Dataset
-        Variables of dims (..., y, x) with coordinates and a CRS. May be dask-backed: it is then
-        computed piece by piece.
+        Variables of dims (..., y, x) with coordinates and a CRS. A dask-backed dataset is computed
+        piece by piece.
     path : path-like
         ``.tif`` or ``.tiff``: Cloud Optimised GeoTIFF, north up. One band for each variable,
-        pass and polarisation, which its description names (``sigma0_VV``); units, flags and all
-        other attributes are in its tags, those of the dataset in the tags of the file. Floats are
+        pass and polarisation, with a description such as ``sigma0_VV``; units, flags and all other
+        attributes are in its tags, those of the dataset in the tags of the file. Floats are
         float32 with nodata NaN, and overviews average power. Variables of one integer type alone
         keep it and their nodata. Integers *beside floats* become float32 bands that hold the
         same whole numbers with nodata NaN, and their overviews hold the most frequent value,
-        never a mixture of codes. Writing it takes temporary room beside the file, 1.4 times the
-        size of all bands. ``.nc``: NetCDF-4 with CF conventions. ``.zarr``: Zarr store.
-        In both variables keep their types. ``.png``: the picture that `sarheight.plot.scene`
-        draws.
+        never a mixture of codes. Scratch files beside it take 1.4 times the size of all bands.
+        ``.nc``: NetCDF-4 with CF conventions. ``.zarr``: Zarr store. In both, variables keep their
+        types. ``.png``: the figure of `sarheight.plot.scene`.
     overwrite : bool, optional
-        Whether a result that is already there may be replaced.
+        Whether an existing result may be replaced.
     stac : bool, optional
         Whether to write a STAC item beside it, ``unfolded.stac.json`` for ``unfolded.tif`` (see
         `stac_item`). Both appear, or neither.
@@ -158,18 +152,18 @@ def write(
     Returns
     -------
     pathlib.Path
-        What was written.
+        The path.
 
     Raises
     ------
     OutputError
-        When the place is not fit for it (see `check_writable`) or writing failed; nothing is
-        left half-written, and what was there before stays.
+        When the path cannot be written (see `check_writable`) or writing failed; no partial file is
+        left, and an earlier result is kept.
     TypeError
         When `dataset` is not a Dataset.
     ValueError
-        When the dataset has no CRS, no regular grid, or variables the format cannot hold; or a
-        STAC item is wanted of a picture, or of what does not say when it was taken.
+        When the dataset has no CRS, no regular grid, or variables the format cannot hold; or with
+        `stac`, when it is a picture or has no acquisition time.
     """
     path = Path(path)
     if stac:
@@ -221,20 +215,20 @@ def save_png(
     Parameters
     ----------
     figure : matplotlib.figure.Figure
-        What the functions of `sarheight.plot` return.
+        A figure of `sarheight.plot`.
     path : path-like
         A name that ends in ``.png``.
     overwrite : bool, optional
-        Whether a file that is already there may be replaced.
+        Whether an existing file may be replaced.
     resolution : float, optional
         Dots per inch.
     metadata : mapping of str, optional
-        Texts that are kept inside the picture.
+        Texts to keep inside the picture.
 
     Returns
     -------
     pathlib.Path
-        What was written.
+        The path.
 
     Raises
     ------
@@ -275,9 +269,9 @@ def open_result(
     Raises
     ------
     FileNotFoundError
-        When there is nothing of that name.
+        When the path does not exist.
     ValueError
-        When the format cannot be read back, or the file is no result.
+        When the format cannot be read back, or the file is not a result.
     OSError
         When the file is damaged.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
@@ -184,9 +184,17 @@ def _image_of_bands(
 GRID, ORBIT, CALIBRATION = "radar_grid", "orbit_state_vectors", "calibration"
 
 
+def _to_json(record: RadarGrid | Orbit) -> str:
+    """Write the fields of a dataclass: arrays as lists, times in ISO 8601."""
+    return json.dumps(
+        asdict(record),
+        default=lambda value: str(value) if isinstance(value, np.datetime64) else value.tolist(),
+    )
+
+
 def grid_to_json(grid: RadarGrid) -> str:
-    """Write a grid as JSON."""
-    return json.dumps(_plain(grid))
+    """Write a grid as JSON, exact to the last bit."""
+    return _to_json(grid)
 
 
 def grid_from_json(text: str) -> RadarGrid:
@@ -201,7 +209,7 @@ def grid_from_json(text: str) -> RadarGrid:
 
 def orbit_to_json(orbit: Orbit) -> str:
     """Write an orbit as JSON: epoch, state vectors and source."""
-    return json.dumps(_plain(orbit))
+    return _to_json(orbit)
 
 
 def orbit_from_json(text: str) -> Orbit:
@@ -222,18 +230,6 @@ def _explain_unreadable(content: str) -> Iterator[None]:
             "write the file again, or pass the annotation"
         )
         raise ValueError(msg) from error
-
-
-def _plain(value: object) -> Any:  # noqa: ANN401  # JSON has no type
-    if isinstance(value, np.datetime64):
-        return str(value)
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return value
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

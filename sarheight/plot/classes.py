@@ -10,12 +10,11 @@ import numpy as np
 from sarheight.plot.maps import (
     INK,
     Frame,
-    draw_compass,
     draw_nodata,
     hillshade,
-    label_axes,
     map_view,
     nodata_patch,
+    prepare_map,
     subsample,
     valid_cells,
 )
@@ -112,8 +111,7 @@ def draw_classes(
     """Draw a map of classes with the fraction of each in the legend."""
     from matplotlib.colors import to_rgba
 
-    variable = map_view(variable)
-    frame = Frame.of(variable)
+    variable, frame = prepare_map(axes, variable, azimuth)
     valid = valid_cells(variable)
     values = variable.values
     fractions = {
@@ -129,8 +127,6 @@ def draw_classes(
     if relief is not None:
         picture[..., :3] *= _brightness(relief, variable, frame)[..., np.newaxis]
     axes.imshow(picture, extent=frame.extent, aspect="equal", interpolation="nearest")
-    label_axes(axes, frame)
-    draw_compass(axes, frame, azimuth)
     present = [each for each in classes if fractions[each.value] > 0]
     _draw_legend(axes, present, fractions, nodata=not valid.all())
 

@@ -126,9 +126,15 @@ NODATA_STYLE: dict[str, Any] = {
 }
 
 
-def label_axes(axes: Axes, frame: Frame) -> None:
-    """Name the axes of a map."""
+def prepare_map(
+    axes: Axes, grid: xr.DataArray, azimuth: float | None = None
+) -> tuple[xr.DataArray, Frame]:
+    """Label axes and draw the compass for a map; return it in display order, with its frame."""
+    view = map_view(grid)
+    frame = Frame.of(view)
     axes.set(xlabel=f"distance ({frame.unit})", ylabel=f"distance ({frame.unit})")
+    draw_compass(axes, frame, azimuth)
+    return view, frame
 
 
 def draw_nodata(axes: Axes) -> None:
@@ -220,11 +226,8 @@ def draw_backscatter(
         extent, aspect = (0.0, float(samples), float(lines), 0.0), "auto"
         axes.set(xlabel="sample (range)", ylabel="line (azimuth)")
     else:
-        image = map_view(image)
-        frame = Frame.of(image)
+        image, frame = prepare_map(axes, image, azimuth)
         extent, aspect = frame.extent, "equal"
-        label_axes(axes, frame)
-        draw_compass(axes, frame, azimuth)
     power = average_blocks(np.where(valid_cells(image), image.values, np.nan))
     if np.isnan(power).any():
         draw_nodata(axes)

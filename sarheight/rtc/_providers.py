@@ -125,7 +125,7 @@ def open_hyp3(
         scale = scale or SCALES[parts["scale"]]
     if radiometry is None or scale is None:
         msg = (
-            f"the files in '{source}' were renamed, and there is no README that tells radiometry "
+            f"the files in '{source}' were renamed, and there is no README that gives radiometry "
             'and scale; pass them, such as radiometry="gamma0", scale="power"'
         )
         raise ProductError(msg)

@@ -7,19 +7,6 @@ geometry alone, from an annotation or an orbit file.
 
 from __future__ import annotations
 
-from sarheight.sentinel1._product import Sentinel1Product, open_product, recognises
-from sarheight.sentinel1.annotation import Annotation, geolocation_grid, read_annotation
-from sarheight.sentinel1.grid import read_grid
-from sarheight.sentinel1.orbit import read_orbit, read_orbit_file
+import lazy_loader
 
-__all__ = [
-    "Annotation",
-    "Sentinel1Product",
-    "geolocation_grid",
-    "open_product",
-    "read_annotation",
-    "read_grid",
-    "read_orbit",
-    "read_orbit_file",
-    "recognises",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -107,7 +107,7 @@ class Extent(NamedTuple):
                 "damaged, fetch it again"
             )
             raise ProductError(msg)
-        # The last two fields are the lengths of what stands between the header and the data.
+        # The last two fields are the lengths of the name and the extra field before the data.
         begin = info.header_offset + LOCAL_HEADER.size + int(fields[-2]) + int(fields[-1])
         return self._replace(
             begin=self.begin + begin,

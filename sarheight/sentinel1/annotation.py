@@ -23,26 +23,24 @@ Times = NDArray[np.datetime64]
 class StateVectors:
     """State vectors of a satellite, Earth-fixed."""
 
-    time: Times  # (n,):
-    position: Floats  # position, velocity: (n, 3): in metres and metres per second
-    velocity: Floats
+    time: Times  # (n,)
+    position: Floats  # (n, 3), in metres
+    velocity: Floats  # (n, 3), in metres per second
 
 
 @dataclass(frozen=True, eq=False)
 class GeolocationGrid:
-    """ESA's geolocation grid, one value for each point."""
+    """ESA's geolocation grid: the position on the ground of some pixels."""
 
-    # Line, pixel: (n,): place in the image file. In an IW or EW SLC the bursts stand one after
-    # the other in the file, `linesPerBurst` lines each
-    line: NDArray[np.int64]
+    # Pixel of the image file. In the file of an IW or EW SLC the bursts follow one another
+    line: NDArray[np.int64]  # (n,), as all
     pixel: NDArray[np.int64]
-    azimuth_time: Times  # (n,): zero-Doppler time
-    slant_range_time: Floats  # (n,): two-way, in seconds
-    # Latitude, longitude, height: (n,): in degrees, and metres above the WGS84 ellipsoid
-    latitude: Floats
+    azimuth_time: Times  # zero-Doppler time
+    slant_range_time: Floats  # two-way, in seconds
+    latitude: Floats  # in degrees, as all angles
     longitude: Floats
-    height: Floats
-    incidence_angle: Floats  # incidence_angle, elevation_angle: (n,): in degrees
+    height: Floats  # in metres above the WGS84 ellipsoid
+    incidence_angle: Floats
     elevation_angle: Floats
 
 
@@ -50,38 +48,35 @@ class GeolocationGrid:
 class RangeConversion:
     """Polynomials between slant range and ground range, one record for each of k times."""
 
-    azimuth_time: Times  # (k,):
-    slant_origin: Floats  # slant_origin, ground_origin: (k,): in metres
-    # Slant_to_ground, ground_to_slant: (k, d): coefficients from the constant upwards, in metres
-    slant_to_ground: Floats
-    ground_origin: Floats
-    ground_to_slant: Floats
+    azimuth_time: Times  # (k,)
+    slant_origin: Floats  # (k,), in metres
+    slant_to_ground: Floats  # (k, d): coefficients from the constant upwards, in metres
+    ground_origin: Floats  # (k,)
+    ground_to_slant: Floats  # (k, d)
 
 
 @dataclass(frozen=True, eq=False)
 class BurstTiming:
     """A burst of an SLC."""
 
-    azimuth_time: np.datetime64  # zero-Doppler time of the burst's first line
-    # First_valid_sample, last_valid_sample: (lines,): of each line; -1 where the whole line is
-    # invalid
-    first_valid_sample: NDArray[np.int64]
+    azimuth_time: np.datetime64  # zero-Doppler time of its first line
+    first_valid_sample: NDArray[np.int64]  # (lines,): -1 where no sample is valid
     last_valid_sample: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """The part of the spectrum that was made into one look, and how it was weighted."""
+    """The processed spectrum of one look, and its weighting."""
 
     bandwidth: float  # in hertz
-    # Coefficient a of the Hamming window a + (1 - a) cos(2 π f / bandwidth) on amplitudes; 1
-    # where there is none, or one of another kind
+    # Coefficient a of the Hamming window a + (1 - a) cos(2 π f / bandwidth) of amplitudes; 1
+    # without a window, or with one of another kind
     window: float
 
 
 @dataclass(frozen=True)
 class SwathProcessing:
-    """How a swath was focused."""
+    """Processing parameters of a swath."""
 
     swath: str  # such as "IW1"
     range: Spectrum
@@ -90,12 +85,12 @@ class SwathProcessing:
 
 @dataclass(frozen=True, eq=False)
 class Annotation:
-    """What one annotation file says of an image's geometry.
+    """The geometry of an image, from its annotation file.
 
     Attributes
     ----------
     name : str
-        The file, as it is called in errors.
+        Name of the file in errors.
     mission, product_type, mode, swath, polarisation, passing : str
         Such as "S1A", "GRD", "IW", "IW1", "VV", "Ascending".
     first_line_time : datetime64[ns]
@@ -113,7 +108,7 @@ class Annotation:
     processed_looks : int
         Number of looks that were averaged, in range times in azimuth; the least of all swaths.
     processing : tuple of SwathProcessing
-        Of each swath in the image; empty where the file does not say.
+        Processing parameters of each swath in the image; may be empty.
     state_vectors : StateVectors
     geolocation : GeolocationGrid
     range_conversion : RangeConversion or None
@@ -152,7 +147,7 @@ PROCESSING = "imageAnnotation/processingInformation/swathProcParamsList/swathPro
 
 
 def read_annotation(source: XmlSource) -> Annotation:
-    """Read the geometry out of a Sentinel-1 annotation.
+    """Read a Sentinel-1 annotation.
 
     Parameters
     ----------
@@ -162,7 +157,7 @@ def read_annotation(source: XmlSource) -> Annotation:
     Returns
     -------
     Annotation
-        The values, with times in UTC.
+        Its values, with times in UTC.
 
     Raises
     ------
@@ -340,8 +335,8 @@ def _spectrum(processing: Document) -> Spectrum:
 def geolocation_grid(source: XmlSource | Annotation) -> xr.Dataset:
     """Read ESA's geolocation grid from an annotation.
 
-    The grid ties some 200 pixels of an image to places on the ground. It is far too coarse for
-    geocoding in mountains, and the best check there is of a geometry.
+    The grid gives the position on the ground of some 200 pixels. It is too coarse for geocoding in
+    mountains, but the best independent check of a geometry.
 
     Parameters
     ----------
@@ -352,8 +347,8 @@ def geolocation_grid(source: XmlSource | Annotation) -> xr.Dataset:
     -------
     xarray.Dataset
         On dims (line, pixel), whose coordinates are the lines and pixels of the image file: in
-        an IW or EW SLC the bursts stand one after the other in the file, so its lines are not
-        those of a radar grid.
+        the file of an IW or EW SLC the bursts follow one another, so its lines are not those of
+        a radar grid.
 
         ``latitude``, ``longitude``
             In degrees.

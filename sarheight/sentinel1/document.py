@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from sarheight.errors import AnnotationError
 
 XmlSource = str | os.PathLike[str] | bytes
-"""A path to an XML file, plain or compressed with xz, or such a file's contents."""
+"""Path of an XML file, plain or compressed with xz, or the contents of such a file."""
 
 XZ_MAGIC = b"\xfd7zXZ\x00"
 LARGEST_BYTES = 256 * 2**20
@@ -33,19 +33,19 @@ TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?")
 
 
 class NamedBytes(bytes):
-    """Contents of an XML file that know what to call it in errors."""
+    """Contents of an XML file, with its name for errors."""
 
     name: str
 
     def __new__(cls, data: bytes, name: str) -> Self:
-        """Give contents a name."""
+        """Name contents."""
         named = super().__new__(cls, data)
         named.name = name
         return named
 
 
 def _contents(source: XmlSource) -> tuple[bytes, str]:
-    """Return the bytes of a source, decompressed, and the name to call it by in errors."""
+    """Return the decompressed bytes of a source, and its name for errors."""
     if isinstance(source, bytes):
         name, data = getattr(source, "name", "XML from memory"), bytes(source)
     else:
@@ -104,7 +104,7 @@ def _parsed(data: bytes, name: str) -> Element:
 
 
 class Document:
-    """A parsed XML file, or one element of it, whose values are checked when they are taken.
+    """A parsed XML file, or one element of it, whose values are checked when they are read.
 
     Paths are those of `xml.etree.ElementTree`: child names joined by slashes.
     """
@@ -128,7 +128,7 @@ class Document:
         return cls(element, name, root)
 
     def refuse(self, path: str, found: str, expected: str) -> NoReturn:
-        """Raise the error for a value that is not what it should be."""
+        """Raise the error of an unexpected value."""
         msg = (
             f"{self.name}: {found} at {self._trail}/{path}, expected {expected}; "
             "the file is damaged or of another kind, fetch it again from the archive"
@@ -136,7 +136,7 @@ class Document:
         raise AnnotationError(msg)
 
     def copied(self) -> Element:
-        """Return a copy of the element and all that is in it, to be changed and written."""
+        """Return a deep copy of the element."""
         return deepcopy(self._element)
 
     def element(self, path: str) -> Document:
@@ -147,19 +147,19 @@ class Document:
         return Document(found, self.name, f"{self._trail}/{path}")
 
     def elements(self, path: str) -> Iterator[Document]:
-        """Iterate over all elements at a path, of which there may be none."""
+        """Iterate over all elements at a path."""
         for index, found in enumerate(self._element.iterfind(path), start=1):
             yield Document(found, self.name, f"{self._trail}/{path}[{index}]")
 
     def text(self, path: str) -> str:
-        """Return the text of an element, without the blanks around it."""
+        """Return the text of an element, stripped."""
         found = self._element.findtext(path)
         if found is None or not found.strip():
             self.refuse(path, "nothing", "a value")
         return found.strip()
 
     def attribute(self, name: str) -> str:
-        """Return an attribute of the element; empty where it has none of that name."""
+        """Return an attribute of the element; empty if it has none of that name."""
         return self._element.get(name, "").strip()
 
     def number(self, path: str) -> float:
@@ -188,7 +188,7 @@ class Document:
         return int(text)
 
     def numbers(self, path: str) -> NDArray[np.float64]:
-        """Return the finite numbers, one or more, that stand in an element."""
+        """Return the finite numbers, one or more, in an element."""
         text = self.text(path)
         try:
             values = np.array(text.split(), dtype=np.float64)
@@ -199,7 +199,7 @@ class Document:
         return values
 
     def time(self, path: str) -> np.datetime64:
-        """Return the UTC time in an element, with or without the prefix that EOF files give it."""
+        """Return the UTC time in an element, with or without the prefix ``UTC=`` of EOF files."""
         text = self.text(path).removeprefix("UTC=").removesuffix("Z")
         try:
             time = np.datetime64(text, "ns") if TIME.fullmatch(text) else np.datetime64("NaT", "ns")

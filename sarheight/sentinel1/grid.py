@@ -2,7 +2,7 @@
 
 All bursts and swaths of an SLC were sampled in step. In real annotations the first lines of bursts
 lie within 3e-4 lines (0.6 µs, 4 mm) of whole lines of one grid, which is the microsecond to which
-annotations give times; swaths lie 1e-9 samples and 5e-4 lines (1 µs) beside whole pixels of each
+annotations give times; swaths are within 1e-9 samples and 5e-4 lines (1 µs) of whole pixels of each
 other. Swaths also share the slant range at which line times are zero-Doppler times, to within 60 m
 or 0.2 µs; any difference is counted as a shift of the lines. So merging moves bursts and swaths by
 whole pixels; nothing is resampled.
@@ -51,10 +51,10 @@ EQUIVALENT_LOOKS = {
 Definition, S1-RS-MDA-52-7440, table 5-1."""
 
 AZIMUTH_TOLERANCE = 1e-4
-"""Seconds by which lines may lie beside those of the grid into which they are merged."""
+"""Seconds by which lines may differ from those of the grid into which they are merged."""
 
 RANGE_TOLERANCE = 0.05
-"""Metres of slant range by which samples may lie beside those of the grid."""
+"""Metres of slant range by which samples may differ from those of the grid."""
 
 SPACING_TOLERANCE = 1e-8
 """Relative difference of the sampling of swaths: over a whole image, 0.3 µs and 1 mm."""
@@ -194,7 +194,7 @@ def _line_times(annotation: Annotation, epoch: np.datetime64) -> Floats:
     """Return the nominal times of the geolocation grid's lines in seconds, shape (n,)."""
     line = annotation.geolocation.line
     if annotation.bursts:
-        # In the file of an SLC the bursts follow one another, without their overlaps.
+        # In the file of an SLC the bursts follow one another, each with all its lines.
         burst = np.minimum(line // annotation.lines_per_burst, len(annotation.bursts) - 1)
         first_lines = [seconds_between(epoch, timing.azimuth_time) for timing in annotation.bursts]
         first_time, line = np.array(first_lines)[burst], line - burst * annotation.lines_per_burst
@@ -215,7 +215,7 @@ def _bistatic_range(annotation: Annotation, epoch: np.datetime64) -> float | Non
     times = np.array([seconds_between(epoch, time) for time in points.azimuth_time])
     delay = times - _line_times(annotation, epoch)
     slant_range = SPEED_OF_LIGHT / 2 * points.slant_range_time
-    # delay = (slant range - stamp range) / c; the median does without points that were rounded.
+    # delay = (slant range - bistatic range) / c; the median is robust against rounded times.
     bistatic_range = float(np.median(slant_range - SPEED_OF_LIGHT * delay))
     residual = delay - (slant_range - bistatic_range) / SPEED_OF_LIGHT
     return bistatic_range if np.abs(residual).max() < 0.5 * np.abs(delay).max() else None

@@ -606,7 +606,8 @@ class ZoneClassifier(Pretrained):
         """Normalise all channels at once, as `Channel.normalised` does; missing values become 0."""
         if any(channel.transform != "none" for channel in self.channels):
             image = torch.stack(
-                [channel.transformed(image[:, k]) for k, channel in enumerate(self.channels)], dim=1
+                [channel.apply_transform(image[:, k]) for k, channel in enumerate(self.channels)],
+                dim=1,
             )
         scaled = (image - self.mean) / self.std
         scaled = torch.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import convolve
 
 from sarheight.errors import CheckpointError
-from sarheight.learning.tiles import Tiling, require_powers, window
+from sarheight.learning.tiles import Tiling, read_window, require_powers
 from sarheight.learning.weights import select_device
 from sarheight.output import check_writable, nodata_value, write
 from sarheight.output.atomic import atomic_write
@@ -300,7 +300,7 @@ def _classify_rows(
     first, last = span[0] * step + step // 2, (span[1] - 1) * step + step // 2
     rows_read = (first - half, last - half + size)
     columns_read = (-half, width - half + size - 1)
-    values = np.stack([_read_window(layer, rows_read, columns_read) for layer in layers])
+    values = np.stack([_read_valid(layer, rows_read, columns_read) for layer in layers])
     require_powers(classifier.channels, list(values))
     columns = np.arange(width // step) * step + step // 2
     mesh = np.meshgrid(np.arange(0, last - first + 1, step), columns, indexing="ij")
@@ -317,9 +317,9 @@ def _classify_rows(
     return result.reshape(len(classifier.classes), *mesh[0].shape)
 
 
-def _read_window(layer: xr.DataArray, rows: tuple[int, int], columns: tuple[int, int]) -> Floats:
+def _read_valid(layer: xr.DataArray, rows: tuple[int, int], columns: tuple[int, int]) -> Floats:
     """Read a window that may extend beyond the raster; NaN outside and for nodata."""
-    values = window(layer, rows, columns)
+    values = read_window(layer, rows, columns)
     nodata = nodata_value(layer)
     if nodata is not None and np.isfinite(nodata):
         values[values == np.float32(nodata)] = np.nan

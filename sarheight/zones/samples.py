@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from sarheight._runtime import cache_directory
 from sarheight.errors import DatasetError
-from sarheight.learning.split import require_shares, transformed
+from sarheight.learning.split import require_shares, transform_values
 from sarheight.output.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -484,7 +484,7 @@ def _compute_statistics(samples: ZoneSamples, transforms: Mapping[str, str]) -> 
         image = samples.read(np.arange(first, min(first + BLOCK, len(samples))))
         for number, transform in enumerate(transforms.values()):
             if transform != "none":
-                image[:, number] = transformed(image[:, number], transform)
+                image[:, number] = transform_values(image[:, number].astype(np.float64), transform)
         valid = np.isfinite(image)
         values = np.where(valid, image, 0.0).astype(np.float64)
         if origin is None:

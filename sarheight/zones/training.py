@@ -19,6 +19,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from sarheight.learning.run import (
     RunSettings,
+    count_steps,
     fit,
     one_cycle_adamw,
     prepare_run,
@@ -447,8 +448,7 @@ def _train_network(
         loader = ZoneLoader(
             training.with_channels(names), validation.with_channels(names), settings
         )
-        steps = settings.epochs * -(-len(training) // settings.batch)
-        task = ZoneTask(classifier, settings, training.counts(), steps)
+        task = ZoneTask(classifier, settings, training.counts(), count_steps(training, settings))
         fit(
             task,
             loader,

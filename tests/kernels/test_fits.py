@@ -12,8 +12,8 @@ from sarheight_kernels.models import SLACK, box_bounds, locate_cell
 
 from sarheight.geometry.tables import ground_model, radar_model
 from sarheight.ground_range import GroundRange
+from tests.dems import dem_around, hills
 from tests.synthetic import synthetic_grid
-from tests.terrain import dem_around, hills
 
 SIZE = 96
 BOX = (0, SIZE, 0, SIZE)

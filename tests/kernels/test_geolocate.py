@@ -13,8 +13,8 @@ from sarheight_kernels.tiles import TILE, geolocate, geolocation_bounds
 from scipy.interpolate import KroghInterpolator
 
 from sarheight.geometry.tables import ground_model, radar_model
+from tests.dems import PLACES, dem_around, hills, positions
 from tests.synthetic import synthetic_grid
-from tests.terrain import PLACES, dem_around, hills, positions
 
 if TYPE_CHECKING:
     from sarheight.ellipsoid import LookSide

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sarheight_kernels.estimation import compare_with_neighbourhood, pool
 from scipy.ndimage import gaussian_filter
 
-from sarheight.layover._frame import taps
+from sarheight.layover.tiles import gaussian_taps
 
 Values = NDArray[np.float32]
 
@@ -33,7 +33,7 @@ def pooled(values: Values, weight: Values, down: Values, across: Values, summed:
 def test_it_is_a_ratio_of_two_gaussian_filters(deviations: tuple[float, float]) -> None:
     """Of which both find nothing beyond the border."""
     values, weight = draw()
-    down, across = taps(deviations[0]), taps(deviations[1])
+    down, across = gaussian_taps(deviations[0]), gaussian_taps(deviations[1])
     known = np.isfinite(values) & (weight > 0.0)
     share = np.where(known, weight, 0.0).astype(np.float64)
     expected = [
@@ -47,7 +47,7 @@ def test_it_is_a_ratio_of_two_gaussian_filters(deviations: tuple[float, float]) 
 
 def test_values_may_be_multiplied_by_their_weights_already() -> None:
     values, weight = draw()
-    width = taps(1.5)
+    width = gaussian_taps(1.5)
     np.testing.assert_allclose(
         pooled(values * weight, weight, width, width, summed=True),
         pooled(values, weight, width, width, summed=False),
@@ -58,7 +58,7 @@ def test_values_may_be_multiplied_by_their_weights_already() -> None:
 def test_nothing_within_reach_is_no_value() -> None:
     values, weight = draw((30, 30))
     weight[:, 12:] = 0.0
-    width = taps(1.0)
+    width = gaussian_taps(1.0)
     found = pooled(values, weight, width, width, summed=False)
     assert np.isfinite(found[:, : 12 + width.size // 2]).all()
     assert np.isnan(found[:, 12 + width.size // 2 :]).all()
@@ -66,7 +66,7 @@ def test_nothing_within_reach_is_no_value() -> None:
 
 def test_a_constant_stays_one() -> None:
     _, weight = draw()
-    width = taps(2.0)
+    width = gaussian_taps(2.0)
     found = pooled(np.full_like(weight, 7.0), weight, width, width, summed=False)
     np.testing.assert_allclose(found, 7.0, rtol=1e-6)
 
@@ -75,7 +75,7 @@ def test_a_few_cells_get_the_same_as_all() -> None:
     """And those that count for nothing get no value, nor give one."""
     values, weight = draw()
     weight[10:24, 20:30] = 0.0
-    down, across = taps(1.5), taps(2.5)
+    down, across = gaussian_taps(1.5), gaussian_taps(2.5)
     row, column = np.divmod(np.arange(0, values.size, 7), values.shape[1])
     given = np.stack([values * weight, 2.0 * values * weight])
     share = np.linspace(0.0, 1.0, values.size, dtype=np.float32).reshape(values.shape)

@@ -12,9 +12,9 @@ from sarheight_kernels.tiles import geolocate, geolocation_bounds
 from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas, pass_geometry
 from sarheight.illumination import ConstantGamma
 from sarheight.illumination.simulate import illuminate
-from sarheight.layover._passes import Pass
+from sarheight.layover.allocation import PassTile
+from tests.dems import dem_around, hills
 from tests.synthetic import synthetic_grid
-from tests.terrain import dem_around, hills
 
 
 def scene(
@@ -44,13 +44,13 @@ def sampled(
     """Geocode an image of pixels with these areas, 1 by default, as one of areas of 1."""
     ones = np.ones((len(knots), image.shape[2]))
     grid = seen.grid.crop(slice(0, image.shape[1]), slice(0, image.shape[2]))
-    one = Pass(
+    one = PassTile(
         image.astype(np.float32),
         PixelAreas(np.array(knots), ones if measured is None else measured),
         illuminate(replace(seen, grid=grid), ConstantGamma(1.0)),
         ellipsoid=PixelAreas(np.array(knots), ones),
     )
-    return one.reallocate().geocoded
+    return one.allocate().geocoded
 
 
 def test_a_plane_is_interpolated_exactly_and_nothing_beyond_the_image() -> None:

@@ -17,8 +17,8 @@ from sarheight_kernels.tiles import height_span, locate_tile
 from sarheight.geometry.tables import ground_model, radar_model
 from sarheight.sentinel1 import read_grid, read_orbit
 from tests.conftest import ANNOTATIONS, shared_data
+from tests.dems import PLACES, dem_around, hills
 from tests.synthetic import synthetic_grid
-from tests.terrain import PLACES, dem_around, hills
 
 if TYPE_CHECKING:
     import xarray as xr

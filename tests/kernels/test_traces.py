@@ -12,8 +12,8 @@ from scipy.interpolate import RegularGridInterpolator
 
 from sarheight.geometry.pass_geometry import PassGeometry, pass_geometry
 from sarheight.geometry.visibility import terrain_profiles
+from tests.dems import PLACES, Floats, dem_around, hills
 from tests.synthetic import synthetic_grid
-from tests.terrain import PLACES, Floats, dem_around, hills
 
 if TYPE_CHECKING:
     from sarheight.ellipsoid import LookSide

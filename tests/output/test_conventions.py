@@ -1,4 +1,4 @@
-"""What NetCDF and Zarr say beside the numbers, judged by the IOOS compliance checker."""
+"""CF attributes of NetCDF and Zarr, checked by the IOOS compliance checker."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_simulated_images_follow_cf(tmp_path: Path, polarisations: int) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".nc", ".zarr"])
-def test_files_say_what_their_variables_are(tmp_path: Path, suffix: str) -> None:
+def test_variables_have_cf_attributes(tmp_path: Path, suffix: str) -> None:
     path = output.write(result_of(polarisations=2), tmp_path / f"result{suffix}")
     with xr.open_dataset(path, decode_cf=False) as raw:
         assert raw.attrs["Conventions"] == "CF-1.11"
@@ -102,7 +102,7 @@ def test_other_readers_find_polarisations_and_passes_by_name(tmp_path: Path, suf
         assert list(plain["look_side"].values) == ["right", "right"]
 
 
-def test_web_mercator_is_an_equal_mercator_of_a_sphere() -> None:
+def test_web_mercator_equals_the_mercator_projection_of_a_sphere() -> None:
     attributes = cf_grid_mapping({"crs_wkt": pyproj.CRS(3857).to_wkt()})
     assert attributes["grid_mapping_name"] == "mercator"
     words = {name: value for name, value in attributes.items() if name != "crs_wkt"}
@@ -122,7 +122,7 @@ def test_other_systems_keep_their_wkt(crs: int) -> None:
     assert cf_grid_mapping({"a": 1}) == {"a": 1}
 
 
-def test_what_a_dataset_says_itself_stays() -> None:
+def test_existing_attributes_are_kept() -> None:
     dataset = dem_of().to_dataset(name="sigma0").assign_attrs(title="Mine", history="made")
     dataset["sigma0"].attrs = {"units": "dB", "cell_methods": "area: maximum"}
     found = add_cf_attributes(dataset)
@@ -134,7 +134,7 @@ def test_what_a_dataset_says_itself_stays() -> None:
     assert "standard_name" not in dataset["sigma0"].attrs
 
 
-def test_a_part_of_a_result_names_only_what_is_in_it(tmp_path: Path) -> None:
+def test_a_subset_names_only_ancillary_variables_that_it_has(tmp_path: Path) -> None:
     back = output.open_result(output.write(result_of(), tmp_path / "result.nc"))
     part = output.write(back[["gamma0", "mask"]], tmp_path / "part.nc")
     with xr.open_dataset(part, decode_cf=False) as raw:

@@ -1,4 +1,4 @@
-"""Writing and reading results: what comes back, and what is left when writing fails."""
+"""Writing and reading results in all formats, and failures to write."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def folder_is_clean(folder: Path, *names: str) -> bool:
 @pytest.mark.parametrize(
     ("polarisations", "chunks"), [(0, None), (1, None), (2, None), (2, {"y": 32, "x": 50})]
 )
-def test_what_is_written_comes_back(
+def test_results_are_restored_from_every_format(
     tmp_path: Path, suffix: str, polarisations: int, chunks: dict[str, int] | None
 ) -> None:
     dataset = result(polarisations=polarisations)
@@ -127,7 +127,7 @@ def test_a_result_that_was_read_can_be_written_again(tmp_path: Path, suffix: str
 
 
 @pytest.mark.parametrize("suffix", READABLE)
-def test_lazy_reading_gives_the_same(tmp_path: Path, suffix: str) -> None:
+def test_lazy_and_eager_reading_agree(tmp_path: Path, suffix: str) -> None:
     path = output.write(result(), tmp_path / f"result{suffix}")
     with output.open_result(path, chunks={}) as lazy:
         assert lazy["sigma0"].chunks is not None
@@ -135,7 +135,7 @@ def test_lazy_reading_gives_the_same(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", READABLE)
-def test_writing_leaves_the_dataset_as_it_was(tmp_path: Path, suffix: str) -> None:
+def test_writing_does_not_change_the_dataset(tmp_path: Path, suffix: str) -> None:
     dataset, untouched = result(), result()
     output.write(dataset, tmp_path / f"result{suffix}")
     xr.testing.assert_identical(dataset, untouched)
@@ -152,7 +152,7 @@ def test_writing_leaves_the_dataset_as_it_was(tmp_path: Path, suffix: str) -> No
     ],
 )
 @pytest.mark.parametrize("suffix", READABLE)
-def test_places_survive_for_grids_of_all_directions(
+def test_coordinates_survive_for_axes_of_all_directions(
     tmp_path: Path, suffix: str, crs: str, y: np.ndarray, x: np.ndarray
 ) -> None:
     dataset = result(40, 50).assign_coords(y=y, x=x).rio.write_crs(crs)
@@ -162,7 +162,7 @@ def test_places_survive_for_grids_of_all_directions(
     np.testing.assert_array_equal(aligned["sigma0"], dataset["sigma0"])
 
 
-def test_geotiff_is_cloud_optimised_and_describes_itself(tmp_path: Path) -> None:
+def test_geotiff_is_cloud_optimised_with_tags_units_and_overviews(tmp_path: Path) -> None:
     path = output.write(result(700, 900), tmp_path / "result.tif")
     with rasterio.open(path) as file:
         assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
@@ -240,7 +240,7 @@ def test_netcdf_follows_cf(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["netcdf:{}/result.nc:sigma0", 'ZARR:"{}/result.zarr":/sigma0'])
-def test_gdal_finds_the_place_of_netcdf_and_zarr(tmp_path: Path, name: str) -> None:
+def test_gdal_reads_crs_and_transform_of_netcdf_and_zarr(tmp_path: Path, name: str) -> None:
     dataset = result()
     output.write(dataset, tmp_path / "result.nc")
     output.write(dataset, tmp_path / "result.zarr")
@@ -250,7 +250,7 @@ def test_gdal_finds_the_place_of_netcdf_and_zarr(tmp_path: Path, name: str) -> N
         np.testing.assert_array_equal(file.read(), dataset["sigma0"])
 
 
-def test_the_transform_of_a_crop_is_its_own(tmp_path: Path) -> None:
+def test_a_crop_gets_a_transform_of_its_own(tmp_path: Path) -> None:
     dataset = result().rio.write_transform().isel(y=slice(20, 60), x=slice(40, 80))
     output.write(dataset, tmp_path / "result.nc")
     with rasterio.open(f"netcdf:{tmp_path}/result.nc:mask") as file:
@@ -294,13 +294,13 @@ def test_texts_of_all_kinds_survive_in_a_geotiff(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["result", "result.jpg", "result.tif.gz", ".tif"])
-def test_an_unknown_suffix_lists_the_known_ones(tmp_path: Path, name: str) -> None:
+def test_an_unknown_suffix_lists_the_supported_ones(tmp_path: Path, name: str) -> None:
     with pytest.raises(OutputError, match=r"\.tif, \.tiff, \.nc, \.zarr, \.png"):
         output.check_writable(tmp_path / name)
 
 
 @pytest.mark.parametrize("suffix", WRITABLE)
-def test_a_missing_folder_is_told_before_any_work(tmp_path: Path, suffix: str) -> None:
+def test_a_missing_folder_is_reported_before_any_work(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / "absent" / f"result{suffix}"
     with pytest.raises(OutputError, match="does not exist"):
         output.check_writable(path)
@@ -308,20 +308,20 @@ def test_a_missing_folder_is_told_before_any_work(tmp_path: Path, suffix: str) -
         output.write(exploding(KeyboardInterrupt()), path)
 
 
-def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="is a file, not a folder"):
         output.check_writable(tmp_path / "file" / "result.nc")
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that takes no files")
-def test_a_folder_that_takes_no_files_is_told() -> None:
+def test_a_read_only_folder_is_reported() -> None:
     with pytest.raises(OutputError, match="no file can be created"):
         output.check_writable("/proc/result.nc")
 
 
 @pytest.mark.parametrize("suffix", WRITABLE)
-def test_what_exists_is_replaced_only_when_allowed(tmp_path: Path, suffix: str) -> None:
+def test_existing_files_are_replaced_only_when_allowed(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"result{suffix}"
     output.write(result(), path)
     with pytest.raises(OutputError, match="exists already"):
@@ -345,7 +345,7 @@ def test_a_folder_that_is_no_zarr_store_is_never_replaced(tmp_path: Path) -> Non
     assert precious.exists()
 
 
-def test_a_link_is_written_through(tmp_path: Path) -> None:
+def test_symbolic_links_are_followed(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "link.nc").symlink_to(tmp_path / "disk" / "real.nc")
     output.write(result(), tmp_path / "link.nc")
@@ -353,7 +353,7 @@ def test_a_link_is_written_through(tmp_path: Path) -> None:
     assert folder_is_clean(tmp_path / "disk", "real.nc")
 
 
-def test_datasets_that_are_no_results_are_refused(tmp_path: Path) -> None:
+def test_unsuitable_datasets_are_refused(tmp_path: Path) -> None:
     dataset = result()
     path = tmp_path / "result.tif"
     with pytest.raises(TypeError, match="DataArray"):
@@ -375,7 +375,7 @@ def test_datasets_that_are_no_results_are_refused(tmp_path: Path) -> None:
     assert folder_is_clean(tmp_path)
 
 
-def test_what_is_no_result_is_not_read_as_one(tmp_path: Path) -> None:
+def test_files_of_another_origin_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"\.tif, \.tiff, \.nc, \.zarr"):
         output.open_result(tmp_path / "result.png")
     with pytest.raises(FileNotFoundError, match="there is no"):
@@ -407,7 +407,11 @@ def exploding(error: BaseException) -> xr.Dataset:
 
 
 @pytest.mark.parametrize(("suffix", "before"), BEFORE)
-def test_a_failure_half_way_leaves_nothing_new(tmp_path: Path, suffix: str, before: bool) -> None:  # noqa: FBT001
+def test_a_failure_while_computing_leaves_no_new_file(
+    tmp_path: Path,
+    suffix: str,
+    before: bool,  # noqa: FBT001
+) -> None:
     path = tmp_path / f"result{suffix}"
     if before:
         output.write(result(), path)
@@ -426,7 +430,7 @@ def test_a_failure_half_way_leaves_nothing_new(tmp_path: Path, suffix: str, befo
 
 
 @pytest.mark.parametrize("suffix", WRITABLE)
-def test_an_interruption_leaves_nothing(tmp_path: Path, suffix: str) -> None:
+def test_an_interruption_leaves_no_file(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         output.write(exploding(KeyboardInterrupt()), tmp_path / f"result{suffix}")
     assert folder_is_clean(tmp_path)
@@ -447,7 +451,7 @@ class Failing:
 
 @pytest.mark.parametrize(("suffix", "before"), BEFORE)
 @pytest.mark.parametrize("layer", ["flush", "rename", "temporary folder"])
-def test_a_failure_at_the_end_leaves_nothing_new(
+def test_a_failure_while_renaming_leaves_no_new_file(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     suffix: str,
@@ -473,7 +477,7 @@ def test_a_failure_at_the_end_leaves_nothing_new(
     assert fingerprint(path) == kept
 
 
-def test_a_damage_that_gdal_does_not_report_is_noticed(
+def test_damage_that_gdal_does_not_report_is_detected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sarheight.output import _geotiff
@@ -530,7 +534,7 @@ LIMITED = """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_FSIZE")
-def test_a_disk_that_really_refuses_bytes_leaves_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_no_file(tmp_path: Path) -> None:
     folder = tmp_path / "work"
     folder.mkdir()
     code = textwrap.dedent(LIMITED).format(
@@ -556,7 +560,7 @@ def fingerprint(path: Path) -> list[tuple[str, bytes]]:
     return sorted((str(file), file.read_bytes()) for file in files if file.is_file())
 
 
-def test_a_picture_keeps_its_texts(tmp_path: Path) -> None:
+def test_a_picture_keeps_the_attributes(tmp_path: Path) -> None:
     from PIL import Image
 
     output.write(result(), tmp_path / "result.png")

@@ -1,4 +1,4 @@
-"""What other programs find in a GeoTIFF, and results that are larger than memory."""
+"""GeoTIFF files as other programs read them, and results that are larger than memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sarheight import output
-from sarheight.output._geotiff import LARGEST_PIECE, Statistics, _joined, _pieces
+from sarheight.output._geotiff import LARGEST_PIECE, Statistics, _join_chunks, _pieces
 from sarheight.output.grid import check_grid
 from tests.results import masks_of, result_of
 
@@ -49,7 +49,7 @@ LIVE: list[tuple[int, int]] = []
 
 @pytest.mark.parametrize("crs", ["EPSG:32632", "EPSG:4326", "EPSG:3857"])
 @pytest.mark.parametrize("passes", [1, 2])
-def test_cogs_are_valid_to_the_letter(tmp_path: Path, crs: str, passes: int) -> None:
+def test_cogs_pass_strict_validation(tmp_path: Path, crs: str, passes: int) -> None:
     rio_cogeo = pytest.importorskip("rio_cogeo", reason="needs rio-cogeo")
     result = result_of(crs, 2, passes)
     for name, dataset in (("result", result), ("mask", masks_of(crs)[["mask"]])):
@@ -89,7 +89,7 @@ def test_large_cogs_are_valid_with_all_their_overviews(tmp_path: Path) -> None:
         assert file.units == ("1", "1")
 
 
-def test_rioxarray_finds_everything_in_its_place(tmp_path: Path) -> None:
+def test_rioxarray_reads_values_coordinates_names_and_units(tmp_path: Path) -> None:
     result = result_of(polarisations=2)
     path = output.write(result, tmp_path / "result.tif")
     image = rioxarray.open_rasterio(path, masked=True, mask_and_scale=True)
@@ -163,7 +163,7 @@ def test_statistics_do_not_depend_on_the_pieces(pieces: list[list[float]]) -> No
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".nc", ".zarr"])
-def test_a_lazy_result_is_never_held_as_a_whole(tmp_path: Path, suffix: str) -> None:
+def test_a_lazy_result_is_written_in_bounded_memory(tmp_path: Path, suffix: str) -> None:
     dataset = large(2048, 2048)
     output.write(large(512, 512), tmp_path / f"first{suffix}")  # so that libraries are loaded
     LIVE.clear()
@@ -182,12 +182,12 @@ def test_a_lazy_result_is_never_held_as_a_whole(tmp_path: Path, suffix: str) -> 
     np.testing.assert_allclose(corner, expected, rtol=1e-6)
 
 
-def test_pieces_follow_the_chunks_and_stay_small() -> None:
+def test_pieces_follow_the_chunks_and_stay_below_the_limit() -> None:
     pieces = _pieces(check_grid(large(1024, 1024)))
     assert [piece[0] for piece in pieces] == [slice(k, k + 256) for k in range(0, 1024, 256)]
-    assert _joined((10, 10, 10, 10), 25) == (20, 20)
-    assert _joined((10, 10, 10), 5) == (10, 10, 10)
-    assert sum(_joined(tuple(range(1, 50)), 100)) == sum(range(1, 50))
+    assert _join_chunks((10, 10, 10, 10), 25) == (20, 20)
+    assert _join_chunks((10, 10, 10), 5) == (10, 10, 10)
+    assert sum(_join_chunks(tuple(range(1, 50)), 100)) == sum(range(1, 50))
     wide = 30_000
     values = dask.array.zeros((2048, wide), chunks=(1024, 1000), dtype=np.float32)
     dataset = xr.Dataset(
@@ -222,7 +222,7 @@ FULL = """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_FSIZE")
-def test_a_lazy_result_on_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+def test_a_lazy_result_on_a_full_disk_leaves_no_file(tmp_path: Path) -> None:
     root = str(Path(__file__).parents[2])
     code = textwrap.dedent(FULL).format(root=root, folder=str(tmp_path), limit=20_000)
     run = subprocess.run(

@@ -1,4 +1,4 @@
-"""Where a result comes from: what is noted, what is left out, and what is read back."""
+"""Provenance of results: inputs, software, settings, and privacy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FORMATS = (".tif", ".nc", ".zarr", ".png")
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_the_record_is_the_same_in_all_formats(tmp_path: Path, suffix: str) -> None:
+def test_the_provenance_is_the_same_in_all_formats(tmp_path: Path, suffix: str) -> None:
     record = output.provenance({"image": np.eye(2)}, {"steps": 3, "law": "σ⁰"})
     path = tmp_path / f"result{suffix}"
     output.write(result_of().assign_attrs(provenance=record), path)
@@ -33,14 +33,14 @@ def test_the_record_is_the_same_in_all_formats(tmp_path: Path, suffix: str) -> N
 
 
 @pytest.mark.parametrize("suffix", FORMATS[:3])
-def test_the_record_of_an_image_in_radar_geometry_is_read(tmp_path: Path, suffix: str) -> None:
+def test_the_provenance_of_an_image_in_radar_geometry_is_read(tmp_path: Path, suffix: str) -> None:
     record = output.provenance(parameters={"seed": 7})
     path = tmp_path / f"image{suffix}"
     write_scene(scene(), path, attributes={"provenance": json.dumps(record)})
     assert output.read_provenance(path) == record
 
 
-def test_what_says_nothing_of_its_origin_is_told(tmp_path: Path) -> None:
+def test_files_without_provenance_are_refused(tmp_path: Path) -> None:
     path = output.write(masks_of(), tmp_path / "masks.tif")
     with pytest.raises(ValueError, match="does not say where it comes from"):
         output.read_provenance(path)
@@ -53,7 +53,7 @@ def test_what_says_nothing_of_its_origin_is_told(tmp_path: Path) -> None:
         output.read_provenance(tmp_path / "damaged.tif")
 
 
-def test_files_folders_and_zips_are_known_by_their_content(tmp_path: Path) -> None:
+def test_files_folders_and_zips_are_identified_by_content(tmp_path: Path) -> None:
     product = tmp_path / "deep" / "scene.SAFE"
     product.mkdir(parents=True)
     (product / "manifest.safe").write_bytes(b"<xfdu/>")
@@ -73,7 +73,7 @@ def test_files_folders_and_zips_are_known_by_their_content(tmp_path: Path) -> No
     assert output.provenance({"folder": product})["inputs"]["folder"]["sha256"] != before
 
 
-def test_nothing_tells_whose_machine_it_was(tmp_path: Path) -> None:
+def test_the_provenance_holds_no_local_paths(tmp_path: Path) -> None:
     (tmp_path / "dem.tif").write_bytes(b"heights")
     record = output.provenance({"dem": tmp_path / "dem.tif"}, {"dem": tmp_path / "dem.tif"})
     text = json.dumps(record)
@@ -82,7 +82,7 @@ def test_nothing_tells_whose_machine_it_was(tmp_path: Path) -> None:
     assert record["parameters"]["dem"] == "dem.tif"
 
 
-def test_what_lies_elsewhere_is_named_and_not_fetched() -> None:
+def test_urls_are_identified_without_a_download() -> None:
     files = fsspec.filesystem("memory")
     files.pipe("/archive/scene.zip", b"0123456789")
     found = output.provenance({"image": "memory://archive/scene.zip"})["inputs"]["image"]
@@ -102,18 +102,18 @@ def test_what_lies_elsewhere_is_named_and_not_fetched() -> None:
         ("https://example.org:8443/a.tif", "https://example.org:8443/a.tif"),
     ],
 )
-def test_addresses_are_kept_without_secrets(address: str, shown: str) -> None:
+def test_urls_are_kept_without_credentials(address: str, shown: str) -> None:
     assert strip_credentials(address) == shown
 
 
-def test_gdal_keeps_the_record_of_a_geotiff_in_its_tags(tmp_path: Path) -> None:
+def test_the_provenance_of_a_geotiff_is_in_its_tags(tmp_path: Path) -> None:
     record = output.provenance(parameters={"steps": 3})
     path = output.write(masks_of().assign_attrs(provenance=record), tmp_path / "masks.tif")
     with rasterio.open(path) as file:
         assert json.loads(file.tags()["provenance"]) == record
 
 
-def test_provenance_tells_versions_inputs_and_parameters(tmp_path: Path) -> None:
+def test_provenance_holds_versions_inputs_and_parameters(tmp_path: Path) -> None:
     (tmp_path / "dem.tif").write_bytes(b"heights")
     (tmp_path / "scene.SAFE").mkdir()
     (tmp_path / "scene.SAFE" / "annotation.xml").write_bytes(b"<product/>")

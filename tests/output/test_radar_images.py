@@ -1,4 +1,4 @@
-"""Images on file find their place on the ground again, to the last bit."""
+"""Files in radar geometry keep image, sampling and orbit to the last bit."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def scene_of(polarisations: tuple[str, ...] = (), *, ground_range: bool = True) 
 
 
 @pytest.mark.parametrize("ground_range", [True, False])
-def test_grid_and_orbit_return_to_the_last_bit(*, ground_range: bool) -> None:
+def test_grid_and_orbit_survive_json_to_the_last_bit(*, ground_range: bool) -> None:
     grid, orbit = synthetic_grid(ground_range=ground_range)
     grid = replace(grid, bistatic_range=1 / 3 + 9e5, polarisations=("VV", "VH"), mission="S1A")
     assert same(grid_from_json(grid_to_json(grid)), grid)
     assert same(orbit_from_json(orbit_to_json(orbit)), orbit)
 
 
-def test_bursts_return() -> None:
+def test_bursts_survive_json() -> None:
     grid, orbit = synthetic_grid(lines=BURST_STEP + LINES_PER_BURST, ground_range=False)
     read = read_grid(annotation_xml(grid, orbit, bursts=2).encode())
     assert len(read.bursts) == 2
@@ -76,7 +76,7 @@ def test_bursts_return() -> None:
 
 
 @pytest.mark.parametrize("name", ANNOTATIONS[:2])
-def test_real_annotations_return(name: str) -> None:
+def test_real_annotations_survive_json(name: str) -> None:
     path = shared_data("sentinel1", *name.split("/"))
     grid, orbit = read_grid(path), read_orbit(path)
     assert same(grid_from_json(grid_to_json(grid)), grid)
@@ -84,7 +84,7 @@ def test_real_annotations_return(name: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"epoch": "yesterday", "bursts": []}'])
-def test_what_is_no_placement_is_refused(text: str) -> None:
+def test_damaged_grids_and_orbits_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"radar grid cannot be read .* pass the annotation"):
         grid_from_json(text)
     with pytest.raises(ValueError, match="orbit cannot be read"):
@@ -93,7 +93,7 @@ def test_what_is_no_placement_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("polarisations", [(), ("VV", "VH")])
-def test_a_scene_returns_from_every_format(
+def test_scenes_are_restored_from_every_format(
     tmp_path: Path, suffix: str, polarisations: tuple[str, ...]
 ) -> None:
     scene = scene_of(polarisations)
@@ -116,7 +116,7 @@ def test_a_scene_returns_from_every_format(
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_polarisations_are_chosen_by_name(tmp_path: Path, suffix: str) -> None:
+def test_polarisations_are_selected_by_name(tmp_path: Path, suffix: str) -> None:
     scene = scene_of(("VV", "VH"))
     path = write_scene(scene, tmp_path / f"image{suffix}")
     read = read_scene(path, polarisations=["VH"])
@@ -146,7 +146,7 @@ def test_a_geotiff_does_not_mix_number_types(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_picture_can_be_made_of_a_scene(tmp_path: Path) -> None:
+def test_a_scene_is_written_as_picture(tmp_path: Path) -> None:
     path = write_scene(scene_of(), tmp_path / "image.png")
     assert path.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="must be calibrated first"):
@@ -154,7 +154,7 @@ def test_a_picture_can_be_made_of_a_scene(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_a_failed_write_leaves_nothing(
+def test_a_failed_write_leaves_no_file(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_dataset: xr.Dataset, path: Path) -> None:
@@ -179,7 +179,7 @@ def write_plain(path: Path, values: np.ndarray, **options: object) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-def test_a_plain_raster_needs_placement_and_calibration(tmp_path: Path) -> None:
+def test_a_plain_raster_needs_geometry_and_calibration(tmp_path: Path) -> None:
     scene = scene_of()
     path = write_plain(tmp_path / "vv.tif", scene.image.values[None], nodata=-1.0)
     assert raster_geometry(path) == ""
@@ -206,7 +206,7 @@ def test_bands_without_names_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-def test_what_is_no_image_in_radar_geometry_is_refused(tmp_path: Path) -> None:
+def test_other_files_than_images_in_radar_geometry_are_refused(tmp_path: Path) -> None:
     ones = np.ones((1, 5, 5), dtype=np.float32)
     transform = rasterio.Affine(30.0, 0.0, 5e5, 0.0, -30.0, 5e6)
     map_ = write_plain(tmp_path / "map.tif", ones, crs="EPSG:32632", transform=transform)

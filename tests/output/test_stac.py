@@ -108,7 +108,7 @@ def test_items_follow_the_schemas_of_their_extensions(tmp_path: Path, crs: str) 
         Draft7Validator(json.loads(path.read_text(encoding="utf-8"))).validate(item)
 
 
-def test_an_item_tells_who_what_when_and_where(tmp_path: Path) -> None:
+def test_items_hold_platform_time_acquisition_and_grid(tmp_path: Path) -> None:
     result = with_record(result_of(polarisations=2), tmp_path)
     item = written(result, tmp_path)
     properties = item["properties"]
@@ -135,7 +135,7 @@ def test_an_item_tells_who_what_when_and_where(tmp_path: Path) -> None:
         assert len(file.indexes) == len(item["assets"]["data"]["bands"])
 
 
-def test_an_item_tells_what_is_in_the_file(tmp_path: Path) -> None:
+def test_items_describe_file_and_bands(tmp_path: Path) -> None:
     item = written(with_record(result_of(polarisations=2), tmp_path), tmp_path)
     asset = item["assets"]["data"]
     assert asset["href"] == "./result.tif"
@@ -157,7 +157,7 @@ def test_an_item_tells_what_is_in_the_file(tmp_path: Path) -> None:
     assert link["file:checksum"] == f"1220{hashlib.sha256(b'heights').hexdigest()}"
 
 
-def test_passes_that_differ_leave_open_what_differs(tmp_path: Path) -> None:
+def test_items_of_several_passes_hold_the_fields_that_these_share(tmp_path: Path) -> None:
     item = written(result_of(polarisations=2, passes=2), tmp_path, ".nc")
     properties = item["properties"]
     assert "sat:orbit_state" not in properties
@@ -169,7 +169,7 @@ def test_passes_that_differ_leave_open_what_differs(tmp_path: Path) -> None:
     assert bands["mask"]["data_type"] == "uint8"
 
 
-def test_items_without_a_mission_make_no_claims() -> None:
+def test_items_of_an_unknown_mission_have_no_platform() -> None:
     result = masks_of()
     record = json.loads(result.attrs["acquisition"])[0]
     nameless = record | {"mission": "", "mode": "", "polarisations": []}
@@ -182,7 +182,7 @@ def test_items_without_a_mission_make_no_claims() -> None:
     assert not any("/sar/" in uri or "/file/" in uri for uri in item.stac_extensions)
 
 
-def test_what_does_not_say_when_it_was_taken_gets_no_item(tmp_path: Path) -> None:
+def test_datasets_without_acquisition_time_get_no_item(tmp_path: Path) -> None:
     dataset = result_of().copy()
     del dataset.attrs["acquisition"]
     with pytest.raises(ValueError, match="when its images were taken"):
@@ -239,7 +239,7 @@ def area(ring: list[list[float]]) -> float:
     return 0.5 * float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]))
 
 
-def test_a_plain_outline_is_the_grid_itself() -> None:
+def test_the_footprint_of_a_geographic_grid_is_its_edge() -> None:
     outline = footprint(grid("EPSG:4326", 10.0, 47.0, 11.0, 46.0))
     assert outline["type"] == "Polygon"
     assert area(outline["coordinates"][0]) == pytest.approx(1.0)
@@ -248,7 +248,7 @@ def test_a_plain_outline_is_the_grid_itself() -> None:
 
 @pytest.mark.parametrize("direction", [1, -1])
 @pytest.mark.parametrize(("left", "right"), [(179.0, 182.0), (-181.0, -178.0), (539.0, 542.0)])
-def test_an_outline_is_cut_at_the_antimeridian(left: float, right: float, direction: int) -> None:
+def test_footprints_are_cut_at_the_antimeridian(left: float, right: float, direction: int) -> None:
     dataset = grid("EPSG:4326", left, -16.0, right, -18.0)
     outline = footprint(dataset.isel(x=slice(None, None, direction)))
     assert outline["type"] == "MultiPolygon"
@@ -260,7 +260,7 @@ def test_an_outline_is_cut_at_the_antimeridian(left: float, right: float, direct
     assert antimeridian.bbox(outline) == pytest.approx([179.0, -18.0, -178.0, -16.0])
 
 
-def test_an_outline_across_the_antimeridian_in_map_coordinates() -> None:
+def test_projected_footprints_are_cut_at_the_antimeridian() -> None:
     outline = footprint(grid("EPSG:32601", 100_000.0, 1_100_000.0, 300_000.0, 900_000.0))
     assert outline["type"] == "MultiPolygon"
     west, _, east, _ = antimeridian.bbox(outline)
@@ -269,7 +269,7 @@ def test_an_outline_across_the_antimeridian_in_map_coordinates() -> None:
 
 
 @pytest.mark.parametrize(("crs", "sign"), [("EPSG:3413", 1.0), ("EPSG:3031", -1.0)])
-def test_an_outline_around_a_pole_reaches_it(crs: str, sign: float) -> None:
+def test_footprints_around_a_pole_include_it(crs: str, sign: float) -> None:
     outline = footprint(grid(crs, -8e5, 9e5, 1e6, -7e5))
     west, south, east, north = antimeridian.bbox(outline)
     assert (west, east) == (-180.0, 180.0)
@@ -285,7 +285,7 @@ def test_an_outline_around_a_pole_reaches_it(crs: str, sign: float) -> None:
     st.floats(-80.0, 70.0),
     st.floats(0.01, 10.0),
 )
-def test_no_area_is_lost_at_the_antimeridian(
+def test_the_antimeridian_cut_preserves_area(
     west: float, width: float, south: float, height: float
 ) -> None:
     outline = footprint(grid("EPSG:4326", west, south + height, west + width, south))

@@ -1,4 +1,4 @@
-"""Pictures: what they show, on which scale, and where."""
+"""Figures: content, scales and map geometry."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_no_window_system_and_no_global_figures_are_needed() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_backscatter_is_drawn_in_decibels_with_voids_left_out() -> None:
+def test_backscatter_is_drawn_in_decibels_without_voids() -> None:
     power = grid(np.full((ROWS, COLUMNS), 0.1))
     power.values[:, 20:] = 0.01
     power.values[VOID] = np.nan
@@ -118,7 +118,7 @@ def test_a_radar_image_has_lines_downwards() -> None:
     assert texts(axes) == []
 
 
-def test_the_polarisation_can_be_chosen() -> None:
+def test_the_polarisation_can_be_selected() -> None:
     sigma0 = dataset()["sigma0"]
     shown = [
         main_axes(plot.backscatter(sigma0, polarisation=name))[0].images[0].get_array()
@@ -132,7 +132,7 @@ def test_the_polarisation_can_be_chosen() -> None:
         plot.backscatter(sigma0.rename(polarisation="pass"))
 
 
-def test_a_mask_has_a_legend_of_what_occurs_with_shares() -> None:
+def test_the_legend_of_a_mask_gives_the_fraction_of_each_class() -> None:
     mask = dataset()["mask"]
     mask = mask.where((mask == 255) | (mask != 1), 0)
     (axes,) = main_axes(plot.mask(mask))
@@ -158,7 +158,7 @@ def test_codes_without_a_meaning_are_shown_and_named() -> None:
             plot.mask(mask.drop_attrs().assign_attrs(attributes))
 
 
-def test_fold_counts_above_the_last_class_count_as_it() -> None:
+def test_fold_counts_above_the_last_class_belong_to_it() -> None:
     count = dataset()["fold_count"]
     (axes,) = main_axes(plot.fold_count(count))
     assert texts(axes)[0].startswith("1 (not folded): ")
@@ -174,7 +174,7 @@ def test_colours_of_counts_get_darker() -> None:
     assert all(np.diff(brightness) < -0.05)
 
 
-def test_relief_shades_the_slopes_that_face_away_from_the_light() -> None:
+def test_relief_shades_slopes_that_face_away_from_the_light() -> None:
     mask = dataset()["mask"] * np.uint8(0)
     mask.attrs = {"flag_values": [0], "flag_meanings": "clear"}
     ridge = grid(1000.0 - 20.0 * np.abs(np.arange(COLUMNS) - 20.0) * np.ones((ROWS, 1)))
@@ -209,7 +209,7 @@ def test_a_scene_without_image_shows_the_mask() -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (8, 200), (200, 8)])
-def test_figures_of_all_shapes_can_be_laid_out(shape: tuple[int, int]) -> None:
+def test_figures_of_all_shapes_have_room_for_their_panels(shape: tuple[int, int]) -> None:
     rows, columns = shape
     small = dataset().isel(y=np.zeros(rows, int), x=np.zeros(columns, int))
     small = small.assign_coords(y=5.2e6 - 30.0 * np.arange(rows), x=6e5 + 30.0 * np.arange(columns))
@@ -302,7 +302,7 @@ def test_a_map_without_crs_is_measured_in_cells() -> None:
 
 
 @pytest.mark.parametrize("flip", ["y", "x"])
-def test_maps_look_the_same_in_whatever_order_they_are_stored(flip: str) -> None:
+def test_maps_look_the_same_in_any_storage_order(flip: str) -> None:
     power = dataset()["sigma0"][0]
     shown = [
         main_axes(plot.backscatter(each))[0].images[0].get_array()
@@ -313,7 +313,7 @@ def test_maps_look_the_same_in_whatever_order_they_are_stored(flip: str) -> None
 
 
 @pytest.mark.parametrize("look", [0.0, 90.0, 282.0])
-def test_the_arrow_points_where_the_radar_looks(look: float) -> None:
+def test_the_arrow_points_along_the_look_azimuth(look: float) -> None:
     power = dataset()["sigma0"][0].assign_attrs(look_azimuth=look)
     (axes,) = main_axes(plot.backscatter(power))
     arrows = [text for text in axes.texts if not text.get_text()]

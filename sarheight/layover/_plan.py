@@ -1,0 +1,347 @@
+"""Plan of a scene: what all tiles have in common, and what one tile reads and observes.
+
+A scene in memory is a plan with one tile: the whole DEM and the whole images. Of lazy images or
+DEMs the tiles are those of the tile planner; each is read and computed within a task.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyproj
+import xarray as xr
+from numpy.typing import NDArray
+from sarheight_kernels.models import GroundModel
+from sarheight_kernels.tiles import TILE, tile_bounds, tile_count
+
+from sarheight.dem import check_dem
+from sarheight.dem.checked import CheckedDem, north_up
+from sarheight.dem.layout import accept_layout, require_heights
+from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas, pixel_areas, require_overlap
+from sarheight.geometry.tables import ground_model, radar_model
+from sarheight.geometry.visibility import ProfileLayout, classify_cells, profile_layout
+from sarheight.illumination import ConstantGamma
+from sarheight.illumination.simulate import illuminate, is_illuminated
+from sarheight.layover._scenes import require_small_cells
+from sarheight.layover._tasks import FILE_CACHE, load, release_memory, slim
+from sarheight.layover.allocation import Observation, PassTile, intensities
+from sarheight.layover.tiles import CACHED_SHARE, HeightRange, TilePlanner, grid_scale
+
+if TYPE_CHECKING:
+    from sarheight_kernels.models import RadarModel
+
+    from sarheight.grid import RadarGrid
+    from sarheight.illumination import BackscatterLaw
+    from sarheight.layover._posterior import Method
+    from sarheight.layover.tiles import Box, GridScale, Tile
+    from sarheight.scene import Scene
+
+STRIP_CELLS = 1 << 21
+"""Cells of a lazy DEM whose heights are checked at a time."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a reconstruction, see `sarheight.layover.reconstruct`."""
+
+    law: BackscatterLaw | None  # fitted where there is none
+    method: Method
+    foreshortening: float
+    smallest_area: float
+    variables: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class SceneDem:
+    """A DEM that was checked where it entered, with rows from north to south.
+
+    One in memory holds float32 heights above the ellipsoid. Of a lazy one the layout is checked
+    at once and the heights strip by strip; each window is converted when it is read. Kernel tiles
+    and profiles are counted from the first cell, so one order of storage makes one result.
+    """
+
+    array: xr.DataArray  # dims (y, x), north-up
+    grid: xr.DataArray  # coordinates and horizontal CRS of the DEM; without heights where lazy
+    heights: HeightRange
+    stored: xr.DataArray  # the DEM in the order in which it is stored
+
+    @classmethod
+    def of(cls, dem: xr.DataArray | CheckedDem, file_cache: int = FILE_CACHE) -> SceneDem:
+        """Check a DEM."""
+        if isinstance(dem, CheckedDem) or not is_lazy(dem):
+            checked = CheckedDem.of(dem)
+            array = checked.north_up().array
+            return cls(array, array, HeightRange.of(_contiguous(array)), checked.array)
+        stored = accept_layout(dem)
+        array = north_up(stored)
+        heights = _height_range(array, file_cache)
+        require_heights(heights.lowest)
+        return cls(array, _without_heights(array, file_cache), heights, stored)
+
+    def window(self, box: Box) -> xr.DataArray:
+        """Return the DEM in a window, not loaded yet where it is lazy."""
+        part = self.array.isel(y=slice(box[0], box[1]), x=slice(box[2], box[3]))
+        return part.copy(data=slim(part.data)) if is_lazy(part) else part
+
+    @property
+    def ground(self) -> GroundModel:
+        """Positions of the cells."""
+        x, y = (self.grid[name].values.astype(np.float64) for name in ("x", "y"))
+        return ground_model(x, y, pyproj.CRS.from_user_input(self.grid.rio.crs))
+
+
+def is_lazy(*arrays: xr.DataArray) -> bool:
+    """Tell whether any of several arrays is dask-backed."""
+    return any(getattr(array, "chunks", None) is not None for array in arrays)
+
+
+def _contiguous(dem: xr.DataArray) -> NDArray[np.float32]:
+    return np.ascontiguousarray(dem.values, dtype=np.float32)
+
+
+def _loaded(dem: xr.DataArray, file_cache: int) -> xr.DataArray:
+    """Load a window of a DEM, and convert its heights where it was lazy."""
+    if not is_lazy(dem):
+        return dem
+    return check_dem(dem.copy(data=load(dem.data, file_cache)), void_allowed=True)
+
+
+def _height_range(dem: xr.DataArray, file_cache: int) -> HeightRange:
+    """Check the heights of a lazy DEM strip by strip, and find their range."""
+    rows, columns = dem.shape
+    step = max(STRIP_CELLS // columns // TILE, 1) * TILE
+    # A single row is no DEM.
+    edges = [row for row in range(0, rows, step) if rows - row > 1] + [rows]
+    strips = [
+        HeightRange.of(_contiguous(_loaded(dem.isel(y=slice(first, end)), file_cache)))
+        for first, end in pairwise(edges)
+    ]
+    return HeightRange(
+        np.concatenate([strip.lowest for strip in strips]),
+        np.concatenate([strip.highest for strip in strips]),
+    )
+
+
+def _without_heights(dem: xr.DataArray, file_cache: int) -> xr.DataArray:
+    """Return a lazy DEM's grid with the CRS that its checked heights have."""
+    corner = _loaded(dem.isel(y=slice(0, 2), x=slice(0, 2)), file_cache)
+    scalars = {name: value for name, value in corner.coords.items() if not value.dims}
+    nothing = np.broadcast_to(np.float32(np.nan), dem.shape)
+    grid = xr.DataArray(nothing, dims=("y", "x"), coords={"y": dem.y, "x": dem.x, **scalars})
+    placed: xr.DataArray = grid if grid.rio.crs else grid.rio.write_crs(corner.rio.crs)
+    return placed
+
+
+@dataclass(frozen=True, eq=False)
+class PassPlan:
+    """One pass over the whole scene."""
+
+    grid: RadarGrid
+    radar: RadarModel
+    profiles: ProfileLayout  # those through the whole DEM
+    measured: PixelAreas  # areas of pixels to which the image's calibration refers
+    ellipsoid: PixelAreas  # areas of pixels to which sigma0 on the ellipsoid refers
+
+
+@dataclass(frozen=True, eq=False)
+class ScenePlan:
+    """What all tiles of a scene have in common."""
+
+    passes: tuple[PassPlan, ...]
+    ground: GroundModel
+    scale: GridScale
+    foreshortening: float  # threshold, see `sarheight.layover.masks`
+    memory_limit: float = math.inf  # bytes that the process may hold
+    file_cache: int = FILE_CACHE  # bytes of file blocks that may be cached, which are among them
+
+
+def plan_scene(
+    scenes: Sequence[Scene], dem: SceneDem, settings: Settings, memory_limit: float
+) -> tuple[ScenePlan, TilePlanner]:
+    """Measure what all tiles have in common.
+
+    Raises
+    ------
+    GeometryError
+        If DEM and an image do not overlap, or cells are far larger than an image.
+    """
+    ground = dem.ground
+    height = dem.heights.middle
+    radars = tuple(radar_model(scene.grid, scene.orbit) for scene in scenes)
+    scale = grid_scale(dem.grid, ground, radars, height)
+    images = tuple((scene.grid.lines, scene.grid.samples) for scene in scenes)
+    planner = TilePlanner.over(ground, radars, images, scale, dem.heights)
+    for scene, radar, bounds in zip(scenes, radars, planner.bounds, strict=True):
+        require_overlap(dem.grid, scene.grid, radar, bounds.reshape(-1, 4))
+    require_small_cells(scale, scenes, settings.smallest_area)
+    nothing = np.broadcast_to(np.float32(np.nan), scale.shape)
+    passes = tuple(
+        PassPlan(
+            scene.grid,
+            radar,
+            profile_layout(
+                PassGeometry(dem.grid, scene.grid, nothing, ground, radar, np.empty((0, 4))), height
+            ),
+            pixel_areas(scene.grid, radar, scene.calibration),
+            pixel_areas(scene.grid, radar, "sigma0"),
+        )
+        for scene, radar in zip(scenes, radars, strict=True)
+    )
+    cache = file_cache_of(memory_limit)
+    plan = ScenePlan(passes, ground, scale, settings.foreshortening, memory_limit, cache)
+    return plan, planner
+
+
+def _without_terrain(
+    dem: xr.DataArray, grid: RadarGrid, ground: GroundModel, radar: RadarModel
+) -> PassGeometry:
+    """Return the geometry of a pass over a DEM whose heights do not matter."""
+    nothing = np.broadcast_to(np.float32(np.nan), dem.shape)
+    return PassGeometry(dem, grid, nothing, ground, radar, np.empty((0, 4)))
+
+
+def file_cache_of(memory_limit: float) -> int:
+    """Return the bytes of a memory limit that cached file blocks may take."""
+    return (
+        FILE_CACHE
+        if math.isinf(memory_limit)
+        else max(int(CACHED_SHARE * memory_limit), FILE_CACHE)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class TileInput:
+    """A tile with its part of the DEM and of the images, not loaded yet where they are lazy."""
+
+    tile: Tile
+    dem: xr.DataArray  # the DEM in the window
+    images: tuple[Any, ...]  # the image of each pass in the tile's pixels
+    need: float = 0.0  # bytes that the work on it takes, its input included
+
+
+def tile_input(scenes: Sequence[Scene], dem: SceneDem, tile: Tile, need: float = 0.0) -> TileInput:
+    """Cut out the input of a tile, without loading it."""
+    images = []
+    for scene, pixels in zip(scenes, tile.pixels, strict=True):
+        data = scene.image.data[..., pixels[0] : pixels[1], pixels[2] : pixels[3]]
+        images.append(slim(data) if is_lazy(scene.image) else data)
+    return TileInput(tile, dem.window(tile.window), tuple(images), need)
+
+
+def read_tile(plan: ScenePlan, source: TileInput) -> TileInput:
+    """Load DEM and images of a tile, in the form that the kernels take."""
+    images = tuple(intensities(load(image, plan.file_cache)) for image in source.images)
+    return replace(source, dem=_loaded(source.dem, plan.file_cache), images=images)
+
+
+def observe(plan: ScenePlan, loaded: TileInput) -> list[Observation]:
+    """Find what the passes observe in a tile that was read: layover, shadow, illuminated cells."""
+    input_bytes = loaded.dem.nbytes + sum(image.nbytes for image in loaded.images)
+    release_memory(loaded.need - input_bytes, plan.memory_limit)
+    window, core = loaded.tile.window, loaded.tile.core
+    row, column = window[0], window[2]
+    inner = (core[0] - row, core[1] - row, core[2] - column, core[3] - column)
+    heights = _contiguous(loaded.dem)
+    ground = _window_ground(plan.ground, window, plan.scale.shape)
+    observations = []
+    for whole, pixels, image in zip(plan.passes, loaded.tile.pixels, loaded.images, strict=True):
+        geometry = _window_view(whole, pixels, loaded.dem, heights, ground)
+        category, fold_count = classify_cells(geometry, plan.foreshortening, whole.profiles)
+        operator = illuminate(geometry, ConstantGamma(1.0), is_illuminated(category))
+        observations.append(
+            Observation(
+                PassTile(image, _window_areas(whole.measured, pixels), operator, inner),
+                category,
+                fold_count,
+                _window_areas(whole.ellipsoid, pixels),
+                (row, column),
+            )
+        )
+    return observations
+
+
+def _window_view(
+    whole: PassPlan,
+    pixels: Box,
+    dem: xr.DataArray,
+    heights: NDArray[np.float32],
+    ground: GroundModel,
+) -> PassGeometry:
+    """Return the geometry of a pass over a window, in lines and samples of its pixels."""
+    bounds = np.empty((tile_count(heights), 4))
+    tile_bounds(ground, whole.radar, heights, bounds)
+    bounds -= np.array([pixels[0], pixels[0], pixels[2], pixels[2]], dtype=np.float64)
+    grid = replace(
+        whole.grid, lines=pixels[1] - pixels[0], samples=pixels[3] - pixels[2], bursts=()
+    )
+    return PassGeometry(dem, grid, heights, ground, _window_radar(whole.radar, pixels), bounds)
+
+
+def _window_radar(radar: RadarModel, pixels: Box) -> RadarModel:
+    """Count lines and samples from the first pixel of a window."""
+    coefficients = radar.coefficients.copy()
+    coefficients[:, 0] -= pixels[2]
+    return radar._replace(
+        line_zero_time=radar.line_zero_time + pixels[0] * radar.line_interval,
+        coefficients=coefficients,
+    )
+
+
+def _window_areas(areas: PixelAreas, pixels: Box) -> PixelAreas:
+    """Cut the areas of a window's pixels out of those of an image."""
+    return PixelAreas(
+        areas.lines - pixels[0], np.ascontiguousarray(areas.areas[:, pixels[2] : pixels[3]])
+    )
+
+
+def _window_ground(ground: GroundModel, window: Box, shape: tuple[int, int]) -> GroundModel:
+    """Cut the polynomials of a window out of those of a DEM.
+
+    They are the same polynomials, about other centres, and not new ones: a cell lies in the window
+    to the last digits where it lies in the whole DEM.
+    """
+    if window == (0, shape[0], 0, shape[1]):
+        return ground
+    blocks_down, blocks_across, terms = ground.coefficients.shape[:3]
+    rows, columns = window[1] - window[0], window[3] - window[2]
+    down, by_row = _shifts(window[0], rows, ground.block_rows, ground.half_rows, blocks_down, terms)
+    across, by_column = _shifts(
+        window[2], columns, ground.block_columns, ground.half_columns, blocks_across, terms
+    )
+    coefficients = np.einsum(
+        "aim,bjn,abijk->abmnk",
+        by_row,
+        by_column,
+        ground.coefficients[down[:, None], across[None, :]],
+        optimize=True,
+    )
+    return GroundModel(
+        TILE, TILE, ground.half_rows, ground.half_columns, np.ascontiguousarray(coefficients)
+    )
+
+
+def _shifts(
+    offset: int, cells: int, block: int, half: float, blocks: int, terms: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Find for each kernel tile along an axis its block, and how powers move to its centre.
+
+    The matrices, shape (tiles, terms, terms), turn coefficients of powers about the centre of the
+    block into those about the centre of the tile: (u + d)^i = sum_j binomial(i, j) d^(i-j) u^j.
+    """
+    tile = np.arange(-(-cells // TILE))
+    place: NDArray[np.int64] = np.minimum((offset + tile * TILE) // block, blocks - 1)
+    # Cells count from 0, so that the centre of cells 0 to 63 is 31.5.
+    middle = offset + tile * TILE + 0.5 * (TILE - 1)
+    moved = (middle - ((place + 0.5) * block - 0.5)) / half
+    power = np.arange(terms)
+    difference = power[:, None] - power[None, :]
+    binomial = np.array([[math.comb(i, j) for j in range(terms)] for i in range(terms)])
+    matrices = binomial * np.where(
+        difference >= 0, moved[:, None, None] ** np.maximum(difference, 0), 0.0
+    )
+    return place, np.asarray(matrices, dtype=np.float64)

@@ -1,0 +1,195 @@
+"""Images where they enter: gathered into scenes of the same kind, and checked for linear power."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from sarheight_kernels.radiometry import image_sums
+
+from sarheight.errors import GeometryError
+from sarheight.geometry.pass_geometry import PixelAreas
+from sarheight.layover._tasks import load, one_at_a_time, opaque, run, slim, task
+from sarheight.layover.allocation import intensities
+from sarheight.scene import Calibration, Scene, require_unflattened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sarheight.grid import RadarGrid
+    from sarheight.layover.tiles import GridScale
+    from sarheight.orbit import Orbit
+
+MOST_NEGATIVE = 0.1
+"""Largest part of the power that may be negative, as noise removal leaves some."""
+PIECE_PIXELS = 1 << 24
+"""Pixels of a lazy image that are checked at a time, or a line of a chunk."""
+
+
+def scenes_of(
+    image: Scene | xr.DataArray | Sequence[Scene],
+    grid: RadarGrid | None,
+    orbit: Orbit | None,
+    calibration: Calibration,
+) -> list[Scene]:
+    """Gather the arguments of `reconstruct` into scenes, at least one, of the same polarisations.
+
+    Raises
+    ------
+    TypeError
+        If an image comes without grid and orbit, or a scene with them.
+    ValueError
+        If there is no scene, polarisations differ, or an image is terrain-flattened.
+    """
+    if isinstance(image, xr.DataArray | xr.Dataset):
+        require_unflattened(image)
+    if isinstance(image, xr.DataArray):
+        if grid is None or orbit is None:
+            missing = [name for name, value in (("grid", grid), ("orbit", orbit)) if value is None]
+            msg = (
+                f"found an image without {' and '.join(missing)}; expected both, or a Scene, "
+                "which holds them"
+            )
+            raise TypeError(msg)
+        scenes = [Scene(image, grid, orbit, calibration)]
+    elif grid is not None or orbit is not None:
+        msg = "found grid or orbit beside a Scene, which has its own; pass one or the other"
+        raise TypeError(msg)
+    elif isinstance(image, Sequence):
+        scenes = list(image)
+    else:
+        scenes = [image]
+    _require_scenes(scenes)
+    return scenes
+
+
+def _require_scenes(scenes: Sequence[object]) -> None:
+    """Refuse anything but scenes with the same polarisations."""
+    strangers = [type(thing).__name__ for thing in scenes if not isinstance(thing, Scene)]
+    if strangers or not scenes:
+        found = ", ".join(strangers) or "an empty sequence"
+        msg = f"found {found}, expected a DataArray, a Scene, or several Scenes"
+        raise TypeError(msg)
+    kinds = [_polarisations(scene) for scene in scenes if isinstance(scene, Scene)]
+    if any(kind != kinds[0] for kind in kinds):
+        msg = (
+            f"found scenes with polarisations {' and '.join(map(str, kinds))}, expected the same "
+            "in all: select the common ones"
+        )
+        raise ValueError(msg)
+
+
+def _polarisations(scene: Scene) -> tuple[object, ...]:
+    """Names of a scene's polarisations, or their numbers where they have no names."""
+    if "polarisation" not in scene.image.dims:
+        return ()
+    return tuple(scene.image["polarisation"].values.tolist())
+
+
+def require_small_cells(scale: GridScale, scenes: Sequence[Scene], part: float) -> None:
+    """Refuse a DEM of whose cells no image can show a part as large as it must."""
+    for scene, (lines, samples) in zip(scenes, scale.cell_sizes, strict=True):
+        grid = scene.grid
+        inside = min(grid.lines / lines, 1.0) * min(grid.samples / samples, 1.0)
+        if inside < part:
+            msg = (
+                f"found cells of {lines:.0f} lines by {samples:.0f} samples over an image of "
+                f"{grid.lines} by {grid.samples}: it shows no more than {100.0 * inside:.2g} % of "
+                f"any of them, expected {100.0 * part:.3g} % at least. Pass a DEM whose cells are "
+                "small beside the image."
+            )
+            raise GeometryError(msg)
+
+
+# Linear power: sums over the image, of a lazy one piece by piece.
+
+
+def image_rcs(scene: Scene, measured: PixelAreas) -> list[float]:
+    """Check that an image holds linear power, and sum up its RCS in m2 by polarisation.
+
+    Pixels count that are finite in all polarisations; `measured` holds the areas to which the
+    image's calibration refers.
+
+    Raises
+    ------
+    ValueError
+        If it has no data, or so much negative power that it must be in decibels.
+    """
+    image = scene.image
+    data = image.data if image.ndim == 3 else image.data[None]
+    if image.chunks is None:
+        sums = _line_sums(intensities(data), measured)
+    else:
+        pieces = _pieces(data, image.chunks[-2:], measured)
+        sums = np.concatenate(run([task(_sum_piece, opaque(piece)) for piece in pieces]), axis=1)
+    _require_power(sums, image.shape)
+    # Negative and positive parts.
+    rcs: list[float] = sums[..., 1:3].sum(axis=(1, 2)).tolist()
+    return rcs
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """A piece of a lazy image, not loaded yet, and the areas of its pixels."""
+
+    image: Any
+    areas: PixelAreas
+
+
+def _pieces(data: Any, chunks: Any, measured: PixelAreas) -> Iterator[_Piece]:  # noqa: ANN401 - dask is not typed
+    """Cut a lazy image into pieces of at most `PIECE_PIXELS`, within its chunks."""
+    down, across = chunks
+    high = max(PIECE_PIXELS // max(across), 1)
+    for row, height in zip(np.cumsum((0, *down)).tolist(), down, strict=False):
+        for first in range(row, row + height, high):
+            end = min(first + high, row + height)
+            for column, wide in zip(np.cumsum((0, *across)).tolist(), across, strict=False):
+                samples = slice(column, column + wide)
+                areas = np.ascontiguousarray(measured.areas[:, samples])
+                yield _Piece(
+                    slim(data[:, first:end, samples]), PixelAreas(measured.lines - first, areas)
+                )
+
+
+def _sum_piece(piece: _Piece) -> NDArray[np.float64]:
+    """Sum up a piece of an image: shape (polarisations, 1, 5), see `image_sums`."""
+    sums = one_at_a_time(
+        lambda: intensities(load(piece.image)), lambda image: _line_sums(image, piece.areas)
+    )
+    whole: NDArray[np.float64] = sums.sum(axis=1, keepdims=True)
+    whole[..., 3] = sums[..., 3].min(axis=1, keepdims=True)
+    whole[..., 4] = sums[..., 4].max(axis=1, keepdims=True)
+    return whole
+
+
+def _line_sums(image: NDArray[np.float32], areas: PixelAreas) -> NDArray[np.float64]:
+    """Sum up the lines of an image: shape (polarisations, lines, 5), see `image_sums`."""
+    sums = np.empty((*image.shape[:2], 5))
+    image_sums(image, areas.lines, areas.areas, sums)
+    return sums
+
+
+def _require_power(sums: NDArray[np.float64], shape: tuple[int, ...]) -> None:
+    """Refuse an image whose sums, shape (polarisations, n, 5), are not those of linear power."""
+    finite, negative, positive = sums[..., :3].sum(axis=(0, 1))
+    if finite == 0:
+        msg = (
+            f"found an image of {shape} without a single finite value (in all its "
+            "polarisations), expected linear power: check the file, its nodata value and the part "
+            "that was read"
+        )
+        raise ValueError(msg)
+    if -negative > MOST_NEGATIVE * positive:
+        msg = (
+            f"found an image whose values lie between {sums[..., 3].min():g} and "
+            f"{sums[..., 4].max():g}, most of them negative; expected linear power. If it is in "
+            "decibels, convert it first: 10 ** (image / 10)"
+        )
+        raise ValueError(msg)
+    if positive == 0.0:
+        msg = "found an image that is zero everywhere, expected linear power: check what was read"
+        raise ValueError(msg)

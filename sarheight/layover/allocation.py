@@ -1,0 +1,246 @@
+"""Allocation of RCS: the radar cross-section of each pixel, divided among the cells in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from sarheight_kernels.allocation import allocate_rcs
+from sarheight_kernels.estimation import pool
+from sarheight_kernels.radiometry import inverse_intensity, mask_missing
+
+from sarheight.geometry.geo2rdr import angles
+from sarheight.layover.tiles import sampled_cells
+
+if TYPE_CHECKING:
+    from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas
+    from sarheight.illumination import BackscatterLaw
+    from sarheight.illumination.simulate import Illumination
+    from sarheight.layover.tiles import Box, Taps
+
+Image = NDArray[np.float32]
+Layer = NDArray[np.float32]
+"""Values of cells, shape (rows, columns)."""
+Layers = NDArray[np.float32]
+"""Values of cells by polarisation, shape (polarisations, rows, columns)."""
+Cells = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Rows and columns of some cells, shape (n,) each."""
+NO_IMAGE = np.empty((0, 0), dtype=np.float32)
+NO_IMAGES = np.empty((0, 0, 0), dtype=np.float32)
+
+
+def intensities(values: NDArray[np.generic]) -> Image:
+    """Bring an image to the kernels' form, (polarisations, lines, samples), if possible uncopied.
+
+    It is in single precision, contiguous and writable: kernels are compiled for such arrays only.
+    """
+    image = values.reshape(-1, *values.shape[-2:])
+    return np.require(image, np.float32, ("C", "W"))
+
+
+@dataclass(eq=False)
+class AllocatedRcs:
+    """RCS that the cells of a tile are allocated from one pass.
+
+    Later steps reuse the arrays in place, to spare memory.
+    """
+
+    rcs: Layers  # allocated RCS in m2
+    reflectivity: Layers  # the same over `expected`; NaN where no pixel of the cell has data
+    diagnostics: NDArray[np.float32]  # (4, rows, columns): the layers below
+    geocoded: Layers  # the image at the place of each cell; no polarisations where not wanted
+    # (polarisations,): RCS in m2 of the illuminated pixels with data, which was to be allocated
+    total: NDArray[np.float64]
+
+    @property
+    def expected(self) -> Layer:
+        """RCS in m2 by the law, in pixels that have data."""
+        return self._diagnostic(0)
+
+    @property
+    def area(self) -> Layer:
+        """Illuminated area in m2 in pixels that have data, projected along the line of sight."""
+        return self._diagnostic(1)
+
+    @property
+    def contribution(self) -> Layer:
+        """Mean share of a cell in the RCS of its pixels, weighted by its own RCS."""
+        return self._diagnostic(2)
+
+    @property
+    def speckle(self) -> Layer:
+        """Variance that speckle of one look leaves in a cell, as a fraction of its square."""
+        return self._diagnostic(3)
+
+    def _diagnostic(self, index: int) -> Layer:
+        layer: Layer = self.diagnostics[index]
+        return layer
+
+    def without_small_cells(self, smallest_area: float) -> Layer:
+        """Expect no RCS of cells below an area in m2, in place; return the expected RCS."""
+        expected = self.expected
+        np.copyto(expected, np.float32(0.0), where=self.area < smallest_area)
+        return expected
+
+
+@dataclass(frozen=True, eq=False)
+class PassTile:
+    """The image of one pass over a tile, and the operator that simulates it."""
+
+    image: Image  # intensity; a pixel that is not finite in one polarisation counts for none
+    areas: PixelAreas  # areas of the pixels to which intensities refer
+    operator: Illumination  # which cell illuminates which pixel
+    core: Box | None = None  # cells that count in sums over cells; all by default
+    ellipsoid: PixelAreas | None = None  # areas to which the geocoded image refers, if wanted
+
+    @property
+    def geometry(self) -> PassGeometry:
+        """The DEM under the radar."""
+        return self.operator.geometry
+
+    def under(self, law: BackscatterLaw, ellipsoid: PixelAreas | None = None) -> PassTile:
+        """Return the same image under another backscatter law, to be geocoded or not."""
+        return replace(self, operator=self.operator.with_law(law), ellipsoid=ellipsoid)
+
+    def allocate(
+        self,
+        assumed: Layers | None = None,
+        blur: Taps | None = None,
+        cells: NDArray[np.bool_] | None = None,
+        first: AllocatedRcs | None = None,
+    ) -> AllocatedRcs:
+        """Allocate each pixel's RCS to the cells that illuminate it.
+
+        Parameters
+        ----------
+        assumed : array, shape (polarisations, rows, columns), optional
+            Reflectivity by which the pixels are shared; 1 by default.
+        blur : pair of arrays, optional
+            Weights along lines and samples by which image and simulation are smoothed before
+            they are compared.
+        cells : array of bool, shape (rows, columns), optional
+            Cells to which RCS is allocated; all by default.
+        first : AllocatedRcs, optional
+            An earlier step's, which then serves for diagnostics and the geocoded image.
+        """
+        shape = self.geometry.heights.shape
+        polarisations = self.image.shape[0]
+        geocoded = 0 if first is not None or self.ellipsoid is None else polarisations
+        result = AllocatedRcs(
+            np.empty((polarisations, *shape), dtype=np.float32),
+            np.empty((polarisations, *shape), dtype=np.float32),
+            np.empty((4 if first is None else 0, *shape), dtype=np.float32),
+            np.empty((geocoded, *shape), dtype=np.float32),
+            np.empty(polarisations),
+        )
+        lit = self.operator.illuminated if cells is None else self.operator.illuminated & cells
+        if assumed is None:
+            self._gather(slice(None), self.operator.simulate(), NO_IMAGE, blur, lit, result)
+        else:
+            for p, equal in enumerate(assumed):
+                one = slice(p, p + 1)
+                part = AllocatedRcs(
+                    result.rcs[one],
+                    result.reflectivity[one],
+                    result.diagnostics if p == 0 else result.diagnostics[:0],
+                    result.geocoded[one],
+                    result.total[one],
+                )
+                self._gather(one, self.operator.simulate(equal), equal, blur, lit, part)
+        if first is None:
+            return result
+        return replace(result, diagnostics=first.diagnostics, geocoded=first.geocoded)
+
+    def _gather(
+        self,
+        polarisations: slice,
+        simulated: Image,
+        assumed: Layer,
+        blur: Taps | None,
+        lit: NDArray[np.bool_],
+        result: AllocatedRcs,
+    ) -> None:
+        """Allocate the RCS of some polarisations; `simulated` is used up."""
+        image = self.image[polarisations]
+        smoothed = image if blur is None else self._smooth(image, simulated, blur)
+        measured = self.areas.lines, self.areas.areas
+        ellipsoid = self.areas if self.ellipsoid is None else self.ellipsoid
+        inverse_intensity(self.image, *measured, simulated)
+        view = self.geometry
+        totals = np.empty((view.bounds.shape[0], image.shape[0]))
+        allocate_rcs(
+            view.ground,
+            view.radar,
+            view.heights,
+            self.operator.law,
+            view.bounds,
+            lit,
+            assumed,
+            NO_IMAGES if smoothed is image else image,
+            smoothed,
+            simulated,
+            measured,
+            (ellipsoid.lines, ellipsoid.areas),
+            (0, lit.shape[0], 0, lit.shape[1]) if self.core is None else self.core,
+            result.rcs,
+            result.reflectivity,
+            result.diagnostics,
+            result.geocoded,
+            totals,
+        )
+        result.total[:] = totals.sum(axis=0)
+
+    def _smooth(self, image: Image, simulated: Image, blur: Taps) -> Image:
+        """Smooth image and simulation, and bring their ratio back to the simulation's sharpness."""
+        smoothed = np.empty_like(image)
+        mask_missing(self.image, simulated)
+        for sharp, smooth in zip(image, smoothed, strict=True):
+            pool(sharp, simulated, True, *blur, smooth)  # noqa: FBT003 - kernels take no keywords
+            np.multiply(smooth, simulated, out=smooth, casting="same_kind")
+        return smoothed
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """One pass over a tile before a law is chosen: its image and the categories of its cells."""
+
+    image: PassTile  # with an operator of constant gamma0
+    category: NDArray[np.uint8]  # (rows, columns): see `classify_cells`
+    fold_count: NDArray[np.uint8]  # (rows, columns): see `classify_cells`
+    ellipsoid: PixelAreas  # areas of the pixels on the ellipsoid
+    corner: tuple[int, int]  # row, column of the window's first cell in the whole DEM
+
+    @cached_property
+    def angles(self) -> dict[str, Layer]:
+        """Incidence angles in degrees by name."""
+        return {name: values for name, (values, _) in angles(self.image.geometry).items()}
+
+    @property
+    def core(self) -> tuple[slice, slice]:
+        """The tile within its window."""
+        rows, columns = self.category.shape
+        first, end, left, right = self.image.core or (0, rows, 0, columns)
+        return slice(first, end), slice(left, right)
+
+    def sampled_cells(self, shape: tuple[int, int]) -> Cells:
+        """Cells of the tile on which statistics rest, for a DEM of a shape; see `sampled_cells`."""
+        down, across = self.corner
+        rows, columns = self.core
+        row, column = sampled_cells(
+            shape,
+            (rows.start + down, rows.stop + down, columns.start + across, columns.stop + across),
+        )
+        return row - down, column - across
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """Reflectivity of a tile's cells from one pass, relative to the law."""
+
+    # Meaningful where the illuminated area is large enough; NaN where nothing was measured.
+    reflectivity: Layers
+    relative_variance: Layers  # variance as a fraction of the squared reflectivity
+    allocated: AllocatedRcs  # allocation with equal reflectivity of all cells

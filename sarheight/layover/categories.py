@@ -1,0 +1,151 @@
+"""Masks of layover and shadow."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from sarheight_kernels import profiles
+
+from sarheight.dem.checked import CheckedDem, stored_like
+from sarheight.geometry.pass_geometry import pass_geometry
+from sarheight.geometry.visibility import FORESHORTENING_THRESHOLD, classify_cells, classify_pixels
+from sarheight.scene import acquisition_record
+
+if TYPE_CHECKING:
+    from sarheight.grid import RadarGrid
+    from sarheight.orbit import Orbit
+
+__all__ = ["FLAGS", "FOLD_COUNT", "MASK", "fold_variable", "mask_variable", "masks"]
+
+FLAGS = {
+    "clear": profiles.CLEAR,
+    "foreshortening": profiles.FORESHORTENING,
+    "active_layover": profiles.ACTIVE_LAYOVER,
+    "passive_layover": profiles.PASSIVE_LAYOVER,
+    "active_shadow": profiles.ACTIVE_SHADOW,
+    "passive_shadow": profiles.PASSIVE_SHADOW,
+    "layover_and_shadow": profiles.LAYOVER_AND_SHADOW,
+}
+"""Meaning and value of each category. 255 is no-data."""
+
+MASK = {
+    "long_name": "layover and shadow",
+    "flag_values": np.array(list(FLAGS.values()), dtype=np.uint8),
+    "flag_meanings": " ".join(FLAGS),
+    "_FillValue": np.uint8(profiles.NO_DATA),
+}
+FOLD_COUNT = {
+    "long_name": "number of illuminated places at the same time and slant range",
+    "units": "1",
+    "_FillValue": np.uint8(profiles.NO_DATA),
+}
+"""CF attributes of masks and fold counts."""
+
+TITLE = "Layover and shadow"
+
+Variable = tuple[NDArray[Any], dict[str, Any]]
+
+
+def mask_variable(category: NDArray[np.uint8]) -> Variable:
+    """Return categories with their CF attributes."""
+    return category, dict(MASK)
+
+
+def fold_variable(fold_count: NDArray[np.uint8]) -> Variable:
+    """Return fold counts with their CF attributes."""
+    return fold_count, dict(FOLD_COUNT)
+
+
+def masks(
+    dem: xr.DataArray | CheckedDem,
+    grid: RadarGrid,
+    orbit: Orbit,
+    *,
+    geometry: Literal["ground", "radar"] = "ground",
+    foreshortening: float = FORESHORTENING_THRESHOLD,
+) -> xr.Dataset:
+    """Find layover, shadow and foreshortening.
+
+    Each plane of zero Doppler cuts a profile out of the terrain, which is scanned outwards for
+    look angles that fall back (shadow), and both ways for slant ranges that do (layover).
+
+    ======================  =====  ======  =====
+    meaning                 value  isce3   SNAP
+    ======================  =====  ======  =====
+    clear                   0      0       0
+    foreshortening          1      0       0
+    active_layover          2      2       1
+    passive_layover         3      2       1
+    active_shadow           4      1       2
+    passive_shadow          5      1       2
+    layover_and_shadow      6      3       3
+    (no data)               255    127     0
+    ======================  =====  ======  =====
+
+    The last two columns are the codes of isce3 and SNAP, which contradict each other.
+
+    Parameters
+    ----------
+    dem : xarray.DataArray
+        Heights above the ellipsoid in metres, dims (y, x), any CRS.
+    grid : RadarGrid
+        Sampling of the image.
+    orbit : Orbit
+        State vectors that cover the image.
+    geometry : {"ground", "radar"}
+        Whether the masks lie on the DEM's grid or on the image's.
+    foreshortening : float
+        Terrain is foreshortened where its slant range grows by less than this part of what it
+        would over flat ground.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``mask``
+            The category, uint8, with CF ``flag_values`` and ``flag_meanings``. On the image a
+            pixel is in layover where several illuminated places lie at its slant range, and in
+            shadow where none of its terrain is illuminated; as such a pixel has no slope of its
+            own, it is passive.
+        ``fold_count``
+            The number of illuminated places, uint8.
+
+        Dims (y, x) or (line, sample); 255 where there is no data.
+
+    Raises
+    ------
+    GeometryError
+        If DEM and image do not overlap.
+    OrbitCoverageError
+        If the orbit does not cover the image.
+    ValueError
+        If `geometry` or `foreshortening` is not what it should be, or the DEM is not one.
+    """
+    if geometry not in ("ground", "radar"):
+        msg = f"found geometry={geometry!r}, expected 'ground' or 'radar'"
+        raise ValueError(msg)
+    if not 0.0 <= foreshortening <= 1.0:
+        msg = f"found foreshortening={foreshortening!r}, expected a part of 1, from 0 to 1"
+        raise ValueError(msg)
+    checked = CheckedDem.of(dem)
+    terrain = pass_geometry(checked.north_up(), grid, orbit)
+    if geometry == "ground":
+        category, fold_count = classify_cells(terrain, foreshortening)
+        found = terrain.dataset(
+            {"mask": mask_variable(category), "fold_count": fold_variable(fold_count)}
+        )
+        return stored_like(found, checked.array).assign_attrs(
+            title=TITLE, acquisition=json.dumps([acquisition_record(grid, orbit)])
+        )
+    category, fold_count = classify_pixels(terrain, foreshortening)
+    dims = ("line", "sample")
+    return xr.Dataset(
+        {
+            "mask": (dims, *mask_variable(category)),
+            "fold_count": (dims, *fold_variable(fold_count)),
+        },
+        attrs={"title": TITLE},
+    )

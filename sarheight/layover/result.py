@@ -1,0 +1,134 @@
+"""Result of a reconstruction: variables on the DEM's grid, and attributes that balance the RCS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyproj
+import xarray as xr
+from numpy.typing import NDArray
+from sarheight_kernels.rdr2geo import points_at_height
+
+from sarheight.geometry.geo2rdr import INCIDENCES
+from sarheight.layover.categories import FOLD_COUNT, MASK
+
+if TYPE_CHECKING:
+    from sarheight_kernels.models import RadarModel
+
+    from sarheight.grid import RadarGrid
+    from sarheight.scene import Scene
+
+POWER = {"units": "1"}
+VARIABLES: dict[str, dict[str, Any]] = {
+    "sigma0": {"long_name": "reconstructed sigma0, per area of the surface", **POWER},
+    "gamma0": {"long_name": "reconstructed gamma0, per projected area", **POWER},
+    "gamma0_variance": {"long_name": "variance of the reconstructed gamma0", **POWER},
+    "contribution_share": {"long_name": "mean share of the cell in the RCS of its pixels", **POWER},
+    "projected_area": {
+        "long_name": "illuminated area with data, projected along the line of sight",
+        "units": "m2",
+    },
+    **INCIDENCES,
+    "mask": MASK,
+    "fold_count": FOLD_COUNT,
+    "sigma0_geocoded": {"long_name": "sigma0 on the ellipsoid, geocoded", **POWER},
+}
+"""All variables of a result, with their attributes."""
+PER_POLARISATION = ("sigma0", "gamma0", "gamma0_variance", "sigma0_geocoded")
+"""Variables with a value for each polarisation."""
+CODES = ("mask", "fold_count")
+"""Variables of type uint8; the others are float32."""
+PER_PASS = ("look_azimuth", "look_side", "orbit_source")
+"""Attributes of a single result that become coordinates along ``pass``."""
+RCS = "rcs_"
+"""Attributes with RCS in square metres begin with this."""
+
+Values = dict[str, NDArray[Any]]
+"""Values of variables by name, shape (polarisations, rows, columns) or (rows, columns)."""
+
+
+def variable_shape(name: str, polarisations: int, rows: int, columns: int) -> tuple[int, ...]:
+    """Return the shape of a variable's values."""
+    return (polarisations, rows, columns) if name in PER_POLARISATION else (rows, columns)
+
+
+def variable_type(name: str) -> type[np.generic]:
+    """Return the type of a variable's values."""
+    return np.uint8 if name in CODES else np.float32
+
+
+def look_azimuth(grid: RadarGrid, radar: RadarModel) -> float:
+    """Direction from the radar to the ground at the image's middle, degrees from north."""
+    line = np.full(2, 0.5 * (grid.lines - 1))
+    sample = np.array([0.0, grid.samples - 1.0])
+    slant_range = grid.slant_range(line, sample)
+    longitude, latitude = np.empty(2), np.empty(2)
+    time = grid.azimuth_time(line, slant_range)
+    points_at_height(radar, time, slant_range, np.zeros(2), longitude, latitude)
+    azimuth, _, _ = pyproj.Geod(ellps="WGS84").inv(
+        *np.degrees([longitude[0], latitude[0], longitude[1], latitude[1]])
+    )
+    return float(azimuth % 360.0)
+
+
+def describe(thing: object) -> object:
+    """Describe a law or a method in a form that JSON can hold."""
+    if is_dataclass(thing) and not isinstance(thing, type):
+        fields = {name: np.asarray(value).tolist() for name, value in asdict(thing).items()}
+        return {type(thing).__name__: fields}
+    return getattr(thing, "__name__", repr(thing))
+
+
+def pass_dataset(
+    scene: Scene,
+    template: xr.Dataset,
+    radar: RadarModel,
+    variables: Mapping[str, Any],
+    rcs: Mapping[str, list[float]],
+) -> xr.Dataset:
+    """Put the variables of one pass on the DEM's grid, given by the coordinates of `template`."""
+    several = "polarisation" in scene.image.dims
+    result = template.copy()
+    for name, values in variables.items():
+        layered = values.ndim == 3
+        dims = ("polarisation", "y", "x") if layered and several else ("y", "x")
+        layers = values[0] if layered and not several else values
+        result[name] = (dims, layers, {**VARIABLES[name], "grid_mapping": "spatial_ref"})
+    if several and "polarisation" in scene.image.coords:
+        result = result.assign_coords(polarisation=scene.image.coords["polarisation"].values)
+    return result.assign_attrs(
+        title="Reconstructed radar backscatter",
+        look_azimuth=look_azimuth(scene.grid, radar),
+        look_side=scene.grid.look_side,
+        orbit_source=scene.orbit.source,
+        sarheight_version=version("sarheight"),
+        **rcs,
+    )
+
+
+def combine(results: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Stack the results of several passes along ``pass``; their RCS is added up."""
+    if len(results) == 1:
+        return results[0]
+    stacked = xr.concat(
+        results,
+        dim="pass",
+        data_vars="all",
+        coords="minimal",
+        compat="override",
+        join="exact",
+        combine_attrs="drop_conflicts",
+    )
+    for name in results[0].attrs:
+        if name.startswith(RCS):
+            by_pass = [result.attrs[name] for result in results]
+            stacked.attrs[name] = np.sum(by_pass, axis=0).tolist()
+    for name in PER_PASS:
+        by_pass = [result.attrs[name] for result in results]
+        stacked = stacked.assign_coords({name: ("pass", by_pass)})
+        stacked.attrs.pop(name, None)
+    return stacked

@@ -1,0 +1,416 @@
+r"""Tile planner: how a DEM is cut into tiles, and which surroundings (halo) each of them needs.
+
+Two places share a pixel where their slant ranges agree. If their heights differ by :math:`H`, they
+lie at most :math:`H / \tan\theta` apart on the ground, with the incidence angle :math:`\theta`.
+One throws its shadow on the other over at most :math:`H \tan\theta`. A tile is therefore computed
+within a window: the tile and a halo that follows from the heights around it.
+
+The kernels work on tiles of their own, of 64 x 64 cells (`sarheight_kernels.tiles.TILE`), called
+blocks here. Windows begin at borders of blocks, so that a block is the same in any window.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from sarheight_kernels.models import (
+    GroundModel,
+    RadarModel,
+    ground_block,
+    ground_position,
+    locate_cell,
+)
+from sarheight_kernels.orbit import evaluate_orbit
+from sarheight_kernels.tiles import TILE, height_range_bounds, meets_image, tile_height_ranges
+
+from sarheight.dem import local_posting
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Box = tuple[int, int, int, int]
+"""First row, end row, first column, end column; or first line, end line and so on of pixels."""
+Taps = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Gaussian weights along two axes."""
+Heights = NDArray[np.float32]
+
+TRUNCATE = 4.0
+"""Gaussian weights end at this many standard deviations."""
+SAMPLED_CELLS = 1 << 18
+"""About how many cells of a scene its statistics rest on, where it has more."""
+
+SLACK = 1.05
+"""Factor on distances that hold for a plane, for the curvature of the Earth and of the orbit."""
+FOOTPRINT_REACH = 1.21
+"""Factor on the distance of places that share a pixel: each of the two footprints reaches up to
+0.104 height differences beyond its facet, see `sarheight_kernels.tiles.OVERSHOOT`."""
+BORDER = 3.0
+"""Rows and columns more, for the footprints of neighbouring cells and for the profiles."""
+STEEPEST, FLATTEST = math.radians(3.0), math.radians(85.0)
+"""Incidence angles beyond which no radar images."""
+
+PROCESS_BYTES = 700 << 20
+"""Bytes that Python, its libraries and what waits to be written take."""
+CACHED_SHARE = 1.0 / 16.0
+"""Part of a memory limit that cached file blocks may take; counted with the process's own."""
+LEAST_SHARE = 0.2
+"""Part of a memory limit that arrays may take at least."""
+SIDES = (64, 128, 256, 512, 1024, 2048, 3072, 4096, 6144, 8192)
+"""Rows and columns of tiles that are tried."""
+LEAST_GAIN = 0.98
+"""A tile of another shape is preferred where it saves 2 % of the work."""
+
+
+@dataclass(frozen=True, eq=False)
+class GridScale:
+    """Sizes of a DEM's cells, measured once at its centre, whichever tile is worked on."""
+
+    shape: tuple[int, int]  # rows, columns
+    cell_area: float  # horizontal area of a cell in square metres
+    # Rows and columns of one posting, the geometric mean of the sides of a cell.
+    posting: tuple[float, float]
+    cell_sizes: tuple[tuple[float, float], ...]  # lines, samples of a cell in each pass
+
+    def ground_taps(self, postings: float) -> Taps:
+        """Return Gaussian weights on the ground for a standard deviation in postings."""
+        return gaussian_taps(postings * self.posting[0]), gaussian_taps(postings * self.posting[1])
+
+    def image_taps(self, postings: float, index: int) -> Taps | None:
+        """Return Gaussian weights in the image of a pass; None for no smoothing."""
+        if postings == 0.0:
+            return None
+        lines, samples = self.cell_sizes[index]
+        return gaussian_taps(postings * lines), gaussian_taps(postings * samples)
+
+
+def gaussian_taps(deviation: float) -> NDArray[np.float32]:
+    """Gaussian weights out to `TRUNCATE` standard deviations; their sum is 1."""
+    reach = int(TRUNCATE * deviation + 0.5)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(deviation, 1e-9)) ** 2)
+    taps: NDArray[np.float32] = (weights / weights.sum()).astype(np.float32)
+    return taps
+
+
+def grid_scale(
+    dem: xr.DataArray, ground: GroundModel, radars: tuple[RadarModel, ...], height: float
+) -> GridScale:
+    """Measure the cells at the centre of a DEM, at a height in metres."""
+    middle = 0.5 * (dem.shape[0] - 1), 0.5 * (dem.shape[1] - 1)
+    sizes = tuple(_pixels_per_cell(ground, radar, middle, height) for radar in radars)
+    down, across = local_posting(dem)
+    mean = float(np.sqrt(down * across))
+    area = _cell_area(ground, middle)
+    return GridScale((dem.shape[0], dem.shape[1]), area, (mean / down, mean / across), sizes)
+
+
+def _cell_area(ground: GroundModel, middle: tuple[float, float]) -> float:
+    """Area of a cell on the ellipsoid in square metres."""
+    steps = np.array([[-0.5, 0.0], [0.5, 0.0], [0.0, -0.5], [0.0, 0.5]])
+    places = [(middle[0] + i, middle[1] + j) for i, j in steps]
+    edges = np.array(
+        [ground_position(ground, *ground_block(ground, *place), *place)[:3] for place in places]
+    )
+    return float(np.linalg.norm(np.cross(edges[1] - edges[0], edges[3] - edges[2])))
+
+
+def _pixels_per_cell(
+    ground: GroundModel, radar: RadarModel, middle: tuple[float, float], height: float
+) -> tuple[float, float]:
+    """Size of a cell in lines and samples."""
+    places = [
+        locate_cell(ground, radar, middle[0] + i, middle[1] + j, height, radar.line_zero_time)[:2]
+        for i, j in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))
+    ]
+    down, right = np.subtract(places[1], places[0]), np.subtract(places[2], places[0])
+    lines, samples = np.hypot(down, right)
+    return float(lines), float(samples)
+
+
+def sampled_cells(shape: tuple[int, int], box: Box) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw the cells of a box on which statistics rest: rows and columns, shape (n,) each.
+
+    Of a large DEM one cell of each square is drawn, of a small one all. Which ones depends on the
+    shape of the whole DEM alone, not on its tiles.
+    """
+    stride = max(1, round(float(np.sqrt(shape[0] * shape[1] / SAMPLED_CELLS))))
+    square_row = np.arange(box[0] // stride, -(-box[1] // stride), dtype=np.uint64)[:, None]
+    square_column = np.arange(box[2] // stride, -(-box[3] // stride), dtype=np.uint64)[None, :]
+    # SplitMix64, a multiplicative hash; its upper bits are well mixed.
+    mixed = (square_row << np.uint64(32) | square_column) + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed = mixed ^ (mixed >> np.uint64(31))
+    row = (square_row * stride + (mixed >> np.uint64(33)) % stride).ravel().astype(np.int64)
+    column = (square_column * stride + (mixed & np.uint64(0xFFFF)) % stride).ravel()
+    column = column.astype(np.int64)
+    inside = (row >= box[0]) & (row < box[1]) & (column >= box[2]) & (column < box[3])
+    return row[inside], column[inside]
+
+
+@dataclass(frozen=True, eq=False)
+class HeightRange:
+    """Lowest and highest height in metres of each block of a DEM; NaN where all is void."""
+
+    lowest: Heights  # (blocks down, blocks across)
+    highest: Heights  # (blocks down, blocks across)
+
+    @classmethod
+    def of(cls, heights: Heights) -> HeightRange:
+        """Find the height range of heights of shape (rows, columns)."""
+        shape = -(-heights.shape[0] // TILE), -(-heights.shape[1] // TILE)
+        lowest, highest = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        tile_height_ranges(heights, lowest.reshape(-1), highest.reshape(-1))
+        return cls(lowest, highest)
+
+    @property
+    def middle(self) -> float:
+        """Middle between the lowest and the highest height of the DEM in metres."""
+        return float(0.5 * (np.nanmin(self.lowest) + np.nanmax(self.highest)))
+
+    def within(self, box: Box) -> tuple[float, float]:
+        """Lowest and highest height of the blocks that a box touches; 0 and 0 if all is void."""
+        blocks = _blocks_of(box)
+        lowest, highest = self.lowest[blocks], self.highest[blocks]
+        if not np.isfinite(lowest).any():
+            return 0.0, 0.0
+        return float(np.nanmin(lowest)), float(np.nanmax(highest))
+
+    def with_neighbours(self) -> HeightRange:
+        """Extend the range of each block by those of the eight blocks around it."""
+        lowest, highest = self.lowest, self.highest
+        for axis in (0, 1):
+            lowest, highest = _spread(np.fmin, lowest, axis), _spread(np.fmax, highest, axis)
+        return HeightRange(lowest, highest)
+
+
+def _spread(extreme: np.ufunc, values: Heights, axis: int) -> Heights:
+    """Replace each value by the extreme of it and its two neighbours along an axis."""
+    rows = np.moveaxis(values, axis, 0)
+    spread = rows.copy()
+    extreme(spread[1:], rows[:-1], out=spread[1:])
+    extreme(spread[:-1], rows[1:], out=spread[:-1])
+    return np.ascontiguousarray(np.moveaxis(spread, 0, axis))
+
+
+def _blocks_of(box: Box) -> tuple[slice, slice]:
+    """Blocks that a box touches."""
+    rows = slice(box[0] // TILE, -(-box[1] // TILE))
+    return rows, slice(box[2] // TILE, -(-box[3] // TILE))
+
+
+@dataclass(frozen=True)
+class Support:
+    """Surroundings on which a method's result in a cell depends, and the memory that it takes."""
+
+    # How often RCS is allocated among the cells of a pixel, each time by what came before.
+    allocations: int
+    pixels: tuple[float, float]  # lines, samples by which an image is smoothed to either side
+    cells: tuple[float, float]  # rows, columns over which values are pooled to either side
+    bytes_per_cell: tuple[int, int]  # in all, and for each polarisation
+    bytes_per_pixel: tuple[int, int]  # likewise
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A tile of a DEM."""
+
+    core: Box  # cells whose result it returns
+    window: Box  # the same with the halo: cells on which that result depends
+    pixels: tuple[Box, ...]  # pixels of each pass that the window can illuminate
+
+
+@dataclass(frozen=True, eq=False)
+class TilePlanner:
+    """Cuts a DEM into tiles that fit in memory."""
+
+    ground: GroundModel  # positions of the whole DEM
+    radars: tuple[RadarModel, ...]  # the passes
+    images: tuple[tuple[int, int], ...]  # lines, samples of the images
+    scale: GridScale
+    heights: HeightRange
+    # For each pass the pixels that each block can illuminate, shape (blocks down, blocks across,
+    # 4), see `sarheight_kernels.models.box_bounds`.
+    bounds: tuple[NDArray[np.float64], ...]
+
+    @classmethod
+    def over(
+        cls,
+        ground: GroundModel,
+        radars: tuple[RadarModel, ...],
+        images: tuple[tuple[int, int], ...],
+        scale: GridScale,
+        heights: HeightRange,
+    ) -> TilePlanner:
+        """Find the pixels that each block can illuminate."""
+        # The posts around a block belong to its facets.
+        wide = heights.with_neighbours()
+        lowest, highest = wide.lowest.reshape(-1), wide.highest.reshape(-1)
+        bounds = []
+        for radar in radars:
+            by_block = np.empty((*wide.lowest.shape, 4))
+            height_range_bounds(
+                ground, radar, scale.shape, lowest, highest, by_block.reshape(-1, 4)
+            )
+            bounds.append(by_block)
+        return cls(ground, radars, images, scale, heights, tuple(bounds))
+
+    def whole(self) -> Tile:
+        """Return the one tile of a scene that is in memory: the whole DEM and the whole images."""
+        rows, columns = self.scale.shape
+        everything = (0, rows, 0, columns)
+        return Tile(everything, everything, tuple((0, h, 0, w) for h, w in self.images))
+
+    def tiles(self, sides: tuple[int, int], support: Support) -> list[list[Tile]]:
+        """Cut the DEM into rows of tiles of so many rows and columns."""
+        rows, columns = self.scale.shape
+        return [
+            [
+                self.tile(
+                    (row, min(row + sides[0], rows), column, min(column + sides[1], columns)),
+                    support,
+                )
+                for column in range(0, columns, sides[1])
+            ]
+            for row in range(0, rows, sides[0])
+        ]
+
+    def tile(self, core: Box, support: Support) -> Tile:
+        """Add halo and pixels to the cells of a tile."""
+        window = self.window(core, support)
+        return Tile(core, window, tuple(self._pixels(window, i) for i in range(len(self.radars))))
+
+    def window(self, core: Box, support: Support) -> Box:
+        """Find the cells on which the result in a tile depends."""
+        window = core
+        # Heights beyond reach do not count: first all of the DEM's, then those within reach.
+        lowest, highest = self.heights.within((0, self.scale.shape[0], 0, self.scale.shape[1]))
+        for _ in range(2):
+            down, across = self._halo(core, support, lowest, highest)
+            window = self._around(core, down, across)
+            lowest, highest = self.heights.within(window)
+        return window
+
+    def _around(self, core: Box, down: int, across: int) -> Box:
+        """Widen a tile to whole blocks, and so far that the posts around each of them are there.
+
+        A block whose neighbours' heights are missing would be fitted by other polynomials.
+        """
+        rows, columns = self.scale.shape
+        return (
+            max((core[0] - down) // TILE - 1, 0) * TILE,
+            min(-(-(core[1] + down) // TILE) * TILE + 1, rows),
+            max((core[2] - across) // TILE - 1, 0) * TILE,
+            min(-(-(core[3] + across) // TILE) * TILE + 1, columns),
+        )
+
+    def _halo(self, core: Box, support: Support, lowest: float, highest: float) -> tuple[int, int]:
+        """Rows and columns around a tile on which its result depends, for a range of heights."""
+        rows = columns = 0.0
+        middle = 0.5 * (core[0] + core[1]), 0.5 * (core[2] + core[3])
+        places = [*product(core[:2], core[2:]), middle]
+        for radar, sizes in zip(self.radars, self.scale.cell_sizes, strict=True):
+            # Pixels and their smoothing, in cells.
+            footprint = max(
+                (support.allocations + pixels) / size
+                for pixels, size in zip(support.pixels, sizes, strict=True)
+            )
+            for place, height in product(places, (lowest, highest)):
+                angle, cells = _ground_range_direction(self.ground, radar, place, height)
+                angle = min(max(angle, STEEPEST), FLATTEST)
+                overlap = support.allocations * FOOTPRINT_REACH / math.tan(angle)
+                metres = SLACK * (highest - lowest) * (overlap + math.tan(angle))
+                down, across = metres * cells
+                rows, columns = max(rows, down + footprint), max(columns, across + footprint)
+        border = BORDER * (support.allocations + 1)
+        return (
+            math.ceil(rows + support.cells[0] + border),
+            math.ceil(columns + support.cells[1] + border),
+        )
+
+    def illuminates(self, box: Box) -> bool:
+        """Tell whether the cells of a box can illuminate a pixel of any image."""
+        blocks = _blocks_of(box)
+        return any(
+            meets_image(bound, *shape)
+            for bounds, shape in zip(self.bounds, self.images, strict=True)
+            for bound in bounds[blocks].reshape(-1, 4)
+        )
+
+    def _pixels(self, window: Box, index: int) -> Box:
+        """Find the part of an image that a window can illuminate; one pixel if there is none."""
+        lines, samples = self.images[index]
+        bounds = self.bounds[index][_blocks_of(window)].reshape(-1, 4)
+        # An empty span of samples: void, or on the side to which the radar does not look.
+        bounds = bounds[bounds[:, 2] <= bounds[:, 3]]
+        if bounds.size == 0:
+            return 0, 1, 0, 1
+        first, last = bounds[:, ::2].min(axis=0), bounds[:, 1::2].max(axis=0)
+        return *_clip(first[0], last[0], lines), *_clip(first[1], last[1], samples)
+
+    def bytes_of(self, tile: Tile, support: Support, polarisations: int) -> float:
+        """Estimate the memory that the work on a tile takes, while the next one is read."""
+        cells = _size(tile.window)
+        per_cell = support.bytes_per_cell[0] + support.bytes_per_cell[1] * polarisations
+        per_pixel = support.bytes_per_pixel[0] + support.bytes_per_pixel[1] * polarisations
+        total = 12.0 * cells
+        for pixels in tile.pixels:
+            total += per_cell * cells + per_pixel * _size(pixels)
+        return total + (22 + 16 * polarisations) * len(self.radars) * _size(tile.core)
+
+    def sides(self, limit: float, support: Support, polarisations: int) -> tuple[int, int]:
+        """Choose rows and columns of tiles, for the least work that fits in a memory limit."""
+        available = array_bytes(limit)
+        rows, columns = self.scale.shape
+        best, least = (min(SIDES[0], rows), min(SIDES[0], columns)), math.inf
+        for high, wide in product(SIDES, SIDES):
+            size = min(high, rows), min(wide, columns)
+            top, left = (rows - size[0]) // 2, (columns - size[1]) // 2
+            tile = self.tile((top, top + size[0], left, left + size[1]), support)
+            if self.bytes_of(tile, support, polarisations) > available:
+                continue
+            work = _size(tile.window) / _size(tile.core)
+            if work < LEAST_GAIN * least:
+                best, least = size, work
+        return best
+
+
+def _ground_range_direction(
+    ground: GroundModel, radar: RadarModel, place: tuple[float, float], height: float
+) -> tuple[float, NDArray[np.float64]]:
+    """Incidence at a place in radians, and rows and columns in a metre of ground range."""
+    row, column = place
+    down, across = ground_block(ground, row, column)
+    here = np.array(ground_position(ground, down, across, row, column))
+    below = np.array(ground_position(ground, down, across, row + 1.0, column))
+    right = np.array(ground_position(ground, down, across, row, column + 1.0))
+    normal = here[3:]
+    _, _, time, _ = locate_cell(ground, radar, row, column, height, radar.line_zero_time)
+    orbit = evaluate_orbit(time, radar.orbit_start, radar.orbit_coefficients)
+    sight = np.array(orbit[:3], dtype=np.float64) - (here[:3] + height * normal)
+    sight /= np.linalg.norm(sight)
+    cosine = float(np.clip(sight @ normal, -1.0, 1.0))
+    level = sight - cosine * normal
+    level /= max(float(np.linalg.norm(level)), 1e-9)
+    steps = np.stack((below[:3] - here[:3], right[:3] - here[:3]), axis=1)
+    cells, *_ = np.linalg.lstsq(steps, level, rcond=None)
+    return math.acos(cosine), np.abs(cells)
+
+
+def array_bytes(limit: float) -> float:
+    """Return how many bytes of a memory limit arrays may take."""
+    return max(limit - PROCESS_BYTES, LEAST_SHARE * limit)
+
+
+def _size(box: Box) -> int:
+    return (box[1] - box[0]) * (box[3] - box[2])
+
+
+def _clip(first: float, last: float, size: int) -> tuple[int, int]:
+    """Clip a span of pixels to an image, leaving one at least."""
+    begin = min(max(math.floor(first), 0), size - 1)
+    return begin, max(min(math.ceil(last) + 1, size), begin + 1)

@@ -1,0 +1,579 @@
+"""The command line, from data that the tests make to results that can be read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import rioxarray  # noqa: F401  # gives xarray objects their `rio`
+import xarray as xr
+from typer.testing import CliRunner
+
+import sarheight
+from sarheight.cli import app
+from sarheight.output import open_result
+from sarheight.output.radar_images import read_radar, read_scene, write_scene
+from sarheight.scene import Scene
+from sarheight.sentinel1 import read_grid, read_orbit
+from tests.annotations import annotation_xml, eof_xml
+from tests.synthetic import synthetic_grid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from click.testing import Result
+
+# 46 N, 10 E in UTM zone 32.
+EAST, NORTH = 577_445.0, 5_094_584.0
+SUFFIXES = (".tif", ".nc", ".zarr")
+
+
+@dataclass(frozen=True)
+class Files:
+    """What the commands are given."""
+
+    folder: Path
+    annotation: Path
+    eof: Path
+    dem: Path
+    coarse: Path
+    image: Path
+
+
+def write_dem(path: Path, posting: float, *, east: float = EAST, north: float = NORTH) -> Path:
+    """Write mountains 600 m high, whose slopes fold under 34 degrees."""
+    count = int(1800.0 / posting)
+    steps = posting * (np.arange(count) - 0.5 * (count - 1))
+    heights = 600.0 * np.exp(-(steps[:, None] ** 2 + (steps - 150.0) ** 2) / (2.0 * 280.0**2))
+    dem = xr.DataArray(
+        heights.astype(np.float32),
+        dims=("y", "x"),
+        coords={"y": north - steps, "x": east + steps},
+    )
+    dem.rio.write_crs("EPSG:32632").rio.to_raster(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    folder = tmp_path_factory.mktemp("command line")
+    grid, orbit = synthetic_grid(lines=400, samples=500, looks=4.4)
+    annotation, eof = folder / "s1a-iw-grd-vv.xml", folder / "S1A_OPER_AUX_POEORB_OPOD.EOF"
+    annotation.write_text(annotation_xml(grid, orbit))
+    eof.write_text(eof_xml(orbit))
+    made = Files(
+        folder,
+        annotation,
+        eof,
+        write_dem(folder / "dem.tif", 20.0),
+        write_dem(folder / "coarse.tif", 60.0),
+        folder / "image.nc",
+    )
+    done = run("simulate", "--like", annotation, "--dem", made.dem, *SEA, "-o", made.image)
+    assert done.exit_code == 0, done.output
+    return made
+
+
+SEA = ("--vertical", "ellipsoidal")
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def failing(code: int, *arguments: object) -> str:
+    """Run a command that must fail, and return its one line."""
+    done = run(*arguments)
+    assert done.exit_code == code, done.output
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.output
+    return lines[0]
+
+
+# --- the whole chain ---------------------------------------------------------------------------
+
+
+def test_the_simulated_image_holds_what_places_it(files: Files) -> None:
+    scene = read_scene(files.image)
+    assert scene.calibration == "beta0"
+    assert scene.grid.lines < 400
+    assert scene.grid.samples < 500
+    assert float(scene.image.max()) > 3 * float(scene.image.median())
+    assert "simulated" in scene.image.attrs["long_name"]
+
+
+def test_reconstruct_needs_no_annotation_for_it(files: Files, tmp_path: Path) -> None:
+    output, picture = tmp_path / "unfolded.tif", tmp_path / "look.png"
+    command = ("reconstruct", files.image, "--dem", files.coarse, *SEA, "-o", output)
+    done = run(*command, "--quicklook", picture)
+    assert done.exit_code == 0, done.output
+    assert done.stdout == ""
+    assert "% of these in layover" in done.stderr
+    result = open_result(output)
+    assert result["gamma0"].shape == (30, 30)
+    assert (result["fold_count"].values == 3).any()
+    assert result.attrs["simulated"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    record = result.attrs["provenance"]
+    record = json.loads(record) if isinstance(record, str) else record
+    assert set(record["inputs"]) == {"image", "dem 1"}
+    assert record["parameters"]["settings"]["method"] == "posterior"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["look.png", "unfolded.tif"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_format_carries_the_same_image(files: Files, tmp_path: Path, suffix: str) -> None:
+    image, result = tmp_path / f"image{suffix}", tmp_path / f"result{suffix}"
+    common = ("--dem", files.dem, *SEA)
+    assert run("simulate", "--like", files.annotation, *common, "-o", image).exit_code == 0
+    np.testing.assert_array_equal(
+        read_scene(image).image.values, read_scene(files.image).image.values
+    )
+    assert run("reconstruct", image, *common, "-o", result).exit_code == 0
+    reference = sarheight.layover.reconstruct(
+        read_scene(files.image), sarheight.dem.open_dem(files.dem, vertical="ellipsoidal")
+    )
+    for name in ("gamma0", "mask", "fold_count"):
+        found, expected = open_result(result)[name], reference[name]
+        np.testing.assert_allclose(found.values, expected.values, rtol=1e-6)
+
+
+def test_an_image_of_another_origin_is_taken_with_its_annotation(
+    files: Files, tmp_path: Path
+) -> None:
+    """The image of the whole annotation, as a raster that holds numbers and nothing else."""
+    import rasterio
+
+    grid = read_grid(files.annotation)
+    orbit = read_orbit(files.annotation)
+    dem = sarheight.dem.open_dem(files.dem, vertical="ellipsoidal")
+    whole = sarheight.illumination.simulate(dem, grid, orbit, calibration="sigma0")
+    plain = tmp_path / "plain.tif"
+    with (
+        pytest.warns(rasterio.errors.NotGeoreferencedWarning),
+        rasterio.open(plain, "w", "GTiff", 500, 400, 1, dtype="float32") as file,
+    ):
+        file.write(whole.image.values, 1)
+    output = tmp_path / "unfolded.nc"
+    command = ("reconstruct", plain, "--dem", files.dem, *SEA, "-o", output)
+    assert "pass it by --like" in failing(1, *command)
+    command = (*command, "--like", files.annotation)
+    assert "pass --calibration" in failing(1, *command)
+    done = run(*command, "--calibration", "sigma0", "--method", "one-step", "--law", "muhleman")
+    assert done.exit_code == 0, done.output
+    reference = sarheight.layover.reconstruct(
+        whole,
+        dem,
+        law=sarheight.illumination.Muhleman(),
+        method=sarheight.layover.Reallocation(),
+    )
+    found = open_result(output)["gamma0"].values
+    np.testing.assert_allclose(found, reference["gamma0"].values, rtol=1e-4)
+
+
+def test_polarisations_are_chosen(files: Files, tmp_path: Path) -> None:
+    scene = read_scene(files.image)
+    both = xr.concat([scene.image, 0.2 * scene.image], dim="polarisation").assign_coords(
+        polarisation=["VV", "VH"]
+    )
+    image = write_scene(Scene(both, scene.grid, scene.orbit, "beta0"), tmp_path / "both.nc")
+    command = ("reconstruct", image, "--dem", files.coarse, *SEA)
+    assert run(*command, "-o", tmp_path / "all.nc").exit_code == 0
+    found = open_result(tmp_path / "all.nc")["gamma0"]
+    assert found["polarisation"].values.tolist() == ["VV", "VH"]
+    assert run(*command, "--polarisations", "vh", "-o", tmp_path / "vh.nc").exit_code == 0
+    one = open_result(tmp_path / "vh.nc")["gamma0"]
+    assert one["polarisation"].values.tolist() == ["VH"]
+    line = failing(1, *command, "--polarisations", "HH", "-o", tmp_path / "hh.nc")
+    assert "found no HH" in line
+
+
+def test_masks_on_the_ground_and_on_the_image(files: Files, tmp_path: Path) -> None:
+    common = ("masks", "--dem", files.dem, *SEA)
+    ground, radar = tmp_path / "ground.tif", tmp_path / "radar.tif"
+    done = run(*common, "--like", files.annotation, "-o", ground)
+    assert done.exit_code == 0, done.output
+    assert "% in layover" in done.stderr
+    found = open_result(ground)
+    assert found["mask"].dtype == np.uint8
+    assert np.isin([2, 3], found["mask"].values).all()
+    assert run(*common, "--like", files.image, "--geometry", "radar", "-o", radar).exit_code == 0
+    mask = read_radar(radar)["mask"]
+    assert mask.shape == read_scene(files.image).grid.shape
+    assert (mask.values == 3).any()
+    for name in ("ground", "radar"):
+        picture = tmp_path / f"{name}.png"
+        command = (*common, "--like", files.image, "--geometry", name, "-o", picture)
+        assert run(*command).exit_code == 0
+        assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_masks_get_a_stac_item(files: Files, tmp_path: Path) -> None:
+    output = tmp_path / "masks.tif"
+    common = ("masks", "--dem", files.dem, *SEA, "--like", files.annotation, "--stac", "-o")
+    done = run(*common, output)
+    assert done.exit_code == 0, done.output
+    item = json.loads((tmp_path / "masks.stac.json").read_text(encoding="utf-8"))
+    (asset,) = item["assets"].values()
+    assert asset["href"] == "./masks.tif"
+    west, south, east, north = item["bbox"]
+    assert west < 10.0 < east
+    assert south < 46.0 < north
+    assert "sat:orbit_state" in item["properties"]
+    sources = {link["href"] for link in item["links"] if link["rel"] == "derived_from"}
+    assert len(sources) == 2
+
+
+@pytest.mark.parametrize("command", ["masks", "reconstruct"])
+def test_an_impossible_stac_item_is_misuse(files: Files, tmp_path: Path, command: str) -> None:
+    image = (files.image,) if command == "reconstruct" else ("--like", files.image)
+    common = (command, *image, "--dem", files.dem, *SEA, "--stac", "-o")
+    assert "is a picture" in failing(2, *common, tmp_path / "x.png")
+    (tmp_path / "x.stac.json").write_text("{}")
+    line = failing(2, *common, tmp_path / "x.tif")
+    assert "--stac: " in line
+    assert "exists already" in line
+    assert [file.name for file in tmp_path.iterdir()] == ["x.stac.json"]
+
+
+def test_masks_in_the_image_get_no_stac_item(files: Files, tmp_path: Path) -> None:
+    common = ("masks", "--like", files.image, "--dem", files.dem, *SEA, "--stac")
+    line = failing(2, *common, "--geometry", "radar", "-o", tmp_path / "x.nc")
+    assert "masks on the ground" in line
+
+
+def test_an_orbit_file_takes_the_place_of_the_annotation(files: Files, tmp_path: Path) -> None:
+    image = tmp_path / "image.nc"
+    common = ("--dem", files.dem, *SEA, "--orbit", files.eof)
+    assert run("simulate", "--like", files.annotation, *common, "-o", image).exit_code == 0
+    assert "the orbit file" in read_scene(image).orbit.source
+    # Its vectors are rounded to micrometres: the same orbit, and the same image but for speckle.
+    assert read_scene(image).grid.shape == read_scene(files.image).grid.shape
+    output = tmp_path / "result.nc"
+    done = run("reconstruct", files.image, *common, "-o", output)
+    assert done.exit_code == 0, done.output
+    assert "the orbit file" in open_result(output).attrs["orbit_source"]
+
+
+def test_an_orbit_is_rotated_and_the_rotation_is_reported(files: Files, tmp_path: Path) -> None:
+    far = write_dem(tmp_path / "far.tif", 20.0, east=EAST + 2e5)
+    image = tmp_path / "far.nc"
+    common = ("simulate", "--like", files.annotation, "--dem", far, *SEA, "-o", image)
+    assert "No cell of the DEM falls into the image" in failing(1, *common)
+    done = run(*common, "--incidence", "34")
+    assert done.exit_code == 0, done.output
+    assert "rotated the orbit by" in done.stderr
+    assert "rotated by" in read_scene(image).orbit.source
+    assert run("reconstruct", image, "--dem", far, *SEA, "-o", tmp_path / "r.nc").exit_code == 0
+
+
+def test_multilook_noise_and_seed(files: Files, tmp_path: Path) -> None:
+    common = ("simulate", "--like", files.annotation, "--dem", files.dem, *SEA)
+    images = []
+    for name, options in {
+        "clean": ("--looks", 0),
+        "noisy": ("--looks", 0, "--noise", -10),
+        "one": ("--seed", 1),
+        "again": ("--seed", 1),
+        "wide": ("--multilook", 2, 3, "--law", "cosine:0.3,2"),
+    }.items():
+        path = tmp_path / f"{name}.nc"
+        done = run(*common, *options, "-o", path)
+        assert done.exit_code == 0, done.output
+        images.append(read_scene(path))
+    clean, noisy, one, again, wide = images
+    np.testing.assert_allclose(noisy.image - clean.image, 0.1, atol=1e-5)
+    np.testing.assert_array_equal(one.image.values, again.image.values)
+    assert one.grid.looks == 4.4
+    assert wide.grid.looks == pytest.approx(6 * 4.4)
+    assert wide.grid.sample_spacing == 3 * one.grid.sample_spacing
+
+
+def test_info_tells_what_everything_is(files: Files, tmp_path: Path) -> None:
+    result, masks = tmp_path / "result.tif", tmp_path / "masks.nc"
+    dem = ("--dem", files.coarse, *SEA)
+    assert run("reconstruct", files.image, *dem, "-o", result).exit_code == 0
+    assert (
+        run("masks", "--like", files.image, *dem, "--geometry", "radar", "-o", masks).exit_code == 0
+    )
+    done = run("info", files.annotation, files.eof, files.dem, files.image, result, masks)
+    assert done.exit_code == 0, done.output
+    for words in (
+        "Sentinel-1 annotation: S1A IW GRD",
+        "precise",
+        "90 x 90 cells of 20",
+        "not stated",
+        "simulated, written by sarheight, in radar geometry",
+        "reconstructed gamma0",
+        "PosteriorMean",
+        "number of illuminated places",
+    ):
+        assert words in done.stdout, words
+
+
+def test_threads_change_nothing(files: Files, tmp_path: Path) -> None:
+    import numba
+
+    most = numba.config.NUMBA_NUM_THREADS
+    results = []
+    for threads in (1, most):
+        output = tmp_path / f"{threads}.nc"
+        command = ("reconstruct", files.image, "--dem", files.coarse, *SEA, "-o", output)
+        assert run(*command, "--threads", threads, "--overwrite").exit_code == 0
+        results.append(open_result(output))
+    assert numba.get_num_threads() == most
+    for name, variable in results[0].data_vars.items():
+        np.testing.assert_array_equal(variable.values, results[1][name].values)
+
+
+def test_quiet_says_nothing(files: Files, tmp_path: Path) -> None:
+    command = ("masks", "--like", files.image, "--dem", files.dem, *SEA)
+    done = run(*command, "--quiet", "-o", tmp_path / "masks.nc")
+    assert done.exit_code == 0
+    assert done.output == ""
+
+
+def test_the_first_run_explains_its_wait(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sarheight.cli._session._compiled", lambda: False)
+    command = ("masks", "--like", files.image, "--dem", files.dem, *SEA)
+    assert "compiling the kernels once" in run(*command, "-o", tmp_path / "one.nc").stderr
+    assert run(*command, "--quiet", "-o", tmp_path / "two.nc").stderr == ""
+
+
+# --- misuse ------------------------------------------------------------------------------------
+
+
+def test_a_missing_file_is_misuse(files: Files, tmp_path: Path) -> None:
+    output = tmp_path / "x.nc"
+    line = failing(2, "simulate", "--like", "nowhere.xml", "--dem", files.dem, "-o", output)
+    assert line.startswith("sarheight simulate: --like: ")
+    assert "nowhere.xml" in line
+    assert "nowhere.nc" in failing(2, "reconstruct", "nowhere.nc", "--dem", files.dem, "-o", output)
+    assert "nowhere" in failing(2, "info", "nowhere")
+    given = ("reconstruct", files.image, "--dem", files.dem, "-o", output)
+    assert "--orbit: there is no" in failing(2, *given, "--orbit", "nowhere.EOF")
+    assert "auto beside files" in failing(2, *given, "--dem", "auto")
+    assert "--output" in failing(2, "demo", "--output", tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("command", ["simulate", "masks", "reconstruct"])
+def test_outputs_are_checked_before_the_work(
+    files: Files, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(*_: object, **__: object) -> None:
+        pytest.fail("work was begun")
+
+    for module in ("_inputs", "_reconstruct", "_simulate"):
+        monkeypatch.setattr(f"sarheight.cli.{module}.read_dem", work)
+    image = (files.image,) if command == "reconstruct" else ("--like", files.image)
+    common = (command, *image, "--dem", files.dem, "-o")
+    assert "its name ends in '.jpg'" in failing(2, *common, tmp_path / "x.jpg")
+    assert "does not exist; create it first" in failing(2, *common, tmp_path / "no" / "x.nc")
+    (tmp_path / "x.nc").write_bytes(b"precious")
+    assert "exists already" in failing(2, *common, tmp_path / "x.nc")
+    assert (tmp_path / "x.nc").read_bytes() == b"precious"
+
+
+def test_inputs_are_never_overwritten(files: Files, tmp_path: Path) -> None:
+    here = files.image.with_name("..") / files.folder.name / files.image.name
+    before = files.image.read_bytes()
+    common = ("--dem", files.dem, *SEA, "--overwrite", "-o")
+    for command in (("reconstruct", files.image), ("masks", "--like", files.image)):
+        assert "a name of its own" in failing(2, *command, *common, here)
+    assert files.image.read_bytes() == before
+    picture = tmp_path / "x.png"
+    line = failing(2, "reconstruct", files.image, *common, picture, "--quicklook", picture)
+    assert "--quicklook: " in line
+    assert not picture.exists()
+
+
+def test_overwrite_replaces(files: Files, tmp_path: Path) -> None:
+    output = tmp_path / "masks.nc"
+    command = ("masks", "--like", files.image, "--dem", files.coarse, *SEA, "-o", output)
+    assert run(*command).exit_code == 0
+    before = output.stat().st_ino
+    assert run(*command).exit_code == 2
+    assert run(*command, "--overwrite").exit_code == 0
+    assert output.stat().st_ino != before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--law", "gauss"), "expected one of gamma"),
+        (("--law", "cosine:1,2,3"), "--law"),
+        (("--law", "gamma:-1"), "expected a positive number"),
+        (("--method", "magic"), "magic"),
+        (("--threads", "0"), "--threads"),
+        (("--threads", "9999"), "threads or fewer on this machine"),
+        (("--quicklook", "look.tif"), "ends in .png"),
+        (("--no-such-thing",), "--no-such-thing"),
+    ],
+)
+def test_wrong_options_are_misuse(
+    files: Files, tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    output = tmp_path / "x.nc"
+    line = failing(2, "reconstruct", files.image, "--dem", files.dem, "-o", output, *options)
+    assert words in line
+    assert "--help" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_command_shows_the_help_and_is_misuse() -> None:
+    for group in ((), ("train",), ("fetch",)):
+        done = run(*group)
+        assert done.exit_code == 2
+        assert done.stderr.strip().startswith("Usage: ")
+        assert "is missing" not in done.output
+    assert "No such command" in failing(2, "unfold")
+
+
+# --- bad data ----------------------------------------------------------------------------------
+
+
+def test_an_unstated_vertical_datum_is_asked_for(files: Files, tmp_path: Path) -> None:
+    output = tmp_path / "x.nc"
+    line = failing(1, "masks", "--like", files.image, "--dem", files.dem, "-o", output)
+    assert "does not state the vertical reference of its heights: pass --vertical" in line
+    done = run(
+        "masks", "--like", files.image, "--dem", files.dem, "--vertical", "47.5", "-o", output
+    )
+    assert done.exit_code == 0, done.output
+
+
+def test_another_continent_is_an_error(files: Files, tmp_path: Path) -> None:
+    dem = write_dem(tmp_path / "south.tif", 60.0, north=-3_000_000.0)
+    command = ("reconstruct", files.image, "--dem", dem, *SEA, "-o", tmp_path / "x.nc")
+    line = failing(1, *command)
+    assert "latitude" in line
+    assert "the image covers" in line
+    assert [file.name for file in tmp_path.iterdir()] == ["south.tif"]
+
+
+def test_decibels_are_recognised(files: Files, tmp_path: Path) -> None:
+    scene = read_scene(files.image)
+    decibels = 10 * np.log10(scene.image.clip(1e-4))
+    path = write_scene(Scene(decibels, scene.grid, scene.orbit, "beta0"), tmp_path / "decibels.nc")
+    command = ("reconstruct", path, "--dem", files.dem, *SEA, "-o", tmp_path / "x.nc")
+    assert "If it is in decibels" in failing(1, *command)
+
+
+def test_what_is_no_raster_is_an_error(files: Files, tmp_path: Path) -> None:
+    text = tmp_path / "text.tif"
+    text.write_text("no raster")
+    output = ("-o", tmp_path / "x.nc")
+    for command in (
+        ("simulate", "--like", files.annotation, "--dem", text, *SEA, *output),
+        ("reconstruct", text, "--like", files.annotation, "--dem", files.dem, *SEA, *output),
+        ("info", text),
+    ):
+        assert "not a raster that GDAL can read" in failing(1, *command)
+
+
+def test_damaged_annotations_are_errors(files: Files, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.xml"
+    cut.write_text(files.annotation.read_text()[:3000])
+    for command in (
+        ("info", cut),
+        ("masks", "--like", cut, "--dem", files.dem, *SEA, "-o", tmp_path / "x.nc"),
+    ):
+        assert "cut.xml" in failing(1, *command)
+
+
+def test_a_folder_that_is_no_product_is_an_error(files: Files, tmp_path: Path) -> None:
+    product = tmp_path / "S1A_IW_GRDH_1SDV.SAFE"
+    product.mkdir()
+    rest = ("--dem", files.dem, *SEA, "-o", tmp_path / "x.nc")
+    for command in (("reconstruct", product), ("masks", "--like", product)):
+        assert "has no manifest.safe; expected a Sentinel-1 product" in failing(1, *command, *rest)
+
+
+def test_debug_shows_where_an_error_comes_from(files: Files, tmp_path: Path) -> None:
+    done = run(
+        "masks", "--like", files.image, "--dem", files.dem, "--debug", "-o", tmp_path / "x.nc"
+    )
+    assert done.exit_code == 1
+    assert "Traceback" in done.stderr
+
+
+def test_our_own_mistakes_are_called_so(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        msg = "lost"
+        raise KeyError(msg)
+
+    monkeypatch.setattr("sarheight.layover.masks", broken)
+    command = ("masks", "--like", files.image, "--dem", files.dem, *SEA, "-o", tmp_path / "x.nc")
+    assert "unexpected KeyError: 'lost'; please report it" in failing(1, *command)
+
+
+# --- as its own process ------------------------------------------------------------------------
+
+
+def shell(*arguments: object, before: str = "") -> subprocess.CompletedProcess[str]:
+    script = f"{before}\nfrom sarheight.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_and_version_answer_without_loading_anything_heavy() -> None:
+    heavy = "import atexit, sys; atexit.register(lambda: print(*sys.modules))"
+    for arguments in (("--help",), ("reconstruct", "--help"), ("--version",)):
+        done = shell(*arguments, before=heavy)
+        assert done.returncode == 0, done.stderr
+        loaded = set(done.stdout.split())
+        assert loaded.isdisjoint({"numba", "xarray", "rasterio", "matplotlib", "torch"})
+    assert f"sarheight {sarheight.__version__}" in done.stdout
+
+
+def test_python_m_is_the_same_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sarheight", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == f"sarheight {sarheight.__version__}"
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_an_interruption_leaves_nothing(files: Files, tmp_path: Path, name: str, code: int) -> None:
+    """The signal comes while the file is half written."""
+    half = f"""
+import os, signal, time
+import sarheight.output.radar_images as files
+def write(dataset, path):
+    path.write_bytes(b"half")
+    os.kill(os.getpid(), signal.{name})
+    time.sleep(10)
+files.write_netcdf = write
+"""
+    command = ("masks", "--like", files.image, "--dem", files.coarse, *SEA, "--geometry", "radar")
+    done = shell(*command, "-o", tmp_path / "x.nc", before=half)
+    assert done.returncode == code, done.stderr
+    assert not list(tmp_path.iterdir())
+    assert "Traceback" not in done.stderr
+
+
+def test_an_error_is_one_line_and_a_code(files: Files, tmp_path: Path) -> None:
+    done = shell("masks", "--like", files.image, "--dem", files.dem, "-o", tmp_path / "x.nc")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    done = shell("masks", "--like", files.image, "-o", tmp_path / "x.nc")
+    assert done.returncode == 2
+    assert "--dem" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

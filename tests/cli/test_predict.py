@@ -1,0 +1,131 @@
+"""``sarheight predict``: the kind of the network says what is mapped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
+
+from typer.testing import CliRunner
+
+from sarheight.buildings import (
+    BuildingHeightEstimator,
+    predict_buildings,
+    write_stack,
+)
+from sarheight.cli import app
+from sarheight.learning import Channel, model_kind
+from sarheight.output import open_result
+from sarheight.zones import (
+    ZoneClassifier,
+    ZoneMember,
+    predict_zones,
+)
+from tests.cities import small_stack
+from tests.zone_samples import city
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from click.testing import Result
+
+# Test processes share the cores; threads of each would wait for each other.
+torch.set_num_threads(1)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["predict", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def classifier() -> ZoneClassifier:
+    torch.manual_seed(0)
+    names = ("visible_green", "visible_red", "infrared_nir")
+    options = {"widths": [4, 4, 4, 4, 4], "dense": 4, "pooled_blocks": 1}
+    return ZoneClassifier(
+        [Channel(name, "1", mean=1.0, std=2.0) for name in names],
+        ("compact_high_rise", "open_low_rise", "water"),
+        [ZoneMember((names,), options=options)],
+        size=4,
+        codes=(1, 6, 17),
+        posting=100.0,
+    ).eval()
+
+
+@pytest.fixture(scope="module")
+def estimator() -> BuildingHeightEstimator:
+    torch.manual_seed(0)
+    small = {"width": 8, "depth": 2, "months_width": 8, "heads": 2, "bins": {"count": 8}}
+    channels = {"sar": [Channel("vv_ascending", "1", "decibel", -10.0, 5.0)]}
+    return BuildingHeightEstimator(channels, options=small).eval()
+
+
+def test_a_classifier_maps_zones_of_rasters(classifier: ZoneClassifier, tmp_path: Path) -> None:
+    stack, _ = city()
+    stack.sel(band=["green", "red"]).rio.to_raster(tmp_path / "visible.tif")
+    stack.sel(band=["nir"]).rio.to_raster(tmp_path / "infrared.tif")
+    for name, bands in (("visible", ("green", "red")), ("infrared", ("nir",))):
+        _name_bands(tmp_path / f"{name}.tif", bands)
+    model = classifier.save_pretrained(tmp_path / "model")
+    assert model_kind(model) == "local climate zones"
+    done = run(
+        tmp_path / "visible.tif", tmp_path / "infrared.tif", "--model", model, "--step", 2,
+        "--device", "cpu", "-o", tmp_path / "zones.tif",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    stack = stack.assign_coords(band=[channel.name for channel in classifier.channels])
+    expected = predict_zones(classifier, stack, step=2, device="cpu")
+    np.testing.assert_array_equal(open_result(tmp_path / "zones.tif")["zone"], expected["zone"])
+
+
+def _name_bands(path: Path, names: tuple[str, ...]) -> None:
+    import rasterio
+
+    with rasterio.open(path, "r+") as raster:
+        raster.descriptions = names
+
+
+def test_an_estimator_maps_the_buildings_of_a_stack(
+    estimator: BuildingHeightEstimator, tmp_path: Path
+) -> None:
+    stack = small_stack(64, 64, months=2)
+    write_stack(stack, tmp_path / "city.zarr")
+    model = estimator.save_pretrained(tmp_path / "model")
+    output = tmp_path / "buildings.tif"
+    done = run(tmp_path / "city.zarr", "--model", model, "--device", "cpu", "-o", output)
+    assert done.exit_code == 0, done.output
+    expected = predict_buildings(estimator, stack, device="cpu")
+    np.testing.assert_allclose(
+        open_result(output)["height"], expected["height"], rtol=1e-4, atol=1e-4
+    )
+    twice = run(tmp_path / "city.zarr", tmp_path / "city.zarr", "--model", model, "-o", "x.tif")
+    assert twice.exit_code == 2
+    assert "found 2 stacks, expected one" in twice.output
+
+
+def test_options_of_another_kind_are_refused(
+    classifier: ZoneClassifier, estimator: BuildingHeightEstimator, tmp_path: Path
+) -> None:
+    raster = tmp_path / "stack.tif"
+    city()[0].rio.to_raster(raster)
+    zones = classifier.save_pretrained(tmp_path / "zones")
+    done = run(raster, "--model", zones, "--posting", 10, "-o", tmp_path / "out.tif")
+    assert done.exit_code == 2
+    assert "a network for local climate zones has no --posting" in done.output
+    buildings = estimator.save_pretrained(tmp_path / "buildings")
+    done = run(raster, "--model", buildings, "--step", 2, "-o", tmp_path / "out.tif")
+    assert done.exit_code == 2
+    assert "a network for building heights has no --step" in done.output
+    assert not (tmp_path / "out.tif").exists()
+
+
+def test_a_folder_that_holds_no_network_is_refused(tmp_path: Path) -> None:
+    raster = tmp_path / "stack.tif"
+    city()[0].rio.to_raster(raster)
+    (tmp_path / "empty").mkdir()
+    done = run(raster, "--model", tmp_path / "empty", "-o", tmp_path / "out.tif")
+    assert done.exit_code == 1
+    assert "holds no readable config.json" in done.output

@@ -1,0 +1,295 @@
+"""The command line on whole products: from the archive's zip to the unfolded scene."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from sarheight import fetch
+from sarheight.dem import open_dem
+from sarheight.illumination import simulate
+from sarheight.output import open_result
+from sarheight.output.radar_images import write_scene
+from sarheight.product import open_product
+from sarheight.sentinel1 import read_annotation
+from sarheight.sentinel1._radiometry import Radiometry
+from tests.annotations import annotation_xml, eof_xml
+from tests.cli.test_commands import EAST, NORTH, SEA, failing, run, write_dem
+from tests.products import NAME, Tables, calibration_xml, grd_product, noise_xml, pack, slc_product
+from tests.synthetic import synthetic_grid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sarheight.grid import RadarGrid
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What the commands are given, and the truth."""
+
+    folder: Path
+    zipped: Path
+    image: Path
+    dem: Path
+    grid: RadarGrid
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    """A product whose digital numbers are those of a simulated image, with noise."""
+    folder = tmp_path_factory.mktemp("archive")
+    grid, orbit = synthetic_grid(lines=400, samples=500, looks=4.4)
+    dem = write_dem(folder / "dem.tif", 20.0)
+    scene = simulate(open_dem(dem, vertical="ellipsoidal"), grid, orbit, looks=None)
+    annotation = annotation_xml(grid, orbit).replace(">IW1<", ">IW<").encode()
+    radiometry = Radiometry.from_xml(
+        calibration_xml(Tables()).encode(),
+        noise_xml(Tables()).encode(),
+        read_annotation(annotation),
+    )
+    lines, samples = (np.arange(size, dtype=np.float64) for size in grid.shape)
+    noise = radiometry.noise_power(lines, samples)
+    amplitude = radiometry.calibration.amplitude["beta0"].block(lines, samples)
+    power = np.nan_to_num(scene.image.values) * amplitude**2 + noise
+    numbers = {"VV": np.maximum(np.rint(np.sqrt(power)), 1).astype(np.uint16)}
+    made = grd_product(folder, polarisations=("VV",), placed=(grid, orbit), numbers=numbers)
+    (folder / "orbits").mkdir()
+    name = "S1A_OPER_AUX_POEORB_OPOD_20240121T000000_V20231231T225942_20240102T005942.EOF"
+    (folder / "orbits" / name).write_text(eof_xml(orbit))
+    return Archive(
+        made.path,
+        pack(made.path, folder / "product.zip"),
+        write_scene(scene, folder / "image.nc"),
+        dem,
+        grid,
+    )
+
+
+def sigma(path: Path) -> np.ndarray[Any, Any]:
+    found: np.ndarray[Any, Any] = open_result(path)["sigma0"].squeeze().values
+    return found
+
+
+def parameters(path: Path) -> dict[str, Any]:
+    found = open_result(path).attrs["provenance"]
+    record: dict[str, Any] = json.loads(found) if isinstance(found, str) else found
+    return dict(record["parameters"])
+
+
+METHOD = ("--method", "one-step", "--law", "muhleman", "--coregister", "none")
+
+
+def test_a_product_alone_gives_what_its_image_gives(archive: Archive, tmp_path: Path) -> None:
+    results = {}
+    for name, source in (("product", archive.zipped), ("image", archive.image)):
+        results[name] = tmp_path / f"{name}.nc"
+        command = ("reconstruct", source, "--dem", archive.dem, *SEA, *METHOD)
+        done = run(*command, "-o", results[name])
+        assert done.exit_code == 0, done.output
+    found, expected = sigma(results["product"]), sigma(results["image"])
+    lit = np.isfinite(found) & np.isfinite(expected) & (expected > 0.02)
+    assert lit.mean() > 0.7
+    # Whole digital numbers are some hundredths of a decibel apart.
+    assert np.median(np.abs(found[lit] / expected[lit] - 1.0)) < 0.01
+    record = parameters(results["product"])
+    assert record["settings"]["image"] == archive.zipped.name
+    assert record["settings"]["noise_removal"] is True
+    assert "annotation" in record["orbit"]
+
+
+def test_little_memory_means_parts_and_the_same_result(archive: Archive, tmp_path: Path) -> None:
+    paths = [tmp_path / "whole.zarr", tmp_path / "parts.zarr"]
+    command = ("reconstruct", archive.zipped, "--dem", archive.dem, *SEA, *METHOD)
+    for path, memory in zip(paths, ("2 GiB", "300 kB"), strict=True):
+        done = run(*command, "--memory", memory, "--stac", "-o", path)
+        assert done.exit_code == 0, done.output
+        assert path.with_suffix(".stac.json").exists()
+    whole, parts = (sigma(path) for path in paths)
+    np.testing.assert_allclose(parts, whole, rtol=2e-6)
+    for wrong in ("much", "3"):
+        said = failing(2, *command, "--memory", wrong, "-o", tmp_path / "no.nc")
+        assert "a size of memory" in said
+
+
+def test_a_part_by_bounds_and_a_precise_orbit(archive: Archive, tmp_path: Path) -> None:
+    output = tmp_path / "part.nc"
+    bounds = (9.993, 45.994, 10.006, 46.005)
+    command = ("reconstruct", archive.folder, "--dem", archive.dem, *SEA, *METHOD)
+    orbits = archive.folder.parent / "orbits"
+    done = run(*command, "--bounds", *bounds, "--orbit", orbits, "-o", output)
+    assert done.exit_code == 0, done.output
+    assert "POEORB" in done.stderr
+    assert "of the image: only that part" in done.stderr
+    found = open_result(output)
+    assert 40 < found.sizes["x"] < 60
+    assert parameters(output)["fraction_of_image"] < 0.6
+
+
+def test_a_dem_of_a_tenth_of_the_scene_gives_a_part_and_says_so(
+    archive: Archive, tmp_path: Path
+) -> None:
+    small = open_dem(archive.dem, vertical="ellipsoidal").isel(x=slice(30, 50), y=slice(30, 55))
+    small.rio.to_raster(tmp_path / "small.tif")
+    output = tmp_path / "small.nc"
+    command = ("reconstruct", archive.zipped, "--dem", tmp_path / "small.tif", *SEA, *METHOD)
+    done = run(*command, "-o", output)
+    assert done.exit_code == 0, done.output
+    assert "the elevation model covers" in done.stderr
+    assert "only that part is reconstructed" in done.stderr
+    assert sigma(output).shape == (25, 20)
+    assert np.isfinite(sigma(output)).mean() > 0.7
+    assert 0.02 < parameters(output)["fraction_of_image"] < 0.3
+
+
+def test_a_dem_beyond_the_scene_leaves_cells_empty_and_says_so(
+    archive: Archive, tmp_path: Path
+) -> None:
+    wide = write_dem(tmp_path / "shifted.tif", 60.0, east=EAST + 2_500.0, north=NORTH)
+    output = tmp_path / "shifted.nc"
+    done = run("reconstruct", archive.zipped, "--dem", wide, *SEA, *METHOD, "-o", output)
+    assert done.exit_code == 0, done.output
+    inside = np.isfinite(sigma(output)).mean()
+    assert 0.0 < inside < 0.9
+    assert "% of them in the image" in done.stderr
+
+
+def test_dem_and_orbit_are_fetched(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def dem(bounds: tuple[float, ...], **options: Any) -> fetch.DemTiles:  # noqa: ANN401
+        asked["bounds"] = bounds, options
+        return fetch.DemTiles((archive.dem,), "ellipsoidal")
+
+    def orbit(*when: object, **_: object) -> Path | None:
+        asked["orbit"] = when
+        return next((archive.folder.parent / "orbits").iterdir()) if "found" in asked else None
+
+    monkeypatch.setattr(fetch, "dem", dem, raising=False)
+    monkeypatch.setattr(fetch, "orbit", orbit, raising=False)
+    command = ("reconstruct", archive.zipped, "--dem", "auto", "--orbit", "auto", *METHOD)
+    done = run(*command, "-o", tmp_path / "first.nc")
+    assert done.exit_code == 0, done.output
+    assert "no orbit file covers the image yet" in done.stderr
+    assert asked["orbit"][0] == "S1A"
+    bounds, options = asked["bounds"]
+    assert bounds == pytest.approx((9.98, 45.98, 10.12, 46.12))
+    assert options["windows"] is False
+    asked["found"] = True
+    done = run(*command, "--bounds", 9.99, 45.99, 10.01, 46.01, "-o", tmp_path / "second.nc")
+    assert done.exit_code == 0, done.output
+    assert "POEORB" in done.stderr
+    assert asked["bounds"][0] == (9.99, 45.99, 10.01, 46.01)
+    assert asked["bounds"][1]["windows"] is True
+
+
+def test_averaging_and_raw_power_can_be_asked_for(archive: Archive, tmp_path: Path) -> None:
+    output = tmp_path / "coarse.nc"
+    command = ("reconstruct", archive.folder, "--dem", archive.dem, *SEA, *METHOD)
+    options = ("--spacing", 20, "--no-noise-removal", "--calibration", "gamma0")
+    done = run(*command, *options, "--polarisations", "vv", "-o", output)
+    assert done.exit_code == 0, done.output
+    record = parameters(output)
+    assert record["settings"]["spacing"] == 20.0
+    assert record["settings"]["noise_removal"] is False
+    assert record["calibration"] == "gamma0"
+    coarse = tmp_path / "image.nc"
+    command = ("reconstruct", archive.image, "--dem", archive.dem, *SEA, *METHOD)
+    assert run(*command, "--multilook", 2, 2, "-o", coarse).exit_code == 0
+
+
+def test_an_slc_is_averaged_by_itself(tmp_path: Path) -> None:
+    path, product = slc_product(tmp_path)
+    grid, _ = open_product(path).grid_and_orbit()
+    assert grid.shape == product.scene.shape
+    dem = write_dem(tmp_path / "dem.tif", 60.0)
+    output = tmp_path / "slc.nc"
+    command = ("reconstruct", path, "--dem", dem, *SEA, *METHOD, "--swaths", "iw1,iw2")
+    done = run(*command, "-o", output)
+    assert done.exit_code == 0, done.output
+    assert "averaging the SLC to 20 m; --spacing sets another value" in done.stderr
+    assert parameters(output)["settings"]["swaths"] == ["IW1", "IW2"]
+
+
+def test_products_serve_as_likeness(archive: Archive, tmp_path: Path) -> None:
+    for like in (archive.folder, archive.zipped):
+        output = tmp_path / f"{like.suffix[1:]}.nc"
+        command = ("masks", "--like", like, "--dem", archive.dem, *SEA, "-o", output)
+        done = run(*command)
+        assert done.exit_code == 0, done.output
+        assert float((open_result(output)["fold_count"] > 1).mean()) > 0.02
+    output = tmp_path / "simulated.nc"
+    done = run("simulate", "--like", archive.zipped, "--dem", archive.dem, *SEA, "-o", output)
+    assert done.exit_code == 0, done.output
+    with xr.open_dataset(output) as simulated:
+        assert simulated["beta0"].sizes["line"] <= archive.grid.lines
+
+
+def test_info_tells_about_products(archive: Archive) -> None:
+    done = run("info", archive.zipped, archive.folder)
+    assert done.exit_code == 0, done.output
+    for words in ("S1A IW GRD", "IPF 3.71", "400 lines x 500 samples", "ground range", "51919"):
+        assert done.stdout.count(words) >= 2
+
+
+# -------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--multilook", "2", "2", "--spacing", "30"), "not both"),
+        (("--spacing", "0.1"), "--spacing"),
+        (("--bounds", "1", "2", "3"), "--bounds"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    archive: Archive, tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    command = ("reconstruct", archive.zipped, "--dem", archive.dem, "-o", tmp_path / "x.nc")
+    assert words in failing(2, *command, *options)
+
+
+def test_options_of_products_are_refused_for_images(archive: Archive, tmp_path: Path) -> None:
+    image = ("reconstruct", archive.image, "--dem", archive.dem, *SEA, "-o", tmp_path / "x.nc")
+    assert "are for products" in failing(2, *image, "--swaths", "IW1")
+    assert "are for products" in failing(2, *image, "--no-noise-removal")
+    assert "is fetched for products only" in failing(2, *image, "--orbit", "auto")
+    fetched = ("reconstruct", archive.image, "--dem", "auto", "-o", tmp_path / "x.nc")
+    assert "pass --bounds, or the whole product" in failing(2, *fetched)
+    product = ("reconstruct", archive.zipped, "--dem", archive.dem, "-o", tmp_path / "x.nc")
+    assert "has its own sampling and orbit" in failing(2, *product, "--like", archive.image)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_not_there_is_named(archive: Archive, tmp_path: Path) -> None:
+    output = ("-o", tmp_path / "x.nc")
+    gone = tmp_path / "gone.SAFE.zip"
+    assert f"there is no '{gone}'" in failing(2, "reconstruct", gone, "--dem", "auto", *output)
+    dem = ("--dem", tmp_path / "gone.tif")
+    assert "--dem: there is no" in failing(2, "reconstruct", archive.zipped, *dem, *output)
+    assert "there is no" in failing(2, "info", gone)
+
+
+def test_broken_products_are_errors_in_one_line(archive: Archive, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.zip"
+    cut.write_bytes(archive.zipped.read_bytes()[:5000])
+    rest = ("--dem", archive.dem, *SEA, "-o", tmp_path / "x.nc")
+    assert "cut short, damaged, or not a zip" in failing(1, "reconstruct", cut, *rest)
+    assert "cut short, damaged, or not a zip" in failing(1, "info", cut)
+    lacking = tmp_path / NAME
+    shutil.copytree(archive.folder, lacking)
+    next(lacking.glob("measurement/*")).unlink()
+    assert "it is incomplete" in failing(1, "reconstruct", lacking, *rest)
+    polarisations = ("--polarisations", "HH")
+    assert "found polarisations=('HH',)" in failing(
+        1, "reconstruct", archive.zipped, *rest, *polarisations
+    )

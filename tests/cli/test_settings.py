@@ -1,0 +1,153 @@
+"""Settings: one definition for command line, configuration files, jobs and provenance."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import rioxarray  # noqa: F401  # gives xarray objects their `rio`
+from typer.testing import CliRunner
+
+from sarheight.cli import app
+from sarheight.output import open_result
+from sarheight.output.radar_images import write_scene
+from sarheight.settings import ReconstructSettings, read_table, to_toml
+from tests.mountains import mountain, raster, scene_of
+
+if TYPE_CHECKING:
+    from typer.testing import Result
+
+SETTINGS = (
+    ReconstructSettings(image="a.nc", dem=("b.tif",)),
+    ReconstructSettings(
+        image="https://example.org/a.SAFE.zip",
+        dem=("auto",),
+        vertical=47.5,
+        nodata=-3.4028234663852886e38,
+        condition="fill",
+        orbit="auto",
+        bounds=(179.5, -17.0, -179.5, -16.0),
+        swaths=("IW1", "IW2"),
+        spacing=20.0,
+        noise_removal=False,
+        calibration="gamma0",
+        polarisations=("VV",),
+        coregister="correct",
+        method="one-step",
+        law="cosine:0.3,2",
+        memory="300 MB",
+    ),
+    ReconstructSettings(
+        image="ä 'b\"\\c.nc", dem=("x.tif", "y.tif"), like=Path("l.xml"), multilook=(2, 3)
+    ),
+)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=["default", "all", "names"])
+def test_settings_are_read_back_equal(settings: ReconstructSettings, tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(to_toml("reconstruct", settings.to_dict()), encoding="utf-8")
+    assert ReconstructSettings.from_dict(read_table(path, "reconstruct")) == settings
+    as_json = json.loads(json.dumps(settings.to_dict()))
+    assert ReconstructSettings.from_dict(as_json) == settings
+    assert ReconstructSettings.from_dict(settings.record()) == settings
+
+
+def test_the_record_contains_neither_folders_nor_secrets() -> None:
+    settings = ReconstructSettings(
+        image="https://me:secret@example.org/a.zip?signature=secret#part",
+        dem=("/home/me/dem.tif", "auto.tif"),
+        like=Path("/home/me/like.xml"),
+    )
+    record = settings.record()
+    assert record["image"] == "https://example.org/a.zip"
+    assert record["dem"] == ["dem.tif", "auto.tif"]
+    assert record["like"] == "like.xml"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"image": "a"}, "--dem: "),
+        ({"image": "a", "dem": ["auto", "b"]}, "--dem: found auto beside files"),
+        ({"image": "a", "dem": "b", "method": "magic"}, "--method: "),
+        ({"image": "a", "dem": "b", "law": "gauss"}, "--law: found 'gauss'"),
+        ({"image": "a", "dem": "b", "memory": "3"}, "--memory: found '3'"),
+        ({"image": "a", "dem": "b", "spacing": 0.1}, "--spacing: "),
+        ({"image": "a", "dem": "b", "bounds": [1, 2, 3]}, "--bounds: "),
+        ({"image": "a", "dem": "b", "spacing": 20, "multilook": [2, 2]}, "not both"),
+        ({"image": "a", "dem": "b", "brightness": 3}, "found the option 'brightness'"),
+    ],
+)
+def test_impossible_settings_are_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ReconstructSettings.from_dict(values)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make an image and an elevation model."""
+    made = tmp_path_factory.mktemp("settings")
+    dem = raster(mountain(30, 40))
+    dem.rio.to_raster(made / "dem.tif")
+    write_scene(scene_of(dem, seed=1, lines=160, samples=200), made / "image.nc")
+    return made
+
+
+def test_the_settings_of_a_result_repeat_it(folder: Path, tmp_path: Path) -> None:
+    options = ("--vertical", "ellipsoidal", "--law", "cosine", "--coregister", "correct")
+    first, second, third = (tmp_path / f"{name}.nc" for name in ("first", "second", "third"))
+    command = ("reconstruct", folder / "image.nc", "--dem", folder / "dem.tif", *options)
+    done = run(*command, "--condition", "fill", "-o", first)
+    assert done.exit_code == 0, done.output
+    extracted = run("info", first, "--config")
+    assert extracted.exit_code == 0, extracted.output
+    (folder / "run.toml").write_text(extracted.stdout, encoding="utf-8")
+    again = run("reconstruct", "--config", folder / "run.toml", "-o", second)
+    assert again.exit_code == 0, again.output
+    a, b = open_result(first), open_result(second)
+    assert set(a.data_vars) == set(b.data_vars)
+    for name in a.data_vars:
+        np.testing.assert_array_equal(a[name].values, b[name].values)
+    assert run("info", second, "--config").stdout == extracted.stdout
+    # The command line has priority.
+    other = run("reconstruct", "--config", folder / "run.toml", "--law", "gamma", "-o", third)
+    assert other.exit_code == 0, other.output
+    changed = run("info", third, "--config").stdout
+    assert changed == extracted.stdout.replace('law = "cosine"', 'law = "gamma"')
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"expected [reconstruct]"),
+        ("[masks]\n", "found [masks] in"),
+        ("[reconstruct\n", "could not read"),
+        ("[reconstruct]\nbrightness = 3\n", "found the option 'brightness'"),
+        ("[reconstruct]\nimage = 'a'\ndem = 'b'\nmethod = 'magic'\n", "--method: "),
+        ("[reconstruct]\nimage = 'nowhere.nc'\ndem = 'nowhere.tif'\n", "there is no"),
+        ("[reconstruct]\nimage = 'image.nc'\n", "--dem: "),
+    ],
+)
+def test_a_wrong_configuration_is_reported_in_one_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "run.toml").write_text(text)
+    done = run("reconstruct", "--config", tmp_path / "run.toml", "-o", tmp_path / "x.nc")
+    assert done.exit_code == 2, done.output
+    (line,) = done.stderr.splitlines()
+    assert message in line
+    assert [file.name for file in tmp_path.iterdir()] == ["run.toml"]
+
+
+def test_a_file_without_settings_has_none_to_show(folder: Path) -> None:
+    done = run("info", folder / "image.nc", "--config")
+    assert done.exit_code == 1
+    assert "does not" in done.stderr

@@ -1,0 +1,117 @@
+"""``sarheight simulate``: outputs, noise, and simulated images through the whole chain."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.synthetic.safe_product import write_product
+from sarheight.cli import app
+from sarheight.output import open_result
+from sarheight.output.radar_images import read_scene
+from sarheight.product import open_product
+from tests.dems import dem_around, hills
+from tests.simulated_products import full_annotation
+from tests.synthetic import synthetic_grid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from typer.testing import Result
+
+
+class Files(NamedTuple):
+    """Inputs of the command."""
+
+    annotation: Path
+    dem: Path
+    pitted: Path
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    folder = tmp_path_factory.mktemp("annotations")
+    made = Files(folder / "vv.xml", folder / "dem.tif", folder / "pitted.tif")
+    grid, orbit = synthetic_grid(lines=300, samples=300, looks=4.4)
+    made.annotation.write_bytes(full_annotation(grid, orbit))
+    heights = hills((30, 30), relief=50.0) - 1000.0
+    dem_around(46.0, 10.0, heights).rio.to_raster(made.dem)
+    # Single cells 400 m too low, as voids of a coarse model are filled in by mistake.
+    heights[8:24:8, 8:24:8] -= 400.0
+    dem_around(46.0, 10.0, heights).rio.to_raster(made.pitted)
+    return made
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def simulate(files: Files, output: Path, *arguments: object) -> Result:
+    common = ("--like", files.annotation, "--dem", files.dem, "--vertical", "ellipsoidal")
+    return run("simulate", *common, "-o", output, *arguments)
+
+
+def refused(done: Result, code: int = 2) -> str:
+    assert done.exit_code == code, done.output
+    assert "Traceback" not in done.output
+    (line,) = done.stderr.splitlines()
+    return str(line)
+
+
+@pytest.mark.parametrize("noise", ["400", "-1e6", "nan"])
+def test_noise_that_no_radar_has(files: Files, tmp_path: Path, noise: str) -> None:
+    line = refused(simulate(files, tmp_path / "image.nc", "--noise", noise))
+    assert "--noise" in line
+    assert not (tmp_path / "image.nc").exists()
+
+
+@pytest.mark.parametrize("name", ["image.SAFE", "image.SAFE.zip", "image.safe"])
+def test_products_are_not_written(files: Files, tmp_path: Path, name: str) -> None:
+    line = refused(simulate(files, tmp_path / name))
+    assert "--output: " in line
+    assert "expected .tif, .nc or .zarr" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_folder_of_the_output_must_exist(files: Files, tmp_path: Path) -> None:
+    assert "the folder" in refused(simulate(files, tmp_path / "missing" / "a.nc"))
+
+
+@pytest.mark.parametrize("multilook", [(1, 1), (2, 2)])
+def test_results_of_a_simulated_product_are_called_simulated(
+    files: Files, tmp_path: Path, multilook: tuple[int, int]
+) -> None:
+    assert simulate(files, tmp_path / "image.nc").exit_code == 0
+    scene = read_scene(tmp_path / "image.nc")
+    write_product([scene], tmp_path / "image.SAFE", like=[files.annotation], seed=0)
+    product = open_product(tmp_path / "image.SAFE")
+    assert "simulated" in dict(product.summary())["what"]
+    assert "simulated" in product.scene(multilook=multilook).image.attrs
+    result = tmp_path / "result.nc"
+    common = ("--dem", files.dem, "--vertical", "ellipsoidal", "--law", "gamma")
+    done = run(
+        "reconstruct", tmp_path / "image.SAFE", *common, "--coregister", "none", "-o", result
+    )
+    assert done.exit_code == 0, done.output
+    assert "simulated" in open_result(result).attrs
+
+
+def test_conditioning_removes_the_false_layover_of_pits(files: Files, tmp_path: Path) -> None:
+    layover = {}
+    for dem, condition in ((files.dem, ()), (files.pitted, ()), (files.pitted, ("fill",))):
+        output = tmp_path / f"{dem.stem}{''.join(condition)}.nc"
+        given = ("--condition", *condition) if condition else ()
+        common = ("--like", files.annotation, "--dem", dem, "--vertical", "ellipsoidal")
+        done = run("masks", *common, *given, "-o", output)
+        assert done.exit_code == 0, done.output
+        masks = open_result(output)
+        layover[output.stem] = float(np.isin(masks["mask"].values, (2, 3, 6)).mean())
+        settings = json.loads(masks.attrs["provenance"])["parameters"]["settings"]
+        assert settings.get("condition") == (condition[0] if condition else None)
+    assert layover["dem"] == 0.0
+    assert layover["pitted"] > 0.005
+    assert layover["pittedfill"] < 0.2 * layover["pitted"]

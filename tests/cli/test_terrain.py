@@ -1,0 +1,156 @@
+"""From elevation models to a trained network and a map of heights, on the command line."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import xarray as xr
+from typer.testing import CliRunner
+
+torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
+pytest.importorskip("lightning", reason="the extra `learn` is not installed")
+
+from sarheight.cli import app
+from sarheight.output import open_result
+from sarheight.terrain import (
+    draw_known_elevations,
+    open_scene,
+)
+from tests.annotations import annotation_xml
+from tests.mountains import mountain, raster
+from tests.synthetic import synthetic_grid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from click.testing import Result
+
+# Test processes share the cores; threads of each would wait for each other.
+torch.set_num_threads(1)
+
+SEA = ("--vertical", "ellipsoidal")
+SETTINGS = {
+    "network": "unet",
+    "options": {"width": 4, "depth": 2},
+    "size": 16,
+    "stride": 8,
+    "known_count": [2, 6],
+    "epochs": 1,
+    "precision": "32-true",
+}
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make an annotation, an elevation model, and settings of a small network."""
+    made = tmp_path_factory.mktemp("learning")
+    grid, orbit = synthetic_grid(lines=400, samples=500, looks=4.4)
+    (made / "annotation.xml").write_text(annotation_xml(grid, orbit))
+    raster(mountain(48, 72)).rio.to_raster(made / "dem.tif")
+    (made / "settings.json").write_text(json.dumps(SETTINGS))
+    return made
+
+
+@pytest.fixture(scope="module")
+def scene(folder: Path) -> Path:
+    done = run(
+        "scenes", "--like", folder / "annotation.xml", "--dem", folder / "dem.tif", *SEA,
+        "-o", folder / "scenes",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    return folder / "scenes" / "dem_0.zarr"
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path, scene: Path) -> Path:
+    done = run(
+        "train", "terrain", scene, "-o", folder / "run", "--settings", folder / "settings.json",
+        "--validation", 0.4, "--gap", 120, "--device", "cpu", "--quiet",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    return folder / "run" / "model"
+
+
+def test_scenes_are_kept_when_they_are_asked_for_again(folder: Path, scene: Path) -> None:
+    made = open_scene(scene)
+    assert "simulated" in made.attrs
+    before = scene.stat().st_mtime_ns
+    done = run(
+        "scenes", "--like", folder / "annotation.xml", "--dem", folder / "dem.tif", *SEA,
+        "-o", folder / "scenes",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert scene.stat().st_mtime_ns == before
+
+
+def test_heights_of_a_scene(scene: Path, model: Path, tmp_path: Path) -> None:
+    truth = open_scene(scene)["height"]
+    known = draw_known_elevations(truth, 5).to_crs(4326)
+    rows = zip(known.x, known.y, known.height, strict=True)
+    points = tmp_path / "known.csv"
+    points.write_text(
+        "longitude,latitude,height\n" + "\n".join(f"{x},{y},{h}" for x, y, h in rows) + "\n"
+    )
+    done = run(
+        "predict", scene, "--model", model, "--known", points,
+        "--known-vertical", "ellipsoidal", "-o", tmp_path / "heights.tif",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    result = open_result(tmp_path / "heights.tif")
+    assert result["height"].shape == truth.shape
+    assert np.isfinite(result["height"]).all()
+    assert result.attrs["known_elevations"] == 5
+    assert result["height"].attrs["units"] == "m"
+    assert (result["height_sigma"] > 0.0).all()
+
+
+def test_heights_out_of_the_box(scene: Path, tmp_path: Path) -> None:
+    done = run("predict", scene, "-o", tmp_path / "heights.nc")
+    assert done.exit_code == 0, done.output
+    truth = open_scene(scene)
+    with xr.open_dataset(tmp_path / "heights.nc") as result:
+        error = (result["height"] - truth["height"]).values
+        assert float(np.sqrt(np.mean(error**2))) < 30.0
+        assert "height_sigma" in result
+
+
+def test_heights_of_an_image(folder: Path, model: Path, tmp_path: Path) -> None:
+    image = tmp_path / "image.nc"
+    done = run(
+        "simulate", "--like", folder / "annotation.xml", "--dem", folder / "dem.tif", *SEA,
+        "-o", image,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    done = run(
+        "predict", image, "--dem", folder / "dem.tif", *SEA, "--posting", 45, "--model", model,
+        "-o", tmp_path / "heights.nc",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "without known elevations" in done.stderr
+    with xr.open_dataset(tmp_path / "heights.nc") as result:
+        assert abs(float(result["x"][1] - result["x"][0])) == 45.0
+        # A coarser grid reaches beyond the elevation model by part of a cell.
+        assert np.isfinite(result["height"][1:-1, 1:-1]).all()
+
+
+def test_what_is_missing_is_asked_for(folder: Path, model: Path, tmp_path: Path) -> None:
+    image = tmp_path / "image.nc"
+    image.write_bytes(b"")
+    done = run("predict", image, "--model", model, "-o", tmp_path / "heights.tif")
+    assert done.exit_code == 2
+    assert "--dem" in done.stderr
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    done = run(
+        "predict", folder / "scenes" / "dem_0.zarr", "--model", empty, "-o", tmp_path / "h.tif"
+    )
+    assert done.exit_code == 1
+    assert "config.json" in done.stderr
+    assert not (tmp_path / "h.tif").exists()

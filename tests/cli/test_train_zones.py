@@ -1,0 +1,148 @@
+"""``sarheight train zones``: what it is given, and what it answers."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import typer
+
+torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
+pytest.importorskip("lightning", reason="the extra `learn` is not installed")
+pytest.importorskip("h5py", reason="the extra `learn` is not installed")
+
+from typer.testing import CliRunner
+
+from sarheight.cli import app
+from sarheight.cli._train import (
+    describe_verdict,
+    fusion_forms_of,
+    open_samples,
+)
+from sarheight.zones import (
+    FusionResult,
+    ZoneClassifier,
+    fusion_strategies,
+)
+from sarheight.zones.evaluation import scores_from_confusion
+from tests.zone_samples import CHANNELS, city, so2sat_arrays, write_so2sat
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sarheight.zones import ZoneSamples
+
+# Test processes share the cores; threads of each would wait for each other.
+torch.set_num_threads(1)
+
+
+def sizes(path: Path, *, random_split: bool = False) -> dict[str, int]:
+    parts, posting = open_samples([path], None, 32, 1.0, random_split=random_split, seed=0)
+    assert posting is None
+    return {role: len(samples) for role, samples in parts.items()}
+
+
+def test_each_version_of_so2sat_gives_three_parts(tmp_path: Path) -> None:
+    write_so2sat(tmp_path / "training.h5", so2sat_arrays(170))
+    dealt = {"training": 136, "validation": 17, "test": 17}
+    assert sizes(tmp_path) == dealt
+    assert sizes(tmp_path / "training.h5") == dealt
+    write_so2sat(tmp_path / "testing.h5", so2sat_arrays(20))
+    assert sizes(tmp_path) == {"training": 153, "validation": 17, "test": 20}
+    write_so2sat(tmp_path / "validation.h5", so2sat_arrays(10))
+    assert sizes(tmp_path) == {"training": 170, "validation": 10, "test": 20}
+    assert sizes(tmp_path, random_split=True) == dealt
+
+
+def _values(samples: ZoneSamples) -> set[float]:
+    image = samples.load().image
+    return set(image[np.isfinite(image)].tolist())
+
+
+def test_parts_of_a_map_share_no_cell(tmp_path: Path) -> None:
+    stack, labels = city(60, 80)
+    stack.values[:] = np.arange(stack.size).reshape(stack.shape)
+    stack.rio.to_raster(tmp_path / "stack.tif")
+    labels.rio.to_raster(tmp_path / "labels.tif")
+    parts, posting = open_samples(
+        [tmp_path / "stack.tif"], tmp_path / "labels.tif", 6, 1000.0, random_split=False, seed=0
+    )
+    assert posting == 100.0
+    seen = {role: _values(part) for role, part in parts.items()}
+    assert all(len(part) > 0 for part in parts.values())
+    for first, second in (("training", "test"), ("training", "validation"), ("validation", "test")):
+        assert not seen[first] & seen[second]
+
+
+def test_forms_are_those_that_are_asked_for() -> None:
+    forms = fusion_forms_of(CHANNELS, None, None, "0, 3,independent")
+    assert [form.label for form in forms] == [
+        "radar|optical 0", "radar|optical 3", "radar|optical 6 independent",
+    ]  # fmt: skip
+    everything = ("radar groups", "optical groups", "radar|optical", "seven groups")
+    assert len(fusion_forms_of(CHANNELS, everything, None, "0,1,2,3,4,5,6,independent")) == 32
+    own = fusion_forms_of(CHANNELS, None, ["v*", "B2,B3"], "6")
+    assert own[0].groups == (CHANNELS[:6], ("B2", "B3"))
+    with pytest.raises(typer.BadParameter, match="expected a list"):
+        fusion_forms_of(CHANNELS, None, None, "7")
+    with pytest.raises(ValueError, match="only channels that are there"):
+        fusion_forms_of(("a", "b"), None, None, "0")
+
+
+def test_the_answer_says_how_sure_it_is(tmp_path: Path) -> None:
+    forms = {form.kind: form for form in fusion_strategies({"x": (("a",), ("b",))})}
+
+    def row(kind: str, accuracies: list[int]) -> FusionResult:
+        scores = tuple(
+            scores_from_confusion([[right, 100 - right], [100 - right, right]], ["a", "b"])
+            for right in accuracies
+        )
+        values = tuple(right / 100 for right in accuracies)
+        return FusionResult(forms[kind], scores, values, values, (tmp_path,) * len(values))
+
+    told = describe_verdict([row("early", [60, 62, 61]), row("late", [70, 71, 72])])
+    assert "late fusion (x 6)" in told
+    assert "71.0 ± 1.0 % at test, +10.0 points" in told
+    assert told.endswith("standard error).")
+    assert "not significant" in describe_verdict([row("early", [60, 72]), row("middle", [70, 64])])
+    assert "use more" in describe_verdict([row("early", [60]), row("middle", [70])])
+    assert "nothing to compare" in describe_verdict([row("early", [60])])
+
+
+def test_one_command_answers_which_fusion_is_best(tmp_path: Path) -> None:
+    stack, labels = city(48, 60)
+    stack.attrs["long_name"] = ("radar_vv", "red", "nir")
+    stack.rio.to_raster(tmp_path / "stack.tif")
+    labels.rio.to_raster(tmp_path / "labels.tif")
+    (tmp_path / "settings.json").write_text(
+        json.dumps(
+            {
+                "options": {"widths": [4, 4, 4, 8, 8], "dense": 8, "pooled_blocks": 2},
+                "epochs": 1,
+                "batch": 16,
+                "precision": "32-true",
+            }
+        )
+    )
+    arguments = [
+        "train", "zones", tmp_path / "stack.tif", "--labels", tmp_path / "labels.tif",
+        "--size", 4, "--block", 700, "--group", "radar_*", "--group", "red,nir",
+        "--stages", "0,3", "--seeds", 2, "--settings", tmp_path / "settings.json",
+        "--device", "cpu", "-o", tmp_path / "run",
+    ]  # fmt: skip
+    done = CliRunner().invoke(app, [str(each) for each in arguments])
+    assert done.exit_code == 0, done.output
+    assert "±" in done.output
+    assert "fusion" in done.output
+    table = json.loads((tmp_path / "run" / "table.json").read_text())
+    assert [form["stage"] for form in table["forms"]] == [0, 3]
+    assert table["samples"]["test"] > 0
+    model = ZoneClassifier.from_pretrained(tmp_path / "run" / "model")
+    assert model.posting == 100.0
+    wrong = CliRunner().invoke(
+        app, ["train", "zones", str(tmp_path / "stack.tif"), "-o", str(tmp_path / "other")]
+    )
+    assert wrong.exit_code == 2
+    assert "--labels" in wrong.output
