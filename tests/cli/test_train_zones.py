@@ -87,7 +87,7 @@ def test_forms_are_those_that_are_asked_for() -> None:
     assert own[0].groups == (CHANNELS[:6], ("B2", "B3"))
     with pytest.raises(typer.BadParameter, match="expected a list"):
         fusion_forms_of(CHANNELS, None, None, "7")
-    with pytest.raises(ValueError, match="only channels that are there"):
+    with pytest.raises(ValueError, match="only channels of the data"):
         fusion_forms_of(("a", "b"), None, None, "0")
 
 
