@@ -626,7 +626,7 @@ def _channels(images: NDArray[np.complex64]) -> NDArray[np.float32]:
     """
     import xarray as xr
 
-    from sarheight.zones.polarimetry import polarimetric_channels
+    from sarheight.zones import polarimetric_channels
 
     count, wide = images.shape[1:3]
     vv, vh = (

@@ -15,7 +15,7 @@ from sarheight.geometry.placement import zero_doppler
 from sarheight.geometry.tables import radar_model, to_earth_fixed
 from sarheight.sentinel1 import geolocation_grid, read_annotation, read_grid, read_orbit
 from tests.conftest import ANNOTATIONS, shared_data
-from tests.terrain import TO_EARTH_FIXED
+from tests.dems import TO_EARTH_FIXED
 
 if TYPE_CHECKING:
     from sarheight.grid import RadarGrid

@@ -18,8 +18,8 @@ from sarheight.errors import GeometryError, OrbitCoverageError
 from sarheight.geometry import geo2rdr, incidence, rdr2geo
 from sarheight.grid import RadarGrid
 from sarheight.orbit import Orbit
+from tests.dems import PLACES, TO_EARTH_FIXED, dem_around, hills, positions
 from tests.synthetic import circular_orbit, synthetic_grid
-from tests.terrain import PLACES, TO_EARTH_FIXED, dem_around, hills, positions
 
 if TYPE_CHECKING:
     from sarheight.ellipsoid import LookSide

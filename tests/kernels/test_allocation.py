@@ -15,9 +15,9 @@ from sarheight.illumination.simulate import illuminate
 from sarheight.layover import mapping
 from sarheight.layover.allocation import PassTile, intensities
 from sarheight.layover.tiles import gaussian_taps
+from tests.dems import dem_around, hills
 from tests.mountains import LAW, mountain, raster, scene_of
 from tests.synthetic import synthetic_grid
-from tests.terrain import dem_around, hills
 
 Floats = NDArray[np.float64]
 

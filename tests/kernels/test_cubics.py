@@ -29,8 +29,8 @@ from sarheight_kernels.models import BOUND_MARGIN, box_bounds, locate_cell
 
 from sarheight.geometry.tables import ground_model, radar_model
 from sarheight.ground_range import GroundRange
+from tests.dems import dem_around, hills
 from tests.synthetic import synthetic_grid
-from tests.terrain import dem_around, hills
 
 Floats = NDArray[np.float64]
 Function = Callable[[Floats, Floats, Floats], Floats]

@@ -15,8 +15,8 @@ from sarheight_kernels.orbit import zero_doppler_time
 from sarheight_kernels.tiles import height_span
 
 from sarheight.geometry.tables import ground_model, radar_model
+from tests.dems import PLACES, dem_around, hills, positions
 from tests.synthetic import synthetic_grid
-from tests.terrain import PLACES, dem_around, hills, positions
 
 if TYPE_CHECKING:
     from sarheight.ellipsoid import LookSide

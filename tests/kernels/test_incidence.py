@@ -13,8 +13,8 @@ from sarheight_kernels.incidence import angle_of, cell_angles
 from sarheight_kernels.orbit import zero_doppler_time
 
 from sarheight.geometry.pass_geometry import pass_geometry
+from tests.dems import PLACES, dem_around, hills, positions
 from tests.synthetic import synthetic_grid
-from tests.terrain import PLACES, dem_around, hills, positions
 
 if TYPE_CHECKING:
     from sarheight.ellipsoid import LookSide

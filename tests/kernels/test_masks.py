@@ -24,8 +24,8 @@ from scipy.ndimage import binary_erosion, map_coordinates
 from sarheight.geometry import geo2rdr
 from sarheight.geometry.pass_geometry import PassGeometry, pass_geometry
 from sarheight.geometry.visibility import classify_cells, classify_pixels, terrain_profiles
+from tests.dems import PLACES, dem_around, hills, positions
 from tests.synthetic import synthetic_grid
-from tests.terrain import PLACES, dem_around, hills, positions
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -23,8 +23,8 @@ from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.geometry.tables import ground_model, radar_model
 from sarheight.sentinel1 import read_grid, read_orbit
 from tests.conftest import ANNOTATIONS, shared_data
+from tests.dems import PLACES, dem_around, hills, positions
 from tests.synthetic import synthetic_grid
-from tests.terrain import PLACES, dem_around, hills, positions
 
 if TYPE_CHECKING:
     from sarheight.grid import RadarGrid

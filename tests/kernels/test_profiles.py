@@ -46,8 +46,8 @@ from tests.cuts import (
     rough,
     terrains,
 )
+from tests.dems import PLACES, dem_around, hills
 from tests.synthetic import synthetic_grid
-from tests.terrain import PLACES, dem_around, hills
 
 if TYPE_CHECKING:
     from sarheight.ellipsoid import LookSide

@@ -31,9 +31,9 @@ from sarheight.illumination import CosinePower
 from sarheight.illumination._laws import tabulate
 from sarheight.sentinel1 import read_grid, read_orbit
 from tests.conftest import ANNOTATIONS, shared_data
+from tests.dems import PLACES, dem_around, hills, positions
 from tests.mountains import look, mountain, random_terrain, raster
 from tests.synthetic import synthetic_grid
-from tests.terrain import PLACES, dem_around, hills, positions
 
 if TYPE_CHECKING:
     import xarray as xr

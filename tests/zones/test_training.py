@@ -14,23 +14,29 @@ pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
 from sarheight.errors import CheckpointError, DatasetError
 from sarheight.zones import (
-    FusionRow,
+    FusionResult,
     ZoneClassifier,
     ZonePatches,
     ZoneSettings,
-    best_temperature,
     calibration_error,
     compare_fusion,
-    deal_samples,
     evaluate_zones,
-    fusion_forms,
-    fusion_verdict,
-    scores_of,
+    fit_temperature,
+    fusion_strategies,
+    rank_fusions,
+    split_samples,
     train_zones,
     zone_probabilities,
 )
-from sarheight.zones.training import ZoneLoader, ZoneTask, batches_of, class_weights, turned
-from tests.zones import patches
+from sarheight.zones.evaluation import scores_from_confusion
+from sarheight.zones.predict import split_batches
+from sarheight.zones.training import (
+    ZoneLoader,
+    ZoneTask,
+    class_weights,
+    random_symmetries,
+)
+from tests.zone_samples import patches
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +60,7 @@ SETTINGS = ZoneSettings(
 
 @pytest.fixture(scope="module")
 def parts() -> dict[str, ZoneSamples]:
-    return deal_samples(patches(150), {"training": 0.6, "validation": 0.2, "test": 0.2})
+    return split_samples(patches(150), {"training": 0.6, "validation": 0.2, "test": 0.2})
 
 
 def train(
@@ -166,7 +172,7 @@ def test_branches_that_are_trained_apart_are_summed(
         zone_probabilities(model, parts["test"]), np.mean(each, axis=0), atol=1e-6
     )
     # Each branch has half of the features, as at the same stage when trained together.
-    assert branches[0].described[0].options["widths"] == [2, 2, 4, 4, 4]
+    assert branches[0].architectures[0].options["widths"] == [2, 2, 4, 4, 4]
 
 
 def test_a_class_that_training_lacks_is_named(
@@ -227,13 +233,13 @@ def test_rare_classes_weigh_more_or_come_more_often() -> None:
     batches = [batch["label"].numpy() for batch in plain.train_dataloader()]
     assert [batch.size for batch in batches] == [25, 25, 25, 25]
     np.testing.assert_array_equal(np.bincount(np.concatenate(batches)), [80, 15, 5])
-    assert [each.size for each in batches_of(np.arange(65), 64)] == [33, 32]
+    assert [each.size for each in split_batches(np.arange(65), 64)] == [33, 32]
 
 
 def test_turning_a_patch_keeps_its_values() -> None:
     torch.manual_seed(0)
     image = torch.arange(64 * 9.0).reshape(64, 1, 3, 3)
-    moved = turned(image)
+    moved = random_symmetries(image)
     torch.testing.assert_close(moved.flatten(1).sort().values, image.flatten(1).sort().values)
     torch.testing.assert_close(moved[:, :, 1, 1], image[:, :, 1, 1])
     ways = {tuple((each - each.min()).flatten().tolist()) for each in moved}
@@ -250,7 +256,7 @@ def test_jitter_moves_channels_as_a_region_does() -> None:
     task = ZoneTask(model, replace(SETTINGS, jitter=0.5), np.array([1, 1]), 1)
     torch.manual_seed(0)
     image = torch.rand(200, 2, 8, 8) + 0.1
-    moved = task._jittered(image)
+    moved = task._jitter(image)
     ratio = 10.0 * torch.log10(moved[:, 1] / image[:, 1])
     torch.testing.assert_close(ratio, ratio[:, :1, :1].expand_as(ratio), rtol=1e-3, atol=1e-4)
     assert float(ratio[:, 0, 0].std()) == pytest.approx(0.5 * 5.0, rel=0.2)
@@ -265,15 +271,15 @@ def test_a_temperature_makes_confidence_honest() -> None:
     truth = (random.random((4000, 1)) > np.cumsum(honest, axis=1)).sum(axis=1)
     too_sure = honest**3
     too_sure /= too_sure.sum(axis=1, keepdims=True)
-    assert best_temperature(too_sure, truth) == pytest.approx(3.0, rel=0.05)
-    assert best_temperature(honest, truth) == pytest.approx(1.0, rel=0.05)
+    assert fit_temperature(too_sure, truth) == pytest.approx(3.0, rel=0.05)
+    assert fit_temperature(honest, truth) == pytest.approx(1.0, rel=0.05)
     assert calibration_error(too_sure, truth) > 5.0 * calibration_error(honest, truth)
 
 
 def test_forms_are_compared_over_seeds(parts: dict[str, ZoneSamples], tmp_path: Path) -> None:
     forms = [
         form
-        for form in fusion_forms({"ours": SPLIT}, independent=True)
+        for form in fusion_strategies({"ours": SPLIT}, independent=True)
         if form.stage in {0, 5} or form.independent
     ]
     asked: list[str] = []
@@ -288,34 +294,34 @@ def test_forms_are_compared_over_seeds(parts: dict[str, ZoneSamples], tmp_path: 
         accelerator="cpu",
         report=lambda form, seed: asked.append(f"{form.label} {seed}"),
     )
-    assert [row.form.label for row in rows] == ["ours 0", "ours 5", "ours 6 independent"]
+    assert [row.strategy.label for row in rows] == ["ours 0", "ours 5", "ours 6 independent"]
     assert len(asked) == 6
     assert len(set(rows[1].folders)) == 2
     for row in rows:
         assert len(row.values("average")) == 2
-        assert row.spread("overall") is not None
-    verdict = fusion_verdict(rows)
+        assert row.std("overall") is not None
+    verdict = rank_fusions(rows)
     assert set(verdict.best) == {"early", "middle", "late"}
-    with pytest.raises(ValueError, match="two at least"):
-        fusion_verdict(rows[:1])
+    with pytest.raises(ValueError, match="at least two"):
+        rank_fusions(rows[:1])
 
 
 def test_a_verdict_needs_more_than_chance(tmp_path: Path) -> None:
-    forms = {form.fusion: form for form in fusion_forms({"x": SPLIT}) if form.stage in {0, 3, 6}}
+    forms = {form.kind: form for form in fusion_strategies({"x": SPLIT}) if form.stage in {0, 3, 6}}
 
-    def row(kind: str, accuracies: list[int]) -> FusionRow:
+    def row(kind: str, accuracies: list[int]) -> FusionResult:
         scores = tuple(
-            scores_of([[right, 100 - right], [100 - right, right]], ["a", "b"])
+            scores_from_confusion([[right, 100 - right], [100 - right, right]], ["a", "b"])
             for right in accuracies
         )
         values = tuple(right / 100 for right in accuracies)
-        return FusionRow(forms[kind], scores, values, values, (tmp_path,) * len(values))
+        return FusionResult(forms[kind], scores, values, values, (tmp_path,) * len(values))
 
-    clear = fusion_verdict([row("early", [60, 62, 61]), row("late", [70, 71, 72])])
-    assert (clear.winner, clear.clear) == ("late", True)
+    clear = rank_fusions([row("early", [60, 62, 61]), row("late", [70, 71, 72])])
+    assert (clear.winner, clear.significant) == ("late", True)
     assert clear.gain == pytest.approx(0.10)
-    close = fusion_verdict([row("early", [60, 72, 61]), row("middle", [70, 61, 65])])
-    assert not close.clear
-    single = fusion_verdict([row("early", [60]), row("middle", [70])])
-    assert single.error is None
-    assert not single.clear
+    close = rank_fusions([row("early", [60, 72, 61]), row("middle", [70, 61, 65])])
+    assert not close.significant
+    single = rank_fusions([row("early", [60]), row("middle", [70])])
+    assert single.standard_error is None
+    assert not single.significant

@@ -1,4 +1,4 @@
-"""Sparse heights: reading, drawing, rasters, distances, surfaces."""
+"""Known elevations: reading, drawing, rasters, distances, surfaces."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sarheight.terrain import (
     rasterise_elevations,
     read_known_elevations,
 )
-from tests.terrain import PLACES, dem_around, hills
+from tests.dems import PLACES, dem_around, hills
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,7 @@ def plane(dem: xr.DataArray) -> xr.DataArray:
 # Points
 
 
-def test_points_go_to_another_reference_system_and_back() -> None:
+def test_reprojection_there_and_back_preserves_points() -> None:
     points = draw_known_elevations(ground(), 20, sigma=2.0)
     there = points.to_crs(4326)
     assert there.crs.is_geographic
@@ -71,16 +71,16 @@ def test_points_of_several_sources_are_joined_in_one_system() -> None:
     ("columns", "message"),
     [
         ({"height": [1.0, 2.0]}, "expected the same number"),
-        ({"height": [np.nan]}, "not finite"),
-        ({"x": [np.inf]}, "not finite"),
-        ({"height": [88_888.0]}, "no land lies there"),
-        ({"height": [-9999.0]}, "no land lies there"),
+        ({"height": [np.nan]}, "expected finite"),
+        ({"x": [np.inf]}, "expected finite"),
+        ({"height": [88_888.0]}, "no land lies"),
+        ({"height": [-9999.0]}, "no land lies"),
         ({"sigma": [-1.0]}, "below 0"),
         ({"height": [[1.0]]}, "one value for each point"),
         ({"crs": "EPSG:nothing"}, "PROJ does not know"),
     ],
 )
-def test_points_that_cannot_be_are_refused(columns: dict[str, object], message: str) -> None:
+def test_impossible_points_are_refused(columns: dict[str, object], message: str) -> None:
     good: dict[str, object] = {"x": [10.0], "y": [46.0], "height": [500.0]}
     with pytest.raises(KnownElevationsError, match=message):
         KnownElevations(**{**good, **columns})  # type: ignore[arg-type]
@@ -101,7 +101,7 @@ def test_drawn_heights_are_those_of_the_elevation_model(pattern: str) -> None:
     assert len(np.unique(np.stack([points.x, points.y]), axis=1).T) == 64
 
 
-def test_a_stratified_draw_leaves_no_gap() -> None:
+def test_a_stratified_pattern_has_no_large_gap() -> None:
     dem = ground(shape=(60, 60))
     farthest = {
         pattern: max(
@@ -118,13 +118,13 @@ def test_a_stratified_draw_leaves_no_gap() -> None:
     assert farthest["stratified"] < farthest["random"]
 
 
-def test_density_counts_points_on_a_square_kilometre() -> None:
+def test_density_is_points_per_square_kilometre() -> None:
     dem = ground(shape=(100, 100))
     area = np.prod(local_posting(dem)) * 100 * 100 / 1e6
     assert len(draw_known_elevations(dem, density=5.0)) == round(5.0 * area)
 
 
-def test_drawing_repeats_and_errors_have_the_size_they_say() -> None:
+def test_drawing_is_reproducible_with_errors_of_the_given_sigma() -> None:
     dem = ground(shape=(80, 80))
     exact, noisy = draw_known_elevations(dem, 4000), draw_known_elevations(dem, 4000, sigma=7.0)
     again = draw_known_elevations(dem, 4000, sigma=7.0)
@@ -152,7 +152,7 @@ def test_tracks_are_straight_parallel_and_on_the_ground(crs: str) -> None:
     np.testing.assert_allclose(azimuth[along], 20.0, atol=1.5)
 
 
-def test_drawing_what_cannot_be_drawn_is_refused() -> None:
+def test_impossible_draws_are_refused() -> None:
     dem = plane(ground())[:4, :5]
     for options, message in (
         ({}, "one of the two"),
@@ -176,7 +176,7 @@ def test_drawing_what_cannot_be_drawn_is_refused() -> None:
 # Rasters
 
 
-def test_heights_land_in_the_cell_that_holds_them() -> None:
+def test_heights_are_assigned_to_the_cell_that_contains_them() -> None:
     dem = ground()
     shifted = [
         KnownElevations([dem.x[7] + dx], [dem.y[4] + dy], [123.0], crs=ZONE)
@@ -209,7 +209,7 @@ def test_points_outside_are_left_out_and_counted() -> None:
     inside = draw_known_elevations(dem, 5)
     outside = KnownElevations(inside.x + 1e5, inside.y, inside.height, crs=ZONE)
     raster = rasterise_elevations(KnownElevations.concatenate([inside, outside]), dem)
-    assert raster.attrs["points_outside"] == 5
+    assert raster.attrs["elevations_outside"] == 5
     assert int(raster["count"].sum()) == 5
 
 
@@ -220,7 +220,7 @@ def test_no_points_make_an_empty_raster_and_infinite_distances() -> None:
     assert np.isinf(distance_to_known(raster["known"])).all()
 
 
-def test_longitudes_beyond_the_antimeridian_are_the_same_places() -> None:
+def test_longitudes_beyond_the_antimeridian_are_equivalent() -> None:
     dem = dem_around(10.0, 179.999, hills((30, 30)), crs="EPSG:4326")
     points = draw_known_elevations(dem, 10)
     wrapped = KnownElevations(
@@ -267,7 +267,7 @@ def test_surfaces_go_through_the_points(method: str, crs: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["thin_plate", "linear"])
-def test_a_plane_comes_back_whole(method: str) -> None:
+def test_a_plane_is_reproduced(method: str) -> None:
     dem = plane(ground())
     corners = [0, 49, 40 * 49, 40 * 50 - 1]
     row, column = np.unravel_index([*corners, 777, 1234], dem.shape)
@@ -310,7 +310,7 @@ def test_too_few_points_for_a_plane_still_make_a_surface(count: int) -> None:
     assert float(surface.max()) <= points.height.max() + 0.01
 
 
-def test_points_on_a_line_and_points_twice() -> None:
+def test_collinear_and_duplicate_points() -> None:
     dem = ground()
     line = KnownElevations(
         dem.x.values[:10], np.full(10, dem.y.values[3]), np.arange(10.0), crs=ZONE
@@ -322,8 +322,8 @@ def test_points_on_a_line_and_points_twice() -> None:
     np.testing.assert_allclose(twice, interpolate_elevations(points, dem), atol=1e-3)
 
 
-def test_a_surface_needs_a_point_and_a_method() -> None:
-    with pytest.raises(KnownElevationsError, match="without any there is no surface"):
+def test_interpolation_needs_a_point_and_a_known_method() -> None:
+    with pytest.raises(KnownElevationsError, match="use a coarse DEM"):
         interpolate_elevations(KnownElevations([], [], []), ground())
     with pytest.raises(KnownElevationsError, match="kriging"):
         interpolate_elevations(draw_known_elevations(ground(), 5), ground(), "kriging")  # type: ignore[arg-type]
@@ -403,7 +403,7 @@ def test_the_third_coordinate_is_a_height(tmp_path: Path) -> None:
             "lat,lon,h\n46,10,\n",
             {"vertical": 0.0},
             KnownElevationsError,
-            "no row with a place",
+            "no row with a position",
         ),
         ("p.csv", "", {"vertical": 0.0}, KnownElevationsError, "not a table"),
         (

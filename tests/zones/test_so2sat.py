@@ -17,9 +17,9 @@ from sarheight.zones import (
     RADAR_CHANNELS,
     So2SatPatches,
     so2sat_files,
-    zone_statistics,
 )
-from tests.zones import so2sat_arrays, write_so2sat
+from sarheight.zones.samples import zone_statistics
+from tests.zone_samples import so2sat_arrays, write_so2sat
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,8 +134,8 @@ def test_statistics_are_measured_once_and_kept(file: Path, tmp_path: Path) -> No
     )
     kept = list((tmp_path / "cache" / "statistics").glob("*.json"))
     assert len(kept) == 1
-    told = json.loads(kept[0].read_text())
-    kept[0].write_text(json.dumps({name: [7.0, 1.0] for name in told}))
+    stored = json.loads(kept[0].read_text())
+    kept[0].write_text(json.dumps({name: [7.0, 1.0] for name in stored}))
     again = zone_statistics(So2SatPatches(file), {"vh_intensity": "decibel"})
     assert again["vv_real"] == (7.0, 1.0)
     # Another part, or another transform, is measured for itself.

@@ -16,13 +16,13 @@ from sarheight.zones import (
     RADAR_CHANNELS,
     ZONE_SPLITS,
     FusionCNN,
-    FusionForm,
+    FusionStrategy,
     ZoneClassifier,
     ZoneMember,
     ZoneNet,
-    fusion_forms,
-    split_channels,
+    fusion_strategies,
 )
+from sarheight.zones.channels import split_channels
 from sarheight.zones.networks import branch_options
 
 if TYPE_CHECKING:
@@ -122,14 +122,14 @@ def test_what_makes_no_network_is_refused() -> None:
     for wrong in ({"stage": 7}, {"sharing": "none"}, {"dropout": 1.0}, {"widths": (8, 8)}):
         with pytest.raises(ValueError, match="expected"):
             FusionCNN(GROUPS, 4, **wrong)
-    for wrong in ({"width": 0}, {"skipped": 1.0}, {"step": 0}):
+    for wrong in ({"width": 0}, {"drop_path": 1.0}, {"step": 0}):
         with pytest.raises(ValueError, match="expected"):
             ZoneNet(GROUPS, 4, **wrong)
 
 
 def test_the_small_network_learns_without_a_group_now_and_then() -> None:
     torch.manual_seed(0)
-    network = ZoneNet(GROUPS, 4, width=8, stages=2, blinded=0.5, skipped=0.3)
+    network = ZoneNet(GROUPS, 4, width=8, stages=2, group_dropout=0.5, drop_path=0.3)
     found = network(patches())
     torch.testing.assert_close(found.exp().sum(dim=1), torch.ones(6))
     assert not torch.equal(found, network(patches()))
@@ -156,7 +156,7 @@ def test_power_enters_in_decibels() -> None:
     channels = [Channel("a", "1", "decibel", -10.0, 5.0), Channel("b", "1", mean=1.0)]
     model = ZoneClassifier(channels, ["x", "y"], [ZoneMember((("a", "b"),), options=SMALL)], size=8)
     image = torch.stack([torch.full((2, 8, 8), 0.01), torch.full((2, 8, 8), 3.0)], dim=1)
-    seen = model._normalised(image)
+    seen = model._normalise(image)
     torch.testing.assert_close(seen[:, 0], torch.full((2, 8, 8), -2.0))
     torch.testing.assert_close(seen[:, 1], torch.full((2, 8, 8), 2.0))
 
@@ -195,7 +195,7 @@ def test_joined_classifiers_give_the_mean(tmp_path: Path) -> None:
         return ZoneClassifier(channels, ["x", "y", "z"], members, size=16).eval()
 
     first, second = alone("ab"), alone("cde")
-    whole = ZoneClassifier.joined([first, second])
+    whole = ZoneClassifier.ensemble([first, second])
     image = patches()
     with torch.no_grad():
         expected = (first(image[:, :2]).exp() + second(image[:, 2:]).exp()) / 2.0
@@ -208,7 +208,7 @@ def test_joined_classifiers_give_the_mean(tmp_path: Path) -> None:
         other, ["x", "y", "z"], [ZoneMember((("a",),), options=SMALL)], size=16
     )
     with pytest.raises(ValueError, match="other classes, patches or normalisation"):
-        ZoneClassifier.joined([first, strange])
+        ZoneClassifier.ensemble([first, strange])
 
 
 def test_what_makes_no_classifier_is_refused() -> None:
@@ -223,12 +223,12 @@ def test_what_makes_no_classifier_is_refused() -> None:
         ZoneClassifier(CHANNELS, ["x", "y"], [member], size=16, temperature=0.0)
     with pytest.raises(ValueError, match="as many codes as classes"):
         ZoneClassifier(CHANNELS, ["x", "y"], [member], size=16, codes=(1,))
-    with pytest.raises(ValueError, match="expected 8 at least"):
+    with pytest.raises(ValueError, match="expected at least 8"):
         ZoneClassifier(CHANNELS, ["x", "y"], [member], size=4)
 
 
 def test_there_are_28_forms() -> None:
-    forms = fusion_forms()
+    forms = fusion_strategies()
     assert len(forms) == 28
     assert len({form.label for form in forms}) == 28
     assert {(form.name, form.stage) for form in forms} == {
@@ -236,15 +236,15 @@ def test_there_are_28_forms() -> None:
         for name in ("radar groups", "optical groups", "radar|optical", "seven groups")
         for stage in range(7)
     }
-    everything = fusion_forms(independent=True)
+    everything = fusion_strategies(independent=True)
     assert len(everything) == 32
     assert sum(form.independent for form in everything) == 4
-    alone = fusion_forms({"optical": ZONE_SPLITS["optical"]}, independent=True)
-    assert [(form.stage, form.fusion) for form in alone] == [(0, "none")]
-    kinds = [form.fusion for form in forms if form.name == "seven groups"]
+    alone = fusion_strategies({"optical": ZONE_SPLITS["optical"]}, independent=True)
+    assert [(form.stage, form.kind) for form in alone] == [(0, "none")]
+    kinds = [form.kind for form in forms if form.name == "seven groups"]
     assert kinds == ["early", *["middle"] * 5, "late"]
-    with pytest.raises(ValueError, match="only at the last"):
-        FusionForm("x", (("a",), ("b",)), 3, independent=True)
+    with pytest.raises(ValueError, match="only at stage 6"):
+        FusionStrategy("x", (("a",), ("b",)), 3, independent=True)
 
 
 def test_named_splits_part_all_channels() -> None:
@@ -266,5 +266,5 @@ def test_splits_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="found split 'both'"):
         split_channels("both", ("p", "q"))
     for wrong in ([["r"]], [["p"], []], [["p", "p"]], []):
-        with pytest.raises(ValueError, match="only channels that are there"):
+        with pytest.raises(ValueError, match="only channels of the data"):
             split_channels(wrong, ("p", "q"))

@@ -15,8 +15,8 @@ from sarheight.errors import GeometryError
 from sarheight.layover import PosteriorMean, Reallocation, reconstruct
 from sarheight.layover import _reconstruct as room
 from sarheight.layover.tiles import TilePlanner
+from tests.dems import hills
 from tests.mountains import LAW, mountain, random_terrain, raster, scene_of
-from tests.terrain import hills
 
 if TYPE_CHECKING:
     from sarheight.layover import Method

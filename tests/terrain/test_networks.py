@@ -1,4 +1,4 @@
-"""Networks: their shapes, what they may depend on, and how they are saved."""
+"""Networks for terrain heights: references, channels, checkpoints."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ torch = pytest.importorskip("torch", reason="the extra `learn` is not installed"
 from sarheight.errors import CheckpointError, OutputError
 from sarheight.learning import (
     Channel,
-    EfficientChannelAttention,
     LargeSelectiveKernel,
     UNet,
-    packaged_model,
 )
 from sarheight.terrain import ASKUNet, HeightEstimator
 
@@ -65,46 +63,7 @@ def shaken(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def test_channel_attention_grows_with_the_logarithm_of_the_channels() -> None:
-    sizes = {count: EfficientChannelAttention(count).mix.kernel_size[0] for count in (8, 64, 512)}
-    assert sizes == {8: 3, 64: 3, 512: 5}
-
-
-def test_channel_attention_only_scales_channels() -> None:
-    x = torch.rand(3, 16, 5, 7) + 0.5
-    ratio = EfficientChannelAttention(16)(x) / x
-    torch.testing.assert_close(ratio, ratio[:, :, :1, :1].expand_as(ratio))
-    assert ((ratio > 0.0) & (ratio < 1.0)).all()
-
-
-def test_a_selective_kernel_sees_23_pixels_beside_its_masks() -> None:
-    layer = LargeSelectiveKernel(4)
-    # The masks see farther by their own 7 x 7: hold them still, and 5 + 18 = 23 pixels remain.
-    torch.nn.init.zeros_(layer.masks.weight)
-    x = torch.rand(1, 4, 61, 61, requires_grad=True)
-    layer(x)[0, :, 30, 30].sum().backward()
-    assert x.grad is not None
-    rows, columns = torch.nonzero(x.grad[0].abs().sum(dim=0), as_tuple=True)
-    assert (rows.min(), rows.max()) == (19, 41)
-    assert (columns.min(), columns.max()) == (19, 41)
-
-
-def test_a_selective_kernel_follows_its_equations() -> None:
-    layer = LargeSelectiveKernel(6)
-    x = torch.rand(2, 6, 40, 40)
-    u_1 = layer.near(x)
-    u_2 = layer.far(u_1)
-    halves = [layer.near_half(u_1), layer.far_half(u_2)]
-    joined = torch.cat(halves, 1)
-    pooled = torch.stack([joined.sum(1) / 6, joined.max(1).values], 1)
-    mask = 1.0 / (1.0 + torch.exp(-layer.masks(pooled)))
-    chosen = sum(mask[:, i, None] * halves[i] for i in range(2))
-    torch.testing.assert_close(layer(x), x * layer.whole(chosen))
-    with pytest.raises(ValueError, match="even number"):
-        LargeSelectiveKernel(5)
-
-
-def test_selective_kernels_do_not_run_away_on_what_they_have_never_seen() -> None:
+def test_selective_kernels_normalised_by_image_do_not_diverge() -> None:
     torch.manual_seed(0)
     growth = {}
     for normalisation in ("image", "batch"):
@@ -121,36 +80,15 @@ def test_selective_kernels_do_not_run_away_on_what_they_have_never_seen() -> Non
         ASKUNet(2, 1, normalisation="layer")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("channels", [8, 16, 32])
-def test_mixed_precision_repeats_and_never_reads_what_was_not_written(channels: int) -> None:
-    layer = LargeSelectiveKernel(channels).to(memory_format=torch.channels_last)
-    x = torch.rand(4, channels, 32, 32).contiguous(memory_format=torch.channels_last)
-    x.requires_grad_()
-    seen = []
-    for number in range(4):
-        # Freed memory full of NaN shows whoever takes it for zeros.
-        junk = [torch.full((1000 * (number + 1),), torch.nan) for _ in range(20)]
-        del junk
-        x.grad = None
-        with torch.autocast("cpu", torch.bfloat16):
-            y = layer(x)
-        (y.float() ** 2).sum().backward()
-        assert x.grad is not None
-        seen.append(x.grad.clone())
-    for other in seen:
-        assert torch.isfinite(other).all()
-        torch.testing.assert_close(other, seen[0], rtol=0, atol=0)
-
-
 @pytest.mark.parametrize("network", [UNet, ASKUNet])
-def test_a_network_keeps_rows_and_columns(network: type[UNet]) -> None:
+def test_a_network_preserves_rows_and_columns(network: type[UNet]) -> None:
     model = network(3, 2, width=4, depth=3).eval()
     assert model(torch.rand(2, 3, 24, 40)).shape == (2, 2, 24, 40)
     with pytest.raises(ValueError, match="expected multiples of 8"):
         model(torch.rand(2, 3, 24, 44))
 
 
-def test_selective_kernels_stand_where_they_are_wanted() -> None:
+def test_selective_kernels_are_at_the_given_levels() -> None:
     def places(**options: object) -> list[int]:
         model = ASKUNet(1, 1, width=4, depth=3, **options)  # type: ignore[arg-type]
         return [
@@ -164,15 +102,6 @@ def test_selective_kernels_stand_where_they_are_wanted() -> None:
     assert places(selective_levels=()) == []
     with pytest.raises(ValueError, match=r"selective_levels \[4\]"):
         ASKUNet(1, 1, depth=3, selective_levels=(4,))
-
-
-def test_power_enters_in_decibels_and_what_is_missing_as_zero() -> None:
-    value = torch.tensor([1.0, 0.1, 0.0, -1.0, torch.nan])
-    seen = Channel("vv", "1", "decibel", mean=-10.0, std=10.0).normalised(value)
-    torch.testing.assert_close(seen, torch.tensor([1.0, 0.0, -5.0, -5.0, 0.0]))
-    for options in ({"transform": "sqrt"}, {"std": 0.0}):
-        with pytest.raises(ValueError, match="expected"):
-            Channel("vv", "1", **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("reference", ["mean", "interpolated", "coarse"])
@@ -190,7 +119,7 @@ def test_an_untrained_estimate_is_its_reference(reference: str) -> None:
 
 
 @pytest.mark.parametrize("reference", ["mean", "interpolated", "coarse"])
-def test_mountains_look_alike_at_every_altitude(reference: str) -> None:
+def test_estimates_do_not_depend_on_altitude(reference: str) -> None:
     model = shaken(
         HeightEstimator(
             CHANNELS,
@@ -208,7 +137,7 @@ def test_mountains_look_alike_at_every_altitude(reference: str) -> None:
     torch.testing.assert_close(model(high).scale, model(low).scale, atol=1e-2, rtol=1e-3)
 
 
-def test_nothing_known_still_gives_heights() -> None:
+def test_heights_are_estimated_without_known_elevations() -> None:
     model = shaken(
         HeightEstimator(
             CHANNELS, options={"width": 4, "depth": 2}, height_mean=700.0, uncertainty=True
@@ -224,7 +153,7 @@ def test_nothing_known_still_gives_heights() -> None:
     assert abs(float(estimate.height.detach().mean()) - 700.0) < 300.0
 
 
-def test_an_estimator_wants_its_own_channels() -> None:
+def test_wrong_channels_and_options_are_refused() -> None:
     model = HeightEstimator(CHANNELS, options={"width": 4, "depth": 2})
     with pytest.raises(ValueError, match="gamma0_vv, local_incidence"):
         model(sample() | {"image": torch.rand(2, 3, 32, 32)})
@@ -240,7 +169,7 @@ def test_an_estimator_wants_its_own_channels() -> None:
             HeightEstimator(CHANNELS, **options)
 
 
-def test_the_scale_of_the_errors_is_multiplied_and_the_heights_are_not() -> None:
+def test_the_scale_factor_multiplies_scales_and_not_heights() -> None:
     options = {"width": 4, "depth": 2}
     one, other = (
         shaken(HeightEstimator(CHANNELS, options=options, uncertainty=True, scale_factor=factor))
@@ -252,7 +181,7 @@ def test_the_scale_of_the_errors_is_multiplied_and_the_heights_are_not() -> None
     torch.testing.assert_close(second.scale, 3.0 * first.scale)
 
 
-def test_a_metre_of_the_coarse_model_is_seen_among_mountains_in_mixed_precision() -> None:
+def test_mixed_precision_resolves_a_metre_of_the_coarse_dem() -> None:
     """bfloat16 has 8 bits: beside 1000 m it cannot tell 2 m apart."""
     model = shaken(
         HeightEstimator(
@@ -295,7 +224,7 @@ def test_a_network_can_learn_a_patch() -> None:
     assert errors[-1] < 0.3 * errors[0]
 
 
-def test_a_checkpoint_alone_makes_the_same_estimator(tmp_path: Path) -> None:
+def test_a_checkpoint_restores_the_same_estimator(tmp_path: Path) -> None:
     model = shaken(
         HeightEstimator(
             CHANNELS,
@@ -368,19 +297,12 @@ def cut_configuration(folder: Path) -> None:
         (cut_configuration, "no readable config.json"),
     ],
 )
-def test_a_checkpoint_that_cannot_be_trusted_is_refused(
-    tmp_path: Path, spoil: object, message: str
-) -> None:
+def test_damaged_checkpoints_are_refused(tmp_path: Path, spoil: object, message: str) -> None:
     model = HeightEstimator(CHANNELS, options={"width": 4, "depth": 2})
     folder = model.save_pretrained(tmp_path / "heights")
     spoil(folder)  # type: ignore[operator]
     with pytest.raises(CheckpointError, match=message):
         HeightEstimator.from_pretrained(folder)
-
-
-def test_a_trained_network_that_does_not_come_with_the_library() -> None:
-    with pytest.raises(CheckpointError, match="no trained network 'trees'"):
-        packaged_model("trees")
 
 
 def test_a_model_is_saved_as_a_folder(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """DEMs made of formulas, in any map projection.
 
-Import it as ``from tests.terrain import dem_around, hills, ranges``.
+Import it as ``from tests.dems import dem_around, hills, ranges``.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from sarheight.geometry.visibility import classify_cells
 from sarheight.illumination import ConstantGamma, CosinePower, simulate
 from sarheight.illumination.simulate import illuminate, is_illuminated
 from sarheight.layover import FLAGS, PosteriorMean, Reallocation, reconstruct
+from tests.dems import hills
 from tests.mountains import look, raster
-from tests.terrain import hills
 
 if TYPE_CHECKING:
     import xarray as xr

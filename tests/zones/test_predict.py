@@ -24,7 +24,7 @@ from sarheight.zones import (
     predict_zones,
     write_zones,
 )
-from tests.zones import city
+from tests.zone_samples import city
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ def classifier(size: int = 4, **changes: object) -> ZoneClassifier:
     members = [
         ZoneMember(
             (("green", "red", "nir"),),
-            options={"widths": [4, 4, 4, 4, 4], "dense": 4, "pooled": 1},
+            options={"widths": [4, 4, 4, 4, 4], "dense": 4, "pooled_blocks": 1},
         )
     ]
     rest = {"size": size, "codes": (1, 6, 17), "posting": 100.0, **changes}
@@ -110,7 +110,7 @@ def test_stacks_of_another_form_and_decibels_are_refused() -> None:
     stack, _ = city()
     with pytest.raises(DatasetError, match=r"dims \('y', 'x'\), expected \(band, y, x\)"):
         predict_zones(classifier(), stack[0])
-    with pytest.raises(ValueError, match="two cells at least"):
+    with pytest.raises(ValueError, match="at least two rows and columns"):
         predict_zones(classifier(), stack[:, :, :1])
     model = classifier()
     model.channels = tuple(replace(each, transform="decibel") for each in model.channels)

@@ -7,14 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sarheight.zones import calibration_error, class_scores, confusion_matrix, scores_of
+from sarheight.zones.evaluation import (
+    calibration_error,
+    class_scores,
+    confusion_matrix,
+    scores_from_confusion,
+)
 
 NAMES = ["a", "b", "c"]
 NUMBERS = st.lists(st.integers(0, 2), min_size=1, max_size=60)
 
 
 def test_figures_of_a_small_table_are_those_done_by_hand() -> None:
-    scores = scores_of([[4, 1, 0], [2, 2, 1], [0, 0, 0]], NAMES)
+    scores = scores_from_confusion([[4, 1, 0], [2, 2, 1], [0, 0, 0]], NAMES)
     assert scores.count == 10
     assert scores.overall == pytest.approx(0.6)
     assert scores.average == pytest.approx((0.8 + 0.4) / 2)
@@ -64,7 +69,7 @@ def test_strange_classes_and_shapes_are_named() -> None:
     with pytest.raises(ValueError, match="one shape"):
         confusion_matrix([0, 1], [0], 3)
     with pytest.raises(ValueError, match="one row and one column"):
-        scores_of(np.zeros((2, 2)), NAMES)
+        scores_from_confusion(np.zeros((2, 2)), NAMES)
 
 
 def test_calibration_agrees_with_torchmetrics() -> None:

@@ -14,16 +14,15 @@ from sarheight.errors import DatasetError
 from sarheight.zones import (
     RasterPatches,
     ZonePatches,
-    deal_samples,
+    exclude_neighbours,
     read_stack,
-    require_classes,
     spatial_folds,
-    without_near,
-    zone_statistics,
+    split_samples,
 )
 from sarheight.zones.classes import CLIMATE_ZONES, zone_of_code, zone_of_name
+from sarheight.zones.samples import require_classes, zone_statistics
 from tests.conftest import shared_data
-from tests.zones import THREE, city, patches
+from tests.zone_samples import THREE, city, patches
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,9 +93,9 @@ def test_labels_may_lie_on_a_coarser_grid() -> None:
 
 def test_rasters_that_do_not_meet_are_refused() -> None:
     stack, labels = city()
-    with pytest.raises(DatasetError, match="one reference system"):
+    with pytest.raises(DatasetError, match="one CRS"):
         RasterPatches(stack, labels.rio.write_crs(4326))
-    with pytest.raises(DatasetError, match="do the two rasters meet"):
+    with pytest.raises(DatasetError, match="do the rasters overlap"):
         RasterPatches(stack, labels.assign_coords(x=labels.x + 1e6))
     with pytest.raises(DatasetError, match="no label"):
         RasterPatches(stack, labels * 0)
@@ -104,11 +103,11 @@ def test_rasters_that_do_not_meet_are_refused() -> None:
         RasterPatches(stack, labels + 0.5)
     with pytest.raises(ValueError, match="1 to 17"):
         RasterPatches(stack, labels.where(labels != 17, 55))
-    with pytest.raises(ValueError, match="no name"):
+    with pytest.raises(ValueError, match="without a name"):
         RasterPatches(stack, labels, names={1: "town"})
     with pytest.raises(ValueError, match="dims"):
         RasterPatches(stack[0], labels)
-    with pytest.raises(DatasetError, match="a name of its own"):
+    with pytest.raises(DatasetError, match="a unique name"):
         RasterPatches(stack.assign_coords(band=["a", "a", "b"]), labels)
 
 
@@ -140,7 +139,7 @@ def test_several_rasters_make_one_stack(tmp_path: Path) -> None:
 
 def test_samples_are_dealt_out_class_by_class() -> None:
     samples = patches(90)
-    parts = deal_samples(samples, seed=3)
+    parts = split_samples(samples, seed=3)
     assert {name: part.counts().tolist() for name, part in parts.items()} == {
         "training": [24, 24, 24],
         "validation": [3, 3, 3],
@@ -148,10 +147,10 @@ def test_samples_are_dealt_out_class_by_class() -> None:
     }
     images = np.concatenate([part.load().image for part in parts.values()])
     assert len(np.unique(images[:, 0, 0, 0])) == 90
-    again = deal_samples(samples, seed=3)["test"]
+    again = split_samples(samples, seed=3)["test"]
     np.testing.assert_array_equal(again.load().image, parts["test"].load().image)
     with pytest.raises(ValueError, match="sum to 1"):
-        deal_samples(samples, {"a": 0.5, "b": 0.4})
+        split_samples(samples, {"a": 0.5, "b": 0.4})
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=80), st.integers(0, 99))
@@ -159,7 +158,7 @@ def test_no_sample_is_lost_or_dealt_twice(labels: list[int], seed: int) -> None:
     count = len(labels)
     image = np.arange(count, dtype=np.float32)[:, None, None, None]
     samples = ZonePatches(image, labels, ["a"], list("vwxyz"))
-    parts = deal_samples(samples, seed=seed)
+    parts = split_samples(samples, seed=seed)
     dealt = np.concatenate([part.load().image.ravel() for part in parts.values()])
     np.testing.assert_array_equal(np.sort(dealt), np.arange(count))
     for number, total in enumerate(np.bincount(labels, minlength=5)):
@@ -189,15 +188,15 @@ def test_folds_are_whole_blocks_with_a_part_of_each_class(folds: int, seed: int)
 def test_too_few_blocks_for_the_folds_are_refused() -> None:
     with pytest.raises(DatasetError, match="smaller blocks"):
         spatial_folds([0, 1, 0], [0.0, 1.0, 2.0], [0.0, 0.0, 0.0], width=1e6)
-    with pytest.raises(ValueError, match="two at least"):
+    with pytest.raises(ValueError, match="two folds at least"):
         spatial_folds([0, 1], [0.0, 1.0], [0.0, 0.0], folds=1)
 
 
 def test_training_near_what_is_held_out_can_be_left_out() -> None:
     x, y = np.arange(10) * 100.0, np.zeros(10)
-    kept = without_near([0, 1, 2, 3, 4, 5], [7, 8], x, y, 300.0)
+    kept = exclude_neighbours([0, 1, 2, 3, 4, 5], [7, 8], x, y, 300.0)
     np.testing.assert_array_equal(kept, [0, 1, 2, 3, 4])
-    np.testing.assert_array_equal(without_near([0, 9], [], x, y, 300.0), [0, 9])
+    np.testing.assert_array_equal(exclude_neighbours([0, 9], [], x, y, 300.0), [0, 9])
 
 
 def test_a_class_that_is_missing_from_training_is_named() -> None:

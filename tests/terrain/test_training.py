@@ -1,4 +1,4 @@
-"""Training: the loss, and runs that repeat, stop, and are taken up again."""
+"""Training: the loss, calibration, and runs that are reproducible and resumed."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ from sarheight.terrain import (
     HeightEstimator,
     TerrainPatches,
     TerrainSettings,
-    height_loss,
     simulate_scene,
     train_terrain,
 )
-from sarheight.terrain.training import scale_factor
+from sarheight.terrain.training import height_loss, measure_scale_factor
 from tests.mountains import look, mountain, raster
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def curve(folder: Path, name: str = "validation_rmse") -> list[tuple[int, float]
     return [(int(row["epoch"]), float(row[name])) for row in rows]
 
 
-def test_the_loss_counts_cells_with_truth_alone() -> None:
+def test_the_loss_is_over_cells_with_true_heights() -> None:
     height = torch.tensor([[[[10.0, 20.0], [30.0, 40.0]]]], requires_grad=True)
     truth = torch.tensor([[[[12.0, torch.nan], [30.0, 34.0]]]])
     estimate = HeightEstimate(height, None)
@@ -118,7 +117,7 @@ def test_the_scale_does_not_move_the_heights() -> None:
     torch.testing.assert_close(*gradients)
 
 
-def test_settings_survive_a_file_and_mistakes_are_named(tmp_path: Path) -> None:
+def test_settings_are_written_read_and_checked(tmp_path: Path) -> None:
     path = tmp_path / "settings.json"
     SETTINGS.write(path)
     assert TerrainSettings.read(path) == SETTINGS
@@ -140,7 +139,7 @@ def test_settings_survive_a_file_and_mistakes_are_named(tmp_path: Path) -> None:
             replace(SETTINGS, **options)
 
 
-def test_training_learns_and_leaves_a_model_and_its_curve(
+def test_training_reduces_the_loss_and_writes_model_and_curves(
     scene: xr.Dataset, tmp_path: Path
 ) -> None:
     settings = replace(SETTINGS, epochs=8, reference="mean", surfaces=("coarse",), rate=1e-2)
@@ -158,7 +157,7 @@ def test_training_learns_and_leaves_a_model_and_its_curve(
     assert card["training"]["validation_rmse"] == pytest.approx(min(errors), rel=1e-5)
 
 
-def test_the_gradient_is_limited_as_the_settings_say(scene: xr.Dataset, tmp_path: Path) -> None:
+def test_the_gradient_is_clipped(scene: xr.Dataset, tmp_path: Path) -> None:
     def moved(clip: float | None) -> HeightEstimator:
         settings = replace(SETTINGS, epochs=1, decay=0.0, clip=clip)
         return train(scene, tmp_path / f"{clip}", settings)
@@ -172,7 +171,7 @@ def test_the_gradient_is_limited_as_the_settings_say(scene: xr.Dataset, tmp_path
     assert 0.0 < distances[0] < 0.2 * distances[1]
 
 
-def test_a_run_without_a_limit_on_record_goes_on_with_the_usual_one(tmp_path: Path) -> None:
+def test_a_run_without_a_recorded_limit_resumes_with_the_default(tmp_path: Path) -> None:
     prepare_run(tmp_path, SETTINGS, "cpu")
     path = tmp_path / "settings.json"
     written = json.loads(path.read_text())
@@ -183,7 +182,7 @@ def test_a_run_without_a_limit_on_record_goes_on_with_the_usual_one(tmp_path: Pa
         prepare_run(tmp_path, replace(SETTINGS, clip=None), "cpu")
 
 
-def test_a_run_that_stopped_goes_on_as_if_it_had_not(scene: xr.Dataset, tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(scene: xr.Dataset, tmp_path: Path) -> None:
     whole = train(scene, tmp_path / "whole")
     stopped = tmp_path / "stopped"
 
@@ -213,7 +212,9 @@ def test_a_run_that_stopped_goes_on_as_if_it_had_not(scene: xr.Dataset, tmp_path
     assert dict(curve(stopped))[2] == pytest.approx(dict(curve(tmp_path / "whole"))[2], rel=1e-6)
 
 
-def test_a_run_repeats_and_is_not_mixed_with_another(scene: xr.Dataset, tmp_path: Path) -> None:
+def test_a_run_is_reproducible_and_not_mixed_with_another(
+    scene: xr.Dataset, tmp_path: Path
+) -> None:
     settings = replace(SETTINGS, epochs=1)
     first, second = (train(scene, tmp_path / name, settings) for name in ("a", "b"))
     for mine, other in zip(first.parameters(), second.parameters(), strict=True):
@@ -237,7 +238,7 @@ def test_parts_that_overlap_are_refused(scene: xr.Dataset, tmp_path: Path) -> No
         train_terrain([scene], training, training, SETTINGS, tmp_path / "run")
 
 
-def test_a_scene_may_be_for_training_alone(scene: xr.Dataset, tmp_path: Path) -> None:
+def test_a_scene_may_be_for_training_only(scene: xr.Dataset, tmp_path: Path) -> None:
     training, validation = halves(scene)
     model = train_terrain(
         [scene, scene],
@@ -251,7 +252,7 @@ def test_a_scene_may_be_for_training_alone(scene: xr.Dataset, tmp_path: Path) ->
     assert isinstance(model, HeightEstimator)
 
 
-def test_intervals_are_widened_until_they_hold_what_they_say() -> None:
+def test_the_scale_factor_calibrates_intervals() -> None:
     random = np.random.default_rng(0)
     shape = (1, 32, 32)
     truth = random.laplace(0.0, 30.0, size=(6, *shape)).astype(np.float32)
@@ -279,10 +280,10 @@ def test_intervals_are_widened_until_they_hold_what_they_say() -> None:
     assert claimed is not None
     expected = 30.0 / float(claimed.detach().mean())
     # The truth is what the estimate claims, but for one factor.
-    assert scale_factor(model, patches) == pytest.approx(expected, rel=0.05)  # type: ignore[arg-type]
+    assert measure_scale_factor(model, patches) == pytest.approx(expected, rel=0.05)  # type: ignore[arg-type]
 
 
-def test_a_trained_network_is_calibrated_on_the_part_for_validation(
+def test_a_trained_network_is_calibrated_on_the_validation_part(
     scene: xr.Dataset, tmp_path: Path
 ) -> None:
     model = train(scene, tmp_path / "run", replace(SETTINGS, epochs=1))
@@ -291,27 +292,27 @@ def test_a_trained_network_is_calibrated_on_the_part_for_validation(
         [scene], SETTINGS.channels, within=validation, size=16, known_count=SETTINGS.known_count
     )
     assert model.scale_factor != 1.0
-    assert scale_factor(model, patches) == pytest.approx(1.0, abs=1e-4)
+    assert measure_scale_factor(model, patches) == pytest.approx(1.0, abs=1e-4)
 
 
-def test_decibels_are_not_taken_for_power(scene: xr.Dataset, tmp_path: Path) -> None:
+def test_training_refuses_decibels(scene: xr.Dataset, tmp_path: Path) -> None:
     decibels = scene.copy()
     decibels["gamma0_posterior"] = 10.0 * np.log10(scene["gamma0_posterior"])
     with pytest.raises(ValueError, match="look like decibels"):
         train(decibels, tmp_path / "run")
 
 
-def test_a_gpu_that_is_not_there(scene: xr.Dataset, tmp_path: Path) -> None:
+def test_a_missing_gpu_is_refused(scene: xr.Dataset, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     training, validation = halves(scene)
     absent = ["abacus"] if torch.cuda.is_available() else ["abacus", "cuda", "gpu"]
     for name in absent:
-        with pytest.raises(ValueError, match=f"'{name}', which is not there"):
+        with pytest.raises(ValueError, match=f"'{name}', which is not available"):
             train_terrain([scene], training, validation, SETTINGS, folder, accelerator=name)
     assert not folder.exists()
 
 
-def test_a_full_disk_ends_a_run_that_goes_on_when_there_is_space(
+def test_a_run_resumes_after_a_full_disk(
     scene: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lightning.fabric.plugins.io import torch_io
@@ -335,7 +336,7 @@ def test_a_full_disk_ends_a_run_that_goes_on_when_there_is_space(
         torch.testing.assert_close(mine, other, rtol=0, atol=0)
 
 
-def test_what_is_unknown_does_not_spoil_training(scene: xr.Dataset, tmp_path: Path) -> None:
+def test_missing_values_do_not_affect_training(scene: xr.Dataset, tmp_path: Path) -> None:
     holes = scene.copy(deep=True)
     holes["height"][10:20, 10:20] = np.nan
     holes["gamma0_posterior"][5:15, 5:15] = np.nan

@@ -1,31 +1,28 @@
-"""Training scenes and the patches that are taken from them."""
+"""Scenes for learning heights, and their patches."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from sarheight.dem import coarsen, local_posting
-from sarheight.learning import Part, channel_statistics, split_bands
-from sarheight.learning.split import require_disjoint, require_power
+from sarheight.dem import coarsen
+from sarheight.learning import Part
+from sarheight.learning.split import channel_statistics
 from sarheight.terrain import (
     SceneConfiguration,
     SceneSettings,
     TerrainPatches,
-    degrade_dem,
     open_scene,
-    patchy_reflectivity,
     prepare_scene,
-    simulate_image,
     simulate_scene,
     write_scenes,
 )
+from sarheight.terrain.scenes import degrade_dem, patchy_reflectivity, simulate_image
+from tests.dems import dem_around, hills
 from tests.mountains import look, mountain, raster
-from tests.terrain import dem_around, hills
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +47,7 @@ def descending() -> xr.Dataset:
     return simulate_scene(*view_of_mountain(ascending=False), seed=5)
 
 
-def test_ground_is_as_patchy_as_it_says() -> None:
+def test_reflectivity_has_the_given_contrast_and_texture() -> None:
     dem = dem_around(46.0, 10.0, np.zeros((200, 200)))
     ground = patchy_reflectivity(
         dem, np.random.default_rng(0), patch=300.0, contrast=2.5, texture=1
@@ -62,7 +59,7 @@ def test_ground_is_as_patchy_as_it_says() -> None:
     assert np.median(np.abs(steps)) == pytest.approx(0.6745 * np.sqrt(2.0), rel=0.3)
 
 
-def test_the_known_model_is_coarser_and_wrong_as_told() -> None:
+def test_the_coarse_dem_has_the_given_posting_and_error() -> None:
     dem = dem_around(46.0, 10.0, hills((90, 120)))
     known = degrade_dem(dem, np.random.default_rng(1), factor=3, error=5.0)
     assert known.shape == (30, 40)
@@ -70,7 +67,7 @@ def test_the_known_model_is_coarser_and_wrong_as_told() -> None:
     assert float((known - exact).std()) == pytest.approx(5.0, rel=1e-3)
 
 
-def test_a_scene_holds_truth_knowledge_and_image(scene: xr.Dataset) -> None:
+def test_a_scene_holds_image_coarse_dem_and_truth(scene: xr.Dataset) -> None:
     dem = view_of_mountain()[0]
     np.testing.assert_array_equal(scene["height"].values, dem.values)
     error = (scene["coarse_height"] - scene["height"]).values
@@ -86,7 +83,7 @@ def test_a_scene_holds_truth_knowledge_and_image(scene: xr.Dataset) -> None:
 
 
 @pytest.mark.parametrize("name", ["gamma0_reallocated", "gamma0_posterior"])
-def test_unfolded_brightness_is_the_images_own_where_nothing_is_folded(name: str) -> None:
+def test_unflattened_gamma0_is_that_of_the_image_outside_layover(name: str) -> None:
     """And in a fold, it is a part of it."""
     settings = SceneSettings(coarser=1, height_error=0.0, looks=1000.0, noise=0.0, texture=0.0)
     scene = simulate_scene(*view_of_mountain(), settings)
@@ -101,7 +98,7 @@ def test_unfolded_brightness_is_the_images_own_where_nothing_is_folded(name: str
     assert float(abs(flat).quantile(0.8)) > 2.0 * float(abs(alone).quantile(0.8))
 
 
-def test_the_image_of_a_scene_can_be_had_again(scene: xr.Dataset) -> None:
+def test_the_image_of_a_scene_is_reproduced(scene: xr.Dataset) -> None:
     dem = view_of_mountain()[0]
     image, coarse = simulate_image(*view_of_mountain(), seed=5)
     again = prepare_scene(image, coarse, dem)
@@ -109,44 +106,22 @@ def test_the_image_of_a_scene_can_be_had_again(scene: xr.Dataset) -> None:
         np.testing.assert_array_equal(again[name].values, scene[name].values)
 
 
-def test_the_same_seed_makes_the_same_scene(scene: xr.Dataset) -> None:
+def test_the_same_seed_gives_the_same_scene(scene: xr.Dataset) -> None:
     xr.testing.assert_identical(simulate_scene(*view_of_mountain(), seed=5), scene)
     other = simulate_scene(*view_of_mountain(), seed=6)
     assert not np.array_equal(other["gamma0_geocoded"], scene["gamma0_geocoded"], equal_nan=True)
 
 
-def test_a_truth_that_is_known_leaves_nothing_to_the_coarse_model() -> None:
+def test_an_exact_coarse_dem_gives_the_true_masks() -> None:
     exact = SceneSettings(coarser=1, height_error=0.0, looks=1000.0, noise=0.0)
     known = simulate_scene(*view_of_mountain(), exact)
     np.testing.assert_allclose(known["coarse_height"], known["height"], atol=1e-3)
     xr.testing.assert_equal(known["mask"].drop_attrs(), known["true_mask"].drop_attrs())
 
 
-def test_parts_lie_apart_and_fill_the_scene() -> None:
-    heights = dem_around(46.0, 10.0, np.zeros((60, 200))).to_dataset(name="height")
-    bands = split_bands(heights, {"train": 0.6, "validation": 0.2, "test": 0.2}, gap=300.0)
-    gap = int(np.ceil(300.0 / local_posting(heights["height"])[1]))
-    edges = [bands[name].columns for name in ("train", "validation", "test")]
-    assert edges[0][0] == 0
-    assert edges[2][1] == 200
-    assert [later[0] - earlier[1] for earlier, later in pairwise(edges)] == [gap, gap]
-    assert all(band.rows == (0, 60) for band in bands.values())
-    widths = [last - first for first, last in edges]
-    assert widths[0] == pytest.approx(0.6 * (200 - 2 * gap), abs=1)
-    assert bands["test"].of(heights).sizes == {"y": 60, "x": widths[2]}
-
-
-def test_parts_that_cannot_be_are_refused() -> None:
-    heights = dem_around(46.0, 10.0, np.zeros((20, 30))).to_dataset(name="height")
-    with pytest.raises(ValueError, match="sum to 1"):
-        split_bands(heights, {"train": 0.5, "test": 0.4})
-    with pytest.raises(ValueError, match="at least as wide as a gap"):
-        split_bands(heights, {"train": 0.5, "test": 0.5}, gap=2000.0)
-
-
-def test_scenes_that_cannot_be_simulated_are_refused() -> None:
+def test_impossible_settings_of_scenes_are_refused() -> None:
     for wrong in ({"looks": 0.0}, {"coarser": 0}, {"noise": -0.1}, {"patch": np.nan}):
-        with pytest.raises(ValueError, match="expected numbers above 0, and numbers from 0 on"):
+        with pytest.raises(ValueError, match=r"expected a number (above|from) 0"):
             SceneSettings(**wrong)
 
 
@@ -155,28 +130,7 @@ def test_a_scene_without_a_mask_gives_patches_without_categories(scene: xr.Datas
     assert (TerrainPatches([bare], CHANNELS, size=24)[0]["mask"] == 255).all()
 
 
-def test_a_part_lies_in_its_scene() -> None:
-    scene = dem_around(46.0, 10.0, np.zeros((20, 30))).to_dataset(name="height")
-    assert Part.whole(scene) == Part((0, 20), (0, 30))
-    xr.testing.assert_identical(Part.whole(scene).of(scene), scene)
-    for rows, columns in (((0, 21), (0, 30)), ((-5, 20), (0, 30)), ((0, 20), (7, 7))):
-        with pytest.raises(ValueError, match="of a scene of 20 x 30 cells, expected it inside"):
-            Part(rows, columns).of(scene)
-
-
-def test_parts_for_training_and_validation_share_no_cell() -> None:
-    west, east = Part((0, 20), (0, 15)), Part((0, 20), (15, 30))
-    corner, north = Part((19, 40), (14, 20)), Part((0, 5), (10, 20))
-    assert not west.overlaps(east)
-    assert west.overlaps(corner) == corner.overlaps(west) is True
-    require_disjoint(2, [[west], []], [[east], [west]])
-    with pytest.raises(ValueError, match=r"of scene 1 that overlap.*expected parts that lie apart"):
-        require_disjoint(2, [[west], [east, west]], [[east], [north]])
-    with pytest.raises(ValueError, match="of 1 scenes for training and of 2 for validation"):
-        require_disjoint(2, [[west]], [[east], []])
-
-
-def test_patches_show_the_scene_they_come_from(scene: xr.Dataset) -> None:
+def test_patches_hold_windows_of_their_scene(scene: xr.Dataset) -> None:
     patches = TerrainPatches([scene], CHANNELS, size=24, stride=24)
     assert len(patches) == 2 * 3
     sample = patches[4]
@@ -193,7 +147,7 @@ def test_patches_show_the_scene_they_come_from(scene: xr.Dataset) -> None:
     np.testing.assert_array_equal(sample["coarse"][0], window["coarse_height"].values)
 
 
-def test_known_elevations_are_true_and_distances_lead_to_them(scene: xr.Dataset) -> None:
+def test_known_elevations_are_true_and_distances_are_zero_there(scene: xr.Dataset) -> None:
     patches = TerrainPatches([scene], CHANNELS, size=24, known_count=(16, 16))
     sample = patches[0]
     known = np.isfinite(sample["known"])
@@ -213,20 +167,7 @@ def test_samples_without_an_interpolated_surface(scene: xr.Dataset) -> None:
         np.testing.assert_array_equal(values, full[name])
 
 
-@pytest.mark.parametrize("shape", [(30, 40), (3, 5)])
-def test_decibels_are_no_power(shape: tuple[int, int]) -> None:
-    random = np.random.default_rng(0)
-    power = random.gamma(4.0, 0.02, size=shape) - 0.02
-    power[0] = np.nan
-    require_power("gamma0", power)
-    require_power("gamma0", np.full(shape, np.nan))
-    # Calm water: hardly any echo, and the noise taken off.
-    require_power("gamma0", random.exponential(0.006, size=shape) - 0.006)
-    with pytest.raises(ValueError, match=r"gamma0 with a median of -.* look like decibels"):
-        require_power("gamma0", 10.0 * np.log10(np.abs(power)))
-
-
-def test_densities_are_drawn_over_their_range(scene: xr.Dataset) -> None:
+def test_numbers_of_known_elevations_are_log_uniform(scene: xr.Dataset) -> None:
     patches = TerrainPatches([scene], CHANNELS, size=24, stride=2, known_count=(4, 64))
     counts = np.array([np.isfinite(patches[k]["known"]).sum() for k in range(len(patches))])
     assert counts.min() >= 4
@@ -235,7 +176,7 @@ def test_densities_are_drawn_over_their_range(scene: xr.Dataset) -> None:
     assert 0.4 < (counts < np.sqrt(4 * 65)).mean() < 0.6
 
 
-def test_nothing_known_is_a_sample_too(scene: xr.Dataset) -> None:
+def test_a_sample_may_have_no_known_elevation(scene: xr.Dataset) -> None:
     sample = TerrainPatches([scene], CHANNELS, size=24, known_count=(0, 0))[0]
     assert np.isnan(sample["known"]).all()
     assert np.isinf(sample["distance"]).all()
@@ -253,7 +194,7 @@ def test_samples_repeat_and_epochs_differ(scene: xr.Dataset) -> None:
     assert not np.array_equal(first[3]["known"], again[3]["known"], equal_nan=True)
 
 
-def test_mirrors_keep_the_look_side(scene: xr.Dataset) -> None:
+def test_augmentation_mirrors_along_azimuth_only(scene: xr.Dataset) -> None:
     plain = TerrainPatches([scene], CHANNELS, size=24)[0]["truth"]
     augmented = TerrainPatches([scene], CHANNELS, size=24, augment=True)
     seen = set()
@@ -266,7 +207,7 @@ def test_mirrors_keep_the_look_side(scene: xr.Dataset) -> None:
     assert seen == {True, False}
 
 
-def test_every_sample_looks_towards_rising_columns(
+def test_the_radar_looks_along_the_columns_in_every_sample(
     scene: xr.Dataset, descending: xr.Dataset
 ) -> None:
     # On slopes that face the radar the ground rises along the look, and backscatter is strong.
@@ -279,7 +220,7 @@ def test_every_sample_looks_towards_rising_columns(
         assert np.corrcoef(angles[known], slopes[known])[0, 1] < -0.5
 
 
-def test_patches_come_from_their_part_alone(scene: xr.Dataset) -> None:
+def test_patches_are_taken_from_their_part_only(scene: xr.Dataset) -> None:
     part = Part((0, 48), (0, 30))
     patches = TerrainPatches([scene], CHANNELS, within=[part], size=24, stride=12)
     allowed = set(part.of(scene)["height"].values.ravel().tolist())
@@ -287,7 +228,7 @@ def test_patches_come_from_their_part_alone(scene: xr.Dataset) -> None:
         assert set(patches[index]["truth"].ravel().tolist()) <= allowed
 
 
-def test_a_scene_without_truth_in_a_place_gives_no_patch_there(scene: xr.Dataset) -> None:
+def test_patches_need_true_heights(scene: xr.Dataset) -> None:
     half = scene.copy(deep=True)
     half["height"][:, 36:] = np.nan
     everywhere = TerrainPatches([scene], CHANNELS, size=24, stride=12)
@@ -301,12 +242,12 @@ def test_a_scene_without_truth_in_a_place_gives_no_patch_there(scene: xr.Dataset
     ("options", "message"),
     [
         ({"size": 1}, "size=1"),
-        ({"size": 24, "known_count": (5, 4)}, "do not fall"),
+        ({"size": 24, "known_count": (5, 4)}, "two increasing"),
         ({"size": 24, "known_sigma": -1.0}, "known_sigma=-1"),
         ({"size": 24, "within": []}, "0 parts for 1 scenes"),
     ],
 )
-def test_patches_that_make_no_sense_are_refused(
+def test_impossible_patches_are_refused(
     scene: xr.Dataset, options: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -318,7 +259,7 @@ def test_a_missing_channel_is_named(scene: xr.Dataset) -> None:
         TerrainPatches([scene], ("coherence",), size=24)
 
 
-def test_statistics_are_those_of_all_values_together(scene: xr.Dataset) -> None:
+def test_statistics_of_several_scenes_are_those_of_all_values(scene: xr.Dataset) -> None:
     image = scene["gamma0_geocoded"]
     left, right = image.isel(x=slice(0, 30)), image.isel(x=slice(30, None))
     values = 10.0 * np.log10(np.maximum(image.values[np.isfinite(image.values)], 1e-6))
@@ -329,7 +270,7 @@ def test_statistics_are_those_of_all_values_together(scene: xr.Dataset) -> None:
         channel_statistics([xr.ones_like(image)], "none")
 
 
-def test_scenes_are_written_once_and_again_where_the_recipe_changed(tmp_path: Path) -> None:
+def test_scenes_are_written_again_only_if_their_configuration_changed(tmp_path: Path) -> None:
     made: list[int] = []
 
     def make() -> tuple[xr.DataArray, RadarGrid, Orbit]:

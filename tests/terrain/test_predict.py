@@ -1,4 +1,4 @@
-"""Prediction over whole scenes: tiles that leave no seam, and scenes that do not fit a model."""
+"""Prediction of the heights of whole scenes, and scenes that do not fit a model."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 
@@ -27,8 +25,8 @@ from sarheight.terrain import (
     predict_heights,
     simulate_scene,
 )
+from tests.dems import dem_around, hills, ranges
 from tests.mountains import look, raster
-from tests.terrain import dem_around, hills, ranges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,38 +73,6 @@ def estimator(
     return model.eval()
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    size=st.integers(8, 40),
-    share=st.floats(0.0, 0.5),
-    length=st.integers(1, 130),
-    first=st.integers(0, 129),
-    width=st.integers(1, 50),
-)
-def test_weights_of_all_tiles_add_up_to_one(
-    size: int, share: float, length: int, first: int, width: int
-) -> None:
-    tiling = Tiling(size, int(share * size))
-    profile = np.sqrt(np.diag(tiling.weight()))
-    total = np.zeros(length)
-    for start in tiling.starts(length, (0, length)):
-        cells = np.arange(max(start, 0), min(start + size, length))
-        total[cells] += profile[cells - start]
-    assert (total > 0.0).all()
-    # The last tile has no successor to make up for its falling weight.
-    np.testing.assert_allclose(total[: max(length - tiling.overlap, 0)], 1.0)
-    # A block sees every tile that reaches into it.
-    span = (min(first, length - 1), min(first + width, length))
-    everywhere = tiling.starts(length, (0, length))
-    reaching = [start for start in everywhere if start < span[1] and start + size > span[0]]
-    assert tiling.starts(length, span) == reaching
-
-
-def test_tiles_must_overlap_less_than_half() -> None:
-    with pytest.raises(ValueError, match="at most half a tile"):
-        Tiling(64, 40)
-
-
 def test_an_untrained_network_returns_the_interpolated_elevations() -> None:
     found = scene()
     model = HeightEstimator(
@@ -121,7 +87,7 @@ def test_an_untrained_network_returns_the_interpolated_elevations() -> None:
 
 
 @pytest.mark.parametrize("look_azimuth", [80.0, 280.0])
-def test_blocks_and_dask_change_nothing(look_azimuth: float) -> None:
+def test_blocks_and_dask_give_the_same_heights(look_azimuth: float) -> None:
     found = scene(look_azimuth=look_azimuth)
     points = draw_known_elevations(found["height"], 40)
     model, tiling = estimator(surfaces=("coarse",)), Tiling(32, 8)
@@ -134,7 +100,7 @@ def test_blocks_and_dask_change_nothing(look_azimuth: float) -> None:
         np.testing.assert_array_equal(lazy[name].values, blocks[name].values)
 
 
-def test_a_mirrored_world_gives_mirrored_heights() -> None:
+def test_a_mirrored_scene_gives_mirrored_heights() -> None:
     found = scene(shape=(64, 64))
     mirrored = found.isel(x=slice(None, None, -1)).assign_coords(x=found["x"].values)
     mirrored.attrs["look_azimuth"] = 280.0
@@ -144,7 +110,7 @@ def test_a_mirrored_world_gives_mirrored_heights() -> None:
     np.testing.assert_allclose(other[:, ::-1], one, atol=1e-3)
 
 
-def test_no_seam_is_seen_where_tiles_disagree() -> None:
+def test_blending_leaves_no_seams() -> None:
     found = scene(shape=(200, 200))
     # Heights relative to each tile's own mean make neighbouring tiles disagree.
     points = draw_known_elevations(found["height"], 60)
@@ -169,7 +135,7 @@ def test_a_scene_smaller_than_a_tile() -> None:
 
 
 @pytest.mark.parametrize("overlap", [0, 8])
-def test_beyond_its_edge_a_scene_goes_on_as_it_ends(overlap: int) -> None:
+def test_scenes_are_continued_by_their_edges(overlap: int) -> None:
     found = scene()
     row, column = np.mgrid[:70, :90]
     # The swath ends aslant.
@@ -194,7 +160,7 @@ def test_beyond_its_edge_a_scene_goes_on_as_it_ends(overlap: int) -> None:
         np.testing.assert_allclose(whole[name].isel(kept).values, expected, atol=1e-3)
 
 
-def test_nothing_known_makes_the_estimate_less_certain() -> None:
+def test_uncertainty_grows_without_known_elevations() -> None:
     found = scene()
     model = estimator(height_mean=1000.0, height_spread=300.0)
     tiling = Tiling(32, 8)
@@ -208,7 +174,7 @@ def test_nothing_known_makes_the_estimate_less_certain() -> None:
     assert float(without["height_sigma"].mean()) > float(with_points["height_sigma"].mean())
 
 
-def test_what_the_image_did_not_see_is_marked() -> None:
+def test_cells_without_an_image_are_marked() -> None:
     found = scene()
     for name in ("gamma0_posterior", "local_incidence"):
         found[name][20:30, 40:60] = np.nan
@@ -220,7 +186,7 @@ def test_what_the_image_did_not_see_is_marked() -> None:
     assert "mask" not in result
 
 
-def test_a_gap_of_the_coarse_model_stays_one_and_spoils_nothing_around_it() -> None:
+def test_a_gap_of_the_coarse_dem_stays_a_gap_and_affects_nothing_else() -> None:
     found = scene()
     model = estimator(reference="coarse", output_std=10.0)
     tiling = Tiling(32, 8)
@@ -234,7 +200,7 @@ def test_a_gap_of_the_coarse_model_stays_one_and_spoils_nothing_around_it() -> N
     assert float(np.abs(result["height"].values - whole)[~gap].max()) < 60.0
 
 
-def test_layover_and_shadow_go_along() -> None:
+def test_the_mask_is_copied() -> None:
     found = scene()
     folded = np.zeros((70, 90), dtype=np.uint8)
     folded[10:20] = 2
@@ -243,7 +209,7 @@ def test_layover_and_shadow_go_along() -> None:
     xr.testing.assert_identical(result["mask"], found["mask"])
 
 
-def test_all_that_is_lazy_comes_in_the_same_chunks() -> None:
+def test_lazy_variables_have_equal_chunks() -> None:
     found = scene()
     found["mask"] = (("y", "x"), np.ones((70, 90), dtype=np.uint8))
     found = found.assign_coords(latitude=(("y", "x"), np.ones((70, 90)))).chunk(y=30, x=41)
@@ -253,7 +219,7 @@ def test_all_that_is_lazy_comes_in_the_same_chunks() -> None:
     xr.testing.assert_equal(result["mask"].compute(), found["mask"].compute())
 
 
-def test_an_image_without_a_value_leaves_what_is_known() -> None:
+def test_an_empty_image_gives_the_interpolated_surface() -> None:
     found = scene()
     for name in ("gamma0_posterior", "local_incidence"):
         found[name][:] = np.nan
@@ -275,7 +241,7 @@ def test_the_order_of_a_scenes_variables_does_not_matter() -> None:
     np.testing.assert_array_equal(predict_heights(estimator(), turned, points)["height"], one)
 
 
-def test_decibels_that_do_not_say_so_are_found_out() -> None:
+def test_unlabelled_decibels_are_refused() -> None:
     found = scene()
     decibels = 10.0 * np.log10(found["gamma0_posterior"])
     found["gamma0_posterior"] = decibels.drop_attrs()
@@ -283,7 +249,7 @@ def test_decibels_that_do_not_say_so_are_found_out() -> None:
         predict_heights(estimator(), found)
 
 
-def test_elevations_that_cannot_be_never_reach_the_network() -> None:
+def test_impossible_elevations_are_refused() -> None:
     found = scene()
     inside = draw_known_elevations(found["height"], 3)
     for absurd in (-9999.0, 1e5, np.nan):
@@ -291,7 +257,7 @@ def test_elevations_that_cannot_be_never_reach_the_network() -> None:
             KnownElevations(inside.x, inside.y, np.full(3, absurd), crs=inside.crs)
 
 
-def test_elevations_outside_and_twice_are_counted() -> None:
+def test_elevations_outside_and_duplicates_are_counted() -> None:
     found = scene()
     inside = draw_known_elevations(found["height"], 10)
     outside = KnownElevations(inside.x + 1e4, inside.y, inside.height, crs=inside.crs)
@@ -303,7 +269,7 @@ def test_elevations_outside_and_twice_are_counted() -> None:
     assert np.isfinite(far["height"]).all()
 
 
-def test_the_network_that_comes_with_the_library_is_small_and_of_use() -> None:
+def test_the_network_of_the_library_is_small_and_reduces_errors() -> None:
     folder = packaged_model("terrain")
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 5_000_000
     card = json.loads((folder / "config.json").read_text("utf-8"))["card"]
@@ -355,14 +321,14 @@ def test_a_scene_that_does_not_fit_the_model_is_refused() -> None:
         predict_heights(estimator(), found, tiling=Tiling(30, 4))
 
 
-def test_a_device_that_is_not_there() -> None:
+def test_a_missing_device_is_refused() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    with pytest.raises(ValueError, match="not there"):
+    with pytest.raises(ValueError, match="not available"):
         predict_heights(estimator(), scene(), device="cuda")
 
 
-def test_progress_is_told() -> None:
+def test_progress_is_reported() -> None:
     told: list[float] = []
     predict_heights(estimator(), scene(), block=40, report=told.append)
     assert told == sorted(told)
