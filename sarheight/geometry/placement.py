@@ -21,6 +21,7 @@ from sarheight.scene import Scene
 if TYPE_CHECKING:
     import xarray as xr
 
+    from sarheight.dem.checked import CheckedDem
     from sarheight.orbit import Orbit
 
 MARGIN = 16
@@ -45,7 +46,9 @@ def crop_grid_to_dem(
     return grid.crop(*_part(pass_geometry(dem, grid, orbit), margin))
 
 
-def crop_scene_to_dem(scene: Scene, dem: xr.DataArray, *, margin: int = MARGIN) -> Scene:
+def crop_scene_to_dem(
+    scene: Scene, dem: xr.DataArray | CheckedDem, *, margin: int = MARGIN
+) -> Scene:
     """Cut a scene to the part that a DEM can light."""
     line, sample = _part(pass_geometry(dem, scene.grid, scene.orbit), margin)
     part = scene.image.isel(line=line, sample=sample)

@@ -1,4 +1,4 @@
-"""A backscatter law from the image itself."""
+"""Statistics of a scene: the backscatter law, and the error model."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 from sarheight.geometry import incidence
 from sarheight.illumination import BackscatterLaw, ConstantGamma, CosinePower, Muhleman, simulate
 from sarheight.layover import FLAGS, fit_law, masks
+from sarheight.layover._statistics import fit_error_models
 from tests.mountains import look, mountain, random_terrain, raster
 
 Floats = NDArray[np.float64]
@@ -82,3 +83,21 @@ def test_pixels_without_data_do_not_bend_it() -> None:
     image[:, ::7] = np.nan
     law = fit_law(replace(scene, image=image), dem)
     np.testing.assert_allclose(law.gamma0, 0.2, rtol=0.01)
+
+
+def test_cells_that_share_their_pixels_lie_farther_from_their_neighbourhood() -> None:
+    """What the ground itself does is diversity; the error beyond it is found by class."""
+    random = np.random.default_rng(0)
+    size = 200_000
+    share = random.uniform(0.0, 1.0, size)
+    error = 0.3 * (1.0 - share)
+    prior = random.lognormal(0.0, 0.5, size)
+    own = prior * np.exp(random.normal(0.0, np.sqrt(0.1**2 + error**2)))
+    sample = np.stack([share, own, prior]).astype(np.float32)
+    ((model,),) = fit_error_models([[sample]])
+    middles = 1.0 - (np.arange(model.excess.size) + 0.5) / model.excess.size
+    np.testing.assert_allclose(model.edges, np.linspace(0.0, 1.0, 21)[1:-1], atol=0.01)
+    assert model.middle == pytest.approx(0.5, abs=0.01)
+    assert model.diversity == pytest.approx(0.1**2, rel=0.15)
+    assert model.contrast == pytest.approx(0.25, rel=0.05)
+    np.testing.assert_allclose(model.excess, (0.3 * middles) ** 2, rtol=0.15, atol=2e-3)

@@ -54,7 +54,7 @@ def result(scene: Scene, dem: xr.DataArray) -> xr.Dataset:
 THREADED = """
 import hashlib, sys
 from tests.mountains import mountain, raster, scene_of
-from tests.test_layover_reconstruct import digest
+from tests.layover.test_reconstruct import digest
 from sarheight.layover import reconstruct
 dem = raster(mountain())
 print(digest(reconstruct(scene_of(dem), dem)))

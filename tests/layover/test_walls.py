@@ -15,8 +15,8 @@ from sarheight.dem.checked import CheckedDem
 from sarheight.illumination import simulate
 from sarheight.layover import PosteriorMean, Reallocation, mapping, masks, reconstruct
 from tests.dems import PLACES, dem_around
+from tests.layover.test_tiles import assert_same
 from tests.mountains import LAW, look
-from tests.test_layover_blocks import assert_same
 
 if TYPE_CHECKING:
     from sarheight.scene import Scene
