@@ -28,25 +28,31 @@ PACKAGES = {
     "sarheight_kernels": ROOT / "kernels/sarheight_kernels",
 }
 LINE = (
-    ("errors", "_runtime"),
+    ("errors",),
+    ("_runtime",),
     ("ellipsoid",),
     ("orbit",),
-    ("ground_range", "grid"),
+    ("ground_range",),
+    ("grid",),
     ("scene",),
     ("dem",),
     ("geometry",),
     ("illumination",),
     ("layover",),
     ("coregistration",),
-    ("fetch", "sentinel1", "rtc", "product"),
-    ("plot", "output"),
+    ("sentinel1",),
+    ("fetch",),
+    ("rtc",),
+    ("product",),
+    ("plot",),
+    ("output",),
     ("learning",),
     ("terrain", "buildings", "zones"),
     ("settings",),
     ("batch",),
     ("cli",),
 )
-"""The rooms in order: none imports one of a later entry."""
+"""The rooms in order: none imports one of a later entry, or of its own."""
 RANK = {room: rank for rank, rooms in enumerate(LINE) for room in rooms}
 
 
@@ -128,7 +134,8 @@ def upward() -> list[Import]:
     return [
         each
         for each in imports()
-        if RANK.get(room_of(each.module), -1) > RANK.get(room_of(each.importer), len(LINE))
+        if room_of(each.importer) != room_of(each.module)
+        and RANK.get(room_of(each.module), -1) >= RANK.get(room_of(each.importer), len(LINE))
     ]
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight.illumination import CosinePower, simulate
+from tests.dems import dem_around, hills
 from tests.synthetic import synthetic_grid
-from tests.terrain import dem_around, hills
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -19,8 +19,8 @@ from sarheight.geometry import geo2rdr
 from sarheight.grid import Burst
 from sarheight.illumination import simulate
 from sarheight.scene import Scene
+from tests.dems import hills
 from tests.mountains import LAW, look, mountain, raster
-from tests.terrain import hills
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -17,7 +17,7 @@ from benchmarks.synthetic import slc_image
 from sarheight import geometry, layover
 from sarheight.dem import check_dem
 from sarheight.illumination import CosinePower, simulate
-from tests.terrain import dem_around, hills, positions
+from tests.dems import dem_around, hills, positions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,8 +22,8 @@ from sarheight.illumination import simulate
 from sarheight.sentinel1 import read_annotation, read_grid, read_orbit
 from sarheight.sentinel1._product import open_product
 from tests.conftest import ANNOTATIONS, shared_data
+from tests.dems import dem_around, hills
 from tests.simulated_products import the_file
-from tests.terrain import dem_around, hills
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

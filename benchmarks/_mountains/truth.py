@@ -22,7 +22,7 @@ from sarheight.geometry.visibility import classify_cells
 from sarheight.illumination import BackscatterLaw, CosinePower, Muhleman
 from sarheight.illumination.simulate import Illumination, illuminate, is_illuminated
 from sarheight.scene import Scene
-from sarheight.terrain import degrade_dem, patchy_reflectivity
+from sarheight.terrain.scenes import degrade_dem, patchy_reflectivity
 
 if TYPE_CHECKING:
     from sarheight.grid import RadarGrid

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from benchmarks._terrain.errors import SIZE, arrays_of
 from benchmarks._terrain.places import job_of
-from sarheight.terrain import TerrainPatches, columns_along_range, prepare_scene, simulate_image
+from sarheight.terrain import TerrainPatches, prepare_scene
+from sarheight.terrain.patches import columns_along_range
+from sarheight.terrain.scenes import simulate_image
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -41,7 +43,7 @@ def reconstructed_again(
         See `benchmarks._terrain.errors.arrays_of`.
     """
     job = job_of(region, folder)
-    image, _ = simulate_image(*job.make(), job.settings, seed=job.seed)
+    image, _ = simulate_image(*job.load(), job.settings, seed=job.seed)
     refined = scene["coarse_height"].copy(deep=True)
     arrays = arrays_of(scene, part, channels, known, estimator)
     patches = TerrainPatches([scene], channels, within=[part], size=SIZE, known_count=(0, 0))

@@ -21,7 +21,8 @@ from sarheight import dem as elevation
 from sarheight.illumination import Muhleman
 from sarheight.layover import reconstruct
 from sarheight.learning import Part, split_bands
-from sarheight.terrain import SceneConfiguration, open_scene, simulate_image, write_scenes
+from sarheight.terrain import SceneConfiguration, open_scene, write_scenes
+from sarheight.terrain.scenes import simulate_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,7 +131,7 @@ def _with_level(scene: xr.Dataset, job: SceneConfiguration, work: Path) -> xr.Da
     """Add the image as it is geocoded without an elevation model: at the scene's mean height."""
     path = work / f"{job.name}_{LEVEL}.npy"
     if not path.exists():
-        image, coarse = simulate_image(*job.make(), job.settings, seed=job.seed)
+        image, coarse = simulate_image(*job.load(), job.settings, seed=job.seed)
         level = scene["coarse_height"].copy()
         level[:] = float(coarse.mean())
         wanted = ("sigma0_geocoded", "ellipsoid_incidence")

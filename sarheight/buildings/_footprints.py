@@ -183,12 +183,12 @@ def _require_crs(crs: Any, path: Path) -> CRS:  # noqa: ANN401  # whatever pypro
 
 
 def _column(
-    table: gpd.GeoDataFrame, wanted: str | None, usual: Sequence[str], path: Path
+    table: gpd.GeoDataFrame, attribute: str | None, usual: Sequence[str], path: Path
 ) -> tuple[NDArray[np.float64], str]:
     """Return an attribute as numbers, and its name."""
     # Of names that differ only by case, the first column is taken.
     columns = {str(name).lower(): str(name) for name in reversed(list(table.columns))}
-    names = [wanted] if wanted is not None else list(usual)
+    names = [attribute] if attribute is not None else list(usual)
     name = next((columns[each.lower()] for each in names if each.lower() in columns), None)
     if name is None:
         found = ", ".join(str(each) for each in table.columns if each != table.geometry.name)

@@ -112,13 +112,7 @@ class ResNet50(nn.Module):
         return features
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return a score of each class, shape (batch, classes).
-
-        Raises
-        ------
-        ValueError
-            If there is no classifier.
-        """
+        """Return a score of each class, shape (batch, classes); needs `classes`."""
         if self.fc is None:
             msg = "found a network without classes: make it with classes=..., or call scales"
             raise ValueError(msg)
@@ -141,22 +135,11 @@ MAX_SHOWN = 6
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """Result of loading a file of weights.
+    """Result of loading a file of weights."""
 
-    Attributes
-    ----------
-    prefix : str
-        Prefix of the names in the file.
-    channels : int
-        Input channels of the first convolution in the file.
-    left_out : tuple of str
-        Names in the file that the network has no use for: a classifier, layers beyond its last,
-        other networks.
-    """
-
-    prefix: str
-    channels: int
-    left_out: tuple[str, ...]
+    prefix: str  # of the names in the file
+    channels: int  # of the input of the first convolution in the file
+    left_out: tuple[str, ...]  # names of a classifier, layers beyond the last, other networks
 
 
 def load_resnet_weights(

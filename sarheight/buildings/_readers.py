@@ -545,12 +545,12 @@ def stack_from_arrays(
             series.append(resample_image(values, grid))
     optical = None
     if series:
-        seen = xr.concat(series, dim="optical_band", join="exact")
+        image = xr.concat(series, dim="optical_band", join="exact")
         if "scl" in arrays:
             classes = _array_series(arrays, "scl", "s2_time", "band", [CLASSIFICATION])
             classes = classes.isel(band=0, drop=True).astype(np.uint8)
-            seen = seen.where(clear_sky_mask(resample_image(classes, grid)))
-        optical = monthly_composite(check_offset(seen), "median", months=months)
+            image = image.where(clear_sky_mask(resample_image(classes, grid)))
+        optical = monthly_composite(check_offset(image), "median", months=months)
     return city_stack(sar=sar, optical=optical, posting=posting)
 
 

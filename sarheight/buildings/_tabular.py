@@ -32,21 +32,11 @@ if TYPE_CHECKING:
 
 
 class TabularEstimate(NamedTuple):
-    """Estimate of heights from features.
+    """Estimate of heights from features."""
 
-    Attributes
-    ----------
-    height : Tensor, shape (places,)
-        Means of the distributions in metres.
-    sigma : Tensor, shape (places,)
-        Their standard deviations in metres.
-    logits : Tensor, shape (places, members, bins)
-        The distribution of each member of the ensemble.
-    """
-
-    height: Tensor
-    sigma: Tensor
-    logits: Tensor
+    height: Tensor  # means of the distributions in metres, shape (places,)
+    sigma: Tensor  # their standard deviations in metres, shape (places,)
+    logits: Tensor  # distributions of the members, shape (places, members, bins)
 
 
 class _Members(nn.Module):
@@ -152,6 +142,8 @@ class TabularHeightEstimator(Pretrained):
         Returns
         -------
         TabularEstimate
+            ``height`` and ``sigma``, the mean and standard deviation in metres, shape (places,);
+            ``logits`` of each member of the ensemble, shape (places, members, bins).
 
         Raises
         ------
@@ -164,7 +156,7 @@ class TabularHeightEstimator(Pretrained):
                 f"found values of shape {tuple(values.shape)}, expected (places, features): {names}"
             )
             raise ValueError(msg)
-        parts = [each.normalised(values[:, k]) for k, each in enumerate(self.features)]
+        parts = [each.normalise(values[:, k]) for k, each in enumerate(self.features)]
         hidden = self.network(torch.stack(parts, dim=1)[:, None])
         logits = torch.einsum("pmw,mwb->pmb", hidden, self.head) + self.bias
         probabilities = torch.softmax(logits.float(), dim=-1).mean(dim=1)
@@ -260,12 +252,12 @@ class _TabularTask(lightning.LightningModule):
 
     def training_step(self, sample: dict[str, Tensor], _index: int) -> Tensor:
         """Return the loss of a batch: that of each member, not of their mean."""
-        found: TabularEstimate = self.estimator(sample["values"])
+        estimate: TabularEstimate = self.estimator(sample["values"])
         truth = sample["height"]
         bins = self.estimator.bins
         labels = bins.soft_labels(truth)[:, None]
-        cross_entropy = -(labels * torch.log_softmax(found.logits, dim=-1)).sum(dim=-1).mean()
-        means = torch.softmax(found.logits, dim=-1) @ bins.values
+        cross_entropy = -(labels * torch.log_softmax(estimate.logits, dim=-1)).sum(dim=-1).mean()
+        means = torch.softmax(estimate.logits, dim=-1) @ bins.values
         square = (((means - truth[:, None]) / self.unit) ** 2).mean()
         loss: Tensor = cross_entropy + self.settings.square * square
         self.log("training_loss", loss, on_step=False, on_epoch=True, batch_size=len(truth))

@@ -181,27 +181,29 @@ class SeriesDistribution(nn.Module):
         output = self.network(images, valid, month).float()
         return BuildingDistribution(output[:, :1], output[:, 1:2], output[:, 2:])
 
-    def mean(self, found: BuildingDistribution) -> Tensor:
+    def mean(self, distribution: BuildingDistribution) -> Tensor:
         """Return the mean heights in metres, no building counted as 0."""
-        return torch.sigmoid(found.built) * self.bins.mean(torch.softmax(found.heights, dim=1))
+        return torch.sigmoid(distribution.built) * self.bins.mean(
+            torch.softmax(distribution.heights, dim=1)
+        )
 
-    def calibrated(self, found: BuildingDistribution) -> tuple[Tensor, Tensor]:
+    def calibrated(self, distribution: BuildingDistribution) -> tuple[Tensor, Tensor]:
         """Return the calibrated probabilities of a building, and of its heights."""
-        built = torch.sigmoid(found.built / self.temperatures[0])
-        return built, torch.softmax(found.heights / self.temperatures[1], dim=1)
+        built = torch.sigmoid(distribution.built / self.temperatures[0])
+        return built, torch.softmax(distribution.heights / self.temperatures[1], dim=1)
 
     def forward(
         self, images: Mapping[str, Tensor], valid: Mapping[str, Tensor], month: Tensor
     ) -> BuildingEstimate:
         """Return mean, built share and standard deviation."""
-        found = self.logits(images, valid, month)
-        height = self.mean(found)
-        built, heights = self.calibrated(found)
+        distribution = self.logits(images, valid, month)
+        height = self.mean(distribution)
+        built, heights = self.calibrated(distribution)
         # Var = p E[(h - mean)^2 | building] + (1 - p) mean^2, where no building counts as 0 m.
         deviation = self.bins.mean_square_deviation(heights, height)
         variance = built * deviation + (1.0 - built) * height**2
         sigma = self.sigma_factor * torch.sqrt(variance.clamp(min=0.0))
-        return BuildingEstimate(height, torch.sigmoid(found.footprint), sigma)
+        return BuildingEstimate(height, torch.sigmoid(distribution.footprint), sigma)
 
     def initialise(self, heights: Tensor, footprint: Tensor) -> None:
         """Make the distribution of heights in metres and built shares, both (n,), the first output.
@@ -219,9 +221,9 @@ class SeriesDistribution(nn.Module):
                 torch.cat([logits, torch.log(shares.clamp(min=MIN_BIN_SHARE))])
             )
 
-    def interval(self, found: BuildingDistribution, level: float) -> tuple[Tensor, Tensor]:
+    def interval(self, distribution: BuildingDistribution, level: float) -> tuple[Tensor, Tensor]:
         """Return the limits in metres of the central interval of a probability, calibrated."""
-        built, heights = self.calibrated(found)
+        built, heights = self.calibrated(distribution)
         limits = []
         for quantile in ((1.0 - level) / 2.0, (1.0 + level) / 2.0):
             # The probability of no building, 1 - p, lies at 0 m, below all heights.
@@ -361,13 +363,13 @@ class BuildingHeightEstimator(Pretrained):
         """
         return self.distribution_network.logits(*self._inputs(sample))
 
-    def interval(self, found: BuildingDistribution, level: float) -> tuple[Tensor, Tensor]:
+    def interval(self, distribution: BuildingDistribution, level: float) -> tuple[Tensor, Tensor]:
         """Return the limits between which heights lie with a probability of `level`, calibrated.
 
         Parameters
         ----------
-        found : BuildingDistribution
-            As `distribution` returns it.
+        distribution : BuildingDistribution
+            As the method `distribution` returns it.
         level : float
             Between 0 and 1.
 
@@ -376,7 +378,7 @@ class BuildingHeightEstimator(Pretrained):
         lower, upper : Tensor, shape (batch, 1, rows, columns)
             Metres.
         """
-        return self.distribution_network.interval(found, level)
+        return self.distribution_network.interval(distribution, level)
 
     def load_encoders(
         self, weights: Mapping[str, str | os.PathLike[str]]
@@ -438,7 +440,7 @@ class BuildingHeightEstimator(Pretrained):
                 raise ValueError(msg)
             valid[name] = torch.isfinite(image).any(dim=2, keepdim=True)
             images[name] = torch.stack(
-                [band.normalised(image[:, :, number]) for number, band in enumerate(bands)], dim=2
+                [band.normalise(image[:, :, number]) for number, band in enumerate(bands)], dim=2
             )
         month = sample.get("month")
         if month is None:
@@ -522,11 +524,11 @@ def predict_buildings(
         }
         sample["month"] = month.expand(len(tiles[0]), -1).to(place)
         with torch.inference_mode():
-            found = [each for each in estimator(sample) if each is not None]
-        return np.asarray(torch.cat(found, dim=1).float().cpu().numpy())
+            layers = [each for each in estimator(sample) if each is not None]
+        return np.asarray(torch.cat(layers, dim=1).float().cpu().numpy())
 
-    layers = len(LAYERS) if estimator.gives_distribution else 1
-    values = Mosaic(tuple(images.values()), estimate, layers, chosen).values(block, report)
+    count = len(LAYERS) if estimator.gives_distribution else 1
+    values = Mosaic(tuple(images.values()), estimate, count, chosen).compute(block, report)
     kept = [name for name in stack.coords if set(stack[name].dims) <= {"y", "x"}]
     result = xr.Dataset(coords={name: stack[name] for name in kept})
     for layer, (name, (label, units)) in zip(values, LAYERS.items(), strict=False):
@@ -540,7 +542,7 @@ def predict_buildings(
 
 def _images(estimator: BuildingHeightEstimator, stack: xr.Dataset) -> dict[str, xr.DataArray]:
     """Return the bands of an estimator in a stack, by modality."""
-    found, missing = {}, []
+    images, missing = {}, []
     for name, channels in estimator.channels.items():
         if name not in stack:
             missing.append(name)
@@ -555,11 +557,11 @@ def _images(estimator: BuildingHeightEstimator, stack: xr.Dataset) -> dict[str, 
                 "model was trained with them: add them by sarheight.buildings.select_bands"
             )
             raise CheckpointError(msg)
-        found[name] = stack[name].sel({axis: bands})
-    if missing and (not found or not estimator.gives_distribution):
+        images[name] = stack[name].sel({axis: bands})
+    if missing and (not images or not estimator.gives_distribution):
         msg = (
             f"found no {' and no '.join(missing)} in the stack, which the model requires: add the "
             "images, or use a model that was trained without them"
         )
         raise CheckpointError(msg)
-    return found
+    return images

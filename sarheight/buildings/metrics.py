@@ -137,7 +137,7 @@ def building_errors(
     if any(low >= high for low, high in pairwise(limits)):
         msg = f"found classes {list(classes)}, expected heights above 0 that rise"
         raise ValueError(msg)
-    found, expected = finite_pairs(estimate, truth, where)
+    estimated, expected = finite_pairs(estimate, truth, where)
     built = expected > 0.0
     groups = {
         f"{low:g}-{high:g} m": (expected > low) & (expected <= high)
@@ -145,13 +145,13 @@ def building_errors(
     }
     groups[f"{limits[-1]:g} m and more"] = expected > limits[-1]
     return BuildingErrors(
-        everywhere=_regression(found, expected),
-        buildings=_regression(found[built], expected[built]),
+        everywhere=_regression(estimated, expected),
+        buildings=_regression(estimated[built], expected[built]),
         classes={
-            name: _regression(found[inside & built], expected[inside & built])
+            name: _regression(estimated[inside & built], expected[inside & built])
             for name, inside in groups.items()
         },
-        iou=footprint_iou(found, expected, threshold=built_from),
+        iou=footprint_iou(estimated, expected, threshold=built_from),
         built_from=built_from,
     )
 
@@ -193,20 +193,20 @@ def footprint_iou(
             f"found a threshold of {threshold}, expected a number above 0: at 0 all cells are built"
         )
         raise ValueError(msg)
-    found, expected = finite_pairs(estimate, truth, where)
-    either = (found >= threshold) | (expected >= threshold)
-    both = (found >= threshold) & (expected >= threshold)
+    estimated, expected = finite_pairs(estimate, truth, where)
+    either = (estimated >= threshold) | (expected >= threshold)
+    both = (estimated >= threshold) & (expected >= threshold)
     return float(both.sum() / either.sum()) if either.any() else np.nan
 
 
-def _regression(found: NDArray[np.float64], expected: NDArray[np.float64]) -> RegressionErrors:
-    if not found.size:
+def _regression(estimated: NDArray[np.float64], expected: NDArray[np.float64]) -> RegressionErrors:
+    if not estimated.size:
         return RegressionErrors(0, *(float("nan"),) * 4)
-    error = found - expected
+    error = estimated - expected
     variance = float(np.var(expected))
     square = float(np.mean(error**2))
     return RegressionErrors(
-        count=int(found.size),
+        count=int(estimated.size),
         rmse=float(np.sqrt(square)),
         mae=float(np.abs(error).mean()),
         bias=float(error.mean()),

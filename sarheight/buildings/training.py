@@ -165,7 +165,7 @@ def regression_loss(height: Tensor, truth: Tensor, weights: tuple[float, float])
 
 
 def distribution_loss(
-    found: BuildingDistribution,
+    distribution: BuildingDistribution,
     mean: Tensor,
     bins: HeightBins,
     truth: Tensor,
@@ -182,9 +182,11 @@ def distribution_loss(
     built = known & (truth > 0.0)
     error = torch.where(known, truth - mean, 0.0) / unit
     loss = (error**2).sum() / known.sum().clamp(min=1)
-    loss = loss + _binary_cross_entropy(found.built, built.to(mean.dtype), known)
-    loss = loss + _binary_cross_entropy(found.footprint, footprint, torch.isfinite(footprint))
-    log_probabilities = log_softmax(found.heights, dim=1).movedim(1, -1)[built[:, 0]]
+    loss = loss + _binary_cross_entropy(distribution.built, built.to(mean.dtype), known)
+    loss = loss + _binary_cross_entropy(
+        distribution.footprint, footprint, torch.isfinite(footprint)
+    )
+    log_probabilities = log_softmax(distribution.heights, dim=1).movedim(1, -1)[built[:, 0]]
     cross_entropy = -(bins.soft_labels(truth[built]) * log_probabilities).sum()
     return loss + HEIGHTS_WEIGHT * cross_entropy / built.sum().clamp(min=1)
 
@@ -274,13 +276,14 @@ def _collect_logits(
     device = estimator.distribution_network.temperatures.device
     with torch.inference_mode():
         for batch in batches:
-            found = estimator.distribution({name: each.to(device) for name, each in batch.items()})
-            truth = batch["height"].to(device)
+            sample = {name: each.to(device) for name, each in batch.items()}
+            distribution = estimator.distribution(sample)
+            truth = sample["height"]
             known = torch.isfinite(truth)
             built = known & (truth > 0.0)
-            heights = found.heights.movedim(1, -1)[built[:, 0]]
+            heights = distribution.heights.movedim(1, -1)[built[:, 0]]
             parts.append(
-                (found.built[known], (truth > 0.0)[known].float(), heights, truth[built][:, None])
+                (distribution.built[known], built[known].float(), heights, truth[built][:, None])
             )
             count += int(known.sum())
             if count > MAX_CELLS:
@@ -317,7 +320,7 @@ class BuildingTask(lightning.LightningModule):
 
     def training_step(self, sample: Sample, index: int) -> Tensor:
         """Return the loss of a batch."""
-        loss, _ = self._loss(self._kept(sample, index))
+        loss, _ = self._loss(self._draw_months(sample, index))
         self.log("training_loss", loss, on_step=False, on_epoch=True, batch_size=_size(sample))
         return loss
 
@@ -381,13 +384,13 @@ class BuildingTask(lightning.LightningModule):
             weights = VARIANTS[self.settings.options.get("variant", "paper")].weights
             return regression_loss(height, truth, weights), height.detach()
         network = self.estimator.distribution_network
-        found = self.estimator.distribution(sample)
-        mean = network.mean(found)
+        distribution = self.estimator.distribution(sample)
+        mean = network.mean(distribution)
         footprint = sample["footprint"]
-        loss = distribution_loss(found, mean, network.bins, truth, footprint, self.unit)
+        loss = distribution_loss(distribution, mean, network.bins, truth, footprint, self.unit)
         return loss, mean.detach()
 
-    def _kept(self, sample: Sample, index: int) -> Sample:
+    def _draw_months(self, sample: Sample, index: int) -> Sample:
         """Draw some of the months, from seed, epoch and index of the batch alone."""
         kept = self.settings.kept_months
         if not kept or kept >= sample["month"].shape[1]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from sarheight.coregistration import Shift
+    from sarheight.dem.checked import CheckedDem
     from sarheight.geometry.placement import Bounds
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
@@ -205,7 +206,7 @@ HARMFUL = 0.5
 
 
 def coregister(
-    scene: Scene, dem: xr.DataArray, settings: ReconstructSettings
+    scene: Scene, dem: xr.DataArray | CheckedDem, settings: ReconstructSettings
 ) -> tuple[Scene, Shift | None]:
     """Estimate the shift of an image, and correct it if the settings say so."""
     if settings.coregister == "none":

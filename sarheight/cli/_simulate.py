@@ -248,7 +248,7 @@ def _scene_configuration(
     """Describe the scene of one elevation model, incidence angle and seed."""
     from sarheight.terrain import scenes as terrain
 
-    def make() -> tuple[xr.DataArray, RadarGrid, Orbit]:
+    def load() -> tuple[xr.DataArray, RadarGrid, Orbit]:
         from sarheight.output.radar_images import read_grid_and_orbit
 
         dem = read_dem(settings)
@@ -264,7 +264,7 @@ def _scene_configuration(
     record = settings.record()
     return terrain.SceneConfiguration(
         name=f"{path.stem}{angle}_{seed}",
-        make=make,
+        load=load,
         inputs=settings.files(),
         settings=terrain.SceneSettings(
             coarser=settings.coarser, height_error=settings.height_error

@@ -8,7 +8,7 @@ from .metrics import (
     slope_error,
 )
 from .run import RunSettings
-from .split import Part, channel_statistics, split_bands
+from .split import Part, split_bands
 from .tiles import Tiling
 from .unet import EfficientChannelAttention, LargeSelectiveKernel, UNet
 from .weights import Channel, Pretrained, model_kind, packaged_model
@@ -23,7 +23,6 @@ __all__ = [
     "RunSettings",
     "Tiling",
     "UNet",
-    "channel_statistics",
     "coverage",
     "distance_groups",
     "errors_by_group",

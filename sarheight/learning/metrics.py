@@ -1,4 +1,4 @@
-"""Errors of heights: paired, by group, with intervals."""
+"""Errors of estimated heights: overall, by group of cells, and coverage of intervals."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 if TYPE_CHECKING:
     import xarray as xr
 
+Floats = NDArray[np.float64]
 Masks = dict[str, NDArray[np.bool_]]
 
 LAYOVER = ("active_layover", "passive_layover", "layover_and_shadow")
@@ -21,12 +22,12 @@ SHADOW = ("active_shadow", "passive_shadow")
 
 
 def mask_groups(mask: xr.DataArray) -> Masks:
-    """Divide cells by how the radar sees them.
+    """Group cells by layover, foreshortening and shadow.
 
     Parameters
     ----------
     mask : xarray.DataArray
-        Categories as `sarheight.layover.masks` and `reconstruct` give them, with
+        Categories of `sarheight.layover.masks` and `reconstruct`, with
         ``flag_values`` and ``flag_meanings``.
 
     Returns
@@ -38,15 +39,15 @@ def mask_groups(mask: xr.DataArray) -> Masks:
     Raises
     ------
     ValueError
-        If the mask does not say what its values mean.
+        If the mask lacks these attributes.
     """
     try:
         meanings = str(mask.attrs["flag_meanings"]).split()
         values = dict(zip(meanings, np.ravel(mask.attrs["flag_values"]), strict=True))
     except (KeyError, ValueError) as error:
         msg = (
-            f"found a mask that does not say what its values mean ({error}), expected flag_values "
-            "and flag_meanings: pass the mask of sarheight.layover"
+            f"found a mask without valid flag_values and flag_meanings ({error}), expected these "
+            "attributes: pass the mask of sarheight.layover"
         )
         raise ValueError(msg) from error
     category = mask.values
@@ -55,34 +56,34 @@ def mask_groups(mask: xr.DataArray) -> Masks:
         "foreshortening": category == values.get(FORESHORTENING),
         "shadow": np.isin(category, [values[name] for name in SHADOW if name in values]),
     }
-    known = np.isin(category, list(values.values()))
-    groups["rest"] = known & ~np.any(list(groups.values()), axis=0)
+    valid = np.isin(category, list(values.values()))
+    groups["rest"] = valid & ~np.any(list(groups.values()), axis=0)
     return groups
 
 
 def distance_groups(distance: ArrayLike, edges: Sequence[float]) -> Masks:
-    """Divide cells by their distance to the nearest known height.
+    """Group cells by their distance to the nearest known elevation.
 
     Parameters
     ----------
     distance : array
         Metres.
     edges : sequence of float
-        Rising distances in metres that part the groups.
+        Increasing distances in metres between the groups.
 
     Returns
     -------
     dict
-        A boolean array for each interval, named like ``100-200 m``; the last is open.
+        A boolean array for each interval, such as ``100-200 m``; the last is open.
 
     Raises
     ------
     ValueError
-        If the edges do not rise.
+        If the edges do not increase.
     """
     limits = [0.0, *edges]
     if any(low >= high for low, high in pairwise(limits)):
-        msg = f"found edges {list(edges)}, expected distances above 0 that rise"
+        msg = f"found edges {list(edges)}, expected increasing distances above 0"
         raise ValueError(msg)
     values = np.asarray(distance)
     groups = {
@@ -94,7 +95,7 @@ def distance_groups(distance: ArrayLike, edges: Sequence[float]) -> Masks:
 def errors_by_group(
     estimate: ArrayLike, truth: ArrayLike, groups: Mapping[str, ArrayLike]
 ) -> dict[str, HeightErrors]:
-    """Measure errors of heights in several groups of cells.
+    """Compute errors of heights in several groups of cells.
 
     Parameters
     ----------
@@ -106,52 +107,50 @@ def errors_by_group(
     Returns
     -------
     dict
-        `HeightErrors` by name, and those of all cells under ``all``. All count ratios from the
-        same height, the lowest truth.
+        `HeightErrors` by name, and those of all cells under ``all``, with one datum for all: the
+        lowest true height.
     """
-    everywhere = height_errors(estimate, truth)
-    return {"all": everywhere} | {
-        name: height_errors(estimate, truth, where=where, datum=everywhere.datum)
+    total = height_errors(estimate, truth)
+    return {"all": total} | {
+        name: height_errors(estimate, truth, where=where, datum=total.datum)
         for name, where in groups.items()
     }
 
 
 # Errors of heights.
 
-Floats = NDArray[np.float64]
-
 RATIO = 1.25
-"""Estimates within this ratio of the truth count as good, in the literature of depth."""
+"""Base of the accuracy thresholds delta, as in the literature on depth estimation."""
 LEAST_HEIGHT = 1.0
-"""Heights enter ratios and logarithms as no less than this many metres."""
+"""Lower limit of heights in ratios and logarithms, in metres."""
 
 
 @dataclass(frozen=True)
 class HeightErrors:
-    """Errors of estimated heights, where estimate and truth are both known.
+    """Errors of estimated heights, over cells where estimate and truth are finite.
 
     Attributes
     ----------
     count : int
-        Cells that count.
+        Number of cells.
     rmse : float
-        Root of the mean squared error, in metres.
+        Root mean squared error, in metres.
     mae : float
         Mean absolute error, in metres.
     median : float
         Median absolute error, in metres.
     le90 : float
-        Linear error at 90 %: the absolute error that nine of ten cells stay below, in metres.
+        Linear error at 90 %: the 0.9 quantile of the absolute error, in metres.
     bias : float
         Mean of estimate minus truth, in metres.
     log_error : float
-        Mean size of log10(estimate / truth), of the heights above `datum`.
+        Mean of abs(log10(estimate / truth)), of the heights above `datum`.
     delta_1, delta_2, delta_3 : float
-        Share of cells whose height above `datum` is within a ratio of 1.25, 1.25 squared and
+        Fraction of cells whose height above `datum` is within a ratio of 1.25, 1.25 squared and
         1.25 cubed of the true one.
     datum : float
-        Height in metres from which ratios and logarithms count: they mean nothing above an
-        ellipsoid. By default the lowest true height.
+        Reference height of ratios and logarithms in metres; the lowest true height by default,
+        as ratios of ellipsoidal heights have no meaning.
     """
 
     count: int
@@ -174,7 +173,7 @@ class HeightErrors:
 def finite_pairs(
     estimate: ArrayLike, truth: ArrayLike, where: ArrayLike | None
 ) -> tuple[Floats, Floats]:
-    """Return the values at cells where both are known."""
+    """Return the values of the chosen cells where both are finite."""
     found = np.asarray(estimate, dtype=np.float64)
     expected = np.asarray(truth, dtype=np.float64)
     chosen = np.ones(expected.shape, dtype=bool) if where is None else np.asarray(where)
@@ -197,23 +196,21 @@ def height_errors(
     where: ArrayLike | None = None,
     datum: float | None = None,
 ) -> HeightErrors:
-    """Measure how far heights lie from the truth.
-
-    Cells where either is NaN never count.
+    """Compute errors of estimated heights; cells where either height is NaN are left out.
 
     Parameters
     ----------
     estimate, truth : array
         Heights in metres, of one shape.
     where : array of bool, optional
-        Cells that count; all by default.
+        Cells to include; all by default.
     datum : float, optional
-        Height from which ratios and logarithms count; by default the lowest truth that counts.
+        Reference height of ratios and logarithms; by default the lowest true height included.
 
     Returns
     -------
     HeightErrors
-        All NaN where no cell counts.
+        All NaN if there is no cell.
 
     Raises
     ------
@@ -252,7 +249,7 @@ def slope_error(
     *,
     where: ArrayLike | None = None,
 ) -> float:
-    r"""Measure how far slopes lie from the true ones.
+    r"""Compute the root mean squared error of slopes.
 
     The slope of a surface is the angle between its normal and the vertical; gradients are
     central differences.
@@ -264,13 +261,12 @@ def slope_error(
     posting : tuple of float
         Metres between rows and between columns.
     where : array of bool, optional
-        Cells that count; all by default. A cell without a height, or with a neighbour that has
-        none, does not.
+        Cells to include; all by default. A cell is left out if it or a neighbour has no height.
 
     Returns
     -------
     float
-        Root of the mean squared difference of slopes in degrees; NaN where no cell counts.
+        In degrees; NaN if there is no cell.
 
     Raises
     ------
@@ -281,7 +277,7 @@ def slope_error(
     for each in (estimate, truth):
         heights = np.asarray(each, dtype=np.float64)
         slope = np.degrees(np.arctan(np.hypot(*np.gradient(heights, *posting))))
-        # A central difference does not look at the cell itself.
+        # A central difference does not involve the cell itself, which may be NaN.
         slopes.append(np.where(np.isfinite(heights), slope, np.nan))
     found, expected = finite_pairs(slopes[0], slopes[1], where)
     return float(np.sqrt(np.mean((found - expected) ** 2))) if found.size else np.nan
@@ -295,11 +291,11 @@ def coverage(
     *,
     where: ArrayLike | None = None,
 ) -> dict[float, float]:
-    r"""Measure how often the truth lies in the intervals that an estimate states.
+    r"""Compute how often the truth lies in the intervals of an estimate.
 
     The interval at a level :math:`p` of a Laplace distribution with scale :math:`b` is the
-    estimate plus and minus :math:`-b \ln(1 - p)`. Of a calibrated estimate, :math:`p` of all true
-    heights lie in it.
+    estimate plus and minus :math:`-b \ln(1 - p)`. The intervals of a calibrated estimate contain
+    a fraction :math:`p` of the true heights.
 
     Parameters
     ----------
@@ -308,12 +304,12 @@ def coverage(
     levels : sequence of float
         Between 0 and 1.
     where : array of bool, optional
-        Cells that count; all by default.
+        Cells to include; all by default.
 
     Returns
     -------
     dict
-        By level the share of true heights in the interval; NaN where no cell counts.
+        By level the fraction of true heights in the interval; NaN if there is no cell.
 
     Raises
     ------
@@ -321,9 +317,9 @@ def coverage(
         If a level is not between 0 and 1, a scale is negative, shapes differ, or the mask is not
         boolean.
     """
-    strange = [level for level in levels if not 0.0 < level < 1.0]
-    if strange:
-        msg = f"found levels {strange}, expected numbers between 0 and 1"
+    invalid = [level for level in levels if not 0.0 < level < 1.0]
+    if invalid:
+        msg = f"found levels {invalid}, expected numbers between 0 and 1"
         raise ValueError(msg)
     found, stated, expected = (
         np.asarray(each, dtype=np.float64) for each in (estimate, scale, truth)

@@ -24,7 +24,7 @@ from sarheight.errors import CheckpointError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence, Sized
 
     from numpy.typing import NDArray
 
@@ -33,33 +33,33 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """Settings that every training run has.
+    """Settings of every training run.
 
     Parameters
     ----------
     batch : int
-        Samples in a step.
+        Samples in a batch.
     epochs : int
-        At most.
+        Largest number of epochs.
     patience : int
-        Epochs without a better validation after which training stops.
+        Epochs without improvement of the validation after which training stops.
     rate : float
-        Learning rate at its highest.
+        Highest learning rate.
     decay : float
         Weight decay.
     clip : float or None
-        Largest norm of a step's gradient; a longer one is shortened to it. None limits nothing.
+        Norm to which a larger gradient is scaled; None switches clipping off.
     precision : {"32-true", "bf16-mixed", "16-mixed"}
-        Of the arithmetic. On a CPU bf16-mixed takes about half the time.
+        Of the arithmetic. On a CPU bf16-mixed takes about half of the time.
     workers : int
         Processes that prepare samples.
     seed : int
-        Of weights, samples and their order.
+        Seed of weights, samples and their order.
 
     Raises
     ------
     ValueError
-        If a name is not known or a number makes no sense.
+        If a name is unknown or a number is out of its range.
     """
 
     batch: int = 8
@@ -87,12 +87,12 @@ class RunSettings:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Self:
-        """Read settings from JSON; what is left out has its usual value.
+        """Read settings from JSON; missing ones have their defaults.
 
         Raises
         ------
         ValueError
-            If the file is no JSON, or holds something that is no setting.
+            If the file is no JSON, or holds an unknown setting.
         OSError
             If it cannot be read.
         """
@@ -106,19 +106,14 @@ class RunSettings:
 
 
 def require_one_of(name: str, found: str, expected: Sequence[str]) -> None:
-    """Refuse a name that is not among those expected."""
+    """Raise if a name is not among those expected."""
     if found not in expected:
         msg = f"found {name} {found!r}, expected one of {', '.join(expected)}"
         raise ValueError(msg)
 
 
 def require_positive(settings: RunSettings, names: Sequence[str]) -> None:
-    """Refuse settings that are no numbers above 0.
-
-    Raises
-    ------
-    ValueError
-    """
+    """Raise if one of the named settings is not a number above 0."""
     for name in names:
         value = getattr(settings, name)
         if not isinstance(value, Real) or not float(value) > 0.0:
@@ -126,13 +121,13 @@ def require_positive(settings: RunSettings, names: Sequence[str]) -> None:
             raise ValueError(msg)
 
 
-# One training run: its folder, its curves, its checkpoints.
+# The folder of a run: settings, curves, checkpoints.
 
 MODEL, SETTINGS, LAST = "model", "settings.json", "last.ckpt"
 
 
 def prepare_run(folder: str | os.PathLike[str], settings: RunSettings, accelerator: str) -> Path:
-    """Take a folder for a run, or go on with the run that is there."""
+    """Create or check the folder of a run; return the path of its final model."""
     folder = Path(folder)
     finished = folder / MODEL
     if not finished.exists():
@@ -143,8 +138,8 @@ def prepare_run(folder: str | os.PathLike[str], settings: RunSettings, accelerat
         settings.write(written)
     elif type(settings).read(written) != settings:
         msg = (
-            f"'{folder}' holds a run with other settings (see {SETTINGS}); expected the same: take "
-            "another folder"
+            f"'{folder}' holds a run with other settings (see {SETTINGS}), expected the same: "
+            "choose another folder"
         )
         raise CheckpointError(msg)
     return finished
@@ -161,11 +156,10 @@ def fit(
     accelerator: str = "auto",
     progress: bool = True,
 ) -> float | None:
-    """Train until the epochs are over or nothing gets better, and take the best epoch's weights.
+    """Train until the last epoch or until early stopping, and load the best epoch's weights.
 
-    The folder gets the curves (``curves/metrics.csv``, and those for TensorBoard where it is
-    installed) and, after each epoch, ``last.ckpt``. A run that was interrupted goes on after its
-    last complete epoch.
+    Writes curves (``curves/metrics.csv``, and TensorBoard's if it is installed) and, after each
+    epoch, ``last.ckpt``, from which an interrupted run resumes. Returns the best monitored value.
     """
     folder = Path(folder)
     best = ModelCheckpoint(
@@ -174,7 +168,7 @@ def fit(
     with _quiet():
         trainer = lightning.Trainer(
             accelerator=accelerator,
-            # On several, each would run the program that called this once more.
+            # Lightning starts the calling program once more for each further device.
             devices=1,
             precision=settings.precision,
             max_epochs=settings.epochs,
@@ -200,11 +194,11 @@ def fit(
 
 
 def _require_accelerator(name: str) -> None:
-    """Refuse a device that is not there."""
-    wanted = {"auto": ("cpu",), "gpu": ("cuda", "mps")}.get(name, (name,))
-    there = [each for each in wanted if each in AcceleratorRegistry]
-    if not any(AcceleratorRegistry[each]["accelerator"].is_available() for each in there):
-        msg = f"found device {name!r}, which is not there: use 'cpu', or 'auto'"
+    """Raise if an accelerator is not available."""
+    names = {"auto": ("cpu",), "gpu": ("cuda", "mps")}.get(name, (name,))
+    known = [each for each in names if each in AcceleratorRegistry]
+    if not any(AcceleratorRegistry[each]["accelerator"].is_available() for each in known):
+        msg = f"found device {name!r}, which is not available: use 'cpu', or 'auto'"
         raise ValueError(msg)
 
 
@@ -217,7 +211,7 @@ def _loggers(folder: Path) -> list[Logger]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what Lightning says about machines and loaders."""
+    """Silence Lightning's remarks on hardware and data loaders."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)
@@ -230,7 +224,7 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-# Batches in an order that depends on seed and epoch alone.
+# Batches whose order depends on seed and epoch alone.
 
 
 class Samples(Protocol):
@@ -245,15 +239,15 @@ class Samples(Protocol):
         ...
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw what is random anew."""
+        """Draw new random numbers."""
         ...
 
 
 class EpochLoader(lightning.LightningDataModule):
-    """Samples for training and validation.
+    """Batches for training and validation.
 
-    A run that is taken up again at an epoch sees what it would have seen: all that is random in
-    the samples, and their order, are drawn from the seed and the number of the epoch.
+    Random numbers in the samples, and their order, depend on the seed and the number of the epoch
+    alone: a resumed run gets the same batches as one that was not interrupted.
     """
 
     def __init__(self, training: Samples, validation: Samples, settings: RunSettings) -> None:
@@ -261,7 +255,7 @@ class EpochLoader(lightning.LightningDataModule):
         self.training, self.validation, self.settings = training, validation, settings
 
     def train_dataloader(self) -> DataLoader[dict[str, NDArray[Any]]]:
-        """Return the batches of the coming epoch."""
+        """Return the batches of the next epoch."""
         epoch = 0 if self.trainer is None else self.trainer.current_epoch
         self.training.set_epoch(epoch)
         random = np.random.default_rng([self.settings.seed, epoch])
@@ -269,24 +263,24 @@ class EpochLoader(lightning.LightningDataModule):
         return self._batches(self.training, order)
 
     def val_dataloader(self) -> DataLoader[dict[str, NDArray[Any]]]:
-        """Return the batches of a validation, always the same."""
+        """Return the batches of the validation, the same for all epochs."""
         return self._batches(self.validation, list(range(len(self.validation))))
 
-    def _batches(self, patches: Samples, order: list[int]) -> DataLoader[dict[str, NDArray[Any]]]:
+    def _batches(self, samples: Samples, order: list[int]) -> DataLoader[dict[str, NDArray[Any]]]:
         workers = self.settings.workers
         return DataLoader(
-            patches,  # type: ignore[arg-type]  # a map-style dataset without torch
+            samples,  # type: ignore[arg-type]  # a map-style dataset without torch
             batch_size=self.settings.batch,
             sampler=order,
             num_workers=workers,
-            # A fork of a process whose kernels run in threads may hang.
+            # A process that runs threads of kernels may hang after a fork.
             multiprocessing_context="spawn" if workers else None,
         )
 
 
-def count_steps(patches: Samples, settings: RunSettings) -> int:
-    """Return the number of steps of all epochs."""
-    return settings.epochs * -(-len(patches) // settings.batch)
+def count_steps(samples: Sized, settings: RunSettings) -> int:
+    """Return the number of optimiser steps in all epochs."""
+    return settings.epochs * -(-len(samples) // settings.batch)
 
 
 def one_cycle_adamw(

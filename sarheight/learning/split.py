@@ -1,11 +1,11 @@
-"""Splits by place, and channel statistics."""
+"""Spatial splits of scenes, and statistics of channels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from sarheight.dem import local_posting
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     import xarray as xr
 
 
@@ -35,23 +37,18 @@ class Part:
         return cls((0, scene.sizes["y"]), (0, scene.sizes["x"]))
 
     def of(self, scene: xr.Dataset) -> xr.Dataset:
-        """Cut the rectangle out of a scene.
+        """Select the rectangle from a scene.
 
         Raises
         ------
         ValueError
-            If it reaches beyond the scene, or is empty.
+            If it extends beyond the scene, or is empty.
         """
         self.require_inside(scene)
         return scene.isel(y=slice(*self.rows), x=slice(*self.columns))
 
     def require_inside(self, scene: xr.Dataset) -> None:
-        """Refuse a rectangle that reaches beyond a scene, or is empty.
-
-        Raises
-        ------
-        ValueError
-        """
+        """Raise ValueError if the rectangle extends beyond a scene, or is empty."""
         shape = scene.sizes["y"], scene.sizes["x"]
         spans = self.rows, self.columns
         if not all(
@@ -61,7 +58,7 @@ class Part:
             raise ValueError(msg)
 
     def overlaps(self, other: Part) -> bool:
-        """Tell whether a cell lies in both."""
+        """Return whether a cell lies in both."""
         pairs = ((self.rows, other.rows), (self.columns, other.columns))
         return all(one[0] < two[1] and two[0] < one[1] for one, two in pairs)
 
@@ -69,7 +66,7 @@ class Part:
 def require_disjoint(
     scenes: int, training: Sequence[Sequence[Part]], validation: Sequence[Sequence[Part]]
 ) -> None:
-    """Refuse parts that do not pair with scenes, and a cell for both training and validation."""
+    """Raise if parts do not pair with scenes, or a cell is in training and in validation."""
     if not len(training) == len(validation) == scenes:
         msg = (
             f"found parts of {len(training)} scenes for training and of {len(validation)} for "
@@ -81,8 +78,8 @@ def require_disjoint(
             if one.overlaps(other):
                 msg = (
                     f"found parts for training {one} and validation {other} of scene {number} that "
-                    "overlap, expected parts that lie apart: see sarheight.learning.split_bands"
-                    " and sarheight.buildings.split_blocks"
+                    "overlap, expected disjoint parts: see sarheight.learning.split_bands and "
+                    "sarheight.buildings.split_blocks"
                 )
                 raise ValueError(msg)
 
@@ -90,17 +87,16 @@ def require_disjoint(
 def split_bands(
     scene: xr.Dataset, shares: Mapping[str, float], *, gap: float = 2000.0
 ) -> dict[str, Part]:
-    """Part a scene into bands across its longer side.
+    """Split a scene into bands across its longer side.
 
-    Between two bands lies a gap that belongs to none, so that no pixel, no reconstruction and no
-    slope of one is seen in the other.
+    Two bands are separated by a gap, so that they share no pixel, no reconstruction and no slope.
 
     Parameters
     ----------
     scene : xarray.Dataset
         On dims (y, x).
     shares : mapping
-        Share of each band by name, in the order from the first row or column. They sum to 1.
+        Fraction of each band by name, from the first row or column on. They sum to 1.
     gap : float
         Metres between bands.
 
@@ -123,8 +119,8 @@ def split_bands(
     narrowest = min(shares.values()) * free
     if narrowest < max(between, 1):
         msg = (
-            f"found {sizes[axis]} cells along {axis} to part into {len(shares)} bands with gaps of "
-            f"{between} cells, expected bands at least as wide as a gap: take a larger scene, "
+            f"found {sizes[axis]} cells along {axis} to split into {len(shares)} bands with gaps "
+            f"of {between} cells, expected bands at least as wide as a gap: take a larger scene, "
             "fewer bands or a smaller gap"
         )
         raise ValueError(msg)
@@ -139,7 +135,7 @@ def split_bands(
 
 
 def require_shares(shares: Mapping[str, float]) -> None:
-    """Refuse shares that do not make a whole."""
+    """Raise if shares are not positive or do not sum to 1."""
     if not shares or min(shares.values()) <= 0.0 or abs(sum(shares.values()) - 1.0) > 1e-6:
         msg = f"found shares {dict(shares)}, expected shares above 0 that sum to 1"
         raise ValueError(msg)
@@ -152,7 +148,7 @@ def posting_of(scene: xr.Dataset) -> tuple[float, float]:
 
 
 def window_starts(span: tuple[int, int], size: int, step: int) -> list[int]:
-    """Return where patches begin in a span of an axis; the last one ends where it does."""
+    """Return the first cells of windows in a span of an axis; the last window ends with it."""
     begin, end = span
     if end - begin < size:
         return []
@@ -160,50 +156,40 @@ def window_starts(span: tuple[int, int], size: int, step: int) -> list[int]:
     return starts if starts[-1] == end - size else [*starts, end - size]
 
 
-# Mean and spread of what a network sees.
+# Values of channels.
 
 LEAST_POWER = 1e-6
-"""Power enters decibels as no less than this, -60 dB."""
+"""Lowest power that is converted to decibels, -60 dB."""
+LEAST_MEDIAN = -0.3
+"""Lowest plausible median of linear power. Noise after subtraction is within about 0.01 of 0; in
+decibels only the brightest ground comes as near to 0."""
 
 
-def transformed(values: NDArray[np.floating], transform: str) -> NDArray[np.float64]:
-    """Return values as a network sees them before they are normalised: see `Channel`."""
-    numbers = values.astype(np.float64)
+def transform_values(values: Any, transform: str, library: ModuleType = np) -> Any:  # noqa: ANN401
+    """Apply the transform of a `Channel` to an array of a library, NumPy or torch."""
     if transform == "decibel":
-        return 10.0 * np.log10(np.where(numbers < LEAST_POWER, LEAST_POWER, numbers))
+        # The comparison keeps NaN, which marks missing values.
+        return 10.0 * library.log10(library.where(values < LEAST_POWER, LEAST_POWER, values))
     if transform == "log":
-        return np.log1p(numbers)
-    return numbers
+        return library.log1p(values)
+    return values
 
 
 def channel_statistics(images: Iterable[xr.DataArray], transform: str) -> tuple[float, float]:
-    """Measure mean and standard deviation of a channel over several scenes.
+    """Return mean and standard deviation of a channel over several scenes, after its transform.
 
-    Parameters
-    ----------
-    images : iterable of xarray.DataArray
-        The channel in each scene, or in its part for training; NaN never counts.
-    transform : {"none", "decibel", "log"}
-        Taken before the statistics, as `sarheight.learning.Channel` does.
-
-    Returns
-    -------
-    mean, std : float
-
-    Raises
-    ------
-    ValueError
-        If there is no value, or all are the same.
+    NaN is left out. Raises ValueError if there is no value, or all values are the same.
     """
     count, total, squares = 0, 0.0, 0.0
     for image in images:
-        values = transformed(image.values, transform)
+        values = transform_values(image.values.astype(np.float64), transform)
         values = values[np.isfinite(values)]
         count += values.size
         total += float(values.sum())
         squares += float((values**2).sum())
     mean = total / count if count else np.nan
     variance = squares / count - mean**2 if count else np.nan
+    # The difference of two large sums is exact to about 1e-16 of them.
     if not variance > 1e-12 * mean**2:
         msg = (
             f"found {count} values with a variance of {variance:g}, expected a channel that "
@@ -213,20 +199,14 @@ def channel_statistics(images: Iterable[xr.DataArray], transform: str) -> tuple[
     return mean, float(np.sqrt(variance))
 
 
-# Power that is none.
-
-LEAST_MEDIAN = -0.3
-"""Noise is a hundredth or so. Of decibels only the very brightest ground comes as near to 0."""
-
-
 def require_power(name: str, values: NDArray[np.floating]) -> None:
-    """Refuse decibels where linear power is expected.
+    """Raise if values are decibels rather than linear power.
 
-    Noise that was taken off leaves powers a little below zero, on calm water most of them; of
-    decibels nearly all are, and far below.
+    The median decides: noise subtraction leaves powers slightly below zero, even most of them on
+    calm water, while decibels are nearly all negative and far below.
     """
-    known = values[np.isfinite(values)]
-    median = float(np.median(known)) if known.size else 0.0
+    valid = values[np.isfinite(values)]
+    median = float(np.median(valid)) if valid.size else 0.0
     if median < LEAST_MEDIAN:
         msg = (
             f"found {name} with a median of {median:.3g}, expected linear power: these look like "

@@ -9,38 +9,41 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight.errors import CheckpointError
 from sarheight.learning.split import require_power
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from sarheight.learning.weights import Channel
-    from sarheight.terrain.networks import HeightEstimator
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.float32]
 Span = tuple[int, int]
+"""First index, and one past the last."""
+Corner = tuple[int, int]
+"""First row and column of a tile, which may extend beyond the raster."""
+BATCH = 4
+"""Tiles in a batch of the network."""
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """Square tiles over a raster, each overlapping the next.
+    """Square tiles over a raster that overlap their neighbours.
 
-    A tile counts fully in its middle, and less towards its edges: over the overlap its weight
-    falls as the square of a sine, to which that of the next tile adds up to one. Which tiles a
-    cell gets its value from does not depend on the block in which it is computed.
+    A tile has full weight in its middle. Over the overlap its weight falls as the square of a
+    sine, so that the weights of two neighbours sum to 1. Which tiles contribute to a cell does not
+    depend on the block in which the cell is computed.
 
     Parameters
     ----------
     size : int
-        Cells of a tile, each way.
+        Cells along a side of a tile.
     overlap : int
         Cells that a tile shares with the next.
 
     Raises
     ------
     ValueError
-        If the overlap is not below half of the size.
+        If the overlap exceeds half of the size.
     """
 
     size: int = 256
@@ -61,19 +64,7 @@ class Tiling:
         return self.size - self.overlap
 
     def require_fit(self, stride: int, block: int) -> None:
-        """Refuse tiles that a network cannot take, and blocks without a cell.
-
-        Parameters
-        ----------
-        stride : int
-            Of the network: the size must be a multiple of it.
-        block : int
-            Cells of a block, each way.
-
-        Raises
-        ------
-        ValueError
-        """
+        """Raise ValueError unless the size is a multiple of a stride, and a block has cells."""
         if self.size % stride or block < 1:
             msg = (
                 f"found tiles of {self.size} cells and blocks of {block}, expected tiles of a "
@@ -82,18 +73,8 @@ class Tiling:
             raise ValueError(msg)
 
     def starts(self, length: int, within: Span) -> list[int]:
-        """Return where the tiles begin that reach into a span of an axis.
-
-        The first begins before the axis does, so that the cells at its edge lie in the middle of
-        an overlap like all others.
-
-        Parameters
-        ----------
-        length : int
-            Cells of the axis.
-        within : tuple of int
-            First and one past the last cell of the span.
-        """
+        """Return the first cells of the tiles that intersect a span of an axis of some length."""
+        # The first tile begins before the axis, so that cells at the edge lie in an overlap, too.
         first = -self.overlap
         count = max(0, -(-(length - first - self.overlap) // self.step))
         return [
@@ -102,14 +83,15 @@ class Tiling:
             if start < within[1] and start + self.size > within[0]
         ]
 
-    def window(self, rows: Span, columns: Span, shape: tuple[int, int]) -> Iterator[Span]:
-        """Yield the corners (row, column) of the tiles that reach into a block."""
+    def corners(self, rows: Span, columns: Span, shape: tuple[int, int]) -> Iterator[Corner]:
+        """Yield the corners of the tiles that intersect a block of a raster."""
         for row in self.starts(shape[0], rows):
             for column in self.starts(shape[1], columns):
                 yield row, column
 
-    def weight(self) -> Floats:
+    def weight(self) -> NDArray[np.float64]:
         """Return the weights of a tile's cells, shape (size, size)."""
+        # sin^2 and cos^2 of the same angle sum to 1 where two tiles overlap.
         ramp = np.sin(0.5 * np.pi * (np.arange(self.overlap) + 0.5) / max(self.overlap, 1)) ** 2
         profile = np.ones(self.size)
         profile[: self.overlap] = ramp
@@ -117,112 +99,83 @@ class Tiling:
         return np.outer(profile, profile)
 
 
-# Maps made of blended tiles, at once or lazily, whatever is estimated.
-
-MosaicFloats = NDArray[np.float32]
-Corner = tuple[int, int]
-"""Row and column at which a tile begins; it may begin and end beyond the raster."""
-BATCH = 4
-"""Tiles that are estimated together."""
-
-
-def window(variable: xr.DataArray, rows: Span, columns: Span) -> MosaicFloats:
-    """Read a window that may reach beyond the raster; what is outside is NaN.
+def read_window(variable: xr.DataArray, rows: Span, columns: Span) -> Floats:
+    """Read a window that may extend beyond the raster, where it is NaN.
 
     Returns shape (..., rows, columns).
     """
     shape = variable.sizes["y"], variable.sizes["x"]
-    kept = [
-        (max(span[0], 0), min(span[1], length))
+    inside = [
+        slice(max(span[0], 0), min(span[1], length))
         for span, length in zip((rows, columns), shape, strict=True)
     ]
     size = rows[1] - rows[0], columns[1] - columns[0]
     values = np.full((*variable.shape[:-2], *size), np.nan, dtype=np.float32)
-    values[
-        ...,
-        kept[0][0] - rows[0] : kept[0][1] - rows[0],
-        kept[1][0] - columns[0] : kept[1][1] - columns[0],
-    ] = variable.isel(y=slice(*kept[0]), x=slice(*kept[1])).values
+    target = _shifted(inside[0], rows[0]), _shifted(inside[1], columns[0])
+    values[(..., *target)] = variable.isel(y=inside[0], x=inside[1]).values
     return values
 
 
-def match_chunks(values: Any, result: xr.Dataset) -> xr.Dataset:  # noqa: ANN401  # numpy or dask
-    """Give all variables of a result the chunks of a mosaic, if that is lazy.
-
-    What goes along with a map, such as a mask, may come in chunks of another size.
-    """
-    chunks = getattr(values, "chunks", None)
-    if chunks is None:
-        return result
-    return result.chunk({"y": chunks[-2], "x": chunks[-1]})
+def _shifted(span: slice, origin: int) -> slice:
+    return slice(span.start - origin, span.stop - origin)
 
 
 @dataclass(frozen=True, eq=False)
 class Mosaic:
-    """A map that is estimated tile by tile, a block at a time.
+    """A map that is estimated tile by tile, one block at a time.
 
-    Where a tile has no estimate, NaN, the others count alone; where none has one, the map has
-    none.
+    The map is the weighted mean of the tiles' estimates; NaN estimates have no weight.
     """
 
-    variables: tuple[xr.DataArray, ...]  # what tiles are cut from, dims (..., y, x)
-    # Turns tiles of these, a list of arrays of shape (tiles, ..., size, size), and the corner of
-    # each tile into an array of shape (tiles, layers, size, size). What lies beyond the raster is
-    # NaN
-    estimate: Callable[[list[MosaicFloats], list[Corner]], MosaicFloats]
+    variables: tuple[xr.DataArray, ...]  # inputs of the tiles, dims (..., y, x)
+    # Converts tiles of these, arrays of shape (tiles, ..., size, size) that are NaN beyond the
+    # raster, and their corners into estimates, shape (tiles, layers, size, size)
+    estimate: Callable[[list[Floats], list[Corner]], Floats]
     layers: int  # of the map
-    tiling: Tiling  # size and overlap of the tiles
-    # Given what is read for a block, arrays of shape (..., rows, columns), before it is cut into
-    # tiles; raises where that cannot be right
-    check: Callable[[list[MosaicFloats]], None] | None = None
+    tiling: Tiling
+    # Raises for impossible values in what is read for a block, shape (..., rows, columns)
+    check: Callable[[list[Floats]], None] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the map."""
         return self.variables[0].sizes["y"], self.variables[0].sizes["x"]
 
-    def block(self, rows: Span, columns: Span) -> MosaicFloats:
-        """Return a block of the map, shape (layers, rows, columns)."""
-        tiles = list(self.tiling.window(rows, columns, self.shape))
+    def block(self, rows: Span, columns: Span) -> Floats:
+        """Compute a block of the map, shape (layers, rows, columns)."""
+        tiles = list(self.tiling.corners(rows, columns, self.shape))
         size = self.tiling.size
         first = min(row for row, _ in tiles), min(column for _, column in tiles)
         last = max(row for row, _ in tiles) + size, max(column for _, column in tiles) + size
-        seen = [
-            window(variable, (first[0], last[0]), (first[1], last[1]))
+        inputs = [
+            read_window(variable, (first[0], last[0]), (first[1], last[1]))
             for variable in self.variables
         ]
         if self.check is not None:
-            self.check(seen)
+            self.check(inputs)
         total = np.zeros((self.layers, last[0] - first[0], last[1] - first[1]))
         weights = np.zeros(total.shape)
         weight = self.tiling.weight()
+
+        def part(row: int, column: int, height: int, width: int) -> Any:  # noqa: ANN401  # an index
+            row, column = row - first[0], column - first[1]
+            return np.s_[..., row : row + height, column : column + width]
+
         for number in range(0, len(tiles), BATCH):
             corners = tiles[number : number + BATCH]
-            places = [
-                np.s_[
-                    ...,
-                    row - first[0] : row - first[0] + size,
-                    column - first[1] : column - first[1] + size,
-                ]
-                for row, column in corners
-            ]
-            cut = [np.stack([each[place] for place in places]) for each in seen]
-            found = self.estimate(cut, corners)
-            for place, values in zip(places, found, strict=True):
-                known = np.isfinite(values)
-                total[place] += np.where(known, weight * values, 0.0)
-                weights[place] += weight * known
-        inner = np.s_[
-            :,
-            rows[0] - first[0] : rows[1] - first[0],
-            columns[0] - first[1] : columns[1] - first[1],
-        ]
+            parts = [part(*corner, size, size) for corner in corners]
+            batch = [np.stack([each[index] for index in parts]) for each in inputs]
+            for index, values in zip(parts, self.estimate(batch, corners), strict=True):
+                valid = np.isfinite(values)
+                total[index] += np.where(valid, weight * values, 0.0)
+                weights[index] += weight * valid
+        inner = part(rows[0], columns[0], rows[1] - rows[0], columns[1] - columns[0])
         blended = np.full(total[inner].shape, np.nan, dtype=np.float32)
         np.divide(total[inner], weights[inner], out=blended, where=weights[inner] > 0.0)
         return blended
 
-    def values(self, block: int, report: Callable[[float], None] | None = None) -> Any:  # noqa: ANN401  # of numpy or dask
-        """Return the map, shape (layers, rows, columns): lazily where a variable is in chunks."""
+    def compute(self, block: int, report: Callable[[float], None] | None = None) -> Any:  # noqa: ANN401  # of numpy or dask
+        """Return the map, shape (layers, rows, columns); lazy if an input has dask chunks."""
         rows, columns = (
             [(first, min(first + block, length)) for first in range(0, length, block)]
             for length in self.shape
@@ -230,11 +183,11 @@ class Mosaic:
         if any(variable.chunks is not None for variable in self.variables):
             return self._lazy(rows, columns)
         values = np.empty((self.layers, *self.shape), dtype=np.float32)
-        places = [(row, column) for row in rows for column in columns]
-        for done, (row, column) in enumerate(places, start=1):
+        blocks = [(row, column) for row in rows for column in columns]
+        for done, (row, column) in enumerate(blocks, start=1):
             values[:, slice(*row), slice(*column)] = self.block(row, column)
             if report is not None:
-                report(done / len(places))
+                report(done / len(blocks))
         return values
 
     def _lazy(self, rows: list[Span], columns: list[Span]) -> Any:  # noqa: ANN401  # of dask
@@ -257,55 +210,14 @@ class Mosaic:
         )
 
 
-# What an estimator sees of a scene.
+def match_chunks(values: Any, result: xr.Dataset) -> xr.Dataset:  # noqa: ANN401  # numpy or dask
+    """Rechunk all variables of a result as a mosaic's values, if these are lazy."""
+    chunks = getattr(values, "chunks", None)
+    return result if chunks is None else result.chunk({"y": chunks[-2], "x": chunks[-1]})
 
 
-def select_layers(estimator: HeightEstimator, scene: xr.Dataset) -> list[xr.DataArray]:
-    """Find the estimator's channels in a scene, by name."""
-    present: dict[str, xr.DataArray] = {}
-    for name, variable in scene.data_vars.items():
-        if variable.dims == ("y", "x"):
-            present[str(name)] = variable
-        elif set(variable.dims) == {"polarisation", "y", "x"}:
-            for label in variable["polarisation"].values:
-                chosen = variable.sel(polarisation=label, drop=True).transpose("y", "x")
-                present[f"{name}_{str(label).lower()}"] = chosen
-    return [_layer(channel, present) for channel in estimator.channels]
-
-
-def _layer(channel: Channel, present: dict[str, xr.DataArray]) -> xr.DataArray:
-    if channel.name not in present:
-        msg = (
-            f"found no {channel.name} in a scene that has {', '.join(present)}; the model was "
-            "trained with it: make the scene with sarheight.terrain.prepare_scene"
-        )
-        raise CheckpointError(msg)
-    layer = present[channel.name]
-    units = str(layer.attrs.get("units", channel.units))
-    if units != channel.units:
-        msg = (
-            f"found {channel.name} in units of {units!r}, expected {channel.units!r}, with which "
-            "the model was trained: convert it (decibels to power: 10 ** (value / 10))"
-        )
-        raise CheckpointError(msg)
-    return layer
-
-
-def select_coarse_dem(estimator: HeightEstimator, scene: xr.Dataset) -> xr.DataArray | None:
-    """Find the coarse elevation model in a scene, if the estimator takes one."""
-    if "coarse" not in estimator.surfaces:
-        return None
-    if "coarse_height" not in scene:
-        msg = (
-            "found no coarse_height in the scene, and the model takes a coarse elevation model: "
-            "add it in metres above the ellipsoid"
-        )
-        raise CheckpointError(msg)
-    return scene["coarse_height"]
-
-
-def require_powers(channels: Sequence[Channel], seen: Sequence[NDArray[np.float32]]) -> None:
-    """Refuse decibels where a model sees power."""
-    for channel, values in zip(channels, seen, strict=False):
+def require_powers(channels: Sequence[Channel], inputs: Sequence[Floats]) -> None:
+    """Raise if a channel of linear power holds decibels."""
+    for channel, values in zip(channels, inputs, strict=False):
         if channel.transform == "decibel":
             require_power(channel.name, values)

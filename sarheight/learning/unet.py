@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 LEAK = 0.1
 Refine = Callable[[int, int], nn.Module]
-"""Makes what follows the convolutions of a scale, from its channels and its level."""
+"""Constructs the module after the convolutions of a level, from its channels and its number."""
 
 
-def _nothing(_channels: int, _level: int) -> nn.Module:
+def _identity(_channels: int, _level: int) -> nn.Module:
     return nn.Identity()
 
 
@@ -31,7 +31,7 @@ def _convolutions(channels: int, width: int) -> nn.Sequential:
 
 
 def require_divisible(shape: Sequence[int], stride: int) -> None:
-    """Check that an image can be halved as often as a network does."""
+    """Raise if the size of an image is not a multiple of a network's stride."""
     rows, columns = shape[-2:]
     if rows % stride or columns % stride or not rows or not columns:
         msg = (
@@ -44,9 +44,9 @@ def require_divisible(shape: Sequence[int], stride: int) -> None:
 class UNet(nn.Module):
     """A U-Net with batch normalisation.
 
-    Each level halves the image and doubles the channels. On the way back the finer level is
-    interpolated bilinearly (nothing of a chequerboard comes of that) and joined with what the
-    level held on the way down.
+    Each level of the encoder halves the image and doubles the channels. The decoder upsamples
+    bilinearly, which avoids the chequerboard artefacts of transposed convolutions, and
+    concatenates the encoder's features of the same level.
 
     Parameters
     ----------
@@ -55,10 +55,10 @@ class UNet(nn.Module):
     width : int
         Channels of the finest level.
     depth : int
-        How often the image is halved.
+        Number of times that the image is halved.
     refine : callable, optional
-        Makes a module that follows the convolutions of each scale of the way down, from its
-        channels and its level (0 is the finest).
+        Constructs a module after the convolutions of each level of the encoder, from its channels
+        and its number (0 is the finest).
 
     References
     ----------
@@ -73,7 +73,7 @@ class UNet(nn.Module):
         *,
         width: int = 32,
         depth: int = 4,
-        refine: Refine = _nothing,
+        refine: Refine = _identity,
     ) -> None:
         super().__init__()
         for name, value in (
@@ -102,7 +102,7 @@ class UNet(nn.Module):
         self.stride = 2**depth
 
     def forward(self, x: Tensor) -> Tensor:
-        """Turn an image into another.
+        """Convert an image to an image.
 
         Parameters
         ----------
@@ -114,15 +114,15 @@ class UNet(nn.Module):
         Tensor, shape (batch, out_channels, rows, columns)
         """
         require_divisible(x.shape, self.stride)
-        held = []
+        features = []
         for level, stage in enumerate(self.down):
             x = stage(x if level == 0 else self.pool(x))
-            held.append(x)
+            features.append(x)
         for level in reversed(range(len(self.up))):
             x = nn.functional.interpolate(
                 self.narrow[level](x), scale_factor=2, mode="bilinear", align_corners=False
             )
-            x = self.up[level](torch.cat([held[level], x], dim=1))
+            x = self.up[level](torch.cat([features[level], x], dim=1))
         return self.head(x)  # type: ignore[no-any-return]  # modules return Any
 
 
@@ -130,7 +130,7 @@ class UNet(nn.Module):
 
 
 class EfficientChannelAttention(nn.Module):
-    r"""Weigh channels by what they and their neighbours hold on average.
+    r"""Scale channels by weights from the means of neighbouring channels.
 
     The means of the channels over the image are convolved along the channels with one kernel,
     and a sigmoid of the result scales each channel. The kernel grows with the number of channels
@@ -154,20 +154,20 @@ class EfficientChannelAttention(nn.Module):
         self.mix = nn.Conv1d(1, 1, size, padding=size // 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the weighted channels: shape (batch, channels, rows, columns), as came in."""
+        """Return the scaled channels, shape (batch, channels, rows, columns) as the input."""
         means = x.mean(dim=(2, 3)).unsqueeze(1)
         weight = torch.sigmoid(self.mix(means)).squeeze(1)
         return x * weight[:, :, None, None]
 
 
 class LargeSelectiveKernel(nn.Module):
-    r"""Choose at each place how wide a neighbourhood counts.
+    r"""Select the receptive field in each pixel.
 
-    Two depthwise convolutions after another see 5 x 5 and, through a 7 x 7 kernel with dilation
-    3, 23 x 23 pixels. Each result :math:`U_i` is brought to half of the channels. Mean and
-    maximum over the channels of both make, by a 7 x 7 convolution and a sigmoid, one mask
-    :math:`M_i` for each; what the masks choose, :math:`\sum_i M_i U_i`, comes back to all
-    channels and gates the input.
+    Two successive depthwise convolutions have receptive fields of 5 x 5 and, with a 7 x 7 kernel
+    of dilation 3, of 23 x 23 pixels. Each result :math:`U_i` is projected to half of the channels.
+    A 7 x 7 convolution and a sigmoid turn mean and maximum over the channels of both into a mask
+    :math:`M_i` for each. The selection :math:`\sum_i M_i U_i` is projected to all channels and
+    multiplies the input.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ class LargeSelectiveKernel(nn.Module):
         self.whole = nn.Conv2d(half, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the gated input: shape (batch, channels, rows, columns), as came in."""
+        """Return the multiplied input, shape (batch, channels, rows, columns) as the input."""
         near = self.near(x)
         far = self._far(near)
         near, far = self.near_half(near), self.far_half(far)
@@ -212,8 +212,8 @@ class LargeSelectiveKernel(nn.Module):
     def _far(self, near: Tensor) -> Tensor:
         """Convolve with the dilated kernel, on a CPU always in single precision.
 
-        In bfloat16 oneDNN reads memory that nobody has written for some depthwise kernels with
-        dilation (torch 2.13, 16 channels): gradients are then arbitrary.
+        For some dilated depthwise kernels in bfloat16 oneDNN reads uninitialised memory (torch
+        2.13, 16 channels), and gradients become arbitrary.
         """
         if near.device.type != "cpu":
             return cast("Tensor", self.far(near))

@@ -1,4 +1,4 @@
-"""Estimators on file: channels, weights, configuration, device."""
+"""Networks on disk: channels, weights, configuration, device."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from abc import abstractmethod
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from sarheight.errors import CheckpointError, OutputError
+from sarheight.learning.split import transform_values
 from sarheight.output.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -21,16 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Transform = Literal["none", "decibel", "log"]
-"""How a physical value enters a network: as it is, as 10 log10, or as log(1 + value)."""
-
-LEAST_POWER = 1e-6
+"""Of a physical value at the input of a network: none, 10 log10(value), or log(1 + value)."""
 
 
 @dataclass(frozen=True)
 class Channel:
     """One channel of a network's input: a physical quantity and how it is normalised.
 
-    The network sees ``(transform(value) - mean) / std``; where a value is missing it sees 0.
+    The network's input is ``(transform(value) - mean) / std``, and 0 where a value is missing.
 
     Parameters
     ----------
@@ -39,7 +38,7 @@ class Channel:
     units : str
         Of the value before the transform, such as "1" for linear power, or "m".
     transform : {"none", "decibel", "log"}
-        Taken before normalising. Power enters in decibels, and no less than -60 dB.
+        Applied before normalising. Power is converted to decibels, -60 dB at least.
     mean, std : float
         Of the transformed values.
 
@@ -65,26 +64,21 @@ class Channel:
             msg = f"found std={self.std} of {self.name}, expected a number above 0"
             raise ValueError(msg)
 
-    def transformed(self, value: Tensor) -> Tensor:
-        """Return transformed values, before they are normalised, shape as came in."""
-        if self.transform == "decibel":
-            # A comparison keeps what is missing, NaN, missing.
-            return 10.0 * torch.log10(torch.where(value < LEAST_POWER, LEAST_POWER, value))
-        if self.transform == "log":
-            return torch.log1p(value)
-        return value
+    def apply_transform(self, value: Tensor) -> Tensor:
+        """Transform values without normalising them; the shape is kept."""
+        return cast("Tensor", transform_values(value, self.transform, torch))
 
-    def normalised(self, value: Tensor) -> Tensor:
-        """Return what the network sees, shape as came in; 0 where a value is missing."""
-        scaled = (self.transformed(value) - self.mean) / self.std
+    def normalise(self, value: Tensor) -> Tensor:
+        """Convert values to the network's input, 0 where they are missing; the shape is kept."""
+        scaled = (self.apply_transform(value) - self.mean) / self.std
         return torch.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0)
 
     def as_dict(self) -> dict[str, object]:
-        """Return the fields, as they are written to a configuration."""
+        """Return the fields as a configuration holds them."""
         return asdict(self)
 
 
-# Saving a network with all that is needed to use it, and making it again.
+# Networks as folders.
 
 WEIGHTS, CONFIGURATION = "model.safetensors", "config.json"
 FORMAT = 1
@@ -93,19 +87,19 @@ FORMAT = 1
 class Pretrained(nn.Module):
     """A network that is saved as a folder: weights in safetensors, all else in JSON.
 
-    A subclass names itself by `kind` and returns from `configuration` the arguments that make it
-    again. No code is ever loaded from a checkpoint.
+    A subclass defines its `kind`, and `configuration`, the arguments of its constructor. No code
+    is ever loaded from a checkpoint.
     """
 
     kind: ClassVar[str]
 
     @abstractmethod
     def configuration(self) -> dict[str, Any]:
-        """Return the arguments that make this network again, in JSON's types."""
+        """Return the arguments of the constructor, in JSON's types."""
 
     @classmethod
     def from_configuration(cls, configuration: Mapping[str, Any]) -> Self:
-        """Make the network that `configuration` describes, with random weights."""
+        """Construct the network that `configuration` describes, with random weights."""
         return cls(**configuration)
 
     def save_pretrained(
@@ -120,11 +114,11 @@ class Pretrained(nn.Module):
         Parameters
         ----------
         folder : path-like
-            Gets ``model.safetensors`` and ``config.json``.
+            Target of ``model.safetensors`` and ``config.json``.
         card : mapping, optional
-            More to tell about the model, such as data, licence and figures; in JSON's types.
+            Further information on the model: data, licence, figures; in JSON's types.
         overwrite : bool
-            Whether a folder that is already there may be replaced.
+            Whether an existing folder may be replaced.
 
         Returns
         -------
@@ -134,7 +128,7 @@ class Pretrained(nn.Module):
         Raises
         ------
         OutputError
-            When the place is not fit for it or writing failed; nothing is left half-written.
+            If the folder cannot be written; nothing is left half-written.
         """
         folder = Path(folder)
         described = {
@@ -149,14 +143,14 @@ class Pretrained(nn.Module):
         with atomic_write(folder, overwrite=overwrite, suffixes=("",)) as work:
             work.mkdir()
             weights = {name: value.contiguous() for name, value in self.state_dict().items()}
-            # What safetensors writes itself, its owner alone may read.
+            # A file written by safetensors itself is readable by its owner only.
             (work / WEIGHTS).write_bytes(save(weights))
             (work / CONFIGURATION).write_text(json.dumps(described, indent=2) + "\n", "utf-8")
         return folder
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike[str]) -> Self:
-        """Make a network from a folder that `save_pretrained` has written.
+        """Load a network from a folder that `save_pretrained` has written.
 
         Parameters
         ----------
@@ -185,7 +179,7 @@ class Pretrained(nn.Module):
         try:
             model = cls.from_configuration(described["configuration"])
         except (KeyError, TypeError, ValueError) as error:
-            msg = f"the configuration in '{folder}' makes no {cls.kind} ({error})"
+            msg = f"the configuration in '{folder}' is not valid for {cls.kind} ({error})"
             raise CheckpointError(msg) from error
         try:
             model.load_state_dict(load_file(folder / WEIGHTS), strict=True)
@@ -197,12 +191,12 @@ class Pretrained(nn.Module):
 
 
 def model_kind(folder: str | os.PathLike[str]) -> str:
-    """Tell what kind of network a folder holds.
+    """Return the kind of the network in a folder.
 
     Parameters
     ----------
     folder : path-like
-        As `Pretrained.save_pretrained` has written it.
+        Written by `Pretrained.save_pretrained`.
 
     Returns
     -------
@@ -212,7 +206,7 @@ def model_kind(folder: str | os.PathLike[str]) -> str:
     Raises
     ------
     CheckpointError
-        If it is no such folder.
+        If it is not such a folder.
     """
     return str(_described(Path(folder)).get("kind"))
 
@@ -233,13 +227,11 @@ def _described(folder: Path) -> dict[str, Any]:
     return described
 
 
-# Trained networks that come with the library.
-
 ROOMS = Path(__file__).parents[1]
 
 
 def packaged_model(name: str) -> Path:
-    """Find a trained network that comes with the library.
+    """Return the folder of a trained network of the library.
 
     Parameters
     ----------
@@ -254,7 +246,7 @@ def packaged_model(name: str) -> Path:
     Raises
     ------
     CheckpointError
-        If there is none of that name.
+        If there is no network of that name.
     """
     known = sorted(folder.parent.name for folder in ROOMS.glob("*/weights"))
     if name not in known:
@@ -263,11 +255,8 @@ def packaged_model(name: str) -> Path:
     return ROOMS / name / "weights"
 
 
-# Where a network works.
-
-
 def select_device(name: str) -> torch.device:
-    """Return a device by its name; "auto" is a GPU if there is one."""
+    """Return the device of a name; "auto" is a GPU if there is one."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -275,6 +264,6 @@ def select_device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        msg = f"found device {name!r}, which is not there ({reason}): use 'cpu', or 'auto'"
+        msg = f"found device {name!r}, which is not available ({reason}): use 'cpu', or 'auto'"
         raise ValueError(msg) from error
     return device

@@ -1,4 +1,4 @@
-"""Known elevations: points with heights, read, drawn from a DEM, and on rasters."""
+"""Known elevations: sparse points with heights, read from files or drawn from a DEM."""
 
 from __future__ import annotations
 
@@ -10,59 +10,52 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
-from scipy.ndimage import distance_transform_edt
 
 from sarheight._runtime import require
 from sarheight.dem import check_dem, local_posting
 from sarheight.dem.datum import ELLIPSOID, Geoid, datum_of_crs, datum_of_text, undulations_at
-from sarheight.dem.layout import cell_steps, check_layout
 from sarheight.errors import KnownElevationsError, VerticalDatumError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import pandas as pd
     import xarray as xr
 
+Floats = NDArray[np.float64]
+
 LOWEST, HIGHEST = -600.0, 9200.0
-"""Ellipsoidal heights of land in metres lie between these: from the Dead Sea to the Himalaya."""
-
-
-def _column(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    column = np.asarray(values, dtype=np.float64)
-    if column.ndim != 1:
-        msg = f"found {name} of shape {column.shape}, expected one value for each point"
-        raise KnownElevationsError(msg)
-    return column
+"""Bounds of ellipsoidal heights on land in metres: the Dead Sea's shore lies at about -410, Mount
+Everest's summit at 8820."""
 
 
 @dataclass(frozen=True, eq=False, init=False)
 class KnownElevations:
-    """Known heights at a few places.
+    """Points with known heights.
 
     Parameters
     ----------
     x, y : array, shape (n,)
-        Places in `crs`: longitude and latitude in degrees where it is geographic.
+        Positions in `crs`: longitude and latitude in degrees if it is geographic.
     height : array, shape (n,)
         Metres above the WGS84 ellipsoid.
     sigma : array, shape (n,), or float
-        Standard deviation of each height in metres; 0 where it is taken for exact.
+        Standard deviation of each height in metres; 0 for exact heights.
     crs : str, int or pyproj.CRS
-        Horizontal reference system of the places.
+        Horizontal reference system of the positions.
 
     Raises
     ------
     KnownElevationsError
-        If the columns differ in length, a value is not finite, a height is none of the Earth's
-        land, or a standard deviation is negative.
+        If the columns differ in length, a value is not finite, a height is outside the range of
+        land on Earth, or a standard deviation is negative.
     """
 
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-    height: NDArray[np.float64]
-    sigma: NDArray[np.float64]
+    x: Floats
+    y: Floats
+    height: Floats
+    sigma: Floats
     crs: CRS
 
     def __init__(
@@ -73,74 +66,77 @@ class KnownElevations:
         sigma: ArrayLike = 0.0,
         crs: Any = 4326,  # noqa: ANN401  # whatever pyproj takes
     ) -> None:
-        """Check the columns, and keep copies."""
-        columns = {"x": _column("x", x), "y": _column("y", y), "height": _column("height", height)}
-        count = columns["height"].size
+        """Check the columns and copy them."""
+        columns = {name: _column(name, v) for name, v in (("x", x), ("y", y), ("height", height))}
         spread = np.asarray(sigma, dtype=np.float64)
-        columns["sigma"] = _column("sigma", np.full(count, spread) if spread.ndim == 0 else spread)
+        if spread.ndim == 0:
+            spread = np.full(columns["height"].size, spread)
+        columns["sigma"] = _column("sigma", spread)
         sizes = {name: column.size for name, column in columns.items()}
         if len(set(sizes.values())) > 1:
             msg = f"found columns of {sizes} values, expected the same number in each"
             raise KnownElevationsError(msg)
         for name, column in columns.items():
-            _require_finite(name, column)
-        _require_heights(columns["height"])
-        if (columns["sigma"] < 0.0).any():
-            msg = (
-                f"found standard deviations down to {columns['sigma'].min():g} m, expected none "
-                "below 0: check the column"
-            )
-            raise KnownElevationsError(msg)
-        for name, column in columns.items():
-            object.__setattr__(self, name, column.copy())
-        object.__setattr__(self, "crs", _horizontal(crs))
+            _refuse(~np.isfinite(column), name, column, "finite values: leave those points out")
+            object.__setattr__(self, name, column)
+        _refuse(
+            (self.height < LOWEST) | (self.height > HIGHEST),
+            "height",
+            self.height,
+            f"{LOWEST:g} to {HIGHEST:g} m, as no land lies elsewhere: check unit and nodata value",
+        )
+        _refuse(self.sigma < 0.0, "sigma", self.sigma, "none below 0: check the column")
+        object.__setattr__(self, "crs", _horizontal_crs(crs))
 
     def __len__(self) -> int:
         """Return the number of points."""
         return int(self.height.size)
 
-    def __getitem__(self, chosen: slice | NDArray[Any]) -> KnownElevations:
-        """Return some of the points, chosen by a slice, a mask or their numbers."""
-        return KnownElevations(
-            self.x[chosen], self.y[chosen], self.height[chosen], self.sigma[chosen], self.crs
+    def __getitem__(self, selection: slice | NDArray[Any]) -> KnownElevations:
+        """Return the points that a slice, a mask or indices select."""
+        x, y, height, sigma = (
+            column[selection] for column in (self.x, self.y, self.height, self.sigma)
         )
+        return KnownElevations(x, y, height, sigma, self.crs)
 
     @classmethod
-    def concatenate(cls, parts: Sequence[KnownElevations]) -> KnownElevations:
-        """Put points of several sources together, in the reference system of the first.
+    def concatenate(cls, sets: Sequence[KnownElevations]) -> KnownElevations:
+        """Join several sets of points, in the reference system of the first.
 
         Raises
         ------
         KnownElevationsError
-            If there is no part.
+            If there is no set.
         """
-        if not parts:
-            msg = "found no points to join, expected one set at least"
+        if not sets:
+            msg = "found no known elevations to join, expected one set at least"
             raise KnownElevationsError(msg)
-        moved = [part.to_crs(parts[0].crs) for part in parts]
-        return cls(
-            np.concatenate([part.x for part in moved]),
-            np.concatenate([part.y for part in moved]),
-            np.concatenate([part.height for part in moved]),
-            np.concatenate([part.sigma for part in moved]),
-            parts[0].crs,
+        aligned = [each.to_crs(sets[0].crs) for each in sets]
+        x, y, height, sigma = (
+            np.concatenate([getattr(each, name) for each in aligned])
+            for name in ("x", "y", "height", "sigma")
         )
+        return cls(x, y, height, sigma, sets[0].crs)
 
     def to_crs(self, crs: Any) -> KnownElevations:  # noqa: ANN401  # whatever pyproj takes
-        """Return the same points in another horizontal reference system."""
-        wanted = _horizontal(crs)
-        if wanted == self.crs:
+        """Return the points in another horizontal reference system."""
+        target = _horizontal_crs(crs)
+        if target == self.crs:
             return self
-        x, y = Transformer.from_crs(self.crs, wanted, always_xy=True).transform(self.x, self.y)
-        return KnownElevations(x, y, self.height, self.sigma, wanted)
-
-    def raised(self, metres: ArrayLike) -> KnownElevations:
-        """Return the same points with heights that are larger by some metres."""
-        height = self.height + np.asarray(metres, dtype=np.float64)
-        return KnownElevations(self.x, self.y, height, self.sigma, self.crs)
+        x, y = Transformer.from_crs(self.crs, target, always_xy=True).transform(self.x, self.y)
+        return KnownElevations(x, y, self.height, self.sigma, target)
 
 
-def _horizontal(crs: Any) -> CRS:  # noqa: ANN401  # whatever pyproj takes
+def _column(name: str, values: ArrayLike) -> Floats:
+    """Copy a column, shape (n,)."""
+    column = np.array(values, dtype=np.float64)
+    if column.ndim != 1:
+        msg = f"found {name} of shape {column.shape}, expected one value for each point"
+        raise KnownElevationsError(msg)
+    return column
+
+
+def _horizontal_crs(crs: Any) -> CRS:  # noqa: ANN401  # whatever pyproj takes
     try:
         return CRS.from_user_input(crs).to_2d()
     except CRSError as error:
@@ -148,92 +144,18 @@ def _horizontal(crs: Any) -> CRS:  # noqa: ANN401  # whatever pyproj takes
         raise KnownElevationsError(msg) from error
 
 
-def _require_finite(name: str, column: NDArray[np.float64]) -> None:
-    bad = np.flatnonzero(~np.isfinite(column))
-    if bad.size:
+def _refuse(bad: NDArray[np.bool_], name: str, column: Floats, expected: str) -> None:
+    """Raise if a value of a column is bad."""
+    first = np.flatnonzero(bad)[:1]
+    if first.size:
         msg = (
-            f"found {bad.size} of {column.size} values of {name} that are not finite, the first at "
-            f"point {bad[0]}: leave those points out"
+            f"found {bad.sum()} of {column.size} values of {name} such as {column[first[0]]:g}, at "
+            f"point {first[0]}; expected {expected}"
         )
         raise KnownElevationsError(msg)
 
 
-def _require_heights(height: NDArray[np.float64]) -> None:
-    bad = np.flatnonzero((height < LOWEST) | (height > HIGHEST))
-    if bad.size:
-        msg = (
-            f"found {bad.size} of {height.size} heights outside {LOWEST:g} to {HIGHEST:g} m, such "
-            f"as {height[bad[0]]:g} at point {bad[0]}: no land lies there; check unit and nodata "
-            "value"
-        )
-        raise KnownElevationsError(msg)
-
-
-# Points on the grid of a raster.
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Grid:
-    """The cells of a raster, and their size in metres."""
-
-    like: xr.DataArray  # the raster, dims (y, x)
-    posting: tuple[float, float]  # metres between rows and between columns, at the raster's centre
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
-        return self.like.sizes["y"], self.like.sizes["x"]
-
-    def places(self, points: KnownElevations) -> tuple[Floats, Floats]:
-        """Return fractional rows and columns of points; whole numbers are cell centres."""
-        moved = points.to_crs(self.like.rio.crs)
-        x, y = moved.x, moved.y
-        dy, dx = cell_steps(self.like)
-        first_y, first_x = float(self.like["y"].values[0]), float(self.like["x"].values[0])
-        if moved.crs.is_geographic:
-            # The same meridian has several longitudes: take the one next to the raster.
-            middle = first_x + 0.5 * dx * (self.shape[1] - 1)
-            x = x - 360.0 * np.round((x - middle) / 360.0)
-        return (y - first_y) / dy, (x - first_x) / dx
-
-    def inside(self, row: Floats, column: Floats) -> NDArray[np.bool_]:
-        """Tell which places lie in a cell of the raster."""
-        rows, columns = self.shape
-        within: NDArray[np.bool_] = (
-            (row >= -0.5) & (row < rows - 0.5) & (column >= -0.5) & (column < columns - 0.5)
-        )
-        return within
-
-    def metres(self, row: Floats, column: Floats) -> Floats:
-        """Return places in metres southwards and eastwards of the first cell, shape (n, 2)."""
-        return np.stack([row * self.posting[0], column * self.posting[1]], axis=-1)
-
-    def variable(self, values: NDArray[Any], attributes: Mapping[str, Any]) -> xr.DataArray:
-        """Put values on the grid."""
-        import xarray
-
-        # The reference system travels as a coordinate; nothing else of the raster does.
-        kept = {"y", "x", "spatial_ref"}
-        coordinates = {name: self.like[name] for name in self.like.coords if name in kept}
-        placed = xarray.DataArray(values, coords=coordinates, dims=("y", "x"))
-        placed.attrs = {**attributes, "grid_mapping": "spatial_ref"}
-        if "spatial_ref" in placed.coords:
-            return placed
-        stated: xr.DataArray = placed.rio.write_crs(self.like.rio.crs)
-        return stated
-
-
-def grid_of(like: xr.DataArray) -> Grid:
-    """Take the grid of a raster."""
-    import rioxarray  # noqa: F401  # registers the accessor
-
-    raster = check_layout(like)
-    return Grid(raster, local_posting(raster))
-
-
-# Reading sparse heights from tables and vector files.
+# Tables and vector files.
 
 TABLES = (".csv", ".txt", ".csv.gz")
 VECTORS = (".gpkg", ".parquet", ".geoparquet", ".geojson", ".json", ".shp", ".fgb")
@@ -255,48 +177,50 @@ def read_known_elevations(
     crs: Any = None,  # noqa: ANN401  # whatever pyproj takes
     layer: str | None = None,
 ) -> KnownElevations:
-    """Read sparse heights from a file.
+    """Read known elevations from a file.
 
     Parameters
     ----------
     path : str or path
-        A table with a header (``.csv``, ``.txt``, ``.csv.gz``; commas, semicolons, tabs or
-        blanks), or points in a vector file (``.gpkg``, ``.parquet``, ``.geojson``, ``.shp``,
-        ``.fgb``), for which the extra ``vector`` must be installed.
+        A table with a header (``.csv``, ``.txt``, ``.csv.gz``; separated by commas, semicolons,
+        tabs or blanks), or points in a vector file (``.gpkg``, ``.parquet``, ``.geojson``,
+        ``.shp``, ``.fgb``), which needs the extra ``vector``.
     vertical : str, path, CRS or float, optional
-        What the heights are measured from: "ellipsoidal" (as ICESat-2's are), or anything that
-        `sarheight.dem.to_ellipsoidal` takes, such as "EGM96" or one undulation in metres. Needed
-        unless the reference system of a vector file says it.
+        Vertical reference of the heights: "ellipsoidal" (such as those of ICESat-2), or anything
+        that `sarheight.dem.to_ellipsoidal` takes, such as "EGM96" or one undulation in metres.
+        Needed unless the reference system of a vector file states it.
     x, y : str, optional
-        Columns of a table with the places. By default the first that is there of ``longitude``,
-        ``lon``, ``easting``, ``x`` and of ``latitude``, ``lat``, ``northing``, ``y``; in any case
-        of letters.
+        Columns of a table with the positions. By default the first that exists of ``longitude``,
+        ``lon``, ``easting``, ``x`` and of ``latitude``, ``lat``, ``northing``, ``y``, in upper or
+        lower case.
     height : str, optional
         Column with the heights in metres. By default the first of ``height``, ``h``,
-        ``elevation``, ``h_li`` (ATL06), ``h_te_best_fit`` (ATL08), ``z``, ``altitude``; of a
-        vector file without any, the third coordinate of its points.
+        ``elevation``, ``h_li`` (ATL06), ``h_te_best_fit`` (ATL08), ``z``, ``altitude``; in a
+        vector file without these, the third coordinate of the points.
     sigma : str or float, optional
-        Column with the standard deviations, or one for all. By default the first of ``sigma``,
-        ``height_sigma``, ``h_li_sigma``, ``h_te_uncertainty``, ``std``; 0 where there is none.
+        Column with the standard deviations, or one value for all. By default the first of
+        ``sigma``, ``height_sigma``, ``h_li_sigma``, ``h_te_uncertainty``, ``std``; 0 if there is
+        none.
     crs : str, int or pyproj.CRS, optional
-        Reference system of a table's places. Left out where the columns are called longitude and
-        latitude. Of a vector file it is the file's own.
+        Reference system of a table's positions; not needed for columns called longitude and
+        latitude. A vector file has its own.
     layer : str, optional
         Layer of a vector file that has several.
 
     Returns
     -------
     KnownElevations
-        Rows without a place or a height are left out.
+        Rows without a position or a height are left out.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     KnownElevationsError
-        If a column is missing, holds no numbers, or nothing says what the places refer to.
+        If a column is missing or holds no numbers, or the reference system of the positions is
+        not stated.
     VerticalDatumError
-        If nothing says what the heights are measured from, or two things are said.
+        If the vertical reference is not stated, or stated in two ways.
     MissingLibraryError
         If the libraries for vector files are not installed.
     """
@@ -306,27 +230,37 @@ def read_known_elevations(
         raise FileNotFoundError(msg)
     name = path.name.lower()
     if name.endswith(TABLES):
-        table, system = _table(path, x, y, crs)
+        table, position, system = _read_table(path, x, y, crs)
     elif name.endswith(VECTORS):
-        table, system = _vector(path, crs, layer)
+        table, position, system = _read_vector(path, crs, layer)
     else:
         msg = f"found '{path}', expected one of {', '.join(TABLES + VECTORS)}"
         raise KnownElevationsError(msg)
-    heights = _numbers(table, _named(table, height, HEIGHT_NAMES, "heights", path), path)
-    spread = _spread(table, sigma, path)
-    places = table["x of the point"].to_numpy(float), table["y of the point"].to_numpy(float)
-    whole = np.isfinite(heights) & np.isfinite(places[0]) & np.isfinite(places[1])
-    if not whole.any():
-        msg = f"found no row with a place and a height in '{path}', expected one at least"
+    heights = _numbers(table, _column_name(table, height, HEIGHT_NAMES, "heights", path), path)
+    if sigma is None and not any(str(each).lower() in SIGMA_NAMES for each in table.columns):
+        sigma = 0.0
+    if isinstance(sigma, float | int):
+        spread = np.full(len(table), float(sigma))
+    else:
+        column = _column_name(table, sigma, SIGMA_NAMES, "standard deviations", path)
+        spread = _numbers(table, column, path)
+    valid = np.isfinite(np.stack([*position, heights])).all(axis=0)
+    if not valid.any():
+        msg = f"found no row with a position and a height in '{path}', expected one at least"
         raise KnownElevationsError(msg)
-    points = KnownElevations(
-        places[0][whole], places[1][whole], heights[whole], spread[whole], crs=system
+    known = KnownElevations(
+        position[0][valid], position[1][valid], heights[valid], spread[valid], system
     )
-    return _ellipsoidal(points, _datum(system, vertical, path))
+    return _to_ellipsoidal(known, _datum(system, vertical, path))
 
 
-def _table(path: Path, x: str | None, y: str | None, crs: Any) -> tuple[pd.DataFrame, CRS]:  # noqa: ANN401
-    """Read a table with its places."""
+def _read_table(
+    path: Path,
+    x: str | None,
+    y: str | None,
+    crs: Any,  # noqa: ANN401
+) -> tuple[pd.DataFrame, tuple[Floats, Floats], CRS]:
+    """Read a table, its positions (x, y) and their reference system."""
     import csv
 
     import pandas as pd
@@ -336,22 +270,25 @@ def _table(path: Path, x: str | None, y: str | None, crs: Any) -> tuple[pd.DataF
     except (ValueError, OSError, csv.Error) as error:
         msg = f"'{path}' is not a table with a header ({error})"
         raise KnownElevationsError(msg) from error
-    names = _named(table, x, X_NAMES, "x", path), _named(table, y, Y_NAMES, "y", path)
+    names = _column_name(table, x, X_NAMES, "x", path), _column_name(table, y, Y_NAMES, "y", path)
     if crs is None:
         if not all(name.lower() in DEGREES for name in names):
             msg = (
-                f"found places in the columns {names[0]!r} and {names[1]!r} of '{path}', which do "
-                "not say their reference system: pass crs, such as 'EPSG:32632'"
+                f"found positions in the columns {names[0]!r} and {names[1]!r} of '{path}' without "
+                "a reference system: pass crs, such as 'EPSG:32632'"
             )
             raise KnownElevationsError(msg)
         crs = 4326
-    for kind, name in zip("xy", names, strict=True):
-        table[f"{kind} of the point"] = _numbers(table, name, path)
-    return table, CRS.from_user_input(crs)
+    position = _numbers(table, names[0], path), _numbers(table, names[1], path)
+    return table, position, CRS.from_user_input(crs)
 
 
-def _vector(path: Path, crs: Any, layer: str | None) -> tuple[pd.DataFrame, CRS]:  # noqa: ANN401
-    """Read the points of a vector file."""
+def _read_vector(
+    path: Path,
+    crs: Any,  # noqa: ANN401
+    layer: str | None,
+) -> tuple[pd.DataFrame, tuple[Floats, Floats], CRS]:
+    """Read the points of a vector file: attributes, positions (x, y) and reference system."""
     if crs is not None:
         msg = f"found crs={crs!r} for '{path}', expected none: a vector file states its own"
         raise KnownElevationsError(msg)
@@ -371,30 +308,33 @@ def _vector(path: Path, crs: Any, layer: str | None) -> tuple[pd.DataFrame, CRS]
         msg = f"found geometries of the kinds {kinds} in '{path}', expected points"
         raise KnownElevationsError(msg)
     table = frame.drop(columns=frame.geometry.name)
-    table["x of the point"], table["y of the point"] = frame.geometry.x, frame.geometry.y
     if frame.has_z.any() and not any(str(name).lower() in HEIGHT_NAMES for name in table):
         table["z"] = frame.geometry.z
-    return table, CRS.from_user_input(frame.crs)
+    position = frame.geometry.x.to_numpy(float), frame.geometry.y.to_numpy(float)
+    return table, position, CRS.from_user_input(frame.crs)
 
 
-def _named(
-    table: pd.DataFrame, wanted: str | None, usual: Sequence[str], what: str, path: Path
+def _column_name(
+    table: pd.DataFrame, name: str | None, usual: Sequence[str], content: str, path: Path
 ) -> str:
-    """Find the column that holds something."""
-    columns = [str(name) for name in table.columns]
-    if wanted is not None and wanted in columns:
-        return wanted
-    if wanted is None:
-        lower = {name.lower().strip(): name for name in reversed(columns)}
-        for name in usual:
-            if name in lower:
-                return lower[name]
-    expected = repr(wanted) if wanted is not None else f"one of {', '.join(usual)}"
-    msg = f"found the columns {', '.join(columns)} in '{path}', expected {expected} with the {what}"
+    """Return the name of the column with some content: the given one, or a usual one."""
+    columns = [str(each) for each in table.columns]
+    if name is not None and name in columns:
+        return name
+    if name is None:
+        by_lower_case = {each.lower().strip(): each for each in reversed(columns)}
+        for each in usual:
+            if each in by_lower_case:
+                return by_lower_case[each]
+    expected = repr(name) if name is not None else f"one of {', '.join(usual)}"
+    msg = (
+        f"found the columns {', '.join(columns)} in '{path}', expected {expected} with the "
+        f"{content}"
+    )
     raise KnownElevationsError(msg)
 
 
-def _numbers(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.float64]:
+def _numbers(table: pd.DataFrame, name: str, path: Path) -> Floats:
     try:
         return np.asarray(table[name].to_numpy(dtype=float, na_value=np.nan))
     except (TypeError, ValueError) as error:
@@ -402,21 +342,12 @@ def _numbers(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.float64]:
         raise KnownElevationsError(msg) from error
 
 
-def _spread(table: pd.DataFrame, sigma: str | float | None, path: Path) -> NDArray[np.float64]:
-    """Return the standard deviations of all rows."""
-    if sigma is None and not any(str(name).lower() in SIGMA_NAMES for name in table.columns):
-        sigma = 0.0
-    if isinstance(sigma, float | int):
-        return np.full(len(table), float(sigma))
-    return _numbers(table, _named(table, sigma, SIGMA_NAMES, "standard deviations", path), path)
-
-
 def _datum(system: CRS, vertical: Geoid | None, path: Path) -> Geoid:
-    """Settle what the heights are measured from."""
+    """Return the vertical reference, stated by the file or given by the user, but not by both."""
     stated = datum_of_crs(system)
     if vertical is None:
         if stated is None:
-            msg = f"'{path}' does not say what its heights are measured from"
+            msg = f"'{path}' does not state what its heights are measured from"
             advice = (
                 'pass vertical="ellipsoidal" (laser altimeters), a geoid such as "EGM96", or its '
                 "height in metres"
@@ -432,7 +363,8 @@ def _datum(system: CRS, vertical: Geoid | None, path: Path) -> Geoid:
     return named if named is not None else vertical
 
 
-def _ellipsoidal(points: KnownElevations, datum: Geoid) -> KnownElevations:
+def _to_ellipsoidal(points: KnownElevations, datum: Geoid) -> KnownElevations:
+    """Add the geoid's undulation to heights above it."""
     if isinstance(datum, str) and datum == ELLIPSOID:
         return points
     longitude, latitude = Transformer.from_crs(points.crs, 4326, always_xy=True).transform(
@@ -446,14 +378,14 @@ def _ellipsoidal(points: KnownElevations, datum: Geoid) -> KnownElevations:
             "global one such as EGM2008"
         )
         raise VerticalDatumError(msg)
-    return points.raised(undulation)
+    height = points.height + undulation
+    return KnownElevations(points.x, points.y, height, points.sigma, points.crs)
 
 
-# Drawing sparse heights from an elevation model.
+# Drawing from a DEM.
 
 Pattern = Literal["random", "stratified"]
-"""How places are chosen."""
-
+"""Spatial pattern of drawn points."""
 SQUARE_KILOMETRE = 1e6
 
 
@@ -466,55 +398,54 @@ def draw_known_elevations(
     sigma: float = 0.0,
     seed: int = 0,
 ) -> KnownElevations:
-    """Draw heights at cells of an elevation model.
+    """Draw known elevations at cells of a DEM.
 
     Parameters
     ----------
     dem : xarray.DataArray
         Heights above the ellipsoid in metres, dims (y, x). Voids are never drawn.
     count : int, optional
-        How many; either this or `density`. No cell is drawn twice.
+        Number of points; either this or `density`. No cell is drawn twice.
     density : float, optional
-        How many on a square kilometre.
+        Points per square kilometre.
     pattern : {"random", "stratified"}
-        ``random``: every cell is equally likely. ``stratified``: the raster is divided into as
-        many boxes, nearly square on the ground, as points are wanted, and one cell is drawn in
-        each; what voids and the division leave over is drawn at random.
+        ``random``: all cells are equally likely. ``stratified``: the raster is divided into at
+        most as many boxes, nearly square on the ground, as there are points, and one cell is drawn
+        in each; the remaining points are drawn at random.
     sigma : float
-        Standard deviation of a normal error that is added to each height, in metres; the points
-        carry it as their `sigma`.
+        Standard deviation of a normal error that is added to each height, in metres; it becomes
+        the `sigma` of the points.
     seed : int
         Of the random numbers. The same seed draws the same points.
 
     Returns
     -------
     KnownElevations
-        In the elevation model's reference system.
+        In the DEM's reference system.
 
     Raises
     ------
     KnownElevationsError
         If not exactly one of `count` and `density` is given, a value is negative, or there are
-        fewer cells with heights than points wanted.
+        fewer cells with heights than points.
     DemError
-        If the elevation model is not usable.
+        If the DEM is not usable.
     """
     if pattern not in get_args(Pattern):
         msg = f"found the pattern {pattern!r}, expected one of {', '.join(get_args(Pattern))}"
         raise KnownElevationsError(msg)
     dem = check_dem(dem)
-    grid = grid_of(dem)
-    heights = dem.values
-    number = _wanted(grid, heights, count, density)
+    heights, posting = dem.values, local_posting(dem)
+    number = _count_points(heights, posting, count, density)
     _require_not_negative("sigma", sigma)
     rng = np.random.default_rng(seed)
-    known = np.flatnonzero(np.isfinite(heights))
+    valid = np.flatnonzero(np.isfinite(heights))
     boxes = number if pattern == "stratified" else 0
-    chosen = _one_in_each(grid, heights, boxes, rng)
-    others = np.setdiff1d(known, chosen, assume_unique=True)
-    rest = rng.choice(others, number - chosen.size, replace=False)
-    row, column = np.unravel_index(np.concatenate([chosen, rest]), heights.shape)
-    return _points(dem, row, column, heights[row, column], sigma, rng)
+    drawn = _draw_in_boxes(heights, posting, boxes, rng)
+    others = np.setdiff1d(valid, drawn, assume_unique=True)
+    rest = rng.choice(others, number - drawn.size, replace=False)
+    row, column = np.unravel_index(np.concatenate([drawn, rest]), heights.shape)
+    return _points_at(dem, row, column, heights[row, column], sigma, rng)
 
 
 def draw_altimeter_tracks(
@@ -526,22 +457,22 @@ def draw_altimeter_tracks(
     sigma: float = 0.0,
     seed: int = 0,
 ) -> KnownElevations:
-    """Draw heights along parallel lines, as a laser altimeter measures them.
+    """Draw known elevations along parallel lines, as a laser altimeter measures them.
 
-    The heights are interpolated bilinearly between the cells. The first line lies at random.
+    Heights are interpolated bilinearly between the cells. The position of the first line is
+    random.
 
     Parameters
     ----------
     dem : xarray.DataArray
-        Heights above the ellipsoid in metres, dims (y, x). Where a line crosses voids there are
-        no points.
+        Heights above the ellipsoid in metres, dims (y, x). There are no points in voids.
     spacing : float
         Metres between lines.
     interval : float
         Metres between points of a line.
     azimuth : float
-        Direction of the lines in degrees, clockwise from the raster's columns. ICESat-2's lines
-        stray from the meridian by some 8 degrees at middle latitudes.
+        Direction of the lines in degrees, clockwise from the raster's columns. ICESat-2's ground
+        tracks deviate from the meridian by about 8 degrees at middle latitudes.
     sigma : float
         Standard deviation of a normal error that is added to each height, in metres.
     seed : int
@@ -550,14 +481,14 @@ def draw_altimeter_tracks(
     Returns
     -------
     KnownElevations
-        In the elevation model's reference system, line after line.
+        In the DEM's reference system, line by line.
 
     Raises
     ------
     KnownElevationsError
-        If a distance is not positive, or the lines miss the heights altogether.
+        If a distance is not positive, or no line crosses a cell with a height.
     DemError
-        If the elevation model is not usable.
+        If the DEM is not usable.
     """
     from scipy.ndimage import map_coordinates
 
@@ -567,49 +498,51 @@ def draw_altimeter_tracks(
             raise KnownElevationsError(msg)
     _require_not_negative("sigma", sigma)
     dem = check_dem(dem)
-    grid = grid_of(dem)
+    posting, shape = local_posting(dem), dem.shape
     rng = np.random.default_rng(seed)
-    extent = np.array(grid.posting) * (np.array(grid.shape) - 1.0)
+    # Lines in a square around the raster, whose side is the raster's diagonal.
+    extent = np.array(posting) * (np.array(shape) - 1.0)
     reach = float(np.hypot(*extent))
     across = np.arange(-reach / 2 + rng.uniform(0.0, spacing), reach / 2, spacing)
     along = np.arange(-reach / 2 + rng.uniform(0.0, interval), reach / 2, interval)
     turn = np.radians(azimuth)
-    # Rows grow downwards whichever way y does: a line's direction is the same on the map.
+    # The signs keep a line's direction on the map whichever way y and x run.
     up = -1.0 if dem["y"].values[0] > dem["y"].values[-1] else 1.0
     right = 1.0 if dem["x"].values[-1] > dem["x"].values[0] else -1.0
     offset, distance = (part.ravel() for part in np.meshgrid(across, along, indexing="ij"))
     down = up * (distance * np.cos(turn) - offset * np.sin(turn)) + extent[0] / 2
     east = right * (distance * np.sin(turn) + offset * np.cos(turn)) + extent[1] / 2
-    row, column = down / grid.posting[0], east / grid.posting[1]
-    within = (row >= 0) & (row <= grid.shape[0] - 1) & (column >= 0) & (column <= grid.shape[1] - 1)
-    row, column = row[within], column[within]
+    row, column = down / posting[0], east / posting[1]
+    inside = (row >= 0) & (row <= shape[0] - 1) & (column >= 0) & (column <= shape[1] - 1)
+    row, column = row[inside], column[inside]
     heights = map_coordinates(dem.values.astype(np.float64), [row, column], order=1, mode="nearest")
-    seen = np.isfinite(heights)
-    if not seen.any():
+    valid = np.isfinite(heights)
+    if not valid.any():
         msg = (
-            f"found no height under lines {spacing:g} m apart, expected some: take a smaller "
-            "spacing, or an elevation model with fewer voids"
+            f"found no height under lines {spacing:g} m apart, expected some: choose a smaller "
+            "spacing, or a DEM with fewer voids"
         )
         raise KnownElevationsError(msg)
-    return _points(dem, row[seen], column[seen], heights[seen], sigma, rng)
+    return _points_at(dem, row[valid], column[valid], heights[valid], sigma, rng)
 
 
-def _wanted(
-    grid: Grid, heights: NDArray[np.float32], count: int | None, density: float | None
+def _count_points(
+    heights: NDArray[np.float32],
+    posting: tuple[float, float],
+    count: int | None,
+    density: float | None,
 ) -> int:
-    """Return how many points are wanted."""
+    """Return the number of points that a count or a density means."""
     if (count is None) == (density is None):
         msg = f"found count={count} and density={density}, expected one of the two"
         raise KnownElevationsError(msg)
-    known = int(np.isfinite(heights).sum())
+    valid = int(np.isfinite(heights).sum())
     if count is None:
         _require_not_negative("density", density or 0.0)
-        area = known * grid.posting[0] * grid.posting[1] / SQUARE_KILOMETRE
-        count = round((density or 0.0) * area)
-    if count != int(count) or not 0 <= count <= known:
+        count = round((density or 0.0) * (valid * posting[0] * posting[1] / SQUARE_KILOMETRE))
+    if count != int(count) or not 0 <= count <= valid:
         msg = (
-            f"found {count} points wanted of {known} cells with heights, expected a whole number "
-            "up to that"
+            f"found count={count}, expected a whole number up to that of {valid} cells with heights"
         )
         raise KnownElevationsError(msg)
     return int(count)
@@ -621,28 +554,30 @@ def _require_not_negative(name: str, value: float) -> None:
         raise KnownElevationsError(msg)
 
 
-def _one_in_each(
-    grid: Grid, heights: NDArray[np.float32], number: int, rng: np.random.Generator
+def _draw_in_boxes(
+    heights: NDArray[np.float32],
+    posting: tuple[float, float],
+    number: int,
+    rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Draw one cell in each box of a division of the raster into at most `number` boxes."""
-    rows, columns = grid.shape
+    """Draw one cell in each of at most `number` boxes that divide the raster."""
+    rows, columns = heights.shape
     if number == 0:
         return np.empty(0, dtype=np.int64)
-    height, width = rows * grid.posting[0], columns * grid.posting[1]
+    height, width = rows * posting[0], columns * posting[1]
     down = int(np.clip(round(np.sqrt(number * height / width)), 1, min(number, rows)))
     across = min(number // down, columns)
-    chosen = []
+    drawn = []
     for block in np.array_split(np.arange(rows), down):
         for part in np.array_split(np.arange(columns), across):
-            cells = np.ix_(block, part)
-            known = np.flatnonzero(np.isfinite(heights[cells]))
-            if known.size:
-                row, column = np.unravel_index(rng.choice(known), (block.size, part.size))
-                chosen.append((block[row]) * columns + part[column])
-    return np.array(chosen, dtype=np.int64)
+            valid = np.flatnonzero(np.isfinite(heights[np.ix_(block, part)]))
+            if valid.size:
+                row, column = np.unravel_index(rng.choice(valid), (block.size, part.size))
+                drawn.append(block[row] * columns + part[column])
+    return np.array(drawn, dtype=np.int64)
 
 
-def _points(
+def _points_at(
     dem: xr.DataArray,
     row: NDArray[np.floating] | NDArray[np.integer],
     column: NDArray[np.floating] | NDArray[np.integer],
@@ -650,131 +585,11 @@ def _points(
     sigma: float,
     rng: np.random.Generator,
 ) -> KnownElevations:
+    """Return points at fractional rows and columns, with errors of their heights."""
     y, x = (
-        np.interp(place, np.arange(dem.sizes[name]), dem[name].values)
-        for name, place in (("y", row), ("x", column))
+        np.interp(index, np.arange(dem.sizes[name]), dem[name].values)
+        for name, index in (("y", row), ("x", column))
     )
-    found = np.asarray(heights, dtype=np.float64)
-    return KnownElevations(
-        x, y, found + sigma * rng.standard_normal(found.size), sigma, crs=dem.rio.crs
-    )
-
-
-# Sparse heights as rasters: the heights themselves, and the distance to them.
-
-NO_SIGMA = 1.0
-"""Weight of heights that are taken for exact, where they meet in one cell."""
-
-
-def rasterise_elevations(points: KnownElevations, like: xr.DataArray) -> xr.Dataset:
-    r"""Put sparse heights into the cells of a raster.
-
-    Several heights in one cell are averaged with the weights :math:`1/\sigma_i^2`, so that the
-    standard deviation of their mean is :math:`(\sum 1/\sigma_i^2)^{-1/2}`; heights with
-    :math:`\sigma = 0` are exact, and where one lies in a cell those with errors do not count.
-    Points outside the raster are left out, and counted.
-
-    Parameters
-    ----------
-    points : KnownElevations
-        Known heights, in any reference system. There may be none.
-    like : xarray.DataArray
-        A variable on the wanted grid, dims (y, x), with a reference system.
-
-    Returns
-    -------
-    xarray.Dataset
-        Dims (y, x): ``height`` and ``sigma`` in metres, NaN where nothing is known; ``count``,
-        the number of heights in the cell; ``known``, whether there is one. The attribute
-        ``points_outside`` says how many were left out.
-
-    Raises
-    ------
-    DemError
-        If the raster has no regular grid or no reference system.
-    """
-    import xarray
-
-    grid = grid_of(like)
-    row, column = grid.places(points)
-    inside = grid.inside(row, column)
-    cell = np.ravel_multi_index(
-        (np.floor(row[inside] + 0.5).astype(int), np.floor(column[inside] + 0.5).astype(int)),
-        grid.shape,
-    )
-    height, sigma = points.height[inside], points.sigma[inside]
-    size = grid.shape[0] * grid.shape[1]
-    count = np.bincount(cell, minlength=size)
-    exact = np.bincount(cell, weights=sigma == 0.0, minlength=size) > 0.0
-    with np.errstate(divide="ignore"):
-        weight = np.where(sigma == 0.0, NO_SIGMA, np.where(exact[cell], 0.0, sigma**-2.0))
-    total = np.bincount(cell, weights=weight, minlength=size)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.bincount(cell, weights=weight * height, minlength=size) / total
-        spread = np.where(exact, 0.0, total**-0.5)
-    known = count > 0
-
-    def shaped(values: np.ndarray) -> np.ndarray:
-        return values.reshape(grid.shape)
-
-    return xarray.Dataset(
-        {
-            "height": grid.variable(
-                shaped(np.where(known, mean, np.nan)).astype(np.float32),
-                {"long_name": "known height above the WGS84 ellipsoid", "units": "m"},
-            ),
-            "sigma": grid.variable(
-                shaped(np.where(known, spread, np.nan)).astype(np.float32),
-                {"long_name": "standard deviation of the known height", "units": "m"},
-            ),
-            "count": grid.variable(
-                shaped(count).astype(np.int32), {"long_name": "known heights in the cell"}
-            ),
-            "known": grid.variable(shaped(known), {"long_name": "a height is known here"}),
-        },
-        attrs={"points_outside": int(np.size(inside) - inside.sum())},
-    )
-
-
-def distance_to_known(known: xr.DataArray) -> xr.DataArray:
-    """Measure the distance from each cell to the nearest known height.
-
-    Distances are Euclidean, from cell centre to cell centre, in metres on the ground; rows and
-    columns may be spaced differently. The posting is that of the raster's centre, so over a
-    geographic raster that is tall in degrees the distances along rows are those of its middle.
-
-    Parameters
-    ----------
-    known : xarray.DataArray
-        Where a height is known, boolean, dims (y, x), such as the variable ``known``
-        of `rasterise_elevations`.
-
-    Returns
-    -------
-    xarray.DataArray
-        float32 metres, dims (y, x); infinite everywhere where nothing is known.
-
-    Raises
-    ------
-    KnownElevationsError
-        If `known` is not boolean.
-    DemError
-        If it has no regular grid or no reference system.
-    """
-    if known.dtype != np.bool_:
-        msg = (
-            f"found {known.dtype} numbers, expected a boolean mask of the cells whose height is "
-            "known: pass rasterise_elevations(points, like)['known']"
-        )
-        raise KnownElevationsError(msg)
-    grid = grid_of(known)
-    mask = known.values
-    distance = (
-        distance_transform_edt(~mask, sampling=grid.posting)
-        if mask.any()
-        else np.full(grid.shape, np.inf)
-    )
-    return grid.variable(
-        np.asarray(distance, dtype=np.float32),
-        {"long_name": "distance to the nearest known height", "units": "m"},
-    )
+    exact = np.asarray(heights, dtype=np.float64)
+    noisy = exact + sigma * rng.standard_normal(exact.size)
+    return KnownElevations(x, y, noisy, sigma, crs=dem.rio.crs)

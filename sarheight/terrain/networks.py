@@ -13,11 +13,11 @@ from sarheight.learning.unet import EfficientChannelAttention, LargeSelectiveKer
 from sarheight.learning.weights import Channel, Pretrained
 
 Normalisation = Literal["batch", "image"]
-"""By what the outputs of selective kernels are normalised."""
+"""Statistics that normalise the outputs of selective kernels."""
 
 
-class _Selective(nn.Module):
-    """A large selective kernel beside its input, normalised."""
+class _SelectiveBlock(nn.Module):
+    """A large selective kernel, normalised, with a residual connection."""
 
     def __init__(self, channels: int, normalisation: Normalisation) -> None:
         super().__init__()
@@ -29,19 +29,19 @@ class _Selective(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the input with what the kernels select added to it, shape as came in."""
+        """Return the sum of input and selection; the shape is kept."""
         return cast("Tensor", x + self.norm(self.out(self.select(self.into(x)))))
 
 
 class ASKUNet(UNet):
     """U-Net with large selective kernels and efficient channel attention.
 
-    The way down gets both after the convolutions of a scale: the selective kernels beside an
-    identity, then the attention over channels.
+    Both follow the convolutions of each level of the encoder: the selective kernels with a
+    residual connection, then the attention over channels.
 
-    The paper states neither widths nor where the modules stand. Selective kernels at the finest
-    levels cost most of the time and see least of the terrain: at the coarser levels a kernel of
-    23 pixels spans whole slopes.
+    The paper states neither widths nor the positions of the modules. Selective kernels at the
+    finest levels take most of the time and cover the least terrain; at the coarser levels a kernel
+    of 23 pixels spans whole slopes.
 
     Parameters
     ----------
@@ -50,19 +50,19 @@ class ASKUNet(UNet):
     width : int
         Channels of the finest level.
     depth : int
-        How often the image is halved.
+        Number of times that the image is halved.
     selective_levels : collection of int, optional
         Levels with large selective kernels, 0 is the finest; by default all from 2 on.
     normalisation : {"image", "batch"}
-        By what the outputs of the selective kernels are normalised: the statistics of each image,
-        or those of the batches in training. The kernels multiply, so that several of them one
-        after another are a polynomial of the input. With the statistics of training that runs
-        away on an input unlike any of those, with those of the image it cannot.
+        Statistics that normalise the outputs of the selective kernels: of each image, or of the
+        batches in training. The kernels multiply their input, so that several in sequence are a
+        polynomial of it. Statistics of training let it diverge on inputs unlike those of
+        training; statistics of the image do not.
 
     Raises
     ------
     ValueError
-        If a level is not one of the network's, or there is no such normalisation.
+        If a level or the normalisation does not exist.
 
     References
     ----------
@@ -84,44 +84,47 @@ class ASKUNet(UNet):
             msg = f"found normalisation {normalisation!r}, expected 'image' or 'batch'"
             raise ValueError(msg)
         levels = range(2, depth + 1) if selective_levels is None else selective_levels
-        strange = sorted(set(levels) - set(range(depth + 1)))
-        if strange:
-            msg = f"found selective_levels {strange}, expected some of 0 to {depth}"
+        invalid = sorted(set(levels) - set(range(depth + 1)))
+        if invalid:
+            msg = f"found selective_levels {invalid}, expected some of 0 to {depth}"
             raise ValueError(msg)
 
         def refine(channels: int, level: int) -> nn.Module:
             attention = EfficientChannelAttention(channels)
             if level not in levels:
                 return attention
-            return nn.Sequential(_Selective(channels, normalisation), attention)
+            return nn.Sequential(_SelectiveBlock(channels, normalisation), attention)
 
         super().__init__(in_channels, out_channels, width=width, depth=depth, refine=refine)
 
 
-# Heights from an image and a few known elevations: a network in physical units.
+# Heights from an image, known elevations and a coarse DEM: a network in physical units.
 
 Reference = Literal["mean", "interpolated", "coarse"]
-"""What a network's output is added to."""
+"""Heights that a network's output is added to."""
+SURFACES = ("interpolated", "coarse")
+"""Surfaces that a network may take, in the order of its channels."""
 NETWORKS: dict[str, type[UNet]] = {"unet": UNet, "ask_unet": ASKUNet}
-LEAST_SCALE = 1e-3
-"""Least scale of the errors, as a part of `output_std`: below it a likelihood runs away."""
-LARGEST_CHANGE = 30.0
-"""Most that a network may add to its reference, in units of `output_std`: selective kernels
-multiply, and on an input unlike any that they have seen they may run away."""
+MIN_SCALE = 1e-3
+"""Lower limit of the scale of errors, in units of `output_std`: the likelihood has no upper bound
+as the scale falls to zero."""
+MAX_CHANGE = 30.0
+"""Limit of the difference to the reference, in units of `output_std`: selective kernels multiply,
+and their output may diverge on inputs unlike those of training."""
 DETAIL = 9
-"""Cells, each way, whose mean is taken off a surface to leave its detail."""
+"""Side of the moving average that is subtracted from a surface to leave its detail, in cells."""
 
 
 class HeightEstimate(NamedTuple):
-    """What an estimator returns.
+    """Estimated heights.
 
     Attributes
     ----------
     height : Tensor, shape (batch, 1, rows, columns)
         Metres above the ellipsoid.
     scale : Tensor or None
-        Scale of the height's Laplace distribution in metres: the mean size of its error. The
-        standard deviation is larger by the square root of 2. None where the estimator gives no
+        Scale of the height's Laplace distribution in metres, which is the mean absolute error. The
+        standard deviation is larger by the square root of 2. None for an estimator without
         uncertainty.
     """
 
@@ -132,50 +135,49 @@ class HeightEstimate(NamedTuple):
 class HeightEstimator(Pretrained):
     """A network between physical units: power, degrees and metres in, metres out.
 
-    Elevations enter relative to the mean of the known ones, so that a place high up looks like
-    one further down. What the network puts out is added to a reference: that mean, or a surface
-    that is known beforehand, interpolated between the known elevations or coarse; of this the
-    network also sees the detail, and by how much it misses the known elevations. A network that
-    only corrects such a surface cannot do much worse than it, whatever the density of the known
+    Heights are converted to differences from the mean of the known elevations, so that the
+    altitude of a place has no effect. The output of the network is added to a reference: that
+    mean, the surface interpolated between the known elevations, or the coarse DEM. With a surface
+    as reference, its detail and its differences from the known elevations are inputs as well. A
+    network that corrects a surface cannot be much worse than it, whatever the density of the known
     elevations.
 
     Parameters
     ----------
     channels : sequence of Channel
-        Channels of the image, in the order in which they come.
+        Channels of the image, in their order.
     network : {"unet", "ask_unet"}
-        What turns them into heights.
+        Architecture.
     options : mapping, optional
         Arguments of the network: width, depth, and for ASK-UNet selective_levels.
     reference : {"mean", "interpolated", "coarse"}
         ``mean``: of the known elevations. ``interpolated``: the surface interpolated between them.
-        ``coarse``: a coarse elevation model.
+        ``coarse``: the coarse DEM.
     surfaces : sequence of {"interpolated", "coarse"}
-        Which of the two surfaces the network also sees. The reference, if it is one of them, is
-        always among them.
+        Surfaces among the inputs. The reference, if it is a surface, always is.
     uncertainty : bool
         Whether the scale of the errors is estimated as well.
     height_std : float
-        Metres above or below the mean of the known elevations that the network takes for 1.
+        Unit of heights relative to the mean of the known elevations, in metres.
     output_std : float, optional
-        Metres of its output, and of what it is added to, that the network takes for 1: about as
-        much as the reference errs. By default as much as `height_std`.
+        Unit of the output and of differences from the reference, in metres: about the error of the
+        reference. By default `height_std`.
     height_mean : float
-        Height in metres that stands for the mean where no elevation is known and no surface is at
-        hand: that of the places of training.
+        Mean height of the training places in metres. It replaces the mean of the known elevations
+        if there are none, and no surface.
     height_spread : float
-        Standard deviation of the heights of those places in metres. Where `height_mean` has to
-        serve, the scale of the errors is that much larger.
+        Standard deviation of the heights of the training places in metres. Where `height_mean` is
+        used, the scale of the errors grows accordingly.
     distance_scale : float
-        Distance in metres to the next known elevation that the network takes for log 2.
+        Unit of the distance to the nearest known elevation in metres.
     scale_factor : float
-        What the network's scale of the errors is multiplied by: a network is too sure of itself
-        where it has not been trained, and how much so is measured there.
+        Factor of the scale of errors: networks underestimate their errors in places without
+        training, where this factor is measured.
 
     Raises
     ------
     ValueError
-        If a name is not known or a number makes no sense.
+        If a name is unknown or a number is out of its range.
     """
 
     kind: ClassVar[str] = "terrain heights"
@@ -197,46 +199,45 @@ class HeightEstimator(Pretrained):
         scale_factor: float = 1.0,
     ) -> None:
         super().__init__()
-        known = {
-            "network": (network, tuple(NETWORKS)),
-            "reference": (reference, get_args(Reference)),
-        }
-        for name, (found, expected) in known.items():
+        for name, found, expected in (
+            ("network", network, tuple(NETWORKS)),
+            ("reference", reference, get_args(Reference)),
+        ):
             if found not in expected:
                 msg = f"found {name} {found!r}, expected one of {', '.join(expected)}"
                 raise ValueError(msg)
-        strange = sorted(set(surfaces) - {"interpolated", "coarse"})
+        invalid = sorted(set(surfaces) - set(SURFACES))
         numbers = {
             "height_std": height_std,
             "output_std": height_std if output_std is None else output_std,
             "distance_scale": distance_scale,
             "scale_factor": scale_factor,
         }
-        if strange or not min(numbers.values()) > 0.0:
+        if invalid or not min(numbers.values()) > 0.0:
             msg = (
-                f"found surfaces {strange or list(surfaces)} and {numbers}; expected some of "
+                f"found surfaces {invalid or list(surfaces)} and {numbers}; expected some of "
                 "interpolated and coarse, and numbers above 0"
             )
             raise ValueError(msg)
         self.channels = tuple(channels)
         self.reference = reference
-        seen = {*surfaces, *({reference} - {"mean"})}
-        self.surfaces = tuple(name for name in ("interpolated", "coarse") if name in seen)
+        self.surfaces = tuple(name for name in SURFACES if name in {*surfaces, reference})
         self.uncertainty = uncertainty
         self.height_std, self.output_std = float(height_std), float(numbers["output_std"])
         self.height_mean = float(height_mean)
         self.height_spread = float(height_spread)
         self.distance_scale, self.scale_factor = float(distance_scale), float(scale_factor)
         self.network_kind, self.options = network, dict(options or {})
-        incoming = len(self.channels) + 3 + len(self.surfaces) + (reference != "mean")
-        self.network = NETWORKS[network](incoming, 2 if uncertainty else 1, **self.options)
-        # The first estimate of an untrained network is its reference.
+        # Known elevations make three channels: height, presence, nearness.
+        inputs = len(self.channels) + 3 + len(self.surfaces) + (reference != "mean")
+        self.network = NETWORKS[network](inputs, 2 if uncertainty else 1, **self.options)
+        # An untrained network returns its reference.
         nn.init.zeros_(self.network.head.weight)
         if self.network.head.bias is not None:
             nn.init.zeros_(self.network.head.bias)
 
     def configuration(self) -> dict[str, Any]:
-        """Return the arguments that make this estimator again, in JSON's types."""
+        """Return the arguments of the constructor, in JSON's types."""
         return {
             "channels": [channel.as_dict() for channel in self.channels],
             "network": self.network_kind,
@@ -254,7 +255,7 @@ class HeightEstimator(Pretrained):
 
     @classmethod
     def from_configuration(cls, configuration: Mapping[str, Any]) -> Self:
-        """Make the estimator that `configuration` describes, with random weights."""
+        """Construct the estimator that `configuration` describes, with random weights."""
         rest = dict(configuration)
         channels = [Channel(**channel) for channel in rest.pop("channels")]
         return cls(channels, **rest)
@@ -265,17 +266,17 @@ class HeightEstimator(Pretrained):
         Parameters
         ----------
         sample : mapping of Tensor
-            Shapes (batch, channels, rows, columns), NaN where there is no value:
+            Shape (batch, channels, rows, columns), NaN where there is no value:
 
             ``image``
-                The channels in the units that `channels` states.
+                The image in the units of `channels`.
             ``known``
                 Known elevations in metres, one channel.
             ``distance``
-                Metres to the nearest of them, one channel; infinite where there are none.
+                Metres to the nearest of them, one channel; infinite if there are none.
             ``interpolated``, ``coarse``
-                Surfaces in metres, one channel each, as far as `surfaces` names them. Where no
-                elevation is known in a patch, the mean of ``interpolated`` stands for theirs.
+                Surfaces in metres, one channel each, those in `surfaces`. In a patch without
+                known elevations the mean of a surface replaces theirs.
 
         Returns
         -------
@@ -284,49 +285,50 @@ class HeightEstimator(Pretrained):
         Raises
         ------
         KeyError
-            If something is missing from the sample.
+            If an array is missing from the sample.
         ValueError
-            If the image has another number of channels.
+            If the number of the image's channels is wrong.
         """
         image = sample["image"]
         if image.shape[1] != len(self.channels):
             names = ", ".join(channel.name for channel in self.channels)
             msg = f"found {image.shape[1]} channels, expected {len(self.channels)}: {names}"
             raise ValueError(msg)
-        found = self._base(sample)
-        base = torch.where(torch.isfinite(found), found, self.height_mean)
-        parts = [
-            channel.normalised(image[:, index : index + 1])
+        mean = self._mean_height(sample)
+        base = torch.where(torch.isfinite(mean), mean, self.height_mean)
+        inputs = [
+            channel.normalise(image[:, index : index + 1])
             for index, channel in enumerate(self.channels)
         ]
         surface = base if self.reference == "mean" else sample[self.reference]
         reference = torch.where(torch.isfinite(surface), surface, base)
         known = sample["known"]
-        parts += [
+        inputs += [
             torch.nan_to_num((known - reference) / self.output_std),
             torch.isfinite(known).to(image.dtype),
             _nearness(sample["distance"], self.distance_scale),
         ]
-        parts += [
+        inputs += [
             torch.nan_to_num((sample[name] - base) / self.height_std) for name in self.surfaces
         ]
         if self.reference != "mean":
-            parts.append(_detail(surface, base) / self.output_std)
-        seen = torch.cat(parts, dim=1).contiguous(memory_format=torch.channels_last)
-        output = self.network(seen).to(torch.float32)
-        change = output[:, :1].clamp(-LARGEST_CHANGE, LARGEST_CHANGE)
+            inputs.append(_detail(surface, base) / self.output_std)
+        stacked = torch.cat(inputs, dim=1).contiguous(memory_format=torch.channels_last)
+        output = self.network(stacked).to(torch.float32)
+        change = output[:, :1].clamp(-MAX_CHANGE, MAX_CHANGE)
         height = reference + self.output_std * change
         if not self.uncertainty:
             return HeightEstimate(height, None)
         unit = self.output_std * self.scale_factor
-        scale = unit * (softplus(output[:, 1:]) + LEAST_SCALE)
-        # The mean distance of a normal distribution from its middle: what a Laplace scale is.
+        scale = unit * (softplus(output[:, 1:]) + MIN_SCALE)
+        # A Laplace scale is a mean absolute deviation; that of a normal distribution is
+        # sigma sqrt(2 / pi).
         unknown = self.height_spread * (2.0 / torch.pi) ** 0.5
-        scale = torch.where(torch.isfinite(found), scale, scale + unknown)
+        scale = torch.where(torch.isfinite(mean), scale, scale + unknown)
         return HeightEstimate(height, scale)
 
-    def _base(self, sample: Mapping[str, Tensor]) -> Tensor:
-        """Return the height to which all others are taken, shape (batch, 1, 1, 1), or NaN."""
+    def _mean_height(self, sample: Mapping[str, Tensor]) -> Tensor:
+        """Return the mean of known elevations or of a surface, shape (batch, 1, 1, 1), or NaN."""
         base = sample["known"].nanmean(dim=(1, 2, 3), keepdim=True)
         for name in dict.fromkeys(("interpolated", *self.surfaces)):
             if name in sample:
@@ -336,17 +338,17 @@ class HeightEstimator(Pretrained):
 
 
 def _detail(surface: Tensor, base: Tensor) -> Tensor:
-    """Return by how much a surface lies above its known surroundings in metres; 0 where unknown.
+    """Return the height of a surface above its surroundings in metres; 0 where it has none.
 
-    A few metres beside hundreds would be lost in the short numbers of mixed precision.
+    Half precision does not resolve metres in heights of hundreds.
     """
-    known = torch.isfinite(surface)
-    height = torch.where(known, surface - base, 0.0)
+    valid = torch.isfinite(surface)
+    height = torch.where(valid, surface - base, 0.0)
     mean, share = (
         avg_pool2d(each, DETAIL, stride=1, padding=DETAIL // 2)
-        for each in (height, known.to(height.dtype))
+        for each in (height, valid.to(height.dtype))
     )
-    return torch.where(known, height - mean / share.clamp(min=1.0 / DETAIL**2), 0.0)
+    return torch.where(valid, height - mean / share.clamp(min=1.0 / DETAIL**2), 0.0)
 
 
 def _nearness(distance: Tensor, scale: float) -> Tensor:

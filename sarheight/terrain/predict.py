@@ -1,8 +1,9 @@
-"""Heights of a whole scene."""
+"""Prediction of the heights of whole scenes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,18 +12,11 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from sarheight.learning.tiles import (
-    Corner,
-    Mosaic,
-    Tiling,
-    match_chunks,
-    require_powers,
-    select_coarse_dem,
-    select_layers,
-)
+from sarheight.errors import CheckpointError
+from sarheight.learning.tiles import Corner, Mosaic, Tiling, match_chunks, require_powers
 from sarheight.learning.weights import select_device
-from sarheight.terrain._interpolation import Known, locate_known
-from sarheight.terrain._patches import columns_along_range
+from sarheight.terrain.patches import columns_along_range
+from sarheight.terrain.surfaces import LocatedElevations
 
 if TYPE_CHECKING:
     from sarheight.terrain.elevations import KnownElevations
@@ -47,110 +41,151 @@ def predict_heights(
 ) -> xr.Dataset:
     """Estimate the heights of a scene of any size.
 
-    The network sees overlapping tiles, whose estimates are blended. A scene that is held by dask
-    is read a block at a time, and the result is lazy as well; otherwise the result is computed
-    at once.
+    The network is applied to overlapping tiles, whose estimates are blended. A scene of dask
+    arrays is read block by block and gives a lazy result; otherwise the result is computed
+    immediately.
 
     Parameters
     ----------
     estimator : HeightEstimator
         A trained network.
     scene : xarray.Dataset
-        As `sarheight.terrain.prepare_scene` makes them, on dims (y, x): the variables that the
-        estimator's channels name, and ``coarse_height`` where it takes a coarse elevation model.
+        As `sarheight.terrain.prepare_scene` returns it, dims (y, x): the variables of the
+        estimator's channels, and ``coarse_height`` if it takes a coarse DEM.
     known : KnownElevations, optional
-        Known elevations. Without any the estimate can only be as good as what else is known: the
-        coarse elevation model, or no more than the mean height of the places of training.
+        Known elevations. Without them the estimate is only as good as the coarse DEM, or as the
+        mean height of the training places.
     tiling : Tiling, optional
         Size and overlap of the tiles. The size must be a multiple of the network's stride.
     block : int
-        Cells of a block, each way: memory grows with its square.
+        Cells along a side of a block; memory grows with its square.
     device : str
-        "auto" takes a GPU if there is one, "cpu", "cuda", "mps".
+        "auto" (a GPU if there is one), "cpu", "cuda", "mps".
     report : callable, optional
-        Told after each block which part of the work is done; not for a lazy result.
+        Called after each block with the completed fraction; not for a lazy result.
 
     Returns
     -------
     xarray.Dataset
         Dims (y, x): ``height`` in metres above the ellipsoid; ``height_sigma``, its standard
-        deviation in metres, where the estimator gives one; ``observed``, whether the image has a
-        value there: elsewhere the network went by what is near; and the scene's ``mask`` of
-        layover and shadow, if it has one. An estimate that is added to a coarse elevation model
-        is NaN where that is. Attributes count the known elevations.
+        deviation in metres, if the estimator gives one; ``observed``, whether the image has a
+        value in the cell, without which the estimate relies on its neighbourhood; and the scene's
+        ``mask`` of layover and shadow, if it has one. With the coarse DEM as reference, cells
+        where it is NaN are NaN. Attributes count the known elevations.
 
     Raises
     ------
     CheckpointError
         If the scene lacks a channel of the estimator, or has it in other units.
     ValueError
-        If tiles do not fit the network, there is no such device, or power is so far below 0 as
-        decibels are.
+        If tiles do not fit the network, the device is not available, or power is in decibels.
     """
-    chosen = Tiling() if tiling is None else tiling
-    chosen.require_fit(estimator.network.stride, block)
-    layers = select_layers(estimator, scene)
-    coarse = select_coarse_dem(estimator, scene)
-    located = locate_known(known, layers[0])
-    shape = layers[0].sizes["y"], layers[0].sizes["x"]
-    worker = _Worker(
-        estimator.to(select_device(device)).eval(), located, shape, columns_along_range(scene)
+    tiling = Tiling() if tiling is None else tiling
+    tiling.require_fit(estimator.network.stride, block)
+    variables = _inputs(estimator, scene)
+    located = LocatedElevations.on(variables[0], known)
+    worker = _TileWorker(
+        estimator.to(select_device(device)).eval(),
+        located,
+        (variables[0].sizes["y"], variables[0].sizes["x"]),
+        columns_along_range(scene),
     )
-    variables = tuple(layers) if coarse is None else (*layers, coarse)
-    values = Mosaic(variables, worker, LAYERS, chosen, worker.check).values(block, report)
-    result = _dataset(values, layers[0], estimator, located)
+    mosaic = Mosaic(variables, worker.estimate, LAYERS, tiling, worker.check)
+    values = mosaic.compute(block, report)
+    result = _dataset(values, variables[0], with_sigma=estimator.uncertainty)
+    result.attrs["known_elevations"] = int(located.row.size)
+    result.attrs["known_elevations_outside"] = located.outside
     if "mask" in scene:
         result["mask"] = scene["mask"]
     return match_chunks(values, result)
 
 
-class _Worker:
-    """Turns tiles of images into tiles of heights, scales, and whether the image is seen."""
+def _inputs(estimator: HeightEstimator, scene: xr.Dataset) -> tuple[xr.DataArray, ...]:
+    """Select the estimator's channels from a scene by name, then the coarse DEM if it takes one."""
+    present: dict[str, xr.DataArray] = {}
+    for name, variable in scene.data_vars.items():
+        if variable.dims == ("y", "x"):
+            present[str(name)] = variable
+        elif set(variable.dims) == {"polarisation", "y", "x"}:
+            for label in variable["polarisation"].values:
+                layer = variable.sel(polarisation=label, drop=True).transpose("y", "x")
+                present[f"{name}_{str(label).lower()}"] = layer
+    inputs = []
+    for channel in estimator.channels:
+        if channel.name not in present:
+            msg = (
+                f"found no {channel.name} in a scene that has {', '.join(present)}; the model was "
+                "trained with it: make the scene with sarheight.terrain.prepare_scene"
+            )
+            raise CheckpointError(msg)
+        units = str(present[channel.name].attrs.get("units", channel.units))
+        if units != channel.units:
+            msg = (
+                f"found {channel.name} in units of {units!r}, expected {channel.units!r}, with "
+                "which the model was trained: convert it (decibels to power: 10 ** (value / 10))"
+            )
+            raise CheckpointError(msg)
+        inputs.append(present[channel.name])
+    if "coarse" in estimator.surfaces:
+        if "coarse_height" not in scene:
+            msg = (
+                "found no coarse_height in the scene, expected the coarse DEM in metres above the "
+                "ellipsoid, with which the model was trained"
+            )
+            raise CheckpointError(msg)
+        inputs.append(scene["coarse_height"])
+    return tuple(inputs)
 
-    def __init__(
-        self, estimator: HeightEstimator, known: Known, shape: tuple[int, int], turn: slice
-    ) -> None:
-        self.estimator, self.known, self.shape, self.turn = estimator, known, shape, turn
 
-    def check(self, seen: list[Floats]) -> None:
-        """Refuse decibels where an image is of power."""
-        require_powers(self.estimator.channels, seen)
+@dataclass(frozen=True, eq=False)
+class _TileWorker:
+    """Applies an estimator to tiles of a scene."""
 
-    def __call__(self, tiles: list[Floats], corners: list[Corner]) -> Floats:
-        """Return heights, scales and 0 or 1, shape (tiles, 3, size, size)."""
+    estimator: HeightEstimator
+    known: LocatedElevations
+    shape: tuple[int, int]  # of the scene
+    order: slice  # of the columns, so that the radar looks along them
+
+    def check(self, inputs: list[Floats]) -> None:
+        """Raise if an image of linear power holds decibels."""
+        require_powers(self.estimator.channels, inputs)
+
+    def estimate(self, tiles: list[Floats], corners: list[Corner]) -> Floats:
+        """Return heights, scales and 0 or 1 where observed, shape (tiles, 3, size, size)."""
         count = len(self.estimator.channels)
-        seen = np.stack(tiles, axis=1)
-        whole = np.stack(
+        observed = np.stack(tiles, axis=1)
+        filled = np.stack(
             [
-                [_without_gaps(layer) for layer in _continued(image, corner, self.shape)]
-                for image, corner in zip(seen, corners, strict=True)
+                [_fill_gaps(layer) for layer in _extend_edges(image, corner, self.shape)]
+                for image, corner in zip(observed, corners, strict=True)
             ]
         )
-        known = [self.known.window(*corner, seen.shape[-1]) for corner in corners]
+        known = [self.known.window(*corner, observed.shape[-1]) for corner in corners]
         arrays = {
-            "image": whole[:, :count],
+            "image": filled[:, :count],
             **{name: np.stack([each[name][None] for each in known]) for name in known[0]},
         }
         if len(tiles) > count:
-            arrays["coarse"] = whole[:, count:]
+            arrays["coarse"] = filled[:, count:]
         device = next(self.estimator.parameters()).device
         sample = {
-            name: torch.from_numpy(np.ascontiguousarray(values[..., self.turn])).to(device)
+            name: torch.from_numpy(np.ascontiguousarray(values[..., self.order])).to(device)
             for name, values in arrays.items()
         }
         with torch.inference_mode():
             height, scale = self.estimator(sample)
-        spread = torch.full_like(height, torch.nan) if scale is None else scale
-        both: Floats = torch.cat([height, spread], dim=1).float().cpu().numpy()[..., self.turn]
+        if scale is None:
+            scale = torch.full_like(height, torch.nan)
+        both: Floats = torch.cat([height, scale], dim=1).float().cpu().numpy()[..., self.order]
         if self.estimator.reference == "coarse":
-            both = np.where(np.isfinite(seen[:, count:]), both, np.nan)
-        # All tiles agree on what is seen, so that their mean is 0 or 1.
-        observed = np.isfinite(seen[:, :count]).any(axis=1, keepdims=True)
-        return np.concatenate([both, observed], axis=1, dtype=np.float32)
+            both = np.where(np.isfinite(observed[:, count:]), both, np.nan)
+        # All tiles agree on this layer, so that its mean is 0 or 1.
+        valid = np.isfinite(observed[:, :count]).any(axis=1, keepdims=True)
+        return np.concatenate([both, valid], axis=1, dtype=np.float32)
 
 
-def _continued(image: Floats, corner: Corner, shape: tuple[int, int]) -> Floats:
-    """Let the raster's edge go on beyond it, through a tile of shape (layers, size, size)."""
+def _extend_edges(image: Floats, corner: Corner, shape: tuple[int, int]) -> Floats:
+    """Repeat the raster's edge beyond it, in a tile of shape (layers, size, size)."""
     row, column = (
         np.clip(np.arange(first, first + image.shape[-1]), 0, length - 1) - first
         for first, length in zip(corner, shape, strict=True)
@@ -158,51 +193,43 @@ def _continued(image: Floats, corner: Corner, shape: tuple[int, int]) -> Floats:
     return image[:, row[:, None], column]
 
 
-def _without_gaps(layer: Floats) -> Floats:
-    """Fill gaps with the nearest value: a network that has seen no gaps runs wild at their edge."""
-    known = np.isfinite(layer)
-    if known.all() or not known.any():
+def _fill_gaps(layer: Floats) -> Floats:
+    """Fill gaps with the nearest value: a network without gaps in training diverges at theirs."""
+    valid = np.isfinite(layer)
+    if valid.all() or not valid.any():
         return layer
-    nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
+    nearest = distance_transform_edt(~valid, return_distances=False, return_indices=True)
     return np.asarray(layer[tuple(nearest)])
 
 
 def _dataset(
     values: Any,  # noqa: ANN401  # of numpy or dask
     like: xr.DataArray,
-    estimator: HeightEstimator,
-    known: Known,
+    *,
+    with_sigma: bool,
 ) -> xr.Dataset:
-    """Put the result on the scene's grid."""
+    """Return the layers of the mosaic as variables on the scene's grid."""
     result = xr.Dataset(coords={name: like[name] for name in like.coords})
-    spatial = {"grid_mapping": "spatial_ref"}
-    result["height"] = (
-        ("y", "x"),
+
+    def add(name: str, layer: Any, **attributes: Any) -> None:  # noqa: ANN401
+        result[name] = (("y", "x"), layer, {**attributes, "grid_mapping": "spatial_ref"})
+
+    add(
+        "height",
         values[0],
-        {
-            "long_name": "estimated height above the WGS84 ellipsoid",
-            "standard_name": "height_above_reference_ellipsoid",
-            "units": "m",
-            "vertical_datum": "ellipsoid",
-            **spatial,
-        },
+        long_name="estimated height above the WGS84 ellipsoid",
+        standard_name="height_above_reference_ellipsoid",
+        units="m",
+        vertical_datum="ellipsoid",
     )
-    if estimator.uncertainty:
-        result["height_sigma"] = (
-            ("y", "x"),
-            LAPLACE_STD * values[1],
-            {"long_name": "standard deviation of the height", "units": "m", **spatial},
-        )
-    result["observed"] = (
-        ("y", "x"),
+    if with_sigma:
+        sigma = LAPLACE_STD * values[1]
+        add("height_sigma", sigma, long_name="standard deviation of the height", units="m")
+    add(
+        "observed",
         values[2].astype(np.uint8),
-        {
-            "long_name": "the image has a value here",
-            "flag_values": np.array([0, 1], dtype=np.uint8),
-            "flag_meanings": "filled_in observed",
-            **spatial,
-        },
+        long_name="the image has a value here",
+        flag_values=np.array([0, 1], dtype=np.uint8),
+        flag_meanings="filled_in observed",
     )
-    result.attrs["known_elevations"] = int(known.row.size)
-    result.attrs["known_elevations_outside"] = known.outside
     return result

@@ -1,4 +1,4 @@
-"""Training scenes on map grids: simulated or observed."""
+"""Scenes for learning heights: an image, a coarse DEM and the truth on a map grid."""
 
 from __future__ import annotations
 
@@ -36,23 +36,10 @@ def patchy_reflectivity(
     contrast: float = 2.5,
     texture: float = 1.0,
 ) -> NDArray[np.float32]:
-    """Make patchy ground: brightness relative to the law, lognormal in patches and in texture.
+    """Simulate the reflectivity of ground in patches, linear and relative to the backscatter law.
 
-    Parameters
-    ----------
-    dem : xarray.DataArray
-        Dims (y, x); only its grid counts.
-    random : numpy.random.Generator
-        Source of the random numbers.
-    patch : float
-        Mean width of a patch of equal ground in metres; patches are Voronoi cells.
-    contrast, texture : float
-        Standard deviation in dB of the patches' levels, and of the cells within a patch.
-
-    Returns
-    -------
-    array, shape (rows, columns)
-        Linear factors.
+    Lognormal, constant in Voronoi cells of a mean width of `patch` metres, with a texture of
+    independent cells; `contrast` and `texture` are standard deviations in dB.
     """
     down, right = local_posting(dem)
     rows, columns = dem.shape
@@ -73,34 +60,19 @@ def degrade_dem(
     error: float = 4.0,
     length: float = 1.5,
 ) -> xr.DataArray:
-    """Make the elevation model that a user has: coarser, and wrong by a correlated error.
+    """Simulate a coarse DEM: block means of `factor` x `factor` cells, with a correlated error.
 
-    Parameters
-    ----------
-    dem : xarray.DataArray
-        The true heights, dims (y, x).
-    random : numpy.random.Generator
-        Source of the random numbers.
-    factor : int
-        Cells of the truth that make one of the coarser model, each way.
-    error : float
-        Standard deviation of the error in metres.
-    length : float
-        Smoothing of the error, in postings of the coarser model.
-
-    Returns
-    -------
-    xarray.DataArray
-        Heights in metres, dims (y, x).
+    `error` is the standard deviation of the error in metres, `length` that of the Gaussian by which
+    it is smoothed, in coarse cells.
     """
     step = float(abs(dem.y[1] - dem.y[0])), float(abs(dem.x[1] - dem.x[0]))
     coarse = coarsen(dem, (factor * step[0], factor * step[1]), units="crs")
-    wrong = gaussian_filter(random.standard_normal(coarse.shape), length)
-    values = coarse.values + error * wrong / wrong.std()
+    noise = gaussian_filter(random.standard_normal(coarse.shape), length)
+    values = coarse.values + error * noise / noise.std()
     return coarse.copy(data=values.astype(np.float32))
 
 
-# One scene on a map grid: what the radar shows, what is known beforehand, and the truth.
+# Scenes.
 
 KEPT = (
     "mask",
@@ -110,36 +82,37 @@ KEPT = (
     "contribution_share",
     "gamma0_variance",
 )
-"""What a reconstruction tells beside the backscatter."""
-LEAST_TANGENT = 0.12
-"""Of the incidence in the range plane, 7 degrees: a slope that faces the radar closer than that is
-narrower than a pixel, and no brighter than one that just fills it."""
-LARGEST_SEED = 2**63
+"""Variables of a reconstruction that a scene keeps beside the backscatter."""
+MIN_TANGENT = 0.12
+"""Lower limit of the tangent of the incidence in the range plane, that of 7 degrees: a slope that
+faces the radar more directly is narrower than a pixel of the image, and not brighter in it."""
+SEEDS = 2**63
+"""Number of seeds from which that of speckle and noise is drawn."""
 
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """What is simulated, and what is known beforehand.
+    """Settings of a simulated scene: image and coarse DEM.
 
     Parameters
     ----------
     level, roughness : float
-        Of the true backscatter law, `sarheight.illumination.Muhleman`.
+        Of the backscatter law, `sarheight.illumination.Muhleman`.
     looks : float
         Equivalent number of looks of the speckle.
     noise : float
-        Noise-equivalent sigma0, linear. Its mean is taken off the image, as in a product.
+        Noise-equivalent sigma0, linear. Its mean is subtracted from the image, as in products.
     patch, contrast, texture : float
-        Of the ground, see `patchy_reflectivity`.
+        Of the reflectivity, see `patchy_reflectivity`.
     coarser : int
-        Cells of the truth that make one of the elevation model that is known, each way.
+        Cells of the truth along a side of a cell of the coarse DEM.
     height_error : float
-        Standard deviation of that model's heights in metres.
+        Standard deviation of the coarse DEM's error in metres.
 
     Raises
     ------
     ValueError
-        If a number makes no sense.
+        If a number is out of its range.
     """
 
     level: float = 0.087
@@ -154,73 +127,70 @@ class SceneSettings:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        above = {name: getattr(self, name) for name in ("level", "looks", "patch", "coarser")}
-        least = {
-            name: getattr(self, name)
-            for name in ("roughness", "noise", "contrast", "texture", "height_error")
-        }
-        if not all(each > 0 for each in above.values()) or not all(
-            each >= 0 for each in least.values()
-        ):
-            msg = f"found {above} and {least}, expected numbers above 0, and numbers from 0 on"
-            raise ValueError(msg)
+        positive = ("level", "looks", "patch", "coarser")
+        for name, value in asdict(self).items():
+            if not (value > 0 if name in positive else value >= 0):
+                limit = "above 0" if name in positive else "from 0"
+                msg = f"found {name}={value}, expected a number {limit}"
+                raise ValueError(msg)
 
 
 def prepare_scene(
     image: Scene, dem: xr.DataArray, like: xr.DataArray, *, truth: xr.DataArray | None = None
 ) -> xr.Dataset:
-    """Put an image and a coarse elevation model on a map grid, in the form that networks take.
+    """Reconstruct an image on a map grid, as the input of networks, with a coarse DEM.
 
     Parameters
     ----------
     image : Scene
         The image, of one polarisation or several.
     dem : xarray.DataArray
-        The coarse elevation model, heights above the ellipsoid, dims (y, x).
+        The coarse DEM, heights above the ellipsoid, dims (y, x).
     like : xarray.DataArray
-        A variable on the wanted grid.
+        A variable on the target grid.
     truth : xarray.DataArray, optional
         True heights on that grid.
 
     Returns
     -------
     xarray.Dataset
-        Dims (y, x), backscatter with a leading ``polarisation`` where the image has one:
+        Dims (y, x), backscatter with a leading ``polarisation`` if the image has one:
 
         ``gamma0_geocoded``
-            the image as it is geocoded today, with the coarse model interpolated to the grid: on
-            the ellipsoid, per area at a right angle to the line of sight;
+            the image, geocoded as usual with the coarse DEM: gamma0 on the ellipsoid;
         ``gamma0_reallocated``, ``gamma0_posterior``
-            reconstructed by one step, and by the posterior mean; per projected area, so that the
-            brightness of slopes which face the radar is gone;
+            reconstructed by one reallocation and by the posterior mean: gamma0 on the terrain,
+            without the effect of slopes on the area;
         ``gamma0_reallocated_unflattened``, ``gamma0_posterior_unflattened``
-            the same with that brightness put back: what an image without folds would show, per
-            area on the ellipsoid. Outside folds it is the geocoded image, in a fold each slope's
-            own part of it. A network that reads slopes from brightness wants these;
+            the same, converted to gamma0 on the ellipsoid: the image as it would be without
+            layover. Outside layover it is the geocoded image, in layover each slope's share of
+            it. Its brightness depends on slopes, from which a network infers heights;
         ``mask``, ``fold_count``, ``contribution_share``, ``gamma0_variance``
-            of the reconstruction, from the coarse model;
+            of the reconstruction with the coarse DEM;
         ``local_incidence``, ``ellipsoid_incidence``
-            incidence angles in degrees, from the coarse model;
+            incidence angles in degrees, with the coarse DEM;
         ``coarse_height``
-            the coarse model, interpolated to the grid, in metres;
+            the coarse DEM, interpolated to the grid, in metres;
         ``height``
-            the truth, where it was given.
+            the truth, if given.
 
     Raises
     ------
     GeometryError
-        If image and elevation model do not meet.
+        If image and DEM do not overlap.
     DemError
-        If an elevation model is not usable.
+        If a DEM is not usable.
     """
-    known = reproject(check_dem(dem), like=like, resampling="cubic")
-    # A cubic has no value at the rim of the coarse model; the nearest ones are good enough there.
-    known = known.fillna(reproject(check_dem(dem), like=like, resampling="nearest"))
+    dem = check_dem(dem)
+    # Cubic interpolation leaves the margin of the coarse DEM empty: nearest neighbours fill it.
+    coarse = reproject(dem, like=like, resampling="cubic").fillna(
+        reproject(dem, like=like, resampling="nearest")
+    )
     methods: dict[str, Method] = {
         "gamma0_reallocated": Reallocation(),
         "gamma0_posterior": PosteriorMean(),
     }
-    results = {name: reconstruct(image, known, method=method) for name, method in methods.items()}
+    results = {name: reconstruct(image, coarse, method=method) for name, method in methods.items()}
     last = results["gamma0_posterior"]
     scene = last[list(KEPT)]
     cosine = np.cos(np.radians(last["ellipsoid_incidence"]))
@@ -230,9 +200,7 @@ def prepare_scene(
     for name, result in results.items():
         scene[name] = result["gamma0"]
         scene[f"{name}_unflattened"] = _unflattened(result)
-    scene["coarse_height"] = known.assign_attrs(
-        long_name="height of the coarse elevation model", units="m"
-    )
+    scene["coarse_height"] = coarse.assign_attrs(long_name="height of the coarse DEM", units="m")
     if truth is not None:
         scene["height"] = check_dem(truth).assign_attrs(long_name="true height", units="m")
     scene.attrs = {
@@ -242,20 +210,18 @@ def prepare_scene(
 
 
 def _unflattened(result: xr.Dataset) -> xr.DataArray:
-    """Return the brightness of slopes as an image without folds would show it."""
-    tangents = {
-        name: np.tan(np.radians(result[name]))
-        for name in ("ellipsoid_incidence", "projected_incidence")
-    }
-    own = np.abs(tangents["projected_incidence"]).clip(min=LEAST_TANGENT)
+    """Convert gamma0 on the terrain to gamma0 on the ellipsoid.
+
+    The illuminated area of a slope grows as 1 / tan(projected incidence), that of the ellipsoid as
+    1 / tan(ellipsoid incidence).
+    """
+    ellipsoid = np.tan(np.radians(result["ellipsoid_incidence"]))
+    slope = np.abs(np.tan(np.radians(result["projected_incidence"]))).clip(min=MIN_TANGENT)
     gamma0 = result["gamma0"]
-    return (gamma0 * tangents["ellipsoid_incidence"] / own).assign_attrs(
-        long_name="gamma0 on the ellipsoid, unfolded", units="1", **_placed(gamma0)
+    mapping = {name: gamma0.attrs[name] for name in ("grid_mapping",) if name in gamma0.attrs}
+    return (gamma0 * ellipsoid / slope).assign_attrs(
+        long_name="gamma0 on the ellipsoid, unfolded", units="1", **mapping
     )
-
-
-def _placed(variable: xr.DataArray) -> dict[str, str]:
-    return {name: variable.attrs[name] for name in ("grid_mapping",) if name in variable.attrs}
 
 
 def simulate_image(
@@ -266,27 +232,7 @@ def simulate_image(
     *,
     seed: int = 0,
 ) -> tuple[Scene, xr.DataArray]:
-    """Simulate an image of an elevation model, and the coarser model that is known beforehand.
-
-    Parameters
-    ----------
-    dem, grid, orbit, settings, seed
-        See `simulate_scene`, which takes this image apart.
-
-    Returns
-    -------
-    image : Scene
-        In radar geometry, the mean of the noise taken off.
-    coarse : xarray.DataArray
-        The coarser elevation model, heights in metres.
-
-    Raises
-    ------
-    GeometryError
-        If image and elevation model do not meet.
-    DemError
-        If the elevation model is not usable.
-    """
+    """Simulate an image of a DEM, the mean of its noise subtracted, and a coarse DEM in metres."""
     chosen = SceneSettings() if settings is None else settings
     dem = check_dem(dem)
     random = np.random.default_rng(seed)
@@ -303,7 +249,7 @@ def simulate_image(
         calibration="sigma0",
         looks=chosen.looks,
         noise=chosen.noise,
-        seed=int(random.integers(LARGEST_SEED)),
+        seed=int(random.integers(SEEDS)),
     )
     return Scene(noisy.image - chosen.noise, grid, orbit, noisy.calibration), coarse
 
@@ -316,7 +262,7 @@ def simulate_scene(
     *,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Simulate an image of an elevation model, and take it apart with a coarser one.
+    """Simulate an image of a DEM, and reconstruct it with a coarse DEM.
 
     Parameters
     ----------
@@ -325,26 +271,26 @@ def simulate_scene(
     grid, orbit : RadarGrid, Orbit
         Sampling and orbit of the image.
     settings : SceneSettings, optional
-        What is simulated.
+        Settings of the simulation.
     seed : int
-        Of ground, errors, speckle and noise. The same seed makes the same scene.
+        Of reflectivity, errors, speckle and noise. The same seed gives the same scene.
 
     Returns
     -------
     xarray.Dataset
-        As `prepare_scene`, on the grid of `dem`, and
+        As `prepare_scene`, on the grid of `dem`, with
 
         ``true_mask``, ``true_fold_count``
             layover and shadow by the true heights.
 
-        Attributes say that the scene is simulated, with which settings.
+        Attributes state that the scene is simulated, and its settings.
 
     Raises
     ------
     GeometryError
-        If image and elevation model do not meet.
+        If image and DEM do not overlap.
     DemError
-        If the elevation model is not usable.
+        If the DEM is not usable.
     """
     chosen = SceneSettings() if settings is None else settings
     dem = check_dem(dem)
@@ -360,40 +306,40 @@ def simulate_scene(
     )
 
 
-# Making many training scenes, and going on after an interruption.
+# Scenes on disk.
 
-RECIPE = "recipe"
+CONFIGURATION = "configuration"
 
 
 @dataclass(frozen=True, eq=False)
 class SceneConfiguration:
-    """A scene to be made.
+    """All that determines a simulated scene.
 
     Attributes
     ----------
     name : str
-        Of the file.
-    make : callable
-        Returns the elevation model, the grid and the orbit; called only if the scene is needed.
+        Of the file, without its suffix.
+    load : callable
+        Returns DEM, grid and orbit; called only if the scene must be simulated.
     inputs : mapping
-        Files that the scene is made from, for the provenance.
+        Files that the scene depends on, for the provenance.
     settings : SceneSettings
-        What is simulated.
+        Settings of the simulation.
     seed : int
         Of the random numbers.
     parameters : mapping
-        Whatever else makes this scene differ from others, such as an incidence angle.
+        Other values in which scenes differ, such as the incidence angle.
     """
 
     name: str
-    make: Callable[[], tuple[xr.DataArray, RadarGrid, Orbit]]
+    load: Callable[[], tuple[xr.DataArray, RadarGrid, Orbit]]
     inputs: Mapping[str, str | os.PathLike[str]] = field(default_factory=dict)
     settings: SceneSettings = field(default_factory=SceneSettings)
     seed: int = 0
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
-    def recipe(self) -> str:
-        """Return what makes the scene, as text that is the same for the same scene."""
+    def as_json(self) -> str:
+        """Return all but `load` as JSON, equal for equal scenes."""
         parts = {
             "settings": asdict(self.settings),
             "seed": self.seed,
@@ -404,30 +350,29 @@ class SceneConfiguration:
 
 
 def write_scenes(
-    jobs: Iterable[SceneConfiguration],
+    configurations: Iterable[SceneConfiguration],
     folder: str | os.PathLike[str],
     *,
     report: Callable[[str], None] | None = None,
 ) -> list[Path]:
-    """Make scenes and write them to a folder, each as a Zarr store.
+    """Simulate scenes and write each to a Zarr store in a folder.
 
-    A scene that is there already and was made by the same recipe is kept; one that was made by
-    another is made again. A scene appears complete or not at all, so that after an interruption
-    the same call goes on where it stopped.
+    An existing scene with the same configuration is kept, one with another is replaced. Each
+    scene is written completely or not at all, so that an interrupted call can be repeated.
 
     Parameters
     ----------
-    jobs : iterable of SceneConfiguration
+    configurations : iterable of SceneConfiguration
         The scenes.
     folder : path-like
-        Where they go; made if it is not there.
+        Target folder; created if missing.
     report : callable, optional
-        Told of each scene before it is made.
+        Called with the name of each scene before it is simulated.
 
     Returns
     -------
     list of pathlib.Path
-        The stores, in the order of the jobs.
+        The stores, in the order of the configurations.
 
     Raises
     ------
@@ -437,27 +382,27 @@ def write_scenes(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for job in jobs:
-        path = folder / f"{job.name}.zarr"
+    for each in configurations:
+        path, text = folder / f"{each.name}.zarr", each.as_json()
         paths.append(path)
-        if _made_of(path) == job.recipe():
+        if _stored_configuration(path) == text:
             continue
         if report is not None:
-            report(job.name)
-        scene = simulate_scene(*job.make(), job.settings, seed=job.seed)
-        scene.attrs[RECIPE] = job.recipe()
-        scene.attrs["provenance"] = provenance(dict(job.inputs), json.loads(job.recipe()))
+            report(each.name)
+        scene = simulate_scene(*each.load(), each.settings, seed=each.seed)
+        scene.attrs[CONFIGURATION] = text
+        scene.attrs["provenance"] = provenance(dict(each.inputs), json.loads(text))
         write(scene, path, overwrite=path.exists())
     return paths
 
 
-def _made_of(path: Path) -> str | None:
-    """Return the recipe of a scene that is there, if it can be read."""
+def _stored_configuration(path: Path) -> str | None:
+    """Return the configuration of an existing scene, "" if it cannot be read."""
     if not path.exists():
         return None
     try:
         with open_scene(path, chunks={}) as scene:
-            return str(scene.attrs.get(RECIPE, ""))
+            return str(scene.attrs.get(CONFIGURATION, ""))
     except (OSError, ValueError, KeyError):
         return ""
 
@@ -472,7 +417,7 @@ def open_scene(
     path : path-like
         The store.
     chunks : mapping, optional
-        Read lazily, in chunks of these sizes; all at once by default.
+        Sizes of dask chunks by dimension; without them the scene is read into memory.
 
     Returns
     -------

@@ -1,16 +1,17 @@
-"""Training a network for terrain heights."""
+"""Training a network for terrain heights: settings, loss, calibration, runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import lightning
 import numpy as np
 import torch
 from sarheight_kernels.profiles import ACTIVE_LAYOVER, LAYOVER_AND_SHADOW, PASSIVE_LAYOVER
 from torch import Tensor
+from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
 from sarheight.learning.run import (
@@ -25,20 +26,30 @@ from sarheight.learning.run import (
 )
 from sarheight.learning.split import channel_statistics, require_disjoint, require_power
 from sarheight.learning.weights import Channel
-from sarheight.terrain._patches import TerrainPatches
 from sarheight.terrain.networks import NETWORKS, HeightEstimator, Reference
+from sarheight.terrain.patches import TerrainPatches
 
 if TYPE_CHECKING:
     import os
 
     import xarray as xr
-    from numpy.typing import NDArray
 
     from sarheight.learning.run import Samples
     from sarheight.learning.split import Part
+    from sarheight.learning.weights import Transform
     from sarheight.terrain.networks import HeightEstimate
 
 Loss = Literal["l1", "l2"]
+Sample = dict[str, Tensor]
+
+POWER = ("gamma0", "sigma0", "beta0")
+MONITORED = "validation_rmse"
+WARM_UP = 0.05
+"""Fraction of all steps over which the learning rate rises."""
+LAYOVER = (ACTIVE_LAYOVER, PASSIVE_LAYOVER, LAYOVER_AND_SHADOW)
+BATCH = 8
+LEVEL = 0.8
+"""Probability of the intervals that are calibrated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +60,7 @@ class TerrainSettings(RunSettings):
     ----------
     channels : tuple of str
         Variables of the scenes that make the image. Names that begin with gamma0, sigma0 or beta0
-        are power, and enter in decibels.
+        are power, and are converted to decibels.
     network, options, reference, surfaces, uncertainty, height_std, output_std
         See `sarheight.terrain.HeightEstimator`.
     loss : {"l1", "l2"}
@@ -57,17 +68,17 @@ class TerrainSettings(RunSettings):
     size, stride : int
         Of the patches, in cells.
     known_count : tuple of int
-        Fewest and most known elevations in a patch.
+        Smallest and largest number of known elevations in a patch.
     known_sigma : float
         Standard deviation of their errors in metres.
     batch, epochs, patience, rate, decay, clip, precision, workers, seed
         See `RunSettings`. The optimiser is AdamW, whose rate rises over the first twentieth of
-        the steps, and falls as a cosine to nothing.
+        the steps and falls as a cosine to zero.
 
     Raises
     ------
     ValueError
-        If a name is not known or a number makes no sense.
+        If a name is unknown or a number is out of its range.
     """
 
     channels: tuple[str, ...] = (
@@ -98,76 +109,42 @@ class TerrainSettings(RunSettings):
         require_one_of("loss", self.loss, get_args(Loss))
         require_positive(self, ("size", "stride", "height_std"))
         if not self.channels:
-            msg = "found no channels, expected one at least: a network needs something to see"
+            msg = "found no channels, expected one at least as the input of the network"
             raise ValueError(msg)
-
-    @property
-    def seen(self) -> set[str]:
-        """Surfaces that the network sees."""
-        return {*self.surfaces, self.reference} - {"mean"}
-
-
-# What training makes small.
 
 
 def height_loss(estimate: HeightEstimate, truth: Tensor, unit: float, kind: str = "l2") -> Tensor:
-    r"""Measure how far an estimate is from the truth, where there is one.
+    r"""Return the loss of estimated heights.
 
-    The mean over all cells with a true height of :math:`|e|` or :math:`e^2`, where :math:`e` is
-    the error in units. An estimate with a scale adds the negative logarithm of the likelihood of
-    a Laplace distribution, :math:`\ln 2 b + |e| / b`. The scale learns from the errors as they
-    are, and the heights do not learn to be easy to judge: :math:`e` is held fixed there.
-
-    Parameters
-    ----------
-    estimate : HeightEstimate
-        Shapes (batch, 1, rows, columns).
-    truth : Tensor, shape (batch, 1, rows, columns)
-        Heights in metres; NaN where there are none, and these never count.
-    unit : float
-        Metres.
-    kind : {"l1", "l2"}
-        Absolute or squared errors.
-
-    Returns
-    -------
-    Tensor
-        One number; 0 where no cell has a true height.
+    The mean of :math:`|e|` or :math:`e^2` over all cells with a true height, where :math:`e` is
+    the error in units of `unit`. An estimate with a scale adds the negative log-likelihood of a
+    Laplace distribution, :math:`\ln 2 b + |e| / b`, with :math:`e` held constant: the scale
+    follows the errors, and does not influence the heights. Shapes are (batch, 1, rows, columns);
+    `truth` in metres may be NaN.
     """
-    known = torch.isfinite(truth)
-    error = torch.where(known, truth - estimate.height, 0.0) / unit
-    count = known.sum().clamp(min=1)
+    valid = torch.isfinite(truth)
+    error = torch.where(valid, truth - estimate.height, 0.0) / unit
+    count = valid.sum().clamp(min=1)
     size = error.abs() if kind == "l1" else error**2
     loss = size.sum() / count
     if estimate.scale is None:
         return loss
     scale = estimate.scale / unit
     surprise = torch.log(2.0 * scale) + error.detach().abs() / scale
-    return loss + torch.where(known, surprise, 0.0).sum() / count
+    return loss + torch.where(valid, surprise, 0.0).sum() / count
 
 
-# How much larger errors are, where a network was not trained, than it says.
+def measure_scale_factor(estimator: HeightEstimator, patches: Samples) -> float:
+    r"""Return the factor of an estimator's scales with which its 80 % intervals hold 80 %.
 
-LEVEL = 0.8
-"""Of the interval that is made to hold what it says; users ask for this one most."""
-BATCH = 8
-
-
-def scale_factor(estimator: HeightEstimator, patches: Samples) -> float:
-    r"""Measure by what an estimator's scales must be multiplied.
-
-    Of a Laplace distribution with scale :math:`b`, 80 % of all errors are smaller than
-    :math:`b \ln 5`. The factor is the quotient of the true 80 % quantile of :math:`|e| / b` and
-    that number, at places that the network was not trained on.
+    The absolute error of a Laplace distribution with scale :math:`b` is below :math:`b \ln 5` with
+    a probability of 80 %. The factor is the quotient of the 80 % quantile of :math:`|e| / b` over
+    all cells and :math:`\ln 5`.
     """
     ratios = []
     with torch.inference_mode():
-        for first in range(0, len(patches), BATCH):
-            chosen = [patches[index] for index in range(first, min(first + BATCH, len(patches)))]
-            sample = {
-                name: torch.from_numpy(np.stack([each[name] for each in chosen]))
-                for name in chosen[0]
-            }
+        # A generator of its own leaves the global random state alone.
+        for sample in DataLoader(cast("Any", patches), BATCH, generator=torch.Generator()):
             height, scale = estimator(sample)
             ratio = ((height - sample["truth"]).abs() / scale).numpy()
             ratios.append(ratio[np.isfinite(ratio)])
@@ -177,93 +154,73 @@ def scale_factor(estimator: HeightEstimator, patches: Samples) -> float:
     return float(np.quantile(found, LEVEL) / -np.log1p(-LEVEL))
 
 
-# One step of training, and one of validation.
-
-WARM_UP = 0.05
-"""Part of all steps over which the learning rate rises."""
-LAYOVER = (ACTIVE_LAYOVER, PASSIVE_LAYOVER, LAYOVER_AND_SHADOW)
-
-Sample = dict[str, Tensor]
-
-
 class HeightTask(lightning.LightningModule):
-    """Training of a height estimator."""
+    """Training of an estimator of terrain heights."""
 
     def __init__(self, estimator: HeightEstimator, settings: TerrainSettings, steps: int) -> None:
         super().__init__()
         self.estimator = estimator
         estimator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.settings, self.steps = settings, steps
-        self.everywhere, self.in_layover = MeanMetric(), MeanMetric()
+        self.all_cells, self.in_layover = MeanMetric(), MeanMetric()
 
     def training_step(self, sample: Sample, _index: int) -> Tensor:
         """Return the loss of a batch."""
-        loss = self._loss(sample)
-        self.log("training_loss", loss, on_step=False, on_epoch=True, batch_size=_size(sample))
-        return loss
-
-    def _loss(self, sample: Sample) -> Tensor:
-        return height_loss(
-            self.estimator(sample), sample["truth"], self.estimator.output_std, self.settings.loss
-        )
+        return self._logged_loss("training_loss", self.estimator(sample), sample)
 
     def validation_step(self, sample: Sample, _index: int) -> None:
-        """Sum squared errors of a batch."""
+        """Accumulate squared errors of a batch."""
         estimate = self.estimator(sample)
-        unit = self.estimator.output_std
-        loss = height_loss(estimate, sample["truth"], unit, self.settings.loss)
-        self.log("validation_loss", loss, on_epoch=True, batch_size=_size(sample))
+        self._logged_loss("validation_loss", estimate, sample)
         error = (estimate.height - sample["truth"]).float() ** 2
-        folded = torch.isin(sample["mask"], torch.tensor(LAYOVER, device=error.device))
-        known = torch.isfinite(error)
-        for metric, where in ((self.everywhere, known), (self.in_layover, known & folded)):
+        layover = torch.isin(sample["mask"], torch.tensor(LAYOVER, device=error.device))
+        valid = torch.isfinite(error)
+        for metric, where in ((self.all_cells, valid), (self.in_layover, valid & layover)):
             if where.any():
                 metric.update(error[where])
 
+    def _logged_loss(self, name: str, estimate: HeightEstimate, sample: Sample) -> Tensor:
+        """Compute the loss of a batch, and log its mean over the epoch."""
+        truth = sample["truth"]
+        loss = height_loss(estimate, truth, self.estimator.output_std, self.settings.loss)
+        self.log(name, loss, on_step=False, on_epoch=True, batch_size=len(truth))
+        return loss
+
     def on_validation_epoch_end(self) -> None:
         """Log the root mean squared errors in metres."""
-        for metric, suffix in ((self.everywhere, ""), (self.in_layover, "_layover")):
+        for metric, suffix in ((self.all_cells, ""), (self.in_layover, "_layover")):
             if metric.update_called:
-                self.log(f"validation_rmse{suffix}", torch.sqrt(metric.compute()), prog_bar=True)
+                self.log(MONITORED + suffix, torch.sqrt(metric.compute()), prog_bar=True)
             metric.reset()
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401  # as Lightning has it
-        """Set up AdamW with a rise and a cosine."""
+        """Return AdamW and its schedule."""
         return one_cycle_adamw(
             self.estimator.parameters(), self.settings, self.steps, warm_up=WARM_UP
         )
 
 
-def _size(sample: Sample) -> int:
-    return int(sample["truth"].shape[0])
-
-
-# Training a network for terrain heights.
-
-POWER = ("gamma0", "sigma0", "beta0")
-MONITORED = "validation_rmse"
-
-
-def normalised_channels(
-    scenes: Sequence[xr.Dataset], within: Sequence[Part], names: Sequence[str]
-) -> list[Channel]:
-    """Describe the channels of the image, normalised by the parts for training alone."""
+def normalised_channels(scenes: Sequence[xr.Dataset], names: Sequence[str]) -> list[Channel]:
+    """Return the channels of the image, with statistics over the scenes."""
     channels = []
     for name in names:
-        transform = "decibel" if name.startswith(POWER) and "variance" not in name else "none"
-        variables = [part.of(scene)[name] for scene, part in zip(scenes, within, strict=True)]
-        several = "polarisation" in variables[0].dims
-        for index in range(variables[0].sizes["polarisation"]) if several else [None]:
-            chosen = variables if index is None else [v.isel(polarisation=index) for v in variables]
-            label = name
-            if index is not None:
-                label = f"{name}_{str(chosen[0]['polarisation'].item()).lower()}"
-            if transform == "decibel":
-                for variable in chosen:
-                    require_power(label, variable.values)
-            mean, std = channel_statistics(chosen, transform)
-            units = str(variables[0].attrs.get("units", "1"))
-            channels.append(Channel(label, units, transform, mean, std))  # type: ignore[arg-type]
+        power = name.startswith(POWER) and "variance" not in name
+        transform: Transform = "decibel" if power else "none"
+        variables = {name: [scene[name] for scene in scenes]}
+        if "polarisation" in scenes[0][name].dims:
+            variables = {
+                f"{name}_{str(label).lower()}": [
+                    scene[name].isel(polarisation=k) for scene in scenes
+                ]
+                for k, label in enumerate(scenes[0][name]["polarisation"].values)
+            }
+        for label, layers in variables.items():
+            if power:
+                for layer in layers:
+                    require_power(label, layer.values)
+            mean, std = channel_statistics(layers, transform)
+            units = str(layers[0].attrs.get("units", "1"))
+            channels.append(Channel(label, units, transform, mean, std))
     return channels
 
 
@@ -281,36 +238,35 @@ def train_terrain(
     """Train a network to estimate terrain heights.
 
     The folder gets ``settings.json``, the curves (``curves/metrics.csv``, and those for
-    TensorBoard where it is installed), ``last.ckpt`` after each epoch, and at the end ``model``:
-    the network of the epoch with the lowest validation RMSE, its intervals widened or narrowed
-    until they hold what they say on the parts for validation. Called again with the same settings
-    on a folder of an interrupted run, training goes on after its last complete epoch, and the
-    curve is the one that it would have been.
+    TensorBoard if it is installed), ``last.ckpt`` after each epoch, and at the end ``model``:
+    the network of the epoch with the lowest validation RMSE, with intervals calibrated on the
+    parts for validation. An interrupted run is resumed by the same call, after its last complete
+    epoch, with the same result.
 
     Parameters
     ----------
     scenes : sequence of xarray.Dataset
-        As `sarheight.terrain.simulate_scene` or `prepare_scene` make them, with true heights.
+        As `sarheight.terrain.simulate_scene` or `prepare_scene` return them, with true heights.
     training : sequence of Part
-        The part of each scene from which patches for training are taken.
+        For each scene the part from which patches for training are taken.
     validation : sequence of Part or None
-        The part of each scene by which training is stopped, apart from the other; None where a
-        scene is for training alone.
+        For each scene the part for validation, disjoint from the other; None for a scene that is
+        used for training only.
     settings : TerrainSettings
-        What is trained, and how.
+        Network and settings of the run.
     folder : path-like
-        Where the run lives; made if it is not there.
+        Folder of the run; created if missing.
     accelerator : str
         "auto", "cpu", "gpu", ...; as Lightning takes it.
     progress : bool
         Whether to show a progress bar.
     card : mapping, optional
-        More to tell with the model.
+        Further information to store with the model.
 
     Returns
     -------
     HeightEstimator
-        That of the best epoch, in evaluation mode.
+        The network of the best epoch, in evaluation mode.
 
     Raises
     ------
@@ -318,30 +274,32 @@ def train_terrain(
         If the folder holds a run with other settings.
     ValueError
         If parts do not pair with scenes or overlap, scenes give no patch, an image is in decibels,
-        or there is no such accelerator.
+        or the accelerator is not available.
     OutputError
         If the model cannot be written.
     """
-    held = [[] if part is None else [part] for part in validation]
-    require_disjoint(len(scenes), [[part] for part in training], held)
-    finished = prepare_run(folder, settings, accelerator)
-    if finished.exists():
-        return HeightEstimator.from_pretrained(finished)
-    patches = _patches(scenes, training, settings, for_training=True)
-    judged = [
-        (scene, part) for scene, part in zip(scenes, validation, strict=True) if part is not None
-    ]
-    held_out = _patches(
-        [scene for scene, _ in judged],
-        [part for _, part in judged],
+    held_out = [[] if part is None else [part] for part in validation]
+    require_disjoint(len(scenes), [[part] for part in training], held_out)
+    model = prepare_run(folder, settings, accelerator)
+    if model.exists():
+        return HeightEstimator.from_pretrained(model)
+    pairs = list(zip(scenes, validation, strict=True))
+    loader = EpochLoader(
+        _patches(scenes, training, settings, for_training=True),
+        _patches(
+            [scene for scene, part in pairs if part is not None],
+            [part for _, part in pairs if part is not None],
+            settings,
+            for_training=False,
+        ),
         settings,
-        for_training=False,
     )
+    parts = [part.of(scene) for scene, part in zip(scenes, training, strict=True)]
+    heights = np.concatenate([part["height"].values.ravel() for part in parts])
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
-        heights = _heights(scenes, training)
         estimator = HeightEstimator(
-            normalised_channels(scenes, training, settings.channels),
+            normalised_channels(parts, settings.channels),
             network=settings.network,
             options=settings.options,
             reference=settings.reference,
@@ -352,10 +310,9 @@ def train_terrain(
             height_mean=float(np.nanmean(heights)),
             height_spread=float(np.nanstd(heights)),
         )
-        task = HeightTask(estimator, settings, count_steps(patches, settings))
         best = fit(
-            task,
-            EpochLoader(patches, held_out, settings),
+            HeightTask(estimator, settings, count_steps(loader.training, settings)),
+            loader,
             settings,
             folder,
             monitored=MONITORED,
@@ -364,9 +321,9 @@ def train_terrain(
         )
     estimator.eval()
     if estimator.uncertainty:
-        estimator.scale_factor *= scale_factor(estimator, held_out)
+        estimator.scale_factor *= measure_scale_factor(estimator, loader.validation)
     figures = {} if best is None else {MONITORED: best}
-    estimator.save_pretrained(finished, card={**(card or {}), "training": figures})
+    estimator.save_pretrained(model, card={**(card or {}), "training": figures})
     return estimator
 
 
@@ -377,6 +334,7 @@ def _patches(
     *,
     for_training: bool,
 ) -> TerrainPatches:
+    interpolated = "interpolated" in {*settings.surfaces, settings.reference}
     return TerrainPatches(
         scenes,
         settings.channels,
@@ -385,13 +343,7 @@ def _patches(
         stride=settings.stride if for_training else settings.size,
         known_count=settings.known_count,
         known_sigma=settings.known_sigma,
-        method="thin_plate" if "interpolated" in settings.seen else None,
+        method="thin_plate" if interpolated else None,
         augment=for_training,
         seed=settings.seed,
     )
-
-
-def _heights(scenes: Sequence[xr.Dataset], within: Sequence[Part]) -> NDArray[np.floating]:
-    """Return all true heights of the parts for training."""
-    heights = [part.of(scene)["height"].values for scene, part in zip(scenes, within, strict=True)]
-    return np.concatenate([each.ravel() for each in heights])

@@ -61,7 +61,7 @@ of the American Meteorological Society 93, 1879-1900, table 2. Colours: WUDAPT.
 
 
 def flag_colours(classes: Sequence[str]) -> dict[str, str]:
-    """Return the attribute ``flag_colors`` of a map of classes, where all are zones."""
+    """Return the attribute ``flag_colors`` of a class map, if all classes are climate zones."""
     colours = {zone.name: zone.colour for zone in CLIMATE_ZONES}
     names = [name.replace(" ", "_") for name in classes]
     if not set(names) <= set(colours):
@@ -79,12 +79,11 @@ def zone_of_code(code: int) -> ClimateZone:
 
 
 def zone_of_name(name: str) -> ClimateZone | None:
-    """Return a zone by its name, or None where no zone is called so."""
+    """Return a zone by its name, or None for an unknown name."""
     return next((zone for zone in CLIMATE_ZONES if zone.name == name), None)
 
 
-# Maps of Local Climate Zones in the colours of WUDAPT.
-
+# Legend by the names that `flag_meanings` yields: spaces for underscores.
 COLOURS = {zone.name.replace("_", " "): zone.colour for zone in CLIMATE_ZONES}
 LABELS = {zone.name.replace("_", " "): zone.label for zone in CLIMATE_ZONES}
 
@@ -107,8 +106,7 @@ def plot_zones(
     Returns
     -------
     matplotlib.figure.Figure
-        The legend names the zones that occur, with the share of each among the cells that are
-        known.
+        The legend lists the zones that occur, each with its share of the cells with data.
 
     Raises
     ------
@@ -117,8 +115,8 @@ def plot_zones(
     """
     figure, axes = map_figure(zone, title)
     classes = [
-        Class(each.value, LABELS.get(each.label, each.label), COLOURS.get(each.label, each.colour))
-        for each in mask_classes(zone)
+        Class(item.value, LABELS.get(item.label, item.label), COLOURS.get(item.label, item.colour))
+        for item in mask_classes(zone)
     ]
     draw_classes(axes, classes, zone, relief)
     return figure

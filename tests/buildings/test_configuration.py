@@ -45,9 +45,9 @@ from tests.cities import (
     write_catalogue,
     write_geotiff,
 )
+from tests.dems import dem_around
 from tests.servers import add_stac, alone, running
 from tests.simulated_products import ground_image
-from tests.terrain import dem_around
 
 SIZE = 60
 OPTICS, RADAR = "sentinel-2-l2a", "sentinel-1-rtc"
@@ -133,10 +133,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_world(tmp_path_factory.mktemp("world"))
 
 
-def test_a_recipe_makes_what_the_images_hold(world: Path) -> None:
+def test_a_stack_holds_the_values_of_its_images(world: Path) -> None:
     configuration = StackConfiguration.read(world)
-    told: list[str] = []
-    stack = make_stack(configuration, configuration.cities[0], report=told.append)
+    lines: list[str] = []
+    stack = make_stack(configuration, configuration.cities[0], report=lines.append)
     assert stack.sizes["month"] == 3
     assert valid_months(stack)["sar"].tolist() == [True, True, False]
     # The only optical image of February has more cloud than is wanted.
@@ -154,23 +154,23 @@ def test_a_recipe_makes_what_the_images_hold(world: Path) -> None:
     assert float(stack["height"].max()) == pytest.approx(9.0)
     assert 100.0 * float(stack["footprint"].sum()) == pytest.approx(6000.0, rel=0.02)
     assert "S2_2021-01-25" in stack.attrs["provenance"]
-    assert any("delft: buildings" in line for line in told)
+    assert any("delft: buildings" in line for line in lines)
 
 
-def test_stacks_are_kept_until_their_recipe_changes(world: Path, tmp_path: Path) -> None:
+def test_stacks_are_kept_until_their_configuration_changes(world: Path, tmp_path: Path) -> None:
     configuration = StackConfiguration.read(world)
-    told: list[str] = []
-    (path,) = write_stacks(configuration, tmp_path, report=told.append)
-    assert told
-    told.clear()
-    assert write_stacks(configuration, tmp_path, report=told.append) == [path]
-    assert not told
-    write_stacks(replace(configuration, last="2021-02"), tmp_path, report=told.append)
-    assert told
+    lines: list[str] = []
+    (path,) = write_stacks(configuration, tmp_path, report=lines.append)
+    assert lines
+    lines.clear()
+    assert write_stacks(configuration, tmp_path, report=lines.append) == [path]
+    assert not lines
+    write_stacks(replace(configuration, last="2021-02"), tmp_path, report=lines.append)
+    assert lines
     assert open_stack(path).sizes["month"] == 2
 
 
-def test_the_command_makes_the_stacks_of_a_recipe(world: Path, tmp_path: Path) -> None:
+def test_the_command_builds_the_stacks_of_a_configuration(world: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["stack", str(world), "-o", str(tmp_path), "--city", "delft"])
     assert result.exit_code == 0, result.output
     assert "2 months of radar, 1 of optics" in result.output
@@ -189,7 +189,7 @@ def test_a_part_may_be_left_out(world: Path) -> None:
     assert float(radarless["height"].max()) == pytest.approx(9.0)
 
 
-def test_too_little_to_make_a_stack_is_an_error(world: Path) -> None:
+def test_a_stack_without_images_or_clear_cells_is_an_error(world: Path) -> None:
     configuration = StackConfiguration.read(world)
     (city,) = configuration.cities
     assert configuration.optical is not None
@@ -222,7 +222,7 @@ def test_too_little_to_make_a_stack_is_an_error(world: Path) -> None:
         (('name = "delft"', ""), "a city of .* is incomplete"),
     ],
 )
-def test_recipes_that_make_no_sense_are_refused(
+def test_invalid_configurations_are_refused(
     world: Path, tmp_path: Path, change: tuple[str, str], words: str
 ) -> None:
     changed = tmp_path / "configuration.toml"
@@ -231,7 +231,7 @@ def test_recipes_that_make_no_sense_are_refused(
         StackConfiguration.read(changed)
 
 
-def test_the_recipe_among_the_examples_can_be_followed() -> None:
+def test_the_example_configuration_is_valid() -> None:
     path = Path(__file__).parents[2] / "examples" / "cities" / "dutch_cities.toml"
     configuration = StackConfiguration.read(path)
     assert len(configuration.cities) == 10
@@ -245,7 +245,7 @@ def test_the_recipe_among_the_examples_can_be_followed() -> None:
     assert {configuration.radar.catalogue, configuration.optical.catalogue} <= set(known)
 
 
-def test_a_recipe_needs_a_source_of_images(world: Path) -> None:
+def test_a_configuration_needs_a_source_of_images(world: Path) -> None:
     with pytest.raises(StackError, match="neither radar nor optical"):
         replace(StackConfiguration.read(world), radar=None, optical=None)
 
@@ -261,7 +261,7 @@ def items_of(catalogue: Path, **changes: Any) -> Any:  # noqa: ANN401
     return image_items(**question, catalogue=str(catalogue))
 
 
-def test_a_static_catalogue_is_asked_by_place_time_and_collection(world: Path) -> None:
+def test_a_static_catalogue_is_searched_by_bounds_time_and_collection(world: Path) -> None:
     catalogue = world.parent / "catalog.json"
     assert [item.name for item in items_of(catalogue)] == [f"S2_{date}" for date, *_ in IMAGES]
     assert [item.name for item in items_of(catalogue, stop="2021-01-25")] == [
@@ -283,7 +283,7 @@ def test_a_catalogue_cannot_name_files_outside_its_folder(tmp_path: Path) -> Non
         found.source("blue")
 
 
-def test_a_damaged_catalogue_and_a_damaged_image_are_said_to_be(tmp_path: Path) -> None:
+def test_a_damaged_catalogue_and_a_damaged_image_are_reported(tmp_path: Path) -> None:
     configuration = StackConfiguration.read(write_world(tmp_path))
     (tmp_path / "images" / "0_vv.tif").write_bytes(b"no raster")
     with pytest.raises(ProductError, match=r"0_vv.tif' cannot be read as raster"):
@@ -322,7 +322,7 @@ def test_a_catalogue_on_the_network_serves_parts_of_images(
     assert float(means.sel(sar_band="vv_descending").isel(month=0)) == pytest.approx(0.2)
 
 
-def test_images_elsewhere_are_read_window_by_window(world: Path) -> None:
+def test_only_a_window_of_an_image_is_read(world: Path) -> None:
     from sarheight.buildings.configuration import _read_window
 
     whole = world.parent / "images" / "2021-01-05_blue.tif"
@@ -345,7 +345,7 @@ def write_index(path: Path, tiles: list[tuple[tuple[float, ...], str]]) -> Path:
     return write_buildings(path, [(box, {"cj_download": address}) for box, address in tiles])
 
 
-def test_tiles_of_buildings_are_fetched_at_a_place(
+def test_tiles_of_buildings_are_downloaded_within_bounds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone(monkeypatch, tmp_path)
@@ -374,7 +374,7 @@ def test_tiles_of_buildings_are_fetched_at_a_place(
     assert float(stack["height"].max()) == pytest.approx(9.0)
 
 
-def test_a_city_with_no_buildings_is_said_to_have_none(tmp_path: Path) -> None:
+def test_a_city_without_buildings_gives_a_warning(tmp_path: Path) -> None:
     configuration = StackConfiguration.read(write_world(tmp_path))
     far = (WEST + 90_000.0, NORTH - 100.0, WEST + 90_100.0, NORTH)
     (tmp_path / "delft.gpkg").unlink()
@@ -390,7 +390,7 @@ def test_a_city_with_no_buildings_is_said_to_have_none(tmp_path: Path) -> None:
 # --- products in radar geometry ----------------------------------------------------------------
 
 
-def test_products_as_they_come_are_unfolded(tmp_path: Path) -> None:
+def test_products_in_radar_geometry_are_reconstructed(tmp_path: Path) -> None:
     configuration = StackConfiguration.read(write_world(tmp_path))
     annotation, scene = ground_image()
     (tmp_path / "sentinel1" / "delft").mkdir(parents=True)

@@ -23,7 +23,6 @@ from sarheight.learning import (
     Tiling,
     packaged_model,
 )
-from sarheight.learning.tiles import Mosaic, window
 from sarheight.output import open_result, write
 from tests.cities import small_stack
 
@@ -163,62 +162,7 @@ def test_maps_are_written_and_drawn(
         plot_building_heights(result[["footprint"]])
 
 
-def test_windows_reach_beyond_the_raster() -> None:
-    raster = xr.DataArray(np.arange(24.0).reshape(2, 3, 4), dims=("band", "y", "x"))
-    found = window(raster, (-1, 2), (2, 6))
-    assert found.shape == (2, 3, 4)
-    assert np.isnan(found[:, 0]).all()
-    assert np.isnan(found[:, :, 2:]).all()
-    np.testing.assert_array_equal(found[:, 1:, :2], raster.values[:, :2, 2:])
-
-
-def test_tiles_without_an_estimate_leave_it_to_the_others() -> None:
-    values = np.ones((8, 24))
-    values[:, 8:] = 2.0
-    raster = xr.DataArray(values, dims=("y", "x"))
-
-    def estimate(tiles: list[np.ndarray], _corners: list[tuple[int, int]]) -> np.ndarray:
-        # A tile that begins in the ones has nothing to say.
-        return np.stack([each if np.nanmin(each) > 1.0 else each * np.nan for each in tiles[0]])[
-            :, None
-        ]
-
-    found = Mosaic((raster,), estimate, 1, Tiling(16, 8)).values(24)[0]
-    assert np.isnan(found[:, :8]).all()
-    np.testing.assert_allclose(found[:, 8:], 2.0)
-
-
-def test_an_estimate_is_told_where_its_tiles_begin() -> None:
-    raster = xr.DataArray(np.zeros((20, 30)), dims=("y", "x"))
-
-    def estimate(_tiles: list[np.ndarray], corners: list[tuple[int, int]]) -> np.ndarray:
-        return np.stack([np.mgrid[row : row + 8, col : col + 8] for row, col in corners])
-
-    found = Mosaic((raster,), estimate, 2, Tiling(8, 2)).values(13)
-    np.testing.assert_allclose(found, np.mgrid[:20, :30], atol=1e-5)
-
-
-def test_what_is_read_for_a_block_is_checked_once_and_first() -> None:
-    raster = xr.DataArray(np.arange(600.0).reshape(20, 30), dims=("y", "x"))
-    told: list[str] = []
-
-    def check(read: list[np.ndarray]) -> None:
-        told.append("read")
-        if np.nanmax(read[0]) == 599.0:
-            msg = "found the last cell"
-            raise ValueError(msg)
-
-    def estimate(tiles: list[np.ndarray], _corners: list[tuple[int, int]]) -> np.ndarray:
-        told.append("estimated")
-        return tiles[0][:, None]
-
-    mosaic = Mosaic((raster,), estimate, 1, Tiling(10, 0), check)
-    with pytest.raises(ValueError, match="the last cell"):
-        mosaic.values(10)
-    assert told == ["read", "estimated"] * 5 + ["read"]
-
-
-def test_the_network_of_the_library_tells_high_from_low_in_a_city_it_has_not_seen() -> None:
+def test_the_packaged_network_estimates_the_heights_of_an_unseen_city() -> None:
     folder = packaged_model("buildings")
     assert sum(file.stat().st_size for file in folder.iterdir()) < 5e6
     city = simulated_city(CitySettings(cells=64), seed=77)

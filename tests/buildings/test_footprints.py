@@ -116,7 +116,7 @@ def test_a_city_with_no_buildings_is_open_ground() -> None:
         check_stack(city_stack(sar=images, layers={str(n): found[n] for n in found}))
 
 
-def test_a_grid_that_says_nothing_and_a_strange_subdivision_are_refused() -> None:
+def test_a_grid_without_reference_system_and_a_wrong_subdivision_are_refused() -> None:
     with pytest.raises(StackError, match="states no reference system"):
         rasterise_buildings(boxes((0, 1, 1, 0, 1.0)), GRID.drop_vars("spatial_ref"))
     with pytest.raises(StackError, match="expected 1 to 100"):
@@ -140,7 +140,7 @@ def test_a_finer_raster_of_heights_gives_height_and_share() -> None:
     )
 
 
-def test_what_a_raster_does_not_know_stays_unknown() -> None:
+def test_unknown_cells_of_a_raster_stay_unknown() -> None:
     raster = grid_of(20, 24, value=5.0)
     raster[:, :3] = np.nan
     found = heights_from_raster(raster)
@@ -195,7 +195,7 @@ def test_3d_bag_s_roofs_are_measured_from_the_ground(tmp_path: Path) -> None:
     ("height", "words"),
     [(950.0, "divide centimetres by 100"), (-3.0, "heights down to -3"), (None, "no polygon")],
 )
-def test_files_with_strange_heights_are_refused(
+def test_files_with_impossible_heights_are_refused(
     tmp_path: Path, height: float | None, words: str
 ) -> None:
     path = write_buildings(tmp_path / "city.geojson", [(BOX, {"height": height})])

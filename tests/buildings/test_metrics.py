@@ -69,7 +69,7 @@ def test_the_threshold_decides_what_a_footprint_is() -> None:
         footprint_iou(estimate, truth, threshold=0.0)
 
 
-def test_what_is_not_known_does_not_count() -> None:
+def test_unknown_cells_are_ignored() -> None:
     truth = np.array([10.0, np.nan, 0.0, 20.0])
     estimate = np.array([12.0, 5.0, np.nan, 20.0])
     errors = building_errors(estimate, truth)
@@ -98,7 +98,7 @@ def test_figures_have_names() -> None:
     assert (figures["iou"], figures["built_from"]) == (1.0, 1.0)
 
 
-def test_mistakes_are_told() -> None:
+def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="expected one shape"):
         building_errors(np.zeros(3), np.zeros(4))
     with pytest.raises(ValueError, match="rise"):

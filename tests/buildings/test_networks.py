@@ -128,7 +128,7 @@ def test_resnet50_halves_the_image_five_times(resnet: ResNet50) -> None:
     assert (block.conv1.stride, block.conv2.stride) == ((1, 1), (2, 2))
 
 
-def test_resnet50_says_what_it_cannot_be() -> None:
+def test_resnet50_refuses_wrong_sizes() -> None:
     for arguments in ({"in_channels": 0}, {"layers": 5}, {"layers": 3, "classes": 10}):
         with pytest.raises(ValueError, match="expected"):
             ResNet50(**arguments)
@@ -177,7 +177,7 @@ def test_old_weights_have_no_counters(short: ResNet50, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 4, 13])
-def test_a_grey_image_gives_the_same_answer_with_any_number_of_channels(
+def test_a_grey_image_gives_the_same_features_with_any_number_of_channels(
     short: ResNet50, tmp_path: Path, channels: int
 ) -> None:
     torch.save(weights_of(short), tmp_path / "weights.pth")
@@ -292,7 +292,7 @@ def test_fine_scales_matter_by_skips_alone(skips: bool) -> None:  # noqa: FBT001
         assert torch.equal(plain, network(image)) is not skips
 
 
-def test_mbhr_net_says_what_it_cannot_be() -> None:
+def test_mbhr_net_refuses_wrong_variants() -> None:
     with pytest.raises(ValueError, match="paper, released"):
         MBHRNet({"sar": 4}, variant="printed")
     with pytest.raises(ValueError, match="at least one encoder"):
@@ -304,7 +304,7 @@ def test_mbhr_net_says_what_it_cannot_be() -> None:
 
 @given(height=st.floats(1.5, 200.0))
 @settings(max_examples=50, deadline=None)
-def test_shares_of_a_height_keep_it(height: float) -> None:
+def test_soft_labels_of_a_height_keep_its_mean(height: float) -> None:
     bins = HeightBins(16)
     shares = bins.soft_labels(torch.tensor([height]))
     assert float(shares.sum()) == pytest.approx(1.0, abs=1e-5)
@@ -340,7 +340,7 @@ def test_quantiles_and_spread_agree_with_many_draws() -> None:
 # --- the network for series ----------------------------------------------------------------------
 
 
-def test_ours_is_small() -> None:
+def test_the_network_for_series_is_small() -> None:
     channels = {
         "sar": [Channel(str(number), "1", "decibel") for number in range(4)],
         "optical": [Channel(str(number), "1") for number in range(12)],
@@ -361,7 +361,7 @@ def test_the_order_of_months_does_not_matter(series: BuildingHeightEstimator) ->
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
 
 
-def test_a_month_that_is_missing_is_as_if_it_were_not_there(
+def test_a_missing_month_is_ignored(
     series: BuildingHeightEstimator,
 ) -> None:
     full = sample(4)
@@ -391,8 +391,8 @@ def test_a_month_that_is_missing_is_as_if_it_were_not_there(
     assert month.shape == (2, 4)
 
 
-def test_missing_values_have_no_value(series: BuildingHeightEstimator) -> None:
-    """What stands behind a gap cannot be seen: NaN is not a number that means something."""
+def test_missing_values_are_masked(series: BuildingHeightEstimator) -> None:
+    """Values behind a gap do not reach the network."""
     one = sample(3)
     one["optical"][:, 1, :, 4:8, 4:8] = torch.nan
     images, valid, _ = series._inputs(one)
@@ -417,7 +417,7 @@ def test_a_patch_without_any_image_gives_nothing(network: str) -> None:
 
 
 @pytest.mark.parametrize("absent", ["sar", "optical"])
-def test_series_do_without_a_modality(series: BuildingHeightEstimator, absent: str) -> None:
+def test_series_work_without_a_modality(series: BuildingHeightEstimator, absent: str) -> None:
     one, other = sample(), sample()
     del one[absent]
     other[absent][:] = torch.nan
@@ -442,7 +442,9 @@ def test_estimates_of_several_months_are_their_mean() -> None:
     torch.testing.assert_close(found, torch.stack(each).mean(dim=0), rtol=1e-4, atol=1e-5)
 
 
-def test_the_distribution_tells_mean_and_spread(series: BuildingHeightEstimator) -> None:
+def test_mean_and_standard_deviation_are_those_of_the_distribution(
+    series: BuildingHeightEstimator,
+) -> None:
     given_ = sample()
     with torch.inference_mode():
         found = series.distribution(given_)
@@ -486,7 +488,7 @@ def test_weights_may_be_kept_in_half_precision(tmp_path: Path) -> None:
         torch.testing.assert_close(again(sample()).height, expected, rtol=0.05, atol=0.05)
 
 
-def test_an_estimator_says_what_does_not_fit(series: BuildingHeightEstimator) -> None:
+def test_an_estimator_refuses_what_does_not_fit(series: BuildingHeightEstimator) -> None:
     wrong = sample()
     wrong["optical"] = wrong["optical"][:, :, :2]
     with pytest.raises(ValueError, match="bands B04, B08, B11"):
@@ -508,7 +510,7 @@ def test_an_estimator_says_what_does_not_fit(series: BuildingHeightEstimator) ->
 
 
 @pytest.mark.parametrize("variant", ["paper", "released"])
-def test_a_channel_that_was_dark_in_training_is_not_blown_up(variant: str) -> None:
+def test_a_channel_that_was_zero_in_training_is_not_amplified(variant: str) -> None:
     """After a ReLU the variance of a channel can be zero: its first light must not outshine all."""
     network = MBHRNet({"sar": 2}, variant=variant).eval()
     for step in network.decoder:

@@ -63,7 +63,7 @@ def test_a_sample_is_what_the_stack_holds_there() -> None:
     np.testing.assert_array_equal(sample["height"][0], cut["height"])
 
 
-def test_bands_come_in_the_order_asked_for_and_are_missing_where_there_are_none() -> None:
+def test_bands_have_the_requested_order_and_absent_ones_are_missing() -> None:
     stack = STACK.sel(sar_band=["vv_ascending", "vh_ascending"])
     patches = BuildingPatches([stack], size=40, sar_bands=SAR_BANDS, optical_bands=["B08", "B02"])
     sample = patches[0]
@@ -88,7 +88,7 @@ def test_a_stack_of_one_modality_gives_samples_of_the_same_shape(modality: str) 
     assert part[f"{modality}_valid"].all()
 
 
-def test_missing_months_are_said_to_be() -> None:
+def test_missing_months_are_flagged() -> None:
     stack = without_months(STACK, "optical", [0, 6])
     sample = BuildingPatches([stack], size=20)[0]
     assert np.flatnonzero(~sample["optical_valid"]).tolist() == [0, 6]
@@ -156,7 +156,7 @@ def test_a_mirror_swaps_the_passes() -> None:
     assert 3 < mirrored < 17
 
 
-def test_what_the_radar_cannot_see_mirrored_is_not() -> None:
+def test_patches_of_one_pass_are_not_mirrored() -> None:
     bands = ["vv_ascending", "vh_ascending"]
     patches = BuildingPatches([STACK], size=40, sar_bands=bands, augment=True)
     for epoch in range(10):
@@ -171,7 +171,7 @@ def drawn(**options: Any) -> Iterator[dict[str, NDArray[Any]]]:  # noqa: ANN401
         yield patches[0]
 
 
-def test_modalities_are_lost_as_often_as_asked_and_never_both() -> None:
+def test_modalities_are_dropped_at_the_given_rate_and_never_both() -> None:
     lost = np.array(
         [(not s["sar_valid"].any(), not s["optical_valid"].any()) for s in drawn(drop_modality=0.5)]
     )
@@ -180,7 +180,7 @@ def test_modalities_are_lost_as_often_as_asked_and_never_both() -> None:
     assert (lost.sum(axis=0) > 20).all()
 
 
-def test_months_are_lost_as_often_as_asked_and_never_all() -> None:
+def test_months_are_dropped_at_the_given_rate_and_never_all() -> None:
     valid = np.array([(s["sar_valid"], s["optical_valid"]) for s in drawn(drop_month=0.4)])
     assert 0.55 < valid.mean() < 0.65
     for sample in drawn(drop_month=1.0, drop_modality=0.5, months=2):
@@ -189,7 +189,7 @@ def test_months_are_lost_as_often_as_asked_and_never_all() -> None:
         assert (np.isfinite(sample["sar"]).any(axis=(1, 2, 3)) == sample["sar_valid"]).all()
 
 
-def test_patches_without_heights_need_to_be_asked_for() -> None:
+def test_patches_without_heights_need_an_option() -> None:
     stack = STACK.drop_vars(["height", "footprint"])
     with pytest.raises(ValueError, match="least_known=0 admits patches without heights"):
         BuildingPatches([stack], size=20)
@@ -224,7 +224,7 @@ def test_a_stack_with_no_image_gives_no_patch() -> None:
         ({"size": 50}, "found no patch of 50 x 50 cells"),
     ],
 )
-def test_what_makes_no_sense_is_refused(options: dict[str, Any], words: str) -> None:
+def test_wrong_arguments_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         BuildingPatches([STACK], **{"size": 20, **options})
 
@@ -234,7 +234,7 @@ def test_what_is_no_stack_is_refused() -> None:
         BuildingPatches([STACK.drop_vars("sar_band")])
 
 
-def test_patches_are_read_from_a_store_when_they_are_asked_for(tmp_path: Path) -> None:
+def test_patches_are_read_from_a_store_on_access(tmp_path: Path) -> None:
     path = write_stack(STACK, tmp_path / "city.zarr")
     lazy = BuildingPatches([open_stack(path, chunks={})], size=16)
     assert same(lazy[3], BuildingPatches([STACK], size=16)[3])
@@ -275,7 +275,7 @@ def test_patches_stay_in_their_blocks() -> None:
     assert min(map(len, cells.values())) > 100
 
 
-def test_cities_are_dealt_out_whole() -> None:
+def test_cities_are_split_as_a_whole() -> None:
     names = [f"city{k}" for k in range(10)]
     found = split_cities(names, {"training": 0.7, "validation": 0.1, "test": 0.2}, seed=3)
     assert sorted(name for part in found.values() for name in part) == names
@@ -283,7 +283,7 @@ def test_cities_are_dealt_out_whole() -> None:
     assert found == split_cities(names, {"training": 0.7, "validation": 0.1, "test": 0.2}, seed=3)
 
 
-def test_splits_that_make_no_sense_are_refused() -> None:
+def test_impossible_splits_are_refused() -> None:
     with pytest.raises(ValueError, match="sum to 1"):
         split_blocks(STACK, {"training": 0.5})
     with pytest.raises(ValueError, match="gaps that leave something"):
@@ -361,7 +361,7 @@ def test_real_series_of_all_kinds_run_through_one_network_to_a_map() -> None:
         assert city.rio.crs == stack.rio.crs
 
 
-def test_bands_that_are_wanted_are_added_and_others_left_out() -> None:
+def test_selected_bands_are_added_and_others_dropped() -> None:
     stack = STACK.sel(sar_band=["vh_descending"])
     found = select_bands(stack, optical_bands=["B11", "B02"])
     assert list(found["sar_band"].values) == list(SAR_BANDS)

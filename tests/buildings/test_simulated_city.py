@@ -161,7 +161,7 @@ def test_behind_a_box_there_is_a_radar_shadow() -> None:
     assert city.building.max() == pytest.approx(30.0)
 
 
-def test_walls_stand_in_each_others_light() -> None:
+def test_walls_shadow_each_other() -> None:
     tangent = math.tan(THETA)
     heights = (15.0, 12.0)
     gap = 20.0
@@ -261,7 +261,7 @@ def test_months_without_and_with_nothing_but_clouds(share: float) -> None:
     assert np.isnan(images).mean() == share
 
 
-def test_a_year_of_clouds_has_the_share_that_was_asked_for() -> None:
+def test_a_year_of_clouds_has_the_given_share() -> None:
     city = one_box(10.0)
     random = np.random.default_rng(0)
     settings = OpticalSettings(clouds=(0.4, 0.4), cloud_size=40.0)
@@ -275,7 +275,7 @@ def small() -> xr.Dataset:
     return simulated_city(SMALL, seed=4)
 
 
-def test_a_city_is_a_stack_that_says_that_it_is_simulated(small: xr.Dataset) -> None:
+def test_a_city_is_a_stack_flagged_as_simulated(small: xr.Dataset) -> None:
     check_stack(small)
     assert "simulated" in small.attrs
     assert "simulated" in small.attrs["provenance"]

@@ -132,7 +132,7 @@ def test_grids_in_degrees_or_of_another_posting_are_refused() -> None:
         city_stack(sar=sar_of().isel(y=slice(None, None, -1)))
 
 
-def test_bands_that_are_missing_or_doubled_are_refused() -> None:
+def test_bands_that_are_missing_or_repeated_are_refused() -> None:
     doubled = sar_of().assign_coords(sar_band=["vv_ascending"] * 2 + list(SAR_BANDS[2:]))
     with pytest.raises(
         StackError, match="found 'vv_ascending' more than once among the bands along sar_band"
@@ -199,7 +199,7 @@ def test_a_stack_comes_back_from_a_store(tmp_path: Path) -> None:
 # --- grids -------------------------------------------------------------------------------------
 
 
-def test_a_city_grid_covers_its_place_at_whole_multiples() -> None:
+def test_a_city_grid_covers_its_bounds_at_whole_multiples() -> None:
     place = place_of(40, 60)
     grid = city_grid(place)
     assert grid.rio.crs.to_epsg() == EPSG
@@ -251,7 +251,7 @@ def test_reflectance_with_and_without_the_offset() -> None:
         reflectance(0.0001 * numbers, offset=0.0)
 
 
-def test_an_offset_left_in_or_taken_off_twice_is_noticed() -> None:
+def test_an_offset_left_out_or_added_twice_is_noticed() -> None:
     true = optical_of(level=0.1, months=1)
     assert check_offset(true) is true
     with pytest.raises(StackError, match="the offset of -1000 was probably left out"):
@@ -262,7 +262,7 @@ def test_an_offset_left_in_or_taken_off_twice_is_noticed() -> None:
     check_offset((true + 0.1).sel(optical_band=["B08", "B8A"]))
 
 
-def test_items_tell_their_offset() -> None:
+def test_the_offset_of_an_item_follows_from_its_baseline() -> None:
     assert offset_of_item({"s2:processing_baseline": "04.00"}) == -1000.0
     assert offset_of_item({"processing:version": "02.12"}) == 0.0
     applied = {"earthsearch:boa_offset_applied": True, "s2:processing_baseline": "05.10"}
@@ -279,7 +279,7 @@ def test_bands_are_known_by_their_names(band: str, suffix: str) -> None:
     assert optical_band(band.lower() + suffix) == band
 
 
-def test_what_is_no_band_has_no_name() -> None:
+def test_unknown_bands_have_no_name() -> None:
     assert [optical_band(name) for name in ("B10", "B13", "SCL", "visual")] == [None] * 4
 
 
@@ -496,7 +496,7 @@ def test_the_pass_follows_from_the_local_time() -> None:
     assert orbit_direction_at(np.datetime64("2021-04-01T17:00:00"), 179.0) == "descending"
 
 
-def test_an_image_in_radar_geometry_is_unfolded_on_the_grid_of_a_city() -> None:
+def test_an_image_in_radar_geometry_is_reconstructed_on_the_grid_of_a_city() -> None:
     dem = raster(mountain(40, 50, height=60.0))
     single = scene_of(dem)
     both = single.image.expand_dims(polarisation=["VV"])

@@ -99,7 +99,7 @@ def test_a_run_that_is_finished_is_not_run_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [{"width": 0}, {"members": 0}, {"dropout": 1.0}])
-def test_numbers_that_make_no_sense(arguments: dict[str, float]) -> None:
+def test_wrong_sizes_are_refused(arguments: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="expected at least one feature"):
         TabularHeightEstimator([Channel("a", "1")], **arguments)  # type: ignore[arg-type]
 
@@ -112,7 +112,7 @@ def test_no_feature_and_another_number_of_features() -> None:
 
 
 @pytest.mark.parametrize("height", [0.0, -3.0, np.nan])
-def test_heights_that_are_none(height: float) -> None:
+def test_missing_and_negative_heights_are_refused(height: float) -> None:
     with pytest.raises(ValueError, match="not above 0"):
         FeatureTable(np.zeros((2, 2)), [5.0, height])
 

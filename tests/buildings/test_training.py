@@ -118,7 +118,7 @@ def test_a_patch_without_buildings_has_no_angle() -> None:
     assert torch.isfinite(zero.grad).all()
 
 
-def test_what_is_not_known_does_not_count() -> None:
+def test_unknown_cells_are_ignored() -> None:
     truth = torch.tensor([3.0, torch.nan, 0.0, 0.0]).view(1, 1, 2, 2)
     found = torch.tensor([2.0, 50.0, 0.0, 0.0]).view(1, 1, 2, 2).requires_grad_()
     loss = regression_loss(found, truth, (1.0, 0.0))
@@ -156,7 +156,7 @@ def test_the_loss_of_a_distribution_is_least_at_the_truth() -> None:
 # --- settings ------------------------------------------------------------------------------------
 
 
-def test_settings_survive_a_file_and_mistakes_are_named(tmp_path: Path) -> None:
+def test_settings_survive_a_file_and_wrong_ones_are_named(tmp_path: Path) -> None:
     path = tmp_path / "settings.json"
     published = BuildingSettings.published(optical_bands=(), seed=3)
     assert (published.network, published.months, published.seed) == ("mbhr", 1, 3)
@@ -204,7 +204,7 @@ def test_training_learns_and_leaves_a_calibrated_model(stack: xr.Dataset, tmp_pa
         train(stack, tmp_path / "run")
 
 
-def test_a_run_that_stopped_goes_on_as_if_it_had_not(stack: xr.Dataset, tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(stack: xr.Dataset, tmp_path: Path) -> None:
     whole = train(stack, tmp_path / "whole")
     stopped = tmp_path / "stopped"
 
@@ -286,7 +286,7 @@ def oracle() -> BuildingHeightEstimator:
 
 
 @pytest.mark.parametrize("sharp", [0.5, 1.0, 3.0])
-def test_calibration_finds_how_much_too_sharp_chances_are(sharp: float) -> None:
+def test_calibration_recovers_the_temperature(sharp: float) -> None:
     random = torch.Generator().manual_seed(0)
     model = oracle()
     logits = torch.randn(4, 10, 64, 64, generator=random)
@@ -323,7 +323,7 @@ def test_without_buildings_nothing_is_calibrated() -> None:
     assert model.network.temperatures.tolist() == [1.0, 1.0]
 
 
-def test_training_begins_with_the_heights_that_there_are() -> None:
+def test_the_initial_output_is_the_distribution_of_the_training_heights() -> None:
     torch.manual_seed(0)
     model = BuildingHeightEstimator({"sar": [Channel("vv", "1")]}, options=SETTINGS.options).eval()
     heights = torch.tensor([0.0, 0.0, 0.0, 9.0, 15.0])
@@ -344,7 +344,7 @@ ABOVE, BELOW = [Part((0, 44), (0, 32))], [Part((48, 80), (0, 32))]
 """Of a town of 80 x 32 cells: four patches to learn from, and one."""
 
 
-def test_batch_normalisation_is_counted_over_the_places_of_training(tmp_path: Path) -> None:
+def test_batch_normalisation_statistics_are_those_of_the_training_places(tmp_path: Path) -> None:
     """Every batch counts alike, the one of the last step no more than the first."""
     stack = small_stack(80, 32, months=1, optical_bands=BANDS)
     seen: dict[object, list[torch.Tensor]] = {}

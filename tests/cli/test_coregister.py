@@ -13,8 +13,8 @@ from sarheight.illumination import simulate
 from sarheight.output import open_result
 from sarheight.output.radar_images import write_scene
 from sarheight.scene import Scene
+from tests.dems import hills
 from tests.mountains import LAW, look, mountain, raster
-from tests.terrain import hills
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,9 +14,9 @@ from sarheight.cli import app
 from sarheight.output import open_result
 from sarheight.output.radar_images import read_scene
 from sarheight.product import open_product
+from tests.dems import dem_around, hills
 from tests.simulated_products import full_annotation
 from tests.synthetic import synthetic_grid
-from tests.terrain import dem_around, hills
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,224 @@
+"""Scenes that are worked on part by part come out as in memory, wherever they are cut."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from sarheight.errors import GeometryError
+from sarheight.layover import PosteriorMean, Reallocation, reconstruct
+from sarheight.layover import _reconstruct as room
+from sarheight.layover.tiles import TilePlanner
+from tests.dems import hills
+from tests.mountains import LAW, mountain, random_terrain, raster, scene_of
+
+if TYPE_CHECKING:
+    from sarheight.layover import Method
+    from sarheight.scene import Scene
+
+METHODS: list[Method] = [Reallocation(), PosteriorMean()]
+
+
+def name(method: Method) -> str:
+    """Name a method."""
+    return type(method).__name__
+
+
+SMALL = 1
+"""A limit that nothing fits in: the parts are as small as they can be."""
+
+
+def rugged(rows: int = 200, columns: int = 280) -> xr.DataArray:
+    """Make mountains with folds and shadows everywhere."""
+    heights = np.maximum(hills((rows, columns), relief=350.0, size=7.0, seed=4) - 400.0, 0.0)
+    return raster(heights)
+
+
+@pytest.fixture(scope="module")
+def dem() -> xr.DataArray:
+    found = rugged()
+    found[70:74, 60:90] = np.nan
+    return found
+
+
+@pytest.fixture(scope="module")
+def scene(dem: xr.DataArray) -> Scene:
+    made = scene_of(dem.fillna(0.0), lines=480, samples=760, incidence=36.0)
+    image = made.image.copy()
+    image[100:104, 200:320] = np.nan
+    return replace(made, image=image)
+
+
+def lazy(scene: Scene, lines: int = 97, samples: int = 131) -> Scene:
+    """Put the image into chunks of odd sizes."""
+    return replace(scene, image=scene.image.chunk(line=lines, sample=samples))
+
+
+def assert_same(found: xr.Dataset, expected: xr.Dataset, tolerance: float = 1e-6) -> None:
+    """Compare results to a relative tolerance, codes and attributes too."""
+    assert set(found.data_vars) == set(expected.data_vars)
+    for key, variable in expected.data_vars.items():
+        assert found[key].dims == variable.dims
+        assert found[key].dtype == variable.dtype
+        assert str(found[key].attrs) == str(variable.attrs)
+        if np.issubdtype(variable.dtype, np.integer):
+            np.testing.assert_array_equal(found[key].values, variable.values)
+        else:
+            scale = float(np.nanmean(np.abs(variable.values)))
+            # A square, and differences of medians: rounding in single precision counts for more.
+            allowed = 10.0 * tolerance if key == "gamma0_variance" else tolerance
+            np.testing.assert_allclose(
+                found[key].values, variable.values, rtol=allowed, atol=allowed * scale
+            )
+    for key in expected.coords:
+        np.testing.assert_array_equal(found[key].values, expected[key].values)
+    assert set(found.attrs) == set(expected.attrs)
+    for key, value in expected.attrs.items():
+        if key.startswith("rcs_"):
+            np.testing.assert_allclose(found.attrs[key], value, rtol=tolerance)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=name)
+def test_parts_fit_together_without_a_seam(dem: xr.DataArray, scene: Scene, method: Method) -> None:
+    """Folds, shadows, voids and missing pixels across the edges of 64 x 64 cells."""
+    expected = reconstruct(scene, dem, method=method)
+    assert (expected["fold_count"].values == 3).sum() > 1000
+    assert (expected["mask"].values == 5).sum() > 300
+    found = reconstruct(lazy(scene), dem.chunk(y=41, x=77), method=method, memory_limit=SMALL)
+    assert found.gamma0.chunks is not None
+    assert len(found.gamma0.chunks[0]) == 4
+    assert len(found.gamma0.chunks[1]) == 5
+    assert_same(found.compute(), expected)
+
+
+def test_it_does_not_matter_what_is_lazy(dem: xr.DataArray, scene: Scene) -> None:
+    how: dict[str, Any] = {"method": Reallocation(), "law": LAW}
+    expected = reconstruct(scene, dem, **how)
+    for image, heights in ((lazy(scene), dem), (scene, dem.chunk(y=50, x=50))):
+        assert_same(reconstruct(image, heights, **how).compute(), expected)
+
+
+@pytest.mark.parametrize("sides", [(37, 83), (200, 65), (91, 280)])
+def test_the_edges_may_lie_anywhere(
+    dem: xr.DataArray, scene: Scene, sides: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = reconstruct(scene, dem, method=Reallocation())
+    monkeypatch.setattr(TilePlanner, "sides", lambda *_: sides)
+    found = reconstruct(lazy(scene), dem, method=Reallocation())
+    assert found.gamma0.chunks[0][0] == sides[0]
+    assert_same(found.compute(), expected)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=name)
+def test_polarisations_and_passes(method: Method) -> None:
+    dem = raster(random_terrain(3, 90, 140, relief=200.0))
+    scenes = []
+    for ascending in (True, False):
+        one = scene_of(dem, seed=1, ascending=ascending, lines=280, samples=420)
+        other = scene_of(dem, seed=2, ascending=ascending, lines=280, samples=420)
+        image = xr.concat([one.image, 0.2 * other.image], dim="polarisation")
+        image = image.assign_coords(polarisation=["VV", "VH"])
+        image[1, 50:55, 60:90] = np.nan
+        scenes.append(replace(one, image=image))
+    expected = reconstruct(scenes, dem, method=method)
+    found = reconstruct([lazy(each) for each in scenes], dem, method=method, memory_limit=SMALL)
+    assert found.gamma0.dims == ("pass", "polarisation", "y", "x")
+    assert_same(found.compute(), expected)
+
+
+@pytest.mark.parametrize("look_side", ["left", "right"])
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3413"])
+def test_any_map_and_any_look(look_side: Any, crs: str) -> None:  # noqa: ANN401
+    """Where range runs along columns, rows or across both."""
+    latitude = 74.0 if crs == "EPSG:3413" else 46.0
+    place: dict[str, Any] = {"latitude": latitude, "longitude": 16.0}
+    dem = raster(random_terrain(5, 140, 150, relief=250.0), crs=crs, **place)
+    scene = scene_of(dem, lines=420, samples=460, look_side=look_side, **place)
+    expected = reconstruct(scene, dem, law=LAW)
+    found = reconstruct(lazy(scene), dem, law=LAW, memory_limit=SMALL)
+    assert_same(found.compute(), expected)
+
+
+def test_a_dem_beyond_the_image_and_void_parts(scene: Scene) -> None:
+    """Cells beside the image keep their masks and angles."""
+    wide = rugged(300, 260)
+    wide[200:, :] = np.nan
+    expected = reconstruct(scene, wide, law=LAW)
+    found = reconstruct(lazy(scene), wide, law=LAW, memory_limit=SMALL)
+    assert_same(found.compute(), expected)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=name)
+def test_tiles_beside_the_image_are_not_sampled(
+    scene: Scene, method: Method, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They contribute to no statistic."""
+    done: Counter[str] = Counter()
+
+    def counted(name: str) -> Callable[..., Any]:
+        function = getattr(room, name)
+
+        def count(*arguments: object) -> object:
+            done[name] += 1
+            return function(*arguments)
+
+        return count
+
+    for each in ("_sample_tile", "_compute_tile"):
+        monkeypatch.setattr(room, each, counted(each))
+    part = slice(190, 330), slice(250, 480)
+    small = replace(scene, image=scene.image[part], grid=scene.grid.crop(*part))
+    wide = rugged(500, 600)
+    expected = reconstruct(small, wide, method=method)
+    found = reconstruct(lazy(small), wide, method=method, memory_limit=SMALL)
+    assert_same(found.compute(), expected)
+    assert np.isnan(expected.gamma0).any(), "some cells lie beside the image"
+    statistics = 2 if isinstance(method, Reallocation) else 3
+    assert 0 < done["_sample_tile"] < statistics * done["_compute_tile"]
+    assert done["_sample_tile"] % statistics == 0
+
+
+def test_variables_that_are_asked_for(dem: xr.DataArray, scene: Scene) -> None:
+    some = ("mask", "gamma0")
+    found = reconstruct(lazy(scene), dem, law=LAW, variables=some)
+    assert set(found.data_vars) == set(some)
+    expected = reconstruct(scene, dem, law=LAW, variables=some)
+    assert_same(found.compute(), expected)
+    with pytest.raises(ValueError, match="found variables 'gamma', expected some of sigma0"):
+        reconstruct(scene, dem, variables=["gamma"])
+    with pytest.raises(ValueError, match="expected some of sigma0"):
+        reconstruct(scene, dem, variables="gamma0")
+
+
+def test_the_limit_of_memory_chooses_the_parts(dem: xr.DataArray, scene: Scene) -> None:
+    whole = reconstruct(lazy(scene), dem, law=LAW, method=Reallocation())
+    assert whole.gamma0.data.npartitions == 1
+    for wrong in (0, -5.0, "much"):
+        with pytest.raises(ValueError, match=r"memory_limit|much"):
+            reconstruct(lazy(scene), dem, memory_limit=wrong)
+
+
+def test_what_is_wrong_is_said_at_once(dem: xr.DataArray, scene: Scene) -> None:
+    """Not when the result is computed."""
+    for image, message in (
+        (scene.image - 40.0, "decibels"),
+        (xr.full_like(scene.image, np.nan), "without a single finite value"),
+        (xr.zeros_like(scene.image), "zero everywhere"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            reconstruct(lazy(replace(scene, image=image)), dem)
+    elsewhere = raster(mountain(), latitude=47.5)
+    with pytest.raises(GeometryError, match="No cell of the DEM falls into the image"):
+        reconstruct(lazy(scene), elsewhere)
+    with pytest.raises(ValueError, match="every cell of the DEM is void"):
+        reconstruct(lazy(scene), xr.full_like(dem, np.nan))
+    few = xr.full_like(scene.image, np.nan)
+    few[0, 0] = 1.0
+    with pytest.raises(GeometryError, match="least two classes to fit a backscatter law"):
+        reconstruct(lazy(replace(scene, image=few)), dem)

@@ -1,0 +1,101 @@
+"""Tiles and mosaics."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
+
+from sarheight.learning import Tiling
+from sarheight.learning.tiles import Mosaic, read_window
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.integers(8, 40),
+    share=st.floats(0.0, 0.5),
+    length=st.integers(1, 130),
+    first=st.integers(0, 129),
+    width=st.integers(1, 50),
+)
+def test_weights_of_all_tiles_sum_to_one(
+    size: int, share: float, length: int, first: int, width: int
+) -> None:
+    tiling = Tiling(size, int(share * size))
+    profile = np.sqrt(np.diag(tiling.weight()))
+    total = np.zeros(length)
+    for start in tiling.starts(length, (0, length)):
+        cells = np.arange(max(start, 0), min(start + size, length))
+        total[cells] += profile[cells - start]
+    assert (total > 0.0).all()
+    # The last tile has no successor to make up for its falling weight.
+    np.testing.assert_allclose(total[: max(length - tiling.overlap, 0)], 1.0)
+    # A block sees every tile that reaches into it.
+    span = (min(first, length - 1), min(first + width, length))
+    everywhere = tiling.starts(length, (0, length))
+    reaching = [start for start in everywhere if start < span[1] and start + size > span[0]]
+    assert tiling.starts(length, span) == reaching
+
+
+def test_tiles_must_overlap_less_than_half() -> None:
+    with pytest.raises(ValueError, match="at most half a tile"):
+        Tiling(64, 40)
+
+
+def test_windows_extend_beyond_the_raster() -> None:
+    raster = xr.DataArray(np.arange(24.0).reshape(2, 3, 4), dims=("band", "y", "x"))
+    found = read_window(raster, (-1, 2), (2, 6))
+    assert found.shape == (2, 3, 4)
+    assert np.isnan(found[:, 0]).all()
+    assert np.isnan(found[:, :, 2:]).all()
+    np.testing.assert_array_equal(found[:, 1:, :2], raster.values[:, :2, 2:])
+
+
+def test_tiles_without_an_estimate_have_no_weight() -> None:
+    values = np.ones((8, 24))
+    values[:, 8:] = 2.0
+    raster = xr.DataArray(values, dims=("y", "x"))
+
+    def estimate(tiles: list[np.ndarray], _corners: list[tuple[int, int]]) -> np.ndarray:
+        # A tile that begins in the ones has nothing to say.
+        return np.stack([each if np.nanmin(each) > 1.0 else each * np.nan for each in tiles[0]])[
+            :, None
+        ]
+
+    found = Mosaic((raster,), estimate, 1, Tiling(16, 8)).compute(24)[0]
+    assert np.isnan(found[:, :8]).all()
+    np.testing.assert_allclose(found[:, 8:], 2.0)
+
+
+def test_an_estimate_gets_the_corners_of_its_tiles() -> None:
+    raster = xr.DataArray(np.zeros((20, 30)), dims=("y", "x"))
+
+    def estimate(_tiles: list[np.ndarray], corners: list[tuple[int, int]]) -> np.ndarray:
+        return np.stack([np.mgrid[row : row + 8, col : col + 8] for row, col in corners])
+
+    found = Mosaic((raster,), estimate, 2, Tiling(8, 2)).compute(13)
+    np.testing.assert_allclose(found, np.mgrid[:20, :30], atol=1e-5)
+
+
+def test_what_is_read_for_a_block_is_checked_once_and_first() -> None:
+    raster = xr.DataArray(np.arange(600.0).reshape(20, 30), dims=("y", "x"))
+    told: list[str] = []
+
+    def check(read: list[np.ndarray]) -> None:
+        told.append("read")
+        if np.nanmax(read[0]) == 599.0:
+            msg = "found the last cell"
+            raise ValueError(msg)
+
+    def estimate(tiles: list[np.ndarray], _corners: list[tuple[int, int]]) -> np.ndarray:
+        told.append("estimated")
+        return tiles[0][:, None]
+
+    mosaic = Mosaic((raster,), estimate, 1, Tiling(10, 0), check)
+    with pytest.raises(ValueError, match="the last cell"):
+        mosaic.compute(10)
+    assert told == ["read", "estimated"] * 5 + ["read"]

@@ -1,0 +1,312 @@
+"""Networks for terrain heights: references, channels, checkpoints."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
+
+from sarheight.errors import CheckpointError, OutputError
+from sarheight.learning import (
+    Channel,
+    LargeSelectiveKernel,
+    UNet,
+)
+from sarheight.terrain import ASKUNet, HeightEstimator
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+# Test processes share the cores; threads of each would wait for each other.
+torch.set_num_threads(1)
+
+CHANNELS = (
+    Channel("gamma0_vv", "1", "decibel", -10.0, 4.0),
+    Channel("local_incidence", "degree", "none", 40.0, 15.0),
+)
+
+
+def sample(size: int = 32, known: int = 5, seed: int = 0) -> dict[str, Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    image = torch.stack(
+        [
+            torch.rand(2, size, size, generator=random) + 0.01,
+            60.0 * torch.rand(2, size, size, generator=random),
+        ],
+        dim=1,
+    )
+    prior = torch.full((2, 1, size, size), torch.nan)
+    for patch in range(2):
+        place = torch.randperm(size * size, generator=random)[:known]
+        heights = 900.0 + 100.0 * torch.rand(known, generator=random)
+        prior[patch].view(-1)[place] = heights
+    return {
+        "image": image,
+        "known": prior,
+        "distance": 500.0 * torch.rand(2, 1, size, size, generator=random),
+        "interpolated": 900.0 + 100.0 * torch.rand(2, 1, size, size, generator=random),
+        "coarse": 900.0 + 100.0 * torch.rand(2, 1, size, size, generator=random),
+    }
+
+
+def shaken(model: nn.Module) -> nn.Module:
+    """Give a network random weights everywhere, also where it begins with zeros."""
+    random = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for value in model.parameters():
+            value.add_(0.05 * torch.randn(value.shape, generator=random))
+    return model.eval()
+
+
+def test_selective_kernels_normalised_by_image_do_not_diverge() -> None:
+    torch.manual_seed(0)
+    growth = {}
+    for normalisation in ("image", "batch"):
+        network = ASKUNet(
+            2, 1, width=4, depth=3, selective_levels=(0, 1, 2, 3), normalisation=normalisation
+        )
+        model = shaken(network)
+        usual = torch.randn(1, 2, 32, 32)
+        sizes = [float(model(factor * usual).detach().abs().max()) for factor in (1.0, 1e5)]
+        growth[normalisation] = sizes[1] / sizes[0]
+    # A product of four selections grows much faster than what comes in.
+    assert growth["image"] < 1e6 < growth["batch"]
+    with pytest.raises(ValueError, match="normalisation 'layer'"):
+        ASKUNet(2, 1, normalisation="layer")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("network", [UNet, ASKUNet])
+def test_a_network_preserves_rows_and_columns(network: type[UNet]) -> None:
+    model = network(3, 2, width=4, depth=3).eval()
+    assert model(torch.rand(2, 3, 24, 40)).shape == (2, 2, 24, 40)
+    with pytest.raises(ValueError, match="expected multiples of 8"):
+        model(torch.rand(2, 3, 24, 44))
+
+
+def test_selective_kernels_are_at_the_given_levels() -> None:
+    def places(**options: object) -> list[int]:
+        model = ASKUNet(1, 1, width=4, depth=3, **options)  # type: ignore[arg-type]
+        return [
+            level
+            for level, stage in enumerate(model.down)
+            if any(isinstance(part, LargeSelectiveKernel) for part in stage.modules())
+        ]
+
+    assert places() == [2, 3]
+    assert places(selective_levels=(0, 3)) == [0, 3]
+    assert places(selective_levels=()) == []
+    with pytest.raises(ValueError, match=r"selective_levels \[4\]"):
+        ASKUNet(1, 1, depth=3, selective_levels=(4,))
+
+
+@pytest.mark.parametrize("reference", ["mean", "interpolated", "coarse"])
+def test_an_untrained_estimate_is_its_reference(reference: str) -> None:
+    model = HeightEstimator(
+        CHANNELS, network="unet", options={"width": 4, "depth": 2}, reference=reference
+    ).eval()
+    given = sample()
+    expected = (
+        given["known"].nanmean(dim=(1, 2, 3), keepdim=True).expand(2, 1, 32, 32)
+        if reference == "mean"
+        else given[reference]
+    )
+    torch.testing.assert_close(model(given).height, expected)
+
+
+@pytest.mark.parametrize("reference", ["mean", "interpolated", "coarse"])
+def test_estimates_do_not_depend_on_altitude(reference: str) -> None:
+    model = shaken(
+        HeightEstimator(
+            CHANNELS,
+            options={"width": 4, "depth": 2},
+            reference=reference,
+            surfaces=("interpolated",),
+            uncertainty=True,
+        )
+    )
+    low = sample()
+    high = low | {name: low[name] + 2048.0 for name in ("known", "interpolated", "coarse")}
+    for known in (low, high):
+        assert torch.isfinite(model(known).height).all()
+    torch.testing.assert_close(model(high).height, model(low).height + 2048.0, atol=2e-2, rtol=0.0)
+    torch.testing.assert_close(model(high).scale, model(low).scale, atol=1e-2, rtol=1e-3)
+
+
+def test_heights_are_estimated_without_known_elevations() -> None:
+    model = shaken(
+        HeightEstimator(
+            CHANNELS, options={"width": 4, "depth": 2}, height_mean=700.0, uncertainty=True
+        )
+    )
+    given = sample(known=0)
+    given["distance"] = torch.full_like(given["distance"], torch.inf)
+    given["image"][:] = torch.nan
+    estimate = model(given)
+    assert torch.isfinite(estimate.height).all()
+    assert estimate.scale is not None
+    assert (estimate.scale > 0.0).all()
+    assert abs(float(estimate.height.detach().mean()) - 700.0) < 300.0
+
+
+def test_wrong_channels_and_options_are_refused() -> None:
+    model = HeightEstimator(CHANNELS, options={"width": 4, "depth": 2})
+    with pytest.raises(ValueError, match="gamma0_vv, local_incidence"):
+        model(sample() | {"image": torch.rand(2, 3, 32, 32)})
+    for options in (
+        {"network": "transformer"},
+        {"reference": "sea level"},
+        {"surfaces": ("prefil",)},
+        {"height_std": 0.0},
+        {"output_std": -1.0},
+        {"scale_factor": 0.0},
+    ):
+        with pytest.raises(ValueError, match="expected"):
+            HeightEstimator(CHANNELS, **options)
+
+
+def test_the_scale_factor_multiplies_scales_and_not_heights() -> None:
+    options = {"width": 4, "depth": 2}
+    one, other = (
+        shaken(HeightEstimator(CHANNELS, options=options, uncertainty=True, scale_factor=factor))
+        for factor in (1.0, 3.0)
+    )
+    other.load_state_dict(one.state_dict())
+    first, second = one(sample()), other(sample())
+    torch.testing.assert_close(second.height, first.height, rtol=0, atol=0)
+    torch.testing.assert_close(second.scale, 3.0 * first.scale)
+
+
+def test_mixed_precision_resolves_a_metre_of_the_coarse_dem() -> None:
+    """bfloat16 has 8 bits: beside 1000 m it cannot tell 2 m apart."""
+    model = shaken(
+        HeightEstimator(
+            CHANNELS,
+            network="unet",
+            options={"width": 4, "depth": 2},
+            reference="coarse",
+            output_std=10.0,
+        )
+    )
+    given = sample()
+    given["coarse"] = 900.0 + 60.0 * torch.arange(32.0).expand(2, 1, 32, 32)
+    bumpy = given["coarse"].clone()
+    bumpy[:, :, 16, 16] += 1.0
+    with torch.autocast("cpu", torch.bfloat16):
+        change = (
+            model(given | {"coarse": bumpy}).height
+            - bumpy
+            - (model(given).height - given["coarse"])
+        )
+    assert float(change[:, :, 14:19, 14:19].detach().abs().max()) > 1e-3
+
+
+def test_a_network_can_learn_a_patch() -> None:
+    torch.manual_seed(0)
+    model = HeightEstimator(
+        CHANNELS, options={"width": 8, "depth": 2}, reference="interpolated", height_std=50.0
+    )
+    given = sample()
+    # The truth hangs on the image: a bright pixel lies 50 m above the surface.
+    truth = given["interpolated"] + 50.0 * given["image"][:, :1]
+    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+    errors = []
+    for _ in range(60):
+        loss = (model(given).height - truth).abs().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        errors.append(float(loss.detach()))
+    assert errors[-1] < 0.3 * errors[0]
+
+
+def test_a_checkpoint_restores_the_same_estimator(tmp_path: Path) -> None:
+    model = shaken(
+        HeightEstimator(
+            CHANNELS,
+            options={"width": 4, "depth": 2, "selective_levels": [1]},
+            reference="coarse",
+            surfaces=("interpolated",),
+            uncertainty=True,
+            height_std=75.0,
+            output_std=20.0,
+            scale_factor=1.5,
+        )
+    )
+    folder = model.save_pretrained(tmp_path / "heights", card={"licence": "Apache-2.0"})
+    again = HeightEstimator.from_pretrained(folder)
+    assert again.channels == CHANNELS
+    for mine, other in zip(model(sample()), again(sample()), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=0)
+    assert json.loads((folder / "config.json").read_text())["card"]["licence"] == "Apache-2.0"
+    modes = {path.stat().st_mode for path in folder.iterdir()}
+    assert len(modes) == 1, "who may read the configuration may read the weights"
+    with pytest.raises(OutputError, match="exists already"):
+        model.save_pretrained(folder)
+    model.save_pretrained(folder, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["heights"]
+
+
+def spoil_kind(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace("terrain heights", "building heights"))
+
+
+def spoil_width(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace('"width": 4', '"width": 6'))
+
+
+def spoil_normalisation(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace('"std": 4.0', '"std": 0.0'))
+
+
+def spoil_format(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace('"format": 1', '"format": 99'))
+
+
+def cut_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def remove_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def cut_configuration(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(path.read_text()[:50])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (spoil_kind, "of the kind 'building heights', expected 'terrain heights'"),
+        (spoil_width, "do not fit its configuration"),
+        (spoil_normalisation, "std=0.0 of gamma0_vv"),
+        (spoil_format, "format 99"),
+        (cut_weights, "do not fit"),
+        (remove_weights, "do not fit"),
+        (cut_configuration, "no readable config.json"),
+    ],
+)
+def test_damaged_checkpoints_are_refused(tmp_path: Path, spoil: object, message: str) -> None:
+    model = HeightEstimator(CHANNELS, options={"width": 4, "depth": 2})
+    folder = model.save_pretrained(tmp_path / "heights")
+    spoil(folder)  # type: ignore[operator]
+    with pytest.raises(CheckpointError, match=message):
+        HeightEstimator.from_pretrained(folder)
+
+
+def test_a_model_is_saved_as_a_folder(tmp_path: Path) -> None:
+    model = HeightEstimator(CHANNELS, options={"width": 4, "depth": 2})
+    with pytest.raises(OutputError, match="without a suffix"):
+        model.save_pretrained(tmp_path / "heights.pt")
+    assert not list(tmp_path.iterdir())

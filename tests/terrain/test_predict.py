@@ -1,0 +1,336 @@
+"""Prediction of the heights of whole scenes, and scenes that do not fit a model."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import xarray as xr
+
+torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
+
+from sarheight.errors import CheckpointError, KnownElevationsError
+from sarheight.learning import (
+    Channel,
+    Tiling,
+    packaged_model,
+)
+from sarheight.terrain import (
+    HeightEstimator,
+    KnownElevations,
+    draw_known_elevations,
+    interpolate_elevations,
+    predict_heights,
+    simulate_scene,
+)
+from tests.dems import dem_around, hills, ranges
+from tests.mountains import look, raster
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Test processes share the cores; threads of each would wait for each other.
+torch.set_num_threads(1)
+
+CHANNELS = (
+    Channel("gamma0_posterior", "1", "decibel", -10.0, 4.0),
+    Channel("local_incidence", "degree", "none", 40.0, 15.0),
+)
+SMALL = {"width": 4, "depth": 2}
+
+
+def scene(shape: tuple[int, int] = (70, 90), look_azimuth: float = 80.0) -> xr.Dataset:
+    random = np.random.default_rng(0)
+    truth = dem_around(46.0, 10.0, hills(shape))
+    found = truth.to_dataset(name="height")
+    placed = {"grid_mapping": "spatial_ref"}
+    power = random.gamma(4.0, 0.02, size=shape).astype(np.float32)
+    found["gamma0_posterior"] = (("y", "x"), power, {"units": "1", **placed})
+    angle = random.uniform(10.0, 70.0, size=shape).astype(np.float32)
+    found["local_incidence"] = (("y", "x"), angle, {"units": "degree", **placed})
+    found["coarse_height"] = truth + 5.0
+    return found.assign_attrs(look_azimuth=look_azimuth)
+
+
+def estimator(
+    reference: str = "interpolated", surfaces: Sequence[str] = (), **options: object
+) -> HeightEstimator:
+    """Make a network that does something, without training."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = HeightEstimator(
+            CHANNELS,
+            network="unet",
+            options=SMALL,
+            reference=reference,
+            surfaces=surfaces,
+            uncertainty=True,
+            **options,
+        )
+        torch.nn.init.normal_(model.network.head.weight, std=0.2)
+    return model.eval()
+
+
+def test_an_untrained_network_returns_the_interpolated_elevations() -> None:
+    found = scene()
+    model = HeightEstimator(
+        CHANNELS, network="unet", options=SMALL, reference="interpolated"
+    ).eval()
+    points = draw_known_elevations(found["height"], 40)
+    height = predict_heights(model, found, points, tiling=Tiling(32, 8))["height"]
+    expected = interpolate_elevations(points, found["height"])
+    np.testing.assert_allclose(height.values, expected.values, atol=0.02)
+    assert height.attrs["units"] == "m"
+    assert height.rio.crs == found["height"].rio.crs
+
+
+@pytest.mark.parametrize("look_azimuth", [80.0, 280.0])
+def test_blocks_and_dask_give_the_same_heights(look_azimuth: float) -> None:
+    found = scene(look_azimuth=look_azimuth)
+    points = draw_known_elevations(found["height"], 40)
+    model, tiling = estimator(surfaces=("coarse",)), Tiling(32, 8)
+    whole = predict_heights(model, found, points, tiling=tiling)
+    blocks = predict_heights(model, found, points, tiling=tiling, block=37)
+    lazy = predict_heights(model, found.chunk(y=30, x=41), points, tiling=tiling, block=37)
+    assert lazy["height"].chunks is not None
+    for name in ("height", "height_sigma"):
+        np.testing.assert_allclose(blocks[name].values, whole[name].values, atol=1e-3)
+        np.testing.assert_array_equal(lazy[name].values, blocks[name].values)
+
+
+def test_a_mirrored_scene_gives_mirrored_heights() -> None:
+    found = scene(shape=(64, 64))
+    mirrored = found.isel(x=slice(None, None, -1)).assign_coords(x=found["x"].values)
+    mirrored.attrs["look_azimuth"] = 280.0
+    model, tiling = estimator(reference="coarse"), Tiling(64, 0)
+    one = predict_heights(model, found, tiling=tiling)["height"].values
+    other = predict_heights(model, mirrored, tiling=tiling)["height"].values
+    np.testing.assert_allclose(other[:, ::-1], one, atol=1e-3)
+
+
+def test_blending_leaves_no_seams() -> None:
+    found = scene(shape=(200, 200))
+    # Heights relative to each tile's own mean make neighbouring tiles disagree.
+    points = draw_known_elevations(found["height"], 60)
+    model = HeightEstimator(CHANNELS, network="unet", options=SMALL, reference="mean").eval()
+    tiling = Tiling(64, 32)
+    height = predict_heights(model, found, points, tiling=tiling)["height"].values
+    spread = float(np.std(height))
+    assert spread > 1.0
+    for axis in (0, 1):
+        jumps = np.abs(np.diff(height, axis=axis)).max(axis=1 - axis)
+        edges = np.array(tiling.starts(200, (0, 200)))[1:]
+        inside = edges[(edges > 0) & (edges < 199)]
+        assert (jumps[inside - 1] < 0.01 * spread).all()
+
+
+def test_a_scene_smaller_than_a_tile() -> None:
+    found = scene(shape=(9, 13))
+    points = draw_known_elevations(found["height"], 5)
+    result = predict_heights(estimator(), found, points, tiling=Tiling(64, 16))
+    assert result["height"].shape == (9, 13)
+    assert np.isfinite(result["height"]).all()
+
+
+@pytest.mark.parametrize("overlap", [0, 8])
+def test_scenes_are_continued_by_their_edges(overlap: int) -> None:
+    found = scene()
+    row, column = np.mgrid[:70, :90]
+    # The swath ends aslant.
+    swath = xr.DataArray(column > 2 * (row - 40), dims=("y", "x"))
+    found["gamma0_posterior"] = found["gamma0_posterior"].where(swath)
+    found["coarse_height"][20:30, 80:] = np.nan
+    tiling = Tiling(32, overlap)
+    further = {"y": tiling.step, "x": tiling.step}
+    wider = found.pad({name: (cells, cells) for name, cells in further.items()}, mode="edge")
+    for name, cells in further.items():
+        posting = float(found[name][1] - found[name][0])
+        first = float(found[name][0]) - cells * posting
+        wider[name] = first + posting * np.arange(wider.sizes[name])
+    model = estimator(reference="coarse")
+    whole = predict_heights(model, found, tiling=tiling)
+    inside = predict_heights(model, wider, tiling=tiling)
+    # The tiles of both are the same but for the last, which has a successor in the wider scene.
+    kept = {name: slice(0, found.sizes[name] - overlap) for name in further}
+    inside = inside.isel({name: slice(cells, None) for name, cells in further.items()})
+    for name in ("height", "height_sigma"):
+        expected = inside[name].isel(kept).values
+        np.testing.assert_allclose(whole[name].isel(kept).values, expected, atol=1e-3)
+
+
+def test_uncertainty_grows_without_known_elevations() -> None:
+    found = scene()
+    model = estimator(height_mean=1000.0, height_spread=300.0)
+    tiling = Tiling(32, 8)
+    with_points = predict_heights(
+        model, found, draw_known_elevations(found["height"], 60), tiling=tiling
+    )
+    without = predict_heights(model, found, tiling=tiling)
+    assert np.isfinite(without["height"]).all()
+    assert without.attrs["known_elevations"] == 0
+    assert float(without["height_sigma"].mean()) > 300.0
+    assert float(without["height_sigma"].mean()) > float(with_points["height_sigma"].mean())
+
+
+def test_cells_without_an_image_are_marked() -> None:
+    found = scene()
+    for name in ("gamma0_posterior", "local_incidence"):
+        found[name][20:30, 40:60] = np.nan
+    result = predict_heights(estimator(), found, draw_known_elevations(found["height"], 20))
+    assert np.isfinite(result["height"]).all()
+    expected = np.ones((70, 90))
+    expected[20:30, 40:60] = 0
+    np.testing.assert_array_equal(result["observed"].values, expected)
+    assert "mask" not in result
+
+
+def test_a_gap_of_the_coarse_dem_stays_a_gap_and_affects_nothing_else() -> None:
+    found = scene()
+    model = estimator(reference="coarse", output_std=10.0)
+    tiling = Tiling(32, 8)
+    whole = predict_heights(model, found, tiling=tiling)["height"].values
+    gap = np.zeros((70, 90), dtype=bool)
+    gap[30:40, 50:60] = True
+    found["coarse_height"] = found["coarse_height"].where(~gap)
+    result = predict_heights(model, found, tiling=tiling)
+    np.testing.assert_array_equal(np.isnan(result["height"].values), gap)
+    np.testing.assert_array_equal(np.isnan(result["height_sigma"].values), gap)
+    assert float(np.abs(result["height"].values - whole)[~gap].max()) < 60.0
+
+
+def test_the_mask_is_copied() -> None:
+    found = scene()
+    folded = np.zeros((70, 90), dtype=np.uint8)
+    folded[10:20] = 2
+    found["mask"] = (("y", "x"), folded, {"flag_values": [0, 2], "flag_meanings": "none layover"})
+    result = predict_heights(estimator(), found)
+    xr.testing.assert_identical(result["mask"], found["mask"])
+
+
+def test_lazy_variables_have_equal_chunks() -> None:
+    found = scene()
+    found["mask"] = (("y", "x"), np.ones((70, 90), dtype=np.uint8))
+    found = found.assign_coords(latitude=(("y", "x"), np.ones((70, 90)))).chunk(y=30, x=41)
+    result = predict_heights(estimator(), found, tiling=Tiling(32, 8), block=37)
+    assert result.chunks == {"y": (37, 33), "x": (37, 37, 16)}
+    assert all(result[name].chunks for name in ("height", "observed", "mask", "latitude"))
+    xr.testing.assert_equal(result["mask"].compute(), found["mask"].compute())
+
+
+def test_an_empty_image_gives_the_interpolated_surface() -> None:
+    found = scene()
+    for name in ("gamma0_posterior", "local_incidence"):
+        found[name][:] = np.nan
+    points = draw_known_elevations(found["height"], 20)
+    model = HeightEstimator(
+        CHANNELS, network="unet", options=SMALL, reference="interpolated"
+    ).eval()
+    result = predict_heights(model, found, points, tiling=Tiling(32, 8))
+    expected = interpolate_elevations(points, found["height"])
+    np.testing.assert_allclose(result["height"].values, expected.values, atol=0.02)
+    assert not result["observed"].any()
+
+
+def test_the_order_of_a_scenes_variables_does_not_matter() -> None:
+    found = scene()
+    points = draw_known_elevations(found["height"], 20)
+    one = predict_heights(estimator(), found, points)["height"].values
+    turned = found[list(found.data_vars)[::-1]].assign_attrs(found.attrs)
+    np.testing.assert_array_equal(predict_heights(estimator(), turned, points)["height"], one)
+
+
+def test_unlabelled_decibels_are_refused() -> None:
+    found = scene()
+    decibels = 10.0 * np.log10(found["gamma0_posterior"])
+    found["gamma0_posterior"] = decibels.drop_attrs()
+    with pytest.raises(ValueError, match="look like decibels"):
+        predict_heights(estimator(), found)
+
+
+def test_impossible_elevations_are_refused() -> None:
+    found = scene()
+    inside = draw_known_elevations(found["height"], 3)
+    for absurd in (-9999.0, 1e5, np.nan):
+        with pytest.raises(KnownElevationsError):
+            KnownElevations(inside.x, inside.y, np.full(3, absurd), crs=inside.crs)
+
+
+def test_elevations_outside_and_duplicates_are_counted() -> None:
+    found = scene()
+    inside = draw_known_elevations(found["height"], 10)
+    outside = KnownElevations(inside.x + 1e4, inside.y, inside.height, crs=inside.crs)
+    points = KnownElevations.concatenate([inside, inside, outside])
+    result = predict_heights(estimator(), found, points)
+    assert result.attrs["known_elevations"] == 20
+    assert result.attrs["known_elevations_outside"] == 10
+    far = predict_heights(estimator(), found, outside)
+    assert np.isfinite(far["height"]).all()
+
+
+def test_the_network_of_the_library_is_small_and_reduces_errors() -> None:
+    folder = packaged_model("terrain")
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 5_000_000
+    card = json.loads((folder / "config.json").read_text("utf-8"))["card"]
+    assert {"data", "licence", "figures", "limits"} <= set(card)
+    model = HeightEstimator.from_pretrained(folder)
+    dem = raster(ranges((96, 96)))
+    found = simulate_scene(dem, *look(incidence=33.0, lines=420, samples=520), seed=0)
+    points = draw_known_elevations(found["height"], 12)
+    result = predict_heights(model, found, points, tiling=Tiling(128, 32))
+    name = "gamma0_posterior_unflattened"
+    elsewhere = found.assign({name: found[name].copy(data=found[name].values[::-1])})
+    astray = predict_heights(model, elsewhere, points, tiling=Tiling(128, 32))
+
+    def error(heights: xr.DataArray, where: np.ndarray | None = None) -> float:
+        squares = (heights - found["height"]).values ** 2
+        return float(np.sqrt(np.nanmean(squares if where is None else squares[where])))
+
+    folded = np.isin(found["true_mask"].values, (2, 3, 6))
+    coarse = found["coarse_height"]
+    assert error(result["height"]) < 0.1 * error(interpolate_elevations(points, found["height"]))
+    # On ground that is rough between the coarse model's cells it sees what that does not have,
+    # in folds as well. It is the image that tells: with one that shows other ground nothing is won.
+    assert error(result["height"]) < 0.85 * error(coarse)
+    assert error(result["height"], folded) < 0.85 * error(coarse, folded)
+    assert error(astray["height"]) > 0.95 * error(coarse)
+    sigma = result["height_sigma"].values
+    assert (sigma > 0.0).all()
+    # The standard deviation is larger where it errs more.
+    missed = np.abs((result["height"] - found["height"]).values)
+    doubtful = sigma > np.median(sigma)
+    assert missed[doubtful].mean() > 1.1 * missed[~doubtful].mean()
+
+
+def test_a_scene_that_does_not_fit_the_model_is_refused() -> None:
+    found = scene()
+    with pytest.raises(CheckpointError, match="no gamma0_posterior"):
+        predict_heights(estimator(), found.drop_vars("gamma0_posterior"))
+    decibels = found.copy()
+    decibels["gamma0_posterior"] = (10.0 * np.log10(found["gamma0_posterior"])).assign_attrs(
+        units="dB"
+    )
+    with pytest.raises(CheckpointError, match=r"'dB', expected '1'"):
+        predict_heights(estimator(), decibels)
+    with pytest.raises(CheckpointError, match="no coarse_height"):
+        predict_heights(estimator(reference="coarse"), found.drop_vars("coarse_height"))
+    with pytest.raises(ValueError, match="look_azimuth"):
+        predict_heights(estimator(), found.assign_attrs().drop_attrs(deep=False))
+    with pytest.raises(ValueError, match="a multiple of 4"):
+        predict_heights(estimator(), found, tiling=Tiling(30, 4))
+
+
+def test_a_missing_device_is_refused() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(ValueError, match="not available"):
+        predict_heights(estimator(), scene(), device="cuda")
+
+
+def test_progress_is_reported() -> None:
+    told: list[float] = []
+    predict_heights(estimator(), scene(), block=40, report=told.append)
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert len(told) == 2 * 3

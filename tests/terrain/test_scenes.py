@@ -1,0 +1,300 @@
+"""Scenes for learning heights, and their patches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from sarheight.dem import coarsen
+from sarheight.learning import Part
+from sarheight.learning.split import channel_statistics
+from sarheight.terrain import (
+    SceneConfiguration,
+    SceneSettings,
+    TerrainPatches,
+    open_scene,
+    prepare_scene,
+    simulate_scene,
+    write_scenes,
+)
+from sarheight.terrain.scenes import degrade_dem, patchy_reflectivity, simulate_image
+from tests.dems import dem_around, hills
+from tests.mountains import look, mountain, raster
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sarheight.grid import RadarGrid
+    from sarheight.orbit import Orbit
+
+CHANNELS = ("gamma0_geocoded", "local_incidence")
+
+
+def view_of_mountain(*, ascending: bool = True) -> tuple[xr.DataArray, RadarGrid, Orbit]:
+    return (raster(mountain(48, 72)), *look(ascending=ascending))
+
+
+@pytest.fixture(scope="module")
+def scene() -> xr.Dataset:
+    return simulate_scene(*view_of_mountain(), seed=5)
+
+
+@pytest.fixture(scope="module")
+def descending() -> xr.Dataset:
+    return simulate_scene(*view_of_mountain(ascending=False), seed=5)
+
+
+def test_reflectivity_has_the_given_contrast_and_texture() -> None:
+    dem = dem_around(46.0, 10.0, np.zeros((200, 200)))
+    ground = patchy_reflectivity(
+        dem, np.random.default_rng(0), patch=300.0, contrast=2.5, texture=1
+    )
+    decibels = 10.0 * np.log10(ground)
+    assert float(decibels.std()) == pytest.approx(np.hypot(2.5, 1.0), rel=0.1)
+    steps = np.diff(decibels, axis=1)
+    # Most neighbours lie in one patch, and differ by the texture alone.
+    assert np.median(np.abs(steps)) == pytest.approx(0.6745 * np.sqrt(2.0), rel=0.3)
+
+
+def test_the_coarse_dem_has_the_given_posting_and_error() -> None:
+    dem = dem_around(46.0, 10.0, hills((90, 120)))
+    known = degrade_dem(dem, np.random.default_rng(1), factor=3, error=5.0)
+    assert known.shape == (30, 40)
+    exact = coarsen(dem, 3 * 30.0, units="crs")
+    assert float((known - exact).std()) == pytest.approx(5.0, rel=1e-3)
+
+
+def test_a_scene_holds_image_coarse_dem_and_truth(scene: xr.Dataset) -> None:
+    dem = view_of_mountain()[0]
+    np.testing.assert_array_equal(scene["height"].values, dem.values)
+    error = (scene["coarse_height"] - scene["height"]).values
+    assert np.isfinite(error).all()
+    assert 1.0 < float(np.sqrt(np.mean(error**2))) < 40.0
+    for name in ("gamma0_geocoded", "gamma0_reallocated", "gamma0_posterior"):
+        seen = scene[name].values
+        assert np.isfinite(seen).mean() > 0.9
+        assert scene[name].attrs["units"] == "1"
+    assert scene["true_mask"].isin([2, 3]).mean() > 0.02
+    assert "simulated" in scene.attrs
+    assert scene.attrs["settings"]["seed"] == 5
+
+
+@pytest.mark.parametrize("name", ["gamma0_reallocated", "gamma0_posterior"])
+def test_unflattened_gamma0_is_that_of_the_image_outside_layover(name: str) -> None:
+    """And in a fold, it is a part of it."""
+    settings = SceneSettings(coarser=1, height_error=0.0, looks=1000.0, noise=0.0, texture=0.0)
+    scene = simulate_scene(*view_of_mountain(), settings)
+    ratio = scene[f"{name}_unflattened"] / scene["gamma0_geocoded"]
+    decibels = 10.0 * np.log10(ratio.where(ratio > 0.0))
+    alone = decibels.where(scene["mask"] == 0)
+    assert abs(float(alone.median())) < 0.3
+    assert float(abs(alone).quantile(0.8)) < 1.0
+    assert float(decibels.where(scene["mask"].isin([2, 3])).median()) < -2.0
+    # Flattened, the slopes' brightness is gone.
+    flat = 10.0 * np.log10(scene[name] / scene["gamma0_geocoded"]).where(scene["mask"] == 0)
+    assert float(abs(flat).quantile(0.8)) > 2.0 * float(abs(alone).quantile(0.8))
+
+
+def test_the_image_of_a_scene_is_reproduced(scene: xr.Dataset) -> None:
+    dem = view_of_mountain()[0]
+    image, coarse = simulate_image(*view_of_mountain(), seed=5)
+    again = prepare_scene(image, coarse, dem)
+    for name in ("gamma0_geocoded", "gamma0_posterior", "coarse_height"):
+        np.testing.assert_array_equal(again[name].values, scene[name].values)
+
+
+def test_the_same_seed_gives_the_same_scene(scene: xr.Dataset) -> None:
+    xr.testing.assert_identical(simulate_scene(*view_of_mountain(), seed=5), scene)
+    other = simulate_scene(*view_of_mountain(), seed=6)
+    assert not np.array_equal(other["gamma0_geocoded"], scene["gamma0_geocoded"], equal_nan=True)
+
+
+def test_an_exact_coarse_dem_gives_the_true_masks() -> None:
+    exact = SceneSettings(coarser=1, height_error=0.0, looks=1000.0, noise=0.0)
+    known = simulate_scene(*view_of_mountain(), exact)
+    np.testing.assert_allclose(known["coarse_height"], known["height"], atol=1e-3)
+    xr.testing.assert_equal(known["mask"].drop_attrs(), known["true_mask"].drop_attrs())
+
+
+def test_impossible_settings_of_scenes_are_refused() -> None:
+    for wrong in ({"looks": 0.0}, {"coarser": 0}, {"noise": -0.1}, {"patch": np.nan}):
+        with pytest.raises(ValueError, match=r"expected a number (above|from) 0"):
+            SceneSettings(**wrong)
+
+
+def test_a_scene_without_a_mask_gives_patches_without_categories(scene: xr.Dataset) -> None:
+    bare = scene.drop_vars(["mask", "true_mask"])
+    assert (TerrainPatches([bare], CHANNELS, size=24)[0]["mask"] == 255).all()
+
+
+def test_patches_hold_windows_of_their_scene(scene: xr.Dataset) -> None:
+    patches = TerrainPatches([scene], CHANNELS, size=24, stride=24)
+    assert len(patches) == 2 * 3
+    sample = patches[4]
+    assert {name: values.shape for name, values in sample.items()} == {
+        "image": (2, 24, 24),
+        **dict.fromkeys(
+            ("known", "distance", "interpolated", "coarse", "truth", "mask"), (1, 24, 24)
+        ),
+    }
+    mirrored = 1 if np.sin(np.radians(scene.attrs["look_azimuth"])) > 0 else -1
+    window = scene.isel(x=slice(None, None, mirrored)).isel(y=slice(24, 48), x=slice(24, 48))
+    np.testing.assert_array_equal(sample["truth"][0], window["height"].values)
+    np.testing.assert_array_equal(sample["image"][0], window["gamma0_geocoded"].values)
+    np.testing.assert_array_equal(sample["coarse"][0], window["coarse_height"].values)
+
+
+def test_known_elevations_are_true_and_distances_are_zero_there(scene: xr.Dataset) -> None:
+    patches = TerrainPatches([scene], CHANNELS, size=24, known_count=(16, 16))
+    sample = patches[0]
+    known = np.isfinite(sample["known"])
+    assert known.sum() == 16
+    np.testing.assert_array_equal(sample["known"][known], sample["truth"][known])
+    np.testing.assert_array_equal(sample["distance"] == 0.0, known)
+    np.testing.assert_allclose(sample["interpolated"][known], sample["truth"][known], atol=0.05)
+
+
+def test_samples_without_an_interpolated_surface(scene: xr.Dataset) -> None:
+    lean, full = (
+        TerrainPatches([scene], CHANNELS, size=24, method=method)[1]
+        for method in (None, "thin_plate")
+    )
+    assert set(full) - set(lean) == {"interpolated"}
+    for name, values in lean.items():
+        np.testing.assert_array_equal(values, full[name])
+
+
+def test_numbers_of_known_elevations_are_log_uniform(scene: xr.Dataset) -> None:
+    patches = TerrainPatches([scene], CHANNELS, size=24, stride=2, known_count=(4, 64))
+    counts = np.array([np.isfinite(patches[k]["known"]).sum() for k in range(len(patches))])
+    assert counts.min() >= 4
+    assert counts.max() <= 64
+    # Log-uniform: about half of all lie below the geometric mean of the ends.
+    assert 0.4 < (counts < np.sqrt(4 * 65)).mean() < 0.6
+
+
+def test_a_sample_may_have_no_known_elevation(scene: xr.Dataset) -> None:
+    sample = TerrainPatches([scene], CHANNELS, size=24, known_count=(0, 0))[0]
+    assert np.isnan(sample["known"]).all()
+    assert np.isinf(sample["distance"]).all()
+    assert np.isnan(sample["interpolated"]).all()
+
+
+def test_samples_repeat_and_epochs_differ(scene: xr.Dataset) -> None:
+    first, again = (
+        TerrainPatches([scene], CHANNELS, size=24, known_count=(4, 64), augment=True, seed=2)
+        for _ in range(2)
+    )
+    for name, values in first[3].items():
+        np.testing.assert_array_equal(values, again[3][name])
+    again.set_epoch(1)
+    assert not np.array_equal(first[3]["known"], again[3]["known"], equal_nan=True)
+
+
+def test_augmentation_mirrors_along_azimuth_only(scene: xr.Dataset) -> None:
+    plain = TerrainPatches([scene], CHANNELS, size=24)[0]["truth"]
+    augmented = TerrainPatches([scene], CHANNELS, size=24, augment=True)
+    seen = set()
+    for epoch in range(12):
+        augmented.set_epoch(epoch)
+        truth = augmented[0]["truth"]
+        same, mirrored = np.array_equal(truth, plain), np.array_equal(truth, plain[:, ::-1])
+        assert same or mirrored
+        seen.add(same)
+    assert seen == {True, False}
+
+
+def test_the_radar_looks_along_the_columns_in_every_sample(
+    scene: xr.Dataset, descending: xr.Dataset
+) -> None:
+    # On slopes that face the radar the ground rises along the look, and backscatter is strong.
+    for each in (scene, descending):
+        patches = TerrainPatches([each], ("local_incidence",), size=24, stride=8)
+        slope = [np.gradient(patches[k]["coarse"][0], axis=1).ravel() for k in range(len(patches))]
+        angle = [patches[k]["image"][0].ravel() for k in range(len(patches))]
+        angles, slopes = np.concatenate(angle), np.concatenate(slope)
+        known = np.isfinite(angles)
+        assert np.corrcoef(angles[known], slopes[known])[0, 1] < -0.5
+
+
+def test_patches_are_taken_from_their_part_only(scene: xr.Dataset) -> None:
+    part = Part((0, 48), (0, 30))
+    patches = TerrainPatches([scene], CHANNELS, within=[part], size=24, stride=12)
+    allowed = set(part.of(scene)["height"].values.ravel().tolist())
+    for index in range(len(patches)):
+        assert set(patches[index]["truth"].ravel().tolist()) <= allowed
+
+
+def test_patches_need_true_heights(scene: xr.Dataset) -> None:
+    half = scene.copy(deep=True)
+    half["height"][:, 36:] = np.nan
+    everywhere = TerrainPatches([scene], CHANNELS, size=24, stride=12)
+    patches = TerrainPatches([half], CHANNELS, size=24, stride=12)
+    assert 0 < len(patches) < len(everywhere)
+    with pytest.raises(ValueError, match="found no patch"):
+        TerrainPatches([scene], CHANNELS, size=60)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 1}, "size=1"),
+        ({"size": 24, "known_count": (5, 4)}, "two increasing"),
+        ({"size": 24, "known_sigma": -1.0}, "known_sigma=-1"),
+        ({"size": 24, "within": []}, "0 parts for 1 scenes"),
+    ],
+)
+def test_impossible_patches_are_refused(
+    scene: xr.Dataset, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        TerrainPatches([scene], CHANNELS, **options)  # type: ignore[arg-type]
+
+
+def test_a_missing_channel_is_named(scene: xr.Dataset) -> None:
+    with pytest.raises(ValueError, match="coherence"):
+        TerrainPatches([scene], ("coherence",), size=24)
+
+
+def test_statistics_of_several_scenes_are_those_of_all_values(scene: xr.Dataset) -> None:
+    image = scene["gamma0_geocoded"]
+    left, right = image.isel(x=slice(0, 30)), image.isel(x=slice(30, None))
+    values = 10.0 * np.log10(np.maximum(image.values[np.isfinite(image.values)], 1e-6))
+    mean, std = channel_statistics([left, right], "decibel")
+    assert mean == pytest.approx(values.mean(), rel=1e-6)
+    assert std == pytest.approx(values.std(), rel=1e-6)
+    with pytest.raises(ValueError, match="a channel that varies"):
+        channel_statistics([xr.ones_like(image)], "none")
+
+
+def test_scenes_are_written_again_only_if_their_configuration_changed(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def make() -> tuple[xr.DataArray, RadarGrid, Orbit]:
+        made.append(1)
+        return view_of_mountain()
+
+    job = SceneConfiguration("mountain", make, seed=1, parameters={"incidence": 34.0})
+    (path,) = write_scenes([job], tmp_path)
+    written = open_scene(path)
+    expected = simulate_scene(*view_of_mountain(), seed=1)
+    for name in ("height", "gamma0_posterior", "true_mask"):
+        np.testing.assert_array_equal(written[name].values, expected[name].values)
+    assert len(TerrainPatches([written], CHANNELS, size=24)) == 6
+    write_scenes([job], tmp_path)
+    assert len(made) == 1
+    write_scenes(
+        [SceneConfiguration("mountain", make, seed=2, parameters={"incidence": 34.0})], tmp_path
+    )
+    assert len(made) == 2
+    (path / "zarr.json").unlink(missing_ok=True)
+    (path / ".zmetadata").unlink(missing_ok=True)
+    (path / ".zattrs").write_text("{")
+    write_scenes(
+        [SceneConfiguration("mountain", make, seed=2, parameters={"incidence": 34.0})], tmp_path
+    )
+    assert len(made) == 3
+    assert [entry.name for entry in tmp_path.iterdir()] == ["mountain.zarr"]

@@ -1,0 +1,344 @@
+"""Training: the loss, calibration, and runs that are reproducible and resumed."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
+pytest.importorskip("lightning", reason="the extra `learn` is not installed")
+
+from sarheight.errors import CheckpointError
+from sarheight.learning import (
+    Channel,
+    split_bands,
+)
+from sarheight.learning.run import prepare_run
+from sarheight.terrain import (
+    HeightEstimate,
+    HeightEstimator,
+    TerrainPatches,
+    TerrainSettings,
+    simulate_scene,
+    train_terrain,
+)
+from sarheight.terrain.training import height_loss, measure_scale_factor
+from tests.mountains import look, mountain, raster
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import xarray as xr
+
+    from sarheight.learning import Part
+
+# Test processes share the cores; threads of each would wait for each other.
+torch.set_num_threads(1)
+
+SETTINGS = TerrainSettings(
+    channels=("gamma0_posterior", "local_incidence"),
+    network="ask_unet",
+    options={"width": 4, "depth": 2},
+    size=16,
+    stride=8,
+    known_count=(2, 6),
+    batch=8,
+    epochs=3,
+    rate=3e-3,
+    precision="32-true",
+)
+
+
+@pytest.fixture(scope="module")
+def scene() -> xr.Dataset:
+    return simulate_scene(raster(mountain(48, 72)), *look(), seed=5)
+
+
+def halves(scene: xr.Dataset) -> tuple[list[Part], list[Part]]:
+    bands = split_bands(scene, {"training": 0.6, "validation": 0.4}, gap=120.0)
+    return [bands["training"]], [bands["validation"]]
+
+
+def train(scene: xr.Dataset, folder: Path, settings: TerrainSettings = SETTINGS) -> HeightEstimator:
+    training, validation = halves(scene)
+    return train_terrain(
+        [scene], training, validation, settings, folder, accelerator="cpu", progress=False
+    )
+
+
+def curve(folder: Path, name: str = "validation_rmse") -> list[tuple[int, float]]:
+    with (folder / "curves" / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row.get(name)]
+    return [(int(row["epoch"]), float(row[name])) for row in rows]
+
+
+def test_the_loss_is_over_cells_with_true_heights() -> None:
+    height = torch.tensor([[[[10.0, 20.0], [30.0, 40.0]]]], requires_grad=True)
+    truth = torch.tensor([[[[12.0, torch.nan], [30.0, 34.0]]]])
+    estimate = HeightEstimate(height, None)
+    assert float(height_loss(estimate, truth, 2.0).detach()) == pytest.approx((1 + 0 + 9) / 3)
+    assert float(height_loss(estimate, truth, 2.0, "l1").detach()) == pytest.approx(4 / 3)
+    height_loss(estimate, truth, 2.0).backward()
+    assert height.grad is not None
+    assert height.grad[0, 0, 0, 1] == 0.0
+    nothing = height_loss(estimate, torch.full_like(truth, torch.nan), 2.0)
+    assert float(nothing.detach()) == 0.0
+
+
+def test_the_best_scale_is_the_mean_absolute_error() -> None:
+    random = torch.Generator().manual_seed(0)
+    truth = 5.0 * torch.randn(1, 1, 50, 50, generator=random)
+    height = torch.zeros_like(truth)
+
+    def loss(scale: float) -> float:
+        estimate = HeightEstimate(height, torch.full_like(truth, scale))
+        return float(height_loss(estimate, truth, 10.0))
+
+    best = float(truth.abs().mean())
+    assert loss(best) < loss(0.9 * best)
+    assert loss(best) < loss(1.1 * best)
+
+
+def test_the_scale_does_not_move_the_heights() -> None:
+    height = torch.zeros(1, 1, 4, 4, requires_grad=True)
+    truth = torch.ones(1, 1, 4, 4)
+    gradients = []
+    for scale in (None, torch.full((1, 1, 4, 4), 0.1)):
+        height.grad = None
+        height_loss(HeightEstimate(height, scale), truth, 1.0).backward()
+        assert height.grad is not None
+        gradients.append(height.grad.clone())
+    torch.testing.assert_close(*gradients)
+
+
+def test_settings_are_written_read_and_checked(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    SETTINGS.write(path)
+    assert TerrainSettings.read(path) == SETTINGS
+    path.write_text(json.dumps({"learning_rate": 1.0}))
+    with pytest.raises(ValueError, match="found learning_rate"):
+        TerrainSettings.read(path)
+    for options in (
+        {"network": "vit"},
+        {"precision": "8-bit"},
+        {"batch": 0},
+        {"clip": 0.0},
+        {"epochs": "60"},
+        {"decay": -1.0},
+        {"workers": -1},
+        {"channels": ()},
+        {"loss": "l3"},
+    ):
+        with pytest.raises(ValueError, match="expected"):
+            replace(SETTINGS, **options)
+
+
+def test_training_reduces_the_loss_and_writes_model_and_curves(
+    scene: xr.Dataset, tmp_path: Path
+) -> None:
+    settings = replace(SETTINGS, epochs=8, reference="mean", surfaces=("coarse",), rate=1e-2)
+    model = train(scene, tmp_path / "run", settings)
+    losses = [loss for _, loss in curve(tmp_path / "run", "training_loss")]
+    assert losses[-1] < losses[0] - 0.3
+    errors = [error for _, error in curve(tmp_path / "run")]
+    assert len(errors) == 8
+    assert (tmp_path / "run" / "settings.json").exists()
+    again = HeightEstimator.from_pretrained(tmp_path / "run" / "model")
+    assert [channel.name for channel in again.channels] == list(settings.channels)
+    for mine, other in zip(model.parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=0)
+    card = json.loads((tmp_path / "run" / "model" / "config.json").read_text())["card"]
+    assert card["training"]["validation_rmse"] == pytest.approx(min(errors), rel=1e-5)
+
+
+def test_the_gradient_is_clipped(scene: xr.Dataset, tmp_path: Path) -> None:
+    def moved(clip: float | None) -> HeightEstimator:
+        settings = replace(SETTINGS, epochs=1, decay=0.0, clip=clip)
+        return train(scene, tmp_path / f"{clip}", settings)
+
+    begun, limited, free = (list(moved(clip).parameters()) for clip in (1e-30, 1e-9, None))
+    distances = [
+        max((one - other).abs().max().item() for one, other in zip(begun, others, strict=True))
+        for others in (limited, free)
+    ]
+    # Adam takes a step of any gradient that is not small against its epsilon of 1e-8.
+    assert 0.0 < distances[0] < 0.2 * distances[1]
+
+
+def test_a_run_without_a_recorded_limit_resumes_with_the_default(tmp_path: Path) -> None:
+    prepare_run(tmp_path, SETTINGS, "cpu")
+    path = tmp_path / "settings.json"
+    written = json.loads(path.read_text())
+    del written["clip"]
+    path.write_text(json.dumps(written))
+    assert prepare_run(tmp_path, SETTINGS, "cpu") == tmp_path / "model"
+    with pytest.raises(CheckpointError, match="other settings"):
+        prepare_run(tmp_path, replace(SETTINGS, clip=None), "cpu")
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(scene: xr.Dataset, tmp_path: Path) -> None:
+    whole = train(scene, tmp_path / "whole")
+    stopped = tmp_path / "stopped"
+
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    from sarheight.terrain.training import HeightTask
+
+    step = HeightTask.training_step
+    seen = {"steps": 0}
+
+    def failing(self: HeightTask, sample: dict[str, torch.Tensor], index: int) -> torch.Tensor:
+        if self.current_epoch == 2:
+            raise Stop
+        seen["steps"] += 1
+        return step(self, sample, index)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(HeightTask, "training_step", failing)
+        with pytest.raises(Stop):
+            train(scene, stopped)
+    assert seen["steps"] > 0
+    assert not (stopped / "model").exists()
+    resumed = train(scene, stopped)
+    for mine, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=0)
+    assert dict(curve(stopped))[2] == pytest.approx(dict(curve(tmp_path / "whole"))[2], rel=1e-6)
+
+
+def test_a_run_is_reproducible_and_not_mixed_with_another(
+    scene: xr.Dataset, tmp_path: Path
+) -> None:
+    settings = replace(SETTINGS, epochs=1)
+    first, second = (train(scene, tmp_path / name, settings) for name in ("a", "b"))
+    for mine, other in zip(first.parameters(), second.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=0)
+    other_seed = train(scene, tmp_path / "c", replace(settings, seed=1))
+    assert any(
+        not torch.equal(mine, other)
+        for mine, other in zip(first.parameters(), other_seed.parameters(), strict=True)
+    )
+    with pytest.raises(CheckpointError, match="another folder"):
+        train(scene, tmp_path / "a", replace(settings, seed=1))
+    # A finished run is not done again.
+    before = (tmp_path / "a" / "last.ckpt").stat().st_mtime_ns
+    train(scene, tmp_path / "a", settings)
+    assert (tmp_path / "a" / "last.ckpt").stat().st_mtime_ns == before
+
+
+def test_parts_that_overlap_are_refused(scene: xr.Dataset, tmp_path: Path) -> None:
+    training, _ = halves(scene)
+    with pytest.raises(ValueError, match="overlap"):
+        train_terrain([scene], training, training, SETTINGS, tmp_path / "run")
+
+
+def test_a_scene_may_be_for_training_only(scene: xr.Dataset, tmp_path: Path) -> None:
+    training, validation = halves(scene)
+    model = train_terrain(
+        [scene, scene],
+        [*training, *training],
+        [*validation, None],
+        replace(SETTINGS, epochs=1),
+        tmp_path / "run",
+        accelerator="cpu",
+        progress=False,
+    )
+    assert isinstance(model, HeightEstimator)
+
+
+def test_the_scale_factor_calibrates_intervals() -> None:
+    random = np.random.default_rng(0)
+    shape = (1, 32, 32)
+    truth = random.laplace(0.0, 30.0, size=(6, *shape)).astype(np.float32)
+    surface = np.zeros(shape, dtype=np.float32)
+    patches = [
+        {
+            "image": np.ones(shape, dtype=np.float32),
+            "known": surface,
+            "distance": surface,
+            "interpolated": surface,
+            "truth": each,
+        }
+        for each in truth
+    ]
+    channel = Channel("gamma0", "1", "none")
+    model = HeightEstimator(
+        [channel],
+        network="unet",
+        options={"width": 4, "depth": 2},
+        reference="interpolated",
+        uncertainty=True,
+        scale_factor=2.0,
+    ).eval()
+    claimed = model({name: torch.from_numpy(v[None]) for name, v in patches[0].items()}).scale
+    assert claimed is not None
+    expected = 30.0 / float(claimed.detach().mean())
+    # The truth is what the estimate claims, but for one factor.
+    assert measure_scale_factor(model, patches) == pytest.approx(expected, rel=0.05)  # type: ignore[arg-type]
+
+
+def test_a_trained_network_is_calibrated_on_the_validation_part(
+    scene: xr.Dataset, tmp_path: Path
+) -> None:
+    model = train(scene, tmp_path / "run", replace(SETTINGS, epochs=1))
+    _, validation = halves(scene)
+    patches = TerrainPatches(
+        [scene], SETTINGS.channels, within=validation, size=16, known_count=SETTINGS.known_count
+    )
+    assert model.scale_factor != 1.0
+    assert measure_scale_factor(model, patches) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_training_refuses_decibels(scene: xr.Dataset, tmp_path: Path) -> None:
+    decibels = scene.copy()
+    decibels["gamma0_posterior"] = 10.0 * np.log10(scene["gamma0_posterior"])
+    with pytest.raises(ValueError, match="look like decibels"):
+        train(decibels, tmp_path / "run")
+
+
+def test_a_missing_gpu_is_refused(scene: xr.Dataset, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    training, validation = halves(scene)
+    absent = ["abacus"] if torch.cuda.is_available() else ["abacus", "cuda", "gpu"]
+    for name in absent:
+        with pytest.raises(ValueError, match=f"'{name}', which is not available"):
+            train_terrain([scene], training, validation, SETTINGS, folder, accelerator=name)
+    assert not folder.exists()
+
+
+def test_a_run_resumes_after_a_full_disk(
+    scene: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lightning.fabric.plugins.io import torch_io
+
+    save = torch_io._atomic_save
+    settings = replace(SETTINGS, epochs=2)
+
+    def full(checkpoint: dict[str, object], path: object, **rest: object) -> None:
+        if checkpoint["epoch"] == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(checkpoint, path, **rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch_io, "_atomic_save", full)
+        with pytest.raises(OSError, match="No space left"):
+            train(scene, tmp_path / "run", settings)
+    assert not (tmp_path / "run" / "model").exists()
+    resumed = train(scene, tmp_path / "run", settings)
+    whole = train(scene, tmp_path / "whole", settings)
+    for mine, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=0)
+
+
+def test_missing_values_do_not_affect_training(scene: xr.Dataset, tmp_path: Path) -> None:
+    holes = scene.copy(deep=True)
+    holes["height"][10:20, 10:20] = np.nan
+    holes["gamma0_posterior"][5:15, 5:15] = np.nan
+    model = train(holes, tmp_path / "run", replace(SETTINGS, epochs=1))
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
