@@ -177,8 +177,8 @@ def _convert_to_ellipsoid(dem: xr.DataArray, vertical: Geoid | None) -> xr.DataA
         return to_ellipsoidal(dem, vertical)
     if stated not in (None, ELLIPSOID):
         msg = (
-            f"the file states that its heights are above {stated}, and vertical={vertical!r} that "
-            "they are ellipsoidal"
+            f"the file states that its heights are above {stated}, and {vertical!r} means that they "
+            "are ellipsoidal"
         )
         advice = (
             "leave vertical out to use the stated datum, or overrule it by "
@@ -232,7 +232,8 @@ def _open_raster(path: str, *, external: bool) -> Iterator[DatasetReader]:
         if local and not Path(path).exists():
             msg = f"the DEM file {path} does not exist"
             raise FileNotFoundError(msg) from error
-        if local and Path(path).is_file() and b"<VRTDataset" in _first_bytes(path):
+        is_file = local and Path(path).is_file()
+        if is_file and not is_vrt and b"<VRTDataset" in _first_bytes(path):
             msg = f"{path} is a VRT, which reads the files that it names, under another name"
             advice = "if its origin is known, give it the suffix .vrt"
             raise DemError(msg, advice, file_advice=advice) from error
@@ -303,8 +304,8 @@ def _file_attrs(source: DatasetReader, band: int, path: str) -> dict[str, Any]:
 # Sources of a VRT. GDAL ignores the case of its tags, and so does this.
 
 _SOURCE_TAGS = {"sourcefilename", "sourcedataset"}
-_REFERRING = ("filename", "dataset", "path", "url", "array")
-"""Parts of the names of other elements and metadata that refer to files."""
+_REFERRING = ("filename", "dataset", "path", "array")
+"""Parts of the names of other elements, metadata items and arguments that refer to files."""
 
 
 def _resolve_vrt(path: str) -> bytes:
@@ -332,9 +333,10 @@ def _resolve_vrt(path: str) -> bytes:
         if name in _SOURCE_TAGS:
             _resolve_source(element, folder, path, raw=element in raw)
             continue
-        key = element.get("key", "").lower() if name == "mdi" else name
-        if element is not root and any(part in key for part in _REFERRING):
-            raise _external_source_error(path, f"holds {element.tag} {element.get('key', '')}")
+        attributes = {key.lower(): value for key, value in element.items()}
+        label = f"{name} {attributes.get('key', '')} {attributes.get('name', '')}".strip()
+        if element is not root and any(part in label.lower() for part in _REFERRING):
+            raise _external_source_error(path, f"may refer to other files by {label!r}")
     text: bytes = tostring(root)
     return text
 

@@ -408,11 +408,22 @@ def test_vrt_with_external_sources_is_refused(
             open_dem(path)
 
 
-def test_vrt_refers_to_files_by_sources_only(folder: Path, private: Path, heights: np.ndarray):
+@pytest.mark.parametrize(
+    "element",
+    [
+        '<Metadata domain="GEOLOCATION"><MDI key="X_DATASET">{private}</MDI></Metadata>',
+        '<Argument name="gain_dataset_filename_1">{private}</Argument>',
+        "<RPCTransformer><demPath>{private}</demPath></RPCTransformer>",
+        "<Overview><sourcefilename>{private}</sourcefilename></Overview>",
+    ],
+)
+def test_other_elements_of_a_vrt_refer_to_no_file(
+    folder: Path, private: Path, heights: np.ndarray, element: str
+):
     write(folder / "tile.tif", heights)
-    metadata = f'<Metadata domain="GEOLOCATION"><MDI key="X_DATASET">{private}</MDI></Metadata>'
-    (folder / "dem.vrt").write_text(virtual("tile.tif", relative=1, extra=metadata))
-    with pytest.raises(DemError, match="X_DATASET"):
+    text = virtual("tile.tif", relative=1, extra=element.format(private=private))
+    (folder / "dem.vrt").write_text(text)
+    with pytest.raises(DemError, match="external_sources"):
         open_dem(folder / "dem.vrt")
 
 
