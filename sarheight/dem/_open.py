@@ -177,8 +177,8 @@ def _convert_to_ellipsoid(dem: xr.DataArray, vertical: Geoid | None) -> xr.DataA
         return to_ellipsoidal(dem, vertical)
     if stated not in (None, ELLIPSOID):
         msg = (
-            f"the file states that its heights are above {stated}, and {vertical!r} means that they "
-            "are ellipsoidal"
+            f"the file states that its heights are above {stated}, and {vertical!r} means that "
+            "they are ellipsoidal"
         )
         advice = (
             "leave vertical out to use the stated datum, or overrule it by "
