@@ -23,6 +23,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader, MemoryFile
 from rasterio.windows import Window
 
+from sarheight._runtime import library
 from sarheight.dem.checked import assume_ellipsoidal, north_up, to_ellipsoidal
 from sarheight.dem.datum import (
     ELLIPSOID,
@@ -227,6 +228,8 @@ def _open_raster(path: str, *, external: bool) -> Iterator[DatasetReader]:
             else:
                 drivers = [*DRIVERS, "VRT"] if is_vrt else list(DRIVERS)
                 with _open_by(path, drivers) as source:
+                    if source.driver == "netCDF" and not external:
+                        _require_own_pixels(path)
                     yield source
     except (RasterioError, OSError) as error:
         if local and not Path(path).exists():
@@ -363,6 +366,33 @@ def _resolve_source(element: Element, folder: Path, path: str, *, raw: bool) -> 
             raise _external_source_error(path, found) from error
     element.text = str(source)
     element.attrib = {"relativeToVRT": "0"}
+
+
+def _require_own_pixels(path: str) -> None:
+    """Raise if a netCDF 4 (HDF5) file takes pixels from other files."""
+    file = path.removeprefix("NETCDF:").rpartition(":")[0] if path.startswith("NETCDF:") else path
+    file = file.strip('"')
+    if _first_bytes(file).startswith(b"CDF"):  # the classic format has no references
+        return
+    h5py = library("h5py", extra="learn")
+    with h5py.File(file) as content:
+
+        def refers(name: str) -> str | None:
+            link, item = content.get(name, getlink=True), content[name]
+            is_dataset = isinstance(item, h5py.Dataset)
+            external = isinstance(link, h5py.ExternalLink)
+            return name if external or (is_dataset and (item.external or item.is_virtual)) else None
+
+        found = content.visit(refers)
+        links = [
+            name
+            for name in content
+            if isinstance(content.get(name, getlink=True), h5py.ExternalLink)
+        ]
+    if found or links:
+        msg = f"{path} takes pixels from other files ({found or links[0]})"
+        advice = "if its origin is known, pass open_dem(..., external_sources=True)"
+        raise DemError(msg, advice, file_advice="copy it into a GeoTIFF by gdal_translate")
 
 
 def _external_source_error(path: str, found: str) -> DemError:

@@ -487,3 +487,23 @@ def test_external_sources_on_request(folder: Path, private: Path, heights: np.nd
     (folder / "outer.vrt").write_text(virtual("dem.vrt", relative=1))
     for name in ("dem.vrt", "outer.vrt"):
         np.testing.assert_array_equal(open_dem(folder / name, external_sources=True), heights)
+
+
+def test_netcdf_with_pixels_in_another_file_is_refused(folder: Path, tmp_path: Path):
+    h5py = pytest.importorskip("h5py")
+    (tmp_path / "private.txt").write_text("private text " * 9)
+    with h5py.File(folder / "dem.nc", "w") as file:
+        external = [(str(tmp_path / "private.txt"), 0, 25)]
+        file.create_dataset("z", shape=(5, 5), dtype="i1", external=external)
+    with pytest.raises(DemError, match="pixels from other files"):
+        open_dem(folder / "dem.nc")
+
+
+@pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
+@pytest.mark.parametrize("kind", ["NETCDF4", "NETCDF3_CLASSIC"])
+def test_netcdf_with_its_own_pixels(tmp_path: Path, heights: np.ndarray, kind: str):
+    dem = open_dem(write(tmp_path / "dem.tif", heights), vertical=12.0)
+    dem.attrs.pop("grid_mapping", None)
+    dem.encoding["grid_mapping"] = "spatial_ref"
+    dem.to_netcdf(tmp_path / "dem.nc", format=kind, engine="netcdf4")
+    np.testing.assert_array_equal(open_dem(tmp_path / "dem.nc").sortby("y"), dem.sortby("y"))
