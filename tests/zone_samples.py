@@ -1,4 +1,4 @@
-"""Small labelled patches for tests: in memory, in HDF5 as So2Sat has it, and on a map."""
+"""Small labelled patches for tests: in memory, in HDF5 files of So2Sat, and on a map."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def patches(count: int = 90, size: int = 8, *, noise: float = 1.0, seed: int = 0
 
 
 def so2sat_arrays(count: int = 20, seed: int = 0) -> dict[str, NDArray[Any]]:
-    """Make what a file of So2Sat LCZ42 holds."""
+    """Return the data sets of a file of So2Sat LCZ42."""
     random = np.random.default_rng(seed)
     label = np.zeros((count, 17))
     label[np.arange(count), np.arange(count) % 17] = 1.0
@@ -75,9 +75,9 @@ def city(rows: int = 40, columns: int = 60, seed: int = 0) -> tuple[xr.DataArray
         dims=("band", "y", "x"),
         coords={"band": ["green", "red", "nir"], **coordinates},
     ).rio.write_crs(32633)
-    given = np.zeros_like(zone)
-    given[1::3, 1::3] = zone[1::3, 1::3]
+    labelled = np.zeros_like(zone)
+    labelled[1::3, 1::3] = zone[1::3, 1::3]
     labels = xr.DataArray(
-        given.astype(np.uint8), dims=("y", "x"), coords=coordinates
+        labelled.astype(np.uint8), dims=("y", "x"), coords=coordinates
     ).rio.write_crs(32633)
     return stack, labels

@@ -21,7 +21,7 @@ import numpy as np
 from sarheight_kernels.estimation import to_backscatter
 
 from sarheight.dem.checked import stored_like
-from sarheight.geometry.pass_geometry import on_grid
+from sarheight.geometry.pass_geometry import dem_dataset
 from sarheight.geometry.visibility import FORESHORTENING_THRESHOLD
 from sarheight.layover._plan import (
     SceneDem,
@@ -224,7 +224,7 @@ def reconstruct(
         values = {name: work.values(index, name) for name in settings.variables}
         attributes = {**balance.attributes(), "rcs_image": rcs[index]}
         results.append(
-            pass_dataset(scene, on_grid(checked.grid, {}), one.radar, values, attributes)
+            pass_dataset(scene, dem_dataset(checked.grid, {}), one.radar, values, attributes)
         )
     result = stored_like(combine(results), checked.stored)
     parameters = {

@@ -45,7 +45,7 @@ def test_the_order_of_the_channels_is_that_of_so2sat() -> None:
     assert tuple(polarimetric_channels(vv, vh)) == RADAR_CHANNELS
 
 
-def test_the_channels_are_what_they_are_called() -> None:
+def test_each_channel_agrees_with_its_definition() -> None:
     vv, vh = speckle()
     found = polarimetric_channels(vv, vh)
     np.testing.assert_array_equal(found["vh_real"], vh.real)
@@ -85,8 +85,8 @@ def test_covariance_is_a_mean_over_the_window() -> None:
 
 
 @given(st.integers(0, 1000), st.sampled_from([1, 3, 7]))
-def test_covariances_are_those_of_some_signal(seed: int, window: int) -> None:
-    """Hermitian, with real power, and bound by Cauchy and Schwarz."""
+def test_covariances_are_hermitian_and_bounded(seed: int, window: int) -> None:
+    """Hermitian, with real power, and within the Cauchy-Schwarz bound."""
     vv, vh = speckle((12, 14), seed)
     mixed = covariance(vh, vv, window=window)
     np.testing.assert_allclose(mixed, covariance(vv, vh, window=window).conj(), atol=1e-7)
@@ -96,7 +96,7 @@ def test_covariances_are_those_of_some_signal(seed: int, window: int) -> None:
     assert (np.abs(mixed.values) <= limit * (1.0 + 1e-4) + 1e-7).all()
 
 
-def test_the_filter_keeps_what_the_image_carries() -> None:
+def test_the_filter_keeps_name_dims_and_attributes() -> None:
     power = xr.DataArray(
         np.random.default_rng(0).gamma(4.4, 1.0 / 4.4, (2, 30, 40)),
         {"polarisation": ["VV", "VH"]},
@@ -114,7 +114,7 @@ def test_the_filter_keeps_what_the_image_carries() -> None:
         np.testing.assert_array_equal(found.sel(polarisation=name), alone)
 
 
-def test_power_has_no_covariance() -> None:
+def test_a_covariance_of_power_is_refused() -> None:
     vv, vh = speckle((10, 10))
     power = squared(vv)
     with pytest.raises(ValueError, match=r"found float32 numbers .* open the SLC"):
@@ -126,14 +126,14 @@ def test_power_has_no_covariance() -> None:
 
 
 @pytest.mark.parametrize("window", [0, 4, -3])
-def test_an_even_window_has_no_middle(window: int) -> None:
+def test_even_windows_are_refused(window: int) -> None:
     vv, vh = speckle((10, 10))
     with pytest.raises(ValueError, match="expected an odd number"):
         covariance(vv, vh, window=window)
 
 
 @pytest.mark.parametrize("looks", [0.0, -1.0, np.inf, np.nan])
-def test_looks_are_above_nothing(looks: float) -> None:
+def test_looks_that_are_not_positive_are_refused(looks: float) -> None:
     vv, vh = speckle((10, 10))
     with pytest.raises(ValueError, match="looks, expected a number above 0"):
         polarimetric_channels(vv, vh, looks=looks)
@@ -141,7 +141,7 @@ def test_looks_are_above_nothing(looks: float) -> None:
         refined_lee(squared(vv), looks)
 
 
-def test_what_is_no_power_is_refused() -> None:
+def test_complex_images_and_decibels_are_refused_as_power() -> None:
     vv, _ = speckle((10, 10))
     with pytest.raises(ValueError, match="expected linear power"):
         refined_lee(vv, 1.0)
@@ -149,6 +149,6 @@ def test_what_is_no_power_is_refused() -> None:
         refined_lee(squared(vv).assign_attrs(units="dB"), 1.0)
 
 
-def test_an_image_without_data_stays_one() -> None:
+def test_an_image_without_data_stays_without_data() -> None:
     empty = xr.DataArray(np.full((10, 12), np.nan, dtype=np.float32), dims=("y", "x"))
     assert refined_lee(empty, 4.0).isnull().all()

@@ -1,4 +1,4 @@
-"""Accuracy of classes and the honesty of confidence, against other implementations."""
+"""Accuracy scores and calibration errors against other implementations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = ["a", "b", "c"]
 NUMBERS = st.lists(st.integers(0, 2), min_size=1, max_size=60)
 
 
-def test_figures_of_a_small_table_are_those_done_by_hand() -> None:
+def test_scores_of_a_small_confusion_matrix_agree_with_manual_ones() -> None:
     scores = scores_from_confusion([[4, 1, 0], [2, 2, 1], [0, 0, 0]], NAMES)
     assert scores.count == 10
     assert scores.overall == pytest.approx(0.6)
@@ -29,12 +29,12 @@ def test_figures_of_a_small_table_are_those_done_by_hand() -> None:
     np.testing.assert_allclose(scores.precision, [4 / 6, 2 / 3, 0.0])
     np.testing.assert_allclose(scores.f1, [8 / 11, 0.5, 0.0])
     assert scores.missing == ("c",)
-    told = scores.as_dict()
-    assert told["classes"]["c"] == {"count": 0, "recall": None, "precision": 0.0, "f1": 0.0}
+    summary = scores.as_dict()
+    assert summary["classes"]["c"] == {"count": 0, "recall": None, "precision": 0.0, "f1": 0.0}
 
 
 @given(NUMBERS, st.randoms(use_true_random=False))
-def test_figures_agree_with_scikit_learn(truth: list[int], random: object) -> None:
+def test_scores_agree_with_scikit_learn(truth: list[int], random: object) -> None:
     sklearn = pytest.importorskip("sklearn.metrics")
     found = [random.randrange(3) for _ in truth]  # type: ignore[attr-defined]
     scores = class_scores(truth, found, NAMES)
@@ -48,7 +48,7 @@ def test_figures_agree_with_scikit_learn(truth: list[int], random: object) -> No
         assert scores.kappa == pytest.approx(sklearn.cohen_kappa_score(truth, found))
 
 
-def test_guessing_is_worth_nothing_and_knowing_everything() -> None:
+def test_kappa_is_0_for_a_constant_class_and_1_for_the_truth() -> None:
     truth = np.repeat([0, 1, 2], [800, 100, 100])
     always = class_scores(truth, np.zeros_like(truth), NAMES)
     assert always.overall == 0.8
@@ -61,7 +61,7 @@ def test_guessing_is_worth_nothing_and_knowing_everything() -> None:
     assert nothing.as_dict()["overall"] is None
 
 
-def test_strange_classes_and_shapes_are_named() -> None:
+def test_invalid_class_numbers_and_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="from 0 to 2"):
         confusion_matrix([0, 3], [0, 1], 3)
     with pytest.raises(ValueError, match="whole numbers"):
@@ -84,18 +84,18 @@ def test_calibration_agrees_with_torchmetrics() -> None:
     assert calibration_error(given_, truth) == pytest.approx(float(expected), abs=1e-6)
 
 
-def test_an_honest_classifier_has_no_calibration_error() -> None:
+def test_a_calibrated_classifier_has_no_calibration_error() -> None:
     random = np.random.default_rng(1)
-    honest = random.dirichlet(np.ones(3), 200_000)
-    truth = (random.random((200_000, 1)) > np.cumsum(honest, axis=1)).sum(axis=1)
-    assert calibration_error(honest, truth) < 0.01
-    sure = np.eye(3)[honest.argmax(axis=1)]
+    calibrated = random.dirichlet(np.ones(3), 200_000)
+    truth = (random.random((200_000, 1)) > np.cumsum(calibrated, axis=1)).sum(axis=1)
+    assert calibration_error(calibrated, truth) < 0.01
+    sure = np.eye(3)[calibrated.argmax(axis=1)]
     wrong = 1.0 - float((sure.argmax(axis=1) == truth).mean())
     assert calibration_error(sure, truth) == pytest.approx(wrong)
     assert np.isnan(calibration_error(np.zeros((0, 3)), []))
 
 
-def test_what_is_no_probability_is_refused() -> None:
+def test_invalid_probabilities_are_refused() -> None:
     for given_ in ([[0.5, 0.1]], [[1.2, -0.2]], [0.5, 0.5]):
         with pytest.raises(ValueError, match="sum to 1"):
             calibration_error(given_, [0])

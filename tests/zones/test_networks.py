@@ -1,4 +1,4 @@
-"""Networks for Local Climate Zones: where branches meet, what is kept, what is refused."""
+"""Networks for Local Climate Zones: fusion stages, calibration, saved models, invalid options."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_every_stage_gives_probabilities_and_gradients(stage: int) -> None:
 
 
 @pytest.mark.parametrize("stage", range(7))
-def test_branches_see_their_own_channels_until_they_meet(stage: int) -> None:
+def test_branches_read_only_their_channels_before_the_fusion(stage: int) -> None:
     network = FusionCNN(GROUPS, 4, stage=stage, **SMALL).eval()
     assert len(network.branches) == 2
     image, other = patches(), patches()
@@ -89,7 +89,7 @@ def test_at_stage_6_the_output_is_the_mean_of_the_branches() -> None:
         torch.testing.assert_close(network(image).exp(), torch.stack(each).mean(dim=0))
 
 
-def test_shared_widths_keep_the_network_from_growing_with_the_stage() -> None:
+def test_divided_widths_do_not_grow_with_the_stage() -> None:
     def size(stage: int, sharing: str) -> int:
         options = {"widths": (8, 8, 8, 8, 8), "dense": 8, "sharing": sharing}
         network = FusionCNN(GROUPS, 4, stage=stage, **options)  # type: ignore[arg-type]
@@ -112,7 +112,7 @@ def test_a_single_branch_is_one_network_whatever_the_stage() -> None:
     torch.testing.assert_close(first.eval()(patches()), other.eval()(patches()))
 
 
-def test_what_makes_no_network_is_refused() -> None:
+def test_invalid_options_of_networks_are_refused() -> None:
     with pytest.raises(ValueError, match="no more branches than channels"):
         FusionCNN([[0], [1], []], 4)
     with pytest.raises(ValueError, match=r"\[1\] are in several"):
@@ -127,7 +127,7 @@ def test_what_makes_no_network_is_refused() -> None:
             ZoneNet(GROUPS, 4, **wrong)
 
 
-def test_the_small_network_learns_without_a_group_now_and_then() -> None:
+def test_the_residual_network_drops_groups_only_in_training() -> None:
     torch.manual_seed(0)
     network = ZoneNet(GROUPS, 4, width=8, stages=2, group_dropout=0.5, drop_path=0.3)
     found = network(patches())
@@ -138,7 +138,7 @@ def test_the_small_network_learns_without_a_group_now_and_then() -> None:
     assert network(patches(size=7)).shape == (6, 4)
 
 
-def test_a_classifier_normalises_and_does_without_missing_values() -> None:
+def test_a_classifier_normalises_and_ignores_missing_values() -> None:
     model = classifier()
     image = patches()
     with torch.no_grad():
@@ -161,7 +161,7 @@ def test_power_enters_in_decibels() -> None:
     torch.testing.assert_close(seen[:, 1], torch.full((2, 8, 8), 2.0))
 
 
-def test_temperature_changes_confidence_and_no_class() -> None:
+def test_temperature_changes_the_confidence_but_no_class() -> None:
     model, image = classifier(), patches()
     with torch.no_grad():
         plain = model.probabilities(image)
@@ -172,7 +172,7 @@ def test_temperature_changes_confidence_and_no_class() -> None:
     torch.testing.assert_close(cool.sum(dim=1), torch.ones(6))
 
 
-def test_a_classifier_survives_its_folder(tmp_path: Path) -> None:
+def test_a_saved_classifier_is_restored(tmp_path: Path) -> None:
     model = classifier(codes=(1, 6, 17), posting=10.0, temperature=1.7)
     model.save_pretrained(tmp_path / "model")
     again = ZoneClassifier.from_pretrained(tmp_path / "model")
@@ -186,7 +186,7 @@ def test_a_classifier_survives_its_folder(tmp_path: Path) -> None:
         ZoneClassifier.from_pretrained(tmp_path / "model")
 
 
-def test_joined_classifiers_give_the_mean(tmp_path: Path) -> None:
+def test_an_ensemble_averages_probabilities(tmp_path: Path) -> None:
     torch.manual_seed(1)
 
     def alone(names: str) -> ZoneClassifier:
@@ -211,7 +211,7 @@ def test_joined_classifiers_give_the_mean(tmp_path: Path) -> None:
         ZoneClassifier.ensemble([first, strange])
 
 
-def test_what_makes_no_classifier_is_refused() -> None:
+def test_invalid_options_of_classifiers_are_refused() -> None:
     member = ZoneMember((("a",),), options=SMALL)
     with pytest.raises(ValueError, match="no channel q"):
         ZoneClassifier(CHANNELS, ["x", "y"], [ZoneMember((("q",),))], size=16)
@@ -227,7 +227,7 @@ def test_what_makes_no_classifier_is_refused() -> None:
         ZoneClassifier(CHANNELS, ["x", "y"], [member], size=4)
 
 
-def test_there_are_28_forms() -> None:
+def test_there_are_28_fusion_strategies() -> None:
     forms = fusion_strategies()
     assert len(forms) == 28
     assert len({form.label for form in forms}) == 28
@@ -247,7 +247,7 @@ def test_there_are_28_forms() -> None:
         FusionStrategy("x", (("a",), ("b",)), 3, independent=True)
 
 
-def test_named_splits_part_all_channels() -> None:
+def test_named_splits_hold_each_channel_once() -> None:
     everything = {*RADAR_CHANNELS, *OPTICAL_CHANNELS}
     assert len(everything) == 18
     for name, split in ZONE_SPLITS.items():

@@ -1,4 +1,4 @@
-"""Maps of Local Climate Zones: where cells get their class from, and what the files hold."""
+"""Maps of Local Climate Zones: classes of cells, missing data, and files."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_each_cell_has_the_class_of_the_patch_around_it(size: int) -> None:
     np.testing.assert_array_equal(zones["zone"], codes)
 
 
-def test_a_step_takes_every_so_many_cells() -> None:
+def test_a_step_samples_the_map() -> None:
     stack, _ = city(41, 62)
     model = classifier(5)
     whole = predict_zones(model, stack, device="cpu")
@@ -106,7 +106,7 @@ def test_blending_mixes_neighbours_and_keeps_probabilities() -> None:
     )
 
 
-def test_stacks_of_another_form_and_decibels_are_refused() -> None:
+def test_stacks_with_other_dims_or_in_decibels_are_refused() -> None:
     stack, _ = city()
     with pytest.raises(DatasetError, match=r"dims \('y', 'x'\), expected \(band, y, x\)"):
         predict_zones(classifier(), stack[0])
@@ -118,7 +118,7 @@ def test_stacks_of_another_form_and_decibels_are_refused() -> None:
         predict_zones(model, stack - 12.0)
 
 
-def test_where_nothing_is_known_there_is_no_class() -> None:
+def test_cells_without_data_have_no_class() -> None:
     stack, _ = city()
     stack[:, :5] = np.nan
     stack[0, 20:] = np.nan
@@ -173,7 +173,7 @@ def test_a_geotiff_has_the_colours_the_names_and_the_probabilities(tmp_path: Pat
     write_zones(zones, tmp_path / "zones.tif", overwrite=True)
 
 
-def test_other_formats_hold_everything_in_one(tmp_path: Path) -> None:
+def test_netcdf_holds_all_variables(tmp_path: Path) -> None:
     stack, _ = city()
     zones = predict_zones(classifier(), stack, device="cpu")
     assert write_zones(zones, tmp_path / "zones.nc") == [tmp_path / "zones.nc"]
@@ -183,14 +183,14 @@ def test_other_formats_hold_everything_in_one(tmp_path: Path) -> None:
     assert again["class"].values.tolist() == list(CLASSES)
 
 
-def test_the_picture_names_the_zones_that_occur() -> None:
+def test_the_legend_lists_the_zones_that_occur() -> None:
     stack, labels = city()
     zones = predict_zones(classifier(), stack, device="cpu")
     zone = zones["zone"].copy(data=np.where(labels.values == 6, 1, labels.values))
     figure = plot_zones(zone, title="city")
     axes = figure.axes[0]
-    told = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert [text.split(":")[0] for text in told[:2]] == ["LCZ 1", "LCZ G"]
+    labels_drawn = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert [text.split(":")[0] for text in labels_drawn[:2]] == ["LCZ 1", "LCZ G"]
     assert axes.get_title(loc="left") == "city"
     colours = {tuple(patch.get_facecolor()[:3]) for patch in axes.get_legend().get_patches()}
     assert (0x6A / 255, 0x6A / 255, 1.0) in colours

@@ -1,4 +1,4 @@
-"""Labelled patches from rasters, and how they are split."""
+"""Labelled patches from rasters, and their splits."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_there_are_17_zones_with_their_own_names_and_colours() -> None:
             zone_of_code(code)
 
 
-def test_patches_lie_around_their_labels() -> None:
+def test_patches_are_centred_on_their_labels() -> None:
     stack, labels = city()
     samples = RasterPatches(stack, labels, size=5)
     assert samples.classes == ("compact_high_rise", "open_low_rise", "water")
@@ -60,7 +60,7 @@ def test_patches_lie_around_their_labels() -> None:
     np.testing.assert_array_equal(samples[number]["image"], around)
 
 
-def test_beyond_the_edge_nothing_is_known() -> None:
+def test_cells_beyond_the_edge_are_missing() -> None:
     stack, labels = city()
     samples = RasterPatches(stack, labels, size=8)
     corner = samples[0]["image"]
@@ -69,7 +69,7 @@ def test_beyond_the_edge_nothing_is_known() -> None:
     assert np.isfinite(corner[:, 3:, 3:]).all()
 
 
-def test_nodata_is_missing_and_a_place_without_values_is_no_sample() -> None:
+def test_nodata_is_missing_and_labels_without_data_are_dropped() -> None:
     stack, labels = city()
     whole = stack.astype(np.int16)
     whole.values[:, :10] = -99
@@ -91,7 +91,7 @@ def test_labels_may_lie_on_a_coarser_grid() -> None:
     np.testing.assert_array_equal(fine[[3, 9]]["image"], other[[3, 9]]["image"])
 
 
-def test_rasters_that_do_not_meet_are_refused() -> None:
+def test_rasters_that_do_not_fit_are_refused() -> None:
     stack, labels = city()
     with pytest.raises(DatasetError, match="one CRS"):
         RasterPatches(stack, labels.rio.write_crs(4326))
@@ -111,7 +111,7 @@ def test_rasters_that_do_not_meet_are_refused() -> None:
         RasterPatches(stack.assign_coords(band=["a", "a", "b"]), labels)
 
 
-def test_other_classes_have_the_names_that_are_given() -> None:
+def test_other_classes_have_the_given_names() -> None:
     stack, labels = city()
     samples = RasterPatches(
         stack, labels.where(labels > 0), size=3, names={17: "sea", 1: "town", 6: "village"}
@@ -137,7 +137,7 @@ def test_several_rasters_make_one_stack(tmp_path: Path) -> None:
         read_stack(tmp_path / "may.tif", tmp_path / "other.tif")
 
 
-def test_samples_are_dealt_out_class_by_class() -> None:
+def test_splits_are_stratified_by_class() -> None:
     samples = patches(90)
     parts = split_samples(samples, seed=3)
     assert {name: part.counts().tolist() for name, part in parts.items()} == {
@@ -154,13 +154,13 @@ def test_samples_are_dealt_out_class_by_class() -> None:
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=80), st.integers(0, 99))
-def test_no_sample_is_lost_or_dealt_twice(labels: list[int], seed: int) -> None:
+def test_each_sample_is_in_exactly_one_part(labels: list[int], seed: int) -> None:
     count = len(labels)
     image = np.arange(count, dtype=np.float32)[:, None, None, None]
     samples = ZonePatches(image, labels, ["a"], list("vwxyz"))
     parts = split_samples(samples, seed=seed)
-    dealt = np.concatenate([part.load().image.ravel() for part in parts.values()])
-    np.testing.assert_array_equal(np.sort(dealt), np.arange(count))
+    split = np.concatenate([part.load().image.ravel() for part in parts.values()])
+    np.testing.assert_array_equal(np.sort(split), np.arange(count))
     for number, total in enumerate(np.bincount(labels, minlength=5)):
         if total >= 3:
             assert all(part.counts()[number] > 0 for part in parts.values())
@@ -168,7 +168,7 @@ def test_no_sample_is_lost_or_dealt_twice(labels: list[int], seed: int) -> None:
 
 @settings(max_examples=25)
 @given(st.integers(2, 5), st.integers(0, 99))
-def test_folds_are_whole_blocks_with_a_part_of_each_class(folds: int, seed: int) -> None:
+def test_folds_are_whole_blocks_with_all_classes(folds: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     x, y = random.uniform(0.0, 30e3, (2, 600))
     labels = random.choice(4, 600, p=[0.6, 0.2, 0.15, 0.05])
@@ -192,7 +192,7 @@ def test_too_few_blocks_for_the_folds_are_refused() -> None:
         spatial_folds([0, 1], [0.0, 1.0], [0.0, 0.0], folds=1)
 
 
-def test_training_near_what_is_held_out_can_be_left_out() -> None:
+def test_training_samples_close_to_held_out_ones_are_excluded() -> None:
     x, y = np.arange(10) * 100.0, np.zeros(10)
     kept = exclude_neighbours([0, 1, 2, 3, 4, 5], [7, 8], x, y, 300.0)
     np.testing.assert_array_equal(kept, [0, 1, 2, 3, 4])
@@ -210,7 +210,7 @@ def test_a_class_that_is_missing_from_training_is_named() -> None:
         require_classes(samples, other, "test")
 
 
-def test_patches_whose_parts_do_not_fit_are_refused() -> None:
+def test_inconsistent_patches_are_refused() -> None:
     image = np.zeros((3, 2, 4, 4), dtype=np.float32)
     for labels, channels, classes in (
         ([0, 1], ["a", "b"], ["x", "y"]),

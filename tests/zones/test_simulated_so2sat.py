@@ -1,4 +1,4 @@
-"""Simulated patches in the form of So2Sat: their statistics, and the files."""
+"""Simulated patches in the format of So2Sat: their statistics, and the files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.synthetic.zones import (
-    MATERIALS_SURFACES,
+    MATERIAL_NAMES,
     SPECTRA,
     ZONES,
     ZoneSceneSettings,
@@ -46,7 +46,7 @@ def of_zone(number: int, name: str) -> Any:  # noqa: ANN401
     return found[name][found["label"].argmax(axis=1) == number]
 
 
-def test_files_have_the_form_of_so2sat(tmp_path: Path) -> None:
+def test_files_have_the_format_of_so2sat(tmp_path: Path) -> None:
     paths = write_simulated_so2sat(tmp_path / "new", TINY)
     assert so2sat_files(tmp_path / "new") == paths
     regions: dict[str, set[int]] = {}
@@ -83,7 +83,7 @@ def test_the_same_seed_draws_the_same() -> None:
     assert not np.array_equal(one["sen1"], other["sen1"])
 
 
-def test_complex_numbers_and_powers_agree() -> None:
+def test_intensities_agree_with_the_complex_channels() -> None:
     """Channels 5 and 6 are the filtered power of the first four."""
     sen1 = patches()["sen1"].astype(float)
     for real, power in ((0, 4), (2, 5)):
@@ -95,7 +95,7 @@ def test_complex_numbers_and_powers_agree() -> None:
     assert (covariance < 1.1 * limit).all()
 
 
-def test_speckle_is_circular_gaussian_with_the_covariance_asked_for() -> None:
+def test_speckle_is_circular_gaussian_with_the_given_covariance() -> None:
     random = np.random.default_rng(0)
     shape = (300, 300)
     wanted = 0.02 * np.exp(0.7j)
@@ -112,8 +112,8 @@ def test_speckle_is_circular_gaussian_with_the_covariance_asked_for() -> None:
         assert np.mean(power > power.mean()) == pytest.approx(np.exp(-1.0), abs=0.01)
 
 
-def test_zones_look_as_they_should() -> None:
-    """Water is dark, trees scatter into VH, walls are bright, and plants reflect infrared."""
+def test_zones_differ_in_backscatter_and_vegetation_index() -> None:
+    """Water is dark, trees scatter into VH, walls are bright, and vegetation reflects infrared."""
     vh, vv = (
         (lambda number: of_zone(number, "sen1")[..., 4].mean()),
         (lambda number: of_zone(number, "sen1")[..., 5].mean()),
@@ -130,7 +130,7 @@ def test_zones_look_as_they_should() -> None:
     assert index[WATER] < index[COMPACT] < index[TREES]
 
 
-def test_buildings_cover_the_share_that_their_zone_says() -> None:
+def test_the_built_fraction_is_that_of_the_zone() -> None:
     random = np.random.default_rng(0)
     alike = draw_region(random, len(ZONES), 0.0)
     for number in (COMPACT, OPEN, SPARSE, TREES):
@@ -151,7 +151,7 @@ def test_without_a_shift_regions_differ_in_their_zones_alone() -> None:
     assert np.abs(np.log(far.palette / away.palette)).mean() > 0.1
 
 
-def test_covariances_that_are_drawn_from_are_possible() -> None:
+def test_covariances_are_positive_semidefinite() -> None:
     random = np.random.default_rng(0)
     region = draw_region(random, len(ZONES), 1.0)
     for zone in ZONES:
@@ -163,10 +163,10 @@ def test_covariances_that_are_drawn_from_are_possible() -> None:
 
 
 def test_every_material_has_a_spectrum() -> None:
-    assert SPECTRA.shape == (len(MATERIALS_SURFACES), 10)
+    assert SPECTRA.shape == (len(MATERIAL_NAMES), 10)
 
 
-def test_what_is_there_is_kept(tmp_path: Path) -> None:
+def test_existing_files_are_kept(tmp_path: Path) -> None:
     write_simulated_so2sat(tmp_path, TINY)
     before = (tmp_path / "training.h5").read_bytes()
     with pytest.raises(OutputError, match=r"training\.h5"):
@@ -182,7 +182,7 @@ def test_what_is_there_is_kept(tmp_path: Path) -> None:
         {"shift": -0.5},
     ],
 )
-def test_settings_that_make_no_sense_are_refused(changes: dict[str, Any]) -> None:
+def test_invalid_settings_are_refused(changes: dict[str, Any]) -> None:
     usual: dict[str, Any] = {"patches": TINY.patches, "regions": TINY.regions}
     with pytest.raises(ValueError, match="expected numbers above 0 for training, validation"):
         ZoneSceneSettings(**(usual | changes))

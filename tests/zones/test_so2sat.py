@@ -1,4 +1,4 @@
-"""So2Sat LCZ42: what is read from its files, and what is refused."""
+"""So2Sat LCZ42: patches and statistics of its files, and invalid files."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_patches_are_those_of_the_file_in_any_order(file: Path) -> None:
         samples[37]
 
 
-def test_parts_and_channels_are_views_and_can_be_kept_in_memory(file: Path) -> None:
+def test_subsets_and_channels_are_views_that_load_into_memory(file: Path) -> None:
     samples = So2SatPatches(file)
     some = samples.subset([7, 2, 30]).with_channels(["B8", "vv_real"])
     np.testing.assert_array_equal(some[[2, 0]]["image"][0, 0], samples[30]["image"][14])
@@ -76,7 +76,7 @@ def test_parts_and_channels_are_views_and_can_be_kept_in_memory(file: Path) -> N
         samples.with_channels(["B9"])
 
 
-def test_counts_are_those_of_the_file_whatever_is_printed(tmp_path: Path) -> None:
+def test_counts_are_those_of_the_file(tmp_path: Path) -> None:
     for name, count in (("training", 20), ("validation", 5), ("testing", 7)):
         write_so2sat(tmp_path / f"{name}.h5", so2sat_arrays(count))
     files = so2sat_files(tmp_path)
@@ -87,7 +87,7 @@ def test_counts_are_those_of_the_file_whatever_is_printed(tmp_path: Path) -> Non
         so2sat_files(tmp_path / "cache")
 
 
-def test_a_sample_set_goes_to_another_process_without_its_file(file: Path) -> None:
+def test_samples_are_pickled_without_the_open_file(file: Path) -> None:
     samples = So2SatPatches(file)
     again = pickle.loads(pickle.dumps(samples))  # noqa: S301  # our own
     assert again._opened is None
@@ -125,7 +125,7 @@ def test_workers_read_what_one_process_reads(file: Path) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_statistics_are_measured_once_and_kept(file: Path, tmp_path: Path) -> None:
+def test_statistics_are_computed_once_and_cached(file: Path, tmp_path: Path) -> None:
     samples = So2SatPatches(file)
     found = zone_statistics(samples, {"vh_intensity": "decibel"})
     arrays = so2sat_arrays(37)
@@ -143,7 +143,7 @@ def test_statistics_are_measured_once_and_kept(file: Path, tmp_path: Path) -> No
     assert not list((tmp_path / "cache" / "statistics").glob("*.partial"))
 
 
-def test_statistics_leave_out_what_is_not_a_number(tmp_path: Path) -> None:
+def test_statistics_ignore_values_that_are_not_finite(tmp_path: Path) -> None:
     arrays = so2sat_arrays(10)
     arrays["sen2"][:4, :, :, 3] = np.nan
     arrays["sen2"][4, 0, 0, 3] = np.inf
@@ -153,7 +153,7 @@ def test_statistics_leave_out_what_is_not_a_number(tmp_path: Path) -> None:
     assert np.isnan(samples[0]["image"][11]).all()
 
 
-def test_a_channel_of_constants_is_named_where_it_is_wanted(tmp_path: Path) -> None:
+def test_constant_channels_are_refused_where_they_are_used(tmp_path: Path) -> None:
     arrays = so2sat_arrays(10)
     arrays["sen1"][..., 6] = 0.25
     arrays["sen2"][..., 9] = np.nan
@@ -173,7 +173,7 @@ def test_a_truncated_file_is_refused(file: Path) -> None:
         So2SatPatches(file.with_name("none.h5"))
 
 
-def test_a_file_of_another_form_is_refused(tmp_path: Path) -> None:
+def test_a_file_with_other_data_sets_is_refused(tmp_path: Path) -> None:
     arrays = so2sat_arrays(6)
     renamed = {"s1": arrays["sen1"], "sen2": arrays["sen2"], "label": arrays["label"]}
     with pytest.raises(DatasetError, match=r"found no sen1 in .* which has label, s1, sen2"):

@@ -1,4 +1,4 @@
-"""Training for Local Climate Zones: runs that learn, repeat, stop, and are taken up again."""
+"""Training for Local Climate Zones: convergence, repeatability, resumed runs, comparisons."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def same(first: ZoneClassifier, second: ZoneClassifier) -> bool:
     return all(torch.equal(mine, other) for mine, other in pairs)
 
 
-def test_settings_survive_a_file_and_mistakes_are_named(tmp_path: Path) -> None:
+def test_settings_are_restored_from_a_file_and_invalid_ones_refused(tmp_path: Path) -> None:
     path = tmp_path / "settings.json"
     for chosen in (SETTINGS, ZoneSettings(), ZoneSettings.generalising(SPLIT, seed=3)):
         chosen.write(path)
@@ -119,13 +119,13 @@ def test_training_learns_and_leaves_a_model_and_its_curve(
     assert validation["overall"] > 0.9
     assert validation["calibration_error"] <= validation["calibration_error_before"] + 0.05
     assert (tmp_path / "run" / "curves" / "metrics.csv").exists()
-    # A finished run is not done again.
+    # A finished run is not repeated.
     before = (tmp_path / "run" / "last.ckpt").stat().st_mtime_ns
     train(parts, tmp_path / "run", replace(SETTINGS, epochs=8))
     assert (tmp_path / "run" / "last.ckpt").stat().st_mtime_ns == before
 
 
-def test_a_run_that_stopped_goes_on_as_if_it_had_not(
+def test_a_resumed_run_equals_an_uninterrupted_one(
     parts: dict[str, ZoneSamples], tmp_path: Path
 ) -> None:
     settings = ZoneSettings.generalising(
@@ -154,9 +154,7 @@ def test_a_run_that_stopped_goes_on_as_if_it_had_not(
         train(parts, tmp_path / "whole", replace(settings, seed=1))
 
 
-def test_branches_that_are_trained_apart_are_summed(
-    parts: dict[str, ZoneSamples], tmp_path: Path
-) -> None:
+def test_independent_branches_are_averaged(parts: dict[str, ZoneSamples], tmp_path: Path) -> None:
     settings = replace(SETTINGS, stage=6, independent=True)
     model = train(parts, tmp_path / "run", settings)
     branches = [
@@ -190,7 +188,7 @@ def test_a_class_that_training_lacks_is_named(
     assert np.isfinite(scores.average)
 
 
-def test_a_channel_of_constants_is_named(parts: dict[str, ZoneSamples], tmp_path: Path) -> None:
+def test_a_constant_channel_is_named(parts: dict[str, ZoneSamples], tmp_path: Path) -> None:
     training = parts["training"].load()
     training.image[:, 1] = 4.0
     with pytest.raises(DatasetError, match=r"the same value .* vv"):
@@ -209,7 +207,7 @@ def test_more_branches_than_channels_are_refused(
         train(parts, tmp_path / "run", replace(SETTINGS, decibel=("hh",)))
 
 
-def test_what_is_missing_does_not_spoil_training(
+def test_missing_values_do_not_spoil_training(
     parts: dict[str, ZoneSamples], tmp_path: Path
 ) -> None:
     holes = parts["training"].load()
@@ -220,7 +218,7 @@ def test_what_is_missing_does_not_spoil_training(
     assert np.isfinite(zone_probabilities(model, holes)).all()
 
 
-def test_rare_classes_weigh_more_or_come_more_often() -> None:
+def test_rare_classes_have_more_weight_or_are_drawn_more_often() -> None:
     np.testing.assert_allclose(class_weights(np.array([80, 15, 5, 0])), [1.25, 100 / 15, 20, 0])
     image = np.zeros((100, 1, 2, 2), dtype=np.float32)
     labels = np.repeat([0, 1, 2], [80, 15, 5])
@@ -236,7 +234,7 @@ def test_rare_classes_weigh_more_or_come_more_often() -> None:
     assert [each.size for each in split_batches(np.arange(65), 64)] == [33, 32]
 
 
-def test_turning_a_patch_keeps_its_values() -> None:
+def test_symmetries_keep_the_values_of_a_patch() -> None:
     torch.manual_seed(0)
     image = torch.arange(64 * 9.0).reshape(64, 1, 3, 3)
     moved = random_symmetries(image)
@@ -246,7 +244,7 @@ def test_turning_a_patch_keeps_its_values() -> None:
     assert len(ways) == 8
 
 
-def test_jitter_moves_channels_as_a_region_does() -> None:
+def test_jitter_applies_a_gain_and_an_offset_per_channel() -> None:
     from sarheight.learning import Channel
     from sarheight.zones import ZoneMember
 
@@ -265,24 +263,24 @@ def test_jitter_moves_channels_as_a_region_does() -> None:
     assert float(means.std()) > 1.0
 
 
-def test_a_temperature_makes_confidence_honest() -> None:
+def test_a_temperature_calibrates_the_confidence() -> None:
     random = np.random.default_rng(0)
-    honest = random.dirichlet(np.ones(4), 4000)
-    truth = (random.random((4000, 1)) > np.cumsum(honest, axis=1)).sum(axis=1)
-    too_sure = honest**3
-    too_sure /= too_sure.sum(axis=1, keepdims=True)
-    assert fit_temperature(too_sure, truth) == pytest.approx(3.0, rel=0.05)
-    assert fit_temperature(honest, truth) == pytest.approx(1.0, rel=0.05)
-    assert calibration_error(too_sure, truth) > 5.0 * calibration_error(honest, truth)
+    calibrated = random.dirichlet(np.ones(4), 4000)
+    truth = (random.random((4000, 1)) > np.cumsum(calibrated, axis=1)).sum(axis=1)
+    overconfident = calibrated**3
+    overconfident /= overconfident.sum(axis=1, keepdims=True)
+    assert fit_temperature(overconfident, truth) == pytest.approx(3.0, rel=0.05)
+    assert fit_temperature(calibrated, truth) == pytest.approx(1.0, rel=0.05)
+    assert calibration_error(overconfident, truth) > 5.0 * calibration_error(calibrated, truth)
 
 
-def test_forms_are_compared_over_seeds(parts: dict[str, ZoneSamples], tmp_path: Path) -> None:
+def test_strategies_are_compared_over_seeds(parts: dict[str, ZoneSamples], tmp_path: Path) -> None:
     forms = [
         form
         for form in fusion_strategies({"ours": SPLIT}, independent=True)
         if form.stage in {0, 5} or form.independent
     ]
-    asked: list[str] = []
+    reported: list[str] = []
     rows = compare_fusion(
         parts["training"],
         parts["validation"],
@@ -292,10 +290,10 @@ def test_forms_are_compared_over_seeds(parts: dict[str, ZoneSamples], tmp_path: 
         tmp_path,
         seeds=(0, 1),
         accelerator="cpu",
-        report=lambda form, seed: asked.append(f"{form.label} {seed}"),
+        report=lambda form, seed: reported.append(f"{form.label} {seed}"),
     )
     assert [row.strategy.label for row in rows] == ["ours 0", "ours 5", "ours 6 independent"]
-    assert len(asked) == 6
+    assert len(reported) == 6
     assert len(set(rows[1].folders)) == 2
     for row in rows:
         assert len(row.values("average")) == 2
@@ -306,7 +304,7 @@ def test_forms_are_compared_over_seeds(parts: dict[str, ZoneSamples], tmp_path: 
         rank_fusions(rows[:1])
 
 
-def test_a_verdict_needs_more_than_chance(tmp_path: Path) -> None:
+def test_a_significant_gain_exceeds_the_spread_over_seeds(tmp_path: Path) -> None:
     forms = {form.kind: form for form in fusion_strategies({"x": SPLIT}) if form.stage in {0, 3, 6}}
 
     def row(kind: str, accuracies: list[int]) -> FusionResult:

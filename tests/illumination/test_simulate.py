@@ -56,7 +56,7 @@ def test_flat_ground_has_the_level_of_its_law(
     assert found.std() / found.mean() < 0.05
 
 
-def test_the_energy_of_the_image_is_that_of_the_facets() -> None:
+def test_the_rcs_of_the_image_is_that_of_the_facets() -> None:
     """Intensity times pixel area, summed, is the sum of sigma0 times area over the facets."""
     heights = mountain()
     grid, orbit = look(lines=300, samples=420)
@@ -141,7 +141,7 @@ def test_a_users_own_function_is_a_law() -> None:
 
 
 @pytest.mark.parametrize("looks", [1.0, 4.4, 20.0])
-def test_speckle_has_the_looks_asked_for(looks: float) -> None:
+def test_speckle_has_the_requested_looks(looks: float) -> None:
     """Gamma distribution: mean squared over variance is the number of looks; skewness 2/sqrt(L)."""
     grid, orbit = look()
     clean = simulate(plain(), grid, orbit)
@@ -199,7 +199,7 @@ def test_voids_scatter_nothing_and_leave_the_rest_as_it_was() -> None:
     assert changed[:, 1].max() <= float(where.sample.max()) + 1
 
 
-def test_the_scene_says_what_it_is() -> None:
+def test_the_scene_is_marked_as_simulated() -> None:
     grid, orbit = look()
     scene = simulate(plain(), grid, orbit, calibration="gamma0")
     assert scene.image.dims == ("line", "sample")
@@ -211,7 +211,7 @@ def test_the_scene_says_what_it_is() -> None:
     assert scene.orbit is orbit
 
 
-def test_settings_that_make_no_sense_are_refused() -> None:
+def test_settings_out_of_range_are_refused() -> None:
     grid, orbit = look()
     dem = plain()
     for looks in (0.0, -1.0, np.nan, np.inf):

@@ -76,7 +76,7 @@ def located(name: str) -> tuple[RadarGrid, dict[str, Floats], dict[str, Floats]]
 
 
 @pytest.mark.parametrize("name", ANNOTATIONS)
-def test_the_geolocation_grid_is_met(name: str) -> None:
+def test_geo2rdr_agrees_with_the_geolocation_grid(name: str) -> None:
     """The project asks for 0.05 m in range, 0.1 ms in azimuth and 0.01 pixels."""
     grid, found, expected = located(name)
     assert found["line"].size == 210
@@ -93,7 +93,7 @@ def test_the_geolocation_grid_is_met(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ANNOTATIONS)
-def test_the_geolocation_grid_is_met_without_kernels(name: str) -> None:
+def test_the_models_agree_with_the_geolocation_grid_without_kernels(name: str) -> None:
     """What cuts an image to an area solves zero Doppler on its own, and agrees."""
     path = shared_data("sentinel1", name)
     grid, orbit = read_grid(path), read_orbit(path)

@@ -98,7 +98,7 @@ def test_there_and_back_is_less_than_a_millimetre(
 
 
 @pytest.mark.parametrize("height", ["one", "each"])
-def test_pixels_have_the_height_that_was_asked_for(height: str) -> None:
+def test_pixels_have_the_requested_height(height: str) -> None:
     grid, orbit = synthetic_grid(lines=30, samples=40, height=500.0)
     heights: float | xr.DataArray = 500.0
     if height == "each":

@@ -1,10 +1,10 @@
-"""Areas of pixels, and sums over an image."""
+"""Areas of pixels, sums of radar cross-section over an image, and intensities."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.radiometry import image_sums, inverse_intensity, mask_missing
+from sarheight_kernels.radiometry import divide_by_area, image_sums, inverse_intensity, mask_missing
 
 KNOTS = np.array([0.0, 10.0, 40.0])
 
@@ -15,7 +15,7 @@ def between(areas: NDArray[np.float64], lines: int) -> NDArray[np.float64]:
     return np.stack(columns, axis=1)
 
 
-def test_lines_are_summed_without_what_one_polarisation_lacks() -> None:
+def test_pixels_that_one_polarisation_lacks_are_not_summed() -> None:
     """Areas are linear between knots."""
     random = np.random.default_rng(0)
     image = random.normal(1.0, 1.0, (2, 41, 1500)).astype(np.float32)
@@ -44,7 +44,7 @@ def test_lines_of_any_type_are_summed() -> None:
     np.testing.assert_array_equal(sums[0, 2], [3, -2.0, 6.0, -1.0, 3.0])
 
 
-def test_what_is_expected_is_inverted_where_there_are_data() -> None:
+def test_inverse_intensity_is_zero_without_data() -> None:
     random = np.random.default_rng(0)
     image = random.gamma(1.0, 1.0, (2, 41, 300)).astype(np.float32)
     image[1, 3, 4], image[0, 5, 6] = np.nan, np.inf
@@ -70,3 +70,12 @@ def test_a_part_of_an_image_has_the_areas_of_its_place() -> None:
     inverse_intensity(image, KNOTS, areas, whole)
     inverse_intensity(image[:, 12:30], KNOTS - 12.0, areas, part)
     np.testing.assert_allclose(part, whole[12:30], rtol=1e-6)
+
+
+def test_areas_are_interpolated_between_lines() -> None:
+    areas = np.array([[1.0, 2.0, 4.0], [3.0, 2.0, 8.0], [5.0, 2.0, 8.0]])
+    image = np.full((3, 3), 12.0, np.float32)
+    knot, share = np.array([0, 0, 1]), np.array([0.0, 0.5, 1.0])
+    divide_by_area(image, knot, share, areas, 0.25)
+    expected = 12.0 / np.array([[1.0, 2.0, 4.0], [2.0, 2.0, 6.0], [5.0, 2.0, 8.0]]) + 0.25
+    np.testing.assert_allclose(image, expected, rtol=1e-6)

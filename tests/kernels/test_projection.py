@@ -1,4 +1,4 @@
-"""The image of a surface and what the surface collects from an image: adjoint operators."""
+"""The projection operator and its adjoint."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_gathering_is_the_adjoint_of_scattering(
     assert seen == pytest.approx(collected, rel=1e-6)
 
 
-def test_the_energy_of_the_image_is_that_of_the_facets() -> None:
+def test_the_rcs_of_the_image_is_that_of_the_facets() -> None:
     """On an image that holds all of the terrain, and without shadow, nothing is lost."""
     heights = mountain()
     one = operator(heights, lit=np.ones(heights.shape, dtype=bool), lines=300, samples=420)
@@ -172,7 +172,7 @@ def test_blocks_of_lines_meet_without_a_seam() -> None:
 
 
 @pytest.mark.parametrize("cut", [{"line": 131}, {"sample": 170}])
-def test_what_falls_outside_the_image_is_left_out_and_told(cut: dict[str, int]) -> None:
+def test_what_falls_outside_the_image_counts_in_no_area(cut: dict[str, int]) -> None:
     """Two halves of an image collect what the whole does, and the areas of both add up."""
     grid, orbit = look()
     heights = raster(mountain())
@@ -193,7 +193,7 @@ def test_what_falls_outside_the_image_is_left_out_and_told(cut: dict[str, int]) 
     np.testing.assert_allclose(area, all_of_it.area, rtol=1e-5, atol=1e-3)
 
 
-def test_channels_are_collected_one_by_one() -> None:
+def test_channels_are_gathered_independently() -> None:
     one = operator(mountain(30, 40, 500.0), lines=120, samples=150)
     random = np.random.default_rng(1)
     linear = random.random((120, 150, 3)).astype(np.float32)
@@ -218,7 +218,7 @@ def test_with_constant_gamma_the_weights_are_projected_areas() -> None:
     assert (collected.area[~one.illuminated] == 0.0).all()
 
 
-def test_a_nan_reaches_only_the_cells_that_light_its_pixel() -> None:
+def test_a_nan_reaches_only_the_cells_that_contribute_to_its_pixel() -> None:
     one = operator(mountain(30, 40, 500.0), lines=120, samples=150)
     image = np.ones((120, 150, 1), dtype=np.float32)
     clean = one.adjoint(image).linear[0]

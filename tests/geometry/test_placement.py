@@ -39,7 +39,7 @@ CENTRE = 577_445.0, 5_094_584.0
 
 
 @pytest.mark.parametrize("ground_range", [True, False])
-def test_the_part_holds_every_cell_and_a_margin(*, ground_range: bool) -> None:
+def test_the_window_holds_every_cell_and_a_margin(*, ground_range: bool) -> None:
     grid, orbit = synthetic_grid(lines=300, samples=400, ground_range=ground_range)
     dem = hill(*CENTRE)
     part = crop_grid_to_dem(dem, grid, orbit)
@@ -51,7 +51,7 @@ def test_the_part_holds_every_cell_and_a_margin(*, ground_range: bool) -> None:
         assert place[name].max() <= size - 1 - MARGIN + 2
 
 
-def test_the_scene_is_cut_like_its_grid() -> None:
+def test_the_scene_is_cropped_like_its_grid() -> None:
     grid, orbit = synthetic_grid(lines=300, samples=400)
     values = np.arange(grid.lines * grid.samples, dtype=np.float32).reshape(grid.shape)
     scene = Scene(xr.DataArray(values, dims=("line", "sample")), grid, orbit, "beta0")
@@ -75,7 +75,7 @@ def test_an_image_elsewhere_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(("ground_range", "wanted"), [(True, 34.2), (False, 29.0), (False, 42.0)])
-def test_a_turned_orbit_sees_the_dem_under_the_wanted_incidence(
+def test_a_rotated_orbit_sees_the_dem_under_the_requested_incidence(
     *, ground_range: bool, wanted: float
 ) -> None:
     """The DEM lies 3 degrees east and half a degree north of the image."""
@@ -110,5 +110,5 @@ def test_an_incidence_beyond_the_swath_is_an_error() -> None:
 
 def test_a_latitude_out_of_sight_is_an_error() -> None:
     grid, orbit = synthetic_grid()
-    with pytest.raises(OrbitCoverageError, match="flies past that latitude"):
+    with pytest.raises(OrbitCoverageError, match="pass an orbit that passes that latitude"):
         rotate_over_dem(hill(CENTRE[0], CENTRE[1] - 3e6), grid, orbit, 34.0)
