@@ -334,18 +334,7 @@ class ZoneNet(nn.Module):
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * incoming, classes))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Classify patches.
-
-        Parameters
-        ----------
-        image : Tensor, shape (batch, channels, rows, columns)
-            Normalised channels.
-
-        Returns
-        -------
-        Tensor, shape (batch, classes)
-            Log-probabilities.
-        """
+        """Return log-probabilities of normalised patches; see `FusionCNN.forward`."""
         outputs = [
             stem(image[:, group]) for group, stem in zip(self.groups, self.stems, strict=True)
         ]
