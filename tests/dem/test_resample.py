@@ -1,4 +1,4 @@
-"""Joining, coarsening and reprojecting elevation models."""
+"""Joining, coarsening and reprojecting DEMs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyproj import Transformer
 from sarheight.dem import check_dem, coarsen, local_posting, mosaic, open_dem, reproject
 from sarheight.errors import DemError, VerticalDatumError
 
-DEM_FOLDER = Path(__file__).parents[2] / "shared" / "data" / "dem"
+DEM_FOLDER = Path(__file__).parents[3] / "shared" / "data" / "dem"
 
 
 def array(heights: np.ndarray, y: np.ndarray, x: np.ndarray, crs: str) -> xr.DataArray:

@@ -1,4 +1,4 @@
-"""Opening elevation models from files."""
+"""Opening DEMs from files."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import pyproj
 import pytest
 import rasterio
 import rasterio.shutil
+import rasterio.vrt
 import xarray as xr
 from rasterio import Affine
 
 from sarheight.dem import assume_ellipsoidal, check_dem, local_posting, open_dem, to_ellipsoidal
 from sarheight.errors import DemError, GeoidGridMissingError, VerticalDatumError
 
-DEM_FOLDER = Path(__file__).parents[2] / "shared" / "data" / "dem"
+DEM_FOLDER = Path(__file__).parents[3] / "shared" / "data" / "dem"
 UTM = Affine(30.0, 0.0, 5e5, 0.0, -30.0, 5.2e6)
 
 
@@ -348,3 +349,141 @@ def test_real_elevation(name: str, posting: float, voids: int):
     with pytest.raises(VerticalDatumError, match="EGM96"):
         check_dem(dem)
     check_dem(open_dem(path, vertical="ellipsoidal"))
+
+
+# Virtual rasters
+
+
+def virtual(source: object, *, relative: int = 0, extra: str = "", band: str = "") -> str:
+    """VRT of 8 x 6 cells with one source."""
+    return f"""<VRTDataset rasterXSize="8" rasterYSize="6"><SRS>EPSG:32632</SRS>
+<GeoTransform>5e5, 30, 0, 5.2e6, 0, -30</GeoTransform>{extra}
+<VRTRasterBand dataType="Int16" band="1" {band}><SimpleSource>
+<SourceFilename relativeToVRT="{relative}">{source}</SourceFilename><SourceBand>1</SourceBand>
+</SimpleSource></VRTRasterBand></VRTDataset>"""
+
+
+@pytest.fixture
+def private(tmp_path: Path, heights: np.ndarray) -> Path:
+    """File of the user outside the folder of a VRT."""
+    return write(tmp_path / "private.tif", heights)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "downloaded").mkdir()
+    return tmp_path / "downloaded"
+
+
+def test_dem_that_is_a_vrt_under_another_name_is_refused(folder: Path, private: Path):
+    path = folder / "N46E010.tif"
+    path.write_text(virtual(private))
+    with pytest.raises(DemError, match=r"is a VRT.*suffix \.vrt"):
+        open_dem(path)
+    with pytest.raises(FileNotFoundError):
+        open_dem(virtual(private))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("{private}", "../private.tif", "/vsicurl/http://127.0.0.1:1/a.tif", "link.tif"),
+        *("http://127.0.0.1:1/a.tif", "GTIFF_DIR:1:{private}", "inner.vrt", "inner.tif", ""),
+        "wms.xml",
+    ],
+)
+def test_vrt_with_external_sources_is_refused(
+    folder: Path, private: Path, heights: np.ndarray, source: str
+):
+    write(folder / "tile.tif", heights)
+    (folder / "link.tif").symlink_to(private)
+    for name in ("inner.vrt", "inner.tif"):
+        (folder / name).write_text(virtual(private))
+    service = '<GDAL_WMS><Service name="TMS"><ServerUrl>http://127.0.0.1:1/</ServerUrl></Service>'
+    (folder / "wms.xml").write_text(f"{service}</GDAL_WMS>")
+    path = folder / "dem.vrt"
+    for relative in (0, 1):
+        path.write_text(virtual(source.format(private=private), relative=relative))
+        with pytest.raises(DemError, match=r"dem\.vrt"):
+            open_dem(path)
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        '<Metadata domain="GEOLOCATION"><MDI key="X_DATASET">{private}</MDI></Metadata>',
+        '<Argument name="gain_dataset_filename_1">{private}</Argument>',
+        "<RPCTransformer><demPath>{private}</demPath></RPCTransformer>",
+        "<Overview><sourcefilename>{private}</sourcefilename></Overview>",
+    ],
+)
+def test_other_elements_of_a_vrt_refer_to_no_file(
+    folder: Path, private: Path, heights: np.ndarray, element: str
+):
+    write(folder / "tile.tif", heights)
+    text = virtual("tile.tif", relative=1, extra=element.format(private=private))
+    (folder / "dem.vrt").write_text(text)
+    with pytest.raises(DemError, match="external_sources"):
+        open_dem(folder / "dem.vrt")
+
+
+def test_gdal_reads_the_sources_that_were_checked(folder: Path, private: Path, heights: np.ndarray):
+    """GDAL ends the name of a source at a comment, and the parser of the check does not."""
+    write(folder / "tile.tif", heights + 1)
+    (folder / "dem.vrt").write_text(virtual(f"{private}<!-- -->/../downloaded/tile.tif"))
+    np.testing.assert_array_equal(open_dem(folder / "dem.vrt"), heights + 1)
+
+
+def test_raw_pixels_in_the_folder_of_a_vrt(folder: Path, private: Path, heights: np.ndarray):
+    (folder / "dem.raw").write_bytes(heights.tobytes())
+    for source, is_inside in (("dem.raw", True), (private, False)):
+        text = virtual(source, relative=int(is_inside), band='subClass="VRTRawRasterBand"')
+        text = text.replace("<SimpleSource>", "").replace("</SimpleSource>", "")
+        text = text.replace("<SourceBand>1</SourceBand>", "<ByteOrder>LSB</ByteOrder>")
+        (folder / "dem.vrt").write_text(text)
+        if is_inside:
+            np.testing.assert_array_equal(open_dem(folder / "dem.vrt"), heights)
+        else:
+            with pytest.raises(DemError, match="outside its folder"):
+                open_dem(folder / "dem.vrt")
+
+
+def test_remote_vrt_is_refused():
+    with pytest.raises(DemError, match="external_sources"):
+        open_dem("/vsicurl/http://127.0.0.1:1/dem.vrt")
+
+
+@pytest.mark.parametrize("text", ["<VRTDataset", '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'])
+def test_damaged_vrt(folder: Path, text: str):
+    (folder / "dem.vrt").write_text(text)
+    with pytest.raises(DemError, match="not a VRT"):
+        open_dem(folder / "dem.vrt")
+
+
+def test_vrt_of_tiles_in_its_folder(folder: Path, heights: np.ndarray):
+    (folder / "tiles").mkdir()
+    tile = write(folder / "tiles/tile.tif", heights, crs="EPSG:32632+5773")
+    for source, relative in (("tiles/tile.tif", 1), (tile, 0)):
+        (folder / "dem.vrt").write_text(virtual(source, relative=relative))
+        np.testing.assert_array_equal(open_dem(folder / "dem.vrt"), heights)
+    rasterio.shutil.copy(tile, folder / "copy.vrt", driver="VRT")
+    copy = open_dem(folder / "copy.vrt", vertical="keep")
+    np.testing.assert_array_equal(copy, heights)
+    assert copy.attrs["vertical_datum"] == "EGM96"
+    assert copy.attrs["source"] == str(folder / "copy.vrt")
+
+
+def test_warped_vrt_in_its_folder(folder: Path, heights: np.ndarray):
+    tile = write(folder / "tile.tif", heights)
+    with rasterio.open(tile) as source, rasterio.vrt.WarpedVRT(source, crs="EPSG:3035") as warped:
+        rasterio.shutil.copy(warped, folder / "dem.vrt", driver="VRT")
+        expected = warped.read(1)
+    dem = open_dem(folder / "dem.vrt", nodata=0)
+    np.testing.assert_array_equal(dem.fillna(0), expected)
+
+
+def test_external_sources_on_request(folder: Path, private: Path, heights: np.ndarray):
+    (folder / "dem.vrt").write_text(virtual(private))
+    (folder / "outer.vrt").write_text(virtual("dem.vrt", relative=1))
+    for name in ("dem.vrt", "outer.vrt"):
+        np.testing.assert_array_equal(open_dem(folder / name, external_sources=True), heights)

@@ -30,7 +30,7 @@ from sarheight.errors import DemError, GeoidGridMissingError, VerticalDatumError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DEM_FOLDER = Path(__file__).parents[2] / "shared" / "data" / "dem"
+DEM_FOLDER = Path(__file__).parents[3] / "shared" / "data" / "dem"
 
 
 def array(
@@ -198,12 +198,12 @@ def test_what_is_stated_can_be_overruled_but_not_contradicted():
         to_ellipsoidal(dem, "EGM2008")
     declared = assume_ellipsoidal(dem)
     np.testing.assert_array_equal(declared, dem)
-    assert "it said EGM96" in declared.attrs["history"]
+    assert "it stated EGM96" in declared.attrs["history"]
 
 
 def test_geoids_that_are_none(tmp_path: Path):
     dem = degree_array(rough(8, 4, 4))
-    with pytest.raises(VerticalDatumError, match="does not say"):
+    with pytest.raises(VerticalDatumError, match="does not state"):
         to_ellipsoidal(dem)
     with pytest.raises(VerticalDatumError, match="not known"):
         to_ellipsoidal(dem, "potato")
@@ -211,7 +211,7 @@ def test_geoids_that_are_none(tmp_path: Path):
         to_ellipsoidal(dem, "EPSG:4326")
     with pytest.raises(VerticalDatumError, match="assume_ellipsoidal"):
         to_ellipsoidal(dem, "ellipsoid")
-    with pytest.raises(DemError, match="none of the Earth"):
+    with pytest.raises(DemError, match="not those of the Earth"):
         to_ellipsoidal(dem, 5773)
     small = tmp_path / "small.gtx"
     head = struct.pack(">4d2i", 0.0, 0.0, 1.0, 1.0, 3, 3)

@@ -650,7 +650,7 @@ for make in (ground_image, slant_image):
 def test_a_disk_that_really_refuses_bytes_leaves_nothing(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", LIMITED.format(folder=str(tmp_path))],
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         check=False,
