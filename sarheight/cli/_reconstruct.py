@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sarheight.cli._inputs import (
+from sarheight.cli._files import (
     coregister,
     open_dem_or_fetch,
     open_image_product,
@@ -16,8 +16,8 @@ from sarheight.cli._inputs import (
     read_image,
     replace_orbit,
     report_shift,
+    require_result,
 )
-from sarheight.cli._options import require_result
 from sarheight.cli._session import Session, session
 from sarheight.settings import (
     FIT,

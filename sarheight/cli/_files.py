@@ -1,16 +1,25 @@
-"""Images, orbits and elevation models as the settings describe them."""
+"""Files of commands: images, orbits and DEMs to read, and checks of outputs before the work."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from sarheight.cli._session import Session
-from sarheight.settings import AUTO, DemSettings, ReconstructSettings, parse_law
+from sarheight.settings import (
+    AUTO,
+    OUTPUT,
+    DemSettings,
+    ReconstructionOutput,
+    ReconstructSettings,
+    ResultOutput,
+    option,
+    parse_law,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -232,3 +241,63 @@ def report_shift(shift: Shift, settings: ReconstructSettings, current: Session) 
             "this shift makes the shares on steep slopes wrong: check the vertical reference of "
             "the heights (--vertical) and the orbit (--orbit), or pass --coregister correct"
         )
+
+
+# Outputs.
+
+
+def output_folder() -> Any:  # noqa: ANN401  # of typer
+    """Make the option ``--output`` of a command that writes several files."""
+    return option(OUTPUT, "--output", "-o", file_okay=False)
+
+
+def require_writable(
+    path: Path | None,
+    hint: str,
+    *,
+    overwrite: bool,
+    suffixes: tuple[str, ...] | None = None,
+) -> None:
+    """Check that an output can be written."""
+    from sarheight.errors import OutputError
+    from sarheight.output.atomic import SUFFIXES, check_writable
+
+    if path is None:
+        return
+    try:
+        check_writable(path, overwrite=overwrite, suffixes=suffixes or SUFFIXES)
+    except OutputError as error:
+        advice = " (--overwrite)" if "exists already" in str(error) else ""
+        msg = f"{error}{advice}"
+        raise typer.BadParameter(msg, param_hint=hint) from error
+
+
+def require_apart(path: Path | None, hint: str, others: Iterable[Path | None]) -> None:
+    """Check that an output replaces no other file of its command."""
+    for other in others:
+        if path is not None and other is not None and path.resolve() == other.resolve():
+            msg = f"'{path}' is another file of this command: give the output a name of its own"
+            raise typer.BadParameter(msg, param_hint=hint)
+
+
+def require_result(result: ResultOutput, inputs: Iterable[Path]) -> None:
+    """Check that a result, its STAC item and its picture can be written, and replace no input."""
+    from sarheight.output.stac import STAC_SUFFIX
+
+    output, overwrite = result.output, result.overwrite
+    inputs = list(inputs)
+    require_apart(output, "--output", inputs)
+    require_writable(output, "--output", overwrite=overwrite)
+    if result.stac and output.suffix.lower() == ".png":
+        msg = f"'{output}' is a picture without a grid and has no STAC item: write .tif, .nc, .zarr"
+        raise typer.BadParameter(msg, param_hint="--stac")
+    if result.stac:
+        item = output.with_name(output.stem + STAC_SUFFIX)
+        require_writable(item, "--stac", overwrite=overwrite, suffixes=(".json",))
+    if isinstance(result, ReconstructionOutput):
+        picture = result.quicklook
+        require_apart(picture, "--quicklook", (output, *inputs))
+        require_writable(picture, "--quicklook", overwrite=overwrite)
+        if picture is not None and picture.suffix.lower() != ".png":
+            msg = f"found '{picture}', expected a name that ends in .png"
+            raise typer.BadParameter(msg, param_hint="--quicklook")
