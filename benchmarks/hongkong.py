@@ -42,11 +42,11 @@ from benchmarks._zones.hongkong_data import (
 from benchmarks._zones.hongkong_report import markdown, table
 from sarheight.zones import (
     ClassScores,
-    FusionForm,
+    FusionStrategy,
     ZoneSettings,
     calibration_error,
     class_scores,
-    fusion_forms,
+    fusion_strategies,
     plot_zones,
     predict_zones,
     train_zones,
@@ -71,7 +71,7 @@ MAPPING = 1
 OUR_SIZE = 1
 """Cells along the side of ours' patches, whose channels hold the neighbourhood already."""
 FORM = ZoneSettings(
-    options={"widths": (16, 32, 32, 32, 32), "dense": 32, "pooled": 2},
+    options={"widths": (16, 32, 32, 32, 32), "dense": 32, "pooled_blocks": 2},
     epochs=8,
     patience=8,
     rate=2e-3,
@@ -125,7 +125,7 @@ def _forest(place: HongKong, features: NDArray[np.float32], seed: int) -> Outcom
     return _outcome(place, given)
 
 
-def _form(place: HongKong, form: FusionForm, work: Path) -> Outcome:
+def _form(place: HongKong, form: FusionStrategy, work: Path) -> Outcome:
     """Test a form of the published network on all folds."""
     given, samples = _nothing(place), place.samples
     for number in range(FOLDS):
@@ -259,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for row, outcome in _ours(place, dates, seed, work).items():
             note(row, outcome)
     wanted = {name: split for name, split in splits().items() if name in chosen.splits}
-    for form in fusion_forms(wanted, independent=True):
+    for form in fusion_strategies(wanted, independent=True):
         note(form.label, _form(place, form, work))
     console.print(table(found))
     if chosen.save:

@@ -35,17 +35,17 @@ from benchmarks._zones.fusion_report import markdown, save_figure, table
 from benchmarks.synthetic.zones import ZoneSceneSettings, write_simulated_so2sat
 from sarheight.zones import (
     ClassScores,
-    FusionForm,
+    FusionStrategy,
     So2SatPatches,
     ZoneClassifier,
     ZonePatches,
     ZoneSettings,
-    best_temperature,
     calibration_error,
     class_scores,
     compare_fusion,
-    deal_samples,
-    fusion_forms,
+    fit_temperature,
+    fusion_strategies,
+    split_samples,
     train_zones,
     zone_probabilities,
 )
@@ -143,10 +143,10 @@ def _forms(
     clock: Clock,
     seeds: Mapping[str, int],
     console: Console,
-) -> dict[FusionForm, list[Found]]:
+) -> dict[FusionStrategy, list[Found]]:
     """Train every form, seed by seed: all forms have one seed before any has two."""
-    forms = fusion_forms(independent=True)
-    found: dict[FusionForm, list[Found]] = {form: [] for form in forms}
+    forms = fusion_strategies(independent=True)
+    found: dict[FusionStrategy, list[Found]] = {form: [] for form in forms}
     for seed in range(max(seeds.values())):
         for form in forms:
             if seed >= seeds[form.name]:
@@ -210,9 +210,9 @@ def _ours(
             found.setdefault(f"ours: {split} alone", []).append(
                 _found(model, parts["test"], data["test"])
             )
-        whole = ZoneClassifier.joined(models)
+        whole = ZoneClassifier.ensemble(models)
         given = zone_probabilities(whole, validation)
-        whole.temperature = best_temperature(given, validation.labels)
+        whole.temperature = fit_temperature(given, validation.labels)
         found.setdefault("ours: sum of the three", []).append(
             _found(whole, parts["test"], data["test"])
         )
@@ -235,14 +235,14 @@ def _mean(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def _figures(
-    found: Mapping[FusionForm, Sequence[Found]],
+    found: Mapping[FusionStrategy, Sequence[Found]],
     ours: Mapping[str, Sequence[Found]],
     minutes: float,
     loader: float,
 ) -> dict[str, Value]:
     """Collect what the tables are made for."""
 
-    def average(form: FusionForm, where: str = "unseen") -> float:
+    def average(form: FusionStrategy, where: str = "unseen") -> float:
         return float(np.mean([getattr(each, where).average for each in found[form]]))
 
     forms = list(found)
@@ -296,18 +296,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     more = max(chosen.more_seeds, chosen.seeds)
     files, seconds = _data(chosen.work / "data", chosen.patches)
     data = {role: samples.load(np.float32) for role, samples in files.items()}
-    parts = deal_samples(data["training"], seed=0)
+    parts = split_samples(data["training"], seed=0)
     clock = Clock(chosen.work / "seconds.json")
     clock.seconds.setdefault("data", seconds)
     settings = ZoneSettings(
-        options={"widths": tuple(chosen.widths), "dense": chosen.widths[-1], "pooled": 4},
+        options={"widths": tuple(chosen.widths), "dense": chosen.widths[-1], "pooled_blocks": 4},
         decibel=POWERS,
         epochs=chosen.epochs,
         patience=chosen.epochs,
         batch=BATCH,
         rate=2e-3,
     )
-    seeds = {form.name: chosen.seeds for form in fusion_forms()} | {"radar|optical": more}
+    seeds = {form.name: chosen.seeds for form in fusion_strategies()} | {"radar|optical": more}
     found = _forms(data, parts, settings, chosen.work, clock, seeds, console)
     ours = _ours(data, parts, chosen.our_epochs, chosen.our_width, chosen.work, clock, more)
     first_seed = [clock.seconds[f"{form.label} 0"] for form in found if not form.independent]

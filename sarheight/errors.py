@@ -84,7 +84,7 @@ class GeometryError(SarheightError, ValueError):
 
 
 class DemError(SarheightError, ValueError):
-    """An elevation model is unusable as it is: its grid, reference system, units or voids."""
+    """A DEM is unusable as it is: its grid, reference system, units or voids."""
 
 
 class VerticalDatumError(DemError):

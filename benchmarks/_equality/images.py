@@ -54,7 +54,7 @@ from sarheight.product import open_product
 from sarheight.rtc import open_rtc
 from sarheight.scene import Scene, multilook
 from sarheight.sentinel1 import geolocation_grid
-from sarheight.zones.polarimetry import covariance, polarimetric_channels, refined_lee
+from sarheight.zones import covariance, polarimetric_channels, refined_lee
 from tests.flattened_products import (
     OPERA,
     hyp3_folder,

@@ -66,12 +66,12 @@ from sarheight.zones import (
     ZonePatches,
     calibration_error,
     class_scores,
-    deal_samples,
-    fusion_forms,
+    fusion_strategies,
     so2sat_files,
     spatial_folds,
-    zone_statistics,
+    split_samples,
 )
+from sarheight.zones.samples import zone_statistics
 
 if TYPE_CHECKING:
     from sarheight.zones import ZoneClassifier
@@ -244,12 +244,12 @@ def zone_data() -> Mapping[str, Any]:
         patches.labels, *random.uniform(0.0, 50_000.0, (2, len(patches))), seed=1
     )
     found["parts"] = {name: each.load().image for name, each in _zone_parts().items()}
-    found["forms"] = [form.stage for form in fusion_forms()]
+    found["forms"] = [form.stage for form in fusion_strategies()]
     return found
 
 
 def _zone_parts() -> dict[str, Any]:
-    return deal_samples(_zone_patches(), {"training": 0.6, "validation": 0.4})
+    return split_samples(_zone_patches(), {"training": 0.6, "validation": 0.4})
 
 
 # --------------------------------------------------------------------------- networks, predictions
@@ -354,7 +354,7 @@ def _classifier() -> ZoneClassifier:
 
     torch.manual_seed(0)
     names = ("green", "red", "nir")
-    options = {"widths": [4, 4, 4, 4, 4], "dense": 4, "pooled": 1}
+    options = {"widths": [4, 4, 4, 4, 4], "dense": 4, "pooled_blocks": 1}
     return ZoneClassifier(
         [Channel(name, "1", mean=1.0, std=2.0) for name in names],
         ("compact_high_rise", "open_low_rise", "water"),

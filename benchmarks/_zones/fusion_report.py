@@ -13,7 +13,7 @@ from benchmarks._figures import RESULTS
 
 if TYPE_CHECKING:
     from benchmarks.lcz import Found
-    from sarheight.zones import FusionForm
+    from sarheight.zones import FusionStrategy
 
 __all__ = ["markdown", "save_figure", "table"]
 
@@ -41,14 +41,14 @@ def _row(name: str, several: Sequence[Found]) -> list[str]:
 
 
 def _rows(
-    found: Mapping[FusionForm, Sequence[Found]], ours: Mapping[str, Sequence[Found]]
+    found: Mapping[FusionStrategy, Sequence[Found]], ours: Mapping[str, Sequence[Found]]
 ) -> list[list[str]]:
     rows = [_row(form.label, several) for form, several in found.items()]
     return rows + [_row(name, several) for name, several in ours.items()]
 
 
 def table(
-    found: Mapping[FusionForm, Sequence[Found]], ours: Mapping[str, Sequence[Found]]
+    found: Mapping[FusionStrategy, Sequence[Found]], ours: Mapping[str, Sequence[Found]]
 ) -> Table:
     """Make a table for the terminal."""
     made = Table(
@@ -63,7 +63,9 @@ def table(
 
 
 def markdown(
-    found: Mapping[FusionForm, Sequence[Found]], ours: Mapping[str, Sequence[Found]], command: str
+    found: Mapping[FusionStrategy, Sequence[Found]],
+    ours: Mapping[str, Sequence[Found]],
+    command: str,
 ) -> None:
     """Write the table as ``benchmarks/results/lcz_simulated.md``, with what made it."""
     lines = [
@@ -84,7 +86,7 @@ def markdown(
 
 
 def save_figure(
-    found: Mapping[FusionForm, Sequence[Found]], ours: Mapping[str, Sequence[Found]]
+    found: Mapping[FusionStrategy, Sequence[Found]], ours: Mapping[str, Sequence[Found]]
 ) -> None:
     """Draw average accuracy by stage as ``benchmarks/results/pictures/lcz_stages.png``."""
     figure = Figure(figsize=(8.0, 4.6), layout="constrained")

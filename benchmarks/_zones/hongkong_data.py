@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 from benchmarks._mountains.scenes import data_file
-from sarheight.zones import RasterPatches, ZonePatches, read_stack, spatial_folds, without_near
+from sarheight.zones import (
+    RasterPatches,
+    ZonePatches,
+    exclude_neighbours,
+    read_stack,
+    spatial_folds,
+)
 
 __all__ = ["DATES", "FOLDS", "DateSamples", "Fold", "HongKong", "open_hong_kong", "splits"]
 
@@ -120,7 +126,7 @@ class HongKong:
 
     def _apart(self, chosen: Integers, others: Integers) -> Integers:
         distance = self.samples.size * self.samples.posting
-        return without_near(chosen, others, self.samples.x, self.samples.y, distance)
+        return exclude_neighbours(chosen, others, self.samples.x, self.samples.y, distance)
 
     def thinned(self, chosen: Integers, seed: int) -> Integers:
         """Draw at most so many cells of each zone."""

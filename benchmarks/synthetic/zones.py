@@ -1,9 +1,9 @@
-"""A simulated data set in the form of So2Sat LCZ42.
+"""A simulated data set in the format of So2Sat LCZ42.
 
-What it is for: to try out networks and protocols on files of the real form, where what is asked for
-is known: classes differ in pattern, height and material, single-look radar images in power and
-correlation, and regions in how they are built, lit, grown over and calibrated. It is no stand-in
-for the real data, and no figure of it says how well a network does on those.
+It serves to try networks and protocols on files of the real format with known truth: classes differ
+in building pattern, height and material, single-look radar images in power and correlation, and
+regions in construction, illumination, vegetation and calibration. It does not replace the real
+data, and its scores say nothing about the accuracy of a network on those.
 """
 
 from __future__ import annotations
@@ -31,32 +31,32 @@ COVERS, ROOFS, MATERIALS, BANDS = 7, 3, 10, 10
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """What is common to all patches of a city.
+    """Properties that all patches of a city share.
 
     Attributes
     ----------
     density, pitch, storeys : float
-        Factors of the share of ground under buildings, of their distance and of their height.
+        Factors of the built fraction of the ground, of the spacing and the height of buildings.
     roofs, cover : array
-        How much the region favours each kind of roof and of cover.
+        Factors of the fractions of each kind of roof and of land cover.
     palette : array, shape (materials, bands)
         Factors of the reflectances.
     season : float
         From 0, dry or leafless, to 1, green.
     sun : float
-        Elevation of the sun in degrees.
+        Elevation angle of the sun in degrees.
     haze : array, shape (bands,)
-        Reflectance that the air adds.
+        Path reflectance of the atmosphere.
     gain : array, shape (bands,)
-        Error of the optical calibration and of the correction for the air, as factors.
+        Error of the optical calibration and atmospheric correction, as factors.
     radar_gain : array, shape (2,)
-        Error of the radar's calibration of VV and VH, as factors of power.
+        Error of the radiometric calibration of VV and VH, as factors of power.
     moisture : float
-        Factor of what bare ground and plants scatter.
-    look : float
-        Direction in which the radar looks, in radians.
+        Factor of the backscatter of soil, grass and scrub.
+    look_azimuth : float
+        Look direction of the radar in radians, clockwise from north.
     classes : array, shape (17,)
-        Share of each zone among the patches.
+        Fraction of each zone among the patches.
     """
 
     density: float
@@ -71,7 +71,7 @@ class Region:
     gain: Floats
     radar_gain: Floats
     moisture: float
-    look: float
+    look_azimuth: float
     classes: Floats
 
 
@@ -81,11 +81,11 @@ def draw_region(random: np.random.Generator, classes: int, shift: float) -> Regi
     Parameters
     ----------
     random : numpy.random.Generator
-        Draws it.
+        Random generator.
     classes : int
         Number of zones.
     shift : float
-        How far regions are from each other: 0 for all alike.
+        Scale of the differences between regions: 0 for identical regions.
     """
     haze = shift * random.uniform(0.0, 0.03) * np.array([1.0, 0.8, 0.6, 0.5, 0.4, 0.35, *[0.2] * 4])
     return Region(
@@ -102,40 +102,40 @@ def draw_region(random: np.random.Generator, classes: int, shift: float) -> Regi
         gain=random.lognormal(0.0, 0.05 * shift, BANDS),
         radar_gain=random.lognormal(0.0, 0.12 * shift, 2),
         moisture=random.lognormal(0.0, 0.30 * shift),
-        look=float(random.choice([np.radians(78.0), np.radians(282.0)])),
+        look_azimuth=float(random.choice([np.radians(78.0), np.radians(282.0)])),
         classes=random.dirichlet(np.full(classes, 3.0)),
     )
 
 
-# What simulated Local Climate Zones are made of: buildings in a pattern, plants, soil, water.
+# Ground of the simulated zones: buildings in a pattern, vegetation, soil, water.
 
 Random = np.random.Generator
 
-MATERIALS_SURFACES = (
+MATERIAL_NAMES = (
     "concrete", "tiles", "metal", "asphalt", "grass", "trees", "scrub", "soil", "rock", "water",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Zone:
-    """How a zone looks from above.
+    """Buildings and land cover of a zone.
 
     Parameters
     ----------
     built : float
-        Share of the ground under buildings.
+        Built fraction of the ground.
     height : float
-        Of the buildings in metres.
+        Height of the buildings in metres.
     pitch : float
-        Metres from one building to the next.
+        Spacing of the buildings in metres.
     order : float
-        How regular their pattern is, from 0 to 1.
+        Regularity of their pattern, from 0 to 1.
     roofs : tuple of float
-        Shares of concrete, tiles and metal among the roofs.
+        Fractions of concrete, tiles and metal among the roofs.
     cover : tuple of float
-        Shares of asphalt, grass, trees, scrub, soil, rock and water among the rest.
+        Fractions of asphalt, grass, trees, scrub, soil, rock and water of the unbuilt ground.
     grain : float
-        Metres over which the cover changes.
+        Correlation length of the land cover in metres.
     """
 
     built: float
@@ -171,7 +171,7 @@ ZONES = (
 References
 ----------
 Stewart, I. D. and Oke, T. R. (2012). Local climate zones for urban temperature studies. Bulletin of
-the American Meteorological Society 93, 1879-1900, table 3: shares and heights.
+the American Meteorological Society 93, 1879-1900, table 3: built fractions and heights.
 """
 
 
@@ -182,74 +182,74 @@ class Ground:
     Attributes
     ----------
     material : array of int, shape (rows, columns)
-        Numbers of `MATERIALS`.
+        Indices into `MATERIAL_NAMES`.
     height : array, shape (rows, columns)
-        Of buildings and trees, in metres.
-    turn : float
-        Angle of the streets in radians.
+        Height of buildings and trees in metres.
+    street_angle : float
+        Orientation of the streets in radians.
     """
 
     material: NDArray[np.int64]
     height: Floats
-    turn: float
+    street_angle: float
 
 
 def draw_ground(zone: Zone, region: Region, size: int, posting: float, random: Random) -> Ground:
-    """Draw a patch of a zone, as it is built in a region.
+    """Draw a patch of a zone in a region.
 
-    No two patches are alike: share, height and spacing of buildings scatter, by so much that
-    neighbouring zones of the scheme overlap, as they do on the ground.
+    Built fraction, height and spacing of buildings vary between patches, so much that neighbouring
+    zones of the scheme overlap, as they do in reality.
 
     Parameters
     ----------
     zone : Zone
-        What is built.
+        Zone of the patch.
     region : Region
-        Where.
+        Region of the patch.
     size : int
         Rows and columns.
     posting : float
-        Metres from cell to cell.
+        Cell size in metres.
     random : numpy.random.Generator
-        Draws it.
+        Random generator.
     """
     built = zone.built * region.density * random.lognormal(0.0, 0.15)
     pitch = zone.pitch * region.pitch * random.lognormal(0.0, 0.15)
-    turn = random.uniform(0.0, np.pi)
+    angle = random.uniform(0.0, np.pi)
     down, across = posting * np.mgrid[:size, :size].astype(np.float64)
-    shift = random.uniform(0.0, pitch, 2)
-    wander = (1.0 - zone.order) * pitch
-    along = np.cos(turn) * across + np.sin(turn) * down + shift[0]
-    beside = np.cos(turn) * down - np.sin(turn) * across + shift[1]
-    along += wander * _patchy(size, pitch / posting, random)
-    beside += wander * _patchy(size, pitch / posting, random)
-    # Blocks are rectangles of random sides within their cell of the pattern.
+    origin = random.uniform(0.0, pitch, 2)
+    displacement = (1.0 - zone.order) * pitch
+    along = np.cos(angle) * across + np.sin(angle) * down + origin[0]
+    beside = np.cos(angle) * down - np.sin(angle) * across + origin[1]
+    along += displacement * _smooth_field(size, pitch / posting, random)
+    beside += displacement * _smooth_field(size, pitch / posting, random)
+    # Blocks are rectangles of random proportions within their cell of the pattern.
     length = np.clip(random.normal(0.5, 0.1), 0.25, 0.75)
     side = np.clip(built, 0.0, 0.9) ** np.array([length, 1.0 - length])
     inside = ((along / pitch) % 1.0 < side[0]) & ((beside / pitch) % 1.0 < side[1])
-    roofs = _shares(zone.roofs, region.roofs, 12.0, random)
+    roofs = _draw_fractions(zone.roofs, region.roofs, 12.0, random)
     number = (np.floor(along / pitch) + 57.0 * np.floor(beside / pitch)).astype(np.int64)
     number -= number.min()
     kinds = random.choice(3, int(number.max()) + 1, p=roofs)
     storeys = random.lognormal(np.log(zone.height * region.storeys), 0.25, kinds.size)
-    cover = _shares(zone.cover, region.cover, 25.0, random)
-    plain = 3 + _ranked(_patchy(size, zone.grain / posting, random), cover, random)
+    cover = _draw_fractions(zone.cover, region.cover, 25.0, random)
+    plain = 3 + _classify_by_rank(_smooth_field(size, zone.grain / posting, random), cover, random)
     material = np.where(inside, kinds[number], plain)
     trees = random.uniform(5.0, 15.0)
     height = np.where(inside, storeys[number], np.where(material == 5, trees, 0.0))
-    return Ground(material, height, float(turn))
+    return Ground(material, height, float(angle))
 
 
-def _shares(usual: Any, favoured: Any, firm: float, random: Random) -> Floats:  # noqa: ANN401
-    """Draw shares about the usual ones, where a region favours some; what has none gets none."""
-    wanted = np.asarray(usual) * np.asarray(favoured)
-    drawn = np.array([random.gamma(firm * each) if each > 0 else 0.0 for each in wanted])
-    shares: Floats = drawn / drawn.sum() if drawn.sum() > 0 else wanted / wanted.sum()
-    return shares
+def _draw_fractions(means: Any, weights: Any, precision: float, random: Random) -> Floats:  # noqa: ANN401
+    """Draw fractions about weighted means from a Dirichlet distribution; a mean of 0 stays 0."""
+    expected = np.asarray(means) * np.asarray(weights)
+    drawn = np.array([random.gamma(precision * mean) if mean > 0 else 0.0 for mean in expected])
+    fractions: Floats = drawn / drawn.sum() if drawn.sum() > 0 else expected / expected.sum()
+    return fractions
 
 
-def _patchy(size: int, scale: float, random: Random) -> Floats:
-    """Draw a smooth random field of mean 0 and spread 1."""
+def _smooth_field(size: int, scale: float, random: Random) -> Floats:
+    """Draw a smooth random field of mean 0 and standard deviation 1."""
     field: Floats = gaussian_filter(
         random.normal(size=(size, size)), max(0.4 * scale, 0.4), mode="wrap"
     )
@@ -258,17 +258,17 @@ def _patchy(size: int, scale: float, random: Random) -> Floats:
     return field
 
 
-def _ranked(field: Floats, shares: Floats, random: Random) -> NDArray[np.int64]:
-    """Part the cells by their rank in a field into kinds with these shares."""
+def _classify_by_rank(field: Floats, fractions: Floats, random: Random) -> NDArray[np.int64]:
+    """Divide the cells by their rank in a field into kinds with given fractions."""
     noisy = field + 0.35 * random.normal(size=field.shape)
     order = np.argsort(np.argsort(noisy, axis=None)).reshape(field.shape) / field.size
-    # In a random order, so that no two kinds always meet.
-    places = random.permutation(shares.size)
-    ends = np.cumsum(shares[places])
-    return places[np.minimum(np.searchsorted(ends, order, side="right"), shares.size - 1)]
+    # In a random order, so that the same kinds are not always neighbours.
+    kinds = random.permutation(fractions.size)
+    ends = np.cumsum(fractions[kinds])
+    return kinds[np.minimum(np.searchsorted(ends, order, side="right"), fractions.size - 1)]
 
 
-# How a patch of simulated ground looks to Sentinel-2 and to Sentinel-1.
+# Reflectance and backscatter of a patch, as Sentinel-2 and Sentinel-1 measure them.
 
 SPECTRA = 0.01 * np.array([
     #  B2    B3    B4    B5    B6    B7    B8   B8A   B11   B12
@@ -283,12 +283,12 @@ SPECTRA = 0.01 * np.array([
     [14.0, 16.0, 18.0, 19.0, 20.0, 20.5, 21.0, 21.5, 23.0, 21.0],  # rock
     [6.0, 5.5, 3.5, 3.0, 2.0, 1.8, 1.5, 1.2, 0.6, 0.4],  # water
 ])  # fmt: skip
-"""Reflectances of the materials, green plants among them."""
+"""Reflectance of the materials; vegetation is green."""
 DRY = 0.01 * np.array([9.0, 12.0, 16.0, 19.0, 22.0, 23.5, 25.0, 26.5, 32.0, 25.0])
-"""Plants out of season."""
-PLANTS = (4, 5, 6)
+"""Reflectance of dry vegetation."""
+VEGETATION = (4, 5, 6)
 COARSE = slice(3, 10)
-"""Bands of 20 m among those of 10 m, but for B8."""
+"""Bands of 20 m, except `FINE_BAND` (B8)."""
 FINE_BAND = 6
 POWER = np.array([
     #  VV     VH   of area without walls
@@ -305,27 +305,27 @@ POWER = np.array([
 ])  # fmt: skip
 """Backscatter of the materials."""
 CORRELATION = np.array([0.15, 0.15, 0.15, 0.1, 0.05, 0.0, 0.05, 0.1, 0.1, 0.05])
-"""Size of the correlation between VV and VH."""
+"""Magnitude of the correlation of VV and VH."""
 WALL_POWER, WALL_CROSS, WALL_CORRELATION = 0.25, 0.10, 0.45
-"""Of walls as high as a cell is wide that face the radar; VH as part of VV."""
+"""Double bounce of walls as high as a cell is wide that face the radar; VH relative to VV."""
 GROUND_MATERIALS = (4, 6, 7)
 
 
 def reflectances(
     ground: Ground, region: Region, posting: float, random: Random
 ) -> NDArray[np.float32]:
-    """Picture the ground in the ten bands of Sentinel-2.
+    """Simulate the ten bands of Sentinel-2.
 
     Parameters
     ----------
     ground : Ground
         The patch.
     region : Region
-        Its sun, season, air and palette.
+        Sun, season, atmosphere and palette.
     posting : float
-        Metres from cell to cell.
+        Cell size in metres.
     random : numpy.random.Generator
-        Draws mixtures and noise.
+        Random generator of mixtures and noise.
 
     Returns
     -------
@@ -333,25 +333,25 @@ def reflectances(
         Reflectance.
     """
     spectra = SPECTRA.copy()
-    for plant, lag in zip(PLANTS, (0.0, 0.25, 0.15), strict=True):
+    for plant, lag in zip(VEGETATION, (0.0, 0.25, 0.15), strict=True):
         green = np.clip(region.season + lag + 0.1 * random.normal(), 0.0, 1.0)
         spectra[plant] = green * SPECTRA[plant] + (1.0 - green) * DRY
     spectra *= region.palette
-    seen = spectra[ground.material]
-    seen *= random.lognormal(0.0, 0.12, (*ground.material.shape, 1))
-    lit = np.where(_shaded(ground, region, posting, random), 0.35, 1.0)
-    seen *= lit[..., None]
-    for band in range(seen.shape[-1]):
+    image = spectra[ground.material]
+    image *= random.lognormal(0.0, 0.12, (*ground.material.shape, 1))
+    sunlight = np.where(_shaded(ground, region, posting, random), 0.35, 1.0)
+    image *= sunlight[..., None]
+    for band in range(image.shape[-1]):
         coarse = band in range(COARSE.start, COARSE.stop) and band != FINE_BAND
-        seen[..., band] = gaussian_filter(seen[..., band], 0.9 if coarse else 0.45)
+        image[..., band] = gaussian_filter(image[..., band], 0.9 if coarse else 0.45)
     brightness = random.lognormal(0.0, 0.05)
-    found = brightness * region.gain * seen + region.haze
-    found += random.normal(0.0, 0.004, found.shape)
-    return np.maximum(found, 1e-4).astype(np.float32)
+    measured = brightness * region.gain * image + region.haze
+    measured += random.normal(0.0, 0.004, measured.shape)
+    return np.maximum(measured, 1e-4).astype(np.float32)
 
 
 def _shaded(ground: Ground, region: Region, posting: float, random: Random) -> NDArray[np.bool_]:
-    """Tell which cells lie in the shadow of something to their south."""
+    """Return which cells lie in the shadow of higher cells to their south."""
     azimuth = np.radians(random.normal(160.0, 10.0))
     slope = np.tan(np.radians(region.sun))
     shaded = np.zeros(ground.height.shape, dtype=bool)
@@ -365,10 +365,10 @@ def _shaded(ground: Ground, region: Region, posting: float, random: Random) -> N
 def backscatter(
     ground: Ground, region: Region, posting: float, random: Random
 ) -> tuple[Floats, Floats, NDArray[np.complex128]]:
-    """Work out what the ground scatters in two polarisations.
+    """Simulate the polarimetric backscatter of the ground.
 
-    Walls that face the radar answer twice, by way of the street before them, and more so where
-    streets run along the track.
+    Walls that face the radar add double bounce with the street in front of them, most where streets
+    run parallel to the track.
 
     Parameters
     ----------
@@ -379,33 +379,34 @@ def backscatter(
     -------
     vv, vh : array, shape (rows, columns)
         Power.
-    both : array of complex128, shape (rows, columns)
+    covariance : array of complex128, shape (rows, columns)
         Covariance of VH with the conjugate of VV.
     """
     power = POWER[ground.material]
     soft = np.isin(ground.material, GROUND_MATERIALS)
     power = power * np.where(soft, region.moisture, 1.0)[..., None]
-    step = np.round([-np.cos(region.look), np.sin(region.look)]).astype(int)
+    step = np.round([-np.cos(region.look_azimuth), np.sin(region.look_azimuth)]).astype(int)
     before = np.roll(ground.height, tuple(step), axis=(0, 1))
     is_roof = ground.material < 3
     wall = np.where(is_roof, np.maximum(ground.height - before, 0.0), 0.0) / posting
-    facing = 0.25 + np.cos(2.0 * (ground.turn - region.look)) ** 8
+    facing = 0.25 + np.cos(2.0 * (ground.street_angle - region.look_azimuth)) ** 8
     walls = WALL_POWER * wall * facing * random.lognormal(0.0, 0.8, wall.shape)
     vv = power[..., 0] + walls
     vh = power[..., 1] + WALL_CROSS * walls
-    phase = 2.0 * ground.turn
-    both = CORRELATION[ground.material] * np.sqrt(power[..., 0] * power[..., 1]) + (
+    phase = 2.0 * ground.street_angle
+    covariance = CORRELATION[ground.material] * np.sqrt(power[..., 0] * power[..., 1]) + (
         WALL_CORRELATION * np.sqrt(WALL_CROSS) * walls * np.exp(1j * phase)
     )
     gain = region.radar_gain
     level = random.lognormal(0.0, 0.10)
-    return gain[0] * level * vv, gain[1] * level * vh, np.sqrt(gain[0] * gain[1]) * level * both
+    cross_gain = np.sqrt(gain[0] * gain[1])
+    return gain[0] * level * vv, gain[1] * level * vh, cross_gain * level * covariance
 
 
 def complex_speckle(
-    vv: Floats, vh: Floats, both: NDArray[np.complex128], random: Random
+    vv: Floats, vh: Floats, covariance: NDArray[np.complex128], random: Random
 ) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
-    r"""Draw fully developed speckle: circular complex Gaussian numbers with a given covariance.
+    r"""Draw fully developed speckle: circular complex Gaussian values with a given covariance.
 
     .. math::
         s_{VV} = \sqrt{C_{VV}}\, n_1, \quad
@@ -418,10 +419,10 @@ def complex_speckle(
     ----------
     vv, vh : array
         Power.
-    both : array of complex
+    covariance : array of complex
         Covariance of VH with the conjugate of VV.
     random : numpy.random.Generator
-        Draws it.
+        Random generator.
 
     Returns
     -------
@@ -435,39 +436,39 @@ def complex_speckle(
     """
     parts = random.normal(0.0, np.sqrt(0.5), (4, *vv.shape))
     one, two = parts[0] + 1j * parts[1], parts[2] + 1j * parts[3]
-    rest = np.maximum(vh - np.abs(both) ** 2 / vv, 0.0)
+    rest = np.maximum(vh - np.abs(covariance) ** 2 / vv, 0.0)
     first = np.sqrt(vv) * one
-    second = both / np.sqrt(vv) * one + np.sqrt(rest) * two
+    second = covariance / np.sqrt(vv) * one + np.sqrt(rest) * two
     return first.astype(np.complex64), second.astype(np.complex64)
 
 
-# A simulated data set in the form of So2Sat LCZ42: 17 zones, in regions that differ.
+# Files in the format of So2Sat LCZ42.
 
 SIZE, POSTING = 32, 10.0
 MARGIN = 6
-"""Cells around a patch that filters reach into."""
+"""Cells around a patch within the windows of the filters."""
 FILES = {"training": "training.h5", "validation": "validation.h5", "test": "testing.h5"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ZoneSceneSettings:
-    """How a simulated data set is made.
+    """Settings of a simulated data set.
 
     Parameters
     ----------
     patches : dict
         Number of patches in "training", "validation" and "test".
     regions : dict
-        Number of regions in each; none is in two of them.
+        Number of regions in each; the parts have no region in common.
     shift : float
-        How far regions are from each other: 0 for all alike, 1 as it is meant.
+        Scale of the differences between regions: 0 for identical regions, 1 by default.
     seed : int
-        Of everything that is drawn.
+        Seed of the random generator.
 
     Raises
     ------
     ValueError
-        If a number is missing or makes no sense.
+        If a number is missing or out of range.
     """
 
     patches: Mapping[str, int]
@@ -501,21 +502,21 @@ def write_simulated_so2sat(
     *,
     overwrite: bool = False,
 ) -> dict[str, Path]:
-    """Write a simulated data set that reads like So2Sat LCZ42.
+    """Write a simulated data set in the format of So2Sat LCZ42.
 
     The folder gets ``training.h5``, ``validation.h5`` and ``testing.h5``, each with ``sen1``
-    (n, 32, 32, 8), ``sen2`` (n, 32, 32, 10) and ``label`` (n, 17), one-hot; beside them ``region``
-    (n,), the number of the region, which the real files do not have. Attributes say that it is
-    simulated, and by what settings.
+    (n, 32, 32, 8), ``sen2`` (n, 32, 32, 10) and ``label`` (n, 17), one-hot, and in addition to
+    the real files ``region`` (n,), the number of the region. Attributes mark the data as simulated
+    and hold the settings.
 
     Parameters
     ----------
     folder : path-like
-        Where the files go; made if it is not there.
+        Folder of the files; created if it does not exist.
     settings : ZoneSceneSettings
-        How many patches of how many regions, and how different they are.
+        Numbers of patches and regions, and the scale of their differences.
     overwrite : bool
-        Whether to replace files that are there. A file appears whole or not at all.
+        Whether to replace existing files. A file appears complete or not at all.
 
     Returns
     -------
@@ -525,7 +526,7 @@ def write_simulated_so2sat(
     Raises
     ------
     OutputError
-        If a file is there already, or cannot be written.
+        If a file exists, or cannot be written.
     MissingLibraryError
         If h5py is not installed.
     """
@@ -565,13 +566,13 @@ def simulated_zone_patches(
     Parameters
     ----------
     count : int
-        Patches, dealt out to the regions in turn.
+        Number of patches, assigned to the regions in turn.
     regions : range
-        Numbers of the regions: a region with the same number, shift and seed is always the same.
+        Numbers of the regions: number, shift and seed determine a region.
     shift : float
-        How far regions are from each other.
+        Scale of the differences between regions.
     seed : int
-        Of everything that is drawn.
+        Seed of the random generator.
 
     Returns
     -------
@@ -589,15 +590,15 @@ def simulated_zone_patches(
         random = np.random.default_rng([seed, number])
         region = draw_region(random, len(ZONES), shift)
         chosen = np.arange(place, count, len(regions))
-        labels = _dealt(region, chosen.size, random)
+        labels = _draw_labels(region, chosen.size, random)
         found["region"][chosen] = number
         found["label"][chosen, labels] = 1.0
         found["sen1"][chosen], found["sen2"][chosen] = _patches(labels, region, random)
     return found
 
 
-def _dealt(region: Region, count: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """Draw the zones of a region's patches: each once as far as it goes, then by their shares."""
+def _draw_labels(region: Region, count: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """Draw the zones of the patches of a region: first each zone once, then by frequency."""
     once = random.permutation(len(ZONES))[:count]
     rest = random.choice(len(ZONES), count - once.size, p=region.classes)
     return random.permutation(np.concatenate([once, rest]))
@@ -606,7 +607,7 @@ def _dealt(region: Region, count: int, random: np.random.Generator) -> NDArray[n
 def _patches(
     labels: NDArray[np.int64], region: Region, random: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Picture patches of zones in radar and optical channels."""
+    """Simulate the radar and optical channels of patches."""
     wide = SIZE + 2 * MARGIN
     inner = slice(MARGIN, -MARGIN)
     images = np.empty((2, labels.size, wide, wide), dtype=np.complex64)
@@ -620,13 +621,13 @@ def _patches(
 
 
 def _channels(images: NDArray[np.complex64]) -> NDArray[np.float32]:
-    """Make So2Sat's radar channels of patches with margins, shape (n, rows, columns, 8).
+    """Derive the radar channels of patches with margins, shape (n, rows, columns, 8).
 
-    All patches are filtered as one tall image: no window reaches over a margin.
+    All patches are filtered as one tall image; windows stay within the margins.
     """
     import xarray as xr
 
-    from sarheight.zones.polarimetry import polarimetric_channels
+    from sarheight.zones import polarimetric_channels
 
     count, wide = images.shape[1:3]
     vv, vh = (

@@ -1,4 +1,4 @@
-"""Typed decorators that every kernel is compiled with.
+"""Typed decorators that every kernel is compiled with, and constants in single precision.
 
 Numba's own decorators carry no types, so a strict type checker would see every kernel as
 untyped. Kernels therefore take them from here, and all of them share one set of options::
@@ -37,6 +37,9 @@ The options are
 
 The cache of a function follows changes in its own file only. After an edit of a kernel in one
 file that is called from another, remove ``__pycache__`` of both (``make clean`` does).
+
+A literal such as ``0.5`` is a double: in an expression of float32 it would turn all that follows
+into double precision, at half the speed. Kernels in single precision take the constants below.
 """
 
 from __future__ import annotations
@@ -45,13 +48,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba
+import numpy as np
 
 if TYPE_CHECKING:
     prange = range
 else:
     prange = numba.prange
 
-__all__ = ["njit", "parallel_njit", "prange"]
+ZERO, ONE, NAN = np.float32(0.0), np.float32(1.0), np.float32(np.nan)
+HALF, QUARTER, SIXTEENTH = np.float32(0.5), np.float32(0.25), np.float32(0.0625)
+TWO, THREE, FOUR = np.float32(2.0), np.float32(3.0), np.float32(4.0)
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
@@ -68,18 +74,7 @@ def _compile(function: Kernel, *, parallel: bool) -> Kernel:
 
 
 def njit(function: Kernel) -> Kernel:
-    """Compile a kernel that runs on the calling thread.
-
-    Parameters
-    ----------
-    function : callable
-        The kernel.
-
-    Returns
-    -------
-    callable
-        The compiled kernel, typed as the function it was made of.
-    """
+    """Compile a kernel that runs on the calling thread; its type stays that of the function."""
     return _compile(function, parallel=False)
 
 
@@ -89,15 +84,5 @@ def parallel_njit(function: Kernel) -> Kernel:
     Each iteration owns what it writes: no two iterations may write to one element, and none may
     add to a variable from outside the loop. The result then has the same bits for any number of
     threads.
-
-    Parameters
-    ----------
-    function : callable
-        The kernel.
-
-    Returns
-    -------
-    callable
-        The compiled kernel, typed as the function it was made of.
     """
     return _compile(function, parallel=True)

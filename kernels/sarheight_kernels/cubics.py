@@ -1,19 +1,19 @@
-r"""Cubics in row, column and height: fitted at 4 x 4 x 4 Chebyshev nodes, evaluated row by row.
+r"""Radar coordinates of a box of cells as cubics in row, column and height.
 
-A function of three variables between -1 and 1 is held as the 64 coefficients of
+Over a box of some dozens of cells and its height range, line and sample are very smooth functions
+of (row, column, height). They are solved exactly at 4 x 4 x 4 Chebyshev nodes and interpolated by
 
-.. math:: \sum_{ijk} c_{ijk} \, u^i v^j w^k, \qquad 0 \le i, j, k \le 3.
+.. math:: \sum_{ijk} c_{ijk} \, u^i v^j w^k, \qquad 0 \le i, j, k \le 3,
 
-Along a row of cells u is fixed, which leaves a bicubic in column and height. Of a smooth function
-most of its 16 terms are far too small to count. In Chebyshev polynomials, which are never larger
-than one, the sum of what is left out bounds the error, so terms whose joint degree in column and
-height is beyond two or three are dropped where that does no harm.
+with row u, column v and height w scaled to -1 ... 1. A few more places are solved to measure the
+error of the cubic. Along a row of cells u is fixed, which leaves a bicubic in column and height.
 
-Over a box of some dozens of cells and its span of heights, line and sample are very smooth
-functions of (row, column, height). They are solved exactly at the nodes of a cubic (see
-`sarheight_kernels.cubics`), and at a few more places, to see by how much the cubic errs. The range
-sampling may change within the box: the nodes are solved once, and each segment of the sampling
-has a cubic of its own.
+Of a smooth function most terms are negligible. Chebyshev polynomials are never larger than one, so
+the sum of the coefficients that are left out bounds the error: terms whose joint degree in column
+and height is beyond two or three are dropped where that bound is below `NEGLIGIBLE`.
+
+The range sampling may change within the box: the nodes are solved once, and each segment of the
+sampling has a cubic of its own.
 
 A fit is a row of `FIT` numbers: middle and half the size of the box in rows, columns and metres;
 degrees of the cubics; first and last segment; the cubic of the line; those of the sample.
@@ -28,19 +28,19 @@ from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit
 from sarheight_kernels.models import (
-    SLACK,
+    BOUND_MARGIN,
     GroundModel,
     RadarModel,
+    annotated_time,
     ground_block,
     locate_cell,
-    radar_segment,
-    sample,
-    stamp,
+    range_sample,
+    range_segment,
 )
 from sarheight_kernels.orbit import evaluate_orbit
 
 NODES = np.cos((2.0 * np.arange(4) + 1.0) * np.pi / 8.0)
-# Where a cubic through Chebyshev nodes errs most: the extremes of the next polynomial.
+# Zeros of T4 above; its extremes, where a cubic through the zeros errs most, here.
 PROBES = np.array(((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (-1.0, 1.0, -1.0)))
 COUNT = 64
 """Nodes: row, column and height each take the `NODES`, the height fastest."""
@@ -48,15 +48,15 @@ TO_CHEBYSHEV = np.linalg.inv(np.polynomial.chebyshev.chebvander(NODES, 3))
 TO_POWERS = np.array(
     ((1.0, 0.0, -1.0, 0.0), (0.0, 1.0, 0.0, -3.0), (0.0, 0.0, 2.0, 0.0), (0.0, 0.0, 0.0, 4.0))
 )
-"""From coefficients of Chebyshev polynomials to those of powers."""
+"""From coefficients of Chebyshev polynomials (T2 = 2 x^2 - 1, T3 = 4 x^3 - 3 x) to powers."""
 NEGLIGIBLE = 2e-6
-"""What terms that are left out may add up to."""
+"""Bound of the sum of the terms that are left out, in lines and samples."""
 
 
 @njit
 def _transform(matrix: NDArray[np.float64], values: NDArray[np.float64]) -> None:
     """Multiply a matrix on each of the three axes of 4 x 4 x 4 values, in place."""
-    turned = np.empty(64)
+    product = np.empty(64)
     for _ in range(3):
         # The first axis becomes the last one: after three times all are back in place.
         for place in range(16):
@@ -64,14 +64,14 @@ def _transform(matrix: NDArray[np.float64], values: NDArray[np.float64]) -> None
                 total = 0.0
                 for m in range(4):
                     total += matrix[k, m] * values[16 * m + place]
-                turned[4 * place + k] = total
+                product[4 * place + k] = total
         for place in range(64):
-            values[place] = turned[place]
+            values[place] = product[place]
 
 
 @njit
 def _drop_terms(chebyshev: NDArray[np.float64]) -> int:
-    """Set terms to zero that do not count; return the joint degree in column and height."""
+    """Set negligible terms to zero; return the joint degree in column and height."""
     beyond_two, beyond_three = 0.0, 0.0
     for term in range(64):
         joint = term // 4 % 4 + term % 4
@@ -109,19 +109,10 @@ def _evaluate(coefficients: NDArray[np.float64], u: float, v: float, w: float) -
 def fit_cubic(values: NDArray[np.float64], coefficients: NDArray[np.float64]) -> tuple[int, float]:
     """Fit a cubic to a function.
 
-    Parameters
-    ----------
-    values : array, shape (COUNT + probes,)
-        The function at the nodes, then at the `PROBES`.
-    coefficients : array, shape (64,)
-        Receives the coefficient of ``u**i * v**j * w**k`` at ``16 * i + 4 * j + k``.
-
-    Returns
-    -------
-    degree : int
-        Joint degree in v and w: 2, 3, or 6 where all terms count.
-    miss : float
-        Largest distance to the function at the probes; NaN where the function is.
+    `values`, shape (COUNT + probes,), are the function at the nodes, then at the `PROBES`;
+    `coefficients`, shape (64,), receives that of ``u**i * v**j * w**k`` at ``16 * i + 4 * j + k``.
+    Returns the joint degree in v and w (2, 3, or 6 where all terms count) and the largest error at
+    the probes, NaN where the function is.
     """
     for node in range(COUNT):
         coefficients[node] = values[node]
@@ -131,26 +122,15 @@ def fit_cubic(values: NDArray[np.float64], coefficients: NDArray[np.float64]) ->
     worst = 0.0
     for probe in range(PROBES.shape[0]):
         u, v, w = PROBES[probe, 0], PROBES[probe, 1], PROBES[probe, 2]
-        miss = abs(_evaluate(coefficients, u, v, w) - values[COUNT + probe])
-        # A NaN must count as a miss.
-        worst = miss if not miss <= worst else worst
+        error = abs(_evaluate(coefficients, u, v, w) - values[COUNT + probe])
+        # The comparison is false for NaN, which must count as an error.
+        worst = error if not error <= worst else worst
     return degree, worst
 
 
 @njit
-def spread(coefficients: NDArray[np.float64]) -> float:
-    """Bound how far a polynomial may stray from its constant term.
-
-    Parameters
-    ----------
-    coefficients : array, shape (n,)
-        Coefficients of products of powers of numbers between -1 and 1, the constant first.
-
-    Returns
-    -------
-    float
-        The sum of the sizes of all others.
-    """
+def deviation_bound(coefficients: NDArray[np.float64]) -> float:
+    """Bound the deviation of a polynomial on -1 ... 1 from its first, constant coefficient."""
     total = 0.0
     for term in range(1, coefficients.size):
         total += abs(coefficients[term])
@@ -161,16 +141,9 @@ def spread(coefficients: NDArray[np.float64]) -> float:
 def collapse_row(
     coefficients: NDArray[np.float64], u: float, polynomial: NDArray[np.float64]
 ) -> None:
-    """Fix the row of a cubic.
+    """Fix the row u of a cubic, shape (64,).
 
-    Parameters
-    ----------
-    coefficients : array, shape (64,)
-        From `fit_cubic`.
-    u : float
-        The row.
-    polynomial : array, shape (16,)
-        Receives the coefficient of ``v**j * w**k`` at ``4 * j + k``.
+    Its bicubic, shape (16,), has the coefficient of ``v**j * w**k`` at ``4 * j + k``.
     """
     for term in range(16):
         polynomial[term] = coefficients[term] + u * (
@@ -248,22 +221,10 @@ def evaluate_row(
     heights: NDArray[np.float32],
     result: NDArray[np.float64],
 ) -> None:
-    """Evaluate a polynomial along a row of cells.
+    """Evaluate a bicubic from `collapse_row` along a row of cells with heights, shape (n,).
 
-    Parameters
-    ----------
-    polynomial : array, shape (16,)
-        From `collapse_row`.
-    degree : int
-        From `fit_cubic`.
-    first, step : float
-        Column v of the first cell, and from one cell to the next.
-    height_middle, height_scale : float
-        Height at which w is zero, and change of w with height.
-    heights : array, shape (n,)
-        Heights of the cells; NaN where void.
-    result : array, shape (n,)
-        Receives the values; NaN where void.
+    `degree` is from `fit_cubic`. Column v is `first`, then `step` more for each cell; w is zero at
+    `height_middle` and changes by `height_scale` per metre. The result is NaN in voids.
     """
     if degree == 2:
         _quadratic_row(polynomial, first, step, height_middle, height_scale, heights, result)
@@ -273,28 +234,28 @@ def evaluate_row(
         _bicubic_row(polynomial, first, step, height_middle, height_scale, heights, result)
 
 
-# Radar coordinates of a box of cells as cubics in row, column and height.
-
 Box = tuple[int, int, int, int]
 
 MIDDLE, HALF, LINE_DEGREE, SAMPLE_DEGREE, EARLIEST, LATEST = 0, 3, 6, 7, 8, 9
 LINE, SAMPLE = 10, 10 + COUNT
 MOST_SEGMENTS = 6
 FIT = SAMPLE + MOST_SEGMENTS * COUNT
-"""Numbers of a fit."""
+"""Numbers of a fit: offsets of its parts are above."""
 EXACT = COUNT + PROBES.shape[0]
 """Places that are solved exactly."""
-LEAST_HEIGHT_SPAN = 1.0
-# In lines and samples: below a tenth of a millimetre for spacings down to a metre.
+LEAST_HEIGHT_RANGE = 1.0
+"""Metres; flat boxes are fitted as if they had it, so that scaled heights stay finite."""
 TOLERANCE = 5e-6
+"""Lines and samples: some hundredths of a millimetre for a spacing of ten metres."""
 NEWTON_STEPS = 3
+"""Of Newton's method, which squares the error, a fraction of a second at first."""
 
 
 @njit
 def _fix_variable(
     coefficients: NDArray[np.float64], value: float, result: NDArray[np.float64]
 ) -> None:
-    """Evaluate polynomials, shape (degree + 1, n), by Horner's scheme, all side by side."""
+    """Evaluate n polynomials, shape (degree + 1, n), at one value by Horner's scheme."""
     result[:] = coefficients[-1]
     for power in range(coefficients.shape[0] - 2, -1, -1):
         row = coefficients[power]
@@ -306,7 +267,7 @@ def _fix_variable(
 def _node_positions(
     ground: GroundModel, fit: NDArray[np.float64], positions: NDArray[np.float64]
 ) -> None:
-    """Find the positions of the nodes of a box, shape (3, COUNT)."""
+    """Find the positions of the nodes of a box, shape (3, COUNT): X(r, c) + h n(r, c)."""
     down, across = ground_block(ground, fit[MIDDLE], fit[MIDDLE + 1])
     size = ground.coefficients.shape[2]
     coefficients = ground.coefficients[down, across].reshape(size, size * 6)
@@ -329,12 +290,14 @@ def _solve_nodes(
     radar: RadarModel,
     positions: NDArray[np.float64],
     time: float,
-    stamped: NDArray[np.float64],
+    annotated: NDArray[np.float64],
     slant_range: NDArray[np.float64],
 ) -> None:
-    """Solve for stamp and slant range at the nodes of a box.
+    """Solve for annotated time and slant range at the nodes of a box.
 
-    The satellite's path near the tile is taken as a cubic in time about `time`.
+    The satellite's path near the tile is taken as a cubic in tau, the time from `time`:
+    s + v tau + a tau^2 / 2 + j tau^3 / 6, with the jerk j from two accelerations a second apart.
+    Newton's method finds the zero of w . e, with velocity w and line of sight e at tau.
     """
     start, table = radar.orbit_start, radar.orbit_coefficients
     sx, sy, sz, vx, vy, vz, ax, ay, az = evaluate_orbit(time, start, table)
@@ -358,7 +321,7 @@ def _solve_nodes(
         ez = dz - tau * (vz + tau * (0.5 * az + tau * jz / 6.0))
         distance = math.sqrt(ex * ex + ey * ey + ez * ez)
         slant_range[node] = distance
-        stamped[node] = stamp(radar, time + tau, distance)
+        annotated[node] = annotated_time(radar, time + tau, distance)
 
 
 @njit
@@ -366,16 +329,16 @@ def _solve_box(
     ground: GroundModel,
     radar: RadarModel,
     fit: NDArray[np.float64],
-    stamped: NDArray[np.float64],
+    annotated: NDArray[np.float64],
     slant_range: NDArray[np.float64],
 ) -> None:
-    """Solve for stamp and slant range at the nodes and the probes of a box."""
+    """Solve for annotated time and slant range at nodes and probes of a box, shape (EXACT,)."""
     _, _, time, _ = locate_cell(
         ground, radar, fit[MIDDLE], fit[MIDDLE + 1], fit[MIDDLE + 2], radar.line_zero_time
     )
     positions = np.empty((3, COUNT))
     _node_positions(ground, fit, positions)
-    _solve_nodes(radar, positions, time, stamped, slant_range)
+    _solve_nodes(radar, positions, time, annotated, slant_range)
     for probe in range(PROBES.shape[0]):
         _, _, exact_time, exact_range = locate_cell(
             ground,
@@ -385,16 +348,16 @@ def _solve_box(
             fit[MIDDLE + 2] + fit[HALF + 2] * PROBES[probe, 2],
             time,
         )
-        stamped[COUNT + probe] = stamp(radar, exact_time, exact_range)
+        annotated[COUNT + probe] = annotated_time(radar, exact_time, exact_range)
         slant_range[COUNT + probe] = exact_range
 
 
 @njit
 def _segments_between(radar: RadarModel, line: float, reach: float) -> tuple[int, int]:
-    """Find the first and the last segment of the range sampling around a line."""
+    """Find the first and the last segment of the range sampling within `reach` of a line."""
     middle = radar.line_zero_time + line * radar.line_interval
     span = abs(reach * radar.line_interval)
-    return radar_segment(radar, middle - span), radar_segment(radar, middle + span)
+    return range_segment(radar, middle - span), range_segment(radar, middle + span)
 
 
 @njit
@@ -402,48 +365,48 @@ def _take_from(
     radar: RadarModel,
     segment: int,
     line: NDArray[np.float64],
-    other: NDArray[np.float64],
-    across: NDArray[np.float64],
+    later: NDArray[np.float64],
+    sample: NDArray[np.float64],
 ) -> None:
-    """Take the samples of a segment where it has begun."""
+    """Take over the samples of a segment where the lines lie behind its beginning, shape (n,)."""
     begin = radar.segment_start[segment]
     for j in range(line.size):
-        begun = radar.line_zero_time + line[j] * radar.line_interval >= begin
-        across[j] = other[j] if begun else across[j]
+        reached = radar.line_zero_time + line[j] * radar.line_interval >= begin
+        sample[j] = later[j] if reached else sample[j]
 
 
 @njit
-def _fit_line(radar: RadarModel, stamped: NDArray[np.float64], fit: NDArray[np.float64]) -> float:
-    """Fit the line; return the largest miss."""
+def _fit_line(radar: RadarModel, annotated: NDArray[np.float64], fit: NDArray[np.float64]) -> float:
+    """Fit the line; return the largest error."""
     values = np.empty(EXACT)
     for place in range(EXACT):
-        values[place] = (stamped[place] - radar.line_zero_time) / radar.line_interval
-    fit[LINE_DEGREE], miss = fit_cubic(values, fit[LINE : LINE + COUNT])
-    return miss
+        values[place] = (annotated[place] - radar.line_zero_time) / radar.line_interval
+    fit[LINE_DEGREE], error = fit_cubic(values, fit[LINE : LINE + COUNT])
+    return error
 
 
 @njit
 def _fit_samples(
     radar: RadarModel,
-    stamped: NDArray[np.float64],
+    annotated: NDArray[np.float64],
     slant_range: NDArray[np.float64],
     fit: NDArray[np.float64],
 ) -> float:
-    """Fit the sample by each segment that the box reaches; return the largest miss."""
+    """Fit the sample by each segment that the box reaches; return the largest error."""
     line = fit[LINE : LINE + COUNT]
-    earliest, latest = _segments_between(radar, line[0], spread(line))
+    earliest, latest = _segments_between(radar, line[0], deviation_bound(line))
     fit[EARLIEST], fit[LATEST], fit[SAMPLE_DEGREE] = earliest, latest, 0
     if latest - earliest >= MOST_SEGMENTS:
         return math.inf
     values, worst = np.empty(EXACT), 0.0
     for segment in range(earliest, latest + 1):
         for place in range(EXACT):
-            values[place] = sample(radar, segment, stamped[place], slant_range[place])
+            values[place] = range_sample(radar, segment, annotated[place], slant_range[place])
         begin = SAMPLE + COUNT * (segment - earliest)
-        degree, miss = fit_cubic(values, fit[begin : begin + COUNT])
+        degree, error = fit_cubic(values, fit[begin : begin + COUNT])
         fit[SAMPLE_DEGREE] = max(fit[SAMPLE_DEGREE], degree)
-        # A NaN must count as a miss.
-        worst = miss if not miss <= worst else worst
+        # The comparison is false for NaN, which must count as an error.
+        worst = error if not error <= worst else worst
     return worst
 
 
@@ -466,46 +429,37 @@ def fit_box(
         First row, end row, first column and end column in the raster of the ground model. The box
         must lie within one block of it and its margin.
     lowest, highest : float
-        Span of the heights in metres.
+        Height range in metres.
     fit : array, shape (FIT,)
         Receives the fit.
 
     Returns
     -------
     bool
-        Whether line and sample are met to `TOLERANCE`.
+        Whether the errors of line and sample are at most `TOLERANCE`.
     """
     top, bottom, left, right = box
     fit[MIDDLE], fit[HALF] = 0.5 * (top + bottom - 1), max(0.5 * (bottom - top - 1), 0.5)
     fit[MIDDLE + 1], fit[HALF + 1] = 0.5 * (left + right - 1), max(0.5 * (right - left - 1), 0.5)
     fit[MIDDLE + 2] = 0.5 * (lowest + highest)
-    fit[HALF + 2] = 0.5 * max(highest - lowest, LEAST_HEIGHT_SPAN)
-    stamped, slant_range = np.empty(EXACT), np.empty(EXACT)
-    _solve_box(ground, radar, fit, stamped, slant_range)
+    fit[HALF + 2] = 0.5 * max(highest - lowest, LEAST_HEIGHT_RANGE)
+    annotated, slant_range = np.empty(EXACT), np.empty(EXACT)
+    _solve_box(ground, radar, fit, annotated, slant_range)
     return (
-        _fit_line(radar, stamped, fit) <= TOLERANCE
-        and _fit_samples(radar, stamped, slant_range, fit) <= TOLERANCE
+        _fit_line(radar, annotated, fit) <= TOLERANCE
+        and _fit_samples(radar, annotated, slant_range, fit) <= TOLERANCE
     )
 
 
 @njit
 def fit_bounds(fit: NDArray[np.float64], bound: NDArray[np.float64]) -> None:
-    """Find which part of the image the cells of a box can light.
-
-    Parameters
-    ----------
-    fit : array, shape (FIT,)
-        From `fit_box`.
-    bound : array, shape (4,)
-        Receives the least and the greatest line, the least and the greatest sample, see
-        `sarheight_kernels.models.box_bounds`.
-    """
-    reach = spread(fit[LINE : LINE + COUNT]) + SLACK
+    """Bound line and sample over a box, from `fit_box`; `bound` as in `models.box_bounds`."""
+    reach = deviation_bound(fit[LINE : LINE + COUNT]) + BOUND_MARGIN
     bound[0], bound[1] = fit[LINE] - reach, fit[LINE] + reach
     bound[2], bound[3] = math.inf, -math.inf
     for segment in range(int(fit[LATEST] - fit[EARLIEST]) + 1):
         begin = SAMPLE + COUNT * segment
-        reach = spread(fit[begin : begin + COUNT]) + SLACK
+        reach = deviation_bound(fit[begin : begin + COUNT]) + BOUND_MARGIN
         bound[2], bound[3] = min(bound[2], fit[begin] - reach), max(bound[3], fit[begin] + reach)
 
 
@@ -516,40 +470,28 @@ def evaluate_fit(
     row: int,
     heights: NDArray[np.float32],
     line: NDArray[np.float64],
-    across: NDArray[np.float64],
-    room: NDArray[np.float64],
+    sample: NDArray[np.float64],
+    workspace: NDArray[np.float64],
 ) -> None:
     """Find the radar coordinates of a row of a box.
 
-    Parameters
-    ----------
-    radar : RadarModel
-        The model.
-    fit : array, shape (FIT,)
-        From `fit_box`.
-    row : int
-        The row in the raster of the ground model.
-    heights : array, shape (n,)
-        Heights of all cells of the box in that row; NaN where void.
-    line, across : array, shape (n,)
-        Receive line and sample; NaN where void.
-    room : array, shape (16 + n,)
-        To work in.
+    `row` is that in the raster of the ground model, `heights`, shape (n,), those of all its cells.
+    `line` and `sample`, shape (n,), are NaN where void; `workspace` has shape (16 + n,).
     """
     u = (row - fit[MIDDLE]) / fit[HALF]
     step, scale = 1.0 / fit[HALF + 1], 1.0 / fit[HALF + 2]
     first, middle = -0.5 * (heights.size - 1) * step, fit[MIDDLE + 2]
-    collapsed, other = room[:16], room[16:]
+    collapsed, other = workspace[:16], workspace[16:]
     collapse_row(fit[LINE : LINE + COUNT], u, collapsed)
     evaluate_row(collapsed, int(fit[LINE_DEGREE]), first, step, middle, scale, heights, line)
     earliest = begin = int(fit[EARLIEST])
     end = int(fit[LATEST])
     if begin < end:
-        begin, end = _segments_between(radar, collapsed[0], spread(collapsed))
+        begin, end = _segments_between(radar, collapsed[0], deviation_bound(collapsed))
     degree = int(fit[SAMPLE_DEGREE])
     collapse_row(fit[SAMPLE + COUNT * (begin - earliest) :], u, collapsed)
-    evaluate_row(collapsed, degree, first, step, middle, scale, heights, across)
+    evaluate_row(collapsed, degree, first, step, middle, scale, heights, sample)
     for segment in range(begin + 1, end + 1):
         collapse_row(fit[SAMPLE + COUNT * (segment - earliest) :], u, collapsed)
         evaluate_row(collapsed, degree, first, step, middle, scale, heights, other)
-        _take_from(radar, segment, line, other, across)
+        _take_from(radar, segment, line, other, sample)

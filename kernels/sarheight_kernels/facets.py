@@ -1,4 +1,4 @@
-r"""Facets: area, incidence and brightness of the surface between four posts.
+r"""Facets: area, incidence and radar cross-section of the surface between four posts.
 
 The heights of a raster are posts; four neighbouring posts span a facet. With the steps
 :math:`e_r, e_c` from one post to the next along rows and columns, the ellipsoid's normal
@@ -28,7 +28,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import njit
+from sarheight_kernels._numba import HALF, ONE, QUARTER, TWO, ZERO, njit
 from sarheight_kernels.models import GroundModel, RadarModel, ground_block, ground_position
 from sarheight_kernels.orbit import evaluate_orbit, zero_doppler_time
 
@@ -50,8 +50,8 @@ def _dot(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 @njit
-def _around(ground: GroundModel, row: float, column: float) -> NDArray[np.float64]:
-    """Position and normal of a place, and half a cell below, above, right and left of it."""
+def _neighbourhood(ground: GroundModel, row: float, column: float) -> NDArray[np.float64]:
+    """Position and normal of a place, and half a cell below, above, right and left: (5, 2, 3)."""
     down, across = ground_block(ground, row, column)
     places = np.empty((5, 2, 3))
     for k in range(5):
@@ -81,10 +81,8 @@ def facet_products(
         The model.
     around : array, shape (5, 2, 3)
         Position and normal of the place, and half a cell below, above, right and left of it.
-    height : float
-        Height above the ellipsoid in metres.
-    guess : float
-        Zero-Doppler time to begin with, in seconds.
+    height, guess : float
+        Height above the ellipsoid in metres; zero-Doppler time to begin with, in seconds.
     products : array, shape (10,)
         Receives, with A = A0 + p A1 + q A2: A0.L, A1.L, A2.L, A0.A0, A1.A1, A1.A2 and A2.A2
         (square metres; per metre of height difference for A1, A2), then A0.T, A1.T and A2.T with
@@ -139,28 +137,15 @@ def tile_products(
     lowest: float,
     highest: float,
 ) -> NDArray[np.float64]:
-    """Tabulate the products at the corners of a tile.
+    """Tabulate products at the corners of a tile, shape (2, 2, 2, 10): by row, column and height.
 
-    Parameters
-    ----------
-    ground, radar : GroundModel, RadarModel
-        The models.
-    row, column : int
-        Place of the tile's first post.
-    rows, columns : int
-        Size of the tile in facets.
-    lowest, highest : float
-        Span of heights in metres, not empty.
-
-    Returns
-    -------
-    array, shape (2, 2, 2, 10)
-        Products by row, column and height.
+    `row` and `column` are those of the tile's first post, `rows` and `columns` its size in facets;
+    the height range in metres must not be empty.
     """
     corners = np.empty((2, 2, 2, PRODUCTS))
     for i in range(2):
         for j in range(2):
-            around = _around(ground, row + i * rows, column + j * columns)
+            around = _neighbourhood(ground, row + i * rows, column + j * columns)
             time = facet_products(radar, around, lowest, radar.line_zero_time, corners[i, j, 0])
             facet_products(radar, around, highest, time, corners[i, j, 1])
     return corners
@@ -168,17 +153,10 @@ def tile_products(
 
 @njit
 def row_products(corners: NDArray[np.float64], u: float, table: NDArray[np.float64]) -> None:
-    """Interpolate the products of a tile to a row.
+    """Interpolate the products of a tile, from `tile_products`, to a row.
 
-    Parameters
-    ----------
-    corners : array, shape (2, 2, 2, 10)
-        Products at the corners, from `tile_products`.
-    u : float
-        Place of the row between the tile's edges, from 0 to 1.
-    table : array, shape (10, 4)
-        Receives a, b, c, d: the product is a + b v + (c + d v) w, with v the place of the column
-        and w that of the height, from 0 to 1.
+    `u` is the row between the tile's edges, from 0 to 1. `table`, shape (10, 4), receives a, b, c
+    and d of each product a + b v + (c + d v) w, with column v and height w from 0 to 1 likewise.
     """
     for product in range(PRODUCTS):
         low_left = corners[0, 0, 0, product] * (1 - u) + corners[1, 0, 0, product] * u
@@ -203,23 +181,18 @@ def facet_areas(
     area: NDArray[np.float32],
     projected: NDArray[np.float32],
 ) -> None:
-    """Compute the areas of the facets of a tile.
+    """Compute the areas of the facets of a tile in square metres.
 
     Parameters
     ----------
     ground, radar : GroundModel, RadarModel
         The models.
     heights : array, shape (rows + 1, columns + 1)
-        Heights of the posts above the ellipsoid in metres, NaN where void.
-    row, column : int
-        Place of the first post in the raster.
-    lowest, highest : float
-        Span of the heights in metres.
-    area : array, shape (rows, columns)
-        Receives the area of each facet in square metres, NaN where a post is void.
-    projected : array, shape (rows, columns)
-        Receives the area projected along the line of sight in square metres: negative where
-        the facet faces away from the radar, NaN where a post is void.
+        Heights of the posts above the ellipsoid in metres, NaN where void, from `lowest` to
+        `highest`; the first lies at `row` and `column` of the raster.
+    area, projected : array, shape (rows, columns)
+        Receive the area of each facet, and that projected along the line of sight: negative where
+        the facet faces away from the radar. NaN where a post is void.
     """
     rows, columns = area.shape
     top = max(highest, lowest + 1.0)
@@ -236,13 +209,13 @@ def facet_areas(
 def _single(
     row: NDArray[np.float64],
 ) -> tuple[np.float32, np.float32, np.float32, np.float32]:
-    """Coefficients in single precision."""
+    """Convert coefficients to single precision."""
     return np.float32(row[0]), np.float32(row[1]), np.float32(row[2]), np.float32(row[3])
 
 
 @njit
 def _middle(row: NDArray[np.float64]) -> tuple[np.float32, np.float32]:
-    """Coefficients at the mean height, in single precision."""
+    """Evaluate coefficients at the mean height, in single precision."""
     return np.float32(row[0] + 0.5 * row[2]), np.float32(row[1] + 0.5 * row[3])
 
 
@@ -256,15 +229,18 @@ def _areas_of_row(
     area: NDArray[np.float32],
     projected: NDArray[np.float32],
 ) -> None:
+    """Areas |A| and projected areas A . L of a row of facets, shape (columns,).
+
+    With A = A0 + p A1 + q A2: A . L is linear in p and q, |A|^2 quadratic.
+    """
     a0, a1, a2, a3 = _single(table[0])
     b0, b1, b2, b3 = _single(table[1])
     c0, c1, c2, c3 = _single(table[2])
-    # The lengths hardly change with height, so its mean over the tile serves.
+    # Lengths hardly change with height (by 1/6371 a kilometre): their mean over the tile serves.
     d0, d1 = _middle(table[3])
     e0, e1 = _middle(table[4])
     f0, f1 = _middle(table[5])
     g0, g1 = _middle(table[6])
-    half, quarter, two = np.float32(0.5), np.float32(0.25), np.float32(2.0)
     per_column, scale, floor = (
         np.float32(1.0 / area.size),
         np.float32(per_metre),
@@ -274,19 +250,19 @@ def _areas_of_row(
         h00, h01 = upper[j], upper[j + 1]
         h10, h11 = lower[j], lower[j + 1]
         p, q = h11 - h00, h10 - h01
-        v = (np.float32(j) + half) * per_column
-        w = (quarter * (h00 + h01 + h10 + h11) - floor) * scale
+        v = (np.float32(j) + HALF) * per_column
+        w = (QUARTER * (h00 + h01 + h10 + h11) - floor) * scale
         along = (a0 + v * a1) + w * (a2 + v * a3)
         along += p * ((b0 + v * b1) + w * (b2 + v * b3))
         along += q * ((c0 + v * c1) + w * (c2 + v * c3))
         square = (d0 + v * d1) + p * p * (e0 + v * e1)
-        square += two * p * q * (f0 + v * f1) + q * q * (g0 + v * g1)
+        square += TWO * p * q * (f0 + v * f1) + q * q * (g0 + v * g1)
         area[j] = np.sqrt(square)
         projected[j] = along
 
 
 @njit
-def brightness(
+def facet_rcs(
     law: NDArray[np.float64], area: NDArray[np.float32], projected: NDArray[np.float32]
 ) -> None:
     """Turn areas into radar cross-sections, in place.
@@ -303,23 +279,23 @@ def brightness(
         Projected areas; those that are negative or NaN are set to 0.
     """
     for i in range(area.shape[0]):
-        _brightness_of_row(law, area[i], projected[i])
+        _rcs_of_row(law, area[i], projected[i])
 
 
 @njit
-def _brightness_of_row(
+def _rcs_of_row(
     law: NDArray[np.float64], area: NDArray[np.float32], projected: NDArray[np.float32]
 ) -> None:
-    zero, one, last = np.float32(0.0), np.float32(1.0), np.float32(law.size - 1)
-    before_last = np.int32(law.size - 2)
+    """Do the work of `facet_rcs` for a row of facets."""
+    last, before_last = np.float32(law.size - 1), np.int32(law.size - 2)
     # Without branches: a facet that faces away takes part, and its product is dropped.
     for j in range(area.size):
-        lit = projected[j] > zero
-        place = min(projected[j] / area[j] if lit else zero, one) * last
+        illuminated = projected[j] > ZERO
+        place = min(projected[j] / area[j] if illuminated else ZERO, ONE) * last
         index = min(np.int32(place), before_last)
         fraction = place - np.float32(index)
         at = np.uint32(index)
         here, beyond = np.float32(law[at]), np.float32(law[at + np.uint32(1)])
         product = area[j] * (here + fraction * (beyond - here))
-        area[j] = product if lit else zero
-        projected[j] = projected[j] if lit else zero
+        area[j] = product if illuminated else ZERO
+        projected[j] = projected[j] if illuminated else ZERO

@@ -13,8 +13,8 @@ are the local incidence angle, the projected local incidence angle (in the plane
 view; negative where the slope is steeper than the line of sight, in active layover), and the
 incidence angle on the ellipsoid.
 
-An arc cosine of the mathematical library takes one value at a time. Here it is a square root and
-a polynomial of the versed sine :math:`m = 1 - \cos\theta`,
+The arc cosine of the mathematical library takes one value at a time. It is replaced by a square
+root and a polynomial of the versed sine :math:`m = 1 - \cos\theta`, which take several at once:
 
 .. math:: \theta = \sqrt m \, (c_0 + c_1 m + \ldots + c_7 m^7), \qquad 0 \le m \le 1,
 
@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import njit, parallel_njit, prange
+from sarheight_kernels._numba import NAN, njit, parallel_njit, prange
 from sarheight_kernels.facets import row_products, tile_products
 from sarheight_kernels.tiles import height_span, tile_box, tile_posts
 
@@ -51,25 +51,15 @@ C2, C3 = np.float32(0.0264744825), np.float32(0.00821673096)
 C4, C5 = np.float32(0.00147885982), np.float32(0.00333841702)
 C6, C7 = np.float32(-0.00199064296), np.float32(0.00121173777)
 """Polynomial through the Chebyshev nodes of the angle over the root of its versed sine."""
-NONE, ZERO = np.float32(np.nan), np.float32(0.0)
 DEGREES, HALF_TURN = np.float32(180.0 / math.pi), np.float32(180.0)
 
 
 @njit
 def angle_of(length: float, along: float) -> np.float32:
-    """Find the angle between a vector and a direction.
+    """Angle in degrees, 0 to 180, between a vector of a length and a direction; NaN without length.
 
-    Parameters
-    ----------
-    length : float
-        Length of the vector, not negative.
-    along : float
-        Its projection on the direction.
-
-    Returns
-    -------
-    float
-        From 0 to 180 degrees; NaN of a vector without length.
+    `along` is the vector's projection on the direction: length - |along| is the versed sine times
+    the length.
     """
     versed = np.float32(max(length - abs(along), 0.0)) / np.float32(length)
     low = C0 + versed * (C1 + versed * (C2 + versed * C3))
@@ -88,10 +78,7 @@ def _facets(
     table: NDArray[np.float64],
     sums: Sums,
 ) -> None:
-    """Area, projection on the line of sight and on the tangent of a row of facets.
-
-    They fill the three rows of `sums`: 0 where a post is void.
-    """
+    """Area |A| and projections A.L and A.T of facets of a row, in `sums`; 0 where one is void."""
     a0, a1, a2, a3 = table[0, 0], table[0, 1], table[0, 2], table[0, 3]
     b0, b1, b2, b3 = table[1, 0], table[1, 1], table[1, 2], table[1, 3]
     c0, c1, c2, c3 = table[2, 0], table[2, 1], table[2, 2], table[2, 3]
@@ -128,7 +115,7 @@ def _facets(
 
 @njit
 def _flat_cosines(table: NDArray[np.float64]) -> tuple[float, float, float, float]:
-    """Cosine of incidence on the ellipsoid along a row, in the form of `row_products`."""
+    """Cosine of incidence on the ellipsoid, A0.L / |A0|, along a row, as in `row_products`."""
     low_left = table[0, 0] / math.sqrt(table[3, 0])
     low_right = (table[0, 0] + table[0, 1]) / math.sqrt(table[3, 0] + table[3, 1])
     high_left = (table[0, 0] + table[0, 2]) / math.sqrt(table[3, 0] + table[3, 2])
@@ -160,14 +147,14 @@ def _angles_of_row(
         area = (above[0, j] + above[0, j + 1]) + (below[0, j] + below[0, j + 1])
         sight = (above[1, j] + above[1, j + 1]) + (below[1, j] + below[1, j + 1])
         tangent = (above[2, j] + above[2, j + 1]) + (below[2, j] + below[2, j + 1])
-        known = area > 0.0
-        local[j] = angle_of(area, sight) if known else NONE
+        valid = area > 0.0
+        local[j] = angle_of(area, sight) if valid else NAN
         angle = angle_of(math.sqrt(sight * sight + tangent * tangent), sight)
         angle = -angle if tangent < 0.0 else angle
-        projected[j] = angle if known else NONE
+        projected[j] = angle if valid else NAN
         v, w = (j + 1.0) * per_column, (heights[j] - lowest) * per_metre
         flat = a0 + v * a1 + w * (a2 + v * a3)
-        ellipsoid[j] = angle_of(1.0, flat) if known else NONE
+        ellipsoid[j] = angle_of(1.0, flat) if valid else NAN
 
 
 @parallel_njit
@@ -184,16 +171,14 @@ def cell_angles(
 
     Parameters
     ----------
-    ground, radar : GroundModel, RadarModel
-        The models.
-    heights : array, shape (rows, columns)
-        Heights above the ellipsoid in metres; NaN where void.
+    ground, radar, heights
+        As in `sarheight_kernels.tiles.geolocate`.
     bounds : array, shape (tiles, 4)
-        Part of the image that each tile can light, from `tile_bounds`; tiles on the side to
-        which the radar does not look are left out.
+        Part of the image that each tile can contribute to, from `tile_bounds`; tiles on the side
+        to which the radar does not look are left out.
     local, projected, ellipsoid : array, shape (rows, columns)
         Receive the angles in degrees; NaN where the cell is void, has no complete facet, or is
-        not on the radar's side.
+        not on the look side.
     """
     for tile in prange(bounds.shape[0]):
         row, end_row, column, end_column = tile_box(heights, tile)

@@ -1,6 +1,6 @@
 r"""The refined Lee filter: speckle is averaged along edges, not across them.
 
-Around each pixel a window of 7 x 7 is looked at.
+Each pixel is estimated from a window of 7 x 7 around it.
 
 1. The means of nine blocks of 3 x 3, two pixels apart, form a coarse image of the window. Four
    gradients are taken of it: across, down, and along both diagonals. The largest is the edge.
@@ -37,7 +37,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import njit, parallel_njit, prange
+from sarheight_kernels._numba import NAN, ONE, ZERO, njit, parallel_njit, prange
 
 __all__ = ["refined_lee"]
 
@@ -47,7 +47,7 @@ HALF = np.float32(28.0)
 """Pixels in a half of the window."""
 STRIP = 64
 WIDTH = 256
-"""Rows and columns that are worked on at a time: the sums of 7 rows stay in the nearest cache."""
+"""Rows and columns filtered at a time: the sums of 7 rows stay in the first-level cache."""
 LEFT, RIGHT, UP, DOWN, UPPER_RIGHT, LOWER_LEFT, UPPER_LEFT, LOWER_RIGHT = range(8)
 VALUE, SQUARE, COUNT = range(3)
 
@@ -59,9 +59,9 @@ Codes = NDArray[np.int32]
 def _load(
     image: Floats, row: int, column: int, values: Floats, squares: Floats, counts: Floats
 ) -> bool:
-    """Bring in a row: values, squares and ones where there are data, zeros where not.
+    """Load a row: values, squares and ones where there are data, zeros where not.
 
-    Returns whether there are data all along it.
+    Returns whether it is complete.
     """
     rows, columns = image.shape
     begin, end = max(-column, 0), min(columns - column, values.size)
@@ -74,12 +74,12 @@ def _load(
     missing = values.size - source.size
     values, squares, counts = values[begin:end], squares[begin:end], counts[begin:end]
     for j in range(source.size):
-        known = math.isfinite(source[j])
-        value = source[j] if known else np.float32(0.0)
+        valid = math.isfinite(source[j])
+        value = source[j] if valid else ZERO
         values[j] = value
         squares[j] = value * value
-        counts[j] = np.float32(1.0) if known else np.float32(0.0)
-        missing += 0 if known else 1
+        counts[j] = ONE if valid else ZERO
+        missing += 0 if valid else 1
     return missing == 0
 
 
@@ -97,8 +97,8 @@ def _sum_along(sums: Floats) -> None:
 def _halves(ring: Floats, first: int, halves: Floats) -> None:
     """Sum over the eight halves of the windows around a row of pixels.
 
-    `ring` holds the sums along seven rows; the topmost is in place `first` and the others follow
-    in a circle. ``halves[RIGHT]`` is left out: it is ``halves[LEFT]`` three columns on.
+    `ring` is a circular buffer of the sums along seven rows, the topmost at `first`. The half
+    ``halves[RIGHT]`` is left out: it is ``halves[LEFT]`` three columns on.
     """
     n = halves.shape[1] - REACH
     a, b, c, d = first, (first + 1) % 7, (first + 2) % 7, (first + 3) % 7
@@ -147,7 +147,12 @@ def _block_means(rings: Floats, first: int, full: bool, means: Floats) -> None: 
 
 @njit
 def _directions(upper: Floats, middle: Floats, lower: Floats, codes: Codes) -> None:
-    """Choose the half of each window."""
+    """Choose the half of each window, by the means of its blocks.
+
+    Blocks are a b c / d mean e / f g h. The gradients are (c + e + h) - (a + d + f) across,
+    (a + b + c) - (f + g + h) down, and (b + c + e) - (d + f + g), (a + b + d) - (e + g + h)
+    along the diagonals.
+    """
     for j in range(codes.size):
         mean = middle[j + 2]
         a, b, c = upper[j], upper[j + 2], upper[j + 4]
@@ -199,18 +204,18 @@ def _choose(codes: Codes, halves: Floats, chosen: Floats) -> None:
 @njit
 def _estimate(pixels: Floats, chosen: Floats, noise: np.float32, result: Floats) -> None:
     """Estimate the reflectivity from the moments of the chosen halves."""
+    # Steps 3 and 4 of the module's docstring; `noise` is 1 / L.
     values, squares, counts = chosen[VALUE], chosen[SQUARE], chosen[COUNT]
-    one, zero = np.float32(1.0), np.float32(0.0)
     for j in range(result.size):
         count = counts[j]
         mean = values[j] / count
-        others = count - one if count > one else one
+        others = count - ONE if count > ONE else ONE
         variance = (squares[j] - values[j] * mean) / others
-        reflectivity = (variance - mean * mean * noise) / (one + noise)
-        weight = reflectivity / variance if reflectivity > zero else zero
+        reflectivity = (variance - mean * mean * noise) / (ONE + noise)
+        weight = reflectivity / variance if reflectivity > ZERO else ZERO
         estimate = mean + weight * (pixels[j] - mean)
-        estimate = estimate if count > one else pixels[j]
-        result[j] = estimate if math.isfinite(pixels[j]) else np.float32(np.nan)
+        estimate = estimate if count > ONE else pixels[j]
+        result[j] = estimate if math.isfinite(pixels[j]) else NAN
 
 
 @njit

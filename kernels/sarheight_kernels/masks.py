@@ -13,22 +13,22 @@ from sarheight_kernels.models import locate_cell
 from sarheight_kernels.profiles import (
     ACTIVE_LAYOVER,
     CLEAR,
-    FOLDED,
+    FORESHORTENED,
     FORESHORTENING,
-    LIT,
-    MOST_SHEETS,
+    ILLUMINATED,
+    IN_LAYOVER,
+    LARGEST_MULTIPLICITY,
     NO_DATA,
     PASSIVE_LAYOVER,
     PASSIVE_SHADOW,
-    PRESSED,
-    UNLIT,
+    SHADOWED,
     classify,
     count_crossings,
     count_multiplicity,
     crossings_of,
-    knots_of,
-    place_profile,
-    shade,
+    illuminate_profile,
+    knot_columns,
+    profile_samples,
     trace_profile,
 )
 from sarheight_kernels.tiles import tile_box
@@ -50,7 +50,7 @@ def classify_profiles(
     foreshortening: float,
     samples: int,
     category: NDArray[np.uint8],
-    fold_count: NDArray[np.uint8],
+    multiplicity: NDArray[np.uint8],
 ) -> None:
     """Classify the terrain along profiles through a DEM.
 
@@ -68,21 +68,21 @@ def classify_profiles(
         Threshold of foreshortening, see `sarheight_kernels.profiles.classify`.
     samples : int
         Samples of the image.
-    category, fold_count : array, shape (profiles, columns)
-        Receive the category of each point, and the number of lit sheets of terrain at its slant
-        range (255 where it lies outside the image or has no terrain).
+    category, multiplicity : array, shape (profiles, columns)
+        Receive the category of each point, and the number of times that illuminated terrain crosses
+        its slant range (255 where it lies outside the image or has no terrain).
     """
     columns = heights.shape[1]
-    knots = knots_of(ground, columns)
+    knots = knot_columns(ground, columns)
     for profile in prange(category.shape[0]):
-        outward, downward, place = np.empty(columns), np.empty(columns), np.empty(columns)
-        sheets = np.empty(samples + 1, np.int64)
+        outward, downward, sample = np.empty(columns), np.empty(columns), np.empty(columns)
+        crossings = np.empty(samples + 1, np.int64)
         time = first_time + profile * interval
         trace_profile(knots, radar, heights, time, reference_height, outward, downward)
         classify(outward, downward, foreshortening, category[profile])
-        place_profile(radar, time, outward, downward, place)
-        count_crossings(place, category[profile], sheets)
-        count_multiplicity(place, category[profile], sheets, fold_count[profile])
+        profile_samples(radar, time, outward, downward, sample)
+        count_crossings(sample, category[profile], crossings)
+        count_multiplicity(sample, category[profile], crossings, multiplicity[profile])
 
 
 @parallel_njit
@@ -93,24 +93,24 @@ def illuminate_profiles(
     first_time: float,
     interval: float,
     reference_height: float,
-    lit: NDArray[np.uint8],
+    illuminated: NDArray[np.uint8],
 ) -> None:
-    """Find what the radar lights along profiles through a DEM.
+    """Find what the radar illuminates along profiles through a DEM.
 
     Parameters
     ----------
     ground, radar, heights, first_time, interval, reference_height
         As in `classify_profiles`.
-    lit : array, shape (profiles, columns)
-        Receives 1 where a point is lit, 0 where it is in shadow or there is no terrain.
+    illuminated : array, shape (profiles, columns)
+        Receives 1 where a point is illuminated, 0 where it is in shadow or there is no terrain.
     """
     columns = heights.shape[1]
-    knots = knots_of(ground, columns)
-    for profile in prange(lit.shape[0]):
+    knots = knot_columns(ground, columns)
+    for profile in prange(illuminated.shape[0]):
         outward, downward = np.empty(columns), np.empty(columns)
         time = first_time + profile * interval
         trace_profile(knots, radar, heights, time, reference_height, outward, downward)
-        shade(outward, downward, lit[profile])
+        illuminate_profile(outward, downward, illuminated[profile])
 
 
 @njit
@@ -122,17 +122,16 @@ def _bilinear(corners: NDArray[np.float64], u: float, v: float) -> float:
 
 @njit
 def _find_nearest(first: float, step: float, profiles: int, nearest: NDArray[np.int32]) -> None:
-    """Find the profiles that pass nearest to a row of cells."""
+    """Find the profiles that pass nearest to a row of cells; NaN becomes the first."""
     last = profiles - 1.0
     for j in range(nearest.size):
         profile = np.floor(first + step * j + 0.5)
-        # What is not a number comes out as the first one.
         profile = profile if profile > 0.0 else 0.0
         nearest[j] = np.int32(min(profile, last))
 
 
 @njit
-def _give(
+def _copy_values(
     along: NDArray[np.uint8],
     begin: int,
     wide: int,
@@ -140,7 +139,7 @@ def _give(
     heights: NDArray[np.float32],
     values: NDArray[np.uint8],
 ) -> None:
-    """Give the cells of a row the values of their profiles, the first of which is at `begin`."""
+    """Copy the values of the nearest profiles to a row of cells; `begin` is the first value."""
     for j in range(values.size):
         # Unsigned indices are not checked for counting from the end.
         values[j] = along[np.uint64(begin + nearest[j] * wide + j)]
@@ -162,20 +161,18 @@ def profiles_to_cells(
 ) -> None:
     """Give each cell of a DEM the values of the profile that passes nearest.
 
+    The index of the profile is computed at the corners of each tile and is bilinear in between.
+
     Parameters
     ----------
-    ground, radar : GroundModel, RadarModel
-        The models.
-    heights : array, shape (rows, columns)
-        Heights; a void cell receives 255.
-    first_time, interval, reference_height : float
-        Of the profiles, see `classify_profiles`.
+    ground, radar, heights, first_time, interval, reference_height
+        As in `classify_profiles`.
     profile_values : array, shape (layers, profiles, columns)
         Values along the profiles.
     tiles : int
         Number of tiles of the DEM.
     cell_values : array, shape (layers, rows, columns)
-        Receives the values.
+        Receives the values; 255 in voids.
     """
     layers, profiles, columns = profile_values.shape
     along = profile_values.reshape(profile_values.size)
@@ -200,7 +197,7 @@ def profiles_to_cells(
             step = (_bilinear(corners, u, 1.0) - first) / (end_column - column)
             _find_nearest(first, step, profiles, nearest)
             for layer in range(layers):
-                _give(
+                _copy_values(
                     along,
                     layer * profiles * columns + column,
                     columns,
@@ -219,45 +216,46 @@ def classify_image(
     times: NDArray[np.float64],
     foreshortening: float,
     category: NDArray[np.uint8],
-    fold_count: NDArray[np.uint8],
+    multiplicity: NDArray[np.uint8],
 ) -> None:
     """Classify the pixels of an image.
 
     Parameters
     ----------
-    ground, radar : GroundModel, RadarModel
-        The models.
-    heights : array, shape (rows, columns)
-        Heights above the ellipsoid in metres; NaN where void.
-    reference_height : float
-        Height at which the profiles are followed, in metres.
+    ground, radar, heights, reference_height, foreshortening
+        As in `classify_profiles`.
     times : array, shape (lines,)
         Zero-Doppler time of each line in the middle of the image, in seconds.
-    foreshortening : float
-        Threshold of foreshortening, see `sarheight_kernels.profiles.classify`.
-    category, fold_count : array, shape (lines, samples)
-        Receive the category of each pixel and the number of lit sheets of terrain in it; 255
-        where there is no terrain. A pixel with several lit sheets is in layover: active where
-        one of them is. A pixel with terrain of which none is lit is in shadow.
+    category, multiplicity : array, shape (lines, samples)
+        Receive the category of each pixel and the number of crossings of illuminated terrain at its
+        slant range; 255 where there is no terrain. A pixel with several is in layover: active where
+        one of them is. A pixel with terrain of which none is illuminated is in shadow.
     """
     columns = heights.shape[1]
     lines, samples = category.shape
-    knots = knots_of(ground, columns)
+    knots = knot_columns(ground, columns)
     for line in prange(lines):
-        outward, downward, place = np.empty(columns), np.empty(columns), np.empty(columns)
+        outward, downward, sample = np.empty(columns), np.empty(columns), np.empty(columns)
         along = np.empty(columns, np.uint8)
-        sheets = np.empty(samples + 1, np.int64)
+        crossings = np.empty(samples + 1, np.int64)
         trace_profile(knots, radar, heights, times[line], reference_height, outward, downward)
         classify(outward, downward, foreshortening, along)
-        place_profile(radar, times[line], outward, downward, place)
-        count_crossings(place, along, sheets)
+        profile_samples(radar, times[line], outward, downward, sample)
+        count_crossings(sample, along, crossings)
         for s in range(samples):
-            lit, unlit = crossings_of(sheets[s], LIT), crossings_of(sheets[s], UNLIT)
-            folded, pressed = crossings_of(sheets[s], FOLDED), crossings_of(sheets[s], PRESSED)
-            fold_count[line, s] = min(lit, MOST_SHEETS) if lit + unlit > 0 else NO_DATA
-            if lit == 0:
-                category[line, s] = PASSIVE_SHADOW if unlit > 0 else NO_DATA
-            elif lit > 1:
-                category[line, s] = ACTIVE_LAYOVER if folded > 0 else PASSIVE_LAYOVER
+            counts = crossings[s]
+            illuminated, shadowed = (
+                crossings_of(counts, ILLUMINATED),
+                crossings_of(counts, SHADOWED),
+            )
+            in_layover = crossings_of(counts, IN_LAYOVER)
+            foreshortened = crossings_of(counts, FORESHORTENED)
+            multiplicity[line, s] = min(illuminated, LARGEST_MULTIPLICITY)
+            if illuminated + shadowed == 0:
+                multiplicity[line, s] = NO_DATA
+            if illuminated == 0:
+                category[line, s] = PASSIVE_SHADOW if shadowed > 0 else NO_DATA
+            elif illuminated > 1:
+                category[line, s] = ACTIVE_LAYOVER if in_layover > 0 else PASSIVE_LAYOVER
             else:
-                category[line, s] = FORESHORTENING if pressed > 0 else CLEAR
+                category[line, s] = FORESHORTENING if foreshortened > 0 else CLEAR

@@ -1,4 +1,4 @@
-r"""What the kernels know of the ground and of the radar: two tables of polynomials.
+r"""Models of the ground and of the radar: tables of polynomials that all kernels read.
 
 `GroundModel`
     Where a raster cell lies. Over a block of rows and columns the position on the ellipsoid and
@@ -11,10 +11,16 @@ r"""What the kernels know of the ground and of the radar: two tables of polynomi
     polynomial in slant range whose coefficients change along azimuth, in segments:
 
     .. math:: s(t, R) = \sum_k \left(c_k + (t - t_0) \, r_k\right) x^k,
-              \qquad x = (R - R_m) / R_h,
+              \qquad x = (R - R_m) / R_h.
 
-    and goes on along its tangent beyond -1 and 1, where a polynomial of high degree would soon
-    run back into the image. A slant-range grid has one segment, degree one and no rate.
+    Beyond -1 and 1 it is continued along its tangent, where a polynomial of high degree would
+    soon run back into the image. A slant-range grid has one segment, degree one and no rate.
+
+    Some products correct the bistatic delay, by which echoes of greater range are received
+    later on the orbit, for one range :math:`R_b` only. Their lines then have an annotated time
+    :math:`\tau` that differs from the zero-Doppler time :math:`t` by the residual:
+
+    .. math:: \tau = t - b \, (R - R_b), \qquad b = 1 / c \text{ or } 0.
 """
 
 from __future__ import annotations
@@ -60,10 +66,10 @@ class RadarModel(NamedTuple):
     orbit_start, orbit_coefficients : array, shape (m,), (m, 8, 3)
         Orbit table, see `sarheight_kernels.orbit`.
     line_zero_time, line_interval : float
-        Stamp of the centre of line 0 and time between lines, in seconds.
+        Annotated time of the centre of line 0 and time between lines, in seconds.
     segment_start : array, shape (k,)
-        Stamp of the line at which each segment begins, in seconds. The first also serves all
-        earlier lines.
+        Annotated time of the line at which each segment begins, in seconds. The first also
+        serves all earlier lines.
     segment_origin : array, shape (k,)
         Time t0 from which the change of a segment's coefficients counts, in seconds.
     coefficients, rate : array, shape (k, d)
@@ -73,10 +79,10 @@ class RadarModel(NamedTuple):
         Slant range that maps to 0, and the slant range from there to 1, in metres. The
         polynomials hold from -1 to 1.
     bistatic_range : float
-        Slant range in metres at which the stamp of a line is its zero-Doppler time.
+        Slant range R_b in metres at which the annotated time of a line is its zero-Doppler time.
     bistatic_rate : float
-        Seconds by which zero-Doppler time runs ahead of the stamp, per metre of slant range
-        beyond `bistatic_range`; 0 where both are the same.
+        Residual bistatic delay b in seconds per metre of slant range beyond `bistatic_range`; 0
+        where lines are annotated with zero-Doppler times.
     side : float
         +1 where the radar looks to the right of its flight, -1 to the left.
     """
@@ -98,20 +104,7 @@ class RadarModel(NamedTuple):
 
 @njit
 def ground_block(ground: GroundModel, row: float, column: float) -> tuple[int, int]:
-    """Find the block of a ground model that serves a cell.
-
-    Parameters
-    ----------
-    ground : GroundModel
-        The model.
-    row, column : float
-        The cell; outside the raster the nearest block is taken.
-
-    Returns
-    -------
-    tuple of int
-        Index of the block, down and across.
-    """
+    """Find the block of a ground model (down, across) that serves a cell; outside, the nearest."""
     down = int(row) // ground.block_rows
     across = int(column) // ground.block_columns
     return (
@@ -124,7 +117,7 @@ def ground_block(ground: GroundModel, row: float, column: float) -> tuple[int, i
 def ground_position(
     ground: GroundModel, down: int, across: int, row: float, column: float
 ) -> tuple[float, float, float, float, float, float]:
-    """Evaluate position and normal of a cell.
+    """Evaluate position and normal of a cell, by Horner's scheme in rows and columns.
 
     Parameters
     ----------
@@ -164,46 +157,18 @@ def ground_position(
 
 
 @njit
-def stamp(radar: RadarModel, time: float, slant_range: float) -> float:
-    """Find the stamp of the line on which a zero-Doppler time and a slant range lie.
-
-    Parameters
-    ----------
-    radar : RadarModel
-        The model.
-    time : float
-        Zero-Doppler time in seconds.
-    slant_range : float
-        Slant range in metres.
-
-    Returns
-    -------
-    float
-        Stamp in seconds.
-    """
+def annotated_time(radar: RadarModel, time: float, slant_range: float) -> float:
+    """Find the annotated time of the line on which a zero-Doppler time and a slant range lie."""
     return time - radar.bistatic_rate * (slant_range - radar.bistatic_range)
 
 
 @njit
-def radar_segment(radar: RadarModel, stamped: float) -> int:
-    """Find the segment of the range sampling that serves a line.
-
-    Parameters
-    ----------
-    radar : RadarModel
-        The model.
-    stamped : float
-        Stamp of the line in seconds.
-
-    Returns
-    -------
-    int
-        The last segment that begins at or before the line.
-    """
+def range_segment(radar: RadarModel, annotated: float) -> int:
+    """Find the last segment of the range sampling that begins at or before an annotated time."""
     begun, ahead = 0, radar.segment_start.size
     while ahead - begun > 1:
         middle = (begun + ahead) // 2
-        if stamped < radar.segment_start[middle]:
+        if annotated < radar.segment_start[middle]:
             ahead = middle
         else:
             begun = middle
@@ -211,28 +176,15 @@ def radar_segment(radar: RadarModel, stamped: float) -> int:
 
 
 @njit
-def sample(radar: RadarModel, segment: int, stamped: float, slant_range: float) -> float:
-    """Convert a slant range to a sample.
+def range_sample(radar: RadarModel, segment: int, annotated: float, slant_range: float) -> float:
+    """Convert a slant range in metres to a sample; integers are pixel centres.
 
-    Parameters
-    ----------
-    radar : RadarModel
-        The model.
-    segment : int
-        The segment to use, from `radar_segment`.
-    stamped : float
-        Stamp of the line in seconds.
-    slant_range : float
-        Slant range in metres.
-
-    Returns
-    -------
-    float
-        Sample; integers are pixel centres.
+    `segment` is from `range_segment`, `annotated` the annotated time of the line in seconds. The
+    slope is carried along in Horner's scheme, for the tangent beyond the polynomial's domain.
     """
     scaled = (slant_range - radar.range_middle) / radar.range_half
     inside = min(max(scaled, -1.0), 1.0)
-    elapsed = stamped - radar.segment_origin[segment]
+    elapsed = annotated - radar.segment_origin[segment]
     result, slope = 0.0, 0.0
     for power in range(radar.coefficients.shape[1] - 1, -1, -1):
         coefficient = radar.coefficients[segment, power] + elapsed * radar.rate[segment, power]
@@ -241,10 +193,8 @@ def sample(radar: RadarModel, segment: int, stamped: float, slant_range: float) 
     return result + slope * (scaled - inside)
 
 
-# Radar coordinates of one cell, solved exactly.
-
-SLACK = 2.0
-"""Lines and samples added around a box of cells, for the bend of its edges."""
+BOUND_MARGIN = 2.0
+"""Lines and samples added around a box of cells, as its edges are curved between its corners."""
 
 
 @njit
@@ -256,16 +206,14 @@ def locate_cell(
     height: float,
     guess: float,
 ) -> tuple[float, float, float, float]:
-    """Solve for the radar coordinates of one cell exactly.
+    """Solve for the radar coordinates of one cell exactly, by Newton's method.
 
     Parameters
     ----------
     ground, radar : GroundModel, RadarModel
         The models.
-    row, column : float
-        The cell.
-    height : float
-        Height above the ellipsoid in metres.
+    row, column, height : float
+        The cell, and its height above the ellipsoid in metres.
     guess : float
         Zero-Doppler time to begin with, in seconds.
 
@@ -283,30 +231,18 @@ def locate_cell(
     time = zero_doppler_time(x, y, z, guess, radar.orbit_start, radar.orbit_coefficients)
     px, py, pz, _, _, _, _, _, _ = evaluate_orbit(time, radar.orbit_start, radar.orbit_coefficients)
     slant_range = math.sqrt((x - px) ** 2 + (y - py) ** 2 + (z - pz) ** 2)
-    stamped = stamp(radar, time, slant_range)
-    line = (stamped - radar.line_zero_time) / radar.line_interval
-    across_track = sample(radar, radar_segment(radar, stamped), stamped, slant_range)
-    return line, across_track, time, slant_range
+    annotated = annotated_time(radar, time, slant_range)
+    line = (annotated - radar.line_zero_time) / radar.line_interval
+    sample = range_sample(radar, range_segment(radar, annotated), annotated, slant_range)
+    return line, sample, time, slant_range
 
 
 @njit
 def cell_on_look_side(ground: GroundModel, radar: RadarModel, row: float, column: float) -> bool:
-    """Tell whether a cell lies on the side to which the radar looks.
+    """Tell whether a cell, taken at height zero, lies on the side to which the radar looks.
 
-    A point and its mirror image beyond the satellite's track share time and slant range, so
-    nothing else tells them apart.
-
-    Parameters
-    ----------
-    ground, radar : GroundModel, RadarModel
-        The models.
-    row, column : float
-        The cell, taken at height zero.
-
-    Returns
-    -------
-    bool
-        True where the radar looks.
+    A point and its mirror image beyond the satellite's track share time and slant range: only
+    the side distinguishes them.
     """
     _, _, time, _ = locate_cell(ground, radar, row, column, 0.0, radar.line_zero_time)
     down, across = ground_block(ground, row, column)
@@ -335,7 +271,7 @@ def box_bounds(
     highest: float,
     bound: NDArray[np.float64],
 ) -> None:
-    """Find which part of the image a box of cells can light.
+    """Find which part of the image a box of cells can contribute to.
 
     Parameters
     ----------
@@ -344,9 +280,9 @@ def box_bounds(
     row, end_row, column, end_column : float
         The cells at the corners.
     lowest, highest : float
-        Span of the heights in metres; NaN where all are void.
+        Height range in metres; NaN where all are void.
     bound : array, shape (4,)
-        Receives the least and the greatest line, the least and the greatest sample; an empty span
+        Receives the least and the greatest line, the least and the greatest sample; an empty range
         (inf, -inf) where the box is void, and (-inf, inf, inf, -inf) where it lies on the side to
         which the radar does not look.
     """
@@ -359,7 +295,7 @@ def box_bounds(
         return
     time = radar.line_zero_time
     for corner in range(8):
-        line, across, time, _ = locate_cell(
+        line, sample, time, _ = locate_cell(
             ground,
             radar,
             end_row if corner & 1 else row,
@@ -367,5 +303,7 @@ def box_bounds(
             highest if corner & 4 else lowest,
             time if math.isfinite(time) else radar.line_zero_time,
         )
-        bound[0], bound[1] = min(bound[0], line - SLACK), max(bound[1], line + SLACK)
-        bound[2], bound[3] = min(bound[2], across - SLACK), max(bound[3], across + SLACK)
+        bound[0] = min(bound[0], line - BOUND_MARGIN)
+        bound[1] = max(bound[1], line + BOUND_MARGIN)
+        bound[2] = min(bound[2], sample - BOUND_MARGIN)
+        bound[3] = max(bound[3], sample + BOUND_MARGIN)

@@ -1,4 +1,4 @@
-r"""The satellite's path: piecewise polynomials through its state vectors.
+r"""The satellite's orbit, and the zero-Doppler time of points.
 
 A state vector gives position and velocity at one time. Between two neighbouring vectors the path
 is the polynomial of degree seven that meets four vectors in position and velocity: the two
@@ -22,12 +22,7 @@ The polynomials are held as a table of two arrays:
     Array of shape ``(m, 8, 3)``: on interval ``i``, with :math:`u = t - \mathrm{start}_i`, the
     position in metres is the sum over ``k`` of ``coefficients[i, k] * u**k``.
 
-References
-----------
-de Boor, C. (2001). A Practical Guide to Splines, revised edition, chapter I (divided differences
-with repeated nodes).
-
-Zero-Doppler geometry sees a point :math:`P` at the time :math:`t` at which the satellite's
+In zero-Doppler geometry a point :math:`P` has the azimuth time :math:`t` at which the satellite's
 velocity is at a right angle to the line of sight,
 
 .. math::
@@ -36,7 +31,12 @@ velocity is at a right angle to the line of sight,
     f'(t) = a(t) \cdot (P - s(t)) - v(t) \cdot v(t),
 
 with the position :math:`s`, the velocity :math:`v` and the acceleration :math:`a` of the
-satellite in an Earth-fixed frame.
+satellite in an Earth-fixed frame. Newton's method solves it.
+
+References
+----------
+de Boor, C. (2001). A Practical Guide to Splines, revised edition, chapter I (divided differences
+with repeated nodes).
 """
 
 from __future__ import annotations
@@ -53,26 +53,16 @@ OrbitState = tuple[float, float, float, float, float, float, float, float, float
 
 @njit
 def orbit_interval(time: float, start: NDArray[np.float64]) -> int:
-    """Find the interval of an orbit table that holds a time.
+    """Find the last interval of an orbit table that begins at or before a time, or the first.
 
-    Parameters
-    ----------
-    time : float
-        Time in seconds.
-    start : array, shape (m,)
-        Beginning of each interval in seconds, ascending.
-
-    Returns
-    -------
-    int
-        The last interval that begins at or before `time`; the first one where there is none.
+    `start`, shape (m,), are the beginnings of the intervals in seconds, ascending.
     """
     last = start.size - 1
     if not time > start[0]:
         return 0
     if time >= start[last]:
         return last
-    # State vectors come at a nearly steady beat, so the guess is right or one off.
+    # State vectors are nearly evenly spaced in time, so the guess is right or one off.
     interval = min(int((time - start[0]) / (start[last] - start[0]) * last), last - 1)
     while start[interval] > time:
         interval -= 1
@@ -91,18 +81,16 @@ def evaluate_orbit(
     ----------
     time : float
         Time in seconds. Outside the table the polynomial of the nearest interval is continued:
-        keeping to the times that the state vectors cover is up to the caller.
-    start : array, shape (m,)
-        Beginning of each interval in seconds, ascending.
-    coefficients : array, shape (m, 8, 3)
-        Polynomial coefficients of each interval, from the constant upwards.
+        the caller keeps to the times that the state vectors cover.
+    start, coefficients : array, shape (m,), (m, 8, 3)
+        The orbit table, see the module.
 
     Returns
     -------
     tuple of float
         Position x, y, z in metres, velocity x, y, z in metres per second, and acceleration
         x, y, z in metres per second squared, in the frame of the state vectors. For an
-        Earth-fixed frame velocity and acceleration are those seen from the turning Earth.
+        Earth-fixed frame velocity and acceleration are those seen from the rotating Earth.
     """
     interval = orbit_interval(time, start)
     elapsed = time - start[interval]
@@ -110,7 +98,7 @@ def evaluate_orbit(
     position_x, position_y, position_z = polynomial[7, 0], polynomial[7, 1], polynomial[7, 2]
     velocity_x, velocity_y, velocity_z = 0.0, 0.0, 0.0
     curvature_x, curvature_y, curvature_z = 0.0, 0.0, 0.0
-    # Horner's scheme, carried along for the first and for half of the second derivative.
+    # Horner's scheme with derivatives: p' = p' u + p and p''/2 = (p''/2) u + p', before p itself.
     for power in range(6, -1, -1):
         curvature_x = curvature_x * elapsed + velocity_x
         curvature_y = curvature_y * elapsed + velocity_y
@@ -138,22 +126,9 @@ def evaluate_orbit(
 def orbit_states(
     time: NDArray[np.float64], start: NDArray[np.float64], coefficients: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Evaluate position, velocity and acceleration at many times.
+    """Evaluate position, velocity and acceleration at many times, shape (n,), as `evaluate_orbit`.
 
-    Parameters
-    ----------
-    time : array, shape (n,)
-        Times in seconds, in any order.
-    start : array, shape (m,)
-        Beginning of each interval in seconds, ascending.
-    coefficients : array, shape (m, 8, 3)
-        Polynomial coefficients of each interval, from the constant upwards.
-
-    Returns
-    -------
-    array, shape (n, 9)
-        Position x, y, z in metres, velocity x, y, z in metres per second, acceleration x, y, z
-        in metres per second squared.
+    Returns shape (n, 9).
     """
     states = np.empty((time.size, 9))
     for index in range(time.size):
@@ -191,7 +166,7 @@ def _four_vector_polynomial(
                     difference[row, axis] = (
                         difference[row, axis] - difference[row - 1, axis]
                     ) / width
-    # Newton's form into powers: multiply by (u - node) and add the next difference.
+    # Newton's form into powers: p(u) = d_0 + (u - u_0) (d_1 + (u - u_1) (d_2 + ...)), from inside.
     for axis in range(3):
         for power in range(8):
             polynomial[power, axis] = 0.0
@@ -240,9 +215,7 @@ def hermite_coefficients(
     return start, coefficients
 
 
-# When a point is seen: the time of zero Doppler.
-
-# Newton's method squares the error: after a step of a microsecond less than 1e-15 s is left.
+# Newton's method squares the error: after a step of a microsecond less than 1e-15 s remains.
 LAST_STEP = 1e-6
 MOST_STEPS = 30
 
@@ -264,19 +237,16 @@ def zero_doppler_time(
         The point in metres, in the frame of the orbit.
     guess : float
         Time in seconds to begin with. An orbit longer than half a revolution has more than one
-        zero; the one that is found is the one near the guess.
-    start : array, shape (m,)
-        Beginning of each interval of the orbit table in seconds, ascending.
-    coefficients : array, shape (m, 8, 3)
-        Polynomial coefficients of each interval of the orbit table.
+        zero; the result is the one near the guess.
+    start, coefficients : array, shape (m,), (m, 8, 3)
+        The orbit table, see the module.
 
     Returns
     -------
     float
         Time in seconds, correct to better than 1e-12 s or to the rounding of the time itself.
-        It may lie outside the orbit table, where it means nothing: checking that is up to the
-        caller. NaN where the iteration does not converge, or where the point or the guess is
-        NaN.
+        Outside the orbit table it has no meaning: the caller checks that. NaN where the iteration
+        does not converge, or where the point or the guess is NaN.
     """
     time = guess
     for _ in range(MOST_STEPS):

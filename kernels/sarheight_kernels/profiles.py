@@ -1,4 +1,4 @@
-r"""Layover and shadow by scanning terrain profiles.
+r"""Terrain profiles: layover and shadow in the planes of zero Doppler.
 
 At one azimuth time the radar sees the plane at a right angle to its velocity. In that plane a
 point of the terrain has two coordinates from the satellite: :math:`E` outwards (to the side the
@@ -7,20 +7,20 @@ radar looks) and :math:`D` downwards. Both are linear in height,
 .. math:: E = E_0(c) + h \, E_1(c), \qquad D = D_0(c) + h \, D_1(c),
 
 with coefficients that change smoothly along the profile. Its slant range is
-:math:`\sqrt{E^2 + D^2}` and the tangent of its look angle is :math:`E / D`. Walking outwards,
+:math:`\sqrt{E^2 + D^2}` and the tangent of its look angle is :math:`E / D`. Scanning outwards,
 
 - a point is in shadow where its look angle is below the largest one so far;
-- a point is in layover where its slant range is below the largest so far, or, walking back,
+- a point is in layover where its slant range is below the largest so far or, scanning back,
   above the smallest so far;
-- layover and shadow are active where slant range or look angle fall outwards at the point
+- layover and shadow are active where slant range or look angle decrease outwards at the point
   itself, and passive elsewhere.
 
-Only the largest and smallest values so far are found one point after the other. All else looks at
-a point and its neighbours, in passes over whole profiles without a branch for voids.
+Only the largest and smallest values so far depend on the point before. All else depends on a
+point and its neighbours, in passes over whole profiles without a branch for voids.
 
 A profile follows the columns of a DEM and interpolates between its rows; for a DEM whose rows run
-along the line of sight the caller passes everything transposed. What changes slowly along it is
-found at knots, every `KNOT` columns, and is linear in between.
+along the line of sight the caller transposes everything. What changes slowly along it is computed
+at knots, every `KNOT_SPACING` columns, and is linear in between.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit
-from sarheight_kernels.models import RadarModel, radar_segment, sample, stamp
+from sarheight_kernels.models import RadarModel, annotated_time, range_sample, range_segment
 from sarheight_kernels.orbit import evaluate_orbit
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ def _direction(outward: NDArray[np.float64]) -> int:
 
 @njit
 def _growth(values: NDArray[np.float64], step: int, growth: NDArray[np.float64]) -> None:
-    """How much values grow outwards from one neighbour of a point to the other.
+    """Growth of values outwards from one neighbour of a point to the other.
 
-    Where there is no neighbour the point itself takes its place.
+    A missing neighbour is replaced by the point itself.
     """
     left, middle, right, inner = values[:-2], values[1:-1], values[2:], growth[1:-1]
     for i in range(inner.size):
@@ -106,7 +106,7 @@ def _smallest_after(values: NDArray[np.float64], step: int, smallest: NDArray[np
 
 @njit
 def _find_shadow(tangent: NDArray[np.float64], step: int, shadow: NDArray[np.uint8]) -> None:
-    """Tell which points are in shadow, and whether it is active."""
+    """Mark the points in shadow, active or passive, by the tangents of their look angles."""
     growth, highest = np.empty(tangent.size), np.empty(tangent.size)
     _growth(tangent, step, growth)
     _largest_before(tangent, step, highest)
@@ -122,13 +122,13 @@ def _find_layover(
     step: int,
     layover: NDArray[np.uint8],
 ) -> None:
-    """Tell which points are in layover, and whether it is active."""
+    """Mark the points in layover, active or passive, by their slant ranges and their growth."""
     farthest, nearest = np.empty(slant.size), np.empty(slant.size)
     _largest_before(slant, step, farthest)
     _smallest_after(slant, step, nearest)
     for i in range(slant.size):
-        folded = (slant[i] < farthest[i] * (1.0 - TIE)) | (slant[i] > nearest[i] * (1.0 + TIE))
-        passive = PASSIVE_LAYOVER if folded else CLEAR
+        in_layover = (slant[i] < farthest[i] * (1.0 - TIE)) | (slant[i] > nearest[i] * (1.0 + TIE))
+        passive = PASSIVE_LAYOVER if in_layover else CLEAR
         layover[i] = ACTIVE_LAYOVER if growth[i] < 0.0 else passive
 
 
@@ -157,83 +157,68 @@ def classify(
     for i in range(size):
         slant[i] = math.sqrt(outward[i] * outward[i] + downward[i] * downward[i])
         tangent[i] = outward[i] / downward[i]
-    growth, least = np.empty(size), np.empty(size)
+    growth, threshold = np.empty(size), np.empty(size)
     _growth(slant, step, growth)
-    _growth(outward, step, least)
+    _growth(outward, step, threshold)
     for i in range(size):
-        least[i] = foreshortening * (least[i] * outward[i] / slant[i])
+        # Over flat ground dR = (E / R) dE.
+        threshold[i] = foreshortening * (threshold[i] * outward[i] / slant[i])
     layover, shadow = np.empty(size, np.uint8), np.empty(size, np.uint8)
     _find_layover(slant, growth, step, layover)
     _find_shadow(tangent, step, shadow)
     for i in range(size):
-        pressed = FORESHORTENING if growth[i] < least[i] else CLEAR
+        foreshortened = FORESHORTENING if growth[i] < threshold[i] else CLEAR
         either = layover[i] + shadow[i]
         both = layover[i] * shadow[i] > 0
-        found = LAYOVER_AND_SHADOW if both else pressed if either == CLEAR else either
-        category[i] = NO_DATA if math.isnan(slant[i]) else found
+        code = LAYOVER_AND_SHADOW if both else foreshortened if either == CLEAR else either
+        category[i] = NO_DATA if math.isnan(slant[i]) else code
 
 
 @njit
-def shade(
-    outward: NDArray[np.float64], downward: NDArray[np.float64], lit: NDArray[np.uint8]
+def illuminate_profile(
+    outward: NDArray[np.float64], downward: NDArray[np.float64], illuminated: NDArray[np.uint8]
 ) -> None:
-    """Tell which points of a profile the radar lights: those that `classify` finds no shadow on.
+    """Find the illuminated points of a profile: those on which `classify` finds no shadow.
 
     Parameters
     ----------
     outward, downward : array, shape (n,)
-        Coordinates of the points in metres, from near to far or from far to near; NaN where
-        there is no terrain.
-    lit : array, shape (n,)
-        Receives 1 where a point is lit, 0 where it is in shadow or there is no terrain.
+        As in `classify`.
+    illuminated : array, shape (n,)
+        Receives 1 where a point is illuminated, 0 in shadow and where there is no terrain.
     """
     tangent = np.empty(outward.size)
     for i in range(outward.size):
         tangent[i] = outward[i] / downward[i]
-    _find_shadow(tangent, _direction(outward), lit)
+    _find_shadow(tangent, _direction(outward), illuminated)
     for i in range(outward.size):
-        lit[i] = (lit[i] == CLEAR) & ~math.isnan(tangent[i])
+        illuminated[i] = (illuminated[i] == CLEAR) & ~math.isnan(tangent[i])
 
 
-# Profiles: cuts through the terrain in the planes of zero Doppler.
+KnotColumns = tuple[int, float, int, NDArray[np.float64]]
+Crossing = tuple[float, float, float, float, float, float, float]
 
-Knots = tuple[int, float, int, NDArray[np.float64]]
-Found = tuple[float, float, float, float, float, float, float]
-
-KNOT = 32
-"""Columns between the places where the coefficients of a profile are computed afresh."""
-NEAR = 1e-4
-"""Rows within which the place of a knot is taken to be found: the next step is far smaller."""
-REACH = 0.6
-"""Rows by which a profile may miss the cells that it serves."""
+KNOT_SPACING = 32
+"""Columns between the knots of a profile."""
+ROW_TOLERANCE = 1e-4
+"""Rows; after so short a step the next, by quadratic convergence, would be far smaller."""
+VOID_REACH = 0.6
+"""Rows beyond a void's or the DEM's edge as far as which the last height is used."""
 
 
 @njit
-def knots_of(ground: GroundModel, columns: int) -> Knots:
+def knot_columns(ground: GroundModel, columns: int) -> KnotColumns:
     """Cut the columns of a ground model at which profiles have their knots.
 
-    Parameters
-    ----------
-    ground : GroundModel
-        The model.
-    columns : int
-        Columns of the DEM.
-
-    Returns
-    -------
-    block_rows, half_rows
-        As in the model.
-    blocks : int
-        Blocks down.
-    curves : array, shape (blocks * knots, 6 * (degree + 1))
-        Along the column of each knot, coefficients of position and normal in powers of the
-        scaled row alone; the highest power first.
+    Returns block size and half size in rows and blocks down, as in the model, and along the column
+    of each knot the coefficients of position and normal in powers of the scaled row, the highest
+    first: shape (knots * blocks, 6 * (degree + 1)).
     """
     blocks, blocks_across, size = ground.coefficients.shape[:3]
-    knots = (columns - 1) // KNOT + 2
+    knots = (columns - 1) // KNOT_SPACING + 2
     curves = np.zeros((knots * blocks, 6 * size))
     for knot in range(knots):
-        column = float(knot * KNOT)
+        column = float(knot * KNOT_SPACING)
         across = min(int(column) // ground.block_columns, blocks_across - 1)
         v = (column - (across + 0.5) * ground.block_columns + 0.5) / ground.half_columns
         for down in range(blocks):
@@ -248,9 +233,12 @@ def knots_of(ground: GroundModel, columns: int) -> Knots:
 
 @njit
 def _cross_column(
-    knots: Knots, knot: int, height: float, guess: float, state: NDArray[np.float64]
-) -> Found:
-    """Find the row, position and normal where the column of a knot crosses a zero-Doppler plane."""
+    knots: KnotColumns, knot: int, height: float, guess: float, state: NDArray[np.float64]
+) -> Crossing:
+    """Find row, position and normal where a knot's column crosses a zero-Doppler plane.
+
+    Newton's method in the row for v . (P - s) = 0; `state` holds s and v of the satellite.
+    """
     block_rows, half_rows, blocks, curves = knots
     flat, row = curves.reshape(curves.size), guess
     x = y = z = nx = ny = nz = 0.0
@@ -275,8 +263,8 @@ def _cross_column(
         )
         step = half_rows * doppler / (state[3] * dx + state[4] * dy + state[5] * dz)
         row -= step
-        if not abs(step) > NEAR:
-            # Over so short a step the column is straight.
+        if not abs(step) > ROW_TOLERANCE:
+            # Over so short a step the column is straight: the derivative serves.
             step /= half_rows
             x, y, z = x - step * dx, y - step * dy, z - step * dz
             break
@@ -284,82 +272,84 @@ def _cross_column(
 
 
 @njit
-def _find_rows(table: NDArray[np.float64], row: NDArray[np.float64]) -> None:
+def _interpolate_rows(table: NDArray[np.float64], row: NDArray[np.float64]) -> None:
     """Find the row at which a profile crosses each column."""
     for knot in range(table.shape[0] - 1):
         left, change = table[knot, 0], table[knot + 1, 0] - table[knot, 0]
-        span = row[knot * KNOT : (knot + 1) * KNOT]
+        span = row[knot * KNOT_SPACING : (knot + 1) * KNOT_SPACING]
         for k in range(span.size):
-            span[k] = left + k / KNOT * change
+            span[k] = left + k / KNOT_SPACING * change
 
 
 @njit
-def _look_up(
+def _heights_beside(
     heights: NDArray[np.float32],
     upper: NDArray[np.int32],
     here: NDArray[np.float32],
     there: NDArray[np.float32],
 ) -> None:
-    """Look up the heights above and below a profile."""
+    """Look up the heights in the rows above and below a profile, shape (columns,)."""
     # Unsigned indices are not checked for counting from the end.
     flat, wide = heights.reshape(heights.size), np.uint64(heights.shape[1])
     below = wide if heights.shape[0] > 1 else np.uint64(0)
     for column in range(upper.size):
-        place = np.uint64(upper[column]) * wide + np.uint64(column)
-        here[column] = flat[place]
-        there[column] = flat[place + below]
+        index = np.uint64(upper[column]) * wide + np.uint64(column)
+        here[column] = flat[index]
+        there[column] = flat[index + below]
 
 
 @njit
 def _find_heights(
     heights: NDArray[np.float32], row: NDArray[np.float64], height: NDArray[np.float64]
 ) -> None:
-    """Find the heights at the rows of a profile; NaN in a void and beyond the DEM.
+    """Interpolate heights at the rows of a profile; NaN in a void and beyond the DEM.
 
     A profile passes the cells that it serves within half a row, on either side. Beside a void or
-    the DEM's edge the last cell's height serves as far as that, and a little more.
+    the DEM's edge the last cell's height is used as far as that, and a little more.
     """
     last = heights.shape[0] - 1.0
     lowest = max(heights.shape[0] - 2, 0)
     upper, fraction = np.empty(row.size, np.int32), np.empty(row.size)
     here, there = np.empty(row.size, np.float32), np.empty(row.size, np.float32)
     for column in range(row.size):
-        # A row that is not a number comes out as the first one.
+        # A row of NaN becomes the first one.
         inside = row[column] if row[column] > 0.0 else 0.0
         inside = min(inside, last)
         upper[column] = min(np.int32(inside), lowest)
         fraction[column] = inside - upper[column]
-    _look_up(heights, upper, here, there)
+    _heights_beside(heights, upper, here, there)
     for column in range(row.size):
         above, below, part = here[column], there[column], fraction[column]
-        found = (1.0 - part) * above + part * below
-        found = below if math.isnan(above) & (1.0 - part <= REACH) else found
-        found = above if math.isnan(below) & (part <= REACH) else found
-        within = (row[column] >= -REACH) & (row[column] <= last + REACH)
-        height[column] = found if within else math.nan
+        height_here = (1.0 - part) * above + part * below
+        height_here = below if math.isnan(above) & (1.0 - part <= VOID_REACH) else height_here
+        height_here = above if math.isnan(below) & (part <= VOID_REACH) else height_here
+        within = (row[column] >= -VOID_REACH) & (row[column] <= last + VOID_REACH)
+        height[column] = height_here if within else math.nan
 
 
 @njit
-def _place(
+def _coordinates(
     left: NDArray[np.float64],
     right: NDArray[np.float64],
     outward: NDArray[np.float64],
     downward: NDArray[np.float64],
 ) -> None:
-    """Turn the heights between two knots, given as `outward`, into coordinates."""
+    """Turn the heights between two knots, passed in `outward`, into coordinates."""
     out, out_change = left[1], right[1] - left[1]
-    out_up, out_up_change = left[2], right[2] - left[2]
-    deep, deep_change = left[3], right[3] - left[3]
-    deep_up, deep_up_change = left[4], right[4] - left[4]
+    out_per_metre, out_per_metre_change = left[2], right[2] - left[2]
+    down, down_change = left[3], right[3] - left[3]
+    down_per_metre, down_per_metre_change = left[4], right[4] - left[4]
     for k in range(outward.size):
-        part, height = k / KNOT, outward[k]
-        outward[k] = out + part * out_change + height * (out_up + part * out_up_change)
-        downward[k] = deep + part * deep_change + height * (deep_up + part * deep_up_change)
+        part, height = k / KNOT_SPACING, outward[k]
+        out_rise = out_per_metre + part * out_per_metre_change
+        down_rise = down_per_metre + part * down_per_metre_change
+        outward[k] = out + part * out_change + height * out_rise
+        downward[k] = down + part * down_change + height * down_rise
 
 
 @njit
 def trace_profile(
-    knots: Knots,
+    knots: KnotColumns,
     radar: RadarModel,
     heights: NDArray[np.float32],
     time: float,
@@ -372,16 +362,15 @@ def trace_profile(
     Parameters
     ----------
     knots : tuple
-        Columns of the knots, from `knots_of`.
+        Columns of the knots, from `knot_columns`.
     radar : RadarModel
         The model.
     heights : array, shape (rows, columns)
         Heights above the ellipsoid in metres; NaN where void.
-    time : float
-        Zero-Doppler time in seconds.
-    reference_height : float
-        Height at which the trace of the plane on the ground is followed, in metres. The plane
-        stands upright to a few thousandths, so terrain above or below is off by metres at most.
+    time, reference_height : float
+        Zero-Doppler time in seconds, and height in metres at which the trace of the plane on the
+        ground is followed. The plane stands upright to a few thousandths, so terrain above or below
+        is off by metres at most.
     outward, downward : array, shape (columns,)
         Receive the coordinates of the terrain in metres; NaN where there is none.
     """
@@ -399,159 +388,139 @@ def trace_profile(
     ey = radar.side * (dz * vx - dx * vz)
     ez = radar.side * (dx * vy - dy * vx)
 
+    # Unit vectors d downwards and e outwards: d is the part of -s at a right angle to v. A row of
+    # the table holds the row at which a knot is crossed, E0, E1, D0 and D1.
     table = np.empty((knots[3].shape[0] // knots[2], 5))
     row = change = bend = 0.0
     for knot in range(table.shape[0]):
+        # Extrapolated quadratically.
         guess = row + change + bend if knot > 0 else 0.5 * heights.shape[0]
-        found, x, y, z, nx, ny, nz = _cross_column(knots, knot, reference_height, guess, state)
+        crossed, x, y, z, nx, ny, nz = _cross_column(knots, knot, reference_height, guess, state)
         if knot > 1:
-            bend = found - row - change
+            bend = crossed - row - change
         if knot > 0:
-            change = found - row
-        row = found
+            change = crossed - row
+        row = crossed
         x, y, z = x - px, y - py, z - pz
         table[knot, 0] = row
         table[knot, 1] = x * ex + y * ey + z * ez
         table[knot, 2] = nx * ex + ny * ey + nz * ez
         table[knot, 3] = x * dx + y * dy + z * dz
         table[knot, 4] = nx * dx + ny * dy + nz * dz
-    _find_rows(table, downward)
+    _interpolate_rows(table, downward)
     _find_heights(heights, downward, outward)
     for knot in range(table.shape[0] - 1):
-        span = slice(knot * KNOT, (knot + 1) * KNOT)
-        _place(table[knot], table[knot + 1], outward[span], downward[span])
+        span = slice(knot * KNOT_SPACING, (knot + 1) * KNOT_SPACING)
+        _coordinates(table[knot], table[knot + 1], outward[span], downward[span])
 
 
-# Sheets of terrain: how often a profile passes the slant range of each sample of an image.
+# Crossings: how often a profile passes the slant range of each sample of an image.
 
-LIT, UNLIT, FOLDED, PRESSED = 0, 16, 32, 48
-"""Sheets that are lit, in shadow, lit and in active layover, lit and foreshortened: from which bit
-on each of them is counted. Four counts of sixteen bits are held in one number."""
+ILLUMINATED, SHADOWED, IN_LAYOVER, FORESHORTENED = 0, 16, 32, 48
+"""Kinds of crossings: illuminated, in shadow, illuminated and in active layover, illuminated and
+foreshortened. Each is counted in 16 bits of one number, from this bit on."""
 FIELD = 0xFFFF
-MOST_SHEETS = 254
+LARGEST_MULTIPLICITY = 254
 
 
 @njit
 def crossings_of(counts: int, kind: int) -> int:
-    """Read one of the counts of `count_crossings`.
-
-    Parameters
-    ----------
-    counts : int
-        The four counts.
-    kind : int
-        `LIT`, `UNLIT`, `FOLDED` or `PRESSED`.
-
-    Returns
-    -------
-    int
-        Number of sheets.
-    """
+    """Read the number of crossings of one kind from a number of `count_crossings`."""
     return (counts >> kind) & FIELD
 
 
 @njit
-def place_profile(
+def profile_samples(
     radar: RadarModel,
     time: float,
     outward: NDArray[np.float64],
     downward: NDArray[np.float64],
-    place: NDArray[np.float64],
+    sample: NDArray[np.float64],
 ) -> None:
-    """Find the samples in which the points of a profile are seen.
-
-    Parameters
-    ----------
-    radar : RadarModel
-        The model.
-    time : float
-        Zero-Doppler time of the profile in seconds.
-    outward, downward : array, shape (n,)
-        Coordinates of the profile in metres; NaN where there is no terrain.
-    place : array, shape (n,)
-        Receives the sample of each point; NaN where there is none.
-    """
-    segment = radar_segment(radar, time)
+    """Find the samples of the points of a profile, shape (n,), at one zero-Doppler time."""
+    segment = range_segment(radar, time)
     for i in range(outward.size):
         slant_range = math.sqrt(outward[i] * outward[i] + downward[i] * downward[i])
-        place[i] = sample(radar, segment, stamp(radar, time, slant_range), slant_range)
+        annotated = annotated_time(radar, time, slant_range)
+        sample[i] = range_sample(radar, segment, annotated, slant_range)
 
 
 @njit
-def _next_sample(place: float, samples: int) -> int:
-    """First sample of an image whose centre lies beyond a place."""
-    return int(min(max(math.floor(place) + 1.0, 0.0), float(samples)))
+def _next_centre(sample: float, samples: int) -> int:
+    """First sample of an image whose centre lies beyond a fractional sample."""
+    return int(min(max(math.floor(sample) + 1.0, 0.0), float(samples)))
 
 
 @njit
 def count_crossings(
-    place: NDArray[np.float64], category: NDArray[np.uint8], sheets: NDArray[np.int64]
+    sample: NDArray[np.float64], category: NDArray[np.uint8], crossings: NDArray[np.int64]
 ) -> None:
-    """Count for each sample how many sheets of terrain lie at its slant range.
+    """Count for each sample of an image how often a profile crosses its slant range.
 
     Parameters
     ----------
-    place : array, shape (n,)
-        Sample of each point of a profile, from `place_profile`.
-    category : array, shape (n,)
-        Category of each point, from `sarheight_kernels.profiles.classify`.
-    sheets : array, shape (samples + 1,)
-        Receives for the centre of each sample the numbers of sheets, see `crossings_of`; then a 0.
+    sample, category : array, shape (n,)
+        Sample of each point of a profile, from `profile_samples`, and its category, from
+        `classify`.
+    crossings : array, shape (samples + 1,)
+        Receives the counts at the centre of each sample, see `crossings_of`; then a 0.
     """
-    samples = sheets.size - 1
-    begin, end = np.empty(place.size - 1, np.int32), np.empty(place.size - 1, np.int32)
-    kind = np.empty(place.size - 1, np.int64)
+    samples = crossings.size - 1
+    begin, end = np.empty(sample.size - 1, np.int32), np.empty(sample.size - 1, np.int32)
+    kind = np.empty(sample.size - 1, np.int64)
     for i in range(kind.size):
-        here, there = place[i], place[i + 1]
+        here, there = sample[i], sample[i + 1]
         void = math.isnan(here + there)
-        begin[i] = 0 if void else _next_sample(min(here, there), samples)
-        end[i] = 0 if void else _next_sample(max(here, there), samples)
+        begin[i] = 0 if void else _next_centre(min(here, there), samples)
+        end[i] = 0 if void else _next_centre(max(here, there), samples)
     for i in range(kind.size):
         here, there = category[i], category[i + 1]
-        folded = (here == ACTIVE_LAYOVER) & (there == ACTIVE_LAYOVER)
-        pressed = (here == FORESHORTENING) | (there == FORESHORTENING)
-        unlit = (here >= ACTIVE_SHADOW) & (there >= ACTIVE_SHADOW)
-        lit = (1 << LIT) + (folded << FOLDED) + (pressed << PRESSED)
-        kind[i] = 1 << UNLIT if unlit else lit
-    sheets[:] = 0
+        in_layover = (here == ACTIVE_LAYOVER) & (there == ACTIVE_LAYOVER)
+        foreshortened = (here == FORESHORTENING) | (there == FORESHORTENING)
+        shadowed = (here >= ACTIVE_SHADOW) & (there >= ACTIVE_SHADOW)
+        illuminated = 1 << ILLUMINATED
+        illuminated += (in_layover << IN_LAYOVER) + (foreshortened << FORESHORTENED)
+        kind[i] = 1 << SHADOWED if shadowed else illuminated
+    crossings[:] = 0
     last = 0
-    # What begins at a sample, less what has ended there; from that, what lies at each of them.
+    # Differences first: what begins at a sample, less what has ended there. Their cumulative sum
+    # is the count.
     for i in range(kind.size):
-        sheets[np.uint64(begin[i])] += kind[i]
-        sheets[np.uint64(end[i])] -= kind[i]
+        crossings[np.uint64(begin[i])] += kind[i]
+        crossings[np.uint64(end[i])] -= kind[i]
         last = max(last, end[i])
     counts = 0
     for s in range(last + 1):
-        counts += sheets[s]
-        sheets[s] = counts
+        counts += crossings[s]
+        crossings[s] = counts
 
 
 @njit
 def count_multiplicity(
-    place: NDArray[np.float64],
+    sample: NDArray[np.float64],
     category: NDArray[np.uint8],
-    sheets: NDArray[np.int64],
-    fold_count: NDArray[np.uint8],
+    crossings: NDArray[np.int64],
+    multiplicity: NDArray[np.uint8],
 ) -> None:
-    """Find how many lit sheets of terrain lie at the slant range of each point of a profile.
+    """Find the layover multiplicity of a profile's points: illuminated crossings at their range.
 
     Parameters
     ----------
-    place, category, sheets
-        As in `count_crossings`, which the sheets are from.
-    fold_count : array, shape (n,)
+    sample, category, crossings
+        As in `count_crossings`.
+    multiplicity : array, shape (n,)
         Receives the number; 255 where a point lies outside the image or has no terrain.
     """
-    samples = sheets.size - 1
-    nearest, lit = np.empty(place.size, np.int32), np.empty(place.size, np.int32)
-    for i in range(place.size):
-        at = math.floor(place[i] + 0.5)
+    samples = crossings.size - 1
+    nearest, illuminated = np.empty(sample.size, np.int32), np.empty(sample.size, np.int32)
+    for i in range(sample.size):
+        at = math.floor(sample[i] + 0.5)
         inside = (at >= 0.0) & (at < samples) & (category[i] != NO_DATA)
         nearest[i] = np.int32(at if inside else samples)
-    for i in range(place.size):
-        lit[i] = sheets[np.uint64(nearest[i])] & FIELD
-    for i in range(place.size):
-        # A point that is lit counts, even where its sheet does not reach the sample's centre.
+    for i in range(sample.size):
+        illuminated[i] = crossings[np.uint64(nearest[i])] & FIELD
+    for i in range(sample.size):
+        # An illuminated point counts, even where its crossing does not reach the sample's centre.
         least = 1 if category[i] < ACTIVE_SHADOW else 0
-        folds = min(max(lit[i], least), MOST_SHEETS)
-        fold_count[i] = folds if nearest[i] < samples else NO_DATA
+        count = min(max(illuminated[i], least), LARGEST_MULTIPLICITY)
+        multiplicity[i] = count if nearest[i] < samples else NO_DATA

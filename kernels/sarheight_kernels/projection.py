@@ -1,7 +1,9 @@
-"""From the ground to the radar image; the way back is in `sarheight_kernels.projection`.
+r"""The projection operator between ground and image, and its adjoint.
 
-Both recompute the weights W[pixel, cell] (the energy that a cell of unit reflectivity sends into
-a pixel, in square metres) as they pass over the surface, so that neither holds more than images.
+The weights :math:`W_{pg}` are the RCS that cell g of reflectivity 1 contributes to pixel p, in
+square metres. `scatter` sums :math:`\sum_g W_{pg} x_g` into pixels, `gather` sums
+:math:`\sum_p W_{pg} a_p` for cells. Both recompute the weights as they pass over the surface:
+only images are held in memory.
 """
 
 from __future__ import annotations
@@ -11,21 +13,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import njit, parallel_njit, prange
+from sarheight_kernels._numba import ONE, ZERO, njit, parallel_njit, prange
 from sarheight_kernels.footprint_pixels import (
     GROUP,
+    INITIAL_SIZE,
     LANES,
-    ROOM,
     WIDTH,
     add_fours,
     add_pairs,
     all_within,
     fetch_channel,
     illuminated_row_footprints,
-    places_within,
-    turn_fours,
+    transpose_fours,
+    window_starts,
 )
-from sarheight_kernels.footprints import ONE, PITCH, ZERO, Table, footprint_tables, row_footprints
+from sarheight_kernels.footprints import PITCH, Table, footprint_tables, row_footprints
 from sarheight_kernels.tiles import (
     TileSurface,
     illuminated_area,
@@ -38,34 +40,34 @@ if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
 
 BLOCKS = 16
-"""Into how many blocks of lines a large image is divided while it is made."""
+"""Blocks of lines into which a large image is divided: `scatter` uses as many threads at most."""
 
 
 @njit
 def _add(
     window: NDArray[np.float32],
-    place: int,
+    cell: int,
     samples: int,
     lines: int,
     across: int,
-    share: float,
+    brightness: float,
     line: int,
     sample: int,
     image: NDArray[np.float32],
 ) -> None:
-    """Add a cell's window to the part of the image that it meets."""
+    """Add the window of one cell, times its brightness, to the part of the image that it meets."""
     top, bottom = max(-line, 0), min(image.shape[0] - line, lines)
     left, right = max(-sample, 0), min(image.shape[1] - sample, across)
     for k in range(top, bottom):
         for m in range(left, right):
-            image[line + k, sample + m] += share * window[place + (k * samples + m) * PITCH]
+            image[line + k, sample + m] += brightness * window[cell + (k * samples + m) * PITCH]
 
 
 @njit
 def _add_row(
     window: NDArray[np.float32],
     windows: NDArray[np.int32],
-    share: NDArray[np.float32],
+    brightness: NDArray[np.float32],
     lines: int,
     samples: int,
     first_line: int,
@@ -73,73 +75,75 @@ def _add_row(
 ) -> None:
     """Add the windows of a row of cells to an image that holds them all."""
     wide = image.shape[1]
-    place = places_within(windows, share.size, first_line, wide, 1)
-    groups, room = (samples + WIDTH - 1) // WIDTH, WIDTH * PITCH
-    turned = np.empty(lines * groups * room, np.float32)
+    start = window_starts(windows, brightness.size, first_line, wide, 1)
+    groups, size = (samples + WIDTH - 1) // WIDTH, WIDTH * PITCH
+    transposed = np.empty(lines * groups * size, np.float32)
     for k in range(lines):
         for group in range(groups):
             at = (k * samples + WIDTH * group) * PITCH
-            for j in range(0, share.size, LANES):
-                turn_fours(window, at + j, turned, (k * groups + group) * room + j)
+            for j in range(0, brightness.size, LANES):
+                transpose_fours(window, at + j, transposed, (k * groups + group) * size + j)
     # A cell after its neighbour would wait until what they have in common is stored.
     for first in range(WIDTH):
         for k in range(lines):
             for group in range(groups):
-                at = (k * groups + group) * room + first * PITCH
+                at = (k * groups + group) * size + first * PITCH
                 to = k * wide + WIDTH * group
                 if WIDTH * group + WIDTH <= samples:
-                    for j in range(first, share.size, WIDTH):
-                        add_fours(turned, at, share, j, image, place[np.uint64(j)] + to)
+                    for j in range(first, brightness.size, WIDTH):
+                        add_fours(transposed, at, brightness, j, image, start[np.uint64(j)] + to)
                         at += WIDTH
                 else:
-                    for j in range(first, share.size, WIDTH):
-                        add_pairs(turned, at, share, j, image, place[np.uint64(j)] + to)
+                    for j in range(first, brightness.size, WIDTH):
+                        add_pairs(transposed, at, brightness, j, image, start[np.uint64(j)] + to)
                         at += WIDTH
 
 
 @njit
 def _scatter_tile(
     surface: TileSurface,
-    lit: NDArray[np.bool_],
+    illuminated: NDArray[np.bool_],
     reflectivity: NDArray[np.float32],
     first_line: int,
     image: NDArray[np.float32],
-    overhang: NDArray[np.float32],
+    overflow: NDArray[np.float32],
 ) -> None:
-    """Add the energy of a tile's cells to a block of the image, and to what lies behind it."""
-    rows, columns = lit.shape
+    """Add the RCS of a tile's cells to a block of the image, and to the lines behind it."""
+    rows, columns = illuminated.shape
     end_line, wide = first_line + image.shape[0], image.shape[1]
-    last_line = end_line + overhang.shape[0]
-    tables, window = footprint_tables(surface), np.empty(ROOM, np.float32)
-    windows, share = np.empty(4 * PITCH, np.int32), np.empty(columns, np.float32)
+    last_line = end_line + overflow.shape[0]
+    tables, window = footprint_tables(surface), np.empty(INITIAL_SIZE, np.float32)
+    windows, brightness = np.empty(4 * PITCH, np.int32), np.empty(columns, np.float32)
     for i in range(rows):
         window, high, across = row_footprints(surface, i, columns, tables, windows, window)
-        share[:] = ONE
+        brightness[:] = ONE
         if reflectivity.size > 0:
-            share[:] = reflectivity[i]
+            brightness[:] = reflectivity[i]
         for j in range(columns):
-            share[j] = share[j] if lit[i, j] and windows[2 * PITCH + j] > 0 else ZERO
+            brightness[j] = (
+                brightness[j] if illuminated[i, j] and windows[2 * PITCH + j] > 0 else ZERO
+            )
         if all_within(windows, columns, high, across, first_line, end_line, wide):
-            _add_row(window, windows, share, high, across, first_line, image)
+            _add_row(window, windows, brightness, high, across, first_line, image)
             continue
         if all_within(windows, columns, high, across, end_line, last_line, wide):
-            _add_row(window, windows, share, high, across, end_line, overhang)
+            _add_row(window, windows, brightness, high, across, end_line, overflow)
             continue
         for j in range(columns):
-            if share[j] > ZERO:
+            if brightness[j] > ZERO:
                 line, lines = windows[j], windows[2 * PITCH + j]
                 sample, samples = windows[PITCH + j], windows[3 * PITCH + j]
                 line -= first_line
-                _add(window, j, across, lines, samples, share[j], line, sample, image)
+                _add(window, j, across, lines, samples, brightness[j], line, sample, image)
                 line -= image.shape[0]
-                _add(window, j, across, lines, samples, share[j], line, sample, overhang)
+                _add(window, j, across, lines, samples, brightness[j], line, sample, overflow)
 
 
 @njit
 def blocks_of_lines(
     bounds: NDArray[np.float64], lines: int, samples: int, block_of: NDArray[np.int64]
 ) -> tuple[int, int]:
-    """Divide an image into blocks of lines, and give each tile to the one in which it begins.
+    """Divide an image into blocks of lines, and assign each tile to the one in which it begins.
 
     Parameters
     ----------
@@ -154,7 +158,7 @@ def blocks_of_lines(
     -------
     block : int
         Lines of a block: enough that a tile meets two at most.
-    overhang : int
+    overflow_lines : int
         By how many lines tiles reach beyond their block.
     """
     block = (lines + BLOCKS - 1) // BLOCKS
@@ -164,13 +168,13 @@ def blocks_of_lines(
         if inside:
             first, last = max(bounds[tile, 0], 0.0), min(bounds[tile, 1], lines - 1.0)
             block = max(block, int(last - first) + 3)
-    overhang = 0
+    overflow = 0
     for tile in range(bounds.shape[0]):
         if block_of[tile] == 0:
             block_of[tile] = int(max(bounds[tile, 0], 0.0)) // block
             last = int(min(bounds[tile, 1], lines - 1.0)) + 1
-            overhang = max(overhang, last + 1 - (block_of[tile] + 1) * block)
-    return block, overhang
+            overflow = max(overflow, last + 1 - (block_of[tile] + 1) * block)
+    return block, overflow
 
 
 @parallel_njit
@@ -180,19 +184,19 @@ def scatter(
     heights: NDArray[np.float32],
     law: NDArray[np.float64],
     bounds: NDArray[np.float64],
-    lit: NDArray[np.bool_],
+    illuminated: NDArray[np.bool_],
     reflectivity: NDArray[np.float32],
     block: int,
     block_of: NDArray[np.int64],
-    overhang: NDArray[np.float32],
+    overflow: NDArray[np.float32],
     image: NDArray[np.float32],
 ) -> None:
     r"""Simulate the image of a surface: :math:`S_p = \sum_g W_{pg} x_g`.
 
     A block of lines belongs to one thread, which visits the tiles that begin there. What they
-    send beyond the block is kept aside and added afterwards. Blocks follow from the scene alone,
-    and within them the cells are visited in one order, so the result has the same bits for any
-    number of threads.
+    contribute beyond the block is buffered and added afterwards. Blocks follow from the scene
+    alone, and within them the cells are visited in one order, so the result has the same bits for
+    any number of threads.
 
     Parameters
     ----------
@@ -203,51 +207,46 @@ def scatter(
     law : array, shape (n,)
         Backscatter coefficient at evenly spaced cosines of incidence.
     bounds : array, shape (tiles, 4)
-        Part of the image that each tile can light, from `tile_bounds`.
-    lit : array, shape (rows, columns)
+        Part of the image that each tile can contribute to, from `tile_bounds`.
+    illuminated : array, shape (rows, columns)
         False where a cell is in shadow.
     reflectivity : array, shape (rows, columns) or (0, 0)
         Brightness of each cell relative to `law`; 1 everywhere where there is none.
-    block : int
-        Lines of a block, from `blocks_of_lines`.
-    block_of : array, shape (tiles,)
-        The block of each tile, from there too.
-    overhang : array, shape (blocks, lines beyond a block, samples)
-        Room for what blocks send beyond them.
+    block, block_of : int, array of shape (tiles,)
+        Lines of a block and the block of each tile, from `blocks_of_lines`.
+    overflow : array, shape (blocks, lines beyond a block, samples)
+        Workspace for the contributions of blocks beyond them.
     image : array, shape (lines, samples)
-        Receives the energy of each pixel: its radar cross-section in square metres.
+        Receives the radar cross-section of each pixel in square metres.
     """
     lines, samples = image.shape
-    blocks, beyond, _ = overhang.shape
+    blocks, overflow_lines, _ = overflow.shape
     for index in prange(blocks):
         first_line = index * block
         end_line = min(first_line + block, lines)
         image[first_line:end_line] = 0.0
-        overhang[index] = 0.0
+        overflow[index] = 0.0
         for tile in range(bounds.shape[0]):
             if block_of[tile] == index:
                 row, end_row, column, end_column = tile_box(heights, tile)
                 _scatter_tile(
                     tile_surface(ground, radar, heights, law, tile),
-                    lit[row:end_row, column:end_column],
+                    illuminated[row:end_row, column:end_column],
                     reflectivity[row:end_row, column:end_column],
                     first_line,
                     image[first_line:end_line],
-                    overhang[index],
+                    overflow[index],
                 )
     for index in prange(1, blocks):
         first_line = index * block
-        for k in range(min(beyond, lines - first_line)):
+        for k in range(min(overflow_lines, lines - first_line)):
             for sample in range(samples):
-                image[first_line + k, sample] += overhang[index - 1, k, sample]
-
-
-# From the radar image to the ground: the adjoint of `sarheight_kernels.projection.scatter`.
+                image[first_line + k, sample] += overflow[index - 1, k, sample]
 
 
 @njit
 def _weigh(window: Table, pixels: Table, slots: int, power: int, sums: NDArray[np.float32]) -> None:
-    """Sum up powers of weights times pixels."""
+    """Sum powers (1 or 2) of weights times pixels, for all cells of a row."""
     sums[:] = ZERO
     for slot in range(0, slots, GROUP):
         weights, values = window[slot * PITCH :], pixels[slot * PITCH :]
@@ -262,10 +261,10 @@ def _weigh(window: Table, pixels: Table, slots: int, power: int, sums: NDArray[n
 
 
 @njit
-def _part_within(
+def _fraction_within(
     window: Table, windows: NDArray[np.int32], j: int, samples: int, high: int, wide: int
 ) -> float:
-    """Part of the energy of cell j that falls into an image of a size."""
+    """Fraction of the RCS of cell j that falls into an image of a size."""
     line, sample = windows[j], windows[PITCH + j]
     inside, whole = 0.0, 0.0
     for k in range(windows[2 * PITCH + j]):
@@ -278,23 +277,23 @@ def _part_within(
 
 
 @njit
-def _collect(
+def _gather_channels(
     image: NDArray[np.float32],
     power: int,
     window: Table,
     windows: NDArray[np.int32],
     shape: tuple[int, int],
-    place: tuple[int, int],
+    first_cell: tuple[int, int],
     count: int,
     pixels: Table,
     result: NDArray[np.float32],
 ) -> Table:
-    """Collect all channels of an image with powers of the weights, for a row of cells."""
+    """Sum powers of the weights times all channels of an image, for a row of cells."""
     sums = np.empty(count, np.float32)
     for channel in range(image.shape[2]):
         pixels = fetch_channel(image, channel, windows, count, shape[0], shape[1], pixels)
         _weigh(window, pixels, shape[0] * shape[1], power, sums)
-        row = result[channel, place[0], place[1] : place[1] + count]
+        row = result[channel, first_cell[0], first_cell[1] : first_cell[1] + count]
         for j in range(count):
             row[j] = sums[j] if windows[2 * PITCH + j] > 0 else ZERO
     return pixels
@@ -303,7 +302,7 @@ def _collect(
 @njit
 def _gather_tile(
     surface: TileSurface,
-    lit: NDArray[np.bool_],
+    illuminated: NDArray[np.bool_],
     corner: tuple[int, int],
     linear: NDArray[np.float32],
     square: NDArray[np.float32],
@@ -311,27 +310,31 @@ def _gather_tile(
     square_sum: NDArray[np.float32],
     projected_area: NDArray[np.float32],
 ) -> None:
-    """Collect what the cells of a tile hold; `corner` is the place of its first cell."""
-    rows, count = lit.shape
+    """Do the work of `gather` for a tile; `corner` is row and column of its first cell."""
+    rows, count = illuminated.shape
     high, wide = linear.shape[0], linear.shape[1]
     tables, windows = footprint_tables(surface), np.empty(4 * PITCH, np.int32)
-    window, pixels = np.empty(ROOM, np.float32), np.empty(ROOM, np.float32)
+    window, pixels = np.empty(INITIAL_SIZE, np.float32), np.empty(INITIAL_SIZE, np.float32)
     for i in range(rows):
-        place = corner[0] + i, corner[1]
+        first_cell = corner[0] + i, corner[1]
         window, lines, samples = illuminated_row_footprints(
-            surface, i, lit[i], tables, windows, window
+            surface, i, illuminated[i], tables, windows, window
         )
         shape = lines, samples
-        pixels = _collect(linear, 1, window, windows, shape, place, count, pixels, linear_sum)
-        pixels = _collect(square, 2, window, windows, shape, place, count, pixels, square_sum)
+        pixels = _gather_channels(
+            linear, 1, window, windows, shape, first_cell, count, pixels, linear_sum
+        )
+        pixels = _gather_channels(
+            square, 2, window, windows, shape, first_cell, count, pixels, square_sum
+        )
         within = all_within(windows, count, lines, samples, 0, high, wide)
         for j in range(count):
             area = ZERO
             if windows[2 * PITCH + j] > 0:
                 area = illuminated_area(surface, i, j)
                 if not within:
-                    area *= _part_within(window, windows, j, samples, high, wide)
-            projected_area[place[0], place[1] + j] = area
+                    area *= _fraction_within(window, windows, j, samples, high, wide)
+            projected_area[first_cell[0], first_cell[1] + j] = area
 
 
 @parallel_njit
@@ -341,44 +344,33 @@ def gather(
     heights: NDArray[np.float32],
     law: NDArray[np.float64],
     bounds: NDArray[np.float64],
-    lit: NDArray[np.bool_],
+    illuminated: NDArray[np.bool_],
     linear: NDArray[np.float32],
     square: NDArray[np.float32],
     linear_sum: NDArray[np.float32],
     square_sum: NDArray[np.float32],
     projected_area: NDArray[np.float32],
 ) -> None:
-    r"""Collect for each cell what the pixels hold that it lights.
-
-    For linear channels :math:`a` and square channels :math:`b` of the image the sums are
-    :math:`\sum_p W_{pg} a_p` and :math:`\sum_p W_{pg}^2 b_p`.
+    r"""Sum over the pixels of each cell: :math:`\sum_p W_{pg} a_p` and :math:`\sum_p W_{pg}^2 b_p`.
 
     Parameters
     ----------
-    ground, radar : GroundModel, RadarModel
-        The models.
-    heights : array, shape (rows, columns)
-        Heights above the ellipsoid in metres; NaN where void.
-    law : array, shape (n,)
-        Backscatter coefficient at evenly spaced cosines of incidence.
-    bounds : array, shape (tiles, 4)
-        Part of the image that each tile can light, from `tile_bounds`.
-    lit : array, shape (rows, columns)
-        False where a cell is in shadow.
+    ground, radar, heights, law, bounds, illuminated
+        As in `scatter`.
     linear, square : array, shape (lines, samples, channels)
-        Channels of the image; a NaN reaches all cells that light its pixel.
+        Channels a and b of the image; a NaN reaches all cells that contribute to its pixel.
     linear_sum, square_sum : array, shape (channels, rows, columns)
-        Receive the sums; 0 where the cell lights no pixel.
+        Receive the sums; 0 where the cell contributes to no pixel.
     projected_area : array, shape (rows, columns)
-        Receives the cell's lit area, projected along the line of sight, that falls into the
-        image, in square metres.
+        Receives the cell's illuminated area, projected along the line of sight, that falls into
+        the image, in square metres.
     """
     for tile in prange(bounds.shape[0]):
         row, end_row, column, end_column = tile_box(heights, tile)
         if meets_image(bounds[tile], linear.shape[0], linear.shape[1]):
             _gather_tile(
                 tile_surface(ground, radar, heights, law, tile),
-                lit[row:end_row, column:end_column],
+                illuminated[row:end_row, column:end_column],
                 (row, column),
                 linear,
                 square,

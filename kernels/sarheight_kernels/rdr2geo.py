@@ -5,7 +5,7 @@ In the plane at a right angle to the velocity the points at slant range :math:`R
 .. math:: P(\alpha) = s + R \, (\sin\alpha \, e + \cos\alpha \, d),
 
 with :math:`e` outwards to the side the radar looks, :math:`d` downwards, and the look angle
-:math:`\alpha`. The one with the wanted height above the ellipsoid is found by Newton's method.
+:math:`\alpha`. Newton's method finds the point with a given height above the ellipsoid.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from sarheight_kernels.orbit import evaluate_orbit
 from sarheight_kernels.profiles import (
     ACTIVE_SHADOW,
     classify,
-    knots_of,
-    place_profile,
+    knot_columns,
+    profile_samples,
     trace_profile,
 )
 
@@ -78,7 +78,7 @@ def geodetic(x: float, y: float, z: float) -> tuple[float, float, float]:
 def _point(
     radar: RadarModel, time: float, slant_range: float, height: float
 ) -> tuple[float, float, float]:
-    """Longitude, latitude (radians) and height reached; NaN where the circle misses the height."""
+    """Longitude, latitude (radians), height of a point; NaN where the circle misses the height."""
     px, py, pz, vx, vy, vz, _, _, _ = evaluate_orbit(
         time, radar.orbit_start, radar.orbit_coefficients
     )
@@ -91,17 +91,18 @@ def _point(
     ex = radar.side * (dy * vz - dz * vy)
     ey = radar.side * (dz * vx - dx * vz)
     ez = radar.side * (dx * vy - dy * vx)
+    # The first guess is the law of cosines over a sphere.
     earth = 6371000.0 + height
     cosine = (slant_range * slant_range + distance * distance - earth * earth) / (
         2.0 * slant_range * distance
     )
-    look = math.acos(min(max(cosine, -1.0), 1.0 - 1e-6))
+    look_angle = math.acos(min(max(cosine, -1.0), 1.0 - 1e-6))
     for _ in range(30):
-        sine, cosine = math.sin(look), math.cos(look)
+        sine, cosine = math.sin(look_angle), math.cos(look_angle)
         x = px + slant_range * (sine * ex + cosine * dx)
         y = py + slant_range * (sine * ey + cosine * dy)
         z = pz + slant_range * (sine * ez + cosine * dz)
-        longitude, latitude, reached = geodetic(x, y, z)
+        longitude, latitude, reached_height = geodetic(x, y, z)
         nx = math.cos(latitude) * math.cos(longitude)
         ny = math.cos(latitude) * math.sin(longitude)
         nz = math.sin(latitude)
@@ -110,10 +111,10 @@ def _point(
             + ny * (cosine * ey - sine * dy)
             + nz * (cosine * ez - sine * dz)
         )
-        if abs(reached - height) < 1e-7:
-            return longitude, latitude, reached
-        look -= (reached - height) / slope
-        if not 0.0 < look < math.pi / 2:
+        if abs(reached_height - height) < 1e-7:
+            return longitude, latitude, reached_height
+        look_angle -= (reached_height - height) / slope
+        if not 0.0 < look_angle < math.pi / 2:
             break
     return math.nan, math.nan, math.nan
 
@@ -158,30 +159,26 @@ def pixel_heights(
 
     Parameters
     ----------
-    ground, radar : GroundModel, RadarModel
-        The models.
-    heights : array, shape (rows, columns)
-        Heights of the DEM above the ellipsoid in metres; NaN where void.
-    reference_height : float
-        Height at which profiles are followed, in metres.
+    ground, radar, heights, reference_height
+        As in `sarheight_kernels.masks.classify_profiles`.
     times : array, shape (lines,)
         Zero-Doppler time of each line in the middle of the image, in seconds.
     image_heights : array, shape (lines, samples)
-        Receives the height of the lit terrain at the centre of each pixel; where several sheets
-        lie there, that of the one nearest on the ground to the satellite's track. NaN where no
-        lit terrain lies.
+        Receives the height of the illuminated terrain at the centre of each pixel; in layover, that
+        of the place nearest on the ground to the satellite's track. NaN where there is none.
     """
     columns = heights.shape[1]
     samples = image_heights.shape[1]
-    knots = knots_of(ground, columns)
+    knots = knot_columns(ground, columns)
     for index in prange(times.size):
         time = times[index]
-        outward, downward, place = np.empty(columns), np.empty(columns), np.empty(columns)
+        outward, downward, sample = np.empty(columns), np.empty(columns), np.empty(columns)
         category = np.empty(columns, np.uint8)
         trace_profile(knots, radar, heights, time, reference_height, outward, downward)
         classify(outward, downward, 0.0, category)
-        place_profile(radar, time, outward, downward, place)
+        profile_samples(radar, time, outward, downward, sample)
 
+        # Unit vectors of the plane of zero Doppler: downwards, and outwards to the look side.
         px, py, pz, vx, vy, vz, _, _, _ = evaluate_orbit(
             time, radar.orbit_start, radar.orbit_coefficients
         )
@@ -198,14 +195,14 @@ def pixel_heights(
         reach = np.empty(samples)
         reach[:] = math.inf
         for i in range(columns - 1):
-            if math.isnan(place[i]) or math.isnan(place[i + 1]):
+            if math.isnan(sample[i]) or math.isnan(sample[i + 1]):
                 continue
             if category[i] >= ACTIVE_SHADOW and category[i + 1] >= ACTIVE_SHADOW:
                 continue
-            low, high = min(place[i], place[i + 1]), max(place[i], place[i + 1])
+            low, high = min(sample[i], sample[i + 1]), max(sample[i], sample[i + 1])
             first = max(math.floor(max(low, -1.0)) + 1, 0)
             for s in range(first, min(math.floor(min(high, samples)) + 1, samples)):
-                fraction = (s - place[i]) / (place[i + 1] - place[i])
+                fraction = (s - sample[i]) / (sample[i + 1] - sample[i])
                 far = outward[i] + fraction * (outward[i + 1] - outward[i])
                 if far < reach[s]:
                     deep = downward[i] + fraction * (downward[i + 1] - downward[i])

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from sarheight.cli._options import require_writable
+from sarheight.cli._files import require_writable
 from sarheight.cli._session import session
 from sarheight.settings import OUTPUT, Overwrite, RunningSettings, option
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sarheight.cli._options import output_folder
+from sarheight.cli._files import output_folder
 from sarheight.cli._session import INTERRUPTED, require_subcommand, session
 from sarheight.settings import OUTPUT, Edges, MessageSettings, Settings, argument, command, option
 

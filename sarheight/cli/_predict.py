@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sarheight.cli._inputs import read_dem
-from sarheight.cli._options import output_folder, require_apart, require_writable
+from sarheight.cli._files import output_folder, read_dem, require_apart, require_writable
 from sarheight.cli._session import option_advice, session
 from sarheight.settings import (
     DEM,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sarheight.cli._inputs import (
+from sarheight.cli._files import (
     coregister,
     open_dem_or_fetch,
     open_image_product,
@@ -16,8 +16,8 @@ from sarheight.cli._inputs import (
     read_image,
     replace_orbit,
     report_shift,
+    require_result,
 )
-from sarheight.cli._options import require_result
 from sarheight.cli._session import Session, session
 from sarheight.settings import (
     FIT,
@@ -192,6 +192,7 @@ def _reconstruct(
 ) -> None:
     """Reconstruct the part of an image that the elevation model covers, and write it."""
     from sarheight import layover, plot
+    from sarheight.dem.checked import CheckedDem
     from sarheight.geometry.placement import crop_scene_to_dem
     from sarheight.layover.tiles import array_bytes
     from sarheight.output import open_result, provenance, save_png, write
@@ -200,14 +201,15 @@ def _reconstruct(
     current.stage("find the part that the elevation model covers")
     current.announce_compilation()
     # The image is read once, with a margin for a shift; the rest is never read.
-    near = crop_scene_to_dem(whole, heights, margin=SHIFT_MARGIN)
+    dem = CheckedDem.of(heights)
+    near = crop_scene_to_dem(whole, dem, margin=SHIFT_MARGIN)
     in_parts = (
         _memory_needed(near, heights) > array_bytes(limit) and output.suffix.lower() != ".png"
     )
     if not in_parts:
         near = replace(near, image=near.image.compute())
-    near, shift = coregister(near, heights, settings)
-    scene = crop_scene_to_dem(near, heights)
+    near, shift = coregister(near, dem, settings)
+    scene = crop_scene_to_dem(near, dem)
     fraction = _pixels(scene.grid) / _pixels(whole.grid)
     if fraction < FULL_COVERAGE:
         current.say(
@@ -218,7 +220,7 @@ def _reconstruct(
     posterior = settings.method == "posterior"
     unfolded = layover.reconstruct(
         scene,
-        heights,
+        dem,
         law=None if settings.law == FIT else parse_law(settings.law),
         method=layover.PosteriorMean() if posterior else layover.Reallocation(),
         memory_limit=limit,

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sarheight.cli._inputs import read_dem, replace_orbit
-from sarheight.cli._options import output_folder, require_apart, require_writable
+from sarheight.cli._files import (
+    output_folder,
+    read_dem,
+    replace_orbit,
+    require_apart,
+    require_writable,
+)
 from sarheight.cli._session import Session, session
 from sarheight.settings import (
     METHOD,

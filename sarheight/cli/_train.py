@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sarheight.cli._options import output_folder
+from sarheight.cli._files import output_folder
 from sarheight.cli._session import Session, require_subcommand, session
 from sarheight.settings import RUNNING, MessageSettings, argument, command, option
 
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from sarheight.learning.split import Part
-    from sarheight.zones.fusion import FusionRow
+    from sarheight.zones.channels import FusionStrategy
+    from sarheight.zones.fusion import FusionResult
     from sarheight.zones.samples import ZoneSamples
-    from sarheight.zones.sources import FusionForm, RasterPatches
+    from sarheight.zones.sources import RasterPatches
 
 SPLIT = "Split by place"
 
@@ -230,12 +231,12 @@ def open_samples(
 
 
 def _open_so2sat(path: Path, *, random_split: bool, seed: int) -> Parts:
-    from sarheight.zones.samples import deal_samples
+    from sarheight.zones.samples import split_samples
     from sarheight.zones.sources import So2SatPatches, so2sat_files
 
     files = so2sat_files(path) if path.is_dir() else {"training": path}
     if random_split or len(files) == 1:
-        return deal_samples(_loaded_if_small(So2SatPatches(files["training"])), seed=seed)
+        return split_samples(_loaded_if_small(So2SatPatches(files["training"])), seed=seed)
     parts = {role: _loaded_if_small(So2SatPatches(file)) for role, file in files.items()}
     if len(parts) == 3:
         return parts
@@ -243,7 +244,7 @@ def _open_so2sat(path: Path, *, random_split: bool, seed: int) -> Parts:
     fractions = {"training": 0.9, "validation": 0.1}
     held_out = parts.get("test", parts.get("validation"))
     assert held_out is not None  # noqa: S101  # there are two files
-    return {**deal_samples(parts["training"], fractions, seed=seed), "test": held_out}
+    return {**split_samples(parts["training"], fractions, seed=seed), "test": held_out}
 
 
 def _loaded_if_small(samples: ZoneSamples) -> ZoneSamples:
@@ -259,7 +260,7 @@ def _open_rasters(
     import rioxarray
     import xarray as xr
 
-    from sarheight.zones.samples import deal_samples
+    from sarheight.zones.samples import split_samples
     from sarheight.zones.sources import RasterPatches, read_stack
 
     codes = rioxarray.open_rasterio(labels)
@@ -268,7 +269,7 @@ def _open_rasters(
         raise typer.BadParameter(msg, param_hint="--labels")
     samples = RasterPatches(read_stack(*data), codes, size=size)
     if random_split:
-        return deal_samples(samples, seed=seed), samples.posting
+        return split_samples(samples, seed=seed), samples.posting
     return _split_by_place(samples, block, seed), samples.posting
 
 
@@ -276,14 +277,14 @@ def _split_by_place(samples: RasterPatches, block: float, seed: int) -> Parts:
     """Assign a fold of blocks to test, one to validation, and all that is not near to training."""
     import numpy as np
 
-    from sarheight.zones.samples import spatial_folds, without_near
+    from sarheight.zones.samples import exclude_neighbours, spatial_folds
 
     fold = spatial_folds(samples.labels, samples.x, samples.y, folds=FOLDS, width=block, seed=seed)
     test, validation = np.flatnonzero(fold == 0), np.flatnonzero(fold == 1)
     reach = samples.size * samples.posting
     places = samples.x, samples.y
-    validation = without_near(validation, test, *places, reach)
-    training = without_near(
+    validation = exclude_neighbours(validation, test, *places, reach)
+    training = exclude_neighbours(
         np.flatnonzero(fold > 1), np.concatenate([test, validation]), *places, reach
     )
     parts = {"training": training, "validation": validation, "test": test}
@@ -295,9 +296,9 @@ def fusion_forms_of(
     splits: Sequence[str] | None,
     groups: Sequence[str] | None,
     stages: str,
-) -> list[FusionForm]:
+) -> list[FusionStrategy]:
     """List the forms of fusion for the options --split, --group and --stages."""
-    from sarheight.zones.sources import fusion_forms, split_channels
+    from sarheight.zones.channels import fusion_strategies, split_channels
 
     if groups:
         own = tuple(_channels_of(text, channels) for text in groups)
@@ -312,7 +313,7 @@ def fusion_forms_of(
         raise typer.BadParameter(msg, param_hint="--stages")
     return [
         form
-        for form in fusion_forms(branches, independent=True)
+        for form in fusion_strategies(branches, independent=True)
         if (INDEPENDENT if form.independent else str(form.stage)) in requested
         or len(form.groups) == 1
     ]
@@ -334,12 +335,12 @@ def _channels_of(text: str, channels: Sequence[str]) -> tuple[str, ...]:
 FIGURES = {"overall": "OA", "average": "AA", "kappa": "kappa"}
 
 
-def save_best(rows: Sequence[FusionRow], folder: Path, data: Sequence[Path]) -> None:
+def save_best(rows: Sequence[FusionResult], folder: Path, data: Sequence[Path]) -> None:
     """Copy the network with the highest average accuracy at validation."""
     from sarheight.zones.networks import ZoneClassifier
 
     runs = [
-        (value, row.form.label, run)
+        (value, row.strategy.label, run)
         for row in rows
         for value, run in zip(row.validation, row.folders, strict=True)
     ]
@@ -354,7 +355,7 @@ def save_best(rows: Sequence[FusionRow], folder: Path, data: Sequence[Path]) -> 
     model.save_pretrained(folder, card=card, overwrite=True)
 
 
-def write_table(rows: Sequence[FusionRow], parts: Mapping[str, ZoneSamples], path: Path) -> None:
+def write_table(rows: Sequence[FusionResult], parts: Mapping[str, ZoneSamples], path: Path) -> None:
     """Write all figures as JSON: of each form, each seed and each class."""
     from sarheight.output.atomic import atomic_write
 
@@ -362,11 +363,11 @@ def write_table(rows: Sequence[FusionRow], parts: Mapping[str, ZoneSamples], pat
         "samples": {role: len(samples) for role, samples in parts.items()},
         "forms": [
             {
-                "split": row.form.name,
-                "groups": [list(group) for group in row.form.groups],
-                "stage": row.form.stage,
-                "independent": row.form.independent,
-                "fusion": row.form.fusion,
+                "split": row.strategy.name,
+                "groups": [list(group) for group in row.strategy.groups],
+                "stage": row.strategy.stage,
+                "independent": row.strategy.independent,
+                "fusion": row.strategy.kind,
                 "validation_average": list(row.validation),
                 "calibration_error": list(row.calibration),
                 "seeds": [scores.as_dict() for scores in row.scores],
@@ -378,7 +379,7 @@ def write_table(rows: Sequence[FusionRow], parts: Mapping[str, ZoneSamples], pat
         work.write_text(json.dumps(table, indent=1) + "\n", "utf-8")
 
 
-def print_table(rows: Sequence[FusionRow]) -> None:
+def print_table(rows: Sequence[FusionResult]) -> None:
     """Print the scores in percent: mean and standard deviation over the seeds."""
     from rich.console import Console
     from rich.table import Table
@@ -389,10 +390,10 @@ def print_table(rows: Sequence[FusionRow]) -> None:
     for heading in (*FIGURES.values(), "ECE"):
         table.add_column(heading, justify="right")
     for row in rows:
-        stage = f"{row.form.stage}{' independent' if row.form.independent else ''}"
-        figures = [_percent(row.mean(name), row.spread(name)) for name in FIGURES]
+        stage = f"{row.strategy.stage}{' independent' if row.strategy.independent else ''}"
+        figures = [_percent(row.mean(name), row.std(name)) for name in FIGURES]
         calibration = sum(row.calibration) / len(row.calibration)
-        table.add_row(row.form.name, stage, *figures, _percent(calibration, None))
+        table.add_row(row.strategy.name, stage, *figures, _percent(calibration, None))
     console = Console()
     console.print(table)
     console.print(describe_verdict(rows), highlight=False, soft_wrap=True)
@@ -402,23 +403,23 @@ def _percent(value: float, spread: float | None) -> str:
     return f"{100 * value:.1f}" if spread is None else f"{100 * value:.1f} ± {100 * spread:.1f}"
 
 
-def describe_verdict(rows: Sequence[FusionRow]) -> str:
+def describe_verdict(rows: Sequence[FusionResult]) -> str:
     """Say which of early, middle and late fusion is best, and whether significantly."""
-    from sarheight.zones.fusion import fusion_verdict
+    from sarheight.zones.fusion import rank_fusions
 
-    if len({row.form.fusion for row in rows} - {"none"}) < 2:
+    if len({row.strategy.kind for row in rows} - {"none"}) < 2:
         return "Only one kind of fusion: nothing to compare."
-    verdict = fusion_verdict(rows)
+    verdict = rank_fusions(rows)
     best = verdict.best[verdict.winner]
     best_text = (
-        f"Best at validation: {verdict.winner} fusion ({best.form.label}), with an average "
-        f"accuracy of {_percent(best.mean('average'), best.spread('average'))} % at test"
+        f"Best at validation: {verdict.winner} fusion ({best.strategy.label}), with an average "
+        f"accuracy of {_percent(best.mean('average'), best.std('average'))} % at test"
     )
     gain = f"{100 * verdict.gain:+.1f} points to the next kind"
-    if verdict.error is None:
+    if verdict.standard_error is None:
         return f"{best_text}, {gain}. One seed does not show significance: use more."
-    gain = f"{gain} ({100 * verdict.error:.1f} standard error)"
-    if verdict.clear:
+    gain = f"{gain} ({100 * verdict.standard_error:.1f} standard error)"
+    if verdict.significant:
         return f"{best_text}, {gain}."
     return f"{best_text}, {gain}: not significant over the seeds."
 
@@ -489,7 +490,7 @@ def zones(
         )
         forms = fusion_forms_of(parts["training"].channels, split, group, stages)
 
-        def report(form: FusionForm, seed: int) -> None:
+        def report(form: FusionStrategy, seed: int) -> None:
             if not run.quiet:
                 typer.echo(f"{form.label}, seed {seed}", err=True)
 

@@ -23,7 +23,8 @@ from sarheight.coregistration._correlation import (
     peak_of,
     significance,
 )
-from sarheight.dem import check_dem, local_posting
+from sarheight.dem import local_posting
+from sarheight.dem.checked import CheckedDem
 from sarheight.errors import GeometryError, OrbitCoverageError
 from sarheight.scene import ground_sample_spacing, looks_for_spacing, multilook
 
@@ -256,7 +257,7 @@ class Window:
         grid = replace(
             shift_grid(image.grid, -begin[0], -begin[1]), lines=size, samples=size, bursts=()
         )
-        part = dem.isel(y=self.rows, x=self.columns)
+        part = CheckedDem(dem.isel(y=self.rows, x=self.columns))
         seen = pass_geometry(part, grid, image.scene.orbit)
         power = illuminate(seen, law).simulate().astype(np.float64)
         known = _mapped(seen, power > 0.0)
@@ -390,7 +391,7 @@ NO_CONTRAST = "the terrain is too flat: its simulation has no contrast to compar
 
 def estimate_shift(
     scene: Scene,
-    dem: xr.DataArray,
+    dem: xr.DataArray | CheckedDem,
     *,
     law: BackscatterLaw | None = None,
     search: float = SEARCH,
@@ -451,14 +452,14 @@ def estimate_shift(
         )
         raise ValueError(msg)
     law = Muhleman() if law is None else law
-    dem = check_dem(dem)
-    image = _multilook(scene, dem)
+    heights = CheckedDem.of(dem).array
+    image = _multilook(scene, heights)
     limit = [max(math.ceil(search / each), 2) for each in _spacing(image)]
     reach = max(limit) + NOISE_MARGIN
     size = initial_window_size(image)
     while True:
-        chosen = select_windows(dem, image, windows, reach, size)
-        seen = _compare(chosen, dem, image, law, reach)
+        chosen = select_windows(heights, image, windows, reach, size)
+        seen = _compare(chosen, heights, image, law, reach)
         if len(seen) >= min(FEW_WINDOWS, windows) or size < 2 * SMALLEST:
             break
         size //= 2
@@ -478,7 +479,7 @@ def estimate_shift(
             significance=height,
         )
     again = _compare(
-        [each.window for each in seen], dem, image, law, CLOSE + 1, shift=(line, sample)
+        [each.window for each in seen], heights, image, law, CLOSE + 1, shift=(line, sample)
     )
     if not again:
         return Shift(reason=NO_DATA)

@@ -1,4 +1,4 @@
-"""Elevation models from files: opened, cropped, joined, filled, checked."""
+"""DEMs from raster files: opened, cropped, joined, with their vertical datum."""
 
 from __future__ import annotations
 
@@ -9,37 +9,42 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+from xml.etree.ElementTree import Element, ParseError, tostring
 
+import defusedxml.ElementTree
 import numpy as np
 import rasterio
 import rasterio.crs
-from pyproj import CRS, Transformer
+from defusedxml.common import DefusedXmlException
+from pyproj import CRS
 from rasterio.enums import ColorInterp
+from rasterio.env import ensure_env_with_credentials
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.fill import fillnodata
+from rasterio.io import DatasetReader, MemoryFile
 from rasterio.windows import Window
 
+from sarheight._runtime import library
+from sarheight.dem.checked import assume_ellipsoidal, north_up, to_ellipsoidal
 from sarheight.dem.datum import (
-    ELLIPSOID_VERTICAL,
+    ELLIPSOID,
+    FULL_TURN,
     GEOGRAPHIC,
-    UNSTATED_ADVICE,
+    POLE,
     datum_of_attrs,
     datum_of_text,
+    sample_extent,
     stated_crs,
     stated_datum,
 )
-from sarheight.dem.geoid import assume_ellipsoidal, to_ellipsoidal
 from sarheight.dem.layout import (
-    accept,
-    build,
+    build_dem,
     cell_steps,
-    converted,
-    history,
-    local_posting,
+    convert_units,
+    history_lines,
+    longitude_shift,
+    normalise,
     require_heights,
     require_north_up,
-    whole_turns,
-    with_history,
 )
 from sarheight.errors import DemError, VerticalDatumError
 
@@ -49,67 +54,417 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import xarray as xr
     from affine import Affine
-    from rasterio import DatasetReader
 
-    from sarheight.dem.geoid import Geoid
+    from sarheight.dem.datum import Extent, Geoid
 
-_POINTS_PER_SIDE = 101
-_FULL_TURN, _POLE = 360.0, 90.0
+RasterPath: TypeAlias = str | os.PathLike[str]
+
+DRIVERS = (
+    *("AAIGrid", "ACE2", "AIG", "BT", "DTED", "EHdr", "ENVI", "GRASSASCIIGrid", "GRIB", "GS7BG"),
+    *("GSAG", "GSBG", "GTiff", "HF2", "HFA", "ISCE", "JDEM", "JP2OpenJPEG", "NITF", "PNG"),
+    *("ROI_PAC", "RST", "SAGA", "SIGDEM", "SRTMHGT", "Terragen", "USGSDEM", "XYZ", "netCDF"),
+)
+"""GDAL drivers of raster formats that hold their own pixels.
+
+Others, such as VRT, WMS, GTI or STACTA, read the files and addresses that a file names: a file
+from elsewhere could open any file of the user, or send requests to servers of the local network.
+"""
+
+_KEEP = "keep"
+"""Value of `vertical` that leaves the heights as they are stored."""
+
+_GDAL_OPTIONS = {
+    # Read the vertical part of the reference system from GeoTIFF 1.0 too.
+    "GTIFF_REPORT_COMPD_CS": True,
+    # Python code in a VRT is never run; its raw sources are checked here.
+    "GDAL_VRT_ENABLE_PYTHON": "NO",
+    "GDAL_VRT_RAWRASTERBAND_ALLOWED_SOURCE": "ALL",
+}
+_FORMAT_DATUM = {"SRTMHGT": "EGM96"}
+
+
+def open_dem(
+    paths: RasterPath | Sequence[RasterPath],
+    *,
+    vertical: Geoid | None = None,
+    units: str | None = None,
+    nodata: float | None = None,
+    bounds: Extent | None = None,
+    band: int | None = None,
+    external_sources: bool = False,
+) -> xr.DataArray:
+    """Open a DEM: one raster file, or several tiles as one.
+
+    The height of a cell belongs to its centre, which the coordinates `y` and `x` give, for files
+    with ``AREA_OR_POINT=Area`` and with ``=Point``: GDAL moves the corner of the latter by half a
+    pixel.
+
+    Parameters
+    ----------
+    paths : str, path, or sequence of them
+        Files in a raster format that holds its own pixels (GeoTIFF, SRTMHGT, DTED, ENVI, netCDF
+        and others), or GDAL's virtual rasters under the name ``*.vrt``. Tiles must share reference
+        system and posting.
+    vertical : str, path, CRS or float, optional
+        Vertical datum of the stored heights:
+
+        - None: the one that the file states (compound reference system, vertical tags, or the
+          format, as SRTM's .hgt). Heights above a geoid are converted. If the file states none,
+          the DEM has no attribute `vertical_datum`, and functions that need it raise an error.
+        - "ellipsoidal": above the WGS84 ellipsoid already.
+        - anything that `to_ellipsoidal` takes: "EGM96", "EGM2008", "EPSG:5703", a grid, or one
+          undulation in metres. The heights are converted to ellipsoidal ones.
+        - "keep": do not convert.
+    units : str, optional
+        Unit of the stored heights, "m", "ft" or "us-ft", where the file does not state it or to
+        confirm that it is not metres; heights are converted to metres.
+    nodata : float, optional
+        Stored value that marks voids, in addition to the one that the file declares.
+    bounds : tuple of float, optional
+        (west, south, east, north) in degrees, whatever the reference system of the file: read only
+        the cells that meet this box. Across the antimeridian, either west > east or east > 180.
+    band : int, optional
+        Band with the heights, from 1; needed only if there are several.
+    external_sources : bool
+        Whether a VRT may refer to anything that GDAL opens: files outside its own folder, other
+        VRTs, and addresses. By default its sources are raster files in or below its folder.
+
+    Returns
+    -------
+    DataArray
+        float32 heights in metres, dims (y, x), in the file's own horizontal reference system,
+        NaN for voids. Attributes: `units`, `vertical_datum` where known, `source`, `history`. A
+        geographic DEM across the antimeridian has longitudes that rise beyond 180.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file does not exist.
+    DemError
+        If a file is not a raster, has no usable grid, holds no heights or impossible ones, does
+        not meet `bounds`, or is a VRT with external sources; or if tiles do not fit together.
+    VerticalDatumError
+        If `vertical` contradicts the file.
+    GeoidGridMissingError
+        If the geoid grid for the conversion is not installed.
+    """
+    paths = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if not paths:
+        msg = "no DEM file was given"
+        raise DemError(msg)
+    tiles = [
+        tile if units is None else convert_units(tile, units, void_allowed=True)
+        for path in paths
+        for tile in _read_blocks(os.fspath(path), band, nodata, bounds, external=external_sources)
+    ]
+    if not tiles:
+        msg = (
+            f"none of the {len(paths)} DEM files meets the bounds {bounds} (west, south, east, "
+            "north in degrees); check their order and the extent of the DEM"
+        )
+        raise DemError(msg)
+    return _convert_to_ellipsoid(mosaic(tiles) if len(tiles) > 1 else normalise(tiles[0]), vertical)
+
+
+def _convert_to_ellipsoid(dem: xr.DataArray, vertical: Geoid | None) -> xr.DataArray:
+    """Convert the heights to ellipsoidal ones if their vertical datum is given or stated."""
+    stated = stated_datum(dem)
+    if vertical is None:
+        return dem if stated in (None, ELLIPSOID) else to_ellipsoidal(dem)
+    if isinstance(vertical, str) and vertical == _KEEP:
+        return dem
+    named = datum_of_text(vertical) if isinstance(vertical, str) else None
+    if named != ELLIPSOID:
+        return to_ellipsoidal(dem, vertical)
+    if stated not in (None, ELLIPSOID):
+        msg = (
+            f"the file states that its heights are above {stated}, and {vertical!r} means that "
+            "they are ellipsoidal"
+        )
+        advice = (
+            "leave vertical out to use the stated datum, or overrule it by "
+            'assume_ellipsoidal(open_dem(..., vertical="keep"))'
+        )
+        raise VerticalDatumError(msg, advice, options={"vertical": None})
+    return assume_ellipsoidal(dem)
+
+
+def _read_blocks(
+    path: str, band: int | None, nodata: float | None, bounds: Extent | None, *, external: bool
+) -> list[xr.DataArray]:
+    """Read the parts of one file that meet the bounds: none, one, or two at the antimeridian."""
+    with _open_raster(path, external=external) as source:
+        require_north_up(source.transform)
+        band = _height_band(source, path, band)
+        blocks = [CellBlock.whole(source.transform, source.shape)]
+        if bounds is not None:
+            blocks = blocks_within(bounds, source.crs, source.transform, source.shape)
+        attrs = _file_attrs(source, band, path)
+        return [
+            build_dem(
+                _read_heights(source, band, block, nodata, path),
+                block.y(),
+                block.x(),
+                source.crs,
+                attrs,
+            )
+            for block in blocks
+        ]
+
+
+@contextmanager
+def _open_raster(path: str, *, external: bool) -> Iterator[DatasetReader]:
+    is_vrt = path.lower().endswith(".vrt")
+    local = "://" not in path and not path.startswith("/vsi")
+    try:
+        with warnings.catch_warnings(), rasterio.Env(**_GDAL_OPTIONS):
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            if is_vrt and not external:
+                with (
+                    MemoryFile(_resolve_vrt(path), ext=".vrt") as memory,
+                    memory.open(driver="VRT") as source,
+                ):
+                    yield source
+            else:
+                drivers = [*DRIVERS, "VRT"] if is_vrt else list(DRIVERS)
+                with _open_by(path, drivers) as source:
+                    if source.driver == "netCDF" and not external:
+                        _require_own_pixels(path)
+                    yield source
+    except (RasterioError, OSError) as error:
+        if local and not Path(path).exists():
+            msg = f"the DEM file {path} does not exist"
+            raise FileNotFoundError(msg) from error
+        is_file = local and Path(path).is_file()
+        if is_file and not is_vrt and b"<VRTDataset" in _first_bytes(path):
+            msg = f"{path} is a VRT, which reads the files that it names, under another name"
+            advice = "if its origin is known, give it the suffix .vrt"
+            raise DemError(msg, advice, file_advice=advice) from error
+        msg = f"{path} is not a raster in a supported format, or it is damaged ({error})"
+        raise DemError(msg) from error
+
+
+@ensure_env_with_credentials  # type: ignore[untyped-decorator]
+def _open_by(path: str, drivers: list[str]) -> DatasetReader:
+    """Open a raster by one of several drivers; `rasterio.open` takes a single one."""
+    return DatasetReader(path, driver=drivers)
+
+
+def _first_bytes(path: str) -> bytes:
+    """First kilobyte of a file, in which GDAL looks for the name of a format."""
+    with Path(path).open("rb") as file:
+        return file.read(1024)
+
+
+def _height_band(source: DatasetReader, path: str, band: int | None) -> int:
+    if band is None and source.count > 1:
+        picture = ColorInterp.red in source.colorinterp
+        kind = "a colour picture, not heights" if picture else "several bands"
+        msg = f"{path} holds {kind} ({source.count} bands)"
+        extract = "extract the one with the heights, e.g. rio stack --bidx 1 in.tif heights.tif"
+        raise DemError(msg, "name the one with the heights: band=1", file_advice=extract)
+    chosen = 1 if band is None else band
+    if not 1 <= chosen <= source.count:
+        msg = f"{path} has bands 1 to {source.count}, and not band {chosen}"
+        raise DemError(msg)
+    return chosen
+
+
+def _read_heights(
+    source: DatasetReader, band: int, block: CellBlock, nodata: float | None, path: str
+) -> npt.NDArray[np.float32]:
+    window = Window(block.column, block.row, block.columns, block.rows)
+    stored = source.read(band, window=window, masked=True)
+    void = np.ma.getmaskarray(stored)
+    if nodata is not None:
+        void = void | (stored.data == nodata)
+    if stored.dtype.kind not in "iuf":
+        msg = f"heights are real numbers, and band {band} of {path} holds {stored.dtype}"
+        raise DemError(msg)
+    scale, offset = source.scales[band - 1], source.offsets[band - 1]
+    heights = np.asarray(stored.data, dtype=np.float32)
+    if (scale, offset) != (1.0, 0.0):
+        heights = np.asarray(stored.data * np.float64(scale) + offset, dtype=np.float32)
+    heights[void] = np.nan
+    return heights
+
+
+def _file_attrs(source: DatasetReader, band: int, path: str) -> dict[str, Any]:
+    """Attributes of a DEM from the tags of its file."""
+    tags = {**source.tags(), **source.tags(band)}
+    history = [*str(tags.get("history", "")).splitlines(), f"open_dem: {path}"]
+    attrs: dict[str, Any] = {"source": path, "history": "\n".join(history)}
+    if unit := source.units[band - 1]:
+        attrs["units"] = unit
+    if "AREA_OR_POINT" in tags:
+        attrs["AREA_OR_POINT"] = tags["AREA_OR_POINT"]
+    datum = datum_of_attrs(tags) or _FORMAT_DATUM.get(source.driver)
+    if datum is not None:
+        attrs["vertical_datum"] = datum
+    return attrs
+
+
+# Sources of a VRT. GDAL ignores the case of its tags, and so does this.
+
+_SOURCE_TAGS = {"sourcefilename", "sourcedataset"}
+_REFERRING = ("filename", "dataset", "path", "array")
+"""Parts of the names of other elements, metadata items and arguments that refer to files."""
+
+
+def _resolve_vrt(path: str) -> bytes:
+    """XML of a VRT with absolute paths of its sources: rasters in or below its own folder.
+
+    GDAL opens this text in place of the file, so it reads what was checked, and nothing else.
+    """
+    file = Path(path)
+    if "://" in path or path.startswith("/vsi"):
+        raise _external_source_error(path, "is not a local file, and may refer to any other")
+    try:
+        root = defusedxml.ElementTree.fromstring(file.read_bytes(), forbid_dtd=True)
+    except (ParseError, DefusedXmlException, ValueError) as error:
+        msg = f"{path} is not a VRT, or it is damaged ({error})"
+        raise DemError(msg) from error
+    folder = file.resolve().parent
+    raw = {
+        child
+        for band in root.iter("VRTRasterBand")
+        if band.get("subClass") == "VRTRawRasterBand"
+        for child in band
+    }
+    for element in root.iter():
+        name = element.tag.lower()
+        if name in _SOURCE_TAGS:
+            _resolve_source(element, folder, path, raw=element in raw)
+            continue
+        attributes = {key.lower(): value for key, value in element.items()}
+        label = f"{name} {attributes.get('key', '')} {attributes.get('name', '')}".strip()
+        if element is not root and any(part in label.lower() for part in _REFERRING):
+            raise _external_source_error(path, f"may refer to other files by {label!r}")
+    text: bytes = tostring(root)
+    return text
+
+
+def _resolve_source(element: Element, folder: Path, path: str, *, raw: bool) -> None:
+    """Replace the source that an element names by its absolute path, once it is checked.
+
+    The pixels of a `raw` source have no header, so its format cannot be checked.
+    """
+    stated = (element.text or "").strip()
+    attributes = {name.lower(): value for name, value in element.items()}
+    source = Path(stated) if attributes.get("relativetovrt") != "1" else folder / stated
+    source = source.resolve()
+    if not stated or len(element) or not source.is_relative_to(folder):
+        raise _external_source_error(path, f"refers to {stated!r}, outside its folder")
+    if not source.is_file():
+        msg = f"{path} refers to {stated!r}, which is not a file in {folder}"
+        raise DemError(msg)
+    if not raw:
+        try:
+            _open_by(str(source), list(DRIVERS)).close()
+        except RasterioError as error:
+            found = f"refers to {stated!r}, which is a VRT or no raster in a supported format"
+            raise _external_source_error(path, found) from error
+    element.text = str(source)
+    element.attrib = {"relativeToVRT": "0"}
+
+
+def _require_own_pixels(path: str) -> None:
+    """Raise if a netCDF 4 (HDF5) file takes pixels from other files."""
+    file = path.removeprefix("NETCDF:").rpartition(":")[0] if path.startswith("NETCDF:") else path
+    file = file.strip('"')
+    if _first_bytes(file).startswith(b"CDF"):  # the classic format has no references
+        return
+    h5py = library("h5py", extra="learn")
+    with h5py.File(file) as content:
+
+        def refers(name: str) -> str | None:
+            link, item = content.get(name, getlink=True), content[name]
+            is_dataset = isinstance(item, h5py.Dataset)
+            external = isinstance(link, h5py.ExternalLink)
+            return name if external or (is_dataset and (item.external or item.is_virtual)) else None
+
+        found = content.visit(refers)
+        links = [
+            name
+            for name in content
+            if isinstance(content.get(name, getlink=True), h5py.ExternalLink)
+        ]
+    if found or links:
+        msg = f"{path} takes pixels from other files ({found or links[0]})"
+        advice = "if its origin is known, pass open_dem(..., external_sources=True)"
+        raise DemError(msg, advice, file_advice="copy it into a GeoTIFF by gdal_translate")
+
+
+def _external_source_error(path: str, found: str) -> DemError:
+    return DemError(
+        f"{path} {found}; by default a VRT may refer to raster files in or below its own folder",
+        "if its origin is known, pass open_dem(..., external_sources=True)",
+        file_advice="if its origin is known, copy it, e.g. gdal_translate in.vrt dem.tif",
+    )
+
+
+# Blocks of cells within bounds.
 
 
 @dataclass(frozen=True)
-class Span:
-    """A block of a raster's cells, moved by whole turns of longitude if need be."""
+class CellBlock:
+    """A block of a raster's cells; `shift` is a multiple of 360 degrees of longitude."""
 
     transform: Affine
     row: int
     rows: int
     column: int
     columns: int
-    turn: float = 0.0
+    shift: float = 0.0
 
     @classmethod
-    def whole(cls, transform: Affine, shape: tuple[int, int]) -> Span:
+    def whole(cls, transform: Affine, shape: tuple[int, int]) -> CellBlock:
         """All the cells of a raster."""
         return cls(transform, 0, shape[0], 0, shape[1])
 
     def y(self) -> npt.NDArray[np.float64]:
-        """Positions of the pixel centres of the rows."""
+        """Pixel centres of the rows."""
         rows = self.row + np.arange(self.rows) + 0.5
         return np.asarray(self.transform.f + self.transform.e * rows)
 
     def x(self) -> npt.NDArray[np.float64]:
-        """Positions of the pixel centres of the columns."""
+        """Pixel centres of the columns."""
         columns = self.column + np.arange(self.columns) + 0.5
-        return np.asarray(self.transform.c + self.transform.a * columns + self.turn)
+        return np.asarray(self.transform.c + self.transform.a * columns + self.shift)
 
 
-def bounds_spans(
-    bounds: tuple[float, float, float, float],
-    crs: rasterio.crs.CRS | None,
-    transform: Affine,
-    shape: tuple[int, int],
-) -> list[Span]:
-    """Blocks of a raster that meet a box: none, one, or two at the antimeridian."""
-    west, south, east, north = _checked(bounds)
+def blocks_within(
+    bounds: Extent, crs: rasterio.crs.CRS | None, transform: Affine, shape: tuple[int, int]
+) -> list[CellBlock]:
+    """Blocks of a raster that meet a box in degrees: none, one, or two at the antimeridian."""
+    box = _normalise_bounds(bounds)
     if crs is None:
         msg = "the DEM has no coordinate reference system, so no bounds can be found in it"
         raise DemError(msg)
     horizontal = CRS.from_wkt(crs.to_wkt(version="WKT2_2019")).to_2d()
-    if not horizontal.is_geographic:
-        box = _projected(horizontal, west, south, east, north)
-        return _blocks(transform, shape, box, (0.0,))
-    turns = tuple(_FULL_TURN * turn for turn in (-2, -1, 0, 1, 2))
-    return _blocks(transform, shape, (west, south, east, north), turns)
+    shifts = [0.0]
+    if horizontal.is_geographic:
+        shifts = [FULL_TURN * turns for turns in (-2, -1, 0, 1, 2)]
+    else:
+        box = _project_bounds(horizontal, box)
+    west, south, east, north = box
+    row, rows = _cell_range(transform.f, transform.e, shape[0], south, north)
+    blocks = []
+    for shift in shifts:
+        column, columns = _cell_range(transform.c + shift, transform.a, shape[1], west, east)
+        if rows and columns:
+            blocks.append(CellBlock(transform, row, rows, column, columns, shift))
+    return blocks
 
 
-def _checked(bounds: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+def _normalise_bounds(bounds: Extent) -> Extent:
+    """Check a box in degrees; its western side moves into [-180, 180), its eastern beyond that."""
     west, south, east, north = (float(limit) for limit in bounds)
-    east = east + _FULL_TURN if east < west else east
-    turn = whole_turns(west, 0.0) if abs(west) <= _FULL_TURN else 0.0
-    west, east = west + turn, east + turn
-    ordered = -_POLE <= south < north <= _POLE and west < east <= west + _FULL_TURN
-    if not (ordered and abs(west) <= _FULL_TURN):
+    east = east + FULL_TURN if east < west else east
+    shift = longitude_shift(west, 0.0) if abs(west) <= FULL_TURN else 0.0
+    west, east = west + shift, east + shift
+    ordered = -POLE <= south < north <= POLE and west < east <= west + FULL_TURN
+    if not (ordered and abs(west) <= FULL_TURN):
         msg = (
             f"bounds are (west, south, east, north) in degrees, and these are {bounds}; latitudes "
             "lie between -90 and 90, south below north, and the box spans at most 360 degrees"
@@ -118,40 +473,21 @@ def _checked(bounds: tuple[float, float, float, float]) -> tuple[float, float, f
     return west, south, east, north
 
 
-def _projected(
-    crs: CRS, west: float, south: float, east: float, north: float
-) -> tuple[float, float, float, float]:
-    """Box in map coordinates around a box in degrees, whose sides may become curves."""
-    along = np.linspace(0.0, 1.0, _POINTS_PER_SIDE)
-    longitude, latitude = np.meshgrid(west + (east - west) * along, south + (north - south) * along)
-    x, y = Transformer.from_crs(GEOGRAPHIC, crs, always_xy=True).transform(longitude, latitude)
-    known = np.isfinite(x) & np.isfinite(y)
-    if not known.any():
+def _project_bounds(crs: CRS, box: Extent) -> Extent:
+    """Box in map coordinates around a box in degrees."""
+    x, y = sample_extent(box, GEOGRAPHIC, crs)
+    defined = np.isfinite(x) & np.isfinite(y)
+    if not defined.any():
         msg = f"no part of the bounds lies where the DEM's reference system {crs.name!r} is defined"
         raise DemError(msg)
-    x, y = x[known], y[known]
+    x, y = x[defined], y[defined]
     return float(x.min()), float(y.min()), float(x.max()), float(y.max())
 
 
-def _blocks(
-    transform: Affine,
-    shape: tuple[int, int],
-    box: tuple[float, float, float, float],
-    turns: tuple[float, ...],
-) -> list[Span]:
-    west, south, east, north = box
-    row, rows = _cells(transform.f, transform.e, shape[0], south, north)
-    spans = []
-    for turn in turns:
-        column, columns = _cells(transform.c + turn, transform.a, shape[1], west, east)
-        if rows and columns:
-            spans.append(Span(transform, row, rows, column, columns, turn))
-    return spans
-
-
-def _cells(origin: float, step: float, count: int, low: float, high: float) -> tuple[int, int]:
+def _cell_range(origin: float, step: float, count: int, low: float, high: float) -> tuple[int, int]:
     """First cell that meets the interval [low, high], and how many do (at least two if any)."""
     ends = sorted(((low - origin) / step, (high - origin) / step))
+    # A tolerance of 1e-9 cells excludes neighbours that only touch the interval.
     first = max(0, int(np.floor(ends[0] + 1e-9)))
     stop = min(count, int(np.ceil(ends[1] - 1e-9)))
     if stop <= first:
@@ -161,23 +497,20 @@ def _cells(origin: float, step: float, count: int, low: float, high: float) -> t
     return first, stop - first
 
 
-# Joining tiles of one elevation model.
+# Joining tiles.
 
-LARGEST_MISFIT = 0.02
-"""How far, in cells, a tile may lie off the grid of the others."""
+_LARGEST_OFFSET = 0.02
+"""Largest offset of a tile from the grid of the others, in cells."""
 
-_FULL_TURN_MOSAIC = 360.0
-
-REPROJECT = "bring them to one grid first: reproject(tile, like=...)"
-WARP = "bring them to one grid first, e.g. rio warp tile.tif same.tif --like other.tif"
+_REPROJECT_ADVICE = "bring them to one grid first: reproject(tile, like=...)"
+_WARP_ADVICE = "bring them to one grid first, e.g. rio warp tile.tif same.tif --like other.tif"
 
 
 def mosaic(dems: Iterable[xr.DataArray]) -> xr.DataArray:
-    """Join the tiles of one elevation model on their common grid.
+    """Join the tiles of a DEM on their common grid, without resampling.
 
-    Nothing is resampled. Where tiles overlap, the first one that is not void counts; where there
-    is no tile the result is void. Tiles on the two sides of the antimeridian are joined there, with
-    longitudes that rise beyond 180.
+    Where tiles overlap, the first that is not void counts; where there is none the result is void.
+    Tiles on both sides of the antimeridian are joined there, with longitudes that rise beyond 180.
 
     Parameters
     ----------
@@ -194,22 +527,22 @@ def mosaic(dems: Iterable[xr.DataArray]) -> xr.DataArray:
     DemError
         If there is no tile, or they differ in reference system, posting, or phase.
     VerticalDatumError
-        If their heights are measured from different things.
+        If their vertical datums differ.
     """
-    tiles = [_north_up(accept(dem, void_allowed=True)) for dem in dems]
+    tiles = [north_up(normalise(dem, void_allowed=True)) for dem in dems]
     if not tiles:
         msg = "there are no DEM tiles to join"
         raise DemError(msg)
     crs = stated_crs(tiles[0])
-    _require_alike(tiles)
+    _require_same_grid(tiles)
     columns = [tile["x"].values for tile in tiles]
     if crs.is_geographic:
-        columns = _side_by_side(columns)
+        columns = _unwrap_tiles(columns)
     rows = [tile["y"].values for tile in tiles]
     dy, dx = cell_steps(tiles[0])
     top, left = max(float(y[0]) for y in rows), min(float(x[0]) for x in columns)
-    first_rows = [_cell(float(y[0]), top, dy) for y in rows]
-    first_columns = [_cell(float(x[0]), left, dx) for x in columns]
+    first_rows = [_cell_offset(float(y[0]), top, dy) for y in rows]
+    first_columns = [_cell_offset(float(x[0]), left, dx) for x in columns]
     shape = (
         max(row + y.size for row, y in zip(first_rows, rows, strict=True)),
         max(column + x.size for column, x in zip(first_columns, columns, strict=True)),
@@ -220,17 +553,10 @@ def mosaic(dems: Iterable[xr.DataArray]) -> xr.DataArray:
         np.copyto(part, tile.values, where=np.isnan(part))
     require_heights(heights)
     y, x = top + dy * np.arange(shape[0]), left + dx * np.arange(shape[1])
-    return build(heights, y, x, crs, _joint_attrs(tiles))
+    return build_dem(heights, y, x, crs, _merge_attrs(tiles))
 
 
-def _north_up(dem: xr.DataArray) -> xr.DataArray:
-    dy, dx = cell_steps(dem)
-    return dem.isel(
-        y=slice(None, None, -1 if dy > 0 else 1), x=slice(None, None, 1 if dx > 0 else -1)
-    )
-
-
-def _require_alike(tiles: list[xr.DataArray]) -> None:
+def _require_same_grid(tiles: list[xr.DataArray]) -> None:
     first = tiles[0]
     crs, datum, steps = stated_crs(first), stated_datum(first), cell_steps(first)
     for tile in tiles[1:]:
@@ -239,353 +565,53 @@ def _require_alike(tiles: list[xr.DataArray]) -> None:
                 f"the tiles have different reference systems ({crs.name!r} and "
                 f"{stated_crs(tile).name!r})"
             )
-            raise DemError(msg, REPROJECT, file_advice=WARP)
+            raise DemError(msg, _REPROJECT_ADVICE, file_advice=_WARP_ADVICE)
         if stated_datum(tile) != datum:
             msg = (
-                f"the tiles' heights are measured from different things ({datum or 'unstated'} and "
+                f"the tiles have different vertical datums ({datum or 'unstated'} and "
                 f"{stated_datum(tile) or 'unstated'})"
             )
             advice = "convert each by to_ellipsoidal first"
-            alike = "give only those that are measured from the same"
-            raise VerticalDatumError(msg, advice, file_advice=alike)
+            raise VerticalDatumError(msg, advice, file_advice="give only tiles of one datum")
         stretch = [
             abs(mine / theirs - 1.0) * size
             for mine, theirs, size in zip(cell_steps(tile), steps, tile.shape, strict=True)
         ]
-        if max(stretch) > LARGEST_MISFIT:
+        if max(stretch) > _LARGEST_OFFSET:
             msg = f"the tiles have different postings, (dy, dx) = {steps} and {cell_steps(tile)}"
-            raise DemError(msg, REPROJECT, file_advice=WARP)
+            raise DemError(msg, _REPROJECT_ADVICE, file_advice=_WARP_ADVICE)
 
 
-def _side_by_side(columns: list[npt.NDArray[np.float64]]) -> list[npt.NDArray[np.float64]]:
-    """Move tiles by whole turns so that together they span the least longitude."""
+def _unwrap_tiles(columns: list[npt.NDArray[np.float64]]) -> list[npt.NDArray[np.float64]]:
+    """Shift tiles by multiples of 360 degrees so that they span the least longitude together."""
     west = np.array([x[0] for x in columns])
     width = np.array([x[-1] - x[0] for x in columns])
     best, least = west, float((west + width).max() - west.min())
     for start in west:
-        moved = start + (west - start) % _FULL_TURN_MOSAIC
+        moved = start + (west - start) % FULL_TURN
         span = float((moved + width).max() - moved.min())
         if span < least - 1e-6:
             best, least = moved, span
     if best is west:
         return columns
     slack = abs(float(columns[0][1] - columns[0][0]))
-    best = best + whole_turns(float(best.min()), slack)
+    best = best + longitude_shift(float(best.min()), slack)
     return [x + (new - old) for x, new, old in zip(columns, best, west, strict=True)]
 
 
-def _cell(position: float, origin: float, step: float) -> int:
+def _cell_offset(position: float, origin: float, step: float) -> int:
     cells = (position - origin) / step
-    if abs(cells - round(cells)) > LARGEST_MISFIT:
+    if abs(cells - round(cells)) > _LARGEST_OFFSET:
         msg = f"a tile lies {abs(cells - round(cells)):.2f} cells off the grid of the others"
-        raise DemError(msg, REPROJECT, file_advice=WARP)
+        raise DemError(msg, _REPROJECT_ADVICE, file_advice=_WARP_ADVICE)
     return round(cells)
 
 
-def _joint_attrs(tiles: list[xr.DataArray]) -> dict[str, str]:
+def _merge_attrs(tiles: list[xr.DataArray]) -> dict[str, str]:
     attrs = dict(tiles[0].attrs)
-    lines = dict.fromkeys(line for tile in tiles for line in history(tile))
+    lines = dict.fromkeys(line for tile in tiles for line in history_lines(tile))
     sources = dict.fromkeys(str(tile.attrs["source"]) for tile in tiles if "source" in tile.attrs)
     if sources:
         attrs["source"] = "; ".join(sources)
     attrs["history"] = "\n".join([*lines, f"mosaic: {len(tiles)} tiles"])
     return attrs
-
-
-# Filling the voids of an elevation model from their surroundings.
-
-
-def fill_voids(
-    dem: xr.DataArray, *, max_distance: float = 1000.0, smoothing: int = 0
-) -> xr.DataArray:
-    """Fill voids by interpolating between the heights around them.
-
-    Every void cell becomes the mean, weighted by inverse distance, of the nearest heights found in
-    several directions (GDAL's fillnodata). Heights that are there are not touched, and filled ones
-    are guesses: the farther from data, the worse.
-
-    Parameters
-    ----------
-    dem : DataArray
-        DEM with dims (y, x).
-    max_distance : float
-        How far from a height a void is still filled, in metres. Where the posting differs along y
-        and x, the coarser one counts, and less far is reached along the other.
-    smoothing : int
-        Passes of a 3 x 3 mean over the filled cells.
-
-    Returns
-    -------
-    DataArray
-        The DEM with filled voids. The attributes `voids_filled` and `voids_left` count cells, and
-        the history says the same.
-
-    Raises
-    ------
-    DemError
-        If the distance is shorter than one posting, or the DEM is not usable.
-    """
-    dem = accept(dem)
-    reach = max_distance / max(local_posting(dem))
-    if reach < 1.0:
-        msg = (
-            f"max_distance is {max_distance:g} m, shorter than the DEM's posting of "
-            f"{max(local_posting(dem)):.4g} m: no void could be filled"
-        )
-        raise DemError(msg)
-    known = np.isfinite(dem.values)
-    guessed = fillnodata(
-        np.where(known, dem.values, np.nan),
-        mask=known.astype(np.uint8),
-        max_search_distance=reach,
-        smoothing_iterations=smoothing,
-    )
-    filled = dem.copy(data=np.where(known, dem.values, guessed))
-    left = int(np.count_nonzero(np.isnan(filled.values)))
-    count = int(np.count_nonzero(~known)) - left
-    filled.attrs = {**dem.attrs, "voids_filled": count, "voids_left": left}
-    return with_history(
-        filled, f"fill_voids: {count} void cells filled within {max_distance:g} m, {left} left"
-    )
-
-
-# Reading elevation models from raster files.
-
-RasterPath: TypeAlias = str | os.PathLike[str]
-Bounds: TypeAlias = tuple[float, float, float, float]
-
-KEEP = "keep"
-"""Value of `vertical` that leaves the heights as they are stored."""
-
-_REPORT_VERTICAL = {"GTIFF_REPORT_COMPD_CS": True}
-_FORMAT_DATUM = {"SRTMHGT": "EGM96"}
-
-
-def open_dem(
-    paths: RasterPath | Sequence[RasterPath],
-    *,
-    vertical: Geoid | None = None,
-    units: str | None = None,
-    nodata: float | None = None,
-    bounds: Bounds | None = None,
-    band: int | None = None,
-) -> xr.DataArray:
-    """Open an elevation model: one raster file, or several tiles as one.
-
-    The coordinates `y` and `x` are those of the pixel centres, and the height of a cell belongs
-    there. That holds for files of either kind, ``AREA_OR_POINT=Area`` and ``=Point``: GDAL moves
-    the corner of the latter by half a pixel when it reads them.
-
-    Parameters
-    ----------
-    paths : str, path, or sequence of them
-        Files in any format that GDAL reads. Tiles must share reference system and posting.
-    vertical : str, path, CRS or float, optional
-        What the stored heights are measured from:
-
-        - None: what the file itself says (compound reference system, vertical tags, or the format,
-          as SRTM's .hgt). Heights above a geoid are converted; if the file says nothing, the DEM
-          is returned without the attribute `vertical_datum`, and the functions that need to know
-          will ask.
-        - "ellipsoidal": above the WGS84 ellipsoid already.
-        - anything that `to_ellipsoidal` takes: "EGM96", "EGM2008", "EPSG:5703", a grid, or one
-          undulation in metres. The heights are converted to ellipsoidal ones.
-        - "keep": do not convert, whatever the file says.
-    units : str, optional
-        Unit of the stored heights, "m", "ft" or "us-ft", where the file does not say it or to
-        confirm that it is not metres; heights are converted to metres.
-    nodata : float, optional
-        Stored value that marks voids, beside the one that the file declares.
-    bounds : tuple of float, optional
-        (west, south, east, north) in degrees, whatever the reference system of the file: read only
-        the cells that meet this box. Across the antimeridian, either west > east or east > 180.
-    band : int, optional
-        Band with the heights, from 1; needed only if there are several.
-
-    Returns
-    -------
-    DataArray
-        float32 heights in metres, dims (y, x), in the file's own horizontal reference system,
-        NaN for voids. Attributes: `units`, `vertical_datum` where known, `source`, `history`. A
-        geographic DEM across the antimeridian has longitudes that rise beyond 180.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a file does not exist.
-    DemError
-        If a file is not a raster, has no usable grid, holds no heights or impossible ones, or does
-        not meet `bounds`; or if tiles do not fit together.
-    VerticalDatumError
-        If `vertical` contradicts the file.
-    GeoidGridMissingError
-        If the geoid grid for the conversion is not installed.
-    """
-    paths = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    if not paths:
-        msg = "no DEM file was given"
-        raise DemError(msg)
-    tiles = [
-        tile if units is None else converted(tile, units, void_allowed=True)
-        for path in paths
-        for tile in _read(os.fspath(path), band, nodata, bounds)
-    ]
-    if not tiles:
-        msg = (
-            f"none of the {len(paths)} DEM files meets the bounds {bounds} (west, south, east, "
-            "north in degrees); check their order and the DEM's place"
-        )
-        raise DemError(msg)
-    return _referred(mosaic(tiles) if len(tiles) > 1 else accept(tiles[0]), vertical)
-
-
-def _referred(dem: xr.DataArray, vertical: Geoid | None) -> xr.DataArray:
-    """Bring the heights to the ellipsoid as far as that is asked for or stated."""
-    stated = stated_datum(dem)
-    if vertical is None:
-        return dem if stated in (None, ELLIPSOID_VERTICAL) else to_ellipsoidal(dem)
-    if isinstance(vertical, str) and vertical == KEEP:
-        return dem
-    named = datum_of_text(vertical) if isinstance(vertical, str) else None
-    if named != ELLIPSOID_VERTICAL:
-        return to_ellipsoidal(dem, vertical)
-    if stated not in (None, ELLIPSOID_VERTICAL):
-        msg = (
-            f"the file says that its heights are above {stated}, and {vertical!r} that they are "
-            "ellipsoidal"
-        )
-        advice = (
-            "leave vertical out to follow the file, or overrule it by "
-            'assume_ellipsoidal(open_dem(..., vertical="keep"))'
-        )
-        raise VerticalDatumError(msg, advice, options={"vertical": None})
-    return assume_ellipsoidal(dem)
-
-
-def _read(
-    path: str, band: int | None, nodata: float | None, bounds: Bounds | None
-) -> list[xr.DataArray]:
-    """Read the parts of one file that meet the bounds: none, one, or two at the antimeridian."""
-    with _opened(path) as source:
-        require_north_up(source.transform)
-        chosen = _height_band(source, path, band)
-        spans: Iterable[Span] = [Span.whole(source.transform, source.shape)]
-        if bounds is not None:
-            spans = bounds_spans(bounds, source.crs, source.transform, source.shape)
-        attrs = _stated(source, chosen, path)
-        return [
-            build(_heights(source, chosen, span, nodata), span.y(), span.x(), source.crs, attrs)
-            for span in spans
-        ]
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[DatasetReader]:
-    try:
-        with warnings.catch_warnings(), rasterio.Env(**_REPORT_VERTICAL):
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as source:
-                yield source
-    except RasterioError as error:
-        if "://" not in path and not path.startswith("/vsi") and not Path(path).exists():
-            msg = f"the DEM file {path} does not exist"
-            raise FileNotFoundError(msg) from error
-        msg = f"{path} is not a raster that GDAL can read, or it is damaged ({error})"
-        raise DemError(msg) from error
-
-
-def _height_band(source: DatasetReader, path: str, band: int | None) -> int:
-    if band is None and source.count > 1:
-        picture = ColorInterp.red in source.colorinterp
-        kind = "a colour picture, not heights" if picture else "several bands"
-        msg = f"{path} holds {kind} ({source.count} bands)"
-        taken = "take out the one with the heights, e.g. rio stack --bidx 1 in.tif heights.tif"
-        raise DemError(msg, "name the one with the heights: band=1", file_advice=taken)
-    chosen = 1 if band is None else band
-    if not 1 <= chosen <= source.count:
-        msg = f"{path} has bands 1 to {source.count}, and band {chosen} was asked for"
-        raise DemError(msg)
-    return chosen
-
-
-def _heights(
-    source: DatasetReader, band: int, span: Span, nodata: float | None
-) -> npt.NDArray[np.float32]:
-    window = Window(span.column, span.row, span.columns, span.rows)
-    stored = source.read(band, window=window, masked=True)
-    void = np.ma.getmaskarray(stored)
-    if nodata is not None:
-        void = void | (stored.data == nodata)
-    if stored.dtype.kind not in "iuf":
-        msg = f"heights are real numbers, and band {band} of {source.name} holds {stored.dtype}"
-        raise DemError(msg)
-    scale, offset = source.scales[band - 1], source.offsets[band - 1]
-    heights = np.asarray(stored.data, dtype=np.float32)
-    if (scale, offset) != (1.0, 0.0):
-        heights = np.asarray(stored.data * np.float64(scale) + offset, dtype=np.float32)
-    heights[void] = np.nan
-    return heights
-
-
-def _stated(source: DatasetReader, band: int, path: str) -> dict[str, Any]:
-    """Attributes from what the file says about its heights."""
-    tags = {**source.tags(), **source.tags(band)}
-    earlier = str(tags.get("history", "")).splitlines()
-    attrs: dict[str, Any] = {"source": path, "history": "\n".join([*earlier, f"open_dem: {path}"])}
-    unit = source.units[band - 1]
-    if unit:
-        attrs["units"] = unit
-    if "AREA_OR_POINT" in tags:
-        attrs["AREA_OR_POINT"] = tags["AREA_OR_POINT"]
-    datum = datum_of_attrs(tags) or _FORMAT_DATUM.get(source.driver)
-    if datum is not None:
-        attrs["vertical_datum"] = datum
-    return attrs
-
-
-# The gate through which a user's elevation model enters.
-
-
-def check_dem(dem: xr.DataArray, *, void_allowed: bool = False) -> xr.DataArray:
-    """Check a DEM and bring it into the form that the geometry needs.
-
-    What can be put right without a guess is put right: a `band` dimension of length one, integer
-    heights, declared nodata, longitudes that jump at the antimeridian, a vertical reference that
-    is part of the CRS, and heights above a geoid that the DEM states.
-
-    Parameters
-    ----------
-    dem : DataArray
-        DEM with dims (y, x), coordinates at the pixel centres, a CRS known to rioxarray, and a
-        stated vertical datum.
-    void_allowed : bool
-        Whether all of it may be void, as a part of a larger DEM may.
-
-    Returns
-    -------
-    DataArray
-        float32 metres above the WGS84 ellipsoid, NaN for voids, horizontal CRS, attributes
-        ``units="m"`` and ``vertical_datum="ellipsoid"``.
-
-    Raises
-    ------
-    TypeError
-        If `dem` is not a DataArray.
-    DemError
-        If the grid is transposed, irregular, rotated or without a reference system; if there are
-        no heights, heights in feet, undeclared nodata, or heights that no place on land has.
-    VerticalDatumError
-        If nothing says what the heights are measured from.
-    GeoidGridMissingError
-        If the heights are above a geoid whose grid is not installed.
-    """
-    dem = accept(dem, void_allowed=void_allowed)
-    stated = stated_datum(dem)
-    if stated == ELLIPSOID_VERTICAL:
-        return dem
-    if stated is None:
-        written = dem.attrs.get("vertical_datum")
-        found = "does not say" if written is None else f"says {written!r}, which is not clear about"
-        msg = f"the DEM {found} what its heights are measured from: {UNSTATED_ADVICE}"
-        raise VerticalDatumError(msg)
-    return to_ellipsoidal(dem)

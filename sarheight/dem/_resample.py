@@ -1,4 +1,4 @@
-"""Elevation models on other grids, at coarser posting, and conditioned."""
+"""DEMs on other grids and at coarser posting; voids and depressions filled."""
 
 from __future__ import annotations
 
@@ -13,18 +13,26 @@ from pyproj import CRS, Transformer
 from pyproj.crs import DerivedGeographicCRS
 from pyproj.crs.coordinate_operation import RotatedLatitudeLongitudeConversion
 from rasterio.enums import Resampling
+from rasterio.fill import fillnodata
 from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
 
-from sarheight.dem.datum import metres_per_unit, stated_crs, understood_crs, unwrapped
+from sarheight.dem.checked import north_up, stored_like
+from sarheight.dem.datum import (
+    metres_per_unit,
+    parse_crs,
+    sample_extent,
+    stated_crs,
+    unwrap_longitude,
+)
 from sarheight.dem.layout import (
-    accept,
-    accept_layout,
-    build,
+    build_dem,
     cell_steps,
-    edges,
+    check_layout,
     local_posting,
-    whole_turns,
+    longitude_shift,
+    normalise,
+    outer_edges,
     with_history,
 )
 from sarheight.errors import DemError
@@ -36,14 +44,16 @@ if TYPE_CHECKING:
     import xarray as xr
     from scipy import sparse
 
+    from sarheight.dem.datum import Extent
+
 Method = Literal["nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average"]
 
-_LARGEST_SHIFT = 1e-3
-"""How far GDAL may place a cell from its exact position, in cells of the source."""
+_LARGEST_WARP_ERROR = 1e-3
+"""Largest error of the positions that GDAL interpolates, in cells of the source."""
 
-_POINTS_PER_SIDE = 101
 _HALF_TURN = 180.0
-_MOST_CELLS, _MOST_REFINED = 1e8, 100.0
+_LARGEST_GRID, _LARGEST_REFINEMENT = 1e8, 100.0
+"""Cells of a target grid: at most the former, or the latter times those of the source."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,11 @@ class _Grid:
     crs: CRS
     y: npt.NDArray[np.float64]
     x: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, dem: xr.DataArray) -> _Grid:
+        """Grid of a north-up DEM."""
+        return cls(stated_crs(dem).to_2d(), dem["y"].values, dem["x"].values)
 
     @property
     def transform(self) -> Affine:
@@ -100,7 +115,7 @@ def reproject(
         If the target is not given or not known, the DEM cannot be mapped to it, or the two do not
         meet.
     """
-    dem = accept(dem)
+    dem = normalise(dem)
     if resampling not in get_args(Method):
         msg = f"resampling is one of {', '.join(get_args(Method))}, and this is {resampling!r}"
         raise DemError(msg)
@@ -108,59 +123,51 @@ def reproject(
         msg = "give the target of reproject either as crs (with a posting) or as like, not both"
         raise DemError(msg)
     if like is not None:
-        like = accept_layout(like)
-        target = _Grid(stated_crs(like).to_2d(), _falling(like["y"]), _rising(like["x"]))
+        like = check_layout(like)
+        target = _Grid.of(north_up(like))
     else:
-        target = _target(dem, understood_crs(crs if crs is not None else ""), posting)
-    heights = _warped(dem, target, resampling)
+        target = _target_grid(dem, parse_crs(crs if crs is not None else ""), posting)
+    heights = _warp(dem, target, resampling)
     if not np.isfinite(heights).any():
         msg = (
-            f"the DEM, edges (west, south, east, north) {edges(dem)} in {stated_crs(dem).name!r}, "
-            f"does not meet the target grid in {target.crs.name!r}, x {target.x[0]:.6g} to "
-            f"{target.x[-1]:.6g}, y {target.y[-1]:.6g} to {target.y[0]:.6g}"
+            f"the DEM, edges (west, south, east, north) {outer_edges(dem)} in "
+            f"{stated_crs(dem).name!r}, does not meet the target grid in {target.crs.name!r}, "
+            f"x {target.x[0]:.6g} to {target.x[-1]:.6g}, y {target.y[-1]:.6g} to {target.y[0]:.6g}"
         )
         raise DemError(msg)
-    moved = build(heights, target.y, target.x, target.crs, dem.attrs)
+    resampled = build_dem(heights, target.y, target.x, target.crs, dem.attrs)
     if like is not None:
-        moved = moved.sel(y=like["y"].values, x=like["x"].values)
+        resampled = stored_like(resampled, like)
     return with_history(
-        moved, f"reproject: {stated_crs(dem).name} to {target.crs.name}, {resampling}"
+        resampled, f"reproject: {stated_crs(dem).name} to {target.crs.name}, {resampling}"
     )
 
 
-def _falling(axis: xr.DataArray) -> npt.NDArray[np.float64]:
-    return np.sort(axis.values)[::-1]
-
-
-def _rising(axis: xr.DataArray) -> npt.NDArray[np.float64]:
-    return np.sort(axis.values)
-
-
-def _target(dem: xr.DataArray, crs: CRS, steps: float | tuple[float, float] | None) -> _Grid:
+def _target_grid(dem: xr.DataArray, crs: CRS, steps: float | tuple[float, float] | None) -> _Grid:
     """Grid that covers a DEM in another reference system."""
-    west, south, east, north = _outline(dem, crs)
+    west, south, east, north = _extent_in(dem, crs)
     if steps is None:
-        steps = _similar_posting(dem, crs, (west + east) / 2.0, (south + north) / 2.0)
+        steps = _equivalent_posting(dem, crs, (west + east) / 2.0, (south + north) / 2.0)
     dy, dx = (float(step) for step in np.broadcast_to(steps, 2))
     if not (dy > 0.0 and dx > 0.0):
         msg = f"the posting must be positive, and it is {steps}"
         raise DemError(msg)
     if crs.is_geographic:
-        turn = whole_turns(west, dx)
-        west, east = west + turn, east + turn
-    _require_sense(dem, crs, (dy, dx), (north - south, east - west))
+        shift = longitude_shift(west, dx)
+        west, east = west + shift, east + shift
+    _require_plausible_posting(dem, crs, (dy, dx), (north - south, east - west))
     return _Grid(crs, _multiples(south, north, dy)[::-1], _multiples(west, east, dx))
 
 
-def _require_sense(
+def _require_plausible_posting(
     dem: xr.DataArray, crs: CRS, steps: tuple[float, float], extent: tuple[float, float]
 ) -> None:
-    """Catch a posting that was meant in another unit."""
+    """Raise if a posting makes less than one cell or too many: it is in another unit."""
     cells = (extent[0] / steps[0]) * (extent[1] / steps[1])
-    if cells < 1.0 or cells > max(_MOST_CELLS, _MOST_REFINED * dem.size):
+    if cells < 1.0 or cells > max(_LARGEST_GRID, _LARGEST_REFINEMENT * dem.size):
         msg = (
             f"a posting of {steps} would make {cells:.3g} cells of an extent of {extent[0]:.6g} x "
-            f"{extent[1]:.6g}; it counts in units of {crs.name!r} ({crs.axis_info[0].unit_name})"
+            f"{extent[1]:.6g}; it is in units of {crs.name!r} ({crs.axis_info[0].unit_name})"
         )
         raise DemError(msg)
 
@@ -172,15 +179,12 @@ def _multiples(low: float, high: float, step: float) -> npt.NDArray[np.float64]:
     return np.asarray((np.arange(first, stop) + 0.5) * step, dtype=np.float64)
 
 
-def _outline(dem: xr.DataArray, crs: CRS) -> tuple[float, float, float, float]:
+def _extent_in(dem: xr.DataArray, crs: CRS) -> Extent:
     """Extent (west, south, east, north) of a DEM in another reference system."""
-    source = stated_crs(dem)
-    west, south, east, north = edges(dem)
-    if crs.is_geographic:
-        _require_no_pole(source, west, south, east, north)
-    along = np.linspace(0.0, 1.0, _POINTS_PER_SIDE)
-    x, y = np.meshgrid(west + (east - west) * along, south + (north - south) * along)
-    x, y = Transformer.from_crs(source, crs, always_xy=True).transform(x, y)
+    source, extent = stated_crs(dem), outer_edges(dem)
+    if crs.is_geographic and not source.is_geographic:
+        _require_no_pole(source, extent)
+    x, y = sample_extent(extent, source, crs)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         msg = (
             f"part of the DEM lies where {crs.name!r} is not defined; crop the DEM, or choose "
@@ -188,26 +192,25 @@ def _outline(dem: xr.DataArray, crs: CRS) -> tuple[float, float, float, float]:
         )
         raise DemError(msg)
     if crs.is_geographic:
-        x = unwrapped(x, float(x[_POINTS_PER_SIDE // 2, _POINTS_PER_SIDE // 2]))
+        x = unwrap_longitude(x, float(x[x.shape[0] // 2, x.shape[1] // 2]))
     return float(x.min()), float(y.min()), float(x.max()), float(y.max())
 
 
-def _require_no_pole(crs: CRS, west: float, south: float, east: float, north: float) -> None:
-    if crs.is_geographic:
-        return
+def _require_no_pole(crs: CRS, extent: Extent) -> None:
+    west, south, east, north = extent
     x, y = Transformer.from_crs(crs.geodetic_crs, crs, always_xy=True).transform(
         [0.0, 0.0], [90.0, -90.0]
     )
     if any(west < px < east and south < py < north for px, py in zip(x, y, strict=True)):
         msg = (
-            "the DEM contains a pole, where longitudes end; stay in a polar projection such as "
+            "the DEM contains a pole, where longitude is undefined; use a polar projection such as "
             "EPSG:3413 or EPSG:3031, or crop it"
         )
         raise DemError(msg)
 
 
-def _similar_posting(dem: xr.DataArray, crs: CRS, x: float, y: float) -> tuple[float, float]:
-    """Find a posting in units of `crs` like that of a DEM: square on maps, as it is in degrees."""
+def _equivalent_posting(dem: xr.DataArray, crs: CRS, x: float, y: float) -> tuple[float, float]:
+    """Express the posting of a DEM in units of `crs`; square where `crs` is projected."""
     dy, dx = local_posting(dem)
     if not crs.is_geographic:
         dy = dx = float(np.sqrt(dy * dx))
@@ -215,11 +218,11 @@ def _similar_posting(dem: xr.DataArray, crs: CRS, x: float, y: float) -> tuple[f
     return dy / per_y, dx / per_x
 
 
-def _warped(dem: xr.DataArray, target: _Grid, resampling: Method) -> npt.NDArray[np.float32]:
-    """Let GDAL resample, with positions good to a thousandth of a cell."""
-    source = _Grid(stated_crs(dem), _falling(dem["y"]), _rising(dem["x"]))
-    heights = dem.sel(y=source.y, x=source.x).values
-    source, target = _turned(source), _turned(target)
+def _warp(dem: xr.DataArray, target: _Grid, resampling: Method) -> npt.NDArray[np.float32]:
+    """Resample by GDAL, with positions to a thousandth of a cell."""
+    dem = north_up(dem)
+    heights = dem.values
+    source, target = _centre_longitudes(_Grid.of(dem)), _centre_longitudes(target)
     with MemoryFile() as memory:
         with memory.open(
             driver="GTiff",
@@ -235,44 +238,44 @@ def _warped(dem: xr.DataArray, target: _Grid, resampling: Method) -> npt.NDArray
             memory.open() as stored,
             WarpedVRT(
                 stored,
-                src_crs=_for_gdal(source.crs),
-                crs=_for_gdal(target.crs),
+                src_crs=_rasterio_crs(source.crs),
+                crs=_rasterio_crs(target.crs),
                 transform=target.transform,
                 height=target.y.size,
                 width=target.x.size,
                 resampling=Resampling[resampling],
                 src_nodata=np.nan,
                 nodata=np.nan,
-                tolerance=_LARGEST_SHIFT,
+                tolerance=_LARGEST_WARP_ERROR,
             ) as warped,
         ):
             return np.asarray(warped.read(1), dtype=np.float32)
 
 
-def _turned(grid: _Grid) -> _Grid:
-    """Count longitudes from the middle of a geographic grid that leaves -180 to 180.
+def _centre_longitudes(grid: _Grid) -> _Grid:
+    """Move the prime meridian to the centre of a geographic grid that exceeds -180 to 180.
 
-    GDAL maps points to longitudes in that range only, and would not find the grid's other side.
+    GDAL transforms to longitudes in that range only, and would leave the rest of the grid void.
     """
     west = grid.transform.c
     east = west + grid.transform.a * grid.x.size
     if not grid.crs.is_geographic or max(-west, east) <= _HALF_TURN:
         return grid
     middle = float(grid.x[[0, -1]].mean())
-    turn = RotatedLatitudeLongitudeConversion(o_lat_p=90.0, o_lon_p=0.0, lon_0=middle)
-    return _Grid(DerivedGeographicCRS(grid.crs, turn), grid.y, grid.x - middle)
+    rotation = RotatedLatitudeLongitudeConversion(o_lat_p=90.0, o_lon_p=0.0, lon_0=middle)
+    return _Grid(DerivedGeographicCRS(grid.crs, rotation), grid.y, grid.x - middle)
 
 
-def _for_gdal(crs: CRS) -> rasterio.crs.CRS:
+def _rasterio_crs(crs: CRS) -> rasterio.crs.CRS:
     return rasterio.crs.CRS.from_wkt(crs.to_wkt())
 
 
-# Area-weighted means of an elevation model over larger cells.
+# Area-weighted means over larger cells.
 
-_WHOLE = 1e-6
-_NEARLY_WHOLE = 1e-2
-"""A ratio of postings in metres that is this close to a whole number, relatively, is taken for it:
-map scale alone makes the 30 m of a UTM grid 29.99 to 30.03 m on the ground."""
+_INTEGER_TOLERANCE = 1e-6
+_METRE_TOLERANCE = 1e-2
+"""Relative tolerance to which a ratio of postings in metres is rounded to an integer: the map scale
+of UTM alone makes 30 m into 29.99 to 30.03 m on the ground."""
 
 
 def coarsen(
@@ -284,9 +287,9 @@ def coarsen(
 ) -> xr.DataArray:
     """Average a DEM over larger cells.
 
-    Every new height is the mean of the old ones under the new cell, weighted by the area that each
-    has in common with it; voids carry no weight. The ratio of postings need not be whole. The mean
-    height over the ground stays the same.
+    Every new height is the mean of the old ones under the new cell, weighted by the area that both
+    cells share; voids have no weight. The ratio of postings need not be an integer. The mean height
+    over the area is conserved.
 
     Parameters
     ----------
@@ -296,11 +299,11 @@ def coarsen(
         New posting, or (dy, dx); not finer than the DEM's.
     units : {"m", "crs"}
         Whether the posting is in metres on the ground at the centre of the DEM, or in units of its
-        reference system. In metres, within one per cent of a whole multiple of the DEM's posting,
-        that multiple is taken.
+        reference system. A posting in metres within one per cent of an integer multiple of the
+        DEM's posting is rounded to it.
     min_valid : float
-        Least share of a new cell's area inside the DEM that must have heights (0 to 1); with less
-        it is void.
+        Least fraction (0 to 1) of a new cell's area inside the DEM that must have heights; with
+        less the cell is void.
 
     Returns
     -------
@@ -316,13 +319,13 @@ def coarsen(
     """
     from scipy import sparse
 
-    dem = accept(dem)
-    factors = _factors(dem, posting, units)
+    dem = normalise(dem)
+    factors = _cells_per_cell(dem, posting, units)
     dy, dx = cell_steps(dem)
     crs = stated_crs(dem)
     area = _row_areas(dem["y"].values, dy) if crs.is_geographic else np.ones(dem.shape[0])
-    rows = _overlaps(dem.shape[0], factors[0]) @ sparse.diags_array(area)
-    columns = _overlaps(dem.shape[1], factors[1])
+    rows = _overlap_matrix(dem.shape[0], factors[0]) @ sparse.diags_array(area)
+    columns = _overlap_matrix(dem.shape[1], factors[1])
     known = np.isfinite(dem.values)
     covered = rows @ known.astype(np.float64) @ columns.T
     total = rows @ np.where(known, dem.values, 0.0).astype(np.float64) @ columns.T
@@ -331,31 +334,31 @@ def coarsen(
         heights = np.where(covered >= np.maximum(min_valid, 1e-9) * inside, total / covered, np.nan)
     y = dem["y"].values[0] + dy * ((np.arange(heights.shape[0]) + 0.5) * factors[0] - 0.5)
     x = dem["x"].values[0] + dx * ((np.arange(heights.shape[1]) + 0.5) * factors[1] - 0.5)
-    coarse = build(heights, y, x, crs, dem.attrs)
+    coarse = build_dem(heights, y, x, crs, dem.attrs)
     return with_history(
         coarse, f"coarsen: by {factors[0]:.6g} x {factors[1]:.6g} cells (y, x), mean by area"
     )
 
 
-def _factors(
+def _cells_per_cell(
     dem: xr.DataArray, posting: float | tuple[float, float], units: str
 ) -> tuple[float, float]:
-    """How many old cells make a new one, along y and x."""
+    """Old cells in a new one along y and x."""
     if units not in ("m", "crs"):
         msg = f'units of the posting are "m" or "crs", and these are {units!r}'
         raise DemError(msg)
-    wanted = tuple(float(step) for step in np.broadcast_to(posting, 2))
+    requested = tuple(float(step) for step in np.broadcast_to(posting, 2))
     present = local_posting(dem) if units == "m" else tuple(abs(step) for step in cell_steps(dem))
     factors = []
-    for new, old, count in zip(wanted, present, dem.shape, strict=True):
+    for new, old, count in zip(requested, present, dem.shape, strict=True):
         factor = new / old
         whole = max(1, round(factor))
-        if abs(factor / whole - 1.0) < (_NEARLY_WHOLE if units == "m" else _WHOLE):
+        if abs(factor / whole - 1.0) < (_METRE_TOLERANCE if units == "m" else _INTEGER_TOLERANCE):
             factor = float(whole)
-        if not (factor >= 1.0 and count / factor > 1.0 + _WHOLE):
+        if not (factor >= 1.0 and count / factor > 1.0 + _INTEGER_TOLERANCE):
             msg = (
-                f"the DEM's posting (dy, dx) is {present}, and {wanted} was asked for ({units}); "
-                "coarsen needs one that is not finer and leaves at least 2 x 2 cells "
+                f"the DEM's posting (dy, dx) is {present}, and the requested one {requested} "
+                f"({units}); coarsen needs one that is not finer and leaves at least 2 x 2 cells "
                 "(for a finer one: reproject)"
             )
             raise DemError(msg)
@@ -363,16 +366,16 @@ def _factors(
     return factors[0], factors[1]
 
 
-def _overlaps(count: int, factor: float) -> sparse.csr_array:
-    """Matrix (new, old) of the share of each old cell that lies in each new one."""
+def _overlap_matrix(count: int, factor: float) -> sparse.csr_array:
+    """Matrix (new, old) of the fraction of each old cell that lies in each new one."""
     from scipy import sparse
 
-    new_count = int(np.ceil(count / factor - _WHOLE))
+    new_count = int(np.ceil(count / factor - _INTEGER_TOLERANCE))
     old = np.arange(count)
-    first = np.minimum((old / factor + _WHOLE / factor).astype(int), new_count - 1)
+    first = np.minimum((old / factor + _INTEGER_TOLERANCE / factor).astype(int), new_count - 1)
     after = np.clip(old + 1.0 - (first + 1.0) * factor, 0.0, 1.0)
     after[first + 1 >= new_count] = 0.0
-    after[after < _WHOLE] = 0.0
+    after[after < _INTEGER_TOLERANCE] = 0.0
     entries = np.concatenate([1.0 - after, after])
     new = np.concatenate([first, np.minimum(first + 1, new_count - 1)])
     matrix = sparse.csr_array(
@@ -388,7 +391,61 @@ def _row_areas(latitude: npt.NDArray[np.float64], step: float) -> npt.NDArray[np
     return np.asarray(np.diff(np.sin(edge), axis=1)[:, 0] / np.deg2rad(abs(step)))
 
 
-# Terrain conditioning: no pits that water could not leave.
+# Voids and depressions: filling and conditioning.
+
+
+def fill_voids(
+    dem: xr.DataArray, *, max_distance: float = 1000.0, smoothing: int = 0
+) -> xr.DataArray:
+    """Fill voids by interpolating between the heights around them.
+
+    Every void cell becomes the mean, weighted by inverse distance, of the nearest heights in
+    several directions (GDAL's fillnodata). Other heights are unchanged. Errors of filled
+    heights grow with the distance from data.
+
+    Parameters
+    ----------
+    dem : DataArray
+        DEM with dims (y, x).
+    max_distance : float
+        Largest distance from a height at which a void is filled, in metres. Where the posting
+        differs along y and x, the coarser one counts, and the distance along the other is shorter.
+    smoothing : int
+        Passes of a 3 x 3 mean over the filled cells.
+
+    Returns
+    -------
+    DataArray
+        The DEM with filled voids. The attributes `voids_filled` and `voids_left` count cells.
+
+    Raises
+    ------
+    DemError
+        If the distance is shorter than one posting, or the DEM is not usable.
+    """
+    dem = normalise(dem)
+    posting = max(local_posting(dem))
+    if max_distance < posting:
+        msg = (
+            f"max_distance is {max_distance:g} m, shorter than the DEM's posting of "
+            f"{posting:.4g} m: no void could be filled"
+        )
+        raise DemError(msg)
+    known = np.isfinite(dem.values)
+    interpolated = fillnodata(
+        np.where(known, dem.values, np.nan),
+        mask=known.astype(np.uint8),
+        max_search_distance=max_distance / posting,
+        smoothing_iterations=smoothing,
+    )
+    filled = dem.copy(data=np.where(known, dem.values, interpolated))
+    left = int(np.count_nonzero(np.isnan(filled.values)))
+    count = int(np.count_nonzero(~known)) - left
+    filled.attrs = {**dem.attrs, "voids_filled": count, "voids_left": left}
+    return with_history(
+        filled, f"fill_voids: {count} void cells filled within {max_distance:g} m, {left} left"
+    )
+
 
 ConditionMethod = Literal["fill", "breach"]
 _METHODS = get_args(ConditionMethod)
@@ -405,14 +462,14 @@ def condition(dem: xr.DataArray, method: ConditionMethod = "fill") -> xr.DataArr
     dem : DataArray
         DEM with dims (y, x).
     method : {"fill", "breach"}
-        "fill" is done by richdem where it is installed and by scikit-image otherwise, with the
-        same result. "breach" needs richdem.
+        "fill" uses richdem where it is installed and scikit-image otherwise, with the same result.
+        "breach" needs richdem.
 
     Returns
     -------
     DataArray
-        The conditioned DEM. Voids stay void: those at the edge drain what lies beside them, and
-        across those inside water ponds like everywhere else.
+        The conditioned DEM. Voids stay void: those at the edge are outlets, and those inside are
+        filled across like other depressions.
 
     Raises
     ------
@@ -430,43 +487,44 @@ def condition(dem: xr.DataArray, method: ConditionMethod = "fill") -> xr.DataArr
     if method not in _METHODS:
         msg = f"the method of conditioning is one of {_METHODS}, and this is {method!r}"
         raise DemError(msg)
-    dem = accept(dem)
-    richdem = _richdem()
+    dem = normalise(dem)
+    richdem = _import_richdem()
     if richdem is None and method == "breach":
         msg = "breaching needs richdem, which is not installed; use condition(dem, 'fill')"
         raise ModuleNotFoundError(msg, name="richdem")
     known = np.isfinite(dem.values)
     floor = np.nanmin(dem.values) - np.float32(1.0)
     terrain = np.where(known, dem.values, floor)
-    drained = _filled(terrain) if richdem is None else _by_richdem(richdem, terrain, floor, method)
+    drained = (
+        _fill_depressions(terrain)
+        if richdem is None
+        else _run_richdem(richdem, terrain, floor, method)
+    )
     conditioned = dem.copy(data=np.where(known, drained, np.float32(np.nan)))
     changed = int(np.count_nonzero((conditioned.values != dem.values) & known))
     return with_history(conditioned, f"condition: {method}, {changed} cells changed")
 
 
-def _richdem() -> ModuleType | None:
-    """Load richdem if it works here.
-
-    It inspects its requirements as it loads, and raises errors of every kind if it dislikes them.
-    """
+def _import_richdem() -> ModuleType | None:
+    """Import richdem, or return None: it checks its requirements, and raises errors of any kind."""
     try:
         return importlib.import_module("richdem")
     except Exception:  # noqa: BLE001
         return None
 
 
-def _by_richdem(
+def _run_richdem(
     richdem: ModuleType, terrain: npt.NDArray[np.float32], void: np.float32, method: ConditionMethod
 ) -> npt.NDArray[np.float32]:
-    """Hand the terrain to richdem, with voids marked by a height below all others."""
+    """Fill or breach by richdem; voids are a height below all others."""
     grid: Any = richdem.rdarray(np.ascontiguousarray(terrain), no_data=float(void))
     grid.geotransform = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
     remove = richdem.FillDepressions if method == "fill" else richdem.BreachDepressions
     return np.asarray(remove(grid, topology="D8"), dtype=np.float32)
 
 
-def _filled(terrain: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Let water that stands above everything sink until it rests on the terrain or its rims."""
+def _fill_depressions(terrain: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Fill depressions by reconstruction: erode a raised surface down to the terrain."""
     from skimage.morphology import reconstruction
 
     water = np.full_like(terrain, terrain.max())

@@ -1,29 +1,43 @@
-"""Horizontal and vertical reference systems of elevation models."""
+"""Reference systems of DEMs: coordinates, vertical datums, and geoid models."""
 
 from __future__ import annotations
 
+import os
 import re
-from typing import TYPE_CHECKING, Any
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from pyproj import CRS, Geod, Transformer
-from pyproj.exceptions import CRSError
+from pyproj.crs import CompoundCRS
+from pyproj.datadir import get_user_data_dir  # type: ignore[attr-defined]
+from pyproj.exceptions import CRSError, ProjError
+from pyproj.transformer import AreaOfInterest, TransformerGroup
 from rasterio.errors import CRSError as RasterioCRSError
 
-from sarheight.errors import DemError, VerticalDatumError
+from sarheight._runtime import cached_geoid
+from sarheight.errors import DemError, GeoidGridMissingError, VerticalDatumError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import numpy.typing as npt
     import xarray as xr
 
 GEOGRAPHIC = CRS.from_epsg(4326)
-ELLIPSOID = Geod(ellps="WGS84")
-_HEIGHT = 2
+WGS84 = Geod(ellps="WGS84")
+FULL_TURN, POLE = 360.0, 90.0
+"""Degrees of longitude around the Earth, and latitude of the north pole."""
+
+_POINTS_PER_SIDE = 101
+_HEIGHT_AXIS = 2
 
 WRITE_CRS = "write the right one, e.g. rio edit-info --crs EPSG:4326 dem.tif"
-"""What to do about a file."""
+"""Advice for a file whose reference system is missing or wrong."""
+
+Extent: TypeAlias = tuple[float, float, float, float]
+"""Box (west, south, east, north) in degrees or map coordinates."""
 
 
 def stated_crs(dem: xr.DataArray) -> CRS:
@@ -36,14 +50,14 @@ def stated_crs(dem: xr.DataArray) -> CRS:
         advice = 'write a known one, e.g. dem.rio.write_crs("EPSG:4326")'
         raise DemError(msg, advice, file_advice=WRITE_CRS) from error
     if crs is None:
-        msg = "the DEM has no coordinate reference system, so nobody can tell where it lies"
+        msg = "the DEM has no coordinate reference system"
         advice = 'write the right one, e.g. dem.rio.write_crs("EPSG:4326")'
         raise DemError(msg, advice, file_advice=WRITE_CRS)
-    return require_earth(crs)
+    return require_horizontal(crs)
 
 
-def require_earth(crs: CRS) -> CRS:
-    """Return `crs` if it places points on the Earth by degrees or by map coordinates."""
+def require_horizontal(crs: CRS) -> CRS:
+    """Return `crs` if its horizontal part is geographic in degrees, or projected."""
     horizontal = crs.to_2d()
     if not (horizontal.is_geographic or horizontal.is_projected):
         msg = (
@@ -53,7 +67,7 @@ def require_earth(crs: CRS) -> CRS:
         raise DemError(msg)
     if horizontal.is_geographic and horizontal.axis_info[0].unit_name != "degree":
         msg = (
-            f"the coordinate reference system {crs.name!r} counts in "
+            f"the coordinate reference system {crs.name!r} is in "
             f"{horizontal.axis_info[0].unit_name}, not in degrees; reproject the DEM first, e.g. "
             "gdalwarp -t_srs EPSG:4326 in.tif out.tif"
         )
@@ -61,10 +75,10 @@ def require_earth(crs: CRS) -> CRS:
     return crs
 
 
-def understood_crs(crs: str | int | CRS) -> CRS:
-    """Turn a user's word for a reference system into a horizontal `pyproj.CRS`."""
+def parse_crs(crs: str | int | CRS) -> CRS:
+    """Return the horizontal `pyproj.CRS` that a code, a name or WKT stands for."""
     try:
-        return require_earth(CRS.from_user_input(crs)).to_2d()
+        return require_horizontal(CRS.from_user_input(crs)).to_2d()
     except CRSError as error:
         msg = f'{crs!r} is not a coordinate reference system that PROJ knows, such as "EPSG:32632"'
         raise DemError(msg) from error
@@ -73,53 +87,57 @@ def understood_crs(crs: str | int | CRS) -> CRS:
 def vertical_unit(crs: CRS) -> str | None:
     """Name the unit of the third axis of a reference system; None if it has no such axis."""
     axes = crs.axis_info
-    return axes[_HEIGHT].unit_name if len(axes) > _HEIGHT else None
+    return axes[_HEIGHT_AXIS].unit_name if len(axes) > _HEIGHT_AXIS else None
 
 
 def to_degrees(crs: CRS) -> Transformer:
-    """Make the way from (x, y) of `crs` to WGS84 (longitude, latitude) in degrees."""
+    """Return the transformation from (x, y) of `crs` to WGS84 (longitude, latitude) in degrees."""
     return Transformer.from_crs(crs, GEOGRAPHIC, always_xy=True)
 
 
-def unwrapped(longitude: npt.ArrayLike, centre: float) -> npt.NDArray[np.float64]:
-    """Move longitudes by whole turns into the half-turn either side of `centre` (degrees)."""
+def unwrap_longitude(longitude: npt.ArrayLike, centre: float) -> npt.NDArray[np.float64]:
+    """Move longitudes by multiples of 360 degrees to within 180 degrees of `centre`."""
     return centre + (np.asarray(longitude, dtype=np.float64) - centre + 180.0) % 360.0 - 180.0
 
 
+def sample_extent(
+    extent: Extent, source: CRS, target: CRS
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Transform a mesh of 101 x 101 points over a box, whose sides may become curves: (x, y).
+
+    The mesh includes the interior: the extremes of a box around a pole lie there.
+    """
+    west, south, east, north = extent
+    along = np.linspace(0.0, 1.0, _POINTS_PER_SIDE)
+    x, y = np.meshgrid(west + (east - west) * along, south + (north - south) * along)
+    x, y = Transformer.from_crs(source, target, always_xy=True).transform(x, y)
+    return x, y
+
+
 def metres_per_unit(crs: CRS, x: float, y: float, reach: float) -> tuple[float, float]:
-    """Ground metres per unit of y and of x around one point."""
+    """Ground metres per unit of y and of x at one point, from geodesics of length 2 `reach`."""
     longitude, latitude = to_degrees(crs).transform(
         [x, x, x - reach, x + reach], [y - reach, y + reach, y, y]
     )
-    _, _, length = ELLIPSOID.inv(longitude[::2], latitude[::2], longitude[1::2], latitude[1::2])
+    _, _, length = WGS84.inv(longitude[::2], latitude[::2], longitude[1::2], latitude[1::2])
     per_y, per_x = (float(metres) / (2.0 * reach) for metres in length)
     return per_y, per_x
 
 
-# What heights are measured from, as far as a file or an array says.
+# Vertical datums that files and arrays state.
 
-ELLIPSOID_VERTICAL = "ellipsoid"
+ELLIPSOID = "ellipsoid"
 """The value of `vertical_datum` for heights above the ellipsoid."""
 
-GEOIDS = {"EGM84": 5798, "EGM96": 5773, "EGM2008": 3855}
-"""Global geoid models by name, with the EPSG code of the heights measured from each."""
+GEOID_EPSG = {"EGM84": 5798, "EGM96": 5773, "EGM2008": 3855}
+"""Global geoid models by name, with the EPSG code of the heights above each."""
 
-_SPELLINGS = {
-    "egm84": "EGM84",
-    "egm1984": "EGM84",
-    "egm96": "EGM96",
-    "egm1996": "EGM96",
-    "egm08": "EGM2008",
-    "egm2008": "EGM2008",
+_GEOID_SPELLINGS = {
+    **dict.fromkeys(("egm84", "egm1984"), "EGM84"),
+    **dict.fromkeys(("egm96", "egm1996"), "EGM96"),
+    **dict.fromkeys(("egm08", "egm2008"), "EGM2008"),
 }
 _DTED_EGM96 = "e96"
-
-UNSTATED_ADVICE = (
-    'if they are above the WGS84 ellipsoid, say so by open_dem(..., vertical="ellipsoidal") or '
-    "assume_ellipsoidal(dem); if they are above sea level, name the geoid, e.g. "
-    'open_dem(..., vertical="EGM96") or to_ellipsoidal(dem, "EGM96") (SRTM and NASADEM are EGM96, '
-    "the Copernicus DEM is EGM2008)"
-)
 
 
 def datum_of_crs(crs: CRS) -> str | None:
@@ -128,20 +146,21 @@ def datum_of_crs(crs: CRS) -> str | None:
         return _vertical_name(crs.sub_crs_list[1])
     if crs.is_vertical:
         return _vertical_name(crs)
-    return None if vertical_unit(crs) is None else ELLIPSOID_VERTICAL
+    return None if vertical_unit(crs) is None else ELLIPSOID
 
 
 def datum_of_text(text: str) -> str | None:
-    """Name the vertical datum that a word stands for, or None if it stands for none.
+    """Name the vertical datum that a text stands for, or None if it stands for none.
 
-    "ellipsoid" in any form, the EGM geoids in the usual spellings, and whatever PROJ knows as a
-    reference system with a vertical part, e.g. "EPSG:5703". "WGS84" alone is not enough: people
-    write it for both kinds of height.
+    Accepted: "ellipsoid" in any form, the EGM geoids in the usual spellings, and reference systems
+    with a vertical part, e.g. "EPSG:5703". "WGS84" alone is ambiguous: it is written for both.
     """
     plain = re.sub(r"[^a-z0-9]", "", text.lower())
-    geoids = {name for word, name in _SPELLINGS.items() if re.search(rf"{word}(?![0-9])", plain)}
+    geoids = {
+        name for word, name in _GEOID_SPELLINGS.items() if re.search(rf"{word}(?![0-9])", plain)
+    }
     if geoids or "ellipsoid" in plain:
-        names = geoids | ({ELLIPSOID_VERTICAL} if "ellipsoid" in plain else set())
+        names = geoids | ({ELLIPSOID} if "ellipsoid" in plain else set())
         return names.pop() if len(names) == 1 else None
     if plain == _DTED_EGM96:
         return "EGM96"
@@ -189,7 +208,7 @@ def with_datum(dem: xr.DataArray, datum: str | None) -> xr.DataArray:
     flat.attrs = dict(dem.attrs)
     if datum is not None:
         flat.attrs["vertical_datum"] = datum
-    if datum == ELLIPSOID_VERTICAL:
+    if datum == ELLIPSOID:
         flat.attrs["standard_name"] = "height_above_reference_ellipsoid"
     return flat
 
@@ -197,9 +216,163 @@ def with_datum(dem: xr.DataArray, datum: str | None) -> xr.DataArray:
 def _vertical_name(crs: CRS) -> str:
     words = f"{crs.name} {crs.datum.name if crs.datum else ''}".lower()
     code = crs.to_epsg()
-    for name, known in GEOIDS.items():
+    for name, known in GEOID_EPSG.items():
         if code == known or name.lower() in words:
             return name
     if "ellipsoid" in words or re.search(r"\bd?_?wgs[ _]?(19)?84\b", words):
-        return ELLIPSOID_VERTICAL
+        return ELLIPSOID
     return f"EPSG:{code}" if code else crs.to_wkt()
+
+
+# Geoid models: the height of the geoid above the ellipsoid (undulation) at given positions.
+
+Geoid: TypeAlias = str | os.PathLike[str] | CRS | float
+"""A geoid model by name, a vertical reference system, a grid, or one undulation in metres."""
+
+Undulation: TypeAlias = Callable[
+    [npt.NDArray[np.float64], npt.NDArray[np.float64]], npt.NDArray[np.float64]
+]
+"""Height of the geoid above the ellipsoid (m) at longitudes and latitudes in degrees."""
+
+Positions: TypeAlias = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+"""Longitudes and latitudes in degrees."""
+
+_BLOCK_CELLS = 1_000_000
+_DOWNLOADABLE = {"EGM96", "EGM2008"}
+"""Geoids that `sarheight fetch geoid` downloads."""
+_GRID_SUFFIXES = (".gtx", ".tif", ".tiff", ".gtg", ".byn")
+
+
+def undulations(
+    geoid: Geoid, dem: xr.DataArray
+) -> tuple[str, Iterator[tuple[slice, npt.NDArray[np.float64]]]]:
+    """Name of a geoid, and its undulation at every cell of a DEM in blocks of rows.
+
+    Cells outside the geoid's grid are infinite.
+    """
+    undulation, name = _select_geoid(geoid, _corners(dem))
+    return name, _row_blocks(dem, undulation)
+
+
+def undulations_at(
+    geoid: Geoid, longitude: npt.NDArray[np.float64], latitude: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Undulation of a geoid at positions (n,); infinite outside its grid."""
+    undulation, _ = _select_geoid(geoid, (longitude, latitude))
+    return undulation(longitude, latitude)
+
+
+def is_grid_file(geoid: object) -> bool:
+    """Whether a geoid is given by the name or path of a grid."""
+    return isinstance(geoid, Path) or str(geoid).lower().endswith(_GRID_SUFFIXES)
+
+
+def _select_geoid(geoid: Geoid, positions: Positions) -> tuple[Undulation, str]:
+    """Undulation as a function of longitude and latitude, and the name of the geoid."""
+    if isinstance(geoid, Real):
+        metres = float(geoid)
+        return lambda longitude, _latitude: np.full_like(longitude, metres), "constant"
+    if is_grid_file(geoid):
+        path = Path(str(geoid))
+        name = str(path.resolve()) if path.is_file() else str(geoid)
+        return _evaluator(_grid_transformer(name)), f"grid {path.name}"
+    return _model_undulation(str(geoid), positions)
+
+
+def _grid_transformer(name: str) -> Transformer:
+    try:
+        return Transformer.from_pipeline(
+            "+proj=pipeline +step +proj=unitconvert +xy_in=deg +xy_out=rad "
+            f'+step +proj=vgridshift +grids="{name}" +multiplier=1'
+        )
+    except ProjError as error:
+        raise _missing_grid_error(name, f"PROJ says: {error}") from error
+
+
+def _model_undulation(name: str, positions: Positions) -> tuple[Undulation, str]:
+    try:
+        vertical = CRS.from_user_input(GEOID_EPSG.get(name, name))
+    except CRSError as error:
+        msg = (
+            f"the geoid {name!r} is not known: give one of {', '.join(GEOID_EPSG)}, a vertical "
+            'reference system such as "EPSG:5703", the path of a grid, or a number in metres'
+        )
+        raise VerticalDatumError(msg) from error
+    if vertical.is_compound:
+        vertical = vertical.sub_crs_list[1]
+    if not vertical.is_vertical:
+        msg = f"the reference system {name!r} has no vertical part, so it names no geoid"
+        raise VerticalDatumError(msg)
+    source = CompoundCRS(f"WGS 84 + {vertical.name}", [GEOGRAPHIC, vertical])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        group = TransformerGroup(
+            source,
+            "EPSG:4979",
+            always_xy=True,
+            allow_ballpark=False,
+            area_of_interest=_area_of_interest(*positions),
+        )
+    if not group.transformers:
+        grids = [grid.short_name for step in group.unavailable_operations for grid in step.grids]
+        downloaded = cached_geoid(grids[0]) if grids else None
+        if downloaded is not None and vertical.to_epsg() in GEOID_EPSG.values():
+            return _evaluator(_grid_transformer(str(downloaded))), name
+        raise _missing_grid_error(grids[0] if grids else name, f"needed for {name}", name)
+    return _evaluator(group.transformers[0]), name
+
+
+def _evaluator(transformer: Transformer) -> Undulation:
+    def height(
+        longitude: npt.NDArray[np.float64], latitude: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        _, _, undulation = transformer.transform(longitude, latitude, np.zeros_like(longitude))
+        return np.asarray(undulation, dtype=np.float64)
+
+    return height
+
+
+def _row_blocks(
+    dem: xr.DataArray, undulation: Undulation
+) -> Iterator[tuple[slice, npt.NDArray[np.float64]]]:
+    rows = max(1, _BLOCK_CELLS // dem.shape[1])
+    crs = stated_crs(dem)
+    transformer = None if crs == GEOGRAPHIC else to_degrees(crs)
+    for first in range(0, dem.shape[0], rows):
+        block = slice(first, first + rows)
+        x, y = np.meshgrid(dem["x"].values, dem["y"].values[block])
+        longitude, latitude = (x, y) if transformer is None else transformer.transform(x, y)
+        yield block, undulation(longitude, latitude)
+
+
+def _corners(dem: xr.DataArray) -> Positions:
+    """Corners of a DEM in degrees."""
+    longitude, latitude = to_degrees(stated_crs(dem)).transform(
+        *np.meshgrid(dem["x"].values[[0, -1]], dem["y"].values[[0, -1]])
+    )
+    return np.ravel(longitude), np.ravel(latitude)
+
+
+def _area_of_interest(
+    longitude: npt.NDArray[np.float64], latitude: npt.NDArray[np.float64]
+) -> AreaOfInterest:
+    """Bounding box of positions; PROJ prefers the operations made for it."""
+    longitude = unwrap_longitude(longitude, float(longitude[0]))
+    west, east = ((limit + 180.0) % 360.0 - 180.0 for limit in (longitude.min(), longitude.max()))
+    return AreaOfInterest(west, float(latitude.min()), east, float(latitude.max()))
+
+
+def _missing_grid_error(grid: str, reason: str, name: str = "") -> GeoidGridMissingError:
+    sync = f"`pyproj sync --file {grid}`"
+    download = f"`sarheight fetch geoid {name}`" if name in _DOWNLOADABLE else sync
+    return GeoidGridMissingError(
+        f"the geoid grid {grid} is not installed ({reason})",
+        "do one of: run `sarheight fetch geoid` with EGM96 or EGM2008, which downloads it; run "
+        f"{sync} (or projsync), which downloads it; copy it from elsewhere into "
+        f"{get_user_data_dir()}; install the package proj-data (conda); let PROJ fetch what it "
+        "needs by pyproj.network.set_network_enabled(True); pass the path of a grid (.gtx, .tif), "
+        "or one undulation in metres, as the geoid; or, if the heights are above the ellipsoid "
+        "already, say so by assume_ellipsoidal(dem)",
+        options={"vertical": ("the path of a grid", "the geoid's height in metres")},
+        file_advice=f"run {download}, which downloads it",
+    )

@@ -1,4 +1,4 @@
-"""The form of an elevation model in memory: grid, units, voids, history."""
+"""The form of a DEM in memory: grid, units, voids, history."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import xarray as xr
 from affine import Affine
 
 from sarheight.dem.datum import (
+    FULL_TURN,
+    POLE,
     WRITE_CRS,
     metres_per_unit,
     stated_crs,
@@ -25,18 +27,19 @@ if TYPE_CHECKING:
     import rasterio.crs
     from pyproj import CRS
 
+    from sarheight.dem.datum import Extent
 
-def build(
+
+def build_dem(
     values: npt.ArrayLike,
     y: npt.ArrayLike,
     x: npt.ArrayLike,
     crs: CRS | rasterio.crs.CRS | None,
     attrs: Mapping[str, Any],
 ) -> xr.DataArray:
-    """Make the DEM array of this package: float32, dims (y, x), pixel-centre coordinates.
+    """Make a DEM array: float32, dims (y, x), coordinates at the pixel centres.
 
-    No `GeoTransform` is stored beside the CRS: it would go stale as soon as the array is sliced,
-    while the coordinates do not.
+    No `GeoTransform` is stored beside the CRS: slicing updates the coordinates, but not that.
     """
     dem = xr.DataArray(
         np.asarray(values, dtype=np.float32),
@@ -52,31 +55,31 @@ def build(
 
 def with_history(dem: xr.DataArray, line: str) -> xr.DataArray:
     """Append one line to the `history` attribute of a copy that shares the heights."""
-    noted = dem.copy(deep=False)
-    noted.attrs = {**dem.attrs, "history": "\n".join([*history(dem), line])}
-    return noted
+    copy = dem.copy(deep=False)
+    copy.attrs = {**dem.attrs, "history": "\n".join([*history_lines(dem), line])}
+    return copy
 
 
-def history(dem: xr.DataArray) -> list[str]:
+def history_lines(dem: xr.DataArray) -> list[str]:
     """Split the attribute `history` into its lines."""
     return str(dem.attrs.get("history", "")).splitlines()
 
 
-# The grid under a DEM: dimensions, coordinates, posting, antimeridian.
+# The grid of a DEM: dimensions, coordinates, posting, antimeridian.
 
-LARGEST_WOBBLE = 1e-3
-"""How far, in postings, a coordinate may lie from a regular grid."""
+_LARGEST_IRREGULARITY = 1e-3
+"""Largest distance of a coordinate from a regular grid, in postings."""
 
 _LEAST_CELLS = 2
-_FULL_TURN, _POLE = 360.0, 90.0
-_COARSEST_DEGREES = 0.1
+_LARGEST_POSTING = 0.1
+"""Coordinates of a projected DEM below 90 and 360 with a posting below this look like degrees."""
 
 
-def accept_layout(dem: object) -> xr.DataArray:
+def check_layout(dem: object) -> xr.DataArray:
     """Check that an array lies on a regular grid (y, x) in a known reference system.
 
     A `band` dimension of length one is dropped, and geographic longitudes that jump from 180 to
-    -180 are carried on beyond 180.
+    -180 are unwrapped.
     """
     if not isinstance(dem, xr.DataArray):
         msg = (
@@ -89,32 +92,29 @@ def accept_layout(dem: object) -> xr.DataArray:
     _require_dimensions(dem)
     crs = stated_crs(dem).to_2d()
     _require_unrotated(dem)
-    y, x = _axis(dem, "y"), _axis(dem, "x")
+    y, x = _coordinate(dem, "y"), _coordinate(dem, "x")
     if crs.is_geographic:
-        x = _without_jump(x)
-    _require_place(crs, y, x)
+        x = _unwrap_axis(x)
+    _require_plausible_coordinates(crs, y, x)
     return dem.assign_coords(
-        y=("y", _regular(y, dem["y"].dtype, "y"), dem["y"].attrs),
-        x=("x", _regular(x, dem["x"].dtype, "x"), dem["x"].attrs),
+        y=("y", _regularise(y, dem["y"].dtype, "y"), dem["y"].attrs),
+        x=("x", _regularise(x, dem["x"].dtype, "x"), dem["x"].attrs),
     )
 
 
-def whole_turns(west: float, slack: float) -> float:
-    """Degrees to add to the longitudes of a grid so that its western end lies in [-180, 180).
+def longitude_shift(west: float, slack: float) -> float:
+    """Multiple of 360 degrees that moves the western end of a grid into [-180, 180).
 
-    They then rise without a jump, and go beyond 180 where the grid crosses the antimeridian. A
-    `slack` of one posting keeps a tile that starts half a cell west of -180 where it is.
+    Longitudes beyond 180 remain where the grid crosses the antimeridian. A `slack` of one posting
+    keeps a tile that starts half a cell west of -180 in place.
     """
-    return -360.0 * float(np.floor((west + slack + 180.0) / 360.0))
+    return -FULL_TURN * float(np.floor((west + slack + 180.0) / FULL_TURN))
 
 
 def cell_steps(dem: xr.DataArray) -> tuple[float, float]:
     """Signed steps (dy, dx) from cell to cell, in units of the DEM's reference system."""
-    steps = []
-    for name in ("y", "x"):
-        values = dem[name].values
-        steps.append(float(values[-1] - values[0]) / (values.size - 1))
-    return steps[0], steps[1]
+    y, x = dem["y"].values, dem["x"].values
+    return float(y[-1] - y[0]) / (y.size - 1), float(x[-1] - x[0]) / (x.size - 1)
 
 
 def local_posting(dem: xr.DataArray) -> tuple[float, float]:
@@ -135,27 +135,22 @@ def local_posting(dem: xr.DataArray) -> tuple[float, float]:
     DemError
         If the grid or its reference system is not usable.
     """
-    dem = accept_layout(dem)
+    dem = check_layout(dem)
     dy, dx = (abs(step) for step in cell_steps(dem))
     x, y = (float(dem[name][[0, -1]].mean()) for name in ("x", "y"))
     per_y, per_x = metres_per_unit(stated_crs(dem).to_2d(), x, y, (dy + dx) / 4.0)
     return dy * per_y, dx * per_x
 
 
-def edges(dem: xr.DataArray) -> tuple[float, float, float, float]:
+def outer_edges(dem: xr.DataArray) -> Extent:
     """Outer edges (west, south, east, north) of the cells, in units of the reference system."""
     dy, dx = (abs(step) / 2.0 for step in cell_steps(dem))
-    x, y = dem["x"].values[[0, -1]], dem["y"].values[[0, -1]]
-    return (
-        float(x.min()) - dx,
-        float(y.min()) - dy,
-        float(x.max()) + dx,
-        float(y.max()) + dy,
-    )
+    (south, north), (west, east) = (sorted(dem[name].values[[0, -1]]) for name in ("y", "x"))
+    return float(west) - dx, float(south) - dy, float(east) + dx, float(north) + dy
 
 
 def require_north_up(transform: Affine) -> None:
-    """Raise if a geotransform turns or shears the grid against its axes."""
+    """Raise if a geotransform rotates or shears the grid against its axes."""
     if max(abs(transform.b), abs(transform.d)) > 1e-9 * max(abs(transform.a), abs(transform.e)):
         msg = (
             "the DEM's rows and columns are rotated or sheared against the axes of its reference "
@@ -188,7 +183,7 @@ def _require_unrotated(dem: xr.DataArray) -> None:
         require_north_up(Affine.from_gdal(*(float(term) for term in text.split())))
 
 
-def _axis(dem: xr.DataArray, name: str) -> npt.NDArray[np.float64]:
+def _coordinate(dem: xr.DataArray, name: str) -> npt.NDArray[np.float64]:
     if name not in dem.coords or dem[name].ndim != 1:
         msg = (
             f"the DEM has no coordinate {name!r} along its dimension {name!r}; give the positions "
@@ -202,46 +197,50 @@ def _axis(dem: xr.DataArray, name: str) -> npt.NDArray[np.float64]:
     return values
 
 
-def _without_jump(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Carry longitudes on where they jump by about a whole turn between neighbours."""
-    turns = np.concatenate([[0.0], np.cumsum(np.round(np.diff(x) / 360.0))])
-    if not turns.any():
+def _unwrap_axis(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Remove jumps of about 360 degrees between neighbouring longitudes."""
+    jumps = np.concatenate([[0.0], np.cumsum(np.round(np.diff(x) / FULL_TURN))])
+    if not jumps.any():
         return x
-    carried: npt.NDArray[np.float64] = x - 360.0 * turns
-    slack = abs(float(carried[-1] - carried[0])) / (x.size - 1)
-    return carried + whole_turns(float(carried.min()), slack)
+    unwrapped: npt.NDArray[np.float64] = x - FULL_TURN * jumps
+    posting = abs(float(unwrapped[-1] - unwrapped[0])) / (x.size - 1)
+    return unwrapped + longitude_shift(float(unwrapped.min()), posting)
 
 
-def _regular(
+def _regularise(
     values: npt.NDArray[np.float64], dtype: np.dtype[Any], name: str
 ) -> npt.NDArray[np.float64]:
-    """Return `values` if they are regular, or the regular grid that float32 has blurred."""
+    """Return `values` if they are regular, or the regular grid that they are rounded from."""
     step = (values[-1] - values[0]) / (values.size - 1)
     grid = values[0] + step * np.arange(values.size)
-    wobble = float(np.abs(values - grid).max())
+    deviation = float(np.abs(values - grid).max())
     rounding = 2.0 * np.finfo(dtype).eps * np.abs(values).max() if dtype.kind == "f" else 0.0
     ordered = bool((np.diff(values) * step > 0.0).all())
-    if not ordered or wobble > min(max(LARGEST_WOBBLE * abs(step), rounding), 0.5 * abs(step)):
+    if not ordered or deviation > min(
+        max(_LARGEST_IRREGULARITY * abs(step), rounding), 0.5 * abs(step)
+    ):
         msg = (
-            f"the DEM's coordinate {name!r} is not regular: it strays {wobble:.4g} from a grid "
-            f"with steps of {step:.6g}; put the DEM on a regular grid first, e.g. by dem.interp"
+            f"the DEM's coordinate {name!r} is not regular: it deviates by {deviation:.4g} from "
+            f"steps of {step:.6g}; put the DEM on a regular grid first, e.g. by dem.interp"
         )
         raise DemError(msg)
-    return grid if wobble > LARGEST_WOBBLE * abs(step) else values
+    return grid if deviation > _LARGEST_IRREGULARITY * abs(step) else values
 
 
-def _require_place(crs: CRS, y: npt.NDArray[np.float64], x: npt.NDArray[np.float64]) -> None:
-    """Catch coordinates that cannot belong to the reference system."""
+def _require_plausible_coordinates(
+    crs: CRS, y: npt.NDArray[np.float64], x: npt.NDArray[np.float64]
+) -> None:
+    """Raise if coordinates cannot belong to the reference system."""
     far_y, far_x = float(np.abs(y).max()), float(np.abs(x).max())
-    if crs.is_geographic and (far_y > _POLE + 1e-6 or far_x > 2.0 * _FULL_TURN):
-        advice = "are x and y swapped" if far_y <= _FULL_TURN else "are they map coordinates"
+    if crs.is_geographic and (far_y > POLE + 1e-6 or far_x > 2.0 * FULL_TURN):
+        advice = "are x and y swapped" if far_y <= FULL_TURN else "are they map coordinates"
         msg = (
             f"the DEM's reference system {crs.name!r} is in degrees, but y spans {y.min():.6g} to "
             f"{y.max():.6g} and x {x.min():.6g} to {x.max():.6g}: {advice}? "
             "Write the reference system that the coordinates belong to"
         )
         raise DemError(msg)
-    degrees = far_y <= _POLE and far_x <= _FULL_TURN and abs(x[1] - x[0]) < _COARSEST_DEGREES
+    degrees = far_y <= POLE and far_x <= FULL_TURN and abs(x[1] - x[0]) < _LARGEST_POSTING
     if crs.is_projected and degrees:
         msg = (
             f"the DEM's reference system {crs.name!r} is projected, but x ({x.min():.6g} to "
@@ -256,8 +255,8 @@ def _require_place(crs: CRS, y: npt.NDArray[np.float64], x: npt.NDArray[np.float
 LOWEST, HIGHEST = -500.0, 9000.0
 """Heights on land lie between these, in metres (Dead Sea shore -430, Mount Everest 8849)."""
 
-VOID_MARKS = (-32768.0, -32767.0, -9999.0, -10000.0, -99999.0, 9999.0, 32767.0, 65535.0)
-"""Values that stand for "no height here" in many DEMs."""
+USUAL_NODATA = (-32768.0, -32767.0, -9999.0, -10000.0, -99999.0, 9999.0, 32767.0, 65535.0)
+"""Values that mark voids in many DEMs."""
 
 _PACKING = (
     *("_FillValue", "missing_value", "fill_value", "nodata"),
@@ -273,19 +272,19 @@ _UNITS = {
 }
 
 
-def accept(dem: xr.DataArray, *, void_allowed: bool = False) -> xr.DataArray:
-    """Check layout, units and values of a DEM, and bring it into the form used inside.
+def normalise(dem: xr.DataArray, *, void_allowed: bool = False) -> xr.DataArray:
+    """Check layout, units and values of a DEM: float32 metres, NaN for voids, horizontal CRS.
 
-    The result is float32 metres with NaN for voids; its reference system is horizontal, and the
-    vertical datum, where it was stated, is the attribute `vertical_datum`.
+    A vertical datum that the DEM states becomes the attribute `vertical_datum`.
     """
-    dem = _flattened(dem)
-    unit, factor = _stated_unit(dem)
+    dem = _prepare(dem)
+    unit = str(dem.attrs["units"])
+    factor = _metres_per(unit)
     if factor != 1.0:
         msg = f"the DEM's heights are in {unit!r}, and metres are needed"
         advice = f"convert them by open_dem(..., units={unit!r}) or to_metres(dem)"
         raise DemError(msg, advice, options={"units": unit})
-    return _finished(dem, void_allowed=void_allowed)
+    return _require_valid(dem, void_allowed=void_allowed)
 
 
 def to_metres(dem: xr.DataArray, unit: str | None = None) -> xr.DataArray:
@@ -307,38 +306,40 @@ def to_metres(dem: xr.DataArray, unit: str | None = None) -> xr.DataArray:
     Raises
     ------
     DemError
-        If the unit is not known, or the heights are still none on Earth once converted.
+        If the unit is not known, or the converted heights are out of the range on land.
     """
-    return converted(dem, unit)
+    return convert_units(dem, unit)
 
 
-def converted(dem: xr.DataArray, unit: str | None, *, void_allowed: bool = False) -> xr.DataArray:
-    """Convert heights to metres; a tile may be void altogether where that is allowed."""
-    dem = _flattened(dem)
-    name, factor = _stated_unit(dem) if unit is None else (unit, _factor(unit))
+def convert_units(
+    dem: xr.DataArray, unit: str | None, *, void_allowed: bool = False
+) -> xr.DataArray:
+    """Convert heights from the given or stated unit to metres."""
+    dem = _prepare(dem)
+    unit = str(dem.attrs["units"]) if unit is None else unit
+    factor = _metres_per(unit)
     metric = dem.copy(data=(dem.data * np.float64(factor)).astype(np.float32))
-    metric.attrs = dict(dem.attrs)
-    metric = with_history(metric, f"to_metres: from {name}, times {factor:.12g}")
-    return _finished(metric, void_allowed=void_allowed)
+    metric = with_history(metric, f"to_metres: from {unit}, times {factor:.12g}")
+    return _require_valid(metric, void_allowed=void_allowed)
 
 
-def _flattened(dem: xr.DataArray) -> xr.DataArray:
-    """Check the layout, mask voids, note the units, and leave a horizontal reference system."""
-    dem = _masked(accept_layout(dem))
+def _prepare(dem: xr.DataArray) -> xr.DataArray:
+    """Check the layout, mask voids, and move units and vertical datum into attributes."""
+    dem = _mask_voids(check_layout(dem))
     unit = dem.attrs.get("units") or vertical_unit(stated_crs(dem)) or METRE
     dem = with_datum(dem, stated_datum(dem))
     dem.attrs["units"] = unit
     return dem.compute()
 
 
-def _finished(dem: xr.DataArray, *, void_allowed: bool = False) -> xr.DataArray:
+def _require_valid(dem: xr.DataArray, *, void_allowed: bool = False) -> xr.DataArray:
     dem.attrs["units"] = METRE
     require_heights(dem.values, void_allowed=void_allowed)
     return dem
 
 
-def _masked(dem: xr.DataArray) -> xr.DataArray:
-    """Turn declared nodata into NaN, and the heights into float32."""
+def _mask_voids(dem: xr.DataArray) -> xr.DataArray:
+    """Convert declared nodata to NaN, and the heights to float32."""
     if dem.dtype.kind not in "iuf":
         msg = f"heights are real numbers, and this DEM holds {dem.dtype}; select the height band"
         raise DemError(msg)
@@ -357,26 +358,24 @@ def _masked(dem: xr.DataArray) -> xr.DataArray:
 
 
 def require_heights(heights: npt.NDArray[Any], *, void_allowed: bool = False) -> None:
-    """Raise if there are no heights, or some that no place on land has."""
-    # Both pass over voids; where all is void they are NaN.
+    """Raise if there are no heights, or some out of the range on land."""
+    # fmin and fmax ignore NaN; they are NaN where all is void.
     low, high = (float(find.reduce(heights, axis=None)) for find in (np.fmin, np.fmax))
     if np.isinf((low, high)).any():
-        msg, advice = (
-            "the DEM holds infinite heights",
-            "mask them, e.g. dem.where(np.isfinite(dem))",
-        )
+        msg = "the DEM holds infinite heights"
+        advice = "mask them, e.g. dem.where(np.isfinite(dem))"
         raise DemError(msg, advice, options={"nodata": low if np.isinf(low) else high})
     if np.isnan(low):
         if void_allowed:
             return
         msg = (
-            "every cell of the DEM is void (NaN or nodata); was it cropped to a place that it does "
-            "not cover, or is its nodata value one of its heights?"
+            "every cell of the DEM is void (NaN or nodata); check that the area it was cropped to "
+            "overlaps it, and that its nodata value is not one of its heights"
         )
         raise DemError(msg)
     if low >= LOWEST and high <= HIGHEST:
         return
-    mark = next((mark for mark in VOID_MARKS if mark in (low, high)), None)
+    mark = next((mark for mark in USUAL_NODATA if mark in (low, high)), None)
     span = (
         f"the DEM's heights span {low:.6g} to {high:.6g}, and on land they lie between {LOWEST:g} "
         f"and {HIGHEST:g} m"
@@ -384,30 +383,25 @@ def require_heights(heights: npt.NDArray[Any], *, void_allowed: bool = False) ->
     if mark is not None:
         count = int(np.count_nonzero(heights == mark))
         msg = (
-            f"{span}: {count} cells hold {mark:g}, a usual mark of voids that this DEM does not "
-            "declare as nodata"
+            f"{span}: {count} cells hold {mark:g}, which usually marks voids and which this DEM "
+            "does not declare as nodata"
         )
         advice = f"open_dem(..., nodata={mark:g}) or dem.where(dem != {mark:g})"
         raise DemError(msg, advice, options={"nodata": mark})
-    strange = low if low < LOWEST else high
-    msg = f"{span}: are they feet, or does {strange:.6g} stand for voids?"
+    outlier = low if low < LOWEST else high
+    msg = f"{span}: they may be in feet, or {outlier:.6g} may mark voids"
     advice = (
         "convert feet by open_dem(..., units='ft') or to_metres(dem, 'ft'), declare nodata by "
         "open_dem(..., nodata=...) or dem.where; sea-floor depths: dem.clip(min=0)"
     )
-    raise DemError(msg, advice, options={"units": "ft", "nodata": strange})
+    raise DemError(msg, advice, options={"units": "ft", "nodata": outlier})
 
 
-def _stated_unit(dem: xr.DataArray) -> tuple[str, float]:
-    unit = str(dem.attrs["units"])
-    return unit, _factor(unit)
-
-
-def _factor(unit: str) -> float:
+def _metres_per(unit: str) -> float:
     factor = _UNITS.get(unit.strip().lower())
     if factor is None:
         msg = (
-            f"the unit of the DEM's heights, {unit!r}, is not known here; it should be one of "
+            f"the unit of the DEM's heights, {unit!r}, is not known; it must be one of "
             '"m", "ft" and "us-ft"'
         )
         advice = 'set dem.attrs["units"] or pass units to open_dem'

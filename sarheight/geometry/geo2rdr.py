@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 from sarheight_kernels.incidence import cell_angles
-from sarheight_kernels.rdr2geo import pixel_heights, points_at_height
+from sarheight_kernels.rdr2geo import pixel_heights
 from sarheight_kernels.tiles import geolocate, geolocation_bounds
 
 from sarheight.geometry.pass_geometry import (
     PassGeometry,
-    models,
-    on_grid,
+    dem_dataset,
+    kernel_models,
     pass_geometry,
     require_overlap,
 )
-from sarheight.geometry.tables import radar_model
+from sarheight.geometry.tables import ground_points, radar_model
 from sarheight.geometry.visibility import line_times, terrain_profiles
 
 if TYPE_CHECKING:
@@ -33,6 +33,16 @@ INCIDENCES = {
     "ellipsoid_incidence": {"long_name": "incidence angle on the ellipsoid", "units": "degree"},
 }
 """Attributes of the incidence angles by name."""
+GROUND_POINTS = {
+    "longitude": {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east"},
+    "latitude": {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north"},
+    "height": {
+        "standard_name": "height_above_reference_ellipsoid",
+        "long_name": "height above the WGS84 ellipsoid",
+        "units": "m",
+    },
+}
+"""Attributes of the positions of pixels on the ground by name."""
 
 
 def geo2rdr(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
@@ -72,12 +82,12 @@ def geo2rdr(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
     >>> from sarheight import geometry  # doctest: +SKIP
     >>> geometry.geo2rdr(dem, grid, orbit)  # doctest: +SKIP
     """
-    dem, heights, ground, radar = models(dem, grid, orbit)
+    dem, heights, ground, radar = kernel_models(dem, grid, orbit)
     line, sample = np.empty(heights.shape), np.empty(heights.shape)
     bounds = geolocation_bounds(ground, heights)
     geolocate(ground, radar, heights, line, sample, bounds)
     require_overlap(dem, grid, radar, bounds)
-    return on_grid(
+    return dem_dataset(
         dem,
         {
             "line": (line, {"long_name": "azimuth line", "units": "1"}),
@@ -140,9 +150,6 @@ def incidence(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
     return geometry.dataset(angles(geometry))
 
 
-# From the radar to the ground: where pixels lie.
-
-
 def rdr2geo(
     grid: RadarGrid,
     orbit: Orbit,
@@ -160,11 +167,11 @@ def rdr2geo(
         State vectors that cover the image.
     height : float or xarray.DataArray
         Height above the ellipsoid in metres, for all pixels or for each, dims (line, sample).
-        Left aside where a DEM is given.
+        Ignored if a DEM is passed.
     dem : xarray.DataArray, optional
-        Heights above the ellipsoid in metres, dims (y, x), any CRS. Each pixel is put on the lit
-        terrain at its slant range; where several places lie there, in layover, on the one
-        nearest to the satellite's track. The mapping of `sarheight.layover` tells them all.
+        Heights above the ellipsoid in metres, dims (y, x), any CRS. Each pixel is put on the
+        illuminated terrain at its slant range; where several places lie there, in layover, on the
+        one nearest to the satellite's track. `sarheight.layover.mapping` lists them all.
 
     Returns
     -------
@@ -183,58 +190,33 @@ def rdr2geo(
     """
     radar = radar_model(grid, orbit)
     if dem is not None:
-        geometry = pass_geometry(dem, grid, orbit)
-        scan = terrain_profiles(geometry)
+        profiles = terrain_profiles(pass_geometry(dem, grid, orbit))
         heights = np.empty(grid.shape)
         pixel_heights(
-            scan.ground,
+            profiles.ground,
             radar,
-            scan.heights,
-            scan.reference_height,
+            profiles.heights,
+            profiles.reference_height,
             line_times(grid),
             heights,
         )
     else:
-        given = np.asarray(getattr(height, "values", height), dtype=np.float64)
-        if given.shape not in ((), grid.shape):
+        values = np.asarray(getattr(height, "values", height), dtype=np.float64)
+        if values.shape not in ((), grid.shape):
             msg = (
-                f"found heights of shape {given.shape}, expected one number or the shape of the "
+                f"found heights of shape {values.shape}, expected one number or the shape of the "
                 f"image, {grid.shape}"
             )
             raise ValueError(msg)
-        heights = np.broadcast_to(given, grid.shape).copy()
+        heights = np.broadcast_to(values, grid.shape)
     line, sample = np.meshgrid(np.arange(grid.lines), np.arange(grid.samples), indexing="ij")
     slant_range = grid.slant_range(line, sample)
-    longitude, latitude = np.empty(heights.size), np.empty(heights.size)
-    points_at_height(
-        radar,
-        np.ravel(grid.azimuth_time(line, slant_range)),
-        np.ravel(slant_range),
-        heights.ravel(),
-        longitude,
-        latitude,
-    )
-    dims = ("line", "sample")
+    time = grid.azimuth_time(line, slant_range)
+    longitude, latitude = ground_points(radar, time, slant_range, heights)
+    arrays = longitude, latitude, np.where(np.isnan(longitude), np.nan, heights)
     return xr.Dataset(
         {
-            "longitude": (
-                dims,
-                np.degrees(longitude).reshape(grid.shape),
-                {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east"},
-            ),
-            "latitude": (
-                dims,
-                np.degrees(latitude).reshape(grid.shape),
-                {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north"},
-            ),
-            "height": (
-                dims,
-                np.where(np.isnan(longitude).reshape(grid.shape), np.nan, heights),
-                {
-                    "standard_name": "height_above_reference_ellipsoid",
-                    "long_name": "height above the WGS84 ellipsoid",
-                    "units": "m",
-                },
-            ),
+            name: (("line", "sample"), array, dict(attributes))
+            for (name, attributes), array in zip(GROUND_POINTS.items(), arrays, strict=True)
         }
     )

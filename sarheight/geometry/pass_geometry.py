@@ -1,4 +1,4 @@
-"""Pass geometry: a DEM under one radar pass, and the areas of its pixels."""
+"""Geometry of a radar pass over a DEM, and the areas of its pixels."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ import xarray as xr
 from numpy.typing import NDArray
 from sarheight_kernels.models import GroundModel, RadarModel, ground_block, ground_position
 from sarheight_kernels.radiometry import divide_by_area
-from sarheight_kernels.rdr2geo import points_at_height
 from sarheight_kernels.tiles import tile_bounds, tile_count
 
 from sarheight.dem.checked import CheckedDem
 from sarheight.errors import GeometryError
-from sarheight.geometry.tables import ground_model, horizontal, radar_model, to_earth_fixed
+from sarheight.geometry.tables import (
+    ground_model,
+    ground_points,
+    horizontal,
+    radar_model,
+    to_earth_fixed,
+)
 
 if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
@@ -28,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class PassGeometry:
-    """A DEM as one image sees it."""
+    """A DEM under one radar pass."""
 
     dem: xr.DataArray  # the DEM, dims (y, x)
     grid: RadarGrid  # sampling of the image
@@ -36,7 +41,7 @@ class PassGeometry:
     heights: NDArray[np.float32]
     ground: GroundModel  # positions of the cells
     radar: RadarModel  # orbit and sampling of the image
-    bounds: NDArray[np.float64]  # (tiles, 4): part of the image that each tile of the DEM can light
+    bounds: NDArray[np.float64]  # (tiles, 4): part of the image that each tile can contribute to
 
     @cached_property
     def cell_area(self) -> float:
@@ -57,79 +62,67 @@ class PassGeometry:
         self, variables: Mapping[str, tuple[NDArray[Any], Mapping[str, Any]]]
     ) -> xr.Dataset:
         """Make a dataset on the DEM's grid."""
-        return on_grid(self.dem, variables)
+        return dem_dataset(self.dem, variables)
 
 
-def on_grid(
+def dem_dataset(
     dem: xr.DataArray, variables: Mapping[str, tuple[NDArray[Any], Mapping[str, Any]]]
 ) -> xr.Dataset:
-    """Make a dataset on the grid of a DEM; see `PassGeometry.dataset`."""
-    # The CRS travels as a coordinate; nothing else of the DEM does.
-    filled = xr.Dataset(
+    """Make a dataset of values and attributes on the grid of a DEM."""
+    # The CRS is kept as a coordinate; nothing else of the DEM is.
+    dataset = xr.Dataset(
         {
             name: (("y", "x"), values, {**attributes, "grid_mapping": "spatial_ref"})
             for name, (values, attributes) in variables.items()
         },
         coords=dem.coords,
     )
-    if "spatial_ref" in filled.coords:
-        return filled
-    placed: xr.Dataset = filled.rio.write_crs(dem.rio.crs)
-    return placed
+    if "spatial_ref" not in dataset.coords:
+        dataset = dataset.rio.write_crs(dem.rio.crs)
+    return dataset
 
 
-def _footprint(grid: RadarGrid, radar: RadarModel) -> str:
-    """Describe where an image lies, for messages."""
-    line = np.array([0.0, 0.0, grid.lines - 1.0, grid.lines - 1.0])
-    sample = np.array([0.0, grid.samples - 1.0, 0.0, grid.samples - 1.0])
-    longitude, latitude = np.empty(4), np.empty(4)
-    slant_range = grid.slant_range(line, sample)
-    points_at_height(
-        radar,
-        grid.azimuth_time(line, slant_range),
-        slant_range,
-        np.zeros(4),
-        longitude,
-        latitude,
-    )
-    longitude, latitude = np.degrees(longitude), np.degrees(latitude)
-    # A footprint across the antimeridian reads best in longitudes without a jump.
-    longitude = np.degrees(np.unwrap(np.radians(longitude)))
+def _describe(longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> str:
+    """Describe the extent of some points, for messages."""
     return (
         f"latitude {latitude.min():.2f} to {latitude.max():.2f}, "
         f"longitude {longitude.min():.2f} to {longitude.max():.2f}"
     )
 
 
-def _extent(dem: xr.DataArray) -> str:
-    """Describe where a DEM lies, for messages."""
+def _image_extent(grid: RadarGrid, radar: RadarModel) -> str:
+    """Describe the extent of an image at height zero, for messages."""
+    line = np.array([0.0, 0.0, grid.lines - 1.0, grid.lines - 1.0])
+    sample = np.array([0.0, grid.samples - 1.0, 0.0, grid.samples - 1.0])
+    slant_range = grid.slant_range(line, sample)
+    longitude, latitude = ground_points(radar, grid.azimuth_time(line, slant_range), slant_range)
+    # An extent across the antimeridian is clearest in longitudes without a jump.
+    return _describe(np.degrees(np.unwrap(np.radians(longitude))), latitude)
+
+
+def _dem_extent(dem: xr.DataArray) -> str:
+    """Describe the extent of a DEM, for messages."""
     transformer = pyproj.Transformer.from_crs(
         horizontal(pyproj.CRS.from_user_input(dem.rio.crs)), 4326, always_xy=True
     )
-    x, y = np.meshgrid(dem.x.values[[0, -1]], dem.y.values[[0, -1]])
-    longitude, latitude = transformer.transform(x, y)
-    return (
-        f"latitude {latitude.min():.2f} to {latitude.max():.2f}, "
-        f"longitude {longitude.min():.2f} to {longitude.max():.2f}"
+    return _describe(
+        *transformer.transform(*np.meshgrid(dem.x.values[[0, -1]], dem.y.values[[0, -1]]))
     )
 
 
 def require_overlap(
     dem: xr.DataArray, grid: RadarGrid, radar: RadarModel, bounds: NDArray[np.float64]
 ) -> None:
-    """Refuse a DEM of which no part can light the image.
-
-    Shapes: `bounds` (n, 4).
-    """
-    met = (
+    """Refuse a DEM of which no part can contribute to the image, by `bounds`, shape (n, 4)."""
+    overlaps = (
         (bounds[:, 1] >= -0.5)
         & (bounds[:, 0] <= grid.lines - 0.5)
         & (bounds[:, 3] >= -0.5)
         & (bounds[:, 2] <= grid.samples - 0.5)
     )
-    if met.any():
+    if overlaps.any():
         return
-    where = f"the DEM covers {_extent(dem)}; the image covers {_footprint(grid, radar)}"
+    where = f"the DEM covers {_dem_extent(dem)}; the image covers {_image_extent(grid, radar)}"
     if np.isneginf(bounds[:, 0]).any():
         msg = (
             f"The DEM lies on the side of the track to which the radar does not look "
@@ -141,12 +134,12 @@ def require_overlap(
     raise GeometryError(msg)
 
 
-def models(
+def kernel_models(
     dem: xr.DataArray | CheckedDem, grid: RadarGrid, orbit: Orbit
 ) -> tuple[xr.DataArray, NDArray[np.float32], GroundModel, RadarModel]:
-    """Check a DEM, and turn it and an image into what the kernels read.
+    """Check a DEM, and model it and an image for the kernels.
 
-    Returns shape `heights` (rows, columns).
+    Returns the DEM, its heights, shape (rows, columns), and the models of ground and radar.
     """
     dem = CheckedDem.of(dem).array
     heights = np.ascontiguousarray(dem.values, dtype=np.float32)
@@ -159,61 +152,44 @@ def models(
 
 
 def pass_geometry(dem: xr.DataArray | CheckedDem, grid: RadarGrid, orbit: Orbit) -> PassGeometry:
-    """Look at a DEM through a radar."""
-    dem, heights, ground, radar = models(dem, grid, orbit)
+    """Compute the geometry of a radar pass over a DEM."""
+    dem, heights, ground, radar = kernel_models(dem, grid, orbit)
     bounds = np.empty((tile_count(heights), 4))
     tile_bounds(ground, radar, heights, bounds)
     require_overlap(dem, grid, radar, bounds)
     return PassGeometry(dem, grid, heights, ground, radar, bounds)
 
 
-# The area of a radar pixel, which turns calibrated intensities into energies.
-
-LINE_KNOTS, SAMPLE_KNOTS = 9, 33
+AREA_LINES, AREA_SAMPLES = 9, 33
+"""Lines and samples at which the areas of pixels are computed: they change slowly."""
 BLOCK = 256
 
 
 @dataclass(frozen=True, eq=False)
 class PixelAreas:
-    """Area of the pixels of an image, in the plane to which a calibration refers."""
+    """Areas of the pixels of an image, in the plane to which a calibration refers."""
 
     lines: NDArray[np.float64]  # (k,): lines at which the areas are tabulated
     areas: NDArray[np.float64]  # (k, samples): areas in square metres; linear in between
 
     def blocks(self, lines: int) -> Iterator[tuple[slice, NDArray[np.float64]]]:
         """Yield blocks of lines with the areas of their pixels, shape (block, samples)."""
-        knot, share = self._places(lines)
+        knot, fraction = self._locate(lines)
         for first in range(0, lines, BLOCK):
             block = slice(first, min(first + BLOCK, lines))
             before, after = self.areas[knot[block]], self.areas[knot[block] + 1]
-            yield block, before + share[block, None] * (after - before)
+            yield block, before + fraction[block, None] * (after - before)
 
-    def divide(self, energy: NDArray[np.float32], offset: float = 0.0) -> None:
-        """Turn energies into intensities, in place.
+    def divide(self, rcs: NDArray[np.float32], offset: float = 0.0) -> None:
+        """Turn radar cross-sections, shape (lines, samples), into intensities, in place."""
+        divide_by_area(rcs, *self._locate(rcs.shape[0]), self.areas, offset)
 
-        Shapes: `energy` (lines, samples).
-        """
-        divide_by_area(energy, *self._places(energy.shape[0]), self.areas, offset)
-
-    def _places(self, lines: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Find the knot before each line, and the place of the line between it and the next."""
-        wanted = np.arange(lines, dtype=np.float64)
-        knot = np.clip(
-            np.searchsorted(self.lines, wanted, side="right") - 1, 0, self.lines.size - 2
-        )
-        return knot, (wanted - self.lines[knot]) / (self.lines[knot + 1] - self.lines[knot])
-
-
-def _points(
-    radar: RadarModel, time: NDArray[np.float64], slant_range: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Positions on the ellipsoid at given times and slant ranges, shape (..., 3)."""
-    longitude, latitude = np.empty(time.size), np.empty(time.size)
-    points_at_height(
-        radar, time.ravel(), slant_range.ravel(), np.zeros(time.size), longitude, latitude
-    )
-    position, _ = to_earth_fixed(np.degrees(longitude), np.degrees(latitude))
-    return position.reshape(*time.shape, 3)
+    def _locate(self, lines: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Find the tabulated line before each line, and its fraction of the way to the next."""
+        line = np.arange(lines, dtype=np.float64)
+        knot = np.searchsorted(self.lines, line, side="right") - 1
+        knot = np.clip(knot, 0, self.lines.size - 2)
+        return knot, (line - self.lines[knot]) / (self.lines[knot + 1] - self.lines[knot])
 
 
 def pixel_areas(grid: RadarGrid, radar: RadarModel, calibration: Calibration) -> PixelAreas:
@@ -221,7 +197,7 @@ def pixel_areas(grid: RadarGrid, radar: RadarModel, calibration: Calibration) ->
 
     A pixel's radar cross-section in square metres is its intensity times this area: beta0 refers
     to the area in the slant-range plane, sigma0 to that on the ellipsoid, gamma0 to that at a
-    right angle to the line of sight.
+    right angle to the line of sight (Small 2011, section II).
     """
     if calibration not in ("beta0", "sigma0", "gamma0"):
         msg = (
@@ -229,21 +205,24 @@ def pixel_areas(grid: RadarGrid, radar: RadarModel, calibration: Calibration) ->
             "(linear power): say what the image is calibrated to"
         )
         raise ValueError(msg)
-    lines = np.linspace(0.0, max(grid.lines - 1.0, 1.0), LINE_KNOTS)
-    samples = np.linspace(0.0, max(grid.samples - 1.0, 1.0), SAMPLE_KNOTS)
+    lines = np.linspace(0.0, max(grid.lines - 1.0, 1.0), AREA_LINES)
+    samples = np.linspace(0.0, max(grid.samples - 1.0, 1.0), AREA_SAMPLES)
     line, sample = np.meshgrid(lines, samples, indexing="ij")
     slant = grid.slant_range(line, sample)
     time = grid.azimuth_time(line, slant)
     step = 0.5 * abs(radar.line_interval)
-    along = _points(radar, time + step, slant) - _points(radar, time - step, slant)
-    across = _points(radar, time, grid.slant_range(line, sample + 0.5)) - _points(
-        radar, time, grid.slant_range(line, sample - 0.5)
-    )
+    near, far = grid.slant_range(line, sample - 0.5), grid.slant_range(line, sample + 0.5)
+
+    def position(time: NDArray[np.float64], slant: NDArray[np.float64]) -> NDArray[np.float64]:
+        return to_earth_fixed(*ground_points(radar, time, slant))[0]
+
+    along = position(time + step, slant) - position(time - step, slant)
+    across = position(time, far) - position(time, near)
     area = np.linalg.norm(np.cross(along, across), axis=-1)
-    # Squint-free: the line of sight is at a right angle to the track, so the slant range's
-    # growth across a pixel over its width on the ground is the sine of incidence.
-    extent = np.abs(grid.slant_range(line, sample + 0.5) - grid.slant_range(line, sample - 0.5))
-    sine = np.clip(extent / np.linalg.norm(across, axis=-1), 0.0, 1.0)
+    # At zero Doppler the line of sight is at a right angle to the track: a pixel's extent in slant
+    # range over its width on the ground is the sine of incidence.
+    sine = np.clip(np.abs(far - near) / np.linalg.norm(across, axis=-1), 0.0, 1.0)
+    # A_beta = A_sigma sin(theta), A_gamma = A_sigma cos(theta).
     if calibration == "beta0":
         area = area * sine
     elif calibration == "gamma0":

@@ -1,4 +1,4 @@
-"""Which part of an image a DEM or an area given in degrees covers."""
+"""The part of an image that shows a DEM or an area in degrees."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sarheight.dem import check_dem, local_posting
 from sarheight.ellipsoid import look_sign
 from sarheight.errors import GeometryError
 from sarheight.geometry.pass_geometry import PassGeometry, pass_geometry
+from sarheight.geometry.tables import to_earth_fixed
 from sarheight.grid import RadarGrid
 from sarheight.orbit import look_at
 from sarheight.scene import Scene
@@ -21,44 +22,49 @@ from sarheight.scene import Scene
 if TYPE_CHECKING:
     import xarray as xr
 
+    from sarheight.dem.checked import CheckedDem
     from sarheight.orbit import Orbit
 
 MARGIN = 16
-"""Pixels that are kept around what the DEM lights."""
+"""Pixels that are kept around those that the DEM contributes to."""
 
 
-def _part(geometry: PassGeometry, margin: int) -> tuple[slice, slice]:
-    """Lines and samples of the image that a DEM can light, with a margin, inside the image."""
-    lit = geometry.bounds[np.isfinite(geometry.bounds).all(axis=1)]
-    edges = [lit[:, 0].min(), lit[:, 1].max(), lit[:, 2].min(), lit[:, 3].max()]
-    first_line, last_line, first_sample, last_sample = (int(np.rint(edge)) for edge in edges)
+def _window(geometry: PassGeometry, margin: int) -> tuple[slice, slice]:
+    """Lines and samples of the image that a DEM can contribute to, with a margin."""
+    bounds = geometry.bounds[np.isfinite(geometry.bounds).all(axis=1)]
+    first_line, first_sample = np.rint(bounds[:, [0, 2]].min(axis=0)).astype(int).tolist()
+    last_line, last_sample = np.rint(bounds[:, [1, 3]].max(axis=0)).astype(int).tolist()
+    lines, samples = geometry.grid.shape
     return (
-        slice(max(first_line - margin, 0), min(last_line + margin + 1, geometry.grid.lines)),
-        slice(max(first_sample - margin, 0), min(last_sample + margin + 1, geometry.grid.samples)),
+        slice(max(first_line - margin, 0), min(last_line + margin + 1, lines)),
+        slice(max(first_sample - margin, 0), min(last_sample + margin + 1, samples)),
     )
 
 
 def crop_grid_to_dem(
     dem: xr.DataArray, grid: RadarGrid, orbit: Orbit, *, margin: int = MARGIN
 ) -> RadarGrid:
-    """Cut a grid to the part that a DEM can light."""
-    return grid.crop(*_part(pass_geometry(dem, grid, orbit), margin))
+    """Crop a grid to the part that a DEM can contribute to."""
+    return grid.crop(*_window(pass_geometry(dem, grid, orbit), margin))
 
 
-def crop_scene_to_dem(scene: Scene, dem: xr.DataArray, *, margin: int = MARGIN) -> Scene:
-    """Cut a scene to the part that a DEM can light."""
-    line, sample = _part(pass_geometry(dem, scene.grid, scene.orbit), margin)
-    part = scene.image.isel(line=line, sample=sample)
-    return Scene(part, scene.grid.crop(line, sample), scene.orbit, scene.calibration)
+def crop_scene_to_dem(
+    scene: Scene, dem: xr.DataArray | CheckedDem, *, margin: int = MARGIN
+) -> Scene:
+    """Crop a scene to the part that a DEM can contribute to."""
+    line, sample = _window(pass_geometry(dem, scene.grid, scene.orbit), margin)
+    image = scene.image.isel(line=line, sample=sample)
+    return Scene(image, scene.grid.crop(line, sample), scene.orbit, scene.calibration)
 
 
 def rotate_over_dem(
     dem: xr.DataArray, grid: RadarGrid, orbit: Orbit, incidence: float
 ) -> tuple[RadarGrid, Orbit, float]:
-    """Turn an orbit about the Earth's axis until it sees a DEM, and move the grid there.
+    """Rotate an orbit about the Earth's axis until it sees a DEM, and move the grid there.
 
     The sampling stays that of the grid. A slant-range grid is moved along and across the track;
-    one in ground range only along it, as its polynomials do not reach beyond the swath.
+    one in ground range only along it, as its polynomials do not reach beyond the swath. Also
+    returns the degrees of the rotation.
     """
     dem = check_dem(dem)
     latitude, longitude, height = _centre(dem)
@@ -67,7 +73,8 @@ def rotate_over_dem(
         orbit, latitude, longitude, incidence, look_side=grid.look_side, height=height
     )
     orbit = orbit.rotate(degrees)
-    return _moved(dem, grid, orbit, (latitude, longitude, height), incidence), orbit, degrees
+    grid = _move_grid(dem, grid, orbit, (latitude, longitude, height), incidence)
+    return grid, orbit, degrees
 
 
 def _centre(dem: xr.DataArray) -> tuple[float, float, float]:
@@ -77,18 +84,18 @@ def _centre(dem: xr.DataArray) -> tuple[float, float, float]:
     return latitude, longitude, float(dem.mean())
 
 
-def _moved(
+def _move_grid(
     dem: xr.DataArray,
     grid: RadarGrid,
     orbit: Orbit,
-    place: tuple[float, float, float],
+    position: tuple[float, float, float],
     incidence: float,
 ) -> RadarGrid:
-    """Move a grid along the track, and across it if it can be, until it holds what a DEM lights."""
+    """Move a grid along the track, and across it if possible, until it shows a DEM."""
     centre = RadarGrid.over(
         orbit,
-        *place[:2],
-        height=place[2],
+        *position[:2],
+        height=position[2],
         lines=1,
         samples=1,
         ground_range=False,
@@ -107,29 +114,26 @@ def _moved(
             msg = (
                 f"under an incidence of {incidence:g} degrees the DEM is {slant_range / 1000:.1f} "
                 f"km away, and the swath reaches from {near / 1000:.1f} to {far / 1000:.1f} km; "
-                "expected an incidence that the swath has (`sarheight info` tells which)"
+                "expected an incidence that the swath has (`sarheight info` prints it)"
             )
             raise GeometryError(msg)
     else:
         samples = int(np.ceil((reach + relief) / grid.sample_spacing)) + MARGIN
         wide = replace(
-            wide,
-            near_range=slant_range - samples * grid.sample_spacing,
-            samples=2 * samples + 1,
+            wide, near_range=slant_range - samples * grid.sample_spacing, samples=2 * samples + 1
         )
     return crop_grid_to_dem(dem, wide, orbit)
 
-
-# Which part of an image shows an area given in degrees.
 
 Bounds = tuple[float, float, float, float]
 """West, south, east and north in degrees; west is larger than east across the date line."""
 
 HEIGHTS = (-500.0, 9000.0)
-"""Between which all land lies, in metres above the ellipsoid."""
+"""Range of all land, in metres above the ellipsoid."""
 
 POSTING, FEWEST, MOST = 0.05, 5, 200
-ROUNDS = 30
+"""Points that represent an area: their distance in degrees, and their number along an axis."""
+ITERATIONS = 30
 """Each divides the error by eight: the satellite's path is curved."""
 
 Floats = NDArray[np.float64]
@@ -148,7 +152,7 @@ def window_of_bounds(
     if not heights[0] <= heights[1]:
         msg = f"found heights from {heights[0]:g} to {heights[1]:g} m, expected low before high"
         raise ValueError(msg)
-    time, slant_range = zero_doppler(_places(bounds, heights), grid, orbit.with_epoch(grid.epoch))
+    time, slant_range = zero_doppler(_points(bounds, heights), grid, orbit.with_epoch(grid.epoch))
     edges = grid.slant_range(*np.meshgrid([0, grid.lines - 1], [0, grid.samples - 1]))
     if (
         time.size == 0
@@ -159,29 +163,27 @@ def window_of_bounds(
     ):
         msg = (
             f"found bounds {bounds}, which the image does not show; expected west, south, east, "
-            "north in degrees, of a place within it (`sarheight info` tells where it lies)"
+            "north in degrees, of a place within it (`sarheight info` prints its outline)"
         )
         raise GeometryError(msg)
-    # What lies beyond the image may not be asked of its ground-range polynomials.
+    # Ground-range polynomials do not hold beyond the image.
     inside = np.clip(slant_range, edges.min(), edges.max())
     sample = grid.sample(inside, np.clip(time, grid.first_time, grid.last_time))
     return (
-        _area_part(grid.line(time, slant_range), grid.lines, margin),
-        _area_part(sample, grid.samples, margin),
+        _pixel_range(grid.line(time, slant_range), grid.lines, margin),
+        _pixel_range(sample, grid.samples, margin),
     )
 
 
-def _area_part(places: Floats, size: int, margin: int) -> slice:
-    """Return the pixels of an axis, inside the image, between the first and last of some places."""
-    first = min(max(math.floor(float(places.min())) - margin, 0), size - 1)
-    last = min(max(math.ceil(float(places.max())) + margin, 0), size - 1)
+def _pixel_range(coordinates: Floats, size: int, margin: int) -> slice:
+    """Pixels of an axis, inside the image, from the least to the greatest coordinate."""
+    first = min(max(math.floor(float(coordinates.min())) - margin, 0), size - 1)
+    last = min(max(math.ceil(float(coordinates.max())) + margin, 0), size - 1)
     return slice(first, last + 1)
 
 
-def _places(bounds: Bounds, heights: tuple[float, float]) -> Floats:
-    """Spread points over an area, on its lowest and highest level; Earth-fixed, shape (n, 3)."""
-    import pyproj
-
+def _points(bounds: Bounds, heights: tuple[float, float]) -> Floats:
+    """Spread points over an area, at its lowest and highest level; Earth-fixed, shape (n, 3)."""
     west, south, east, north = bounds
     east += 360.0 if east < west else 0.0
     axes = (
@@ -189,26 +191,26 @@ def _places(bounds: Bounds, heights: tuple[float, float]) -> Floats:
         for low, high in ((west, east), (south, north))
     )
     longitude, latitude, height = np.meshgrid(*axes, np.array(heights))
-    to_earth_fixed = pyproj.Transformer.from_crs(4979, 4978, always_xy=True)
-    return np.stack(
-        to_earth_fixed.transform(longitude.ravel(), latitude.ravel(), height.ravel()), axis=-1
-    )
+    position, normal = to_earth_fixed(longitude.ravel(), latitude.ravel())
+    points: Floats = position + height.ravel()[:, None] * normal
+    return points
 
 
-def zero_doppler(places: Floats, grid: RadarGrid, orbit: Orbit) -> tuple[Floats, Floats]:
-    """Find when and how far away the radar sees places, of those that it looks towards.
+def zero_doppler(points: Floats, grid: RadarGrid, orbit: Orbit) -> tuple[Floats, Floats]:
+    """Find zero-Doppler time and slant range of the points on the side to which the radar looks.
 
-    Shapes: `places` (n, 3); returns `time, slant_range` (m,).
+    Shapes: `points` (n, 3); returns `time, slant_range` (m,).
     """
-    time = np.full(len(places), 0.5 * (grid.first_time + grid.last_time))
-    for _ in range(ROUNDS):
+    time = np.full(len(points), 0.5 * (grid.first_time + grid.last_time))
+    # Newton's method without the acceleration: t += v . (P - s) / v . v.
+    for _ in range(ITERATIONS):
         position, velocity = orbit.state(time)
-        ahead = np.einsum("ij,ij->i", velocity, places - position)
+        ahead = np.einsum("ij,ij->i", velocity, points - position)
         time = np.clip(
             time + ahead / np.einsum("ij,ij->i", velocity, velocity), orbit.time[0], orbit.stop
         )
     position, velocity = orbit.state(time)
-    look = places - position
+    look = points - position
     side = np.einsum("ij,ij->i", np.cross(velocity, position), look)
     towards = side * look_sign(grid.look_side) > 0.0
     return time[towards], np.linalg.norm(look[towards], axis=1)

@@ -1,4 +1,4 @@
-"""Tables for the kernels: ground positions as polynomials, the radar grid with its orbit."""
+"""Models for the kernels: ground positions as polynomials, the radar grid with its orbit."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pyproj
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 from sarheight_kernels.models import GroundModel, RadarModel
+from sarheight_kernels.rdr2geo import points_at_height
 from sarheight_kernels.tiles import TILE
 
 from sarheight.ellipsoid import SPEED_OF_LIGHT, look_sign
@@ -23,9 +24,10 @@ SEMI_MAJOR = WGS84.a
 ECCENTRICITY_SQUARED = WGS84.es
 
 NODES = 8
+"""Chebyshev nodes along each axis of a block."""
 LARGEST_BLOCK = 16 * TILE
-# Cells around a block that its polynomials still serve: neighbours of its border cells.
 MARGIN = 4
+"""Cells around a block for which its polynomials hold too: neighbours of its border cells."""
 TOLERANCE = 1e-6
 """Largest distance in metres between the polynomials and the projection."""
 ACCEPTABLE = 1e-3
@@ -44,6 +46,22 @@ def to_earth_fixed(
     curvature = SEMI_MAJOR / np.sqrt(1.0 - ECCENTRICITY_SQUARED * np.sin(phi) ** 2)
     scale = np.stack((curvature, curvature, curvature * (1.0 - ECCENTRICITY_SQUARED)), axis=-1)
     return scale * normal, normal
+
+
+def ground_points(
+    radar: RadarModel,
+    time: NDArray[np.float64],
+    slant_range: NDArray[np.float64],
+    height: NDArray[np.float64] | float = 0.0,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Find longitude and latitude in degrees of points at zero-Doppler times and slant ranges.
+
+    All arrays have the shape of `time`; NaN where no point at that height lies at that range.
+    """
+    longitude, latitude = np.empty(time.size), np.empty(time.size)
+    heights = np.broadcast_to(height, time.shape)
+    points_at_height(radar, time.ravel(), slant_range.ravel(), heights.ravel(), longitude, latitude)
+    return (np.degrees(longitude).reshape(time.shape), np.degrees(latitude).reshape(time.shape))
 
 
 def horizontal(crs: pyproj.CRS) -> pyproj.CRS:
@@ -83,64 +101,68 @@ class _Raster:
         return np.concatenate(to_earth_fixed(longitude, latitude), axis=-1)
 
 
+def _block_positions(
+    raster: _Raster,
+    blocks: tuple[int, int],
+    size: tuple[int, int],
+    half: tuple[float, float],
+    nodes: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Positions and normals at nodes from -1 to 1 of each block, shape (down, across, n, n, 6)."""
+    row, column = (
+        (np.arange(count)[:, None] + 0.5) * cells - 0.5 + reach * nodes
+        for count, cells, reach in zip(blocks, size, half, strict=True)
+    )
+    return raster.position(*np.broadcast_arrays(row[:, None, :, None], column[None, :, None, :]))
+
+
 def _fit(raster: _Raster, block: int) -> GroundModel:
-    rows, columns = raster.y.size, raster.x.size
-    block_rows = min(block, -(-rows // TILE) * TILE)
-    block_columns = min(block, -(-columns // TILE) * TILE)
-    down, across = -(-rows // block_rows), -(-columns // block_columns)
-    half_rows = 0.5 * (block_rows - 1) + MARGIN
-    half_columns = 0.5 * (block_columns - 1) + MARGIN
+    """Interpolate positions at the Chebyshev nodes of blocks by polynomials."""
+    shape = raster.y.size, raster.x.size
+    rows, columns = (min(block, -(-cells // TILE) * TILE) for cells in shape)
+    half = 0.5 * (rows - 1) + MARGIN, 0.5 * (columns - 1) + MARGIN
     nodes = np.cos((2.0 * np.arange(NODES) + 1.0) * np.pi / (2 * NODES))
     to_powers = np.linalg.inv(np.vander(nodes, NODES, increasing=True))
-    row = (np.arange(down)[:, None] + 0.5) * block_rows - 0.5 + half_rows * nodes
-    column = (np.arange(across)[:, None] + 0.5) * block_columns - 0.5 + half_columns * nodes
-    values = raster.position(*np.broadcast_arrays(row[:, None, :, None], column[None, :, None, :]))
+    blocks = -(-shape[0] // rows), -(-shape[1] // columns)
+    values = _block_positions(raster, blocks, (rows, columns), half, nodes)
     coefficients = np.einsum("im,jn,abmnk->abijk", to_powers, to_powers, values, optimize=True)
-    return GroundModel(
-        block_rows, block_columns, half_rows, half_columns, np.ascontiguousarray(coefficients)
-    )
+    return GroundModel(rows, columns, *half, np.ascontiguousarray(coefficients))
 
 
-def _miss(model: GroundModel, raster: _Raster) -> float:
-    """Largest distance to the projection, probed where polynomials through the nodes err most."""
+def _largest_error(model: GroundModel, raster: _Raster) -> float:
+    """Largest distance to the projection, probed where interpolation errs most: between nodes."""
     probes = np.cos(np.arange(NODES + 1) * np.pi / NODES)[[0, 1, NODES // 2, NODES]]
     down, across = model.coefficients.shape[:2]
-    row = (np.arange(down)[:, None] + 0.5) * model.block_rows - 0.5 + model.half_rows * probes
-    column = (
-        (np.arange(across)[:, None] + 0.5) * model.block_columns - 0.5 + model.half_columns * probes
-    )
-    exact = raster.position(*np.broadcast_arrays(row[:, None, :, None], column[None, :, None, :]))
+    size, half = (model.block_rows, model.block_columns), (model.half_rows, model.half_columns)
+    exact = _block_positions(raster, (down, across), size, half, probes)
     powers = np.vander(probes, NODES, increasing=True)
     fitted = np.einsum("mi,nj,abijk->abmnk", powers, powers, model.coefficients, optimize=True)
     return float(np.abs(fitted - exact)[..., :3].max())
 
 
 def ground_model(x: NDArray[np.float64], y: NDArray[np.float64], crs: pyproj.CRS) -> GroundModel:
-    """Make the ground model of a raster.
+    """Model the ground of a raster with coordinates `x`, shape (columns,), and `y`, shape (rows,).
 
     The projection is inverted at a few nodes of each block of cells; blocks shrink until the
-    polynomials through them meet the projection to a micrometre.
-    Shapes: `x, y` (columns,).
+    polynomials through them agree with the projection to a micrometre.
     """
     raster = _Raster(x, y, crs)
     block = LARGEST_BLOCK
     model = _fit(raster, block)
-    miss = _miss(model, raster)
-    while miss > TOLERANCE and block > TILE:
+    error = _largest_error(model, raster)
+    while error > TOLERANCE and block > TILE:
         block //= 2
         model = _fit(raster, block)
-        miss = _miss(model, raster)
-    if not miss <= ACCEPTABLE:
+        error = _largest_error(model, raster)
+    if not error <= ACCEPTABLE:
         msg = (
-            f"The map projection of the DEM changes by {miss:.3g} m within {TILE} cells in a way "
+            f"The map projection of the DEM changes by {error:.3g} m within {TILE} cells in a way "
             f"no smooth function follows (at most {ACCEPTABLE:g} m is accepted). The raster may "
             "cross a seam of the projection: cut it there, or reproject it to a local CRS."
         )
         raise GeometryError(msg)
     return model
 
-
-# Turn a radar grid and an orbit into the tables that the kernels read.
 
 DEGREE = 12
 """Degree of the polynomials from slant range to ground range."""
@@ -152,12 +174,12 @@ TO_POWERS = np.array(
 )
 """Coefficients of powers of each Chebyshev polynomial."""
 RANGE_MARGIN, LEAST_MARGIN = 0.1, 10_000.0
-"""How far beyond the edges of the image its polynomials are fitted: part of its width, and
-metres of ground range at least. Farther out they are continued by a straight line."""
+"""Margin of the image for which its polynomials are fitted: part of its width, and metres of ground
+range at least. Farther out they are continued by a straight line."""
 
 
 class _Sampling(NamedTuple):
-    """The range sampling as the kernels hold it, see `RadarModel`."""
+    """The range sampling, see `RadarModel`."""
 
     segment_start: NDArray[np.float64]
     segment_origin: NDArray[np.float64]
@@ -179,7 +201,7 @@ def _slant_sampling(grid: RadarGrid) -> _Sampling:
 
 
 def _ground_sampling(grid: RadarGrid) -> _Sampling:
-    """Fit samples in powers of slant range at each record, and how they go from one to the next.
+    """Fit samples in powers of slant range at each record, and their change from one to the next.
 
     The polynomials are fitted to the grid's own conversion, so that both agree.
     """
@@ -215,30 +237,30 @@ def _ground_sampling(grid: RadarGrid) -> _Sampling:
     )
 
 
-def _continued(orbit: Orbit) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Continue an orbit table by straight flight at both ends.
+def _extended_orbit(orbit: Orbit) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Extend an orbit table by straight flight at both ends.
 
-    The image lies within the orbit. Places far from it are seen, if at all, at times that the
-    orbit does not cover, where polynomials of degree seven could put them anywhere; straight
-    flight keeps them away from the image.
+    The image lies within the orbit. The zero-Doppler times of places far from it lie outside, where
+    polynomials of degree seven could give any position; straight flight keeps such places away
+    from the image.
     """
     times = np.array([orbit.time[0], orbit.stop])
     position, velocity = orbit.state(times)
     straight = np.zeros((2, *orbit.coefficients.shape[1:]))
     straight[:, 0], straight[:, 1] = position, velocity
-    beat = orbit.time[1] - orbit.time[0]
-    straight[0, 0] -= beat * velocity[0]
+    interval = orbit.time[1] - orbit.time[0]
+    straight[0, 0] -= interval * velocity[0]
     return (
-        np.concatenate((times[:1] - beat, orbit.start, times[1:])),
+        np.concatenate((times[:1] - interval, orbit.start, times[1:])),
         np.concatenate((straight[:1], orbit.coefficients, straight[1:])),
     )
 
 
 def radar_model(grid: RadarGrid, orbit: Orbit) -> RadarModel:
-    """Make the radar model of an image."""
+    """Model the sampling and the orbit of an image."""
     orbit = orbit.with_epoch(grid.epoch)
     orbit.require_cover(grid.first_time, grid.last_time)
-    start, coefficients = _continued(orbit)
+    start, coefficients = _extended_orbit(orbit)
     sampling = _slant_sampling(grid) if grid.ground_range is None else _ground_sampling(grid)
     return RadarModel(
         orbit_start=start,

@@ -1,8 +1,8 @@
-"""Layover, shadow and folds of a DEM, by profiles through it."""
+"""Layover, shadow and layover multiplicity of a DEM, by profiles through it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +13,7 @@ from sarheight_kernels.masks import (
     illuminate_profiles,
     profiles_to_cells,
 )
-from sarheight_kernels.models import GroundModel, locate_cell
+from sarheight_kernels.models import GroundModel, RadarModel, locate_cell
 from sarheight_kernels.profiles import NO_DATA
 from sarheight_kernels.tiles import tile_count
 
@@ -26,19 +26,31 @@ FORESHORTENING_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Profiles:
-    """How profiles in the planes of zero Doppler run through a DEM."""
+class ProfileLayout:
+    """Position of the profiles, in planes of zero Doppler, along which a DEM is scanned."""
 
-    # (rows, columns): heights, transposed where the line of sight runs along the rows of the DEM
-    heights: NDArray[np.float32]
-    ground: GroundModel  # positions, transposed likewise
-    transposed: bool  # whether that is so
+    transposed: bool  # whether the line of sight runs along the rows of the DEM
     reference_height: float  # height at which profiles are followed, in metres
-    # First_time, interval: zero-Doppler time of the first profile and time between profiles that
-    # are at most one row apart, in seconds
+    # Zero-Doppler time of the first profile and time between profiles, in seconds: profiles are
+    # at most one row apart.
     first_time: float
     interval: float
-    count: int  # number of such profiles
+    count: int  # number of profiles
+
+
+@dataclass(frozen=True, eq=False)
+class Profiles(ProfileLayout):
+    """Profiles through a DEM or a part of it, which needs only some of the whole DEM's."""
+
+    heights: NDArray[np.float32]  # (rows, columns): transposed where the layout says so
+    ground: GroundModel  # positions, transposed likewise
+    radar: RadarModel
+
+    @property
+    def inputs(self) -> tuple[GroundModel, RadarModel, NDArray[np.float32], float, float, float]:
+        """What kernels read of profiles: models, heights, first time, interval, height."""
+        times = self.first_time, self.interval
+        return self.ground, self.radar, self.heights, *times, self.reference_height
 
 
 def _transposed(ground: GroundModel) -> GroundModel:
@@ -52,16 +64,15 @@ def _transposed(ground: GroundModel) -> GroundModel:
 
 
 def _times(geometry: PassGeometry, height: float) -> NDArray[np.float64]:
-    """Zero-Doppler times on a 5 x 5 net over the DEM, shape (5, 5)."""
-    rows, columns = geometry.heights.shape
+    """Zero-Doppler times at 5 x 5 cells across the DEM, shape (5, 5)."""
+    rows, columns = (np.linspace(0.0, max(n - 1.0, 1.0), 5) for n in geometry.heights.shape)
+    ground, radar = geometry.ground, geometry.radar
     times = [
         [
-            locate_cell(
-                geometry.ground, geometry.radar, row, column, height, geometry.radar.line_zero_time
-            )[2]
-            for column in np.linspace(0.0, max(columns - 1.0, 1.0), 5)
+            locate_cell(ground, radar, row, column, height, radar.line_zero_time)[2]
+            for column in columns
         ]
-        for row in np.linspace(0.0, max(rows - 1.0, 1.0), 5)
+        for row in rows
     ]
     return np.array(times)
 
@@ -70,17 +81,6 @@ def line_times(grid: RadarGrid) -> NDArray[np.float64]:
     """Zero-Doppler times of the lines of an image in the middle of the swath, shape (lines,)."""
     lines = np.arange(grid.lines)
     return grid.azimuth_time(lines, grid.slant_range(lines, 0.5 * (grid.samples - 1)))
-
-
-@dataclass(frozen=True)
-class ProfileLayout:
-    """Where the profiles of a DEM lie, of which a part of it needs only some."""
-
-    transposed: bool  # transposed, reference_height, first_time, interval, count: as in `Profiles`
-    reference_height: float
-    first_time: float
-    interval: float
-    count: int
 
 
 def profile_layout(geometry: PassGeometry, height: float) -> ProfileLayout:
@@ -93,126 +93,84 @@ def profile_layout(geometry: PassGeometry, height: float) -> ProfileLayout:
     interval = float((per_column if transposed else per_row).min())
     # Half a row more on each side than the cells' centres reach.
     first, last = float(times.min() - interval), float(times.max() + interval)
-    return ProfileLayout(
-        transposed, height, first, interval, int(np.ceil((last - first) / interval)) + 1
-    )
+    count = int(np.ceil((last - first) / interval)) + 1
+    return ProfileLayout(transposed, height, first, interval, count)
 
 
-def terrain_profiles(geometry: PassGeometry, scan: ProfileLayout | None = None) -> Profiles:
-    """Lay profiles through a DEM."""
-    if scan is None:
-        scan = profile_layout(
-            geometry, float(0.5 * (np.nanmin(geometry.heights) + np.nanmax(geometry.heights)))
-        )
-        skipped, count = 0, scan.count
-    else:
-        times = (_times(geometry, scan.reference_height) - scan.first_time) / scan.interval
-        skipped = max(int(np.floor(times.min())) - 2, 0)
-        count = max(min(int(np.ceil(times.max())) + 3, scan.count) - skipped, 1)
+def terrain_profiles(geometry: PassGeometry, layout: ProfileLayout | None = None) -> Profiles:
+    """Lay profiles through a DEM, or those of a larger DEM's layout that it needs."""
     heights, ground = geometry.heights, geometry.ground
-    if scan.transposed:
+    if layout is None:
+        layout = profile_layout(geometry, float(0.5 * (np.nanmin(heights) + np.nanmax(heights))))
+        skipped, count = 0, layout.count
+    else:
+        times = _times(geometry, layout.reference_height) - layout.first_time
+        index = times / layout.interval
+        skipped = max(int(np.floor(index.min())) - 2, 0)
+        count = max(min(int(np.ceil(index.max())) + 3, layout.count) - skipped, 1)
+    if layout.transposed:
         heights, ground = np.ascontiguousarray(heights.T), _transposed(ground)
-    return Profiles(
-        heights,
-        ground,
-        scan.transposed,
-        scan.reference_height,
-        scan.first_time + skipped * scan.interval,
-        scan.interval,
-        count,
-    )
+    first = layout.first_time + skipped * layout.interval
+    layout = replace(layout, first_time=first, count=count)
+    return Profiles(**vars(layout), heights=heights, ground=ground, radar=geometry.radar)
 
 
 def classify_cells(
     geometry: PassGeometry,
     foreshortening: float = FORESHORTENING_THRESHOLD,
-    laid: ProfileLayout | None = None,
+    layout: ProfileLayout | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Classify the cells of a DEM and count the folds they lie in.
+    """Classify the cells of a DEM and find their layover multiplicity.
 
-    Returns shape `category` (rows, columns), `fold_count` (rows, columns).
+    Returns `category, multiplicity`, shape (rows, columns).
     """
-    scan = terrain_profiles(geometry, laid)
-    shape = (2, scan.count, scan.heights.shape[1])
-    along = np.empty(shape, dtype=np.uint8)
-    classify_profiles(
-        scan.ground,
-        geometry.radar,
-        scan.heights,
-        scan.first_time,
-        scan.interval,
-        scan.reference_height,
-        foreshortening,
-        geometry.grid.samples,
-        along[0],
-        along[1],
-    )
-    radar = geometry.radar
-    time = scan.first_time + scan.interval * np.arange(scan.count)
+    profiles, radar = terrain_profiles(geometry, layout), geometry.radar
+    along = np.empty((2, profiles.count, profiles.heights.shape[1]), dtype=np.uint8)
+    classify_profiles(*profiles.inputs, foreshortening, geometry.grid.samples, along[0], along[1])
+    time = profiles.first_time + profiles.interval * np.arange(profiles.count)
     line = (time - radar.line_zero_time) / radar.line_interval
     along[1, (line < -0.5) | (line > geometry.grid.lines - 0.5)] = NO_DATA
-    cells = _on_cells(geometry, scan, along)
+    cells = _on_cells(profiles, along)
     return cells[0], cells[1]
 
 
 def illuminated_cells(geometry: PassGeometry) -> NDArray[np.bool_]:
-    """Find the cells of a DEM that the radar lights.
+    """Find the cells of a DEM that the radar illuminates, shape (rows, columns).
 
     These are the cells that `classify_cells` finds neither void nor in shadow, found faster.
-    Returns shape (rows, columns).
     """
-    scan = terrain_profiles(geometry)
-    along = np.empty((1, scan.count, scan.heights.shape[1]), dtype=np.uint8)
-    illuminate_profiles(
-        scan.ground,
-        geometry.radar,
-        scan.heights,
-        scan.first_time,
-        scan.interval,
-        scan.reference_height,
-        along[0],
-    )
-    lit: NDArray[np.bool_] = _on_cells(geometry, scan, along)[0] == 1
-    return lit
+    profiles = terrain_profiles(geometry)
+    along = np.empty((1, profiles.count, profiles.heights.shape[1]), dtype=np.uint8)
+    illuminate_profiles(*profiles.inputs, along[0])
+    illuminated: NDArray[np.bool_] = _on_cells(profiles, along)[0] == 1
+    return illuminated
 
 
-def _on_cells(
-    geometry: PassGeometry, scan: Profiles, along: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
-    """Bring layers of values along profiles to the cells, shape (layers, rows, columns)."""
-    cells = np.empty((along.shape[0], *scan.heights.shape), dtype=np.uint8)
-    profiles_to_cells(
-        scan.ground,
-        geometry.radar,
-        scan.heights,
-        scan.first_time,
-        scan.interval,
-        scan.reference_height,
-        along,
-        tile_count(scan.heights),
-        cells,
-    )
-    return np.ascontiguousarray(cells.transpose(0, 2, 1)) if scan.transposed else cells
+def _on_cells(profiles: Profiles, along: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Transfer layers of values along profiles to the cells, shape (layers, rows, columns)."""
+    cells = np.empty((along.shape[0], *profiles.heights.shape), dtype=np.uint8)
+    profiles_to_cells(*profiles.inputs, along, tile_count(profiles.heights), cells)
+    return np.ascontiguousarray(cells.transpose(0, 2, 1)) if profiles.transposed else cells
 
 
 def classify_pixels(
     geometry: PassGeometry, foreshortening: float = FORESHORTENING_THRESHOLD
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Classify the pixels of an image and count the folds in them.
+    """Classify the pixels of an image and find their layover multiplicity.
 
-    Returns shape `category, fold_count` (lines, samples).
+    Returns `category, multiplicity`, shape (lines, samples).
     """
-    scan = terrain_profiles(geometry)
-    shape = (geometry.grid.lines, geometry.grid.samples)
-    category, fold_count = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
+    profiles = terrain_profiles(geometry)
+    shape = geometry.grid.shape
+    category, multiplicity = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
     classify_image(
-        scan.ground,
+        profiles.ground,
         geometry.radar,
-        scan.heights,
-        scan.reference_height,
+        profiles.heights,
+        profiles.reference_height,
         line_times(geometry.grid),
         foreshortening,
         category,
-        fold_count,
+        multiplicity,
     )
-    return category, fold_count
+    return category, multiplicity

@@ -1,4 +1,4 @@
-"""Forward simulation: which facet lights which pixel, and how brightly."""
+"""Backscatter laws and simulated radar images."""
 
 from __future__ import annotations
 

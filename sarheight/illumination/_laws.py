@@ -1,8 +1,9 @@
-r"""How brightly a surface scatters, by its local incidence angle.
+r"""Backscatter laws: the brightness of a surface by its local incidence angle.
 
 A law is any callable from incidence angles in degrees to the backscatter coefficient
 :math:`\sigma^0` (radar cross-section per area of the surface, linear power). The shares in which
-the energy of a folded pixel is given back depend on the law's shape only, not on its level.
+the radar cross-section of a pixel in layover is allocated depend on the law's shape only, not on
+its level.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ BackscatterLaw = Callable[[Floats], Floats]
 """From local incidence angles in degrees (0 to 90) to sigma0, linear power."""
 
 TABLE = 4097
-"""Points of a tabulated law: a peak as sharp as Muhleman's is followed to 2 degrees from it."""
+"""Points of a tabulated law, evenly spaced in the cosine: dense enough for a peak as sharp as
+Muhleman's down to 2 degrees of incidence."""
 
 
 def _cosine(incidence: Floats) -> Floats:
@@ -27,14 +29,19 @@ def _cosine(incidence: Floats) -> Floats:
     return np.clip(cosine, 0.0, None)
 
 
-def _require_positive(name: str, value: float) -> None:
-    if not (np.isfinite(value) and value > 0.0):
-        msg = f"found {name}={value!r}, expected a positive number"
-        raise ValueError(msg)
+class _PositiveParameters:
+    """A law whose parameters are positive numbers."""
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        for name, value in vars(self).items():
+            if not (np.isfinite(value) and value > 0.0):
+                msg = f"found {name}={value!r}, expected a positive number"
+                raise ValueError(msg)
 
 
 @dataclass(frozen=True)
-class ConstantGamma:
+class ConstantGamma(_PositiveParameters):
     r"""A surface whose :math:`\gamma^0 = \sigma^0 / \cos\theta` is the same at every angle.
 
     .. math:: \sigma^0(\theta) = \gamma \cos\theta
@@ -55,17 +62,13 @@ class ConstantGamma:
 
     gamma: float = 0.2
 
-    def __post_init__(self) -> None:
-        """Check the level."""
-        _require_positive("gamma", self.gamma)
-
     def __call__(self, incidence: Floats) -> Floats:
         """Return sigma0 at incidence angles in degrees."""
         return self.gamma * _cosine(incidence)
 
 
 @dataclass(frozen=True)
-class CosinePower:
+class CosinePower(_PositiveParameters):
     r"""A power of the cosine.
 
     .. math:: \sigma^0(\theta) = a \cos^n\theta
@@ -85,18 +88,13 @@ class CosinePower:
     level: float = 0.2
     exponent: float = 1.5
 
-    def __post_init__(self) -> None:
-        """Check level and exponent."""
-        _require_positive("level", self.level)
-        _require_positive("exponent", self.exponent)
-
     def __call__(self, incidence: Floats) -> Floats:
         """Return sigma0 at incidence angles in degrees."""
         return self.level * _cosine(incidence) ** self.exponent
 
 
 @dataclass(frozen=True)
-class Lambertian:
+class Lambertian(_PositiveParameters):
     r"""Lambert's law: incident and scattered power both go with the cosine.
 
     .. math:: \sigma^0(\theta) = a \cos^2\theta
@@ -109,17 +107,13 @@ class Lambertian:
 
     level: float = 0.2
 
-    def __post_init__(self) -> None:
-        """Check the level."""
-        _require_positive("level", self.level)
-
     def __call__(self, incidence: Floats) -> Floats:
         """Return sigma0 at incidence angles in degrees."""
         return self.level * _cosine(incidence) ** 2
 
 
 @dataclass(frozen=True)
-class Muhleman:
+class Muhleman(_PositiveParameters):
     r"""Muhleman's law of rough planetary surfaces, widely used to simulate radar images.
 
     .. math:: \sigma^0(\theta) = \frac{a \cos\theta}{(\sin\theta + b \cos\theta)^3}
@@ -139,11 +133,6 @@ class Muhleman:
 
     level: float = 0.0133
     roughness: float = 0.1
-
-    def __post_init__(self) -> None:
-        """Check level and roughness."""
-        _require_positive("level", self.level)
-        _require_positive("roughness", self.roughness)
 
     def __call__(self, incidence: Floats) -> Floats:
         """Return sigma0 at incidence angles in degrees."""
@@ -166,7 +155,7 @@ class FittedLaw:
     gamma0 : array, shape (n,)
         gamma0 at these angles, linear power, positive.
     cells : array, shape (n,), optional
-        How many cells each value rests on.
+        Number of cells from which each value is estimated.
 
     Raises
     ------
@@ -205,10 +194,7 @@ class FittedLaw:
 
 
 def tabulate(law: BackscatterLaw) -> Floats:
-    """Tabulate a law for the kernels.
-
-    Returns shape (4097,).
-    """
+    """Tabulate a law at evenly spaced cosines for the kernels, shape (4097,)."""
     cosine = np.linspace(0.0, 1.0, TABLE)
     angles = np.degrees(np.arccos(cosine))
     values = np.asarray(law(angles), dtype=np.float64)
@@ -218,15 +204,17 @@ def tabulate(law: BackscatterLaw) -> Floats:
             f"{angles.shape}; expected one sigma0 for each angle: write it with NumPy functions"
         )
         raise ValueError(msg)
-    # Rounding leaves cos(90 degrees) a hair below zero in many laws.
+    # Rounding makes cos(90 degrees) slightly negative in many laws.
     values = np.where((values < 0.0) & (values > -1e-9), 0.0, values)
     if not (np.isfinite(values).all() and (values >= 0.0).all() and (values > 0.0).any()):
         finite = np.isfinite(values)
-        found = f"from {values[finite].min():g} to {values[finite].max():g}" if finite.any() else ""
+        limits = (
+            f"from {values[finite].min():g} to {values[finite].max():g}" if finite.any() else ""
+        )
         unfit = f"{(~finite).sum()} of {values.size} not finite" if not finite.all() else ""
         msg = (
-            f"the backscatter law gave values {' and '.join(filter(None, (found, unfit)))} between "
-            "0 and 90 degrees; expected finite linear power, not negative (is it in dB?)"
+            f"the backscatter law gave values {' and '.join(filter(None, (limits, unfit)))} "
+            "between 0 and 90 degrees; expected finite linear power, not negative (is it in dB?)"
         )
         raise ValueError(msg)
     return values

@@ -1,4 +1,4 @@
-"""Simulated radar images, and the pair of operators between ground and image."""
+"""The projection operator between ground and image, and simulated radar images."""
 
 from __future__ import annotations
 
@@ -22,59 +22,62 @@ if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
 
-NO_VALUES = np.empty((0, 0), dtype=np.float32)
 NOTHING_ILLUMINATED = (
-    "found no cell of the DEM that lights a pixel: it lies beside the image, or is void or in "
-    "shadow there. Pass a DEM of the image's own area"
+    "found no cell of the DEM that contributes to a pixel: it lies beside the image, or is void or "
+    "in shadow there. Pass a DEM of the image's own area"
 )
-"""What is said of a DEM whose box meets the image, and whose cells do not."""
+"""Message for a DEM whose box meets the image, and whose cells do not."""
+SPECKLED_LINES = 256
+"""Lines to which speckle is added at a time."""
 
 
 @dataclass(frozen=True, eq=False)
 class AdjointSums:
-    """What the cells of a DEM collect from an image."""
+    """Sums of an image over the pixels that each cell of a DEM contributes to."""
 
     linear: NDArray[np.float32]  # (channels, rows, columns): sums of weight times channel
     square: NDArray[np.float32]  # (channels, rows, columns): sums of squared weight times channel
-    # (rows, columns): lit area of each cell within the image, projected along the line of sight,
-    # in square metres
+    # (rows, columns): illuminated area of each cell within the image, projected along the line of
+    # sight, in square metres
     area: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class Illumination:
-    """Which cell lights which pixel, and how brightly: the weights, recomputed at each use."""
+    """The projection operator: the RCS W of cells in pixels, recomputed at each use."""
 
     geometry: PassGeometry  # the DEM under the radar
     law: NDArray[np.float64]  # (n,): backscatter law, tabulated
     illuminated: NDArray[np.bool_]  # (rows, columns): false where a cell is void or in shadow
 
     def with_law(self, law: BackscatterLaw) -> Illumination:
-        """Return the same under another backscatter law."""
+        """Return the operator for another backscatter law."""
         return replace(self, law=tabulate(law))
 
     def simulate(self, reflectivity: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Return the energy in each pixel, shape (lines, samples), in square metres.
+        """Sum W x over cells: the RCS of each pixel, shape (lines, samples), in square metres.
 
-        Shapes: `reflectivity` (rows, columns).
+        Shapes: `reflectivity` (rows, columns); 1 everywhere by default.
         """
-        grid, bounds = self.geometry.grid, self.geometry.bounds
-        block_of = np.empty(bounds.shape[0], dtype=np.int64)
-        block, beyond = blocks_of_lines(bounds, grid.lines, grid.samples, block_of)
-        blocks = -(-grid.lines // block)
-        image = np.empty(grid.shape, dtype=np.float32)
+        geometry = self.geometry
+        if reflectivity is None:
+            reflectivity = np.empty((0, 0), dtype=np.float32)
+        lines, samples = geometry.grid.shape
+        block_of = np.empty(geometry.bounds.shape[0], dtype=np.int64)
+        block, beyond = blocks_of_lines(geometry.bounds, lines, samples, block_of)
+        image = np.empty((lines, samples), dtype=np.float32)
         scatter(
-            self.geometry.ground,
-            self.geometry.radar,
-            self.geometry.heights,
+            geometry.ground,
+            geometry.radar,
+            geometry.heights,
             self.law,
-            bounds,
+            geometry.bounds,
             self.illuminated,
-            NO_VALUES if reflectivity is None else np.ascontiguousarray(reflectivity),
+            np.ascontiguousarray(reflectivity),
             block,
             block_of,
-            # From here, as large arrays of NumPy's come in huge pages.
-            np.empty((blocks, beyond, grid.samples), dtype=np.float32),
+            # Allocated here, as NumPy puts large arrays on huge pages.
+            np.empty((-(-lines // block), beyond, samples), dtype=np.float32),
             image,
         )
         return image
@@ -82,22 +85,23 @@ class Illumination:
     def adjoint(
         self, linear: NDArray[np.float32], square: NDArray[np.float32] | None = None
     ) -> AdjointSums:
-        """Collect channels of an image at the cells.
+        """Sum W times the channels of an image over pixels: the adjoint of `simulate`.
 
-        Shapes: `linear` (lines, samples, channels), `square` (lines, samples, channels).
+        Shapes: `linear` and `square`, summed with squared W, (lines, samples, channels).
         """
+        geometry = self.geometry
         if square is None:
             square = np.empty((*linear.shape[:2], 0), dtype=np.float32)
-        shape = self.geometry.heights.shape
+        shape = geometry.heights.shape
         linear_sum = np.empty((linear.shape[2], *shape), dtype=np.float32)
         square_sum = np.empty((square.shape[2], *shape), dtype=np.float32)
         area = np.empty(shape, dtype=np.float32)
         gather(
-            self.geometry.ground,
-            self.geometry.radar,
-            self.geometry.heights,
+            geometry.ground,
+            geometry.radar,
+            geometry.heights,
             self.law,
-            self.geometry.bounds,
+            geometry.bounds,
             self.illuminated,
             linear,
             square,
@@ -109,33 +113,25 @@ class Illumination:
 
 
 def is_illuminated(category: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Tell from their categories which cells the radar lights."""
+    """Tell from their categories which cells the radar illuminates."""
     return category < ACTIVE_SHADOW
 
 
 def illuminate(
-    geometry: PassGeometry, law: BackscatterLaw, lit: NDArray[np.bool_] | None = None
+    geometry: PassGeometry, law: BackscatterLaw, illuminated: NDArray[np.bool_] | None = None
 ) -> Illumination:
-    """Light a DEM.
-
-    Shapes: `lit` (rows, columns).
-    """
-    if lit is None:
-        lit = illuminated_cells(geometry)
+    """Make the projection operator of a DEM; shadow hides cells, or those not `illuminated`."""
+    if illuminated is None:
+        illuminated = illuminated_cells(geometry)
     else:
-        lit = np.ascontiguousarray(lit & np.isfinite(geometry.heights))
-    return Illumination(geometry, tabulate(law), lit)
-
-
-# Simulated radar images.
-
-SPECKLED_LINES = 256
-"""Lines to which speckle is added at a time."""
+        illuminated = np.ascontiguousarray(illuminated & np.isfinite(geometry.heights))
+    return Illumination(geometry, tabulate(law), illuminated)
 
 
 def _reflectivity(
     reflectivity: xr.DataArray | NDArray[np.floating] | None, dem: xr.DataArray
 ) -> NDArray[np.float32] | None:
+    """Check the reflectivity of a DEM's cells."""
     if reflectivity is None:
         return None
     values = np.asarray(getattr(reflectivity, "values", reflectivity), dtype=np.float32)
@@ -146,8 +142,8 @@ def _reflectivity(
             f"DEM, {dem.shape} and {dem.dims}: give one value for each cell"
         )
         raise ValueError(msg)
-    known = values[np.isfinite(dem.values)]
-    good = np.isfinite(known) & (known >= 0.0)
+    valid = values[np.isfinite(dem.values)]
+    good = np.isfinite(valid) & (valid >= 0.0)
     if not good.all():
         msg = (
             f"found reflectivity that is negative or not finite at {(~good).sum()} of {good.size} "
@@ -172,8 +168,8 @@ def simulate(
 ) -> Scene:
     r"""Simulate the radar image of a DEM.
 
-    The energy of a pixel is the sum over all facets that its image covers of reflectivity times
-    :math:`\sigma^0(\theta)` times facet area, by overlap:
+    The radar cross-section of a pixel is the sum over all facets that project into it of
+    reflectivity times :math:`\sigma^0(\theta)` times facet area, by overlap:
     :math:`I_p = \frac{1}{A_p} \sum_g W_{pg} x_g`, with the area :math:`A_p` of the pixel.
 
     Parameters
@@ -214,7 +210,7 @@ def simulate(
     OrbitCoverageError
         If the orbit does not cover the image.
     ValueError
-        If looks, noise, law or reflectivity are not what they should be.
+        If looks, noise, law or reflectivity are out of their range, or not finite.
     """
     if looks is not None and not 0.0 < looks < np.inf:
         msg = f"found looks={looks!r}, expected a positive number, or None for no speckle"
@@ -225,10 +221,10 @@ def simulate(
     geometry = pass_geometry(dem, grid, orbit)
     everything = None if shadow else np.ones(dem.shape, dtype=bool)
     operator = illuminate(geometry, Muhleman() if law is None else law, everything)
-    energy = operator.simulate(_reflectivity(reflectivity, geometry.dem))
-    if not any(line.any() for line in energy) and not operator.simulate().any():
+    image = operator.simulate(_reflectivity(reflectivity, geometry.dem))
+    # Ground may also be dark because its reflectivity is zero.
+    if not any(line.any() for line in image) and not operator.simulate().any():
         raise GeometryError(NOTHING_ILLUMINATED)
-    image = energy
     pixel_areas(grid, geometry.radar, calibration).divide(image, noise)
     if looks is not None:
         random = np.random.default_rng(seed)

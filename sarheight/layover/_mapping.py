@@ -14,7 +14,7 @@ from sarheight_kernels.tiles import TILE
 
 from sarheight.dem.checked import CheckedDem, stored_like
 from sarheight.errors import GeometryError
-from sarheight.geometry.pass_geometry import on_grid, pass_geometry
+from sarheight.geometry.pass_geometry import dem_dataset, pass_geometry
 from sarheight.illumination import BackscatterLaw, ConstantGamma
 from sarheight.illumination.simulate import NOTHING_ILLUMINATED, Illumination, illuminate
 
@@ -307,4 +307,4 @@ def mapping(
     matrix = _matrix(operator)
     if matrix.nnz == 0:
         raise GeometryError(NOTHING_ILLUMINATED)
-    return Mapping(_stored_columns(matrix, checked), grid.shape, on_grid(checked.array, {}))
+    return Mapping(_stored_columns(matrix, checked), grid.shape, dem_dataset(checked.array, {}))

@@ -21,7 +21,7 @@ from sarheight_kernels.tiles import TILE, tile_bounds, tile_count
 
 from sarheight.dem import check_dem
 from sarheight.dem.checked import CheckedDem, north_up
-from sarheight.dem.layout import accept_layout, require_heights
+from sarheight.dem.layout import check_layout, require_heights
 from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas, pixel_areas, require_overlap
 from sarheight.geometry.tables import ground_model, radar_model
 from sarheight.geometry.visibility import ProfileLayout, classify_cells, profile_layout
@@ -77,7 +77,7 @@ class SceneDem:
             checked = CheckedDem.of(dem)
             array = checked.north_up().array
             return cls(array, array, HeightRange.of(_contiguous(array)), checked.array)
-        stored = accept_layout(dem)
+        stored = check_layout(dem)
         array = north_up(stored)
         heights = _height_range(array, file_cache)
         require_heights(heights.lowest)

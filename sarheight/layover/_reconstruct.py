@@ -21,7 +21,7 @@ import numpy as np
 from sarheight_kernels.estimation import to_backscatter
 
 from sarheight.dem.checked import stored_like
-from sarheight.geometry.pass_geometry import on_grid
+from sarheight.geometry.pass_geometry import dem_dataset
 from sarheight.geometry.visibility import FORESHORTENING_THRESHOLD
 from sarheight.layover._plan import (
     SceneDem,
@@ -224,7 +224,7 @@ def reconstruct(
         values = {name: work.values(index, name) for name in settings.variables}
         attributes = {**balance.attributes(), "rcs_image": rcs[index]}
         results.append(
-            pass_dataset(scene, on_grid(checked.grid, {}), one.radar, values, attributes)
+            pass_dataset(scene, dem_dataset(checked.grid, {}), one.radar, values, attributes)
         )
     result = stored_like(combine(results), checked.stored)
     parameters = {
@@ -336,16 +336,18 @@ class _Pipeline:
     def stages(self) -> list[_Stage]:
         """List the stages in order."""
         open_cells = partial(sample_open_cells, scale=self.scale)
-        first = [] if self.settings.law else [_Stage(open_cells, fit_laws, self._allocate)]
+        law = _Stage(open_cells, fit_laws, self._allocate)
+        first = [law] if self.settings.law is None else []
         method = self.settings.method
         if isinstance(method, Reallocation):
             return [*first, _Stage(self._sample_step, self._conclude_step, self._variables_of_step)]
         neighbourhoods = partial(sample_tile_neighbourhoods, method=method, scale=self.scale)
-        stages = [*first, _Stage(neighbourhoods, fit_error_models, self._first_posterior)]
+        begin = partial(self._first_posterior, method)
+        stages = [*first, _Stage(neighbourhoods, fit_error_models, begin)]
         if self.passes > 1:
-            for step in range(1, method.steps + 1):
-                learn = self._combine_and_estimate if step == method.steps else self._combine
-                stages.append(_Stage(sample_pass_ratios, measure_agreements, learn))
+            learn = _Stage(sample_pass_ratios, measure_agreements, partial(self._combine, method))
+            last = _Stage(sample_pass_ratios, measure_agreements, self._combine_and_estimate)
+            stages += [learn] * (method.steps - 1) + [last]
         return [*stages, _Stage(self._sum, self._conclude, self._variables)]
 
     def _allocate(
@@ -379,25 +381,21 @@ class _Pipeline:
     # The posterior mean of one pass needs no statistic between its steps.
 
     def _first_posterior(
-        self, tile: AllocatedTile, models: list[list[ErrorModel]]
+        self, method: PosteriorMean, tile: AllocatedTile, models: list[list[ErrorModel]]
     ) -> PosteriorTile | EstimatedTile:
-        state = first_posterior(tile, models, self.scale.ground_taps(self._posterior.pooling))
+        state = first_posterior(tile, models, self.scale.ground_taps(method.pooling))
         if self.passes > 1:
             return state
-        for _ in range(self._posterior.steps - 1):
-            state = self._next_step(state)
+        for _ in range(method.steps - 1):
+            state = next_posterior(state, method, self.scale)
         return estimate_posterior(state)
 
-    @property
-    def _posterior(self) -> PosteriorMean:
-        method = self.settings.method
-        return method if isinstance(method, PosteriorMean) else PosteriorMean()
+    # Several passes learn from each other in each step.
 
-    def _next_step(self, state: PosteriorTile) -> PosteriorTile:
-        return next_posterior(state, self._posterior, self.scale)
-
-    def _combine(self, state: PosteriorTile, agreements: list[Agreement | None]) -> PosteriorTile:
-        return self._next_step(combine_passes(state, agreements))
+    def _combine(
+        self, method: PosteriorMean, state: PosteriorTile, agreements: list[Agreement | None]
+    ) -> PosteriorTile:
+        return next_posterior(combine_passes(state, agreements), method, self.scale)
 
     def _combine_and_estimate(
         self, state: PosteriorTile, agreements: list[Agreement | None]

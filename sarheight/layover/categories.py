@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
 
-__all__ = ["FLAGS", "FOLD_COUNT", "MASK", "fold_variable", "mask_variable", "masks"]
-
 FLAGS = {
     "clear": profiles.CLEAR,
     "foreshortening": profiles.FORESHORTENING,

@@ -345,7 +345,7 @@ class Sentinel1Product:
         -------
         images : dict
             Complex images by polarisation, on dims (line, sample), for
-            `sarheight.zones.polarimetry`. Phases are those in the files, with the azimuth
+            `sarheight.zones.polarimetric_channels`. Phases are those in the files, with the azimuth
             ramps of the bursts.
         grid : RadarGrid
             Their radar grid.

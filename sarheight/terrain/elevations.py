@@ -13,8 +13,7 @@ from pyproj.exceptions import CRSError
 
 from sarheight._runtime import require
 from sarheight.dem import check_dem, local_posting
-from sarheight.dem.datum import ELLIPSOID_VERTICAL, datum_of_crs, datum_of_text
-from sarheight.dem.geoid import Geoid, undulations_at
+from sarheight.dem.datum import ELLIPSOID, Geoid, datum_of_crs, datum_of_text, undulations_at
 from sarheight.errors import KnownElevationsError, VerticalDatumError
 
 if TYPE_CHECKING:
@@ -366,7 +365,7 @@ def _datum(system: CRS, vertical: Geoid | None, path: Path) -> Geoid:
 
 def _to_ellipsoidal(points: KnownElevations, datum: Geoid) -> KnownElevations:
     """Add the geoid's undulation to heights above it."""
-    if isinstance(datum, str) and datum == ELLIPSOID_VERTICAL:
+    if isinstance(datum, str) and datum == ELLIPSOID:
         return points
     longitude, latitude = Transformer.from_crs(points.crs, 4326, always_xy=True).transform(
         points.x, points.y

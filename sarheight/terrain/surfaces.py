@@ -13,7 +13,7 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import QhullError, cKDTree
 
 from sarheight.dem import local_posting
-from sarheight.dem.layout import accept_layout, cell_steps
+from sarheight.dem.layout import cell_steps, check_layout
 from sarheight.errors import KnownElevationsError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class _Cells:
         """Return the cells of a raster with a regular grid."""
         import rioxarray  # noqa: F401  # registers the accessor
 
-        raster = accept_layout(like)
+        raster = check_layout(like)
         return cls(raster, local_posting(raster))
 
     @property

@@ -1,42 +1,27 @@
-from ._metrics import (
-    ClassScores,
-    calibration_error,
-    class_scores,
-    confusion_matrix,
-    scores_of,
-)
-from .classes import plot_zones
-from .fusion import FusionRow, FusionVerdict, compare_fusion, fusion_verdict
-from .networks import FusionCNN, ZoneClassifier, ZoneMember, ZoneNet
-from .predict import predict_zones, write_zones
-from .samples import (
-    ZonePatches,
-    ZoneSamples,
-    deal_samples,
-    require_classes,
-    spatial_folds,
-    without_near,
-    zone_statistics,
-)
-from .sources import (
+from .channels import (
     OPTICAL_CHANNELS,
     RADAR_CHANNELS,
     ZONE_SPLITS,
-    FusionForm,
-    RasterPatches,
-    So2SatPatches,
-    fusion_forms,
-    read_stack,
-    so2sat_files,
-    split_channels,
+    FusionStrategy,
+    covariance,
+    fusion_strategies,
+    polarimetric_channels,
+    refined_lee,
 )
-from .training import (
-    ZoneSettings,
-    best_temperature,
-    evaluate_zones,
-    train_zones,
-    zone_probabilities,
+from .classes import plot_zones
+from .evaluation import ClassScores, calibration_error, class_scores, fit_temperature
+from .fusion import FusionRanking, FusionResult, compare_fusion, rank_fusions
+from .networks import FusionCNN, ZoneClassifier, ZoneMember, ZoneNet
+from .predict import evaluate_zones, predict_zones, write_zones, zone_probabilities
+from .samples import (
+    ZonePatches,
+    ZoneSamples,
+    exclude_neighbours,
+    spatial_folds,
+    split_samples,
 )
+from .sources import RasterPatches, So2SatPatches, read_stack, so2sat_files
+from .training import ZoneSettings, train_zones
 
 __all__ = [
     "OPTICAL_CHANNELS",
@@ -44,9 +29,9 @@ __all__ = [
     "ZONE_SPLITS",
     "ClassScores",
     "FusionCNN",
-    "FusionForm",
-    "FusionRow",
-    "FusionVerdict",
+    "FusionRanking",
+    "FusionResult",
+    "FusionStrategy",
     "RasterPatches",
     "So2SatPatches",
     "ZoneClassifier",
@@ -55,26 +40,24 @@ __all__ = [
     "ZonePatches",
     "ZoneSamples",
     "ZoneSettings",
-    "best_temperature",
     "calibration_error",
     "class_scores",
     "compare_fusion",
-    "confusion_matrix",
-    "deal_samples",
+    "covariance",
     "evaluate_zones",
-    "fusion_forms",
-    "fusion_verdict",
+    "exclude_neighbours",
+    "fit_temperature",
+    "fusion_strategies",
     "plot_zones",
+    "polarimetric_channels",
     "predict_zones",
+    "rank_fusions",
     "read_stack",
-    "require_classes",
-    "scores_of",
+    "refined_lee",
     "so2sat_files",
     "spatial_folds",
-    "split_channels",
+    "split_samples",
     "train_zones",
-    "without_near",
     "write_zones",
     "zone_probabilities",
-    "zone_statistics",
 ]

@@ -61,12 +61,10 @@ of the American Meteorological Society 93, 1879-1900, table 2. Colours: WUDAPT.
 
 
 def flag_colours(classes: Sequence[str]) -> dict[str, str]:
-    """Return the attribute ``flag_colors`` of a map of classes, where all are zones."""
-    colours = {zone.name: zone.colour for zone in CLIMATE_ZONES}
-    names = [name.replace(" ", "_") for name in classes]
-    if not set(names) <= set(colours):
-        return {}
-    return {"flag_colors": " ".join(colours[name] for name in names)}
+    """Return the attribute ``flag_colors`` of a class map, if all classes are climate zones."""
+    zones = [zone_of_name(name.replace(" ", "_")) for name in classes]
+    colours = [zone.colour for zone in zones if zone is not None]
+    return {"flag_colors": " ".join(colours)} if len(colours) == len(classes) else {}
 
 
 def zone_of_code(code: int) -> ClimateZone:
@@ -79,14 +77,8 @@ def zone_of_code(code: int) -> ClimateZone:
 
 
 def zone_of_name(name: str) -> ClimateZone | None:
-    """Return a zone by its name, or None where no zone is called so."""
+    """Return a zone by its name, or None for an unknown name."""
     return next((zone for zone in CLIMATE_ZONES if zone.name == name), None)
-
-
-# Maps of Local Climate Zones in the colours of WUDAPT.
-
-COLOURS = {zone.name.replace("_", " "): zone.colour for zone in CLIMATE_ZONES}
-LABELS = {zone.name.replace("_", " "): zone.label for zone in CLIMATE_ZONES}
 
 
 def plot_zones(
@@ -107,8 +99,7 @@ def plot_zones(
     Returns
     -------
     matplotlib.figure.Figure
-        The legend names the zones that occur, with the share of each among the cells that are
-        known.
+        The legend lists the zones that occur, each with its share of the cells with data.
 
     Raises
     ------
@@ -116,9 +107,11 @@ def plot_zones(
         When the flag attributes are missing, or the relief is on another grid.
     """
     figure, axes = map_figure(zone, title)
-    classes = [
-        Class(each.value, LABELS.get(each.label, each.label), COLOURS.get(each.label, each.colour))
-        for each in mask_classes(zone)
-    ]
-    draw_classes(axes, classes, zone, relief)
+    draw_classes(axes, [_as_zone(item) for item in mask_classes(zone)], zone, relief)
     return figure
+
+
+def _as_zone(item: Class) -> Class:
+    """Give a class the label and colour of the climate zone of its name, if there is one."""
+    zone = zone_of_name(item.label.replace(" ", "_"))
+    return item if zone is None else Class(item.value, zone.label, zone.colour)

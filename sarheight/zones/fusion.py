@@ -1,4 +1,4 @@
-"""Early, middle or late fusion: the same data through every form, from several seeds."""
+"""Comparison of early, middle and late fusion over several seeds."""
 
 from __future__ import annotations
 
@@ -10,94 +10,96 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sarheight.zones._metrics import calibration_error, class_scores
-from sarheight.zones.training import train_zones, zone_probabilities
+from sarheight.zones.evaluation import calibration_error, class_scores
+from sarheight.zones.predict import zone_probabilities
+from sarheight.zones.training import train_zones
 
 if TYPE_CHECKING:
     import os
 
-    from sarheight.zones._metrics import ClassScores
+    from sarheight.zones.channels import FusionStrategy
+    from sarheight.zones.evaluation import ClassScores
     from sarheight.zones.samples import ZoneSamples
-    from sarheight.zones.sources import FusionForm
     from sarheight.zones.training import ZoneSettings
 
-FUSIONS = ("early", "middle", "late")
-ERRORS = 2.0
-"""Standard errors beyond which a difference is told from chance."""
+KINDS = ("early", "middle", "late")
+SIGNIFICANT_ERRORS = 2.0
+"""Standard errors above which a gain counts as significant."""
 
 
 @dataclass(frozen=True, eq=False)
-class FusionRow:
-    """What one form reached, from each seed.
+class FusionResult:
+    """Scores of one fusion strategy, for each seed.
 
     Attributes
     ----------
-    form : FusionForm
-        The split, and the stage at which its branches meet.
+    strategy : FusionStrategy
+        The split of the channels and the fusion stage.
     scores : tuple of ClassScores
-        On the samples for test, one for each seed.
+        On the test samples.
     validation : tuple of float
-        Average accuracy at validation: by this, and never by the test, a form may be chosen.
+        Average accuracy at validation: strategies are chosen by this, never by the test.
     calibration : tuple of float
-        Expected calibration error on the samples for test, after the temperature was set.
+        Expected calibration error on the test samples, at the fitted temperature.
     folders : tuple of pathlib.Path
-        Where the runs are.
+        Folders of the runs.
     """
 
-    form: FusionForm
+    strategy: FusionStrategy
     scores: tuple[ClassScores, ...]
     validation: tuple[float, ...]
     calibration: tuple[float, ...]
     folders: tuple[Path, ...]
 
     def values(self, name: str) -> list[float]:
-        """Return a figure of `ClassScores`, such as "average", for each seed."""
+        """Return a score, such as "average", for each seed."""
         return [float(getattr(scores, name)) for scores in self.scores]
 
     def mean(self, name: str) -> float:
-        """Return the mean of a figure over the seeds."""
+        """Return the mean of a score over the seeds."""
         return float(np.mean(self.values(name)))
 
-    def spread(self, name: str) -> float | None:
-        """Return the standard deviation of a figure over the seeds; None with one seed."""
+    def std(self, name: str) -> float | None:
+        """Return the standard deviation of a score over the seeds; None with one seed."""
         values = self.values(name)
         return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 @dataclass(frozen=True, eq=False)
-class FusionVerdict:
-    """Which kind of fusion did best.
+class FusionRanking:
+    """Ranking of early, middle and late fusion.
 
     Attributes
     ----------
     best : dict
-        For each of "early", "middle" and "late" that was tried, the row of the form with the
-        highest average accuracy at validation.
+        For each of "early", "middle" and "late" that was trained, the result of the strategy with
+        the highest average accuracy at validation.
     winner : str
-        The kind whose row has the highest average accuracy at validation.
+        Kind of fusion with the highest average accuracy at validation.
     gain : float
-        By how much its average accuracy on the samples for test lies above that of the next kind,
-        in the mean over the seeds; below 0 where validation and test disagree.
-    error : float or None
-        Standard error of that gain, from the differences seed by seed; None with one seed.
+        Difference of its average accuracy on the test samples from that of the second kind, mean
+        over the seeds; below 0 where validation and test disagree.
+    standard_error : float or None
+        Standard error of the gain, from the differences for each seed; None with one seed.
     """
 
-    best: dict[str, FusionRow]
+    best: dict[str, FusionResult]
     winner: str
     gain: float
-    error: float | None
+    standard_error: float | None
 
     @property
-    def clear(self) -> bool:
-        """Tell whether the gain is more than chance between seeds would make."""
-        return self.error is not None and self.gain > ERRORS * self.error
+    def significant(self) -> bool:
+        """Whether the gain exceeds two standard errors over the seeds."""
+        error = self.standard_error
+        return error is not None and self.gain > SIGNIFICANT_ERRORS * error
 
 
 def compare_fusion(
     training: ZoneSamples,
     validation: ZoneSamples,
     test: ZoneSamples,
-    forms: Iterable[FusionForm],
+    strategies: Iterable[FusionStrategy],
     settings: ZoneSettings,
     folder: str | os.PathLike[str],
     *,
@@ -105,34 +107,34 @@ def compare_fusion(
     posting: float | None = None,
     accelerator: str = "auto",
     progress: bool = False,
-    report: Callable[[FusionForm, int], None] | None = None,
-) -> list[FusionRow]:
-    """Train forms of fusion from several seeds, and test each.
+    report: Callable[[FusionStrategy, int], None] | None = None,
+) -> list[FusionResult]:
+    """Train fusion strategies from several seeds, and test each.
 
-    Forms that join the same channels at the input are one network, and are trained once. A
-    comparison that was interrupted goes on where it stopped.
+    Strategies that fuse the same channels at the input are one network, which is trained once. A
+    second call with the same settings resumes an interrupted comparison.
 
     Parameters
     ----------
     training, validation, test : ZoneSamples
-        Labelled patches: for the weights, for early stopping and temperature, and for the table.
-    forms : iterable of FusionForm
-        See `sarheight.zones.fusion_forms`.
+        Labelled patches: for the weights, for early stopping and calibration, and for the scores.
+    strategies : iterable of FusionStrategy
+        See `sarheight.zones.fusion_strategies`.
     settings : ZoneSettings
-        All that the forms have in common; their split, stage and seed are set.
+        Common settings; split, stage and seed are replaced.
     folder : path-like
         Gets a folder for each run.
     seeds : sequence of int
-        One run of each form for each.
+        Each strategy is trained once for each seed.
     posting, accelerator, progress
         See `train_zones`.
     report : callable, optional
-        Told before each run which form and seed it is.
+        Called with strategy and seed before each run.
 
     Returns
     -------
-    list of FusionRow
-        In the order of the forms.
+    list of FusionResult
+        In the order of the strategies.
 
     Raises
     ------
@@ -141,15 +143,15 @@ def compare_fusion(
     DatasetError, ValueError, OutputError
         See `train_zones`.
     """
-    rows = []
+    results = []
     device = "cpu" if accelerator == "cpu" else "auto"
-    for form in forms:
-        trained = _network_of(form, training.channels)
+    for strategy in strategies:
+        trained = _canonical(strategy, training.channels)
         runs = []
         for seed in seeds:
             if report is not None:
-                report(form, seed)
-            run = Path(folder) / _slug(trained) / f"seed_{seed}"
+                report(strategy, seed)
+            run = Path(folder) / _folder_name(trained) / f"seed_{seed}"
             chosen = replace(
                 settings,
                 split=trained.groups,
@@ -166,68 +168,72 @@ def compare_fusion(
                 accelerator=accelerator,
                 progress=progress,
             )
-            found = zone_probabilities(classifier, test, device=device)
-            held_out = zone_probabilities(classifier, validation, device=device)
+            tested = zone_probabilities(classifier, test, device=device)
+            validated = zone_probabilities(classifier, validation, device=device)
             runs.append(
                 (
-                    class_scores(test.labels, found.argmax(axis=1), test.classes),
-                    class_scores(validation.labels, held_out.argmax(axis=1), test.classes).average,
-                    calibration_error(found, test.labels),
+                    class_scores(test.labels, tested.argmax(axis=1), test.classes),
+                    class_scores(validation.labels, validated.argmax(axis=1), test.classes).average,
+                    calibration_error(tested, test.labels),
                     run,
                 )
             )
         scores, average, calibration, folders = zip(*runs, strict=True)
-        rows.append(FusionRow(form, scores, average, calibration, folders))
-    return rows
+        results.append(FusionResult(strategy, scores, average, calibration, folders))
+    return results
 
 
-def fusion_verdict(rows: Sequence[FusionRow]) -> FusionVerdict:
-    """Say which kind of fusion did best.
+def rank_fusions(results: Sequence[FusionResult]) -> FusionRanking:
+    """Rank early, middle and late fusion by their best strategies.
 
     Parameters
     ----------
-    rows : sequence of FusionRow
-        Of `compare_fusion`, with the same seeds.
+    results : sequence of FusionResult
+        From `compare_fusion`, with the same seeds.
 
     Returns
     -------
-    FusionVerdict
+    FusionRanking
 
     Raises
     ------
     ValueError
-        If there are not two kinds of fusion to compare.
+        If there are fewer than two kinds of fusion.
     """
-    best: dict[str, FusionRow] = {}
-    for kind in FUSIONS:
-        of_kind = [row for row in rows if row.form.fusion == kind]
+
+    def validation(result: FusionResult) -> float:
+        return float(np.mean(result.validation))
+
+    best: dict[str, FusionResult] = {}
+    for kind in KINDS:
+        of_kind = [result for result in results if result.strategy.kind == kind]
         if of_kind:
-            best[kind] = max(of_kind, key=lambda row: float(np.mean(row.validation)))
+            best[kind] = max(of_kind, key=validation)
     if len(best) < 2:
         msg = (
-            f"found the kinds of fusion {', '.join(best) or 'none'}, expected two at least of "
-            f"{', '.join(FUSIONS)}: add stages"
+            f"found the kinds of fusion {', '.join(best) or 'none'}, expected at least two of "
+            f"{', '.join(KINDS)}: add stages"
         )
         raise ValueError(msg)
-    ranked = sorted(best, key=lambda kind: -float(np.mean(best[kind].validation)))
+    ranked = sorted(best, key=lambda kind: -validation(best[kind]))
     first, second = (np.array(best[kind].values("average")) for kind in ranked[:2])
     difference = first - second
     error = None
     if difference.size > 1:
         error = float(difference.std(ddof=1) / np.sqrt(difference.size))
-    return FusionVerdict(best, ranked[0], float(difference.mean()), error)
+    return FusionRanking(best, ranked[0], float(difference.mean()), error)
 
 
-def _network_of(form: FusionForm, channels: Sequence[str]) -> FusionForm:
-    """Return what is trained for a form: joined at the input, branches are one."""
-    if form.stage > 0:
-        return form
-    named = {name for group in form.groups for name in group}
-    joined = tuple(name for name in channels if name in named)
-    return replace(form, name="joined", groups=(joined,))
+def _canonical(strategy: FusionStrategy, channels: Sequence[str]) -> FusionStrategy:
+    """Return the network to train: fused at the input, all branches are one."""
+    if strategy.stage > 0:
+        return strategy
+    names = {name for group in strategy.groups for name in group}
+    group = tuple(name for name in channels if name in names)
+    return replace(strategy, name="input", groups=(group,))
 
 
-def _slug(form: FusionForm) -> str:
-    """Return a name for a folder that tells forms apart, whatever their groups are called."""
-    plain = "".join(letter if letter.isalnum() else "_" for letter in form.label)
-    return f"{plain}_{sha256(repr(form.groups).encode()).hexdigest()[:8]}"
+def _folder_name(strategy: FusionStrategy) -> str:
+    """Return a folder name that differs between strategies, even if their splits share a name."""
+    plain = "".join(letter if letter.isalnum() else "_" for letter in strategy.label)
+    return f"{plain}_{sha256(repr(strategy.groups).encode()).hexdigest()[:8]}"

@@ -1,4 +1,4 @@
-"""FusionCNN, the residual network, and the classifier of Local Climate Zones."""
+"""FusionCNN, a residual network, and the classifier of Local Climate Zones."""
 
 from __future__ import annotations
 
@@ -14,60 +14,57 @@ from torch.nn.functional import log_softmax
 
 from sarheight.learning.unet import EfficientChannelAttention
 from sarheight.learning.weights import Channel, Pretrained
+from sarheight.zones.channels import LAST_STAGE, require_stage
 
 Sharing = Literal["divided", "whole"]
-"""Whether branches share the widths of a network, or each has all of it."""
+"""Whether the branches divide the widths of a network, or each has the whole widths."""
 BLOCKS = 5
-STAGES = tuple(range(BLOCKS + 2))
-"""Where branches may meet: before block 1 (0), after block 1 to 5, after the softmax (6)."""
-SUM = STAGES[-1]
 WIDTHS, DENSE = (32, 64, 128, 256, 256), 256
 
 
 class FusionCNN(nn.Module):
-    """Five convolution blocks and a dense one, split into branches up to a stage.
+    """Five convolution blocks and a dense block, in branches up to the fusion stage.
 
-    Each block B1 to B5 is a 3 x 3 convolution, batch normalisation and a rectifier; the first
-    `pooled` of them halve the patch by a maximum. B5 ends with the mean over the patch. B6 is
-    dense: dropout, a linear layer with normalisation and rectifier, dropout, and a linear layer
-    to the classes.
+    Each block B1 to B5 is a 3 x 3 convolution with batch normalisation and ReLU; the first
+    `pooled_blocks` of them end with 2 x 2 max pooling. B5 ends with global average pooling. B6 is
+    dense: dropout, a linear layer with batch normalisation and ReLU, dropout, and a linear layer to
+    the classes.
 
-    Every group of channels has a branch. The branches are joined by concatenation after block
-    `stage`, 0 being the input, and from there on the network is one. At stage 6 each branch is a
-    whole network with its own softmax, and the output is the mean of their probabilities; trained
-    through this mean the branches depend on each other. Networks that were trained one by one are
-    joined by `ZoneClassifier.joined`.
+    Every group of channels has a branch. The branches are concatenated after block `stage`, 0 being
+    the input; the blocks that follow are common. At stage 6 each branch is a complete network with
+    its own softmax, and the output is the mean of their probabilities; branches that are trained
+    through this mean depend on each other. `ZoneClassifier.ensemble` combines networks that were
+    trained independently.
 
-    The paper does not print the widths; they are parameters here. By default the branches *share*
-    them: each of n branches has an n-th of the features, so that a network has the same number of
-    features at each depth whatever its stage, and a late fusion is not better merely because it
-    is larger. ``sharing="whole"`` gives each branch all of them.
+    The widths are not published; they are parameters here. By default the branches *divide* them:
+    each of n branches has an n-th of the features, so that all stages have the same number of
+    features at each depth, and a late fusion has no advantage from its size. With
+    ``sharing="whole"`` each branch has the whole widths.
 
     Parameters
     ----------
     groups : sequence of sequence of int
         For each branch the numbers of its channels.
     classes : int
-        How many.
+        Number of classes.
     stage : int
-        0 to 6. Of a single branch all stages are the same network.
+        Fusion stage, 0 to 6. With a single branch all stages are the same network.
     widths : sequence of int
         Features of B1 to B5.
     dense : int
-        Features of B6's hidden layer.
+        Features of the hidden layer of B6.
     dropout : float
-        Share of the features of B6 that is left out in training.
-    pooled : int
-        How many blocks halve the patch: patches must have 2 to the power of this many cells each
-        way.
+        Dropout rate in B6.
+    pooled_blocks : int
+        Number of blocks with max pooling: patches must have at least 2 to the power of this number
+        of rows and columns.
     sharing : {"divided", "whole"}
-        Whether the branches share the widths.
+        Whether the branches divide the widths.
 
     Raises
     ------
     ValueError
-        If groups are empty, share a channel, or there are more of them than channels; or a number
-        makes no sense.
+        If a group is empty, groups share a channel, or an argument is out of range.
 
     References
     ----------
@@ -84,30 +81,32 @@ class FusionCNN(nn.Module):
         widths: Sequence[int] = WIDTHS,
         dense: int = DENSE,
         dropout: float = 0.4,
-        pooled: int = 3,
+        pooled_blocks: int = 3,
         sharing: Sharing = "divided",
     ) -> None:
         super().__init__()
-        require_groups(groups)
-        _require_numbers(stage, widths, dense, dropout, pooled, sharing)
+        _require_groups(groups)
+        require_stage(stage, independent=False)
+        _require_options(widths, dense, dropout, pooled_blocks, sharing)
         self.groups = tuple(tuple(group) for group in groups)
-        self.least_size = 2**pooled
+        self.least_size = 2**pooled_blocks
         self.stage = stage if len(groups) > 1 else 0
-        narrow = _narrow(widths, groups, sharing)
-        apart = min(self.stage, BLOCKS)
-        branches, arriving = [], 0
+        branch_widths = _branch_widths(widths, groups, sharing)
+        # Blocks before the fusion.
+        before = min(self.stage, BLOCKS)
+        branches, fused_width = [], 0
         for group in self.groups:
-            layers = _blocks([len(group), *narrow[:apart]], 0, pooled)
-            if self.stage == SUM:
-                hidden = _narrow([dense], groups, sharing)[0]
-                layers.append(_dense(narrow[-1], hidden, classes, dropout))
+            layers = _blocks([len(group), *branch_widths[:before]], 0, pooled_blocks)
+            if self.stage == LAST_STAGE:
+                hidden = _branch_widths([dense], groups, sharing)[0]
+                layers.append(_dense(branch_widths[-1], hidden, classes, dropout))
             branches.append(nn.Sequential(*layers))
-            arriving += narrow[apart - 1] if apart else len(group)
+            fused_width += branch_widths[before - 1] if before else len(group)
         self.branches = nn.ModuleList(branches)
         self.trunk = nn.Sequential()
-        if self.stage != SUM:
-            layers = _blocks([arriving, *widths[apart:]], apart, pooled)
-            last = widths[-1] if apart < BLOCKS else arriving
+        if self.stage != LAST_STAGE:
+            layers = _blocks([fused_width, *widths[before:]], before, pooled_blocks)
+            last = widths[-1] if before < BLOCKS else fused_width
             self.trunk = nn.Sequential(*layers, _dense(last, dense, classes, dropout))
 
     def forward(self, image: Tensor) -> Tensor:
@@ -116,79 +115,80 @@ class FusionCNN(nn.Module):
         Parameters
         ----------
         image : Tensor, shape (batch, channels, rows, columns)
-            Normalised.
+            Normalised channels.
 
         Returns
         -------
         Tensor, shape (batch, classes)
-            Logarithms of probabilities.
+            Log-probabilities.
         """
-        found = [
+        outputs = [
             branch(image[:, group])
             for group, branch in zip(self.groups, self.branches, strict=True)
         ]
-        if self.stage == SUM:
-            each = torch.stack([log_softmax(scores.float(), dim=1) for scores in found])
-            return torch.logsumexp(each, dim=0) - log(len(found))
-        return log_softmax(self.trunk(torch.cat(found, dim=1)).float(), dim=1)
+        if self.stage == LAST_STAGE:
+            return _log_mean([log_softmax(scores.float(), dim=1) for scores in outputs])
+        return log_softmax(self.trunk(torch.cat(outputs, dim=1)).float(), dim=1)
+
+
+def _log_mean(log_probabilities: Sequence[Tensor]) -> Tensor:
+    """Return the logarithm of the mean of several probabilities, from their logarithms."""
+    return torch.logsumexp(torch.stack(list(log_probabilities)), dim=0) - log(
+        len(log_probabilities)
+    )
 
 
 def branch_options(options: Mapping[str, Any], branches: int) -> dict[str, Any]:
-    """Return the options of a network that is one branch of another at stage 6."""
+    """Return the options of an independent network for one of the branches at stage 6."""
     sharing = options.get("sharing", "divided")
-    alone = dict(options)
-    for name, usual in (("widths", WIDTHS), ("dense", DENSE)):
-        found = options.get(name, usual)
-        parts = _narrow(found if name == "widths" else [found], range(branches), sharing)
-        alone[name] = parts if name == "widths" else parts[0]
-    return alone
+    widths = _branch_widths(options.get("widths", WIDTHS), range(branches), sharing)
+    dense = _branch_widths([options.get("dense", DENSE)], range(branches), sharing)[0]
+    return {**options, "widths": widths, "dense": dense}
 
 
-def _narrow(widths: Sequence[int], groups: Sequence[Any], sharing: str) -> list[int]:
+def _branch_widths(widths: Sequence[int], groups: Sequence[Any], sharing: str) -> list[int]:
     """Return the widths of one of several branches."""
     parts = len(groups) if sharing == "divided" else 1
     return [max(width // parts, 1) for width in widths]
 
 
-def require_groups(groups: Sequence[Sequence[int]]) -> None:
-    """Refuse groups of channels that make no branches."""
-    named = [channel for group in groups for channel in group]
-    twice = sorted({channel for channel in named if named.count(channel) > 1})
-    if not groups or twice or not all(len(group) for group in groups):
+def _require_groups(groups: Sequence[Sequence[int]]) -> None:
+    """Refuse groups of channels that are empty or overlap."""
+    channels = [channel for group in groups for channel in group]
+    repeated = sorted({channel for channel in channels if channels.count(channel) > 1})
+    if not groups or repeated or not all(len(group) for group in groups):
         sizes = [len(group) for group in groups]
         msg = (
-            f"found {len(groups)} branches with {sizes} channels, of which {twice} are in several; "
-            "expected one branch at least, at least one channel in each, and no channel twice: "
-            "there can be no more branches than channels"
+            f"found {len(groups)} branches with {sizes} channels, of which {repeated} are in "
+            "several; expected at least one branch, at least one channel in each, and each channel "
+            "once: there can be no more branches than channels"
         )
         raise ValueError(msg)
 
 
-def _require_numbers(
-    stage: int, widths: Sequence[int], dense: int, dropout: float, pooled: int, sharing: str
+def _require_options(
+    widths: Sequence[int], dense: int, dropout: float, pooled_blocks: int, sharing: str
 ) -> None:
-    if stage not in STAGES or sharing not in get_args(Sharing):
-        msg = (
-            f"found stage {stage} and sharing {sharing!r}, expected a stage from 0 to {SUM}, and "
-            f"one of {', '.join(get_args(Sharing))}"
-        )
+    """Refuse options of `FusionCNN` that are out of range."""
+    if sharing not in get_args(Sharing):
+        msg = f"found sharing {sharing!r}, expected one of {', '.join(get_args(Sharing))}"
         raise ValueError(msg)
     if (
         len(widths) != BLOCKS
         or min(*widths, dense) < 1
         or not 0 <= dropout < 1
-        or not 0 <= pooled <= BLOCKS
+        or not 0 <= pooled_blocks <= BLOCKS
     ):
         msg = (
-            f"found widths {tuple(widths)}, dense={dense}, dropout={dropout:g}, pooled={pooled}; "
-            f"expected {BLOCKS} widths and a dense layer above 0, dropout from 0 to below 1, and "
-            f"0 to {BLOCKS} blocks that halve the patch"
+            f"found widths {tuple(widths)}, dense={dense}, dropout={dropout:g}, "
+            f"pooled_blocks={pooled_blocks}; expected {BLOCKS} widths and a dense layer above 0, "
+            f"dropout from 0 to below 1, and 0 to {BLOCKS} blocks with pooling"
         )
         raise ValueError(msg)
 
 
-def _blocks(widths: Sequence[int], first: int, pooled: int) -> list[nn.Module]:
-    """Make convolution blocks; the last of all five ends with the mean over the patch."""
+def _blocks(widths: Sequence[int], first: int, pooled_blocks: int) -> list[nn.Module]:
+    """Return convolution blocks from number `first` on; B5 ends with global average pooling."""
     layers: list[nn.Module] = []
     for number, (incoming, width) in enumerate(pairwise(widths), start=first):
         layers += [
@@ -196,7 +196,7 @@ def _blocks(widths: Sequence[int], first: int, pooled: int) -> list[nn.Module]:
             nn.BatchNorm2d(width),
             nn.ReLU(inplace=True),
         ]
-        if number < pooled:
+        if number < pooled_blocks:
             layers.append(nn.MaxPool2d(2))
         if number == BLOCKS - 1:
             layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
@@ -204,6 +204,7 @@ def _blocks(widths: Sequence[int], first: int, pooled: int) -> list[nn.Module]:
 
 
 def _dense(incoming: int, width: int, classes: int, dropout: float) -> nn.Sequential:
+    """Return the dense block B6."""
     return nn.Sequential(
         nn.Dropout(dropout),
         nn.Linear(incoming, width, bias=False),
@@ -214,15 +215,15 @@ def _dense(incoming: int, width: int, classes: int, dropout: float) -> nn.Sequen
     )
 
 
-# A small residual network for patches of many sensors.
+# A residual network.
 
 
-class _Residual(nn.Module):
-    """Two convolutions beside their input; in training the pair is sometimes left out."""
+class _ResidualBlock(nn.Module):
+    """Pre-activation residual block with channel attention and stochastic depth."""
 
-    def __init__(self, incoming: int, width: int, step: int, skipped: float) -> None:
+    def __init__(self, incoming: int, width: int, step: int, drop_path: float) -> None:
         super().__init__()
-        self.skipped = skipped
+        self.drop_path = drop_path
         self.change = nn.Sequential(
             nn.BatchNorm2d(incoming),
             nn.GELU(),
@@ -241,45 +242,45 @@ class _Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         change = self.change(x)
-        if self.training and self.skipped > 0.0:
-            kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= self.skipped
-            change = change * kept / (1.0 - self.skipped)
+        if self.training and self.drop_path > 0.0:
+            kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= self.drop_path
+            # Divided by the rate of the kept, so that the expectation is that of evaluation.
+            change = change * kept / (1.0 - self.drop_path)
         return cast("Tensor", self.keep(x) + change)
 
 
 class ZoneNet(nn.Module):
-    """Residual blocks with efficient channel attention, behind a stem for each group of channels.
+    """Residual network with efficient channel attention and a stem for each group of channels.
 
-    Each group has its own normalised first layer, so that no sensor drowns another; whole groups
-    are left out at random in training, so that none is relied upon alone. Then come stages of two
-    residual blocks, each stage of half the patch and twice the width, and mean and maximum over
-    the patch, of which a linear layer makes classes.
+    Each group has its own normalised first layer, so that no sensor dominates; in training whole
+    groups are dropped at random, so that the network relies on none alone. Stages of two residual
+    blocks follow, each with half the rows and columns and twice the width of the last. A linear
+    layer maps global mean and maximum to the classes.
 
     Parameters
     ----------
     groups : sequence of sequence of int
         For each stem the numbers of its channels.
     classes : int
-        How many.
+        Number of classes.
     width : int
         Features of the first stage.
     step : int
-        Cells from one feature of the stems to the next: 2 takes a quarter of the time, where the
-        patch is large enough.
+        Stride of the stems in cells: 2 takes a quarter of the time, for large patches.
     stages : int
-        How many; each but the first halves the patch.
+        Number of stages; each but the first halves rows and columns.
     dropout : float
-        Share of the features before the last layer that is left out in training.
-    skipped : float
-        Share of samples for which the last residual block is left out in training; it grows from
-        0 at the first.
-    blinded : float
-        Share of samples for which a group is left out in training, where there are several.
+        Dropout rate before the last layer.
+    drop_path : float
+        Stochastic depth: rate at which the last residual block is skipped in training; the rate
+        rises linearly from 0 at the first block.
+    group_dropout : float
+        Share of the samples of which one group is dropped in training, with several groups.
 
     Raises
     ------
     ValueError
-        If groups are empty or share a channel, or a number makes no sense.
+        If a group is empty, groups share a channel, or an argument is out of range.
 
     References
     ----------
@@ -296,73 +297,67 @@ class ZoneNet(nn.Module):
         step: int = 1,
         stages: int = 3,
         dropout: float = 0.4,
-        skipped: float = 0.1,
-        blinded: float = 0.1,
+        drop_path: float = 0.1,
+        group_dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        require_groups(groups)
-        shares = (dropout, skipped, blinded)
-        if min(width, step, stages) < 1 or not all(0 <= share < 1 for share in shares):
+        _require_groups(groups)
+        rates = (dropout, drop_path, group_dropout)
+        if min(width, step, stages) < 1 or not all(0 <= rate < 1 for rate in rates):
             msg = (
                 f"found width={width}, step={step}, stages={stages}, dropout={dropout:g}, "
-                f"skipped={skipped:g}, blinded={blinded:g}; expected numbers above 0, and shares "
-                "from 0 to below 1"
+                f"drop_path={drop_path:g}, group_dropout={group_dropout:g}; expected numbers above "
+                "0, and rates from 0 to below 1"
             )
             raise ValueError(msg)
         self.groups = tuple(tuple(group) for group in groups)
         self.least_size = 1
-        self.blinded = blinded if len(groups) > 1 else 0.0
-        each = -(-width // len(groups))
+        self.group_dropout = group_dropout if len(groups) > 1 else 0.0
+        stem_width = -(-width // len(groups))
         self.stems = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(len(group), each, 3, step, 1, bias=False), nn.BatchNorm2d(each))
+            nn.Sequential(
+                nn.Conv2d(len(group), stem_width, 3, step, 1, bias=False),
+                nn.BatchNorm2d(stem_width),
+            )
             for group in self.groups
         )
         blocks: list[nn.Module] = []
-        incoming = each * len(groups)
+        incoming = stem_width * len(groups)
         count = 2 * stages
         for number in range(count):
             outgoing = width * 2 ** (number // 2)
             stride = 2 if number % 2 == 0 and number else 1
-            share = skipped * number / max(count - 1, 1)
-            blocks.append(_Residual(incoming, outgoing, stride, share))
+            rate = drop_path * number / max(count - 1, 1)
+            blocks.append(_ResidualBlock(incoming, outgoing, stride, rate))
             incoming = outgoing
         self.body = nn.Sequential(*blocks, nn.BatchNorm2d(incoming), nn.GELU())
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * incoming, classes))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Classify patches.
-
-        Parameters
-        ----------
-        image : Tensor, shape (batch, channels, rows, columns)
-            Normalised.
-
-        Returns
-        -------
-        Tensor, shape (batch, classes)
-            Logarithms of probabilities.
-        """
-        found = [stem(image[:, group]) for group, stem in zip(self.groups, self.stems, strict=True)]
-        if self.training and self.blinded > 0.0:
-            found = self._some(found)
-        seen = self.body(torch.cat(found, dim=1))
-        pooled = torch.cat([seen.mean(dim=(2, 3)), seen.amax(dim=(2, 3))], dim=1)
+        """Return log-probabilities of normalised patches; see `FusionCNN.forward`."""
+        outputs = [
+            stem(image[:, group]) for group, stem in zip(self.groups, self.stems, strict=True)
+        ]
+        if self.training and self.group_dropout > 0.0:
+            outputs = self._drop_groups(outputs)
+        features = self.body(torch.cat(outputs, dim=1))
+        pooled = torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
         return log_softmax(self.head(pooled).float(), dim=1)
 
-    def _some(self, found: list[Tensor]) -> list[Tensor]:
-        """Leave a random group of some samples out, and raise the others to the usual size."""
-        count, batch = len(found), len(found[0])
-        hidden = torch.rand(batch, device=found[0].device) < self.blinded
-        which = torch.randint(count, (batch,), device=found[0].device)
+    def _drop_groups(self, outputs: list[Tensor]) -> list[Tensor]:
+        """Drop one random group of some samples; scale the others to keep the mean amplitude."""
+        count, batch = len(outputs), len(outputs[0])
+        selected = torch.rand(batch, device=outputs[0].device) < self.group_dropout
+        group = torch.randint(count, (batch,), device=outputs[0].device)
         result = []
-        for number, features in enumerate(found):
-            out = hidden & (which == number)
-            scale = torch.where(hidden, count / (count - 1.0), 1.0) * ~out
+        for number, features in enumerate(outputs):
+            dropped = selected & (group == number)
+            scale = torch.where(selected, count / (count - 1.0), 1.0) * ~dropped
             result.append(features * scale[:, None, None, None])
         return result
 
 
-# Local Climate Zones of patches: networks that know their channels, classes and confidence.
+# The classifier: networks with their channels, classes and calibration.
 
 ZONE_NETWORKS: dict[str, type[FusionCNN | ZoneNet]] = {
     "fusion_cnn": FusionCNN,
@@ -372,16 +367,16 @@ ZONE_NETWORKS: dict[str, type[FusionCNN | ZoneNet]] = {
 
 @dataclass(frozen=True)
 class ZoneMember:
-    """One of the networks whose probabilities a classifier takes the mean of.
+    """Architecture of one of the networks of a classifier.
 
     Parameters
     ----------
     groups : tuple of tuple of str
         For each branch the names of its channels.
     network : {"fusion_cnn", "zone_net"}
-        What it is.
+        Type of the network.
     options : dict
-        Its other arguments, see `FusionCNN` and `ZoneNet`.
+        Other arguments of the network, see `FusionCNN` and `ZoneNet`.
     """
 
     groups: tuple[tuple[str, ...], ...]
@@ -389,39 +384,39 @@ class ZoneMember:
     options: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields, as they are written to a configuration."""
+        """Return the fields in JSON's types."""
         groups = [list(group) for group in self.groups]
         return {"groups": groups, "network": self.network, "options": dict(self.options)}
 
 
 class ZoneClassifier(Pretrained):
-    """From patches in physical units to the probabilities of classes.
+    """Classifier from patches in physical units to class probabilities.
 
-    Most classifiers have one network. Several are the sum of what was trained apart: branches of
-    their own channels, or the same network from several seeds.
+    Most classifiers have one network. An ensemble averages the probabilities of several: of
+    independently trained branches, or of the same network from several seeds.
 
     Parameters
     ----------
     channels : sequence of Channel
-        In the order in which they come.
+        Channels of the patches, in their order.
     classes : sequence of str
         Names.
     members : sequence of ZoneMember
-        The networks.
+        Architectures of the networks.
     size : int
-        Rows and columns of the patches that it was made for.
+        Rows and columns of the patches.
     codes : sequence of int, optional
         Code of each class in a map; by default 1, 2, 3, ...
     posting : float, optional
-        Metres from cell to cell of those patches, where it is known.
+        Cell size of the patches in metres, if known.
     temperature : float
-        By which the logarithms of the probabilities are divided before they are normalised:
-        above 1 where a network is too sure of itself.
+        Divides the log-probabilities before they are normalised: above 1 for an overconfident
+        network.
 
     Raises
     ------
     ValueError
-        If a name is not known, or names and numbers do not fit each other.
+        If a name is unknown, or names, codes, sizes and temperature are inconsistent.
     """
 
     kind: ClassVar[str] = "local climate zones"
@@ -443,15 +438,15 @@ class ZoneClassifier(Pretrained):
         if len(self.codes) != len(self.classes) or len(classes) < 2 or not temperature > 0.0:
             msg = (
                 f"found {len(self.codes)} codes for {len(self.classes)} classes, and a temperature "
-                f"of {temperature:g}; expected as many codes as classes, at least two, and a "
-                "temperature above 0"
+                f"of {temperature:g}; expected as many codes as classes, at least two classes, and "
+                "a temperature above 0"
             )
             raise ValueError(msg)
         if not members:
-            msg = "found no member, expected one network at least"
+            msg = "found no member, expected at least one network"
             raise ValueError(msg)
         self.size, self.posting, self.temperature = int(size), posting, float(temperature)
-        self.described = tuple(members)
+        self.architectures = tuple(members)
         self.members = nn.ModuleList(self._network(member) for member in members)
         for name in ("mean", "std"):
             values = torch.tensor([getattr(channel, name) for channel in channels])
@@ -460,36 +455,37 @@ class ZoneClassifier(Pretrained):
         self.std: Tensor
 
     def _network(self, member: ZoneMember) -> nn.Module:
+        """Build a network with random weights."""
         if member.network not in ZONE_NETWORKS:
             msg = f"found network {member.network!r}, expected one of {', '.join(ZONE_NETWORKS)}"
             raise ValueError(msg)
-        places = {channel.name: number for number, channel in enumerate(self.channels)}
-        strange = [name for group in member.groups for name in group if name not in places]
-        if strange:
+        numbers = {channel.name: number for number, channel in enumerate(self.channels)}
+        unknown = [name for group in member.groups for name in group if name not in numbers]
+        if unknown:
             msg = (
-                f"found no channel {', '.join(strange)} among {', '.join(places)}: groups are made "
-                "of the names of channels"
+                f"found no channel {', '.join(unknown)} among {', '.join(numbers)}, expected "
+                "groups of channel names"
             )
             raise ValueError(msg)
-        groups = [[places[name] for name in group] for group in member.groups]
+        groups = [[numbers[name] for name in group] for group in member.groups]
         network = ZONE_NETWORKS[member.network](groups, len(self.classes), **member.options)
         if self.size < network.least_size:
             msg = (
-                f"found patches of {self.size} cells, expected {network.least_size} at least, as "
-                "the network halves them: take larger patches, or a smaller `pooled`"
+                f"found patches of {self.size} cells, expected at least {network.least_size} for "
+                "the pooling of the network: take larger patches, or fewer `pooled_blocks`"
             )
             raise ValueError(msg)
         return network
 
     @classmethod
-    def joined(cls, classifiers: Sequence[ZoneClassifier]) -> Self:
-        """Make one classifier whose probabilities are the mean of those of several.
+    def ensemble(cls, classifiers: Sequence[ZoneClassifier]) -> Self:
+        """Combine classifiers into one that averages their probabilities.
 
         Parameters
         ----------
         classifiers : sequence of ZoneClassifier
-            With the same classes and patches. Their channels may differ; where they share one,
-            the first says how it is normalised.
+            With the same classes and patch size. Their channels may differ; channels in common
+            must be normalised alike.
 
         Returns
         -------
@@ -499,39 +495,44 @@ class ZoneClassifier(Pretrained):
         Raises
         ------
         ValueError
-            If their classes, patches or normalisation differ.
+            If classes, patch size or normalisation differ.
         """
         channels: dict[str, Channel] = {}
         first = classifiers[0]
-        for each in classifiers:
-            same = (each.classes, each.codes, each.size) == (first.classes, first.codes, first.size)
-            shared = [channel for channel in each.channels if channel.name in channels]
-            if not same or any(channel != channels[channel.name] for channel in shared):
+        for classifier in classifiers:
+            same = (classifier.classes, classifier.codes, classifier.size) == (
+                first.classes,
+                first.codes,
+                first.size,
+            )
+            if not same or any(
+                channel != channels.get(channel.name, channel) for channel in classifier.channels
+            ):
                 msg = (
                     "found classifiers with other classes, patches or normalisation, expected "
                     "those of the first: train them with the same data"
                 )
                 raise ValueError(msg)
-            channels |= {channel.name: channel for channel in each.channels}
-        whole = cls(
+            channels |= {channel.name: channel for channel in classifier.channels}
+        combined = cls(
             list(channels.values()),
             first.classes,
-            [member for each in classifiers for member in each.described],
+            [member for classifier in classifiers for member in classifier.architectures],
             size=first.size,
             codes=first.codes,
             posting=first.posting,
         )
-        trained = [network for each in classifiers for network in each.members]
-        for mine, network in zip(whole.members, trained, strict=True):
-            mine.load_state_dict(network.state_dict())
-        return whole.eval()
+        trained = [network for classifier in classifiers for network in classifier.members]
+        for copy, network in zip(combined.members, trained, strict=True):
+            copy.load_state_dict(network.state_dict())
+        return combined.eval()
 
     def configuration(self) -> dict[str, Any]:
-        """Return the arguments that make this classifier again, in JSON's types."""
+        """Return the arguments of the constructor in JSON's types."""
         return {
             "channels": [channel.as_dict() for channel in self.channels],
             "classes": list(self.classes),
-            "members": [member.as_dict() for member in self.described],
+            "members": [member.as_dict() for member in self.architectures],
             "size": self.size,
             "codes": list(self.codes),
             "posting": self.posting,
@@ -540,40 +541,40 @@ class ZoneClassifier(Pretrained):
 
     @classmethod
     def from_configuration(cls, configuration: Mapping[str, Any]) -> Self:
-        """Make the classifier that `configuration` describes, with random weights."""
+        """Build the classifier that `configuration` describes, with random weights."""
         rest = dict(configuration)
         channels = [Channel(**channel) for channel in rest.pop("channels")]
         members = [
-            ZoneMember(tuple(map(tuple, each["groups"])), each["network"], dict(each["options"]))
-            for each in rest.pop("members")
+            ZoneMember(tuple(map(tuple, item["groups"])), item["network"], dict(item["options"]))
+            for item in rest.pop("members")
         ]
         return cls(channels, rest.pop("classes"), members, **rest)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Classify patches, before the temperature: this is what is trained.
+        """Classify patches at a temperature of 1, as in training.
 
         Parameters
         ----------
         image : Tensor, shape (batch, channels, size, size)
-            In the units that `channels` states, NaN where there is no value.
+            In the units of `channels`; NaN where data are missing.
 
         Returns
         -------
         Tensor, shape (batch, classes)
-            Logarithms of probabilities.
+            Log-probabilities.
 
         Raises
         ------
         ValueError
-            If the image has another number of channels.
+            If the number of channels differs.
         """
         if image.shape[1] != len(self.channels):
             names = ", ".join(channel.name for channel in self.channels)
             msg = f"found {image.shape[1]} channels, expected {len(self.channels)}: {names}"
             raise ValueError(msg)
-        seen = self._normalised(image)
-        found = torch.stack([network(seen) for network in self.members])
-        return torch.logsumexp(found, dim=0) - log(len(found)) if len(found) > 1 else found[0]
+        normalised = self._normalise(image)
+        outputs = [network(normalised) for network in self.members]
+        return _log_mean(outputs) if len(outputs) > 1 else outputs[0]
 
     def probabilities(self, image: Tensor) -> Tensor:
         """Return the calibrated probabilities of patches.
@@ -586,12 +587,12 @@ class ZoneClassifier(Pretrained):
         Returns
         -------
         Tensor, shape (batch, classes)
-            They sum to 1.
+            Rows sum to 1.
         """
         return log_softmax(self(image) / self.temperature, dim=1).exp()
 
-    def _normalised(self, image: Tensor) -> Tensor:
-        """Normalise all channels at once; see `Channel.normalise`."""
+    def _normalise(self, image: Tensor) -> Tensor:
+        """Normalise all channels at once, as `Channel.normalised` does; missing values become 0."""
         if any(channel.transform != "none" for channel in self.channels):
             image = torch.stack(
                 [channel.apply_transform(image[:, k]) for k, channel in enumerate(self.channels)],

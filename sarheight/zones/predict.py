@@ -1,4 +1,4 @@
-"""Maps of Local Climate Zones of scenes of any size."""
+"""Class probabilities of samples, and maps of Local Climate Zones."""
 
 from __future__ import annotations
 
@@ -19,45 +19,136 @@ from sarheight.learning.weights import select_device
 from sarheight.output import check_writable, nodata_value, write
 from sarheight.output.atomic import atomic_write
 from sarheight.zones.classes import flag_colours, zone_of_name
-from sarheight.zones.sources import band_of, centred_windows, channel_names
+from sarheight.zones.evaluation import ClassScores, class_scores
+from sarheight.zones.sources import band_dimension, centred_windows, channel_names
 
 if TYPE_CHECKING:
     import os
 
     from sarheight.zones.networks import ZoneClassifier
+    from sarheight.zones.samples import ZoneSamples
+
+Floats = NDArray[np.float32]
+
+# Probabilities and scores of samples.
+
+
+def zone_probabilities(
+    classifier: ZoneClassifier, samples: ZoneSamples, *, batch: int = 256, device: str = "auto"
+) -> NDArray[np.float64]:
+    """Classify samples.
+
+    Parameters
+    ----------
+    classifier : ZoneClassifier
+        A trained classifier.
+    samples : ZoneSamples
+        With all channels of the classifier, and with its classes.
+    batch : int
+        Samples in a batch.
+    device : str
+        "auto" takes a GPU if there is one, "cpu", "cuda", ...
+
+    Returns
+    -------
+    array, shape (n, classes)
+        Probabilities at the temperature of the classifier.
+
+    Raises
+    ------
+    ValueError
+        If the samples lack a channel or differ in classes, or the device is not available.
+    """
+    numbers = _channel_numbers(classifier, samples)
+    probabilities = np.empty((len(samples), len(classifier.classes)))
+    chosen = select_device(device)
+    classifier = classifier.to(chosen).eval()
+    with torch.inference_mode():
+        for indices in split_batches(np.arange(len(samples)), batch):
+            image = torch.from_numpy(samples.read(indices)[:, numbers]).to(chosen)
+            probabilities[indices] = classifier.probabilities(image).double().cpu().numpy()
+    classifier.cpu()
+    return probabilities
+
+
+def evaluate_zones(
+    classifier: ZoneClassifier, samples: ZoneSamples, *, batch: int = 256, device: str = "auto"
+) -> ClassScores:
+    """Score a classifier on labelled samples.
+
+    Parameters
+    ----------
+    classifier, samples, batch, device
+        See `zone_probabilities`.
+
+    Returns
+    -------
+    ClassScores
+        Overall and average accuracy, kappa, scores of each class, and confusion matrix.
+    """
+    probabilities = zone_probabilities(classifier, samples, batch=batch, device=device)
+    return class_scores(samples.labels, probabilities.argmax(axis=1), classifier.classes)
+
+
+def split_batches(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    """Split an order into batches of nearly equal size, so that no batch has a single sample."""
+    return np.array_split(order, max(-(-order.size // size), 1))
+
+
+def _channel_numbers(classifier: ZoneClassifier, samples: ZoneSamples) -> list[int]:
+    """Return the numbers of the channels of a classifier among those of samples."""
+    names = [channel.name for channel in classifier.channels]
+    missing = [name for name in names if name not in samples.channels]
+    if missing or samples.classes != classifier.classes:
+        msg = (
+            f"found samples of {len(samples.classes)} classes without the channels "
+            f"{', '.join(missing) or 'none'}; expected the {len(classifier.classes)} classes of "
+            "the classifier, and all of its channels"
+        )
+        raise ValueError(msg)
+    return [samples.channels.index(name) for name in names]
+
+
+# Maps.
 
 GEOTIFF = (".tif", ".tiff")
+BATCH = 512
+"""Patches that are classified together."""
+POSTING_TOLERANCE = 0.02
+"""Tolerated relative difference of the posting from that of training."""
+UNKNOWN = 0
+"""Code of cells without data."""
 
 
 def write_zones(
     zones: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False
 ) -> list[Path]:
-    """Write a map of zones; the name chooses the format.
+    """Write a map of zones; the suffix selects the format.
 
     Parameters
     ----------
     zones : xarray.Dataset
         As `predict_zones` returns it.
     path : path-like
-        ``.nc`` and ``.zarr`` hold everything in one. Of ``zones.tif`` there are three files, as a
-        GeoTIFF keeps a colour table only where one band is alone: ``zones.tif``, the codes with
-        the colours of WUDAPT; ``zones.tif.aux.xml``, the names of the classes, where GDAL and QGIS
-        look for them; and ``zones_probabilities.tif``, confidence and probability of each class.
+        ``.nc`` and ``.zarr`` hold all variables. For ``zones.tif`` there are three files, because a
+        GeoTIFF has a colour table only with a single band: ``zones.tif``, the codes with the
+        colours of WUDAPT; ``zones.tif.aux.xml``, the class names for GDAL and QGIS; and
+        ``zones_probabilities.tif``, confidence and probability of each class.
     overwrite : bool
-        Whether what is there already may be replaced.
+        Whether to replace existing files.
 
     Returns
     -------
     list of pathlib.Path
-        What was written, the map first.
+        Written files, the map first.
 
     Raises
     ------
     OutputError
-        When the place is not fit for it or writing failed. Each file appears complete or not at
-        all; the map itself comes last.
+        If a file exists, or cannot be written. Each file appears complete or not at all; the map
+        is written last.
     ValueError
-        When the map has no CRS, or no regular grid.
+        If the map has no CRS, or no regular grid.
     """
     path = Path(path)
     if path.suffix.lower() not in GEOTIFF:
@@ -67,13 +158,13 @@ def write_zones(
     check_writable(path, overwrite=overwrite)
     write(zones[["confidence", "probability"]], beside, overwrite=overwrite)
     with atomic_write(names, overwrite=overwrite, suffixes=(".xml",)) as work:
-        work.write_bytes(_names(zones["zone"]))
+        work.write_bytes(_category_names(zones["zone"]))
     write(zones[["zone"]], path, overwrite=overwrite)
     return [path, names, beside]
 
 
-def _names(zone: xr.DataArray) -> bytes:
-    """Return the names of the classes by their codes, in the form of GDAL's auxiliary files.
+def _category_names(zone: xr.DataArray) -> bytes:
+    """Return the class names by code as an auxiliary file of GDAL (PAM).
 
     Source: https://gdal.org/user/raster_data_model.html, category names.
     """
@@ -84,21 +175,11 @@ def _names(zone: xr.DataArray) -> bytes:
     categories = ET.SubElement(band, "CategoryNames")
     for code in range(max(named) + 1):
         name = named.get(code, "")
-        found = zone_of_name(name)
-        label = name.replace("_", " ") if found is None else found.label
+        zone_type = zone_of_name(name)
+        label = name.replace("_", " ") if zone_type is None else zone_type.label
         ET.SubElement(categories, "Category").text = label or None
     text: bytes = ET.tostring(root, encoding="utf-8")
     return text
-
-
-# A map of Local Climate Zones of a scene of any size.
-
-Floats = NDArray[np.float32]
-BATCH = 512
-"""Patches that are classified together."""
-POSTING_ERROR = 0.02
-"""Part by which the posting may differ from that of training."""
-UNKNOWN = 0
 
 
 def predict_zones(
@@ -112,76 +193,77 @@ def predict_zones(
 ) -> xr.Dataset:
     """Map the Local Climate Zones of a scene of any size.
 
-    Each cell of the map gets the class of the patch around it. A stack that is held by dask is
-    read a few rows at a time; the map is held in memory.
+    Each cell of the map gets the class of the patch centred on it. A dask stack is read a few rows
+    at a time; the map is held in memory.
 
     Parameters
     ----------
     classifier : ZoneClassifier
-        A trained one.
+        A trained classifier.
     stack : xarray.DataArray or xarray.Dataset
-        Dims (band, y, x), or variables of dims (y, x), with the channels of the classifier in the
-        units in which it saw them; their order does not matter. NaN and nodata are missing.
+        Dims (band, y, x), or variables of dims (y, x), with the channels of the classifier, in any
+        order, in the units of training. NaN and nodata are missing.
     step : int
-        Cells of the stack from one cell of the map to the next, such as 10 for a map of 100 m from
-        images of 10 m.
+        Cell size of the map in cells of the stack, such as 10 for a map of 100 m from images of
+        10 m.
     blend : bool
-        Whether each cell gets the mean of all patches that reach over it, those around it counting
-        most, rather than that of its own patch alone: less detail, and less noise.
+        Whether each cell gets the weighted mean of the probabilities of all patches that cover it,
+        those centred close to it with the highest weight: less detail, and less noise.
     device : str
         "auto" takes a GPU if there is one, "cpu", "cuda", "mps".
     report : callable, optional
-        Told after each piece which part of the work is done.
+        Called after each block of rows with the completed fraction.
 
     Returns
     -------
     xarray.Dataset
         Dims (y, x), and (class, y, x): ``zone``, the code of the most likely class, 0 where no
-        channel has a value; ``probability`` of each class; ``confidence``, the highest of them.
+        channel has data; ``probability`` of each class; ``confidence``, the highest probability.
 
     Raises
     ------
     CheckpointError
-        If the stack lacks a channel of the classifier, or has another posting.
+        If the stack lacks a channel of the classifier, or differs in posting.
     DatasetError
         If a stack is not of dims (band, y, x), or two of its channels have one name.
     ValueError
-        If the step makes no sense, there is no such device, or power is so far below 0 as decibels
-        are.
+        If the step is out of range, the device is not available, or power is in decibels.
     """
-    layers = _layers(classifier, stack)
+    layers = _select_layers(classifier, stack)
     like = layers[0]
     shape = like.sizes["y"] // step if step > 0 else 0, like.sizes["x"] // step if step > 0 else 0
     if not min(shape) or min(like.shape) < 2:
         msg = (
             f"found step={step} for a stack of {like.sizes['y']} x {like.sizes['x']} cells, "
-            "expected a number from 1 to that of its cells, and two cells at least each way"
+            "expected a step from 1 to the number of cells, and at least two rows and columns"
         )
         raise ValueError(msg)
     posting = float(abs(like["x"].values[1] - like["x"].values[0]))
-    if classifier.posting and abs(posting / classifier.posting - 1.0) > POSTING_ERROR:
+    if classifier.posting and abs(posting / classifier.posting - 1.0) > POSTING_TOLERANCE:
         msg = (
-            f"found cells of {posting:g} in the stack, expected {classifier.posting:g}, with which "
-            "the model was trained: resample the stack"
+            f"found cells of {posting:g} in the stack, expected {classifier.posting:g} as in "
+            "training: resample the stack"
         )
         raise CheckpointError(msg)
     chosen = select_device(device)
     classifier = classifier.to(chosen).eval()
     probability = np.full((len(classifier.classes), *shape), np.nan, dtype=np.float32)
-    high = max(BATCH // shape[1], 1)
-    for first in range(0, shape[0], high):
-        last = min(first + high, shape[0])
-        probability[:, first:last] = _rows(classifier, layers, step, (first, last), chosen)
+    rows = max(BATCH // shape[1], 1)
+    for first in range(0, shape[0], rows):
+        last = min(first + rows, shape[0])
+        probability[:, first:last] = _classify_rows(classifier, layers, step, (first, last), chosen)
         if report is not None:
             report(last / shape[0])
     classifier.cpu()
     if blend:
-        probability = _blended(probability, classifier.size / step)
+        probability = _blend(probability, classifier.size / step)
     return _dataset(probability, classifier, like, step)
 
 
-def _layers(classifier: ZoneClassifier, stack: xr.DataArray | xr.Dataset) -> list[xr.DataArray]:
-    """Find the classifier's channels in a stack, by name."""
+def _select_layers(
+    classifier: ZoneClassifier, stack: xr.DataArray | xr.Dataset
+) -> list[xr.DataArray]:
+    """Return the channels of the classifier from a stack, by name."""
     if isinstance(stack, xr.Dataset):
         present = {
             str(name): variable
@@ -189,7 +271,7 @@ def _layers(classifier: ZoneClassifier, stack: xr.DataArray | xr.Dataset) -> lis
             if set(variable.dims) == {"y", "x"}
         }
     else:
-        band = band_of(stack)
+        band = band_dimension(stack)
         present = {
             name: stack.isel({band: number}, drop=True)
             for number, name in enumerate(channel_names(stack))
@@ -197,14 +279,14 @@ def _layers(classifier: ZoneClassifier, stack: xr.DataArray | xr.Dataset) -> lis
     missing = [channel.name for channel in classifier.channels if channel.name not in present]
     if missing:
         msg = (
-            f"found no {', '.join(missing)} in a stack of {', '.join(present)}; the model was "
-            "trained with it"
+            f"found no {', '.join(missing)} in a stack of {', '.join(present)}; expected all "
+            "channels of the model"
         )
         raise CheckpointError(msg)
     return [present[channel.name].transpose("y", "x") for channel in classifier.channels]
 
 
-def _rows(
+def _classify_rows(
     classifier: ZoneClassifier,
     layers: list[xr.DataArray],
     step: int,
@@ -214,32 +296,29 @@ def _rows(
     """Classify some rows of the map, shape (classes, rows, columns)."""
     size, half = classifier.size, classifier.size // 2
     width = layers[0].sizes["x"]
-    # The middle cell of a patch is its cell number size // 2, as in `RasterPatches`.
+    # Cell size // 2 of a patch is its centre, as in `RasterPatches`.
     first, last = span[0] * step + step // 2, (span[1] - 1) * step + step // 2
-    seen = np.stack(
-        [
-            _known(layer, (first - half, last - half + size), (-half, width - half + size - 1))
-            for layer in layers
-        ]
-    )
-    require_powers(classifier.channels, list(seen))
+    rows_read = (first - half, last - half + size)
+    columns_read = (-half, width - half + size - 1)
+    values = np.stack([_read_valid(layer, rows_read, columns_read) for layer in layers])
+    require_powers(classifier.channels, list(values))
     columns = np.arange(width // step) * step + step // 2
-    rows, along = np.meshgrid(np.arange(0, last - first + 1, step), columns, indexing="ij")
-    places = rows.ravel(), along.ravel()
-    observed = np.isfinite(seen[:, places[0] + half, places[1] + half]).any(axis=0)
-    found = np.full((len(classifier.classes), observed.size), np.nan, dtype=np.float32)
-    wanted = np.flatnonzero(observed)
+    mesh = np.meshgrid(np.arange(0, last - first + 1, step), columns, indexing="ij")
+    rows, along = mesh[0].ravel(), mesh[1].ravel()
+    observed = np.isfinite(values[:, rows + half, along + half]).any(axis=0)
+    result = np.full((len(classifier.classes), observed.size), np.nan, dtype=np.float32)
+    cells = np.flatnonzero(observed)
     with torch.inference_mode():
-        for begin in range(0, wanted.size, BATCH):
-            numbers = wanted[begin : begin + BATCH]
-            patches = centred_windows(seen, places[0][numbers], places[1][numbers], size)
+        for begin in range(0, cells.size, BATCH):
+            numbers = cells[begin : begin + BATCH]
+            patches = centred_windows(values, rows[numbers], along[numbers], size)
             image = torch.from_numpy(patches).to(device)
-            found[:, numbers] = classifier.probabilities(image).float().cpu().numpy().T
-    return found.reshape(len(classifier.classes), *rows.shape)
+            result[:, numbers] = classifier.probabilities(image).float().cpu().numpy().T
+    return result.reshape(len(classifier.classes), *mesh[0].shape)
 
 
-def _known(layer: xr.DataArray, rows: tuple[int, int], columns: tuple[int, int]) -> Floats:
-    """Read a window that may reach beyond the raster; what is missing or outside is NaN."""
+def _read_valid(layer: xr.DataArray, rows: tuple[int, int], columns: tuple[int, int]) -> Floats:
+    """Read a window that may extend beyond the raster; NaN outside and for nodata."""
     values = read_window(layer, rows, columns)
     nodata = nodata_value(layer)
     if nodata is not None and np.isfinite(nodata):
@@ -247,29 +326,30 @@ def _known(layer: xr.DataArray, rows: tuple[int, int], columns: tuple[int, int])
     return values
 
 
-def _blended(probability: Floats, reach: float) -> Floats:
-    """Take the mean of the patches that reach over each cell; `reach` is their size in cells."""
-    side = max(2 * int(reach // 2) + 1, 1)
+def _blend(probability: Floats, size: float) -> Floats:
+    """Average the patches that cover each cell; `size` is that of a patch in cells of the map."""
+    side = max(2 * int(size // 2) + 1, 1)
     weight = Tiling(side, side // 2).weight()
-    known = np.isfinite(probability[0])
-    total = convolve(known.astype(np.float64), weight, mode="constant")
+    valid = np.isfinite(probability[0])
+    # Normalised convolution: cells without data have no weight.
+    total = convolve(valid.astype(np.float64), weight, mode="constant")
     blended = np.full_like(probability, np.nan)
     for number, layer in enumerate(probability):
-        summed = convolve(np.where(known, layer, 0.0).astype(np.float64), weight, mode="constant")
-        np.divide(summed, total, out=blended[number], where=known, casting="same_kind")
+        summed = convolve(np.where(valid, layer, 0.0).astype(np.float64), weight, mode="constant")
+        np.divide(summed, total, out=blended[number], where=valid, casting="same_kind")
     return blended
 
 
 def _dataset(
     probability: Floats, classifier: ZoneClassifier, like: xr.DataArray, step: int
 ) -> xr.Dataset:
-    """Put the result on its grid."""
-    known = np.isfinite(probability[0])
+    """Return the map with its coordinates, attributes and CRS."""
+    valid = np.isfinite(probability[0])
     codes = np.array(classifier.codes, dtype=np.uint8 if max(classifier.codes) < 256 else np.int32)
     likeliest = np.nan_to_num(probability, nan=-1.0).argmax(axis=0)
-    zone = np.where(known, codes[likeliest], UNKNOWN).astype(codes.dtype)
+    zone = np.where(valid, codes[likeliest], UNKNOWN).astype(codes.dtype)
     coordinates: dict[str, Any] = {
-        name: _coarse(like[name].values, step, count)
+        name: _coarse_axis(like[name].values, step, count)
         for name, count in zip(("y", "x"), zone.shape, strict=True)
     }
     coordinates["class"] = list(classifier.classes)
@@ -304,8 +384,8 @@ def _dataset(
     return result.rio.write_crs(like.rio.crs)  # type: ignore[no-any-return]
 
 
-def _coarse(axis: NDArray[Any], step: int, count: int) -> NDArray[np.float64]:
-    """Return the middles of cells that are `step` cells of an axis wide."""
+def _coarse_axis(axis: NDArray[Any], step: int, count: int) -> NDArray[np.float64]:
+    """Return the centres of cells that are `step` cells of an axis wide."""
     posting = (axis[-1] - axis[0]) / (axis.size - 1)
-    middles = np.arange(count) * step + 0.5 * (step - 1)
-    return np.asarray(axis[0] + middles * posting, dtype=np.float64)
+    centres = np.arange(count) * step + 0.5 * (step - 1)
+    return np.asarray(axis[0] + centres * posting, dtype=np.float64)

@@ -1,10 +1,9 @@
-"""So2Sat LCZ42 and rasters as labelled patches, and how channels are split between branches."""
+"""Sources of labelled patches: So2Sat LCZ42, and rasters with a map of classes."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from sarheight._runtime import require
 from sarheight.errors import DatasetError
 from sarheight.output import nodata_value
+from sarheight.zones.channels import OPTICAL_CHANNELS, RADAR_CHANNELS
 from sarheight.zones.classes import CLIMATE_ZONES, zone_of_code
 from sarheight.zones.samples import Floats, Integers, ZoneSamples
 
@@ -26,195 +26,36 @@ if TYPE_CHECKING:
     import h5py
     from numpy.typing import ArrayLike
 
-RADAR_CHANNELS = (
-    "vh_real", "vh_imaginary", "vv_real", "vv_imaginary",
-    "vh_intensity", "vv_intensity", "covariance_real", "covariance_imaginary",
-)  # fmt: skip
-"""Radar channels in So2Sat's order: complex VH and VV, Lee-filtered intensities, covariance."""
-OPTICAL_CHANNELS = ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12")
-"""Bands of Sentinel-2 in So2Sat's order."""
-_RADAR_GROUPS = (RADAR_CHANNELS[:4], RADAR_CHANNELS[4:6], RADAR_CHANNELS[6:])
-_OPTICAL_GROUPS = (("B2", "B3", "B4"), ("B5", "B6", "B7"), ("B8", "B8A"), ("B11", "B12"))
-
-Split = tuple[tuple[str, ...], ...]
-
-ZONE_SPLITS: dict[str, Split] = {
-    "all": ((*RADAR_CHANNELS, *OPTICAL_CHANNELS),),
-    "radar": (RADAR_CHANNELS,),
-    "optical": (OPTICAL_CHANNELS,),
-    "radar groups": _RADAR_GROUPS,
-    "optical groups": _OPTICAL_GROUPS,
-    "radar|optical": (RADAR_CHANNELS, OPTICAL_CHANNELS),
-    "seven groups": (*_RADAR_GROUPS, *_OPTICAL_GROUPS),
-}
-"""Named splits: for each branch the names of its channels.
-
-The physical groups are RGB, red edge, near infrared and short-wave infrared; complex, Lee-filtered
-intensity and covariance. B8A, at 865 nm, stands with the near infrared.
-"""
-FUSED = ("radar groups", "optical groups", "radar|optical", "seven groups")
-LAST_STAGE = 6
-
-
-@dataclass(frozen=True)
-class FusionForm:
-    """A split of the channels, and the stage at which its branches meet.
-
-    Parameters
-    ----------
-    name : str
-        Of the split.
-    groups : tuple of tuple of str
-        For each branch the names of its channels.
-    stage : int
-        0 to 6, see `sarheight.zones.FusionCNN`.
-    independent : bool
-        At stage 6: whether the branches are trained apart and then summed.
-
-    Raises
-    ------
-    ValueError
-        If branches are to be independent that meet before stage 6.
-    """
-
-    name: str
-    groups: tuple[tuple[str, ...], ...]
-    stage: int
-    independent: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the stage."""
-        if not 0 <= self.stage <= LAST_STAGE or (self.independent and self.stage != LAST_STAGE):
-            msg = (
-                f"found stage {self.stage} with independent={self.independent}, expected 0 to "
-                f"{LAST_STAGE}, and independent branches only at the last"
-            )
-            raise ValueError(msg)
-
-    @property
-    def label(self) -> str:
-        """Name for tables and folders, such as ``radar|optical 6 independent``."""
-        return f"{self.name} {self.stage}{' independent' if self.independent else ''}"
-
-    @property
-    def fusion(self) -> str:
-        """Say in a word when the branches meet: none, early, middle or late."""
-        if len(self.groups) == 1:
-            return "none"
-        return "early" if self.stage == 0 else "late" if self.stage == LAST_STAGE else "middle"
-
-
-def fusion_forms(
-    splits: Mapping[str, Sequence[Sequence[str]]] | None = None, *, independent: bool = False
-) -> list[FusionForm]:
-    """List all forms of the fusion network.
-
-    The four splits with several branches (the three groups of radar, the four groups of optical
-    channels, radar | optical, all seven groups), each fused at stages 0 to 6, are the 28 forms.
-    The sum of softmaxes at stage 6 can be trained in two ways; those four further rows come with
-    ``independent=True``. Splits of a single branch have nothing to fuse, and give one form each.
-
-    Parameters
-    ----------
-    splits : mapping, optional
-        By name, for each branch the names of its channels; by default those four.
-    independent : bool
-        Whether to add, for each split, the branches that are trained apart and summed.
-
-    Returns
-    -------
-    list of FusionForm
-        28 by default, 32 with independent ones.
-    """
-    chosen = {name: ZONE_SPLITS[name] for name in FUSED} if splits is None else splits
-    forms = []
-    for name, split in chosen.items():
-        groups = tuple(map(tuple, split))
-        stages = range(LAST_STAGE + 1) if len(groups) > 1 else range(1)
-        forms += [FusionForm(name, groups, stage) for stage in stages]
-        if independent and len(groups) > 1:
-            forms.append(FusionForm(name, groups, LAST_STAGE, independent=True))
-    return forms
-
-
-def split_channels(
-    split: str | Sequence[Sequence[str]], channels: Sequence[str]
-) -> tuple[tuple[str, ...], ...]:
-    """Return a split by its name, or check one of your own.
-
-    Parameters
-    ----------
-    split : str or sequence of sequence of str
-        One of `ZONE_SPLITS`, "all" for all channels in one branch, or for each branch the names of
-        its channels.
-    channels : sequence of str
-        What the data have.
-
-    Returns
-    -------
-    tuple of tuple of str
-
-    Raises
-    ------
-    ValueError
-        If there is no such split, a channel is not there or in two branches, or there are more
-        branches than channels.
-    """
-    if split == "all":
-        return (tuple(channels),)
-    if isinstance(split, str):
-        if split not in ZONE_SPLITS:
-            msg = f"found split {split!r}, expected one of {', '.join(ZONE_SPLITS)}, or groups"
-            raise ValueError(msg)
-        groups: Split = ZONE_SPLITS[split]
-    else:
-        groups = tuple(tuple(group) for group in split)
-    named = [name for group in groups for name in group]
-    if len(groups) > len(channels):
-        msg = (
-            f"found {len(groups)} branches for {len(channels)} channels, expected no more branches "
-            "than channels"
-        )
-        raise ValueError(msg)
-    missing = [name for name in named if name not in channels]
-    if missing or not groups or not all(groups) or len(set(named)) != len(named):
-        msg = (
-            f"found groups {groups} of data with the channels {', '.join(channels)}; expected one "
-            "channel at least in each group, each only once, and only channels that are there"
-        )
-        raise ValueError(msg)
-    return groups
-
-
-# So2Sat LCZ42: patches of Sentinel-1 and Sentinel-2 with their Local Climate Zone, in HDF5.
+# So2Sat LCZ42 in HDF5.
 
 SIZE = 32
 GROUPS = {"sen1": RADAR_CHANNELS, "sen2": OPTICAL_CHANNELS}
 LABEL = "label"
-ROLES = {
+FILE_STEMS = {
     "training": ("training", "train", "train-new"),
     "validation": ("validation", "val", "val-new"),
     "test": ("testing", "test", "test-new"),
 }
-"""What the files of versions 1 to 3 are called, and those that were made of them."""
+"""File names of versions 1 to 3 without suffix, and of common conversions."""
 
 
 class So2SatPatches(ZoneSamples):
-    """Patches of one HDF5 file of So2Sat LCZ42, of any version, read as they are asked for.
+    """Patches of one HDF5 file of So2Sat LCZ42, any version, read on demand.
 
-    The file is opened anew in each process, so that loaders with several workers may share this.
-    How many patches there are is read from the file: the counts of validation and test that are
-    printed with version 2 are not to be relied upon.
+    Each process opens the file for itself, so data loaders with several workers can share one
+    instance. The number of patches is that in the file; the counts published with version 2 are
+    unreliable.
 
     Parameters
     ----------
     path : path-like
-        The file: ``sen1`` (n, 32, 32, 8), ``sen2`` (n, 32, 32, 10), ``label`` (n, 17), one-hot.
+        HDF5 file with ``sen1`` (n, 32, 32, 8), ``sen2`` (n, 32, 32, 10) and ``label`` (n, 17),
+        one-hot.
 
     Raises
     ------
     DatasetError
-        If the file is damaged, lacks a group, has another shape, or labels that are not one-hot.
+        If the file is damaged, lacks a data set, has unexpected shapes or labels not one-hot.
     FileNotFoundError
         If there is no such file.
     MissingLibraryError
@@ -230,7 +71,7 @@ class So2SatPatches(ZoneSamples):
         require("h5py", extra="learn")
         self.path = Path(path)
         if not self.path.is_file():
-            msg = f"there is no '{self.path}'"
+            msg = f"found no file '{self.path}', expected an HDF5 file of So2Sat LCZ42"
             raise FileNotFoundError(msg)
         self.channels = (*RADAR_CHANNELS, *OPTICAL_CHANNELS)
         self.classes = tuple(zone.name for zone in CLIMATE_ZONES)
@@ -240,22 +81,22 @@ class So2SatPatches(ZoneSamples):
         file = self._file()
         self._check(file)
         try:
-            self.labels = _classes_of(file[LABEL][:], self.path)
+            self.labels = _class_numbers(file[LABEL][:], self.path)
         except OSError as error:
             raise self._damaged(error) from error
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the open file behind when this is sent to another process."""
+        """Return the state without the open file, for other processes."""
         return self.__dict__ | {"_opened": None}
 
     @property
     def identity(self) -> str:
-        """Return what tells this file from all others: place, size and time of change."""
+        """Return a key of the path, size and modification time of the file."""
         status = self.path.stat()
-        told = f"{self.path.resolve()} {status.st_size} {status.st_mtime_ns}"
-        return sha256(told.encode()).hexdigest()
+        key = f"{self.path.resolve()} {status.st_size} {status.st_mtime_ns}"
+        return sha256(key.encode()).hexdigest()
 
-    def read(self, indices: Integers, places: Sequence[int] | None = None) -> Floats:
+    def read(self, indices: Integers, channels: Sequence[int] | None = None) -> Floats:
         """Read patches, shape (n, 18, 32, 32), in the order of the indices; see `ZoneSamples`.
 
         Raises
@@ -263,28 +104,27 @@ class So2SatPatches(ZoneSamples):
         DatasetError
             If the file cannot be read there.
         """
-        # To look a group up takes longer than to read a patch.
+        # Looking up a data set takes longer than reading a patch: once per batch.
         datasets = [self._file()[name] for name in GROUPS]
-        wanted, order = np.unique(indices, return_inverse=True)
-        found = np.empty((wanted.size, SIZE, SIZE, len(self.channels)), dtype=np.float32)
-        # Neighbours are read together: a slice costs little more than one patch.
-        cuts = np.flatnonzero(np.diff(wanted) > 1) + 1
+        unique, order = np.unique(indices, return_inverse=True)
+        image = np.empty((unique.size, SIZE, SIZE, len(self.channels)), dtype=np.float32)
+        # Runs of consecutive patches are read at once: a slice costs little more than one patch.
+        cuts = np.flatnonzero(np.diff(unique) > 1) + 1
         try:
-            for first, last in pairwise([0, *cuts.tolist(), wanted.size]):
-                span = slice(int(wanted[first]), int(wanted[last - 1]) + 1)
+            for first, last in pairwise([0, *cuts.tolist(), unique.size]):
+                span = slice(int(unique[first]), int(unique[last - 1]) + 1)
                 begin = 0
                 for dataset in datasets:
                     end = begin + dataset.shape[3]
-                    found[first:last, :, :, begin:end] = dataset[span]
+                    image[first:last, :, :, begin:end] = dataset[span]
                     begin = end
         except OSError as error:
             raise self._damaged(error) from error
-        planes = found.transpose(0, 3, 1, 2)
-        chosen = np.arange(len(self.channels)) if places is None else np.array(places)
-        return np.asarray(planes[np.ix_(order, chosen)])
+        chosen = np.arange(len(self.channels)) if channels is None else np.array(channels)
+        return np.asarray(image.transpose(0, 3, 1, 2)[np.ix_(order, chosen)])
 
     def _file(self) -> h5py.File:
-        """Open the file, once in each process."""
+        """Return the open file; each process opens it once."""
         import h5py
 
         if self._opened is None or self._opened[0] != os.getpid():
@@ -295,14 +135,15 @@ class So2SatPatches(ZoneSamples):
         return self._opened[1]
 
     def _damaged(self, error: OSError) -> DatasetError:
+        """Describe a read error."""
         reason = " ".join(str(error).split())
         return DatasetError(
-            f"'{self.path}' cannot be read as HDF5 ({reason}): it is damaged or incomplete; fetch "
-            "it again"
+            f"'{self.path}' cannot be read as HDF5 ({reason}): it is damaged or incomplete; "
+            "download it again"
         )
 
     def _check(self, file: h5py.File) -> None:
-        """Refuse a file of another form."""
+        """Refuse a file without the expected data sets and shapes."""
         import h5py
 
         expected: dict[str, tuple[int, ...]] = {
@@ -319,16 +160,16 @@ class So2SatPatches(ZoneSamples):
         shapes = {name: file[name].shape for name in expected}
         counts = {shape[0] for shape in shapes.values() if shape}
         if len(counts) != 1 or any(shapes[name][1:] != rest for name, rest in expected.items()):
-            told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-            wanted = ", ".join(
+            found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            required = ", ".join(
                 f"{name} (n, {', '.join(map(str, rest))})" for name, rest in expected.items()
             )
-            msg = f"found {told} in '{self.path}', expected {wanted} with one n"
+            msg = f"found {found} in '{self.path}', expected {required} with one n"
             raise DatasetError(msg)
 
 
-def _classes_of(labels: np.ndarray[Any, Any], path: Path) -> Integers:
-    """Turn one-hot labels into numbers of classes."""
+def _class_numbers(labels: np.ndarray[Any, Any], path: Path) -> Integers:
+    """Convert one-hot labels to class numbers."""
     one_hot = np.isin(labels, (0, 1)).all(axis=1) & (labels.sum(axis=1) == 1)
     if not one_hot.all():
         wrong = np.flatnonzero(~one_hot)
@@ -346,67 +187,66 @@ def so2sat_files(folder: str | os.PathLike[str]) -> dict[str, Path]:
     Parameters
     ----------
     folder : path-like
-        With ``training.h5`` and, from one version to another, ``validation.h5`` and ``testing.h5``.
+        With ``training.h5`` and, depending on the version, ``validation.h5`` and ``testing.h5``.
 
     Returns
     -------
     dict
-        Paths by "training", "validation" and "test", as far as they are there.
+        Paths of the files that exist by "training", "validation" and "test".
 
     Raises
     ------
     FileNotFoundError
-        If there is no file for training.
+        If there is no training file.
     """
-    found = {}
-    for role, names in ROLES.items():
-        files = [Path(folder) / f"{name}.h5" for name in names]
-        present = [file for file in files if file.is_file()]
+    files = {}
+    for role, stems in FILE_STEMS.items():
+        present = [path for stem in stems if (path := Path(folder) / f"{stem}.h5").is_file()]
         if present:
-            found[role] = present[0]
-    if "training" not in found:
+            files[role] = present[0]
+    if "training" not in files:
         msg = f"found no training.h5 in '{folder}', expected the files of a version of So2Sat LCZ42"
         raise FileNotFoundError(msg)
-    return found
+    return files
 
 
-# Labelled patches from a user's own rasters: a stack of channels, and a map of classes.
+# Rasters: a stack of channels, and a map of classes.
 
 
 class RasterPatches(ZoneSamples):
-    """Patches around the labelled cells of a map, cut out of a stack of channels.
+    """Patches of a stack of channels around the labelled cells of a map.
 
     The stack is held in memory; patches are windows of it, and overlap where labelled cells are
-    near each other. Split them by place, see `zone_folds`.
+    close to each other. Split them by location, see `spatial_folds`.
 
     Parameters
     ----------
     stack : xarray.DataArray
-        Dims (band, y, x). Channels are called by their ``long_name``, a sequence, or by the
-        labels of ``band``. NaN and nodata are missing.
+        Dims (band, y, x). Channels are named by a sequence ``long_name``, or by the labels of
+        ``band``. NaN and nodata are missing.
     labels : xarray.DataArray
-        Dims (y, x), whole numbers: codes of Local Climate Zones (1 to 17; 101 to 107 for A to G
-        are understood), or of the classes that `names` names. 0, NaN and nodata are no label.
-        The grid may be another one in the same CRS: each label stands for the middle of its cell.
+        Dims (y, x), integer codes: of Local Climate Zones (1 to 17, or 101 to 107 for A to G), or
+        of the classes in `names`. 0, NaN and nodata are unlabelled. The map may be on another grid
+        in the same CRS: a label applies at the centre of its cell.
     size : int
-        Rows and columns of a patch, in cells of the stack. Cell ``size // 2`` is the labelled one.
+        Rows and columns of a patch in cells of the stack. Cell ``size // 2`` is the labelled one.
     names : mapping of int to str, optional
-        Names of classes that are no Local Climate Zones, by code.
+        Names of classes that are not Local Climate Zones, by code.
 
     Attributes
     ----------
     x, y : array, shape (n,)
-        Places of the labels in the CRS.
+        Coordinates of the labels in the CRS.
     crs, posting
-        Those of the stack; metres, or degrees, from cell to cell.
+        CRS and cell size of the stack, in metres or degrees.
 
     Raises
     ------
     DatasetError
-        If the stack is not of dims (band, y, x), the rasters do not meet or lie in different
-        reference systems, or there is no label.
+        If the stack is not of dims (band, y, x), the rasters do not overlap or differ in CRS, or
+        there is no label.
     ValueError
-        If a code is not known, or the size makes no sense.
+        If a code is unknown, or the size is not above 0.
     """
 
     def __init__(
@@ -420,26 +260,25 @@ class RasterPatches(ZoneSamples):
         if size < 1:
             msg = f"found size={size}, expected a number above 0"
             raise ValueError(msg)
-        stack = stack.transpose(band_of(stack), "y", "x")
+        stack = stack.transpose(band_dimension(stack), "y", "x")
         if stack.rio.crs is None or stack.rio.crs != labels.rio.crs:
             msg = (
                 f"found a stack in {stack.rio.crs} and labels in {labels.rio.crs}; expected one "
-                "reference system: bring the labels to that of the stack, "
-                "labels.rio.reproject_match(stack)"
+                "CRS: reproject the labels to the stack, labels.rio.reproject_match(stack)"
             )
             raise DatasetError(msg)
         self.channels = channel_names(stack)
         self.size, self.crs = size, stack.rio.crs
         self.posting = float(abs(stack["x"].values[1] - stack["x"].values[0]))
-        self._padded = padded(as_floats(stack), size)
-        rows, columns, codes, self.x, self.y = _labelled(labels, stack)
-        known = self._observed(rows, columns)
-        self._rows, self._columns = rows[known], columns[known]
-        self.x, self.y, codes = self.x[known], self.y[known], codes[known]
+        self._padded = _padded(_with_nan(stack), size)
+        rows, columns, codes, self.x, self.y = _labelled_cells(labels, stack)
+        observed = self._observed(rows, columns)
+        self._rows, self._columns = rows[observed], columns[observed]
+        self.x, self.y, codes = self.x[observed], self.y[observed], codes[observed]
         if not codes.size:
             msg = (
                 f"found no label on the {stack.sizes['y']} x {stack.sizes['x']} cells of the stack "
-                "that have a value; expected some: do the two rasters meet?"
+                "that have data; expected some: do the rasters overlap?"
             )
             raise DatasetError(msg)
         if names is None:
@@ -452,48 +291,47 @@ class RasterPatches(ZoneSamples):
         else:
             unnamed = sorted(set(self.codes) - set(names))
             if unnamed:
-                msg = f"found codes {unnamed} that have no name, expected {sorted(names)}"
+                msg = f"found codes {unnamed} without a name, expected {sorted(names)}"
                 raise ValueError(msg)
             self.classes = tuple(names[code] for code in self.codes)
 
-    def read(self, indices: Integers, places: Sequence[int] | None = None) -> Floats:
+    def read(self, indices: Integers, channels: Sequence[int] | None = None) -> Floats:
         """Read patches, shape (n, channels, size, size), in the order of the indices."""
-        found = centred_windows(
+        patches = centred_windows(
             self._padded, self._rows[indices], self._columns[indices], self.size
         )
-        return found if places is None else np.ascontiguousarray(found[:, list(places)])
+        return patches if channels is None else np.ascontiguousarray(patches[:, list(channels)])
 
     def _observed(self, rows: Integers, columns: Integers) -> NDArray[np.bool_]:
-        """Tell which cells have a value in some channel."""
+        """Return which cells have data in at least one channel."""
         half = self.size // 2
-        return np.asarray(
-            np.isfinite(self._padded[:, rows + half, columns + half]).any(axis=0), dtype=bool
-        )
+        values = self._padded[:, rows + half, columns + half]
+        return np.asarray(np.isfinite(values).any(axis=0), dtype=bool)
 
 
 def read_stack(*paths: str | os.PathLike[str]) -> xr.DataArray:
-    """Read rasters on one grid as one stack.
+    """Read rasters on one grid as a stack of channels.
 
     Parameters
     ----------
     *paths : path-like
-        Rasters that GDAL reads. Where there are several, channels are called by file and band.
+        Rasters that GDAL reads. Channels of several files are named by file and band.
 
     Returns
     -------
     xarray.DataArray
-        Dims (band, y, x), with the names of the channels as labels of ``band``.
+        Dims (band, y, x), with the channel names as labels of ``band``.
 
     Raises
     ------
     DatasetError
-        If the rasters lie on different grids.
+        If the rasters are on different grids.
     """
     stacks = []
     for path in paths:
         opened = rioxarray.open_rasterio(path)
         if not isinstance(opened, xr.DataArray):
-            msg = f"found several images in '{path}', expected one stack of bands"
+            msg = f"found several subdatasets in '{path}', expected one stack of bands"
             raise DatasetError(msg)
         names = channel_names(opened)
         if len(paths) > 1:
@@ -510,13 +348,13 @@ def read_stack(*paths: str | os.PathLike[str]) -> xr.DataArray:
             raise DatasetError(msg)
     if len(stacks) == 1:
         return first
-    floats = [stack.copy(data=as_floats(stack)).drop_attrs() for stack in stacks]
+    floats = [stack.copy(data=_with_nan(stack)).drop_attrs() for stack in stacks]
     whole: xr.DataArray = xr.concat(floats, "band", combine_attrs="drop")
     return whole.rio.write_crs(first.rio.crs)  # type: ignore[no-any-return]
 
 
-def band_of(stack: xr.DataArray) -> str:
-    """Return the name of a stack's dimension of channels."""
+def band_dimension(stack: xr.DataArray) -> str:
+    """Return the name of the channel dimension of a stack."""
     bands = [str(name) for name in stack.dims if name not in {"y", "x"}]
     if len(bands) != 1 or stack.ndim != 3:
         msg = f"found a stack of dims {tuple(map(str, stack.dims))}, expected (band, y, x)"
@@ -525,25 +363,25 @@ def band_of(stack: xr.DataArray) -> str:
 
 
 def channel_names(stack: xr.DataArray) -> tuple[str, ...]:
-    """Return the names of a stack's channels: ``long_name``, else the labels of its bands."""
-    band = band_of(stack)
-    told = stack.attrs.get("long_name")
+    """Return the channel names of a stack: ``long_name``, else the labels of its bands."""
+    band = band_dimension(stack)
+    long_name = stack.attrs.get("long_name")
     count = stack.sizes[band]
-    if isinstance(told, list | tuple) and len(told) == count:
-        names = tuple(map(str, told))
-    elif isinstance(told, str) and count == 1:
-        names = (told,)
+    if isinstance(long_name, list | tuple) and len(long_name) == count:
+        names = tuple(map(str, long_name))
+    elif isinstance(long_name, str) and count == 1:
+        names = (long_name,)
     else:
         values = stack[band].values if band in stack.coords else range(1, count + 1)
         names = tuple(value if isinstance(value, str) else f"band_{value}" for value in values)
     if len(set(names)) != len(names):
-        msg = f"found channels {', '.join(names)}, expected a name of its own for each"
+        msg = f"found channels {', '.join(names)}, expected a unique name for each"
         raise DatasetError(msg)
     return names
 
 
-def as_floats(stack: xr.DataArray) -> Floats:
-    """Return values with NaN for what is missing, shape as came in."""
+def _with_nan(stack: xr.DataArray) -> Floats:
+    """Return the values as float32 with NaN for nodata, in the same shape."""
     nodata = nodata_value(stack)
     values = stack.values.astype(np.float32)
     if nodata is not None and np.isfinite(nodata):
@@ -551,37 +389,37 @@ def as_floats(stack: xr.DataArray) -> Floats:
     return values
 
 
-def padded(values: Floats, size: int) -> Floats:
-    """Surround a stack with what is missing, so that every cell can be the middle of a patch."""
+def _padded(values: Floats, size: int) -> Floats:
+    """Pad a stack with NaN, so that every cell can be the centre of a patch."""
     before, after = size // 2, size - size // 2 - 1
     return np.pad(values, ((0, 0), (before, after), (before, after)), constant_values=np.nan)
 
 
-def centred_windows(around: Floats, rows: Integers, columns: Integers, size: int) -> Floats:
-    """Cut patches out of a padded stack.
+def centred_windows(padded: Floats, rows: Integers, columns: Integers, size: int) -> Floats:
+    """Extract patches from a padded stack.
 
-    Shapes: `around` (channels, rows + size - 1, columns + size - 1), `rows, columns` (n,); returns
+    Shapes: `padded` (channels, rows + size - 1, columns + size - 1), `rows, columns` (n,); returns
     (n, channels, size, size).
     """
-    windows = sliding_window_view(around, (size, size), axis=(1, 2))
+    windows = sliding_window_view(padded, (size, size), axis=(1, 2))
     return np.ascontiguousarray(windows[:, rows, columns].transpose(1, 0, 2, 3))
 
 
-def _labelled(
+def _labelled_cells(
     labels: xr.DataArray, stack: xr.DataArray
 ) -> tuple[Integers, Integers, NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Find labels: row and column in the stack, code, x and y."""
+    """Return row and column in the stack, code, x and y of each labelled cell."""
     plane = labels.squeeze(drop=True)
     if set(plane.dims) != {"y", "x"}:
         msg = f"found labels of dims {labels.dims}, expected one map of dims (y, x)"
         raise DatasetError(msg)
     plane = plane.transpose("y", "x")
     values = plane.values
-    given = np.isfinite(values) & (values != 0)
+    labelled = np.isfinite(values) & (values != 0)
     nodata = nodata_value(plane)
     if nodata is not None and np.isfinite(nodata):
-        given &= values != nodata
-    down, along = np.nonzero(given)
+        labelled &= values != nodata
+    down, along = np.nonzero(labelled)
     codes = values[down, along]
     if (codes != np.round(codes)).any():
         msg = f"found labels such as {codes[codes != np.round(codes)][0]}, expected whole numbers"
@@ -600,8 +438,8 @@ def _labelled(
     )
 
 
-def _nearest(axis: ArrayLike, places: ArrayLike) -> Integers:
-    """Return the numbers of the cells of a regular axis in which places lie."""
+def _nearest(axis: ArrayLike, coordinates: ArrayLike) -> Integers:
+    """Return the cell numbers of coordinates on a regular axis, beyond its ends as well."""
     cells = np.asarray(axis, dtype=np.float64)
     step = (cells[-1] - cells[0]) / (cells.size - 1)
-    return np.asarray(np.round((np.asarray(places) - cells[0]) / step), dtype=np.int64)
+    return np.asarray(np.round((np.asarray(coordinates) - cells[0]) / step), dtype=np.int64)

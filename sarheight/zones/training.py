@@ -1,4 +1,4 @@
-"""Training and evaluating a classifier of Local Climate Zones."""
+"""Training of a classifier of Local Climate Zones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import lightning
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
@@ -26,22 +25,21 @@ from sarheight.learning.run import (
     prepare_run,
     require_one_of,
 )
-from sarheight.learning.weights import Channel, select_device
-from sarheight.zones._metrics import calibration_error, class_scores, scores_of
-from sarheight.zones.networks import (
-    STAGES,
-    ZONE_NETWORKS,
-    ZoneClassifier,
-    ZoneMember,
-    branch_options,
+from sarheight.learning.weights import Channel
+from sarheight.zones.channels import require_stage, split_channels
+from sarheight.zones.evaluation import (
+    calibration_error,
+    class_scores,
+    fit_temperature,
+    scores_from_confusion,
 )
+from sarheight.zones.networks import ZONE_NETWORKS, ZoneClassifier, ZoneMember, branch_options
+from sarheight.zones.predict import split_batches, zone_probabilities
 from sarheight.zones.samples import require_classes, zone_statistics
-from sarheight.zones.sources import split_channels
 
 if TYPE_CHECKING:
     import os
 
-    from sarheight.zones._metrics import ClassScores
     from sarheight.zones.samples import ZoneSamples
 
 Balance = Literal["weights", "sampling", "none"]
@@ -52,45 +50,46 @@ Schedule = Literal["constant", "one_cycle"]
 class ZoneSettings(RunSettings):
     """Settings of a training run for Local Climate Zones.
 
-    The defaults are those of the published comparison: Adam at a rate of 1e-3, 100 epochs, early
-    stopping after 25 without a better overall accuracy, dropout of 0.4, classes weighed by n / n_i.
-    A limit of the gradient is not published; ``clip=None`` takes ours off.
-    `generalising` are those that hold up best in regions that were not seen.
+    The defaults are those of the published comparison: Adam at a learning rate of 1e-3, 100 epochs,
+    early stopping after 25 epochs without a higher overall accuracy, dropout of 0.4, class weights
+    n / n_i. Gradient clipping is not published; ``clip=None`` disables it. `generalising` returns
+    settings for regions that are not in the training data.
 
     Parameters
     ----------
     split : str or tuple of tuple of str
-        How the channels are parted: see `sarheight.zones.split_channels`.
+        Split of the channels between branches: a name in `sarheight.zones.ZONE_SPLITS`, or for
+        each branch the names of its channels.
     stage : int
-        Where the branches meet, 0 to 6: see `sarheight.zones.FusionCNN`.
+        Fusion stage, 0 to 6: see `sarheight.zones.FusionCNN`.
     independent : bool
-        At stage 6: whether the branches are trained apart, each with its own early stopping, and
-        then summed; else they are trained together.
+        At stage 6: whether each branch is trained on its own, with its own early stopping, before
+        the probabilities are averaged.
     network : {"fusion_cnn", "zone_net"}
-        What is trained. ``zone_net`` has no stages.
+        Type of the network. ``zone_net`` has no fusion stages.
     options : dict
         Other arguments of the network: widths, dense, dropout, ...
     decibel : tuple of str
         Channels of power that enter in decibels.
     balance : {"weights", "sampling", "none"}
-        How rare classes are made up for: by weights n / n_i in the loss, or by drawing samples
-        of all classes equally often.
+        Compensation of class imbalance: weights n / n_i in the loss, or sampling of all classes
+        with equal frequency.
     augment : bool
-        Whether patches are turned and mirrored at random.
+        Whether patches are rotated and flipped at random.
     jitter : float
-        Standard deviation of a random gain and offset of each channel of a patch, in units of the
-        channel's spread: regions differ in just this way.
+        Standard deviation of a random gain and offset of each channel of a patch, relative to the
+        standard deviation of the channel: regions differ in this way.
     smoothing : float
-        Part of the truth that is spread over all classes, from 0 to below 1.
+        Label smoothing, from 0 to below 1.
     schedule : {"constant", "one_cycle"}
-        Of the learning rate.
+        Schedule of the learning rate.
     batch, epochs, patience, rate, decay, clip, precision, workers, seed
         See `RunSettings`.
 
     Raises
     ------
     ValueError
-        If a name is not known or a number makes no sense.
+        If a name is unknown or a number is out of range.
     """
 
     split: str | tuple[tuple[str, ...], ...] = "all"
@@ -110,9 +109,9 @@ class ZoneSettings(RunSettings):
     decay: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check the values; lists, as JSON has them, become tuples."""
+        """Check the values; lists, as in JSON, become tuples."""
         object.__setattr__(self, "decibel", tuple(self.decibel))
-        # Options are compared with those of a file, where there are lists alone.
+        # As read from a file, where sequences are lists, so that settings compare equal.
         object.__setattr__(self, "options", json.loads(json.dumps(self.options)))
         if not isinstance(self.split, str):
             object.__setattr__(self, "split", tuple(tuple(group) for group in self.split))
@@ -120,17 +119,12 @@ class ZoneSettings(RunSettings):
         require_one_of("network", self.network, tuple(ZONE_NETWORKS))
         require_one_of("balance", self.balance, get_args(Balance))
         require_one_of("schedule", self.schedule, get_args(Schedule))
-        if self.stage not in STAGES or (self.independent and self.stage != STAGES[-1]):
-            msg = (
-                f"found stage {self.stage} with independent={self.independent}, expected 0 to "
-                f"{STAGES[-1]}, and independent branches only at the last"
-            )
-            raise ValueError(msg)
+        require_stage(self.stage, independent=self.independent)
         if not 0.0 <= self.smoothing < 1.0 or not self.jitter >= 0.0 or self.batch < 2:
             msg = (
                 f"found smoothing={self.smoothing:g}, jitter={self.jitter:g}, batch={self.batch}; "
-                "expected smoothing from 0 to below 1, jitter from 0 on, and two samples at least, "
-                "between which to normalise"
+                "expected smoothing from 0 to below 1, jitter from 0 on, and batches of at least "
+                "two samples, for batch normalisation"
             )
             raise ValueError(msg)
 
@@ -140,14 +134,14 @@ class ZoneSettings(RunSettings):
         split: str | Sequence[Sequence[str]] = "all",
         **changes: Any,  # noqa: ANN401
     ) -> Self:
-        """Return settings made for regions that were not seen in training.
+        """Return settings for regions that are not in the training data.
 
         Parameters
         ----------
         split : str or sequence of sequence of str
             See `ZoneSettings`.
         **changes
-            Other settings that shall differ.
+            Settings that replace these.
         """
         chosen: dict[str, Any] = {
             "network": "zone_net",
@@ -164,15 +158,13 @@ class ZoneSettings(RunSettings):
         return cls(split=groups, **(chosen | changes))
 
 
-# Batches of labelled patches, each read at once.
-
 Batch = dict[str, "NDArray[Any]"]
-LARGER = 4
-"""How many times more samples a batch has that is only looked at, as no gradients are kept."""
+EVALUATION_FACTOR = 4
+"""Batch size of validation relative to training: no gradients are kept."""
 
 
 class ZoneLoader(lightning.LightningDataModule):
-    """Batches for training and validation, in an order that depends on seed and epoch alone."""
+    """Batches for training and validation; their order depends only on seed and epoch."""
 
     def __init__(
         self, training: ZoneSamples, validation: ZoneSamples, settings: ZoneSettings
@@ -181,21 +173,24 @@ class ZoneLoader(lightning.LightningDataModule):
         self.training, self.validation, self.settings = training, validation, settings
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Return the batches of the coming epoch."""
+        """Return the batches of the next epoch."""
         epoch = 0 if self.trainer is None else self.trainer.current_epoch
         random = np.random.default_rng([self.settings.seed, epoch])
         if self.settings.balance == "sampling":
-            order = _evenly(self.training, random)
+            order = _balanced_order(self.training, random)
         else:
             order = random.permutation(len(self.training))
-        return self._batches(self.training, batches_of(order, self.settings.batch))
+        return self._batches(self.training, split_batches(order, self.settings.batch))
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Return the batches of a validation, always the same."""
+        """Return the batches of the validation, in a fixed order."""
         order = np.arange(len(self.validation))
-        return self._batches(self.validation, batches_of(order, LARGER * self.settings.batch))
+        return self._batches(
+            self.validation, split_batches(order, EVALUATION_FACTOR * self.settings.batch)
+        )
 
     def _batches(self, samples: ZoneSamples, batches: list[NDArray[np.int64]]) -> DataLoader[Batch]:
+        """Return a loader that reads each batch at once."""
         workers = self.settings.workers
         return DataLoader(
             samples,  # type: ignore[arg-type]  # a map-style dataset without torch
@@ -207,12 +202,7 @@ class ZoneLoader(lightning.LightningDataModule):
         )
 
 
-def batches_of(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
-    """Cut an order into batches of nearly equal size, so that none is left with a single sample."""
-    return np.array_split(order, max(-(-order.size // size), 1))
-
-
-def _evenly(samples: ZoneSamples, random: np.random.Generator) -> NDArray[np.int64]:
+def _balanced_order(samples: ZoneSamples, random: np.random.Generator) -> NDArray[np.int64]:
     """Draw as many samples as there are, each class equally often."""
     counts = samples.counts()
     present = np.flatnonzero(counts)
@@ -220,24 +210,22 @@ def _evenly(samples: ZoneSamples, random: np.random.Generator) -> NDArray[np.int
     order = np.empty(len(samples), dtype=np.int64)
     for number in present:
         members = np.flatnonzero(samples.labels == number)
-        places = np.flatnonzero(drawn == number)
-        rounds = -(-places.size // members.size)
-        several = np.concatenate([random.permutation(members) for _ in range(rounds)])
-        order[places] = several[: places.size]
+        positions = np.flatnonzero(drawn == number)
+        # Whole permutations, so that no sample is repeated before all of its class are drawn.
+        repeats = -(-positions.size // members.size)
+        shuffled = np.concatenate([random.permutation(members) for _ in range(repeats)])
+        order[positions] = shuffled[: positions.size]
     return order
 
 
-# One step of training for Local Climate Zones, and one of validation.
-
-WARM_UP = 0.1
-"""Part of all steps over which the learning rate rises, where it does."""
 SYMMETRIES = 8
+"""Rotations and reflections of a square."""
 
 Sample = dict[str, Tensor]
 
 
 class ZoneTask(lightning.LightningModule):
-    """Training of a classifier."""
+    """Training and validation steps of a classifier."""
 
     def __init__(
         self,
@@ -256,7 +244,7 @@ class ZoneTask(lightning.LightningModule):
         self.confusion = MulticlassConfusionMatrix(counts.size, validate_args=False)
 
     def on_train_epoch_start(self) -> None:
-        """Draw what is random from the seed and the epoch, so that a run can be taken up again."""
+        """Seed the generator by seed and epoch, so that a resumed run repeats."""
         torch.manual_seed(int(np.random.SeedSequence([self.settings.seed, self.current_epoch])
                               .generate_state(1)[0]))  # fmt: skip
 
@@ -264,9 +252,9 @@ class ZoneTask(lightning.LightningModule):
         """Return the loss of a batch."""
         image = sample["image"]
         if self.settings.augment:
-            image = turned(image)
+            image = random_symmetries(image)
         if self.settings.jitter > 0.0:
-            image = self._jittered(image)
+            image = self._jitter(image)
         loss = cross_entropy(
             self.classifier(image),
             sample["label"],
@@ -276,181 +264,60 @@ class ZoneTask(lightning.LightningModule):
         self.log("training_loss", loss, on_step=False, on_epoch=True, batch_size=len(image))
         return loss
 
-    def _jittered(self, image: Tensor) -> Tensor:
-        """Give each channel of each patch a gain and an offset of its own."""
+    def _jitter(self, image: Tensor) -> Tensor:
+        """Apply a random gain and offset to each channel of each patch."""
         shape = (*image.shape[:2], 1, 1)
         size = self.settings.jitter
         gain = 1.0 + size * torch.randn(shape, device=image.device)
         offset = size * torch.randn(shape, device=image.device)
         mean, std = self.classifier.mean, self.classifier.std
-        plain = torch.tensor(
+        linear = torch.tensor(
             [channel.transform == "none" for channel in self.classifier.channels],
             device=image.device,
         )[:, None, None]
-        # Power stays above 0: a gain and an offset in decibels are one factor.
+        # An offset in decibels is a factor of power, which stays above 0: 10^(d / 10).
         factor = torch.exp(0.1 * np.log(10.0) * std * offset)
-        return torch.where(plain, mean + gain * (image - mean) + std * offset, image * factor)
+        return torch.where(linear, mean + gain * (image - mean) + std * offset, image * factor)
 
     def validation_step(self, sample: Sample, _index: int) -> None:
-        """Count the classes of a batch."""
-        found = self.classifier(sample["image"])
-        loss = cross_entropy(found, sample["label"], self.weights)
-        self.log("validation_loss", loss, on_epoch=True, batch_size=len(found))
-        self.confusion.update(found.argmax(dim=1), sample["label"])
+        """Log the loss and update the confusion matrix."""
+        output = self.classifier(sample["image"])
+        loss = cross_entropy(output, sample["label"], self.weights)
+        self.log("validation_loss", loss, on_epoch=True, batch_size=len(output))
+        self.confusion.update(output.argmax(dim=1), sample["label"])
 
     def on_validation_epoch_end(self) -> None:
         """Log overall accuracy, average accuracy and kappa."""
-        scores = scores_of(self.confusion.compute().cpu().numpy(), self.classifier.classes)
+        scores = scores_from_confusion(
+            self.confusion.compute().cpu().numpy(), self.classifier.classes
+        )
         self.confusion.reset()
         for name in ("overall", "average", "kappa"):
             self.log(f"validation_{name}", getattr(scores, name), prog_bar=name != "kappa")
 
-    def configure_optimizers(self) -> Any:  # noqa: ANN401  # as Lightning has it
-        """Set up Adam, with decoupled weight decay, and where it is wanted a rise and a cosine."""
+    def configure_optimizers(self) -> Any:  # noqa: ANN401  # as Lightning
+        """Return AdamW, with the one-cycle schedule if the settings say so."""
         parameters = self.classifier.parameters()
-        if self.settings.schedule == "constant":
-            return torch.optim.AdamW(
-                parameters, self.settings.rate, weight_decay=self.settings.decay
-            )
-        return one_cycle_adamw(parameters, self.settings, self.steps, warm_up=WARM_UP)
+        if self.settings.schedule == "one_cycle":
+            return one_cycle_adamw(parameters, self.settings, self.steps)
+        return torch.optim.AdamW(parameters, self.settings.rate, weight_decay=self.settings.decay)
 
 
 def class_weights(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return n / n_i, the number of all samples by that of a class; 0 for a class without any."""
+    """Return n / n_i, the number of samples divided by that of a class; 0 for an empty class."""
     return np.where(counts > 0, counts.sum() / np.maximum(counts, 1), 0.0)
 
 
-def turned(image: Tensor) -> Tensor:
-    """Turn and mirror the patches of a batch, each in one of eight ways at random.
-
-    Parameters
-    ----------
-    image : Tensor, shape (batch, channels, size, size)
-        Patches.
-    """
-    which = torch.randint(SYMMETRIES, (len(image),), device=image.device)
+def random_symmetries(image: Tensor) -> Tensor:
+    """Rotate and flip each patch of a batch (batch, channels, size, size) at random."""
+    choice = torch.randint(SYMMETRIES, (len(image),), device=image.device)
     result = image.clone()
-    for way in range(1, SYMMETRIES):
-        chosen = which == way
+    for number in range(1, SYMMETRIES):
+        chosen = choice == number
         if chosen.any():
-            some = torch.rot90(image[chosen], way % 4, dims=(2, 3))
-            result[chosen] = some.flip(3) if way >= SYMMETRIES // 2 else some
+            rotated = torch.rot90(image[chosen], number % 4, dims=(2, 3))
+            result[chosen] = rotated.flip(3) if number >= SYMMETRIES // 2 else rotated
     return result
-
-
-# What a classifier makes of samples, and how far its confidence can be trusted.
-
-Floats = NDArray[np.float64]
-LEAST_LOG, MOST_LOG = -3.0, 3.0
-"""Bounds of the logarithm of a temperature."""
-LEAST_PROBABILITY = 1e-12
-
-
-def zone_probabilities(
-    classifier: ZoneClassifier, samples: ZoneSamples, *, batch: int = 256, device: str = "auto"
-) -> Floats:
-    """Classify samples.
-
-    Parameters
-    ----------
-    classifier : ZoneClassifier
-        A trained one.
-    samples : ZoneSamples
-        With all of its channels, and its classes.
-    batch : int
-        Samples that are seen at once.
-    device : str
-        "auto" takes a GPU if there is one, "cpu", "cuda", ...
-
-    Returns
-    -------
-    array, shape (n, classes)
-        Probabilities at the temperature of the classifier.
-
-    Raises
-    ------
-    ValueError
-        If the samples lack a channel, or have other classes, or there is no such device.
-    """
-    places = places_of(classifier, samples)
-    found = np.empty((len(samples), len(classifier.classes)))
-    chosen = select_device(device)
-    classifier = classifier.to(chosen).eval()
-    with torch.inference_mode():
-        for numbers in batches_of(np.arange(len(samples)), batch):
-            image = torch.from_numpy(samples.read(numbers)[:, places]).to(chosen)
-            found[numbers] = classifier.probabilities(image).double().cpu().numpy()
-    classifier.cpu()
-    return found
-
-
-def places_of(classifier: ZoneClassifier, samples: ZoneSamples) -> list[int]:
-    """Return where among the channels of samples those of a classifier are."""
-    missing = [each.name for each in classifier.channels if each.name not in samples.channels]
-    if missing or samples.classes != classifier.classes:
-        msg = (
-            f"found samples of {len(samples.classes)} classes without the channels "
-            f"{', '.join(missing) or 'none'}; expected the {len(classifier.classes)} classes of "
-            "the classifier, and all of its channels"
-        )
-        raise ValueError(msg)
-    return [samples.channels.index(channel.name) for channel in classifier.channels]
-
-
-def evaluate_zones(
-    classifier: ZoneClassifier, samples: ZoneSamples, *, batch: int = 256, device: str = "auto"
-) -> ClassScores:
-    """Measure how well a classifier does.
-
-    Parameters
-    ----------
-    classifier, samples, batch, device
-        See `zone_probabilities`.
-
-    Returns
-    -------
-    ClassScores
-        Overall and average accuracy, kappa, figures by class, and confusion.
-    """
-    found = zone_probabilities(classifier, samples, batch=batch, device=device)
-    return class_scores(samples.labels, found.argmax(axis=1), classifier.classes)
-
-
-def best_temperature(probabilities: Floats, truth: NDArray[np.int64]) -> float:
-    r"""Find the temperature at which the truth is most likely.
-
-    Parameters
-    ----------
-    probabilities : array, shape (n, classes)
-        At a temperature of 1, of samples that were not trained with.
-    truth : array of int, shape (n,)
-        Numbers of their classes.
-
-    Returns
-    -------
-    float
-        Above 1 where a classifier is too sure of itself. From 0.05 to 20.
-
-    References
-    ----------
-    Guo, C. et al. (2017). On Calibration of Modern Neural Networks. ICML, arXiv:1706.04599,
-    section 4.2.
-    """
-    logarithms = np.log(np.maximum(probabilities, LEAST_PROBABILITY))
-
-    def unlikeliness(log_temperature: float) -> float:
-        scaled = logarithms / np.exp(log_temperature)
-        scaled -= scaled.max(axis=1, keepdims=True)
-        norm = np.log(np.exp(scaled).sum(axis=1))
-        return float((norm - scaled[np.arange(truth.size), truth]).mean())
-
-    found = minimize_scalar(unlikeliness, bounds=(LEAST_LOG, MOST_LOG), method="bounded")
-    return float(np.exp(found.x))
-
-
-# Training a classifier for Local Climate Zones.
-
-MONITORED = "validation_overall"
 
 
 def train_zones(
@@ -464,44 +331,43 @@ def train_zones(
     progress: bool = True,
     card: Mapping[str, Any] | None = None,
 ) -> ZoneClassifier:
-    """Train a network to tell Local Climate Zones, or other classes, of patches.
+    """Train a classifier of Local Climate Zones, or of other classes, from patches.
 
-    The folder gets ``settings.json``, the curves (``curves/metrics.csv``), ``last.ckpt`` after
-    each epoch, and at the end ``model``: the network of the epoch with the highest overall
-    accuracy at validation, with the temperature at which its confidence fits the validation
-    best. Called again with the same settings, an interrupted run goes on as if it had not stopped.
-    Branches that are trained apart have a folder each.
+    The folder gets ``settings.json``, the training curves (``curves/metrics.csv``), ``last.ckpt``
+    after each epoch, and at the end ``model``: the network of the epoch with the highest overall
+    accuracy at validation, with the temperature that calibrates it there. A second call with the
+    same settings resumes an interrupted run. Independently trained branches have a folder each.
 
     Parameters
     ----------
     training, validation : ZoneSamples
-        Labelled patches. Channels are normalised by those for training alone.
+        Labelled patches. Channels are normalised by the training samples only.
     settings : ZoneSettings
-        What is trained, and how.
+        Network, split of the channels, and training.
     folder : path-like
-        Where the run lives; made if it is not there.
+        Folder of the run; created if it does not exist.
     posting : float, optional
-        Metres from cell to cell of the patches, kept with the model.
+        Cell size of the patches in metres, stored with the model.
     accelerator : str
-        "auto", "cpu", "gpu", ...; as Lightning takes it.
+        "auto", "cpu", "gpu", ...; as Lightning names them.
     progress : bool
         Whether to show a progress bar.
     card : mapping, optional
-        More to tell with the model.
+        More entries for the model card.
 
     Returns
     -------
     ZoneClassifier
-        That of the best epoch, in evaluation mode.
+        Weights of the best epoch, in evaluation mode.
 
     Raises
     ------
     CheckpointError
         If the folder holds a run with other settings.
     DatasetError
-        If training lacks a class that validation has, or a channel is the same everywhere.
+        If training lacks a class that validation has, or a channel is constant.
     ValueError
-        If the split does not fit the channels, or there is no such accelerator.
+        If the split does not fit the channels, or the accelerator is not available.
     OutputError
         If the model cannot be written.
     """
@@ -510,7 +376,7 @@ def train_zones(
     model = prepare_run(folder, settings, accelerator)
     if model.exists():
         return ZoneClassifier.from_pretrained(model)
-    train = _branches if settings.independent and len(groups) > 1 else _whole
+    train = _train_branches if settings.independent and len(groups) > 1 else _train_network
     classifier = train(
         training,
         validation,
@@ -521,39 +387,39 @@ def train_zones(
         progress=progress,
     )
     device = "cpu" if accelerator == "cpu" else "auto"
-    figures = _calibrate(classifier, validation, 4 * settings.batch, device)
-    classifier.save_pretrained(model, card={**(card or {}), "validation": figures})
+    scores = _calibrate(classifier, validation, EVALUATION_FACTOR * settings.batch, device)
+    classifier.save_pretrained(model, card={**(card or {}), "validation": scores})
     return classifier
 
 
-def _branches(
+def _train_branches(
     training: ZoneSamples,
     validation: ZoneSamples,
     settings: ZoneSettings,
     folder: Path,
-    **rest: Any,  # noqa: ANN401  # of train_zones
+    **run: Any,  # noqa: ANN401  # of train_zones
 ) -> ZoneClassifier:
-    """Train a network for each group of channels alone, and sum their probabilities."""
+    """Train a network for each group of channels, and average their probabilities."""
     groups = split_channels(settings.split, training.channels)
     options = settings.options
     if settings.network == "fusion_cnn":
         options = branch_options(options, len(groups))
-    alone = replace(settings, stage=0, independent=False, options=options)
-    return ZoneClassifier.joined(
+    branch = replace(settings, stage=0, independent=False, options=options)
+    return ZoneClassifier.ensemble(
         [
             train_zones(
                 training,
                 validation,
-                replace(alone, split=(group,)),
+                replace(branch, split=(group,)),
                 folder / f"branch_{number}",
-                **rest,
+                **run,
             )
             for number, group in enumerate(groups, start=1)
         ]
     )
 
 
-def _whole(
+def _train_network(
     training: ZoneSamples,
     validation: ZoneSamples,
     settings: ZoneSettings,
@@ -572,7 +438,7 @@ def _whole(
         if settings.network == "fusion_cnn":
             options["stage"] = settings.stage
         classifier = ZoneClassifier(
-            _channels(training, names, settings.decibel),
+            _normalised_channels(training, names, settings.decibel),
             training.classes,
             [ZoneMember(groups, settings.network, options)],
             size=training.size,
@@ -588,7 +454,7 @@ def _whole(
             loader,
             settings,
             folder,
-            monitored=MONITORED,
+            monitored="validation_overall",
             mode="max",
             accelerator=accelerator,
             progress=progress,
@@ -596,15 +462,17 @@ def _whole(
     return classifier.eval()
 
 
-def _channels(training: ZoneSamples, names: Sequence[str], decibel: Sequence[str]) -> list[Channel]:
-    """Describe the channels, normalised by the samples for training alone."""
-    strange = [name for name in decibel if name not in training.channels]
-    if strange:
-        msg = f"found decibel={strange}, expected some of {', '.join(training.channels)}"
+def _normalised_channels(
+    training: ZoneSamples, names: Sequence[str], decibel: Sequence[str]
+) -> list[Channel]:
+    """Describe the channels with the mean and standard deviation of the training samples."""
+    unknown = [name for name in decibel if name not in training.channels]
+    if unknown:
+        msg = f"found decibel={unknown}, expected some of {', '.join(training.channels)}"
         raise ValueError(msg)
-    measured = zone_statistics(training, dict.fromkeys(decibel, "decibel"), channels=names)
+    statistics = zone_statistics(training, dict.fromkeys(decibel, "decibel"), channels=names)
     return [
-        Channel(name, "1", "decibel" if name in decibel else "none", *measured[name])
+        Channel(name, "1", "decibel" if name in decibel else "none", *statistics[name])
         for name in names
     ]
 
@@ -612,9 +480,9 @@ def _channels(training: ZoneSamples, names: Sequence[str], decibel: Sequence[str
 def _calibrate(
     classifier: ZoneClassifier, validation: ZoneSamples, batch: int, device: str
 ) -> dict[str, float]:
-    """Set the temperature; return what validation says."""
+    """Set the temperature; return the scores and calibration errors at validation."""
     before = zone_probabilities(classifier, validation, batch=batch, device=device)
-    classifier.temperature = best_temperature(before, validation.labels)
+    classifier.temperature = fit_temperature(before, validation.labels)
     after = zone_probabilities(classifier, validation, batch=batch, device=device)
     scores = class_scores(validation.labels, before.argmax(axis=1), classifier.classes)
     return {

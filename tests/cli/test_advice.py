@@ -150,7 +150,7 @@ def test_tiles_from_different_datums(
 ) -> None:
     first = written(heights, tmp_path / "first.tif")
     other = written(heights, tmp_path / "other.tif", datum="EGM96")
-    assert "measured from different things" in advice_of(annotation, first, other)
+    assert "different vertical datums" in advice_of(annotation, first, other)
 
 
 def test_a_geoid_that_is_not_here(annotation: Path, heights: xr.DataArray, tmp_path: Path) -> None:

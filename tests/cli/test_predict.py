@@ -25,7 +25,7 @@ from sarheight.zones import (
     predict_zones,
 )
 from tests.cities import small_stack
-from tests.zones import city
+from tests.zone_samples import city
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ def run(*arguments: object) -> Result:
 def classifier() -> ZoneClassifier:
     torch.manual_seed(0)
     names = ("visible_green", "visible_red", "infrared_nir")
-    options = {"widths": [4, 4, 4, 4, 4], "dense": 4, "pooled": 1}
+    options = {"widths": [4, 4, 4, 4, 4], "dense": 4, "pooled_blocks": 1}
     return ZoneClassifier(
         [Channel(name, "1", mean=1.0, std=2.0) for name in names],
         ("compact_high_rise", "open_low_rise", "water"),

@@ -22,12 +22,12 @@ from sarheight.cli._train import (
     open_samples,
 )
 from sarheight.zones import (
-    FusionRow,
+    FusionResult,
     ZoneClassifier,
-    fusion_forms,
-    scores_of,
+    fusion_strategies,
 )
-from tests.zones import CHANNELS, city, so2sat_arrays, write_so2sat
+from sarheight.zones.evaluation import scores_from_confusion
+from tests.zone_samples import CHANNELS, city, so2sat_arrays, write_so2sat
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,20 +87,20 @@ def test_forms_are_those_that_are_asked_for() -> None:
     assert own[0].groups == (CHANNELS[:6], ("B2", "B3"))
     with pytest.raises(typer.BadParameter, match="expected a list"):
         fusion_forms_of(CHANNELS, None, None, "7")
-    with pytest.raises(ValueError, match="only channels that are there"):
+    with pytest.raises(ValueError, match="only channels of the data"):
         fusion_forms_of(("a", "b"), None, None, "0")
 
 
 def test_the_answer_says_how_sure_it_is(tmp_path: Path) -> None:
-    forms = {form.fusion: form for form in fusion_forms({"x": (("a",), ("b",))})}
+    forms = {form.kind: form for form in fusion_strategies({"x": (("a",), ("b",))})}
 
-    def row(kind: str, accuracies: list[int]) -> FusionRow:
+    def row(kind: str, accuracies: list[int]) -> FusionResult:
         scores = tuple(
-            scores_of([[right, 100 - right], [100 - right, right]], ["a", "b"])
+            scores_from_confusion([[right, 100 - right], [100 - right, right]], ["a", "b"])
             for right in accuracies
         )
         values = tuple(right / 100 for right in accuracies)
-        return FusionRow(forms[kind], scores, values, values, (tmp_path,) * len(values))
+        return FusionResult(forms[kind], scores, values, values, (tmp_path,) * len(values))
 
     told = describe_verdict([row("early", [60, 62, 61]), row("late", [70, 71, 72])])
     assert "late fusion (x 6)" in told
@@ -119,7 +119,7 @@ def test_one_command_answers_which_fusion_is_best(tmp_path: Path) -> None:
     (tmp_path / "settings.json").write_text(
         json.dumps(
             {
-                "options": {"widths": [4, 4, 4, 8, 8], "dense": 8, "pooled": 2},
+                "options": {"widths": [4, 4, 4, 8, 8], "dense": 8, "pooled_blocks": 2},
                 "epochs": 1,
                 "batch": 16,
                 "precision": "32-true",

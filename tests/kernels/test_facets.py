@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sarheight_kernels.facets import brightness, facet_areas
+from sarheight_kernels.facets import facet_areas, facet_rcs
 from sarheight_kernels.orbit import zero_doppler_time
 from sarheight_kernels.tiles import height_span
 
@@ -126,11 +126,11 @@ def test_a_facet_with_a_void_post_has_no_area() -> None:
     np.testing.assert_allclose(area[~void], whole[~void], rtol=1e-4)
 
 
-def test_brightness_is_the_law_times_the_area() -> None:
+def test_rcs_is_the_law_times_the_area() -> None:
     law = np.linspace(0.0, 1.0, 5) ** 2
     area = np.array([[100.0, 200.0, 300.0, np.nan]])
     projected = np.array([[100.0, 50.0, -30.0, np.nan]])
-    brightness(law, area, projected)
+    facet_rcs(law, area, projected)
     # A cosine of 1, one of a quarter, one that faces away, and a void.
     np.testing.assert_allclose(area, [[100.0, 200.0 / 16.0, 0.0, 0.0]])
     np.testing.assert_array_equal(projected, [[100.0, 50.0, 0.0, 0.0]])

@@ -77,7 +77,7 @@ def speckled(shape: tuple[int, int], looks: float = 4.0, seed: int = 0) -> Image
 
 
 @pytest.mark.parametrize("looks", [1.0, 4.4, 100.0])
-def test_it_is_what_its_definition_says(looks: float) -> None:
+def test_it_follows_its_definition(looks: float) -> None:
     """Also across the strips and columns that are worked on at a time, and at the border.
 
     Multiples of 9 leave no rounding in the means of blocks: equal gradients are equal in both.

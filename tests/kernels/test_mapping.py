@@ -41,7 +41,7 @@ def test_columns_are_sorted_positive_and_of_the_counted_length() -> None:
     assert (np.diff(pixel)[inside[1:]] > 0).all()
 
 
-def test_slots_that_are_too_small_are_told_and_made_larger(
+def test_buffers_that_are_too_small_are_reported_and_enlarged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     one = operator()

@@ -144,7 +144,7 @@ def scene(
         ("polar-south", "right", True, 40.0, 350.0),
     ],
 )
-def test_masks_are_what_a_search_in_space_finds(
+def test_masks_agree_with_a_search_in_space(
     place: str,
     look_side: LookSide,
     ascending: bool,  # noqa: FBT001 - a parameter of the test
@@ -226,7 +226,7 @@ def test_no_data_is_where_there_is_no_terrain_and_nowhere_else() -> None:
     assert (category == whole)[~void].mean() > 0.9
 
 
-def test_folds_are_counted_inside_the_image_only() -> None:
+def test_multiplicity_is_counted_inside_the_image_only() -> None:
     crs, latitude, longitude = PLACES["utm"]
     grid, orbit = synthetic_grid(latitude, longitude, height=1000.0, lines=90, samples=110)
     dem = dem_around(latitude, longitude, hills((80, 90), relief=100.0), crs=crs)
@@ -243,7 +243,7 @@ def test_folds_are_counted_inside_the_image_only() -> None:
     assert (fold_count[beyond < -3.0] != NO_DATA).all()
 
 
-def test_a_ridge_folds_once_or_three_times() -> None:
+def test_a_ridge_has_multiplicity_one_or_three() -> None:
     """A ridge along the track: one sheet beside it, three where it lies over, as in a cut."""
 
     def ridge(x: Floats, y: Floats) -> Floats:

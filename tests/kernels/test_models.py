@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sarheight_kernels.models import (
     RadarModel,
+    annotated_time,
     ground_block,
     ground_position,
-    radar_segment,
-    sample,
-    stamp,
+    range_sample,
+    range_segment,
 )
 
 from sarheight.ellipsoid import SPEED_OF_LIGHT
@@ -71,8 +71,8 @@ def test_places_beyond_the_raster_take_the_nearest_block(row: int, column: int) 
 
 
 def sampled(radar: RadarModel, slant_range: float, time: float) -> float:
-    stamped = stamp(radar, time, slant_range)
-    return sample(radar, radar_segment(radar, stamped), stamped, slant_range)
+    stamped = annotated_time(radar, time, slant_range)
+    return range_sample(radar, range_segment(radar, stamped), stamped, slant_range)
 
 
 def jagged(grid: RadarGrid) -> RadarGrid:
@@ -109,7 +109,7 @@ def test_samples_are_those_of_the_grid(kind: str) -> None:
     time = grid.azimuth_time(line, slant_range)
     found = [sampled(radar, *pair) for pair in zip(slant_range, time, strict=True)]
     np.testing.assert_allclose(found, grid.sample(slant_range, time), rtol=0, atol=1e-6)
-    stamps = [stamp(radar, *pair) for pair in zip(time, slant_range, strict=True)]
+    stamps = [annotated_time(radar, *pair) for pair in zip(time, slant_range, strict=True)]
     lines = (np.array(stamps) - radar.line_zero_time) / radar.line_interval
     np.testing.assert_allclose(lines, grid.line(time, slant_range), rtol=0, atol=1e-7)
 
@@ -147,10 +147,10 @@ def test_nothing_far_away_falls_back_into_the_image(kind: str) -> None:
     assert (np.diff(found) > 0.0).all()
 
 
-def test_the_shear_is_the_travel_time() -> None:
+def test_the_residual_bistatic_delay_is_the_travel_time() -> None:
     radar = radar_model(GRIDS["sheared"], LONG_ORBIT)
-    assert stamp(radar, 1.0, 860e3) == 1.0
-    assert 1.0 - stamp(radar, 1.0, 870e3) == pytest.approx(10e3 / SPEED_OF_LIGHT, rel=1e-6)
+    assert annotated_time(radar, 1.0, 860e3) == 1.0
+    assert 1.0 - annotated_time(radar, 1.0, 870e3) == pytest.approx(10e3 / SPEED_OF_LIGHT, rel=1e-6)
 
 
 def test_the_orbit_goes_on_straight_beyond_its_vectors() -> None:

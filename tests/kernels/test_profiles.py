@@ -1,22 +1,39 @@
-"""Layover and shadow along one profile, against formulas and a search of all rays."""
+"""Terrain profiles: traces in planes of zero Doppler, layover and shadow, range crossings."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+import pyproj
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sarheight_kernels.models import RadarModel
 from sarheight_kernels.profiles import (
     ACTIVE_LAYOVER,
     ACTIVE_SHADOW,
     CLEAR,
+    FORESHORTENED,
     FORESHORTENING,
+    ILLUMINATED,
+    IN_LAYOVER,
     NO_DATA,
     PASSIVE_LAYOVER,
-    shade,
+    SHADOWED,
+    count_crossings,
+    count_multiplicity,
+    crossings_of,
+    illuminate_profile,
+    knot_columns,
+    profile_samples,
+    trace_profile,
 )
+from scipy.interpolate import RegularGridInterpolator
 
+from sarheight.geometry.pass_geometry import PassGeometry, pass_geometry
+from sarheight.geometry.visibility import terrain_profiles
 from tests.cuts import (
     FORESHORTENING_THRESHOLD,
     HEIGHT,
@@ -29,6 +46,12 @@ from tests.cuts import (
     rough,
     terrains,
 )
+from tests.dems import PLACES, dem_around, hills
+from tests.synthetic import synthetic_grid
+
+if TYPE_CHECKING:
+    from sarheight.ellipsoid import LookSide
+    from sarheight.orbit import Orbit
 
 
 def span(x: Floats, chosen: NDArray[np.bool_]) -> tuple[float, float]:
@@ -104,7 +127,7 @@ def test_a_ridge_lies_over_before_it_and_casts_a_shadow_behind(incidence: float)
         assert farthest == pytest.approx(x[nearer].max(), abs=POSTING)
 
 
-def test_slopes_are_foreshortened_by_how_much_they_compress() -> None:
+def test_foreshortening_follows_the_growth_of_slant_range() -> None:
     x = ground(34.0)
     for degrees, foreshortened in [(5.0, False), (14.0, False), (20.0, True), (30.0, True)]:
         z = np.tan(np.radians(degrees)) * (x - x[0])
@@ -185,7 +208,7 @@ def test_terrain_may_be_lifted_or_void_in_part(
 
 
 @given(terrains, st.floats(20.0, 60.0), st.booleans())
-def test_light_falls_where_the_classes_have_no_shadow(
+def test_points_are_illuminated_where_the_classes_have_no_shadow(
     terrain: tuple[int, float, float],
     incidence: float,
     backwards: bool,  # noqa: FBT001
@@ -196,10 +219,188 @@ def test_light_falls_where_the_classes_have_no_shadow(
     if backwards:
         x, z = x[::-1].copy(), z[::-1].copy()
     category, lit = classified(x, z), np.empty(z.size, np.uint8)
-    shade(x, HEIGHT - z, lit)
+    illuminate_profile(x, HEIGHT - z, lit)
     np.testing.assert_array_equal(lit == 1, category < ACTIVE_SHADOW)
 
 
 def test_nothing_but_void_has_no_data() -> None:
     nothing = np.full(5, np.nan)
     assert (classified(nothing, np.zeros(5)) == NO_DATA).all()
+
+
+TO_GEODETIC = pyproj.Transformer.from_crs("EPSG:4978", "EPSG:4979", always_xy=True)
+RELIEF = 100.0
+
+
+def scene(
+    place: str, heights: Floats | None = None, look_side: LookSide = "right"
+) -> tuple[PassGeometry, Orbit]:
+    crs, latitude, longitude = PLACES[place]
+    grid, orbit = synthetic_grid(
+        latitude, longitude, look_side=look_side, height=1000.0, lines=500, samples=600
+    )
+    heights = hills((90, 110), relief=RELIEF) if heights is None else heights
+    return pass_geometry(dem_around(latitude, longitude, heights, crs=crs), grid, orbit), orbit
+
+
+def traced(seen: PassGeometry, profile: int) -> tuple[float, Floats, Floats]:
+    """Time of a profile, its outward and downward coordinates."""
+    scan = terrain_profiles(seen)
+    columns = scan.heights.shape[1]
+    outward, downward = np.empty(columns), np.empty(columns)
+    time = scan.first_time + profile * scan.interval
+    knots = knot_columns(scan.ground, columns)
+    trace_profile(knots, seen.radar, scan.heights, time, scan.reference_height, outward, downward)
+    return time, outward, downward
+
+
+@pytest.mark.parametrize(
+    ("place", "look_side"),
+    [("utm", "right"), ("utm", "left"), ("geographic", "right"), ("turned", "left")],
+)
+def test_a_profile_lies_on_the_terrain(place: str, look_side: LookSide) -> None:
+    seen, orbit = scene(place, look_side=look_side)
+    count = 0
+    for profile in range(0, terrain_profiles(seen).count, 5):
+        time, outward, downward = traced(seen, profile)
+        satellite, velocity = orbit.state(np.array([time]))
+        along = velocity[0] / np.linalg.norm(velocity[0])
+        down = (satellite[0] @ along) * along - satellite[0]
+        down /= np.linalg.norm(down)
+        out = (1.0 if look_side == "right" else -1.0) * np.cross(down, along)
+        points = satellite[0] + np.outer(outward, out) + np.outer(downward, down)
+        longitude, latitude, height = TO_GEODETIC.transform(*points[np.isfinite(outward)].T)
+        to_map = pyproj.Transformer.from_crs(4326, seen.dem.rio.crs, always_xy=True)
+        x, y = to_map.transform(longitude, latitude)
+        terrain = RegularGridInterpolator(
+            (-seen.dem.y.values, seen.dem.x.values), seen.heights.astype(float), bounds_error=False
+        )(np.stack((-y, x), axis=-1))
+        inside = np.isfinite(terrain)
+        # The plane leans by some thousandths, and no slope is much steeper than 45 degrees.
+        np.testing.assert_allclose(height[inside], terrain[inside], atol=6e-3 * RELIEF)
+        count += inside.sum()
+    assert count > 1000
+
+
+def test_a_profile_ends_soon_beyond_the_dem_and_beside_voids() -> None:
+    """A cell serves a profile that passes within 0.6 rows; further off there is no terrain."""
+    heights = np.full((90, 110), 1000.0)
+    whole, _ = scene("utm", heights)
+    heights[40] = np.nan
+    heights[60:, 70] = np.nan
+    holed, _ = scene("utm", heights)
+    count = terrain_profiles(whole).count
+    for profile in range(0, count, 3):
+        _, outward, downward = traced(whole, profile)
+        _, holed_outward, holed_downward = traced(holed, profile)
+        left = np.isfinite(holed_outward)
+        np.testing.assert_array_equal(left, np.isfinite(holed_downward))
+        assert np.isfinite(outward)[left].all()
+        np.testing.assert_allclose(holed_outward[left], outward[left], rtol=1e-12)
+        np.testing.assert_allclose(holed_downward[left], downward[left], rtol=1e-12)
+    # Row 40 with what is nearer to it than 0.4 rows, and column 70 below, on every profile once.
+    lost = sum(
+        np.isfinite(traced(whole, each)[1]).sum() - np.isfinite(traced(holed, each)[1]).sum()
+        for each in range(count)
+    )
+    assert lost == pytest.approx(0.8 * 110 + 30, rel=0.1)
+
+
+def split(sheets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The four counts of each sample, shape (samples, 4)."""
+    kinds = (ILLUMINATED, SHADOWED, IN_LAYOVER, FORESHORTENED)
+    return np.array([[crossings_of(counts, kind) for kind in kinds] for counts in sheets[:-1]])
+
+
+def counted(x: Floats, z: Floats, samples: int, spacing: float) -> tuple[Floats, NDArray[np.int64]]:
+    """Slant range at the samples, and the numbers of sheets there, shape (samples, 4)."""
+    near = float(np.hypot(x[0], HEIGHT - z[0])) - 20.0 * spacing
+    radar = RadarModel(
+        orbit_start=np.zeros(1),
+        orbit_coefficients=np.zeros((1, 8, 3)),
+        line_zero_time=0.0,
+        line_interval=1.0,
+        segment_start=np.zeros(1),
+        segment_origin=np.zeros(1),
+        coefficients=np.array([[0.0, 1.0]]),
+        rate=np.zeros((1, 2)),
+        range_middle=near,
+        range_half=spacing,
+        bistatic_range=0.0,
+        bistatic_rate=0.0,
+        side=1.0,
+    )
+    place, sheets = np.empty(x.size), np.empty(samples + 1, dtype=np.int64)
+    profile_samples(radar, 0.0, x, HEIGHT - z, place)
+    count_crossings(place, classified(x, z), sheets)
+    assert sheets[-1] == 0
+    slant = near + spacing * np.arange(samples, dtype=np.float64)
+    np.testing.assert_allclose(near + spacing * place, np.hypot(x, HEIGHT - z), rtol=1e-12)
+    return slant, split(sheets)
+
+
+def test_a_ridge_has_three_crossings_at_one_range() -> None:
+    x = ground(34.0)
+    slope, crest, top = np.tan(np.radians(50.0)), x[200], 300.0
+    z = np.maximum(0.0, top - slope * np.abs(x - crest))
+    slant, sheets = counted(x, z, 600, 5.0)
+    folded = (np.hypot(crest, HEIGHT - top), np.hypot(crest - top / slope, HEIGHT))
+    within = (slant > folded[0] + POSTING) & (slant < folded[1] - POSTING)
+    beside = (slant > np.hypot(x[0], HEIGHT)) & (slant < np.hypot(x[-1], HEIGHT))
+    beside &= (slant < folded[0] - POSTING) | (slant > folded[1] + POSTING)
+    assert within.sum() > 15
+    assert (sheets[within, 0] == 3).all()
+    assert (sheets[within, 2] == 1).all()
+    assert (sheets[beside, 0] == 1).all()
+    assert (sheets[:, 1] == 0).all()
+    assert (sheets[slant > np.hypot(x[-1], HEIGHT) + POSTING] == 0).all()
+
+
+@given(terrains, st.floats(20.0, 60.0))
+def test_a_slant_range_is_crossed_an_odd_number_of_times(
+    terrain: tuple[int, float, float], incidence: float
+) -> None:
+    """A curve that comes from nearer and goes to farther crosses in between an odd number."""
+    x, z = ground(incidence, 300), rough(terrain)
+    slant, sheets = counted(x, z, 800, 3.0)
+    ends = np.hypot(x, HEIGHT - z)[[0, -1]]
+    between = (slant > ends[0]) & (slant < ends[1])
+    outside = (slant < ends.min()) | (slant > ends.max())
+    total = sheets[:, 0] + sheets[:, 1]
+    assert (total[between] % 2 == 1).all()
+    assert (total[outside] % 2 == 0).all()
+    assert (sheets[:, 2] <= sheets[:, 0]).all()
+    # One sheet at every slant range between its ends is all there is without layover.
+    if not is_layover(classified(x, z)).any():
+        assert (total[between] == 1).all()
+
+
+@given(terrains, st.floats(20.0, 60.0), st.integers(1, 400))
+def test_counts_agree_with_a_walk_from_point_to_point(
+    terrain: tuple[int, float, float], incidence: float, samples: int
+) -> None:
+    """Also across voids, and at the ends of an image."""
+    random = np.random.default_rng(terrain[0])
+    x, z = ground(incidence, 300), rough(terrain)
+    category = classified(np.where(random.random(x.size) < 0.1, np.nan, x), z)
+    place = 0.5 * (np.hypot(x, HEIGHT - z) - np.hypot(x[0], HEIGHT - z[0]))
+    place[category == NO_DATA] = np.nan
+    sheets, folds = np.empty(samples + 1, dtype=np.int64), np.empty(x.size, dtype=np.uint8)
+    count_crossings(place, category, sheets)
+    count_multiplicity(place, category, sheets, folds)
+
+    expected = np.zeros((samples, 4), dtype=np.int64)
+    centre = np.arange(samples)
+    for i in range(x.size - 1):
+        pair, here = category[i : i + 2], place[i : i + 2]
+        # Half open, so that a point on a sample's centre is in one sheet and not in two.
+        passed = (centre > here.min()) & (centre <= here.max())
+        dark = (pair >= ACTIVE_SHADOW).all()
+        kinds = (not dark, dark, (pair == ACTIVE_LAYOVER).all(), (pair == FORESHORTENING).any())
+        expected[passed] += kinds
+    np.testing.assert_array_equal(split(sheets), expected)
+    nearest = np.floor(place + 0.5)
+    inside = (nearest >= 0) & (nearest < samples)
+    assert np.array_equal(folds == 255, ~inside)
+    lit = expected[nearest[inside].astype(int), 0]
+    np.testing.assert_array_equal(folds[inside], np.maximum(lit, category[inside] < ACTIVE_SHADOW))

@@ -1,4 +1,4 @@
-"""Radar coordinates by polynomials over tiles, against the exact solution cell by cell."""
+"""Tiles of a DEM: radar coordinates against exact solutions, posts, facets and bounds."""
 
 from __future__ import annotations
 
@@ -12,12 +12,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sarheight_kernels.models import cell_on_look_side, locate_cell
-from sarheight_kernels.tiles import height_span, locate_tile
+from sarheight_kernels.tiles import (
+    TILE,
+    geolocate,
+    geolocation_bounds,
+    height_span,
+    locate_tile,
+    tile_box,
+    tile_count,
+    tile_posts,
+    tile_surface,
+)
+from scipy.interpolate import KroghInterpolator
 
+from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.geometry.tables import ground_model, radar_model
+from sarheight.illumination import CosinePower
+from sarheight.illumination._laws import tabulate
 from sarheight.sentinel1 import read_grid, read_orbit
 from tests.conftest import ANNOTATIONS, shared_data
-from tests.dems import PLACES, dem_around, hills
+from tests.dems import PLACES, dem_around, hills, positions
+from tests.mountains import look, mountain, random_terrain, raster
 from tests.synthetic import synthetic_grid
 
 if TYPE_CHECKING:
@@ -157,7 +172,7 @@ def test_raised_terrain_moves_towards_the_radar(lift: float, place: str) -> None
     assert np.abs(raised_line - line).max() < 1e-3 * abs(lift) + 1e-6
 
 
-def test_voids_stay_void_and_disturb_nobody() -> None:
+def test_voids_stay_void_and_change_no_other_cell() -> None:
     grid, orbit = synthetic_grid(height=1000.0)
     dem = dem_around(46.0, 10.0, hills((64, 64)))
     ground, radar = models(dem, grid, orbit)
@@ -179,9 +194,183 @@ def test_the_span_of_heights_passes_over_voids() -> None:
 
 
 @pytest.mark.parametrize("look_side", ["right", "left"])
-def test_the_other_side_of_the_track_is_told_apart(look_side: LookSide) -> None:
+def test_the_other_side_of_the_track_is_recognised(look_side: LookSide) -> None:
     grid, orbit = synthetic_grid(look_side=look_side)
     other = replace(grid, look_side="left" if look_side == "right" else "right")
     dem = dem_around(46.0, 10.0, hills((10, 10)))
     assert cell_on_look_side(*models(dem, grid, orbit), 5.0, 5.0)
     assert not cell_on_look_side(*models(dem, other, orbit), 5.0, 5.0)
+
+
+def nearest_approach(orbit: Orbit, point: Floats) -> tuple[float, float]:
+    """Search the time and the distance at which the satellite is nearest to a point.
+
+    Distances along SciPy's own interpolation of the six state vectors around the nearest one:
+    first every tenth of a second, then the vertex of the polynomial through those within two
+    seconds of the least.
+    """
+    nearest = int(np.argmin(np.linalg.norm(orbit.position - point, axis=1)))
+    six = slice(nearest - 3, nearest + 3)
+    vectors = np.stack([orbit.position[six], orbit.velocity[six]], axis=1).reshape(12, 3)
+    path = KroghInterpolator(np.repeat(orbit.time[six], 2), vectors)
+    times = np.arange(orbit.time[nearest - 1], orbit.time[nearest + 1], 0.1)
+    coarse = times[np.argmin(np.linalg.norm(path(times) - point, axis=1))]
+    near = coarse + np.linspace(-2.0, 2.0, 81)
+    distance = np.linalg.norm(path(near) - point, axis=1)
+    polynomial = np.polynomial.Polynomial.fit(near - coarse, distance, 6)
+    turns = polynomial.deriv().roots()
+    real = turns[np.abs(turns.imag) < 1e-9].real
+    offset = real[np.argmin(np.abs(real))]
+    return float(coarse + offset), float(polynomial(offset))
+
+
+def coordinates(
+    grid: RadarGrid, orbit: Orbit, crs: str, latitude: float, longitude: float, heights: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Lines and samples of a DEM by the kernel, and the positions of its cells by pyproj."""
+    dem = dem_around(latitude, longitude, heights, crs=crs)
+    line, sample = np.empty(dem.shape), np.empty(dem.shape)
+    ground = ground_model(dem.x.values, dem.y.values, pyproj.CRS(crs))
+    bounds = geolocation_bounds(ground, dem.values)
+    geolocate(ground, radar_model(grid, orbit), dem.values, line, sample, bounds)
+    return line, sample, positions(dem)
+
+
+@pytest.mark.parametrize("look_side", ["right", "left"])
+@pytest.mark.parametrize("ascending", [True, False])
+@pytest.mark.parametrize(("crs", "latitude", "longitude"), PLACES.values(), ids=PLACES)
+def test_cells_are_imaged_when_the_satellite_is_nearest(
+    crs: str,
+    latitude: float,
+    longitude: float,
+    look_side: LookSide,
+    ascending: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    grid, orbit = synthetic_grid(
+        latitude, longitude, look_side=look_side, ascending=ascending, ground_range=False
+    )
+    line, sample, place = coordinates(
+        grid, orbit, crs, latitude, longitude, hills((70, 90), relief=800.0)
+    )
+    for cell in ((0, 0), (69, 89), (33, 70), (64, 5)):
+        time, distance = nearest_approach(orbit, place[cell])
+        # The project asks for a microsecond.
+        assert float(grid.azimuth_time(line[cell])) == pytest.approx(time, abs=1e-7)
+        assert float(grid.slant_range(0, sample[cell])) == pytest.approx(distance, abs=2e-5)
+
+
+def test_tiles_on_the_other_side_are_void() -> None:
+    grid, orbit = synthetic_grid()
+    heights = hills((TILE + 6, TILE + 20))
+    line, sample, _ = coordinates(
+        replace(grid, look_side="left"), orbit, "EPSG:32632", 46.0, 10.0, heights
+    )
+    assert np.isnan(line).all()
+    assert np.isnan(sample).all()
+
+
+def test_voids_do_not_reach_other_cells() -> None:
+    grid, orbit = synthetic_grid()
+    heights = hills((TILE + 6, TILE + 20))
+    whole = coordinates(grid, orbit, "EPSG:32632", 46.0, 10.0, heights)
+    void = np.random.default_rng(2).random(heights.shape) < 0.5
+    void[:, TILE + 1 :] = True
+    holed = coordinates(grid, orbit, "EPSG:32632", 46.0, 10.0, np.where(void, np.nan, heights))
+    for before, after in zip(whole[:2], holed[:2], strict=True):
+        assert np.array_equal(np.isnan(after), void)
+        assert np.abs(after - before)[~void].max() < 1e-5
+
+
+@given(st.integers(1, 3 * TILE), st.integers(1, 3 * TILE))
+def test_tiles_cover_every_cell_once(rows: int, columns: int) -> None:
+    heights = np.zeros((rows, columns), dtype=np.float32)
+    covered = np.zeros((rows, columns), dtype=int)
+    for tile in range(tile_count(heights)):
+        row, end_row, column, end_column = tile_box(heights, tile)
+        covered[row:end_row, column:end_column] += 1
+    assert (covered == 1).all()
+
+
+def test_posts_of_a_tile_reach_one_beyond_it_and_are_void_beyond_the_dem() -> None:
+    heights = np.arange(70 * 130, dtype=np.float32).reshape(70, 130)
+    padded = np.pad(heights, 1, constant_values=np.nan)
+    for tile in range(tile_count(heights)):
+        row, end_row, column, end_column = tile_box(heights, tile)
+        expected = padded[row : end_row + 2, column : end_column + 2]
+        np.testing.assert_array_equal(tile_posts(heights, tile), expected)
+
+
+@pytest.mark.parametrize("ground_range", [True, False])
+@pytest.mark.parametrize("look_side", ["right", "left"])
+def test_bounds_hold_every_cell_of_their_tile(ground_range: bool, look_side: str) -> None:  # noqa: FBT001
+    grid, orbit = look(ground_range=ground_range, look_side=look_side)  # type: ignore[arg-type]
+    seen = pass_geometry(raster(random_terrain(3, 150, 140, relief=150.0)), grid, orbit)
+    line, sample = np.empty(seen.heights.shape), np.empty(seen.heights.shape)
+    geolocate(
+        seen.ground,
+        seen.radar,
+        seen.heights,
+        line,
+        sample,
+        geolocation_bounds(seen.ground, seen.heights),
+    )
+    for tile in range(tile_count(seen.heights)):
+        row, end_row, column, end_column = tile_box(seen.heights, tile)
+        cells = slice(row, end_row), slice(column, end_column)
+        low_line, high_line, low_sample, high_sample = seen.bounds[tile]
+        assert low_line <= line[cells].min() - 1.0 < line[cells].max() + 1.0 <= high_line
+        assert low_sample <= sample[cells].min() - 1.0
+        assert sample[cells].max() + 1.0 <= high_sample
+
+
+def test_facets_have_the_areas_of_their_diagonals_cross_product() -> None:
+    """Positions by pyproj, the line of sight by the orbit's own state vectors."""
+    grid, orbit = look()
+    dem = raster(mountain())
+    seen = pass_geometry(dem, grid, orbit)
+    law = CosinePower(0.3, 1.7)
+    _, _, energy, projected = tile_surface(seen.ground, seen.radar, seen.heights, tabulate(law), 0)
+
+    to_earth = pyproj.Transformer.from_crs(32632, 4978, always_xy=True)
+    x, y = np.meshgrid(dem.x, dem.y)
+    to_geodetic = pyproj.Transformer.from_crs(32632, 4979, always_xy=True)
+    longitude, latitude = to_geodetic.transform(x, y)
+    to_earth = pyproj.Transformer.from_crs(4979, 4978, always_xy=True)
+    points = np.stack(
+        to_earth.transform(longitude, latitude, dem.values.astype(np.float64)), axis=-1
+    )
+    line, sample = np.empty(dem.shape), np.empty(dem.shape)
+    geolocate(
+        seen.ground,
+        seen.radar,
+        seen.heights,
+        line,
+        sample,
+        geolocation_bounds(seen.ground, seen.heights),
+    )
+    slant = grid.slant_range(line, sample)
+    satellite, _ = orbit.with_epoch(grid.epoch).state(grid.azimuth_time(line, slant).ravel())
+    sight = satellite.reshape(*dem.shape, 3) - points
+    sight /= np.linalg.norm(sight, axis=-1, keepdims=True)
+
+    down = points[1:, 1:] - points[:-1, :-1]
+    up = points[1:, :-1] - points[:-1, 1:]
+    vector = 0.5 * np.cross(down, up)
+    up_wards = np.sign((vector * points[:-1, :-1]).sum(axis=-1, keepdims=True))
+    vector *= up_wards
+    middle = 0.25 * (sight[1:, 1:] + sight[:-1, :-1] + sight[1:, :-1] + sight[:-1, 1:])
+    along = (vector * middle).sum(axis=-1)
+    area = np.linalg.norm(vector, axis=-1)
+    expected = np.where(along > 0.0, along, 0.0)
+    # The tile has a border of posts beyond the DEM: its facets are void.
+    assert (projected[0] == 0.0).all()
+    assert (projected[:, 0] == 0.0).all()
+    rows, columns = (min(TILE, size) for size in seen.heights.shape)
+    inner = slice(1, rows), slice(1, columns)
+    known = slice(0, rows - 1), slice(0, columns - 1)
+    np.testing.assert_allclose(projected[inner], expected[known], atol=2e-3 * 900.0)
+    angle = np.degrees(np.arccos(np.clip(along / area, 0.0, 1.0)))
+    np.testing.assert_allclose(
+        energy[inner], np.where(along > 0.0, law(angle) * area, 0.0)[known], atol=2e-3 * 900.0
+    )
+    assert (expected == 0.0).any(), "the mountain should have slopes that face away"

@@ -24,7 +24,7 @@ from sarheight.sentinel1 import Sentinel1Product, _images, read_annotation
 from sarheight.sentinel1._manifest import read_manifest
 from sarheight.sentinel1._radiometry import Radiometry
 from sarheight.sentinel1.orbit import find_orbit_file
-from sarheight.zones.polarimetry import polarimetric_channels
+from sarheight.zones import polarimetric_channels
 from tests.annotations import eof_xml
 from tests.conftest import shared_data
 from tests.products import (

@@ -1,0 +1,311 @@
+"""Files of commands: images, orbits and DEMs to read, and checks of outputs before the work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from sarheight.cli._session import Session
+from sarheight.settings import (
+    AUTO,
+    OUTPUT,
+    DemSettings,
+    ReconstructionOutput,
+    ReconstructSettings,
+    ResultOutput,
+    option,
+    parse_law,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from sarheight.coregistration import Shift
+    from sarheight.dem.checked import CheckedDem
+    from sarheight.geometry.placement import Bounds
+    from sarheight.grid import RadarGrid
+    from sarheight.orbit import Orbit
+    from sarheight.product import Product
+    from sarheight.scene import Scene
+
+SLC_SPACING = 20.0
+"""Metres on the ground to which an SLC is averaged by default: its pixels are single looks."""
+DEM_MARGIN = 0.02
+"""Degrees of elevation model beyond the footprint of a product."""
+
+
+# Images and orbits.
+
+
+def open_image_product(settings: ReconstructSettings) -> Product | None:
+    """Open the product, if the image is one; refuse options that do not apply to the image."""
+    from sarheight.product import is_product, open_product
+
+    image = settings.image
+    if is_product(image):
+        if settings.like is not None:
+            msg = f"'{image}' is a whole product, which has its own sampling and orbit"
+            raise typer.BadParameter(msg, param_hint="--like")
+        product = open_product(image)
+        if settings.verify:
+            product.verify()
+        return product
+    if settings.verify:
+        msg = f"'{image}' is no product, and only a product has checksums"
+        raise typer.BadParameter(msg, param_hint="--verify")
+    if settings.swaths or not settings.noise_removal:
+        msg = f"--swaths and --no-noise-removal are for products, and '{image}' is none"
+        raise typer.BadParameter(msg)
+    if settings.orbit == AUTO:
+        msg = f"an orbit is fetched for products only, and '{image}' is none"
+        raise typer.BadParameter(msg, param_hint="--orbit")
+    return None
+
+
+def read_image(settings: ReconstructSettings, product: Product | None, current: Session) -> Scene:
+    """Read the image with its sampling and its orbit."""
+    if product is None:
+        return _read_radar_image(settings, current)
+    spacing = settings.spacing
+    if product.product_type == "SLC" and settings.multilook is None and spacing is None:
+        spacing = SLC_SPACING
+        current.say(f"averaging the SLC to {spacing:g} m; --spacing sets another value")
+    scene = product.scene(
+        polarisations=settings.polarisations,
+        calibration=settings.calibration or "beta0",
+        multilook=settings.multilook,
+        spacing=spacing,
+        swaths=settings.swaths,
+        noise_removal=settings.noise_removal,
+        orbit=_fetch_orbit(product, current) if settings.orbit == AUTO else settings.orbit,
+    )
+    current.say(f"{product.name}: {', '.join(scene.grid.polarisations)}, {scene.orbit.source}")
+    if not settings.verify:
+        current.say("parts of measurements are read without their checksums; --verify compares all")
+    return scene
+
+
+def _read_radar_image(settings: ReconstructSettings, current: Session) -> Scene:
+    from sarheight.output.radar_images import read_grid_and_orbit, read_scene
+    from sarheight.scene import looks_for_spacing, multilook
+
+    geometry = None if settings.like is None else read_grid_and_orbit(settings.like)
+    scene = read_scene(
+        settings.image,
+        geometry=geometry,
+        calibration=settings.calibration,
+        polarisations=settings.polarisations,
+    )
+    if geometry is not None and scene.grid is not geometry[0]:
+        current.say(f"'{settings.image}' has its own sampling and orbit: --like is ignored")
+    if settings.orbit is not None:
+        orbit = replace_orbit(scene.grid, scene.orbit, Path(settings.orbit))
+        scene = replace(scene, orbit=orbit)
+    window = settings.multilook
+    if settings.spacing is not None:
+        window = looks_for_spacing(scene.grid, scene.orbit, settings.spacing)
+    if window is None:
+        return scene
+    image, grid = multilook(scene.image, scene.grid, *window)
+    return replace(scene, image=image, grid=grid)
+
+
+def _fetch_orbit(product: Product, current: Session) -> Path | None:
+    """Fetch the best orbit file of a product."""
+    from sarheight import fetch
+
+    current.stage("fetch the orbit")
+    with current.downloading() as report:
+        path: Path | None = fetch.orbit(
+            product.mission, product.start, product.stop, progress=report
+        )
+    if path is None:
+        current.say("no orbit file covers the image yet: its own orbit is used")
+    return path
+
+
+def replace_orbit(grid: RadarGrid, orbit: Orbit, path: Path | None) -> Orbit:
+    """Read the state vectors of an orbit file around the time of an image."""
+    from sarheight.sentinel1 import read_orbit_file
+
+    if path is None:
+        return orbit
+    zero = orbit.with_epoch(grid.epoch)
+    begin, end = (zero.utc(time) for time in (grid.first_time, grid.last_time))
+    return read_orbit_file(path, window=(begin, end)).with_epoch(grid.epoch)
+
+
+# Elevation models.
+
+
+def read_dem(
+    settings: DemSettings,
+    paths: Sequence[Path] | None = None,
+    vertical: str | float | None = None,
+    bounds: Bounds | None = None,
+) -> xr.DataArray:
+    """Open an elevation model as the settings say; other paths and datum for one that was fetched.
+
+    Dims (y, x), metres above the ellipsoid.
+    """
+    from sarheight.dem import condition, open_dem
+    from sarheight.errors import VerticalDatumError
+
+    dem = open_dem(
+        [Path(path) for path in settings.dem] if paths is None else paths,
+        vertical=settings.vertical if vertical is None else vertical,
+        units=settings.units,
+        nodata=settings.nodata,
+        bounds=bounds,
+    )
+    if dem.attrs.get("vertical_datum") is None:
+        msg = (
+            f"{', '.join(settings.dem)} does not state the vertical reference of its heights: pass "
+            "--vertical ellipsoidal, EGM96 (SRTM, NASADEM), EGM2008 (Copernicus DEM), or the "
+            "geoid's height in metres"
+        )
+        raise VerticalDatumError(msg)
+    if settings.condition is None:
+        return dem
+    try:
+        return condition(dem, settings.condition)
+    except ModuleNotFoundError as error:
+        msg = "breaching needs richdem, which is not installed: install it, or pass fill"
+        raise typer.BadParameter(msg, param_hint="--condition") from error
+
+
+def open_dem_or_fetch(
+    settings: ReconstructSettings, product: Product | None, current: Session
+) -> tuple[xr.DataArray, dict[str, Path]]:
+    """Open the elevation model, which is fetched first if its name is "auto"; return its files."""
+    if settings.dem != (AUTO,):
+        return read_dem(settings, bounds=settings.bounds), {}
+    current.stage("fetch the elevation model")
+    paths, vertical = _fetch_dem(settings, product, current)
+    heights = read_dem(settings, paths, vertical, settings.bounds)
+    return heights, {f"dem {number}": path for number, path in enumerate(paths, 1)}
+
+
+def _fetch_dem(
+    settings: ReconstructSettings, product: Product | None, current: Session
+) -> tuple[list[Path], str | float | None]:
+    """Fetch the tiles for the bounds or the footprint of the product; return them and the datum."""
+    from sarheight import fetch
+    from sarheight.geometry.placement import bounds_of_corners
+
+    if settings.bounds is not None:
+        bounds = settings.bounds
+    elif product is not None:
+        bounds = bounds_of_corners(product.footprint, DEM_MARGIN)
+    else:
+        msg = "the location of the image is not known: pass --bounds, or the whole product"
+        raise typer.BadParameter(msg, param_hint="--dem")
+    with current.downloading() as report:
+        tiles = fetch.dem(bounds, windows=settings.bounds is not None, progress=report)
+        vertical = tiles.vertical if settings.vertical is None else settings.vertical
+        if vertical in {"EGM96", "EGM2008"}:
+            fetch.geoid(str(vertical), progress=report)
+    if tiles.sea:
+        current.say(f"assumed at sea level, without land: {', '.join(tiles.sea)}")
+    return list(tiles.paths), vertical
+
+
+# Co-registration of the image with its simulation.
+
+SIGNIFICANT = 4.0
+"""Standard errors above which a shift is significant."""
+HARMFUL = 0.5
+"""Pixels of shift above which a correction is advised."""
+
+
+def coregister(
+    scene: Scene, dem: xr.DataArray | CheckedDem, settings: ReconstructSettings
+) -> tuple[Scene, Shift | None]:
+    """Estimate the shift of an image, and correct it if the settings say so."""
+    if settings.coregister == "none":
+        return scene, None
+    from sarheight.coregistration import apply_shift, estimate_shift
+
+    law = None if settings.law == "fit" else parse_law(settings.law)
+    shift = estimate_shift(scene, dem, law=law)
+    if settings.coregister == "correct" and shift.found:
+        return apply_shift(scene, shift), shift
+    return scene, shift
+
+
+def report_shift(shift: Shift, settings: ReconstructSettings, current: Session) -> None:
+    """Report a shift, and how to remove one that is significant and large."""
+    current.say(f"co-registration: {shift}")
+    pairs = ((shift.line, shift.line_error), (shift.sample, shift.sample_error))
+    harmful = shift.found and any(
+        abs(value) > max(SIGNIFICANT * error, HARMFUL) for value, error in pairs
+    )
+    if harmful and settings.coregister == "report":
+        current.say(
+            "this shift makes the shares on steep slopes wrong: check the vertical reference of "
+            "the heights (--vertical) and the orbit (--orbit), or pass --coregister correct"
+        )
+
+
+# Outputs.
+
+
+def output_folder() -> Any:  # noqa: ANN401  # of typer
+    """Make the option ``--output`` of a command that writes several files."""
+    return option(OUTPUT, "--output", "-o", file_okay=False)
+
+
+def require_writable(
+    path: Path | None,
+    hint: str,
+    *,
+    overwrite: bool,
+    suffixes: tuple[str, ...] | None = None,
+) -> None:
+    """Check that an output can be written."""
+    from sarheight.errors import OutputError
+    from sarheight.output.atomic import SUFFIXES, check_writable
+
+    if path is None:
+        return
+    try:
+        check_writable(path, overwrite=overwrite, suffixes=suffixes or SUFFIXES)
+    except OutputError as error:
+        advice = " (--overwrite)" if "exists already" in str(error) else ""
+        msg = f"{error}{advice}"
+        raise typer.BadParameter(msg, param_hint=hint) from error
+
+
+def require_apart(path: Path | None, hint: str, others: Iterable[Path | None]) -> None:
+    """Check that an output replaces no other file of its command."""
+    for other in others:
+        if path is not None and other is not None and path.resolve() == other.resolve():
+            msg = f"'{path}' is another file of this command: give the output a name of its own"
+            raise typer.BadParameter(msg, param_hint=hint)
+
+
+def require_result(result: ResultOutput, inputs: Iterable[Path]) -> None:
+    """Check that a result, its STAC item and its picture can be written, and replace no input."""
+    from sarheight.output.stac import STAC_SUFFIX
+
+    output, overwrite = result.output, result.overwrite
+    inputs = list(inputs)
+    require_apart(output, "--output", inputs)
+    require_writable(output, "--output", overwrite=overwrite)
+    if result.stac and output.suffix.lower() == ".png":
+        msg = f"'{output}' is a picture without a grid and has no STAC item: write .tif, .nc, .zarr"
+        raise typer.BadParameter(msg, param_hint="--stac")
+    if result.stac:
+        item = output.with_name(output.stem + STAC_SUFFIX)
+        require_writable(item, "--stac", overwrite=overwrite, suffixes=(".json",))
+    if isinstance(result, ReconstructionOutput):
+        picture = result.quicklook
+        require_apart(picture, "--quicklook", (output, *inputs))
+        require_writable(picture, "--quicklook", overwrite=overwrite)
+        if picture is not None and picture.suffix.lower() != ".png":
+            msg = f"found '{picture}', expected a name that ends in .png"
+            raise typer.BadParameter(msg, param_hint="--quicklook")

@@ -1,0 +1,171 @@
+"""Pixels under windows: those of the image, nothing beyond its border, and vector operations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sarheight_kernels._numba import njit
+from sarheight_kernels.footprint_pixels import (
+    LANES,
+    WIDTH,
+    add_fours,
+    add_pairs,
+    all_within,
+    copy_fours,
+    copy_pairs,
+    fetch_channel,
+    transpose_fours,
+)
+from sarheight_kernels.footprints import PITCH
+
+CELLS, LINES, SAMPLES = 5, 3, 4
+
+
+def windows_at(places: list[tuple[int, int]]) -> NDArray[np.int32]:
+    """Windows of one size with their first lines and samples."""
+    windows = np.zeros((4, PITCH), np.int32)
+    windows[:2, : len(places)] = np.array(places).T
+    windows[2, : len(places)], windows[3, : len(places)] = LINES, SAMPLES
+    return windows.ravel()
+
+
+@pytest.mark.parametrize("shift", [0, -2, 6], ids=["within", "before-the-border", "behind-it"])
+@pytest.mark.parametrize("channel", [0, 1])
+def test_pixels_are_those_of_the_image_and_zero_beyond_it(shift: int, channel: int) -> None:
+    image = np.random.default_rng(0).uniform(1.0, 2.0, (9, 12, 2)).astype(np.float32)
+    places = [(shift + j // 2, shift + j) for j in range(CELLS)]
+    windows = windows_at(places)
+    # Too little room, so that more must be made.
+    pixels = fetch_channel(image, channel, windows, CELLS, LINES, SAMPLES, np.empty(1, np.float32))
+    assert pixels.size == LINES * SAMPLES * PITCH
+    padded = np.pad(image[..., channel], 12)
+    for j, (line, sample) in enumerate(places):
+        expected = padded[line + 12 : line + 12 + LINES, sample + 12 : sample + 12 + SAMPLES]
+        found = pixels.reshape(LINES, SAMPLES, PITCH)[..., j]
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("samples", [2, 4, 6, 8])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_windows_of_any_width_are_copied(samples: int, channels: int) -> None:
+    """A whole row of cells, whose windows lie up to the border of the image."""
+    random = np.random.default_rng(samples)
+    image = random.uniform(1.0, 2.0, (40, 50, channels)).astype(np.float32)
+    places = np.stack((random.integers(0, 38, 61), random.integers(0, 51 - samples, 61)), 1)
+    places[0], places[-1] = (0, 0), (37, 50 - samples)
+    windows = windows_at([(int(line), int(sample)) for line, sample in places])
+    windows[3 * PITCH :] = samples
+    channel = channels - 1
+    pixels = fetch_channel(image, channel, windows, 61, LINES, samples, np.empty(1, np.float32))
+    for j, (line, sample) in enumerate(places):
+        expected = image[line : line + LINES, sample : sample + samples, channel]
+        found = pixels[: LINES * samples * PITCH].reshape(LINES, samples, PITCH)[..., j]
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_cell_in_shadow_may_lie_anywhere() -> None:
+    """It keeps no other cell from being within, and nothing is read where it lies."""
+    image = np.ones((9, 12, 1), np.float32)
+    windows = windows_at([(2, 3), (10**6, -(10**6))])
+    windows[2 * PITCH + 1] = 0
+    assert all_within(windows, 2, LINES, SAMPLES, 0, 9, 12)
+    pixels = fetch_channel(image, 0, windows, 2, LINES, SAMPLES, np.empty(1, np.float32))
+    assert (pixels.reshape(-1, PITCH)[:, 0] == 1.0).all()
+
+
+@pytest.mark.parametrize(
+    ("first", "end", "wide", "inside"),
+    [(0, 9, 12, True), (2, 5, 7, True), (3, 9, 12, False), (0, 4, 12, False), (0, 9, 6, False)],
+)
+def test_windows_are_within_up_to_the_border(
+    first: int, end: int, wide: int, inside: bool  # noqa: FBT001
+) -> None:  # fmt: skip
+    assert all_within(windows_at([(2, 3)]), 1, LINES, SAMPLES, first, end, wide) is inside
+
+
+def test_nothing_is_within_an_image_smaller_than_a_window() -> None:
+    """Not even where all cells are dark, as then any pixel is read in their place."""
+    windows = windows_at([(0, 0)])
+    windows[2 * PITCH] = 0
+    assert not all_within(windows, 1, LINES, SAMPLES, 0, LINES - 1, 12)
+    pixels = fetch_channel(
+        np.ones((LINES - 1, 12, 1), np.float32), 0, windows, 1, LINES, SAMPLES,
+        np.full(LINES * SAMPLES * PITCH, np.nan, np.float32),
+    )  # fmt: skip
+    assert (pixels == 0.0).all()
+
+
+# Vectors in registers: the same as element by element.
+
+Table = NDArray[np.float32]
+
+
+@njit
+def copy_pixels(
+    image: Table,
+    place: NDArray[np.int64],
+    offset: int,
+    fours: bool,  # noqa: FBT001
+    table: Table,
+) -> None:
+    if fours:
+        copy_fours(image, place, LANES, offset, table, LANES)
+    else:
+        copy_pairs(image, place, LANES, offset, table, LANES)
+
+
+@njit
+def transpose_back(table: Table, transposed: Table) -> None:
+    transpose_fours(table, LANES, transposed, LANES)
+
+
+@njit
+def add_pixels(transposed: Table, brightness: Table, fours: bool, image: Table, to: int) -> None:  # noqa: FBT001
+    if fours:
+        add_fours(transposed, 3, brightness, 1, image, to)
+    else:
+        add_pairs(transposed, 3, brightness, 1, image, to)
+
+
+def table_of(rows: int) -> Table:
+    return np.random.default_rng(rows).uniform(1.0, 2.0, rows * PITCH).astype(np.float32)
+
+
+@pytest.mark.parametrize("width", [2, WIDTH])
+def test_pixels_of_a_cell_become_a_column(width: int) -> None:
+    """They may lie anywhere in the image, up to its very end; nothing else is written."""
+    image = np.arange(60.0, dtype=np.float32).reshape(4, 15)
+    place = np.zeros(PITCH, np.int64)
+    place[LANES : 2 * LANES] = (50, 0, 17, 17, 3, 41, 60 - width - 5, 22)
+    table = table_of(width)
+    expected = table.reshape(width, PITCH).copy()
+    for cell in range(LANES, 2 * LANES):
+        expected[:, cell] = image.ravel()[place[cell] + 5 :][:width]
+    copy_pixels(image, place, 5, width == WIDTH, table)
+    np.testing.assert_array_equal(table.reshape(width, PITCH), expected)
+
+
+def test_columns_become_the_pixels_of_a_cell() -> None:
+    table, transposed = table_of(WIDTH), np.zeros(WIDTH * PITCH, np.float32)
+    transpose_back(table, transposed)
+    for cell in range(LANES):
+        column = table.reshape(WIDTH, PITCH)[:, LANES + cell]
+        begin = LANES + cell % WIDTH * PITCH + cell // WIDTH * WIDTH
+        np.testing.assert_array_equal(transposed[begin : begin + WIDTH], column)
+    assert np.count_nonzero(transposed) == LANES * WIDTH
+
+
+@pytest.mark.parametrize("width", [2, WIDTH])
+def test_pixels_are_added_times_a_brightness(width: int) -> None:
+    transposed, brightness = table_of(1), np.array((2.0, 0.5, 4.0), np.float32)
+    image = np.ones((3, 7), np.float32)
+    add_pixels(transposed, brightness, width == WIDTH, image, 21 - width)
+    expected = np.ones(21, np.float32)
+    expected[21 - width :] += 0.5 * transposed[3 : 3 + width]
+    np.testing.assert_allclose(image.ravel(), expected, rtol=1e-6)
+
+
+def test_arrays_with_gaps_are_refused() -> None:
+    with pytest.raises(Exception, match="must be contiguous"):
+        transpose_back(table_of(2 * WIDTH)[::2], np.zeros(WIDTH * PITCH, np.float32))

@@ -1,0 +1,164 @@
+"""What tasks load, and how much is kept of it."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import dask.array
+import numba
+import numpy as np
+import pytest
+from rasterio.env import get_gdal_config, local
+
+from sarheight.layover import _tasks as tasks
+from sarheight.layover._tasks import FILE_CACHE, load, one_at_a_time, release_memory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_gdal_keeps_no_more_of_files_than_it_may() -> None:
+    """By itself it would keep a part of the machine's memory."""
+    found: list[object] = []
+
+    def block(values: np.ndarray) -> np.ndarray:
+        found.append(get_gdal_config("GDAL_CACHEMAX"))
+        return values
+
+    lazy = dask.array.ones((6, 4), chunks=(3, 4)).map_blocks(block, meta=np.empty((0, 0)))
+    before = local._env
+    np.testing.assert_array_equal(load(lazy), 1.0)
+    np.testing.assert_array_equal(load(lazy, 3 << 20), 1.0)
+    assert found == [FILE_CACHE] * 2 + [3 << 20] * 2
+    assert local._env is before
+
+
+def test_what_is_in_memory_is_not_copied() -> None:
+    values = np.ones((2, 3))
+    assert load(values) is values
+
+
+def test_what_is_lazy_comes_whole() -> None:
+    values = np.arange(70.0).reshape(7, 10)
+    lazy = dask.array.from_array(values, chunks=(3, 4))[1:6, 2:9].rechunk((2, 7))
+    loaded = load(lazy)
+    np.testing.assert_array_equal(loaded, values[1:6, 2:9])
+    assert loaded.flags.c_contiguous
+    assert loaded.flags.writeable
+
+
+def test_one_task_works_while_another_one_reads() -> None:
+    """A task reads while the first one works; a third waits, as no more is to be in memory."""
+    state: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+    changed, both = threading.Lock(), threading.Event()
+    workers = set()
+
+    def enter(what: str, by: int) -> None:
+        with changed:
+            state[what] += by
+            for each in ("reading", "working", "in memory"):
+                most[each] = max(most[each], state[each])
+            if state["reading"] and state["working"]:
+                both.set()
+
+    def read() -> int:
+        enter("in memory", 1)
+        enter("reading", 1)
+        # The first to read has no one beside it; each later one can wait for the work of another.
+        both.wait(0.02)
+        enter("reading", -1)
+        return 3
+
+    def work(given: int) -> int:
+        enter("working", 1)
+        workers.add(threading.get_ident())
+        both.wait(20.0)
+        enter("working", -1)
+        enter("in memory", -1)
+        return 2 * given
+
+    with ThreadPoolExecutor(6) as pool:
+        done = [pool.submit(one_at_a_time, read, work) for _ in range(12)]
+        assert [each.result() for each in done] == [6] * 12
+    assert both.is_set()
+    assert most == {"reading": 1, "working": 1, "in memory": 2}
+    assert len(workers) == 1
+    assert threading.get_ident() not in workers
+
+
+def test_what_is_read_may_be_the_work_of_other_tasks() -> None:
+    def chain(length: int) -> int:
+        return one_at_a_time(lambda: chain(length - 1) if length else 0, lambda given: given + 1)
+
+    with ThreadPoolExecutor(4) as pool:
+        done = [pool.submit(chain, 3) for _ in range(4)]
+        assert [each.result(20.0) for each in done] == [4] * 4
+
+
+def test_a_task_that_fails_lets_the_next_one_go_on() -> None:
+    def fail(_: object = None) -> int:
+        msg = "broken"
+        raise OSError(msg)
+
+    for read, work in ((fail, int), (int, fail)):
+        with pytest.raises(OSError, match="broken"):
+            one_at_a_time(read, work)
+    assert one_at_a_time(int, lambda given: given + 1) == 1
+
+
+def test_work_takes_no_more_threads_than_its_caller() -> None:
+    before = numba.get_num_threads()
+    try:
+        numba.set_num_threads(1)
+        assert one_at_a_time(int, lambda _: numba.get_num_threads()) == 1
+    finally:
+        numba.set_num_threads(before)
+    assert one_at_a_time(int, lambda _: numba.get_num_threads()) == before
+
+
+# Memory that is freed goes back to the system when it is short.
+
+BLOCK, BLOCKS = 64 << 10, 3000
+
+
+def freed() -> object:
+    """Take 190 MB, and free all but the last piece, which keeps the C library from letting go."""
+    taken = [bytes([index % 255 + 1]) * BLOCK for index in range(BLOCKS)]
+    return taken.pop()
+
+
+@pytest.mark.skipif(tasks._malloc_trim() is None, reason="the C library cannot give memory back")
+def test_freed_memory_is_given_back_where_it_is_short() -> None:
+    kept = freed()
+    before = tasks._held_bytes()
+    release_memory(1e6, before + 1e9)
+    assert tasks._held_bytes() > before - (8 << 20), "there was room enough"
+    release_memory(1e9, before + 1e6)
+    assert tasks._held_bytes() < before - BLOCK * BLOCKS // 2
+    assert kept is not None
+
+
+def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: SimpleNamespace())
+    tasks._malloc_trim.cache_clear()
+    assert tasks._malloc_trim() is None
+    tasks._trim_heap()
+    tasks._malloc_trim.cache_clear()
+
+
+def test_a_system_that_does_not_tell_is_believed_to_hold_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: list[None] = []
+    monkeypatch.setattr(tasks, "_trim_heap", lambda: given.append(None))
+    monkeypatch.setattr(tasks, "STATUS", tmp_path / "none")
+    release_memory(1.0, 2.0)
+    assert not given
+    release_memory(3.0, 2.0)
+    assert given

@@ -1,0 +1,103 @@
+"""Accuracy scores and calibration errors against other implementations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sarheight.zones.evaluation import (
+    calibration_error,
+    class_scores,
+    confusion_matrix,
+    scores_from_confusion,
+)
+
+NAMES = ["a", "b", "c"]
+NUMBERS = st.lists(st.integers(0, 2), min_size=1, max_size=60)
+
+
+def test_scores_of_a_small_confusion_matrix_agree_with_manual_ones() -> None:
+    scores = scores_from_confusion([[4, 1, 0], [2, 2, 1], [0, 0, 0]], NAMES)
+    assert scores.count == 10
+    assert scores.overall == pytest.approx(0.6)
+    assert scores.average == pytest.approx((0.8 + 0.4) / 2)
+    chance = (5 * 6 + 5 * 3) / 100
+    assert scores.kappa == pytest.approx((0.6 - chance) / (1 - chance))
+    np.testing.assert_allclose(scores.recall, [0.8, 0.4, np.nan])
+    np.testing.assert_allclose(scores.precision, [4 / 6, 2 / 3, 0.0])
+    np.testing.assert_allclose(scores.f1, [8 / 11, 0.5, 0.0])
+    assert scores.missing == ("c",)
+    summary = scores.as_dict()
+    assert summary["classes"]["c"] == {"count": 0, "recall": None, "precision": 0.0, "f1": 0.0}
+
+
+@given(NUMBERS, st.randoms(use_true_random=False))
+def test_scores_agree_with_scikit_learn(truth: list[int], random: object) -> None:
+    sklearn = pytest.importorskip("sklearn.metrics")
+    found = [random.randrange(3) for _ in truth]  # type: ignore[attr-defined]
+    scores = class_scores(truth, found, NAMES)
+    np.testing.assert_array_equal(
+        scores.confusion, sklearn.confusion_matrix(truth, found, labels=[0, 1, 2])
+    )
+    assert scores.overall == pytest.approx(sklearn.accuracy_score(truth, found))
+    recalls = sklearn.recall_score(truth, found, labels=sorted(set(truth)), average="macro")
+    assert scores.average == pytest.approx(recalls)
+    if len(set(truth) | set(found)) > 1:
+        assert scores.kappa == pytest.approx(sklearn.cohen_kappa_score(truth, found))
+
+
+def test_kappa_is_0_for_a_constant_class_and_1_for_the_truth() -> None:
+    truth = np.repeat([0, 1, 2], [800, 100, 100])
+    always = class_scores(truth, np.zeros_like(truth), NAMES)
+    assert always.overall == 0.8
+    assert always.average == pytest.approx(1 / 3)
+    assert always.kappa == pytest.approx(0.0)
+    knowing = class_scores(truth, truth, NAMES)
+    assert (knowing.overall, knowing.average, knowing.kappa) == (1.0, 1.0, 1.0)
+    nothing = class_scores([], [], NAMES)
+    assert np.isnan([nothing.overall, nothing.average, nothing.kappa]).all()
+    assert nothing.as_dict()["overall"] is None
+
+
+def test_invalid_class_numbers_and_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="from 0 to 2"):
+        confusion_matrix([0, 3], [0, 1], 3)
+    with pytest.raises(ValueError, match="whole numbers"):
+        confusion_matrix([0.5], [0], 3)
+    with pytest.raises(ValueError, match="one shape"):
+        confusion_matrix([0, 1], [0], 3)
+    with pytest.raises(ValueError, match="one row and one column"):
+        scores_from_confusion(np.zeros((2, 2)), NAMES)
+
+
+def test_calibration_agrees_with_torchmetrics() -> None:
+    torch = pytest.importorskip("torch")
+    classification = pytest.importorskip("torchmetrics.functional.classification")
+    random = np.random.default_rng(0)
+    given_ = random.dirichlet(np.ones(3), 400)
+    truth = random.integers(0, 3, 400)
+    expected = classification.multiclass_calibration_error(
+        torch.tensor(given_), torch.tensor(truth), num_classes=3, n_bins=15
+    )
+    assert calibration_error(given_, truth) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_a_calibrated_classifier_has_no_calibration_error() -> None:
+    random = np.random.default_rng(1)
+    calibrated = random.dirichlet(np.ones(3), 200_000)
+    truth = (random.random((200_000, 1)) > np.cumsum(calibrated, axis=1)).sum(axis=1)
+    assert calibration_error(calibrated, truth) < 0.01
+    sure = np.eye(3)[calibrated.argmax(axis=1)]
+    wrong = 1.0 - float((sure.argmax(axis=1) == truth).mean())
+    assert calibration_error(sure, truth) == pytest.approx(wrong)
+    assert np.isnan(calibration_error(np.zeros((0, 3)), []))
+
+
+def test_invalid_probabilities_are_refused() -> None:
+    for given_ in ([[0.5, 0.1]], [[1.2, -0.2]], [0.5, 0.5]):
+        with pytest.raises(ValueError, match="sum to 1"):
+            calibration_error(given_, [0])
+    with pytest.raises(ValueError, match="one bin"):
+        calibration_error([[0.5, 0.5]], [0], bins=0)

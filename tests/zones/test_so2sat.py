@@ -1,0 +1,198 @@
+"""So2Sat LCZ42: patches and statistics of its files, and invalid files."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+h5py = pytest.importorskip("h5py", reason="the extra `learn` is not installed")
+
+from sarheight.errors import DatasetError
+from sarheight.zones import (
+    OPTICAL_CHANNELS,
+    RADAR_CHANNELS,
+    So2SatPatches,
+    so2sat_files,
+)
+from sarheight.zones.samples import zone_statistics
+from tests.zone_samples import so2sat_arrays, write_so2sat
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SARHEIGHT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return write_so2sat(tmp_path / "training.h5", so2sat_arrays(37))
+
+
+def test_patches_are_those_of_the_file_in_any_order(file: Path) -> None:
+    arrays = so2sat_arrays(37)
+    samples = So2SatPatches(file)
+    assert len(samples) == 37
+    assert samples.channels == (*RADAR_CHANNELS, *OPTICAL_CHANNELS)
+    assert samples.channels[:6] == (
+        "vh_real", "vh_imaginary", "vv_real", "vv_imaginary", "vh_intensity", "vv_intensity",
+    )  # fmt: skip
+    assert len(samples.classes) == 17
+    assert samples.codes == tuple(range(1, 18))
+    np.testing.assert_array_equal(samples.labels, np.arange(37) % 17)
+    assert samples.counts().sum() == 37
+    expected = np.concatenate([arrays["sen1"], arrays["sen2"]], axis=3).transpose(0, 3, 1, 2)
+    chosen = [30, 3, 4, 4, 36, 5]
+    batch = samples[chosen]
+    assert batch["image"].dtype == np.float32
+    np.testing.assert_array_equal(batch["image"], expected[chosen].astype(np.float32))
+    np.testing.assert_array_equal(batch["label"], np.array(chosen) % 17)
+    single = samples[-1]
+    assert single["image"].shape == (18, 32, 32)
+    assert single["label"] == 36 % 17
+    with pytest.raises(IndexError):
+        samples[37]
+
+
+def test_subsets_and_channels_are_views_that_load_into_memory(file: Path) -> None:
+    samples = So2SatPatches(file)
+    some = samples.subset([7, 2, 30]).with_channels(["B8", "vv_real"])
+    np.testing.assert_array_equal(some[[2, 0]]["image"][0, 0], samples[30]["image"][14])
+    np.testing.assert_array_equal(some[[2, 0]]["image"][1, 1], samples[7]["image"][2])
+    kept = some.load(np.float16)
+    assert kept.image.dtype == np.float16
+    assert kept.channels == ("B8", "vv_real")
+    np.testing.assert_allclose(kept[1]["image"], some[1]["image"], rtol=1e-3)
+    np.testing.assert_array_equal(kept.labels, [7, 2, 13])
+    fewer = kept.with_channels(["vv_real"]).subset([0])
+    np.testing.assert_array_equal(fewer[0]["image"][0], kept[0]["image"][1])
+    with pytest.raises(ValueError, match="no channel B9"):
+        samples.with_channels(["B9"])
+
+
+def test_counts_are_those_of_the_file(tmp_path: Path) -> None:
+    for name, count in (("training", 20), ("validation", 5), ("testing", 7)):
+        write_so2sat(tmp_path / f"{name}.h5", so2sat_arrays(count))
+    files = so2sat_files(tmp_path)
+    assert {role: len(So2SatPatches(path)) for role, path in files.items()} == {
+        "training": 20, "validation": 5, "test": 7,
+    }  # fmt: skip
+    with pytest.raises(FileNotFoundError, match=r"training\.h5"):
+        so2sat_files(tmp_path / "cache")
+
+
+def test_samples_are_pickled_without_the_open_file(file: Path) -> None:
+    samples = So2SatPatches(file)
+    again = pickle.loads(pickle.dumps(samples))  # noqa: S301  # our own
+    assert again._opened is None
+    np.testing.assert_array_equal(again[5]["image"], samples[5]["image"])
+
+
+def test_each_process_opens_the_file_for_itself(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = So2SatPatches(file)
+    mine = samples._file()
+    assert samples._file() is mine
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    assert samples._file() is not mine
+    assert samples[2]["label"] == 2
+
+
+@pytest.mark.slow
+def test_workers_read_what_one_process_reads(file: Path) -> None:
+    data = pytest.importorskip("torch.utils.data")
+    samples = So2SatPatches(file)
+    batches = [np.arange(0, 20), np.array([36, 1, 8])]
+
+    def read(workers: int) -> list[np.ndarray]:
+        loader = data.DataLoader(
+            samples,
+            batch_size=None,
+            sampler=batches,
+            num_workers=workers,
+            multiprocessing_context="spawn" if workers else None,
+        )
+        return [batch["image"].numpy() for batch in loader]
+
+    for one, other in zip(read(0), read(2), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_statistics_are_computed_once_and_cached(file: Path, tmp_path: Path) -> None:
+    samples = So2SatPatches(file)
+    found = zone_statistics(samples, {"vh_intensity": "decibel"})
+    arrays = so2sat_arrays(37)
+    assert found["vv_real"] == pytest.approx(
+        (arrays["sen1"][..., 2].mean(), arrays["sen1"][..., 2].std()), rel=1e-5
+    )
+    kept = list((tmp_path / "cache" / "statistics").glob("*.json"))
+    assert len(kept) == 1
+    stored = json.loads(kept[0].read_text())
+    kept[0].write_text(json.dumps({name: [7.0, 1.0] for name in stored}))
+    again = zone_statistics(So2SatPatches(file), {"vh_intensity": "decibel"})
+    assert again["vv_real"] == (7.0, 1.0)
+    # Another part, or another transform, is measured for itself.
+    assert zone_statistics(samples.subset([1, 2]))["vv_real"] != (7.0, 1.0)
+    assert not list((tmp_path / "cache" / "statistics").glob("*.partial"))
+
+
+def test_statistics_ignore_values_that_are_not_finite(tmp_path: Path) -> None:
+    arrays = so2sat_arrays(10)
+    arrays["sen2"][:4, :, :, 3] = np.nan
+    arrays["sen2"][4, 0, 0, 3] = np.inf
+    samples = So2SatPatches(write_so2sat(tmp_path / "a.h5", arrays))
+    finite = arrays["sen2"][..., 3][np.isfinite(arrays["sen2"][..., 3])]
+    assert zone_statistics(samples)["B5"] == pytest.approx((finite.mean(), finite.std()), rel=1e-5)
+    assert np.isnan(samples[0]["image"][11]).all()
+
+
+def test_constant_channels_are_refused_where_they_are_used(tmp_path: Path) -> None:
+    arrays = so2sat_arrays(10)
+    arrays["sen1"][..., 6] = 0.25
+    arrays["sen2"][..., 9] = np.nan
+    samples = So2SatPatches(write_so2sat(tmp_path / "a.h5", arrays))
+    with pytest.raises(DatasetError, match="covariance_real, B12"):
+        zone_statistics(samples)
+    assert set(zone_statistics(samples, channels=("B2", "B3"))) == {"B2", "B3"}
+
+
+def test_a_truncated_file_is_refused(file: Path) -> None:
+    content = file.read_bytes()
+    for length in (0, 100, len(content) // 2):
+        file.write_bytes(content[:length])
+        with pytest.raises(DatasetError, match="damaged or incomplete"):
+            So2SatPatches(file)
+    with pytest.raises(FileNotFoundError):
+        So2SatPatches(file.with_name("none.h5"))
+
+
+def test_a_file_with_other_data_sets_is_refused(tmp_path: Path) -> None:
+    arrays = so2sat_arrays(6)
+    renamed = {"s1": arrays["sen1"], "sen2": arrays["sen2"], "label": arrays["label"]}
+    with pytest.raises(DatasetError, match=r"found no sen1 in .* which has label, s1, sen2"):
+        So2SatPatches(write_so2sat(tmp_path / "a.h5", renamed))
+    smaller = arrays | {"sen2": arrays["sen2"][:, :16]}
+    with pytest.raises(DatasetError, match=r"sen2 \(6, 16, 32, 10\)"):
+        So2SatPatches(write_so2sat(tmp_path / "b.h5", smaller))
+    fewer = arrays | {"label": arrays["label"][:5]}
+    with pytest.raises(DatasetError, match="with one n"):
+        So2SatPatches(write_so2sat(tmp_path / "c.h5", fewer))
+    with h5py.File(tmp_path / "d.h5", "w") as other:
+        other.create_group("sen1")
+    with pytest.raises(DatasetError, match="found no sen1, sen2, label"):
+        So2SatPatches(tmp_path / "d.h5")
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.5, 2.0, np.nan])
+def test_labels_that_are_not_one_hot_are_refused(tmp_path: Path, wrong: float) -> None:
+    arrays = so2sat_arrays(6)
+    arrays["label"][3, 3] = wrong
+    with pytest.raises(DatasetError, match=r"found 1 labels .* the first at 3"):
+        So2SatPatches(write_so2sat(tmp_path / "a.h5", arrays))
