@@ -23,7 +23,6 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader, MemoryFile
 from rasterio.windows import Window
 
-from sarheight._runtime import library
 from sarheight.dem.checked import assume_ellipsoidal, north_up, to_ellipsoidal
 from sarheight.dem.datum import (
     ELLIPSOID,
@@ -374,7 +373,8 @@ def _require_own_pixels(path: str) -> None:
     file = file.strip('"')
     if _first_bytes(file).startswith(b"CDF"):  # the classic format has no references
         return
-    h5py = library("h5py", extra="learn")
+    import h5py
+
     with h5py.File(file) as content:
 
         def refers(name: str) -> str | None:

@@ -15,7 +15,6 @@ import xarray as xr
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from sarheight._runtime import require
 from sarheight.errors import DatasetError
 from sarheight.output import nodata_value
 from sarheight.zones.channels import OPTICAL_CHANNELS, RADAR_CHANNELS
@@ -58,8 +57,6 @@ class So2SatPatches(ZoneSamples):
         If the file is damaged, lacks a data set, has unexpected shapes or labels not one-hot.
     FileNotFoundError
         If there is no such file.
-    MissingLibraryError
-        If h5py is not installed.
 
     References
     ----------
@@ -68,7 +65,6 @@ class So2SatPatches(ZoneSamples):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        require("h5py", extra="learn")
         self.path = Path(path)
         if not self.path.is_file():
             msg = f"found no file '{self.path}', expected an HDF5 file of So2Sat LCZ42"
