@@ -371,7 +371,7 @@ def test_outputs_are_checked_before_the_work(
     def work(*_: object, **__: object) -> None:
         pytest.fail("work was begun")
 
-    for module in ("_inputs", "_reconstruct", "_simulate"):
+    for module in ("_files", "_reconstruct", "_simulate"):
         monkeypatch.setattr(f"sarheight.cli.{module}.read_dem", work)
     image = (files.image,) if command == "reconstruct" else ("--like", files.image)
     common = (command, *image, "--dem", files.dem, "-o")
@@ -471,8 +471,9 @@ def test_what_is_no_raster_is_an_error(files: Files, tmp_path: Path) -> None:
     text = tmp_path / "text.tif"
     text.write_text("no raster")
     output = ("-o", tmp_path / "x.nc")
+    as_dem = ("simulate", "--like", files.annotation, "--dem", text, *SEA, *output)
+    assert "not a raster in a supported format" in failing(1, *as_dem)
     for command in (
-        ("simulate", "--like", files.annotation, "--dem", text, *SEA, *output),
         ("reconstruct", text, "--like", files.annotation, "--dem", files.dem, *SEA, *output),
         ("info", text),
     ):
