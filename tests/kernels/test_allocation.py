@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sarheight_kernels.tiles import geolocate, geolocation_bounds
+from scipy import sparse
 
 from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas, pass_geometry, pixel_areas
 from sarheight.illumination import ConstantGamma
@@ -43,28 +44,28 @@ def pixel_energy(one: PassTile) -> Floats:
 
 
 @pytest.fixture(scope="module")
-def weights() -> Floats:
+def weights() -> sparse.csr_array:
     """All weights, shape (pixels, cells)."""
     scene = scene_of(raster(mountain()))
     found = mapping(raster(mountain()), scene.grid, scene.orbit, law=LAW).matrix
-    return np.asarray(found.todense(), dtype=np.float64)
+    return sparse.csr_array(found, dtype=np.float64)
 
 
 @pytest.mark.parametrize("equal", [True, False])
 def test_allocated_rcs_follows_the_weights(
-    one: PassTile, weights: Floats, equal: bool  # noqa: FBT001
+    one: PassTile, weights: sparse.csr_array, equal: bool  # noqa: FBT001
 ) -> None:  # fmt: skip
     shape = one.geometry.heights.shape
     bright = np.random.default_rng(0).uniform(0.3, 3.0, shape).astype(np.float32)
     share = one.allocate(None if equal else bright[None])
-    by_cell = weights * (1.0 if equal else bright.ravel()[None, :])
+    by_cell = weights if equal else weights @ sparse.diags_array(bright.ravel().astype(float))
     energy = pixel_energy(one)[0].ravel()
     simulated = by_cell.sum(axis=1)
     known = np.isfinite(energy) & (simulated > 0.0)
     ratio = np.where(known, np.nan_to_num(energy) / np.where(known, simulated, 1.0), 0.0)
     given = (by_cell.T @ ratio).reshape(shape)
     expected = weights[known].sum(axis=0).reshape(shape)
-    part = by_cell[known] * (weights[known] / simulated[known, None])
+    part = by_cell[known].multiply(sparse.diags_array(1.0 / simulated[known]) @ weights[known])
     contribution = part.sum(axis=0).reshape(shape)
     np.testing.assert_allclose(share.rcs[0], given, rtol=2e-4, atol=1e-4 * given.max())
     np.testing.assert_allclose(share.expected, expected, rtol=1e-4, atol=1e-3)
