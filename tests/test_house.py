@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from benchmarks import house
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_no_room_imports_private_parts_of_another() -> None:
@@ -26,3 +31,14 @@ def test_files_hold_a_layer_each() -> None:
     """A file that outgrows a layer is split, not one that only reads shorter in two."""
     lines = {name: len(path.read_text().splitlines()) for name, path in house.modules().items()}
     assert {name: count for name, count in lines.items() if count > 800} == {}
+
+
+def test_the_map_names_files_that_exist() -> None:
+    named = set(re.findall(r"`([\w/]+\.py)`", (ROOT / "CONTRIBUTING.md").read_text("utf-8")))
+    assert len(named) > 10
+    missing = {
+        name
+        for name in named
+        if not any((base / name).exists() for base in (ROOT, ROOT / "sarheight"))
+    }
+    assert missing == {"training.py", "predict.py"}  # of any room
