@@ -58,8 +58,8 @@ DEGREES, HALF_TURN = np.float32(180.0 / math.pi), np.float32(180.0)
 def angle_of(length: float, along: float) -> np.float32:
     """Angle in degrees, 0 to 180, between a vector of a length and a direction; NaN without length.
 
-    `along` is the vector's projection on the direction: length - |along| is the versed sine times
-    the length.
+    `along` is the vector's projection on the direction. The versed sine of the acute angle is the
+    length less the absolute projection, over the length.
     """
     versed = np.float32(max(length - abs(along), 0.0)) / np.float32(length)
     low = C0 + versed * (C1 + versed * (C2 + versed * C3))

@@ -264,15 +264,15 @@ def geolocate(
 OVERSHOOT = 0.25 * (math.sqrt(2.0) - 1.0)
 """Bound of the reach of a footprint beyond its facet in samples, as a part of the distance between
 neighbouring posts. A footprint is a sheared rectangle with the variance of a quarter of a
-facet, which is a parallelogram (`sarheight_kernels.footprints`). With edges of a and b samples the
-parallelogram reaches (|a| + |b|) / 2 to either side, the rectangle up to sqrt((a^2 + b^2) / 2):
+facet, which is a parallelogram (`sarheight_kernels.footprints`). With edges a and b in samples the
+parallelogram reaches half of a + b to either side, the rectangle up to sqrt((a^2 + b^2) / 2):
 farther by (sqrt(2) - 1) / 2 of the longer edge, which is half the distance between the posts. At a
 vertical wall, where posts lie a hundred samples apart, that is ten samples."""
 
+# Line and sample of the posts, radar cross-section and projected area of the facets of a tile.
 TileSurface = tuple[
     NDArray[np.float64], NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]
 ]
-"""Line and sample of the posts, radar cross-section and projected area of the facets of a tile."""
 
 
 @njit
