@@ -9,9 +9,9 @@ Copying and adding pixel by pixel, each is a load and a store of its own. Here f
 cells are transposed in vector registers, so that one instruction reads or writes all pixels of a
 cell, or all cells of a pixel. Numba does not vectorise such loops: they are written in LLVM's
 intermediate language, whose vectors are compiled for every processor. Plain loops give the same
-bits and take 1.14 times as long for a reconstruction by one step of allocation, 1.22 times for
-`scatter` and 1.04 times for `gather` (2,000 x 2,000 cells, one thread of an AMD EPYC, best of nine
-runs in turn, 22 November 2026).
+bits; at best they take 1.03 times as long for a reconstruction by one step of allocation, 1.06
+times for `scatter` and 1.04 times for `gather`, and 0.98 to 1.24 times from launch to launch
+(2,000 x 2,000 cells, one thread of an AMD EPYC, 22 November 2026).
 
 Nothing checks indices here. The caller ensures that windows lie within the image, and that tables
 are padded to whole blocks of `LANES` cells and `WIDTH` pixels.
