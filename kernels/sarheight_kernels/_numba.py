@@ -74,13 +74,14 @@ TWO, THREE, FOUR = np.float32(2.0), np.float32(3.0), np.float32(4.0)
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 
-class _KernelCache(FunctionCache):  # type: ignore[misc]  # Numba has no types
+class _KernelCache(FunctionCache):
     """The cached machine code of one kernel; what cannot be read or written is compiled."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:  # noqa: ANN401
         """Load the code of a signature; None where there is none, or it is damaged."""
+        numbas: Any = super()
         try:
-            return super().load_overload(sig, target_context)
+            return numbas.load_overload(sig, target_context)
         # Damaged pickles and object code raise errors of many kinds.
         except Exception:  # noqa: BLE001
             _warn_once(
@@ -92,8 +93,9 @@ class _KernelCache(FunctionCache):  # type: ignore[misc]  # Numba has no types
 
     def save_overload(self, sig: Any, data: Any) -> None:  # noqa: ANN401
         """Save the code of a signature, if the disk takes it."""
+        numbas: Any = super()
         try:
-            super().save_overload(sig, data)
+            numbas.save_overload(sig, data)
         except (OSError, EOFError) as error:
             _warn_once(
                 f"compiled kernels cannot be cached in '{self.cache_path}' ({error}): they are "
@@ -127,15 +129,16 @@ def _temporary_folder() -> str:
     return folder
 
 
-def _kernel_cache(function: Callable[..., Any]) -> _KernelCache:
+def _kernel_cache(function: Callable[..., Any]) -> Any:  # noqa: ANN401
     """Find a place for the machine code of a kernel: Numba's, or else a temporary folder."""
+    kind: Any = _KernelCache
     try:
-        return _KernelCache(function)
+        return kind(function)
     except RuntimeError:  # no place can be written
         config: Any = numba.config
         before, config.CACHE_DIR = config.CACHE_DIR, _temporary_folder()
         try:
-            return _KernelCache(function)
+            return kind(function)
         finally:
             config.CACHE_DIR = before
 
