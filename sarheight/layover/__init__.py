@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from sarheight.layover._mapping import Mapping, mapping
-from sarheight.layover._posterior import Method, PosteriorMean, Reallocation
+from sarheight.layover._posterior import RTC, Method, PosteriorMean, Reallocation
 from sarheight.layover._reconstruct import fit_law, reconstruct
 from sarheight.layover.categories import FLAGS, masks
 
 __all__ = [
     "FLAGS",
+    "RTC",
     "Mapping",
     "Method",
     "PosteriorMean",
