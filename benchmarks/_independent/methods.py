@@ -20,11 +20,11 @@ from scipy.ndimage import distance_transform_edt, zoom
 from scipy.stats import norm
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
-from benchmarks.synthetic.scattering_ground import block_sums
-from sarheight.layover import RTC, Reallocation, reconstruct
+from benchmarks.synthetic.scattering_ground import block_sums, on_grid
+from sarheight.layover import RTC, Reallocation, composite, local_resolution, reconstruct
 
 if TYPE_CHECKING:
-    from benchmarks._independent.observations import Observed
+    from benchmarks._independent.observations import Form, Observed
 
 __all__ = [
     "FLOOR",
@@ -181,14 +181,18 @@ def _geocoded(observed: Observed) -> Floats:
     return block_sums(gamma0, FACETS) / FACETS**2
 
 
-TV = {"coarser": 1.0, "as_used": 2.0}
-"""Weight of total variation in dB, by form of the DEM."""
-NLM = {"coarser": 1.0, "as_used": 2.0}
+Chosen = dict["Form", tuple[float, float]]
+"""By form of the DEM: blur of image and area before the division, in postings, and a strength."""
+
+BLUR: Chosen = {"coarser": (0.2, 0.0), "as_used": (0.4, 0.0)}
+TV: Chosen = {"coarser": (0.15, 0.3), "as_used": (0.3, 0.8)}
+"""Weight of total variation in dB."""
+NLM: Chosen = {"coarser": (0.2, 0.6), "as_used": (0.3, 1.0)}
 """Strength of non-local means in dB."""
-LEE = {"coarser": 20.0, "as_used": 5.0}
-"""Equivalent number of looks of a cell of RTC, for the refined Lee filter."""
-BLUR = {"coarser": 0.2, "as_used": 0.2}
-"""Smoothing of image and area before the division, in postings of the DEM."""
+LEE: Chosen = {"coarser": (0.2, 64.0), "as_used": (0.4, 32.0)}
+"""Equivalent number of looks of a cell, for the refined Lee filter.
+
+All are those that `benchmarks._independent.parameters` found best on the places for development."""
 
 
 def tv(gamma0: Floats, weight: float) -> Floats:
@@ -213,9 +217,43 @@ def lee(gamma0: Floats, looks: float) -> Floats:
     return result.astype(np.float64)
 
 
+def _filtered(
+    function: Callable[[Floats, float], Floats], chosen: Chosen
+) -> Callable[[Observed], Floats]:
+    """Filter RTC by a function with the chosen blur and strength."""
+
+    def run(observed: Observed) -> Floats:
+        blur, strength = chosen[observed.form]
+        return function(rtc(observed, blur), strength)
+
+    return run
+
+
 def _each(function: Callable[[Observed], Floats]) -> Callable[[Sequence[Observed]], list[Estimate]]:
     """Apply a function to each pass by itself."""
     return lambda passes: [Estimate(function(observed)) for observed in passes]
+
+
+_rtc_blur = _filtered(lambda gamma0, _: gamma0, BLUR)
+_rtc_tv = _filtered(tv, TV)
+
+
+def _resolution(observed: Observed) -> Floats:
+    """Average the local resolution of sub-facets over each cell."""
+    finer = local_resolution(observed.scene, upsampled(observed.dem)).values
+    known = np.isfinite(finer)
+    with np.errstate(invalid="ignore"):
+        mean: Floats = block_sums(np.where(known, finer, 0.0), FACETS) / block_sums(known, FACETS)
+    return mean
+
+
+def _composite(passes: Sequence[Observed]) -> list[Estimate]:
+    """Combine RTC of both passes by local resolution weighting: one map for both."""
+    dem = passes[0].dem
+    results = [on_grid(dem, _rtc_tv(each), 1, {}).to_dataset(name="gamma0") for each in passes]
+    weights = [on_grid(dem, _resolution(each), 1, {}) for each in passes]
+    one = composite(results, weights).gamma0.values.astype(np.float64)
+    return [Estimate(one) for _ in passes]
 
 
 # ------------------------------------------------------------------------------------------ ours
@@ -254,24 +292,15 @@ METHODS = {
     "geocoding": Method("plain geocoding", "reported", _each(_geocoded)),
     "rtc_cells": Method("RTC, a cell one facet", "reported", _each(plain_rtc)),
     "rtc": Method("RTC", "baseline", _each(lambda each: rtc(each, 0.0))),
-    "rtc_blur": Method("RTC, blurred", "baseline", _each(lambda each: rtc(each, BLUR[each.form]))),
-    "rtc_tv": Method(
-        "RTC, blurred, TV",
-        "baseline",
-        _each(lambda each: tv(rtc(each, BLUR[each.form]), TV[each.form])),
-    ),
+    "rtc_blur": Method("RTC, blurred", "baseline", _each(_rtc_blur)),
+    "rtc_tv": Method("RTC, blurred, TV", "baseline", _each(_rtc_tv)),
     "rtc_nlm": Method(
-        "RTC, blurred, non-local means",
-        "baseline",
-        _each(lambda each: non_local_means(rtc(each, BLUR[each.form]), NLM[each.form])),
+        "RTC, blurred, non-local means", "baseline", _each(_filtered(non_local_means, NLM))
     ),
-    "rtc_lee": Method(
-        "RTC, blurred, refined Lee",
-        "baseline",
-        _each(lambda each: lee(rtc(each, BLUR[each.form]), LEE[each.form])),
-    ),
+    "rtc_lee": Method("RTC, blurred, refined Lee", "baseline", _each(_filtered(lee, LEE))),
     "one_step": Method("one step", "reported", _one_step),
     "posterior": Method("posterior", "posterior", _posterior),
+    "composite": Method("composite of RTC, blurred, TV", "composite", _composite),
     "two_passes": Method("posterior of two passes", "two_passes", _two_passes),
 }
 """All methods by name."""
