@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sarheight._files import file_errors, reason
 from sarheight.errors import ProductError
 from sarheight.orbit import Orbit, nanoseconds
 
@@ -43,16 +44,17 @@ def open_file(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file, or say what is wrong with it."""
     import h5py
 
-    try:
+    if not path.is_file():
+        msg = f"there is no file {path}"
+        raise FileNotFoundError(msg)
+    with file_errors(path, "an HDF5 file", ProductError):
         file = h5py.File(path, "r")
-    except OSError as error:
-        if not path.is_file():
-            msg = f"there is no file {path}"
-            raise FileNotFoundError(msg) from error
-        msg = f"{path} is not an HDF5 file, or is damaged ({error}): fetch it again"
-        raise ProductError(msg) from error
     with file:
-        yield file
+        try:
+            yield file
+        except (OSError, KeyError, RuntimeError) as error:
+            msg = f"{path} is damaged ({reason(error)}): fetch it again"
+            raise ProductError(msg) from error
 
 
 @dataclass(frozen=True)
