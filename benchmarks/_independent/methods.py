@@ -136,7 +136,7 @@ def upsampled(dem: xr.DataArray, factor: int = FACETS) -> xr.DataArray:
 # ------------------------------------------------------------------------------------- baselines
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def plain_rtc(observed: Observed) -> Floats:
     """RTC with a cell as one facet, without smoothing."""
     found = reconstruct(
@@ -149,12 +149,17 @@ def plain_rtc(observed: Observed) -> Floats:
     return found.gamma0.values.astype(np.float64)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=24)
 def rtc(observed: Observed, blur: float) -> Floats:
     """RTC with 3 x 3 sub-facets in a cell; the blur is in postings of the DEM."""
+    return _rtc_of(observed, upsampled(observed.dem), blur)
+
+
+def _rtc_of(observed: Observed, finer: xr.DataArray, blur: float) -> Floats:
+    """RTC with given sub-facets."""
     found = reconstruct(
         observed.scene,
-        upsampled(observed.dem),
+        finer,
         method=RTC(blur=FACETS * blur),
         smallest_area=0.0,
         variables=("gamma0", "projected_area"),
@@ -288,6 +293,29 @@ def _two_passes(passes: Sequence[Observed]) -> list[Estimate]:
     return [_estimate(found.isel({"pass": index})) for index in range(len(passes))]
 
 
+# --------------------------------------------------------------------------------------- oracles
+
+
+def _true_dem_tv(observed: Observed) -> Floats:
+    """RTC, blurred, TV with a DEM without error: its sub-facets are the true surface."""
+    finer = observed.ground.dem.astype(np.float32)
+    if observed.form == "as_used":
+        finer = upsampled(finer)
+    blur, weight = TV[observed.form]
+    return tv(_rtc_of(observed, finer, blur), weight)
+
+
+def _true_dem_posterior(passes: Sequence[Observed]) -> list[Estimate]:
+    """Our method with a DEM of the same posting without error."""
+    found = []
+    for each in passes:
+        factor = each.ground.dem.shape[0] // each.dem.shape[0]
+        heights = block_sums(each.ground.dem.values, factor) / factor**2
+        dem = each.dem.copy(data=heights.astype(np.float32))
+        found.append(_estimate(reconstruct(each.scene, dem)))
+    return found
+
+
 METHODS = {
     "geocoding": Method("plain geocoding", "reported", _each(_geocoded)),
     "rtc_cells": Method("RTC, a cell one facet", "reported", _each(plain_rtc)),
@@ -302,5 +330,7 @@ METHODS = {
     "posterior": Method("posterior", "posterior", _posterior),
     "composite": Method("composite of RTC, blurred, TV", "composite", _composite),
     "two_passes": Method("posterior of two passes", "two_passes", _two_passes),
+    "oracle_dem_rtc": Method("RTC, blurred, TV, with the true DEM", "oracle", _each(_true_dem_tv)),
+    "oracle_dem": Method("posterior with the true DEM", "oracle", _true_dem_posterior),
 }
 """All methods by name."""
