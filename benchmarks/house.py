@@ -30,6 +30,7 @@ PACKAGES = {
 LINE = (
     ("errors",),
     ("_runtime",),
+    ("_files",),
     ("ellipsoid",),
     ("orbit",),
     ("ground_range",),

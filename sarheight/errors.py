@@ -12,6 +12,7 @@ __all__ = [
     "AnnotationError",
     "CheckpointError",
     "ChecksumError",
+    "DamagedFileError",
     "DatasetError",
     "DemError",
     "FetchError",
@@ -61,6 +62,10 @@ class SarheightError(Exception):
         self.found = found
         self.options = dict(options or {})
         self.file_advice = file_advice
+
+
+class DamagedFileError(SarheightError, ValueError, OSError):
+    """A file is damaged, incomplete, larger than it may be, or of another kind than expected."""
 
 
 class AnnotationError(SarheightError, ValueError):

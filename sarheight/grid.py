@@ -26,6 +26,10 @@ __all__ = ["Burst", "RadarGrid", "require_positive"]
 
 Floats = NDArray[np.float64]
 
+BISTATIC_RANGES = (0.5, 2.0)
+"""Limits of `bistatic_range` in parts of the near range: it lies in the middle of a swath, and the
+far range of a spaceborne radar is below twice the near range."""
+
 RECORD_INTERVAL = 1.0
 """Seconds between the ground-range records of a simulated image, as in a GRD."""
 
@@ -110,7 +114,8 @@ class RadarGrid:
     Raises
     ------
     ValueError
-        If a size is not a whole number above zero, or a value is not finite or not above zero.
+        If a size is not a whole number above zero, or a value is not finite or not above zero; or
+        if `bistatic_range` is far from the slant ranges of the image.
 
     References
     ----------
@@ -150,6 +155,14 @@ class RadarGrid:
             object.__setattr__(self, name, int(count))
         for name in ("line_interval", "near_range", "sample_spacing", "wavelength", "looks"):
             require_positive(name, getattr(self, name))
+        if self.bistatic_range is not None:
+            nearest, farthest = (factor * self.near_range for factor in BISTATIC_RANGES)
+            if not nearest <= self.bistatic_range <= farthest:
+                msg = (
+                    f"found bistatic_range={self.bistatic_range!r}, expected a slant range like "
+                    f"those of the image, from {nearest:.0f} to {farthest:.0f} m"
+                )
+                raise ValueError(msg)
         if not math.isfinite(self.line_zero_time) or np.isnat(self.epoch):
             msg = (
                 f"found line_zero_time={self.line_zero_time!r} since {self.epoch}, expected "

@@ -295,9 +295,9 @@ class ReconstructSettings(DemSettings):
     coregister : {"report", "correct", "none"}
         Compare the image with its simulation, and `report` the shift between them, or `correct`
         the timing by it. Takes a few seconds for an image of any size.
-    method : {"posterior", "one-step"}
+    method : {"posterior", "one-step", "rtc"}
         `posterior`: reallocation regularised by neighbouring cells. `one-step`: each cell receives
-        its share of its pixels.
+        its share of its pixels. `rtc`: radiometric terrain correction, which takes no law.
     law : str
         Backscatter law that sets the shares: `fit` to the image's cells outside layover, or
         gamma[:level], lambert[:level], cosine[:level,exponent], muhleman[:level,roughness].
@@ -318,7 +318,7 @@ class ReconstructSettings(DemSettings):
     calibration: Annotated[Calibration | None, option(RADAR)] = None
     polarisations: Annotated[Names, option(RADAR, metavar="VV,VH", parser=_upper_names)] = ()
     coregister: Annotated[Literal["report", "correct", "none"], option(RADAR)] = "report"
-    method: Annotated[Literal["posterior", "one-step"], option(METHOD)] = "posterior"
+    method: Annotated[Literal["posterior", "one-step", "rtc"], option(METHOD)] = "posterior"
     law: Annotated[str, option(METHOD, metavar="LAW", parser=reconstruction_law)] = FIT
     memory: Annotated[str, option(RUNNING, metavar="SIZE", parser=memory_limit)] = "2 GiB"
 
@@ -330,6 +330,9 @@ class ReconstructSettings(DemSettings):
         if AUTO in self.dem and self.dem != (AUTO,):
             msg = f"found {AUTO} beside files, expected one or the other"
             raise typer.BadParameter(msg, param_hint="--dem")
+        if self.method == "rtc" and self.law != FIT:
+            msg = f"found {self.law} beside --method rtc, which takes no law: leave one of them out"
+            raise typer.BadParameter(msg, param_hint="--law")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,17 +38,29 @@ The options are
 The cache of a function follows changes in its own file only. After an edit of a kernel in one
 file that is called from another, remove ``__pycache__`` of both (``make clean`` does).
 
+The cache is a convenience and never stops a run: damaged files are deleted and the kernel is
+compiled again, a full disk leaves the kernel uncached, and where no folder for the cache can be
+written, a temporary one serves until the process ends. Each is said once, as a `RuntimeWarning`.
+
 A literal such as ``0.5`` is a double: in an expression of float32 it would turn all that follows
 into double precision, at half the speed. Kernels in single precision take the constants below.
 """
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba
 import numpy as np
+from numba.core.caching import FunctionCache
 
 if TYPE_CHECKING:
     prange = range
@@ -62,14 +74,85 @@ TWO, THREE, FOUR = np.float32(2.0), np.float32(3.0), np.float32(4.0)
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 
+class _KernelCache(FunctionCache):
+    """The cached machine code of one kernel; what cannot be read or written is compiled."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:  # noqa: ANN401
+        """Load the code of a signature; None where there is none, or it is damaged."""
+        numbas: Any = super()
+        try:
+            return numbas.load_overload(sig, target_context)
+        # Damaged pickles and object code raise errors of many kinds.
+        except Exception:  # noqa: BLE001
+            _warn_once(
+                f"the cache of compiled kernels in '{self.cache_path}' is damaged: the damaged "
+                "files are deleted, and their kernels compiled again"
+            )
+            self.delete()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:  # noqa: ANN401
+        """Save the code of a signature, if the disk takes it."""
+        numbas: Any = super()
+        try:
+            numbas.save_overload(sig, data)
+        except (OSError, EOFError) as error:
+            _warn_once(
+                f"compiled kernels cannot be cached in '{self.cache_path}' ({error}): they are "
+                "compiled again in every run until there is room, or NUMBA_CACHE_DIR names "
+                "another folder"
+            )
+
+    def delete(self) -> None:
+        """Delete the files of this kernel."""
+        with suppress(OSError):
+            for file in Path(self.cache_path).glob(f"{self._impl.filename_base}.*"):
+                if file.suffix in {".nbi", ".nbc"}:
+                    file.unlink(missing_ok=True)
+
+
+@cache
+def _warn_once(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+
+@cache
+def _temporary_folder() -> str:
+    """Make a folder for the cache of this process, which only its user can read."""
+    folder = tempfile.mkdtemp(prefix="sarheight-kernels-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _warn_once(
+        "no folder for compiled kernels can be written, neither beside the code nor in the user's "
+        f"cache: they are kept in '{folder}' and compiled again in every run; set NUMBA_CACHE_DIR "
+        "to a writable folder"
+    )
+    return folder
+
+
+def _kernel_cache(function: Callable[..., Any]) -> Any:  # noqa: ANN401
+    """Find a place for the machine code of a kernel: Numba's, or else a temporary folder."""
+    kind: Any = _KernelCache
+    try:
+        return kind(function)
+    except RuntimeError:  # no place can be written
+        config: Any = numba.config
+        before, config.CACHE_DIR = config.CACHE_DIR, _temporary_folder()
+        try:
+            return kind(function)
+        finally:
+            config.CACHE_DIR = before
+
+
 def _compile(function: Kernel, *, parallel: bool) -> Kernel:
-    compiled = numba.njit(
-        cache=True,
+    compiled: Any = numba.njit(
         nogil=True,
         error_model="numpy",
         fastmath={"contract"},
         parallel=parallel,
     )(function)
+    if compiled is not function:  # compilation is not switched off
+        with suppress(OSError):  # not even a temporary folder: compiled in every run
+            compiled._cache = _kernel_cache(function)  # noqa: SLF001  # what `cache=True` sets
     return cast("Kernel", compiled)
 
 

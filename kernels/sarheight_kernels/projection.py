@@ -17,14 +17,9 @@ from sarheight_kernels._numba import ONE, ZERO, njit, parallel_njit, prange
 from sarheight_kernels.footprint_pixels import (
     GROUP,
     INITIAL_SIZE,
-    LANES,
-    WIDTH,
-    add_fours,
-    add_pairs,
     all_within,
     fetch_channel,
     illuminated_row_footprints,
-    transpose_fours,
     window_starts,
 )
 from sarheight_kernels.footprints import PITCH, Table, footprint_tables, row_footprints
@@ -39,6 +34,8 @@ from sarheight_kernels.tiles import (
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
 
+WIDTH = 4
+"""Pixels of a window that are added together."""
 BLOCKS = 16
 """Blocks of lines into which a large image is divided: `scatter` uses as many threads at most."""
 
@@ -65,7 +62,7 @@ def _add(
 
 @njit
 def _add_row(
-    window: NDArray[np.float32],
+    window: Table,
     windows: NDArray[np.int32],
     brightness: NDArray[np.float32],
     lines: int,
@@ -73,30 +70,33 @@ def _add_row(
     first_line: int,
     image: NDArray[np.float32],
 ) -> None:
-    """Add the windows of a row of cells to an image that holds them all."""
+    """Add the windows of a row of cells to an image that holds them all.
+
+    Every fourth cell is added, then those after them, and so on: right after its neighbour, with
+    which it shares pixels, a cell would wait until their sums are stored.
+    """
     wide = image.shape[1]
     start = window_starts(windows, brightness.size, first_line, wide, 1)
-    groups, size = (samples + WIDTH - 1) // WIDTH, WIDTH * PITCH
-    transposed = np.empty(lines * groups * size, np.float32)
-    for k in range(lines):
-        for group in range(groups):
-            at = (k * samples + WIDTH * group) * PITCH
-            for j in range(0, brightness.size, LANES):
-                transpose_fours(window, at + j, transposed, (k * groups + group) * size + j)
-    # A cell after its neighbour would wait until what they have in common is stored.
+    # Unsigned indices are not checked for counting from the end.
+    flat, cells = image.reshape(image.size), np.uint64(brightness.size)
     for first in range(WIDTH):
         for k in range(lines):
-            for group in range(groups):
-                at = (k * groups + group) * size + first * PITCH
-                to = k * wide + WIDTH * group
-                if WIDTH * group + WIDTH <= samples:
-                    for j in range(first, brightness.size, WIDTH):
-                        add_fours(transposed, at, brightness, j, image, start[np.uint64(j)] + to)
-                        at += WIDTH
+            for begin in range(0, samples, WIDTH):
+                at = np.uint64((k * samples + begin) * PITCH)
+                offset = np.int64(k * wide + begin)
+                # Loops over a constant number of pixels are unrolled; samples are even.
+                if begin + WIDTH <= samples:
+                    for j in range(np.uint64(first), cells, np.uint64(WIDTH)):
+                        factor, to = brightness[j], np.uint64(start[j] + offset)
+                        for m in range(WIDTH):
+                            weight = window[at + j + np.uint64(m * PITCH)]
+                            flat[to + np.uint64(m)] += factor * weight
                 else:
-                    for j in range(first, brightness.size, WIDTH):
-                        add_pairs(transposed, at, brightness, j, image, start[np.uint64(j)] + to)
-                        at += WIDTH
+                    for j in range(np.uint64(first), cells, np.uint64(WIDTH)):
+                        factor, to = brightness[j], np.uint64(start[j] + offset)
+                        for m in range(2):
+                            weight = window[at + j + np.uint64(m * PITCH)]
+                            flat[to + np.uint64(m)] += factor * weight
 
 
 @njit

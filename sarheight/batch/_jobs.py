@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, get_args
 
 from sarheight.errors import JobListError, ManifestError
+from sarheight.output.atomic import recover
 from sarheight.settings import (
     ReconstructionOutput,
     ReconstructSettings,
@@ -408,6 +409,7 @@ class Manifest:
         """Remove partial outputs of a killed job."""
         if not self.may_replace(job) or not job.output.parent.is_dir():
             return
+        recover(job.output)
         for partial in job.output.parent.glob(f".{job.output.name}.*.partial"):
             with suppress(OSError):
                 shutil.rmtree(partial)

@@ -161,9 +161,9 @@ def _is_city_stack(path: Path) -> bool:
     """Tell whether a store is a stack of a city, as `sarheight stack` writes it."""
     if path.suffix.lower() != ".zarr":
         return False
-    import xarray as xr
+    from sarheight.output import open_result
 
-    with xr.open_zarr(path) as store:
+    with open_result(path, chunks={}) as store:
         return "month" in store.dims
 
 

@@ -165,7 +165,7 @@ def reconstruct(
     Area-projection radiometric terrain correction (RTC) is a special case:
 
     ```
-    sarheight reconstruct image.nc --dem dem.tif --method one-step --law gamma -o rtc.tif
+    sarheight reconstruct image.nc --dem dem.tif --method rtc -o rtc.tif
     ```
 
     Repeat a result with the settings that it holds:
@@ -220,12 +220,16 @@ def _reconstruct(
             "reconstructed"
         )
     current.stage("reconstruct")
-    posterior = settings.method == "posterior"
+    methods: dict[str, layover.Method] = {
+        "posterior": layover.PosteriorMean(),
+        "one-step": layover.Reallocation(),
+        "rtc": layover.RTC(),
+    }
     unfolded = layover.reconstruct(
         scene,
         dem,
         law=None if settings.law == FIT else parse_law(settings.law),
-        method=layover.PosteriorMean() if posterior else layover.Reallocation(),
+        method=methods[settings.method],
         memory_limit=limit,
     )
     current.stage("write")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from sarheight.layover._composite import composite, local_resolution
 from sarheight.layover._mapping import Mapping, mapping
-from sarheight.layover._posterior import Method, PosteriorMean, Reallocation
+from sarheight.layover._posterior import RTC, Method, PosteriorMean, Reallocation
 from sarheight.layover._reconstruct import fit_law, reconstruct
 from sarheight.layover.categories import FLAGS, masks
 
 __all__ = [
     "FLAGS",
+    "RTC",
     "Mapping",
     "Method",
     "PosteriorMean",
     "Reallocation",
+    "composite",
     "fit_law",
+    "local_resolution",
     "mapping",
     "masks",
     "reconstruct",

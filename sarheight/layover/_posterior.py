@@ -39,13 +39,48 @@ class Reallocation:
 
     with the RCS :math:`W_{pg}` that the cell would contribute to the pixel by the backscatter law
     alone. Every pixel's RCS is allocated exactly once. With a law of constant gamma0 this is
-    area-projection radiometric terrain correction.
+    area-projection radiometric terrain correction, see `RTC`.
 
     References
     ----------
     SAR2HEIGHT, EGU General Assembly 2026, EGU26-8644.
     Small, D. (2011). Flattening gamma. IEEE TGRS 49(8), 3081-3093.
     """
+
+
+@dataclass(frozen=True)
+class RTC(Reallocation):
+    r"""Area-projection radiometric terrain correction: all cells share one gamma0.
+
+    Each pixel's RCS is divided by the illuminated area that projects into it, and a cell takes
+    the mean of its pixels, weighted by its own projected area in them:
+
+    .. math:: \hat\gamma_g = \frac{\sum_p A_{pg} \, \tilde E_p / \tilde A_p}{\sum_p A_{pg}},
+              \qquad A_p = \sum_g A_{pg}
+
+    (Small 2011, read from the ground). RCS :math:`E` and area :math:`A` are both smoothed before
+    the division, as :math:`\tilde E` and :math:`\tilde A`, because a DEM puts area into a pixel
+    beside the right one, and the quotient of two images that do not fit is large. No backscatter
+    law is used.
+
+    Attributes
+    ----------
+    blur : float
+        Standard deviation of that smoothing, in postings of the DEM; 0 for none.
+
+    References
+    ----------
+    Small, D. (2011). Flattening gamma: radiometric terrain correction for SAR imagery. IEEE TGRS
+    49(8), 3081-3093.
+    """
+
+    blur: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if not 0.0 <= self.blur < np.inf:
+            msg = f"found blur={self.blur}; expected a number of postings, not negative"
+            raise ValueError(msg)
 
 
 @dataclass(frozen=True)
@@ -113,18 +148,18 @@ Method = Reallocation | PosteriorMean
 
 def support_of(method: Method, scale: GridScale) -> Support:
     """Add up the surroundings of a cell on which a method's result depends."""
+    blurs = [_blur(method, scale, index) for index in range(len(scale.cell_sizes))]
+    reaches = [(0, 0) if blur is None else _reach(blur) for blur in blurs]
+    lines, samples = (max(reach) for reach in zip(*reaches, strict=True))
     if isinstance(method, Reallocation):
         down, across = _reach(scale.ground_taps(VARIANCE_POOLING))
-        return Support(1, (0.0, 0.0), (down, across), (40, 16), (12, 8))
+        return Support(1, (lines, samples), (down, across), (40, 16), (12, 8))
     near = _reach(scale.ground_taps(method.pooling))
     far = _reach(scale.ground_taps(PRIOR_DISTANCE * method.pooling))
     steps = method.steps
-    blurs = [scale.image_taps(method.blur, index) for index in range(len(scale.cell_sizes))]
-    reaches = [(0, 0) if blur is None else _reach(blur) for blur in blurs]
-    lines, samples = (steps * max(reach) for reach in zip(*reaches, strict=True))
     # The prior's own variance is pooled once more than its mean.
     rows, columns = ((steps + 1) * a + (steps - 1) * b for a, b in zip(near, far, strict=True))
-    return Support(steps, (lines, samples), (rows, columns), (52, 48), (12, 12))
+    return Support(steps, (steps * lines, steps * samples), (rows, columns), (52, 48), (12, 12))
 
 
 def _reach(taps: Taps) -> tuple[int, int]:
@@ -176,7 +211,9 @@ def allocate_tile(
 
 def _blur(method: Method, scale: GridScale, index: int) -> Taps | None:
     """Weights by which the image of a pass is smoothed."""
-    return None if isinstance(method, Reallocation) else scale.image_taps(method.blur, index)
+    if isinstance(method, RTC | PosteriorMean):
+        return scale.image_taps(method.blur, index)
+    return None
 
 
 def sample_tile_neighbourhoods(tile: AllocatedTile, method: Method, scale: GridScale) -> Samples:

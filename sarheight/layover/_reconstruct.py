@@ -23,6 +23,7 @@ from sarheight_kernels.estimation import to_backscatter
 from sarheight.dem.checked import stored_like
 from sarheight.geometry.pass_geometry import dem_dataset
 from sarheight.geometry.visibility import FORESHORTENING_THRESHOLD
+from sarheight.illumination import ConstantGamma
 from sarheight.layover._plan import (
     SceneDem,
     ScenePlan,
@@ -36,6 +37,7 @@ from sarheight.layover._plan import (
     tile_input,
 )
 from sarheight.layover._posterior import (
+    RTC,
     AllocatedTile,
     EstimatedTile,
     PosteriorMean,
@@ -133,8 +135,8 @@ def reconstruct(
         What a DataArray is calibrated to, on the ellipsoid.
     law : callable, optional
         Backscatter law, from incidence in degrees to sigma0. By default it is fitted to each
-        image's own cells outside layover and shadow (`fit_law`).
-    method : Reallocation or PosteriorMean, optional
+        image's own cells outside layover and shadow (`fit_law`). `RTC` takes none.
+    method : Reallocation, RTC or PosteriorMean, optional
         How RCS is allocated; `PosteriorMean()` by default.
     foreshortening : float
         Threshold of foreshortening, see `masks`.
@@ -207,7 +209,9 @@ def reconstruct(
         msg = f"found smallest_area={smallest_area!r}, expected a part of a cell, 0 to below 1"
         raise ValueError(msg)
     chosen = PosteriorMean() if method is None else method
-    settings = Settings(law, chosen, foreshortening, smallest_area, _variable_names(variables))
+    settings = Settings(
+        _law_of(chosen, law), chosen, foreshortening, smallest_area, _variable_names(variables)
+    )
     limit = _memory_bytes(memory_limit)
     scenes = scenes_of(image, grid, orbit, calibration)
     checked = SceneDem.of(dem, file_cache_of(limit))
@@ -271,6 +275,19 @@ def fit_law(scene: Scene, dem: xr.DataArray | CheckedDem) -> FittedLaw:
     loaded = read_tile(plan, tile_input([scene], checked, planner.whole()))
     (law,) = fit_laws([sample_open_cells(observe(plan, loaded), plan.scale)])
     return law
+
+
+def _law_of(method: Method, law: BackscatterLaw | None) -> BackscatterLaw | None:
+    """Return the law that is given, or the one that the method prescribes."""
+    if not isinstance(method, RTC):
+        return law
+    if law is not None:
+        msg = (
+            f"found law={describe(law)} beside method=RTC(), which takes gamma0 to be the same at "
+            "every angle: leave law out, or pass method=Reallocation()"
+        )
+        raise ValueError(msg)
+    return ConstantGamma(1.0)
 
 
 def _memory_bytes(limit: float | str) -> float:

@@ -29,6 +29,8 @@ from defusedxml.ElementTree import fromstring
 from rasterio.enums import Resampling
 from rasterio.windows import Window
 
+from sarheight._files import file_errors
+from sarheight.errors import DamagedFileError
 from sarheight.output._bands import (
     COORDINATES,
     STATISTICS_PREFIX,
@@ -318,24 +320,25 @@ def copy_cog(source: Path, path: Path, checksums: Checksums, overviews: int) -> 
 
 def read_geotiff(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
     """Read a result from a GeoTIFF that `write_geotiff` has written."""
-    with rasterio.open(path) as file:
-        tags = [file.tags(index) for index in file.indexes]
-        file_tags = file.tags()
-    if not all("BAND_VARIABLE" in tag for tag in tags):
-        msg = f"'{path}' is a GeoTIFF, but no result of sarheight; open it by rioxarray"
-        raise ValueError(msg)
-    image = rioxarray.open_rasterio(path, chunks=chunks)
-    if not isinstance(image, xr.DataArray):
-        msg = f"'{path}' holds several images, which no result does"
-        raise ValueError(msg)  # noqa: TRY004  # the file is wrong, not the argument
-    if chunks is None:
-        image.load().close()
-    image.encoding = {}
-    dataset = image.drop_vars("band").coords.to_dataset()
-    for name, variable in merge_bands(image, tags).items():
-        dataset[name] = variable
-        dataset[name].encoding["grid_mapping"] = "spatial_ref"
-    return restore_dataset(dataset, file_tags)
+    with file_errors(path, "a GeoTIFF"):
+        with rasterio.open(path, driver="GTiff") as file:
+            tags = [file.tags(index) for index in file.indexes]
+            file_tags = file.tags()
+        if not all("BAND_VARIABLE" in tag for tag in tags):
+            msg = f"'{path}' is a GeoTIFF, but no result of sarheight; open it by rioxarray"
+            raise DamagedFileError(msg)
+        image = rioxarray.open_rasterio(path, chunks=chunks, driver="GTiff")
+        if not isinstance(image, xr.DataArray):
+            msg = f"'{path}' holds several images, which no result does"
+            raise DamagedFileError(msg)
+        if chunks is None:
+            image.load().close()
+        image.encoding = {}
+        dataset = image.drop_vars("band").coords.to_dataset()
+        for name, variable in merge_bands(image, tags).items():
+            dataset[name] = variable
+            dataset[name].encoding["grid_mapping"] = "spatial_ref"
+        return restore_dataset(dataset, file_tags)
 
 
 def restore_dataset(dataset: xr.Dataset, file_tags: dict[str, str]) -> xr.Dataset:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 import platform
 import re
@@ -19,6 +18,7 @@ from urllib.request import url2pathname
 import numpy as np
 import xarray as xr
 
+from sarheight._files import file_errors, parse_json
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.output.atomic import RESULTS, require_path
 
@@ -45,19 +45,19 @@ def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
         When the path does not exist.
     ValueError
         When the format is unknown, or the file does not say where it comes from.
-    OSError
-        When the file is damaged.
+    DamagedFileError
+        When the file is damaged. It is a `ValueError` and an `OSError`.
     """
     path = require_path(path, RESULTS)
-    text = _file_attributes(path).get("provenance")
+    with file_errors(path, "a result"):
+        text = _file_attributes(path).get("provenance")
     if text is None:
         msg = (
             f"'{path}' does not say where it comes from; only results that were written with the "
             "attribute 'provenance' do, as those of the command line"
         )
         raise ValueError(msg)
-    record: dict[str, Any] = json.loads(str(text))
-    return record
+    return parse_json(str(text), f"provenance of {path}")
 
 
 def _file_attributes(path: Path) -> Mapping[Any, Any]:

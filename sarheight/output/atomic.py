@@ -1,22 +1,35 @@
 """Paths of results: checks, and atomic writing.
 
-A file or folder appears under its final name complete, or not at all.
+A file or folder appears under its final name complete, or not at all. A result is written in a
+hidden folder beside it, ``.NAME.RANDOM.partial``, whose file `OWNER` the writing process keeps
+locked. Linux and macOS exchange two folders in one step; elsewhere the old one is moved aside
+first, and a process that is killed in between leaves both in the hidden folder. Whoever next
+writes in that place, or looks for the result, finishes the exchange and removes what dead
+processes left.
 """
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import shutil
+import sys
 import tempfile
 import time
 from contextlib import contextmanager, suppress
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sarheight.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+# Windows has no such module; there the folders of dead processes stay.
+fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
 
 SUFFIXES = (".tif", ".tiff", ".nc", ".zarr", ".png")
 LAYERS = "/"
@@ -34,6 +47,11 @@ BESIDE_LAYERS = ("*.tif", "*.stac.json", "*.aux.xml", "*.qml")
 CLEANUPS, PAUSE = 40, 0.05
 """How often to remove what the threads of a failed writer still write, and seconds between."""
 LITTLE_SPACE = 1 << 30
+PARTIAL = ".partial"
+OWNER, RETIRED = "owner.lock", "retired"
+"""In a hidden folder: the lock of the process that writes there, and the result it replaces."""
+UNLOCKED, SECONDS_TO_LOCK = f"{OWNER}.new", 60.0
+"""Name of the lock before it is locked, and the time after which this will not happen any more."""
 
 
 def check_writable(
@@ -94,6 +112,8 @@ def require_path(path: str | os.PathLike[str], suffixes: Iterable[str] = ()) -> 
     if suffixes and _suffix(path, suffixes) not in suffixes:
         msg = f"cannot read '{path}' as a result: expected a name in {', '.join(suffixes)}"
         raise ValueError(msg)
+    if not path.exists():
+        recover(path)
     if not path.exists():
         msg = f"there is no '{path}'"
         raise FileNotFoundError(msg)
@@ -158,6 +178,7 @@ def atomic_write(
     keeps in this folder are removed with it, also after a failure.
     """
     path = Path(path)
+    recover(path)
     target = check_writable(path, overwrite=overwrite, suffixes=suffixes)
     with (
         _errors_as_output_error(path, target),
@@ -169,32 +190,78 @@ def atomic_write(
         sync_to_disk(work)
         if os.path.lexists(target):
             _check_replaceable(path, target, _suffix(path, suffixes), overwrite=overwrite)
-        _move(work, target)
+        _move(work, target, replace=overwrite)
 
 
 @contextmanager
 def _folder_beside(target: Path) -> Iterator[Path]:
-    """Yield a hidden folder, and remove it afterwards.
+    """Yield a hidden folder that is locked by this process, and remove it afterwards.
 
     When one thread of a writer fails, the others go on and write chunks into the folder that is
     being emptied; so it is removed repeatedly until they have finished.
     """
-    folder = None
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=PARTIAL, dir=target.parent))
     try:
-        with tempfile.TemporaryDirectory(
-            prefix=f".{target.name}.",
-            suffix=".partial",
-            dir=target.parent,
-            ignore_cleanup_errors=True,
-        ) as name:
-            folder = Path(name)
+        with _lock_owner(folder):
             yield folder
     finally:
-        for _ in range(CLEANUPS):
-            if folder is None or not folder.exists():
-                break
-            time.sleep(PAUSE)
+        for attempt in range(CLEANUPS):
+            if attempt:
+                time.sleep(PAUSE)
             shutil.rmtree(folder, ignore_errors=True)
+            if not folder.exists():
+                break
+
+
+@contextmanager
+def _lock_owner(folder: Path) -> Iterator[None]:
+    """Hold the lock of a hidden folder, which ends with the process."""
+    if fcntl is None:
+        yield
+        return
+    # Under its name it is locked already: nobody takes the folder for that of a dead process.
+    created = folder / UNLOCKED
+    with created.open("wb") as lock:
+        with suppress(OSError):  # a file system without locks: the folder is never removed
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            created.rename(folder / OWNER)
+        yield
+
+
+def recover(path: str | os.PathLike[str]) -> None:
+    """Finish what killed processes left undone in the folder of a result.
+
+    Their hidden folders are removed. Where one of them had moved an earlier result aside to put
+    the new one in its place, the new one, which is complete, takes the place.
+
+    Parameters
+    ----------
+    path : path-like
+        A result, whether it exists or not.
+    """
+    parent = Path(path).resolve().parent
+    if fcntl is None or not parent.is_dir():
+        return
+    for folder in parent.glob(f".*{PARTIAL}"):
+        with suppress(OSError):
+            unlocked = {file.name for file in folder.iterdir()} <= {UNLOCKED}
+            if unlocked and time.time() - folder.stat().st_mtime > SECONDS_TO_LOCK:
+                shutil.rmtree(folder)
+                continue
+            with (folder / OWNER).open("rb+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # an error where it is alive
+                _finish_exchange(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _finish_exchange(folder: Path) -> None:
+    """Put the result of a killed process in the place that it had emptied."""
+    target = folder.parent / folder.name.removesuffix(PARTIAL).removeprefix(".").rpartition(".")[0]
+    if not (folder / RETIRED).exists() or os.path.lexists(target):
+        return
+    work = folder / f"result{target.suffix}"
+    (work if work.exists() else folder / RETIRED).rename(target)
+    _sync_folder(target.parent)
 
 
 @contextmanager
@@ -218,19 +285,46 @@ def sync_to_disk(work: Path) -> None:
             os.fsync(stream.fileno())
 
 
-def _move(work: Path, target: Path) -> None:
-    """Rename `work` to `target`; an existing folder is moved aside, and back on failure."""
-    if target.is_dir():
-        retired = work.with_name("retired")
+def _move(work: Path, target: Path, *, replace: bool) -> None:
+    """Rename `work`, which is on the disk, to `target`; what has that name is replaced at once."""
+    if not target.is_dir():
+        if replace or not _rename(work, target, "keep"):
+            work.replace(target)
+    elif not _rename(work, target, "exchange"):
+        retired = work.with_name(RETIRED)
         target.rename(retired)
         try:
             work.replace(target)
         except BaseException:
             retired.rename(target)
             raise
-    else:
-        work.replace(target)
     _sync_folder(target.parent)
+
+
+RENAME_FUNCTIONS = {
+    # Function of the C library, folder "where the process is", and flags: Linux' RENAME_NOREPLACE
+    # and RENAME_EXCHANGE, and RENAME_EXCL and RENAME_SWAP of macOS.
+    "linux": ("renameat2", -100, {"keep": 1, "exchange": 2}),
+    "darwin": ("renameatx_np", -2, {"keep": 4, "exchange": 2}),
+}
+UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+
+def _rename(source: Path, target: Path, mode: str) -> bool:
+    """Rename to a name that is free ("keep"), or exchange two names; False if that is unsupported.
+
+    Source: renameat2(2) of Linux, renameatx_np(2) of macOS
+    """
+    function, here, flags = RENAME_FUNCTIONS.get(sys.platform, ("", 0, {}))
+    library = ctypes.CDLL(None, use_errno=True) if function else None
+    if not hasattr(library, function or "?"):
+        return False
+    names = (os.fsencode(source), os.fsencode(target))
+    done = getattr(library, function)(here, names[0], here, names[1], flags[mode])
+    code = ctypes.get_errno()
+    if done != 0 and code not in UNSUPPORTED:
+        raise OSError(code, os.strerror(code), str(target))
+    return bool(done == 0)
 
 
 def _sync_folder(folder: Path) -> None:

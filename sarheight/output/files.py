@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import xarray as xr
 
 from sarheight.errors import OutputError
 from sarheight.output._bands import PACKINGS
@@ -29,17 +28,19 @@ from sarheight.output.grid import (
     plain_attributes,
 )
 from sarheight.output.stac import STAC_SUFFIX, require_acquisitions, stac_item
+from sarheight.output.stores import NETCDF_CHECKSUM, read_store, zarr_compressor
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
 
+    import xarray as xr
     from matplotlib.figure import Figure
 
 CHUNK = 1024
 TIME_UNITS = "microseconds since 1970-01-01"
 # Speckle does not compress: higher levels take several times as long for a few bytes.
-COMPRESSION = {"zlib": True, "complevel": 1, "shuffle": True}
+COMPRESSION = {"zlib": True, "complevel": 1, "shuffle": True} | NETCDF_CHECKSUM
 
 
 def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
@@ -49,6 +50,8 @@ def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
         if coordinate.dtype.kind in "OU":
             # In CF, a label is an array of characters: only numbers make a coordinate variable.
             coordinate.encoding["dtype"] = "S1"
+        elif coordinate.ndim and coordinate.dtype.kind in "iuf":
+            coordinate.encoding |= NETCDF_CHECKSUM | {"chunksizes": coordinate.shape}
     for variable in dataset.data_vars.values():
         variable.encoding["chunksizes"] = _chunks(variable)
         if variable.dtype.kind in "iuf":
@@ -64,27 +67,11 @@ def write_zarr(dataset: xr.Dataset, path: Path, *, chunk: int = CHUNK) -> None:
     dataset = _add_conventions(dataset, chunk)
     for variable in dataset.data_vars.values():
         variable.encoding["chunks"] = _chunks(variable, chunk)
-    dataset.to_zarr(path, mode="w-", zarr_format=2, consolidated=True)
-
-
-def _read_store(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
-    """Read NetCDF or Zarr without masking by ``_FillValue``, which would turn codes into floats."""
-    dataset = xr.open_dataset(
-        path,
-        engine="zarr" if path.suffix.lower() == ".zarr" else "netcdf4",
-        chunks=chunks,
-        decode_coords="all",
-        mask_and_scale=False,
-        decode_timedelta=False,
-    )
-    if chunks is None:
-        with dataset:
-            dataset.load()
-    for variable in dataset.data_vars.values():
-        for name in ("flag_values", "flag_masks"):
-            if name in variable.attrs:
-                variable.attrs[name] = np.atleast_1d(variable.attrs[name]).astype(variable.dtype)
-    return dataset
+    for every in dataset.variables.values():
+        if every.dtype.kind in "iuf":
+            every.encoding["compressors"] = zarr_compressor()
+    # A chunk that is missing in a store is then one that was lost.
+    dataset.to_zarr(path, mode="w-", zarr_format=2, consolidated=True, write_empty_chunks=True)
 
 
 def _add_conventions(dataset: xr.Dataset, chunk: int = CHUNK) -> xr.Dataset:
@@ -141,8 +128,8 @@ WRITERS: dict[str, Callable[[xr.Dataset, Path], None]] = {
 READERS: dict[str, Callable[[Path, Any], xr.Dataset]] = {
     ".tif": read_geotiff,
     ".tiff": read_geotiff,
-    ".nc": _read_store,
-    ".zarr": _read_store,
+    ".nc": read_store,
+    ".zarr": read_store,
     LAYERS: read_layers,
 }
 
@@ -332,8 +319,9 @@ def open_result(
         When the path does not exist.
     ValueError
         When the format cannot be read back, or the file is not a result.
-    OSError
-        When the file is damaged.
+    DamagedFileError
+        When the file is damaged or incomplete, such as a Zarr store that lost a chunk. It is a
+        `ValueError` and an `OSError`.
     """
     path = require_path(path, READERS)
     if not path.suffix and not path.is_dir():

@@ -7,6 +7,7 @@ JSON in its attributes, exact to the last bit.
 from __future__ import annotations
 
 import json
+import zlib
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import numpy as np
 import xarray as xr
 
+from sarheight._files import file_errors, parse_json, reason
 from sarheight._runtime import ignore_missing_georeference
+from sarheight.errors import DamagedFileError
 from sarheight.grid import Burst, RadarGrid
 from sarheight.ground_range import GroundRange
 from sarheight.orbit import Orbit
@@ -93,58 +96,46 @@ def read_radar(path: str | os.PathLike[str]) -> xr.Dataset:
     suffix = path.suffix.lower()
     if suffix in {".safe", ".zip"} or (path.is_dir() and suffix != ".zarr"):
         msg = f"'{path}' {WHOLE_PRODUCT}"
-        raise ValueError(msg)
-    if suffix in STORES:
-        try:
-            dataset = open_result(path)
-        except (OSError, KeyError) as error:
-            msg = f"'{path}' cannot be read, or is damaged ({error})"
-            raise ValueError(msg) from error
-    else:
-        dataset = _read_raster(path)
+        raise DamagedFileError(msg)
+    dataset = open_result(path) if suffix in STORES else _read_raster(path)
     for name, variable in dataset.data_vars.items():
         if variable.dims[-2:] != tuple(RADAR_DIMS):
             msg = (
                 f"found '{name}' of dims {variable.dims} in '{path}', expected radar geometry, "
                 "(line, sample): pass the image before it was geocoded"
             )
-            raise ValueError(msg)
+            raise DamagedFileError(msg)
     return dataset
 
 
 def _read_raster(path: Path) -> xr.Dataset:
     import rasterio
-    from rasterio.errors import RasterioError
 
-    try:
+    with file_errors(path, "a raster that GDAL can read"):
         with ignore_missing_georeference(), rasterio.open(path) as file:
             _require_radar_geometry(file, path)
             tags = [file.tags(index) for index in file.indexes]
             values = file.read()
             nodata, names = file.nodata, file.descriptions
             file_tags = file.tags()
-    except RasterioError as error:
-        msg = f"'{path}' is not a raster that GDAL can read, or it is damaged ({error})"
-        raise ValueError(msg) from error
-    image = xr.DataArray(values, dims=("band", "y", "x"))
-    if all("BAND_VARIABLE" in tag for tag in tags):
-        dataset = xr.Dataset(merge_bands(image, tags))
-    else:
-        dataset = _image_of_bands(image, nodata, names, path).to_dataset(name="image")
-    return restore_dataset(dataset.rename(y="line", x="sample"), file_tags)
+        image = xr.DataArray(values, dims=("band", "y", "x"))
+        if all("BAND_VARIABLE" in tag for tag in tags):
+            dataset = xr.Dataset(merge_bands(image, tags))
+        else:
+            dataset = _image_of_bands(image, nodata, names, path).to_dataset(name="image")
+        return restore_dataset(dataset.rename(y="line", x="sample"), file_tags)
 
 
 def raster_geometry(path: str | os.PathLike[str]) -> Literal["radar", "map", ""]:
     """Return the geometry of a GeoTIFF that this package has written; "" for any other file."""
     import rasterio
-    from rasterio.errors import RasterioError
 
     try:
         with ignore_missing_georeference(), rasterio.open(path) as file:
             if "BAND_VARIABLE" not in file.tags(1):
                 return ""
             return "radar" if file.crs is None else "map"
-    except RasterioError:
+    except Exception:  # noqa: BLE001  # whatever GDAL and rasterio say of other files
         return ""
 
 
@@ -154,7 +145,7 @@ def _require_radar_geometry(file: DatasetReader, path: Path) -> None:
             f"'{path}' has a map grid ({file.crs.to_string()}); expected radar geometry, lines "
             "along azimuth and samples along range: pass the image before it was geocoded"
         )
-        raise ValueError(msg)
+        raise DamagedFileError(msg)
 
 
 def _image_of_bands(
@@ -166,7 +157,7 @@ def _image_of_bands(
             f"found {image.dtype} numbers in '{path}', expected calibrated power in floating "
             "point: the numbers of a measurement file must be calibrated first"
         )
-        raise ValueError(msg)
+        raise DamagedFileError(msg)
     power = image.astype(np.float32)
     if nodata is not None:
         power = power.where(image != nodata)
@@ -181,6 +172,8 @@ def _image_of_bands(
 # Images with their sampling and orbit.
 
 GRID, ORBIT, CALIBRATION = "radar_grid", "orbit_state_vectors", "calibration"
+CHECKSUM = "geometry_crc32"
+"""The attribute with the CRC-32 of sampling and orbit: formats have no checksum of attributes."""
 
 
 def _to_json(record: RadarGrid | Orbit) -> str:
@@ -199,7 +192,7 @@ def grid_to_json(grid: RadarGrid) -> str:
 def grid_from_json(text: str) -> RadarGrid:
     """Read a grid that `grid_to_json` has written."""
     with _explain_unreadable("radar grid"):
-        values = json.loads(text)
+        values = parse_json(text, "radar grid")
         epoch, records = np.datetime64(values.pop("epoch")), values.pop("ground_range")
         ground_range = None if records is None else GroundRange(**records)
         bursts = tuple(Burst(**_tuples(burst)) for burst in values.pop("bursts"))
@@ -214,7 +207,7 @@ def orbit_to_json(orbit: Orbit) -> str:
 def orbit_from_json(text: str) -> Orbit:
     """Read an orbit that `orbit_to_json` has written."""
     with _explain_unreadable("orbit"):
-        values = json.loads(text)
+        values = parse_json(text, "orbit")
         return Orbit(epoch=np.datetime64(values.pop("epoch")), **values)
 
 
@@ -223,12 +216,12 @@ def _explain_unreadable(content: str) -> Iterator[None]:
     """Turn the errors of damaged or unknown content into one that says what to do."""
     try:
         yield
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:
         msg = (
-            f"the file's {content} cannot be read ({error}); expected one written by this version: "
-            "write the file again, or pass the annotation"
+            f"the file's {content} cannot be read ({reason(error)}); expected one written by this "
+            "version: write the file again, or pass the annotation"
         )
-        raise ValueError(msg) from error
+        raise DamagedFileError(msg) from error
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:
@@ -239,7 +232,13 @@ def _tuples(values: dict[str, Any]) -> dict[str, Any]:
 def add_grid_and_orbit(dataset: xr.Dataset, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
     """Return a dataset with its sampling and orbit, cropped to its time span, in the attributes."""
     orbit = orbit.with_epoch(grid.epoch).crop(grid.first_time, grid.last_time)
-    return dataset.assign_attrs({GRID: grid_to_json(grid), ORBIT: orbit_to_json(orbit)})
+    texts = {GRID: grid_to_json(grid), ORBIT: orbit_to_json(orbit)}
+    return dataset.assign_attrs({**texts, CHECKSUM: _checksum(texts)})
+
+
+def _checksum(attributes: Mapping[Any, Any]) -> str:
+    """Return the CRC-32 of sampling and orbit as text."""
+    return f"{zlib.crc32(f'{attributes[GRID]}{attributes[ORBIT]}'.encode()):08x}"
 
 
 def has_grid_and_orbit(attributes: Mapping[Any, Any]) -> bool:
@@ -248,6 +247,12 @@ def has_grid_and_orbit(attributes: Mapping[Any, Any]) -> bool:
 
 
 def _grid_and_orbit(attributes: Mapping[Any, Any]) -> tuple[RadarGrid, Orbit]:
+    if attributes.get(CHECKSUM) not in {None, _checksum(attributes)}:
+        msg = (
+            "the file's sampling or orbit differs from its checksum, so it is damaged: copy the "
+            "file again from where it was whole, or pass the annotation"
+        )
+        raise DamagedFileError(msg)
     return grid_from_json(attributes[GRID]), orbit_from_json(attributes[ORBIT])
 
 
@@ -282,7 +287,7 @@ def read_scene(
             f"found '{path}' without sampling and orbit; expected a file written by `sarheight "
             "simulate`, or the annotation of the image: pass it by --like"
         )
-        raise ValueError(msg)
+        raise DamagedFileError(msg)
     if calibration is None:
         name = attributes.get(CALIBRATION, image.name)
         if name not in get_args(Calibration):
@@ -290,7 +295,7 @@ def read_scene(
                 f"'{path}' does not say what its image is calibrated to; pass --calibration "
                 f"{', '.join(get_args(Calibration))}"
             )
-            raise ValueError(msg)
+            raise DamagedFileError(msg)
         calibration = cast("Calibration", name)
     return Scene(image, *geometry, calibration)
 
@@ -307,7 +312,7 @@ def _read_image(
             f"found variables {', '.join(map(str, dataset.data_vars))} in '{path}', expected one "
             "image, called beta0, sigma0 or gamma0"
         )
-        raise ValueError(msg)
+        raise DamagedFileError(msg)
     return _select_polarisations(dataset[names[0]], polarisations, path), dict(dataset.attrs)
 
 
@@ -324,13 +329,13 @@ def _select_polarisations(
                 f"{len(polarisations)} polarisations ({', '.join(polarisations)}); expected one "
                 "for each band"
             )
-            raise ValueError(msg)
+            raise DamagedFileError(msg)
         return image.assign_coords(polarisation=list(polarisations))
     present = [str(name) for name in image["polarisation"].values]
     missing = [name for name in polarisations if name not in present]
     if missing:
         msg = f"found no {', '.join(missing)} in '{path}', only {', '.join(present)}"
-        raise ValueError(msg)
+        raise DamagedFileError(msg)
     return image.isel(polarisation=[present.index(name) for name in polarisations])
 
 
@@ -342,6 +347,6 @@ def read_grid_and_orbit(path: str | os.PathLike[str]) -> tuple[RadarGrid, Orbit]
         _, attributes = _read_image(path)
         if not has_grid_and_orbit(attributes):
             msg = f"'{path}' holds no sampling and no orbit; expected an annotation or a scene"
-            raise ValueError(msg)
+            raise DamagedFileError(msg)
         return _grid_and_orbit(attributes)
     return read_grid(path), read_orbit(path)

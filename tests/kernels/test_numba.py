@@ -102,6 +102,67 @@ def test_the_environment_turns_index_checks_on(tmp_path: Path, checked: str, ret
     assert ("IndexError" in done.stderr) == bool(returns)
 
 
+SCRIPT = """
+import numpy as np
+from sarheight_kernels._numba import njit
+@njit
+def double(value):
+    return 2.0 * value
+@njit
+def triple(value):
+    return 3.0 * value
+print(double(3.0) + triple(5.0), sum(double.stats.cache_hits.values()))
+"""
+
+
+def run_kernels(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run two small kernels in a process of their own, with a cache in a folder."""
+    script = folder / "two_kernels.py"
+    if not script.exists():
+        script.write_text(SCRIPT)
+    return subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(folder / "cache"), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+def test_a_truncated_cache_is_replaced_and_said_once(tmp_path: Path, suffix: str) -> None:
+    assert run_kernels(tmp_path).stdout == "21.0 0\n"
+    assert run_kernels(tmp_path).stdout == "21.0 1\n"
+    files = list((tmp_path / "cache").rglob(f"*{suffix}"))
+    assert len(files) == 2
+    for file in files:
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    repaired = run_kernels(tmp_path)
+    assert repaired.returncode == 0
+    assert repaired.stdout == "21.0 0\n"
+    assert repaired.stderr.count("RuntimeWarning") == 1
+    assert "is damaged" in repaired.stderr
+    after = run_kernels(tmp_path)
+    assert (after.stdout, after.stderr) == ("21.0 1\n", "")
+
+
+def test_kernels_run_from_a_temporary_cache_where_no_folder_can_be_written(tmp_path: Path) -> None:
+    """A file in the place of each folder stops the superuser as well."""
+    for name in ("cache", "home", "__pycache__"):
+        (tmp_path / name).write_text("no folder")
+    (tmp_path / "temporary").mkdir()
+    done = run_kernels(
+        tmp_path,
+        HOME=str(tmp_path / "home"),
+        XDG_CACHE_HOME=str(tmp_path / "home"),
+        TMPDIR=str(tmp_path / "temporary"),
+    )
+    assert done.stdout == "21.0 0\n", done.stderr
+    assert done.stderr.count("RuntimeWarning") == 1
+    assert "NUMBA_CACHE_DIR" in done.stderr
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
 def test_a_decorated_kernel_keeps_its_name_and_documentation() -> None:
     assert quotient.__name__ == "quotient"
     assert isinstance(quotient, numba.core.dispatcher.Dispatcher)

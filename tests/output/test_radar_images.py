@@ -222,7 +222,7 @@ def test_other_files_than_images_in_radar_geometry_are_refused(tmp_path: Path) -
     with pytest.raises(ValueError, match="not a raster that GDAL can read"):
         read_scene(tmp_path / "text.tif")
     (tmp_path / "text.nc").write_text("no NetCDF")
-    with pytest.raises(ValueError, match="cannot be read, or is damaged"):
+    with pytest.raises(ValueError, match="is not a NetCDF file, or it is damaged"):
         read_scene(tmp_path / "text.nc")
     with pytest.raises(FileNotFoundError, match="there is no"):
         read_scene(tmp_path / "nowhere.nc")

@@ -1,0 +1,1 @@
+"""Parts of `benchmarks.independent`: places, observations, methods, scores, report."""

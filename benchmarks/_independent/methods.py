@@ -1,0 +1,306 @@
+"""What is compared: baselines whose parameters were chosen on the places for development, and ours.
+
+A method takes the observations of one pass, or of two passes over the same ground, and returns an
+estimate of gamma0 for each. It may use scene and DEM; the true kinds of ground where it is guided;
+the rest of the truth where it is an oracle. `METHODS` lists them all: one line adds another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from sarheight_kernels.lee import refined_lee
+from scipy.ndimage import distance_transform_edt, zoom
+from scipy.stats import norm
+from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
+
+from benchmarks.synthetic.scattering_ground import block_sums, on_grid
+from sarheight.layover import RTC, Reallocation, composite, local_resolution, reconstruct
+
+if TYPE_CHECKING:
+    from benchmarks._independent.observations import Form, Observed
+
+__all__ = [
+    "FLOOR",
+    "METHODS",
+    "Estimate",
+    "Method",
+    "Role",
+    "decibels",
+    "filled",
+    "plain_rtc",
+    "upsampled",
+]
+
+Floats = NDArray[np.float64]
+Interval = Callable[[float], tuple[Floats, Floats]]
+Role = Literal["baseline", "reported", "posterior", "two_passes", "composite", "guided", "oracle"]
+
+FLOOR = 10.0**-3.2
+"""Least gamma0 that is compared, a tenth of the radar's noise: noise removal leaves some values
+below zero, which have no decibels. It is the same for the truth and every method."""
+FACETS = 3
+"""Sub-facets of a DEM cell, each way."""
+SMALLEST_AREA = 0.03
+"""Cells that show the radar less than this part of their area on the map have no value."""
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """What a method makes of one pass.
+
+    Attributes
+    ----------
+    gamma0 : array, shape of the DEM
+        Linear power; NaN where there is no value.
+    interval : callable, optional
+        From a probability such as 0.8 to the lower and upper end of the interval that holds the
+        true gamma0 with it, linear power, each of the DEM's shape.
+    """
+
+    gamma0: Floats
+    interval: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method by name.
+
+    Attributes
+    ----------
+    title : str
+        As in tables.
+    role : str
+        "baseline": one of those of which the best is compared with. "reported": beside them only.
+        "posterior": ours, for one pass. "two_passes", "composite": ours and the baseline for two.
+        "guided": ours, with the true kinds of ground. "oracle": told some truth, to see what
+        bounds the others.
+    run : callable
+        From the observations to an estimate for each.
+    """
+
+    title: str
+    role: Role
+    run: Callable[[Sequence[Observed]], list[Estimate]]
+
+    @property
+    def passes(self) -> int:
+        """How many passes it takes."""
+        return 2 if self.role in {"two_passes", "composite"} else 1
+
+
+def decibels(values: NDArray[np.floating]) -> Floats:
+    """Turn gamma0 into decibels, NaN as it is."""
+    result: Floats = 10.0 * np.log10(np.maximum(values.astype(np.float64), FLOOR))
+    return result
+
+
+def linear(values: Floats) -> Floats:
+    """Turn decibels into linear power."""
+    result: Floats = 10.0 ** (0.1 * values)
+    return result
+
+
+def filled(values: NDArray[np.floating]) -> Floats:
+    """Give cells without a value that of the nearest cell with one."""
+    known = np.isfinite(values)
+    if known.all() or not known.any():
+        return values.astype(np.float64)
+    nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
+    result: Floats = values[tuple(nearest)].astype(np.float64)
+    return result
+
+
+def upsampled(dem: xr.DataArray, factor: int = FACETS) -> xr.DataArray:
+    """Interpolate a DEM by cubic splines to cells that are so many times smaller."""
+    heights = zoom(dem.values.astype(np.float64), factor, order=3, mode="nearest", grid_mode=True)
+    within = (np.arange(factor) + 0.5) / factor - 0.5
+    coordinates = {}
+    for name in ("y", "x"):
+        values = dem[name].values
+        step = float(values[1] - values[0])
+        coordinates[name] = (values[:, None] + step * within).ravel()
+    finer = xr.DataArray(
+        heights.astype(np.float32), dims=("y", "x"), coords=coordinates, attrs=dem.attrs
+    )
+    placed: xr.DataArray = finer.rio.write_crs(dem.rio.crs)
+    return placed
+
+
+# ------------------------------------------------------------------------------------- baselines
+
+
+@lru_cache(maxsize=4)
+def plain_rtc(observed: Observed) -> Floats:
+    """RTC with a cell as one facet, without smoothing."""
+    found = reconstruct(
+        observed.scene,
+        observed.dem,
+        method=RTC(blur=0.0),
+        smallest_area=SMALLEST_AREA,
+        variables=("gamma0",),
+    )
+    return found.gamma0.values.astype(np.float64)
+
+
+@lru_cache(maxsize=4)
+def rtc(observed: Observed, blur: float) -> Floats:
+    """RTC with 3 x 3 sub-facets in a cell; the blur is in postings of the DEM."""
+    found = reconstruct(
+        observed.scene,
+        upsampled(observed.dem),
+        method=RTC(blur=FACETS * blur),
+        smallest_area=0.0,
+        variables=("gamma0", "projected_area"),
+    )
+    area = found.projected_area.values.astype(np.float64)
+    # RCS and area of the sub-facets add up to those of the cell.
+    rcs = block_sums(np.nan_to_num(found.gamma0.values * area), FACETS)
+    area = block_sums(np.where(np.isfinite(found.gamma0.values), area, 0.0), FACETS)
+    x, y = (abs(float(observed.dem[name][1] - observed.dem[name][0])) for name in ("x", "y"))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gamma0: Floats = np.where(area >= SMALLEST_AREA * x * y, rcs / area, np.nan)
+    return gamma0
+
+
+def _geocoded(observed: Observed) -> Floats:
+    """Average the image on the ellipsoid over nine places in each cell, as gamma0."""
+    found = reconstruct(
+        observed.scene,
+        upsampled(observed.dem),
+        method=RTC(blur=0.0),
+        variables=("sigma0_geocoded", "ellipsoid_incidence"),
+    )
+    gamma0 = found.sigma0_geocoded.values / np.cos(np.radians(found.ellipsoid_incidence.values))
+    return block_sums(gamma0, FACETS) / FACETS**2
+
+
+Chosen = dict["Form", tuple[float, float]]
+"""By form of the DEM: blur of image and area before the division, in postings, and a strength."""
+
+BLUR: Chosen = {"coarser": (0.2, 0.0), "as_used": (0.4, 0.0)}
+TV: Chosen = {"coarser": (0.15, 0.3), "as_used": (0.3, 0.8)}
+"""Weight of total variation in dB."""
+NLM: Chosen = {"coarser": (0.2, 0.6), "as_used": (0.3, 1.0)}
+"""Strength of non-local means in dB."""
+LEE: Chosen = {"coarser": (0.2, 64.0), "as_used": (0.4, 32.0)}
+"""Equivalent number of looks of a cell, for the refined Lee filter.
+
+All are those that `benchmarks._independent.parameters` found best on the places for development."""
+
+
+def tv(gamma0: Floats, weight: float) -> Floats:
+    """Smooth by total variation, in decibels."""
+    smooth = denoise_tv_chambolle(decibels(filled(gamma0)), weight, eps=1e-5, max_num_iter=500)
+    return linear(smooth)
+
+
+def non_local_means(gamma0: Floats, strength: float) -> Floats:
+    """Average cells whose 5 x 5 surroundings look alike, within 6 cells, in decibels."""
+    smooth = denoise_nl_means(
+        decibels(filled(gamma0)), patch_size=5, patch_distance=6, h=strength, fast_mode=True
+    )
+    return linear(smooth)
+
+
+def lee(gamma0: Floats, looks: float) -> Floats:
+    """Filter by the refined Lee filter."""
+    image = np.maximum(filled(gamma0), FLOOR).astype(np.float32)
+    result = np.empty_like(image)
+    refined_lee(image, looks, result)
+    return result.astype(np.float64)
+
+
+def _filtered(
+    function: Callable[[Floats, float], Floats], chosen: Chosen
+) -> Callable[[Observed], Floats]:
+    """Filter RTC by a function with the chosen blur and strength."""
+
+    def run(observed: Observed) -> Floats:
+        blur, strength = chosen[observed.form]
+        return function(rtc(observed, blur), strength)
+
+    return run
+
+
+def _each(function: Callable[[Observed], Floats]) -> Callable[[Sequence[Observed]], list[Estimate]]:
+    """Apply a function to each pass by itself."""
+    return lambda passes: [Estimate(function(observed)) for observed in passes]
+
+
+_rtc_blur = _filtered(lambda gamma0, _: gamma0, BLUR)
+_rtc_tv = _filtered(tv, TV)
+
+
+def _resolution(observed: Observed) -> Floats:
+    """Average the local resolution of sub-facets over each cell."""
+    finer = local_resolution(observed.scene, upsampled(observed.dem)).values
+    known = np.isfinite(finer)
+    with np.errstate(invalid="ignore"):
+        mean: Floats = block_sums(np.where(known, finer, 0.0), FACETS) / block_sums(known, FACETS)
+    return mean
+
+
+def _composite(passes: Sequence[Observed]) -> list[Estimate]:
+    """Combine RTC of both passes by local resolution weighting: one map for both."""
+    dem = passes[0].dem
+    results = [on_grid(dem, _rtc_tv(each), 1, {}).to_dataset(name="gamma0") for each in passes]
+    weights = [on_grid(dem, _resolution(each), 1, {}) for each in passes]
+    one = composite(results, weights).gamma0.values.astype(np.float64)
+    return [Estimate(one) for _ in passes]
+
+
+# ------------------------------------------------------------------------------------------ ours
+
+
+def _estimate(result: xr.Dataset) -> Estimate:
+    """Take gamma0 of a result, with log-normal intervals of its variance."""
+    gamma0 = result.gamma0.values.astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # The variance of exp(x) is (exp(s²) - 1) times its squared mean, where x has the variance
+        # s²; its median is the mean times exp(-s²/2).
+        log_variance = np.log1p(result.gamma0_variance.values / gamma0**2)
+
+    def interval(level: float) -> tuple[Floats, Floats]:
+        reach = float(norm.ppf(0.5 + 0.5 * level)) * np.sqrt(log_variance)
+        middle = np.log(np.maximum(gamma0, FLOOR)) - 0.5 * log_variance
+        return np.exp(middle - reach), np.exp(middle + reach)
+
+    return Estimate(gamma0, interval)
+
+
+def _one_step(passes: Sequence[Observed]) -> list[Estimate]:
+    return [_estimate(reconstruct(each.scene, each.dem, method=Reallocation())) for each in passes]
+
+
+def _posterior(passes: Sequence[Observed]) -> list[Estimate]:
+    return [_estimate(reconstruct(each.scene, each.dem)) for each in passes]
+
+
+def _two_passes(passes: Sequence[Observed]) -> list[Estimate]:
+    found = reconstruct([each.scene for each in passes], passes[0].dem)
+    return [_estimate(found.isel(time=index)) for index in range(len(passes))]
+
+
+METHODS = {
+    "geocoding": Method("plain geocoding", "reported", _each(_geocoded)),
+    "rtc_cells": Method("RTC, a cell one facet", "reported", _each(plain_rtc)),
+    "rtc": Method("RTC", "baseline", _each(lambda each: rtc(each, 0.0))),
+    "rtc_blur": Method("RTC, blurred", "baseline", _each(_rtc_blur)),
+    "rtc_tv": Method("RTC, blurred, TV", "baseline", _each(_rtc_tv)),
+    "rtc_nlm": Method(
+        "RTC, blurred, non-local means", "baseline", _each(_filtered(non_local_means, NLM))
+    ),
+    "rtc_lee": Method("RTC, blurred, refined Lee", "baseline", _each(_filtered(lee, LEE))),
+    "one_step": Method("one step", "reported", _one_step),
+    "posterior": Method("posterior", "posterior", _posterior),
+    "composite": Method("composite of RTC, blurred, TV", "composite", _composite),
+    "two_passes": Method("posterior of two passes", "two_passes", _two_passes),
+}
+"""All methods by name."""

@@ -1,0 +1,284 @@
+"""Images of the places by the independent simulator, kept in a folder so that each is made once.
+
+A file holds what takes long: the image, and the sums over the scatterers of each cell. Ground,
+DEMs, grid and orbit follow from the place and the seed, and are made again when a file is read.
+One image serves all forms of the DEM that a reconstruction is given.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from benchmarks._independent.places import PLACES, Place, true_dem
+from benchmarks.synthetic.point_scatterers import observe, pass_over, truth_on
+from benchmarks.synthetic.scattering_ground import (
+    AS_USED,
+    COARSER,
+    Ground,
+    Targets,
+    draw_ground,
+    on_grid,
+)
+from sarheight.scene import Scene
+
+if TYPE_CHECKING:
+    from sarheight.grid import RadarGrid
+    from sarheight.orbit import Orbit
+
+__all__ = [
+    "FORMS",
+    "INCIDENCES",
+    "LAWS",
+    "Archive",
+    "Form",
+    "Image",
+    "Laws",
+    "Observed",
+    "images",
+]
+
+Laws = Literal["several", "single"]
+Form = Literal["coarser", "as_used"]
+
+LAWS: tuple[Laws, ...] = ("several", "single")
+INCIDENCES = (33, 40)
+"""Degrees on the ellipsoid in a crop's middle: near range of a swath, and its middle."""
+FORMS = {"coarser": COARSER, "as_used": AS_USED}
+"""DEMs that a reconstruction is given: 90 m posting with an error of 4.5 m, and 30 m posting with a
+resolution of 60 m and an error of 3 m."""
+SCATTERERS = 4
+"""Scatterers in a cell of 30 m, each way: 87 % of the looks that the grid states."""
+WORLD = 1
+"""Number of the world; another one when what is simulated changes, so that old files go unused."""
+SUMS = ("rcs", "area", "illuminated")
+
+
+@dataclass(frozen=True)
+class Image:
+    """What names an image.
+
+    Attributes
+    ----------
+    place : str
+        Key of `PLACES`.
+    laws : {"several", "single"}
+        Angular laws of the ground.
+    seed : int
+        Seed of ground, DEM error, scatterers and noise.
+    incidence : int
+        Degrees on the ellipsoid in the crop's middle.
+    ascending : bool
+        Direction of flight.
+    targets : bool
+        Whether squares of 1, 2 and 4 cells of 90 m are brighter by 6 dB. All else is the same as
+        without them, speckle included.
+    """
+
+    place: str
+    laws: Laws
+    seed: int
+    incidence: int
+    ascending: bool
+    targets: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of its file."""
+        direction = "asc" if self.ascending else "desc"
+        squares = "_targets" if self.targets else ""
+        return f"{self.place}_{self.laws}_{self.seed}_{self.incidence}_{direction}{squares}"
+
+    def with_targets(self) -> Image:
+        """Return the same image with bright squares."""
+        return replace(self, targets=True)
+
+
+def images(
+    places: Iterable[str],
+    laws: Iterable[Laws] = LAWS,
+    seeds: Iterable[int] = range(3),
+    incidences: Iterable[int] = INCIDENCES,
+) -> Iterator[Image]:
+    """List the images without targets, ascending and descending in turn."""
+    for place, law, seed, incidence in product(places, laws, seeds, incidences):
+        for ascending in (True, False):
+            yield Image(place, law, seed, incidence, ascending)
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """An image with a DEM, and the truth.
+
+    A method may use `scene` and `dem`; `guide` where it says that it is guided. The rest is for
+    scores, and for oracles that are called so.
+
+    Attributes
+    ----------
+    image : Image
+        What names it.
+    form : {"coarser", "as_used"}
+        Form of the DEM.
+    scene : Scene
+        beta0, linear power, with speckle and noise.
+    dem : xarray.DataArray
+        The DEM that a reconstruction is given, float32, dims (y, x).
+    truth : xarray.Dataset
+        On that DEM's grid: ``gamma0``, ``layover``, ``shadow``, ``kind``; see `truth_on`.
+    targets : array of uint8, shape of the DEM
+        Side of the bright square, in cells of 90 m, in which a cell lies where there are targets.
+    ground : Ground
+        The ground, with the true DEM.
+    fine : xarray.Dataset
+        Sums over the scatterers of each cell of the true DEM.
+    """
+
+    image: Image
+    form: Form
+    scene: Scene
+    dem: xr.DataArray
+    truth: xr.Dataset
+    targets: NDArray[np.uint8]
+    ground: Ground
+    fine: xr.Dataset
+
+    @property
+    def guide(self) -> xr.DataArray:
+        """The true kind of ground of most of a cell, dims (y, x)."""
+        return self.truth.kind
+
+
+@dataclass(eq=False)
+class Archive:
+    """A folder with images, which are made where they are missing.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    data : str, optional
+        Folder with the real data; see `data_file`.
+    """
+
+    folder: Path
+    data: str | None = None
+    _dems: dict[str, xr.DataArray] = field(default_factory=dict)
+    _grounds: dict[tuple[str, Laws, int, bool], Ground] = field(default_factory=dict)
+
+    def dem(self, place: Place) -> xr.DataArray:
+        """Return the true DEM of a place."""
+        if place.name not in self._dems:
+            path = self.folder / f"dem_{place.name}_{WORLD}.nc"
+            if not path.exists():
+                _write(path, lambda part: true_dem(place, self.data).to_netcdf(part))
+            with xr.open_dataarray(path, decode_coords="all") as stored:
+                self._dems[place.name] = stored.load()
+        return self._dems[place.name]
+
+    def remember(self, place: str, dem: xr.DataArray) -> None:
+        """Use a DEM as the true one of a place: a small one for tests."""
+        self._dems[place] = dem
+
+    def ground(self, image: Image) -> Ground:
+        """Return the ground of an image."""
+        key = image.place, image.laws, image.seed, image.targets
+        if key not in self._grounds:
+            # A few are enough: images come in the order of their grounds.
+            while len(self._grounds) > 8:
+                self._grounds.pop(next(iter(self._grounds)))
+            self._grounds[key] = draw_ground(
+                self.dem(PLACES[image.place]),
+                image.seed,
+                laws=image.laws,
+                targets=Targets() if image.targets else None,
+            )
+        return self._grounds[key]
+
+    def path(self, image: Image) -> Path:
+        """File of an image."""
+        return self.folder / f"{image.name}_{WORLD}.npz"
+
+    def make(self, image: Image) -> bool:
+        """Simulate an image unless it is there; tell whether it was simulated."""
+        path = self.path(image)
+        if path.exists():
+            return False
+        ground = self.ground(image)
+        grid, orbit = _pass_of(image, ground.dem)
+        found = observe(ground, grid, orbit, image.seed, scatterers=SCATTERERS)
+        arrays = {name: found.fine[name].values.astype(np.float32) for name in SUMS}
+        arrays["layover"] = np.packbits(found.fine.layover.values)
+        arrays["image"] = found.scene.image.values.astype(np.float32)
+        arrays["cell_area"] = np.array(found.fine.attrs["cell_area"])
+        _write(path, lambda part: np.savez(part, **arrays))
+        return True
+
+    def observed(self, image: Image, form: Form = "coarser") -> Observed:
+        """Read an image with a DEM, or make it.
+
+        Parameters
+        ----------
+        image : Image
+            Which one.
+        form : {"coarser", "as_used"}
+            Form of the DEM that comes with it.
+
+        Returns
+        -------
+        Observed
+        """
+        self.make(image)
+        ground = self.ground(image)
+        grid, orbit = _pass_of(image, ground.dem)
+        with np.load(self.path(image)) as stored:
+            layers = {name: on_grid(ground.dem, stored[name], 1, {}) for name in SUMS}
+            bits = np.unpackbits(stored["layover"], count=ground.dem.size).astype(bool)
+            layers["layover"] = on_grid(ground.dem, bits.reshape(ground.dem.shape), 1, {})
+            fine = xr.Dataset(layers, attrs={"cell_area": float(stored["cell_area"])})
+            data = xr.DataArray(
+                stored["image"],
+                dims=("line", "sample"),
+                name="beta0",
+                attrs={"units": "1", "simulated": "from a DEM and an orbit"},
+            )
+        chosen = FORMS[form]
+        label = self.ground(image.with_targets()).targets
+        by = COARSER.factor // chosen.factor
+        return Observed(
+            image,
+            form,
+            Scene(data, grid, orbit, "beta0"),
+            chosen.degrade(ground.dem, ground.seed),
+            truth_on(fine, ground, chosen.factor),
+            np.kron(label, np.ones((by, by), dtype=np.uint8)),
+            ground,
+            fine,
+        )
+
+
+def _pass_of(image: Image, dem: xr.DataArray) -> tuple[RadarGrid, Orbit]:
+    """Return grid and orbit of an image."""
+    return pass_over(dem, float(image.incidence), ascending=image.ascending)
+
+
+def _write(path: Path, save: Callable[[str], object]) -> None:
+    """Let a function write a file, which appears as a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    os.close(handle)
+    try:
+        save(name)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,200 @@
+"""How good is reconstruction in a world that it did not make? A locked test on eleven places.
+
+Images are those of the independent point-scatterer simulator (`benchmarks.synthetic`), which shares
+nothing with the reconstruction: ground of several kinds with angular laws of their own, in patches
+of 200 to 1,000 m, or one law for comparison; complex speckle, Sentinel-1's impulse response,
+thermal noise; passes at 33 and 40 degrees, ascending and descending. The reconstruction is given a
+DEM of 90 m posting with an error of 4.5 m, or one of 30 m with a resolution of 60 m and an error of
+3 m.
+
+The rule of the test was written down before any method was chosen:
+
+- Methods and their parameters, those of baselines too, are chosen on the places for development:
+  Big Tujunga, Leh, Taebaek, North Korea, with any seeds. Nothing that chooses opens the others.
+- The places that count are Arco, the Bavarian Alps, Svalbard, Oetztal, the Bernese Alps, the Japan
+  Alps and Aconcagua, with seeds 0, 1 and 2. They are scored when the method stands.
+- Each place is one crop, picked by the layover of its DEM alone (`benchmarks._independent.places`).
+- Which cells count is said in `benchmarks._independent.scores`, and depends on no method that is
+  compared; what the figures mean in `benchmarks._independent.report`.
+- The best baseline is chosen where it is scored, area by area: it has that advantage over ours.
+
+Images are kept in the folder `--cache`, and made where they are missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markdown import Markdown
+
+from benchmarks._figures import RESULTS, record
+from benchmarks._independent.methods import METHODS
+from benchmarks._independent.observations import (
+    FORMS,
+    INCIDENCES,
+    LAWS,
+    Archive,
+    Form,
+    Image,
+    Laws,
+    Observed,
+    images,
+)
+from benchmarks._independent.places import PLACES, places_of
+from benchmarks._independent.report import Found, Key, figures_of, markdown
+from benchmarks._independent.scores import Score, areas_of, response, score
+
+if TYPE_CHECKING:
+    from benchmarks._independent.methods import Estimate
+
+__all__ = ["main", "scores_of"]
+
+SEEDS = 3
+DEFAULT_CACHE = "sarheight-independent"
+"""Folder of the images within that for temporary files."""
+
+Ground = tuple[str, Laws, int, int]
+"""Place, laws, seed and incidence: what a process works on at a time."""
+
+
+def scores_of(
+    archive: Archive,
+    ground: Ground,
+    names: Iterable[str],
+    forms: Iterable[Form] = ("coarser",),
+    *,
+    targets: bool = True,
+) -> dict[Key, Score]:
+    """Score methods on both passes over a ground.
+
+    Parameters
+    ----------
+    archive : Archive
+        The images.
+    ground : tuple
+        Place, laws, seed and incidence.
+    names : iterable of str
+        Keys of `METHODS`.
+    forms : iterable of {"coarser", "as_used"}
+        DEMs that the methods are given.
+    targets : bool
+        Whether the response to bright squares is measured, with the coarser DEM.
+
+    Returns
+    -------
+    dict
+        Scores by method, form and pass.
+    """
+    found: dict[Key, Score] = {}
+    pair = list(images([ground[0]], [ground[1]], [ground[2]], [ground[3]]))
+    for form in forms:
+        passes = [archive.observed(image, form) for image in pair]
+        # The area in which two passes are compared needs both.
+        areas = areas_of(passes)
+        squares = targets and form == "coarser"
+        bright = [archive.observed(i.with_targets(), form) for i in pair] if squares else []
+        for name in names:
+            estimates = _run(name, passes)
+            scores = score(estimates, passes, areas)
+            if squares:
+                gained = response(_run(name, bright), estimates, passes, areas)
+                for one, gain in zip(scores, gained, strict=True):
+                    one.add(gain)
+            for one, observed in zip(scores, passes, strict=True):
+                found[_key(name, observed)] = one
+    return found
+
+
+def _run(name: str, passes: Sequence[Observed]) -> list[Estimate]:
+    """Run a method on two passes, together or one by one."""
+    method = METHODS[name]
+    if method.passes == 2:
+        return method.run(passes)
+    return [method.run([observed])[0] for observed in passes]
+
+
+def _key(name: str, observed: Observed) -> Key:
+    image: Image = observed.image
+    return Key(
+        name,
+        image.place,
+        image.laws,
+        observed.form,
+        image.incidence,
+        image.ascending,
+        image.seed,
+    )
+
+
+def _work(
+    ground: Ground, cache: Path, data: str | None, names: Sequence[str], forms: Sequence[Form]
+) -> dict[Key, Score]:
+    """Score methods on a ground, in a process of its own."""
+    # One law for the whole scene is reported with the coarser DEM only.
+    chosen = forms if ground[1] == "several" else [form for form in forms if form == "coarser"]
+    return scores_of(Archive(cache, data), ground, names, chosen)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmark from the command line."""
+    parser = argparse.ArgumentParser("python -m benchmarks.independent", description=__doc__)
+    parser.add_argument("--data", help="folder with the real data")
+    parser.add_argument("--save", action="store_true", help="put the figures on record")
+    parser.add_argument(
+        "--places", default="scored", help="development, scored, or names joined by commas"
+    )
+    parser.add_argument("--cache", type=Path, help="folder of the images")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="how many, from 0")
+    parser.add_argument("--methods", help="names joined by commas; all by default")
+    parser.add_argument("--forms", default=",".join(FORMS), help="DEMs, joined by commas")
+    parser.add_argument("--laws", default=",".join(LAWS), help="joined by commas")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--simulate", action="store_true", help="make the images, score nothing")
+    chosen = parser.parse_args(arguments)
+    groups = {name: [each.name for each in places_of(name)] for name in ("development", "scored")}
+    places = groups.get(chosen.places) or chosen.places.split(",")
+    names = chosen.methods.split(",") if chosen.methods else list(METHODS)
+    unknown = (set(places) - set(PLACES)) | (set(names) - set(METHODS))
+    if unknown:
+        parser.error(
+            f"found {', '.join(sorted(unknown))}, expected places of {', '.join(PLACES)} and "
+            f"methods of {', '.join(METHODS)}"
+        )
+    laws, forms, seeds = chosen.laws.split(","), chosen.forms.split(","), range(chosen.seeds)
+    cache = chosen.cache or Path(tempfile.gettempdir()) / DEFAULT_CACHE
+    if chosen.simulate:
+        archive = Archive(cache, chosen.data)
+        for image in images(places, laws, seeds):
+            for each in (image, image.with_targets()):
+                if archive.make(each):
+                    print(each.name, flush=True)
+        return
+    console = Console()
+    work = partial(_work, cache=cache, data=chosen.data, names=names, forms=forms)
+    grounds = list(product(places, laws, seeds, INCIDENCES))
+    found = Found()
+    with ProcessPoolExecutor(chosen.workers, mp_context=get_context("spawn")) as pool:
+        for ground, scores in zip(grounds, pool.map(work, grounds), strict=True):
+            found.scores.update(scores)
+            console.print(f"{' '.join(map(str, ground))}: done")
+    text = markdown(found)
+    console.print(Markdown(text))
+    if chosen.save:
+        group = next((name for name, each in groups.items() if each == places), "part")
+        prefix = "independent" if group == "scored" else f"independent_{group}"
+        command = f"python -m benchmarks.independent --places {chosen.places} --save"
+        record(figures_of(found, prefix), command)
+        (RESULTS / f"{prefix}.md").write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""Faults while results are written: kills at each rename, full disks, and two writers."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import rioxarray  # noqa: F401
+import xarray as xr
+
+from sarheight import output
+from sarheight.errors import OutputError
+from sarheight.output import _geotiff, atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+if sys.platform == "win32":
+    pytest.skip("needs processes that fork", allow_module_level=True)
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+
+KILLED = -signal.SIGKILL
+LONGEST = 30
+"""Seconds after which a child process is stopped."""
+DISK_FULL = 20_000
+"""Bytes of the largest file where a disk is full: a few tiles."""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GDAL's threads do not survive a fork."""
+    monkeypatch.setitem(_geotiff.CREATION, "num_threads", "1")
+
+
+def constant(value: float, side: int = 40) -> xr.Dataset:
+    """Make a result with one value everywhere."""
+    heights = xr.Dataset(
+        {"sigma0": (("y", "x"), np.full((side, side), value, dtype=np.float32), {"units": "1"})},
+        coords={"y": 5.0e6 - 10.0 * np.arange(side), "x": 5.0e5 + 10.0 * np.arange(side)},
+    )
+    return heights.rio.write_crs("EPSG:32632")
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """Run a function in a process of its own; return its exit code, negative for a signal."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(LONGEST)
+        try:
+            work()
+        except BaseException:  # noqa: BLE001
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def hidden(folder: Path) -> list[Path]:
+    """List what is hidden in a folder."""
+    return sorted(folder.glob(".*"))
+
+
+def value_of(path: Path) -> float:
+    """Return the one value of a result."""
+    values = np.unique(output.open_result(path)["sigma0"].values)
+    assert values.size == 1
+    return float(values[0])
+
+
+class KillAtRename:
+    """Kills the process at one of its renames in or to a folder, before or after it is done."""
+
+    def __init__(self, folder: Path, number: int, *, after: bool) -> None:
+        self.folder, self.left, self.after = folder, number, after
+
+    def __call__(self, rename: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that renames, or kills."""
+
+        def renaming(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+            parent = Path(arguments[1]).parent
+            if self.folder not in (parent, parent.parent):
+                return rename(*arguments, **options)  # of Zarr, within the store
+            self.left -= 1
+            if self.left < 0 and not self.after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            done = rename(*arguments, **options)
+            if self.left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return done
+
+        return renaming
+
+    def install(self) -> None:
+        """Take the place of all functions that rename."""
+        for owner, name in ((Path, "rename"), (Path, "replace"), (atomic, "_rename")):
+            setattr(owner, name, self(getattr(owner, name)))
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("exchange", [True, False], ids=["exchange", "two-renames"])
+@pytest.mark.parametrize("suffix", [".zarr", ".tif"])
+def test_a_kill_at_any_rename_leaves_one_of_both_results(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    suffix: str,
+    exchange: bool,  # noqa: FBT001
+    after: bool,  # noqa: FBT001
+) -> None:
+    if not exchange:  # as on systems that cannot exchange two names
+        monkeypatch.setattr(atomic, "RENAME_FUNCTIONS", {})
+    path = tmp_path / f"result{suffix}"
+    output.write(constant(1.0), path)
+    kills = 0
+    while True:
+
+        def overwrite(number: int = kills) -> None:
+            KillAtRename(tmp_path, number, after=after).install()
+            output.write(constant(2.0), path, overwrite=True)
+
+        code = in_child(overwrite)
+        if code == 0:
+            break
+        assert code == KILLED
+        kills += 1
+        assert hidden(tmp_path)
+        if exchange:
+            assert path.exists()
+        assert value_of(path) in {1.0, 2.0}  # finds what a killed process left
+        for folder in hidden(tmp_path):
+            os.utime(folder, (0.0, 0.0))  # for those that were killed before they had a lock
+        output.write(constant(1.0), path, overwrite=True)
+        assert hidden(tmp_path) == []
+    assert kills >= 2
+    assert value_of(path) == 2.0
+    assert hidden(tmp_path) == []
+
+
+def test_only_folders_of_dead_processes_are_removed(tmp_path: Path) -> None:
+    alien = tmp_path / ".notes.partial"
+    alien.mkdir()
+    (alien / "text").write_text("not of this package")
+    with atomic.atomic_write(tmp_path / "slow.tif") as work:
+        work.write_bytes(b"unfinished")
+        output.write(constant(1.0), tmp_path / "fast.nc")
+        assert work.read_bytes() == b"unfinished"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [alien.name, "fast.nc", "slow.tif"]
+
+
+def test_a_name_that_was_taken_meanwhile_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "result.tif"
+    monkeypatch.setattr(atomic.os.path, "lexists", lambda _: False)  # the check is too early
+    writing = atomic.atomic_write(path)
+    writing.__enter__().write_bytes(b"mine")
+    path.write_bytes(b"of another")
+    with pytest.raises(OutputError, match="exists"):
+        writing.__exit__(None, None, None)
+    assert path.read_bytes() == b"of another"
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".nc", ".tif"])
+def test_two_writers_leave_one_whole_result(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"result{suffix}"
+    output.write(constant(0.0), path)
+    children = []
+    for value in (1.0, 2.0):
+        child = os.fork()
+        if child == 0:
+            signal.alarm(LONGEST)
+            code = 1
+            try:
+                for _ in range(4):
+                    output.write(constant(value), path, overwrite=True)
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(child)
+    for child in children:
+        assert os.waitpid(child, 0)[1] == 0
+    assert value_of(path) in {1.0, 2.0}
+    assert hidden(tmp_path) == []
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".nc", ".tif"])
+def test_a_full_disk_keeps_the_earlier_result(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"result{suffix}"
+    output.write(constant(1.0), path)
+    noise = constant(0.0, side=400)
+    noise["sigma0"][:] = np.random.default_rng(0).random((400, 400), dtype=np.float32)
+
+    def fill_the_disk() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (DISK_FULL, DISK_FULL))
+        with pytest.raises(OutputError, match="the earlier one was kept") as caught:
+            output.write(noise, path, overwrite=True)
+        assert "\n" not in str(caught.value)
+
+    assert in_child(fill_the_disk) == 0
+    assert value_of(path) == 1.0
+    assert hidden(tmp_path) == []
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".nc", ".tif"])
+def test_a_folder_that_becomes_read_only_keeps_the_earlier_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """The superuser may write anywhere, so the errors of the system are made."""
+    path = tmp_path / f"result{suffix}"
+    output.write(constant(1.0), path)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "_rename", refuse)
+        patch.setattr(atomic.Path, "replace", refuse)
+        with pytest.raises(OutputError, match="read-only file system; the earlier one was kept"):
+            output.write(constant(2.0), path, overwrite=True)
+    assert value_of(path) == 1.0
+    assert hidden(tmp_path) == []
