@@ -49,6 +49,7 @@ from benchmarks._independent.observations import (
     Observed,
     images,
 )
+from benchmarks._independent.pictures import SHOWN, save_picture
 from benchmarks._independent.places import PLACES, places_of
 from benchmarks._independent.report import Found, Key, figures_of, markdown
 from benchmarks._independent.scores import Score, areas_of, response, score
@@ -194,6 +195,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command = f"python -m benchmarks.independent --places {chosen.places} --save"
         record(figures_of(found, prefix), command)
         (RESULTS / f"{prefix}.md").write_text(text, "utf-8")
+        # The place of the test with a typical share of layover, near range.
+        shown = "arco" if "arco" in places else places[0]
+        pass_ = Image(shown, "several", 0, INCIDENCES[0], ascending=True)
+        observed = Archive(cache, chosen.data).observed(pass_)
+        drawn = [name for name in SHOWN if name in names]
+        save_picture(observed, drawn, RESULTS / "pictures" / f"{prefix}_{shown}.png")
 
 
 if __name__ == "__main__":

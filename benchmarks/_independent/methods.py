@@ -184,12 +184,12 @@ def _geocoded(observed: Observed) -> Floats:
 Chosen = dict["Form", tuple[float, float]]
 """By form of the DEM: blur of image and area before the division, in postings, and a strength."""
 
-BLUR: Chosen = {"coarser": (0.2, 0.0), "as_used": (0.4, 0.0)}
+BLUR: Chosen = {"coarser": (0.2, 0.0), "as_used": (0.5, 0.0)}
 TV: Chosen = {"coarser": (0.15, 0.3), "as_used": (0.3, 0.8)}
 """Weight of total variation in dB."""
-NLM: Chosen = {"coarser": (0.2, 0.6), "as_used": (0.3, 1.0)}
+NLM: Chosen = {"coarser": (0.2, 0.6), "as_used": (0.3, 1.5)}
 """Strength of non-local means in dB."""
-LEE: Chosen = {"coarser": (0.2, 64.0), "as_used": (0.4, 32.0)}
+LEE: Chosen = {"coarser": (0.2, 64.0), "as_used": (0.3, 16.0)}
 """Equivalent number of looks of a cell, for the refined Lee filter.
 
 All are those that `benchmarks._independent.parameters` found best on the places for development."""

@@ -18,6 +18,7 @@ import xarray as xr
 
 from sarheight._files import file_errors, parse_json, reason
 from sarheight._runtime import ignore_missing_georeference
+from sarheight.doppler import DopplerLUT
 from sarheight.errors import DamagedFileError
 from sarheight.grid import Burst, RadarGrid
 from sarheight.ground_range import GroundRange
@@ -196,7 +197,14 @@ def grid_from_json(text: str) -> RadarGrid:
         epoch, records = np.datetime64(values.pop("epoch")), values.pop("ground_range")
         ground_range = None if records is None else GroundRange(**records)
         bursts = tuple(Burst(**_tuples(burst)) for burst in values.pop("bursts"))
-        return RadarGrid(epoch=epoch, ground_range=ground_range, bursts=bursts, **_tuples(values))
+        table = values.pop("doppler", None)
+        return RadarGrid(
+            epoch=epoch,
+            ground_range=ground_range,
+            doppler=None if table is None else DopplerLUT(**table),
+            bursts=bursts,
+            **_tuples(values),
+        )
 
 
 def orbit_to_json(orbit: Orbit) -> str:
