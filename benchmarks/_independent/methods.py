@@ -290,7 +290,7 @@ def _posterior(passes: Sequence[Observed]) -> list[Estimate]:
 
 def _two_passes(passes: Sequence[Observed]) -> list[Estimate]:
     found = reconstruct([each.scene for each in passes], passes[0].dem)
-    return [_estimate(found.isel({"pass": index})) for index in range(len(passes))]
+    return [_estimate(found.isel(time=index)) for index in range(len(passes))]
 
 
 # --------------------------------------------------------------------------------------- oracles
