@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks._independent.methods import Estimate, decibels, filled, plain_rtc
+from benchmarks._independent.filters import decibels, filled
+from benchmarks._independent.methods import Estimate, plain_rtc
 from benchmarks.synthetic.scattering_ground import Targets
 
 if TYPE_CHECKING:
