@@ -20,6 +20,7 @@ from sarheight.ground_range import (
 from sarheight.orbit import nanoseconds, seconds_between
 
 if TYPE_CHECKING:
+    from sarheight.doppler import DopplerLUT
     from sarheight.orbit import Orbit
 
 __all__ = ["Burst", "RadarGrid", "require_positive"]
@@ -67,7 +68,8 @@ class RadarGrid:
     """The sampling of a radar image.
 
     Pixel coordinates are fractional; whole numbers are pixel centres. Lines follow zero-Doppler
-    time, samples follow slant range or ground range.
+    time, samples follow slant range or ground range. With a `doppler` centroid, the time
+    at which a point is seen at the centroid takes the place of its zero-Doppler time.
 
     Sentinel-1 images have a residual bistatic delay of up to a fifth of a GRDH line: the processor
     corrects the travel time of the pulse for the middle of the swath only, so the nominal time of
@@ -102,6 +104,9 @@ class RadarGrid:
     bistatic_range : float, optional
         Slant range in metres at which the nominal time of a line is its zero-Doppler time; None
         if it is so everywhere.
+    doppler : DopplerLUT, optional
+        Doppler centroid to which the image is focused, with times since `epoch`; None for zero
+        Doppler, as of Sentinel-1.
     looks : float
         Equivalent number of looks.
     polarisations : tuple of str
@@ -114,8 +119,9 @@ class RadarGrid:
     Raises
     ------
     ValueError
-        If a size is not a whole number above zero, or a value is not finite or not above zero; or
-        if `bistatic_range` is far from the slant ranges of the image.
+        If a size is not a whole number above zero, a value is not finite or not above zero,
+        `bistatic_range` is far from the slant ranges of the image, or the Doppler centroid does
+        not cover the image.
 
     References
     ----------
@@ -133,6 +139,7 @@ class RadarGrid:
     ground_range: GroundRange | None = None
     sample_zero_ground: float = 0.0
     bistatic_range: float | None = None
+    doppler: DopplerLUT | None = None
     look_side: LookSide = "right"
     wavelength: float = SPEED_OF_LIGHT / 5.405e9
     looks: float = 1.0
@@ -169,6 +176,14 @@ class RadarGrid:
                 "seconds since a time"
             )
             raise ValueError(msg)
+        if self.doppler is not None:
+            lines, samples = np.array([0, self.lines - 1]), np.array([0, self.samples - 1])
+            ranges = self.slant_range(lines[:, None], samples)
+            self.doppler.require_cover(
+                (self.first_time, self.last_time),
+                (float(ranges.min()), float(ranges.max())),
+                slack=(self.line_interval, self.sample_spacing),
+            )
 
     @classmethod
     def over(
@@ -361,6 +376,7 @@ class RadarGrid:
             epoch=nanoseconds(epoch),
             line_zero_time=self.line_zero_time + later,
             ground_range=None if self.ground_range is None else self.ground_range.shift_time(later),
+            doppler=None if self.doppler is None else self.doppler.shift_time(later),
             bursts=tuple(
                 replace(burst, azimuth_time=burst.azimuth_time + later) for burst in self.bursts
             ),

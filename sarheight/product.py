@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Product", "is_product", "open_product"]
 
-READERS = ("sarheight.sentinel1",)
-"""Modules that open products, each of one family of missions."""
+READERS = ("sarheight.nisar", "sarheight.sentinel1")
+"""Modules that open products, each of one family of missions; the first that recognises one opens
+it."""
 
 
 class Product(Protocol):
@@ -112,7 +113,8 @@ def open_product(
     ----------
     source : str or path
         Folder, zip or URL of a product. Of Sentinel-1: a SAFE folder, a zip of one, or a URL of
-        either (``https://``, ``s3://`` …; these need the extra ``fetch``).
+        either (``https://``, ``s3://`` …; these need the extra ``fetch``). Of NISAR: the HDF5 file
+        (``.h5``) of an RSLC.
     storage_options : mapping, optional
         Options of fsspec's file system, such as ``{"anon": True}`` for an open bucket.
 
@@ -132,7 +134,7 @@ def open_product(
         module = importlib.import_module(reader)
         if module.recognises(source):
             return cast("Product", module.open_product(source, storage_options=storage_options))
-    msg = f"{source} is of an unknown mission; expected a product of Sentinel-1"
+    msg = f"{source} is of an unknown mission; expected a product of Sentinel-1 or NISAR"
     raise ProductError(msg)
 
 
@@ -147,12 +149,13 @@ def is_product(source: str | os.PathLike[str]) -> bool:
     Returns
     -------
     bool
-        True for folders other than Zarr stores, zips, manifests, and URLs.
+        True for folders other than Zarr stores, zips, HDF5 files, manifests, and URLs.
     """
     text = str(source)
     if "://" in text:
         return bool(urlsplit(text).netloc or urlsplit(text).path)
     path = PurePath(text.lower().rstrip("/"))
     return (
-        path.suffix in {".safe", ".zip"} or (os.path.isdir(text) and path.suffix != ".zarr")  # noqa: PTH112
+        path.suffix in {".safe", ".zip", ".h5", ".hdf5"}
+        or (os.path.isdir(text) and path.suffix != ".zarr")  # noqa: PTH112
     )

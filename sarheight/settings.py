@@ -359,10 +359,14 @@ class ResultOutput(FileOutput):
 
     Attributes
     ----------
+    output : pathlib.Path
+        Output; its suffix chooses the format. A name without suffix makes a folder of layers, one
+        GeoTIFF for each variable and polarisation, with a STAC item.
     stac : bool
         Also write a STAC item beside the result, `scene.stac.json` for `scene.tif`.
     """
 
+    output: Annotated[Path, option(OUTPUT, "--output", "-o")]
     stac: Annotated[bool, option(OUTPUT, "--stac")] = False
 
 
@@ -372,10 +376,14 @@ class ReconstructionOutput(ResultOutput):
 
     Attributes
     ----------
+    backscatter : {"linear", "db", "db-int16"}
+        How layers hold σ⁰ and γ⁰: linear power, decibels, or hundredths of decibels as whole
+        numbers, in half the space.
     quicklook : pathlib.Path, optional
         Also draw a picture: radar image, geocoded image, reconstruction, multiplicity.
     """
 
+    backscatter: Annotated[Literal["linear", "db", "db-int16"], option(OUTPUT)] = "linear"
     quicklook: Annotated[Path | None, option(OUTPUT, metavar="PNG")] = None
 
 

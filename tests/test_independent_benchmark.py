@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,13 @@ import pytest
 import xarray as xr
 
 from benchmarks._independent import places, scores
-from benchmarks._independent.methods import Estimate, decibels, filled, rtc, upsampled
+from benchmarks._independent.filters import decibels, filled, tv, upsampled
+from benchmarks._independent.methods import METHODS, Estimate, rtc
 from benchmarks._independent.observations import Archive, Image
-from benchmarks._independent.report import Found, Key, figures_of
+from benchmarks._independent.oracles import expected_kinds, reallocated
+from benchmarks._independent.pictures import save_picture
+from benchmarks._independent.report import Found, Key, figures_of, markdown
+from benchmarks.independent import scores_of
 from benchmarks.synthetic.scattering_ground import block_sums
 from tests.dems import dem_around, hills
 
@@ -28,7 +33,9 @@ IMAGE = Image("leh", "several", 0, 33, ascending=True)
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     """A folder with a small place instead of the real one."""
     archive = Archive(tmp_path_factory.mktemp("images"))
-    dem = dem_around(34.0, 77.0, hills((96, 96), relief=350.0, size=9.0), crs="EPSG:32643")
+    dem = dem_around(
+        34.0, 77.0, hills((150, 150), relief=250.0, size=10.0), crs="EPSG:32643", posting=30.0
+    )
     archive.remember("leh", dem.astype(np.float64))
     return archive
 
@@ -78,7 +85,7 @@ def test_an_image_comes_back_from_its_file(archive: Archive, pair: list[Observed
     np.testing.assert_array_equal(found.scene.image, pair[0].scene.image)
     assert found.scene.grid.near_range == pair[0].scene.grid.near_range
     finer = archive.observed(IMAGE, "as_used")
-    assert finer.dem.shape == (96, 96)
+    assert finer.dem.shape == (150, 150)
     assert finer.scene.grid.shape == found.scene.grid.shape
 
 
@@ -128,6 +135,42 @@ def test_rtc_of_sub_facets_keeps_the_mean(pair: list[Observed]) -> None:
     error = decibels(found)[area] - decibels(pair[0].truth.gamma0.values)[area]
     assert abs(np.mean(error)) < 0.5
     assert np.std(error) < 2.5
+
+
+def test_every_method_is_scored_and_reported(archive: Archive, tmp_path: Path) -> None:
+    """Filters and the composite leave a value everywhere, and bright squares are seen."""
+    scored = scores_of(archive, ("leh", "several", 0, 33), METHODS)
+    assert {key.method for key in scored} == set(METHODS)
+    for key, one in scored.items():
+        assert one.rmse("all") < 15.0, key
+        if METHODS[key.method].role != "oracle":
+            assert 1.0 < one.mean_response(4) < 8.0, key
+        again = scores.Score.of_json(json.loads(json.dumps(one.to_json())))
+        assert again == one
+    found = Found(scored)
+    text = markdown(found)
+    for method in METHODS.values():
+        assert f"| {method.title}" in text
+    assert figures_of(found)["independent.coverage_80.outside"][0] > 0.2
+    save_picture(archive.observed(IMAGE), ("rtc_tv",), tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size > 1000
+
+
+def test_oracles_are_told_what_helps(pair: list[Observed]) -> None:
+    """Told nothing they are RTC, blurred, TV; with kinds and levels of patches they are closer."""
+    observed, areas = pair[0], scores.areas_of(pair)[0]
+    facets = upsampled(observed.dem)
+    nothing = reallocated(observed, facets, np.ones(facets.shape), (0.15, 0.3))
+    same = tv(rtc(observed, 0.15), 0.3)
+    difference = (decibels(nothing) - decibels(same))[areas["all"]]
+    assert np.sqrt(np.mean(difference**2)) < 0.2
+    expected = expected_kinds(observed, facets, levels=True)
+    told = reallocated(observed, facets, expected, (0.15, 0.3))
+    one, other = (
+        scores.score([Estimate(each)], [observed], [areas])[0].rmse("all")
+        for each in (told, nothing)
+    )
+    assert one < 0.95 * other
 
 
 def test_a_dem_of_sub_facets_has_the_cells_of_the_dem() -> None:

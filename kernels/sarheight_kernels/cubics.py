@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit
+from sarheight_kernels.doppler import closing_speed, is_native
 from sarheight_kernels.models import (
     BOUND_MARGIN,
     GroundModel,
@@ -299,6 +300,9 @@ def _solve_nodes(
     s + v tau + a tau^2 / 2 + j tau^3 / 6, with the jerk j from two accelerations a second apart.
     Newton's method finds the zero of w . e, with velocity w and line of sight e at tau.
     """
+    if is_native(radar):
+        _solve_native_nodes(radar, positions, time, annotated, slant_range)
+        return
     start, table = radar.orbit_start, radar.orbit_coefficients
     sx, sy, sz, vx, vy, vz, ax, ay, az = evaluate_orbit(time, start, table)
     _, _, _, _, _, _, bx, by, bz = evaluate_orbit(time + 1.0, start, table)
@@ -320,6 +324,40 @@ def _solve_nodes(
         ey = dy - tau * (vy + tau * (0.5 * ay + tau * jy / 6.0))
         ez = dz - tau * (vz + tau * (0.5 * az + tau * jz / 6.0))
         distance = math.sqrt(ex * ex + ey * ey + ez * ez)
+        slant_range[node] = distance
+        annotated[node] = annotated_time(radar, time + tau, distance)
+
+
+@njit
+def _solve_native_nodes(
+    radar: RadarModel,
+    positions: NDArray[np.float64],
+    time: float,
+    annotated: NDArray[np.float64],
+    slant_range: NDArray[np.float64],
+) -> None:
+    """Do the same at the Doppler centroid: the zero of w . e - q |e|, with the closing speed q."""
+    start, table = radar.orbit_start, radar.orbit_coefficients
+    sx, sy, sz, vx, vy, vz, ax, ay, az = evaluate_orbit(time, start, table)
+    _, _, _, _, _, _, bx, by, bz = evaluate_orbit(time + 1.0, start, table)
+    jx, jy, jz = bx - ax, by - ay, bz - az
+    x, y, z = positions[0], positions[1], positions[2]
+    for node in range(COUNT):
+        dx, dy, dz = x[node] - sx, y[node] - sy, z[node] - sz
+        tau, ex, ey, ez, distance = 0.0, dx, dy, dz, math.sqrt(dx * dx + dy * dy + dz * dz)
+        for _ in range(NEWTON_STEPS):
+            wx = vx + tau * (ax + 0.5 * tau * jx)
+            wy = vy + tau * (ay + 0.5 * tau * jy)
+            wz = vz + tau * (az + 0.5 * tau * jz)
+            ahead = wx * ex + wy * ey + wz * ez
+            speed, per_time, per_range = closing_speed(radar, time + tau, distance)
+            slope = ax * ex + ay * ey + az * ez - (wx * wx + wy * wy + wz * wz)
+            slope += (speed + per_range * distance) * ahead / distance - per_time * distance
+            tau -= (ahead - speed * distance) / slope
+            ex = dx - tau * (vx + tau * (0.5 * ax + tau * jx / 6.0))
+            ey = dy - tau * (vy + tau * (0.5 * ay + tau * jy / 6.0))
+            ez = dz - tau * (vz + tau * (0.5 * az + tau * jz / 6.0))
+            distance = math.sqrt(ex * ex + ey * ey + ez * ez)
         slant_range[node] = distance
         annotated[node] = annotated_time(radar, time + tau, distance)
 

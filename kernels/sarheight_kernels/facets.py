@@ -29,8 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import HALF, ONE, QUARTER, TWO, ZERO, njit
+from sarheight_kernels.doppler import doppler_time, is_native
 from sarheight_kernels.models import GroundModel, RadarModel, ground_block, ground_position
-from sarheight_kernels.orbit import evaluate_orbit, zero_doppler_time
+from sarheight_kernels.orbit import evaluate_orbit
 
 PRODUCTS = 10
 
@@ -82,17 +83,17 @@ def facet_products(
     around : array, shape (5, 2, 3)
         Position and normal of the place, and half a cell below, above, right and left of it.
     height, guess : float
-        Height above the ellipsoid in metres; zero-Doppler time to begin with, in seconds.
+        Height above the ellipsoid in metres; azimuth time to begin with, in seconds.
     products : array, shape (10,)
         Receives, with A = A0 + p A1 + q A2: A0.L, A1.L, A2.L, A0.A0, A1.A1, A1.A2 and A2.A2
         (square metres; per metre of height difference for A1, A2), then A0.T, A1.T and A2.T with
-        the unit vector T at a right angle to L in the plane of zero Doppler, up and outwards.
+        the unit vector T at a right angle to L and to the velocity, up and outwards.
         A1 and A2 are horizontal, A0 is vertical, so their products vanish.
 
     Returns
     -------
     float
-        Zero-Doppler time in seconds.
+        Azimuth time in seconds.
     """
     points = around[:, 0] + height * around[:, 1]
     here, normal = points[0], around[0, 1]
@@ -103,9 +104,7 @@ def facet_products(
     first = (0.5 * sign) * _cross(normal, along_row - along_column)
     second = (0.5 * sign) * _cross(along_row + along_column, normal)
 
-    time = zero_doppler_time(
-        here[0], here[1], here[2], guess, radar.orbit_start, radar.orbit_coefficients
-    )
+    time = doppler_time(here[0], here[1], here[2], guess, radar)
     px, py, pz, vx, vy, vz, _, _, _ = evaluate_orbit(
         time, radar.orbit_start, radar.orbit_coefficients
     )
@@ -113,6 +112,9 @@ def facet_products(
     sight /= math.sqrt(_dot(sight, sight))
     velocity = np.array((vx, vy, vz)) / math.sqrt(vx * vx + vy * vy + vz * vz)
     tangent = radar.side * _cross(velocity, sight)
+    if is_native(radar):
+        # The line of sight is at a right angle to the velocity at zero Doppler only.
+        tangent /= math.sqrt(_dot(tangent, tangent))
     products[0] = _dot(flat, sight)
     products[1] = _dot(first, sight)
     products[2] = _dot(second, sight)

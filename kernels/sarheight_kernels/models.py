@@ -21,6 +21,9 @@ r"""Models of the ground and of the radar: tables of polynomials that all kernel
     :math:`\tau` that differs from the zero-Doppler time :math:`t` by the residual:
 
     .. math:: \tau = t - b \, (R - R_b), \qquad b = 1 / c \text{ or } 0.
+
+    Where an image is focused to its native Doppler centroid, the azimuth time of the centroid takes
+    the place of the zero-Doppler time (`sarheight_kernels.doppler`).
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit
-from sarheight_kernels.orbit import evaluate_orbit, zero_doppler_time
+from sarheight_kernels.doppler import doppler_time
+from sarheight_kernels.orbit import evaluate_orbit
 
 
 class GroundModel(NamedTuple):
@@ -85,6 +89,9 @@ class RadarModel(NamedTuple):
         where lines are annotated with zero-Doppler times.
     side : float
         +1 where the radar looks to the right of its flight, -1 to the left.
+    doppler_time, doppler_range, doppler_coefficients : array
+        The Doppler centroid to which the image is focused, see
+        `sarheight_kernels.doppler.DopplerTable`.
     """
 
     orbit_start: NDArray[np.float64]
@@ -100,6 +107,9 @@ class RadarModel(NamedTuple):
     bistatic_range: float
     bistatic_rate: float
     side: float
+    doppler_time: NDArray[np.float64]
+    doppler_range: NDArray[np.float64]
+    doppler_coefficients: NDArray[np.float64]
 
 
 @njit
@@ -215,12 +225,12 @@ def locate_cell(
     row, column, height : float
         The cell, and its height above the ellipsoid in metres.
     guess : float
-        Zero-Doppler time to begin with, in seconds.
+        Azimuth time to begin with, in seconds.
 
     Returns
     -------
     tuple of float
-        Line, sample, zero-Doppler time in seconds and slant range in metres; NaN where there
+        Line, sample, azimuth time in seconds and slant range in metres; NaN where there
         is no solution.
     """
     down, across = ground_block(ground, row, column)
@@ -228,7 +238,7 @@ def locate_cell(
     x += height * nx
     y += height * ny
     z += height * nz
-    time = zero_doppler_time(x, y, z, guess, radar.orbit_start, radar.orbit_coefficients)
+    time = doppler_time(x, y, z, guess, radar)
     px, py, pz, _, _, _, _, _, _ = evaluate_orbit(time, radar.orbit_start, radar.orbit_coefficients)
     slant_range = math.sqrt((x - px) ** 2 + (y - py) ** 2 + (z - pz) ** 2)
     annotated = annotated_time(radar, time, slant_range)

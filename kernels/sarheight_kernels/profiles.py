@@ -7,7 +7,11 @@ radar looks) and :math:`D` downwards. Both are linear in height,
 .. math:: E = E_0(c) + h \, E_1(c), \qquad D = D_0(c) + h \, D_1(c),
 
 with coefficients that change smoothly along the profile. Its slant range is
-:math:`\sqrt{E^2 + D^2}` and the tangent of its look angle is :math:`E / D`. Scanning outwards,
+:math:`\sqrt{E^2 + D^2}` and the tangent of its look angle is :math:`E / D`. Of an image that is
+focused to a Doppler centroid (`sarheight_kernels.doppler`) the plane is a cone about the velocity:
+:math:`\sqrt{E^2 + D^2}` is then the distance to the line of flight, which grows with slant range,
+and places with the same :math:`E / D` lie on one line of sight, so layover and shadow are found in
+the same way. Scanning outwards,
 
 - a point is in shadow where its look angle is below the largest one so far;
 - a point is in layover where its slant range is below the largest so far or, scanning back,
@@ -32,6 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit
+from sarheight_kernels.doppler import closing_speed, fit_stretch, is_native
 from sarheight_kernels.models import RadarModel, annotated_time, range_sample, range_segment
 from sarheight_kernels.orbit import evaluate_orbit
 
@@ -233,11 +238,18 @@ def knot_columns(ground: GroundModel, columns: int) -> KnotColumns:
 
 @njit
 def _cross_column(
-    knots: KnotColumns, knot: int, height: float, guess: float, state: NDArray[np.float64]
+    knots: KnotColumns,
+    knot: int,
+    height: float,
+    guess: float,
+    state: NDArray[np.float64],
+    radar: RadarModel,
+    time: float,
 ) -> Crossing:
     """Find row, position and normal where a knot's column crosses a zero-Doppler plane.
 
-    Newton's method in the row for v . (P - s) = 0; `state` holds s and v of the satellite.
+    Newton's method in the row for v . (P - s) = 0; `state` holds s and v of the satellite. At a
+    Doppler centroid it is v . (P - s) = q R with the closing speed q at the slant range R.
     """
     block_rows, half_rows, blocks, curves = knots
     flat, row = curves.reshape(curves.size), guess
@@ -261,7 +273,18 @@ def _cross_column(
             + state[4] * (y + height * ny - state[1])
             + state[5] * (z + height * nz - state[2])
         )
-        step = half_rows * doppler / (state[3] * dx + state[4] * dy + state[5] * dz)
+        slope = state[3] * dx + state[4] * dy + state[5] * dz
+        if is_native(radar):
+            ex, ey, ez = (
+                x + height * nx - state[0],
+                y + height * ny - state[1],
+                z + height * nz - state[2],
+            )
+            distance = math.sqrt(ex * ex + ey * ey + ez * ez)
+            closing, _, per_range = closing_speed(radar, time, distance)
+            doppler -= closing * distance
+            slope -= (closing / distance + per_range) * (ex * dx + ey * dy + ez * dz)
+        step = half_rows * doppler / slope
         row -= step
         if not abs(step) > ROW_TOLERANCE:
             # Over so short a step the column is straight: the derivative serves.
@@ -357,7 +380,7 @@ def trace_profile(
     outward: NDArray[np.float64],
     downward: NDArray[np.float64],
 ) -> None:
-    """Cut a profile through the terrain in the plane of zero Doppler at one time.
+    """Cut a profile through the terrain in the plane of zero Doppler, or cone, at one time.
 
     Parameters
     ----------
@@ -368,9 +391,9 @@ def trace_profile(
     heights : array, shape (rows, columns)
         Heights above the ellipsoid in metres; NaN where void.
     time, reference_height : float
-        Zero-Doppler time in seconds, and height in metres at which the trace of the plane on the
+        Azimuth time in seconds, and height in metres at which the trace of the plane on the
         ground is followed. The plane stands upright to a few thousandths, so terrain above or below
-        is off by metres at most.
+        is off by metres at most. A cone leans by its squint: by 1 m in 1000 m for ENVISAT.
     outward, downward : array, shape (columns,)
         Receive the coordinates of the terrain in metres; NaN where there is none.
     """
@@ -395,7 +418,9 @@ def trace_profile(
     for knot in range(table.shape[0]):
         # Extrapolated quadratically.
         guess = row + change + bend if knot > 0 else 0.5 * heights.shape[0]
-        crossed, x, y, z, nx, ny, nz = _cross_column(knots, knot, reference_height, guess, state)
+        crossed, x, y, z, nx, ny, nz = _cross_column(
+            knots, knot, reference_height, guess, state, radar, time
+        )
         if knot > 1:
             bend = crossed - row - change
         if knot > 0:
@@ -437,10 +462,42 @@ def profile_samples(
     downward: NDArray[np.float64],
     sample: NDArray[np.float64],
 ) -> None:
-    """Find the samples of the points of a profile, shape (n,), at one zero-Doppler time."""
+    """Find the samples of the points of a profile, shape (n,), at one azimuth time."""
     segment = range_segment(radar, time)
+    if is_native(radar):
+        _native_samples(radar, time, segment, outward, downward, sample)
+        return
     for i in range(outward.size):
         slant_range = math.sqrt(outward[i] * outward[i] + downward[i] * downward[i])
+        annotated = annotated_time(radar, time, slant_range)
+        sample[i] = range_sample(radar, segment, annotated, slant_range)
+
+
+@njit
+def _native_samples(
+    radar: RadarModel,
+    time: float,
+    segment: int,
+    outward: NDArray[np.float64],
+    downward: NDArray[np.float64],
+    sample: NDArray[np.float64],
+) -> None:
+    """Do the same at the Doppler centroid, with slant ranges by a cubic of E^2 + D^2's root."""
+    _, _, _, vx, vy, vz, _, _, _ = evaluate_orbit(time, radar.orbit_start, radar.orbit_coefficients)
+    nearest, farthest = math.inf, -math.inf
+    for i in range(outward.size):
+        sample[i] = math.sqrt(outward[i] * outward[i] + downward[i] * downward[i])
+        nearest = sample[i] if sample[i] < nearest else nearest
+        farthest = sample[i] if sample[i] > farthest else farthest
+    if not nearest <= farthest:
+        return
+    farthest = max(farthest, nearest + 1.0)
+    cubic = np.empty(4)
+    fit_stretch(radar, time, math.sqrt(vx * vx + vy * vy + vz * vz), nearest, farthest, cubic)
+    middle, scale = 0.5 * (nearest + farthest), 2.0 / (farthest - nearest)
+    for i in range(outward.size):
+        w = (sample[i] - middle) * scale
+        slant_range = sample[i] * (cubic[0] + w * (cubic[1] + w * (cubic[2] + w * cubic[3])))
         annotated = annotated_time(radar, time, slant_range)
         sample[i] = range_sample(radar, segment, annotated, slant_range)
 

@@ -5,18 +5,20 @@ In the plane at a right angle to the velocity the points at slant range :math:`R
 .. math:: P(\alpha) = s + R \, (\sin\alpha \, e + \cos\alpha \, d),
 
 with :math:`e` outwards to the side the radar looks, :math:`d` downwards, and the look angle
-:math:`\alpha`. Newton's method finds the point with a given height above the ellipsoid.
+:math:`\alpha`. Newton's method finds the point with a given height above the ellipsoid. At a
+Doppler centroid the circle lies ahead of the satellite (`sarheight_kernels.doppler`).
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import njit, parallel_njit, prange
+from sarheight_kernels.doppler import closing_speed, is_native, range_on_cone
 from sarheight_kernels.orbit import evaluate_orbit
 from sarheight_kernels.profiles import (
     ACTIVE_SHADOW,
@@ -74,9 +76,17 @@ def geodetic(x: float, y: float, z: float) -> tuple[float, float, float]:
     return math.atan2(y, x), latitude, height
 
 
+class _Satellite(NamedTuple):
+    """What `_point` reads of a radar model."""
+
+    orbit_start: NDArray[np.float64]
+    orbit_coefficients: NDArray[np.float64]
+    side: float
+
+
 @njit
 def _point(
-    radar: RadarModel, time: float, slant_range: float, height: float
+    radar: RadarModel | _Satellite, time: float, slant_range: float, height: float
 ) -> tuple[float, float, float]:
     """Longitude, latitude (radians), height of a point; NaN where the circle misses the height."""
     px, py, pz, vx, vy, vz, _, _, _ = evaluate_orbit(
@@ -119,6 +129,26 @@ def _point(
     return math.nan, math.nan, math.nan
 
 
+@njit
+def _native_point(
+    radar: RadarModel, time: float, slant_range: float, height: float
+) -> tuple[float, float, float]:
+    """Find the same at the Doppler centroid: a circle q R / |v| ahead of the satellite."""
+    px, py, pz, vx, vy, vz, _, _, _ = evaluate_orbit(
+        time, radar.orbit_start, radar.orbit_coefficients
+    )
+    velocity = np.array((vx, vy, vz))
+    closing, _, _ = closing_speed(radar, time, slant_range)
+    speed = math.sqrt((velocity * velocity).sum())
+    sine = closing / speed
+    # The circle at zero Doppler of a satellite that is as far ahead and flies in parallel.
+    start, coefficients = np.array((time,)), np.zeros((1, 8, 3))
+    coefficients[0, 0] = np.array((px, py, pz)) + (slant_range * sine / speed) * velocity
+    coefficients[0, 1] = velocity
+    across = slant_range * math.sqrt(1.0 - sine * sine)
+    return _point(_Satellite(start, coefficients, radar.side), time, across, height)
+
+
 @parallel_njit
 def points_at_height(
     radar: RadarModel,
@@ -133,17 +163,36 @@ def points_at_height(
     Parameters
     ----------
     radar : RadarModel
-        The model; only its orbit and its side are used.
+        The model; only its orbit, its side and its Doppler centroid are used.
     time, slant_range, height : array, shape (n,)
-        Zero-Doppler time in seconds, slant range in metres, height above the ellipsoid in metres.
+        Azimuth time in seconds, slant range in metres, height above the ellipsoid in metres.
     longitude, latitude : array, shape (n,)
         Receive the geodetic coordinates in radians; NaN where no point at that height lies at
         that slant range.
     """
     for index in prange(time.size):
-        longitude[index], latitude[index], _ = _point(
-            radar, time[index], slant_range[index], height[index]
-        )
+        if is_native(radar):
+            longitude[index], latitude[index], _ = _native_point(
+                radar, time[index], slant_range[index], height[index]
+            )
+        else:
+            longitude[index], latitude[index], _ = _point(
+                radar, time[index], slant_range[index], height[index]
+            )
+
+
+@njit
+def _move_ahead(
+    radar: RadarModel, time: float, outward: float, downward: float, point: NDArray[np.float64]
+) -> None:
+    """Move a point beside the satellite to the cone of the Doppler centroid, by q R / |v|."""
+    _, _, _, vx, vy, vz, _, _, _ = evaluate_orbit(time, radar.orbit_start, radar.orbit_coefficients)
+    velocity = np.array((vx, vy, vz))
+    speed = math.sqrt((velocity * velocity).sum())
+    across = math.sqrt(outward * outward + downward * downward)
+    slant_range = range_on_cone(radar, time, speed, across)
+    closing, _, _ = closing_speed(radar, time, slant_range)
+    point += (closing * slant_range / speed**2) * velocity
 
 
 @parallel_njit
@@ -207,6 +256,8 @@ def pixel_heights(
                 if far < reach[s]:
                     deep = downward[i] + fraction * (downward[i + 1] - downward[i])
                     point = position + far * out + deep * down
+                    if is_native(radar):
+                        _move_ahead(radar, time, far, deep, point)
                     _, _, height = geodetic(point[0], point[1], point[2])
                     image_heights[index, s] = height
                     reach[s] = far

@@ -220,7 +220,8 @@ def pixel_areas(grid: RadarGrid, radar: RadarModel, calibration: Calibration) ->
     across = position(time, far) - position(time, near)
     area = np.linalg.norm(np.cross(along, across), axis=-1)
     # At zero Doppler the line of sight is at a right angle to the track: a pixel's extent in slant
-    # range over its width on the ground is the sine of incidence.
+    # range over its width on the ground is the sine of incidence. At a Doppler centroid this errs
+    # by half the squint squared: 1e-4 for the largest, of a degree.
     sine = np.clip(np.abs(far - near) / np.linalg.norm(across, axis=-1), 0.0, 1.0)
     # A_beta = A_sigma sin(theta), A_gamma = A_sigma cos(theta).
     if calibration == "beta0":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyproj
 from numpy.typing import NDArray
+from sarheight_kernels.doppler import closing_speeds
 
 from sarheight.dem import check_dem, local_posting
 from sarheight.ellipsoid import look_sign
@@ -152,7 +153,7 @@ def window_of_bounds(
     if not heights[0] <= heights[1]:
         msg = f"found heights from {heights[0]:g} to {heights[1]:g} m, expected low before high"
         raise ValueError(msg)
-    time, slant_range = zero_doppler(_points(bounds, heights), grid, orbit.with_epoch(grid.epoch))
+    time, slant_range = time_and_range(_points(bounds, heights), grid, orbit.with_epoch(grid.epoch))
     edges = grid.slant_range(*np.meshgrid([0, grid.lines - 1], [0, grid.samples - 1]))
     if (
         time.size == 0
@@ -196,16 +197,21 @@ def _points(bounds: Bounds, heights: tuple[float, float]) -> Floats:
     return points
 
 
-def zero_doppler(points: Floats, grid: RadarGrid, orbit: Orbit) -> tuple[Floats, Floats]:
-    """Find zero-Doppler time and slant range of the points on the side to which the radar looks.
+def time_and_range(points: Floats, grid: RadarGrid, orbit: Orbit) -> tuple[Floats, Floats]:
+    """Find azimuth time and slant range of the points on the side to which the radar looks.
 
     Shapes: `points` (n, 3); returns `time, slant_range` (m,).
     """
+    table = None if grid.doppler is None else grid.doppler.table(grid.wavelength)
     time = np.full(len(points), 0.5 * (grid.first_time + grid.last_time))
-    # Newton's method without the acceleration: t += v . (P - s) / v . v.
+    # Newton's method without the acceleration: t += (v . (P - s) - q R) / v . v, with the closing
+    # speed q at the Doppler centroid.
     for _ in range(ITERATIONS):
         position, velocity = orbit.state(time)
         ahead = np.einsum("ij,ij->i", velocity, points - position)
+        if table is not None:
+            distance = np.linalg.norm(points - position, axis=1)
+            ahead -= closing_speeds(table, time, distance) * distance
         time = np.clip(
             time + ahead / np.einsum("ij,ij->i", velocity, velocity), orbit.time[0], orbit.stop
         )

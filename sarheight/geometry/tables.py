@@ -12,6 +12,7 @@ from sarheight_kernels.models import GroundModel, RadarModel
 from sarheight_kernels.rdr2geo import points_at_height
 from sarheight_kernels.tiles import TILE
 
+from sarheight.doppler import zero_doppler_table
 from sarheight.ellipsoid import SPEED_OF_LIGHT, look_sign
 from sarheight.errors import GeometryError
 
@@ -54,7 +55,7 @@ def ground_points(
     slant_range: NDArray[np.float64],
     height: NDArray[np.float64] | float = 0.0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Find longitude and latitude in degrees of points at zero-Doppler times and slant ranges.
+    """Find longitude and latitude in degrees of points at azimuth times and slant ranges.
 
     All arrays have the shape of `time`; NaN where no point at that height lies at that range.
     """
@@ -262,6 +263,7 @@ def radar_model(grid: RadarGrid, orbit: Orbit) -> RadarModel:
     orbit.require_cover(grid.first_time, grid.last_time)
     start, coefficients = _extended_orbit(orbit)
     sampling = _slant_sampling(grid) if grid.ground_range is None else _ground_sampling(grid)
+    doppler = zero_doppler_table() if grid.doppler is None else grid.doppler.table(grid.wavelength)
     return RadarModel(
         orbit_start=start,
         orbit_coefficients=coefficients,
@@ -270,5 +272,6 @@ def radar_model(grid: RadarGrid, orbit: Orbit) -> RadarModel:
         bistatic_range=0.0 if grid.bistatic_range is None else grid.bistatic_range,
         bistatic_rate=0.0 if grid.bistatic_range is None else 1.0 / SPEED_OF_LIGHT,
         side=look_sign(grid.look_side),
+        **doppler._asdict(),
         **sampling._asdict(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sarheight.layover._composite import composite, local_resolution
 from sarheight.layover._mapping import Mapping, mapping
 from sarheight.layover._posterior import RTC, Method, PosteriorMean, Reallocation
 from sarheight.layover._reconstruct import fit_law, reconstruct
@@ -14,7 +15,9 @@ __all__ = [
     "Method",
     "PosteriorMean",
     "Reallocation",
+    "composite",
     "fit_law",
+    "local_resolution",
     "mapping",
     "masks",
     "reconstruct",

@@ -58,10 +58,10 @@ class RTC(Reallocation):
     .. math:: \hat\gamma_g = \frac{\sum_p A_{pg} \, \tilde E_p / \tilde A_p}{\sum_p A_{pg}},
               \qquad A_p = \sum_g A_{pg}
 
-    (Small 2011, equations 3 to 6, read from the ground). RCS :math:`E` and area :math:`A` are
-    both smoothed before the division, as :math:`\tilde E` and :math:`\tilde A`, because a DEM puts
-    area into a pixel beside the right one, and the quotient of two images that do not fit is
-    large. No backscatter law is used.
+    (Small 2011, read from the ground). RCS :math:`E` and area :math:`A` are both smoothed before
+    the division, as :math:`\tilde E` and :math:`\tilde A`, because a DEM puts area into a pixel
+    beside the right one, and the quotient of two images that do not fit is large. No backscatter
+    law is used.
 
     Attributes
     ----------

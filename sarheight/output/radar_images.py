@@ -18,15 +18,16 @@ import xarray as xr
 
 from sarheight._files import file_errors, parse_json, reason
 from sarheight._runtime import ignore_missing_georeference
+from sarheight.doppler import DopplerLUT
 from sarheight.errors import DamagedFileError
 from sarheight.grid import Burst, RadarGrid
 from sarheight.ground_range import GroundRange
 from sarheight.orbit import Orbit
 from sarheight.output import open_result, save_png
-from sarheight.output._geotiff import list_bands, merge_bands, share_type, write_bands
+from sarheight.output._bands import list_bands, merge_bands, share_type
+from sarheight.output._geotiff import restore_dataset, write_bands
 from sarheight.output.atomic import atomic_write, require_path
 from sarheight.output.files import write_netcdf, write_zarr
-from sarheight.output.grid import decode_attributes
 from sarheight.product import is_product, open_product
 from sarheight.scene import Calibration, Scene
 from sarheight.sentinel1 import read_grid, read_orbit
@@ -117,14 +118,13 @@ def _read_raster(path: Path) -> xr.Dataset:
             tags = [file.tags(index) for index in file.indexes]
             values = file.read()
             nodata, names = file.nodata, file.descriptions
-            attributes = decode_attributes(file.tags())
-        attributes.pop("AREA_OR_POINT", None)
+            file_tags = file.tags()
         image = xr.DataArray(values, dims=("band", "y", "x"))
         if all("BAND_VARIABLE" in tag for tag in tags):
             dataset = xr.Dataset(merge_bands(image, tags))
         else:
             dataset = _image_of_bands(image, nodata, names, path).to_dataset(name="image")
-        return dataset.rename(y="line", x="sample").assign_attrs(attributes)
+        return restore_dataset(dataset.rename(y="line", x="sample"), file_tags)
 
 
 def raster_geometry(path: str | os.PathLike[str]) -> Literal["radar", "map", ""]:
@@ -197,7 +197,14 @@ def grid_from_json(text: str) -> RadarGrid:
         epoch, records = np.datetime64(values.pop("epoch")), values.pop("ground_range")
         ground_range = None if records is None else GroundRange(**records)
         bursts = tuple(Burst(**_tuples(burst)) for burst in values.pop("bursts"))
-        return RadarGrid(epoch=epoch, ground_range=ground_range, bursts=bursts, **_tuples(values))
+        table = values.pop("doppler", None)
+        return RadarGrid(
+            epoch=epoch,
+            ground_range=ground_range,
+            doppler=None if table is None else DopplerLUT(**table),
+            bursts=bursts,
+            **_tuples(values),
+        )
 
 
 def orbit_to_json(orbit: Orbit) -> str:

@@ -11,7 +11,7 @@ from sarheight_kernels.models import GroundModel, ground_block, ground_position,
 
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.geometry import rdr2geo
-from sarheight.geometry.placement import zero_doppler
+from sarheight.geometry.placement import time_and_range
 from sarheight.geometry.tables import radar_model, to_earth_fixed
 from sarheight.sentinel1 import geolocation_grid, read_annotation, read_grid, read_orbit
 from tests.conftest import ANNOTATIONS, shared_data
@@ -101,7 +101,7 @@ def test_the_models_agree_with_the_geolocation_grid_without_kernels(name: str) -
     places = np.stack(
         TO_EARTH_FIXED.transform(points.longitude, points.latitude, points.height), axis=-1
     )
-    time, slant_range = zero_doppler(places, grid, orbit.with_epoch(grid.epoch))
+    time, slant_range = time_and_range(places, grid, orbit.with_epoch(grid.epoch))
     assert time.size == points.line.size
     expected = (points.azimuth_time - grid.epoch) / np.timedelta64(1, "ns") * 1e-9
     assert np.abs(time - expected).max() < 1e-4

@@ -32,6 +32,7 @@ from sarheight_kernels.profiles import (
 )
 from scipy.interpolate import RegularGridInterpolator
 
+from sarheight.doppler import zero_doppler_table
 from sarheight.geometry.pass_geometry import PassGeometry, pass_geometry
 from sarheight.geometry.visibility import terrain_profiles
 from tests.cuts import (
@@ -329,6 +330,7 @@ def counted(x: Floats, z: Floats, samples: int, spacing: float) -> tuple[Floats,
         bistatic_range=0.0,
         bistatic_rate=0.0,
         side=1.0,
+        **zero_doppler_table()._asdict(),
     )
     place, sheets = np.empty(x.size), np.empty(samples + 1, dtype=np.int64)
     profile_samples(radar, 0.0, x, HEIGHT - z, place)

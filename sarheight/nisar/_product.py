@@ -1,0 +1,556 @@
+"""NISAR RSLC products: from the file to a calibrated scene."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from sarheight.doppler import DopplerLUT
+from sarheight.ellipsoid import SPEED_OF_LIGHT
+from sarheight.errors import ProductError
+from sarheight.geometry.placement import HEIGHTS, Bounds, require_bounds, window_of_bounds
+from sarheight.grid import RadarGrid
+from sarheight.nisar._layout import Factor, Intensity, Layout, open_file
+from sarheight.orbit import seconds_between
+from sarheight.scene import Scene, looks_for_spacing
+from sarheight.scene import multilook as average
+from sarheight.sentinel1 import read_orbit_file
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    import h5py
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from sarheight.orbit import Orbit
+    from sarheight.scene import Calibration
+
+__all__ = ["Focusing", "NisarProduct", "open_product", "recognises"]
+
+Focusing = Literal["zero", "native"]
+"""Doppler geometry to which an image is focused."""
+
+SUFFIXES = (".h5", ".hdf5")
+CALIBRATION = "metadata/calibrationInformation/geometry"
+PARAMETERS = "metadata/processingInformation/parameters"
+CHUNK_PIXELS = 2**22
+"""Pixels that are read at a time."""
+
+
+def recognises(source: str | os.PathLike[str]) -> bool:
+    """Return whether a source is an HDF5 file, by its name."""
+    return str(source).lower().split("?")[0].endswith(SUFFIXES)
+
+
+def open_product(
+    source: str | os.PathLike[str],
+    *,
+    storage_options: Mapping[str, Any] | None = None,  # noqa: ARG001  # of remote files
+) -> NisarProduct:
+    """Open a NISAR RSLC, a local HDF5 file; see `sarheight.product.open_product`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ProductError
+        If it is no RSLC, is damaged, or is a URL.
+    """
+    if "://" in str(source):
+        msg = f"{source} is a URL, expected a local file: download the NISAR product first"
+        raise ProductError(msg)
+    return NisarProduct(Path(source))
+
+
+@dataclass(frozen=True)
+class _Swath:
+    """What the product says of the image of one frequency."""
+
+    polarisations: tuple[str, ...]
+    epoch: np.datetime64
+    first_time: float
+    line_interval: float
+    lines: int
+    near_range: float
+    sample_spacing: float
+    samples: int
+    wavelength: float
+    independent: float  # part of the pixels that are independent: bandwidths over sampling rates
+
+
+class NisarProduct:
+    """A range-Doppler single-look complex image (RSLC) of NISAR; `open_product` makes it.
+
+    Files in the layout of an RSLC that hold images of other satellites are read, too.
+
+    Parameters
+    ----------
+    path : path
+        The HDF5 file. Its image is read when it is computed.
+
+    Raises
+    ------
+    FileNotFoundError, ProductError
+        If there is no such file, or it is no RSLC.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with open_file(path) as file:
+            self._layout = Layout.of(file, path)
+            kind = self._layout.identification(file, "productType")
+            if kind and kind not in {"RSLC", "SLC"}:
+                msg = f"found a product of type {kind} in {path}, expected an RSLC"
+                raise ProductError(msg)
+            names = ("granuleId", "missionId", "orbitPassDirection", "lookDirection")
+            self._says = {name: self._layout.identification(file, name) for name in names}
+            self._outline = self._layout.identification(file, "boundingPolygon")
+            self._frequencies = self._layout.frequencies(file)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+    @property
+    def name(self) -> str:
+        """Name of the product: its granule, or the file's name."""
+        granule = self._says["granuleId"]
+        return granule if re.fullmatch(r"\w+", granule) else self._path.stem
+
+    @property
+    def mission(self) -> str:
+        """Satellite, such as "NISAR"."""
+        return self._says["missionId"]
+
+    @property
+    def product_type(self) -> str:
+        """Product type: "SLC"."""
+        return "SLC"
+
+    @property
+    def swaths(self) -> tuple[str, ...]:
+        """Frequencies of the product: "A", "B" or both."""
+        return tuple(sorted(self._frequencies))
+
+    @property
+    def polarisations(self) -> tuple[str, ...]:
+        """Polarisations of the first frequency, such as ("HH", "HV")."""
+        return self._frequencies[self.swaths[0]]
+
+    @property
+    def start(self) -> np.datetime64:
+        """Time of the first line (UTC)."""
+        swath = self._swath(self.swaths[0])
+        return swath.epoch + np.timedelta64(round(swath.first_time * 1e9), "ns")
+
+    @property
+    def stop(self) -> np.datetime64:
+        """Time of the last line (UTC)."""
+        swath = self._swath(self.swaths[0])
+        seconds = swath.first_time + (swath.lines - 1) * swath.line_interval
+        return swath.epoch + np.timedelta64(round(seconds * 1e9), "ns")
+
+    @cached_property
+    def footprint(self) -> NDArray[np.float64]:
+        """Corners of the image: longitude and latitude in degrees, shape (n, 2)."""
+        parts = re.search(r"POLYGON\s*Z?\s*\(\(([^)]*)\)", self._outline)
+        corners = [] if parts is None else [each.split() for each in parts[1].split(",")]
+        try:
+            points = np.array([[float(x) for x in corner[:2]] for corner in corners])
+        except ValueError:
+            points = np.empty((0, 2))
+        if points.ndim != 2 or points.shape[0] < 3:
+            msg = f"found the outline {self._outline!r} in {self._path}, expected POLYGON ((…))"
+            raise ProductError(msg)
+        return points
+
+    def summary(self) -> list[tuple[str, str]]:
+        """Describe the product as pairs of a label and a text."""
+        images = [
+            f"frequency {name}: {swath.lines} lines x {swath.samples} samples of "
+            f"{', '.join(swath.polarisations)}"
+            for name in self.swaths
+            for swath in [self._swath(name)]
+        ]
+        start, stop = (time.astype("datetime64[us]") for time in (self.start, self.stop))
+        facts = [
+            (
+                "what",
+                f"{self._layout.group} of {self.mission or 'an unknown mission'}, {self.name}",
+            ),
+            ("images", "; ".join(images)),
+            ("pass", self._says["orbitPassDirection"].strip(".").lower() or "unknown"),
+            ("time", f"{start} to {stop} UTC"),
+            ("noise", "not removed"),
+        ]
+        if self._outline:
+            longitude, latitude = self.footprint.T
+            place = (
+                f"longitude {longitude.min():.3f} to {longitude.max():.3f}, "
+                f"latitude {latitude.min():.3f} to {latitude.max():.3f}"
+            )
+            facts.insert(3, ("place", place))
+        return facts
+
+    def doppler(self, frequency: str = "") -> DopplerLUT:
+        """Read the Doppler centroid of the acquisition.
+
+        An RSLC is focused to zero Doppler: its centroid describes the antenna's beam. Only of
+        images that were focused to it is it the geometry (`focusing` of `scene`).
+
+        Parameters
+        ----------
+        frequency : str, optional
+            "A" or "B"; by default the first.
+
+        Returns
+        -------
+        DopplerLUT
+            With times since the epoch of the grid.
+
+        Raises
+        ------
+        ProductError
+            If the product has none, or it is damaged.
+        """
+        name = self._frequency((frequency,) if frequency else ())
+        folder = f"{PARAMETERS}/frequency{name}"
+        with open_file(self._path) as file:
+            times, ranges, values = self._layout.table(file, folder, "dopplerCentroid")
+            epoch = self._epoch_of_axis(file, folder)
+        try:
+            return DopplerLUT(times, ranges, values).shift_time(
+                seconds_between(self._swath(name).epoch, epoch)
+            )
+        except ValueError as error:
+            msg = f"the Doppler centroid of {self._path} cannot be used: {error}"
+            raise ProductError(msg) from error
+
+    def grid_and_orbit(
+        self,
+        *,
+        swaths: Sequence[str] = (),
+        orbit: Orbit | str | os.PathLike[str] | None = None,
+        focusing: Focusing = "zero",
+    ) -> tuple[RadarGrid, Orbit]:
+        """Read the radar grid and the orbit, without the image.
+
+        Parameters
+        ----------
+        swaths : sequence of str
+            The frequency, "A" or "B"; by default the first.
+        orbit : Orbit, path or str, optional
+            As for `scene`.
+        focusing : {"zero", "native"}
+            As for `scene`.
+
+        Returns
+        -------
+        RadarGrid, Orbit
+
+        Raises
+        ------
+        ValueError
+            If the product does not have the frequency.
+        ProductError
+            If something is missing or damaged.
+        """
+        if focusing not in get_args(Focusing):
+            msg = f"found focusing={focusing!r}, expected 'zero' or 'native'"
+            raise ValueError(msg)
+        name = self._frequency(swaths)
+        swath = self._swath(name)
+        side = self._says["lookDirection"].lower()
+        if side not in {"left", "right"}:
+            msg = f"found lookDirection {side!r} in {self._path}, expected 'left' or 'right'"
+            raise ProductError(msg)
+        grid = RadarGrid(
+            epoch=swath.epoch,
+            line_zero_time=swath.first_time,
+            line_interval=swath.line_interval,
+            lines=swath.lines,
+            samples=swath.samples,
+            near_range=swath.near_range,
+            sample_spacing=swath.sample_spacing,
+            look_side="left" if side == "left" else "right",
+            wavelength=swath.wavelength,
+            polarisations=swath.polarisations,
+            mission=self.mission,
+            product="SLC",
+            swath=name,
+            doppler=self.doppler(name) if focusing == "native" else None,
+        )
+        return grid, self._orbit(grid, orbit)
+
+    def scene(
+        self,
+        *,
+        polarisations: Sequence[str] = (),
+        calibration: Calibration = "beta0",
+        bounds: Bounds | None = None,
+        heights: tuple[float, float] = HEIGHTS,
+        multilook: tuple[int, int] | None = None,
+        spacing: float | None = None,
+        swaths: Sequence[str] = (),
+        noise_removal: bool = True,  # noqa: ARG002  # `summary` says it, too
+        border_cleaning: bool | None = None,
+        orbit: Orbit | str | os.PathLike[str] | None = None,
+        focusing: Focusing = "zero",
+    ) -> Scene:
+        """Open the calibrated image; it is read when it is computed.
+
+        Parameters
+        ----------
+        polarisations : sequence of str
+            Which ones, in this order; by default all of the frequency. With several the image has a
+            dimension `polarisation`.
+        calibration : {"beta0", "sigma0", "gamma0"}
+            What the image is normalised to. The squared magnitude is multiplied by the product's
+            table for it. Products whose tables are not filled in (they equal one another) are
+            calibrated to beta0.
+        bounds : (west, south, east, north), optional
+            Area in degrees: only the part of the image that shows it is opened.
+        heights : (lowest, highest)
+            Heights of the ground in that area, in metres above the ellipsoid.
+        multilook : (lines, samples), optional
+            Pixels to average into one.
+        spacing : float, optional
+            In place of `multilook`, the distance between pixels on the ground in metres.
+        swaths : sequence of str
+            The frequency, "A" or "B"; by default the first.
+        noise_removal : bool
+            Without effect: thermal noise stays in the image.
+        border_cleaning : bool, optional
+            Not for an RSLC, which says what is valid.
+        orbit : Orbit, path or str, optional
+            An orbit, or an orbit file of ESA (EOF); by default, and for "annotation", the orbit in
+            the product.
+        focusing : {"zero", "native"}
+            Doppler geometry of the image. An RSLC of NISAR is focused to zero Doppler. A file does
+            not say where that is not so, as of early samples from images of other satellites.
+
+        Returns
+        -------
+        Scene
+            Image on dims (line, sample) or (polarisation, line, sample), on dask.
+
+        Raises
+        ------
+        ValueError
+            If the product does not have what is requested, or options contradict each other.
+        GeometryError
+            If the image does not show the area.
+        ProductError
+            If something is missing or damaged.
+        OrbitCoverageError
+            If the orbit does not cover the image.
+        """
+        name = self._frequency(swaths)
+        swath = self._swath(name)
+        names = self._chosen(name, polarisations)
+        if border_cleaning:
+            msg = f"found border_cleaning, and {self.name} is an SLC, which says what is valid"
+            raise ValueError(msg)
+        if bounds is not None:
+            require_bounds(bounds)
+        if multilook is not None and spacing is not None:
+            msg = f"found multilook={multilook} and spacing={spacing}, expected one of them"
+            raise ValueError(msg)
+        grid, vectors = self.grid_and_orbit(swaths=(name,), orbit=orbit, focusing=focusing)
+        grid = replace(grid, polarisations=names)
+        image = self._image(name, names, grid, calibration)
+        window = multilook
+        if bounds is not None:
+            line, sample = window_of_bounds(bounds, grid, vectors, heights=heights)
+            image, grid = image.isel(line=line, sample=sample), grid.crop(line, sample)
+        if spacing is not None:
+            window = looks_for_spacing(grid, vectors, spacing)
+        if window is not None:
+            looks = max(window[0] * window[1] * swath.independent, 1.0)
+            image, grid = average(image, grid, *window, looks=looks)
+        return Scene(image, grid, vectors, calibration)
+
+    def verify(self) -> None:
+        """Refuse: an RSLC lists no checksums.
+
+        Raises
+        ------
+        ProductError
+            Always.
+        """
+        msg = f"{self.name} lists no checksums of its own: compare the file with the archive's"
+        raise ProductError(msg)
+
+    def _image(
+        self, frequency: str, names: tuple[str, ...], grid: RadarGrid, calibration: Calibration
+    ) -> xr.DataArray:
+        """Return the intensity of some polarisations, on dask."""
+        import dask.array as da
+        import xarray as xr
+
+        layout = self._layout
+        with open_file(self._path) as file:
+            factor = self._factor(file, grid, calibration)
+            valid = layout.valid_samples(file, frequency, grid.lines)
+            for name in names:
+                found = layout.dataset(file, f"swaths/frequency{frequency}/{name}").shape
+                if found != grid.shape:
+                    msg = (
+                        f"found an image {name} of {found} pixels in {self._path}, expected "
+                        f"{grid.shape} as its axes say"
+                    )
+                    raise ProductError(msg)
+        chunk = max(CHUNK_PIXELS // grid.samples, 1), grid.samples
+        images = [
+            da.from_array(  # type: ignore[no-untyped-call]
+                Intensity(
+                    self._path,
+                    f"{layout.group}/swaths/frequency{frequency}/{name}",
+                    grid.shape,
+                    factor,
+                    valid,
+                ),
+                chunks=chunk,
+                asarray=False,
+                meta=np.empty((0, 0), dtype=np.float32),
+            )
+            for name in names
+        ]
+        attributes = {"long_name": "radar backscatter", "units": "1", "product_name": self.name}
+        if len(names) == 1:
+            return xr.DataArray(
+                images[0],
+                dims=("line", "sample"),
+                coords={"polarisation": names[0]},
+                attrs=attributes,
+            )
+        return xr.DataArray(
+            da.stack(images),  # type: ignore[no-untyped-call]
+            dims=("polarisation", "line", "sample"),
+            coords={"polarisation": list(names)},
+            attrs=attributes,
+        )
+
+    def _factor(
+        self,
+        file: h5py.File,
+        grid: RadarGrid,
+        calibration: Calibration,
+    ) -> Factor | None:
+        """Return the factors from squared magnitude to intensity; None where all are one."""
+        layout = self._layout
+        if f"{layout.group}/{CALIBRATION}/{calibration}" not in file:
+            if calibration == "beta0":
+                return None
+            msg = (
+                f"found calibration {calibration!r}, and {self._path} has no table for it: pass "
+                "'beta0', which reconstruction takes as well"
+            )
+            raise ValueError(msg)
+        times, ranges, values = layout.table(file, CALIBRATION, calibration)
+        if calibration != "beta0":
+            _, _, beta = layout.table(file, CALIBRATION, "beta0")
+            if np.array_equal(beta, values):
+                msg = (
+                    f"found calibration {calibration!r}, and the table for it in {self._path} "
+                    "equals that for beta0: it is not filled in. Pass 'beta0', which "
+                    "reconstruction takes as well"
+                )
+                raise ValueError(msg)
+        if not (np.isfinite(values).all() and (values > 0.0).all()):
+            msg = f"found factors for {calibration} in {self._path} that are not above zero"
+            raise ProductError(msg)
+        if (values == 1.0).all():
+            return None
+        times = times + seconds_between(grid.epoch, self._epoch_of_axis(file, CALIBRATION))
+        line = (times - grid.line_zero_time) / grid.line_interval
+        return Factor(line, (ranges - grid.near_range) / grid.sample_spacing, values)
+
+    def _epoch_of_axis(self, file: h5py.File, folder: str) -> np.datetime64:
+        """Return the epoch of the times of a table, which lie beside it or in a folder above."""
+        parts = folder.split("/")
+        for depth in range(len(parts), 0, -1):
+            name = "/".join((*parts[:depth], "zeroDopplerTime"))
+            if f"{self._layout.group}/{name}" in file:
+                return self._layout.epoch(file, name)
+        msg = f"{self._path} has no times of {folder}"
+        raise ProductError(msg)
+
+    def _swath(self, frequency: str) -> _Swath:
+        layout, folder = self._layout, f"swaths/frequency{frequency}"
+        with open_file(self._path) as file:
+            first, interval, lines = layout.even_axis(file, "swaths/zeroDopplerTime")
+            near, spacing, samples = layout.even_axis(file, f"{folder}/slantRange")
+            carrier = layout.number(file, f"{folder}/processedCenterFrequency")
+            bandwidths = [
+                layout.number(file, f"{folder}/{name}")
+                if f"{layout.group}/{folder}/{name}" in file
+                else rate
+                for name, rate in (
+                    ("processedAzimuthBandwidth", 1.0 / interval),
+                    ("processedRangeBandwidth", SPEED_OF_LIGHT / (2.0 * spacing)),
+                )
+            ]
+            rates = (1.0 / interval, SPEED_OF_LIGHT / (2.0 * spacing))
+            parts = [min(band / rate, 1.0) for band, rate in zip(bandwidths, rates, strict=True)]
+            return _Swath(
+                polarisations=self._frequencies[frequency],
+                epoch=layout.epoch(file, "swaths/zeroDopplerTime"),
+                first_time=first,
+                line_interval=interval,
+                lines=lines,
+                near_range=near,
+                sample_spacing=spacing,
+                samples=samples,
+                wavelength=SPEED_OF_LIGHT / carrier,
+                independent=parts[0] * parts[1],
+            )
+
+    def _frequency(self, requested: Sequence[str]) -> str:
+        """Return the requested frequency, or the first."""
+        names = tuple(name.upper().removeprefix("FREQUENCY") for name in requested)
+        if not names:
+            return self.swaths[0]
+        if len(names) > 1 or names[0] not in self._frequencies:
+            msg = (
+                f"found frequency {', '.join(requested)}, expected one of those that {self.name} "
+                f"has: {self._contents()}"
+            )
+            raise ValueError(msg)
+        return names[0]
+
+    def _chosen(self, frequency: str, requested: Sequence[str]) -> tuple[str, ...]:
+        """Return the requested polarisations, or all of the frequency."""
+        present = self._frequencies[frequency]
+        names = tuple(name.upper() for name in requested) or present
+        if len(set(names)) < len(names) or not set(names) <= set(present):
+            msg = (
+                f"found polarisations={tuple(requested)} at frequency {frequency}, expected one or "
+                f"more of those that {self.name} has, each once: {self._contents()}"
+            )
+            raise ValueError(msg)
+        return names
+
+    def _contents(self) -> str:
+        """List frequencies and polarisations."""
+        return "; ".join(
+            f"frequency {name} with {', '.join(self._frequencies[name])}" for name in self.swaths
+        )
+
+    def _orbit(self, grid: RadarGrid, source: Orbit | str | os.PathLike[str] | None) -> Orbit:
+        """Return an orbit with the epoch of the grid."""
+        from sarheight.orbit import Orbit as Vectors
+
+        if isinstance(source, Vectors):
+            return source.with_epoch(grid.epoch)
+        if source is None or str(source) == "annotation":
+            with open_file(self._path) as file:
+                return self._layout.orbit(file).with_epoch(grid.epoch)
+        window = (self.start, self.stop)
+        return read_orbit_file(Path(source), window=window).with_epoch(grid.epoch)
