@@ -56,7 +56,7 @@ found = {name: reconstruct(scene, dem, law=law) for name, scene in scenes.items(
 both = reconstruct(list(scenes.values()), dem, law=law)
 precision = both["gamma0"] ** 2 / both["gamma0_variance"]
 gamma = {name: result["gamma0"] for name, result in found.items()}
-gamma["both"] = (both["gamma0"] * precision).sum("pass") / precision.sum("pass")
+gamma["both"] = (both["gamma0"] * precision).sum("time") / precision.sum("time")
 
 # %%
 # Cells that at least one pass sees folded, against the mean brightness under each.

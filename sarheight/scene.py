@@ -391,7 +391,7 @@ def acquisition_json(scenes: Iterable[Scene]) -> str:
     return json.dumps(
         [
             acquisition_record(scene.grid, scene.orbit, scene.image.attrs)
-            | {"calibration": scene.calibration, "polarisations": _polarisations(scene)}
+            | {"calibration": scene.calibration, "polarisations": polarisation_names(scene)}
             for scene in scenes
         ]
     )
@@ -434,6 +434,24 @@ def acquisition_record(
     }
     name = str((attributes or {}).get("product_name", ""))
     return record | ({"product_name": name} | orbit_numbers(name) if name else {})
+
+
+def acquisition_time(grid: RadarGrid, orbit: Orbit) -> np.datetime64:
+    """Return the middle of an acquisition: the coordinate ``time`` of results.
+
+    Parameters
+    ----------
+    grid, orbit : RadarGrid, Orbit
+        Radar grid and orbit of the image.
+
+    Returns
+    -------
+    numpy.datetime64
+        UTC, a whole number of microseconds, in nanoseconds as xarray has it.
+    """
+    middle = orbit.with_epoch(grid.epoch).utc(0.5 * (grid.first_time + grid.last_time))
+    time: np.datetime64 = middle.astype("datetime64[us]").astype("datetime64[ns]")
+    return time
 
 
 def orbit_numbers(product_name: str) -> dict[str, int]:
@@ -484,7 +502,8 @@ def _utc(orbit: Orbit, time: float) -> str:
     return f"{np.datetime_as_string(orbit.utc(time), unit='us')}Z"
 
 
-def _polarisations(scene: Scene) -> list[str]:
+def polarisation_names(scene: Scene) -> list[str]:
+    """Return the names of a scene's polarisations; none where neither image nor grid has them."""
     if "polarisation" in scene.image.coords:
         return [str(name) for name in np.atleast_1d(scene.image["polarisation"].values)]
     return list(scene.grid.polarisations)

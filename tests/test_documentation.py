@@ -112,7 +112,7 @@ def test_python_runs_as_it_stands(page: Path) -> None:
     for number, text in enumerate(blocks(page, "python"), start=1):
         exec(compile(text, f"{page.name}, block {number}", "exec"), names)  # noqa: S102
     if page.name == "README.md":
-        assert Path("unfolded.tif").exists()
+        assert Path("unfolded/unfolded_gamma0_vv.tif").exists()
         assert np.isfinite(names["result"]["gamma0"]).mean() > 0.5
 
 

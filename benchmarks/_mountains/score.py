@@ -183,8 +183,8 @@ class Stage:
         ]
         joint = reconstruct(scenes, dem)["gamma0"]
         both = [
-            _error(joint.isel({"pass": 0}), truths[0].gamma0(ground)),
-            _error(joint.isel({"pass": 1}), ascending_truth),
+            _error(joint.isel(time=0), truths[0].gamma0(ground)),
+            _error(joint.isel(time=1), ascending_truth),
         ]
         compared = _known([*single, *both])
         layover = truths[0].layover | truths[1].layover

@@ -99,7 +99,8 @@ def _commands(
     Start with `sarheight demo`. Every command has `--help`, with examples.
 
     The suffix of an output chooses its format: `.tif` (Cloud Optimised GeoTIFF), `.nc` (NetCDF),
-    `.zarr` (a folder), `.png` (a picture). Outputs appear complete or not at all.
+    `.zarr` (a store), `.png` (a picture). A reconstruction whose output has no suffix becomes a
+    folder of layers with a STAC item. Outputs appear complete or not at all.
 
     Exit codes: 0 success, 1 error in the data or the processing, 2 error in the command line,
     130 interrupted.

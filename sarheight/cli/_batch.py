@@ -35,7 +35,7 @@ class BatchSettings(Settings):
     folder : pathlib.Path, optional
         Folder of the results of images that are not in a list; created if missing.
     suffix : str
-        Format of these results.
+        Format of these results; `/` for folders of layers.
     dem : tuple of str
         Elevation model of all images. Repeat the option for each tile.
     tiles : tuple of str
@@ -117,7 +117,7 @@ def batch(settings: BatchSettings, running: MessageSettings) -> None:
 def _read_or_make_jobs(settings: BatchSettings) -> tuple[list[Job], Path]:
     """Return the jobs, and the default path of their manifest."""
     from sarheight.batch import jobs_of_files, read_jobs
-    from sarheight.output.atomic import SUFFIXES
+    from sarheight.output.atomic import RESULTS
 
     options = _options(settings.options)
     if settings.dem:
@@ -131,8 +131,8 @@ def _read_or_make_jobs(settings: BatchSettings) -> tuple[list[Job], Path]:
     if folder is None:
         msg = "pass the folder of the results"
         raise typer.BadParameter(msg, param_hint="--folder")
-    if settings.suffix.lower() not in SUFFIXES:
-        msg = f"found {settings.suffix!r}, expected one of {', '.join(SUFFIXES)}"
+    if settings.suffix.lower() not in RESULTS:
+        msg = f"found {settings.suffix!r}, expected one of {', '.join(RESULTS)}"
         raise typer.BadParameter(msg, param_hint="--suffix")
     images = [path for text in names for path in _files(text, "JOBS")]
     return jobs_of_files(images, folder, settings.suffix, options), folder / "manifest.jsonl"

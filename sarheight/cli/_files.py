@@ -290,19 +290,24 @@ def require_apart(path: Path | None, hint: str, others: Iterable[Path | None]) -
 
 def require_result(result: ResultOutput, inputs: Iterable[Path]) -> None:
     """Check that a result, its STAC item and its picture can be written, and replace no input."""
+    from sarheight.output.atomic import RESULTS
     from sarheight.output.stac import STAC_SUFFIX
 
     output, overwrite = result.output, result.overwrite
     inputs = list(inputs)
     require_apart(output, "--output", inputs)
-    require_writable(output, "--output", overwrite=overwrite)
+    require_writable(output, "--output", overwrite=overwrite, suffixes=RESULTS)
     if result.stac and output.suffix.lower() == ".png":
         msg = f"'{output}' is a picture without a grid and has no STAC item: write .tif, .nc, .zarr"
         raise typer.BadParameter(msg, param_hint="--stac")
-    if result.stac:
+    if result.stac and output.suffix:
         item = output.with_name(output.stem + STAC_SUFFIX)
         require_writable(item, "--stac", overwrite=overwrite, suffixes=(".json",))
     if isinstance(result, ReconstructionOutput):
+        if result.backscatter != "linear" and output.suffix:
+            msg = f"'{output}' holds linear power; only a folder of layers, a name without suffix, "
+            msg += f"holds {result.backscatter}"
+            raise typer.BadParameter(msg, param_hint="--backscatter")
         picture = result.quicklook
         require_apart(picture, "--quicklook", (output, *inputs))
         require_writable(picture, "--quicklook", overwrite=overwrite)

@@ -87,7 +87,7 @@ def _configuration(path: Path) -> str:
 def _facts(source: str, *, verify: bool) -> Facts:
     from sarheight.product import is_product
 
-    if is_product(source):
+    if is_product(source) and not _is_layers(Path(source)):
         return _product(source, verify=verify)
     path = Path(source)
     name = path.name.lower().removesuffix(".xz")
@@ -96,6 +96,11 @@ def _facts(source: str, *, verify: bool) -> Facts:
     if name.endswith(".xml"):
         return _annotation(path)
     return _raster(path)
+
+
+def _is_layers(path: Path) -> bool:
+    """Tell whether a path is a folder of layers, which a STAC item beside them says."""
+    return path.is_dir() and not path.suffix and any(path.glob("*.stac.json"))
 
 
 def _product(source: str, *, verify: bool) -> Facts:
@@ -168,9 +173,10 @@ def _raster(path: Path) -> Facts:
     from sarheight.output import open_result
     from sarheight.output.radar_images import STORES, raster_geometry, read_radar
 
-    if path.suffix.lower() not in STORES and not raster_geometry(path):
+    stored = path.suffix.lower() in STORES or _is_layers(path)
+    if not stored and not raster_geometry(path):
         return _dem(path)
-    dataset = open_result(path, chunks={}) if path.suffix.lower() in STORES else None
+    dataset = open_result(path, chunks={}) if stored else None
     if dataset is None:
         dataset = read_radar(path) if raster_geometry(path) == "radar" else open_result(path)
     return _dataset(dataset)
@@ -189,7 +195,7 @@ def _dataset(dataset: xr.Dataset) -> Facts:
     for name, variable in dataset.data_vars.items():
         yield str(name), _variable(variable)
     if "polarisation" in dataset.coords:
-        yield "polarisations", ", ".join(map(str, dataset["polarisation"].values))
+        yield "polarisations", ", ".join(map(str, dataset["polarisation"].values.ravel()))
     if has_grid_and_orbit(attributes):
         yield from _sampling(grid_from_json(attributes["radar_grid"]))
         yield from _orbit(orbit_from_json(attributes["orbit_state_vectors"]))

@@ -74,6 +74,9 @@ def masks(settings: MaskSettings, result: ResultOutput, running: RunningSettings
     if result.stac and radar:
         msg = "a STAC item describes masks on the ground: omit --stac, or --geometry radar"
         raise typer.BadParameter(msg, param_hint="--stac")
+    if radar and not output.suffix:
+        msg = f"'{output}' would be a folder of layers on the ground: write .nc, .zarr or .tif"
+        raise typer.BadParameter(msg, param_hint="--output")
     with session("masks", running, steps=3) as current:
         current.stage("read")
         from sarheight import layover
@@ -152,7 +155,7 @@ def reconstruct(
     pixels, layover multiplicity, layover and shadow mask, incidence angles, and a variance.
 
     ```
-    sarheight reconstruct S1A_IW_GRDH_….SAFE.zip --dem auto --orbit auto -o scene.tif
+    sarheight reconstruct S1A_IW_GRDH_….SAFE.zip --dem auto --orbit auto -o scene
     sarheight reconstruct S1A_IW_SLC__….SAFE --dem dem.tif --bounds 10.6 46.6 11.2 47 -o part.nc
     sarheight reconstruct image.nc --dem dem.tif --vertical EGM2008 -o unfolded.tif
     sarheight reconstruct image.nc --dem dem.tif -o unfolded.zarr --quicklook unfolded.png
@@ -246,7 +249,13 @@ def _reconstruct(
         report_shift(shift, settings, current)
     if "simulated" in scene.image.attrs:
         unfolded.attrs["simulated"] = scene.image.attrs["simulated"]
-    write(unfolded, output, overwrite=result.overwrite, stac=result.stac)
+    write(
+        unfolded,
+        output,
+        overwrite=result.overwrite,
+        stac=result.stac,
+        backscatter=result.backscatter,
+    )
     if in_parts:
         # The written result need not be computed again for picture and summary.
         unfolded = open_result(output, chunks={})

@@ -49,7 +49,7 @@ def local_resolution(
     Returns
     -------
     xarray.DataArray
-        On the DEM's grid, dims (y, x), with a leading ``pass`` for several scenes; NaN where a
+        On the DEM's grid, dims (y, x), with a leading ``time`` for several scenes; NaN where a
         pass sees nothing. Lazy where image or DEM are dask-backed.
 
     Raises
@@ -108,7 +108,7 @@ def composite(
     Parameters
     ----------
     results : Dataset, or sequence of Dataset
-        A result of `reconstruct` with a dimension ``pass``, or results on the same grid. Of each
+        A result of `reconstruct` with a dimension ``time``, or results on the same grid. Of each
         ``gamma0`` is taken, and ``gamma0_variance`` where all have it.
     resolution : DataArray, or sequence of DataArray
         `local_resolution` of the same passes, in the same order.
@@ -124,7 +124,7 @@ def composite(
         ``gamma0_variance``
             its variance, if the errors of passes are independent;
         ``weight``
-            weight of each pass, dims (pass, y, x) or (pass, polarisation, y, x); the sum over
+            weight of each pass, dims (time, y, x) or (time, polarisation, y, x); the sum over
             passes is 1, or 0 where none has a value.
 
     Raises
@@ -154,26 +154,27 @@ def composite(
     weights = [resolution] if isinstance(resolution, xr.DataArray) else list(resolution)
     passes = _stacked([_values_of(result, index) for index, result in enumerate(several)])
     by_pass = _stacked([each.to_dataset(name="resolution") for each in weights])["resolution"]
-    if by_pass.sizes["pass"] != passes.sizes["pass"]:
+    if by_pass.sizes["time"] != passes.sizes["time"]:
         msg = (
-            f"found {passes.sizes['pass']} passes and local resolutions of "
-            f"{by_pass.sizes['pass']}, expected one for each pass"
+            f"found {passes.sizes['time']} passes and local resolutions of "
+            f"{by_pass.sizes['time']}, expected one for each pass"
         )
         raise ValueError(msg)
     _require_grid(passes, by_pass, "the local resolution", "the results")
     gamma0 = passes["gamma0"]
     # The coordinates are those of the results to the last digit.
-    by_pass = by_pass.assign_coords(y=gamma0.y, x=gamma0.x)
+    coordinates = {name: gamma0[name] for name in ("time", "y", "x") if name in gamma0.coords}
+    by_pass = by_pass.drop_vars("time", errors="ignore").assign_coords(coordinates)
     known = (abs(gamma0) < np.inf) & (by_pass < np.inf)
     by_pass = by_pass.where(known, 0.0)
-    total = by_pass.sum("pass")
+    total = by_pass.sum("time")
     seen = total > 0.0
     weight = (by_pass / total.where(seen)).fillna(0.0).transpose(*gamma0.dims)
-    mean = (weight * gamma0.where(known, 0.0)).sum("pass").where(seen)
+    mean = (weight * gamma0.where(known, 0.0)).sum("time").where(seen)
     made = xr.Dataset({"gamma0": mean.assign_attrs(VARIABLES["gamma0"])})
     if "gamma0_variance" in passes:
         squares = weight**2 * passes["gamma0_variance"].where(known, 0.0)
-        variance = squares.sum("pass").where(seen)
+        variance = squares.sum("time").where(seen)
         made["gamma0_variance"] = variance.assign_attrs(VARIABLES["gamma0_variance"])
     made["weight"] = weight.assign_attrs(long_name="weight of each pass", units="1")
     made = made.astype(np.float32, keep_attrs=True)
@@ -197,7 +198,7 @@ def _values_of(result: xr.Dataset, index: int) -> xr.Dataset:
 
 
 def _stacked(parts: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Stack along ``pass`` what has one grid and the same polarisations."""
+    """Stack along ``time`` what has one grid and the same polarisations."""
     if not parts:
         msg = "found no result or no local resolution, expected one for each pass"
         raise ValueError(msg)
@@ -211,10 +212,12 @@ def _stacked(parts: Sequence[xr.Dataset]) -> xr.Dataset:
             )
             raise ValueError(msg)
     shared = [name for name in parts[0].data_vars if all(name in part for part in parts)]
-    # Coordinates along `pass` that only some have are no part of a composite.
-    plain = [part[shared].reset_coords(drop=True) for part in parts]
-    layers = [part if "pass" in part.dims else part.expand_dims("pass") for part in plain]
-    stack = xr.concat(layers, "pass", join="override", combine_attrs="drop_conflicts")
+    layers = [part if "time" in part.dims else part.expand_dims("time") for part in parts]
+    # Coordinates along time that only some have are no part of a composite.
+    plain = [part[shared].reset_coords(drop=True) for part in layers]
+    if not all("time" in part.coords for part in plain):
+        plain = [part.drop_vars("time", errors="ignore") for part in plain]
+    stack = xr.concat(plain, "time", join="override", combine_attrs="drop_conflicts")
     placed: xr.Dataset = stack.rio.write_crs(parts[0].rio.crs)
     return placed
 

@@ -153,9 +153,10 @@ def reconstruct(
     Returns
     -------
     xarray.Dataset
-        Lazy where image or DEM are dask-backed, see Notes. On the DEM's grid, dims (y, x), with
-        a leading ``polarisation`` where the image has one, and a leading ``pass`` for several
-        scenes:
+        Lazy where image or DEM are dask-backed, see Notes. On the DEM's grid, dims (time,
+        polarisation, y, x). Of a single scene ``time``, the middle of its acquisition in UTC, is
+        a scalar coordinate instead of a dimension, and so is a single ``polarisation``, if its
+        name is known. ``_FillValue`` marks missing data: NaN, or 255 for codes and counts.
 
         ``sigma0``, ``gamma0``
             reconstructed backscatter per area of the surface and per projected area, linear;

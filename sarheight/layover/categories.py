@@ -13,7 +13,7 @@ from sarheight_kernels import profiles
 from sarheight.dem.checked import CheckedDem, stored_like
 from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.geometry.visibility import FORESHORTENING_THRESHOLD, classify_cells, classify_pixels
-from sarheight.scene import acquisition_record
+from sarheight.scene import acquisition_record, acquisition_time
 
 if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
@@ -111,7 +111,8 @@ def masks(
         ``fold_count``
             The number of illuminated places, uint8.
 
-        Dims (y, x) or (line, sample); 255 where there is no data.
+        Dims (y, x) or (line, sample); 255 where there is no data. On the ground ``time``, the
+        middle of the acquisition, is a scalar coordinate.
 
     Raises
     ------
@@ -135,8 +136,10 @@ def masks(
         found = terrain.dataset(
             {"mask": mask_variable(category), "fold_count": fold_variable(fold_count)}
         )
-        return stored_like(found, checked.array).assign_attrs(
-            title=TITLE, acquisition=json.dumps([acquisition_record(grid, orbit)])
+        return (
+            stored_like(found, checked.array)
+            .assign_coords(time=acquisition_time(grid, orbit))
+            .assign_attrs(title=TITLE, acquisition=json.dumps([acquisition_record(grid, orbit)]))
         )
     category, fold_count = classify_pixels(terrain, foreshortening)
     dims = ("line", "sample")

@@ -15,6 +15,7 @@ from sarheight_kernels.rdr2geo import points_at_height
 
 from sarheight.geometry.geo2rdr import INCIDENCES
 from sarheight.layover.categories import FOLD_COUNT, MASK
+from sarheight.scene import acquisition_time, polarisation_names
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import RadarModel
@@ -43,7 +44,7 @@ PER_POLARISATION = ("sigma0", "gamma0", "gamma0_variance", "sigma0_geocoded")
 CODES = ("mask", "fold_count")
 """Variables of type uint8; the others are float32."""
 PER_PASS = ("look_azimuth", "look_side", "orbit_source")
-"""Attributes of a single result that become coordinates along ``pass``."""
+"""Attributes of a single result that become coordinates along ``time``."""
 RCS = "rcs_"
 """Attributes with RCS in square metres begin with this."""
 
@@ -90,16 +91,26 @@ def pass_dataset(
     variables: Mapping[str, Any],
     rcs: Mapping[str, list[float]],
 ) -> xr.Dataset:
-    """Put the variables of one pass on the DEM's grid, given by the coordinates of `template`."""
-    several = "polarisation" in scene.image.dims
+    """Put the variables of one pass on the DEM's grid, given by the coordinates of `template`.
+
+    ``time`` is a scalar coordinate, and so is ``polarisation`` where there is only one.
+    """
+    several = scene.image.sizes.get("polarisation", 1) > 1
     result = template.copy()
     for name, values in variables.items():
         layered = values.ndim == 3
         dims = ("polarisation", "y", "x") if layered and several else ("y", "x")
         layers = values[0] if layered and not several else values
         result[name] = (dims, layers, {**VARIABLES[name], "grid_mapping": "spatial_ref"})
+        if name not in CODES:
+            # The mark of missing data, where rioxarray and other readers look for it.
+            result[name].attrs["_FillValue"] = np.float32(np.nan)
+    names = polarisation_names(scene)
     if several and "polarisation" in scene.image.coords:
-        result = result.assign_coords(polarisation=scene.image.coords["polarisation"].values)
+        result = result.assign_coords(polarisation=names)
+    elif not several and len(names) == 1:
+        result = result.assign_coords(polarisation=names[0])
+    result = result.assign_coords(time=acquisition_time(scene.grid, scene.orbit))
     return result.assign_attrs(
         title="Reconstructed radar backscatter",
         look_azimuth=look_azimuth(scene.grid, radar),
@@ -111,12 +122,12 @@ def pass_dataset(
 
 
 def combine(results: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Stack the results of several passes along ``pass``; their RCS is added up."""
+    """Stack the results of several passes along ``time``; their RCS is added up."""
     if len(results) == 1:
         return results[0]
     stacked = xr.concat(
         results,
-        dim="pass",
+        dim="time",
         data_vars="all",
         coords="minimal",
         compat="override",
@@ -129,6 +140,6 @@ def combine(results: Sequence[xr.Dataset]) -> xr.Dataset:
             stacked.attrs[name] = np.sum(by_pass, axis=0).tolist()
     for name in PER_PASS:
         by_pass = [result.attrs[name] for result in results]
-        stacked = stacked.assign_coords({name: ("pass", by_pass)})
+        stacked = stacked.assign_coords({name: ("time", by_pass)})
         stacked.attrs.pop(name, None)
     return stacked

@@ -1,4 +1,4 @@
-"""Cloud Optimised GeoTIFF: how variables become bands, and bands variables again.
+"""Cloud Optimised GeoTIFF files with all variables of a result.
 
 A GeoTIFF has one number type and one nodata value. Variables that share both keep them: a file
 of masks alone is an integer file with nodata 255. In a mixed file every band is float32 with
@@ -13,7 +13,6 @@ failed, so the copy is read back and compared with checksums of what was written
 
 from __future__ import annotations
 
-import json
 import zlib
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -31,15 +30,18 @@ from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from sarheight._files import file_errors
-from sarheight._runtime import nodata_value
 from sarheight.errors import DamagedFileError
-from sarheight.output.grid import (
-    SPATIAL,
-    decode_attributes,
-    encode_attributes,
-    grid_transform,
-    to_json,
+from sarheight.output._bands import (
+    COORDINATES,
+    STATISTICS_PREFIX,
+    Band,
+    decode_coordinates,
+    expand_coordinates,
+    list_bands,
+    merge_bands,
+    share_type,
 )
+from sarheight.output.grid import SPATIAL, decode_attributes, encode_attributes, grid_transform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,162 +49,7 @@ if TYPE_CHECKING:
 
     from rasterio.io import DatasetWriter
 
-# float32 holds every whole number up to 2^24.
-LARGEST_EXACT_INTEGER = 1 << 24
-STATISTICS_PREFIX = "STATISTICS_"
-BAND_TAGS = ("BAND_VARIABLE", "BAND_DIMENSIONS", "BAND_LABELS", "BAND_DTYPE", "BAND_NODATA")
 GDAL_TAGS = ("AREA_OR_POINT",)
-
-
-@dataclass(frozen=True)
-class Band:
-    """One band: a variable, or one entry of a variable along its leading dimensions."""
-
-    variable: str  # name of the variable
-    dimensions: tuple[str, ...]  # the leading dimensions; none for a variable of dims (y, x)
-    indices: tuple[int, ...]  # index of the entry along each
-    labels: tuple[Any, ...]  # coordinates of the entry, for example ``("VH",)``
-    dtype: np.dtype[Any]  # float32 for floating-point variables, else the variable's own
-    nodata: Any  # nodata value of the variable, None without one
-
-    @property
-    def description(self) -> str:
-        """Name of the band: ``gamma0``, ``gamma0_VH``, or of a pass ``gamma0_pass0_VH``."""
-        parts = [
-            label if isinstance(label, str) else f"{dimension}{label}"
-            for dimension, label in zip(self.dimensions, self.labels, strict=True)
-        ]
-        return "_".join([self.variable, *parts])
-
-    @property
-    def is_float(self) -> bool:
-        """Whether the variable is of floating point: a quantity, not a code or a count."""
-        return self.dtype.kind == "f"
-
-    @property
-    def file_nodata(self) -> Any:  # noqa: ANN401  # of the band's type
-        """Nodata value in a file of this type alone: NaN for floats whatever the variable has."""
-        return np.nan if self.is_float else self.nodata
-
-    def values(self, dataset: xr.Dataset) -> np.ndarray[Any, Any]:
-        """Return the values of the band, (rows, columns); the nodata value of floats is NaN."""
-        entry = dict(zip(self.dimensions, self.indices, strict=True))
-        original = dataset[self.variable].isel(entry).transpose(*SPATIAL).values
-        values: np.ndarray[Any, Any] = original.astype(self.dtype)
-        if self.is_float and not np.isnan(self.nodata):
-            values[original == self.nodata] = np.nan
-        return values
-
-    def to_float(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return values as a mixed file holds them; raise where float32 cannot."""
-        if self.is_float:
-            return values
-        stored = values.astype(np.float32)
-        if self.nodata is not None:
-            stored[values == self.nodata] = np.nan
-        largest = np.abs(stored, where=np.isfinite(stored), out=np.zeros_like(stored)).max()
-        if largest > LARGEST_EXACT_INTEGER:
-            msg = (
-                f"'{self.variable}' has whole numbers beyond {LARGEST_EXACT_INTEGER}, which the "
-                "float32 bands of a mixed GeoTIFF cannot hold; write .zarr or .nc"
-            )
-            raise ValueError(msg)
-        return stored
-
-    def tags(self, dataset: xr.Dataset) -> dict[str, str]:
-        """Return the tags from which `merge_bands` restores the variable."""
-        texts = (
-            self.variable,
-            " ".join(self.dimensions),
-            to_json(self.labels),
-            self.dtype.name,
-            "" if self.nodata is None else str(self.nodata),
-        )
-        return encode_attributes(dataset[self.variable].attrs) | dict(
-            zip(BAND_TAGS, texts, strict=True)
-        )
-
-
-def list_bands(dataset: xr.Dataset) -> list[Band]:
-    """List the bands of a dataset; raise for variables that a GeoTIFF cannot hold."""
-    bands = []
-    for name, variable in dataset.data_vars.items():
-        leading = tuple(str(dim) for dim in variable.dims if dim not in SPATIAL)
-        if not set(SPATIAL) <= set(variable.dims):
-            msg = (
-                f"a GeoTIFF cannot hold '{name}' of dims {variable.dims}, only what lies on the "
-                "grid (y, x); leave it out, or write .zarr or .nc"
-            )
-            raise ValueError(msg)
-        if variable.dtype.kind not in "iuf":
-            msg = f"a GeoTIFF cannot hold '{name}' of type {variable.dtype}; convert it to uint8"
-            raise ValueError(msg)
-        dtype = np.dtype(np.float32) if variable.dtype.kind == "f" else variable.dtype
-        nodata = nodata_value(variable)
-        for entry in product(*(enumerate(variable[dim].values.tolist()) for dim in leading)):
-            indices, labels = tuple(index for index, _ in entry), tuple(name for _, name in entry)
-            bands.append(Band(str(name), leading, indices, labels, dtype, nodata))
-    return bands
-
-
-def share_type(bands: list[Band]) -> bool:
-    """Tell whether bands have the same number type and nodata value."""
-    return len({(band.dtype, str(band.file_nodata)) for band in bands}) == 1
-
-
-def merge_bands(image: xr.DataArray, tags: list[dict[str, str]]) -> dict[str, xr.DataArray]:
-    """Restore the variables from the bands of a file, dims (band, y, x), and their tags."""
-    members: dict[str, list[int]] = {}
-    for index, tag in enumerate(tags):
-        members.setdefault(tag["BAND_VARIABLE"], []).append(index)
-    return {name: _merge_variable(image, indices, tags) for name, indices in members.items()}
-
-
-def _merge_variable(
-    image: xr.DataArray, indices: list[int], tags: list[dict[str, str]]
-) -> xr.DataArray:
-    """Restore one variable with its type, attributes and nodata value."""
-    tag = tags[indices[0]]
-    dtype = np.dtype(tag["BAND_DTYPE"])
-    nodata = dtype.type(tag["BAND_NODATA"]) if tag.get("BAND_NODATA") else None
-    labels = [json.loads(tags[index]["BAND_LABELS"]) for index in indices]
-    dimensions = tag.get("BAND_DIMENSIONS", "").split()
-    variable = _restore_dimensions(image.isel(band=indices), dimensions, labels)
-    if dtype.kind != "f" and image.dtype.kind == "f" and nodata is not None:
-        variable = variable.where(variable.notnull(), nodata)
-    variable = variable.astype(dtype)
-    variable.attrs = decode_attributes(
-        {
-            name: text
-            for name, text in tag.items()
-            if name not in BAND_TAGS and not name.startswith(STATISTICS_PREFIX)
-        }
-    )
-    if dtype.kind == "f":
-        variable.attrs["_FillValue"] = dtype.type(np.nan)
-    elif nodata is not None:
-        variable.attrs["_FillValue"] = nodata
-    return variable
-
-
-def _restore_dimensions(
-    bands: xr.DataArray, dimensions: list[str], labels: list[list[Any]]
-) -> xr.DataArray:
-    """Turn the dimension ``band`` into the leading dimensions of the variable."""
-    if not dimensions:
-        return bands.isel(band=0, drop=True)
-    coordinates = {
-        name: list(dict.fromkeys(label[index] for label in labels))
-        for index, name in enumerate(dimensions)
-    }
-    shape = tuple(len(names) for names in coordinates.values())
-    variable = xr.DataArray(
-        bands.data.reshape(*shape, *bands.shape[1:]),
-        dims=(*dimensions, *bands.dims[1:]),
-        coords=bands.drop_vars("band", errors="ignore").coords,
-        attrs=bands.attrs,
-    )
-    return variable.assign_coords(coordinates)
 
 
 # Scratch files: one raster layer each.
@@ -283,7 +130,7 @@ class Layer:
             blockxsize=TILE,
             blockysize=TILE,
             bigtiff="yes",
-            dtype=band.dtype,
+            dtype=band.file_dtype,
             nodata=band.file_nodata,
             **georeference,
         )
@@ -291,13 +138,16 @@ class Layer:
         file.update_tags(**encode_attributes(dataset.attrs))
         file.update_tags(1, **band.tags(dataset))
         file.set_band_description(1, band.description)
-        file.set_band_unit(1, str(variable.attrs.get("units", "")))
+        units = str(variable.attrs.get("units", ""))
+        file.set_band_unit(1, units if band.packing is None else "dB")
+        if band.packing is not None and band.packing.scale is not None:
+            file.scales, file.offsets = (band.packing.scale,), (0.0,)
         return cls(band, path, file)
 
     def write(self, piece: xr.Dataset, window: Window) -> np.ndarray[Any, Any]:
         """Write a window of the band and return its values."""
         values = self.band.values(piece)
-        self.statistics.add(values, self.band.nodata)
+        self.statistics.add(values, self.band.file_nodata)
         self.file.write(values, 1, window=window)
         return values
 
@@ -396,17 +246,23 @@ CREATION = {
 }
 
 Piece = tuple[slice, slice]
-Checksums = list[tuple[Window, int]]
+Checksums = list[tuple[Window, list[int]]]
+"""Windows, and the checksum of each band in them."""
 
 
 def write_geotiff(dataset: xr.Dataset, path: Path) -> None:
     """Write a result on a map grid as Cloud Optimised GeoTIFF with north up."""
+    ordered = north_up(dataset)
+    write_bands(ordered, path, crs=dataset.rio.crs, transform=grid_transform(ordered))
+
+
+def north_up(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a dataset with rows from north to south and columns from west to east."""
     steps = grid_transform(dataset)
-    north_up = dataset.isel(
+    return dataset.isel(
         y=slice(None, None, -1 if steps.e > 0 else 1),
         x=slice(None, None, -1 if steps.a < 0 else 1),
     )
-    write_bands(north_up, path, crs=dataset.rio.crs, transform=grid_transform(north_up))
 
 
 def write_bands(dataset: xr.Dataset, path: Path, **georeference: Any) -> None:  # noqa: ANN401
@@ -415,27 +271,51 @@ def write_bands(dataset: xr.Dataset, path: Path, **georeference: Any) -> None:  
     A dask-backed dataset is computed piece by piece. `georeference` is CRS and transform; none in
     radar geometry.
     """
+    dataset = expand_coordinates(dataset)
     bands = list_bands(dataset)
     mixed = not share_type(bands)
+    with gdal_errors_as_oserror():
+        layers, checksums, overviews = write_scratch(
+            dataset, bands, path.parent, mixed=mixed, alone=len(bands) == 1, **georeference
+        )
+        copy_cog(_stack_layers(layers, mixed=mixed), path, checksums, overviews)
+
+
+def write_scratch(
+    dataset: xr.Dataset,
+    bands: list[Band],
+    folder: Path,
+    *,
+    mixed: bool = False,
+    alone: bool,
+    **georeference: Any,  # noqa: ANN401
+) -> tuple[list[Layer], Checksums, int]:
+    """Compute a dataset once, and write each band to a scratch file with its overviews.
+
+    Returns the layers, the checksums of their pieces, and the number of overviews. A GeoTIFF has
+    room for a colour table where a band is `alone` in its file.
+    """
     factors = _overview_factors(dataset)
-    with _gdal_errors_as_oserror():
-        with ExitStack() as stack:
-            layers = []
-            for number, band in enumerate(bands, start=1):
-                scratch = path.with_name(f"band_{number}.tif")
-                layers.append(Layer.create(scratch, dataset, band, **georeference))
-                stack.enter_context(layers[-1].file)
-            # A GeoTIFF has room for a colour table where a band is alone in its file.
-            colours = _color_table(dataset[bands[0].variable]) if len(bands) == 1 else {}
+    with ExitStack() as stack:
+        layers = []
+        for number, band in enumerate(bands, start=1):
+            scratch = folder / f"band_{number}.tif"
+            layers.append(Layer.create(scratch, dataset, band, **georeference))
+            stack.enter_context(layers[-1].file)
+            colours = _color_table(dataset[band.variable]) if alone else {}
             if colours:
-                layers[0].file.write_colormap(1, colours)
-            checksums = _write_pieces(dataset, layers, mixed=mixed)
-            for layer in layers:
-                layer.finish(factors)
-        source = _stack_layers(layers, mixed=mixed)
-        overviews = "force_use_existing" if factors else "none"
-        rasterio.shutil.copy(str(source), str(path), overviews=overviews, **CREATION)
-        _verify(path, checksums, len(factors))
+                layers[-1].file.write_colormap(1, colours)
+        checksums = _write_pieces(dataset, layers, mixed=mixed)
+        for layer in layers:
+            layer.finish(factors)
+    return layers, checksums, len(factors)
+
+
+def copy_cog(source: Path, path: Path, checksums: Checksums, overviews: int) -> None:
+    """Copy a scratch file to a Cloud Optimised GeoTIFF, and compare it with its checksums."""
+    using = "force_use_existing" if overviews else "none"
+    rasterio.shutil.copy(str(source), str(path), overviews=using, **CREATION)
+    _verify(path, checksums, overviews)
 
 
 def read_geotiff(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
@@ -443,7 +323,7 @@ def read_geotiff(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as x
     with file_errors(path, "a GeoTIFF"):
         with rasterio.open(path, driver="GTiff") as file:
             tags = [file.tags(index) for index in file.indexes]
-            file_tags = {name: text for name, text in file.tags().items() if name not in GDAL_TAGS}
+            file_tags = file.tags()
         if not all("BAND_VARIABLE" in tag for tag in tags):
             msg = f"'{path}' is a GeoTIFF, but no result of sarheight; open it by rioxarray"
             raise DamagedFileError(msg)
@@ -458,12 +338,19 @@ def read_geotiff(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as x
         for name, variable in merge_bands(image, tags).items():
             dataset[name] = variable
             dataset[name].encoding["grid_mapping"] = "spatial_ref"
-        dataset.attrs = decode_attributes(file_tags)
-        return dataset
+        return restore_dataset(dataset, file_tags)
+
+
+def restore_dataset(dataset: xr.Dataset, file_tags: dict[str, str]) -> xr.Dataset:
+    """Restore the attributes and the coordinates of a dataset from the tags of its file."""
+    tags = {name: text for name, text in file_tags.items() if name not in GDAL_TAGS}
+    dataset = decode_coordinates(dataset, tags.pop(COORDINATES, None))
+    dataset.attrs = decode_attributes(tags)
+    return dataset
 
 
 @contextmanager
-def _gdal_errors_as_oserror() -> Iterator[None]:
+def gdal_errors_as_oserror() -> Iterator[None]:
     """Turn GDAL errors that rasterio does not translate (private classes) into OSError."""
     try:
         yield
@@ -506,29 +393,26 @@ def _write_pieces(dataset: xr.Dataset, layers: list[Layer], *, mixed: bool) -> C
     for rows, columns in _pieces(dataset):
         piece = dataset.isel(y=rows, x=columns).compute()
         window = Window.from_slices(rows, columns)
-        checksum = 0
+        sums = []
         for layer in layers:
             values = layer.write(piece, window)
-            checksum = _checksum(layer.band.to_float(values) if mixed else values, checksum)
-        checksums.append((window, checksum))
+            sums.append(_checksum(layer.band.to_float(values) if mixed else values))
+        checksums.append((window, sums))
     return checksums
 
 
-def _checksum(values: np.ndarray[Any, Any], start: int) -> int:
-    """Continue a CRC-32 with the values of a band; every NaN counts as the same."""
+def _checksum(values: np.ndarray[Any, Any]) -> int:
+    """Return the CRC-32 of the values of a band; every NaN counts as the same."""
     if values.dtype.kind == "f":
         values = np.where(np.isnan(values), values.dtype.type(np.nan), values)
-    return zlib.crc32(np.ascontiguousarray(values).data, start)
+    return zlib.crc32(np.ascontiguousarray(values).data)
 
 
 def _verify(path: Path, checksums: Checksums, overviews: int) -> None:
     """Read a file back; raise where it differs from the checksums of the written values."""
     with rasterio.open(path) as file:
         for window, expected in checksums:
-            checksum = 0
-            for values in file.read(window=window):
-                checksum = _checksum(values, checksum)
-            if checksum != expected:
+            if [_checksum(values) for values in file.read(window=window)] != expected:
                 msg = "the file read back differs from what was written; is the disk full?"
                 raise OSError(msg)
     for level in range(overviews):

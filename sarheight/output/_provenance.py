@@ -20,7 +20,7 @@ import xarray as xr
 
 from sarheight._files import file_errors, parse_json
 from sarheight._runtime import ignore_missing_georeference
-from sarheight.output.atomic import SUFFIXES, require_path
+from sarheight.output.atomic import RESULTS, require_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,7 @@ def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
     Parameters
     ----------
     path : path-like
-        What `write` has written, pictures included.
+        What `write` has written, pictures and folders of layers included.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
     DamagedFileError
         When the file is damaged. It is a `ValueError` and an `OSError`.
     """
-    path = require_path(path, SUFFIXES)
+    path = require_path(path, RESULTS)
     with file_errors(path, "a result"):
         text = _file_attributes(path).get("provenance")
     if text is None:
@@ -63,9 +63,12 @@ def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _file_attributes(path: Path) -> Mapping[Any, Any]:
     """Read the attributes of a file without its data."""
     match path.suffix.lower():
-        case ".tif" | ".tiff":
+        case ".tif" | ".tiff" | "":
             import rasterio
 
+            if path.is_dir():
+                # All layers of a folder have the same.
+                path = next(path.glob("*.tif"), path)
             with ignore_missing_georeference(), rasterio.open(path) as file:
                 tags: dict[str, str] = file.tags()
                 return tags

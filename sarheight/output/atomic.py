@@ -32,12 +32,18 @@ if TYPE_CHECKING:
 fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
 
 SUFFIXES = (".tif", ".tiff", ".nc", ".zarr", ".png")
+LAYERS = "/"
+"""In place of a suffix: a folder of layers, whose name has no suffix."""
+RESULTS = (*SUFFIXES, LAYERS)
 FOLDERS = {
+    LAYERS: ("a folder of layers", ("*.stac.json",)),
     ".zarr": ("a Zarr store", ("zarr.json", ".zgroup", ".zmetadata")),
     ".safe": ("a Sentinel-1 product", ("manifest.safe",)),
     "": ("a model", ("config.json",)),
 }
 """Results that are folders, by suffix: a description, and files one of which they contain."""
+BESIDE_LAYERS = ("*.tif", "*.stac.json", "*.aux.xml", "*.qml")
+"""All that a folder of layers may hold where it is replaced: other files are not ours to delete."""
 CLEANUPS, PAUSE = 40, 0.05
 """How often to remove what the threads of a failed writer still write, and seconds between."""
 LITTLE_SPACE = 1 << 30
@@ -79,23 +85,31 @@ def check_writable(
         kind than the result.
     """
     path = Path(path)
-    if path.suffix.lower() not in suffixes:
+    suffix = _suffix(path, suffixes)
+    if suffix not in suffixes:
+        known = ", ".join(name for name in suffixes if name not in {LAYERS, ""})
+        folder = ", or a name without suffix for a folder of layers" if LAYERS in suffixes else ""
         msg = (
             f"cannot tell the format of '{path}': its name ends in "
-            f"{path.suffix or 'no suffix'!r}; use one of {', '.join(suffixes)}"
+            f"{path.suffix or 'no suffix'!r}; use one of {known}{folder}"
         )
         raise OutputError(msg)
     target = path.resolve()
     _check_folder(path, target.parent)
     if os.path.lexists(target):
-        _check_replaceable(path, target, overwrite=overwrite)
+        _check_replaceable(path, target, suffix, overwrite=overwrite)
     return target
+
+
+def _suffix(path: Path, suffixes: Iterable[str]) -> str:
+    """Return the suffix in lower case; `LAYERS` for none where a folder of layers is permitted."""
+    return path.suffix.lower() or (LAYERS if LAYERS in suffixes else "")
 
 
 def require_path(path: str | os.PathLike[str], suffixes: Iterable[str] = ()) -> Path:
     """Return an existing path; raise where it is missing or has none of the suffixes."""
     path = Path(path)
-    if suffixes and path.suffix.lower() not in suffixes:
+    if suffixes and _suffix(path, suffixes) not in suffixes:
         msg = f"cannot read '{path}' as a result: expected a name in {', '.join(suffixes)}"
         raise ValueError(msg)
     if not path.exists():
@@ -122,20 +136,33 @@ def _check_folder(path: Path, folder: Path) -> None:
         raise OutputError(msg) from error
 
 
-def _check_replaceable(path: Path, target: Path, *, overwrite: bool) -> None:
+def _check_replaceable(path: Path, target: Path, suffix: str, *, overwrite: bool) -> None:
     """Raise unless `target` may be replaced by a result."""
     if not overwrite:
         msg = f"'{path}' exists already; remove it, choose another name, or allow overwriting"
         raise OutputError(msg)
-    if path.suffix.lower() not in FOLDERS:
+    if suffix not in FOLDERS:
         if not target.is_file():
             msg = f"cannot write '{path}': a folder of that name exists, not a file"
             raise OutputError(msg)
         return
-    kind, markers = FOLDERS[path.suffix.lower()]
-    if not any((target / marker).exists() for marker in markers):
+    kind, markers = FOLDERS[suffix]
+    if not target.is_dir() or not any(next(target.glob(marker), None) for marker in markers):
         msg = f"will not replace '{path}': the existing folder or file is not {kind}"
         raise OutputError(msg)
+    if suffix == LAYERS:
+        _check_layers_only(path, target)
+
+
+def _check_layers_only(path: Path, target: Path) -> None:
+    """Raise if a folder holds anything beside layers, which replacing it would delete."""
+    for inside in sorted(target.iterdir()):
+        if inside.is_dir() or not any(inside.match(pattern) for pattern in BESIDE_LAYERS):
+            msg = (
+                f"will not replace '{path}': it also holds '{inside.name}', which is no layer; "
+                "move that away, or choose another name"
+            )
+            raise OutputError(msg)
 
 
 @contextmanager
@@ -162,7 +189,7 @@ def atomic_write(
         yield work
         sync_to_disk(work)
         if os.path.lexists(target):
-            _check_replaceable(path, target, overwrite=overwrite)
+            _check_replaceable(path, target, _suffix(path, suffixes), overwrite=overwrite)
         _move(work, target, replace=overwrite)
 
 

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from sarheight.errors import OutputError
+from sarheight.output._bands import PACKINGS
 from sarheight.output._geotiff import read_geotiff, write_geotiff
-from sarheight.output.atomic import atomic_write, check_writable, require_path, sync_to_disk
-from sarheight.output.grid import add_cf_attributes, check_grid, encode_attributes, plain_attributes
+from sarheight.output._layers import read_layers, write_layers
+from sarheight.output.atomic import (
+    LAYERS,
+    RESULTS,
+    atomic_write,
+    check_writable,
+    require_path,
+    sync_to_disk,
+)
+from sarheight.output.grid import (
+    TIME,
+    add_cf_attributes,
+    check_grid,
+    encode_attributes,
+    plain_attributes,
+)
 from sarheight.output.stac import STAC_SUFFIX, require_acquisitions, stac_item
 from sarheight.output.stores import NETCDF_CHECKSUM, read_store, zarr_compressor
 
@@ -23,6 +38,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CHUNK = 1024
+TIME_UNITS = "microseconds since 1970-01-01"
 # Speckle does not compress: higher levels take several times as long for a few bytes.
 COMPRESSION = {"zlib": True, "complevel": 1, "shuffle": True} | NETCDF_CHECKSUM
 
@@ -71,19 +87,30 @@ def _add_conventions(dataset: xr.Dataset, chunk: int = CHUNK) -> xr.Dataset:
     dataset = add_cf_attributes(dataset)
     dataset.attrs = plain_attributes(dataset.attrs)
     for name, variable in dataset.variables.items():
+        if name == TIME and "units" in variable.attrs:
+            # An attribute of a file that was read in another way; xarray writes its own.
+            variable.attrs.pop("units")
         variable.attrs = plain_attributes(variable.attrs)
         if "flag_values" in variable.attrs:
             flags = np.asarray(variable.attrs["flag_values"]).astype(variable.dtype)
             variable.attrs["flag_values"] = flags
         if name in dataset.coords:
             variable.encoding = {"_FillValue": None}
+            if variable.dtype.kind == "M":
+                # The same for all dates, so that series can be appended to.
+                variable.encoding |= {
+                    "units": TIME_UNITS,
+                    "calendar": "standard",
+                    "dtype": np.dtype(np.int64),
+                }
     return dataset
 
 
 def _is_auxiliary(coordinate: xr.DataArray, variable: xr.DataArray) -> bool:
     """Tell whether a coordinate is an auxiliary coordinate of a variable in CF's terms."""
     numbers = coordinate.dims == (coordinate.name,) and coordinate.dtype.kind not in "OU"
-    return bool(coordinate.dims) and not numbers and set(coordinate.dims) <= set(variable.dims)
+    mapping = coordinate.name == variable.encoding.get("grid_mapping")
+    return not numbers and not mapping and set(coordinate.dims) <= set(variable.dims)
 
 
 def _chunks(variable: xr.DataArray, chunk: int = CHUNK) -> tuple[int, ...]:
@@ -103,6 +130,7 @@ READERS: dict[str, Callable[[Path, Any], xr.Dataset]] = {
     ".tiff": read_geotiff,
     ".nc": read_store,
     ".zarr": read_store,
+    LAYERS: read_layers,
 }
 
 
@@ -112,6 +140,7 @@ def write(
     *,
     overwrite: bool = False,
     stac: bool = False,
+    backscatter: Literal["linear", "db", "db-int16"] = "linear",
 ) -> Path:
     """Write a result; the name chooses the format.
 
@@ -130,11 +159,20 @@ def write(
         never a mixture of codes. Scratch files beside it take 1.4 times the size of all bands.
         ``.nc``: NetCDF-4 with CF conventions. ``.zarr``: Zarr store. In both, variables keep their
         types. ``.png``: the figure of `sarheight.plot.scene`.
+        No suffix: a folder of layers, a Cloud Optimised GeoTIFF for each variable and polarisation,
+        ``scene/scene_gamma0_vv.tif``, ``scene/scene_mask.tif``, and a STAC item
+        ``scene/scene.stac.json`` whose assets have the keys ``gamma0_vv`` and ``mask``. Each layer
+        keeps its type and nodata value. Of several dates each has an item and its layers.
     overwrite : bool, optional
         Whether an existing result may be replaced.
     stac : bool, optional
         Whether to write a STAC item beside it, ``unfolded.stac.json`` for ``unfolded.tif`` (see
-        `stac_item`). Both appear, or neither.
+        `stac_item`). Both appear, or neither. A folder of layers always has one.
+    backscatter : {"linear", "db", "db-int16"}, optional
+        How layers hold sigma0 and gamma0: as linear power (float32), in decibels (float32), or in
+        decibels as int16 with a scale of 0.01 and the nodata value -32768, in half the space.
+        Power of zero or less has no decibels and becomes missing. `open_result` returns
+        linear power in all cases.
 
     Returns
     -------
@@ -150,9 +188,21 @@ def write(
         When `dataset` is not a Dataset.
     ValueError
         When the dataset has no CRS, no regular grid, or variables the format cannot hold; or with
-        `stac`, when it is a picture or has no acquisition time.
+        `stac`, when it is a picture; or when a STAC item is due and it has no acquisition time; or
+        when another form of backscatter is asked for than the format has.
     """
     path = Path(path)
+    if backscatter not in PACKINGS:
+        msg = f"found backscatter={backscatter!r}, expected one of {', '.join(PACKINGS)}"
+        raise ValueError(msg)
+    if not path.suffix:
+        return _write_folder(dataset, path, overwrite=overwrite, backscatter=backscatter)
+    if backscatter != "linear":
+        msg = (
+            f"'{path}' holds linear power; only layers hold {backscatter!r}: choose a name without "
+            "suffix, for a folder of layers"
+        )
+        raise ValueError(msg)
     if stac:
         return _write_with_item(dataset, path, overwrite=overwrite)
     if path.suffix.lower() == ".png":
@@ -163,6 +213,16 @@ def write(
         return save_png(plot.scene(dataset), path, overwrite=overwrite, metadata=tags)
     with atomic_write(path, overwrite=overwrite) as work:
         WRITERS[path.suffix.lower()](check_grid(dataset), work)
+    return path
+
+
+def _write_folder(dataset: xr.Dataset, path: Path, *, overwrite: bool, backscatter: str) -> Path:
+    """Write a result as folder of layers, which appears whole or not at all."""
+    check_writable(path, overwrite=overwrite, suffixes=RESULTS)
+    checked = check_grid(dataset)
+    require_acquisitions(dataset)
+    with atomic_write(path, overwrite=overwrite, suffixes=RESULTS) as work:
+        write_layers(checked, work, path.resolve().name, backscatter=backscatter)
     return path
 
 
@@ -241,7 +301,7 @@ def open_result(
     Parameters
     ----------
     path : path-like
-        A ``.tif``, ``.tiff``, ``.nc`` or ``.zarr``.
+        A ``.tif``, ``.tiff``, ``.nc`` or ``.zarr``, or a folder of layers.
     chunks : None, int, str or mapping, optional
         None reads everything into memory and leaves no file open. Anything else makes the
         variables dask-backed, in chunks as `xarray.open_dataset` understands them.
@@ -264,4 +324,7 @@ def open_result(
         `ValueError` and an `OSError`.
     """
     path = require_path(path, READERS)
-    return READERS[path.suffix.lower()](path, chunks)
+    if not path.suffix and not path.is_dir():
+        msg = f"cannot read '{path}' as a result: expected a folder of layers"
+        raise ValueError(msg)
+    return READERS[path.suffix.lower() or LAYERS](path, chunks)

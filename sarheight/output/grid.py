@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 SPATIAL = ("y", "x")
+POLARISATION, TIME = "polarisation", "time"
 LARGEST_POSTING_ERROR = 0.01  # in postings
 JSON_NAMES = "JSON_ATTRIBUTES"  # the tag that lists the tags in JSON
 
@@ -142,6 +143,11 @@ VARIABLES: dict[str, dict[str, Any]] = {
     "local_incidence": {"standard_name": "angle_of_incidence"},
     "ellipsoid_incidence": {"standard_name": "sensor_zenith_angle"},
     "polarisation": {"long_name": "polarisation, transmitted and received"},
+    "time": {
+        "standard_name": "time",
+        "long_name": "middle of the acquisition, UTC",
+        "units_metadata": "leap_seconds: none",  # as in NumPy, every day has 86,400 seconds
+    },
     "look_azimuth": {
         "long_name": "direction from the radar to the ground, clockwise from north",
         "units": "degree",

@@ -24,10 +24,10 @@ from sarheight.grid import Burst, RadarGrid
 from sarheight.ground_range import GroundRange
 from sarheight.orbit import Orbit
 from sarheight.output import open_result, save_png
-from sarheight.output._geotiff import list_bands, merge_bands, share_type, write_bands
+from sarheight.output._bands import list_bands, merge_bands, share_type
+from sarheight.output._geotiff import restore_dataset, write_bands
 from sarheight.output.atomic import atomic_write, require_path
 from sarheight.output.files import write_netcdf, write_zarr
-from sarheight.output.grid import decode_attributes
 from sarheight.product import is_product, open_product
 from sarheight.scene import Calibration, Scene
 from sarheight.sentinel1 import read_grid, read_orbit
@@ -118,14 +118,13 @@ def _read_raster(path: Path) -> xr.Dataset:
             tags = [file.tags(index) for index in file.indexes]
             values = file.read()
             nodata, names = file.nodata, file.descriptions
-            attributes = decode_attributes(file.tags())
-        attributes.pop("AREA_OR_POINT", None)
+            file_tags = file.tags()
         image = xr.DataArray(values, dims=("band", "y", "x"))
         if all("BAND_VARIABLE" in tag for tag in tags):
             dataset = xr.Dataset(merge_bands(image, tags))
         else:
             dataset = _image_of_bands(image, nodata, names, path).to_dataset(name="image")
-        return dataset.rename(y="line", x="sample").assign_attrs(attributes)
+        return restore_dataset(dataset.rename(y="line", x="sample"), file_tags)
 
 
 def raster_geometry(path: str | os.PathLike[str]) -> Literal["radar", "map", ""]:

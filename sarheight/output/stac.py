@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sarheight._runtime import nodata_value
+from sarheight.output._bands import PACKED
 from sarheight.output._provenance import file_digest
-from sarheight.output.grid import SPATIAL, grid_transform
+from sarheight.output.grid import SPATIAL, TIME, grid_transform
 from sarheight.scene import acquisitions
 
 if TYPE_CHECKING:
@@ -96,17 +97,43 @@ def stac_item(
     STAC specification 1.1.0, item; extensions sar 1.0.0, sat 1.0.0, projection 2.0.0, raster
     2.0.0, processing 1.2.0, file 2.1.0.
     """
+    records = require_acquisitions(dataset)
+    local = Path(href if file is None else file)
+    item = _item(dataset, records, identifier or Path(href).stem)
+    if local.is_file():
+        item.stac_extensions.append(FILE)
+    item.add_asset("data", _asset(dataset, str(href), local))
+    return item
+
+
+def layers_item(
+    dataset: xr.Dataset,
+    files: Mapping[str, Path],
+    records: list[dict[str, Any]],
+    identifier: str,
+) -> pystac.Item:
+    """Describe the layers of one date: an asset for each, whose key is the name of the layer."""
+    item = _item(dataset, records, identifier)
+    item.stac_extensions.append(FILE)
+    for name, path in files.items():
+        asset = _asset(dataset, f"./{path.name}", path)
+        asset.title = asset.extra_fields["bands"][0].get("description")
+        asset.roles = ["data"] if name.startswith(PACKED) else ["metadata"]
+        item.add_asset(name, asset)
+    return item
+
+
+def _item(dataset: xr.Dataset, records: list[dict[str, Any]], identifier: str) -> pystac.Item:
+    """Make an item without assets."""
     import antimeridian
     import pystac
 
-    records = require_acquisitions(dataset)
-    local = Path(href if file is None else file)
     origin = _provenance(dataset)
     geometry = footprint(dataset)
     start = min(_time(record["start"]) for record in records)
     end = max(_time(record["end"]) for record in records)
     item = pystac.Item(
-        id=identifier or Path(href).stem,
+        id=identifier,
         geometry=geometry,
         bbox=antimeridian.bbox(geometry),
         datetime=start + 0.5 * (end - start) if len(records) == 1 else None,
@@ -124,9 +151,6 @@ def stac_item(
         if fields:
             item.properties |= fields
             item.stac_extensions.append(extension)
-    if local.is_file():
-        item.stac_extensions.append(FILE)
-    item.add_asset("data", _asset(dataset, str(href), local))
     item.add_links(_input_links(origin))
     return item
 
@@ -141,6 +165,25 @@ def require_acquisitions(dataset: xr.Dataset) -> list[dict[str, Any]]:
         )
         raise ValueError(msg)
     return records
+
+
+def records_by_time(dataset: xr.Dataset) -> list[list[dict[str, Any]]]:
+    """Return the acquisition records of each date of a dataset, or of all where it has no dates.
+
+    Series that were joined along ``time`` may have lost the records of all dates but one: of these
+    dates only the time is known.
+    """
+    records = require_acquisitions(dataset)
+    if TIME not in dataset.dims:
+        return [records]
+    if len(records) == dataset.sizes[TIME]:
+        return [[record] for record in records]
+    found = []
+    for value in dataset[TIME].values:
+        text = f"{np.datetime_as_string(value, unit='us')}Z"
+        own = [one for one in records if _time(one["start"]) <= _time(text) <= _time(one["end"])]
+        found.append(own[:1] or [{"start": text, "end": text, "polarisations": []}])
+    return found
 
 
 def _without_empty(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -297,6 +340,8 @@ def _bands_of_file(file: Path) -> list[dict[str, Any]]:
                 "data_type": source.dtypes[index - 1],
                 "nodata": _nodata(source.nodatavals[index - 1]),
                 "unit": source.units[index - 1],
+                "raster:scale": _unless(source.scales[index - 1], 1.0),
+                "raster:offset": _unless(source.offsets[index - 1], 0.0),
                 "statistics": {
                     name: float(tags[tag]) for name, tag in STATISTICS.items() if tag in tags
                 },
@@ -319,6 +364,10 @@ def _bands_of_variables(dataset: xr.Dataset) -> list[dict[str, Any]]:
         )
         for name, variable in dataset.data_vars.items()
     ]
+
+
+def _unless(value: float, default: float) -> float | None:
+    return None if value == default else value
 
 
 def _nodata(value: Any) -> float | int | str | None:  # noqa: ANN401  # of the band's type

@@ -189,7 +189,7 @@ def test_polarisations_are_chosen(files: Files, tmp_path: Path) -> None:
     assert found["polarisation"].values.tolist() == ["VV", "VH"]
     assert run(*command, "--polarisations", "vh", "-o", tmp_path / "vh.nc").exit_code == 0
     one = open_result(tmp_path / "vh.nc")["gamma0"]
-    assert one["polarisation"].values.tolist() == ["VH"]
+    assert one["polarisation"].values.tolist() == "VH"
     line = failing(1, *command, "--polarisations", "HH", "-o", tmp_path / "hh.nc")
     assert "found no HH" in line
 

@@ -141,7 +141,7 @@ def test_two_passes_help_where_one_is_folded(mountains: Mountains) -> None:
     alone = reconstruct(mountains.scene, mountains.dem)
     single = mountains.error(alone.gamma0.values.astype(np.float64), mountains.layover)
     both = mountains.error(
-        together.gamma0.isel({"pass": 0}).values.astype(np.float64), mountains.layover
+        together.gamma0.isel(time=0).values.astype(np.float64), mountains.layover
     )
     print(single, both)
     assert both < 0.9 * single

@@ -80,22 +80,22 @@ def test_it_is_the_inverse_of_the_simulated_area_in_the_pixel(dem: xr.DataArray)
 
 
 def test_one_pass_alone_is_that_pass(stacked: xr.Dataset, resolution: xr.DataArray) -> None:
-    one = stacked.isel({"pass": 0}, drop=True)
-    found = composite(one, resolution.isel({"pass": 0}, drop=True))
+    one = stacked.isel(time=0, drop=True)
+    found = composite(one, resolution.isel(time=0, drop=True))
     np.testing.assert_allclose(found.gamma0, one.gamma0, rtol=1e-6)
     np.testing.assert_allclose(found.gamma0_variance, one.gamma0_variance, rtol=1e-6)
     known = np.isfinite(one.gamma0.values)
-    np.testing.assert_array_equal(found.weight.isel({"pass": 0}), known.astype(np.float32))
+    np.testing.assert_array_equal(found.weight.isel(time=0), known.astype(np.float32))
 
 
 def test_weights_add_up_to_one_where_a_pass_sees(
     stacked: xr.Dataset, resolution: xr.DataArray
 ) -> None:
     found = composite(stacked, resolution)
-    seen = np.isfinite(stacked.gamma0).any("pass").values
-    np.testing.assert_allclose(found.weight.sum("pass"), seen.astype(float), atol=1e-6)
+    seen = np.isfinite(stacked.gamma0).any("time").values
+    np.testing.assert_allclose(found.weight.sum("time"), seen.astype(float), atol=1e-6)
     np.testing.assert_array_equal(np.isfinite(found.gamma0), seen)
-    low, high = stacked.gamma0.min("pass"), stacked.gamma0.max("pass")
+    low, high = stacked.gamma0.min("time"), stacked.gamma0.max("time")
     inside = (found.gamma0 >= low * (1.0 - 1e-6)) & (found.gamma0 <= high * (1.0 + 1e-6))
     assert inside.values[seen].all()
 
@@ -122,12 +122,12 @@ def test_the_slope_that_faces_away_counts_more() -> None:
 
 
 def test_lists_and_stacks_are_the_same(stacked: xr.Dataset, resolution: xr.DataArray) -> None:
-    parts = [stacked.isel({"pass": index}, drop=True) for index in range(2)]
-    weights = [resolution.isel({"pass": index}, drop=True) for index in range(2)]
+    parts = [stacked.isel(time=index) for index in range(2)]
+    weights = [resolution.isel(time=index) for index in range(2)]
     xr.testing.assert_allclose(composite(parts, weights), composite(stacked, resolution))
     # A stack and one more pass.
     again = composite([stacked, parts[0]], [resolution, weights[0]])
-    assert again.sizes["pass"] == 3
+    assert again.sizes["time"] == 3
 
 
 @given(
@@ -152,7 +152,7 @@ def test_polarisations_stay(
     scene = replace(scenes[0], image=both.assign_coords(polarisation=["VV", "VH"]))
     result = reconstruct(scene, dem, method=RTC())
     weights = local_resolution([scene, scene], dem)
-    assert weights.dims == ("pass", "y", "x")
+    assert weights.dims == ("time", "y", "x")
     np.testing.assert_allclose(weights[0], resolution[0])
     found = composite([result, result], weights)
     assert found.gamma0.dims == ("polarisation", "y", "x")

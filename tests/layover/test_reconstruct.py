@@ -185,8 +185,8 @@ def test_polarisations_together_are_as_one_by_one(dem: xr.DataArray, scene: Scen
 def test_two_passes_are_solved_together(dem: xr.DataArray, method: Method) -> None:
     up, down = scene_of(dem, seed=1), scene_of(dem, seed=2, ascending=False)
     found = reconstruct([up, down], dem, law=LAW, method=method)
-    assert found.sizes["pass"] == 2
-    assert found.gamma0.dims == ("pass", "y", "x")
+    assert found.sizes["time"] == 2
+    assert found.gamma0.dims == ("time", "y", "x")
     azimuth = found.look_azimuth.values
     assert abs((azimuth[1] - azimuth[0]) % 360.0 - 180.0) < 30.0
     given_out = found.attrs["rcs_cells"][0] + found.attrs["rcs_withheld"][0]
@@ -198,13 +198,13 @@ def test_two_passes_are_solved_together(dem: xr.DataArray, method: Method) -> No
     assert found.attrs["rcs_explained"][0] == pytest.approx(explained, rel=1e-6)
     single = reconstruct(up, dem, law=LAW, method=method)
     for name in ("mask", "fold_count", "local_incidence", "sigma0_geocoded"):
-        np.testing.assert_array_equal(found[name].isel({"pass": 0}), single[name])
+        np.testing.assert_array_equal(found[name].isel(time=0), single[name])
     # Each cell has one reflectivity, whoever looks: the ratio to the law is the same.
     uniform = [scene_of(dem, seed=None), scene_of(dem, seed=None, ascending=False)]
     flat = reconstruct(uniform, dem, law=LAW, method=method)
     alone = reconstruct(uniform[1], dem, law=LAW, method=method)
     np.testing.assert_allclose(
-        flat.gamma0.isel({"pass": 1}).values[5:-5, 5:-5],
+        flat.gamma0.isel(time=1).values[5:-5, 5:-5],
         alone.gamma0.values[5:-5, 5:-5],
         rtol=1e-3,
     )

@@ -128,7 +128,7 @@ def test_polarisations_and_passes(method: Method) -> None:
         scenes.append(replace(one, image=image))
     expected = reconstruct(scenes, dem, method=method)
     found = reconstruct([lazy(each) for each in scenes], dem, method=method, memory_limit=SMALL)
-    assert found.gamma0.dims == ("pass", "polarisation", "y", "x")
+    assert found.gamma0.dims == ("time", "polarisation", "y", "x")
     assert_same(found.compute(), expected)
 
 

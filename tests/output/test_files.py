@@ -167,10 +167,10 @@ def test_geotiff_is_cloud_optimised_with_tags_units_and_overviews(tmp_path: Path
     with rasterio.open(path) as file:
         assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
         assert file.descriptions == (
-            "sigma0_VV",
-            "sigma0_VH",
-            "sigma0_geocoded_VV",
-            "sigma0_geocoded_VH",
+            "sigma0_vv",
+            "sigma0_vh",
+            "sigma0_geocoded_vv",
+            "sigma0_geocoded_vh",
             "mask",
             "fold_count",
             "local_incidence",

@@ -1,0 +1,315 @@
+"""Folders of layers: names, types, round trips, and how other programs open them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import textwrap
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pystac
+import pytest
+import rasterio
+import rioxarray
+import xarray as xr
+
+from sarheight import layover, output
+from sarheight.errors import OutputError
+from tests.mountains import LAW
+from tests.results import dem_of, masks_of, result_of, scene
+
+LAYERS = {
+    "sigma0_vv",
+    "gamma0_vv",
+    "gamma0_variance_vv",
+    "sigma0_geocoded_vv",
+    "contribution_share",
+    "projected_area",
+    "local_incidence",
+    "projected_incidence",
+    "ellipsoid_incidence",
+    "mask",
+    "fold_count",
+}
+TWELVE_DAYS = np.timedelta64(12 * 24 * 3600 * 10**6, "us")
+
+
+@lru_cache
+def later_result() -> xr.Dataset:
+    """Reconstruct the same scene as if it were taken twelve days later."""
+    first = scene(polarisations=2)
+    grid = replace(first.grid, epoch=first.grid.epoch + TWELVE_DAYS)
+    orbit = replace(first.orbit, epoch=first.orbit.epoch + TWELVE_DAYS)
+    return layover.reconstruct(replace(first, grid=grid, orbit=orbit), dem_of(), law=LAW)
+
+
+def item_of(folder: Path) -> pystac.Item:
+    (path,) = folder.glob("*.stac.json")
+    return pystac.Item.from_file(str(path))
+
+
+@pytest.mark.parametrize("polarisations", [1, 2])
+def test_names_do_not_depend_on_what_else_was_computed(tmp_path: Path, polarisations: int) -> None:
+    folder = output.write(result_of(polarisations=polarisations), tmp_path / "scene")
+    second = {name.replace("_vv", "_vh") for name in LAYERS} if polarisations == 2 else set()
+    assert {path.name for path in folder.glob("*.tif")} == {
+        f"scene_{name}.tif" for name in LAYERS | second
+    }
+    item = item_of(folder)
+    assert set(item.assets) == LAYERS | second
+    for name, asset in item.assets.items():
+        path = Path(str(asset.get_absolute_href()))
+        with rasterio.open(path) as file:
+            assert file.count == 1
+            assert file.descriptions == (name,)
+            statistics = asset.extra_fields["bands"][0]["statistics"]
+            assert statistics["maximum"] == float(file.tags(1)["STATISTICS_MAXIMUM"])
+        assert asset.extra_fields["file:size"] == path.stat().st_size
+
+
+def test_each_layer_keeps_its_type_and_nodata_value(tmp_path: Path) -> None:
+    rio_cogeo = pytest.importorskip("rio_cogeo", reason="needs rio-cogeo")
+    folder = output.write(result_of(polarisations=2), tmp_path / "scene")
+    for path in folder.glob("*.tif"):
+        assert rio_cogeo.cog_validate(path, strict=True) == (True, [], [])
+        with rasterio.open(path) as file:
+            codes = path.stem.endswith(("mask", "fold_count"))
+            assert file.dtypes == (("uint8",) if codes else ("float32",))
+            assert file.nodata == 255 if codes else np.isnan(file.nodata)
+            assert (file.colorinterp[0].name == "palette") == path.stem.endswith("mask")
+
+
+@pytest.mark.parametrize("chunks", [None, {}])
+@pytest.mark.parametrize(("polarisations", "passes"), [(0, 1), (1, 1), (2, 1), (1, 2), (2, 2)])
+def test_a_folder_is_read_as_it_was_written(
+    tmp_path: Path, polarisations: int, passes: int, chunks: dict[str, int] | None
+) -> None:
+    result = result_of(polarisations=polarisations, passes=passes)
+    folder = output.write(result, tmp_path / "scene")
+    assert len(list(folder.glob("*.stac.json"))) == passes
+    with output.open_result(folder, chunks=chunks) as back:
+        assert list(back) == list(result)
+        assert set(back.coords) == set(result.coords)
+        for name, variable in result.variables.items():
+            assert back[name].dims == variable.dims
+            assert back[name].dtype.kind == variable.dtype.kind
+            np.testing.assert_array_equal(back[name], variable)
+        for name in result:
+            np.testing.assert_equal(back[name].rio.nodata, result[name].rio.nodata)
+        assert back.attrs["parameters"] == result.attrs["parameters"]
+
+
+@pytest.mark.parametrize("name", ["scene", "scene.tif", "scene.nc", "scene.zarr"])
+def test_the_coordinates_of_a_single_image_survive(tmp_path: Path, name: str) -> None:
+    result = result_of(polarisations=1)
+    back = output.open_result(output.write(result, tmp_path / name))
+    assert back["polarisation"].item() == "VV"
+    assert back["time"].dims == ()
+    assert back["time"].dtype == np.dtype("datetime64[ns]")
+    assert back["time"].values == result["time"].values
+    assert back["gamma0"].dims == ("y", "x")
+    assert np.isnan(back["gamma0"].rio.nodata)
+    assert back["mask"].rio.nodata == 255
+
+
+def test_the_time_is_the_middle_of_the_acquisition() -> None:
+    result = result_of(polarisations=1)
+    record = json.loads(result.attrs["acquisition"])[0]
+    start, end = (np.datetime64(record[name].removesuffix("Z")) for name in ("start", "end"))
+    middle = start + (end - start) / 2
+    assert abs(result["time"].values - middle) <= np.timedelta64(1, "us")
+    assert masks_of()["time"].values == result_of()["time"].values
+
+
+@pytest.mark.parametrize(("form", "half_step"), [("db", 1e-5), ("db-int16", 0.005)])
+def test_backscatter_in_decibels(tmp_path: Path, form: Any, half_step: float) -> None:  # noqa: ANN401
+    result = result_of(polarisations=2)
+    folder = output.write(result, tmp_path / "scene", backscatter=form)
+    with np.errstate(divide="ignore"):
+        decibels = 10.0 * np.log10(result["gamma0"].sel(polarisation="VV").values)
+    known = np.isfinite(decibels)
+    with rioxarray.open_rasterio(
+        folder / "scene_gamma0_vv.tif", masked=True, mask_and_scale=True
+    ) as found:
+        np.testing.assert_allclose(found.values[0][known], decibels[known], atol=1.01 * half_step)
+        assert np.isnan(found.values[0][~known]).all()
+    with rasterio.open(folder / "scene_gamma0_vv.tif") as file:
+        assert file.units == ("dB",)
+        assert file.dtypes == (("int16" if form == "db-int16" else "float32"),)
+    band = item_of(folder).assets["gamma0_vv"].extra_fields["bands"][0]
+    assert band["unit"] == "dB"
+    assert band.get("raster:scale") == (0.01 if form == "db-int16" else None)
+    # What is read back is power again, and all other layers are as they were.
+    back = output.open_result(folder)
+    ratio = back["gamma0"].values / result["gamma0"].values
+    known = np.isfinite(ratio)
+    assert np.abs(10.0 * np.log10(ratio[known])).max() < 1.01 * half_step
+    assert back["gamma0"].attrs["units"] == "1"
+    for name in ("gamma0_variance", "mask", "local_incidence"):
+        np.testing.assert_array_equal(back[name], result[name])
+
+
+def test_other_formats_and_words_for_backscatter_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"only layers hold 'db'.*without suffix"):
+        output.write(result_of(), tmp_path / "scene.tif", backscatter="db")
+    with pytest.raises(ValueError, match="backscatter='dB', expected one of linear, db, db-int16"):
+        output.write(result_of(), tmp_path / "scene", backscatter="dB")  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def test_odc_stac_loads_layers_of_two_dates_by_name(tmp_path: Path) -> None:
+    odc_stac = pytest.importorskip("odc.stac", reason="needs odc-stac")
+    results = [result_of(polarisations=2), later_result()]
+    folders = [output.write(one, tmp_path / f"date{k}") for k, one in enumerate(results)]
+    items = [item_of(folder) for folder in folders]
+    loaded = odc_stac.load(items, bands=["gamma0_vv", "mask"])
+    assert loaded.sizes["time"] == 2
+    assert loaded["mask"].dtype == np.uint8
+    assert loaded["mask"].odc.nodata == 255
+    for index, one in enumerate(results):
+        date = loaded.isel(time=index)
+        difference = date["time"].values.astype("datetime64[us]") - one["time"].values
+        assert abs(difference) <= np.timedelta64(1, "ms")
+        np.testing.assert_array_equal(date["gamma0_vv"], one["gamma0"].sel(polarisation="VV"))
+        np.testing.assert_array_equal(date["mask"], one["mask"])
+        np.testing.assert_allclose(date["x"], one["x"])
+
+
+def test_dates_are_joined_along_time(tmp_path: Path) -> None:
+    results = [result_of(polarisations=2), later_result()]
+    series = xr.concat(results, "time")
+    assert series["gamma0"].dims == ("time", "polarisation", "y", "x")
+    assert series["time"].values[1] - series["time"].values[0] == TWELVE_DAYS
+    folder = output.write(series, tmp_path / "series")
+    items = [pystac.Item.from_file(str(path)) for path in sorted(folder.glob("*.stac.json"))]
+    assert [item.datetime for item in items] == sorted(item.datetime for item in items)
+    assert all("gamma0_vh" in item.assets for item in items)
+    # The join keeps the record of the first date only: of the second only the time is known.
+    assert ["platform" in item.properties for item in items] == [True, False]
+    back = output.open_result(folder)
+    np.testing.assert_array_equal(back["gamma0"], series["gamma0"])
+    np.testing.assert_array_equal(back["time"], series["time"])
+    for suffix in (".nc", ".zarr"):
+        again = output.open_result(output.write(series, tmp_path / f"series{suffix}"))
+        np.testing.assert_array_equal(again["time"], series["time"])
+        np.testing.assert_array_equal(again["gamma0"], series["gamma0"])
+
+
+def test_qgis_opens_layers_with_their_names_and_nodata_values(tmp_path: Path) -> None:
+    python = shutil.which("python3", path="/usr/bin")
+    check = [python or "", "-c", "import qgis.core"]
+    if python is None or subprocess.run(check, capture_output=True, check=False).returncode:
+        pytest.skip("needs QGIS with the Python of the system")
+    folder = output.write(result_of(polarisations=2), tmp_path / "scene")
+    script = """
+        import json, sys
+        from pathlib import Path
+        from qgis.core import QgsApplication, QgsRasterLayer
+        application = QgsApplication([], False)
+        application.initQgis()
+        found = {}
+        for path in Path(sys.argv[1]).glob("*.tif"):
+            layer = QgsRasterLayer(str(path), path.stem)
+            provider = layer.dataProvider()
+            found[path.stem] = [
+                layer.isValid(), layer.bandCount(), layer.bandName(1),
+                str(provider.sourceNoDataValue(1)),
+            ]
+        print(json.dumps(found))
+        application.exitQgis()
+    """
+    done = subprocess.run(
+        [python, "-c", textwrap.dedent(script), str(folder)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"QT_QPA_PLATFORM": "offscreen", "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        timeout=120,
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert len(found) == len(item_of(folder).assets)
+    for stem, (valid, count, name, nodata) in found.items():
+        assert (valid, count) == (True, 1)
+        assert stem.removeprefix("scene_") in name
+        codes = stem.endswith(("mask", "fold_count"))
+        assert nodata == ("255.0" if codes else "nan")
+
+
+# Replacing a folder: whole, or not at all.
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    folder = output.write(result_of(polarisations=2), tmp_path / "scene")
+    with pytest.raises(OutputError, match="exists already"):
+        output.write(result_of(polarisations=1), folder)
+    output.write(result_of(polarisations=1), folder, overwrite=True)
+    assert not list(folder.glob("*_vh.tif"))
+    assert not list(tmp_path.glob(".*"))
+    assert list(output.open_result(folder)) == list(result_of(polarisations=1))
+
+
+@pytest.mark.parametrize("damaged", ["sarheight.output._layers.layers_item", "os.fsync"])
+def test_a_failure_keeps_the_folder_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str
+) -> None:
+    folder = output.write(result_of(polarisations=2), tmp_path / "scene")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def fail(*_: object, **__: object) -> None:
+        msg = "the disk is full"
+        raise OSError(msg)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(damaged, fail)
+        with pytest.raises(OutputError, match=r"the disk is full.*the earlier one was kept"):
+            output.write(result_of(polarisations=1), folder, overwrite=True)
+        with pytest.raises(OutputError, match="nothing was left behind"):
+            output.write(result_of(polarisations=1), tmp_path / "other")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["scene"]
+
+
+def test_a_folder_with_other_files_is_never_replaced(tmp_path: Path) -> None:
+    folder = output.write(result_of(), tmp_path / "scene")
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"also holds 'notes.txt'.*move that away"):
+        output.write(result_of(), folder, overwrite=True)
+    other = tmp_path / "photos"
+    other.mkdir()
+    with pytest.raises(OutputError, match="is not a folder of layers"):
+        output.write(result_of(), other, overwrite=True)
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(OutputError, match="is not a folder of layers"):
+        output.write(result_of(), tmp_path / "file", overwrite=True)
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_folders_of_another_origin_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        output.open_result(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"is no folder of layers: found nothing"):
+        output.open_result(tmp_path / "empty")
+    (tmp_path / "text").write_text("text")
+    with pytest.raises(ValueError, match="expected a folder of layers"):
+        output.open_result(tmp_path / "text")
+
+
+def test_a_result_without_acquisition_time_gets_no_folder(tmp_path: Path) -> None:
+    plain = result_of().drop_attrs(deep=False)
+    with pytest.raises(ValueError, match="when its images were taken"):
+        output.write(plain, tmp_path / "scene")
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_layer_holds_the_provenance(tmp_path: Path) -> None:
+    record = output.provenance({}, {"method": "one-step"})
+    folder = output.write(result_of().assign_attrs(provenance=record), tmp_path / "scene")
+    assert output.read_provenance(folder) == record
+    for path in folder.glob("*.tif"):
+        assert output.read_provenance(path) == record
