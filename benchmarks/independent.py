@@ -18,16 +18,19 @@ The rule of the test was written down before any method was chosen:
   compared; what the figures mean in `benchmarks._independent.report`.
 - The best baseline is chosen where it is scored, area by area: it has that advantage over ours.
 
-Images are kept in the folder `--cache`, and made where they are missing.
+Images are kept in the folder `--cache`, and made where they are missing. Scores are kept in the
+folder `--scores`, and the same command goes on where it stopped; another version of a method needs
+another folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from dataclasses import asdict, dataclass
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
@@ -106,7 +109,7 @@ def scores_of(
         for name in names:
             estimates = _run(name, passes)
             scores = score(estimates, passes, areas)
-            if squares:
+            if squares and METHODS[name].role != "oracle":
                 gained = response(_run(name, bright), estimates, passes, areas)
                 for one, gain in zip(scores, gained, strict=True):
                     one.add(gain)
@@ -136,13 +139,69 @@ def _key(name: str, observed: Observed) -> Key:
     )
 
 
-def _work(
-    ground: Ground, cache: Path, data: str | None, names: Sequence[str], forms: Sequence[Form]
-) -> dict[Key, Score]:
-    """Score methods on a ground, in a process of its own."""
-    # One law for the whole scene is reported with the coarser DEM only.
-    chosen = forms if ground[1] == "several" else [form for form in forms if form == "coarser"]
-    return scores_of(Archive(cache, data), ground, names, chosen)
+@dataclass(frozen=True)
+class Work:
+    """What all processes are told.
+
+    Attributes
+    ----------
+    cache : Path
+        Folder of the images.
+    data : str or None
+        Folder with the real data.
+    names : sequence of str
+        Methods.
+    forms : sequence of {"coarser", "as_used"}
+        DEMs.
+    kept : Path or None
+        Folder of scores that are there already.
+    """
+
+    cache: Path
+    data: str | None
+    names: Sequence[str]
+    forms: Sequence[Form]
+    kept: Path | None
+
+    def __call__(self, ground: Ground) -> dict[Key, Score]:
+        """Score methods on a ground, in a process of its own."""
+        archive = Archive(self.cache, self.data)
+        found: dict[Key, Score] = {}
+        for form in self.forms:
+            # One law for the whole scene is reported with the coarser DEM only.
+            if form == "coarser" or ground[1] == "several":
+                files = {name: self._file(ground, form, name) for name in self.names}
+                there = {name: file for name, file in files.items() if file and file.exists()}
+                for file in there.values():
+                    found |= _read(file)
+                missing = [name for name in self.names if name not in there]
+                if missing:
+                    scores = scores_of(archive, ground, missing, [form])
+                    found |= scores
+                    self._keep(files, scores)
+        return found
+
+    def _file(self, ground: Ground, form: Form, name: str) -> Path | None:
+        """File of the scores of a method."""
+        parts = "_".join(map(str, (*ground, form, name)))
+        return None if self.kept is None else self.kept / f"{parts}.json"
+
+    def _keep(self, files: Mapping[str, Path | None], scores: Mapping[Key, Score]) -> None:
+        """Write scores, method by method."""
+        for name, file in files.items():
+            if file is not None:
+                mine = [[asdict(k), s.to_json()] for k, s in scores.items() if k.method == name]
+                if mine:
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    half = file.with_suffix(".part")
+                    half.write_text(json.dumps(mine), "utf-8")
+                    half.replace(file)
+
+
+def _read(file: Path) -> dict[Key, Score]:
+    """Read scores that were kept."""
+    stored = json.loads(file.read_text("utf-8"))
+    return {Key(**key): Score.of_json(score_) for key, score_ in stored}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -154,6 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--places", default="scored", help="development, scored, or names joined by commas"
     )
     parser.add_argument("--cache", type=Path, help="folder of the images")
+    parser.add_argument("--scores", type=Path, help="folder in which scores are kept")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="how many, from 0")
     parser.add_argument("--methods", help="names joined by commas; all by default")
     parser.add_argument("--forms", default=",".join(FORMS), help="DEMs, joined by commas")
@@ -180,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     print(each.name, flush=True)
         return
     console = Console()
-    work = partial(_work, cache=cache, data=chosen.data, names=names, forms=forms)
+    work = Work(cache, chosen.data, names, forms, chosen.scores)
     grounds = list(product(places, laws, seeds, INCIDENCES))
     found = Found()
     with ProcessPoolExecutor(chosen.workers, mp_context=get_context("spawn")) as pool:

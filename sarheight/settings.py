@@ -11,7 +11,6 @@ import inspect
 import json
 import os
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
@@ -31,6 +30,9 @@ from typing import (
 from urllib.parse import urlsplit
 
 import typer
+
+from sarheight._files import parse_toml, read_toml, reason
+from sarheight.errors import SettingsError
 
 if TYPE_CHECKING:
     from sarheight.illumination import BackscatterLaw
@@ -520,7 +522,7 @@ def command(target: Callable[..., T], *, table: str | None = None) -> Callable[.
 def parse(target: Callable[..., T], values: Mapping[str, Any], folder: Path | None = None) -> T:
     """Make settings from flat values, checked like those of the command line.
 
-    Relative paths count from the folder. Raises ValueError.
+    Relative paths count from the folder. Raises SettingsError, a ValueError.
     """
     prepared = _prepared(target, values, folder)
     interpreter = _interpreter(target)
@@ -528,7 +530,10 @@ def parse(target: Callable[..., T], values: Mapping[str, Any], folder: Path | No
         with interpreter.make_context(target.__name__, [], default_map=prepared) as context:
             settings: T = interpreter.invoke(context)
     except typer.BadParameter as error:
-        raise ValueError(misuse_in_one_line(error)) from error
+        raise SettingsError(misuse_in_one_line(error)) from error
+    except (AttributeError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        msg = f"a setting has a value of the wrong kind ({reason(error)})"
+        raise SettingsError(msg) from error
     return settings
 
 
@@ -599,7 +604,7 @@ def _prepared(target: Callable[..., Any], values: Mapping[str, Any], folder: Pat
         field = name.replace("-", "_")
         if field not in known:
             msg = f"found the option {name!r}, expected some of {', '.join(sorted(known))}"
-            raise ValueError(msg)
+            raise SettingsError(msg)
         if _is_series(known[field].annotation) and isinstance(value, str):
             value = [value]  # noqa: PLW2901
         prepared[field] = _absolute(value, folder) if folder and field in locations else value
@@ -654,21 +659,17 @@ def _toml_value(value: Any) -> str:  # noqa: ANN401
 def read_table(path: Path, table: str) -> Values:
     """Read the table of a command from a configuration file; ``-`` is the standard input.
 
-    Raises ValueError.
+    Raises SettingsError, a ValueError, and FileNotFoundError.
     """
-    try:
-        if str(path) == "-":
-            text = typer.get_text_stream("stdin").read()
-        else:
-            text = path.read_text(encoding="utf-8")
-        tables = tomllib.loads(text)
-    except (OSError, ValueError) as error:
-        msg = f"could not read '{path}': {' '.join(str(error).split())}"
-        raise ValueError(msg) from error
+    if str(path) == "-":
+        text = typer.get_text_stream("stdin").read()
+        tables = parse_toml(text, "standard input", SettingsError)
+    else:
+        tables = read_toml(path, SettingsError)
     if not isinstance(tables.get(table), dict):
         names = ", ".join(f"[{name}]" for name in tables) or "nothing"
         msg = f"found {names} in '{path}', expected [{table}]"
-        raise ValueError(msg)  # noqa: TRY004  # the file is wrong, not the call
+        raise SettingsError(msg)
     return dict(tables[table])
 
 
@@ -680,7 +681,7 @@ def _configuration_option(target: Callable[..., Any], table: str) -> Any:  # noq
             folder = Path() if str(path) == "-" else path.parent
             try:
                 context.default_map = _prepared(target, read_table(path, table), folder)
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 raise typer.BadParameter(str(error), param_hint="--config") from error
         return path
 

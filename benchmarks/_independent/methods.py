@@ -13,42 +13,32 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
-from sarheight_kernels.lee import refined_lee
-from scipy.ndimage import distance_transform_edt, zoom
 from scipy.stats import norm
-from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
+from benchmarks._independent.filters import (
+    FACETS,
+    FLOOR,
+    SMALLEST_AREA,
+    lee,
+    non_local_means,
+    tv,
+    upsampled,
+)
+from benchmarks._independent.oracles import expected_kinds, reallocated, true_surface
 from benchmarks.synthetic.scattering_ground import block_sums, on_grid
 from sarheight.layover import RTC, Reallocation, composite, local_resolution, reconstruct
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from benchmarks._independent.observations import Form, Observed
 
-__all__ = [
-    "FLOOR",
-    "METHODS",
-    "Estimate",
-    "Method",
-    "Role",
-    "decibels",
-    "filled",
-    "plain_rtc",
-    "upsampled",
-]
+__all__ = ["METHODS", "Estimate", "Method", "Role", "plain_rtc", "rtc"]
 
 Floats = NDArray[np.float64]
 Interval = Callable[[float], tuple[Floats, Floats]]
 Role = Literal["baseline", "reported", "posterior", "two_passes", "composite", "guided", "oracle"]
-
-FLOOR = 10.0**-3.2
-"""Least gamma0 that is compared, a tenth of the radar's noise: noise removal leaves some values
-below zero, which have no decibels. It is the same for the truth and every method."""
-FACETS = 3
-"""Sub-facets of a DEM cell, each way."""
-SMALLEST_AREA = 0.03
-"""Cells that show the radar less than this part of their area on the map have no value."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,48 +85,10 @@ class Method:
         return 2 if self.role in {"two_passes", "composite"} else 1
 
 
-def decibels(values: NDArray[np.floating]) -> Floats:
-    """Turn gamma0 into decibels, NaN as it is."""
-    result: Floats = 10.0 * np.log10(np.maximum(values.astype(np.float64), FLOOR))
-    return result
-
-
-def linear(values: Floats) -> Floats:
-    """Turn decibels into linear power."""
-    result: Floats = 10.0 ** (0.1 * values)
-    return result
-
-
-def filled(values: NDArray[np.floating]) -> Floats:
-    """Give cells without a value that of the nearest cell with one."""
-    known = np.isfinite(values)
-    if known.all() or not known.any():
-        return values.astype(np.float64)
-    nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
-    result: Floats = values[tuple(nearest)].astype(np.float64)
-    return result
-
-
-def upsampled(dem: xr.DataArray, factor: int = FACETS) -> xr.DataArray:
-    """Interpolate a DEM by cubic splines to cells that are so many times smaller."""
-    heights = zoom(dem.values.astype(np.float64), factor, order=3, mode="nearest", grid_mode=True)
-    within = (np.arange(factor) + 0.5) / factor - 0.5
-    coordinates = {}
-    for name in ("y", "x"):
-        values = dem[name].values
-        step = float(values[1] - values[0])
-        coordinates[name] = (values[:, None] + step * within).ravel()
-    finer = xr.DataArray(
-        heights.astype(np.float32), dims=("y", "x"), coords=coordinates, attrs=dem.attrs
-    )
-    placed: xr.DataArray = finer.rio.write_crs(dem.rio.crs)
-    return placed
-
-
 # ------------------------------------------------------------------------------------- baselines
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def plain_rtc(observed: Observed) -> Floats:
     """RTC with a cell as one facet, without smoothing."""
     found = reconstruct(
@@ -149,7 +101,7 @@ def plain_rtc(observed: Observed) -> Floats:
     return found.gamma0.values.astype(np.float64)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=24)
 def rtc(observed: Observed, blur: float) -> Floats:
     """RTC with 3 x 3 sub-facets in a cell; the blur is in postings of the DEM."""
     found = reconstruct(
@@ -193,28 +145,6 @@ LEE: Chosen = {"coarser": (0.2, 64.0), "as_used": (0.3, 16.0)}
 """Equivalent number of looks of a cell, for the refined Lee filter.
 
 All are those that `benchmarks._independent.parameters` found best on the places for development."""
-
-
-def tv(gamma0: Floats, weight: float) -> Floats:
-    """Smooth by total variation, in decibels."""
-    smooth = denoise_tv_chambolle(decibels(filled(gamma0)), weight, eps=1e-5, max_num_iter=500)
-    return linear(smooth)
-
-
-def non_local_means(gamma0: Floats, strength: float) -> Floats:
-    """Average cells whose 5 x 5 surroundings look alike, within 6 cells, in decibels."""
-    smooth = denoise_nl_means(
-        decibels(filled(gamma0)), patch_size=5, patch_distance=6, h=strength, fast_mode=True
-    )
-    return linear(smooth)
-
-
-def lee(gamma0: Floats, looks: float) -> Floats:
-    """Filter by the refined Lee filter."""
-    image = np.maximum(filled(gamma0), FLOOR).astype(np.float32)
-    result = np.empty_like(image)
-    refined_lee(image, looks, result)
-    return result.astype(np.float64)
 
 
 def _filtered(
@@ -288,6 +218,51 @@ def _two_passes(passes: Sequence[Observed]) -> list[Estimate]:
     return [_estimate(found.isel(time=index)) for index in range(len(passes))]
 
 
+# --------------------------------------------------------------------------------------- oracles
+
+
+def _told(*, surface: bool, kinds: bool, levels: bool) -> Callable[[Observed], Floats]:
+    """Reallocate as RTC, blurred, TV does, told some of the truth."""
+
+    def run(observed: Observed) -> Floats:
+        facets = true_surface(observed) if surface else upsampled(observed.dem)
+        expected = (
+            expected_kinds(observed, facets, levels=levels) if kinds else np.ones(facets.shape)
+        )
+        return reallocated(observed, facets, expected, TV[observed.form])
+
+    return run
+
+
+def _true_dem_posterior(passes: Sequence[Observed]) -> list[Estimate]:
+    """Our method with a DEM of the same posting without error."""
+    found = []
+    for each in passes:
+        factor = each.ground.dem.shape[0] // each.dem.shape[0]
+        heights = block_sums(each.ground.dem.values, factor) / factor**2
+        dem = each.dem.copy(data=heights.astype(np.float32))
+        found.append(_estimate(reconstruct(each.scene, dem)))
+    return found
+
+
+ORACLES = {
+    "oracle_dem": ("the true surface", {"surface": True, "kinds": False, "levels": False}),
+    "oracle_kinds": ("true kinds", {"surface": False, "kinds": True, "levels": False}),
+    "oracle_patches": (
+        "true kinds and levels of patches",
+        {"surface": False, "kinds": True, "levels": True},
+    ),
+    "oracle_dem_kinds": (
+        "the true surface and true kinds",
+        {"surface": True, "kinds": True, "levels": False},
+    ),
+    "oracle_all": (
+        "the true surface, true kinds and levels of patches",
+        {"surface": True, "kinds": True, "levels": True},
+    ),
+}
+"""What is told to a reallocation that is else RTC, blurred, TV."""
+
 METHODS = {
     "geocoding": Method("plain geocoding", "reported", _each(_geocoded)),
     "rtc_cells": Method("RTC, a cell one facet", "reported", _each(plain_rtc)),
@@ -302,5 +277,10 @@ METHODS = {
     "posterior": Method("posterior", "posterior", _posterior),
     "composite": Method("composite of RTC, blurred, TV", "composite", _composite),
     "two_passes": Method("posterior of two passes", "two_passes", _two_passes),
+    "oracle_dem_posterior": Method("posterior with the true DEM", "oracle", _true_dem_posterior),
+    **{
+        name: Method(f"told {title}", "oracle", _each(_told(**what)))
+        for name, (title, what) in ORACLES.items()
+    },
 }
 """All methods by name."""

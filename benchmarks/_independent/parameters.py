@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks._independent.methods import Estimate, lee, non_local_means, rtc, tv
+from benchmarks._independent.filters import lee, non_local_means, tv
+from benchmarks._independent.methods import Estimate, rtc
 from benchmarks._independent.observations import FORMS, Archive, Form, images
 from benchmarks._independent.places import places_of
 from benchmarks._independent.scores import areas_of, score

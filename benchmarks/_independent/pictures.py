@@ -11,7 +11,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from PIL import Image as Picture
 
-from benchmarks._independent.methods import METHODS, decibels
+from benchmarks._independent.filters import decibels
+from benchmarks._independent.methods import METHODS
 from benchmarks._independent.places import PLACES
 from benchmarks._independent.scores import areas_of, score
 

@@ -8,14 +8,15 @@ edge. A method that has no value there is given that of its nearest cell with on
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks._independent.methods import Estimate, decibels, filled, plain_rtc
+from benchmarks._independent.filters import decibels, filled
+from benchmarks._independent.methods import Estimate, plain_rtc
 from benchmarks.synthetic.scattering_ground import Targets
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ EDGE = 6.0
 """Decibels between the true gamma0 of two neighbouring cells that make an edge."""
 LEVELS = (0.5, 0.8, 0.95)
 """Probabilities of intervals."""
+SUMS = ("cells", "error", "square", "inside", "asked", "response", "squares")
+"""Sums of a score."""
 MARGIN = 180.0
 """Metres along the crop's edge that do not count."""
 
@@ -61,11 +64,28 @@ class Score:
 
     def add(self, other: Score) -> None:
         """Add the sums of another one."""
-        for name in ("cells", "error", "square", "inside", "asked", "response", "squares"):
+        for name in SUMS:
             mine = getattr(self, name)
             for key, value in getattr(other, name).items():
                 mine[key] += value
         self.without += other.without
+
+    def to_json(self) -> dict[str, list[list[object]] | int]:
+        """Put the sums into lists of key and value, which JSON can hold."""
+        lists: dict[str, list[list[object]] | int] = {
+            name: [[key, value] for key, value in getattr(self, name).items()] for name in SUMS
+        }
+        return {**lists, "without": self.without}
+
+    @classmethod
+    def of_json(cls, stored: Mapping[str, Any]) -> Score:
+        """Read what `to_json` made."""
+        found = cls(without=stored["without"])
+        for name in SUMS:
+            sums = getattr(found, name)
+            for key, value in stored[name]:
+                sums[tuple(key) if isinstance(key, list) else key] = value
+        return found
 
     def rmse(self, area: str) -> float:
         """Root mean square error in dB."""
