@@ -54,6 +54,8 @@ Values = dict[str, Any]
 
 AUTO = "auto"
 """In place of a file: fetch it."""
+OF_DEM = "dem"
+"""In place of a reference system: keep the grid of the elevation model."""
 LOCATION = "location"
 """Mark of text fields that hold a path or a URL."""
 DESCRIPTION = re.compile(r"^(\w+)(?:, \w+)* : .*\n((?:    .*\n?)+)", re.MULTILINE)
@@ -63,6 +65,7 @@ DESCRIPTION = re.compile(r"^(\w+)(?:, \w+)* : .*\n((?:    .*\n?)+)", re.MULTILIN
 # Options.
 
 OUTPUT, RUNNING, DEM, RADAR, METHOD = "Output", "Running", "Elevation model", "Radar", "Method"
+GRID = "Map grid"
 LAWS = "gamma[:level], lambert[:level], cosine[:level,exponent], muhleman[:level,roughness]"
 FIT = "fit"
 SMALLEST_LIMIT = 1 << 16
@@ -269,8 +272,18 @@ class ReconstructSettings(DemSettings):
         Elevation model: any raster that GDAL reads, repeated for each tile; or `auto`, to fetch
         Copernicus GLO-30.
     like : pathlib.Path, optional
-        Annotation of the image (XML of a GRD or SLC, plain or .xz). Not needed for an image
-        written by `simulate`, which holds its own sampling and orbit.
+        A raster on a map grid, such as an earlier result: the result gets its grid. Or the
+        annotation of an image that has no sampling and orbit (XML of a GRD or SLC, plain or .xz).
+    crs : str, optional
+        Reference system of the result, such as `EPSG:32632`; `dem` keeps the grid of the elevation
+        model. Default: the grid of a projected elevation model, and the UTM zone of one in degrees.
+    resolution : float, optional
+        Size of the cells of the result, in units of its reference system. Default: that of the
+        elevation model; 30 m for each second of arc.
+    align : float, optional
+        Edges of cells lie at this plus whole multiples of the resolution. Default: 0.
+    mgrs : str, optional
+        Tile of Sentinel-2 that the result covers, such as `32TPT`, instead of `--crs`.
     orbit : str, optional
         Orbit file (POEORB or RESORB, .EOF), a folder of such files, or `auto` to fetch the best.
         Default: an orbit file beside the product, else the image's own orbit.
@@ -311,6 +324,10 @@ class ReconstructSettings(DemSettings):
     dem: Annotated[Names, LOCATION, option(DEM, metavar="auto|FILE")]
     like: Annotated[Path | None, option(RADAR)] = None
     orbit: Annotated[str | None, LOCATION, option(RADAR, metavar="auto|FILE|FOLDER")] = None
+    crs: Annotated[str | None, option(GRID, metavar="dem|CRS")] = None
+    resolution: Annotated[float | None, option(GRID, metavar="SIZE")] = None
+    align: Annotated[float | None, option(GRID, metavar="OFFSET")] = None
+    mgrs: Annotated[str | None, option(GRID, metavar="TILE")] = None
     bounds: Annotated[Edges | None, option(RADAR, metavar="WEST SOUTH EAST NORTH")] = None
     swaths: Annotated[Names, option(RADAR, metavar="IW1,IW2", parser=_upper_names)] = ()
     multilook: Multilook = None
@@ -332,6 +349,12 @@ class ReconstructSettings(DemSettings):
         if AUTO in self.dem and self.dem != (AUTO,):
             msg = f"found {AUTO} beside files, expected one or the other"
             raise typer.BadParameter(msg, param_hint="--dem")
+        if self.mgrs is not None and (self.crs is not None or self.align is not None):
+            msg = "a tile has its own reference system and edges: omit --crs and --align, or --mgrs"
+            raise typer.BadParameter(msg, param_hint="--mgrs")
+        if self.crs == OF_DEM and (self.resolution is not None or self.align is not None):
+            msg = "the grid of the elevation model is kept: omit --resolution and --align, or --crs"
+            raise typer.BadParameter(msg, param_hint="--crs")
         if self.method == "rtc" and self.law != FIT:
             msg = f"found {self.law} beside --method rtc, which takes no law: leave one of them out"
             raise typer.BadParameter(msg, param_hint="--law")
