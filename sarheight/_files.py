@@ -8,16 +8,20 @@ the file. Texts have a largest size, so that no file fills the memory.
 from __future__ import annotations
 
 import json
+import os
+import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ParamSpec, TypeVar
 
 from sarheight.errors import DamagedFileError, SarheightError
 
-if TYPE_CHECKING:
-    import os
+P = ParamSpec("P")
+R = TypeVar("R")
 
 LARGEST_TEXT = 64 * 2**20
 """Bytes of a JSON, TOML or CSV file: lists of jobs and catalogues have a thousandth of this."""
@@ -72,6 +76,24 @@ def file_errors(
         raise error(msg) from cause
 
 
+def file_reader(
+    expected: str, error: type[SarheightError] = DamagedFileError
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Run a function whose first argument is a file inside `file_errors`."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def read(*arguments: P.args, **options: P.kwargs) -> R:
+            first = arguments[0] if arguments else next(iter(options.values()), "")
+            path = first if isinstance(first, str | os.PathLike) else f"the {type(first).__name__}"
+            with file_errors(path, expected, error):
+                return function(*arguments, **options)
+
+        return read
+
+    return decorate
+
+
 def read_text(
     path: str | os.PathLike[str],
     expected: str,
@@ -108,10 +130,96 @@ def read_json(
     return parse_json(read_text(path, "JSON", error), str(path), error)
 
 
+DEEPEST_KEY = 32
+LONG_KEY = re.compile(
+    # A bare or quoted part and a dot, again and again; possessive, so that no text takes long.
+    rf"""(?<![\w.\-"'])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{DEEPEST_KEY}}}"""
+)
+
+
+def parse_toml(
+    text: str, name: str, error: type[SarheightError] = DamagedFileError
+) -> dict[str, Any]:
+    """Parse TOML; `name` names it in errors. The parser takes hours for keys of many parts."""
+    if LONG_KEY.search(text):
+        msg = f"'{name}' has a key of more than {DEEPEST_KEY} parts, expected settings in TOML"
+        raise error(msg)
+    with file_errors(name, "TOML", error):
+        return tomllib.loads(text)
+
+
 def read_toml(
     path: str | os.PathLike[str], error: type[SarheightError] = DamagedFileError
 ) -> dict[str, Any]:
     """Read a TOML file."""
-    text = read_text(path, "TOML", error)
-    with file_errors(path, "TOML", error):
-        return tomllib.loads(text)
+    return parse_toml(read_text(path, "TOML", error), str(path), error)
+
+
+def check_hdf5(
+    path: str | os.PathLike[str],
+    error: type[SarheightError] = DamagedFileError,
+    *,
+    complete: bool = False,
+) -> None:
+    """Read the texts of an HDF5 file by h5py, and look for its chunks.
+
+    h5py raises errors where netCDF's library, in damaged texts, may search for ever.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    error : type, optional
+        The error to raise.
+    complete : bool
+        Whether a chunk that is missing is an error: a file may leave out those without values.
+
+    Raises
+    ------
+    SarheightError
+        If it is damaged, or a chunk is missing.
+    """
+    import h5py
+
+    missing: list[str] = []
+
+    def check(name: str, item: Any) -> None:  # noqa: ANN401  # of h5py, which has no types
+        dict(item.attrs)
+        if not isinstance(item, h5py.Dataset):
+            return
+        if item.dtype.kind in "OSV":
+            item[()]
+        if complete and item.chunks is not None:
+            counts = [
+                -(-size // length) for size, length in zip(item.shape, item.chunks, strict=True)
+            ]
+            expected = {
+                tuple(index * length for index, length in zip(place, item.chunks, strict=True))
+                for place in product(*map(range, counts))
+            }
+            found: set[tuple[int, ...]] = set()
+            item.id.chunk_iter(lambda chunk: found.add(tuple(chunk.chunk_offset)))
+            if expected - found:
+                missing.append(f"{len(expected - found)} of {len(expected)} chunks of '{name}'")
+
+    with file_errors(path, "an HDF5 file", error), h5py.File(path, "r") as file:
+        dict(file.attrs)
+        file.visititems(check)
+    if missing:
+        raise incomplete(path, missing, error)
+
+
+SHOWN_ARRAYS = 3
+
+
+def incomplete(
+    path: str | os.PathLike[str],
+    missing: list[str],
+    error: type[SarheightError] = DamagedFileError,
+) -> SarheightError:
+    """Make the error of a file that lacks parts of its arrays."""
+    others = f" and of {len(missing) - SHOWN_ARRAYS} more" if len(missing) > SHOWN_ARRAYS else ""
+    return error(
+        f"'{path}' is incomplete: found no {', '.join(missing[:SHOWN_ARRAYS])}{others}; copy it "
+        "again from where it was whole, or compute it again"
+    )

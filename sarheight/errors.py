@@ -27,6 +27,7 @@ __all__ = [
     "OutputError",
     "ProductError",
     "SarheightError",
+    "SettingsError",
     "StackError",
     "UnsafeAddressError",
     "VerticalDatumError",
@@ -126,6 +127,10 @@ class UnsafeAddressError(FetchError):
 
 class CheckpointError(SarheightError, ValueError):
     """A saved network is damaged, incomplete, or that of another model."""
+
+
+class SettingsError(SarheightError, ValueError):
+    """Settings of a command, in a file or a list, are unknown, of the wrong kind, or impossible."""
 
 
 class JobListError(SarheightError, ValueError):

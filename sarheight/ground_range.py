@@ -120,6 +120,30 @@ class GroundRange:
         """Return the conversion with its records that many seconds later."""
         return replace(self, time=self.time + seconds)
 
+    def contradictions(self, ground_range: Floats) -> tuple[Floats, Floats]:
+        """Return how far the records' polynomials contradict each other, in metres.
+
+        Parameters
+        ----------
+        ground_range : array, shape (n,)
+            Ground ranges of the image.
+
+        Returns
+        -------
+        errors : array, shape (k, n)
+            Ground range after conversion to slant range and back by the two polynomials of one
+            record, minus the original.
+        steps : array, shape (k - 1, n)
+            Slant ranges of each record minus those of the one before.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            ground = np.broadcast_to(ground_range, (self.time.size, ground_range.size))
+            slant = _polynomial(
+                self.ground_origin[:, None], self.ground_to_slant[:, None, :], ground
+            )[0]
+            back = _polynomial(self.slant_origin[:, None], self.slant_to_ground[:, None, :], slant)
+            return back[0] - ground, np.diff(slant, axis=0)
+
     def _to_ground(self, slant_range: ArrayLike, time: ArrayLike) -> tuple[Floats, Floats]:
         return self._evaluate(self.slant_origin, self.slant_to_ground, slant_range, time)
 

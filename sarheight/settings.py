@@ -11,7 +11,6 @@ import inspect
 import json
 import os
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
@@ -31,6 +30,9 @@ from typing import (
 from urllib.parse import urlsplit
 
 import typer
+
+from sarheight._files import parse_toml, read_toml, reason
+from sarheight.errors import SettingsError
 
 if TYPE_CHECKING:
     from sarheight.illumination import BackscatterLaw
@@ -52,6 +54,8 @@ Values = dict[str, Any]
 
 AUTO = "auto"
 """In place of a file: fetch it."""
+OF_DEM = "dem"
+"""In place of a reference system: keep the grid of the elevation model."""
 LOCATION = "location"
 """Mark of text fields that hold a path or a URL."""
 DESCRIPTION = re.compile(r"^(\w+)(?:, \w+)* : .*\n((?:    .*\n?)+)", re.MULTILINE)
@@ -61,6 +65,7 @@ DESCRIPTION = re.compile(r"^(\w+)(?:, \w+)* : .*\n((?:    .*\n?)+)", re.MULTILIN
 # Options.
 
 OUTPUT, RUNNING, DEM, RADAR, METHOD = "Output", "Running", "Elevation model", "Radar", "Method"
+GRID = "Map grid"
 LAWS = "gamma[:level], lambert[:level], cosine[:level,exponent], muhleman[:level,roughness]"
 FIT = "fit"
 SMALLEST_LIMIT = 1 << 16
@@ -267,8 +272,18 @@ class ReconstructSettings(DemSettings):
         Elevation model: any raster that GDAL reads, repeated for each tile; or `auto`, to fetch
         Copernicus GLO-30.
     like : pathlib.Path, optional
-        Annotation of the image (XML of a GRD or SLC, plain or .xz). Not needed for an image
-        written by `simulate`, which holds its own sampling and orbit.
+        A raster on a map grid, such as an earlier result: the result gets its grid. Or the
+        annotation of an image that has no sampling and orbit (XML of a GRD or SLC, plain or .xz).
+    crs : str, optional
+        Reference system of the result, such as `EPSG:32632`; `dem` keeps the grid of the elevation
+        model. Default: the grid of a projected elevation model, and the UTM zone of one in degrees.
+    resolution : float, optional
+        Size of the cells of the result, in units of its reference system. Default: that of the
+        elevation model; 30 m for each second of arc.
+    align : float, optional
+        Edges of cells lie at this plus whole multiples of the resolution. Default: 0.
+    mgrs : str, optional
+        Tile of Sentinel-2 that the result covers, such as `32TPT`, instead of `--crs`.
     orbit : str, optional
         Orbit file (POEORB or RESORB, .EOF), a folder of such files, or `auto` to fetch the best.
         Default: an orbit file beside the product, else the image's own orbit.
@@ -309,6 +324,10 @@ class ReconstructSettings(DemSettings):
     dem: Annotated[Names, LOCATION, option(DEM, metavar="auto|FILE")]
     like: Annotated[Path | None, option(RADAR)] = None
     orbit: Annotated[str | None, LOCATION, option(RADAR, metavar="auto|FILE|FOLDER")] = None
+    crs: Annotated[str | None, option(GRID, metavar="dem|CRS")] = None
+    resolution: Annotated[float | None, option(GRID, metavar="SIZE")] = None
+    align: Annotated[float | None, option(GRID, metavar="OFFSET")] = None
+    mgrs: Annotated[str | None, option(GRID, metavar="TILE")] = None
     bounds: Annotated[Edges | None, option(RADAR, metavar="WEST SOUTH EAST NORTH")] = None
     swaths: Annotated[Names, option(RADAR, metavar="IW1,IW2", parser=_upper_names)] = ()
     multilook: Multilook = None
@@ -330,6 +349,12 @@ class ReconstructSettings(DemSettings):
         if AUTO in self.dem and self.dem != (AUTO,):
             msg = f"found {AUTO} beside files, expected one or the other"
             raise typer.BadParameter(msg, param_hint="--dem")
+        if self.mgrs is not None and (self.crs is not None or self.align is not None):
+            msg = "a tile has its own reference system and edges: omit --crs and --align, or --mgrs"
+            raise typer.BadParameter(msg, param_hint="--mgrs")
+        if self.crs == OF_DEM and (self.resolution is not None or self.align is not None):
+            msg = "the grid of the elevation model is kept: omit --resolution and --align, or --crs"
+            raise typer.BadParameter(msg, param_hint="--crs")
         if self.method == "rtc" and self.law != FIT:
             msg = f"found {self.law} beside --method rtc, which takes no law: leave one of them out"
             raise typer.BadParameter(msg, param_hint="--law")
@@ -497,7 +522,7 @@ def command(target: Callable[..., T], *, table: str | None = None) -> Callable[.
 def parse(target: Callable[..., T], values: Mapping[str, Any], folder: Path | None = None) -> T:
     """Make settings from flat values, checked like those of the command line.
 
-    Relative paths count from the folder. Raises ValueError.
+    Relative paths count from the folder. Raises SettingsError, a ValueError.
     """
     prepared = _prepared(target, values, folder)
     interpreter = _interpreter(target)
@@ -505,7 +530,10 @@ def parse(target: Callable[..., T], values: Mapping[str, Any], folder: Path | No
         with interpreter.make_context(target.__name__, [], default_map=prepared) as context:
             settings: T = interpreter.invoke(context)
     except typer.BadParameter as error:
-        raise ValueError(misuse_in_one_line(error)) from error
+        raise SettingsError(misuse_in_one_line(error)) from error
+    except (AttributeError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        msg = f"a setting has a value of the wrong kind ({reason(error)})"
+        raise SettingsError(msg) from error
     return settings
 
 
@@ -576,7 +604,7 @@ def _prepared(target: Callable[..., Any], values: Mapping[str, Any], folder: Pat
         field = name.replace("-", "_")
         if field not in known:
             msg = f"found the option {name!r}, expected some of {', '.join(sorted(known))}"
-            raise ValueError(msg)
+            raise SettingsError(msg)
         if _is_series(known[field].annotation) and isinstance(value, str):
             value = [value]  # noqa: PLW2901
         prepared[field] = _absolute(value, folder) if folder and field in locations else value
@@ -631,21 +659,17 @@ def _toml_value(value: Any) -> str:  # noqa: ANN401
 def read_table(path: Path, table: str) -> Values:
     """Read the table of a command from a configuration file; ``-`` is the standard input.
 
-    Raises ValueError.
+    Raises SettingsError, a ValueError, and FileNotFoundError.
     """
-    try:
-        if str(path) == "-":
-            text = typer.get_text_stream("stdin").read()
-        else:
-            text = path.read_text(encoding="utf-8")
-        tables = tomllib.loads(text)
-    except (OSError, ValueError) as error:
-        msg = f"could not read '{path}': {' '.join(str(error).split())}"
-        raise ValueError(msg) from error
+    if str(path) == "-":
+        text = typer.get_text_stream("stdin").read()
+        tables = parse_toml(text, "standard input", SettingsError)
+    else:
+        tables = read_toml(path, SettingsError)
     if not isinstance(tables.get(table), dict):
         names = ", ".join(f"[{name}]" for name in tables) or "nothing"
         msg = f"found {names} in '{path}', expected [{table}]"
-        raise ValueError(msg)  # noqa: TRY004  # the file is wrong, not the call
+        raise SettingsError(msg)
     return dict(tables[table])
 
 
@@ -657,7 +681,7 @@ def _configuration_option(target: Callable[..., Any], table: str) -> Any:  # noq
             folder = Path() if str(path) == "-" else path.parent
             try:
                 context.default_map = _prepared(target, read_table(path, table), folder)
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 raise typer.BadParameter(str(error), param_hint="--config") from error
         return path
 

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -19,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, get_args
 
+from sarheight._files import file_errors, parse_toml, read_text
 from sarheight.errors import JobListError, ManifestError
 from sarheight.output.atomic import recover
 from sarheight.settings import (
@@ -121,17 +121,17 @@ def read_jobs(path: str | os.PathLike[str], defaults: Mapping[str, Any] | None =
     if reader is None:
         msg = f"found '{path}', expected a list of jobs in {', '.join(readers)}"
         raise JobListError(msg)
-    try:
-        common, entries = reader(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"could not read the jobs in '{path}': {' '.join(str(error).split())}"
-        raise JobListError(msg) from error
-    whole = {**(defaults or {}), **common}
-    jobs = [
-        job
-        for number, entry in enumerate(entries, 1)
-        for job in _jobs_of_entry({**whole, **entry}, path.parent, f"job {number} of '{path}'")
-    ]
+    if not path.exists():
+        msg = f"could not read the jobs in '{path}': there is no such file"
+        raise JobListError(msg)
+    with file_errors(path, "a list of jobs", JobListError):
+        common, entries = reader(read_text(path, "a list of jobs", JobListError), str(path))
+        whole = {**(defaults or {}), **common}
+        jobs = [
+            job
+            for number, entry in enumerate(entries, 1)
+            for job in _jobs_of_entry({**whole, **entry}, path.parent, f"job {number} of '{path}'")
+        ]
     return _require_distinct(jobs, f"'{path}'")
 
 
@@ -174,11 +174,11 @@ def jobs_of_files(
     return _require_distinct(jobs, "the images")
 
 
-def _read_toml(text: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    return _defaults_and_jobs(tomllib.loads(text), "job")
+def _read_toml(text: str, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    return _defaults_and_jobs(parse_toml(text, name, JobListError), "job")
 
 
-def _read_json(text: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _read_json(text: str, _name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     content = json.loads(text)
     return _defaults_and_jobs({"jobs": content} if isinstance(content, list) else content, "jobs")
 
@@ -193,13 +193,14 @@ def _defaults_and_jobs(
         msg = f"found {', '.join(sorted(strange))}, expected 'defaults' and '{name}' only"
         raise ValueError(msg)
     defaults, entries = table.get("defaults", {}), table.get(name, [])
-    if not isinstance(defaults, dict) or not all(isinstance(entry, dict) for entry in entries):
-        msg = f"expected tables in 'defaults' and '{name}'"
+    listed = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
+    if not isinstance(defaults, dict) or not listed:
+        msg = f"expected a table in 'defaults' and a list of tables in '{name}'"
         raise ValueError(msg)
     return defaults, entries
 
 
-def _read_csv(text: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _read_csv(text: str, _name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     entries = []
     for number, row in enumerate(csv.DictReader(text.splitlines(), strict=True), 2):
         if None in row or None in row.values():
@@ -226,6 +227,9 @@ def _jobs_of_entry(entry: Mapping[str, Any], folder: Path, where: str) -> list[J
     jobs = []
     for dem in dems:
         first = next(iter(_listed(dem)), "")
+        if not isinstance(first, str):
+            msg = f"{where} has dem={dem!r}, expected paths"
+            raise JobListError(msg)
         name = entry["output"].replace("{image}", _stem(entry["image"]))
         options |= {"output": name.replace("{dem}", _stem(first))} | ({"dem": dem} if dem else {})
         try:
@@ -237,7 +241,12 @@ def _jobs_of_entry(entry: Mapping[str, Any], folder: Path, where: str) -> list[J
 
 
 def _listed(value: Any) -> list[Any]:  # noqa: ANN401
-    return [value] if isinstance(value, str) else list(value)
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list | tuple):
+        msg = f"found {value!r}, expected a path or a list of paths"
+        raise JobListError(msg)
+    return list(value)
 
 
 def _stem(path: str) -> str:
@@ -423,7 +432,7 @@ def _entry(line: bytes) -> Entry | None:
         if not isinstance(values, dict) or not set(values) <= known:
             return None
         entry = Entry(**values)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return None
     return entry if entry.status in get_args(Status) else None
 

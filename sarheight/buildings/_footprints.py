@@ -18,6 +18,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS
 
+from sarheight._files import file_reader
 from sarheight._runtime import require
 from sarheight.buildings._images import resample_image
 from sarheight.buildings.stack import check_heights, require_grid
@@ -112,6 +113,7 @@ def read_buildings(
     return parts[0] if len(paths) == 1 else _concatenate(parts)
 
 
+@file_reader("a file of building outlines", StackError)
 def _read_file(
     path: Path,
     height: str | None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tarfile
 from collections import Counter
@@ -18,6 +17,7 @@ import xarray as xr
 from pyproj import Transformer
 from rasterio.errors import RasterioError
 
+from sarheight._files import file_reader, read_json
 from sarheight.buildings._images import (
     check_offset,
     clear_sky_mask,
@@ -300,7 +300,7 @@ def bigearthnet_stacks(
         radar_patches = _patches(Path(radar), S1_PATCH, Path(work))
         optical_patches = _patches(Path(optics), S2_PATCH, Path(work))
         for name, files in radar_patches.items():
-            labels = [json.loads(file.read_text("utf-8")) for file in files if _is(file, ".json")]
+            labels = [read_json(file, StackError) for file in files if _is(file, ".json")]
             partner = str(labels[0].get(PARTNER, "")) if labels else ""
             if partner not in optical_patches:
                 msg = (
@@ -572,6 +572,7 @@ def _single_month(
     return monthly_composite(series, "mean" if modality == "sar" else "median")
 
 
+@file_reader("an archive of plain arrays", StackError)
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as opened:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -18,6 +17,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 
+from sarheight._files import file_errors, read_toml
 from sarheight.buildings._footprints import rasterise_buildings, read_buildings
 from sarheight.buildings._images import (
     FINER,
@@ -247,20 +247,19 @@ class StackConfiguration:
             If it cannot be read.
         """
         path = Path(path)
-        try:
-            tables: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            msg = f"'{path}' is not TOML ({error}): correct that line"
-            raise StackError(msg) from error
-        for name in SOURCES.keys() & tables.keys():
-            tables[name] = _from_table(SOURCES[name], tables[name], f"{name} of '{path}'")
-        dates = [tables[name] for name in ("first", "last") if name in tables]
-        if not all(isinstance(date, str) for date in dates):
-            msg = f"found the months {dates} in '{path}', expected texts such as \"2021-04\""
-            raise StackError(msg)
-        cities = tables.get("cities", [])
-        tables["cities"] = tuple(_from_table(City, city, f"a city of '{path}'") for city in cities)
-        return _from_table(cls, {**tables, "folder": str(path.resolve().parent)}, f"'{path}'")
+        tables = read_toml(path, StackError)
+        with file_errors(path, "a configuration of stacks", StackError):
+            for name in SOURCES.keys() & tables.keys():
+                tables[name] = _from_table(SOURCES[name], tables[name], f"{name} of '{path}'")
+            dates = [tables[name] for name in ("first", "last") if name in tables]
+            if not all(isinstance(date, str) for date in dates):
+                msg = f"found the months {dates} in '{path}', expected texts such as \"2021-04\""
+                raise StackError(msg)
+            cities = tables.get("cities", [])
+            tables["cities"] = tuple(
+                _from_table(City, city, f"a city of '{path}'") for city in cities
+            )
+            return _from_table(cls, {**tables, "folder": str(path.resolve().parent)}, f"'{path}'")
 
     def path(self, pattern: str, city: City) -> Path:
         """Return the path of a pattern with ``{name}`` for a city, relative to the folder."""

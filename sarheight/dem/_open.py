@@ -23,6 +23,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader, MemoryFile
 from rasterio.windows import Window
 
+from sarheight._files import reason
 from sarheight.dem.checked import assume_ellipsoidal, north_up, to_ellipsoidal
 from sarheight.dem.datum import (
     ELLIPSOID,
@@ -45,7 +46,7 @@ from sarheight.dem.layout import (
     require_heights,
     require_north_up,
 )
-from sarheight.errors import DemError, VerticalDatumError
+from sarheight.errors import DemError, SarheightError, VerticalDatumError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -230,7 +231,10 @@ def _open_raster(path: str, *, external: bool) -> Iterator[DatasetReader]:
                     if source.driver == "netCDF" and not external:
                         _require_own_pixels(path)
                     yield source
-    except (RasterioError, OSError) as error:
+    except SarheightError:
+        raise
+    # Whatever GDAL, PROJ or a parser says of the file.
+    except Exception as error:
         if local and not Path(path).exists():
             msg = f"the DEM file {path} does not exist"
             raise FileNotFoundError(msg) from error
@@ -239,7 +243,7 @@ def _open_raster(path: str, *, external: bool) -> Iterator[DatasetReader]:
             msg = f"{path} is a VRT, which reads the files that it names, under another name"
             advice = "if its origin is known, give it the suffix .vrt"
             raise DemError(msg, advice, file_advice=advice) from error
-        msg = f"{path} is not a raster in a supported format, or it is damaged ({error})"
+        msg = f"{path} is not a raster in a supported format, or it is damaged ({reason(error)})"
         raise DemError(msg) from error
 
 

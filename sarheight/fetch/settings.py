@@ -14,7 +14,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sarheight._files import read_toml
 from sarheight._runtime import cache_directory
+from sarheight.errors import SettingsError
 
 Table = TypeVar("Table")
 
@@ -208,11 +210,7 @@ def _own_file(path: str | os.PathLike[str] | None) -> Path | None:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     """Read the user's file."""
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        msg = f"{path} is not TOML ({error}): correct that line, or remove the file"
-        raise ValueError(msg) from error
+    return read_toml(path, SettingsError)
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -21,8 +21,10 @@ import numpy as np
 from sarheight_kernels.estimation import to_backscatter
 
 from sarheight.dem.checked import stored_like
+from sarheight.dem.grids import to_grid
 from sarheight.geometry.pass_geometry import dem_dataset
 from sarheight.geometry.visibility import FORESHORTENING_THRESHOLD
+from sarheight.grid import RadarGrid
 from sarheight.illumination import ConstantGamma
 from sarheight.layover._plan import (
     SceneDem,
@@ -86,9 +88,9 @@ from sarheight.scene import acquisition_json
 if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
 
     from sarheight.dem.checked import CheckedDem
-    from sarheight.grid import RadarGrid
     from sarheight.illumination import BackscatterLaw, FittedLaw
     from sarheight.layover._posterior import Method
     from sarheight.layover._statistics import Agreement, ErrorModel, Samples
@@ -101,7 +103,7 @@ if TYPE_CHECKING:
 def reconstruct(
     image: Scene | xr.DataArray | Sequence[Scene],
     dem: xr.DataArray | CheckedDem,
-    grid: RadarGrid | None = None,
+    grid: RadarGrid | GeoBox | None = None,
     orbit: Orbit | None = None,
     *,
     calibration: Calibration = "beta0",
@@ -129,8 +131,12 @@ def reconstruct(
         Heights above the ellipsoid in metres, dims (y, x), any CRS; see `sarheight.dem`. A coarse
         one will do. The result does not depend on the order in which it is stored (north-up,
         south-up, mirrored), and has the same order.
-    grid, orbit : RadarGrid, Orbit
-        Sampling and orbit, where `image` is a DataArray.
+    grid : RadarGrid or odc.geo.geobox.GeoBox, optional
+        Sampling of the image, where that is a DataArray. Of a Scene, which has its own: the map
+        grid of the result, to which the DEM is resampled before anything else (see
+        `sarheight.dem.to_grid`); by default the grid of the DEM.
+    orbit : Orbit, optional
+        Orbit, where `image` is a DataArray.
     calibration : {"beta0", "sigma0", "gamma0"}
         What a DataArray is calibrated to, on the ellipsoid.
     law : callable, optional
@@ -208,6 +214,8 @@ def reconstruct(
     if not 0.0 <= smallest_area < 1.0:
         msg = f"found smallest_area={smallest_area!r}, expected a part of a cell, 0 to below 1"
         raise ValueError(msg)
+    if grid is not None and not isinstance(grid, RadarGrid):
+        dem, grid = to_grid(dem, grid), None
     chosen = PosteriorMean() if method is None else method
     settings = Settings(
         _law_of(chosen, law), chosen, foreshortening, smallest_area, _variable_names(variables)
@@ -239,6 +247,8 @@ def reconstruct(
         "foreshortening": foreshortening,
         "smallest_area": smallest_area,
     }
+    if "map_grid" in checked.stored.attrs:
+        parameters["grid"] = checked.stored.attrs["map_grid"]
     return result.assign_attrs(
         parameters=json.dumps(parameters, default=repr), acquisition=acquisition_json(scenes)
     )

@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
+from sarheight._files import read_json
 from sarheight._runtime import is_installed
 from sarheight.errors import CheckpointError
 
@@ -96,10 +97,10 @@ class RunSettings:
         OSError
             If it cannot be read.
         """
-        found = json.loads(Path(path).read_text("utf-8"))
+        found = read_json(path)
         known = {each.name for each in fields(cls)}
-        if not isinstance(found, dict) or set(found) - known:
-            strange = ", ".join(sorted(set(found) - known)) if isinstance(found, dict) else "a list"
+        if set(found) - known:
+            strange = ", ".join(sorted(set(found) - known))
             msg = f"found {strange} in '{path}', expected settings: {', '.join(sorted(known))}"
             raise ValueError(msg)
         return cls(**found)

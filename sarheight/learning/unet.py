@@ -41,6 +41,10 @@ def require_divisible(shape: Sequence[int], stride: int) -> None:
         raise ValueError(msg)
 
 
+DEEPEST = 12
+"""Largest number of times that an image is halved: a stride of 4096 pixels."""
+
+
 class UNet(nn.Module):
     """A U-Net with batch normalisation.
 
@@ -85,6 +89,9 @@ class UNet(nn.Module):
             if value < 1:
                 msg = f"found {name}={value}, expected 1 at least"
                 raise ValueError(msg)
+        if depth > DEEPEST:
+            msg = f"found depth={depth}, expected at most {DEEPEST}"
+            raise ValueError(msg)
         widths = [width * 2**level for level in range(depth + 1)]
         incoming = [in_channels, *widths[:-1]]
         self.down = nn.ModuleList(

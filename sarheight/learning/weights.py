@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast, get_args
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from sarheight._files import file_errors, read_json, reason
 from sarheight.errors import CheckpointError, OutputError
 from sarheight.learning.split import transform_values
 from sarheight.output.atomic import atomic_write
@@ -131,20 +132,21 @@ class Pretrained(nn.Module):
             If the folder cannot be written; nothing is left half-written.
         """
         folder = Path(folder)
+        # A file written by safetensors itself is readable by its owner only.
+        weights = save({name: value.contiguous() for name, value in self.state_dict().items()})
         described = {
             "format": FORMAT,
             "kind": self.kind,
             "configuration": self.configuration(),
             "card": dict(card or {}),
+            "sha256": sha256(weights).hexdigest(),
         }
         if folder.suffix:
             msg = f"a model is saved as a folder without a suffix, and this is '{folder}'"
             raise OutputError(msg)
         with atomic_write(folder, overwrite=overwrite, suffixes=("",)) as work:
             work.mkdir()
-            weights = {name: value.contiguous() for name, value in self.state_dict().items()}
-            # A file written by safetensors itself is readable by its owner only.
-            (work / WEIGHTS).write_bytes(save(weights))
+            (work / WEIGHTS).write_bytes(weights)
             (work / CONFIGURATION).write_text(json.dumps(described, indent=2) + "\n", "utf-8")
         return folder
 
@@ -176,16 +178,27 @@ class Pretrained(nn.Module):
                 f"{cls.kind!r}: load it by its own class"
             )
             raise CheckpointError(msg)
+        weights = _weights(folder, described)
+        stored = sum(value.numel() for value in weights.values())
         try:
-            model = cls.from_configuration(described["configuration"])
-        except (KeyError, TypeError, ValueError) as error:
-            msg = f"the configuration in '{folder}' is not valid for {cls.kind} ({error})"
+            configuration = described["configuration"]
+            _require_moderate(configuration)
+            with torch.device("meta"):  # without memory
+                planned = cls.from_configuration(configuration).state_dict()
+            needed = sum(value.numel() for value in planned.values())
+            if needed > stored:
+                msg = f"it describes {needed} numbers, and {WEIGHTS} holds {stored}"
+                raise ValueError(msg)  # noqa: TRY301
+            model = cls.from_configuration(configuration)
+        # Configurations are data of the user: any value may be of any kind.
+        except Exception as error:
+            found = reason(error)
+            msg = f"the configuration in '{folder}' is not valid for {cls.kind} ({found})"
             raise CheckpointError(msg) from error
         try:
-            model.load_state_dict(load_file(folder / WEIGHTS), strict=True)
-        except (OSError, SafetensorError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            msg = f"the weights in '{folder}' do not fit its configuration ({reason})"
+            model.load_state_dict(weights, strict=True)
+        except RuntimeError as error:
+            msg = f"the weights in '{folder}' do not fit its configuration ({reason(error)})"
             raise CheckpointError(msg) from error
         return model.eval()
 
@@ -211,17 +224,48 @@ def model_kind(folder: str | os.PathLike[str]) -> str:
     return str(_described(Path(folder)).get("kind"))
 
 
+LARGEST_NUMBER = 4096
+"""Largest whole number in a configuration: channels, levels, or pixels along a patch. Larger ones
+would take the memory of a machine, or hours, before the weights are found not to fit."""
+
+
+def _require_moderate(value: Any, name: str = "configuration") -> None:  # noqa: ANN401  # of JSON
+    """Raise ValueError where a whole number is too large for a network."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            _require_moderate(part, str(key))
+    elif isinstance(value, list):
+        for part in value:
+            _require_moderate(part, name)
+    elif isinstance(value, int) and abs(value) > LARGEST_NUMBER:
+        msg = f"found {name}={value}, expected {LARGEST_NUMBER} at most"
+        raise ValueError(msg)
+
+
+def _weights(folder: Path, described: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Read the weights of a folder, and compare them with their checksum where there is one."""
+    with file_errors(folder / WEIGHTS, "a file of weights", CheckpointError):
+        data = (folder / WEIGHTS).read_bytes()
+        if described.get("sha256", found := sha256(data).hexdigest()) != found:
+            msg = (
+                f"the weights in '{folder}' differ from their checksum in {CONFIGURATION}: one of "
+                "the two files is damaged or of another model; copy both again"
+            )
+            raise CheckpointError(msg)
+        return load(data)
+
+
 def _described(folder: Path) -> dict[str, Any]:
     try:
-        described = json.loads((folder / CONFIGURATION).read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        described = read_json(folder / CONFIGURATION, CheckpointError)
+    except OSError as error:
         msg = (
-            f"'{folder}' holds no readable {CONFIGURATION} ({error}); expected a folder written by "
-            "save_pretrained"
+            f"'{folder}' holds no readable {CONFIGURATION} ({reason(error)}); expected a folder "
+            "written by save_pretrained"
         )
         raise CheckpointError(msg) from error
-    if not isinstance(described, dict) or described.get("format") != FORMAT:
-        found = described.get("format") if isinstance(described, dict) else type(described).__name__
+    if described.get("format") != FORMAT:
+        found = described.get("format")
         msg = f"'{folder}' has the format {found!r}, expected {FORMAT}: another version wrote it"
         raise CheckpointError(msg)
     return described

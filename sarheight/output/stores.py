@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from sarheight._files import file_errors
+from sarheight._files import SHOWN_ARRAYS, check_hdf5, file_errors, incomplete
 from sarheight.errors import DamagedFileError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 CONSOLIDATED = ".zmetadata"
-SHOWN_ARRAYS = 3
 
 
 def zarr_compressor() -> Any:  # noqa: ANN401  # of numcodecs, which has no types
@@ -60,7 +59,7 @@ def open_store(path: Path, **options: Any) -> xr.Dataset:  # noqa: ANN401  # as 
     """
     is_zarr = path.suffix.lower() == ".zarr"
     with file_errors(path, "a Zarr store" if is_zarr else "a NetCDF file"):
-        _require_zarr_chunks(path) if is_zarr else _require_netcdf_chunks(path)
+        _require_zarr_chunks(path) if is_zarr else _check_netcdf(path)
         return xr.open_dataset(path, engine="zarr" if is_zarr else "netcdf4", **options)
 
 
@@ -106,30 +105,12 @@ def _require_zarr_chunks(path: Path) -> None:
         if array.nchunks_initialized < array.nchunks
     ]
     if missing:
-        raise DamagedFileError(_incomplete(path, missing))
+        raise incomplete(path, missing)
 
 
-def _require_netcdf_chunks(path: Path) -> None:
-    """Raise where a NetCDF-4 file lacks chunks of an array."""
-    import h5py
-
-    missing = []
-    with h5py.File(path, "r") as file:
-        for name, item in file.items():
-            if not isinstance(item, h5py.Dataset) or item.chunks is None:
-                continue
-            pairs = zip(item.shape, item.chunks, strict=True)
-            expected = int(np.prod([-(-size // length) for size, length in pairs]))
-            found = item.id.get_num_chunks()
-            if found < expected:
-                missing.append(f"{expected - found} of {expected} chunks of '{name}'")
-    if missing:
-        raise DamagedFileError(_incomplete(path, missing))
-
-
-def _incomplete(path: Path, missing: list[str]) -> str:
-    others = f" and of {len(missing) - SHOWN_ARRAYS} more" if len(missing) > SHOWN_ARRAYS else ""
-    return (
-        f"'{path}' is incomplete: found no {', '.join(missing[:SHOWN_ARRAYS])}{others}; copy it "
-        "again from where it was whole, or compute it again"
-    )
+def _check_netcdf(path: Path) -> None:
+    """Raise where a NetCDF-4 file is damaged or lacks chunks of an array."""
+    with path.open("rb") as file:
+        classic = file.read(3) == b"CDF"  # the format before HDF5, which has no chunks
+    if not classic:
+        check_hdf5(path, complete=True)

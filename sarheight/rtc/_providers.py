@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 import rasterio
 import xarray as xr
 
+from sarheight._files import check_hdf5, file_reader, read_json
 from sarheight.errors import ProductError, UnsafeAddressError
 from sarheight.layover import FLAGS
 from sarheight.rtc.flattened import (
@@ -33,6 +33,7 @@ from sarheight.scene import SENTINEL_1_NAME, orbit_numbers
 if TYPE_CHECKING:
     from sarheight.rtc.flattened import PathLike
 
+PRODUCT = "a whole terrain-flattened product"
 HYP3_NAME = re.compile(
     r"(?P<mission>S1[A-D])_(?P<mode>[A-Z0-9]{2})_(?P<start>\d{8}T\d{6})_[SD][VH][PRO]_RTC\d{2}_[A-Z]_"
     r"(?P<radiometry>[gs])(?P<scale>[pad])[uw](?P<filtered>[nf])[ec][dm]_[0-9A-F]{4}"
@@ -70,6 +71,7 @@ HYP3_FLAGS = np.array([*map(_hyp3_flag, range(32)), *[NO_DATA] * 224], dtype=np.
 """Flag for each code of the layover and shadow map, shape (256,)."""
 
 
+@file_reader(PRODUCT, ProductError)
 def open_hyp3(
     source: Source,
     *,
@@ -194,6 +196,7 @@ OPERA_FLAGS = np.full(256, NO_DATA, dtype=np.uint8)
 OPERA_FLAGS[:4] = [FLAGS[name] for name in OPERA_MEANINGS]
 
 
+@file_reader(PRODUCT, ProductError)
 def open_opera(source: Source, *, chunks: Any = None) -> xr.Dataset:  # noqa: ANN401
     """Read an OPERA RTC-S1 product.
 
@@ -268,6 +271,7 @@ def _open_hdf5(paths: list[str], chunks: Any) -> xr.Dataset:  # noqa: ANN401  # 
         msg = f"found {', '.join(paths)}, expected one HDF5 file that is not packed"
         raise ProductError(msg)
     (path,) = paths
+    check_hdf5(path, ProductError)
     try:
         data = _group(path, "data", chunks)
         identification = _group(path, "identification", None)
@@ -359,6 +363,7 @@ class Item(Protocol):
         ...
 
 
+@file_reader(PRODUCT, ProductError)
 def open_planetary(
     item: Item | Mapping[str, Any] | str | os.PathLike[str],
     *,
@@ -436,14 +441,7 @@ def _read_item(
     if not isinstance(item, str | os.PathLike):
         return item.to_dict(), None
     path = Path(item)
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        msg = f"'{path}' is no STAC item, or it was cut short ({error})"
-        raise ProductError(msg) from error
-    if not isinstance(record, dict):
-        msg = f"'{path}' is no STAC item: expected a JSON object"
-        raise ProductError(msg)
+    record = read_json(path, ProductError)
     return record, path.parent.resolve()
 
 
@@ -475,6 +473,7 @@ def _address(href: str, folder: Path | None) -> str:
 # Products of all archives.
 
 
+@file_reader(PRODUCT, ProductError)
 def open_rtc(
     source: PathLike | Sequence[PathLike] | Item | Mapping[str, Any],
     *,

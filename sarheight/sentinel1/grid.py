@@ -74,6 +74,14 @@ SPACING_TOLERANCE = 1e-8
 """Relative difference of the sampling of swaths: over a whole image, 0.3 µs and 1 mm."""
 
 
+RECORD_STEP = 150.0
+"""Pixels between the polynomials of neighbouring times, at most. They follow the terrain's height,
+by up to 40 pixels in an image of the Alps."""
+
+POINTS_OF_RECORD = 9
+"""Pixels at which the polynomials are compared: as many as they have coefficients."""
+
+
 def read_grid(source: XmlSource | Annotation, *, burst: int | None = None) -> RadarGrid:
     """Read the radar grid of a Sentinel-1 image from its annotation.
 
@@ -116,31 +124,39 @@ def read_grid(source: XmlSource | Annotation, *, burst: int | None = None) -> Ra
     epoch = whole_second(annotation.first_line_time)
     bursts = burst_positions(annotation, epoch)
     is_grd = annotation.product_type == "GRD"
-    grid = RadarGrid(
-        epoch=epoch,
-        line_zero_time=(
-            bursts[0].azimuth_time if bursts else seconds_between(epoch, annotation.first_line_time)
-        ),
-        line_interval=annotation.line_interval,
-        lines=bursts[-1].first_line + bursts[-1].lines if bursts else annotation.lines,
-        samples=annotation.samples,
-        near_range=SPEED_OF_LIGHT / 2 * annotation.slant_range_time,
-        sample_spacing=(
-            annotation.range_spacing
-            if is_grd
-            else SPEED_OF_LIGHT / (2 * annotation.range_sampling_rate)
-        ),
-        wavelength=SPEED_OF_LIGHT / annotation.radar_frequency,
-        ground_range=_ground_range(annotation, epoch) if is_grd else None,
-        bistatic_range=_bistatic_range(annotation, epoch),
-        looks=_looks(annotation),
-        polarisations=(annotation.polarisation,),
-        mission=annotation.mission,
-        mode=annotation.mode,
-        product=annotation.product_type,
-        swath=annotation.swath,
-        bursts=bursts,
-    )
+    try:
+        grid = RadarGrid(
+            epoch=epoch,
+            line_zero_time=(
+                bursts[0].azimuth_time
+                if bursts
+                else seconds_between(epoch, annotation.first_line_time)
+            ),
+            line_interval=annotation.line_interval,
+            lines=bursts[-1].first_line + bursts[-1].lines if bursts else annotation.lines,
+            samples=annotation.samples,
+            near_range=SPEED_OF_LIGHT / 2 * annotation.slant_range_time,
+            sample_spacing=(
+                annotation.range_spacing
+                if is_grd
+                else SPEED_OF_LIGHT / (2 * annotation.range_sampling_rate)
+            ),
+            wavelength=SPEED_OF_LIGHT / annotation.radar_frequency,
+            ground_range=_ground_range(annotation, epoch) if is_grd else None,
+            bistatic_range=_bistatic_range(annotation, epoch),
+            looks=_looks(annotation),
+            polarisations=(annotation.polarisation,),
+            mission=annotation.mission,
+            mode=annotation.mode,
+            product=annotation.product_type,
+            swath=annotation.swath,
+            bursts=bursts,
+        )
+    except AnnotationError:
+        raise
+    except ValueError as error:
+        msg = f"{annotation.name}: {error}; it is damaged, fetch it again from the archive"
+        raise AnnotationError(msg) from error
     _require_geolocation(grid, annotation)
     return grid if burst is None else _burst_grid(grid, burst, annotation.name)
 
@@ -256,6 +272,8 @@ def _require_geolocation(grid: RadarGrid, annotation: Annotation) -> None:
     ranges = SPEED_OF_LIGHT / 2 * points.slant_range_time
     lines = (times - _line_times(annotation, grid.epoch)) / grid.line_interval
     samples = _sample_residuals(grid, times, ranges, points.pixel)
+    if grid.ground_range is not None:
+        _require_agreeing_records(grid, annotation)
     for name, residuals in (("lines", lines), ("samples", samples)):
         worst = int(np.argmax(np.abs(residuals)))
         if not abs(residuals[worst]) <= GEOLOCATION_TOLERANCE:
@@ -280,6 +298,27 @@ def _require_geolocation(grid: RadarGrid, annotation: Annotation) -> None:
         if abs(ratio - 1.0) > RATE_TOLERANCE:
             found = f"a pixel spacing in range that is {ratio:.6g} times that of the sampling rate"
             _refuse_contradiction(annotation, found, "the same")
+
+
+def _require_agreeing_records(grid: RadarGrid, annotation: Annotation) -> None:
+    """Compare the polynomials of both directions in each record, and records with each other."""
+    if grid.ground_range is None:
+        return
+    pixels = np.linspace(0.0, grid.samples - 1.0, POINTS_OF_RECORD)
+    errors, steps = (
+        np.abs(each).max(initial=0.0) / grid.sample_spacing
+        for each in grid.ground_range.contradictions(
+            grid.sample_zero_ground + grid.sample_spacing * pixels
+        )
+    )
+    for what, found, limit in (
+        ("polynomials of slant range and of ground range", errors, GEOLOCATION_TOLERANCE),
+        ("ground-range polynomials of neighbouring times", steps, RECORD_STEP),
+    ):
+        if not found <= limit:
+            _refuse_contradiction(
+                annotation, f"{what} {found:.1f} pixels apart", f"at most {limit:g} pixels"
+            )
 
 
 def _sample_residuals(

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
+from sarheight._files import file_reader
 from sarheight._runtime import require
 from sarheight.dem import check_dem, local_posting
 from sarheight.dem.datum import ELLIPSOID, Geoid, datum_of_crs, datum_of_text, undulations_at
@@ -166,6 +167,7 @@ SIGMA_NAMES = ("sigma", "height_sigma", "h_li_sigma", "h_te_uncertainty", "std")
 DEGREES = ("longitude", "lon", "latitude", "lat")
 
 
+@file_reader("a file of known elevations", KnownElevationsError)
 def read_known_elevations(
     path: str | os.PathLike[str],
     *,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from sarheight._files import read_json
 from sarheight._runtime import cache_directory
 from sarheight.errors import DatasetError
 from sarheight.learning.split import require_shares, transform_values
@@ -467,8 +469,9 @@ def _cached_statistics(samples: ZoneSamples, transforms: Mapping[str, str]) -> S
     key = sha256(json.dumps([samples.identity, transforms]).encode()).hexdigest()
     path = cache_directory() / "statistics" / f"{key}.json"
     if path.exists():
-        stored: dict[str, list[float]] = json.loads(path.read_text("utf-8"))
-        return {name: (mean, std) for name, (mean, std) in stored.items()}
+        # A damaged cache is computed again.
+        with suppress(ValueError, TypeError):
+            return {name: (mean, std) for name, (mean, std) in read_json(path).items()}
     computed = _compute_statistics(samples, transforms)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, overwrite=True, suffixes=(".json",)) as work:

@@ -15,6 +15,7 @@ import xarray as xr
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from sarheight._files import file_errors
 from sarheight.errors import DatasetError
 from sarheight.output import nodata_value
 from sarheight.zones.channels import OPTICAL_CHANNELS, RADAR_CHANNELS
@@ -74,12 +75,10 @@ class So2SatPatches(ZoneSamples):
         self.codes = tuple(zone.code for zone in CLIMATE_ZONES)
         self.size = SIZE
         self._opened: tuple[int, h5py.File] | None = None
-        file = self._file()
-        self._check(file)
-        try:
+        with file_errors(self.path, "an HDF5 file of So2Sat LCZ42", DatasetError):
+            file = self._file()
+            self._check(file)
             self.labels = _class_numbers(file[LABEL][:], self.path)
-        except OSError as error:
-            raise self._damaged(error) from error
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the open file, for other processes."""

@@ -129,7 +129,7 @@ def test_the_settings_of_a_result_repeat_it(folder: Path, tmp_path: Path) -> Non
     [
         ("", r"expected [reconstruct]"),
         ("[masks]\n", "found [masks] in"),
-        ("[reconstruct\n", "could not read"),
+        ("[reconstruct\n", "is not TOML"),
         ("[reconstruct]\nbrightness = 3\n", "found the option 'brightness'"),
         ("[reconstruct]\nimage = 'a'\ndem = 'b'\nmethod = 'magic'\n", "--method: "),
         ("[reconstruct]\nimage = 'nowhere.nc'\ndem = 'nowhere.tif'\n", "there is no"),

@@ -1,0 +1,103 @@
+"""Mutants of files: the unmutated result, or one line of an error; nothing else."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+if sys.platform == "win32":
+    pytest.skip("needs processes that fork", allow_module_level=True)
+for library in ("geopandas", "pyarrow", "torch"):
+    pytest.importorskip(library)
+
+from benchmarks._robustness.contract import Reading, Subject, outcomes
+from benchmarks._robustness.mutations import bytes_of, json_of, text_of, xml_of, zip_of
+from benchmarks._robustness.subjects import SUBJECTS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchmarks._robustness.mutations import Mutation
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+FEW, MANY = 10, 2_000
+BROKEN = {"uncaught", "hang", "silent"}
+
+
+def broken(subject: Subject, count: int, folder: Path) -> list[str]:
+    """Return what broke the contract."""
+    return [
+        f"seed {each.seed}, {each.mutation}: {each.kind} {each.said}"
+        for each in outcomes(subject, range(count), folder)
+        if each.kind in BROKEN
+    ]
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
+def test_few_mutants_are_refused_or_harmless(subject: Subject, tmp_path: Path) -> None:
+    assert broken(subject, FEW, tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
+def test_many_mutants_are_refused_or_harmless(subject: Subject, tmp_path: Path) -> None:
+    assert broken(subject, MANY, tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("mutation", "content"),
+    [
+        (bytes_of, bytes(range(256))),
+        (text_of, b"a = 1\nb = [2.5, 3]\n"),
+        (xml_of, b"<?xml version='1.0'?><a><b count='1'>1.5</b><c>2</c></a>"),
+        (json_of, b'{"a": [1, 2.5, "x"], "b": {"c": null}}'),
+    ],
+)
+def test_mutants_follow_from_their_seed_and_differ(mutation: Mutation, content: bytes) -> None:
+    mutants = [mutation(content, np.random.default_rng(seed)) for seed in range(40)]
+    assert mutants == [mutation(content, np.random.default_rng(seed)) for seed in range(40)]
+    assert len(set(mutants)) > 20
+    assert zip_of is not mutation
+
+
+def write_text(folder: Path) -> Path:
+    path = folder / "file.txt"
+    path.write_text("contents")
+    return path
+
+
+def end_the_process(path: Path) -> Reading:
+    import os
+
+    if path.read_text(errors="replace") != "contents":
+        os._exit(3)
+    return Reading({"text": "contents"})
+
+
+def raise_an_odd_error(path: Path) -> Reading:
+    if path.read_text(errors="replace") != "contents":
+        raise LookupError
+    return Reading()
+
+
+def read_silently(path: Path) -> Reading:
+    return Reading({"text": path.read_text(errors="replace")})
+
+
+@pytest.mark.parametrize(
+    ("reader", "kind"),
+    [(end_the_process, "uncaught"), (raise_an_odd_error, "uncaught"), (read_silently, "silent")],
+)
+def test_the_judge_finds_each_breach(tmp_path: Path, reader: object, kind: str) -> None:
+    subject = Subject("text", write_text, reader, (bytes_of,))  # type: ignore[arg-type]
+    found = [each.kind for each in outcomes(subject, range(6), tmp_path)]
+    assert len(found) == 6
+    assert set(found) <= {kind, "same"}
+    assert found.count(kind) >= 4
