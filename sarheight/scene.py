@@ -96,8 +96,8 @@ class Scene:
     Raises
     ------
     ValueError
-        If the image does not fit the grid, is complex, in decibels or terrain-flattened, or the
-        calibration is unknown.
+        If the image does not fit the grid, is complex, in decibels or terrain-flattened, the
+        calibration is unknown, or the grid's Doppler centroid does not cover the image.
     OrbitCoverageError
         If the orbit does not cover the image.
     """
@@ -143,6 +143,7 @@ class Scene:
         self.orbit.with_epoch(self.grid.epoch).require_cover(
             self.grid.first_time, self.grid.last_time
         )
+        self.grid.require_doppler()
 
 
 # Multilooking: the mean power of windows of pixels, of images in memory or read lazily.
