@@ -32,7 +32,7 @@ def demo(
     Nothing is downloaded: the elevations come with matplotlib, the orbit and the radar image are
     simulated. The reconstruction uses an elevation model three times coarser than the one of the
     simulation. On two cores this takes some ten seconds; the first run compiles the kernels, which
-    takes about three minutes of processor time. The time that it took is the last line.
+    takes about three minutes of processor time. A message says how long it took.
 
     The picture of an earlier demo is replaced.
 
@@ -68,7 +68,8 @@ def demo(
             resolution=RESOLUTION,
             metadata={"Software": MADE_BY, "Comment": "simulated"},
         )
-    _show(scene, comparison, path, time.perf_counter() - start)
+        current.say(f"made in {time.perf_counter() - start:.0f} s")
+    _show(scene, comparison, path)
 
 
 def _is_demo_picture(path: Path) -> bool:
@@ -82,7 +83,7 @@ def _is_demo_picture(path: Path) -> bool:
         return False
 
 
-def _show(scene: EmbeddedScene, comparison: Comparison, path: Path, seconds: float) -> None:
+def _show(scene: EmbeddedScene, comparison: Comparison, path: Path) -> None:
     """Print the scene and the errors."""
     from rich.console import Console
     from rich.table import Table
@@ -115,7 +116,6 @@ def _show(scene: EmbeddedScene, comparison: Comparison, path: Path, seconds: flo
     console.print(table)
     console.print("Geocoding: σ⁰ on the ellipsoid. No offset is removed.")
     console.print(f"picture: {path}", soft_wrap=True, highlight=False)
-    console.print(f"made in {seconds:.0f} s", highlight=False)
 
 
 def _facts(scene: EmbeddedScene, comparison: Comparison) -> Iterator[tuple[str, str]]:
