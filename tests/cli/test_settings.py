@@ -39,7 +39,7 @@ SETTINGS = (
         coregister="correct",
         method="one-step",
         law="cosine:0.3,2",
-        memory="300 MB",
+        memory="900 MiB",
     ),
     ReconstructSettings(
         image="ä 'b\"\\c.nc", dem=("x.tif", "y.tif"), like=Path("l.xml"), multilook=(2, 3)
