@@ -115,9 +115,31 @@ def parse_memory(size: str) -> float:
     except ValueError:
         count = 0.0
     if count < SMALLEST_LIMIT:
-        msg = f"found {size!r}, expected a size of memory of 64 KiB or more, such as '2 GiB'"
+        msg = f"found {size!r}, expected a size of memory with its unit, such as '2 GiB'"
+        raise typer.BadParameter(msg)
+    from sarheight.layover.tiles import least_memory
+
+    if count < least_memory():
+        msg = (
+            f"found {size!r}, expected {least_memory() / (1 << 20):.0f} MiB or more: the program "
+            "and its libraries alone take most of that"
+        )
         raise typer.BadParameter(msg)
     return count
+
+
+ORBIT_FILES = (".eof", ".eof.xz", ".eof.zip")
+"""Ends of the names of orbit files, in lower case."""
+
+
+def orbit_source(text: str) -> str:
+    """Check that a name is that of an orbit file, a folder, or "auto"."""
+    path = Path(text)
+    # Of a folder only the name is known where settings are repeated elsewhere.
+    if not path.suffix or path.is_dir() or text.lower().endswith(ORBIT_FILES):
+        return text
+    msg = f"found {text!r}, expected an orbit file (.EOF), a folder of such files, or {AUTO}"
+    raise typer.BadParameter(msg)
 
 
 def reconstruction_law(text: str) -> str:
@@ -236,7 +258,7 @@ class DemSettings(Settings):
     vertical: Annotated[
         str | float | None, option(DEM, metavar="DATUM", parser=vertical_reference)
     ] = None
-    units: Annotated[str | None, option(DEM)] = None
+    units: Annotated[str | None, option(DEM, metavar="m|ft|us-ft")] = None
     nodata: Annotated[float | None, option(DEM)] = None
     condition: Annotated[Literal["fill", "breach"] | None, option(DEM)] = None
 
@@ -323,7 +345,9 @@ class ReconstructSettings(DemSettings):
     image: Annotated[str, LOCATION, argument("IMAGE")]
     dem: Annotated[Names, LOCATION, option(DEM, metavar="auto|FILE")]
     like: Annotated[Path | None, option(RADAR)] = None
-    orbit: Annotated[str | None, LOCATION, option(RADAR, metavar="auto|FILE|FOLDER")] = None
+    orbit: Annotated[
+        str | None, LOCATION, option(RADAR, metavar="auto|FILE|FOLDER", parser=orbit_source)
+    ] = None
     crs: Annotated[str | None, option(GRID, metavar="dem|CRS")] = None
     resolution: Annotated[float | None, option(GRID, metavar="SIZE")] = None
     align: Annotated[float | None, option(GRID, metavar="OFFSET")] = None
@@ -540,6 +564,10 @@ def parse(target: Callable[..., T], values: Mapping[str, Any], folder: Path | No
 def misuse_in_one_line(error: Exception) -> str:
     """Say what is wrong with an option, beginning with its name."""
     message = " ".join(str(getattr(error, "message", error)).split()) or "is missing"
+    message = message.removeprefix("Value error, ")
+    similar = getattr(error, "possibilities", None)
+    if similar and "Did you mean" not in message:
+        message = f"{message}; did you mean {' or '.join(similar)}?"
     hint = getattr(error, "param_hint", None) or _option_name(getattr(error, "param", None))
     return f"{hint}: {message}" if hint else message
 

@@ -410,6 +410,11 @@ def _ground_range_direction(
     return math.acos(cosine), np.abs(cells)
 
 
+def least_memory() -> float:
+    """Return the least memory limit that can be kept: arrays take a share of any limit."""
+    return PROCESS_BYTES / (1.0 - LEAST_SHARE)
+
+
 def array_bytes(limit: float) -> float:
     """Return how many bytes of a memory limit arrays may take."""
     return max(limit - PROCESS_BYTES, LEAST_SHARE * limit)

@@ -13,6 +13,7 @@ import xarray as xr
 
 from sarheight import dem
 from sarheight.output import open_result, read_provenance
+from tests.annotations import eof_xml
 from tests.cli.test_commands import SEA, failing, run, write_dem
 from tests.products import grd_product, pack
 from tests.synthetic import synthetic_grid
@@ -31,6 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     numbers = np.random.default_rng(0).integers(100, 400, (2, *placed[0].shape), dtype=np.uint16)
     product = grd_product(folder, placed=placed, numbers={"VV": numbers[0], "VH": numbers[1]})
     pack(product.path, folder / "product.SAFE.zip")
+    (folder / "precise.EOF").write_text(eof_xml(placed[1]))
     metric = write_dem(folder / "metric.tif", 20.0)
     heights = dem.open_dem(metric, vertical="ellipsoidal")
     degrees = dem.reproject(heights, 4326, 1.0 / 3600.0, resampling="cubic")
@@ -145,3 +147,32 @@ def test_layers_in_decibels_and_a_second_run(data: Path, tmp_path: Path) -> None
     item = json.loads((output / "scene.stac.json").read_text())
     assert "gamma0_vv" in item["assets"]
     assert isinstance(open_result(output), xr.Dataset)
+
+
+def test_results_name_no_folders(data: Path, tmp_path: Path) -> None:
+    reconstruct(data, "--orbit", data / "precise.EOF", "-o", tmp_path / "scene")
+    reconstruct(data, "-o", tmp_path / "other")
+    for folder in (tmp_path / "scene", tmp_path / "other"):
+        texts = [path.read_text() for path in folder.glob("*.stac.json")]
+        for path in folder.glob("*.tif"):
+            with rasterio.open(path) as file:
+                texts += [str(file.tags()), str(file.tags(1))]
+        assert any("product.SAFE.zip" in text for text in texts)
+        for place in (data, tmp_path):
+            assert not any(str(place) in text for text in texts)
+    assert "the orbit file precise.EOF" in open_result(tmp_path / "scene").attrs["orbit_source"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--metod", "rtc"), "No such option: --metod; did you mean --method or"),
+        (("--method", "rct"), "--method: 'rct' is not one of 'posterior', 'one-step'"),
+        (("--orbit", "dem.tif"), "--orbit: found 'dem.tif', expected an orbit file (.EOF)"),
+        (("--memory", "100MB"), "--memory: found '100MB', expected 875 MiB or more"),
+    ],
+)
+def test_misuse_is_refused_at_once(options: tuple[str, ...], message: str) -> None:
+    # Neither file exists: nothing is read or fetched before the options are right.
+    command = ("reconstruct", "none.zip", "--dem", "auto", "-o", "scene")
+    assert message in failing(2, *command, *options)
