@@ -15,6 +15,8 @@ Floats = NDArray[np.float64]
 
 DEGREE = 3
 """Degree of the splines along either axis; less where the table has fewer rows or columns."""
+SLACK = 0.15, 1000.0
+"""Seconds and metres by which an image may reach beyond a table: a kilometre along either axis."""
 FEWEST = 2
 """Rows and columns of a table: one value is a centroid for the whole image in two rows of it."""
 
@@ -127,26 +129,23 @@ class DopplerLUT:
         """Return the table with its times that many seconds later."""
         return replace(self, azimuth_time=self.azimuth_time + seconds)
 
-    def require_cover(
-        self, times: tuple[float, float], ranges: tuple[float, float], *, slack: tuple[float, float]
-    ) -> None:
+    def require_cover(self, times: tuple[float, float], ranges: tuple[float, float]) -> None:
         """Refuse an image that reaches beyond the table.
 
         Parameters
         ----------
         times, ranges : (float, float)
             First and last azimuth time in seconds, least and greatest slant range in metres.
-        slack : (float, float)
-            Seconds and metres by which an image may reach beyond the table.
 
         Raises
         ------
         ValueError
-            If it reaches farther.
+            If it reaches beyond by more than a kilometre: an image that is moved to co-register it
+            is still covered by the table that came with it.
         """
         for name, unit, image, axis, allowed in (
-            ("azimuth times", "s", times, self.azimuth_time, slack[0]),
-            ("slant ranges", "m", ranges, self.slant_range, slack[1]),
+            ("azimuth times", "s", times, self.azimuth_time, SLACK[0]),
+            ("slant ranges", "m", ranges, self.slant_range, SLACK[1]),
         ):
             if image[0] < axis[0] - allowed or image[1] > axis[-1] + allowed:
                 msg = (

@@ -106,7 +106,7 @@ class RadarGrid:
         if it is so everywhere.
     doppler : DopplerLUT, optional
         Doppler centroid to which the image is focused, with times since `epoch`; None for zero
-        Doppler, as of Sentinel-1.
+        Doppler, as of Sentinel-1. It must cover the image, which is checked where it is used.
     looks : float
         Equivalent number of looks.
     polarisations : tuple of str
@@ -120,8 +120,7 @@ class RadarGrid:
     ------
     ValueError
         If a size is not a whole number above zero, a value is not finite or not above zero,
-        `bistatic_range` is far from the slant ranges of the image, or the Doppler centroid does
-        not cover the image.
+        or `bistatic_range` is far from the slant ranges of the image.
 
     References
     ----------
@@ -176,14 +175,6 @@ class RadarGrid:
                 "seconds since a time"
             )
             raise ValueError(msg)
-        if self.doppler is not None:
-            lines, samples = np.array([0, self.lines - 1]), np.array([0, self.samples - 1])
-            ranges = self.slant_range(lines[:, None], samples)
-            self.doppler.require_cover(
-                (self.first_time, self.last_time),
-                (float(ranges.min()), float(ranges.max())),
-                slack=(self.line_interval, self.sample_spacing),
-            )
 
     @classmethod
     def over(
@@ -357,6 +348,23 @@ class RadarGrid:
             return (ranges - self.near_range) / self.sample_spacing
         ground = self.ground_range.ground(ranges, times - self._bistatic_delay(ranges))
         return (ground - self.sample_zero_ground) / self.sample_spacing
+
+    def require_doppler(self) -> None:
+        """Refuse a Doppler centroid that does not cover the image.
+
+        Raises
+        ------
+        ValueError
+            If the image reaches beyond the table by more than a kilometre.
+        """
+        if self.doppler is None:
+            return
+        lines, samples = np.array([0, self.lines - 1]), np.array([0, self.samples - 1])
+        ranges = self.slant_range(lines[:, None], samples)
+        times = self.azimuth_time(lines[:, None], ranges)
+        self.doppler.require_cover(
+            (float(times.min()), float(times.max())), (float(ranges.min()), float(ranges.max()))
+        )
 
     def line_spacing(self, orbit: Orbit) -> float:
         """Return the distance between lines on the ground, in metres, in the image's middle."""

@@ -101,8 +101,8 @@ class Scene:
     Raises
     ------
     ValueError
-        If the image does not fit the grid, is complex, in decibels or terrain-flattened, or the
-        calibration is unknown.
+        If the image does not fit the grid, is complex, in decibels or terrain-flattened, the
+        calibration is unknown, or the grid's Doppler centroid does not cover the image.
     OrbitCoverageError
         If the orbit does not cover the image.
     """
@@ -149,6 +149,7 @@ class Scene:
         self.orbit.with_epoch(self.grid.epoch).require_cover(
             self.grid.first_time, self.grid.last_time
         )
+        self.grid.require_doppler()
 
     def _require_power(self) -> None:
         """Refuse an image in memory whose typical power overflows single precision when squared."""

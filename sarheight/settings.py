@@ -54,6 +54,8 @@ Values = dict[str, Any]
 
 AUTO = "auto"
 """In place of a file: fetch it."""
+OF_DEM = "dem"
+"""In place of a reference system: keep the grid of the elevation model."""
 LOCATION = "location"
 """Mark of text fields that hold a path or a URL."""
 DESCRIPTION = re.compile(r"^(\w+)(?:, \w+)* : .*\n((?:    .*\n?)+)", re.MULTILINE)
@@ -63,6 +65,7 @@ DESCRIPTION = re.compile(r"^(\w+)(?:, \w+)* : .*\n((?:    .*\n?)+)", re.MULTILIN
 # Options.
 
 OUTPUT, RUNNING, DEM, RADAR, METHOD = "Output", "Running", "Elevation model", "Radar", "Method"
+GRID = "Map grid"
 LAWS = "gamma[:level], lambert[:level], cosine[:level,exponent], muhleman[:level,roughness]"
 FIT = "fit"
 SMALLEST_LIMIT = 1 << 16
@@ -112,9 +115,31 @@ def parse_memory(size: str) -> float:
     except ValueError:
         count = 0.0
     if count < SMALLEST_LIMIT:
-        msg = f"found {size!r}, expected a size of memory of 64 KiB or more, such as '2 GiB'"
+        msg = f"found {size!r}, expected a size of memory with its unit, such as '2 GiB'"
+        raise typer.BadParameter(msg)
+    from sarheight.layover.tiles import least_memory
+
+    if count < least_memory():
+        msg = (
+            f"found {size!r}, expected {least_memory() / (1 << 20):.0f} MiB or more: the program "
+            "and its libraries alone take most of that"
+        )
         raise typer.BadParameter(msg)
     return count
+
+
+ORBIT_FILES = (".eof", ".eof.xz", ".eof.zip")
+"""Ends of the names of orbit files, in lower case."""
+
+
+def orbit_source(text: str) -> str:
+    """Check that a name is that of an orbit file, a folder, or "auto"."""
+    path = Path(text)
+    # Of a folder only the name is known where settings are repeated elsewhere.
+    if not path.suffix or path.is_dir() or text.lower().endswith(ORBIT_FILES):
+        return text
+    msg = f"found {text!r}, expected an orbit file (.EOF), a folder of such files, or {AUTO}"
+    raise typer.BadParameter(msg)
 
 
 def reconstruction_law(text: str) -> str:
@@ -233,7 +258,7 @@ class DemSettings(Settings):
     vertical: Annotated[
         str | float | None, option(DEM, metavar="DATUM", parser=vertical_reference)
     ] = None
-    units: Annotated[str | None, option(DEM)] = None
+    units: Annotated[str | None, option(DEM, metavar="m|ft|us-ft")] = None
     nodata: Annotated[float | None, option(DEM)] = None
     condition: Annotated[Literal["fill", "breach"] | None, option(DEM)] = None
 
@@ -269,8 +294,18 @@ class ReconstructSettings(DemSettings):
         Elevation model: any raster that GDAL reads, repeated for each tile; or `auto`, to fetch
         Copernicus GLO-30.
     like : pathlib.Path, optional
-        Annotation of the image (XML of a GRD or SLC, plain or .xz). Not needed for an image
-        written by `simulate`, which holds its own sampling and orbit.
+        A raster on a map grid, such as an earlier result: the result gets its grid. Or the
+        annotation of an image that has no sampling and orbit (XML of a GRD or SLC, plain or .xz).
+    crs : str, optional
+        Reference system of the result, such as `EPSG:32632`; `dem` keeps the grid of the elevation
+        model. Default: the grid of a projected elevation model, and the UTM zone of one in degrees.
+    resolution : float, optional
+        Size of the cells of the result, in units of its reference system. Default: that of the
+        elevation model; 30 m for each second of arc.
+    align : float, optional
+        Edges of cells lie at this plus whole multiples of the resolution. Default: 0.
+    mgrs : str, optional
+        Tile of Sentinel-2 that the result covers, such as `32TPT`, instead of `--crs`.
     orbit : str, optional
         Orbit file (POEORB or RESORB, .EOF), a folder of such files, or `auto` to fetch the best.
         Default: an orbit file beside the product, else the image's own orbit.
@@ -310,7 +345,13 @@ class ReconstructSettings(DemSettings):
     image: Annotated[str, LOCATION, argument("IMAGE")]
     dem: Annotated[Names, LOCATION, option(DEM, metavar="auto|FILE")]
     like: Annotated[Path | None, option(RADAR)] = None
-    orbit: Annotated[str | None, LOCATION, option(RADAR, metavar="auto|FILE|FOLDER")] = None
+    orbit: Annotated[
+        str | None, LOCATION, option(RADAR, metavar="auto|FILE|FOLDER", parser=orbit_source)
+    ] = None
+    crs: Annotated[str | None, option(GRID, metavar="dem|CRS")] = None
+    resolution: Annotated[float | None, option(GRID, metavar="SIZE")] = None
+    align: Annotated[float | None, option(GRID, metavar="OFFSET")] = None
+    mgrs: Annotated[str | None, option(GRID, metavar="TILE")] = None
     bounds: Annotated[Edges | None, option(RADAR, metavar="WEST SOUTH EAST NORTH")] = None
     swaths: Annotated[Names, option(RADAR, metavar="IW1,IW2", parser=_upper_names)] = ()
     multilook: Multilook = None
@@ -332,6 +373,12 @@ class ReconstructSettings(DemSettings):
         if AUTO in self.dem and self.dem != (AUTO,):
             msg = f"found {AUTO} beside files, expected one or the other"
             raise typer.BadParameter(msg, param_hint="--dem")
+        if self.mgrs is not None and (self.crs is not None or self.align is not None):
+            msg = "a tile has its own reference system and edges: omit --crs and --align, or --mgrs"
+            raise typer.BadParameter(msg, param_hint="--mgrs")
+        if self.crs == OF_DEM and (self.resolution is not None or self.align is not None):
+            msg = "the grid of the elevation model is kept: omit --resolution and --align, or --crs"
+            raise typer.BadParameter(msg, param_hint="--crs")
         if self.method == "rtc" and self.law != FIT:
             msg = f"found {self.law} beside --method rtc, which takes no law: leave one of them out"
             raise typer.BadParameter(msg, param_hint="--law")
@@ -517,6 +564,10 @@ def parse(target: Callable[..., T], values: Mapping[str, Any], folder: Path | No
 def misuse_in_one_line(error: Exception) -> str:
     """Say what is wrong with an option, beginning with its name."""
     message = " ".join(str(getattr(error, "message", error)).split()) or "is missing"
+    message = message.removeprefix("Value error, ")
+    similar = getattr(error, "possibilities", None)
+    if similar and "Did you mean" not in message:
+        message = f"{message}; did you mean {' or '.join(similar)}?"
     hint = getattr(error, "param_hint", None) or _option_name(getattr(error, "param", None))
     return f"{hint}: {message}" if hint else message
 

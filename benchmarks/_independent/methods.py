@@ -26,8 +26,15 @@ from benchmarks._independent.filters import (
     upsampled,
 )
 from benchmarks._independent.oracles import expected_kinds, reallocated, true_surface
-from benchmarks.synthetic.scattering_ground import block_sums, on_grid
-from sarheight.layover import RTC, Reallocation, composite, local_resolution, reconstruct
+from benchmarks.synthetic.scattering_ground import FLATTEST, block_sums, on_grid
+from sarheight.layover import (
+    RTC,
+    Reallocation,
+    composite,
+    fit_law,
+    local_resolution,
+    reconstruct,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -177,13 +184,37 @@ def _resolution(observed: Observed) -> Floats:
     return mean
 
 
+def _combined(passes: Sequence[Observed], layers: Sequence[Floats]) -> Floats:
+    """Combine layers of both passes by local resolution weighting."""
+    dem = passes[0].dem
+    results = [on_grid(dem, layer, 1, {}).to_dataset(name="gamma0") for layer in layers]
+    weights = [on_grid(dem, _resolution(each), 1, {}) for each in passes]
+    return composite(results, weights).gamma0.values.astype(np.float64)
+
+
 def _composite(passes: Sequence[Observed]) -> list[Estimate]:
     """Combine RTC of both passes by local resolution weighting: one map for both."""
-    dem = passes[0].dem
-    results = [on_grid(dem, _rtc_tv(each), 1, {}).to_dataset(name="gamma0") for each in passes]
-    weights = [on_grid(dem, _resolution(each), 1, {}) for each in passes]
-    one = composite(results, weights).gamma0.values.astype(np.float64)
+    one = _combined(passes, [_rtc_tv(each) for each in passes])
     return [Estimate(one) for _ in passes]
+
+
+def _composite_by_law(passes: Sequence[Observed]) -> list[Estimate]:
+    """Combine RTC over the law that is fitted to each pass: a map for each of them."""
+    expected = [_fitted(each) for each in passes]
+    layers = [_rtc_tv(each) / law for each, law in zip(passes, expected, strict=True)]
+    one = _combined(passes, layers)
+    return [Estimate(one * law) for law in expected]
+
+
+def _fitted(observed: Observed) -> Floats:
+    """Return gamma0 by the law that is fitted to the open cells of a pass."""
+    law = fit_law(observed.scene, observed.dem)
+    found = reconstruct(
+        observed.scene, observed.dem, method=RTC(0.0), variables=("local_incidence",)
+    )
+    angle = np.clip(np.nan_to_num(found.local_incidence.values, nan=FLATTEST), 0.0, FLATTEST)
+    gamma0: Floats = np.asarray(law(angle), dtype=np.float64) / np.cos(np.radians(angle))
+    return gamma0
 
 
 # ------------------------------------------------------------------------------------------ ours
@@ -276,6 +307,9 @@ METHODS = {
     "one_step": Method("one step", "reported", _one_step),
     "posterior": Method("posterior", "posterior", _posterior),
     "composite": Method("composite of RTC, blurred, TV", "composite", _composite),
+    "composite_by_law": Method(
+        "the same, over the law fitted to each pass", "composite", _composite_by_law
+    ),
     "two_passes": Method("posterior of two passes", "two_passes", _two_passes),
     "oracle_dem_posterior": Method("posterior with the true DEM", "oracle", _true_dem_posterior),
     **{

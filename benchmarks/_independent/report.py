@@ -149,8 +149,10 @@ def measures(group: Group) -> Measures:
     """Measure what goes on record of a place."""
     found = group.found
     result: Measures = {}
+    compared = bool(found.methods("baseline"))
     for ours in found.methods("posterior"):
-        result |= _single(group, ours)
+        if compared:
+            result |= _single(group, ours)
         for two in found.methods("two_passes"):
             for name, area in (
                 ("two_passes_vs_better", "all"),
@@ -159,7 +161,7 @@ def measures(group: Group) -> Measures:
                 result[name] = _pass_cuts(group, two, ours, area)
     if {"one_step", "rtc"} <= set(found.values("method")):
         result["one_step_vs_rtc.layover"] = group.cuts("one_step", "layover", "rtc")
-    for guided in found.methods("guided"):
+    for guided in found.methods("guided") if compared else []:
         result["guided_vs_best_baseline.layover"] = group.cuts(guided, "layover")
     return {name: values for name, values in result.items() if values}
 

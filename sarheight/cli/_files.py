@@ -12,6 +12,7 @@ import typer
 from sarheight.cli._session import Session
 from sarheight.settings import (
     AUTO,
+    OF_DEM,
     OUTPUT,
     DemSettings,
     ReconstructionOutput,
@@ -47,8 +48,11 @@ def open_image_product(settings: ReconstructSettings) -> Product | None:
 
     image = settings.image
     if is_product(image):
-        if settings.like is not None:
-            msg = f"'{image}' is a whole product, which has its own sampling and orbit"
+        if settings.like is not None and not is_map(settings.like):
+            msg = (
+                f"'{image}' is a whole product, which has its own sampling and orbit, and "
+                f"'{settings.like}' is no raster on a map grid for the result"
+            )
             raise typer.BadParameter(msg, param_hint="--like")
         product = open_product(image)
         if settings.verify:
@@ -93,7 +97,8 @@ def _read_radar_image(settings: ReconstructSettings, current: Session) -> Scene:
     from sarheight.output.radar_images import read_grid_and_orbit, read_scene
     from sarheight.scene import looks_for_spacing, multilook
 
-    geometry = None if settings.like is None else read_grid_and_orbit(settings.like)
+    like = settings.like
+    geometry = None if like is None or is_map(like) else read_grid_and_orbit(like)
     scene = read_scene(
         settings.image,
         geometry=geometry,
@@ -212,6 +217,68 @@ def _fetch_dem(
     if tiles.sea:
         current.say(f"assumed at sea level, without land: {', '.join(tiles.sea)}")
     return list(tiles.paths), vertical
+
+
+# Grid of the result.
+
+
+def is_map(path: Path) -> bool:
+    """Tell whether a file is a raster on a map grid."""
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    from sarheight._runtime import ignore_missing_georeference
+
+    if path.suffix.lower() in {".xml", ".xz", ".safe", ".zip"}:
+        return False
+    try:
+        with ignore_missing_georeference(), rasterio.open(path) as file:
+            return file.crs is not None and not file.transform.is_identity
+    except RasterioError:
+        return False
+
+
+def place_on_grid(
+    heights: xr.DataArray, settings: ReconstructSettings, current: Session
+) -> xr.DataArray:
+    """Resample the elevation model to the grid of the result, if that is another one."""
+    from sarheight.dem import grid_like, map_grid, mgrs_grid, to_grid
+    from sarheight.dem.grids import middle_tile
+    from sarheight.errors import DemError
+
+    chosen = (settings.crs, settings.resolution, settings.align, settings.mgrs)
+    like = settings.like if settings.like is not None and is_map(settings.like) else None
+    if like is not None:
+        if any(each is not None for each in chosen):
+            msg = f"'{like}' has a grid: omit --crs, --resolution, --align and --mgrs, or --like"
+            raise typer.BadParameter(msg, param_hint="--like")
+        grid = grid_like(like)
+    elif settings.mgrs is not None:
+        resolution = settings.resolution or map_grid(heights).resolution.x
+        grid = mgrs_grid(settings.mgrs, resolution)
+    elif settings.crs == OF_DEM or (
+        all(each is None for each in chosen) and not heights.rio.crs.is_geographic
+    ):
+        return heights
+    else:
+        grid = map_grid(heights, settings.crs, settings.resolution, align=settings.align or 0.0)
+    try:
+        placed = to_grid(heights, grid)
+    except DemError as error:
+        if settings.mgrs is None or "does not meet" not in str(error):
+            raise
+        msg = (
+            f"the elevation model does not reach the tile {settings.mgrs}: its middle lies in the "
+            f"tile {middle_tile(heights)}"
+        )
+        raise DemError(msg) from error
+    described = placed.attrs["map_grid"]
+    rows, columns = described["shape"]
+    current.say(
+        f"the result has {rows} x {columns} cells of {described['resolution'][1]:g} in "
+        f"{described['crs'].partition('[')[0]}; --crs dem keeps the grid of the elevation model"
+    )
+    return placed
 
 
 # Co-registration of the image with its simulation.

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 ELEVATIONS = "Known elevations"
 TERRAIN_OPTIONS = (
     *("dem", "vertical", "units", "nodata", "condition", "posting", "like", "calibration"),
-    *("known", "known_vertical"),
+    *("known", "known_vertical", "known_crs"),
 )
 """Options that only networks for terrain heights have."""
 
@@ -72,6 +72,9 @@ class PredictSettings(DemSettings):
     known_vertical : str or float, optional
         Their vertical reference: `ellipsoidal`, `EGM96`, `EGM2008`, a geoid grid, or the geoid's
         height in metres.
+    known_crs : str, optional
+        Reference system of their positions, such as `EPSG:32632`, for a table with columns x and y;
+        not needed for longitude and latitude.
     step : int, optional
         Only for Local Climate Zones: cells of the images in a cell of the map, along each axis; 1
         by default.
@@ -89,6 +92,7 @@ class PredictSettings(DemSettings):
     known_vertical: Annotated[
         str | float | None, option(ELEVATIONS, metavar="DATUM", parser=vertical_reference)
     ] = None
+    known_crs: Annotated[str | None, option(ELEVATIONS, metavar="CRS")] = None
     step: Annotated[int | None, option(min=1, metavar="CELLS")] = None
     device: Annotated[str, option(RUNNING)] = "auto"
 
@@ -250,12 +254,18 @@ def _map_heights(
 def _read_elevations(settings: PredictSettings) -> KnownElevations | None:
     if settings.known is None:
         return None
-    from sarheight.errors import GeoidGridMissingError, VerticalDatumError
+    from sarheight.errors import (
+        GeoidGridMissingError,
+        KnownElevationsError,
+        VerticalDatumError,
+    )
     from sarheight.terrain.elevations import read_known_elevations
 
     try:
-        return read_known_elevations(settings.known, vertical=settings.known_vertical)
-    except (VerticalDatumError, GeoidGridMissingError) as error:
+        return read_known_elevations(
+            settings.known, vertical=settings.known_vertical, crs=settings.known_crs
+        )
+    except (KnownElevationsError, VerticalDatumError, GeoidGridMissingError) as error:
         raise type(error)(option_advice(error, "known-")) from error
 
 

@@ -12,6 +12,7 @@ from sarheight.cli._files import (
     coregister,
     open_dem_or_fetch,
     open_image_product,
+    place_on_grid,
     read_dem,
     read_image,
     replace_orbit,
@@ -147,9 +148,10 @@ RESULT_BYTES = 40.0  # of a cell and polarisation
 def reconstruct(
     settings: ReconstructSettings, result: ReconstructionOutput, running: RunningSettings
 ) -> None:
-    """Unfold a radar image onto the grid of an elevation model.
+    """Unfold a radar image onto a map grid.
 
-    The image is a Sentinel-1 product as the archive delivers it, or an image in radar geometry.
+    The grid is that of the elevation model or, if that is in degrees, the UTM zone. The image is a
+    Sentinel-1 product as the archive delivers it, or an image in radar geometry.
 
     Writes reconstructed σ⁰ and γ⁰, the geocoded σ⁰ for comparison, the share of each cell in its
     pixels, layover multiplicity, layover and shadow mask, incidence angles, and a variance.
@@ -159,6 +161,9 @@ def reconstruct(
     sarheight reconstruct S1A_IW_SLC__….SAFE --dem dem.tif --bounds 10.6 46.6 11.2 47 -o part.nc
     sarheight reconstruct image.nc --dem dem.tif --vertical EGM2008 -o unfolded.tif
     sarheight reconstruct image.nc --dem dem.tif -o unfolded.zarr --quicklook unfolded.png
+    sarheight reconstruct image.nc --dem dem.tif --crs EPSG:32632 --resolution 20 -o unfolded
+    sarheight reconstruct image.nc --dem dem.tif --mgrs 32TPT --resolution 30 -o tile
+    sarheight reconstruct image.nc --dem dem.tif --like earlier/earlier_mask.tif -o later
     sarheight reconstruct vv.tif --like s1a….xml --calibration beta0 --dem dem.tif -o vv.nc
     ```
 
@@ -181,6 +186,7 @@ def reconstruct(
         current.stage("read")
         product = open_image_product(settings)
         heights, fetched = open_dem_or_fetch(settings, product, current)
+        heights = place_on_grid(heights, settings, current)
         whole = read_image(settings, product, current)
         _reconstruct(settings, result, current, whole, heights, fetched)
 
@@ -242,6 +248,7 @@ def _reconstruct(
             "calibration": scene.calibration,
             "polarisations": scene.grid.polarisations,
             "orbit": scene.orbit.source,
+            "grid": heights.attrs.get("map_grid", "that of the elevation model"),
         },
     )
     if shift is not None:

@@ -116,7 +116,7 @@ class Session:
     def announce_compilation(self) -> None:
         """Explain the delay if the kernels are not yet compiled on this machine."""
         if not _compiled():
-            self.say("compiling the kernels once; this takes about a minute")
+            self.say("compiling the kernels once; this takes some minutes")
 
     def warn(self, what: str) -> None:
         """Write a warning, even if quiet."""

@@ -13,6 +13,7 @@ from sarheight._runtime import provide_rio
 from sarheight.dem._open import mosaic, open_dem
 from sarheight.dem._resample import coarsen, condition, fill_voids, reproject
 from sarheight.dem.checked import assume_ellipsoidal, check_dem, to_ellipsoidal
+from sarheight.dem.grids import grid_like, map_grid, mgrs_grid, to_grid, utm_zone
 from sarheight.dem.layout import local_posting, to_metres
 
 provide_rio()
@@ -23,10 +24,15 @@ __all__ = [
     "coarsen",
     "condition",
     "fill_voids",
+    "grid_like",
     "local_posting",
+    "map_grid",
+    "mgrs_grid",
     "mosaic",
     "open_dem",
     "reproject",
     "to_ellipsoidal",
+    "to_grid",
     "to_metres",
+    "utm_zone",
 ]

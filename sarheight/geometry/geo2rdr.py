@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike, NDArray
 from sarheight_kernels.incidence import cell_angles
+from sarheight_kernels.points import cell_look_vectors, locate_points, point_look_vectors
 from sarheight_kernels.rdr2geo import pixel_heights
 from sarheight_kernels.tiles import geolocate, geolocation_bounds
 
@@ -17,10 +19,11 @@ from sarheight.geometry.pass_geometry import (
     pass_geometry,
     require_overlap,
 )
-from sarheight.geometry.tables import ground_points, radar_model
+from sarheight.geometry.tables import ground_points, radar_model, to_earth_fixed
 from sarheight.geometry.visibility import line_times, terrain_profiles
 
 if TYPE_CHECKING:
+    from sarheight.dem.checked import CheckedDem
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
 
@@ -43,19 +46,37 @@ GROUND_POINTS = {
     },
 }
 """Attributes of the positions of pixels on the ground by name."""
+PIXELS = {
+    "line": {"long_name": "azimuth line", "units": "1"},
+    "sample": {"long_name": "range sample", "units": "1"},
+}
+"""Attributes of pixel coordinates by name."""
+LOOKS = {
+    name: {"long_name": f"{name} part of the unit vector towards the satellite", "units": "1"}
+    for name in ("east", "north", "up")
+}
+"""Attributes of look vectors by name."""
+
+Points: TypeAlias = "xr.Dataset | tuple[ArrayLike, ArrayLike, ArrayLike]"
+Ground: TypeAlias = "xr.DataArray | CheckedDem | Points"
 
 
-def geo2rdr(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
-    r"""Find the pixel coordinates of a DEM's cells.
+def geo2rdr(ground: Ground, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
+    r"""Find the pixel coordinates of a DEM's cells, or of points.
 
-    The radar sees a cell at P at the zero-Doppler time t, :math:`v(t) \cdot (P - s(t)) = 0`, at the
-    slant range :math:`|P - s(t)|`. Both are solved exactly at a few nodes of each tile of the DEM
-    and interpolated by cubics whose error is checked to be below 5e-6 pixels.
+    The radar sees a place P at the zero-Doppler time t, :math:`v(t) \cdot (P - s(t)) = 0`, at the
+    slant range :math:`|P - s(t)|`; where the grid has a Doppler centroid, at the time that
+    `sarheight.doppler.DopplerLUT` says. For a DEM both are solved exactly at a few nodes of each
+    tile and interpolated by cubics whose error is checked to be below 5e-6 pixels; points are
+    solved one by one.
 
     Parameters
     ----------
-    dem : xarray.DataArray
-        Heights above the ellipsoid in metres, dims (y, x), any CRS.
+    ground : xarray.DataArray, xarray.Dataset or tuple of array_like
+        A DEM: heights above the ellipsoid in metres, dims (y, x), any CRS. Or points: a Dataset
+        with ``longitude`` and ``latitude`` on WGS84 in degrees and ``height`` above the ellipsoid
+        in metres on any dims, as `rdr2geo` returns it; or these three as arrays, which are
+        broadcast.
     grid : RadarGrid
         Sampling of the image.
     orbit : Orbit
@@ -64,9 +85,71 @@ def geo2rdr(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        ``line`` and ``sample``, dims (y, x), float64: fractional, whole numbers are pixel
-        centres, beyond the image too. NaN where the DEM is void or lies on the side to which
-        the radar does not look.
+        ``line`` and ``sample``, float64, on the dims of the DEM or of the points (``point`` for
+        arrays of one dimension): fractional, whole numbers are pixel centres, beyond the image too.
+        NaN where the DEM is void, a coordinate of a point is NaN, a place lies on the side to which
+        the radar does not look, or a point is passed before or after the state vectors.
+
+    Raises
+    ------
+    GeometryError
+        If DEM and image do not overlap. Points may lie anywhere.
+    OrbitCoverageError
+        If the orbit does not cover the image.
+    ValueError
+        If the DEM is not one (see `sarheight.dem.check_dem`), or points are not longitudes,
+        latitudes and heights.
+
+    Examples
+    --------
+    >>> from sarheight.geometry import geo2rdr
+    >>> from sarheight.grid import RadarGrid
+    >>> from sarheight.orbit import Orbit, look_at
+    >>> orbit = Orbit.circular(latitude=46.0, longitude=10.0)
+    >>> orbit = orbit.rotate(look_at(orbit, 46.0, 10.0, incidence=34.0))
+    >>> grid = RadarGrid.over(orbit, 46.0, 10.0, lines=200, samples=300)
+    >>> found = geo2rdr((10.0, 46.0, 0.0), grid, orbit)
+    >>> print(f"{float(found.line):.3f} {float(found['sample']):.3f}")
+    99.500 149.500
+    """
+    if isinstance(ground, (xr.Dataset, tuple)):
+        points = _as_points(ground)
+        position, _ = _positions(points)
+        radar = radar_model(grid, orbit)
+        arrays = np.empty((3, position.shape[0]))
+        locate_points(radar, position, *arrays)
+        _clear_beyond(orbit.with_epoch(grid.epoch), arrays[2], arrays[:2].T)
+        values = dict(zip(PIXELS, arrays[:2], strict=True))
+        return _points_dataset(points, values, PIXELS)
+    dem, heights, model, radar = kernel_models(ground, grid, orbit)
+    line, sample = np.empty(heights.shape), np.empty(heights.shape)
+    bounds = geolocation_bounds(model, heights)
+    geolocate(model, radar, heights, line, sample, bounds)
+    require_overlap(dem, grid, radar, bounds)
+    return dem_dataset(dem, {"line": (line, PIXELS["line"]), "sample": (sample, PIXELS["sample"])})
+
+
+def look_vector(ground: Ground, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
+    """Find the unit vectors from a DEM's cells, or from points, to the satellite.
+
+    A displacement of the ground of d (east, north, up, in metres) changes slant range by minus its
+    scalar product with this vector.
+
+    Parameters
+    ----------
+    ground : xarray.DataArray, xarray.Dataset or tuple of array_like
+        A DEM or points, as for `geo2rdr`.
+    grid : RadarGrid
+        Sampling of the image.
+    orbit : Orbit
+        State vectors that cover the image.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``east``, ``north`` and ``up`` with respect to the ellipsoid, float32 for a DEM and float64
+        for points, on the dims that `geo2rdr` returns; NaN where that has NaN. ``up`` is the cosine
+        of the incidence angle on the ellipsoid.
 
     Raises
     ------
@@ -75,24 +158,95 @@ def geo2rdr(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
     OrbitCoverageError
         If the orbit does not cover the image.
     ValueError
-        If the DEM is not one (see `sarheight.dem.check_dem`).
-
-    Examples
-    --------
-    >>> from sarheight import geometry  # doctest: +SKIP
-    >>> geometry.geo2rdr(dem, grid, orbit)  # doctest: +SKIP
+        If the DEM is not one (see `sarheight.dem.check_dem`), or points are not longitudes,
+        latitudes and heights.
     """
-    dem, heights, ground, radar = kernel_models(dem, grid, orbit)
-    line, sample = np.empty(heights.shape), np.empty(heights.shape)
-    bounds = geolocation_bounds(ground, heights)
-    geolocate(ground, radar, heights, line, sample, bounds)
-    require_overlap(dem, grid, radar, bounds)
-    return dem_dataset(
-        dem,
+    if isinstance(ground, (xr.Dataset, tuple)):
+        points = _as_points(ground)
+        position, normal = _positions(points)
+        vectors, time = np.empty(position.shape), np.empty(position.shape[0])
+        point_look_vectors(radar_model(grid, orbit), position, normal, vectors, time)
+        _clear_beyond(orbit.with_epoch(grid.epoch), time, vectors)
+        return _points_dataset(points, dict(zip(LOOKS, vectors.T, strict=True)), LOOKS)
+    geometry = pass_geometry(ground, grid, orbit)
+    arrays = [np.empty(geometry.heights.shape, dtype=np.float32) for _ in LOOKS]
+    cell_look_vectors(geometry.ground, geometry.radar, geometry.heights, *arrays)
+    return geometry.dataset(
         {
-            "line": (line, {"long_name": "azimuth line", "units": "1"}),
-            "sample": (sample, {"long_name": "range sample", "units": "1"}),
+            name: (array, attributes)
+            for (name, attributes), array in zip(LOOKS.items(), arrays, strict=True)
+        }
+    )
+
+
+def _as_points(points: Points) -> xr.Dataset:
+    """Check points, and return them as a dataset with longitude, latitude and height."""
+    names = tuple(GROUND_POINTS)
+    if isinstance(points, xr.Dataset):
+        missing = [name for name in names if name not in points]
+        if missing:
+            msg = (
+                f"found points with {', '.join(map(str, points.data_vars)) or 'nothing'}, expected "
+                f"longitude, latitude and height: {', '.join(missing)} is missing"
+            )
+            raise ValueError(msg)
+        found = xr.Dataset(
+            dict(zip(names, xr.broadcast(*[points[name] for name in names]), strict=True))
+        )
+    else:
+        if len(points) != len(names):
+            msg = f"found {len(points)} arrays, expected longitude, latitude and height of points"
+            raise ValueError(msg)
+        try:
+            arrays = np.broadcast_arrays(*[np.asarray(each, dtype=np.float64) for each in points])
+        except ValueError as error:
+            shapes = ", ".join(str(np.shape(each)) for each in points)
+            msg = (
+                f"found longitude, latitude and height of shapes {shapes}, expected numbers of one "
+                "shape, or shapes that broadcast"
+            )
+            raise ValueError(msg) from error
+        rank = arrays[0].ndim
+        dims = ("point",) if rank == 1 else tuple(f"dim_{axis}" for axis in range(rank))
+        found = xr.Dataset({name: (dims, array) for name, array in zip(names, arrays, strict=True)})
+    latitude = np.asarray(found["latitude"].values, dtype=np.float64)
+    if (np.abs(latitude) > 90.0).any():
+        worst = float(latitude.flat[np.nanargmax(np.abs(latitude))])
+        msg = (
+            f"found a latitude of {worst:g}, expected degrees between -90 and 90: pass longitude "
+            "before latitude"
+        )
+        raise ValueError(msg)
+    return found
+
+
+def _positions(points: xr.Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Earth-fixed positions and normals of points, shape (n, 3) each."""
+    longitude, latitude, height = (
+        np.asarray(points[name].values, dtype=np.float64).ravel() for name in GROUND_POINTS
+    )
+    position, normal = to_earth_fixed(longitude, latitude)
+    return np.ascontiguousarray(position + height[:, None] * normal), normal
+
+
+def _clear_beyond(orbit: Orbit, time: NDArray[np.float64], values: NDArray[np.float64]) -> None:
+    """Set the values, shape (n, k), of points that are passed outside the state vectors to NaN."""
+    values[~((time >= orbit.time[0]) & (time <= orbit.stop))] = np.nan
+
+
+def _points_dataset(
+    points: xr.Dataset,
+    values: dict[str, NDArray[np.float64]],
+    attributes: dict[str, dict[str, str]],
+) -> xr.Dataset:
+    """Make a dataset of values, shape (n,), on the dims of points."""
+    like = points["longitude"]
+    return xr.Dataset(
+        {
+            name: (like.dims, array.reshape(like.shape), dict(attributes[name]))
+            for name, array in values.items()
         },
+        coords={name: value for name, value in points.coords.items() if name not in GROUND_POINTS},
     )
 
 

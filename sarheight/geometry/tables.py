@@ -261,6 +261,7 @@ def radar_model(grid: RadarGrid, orbit: Orbit) -> RadarModel:
     """Model the sampling and the orbit of an image."""
     orbit = orbit.with_epoch(grid.epoch)
     orbit.require_cover(grid.first_time, grid.last_time)
+    grid.require_doppler()
     start, coefficients = _extended_orbit(orbit)
     sampling = _slant_sampling(grid) if grid.ground_range is None else _ground_sampling(grid)
     doppler = zero_doppler_table() if grid.doppler is None else grid.doppler.table(grid.wavelength)

@@ -21,8 +21,10 @@ import numpy as np
 from sarheight_kernels.estimation import to_backscatter
 
 from sarheight.dem.checked import stored_like
+from sarheight.dem.grids import to_grid
 from sarheight.geometry.pass_geometry import dem_dataset
 from sarheight.geometry.visibility import FORESHORTENING_THRESHOLD
+from sarheight.grid import RadarGrid
 from sarheight.illumination import ConstantGamma
 from sarheight.layover._plan import (
     SceneDem,
@@ -72,6 +74,7 @@ from sarheight.layover._tasks import (
     run,
     task,
 )
+from sarheight.layover.facets import MOST_FACETS
 from sarheight.layover.result import (
     VARIABLES,
     Values,
@@ -86,9 +89,9 @@ from sarheight.scene import acquisition_json
 if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
 
     from sarheight.dem.checked import CheckedDem
-    from sarheight.grid import RadarGrid
     from sarheight.illumination import BackscatterLaw, FittedLaw
     from sarheight.layover._posterior import Method
     from sarheight.layover._statistics import Agreement, ErrorModel, Samples
@@ -101,7 +104,7 @@ if TYPE_CHECKING:
 def reconstruct(
     image: Scene | xr.DataArray | Sequence[Scene],
     dem: xr.DataArray | CheckedDem,
-    grid: RadarGrid | None = None,
+    grid: RadarGrid | GeoBox | None = None,
     orbit: Orbit | None = None,
     *,
     calibration: Calibration = "beta0",
@@ -111,6 +114,7 @@ def reconstruct(
     smallest_area: float = 0.03,
     variables: Sequence[str] | None = None,
     memory_limit: float | str = "2 GiB",
+    facets: int | None = None,
 ) -> xr.Dataset:
     r"""Reconstruct the backscatter of each place on the ground from images with layover.
 
@@ -129,8 +133,12 @@ def reconstruct(
         Heights above the ellipsoid in metres, dims (y, x), any CRS; see `sarheight.dem`. A coarse
         one will do. The result does not depend on the order in which it is stored (north-up,
         south-up, mirrored), and has the same order.
-    grid, orbit : RadarGrid, Orbit
-        Sampling and orbit, where `image` is a DataArray.
+    grid : RadarGrid or odc.geo.geobox.GeoBox, optional
+        Sampling of the image, where that is a DataArray. Of a Scene, which has its own: the map
+        grid of the result, to which the DEM is resampled before anything else (see
+        `sarheight.dem.to_grid`); by default the grid of the DEM.
+    orbit : Orbit, optional
+        Orbit, where `image` is a DataArray.
     calibration : {"beta0", "sigma0", "gamma0"}
         What a DataArray is calibrated to, on the ellipsoid.
     law : callable, optional
@@ -149,6 +157,10 @@ def reconstruct(
         Where image or DEM are dask-backed, the bytes that a process may take which works on
         tiles of the scene: a number, or text such as "2 GiB". Tiles are made as large as that
         allows. The result does not depend on it.
+    facets : int, optional
+        Facets along each side of a cell, 1 to 3: the surface within a coarse cell is interpolated
+        from its neighbours, as its image shows more of it than one plane. By default one for
+        each three pixels along the side of a cell. Masks and angles stay those of cells.
 
     Returns
     -------
@@ -208,10 +220,14 @@ def reconstruct(
     if not 0.0 <= smallest_area < 1.0:
         msg = f"found smallest_area={smallest_area!r}, expected a part of a cell, 0 to below 1"
         raise ValueError(msg)
+    if grid is not None and not isinstance(grid, RadarGrid):
+        dem, grid = to_grid(dem, grid), None
+    if facets is not None and facets not in range(1, MOST_FACETS + 1):
+        msg = f"found facets={facets!r}, expected 1 to {MOST_FACETS} along each side of a cell"
+        raise ValueError(msg)
     chosen = PosteriorMean() if method is None else method
-    settings = Settings(
-        _law_of(chosen, law), chosen, foreshortening, smallest_area, _variable_names(variables)
-    )
+    names = _variable_names(variables)
+    settings = Settings(_law_of(chosen, law), chosen, foreshortening, smallest_area, names, facets)
     limit = _memory_bytes(memory_limit)
     scenes = scenes_of(image, grid, orbit, calibration)
     checked = SceneDem.of(dem, file_cache_of(limit))
@@ -238,7 +254,10 @@ def reconstruct(
         "calibration": [scene.calibration for scene in scenes],
         "foreshortening": foreshortening,
         "smallest_area": smallest_area,
+        "facets": plan.scale.facets,
     }
+    if "map_grid" in checked.stored.attrs:
+        parameters["grid"] = checked.stored.attrs["map_grid"]
     return result.assign_attrs(
         parameters=json.dumps(parameters, default=repr), acquisition=acquisition_json(scenes)
     )

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -107,7 +107,8 @@ def read_orbit(source: XmlSource | Annotation) -> Orbit:
     vectors = annotation.state_vectors
     epoch = whole_second(annotation.first_line_time)
     time = _without_rounding(_seconds(epoch, vectors))
-    name = f"the annotation {annotation.name}"
+    # Results name no folders of this machine.
+    name = f"the annotation {PurePath(annotation.name).name}"
     try:
         orbit = (
             Orbit(epoch, time, vectors.position, vectors.velocity, name)
@@ -156,7 +157,7 @@ def read_orbit_file(
             _seconds(epoch, vectors),
             vectors.position,
             vectors.velocity,
-            f"the orbit file {name}",
+            f"the orbit file {PurePath(name).name}",
         )
         orbit.require_smooth(*FILE_TOLERANCE)
     except ValueError as error:

@@ -277,9 +277,10 @@ def _read_table(
         if not all(name.lower() in DEGREES for name in names):
             msg = (
                 f"found positions in the columns {names[0]!r} and {names[1]!r} of '{path}' without "
-                "a reference system: pass crs, such as 'EPSG:32632'"
+                "a reference system"
             )
-            raise KnownElevationsError(msg)
+            advice = "pass crs, such as 'EPSG:32632'"
+            raise KnownElevationsError(msg, advice, options={"crs": "EPSG:32632"})
         crs = 4326
     position = _numbers(table, names[0], path), _numbers(table, names[1], path)
     return table, position, CRS.from_user_input(crs)

@@ -105,7 +105,10 @@ def test_a_product_alone_gives_what_its_image_gives(archive: Archive, tmp_path: 
     assert "annotation" in record["orbit"]
 
 
-def test_little_memory_means_parts_and_the_same_result(archive: Archive, tmp_path: Path) -> None:
+def test_little_memory_means_parts_and_the_same_result(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sarheight.layover.tiles.PROCESS_BYTES", 0)
     paths = [tmp_path / "whole.zarr", tmp_path / "parts.zarr"]
     command = ("reconstruct", archive.zipped, "--dem", archive.dem, *SEA, *METHOD)
     for path, memory in zip(paths, ("2 GiB", "300 kB"), strict=True):
@@ -117,6 +120,9 @@ def test_little_memory_means_parts_and_the_same_result(archive: Archive, tmp_pat
     for wrong in ("much", "3"):
         said = failing(2, *command, "--memory", wrong, "-o", tmp_path / "no.nc")
         assert "a size of memory" in said
+    monkeypatch.undo()
+    said = failing(2, *command, "--memory", "100MB", "-o", tmp_path / "no.nc")
+    assert "found '100MB', expected 875 MiB or more" in said
 
 
 def test_a_part_by_bounds_and_a_precise_orbit(archive: Archive, tmp_path: Path) -> None:

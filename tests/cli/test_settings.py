@@ -12,6 +12,7 @@ import rioxarray  # noqa: F401  # gives xarray objects their `rio`
 from typer.testing import CliRunner
 
 from sarheight.cli import app
+from sarheight.layover import RTC, reconstruct
 from sarheight.output import open_result
 from sarheight.output.radar_images import write_scene
 from sarheight.settings import ReconstructSettings, read_table, to_toml
@@ -38,7 +39,7 @@ SETTINGS = (
         coregister="correct",
         method="one-step",
         law="cosine:0.3,2",
-        memory="300 MB",
+        memory="900 MiB",
     ),
     ReconstructSettings(
         image="ä 'b\"\\c.nc", dem=("x.tif", "y.tif"), like=Path("l.xml"), multilook=(2, 3)
@@ -79,6 +80,10 @@ def test_the_record_contains_neither_folders_nor_secrets() -> None:
         ({"image": "a", "dem": ["auto", "b"]}, "--dem: found auto beside files"),
         ({"image": "a", "dem": "b", "method": "magic"}, "--method: "),
         ({"image": "a", "dem": "b", "law": "gauss"}, "--law: found 'gauss'"),
+        (
+            {"image": "a", "dem": "b", "method": "rtc", "law": "lambert"},
+            "--law: found lambert beside --method rtc",
+        ),
         ({"image": "a", "dem": "b", "memory": "3"}, "--memory: found '3'"),
         ({"image": "a", "dem": "b", "spacing": 0.1}, "--spacing: "),
         ({"image": "a", "dem": "b", "bounds": [1, 2, 3]}, "--bounds: "),
@@ -99,6 +104,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dem.rio.to_raster(made / "dem.tif")
     write_scene(scene_of(dem, seed=1, lines=160, samples=200), made / "image.nc")
     return made
+
+
+def test_rtc_by_name_is_that_of_the_library(folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "rtc.nc"
+    command = ("reconstruct", folder / "image.nc", "--dem", folder / "dem.tif")
+    done = run(*command, "--vertical", "ellipsoidal", "--method", "rtc", "-o", output)
+    assert done.exit_code == 0, done.output
+    dem = raster(mountain(30, 40))
+    expected = reconstruct(scene_of(dem, seed=1, lines=160, samples=200), dem, method=RTC())
+    found = open_result(output)["gamma0"].values
+    np.testing.assert_allclose(found, expected["gamma0"].values, rtol=1e-4)
 
 
 def test_the_settings_of_a_result_repeat_it(folder: Path, tmp_path: Path) -> None:

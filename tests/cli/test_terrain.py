@@ -107,6 +107,18 @@ def test_heights_of_a_scene(scene: Path, model: Path, tmp_path: Path) -> None:
     assert result["height"].shape == truth.shape
     assert np.isfinite(result["height"]).all()
     assert result.attrs["known_elevations"] == 5
+    # The same points in metres of the map.
+    metric = known.to_crs(32632)
+    rows = zip(metric.x, metric.y, metric.height, strict=True)
+    points.write_text("x,y,height\n" + "".join(f"{x},{y},{h}\n" for x, y, h in rows))
+    again = (
+        "predict", scene, "--model", model, "--known", points,
+        "--known-vertical", "ellipsoidal", "-o", tmp_path / "again.tif",
+    )  # fmt: skip
+    assert "pass --known-crs EPSG:32632" in run(*again).stderr
+    done = run(*again, "--known-crs", "EPSG:32632")
+    assert done.exit_code == 0, done.output
+    assert open_result(tmp_path / "again.tif").attrs["known_elevations"] == 5
     assert result["height"].attrs["units"] == "m"
     assert (result["height_sigma"] > 0.0).all()
 

@@ -17,6 +17,7 @@ from sarheight.geometry import geo2rdr, incidence, rdr2geo
 from sarheight.geometry.placement import window_of_bounds
 from sarheight.illumination import ConstantGamma, simulate
 from sarheight.output.radar_images import grid_from_json, grid_to_json
+from sarheight.scene import Scene
 from tests.dems import TO_EARTH_FIXED, dem_around, hills, positions
 from tests.synthetic import synthetic_grid
 
@@ -218,13 +219,18 @@ def test_an_area_is_found_at_the_centroid() -> None:
 
 
 def test_a_table_must_cover_the_image() -> None:
-    grid, _ = synthetic_grid(height=1000.0, ground_range=False)
+    grid, orbit = synthetic_grid(height=1000.0, ground_range=False)
+    dem = dem_around(46.0, 10.0, hills((20, 20)), posting=20.0)
     lut = lut_over(grid)
     assert replace(grid, doppler=lut).crop(slice(3, 9)).doppler is lut
+    late = replace(grid, doppler=lut.shift_time(3.0))
     with pytest.raises(ValueError, match=r"azimuth times .* covers the image"):
-        replace(grid, doppler=lut.shift_time(3.0))
+        geo2rdr(dem, late, orbit)
+    with pytest.raises(ValueError, match=r"azimuth times .* covers the image"):
+        Scene(xr.DataArray(np.ones(grid.shape), dims=("line", "sample")), late, orbit, "beta0")
+    far = replace(grid, doppler=replace(lut, slant_range=lut.slant_range + 2e4))
     with pytest.raises(ValueError, match=r"slant ranges .* covers the image"):
-        replace(grid, doppler=replace(lut, slant_range=lut.slant_range + 2e4))
+        rdr2geo(far, orbit)
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,7 @@ def test_a_centroid_that_does_not_cover_the_image_is_refused(tmp_path: Path) -> 
     product = open_product(path)
     assert product.scene().grid.doppler is None
     with pytest.raises(ValueError, match="covers the image"):
-        product.grid_and_orbit(focusing="native")
+        product.scene(focusing="native")
 
 
 def test_heights_of_isce3_are_met_at_native_doppler() -> None:

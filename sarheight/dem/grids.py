@@ -1,0 +1,399 @@
+"""Map grids of results: chosen by reference system and resolution, by a raster, or an MGRS tile.
+
+A grid is an `odc.geo.geobox.GeoBox`. Edges of cells lie at whole multiples of the resolution, so
+that results of neighbouring scenes have the same cells and are put together without resampling.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from affine import Affine
+from pyproj import CRS, Transformer
+
+from sarheight.dem._resample import Method, _equivalent_posting, _extent_in, reproject
+from sarheight.dem.checked import CheckedDem
+from sarheight.dem.datum import parse_crs, stated_crs
+from sarheight.dem.layout import cell_steps, check_layout, longitude_shift, outer_edges
+from sarheight.errors import DemError
+
+if TYPE_CHECKING:
+    import os
+
+    from odc.geo.geobox import GeoBox
+
+ARC_SECOND = 1.0 / 3600.0
+METRES_PER_ARC_SECOND = 30.0
+"""By convention: DEMs of one second are called those of 30 m, of three seconds those of 90 m."""
+FINEST = 4.0
+"""A grid with cells smaller than a DEM's by more than this shows no more than the DEM does."""
+WRONG_UNIT = 1000.0
+"""Ratio of resolution and posting from which one is taken to be in another unit."""
+COARSER = 2.0
+"""Ratio of resolution and posting from which heights are averaged, not interpolated."""
+
+
+def map_grid(
+    dem: xr.DataArray | CheckedDem,
+    crs: str | int | CRS | None = None,
+    resolution: float | None = None,
+    *,
+    align: float = 0.0,
+) -> GeoBox:
+    """Choose a grid that covers a DEM.
+
+    Parameters
+    ----------
+    dem : DataArray or CheckedDem
+        DEM with dims (y, x).
+    crs : str, int or CRS, optional
+        Reference system of the grid. By default that of the DEM if it is projected, and else the
+        UTM zone of its middle, with the exceptions for Norway and Svalbard.
+    resolution : float, optional
+        Size of the cells in units of `crs`. By default the posting of the DEM. Of a geographic DEM
+        on a projected grid that is 30 m for each second of arc along the meridian, whatever the
+        latitude, so that neighbouring scenes have the same.
+    align : float, optional
+        Edges of cells lie at this plus whole multiples of the resolution. The grids of Landsat, for
+        example, have 15 m at a resolution of 30 m.
+
+    Returns
+    -------
+    GeoBox
+        The grid, north up, with square cells.
+
+    Raises
+    ------
+    DemError
+        If the reference system is not known, the DEM cannot be mapped to it, the middle of the DEM
+        has no UTM zone, or the resolution is not above zero or in another unit.
+    """
+    stored = check_layout(dem.array if isinstance(dem, CheckedDem) else dem)
+    own = stated_crs(stored).to_2d()
+    if crs is None:
+        target = utm_zone(*_middle(stored)) if own.is_geographic else own
+    else:
+        target = parse_crs(crs)
+    size = _default_resolution(stored, own, target) if resolution is None else float(resolution)
+    if not (np.isfinite(size) and size > 0.0 and np.isfinite(align)):
+        msg = (
+            f"found a resolution of {size} aligned to {align}, expected numbers, the first above 0"
+        )
+        raise DemError(msg)
+    west, south, east, north = _extent_in(stored, target)
+    if target.is_geographic:
+        shift = longitude_shift(west, size)
+        west, east = west + shift, east + shift
+    _require_resolution(stored, target, size, 0.5 * (west + east), 0.5 * (south + north))
+    (left, columns), (bottom, rows) = (
+        _whole_cells(low - align, high - align, size)
+        for low, high in ((west, east), (south, north))
+    )
+    top = (bottom + rows) * size + align
+    return _geobox(rows, columns, Affine(size, 0.0, left * size + align, 0.0, -size, top), target)
+
+
+def mgrs_grid(tile: str, resolution: float) -> GeoBox:
+    """Return the grid of a tile of Sentinel-2, named by its square in the MGRS.
+
+    A tile is larger than its square of 100 km: it begins at the north-western corner of the square,
+    moved outwards to a whole multiple of 60 m from the equator and the origin of eastings, and is
+    109.8 km wide.
+
+    Parameters
+    ----------
+    tile : str
+        Name such as "32TPT" or "T32TPT".
+    resolution : float
+        Size of the cells in metres, of which a whole number fits into 109,800: 10, 20, 30, 60, 90.
+
+    Returns
+    -------
+    GeoBox
+        The grid in the UTM zone of the tile.
+
+    Raises
+    ------
+    DemError
+        If there is no such tile, or the resolution does not fit.
+
+    References
+    ----------
+    ESA. Sentinel-2 Products Specification Document, S2-PDGS-TAS-DI-PSD: tiling grid.
+    """
+    import mgrs  # type: ignore[import-untyped]
+
+    name = tile.strip().upper().removeprefix("T")
+    msg = (
+        f"found no MGRS tile {tile!r}, expected a zone, the letter of its band and two letters of "
+        "the square, such as '32TPT'"
+    )
+    if re.fullmatch(r"\d{1,2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V]", name) is None:
+        raise DemError(msg)
+    try:
+        # Without digits the place is the middle of the square.
+        zone, hemisphere, easting, northing = mgrs.MGRS().MGRSToUTM(name)
+    except Exception as error:  # of the library's private class
+        raise DemError(msg) from error
+    size = float(resolution)
+    cells = MGRS_SIDE / size if size > 0.0 else 0.0
+    if not (cells >= 2.0 and abs(cells - round(cells)) < 1e-6 * cells):
+        msg = (
+            f"found a resolution of {resolution} m, expected one of which a whole number fits into "
+            f"the {MGRS_SIDE:.0f} m of an MGRS tile: 10, 20, 30, 60 or 90"
+        )
+        raise DemError(msg)
+    equator = 0.0 if hemisphere == "N" else FALSE_NORTHING
+    left = np.floor((easting - 0.5 * MGRS_SQUARE) / MGRS_STEP) * MGRS_STEP
+    top = np.ceil((northing + 0.5 * MGRS_SQUARE - equator) / MGRS_STEP) * MGRS_STEP + equator
+    crs = CRS.from_epsg((32600 if hemisphere == "N" else 32700) + int(zone))
+    count = round(cells)
+    return _geobox(count, count, Affine(size, 0.0, left, 0.0, -size, top), crs)
+
+
+FALSE_NORTHING = 1e7
+"""Northing of the equator in southern zones, in metres."""
+MGRS_SQUARE, MGRS_SIDE, MGRS_STEP = 1e5, 109_800.0, 60.0
+"""Metres: side of a square, side of a tile of Sentinel-2, multiple of its corner."""
+
+
+def mgrs_tile(longitude: float, latitude: float) -> str:
+    """Return the name of the MGRS square of a place; "" near the poles, where zones end.
+
+    Parameters
+    ----------
+    longitude, latitude : float
+        In degrees.
+
+    Returns
+    -------
+    str
+        Such as "32TPT".
+    """
+    import mgrs
+
+    longitude = (longitude + 180.0) % 360.0 - 180.0
+    name = str(mgrs.MGRS().toMGRS(latitude, longitude, MGRSPrecision=0))
+    return name if name[0].isdigit() else ""
+
+
+def utm_zone(longitude: float, latitude: float) -> CRS:
+    """Return the UTM zone of a place, with the exceptions for Norway and Svalbard.
+
+    Parameters
+    ----------
+    longitude, latitude : float
+        In degrees.
+
+    Returns
+    -------
+    pyproj.CRS
+        EPSG:326xx or EPSG:327xx.
+
+    Raises
+    ------
+    DemError
+        If the place is north of 84 or south of 80 degrees, where there are no zones.
+    """
+    name = mgrs_tile(longitude, latitude)
+    if not name:
+        msg = (
+            f"there is no UTM zone at latitude {latitude:.2f}: pass a reference system, such as "
+            "EPSG:3413 in the Arctic or EPSG:3031 in the Antarctic"
+        )
+        raise DemError(msg)
+    zone = int(re.match(r"\d+", name)[0])  # type: ignore[index]
+    return CRS.from_epsg((32600 if latitude >= 0.0 else 32700) + zone)
+
+
+def grid_like(raster: str | os.PathLike[str] | xr.DataArray | xr.Dataset) -> GeoBox:
+    """Return the grid of a raster.
+
+    Parameters
+    ----------
+    raster : path-like, DataArray or Dataset
+        A file that GDAL reads, or an array with dims (..., y, x) and a reference system.
+
+    Returns
+    -------
+    GeoBox
+        Its grid.
+
+    Raises
+    ------
+    DemError
+        If it has no reference system, is rotated, or cannot be read.
+    """
+    if isinstance(raster, xr.DataArray | xr.Dataset):
+        crs, transform = raster.rio.crs, raster.rio.transform(recalc=True)
+        rows, columns, name = raster.sizes["y"], raster.sizes["x"], "the raster"
+    else:
+        import rasterio
+        from rasterio.errors import RasterioError
+
+        name = f"'{Path(raster)}'"
+        try:
+            with rasterio.open(raster) as file:
+                crs, transform, (rows, columns) = file.crs, file.transform, file.shape
+        except RasterioError as error:
+            msg = f"cannot read the grid of {name}, expected a raster on a map grid ({error})"
+            raise DemError(msg) from error
+    if crs is None or transform.is_identity:
+        msg = f"{name} has no map grid: expected a raster with a reference system, such as a result"
+        raise DemError(msg)
+    if transform.b or transform.d or transform.a < 0.0 or transform.e > 0.0:
+        msg = f"the grid of {name} is rotated or mirrored, expected one with north up"
+        raise DemError(msg)
+    return _geobox(rows, columns, transform, CRS.from_wkt(crs.to_wkt()))
+
+
+def to_grid(
+    dem: xr.DataArray | CheckedDem, grid: GeoBox, *, resampling: Method | None = None
+) -> xr.DataArray:
+    """Resample a DEM to a grid, in one step.
+
+    Parameters
+    ----------
+    dem : DataArray or CheckedDem
+        DEM with dims (y, x).
+    grid : GeoBox
+        Grid with north up, as `map_grid`, `grid_like` and `mgrs_grid` return it.
+    resampling : str, optional
+        See `reproject`. By default cubic convolution, which keeps slopes; and the mean over each
+        cell if the cells are at least twice as large as those of the DEM.
+
+    Returns
+    -------
+    DataArray
+        The DEM, with the coordinates of the grid; void where it does not reach. Its attribute
+        ``map_grid`` describes the grid and the DEM.
+
+    Raises
+    ------
+    DemError
+        If DEM and grid do not meet, the grid is rotated or has fewer than 2 x 2 cells, or its
+        resolution is in another unit.
+
+    Warns
+    -----
+    UserWarning
+        If the cells are smaller than those of the DEM by more than 4 times.
+    """
+    require_geobox(grid)
+    stored = dem.array if isinstance(dem, CheckedDem) else check_layout(dem)
+    target, transform = parse_crs(str(grid.crs)), grid.affine
+    if not grid.axis_aligned or transform.e >= 0.0 or min(grid.shape) < 2:
+        msg = f"found the grid {grid}, expected one with north up of at least 2 x 2 cells"
+        raise DemError(msg)
+    rows, columns = grid.shape
+    x = transform.c + transform.a * (np.arange(columns) + 0.5)
+    y = transform.f + transform.e * (np.arange(rows) + 0.5)
+    ratio = _require_resolution(
+        stored, target, transform.a, float(x[columns // 2]), float(y[rows // 2])
+    )
+    kind = resampling or ("average" if ratio >= COARSER else "cubic")
+    # The values are never read, and take no memory.
+    shape = np.broadcast_to(np.float32(0.0), (rows, columns))
+    like = xr.DataArray(shape, coords={"y": y, "x": x}, dims=("y", "x")).rio.write_crs(target)
+    placed = reproject(stored, like=like, resampling=kind)
+    return placed.assign_attrs(map_grid=describe_grid(stored, grid, kind))
+
+
+def describe_grid(dem: xr.DataArray, grid: GeoBox, resampling: str) -> dict[str, Any]:
+    """Describe a grid and the DEM that was resampled to it, as the provenance keeps it."""
+    own = stated_crs(dem)
+    bounds = grid.boundingbox
+    return {
+        "crs": _name(parse_crs(str(grid.crs))),
+        "resolution": [abs(grid.affine.e), abs(grid.affine.a)],
+        "bounds": [bounds.left, bounds.bottom, bounds.right, bounds.top],
+        "shape": list(grid.shape),
+        "dem_crs": _name(own),
+        "dem_posting": [abs(step) for step in cell_steps(dem)],
+        "resampling": resampling,
+    }
+
+
+def require_geobox(grid: object) -> None:
+    """Refuse what is no grid."""
+    from odc.geo.geobox import GeoBox
+
+    if not isinstance(grid, GeoBox):
+        msg = (
+            f"found a grid of type {type(grid).__name__}, expected a GeoBox: see "
+            "sarheight.dem.map_grid, grid_like and mgrs_grid"
+        )
+        raise TypeError(msg)
+
+
+def _name(crs: CRS) -> str:
+    authority = crs.to_authority()
+    return ":".join(authority) if authority else crs.to_wkt()
+
+
+def _geobox(rows: int, columns: int, transform: Affine, crs: CRS) -> GeoBox:
+    from odc.geo.geobox import GeoBox
+
+    return GeoBox((rows, columns), transform, crs.to_wkt())
+
+
+def _middle(dem: xr.DataArray) -> tuple[float, float]:
+    """Longitude and latitude of the middle of a DEM."""
+    west, south, east, north = outer_edges(dem)
+    to_degrees = Transformer.from_crs(stated_crs(dem), "EPSG:4326", always_xy=True)
+    longitude, latitude = to_degrees.transform(0.5 * (west + east), 0.5 * (south + north))
+    return float(longitude), float(latitude)
+
+
+def middle_tile(dem: xr.DataArray) -> str:
+    """Return the MGRS tile of the middle of a DEM."""
+    return mgrs_tile(*_middle(dem))
+
+
+def _default_resolution(dem: xr.DataArray, own: CRS, target: CRS) -> float:
+    """Return the posting of a DEM in units of a reference system, as a round number."""
+    step = float(np.sqrt(np.prod(np.abs(cell_steps(dem)))))
+    if own.is_geographic and target.is_geographic:
+        return step
+    if own.is_geographic:
+        down = abs(cell_steps(dem)[0])
+        return float(f"{METRES_PER_ARC_SECOND * down / ARC_SECOND:.3g}")
+    if target.is_geographic:
+        return float(f"{step / METRES_PER_ARC_SECOND:.3g}") * ARC_SECOND
+    if own == target:
+        return step
+    west, south, east, north = _extent_in(dem, target)
+    posting = _equivalent_posting(dem, target, 0.5 * (west + east), 0.5 * (south + north))
+    # The scale of a projection makes 30 m into 29.9 or 30.2 m.
+    return float(f"{posting[0]:.2g}")
+
+
+def _require_resolution(dem: xr.DataArray, crs: CRS, size: float, x: float, y: float) -> float:
+    """Check the resolution of a grid; return its ratio to the DEM's posting."""
+    posting = float(np.sqrt(np.prod(_equivalent_posting(dem, crs, x, y))))
+    ratio = size / posting
+    unit = crs.axis_info[0].unit_name
+    if ratio < 1.0 / WRONG_UNIT or ratio > WRONG_UNIT:
+        msg = (
+            f"found a resolution of {size:g}, expected it in units of {crs.name!r} ({unit}), where "
+            f"the DEM's posting is {posting:.3g}"
+        )
+        raise DemError(msg)
+    if ratio * FINEST < 1.0 - 1e-9:
+        warnings.warn(
+            f"the grid's resolution of {size:g} is {1.0 / ratio:.1f} times finer than the DEM's "
+            f"posting of {posting:.3g} ({unit}): the DEM tells nothing of such detail",
+            stacklevel=3,
+        )
+    return ratio
+
+
+def _whole_cells(low: float, high: float, size: float) -> tuple[int, int]:
+    """Return the first of the cells that cover [low, high], and their number."""
+    first = int(np.floor(low / size + 1e-6))
+    return first, max(int(np.ceil(high / size - 1e-6)) - first, 2)

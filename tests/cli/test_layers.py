@@ -1,0 +1,178 @@
+"""The command line, from a product and a DEM in degrees to layers that other programs open."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pystac
+import pytest
+import rasterio
+import xarray as xr
+
+from sarheight import dem
+from sarheight.output import open_result, read_provenance
+from tests.annotations import eof_xml
+from tests.cli.test_commands import SEA, failing, run, write_dem
+from tests.products import grd_product, pack
+from tests.synthetic import synthetic_grid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+METHOD = ("--method", "one-step", "--law", "muhleman", "--coregister", "none")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a product of two polarisations, and a DEM in UTM and in degrees."""
+    folder = tmp_path_factory.mktemp("layers")
+    placed = synthetic_grid(lines=400, samples=500, looks=4.4)
+    numbers = np.random.default_rng(0).integers(100, 400, (2, *placed[0].shape), dtype=np.uint16)
+    product = grd_product(folder, placed=placed, numbers={"VV": numbers[0], "VH": numbers[1]})
+    pack(product.path, folder / "product.SAFE.zip")
+    (folder / "precise.EOF").write_text(eof_xml(placed[1]))
+    metric = write_dem(folder / "metric.tif", 20.0)
+    heights = dem.open_dem(metric, vertical="ellipsoidal")
+    degrees = dem.reproject(heights, 4326, 1.0 / 3600.0, resampling="cubic")
+    degrees.drop_attrs().rio.write_crs(4326).rio.to_raster(folder / "degrees.tif")
+    return folder
+
+
+def reconstruct(data: Path, *options: object, elevation: str = "degrees.tif") -> Any:  # noqa: ANN401
+    command = ("reconstruct", data / "product.SAFE.zip", "--dem", data / elevation, *SEA, *METHOD)
+    done = run(*command, *options)
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def grid_of(path: Path) -> Any:  # noqa: ANN401
+    with rasterio.open(path) as file:
+        return file.crs.to_epsg(), tuple(file.transform)[:6], file.shape
+
+
+def test_one_command_makes_layers_in_utm(data: Path, tmp_path: Path) -> None:
+    done = reconstruct(data, "-o", tmp_path / "scene")
+    assert "in EPSG:32632; --crs dem keeps" in done.stderr
+    item = pystac.Item.from_file(str(tmp_path / "scene/scene.stac.json"))
+    assert {"gamma0_vv", "gamma0_vh", "mask"} <= set(item.assets)
+    assert item.properties["proj:code"] == "EPSG:32632"
+    code, transform, _ = grid_of(tmp_path / "scene/scene_gamma0_vv.tif")
+    assert code == 32632
+    assert (transform[0], transform[4]) == (30.0, -30.0)
+    assert transform[2] % 30.0 == transform[5] % 30.0 == 0.0
+    record = read_provenance(tmp_path / "scene")["parameters"]["grid"]
+    assert record["dem_crs"] == "EPSG:4326"
+    assert record["resampling"] == "cubic"
+    odc_stac = pytest.importorskip("odc.stac", reason="needs odc-stac")
+    loaded = odc_stac.load([item], bands=["gamma0_vv", "mask"])
+    result = open_result(tmp_path / "scene")
+    power = result["gamma0"].sel(polarisation="VV")
+    np.testing.assert_array_equal(loaded["gamma0_vv"][0], power)
+    assert np.isfinite(power).mean() > 0.5
+    assert "folder of layers" not in run("info", tmp_path / "scene").output
+    assert "gamma0" in run("info", tmp_path / "scene").output
+    # The whole can be repeated from what it holds.
+    settings = run("info", tmp_path / "scene", "--config").output
+    assert "muhleman" in settings
+
+
+def test_grids_by_options(data: Path, tmp_path: Path) -> None:
+    chosen = ("--crs", "EPSG:3035", "--resolution", "40", "--align", "10")
+    reconstruct(data, *chosen, "-o", tmp_path / "laea.tif")
+    code, transform, _ = grid_of(tmp_path / "laea.tif")
+    assert (code, transform[0]) == (3035, 40.0)
+    assert transform[2] % 40.0 == transform[5] % 40.0 == 10.0
+    reconstruct(data, "--like", tmp_path / "laea.tif", "-o", tmp_path / "again.tif")
+    assert grid_of(tmp_path / "again.tif") == grid_of(tmp_path / "laea.tif")
+    reconstruct(data, "--crs", "dem", "-o", tmp_path / "own.tif")
+    assert grid_of(tmp_path / "own.tif") == grid_of(data / "degrees.tif")
+    # A projected DEM keeps its grid unless another is asked for.
+    reconstruct(data, "-o", tmp_path / "metric.tif", elevation="metric.tif")
+    assert grid_of(tmp_path / "metric.tif") == grid_of(data / "metric.tif")
+
+
+def test_a_tile_of_sentinel_2(data: Path, tmp_path: Path) -> None:
+    options = ("--mgrs", "32TNR", "--resolution", "90", "-o", tmp_path / "tile.nc")
+    reconstruct(data, *options)
+    result = open_result(tmp_path / "tile.nc")
+    assert dem.grid_like(result) == dem.mgrs_grid("32TNR", 90.0)
+    said = failing(
+        1,
+        *("reconstruct", data / "product.SAFE.zip", "--dem", data / "degrees.tif", *SEA, *METHOD),
+        *("--mgrs", "33XVG", "-o", tmp_path / "no.nc"),
+    )
+    assert "does not reach the tile 33XVG: its middle lies in the tile 32TNR" in said
+    assert not (tmp_path / "no.nc").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (("--mgrs", "32TNR", "--crs", "EPSG:32632"), 2, "omit --crs and --align, or --mgrs"),
+        (("--crs", "dem", "--resolution", "20"), 2, "omit --resolution and --align, or --crs"),
+        (("--crs", "EPSG:32632", "--resolution", "0.0003"), 1, "expected it in units of"),
+        (("--crs", "somewhere"), 1, "is not a coordinate reference system"),
+        (("--mgrs", "32TIO"), 1, "no MGRS tile"),
+        (("--like", "{metric}", "--resolution", "20"), 2, "has a grid: omit"),
+        (("--backscatter", "db"), 2, "only a folder of layers"),
+    ],
+)
+def test_wrong_grids_are_refused(
+    data: Path, tmp_path: Path, options: tuple[str, ...], code: int, message: str
+) -> None:
+    command = ("reconstruct", data / "product.SAFE.zip", "--dem", data / "degrees.tif", *SEA)
+    filled = [text.format(metric=data / "metric.tif") for text in options]
+    said = failing(code, *command, *METHOD, *filled, "-o", tmp_path / "no.tif")
+    assert message in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("default:the grid:UserWarning")
+def test_a_far_finer_resolution_is_warned_of(data: Path, tmp_path: Path) -> None:
+    done = reconstruct(data, "--resolution", "6", "-o", tmp_path / "fine.zarr")
+    assert "times finer than the DEM's posting" in done.stderr
+
+
+def test_layers_in_decibels_and_a_second_run(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "scene"
+    reconstruct(data, "--backscatter", "db-int16", "-o", output)
+    with rasterio.open(output / "scene_gamma0_vh.tif") as file:
+        assert (file.dtypes, file.scales, file.units) == (("int16",), (0.01,), ("dB",))
+    command = ("reconstruct", data / "product.SAFE.zip", "--dem", data / "degrees.tif", *SEA)
+    assert "--overwrite" in failing(2, *command, *METHOD, "-o", output)
+    reconstruct(data, "--polarisations", "VV", "--overwrite", "-o", output)
+    assert not list(output.glob("*_vh.tif"))
+    item = json.loads((output / "scene.stac.json").read_text())
+    assert "gamma0_vv" in item["assets"]
+    assert isinstance(open_result(output), xr.Dataset)
+
+
+def test_results_name_no_folders(data: Path, tmp_path: Path) -> None:
+    reconstruct(data, "--orbit", data / "precise.EOF", "-o", tmp_path / "scene")
+    reconstruct(data, "-o", tmp_path / "other")
+    for folder in (tmp_path / "scene", tmp_path / "other"):
+        texts = [path.read_text() for path in folder.glob("*.stac.json")]
+        for path in folder.glob("*.tif"):
+            with rasterio.open(path) as file:
+                texts += [str(file.tags()), str(file.tags(1))]
+        assert any("product.SAFE.zip" in text for text in texts)
+        for place in (data, tmp_path):
+            assert not any(str(place) in text for text in texts)
+    assert "the orbit file precise.EOF" in open_result(tmp_path / "scene").attrs["orbit_source"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--metod", "rtc"), "No such option: --metod; did you mean --method or"),
+        (("--method", "rct"), "--method: 'rct' is not one of 'posterior', 'one-step'"),
+        (("--orbit", "dem.tif"), "--orbit: found 'dem.tif', expected an orbit file (.EOF)"),
+        (("--memory", "100MB"), "--memory: found '100MB', expected 875 MiB or more"),
+    ],
+)
+def test_misuse_is_refused_at_once(options: tuple[str, ...], message: str) -> None:
+    # Neither file exists: nothing is read or fetched before the options are right.
+    command = ("reconstruct", "none.zip", "--dem", "auto", "-o", "scene")
+    assert message in failing(2, *command, *options)
