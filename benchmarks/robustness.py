@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
     for key, value in figures.items():
         console.print(f"{key} = {value}")
     if chosen.save:
-        limits = f"--mutants {chosen.mutants} --seconds {chosen.seconds:g}"
+        limits = f"--mutants {chosen.mutants} --first {chosen.first} --seconds {chosen.seconds:g}"
         command = f"python -m benchmarks.robustness {limits} --save"
         record({key: float(value) for key, value in figures.items()}, command)
 
