@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight._files import file_errors, reason
+from sarheight._files import check_hdf5, file_errors, reason
 from sarheight.errors import ProductError
 from sarheight.orbit import Orbit, nanoseconds
 
@@ -47,12 +47,15 @@ def open_file(path: Path) -> Iterator[h5py.File]:
     if not path.is_file():
         msg = f"there is no file {path}"
         raise FileNotFoundError(msg)
-    with file_errors(path, "an HDF5 file", ProductError):
-        file = h5py.File(path, "r")
+    check_hdf5(path, "an HDF5 file", ProductError)
+    file = h5py.File(path, "r")
     with file:
         try:
             yield file
-        except (OSError, KeyError, RuntimeError) as error:
+        except (
+            *(OSError, KeyError, RuntimeError, TypeError, AttributeError, IndexError),
+            *(ArithmeticError, UnicodeError, MemoryError),
+        ) as error:
             msg = f"{path} is damaged ({reason(error)}): fetch it again"
             raise ProductError(msg) from error
 
@@ -96,11 +99,12 @@ class Layout:
 
     def number(self, file: h5py.File, name: str) -> float:
         """Return a scalar."""
-        return float(np.asarray(self.dataset(file, name)[()]).ravel()[0])
+        return float(self.numbers(file, name).ravel()[0])
 
     def numbers(self, file: h5py.File, name: str) -> Floats:
         """Return an array in double precision."""
-        return np.asarray(self.dataset(file, name)[()], dtype=np.float64)
+        with file_errors(self.path, SPECIFICATION, ProductError):
+            return np.asarray(self.dataset(file, name)[()], dtype=np.float64)
 
     def identification(self, file: h5py.File, name: str) -> str:
         """Return a text of the identification; "" where there is none."""
@@ -138,7 +142,8 @@ class Layout:
                 "'seconds since' a date and time"
             )
             raise ProductError(msg)
-        return nanoseconds(np.datetime64(f"{parts[1]}T{parts[2]}"))
+        with file_errors(self.path, SPECIFICATION, ProductError):
+            return nanoseconds(np.datetime64(f"{parts[1]}T{parts[2]}"))
 
     def even_axis(self, file: h5py.File, name: str) -> tuple[float, float, int]:
         """Return first value, step and size of an axis of the image."""
@@ -161,13 +166,14 @@ class Layout:
         """Return the state vectors."""
         kind = file.get(f"{self.group}/metadata/orbit/orbitType")
         name = "" if kind is None else f" ({text(kind[()])})"
-        return Orbit(
-            epoch=self.epoch(file, "metadata/orbit/time"),
-            time=self.numbers(file, "metadata/orbit/time"),
-            position=self.numbers(file, "metadata/orbit/position"),
-            velocity=self.numbers(file, "metadata/orbit/velocity"),
-            source=f"{self.path.name}{name}",
-        )
+        with file_errors(self.path, SPECIFICATION, ProductError):
+            return Orbit(
+                epoch=self.epoch(file, "metadata/orbit/time"),
+                time=self.numbers(file, "metadata/orbit/time"),
+                position=self.numbers(file, "metadata/orbit/position"),
+                velocity=self.numbers(file, "metadata/orbit/velocity"),
+                source=f"{self.path.name}{name}",
+            )
 
     def table(self, file: h5py.File, folder: str, name: str) -> tuple[Floats, Floats, Floats]:
         """Return a table over azimuth time and slant range: its two axes, and its values.

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from sarheight._files import file_errors
 from sarheight.doppler import DopplerLUT
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.errors import ProductError
 from sarheight.geometry.placement import HEIGHTS, Bounds, require_bounds, window_of_bounds
 from sarheight.grid import RadarGrid
-from sarheight.nisar._layout import Factor, Intensity, Layout, open_file
+from sarheight.nisar._layout import SPECIFICATION, Factor, Intensity, Layout, open_file
 from sarheight.orbit import seconds_between
 from sarheight.scene import Scene, looks_for_spacing
 from sarheight.scene import multilook as average
@@ -270,22 +271,24 @@ class NisarProduct:
         if side not in {"left", "right"}:
             msg = f"found lookDirection {side!r} in {self._path}, expected 'left' or 'right'"
             raise ProductError(msg)
-        grid = RadarGrid(
-            epoch=swath.epoch,
-            line_zero_time=swath.first_time,
-            line_interval=swath.line_interval,
-            lines=swath.lines,
-            samples=swath.samples,
-            near_range=swath.near_range,
-            sample_spacing=swath.sample_spacing,
-            look_side="left" if side == "left" else "right",
-            wavelength=swath.wavelength,
-            polarisations=swath.polarisations,
-            mission=self.mission,
-            product="SLC",
-            swath=name,
-            doppler=self.doppler(name) if focusing == "native" else None,
-        )
+        doppler = self.doppler(name) if focusing == "native" else None
+        with file_errors(self._path, SPECIFICATION, ProductError):
+            grid = RadarGrid(
+                epoch=swath.epoch,
+                line_zero_time=swath.first_time,
+                line_interval=swath.line_interval,
+                lines=swath.lines,
+                samples=swath.samples,
+                near_range=swath.near_range,
+                sample_spacing=swath.sample_spacing,
+                look_side="left" if side == "left" else "right",
+                wavelength=swath.wavelength,
+                polarisations=swath.polarisations,
+                mission=self.mission,
+                product="SLC",
+                swath=name,
+                doppler=doppler,
+            )
         return grid, self._orbit(grid, orbit)
 
     def scene(

@@ -7,12 +7,15 @@ the same whatever was computed beside it. A result of several dates has an item 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import rasterio
 import rioxarray
 import xarray as xr
 
+from sarheight._files import file_errors, file_reader, read_json
+from sarheight.errors import DamagedFileError
 from sarheight.layover.result import VARIABLES
 from sarheight.output._bands import (
     PACKINGS,
@@ -30,11 +33,9 @@ from sarheight.output._geotiff import (
     restore_dataset,
     write_scratch,
 )
+from sarheight.output._provenance import file_digest
 from sarheight.output.grid import TIME, grid_transform
 from sarheight.output.stac import STAC_SUFFIX, layers_item, records_by_time
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 GEOTIFF = ".tif"
 
@@ -121,12 +122,47 @@ def list_layers(folder: Path) -> list[Path]:
     return layers
 
 
+def _check_items(folder: Path, layers: list[Path], *, contents: bool) -> None:
+    """Compare layers with the STAC items beside them: their sizes, and with `contents` SHA-256."""
+    found = {path.name: path for path in layers}
+    for item in sorted(folder.glob(f"*{STAC_SUFFIX}")):
+        with file_errors(item, "a STAC item"):
+            stated = [
+                (Path(asset["href"]).name, asset["file:size"], str(asset["file:checksum"]))
+                for asset in read_json(item)["assets"].values()
+                if "file:checksum" in asset
+            ]
+        missing = [name for name, _, _ in stated if name not in found]
+        if missing:
+            msg = (
+                f"'{folder}' is incomplete: found no {', '.join(missing[:3])}, which {item.name} "
+                f"lists; copy it again from where it was whole, or remove {item.name} if layers "
+                "were removed on purpose"
+            )
+            raise DamagedFileError(msg)
+        for name, size, checksum in stated:
+            path = found[name]
+            # The checksum is a multihash, which ends in the SHA-256.
+            same = path.stat().st_size == size and (
+                not contents or checksum.endswith(file_digest(path))
+            )
+            if not same:
+                msg = (
+                    f"'{path}' differs from its size or checksum in {item.name}, so it is damaged "
+                    "or was changed: copy it again from where it was whole, or remove the item"
+                )
+                raise DamagedFileError(msg)
+
+
+@file_reader("a folder of layers")
 def read_layers(folder: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
     """Read a result from a folder that `write_layers` has written."""
     images: dict[str, list[xr.DataArray]] = {}
     tags: dict[str, list[dict[str, str]]] = {}
     file_tags: dict[str, str] = {}
-    for path in list_layers(folder):
+    layers = list_layers(folder)
+    _check_items(folder, layers, contents=chunks is None)
+    for path in layers:
         with rasterio.open(path) as file:
             tag, file_tags = file.tags(1), file.tags()
         image = rioxarray.open_rasterio(path, chunks=chunks)
