@@ -552,5 +552,8 @@ class NisarProduct:
         if source is None or str(source) == "annotation":
             with open_file(self._path) as file:
                 return self._layout.orbit(file).with_epoch(grid.epoch)
+        if Path(source).is_dir():
+            msg = f"found the folder {source}, expected an orbit file of ESA (EOF) or an Orbit"
+            raise ValueError(msg)
         window = (self.start, self.stop)
         return read_orbit_file(Path(source), window=window).with_epoch(grid.epoch)

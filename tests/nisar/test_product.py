@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 import pytest
+import xarray as xr
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
+from sarheight.cli import app
 from sarheight.doppler import DopplerLUT
 from sarheight.errors import ProductError
 from sarheight.geometry import geo2rdr
+from sarheight.illumination import simulate
 from sarheight.nisar import open_product
 from sarheight.product import is_product
 from sarheight.product import open_product as open_any
 from tests.conftest import shared_data
 from tests.dems import dem_around, hills
+from tests.mountains import PLAIN, mountain, raster
 from tests.rslc_files import write_rslc
 from tests.synthetic import synthetic_grid
 
@@ -164,6 +169,31 @@ def test_parts_and_averages_are_read(tmp_path: Path) -> None:
     assert coarse.image.shape == (15, 16)
     # 0.8 and 0.5 of the pixels are independent.
     assert coarse.grid.looks == pytest.approx(20 * 0.4)
+
+
+def test_the_command_line_takes_a_product(tmp_path: Path) -> None:
+    grid, orbit = synthetic_grid(
+        lines=300, samples=400, height=PLAIN, ground_range=False, sample_spacing=6.0
+    )
+    heights = raster(mountain(40, 50))
+    heights.drop_attrs().rio.write_crs(heights.rio.crs).rio.to_raster(tmp_path / "dem.tif")
+    power = np.nan_to_num(simulate(heights, grid, orbit).image.values)
+    lut = DopplerLUT(
+        [grid.first_time - 1.0, grid.last_time + 1.0],
+        [grid.near_range - 1e3, grid.near_range + 1e4],
+        np.zeros((2, 2)),
+    )
+    image = (np.sqrt(0.5 * power) * numbers(0, grid.shape)).astype(np.complex64)
+    path = write_rslc(tmp_path / "rslc.h5", {"A": {"HH": image}}, {"A": grid}, orbit, doppler=lut)
+    done = CliRunner().invoke(app, ["info", str(path)])
+    assert done.exit_code == 0, done.output
+    assert "300 lines x 400 samples of HH" in " ".join(done.output.split())
+    output = tmp_path / "result.nc"
+    words = ["reconstruct", str(path), "--dem", str(tmp_path / "dem.tif"), "-o", str(output)]
+    done = CliRunner().invoke(app, [*words, "--vertical", "ellipsoidal", "--coregister", "none"])
+    assert done.exit_code == 0, done.output
+    with xr.open_dataset(output) as result:
+        assert float(np.isfinite(result["gamma0"]).mean()) > 0.8
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
