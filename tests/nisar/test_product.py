@@ -231,6 +231,35 @@ def test_damage_is_named(tmp_path: Path) -> None:
         open_product(path).scene()
 
 
+@pytest.mark.parametrize(
+    ("older", "value"), [(False, np.nan), (True, np.zeros((3, 3, 3))), (False, b"\xff")]
+)
+def test_whatever_is_damaged_there_is_a_word_for_it(
+    tmp_path: Path,
+    older: bool,  # noqa: FBT001
+    value: float | bytes | NDArray[np.float64],
+) -> None:
+    path, *_ = written(tmp_path, older=older)
+    whole = path.read_bytes()
+    names: list[str] = []
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: names.append(name) if hasattr(item, "dtype") else None)
+    refused = 0
+    for name in names:
+        path.write_bytes(whole)
+        with h5py.File(path, "r+") as file:
+            shape = file[name].shape
+            del file[name]
+            file[name] = np.full(shape, value) if isinstance(value, float) else value
+        try:
+            product = open_product(path)
+            product.summary()
+            product.scene(polarisations=("HH",), focusing="native").image.compute()
+        except (ProductError, ValueError):
+            refused += 1
+    assert refused > 5
+
+
 def test_a_centroid_that_does_not_cover_the_image_is_refused(tmp_path: Path) -> None:
     path, *_ = written(tmp_path)
     name = "science/LSAR/RSLC/metadata/processingInformation/parameters/frequencyA/slantRange"
