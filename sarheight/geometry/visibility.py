@@ -134,12 +134,14 @@ def classify_cells(
     return cells[0], cells[1]
 
 
-def illuminated_cells(geometry: PassGeometry) -> NDArray[np.bool_]:
+def illuminated_cells(
+    geometry: PassGeometry, layout: ProfileLayout | None = None
+) -> NDArray[np.bool_]:
     """Find the cells of a DEM that the radar illuminates, shape (rows, columns).
 
     These are the cells that `classify_cells` finds neither void nor in shadow, found faster.
     """
-    profiles = terrain_profiles(geometry)
+    profiles = terrain_profiles(geometry, layout)
     along = np.empty((1, profiles.count, profiles.heights.shape[1]), dtype=np.uint8)
     illuminate_profiles(*profiles.inputs, along[0])
     illuminated: NDArray[np.bool_] = _on_cells(profiles, along)[0] == 1

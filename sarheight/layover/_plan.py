@@ -24,12 +24,18 @@ from sarheight.dem.checked import CheckedDem, north_up
 from sarheight.dem.layout import check_layout, require_heights
 from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas, pixel_areas, require_overlap
 from sarheight.geometry.tables import ground_model, radar_model
-from sarheight.geometry.visibility import ProfileLayout, classify_cells, profile_layout
+from sarheight.geometry.visibility import (
+    ProfileLayout,
+    classify_cells,
+    illuminated_cells,
+    profile_layout,
+)
 from sarheight.illumination import ConstantGamma
 from sarheight.illumination.simulate import illuminate, is_illuminated
 from sarheight.layover._scenes import require_small_cells
 from sarheight.layover._tasks import FILE_CACHE, load, release_memory, slim
 from sarheight.layover.allocation import Observation, PassTile, intensities
+from sarheight.layover.facets import divide_heights, facet_places, facets_of
 from sarheight.layover.tiles import CACHED_SHARE, HeightRange, TilePlanner, grid_scale
 
 if TYPE_CHECKING:
@@ -54,6 +60,7 @@ class Settings:
     foreshortening: float
     smallest_area: float
     variables: tuple[str, ...]
+    facets: int | None = None  # facets along a side of a cell; chosen where there is none
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +95,21 @@ class SceneDem:
         part = self.array.isel(y=slice(box[0], box[1]), x=slice(box[2], box[3]))
         return part.copy(data=slim(part.data)) if is_lazy(part) else part
 
-    @property
-    def ground(self) -> GroundModel:
-        """Positions of the cells."""
-        x, y = (self.grid[name].values.astype(np.float64) for name in ("x", "y"))
+    def ground(self, facets: int = 1) -> GroundModel:
+        """Positions of the cells, or of so many facets along a side of each."""
+        x, y = (
+            _facet_coordinates(self.grid[name].values.astype(np.float64), facets)
+            for name in ("x", "y")
+        )
         return ground_model(x, y, pyproj.CRS.from_user_input(self.grid.rio.crs))
+
+
+def _facet_coordinates(centres: NDArray[np.float64], facets: int) -> NDArray[np.float64]:
+    """Divide the coordinates of cells along an axis into those of their facets."""
+    if facets == 1:
+        return centres
+    step = (centres[-1] - centres[0]) / max(centres.size - 1, 1)
+    return np.asarray(centres[0] + step * facet_places(centres.size, facets))
 
 
 def is_lazy(*arrays: xr.DataArray) -> bool:
@@ -149,6 +166,15 @@ class PassPlan:
 
 
 @dataclass(frozen=True, eq=False)
+class FacetPlan:
+    """The facets of the whole DEM, where a cell has more than one."""
+
+    ground: GroundModel  # their positions
+    profiles: tuple[ProfileLayout, ...]  # those through them, for each pass
+    heights: HeightRange  # of each block of cells and those around it, to which facets are limited
+
+
+@dataclass(frozen=True, eq=False)
 class ScenePlan:
     """What all tiles of a scene have in common."""
 
@@ -156,6 +182,7 @@ class ScenePlan:
     ground: GroundModel
     scale: GridScale
     foreshortening: float  # threshold, see `sarheight.layover.masks`
+    facets: FacetPlan | None = None  # none where each cell is one facet
     memory_limit: float = math.inf  # bytes that the process may hold
     file_cache: int = FILE_CACHE  # bytes of file blocks that may be cached, which are among them
 
@@ -170,39 +197,48 @@ def plan_scene(
     GeometryError
         If DEM and an image do not overlap, or cells are far larger than an image.
     """
-    ground = dem.ground
+    ground = dem.ground()
     height = dem.heights.middle
     radars = tuple(radar_model(scene.grid, scene.orbit) for scene in scenes)
     scale = grid_scale(dem.grid, ground, radars, height)
+    facets = facets_of(scale.cell_sizes) if settings.facets is None else settings.facets
+    scale = replace(scale, facets=facets)
     images = tuple((scene.grid.lines, scene.grid.samples) for scene in scenes)
     planner = TilePlanner.over(ground, radars, images, scale, dem.heights)
     for scene, radar, bounds in zip(scenes, radars, planner.bounds, strict=True):
         require_overlap(dem.grid, scene.grid, radar, bounds.reshape(-1, 4))
     require_small_cells(scale, scenes, settings.smallest_area)
-    nothing = np.broadcast_to(np.float32(np.nan), scale.shape)
     passes = tuple(
         PassPlan(
             scene.grid,
             radar,
-            profile_layout(
-                PassGeometry(dem.grid, scene.grid, nothing, ground, radar, np.empty((0, 4))), height
-            ),
+            _profile_layout(dem, scene.grid, ground, radar),
             pixel_areas(scene.grid, radar, scene.calibration),
             pixel_areas(scene.grid, radar, "sigma0"),
         )
         for scene, radar in zip(scenes, radars, strict=True)
     )
     cache = file_cache_of(memory_limit)
-    plan = ScenePlan(passes, ground, scale, settings.foreshortening, memory_limit, cache)
+    divided = _facet_plan(dem, facets, passes) if facets > 1 else None
+    plan = ScenePlan(passes, ground, scale, settings.foreshortening, divided, memory_limit, cache)
     return plan, planner
 
 
-def _without_terrain(
-    dem: xr.DataArray, grid: RadarGrid, ground: GroundModel, radar: RadarModel
-) -> PassGeometry:
-    """Return the geometry of a pass over a DEM whose heights do not matter."""
-    nothing = np.broadcast_to(np.float32(np.nan), dem.shape)
-    return PassGeometry(dem, grid, nothing, ground, radar, np.empty((0, 4)))
+def _facet_plan(dem: SceneDem, facets: int, passes: Sequence[PassPlan]) -> FacetPlan:
+    """Measure what the facets of all tiles have in common."""
+    ground = dem.ground(facets)
+    layouts = tuple(_profile_layout(dem, one.grid, ground, one.radar, facets) for one in passes)
+    return FacetPlan(ground, layouts, dem.heights.with_neighbours())
+
+
+def _profile_layout(
+    dem: SceneDem, grid: RadarGrid, ground: GroundModel, radar: RadarModel, facets: int = 1
+) -> ProfileLayout:
+    """Lay out profiles through the whole DEM, or through its facets; heights do not matter."""
+    rows, columns = dem.grid.shape
+    nothing = np.broadcast_to(np.float32(np.nan), (rows * facets, columns * facets))
+    geometry = PassGeometry(dem.grid, grid, nothing, ground, radar, np.empty((0, 4)))
+    return profile_layout(geometry, dem.heights.middle)
 
 
 def file_cache_of(memory_limit: float) -> int:
@@ -248,14 +284,21 @@ def observe(plan: ScenePlan, loaded: TileInput) -> list[Observation]:
     inner = (core[0] - row, core[1] - row, core[2] - column, core[3] - column)
     heights = _contiguous(loaded.dem)
     ground = _window_ground(plan.ground, window, plan.scale.shape)
+    divided = None if plan.facets is None else _divide_window(plan, plan.facets, loaded, heights)
     observations = []
-    for whole, pixels, image in zip(plan.passes, loaded.tile.pixels, loaded.images, strict=True):
+    passes = zip(plan.passes, loaded.tile.pixels, loaded.images, strict=True)
+    for index, (whole, pixels, image) in enumerate(passes):
         geometry = _window_view(whole, pixels, loaded.dem, heights, ground)
         category, fold_count = classify_cells(geometry, plan.foreshortening, whole.profiles)
         operator = illuminate(geometry, ConstantGamma(1.0), is_illuminated(category))
+        one = PassTile(image, _window_areas(whole.measured, pixels), operator, inner)
+        if plan.facets is not None and divided is not None:
+            view = _window_view(whole, pixels, *divided)
+            lit = illuminated_cells(view, plan.facets.profiles[index])
+            one = one.divided(illuminate(view, ConstantGamma(1.0), lit), plan.scale.facets)
         observations.append(
             Observation(
-                PassTile(image, _window_areas(whole.measured, pixels), operator, inner),
+                one,
                 category,
                 fold_count,
                 _window_areas(whole.ellipsoid, pixels),
@@ -263,6 +306,23 @@ def observe(plan: ScenePlan, loaded: TileInput) -> list[Observation]:
             )
         )
     return observations
+
+
+def _divide_window(
+    plan: ScenePlan, divided: FacetPlan, loaded: TileInput, heights: NDArray[np.float32]
+) -> tuple[xr.DataArray, NDArray[np.float32], GroundModel]:
+    """Divide the cells of a window into facets: their DEM, heights and positions."""
+    n, window = plan.scale.facets, loaded.tile.window
+    fine = divide_heights(heights, n, divided.heights, (window[0], window[2]))
+    coordinates = {
+        name: _facet_coordinates(loaded.dem[name].values.astype(np.float64), n)
+        for name in ("y", "x")
+    }
+    dem = xr.DataArray(fine, dims=("y", "x"), coords=coordinates)
+    first, end, left, right = window
+    box = (first * n, end * n, left * n, right * n)
+    shape = (plan.scale.shape[0] * n, plan.scale.shape[1] * n)
+    return dem, fine, _window_ground(divided.ground, box, shape)
 
 
 def _window_view(

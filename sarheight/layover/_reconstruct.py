@@ -74,6 +74,7 @@ from sarheight.layover._tasks import (
     run,
     task,
 )
+from sarheight.layover.facets import MOST_FACETS
 from sarheight.layover.result import (
     VARIABLES,
     Values,
@@ -113,6 +114,7 @@ def reconstruct(
     smallest_area: float = 0.03,
     variables: Sequence[str] | None = None,
     memory_limit: float | str = "2 GiB",
+    facets: int | None = None,
 ) -> xr.Dataset:
     r"""Reconstruct the backscatter of each place on the ground from images with layover.
 
@@ -155,6 +157,10 @@ def reconstruct(
         Where image or DEM are dask-backed, the bytes that a process may take which works on
         tiles of the scene: a number, or text such as "2 GiB". Tiles are made as large as that
         allows. The result does not depend on it.
+    facets : int, optional
+        Facets along each side of a cell, 1 to 3: the surface within a coarse cell is interpolated
+        from its neighbours, as its image shows more of it than one plane. By default one for
+        each three pixels along the side of a cell. Masks and angles stay those of cells.
 
     Returns
     -------
@@ -216,10 +222,12 @@ def reconstruct(
         raise ValueError(msg)
     if grid is not None and not isinstance(grid, RadarGrid):
         dem, grid = to_grid(dem, grid), None
+    if facets is not None and facets not in range(1, MOST_FACETS + 1):
+        msg = f"found facets={facets!r}, expected 1 to {MOST_FACETS} along each side of a cell"
+        raise ValueError(msg)
     chosen = PosteriorMean() if method is None else method
-    settings = Settings(
-        _law_of(chosen, law), chosen, foreshortening, smallest_area, _variable_names(variables)
-    )
+    names = _variable_names(variables)
+    settings = Settings(_law_of(chosen, law), chosen, foreshortening, smallest_area, names, facets)
     limit = _memory_bytes(memory_limit)
     scenes = scenes_of(image, grid, orbit, calibration)
     checked = SceneDem.of(dem, file_cache_of(limit))
@@ -246,6 +254,7 @@ def reconstruct(
         "calibration": [scene.calibration for scene in scenes],
         "foreshortening": foreshortening,
         "smallest_area": smallest_area,
+        "facets": plan.scale.facets,
     }
     if "map_grid" in checked.stored.attrs:
         parameters["grid"] = checked.stored.attrs["map_grid"]

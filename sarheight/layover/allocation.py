@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from sarheight_kernels.estimation import pool
 from sarheight_kernels.radiometry import inverse_intensity, mask_missing
 
 from sarheight.geometry.geo2rdr import angles
+from sarheight.layover.facets import repeat_cells, sum_facets
 from sarheight.layover.tiles import sampled_cells
 
 if TYPE_CHECKING:
@@ -88,22 +89,50 @@ class AllocatedRcs:
 
 @dataclass(frozen=True, eq=False)
 class PassTile:
-    """The image of one pass over a tile, and the operator that simulates it."""
+    """The image of one pass over a tile, and the operator that simulates it.
+
+    Where a cell is divided into facets (`sarheight.layover.facets`), the operator is that of the
+    facets, and values of cells are sums over theirs.
+    """
 
     image: Image  # intensity; a pixel that is not finite in one polarisation counts for none
     areas: PixelAreas  # areas of the pixels to which intensities refer
-    operator: Illumination  # which cell illuminates which pixel
+    operator: Illumination  # which facet illuminates which pixel
     core: Box | None = None  # cells that count in sums over cells; all by default
     ellipsoid: PixelAreas | None = None  # areas to which the geocoded image refers, if wanted
+    facets: int = 1  # facets along a side of a cell
+    undivided: Illumination | None = None  # operator of cells, where they are divided
+
+    @property
+    def cells(self) -> Illumination:
+        """The operator of cells that are not divided."""
+        return self.operator if self.undivided is None else self.undivided
 
     @property
     def geometry(self) -> PassGeometry:
-        """The DEM under the radar."""
-        return self.operator.geometry
+        """The DEM of cells under the radar."""
+        return self.cells.geometry
+
+    def divided(self, operator: Illumination, facets: int) -> PassTile:
+        """Divide each cell into facets along its sides, with their operator."""
+        return replace(self, operator=operator, facets=facets, undivided=self.cells)
 
     def under(self, law: BackscatterLaw, ellipsoid: PixelAreas | None = None) -> PassTile:
         """Return the same image under another backscatter law, to be geocoded or not."""
-        return replace(self, operator=self.operator.with_law(law), ellipsoid=ellipsoid)
+        return replace(
+            self,
+            operator=self.operator.with_law(law),
+            ellipsoid=ellipsoid,
+            undivided=None if self.undivided is None else self.undivided.with_law(law),
+        )
+
+    def to_cells(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Sum values of facets, shape (..., rows * n, columns * n), to cells."""
+        return sum_facets(values, self.facets)
+
+    def to_facets(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Repeat values of cells, shape (..., rows, columns), for each of their facets."""
+        return repeat_cells(values, self.facets)
 
     def allocate(
         self,
@@ -126,6 +155,8 @@ class PassTile:
         first : AllocatedRcs, optional
             An earlier step's, which then serves for diagnostics and the geocoded image.
         """
+        if self.undivided is not None:
+            return self._allocate_to_facets(assumed, blur, cells, first)
         shape = self.geometry.heights.shape
         polarisations = self.image.shape[0]
         geocoded = 0 if first is not None or self.ellipsoid is None else polarisations
@@ -154,6 +185,38 @@ class PassTile:
             return result
         return replace(result, diagnostics=first.diagnostics, geocoded=first.geocoded)
 
+    def _allocate_to_facets(
+        self,
+        assumed: Layers | None,
+        blur: Taps | None,
+        cells: NDArray[np.bool_] | None,
+        first: AllocatedRcs | None,
+    ) -> AllocatedRcs:
+        """Do the work of `allocate` where cells are divided into facets.
+
+        Contribution share, speckle and geocoded image are no sums over facets: they are those of
+        cells that are not divided.
+        """
+        core = None
+        if self.core is not None:
+            first_row, end_row, left, right = (edge * self.facets for edge in self.core)
+            core = first_row, end_row, left, right
+        each = replace(self, core=core, ellipsoid=None, facets=1, undivided=None)
+        whole = replace(self, operator=self.cells, facets=1, undivided=None)
+        fine = each.allocate(
+            None if assumed is None else self.to_facets(assumed),
+            blur,
+            None if cells is None else self.to_facets(cells),
+            first,
+        )
+        result = whole.allocate(assumed, blur, cells) if first is None else first
+        rcs = self.to_cells(fine.rcs)
+        if first is None:
+            _sum_diagnostics(fine, self.facets, result)
+        reflectivity = np.full_like(rcs, np.nan)
+        np.divide(rcs, result.expected, out=reflectivity, where=result.expected > 0.0)
+        return replace(result, rcs=rcs, reflectivity=reflectivity, total=fine.total)
+
     def _gather(
         self,
         polarisations: slice,
@@ -169,7 +232,7 @@ class PassTile:
         measured = self.areas.lines, self.areas.areas
         ellipsoid = self.areas if self.ellipsoid is None else self.ellipsoid
         inverse_intensity(self.image, *measured, simulated)
-        view = self.geometry
+        view = self.operator.geometry
         totals = np.empty((view.bounds.shape[0], image.shape[0]))
         allocate_rcs(
             view.ground,
@@ -201,6 +264,26 @@ class PassTile:
             pool(sharp, simulated, True, *blur, smooth)  # noqa: FBT003 - kernels take no keywords
             np.multiply(smooth, simulated, out=smooth, casting="same_kind")
         return smoothed
+
+
+def _sum_diagnostics(fine: AllocatedRcs, facets: int, result: AllocatedRcs) -> None:
+    """Write sums over facets in place of the expected RCS and area of cells."""
+    for index in (0, 1):
+        result.diagnostics[index] = sum_facets(fine.diagnostics[index], facets)
+    expected = result.expected
+    # A cell of which nothing is expected while something is of its facets: one on a ridge, say,
+    # that faces away as a whole. Its share and speckle are the means over its facets, weighted by
+    # what is expected of them, as if they shared no pixels.
+    hidden = (expected > 0.0) & ~(result.contribution >= 0.0)
+    if hidden.any():
+        weight = fine.expected
+        shared = sum_facets(np.nan_to_num(fine.contribution) * weight, facets)
+        speckle = sum_facets(np.nan_to_num(fine.speckle) * weight**2, facets)
+        result.contribution[hidden] = shared[hidden] / expected[hidden]
+        result.speckle[hidden] = speckle[hidden] / expected[hidden] ** 2
+    nothing = ~(expected > 0.0)
+    result.contribution[nothing] = np.nan
+    result.speckle[nothing] = np.nan
 
 
 @dataclass(frozen=True, eq=False)

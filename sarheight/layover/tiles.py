@@ -29,6 +29,7 @@ from sarheight_kernels.orbit import evaluate_orbit
 from sarheight_kernels.tiles import TILE, height_range_bounds, meets_image, tile_height_ranges
 
 from sarheight.dem import local_posting
+from sarheight.layover.facets import STENCIL
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -62,6 +63,8 @@ LEAST_SHARE = 0.2
 """Part of a memory limit that arrays may take at least."""
 SIDES = (64, 128, 256, 512, 1024, 2048, 3072, 4096, 6144, 8192)
 """Rows and columns of tiles that are tried."""
+FACET_BYTES = (24, 24)
+"""Bytes that a facet takes in each pass, in all and for each polarisation."""
 LEAST_GAIN = 0.98
 """A tile of another shape is preferred where it saves 2 % of the work."""
 
@@ -75,6 +78,7 @@ class GridScale:
     # Rows and columns of one posting, the geometric mean of the sides of a cell.
     posting: tuple[float, float]
     cell_sizes: tuple[tuple[float, float], ...]  # lines, samples of a cell in each pass
+    facets: int = 1  # facets along a side of a cell, see `sarheight.layover.facets`
 
     def ground_taps(self, postings: float) -> Taps:
         """Return Gaussian weights on the ground for a standard deviation in postings."""
@@ -298,14 +302,16 @@ class TilePlanner:
     def _around(self, core: Box, down: int, across: int) -> Box:
         """Widen a tile to whole blocks, and so far that the posts around each of them are there.
 
-        A block whose neighbours' heights are missing would be fitted by other polynomials.
+        A block whose neighbours' heights are missing would be fitted by other polynomials. The
+        first facet beyond a block depends on two cells there.
         """
         rows, columns = self.scale.shape
+        beyond = 1 if self.scale.facets == 1 else STENCIL
         return (
             max((core[0] - down) // TILE - 1, 0) * TILE,
-            min(-(-(core[1] + down) // TILE) * TILE + 1, rows),
+            min(-(-(core[1] + down) // TILE) * TILE + beyond, rows),
             max((core[2] - across) // TILE - 1, 0) * TILE,
-            min(-(-(core[3] + across) // TILE) * TILE + 1, columns),
+            min(-(-(core[3] + across) // TILE) * TILE + beyond, columns),
         )
 
     def _halo(self, core: Box, support: Support, lowest: float, highest: float) -> tuple[int, int]:
@@ -356,6 +362,9 @@ class TilePlanner:
         """Estimate the memory that the work on a tile takes, while the next one is read."""
         cells = _size(tile.window)
         per_cell = support.bytes_per_cell[0] + support.bytes_per_cell[1] * polarisations
+        if self.scale.facets > 1:
+            per_facet = FACET_BYTES[0] + FACET_BYTES[1] * polarisations
+            per_cell += self.scale.facets**2 * per_facet
         per_pixel = support.bytes_per_pixel[0] + support.bytes_per_pixel[1] * polarisations
         total = 12.0 * cells
         for pixels in tile.pixels:

@@ -1,0 +1,158 @@
+r"""Facets: the parts into which a coarse cell is divided, so that its surface is not one plane.
+
+A cell many pixels wide is imaged as many pixels, whose areas follow the surface within the cell.
+The DEM is therefore interpolated to `n` by `n` facets a cell by cubic convolution (Keys 1981,
+equation 15, a = -1/2): separable, third order, and local. A facet depends on the 4 x 4 cells
+around it, so that a part of a DEM gives the same facets as the whole.
+
+References
+----------
+Keys, R. G. (1981). Cubic convolution interpolation for digital image processing. IEEE Transactions
+on Acoustics, Speech, and Signal Processing 29(6), 1153-1160.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sarheight_kernels.tiles import TILE
+
+if TYPE_CHECKING:
+    from sarheight.layover.tiles import HeightRange
+
+    Heights = NDArray[np.float32]
+
+PIXELS_PER_FACET = 3.0
+"""Lines and samples of a facet: smaller ones gain nothing, larger ones blur the image's areas."""
+MOST_FACETS = 3
+"""Facets along a side of a cell at most: heights between the posts are not known any finer."""
+STENCIL = 2
+"""Cells to either side of a cell on which its facets depend."""
+
+
+def facets_of(cell_sizes: Sequence[tuple[float, float]]) -> int:
+    """Choose the facets along a side of a cell, by lines and samples of a cell in each pass."""
+    pixels = [float(np.sqrt(lines * samples)) for lines, samples in cell_sizes]
+    # A cell on the side to which the radar does not look has no size.
+    largest = max((size for size in pixels if np.isfinite(size)), default=0.0)
+    return int(np.clip(round(largest / PIXELS_PER_FACET), 1, MOST_FACETS))
+
+
+def facet_places(cells: int, facets: int) -> NDArray[np.float64]:
+    """Place the facets along a side of a DEM, in cells; shape (cells * facets,)."""
+    return (np.arange(cells * facets) + 0.5) / facets - 0.5
+
+
+def divide_heights(
+    heights: Heights,
+    facets: int,
+    ranges: HeightRange | None = None,
+    first: tuple[int, int] = (0, 0),
+) -> Heights:
+    """Interpolate heights of cells to their facets.
+
+    Beyond a void and the DEM's border heights go on in a straight line. The facets of a void cell
+    are void. Planes come back exactly, and so do quadratics away from voids and borders.
+
+    Parameters
+    ----------
+    heights : array, shape (rows, columns)
+        Heights of the centres of the cells in metres; NaN where void.
+    facets : int
+        Facets along a side of a cell.
+    ranges : HeightRange, optional
+        Height range of each block of the whole DEM and of the blocks around it, to which facets
+        are limited: the tile planner counts on it.
+    first : tuple of int
+        Row and column of the first cell in the whole DEM, at the corner of a block.
+
+    Returns
+    -------
+    array, shape (rows * facets, columns * facets)
+    """
+    fine = _divide_rows(_divide_rows(heights, facets).T, facets).T
+    fine = np.ascontiguousarray(fine)
+    if ranges is not None:
+        _limit(fine, facets, ranges, (first[0] // TILE, first[1] // TILE))
+    return fine
+
+
+def _limit(fine: Heights, facets: int, ranges: HeightRange, block: tuple[int, int]) -> None:
+    """Limit facets to height ranges, in place; `block` is that of the first facet."""
+    size = TILE * facets
+    for i in range(-(-fine.shape[0] // size)):
+        for j in range(-(-fine.shape[1] // size)):
+            part = fine[i * size : (i + 1) * size, j * size : (j + 1) * size]
+            at = block[0] + i, block[1] + j
+            np.clip(part, ranges.lowest[at], ranges.highest[at], out=part)
+
+
+def _divide_rows(values: Heights, facets: int) -> Heights:
+    """Interpolate along the first axis: shape (rows * facets, columns)."""
+    nothing = np.full((STENCIL, values.shape[1]), np.nan, dtype=np.float32)
+    padded = np.concatenate((nothing, values, nothing))
+    here = padded[STENCIL:-STENCIL]
+    # Heights relative to the cell's own: at great heights no digits are lost.
+    before, after = padded[1:-3] - here, padded[3:-1] - here
+    far_before, far_after = padded[:-4] - here, padded[4:] - here
+    far_before[np.isnan(before)] = np.nan
+    far_after[np.isnan(after)] = np.nan
+    # Where a neighbour is void the straight line goes on, or, without any neighbour, a level one.
+    _fill(before, -after)
+    _fill(after, -before)
+    _fill(before, np.zeros_like(before))
+    _fill(after, -before)
+    _fill(far_before, 2.0 * before)
+    _fill(far_after, 2.0 * after)
+    fine = np.empty((values.shape[0] * facets, values.shape[1]), dtype=np.float32)
+    for part in range(facets):
+        place = (part + 0.5) / facets - 0.5
+        # Of the four cells around the facet the cell itself is the second, or else the third.
+        around = (
+            (before, None, after, far_after) if place >= 0.0 else (far_before, before, None, after)
+        )
+        result = fine[part::facets]
+        result[...] = here
+        for weight, height in zip(_weights(place % 1.0), around, strict=True):
+            if height is not None:
+                result += weight * height
+    return fine
+
+
+def _fill(values: Heights, others: Heights) -> None:
+    """Replace voids by other values, in place."""
+    np.copyto(values, others, where=np.isnan(values))
+
+
+def _weights(t: float) -> NDArray[np.float32]:
+    """Weights of four points at -1, 0, 1 and 2 for a place t from 0 to 1 (Keys 1981, eq. 15)."""
+    weights = (
+        -0.5 * t**3 + t**2 - 0.5 * t,
+        1.5 * t**3 - 2.5 * t**2 + 1.0,
+        -1.5 * t**3 + 2.0 * t**2 + 0.5 * t,
+        0.5 * t**3 - 0.5 * t**2,
+    )
+    return np.array(weights, dtype=np.float32)
+
+
+def sum_facets(values: NDArray[Any], facets: int) -> NDArray[Any]:
+    """Sum values of facets, shape (..., rows * n, columns * n), to cells."""
+    if facets == 1:
+        return values
+    rows = values[..., ::facets, :].copy()
+    for part in range(1, facets):
+        rows += values[..., part::facets, :]
+    cells = rows[..., ::facets].copy()
+    for part in range(1, facets):
+        cells += rows[..., part::facets]
+    return cells
+
+
+def repeat_cells(values: NDArray[Any], facets: int) -> NDArray[Any]:
+    """Repeat values of cells, shape (..., rows, columns), for each of their facets."""
+    if facets == 1:
+        return values
+    return np.repeat(np.repeat(values, facets, axis=-1), facets, axis=-2)
