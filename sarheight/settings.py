@@ -427,11 +427,15 @@ class ReconstructionOutput(ResultOutput):
     backscatter : {"linear", "db", "db-int16"}
         How layers hold σ⁰ and γ⁰: linear power, decibels, or hundredths of decibels as whole
         numbers, in half the space.
+    profile : {"ceos-nrb"}, optional
+        Add layers and fields of CEOS Analysis Ready Data, Normalised Radar Backscatter: data mask,
+        ratio of σ⁰ to γ⁰, acquisition number and heights. Not all of its requirements are met.
     quicklook : pathlib.Path, optional
         Also draw a picture: radar image, geocoded image, reconstruction, multiplicity.
     """
 
     backscatter: Annotated[Literal["linear", "db", "db-int16"], option(OUTPUT)] = "linear"
+    profile: Annotated[Literal["ceos-nrb"] | None, option(OUTPUT)] = None
     quicklook: Annotated[Path | None, option(OUTPUT, metavar="PNG")] = None
 
 
