@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight._files import file_errors, reason
+from sarheight._files import check_hdf5, file_errors, reason
 from sarheight.errors import ProductError
 from sarheight.orbit import Orbit, nanoseconds
 
@@ -39,14 +39,25 @@ UNEVEN = 1e-3
 SPECIFICATION = "an RSLC as the NISAR product specification describes it"
 
 
+LARGEST_SEARCHED = 2**30
+"""Bytes of a file that is searched for texts that would hang the library. A whole product is ten
+times as large: to search it takes as long as to read it."""
+
+
+def check_file(path: Path) -> None:
+    """Refuse a file that is not HDF5, or is damaged in a way that would hang its library."""
+    if not path.is_file():
+        msg = f"there is no file {path}"
+        raise FileNotFoundError(msg)
+    if path.stat().st_size <= LARGEST_SEARCHED:
+        check_hdf5(path, "an HDF5 file", ProductError)
+
+
 @contextmanager
 def open_file(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file, or say what is wrong with it."""
     import h5py
 
-    if not path.is_file():
-        msg = f"there is no file {path}"
-        raise FileNotFoundError(msg)
     with file_errors(path, "an HDF5 file", ProductError):
         file = h5py.File(path, "r")
     with file:
