@@ -8,8 +8,10 @@ the file. Texts have a largest size, so that no file fills the memory.
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import re
+import struct
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -155,8 +157,14 @@ def read_toml(
     return parse_toml(read_text(path, "TOML", error), str(path), error)
 
 
+LARGEST_SMALL, LARGEST_RATIO = 64 * 2**20, 2000
+"""Bytes of an array that may be without values, and how far deflate, at most, packs others."""
+MOST_TEXTS = 1_000_000
+
+
 def check_hdf5(
     path: str | os.PathLike[str],
+    expected: str = "an HDF5 file",
     error: type[SarheightError] = DamagedFileError,
     *,
     complete: bool = False,
@@ -169,6 +177,8 @@ def check_hdf5(
     ----------
     path : path-like
         The file.
+    expected : str, optional
+        What was expected.
     error : type, optional
         The error to raise.
     complete : bool
@@ -187,7 +197,13 @@ def check_hdf5(
         dict(item.attrs)
         if not isinstance(item, h5py.Dataset):
             return
-        if item.dtype.kind in "OSV":
+        size = Path(path).stat().st_size
+        if item.nbytes > max(LARGEST_SMALL, size * (1 if item.chunks is None else LARGEST_RATIO)):
+            msg = f"'{name}' claims {item.nbytes} bytes, in a file of {size}"
+            raise ValueError(msg)
+        if item.dtype.kind in "OSV" and item.size <= MOST_TEXTS:
+            if item.dtype.kind == "O" and (begin := item.id.get_offset()):
+                _check_references(path, name, begin, item.size)
             item[()]
         if complete and item.chunks is not None:
             counts = [
@@ -202,11 +218,65 @@ def check_hdf5(
             if expected - found:
                 missing.append(f"{len(expected - found)} of {len(expected)} chunks of '{name}'")
 
-    with file_errors(path, "an HDF5 file", error), h5py.File(path, "r") as file:
+    with file_errors(path, expected, error):
+        _check_heaps(path)
+    with file_errors(path, expected, error), h5py.File(path, "r") as file:
         dict(file.attrs)
         file.visititems(check)
     if missing:
         raise incomplete(path, missing, error)
+
+
+def _check_heaps(path: str | os.PathLike[str]) -> None:
+    """Raise ValueError where a global heap of an HDF5 file, which holds its texts, is damaged.
+
+    HDF5's library follows the sizes of the objects in a heap, and those of a damaged one may lead
+    it in a circle for ever.
+
+    Source: HDF5 File Format Specification, version 3.0, section III.E (global heap)
+    """
+    with Path(path).open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            begin = data.find(HEAP)
+            while begin >= 0:
+                if not _heap_is_sound(data, begin):
+                    msg = f"a heap of texts at byte {begin} is damaged"
+                    raise ValueError(msg)
+                begin = data.find(HEAP, begin + 1)
+
+
+def _check_references(path: str | os.PathLike[str], name: str, begin: int, count: int) -> None:
+    """Raise ValueError where a text claims to be longer than the file: memory is made for it."""
+    with Path(path).open("rb") as file:
+        file.seek(begin)
+        stored = file.read(count * REFERENCE.size)
+    size = Path(path).stat().st_size
+    for length, address, _ in REFERENCE.iter_unpack(stored[: len(stored) // 16 * 16]):
+        if length > size or (length and address >= size):
+            msg = f"a text of '{name}' claims {length} bytes at byte {address}, in a file of {size}"
+            raise ValueError(msg)
+
+
+REFERENCE = struct.Struct("<IQI")
+"""A text in a data set: length, address of its heap, number of the object in it."""
+HEAP = b"GCOL\x01\0\0\0"
+HEAP_HEADER, OBJECT_HEADER = struct.Struct("<8sQ"), struct.Struct("<HHIQ")
+
+
+def _heap_is_sound(data: mmap.mmap, begin: int) -> bool:
+    """Tell whether the objects of a heap follow each other up to its end."""
+    _, size = HEAP_HEADER.unpack_from(data, begin)
+    place, end = begin + HEAP_HEADER.size, begin + size
+    if not HEAP_HEADER.size <= size <= len(data) - begin:
+        return False
+    while end - place >= OBJECT_HEADER.size:
+        number, _, _, length = OBJECT_HEADER.unpack_from(data, place)
+        if number == 0:  # free space, whose length includes its header
+            return bool(OBJECT_HEADER.size <= length <= end - place)
+        place += OBJECT_HEADER.size + -(-length // 8) * 8
+    return bool(place <= end)
 
 
 SHOWN_ARRAYS = 3

@@ -49,6 +49,11 @@ perpendicular to the line of sight."""
 
 IMAGE_DIMS = ("line", "sample")
 
+LEAST_POWER, MOST_POWER = 1e-15, 1e15
+"""Typical power of an image: beyond these limits squares leave the range of single precision."""
+PIXELS_OF_CHECK = 10_000
+"""How many pixels, about, are looked at for it."""
+
 
 def require_unflattened(image: xr.DataArray | xr.Dataset) -> None:
     """Refuse an image that is terrain-flattened and on a map grid already.
@@ -140,10 +145,27 @@ class Scene:
                 "magnitude of a complex image, 10**(decibels / 10) of one in decibels"
             )
             raise ValueError(msg)
+        self._require_power()
         self.orbit.with_epoch(self.grid.epoch).require_cover(
             self.grid.first_time, self.grid.last_time
         )
         self.grid.require_doppler()
+
+    def _require_power(self) -> None:
+        """Refuse an image in memory whose typical power overflows single precision when squared."""
+        values = self.image.variable._data  # noqa: SLF001  # `data` would load a lazy image
+        if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
+            return
+        step = max(1, int((values.size / PIXELS_OF_CHECK) ** 0.5))
+        power = np.abs(values[..., ::step, ::step])
+        power = power[np.isfinite(power) & (power > 0.0)]
+        if power.size and not LEAST_POWER <= (typical := float(np.median(power))) <= MOST_POWER:
+            msg = (
+                f"found an image with a typical power of {typical:.1e}, expected calibrated "
+                f"backscatter of about 1e-3 to 10 ({LEAST_POWER:g} to {MOST_POWER:g} is accepted): "
+                "check its calibration factor"
+            )
+            raise ValueError(msg)
 
 
 # Multilooking: the mean power of windows of pixels, of images in memory or read lazily.

@@ -10,7 +10,6 @@ import multiprocessing as mp
 import os
 import resource
 import shutil
-import signal
 import traceback
 import warnings
 import zlib
@@ -27,11 +26,14 @@ from sarheight.errors import SarheightError
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
 
 __all__ = ["LONGEST", "Outcome", "Reading", "Subject", "compare", "outcomes"]
 
 LONGEST = 10.0
 """Seconds that a mutant may take."""
+LONGEST_START = 60.0
+"""Seconds until the first mutant, in which libraries are loaded."""
 LARGEST_GROWTH = 1 << 30
 """Bytes by which the memory of the process may grow."""
 ADDRESS_SPACE = 24 << 30
@@ -175,26 +177,36 @@ def outcomes(subject: Subject, seeds: Sequence[int], folder: Path) -> Iterator[O
         process = context.Process(target=_work, args=(subject, original, work, todo, send))
         process.start()
         send.close()
-        current, mutation = todo[0], ""
-        while todo:
-            stuck = not receive.poll(LONGEST + 20.0 * (not mutation))  # the first read takes longer
-            try:
-                message = None if stuck else receive.recv()
-            except EOFError:
-                message = None
-            if message is None:
-                if process.pid is not None and process.is_alive():
-                    os.kill(process.pid, signal.SIGKILL)
-                process.join()
-                kind = "hang" if stuck else "uncaught"
-                said = "" if stuck else f"the process ended with {process.exitcode}"
-                todo.remove(current)
-                yield Outcome(subject.name, current, kind, mutation, said)
-                break
-            kind, current, mutation, said = message
-            if kind != "begun":
-                todo.remove(current)
-                yield Outcome(subject.name, current, kind, mutation, said)
-        process.join()
+        try:
+            for outcome in _received(subject, todo, receive, process):
+                todo.remove(outcome.seed)
+                yield outcome
+        finally:
+            process.kill()
+            process.join()
         shutil.rmtree(work, ignore_errors=True)
     shutil.rmtree(home, ignore_errors=True)
+
+
+def _received(
+    subject: Subject, todo: Sequence[int], receive: Connection, process: BaseProcess
+) -> Iterator[Outcome]:
+    """Receive outcomes until all seeds are done, a mutant hangs, or the process ends."""
+    current, mutation, left = todo[0], "", len(todo)
+    while left:
+        stuck = not receive.poll(LONGEST if mutation else LONGEST_START)
+        try:
+            message = None if stuck else receive.recv()
+        except EOFError:
+            message = None
+        if message is None:
+            process.kill()
+            process.join()
+            kind = "hang" if stuck else "uncaught"
+            said = "" if stuck else f"the process ended with {process.exitcode}"
+            yield Outcome(subject.name, current, kind, mutation, said)
+            return
+        kind, current, mutation, said = message
+        if kind != "begun":
+            left -= 1
+            yield Outcome(subject.name, current, kind, mutation, said)

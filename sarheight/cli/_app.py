@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -111,12 +111,41 @@ def _commands(
     context.call_on_close(lambda: OPTIONS.reset(before))
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """Exit through all clean-ups."""
-    sys.exit(TERMINATED)
+REPEAT = 0.5
+"""Seconds after which a termination is repeated that was lost."""
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    """Exit through all clean-ups.
+
+    Python drops what is raised while it runs a callback, such as in an import. The exception is
+    therefore raised again until it unwinds the stack.
+    """
+    error = sys.exc_info()[1]
+    while error is not None and not _is_termination(error):
+        error = error.__context__
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, REPEAT)
+    if error is None:  # else it is on its way
+        sys.exit(TERMINATED)
+
+
+def _is_termination(error: BaseException) -> bool:
+    return isinstance(error, SystemExit) and error.code == TERMINATED
+
+
+def terminate_cleanly() -> None:
+    """Let SIGTERM end the program through all clean-ups."""
+    signal.signal(signal.SIGTERM, _terminate)
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, _terminate)
 
 
 def main() -> None:
     """Run the command line."""
-    signal.signal(signal.SIGTERM, _terminate)
-    app()
+    terminate_cleanly()
+    try:
+        app()
+    finally:
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0.0)

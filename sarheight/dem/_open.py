@@ -23,7 +23,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader, MemoryFile
 from rasterio.windows import Window
 
-from sarheight._files import reason
+from sarheight._files import check_hdf5, reason
 from sarheight.dem.checked import assume_ellipsoidal, north_up, to_ellipsoidal
 from sarheight.dem.datum import (
     ELLIPSOID,
@@ -69,6 +69,9 @@ DRIVERS = (
 Others, such as VRT, WMS, GTI or STACTA, read the files and addresses that a file names: a file
 from elsewhere could open any file of the user, or send requests to servers of the local network.
 """
+
+HDF5 = b"\x89HDF\r\n"
+"""The first bytes of HDF5, in which netCDF 4 is written."""
 
 _KEEP = "keep"
 """Value of `vertical` that leaves the heights as they are stored."""
@@ -227,6 +230,8 @@ def _open_raster(path: str, *, external: bool) -> Iterator[DatasetReader]:
                     yield source
             else:
                 drivers = [*DRIVERS, "VRT"] if is_vrt else list(DRIVERS)
+                if not is_vrt and local and _first_bytes(path).startswith(HDF5):
+                    check_hdf5(path, "a netCDF file", DemError)
                 with _open_by(path, drivers) as source:
                     if source.driver == "netCDF" and not external:
                         _require_own_pixels(path)

@@ -318,7 +318,9 @@ def _model_undulation(name: str, positions: Positions) -> tuple[Undulation, str]
         downloaded = cached_geoid(grids[0]) if grids else None
         if downloaded is not None and vertical.to_epsg() in GEOID_EPSG.values():
             return _evaluator(_grid_transformer(str(downloaded))), name
-        raise _missing_grid_error(grids[0] if grids else name, f"needed for {name}", name)
+        if not grids:
+            raise _unknown_here_error(vertical, name, positions)
+        raise _missing_grid_error(grids[0], f"needed for {name}", name)
     return _evaluator(group.transformers[0]), name
 
 
@@ -360,6 +362,19 @@ def _area_of_interest(
     longitude = unwrap_longitude(longitude, float(longitude[0]))
     west, east = ((limit + 180.0) % 360.0 - 180.0 for limit in (longitude.min(), longitude.max()))
     return AreaOfInterest(west, float(latitude.min()), east, float(latitude.max()))
+
+
+def _unknown_here_error(vertical: CRS, name: str, positions: Positions) -> VerticalDatumError:
+    """Make the error of a vertical reference that is not used where the DEM lies."""
+    longitude, latitude = (float(np.mean(axis)) for axis in positions)
+    area = vertical.area_of_use
+    used = "another area" if area is None else " ".join(area.name.split())
+    return VerticalDatumError(
+        f"{vertical.name} ({name}) has no known geoid at longitude {longitude:.1f}, latitude "
+        f"{latitude:.1f}: it is used in {used}",
+        "give the vertical reference of this DEM, the path of a grid, or one undulation in metres",
+        options={"vertical": ("EGM96", "EGM2008", "the path of a grid", "the geoid's height")},
+    )
 
 
 def _missing_grid_error(grid: str, reason: str, name: str = "") -> GeoidGridMissingError:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pyproj import CRS, Transformer
 
+from sarheight._files import file_errors
 from sarheight._runtime import library, require
 from sarheight.errors import FetchError, NotThereError, UnsafeAddressError
 from sarheight.fetch.addresses import host_of, redact, safe_name
@@ -299,12 +300,8 @@ def building_tiles(
 def _tile_addresses(path: Path, place: Place, column: str) -> list[str]:
     """Return the addresses of the tiles that meet a place."""
     geopandas = library("geopandas", extra="vector")
-    errors = library("pyogrio.errors", extra="vector")
-    try:
+    with file_errors(path, "a vector file with an index of tiles", FetchError):
         table = geopandas.read_file(path)
-    except (errors.DataSourceError, OSError, ValueError) as error:
-        msg = f"'{path}' is not a vector file with an index of tiles ({error})"
-        raise FetchError(msg) from error
     if column not in table or table.crs is None:
         names = ", ".join(map(str, table.columns))
         msg = f"found the attributes {names} in '{path}', expected {column}, and a reference system"

@@ -13,6 +13,8 @@ import rasterio
 import rioxarray
 import xarray as xr
 
+from sarheight._files import file_errors, read_json
+from sarheight.errors import DamagedFileError
 from sarheight.layover.result import VARIABLES
 from sarheight.output._bands import (
     PACKINGS,
@@ -100,16 +102,19 @@ def _date_names(dataset: xr.Dataset) -> list[str]:
 
 
 def list_layers(folder: Path) -> list[Path]:
-    """List the layers in a folder, which may hold other files.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
+    """List the layers in a folder, which may hold other files; raise where some are missing."""
+    for item in sorted(folder.glob(f"*{STAC_SUFFIX}")):
+        assets = read_json(item).get("assets", {})
+        lost = [name for name, asset in assets.items() if not (folder / asset["href"]).is_file()]
+        if lost:
+            msg = (
+                f"'{folder}' is incomplete: found no {', '.join(lost)}, which '{item.name}' lists; "
+                "copy the folder again from where it was whole, or compute it again"
+            )
+            raise DamagedFileError(msg)
     layers = []
     for path in sorted(folder.glob(f"*{GEOTIFF}")):
-        with rasterio.open(path) as file:
+        with rasterio.open(path, driver="GTiff") as file:
             if file.count == 1 and "BAND_VARIABLE" in file.tags(1):
                 layers.append(path)
     if not layers:
@@ -123,13 +128,18 @@ def list_layers(folder: Path) -> list[Path]:
 
 def read_layers(folder: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
     """Read a result from a folder that `write_layers` has written."""
+    with file_errors(folder, "a folder of layers"):
+        return _read_layers(folder, chunks)
+
+
+def _read_layers(folder: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401
     images: dict[str, list[xr.DataArray]] = {}
     tags: dict[str, list[dict[str, str]]] = {}
     file_tags: dict[str, str] = {}
     for path in list_layers(folder):
-        with rasterio.open(path) as file:
+        with rasterio.open(path, driver="GTiff") as file:
             tag, file_tags = file.tags(1), file.tags()
-        image = rioxarray.open_rasterio(path, chunks=chunks)
+        image = rioxarray.open_rasterio(path, chunks=chunks, driver="GTiff")
         assert isinstance(image, xr.DataArray)  # noqa: S101  # for the type checker: of one dataset
         if chunks is None:
             image.load().close()

@@ -20,6 +20,7 @@ import xarray as xr
 
 from sarheight._files import file_errors, parse_json
 from sarheight._runtime import ignore_missing_georeference
+from sarheight.errors import DamagedFileError
 from sarheight.output.atomic import RESULTS, require_path
 
 if TYPE_CHECKING:
@@ -44,9 +45,10 @@ def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
     FileNotFoundError
         When the path does not exist.
     ValueError
-        When the format is unknown, or the file does not say where it comes from.
+        When the format is unknown.
     DamagedFileError
-        When the file is damaged. It is a `ValueError` and an `OSError`.
+        When the file does not say where it comes from, or is damaged. It is a `ValueError` and an
+        `OSError`.
     """
     path = require_path(path, RESULTS)
     with file_errors(path, "a result"):
@@ -56,7 +58,7 @@ def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"'{path}' does not say where it comes from; only results that were written with the "
             "attribute 'provenance' do, as those of the command line"
         )
-        raise ValueError(msg)
+        raise DamagedFileError(msg)
     return parse_json(str(text), f"provenance of {path}")
 
 

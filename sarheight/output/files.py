@@ -68,8 +68,7 @@ def write_zarr(dataset: xr.Dataset, path: Path, *, chunk: int = CHUNK) -> None:
     for variable in dataset.data_vars.values():
         variable.encoding["chunks"] = _chunks(variable, chunk)
     for every in dataset.variables.values():
-        if every.dtype.kind in "iuf":
-            every.encoding["compressors"] = zarr_compressor()
+        every.encoding["compressors"] = zarr_compressor()
     # A chunk that is missing in a store is then one that was lost.
     dataset.to_zarr(path, mode="w-", zarr_format=2, consolidated=True, write_empty_chunks=True)
 

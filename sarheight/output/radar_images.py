@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 RASTERS, STORES = (".tif", ".tiff"), (".nc", ".zarr")
 SUFFIXES = (*RASTERS, *STORES)
+NAMES_OF_POLARISATIONS = ("VV", "VH", "HH", "HV")
 RADAR_DIMS = {"line": "y", "sample": "x"}
 WHOLE_PRODUCT = (
     "is a whole product, not an image file: open it by `sarheight.product.open_product`, whose "
@@ -149,16 +150,19 @@ def _require_radar_geometry(file: DatasetReader, path: Path) -> None:
         raise DamagedFileError(msg)
 
 
+def _uncalibrated(image: xr.DataArray, path: str | os.PathLike[str]) -> str:
+    return (
+        f"found {image.dtype} numbers in '{path}', expected calibrated power in floating point: "
+        "the numbers of a measurement file must be calibrated first"
+    )
+
+
 def _image_of_bands(
     image: xr.DataArray, nodata: float | None, names: tuple[str | None, ...], path: Path
 ) -> xr.DataArray:
     """Join the bands of a raster of calibrated power to one image."""
     if image.dtype.kind != "f":
-        msg = (
-            f"found {image.dtype} numbers in '{path}', expected calibrated power in floating "
-            "point: the numbers of a measurement file must be calibrated first"
-        )
-        raise DamagedFileError(msg)
+        raise DamagedFileError(_uncalibrated(image, path))
     power = image.astype(np.float32)
     if nodata is not None:
         power = power.where(image != nodata)
@@ -321,14 +325,34 @@ def _read_image(
             "image, called beta0, sigma0 or gamma0"
         )
         raise DamagedFileError(msg)
-    return _select_polarisations(dataset[names[0]], polarisations, path), dict(dataset.attrs)
+    image = dataset[names[0]]
+    if image.dtype.kind not in "fc":
+        raise DamagedFileError(_uncalibrated(image, path))
+    known = (
+        str(image["polarisation"].values) if image.coords.get("polarisation") is not None else ""
+    )
+    if not known and GRID in dataset.attrs:
+        known = ", ".join(grid_from_json(dataset.attrs[GRID]).polarisations)
+    return _select_polarisations(image, polarisations, path, known), dict(dataset.attrs)
 
 
 def _select_polarisations(
-    image: xr.DataArray, polarisations: Sequence[str], path: str | os.PathLike[str]
+    image: xr.DataArray, polarisations: Sequence[str], path: str | os.PathLike[str], known: str = ""
 ) -> xr.DataArray:
-    """Select polarisations by name, or name them where the file does not."""
-    if not polarisations or "polarisation" not in image.dims:
+    """Select polarisations by name, or name them where the file does not.
+
+    `known` is the polarisation of an image that has no dimension of that name.
+    """
+    if not polarisations:
+        return image
+    if "polarisation" not in image.dims:
+        only = (known,) if known else NAMES_OF_POLARISATIONS
+        if len(polarisations) != 1 or polarisations[0] not in only:
+            msg = (
+                f"found one image in '{path}', of polarisation {' or '.join(only)}, and the "
+                f"polarisations {', '.join(polarisations)}; expected one of these, or none"
+            )
+            raise DamagedFileError(msg)
         return image
     if "polarisation" not in image.coords:
         if len(polarisations) != image.sizes["polarisation"]:

@@ -113,4 +113,4 @@ def _check_netcdf(path: Path) -> None:
     with path.open("rb") as file:
         classic = file.read(3) == b"CDF"  # the format before HDF5, which has no chunks
     if not classic:
-        check_hdf5(path, complete=True)
+        check_hdf5(path, "a NetCDF file", complete=True)

@@ -271,7 +271,7 @@ def _open_hdf5(paths: list[str], chunks: Any) -> xr.Dataset:  # noqa: ANN401  # 
         msg = f"found {', '.join(paths)}, expected one HDF5 file that is not packed"
         raise ProductError(msg)
     (path,) = paths
-    check_hdf5(path, ProductError)
+    check_hdf5(path, "an HDF5 file of OPERA", ProductError)
     try:
         data = _group(path, "data", chunks)
         identification = _group(path, "identification", None)

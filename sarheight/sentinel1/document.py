@@ -27,7 +27,12 @@ XmlSource = str | os.PathLike[str] | bytes
 """Path of an XML file, plain or compressed with xz, or the contents of such a file."""
 
 XZ_MAGIC = b"\xfd7zXZ\x00"
-LARGEST_BYTES = 256 * 2**20
+LARGEST_BYTES = 64 * 2**20
+"""Bytes of XML: an orbit file of a day has 5 MiB, the largest annotation of an SLC some 10."""
+MOST_ELEMENTS = 1_000_000
+"""Elements of an XML file, each of which takes 100 bytes or more: an orbit file has 90,000."""
+LARGEST_DICTIONARY = 128 * 2**20
+"""Bytes of memory for decompression; xz needs 65 MiB at its highest level."""
 SHOWN_CHARACTERS = 60
 NUMERALS = frozenset("0123456789+-.eE \t\r\n")
 """Characters of decimal numbers. Python's own conversion takes 1_000, nan, and digits of any script
@@ -69,7 +74,7 @@ def _contents(source: XmlSource) -> tuple[bytes, str]:
 
 
 def _decompressed(data: bytes, name: str) -> bytes:
-    decompressor = lzma.LZMADecompressor()
+    decompressor = lzma.LZMADecompressor(memlimit=LARGEST_DICTIONARY)
     try:
         contents = decompressor.decompress(data, max_length=LARGEST_BYTES + 1)
     except lzma.LZMAError as error:
@@ -89,6 +94,13 @@ def _too_large(name: str) -> str:
 
 
 def _parsed(data: bytes, name: str) -> Element:
+    # Each element opens, and all but the empty ones close.
+    if data.count(b"<") > 2 * MOST_ELEMENTS:
+        msg = (
+            f"{name} has more than {MOST_ELEMENTS} elements, expected an annotation or orbit file "
+            "of 100,000 or fewer: it was not read, check where it came from"
+        )
+        raise AnnotationError(msg)
     try:
         return defusedxml.ElementTree.fromstring(data, forbid_dtd=True)
     except DefusedXmlException as error:

@@ -15,7 +15,7 @@ import xarray as xr
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from sarheight._files import file_errors
+from sarheight._files import check_hdf5, file_errors
 from sarheight.errors import DatasetError
 from sarheight.output import nodata_value
 from sarheight.zones.channels import OPTICAL_CHANNELS, RADAR_CHANNELS
@@ -75,7 +75,9 @@ class So2SatPatches(ZoneSamples):
         self.codes = tuple(zone.code for zone in CLIMATE_ZONES)
         self.size = SIZE
         self._opened: tuple[int, h5py.File] | None = None
-        with file_errors(self.path, "an HDF5 file of So2Sat LCZ42", DatasetError):
+        kind = "an HDF5 file of So2Sat LCZ42"
+        check_hdf5(self.path, kind, DatasetError)
+        with file_errors(self.path, kind, DatasetError):
             file = self._file()
             self._check(file)
             self.labels = _class_numbers(file[LABEL][:], self.path)
