@@ -288,8 +288,9 @@ class ReconstructSettings(DemSettings):
     ----------
     image : str
         Sentinel-1 GRD or SLC as the archive delivers it: SAFE folder, zip, or a URL of either
-        (https://, s3://). Or an image in radar geometry, linear power: written by `simulate`, or
-        any raster without a map grid (then with `--like` and `--calibration`).
+        (https://, s3://); or a NISAR RSLC (.h5). Or an image in radar geometry, linear power:
+        written by `simulate`, or any raster without a map grid (then with `--like` and
+        `--calibration`).
     dem : tuple of str
         Elevation model: any raster that GDAL reads, repeated for each tile; or `auto`, to fetch
         Copernicus GLO-30.
@@ -312,7 +313,7 @@ class ReconstructSettings(DemSettings):
     bounds : tuple of float, optional
         Part to reconstruct, in degrees. Only that part of the image is read.
     swaths : tuple of str
-        Swaths of an SLC, separated by commas. Default: all.
+        Swaths of an SLC, separated by commas (default: all), or the frequency of an RSLC, A or B.
     multilook : tuple of int, optional
         Pixels to average into one, along azimuth and range.
     spacing : float, optional
@@ -426,11 +427,15 @@ class ReconstructionOutput(ResultOutput):
     backscatter : {"linear", "db", "db-int16"}
         How layers hold σ⁰ and γ⁰: linear power, decibels, or hundredths of decibels as whole
         numbers, in half the space.
+    profile : {"ceos-nrb"}, optional
+        Add layers and fields of CEOS Analysis Ready Data, Normalised Radar Backscatter: data mask,
+        ratio of σ⁰ to γ⁰, acquisition number and heights. Not all of its requirements are met.
     quicklook : pathlib.Path, optional
         Also draw a picture: radar image, geocoded image, reconstruction, multiplicity.
     """
 
     backscatter: Annotated[Literal["linear", "db", "db-int16"], option(OUTPUT)] = "linear"
+    profile: Annotated[Literal["ceos-nrb"] | None, option(OUTPUT)] = None
     quicklook: Annotated[Path | None, option(OUTPUT, metavar="PNG")] = None
 
 

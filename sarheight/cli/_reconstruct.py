@@ -151,7 +151,7 @@ def reconstruct(
     """Unfold a radar image onto a map grid.
 
     The grid is that of the elevation model or, if that is in degrees, the UTM zone. The image is a
-    Sentinel-1 product as the archive delivers it, or an image in radar geometry.
+    product of Sentinel-1 or NISAR as the archive delivers it, or an image in radar geometry.
 
     Writes reconstructed σ⁰ and γ⁰, the geocoded σ⁰ for comparison, the share of each cell in its
     pixels, layover multiplicity, layover and shadow mask, incidence angles, and a variance.
@@ -162,6 +162,7 @@ def reconstruct(
     sarheight reconstruct image.nc --dem dem.tif --vertical EGM2008 -o unfolded.tif
     sarheight reconstruct image.nc --dem dem.tif -o unfolded.zarr --quicklook unfolded.png
     sarheight reconstruct image.nc --dem dem.tif --crs EPSG:32632 --resolution 20 -o unfolded
+    sarheight reconstruct S1A_….zip --dem auto --method rtc --profile ceos-nrb -o nrb
     sarheight reconstruct image.nc --dem dem.tif --mgrs 32TPT --resolution 30 -o tile
     sarheight reconstruct image.nc --dem dem.tif --like earlier/earlier_mask.tif -o later
     sarheight reconstruct vv.tif --like s1a….xml --calibration beta0 --dem dem.tif -o vv.nc
@@ -204,7 +205,7 @@ def _reconstruct(
     from sarheight.dem.checked import CheckedDem
     from sarheight.geometry.placement import crop_scene_to_dem
     from sarheight.layover.tiles import array_bytes
-    from sarheight.output import open_result, provenance, save_png, write
+    from sarheight.output import ceos_nrb, open_result, provenance, save_png, write
 
     output, limit = result.output, parse_memory(settings.memory)
     current.stage("find the part that the elevation model covers")
@@ -238,6 +239,8 @@ def _reconstruct(
         method=methods[settings.method],
         memory_limit=limit,
     )
+    if result.profile is not None:
+        unfolded = ceos_nrb(unfolded, dem)
     current.stage("write")
     unfolded.attrs["provenance"] = provenance(
         settings.files() | fetched,

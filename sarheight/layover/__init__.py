@@ -6,7 +6,7 @@ from sarheight.layover._composite import composite, local_resolution
 from sarheight.layover._mapping import Mapping, mapping
 from sarheight.layover._posterior import RTC, Method, PosteriorMean, Reallocation
 from sarheight.layover._reconstruct import fit_law, reconstruct
-from sarheight.layover.categories import FLAGS, masks
+from sarheight.layover.categories import FLAGS, convert_mask, masks
 
 __all__ = [
     "FLAGS",
@@ -16,6 +16,7 @@ __all__ = [
     "PosteriorMean",
     "Reallocation",
     "composite",
+    "convert_mask",
     "fit_law",
     "local_resolution",
     "mapping",

@@ -43,6 +43,80 @@ FOLD_COUNT = {
 }
 """CF attributes of masks and fold counts."""
 
+OTHER_CODES = {
+    # Codes of layover, shadow and both, and of missing data; 0 is none of these.
+    "isce3": ((2, 1, 3), 127),
+    "opera": ((2, 1, 3), 255),
+    "s1ard": ((1, 2, 3), 255),
+    "snap": ((1, 2, 3), 0),
+}
+"""Masks of other programs, by name."""
+
+
+def convert_mask(
+    mask: xr.DataArray, to: Literal["isce3", "opera", "s1ard", "snap"]
+) -> xr.DataArray:
+    """Convert a mask to the codes of another program.
+
+    ======================  ====  =====  =====  =====  ====
+    meaning                 here  isce3  OPERA  s1ard  SNAP
+    ======================  ====  =====  =====  =====  ====
+    clear, foreshortening   0, 1  0      0      0      0
+    layover                 2, 3  2      2      1      1
+    shadow                  4, 5  1      1      2      2
+    layover and shadow      6     3      3      3      3
+    ocean water             -     -      -      4      -
+    no data                 255   127    255    255    0
+    ======================  ====  =====  =====  =====  ====
+
+    Parameters
+    ----------
+    mask : DataArray
+        ``mask`` of `masks` or `reconstruct`.
+    to : {"isce3", "opera", "s1ard", "snap"}
+        OPERA stands for RTC-S1. s1ard can also say that a cell is water, which is not known here.
+
+    Returns
+    -------
+    DataArray
+        uint8, with flags in its attributes.
+
+    Raises
+    ------
+    ValueError
+        If `to` is another name, or the mask has other codes than those of `FLAGS`.
+
+    References
+    ----------
+    NASA JPL (2023). OPERA RTC-S1 product specification, JPL D-108758: mask layer.
+    s1ard, https://github.com/SAR-ARD/s1ard: data mask.
+    """
+    if to not in OTHER_CODES:
+        msg = f"found to={to!r}, expected one of {', '.join(OTHER_CODES)}"
+        raise ValueError(msg)
+    (layover, shadow, both), missing = OTHER_CODES[to]
+    known = np.isin(mask, [*FLAGS.values(), profiles.NO_DATA])
+    if not known.all():
+        msg = f"found the code {np.asarray(mask)[~known][0]} in the mask, expected those of FLAGS"
+        raise ValueError(msg)
+    meanings = {0: "clear", layover: "layover", shadow: "shadow", both: "layover_and_shadow"}
+    table = np.full(256, missing, dtype=np.uint8)
+    for name, code in FLAGS.items():
+        # Active or passive layover is in layover, and so on.
+        words = [word for word in ("layover", "shadow") if word in name]
+        meaning = "_and_".join(words) or "clear"
+        table[code] = next(other for other, text in meanings.items() if text == meaning)
+    converted = mask.copy(data=table[np.asarray(mask, dtype=np.uint8)])
+    converted.attrs = {
+        "long_name": f"layover and shadow, codes of {to}",
+        "flag_values": np.array(sorted(meanings), dtype=np.uint8),
+        "flag_meanings": " ".join(meanings[code] for code in sorted(meanings)),
+        # In SNAP's masks nothing is told from missing data.
+        **({"_FillValue": np.uint8(missing)} if missing else {}),
+    }
+    return converted
+
+
 TITLE = "Layover and shadow"
 
 Variable = tuple[NDArray[Any], dict[str, Any]]

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from sarheight._files import file_errors
 from sarheight.doppler import DopplerLUT
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.errors import ProductError
 from sarheight.geometry.placement import HEIGHTS, Bounds, require_bounds, window_of_bounds
 from sarheight.grid import RadarGrid
-from sarheight.nisar._layout import SPECIFICATION, Factor, Intensity, Layout, open_file
+from sarheight.nisar._layout import Factor, Intensity, Layout, check_file, open_file
 from sarheight.orbit import seconds_between
 from sarheight.scene import Scene, looks_for_spacing
 from sarheight.scene import multilook as average
@@ -104,6 +103,7 @@ class NisarProduct:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        check_file(path)
         with open_file(path) as file:
             self._layout = Layout.of(file, path)
             kind = self._layout.identification(file, "productType")
@@ -271,24 +271,22 @@ class NisarProduct:
         if side not in {"left", "right"}:
             msg = f"found lookDirection {side!r} in {self._path}, expected 'left' or 'right'"
             raise ProductError(msg)
-        doppler = self.doppler(name) if focusing == "native" else None
-        with file_errors(self._path, SPECIFICATION, ProductError):
-            grid = RadarGrid(
-                epoch=swath.epoch,
-                line_zero_time=swath.first_time,
-                line_interval=swath.line_interval,
-                lines=swath.lines,
-                samples=swath.samples,
-                near_range=swath.near_range,
-                sample_spacing=swath.sample_spacing,
-                look_side="left" if side == "left" else "right",
-                wavelength=swath.wavelength,
-                polarisations=swath.polarisations,
-                mission=self.mission,
-                product="SLC",
-                swath=name,
-                doppler=doppler,
-            )
+        grid = RadarGrid(
+            epoch=swath.epoch,
+            line_zero_time=swath.first_time,
+            line_interval=swath.line_interval,
+            lines=swath.lines,
+            samples=swath.samples,
+            near_range=swath.near_range,
+            sample_spacing=swath.sample_spacing,
+            look_side="left" if side == "left" else "right",
+            wavelength=swath.wavelength,
+            polarisations=swath.polarisations,
+            mission=self.mission,
+            product="SLC",
+            swath=name,
+            doppler=self.doppler(name) if focusing == "native" else None,
+        )
         return grid, self._orbit(grid, orbit)
 
     def scene(
@@ -555,5 +553,8 @@ class NisarProduct:
         if source is None or str(source) == "annotation":
             with open_file(self._path) as file:
                 return self._layout.orbit(file).with_epoch(grid.epoch)
+        if Path(source).is_dir():
+            msg = f"found the folder {source}, expected an orbit file of ESA (EOF) or an Orbit"
+            raise ValueError(msg)
         window = (self.start, self.stop)
         return read_orbit_file(Path(source), window=window).with_epoch(grid.epoch)

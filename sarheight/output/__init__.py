@@ -3,6 +3,7 @@
 The name of the output chooses its format:
 
 ====================  ====================================================
+no suffix             folder of layers: one GeoTIFF per variable and polarisation, and a STAC item
 ``.tif``, ``.tiff``   Cloud Optimised GeoTIFF: one band per variable and polarisation
 ``.nc``               NetCDF-4 with CF conventions
 ``.zarr``             Zarr store (a folder)
@@ -20,10 +21,12 @@ from __future__ import annotations
 from sarheight._runtime import nodata_value
 from sarheight.output._provenance import provenance, read_provenance
 from sarheight.output.atomic import check_writable
+from sarheight.output.ceos import ceos_nrb
 from sarheight.output.files import open_result, save_png, write
 from sarheight.output.stac import stac_item
 
 __all__ = [
+    "ceos_nrb",
     "check_writable",
     "nodata_value",
     "open_result",

@@ -7,14 +7,13 @@ the same whatever was computed beside it. A result of several dates has an item 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rasterio
 import rioxarray
 import xarray as xr
 
-from sarheight._files import file_errors, file_reader, read_json
+from sarheight._files import file_errors, read_json
 from sarheight.errors import DamagedFileError
 from sarheight.layover.result import VARIABLES
 from sarheight.output._bands import (
@@ -36,6 +35,9 @@ from sarheight.output._geotiff import (
 from sarheight.output._provenance import file_digest
 from sarheight.output.grid import TIME, grid_transform
 from sarheight.output.stac import STAC_SUFFIX, layers_item, records_by_time
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GEOTIFF = ".tif"
 
@@ -101,16 +103,19 @@ def _date_names(dataset: xr.Dataset) -> list[str]:
 
 
 def list_layers(folder: Path) -> list[Path]:
-    """List the layers in a folder, which may hold other files.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
+    """List the layers in a folder, which may hold other files; raise where some are missing."""
+    for item in sorted(folder.glob(f"*{STAC_SUFFIX}")):
+        assets = read_json(item).get("assets", {})
+        lost = [name for name, asset in assets.items() if not (folder / asset["href"]).is_file()]
+        if lost:
+            msg = (
+                f"'{folder}' is incomplete: found no {', '.join(lost)}, which '{item.name}' lists; "
+                "copy the folder again from where it was whole, or compute it again"
+            )
+            raise DamagedFileError(msg)
     layers = []
     for path in sorted(folder.glob(f"*{GEOTIFF}")):
-        with rasterio.open(path) as file:
+        with rasterio.open(path, driver="GTiff") as file:
             if file.count == 1 and "BAND_VARIABLE" in file.tags(1):
                 layers.append(path)
     if not layers:
@@ -122,50 +127,38 @@ def list_layers(folder: Path) -> list[Path]:
     return layers
 
 
-def _check_items(folder: Path, layers: list[Path], *, contents: bool) -> None:
-    """Compare layers with the STAC items beside them: their sizes, and with `contents` SHA-256."""
-    found = {path.name: path for path in layers}
+def _check_contents(folder: Path) -> None:
+    """Compare layers with their sizes and checksums in the STAC items beside them."""
     for item in sorted(folder.glob(f"*{STAC_SUFFIX}")):
-        with file_errors(item, "a STAC item"):
-            stated = [
-                (Path(asset["href"]).name, asset["file:size"], str(asset["file:checksum"]))
-                for asset in read_json(item)["assets"].values()
-                if "file:checksum" in asset
-            ]
-        missing = [name for name, _, _ in stated if name not in found]
-        if missing:
-            msg = (
-                f"'{folder}' is incomplete: found no {', '.join(missing[:3])}, which {item.name} "
-                f"lists; copy it again from where it was whole, or remove {item.name} if layers "
-                "were removed on purpose"
-            )
-            raise DamagedFileError(msg)
-        for name, size, checksum in stated:
-            path = found[name]
-            # The checksum is a multihash, which ends in the SHA-256.
-            same = path.stat().st_size == size and (
-                not contents or checksum.endswith(file_digest(path))
-            )
-            if not same:
+        for asset in read_json(item).get("assets", {}).values():
+            path = folder / asset["href"]
+            # A multihash ends in the SHA-256.
+            checksum = asset.get("file:checksum")
+            if checksum is not None and not str(checksum).endswith(file_digest(path)):
                 msg = (
-                    f"'{path}' differs from its size or checksum in {item.name}, so it is damaged "
-                    "or was changed: copy it again from where it was whole, or remove the item"
+                    f"'{path}' differs from its checksum in '{item.name}', so it is damaged or was "
+                    "changed: copy it again from where it was whole, or remove the item"
                 )
                 raise DamagedFileError(msg)
 
 
-@file_reader("a folder of layers")
 def read_layers(folder: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
     """Read a result from a folder that `write_layers` has written."""
+    with file_errors(folder, "a folder of layers"):
+        return _read_layers(folder, chunks)
+
+
+def _read_layers(folder: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401
     images: dict[str, list[xr.DataArray]] = {}
     tags: dict[str, list[dict[str, str]]] = {}
     file_tags: dict[str, str] = {}
     layers = list_layers(folder)
-    _check_items(folder, layers, contents=chunks is None)
+    if chunks is None:  # else only what is used is read
+        _check_contents(folder)
     for path in layers:
-        with rasterio.open(path) as file:
+        with rasterio.open(path, driver="GTiff") as file:
             tag, file_tags = file.tags(1), file.tags()
-        image = rioxarray.open_rasterio(path, chunks=chunks)
+        image = rioxarray.open_rasterio(path, chunks=chunks, driver="GTiff")
         assert isinstance(image, xr.DataArray)  # noqa: S101  # for the type checker: of one dataset
         if chunks is None:
             image.load().close()

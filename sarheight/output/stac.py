@@ -18,6 +18,7 @@ import numpy as np
 from sarheight._runtime import nodata_value
 from sarheight.output._bands import PACKED
 from sarheight.output._provenance import file_digest
+from sarheight.output.ceos import CEOS_NRB, PROFILE, add_ceos_fields
 from sarheight.output.grid import SPATIAL, TIME, grid_transform
 from sarheight.scene import acquisitions
 
@@ -151,6 +152,8 @@ def _item(dataset: xr.Dataset, records: list[dict[str, Any]], identifier: str) -
         if fields:
             item.properties |= fields
             item.stac_extensions.append(extension)
+    if dataset.attrs.get(PROFILE) == CEOS_NRB:
+        add_ceos_fields(item)
     item.add_links(_input_links(origin))
     return item
 

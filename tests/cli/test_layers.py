@@ -78,6 +78,17 @@ def test_one_command_makes_layers_in_utm(data: Path, tmp_path: Path) -> None:
     assert "muhleman" in settings
 
 
+def test_a_ceos_folder_in_utm_by_one_command(data: Path, tmp_path: Path) -> None:
+    reconstruct(data, "--profile", "ceos-nrb", "-o", tmp_path / "nrb")
+    item = pystac.Item.from_file(str(tmp_path / "nrb/nrb.stac.json"))
+    assert item.properties["ceosard:specification"] == "NRB"
+    odc_stac = pytest.importorskip("odc.stac", reason="needs odc-stac")
+    loaded = odc_stac.load([item], bands=["gamma0_vv", "data_mask", "dem"])
+    valid = (loaded["data_mask"] & 1) * (loaded["data_mask"] != 255)
+    np.testing.assert_array_equal(valid == 1, np.isfinite(loaded["gamma0_vv"]))
+    assert 300.0 < float(loaded["dem"].max()) < 700.0
+
+
 def test_grids_by_options(data: Path, tmp_path: Path) -> None:
     chosen = ("--crs", "EPSG:3035", "--resolution", "40", "--align", "10")
     reconstruct(data, *chosen, "-o", tmp_path / "laea.tif")

@@ -19,7 +19,7 @@ import rioxarray
 import xarray as xr
 
 from sarheight import layover, output
-from sarheight.errors import OutputError
+from sarheight.errors import DamagedFileError, OutputError
 from tests.mountains import LAW
 from tests.results import dem_of, masks_of, result_of, scene
 
@@ -298,6 +298,25 @@ def test_folders_of_another_origin_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("text")
     with pytest.raises(ValueError, match="expected a folder of layers"):
         output.open_result(tmp_path / "text")
+
+
+@pytest.mark.parametrize("chunks", [None, {}])
+def test_incomplete_and_damaged_folders_are_refused(
+    tmp_path: Path, chunks: dict[str, int] | None
+) -> None:
+    folder = output.write(result_of(polarisations=2), tmp_path / "scene")
+    lost = folder / "scene_gamma0_vh.tif"
+    kept = lost.read_bytes()
+    lost.unlink()
+    with pytest.raises(DamagedFileError, match=r"incomplete: found no gamma0_vh.*copy the folder"):
+        output.open_result(folder, chunks=chunks)
+    lost.write_bytes(kept[:200])
+    with pytest.raises(DamagedFileError, match="is not a folder of layers, or it is damaged"):
+        output.open_result(folder, chunks=chunks)
+    lost.write_bytes(kept)
+    (folder / "scene.stac.json").write_text("{")
+    with pytest.raises(DamagedFileError, match=r"scene\.stac\.json"):
+        output.open_result(folder, chunks=chunks)
 
 
 def test_a_result_without_acquisition_time_gets_no_folder(tmp_path: Path) -> None:

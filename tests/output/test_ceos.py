@@ -1,0 +1,111 @@
+"""Layers and fields of Normalised Radar Backscatter, and masks in other programs' codes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pystac
+import pytest
+
+from sarheight import layover, output
+from sarheight.layover import FLAGS, convert_mask
+from tests.cli.test_commands import failing
+from tests.results import dem_of, masks_of, result_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_the_layers_follow_from_the_result(tmp_path: Path) -> None:
+    result = result_of(polarisations=2)
+    product = output.ceos_nrb(result, dem_of())
+    folder = output.write(product, tmp_path / "nrb")
+    item = pystac.Item.from_file(str(folder / "nrb.stac.json"))
+    layers = {"data_mask", "gamma_sigma_ratio", "acquisition_id", "dem", "projected_area"}
+    assert layers | {"gamma0_vv", "gamma0_vh", "local_incidence"} <= set(item.assets)
+    assert item.properties["ceosard:type"] == "radar"
+    assert item.properties["ceosard:specification"] == "NRB"
+    assert [link.rel for link in item.links].count("ceos-ard-specification") == 1
+    assert any("ceos-ard" in extension for extension in item.stac_extensions)
+    back = output.open_result(folder)
+    np.testing.assert_array_equal(back["dem"], dem_of())
+    # The ratio leads from gamma0 to sigma0, in both polarisations.
+    made = back["gamma0"] * back["gamma_sigma_ratio"]
+    both = np.isfinite(made) & np.isfinite(back["sigma0"])
+    np.testing.assert_allclose(made.where(both), back["sigma0"].where(both), rtol=1e-5)
+    assert both.mean() > 0.5
+
+
+def test_the_bits_of_the_data_mask() -> None:
+    result = result_of(polarisations=2).copy(deep=True)
+    result["gamma0"].values[1, 4, 5] = np.nan
+    bits = output.ceos_nrb(result, dem_of())["data_mask"]
+    mask = result["mask"].values
+    known = mask != 255
+    assert bits.dtype == np.uint8
+    np.testing.assert_array_equal(bits.values == 255, ~known)
+    valid = np.isfinite(result["gamma0"].values).all(axis=0)
+    np.testing.assert_array_equal((bits.values[known] & 1) == 1, valid[known])
+    assert not bits.values[4, 5] & 1
+    for bit, word in ((2, "layover"), (4, "shadow")):
+        codes = [code for name, code in FLAGS.items() if word in name]
+        np.testing.assert_array_equal((bits.values[known] & bit) > 0, np.isin(mask, codes)[known])
+    assert bits.attrs["flag_masks"].tolist() == [1, 2, 4]
+
+
+def test_each_date_has_its_acquisition_number(tmp_path: Path) -> None:
+    product = output.ceos_nrb(result_of(polarisations=1, passes=2), dem_of())
+    numbers = product["acquisition_id"]
+    for index in range(2):
+        one = numbers.isel(time=index)
+        assert set(np.unique(one)) <= {index + 1, 255}
+        np.testing.assert_array_equal(one == 255, product["mask"].isel(time=index) == 255)
+    folder = output.write(product, tmp_path / "nrb")
+    items = [pystac.Item.from_file(str(path)) for path in folder.glob("*.stac.json")]
+    # Heights are those of both dates: one file, in both items.
+    assert {item.assets["dem"].href.rpartition("/")[2] for item in items} == {"nrb_dem.tif"}
+
+
+def test_a_product_needs_all_variables_and_the_dem_of_the_result() -> None:
+    with pytest.raises(ValueError, match="found no sigma0, projected_area in the result"):
+        output.ceos_nrb(result_of().drop_vars(["sigma0", "projected_area"]), dem_of())
+    with pytest.raises(ValueError, match="another grid"):
+        output.ceos_nrb(result_of(), dem_of().isel(x=slice(1, None)))
+
+
+@pytest.mark.parametrize(
+    ("to", "codes"),
+    [
+        ("isce3", (0, 0, 2, 2, 1, 1, 3, 127)),
+        ("opera", (0, 0, 2, 2, 1, 1, 3, 255)),
+        ("s1ard", (0, 0, 1, 1, 2, 2, 3, 255)),
+        ("snap", (0, 0, 1, 1, 2, 2, 3, 0)),
+    ],
+)
+def test_masks_in_other_codes(to: str, codes: tuple[int, ...]) -> None:
+    mask = masks_of()["mask"].copy(deep=True)
+    mask.values[0, :8] = [*range(7), 255]
+    found = convert_mask(mask, to)  # type: ignore[arg-type]
+    assert found.dtype == np.uint8
+    assert tuple(found.values[0, :8]) == codes
+    table = dict(zip([*range(7), 255], codes, strict=True))
+    np.testing.assert_array_equal(found, np.vectorize(table.get)(mask.values))
+    assert found.rio.crs == mask.rio.crs
+    meanings = dict(zip(found.flag_values, found.flag_meanings.split(), strict=True))
+    assert meanings[codes[6]] == "layover_and_shadow"
+    assert meanings[codes[2]] == "layover"
+
+
+def test_masks_of_other_codes_are_refused() -> None:
+    mask = masks_of()["mask"]
+    with pytest.raises(ValueError, match="to='gamma', expected one of isce3, opera, s1ard, snap"):
+        convert_mask(mask, "gamma")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="found the code 9"):
+        convert_mask(mask.where(mask != 0, 9), "snap")
+    assert layover.convert_mask is convert_mask
+
+
+def test_the_command_line_knows_one_profile() -> None:
+    said = failing(2, "reconstruct", "a.zip", "--dem", "auto", "--profile", "ceos", "-o", "scene")
+    assert "'ceos' is not 'ceos-nrb'" in said or "is not one of 'ceos-nrb'" in said
