@@ -63,7 +63,7 @@ def open_file(path: Path) -> Iterator[h5py.File]:
     with file:
         try:
             yield file
-        except (OSError, KeyError, RuntimeError) as error:
+        except (OSError, LookupError, RuntimeError, TypeError, ArithmeticError) as error:
             msg = f"{path} is damaged ({reason(error)}): fetch it again"
             raise ProductError(msg) from error
 
@@ -182,13 +182,14 @@ class Layout:
         """Return the state vectors."""
         kind = file.get(f"{self.group}/metadata/orbit/orbitType")
         name = "" if kind is None else f" ({text(kind[()])})"
-        return Orbit(
-            epoch=self.epoch(file, "metadata/orbit/time"),
-            time=self.numbers(file, "metadata/orbit/time"),
-            position=self.numbers(file, "metadata/orbit/position"),
-            velocity=self.numbers(file, "metadata/orbit/velocity"),
-            source=f"{self.path.name}{name}",
-        )
+        with file_errors(self.path, SPECIFICATION, ProductError):
+            return Orbit(
+                epoch=self.epoch(file, "metadata/orbit/time"),
+                time=self.numbers(file, "metadata/orbit/time"),
+                position=self.numbers(file, "metadata/orbit/position"),
+                velocity=self.numbers(file, "metadata/orbit/velocity"),
+                source=f"{self.path.name}{name}",
+            )
 
     def table(self, file: h5py.File, folder: str, name: str) -> tuple[Floats, Floats, Floats]:
         """Return a table over azimuth time and slant range: its two axes, and its values.
