@@ -71,7 +71,7 @@ def _file_attributes(path: Path) -> Mapping[Any, Any]:
             if path.is_dir():
                 # All layers of a folder have the same.
                 path = next(path.glob("*.tif"), path)
-            with ignore_missing_georeference(), rasterio.open(path) as file:
+            with ignore_missing_georeference(), rasterio.open(path, driver="GTiff") as file:
                 tags: dict[str, str] = file.tags()
                 return tags
         case ".png":

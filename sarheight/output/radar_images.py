@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rasterio import DatasetReader
 
+GEOTIFF = "GTiff"
+"""The GDAL driver of images: others, such as that of VRT, read the files that a file names."""
 RASTERS, STORES = (".tif", ".tiff"), (".nc", ".zarr")
 SUFFIXES = (*RASTERS, *STORES)
 NAMES_OF_POLARISATIONS = ("VV", "VH", "HH", "HV")
@@ -113,8 +115,8 @@ def read_radar(path: str | os.PathLike[str]) -> xr.Dataset:
 def _read_raster(path: Path) -> xr.Dataset:
     import rasterio
 
-    with file_errors(path, "a raster that GDAL can read"):
-        with ignore_missing_georeference(), rasterio.open(path) as file:
+    with file_errors(path, "a GeoTIFF"):
+        with ignore_missing_georeference(), rasterio.open(path, driver=GEOTIFF) as file:
             _require_radar_geometry(file, path)
             tags = [file.tags(index) for index in file.indexes]
             values = file.read()
@@ -133,7 +135,7 @@ def raster_geometry(path: str | os.PathLike[str]) -> Literal["radar", "map", ""]
     import rasterio
 
     try:
-        with ignore_missing_georeference(), rasterio.open(path) as file:
+        with ignore_missing_georeference(), rasterio.open(path, driver=GEOTIFF) as file:
             if "BAND_VARIABLE" not in file.tags(1):
                 return ""
             return "radar" if file.crs is None else "map"

@@ -243,7 +243,7 @@ def open_opera(source: Source, *, chunks: Any = None) -> xr.Dataset:  # noqa: AN
     images, tags = {}, {}
     for name, path in rasters.items():
         images[IMAGE.search(name)[1]] = power(open_raster(path, chunks))  # type: ignore[index]
-        with rasterio.open(path) as file:
+        with rasterio.open(path, driver="GTiff") as file:
             tags = {key.lower(): text for key, text in file.tags().items()}
     return _opera_dataset(products.pop(), images, _opera_layers(files, chunks), tags)
 

@@ -64,7 +64,9 @@ def open_raster(path: str, chunks: Any) -> xr.DataArray:  # noqa: ANN401  # as x
     """Open a raster of one band."""
     shown = path.partition("?")[0]
     try:
-        image = rioxarray.open_rasterio(path, chunks=chunks)
+        # Other drivers, such as that of VRT, read the files and addresses that a file names.
+        driver = "JP2OpenJPEG" if shown.lower().endswith(".jp2") else "GTiff"
+        image = rioxarray.open_rasterio(path, chunks=chunks, driver=driver)
         if chunks is None and isinstance(image, xr.DataArray):
             image.load().close()
     except (RasterioError, OSError) as error:

@@ -475,7 +475,7 @@ def test_what_is_no_raster_is_an_error(files: Files, tmp_path: Path) -> None:
     as_image = ("reconstruct", text, "--like", files.annotation, "--dem", files.dem, *SEA, *output)
     assert "not a raster in a supported format" in failing(1, *as_dem)
     assert "not a raster in a supported format" in failing(1, "info", text)
-    assert "not a raster that GDAL can read" in failing(1, *as_image)
+    assert "is not a GeoTIFF" in failing(1, *as_image)
 
 
 def test_damaged_annotations_are_errors(files: Files, tmp_path: Path) -> None:

@@ -15,17 +15,22 @@ from sarheight.errors import (
     AnnotationError,
     DamagedFileError,
     JobListError,
+    ProductError,
     SettingsError,
     VerticalDatumError,
 )
+from sarheight.output import open_result, read_provenance
 from sarheight.output.radar_images import read_scene, write_radar, write_scene
+from sarheight.rtc import open_rtc
 from sarheight.scene import Scene
 from sarheight.sentinel1 import document, read_orbit_file
 from sarheight.settings import read_table
 from tests.annotations import eof_xml
+from tests.flattened_products import VV, raster
 from tests.synthetic import synthetic_grid
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 GRID, ORBIT = synthetic_grid(lines=40, samples=50)
@@ -55,6 +60,21 @@ def test_numbers_that_are_not_calibrated_are_refused_in_all_formats(
     write_radar(image(kind).to_dataset(name="sigma0"), path)
     with pytest.raises(DamagedFileError, match=f"found {kind} numbers .* calibrated power"):
         read_scene(path, geometry=(GRID, ORBIT))
+
+
+@pytest.mark.parametrize("reader", [read_scene, open_rtc, open_result, read_provenance])
+def test_a_virtual_raster_under_another_name_reads_no_other_file(
+    tmp_path: Path, reader: Callable[[Path], object]
+) -> None:
+    secret = raster(tmp_path / "secret" / "image.tif", VV)
+    path = tmp_path / "OPERA_L2_RTC-S1_VV.tif"
+    path.write_text(
+        '<VRTDataset rasterXSize="30" rasterYSize="20"><VRTRasterBand dataType="Float32" band="1">'
+        f'<SimpleSource><SourceFilename relativeToVRT="0">{secret}</SourceFilename>'
+        "</SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    with pytest.raises((DamagedFileError, ProductError), match=r"not|found"):
+        reader(path)
 
 
 @pytest.mark.parametrize("factor", [1e-35, 1e35])
