@@ -471,8 +471,8 @@ class NisarProduct:
             raise ProductError(msg)
         if (values == 1.0).all():
             return None
-        # The specification does not say whether tables multiply amplitude or power. In the sample made
-        # of an ENVISAT image beta0 is 1 / sin(incidence) of sigma0, and gamma0 1 / cos: of power.
+        # The specification does not say whether tables multiply amplitude or power. In the sample
+        # made of an ENVISAT image beta0 is 1 / sin(incidence) of sigma0, gamma0 1 / cos: of power.
         times = times + seconds_between(grid.epoch, self._epoch_of_axis(file, CALIBRATION))
         line = (times - grid.line_zero_time) / grid.line_interval
         return Factor(line, (ranges - grid.near_range) / grid.sample_spacing, values)
