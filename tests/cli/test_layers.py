@@ -10,8 +10,10 @@ import pystac
 import pytest
 import rasterio
 import xarray as xr
+from typer.testing import CliRunner
 
 from sarheight import dem
+from sarheight.cli import app
 from sarheight.output import open_result, read_provenance
 from tests.annotations import eof_xml
 from tests.cli.test_commands import SEA, failing, run, write_dem
@@ -97,6 +99,10 @@ def test_grids_by_options(data: Path, tmp_path: Path) -> None:
     assert transform[2] % 40.0 == transform[5] % 40.0 == 10.0
     reconstruct(data, "--like", tmp_path / "laea.tif", "-o", tmp_path / "again.tif")
     assert grid_of(tmp_path / "again.tif") == grid_of(tmp_path / "laea.tif")
+    for name in ("store.zarr", "folder"):
+        reconstruct(data, *chosen, "-o", tmp_path / name)
+        reconstruct(data, "--like", tmp_path / name, "--overwrite", "-o", tmp_path / "again.tif")
+        assert grid_of(tmp_path / "again.tif") == grid_of(tmp_path / "laea.tif")
     reconstruct(data, "--crs", "dem", "-o", tmp_path / "own.tif")
     assert grid_of(tmp_path / "own.tif") == grid_of(data / "degrees.tif")
     # A projected DEM keeps its grid unless another is asked for.
@@ -187,3 +193,26 @@ def test_misuse_is_refused_at_once(options: tuple[str, ...], message: str) -> No
     # Neither file exists: nothing is read or fetched before the options are right.
     command = ("reconstruct", "none.zip", "--dem", "auto", "-o", "scene")
     assert message in failing(2, *command, *options)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--vertical", {"ellipsoidal", "EGM96", "EGM2008"}),
+        ("--law", {"fit", "gamma", "lambert", "cosine", "muhleman"}),
+        ("--units", {"m", "ft", "us-ft"}),
+        ("--method", {"posterior", "one-step", "rtc"}),
+        ("--profile", {"ceos-nrb"}),
+    ],
+)
+def test_the_shell_completes_what_an_option_knows(option: str, words: set[str]) -> None:
+    done = CliRunner().invoke(
+        app,
+        prog_name="sarheight",
+        env={
+            "_SARHEIGHT_COMPLETE": "complete_bash",
+            "COMP_WORDS": f"sarheight reconstruct {option} ",
+            "COMP_CWORD": "3",
+        },
+    )
+    assert set(done.output.split()) == words
