@@ -255,7 +255,7 @@ def place_on_grid(
 ) -> xr.DataArray:
     """Resample the elevation model to the grid of the result, if that is another one."""
     from sarheight.dem import grid_like, map_grid, mgrs_grid, to_grid
-    from sarheight.dem.grids import middle_tile
+    from sarheight.dem.grids import grid_record, middle_tile
     from sarheight.errors import DemError
     from sarheight.output import open_result
 
@@ -285,8 +285,8 @@ def place_on_grid(
             f"tile {middle_tile(heights)}"
         )
         raise DemError(msg) from error
-    described = placed.attrs["map_grid"]
-    rows, columns = described["shape"]
+    rows, columns = placed.shape
+    described = grid_record(placed) or {}
     current.say(
         f"the result has {rows} x {columns} cells of {described['resolution'][1]:g} in "
         f"{described['crs'].partition('[')[0]}; --crs dem keeps the grid of the elevation model"

@@ -166,6 +166,19 @@ def test_layers_in_decibels_and_a_second_run(data: Path, tmp_path: Path) -> None
     assert isinstance(open_result(output), xr.Dataset)
 
 
+def test_a_batch_makes_folders_of_layers_once(data: Path, tmp_path: Path) -> None:
+    settings = ("vertical=ellipsoidal", "method=one-step", "law=muhleman", "coregister=none")
+    command = ("batch", data / "product.SAFE.zip", "--dem", data / "degrees.tif", "--suffix", "/")
+    options = [text for setting in settings for text in ("--set", setting)]
+    done = run(*command, *options, "-o", tmp_path / "results")
+    assert done.exit_code == 0, done.output
+    (item,) = (tmp_path / "results").glob("*/*.stac.json")
+    before = item.stat().st_mtime_ns
+    assert run(*command, *options, "-o", tmp_path / "results").exit_code == 0
+    assert item.stat().st_mtime_ns == before
+    assert "gamma0_vh" in pystac.Item.from_file(str(item)).assets
+
+
 def test_results_name_no_folders(data: Path, tmp_path: Path) -> None:
     reconstruct(data, "--orbit", data / "precise.EOF", "-o", tmp_path / "scene")
     reconstruct(data, "-o", tmp_path / "other")
