@@ -54,6 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
                 counts[outcome.kind] += 1
                 if outcome.kind in KINDS[3:]:
                     broken.append(outcome)
+                    console.print(str(outcome), markup=False)
                 if time.monotonic() - begun > chosen.seconds:
                     break
         total += counts
@@ -80,7 +81,8 @@ def main(arguments: list[str] | None = None) -> None:
     for key, value in figures.items():
         console.print(f"{key} = {value}")
     if chosen.save:
-        command = f"python -m benchmarks.robustness --mutants {chosen.mutants} --save"
+        limits = f"--mutants {chosen.mutants} --first {chosen.first} --seconds {chosen.seconds:g}"
+        command = f"python -m benchmarks.robustness {limits} --save"
         record({key: float(value) for key, value in figures.items()}, command)
 
 

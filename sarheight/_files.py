@@ -239,12 +239,14 @@ def _check_heaps(path: str | os.PathLike[str]) -> None:
         if not os.fstat(file.fileno()).st_size:
             return
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            begin = data.find(HEAP)
-            while begin >= 0:
-                if not _heap_is_sound(data, begin):
-                    msg = f"a heap of texts at byte {begin} is damaged"
-                    raise ValueError(msg)
-                begin = data.find(HEAP, begin + 1)
+            # Libraries write heaps when a file is defined, and when it is closed.
+            for first, last in ((0, SEARCHED), (max(SEARCHED, len(data) - SEARCHED), len(data))):
+                begin = data.find(HEAP, first, last)
+                while begin >= 0:
+                    if not _heap_is_sound(data, begin):
+                        msg = f"a heap of texts at byte {begin} is damaged"
+                        raise ValueError(msg)
+                    begin = data.find(HEAP, begin + 1, last)
 
 
 def _check_references(path: str | os.PathLike[str], name: str, begin: int, count: int) -> None:
@@ -261,6 +263,8 @@ def _check_references(path: str | os.PathLike[str], name: str, begin: int, count
 
 REFERENCE = struct.Struct("<IQI")
 """A text in a data set: length, address of its heap, number of the object in it."""
+SEARCHED = 32 * 2**20
+"""Bytes at both ends of a file in which heaps are looked for."""
 HEAP = b"GCOL\x01\0\0\0"
 HEAP_HEADER, OBJECT_HEADER = struct.Struct("<8sQ"), struct.Struct("<HHIQ")
 

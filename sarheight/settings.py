@@ -306,8 +306,9 @@ class ReconstructSettings(DemSettings):
     ----------
     image : str
         Sentinel-1 GRD or SLC as the archive delivers it: SAFE folder, zip, or a URL of either
-        (https://, s3://). Or an image in radar geometry, linear power: written by `simulate`, or
-        any raster without a map grid (then with `--like` and `--calibration`).
+        (https://, s3://); or a NISAR RSLC (.h5). Or an image in radar geometry, linear power:
+        written by `simulate`, or any raster without a map grid (then with `--like` and
+        `--calibration`).
     dem : tuple of str
         Elevation model: any raster that GDAL reads, repeated for each tile; or `auto`, to fetch
         Copernicus GLO-30.
@@ -330,7 +331,7 @@ class ReconstructSettings(DemSettings):
     bounds : tuple of float, optional
         Part to reconstruct, in degrees. Only that part of the image is read.
     swaths : tuple of str
-        Swaths of an SLC, separated by commas. Default: all.
+        Swaths of an SLC, separated by commas (default: all), or the frequency of an RSLC, A or B.
     multilook : tuple of int, optional
         Pixels to average into one, along azimuth and range.
     spacing : float, optional

@@ -115,7 +115,8 @@ class Heights:
         # The first coefficient belongs to the knot before the interval that it begins to act on.
         latitude = -(down + self.row - 1.0) / POSTS
         longitude = (across + self.column - 1.0) / POSTS
-        known = self._is_near(longitude, latitude)
+        near = self.distances(longitude, latitude) <= NEAR
+        known = ndimage.binary_fill_holes(near)
         dem = xr.DataArray(
             np.where(known, heights, np.nan).astype(np.float32),
             dims=("y", "x"),
@@ -124,14 +125,16 @@ class Heights:
         )
         return dem.rio.write_crs(4326)
 
-    def _is_near(self, longitude: Floats, latitude: Floats) -> NDArray[np.bool_]:
-        """Find the posts that lie near a point, or in a hole among those that do."""
+    def distances(self, longitude: Floats, latitude: Floats) -> Floats:
+        """Return the distance in metres from each post to the nearest point, shape (rows, cols).
+
+        `longitude`, shape (cols,), and `latitude`, shape (rows,), are those of the posts.
+        """
         scale = METRES * np.array([np.cos(np.radians(latitude.mean())), 1.0])
         posts = np.stack(np.meshgrid(longitude, latitude), axis=-1).reshape(-1, 2)
         distance, _ = spatial.cKDTree(self.points * scale).query(posts * scale)
-        near = distance.reshape(latitude.size, longitude.size) <= NEAR
-        filled: NDArray[np.bool_] = ndimage.binary_fill_holes(near)
-        return filled
+        found: Floats = np.asarray(distance).reshape(latitude.size, longitude.size)
+        return found
 
 
 def _splines(place: Floats) -> tuple[NDArray[np.int64], Floats]:

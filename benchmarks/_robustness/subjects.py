@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,12 @@ import xarray as xr
 
 from benchmarks._robustness.contract import Reading, Subject
 from benchmarks._robustness.mutations import bytes_of, json_of, text_of, xml_of, zip_of
+from sarheight.doppler import DopplerLUT
 from tests.annotations import annotation_xml, eof_xml
 from tests.cities import cityjson_box
 from tests.flattened_products import hyp3_folder, opera_folder, opera_table, packed, planetary_item
 from tests.products import grd_product, pack
+from tests.rslc_files import write_rslc
 from tests.synthetic import synthetic_grid
 from tests.zone_samples import so2sat_arrays, write_so2sat
 
@@ -140,6 +143,29 @@ def _read_product(path: Path) -> Reading:
     return Reading(numbers | {"position": (scene.orbit.position, 1e-3)})
 
 
+def _make_rslc(folder: Path) -> Path:
+    grid, orbit = synthetic_grid(
+        height=1000.0, ground_range=False, lines=40, samples=50, sample_spacing=6.0
+    )
+    grid = replace(grid, wavelength=0.24)
+    random = np.random.default_rng(4)
+    image = random.normal(size=(2, *grid.shape)) @ np.eye(grid.samples)
+    values = (image[0] + 1j * image[1]).astype(np.complex64)
+    times = np.array([grid.first_time - 0.5, grid.last_time + 0.5])
+    ranges = np.array([grid.near_range - 500.0, grid.near_range + 2000.0])
+    path = folder / "NISAR_L1_RSLC.h5"
+    lut = DopplerLUT(times, ranges, [[90.0, 80.0], [92.0, 82.0]])
+    write_rslc(path, {"A": {"HH": values}}, {"A": grid}, orbit, doppler=lut)
+    return path
+
+
+def _read_rslc(path: Path) -> Reading:
+    from sarheight.product import open_product
+
+    scene = open_product(path).scene()
+    return Reading({}, {"image": (scene.image.values, 0.0), "orbit": (scene.orbit.position, 1e-3)})
+
+
 # Elevation models.
 
 
@@ -248,6 +274,31 @@ def _read_result(path: Path) -> Reading:
         numbers,
         crs | {f"{name} units": text for name, text in texts.items()} | {"provenance": record},
     )
+
+
+def _make_result_folder(folder: Path) -> Path:
+    from sarheight.output import write
+
+    acquisition = {
+        "mission": "S1A",
+        "mode": "IW",
+        "product": "GRD",
+        "polarisations": ["VV", "VH"],
+        "look_side": "right",
+        "looks": 4.4,
+        "orbit_state": "ascending",
+        "center_frequency": 5.405e9,
+        "start": "2024-01-01T05:59:58",
+        "end": "2024-01-01T06:00:02",
+    }
+    dataset = _result().assign_attrs(acquisition=json.dumps([acquisition]))
+    return write(dataset, folder / "result")
+
+
+def _read_result_folder(path: Path) -> Reading:
+    from sarheight.output import open_result
+
+    return Reading(_dataset_numbers(open_result(path)))
 
 
 def _make_image(suffix: str) -> Any:  # noqa: ANN401
@@ -524,11 +575,13 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("orbit file xz", _make_packed_orbit_file, _read_orbit_file, (bytes_of,)),
     Subject("product folder", _make_product, _read_product, (bytes_of,)),
     Subject("product zip", _make_packed_product, _read_product, (bytes_of,)),
+    Subject("nisar rslc", _make_rslc, _read_rslc, (bytes_of,)),
     Subject("dem tiff", _make_dem, _read_dem, (bytes_of,)),
     Subject("dem tiff deflate", _make_packed_dem, _read_dem, (bytes_of,)),
     Subject("dem netcdf", _make_netcdf_dem, _read_dem, (bytes_of,)),
     Subject("dem vrt", _make_virtual_dem, _read_virtual_dem, (xml_of, xml_of, text_of)),
     Subject("result tiff", _make_result(".tif"), _read_result, (bytes_of,)),
+    Subject("result folder", _make_result_folder, _read_result_folder, (bytes_of,)),
     Subject("result netcdf", _make_result(".nc"), _read_result, (bytes_of,)),
     Subject("result zarr", _make_result(".zarr"), _read_result, (bytes_of,)),
     Subject("image tiff", _make_image(".tif"), _read_image, (bytes_of, text_of)),

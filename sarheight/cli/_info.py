@@ -40,8 +40,8 @@ def info(
     Parameters
     ----------
     files : tuple of str
-        Products (SAFE folder, zip or URL), annotations, orbit files, elevation models, images,
-        results.
+        Products (SAFE folder, zip, HDF5 or URL), annotations, orbit files, elevation models,
+        images, results.
     config : bool
         Write the settings that made a result, as TOML for `--config`.
     verify : bool
@@ -143,6 +143,9 @@ def _sampling(grid: RadarGrid) -> Facts:
     )
     yield "time", f"{first} to {last} UTC"
     yield "looks", f"{grid.looks:g} (equivalent number), to the {grid.look_side}"
+    if grid.doppler is not None:
+        low, high = grid.doppler.frequency.min(), grid.doppler.frequency.max()
+        yield "Doppler", f"native, a centroid of {low:.4g} to {high:.4g} Hz"
 
 
 def _orbit(orbit: Orbit) -> Facts:

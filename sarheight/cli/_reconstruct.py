@@ -151,7 +151,7 @@ def reconstruct(
     """Unfold a radar image onto a map grid.
 
     The grid is that of the elevation model or, if that is in degrees, the UTM zone. The image is a
-    Sentinel-1 product as the archive delivers it, or an image in radar geometry.
+    product of Sentinel-1 or NISAR as the archive delivers it, or an image in radar geometry.
 
     Writes reconstructed σ⁰ and γ⁰, the geocoded σ⁰ for comparison, the share of each cell in its
     pixels, layover multiplicity, layover and shadow mask, incidence angles, and a variance.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight._files import file_errors, reason
+from sarheight._files import check_hdf5, file_errors, reason
 from sarheight.errors import ProductError
 from sarheight.orbit import Orbit, nanoseconds
 
@@ -39,20 +39,31 @@ UNEVEN = 1e-3
 SPECIFICATION = "an RSLC as the NISAR product specification describes it"
 
 
+LARGEST_SEARCHED = 2**30
+"""Bytes of a file that is searched for texts that would hang the library. A whole product is ten
+times as large: to search it takes as long as to read it."""
+
+
+def check_file(path: Path) -> None:
+    """Refuse a file that is not HDF5, or is damaged in a way that would hang its library."""
+    if not path.is_file():
+        msg = f"there is no file {path}"
+        raise FileNotFoundError(msg)
+    if path.stat().st_size <= LARGEST_SEARCHED:
+        check_hdf5(path, "an HDF5 file", ProductError)
+
+
 @contextmanager
 def open_file(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file, or say what is wrong with it."""
     import h5py
 
-    if not path.is_file():
-        msg = f"there is no file {path}"
-        raise FileNotFoundError(msg)
     with file_errors(path, "an HDF5 file", ProductError):
         file = h5py.File(path, "r")
     with file:
         try:
             yield file
-        except (OSError, KeyError, RuntimeError) as error:
+        except (OSError, LookupError, RuntimeError, TypeError, ArithmeticError) as error:
             msg = f"{path} is damaged ({reason(error)}): fetch it again"
             raise ProductError(msg) from error
 
@@ -95,12 +106,22 @@ class Layout:
         return found
 
     def number(self, file: h5py.File, name: str) -> float:
-        """Return a scalar."""
-        return float(np.asarray(self.dataset(file, name)[()]).ravel()[0])
+        """Return a scalar above zero."""
+        found = self.numbers(file, name)
+        # NaN is not above zero either.
+        if found.size != 1 or not found.item() > 0.0 or np.isinf(found.item()):
+            msg = (
+                f"found {found.tolist()!s:.40} as {self.group}/{name} in {self.path}, expected a "
+                "number above zero"
+            )
+            raise ProductError(msg)
+        return float(found.item())
 
     def numbers(self, file: h5py.File, name: str) -> Floats:
         """Return an array in double precision."""
-        return np.asarray(self.dataset(file, name)[()], dtype=np.float64)
+        found = self.dataset(file, name)
+        with file_errors(self.path, f"{SPECIFICATION} with numbers as {name}", ProductError):
+            return np.asarray(found[()], dtype=np.float64)
 
     def identification(self, file: h5py.File, name: str) -> str:
         """Return a text of the identification; "" where there is none."""
@@ -143,8 +164,8 @@ class Layout:
     def even_axis(self, file: h5py.File, name: str) -> tuple[float, float, int]:
         """Return first value, step and size of an axis of the image."""
         values = self.numbers(file, name)
-        if values.size < 2:
-            msg = f"found {values.size} values of {self.group}/{name}, expected an axis of an image"
+        if values.ndim != 1 or values.size < 2:
+            msg = f"found {self.group}/{name} of shape {values.shape}, expected an axis of an image"
             raise ProductError(msg)
         step = float((values[-1] - values[0]) / (values.size - 1))
         even = values[0] + step * np.arange(values.size)
@@ -161,13 +182,14 @@ class Layout:
         """Return the state vectors."""
         kind = file.get(f"{self.group}/metadata/orbit/orbitType")
         name = "" if kind is None else f" ({text(kind[()])})"
-        return Orbit(
-            epoch=self.epoch(file, "metadata/orbit/time"),
-            time=self.numbers(file, "metadata/orbit/time"),
-            position=self.numbers(file, "metadata/orbit/position"),
-            velocity=self.numbers(file, "metadata/orbit/velocity"),
-            source=f"{self.path.name}{name}",
-        )
+        with file_errors(self.path, SPECIFICATION, ProductError):
+            return Orbit(
+                epoch=self.epoch(file, "metadata/orbit/time"),
+                time=self.numbers(file, "metadata/orbit/time"),
+                position=self.numbers(file, "metadata/orbit/position"),
+                velocity=self.numbers(file, "metadata/orbit/velocity"),
+                source=f"{self.path.name}{name}",
+            )
 
     def table(self, file: h5py.File, folder: str, name: str) -> tuple[Floats, Floats, Floats]:
         """Return a table over azimuth time and slant range: its two axes, and its values.
@@ -181,7 +203,7 @@ class Layout:
         for depth in range(len(parts), 0, -1):
             places = ["/".join((*parts[:depth], axis)) for axis in AXES]
             if all(isinstance(file.get(f"{self.group}/{each}"), h5py.Dataset) for each in places):
-                times, ranges = (self.numbers(file, each) for each in places)
+                times, ranges = (self._axis(file, each) for each in places)
                 break
         else:
             msg = f"{self.path} has no axes of the table {self.group}/{folder}/{name}"
@@ -193,6 +215,18 @@ class Layout:
             )
             raise ProductError(msg)
         return times, ranges, values
+
+    def _axis(self, file: h5py.File, name: str) -> Floats:
+        """Return the axis of a table."""
+        values = self.numbers(file, name)
+        # NaN is not finite, and never ascends.
+        if values.ndim != 1 or not (np.isfinite(values).all() and (np.diff(values) > 0.0).all()):
+            msg = (
+                f"found {self.group}/{name} of shape {values.shape} in {self.path}, expected an "
+                "axis of ascending numbers"
+            )
+            raise ProductError(msg)
+        return values
 
     def valid_samples(
         self, file: h5py.File, frequency: str, lines: int

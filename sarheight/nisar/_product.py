@@ -15,7 +15,7 @@ from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.errors import ProductError
 from sarheight.geometry.placement import HEIGHTS, Bounds, require_bounds, window_of_bounds
 from sarheight.grid import RadarGrid
-from sarheight.nisar._layout import Factor, Intensity, Layout, open_file
+from sarheight.nisar._layout import Factor, Intensity, Layout, check_file, open_file
 from sarheight.orbit import seconds_between
 from sarheight.scene import Scene, looks_for_spacing
 from sarheight.scene import multilook as average
@@ -103,6 +103,7 @@ class NisarProduct:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        check_file(path)
         with open_file(path) as file:
             self._layout = Layout.of(file, path)
             kind = self._layout.identification(file, "productType")
@@ -552,5 +553,8 @@ class NisarProduct:
         if source is None or str(source) == "annotation":
             with open_file(self._path) as file:
                 return self._layout.orbit(file).with_epoch(grid.epoch)
+        if Path(source).is_dir():
+            msg = f"found the folder {source}, expected an orbit file of ESA (EOF) or an Orbit"
+            raise ValueError(msg)
         window = (self.start, self.stop)
         return read_orbit_file(Path(source), window=window).with_epoch(grid.epoch)

@@ -32,6 +32,7 @@ from sarheight.output._geotiff import (
     restore_dataset,
     write_scratch,
 )
+from sarheight.output._provenance import file_digest
 from sarheight.output.grid import TIME, grid_transform
 from sarheight.output.stac import STAC_SUFFIX, layers_item, records_by_time
 
@@ -126,6 +127,21 @@ def list_layers(folder: Path) -> list[Path]:
     return layers
 
 
+def _check_contents(folder: Path) -> None:
+    """Compare layers with their sizes and checksums in the STAC items beside them."""
+    for item in sorted(folder.glob(f"*{STAC_SUFFIX}")):
+        for asset in read_json(item).get("assets", {}).values():
+            path = folder / asset["href"]
+            # A multihash ends in the SHA-256.
+            checksum = asset.get("file:checksum")
+            if checksum is not None and not str(checksum).endswith(file_digest(path)):
+                msg = (
+                    f"'{path}' differs from its checksum in '{item.name}', so it is damaged or was "
+                    "changed: copy it again from where it was whole, or remove the item"
+                )
+                raise DamagedFileError(msg)
+
+
 def read_layers(folder: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
     """Read a result from a folder that `write_layers` has written."""
     with file_errors(folder, "a folder of layers"):
@@ -136,7 +152,10 @@ def _read_layers(folder: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401
     images: dict[str, list[xr.DataArray]] = {}
     tags: dict[str, list[dict[str, str]]] = {}
     file_tags: dict[str, str] = {}
-    for path in list_layers(folder):
+    layers = list_layers(folder)
+    if chunks is None:  # else only what is used is read
+        _check_contents(folder)
+    for path in layers:
         with rasterio.open(path, driver="GTiff") as file:
             tag, file_tags = file.tags(1), file.tags()
         image = rioxarray.open_rasterio(path, chunks=chunks, driver="GTiff")

@@ -193,19 +193,18 @@ def divided(dem: xr.DataArray, facets: int) -> xr.DataArray:
     return dem_around(46.0, 10.0, heights, crs="EPSG:32632", posting=POSTING / facets)
 
 
-@pytest.mark.parametrize("method", [RTC(), PosteriorMean()], **BY_NAME)
-def test_tiles_fit_together_without_a_seam(method: Method) -> None:
+def test_tiles_fit_together_without_a_seam() -> None:
     """With voids, missing pixels and layover across the edges of 64 x 64 cells."""
-    dem = rugged(150, 140)
+    dem = rugged(140, 76)
     dem[62:66, 60:70] = np.nan
-    one = scene_of(dem.fillna(0.0), lines=1300, samples=1100, incidence=36.0)
+    one = scene_of(dem.fillna(0.0), lines=1260, samples=700, incidence=36.0)
     image = one.image.copy()
-    image[100:104, 200:320] = np.nan
+    image[500:504, 200:320] = np.nan
     scene = replace(one, image=image)
-    expected = reconstruct(scene, dem, method=method)
+    expected = reconstruct(scene, dem)
     assert json.loads(expected.attrs["parameters"])["facets"] == 3
-    lazy = replace(scene, image=image.chunk(line=311, sample=407))
-    found = reconstruct(lazy, dem.chunk(y=41, x=77), method=method, memory_limit=1)
+    lazy = replace(scene, image=image.chunk(line=311, sample=257))
+    found = reconstruct(lazy, dem.chunk(y=41, x=77), memory_limit=1)
     assert found.gamma0.chunks is not None
     assert len(found.gamma0.chunks[0]) == 3
     computed = found.compute()

@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 import pytest
+import xarray as xr
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
+from sarheight.cli import app
 from sarheight.doppler import DopplerLUT
 from sarheight.errors import ProductError
 from sarheight.geometry import geo2rdr
+from sarheight.illumination import simulate
 from sarheight.nisar import open_product
 from sarheight.product import is_product
 from sarheight.product import open_product as open_any
 from tests.conftest import shared_data
 from tests.dems import dem_around, hills
+from tests.mountains import PLAIN, mountain, raster
 from tests.rslc_files import write_rslc
 from tests.synthetic import synthetic_grid
 
@@ -166,6 +171,31 @@ def test_parts_and_averages_are_read(tmp_path: Path) -> None:
     assert coarse.grid.looks == pytest.approx(20 * 0.4)
 
 
+def test_the_command_line_takes_a_product(tmp_path: Path) -> None:
+    grid, orbit = synthetic_grid(
+        lines=300, samples=400, height=PLAIN, ground_range=False, sample_spacing=6.0
+    )
+    heights = raster(mountain(40, 50))
+    heights.drop_attrs().rio.write_crs(heights.rio.crs).rio.to_raster(tmp_path / "dem.tif")
+    power = np.nan_to_num(simulate(heights, grid, orbit).image.values)
+    lut = DopplerLUT(
+        [grid.first_time - 1.0, grid.last_time + 1.0],
+        [grid.near_range - 1e3, grid.near_range + 1e4],
+        np.zeros((2, 2)),
+    )
+    image = (np.sqrt(0.5 * power) * numbers(0, grid.shape)).astype(np.complex64)
+    path = write_rslc(tmp_path / "rslc.h5", {"A": {"HH": image}}, {"A": grid}, orbit, doppler=lut)
+    done = CliRunner().invoke(app, ["info", str(path)])
+    assert done.exit_code == 0, done.output
+    assert "300 lines x 400 samples of HH" in " ".join(done.output.split())
+    output = tmp_path / "result.nc"
+    words = ["reconstruct", str(path), "--dem", str(tmp_path / "dem.tif"), "-o", str(output)]
+    done = CliRunner().invoke(app, [*words, "--vertical", "ellipsoidal", "--coregister", "none"])
+    assert done.exit_code == 0, done.output
+    with xr.open_dataset(output) as result:
+        assert float(np.isfinite(result["gamma0"]).mean()) > 0.8
+
+
 def test_other_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "any.h5"
     with pytest.raises(FileNotFoundError, match="no file"):
@@ -199,6 +229,35 @@ def test_damage_is_named(tmp_path: Path) -> None:
         file[root + "swaths/zeroDopplerTime"].attrs["units"] = "seconds"
     with pytest.raises(ProductError, match="seconds since"):
         open_product(path).scene()
+
+
+@pytest.mark.parametrize(
+    ("older", "value"), [(False, np.nan), (True, np.zeros((3, 3, 3))), (False, b"\xff")]
+)
+def test_whatever_is_damaged_there_is_a_word_for_it(
+    tmp_path: Path,
+    older: bool,  # noqa: FBT001
+    value: float | bytes | NDArray[np.float64],
+) -> None:
+    path, *_ = written(tmp_path, older=older)
+    whole = path.read_bytes()
+    names: list[str] = []
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: names.append(name) if hasattr(item, "dtype") else None)
+    refused = 0
+    for name in names:
+        path.write_bytes(whole)
+        with h5py.File(path, "r+") as file:
+            shape = file[name].shape
+            del file[name]
+            file[name] = np.full(shape, value) if isinstance(value, float) else value
+        try:
+            product = open_product(path)
+            product.summary()
+            product.scene(polarisations=("HH",), focusing="native").image.compute()
+        except (ProductError, ValueError):
+            refused += 1
+    assert refused > 5
 
 
 def test_a_centroid_that_does_not_cover_the_image_is_refused(tmp_path: Path) -> None:
