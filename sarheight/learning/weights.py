@@ -187,9 +187,14 @@ class Pretrained(nn.Module):
                 planned = cls.from_configuration(configuration).state_dict()
             needed = sum(value.numel() for value in planned.values())
             if needed > stored:
-                msg = f"it describes {needed} numbers, and {WEIGHTS} holds {stored}"
-                raise ValueError(msg)  # noqa: TRY301
+                msg = (
+                    f"the weights in '{folder}' do not fit its configuration, which describes "
+                    f"{needed} numbers: {WEIGHTS} holds {stored}"
+                )
+                raise CheckpointError(msg)  # noqa: TRY301
             model = cls.from_configuration(configuration)
+        except CheckpointError:
+            raise
         # Configurations are data of the user: any value may be of any kind.
         except Exception as error:
             found = reason(error)
@@ -244,6 +249,9 @@ def _require_moderate(value: Any, name: str = "configuration") -> None:  # noqa:
 
 def _weights(folder: Path, described: Mapping[str, Any]) -> dict[str, Tensor]:
     """Read the weights of a folder, and compare them with their checksum where there is one."""
+    if not (folder / WEIGHTS).is_file():
+        msg = f"'{folder}' holds no {WEIGHTS}; expected a folder written by save_pretrained"
+        raise CheckpointError(msg)
     with file_errors(folder / WEIGHTS, "a file of weights", CheckpointError):
         data = (folder / WEIGHTS).read_bytes()
         if described.get("sha256", found := sha256(data).hexdigest()) != found:

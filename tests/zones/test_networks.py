@@ -182,7 +182,7 @@ def test_a_saved_classifier_is_restored(tmp_path: Path) -> None:
         )
     assert again.configuration() == json.loads(json.dumps(model.configuration()))
     (tmp_path / "model" / "model.safetensors").write_bytes(b"")
-    with pytest.raises(CheckpointError, match="do not fit"):
+    with pytest.raises(CheckpointError, match=r"do not fit|differ from their checksum"):
         ZoneClassifier.from_pretrained(tmp_path / "model")
 
 
