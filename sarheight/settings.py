@@ -66,6 +66,7 @@ DESCRIPTION = re.compile(r"^(\w+)(?:, \w+)* : .*\n((?:    .*\n?)+)", re.MULTILIN
 
 OUTPUT, RUNNING, DEM, RADAR, METHOD = "Output", "Running", "Elevation model", "Radar", "Method"
 GRID = "Map grid"
+LAW_NAMES = ("gamma", "lambert", "cosine", "muhleman")
 LAWS = "gamma[:level], lambert[:level], cosine[:level,exponent], muhleman[:level,roughness]"
 FIT = "fit"
 SMALLEST_LIMIT = 1 << 16
@@ -78,6 +79,15 @@ Edges = tuple[float, float, float, float]
 def option(panel: str | None = None, *names: str, **more: Any) -> Any:  # noqa: ANN401
     """Make an option; its name is that of the field unless names are given."""
     return typer.Option(*names, rich_help_panel=panel, **more)
+
+
+def _words(*words: str) -> Callable[[str], list[str]]:
+    """Complete the words that an option knows, beside values of other kinds."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
 
 
 def argument(metavar: str, **more: Any) -> Any:  # noqa: ANN401  # typer has it so
@@ -256,9 +266,17 @@ class DemSettings(Settings):
 
     dem: DemFiles
     vertical: Annotated[
-        str | float | None, option(DEM, metavar="DATUM", parser=vertical_reference)
+        str | float | None,
+        option(
+            DEM,
+            metavar="DATUM",
+            parser=vertical_reference,
+            autocompletion=_words("ellipsoidal", "EGM96", "EGM2008"),
+        ),
     ] = None
-    units: Annotated[str | None, option(DEM, metavar="m|ft|us-ft")] = None
+    units: Annotated[
+        str | None, option(DEM, metavar="m|ft|us-ft", autocompletion=_words("m", "ft", "us-ft"))
+    ] = None
     nodata: Annotated[float | None, option(DEM)] = None
     condition: Annotated[Literal["fill", "breach"] | None, option(DEM)] = None
 
@@ -349,7 +367,9 @@ class ReconstructSettings(DemSettings):
     orbit: Annotated[
         str | None, LOCATION, option(RADAR, metavar="auto|FILE|FOLDER", parser=orbit_source)
     ] = None
-    crs: Annotated[str | None, option(GRID, metavar="dem|CRS")] = None
+    crs: Annotated[
+        str | None, option(GRID, metavar="dem|CRS", autocompletion=_words(OF_DEM, "EPSG:"))
+    ] = None
     resolution: Annotated[float | None, option(GRID, metavar="SIZE")] = None
     align: Annotated[float | None, option(GRID, metavar="OFFSET")] = None
     mgrs: Annotated[str | None, option(GRID, metavar="TILE")] = None
@@ -363,7 +383,12 @@ class ReconstructSettings(DemSettings):
     polarisations: Annotated[Names, option(RADAR, metavar="VV,VH", parser=_upper_names)] = ()
     coregister: Annotated[Literal["report", "correct", "none"], option(RADAR)] = "report"
     method: Annotated[Literal["posterior", "one-step", "rtc"], option(METHOD)] = "posterior"
-    law: Annotated[str, option(METHOD, metavar="LAW", parser=reconstruction_law)] = FIT
+    law: Annotated[
+        str,
+        option(
+            METHOD, metavar="LAW", parser=reconstruction_law, autocompletion=_words(FIT, *LAW_NAMES)
+        ),
+    ] = FIT
     memory: Annotated[str, option(RUNNING, metavar="SIZE", parser=memory_limit)] = "2 GiB"
 
     def __post_init__(self) -> None:

@@ -58,7 +58,10 @@ def write_rslc(
             swath["processedRangeBandwidth"] = 0.5 * SPEED_OF_LIGHT / (2.0 * grid.sample_spacing)
             swath["listOfPolarizations"] = np.array(list(channels), dtype="S2")
             for name, image in channels.items():
-                swath[name] = image if older else _half(image)
+                if older:
+                    swath[name] = image
+                else:
+                    swath.create_dataset(name, data=_half(image), chunks=(16, 32), compression=4)
             if valid is not None:
                 swath["validSamples" if older else "validSamplesSubSwath1"] = valid
         _metadata(root, first, orbit, doppler, factors or {}, units, older=older)

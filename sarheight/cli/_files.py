@@ -223,14 +223,21 @@ def _fetch_dem(
 
 
 def is_map(path: Path) -> bool:
-    """Tell whether a file is a raster on a map grid."""
+    """Tell whether a path is a raster on a map grid, or a result on one."""
     import rasterio
     from rasterio.errors import RasterioError
 
     from sarheight._runtime import ignore_missing_georeference
+    from sarheight.output import open_result
 
     if path.suffix.lower() in {".xml", ".xz", ".safe", ".zip"}:
         return False
+    if _is_store(path):
+        try:
+            dataset = open_result(path, chunks={})
+        except ValueError:
+            return False
+        return {"y", "x"} <= set(dataset.dims) and dataset.rio.crs is not None
     try:
         with ignore_missing_georeference(), rasterio.open(path) as file:
             return file.crs is not None and not file.transform.is_identity
@@ -238,13 +245,19 @@ def is_map(path: Path) -> bool:
         return False
 
 
+def _is_store(path: Path) -> bool:
+    """Tell whether a path may be a result that GDAL does not open: a store, or layers."""
+    return path.suffix.lower() in {".nc", ".zarr"} or (path.is_dir() and not path.suffix)
+
+
 def place_on_grid(
     heights: xr.DataArray, settings: ReconstructSettings, current: Session
 ) -> xr.DataArray:
     """Resample the elevation model to the grid of the result, if that is another one."""
     from sarheight.dem import grid_like, map_grid, mgrs_grid, to_grid
-    from sarheight.dem.grids import middle_tile
+    from sarheight.dem.grids import grid_record, middle_tile
     from sarheight.errors import DemError
+    from sarheight.output import open_result
 
     chosen = (settings.crs, settings.resolution, settings.align, settings.mgrs)
     like = settings.like if settings.like is not None and is_map(settings.like) else None
@@ -252,7 +265,7 @@ def place_on_grid(
         if any(each is not None for each in chosen):
             msg = f"'{like}' has a grid: omit --crs, --resolution, --align and --mgrs, or --like"
             raise typer.BadParameter(msg, param_hint="--like")
-        grid = grid_like(like)
+        grid = grid_like(open_result(like, chunks={}) if _is_store(like) else like)
     elif settings.mgrs is not None:
         resolution = settings.resolution or map_grid(heights).resolution.x
         grid = mgrs_grid(settings.mgrs, resolution)
@@ -272,8 +285,8 @@ def place_on_grid(
             f"tile {middle_tile(heights)}"
         )
         raise DemError(msg) from error
-    described = placed.attrs["map_grid"]
-    rows, columns = described["shape"]
+    rows, columns = placed.shape
+    described = grid_record(placed) or {}
     current.say(
         f"the result has {rows} x {columns} cells of {described['resolution'][1]:g} in "
         f"{described['crs'].partition('[')[0]}; --crs dem keeps the grid of the elevation model"

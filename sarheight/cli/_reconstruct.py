@@ -203,6 +203,7 @@ def _reconstruct(
     """Reconstruct the part of an image that the elevation model covers, and write it."""
     from sarheight import layover, plot
     from sarheight.dem.checked import CheckedDem
+    from sarheight.dem.grids import grid_record
     from sarheight.geometry.placement import crop_scene_to_dem
     from sarheight.layover.tiles import array_bytes
     from sarheight.output import ceos_nrb, open_result, provenance, save_png, write
@@ -251,7 +252,7 @@ def _reconstruct(
             "calibration": scene.calibration,
             "polarisations": scene.grid.polarisations,
             "orbit": scene.orbit.source,
-            "grid": heights.attrs.get("map_grid", "that of the elevation model"),
+            "grid": grid_record(heights) or "that of the elevation model",
         },
     )
     if shift is not None:

@@ -6,6 +6,7 @@ that results of neighbouring scenes have the same cells and are put together wit
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from pathlib import Path
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from odc.geo.geobox import GeoBox
 
+MAP_GRID = "map_grid"
+"""Attribute of a DEM that was resampled to a grid."""
 ARC_SECOND = 1.0 / 3600.0
 METRES_PER_ARC_SECOND = 30.0
 """By convention: DEMs of one second are called those of 30 m, of three seconds those of 90 m."""
@@ -270,8 +273,8 @@ def to_grid(
     Returns
     -------
     DataArray
-        The DEM, with the coordinates of the grid; void where it does not reach. Its attribute
-        ``map_grid`` describes the grid and the DEM.
+        The DEM in memory, with the coordinates of the grid; void where it does not reach. Its
+        attribute ``map_grid`` describes the grid and the DEM, as JSON.
 
     Raises
     ------
@@ -301,7 +304,13 @@ def to_grid(
     shape = np.broadcast_to(np.float32(0.0), (rows, columns))
     like = xr.DataArray(shape, coords={"y": y, "x": x}, dims=("y", "x")).rio.write_crs(target)
     placed = reproject(stored, like=like, resampling=kind)
-    return placed.assign_attrs(map_grid=describe_grid(stored, grid, kind))
+    return placed.assign_attrs({MAP_GRID: json.dumps(describe_grid(stored, grid, kind))})
+
+
+def grid_record(dem: xr.DataArray) -> dict[str, Any] | None:
+    """Return the description of the grid to which a DEM was resampled; None if it was not."""
+    text = dem.attrs.get(MAP_GRID)
+    return None if text is None else dict(json.loads(text))
 
 
 def describe_grid(dem: xr.DataArray, grid: GeoBox, resampling: str) -> dict[str, Any]:

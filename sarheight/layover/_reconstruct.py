@@ -21,7 +21,7 @@ import numpy as np
 from sarheight_kernels.estimation import to_backscatter
 
 from sarheight.dem.checked import stored_like
-from sarheight.dem.grids import to_grid
+from sarheight.dem.grids import grid_record, to_grid
 from sarheight.geometry.pass_geometry import dem_dataset
 from sarheight.geometry.visibility import FORESHORTENING_THRESHOLD
 from sarheight.grid import RadarGrid
@@ -256,8 +256,8 @@ def reconstruct(
         "smallest_area": smallest_area,
         "facets": plan.scale.facets,
     }
-    if "map_grid" in checked.stored.attrs:
-        parameters["grid"] = checked.stored.attrs["map_grid"]
+    if (described := grid_record(checked.stored)) is not None:
+        parameters["grid"] = described
     return result.assign_attrs(
         parameters=json.dumps(parameters, default=repr), acquisition=acquisition_json(scenes)
     )

@@ -400,14 +400,16 @@ class NisarProduct:
             factor = self._factor(file, grid, calibration)
             valid = layout.valid_samples(file, frequency, grid.lines)
             for name in names:
-                found = layout.dataset(file, f"swaths/frequency{frequency}/{name}").shape
-                if found != grid.shape:
+                stored = layout.dataset(file, f"swaths/frequency{frequency}/{name}")
+                if stored.shape != grid.shape:
                     msg = (
-                        f"found an image {name} of {found} pixels in {self._path}, expected "
+                        f"found an image {name} of {stored.shape} pixels in {self._path}, expected "
                         f"{grid.shape} as its axes say"
                     )
                     raise ProductError(msg)
-        chunk = max(CHUNK_PIXELS // grid.samples, 1), grid.samples
+                # Whole chunks of the file, which are decompressed to read any part of them.
+                step = 1 if stored.chunks is None else stored.chunks[0]
+        chunk = max(CHUNK_PIXELS // (step * grid.samples), 1) * step, grid.samples
         images = [
             da.from_array(  # type: ignore[no-untyped-call]
                 Intensity(
@@ -469,6 +471,8 @@ class NisarProduct:
             raise ProductError(msg)
         if (values == 1.0).all():
             return None
+        # The specification does not say whether tables multiply amplitude or power. In the sample
+        # made of an ENVISAT image beta0 is 1 / sin(incidence) of sigma0, gamma0 1 / cos: of power.
         times = times + seconds_between(grid.epoch, self._epoch_of_axis(file, CALIBRATION))
         line = (times - grid.line_zero_time) / grid.line_interval
         return Factor(line, (ranges - grid.near_range) / grid.sample_spacing, values)

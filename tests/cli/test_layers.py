@@ -10,8 +10,10 @@ import pystac
 import pytest
 import rasterio
 import xarray as xr
+from typer.testing import CliRunner
 
 from sarheight import dem
+from sarheight.cli import app
 from sarheight.output import open_result, read_provenance
 from tests.annotations import eof_xml
 from tests.cli.test_commands import SEA, failing, run, write_dem
@@ -97,6 +99,10 @@ def test_grids_by_options(data: Path, tmp_path: Path) -> None:
     assert transform[2] % 40.0 == transform[5] % 40.0 == 10.0
     reconstruct(data, "--like", tmp_path / "laea.tif", "-o", tmp_path / "again.tif")
     assert grid_of(tmp_path / "again.tif") == grid_of(tmp_path / "laea.tif")
+    for name in ("store.zarr", "folder"):
+        reconstruct(data, *chosen, "-o", tmp_path / name)
+        reconstruct(data, "--like", tmp_path / name, "--overwrite", "-o", tmp_path / "again.tif")
+        assert grid_of(tmp_path / "again.tif") == grid_of(tmp_path / "laea.tif")
     reconstruct(data, "--crs", "dem", "-o", tmp_path / "own.tif")
     assert grid_of(tmp_path / "own.tif") == grid_of(data / "degrees.tif")
     # A projected DEM keeps its grid unless another is asked for.
@@ -160,6 +166,19 @@ def test_layers_in_decibels_and_a_second_run(data: Path, tmp_path: Path) -> None
     assert isinstance(open_result(output), xr.Dataset)
 
 
+def test_a_batch_makes_folders_of_layers_once(data: Path, tmp_path: Path) -> None:
+    settings = ("vertical=ellipsoidal", "method=one-step", "law=muhleman", "coregister=none")
+    command = ("batch", data / "product.SAFE.zip", "--dem", data / "degrees.tif", "--suffix", "/")
+    options = [text for setting in settings for text in ("--set", setting)]
+    done = run(*command, *options, "-o", tmp_path / "results")
+    assert done.exit_code == 0, done.output
+    (item,) = (tmp_path / "results").glob("*/*.stac.json")
+    before = item.stat().st_mtime_ns
+    assert run(*command, *options, "-o", tmp_path / "results").exit_code == 0
+    assert item.stat().st_mtime_ns == before
+    assert "gamma0_vh" in pystac.Item.from_file(str(item)).assets
+
+
 def test_results_name_no_folders(data: Path, tmp_path: Path) -> None:
     reconstruct(data, "--orbit", data / "precise.EOF", "-o", tmp_path / "scene")
     reconstruct(data, "-o", tmp_path / "other")
@@ -187,3 +206,26 @@ def test_misuse_is_refused_at_once(options: tuple[str, ...], message: str) -> No
     # Neither file exists: nothing is read or fetched before the options are right.
     command = ("reconstruct", "none.zip", "--dem", "auto", "-o", "scene")
     assert message in failing(2, *command, *options)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--vertical", {"ellipsoidal", "EGM96", "EGM2008"}),
+        ("--law", {"fit", "gamma", "lambert", "cosine", "muhleman"}),
+        ("--units", {"m", "ft", "us-ft"}),
+        ("--method", {"posterior", "one-step", "rtc"}),
+        ("--profile", {"ceos-nrb"}),
+    ],
+)
+def test_the_shell_completes_what_an_option_knows(option: str, words: set[str]) -> None:
+    done = CliRunner().invoke(
+        app,
+        prog_name="sarheight",
+        env={
+            "_SARHEIGHT_COMPLETE": "complete_bash",
+            "COMP_WORDS": f"sarheight reconstruct {option} ",
+            "COMP_CWORD": "3",
+        },
+    )
+    assert set(done.output.split()) == words

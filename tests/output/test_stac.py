@@ -24,7 +24,7 @@ from sarheight import output
 from sarheight.errors import OutputError
 from sarheight.output import files as _files
 from sarheight.output.stac import footprint
-from tests.results import masks_of, result_of
+from tests.results import dem_of, masks_of, result_of
 
 SUFFIXES = (".tif", ".nc", ".zarr")
 SCHEMAS = "STAC_SCHEMAS"
@@ -88,6 +88,27 @@ def test_items_are_valid(tmp_path: Path, suffix: str, passes: int) -> None:
     href = again.assets["data"].get_absolute_href()
     assert href is not None
     assert Path(href) == tmp_path / f"result{suffix}"
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_items_of_layers_are_valid(tmp_path: Path, passes: int) -> None:
+    result = with_record(result_of(polarisations=2, passes=passes), tmp_path)
+    folder = output.write(output.ceos_nrb(result, dem_of()), tmp_path / "scene")
+    paths = sorted(folder.glob("*.stac.json"))
+    assert len(paths) == passes
+    for path in paths:
+        item = json.loads(path.read_text(encoding="utf-8"))
+        JsonSchemaSTACValidator().validate_core(item, pystac.STACObjectType.ITEM, "1.1.0")
+        own = FIELDS | {
+            "ceosard:type": lambda value: value in {"optical", "radar"},
+            "ceosard:specification": lambda value: value == "NRB",
+            "ceosard:specification_version": lambda value: value in {"1.0", "1.1"},
+        }
+        for name, value in item["properties"].items():
+            assert ":" not in name or own[name](value), (name, value)
+        assert item["properties"]["datetime"] is not None
+        for asset in item["assets"].values():
+            assert (folder / asset["href"]).is_file()
 
 
 @pytest.mark.parametrize("crs", ["EPSG:32632", "EPSG:3857"])
