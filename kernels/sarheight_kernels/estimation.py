@@ -8,15 +8,16 @@ with a separable kernel :math:`g` over rows and columns. Beyond the border there
 the denominator accounts for. A strip of rows is pooled at a time, so that only the result is held
 in full.
 
-The error model: the logarithm of a cell's value has an error variance that depends on its
-contribution share c, the part of its pixels' RCS that is its own,
+Estimation is in logarithms of reflectivity relative to the backscatter law, y. A value has the
+error variance
 
-.. math:: e(c) = e_k + m \, (1 - c)^2,
+.. math:: e = e_0 + e_s k + e_m (1 - c)^2 + e_q q
 
-with the excess :math:`e_k` of its class of shares and the variance m between distant places. The
-posterior averages a value of error variance e and a prior of variance s by their precision:
-
-.. math:: \hat x = (1 - t) \, x + t \, \bar x, \qquad t = e / (s + e).
+with the relative variance k that speckle of one look leaves in it, the contribution share c (the
+part of its pixels' RCS that is its own), and the mean square q of the relative change of simulated
+RCS from sample to sample, by which an error of the DEM's heights becomes an error of brightness.
+The neighbourhood predicts the value by a local regression on the incidence angle; the posterior
+averages value and prediction by their precision.
 """
 
 from __future__ import annotations
@@ -27,12 +28,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import NAN, ONE, ZERO, njit, parallel_njit, prange
+from sarheight_kernels.radiometry import areas_of_line
 
 STRIP = 64
-BATCH = 256
-"""Cells of `compare_with_neighbourhood` that use the same workspace."""
-LANES = 16
-"""Columns are summed in multiples of this, so that loops are vectorised without a remainder."""
+SUMS = 5
+"""Sums of the local regression: of weights, of weights times angle, times squared angle, times
+value, and times angle and value."""
+LEAST_LOGARITHM = np.float32(-7.0)
+"""Reflectivity of 30 dB below the law, which also stands for zero and below."""
 
 
 @njit
@@ -119,205 +122,311 @@ def pool(
 
 
 @njit
-def _sum_down(
-    values: NDArray[np.float32],
-    weight: NDArray[np.float32],
-    first: tuple[int, int],
-    kernel: NDArray[np.float32],
-    total: NDArray[np.float32],
-    weight_sum: NDArray[np.float32],
+def _smooth_lines(
+    lines: NDArray[np.float32],
+    down: NDArray[np.float32],
+    first: int,
+    low: int,
+    high: int,
+    smooth: NDArray[np.float32],
 ) -> None:
-    """Sum weighted values and weights down their columns, from row and column `first`."""
-    total[:] = ZERO
-    weight_sum[:] = ZERO
-    # Unsigned indices are not checked for counting from the end.
-    row, left = np.uint64(first[0]), np.uint64(first[1])
-    for k in range(kernel.size):
-        here, there = values[row + np.uint64(k)], weight[row + np.uint64(k)]
-        kernel_weight = kernel[k]
-        for j in range(total.size):
-            value, part = here[left + np.uint64(j)], there[left + np.uint64(j)]
-            valid = (part > ZERO) & (value == value)  # noqa: PLR0124 - no NaN
-            total[j] += kernel_weight * value if valid else ZERO
-            weight_sum[j] += kernel_weight * part if valid else ZERO
+    """Sum lines, which begin at number `low`, around line `first` with the weights of a kernel."""
+    reach = down.size // 2
+    smooth[:] = ZERO
+    for k in range(max(first - reach, low), min(first + reach + 1, high)):
+        weight, line = down[k - first + reach], lines[k - low]
+        for j in range(smooth.size):
+            smooth[j] += weight * line[j]
 
 
 @njit
-def _pool_at(
-    values: NDArray[np.float32],
-    weight: NDArray[np.float32],
-    down: NDArray[np.float32],
-    across: NDArray[np.float32],
-    cell: tuple[int, int],
-    total: NDArray[np.float32],
-    weight_sum: NDArray[np.float32],
-) -> float:
-    """Pool values that are multiplied by their weights, at one cell; NaN where nothing counts."""
-    rows, columns = values.shape
-    row, column = cell
-    high, wide = down.size // 2, across.size // 2
-    top, bottom = max(row - high, 0), min(row + high + 1, rows)
-    left = max(min(column - wide, columns - total.size), 0)
-    kernel = down[top - row + high : bottom - row + high]
-    _sum_down(values, weight, (top, left), kernel, total, weight_sum)
-    numerator, denominator = 0.0, 0.0
-    shift = left - column + wide
-    for j in range(max(-shift, 0), min(across.size - shift, total.size)):
-        numerator += across[shift + j] * total[j]
-        denominator += across[shift + j] * weight_sum[j]
-    return numerator / denominator if denominator > 0.0 else math.nan
+def _pixel_precision(
+    simulated: NDArray[np.float32], j: int, floor: np.float32
+) -> tuple[np.float32, np.float32]:
+    """Squared relative change of simulated RCS about a sample, and the weight of its ratio."""
+    before, after = simulated[max(j - 1, 0)], simulated[min(j + 1, simulated.size - 1)]
+    total = before + after
+    change = (after - before) / total if total > ZERO else ZERO
+    square = change * change
+    return square, ONE / (floor + square)
 
 
 @parallel_njit
-def compare_with_neighbourhood(
-    allocated: NDArray[np.float32],
-    weight: NDArray[np.float32],
-    contribution: NDArray[np.float32],
+def weigh_ratios(
+    image: NDArray[np.float32],
+    area_lines: NDArray[np.float64],
+    areas: NDArray[np.float64],
+    simulated: NDArray[np.float32],
     down: NDArray[np.float32],
     across: NDArray[np.float32],
-    row: NDArray[np.int64],
-    column: NDArray[np.int64],
-    comparison: NDArray[np.float32],
+    floor: float,
+    channels: NDArray[np.float32],
 ) -> None:
-    """Compare a few cells with their neighbourhood.
+    r"""Compare an image with its simulation, and weigh each pixel by how sure its simulation is.
+
+    Both are smoothed by the same kernel. Where the simulated RCS S changes quickly along range,
+    an error of the DEM changes it much: by :math:`\partial \ln S / \partial s` for each sample
+    of displacement. Half the difference of the neighbours' logarithms is taken by their difference
+    over their sum, its hyperbolic tangent, which also bounds it at the border of what is simulated.
+    The weight of a pixel is the inverse of the variance of its ratio up to a factor,
+    :math:`1 / (f + q)` with the square q of that change.
 
     Parameters
     ----------
-    allocated : array, shape (polarisations, rows, columns)
-        Values, multiplied by their weights.
-    weight : array, shape (rows, columns)
-        The weights; where not positive, a cell does not count.
-    contribution : array, shape (rows, columns)
-        Contribution shares of the cells.
+    image : array, shape (polarisations, lines, samples)
+        Intensity.
+    area_lines, areas : array, shape (k,), (k, samples)
+        Areas to which intensities refer, in square metres, see `areas_of_line`.
+    simulated : array, shape (lines, samples)
+        Simulated RCS; 0 where a polarisation has no data.
     down, across : array, shape (2 n + 1,), (2 m + 1,)
-        Kernel in rows and columns, see `pool`.
-    row, column : array, shape (n,)
-        The cells.
-    comparison : array, shape (1 + 2 * polarisations, n)
-        Receives contribution shares, the cells' own values, and weighted means around them; NaN
-        where a cell does not count.
+        Kernel in lines and samples.
+    floor : float
+        Variance f of a ratio where nothing changes, in units of that which a change of 1 causes.
+    channels : array, shape (lines, samples, polarisations + 2)
+        Receives weight times ratio of image and simulation, the weight, and the squared change;
+        0 where there is no data.
     """
-    polarisations = allocated.shape[0]
-    width = min(across.size + -across.size % LANES, allocated.shape[2])
-    for batch in prange((row.size + BATCH - 1) // BATCH):
-        total, weight_sum = np.empty(width, np.float32), np.empty(width, np.float32)
-        for index in range(batch * BATCH, min(batch * BATCH + BATCH, row.size)):
-            cell = row[index], column[index]
-            valid = weight[cell] > ZERO
-            comparison[0, index] = contribution[cell] if valid else np.nan
+    polarisations, lines, samples = image.shape
+    reach = down.size // 2
+    least = np.float32(floor)
+    for strip in prange((lines + STRIP - 1) // STRIP):
+        first, end = strip * STRIP, min(strip * STRIP + STRIP, lines)
+        low, high = max(first - reach, 0), min(end + reach, lines)
+        across_image = np.empty((polarisations, high - low, samples), np.float32)
+        across_simulated = np.empty((high - low, samples), np.float32)
+        padded = np.zeros((2, samples + across.size - 1), np.float32)
+        for line in range(low, high):
             for p in range(polarisations):
-                own, mean = math.nan, math.nan
-                if valid:
-                    own = allocated[p, cell[0], cell[1]] / weight[cell]
-                    mean = _pool_at(allocated[p], weight, down, across, cell, total, weight_sum)
-                comparison[1 + p, index] = own
-                comparison[1 + polarisations + p, index] = mean
+                _pool_row(
+                    image[p, line],
+                    simulated[line],
+                    True,  # noqa: FBT003 - kernels take no keywords
+                    across,
+                    padded,
+                    across_image[p, line - low],
+                    across_simulated[line - low],
+                )
+        smooth = np.empty((polarisations + 1, samples), np.float32)
+        area = np.empty(samples)
+        for line in range(first, end):
+            areas_of_line(area_lines, areas, float(line), area)
+            for p in range(polarisations):
+                _smooth_lines(across_image[p], down, line, low, high, smooth[p])
+            expected = smooth[polarisations]
+            _smooth_lines(across_simulated, down, line, low, high, expected)
+            for j in range(samples):
+                square, weight = _pixel_precision(expected, j, least)
+                valid = simulated[line, j] > ZERO and expected[j] > ZERO
+                for p in range(polarisations):
+                    ratio = np.float32(area[j]) * smooth[p, j] / expected[j] if valid else ZERO
+                    channels[line, j, p] = weight * ratio
+                channels[line, j, polarisations] = weight if valid else ZERO
+                channels[line, j, polarisations + 1] = square if valid else ZERO
+
+
+@parallel_njit
+def logarithms(
+    numerator: NDArray[np.float32],
+    denominator: NDArray[np.float32],
+    known: NDArray[np.float32],
+    value: NDArray[np.float32],
+) -> None:
+    """Logarithms of the ratios of two sums, times what is known; NaN where there is no data.
+
+    Parameters
+    ----------
+    numerator, denominator : array, shape (rows, columns)
+        The sums; where the denominator is not positive, there is no data.
+    known : array, shape (rows, columns)
+        Logarithm of a factor.
+    value : array, shape (rows, columns)
+        Receives the logarithms, at least `LEAST_LOGARITHM`.
+    """
+    for i in prange(value.shape[0]):
+        for j in range(value.shape[1]):
+            ratio = numerator[i, j] / denominator[i, j] if denominator[i, j] > ZERO else NAN
+            logarithm = np.log(ratio) + known[i, j] if ratio > ZERO else LEAST_LOGARITHM
+            value[i, j] = max(logarithm, LEAST_LOGARITHM) if ratio == ratio else NAN  # noqa: PLR0124
+
+
+@njit
+def _regression_row(
+    value: NDArray[np.float32],
+    error: NDArray[np.float32],
+    angle: NDArray[np.float32],
+    roughness: np.float32,
+    kernel: NDArray[np.float32],
+    padded: NDArray[np.float32],
+    sums: NDArray[np.float32],
+) -> None:
+    """Sum the terms of the local regression along a row: shape (SUMS, columns)."""
+    columns, reach = value.size, kernel.size // 2
+    for j in range(columns):
+        valid = (value[j] == value[j]) & (error[j] == error[j]) & (angle[j] == angle[j])
+        weight = ONE / (error[j] + roughness) if valid else ZERO
+        slope, here = (angle[j], value[j]) if valid else (ZERO, ZERO)
+        padded[0, reach + j] = weight
+        padded[1, reach + j] = weight * slope
+        padded[2, reach + j] = weight * slope * slope
+        padded[3, reach + j] = weight * here
+        padded[4, reach + j] = weight * slope * here
+    sums[:] = ZERO
+    for term in range(SUMS):
+        for k in range(kernel.size):
+            kernel_weight = kernel[k]
+            for j in range(columns):
+                sums[term, j] += kernel_weight * padded[term, j + k]
+
+
+@parallel_njit
+def regress(
+    value: NDArray[np.float32],
+    error: NDArray[np.float32],
+    angle: NDArray[np.float32],
+    roughness: float,
+    level_variance: float,
+    slope_variance: float,
+    down: NDArray[np.float32],
+    across: NDArray[np.float32],
+    prediction: NDArray[np.float32],
+    level: NDArray[np.float32],
+) -> None:
+    r"""Predict the value of each cell from its neighbours, by a regression on the incidence angle.
+
+    Around each cell :math:`y = u + t a` with normal priors of level u and slope t: the ground
+    about it deviates from the scene's law by a level and by an angular slope. The posterior mean of
+    u and t solves
+
+    .. math:: \begin{pmatrix} \sum w + 1/\sigma_u^2 & \sum w a \\
+              \sum w a & \sum w a^2 + 1/\sigma_t^2 \end{pmatrix}
+              \begin{pmatrix} u \\ t \end{pmatrix}
+              = \begin{pmatrix} \sum w y \\ \sum w a y \end{pmatrix}
+
+    over the neighbours, without the cell itself, with weights w of the kernel by the inverse of
+    error variance and roughness (best linear unbiased prediction).
+
+    Parameters
+    ----------
+    value, error : array, shape (rows, columns)
+        Logarithms y and their error variances; NaN does not count.
+    angle : array, shape (rows, columns)
+        Angles a.
+    roughness : float
+        Variance of the ground about its regression.
+    level_variance, slope_variance : float
+        Variances of u and t.
+    down, across : array, shape (2 n + 1,), (2 m + 1,)
+        Kernel in rows and columns; its middle weight is 1.
+    prediction, level : array, shape (rows, columns)
+        Receive u + t a, and u.
+
+    References
+    ----------
+    Robinson, G. K. (1991). That BLUP is a good thing: the estimation of random effects.
+    Statistical Science 6(1), 15-32.
+    """
+    rows, columns = value.shape
+    reach = down.size // 2
+    rough = np.float32(roughness)
+    for strip in prange((rows + STRIP - 1) // STRIP):
+        first, end = strip * STRIP, min(strip * STRIP + STRIP, rows)
+        low, high = max(first - reach, 0), min(end + reach, rows)
+        by_row = np.empty((high - low, SUMS, columns), np.float32)
+        padded = np.zeros((SUMS, columns + across.size - 1), np.float32)
+        for i in range(low, high):
+            _regression_row(value[i], error[i], angle[i], rough, across, padded, by_row[i - low])
+        total = np.empty((SUMS, columns), np.float32)
+        for i in range(first, end):
+            total[:] = ZERO
+            for k in range(max(i - reach, low), min(i + reach + 1, high)):
+                kernel_weight = down[k - i + reach]
+                for term in range(SUMS):
+                    for j in range(columns):
+                        total[term, j] += kernel_weight * by_row[k - low, term, j]
+            for j in range(columns):
+                a = angle[i, j] if angle[i, j] == angle[i, j] else ZERO
+                valid = (value[i, j] == value[i, j]) & (error[i, j] == error[i, j])
+                own = ONE / (error[i, j] + rough) if valid else ZERO
+                y = value[i, j] if valid else ZERO
+                # Sums in double precision, as a difference of products follows.
+                s0 = max(float(total[0, j] - own), 0.0) + 1.0 / level_variance
+                s1 = float(total[1, j] - own * a)
+                s2 = max(float(total[2, j] - own * a * a), 0.0) + 1.0 / slope_variance
+                r0, r1 = float(total[3, j] - own * y), float(total[4, j] - own * a * y)
+                determinant = s0 * s2 - s1 * s1
+                u = (s2 * r0 - s1 * r1) / determinant
+                level[i, j] = u
+                prediction[i, j] = u + a * (s0 * r1 - s1 * r0) / determinant
+
+
+@parallel_njit
+def error_variance(
+    contribution: NDArray[np.float32],
+    speckle: NDArray[np.float32],
+    change: NDArray[np.float32],
+    terms: tuple[float, float, float, float],
+    error: NDArray[np.float32],
+) -> None:
+    """Evaluate the error model of the values of cells, see the head of this module.
+
+    Parameters
+    ----------
+    contribution, speckle, change : array, shape (rows, columns)
+        Contribution share c, relative variance k by speckle of one look, and mean square q of the
+        change of simulated RCS from sample to sample. A share that is NaN counts as 0.
+    terms : tuple
+        e0, es, em and eq.
+    error : array, shape (rows, columns)
+        Receives the error variance of the logarithm; NaN where speckle or change is NaN.
+    """
+    least, by_speckle = np.float32(terms[0]), np.float32(terms[1])
+    by_others, by_change = np.float32(terms[2]), np.float32(terms[3])
+    for i in prange(error.shape[0]):
+        for j in range(error.shape[1]):
+            others = ONE - (min(contribution[i, j], ONE) if contribution[i, j] > ZERO else ZERO)
+            error[i, j] = (
+                least
+                + by_speckle * speckle[i, j]
+                + by_others * others * others
+                + by_change * change[i, j]
+            )
+
+
+@parallel_njit
+def average(
+    value: NDArray[np.float32],
+    error: NDArray[np.float32],
+    prediction: NDArray[np.float32],
+    prediction_variance: NDArray[np.float32],
+    mean: NDArray[np.float32],
+    variance: NDArray[np.float32],
+) -> None:
+    """Average values and predictions by their precision.
+
+    Parameters
+    ----------
+    value, error : array, shape (rows, columns)
+        Values and their error variances; where either is NaN, the prediction alone counts.
+    prediction, prediction_variance : array, shape (rows, columns)
+        Predictions and their variances; a variance that is infinite does not count.
+    mean, variance : array, shape (rows, columns)
+        Receive the averages and their variances; may be `value` and `error` themselves.
+    """
+    for i in prange(value.shape[0]):
+        for j in range(value.shape[1]):
+            own, spread = error[i, j], prediction_variance[i, j]
+            valid = (value[i, j] == value[i, j]) & (own == own)  # noqa: PLR0124
+            share = own / (own + spread) if valid else ONE
+            y = value[i, j] if valid else ZERO
+            mean[i, j] = y + share * (prediction[i, j] - y)
+            variance[i, j] = share * spread if valid else spread
 
 
 QUARTER_TURN, RADIANS = np.float32(90.0), np.float32(math.pi / 180.0)
 S1, S2, S3 = np.float32(1.0 / 6.0), np.float32(1.0 / 20.0), np.float32(1.0 / 42.0)
 S4, S5, S6 = np.float32(1.0 / 72.0), np.float32(1.0 / 110.0), np.float32(1.0 / 156.0)
 """Ratios of the terms of the sine's series: 1 / (2 k (2 k + 1))."""
-
-
-@njit
-def _clipped_share(weight_sum: np.float32) -> np.float32:
-    """Contribution share from 0 to 1; NaN counts as 0."""
-    return min(weight_sum, ONE) if weight_sum > ZERO else ZERO
-
-
-@njit
-def _class_excess(
-    contribution: NDArray[np.float32],
-    edges: NDArray[np.float64],
-    excess: NDArray[np.float64],
-    error: NDArray[np.float32],
-) -> None:
-    """Excess variance of the class of each share of a row."""
-    error[:] = excess[0]
-    for k in range(edges.size):
-        # Rounded up to single precision, so that comparisons come out as they do in double.
-        edge = np.float32(edges[k])
-        edge = edge if float(edge) >= edges[k] else np.nextafter(edge, np.float32(np.inf))
-        here = np.float32(excess[k + 1])
-        for j in range(contribution.size):
-            error[j] = here if _clipped_share(contribution[j]) >= edge else error[j]
-
-
-@njit
-def _add_contrast(
-    contribution: NDArray[np.float32], contrast: np.float32, error: NDArray[np.float32]
-) -> None:
-    for j in range(contribution.size):
-        others = ONE - _clipped_share(contribution[j])
-        error[j] += contrast * others * others
-
-
-@parallel_njit
-def share_error_variance(
-    contribution: NDArray[np.float32],
-    edges: NDArray[np.float64],
-    excess: NDArray[np.float64],
-    contrast: float,
-    error: NDArray[np.float32],
-) -> None:
-    """Evaluate the error model of the values of cells.
-
-    Parameters
-    ----------
-    contribution : array, shape (rows, columns)
-        Contribution shares; NaN counts as 0.
-    edges : array, shape (classes - 1,)
-        Shares between the classes, ascending.
-    excess : array, shape (classes,)
-        Variance of the logarithm in each class beyond that of the best one.
-    contrast : float
-        Variance of the logarithm between distant places.
-    error : array, shape (rows, columns)
-        Receives the error variance of the logarithm of each cell's value.
-    """
-    for i in prange(contribution.shape[0]):
-        _class_excess(contribution[i], edges, excess, error[i])
-        _add_contrast(contribution[i], np.float32(contrast), error[i])
-
-
-@parallel_njit
-def posterior(
-    own: NDArray[np.float32],
-    error: NDArray[np.float32],
-    weight: NDArray[np.float32],
-    prior: NDArray[np.float32],
-    prior_variance: NDArray[np.float32],
-    diversity: float,
-    mean: NDArray[np.float32],
-    variance: NDArray[np.float32],
-) -> None:
-    """Average own values and prior means by their precision.
-
-    The errors of neighbours are not independent, as they share pixels and the DEM: pooling does not
-    reduce them. The part of the prior's variance that is error therefore counts in full.
-
-    Parameters
-    ----------
-    own, error : array, shape (rows, columns)
-        Values of the cells and the error variances of their logarithms.
-    weight : array, shape (rows, columns)
-        Positive where a cell was measured.
-    prior, prior_variance : array, shape (rows, columns)
-        Means of the neighbourhood and the variances of their logarithms.
-    diversity : float
-        Part of the prior's variance that is the ground's own.
-    mean, variance : array, shape (rows, columns)
-        Receive the posterior; NaN where nothing was measured.
-    """
-    for i in prange(own.shape[0]):
-        for j in range(own.shape[1]):
-            mean[i, j] = variance[i, j] = np.nan
-            if weight[i, j] > 0.0:
-                spread = prior_variance[i, j]
-                shrinkage = error[i, j] / (spread + error[i, j])
-                mean[i, j] = (1.0 - shrinkage) * own[i, j] + shrinkage * prior[i, j]
-                variance[i, j] = shrinkage * (spread + max(spread - diversity, 0.0))
 
 
 @njit
@@ -331,6 +440,7 @@ def _has_value(
 @parallel_njit
 def rcs_balance(
     mean: NDArray[np.float32],
+    variance: NDArray[np.float32],
     allocated: NDArray[np.float32],
     expected: NDArray[np.float32],
     area: NDArray[np.float32],
@@ -341,28 +451,32 @@ def rcs_balance(
 
     Parameters
     ----------
-    mean : array, shape (rows, columns)
-        Estimated reflectivity.
+    mean, variance : array, shape (rows, columns)
+        Estimated reflectivity, and the variance of its logarithm.
     allocated, expected : array, shape (rows, columns)
         RCS that is allocated to each cell and that is expected of it, in square metres.
     area : array, shape (rows, columns)
         Illuminated area, projected along the line of sight, in square metres.
     smallest_area : float
         Area below which a cell has no value.
-    sums : array, shape (rows, 3)
+    sums : array, shape (rows, 4)
         Receives for each row the RCS of cells with a value by their estimate, the RCS that is
-        allocated to the others, and the number of cells with a value.
+        allocated to the others, the number of cells with a value, and the sum of their RCS times
+        variance.
     """
     least = np.float32(smallest_area)
     for i in prange(mean.shape[0]):
-        reported_rcs, unreported_rcs, cells = 0.0, 0.0, 0.0
+        reported_rcs, unreported_rcs, cells, spread = 0.0, 0.0, 0.0, 0.0
         for j in range(mean.shape[1]):
             if _has_value(mean[i, j], area[i, j], expected[i, j], least):
-                reported_rcs += float(mean[i, j]) * float(expected[i, j])
+                rcs = float(mean[i, j]) * float(expected[i, j])
+                reported_rcs += rcs
+                spread += rcs * variance[i, j] if variance[i, j] > ZERO else 0.0
                 cells += 1.0
             else:
                 unreported_rcs += allocated[i, j]
         sums[i, 0], sums[i, 1], sums[i, 2] = reported_rcs, unreported_rcs, cells
+        sums[i, 3] = spread
 
 
 @njit
@@ -380,10 +494,9 @@ def _cosines(angle: NDArray[np.float32], cosine: NDArray[np.float32]) -> None:
 @njit
 def _backscatter_row(
     factor: np.float32,
+    by_variance: np.float32,
     smallest_area: np.float32,
-    per_look: np.float32,
     expected: NDArray[np.float32],
-    speckle: NDArray[np.float32],
     tilt: NDArray[np.float32],
     area: NDArray[np.float32],
     mean: NDArray[np.float32],
@@ -395,10 +508,10 @@ def _backscatter_row(
     for j in range(mean.size):
         valid = _has_value(mean[j], area[j], expected[j], smallest_area)
         gamma = factor * mean[j] * expected[j] / area[j]
-        spread = variance[j] + speckle[j] * per_look
+        gamma *= ONE + (by_variance * variance[j] if variance[j] > ZERO else ZERO)
         mean[j] = gamma if valid else NAN
         sigma[j] = gamma * tilt[j] if valid else NAN
-        variance[j] = gamma * gamma * spread if valid else NAN
+        variance[j] = gamma * gamma * variance[j] if valid else NAN
         missing[j] = ZERO if valid else missing[j]
 
 
@@ -418,11 +531,10 @@ def _mask_row(
 @parallel_njit
 def to_backscatter(
     factor: NDArray[np.float64],
+    by_variance: NDArray[np.float64],
     smallest_area: float,
-    looks: float,
     heights: NDArray[np.float32],
     expected: NDArray[np.float32],
-    speckle: NDArray[np.float32],
     local_incidence: NDArray[np.float32],
     area: NDArray[np.float32],
     contribution: NDArray[np.float32],
@@ -439,12 +551,12 @@ def to_backscatter(
     ----------
     factor : array, shape (polarisations,)
         By which all estimates are scaled, so that the RCS of the image is allocated in full.
+    by_variance : array, shape (polarisations,)
+        Factor k by which estimates grow with the variance v of their logarithm, as 1 + k v.
     smallest_area : float
         Area in square metres below which a cell has no value.
-    looks : float
-        Equivalent number of looks of the image.
-    heights, expected, speckle : array, shape (rows, columns)
-        Heights, RCS expected of the cells, and the relative variance that one look leaves in it.
+    heights, expected : array, shape (rows, columns)
+        Heights, and RCS expected of the cells.
     local_incidence : array, shape (rows, columns)
         In degrees.
     area, contribution : array, shape (rows, columns)
@@ -456,7 +568,7 @@ def to_backscatter(
         Receives sigma0.
     """
     polarisations = mean.shape[0]
-    least, per_look = np.float32(smallest_area), np.float32(1.0 / looks)
+    least = np.float32(smallest_area)
     for i in prange(heights.shape[0]):
         tilt = np.empty(heights.shape[1], np.float32)
         missing = np.full(heights.shape[1], NAN, np.float32)
@@ -464,10 +576,9 @@ def to_backscatter(
         for p in range(polarisations):
             _backscatter_row(
                 np.float32(factor[p]),
+                np.float32(by_variance[p]),
                 least,
-                per_look,
                 expected[i],
-                speckle[i],
                 tilt,
                 area[i],
                 mean[p, i],

@@ -6,55 +6,167 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sarheight_kernels.estimation import (
-    compare_with_neighbourhood,
+    LEAST_LOGARITHM,
+    average,
+    error_variance,
+    logarithms,
     pool,
-    posterior,
     rcs_balance,
-    share_error_variance,
+    regress,
     to_backscatter,
+    weigh_ratios,
 )
 from scipy.ndimage import gaussian_filter
 
 from sarheight.layover.tiles import gaussian_taps
 
-
-def test_errors_follow_the_class_and_the_share_of_others() -> None:
-    contribution = np.array([[0.1, 0.5, 0.79], [0.8, 1.0, np.nan]], dtype=np.float32)
-    error = np.empty_like(contribution)
-    share_error_variance(contribution, np.array([0.5, 0.8]), np.array([3.0, 2.0, 0.0]), 10.0, error)
-    expected = [
-        [3.0 + 10.0 * 0.81, 2.0 + 10.0 * 0.25, 2.0 + 10.0 * 0.21**2],
-        [0.0 + 10.0 * 0.04, 0.0, 3.0 + 10.0],
-    ]
-    np.testing.assert_allclose(error, expected, rtol=1e-5)
+Values = NDArray[np.float32]
 
 
-def test_a_share_at_an_edge_belongs_to_the_class_above() -> None:
-    """However finely the edges lie, and where two of them are one."""
-    edges = np.array([0.1, 0.3, 0.3, 0.7], dtype=np.float32).astype(np.float64)
-    edges[3] += 1e-12
-    contribution = np.array([[0.0999, 0.1, 0.3, 0.7, np.nextafter(0.7, 1.0, dtype=np.float32)]])
-    error = np.empty_like(contribution, dtype=np.float32)
-    excess = np.arange(5.0)
-    share_error_variance(contribution.astype(np.float32), edges, excess, 0.0, error)
-    np.testing.assert_array_equal(error, [[0.0, 1.0, 3.0, 3.0, 4.0]])
+def test_errors_add_up_by_their_terms() -> None:
+    share = np.array([[0.0, 0.5, 1.0, 1.2, np.nan]], dtype=np.float32)
+    speckle, change = np.full_like(share, 0.02), np.full_like(share, 0.3)
+    speckle[0, 2] = np.nan
+    error = np.empty_like(share)
+    error_variance(share, speckle, change, (0.03, 2.0, 0.8, 0.1), error)
+    rest = 0.03 + 2.0 * 0.02 + 0.1 * 0.3
+    np.testing.assert_allclose(
+        error[0], [rest + 0.8, rest + 0.2, np.nan, rest, rest + 0.8], rtol=1e-5
+    )
 
 
-def test_the_posterior_lies_between_own_and_prior() -> None:
+def test_an_average_is_by_precision_and_lies_between() -> None:
     random = np.random.default_rng(0)
-    own, prior, error, spread = random.uniform(0.1, 2.0, (4, 20, 30)).astype(np.float32)
-    weight = np.ones_like(own)
-    weight[3] = 0.0
-    mean, variance = np.empty_like(own), np.empty_like(own)
-    posterior(own, error, weight, prior, spread, 0.1, mean, variance)
-    assert np.isnan(mean[3]).all()
-    assert np.isnan(variance[3]).all()
-    keep = weight > 0.0
-    assert (mean[keep] >= np.minimum(own, prior)[keep] - 1e-6).all()
-    assert (mean[keep] <= np.maximum(own, prior)[keep] + 1e-6).all()
-    posterior(own, np.zeros_like(error), weight, prior, spread, 0.1, mean, variance)
-    np.testing.assert_allclose(mean[keep], own[keep], rtol=1e-6)
-    np.testing.assert_array_equal(variance[keep], 0.0)
+    value, prediction = random.normal(0.0, 1.0, (2, 20, 30)).astype(np.float32)
+    error, spread = random.uniform(0.1, 2.0, (2, 20, 30)).astype(np.float32)
+    value[3] = np.nan
+    error[4] = np.nan
+    spread[5] = np.inf
+    mean, variance = np.empty_like(value), np.empty_like(value)
+    average(value, error, prediction, spread, mean, variance)
+    alone = np.s_[3:5]
+    np.testing.assert_array_equal(mean[alone], prediction[alone])
+    np.testing.assert_array_equal(variance[alone], spread[alone])
+    np.testing.assert_array_equal(mean[5], value[5])
+    rest = np.s_[6:]
+    precision = 1.0 / error[rest] + 1.0 / spread[rest]
+    both = (value[rest] / error[rest] + prediction[rest] / spread[rest]) / precision
+    np.testing.assert_allclose(mean[rest], both, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(variance[rest], 1.0 / precision, rtol=1e-5)
+
+
+def regressed(
+    value: Values, error: Values, angle: Values, taps: tuple[Values, Values]
+) -> tuple[Values, Values]:
+    prediction, level = np.empty_like(value), np.empty_like(value)
+    regress(value, error, angle, 0.05, 0.3, 0.1, *taps, prediction, level)
+    return prediction, level
+
+
+def test_a_prediction_is_the_least_squares_one_without_the_cell_itself() -> None:
+    """By NumPy's solver, with the priors as two more observations."""
+    random = np.random.default_rng(4)
+    shape = 14, 17
+    value, angle = random.normal(0.0, 1.0, (2, *shape)).astype(np.float32)
+    error = random.uniform(0.02, 0.5, shape).astype(np.float32)
+    value[2, 3:5] = np.nan
+    error[9, 9] = np.nan
+    down, across = gaussian_taps(1.0), gaussian_taps(1.3)
+    taps = down / down.max(), across / across.max()
+    prediction, level = regressed(value, error, angle, taps)
+    for row, column in ((0, 0), (2, 3), (7, 8), (13, 16), (9, 9)):
+        design = [[np.sqrt(1.0 / 0.3), 0.0], [0.0, np.sqrt(1.0 / 0.1)]]
+        target = [0.0, 0.0]
+        for i, j in np.ndindex(*shape):
+            reach = down.size // 2, across.size // 2
+            offset = i - row, j - column
+            inside = abs(offset[0]) <= reach[0] and abs(offset[1]) <= reach[1]
+            if offset == (0, 0) or not inside or np.isnan(value[i, j] + error[i, j]):
+                continue
+            kernel = taps[0][offset[0] + reach[0]] * taps[1][offset[1] + reach[1]]
+            weight = np.sqrt(kernel / (error[i, j] + 0.05))
+            design.append([weight, weight * angle[i, j]])
+            target.append(weight * value[i, j])
+        u, t = np.linalg.lstsq(np.array(design), np.array(target), rcond=None)[0]
+        assert level[row, column] == pytest.approx(u, rel=1e-3, abs=1e-4)
+        assert prediction[row, column] == pytest.approx(
+            u + t * angle[row, column], rel=1e-3, abs=1e-4
+        )
+
+
+def test_a_prediction_does_not_hear_the_cell_itself() -> None:
+    random = np.random.default_rng(5)
+    value, angle = random.normal(0.0, 1.0, (2, 12, 12)).astype(np.float32)
+    error = np.full_like(value, 0.1)
+    width = gaussian_taps(1.0) / gaussian_taps(1.0).max()
+    before, _ = regressed(value, error, angle, (width, width))
+    value[6, 6] += 5.0
+    after, _ = regressed(value, error, angle, (width, width))
+    assert after[6, 6] == pytest.approx(before[6, 6], abs=1e-4)
+    assert abs(after[6, 7] - before[6, 7]) > 0.1
+
+
+def test_ground_with_a_slope_of_its_own_is_predicted_where_none_is_seen() -> None:
+    """Cells about 35 degrees tell the level, those beside tell the slope."""
+    random = np.random.default_rng(6)
+    angle = random.uniform(-1.5, 1.5, (40, 40)).astype(np.float32)
+    value = 0.4 - 0.3 * angle
+    error = np.full_like(value, 1e-3)
+    angle[20, 20], value[20, 20] = -2.5, np.nan
+    width = gaussian_taps(1.5) / gaussian_taps(1.5).max()
+    prediction, _ = regressed(value, error, angle, (width, width))
+    assert prediction[20, 20] == pytest.approx(0.4 + 0.3 * 2.5, abs=0.08)
+
+
+def test_logarithms_are_bounded_and_keep_what_is_missing() -> None:
+    numerator = np.array([[2.0, 0.0, -1.0, 3.0]], dtype=np.float32)
+    denominator = np.array([[1.0, 1.0, 1.0, 0.0]], dtype=np.float32)
+    known = np.full_like(numerator, 0.5)
+    value = np.empty_like(numerator)
+    logarithms(numerator, denominator, known, value)
+    floor = float(LEAST_LOGARITHM)
+    np.testing.assert_allclose(value, [[np.log(2.0) + 0.5, floor, floor, np.nan]], rtol=1e-6)
+
+
+def channels_of(
+    image: Values, simulated: Values, deviation: float, area: float = 1.0
+) -> NDArray[np.float32]:
+    lines, samples = simulated.shape
+    areas = np.full((2, samples), area)
+    width = gaussian_taps(deviation)
+    channels = np.empty((lines, samples, image.shape[0] + 2), np.float32)
+    ends = np.array([0.0, max(lines - 1.0, 1.0)])
+    weigh_ratios(image, ends, areas, simulated, width, width, 0.09, channels)
+    return channels
+
+
+def test_a_ratio_is_that_of_smoothed_images_and_its_weight_falls_with_the_change() -> None:
+    random = np.random.default_rng(7)
+    simulated = random.gamma(3.0, 1.0, (90, 40)).astype(np.float32)
+    image = np.stack([random.gamma(4.0, 0.25, simulated.shape) * simulated, 2.0 * simulated])
+    image = image.astype(np.float32) / np.float32(50.0)
+    channels = channels_of(image, simulated, 0.8, area=50.0)
+    smooth = gaussian_filter(simulated.astype(np.float64), 0.8, mode="constant", truncate=4.0)
+    change = np.zeros_like(smooth)
+    change[:, 1:-1] = (smooth[:, 2:] - smooth[:, :-2]) / (smooth[:, 2:] + smooth[:, :-2])
+    inner = np.s_[:, 1:-1]
+    np.testing.assert_allclose(channels[..., 3][inner], change[inner] ** 2, rtol=1e-3, atol=1e-6)
+    weight = 1.0 / (0.09 + change**2)
+    np.testing.assert_allclose(channels[..., 2][inner], weight[inner], rtol=1e-3)
+    first = gaussian_filter(50.0 * image[0].astype(np.float64), 0.8, mode="constant", truncate=4.0)
+    np.testing.assert_allclose(channels[..., 0][inner], (weight * first / smooth)[inner], rtol=1e-3)
+    np.testing.assert_allclose(channels[..., 1] / channels[..., 2], 2.0, rtol=1e-5)
+
+
+def test_pixels_without_data_do_not_count() -> None:
+    simulated = np.ones((20, 20), np.float32)
+    simulated[5:8, 5:8] = 0.0
+    image = np.ones((1, 20, 20), np.float32)
+    image[0, 5:8, 5:8] = np.nan
+    channels = channels_of(image, simulated, 0.5)
+    assert not channels[5:8, 5:8].any()
+    ratios = channels[..., 0][simulated > 0.0] / channels[..., 1][simulated > 0.0]
+    np.testing.assert_allclose(ratios, 1.0, rtol=1e-6)
 
 
 def test_rcs_of_cells_with_and_without_value_adds_up() -> None:
@@ -64,12 +176,13 @@ def test_rcs_of_cells_with_and_without_value_adds_up() -> None:
     mean = given / expected
     mean[4, 5] = np.nan
     area[0] = 0.2
-    sums = np.empty((15, 3))
-    rcs_balance(mean, given, expected, area, 0.5, sums)
-    held, withheld, cells = sums.sum(axis=0)
+    sums, variance = np.empty((15, 4)), np.full_like(mean, 0.1)
+    rcs_balance(mean, variance, given, expected, area, 0.5, sums)
+    held, withheld, cells, spread = sums.sum(axis=0)
     assert held + withheld == pytest.approx(given.sum(dtype=np.float64), rel=1e-6)
     assert withheld == pytest.approx(given[0].sum(dtype=np.float64) + given[4, 5], rel=1e-6)
     assert cells == 15 * 12 - 13
+    assert spread == pytest.approx(0.1 * held, rel=1e-6)
 
 
 def test_backscatter_is_rcs_over_area() -> None:
@@ -85,7 +198,7 @@ def test_backscatter_is_rcs_over_area() -> None:
     mean[0, 0, 0] = np.nan
     sigma = np.empty_like(mean)
     to_backscatter(
-        np.array([1.5]), 10.0, 4.0, heights, full(100.0), full(0.2), full(60.0), area,
+        np.array([1.5]), np.array([2.0]), 10.0, heights, full(100.0), full(60.0), area,
         contribution, mean, variance, sigma,
     )  # fmt: skip
     reported = np.ones(shape, dtype=bool)
@@ -93,11 +206,9 @@ def test_backscatter_is_rcs_over_area() -> None:
     np.testing.assert_array_equal(np.isfinite(mean[0]), reported)
     np.testing.assert_array_equal(np.isfinite(contribution), reported)
     assert np.isnan(area[0, 0])
-    np.testing.assert_allclose(mean[0][reported], 1.5 * 2.0 * 100.0 / 500.0, rtol=1e-6)
+    np.testing.assert_allclose(mean[0][reported], 1.2 * 1.5 * 2.0 * 100.0 / 500.0, rtol=1e-6)
     np.testing.assert_allclose(sigma[0][reported], 0.5 * mean[0][reported], rtol=1e-6)
-    np.testing.assert_allclose(
-        variance[0][reported], mean[0][reported] ** 2 * (0.1 + 0.2 / 4.0), rtol=1e-5
-    )
+    np.testing.assert_allclose(variance[0][reported], mean[0][reported] ** 2 * 0.1, rtol=1e-5)
 
 
 def test_sigma0_is_gamma0_by_the_cosine_of_incidence() -> None:
@@ -105,14 +216,11 @@ def test_sigma0_is_gamma0_by_the_cosine_of_incidence() -> None:
     ones = np.ones_like(angle, dtype=np.float32)
     mean, variance, sigma = ones[None].copy(), ones[None].copy(), np.empty_like(ones)[None]
     to_backscatter(
-        np.ones(1), 0.5, 4.0, ones, ones, ones, angle.astype(np.float32), ones.copy(),
+        np.ones(1), np.zeros(1), 0.5, ones, ones, angle.astype(np.float32), ones.copy(),
         ones.copy(), mean, variance, sigma,
     )  # fmt: skip
     expected = np.cos(np.radians(angle.astype(np.float32).astype(np.float64)))
     np.testing.assert_allclose(sigma[0], expected, rtol=5e-7, atol=1e-7)
-
-
-Values = NDArray[np.float32]
 
 
 def draw(shape: tuple[int, int] = (150, 70)) -> tuple[Values, Values]:
@@ -171,25 +279,3 @@ def test_a_constant_stays_one() -> None:
     width = gaussian_taps(2.0)
     found = pooled(np.full_like(weight, 7.0), weight, width, width, summed=False)
     np.testing.assert_allclose(found, 7.0, rtol=1e-6)
-
-
-def test_a_few_cells_get_the_same_as_all() -> None:
-    """And those that count for nothing get no value, nor give one."""
-    values, weight = draw()
-    weight[10:24, 20:30] = 0.0
-    down, across = gaussian_taps(1.5), gaussian_taps(2.5)
-    row, column = np.divmod(np.arange(0, values.size, 7), values.shape[1])
-    given = np.stack([values * weight, 2.0 * values * weight])
-    share = np.linspace(0.0, 1.0, values.size, dtype=np.float32).reshape(values.shape)
-    sample = np.empty((5, row.size), dtype=np.float32)
-    compare_with_neighbourhood(given, weight, share, down, across, row, column, sample)
-    known = weight[row, column] > 0.0
-    assert 10 < (~known).sum() < 1000
-    assert np.isnan(sample[:, ~known]).all()
-    row, column, sample = row[known], column[known], sample[:, known]
-    expected = pooled(values, weight, down, across, summed=False)[row, column]
-    np.testing.assert_array_equal(sample[0], share[row, column])
-    np.testing.assert_allclose(sample[1], values[row, column], rtol=1e-6)
-    np.testing.assert_allclose(sample[2], 2.0 * values[row, column], rtol=1e-6)
-    np.testing.assert_allclose(sample[3], expected, rtol=1e-5)
-    np.testing.assert_allclose(sample[4], 2.0 * expected, rtol=1e-5)
