@@ -7,6 +7,7 @@ from sarheight.layover._mapping import Mapping, mapping
 from sarheight.layover._posterior import RTC, Method, PosteriorMean, Reallocation
 from sarheight.layover._reconstruct import fit_law, reconstruct
 from sarheight.layover.categories import FLAGS, convert_mask, masks
+from sarheight.layover.interval import interval
 
 __all__ = [
     "FLAGS",
@@ -18,6 +19,7 @@ __all__ = [
     "composite",
     "convert_mask",
     "fit_law",
+    "interval",
     "local_resolution",
     "mapping",
     "masks",

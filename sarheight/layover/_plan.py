@@ -185,6 +185,7 @@ class ScenePlan:
     facets: FacetPlan | None = None  # none where each cell is one facet
     memory_limit: float = math.inf  # bytes that the process may hold
     file_cache: int = FILE_CACHE  # bytes of file blocks that may be cached, which are among them
+    kinds: NDArray[np.uint8] | None = None  # kind of ground of each cell of the DEM; 0 for none
 
 
 def plan_scene(
@@ -284,6 +285,7 @@ def observe(plan: ScenePlan, loaded: TileInput) -> list[Observation]:
     inner = (core[0] - row, core[1] - row, core[2] - column, core[3] - column)
     heights = _contiguous(loaded.dem)
     ground = _window_ground(plan.ground, window, plan.scale.shape)
+    kinds = None if plan.kinds is None else plan.kinds[window[0] : window[1], window[2] : window[3]]
     divided = None if plan.facets is None else _divide_window(plan, plan.facets, loaded, heights)
     observations = []
     passes = zip(plan.passes, loaded.tile.pixels, loaded.images, strict=True)
@@ -303,6 +305,7 @@ def observe(plan: ScenePlan, loaded: TileInput) -> list[Observation]:
                 fold_count,
                 _window_areas(whole.ellipsoid, pixels),
                 (row, column),
+                kinds,
             )
         )
     return observations

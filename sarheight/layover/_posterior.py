@@ -8,26 +8,47 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from functools import cached_property
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sarheight_kernels.estimation import pool, posterior
+from numpy.typing import NDArray
+from sarheight_kernels.estimation import average, error_variance, logarithms, regress
 
-from sarheight.layover._statistics import SMALLEST, sample_neighbourhoods
-from sarheight.layover.allocation import AllocatedRcs, Estimate
+from sarheight.layover._statistics import (
+    USUAL_CONTRAST,
+    agreement_class,
+    error_terms,
+    kind_factors,
+)
+from sarheight.layover.allocation import AllocatedRcs, ComparedRatios, Estimate
 from sarheight.layover.tiles import Support
 
 if TYPE_CHECKING:
-    from sarheight.illumination import BackscatterLaw
-    from sarheight.layover._statistics import Agreement, ErrorModel, Samples
-    from sarheight.layover.allocation import Cells, Layer, Layers, Observation, PassTile
+    from sarheight.layover._statistics import Agreement, ErrorModel, Samples, SceneLaw
+    from sarheight.layover.allocation import Cells, Layer, Observation, PassTile
     from sarheight.layover.tiles import GridScale, Taps
 
-PRIOR_DISTANCE = 2.0
-"""The assumed reflectivity of the next step is pooled over this many pooling distances."""
-VARIANCE_POOLING = 1.5
-"""Neighbours with which the variance of one step is measured lie within this many postings."""
+ONE = np.float32(1.0)
+MIDDLE_ANGLE, ANGLE_UNIT = 35.0, 10.0
+"""Incidence angle in degrees at which the level of a neighbourhood is that of its regression, and
+the unit of its slope: most ground is seen at about that angle."""
+ANGLE_LIMITS = (-3.0, 2.5)
+"""Angles, in these units, beyond which a slope is not followed: 5 and 60 degrees."""
+ROUGHNESS = 0.053
+"""Variance of ground about its regression (1 dB). Results hardly depend on it."""
+LEVEL_VARIANCE, SLOPE_VARIANCE = 0.33, 0.12
+"""Variance of levels (2.5 dB) and of slopes (1.5 dB for 10 degrees) of kinds of ground, as those of
+published C-band curves. Results hardly depend on them either."""
+LATER_BLUR = 1.25
+"""Once reflectivities are known, image and simulation are smoothed by so much more: what one place
+takes from another by smoothing is in the simulation as well."""
+OPEN_INFLATION, LAYOVER_INFLATION = 1.28, 1.9
+"""A posterior variance is multiplied by the first, plus the second times the squared share of its
+pixels that is not the cell's: predictions are not independent of values, least of all in layover.
+Both are such that intervals held what they state at the places for development (see the page on
+the independent test)."""
 
 
 @dataclass(frozen=True)
@@ -85,27 +106,36 @@ class RTC(Reallocation):
 
 @dataclass(frozen=True)
 class PosteriorMean:
-    r"""Reallocation, combined with a prior from neighbouring cells.
+    r"""Reallocation that weighs pixels, combined with what the neighbouring cells predict.
 
     The share of a cell in a pixel in layover rests on a model of the terrain, and errs with it.
     Two things are known all the same: a DEM puts RCS into the wrong pixel, but seldom far off; and
-    neighbouring cells look alike once their slope is accounted for. So
+    neighbouring cells look alike once their incidence is accounted for. So
 
-    1. image and simulation are both smoothed over `blur` of the DEM's posting before they are
-       compared, so that RCS that is a little off is still allocated to its cell;
-    2. allocated RCS and expected RCS are pooled over `pooling` postings on the ground: their ratio
-       is the prior mean of each cell;
-    3. the error variance of allocated values is measured: by how much more than others cells with
-       such a share of their pixels differ from their prior mean, and by how much places far apart
-       differ, times the square of the share that is not the cell's. What remains for cells that
-       have their pixels to themselves is the ground's own diversity. The posterior mean averages
-       own value and prior mean by their precision;
-    4. where there are several passes, each takes the others' posterior means for a second prior,
-       as precise as passes agree where both have their pixels to themselves: a cell in layover in
-       one pass learns from another in which it is not;
-    5. with posterior means, pooled over twice the distance, in place of equal reflectivity all of
-       it is done again, `steps` times in all: a bright place now claims more of the pixels that
-       it shares.
+    1. image and simulation S are both smoothed over `blur` before they are compared, so that RCS
+       that is a little off is still allocated to its cell;
+    2. each pixel p counts by how sure its simulation is. An error of the DEM displaces RCS along
+       range, and changes the simulation by as much as S changes from sample to sample:
+
+       .. math:: \hat x_g = x_g \frac{\sum_p W_{pg} \, \omega_p \, I_p / S_p}
+                 {\sum_p W_{pg} \, \omega_p}, \qquad
+                 \omega_p = \frac{1}{f + (\partial \ln S / \partial s)_p^2}
+
+       with the assumed reflectivity x, at first equal for all cells of a kind;
+    3. the logarithm of that value has an error variance with four terms: speckle, by the number of
+       looks that the cell's pixels hold; the part of its pixels that other places share, by how
+       much places differ in this scene; the DEM's error, by the change of S over its pixels; and
+       what remains where all these are small (`sarheight_kernels.estimation`);
+    4. its neighbours within `pooling` postings predict it by a regression on the incidence angle:
+       ground of another kind differs from the scene's law by a level and by an angular slope. How
+       well they predict is measured in cells that have their pixels to themselves;
+    5. the posterior mean averages value and prediction, in logarithms, by their precision;
+    6. where there are several passes, each takes the others' posterior means for another
+       prediction. How far passes agree, and how agreement falls with the difference of their
+       incidence angles, is measured where both see the ground well: at angles at which they do not
+       agree, nothing is borrowed;
+    7. with posterior means in place of equal reflectivity all of it is done again, `steps` times
+       in all: a bright place now claims more of the pixels that it shares.
 
     In the end all cells of a pass are scaled by one factor, so that their RCS is that of its
     image.
@@ -115,23 +145,24 @@ class PosteriorMean:
     steps : int
         Number of reallocations.
     blur : float
-        Standard deviation of the smoothing of the image, in postings of the DEM.
+        Standard deviation of the smoothing of the image, in postings of the facets into which
+        cells of the DEM are divided.
     pooling : float
-        Standard deviation of the pooling on the ground, in postings of the DEM.
+        Standard deviation of the neighbourhood on the ground, in postings of the DEM.
 
     References
     ----------
     Shepp, L. A., Vardi, Y. (1982). Maximum likelihood reconstruction for emission tomography.
     IEEE Transactions on Medical Imaging 1(2), 113-122: the step without a prior.
-    Silverman, B. W. et al. (1990). A smoothed EM approach to indirect estimation problems. JRSS B
-    52(2), 271-324: smoothing between steps.
+    Robinson, G. K. (1991). That BLUP is a good thing: the estimation of random effects.
+    Statistical Science 6(1), 15-32: the prediction.
     Efron, B., Morris, C. (1973). Stein's estimation rule and its competitors. JASA 68, 117-130:
     weights measured from the data.
     """
 
     steps: int = 2
-    blur: float = 0.2
-    pooling: float = 1.5
+    blur: float = 0.4
+    pooling: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -148,18 +179,16 @@ Method = Reallocation | PosteriorMean
 
 def support_of(method: Method, scale: GridScale) -> Support:
     """Add up the surroundings of a cell on which a method's result depends."""
-    blurs = [_blur(method, scale, index) for index in range(len(scale.cell_sizes))]
+    blurs = [_blur(method, scale, index, step=1) for index in range(len(scale.cell_sizes))]
     reaches = [(0, 0) if blur is None else _reach(blur) for blur in blurs]
-    lines, samples = (max(reach) for reach in zip(*reaches, strict=True))
+    # One sample more, from which the change of simulated RCS is found.
+    lines, samples = (max(reach) + 1 for reach in zip(*reaches, strict=True))
     if isinstance(method, Reallocation):
-        down, across = _reach(scale.ground_taps(VARIANCE_POOLING))
-        return Support(1, (lines, samples), (down, across), (40, 16), (12, 8))
-    near = _reach(scale.ground_taps(method.pooling))
-    far = _reach(scale.ground_taps(PRIOR_DISTANCE * method.pooling))
+        return Support(1, (lines, samples), (0, 0), (48, 16), (24, 16))
+    down, across = _reach(neighbourhood(method, scale))
     steps = method.steps
-    # The prior's own variance is pooled once more than its mean.
-    rows, columns = ((steps + 1) * a + (steps - 1) * b for a, b in zip(near, far, strict=True))
-    return Support(steps, (steps * lines, steps * samples), (rows, columns), (52, 48), (12, 12))
+    rows, columns = steps * down, steps * across
+    return Support(steps, (steps * lines, steps * samples), (rows, columns), (60, 56), (24, 16))
 
 
 def _reach(taps: Taps) -> tuple[int, int]:
@@ -167,17 +196,35 @@ def _reach(taps: Taps) -> tuple[int, int]:
     return taps[0].size // 2, taps[1].size // 2
 
 
+def _blur(method: Method, scale: GridScale, index: int, step: int = 0) -> Taps | None:
+    """Weights by which the image of a pass is smoothed in a step."""
+    if isinstance(method, RTC):
+        return scale.image_taps(method.blur, index)
+    if isinstance(method, PosteriorMean):
+        wider = LATER_BLUR if step else 1.0
+        return scale.image_taps(wider * method.blur / scale.facets, index)
+    return None
+
+
+def neighbourhood(method: PosteriorMean, scale: GridScale) -> Taps:
+    """Weights of the neighbours of a cell; that of the cell itself is 1."""
+    down, across = scale.ground_taps(method.pooling)
+    return down / down.max(), across / across.max()
+
+
 # The first allocation, and the estimates of a single step.
 
 
 @dataclass(frozen=True, eq=False)
 class AllocatedTile:
-    """A tile whose passes are allocated with equal reflectivity of all cells."""
+    """A tile whose passes are allocated with equal reflectivity of all cells of a kind."""
 
     observations: list[Observation]
     passes: list[PassTile]  # under their backscatter laws
+    kinds: list[Layer]  # logarithm of the law of each cell's kind over the scene's law
     first: list[AllocatedRcs]
     expected: list[Layer]  # RCS by the law; 0 where a cell is too small to have a value
+    compared: list[ComparedRatios]  # nothing where no variance is wanted
     cells: Cells  # those on which statistics rest
 
 
@@ -191,82 +238,116 @@ class EstimatedTile:
 
 def allocate_tile(
     observations: list[Observation],
-    laws: Sequence[BackscatterLaw],
+    laws: Sequence[SceneLaw],
     method: Method,
     scale: GridScale,
     smallest_area: float,
     *,
     geocode: bool,
+    compare: bool,
 ) -> AllocatedTile:
-    """Allocate the RCS of all passes over a tile with equal reflectivity of all cells."""
+    """Allocate the RCS of all passes over a tile with equal reflectivity of each kind's cells."""
     passes = [
-        observation.image.under(law, observation.ellipsoid if geocode else None)
+        observation.image.under(law.law, observation.ellipsoid if geocode else None)
         for observation, law in zip(observations, laws, strict=True)
     ]
-    first = [one.allocate(blur=_blur(method, scale, i)) for i, one in enumerate(passes)]
+    kinds = [
+        kind_factors(observation, law) for observation, law in zip(observations, laws, strict=True)
+    ]
+    first, compared = [], []
+    for index, (one, kind) in enumerate(zip(passes, kinds, strict=True)):
+        blur = _blur(method, scale, index)
+        assumed = None if not kind.any() else np.repeat(np.exp(kind)[None], one.image.shape[0], 0)
+        first.append(one.allocate(assumed, blur))
+        if compare or isinstance(method, PosteriorMean):
+            compared.append(one.compare(np.exp(kind) if assumed is not None else None, blur))
     expected = [allocated.without_small_cells(smallest_area) for allocated in first]
     cells = observations[0].sampled_cells(scale.shape)
-    return AllocatedTile(observations, passes, first, expected, cells)
+    return AllocatedTile(observations, passes, kinds, first, expected, compared, cells)
 
 
-def _blur(method: Method, scale: GridScale, index: int) -> Taps | None:
-    """Weights by which the image of a pass is smoothed."""
-    if isinstance(method, RTC | PosteriorMean):
-        return scale.image_taps(method.blur, index)
-    return None
+def error_of(
+    tile: AllocatedTile, index: int, scale: GridScale, method: Method, contrast: float
+) -> Layer:
+    """Error variance of the logarithms of the values of one pass."""
+    allocated, one = tile.first[index], tile.passes[index]
+    terms = error_terms(
+        one.geometry.grid,
+        scale.samples_per_metre[index],
+        contrast,
+        weighted=isinstance(method, PosteriorMean),
+    )
+    error = np.empty_like(allocated.area)
+    # Sums of the weights W by the law of the scene, without the factors of kinds.
+    weight = allocated.expected * np.exp(-tile.kinds[index])
+    change = np.full_like(error, np.nan)
+    np.divide(tile.compared[index].change, weight, out=change, where=weight > 0.0)
+    error_variance(allocated.contribution, allocated.speckle, change, terms, error)
+    return error
 
 
-def sample_tile_neighbourhoods(tile: AllocatedTile, method: Method, scale: GridScale) -> Samples:
-    """Compare cells of a tile with their neighbourhood, for the error model."""
-    pooling = VARIANCE_POOLING if isinstance(method, Reallocation) else method.pooling
-    taps = scale.ground_taps(pooling)
-    return sample_neighbourhoods(tile.first, tile.expected, tile.cells, taps)
-
-
-def single_step(tile: AllocatedTile) -> EstimatedTile:
-    """Take allocated reflectivities as estimates; their variances are left to `add_variance`."""
-    estimates = [
-        Estimate(allocated.reflectivity, np.empty_like(allocated.rcs), allocated)
-        for allocated in tile.first
-    ]
+def single_step(
+    tile: AllocatedTile, scale: GridScale, method: Method, contrasts: Sequence[Sequence[float]]
+) -> EstimatedTile:
+    """Take allocated reflectivities as estimates, with their error variances."""
+    estimates = []
+    for index, (allocated, of_pass) in enumerate(zip(tile.first, contrasts, strict=True)):
+        if tile.compared and of_pass:
+            errors = [error_of(tile, index, scale, method, contrast) for contrast in of_pass]
+            variance = np.stack(errors)
+        else:
+            variance = np.full_like(allocated.rcs, np.nan)
+        estimates.append(Estimate(allocated.reflectivity, variance, allocated))
     return EstimatedTile(tile.observations, estimates)
 
 
-def add_variance(tile: EstimatedTile, models: Sequence[Sequence[ErrorModel]]) -> None:
-    """Write the variances of a single step into its estimates."""
-    for estimate, by_polarisation in zip(tile.estimates, models, strict=True):
-        for variance, model in zip(estimate.relative_variance, by_polarisation, strict=True):
-            model.fill_variance(estimate.allocated.contribution, variance)
+def sample_values(tile: AllocatedTile, scale: GridScale, method: Method) -> Samples:
+    """Sample the values of a tile's cells, for the error model.
+
+    Returns for each pass and sampled cell the error variance of values in a scene of usual
+    contrast, and by polarisation the logarithms of values, shape (1 + polarisations, n).
+    """
+    samples = []
+    for index, allocated in enumerate(tile.first):
+        error = error_of(tile, index, scale, method, USUAL_CONTRAST)
+        use = np.isfinite(error[tile.cells]) & (tile.expected[index][tile.cells] > 0.0)
+        row, column = (places[use] for places in tile.cells)
+        if isinstance(method, PosteriorMean):
+            polarisations = range(allocated.rcs.shape[0])
+            values = [first_values(tile, index, p)[row, column] for p in polarisations]
+        else:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                values = list(np.log(allocated.reflectivity[:, row, column]))
+        samples.append(np.vstack((error[row, column], *values)))
+    return samples
 
 
-# The posterior mean, step by step.
+# The posterior mean, step by step. All is in logarithms, relative to the law of a cell's kind.
 
 
 @dataclass(frozen=True, eq=False)
 class PosteriorState:
-    """Own value and prior of each cell in one polarisation of one pass."""
+    """Value, prediction and posterior of each cell in one polarisation of one pass."""
 
-    own: Layer  # allocated reflectivity
-    error: Layer  # error variance of its logarithm
-    weight: Layer  # expected RCS; positive where a cell has a value
-    prior: Layer  # mean of the neighbourhood, or of that and other passes
-    prior_variance: Layer  # variance of the prior's logarithm
-    model: ErrorModel
+    value: Layer
+    error: Layer  # error variance of the value
+    prediction: Layer  # by neighbours, or by them and other passes
+    spread: Layer  # its variance
+    borrowed: Layer | None = None  # weight of other passes in the prediction
 
+    @cached_property
     def posterior(self) -> tuple[Layer, Layer]:
-        """Average own values and prior means by their precision: mean and relative variance."""
-        mean, variance = np.empty_like(self.own), np.empty_like(self.own)
-        posterior(
-            self.own,
-            self.error,
-            self.weight,
-            self.prior,
-            self.prior_variance,
-            self.model.diversity,
-            mean,
-            variance,
-        )
+        """Mean and variance of value and prediction, averaged by their precision."""
+        mean, variance = np.empty_like(self.value), np.empty_like(self.value)
+        average(self.value, self.error, self.prediction, self.spread, mean, variance)
         return mean, variance
+
+    @property
+    def own(self) -> Layer:
+        """Weight of the value in the posterior mean."""
+        own: Layer = np.nan_to_num(self.posterior[1] / self.error)
+        own[np.isnan(self.value)] = 0.0
+        return own
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,164 +357,181 @@ class PosteriorTile:
     tile: AllocatedTile
     models: Sequence[Sequence[ErrorModel]]
     errors: list[list[Layer]]  # error variances of own values
-    spatial_variances: list[list[Layer]]  # variances of the neighbourhoods' means as priors
     states: list[list[PosteriorState]]
 
 
+def first_values(tile: AllocatedTile, index: int, polarisation: int) -> Layer:
+    """Logarithms of the values of the first step in one polarisation of a pass."""
+    compared = tile.compared[index]
+    value = np.empty_like(compared.weight)
+    nothing = np.zeros_like(value)
+    logarithms(compared.ratios[polarisation], compared.weight, nothing, value)
+    value[tile.expected[index] <= 0.0] = np.nan
+    return value
+
+
+def predict(
+    tile: AllocatedTile, index: int, value: Layer, error: Layer, taps: Taps, level: float
+) -> Layer:
+    """Predict the values of cells from their neighbours, about the level of the scene."""
+    angle = tile.observations[index].angles["local_incidence"]
+    scaled = np.clip((angle - MIDDLE_ANGLE) / ANGLE_UNIT, *ANGLE_LIMITS).astype(np.float32)
+    prediction, own_level = np.empty_like(value), np.empty_like(value)
+    priors = ROUGHNESS, LEVEL_VARIANCE, SLOPE_VARIANCE
+    about = value - np.float32(level)
+    regress(about, error, scaled, *priors, *taps, prediction, own_level)
+    prediction += np.float32(level)
+    return prediction
+
+
 def first_posterior(
-    tile: AllocatedTile, models: Sequence[Sequence[ErrorModel]], near: Taps
+    tile: AllocatedTile,
+    models: Sequence[Sequence[ErrorModel]],
+    method: PosteriorMean,
+    scale: GridScale,
 ) -> PosteriorTile:
-    """Combine first allocations with the means of their neighbourhoods."""
+    """Combine values of the first step with what neighbours predict."""
     errors = [
-        [model.variance(allocated.contribution) for model in by_polarisation]
-        for allocated, by_polarisation in zip(tile.first, models, strict=True)
+        [error_of(tile, index, scale, method, model.contrast) for model in by_polarisation]
+        for index, by_polarisation in enumerate(models)
     ]
-    variances = [
-        [
-            _prior_variance(model, error, weight, near)
-            for model, error in zip(by_polarisation, of_pass, strict=True)
-        ]
-        for by_polarisation, of_pass, weight in zip(models, errors, tile.expected, strict=True)
+    values = [
+        [first_values(tile, index, p) for p in range(len(of_pass))]
+        for index, of_pass in enumerate(errors)
     ]
-    begun = PosteriorTile(tile, models, errors, variances, [])
-    return _with_neighbours(begun, tile.first, near)
+    return _with_neighbours(PosteriorTile(tile, models, errors, []), values, method, scale)
 
 
 def _with_neighbours(
-    posterior_tile: PosteriorTile, allocated: Sequence[AllocatedRcs], near: Taps
+    posterior_tile: PosteriorTile,
+    values: Sequence[Sequence[Layer]],
+    method: PosteriorMean,
+    scale: GridScale,
 ) -> PosteriorTile:
-    """Combine allocations with the means of their neighbourhoods."""
-    states = [
-        [
-            PosteriorState(own, error, weight, _pool(own, weight, near), variance, model)
-            for own, error, variance, model in zip(
-                of_pass.reflectivity, errors, variances, models, strict=True
-            )
-        ]
-        for of_pass, errors, variances, models, weight in zip(
-            allocated,
-            posterior_tile.errors,
-            posterior_tile.spatial_variances,
-            posterior_tile.models,
-            posterior_tile.tile.expected,
-            strict=True,
-        )
-    ]
+    """Combine values with what neighbours predict."""
+    taps = neighbourhood(method, scale)
+    states = []
+    for index, (of_pass, errors, models) in enumerate(
+        zip(values, posterior_tile.errors, posterior_tile.models, strict=True)
+    ):
+        by_polarisation = []
+        for value, error, model in zip(of_pass, errors, models, strict=True):
+            prediction = predict(posterior_tile.tile, index, value, error, taps, model.level)
+            spread = np.full_like(value, model.prediction)
+            by_polarisation.append(PosteriorState(value, error, prediction, spread))
+        states.append(by_polarisation)
     return replace(posterior_tile, states=states)
 
 
 def next_posterior(
     posterior_tile: PosteriorTile, method: PosteriorMean, scale: GridScale
 ) -> PosteriorTile:
-    """Allocate again, by posterior means in place of equal reflectivity, and combine."""
+    """Compare again, by posterior means in place of equal reflectivity, and combine."""
     tile = posterior_tile.tile
-    far = scale.ground_taps(PRIOR_DISTANCE * method.pooling)
-    assumed = [_assumed_reflectivity(states, far) for states in posterior_tile.states]
-    allocated = [
-        one.allocate(reflectivity, _blur(method, scale, index), first=first)
-        for index, (one, reflectivity, first) in enumerate(
-            zip(tile.passes, assumed, tile.first, strict=True)
-        )
-    ]
-    return _with_neighbours(posterior_tile, allocated, scale.ground_taps(method.pooling))
-
-
-def _assumed_reflectivity(states: Sequence[PosteriorState], far: Taps) -> Layers:
-    """Pool posterior means of a pass widely; 1 where nothing is known."""
-    pooled = np.stack([_pool(state.posterior()[0], state.weight, far) for state in states])
-    return np.nan_to_num(pooled, copy=False, nan=1.0)
-
-
-def _pool(values: Layer, weight: Layer, taps: Taps) -> Layer:
-    """Weighted mean around each cell."""
-    result = np.empty_like(values)
-    pool(values, weight, False, *taps, result)  # noqa: FBT003 - kernels take no keywords
-    return result
-
-
-def _prior_variance(model: ErrorModel, error: Layer, weight: Layer, near: Taps) -> Layer:
-    """Variance of the logarithm of a neighbourhood's mean as a prior.
-
-    It is the mean error variance of the neighbours, as their errors are not independent, and the
-    ground's own diversity.
-    """
-    variance = np.nan_to_num(_pool(error, weight, near), copy=False)
-    variance += np.float32(model.diversity)
-    return np.maximum(variance, np.float32(SMALLEST), out=variance)
+    values = []
+    for index, (one, kind, states) in enumerate(
+        zip(tile.passes, tile.kinds, posterior_tile.states, strict=True)
+    ):
+        blur = _blur(method, scale, index, step=1)
+        of_pass = []
+        for p, state in enumerate(states):
+            known = np.nan_to_num(state.posterior[0])
+            compared = one.compare(np.exp(known + kind), blur, slice(p, p + 1))
+            value = np.empty_like(known)
+            logarithms(compared.ratios[0], compared.weight, known, value)
+            value[tile.expected[index] <= 0.0] = np.nan
+            of_pass.append(value)
+        values.append(of_pass)
+    return _with_neighbours(posterior_tile, values, method, scale)
 
 
 def estimate_posterior(posterior_tile: PosteriorTile) -> EstimatedTile:
     """Take posterior means as estimates."""
+    tile = posterior_tile.tile
     estimates = []
-    for states, allocated in zip(posterior_tile.states, posterior_tile.tile.first, strict=True):
-        means, variances = zip(*(state.posterior() for state in states), strict=True)
-        estimates.append(Estimate(np.stack(means), np.stack(variances), allocated))
-    return EstimatedTile(posterior_tile.tile.observations, estimates)
+    for kind, states, allocated in zip(tile.kinds, posterior_tile.states, tile.first, strict=True):
+        others = np.square(1.0 - np.clip(np.nan_to_num(allocated.contribution), 0.0, 1.0))
+        inflation = OPEN_INFLATION + LAYOVER_INFLATION * others
+        variances = np.stack([inflation * state.posterior[1] for state in states])
+        means = np.stack([np.exp(state.posterior[0] + kind) for state in states])
+        own = np.stack([state.own for state in states])
+        # Of the prediction's weight, what it owes to other passes.
+        borrowed = [
+            (1.0 - state.own) * state.borrowed for state in states if state.borrowed is not None
+        ]
+        estimates.append(
+            Estimate(means, variances, allocated, own, np.stack(borrowed) if borrowed else None)
+        )
+    return EstimatedTile(tile.observations, estimates)
 
 
 # Several passes, which learn from each other.
 
 
-def sample_pass_ratios(posterior_tile: PosteriorTile) -> Samples:
-    """Compare passes in cells that both have to themselves.
+def _classes(tile: AllocatedTile, here: int, there: int) -> NDArray[np.intp]:
+    """Class of each cell for a pass that borrows from another, see `agreement_class`."""
+    angles = [tile.observations[one].angles["local_incidence"] for one in (here, there)]
+    return agreement_class(tile.observations[here].fold_count > 1, angles[0] - angles[1])
 
-    For each polarisation and each pair of passes there are logarithms of ratios.
+
+def sample_pass_pairs(posterior_tile: PosteriorTile) -> Samples:
+    """Compare each pass with each other one, in cells that are not folded in the other.
+
+    For each polarisation and ordered pair of passes: class, value less the neighbours' prediction,
+    the other pass's posterior mean less that prediction, and the variance of the first difference,
+    shape (4, n).
     """
     tile, states = posterior_tile.tile, posterior_tile.states
-    contributions = [allocated.contribution[tile.cells] for allocated in tile.first]
     samples = []
     for p in range(len(states[0])):
-        means = [of_pass[p].posterior()[0][tile.cells] for of_pass in states]
-        for k, j in combinations(range(len(states)), 2):
-            both = (means[k] > 0.0) & (means[j] > 0.0)
-            both &= contributions[k] >= states[k][p].model.middle
-            both &= contributions[j] >= states[j][p].model.middle
-            samples.append(np.log(means[k][both] / means[j][both]))
+        for here, there in permutations(range(len(states)), 2):
+            state, other = states[here][p], states[there][p]
+            predictor = _predictor(tile, there, other) - state.prediction
+            residual, variance = state.value - state.prediction, state.error + state.spread
+            sample = np.stack(
+                [
+                    layer[tile.cells].astype(np.float32)
+                    for layer in (_classes(tile, here, there), residual, predictor, variance)
+                ]
+            )
+            samples.append(sample[:, np.isfinite(sample).all(axis=0)])
     return samples
 
 
-def combine_passes(
-    posterior_tile: PosteriorTile, agreements: Sequence[Agreement | None]
-) -> PosteriorTile:
+def _predictor(tile: AllocatedTile, index: int, state: PosteriorState) -> Layer:
+    """Posterior mean of a pass where it sees the ground open; NaN elsewhere."""
+    seen = (tile.observations[index].fold_count <= 1) & np.isfinite(state.value)
+    predictor: Layer = np.where(seen, state.posterior[0], np.float32(np.nan))
+    return predictor
+
+
+def combine_passes(posterior_tile: PosteriorTile, agreements: Sequence[Agreement]) -> PosteriorTile:
     """Let passes learn from each other, in each polarisation."""
-    states = posterior_tile.states
-    polarisations = len(states[0])
-    pairs = len(agreements) // polarisations
-    combined = [
-        _combine([of_pass[p] for of_pass in states], agreements[p * pairs : (p + 1) * pairs])
-        for p in range(polarisations)
-    ]
-    by_pass = [list(of_pass) for of_pass in zip(*combined, strict=True)]
-    return replace(posterior_tile, states=by_pass)
+    tile, states = posterior_tile.tile, posterior_tile.states
+    pairs = list(permutations(range(len(states)), 2))
+    combined = [list(of_pass) for of_pass in states]
+    for p in range(len(states[0])):
+        for number, (here, there) in enumerate(pairs):
+            agreement = agreements[p * len(pairs) + number]
+            predictor = _predictor(tile, there, states[there][p])
+            classes = _classes(tile, here, there)
+            combined[here][p] = _borrow(combined[here][p], predictor, classes, agreement)
+    return replace(posterior_tile, states=combined)
 
 
-def _combine(
-    states: Sequence[PosteriorState], agreements: Sequence[Agreement | None]
-) -> list[PosteriorState]:
-    """Add the posterior means of other passes to the priors of one polarisation.
-
-    The precision of another pass is measured where both have their pixels to themselves. A cell
-    in layover in one pass then learns from another in which it is not.
-    """
-    means = [state.posterior()[0] for state in states]
-    # Sums of precision times value, and of precision.
-    sums: list[tuple[Layer, Layer]] = []
-    for state in states:
-        known = np.isfinite(state.prior)
-        precision = np.where(known, 1.0 / state.prior_variance, np.float32(0.0))
-        sums.append((precision * np.nan_to_num(state.prior), precision))
-    for (k, j), agreement in zip(combinations(range(len(states)), 2), agreements, strict=True):
-        if agreement is None:
-            continue
-        disagreement = np.float32(agreement.variance + SMALLEST)
-        for to, source, sign in ((k, j, 1.0), (j, k, -1.0)):
-            mean, error = means[source], states[source].error
-            precision = np.where(np.isfinite(mean), 1.0 / (disagreement + error), np.float32(0.0))
-            offset = np.float32(np.exp(sign * agreement.offset))
-            sums[to][0][...] += precision * np.nan_to_num(mean) * offset
-            sums[to][1][...] += precision
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return [
-            replace(state, prior=total / precision, prior_variance=1.0 / precision)
-            for state, (total, precision) in zip(states, sums, strict=True)
-        ]
+def _borrow(
+    state: PosteriorState, predictor: Layer, classes: NDArray[np.intp], agreement: Agreement
+) -> PosteriorState:
+    """Improve a prediction by another pass, with the weight that was measured."""
+    known = np.isfinite(predictor) & np.isfinite(state.prediction)
+    weight = np.where(known, agreement.weight[classes], 0.0).astype(np.float32)
+    offset = np.where(weight > 0.0, agreement.offset[classes], 0.0).astype(np.float32)
+    step = np.where(known, predictor - state.prediction, np.float32(0.0))
+    before = np.zeros_like(weight) if state.borrowed is None else state.borrowed
+    return PosteriorState(
+        state.value,
+        state.error,
+        state.prediction + offset + weight * step,
+        state.spread * (1.0 - weight),
+        (ONE - (ONE - before) * (ONE - weight)).astype(np.float32),
+    )

@@ -12,10 +12,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import compress
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from sarheight_kernels.estimation import to_backscatter
@@ -45,26 +45,27 @@ from sarheight.layover._posterior import (
     PosteriorMean,
     PosteriorTile,
     Reallocation,
-    add_variance,
     allocate_tile,
     combine_passes,
     estimate_posterior,
     first_posterior,
     next_posterior,
-    sample_pass_ratios,
-    sample_tile_neighbourhoods,
+    sample_pass_pairs,
+    sample_values,
     single_step,
     support_of,
 )
-from sarheight.layover._scenes import image_rcs, scenes_of
+from sarheight.layover._scenes import image_rcs, kinds_of_ground, scenes_of
 from sarheight.layover._statistics import (
     Balance,
+    SceneLaw,
     balance_scene,
     fit_error_models,
     fit_laws,
     measure_agreements,
     sample_open_cells,
     sum_rcs,
+    warn_of_disagreement,
 )
 from sarheight.layover._tasks import (
     concatenate,
@@ -95,7 +96,7 @@ if TYPE_CHECKING:
     from sarheight.illumination import BackscatterLaw, FittedLaw
     from sarheight.layover._posterior import Method
     from sarheight.layover._statistics import Agreement, ErrorModel, Samples
-    from sarheight.layover.allocation import Estimate, Observation
+    from sarheight.layover.allocation import Estimate, Layers, Observation
     from sarheight.layover.tiles import GridScale, TilePlanner
     from sarheight.orbit import Orbit
     from sarheight.scene import Calibration, Scene
@@ -109,6 +110,7 @@ def reconstruct(
     *,
     calibration: Calibration = "beta0",
     law: BackscatterLaw | None = None,
+    guide: xr.DataArray | None = None,
     method: Method | None = None,
     foreshortening: float = FORESHORTENING_THRESHOLD,
     smallest_area: float = 0.03,
@@ -173,8 +175,11 @@ def reconstruct(
         ``sigma0``, ``gamma0``
             reconstructed backscatter per area of the surface and per projected area, linear;
         ``gamma0_variance``
-            its variance: that of speckle, and the excess by which cells that share their pixels
-            differ from their neighbourhood;
+            its variance, gamma0 squared times the variance of its logarithm, by speckle, other
+            places in the cell's pixels and errors of the DEM; see `interval`;
+        ``own_share``, ``borrowed_share``
+            what gamma0 was made of: the weight of the cell's own pixels and that of other passes;
+            the rest is what neighbouring cells predict;
         ``sigma0_geocoded``
             the image on the ellipsoid, sampled at the place of each cell: conventional geocoding;
         ``contribution_share``
@@ -232,6 +237,9 @@ def reconstruct(
     scenes = scenes_of(image, grid, orbit, calibration)
     checked = SceneDem.of(dem, file_cache_of(limit))
     plan, planner = plan_scene(scenes, checked, settings, limit)
+    if guide is not None:
+        _require_fitted(settings)
+        plan = replace(plan, kinds=kinds_of_ground(guide, checked.grid))
     rcs = [image_rcs(scene, one.measured) for scene, one in zip(scenes, plan.passes, strict=True)]
     pipeline = _Pipeline(settings, plan.scale, len(scenes))
     work: _Scene
@@ -250,12 +258,16 @@ def reconstruct(
     result = stored_like(combine(results), checked.stored)
     parameters = {
         "method": describe(settings.method),
-        "law": [describe(one) for one in laws],
+        "law": [describe(one.law) for one in laws],
         "calibration": [scene.calibration for scene in scenes],
         "foreshortening": foreshortening,
         "smallest_area": smallest_area,
         "facets": plan.scale.facets,
     }
+    if guide is not None:
+        parameters["kinds"] = [
+            {str(kind): describe(own) for kind, own in one.kinds.items()} for one in laws
+        ]
     if (described := grid_record(checked.stored)) is not None:
         parameters["grid"] = described
     return result.assign_attrs(
@@ -292,8 +304,18 @@ def fit_law(scene: Scene, dem: xr.DataArray | CheckedDem) -> FittedLaw:
     plan, planner = plan_scene([scene], checked, settings, math.inf)
     image_rcs(scene, plan.passes[0].measured)
     loaded = read_tile(plan, tile_input([scene], checked, planner.whole()))
-    (law,) = fit_laws([sample_open_cells(observe(plan, loaded), plan.scale)])
-    return law
+    (fitted,) = fit_laws([sample_open_cells(observe(plan, loaded), plan.scale)])
+    return cast("FittedLaw", fitted.law)
+
+
+def _require_fitted(settings: Settings) -> None:
+    """Refuse a guide where no law is fitted."""
+    if settings.law is not None:
+        msg = (
+            "found guide= beside a law that is given or that the method prescribes; expected one "
+            "or the other: a guide tells which cells have a law of their own, fitted to the image"
+        )
+        raise ValueError(msg)
 
 
 def _law_of(method: Method, law: BackscatterLaw | None) -> BackscatterLaw | None:
@@ -349,7 +371,14 @@ class _Conclusion(NamedTuple):
 
     balances: list[Balance]
     # Error models of a single step: nothing but the variances depends on them.
-    models: list[list[ErrorModel]] | None = None
+    models: Sequence[Sequence[ErrorModel]] = ()
+
+
+def _measure_and_warn(by_tile: Sequence[Samples]) -> list[Agreement]:
+    """Measure the agreement of passes, and warn where they do not agree."""
+    agreements = measure_agreements(by_tile)
+    warn_of_disagreement(agreements)
+    return agreements
 
 
 @dataclass(frozen=True, eq=False)
@@ -368,7 +397,9 @@ class _Pipeline:
     def start(self, observations: list[Observation]) -> list[Observation] | AllocatedTile:
         """Begin with what the passes observe in a tile."""
         law = self.settings.law
-        return observations if law is None else self._allocate(observations, [law] * self.passes)
+        if law is None:
+            return observations
+        return self._allocate(observations, [SceneLaw(law)] * self.passes)
 
     def stages(self) -> list[_Stage]:
         """List the stages in order."""
@@ -378,18 +409,16 @@ class _Pipeline:
         method = self.settings.method
         if isinstance(method, Reallocation):
             return [*first, _Stage(self._sample_step, self._conclude_step, self._variables_of_step)]
-        neighbourhoods = partial(sample_tile_neighbourhoods, method=method, scale=self.scale)
+        values = partial(sample_values, method=method, scale=self.scale)
         begin = partial(self._first_posterior, method)
-        stages = [*first, _Stage(neighbourhoods, fit_error_models, begin)]
+        stages = [*first, _Stage(values, fit_error_models, begin)]
         if self.passes > 1:
-            learn = _Stage(sample_pass_ratios, measure_agreements, partial(self._combine, method))
-            last = _Stage(sample_pass_ratios, measure_agreements, self._combine_and_estimate)
+            learn = _Stage(sample_pass_pairs, measure_agreements, partial(self._combine, method))
+            last = _Stage(sample_pass_pairs, _measure_and_warn, self._combine_and_estimate)
             stages += [learn] * (method.steps - 1) + [last]
         return [*stages, _Stage(self._sum, self._conclude, self._variables)]
 
-    def _allocate(
-        self, observations: list[Observation], laws: Sequence[BackscatterLaw]
-    ) -> AllocatedTile:
+    def _allocate(self, observations: list[Observation], laws: Sequence[SceneLaw]) -> AllocatedTile:
         """Allocate RCS with equal reflectivity of all cells."""
         return allocate_tile(
             observations,
@@ -398,29 +427,35 @@ class _Pipeline:
             self.scale,
             self.smallest_area,
             geocode="sigma0_geocoded" in self.settings.variables,
+            compare="gamma0_variance" in self.settings.variables,
         )
 
     # A single step needs one statistic: error model and balance together.
 
     def _sample_step(self, tile: AllocatedTile) -> tuple[list[Balance], Samples]:
-        balances = sum_rcs(tile.observations, single_step(tile).estimates, self.smallest_area)
-        return balances, sample_tile_neighbourhoods(tile, self.settings.method, self.scale)
+        estimates = self._step(tile, ()).estimates
+        balances = sum_rcs(tile.observations, estimates, self.smallest_area)
+        samples = sample_values(tile, self.scale, self.settings.method) if tile.compared else []
+        return balances, samples
 
     def _conclude_step(self, by_tile: Sequence[tuple[list[Balance], Samples]]) -> _Conclusion:
         balances = balance_scene([sums for sums, _ in by_tile], self.smallest_area)
         return _Conclusion(balances, fit_error_models([samples for _, samples in by_tile]))
 
     def _variables_of_step(self, tile: AllocatedTile, conclusion: _Conclusion) -> list[Values]:
-        estimated = single_step(tile)
-        add_variance(estimated, conclusion.models or [])
-        return self._variables(estimated, conclusion)
+        return self._variables(self._step(tile, conclusion.models), conclusion)
+
+    def _step(self, tile: AllocatedTile, models: Sequence[Sequence[ErrorModel]]) -> EstimatedTile:
+        contrasts = [[model.contrast for model in of_pass] for of_pass in models]
+        unknown: list[list[float]] = [[]] * self.passes
+        return single_step(tile, self.scale, self.settings.method, contrasts or unknown)
 
     # The posterior mean of one pass needs no statistic between its steps.
 
     def _first_posterior(
         self, method: PosteriorMean, tile: AllocatedTile, models: list[list[ErrorModel]]
     ) -> PosteriorTile | EstimatedTile:
-        state = first_posterior(tile, models, self.scale.ground_taps(method.pooling))
+        state = first_posterior(tile, models, method, self.scale)
         if self.passes > 1:
             return state
         for _ in range(method.steps - 1):
@@ -430,12 +465,12 @@ class _Pipeline:
     # Several passes learn from each other in each step.
 
     def _combine(
-        self, method: PosteriorMean, state: PosteriorTile, agreements: list[Agreement | None]
+        self, method: PosteriorMean, state: PosteriorTile, agreements: list[Agreement]
     ) -> PosteriorTile:
         return next_posterior(combine_passes(state, agreements), method, self.scale)
 
     def _combine_and_estimate(
-        self, state: PosteriorTile, agreements: list[Agreement | None]
+        self, state: PosteriorTile, agreements: list[Agreement]
     ) -> EstimatedTile:
         return estimate_posterior(combine_passes(state, agreements))
 
@@ -460,11 +495,10 @@ class _Pipeline:
         sigma = allocated.rcs
         to_backscatter(
             balance.factor,
+            balance.by_variance,
             self.smallest_area,
-            view.grid.looks,
             view.heights,
             allocated.expected,
-            allocated.speckle,
             observation.angles["local_incidence"],
             allocated.area,
             allocated.contribution,
@@ -476,6 +510,8 @@ class _Pipeline:
             "sigma0": sigma,
             "gamma0": estimate.reflectivity,
             "gamma0_variance": estimate.relative_variance,
+            "own_share": _layers_or(estimate.own, 1.0, sigma),
+            "borrowed_share": _layers_or(estimate.borrowed, 0.0, sigma),
             "contribution_share": allocated.contribution,
             "projected_area": allocated.area,
             **observation.angles,
@@ -485,6 +521,13 @@ class _Pipeline:
         }
         core = (..., *observation.core)
         return {name: np.ascontiguousarray(values[name][core]) for name in self.settings.variables}
+
+
+def _layers_or(layers: Layers | None, value: float, like: Layers) -> Layers:
+    """Return layers, or a constant where cells have a value."""
+    if layers is None:
+        return np.where(np.isfinite(like), np.float32(value), np.float32(np.nan))
+    return np.where(np.isfinite(like), layers, np.float32(np.nan)).astype(np.float32, copy=False)
 
 
 # The scene: its tiles in memory or by tasks, and its statistics.
@@ -503,12 +546,10 @@ class _Scene(Protocol):
         """Return the values of a variable of a pass, after the last stage."""
 
 
-def _find_statistics(
-    pipeline: _Pipeline, scene: _Scene
-) -> tuple[list[BackscatterLaw], list[Balance]]:
+def _find_statistics(pipeline: _Pipeline, scene: _Scene) -> tuple[list[SceneLaw], list[Balance]]:
     """Find the statistics of a scene one after the other; return its laws and its balances."""
     settings = pipeline.settings
-    laws = [] if settings.law is None else [settings.law] * pipeline.passes
+    laws = [] if settings.law is None else [SceneLaw(settings.law)] * pipeline.passes
     statistic: Any = None
     for stage in pipeline.stages():
         statistic = stage.reduce(scene.sample(stage))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyproj
+import rioxarray  # noqa: F401 - registers `.rio`
 import xarray as xr
 from numpy.typing import NDArray
 from sarheight_kernels.radiometry import image_sums
@@ -15,7 +18,7 @@ from sarheight.errors import GeometryError
 from sarheight.geometry.pass_geometry import PixelAreas
 from sarheight.layover._tasks import load, one_at_a_time, opaque, run, slim, task
 from sarheight.layover.allocation import intensities
-from sarheight.scene import Calibration, Scene, require_unflattened
+from sarheight.scene import Calibration, Scene, acquisition_time, require_unflattened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +67,7 @@ def scenes_of(
     else:
         scenes = [image]
     _require_scenes(scenes)
+    _warn_of_differences(scenes)
     return scenes
 
 
@@ -81,6 +85,24 @@ def _require_scenes(scenes: Sequence[object]) -> None:
             "in all: select the common ones"
         )
         raise ValueError(msg)
+
+
+def _warn_of_differences(scenes: Sequence[Scene]) -> None:
+    """Warn where scenes that are reconstructed together differ in wavelength, side or year."""
+    differences: dict[str, list[str]] = {
+        "wavelengths in cm": [f"{100.0 * scene.grid.wavelength:.3g}" for scene in scenes],
+        "look sides": [scene.grid.look_side for scene in scenes],
+        "years": [str(acquisition_time(scene.grid, scene.orbit))[:4] for scene in scenes],
+    }
+    named = [
+        f"{name} {', '.join(found)}" for name, found in differences.items() if len(set(found)) > 1
+    ]
+    if named:
+        warnings.warn(
+            f"the scenes have different {' and '.join(named)}: they may see other ground. Each "
+            "keeps its own gamma0, and one is borrowed from only where it predicts the other.",
+            stacklevel=3,
+        )
 
 
 def _polarisations(scene: Scene) -> tuple[object, ...]:
@@ -103,6 +125,94 @@ def require_small_cells(scale: GridScale, scenes: Sequence[Scene], part: float) 
                 "small beside the image."
             )
             raise GeometryError(msg)
+
+
+# Kinds of ground: a guide, on the grid of the DEM.
+
+QUANTILE_CLASSES = 8
+CELLS_PER_QUANTILE = 2500
+"""A guide of continuous values is divided into that many classes at most, of so many cells."""
+LEAST_COVER = 0.5
+"""Least part of the DEM that a guide must cover."""
+
+
+def kinds_of_ground(guide: object, dem: xr.DataArray) -> NDArray[np.uint8]:
+    """Bring a guide to the grid of a DEM, as classes from 1 to 255; 0 where there is none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the guide is no map of dims (y, x) with a CRS, has classes beyond 255, or does not cover
+        the DEM.
+    """
+    if not isinstance(guide, xr.DataArray):
+        msg = f"found a guide of type {type(guide).__name__}, expected a DataArray with dims (y, x)"
+        raise TypeError(msg)
+    if guide.dims != ("y", "x") or guide.rio.crs is None:
+        crs = guide.rio.crs if set(guide.dims) >= {"x", "y"} else None
+        msg = (
+            f"found a guide with dims {guide.dims} and CRS {crs}, expected dims ('y', 'x') and a "
+            "CRS: select one band, and write the CRS with guide.rio.write_crs()"
+        )
+        raise ValueError(msg)
+    missing = guide.rio.nodata
+    same = guide.shape == dem.shape and guide.rio.crs == dem.rio.crs
+    same = same and all(
+        np.allclose(
+            guide[axis], dem[axis], rtol=0.0, atol=1e-3 * abs(float(dem[axis][1] - dem[axis][0]))
+        )
+        for axis in ("y", "x")
+    )
+    if not same:
+        data = _nearest(guide, dem)
+        warnings.warn(
+            f"the guide of {guide.shape} cells in {guide.rio.crs} is on another grid than the DEM: "
+            "it was resampled to it by nearest neighbours",
+            stacklevel=3,
+        )
+    else:
+        data = np.asarray(guide.values, dtype=np.float64)
+    valid = np.isfinite(data)
+    if missing is not None and np.isfinite(missing):
+        valid &= data != missing
+    cover = float(valid.mean())
+    if cover < LEAST_COVER:
+        msg = (
+            f"found a guide that covers {100.0 * cover:.0f} % of the DEM, expected "
+            f"{100.0 * LEAST_COVER:.0f} % at least: pass one of the same ground"
+        )
+        raise ValueError(msg)
+    codes = np.zeros(data.shape, np.uint8)
+    if (data[valid] == np.round(data[valid])).all():
+        if data[valid].min() < 0.0 or data[valid].max() > 255.0:
+            msg = (
+                f"found classes from {data[valid].min():g} to {data[valid].max():g} in the guide, "
+                "expected 0 (none) to 255: give the classes smaller numbers"
+            )
+            raise ValueError(msg)
+        codes[valid] = data[valid]
+    else:
+        classes = int(np.clip(valid.sum() // CELLS_PER_QUANTILE, 2, QUANTILE_CLASSES))
+        edges = np.quantile(data[valid], np.linspace(0.0, 1.0, classes + 1)[1:-1])
+        codes[valid] = 1 + np.searchsorted(edges, data[valid], side="right")
+    return codes
+
+
+def _nearest(guide: xr.DataArray, dem: xr.DataArray) -> NDArray[np.float64]:
+    """Values of a guide at the cells of a DEM; NaN beyond it."""
+    transform = pyproj.Transformer.from_crs(dem.rio.crs, guide.rio.crs, always_xy=True).transform
+    x, y = guide.x.values.astype(np.float64), guide.y.values.astype(np.float64)
+    values = np.asarray(guide.values, dtype=np.float64)
+    found = np.full(dem.shape, np.nan)
+    for row, north in enumerate(dem.y.values.astype(np.float64)):
+        east = dem.x.values.astype(np.float64)
+        there = transform(east, np.full_like(east, north))
+        column = np.round((there[0] - x[0]) / (x[1] - x[0]))
+        line = np.round((there[1] - y[0]) / (y[1] - y[0]))
+        inside = (column >= 0) & (column < x.size) & (line >= 0) & (line < y.size)
+        place = line[inside].astype(np.intp), column[inside].astype(np.intp)
+        found[row, inside] = values[place]
+    return found
 
 
 # Linear power: sums over the image, of a lazy one piece by piece.

@@ -6,32 +6,26 @@ those of all tiles, in the order of the tiles. A scene in memory is one tile.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.estimation import (
-    compare_with_neighbourhood,
-    rcs_balance,
-    share_error_variance,
-)
+from sarheight_kernels.estimation import rcs_balance
 from sarheight_kernels.profiles import FORESHORTENING
 
 from sarheight.errors import GeometryError
 from sarheight.illumination import FittedLaw
 
 if TYPE_CHECKING:
-    from sarheight.layover.allocation import (
-        AllocatedRcs,
-        Cells,
-        Estimate,
-        Layer,
-        Observation,
-    )
-    from sarheight.layover.tiles import GridScale, Taps
+    from sarheight.grid import RadarGrid
+    from sarheight.illumination import BackscatterLaw
+    from sarheight.layover.allocation import Estimate, Layer, Observation
+    from sarheight.layover.tiles import GridScale
 
 Samples = list[NDArray[np.float32]]
 """Values of sampled cells, shape (..., n): one array for each pass, or pair of passes."""
@@ -43,12 +37,13 @@ FEWEST_CELLS = 50
 SMALLEST_OPEN_AREA = 0.25
 """Cells of which less than this part of their projected area is seen do not count in the law."""
 CELLS_PER_CLASS = 200
-MOST_CLASSES = 20
-"""Classes of contribution shares have so many cells at least; there are at most 20."""
-MEDIAN_TO_VARIANCE = 1.0 / 0.6745**2
-"""Squared median distance from the middle of a normal distribution to its variance."""
+"""So many sampled cells are the least from which variances are measured."""
+FADING = 15.0
+"""Standard deviation in degrees over which a law of a kind fades beyond the angles of its cells."""
+MOST_KIND_FACTOR = 2.3
+"""Logarithm of the law of a kind over the scene's law, at most (10 dB)."""
 SMALLEST = 1e-6
-"""Least reflectivity and variance, so that logarithms and precisions are finite."""
+"""Least variance, so that precisions are finite."""
 
 
 def concatenate_samples(by_tile: Sequence[Samples]) -> Samples:
@@ -62,13 +57,14 @@ def concatenate_samples(by_tile: Sequence[Samples]) -> Samples:
 def sample_open_cells(observations: Sequence[Observation], scale: GridScale) -> Samples:
     """Sample the cells of a tile outside layover and shadow.
 
-    Returns for each pass local incidence in degrees and gamma0, shape (1 + polarisations, n).
+    Returns for each pass local incidence in degrees, the kind of ground (0 where none is known),
+    and gamma0, shape (2 + polarisations, n).
     """
     return [_open_cells(observation, scale) for observation in observations]
 
 
 def _open_cells(observation: Observation, scale: GridScale) -> NDArray[np.float32]:
-    """Incidence and gamma0 of open cells in one pass."""
+    """Incidence, kind and gamma0 of open cells in one pass."""
     category, fold_count = observation.category, observation.fold_count
     row, column = observation.sampled_cells(scale.shape)
     incidence = observation.angles["local_incidence"][row, column]
@@ -82,20 +78,57 @@ def _open_cells(observation: Observation, scale: GridScale) -> NDArray[np.float3
     large = allocated.area[row, column] > SMALLEST_OPEN_AREA * whole
     gamma = allocated.reflectivity[:, row, column]
     good = large & np.isfinite(incidence) & np.isfinite(gamma).all(axis=0)
-    return np.vstack((incidence[None], gamma))[:, good]
+    kind = np.zeros_like(incidence) if observation.kind is None else observation.kind[row, column]
+    return np.vstack((incidence, kind, gamma))[:, good].astype(np.float32, copy=False)
 
 
-def fit_laws(by_tile: Sequence[Samples]) -> list[FittedLaw]:
-    """Fit the law of each pass to the open cells of all tiles."""
-    return [_fit_law(sample) for sample in concatenate_samples(by_tile)]
+@dataclass(frozen=True, eq=False)
+class SceneLaw:
+    """Backscatter law of a pass, and those of the kinds of ground that a guide tells apart."""
+
+    law: BackscatterLaw
+    kinds: dict[int, FittedLaw] = field(default_factory=dict)
 
 
-def _fit_law(sample: NDArray[np.float32]) -> FittedLaw:
+def fit_laws(by_tile: Sequence[Samples]) -> list[SceneLaw]:
+    """Fit the law of each pass, and of each kind of ground, to the open cells of all tiles."""
+    laws = []
+    for sample in concatenate_samples(by_tile):
+        kinds = {}
+        for kind in np.unique(sample[1]):
+            members = sample[:, sample[1] == kind]
+            # A kind with few open cells, or at one angle only, follows the law of the scene.
+            if kind > 0 and members.shape[1] >= CELLS_PER_CLASS:
+                with suppress(GeometryError):
+                    kinds[int(kind)] = _fit_law(members[0], members[2:], 2.0 * ANGLE_CLASS)
+        laws.append(SceneLaw(_fit_law(sample[0], sample[2:]), kinds))
+    return laws
+
+
+def kind_factors(observation: Observation, law: SceneLaw) -> Layer:
+    """Logarithm of the law of each cell's kind over the scene's law; 0 where no kind is known."""
+    factors = np.zeros(observation.category.shape, np.float32)
+    if observation.kind is None or not law.kinds:
+        return factors
+    angle = observation.angles["local_incidence"]
+    for kind, own in law.kinds.items():
+        members = (observation.kind == kind) & np.isfinite(angle)
+        # Beyond the angles at which the kind was seen, its ratio fades into the scene's law.
+        wanted = angle[members].astype(np.float64)
+        here = np.clip(wanted, own.incidence[0], own.incidence[-1])
+        ratio = np.log(own(here) / np.asarray(law.law(here)))
+        ratio *= np.exp(-0.5 * ((wanted - here) / FADING) ** 2)
+        factors[members] = np.clip(ratio, -MOST_KIND_FACTOR, MOST_KIND_FACTOR)
+    return factors
+
+
+def _fit_law(
+    angle: NDArray[np.float32], gamma: NDArray[np.float32], width: float = ANGLE_CLASS
+) -> FittedLaw:
     """Fit a law: median gamma0 by class of incidence, averaged over polarisations in decibels."""
-    angle, gamma = sample[0], sample[1:]
-    index = (angle // ANGLE_CLASS).astype(np.int64)
+    index = (angle // width).astype(np.int64)
     centres, values, cells = [], [], []
-    for k in range(int(90.0 / ANGLE_CLASS)):
+    for k in range(int(90.0 / width)):
         members = index == k
         if members.sum() >= FEWEST_CELLS:
             median = np.median(gamma[:, members], axis=1)
@@ -117,141 +150,155 @@ def _fit_law(sample: NDArray[np.float32]) -> FittedLaw:
     return FittedLaw(np.array(centres), np.exp(smooth), np.array(cells))
 
 
-# Error model: by how much allocated values differ from their neighbourhood.
+# Error model: what the logarithm of a cell's value is off by.
+
+LEAST_ERROR = 0.031
+"""Variance where speckle, layover and DEM cause none (0.8 dB): impulse response and borders."""
+PIXELS_PER_LOOK = 4.6, 1.5
+"""Pixels that share one speckle: a ground range product has pixels of 10 m and a resolution of 20 m
+x 23 m (Sentinel-1 IW GRDH), windows of a complex image overlap no more than its bandwidth makes."""
+OTHERS_VARIANCE = 2.1, 0.85
+"""Variance by a pixel that is another place's, in units of the variance between places; of a
+plain allocation, and of one that weighs pixels."""
+HEIGHT_ERROR = 10.0, 6.7
+"""Standard deviation in metres of a height error that displaces RCS by as much as is seen, with
+what a coarse DEM does not resolve; of a plain allocation, and of one that weighs pixels."""
+USUAL_CONTRAST = 0.35
+"""Variance of the logarithm between places where a scene is too small to tell (2.6 dB)."""
+PREDICTION_SHARE = 0.7
+"""Variance of what neighbours predict, in units of the variance between places."""
+LEAST_CONTRAST = 0.02
+"""Least variance between places (0.6 dB)."""
 
 
-@dataclass(frozen=True, eq=False)
+def error_terms(
+    grid: RadarGrid, samples_per_metre: float, contrast: float, *, weighted: bool
+) -> tuple[float, float, float, float]:
+    """Terms of the error variance of a pass, see `sarheight_kernels.estimation`.
+
+    The constants are those of values against the truth, by least squares over the places for
+    development of the independent test; each is stable from place to place.
+    """
+    pixels = PIXELS_PER_LOOK[0 if grid.is_ground_range else 1]
+    displacement = HEIGHT_ERROR[int(weighted)] * samples_per_metre
+    return (
+        LEAST_ERROR,
+        pixels / grid.looks,
+        OTHERS_VARIANCE[int(weighted)] * contrast,
+        displacement**2,
+    )
+
+
+@dataclass(frozen=True)
 class ErrorModel:
-    """Variance of the logarithm of allocated reflectivity that is error, by contribution share.
+    """What is measured in the scene, in one polarisation of a pass."""
 
-    One part is measured: by how much more than others cells of a class of contribution shares
-    differ from their neighbourhood. The other is due to the other places in a cell's pixels, which
-    were taken to be as bright as the cell but differ from it as places far apart do: the variance
-    of the logarithm of the prior means, times the square of the share that is not the cell's.
-    """
-
-    edges: NDArray[np.float64]  # (classes - 1,): contribution shares between classes
-    excess: NDArray[np.float64]  # (classes,): variance of each class beyond that of the best one
-    diversity: float  # variance between a cell and its neighbourhood that is the ground's own
-    middle: float  # median contribution share
     contrast: float  # variance of the logarithm between places far apart
+    level: float = 0.0  # median of the logarithm: of a law that is given only the shape counts
 
-    def variance(self, contribution: Layer) -> Layer:
-        """Return the error variance of cells of given contribution shares."""
-        return self.fill_variance(contribution, np.empty_like(contribution))
-
-    def fill_variance(self, contribution: Layer, variance: Layer) -> Layer:
-        """Write the error variance of cells into an array; return it."""
-        share_error_variance(contribution, self.edges, self.excess, self.contrast, variance)
-        return variance
-
-
-def sample_neighbourhoods(
-    allocated: Sequence[AllocatedRcs], expected: Sequence[Layer], cells: Cells, taps: Taps
-) -> Samples:
-    """Compare cells of a tile with their neighbourhood.
-
-    `expected` is the RCS expected of cells, 0 where a cell has no value. Returns for each pass
-    contribution share, own values, then means of the neighbourhood, shape
-    (1 + 2 * polarisations, n).
-    """
-    samples = []
-    for given, weight in zip(allocated, expected, strict=True):
-        sample = np.empty((1 + 2 * given.rcs.shape[0], cells[0].size), dtype=np.float32)
-        compare_with_neighbourhood(given.rcs, weight, given.contribution, *taps, *cells, sample)
-        samples.append(np.ascontiguousarray(sample[:, np.isfinite(sample[0])]))
-    return samples
+    @property
+    def prediction(self) -> float:
+        """Variance of the logarithm that neighbours predict."""
+        return PREDICTION_SHARE * self.contrast
 
 
 def fit_error_models(by_tile: Sequence[Samples]) -> list[list[ErrorModel]]:
-    """Fit an error model to each pass and polarisation, from the neighbourhoods of all tiles."""
-    return [_fit_error_models(sample) for sample in concatenate_samples(by_tile)]
+    """Fit an error model to each pass and polarisation, from samples of all tiles."""
+    return [
+        [_fit_error_model(sample[0], value) for value in sample[1:]]
+        for sample in concatenate_samples(by_tile)
+    ]
 
 
-class _Classes(NamedTuple):
-    """Cells by class: their numbers class by class, and where each class ends."""
-
-    order: NDArray[np.int64]
-    end: NDArray[np.int64]
-
-
-def _fit_error_models(sample: NDArray[np.float32]) -> list[ErrorModel]:
-    """Fit the error model of each polarisation of a pass, in classes of contribution share."""
-    polarisations = (sample.shape[0] - 1) // 2
-    classes = int(np.clip(sample.shape[1] // CELLS_PER_CLASS, 1, MOST_CLASSES))
-    usable = np.isfinite(sample).all(axis=0)
-    if not usable.any():
-        return [ErrorModel(np.zeros(0), np.zeros(1), 0.0, np.inf, 0.0)] * polarisations
-    contribution, *values = sample if usable.all() else sample[:, usable]
-    ordered = np.sort(contribution)
-    edges = np.quantile(ordered, np.linspace(0.0, 1.0, classes + 1)[1:-1])
-    # Few edges are compared with all cells in a fraction of the time of a search for each cell.
-    index = np.zeros(contribution.size, dtype=np.uint8)
-    for edge in edges:
-        index += contribution >= edge
-    by_class = _Classes(
-        np.argsort(index, kind="stable"), np.cumsum(np.bincount(index, minlength=classes))
-    )
-    middle = float(np.median(ordered))
-    # Cells with their pixels to themselves show the ground, not errors of the allocation.
-    far = np.flatnonzero(contribution >= middle)
-    models = []
-    for own, prior in zip(values[:polarisations], values[polarisations:], strict=True):
-        diversity, excess = _excess(own, prior, by_class)
-        contrast = float(np.var(np.log(np.maximum(prior[far].astype(np.float64), SMALLEST))))
-        models.append(ErrorModel(edges.astype(np.float64), excess, diversity, middle, contrast))
-    return models
+def _fit_error_model(error: NDArray[np.float32], value: NDArray[np.float32]) -> ErrorModel:
+    """Measure the contrast of values in the half of cells whose errors are least."""
+    valid = np.isfinite(value) & np.isfinite(error)
+    if valid.sum() < CELLS_PER_CLASS:
+        return ErrorModel(USUAL_CONTRAST)
+    error, value = error[valid].astype(np.float64), value[valid].astype(np.float64)
+    half = error <= np.median(error)
+    contrast = float(np.var(value[half])) - float(error[half].mean())
+    return ErrorModel(max(contrast, LEAST_CONTRAST), float(np.median(value[half])))
 
 
-def _excess(
-    own: NDArray[np.float32], prior: NDArray[np.float32], by_class: _Classes
-) -> tuple[float, NDArray[np.float64]]:
-    """Variance of the logarithm of the best class, and that of each class beyond it."""
-    distance = np.log(
-        np.maximum(own, SMALLEST, dtype=np.float64) / np.maximum(prior, SMALLEST, dtype=np.float64)
-    )
-    members = np.split(np.abs(distance[by_class.order]), by_class.end[:-1])
-    # A class can be empty where many cells have the same share: it never serves a cell then.
-    filled = np.array([bool(part.size) for part in members])
-    medians = np.array([np.median(part) ** 2 for part in members if part.size])
-    variance = MEDIAN_TO_VARIANCE * medians
-    # The least of many noisy values lies below all of their means: neighbours are averaged first.
-    diversity = float(_smooth(variance).min())
-    excess = np.zeros(filled.size)
-    excess[filled] = np.maximum(variance - diversity, 0.0)
-    return diversity, excess
+# Agreement of passes, at the pair of incidence angles at which it is used.
 
-
-def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Average each value with its two neighbours; at the ends with one."""
-    weights = np.ones(min(3, values.size))
-    return np.convolve(values, weights, "same") / np.convolve(np.ones_like(values), weights, "same")
-
-
-# Agreement of passes: how far their values differ where both have their pixels to themselves.
+AGREEMENT_CLASSES = 8
+"""Classes of cells in which agreement is measured: four of the difference of incidence (up to 10,
+20, 30 degrees, and more), of cells that are folded in the pass that borrows, and of others."""
+SIGNIFICANCE = 4.0
+"""A pass is borrowed from in classes where its weight is that many standard errors from zero."""
+LEAST_UNEXPLAINED = 0.5
+"""Part of the expected variance of values about the neighbours' prediction that must be there
+before silence of another pass is worth a warning."""
+MOST_BORROWED = 0.9
+"""Largest weight of another pass in a prediction."""
 
 
 class Agreement(NamedTuple):
-    """Median and variance of the logarithm of the ratio of two passes."""
+    """How one pass predicts another beside the neighbours, by class of cells.
 
-    offset: float
-    variance: float
-
-
-def measure_agreements(by_tile: Sequence[Samples]) -> list[Agreement | None]:
-    """Measure the agreement of each pair of passes; None of too few cells.
-
-    The samples are logarithms of ratios, one array for each polarisation and pair.
+    The prediction becomes ``p + offset + weight * (m - p)`` with the neighbours' prediction p and
+    the posterior mean m of the other pass.
     """
-    agreements: list[Agreement | None] = []
-    for ratio in concatenate_samples(by_tile):
-        if ratio.size < CELLS_PER_CLASS:
-            agreements.append(None)
+
+    offset: NDArray[np.float64]  # (AGREEMENT_CLASSES,)
+    weight: NDArray[np.float64]  # (AGREEMENT_CLASSES,); 0 where no help is shown
+    measured: bool  # whether any class of open cells has enough of them
+
+
+def agreement_class(folded: NDArray[np.bool_], difference: Layer) -> NDArray[np.intp]:
+    """Class of cells by whether they are folded and by the difference of incidence in degrees."""
+    step = np.clip(np.nan_to_num(np.abs(difference)) // 10.0, 0, AGREEMENT_CLASSES // 2 - 1)
+    return (step + AGREEMENT_CLASSES // 2 * folded).astype(np.intp)
+
+
+def measure_agreements(by_tile: Sequence[Samples]) -> list[Agreement]:
+    """Measure how passes predict each other; see `sample_pass_pairs` for the samples."""
+    return [_measure_agreement(sample) for sample in concatenate_samples(by_tile)]
+
+
+def _measure_agreement(sample: NDArray[np.float32]) -> Agreement:
+    """Regress a pass's own values on another pass, in each class of cells.
+
+    Own values err independently of both predictions, so that the regression tells how the other
+    pass is best weighed against the neighbours. Weights are those of the values' precision.
+    """
+    index, residual, predictor, variance = sample.astype(np.float64)
+    offset, weight = np.zeros(AGREEMENT_CLASSES), np.zeros(AGREEMENT_CLASSES)
+    measured = False
+    for number in range(AGREEMENT_CLASSES):
+        members = index == number
+        if members.sum() < CELLS_PER_CLASS:
             continue
-        offset = float(np.median(ratio))
-        distance = float(np.median(np.abs(ratio - offset)))
-        agreements.append(Agreement(offset, distance**2 * MEDIAN_TO_VARIANCE))
-    return agreements
+        y, x, w = residual[members], predictor[members], 1.0 / variance[members]
+        # Where neighbours predict better than values tell, no pass has anything to add.
+        measured |= number < AGREEMENT_CLASSES // 2 and np.mean(y * y * w) > LEAST_UNEXPLAINED
+        mean_x, mean_y = np.average(x, weights=w), np.average(y, weights=w)
+        spread = np.sum(w * (x - mean_x) ** 2)
+        slope = np.sum(w * (x - mean_x) * (y - mean_y)) / max(spread, SMALLEST)
+        rest = y - mean_y - slope * (x - mean_x)
+        # Robust to weights that are not the true precisions (White 1980).
+        error = np.sqrt(np.sum((w * (x - mean_x) * rest) ** 2)) / max(spread, SMALLEST)
+        if slope > SIGNIFICANCE * error:
+            weight[number] = min(slope, MOST_BORROWED)
+            offset[number] = mean_y - weight[number] * mean_x
+    return Agreement(offset, weight, measured)
+
+
+def warn_of_disagreement(agreements: Sequence[Agreement]) -> None:
+    """Warn where passes that see ground under like incidence do not predict each other."""
+    silent = sum(
+        agreement.measured and not agreement.weight[: AGREEMENT_CLASSES // 2].any()
+        for agreement in agreements
+    )
+    if silent:
+        warnings.warn(
+            f"in {silent} of {len(agreements)} comparisons of passes, one does not predict the "
+            "other even where both see the ground well: nothing is borrowed there. Check dates, "
+            "polarisations and wavelengths of the images.",
+            stacklevel=2,
+        )
 
 
 # Balance of RCS: all that the image holds is given out.
@@ -264,24 +311,35 @@ class Balance:
     cells: NDArray[np.float64]  # held by cells with a value, by their estimate
     withheld: NDArray[np.float64]  # allocated to cells without one
     explained: NDArray[np.float64]  # of the illuminated pixels that have data
+    spread: NDArray[np.float64]  # of cells with a value, times the variance of their logarithm
     count: NDArray[np.float64]  # cells with a value
     largest_area: float  # largest illuminated area of any cell in m2
 
     @property
+    def by_variance(self) -> NDArray[np.float64]:
+        """Factor k of 1 + k v by which cells hold what there is, less what is withheld.
+
+        A posterior mean of logarithms is the median of a log-normal distribution, whose mean is
+        larger by exp(v / 2) with the variance v: averages of logarithms lose RCS where they average
+        what differs. So k is about 1/2; 0 where nothing is lost, and 1 at most.
+        """
+        lost = self.explained - self.withheld - self.cells
+        ratio = np.divide(lost, self.spread, out=np.zeros_like(lost), where=self.spread > 0.0)
+        return np.clip(ratio, 0.0, 1.0)
+
+    @property
     def factor(self) -> NDArray[np.float64]:
-        """Factor on estimates by which cells hold what there is, less what is withheld."""
+        """Factor on all estimates, beside `by_variance`, that balances RCS exactly."""
+        held = self.cells + self.by_variance * self.spread
         factor: NDArray[np.float64] = np.divide(
-            self.explained - self.withheld,
-            self.cells,
-            out=np.ones_like(self.cells),
-            where=self.cells > 0.0,
+            self.explained - self.withheld, held, out=np.ones_like(held), where=held > 0.0
         )
         return factor
 
     def attributes(self) -> dict[str, list[float]]:
         """RCS by polarisation as attributes of a result, after balancing."""
         return {
-            "rcs_cells": (self.factor * self.cells).tolist(),
+            "rcs_cells": (self.factor * (self.cells + self.by_variance * self.spread)).tolist(),
             "rcs_withheld": self.withheld.tolist(),
             "rcs_explained": self.explained.tolist(),
         }
@@ -301,21 +359,22 @@ def _sum_rcs(core: tuple[slice, slice], estimate: Estimate, smallest_area: float
     """Sum up the RCS of a tile's cells in one pass."""
     allocated = estimate.allocated
     polarisations = allocated.rcs.shape[0]
-    # Held by cells with a value, withheld, and the number of cells with a value.
-    sums = np.empty((3, polarisations))
+    # Held by cells with a value, withheld, number of cells with a value, RCS times variance.
+    sums = np.empty((4, polarisations))
     for p in range(polarisations):
-        by_row = np.empty((core[0].stop - core[0].start, 3))
+        by_row = np.empty((core[0].stop - core[0].start, 4))
         rcs_balance(
             estimate.reflectivity[p][core],
+            estimate.relative_variance[p][core],
             allocated.rcs[p][core],
             allocated.expected[core],
             allocated.area[core],
             smallest_area,
             by_row,
         )
-        sums[:, p] = *by_row[:, :2].sum(axis=0), by_row[:, 2].sum()
+        sums[:, p] = by_row.sum(axis=0)
     largest = float(allocated.area[core].max(initial=0.0))
-    return Balance(sums[0], sums[1], allocated.total, sums[2], largest)
+    return Balance(sums[0], sums[1], allocated.total, sums[3], sums[2], largest)
 
 
 def balance_scene(by_tile: Sequence[Sequence[Balance]], smallest_area: float) -> list[Balance]:
@@ -339,6 +398,7 @@ def _add(balances: Sequence[Balance]) -> Balance:
         reduce(np.add, (tile.cells for tile in balances)),
         reduce(np.add, (tile.withheld for tile in balances)),
         reduce(np.add, (tile.explained for tile in balances)),
+        reduce(np.add, (tile.spread for tile in balances)),
         reduce(np.add, (tile.count for tile in balances)),
         max(tile.largest_area for tile in balances),
     )

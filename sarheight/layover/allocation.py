@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.allocation import allocate_rcs
-from sarheight_kernels.estimation import pool
+from sarheight_kernels.estimation import pool, weigh_ratios
 from sarheight_kernels.radiometry import inverse_intensity, mask_missing
 
 from sarheight.geometry.geo2rdr import angles
@@ -85,6 +85,21 @@ class AllocatedRcs:
         expected = self.expected
         np.copyto(expected, np.float32(0.0), where=self.area < smallest_area)
         return expected
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedRatios:
+    """Image over simulation in the pixels of each cell, which count by how sure they are."""
+
+    ratios: Layers  # sums of weight times ratio of image and simulation
+    weight: Layer  # sums of weights; 0 where there is no data
+    change: Layer  # sums of the squared relative change of simulated RCS from sample to sample
+
+
+NO_BLUR = np.ones(1, np.float32), np.ones(1, np.float32)
+PIXEL_FLOOR = 0.09
+"""Variance of a pixel's ratio where the simulation does not change, in units of that which a change
+by 1 from sample to sample causes (0.3 squared)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,6 +199,34 @@ class PassTile:
         if first is None:
             return result
         return replace(result, diagnostics=first.diagnostics, geocoded=first.geocoded)
+
+    def compare(
+        self,
+        assumed: Layer | None = None,
+        blur: Taps | None = None,
+        polarisations: slice = slice(None),
+    ) -> ComparedRatios:
+        """Compare the image with its simulation in the pixels of each cell.
+
+        Parameters
+        ----------
+        assumed : array, shape (rows, columns), optional
+            Reflectivity by which the image is simulated; 1 by default.
+        blur : pair of arrays, optional
+            Weights along lines and samples by which image and simulation are smoothed.
+        polarisations : slice
+            Polarisations that are compared.
+        """
+        image = self.image[polarisations]
+        simulated = self.operator.simulate(None if assumed is None else self.to_facets(assumed))
+        mask_missing(self.image, simulated)
+        channels = np.empty((*simulated.shape, image.shape[0] + 2), np.float32)
+        taps = NO_BLUR if blur is None else blur
+        measured = self.areas.lines, self.areas.areas
+        weigh_ratios(image, *measured, simulated, *taps, PIXEL_FLOOR, channels)
+        del simulated
+        sums = self.to_cells(self.operator.adjoint(channels).linear)
+        return ComparedRatios(sums[:-2], sums[-2], sums[-1])
 
     def _allocate_to_facets(
         self,
@@ -295,6 +338,7 @@ class Observation:
     fold_count: NDArray[np.uint8]  # (rows, columns): see `classify_cells`
     ellipsoid: PixelAreas  # areas of the pixels on the ellipsoid
     corner: tuple[int, int]  # row, column of the window's first cell in the whole DEM
+    kind: NDArray[np.uint8] | None = None  # kind of ground of each cell by a guide; 0 for none
 
     @cached_property
     def angles(self) -> dict[str, Layer]:
@@ -325,5 +369,7 @@ class Estimate:
 
     # Meaningful where the illuminated area is large enough; NaN where nothing was measured.
     reflectivity: Layers
-    relative_variance: Layers  # variance as a fraction of the squared reflectivity
+    relative_variance: Layers  # variance of the logarithm of the reflectivity
     allocated: AllocatedRcs  # allocation with equal reflectivity of all cells
+    own: Layers | None = None  # weight of cells' own values in the estimate; 1 where None
+    borrowed: Layers | None = None  # weight of other passes in the estimate; 0 where None

@@ -34,12 +34,21 @@ VARIABLES: dict[str, dict[str, Any]] = {
         "units": "m2",
     },
     **INCIDENCES,
+    "own_share": {"long_name": "weight of the cell's own pixels in gamma0", **POWER},
+    "borrowed_share": {"long_name": "weight of other passes in gamma0", **POWER},
     "mask": MASK,
     "fold_count": FOLD_COUNT,
     "sigma0_geocoded": {"long_name": "sigma0 on the ellipsoid, geocoded", **POWER},
 }
 """All variables of a result, with their attributes."""
-PER_POLARISATION = ("sigma0", "gamma0", "gamma0_variance", "sigma0_geocoded")
+PER_POLARISATION = (
+    "sigma0",
+    "gamma0",
+    "gamma0_variance",
+    "own_share",
+    "borrowed_share",
+    "sigma0_geocoded",
+)
 """Variables with a value for each polarisation."""
 CODES = ("mask", "fold_count")
 """Variables of type uint8; the others are float32."""

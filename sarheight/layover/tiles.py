@@ -78,6 +78,7 @@ class GridScale:
     # Rows and columns of one posting, the geometric mean of the sides of a cell.
     posting: tuple[float, float]
     cell_sizes: tuple[tuple[float, float], ...]  # lines, samples of a cell in each pass
+    samples_per_metre: tuple[float, ...]  # displacement in each pass by a height of a metre
     facets: int = 1  # facets along a side of a cell, see `sarheight.layover.facets`
 
     def ground_taps(self, postings: float) -> Taps:
@@ -106,10 +107,23 @@ def grid_scale(
     """Measure the cells at the centre of a DEM, at a height in metres."""
     middle = 0.5 * (dem.shape[0] - 1), 0.5 * (dem.shape[1] - 1)
     sizes = tuple(_pixels_per_cell(ground, radar, middle, height) for radar in radars)
+    displacements = tuple(_displacement(ground, radar, middle, height) for radar in radars)
     down, across = local_posting(dem)
     mean = float(np.sqrt(down * across))
+    posting = mean / down, mean / across
     area = _cell_area(ground, middle)
-    return GridScale((dem.shape[0], dem.shape[1]), area, (mean / down, mean / across), sizes)
+    return GridScale((dem.shape[0], dem.shape[1]), area, posting, sizes, displacements)
+
+
+def _displacement(
+    ground: GroundModel, radar: RadarModel, middle: tuple[float, float], height: float
+) -> float:
+    """Find by how many samples a place is displaced in the image if it is a metre higher."""
+    samples = [
+        locate_cell(ground, radar, *middle, height + step, radar.line_zero_time)[1]
+        for step in (-0.5, 0.5)
+    ]
+    return abs(float(samples[1] - samples[0]))
 
 
 def _cell_area(ground: GroundModel, middle: tuple[float, float]) -> float:

@@ -13,7 +13,14 @@ from scipy.ndimage import gaussian_filter
 from sarheight.geometry import incidence
 from sarheight.illumination import BackscatterLaw, ConstantGamma, CosinePower, Muhleman, simulate
 from sarheight.layover import FLAGS, fit_law, masks
-from sarheight.layover._statistics import fit_error_models
+from sarheight.layover._statistics import (
+    AGREEMENT_CLASSES,
+    USUAL_CONTRAST,
+    agreement_class,
+    fit_error_models,
+    measure_agreements,
+    warn_of_disagreement,
+)
 from tests.mountains import look, mountain, random_terrain, raster
 
 Floats = NDArray[np.float64]
@@ -85,19 +92,58 @@ def test_pixels_without_data_do_not_bend_it() -> None:
     np.testing.assert_allclose(law.gamma0, 0.2, rtol=0.01)
 
 
-def test_cells_that_share_their_pixels_lie_farther_from_their_neighbourhood() -> None:
-    """What the ground itself does is diversity; the error beyond it is found by class."""
+def test_contrast_is_measured_in_cells_that_err_least() -> None:
+    """Whatever the others do."""
     random = np.random.default_rng(0)
-    size = 200_000
-    share = random.uniform(0.0, 1.0, size)
-    error = 0.3 * (1.0 - share)
-    prior = random.lognormal(0.0, 0.5, size)
-    own = prior * np.exp(random.normal(0.0, np.sqrt(0.1**2 + error**2)))
-    sample = np.stack([share, own, prior]).astype(np.float32)
-    ((model,),) = fit_error_models([[sample]])
-    middles = 1.0 - (np.arange(model.excess.size) + 0.5) / model.excess.size
-    np.testing.assert_allclose(model.edges, np.linspace(0.0, 1.0, 21)[1:-1], atol=0.01)
-    assert model.middle == pytest.approx(0.5, abs=0.01)
-    assert model.diversity == pytest.approx(0.1**2, rel=0.15)
+    size = 100_000
+    error = np.where(random.uniform(size=size) < 0.5, 0.04, 1.0)
+    value = random.normal(0.0, np.sqrt(0.25 + error))
+    value[::50] = np.nan
+    sample = np.stack([error, value]).astype(np.float32)
+    ((model,),) = fit_error_models([[sample[:, :40_000]], [sample[:, 40_000:]]])
     assert model.contrast == pytest.approx(0.25, rel=0.05)
-    np.testing.assert_allclose(model.excess, (0.3 * middles) ** 2, rtol=0.15, atol=2e-3)
+    assert model.prediction == pytest.approx(0.7 * 0.25, rel=0.05)
+
+
+def test_few_cells_tell_nothing() -> None:
+    ((model,),) = fit_error_models([[np.full((2, 20), 0.1, np.float32)]])
+    assert model.contrast == USUAL_CONTRAST
+
+
+def pairs_of(weight: float, size: int, seed: int = 0) -> NDArray[np.float32]:
+    """Samples in which another pass predicts with a weight, in all classes."""
+    random = np.random.default_rng(seed)
+    index = random.integers(0, AGREEMENT_CLASSES, size)
+    predictor = random.normal(0.5, 0.6, size)
+    variance = random.uniform(0.1, 0.5, size)
+    residual = 0.2 + weight * predictor + random.normal(0.0, np.sqrt(variance))
+    return np.stack([index, residual, predictor, variance]).astype(np.float32)
+
+
+def test_a_pass_is_weighed_by_how_it_predicts_the_other() -> None:
+    (agreement,) = measure_agreements([[pairs_of(0.4, 80_000)]])
+    np.testing.assert_allclose(agreement.weight, 0.4, atol=0.05)
+    np.testing.assert_allclose(agreement.offset, 0.2, atol=0.05)
+
+
+@pytest.mark.parametrize("weight", [0.0, -0.5])
+def test_a_pass_that_does_not_predict_the_other_is_not_heard(weight: float) -> None:
+    agreements = measure_agreements([[pairs_of(weight, 40_000)]])
+    assert not agreements[0].weight.any()
+    with pytest.warns(UserWarning, match="nothing is borrowed"):
+        warn_of_disagreement(agreements)
+
+
+def test_classes_with_few_cells_borrow_nothing() -> None:
+    sample = pairs_of(0.6, 40_000)
+    few = sample[:, sample[0] != 5.0]
+    rest = sample[:, sample[0] == 5.0][:, :150]
+    (agreement,) = measure_agreements([[np.concatenate((few, rest), axis=1)]])
+    assert agreement.weight[5] == 0.0
+    assert (np.delete(agreement.weight, 5) > 0.5).all()
+
+
+def test_the_class_tells_folds_and_the_difference_of_incidence() -> None:
+    difference = np.array([[-5.0, 12.0, 35.0, np.nan]], dtype=np.float32)
+    folded = np.array([[False, True, True, False]])
+    np.testing.assert_array_equal(agreement_class(folded, difference), [[0, 5, 7, 0]])

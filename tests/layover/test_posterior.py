@@ -1,0 +1,216 @@
+"""The posterior mean: kinds of ground by a guide, several passes, and intervals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from sarheight.illumination import ConstantGamma, CosinePower, simulate
+from sarheight.layover import PosteriorMean, Reallocation, interval, reconstruct
+from tests.mountains import look, random_terrain, raster
+
+if TYPE_CHECKING:
+    from sarheight.scene import Scene
+
+Floats = NDArray[np.float64]
+
+STEEP, FLAT = CosinePower(0.25, 4.0), ConstantGamma(0.1)
+
+
+@pytest.fixture(scope="module")
+def dem() -> xr.DataArray:
+    """Terrain with layover, in cells about as large as a few pixels."""
+    return raster(random_terrain(3, 120, 150, relief=170.0))
+
+
+@pytest.fixture(scope="module")
+def kinds(dem: xr.DataArray) -> xr.DataArray:
+    """Two kinds of ground in patches, 1 and 2."""
+    field = gaussian_filter(np.random.default_rng(1).standard_normal(dem.shape), 4.0)
+    return dem.copy(data=np.where(field > 0.0, 1, 2).astype(np.uint8))
+
+
+def image_of(dem: xr.DataArray, kinds: xr.DataArray, seed: int = 0) -> Scene:
+    """Simulate an image of two kinds of ground with laws of their own."""
+    grid, orbit = look(lines=420, samples=560)
+    one = simulate(dem, grid, orbit, law=STEEP, reflectivity=(kinds == 1).astype(np.float32))
+    two = simulate(dem, grid, orbit, law=FLAT, reflectivity=(kinds == 2).astype(np.float32))
+    random = np.random.default_rng(seed)
+    speckle = random.gamma(4.0, 0.25, one.image.shape).astype(np.float32)
+    counted = replace(one.grid, looks=4.0)
+    return replace(one, image=(one.image + two.image) * speckle, grid=counted)
+
+
+def truth_of(result: xr.Dataset, kinds: xr.DataArray) -> Floats:
+    """True gamma0 by the kinds' laws at the incidence of the DEM."""
+    angle = np.clip(np.nan_to_num(result.local_incidence.values, nan=80.0), 0.0, 80.0)
+    cosine = np.cos(np.radians(angle))
+    return np.where(kinds.values == 1, STEEP(angle), FLAT(angle)) / cosine
+
+
+def error_in_decibels(result: xr.Dataset, kinds: xr.DataArray) -> Floats:
+    """Ratio of gamma0 to the truth in dB; NaN where the radar sees the ground at a low angle."""
+    with np.errstate(invalid="ignore"):
+        ratio = 10.0 * np.log10(result.gamma0.values / truth_of(result, kinds))
+    return np.where(result.local_incidence.values < 65.0, ratio, np.nan)
+
+
+def rms(values: Floats) -> float:
+    """Root mean square of what is known."""
+    return float(np.sqrt(np.nanmean(values**2)))
+
+
+@pytest.fixture(scope="module")
+def scene(dem: xr.DataArray, kinds: xr.DataArray) -> Scene:
+    """The image."""
+    return image_of(dem, kinds)
+
+
+def test_it_errs_less_than_a_single_step(
+    dem: xr.DataArray, kinds: xr.DataArray, scene: Scene
+) -> None:
+    errors = {
+        method: error_in_decibels(reconstruct(scene, dem, method=method), kinds)
+        for method in (PosteriorMean(), Reallocation())
+    }
+    posterior, step = (rms(each) for each in errors.values())
+    assert posterior < 0.9 * step
+
+
+def test_a_guide_that_tells_the_kinds_helps(
+    dem: xr.DataArray, kinds: xr.DataArray, scene: Scene
+) -> None:
+    plain, guided = (reconstruct(scene, dem, guide=guide) for guide in (None, kinds))
+    shared = plain.contribution_share.values < 0.6
+    assert shared.sum() > 300
+    errors = [error_in_decibels(each, kinds)[shared] for each in (plain, guided)]
+    assert rms(errors[1]) < 0.6 * rms(errors[0])
+
+
+def test_a_guide_of_one_kind_changes_nothing_much(dem: xr.DataArray, scene: Scene) -> None:
+    plain = reconstruct(scene, dem)
+    same = reconstruct(scene, dem, guide=dem.copy(data=np.full(dem.shape, 7, np.uint8)))
+    ratio = same.gamma0.values / plain.gamma0.values
+    # Laws of kinds are fitted in wider classes of incidence.
+    assert np.nanquantile(np.abs(ratio - 1.0), 0.9) < 0.05
+
+
+def test_a_guide_on_another_grid_is_resampled_with_a_word(
+    dem: xr.DataArray, kinds: xr.DataArray, scene: Scene
+) -> None:
+    finer = xr.DataArray(
+        np.repeat(np.repeat(kinds.values, 2, axis=0), 2, axis=1),
+        dims=("y", "x"),
+        coords={
+            name: np.repeat(dem[name].values, 2)
+            + 0.25 * float(dem[name][1] - dem[name][0]) * np.tile([-1.0, 1.0], dem.sizes[name])
+            for name in ("y", "x")
+        },
+    ).rio.write_crs(dem.rio.crs)
+    expected = reconstruct(scene, dem, guide=kinds)
+    with pytest.warns(UserWarning, match="resampled"):
+        found = reconstruct(scene, dem, guide=finer)
+    np.testing.assert_array_equal(found.gamma0, expected.gamma0)
+
+
+def test_a_continuous_guide_is_divided_by_quantiles(
+    dem: xr.DataArray, kinds: xr.DataArray, scene: Scene
+) -> None:
+    random = np.random.default_rng(2)
+    optical = kinds.astype(np.float64) + 0.2 * random.standard_normal(dem.shape)
+    plain, guided = (reconstruct(scene, dem, guide=guide) for guide in (None, optical))
+    shared = plain.contribution_share.values < 0.6
+    errors = [error_in_decibels(each, kinds)[shared] for each in (plain, guided)]
+    assert rms(errors[1]) < 0.8 * rms(errors[0])
+
+
+def test_guides_that_are_none_are_refused(dem: xr.DataArray, scene: Scene) -> None:
+    beside = dem.copy(data=np.ones(dem.shape, np.uint8)).assign_coords(x=dem.x + 1e6)
+    with pytest.warns(UserWarning, match="resampled"), pytest.raises(ValueError, match="covers 0"):
+        reconstruct(scene, dem, guide=beside)
+    with pytest.raises(ValueError, match="classes from"):
+        reconstruct(scene, dem, guide=dem.copy(data=np.full(dem.shape, 300, np.int32)))
+    with pytest.raises(TypeError, match="expected a DataArray"):
+        reconstruct(scene, dem, guide=dem.values)  # type: ignore[arg-type]
+    ones = dem.copy(data=np.ones(dem.shape, np.uint8))
+    with pytest.raises(ValueError, match="one or the other"):
+        reconstruct(scene, dem, guide=ones, law=ConstantGamma(0.1))
+
+
+def test_parts_with_a_guide_equal_the_whole(
+    dem: xr.DataArray, kinds: xr.DataArray, scene: Scene
+) -> None:
+    whole = reconstruct(scene, dem, guide=kinds)
+    parts = reconstruct(scene, dem.chunk({"y": 32, "x": 32}), guide=kinds, memory_limit="200 MB")
+    np.testing.assert_allclose(parts.gamma0.values, whole.gamma0, rtol=3e-6)
+
+
+def test_what_cells_are_made_of_adds_up(dem: xr.DataArray, scene: Scene) -> None:
+    result = reconstruct(scene, dem)
+    own = result.own_share.values[np.isfinite(result.gamma0.values)]
+    assert ((own >= 0.0) & (own <= 1.0)).all()
+    assert own.mean() > 0.5
+    assert not result.borrowed_share.fillna(0.0).any()
+    step = reconstruct(scene, dem, method=Reallocation())
+    np.testing.assert_array_equal(step.own_share.fillna(1.0), 1.0)
+
+
+def test_another_date_is_borrowed_from(dem: xr.DataArray, kinds: xr.DataArray) -> None:
+    """Two dates of one track see the same, with other speckle: both help each other."""
+    scenes = [image_of(dem, kinds, seed) for seed in (0, 1)]
+    alone = [reconstruct(scene, dem) for scene in scenes]
+    together = reconstruct(scenes, dem)
+    for index, single in enumerate(alone):
+        both = together.isel(time=index)
+        assert rms(error_in_decibels(both, kinds)) < rms(error_in_decibels(single, kinds))
+        assert both.borrowed_share.mean() > 0.02
+
+
+def test_ground_that_changed_is_not_borrowed_from(dem: xr.DataArray, kinds: xr.DataArray) -> None:
+    other = kinds.copy(data=np.roll(kinds.values, (31, 43), (0, 1)))
+    scenes = [image_of(dem, kinds, 0), image_of(dem, other, 1)]
+    alone = reconstruct(scenes[0], dem)
+    both = reconstruct(scenes, dem).isel(time=0)
+    assert rms(error_in_decibels(both, kinds)) < 1.02 * rms(error_in_decibels(alone, kinds))
+    assert both.borrowed_share.mean() < 0.05
+
+
+def test_scenes_that_differ_are_named(dem: xr.DataArray, kinds: xr.DataArray) -> None:
+    one, two = (image_of(dem, kinds, seed) for seed in (0, 1))
+    two = replace(two, grid=replace(two.grid, wavelength=0.031))
+    with pytest.warns(UserWarning, match=r"wavelengths in cm 5\.55, 3\.1"):
+        reconstruct([one, two], dem)
+
+
+# Intervals.
+
+
+def result_of(gamma0: float, variance: float) -> xr.Dataset:
+    """A result of one cell."""
+    values = {"gamma0": gamma0, "gamma0_variance": variance}
+    return xr.Dataset({name: (("y", "x"), [[value]]) for name, value in values.items()})
+
+
+def test_an_interval_is_symmetric_in_decibels() -> None:
+    found = interval(result_of(0.2, 0.2**2 * 0.09), 0.6827)
+    assert found.upper.item() == pytest.approx(0.2 * np.exp(0.3), rel=1e-3)
+    assert found.lower.item() == pytest.approx(0.2 * np.exp(-0.3), rel=1e-3)
+    wider = interval(result_of(0.2, 0.2**2 * 0.09), 0.95)
+    assert wider.upper.item() > found.upper.item()
+
+
+def test_cells_without_a_value_have_no_interval() -> None:
+    assert np.isnan(interval(result_of(np.nan, np.nan)).to_array()).all()
+
+
+def test_an_interval_needs_a_variance_and_a_probability() -> None:
+    with pytest.raises(ValueError, match="without gamma0_variance"):
+        interval(result_of(0.1, 0.1).drop_vars("gamma0_variance"))
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        interval(result_of(0.1, 0.1), 80.0)
