@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from benchmarks._independent.filters import (
     FACETS,
-    FLOOR,
     SMALLEST_AREA,
     lee,
     non_local_means,
@@ -32,6 +30,7 @@ from sarheight.layover import (
     Reallocation,
     composite,
     fit_law,
+    interval,
     local_resolution,
     reconstruct,
 )
@@ -104,6 +103,7 @@ def plain_rtc(observed: Observed) -> Floats:
         method=RTC(blur=0.0),
         smallest_area=SMALLEST_AREA,
         variables=("gamma0",),
+        facets=1,
     )
     return found.gamma0.values.astype(np.float64)
 
@@ -221,19 +221,13 @@ def _fitted(observed: Observed) -> Floats:
 
 
 def _estimate(result: xr.Dataset) -> Estimate:
-    """Take gamma0 of a result, with log-normal intervals of its variance."""
-    gamma0 = result.gamma0.values.astype(np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # The variance of exp(x) is (exp(s²) - 1) times its squared mean, where x has the variance
-        # s²; its median is the mean times exp(-s²/2).
-        log_variance = np.log1p(result.gamma0_variance.values / gamma0**2)
+    """Take gamma0 of a result, with its intervals."""
 
-    def interval(level: float) -> tuple[Floats, Floats]:
-        reach = float(norm.ppf(0.5 + 0.5 * level)) * np.sqrt(log_variance)
-        middle = np.log(np.maximum(gamma0, FLOOR)) - 0.5 * log_variance
-        return np.exp(middle - reach), np.exp(middle + reach)
+    def ends(level: float) -> tuple[Floats, Floats]:
+        found = interval(result, level)
+        return found.lower.values.astype(np.float64), found.upper.values.astype(np.float64)
 
-    return Estimate(gamma0, interval)
+    return Estimate(result.gamma0.values.astype(np.float64), ends)
 
 
 def _one_step(passes: Sequence[Observed]) -> list[Estimate]:
@@ -242,6 +236,15 @@ def _one_step(passes: Sequence[Observed]) -> list[Estimate]:
 
 def _posterior(passes: Sequence[Observed]) -> list[Estimate]:
     return [_estimate(reconstruct(each.scene, each.dem)) for each in passes]
+
+
+def _guided(passes: Sequence[Observed]) -> list[Estimate]:
+    found = []
+    for each in passes:
+        # Class 0 is none.
+        guide = (each.truth.kind + 1).astype(np.uint8)
+        found.append(_estimate(reconstruct(each.scene, each.dem, guide=guide)))
+    return found
 
 
 def _two_passes(passes: Sequence[Observed]) -> list[Estimate]:
@@ -306,6 +309,7 @@ METHODS = {
     "rtc_lee": Method("RTC, blurred, refined Lee", "baseline", _each(_filtered(lee, LEE))),
     "one_step": Method("one step", "reported", _one_step),
     "posterior": Method("posterior", "posterior", _posterior),
+    "guided": Method("posterior, told the kinds of ground", "guided", _guided),
     "composite": Method("composite of RTC, blurred, TV", "composite", _composite),
     "composite_by_law": Method(
         "the same, over the law fitted to each pass", "composite", _composite_by_law
