@@ -357,6 +357,9 @@ class ReconstructSettings(DemSettings):
     law : str
         Backscatter law that sets the shares: `fit` to the image's cells outside layover, or
         gamma[:level], lambert[:level], cosine[:level,exponent], muhleman[:level,roughness].
+    guide : pathlib.Path, optional
+        Raster that tells kinds of ground apart, each with a law of its own that is fitted to the
+        image: classes 1 to 255, such as land cover, or continuous values, such as an optical band.
     memory : str
         Memory limit: a larger scene is processed in parts.
     """
@@ -389,6 +392,7 @@ class ReconstructSettings(DemSettings):
             METHOD, metavar="LAW", parser=reconstruction_law, autocompletion=_words(FIT, *LAW_NAMES)
         ),
     ] = FIT
+    guide: Annotated[Path | None, option(METHOD, metavar="FILE")] = None
     memory: Annotated[str, option(RUNNING, metavar="SIZE", parser=memory_limit)] = "2 GiB"
 
     def __post_init__(self) -> None:
@@ -408,6 +412,10 @@ class ReconstructSettings(DemSettings):
         if self.method == "rtc" and self.law != FIT:
             msg = f"found {self.law} beside --method rtc, which takes no law: leave one of them out"
             raise typer.BadParameter(msg, param_hint="--law")
+        if self.guide is not None and (self.method == "rtc" or self.law != FIT):
+            found = "--method rtc" if self.method == "rtc" else f"--law {self.law}"
+            msg = f"found it beside {found}, but its laws are fitted: leave one of them out"
+            raise typer.BadParameter(msg, param_hint="--guide")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -165,6 +165,7 @@ def reconstruct(
     sarheight reconstruct S1A_….zip --dem auto --method rtc --profile ceos-nrb -o nrb
     sarheight reconstruct image.nc --dem dem.tif --mgrs 32TPT --resolution 30 -o tile
     sarheight reconstruct image.nc --dem dem.tif --like earlier/earlier_mask.tif -o later
+    sarheight reconstruct image.nc --dem dem.tif --guide landcover.tif -o guided.nc
     sarheight reconstruct vv.tif --like s1a….xml --calibration beta0 --dem dem.tif -o vv.nc
     ```
 
@@ -185,11 +186,14 @@ def reconstruct(
     require_result(result, settings.files().values())
     with session("reconstruct", running, steps=4) as current:
         current.stage("read")
+        from sarheight.dem import open_map
+
         product = open_image_product(settings)
         heights, fetched = open_dem_or_fetch(settings, product, current)
         heights = place_on_grid(heights, settings, current)
+        guide = None if settings.guide is None else open_map(settings.guide)
         whole = read_image(settings, product, current)
-        _reconstruct(settings, result, current, whole, heights, fetched)
+        _reconstruct(settings, result, current, whole, heights, guide, fetched)
 
 
 def _reconstruct(
@@ -198,6 +202,7 @@ def _reconstruct(
     current: Session,
     whole: Scene,
     heights: xr.DataArray,
+    guide: xr.DataArray | None,
     fetched: dict[str, Path],
 ) -> None:
     """Reconstruct the part of an image that the elevation model covers, and write it."""
@@ -237,6 +242,7 @@ def _reconstruct(
         scene,
         dem,
         law=None if settings.law == FIT else parse_law(settings.law),
+        guide=guide,
         method=methods[settings.method],
         memory_limit=limit,
     )

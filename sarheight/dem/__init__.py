@@ -10,7 +10,7 @@ processing steps.
 from __future__ import annotations
 
 from sarheight._runtime import provide_rio
-from sarheight.dem._open import mosaic, open_dem
+from sarheight.dem._open import mosaic, open_dem, open_map
 from sarheight.dem._resample import coarsen, condition, fill_voids, reproject
 from sarheight.dem.checked import assume_ellipsoidal, check_dem, to_ellipsoidal
 from sarheight.dem.grids import grid_like, map_grid, mgrs_grid, to_grid, utm_zone
@@ -30,6 +30,7 @@ __all__ = [
     "mgrs_grid",
     "mosaic",
     "open_dem",
+    "open_map",
     "reproject",
     "to_ellipsoidal",
     "to_grid",

@@ -1,4 +1,4 @@
-"""DEMs from raster files: opened, cropped, joined, with their vertical datum."""
+"""DEMs from raster files: opened, cropped, joined, with their vertical datum; other maps."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import defusedxml.ElementTree
 import numpy as np
 import rasterio
 import rasterio.crs
+import xarray as xr
 from defusedxml.common import DefusedXmlException
 from pyproj import CRS
 from rasterio.enums import ColorInterp
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
-    import xarray as xr
     from affine import Affine
 
     from sarheight.dem.datum import Extent, Geoid
@@ -213,6 +213,58 @@ def _read_blocks(
             )
             for block in blocks
         ]
+
+
+def open_map(path: RasterPath, *, band: int | None = None) -> xr.DataArray:
+    """Open a map that is no DEM: land cover, an optical image, or a mean over dates.
+
+    Files are opened as by `open_dem`: only formats that hold their own pixels, or ``*.vrt`` with
+    sources in or below its folder.
+
+    Parameters
+    ----------
+    path : str or path
+        A raster on a map grid.
+    band : int, optional
+        Band to read, from 1; needed only if there are several.
+
+    Returns
+    -------
+    DataArray
+        float32, dims (y, x), coordinates at the pixel centres, in the file's own reference system;
+        NaN where the file marks no data.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file does not exist.
+    DemError
+        If it is no raster, has no map grid or a rotated one, or has several bands or complex ones.
+    """
+    name = os.fspath(path)
+    if "://" not in name and not name.startswith("/vsi") and not Path(name).exists():
+        msg = f"the file {name} does not exist"
+        raise FileNotFoundError(msg)
+    with _open_raster(name, external=False) as source:
+        transform = source.transform
+        if source.crs is None or transform.is_identity or transform.b or transform.d:
+            msg = (
+                f"{name} has no map grid, or a rotated one: expected a raster with a CRS, north up"
+            )
+            raise DemError(msg)
+        if band is None and source.count > 1:
+            msg = f"found {source.count} bands in {name}, expected one"
+            extract = "extract one, e.g. rio stack --bidx 1 in.tif one.tif"
+            raise DemError(msg, "name one: band=1", file_advice=extract)
+        chosen = 1 if band is None else band
+        if not 1 <= chosen <= source.count or np.dtype(source.dtypes[chosen - 1]).kind not in "iuf":
+            msg = f"found no band {chosen} of real numbers in {name}, which has {source.count}"
+            raise DemError(msg)
+        whole = CellBlock.whole(transform, source.shape)
+        values = _read_heights(source, chosen, whole, None, name)
+        coords = {"y": whole.y(), "x": whole.x()}
+        placed: xr.DataArray = xr.DataArray(values, coords, ("y", "x")).rio.write_crs(source.crs)
+        return placed
 
 
 @contextmanager
