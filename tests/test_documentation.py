@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
 from typer.testing import CliRunner
@@ -78,6 +79,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dem = raster(mountain())
     dem.drop_attrs().rio.write_crs(dem.rio.crs).rio.to_raster(folder / "dem.tif")
     grid, orbit = synthetic_grid(lines=350, samples=450, height=PLAIN, looks=4.4)
+    west = (dem.x < dem.x.mean()).broadcast_like(dem).transpose("y", "x")
+    cover = xr.where(west, 10, 60).astype("uint8").rio.write_crs(dem.rio.crs)
+    cover.rio.to_raster(folder / "landcover.tif")
     (folder / "s1a-iw-grd-vv.xml").write_text(annotation_xml(grid, orbit))
     (folder / "S1A_OPER_AUX_POEORB.EOF").write_text(eof_xml(orbit))
     grid = read_grid(folder / "s1a-iw-grd-vv.xml")

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
-from rasterio.transform import from_origin
+from affine import Affine
 
+from sarheight._runtime import ignore_missing_georeference
 from sarheight.dem import open_dem, open_map
 from sarheight.errors import DemError
 from sarheight.layover import reconstruct
@@ -40,7 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(folder / "cover.tif", cover, nodata=255, **placed)
     optical = np.random.default_rng(0).normal(cover, 3.0).astype(np.float32)
     save(folder / "optical.tif", optical, **placed)
-    save(folder / "beside.tif", cover, crs=placed["crs"], transform=from_origin(1e5, 5e6, 30, 30))
+    save(folder / "beside.tif", cover, crs=placed["crs"], transform=Affine(30, 0, 1e5, 0, -30, 5e6))
     save(folder / "no_grid.tif", cover)
     save(folder / "bands.tif", np.stack([cover, cover]), **placed)
     image = ("simulate", "--like", folder / "annotation.xml", "--dem", heights, *SEA)
@@ -52,7 +53,8 @@ def save(path: Path, values: np.ndarray, **more: object) -> None:
     """Write a raster of one band or several."""
     bands = values.reshape(-1, *values.shape[-2:])
     size = {"count": bands.shape[0], "height": bands.shape[1], "width": bands.shape[2]}
-    with rasterio.open(path, "w", driver="GTiff", dtype=values.dtype, **size, **more) as file:
+    profile = {"driver": "GTiff", "dtype": values.dtype, **size, **more}
+    with ignore_missing_georeference(), rasterio.open(path, "w", **profile) as file:
         file.write(bands)
 
 
@@ -79,6 +81,7 @@ def test_a_guide_is_used_as_in_python(data: Path, tmp_path: Path, name: str) -> 
     assert name in json.dumps(record["inputs"]["guide"])
 
 
+@pytest.mark.filterwarnings("default:the guide of")
 def test_a_guide_that_does_not_fit_is_an_error(data: Path, tmp_path: Path) -> None:
     output = ("-o", tmp_path / "x.nc")
     line = failing(2, *command(data, "nowhere.tif", *output))
@@ -88,6 +91,7 @@ def test_a_guide_that_does_not_fit_is_an_error(data: Path, tmp_path: Path) -> No
     assert "not a raster" in failing(1, *command(data, "annotation.xml", *output))
     done = run(*command(data, "beside.tif", *output))
     assert done.exit_code == 1
+    assert "warning: the guide of (60, 60) cells" in done.stderr
     assert "covers 0 % of the DEM" in done.stderr
     assert not list(tmp_path.iterdir())
 
