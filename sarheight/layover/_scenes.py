@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyproj
-import rioxarray  # noqa: F401 - registers `.rio`
 import xarray as xr
 from numpy.typing import NDArray
 from sarheight_kernels.radiometry import image_sums
