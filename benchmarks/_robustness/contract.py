@@ -1,7 +1,9 @@
 """The contract of readers: the unmutated result, or an error of one line; and who keeps it.
 
 Mutants are read in a process of their own, which is stopped when a mutant takes too long. What a
-process writes beyond the limit of memory, or its death, counts as well.
+process writes beyond the limit of memory, or its death, counts as well. The processes are forked
+from a server that has loaded the libraries and computed nothing. A fork of the caller would lose
+the threads of the pool that Dask keeps, and wait for them forever.
 """
 
 from __future__ import annotations
@@ -54,7 +56,10 @@ class Reading:
 
 @dataclass(frozen=True)
 class Subject:
-    """A kind of file: how to make one, how to read it, and how to mutate it."""
+    """A kind of file: how to make one, how to read it, and how to mutate it.
+
+    All functions are at the top of a module, so that another process finds them.
+    """
 
     name: str
     make: Callable[[Path], Path]
@@ -164,8 +169,15 @@ def _work(
 
 
 def outcomes(subject: Subject, seeds: Sequence[int], folder: Path) -> Iterator[Outcome]:
-    """Make mutants of a kind of file, one for each seed, and read them."""
-    context = mp.get_context("fork")
+    """Make mutants of a kind of file, one for each seed, and read them.
+
+    Raises
+    ------
+    RuntimeError
+        The file is not read without a mutation either.
+    """
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload([subject.read.__module__])
     home = folder / subject.name.replace(" ", "-")
     (home / "original").mkdir(parents=True)
     original = subject.make(home / "original")
@@ -204,6 +216,10 @@ def _received(
             process.join()
             kind = "hang" if stuck else "uncaught"
             said = "" if stuck else f"the process ended with {process.exitcode}"
+            if not mutation:
+                what = said or f"nothing was read in {LONGEST_START:g} s"
+                message = f"{subject.name}, without a mutation: {what}"
+                raise RuntimeError(message)
             yield Outcome(subject.name, current, kind, mutation, said)
             return
         kind, current, mutation, said = message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import lzma
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -250,13 +251,10 @@ def _result() -> xr.Dataset:
     return dataset.rio.write_crs("EPSG:32632")
 
 
-def _make_result(suffix: str) -> Any:  # noqa: ANN401
-    def make(folder: Path) -> Path:
-        from sarheight.output import write
+def _make_result(suffix: str, folder: Path) -> Path:
+    from sarheight.output import write
 
-        return write(_result(), folder / f"result{suffix}")
-
-    return make
+    return write(_result(), folder / f"result{suffix}")
 
 
 def _read_result(path: Path) -> Reading:
@@ -301,18 +299,15 @@ def _read_result_folder(path: Path) -> Reading:
     return Reading(_dataset_numbers(open_result(path)))
 
 
-def _make_image(suffix: str) -> Any:  # noqa: ANN401
-    def make(folder: Path) -> Path:
-        from sarheight.output.radar_images import write_scene
-        from sarheight.scene import Scene
+def _make_image(suffix: str, folder: Path) -> Path:
+    from sarheight.output.radar_images import write_scene
+    from sarheight.scene import Scene
 
-        random = np.random.default_rng(3)
-        power = random.gamma(4.4, 0.03, _REFERENCE_GRID.shape).astype(np.float32)
-        image = xr.DataArray(power, dims=("line", "sample"))
-        scene = Scene(image, _REFERENCE_GRID, _REFERENCE_ORBIT, "sigma0")
-        return write_scene(scene, folder / f"image{suffix}")
-
-    return make
+    random = np.random.default_rng(3)
+    power = random.gamma(4.4, 0.03, _REFERENCE_GRID.shape).astype(np.float32)
+    image = xr.DataArray(power, dims=("line", "sample"))
+    scene = Scene(image, _REFERENCE_GRID, _REFERENCE_ORBIT, "sigma0")
+    return write_scene(scene, folder / f"image{suffix}")
 
 
 def _read_image(path: Path) -> Reading:
@@ -396,16 +391,13 @@ def _points() -> Any:  # noqa: ANN401
     return geopandas.GeoDataFrame(table, geometry=points, crs="EPSG:4326")
 
 
-def _make_points(suffix: str) -> Any:  # noqa: ANN401
-    def make(folder: Path) -> Path:
-        path = folder / f"points{suffix}"
-        if suffix == ".parquet":
-            _points().to_parquet(path)
-        else:
-            _points().to_file(path)
-        return path
-
-    return make
+def _make_points(suffix: str, folder: Path) -> Path:
+    path = folder / f"points{suffix}"
+    if suffix == ".parquet":
+        _points().to_parquet(path)
+    else:
+        _points().to_file(path)
+    return path
 
 
 def _make_footprints(folder: Path) -> Path:
@@ -471,26 +463,23 @@ spacing = 20.0
 """
 
 
-def _make_jobs(suffix: str) -> Any:  # noqa: ANN401
-    def make(folder: Path) -> Path:
-        import tomllib
+def _make_jobs(suffix: str, folder: Path) -> Path:
+    import tomllib
 
-        path = folder / f"jobs{suffix}"
-        if suffix == ".toml":
-            path.write_text(JOBS_TOML, "utf-8")
-        elif suffix == ".json":
-            content = tomllib.loads(JOBS_TOML)
-            content["jobs"] = content.pop("job")
-            path.write_text(json.dumps(content), "utf-8")
-        else:
-            path.write_text(
-                "image,output,dem,vertical,spacing\n"
-                "a.tif,a_u.tif,dem.tif,ellipsoidal,20\nb.tif,b_u.tif,d.tif;e.tif,EGM96,\n",
-                "utf-8",
-            )
-        return path
-
-    return make
+    path = folder / f"jobs{suffix}"
+    if suffix == ".toml":
+        path.write_text(JOBS_TOML, "utf-8")
+    elif suffix == ".json":
+        content = tomllib.loads(JOBS_TOML)
+        content["jobs"] = content.pop("job")
+        path.write_text(json.dumps(content), "utf-8")
+    else:
+        path.write_text(
+            "image,output,dem,vertical,spacing\n"
+            "a.tif,a_u.tif,dem.tif,ellipsoidal,20\nb.tif,b_u.tif,d.tif;e.tif,EGM96,\n",
+            "utf-8",
+        )
+    return path
 
 
 def _read_jobs(path: Path) -> Reading:
@@ -580,26 +569,26 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("dem tiff deflate", _make_packed_dem, _read_dem, (bytes_of,)),
     Subject("dem netcdf", _make_netcdf_dem, _read_dem, (bytes_of,)),
     Subject("dem vrt", _make_virtual_dem, _read_virtual_dem, (xml_of, xml_of, text_of)),
-    Subject("result tiff", _make_result(".tif"), _read_result, (bytes_of,)),
+    Subject("result tiff", partial(_make_result, ".tif"), _read_result, (bytes_of,)),
     Subject("result folder", _make_result_folder, _read_result_folder, (bytes_of,)),
-    Subject("result netcdf", _make_result(".nc"), _read_result, (bytes_of,)),
-    Subject("result zarr", _make_result(".zarr"), _read_result, (bytes_of,)),
-    Subject("image tiff", _make_image(".tif"), _read_image, (bytes_of, text_of)),
-    Subject("image netcdf", _make_image(".nc"), _read_image, (bytes_of,)),
-    Subject("image zarr", _make_image(".zarr"), _read_image, (bytes_of,)),
+    Subject("result netcdf", partial(_make_result, ".nc"), _read_result, (bytes_of,)),
+    Subject("result zarr", partial(_make_result, ".zarr"), _read_result, (bytes_of,)),
+    Subject("image tiff", partial(_make_image, ".tif"), _read_image, (bytes_of, text_of)),
+    Subject("image netcdf", partial(_make_image, ".nc"), _read_image, (bytes_of,)),
+    Subject("image zarr", partial(_make_image, ".zarr"), _read_image, (bytes_of,)),
     Subject("hyp3 zip", _make_hyp3, _read_hyp3, (bytes_of, zip_of)),
     Subject("opera tiffs", _make_opera, _read_rtc, (bytes_of,)),
     Subject("opera hdf5", _make_opera_table, _read_rtc, (bytes_of,)),
     Subject("planetary item", _make_planetary, _read_planetary, (json_of,)),
     Subject("known csv", _make_known, _read_known, (text_of,)),
-    Subject("known gpkg", _make_points(".gpkg"), _read_known, (bytes_of,)),
-    Subject("known geojson", _make_points(".geojson"), _read_known, (json_of,)),
-    Subject("known parquet", _make_points(".parquet"), _read_known, (bytes_of,)),
+    Subject("known gpkg", partial(_make_points, ".gpkg"), _read_known, (bytes_of,)),
+    Subject("known geojson", partial(_make_points, ".geojson"), _read_known, (json_of,)),
+    Subject("known parquet", partial(_make_points, ".parquet"), _read_known, (bytes_of,)),
     Subject("footprints geojson", _make_footprints, _read_footprints, (json_of,)),
     Subject("footprints cityjson", _make_cityjson, _read_footprints, (json_of,)),
-    Subject("jobs toml", _make_jobs(".toml"), _read_jobs, (text_of,)),
-    Subject("jobs json", _make_jobs(".json"), _read_jobs, (json_of,)),
-    Subject("jobs csv", _make_jobs(".csv"), _read_jobs, (text_of,)),
+    Subject("jobs toml", partial(_make_jobs, ".toml"), _read_jobs, (text_of,)),
+    Subject("jobs json", partial(_make_jobs, ".json"), _read_jobs, (json_of,)),
+    Subject("jobs csv", partial(_make_jobs, ".csv"), _read_jobs, (text_of,)),
     Subject("settings toml", _make_settings, _read_settings, (text_of,)),
     Subject("stacks toml", _make_stack_configuration, _read_stack_configuration, (text_of,)),
     Subject("weights", _make_weights, _read_weights, (bytes_of,)),
