@@ -27,6 +27,8 @@ LAYERS = {
     "sigma0_vv",
     "gamma0_vv",
     "gamma0_variance_vv",
+    "own_share_vv",
+    "borrowed_share_vv",
     "sigma0_geocoded_vv",
     "contribution_share",
     "projected_area",
