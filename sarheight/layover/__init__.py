@@ -7,7 +7,7 @@ from sarheight.layover._mapping import Mapping, mapping
 from sarheight.layover._posterior import RTC, Method, PosteriorMean, Reallocation
 from sarheight.layover._reconstruct import fit_law, reconstruct
 from sarheight.layover.categories import FLAGS, convert_mask, masks
-from sarheight.layover.interval import interval
+from sarheight.layover.result import interval
 
 __all__ = [
     "FLAGS",
