@@ -290,7 +290,6 @@ def regress(
     down: NDArray[np.float32],
     across: NDArray[np.float32],
     prediction: NDArray[np.float32],
-    level: NDArray[np.float32],
 ) -> None:
     r"""Predict the value of each cell from its neighbours, by a regression on the incidence angle.
 
@@ -318,8 +317,8 @@ def regress(
         Variances of u and t.
     down, across : array, shape (2 n + 1,), (2 m + 1,)
         Kernel in rows and columns; its middle weight is 1.
-    prediction, level : array, shape (rows, columns)
-        Receive u + t a, and u.
+    prediction : array, shape (rows, columns)
+        Receives u + t a.
 
     References
     ----------
@@ -355,9 +354,8 @@ def regress(
                 s2 = max(float(total[2, j] - own * a * a), 0.0) + 1.0 / slope_variance
                 r0, r1 = float(total[3, j] - own * y), float(total[4, j] - own * a * y)
                 determinant = s0 * s2 - s1 * s1
-                u = (s2 * r0 - s1 * r1) / determinant
-                level[i, j] = u
-                prediction[i, j] = u + a * (s0 * r1 - s1 * r0) / determinant
+                level, slope = s2 * r0 - s1 * r1, s0 * r1 - s1 * r0
+                prediction[i, j] = (level + a * slope) / determinant
 
 
 @parallel_njit

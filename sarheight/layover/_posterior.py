@@ -376,10 +376,10 @@ def predict(
     """Predict the values of cells from their neighbours, about the level of the scene."""
     angle = tile.observations[index].angles["local_incidence"]
     scaled = np.clip((angle - MIDDLE_ANGLE) / ANGLE_UNIT, *ANGLE_LIMITS).astype(np.float32)
-    prediction, own_level = np.empty_like(value), np.empty_like(value)
+    prediction = np.empty_like(value)
     priors = ROUGHNESS, LEVEL_VARIANCE, SLOPE_VARIANCE
     about = value - np.float32(level)
-    regress(about, error, scaled, *priors, *taps, prediction, own_level)
+    regress(about, error, scaled, *priors, *taps, prediction)
     prediction += np.float32(level)
     return prediction
 
