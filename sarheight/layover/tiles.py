@@ -397,7 +397,8 @@ class TilePlanner:
             if self.bytes_of(tile, support, polarisations) > available:
                 continue
             work = _size(tile.window) / _size(tile.core)
-            if work < LEAST_GAIN * least:
+            # One tile for all has no seam, however little it saves.
+            if work < LEAST_GAIN * least or size == (rows, columns):
                 best, least = size, work
         return best
 
