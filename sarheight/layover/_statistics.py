@@ -214,7 +214,7 @@ def _fit_error_model(error: NDArray[np.float32], value: NDArray[np.float32]) -> 
     """Measure the contrast of values in the half of cells whose errors are least."""
     valid = np.isfinite(value) & np.isfinite(error)
     if valid.sum() < CELLS_PER_CLASS:
-        return ErrorModel(USUAL_CONTRAST)
+        return ErrorModel(USUAL_CONTRAST, float(np.median(value[valid])) if valid.any() else 0.0)
     error, value = error[valid].astype(np.float64), value[valid].astype(np.float64)
     half = error <= np.median(error)
     contrast = float(np.var(value[half])) - float(error[half].mean())

@@ -154,7 +154,6 @@ class PassTile:
         assumed: Layers | None = None,
         blur: Taps | None = None,
         cells: NDArray[np.bool_] | None = None,
-        first: AllocatedRcs | None = None,
     ) -> AllocatedRcs:
         """Allocate each pixel's RCS to the cells that illuminate it.
 
@@ -167,18 +166,16 @@ class PassTile:
             they are compared.
         cells : array of bool, shape (rows, columns), optional
             Cells to which RCS is allocated; all by default.
-        first : AllocatedRcs, optional
-            An earlier step's, which then serves for diagnostics and the geocoded image.
         """
         if self.undivided is not None:
-            return self._allocate_to_facets(assumed, blur, cells, first)
+            return self._allocate_to_facets(assumed, blur, cells)
         shape = self.geometry.heights.shape
         polarisations = self.image.shape[0]
-        geocoded = 0 if first is not None or self.ellipsoid is None else polarisations
+        geocoded = 0 if self.ellipsoid is None else polarisations
         result = AllocatedRcs(
             np.empty((polarisations, *shape), dtype=np.float32),
             np.empty((polarisations, *shape), dtype=np.float32),
-            np.empty((4 if first is None else 0, *shape), dtype=np.float32),
+            np.empty((4, *shape), dtype=np.float32),
             np.empty((geocoded, *shape), dtype=np.float32),
             np.empty(polarisations),
         )
@@ -196,9 +193,7 @@ class PassTile:
                     result.total[one],
                 )
                 self._gather(one, self.operator.simulate(equal), equal, blur, lit, part)
-        if first is None:
-            return result
-        return replace(result, diagnostics=first.diagnostics, geocoded=first.geocoded)
+        return result
 
     def compare(
         self,
@@ -233,7 +228,6 @@ class PassTile:
         assumed: Layers | None,
         blur: Taps | None,
         cells: NDArray[np.bool_] | None,
-        first: AllocatedRcs | None,
     ) -> AllocatedRcs:
         """Do the work of `allocate` where cells are divided into facets.
 
@@ -250,12 +244,10 @@ class PassTile:
             None if assumed is None else self.to_facets(assumed),
             blur,
             None if cells is None else self.to_facets(cells),
-            first,
         )
-        result = whole.allocate(assumed, blur, cells) if first is None else first
+        result = whole.allocate(assumed, blur, cells)
         rcs = self.to_cells(fine.rcs)
-        if first is None:
-            _sum_diagnostics(fine, self.facets, result)
+        _sum_diagnostics(fine, self.facets, result)
         reflectivity = np.full_like(rcs, np.nan)
         np.divide(rcs, result.expected, out=reflectivity, where=result.expected > 0.0)
         return replace(result, rcs=rcs, reflectivity=reflectivity, total=fine.total)
