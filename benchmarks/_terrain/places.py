@@ -177,12 +177,12 @@ def make_ground(
     if more:
         jobs += [job_of(name, folder, laws=laws) for name in FAR]
         jobs += [job_of(name, folder, ascending=True, laws=laws) for name in REGIONS]
-    scenes = [open_scene(path) for path in write_scenes(jobs, work, report=report)]
+    scenes = [
+        _with_level(open_scene(path), job, work)
+        for path, job in zip(write_scenes(jobs, work, report=report), jobs, strict=True)
+    ]
     count = len(REGIONS)
-    regions = {
-        name: _with_level(scene, job, work)
-        for name, scene, job in zip(REGIONS, scenes, jobs, strict=False)
-    }
+    regions = dict(zip(REGIONS, scenes, strict=False))
     bands = {name: split_bands(scene, SHARES, gap=GAP) for name, scene in regions.items()}
     if not more:
         return Ground(regions, bands, [], [])
