@@ -1,3 +1,4 @@
+from .baselines import back_project
 from .elevations import (
     KnownElevations,
     draw_altimeter_tracks,
@@ -33,6 +34,7 @@ __all__ = [
     "SceneSettings",
     "TerrainPatches",
     "TerrainSettings",
+    "back_project",
     "distance_to_known",
     "draw_altimeter_tracks",
     "draw_known_elevations",

@@ -279,7 +279,7 @@ def simulate_image(
         cells, count = _patches(dem, random, chosen.patch)
         kind = random.integers(len(KINDS), size=count)[cells]
         # Each kind illuminates the image on its own; powers add, and speckle is that of the sum.
-        clean = sum(
+        images = [
             simulate(
                 dem,
                 grid,
@@ -289,7 +289,8 @@ def simulate_image(
                 calibration="sigma0",
             ).image
             for index, law in enumerate(KINDS)
-        )
+        ]
+        clean = images[0].copy(data=np.sum(images, axis=0))
         speckle = random.gamma(chosen.looks, 1.0 / chosen.looks, size=clean.shape)
         image = (clean + chosen.noise) * speckle.astype(np.float32) - chosen.noise
         return Scene(image, grid, orbit, "sigma0"), coarse
