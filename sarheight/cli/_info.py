@@ -33,7 +33,7 @@ def info(
 
     ```
     sarheight info S1A_IW_GRDH_….SAFE.zip
-    sarheight info s1a-iw-grd-vv-….xml dem.tif unfolded.zarr
+    sarheight info s1a-iw-grd-vv-….xml glo30.tif unfolded.zarr
     sarheight info unfolded.tif --config > run.toml
     ```
 
