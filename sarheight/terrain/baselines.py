@@ -107,7 +107,7 @@ def _divided(dem: xr.DataArray, factor: int) -> xr.DataArray:
     target = heights - base
 
     def upsample(values: Floats) -> Floats:
-        found = zoom(values, factor, order=3, mode="nearest", grid_mode=True)  # type: ignore[call-overload]
+        found = zoom(values, factor, order=3, mode="nearest", grid_mode=True)
         return np.asarray(found)
 
     def means(values: Floats) -> Floats:

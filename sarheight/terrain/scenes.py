@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
@@ -25,11 +26,10 @@ from sarheight.illumination import (
 from sarheight.layover import Method, PosteriorMean, Reallocation, masks, reconstruct
 from sarheight.output import open_result, provenance, write
 from sarheight.scene import Scene
+from sarheight.terrain.baselines import back_project
 
 if TYPE_CHECKING:
     import os
-
-    import xarray as xr
 
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
@@ -205,7 +205,10 @@ def prepare_scene(
         ``local_incidence``, ``ellipsoid_incidence``
             incidence angles in degrees, with the coarse DEM;
         ``coarse_height``
-            the coarse DEM, interpolated to the grid, in metres;
+            the coarse DEM in metres, voids filled, as a surface that reproduces its cells as means
+            (`back_project`);
+        ``coarse_void``
+            1 where the coarse DEM has a void, otherwise 0;
         ``height``
             the truth, if given.
 
@@ -217,10 +220,9 @@ def prepare_scene(
         If a DEM is not usable.
     """
     dem = check_dem(dem)
-    # Cubic interpolation leaves the margin of the coarse DEM empty: nearest neighbours fill it.
-    coarse = reproject(dem, like=like, resampling="cubic").fillna(
-        reproject(dem, like=like, resampling="nearest")
-    )
+    coarse = back_project(dem, like)
+    void = xr.where(np.isfinite(dem), 0.0, 1.0).astype(np.float32).rio.write_crs(dem.rio.crs)
+    void = reproject(void, like=like, resampling="nearest")
     methods: dict[str, Method] = {
         "gamma0_reallocated": Reallocation(),
         "gamma0_posterior": PosteriorMean(),
@@ -235,7 +237,18 @@ def prepare_scene(
     for name, result in results.items():
         scene[name] = result["gamma0"]
         scene[f"{name}_unflattened"] = _unflattened(result)
-    scene["coarse_height"] = coarse.assign_attrs(long_name="height of the coarse DEM", units="m")
+    scene["coarse_height"] = coarse.assign_attrs(
+        long_name="height of the coarse DEM, back-projected", units="m"
+    )
+    scene["coarse_void"] = (
+        (void == 1.0)
+        .astype(np.uint8)
+        .assign_attrs(
+            long_name="the coarse DEM has a void here, filled from its surroundings",
+            flag_values=np.array([0, 1], dtype=np.uint8),
+            flag_meanings="height filled_void",
+        )
+    )
     if truth is not None:
         scene["height"] = check_dem(truth).assign_attrs(long_name="true height", units="m")
     scene.attrs = {
