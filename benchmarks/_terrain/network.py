@@ -18,20 +18,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import xarray as xr
 from scipy.ndimage import gaussian_filter
 
-from benchmarks._figures import machine
 from benchmarks._terrain.places import FAR, GAP, REGIONS, SHARES, job_of
 from sarheight.dem import coarsen
-from sarheight.learning import Part, packaged_model, split_bands
+from sarheight.learning import Part, split_bands
 from sarheight.output import write
 from sarheight.terrain import (
-    HeightEstimator,
     SceneSettings,
     TerrainSettings,
     open_scene,
@@ -51,7 +49,7 @@ CHANNELS = (
     "contribution_share",
     "coarse_error",
 )
-KEPT = (*CHANNELS, "coarse_height", "height", "true_mask")
+KEPT = (*CHANNELS, "coarse_height", "height", "mask")
 VARIANTS = 3
 """Scenes of each place and pass, each with errors of its own."""
 LARGEST_ERROR = 15.0
@@ -164,7 +162,6 @@ def make_scene(path: Path, name: str, data: str | None, *, ascending: bool, vari
     image, _ = simulate_image(dem, grid, orbit, settings, seed=int(random.integers(2**31)))
     errors = CoarseErrors.draw(random)
     scene = prepare_scene(image, errors.apply(dem, random), dem, truth=dem)
-    scene["true_mask"] = scene["mask"]
     stated = rms_error(scene) * float(np.exp(STATED * random.standard_normal()))
     scene["coarse_error"] = with_error(scene, stated)
     kept = scene[list(KEPT)]
