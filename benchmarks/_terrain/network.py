@@ -1,8 +1,8 @@
 """Train the network for terrain heights that comes with the library.
 
 It corrects a back-projected coarse DEM, and is trained over the range of errors that coarse DEMs
-have: 0 to 15 m, with correlation lengths of 0.7 to 3 coarse cells, shifts, tilts and voids, cells of
-two to four times the posting; on ground with one law and with several; with 1 to 64 known
+have: 0 to 15 m, with correlation lengths of 0.7 to 3 coarse cells, shifts, tilts and voids, cells
+of two to four times the posting; on ground with one law and with several; with 1 to 64 known
 elevations in 128 x 128 cells. It is told the size of the error: the channel ``coarse_error`` holds
 its RMS, known to about a fifth. Ground: the training bands of the regions of
 `benchmarks._terrain.places`, seen from both sides, and the mountains elsewhere; early stopping and

@@ -1,4 +1,11 @@
-from .baselines import back_project
+from .baselines import (
+    Alignment,
+    apply_alignment,
+    back_project,
+    estimate_alignment,
+    krige_residuals,
+    require_inside,
+)
 from .elevations import (
     KnownElevations,
     draw_altimeter_tracks,
@@ -27,6 +34,7 @@ from .training import TerrainSettings, train_terrain
 __all__ = [
     "INTERPOLATION_METHODS",
     "ASKUNet",
+    "Alignment",
     "HeightEstimate",
     "HeightEstimator",
     "KnownElevations",
@@ -34,16 +42,20 @@ __all__ = [
     "SceneSettings",
     "TerrainPatches",
     "TerrainSettings",
+    "apply_alignment",
     "back_project",
     "distance_to_known",
     "draw_altimeter_tracks",
     "draw_known_elevations",
+    "estimate_alignment",
     "interpolate_elevations",
+    "krige_residuals",
     "open_scene",
     "predict_heights",
     "prepare_scene",
     "rasterise_elevations",
     "read_known_elevations",
+    "require_inside",
     "simulate_scene",
     "train_terrain",
     "write_scenes",

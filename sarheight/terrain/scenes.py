@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
@@ -30,6 +29,8 @@ from sarheight.terrain.baselines import back_project
 
 if TYPE_CHECKING:
     import os
+
+    import xarray as xr
 
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
@@ -221,8 +222,8 @@ def prepare_scene(
     """
     dem = check_dem(dem)
     coarse = back_project(dem, like)
-    void = xr.where(np.isfinite(dem), 0.0, 1.0).astype(np.float32).rio.write_crs(dem.rio.crs)
-    void = reproject(void, like=like, resampling="nearest")
+    voids = dem.copy(data=np.where(np.isfinite(dem), 0.0, 1.0).astype(np.float32))
+    void = reproject(voids, like=like, resampling="nearest")
     methods: dict[str, Method] = {
         "gamma0_reallocated": Reallocation(),
         "gamma0_posterior": PosteriorMean(),
