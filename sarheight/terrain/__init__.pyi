@@ -12,6 +12,7 @@ from .elevations import (
     draw_known_elevations,
     read_known_elevations,
 )
+from .heights import estimate_heights, height_interval
 from .networks import ASKUNet, HeightEstimate, HeightEstimator
 from .patches import TerrainPatches
 from .predict import predict_heights
@@ -48,6 +49,8 @@ __all__ = [
     "draw_altimeter_tracks",
     "draw_known_elevations",
     "estimate_alignment",
+    "estimate_heights",
+    "height_interval",
     "interpolate_elevations",
     "krige_residuals",
     "open_scene",

@@ -10,10 +10,12 @@ import lightning
 import numpy as np
 import torch
 from sarheight_kernels.profiles import ACTIVE_LAYOVER, LAYOVER_AND_SHADOW, PASSIVE_LAYOVER
+from scipy.ndimage import uniform_filter
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
+from sarheight.dem import local_posting
 from sarheight.learning.run import (
     EpochLoader,
     RunSettings,
@@ -224,6 +226,36 @@ def normalised_channels(scenes: Sequence[xr.Dataset], names: Sequence[str]) -> l
     return channels
 
 
+def training_range(scenes: Sequence[xr.Dataset]) -> dict[str, list[float]]:
+    """Return the range of posting, coarse cells, errors of the coarse DEM and incidence of scenes.
+
+    The error is that of heights averaged over a coarse cell: detail within cells is no error of
+    theirs. Where scenes do not state the posting of their coarse DEM, cells are left out.
+    """
+    found: dict[str, list[float]] = {"posting": [], "coarse_error": [], "incidence": []}
+    cells = []
+    for scene in scenes:
+        posting = float(np.sqrt(np.prod(local_posting(scene["height"]))))
+        found["posting"].append(posting)
+        ratio = 3.0
+        if "coarse_posting_m" in scene.attrs:
+            ratio = float(np.sqrt(np.prod(scene.attrs["coarse_posting_m"]))) / posting
+            cells.append(round(ratio, 3))
+        error = (scene["coarse_height"] - scene["height"]).values.astype(np.float64)
+        valid = np.isfinite(error)
+        if valid.any():
+            size = max(round(ratio), 1)
+            mean = uniform_filter(np.where(valid, error, 0.0), size)[valid]
+            found["coarse_error"].append(float(np.sqrt(np.mean(mean**2))))
+        if "ellipsoid_incidence" in scene:
+            angles = scene["ellipsoid_incidence"].values
+            found["incidence"] += [float(np.nanmin(angles)), float(np.nanmax(angles))]
+    if len(cells) == len(scenes):
+        found["cells"] = cells
+    limits = {name: [min(values), max(values)] for name, values in found.items() if values}
+    return {name: values for name, values in limits.items() if np.isfinite(values).all()}
+
+
 def train_terrain(
     scenes: Sequence[xr.Dataset],
     training: Sequence[Part],
@@ -309,6 +341,7 @@ def train_terrain(
             output_std=settings.output_std,
             height_mean=float(np.nanmean(heights)),
             height_spread=float(np.nanstd(heights)),
+            training_range=training_range(parts),
         )
         best = fit(
             HeightTask(estimator, settings, count_steps(loader.training, settings)),
