@@ -106,7 +106,11 @@ def case(
     kriged = estimate_heights(observed.scene, dem, known, **given)
     found = estimate_heights(observed.scene, dem, known, estimator=estimator, **given)
     rows |= {"kriged": kriged["height"], "network": found["height"]}
-    scored: dict[str, Any] = {row: scores(height, observed) for row, height in rows.items()}
+    # Interpolation leaves voids open: cells that are interpolated count for all.
+    valid = np.isfinite(reproject(dem, like=truth, resampling="nearest")).values
+    scored: dict[str, Any] = {
+        row: scores(height.where(valid), observed) for row, height in rows.items()
+    }
     for row, result in (("kriged", kriged), ("network", found)):
         scored[row]["coverage_80"] = covered(result, truth)
     scored["network"] |= {

@@ -160,7 +160,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 """Parameters that are estimated together or not at all."""
 PARAMETERS = tuple(chain.from_iterable(GROUPS.values()))
-PRIOR_PROBABILITY = {"offset": 0.5, "tilt": 0.1, "shift": 0.3}
+PRIOR_PROBABILITY = {"offset": 0.2, "tilt": 0.05, "shift": 0.3}
 """How often a DEM is displaced in such a way, before any point is seen."""
 PRIOR_STD = {"offset": 30.0, "tilt_east": 5.0, "tilt_north": 5.0, "east": 0.5, "north": 0.5}
 """Standard deviations of the displacements: metres, metres at the edge, coarse cells."""
@@ -168,8 +168,9 @@ NOISE = np.geomspace(0.3, 60.0, 28)
 NOISE_MEDIAN, NOISE_SPREAD = 4.0, 1.0
 """Standard deviations of the other errors that are tried, in metres; median of their log-normal
 prior, and its standard deviation."""
-HUBER = 1.345
-"""Residuals beyond this many standard deviations lose weight: 95 % efficient for normal errors."""
+HUBER = 3.0
+"""Residuals beyond this many standard deviations lose weight. Relief within cells has long tails:
+what lies nearer counts in full, or noise would be underestimated and chance taken for shifts."""
 ROUNDS = 6
 CORRELATED = 2.0
 """Coarse cells within which points count as one: errors of DEMs are correlated there."""
@@ -496,7 +497,7 @@ def _huber_weights(columns: dict[str, Floats], difference: Floats, weight: Float
         robust = np.minimum(1.0, HUBER * spread / np.maximum(np.abs(residual), 1e-9))
         if few:
             # A shift makes large differences on few steep points, which are no outliers.
-            return np.minimum(1.0, 3.0 * robust)
+            return np.minimum(1.0, 2.0 * robust)
     return np.asarray(robust)
 
 

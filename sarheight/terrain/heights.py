@@ -43,8 +43,10 @@ USUAL_ERROR, USUAL_SPREAD, STATED_SPREAD = 4.0, 1.0, 0.3
 the standard deviation of its logarithm, and that where the error is stated."""
 ERRORS = np.geomspace(0.1, 60.0, 60)
 """RMS errors of the coarse DEM that are tried, in metres."""
-FREEDOM = 4.0
+FREEDOM = 10.0
 """Degrees of freedom of the distribution of errors, which has longer tails than a normal one."""
+OF_LAPLACE = math.log(5.0) / math.sqrt(2.0)
+"""Half width of the 80 % interval of a Laplace distribution in standard deviations."""
 CORRELATION = 2.5
 """Coarse cells over which errors of a coarse DEM are correlated."""
 STRENGTH_SPREAD = 0.3
@@ -200,7 +202,7 @@ def height_interval(result: xr.Dataset, level: float = 0.8) -> xr.Dataset:
     r"""Return the interval that holds the true height of a cell with a given probability.
 
     The errors of heights, in units of their standard deviations, follow a distribution with longer
-    tails than the normal one, Student's t with 4 degrees of freedom.
+    tails than the normal one, Student's t with 10 degrees of freedom.
 
     Parameters
     ----------
@@ -468,7 +470,9 @@ def _correction(
     correction = (found["height"] - scene["coarse_height"]).values.astype(np.float64)
     valid = np.isfinite(correction)
     if "height_sigma" in found:
-        own = found["height_sigma"].values.astype(np.float64)
+        # The network's 80 % intervals are calibrated; this standard deviation has the same ones.
+        ratio = OF_LAPLACE / interval_factor(0.8)
+        own = ratio * found["height_sigma"].values.astype(np.float64)
     else:
         own = np.full(correction.shape, error)
     return np.where(valid, correction, 0.0), np.where(np.isfinite(own), own, error)

@@ -317,8 +317,8 @@ def train_terrain(
         return HeightEstimator.from_pretrained(model)
     pairs = list(zip(scenes, validation, strict=True))
     loader = EpochLoader(
-        _patches(scenes, training, settings, for_training=True),
-        _patches(
+        make_patches(scenes, training, settings, for_training=True),
+        make_patches(
             [scene for scene, part in pairs if part is not None],
             [part for _, part in pairs if part is not None],
             settings,
@@ -360,13 +360,14 @@ def train_terrain(
     return estimator
 
 
-def _patches(
+def make_patches(
     scenes: Sequence[xr.Dataset],
     within: Sequence[Part],
     settings: TerrainSettings,
     *,
     for_training: bool,
 ) -> TerrainPatches:
+    """Make the patches of a training: overlapping and mirrored at random, or side by side."""
     interpolated = "interpolated" in {*settings.surfaces, settings.reference}
     return TerrainPatches(
         scenes,
