@@ -167,7 +167,8 @@ def estimate_heights(
                 f"the image cannot be placed on the coarse DEM ({shift.reason}): check orbit, DEM "
                 "and vertical datum, or trust the image's timing (coregister=False)"
             )
-    sigma = np.hypot(detail, error)
+    moved = _alignment_sigma(baseline, alignment)
+    sigma = np.sqrt(detail**2 + error**2 + moved**2)
     share = np.zeros(plan.like.shape)
     flags = _void_flags(dem, plan.like)
     estimate, extras = baseline.values.astype(np.float64), {}
@@ -180,7 +181,7 @@ def estimate_heights(
         )
         share = _fade(flags) * _strength(correction, baseline, known, sigma)
         estimate += share * correction
-        sigma = np.sqrt(share * own**2 + (1.0 - share) * sigma**2)
+        sigma = np.sqrt(share * (own**2 + moved**2) + (1.0 - share) * sigma**2)
         extras["mask"] = scene["mask"]
     else:
         flags |= FLAGS["no_network"]
@@ -324,13 +325,7 @@ def _plan(
         grid = _metric(dem, posting) if like is None else like
         return _with_cells(dem, grid, coarse / posting, estimator)
     if postings is None:
-        plan = _Plan(dem, estimator is not None)
-        if estimator is not None:
-            plan.notes.append(
-                "the network does not state for which posting it was trained; it is used on the "
-                "grid of the coarse DEM"
-            )
-        return plan
+        return _with_cells(dem, dem, 1.0, estimator)
     middle = math.sqrt(postings[0] * postings[-1])
     factor = max(round(coarse / middle), 1)
     isotropic = max(down, right) / min(down, right) < ANISOTROPIC
@@ -352,7 +347,9 @@ def _with_cells(
     if estimator is None:
         return plan
     cells = estimator.training_range.get("cells")
-    if cells is not None and not within(ratio, cells):
+    if "posting" not in estimator.training_range:
+        plan.refuse("it does not state for which posting it was trained: train it again")
+    elif cells is not None and not within(ratio, cells):
         side = math.sqrt(math.prod(local_posting(dem)))
         plan.refuse(
             f"cells of the coarse DEM of {side:.0f} m are {ratio:.1f} times the posting, and it "
@@ -393,7 +390,7 @@ def _coarse_error(
     known: KnownElevations | None,
     stated: float | None,
 ) -> tuple[float, float, float]:
-    """Estimate the RMS error of the coarse cells: median and 80 % interval of its posterior."""
+    """Estimate the RMS error of the coarse cells: root mean square and 80 % interval."""
     centre = USUAL_ERROR if stated is None else stated
     spread = USUAL_SPREAD if stated is None else STATED_SPREAD
     logs = -0.5 * (np.log(ERRORS / centre) / spread) ** 2
@@ -407,9 +404,28 @@ def _coarse_error(
             scale = unit * np.sqrt(own + error**2)
             logs[index] += float(student.logpdf(residual / scale, FREEDOM).sum())
             logs[index] -= float(np.log(scale).sum())
-    share = np.cumsum(np.exp(logs - logsumexp(logs)))
-    low, middle, high = (float(np.interp(p, share, ERRORS)) for p in (0.1, 0.5, 0.9))
-    return middle, low, high
+    share = np.exp(logs - logsumexp(logs))
+    low, high = (float(np.interp(p, np.cumsum(share), ERRORS)) for p in (0.1, 0.9))
+    return float(np.sqrt(share @ ERRORS**2)), low, high
+
+
+def _alignment_sigma(baseline: xr.DataArray, alignment: Alignment) -> Floats:
+    """Return what the uncertainty of an alignment leaves in heights: standard deviations, m."""
+    down, right = local_posting(baseline)
+    heights = baseline.values.astype(np.float64)
+    if min(heights.shape) < 2:
+        return np.full(heights.shape, alignment.offset_error)
+    slopes = np.nan_to_num(np.gradient(heights, down, right))
+    # The tilt's error is that at the edge; over a scene its mean square is a third of it.
+    tilt = (alignment.tilt_east_error**2 + alignment.tilt_north_error**2) / 3.0
+    return np.asarray(
+        np.sqrt(
+            alignment.offset_error**2
+            + tilt
+            + (slopes[0] * alignment.north_error) ** 2
+            + (slopes[1] * alignment.east_error) ** 2
+        )
+    )
 
 
 def _void_flags(dem: xr.DataArray, like: xr.DataArray) -> NDArray[np.uint8]:

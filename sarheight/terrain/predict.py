@@ -152,6 +152,12 @@ def _inputs(estimator: HeightEstimator, scene: xr.Dataset) -> tuple[xr.DataArray
                 present[f"{name}_{str(label).lower()}"] = layer
     inputs = []
     for channel in estimator.channels:
+        if channel.name not in present and channel.name == COARSE_ERROR:
+            msg = (
+                "the network must be told the RMS error of the coarse DEM in metres: pass "
+                "coarse_error (--dem-error on the command line)"
+            )
+            raise CheckpointError(msg)
         if channel.name not in present:
             msg = (
                 f"found no {channel.name} in a scene that has {', '.join(present)}; the model was "
