@@ -49,6 +49,7 @@ LINE = (
     ("product",),
     ("plot",),
     ("output",),
+    ("series",),
     ("learning",),
     ("terrain", "buildings", "zones"),
     ("settings",),

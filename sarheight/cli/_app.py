@@ -16,6 +16,7 @@ from sarheight.cli._fetch import fetch
 from sarheight.cli._info import info
 from sarheight.cli._predict import predict, stack
 from sarheight.cli._reconstruct import masks, reconstruct
+from sarheight.cli._series import series
 from sarheight.cli._session import (
     INTERRUPTED,
     OPTIONS,
@@ -61,7 +62,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for function in (demo, simulate, reconstruct, batch, masks, scenes, stack, predict, info):
+for function in (demo, simulate, reconstruct, series, batch, masks, scenes, stack, predict, info):
     table = function.__name__ if function in CONFIGURABLE else None
     app.command()(command(function, table=table))
 app.add_typer(fetch)
