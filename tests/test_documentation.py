@@ -22,6 +22,7 @@ from sarheight.layover import reconstruct
 from sarheight.output import write
 from sarheight.sentinel1 import read_grid
 from tests.annotations import annotation_xml, eof_xml
+from tests.dems import geoid_bytes
 from tests.flattened_products import hyp3_folder
 from tests.mountains import PLAIN, mountain, raster
 from tests.products import grd_product, pack
@@ -38,7 +39,13 @@ PAGES = [
     ),
 ]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DATUMS = {"glo30": "EGM2008", "glo90": "EGM2008", "srtm": "EGM96"}
+"""The vertical datums of DEMs by their names."""
+NAMED_DEM = re.compile(r"""(?:--dem |open_dem\()"?((?!auto)[\w]+\.tif)"?([^\n]*)""")
 DIGITAL_NUMBER = 474.0
+CACHE = "cache"
+UNDULATION = 48.0
+"""Height of the geoid above the ellipsoid in metres."""
 
 
 def stem(page: Path) -> str:
@@ -77,7 +84,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make the files that the pages speak of: a small ridge under a simulated radar."""
     folder = tmp_path_factory.mktemp("scene")
     dem = raster(mountain())
-    dem.drop_attrs().rio.write_crs(dem.rio.crs).rio.to_raster(folder / "dem.tif")
+    # As of Copernicus, whose heights refer to a geoid and whose files do not say so.
+    geoid = folder / CACHE / "geoid" / "us_nga_egm08_25.tif"
+    geoid.parent.mkdir(parents=True)
+    geoid.write_bytes(geoid_bytes(UNDULATION))
+    above_geoid = (dem - UNDULATION).drop_attrs().rio.write_crs(dem.rio.crs)
+    above_geoid.rio.to_raster(folder / "glo30.tif")
     grid, orbit = synthetic_grid(lines=350, samples=450, height=PLAIN, looks=4.4)
     west = (dem.x < dem.x.mean()).broadcast_like(dem).transpose("y", "x")
     cover = xr.where(west, 10, 60).astype("uint8").rio.write_crs(dem.rio.crs)
@@ -105,6 +117,7 @@ def beside_files(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Stand in a folder of one's own that has these files."""
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SARHEIGHT_CACHE", str(tmp_path / CACHE))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=stem)
@@ -118,6 +131,8 @@ def test_python_runs_as_it_stands(page: Path) -> None:
     if page.name == "README.md":
         assert Path("unfolded/unfolded_gamma0_vv.tif").exists()
         assert np.isfinite(names["result"]["gamma0"]).mean() > 0.5
+        lowest = float(names["heights"].min())
+        assert lowest == pytest.approx(PLAIN, abs=1.0), "heights are not above the ellipsoid"
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=stem)
@@ -127,3 +142,19 @@ def test_commands_run_as_they_stand(page: Path) -> None:
     for command in commands(page):
         done = CliRunner().invoke(app, command)
         assert done.exit_code == 0, f"{shlex.join(command)}: {done.output} {done.exception}"
+
+
+def test_every_dem_is_named_with_its_datum() -> None:
+    """Check that what a reader copies has the datum of the DEM that it names."""
+    texts = [page.read_text("utf-8") for page in PAGES]
+    texts += [path.read_text("utf-8") for path in sorted((ROOT / "sarheight/cli").glob("*.py"))]
+    found = 0
+    for text in texts:
+        joined = re.sub(r"\\\n\s*", "", text)
+        for names, words in NAMED_DEM.findall(joined):
+            datums = {DATUMS[datum] for datum in DATUMS if datum in names}
+            stated = re.search(r"""vertical[= ]"?(\w+)""", words)
+            assert datums, f"a DEM of no known datum: {names}{words}"
+            assert {stated and stated[1]} == datums, f"{names}{words}"
+            found += 1
+    assert found > 20
