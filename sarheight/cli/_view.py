@@ -71,7 +71,7 @@ def view(
 
     ```
     sarheight view scene
-    sarheight view unfolded.nc --dem dem.tif --vertical EGM2008
+    sarheight view unfolded.nc --dem glo30.tif --vertical EGM2008
     sarheight view scene --save page.html --bounds 10.80 46.75 10.90 46.82
     ```
 

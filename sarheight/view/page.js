@@ -542,6 +542,7 @@
     if (own !== question) return; // another place was clicked
     state.answer = { ...answer, places: cluster(answer) };
     show(state.answer);
+    $("place").scrollIntoView({ block: "nearest" });
     drawPlaces();
     document.body.dataset.asking = "false";
   }
@@ -574,8 +575,10 @@
     const weight = (one) => Math.max(one.area, one.rcs || 0);
     places.sort((one, two) => two.here - one.here || weight(two) - weight(one));
     places.forEach((one, index) => {
-      one.letter = String.fromCharCode(65 + Math.min(index, 25));
-      one.colour = COLOURS[Math.min(index, COLOURS.length - 1)];
+      // What is small has no letter, and is listed together.
+      const named = one.here || (weight(one) >= 0.005 && index < 20);
+      one.letter = named ? String.fromCharCode(65 + index) : "";
+      one.colour = named ? COLOURS[Math.min(index, COLOURS.length - 1)] : "#808080";
     });
     return places;
   }
@@ -632,7 +635,7 @@
     const rcs = answer.places.some((one) => one.rcs !== null);
     const head = ["place", "distance", "height", "share of area", ...(rcs ? ["share of RCS"] : [])];
     const body = element("tbody");
-    for (const one of answer.places) {
+    for (const one of answer.places.filter((place) => place.letter)) {
       const [along, distance] = offset(one, answer);
       const where = one.here ? "here" : metres(distance) + (along < 0 ? " nearer" : " farther");
       const rise = one.here ? "" : `${one.height >= answer.height ? "+" : ""}`
@@ -648,6 +651,13 @@
         element("td"), element("td"), element("td", {}, percent(own[2])),
         ...(rcs ? [element("td", {}, percent(own[3]))] : [])));
     }
+    const small = answer.places.filter((place) => !place.letter);
+    if (small.length) {
+      const sum = (name) => small.reduce((total, one) => total + one[name], 0);
+      body.append(element("tr", { class: "part" }, element("td", {}, "others"), element("td"),
+        element("td"), element("td", {}, percent(sum("area"))),
+        ...(rcs ? [element("td", {}, percent(sum("rcs")))] : [])));
+    }
     const [area, brightness] = answer.outside || [0, 0];
     if (Math.max(area, brightness) >= 0.005) {
       body.append(element("tr", {}, element("td", {}, "elsewhere"), element("td"), element("td"),
@@ -660,7 +670,7 @@
     const closer = element("button", { type: "button", id: "to-places" }, "Zoom to these places");
     closer.addEventListener("click", () => zoomTo(answer));
     parts.push(closer);
-    const alone = answer.places.length === 1;
+    const alone = answer.places.filter((place) => place.letter).length === 1;
     parts.push(element("p", { class: "wait" }, alone
       ? "No other place shares these pixels. Neighbours share those at the edges of the cell."
       : "“Nearer” and “farther” are as seen from the radar. Share of area: what each place "
@@ -708,7 +718,7 @@
     svg.append(element("line", { x1: x(ends[0]), y1: y(h0 + ends[0] * slope), x2: x(ends[1]),
       y2: y(h0 + ends[1] * slope), stroke: "#d55e00", "stroke-width": 1.5,
       "stroke-dasharray": "5 3" }));
-    for (const one of [...answer.places].reverse()) {
+    for (const one of answer.places.filter((place) => place.letter).reverse()) {
       const px = x(offset(one, answer)[0]), py = y(one.height);
       if (!(px >= left - 1 && px <= W - right + 1)) continue;
       svg.append(element("circle", { cx: px, cy: py, r: 8, fill: one.colour, stroke: "#fff",
@@ -752,7 +762,7 @@
     cells.setAttribute("transform", `matrix(${sx} 0 0 ${sy} ${toX(0)} ${toY(0)})`);
     const labels = $("labels"), parts = [];
     const here = [toX(answer.column + 0.5), toY(answer.row + 0.5)];
-    const others = answer.places.filter((one) => !one.here);
+    const others = answer.places.filter((one) => !one.here && one.letter);
     for (const one of others) {
       const there = [toX(one.column + 0.5), toY(one.row + 0.5)];
       for (const [colour, size] of [["#000", 3.5], ["#fff", 1.5]]) {
