@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         series,
         settings,
         terrain,
+        view,
         zones,
     )
 
@@ -72,6 +73,7 @@ __all__ = [
     "series",
     "settings",
     "terrain",
+    "view",
     "zones",
 ]
 

@@ -17,13 +17,13 @@ from sarheight.errors import SeriesError
 from sarheight.layover import RTC, PosteriorMean, Reallocation, reconstruct
 from sarheight.layover.carried import TRACK_VARIABLES, Baseline, TrackPlan, reference_scene
 from sarheight.output import open_result
-from sarheight.output.radar_images import (
+from sarheight.scene import (
+    Scene,
     grid_from_json,
     grid_to_json,
     orbit_from_json,
     orbit_to_json,
 )
-from sarheight.scene import Scene
 from sarheight.series._store import CHUNK, LAYOUT
 
 if TYPE_CHECKING:
