@@ -467,12 +467,16 @@ class ReconstructionOutput(ResultOutput):
     profile : {"ceos-nrb"}, optional
         Add layers and fields of CEOS Analysis Ready Data, Normalised Radar Backscatter: data mask,
         ratio of σ⁰ to γ⁰, acquisition number and heights. Not all of its requirements are met.
+    heights : bool
+        Also keep the heights above the ellipsoid, as layer `dem`: `sarheight view` then needs no
+        elevation model to show which places share pixels.
     quicklook : pathlib.Path, optional
         Also draw a picture: radar image, geocoded image, reconstruction, multiplicity.
     """
 
     backscatter: Annotated[Literal["linear", "db", "db-int16"], option(OUTPUT)] = "linear"
     profile: Annotated[Literal["ceos-nrb"] | None, option(OUTPUT)] = None
+    heights: Annotated[bool, option(OUTPUT, "--heights")] = False
     quicklook: Annotated[Path | None, option(OUTPUT, metavar="PNG")] = None
 
 

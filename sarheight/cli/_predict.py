@@ -128,7 +128,7 @@ def predict(settings: PredictSettings, result: FileOutput, running: RunningSetti
     likely zone, with its colours, and the probability of each.
 
     ```
-    sarheight predict image.nc --dem coarse.tif --vertical EGM2008 --known known.csv \
+    sarheight predict image.nc --dem glo30.tif --vertical EGM2008 --known known.csv \
         --known-vertical ellipsoidal -o heights.tif
     sarheight predict city.zarr -o buildings.tif
     sarheight predict sentinel2.tif --model run/model --step 10 -o zones.tif

@@ -75,7 +75,7 @@ def terrain(
 
     ```
     sarheight train terrain scenes/*.zarr -o run
-    sarheight predict image.nc --dem coarse.tif --known known.csv --model run/model -o h.tif
+    sarheight predict image.nc --dem glo30.tif --vertical EGM2008 --model run/model -o h.tif
     ```
 
     Parameters
