@@ -301,7 +301,7 @@ class PassSettings(DemSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class MapSettings(DemSettings):
-    """Elevation model, and the map grid of a result.
+    """Elevation model, the part of an image that is wanted, and the map grid of a result.
 
     Attributes
     ----------
@@ -322,6 +322,11 @@ class MapSettings(DemSettings):
         Tile of Sentinel-2 that the result covers, such as `32TPT`, instead of `--crs`.
     bounds : tuple of float, optional
         Part to reconstruct, in degrees. Only that part of the image is read.
+    swaths : tuple of str
+        Swaths of an SLC, separated by commas (default: all), or the frequency of an RSLC, A or B.
+    burst : int, optional
+        Only this burst, counted from 0, of one swath of a Sentinel-1 SLC. Of a product on a server
+        only its lines are read.
     """
 
     dem: Annotated[Names, LOCATION, option(DEM, metavar="auto|FILE")]
@@ -333,6 +338,8 @@ class MapSettings(DemSettings):
     align: Annotated[float | None, option(GRID, metavar="OFFSET")] = None
     mgrs: Annotated[str | None, option(GRID, metavar="TILE")] = None
     bounds: Annotated[Edges | None, option(RADAR, metavar="WEST SOUTH EAST NORTH")] = None
+    swaths: Annotated[Names, option(RADAR, metavar="IW1,IW2", parser=upper_names)] = ()
+    burst: Annotated[int | None, option(RADAR, min=0)] = None
 
     def __post_init__(self) -> None:
         """Check options that exclude each other."""
@@ -364,8 +371,6 @@ class ReconstructSettings(MapSettings):
     orbit : str, optional
         Orbit file (POEORB or RESORB, .EOF), a folder of such files, or `auto` to fetch the best.
         Default: an orbit file beside the product, else the image's own orbit.
-    swaths : tuple of str
-        Swaths of an SLC, separated by commas (default: all), or the frequency of an RSLC, A or B.
     multilook : tuple of int, optional
         Pixels to average into one, along azimuth and range.
     spacing : float, optional
@@ -402,7 +407,6 @@ class ReconstructSettings(MapSettings):
     orbit: Annotated[
         str | None, LOCATION, option(RADAR, metavar="auto|FILE|FOLDER", parser=orbit_source)
     ] = None
-    swaths: Annotated[Names, option(RADAR, metavar="IW1,IW2", parser=upper_names)] = ()
     multilook: Multilook = None
     spacing: Annotated[float | None, option(RADAR, metavar="METRES", min=1.0)] = None
     noise_removal: Annotated[bool, option(RADAR, "--noise-removal/--no-noise-removal")] = True

@@ -58,8 +58,6 @@ class SeriesSettings(MapSettings):
     orbit : str, optional
         Folder of orbit files (POEORB or RESORB, .EOF), or `auto` to fetch the best of each date.
         Default: orbit files beside the products, else the images' own orbits.
-    swaths : tuple of str
-        Swaths of an SLC, separated by commas; all by default.
     multilook : tuple of int, optional
         Pixels to average into one, along azimuth and range.
     spacing : float, optional
@@ -91,7 +89,6 @@ class SeriesSettings(MapSettings):
     orbit: Annotated[
         str | None, LOCATION, option(RADAR, metavar="auto|FOLDER", parser=orbit_source)
     ] = None
-    swaths: Annotated[Names, option(RADAR, metavar="IW1,IW2", parser=upper_names)] = ()
     multilook: Multilook = None
     spacing: Annotated[float | None, option(RADAR, metavar="METRES", min=1.0)] = None
     noise_removal: Annotated[bool, option(RADAR, "--noise-removal/--no-noise-removal")] = True
@@ -215,6 +212,8 @@ def _product_options(
     if first.product_type == "SLC" and settings.multilook is None and spacing is None:
         spacing = SLC_SPACING
         current.say(f"averaging the SLC to {spacing:g} m; --spacing sets another value")
+    if settings.burst is not None:
+        options["burst"] = settings.burst
     return options | {
         "bounds": settings.bounds,
         "multilook": settings.multilook,
