@@ -8,10 +8,10 @@ around it by bilinear weights. With the line :math:`l` and sample :math:`s` of p
           \qquad \Lambda(t) = \max(1 - |t|, 0)
 
 which is continuous in the posts' positions and in the cross-sections, and differentiable but for
-the moments at which a part passes a pixel's centre. A change of the posts thus changes the image by
-the derivative of the weights (footprint and position) and by that of the cross-section. Parts
-beyond the image are dropped. `footprints` distributes the same cross-section by exact overlap, which
-is more accurate for a known surface and has no such derivative.
+the moments at which a part passes a pixel's centre. A change of the posts thus changes the image
+by the derivative of the weights (footprint and position) and by that of the cross-section. Parts
+beyond the image are dropped. `footprints` distributes the same cross-section by exact overlap,
+which is more accurate for a known surface and has no such derivative.
 """
 
 from __future__ import annotations

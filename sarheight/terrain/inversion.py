@@ -1,7 +1,7 @@
 r"""Heights and reflectivity that explain radar images: the model, its linearisation and solution.
 
-The unknowns of a tile are its heights and the logarithm of the reflectivity of its facets. In pass p
-the gamma0 of a facet whose local incidence angle is :math:`\theta_p` is
+The unknowns of a tile are its heights and the logarithm of the reflectivity of its facets. In pass
+p the gamma0 of a facet whose local incidence angle is :math:`\theta_p` is
 
 .. math:: \ln\gamma_p = a + b \, t_p + c \, t_p^2, \qquad t_p = (\theta_p - 35°) / 10°
 
@@ -46,7 +46,7 @@ Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 MIDDLE_ANGLE, ANGLE_UNIT = 35.0, 10.0
-"""Degrees of incidence at which the level of ground is that of its law, and the unit of its slope."""
+"""Degrees of incidence at which a law has its level, and the unit of its slope."""
 ANGLE_LIMITS = (-3.0, 3.5)
 """Angles in these units beyond which a law is held: 5 and 70 degrees."""
 PIXELS_OF_POSTING = 0.67
@@ -58,11 +58,11 @@ STEP_UP = 20.0
 pixels over a hundred metres."""
 LEAST_AREA = 0.25
 """Pixels count where the simulated area is at least this part of the median of pixels."""
-LARGEST_RESIDUAL, DEGREES_OF_FREEDOM = 1.5, 4.0
-"""Residuals in nepers are cut off here; their weights are those of Student's t distribution."""
+LARGEST_RESIDUAL, FREEDOM = 1.5, 4.0
+"""Residuals in nepers are cut off here; degrees of freedom of their distribution, Student's t."""
 
 LEAST_RATIO = 0.05
-"""Least ratio of an observed to a simulated pixel: noise that is subtracted leaves values below 0."""
+"""Least ratio of an observed to a simulated pixel: subtracted noise leaves values below 0."""
 
 
 # Fields: Gaussian, by their spectra.
@@ -76,7 +76,7 @@ def cosine_frequencies(shape: tuple[int, int]) -> NDArray[np.float64]:
 
 def unit_spectrum(spectrum: NDArray[np.float64]) -> NDArray[np.float64]:
     """Scale a spectrum to a mean variance of 1."""
-    return spectrum / spectrum.mean()
+    return np.asarray(spectrum / spectrum.mean())
 
 
 def smoothed_noise_spectrum(frequency: NDArray[np.float64], length: float) -> NDArray[np.float64]:
@@ -140,26 +140,6 @@ class GaussianField:
         values = values if self.scale is None else self.scale * values
         return np.asarray(self.root * dctn(values, norm="ortho"))
 
-    def estimated_deviations(
-        self, coefficients: Floats, variance: Floats, worth: float
-    ) -> list[float]:
-        """Estimate the standard deviations of the parts from posterior means and variances.
-
-        MacKay's update of a variance: the squared coefficients over the number of coefficients
-        that the data determine, each counted by the share that a part has of its variance. The
-        present value counts as `worth` such coefficients.
-        """
-        total = self.variance()
-        determined = np.clip(1.0 - variance, 0.0, 1.0)
-        found = []
-        for deviation, spectrum in zip(self.deviations, self.spectra, strict=True):
-            share = deviation**2 * spectrum / total
-            share[0, 0] = 0.0
-            numerator = float(np.sum(share * coefficients**2)) + worth
-            denominator = float(np.sum(share * determined)) + worth
-            found.append(deviation * float(np.sqrt(numerator / denominator)))
-        return found
-
 
 @dataclass(frozen=True, eq=False)
 class BlockMeans:
@@ -195,11 +175,11 @@ class BlockMeans:
 
     def within(self, values: Floats) -> Floats:
         """Take the surface through the means of blocks off: what a block's mean does not tell."""
-        return values - self.up(self.mean(values))
+        return np.asarray(values - self.up(self.mean(values)))
 
     def within_adjoint(self, values: Floats) -> Floats:
         """Apply the adjoint of `within`."""
-        return values - self.mean_adjoint(self.up_adjoint(values))
+        return np.asarray(values - self.mean_adjoint(self.up_adjoint(values)))
 
 
 def _interpolation(blocks: int, factor: int) -> Floats:
@@ -307,7 +287,7 @@ def _on_facets(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def on_posts(values: Floats) -> Floats:
-    """Average the facets around each post, shape (..., rows - 1, columns - 1) to (rows, columns)."""
+    """Average the facets around each post: (..., rows - 1, columns - 1) to (rows, columns)."""
     padded = np.pad(values, [(0, 0)] * (values.ndim - 2) + [(1, 1), (1, 1)], mode="edge")
     left = padded[..., :, 1:] + padded[..., :, :-1]
     return np.asarray(0.25 * (left[..., 1:, :] + left[..., :-1, :]))
@@ -335,9 +315,7 @@ class PassState:
         relative_change(heights, self.factors, model.per_metre, relative)
         result = np.empty_like(self.simulated)
         moved = model.rate[0] * heights, model.rate[1] * heights
-        scatter_change(
-            self.line, self.sample, self.rcs, *moved, self.rcs * relative, PARTS, result
-        )
+        scatter_change(self.line, self.sample, self.rcs, *moved, self.rcs * relative, PARTS, result)
         return result / self.simulated
 
     def adjoint(self, image: Floats) -> tuple[Floats, Floats]:
@@ -346,9 +324,7 @@ class PassState:
         by_line, by_sample = np.empty_like(self.line), np.empty_like(self.line)
         by_rcs = np.empty_like(self.rcs)
         weighted = image / self.simulated
-        gather_change(
-            self.line, self.sample, self.rcs, weighted, PARTS, by_line, by_sample, by_rcs
-        )
+        gather_change(self.line, self.sample, self.rcs, weighted, PARTS, by_line, by_sample, by_rcs)
         heights = model.rate[0] * by_line + model.rate[1] * by_sample
         by_rcs *= self.rcs
         relative_change_adjoint(by_rcs, self.factors, model.per_metre, heights)
@@ -361,15 +337,15 @@ class PassState:
             unused = np.empty_like(self.line), np.empty_like(self.line)
             total = np.empty_like(self.rcs)
             ones = np.ones_like(self.rcs)
-            gather_change(
-                self.line, self.sample, ones, values * self.counts, PARTS, *unused, total
-            )
+            gather_change(self.line, self.sample, ones, values * self.counts, PARTS, *unused, total)
             sums.append(total)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(sums[1] > 0.5, sums[0] / sums[1], np.nan).astype(np.float32)
 
 
-def linearise(model: PassModel, heights: Floats, law: Callable[[Floats], list[Floats]]) -> PassState:
+def linearise(
+    model: PassModel, heights: Floats, law: Callable[[Floats], list[Floats]]
+) -> PassState:
     """Simulate an image, and take its derivatives.
 
     `law` returns ln(gamma0) of the facets and its derivative by the angle, given the angles.
@@ -484,20 +460,19 @@ class LinearProblem:
     def change(self, vector: Floats) -> list[Floats]:
         """Return the change of each image's logarithm."""
         heights, laws = self.unknowns.apply(vector)
-        return [
-            state.change(heights, _polynomial(laws, state.angle)) for state in self.states
-        ]
+        return [state.change(heights, _polynomial(laws, state.angle)) for state in self.states]
 
     def adjoint(self, images: Sequence[Floats]) -> Floats:
         """Apply the adjoint of `change`."""
-        heights, laws = 0.0, [np.float32(0.0)] * len(self.unknowns.laws)
+        heights = np.zeros_like(self.states[0].line)
+        laws = [np.zeros_like(self.states[0].rcs) for _ in self.unknowns.laws]
         for state, image in zip(self.states, images, strict=True):
             by_height, by_logarithm = state.adjoint(image)
-            heights = heights + by_height
-            for power in range(len(laws)):
-                laws[power] = laws[power] + by_logarithm
+            heights += by_height
+            for power, total in enumerate(laws):
+                laws[power] = total + by_logarithm
                 by_logarithm = by_logarithm * state.angle
-        return self.unknowns.adjoint(heights, laws)  # type: ignore[arg-type]
+        return self.unknowns.adjoint(heights, laws)
 
     def normal(self, vector: Floats) -> Floats:
         """Apply the inverse of the posterior covariance: 1 + J' W J."""
@@ -552,13 +527,12 @@ class Preconditioner:
         """Apply the approximate inverse."""
         error, relief, *laws = self.unknowns.split(vector)
         parts = [self.heights[0] * error, self.heights[1] * relief]
-        for row in self.laws:
-            parts.append(sum(a * b for a, b in zip(row, laws, strict=True)))  # type: ignore[arg-type]
+        parts += [np.einsum("lij,lij->ij", row, np.stack(laws)) for row in self.laws]
         return np.concatenate([part.ravel() for part in parts])
 
 
 def _squared_frequencies(shape: tuple[int, int]) -> tuple[NDArray[np.float64], ...]:
-    """Squared frequencies of cosine coefficients along rows, (rows, 1), and columns, (1, columns)."""
+    """Squared frequencies of cosine coefficients: along rows (rows, 1), columns (1, columns)."""
     down, right = (np.square(np.arange(size) / (2.0 * size)) for size in shape)
     return down[:, None], right[None, :]
 
@@ -588,12 +562,11 @@ def conjugate_gradients(
     start: Floats,
     inverse: Callable[[Floats], Floats],
     steps: int,
-    tolerance: float,
+    tolerance: float = 0.01,
 ) -> Floats:
     """Solve a symmetric, positive definite system by preconditioned conjugate gradients.
 
-    Ends when the residual, in the preconditioner's norm, is `tolerance` of that at the start from
-    zero.
+    Ends when the residual, in the preconditioner's norm, is `tolerance` of that at the start.
     """
     solution = start.copy()
     residual = right - normal(solution) if solution.any() else right.copy()
@@ -603,7 +576,6 @@ def conjugate_gradients(
     for _ in range(steps):
         if product <= limit:
             break
-        pass
         image = normal(direction)
         length = np.float32(product / float(direction @ image))
         solution += length * direction
