@@ -332,6 +332,9 @@ class ReconstructSettings(DemSettings):
         Part to reconstruct, in degrees. Only that part of the image is read.
     swaths : tuple of str
         Swaths of an SLC, separated by commas (default: all), or the frequency of an RSLC, A or B.
+    burst : int, optional
+        Only this burst, counted from 0, of one swath of a Sentinel-1 SLC. Of a product on a server
+        only its lines are read.
     multilook : tuple of int, optional
         Pixels to average into one, along azimuth and range.
     spacing : float, optional
@@ -378,6 +381,7 @@ class ReconstructSettings(DemSettings):
     mgrs: Annotated[str | None, option(GRID, metavar="TILE")] = None
     bounds: Annotated[Edges | None, option(RADAR, metavar="WEST SOUTH EAST NORTH")] = None
     swaths: Annotated[Names, option(RADAR, metavar="IW1,IW2", parser=_upper_names)] = ()
+    burst: Annotated[int | None, option(RADAR, min=0)] = None
     multilook: Multilook = None
     spacing: Annotated[float | None, option(RADAR, metavar="METRES", min=1.0)] = None
     noise_removal: Annotated[bool, option(RADAR, "--noise-removal/--no-noise-removal")] = True
