@@ -156,11 +156,11 @@ class BlockMeans:
 
     def up(self, means: Floats) -> Floats:
         """Return a surface with the given means of blocks."""
-        return self.down @ means @ self.right.T
+        return np.asarray(self.down @ means @ self.right.T, dtype=np.float32)
 
     def up_adjoint(self, values: Floats) -> Floats:
         """Apply the adjoint of `up`."""
-        return self.down.T @ values @ self.right
+        return np.asarray(self.down.T @ values @ self.right, dtype=np.float32)
 
     def mean(self, values: Floats) -> Floats:
         """Return the means of blocks."""
