@@ -53,6 +53,7 @@ LINE = (
     ("terrain", "buildings", "zones"),
     ("settings",),
     ("batch",),
+    ("view",),
     ("cli",),
 )
 """The rooms in order: none imports one of a later entry, or of its own."""

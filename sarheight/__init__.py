@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         sentinel1,
         settings,
         terrain,
+        view,
         zones,
     )
 
@@ -70,6 +71,7 @@ __all__ = [
     "sentinel1",
     "settings",
     "terrain",
+    "view",
     "zones",
 ]
 

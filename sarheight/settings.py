@@ -332,6 +332,9 @@ class ReconstructSettings(DemSettings):
         Part to reconstruct, in degrees. Only that part of the image is read.
     swaths : tuple of str
         Swaths of an SLC, separated by commas (default: all), or the frequency of an RSLC, A or B.
+    burst : int, optional
+        Only this burst, counted from 0, of one swath of a Sentinel-1 SLC. Of a product on a server
+        only its lines are read.
     multilook : tuple of int, optional
         Pixels to average into one, along azimuth and range.
     spacing : float, optional
@@ -378,6 +381,7 @@ class ReconstructSettings(DemSettings):
     mgrs: Annotated[str | None, option(GRID, metavar="TILE")] = None
     bounds: Annotated[Edges | None, option(RADAR, metavar="WEST SOUTH EAST NORTH")] = None
     swaths: Annotated[Names, option(RADAR, metavar="IW1,IW2", parser=_upper_names)] = ()
+    burst: Annotated[int | None, option(RADAR, min=0)] = None
     multilook: Multilook = None
     spacing: Annotated[float | None, option(RADAR, metavar="METRES", min=1.0)] = None
     noise_removal: Annotated[bool, option(RADAR, "--noise-removal/--no-noise-removal")] = True
@@ -463,12 +467,16 @@ class ReconstructionOutput(ResultOutput):
     profile : {"ceos-nrb"}, optional
         Add layers and fields of CEOS Analysis Ready Data, Normalised Radar Backscatter: data mask,
         ratio of σ⁰ to γ⁰, acquisition number and heights. Not all of its requirements are met.
+    heights : bool
+        Also keep the heights above the ellipsoid, as layer `dem`: `sarheight view` then needs no
+        elevation model to show which places share pixels.
     quicklook : pathlib.Path, optional
         Also draw a picture: radar image, geocoded image, reconstruction, multiplicity.
     """
 
     backscatter: Annotated[Literal["linear", "db", "db-int16"], option(OUTPUT)] = "linear"
     profile: Annotated[Literal["ceos-nrb"] | None, option(OUTPUT)] = None
+    heights: Annotated[bool, option(OUTPUT, "--heights")] = False
     quicklook: Annotated[Path | None, option(OUTPUT, metavar="PNG")] = None
 
 

@@ -26,6 +26,7 @@ from sarheight.cli._session import (
 )
 from sarheight.cli._simulate import scenes, simulate
 from sarheight.cli._train import train
+from sarheight.cli._view import view
 from sarheight.settings import command, misuse_in_one_line
 
 COMMAND_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
@@ -61,7 +62,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for function in (demo, simulate, reconstruct, batch, masks, scenes, stack, predict, info):
+for function in (demo, simulate, reconstruct, batch, masks, scenes, stack, predict, view, info):
     table = function.__name__ if function in CONFIGURABLE else None
     app.command()(command(function, table=table))
 app.add_typer(fetch)

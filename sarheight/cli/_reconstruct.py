@@ -212,7 +212,14 @@ def _reconstruct(
     from sarheight.dem.grids import grid_record
     from sarheight.geometry.placement import crop_scene_to_dem
     from sarheight.layover.tiles import array_bytes
-    from sarheight.output import ceos_nrb, open_result, provenance, save_png, write
+    from sarheight.output import (
+        ceos_nrb,
+        open_result,
+        provenance,
+        save_png,
+        with_heights,
+        write,
+    )
 
     output, limit = result.output, parse_memory(settings.memory)
     current.stage("find the part that the elevation model covers")
@@ -249,6 +256,8 @@ def _reconstruct(
     )
     if result.profile is not None:
         unfolded = ceos_nrb(unfolded, dem)
+    elif result.heights:
+        unfolded = with_heights(unfolded, dem)
     current.stage("write")
     unfolded.attrs["provenance"] = provenance(
         settings.files() | fetched,

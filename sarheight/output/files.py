@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +12,7 @@ import numpy as np
 from sarheight.errors import OutputError
 from sarheight.output._bands import PACKINGS
 from sarheight.output._geotiff import read_geotiff, write_geotiff
-from sarheight.output._layers import read_layers, write_layers
+from sarheight.output._layers import list_layers, read_layers, write_layers
 from sarheight.output.atomic import (
     LAYERS,
     RESULTS,
@@ -327,3 +328,42 @@ def open_result(
         msg = f"cannot read '{path}' as a result: expected a folder of layers"
         raise ValueError(msg)
     return READERS[path.suffix.lower() or LAYERS](path, chunks)
+
+
+@dataclass(frozen=True)
+class RasterBand:
+    """A band of a GeoTIFF that holds a variable of a result, or one entry of it."""
+
+    path: Path
+    number: int  # from 1
+    variable: str
+    entry: dict[str, int]  # index along each leading dimension of the variable
+    nodata: float | None  # that of the variable; floats are NaN too
+    decibels: float | None  # decibels per number of the file; None where it holds the variable
+
+
+def raster_bands(path: Path) -> list[RasterBand]:
+    """List the bands of a result in GeoTIFF: of a file, or of a folder of layers.
+
+    Unlike the arrays of `open_result` they can be read at the resolution of their overviews.
+    """
+    import rasterio
+
+    bands = []
+    for file_path in list_layers(path) if path.is_dir() else [path]:
+        with rasterio.open(file_path, driver="GTiff") as file:
+            for number in file.indexes:
+                tags = file.tags(number)
+                dimensions = tags.get("BAND_DIMENSIONS", "").split()
+                indices = json.loads(tags["BAND_INDICES"])
+                bands.append(
+                    RasterBand(
+                        file_path,
+                        number,
+                        tags["BAND_VARIABLE"],
+                        dict(zip(dimensions, indices, strict=True)),
+                        float(tags["BAND_NODATA"]) if tags.get("BAND_NODATA") else None,
+                        float(tags["BAND_DECIBELS"]) if tags.get("BAND_DECIBELS") else None,
+                    )
+                )
+    return bands
