@@ -31,6 +31,7 @@ LINE = (
     ("errors",),
     ("_runtime",),
     ("_files",),
+    ("_html",),
     ("ellipsoid",),
     ("orbit",),
     ("ground_range",),
