@@ -1,17 +1,23 @@
-"""The code in the README and in the user's guide runs, on a made scene."""
+"""The code in the README, in the user's guide and in the notebooks runs, on a made scene."""
 
 from __future__ import annotations
 
+import ast
+import io
+import json
 import re
 import shlex
 import shutil
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
 from typer.testing import CliRunner
@@ -38,11 +44,15 @@ PAGES = [
         if BUILT.isdisjoint(page.relative_to(ROOT).parts)
     ),
 ]
+NOTEBOOKS = sorted((ROOT / "docs/tutorials").glob("*.ipynb"))
+LEARNING = {"height-map", "zone-map"}
+"""Notebooks that need torch."""
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 DATUMS = {"glo30": "EGM2008", "glo90": "EGM2008", "srtm": "EGM96"}
 """The vertical datums of DEMs by their names."""
-NAMED_DEM = re.compile(r"""(?:--dem |open_dem\()"?((?!auto)[\w]+\.tif)"?([^\n]*)""")
+NAMED_DEM = re.compile(r"""(?:--dem |open_dem\()"?((?!auto|simulated)[\w]+\.tif)"?([^\n]*)""")
 DIGITAL_NUMBER = 474.0
+ORBIT_NAME = "S1A_OPER_AUX_POEORB_OPOD_20240121T080000_V20231231T225942_20240102T005942.EOF"
 CACHE = "cache"
 UNDULATION = 48.0
 """Height of the geoid above the ellipsoid in metres."""
@@ -144,10 +154,99 @@ def test_commands_run_as_they_stand(page: Path) -> None:
         assert done.exit_code == 0, f"{shlex.join(command)}: {done.output} {done.exception}"
 
 
+def code_cells(notebook: Path) -> list[str]:
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return [re.sub(r"^%.*$", "", text, flags=re.MULTILINE) for text in texts]
+
+
+def run_cells(notebook: Path, **changes: object) -> dict[str, Any]:
+    """Run the cells of a notebook as Jupyter does, in this interpreter; return all names.
+
+    `changes` replace what the first cell sets.
+    """
+    names: dict[str, Any] = {}
+    drawn = 0
+    for number, text in enumerate(code_cells(notebook)):
+        tree = ast.parse(text)
+        shown = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, f"{notebook.name}, cell {number}", "exec"), names)  # noqa: S102
+        if shown is not None:
+            value = eval(compile(ast.Expression(shown.value), notebook.name, "eval"), names)  # noqa: S307
+            if isinstance(value, Figure):
+                value.savefig(io.BytesIO())
+                drawn += 1
+        if number == 0:
+            assert set(changes) <= set(names)
+            names.update(changes)
+    plt.close("all")
+    assert drawn
+    return names
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=stem)
+def test_notebooks_are_kept_without_outputs(notebook: Path) -> None:
+    found = nbformat.read(notebook, as_version=4)
+    nbformat.validate(found)
+    for cell in found.cells:
+        assert not cell.get("outputs"), "clear the outputs: they change with every run"
+        assert cell.get("execution_count") is None
+    assert found.metadata.kernelspec.name == "python3"
+    settings = code_cells(notebook)[0]
+    assert settings.startswith("REAL_DATA = False")
+    assert ('DEM = "glo30.tif"' in settings) == ('VERTICAL = "EGM2008"' in settings)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=stem)
+def test_notebooks_run_as_they_stand(
+    notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if notebook.stem in LEARNING:
+        pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    names = run_cells(notebook)
+    assert names["truth" if "truth" in names else "ground"] is not None
+
+
+@pytest.mark.usefixtures("beside_files")
+def test_the_first_notebook_takes_a_product_with_orbit_and_dem() -> None:
+    names = run_cells(ROOT / "docs/tutorials/gamma0.ipynb", REAL_DATA=True)
+    assert float(names["heights"].min()) == pytest.approx(PLAIN, abs=1.0)
+    assert "POEORB" in names["scene"].orbit.source
+    assert np.isfinite(names["gamma0"]).mean() > 0.5
+
+
+@pytest.mark.usefixtures("beside_files")
+def test_the_notebook_on_uncertainty_takes_a_result() -> None:
+    names = run_cells(ROOT / "docs/tutorials/uncertainty.ipynb", REAL_DATA=True)
+    assert names["truth"] is None
+    assert float((names["width"] > 0.0).mean()) > 0.5
+
+
+@pytest.mark.usefixtures("beside_files")
+def test_the_notebook_on_passes_takes_two_products() -> None:
+    Path("orbits").mkdir()
+    shutil.copy("S1A_OPER_AUX_POEORB.EOF", f"orbits/{ORBIT_NAME}")
+    for name in ("ascending", "descending"):
+        shutil.copy("product.SAFE.zip", f"{name}.SAFE.zip")
+    names = run_cells(ROOT / "docs/tutorials/two-passes.ipynb", REAL_DATA=True)
+    assert names["both"].sizes["time"] == 2
+
+
+@pytest.mark.usefixtures("beside_files")
+def test_the_notebook_on_heights_takes_a_product_and_known_elevations() -> None:
+    pytest.importorskip("torch")
+    Path("known.csv").write_text("latitude,longitude,height\n46.0,10.0,1380\n46.003,10.002,700\n")
+    names = run_cells(ROOT / "docs/tutorials/height-map.ipynb", REAL_DATA=True)
+    assert names["heights"].attrs["known_elevations"] == 2
+    assert Path("heights.tif").exists()
+
+
 def test_every_dem_is_named_with_its_datum() -> None:
     """Check that what a reader copies has the datum of the DEM that it names."""
     texts = [page.read_text("utf-8") for page in PAGES]
     texts += [path.read_text("utf-8") for path in sorted((ROOT / "sarheight/cli").glob("*.py"))]
+    texts += ["\n".join(code_cells(notebook)) for notebook in NOTEBOOKS]
     found = 0
     for text in texts:
         joined = re.sub(r"\\\n\s*", "", text)

@@ -16,6 +16,7 @@ from .heights import estimate_heights, height_interval
 from .networks import ASKUNet, HeightEstimate, HeightEstimator
 from .patches import TerrainPatches
 from .predict import predict_heights
+from .refinement import RefinementSettings, refine
 from .scenes import (
     SceneConfiguration,
     SceneSettings,
@@ -39,6 +40,7 @@ __all__ = [
     "HeightEstimate",
     "HeightEstimator",
     "KnownElevations",
+    "RefinementSettings",
     "SceneConfiguration",
     "SceneSettings",
     "TerrainPatches",
@@ -58,6 +60,7 @@ __all__ = [
     "prepare_scene",
     "rasterise_elevations",
     "read_known_elevations",
+    "refine",
     "require_inside",
     "simulate_scene",
     "train_terrain",
