@@ -53,7 +53,7 @@ CASES: dict[str, tuple[CoarseErrors, int]] = {
 }
 """Errors of the coarse DEM, and known elevations in the scene of 300 x 300 cells."""
 WITHOUT = ("usual", "error_free", "error_10")
-"""Cases that are also done without known elevations, with the error of the coarse DEM stated."""
+"""Cases that are also done without known elevations, the error of the coarse DEM stated."""
 DENSITIES = (0, 16, 64)
 """Known elevations in 128 x 128 cells, for kriging."""
 PATCH = 128

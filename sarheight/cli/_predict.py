@@ -78,8 +78,7 @@ class PredictSettings(DemSettings):
         Reference system of their positions, such as `EPSG:32632`, for a table with columns x and y;
         not needed for longitude and latitude.
     dem_error : float, optional
-        RMS error of the elevation model in metres. With known elevations it is estimated from them;
-        with neither, the network is not used, as it may do harm.
+        RMS error of the elevation model in metres, 4 by default; known elevations improve it.
     coregister : {"correct", "none"}, optional
         Whether the image is moved by its shift against its simulation (`correct`, the default), or
         its timing is trusted (`none`).

@@ -3,8 +3,6 @@ from .baselines import (
     apply_alignment,
     back_project,
     estimate_alignment,
-    krige_residuals,
-    require_inside,
 )
 from .elevations import (
     KnownElevations,
@@ -29,7 +27,9 @@ from .surfaces import (
     INTERPOLATION_METHODS,
     distance_to_known,
     interpolate_elevations,
+    krige_residuals,
     rasterise_elevations,
+    require_inside,
 )
 from .training import TerrainSettings, train_terrain
 

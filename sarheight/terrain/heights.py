@@ -22,11 +22,9 @@ from sarheight.terrain.baselines import (
     back_project,
     estimate_alignment,
     filled,
-    krige_residuals,
-    require_inside,
 )
 from sarheight.terrain.scenes import prepare_scene
-from sarheight.terrain.surfaces import rasterise_elevations
+from sarheight.terrain.surfaces import krige_residuals, rasterise_elevations, require_inside
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -45,12 +43,13 @@ ERRORS = np.geomspace(0.1, 60.0, 60)
 """RMS errors of the coarse DEM that are tried, in metres."""
 FREEDOM = 10.0
 """Degrees of freedom of the distribution of errors, which has longer tails than a normal one."""
-OF_LAPLACE = math.log(5.0) / math.sqrt(2.0)
-"""Half width of the 80 % interval of a Laplace distribution in standard deviations."""
 CORRELATION = 2.5
 """Coarse cells over which errors of a coarse DEM are correlated."""
-STRENGTH_SPREAD = 0.3
-"""Standard deviation of the share of a network's correction that is right, around 1."""
+STRENGTH_SPREAD = 0.5
+"""Standard deviation of the share of a network's correction that is right, around 0: points must
+show that it helps. On ground that it was not trained on it made heights worse as well as better."""
+SHOWN = 1.0
+"""Standard deviations by which that share must exceed 0."""
 TAPER = 6.0
 """Cells over which a network's correction fades out towards cells without an image."""
 ROUGHNESS = 4.0
@@ -83,9 +82,9 @@ def estimate_heights(
     The coarse DEM is aligned to the known elevations (offset, tilt, shift), and the image is
     co-registered with it. The DEM, back-projected to the posting for which the network was trained,
     is the baseline. The network corrects it if the data lie in the range of its training: posting,
-    size of the coarse cells, error of the coarse DEM; elsewhere the baseline stays. How much of the
-    correction is kept follows the known elevations. Their residuals are kriged last, and calibrate
-    the uncertainty.
+    size of the coarse cells, error of the coarse DEM, and if the known elevations show that it
+    helps; they also say how much of the correction is kept. Elsewhere the baseline stays. Their
+    residuals are kriged last, and calibrate the uncertainty.
 
     Parameters
     ----------
@@ -103,8 +102,8 @@ def estimate_heights(
     like : xarray.DataArray, optional
         A variable on the grid of the heights, instead of `posting`.
     dem_error : float, optional
-        RMS error of the coarse DEM's cells in metres. With known elevations it is estimated from
-        them. With neither, the network is not used: whether it helps depends on that error.
+        RMS error of the coarse DEM's cells in metres, as far as it is known: 4 m by default. The
+        known elevations improve it.
     coregister : bool
         Whether the image is moved by its shift against its simulation. False trusts its timing.
     tiling : Tiling, optional
@@ -155,7 +154,7 @@ def estimate_heights(
     baseline = back_project(dem, plan.like)
     detail = detail_sigma(dem, plan.like)
     error, error_low, error_high = _coarse_error(baseline, detail, known, dem_error)
-    _judge_error(plan, estimator, error, error_low, stated=dem_error is not None, known=known)
+    _judge(plan, estimator, error, error_low, known)
     cropped = crop_scene_to_dem(image, dem)
     shift = Shift(reason="not estimated")
     if coregister and plan.network:
@@ -174,14 +173,20 @@ def estimate_heights(
     estimate, extras = baseline.values.astype(np.float64), {}
     if plan.network:
         assert estimator is not None  # noqa: S101  # for the type checker
+        assert known is not None  # noqa: S101
         scene = prepare_scene(cropped, dem, plan.like)
         flags |= _flags(scene, estimator.training_range)
-        correction, own = _correction(
+        correction = _correction(
             estimator, scene, known, error, tiling=tiling, device=device, report=report
         )
-        share = _fade(flags) * _strength(correction, baseline, known, sigma)
+        # The standard deviation stays that of the baseline: the network's own one does not know
+        # coarse DEMs of other errors, and its gain is smaller than the uncertainty of both.
+        strength = _strength(correction, baseline, known, sigma)
+        if strength == 0.0:
+            plan.refuse("the known elevations do not show that it helps")
+            flags |= FLAGS["no_network"]
+        share = strength * _fade(flags)
         estimate += share * correction
-        sigma = np.sqrt(share * (own**2 + moved**2) + (1.0 - share) * sigma**2)
         extras["mask"] = scene["mask"]
     else:
         flags |= FLAGS["no_network"]
@@ -358,26 +363,26 @@ def _with_cells(
     return plan
 
 
-def _judge_error(
+def _judge(
     plan: _Plan,
     estimator: HeightEstimator | None,
     error: float,
     low: float,
-    *,
-    stated: bool,
     known: KnownElevations | None,
 ) -> None:
-    """Do without the network where the coarse DEM's error is unknown, or out of its range."""
+    """Do without the network where no point can show that it helps, or errors are out of range."""
     if not plan.network or estimator is None:
         return
-    if known is None and not stated:
-        plan.refuse(
-            "the error of the coarse DEM decides whether it helps, and is not known: pass known "
-            "elevations, or the error"
-        )
+    if known is None:
+        plan.refuse("whether it helps shows at known elevations: pass some")
         return
     limits = estimator.training_range.get("coarse_error")
-    if limits is not None and low > limits[-1]:
+    if limits is not None and error < limits[0]:
+        plan.refuse(
+            f"the coarse DEM errs by {error:.1f} m, and the network is not shown to help below "
+            f"{limits[0]:g} m"
+        )
+    elif limits is not None and low > limits[-1]:
         plan.refuse(
             f"the coarse DEM errs by {error:.1f} m, and the network was trained with up to "
             f"{limits[-1]:.0f} m"
@@ -470,8 +475,8 @@ def _correction(
     tiling: Tiling | None,
     device: str,
     report: Callable[[float], None] | None,
-) -> tuple[Floats, Floats]:
-    """Apply the network: its correction of the baseline, and its standard deviation, in metres."""
+) -> Floats:
+    """Apply the network: its correction of the baseline in metres, 0 where it has none."""
     from sarheight.terrain.predict import predict_heights
 
     found = predict_heights(
@@ -484,36 +489,28 @@ def _correction(
         report=report,
     )
     correction = (found["height"] - scene["coarse_height"]).values.astype(np.float64)
-    valid = np.isfinite(correction)
-    if "height_sigma" in found:
-        # The network's 80 % intervals are calibrated; this standard deviation has the same ones.
-        ratio = OF_LAPLACE / interval_factor(0.8)
-        own = ratio * found["height_sigma"].values.astype(np.float64)
-    else:
-        own = np.full(correction.shape, error)
-    return np.where(valid, correction, 0.0), np.where(np.isfinite(own), own, error)
+    return np.nan_to_num(correction)
 
 
 def _strength(
     correction: Floats,
     baseline: xr.DataArray,
-    known: KnownElevations | None,
+    known: KnownElevations,
     sigma: Floats,
 ) -> float:
     """Estimate the share of a network's correction that known elevations support.
 
-    Regression of the baseline's residuals on the correction, with a normal prior around 1.
+    Regression of the baseline's residuals on the correction, with a normal prior around 0.
     """
-    if known is None:
-        return 1.0
     raster = rasterise_elevations(known, baseline)
     at = raster["known"].values & np.isfinite(baseline.values)
     residual = raster["height"].values[at] - baseline.values[at]
     weight = 1.0 / (sigma[at] ** 2 + raster["sigma"].values[at] ** 2)
     step = correction[at]
     prior = STRENGTH_SPREAD**-2
-    share = (weight @ (step * residual) + prior) / (weight @ step**2 + prior)
-    return float(np.clip(share, 0.0, 1.0))
+    precision = float(weight @ step**2) + prior
+    share = float(weight @ (step * residual)) / precision
+    return min(share, 1.0) if share > SHOWN * precision**-0.5 else 0.0
 
 
 def _assembled(

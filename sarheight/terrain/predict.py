@@ -16,9 +16,8 @@ from sarheight.dem import local_posting
 from sarheight.errors import CheckpointError
 from sarheight.learning.tiles import Corner, Mosaic, Tiling, match_chunks, require_powers
 from sarheight.learning.weights import select_device
-from sarheight.terrain.baselines import require_inside
 from sarheight.terrain.patches import columns_along_range
-from sarheight.terrain.surfaces import LocatedElevations
+from sarheight.terrain.surfaces import LocatedElevations, require_inside
 
 if TYPE_CHECKING:
     from sarheight.terrain.elevations import KnownElevations

@@ -278,10 +278,11 @@ def test_the_network_of_the_library_is_small_and_reduces_errors() -> None:
     dem = raster(ranges((96, 96)))
     found = simulate_scene(dem, *look(incidence=33.0, lines=420, samples=520), seed=0)
     points = draw_known_elevations(found["height"], 12)
-    result = predict_heights(model, found, points, tiling=Tiling(128, 32))
+    tiling = Tiling(128, 32)
+    result = predict_heights(model, found, points, coarse_error=4.0, tiling=tiling)
     name = "gamma0_posterior_unflattened"
     elsewhere = found.assign({name: found[name].copy(data=found[name].values[::-1])})
-    astray = predict_heights(model, elsewhere, points, tiling=Tiling(128, 32))
+    astray = predict_heights(model, elsewhere, points, coarse_error=4.0, tiling=tiling)
 
     def error(heights: xr.DataArray, where: np.ndarray | None = None) -> float:
         squares = (heights - found["height"]).values ** 2
