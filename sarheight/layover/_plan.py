@@ -34,7 +34,7 @@ from sarheight.illumination import ConstantGamma
 from sarheight.illumination.simulate import illuminate, is_illuminated
 from sarheight.layover._scenes import require_small_cells
 from sarheight.layover._tasks import FILE_CACHE, load, release_memory, slim
-from sarheight.layover.allocation import Observation, PassTile, intensities
+from sarheight.layover.allocation import Observation, PassTile, Workspace, intensities
 from sarheight.layover.facets import divide_heights, facet_places, facets_of
 from sarheight.layover.tiles import CACHED_SHARE, HeightRange, TilePlanner, grid_scale, law_sample
 
@@ -289,13 +289,14 @@ def observe(plan: ScenePlan, loaded: TileInput) -> list[Observation]:
     ground = _window_ground(plan.ground, window, plan.scale.shape)
     kinds = None if plan.kinds is None else plan.kinds[window[0] : window[1], window[2] : window[3]]
     divided = None if plan.facets is None else _divide_window(plan, plan.facets, loaded, heights)
-    observations = []
+    observations, workspace = [], Workspace()
     passes = zip(plan.passes, loaded.tile.pixels, loaded.images, strict=True)
     for index, (whole, pixels, image) in enumerate(passes):
         geometry = _window_view(whole, pixels, loaded.dem, heights, ground)
         category, fold_count = classify_cells(geometry, plan.foreshortening, whole.profiles)
         operator = illuminate(geometry, ConstantGamma(1.0), is_illuminated(category))
-        one = PassTile(image, _window_areas(whole.measured, pixels), operator, inner)
+        areas = _window_areas(whole.measured, pixels)
+        one = PassTile(image, areas, operator, inner, workspace=workspace)
         if plan.facets is not None and divided is not None:
             view = _window_view(whole, pixels, *divided)
             lit = illuminated_cells(view, plan.facets.profiles[index])
