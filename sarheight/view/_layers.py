@@ -360,8 +360,10 @@ class ResultView:
         first = [
             (part.start - w.start) // step for part, w in zip((rows, columns), wide, strict=True)
         ]
-        cut = shade[first[0] : first[0] + shape[0], first[1] : first[1] + shape[1]]
-        return cut.astype(np.float32)
+        cut: Floats = shade[first[0] : first[0] + shape[0], first[1] : first[1] + shape[1]].astype(
+            np.float32
+        )
+        return cut
 
     @property
     def levels(self) -> int:
