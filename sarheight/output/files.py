@@ -63,18 +63,31 @@ def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
     dataset.to_netcdf(path, engine="netcdf4", format="NETCDF4")
 
 
-def write_zarr(dataset: xr.Dataset, path: Path, *, chunk: int = CHUNK) -> None:
-    """Write a result as Zarr store."""
+def write_zarr(
+    dataset: xr.Dataset,
+    path: Path,
+    *,
+    chunk: int | Mapping[str, int] = CHUNK,
+    compute: bool = True,
+) -> None:
+    """Write a result as Zarr store; without `compute` lazy variables get metadata but no chunks."""
     dataset = _add_conventions(dataset, chunk)
     for variable in dataset.data_vars.values():
         variable.encoding["chunks"] = _chunks(variable, chunk)
     for every in dataset.variables.values():
         every.encoding["compressors"] = zarr_compressor()
     # A chunk that is missing in a store is then one that was lost.
-    dataset.to_zarr(path, mode="w-", zarr_format=2, consolidated=True, write_empty_chunks=True)
+    dataset.to_zarr(  # type: ignore[call-overload]  # for a constant `compute` only
+        path,
+        mode="w-",
+        zarr_format=2,
+        consolidated=True,
+        write_empty_chunks=True,
+        compute=compute,
+    )
 
 
-def _add_conventions(dataset: xr.Dataset, chunk: int = CHUNK) -> xr.Dataset:
+def _add_conventions(dataset: xr.Dataset, chunk: int | Mapping[str, int] = CHUNK) -> xr.Dataset:
     """Bring names, attributes and chunks into the form of the CF conventions."""
     texts = {
         name: coordinate.astype(object)
@@ -83,7 +96,17 @@ def _add_conventions(dataset: xr.Dataset, chunk: int = CHUNK) -> xr.Dataset:
     }
     dataset = dataset.assign_coords(texts)
     if dataset.chunks:
-        dataset = dataset.chunk(dict.fromkeys(dataset.dims, chunk))
+        sizes: Mapping[Any, int] = (
+            dict.fromkeys(dataset.dims, chunk) if isinstance(chunk, int) else chunk
+        )
+        dataset = dataset.assign(
+            {
+                name: variable.chunk(
+                    {str(dim): sizes[dim] for dim in variable.dims if dim in sizes}
+                )
+                for name, variable in dataset.data_vars.items()
+            }
+        )
     dataset = add_cf_attributes(dataset)
     dataset.attrs = plain_attributes(dataset.attrs)
     for name, variable in dataset.variables.items():
@@ -113,8 +136,9 @@ def _is_auxiliary(coordinate: xr.DataArray, variable: xr.DataArray) -> bool:
     return not numbers and not mapping and set(coordinate.dims) <= set(variable.dims)
 
 
-def _chunks(variable: xr.DataArray, chunk: int = CHUNK) -> tuple[int, ...]:
-    return tuple(min(chunk, size) for size in variable.shape)
+def _chunks(variable: xr.DataArray, chunk: int | Mapping[str, int] = CHUNK) -> tuple[int, ...]:
+    limits = dict.fromkeys(variable.dims, chunk) if isinstance(chunk, int) else chunk
+    return tuple(min(limits.get(str(dim), size), size) for dim, size in variable.sizes.items())
 
 
 # All formats.
