@@ -50,6 +50,7 @@ LINE = (
     ("product",),
     ("plot",),
     ("output",),
+    ("series",),
     ("learning",),
     ("terrain", "buildings", "zones"),
     ("settings",),

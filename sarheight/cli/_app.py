@@ -17,6 +17,7 @@ from sarheight.cli._info import info
 from sarheight.cli._predict import predict, stack
 from sarheight.cli._reconstruct import masks, reconstruct
 from sarheight.cli._refine import refine
+from sarheight.cli._series import series
 from sarheight.cli._session import (
     INTERRUPTED,
     OPTIONS,
@@ -67,6 +68,7 @@ for function in (
     demo,
     simulate,
     reconstruct,
+    series,
     batch,
     masks,
     scenes,

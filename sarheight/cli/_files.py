@@ -15,6 +15,7 @@ from sarheight.settings import (
     OF_DEM,
     OUTPUT,
     DemSettings,
+    MapSettings,
     ReconstructionOutput,
     ReconstructSettings,
     ResultOutput,
@@ -91,7 +92,7 @@ def read_image(settings: ReconstructSettings, product: Product | None, current: 
         spacing=spacing,
         swaths=settings.swaths,
         noise_removal=settings.noise_removal,
-        orbit=_fetch_orbit(product, current) if settings.orbit == AUTO else settings.orbit,
+        orbit=fetch_orbit(product, current) if settings.orbit == AUTO else settings.orbit,
     )
     current.say(f"{product.name}: {', '.join(scene.grid.polarisations)}, {scene.orbit.source}")
     if not settings.verify:
@@ -125,7 +126,7 @@ def _read_radar_image(settings: ReconstructSettings, current: Session) -> Scene:
     return replace(scene, image=image, grid=grid)
 
 
-def _fetch_orbit(product: Product, current: Session) -> Path | None:
+def fetch_orbit(product: Product, current: Session) -> Path | None:
     """Fetch the best orbit file of a product."""
     from sarheight import fetch
 
@@ -190,7 +191,7 @@ def read_dem(
 
 
 def open_dem_or_fetch(
-    settings: ReconstructSettings, product: Product | None, current: Session
+    settings: MapSettings, product: Product | None, current: Session
 ) -> tuple[xr.DataArray, dict[str, Path]]:
     """Open the elevation model, which is fetched first if its name is "auto"; return its files."""
     if settings.dem != (AUTO,):
@@ -202,7 +203,7 @@ def open_dem_or_fetch(
 
 
 def _fetch_dem(
-    settings: ReconstructSettings, product: Product | None, current: Session
+    settings: MapSettings, product: Product | None, current: Session
 ) -> tuple[list[Path], str | float | None]:
     """Fetch the tiles for the bounds or the footprint of the product; return them and the datum."""
     from sarheight import fetch
@@ -260,9 +261,7 @@ def _is_store(path: Path) -> bool:
     return path.suffix.lower() in {".nc", ".zarr"} or (path.is_dir() and not path.suffix)
 
 
-def place_on_grid(
-    heights: xr.DataArray, settings: ReconstructSettings, current: Session
-) -> xr.DataArray:
+def place_on_grid(heights: xr.DataArray, settings: MapSettings, current: Session) -> xr.DataArray:
     """Resample the elevation model to the grid of the result, if that is another one."""
     from sarheight.dem import grid_like, map_grid, mgrs_grid, to_grid
     from sarheight.dem.grids import grid_record, middle_tile
