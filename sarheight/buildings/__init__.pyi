@@ -35,12 +35,8 @@ from .configuration import (
     make_stack,
     write_stacks,
 )
-from .estimators import (
-    BuildingDistribution,
-    BuildingEstimate,
-    BuildingHeightEstimator,
-    predict_buildings,
-)
+from .distributions import BuildingDistribution, BuildingEstimate
+from .estimators import BuildingHeightEstimator, predict_buildings
 from .metrics import (
     BuildingErrors,
     building_errors,

@@ -20,7 +20,7 @@ from sarheight.buildings import (
     load_resnet_weights,
 )
 from sarheight.buildings._networks import ResNet50
-from sarheight.buildings.estimators import HeightBins
+from sarheight.buildings.distributions import HeightBins
 from sarheight.errors import CheckpointError
 from sarheight.learning import Channel
 
@@ -373,7 +373,7 @@ def test_a_missing_month_is_ignored(
         expected, found = series(short), series(gap)
     assert torch.isfinite(found.height).all()
     # How often a place was seen is told to the network: all else is the same.
-    images, valid, month = series._inputs(gap)
+    images, valid, month = series.inputs(gap)
     seen = {name: each[:, :3] for name, each in images.items()}
     for name, each in valid.items():
         assert not each[:, 3].any()
@@ -395,7 +395,7 @@ def test_missing_values_are_masked(series: BuildingHeightEstimator) -> None:
     """Values behind a gap do not reach the network."""
     one = sample(3)
     one["optical"][:, 1, :, 4:8, 4:8] = torch.nan
-    images, valid, _ = series._inputs(one)
+    images, valid, _ = series.inputs(one)
     assert not valid["optical"][:, 1, :, 4:8, 4:8].any()
     assert (images["optical"][:, 1, :, 4:8, 4:8] == 0.0).all()
     assert valid["sar"].all()
@@ -465,7 +465,7 @@ def test_mean_and_standard_deviation_are_those_of_the_distribution(
 
 
 def test_estimators_survive_saving(series: BuildingHeightEstimator, tmp_path: Path) -> None:
-    series.network.temperatures.copy_(torch.tensor([1.5, 0.7]))
+    series.network.temperatures.copy_(torch.tensor([1.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2]))
     series.save_pretrained(tmp_path / "model", card={"data": "none"})
     again = BuildingHeightEstimator.from_pretrained(tmp_path / "model")
     with torch.inference_mode():

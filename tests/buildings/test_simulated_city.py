@@ -11,8 +11,6 @@ import pytest
 import xarray as xr
 
 from benchmarks.synthetic.city import (
-    HIGHEST,
-    LOWEST,
     City,
     Cover,
     boxes_of,
@@ -20,6 +18,7 @@ from benchmarks.synthetic.city import (
     in_cells,
     make_city,
 )
+from benchmarks.synthetic.city_districts import HIGHEST, LOWEST
 from benchmarks.synthetic.city_images import (
     LAW,
     LEVELS,
