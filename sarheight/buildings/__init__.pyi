@@ -1,6 +1,7 @@
 from ._footprints import (
     Buildings,
     heights_from_raster,
+    heights_of_outlines,
     rasterise_buildings,
     read_buildings,
 )
@@ -84,6 +85,7 @@ __all__ = [
     "clear_sky_mask",
     "footprint_iou",
     "heights_from_raster",
+    "heights_of_outlines",
     "load_resnet_weights",
     "make_stack",
     "monthly_composite",

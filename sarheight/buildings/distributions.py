@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
@@ -136,6 +137,8 @@ NEIGHBOURHOOD = 9
 """Cells along a side over which images are averaged: single cells are speckle."""
 LEAST_VARIANCE = 0.02
 """Share of the largest variance below which a direction of the features counts as noise."""
+LEAST_SPREAD = 0.03
+"""The same as a standard deviation in normalised units: less is no property of places."""
 TYPICAL = 0.99
 """Share of the validation cells whose novelty is at most 1."""
 
@@ -221,14 +224,17 @@ class ImageNovelty(nn.Module):
             count = len(values)
             mean = values.mean(axis=0, dtype=np.float64)
             variances, axes = np.linalg.eigh(np.cov(values - mean, rowvar=False))
-            floor = LEAST_VARIANCE * variances.max()
-            whitening = axes / np.sqrt(np.maximum(variances, max(floor, 1e-12)))
+            floor = max(LEAST_VARIANCE * variances.max(), LEAST_SPREAD**2)
+            whitening = axes / np.sqrt(np.maximum(variances, floor))
             whitened.append((values - mean) @ whitening)
             self.get_buffer(f"{name}_mean").copy_(torch.from_numpy(mean))
             self.get_buffer(f"{name}_whitening").copy_(torch.from_numpy(whitening))
         joint = np.concatenate(whitened, axis=1)
         clusters = min(PROTOTYPES, count)
-        centres, _ = kmeans2(joint, clusters, minit="points", rng=np.random.default_rng(seed))
+        with warnings.catch_warnings():
+            # A cluster that loses all its places keeps its centre, which does no harm.
+            warnings.filterwarnings("ignore", message="One of the clusters is empty")
+            centres, _ = kmeans2(joint, clusters, minit="points", rng=np.random.default_rng(seed))
         # Where there are fewer places than prototypes, the last one is repeated.
         centres = centres[np.minimum(np.arange(PROTOTYPES), clusters - 1)]
         first = 0

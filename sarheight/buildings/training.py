@@ -206,6 +206,8 @@ def _binary_cross_entropy(logits: Tensor, share: Tensor, known: Tensor) -> Tenso
 LEVEL = 0.8
 RANGE = (-2.0, 2.0)
 """Bounds of the natural logarithms of the temperatures."""
+STEPS = 17
+"""Temperatures that are tried between them."""
 MAX_CELLS = 500_000
 """Cells that suffice to fit a few numbers."""
 LEAST_CELLS = 300
@@ -272,11 +274,15 @@ def _width(bins: HeightBins, heights: Tensor, truth: Tensor) -> float:
         width = torch.tensor(logarithm).exp()
         return float(_held(bins, heights, truth, width).float().mean()) - LEVEL
 
-    # Coverage grows with the temperature; without a root the nearer bound is taken.
-    ends = [excess(end) for end in RANGE]
-    if ends[0] < 0.0 < ends[1]:
-        return float(brentq(excess, *RANGE, xtol=1e-3))
-    return RANGE[0] if ends[0] > 0.0 else RANGE[1]
+    # Coverage grows with the temperature until the distribution is so flat that its interval leaves
+    # out the lowest heights. Where nothing gives 80 %, the temperature nearest to it is taken.
+    tried = np.linspace(*RANGE, STEPS)
+    found = np.array([excess(each) for each in tried.tolist()])
+    rising = np.flatnonzero((found[:-1] < 0.0) & (found[1:] >= 0.0))
+    if not rising.size:
+        return float(tried[np.argmin(np.abs(found))])
+    first = int(rising[0])
+    return float(brentq(excess, tried[first], tried[first + 1], xtol=1e-3))
 
 
 def _scale_sigma(estimator: BuildingHeightEstimator, batches: Iterable[Sample]) -> None:
