@@ -33,7 +33,7 @@ __all__ = ["GOALS", "ROWS", "main"]
 
 SEEDS = 3
 BATCH = 16
-SMALL = Size(cells=128, training=32, validation=4, test=6, outside=2, epochs=12, stride=16)
+SMALL = Size(cells=128, training=32, validation=4, test=6, outside=2, epochs=6, stride=16)
 LARGE = Size(cells=512, training=60, validation=6, test=12, outside=4, epochs=100, stride=32)
 SHORT_RATE = 5e-4
 """Learning rate of the published network in a few hundred steps. The printed one, 1e-4, is for
