@@ -46,12 +46,18 @@ class Maps:
     built : array of bool, shape (patches, rows, columns)
         Where there is a building, from all months: where the network gives it a chance above one
         half; of a network without chances, where it is `BUILT_FROM` or higher.
+    interval : array, shape (2, patches, rows, columns)
+        Limits of the 80 % interval in metres; of a network without chances, no patches.
+    novelty : array, shape (patches, rows, columns)
+        Distance of the images from those of training; likewise.
     """
 
     truth: NDArray[np.float32]
     months: NDArray[np.float32]
     series: NDArray[np.float32]
     built: NDArray[np.bool_]
+    interval: NDArray[np.float32]
+    novelty: NDArray[np.float32]
 
 
 def estimated(
