@@ -100,6 +100,20 @@ def test_a_netcdf_file_without_a_chunk_is_refused(netcdf: Path) -> None:
         output.open_result(netcdf)
 
 
+@pytest.mark.parametrize("address", [0, 1 << 40])
+def test_a_netcdf_file_that_lost_the_address_of_a_chunk_is_refused(
+    netcdf: Path, address: int
+) -> None:
+    with h5py.File(netcdf) as file:
+        found = file["sigma0"].id.get_chunk_info(0).byte_offset
+    data = netcdf.read_bytes()
+    old, new = (value.to_bytes(8, "little") for value in (found, address))
+    assert data.count(old) == 1
+    netcdf.write_bytes(data.replace(old, new))
+    with pytest.raises(DamagedFileError, match=r"of 'sigma0'|cannot be read"):
+        output.open_result(netcdf)
+
+
 def test_the_numbers_of_a_netcdf_file_have_checksums(netcdf: Path) -> None:
     with h5py.File(netcdf) as file:
         assert {
