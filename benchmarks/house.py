@@ -31,6 +31,7 @@ LINE = (
     ("errors",),
     ("_runtime",),
     ("_files",),
+    ("_html",),
     ("ellipsoid",),
     ("orbit",),
     ("ground_range",),
@@ -49,10 +50,12 @@ LINE = (
     ("product",),
     ("plot",),
     ("output",),
+    ("series",),
     ("learning",),
     ("terrain", "buildings", "zones"),
     ("settings",),
     ("batch",),
+    ("view",),
     ("cli",),
 )
 """The rooms in order: none imports one of a later entry, or of its own."""

@@ -23,7 +23,7 @@ copyright = author
 version = release = installed_version("sarheight")
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
@@ -39,6 +39,13 @@ html_title = f"sarheight {release}"
 
 myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 3
+
+# Notebooks are kept without outputs, and run in a folder of their own when pages are made.
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
+nb_merge_streams = True
 
 autosummary_generate = True
 # A room lists what its `__all__` offers, wherever that is defined.

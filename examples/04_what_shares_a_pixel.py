@@ -4,9 +4,9 @@
 
 What exactly mixes in one pixel of a folded ridge, and in what ratio?
 
-The mapping between pixels and ground is one to many. It can be held in the hand: asked for the
-cells of a pixel, for the pixels of a cell, or taken as a sparse matrix. The ridge is a formula, and
-the orbit a simulated one.
+The mapping between pixels and ground is one to many. It can be asked for the cells of a pixel or
+for the pixels of a cell, or taken as a sparse matrix. The ridge is a formula at its true scale,
+and the orbit a simulated one.
 """
 
 import matplotlib.pyplot as plt
@@ -39,8 +39,9 @@ orbit = orbit.rotate(look_at(orbit, *place.values(), incidence=34.0))
 grid = RadarGrid.over(orbit, **place, lines=100, samples=500)
 
 # %%
-# Ask for the pixel that sees the middle of the slope facing the radar. The weights are energies at
-# unit reflectivity: how bright the law makes a cell, times how much of it falls into the pixel.
+# Ask for the pixel that sees the middle of the slope facing the radar. The weights are radar
+# cross-sections at unit reflectivity: how bright the law makes a cell, times how much of it falls
+# into the pixel.
 
 cells = mapping(dem, grid, orbit, law=Muhleman())
 seen = geo2rdr(dem, grid, orbit)
@@ -58,7 +59,7 @@ column, where = np.unique(sharing["column"], return_inverse=True)
 ratio = 100 * np.bincount(where, sharing["ratio"])
 figure, (top, bottom) = plt.subplots(2, 1, figsize=(9, 6.5), layout="constrained", sharex=True)
 top.fill_between(east, heights[row], color="#d8d2c4")
-top.set(ylabel="height (m)", title="the cells of one pixel, and their part of its energy")
+top.set(ylabel="height (m)", title="the cells of one pixel, and their part of it", aspect="equal")
 marks = top.scatter(east[column], heights[row, column], c=ratio, cmap="viridis_r", s=60, zorder=3)
 figure.colorbar(marks, ax=top, label="%")
 bottom.plot(east, seen["sample"][row], color="black", lw=1)

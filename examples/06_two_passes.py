@@ -2,74 +2,79 @@
 06 Two passes together
 ======================
 
-What one pass folds, another may see laid open. How much better is it to solve both at once?
+What one pass folds, another may see open. What does each keep, and what does one map of both gain?
 
-An ascending and a descending image of the same ground, both simulated with speckle, and the
-reconstruction from either and from both. The ground scatters by constant γ⁰ times a brightness of
-its own, so that both passes see the same. The elevations are those of matplotlib's Jacksboro fault
-with their posts 30 m apart.
+An ascending and a descending image of a deep valley, both simulated with speckle. The ground
+scatters by constant γ⁰ times a brightness of its own, so that both passes see the same. The valley
+is simulated at its true scale.
 """
 
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from matplotlib.cbook import get_sample_data
 from scipy.ndimage import gaussian_filter
 
-from sarheight.dem import coarsen
 from sarheight.grid import RadarGrid
 from sarheight.illumination import ConstantGamma, simulate
-from sarheight.layover import reconstruct
+from sarheight.layover import composite, local_resolution, reconstruct
 from sarheight.orbit import Orbit, look_at
 
-heights = get_sample_data("jacksboro_fault_dem.npz")["elevation"][:342, :402].astype(np.float32)
-y, x = (30.0 * np.arange(size) for size in heights.shape)
-fine = xr.DataArray(
-    heights,
-    coords={"y": 4_059_000.0 - y, "x": 740_000.0 + x},
-    attrs={"units": "m", "vertical_datum": "ellipsoid"},
-).rio.write_crs("EPSG:32616")
-place = {"latitude": 36.6, "longitude": -84.25}
+# %%
+# A winding valley: flat ground between walls of 1100 m, and hills above.
 
 random = np.random.default_rng(3)
-patches = gaussian_filter(random.standard_normal(heights.shape), 12)
+y, x = (60.0 * np.arange(size) for size in (120, 140))
+across = np.abs(x[None, :] - 4200.0 - 800.0 * np.sin(y / 1500.0)[:, None])
+heights = 600.0 + 1100.0 / (1.0 + np.exp((1500.0 - across) / 330.0))
+hills = gaussian_filter(random.standard_normal(heights.shape), 4)
+heights += 60.0 * hills / hills.std() * np.clip(across / 1500.0, 0.0, 1.0)
+dem = xr.DataArray(
+    heights.astype(np.float32),
+    coords={"y": 5_098_500.0 - y, "x": 573_200.0 + x},
+    attrs={"units": "m", "vertical_datum": "ellipsoid"},
+).rio.write_crs("EPSG:32632")
+patches = gaussian_filter(random.standard_normal(heights.shape), 6)
 truth = 10 ** ((4.0 * patches / patches.std() - 12.0) / 10)
 
 # %%
 # The two passes look from opposite sides. Their images share nothing but the ground.
 
 law = ConstantGamma(1.0)
+place = {"latitude": 46.005, "longitude": 10.0}
 scenes = {}
 for seed, name in enumerate(("ascending", "descending")):
     orbit = Orbit.circular(**place, ascending=name == "ascending")
-    orbit = orbit.rotate(look_at(orbit, *place.values(), incidence=34.0, height=500.0))
-    grid = RadarGrid.over(orbit, **place, lines=1320, samples=1500, height=500.0)
-    scenes[name] = simulate(fine, grid, orbit, law=law, reflectivity=truth, looks=4.4, seed=seed)
+    orbit = orbit.rotate(look_at(orbit, *place.values(), incidence=34.0, height=1200.0))
+    grid = RadarGrid.over(orbit, **place, lines=980, samples=1260, height=1200.0, looks=4.4)
+    scenes[name] = simulate(dem, grid, orbit, law=law, reflectivity=truth, looks=4.4, seed=seed)
 
 # %%
-# Solved together, each pass learns from the other where it is folded itself. Each has its own γ⁰
-# and its own variance, by which the two are averaged. The law is told: fitted to so small a scene,
-# it would take slopes that happen to be bright for a law of the angle.
+# Reconstructed in one call, each pass keeps its own γ⁰, and borrows from the other only where the
+# scene shows that this helps. One map of both is a composite: each place mainly from the pass that
+# images it most finely.
 
-dem = coarsen(fine, 90.0)
-found = {name: reconstruct(scene, dem, law=law) for name, scene in scenes.items()}
-both = reconstruct(list(scenes.values()), dem, law=law)
-precision = both["gamma0"] ** 2 / both["gamma0_variance"]
-gamma = {name: result["gamma0"] for name, result in found.items()}
-gamma["both"] = (both["gamma0"] * precision).sum("time") / precision.sum("time")
+both = reconstruct(list(scenes.values()), dem)
+resolution = [local_resolution(scene, dem) for scene in scenes.values()]
+gamma0 = {name: both["gamma0"].isel(time=number) for number, name in enumerate(scenes)}
+gamma0["composite"] = composite(both, resolution)["gamma0"].squeeze()
 
 # %%
-# Cells that at least one pass sees folded, against the mean brightness under each.
+# Cells that at least one pass sees folded are outlined.
 
-known = truth.reshape(dem.shape[0], 3, dem.shape[1], 3).mean(axis=(1, 3))
-folded = np.logical_or(*(result["mask"].isin([2, 3, 6]).values for result in found.values()))
-figure, axes = plt.subplots(2, 2, figsize=(9.5, 7.4), layout="constrained")
-for panel, (name, values) in zip(axes.flat, {"truth": known, **gamma}.items(), strict=True):
+folded = both["mask"].isin([2, 3, 6])
+somewhere = folded.any("time").values
+figure, axes = plt.subplots(2, 2, figsize=(9.6, 8), layout="constrained", sharex=True, sharey=True)
+extent = (0.0, 8.4, 0.0, 7.2)
+for panel, (name, values) in zip(axes.flat, {"truth": truth, **gamma0}.items(), strict=True):
     decibels = 10 * np.log10(np.maximum(np.asarray(values), 1e-6))
-    rms = np.sqrt(np.nanmean((decibels - 10 * np.log10(known))[folded] ** 2))
-    print(f"{name:11} RMS error {rms:.2f} dB in the {folded.mean():.0%} of cells in folds")
-    drawn = panel.imshow(decibels, cmap="gray", vmin=-22, vmax=-3)
-    panel.set(title=f"{name}, {rms:.2f} dB off in folds", xticks=[], yticks=[])
+    rms = np.sqrt(np.nanmean((decibels - 10 * np.log10(truth))[somewhere] ** 2))
+    print(f"{name:11} RMS error {rms:.2f} dB in the {somewhere.mean():.0%} of cells in folds")
+    drawn = panel.imshow(decibels, cmap="gray", vmin=-22, vmax=-3, extent=extent)
+    own = somewhere if name not in scenes else folded.isel(time=list(scenes).index(name)).values
+    panel.contour(own[::-1], [0.5], extent=extent, colors="#D55E00", linewidths=0.7)
+    panel.set_title(f"{name}, {rms:.2f} dB off in folds")
 axes[0, 0].set_title("truth")
+for panel in axes[1]:
+    panel.set_xlabel("km")
 figure.colorbar(drawn, ax=axes, label="γ⁰ (dB)", shrink=0.6)
 figure.savefig("two_passes.png", dpi=110)

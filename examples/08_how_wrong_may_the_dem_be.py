@@ -6,14 +6,12 @@ The shares in which a pixel is taken apart follow the elevation model. How fast 
 its heights are off, and does a prior help?
 
 The same simulated image is reconstructed with elevation models of growing error, whose neighbouring
-cells err alike as those of real ones do. The elevations are those of matplotlib's Jacksboro fault
-with their posts 30 m apart; the reconstruction gets 90 m.
+cells err alike as those of real ones do. The terrain has 30 m posts; the reconstruction gets 90 m.
 """
 
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from matplotlib.cbook import get_sample_data
 from scipy.ndimage import gaussian_filter
 
 from sarheight.dem import coarsen
@@ -22,17 +20,25 @@ from sarheight.illumination import ConstantGamma, simulate
 from sarheight.layover import PosteriorMean, Reallocation, masks, reconstruct
 from sarheight.orbit import Orbit, look_at
 
-heights = get_sample_data("jacksboro_fault_dem.npz")["elevation"][:342, :402].astype(np.float32)
-y, x = (30.0 * np.arange(size) for size in heights.shape)
+# %%
+# A simulated volcano at its true scale: a cone of 1800 m with gullies and a caldera.
+
+y, x = (30.0 * np.arange(size) for size in (240, 240))
+north, east = 3600.0 - y[:, None], x[None, :] - 3600.0
+radius, angle = np.hypot(north, east), np.arctan2(north, east)
+heights = 2400.0 * np.exp(-np.maximum(radius, 560.0) / 2600.0)
+heights -= 340.0 * (1.0 - np.minimum(radius / 560.0, 1.0) ** 6)  # the caldera
+gullies = np.cos(19 * angle + 1.5 * np.sin(3 * angle))
+heights += 45.0 * gullies * np.exp(-(((radius - 1800.0) / 1100.0) ** 2))
 fine = xr.DataArray(
-    heights,
-    coords={"y": 4_059_000.0 - y, "x": 740_000.0 + x},
+    heights.astype(np.float32),
+    coords={"y": 4_180_000.0 - y, "x": 496_400.0 + x},
     attrs={"units": "m", "vertical_datum": "ellipsoid"},
-).rio.write_crs("EPSG:32616")
-place = {"latitude": 36.6, "longitude": -84.25}
+).rio.write_crs("EPSG:32633")
+place = {"latitude": 37.735, "longitude": 15.0}
 orbit = Orbit.circular(**place, ascending=False)
-orbit = orbit.rotate(look_at(orbit, *place.values(), incidence=34.0, height=500.0))
-grid = RadarGrid.over(orbit, **place, lines=1320, samples=1500, height=500.0)
+orbit = orbit.rotate(look_at(orbit, *place.values(), incidence=32.0, height=800.0))
+grid = RadarGrid.over(orbit, **place, lines=1000, samples=1200, height=800.0)
 
 # %%
 # Ground of constant γ⁰ times a brightness that changes smoothly from place to place: that suits the

@@ -2,8 +2,8 @@
 09 Does the image lie where it should?
 ======================================
 
-An orbit that is off, a clock, heights from the wrong zero: all of them put the image beside the
-terrain. Its simulation from the elevation model shows by how much.
+An orbit or a clock that is off, or heights above the wrong zero, put the image beside the terrain.
+Its simulation from the elevation model shows by how much.
 
 The image is simulated from the elevations of matplotlib's Jacksboro fault, and then displaced.
 """
@@ -14,37 +14,43 @@ import xarray as xr
 from matplotlib.cbook import get_sample_data
 
 from sarheight.coregistration import apply_shift, estimate_shift
-from sarheight.dem import coarsen
 from sarheight.grid import RadarGrid
 from sarheight.illumination import simulate
 from sarheight.orbit import Orbit, look_at
 from sarheight.scene import Scene
 
-heights = get_sample_data("jacksboro_fault_dem.npz")["elevation"][:342, :402].astype(np.float32)
-y, x = (30.0 * np.arange(size) for size in heights.shape)
-fine = xr.DataArray(
+# %%
+# The elevations come with matplotlib, at their true scale: whole metres every three seconds of arc.
+
+with np.load(get_sample_data("jacksboro_fault_dem.npz", asfileobj=False)) as sample:
+    heights = sample["elevation"].astype(np.float32)
+    north, step = float(max(sample["ymin"], sample["ymax"])), float(sample["dy"])
+    y = north - step * (np.arange(heights.shape[0]) + 0.5)
+    x = float(sample["xmin"]) + float(sample["dx"]) * (np.arange(heights.shape[1]) + 0.5)
+dem = xr.DataArray(
     heights,
-    coords={"y": 4_059_000.0 - y, "x": 740_000.0 + x},
+    coords={"y": y, "x": x},
     attrs={"units": "m", "vertical_datum": "ellipsoid"},
-).rio.write_crs("EPSG:32616")
-place = {"latitude": 36.6, "longitude": -84.25}
+).rio.write_crs("EPSG:4326")
+place = {"latitude": float(y.mean()), "longitude": float(x.mean())}
 orbit = Orbit.circular(**place, ascending=False)
 orbit = orbit.rotate(look_at(orbit, *place.values(), incidence=34.0, height=500.0))
-grid = RadarGrid.over(orbit, **place, lines=1000, samples=1150, height=500.0)
+grid = RadarGrid.over(
+    orbit, **place, lines=1250, samples=1250, height=500.0, line_spacing=30.0, sample_spacing=30.0
+)
 
 # %%
-# The elevation model that we have is three times coarser, and forty metres too low: its zero is
-# the geoid, and nobody said so. From now on the image lies 40 m / tan(34°) = 59 m too near.
+# The elevation model that we have is forty metres too low: its zero is the geoid, and nobody said
+# so. So the image lies 40 m / tan(34°) = 59 m too near.
 
-scene = simulate(fine, grid, orbit, looks=4.4, seed=1)
-dem = coarsen(fine, 90.0)
+scene = simulate(dem, grid, orbit, looks=4.4, seed=1)
 low = (dem - 40.0).assign_attrs(dem.attrs)
 
 shift = estimate_shift(scene, low)
 print(shift)
 
 # %%
-# What is put right is the timing of the image, not its pixels. Nothing remains of the shift.
+# What is corrected is the timing of the image, not its pixels. Nothing remains of the shift.
 
 better: Scene = apply_shift(scene, shift)
 print(estimate_shift(better, low))
@@ -57,7 +63,7 @@ table = shift.windows
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
 left.imshow(10 * np.log10(scene.image.clip(1e-3)), cmap="gray", vmin=-20, vmax=5)
 arrows = (table[name] for name in ("sample", "line", "sample_shift", "line_shift"))
-left.quiver(*arrows, color="#D55E00", angles="xy", scale_units="xy", scale=0.06)
+left.quiver(*arrows, color="#D55E00", angles="xy", scale_units="xy", scale=0.02)
 left.set(title="simulated image; shifts of the windows", xlabel="sample", ylabel="line")
 right.plot(table["sample_shift"], table["line_shift"], ".", color="#0072B2", label="windows")
 right.errorbar(

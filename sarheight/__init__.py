@@ -38,8 +38,10 @@ if TYPE_CHECKING:
         rtc,
         scene,
         sentinel1,
+        series,
         settings,
         terrain,
+        view,
         zones,
     )
 
@@ -68,8 +70,10 @@ __all__ = [
     "rtc",
     "scene",
     "sentinel1",
+    "series",
     "settings",
     "terrain",
+    "view",
     "zones",
 ]
 

@@ -27,6 +27,7 @@ __all__ = [
     "OutputError",
     "ProductError",
     "SarheightError",
+    "SeriesError",
     "SettingsError",
     "StackError",
     "UnsafeAddressError",
@@ -146,6 +147,10 @@ class StackError(SarheightError, ValueError):
 
     In bands, months, grid, or units.
     """
+
+
+class SeriesError(SarheightError, ValueError):
+    """Dates of a series do not belong together, or not to the stack that they are to extend."""
 
 
 class DatasetError(SarheightError, ValueError):

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import urlsplit
 
 from sarheight.errors import ProductError
+from sarheight.sentinel1.eopf import is_store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,8 +114,9 @@ def open_product(
     ----------
     source : str or path
         Folder, zip or URL of a product. Of Sentinel-1: a SAFE folder, a zip of one, or a URL of
-        either (``https://``, ``s3://`` …; these need the extra ``fetch``). Of NISAR: the HDF5 file
-        (``.h5``) of an RSLC.
+        either (``https://``, ``s3://`` …; these need the extra ``fetch``), or an EOPF store
+        (``.zarr``, ``.zarr.zip``, or a URL of the former). Of NISAR: the HDF5 file (``.h5``) of an
+        RSLC.
     storage_options : mapping, optional
         Options of fsspec's file system, such as ``{"anon": True}`` for an open bucket.
 
@@ -149,13 +151,13 @@ def is_product(source: str | os.PathLike[str]) -> bool:
     Returns
     -------
     bool
-        True for folders other than Zarr stores, zips, HDF5 files, manifests, and URLs.
+        True for zips, HDF5 files, manifests, URLs, and folders, of Zarr stores only those of EOPF
+        products.
     """
     text = str(source)
     if "://" in text:
         return bool(urlsplit(text).netloc or urlsplit(text).path)
     path = PurePath(text.lower().rstrip("/"))
-    return (
-        path.suffix in {".safe", ".zip", ".h5", ".hdf5"}
-        or (os.path.isdir(text) and path.suffix != ".zarr")  # noqa: PTH112
-    )
+    if path.suffix == ".zarr":
+        return is_store(source)
+    return path.suffix in {".safe", ".zip", ".h5", ".hdf5"} or os.path.isdir(text)  # noqa: PTH112

@@ -8,35 +8,44 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sarheight._files import parse_json, reason
+from sarheight._html import card, map_drawing
+from sarheight.doppler import DopplerLUT
 from sarheight.ellipsoid import (
     SPEED_OF_LIGHT,
+    geodetic,
     ground_distances,
     look_sign,
     points_at_ranges,
+    vertical,
 )
-from sarheight.grid import RadarGrid, require_positive
-from sarheight.orbit import parse_compact_time, seconds_between
+from sarheight.errors import DamagedFileError
+from sarheight.grid import Burst, RadarGrid, require_positive
+from sarheight.ground_range import GroundRange
+from sarheight.orbit import Orbit, parse_compact_time, seconds_between
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     import xarray as xr
 
-    from sarheight.orbit import Orbit
-
 __all__ = [
     "ACQUISITION",
+    "GEOMETRY",
     "Calibration",
     "Scene",
     "acquisition_json",
     "acquisition_record",
     "acquisitions",
+    "geometries",
+    "geometry_json",
     "ground_sample_spacing",
     "looks_for_spacing",
     "multilook",
@@ -150,6 +159,63 @@ class Scene:
             self.grid.first_time, self.grid.last_time
         )
         self.grid.require_doppler()
+
+    def outline(self) -> NDArray[np.float64]:
+        """Return the outline of the image on the ellipsoid.
+
+        Returns
+        -------
+        array, shape (4, 2)
+            Longitude and latitude in degrees at height zero, zero Doppler, of the first line's near
+            and far end, and the last line's far and near end; NaN where a range does not reach the
+            ellipsoid.
+        """
+        orbit, side = self.orbit.with_epoch(self.grid.epoch), look_sign(self.grid.look_side)
+        corners = []
+        for line, samples in ((0, (0, -1)), (self.grid.lines - 1, (-1, 0))):
+            ranges = self.grid.slant_range(line, [s % self.grid.samples for s in samples])
+            for distance in ranges:
+                time = float(self.grid.azimuth_time(line, distance))
+                point = points_at_ranges(*orbit.state(time), distance[None], side, 0.0)[0]
+                corners.append(geodetic(point, 0.0)[::-1])
+        return np.array(corners)
+
+    def _incidences(self) -> list[float]:
+        """Return the incidence on the ellipsoid in degrees, near and far in the middle line."""
+        line = 0.5 * (self.grid.lines - 1)
+        orbit, side = self.orbit.with_epoch(self.grid.epoch), look_sign(self.grid.look_side)
+        found = []
+        for distance in self.grid.slant_range(line, [0, self.grid.samples - 1]):
+            state = orbit.state(float(self.grid.azimuth_time(line, distance)))
+            point = points_at_ranges(*state, distance[None], side, 0.0)[0]
+            cosine = vertical(*geodetic(point, 0.0)) @ (state[0] - point) / distance
+            found.append(float(np.degrees(np.arccos(cosine))))
+        return found
+
+    def _repr_html_(self) -> str:
+        """Show the footprint and the numbers that matter, in a notebook; loads nothing."""
+        outline = self.outline()
+        near_first, far_first, _, near_last = outline
+        angles = " to ".join(f"{angle:.1f}°" for angle in self._incidences())
+        values = self.image.variable._data  # noqa: SLF001  # `data` would load a lazy image
+        kind = "in memory" if isinstance(values, np.ndarray) else "read when it is needed"
+        _, velocity = self.orbit.with_epoch(self.grid.epoch).state([self.grid.first_time])
+        facts = self.grid.facts() | {
+            "incidence": f"{angles} on the ellipsoid",
+            "flight": "ascending" if velocity[0, 2] > 0.0 else "descending",
+            "spacing": f"{self.grid.line_spacing(self.orbit):.4g} m × "
+            f"{ground_sample_spacing(self.grid, self.orbit):.4g} m on the ground",
+            "calibration": f"{self.calibration}, linear power",
+            "image data": f"{self.image.dtype}, {self.image.nbytes / 1e6:.4g} MB, {kind}",
+            "orbit": self.orbit.source,
+        }
+        if not np.isfinite(outline).all():
+            return card("Scene", facts | {"incidence": ""}, "")
+        # Beside the near edge, away from the ground that is seen.
+        aside = 0.12 * (near_first - far_first)
+        flight = np.array([near_first + aside, near_last + aside])
+        look = np.array([0.5 * (near_first + near_last) + aside, outline.mean(axis=0)])
+        return card("Scene", facts, map_drawing("footprint", outline, flight, look))
 
     def _require_power(self) -> None:
         """Refuse an image in memory whose typical power overflows single precision when squared."""
@@ -529,3 +595,119 @@ def polarisation_names(scene: Scene) -> list[str]:
     if "polarisation" in scene.image.coords:
         return [str(name) for name in np.atleast_1d(scene.image["polarisation"].values)]
     return list(scene.grid.polarisations)
+
+
+# Sampling and orbit as JSON: fields by name, exact to the last bit.
+
+GEOMETRY = "geometry"
+"""Attribute of a result with the sampling and the orbit of its images."""
+LARGEST_GEOMETRY = 200_000
+"""Characters; a result does not keep a longer geometry, as of a large table of Doppler centroids,
+because formats repeat attributes in each file and limit their length."""
+
+
+def geometry_json(passes: Iterable[tuple[RadarGrid, Orbit]]) -> str:
+    """Write the sampling and the orbit of the images of a result.
+
+    Parameters
+    ----------
+    passes : iterable of (RadarGrid, Orbit)
+        One for each image. The orbit is cropped to the time span of the image, in which it stays
+        the same to the last bit.
+
+    Returns
+    -------
+    str
+        JSON: a list with a record for each image, or an empty list where that would be very long.
+    """
+    records = []
+    for grid, orbit in passes:
+        near = orbit.with_epoch(grid.epoch).crop(grid.first_time, grid.last_time)
+        records.append(f'{{"radar_grid": {grid_to_json(grid)}, "orbit": {orbit_to_json(near)}}}')
+    text = f"[{', '.join(records)}]"
+    return text if len(text) <= LARGEST_GEOMETRY else "[]"
+
+
+def geometries(attributes: Mapping[Any, Any]) -> list[tuple[RadarGrid, Orbit]]:
+    """Read the sampling and the orbit of the images of a result.
+
+    Parameters
+    ----------
+    attributes : mapping
+        Attributes of the result.
+
+    Returns
+    -------
+    list of (RadarGrid, Orbit)
+        One for each pass; empty where the result has none.
+
+    Raises
+    ------
+    DamagedFileError
+        If they cannot be read.
+    """
+    stored = attributes.get(GEOMETRY, "[]")
+    with _explain_unreadable("geometry"):
+        records = json.loads(stored) if isinstance(stored, str) else list(stored)
+        texts = [(json.dumps(one["radar_grid"]), json.dumps(one["orbit"])) for one in records]
+    return [(grid_from_json(grid), orbit_from_json(orbit)) for grid, orbit in texts]
+
+
+def _to_json(record: RadarGrid | Orbit) -> str:
+    """Write the fields of a dataclass: arrays as lists, times in ISO 8601."""
+    return json.dumps(
+        asdict(record),
+        default=lambda value: str(value) if isinstance(value, np.datetime64) else value.tolist(),
+    )
+
+
+def grid_to_json(grid: RadarGrid) -> str:
+    """Write a grid as JSON, exact to the last bit."""
+    return _to_json(grid)
+
+
+def grid_from_json(text: str) -> RadarGrid:
+    """Read a grid that `grid_to_json` has written."""
+    with _explain_unreadable("radar grid"):
+        values = parse_json(text, "radar grid")
+        epoch, records = np.datetime64(values.pop("epoch")), values.pop("ground_range")
+        ground_range = None if records is None else GroundRange(**records)
+        bursts = tuple(Burst(**_tuples(burst)) for burst in values.pop("bursts"))
+        table = values.pop("doppler", None)
+        return RadarGrid(
+            epoch=epoch,
+            ground_range=ground_range,
+            doppler=None if table is None else DopplerLUT(**table),
+            bursts=bursts,
+            **_tuples(values),
+        )
+
+
+def orbit_to_json(orbit: Orbit) -> str:
+    """Write an orbit as JSON: epoch, state vectors and source."""
+    return _to_json(orbit)
+
+
+def orbit_from_json(text: str) -> Orbit:
+    """Read an orbit that `orbit_to_json` has written."""
+    with _explain_unreadable("orbit"):
+        values = parse_json(text, "orbit")
+        return Orbit(epoch=np.datetime64(values.pop("epoch")), **values)
+
+
+@contextmanager
+def _explain_unreadable(content: str) -> Iterator[None]:
+    """Turn the errors of damaged or unknown content into one that says what to do."""
+    try:
+        yield
+    except Exception as error:
+        msg = (
+            f"the file's {content} cannot be read ({reason(error)}); expected one written by this "
+            "version: write the file again, or pass the annotation"
+        )
+        raise DamagedFileError(msg) from error
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """Turn the lists of JSON into tuples."""
+    return {key: tuple(item) if isinstance(item, list) else item for key, item in values.items()}

@@ -1,6 +1,6 @@
 """DEMs made of formulas, in any map projection.
 
-Import it as ``from tests.dems import dem_around, hills, ranges``.
+Import it as ``from tests.dems import dem_around, geoid_bytes, hills, ranges``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import numpy as np
 import pyproj
 import rioxarray  # noqa: F401 - registers the accessor
 import xarray as xr
+from affine import Affine
 from numpy.typing import NDArray
+from rasterio.io import MemoryFile
 from scipy.ndimage import gaussian_filter
 
 Floats = NDArray[np.float64]
@@ -111,3 +113,23 @@ def positions(dem: xr.DataArray, heights: Floats | None = None) -> Floats:
     longitude, latitude = to_geographic.transform(x, y)
     values = dem.values.astype(np.float64) if heights is None else heights
     return np.stack(TO_EARTH_FIXED.transform(longitude, latitude, values), axis=-1)
+
+
+def geoid_bytes(height: float) -> bytes:
+    """Write a grid of the whole Earth as PROJ takes it."""
+    values = np.full((181, 361), height, dtype=np.float32)
+    with MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff",
+            height=181,
+            width=361,
+            count=1,
+            dtype="float32",
+            crs="EPSG:4326",
+            transform=Affine(1.0, 0.0, -180.5, 0.0, -1.0, 90.5),
+        ) as sink:
+            sink.write(values, 1)
+            sink.update_tags(TYPE="VERTICAL_OFFSET_GEOGRAPHIC_TO_VERTICAL", AREA_OR_POINT="Point")
+            sink.set_band_description(1, "geoid_undulation")
+            sink.set_band_unit(1, "metre")
+        return bytes(memory.read())

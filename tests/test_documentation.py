@@ -1,17 +1,23 @@
-"""The code in the README and in the user's guide runs, on a made scene."""
+"""The code in the README, in the user's guide and in the notebooks runs, on a made scene."""
 
 from __future__ import annotations
 
+import ast
+import io
+import json
 import re
 import shlex
 import shutil
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
 from typer.testing import CliRunner
@@ -22,6 +28,7 @@ from sarheight.layover import reconstruct
 from sarheight.output import write
 from sarheight.sentinel1 import read_grid
 from tests.annotations import annotation_xml, eof_xml
+from tests.dems import geoid_bytes
 from tests.flattened_products import hyp3_folder
 from tests.mountains import PLAIN, mountain, raster
 from tests.products import grd_product, pack
@@ -37,8 +44,18 @@ PAGES = [
         if BUILT.isdisjoint(page.relative_to(ROOT).parts)
     ),
 ]
+NOTEBOOKS = sorted((ROOT / "docs/tutorials").glob("*.ipynb"))
+LEARNING = {"height-map", "zone-map"}
+"""Notebooks that need torch."""
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DATUMS = {"glo30": "EGM2008", "glo90": "EGM2008", "srtm": "EGM96"}
+"""The vertical datums of DEMs by their names."""
+NAMED_DEM = re.compile(r"""(?:--dem |open_dem\()"?((?!auto|simulated)[\w]+\.tif)"?([^\n]*)""")
 DIGITAL_NUMBER = 474.0
+ORBIT_NAME = "S1A_OPER_AUX_POEORB_OPOD_20240121T080000_V20231231T225942_20240102T005942.EOF"
+CACHE = "cache"
+UNDULATION = 48.0
+"""Height of the geoid above the ellipsoid in metres."""
 
 
 def stem(page: Path) -> str:
@@ -77,7 +94,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make the files that the pages speak of: a small ridge under a simulated radar."""
     folder = tmp_path_factory.mktemp("scene")
     dem = raster(mountain())
-    dem.drop_attrs().rio.write_crs(dem.rio.crs).rio.to_raster(folder / "dem.tif")
+    # As of Copernicus, whose heights refer to a geoid and whose files do not say so.
+    geoid = folder / CACHE / "geoid" / "us_nga_egm08_25.tif"
+    geoid.parent.mkdir(parents=True)
+    geoid.write_bytes(geoid_bytes(UNDULATION))
+    above_geoid = (dem - UNDULATION).drop_attrs().rio.write_crs(dem.rio.crs)
+    above_geoid.rio.to_raster(folder / "glo30.tif")
     grid, orbit = synthetic_grid(lines=350, samples=450, height=PLAIN, looks=4.4)
     west = (dem.x < dem.x.mean()).broadcast_like(dem).transpose("y", "x")
     cover = xr.where(west, 10, 60).astype("uint8").rio.write_crs(dem.rio.crs)
@@ -105,6 +127,7 @@ def beside_files(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Stand in a folder of one's own that has these files."""
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SARHEIGHT_CACHE", str(tmp_path / CACHE))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=stem)
@@ -118,6 +141,8 @@ def test_python_runs_as_it_stands(page: Path) -> None:
     if page.name == "README.md":
         assert Path("unfolded/unfolded_gamma0_vv.tif").exists()
         assert np.isfinite(names["result"]["gamma0"]).mean() > 0.5
+        lowest = float(names["heights"].min())
+        assert lowest == pytest.approx(PLAIN, abs=1.0), "heights are not above the ellipsoid"
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=stem)
@@ -127,3 +152,108 @@ def test_commands_run_as_they_stand(page: Path) -> None:
     for command in commands(page):
         done = CliRunner().invoke(app, command)
         assert done.exit_code == 0, f"{shlex.join(command)}: {done.output} {done.exception}"
+
+
+def code_cells(notebook: Path) -> list[str]:
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return [re.sub(r"^%.*$", "", text, flags=re.MULTILINE) for text in texts]
+
+
+def run_cells(notebook: Path, **changes: object) -> dict[str, Any]:
+    """Run the cells of a notebook as Jupyter does, in this interpreter; return all names.
+
+    `changes` replace what the first cell sets.
+    """
+    names: dict[str, Any] = {}
+    drawn = 0
+    for number, text in enumerate(code_cells(notebook)):
+        tree = ast.parse(text)
+        shown = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, f"{notebook.name}, cell {number}", "exec"), names)  # noqa: S102
+        if shown is not None:
+            value = eval(compile(ast.Expression(shown.value), notebook.name, "eval"), names)  # noqa: S307
+            if isinstance(value, Figure):
+                value.savefig(io.BytesIO())
+                drawn += 1
+        if number == 0:
+            assert set(changes) <= set(names)
+            names.update(changes)
+    plt.close("all")
+    assert drawn
+    return names
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=stem)
+def test_notebooks_are_kept_without_outputs(notebook: Path) -> None:
+    found = nbformat.read(notebook, as_version=4)
+    nbformat.validate(found)
+    for cell in found.cells:
+        assert not cell.get("outputs"), "clear the outputs: they change with every run"
+        assert cell.get("execution_count") is None
+    assert found.metadata.kernelspec.name == "python3"
+    settings = code_cells(notebook)[0]
+    assert settings.startswith("REAL_DATA = False")
+    assert ('DEM = "glo30.tif"' in settings) == ('VERTICAL = "EGM2008"' in settings)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=stem)
+def test_notebooks_run_as_they_stand(
+    notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if notebook.stem in LEARNING:
+        pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    names = run_cells(notebook)
+    assert names["truth" if "truth" in names else "ground"] is not None
+
+
+@pytest.mark.usefixtures("beside_files")
+def test_the_first_notebook_takes_a_product_with_orbit_and_dem() -> None:
+    names = run_cells(ROOT / "docs/tutorials/gamma0.ipynb", REAL_DATA=True)
+    assert float(names["heights"].min()) == pytest.approx(PLAIN, abs=1.0)
+    assert "POEORB" in names["scene"].orbit.source
+    assert np.isfinite(names["gamma0"]).mean() > 0.5
+
+
+@pytest.mark.usefixtures("beside_files")
+def test_the_notebook_on_uncertainty_takes_a_result() -> None:
+    names = run_cells(ROOT / "docs/tutorials/uncertainty.ipynb", REAL_DATA=True)
+    assert names["truth"] is None
+    assert float((names["width"] > 0.0).mean()) > 0.5
+
+
+@pytest.mark.usefixtures("beside_files")
+def test_the_notebook_on_passes_takes_two_products() -> None:
+    Path("orbits").mkdir()
+    shutil.copy("S1A_OPER_AUX_POEORB.EOF", f"orbits/{ORBIT_NAME}")
+    for name in ("ascending", "descending"):
+        shutil.copy("product.SAFE.zip", f"{name}.SAFE.zip")
+    names = run_cells(ROOT / "docs/tutorials/two-passes.ipynb", REAL_DATA=True)
+    assert names["both"].sizes["time"] == 2
+
+
+@pytest.mark.usefixtures("beside_files")
+def test_the_notebook_on_heights_takes_a_product_and_known_elevations() -> None:
+    pytest.importorskip("torch")
+    Path("known.csv").write_text("latitude,longitude,height\n46.0,10.0,1380\n46.003,10.002,700\n")
+    names = run_cells(ROOT / "docs/tutorials/height-map.ipynb", REAL_DATA=True)
+    assert names["heights"].attrs["known_elevations"] == 2
+    assert Path("heights.tif").exists()
+
+
+def test_every_dem_is_named_with_its_datum() -> None:
+    """Check that what a reader copies has the datum of the DEM that it names."""
+    texts = [page.read_text("utf-8") for page in PAGES]
+    texts += [path.read_text("utf-8") for path in sorted((ROOT / "sarheight/cli").glob("*.py"))]
+    texts += ["\n".join(code_cells(notebook)) for notebook in NOTEBOOKS]
+    found = 0
+    for text in texts:
+        joined = re.sub(r"\\\n\s*", "", text)
+        for names, words in NAMED_DEM.findall(joined):
+            datums = {DATUMS[datum] for datum in DATUMS if datum in names}
+            stated = re.search(r"""vertical[= ]"?(\w+)""", words)
+            assert datums, f"a DEM of no known datum: {names}{words}"
+            assert {stated and stated[1]} == datums, f"{names}{words}"
+            found += 1
+    assert found > 20

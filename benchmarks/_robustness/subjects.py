@@ -15,6 +15,7 @@ import xarray as xr
 
 from benchmarks._robustness.contract import Reading, Subject
 from benchmarks._robustness.mutations import bytes_of, json_of, text_of, xml_of, zip_of
+from benchmarks.synthetic.eopf_product import write_eopf
 from sarheight.doppler import DopplerLUT
 from tests.annotations import annotation_xml, eof_xml
 from tests.cities import cityjson_box
@@ -142,6 +143,17 @@ def _read_product(path: Path) -> Reading:
     scene = product.scene()
     numbers = {"image": (scene.image.values, 0.0), "size": (np.array(scene.grid.shape), 0.0)}
     return Reading(numbers | {"position": (scene.orbit.position, 1e-3)})
+
+
+def _make_eopf(folder: Path) -> Path:
+    return write_eopf(_make_product(folder / "safe"), folder / "product.zarr", layout=2)
+
+
+def _read_eopf(path: Path) -> Reading:
+    from sarheight.product import open_product
+
+    scene = open_product(path).scene()
+    return Reading({}, {"image": (scene.image.values, 0.0), "orbit": (scene.orbit.position, 1e-3)})
 
 
 def _make_rslc(folder: Path) -> Path:
@@ -564,6 +576,7 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("orbit file xz", _make_packed_orbit_file, _read_orbit_file, (bytes_of,)),
     Subject("product folder", _make_product, _read_product, (bytes_of,)),
     Subject("product zip", _make_packed_product, _read_product, (bytes_of,)),
+    Subject("eopf store", _make_eopf, _read_eopf, (bytes_of,)),
     Subject("nisar rslc", _make_rslc, _read_rslc, (bytes_of,)),
     Subject("dem tiff", _make_dem, _read_dem, (bytes_of,)),
     Subject("dem tiff deflate", _make_packed_dem, _read_dem, (bytes_of,)),

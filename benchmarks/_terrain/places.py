@@ -21,8 +21,8 @@ from sarheight import dem as elevation
 from sarheight.illumination import Muhleman
 from sarheight.layover import reconstruct
 from sarheight.learning import Part, split_bands
-from sarheight.terrain import SceneConfiguration, open_scene, write_scenes
-from sarheight.terrain.scenes import simulate_image
+from sarheight.terrain import SceneConfiguration, SceneSettings, open_scene, write_scenes
+from sarheight.terrain.scenes import Laws, simulate_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +96,9 @@ class Ground:
     more_parts: list[Part]
 
 
-def job_of(name: str, folder: str | None, *, ascending: bool = False) -> SceneConfiguration:
+def job_of(
+    name: str, folder: str | None, *, ascending: bool = False, laws: Laws = "single"
+) -> SceneConfiguration:
     """Describe the scene of a place.
 
     Parameters
@@ -107,6 +109,8 @@ def job_of(name: str, folder: str | None, *, ascending: bool = False) -> SceneCo
         Where the data are.
     ascending : bool
         Whether the place is seen from the other side.
+    laws : {"single", "several"}
+        Whether all ground has one backscatter law.
     """
     place = (REGIONS | FAR)[name]
     if place.descending == ALPS:
@@ -122,6 +126,7 @@ def job_of(name: str, folder: str | None, *, ascending: bool = False) -> SceneCo
         f"{name}_ascending" if ascending else name,
         make,
         {"dem": data_file(place.dem, folder), "annotation": data_file(orbit, folder)},
+        settings=SceneSettings(laws=laws),
         seed=int(ascending),
         parameters={"incidence": site.incidence, "ascending": ascending},
     )
@@ -146,7 +151,12 @@ def _with_level(scene: xr.Dataset, job: SceneConfiguration, work: Path) -> xr.Da
 
 
 def make_ground(
-    work: Path, folder: str | None, report: Callable[[str], None], *, more: bool
+    work: Path,
+    folder: str | None,
+    report: Callable[[str], None],
+    *,
+    more: bool,
+    laws: Laws = "single",
 ) -> Ground:
     """Make all scenes, or open those that are there.
 
@@ -160,17 +170,19 @@ def make_ground(
         Told of each scene before it is made.
     more : bool
         Whether scenes for training alone are wanted.
+    laws : {"single", "several"}
+        Whether all ground has one backscatter law.
     """
-    jobs = [job_of(name, folder) for name in REGIONS]
+    jobs = [job_of(name, folder, laws=laws) for name in REGIONS]
     if more:
-        jobs += [job_of(name, folder) for name in FAR]
-        jobs += [job_of(name, folder, ascending=True) for name in REGIONS]
-    scenes = [open_scene(path) for path in write_scenes(jobs, work, report=report)]
+        jobs += [job_of(name, folder, laws=laws) for name in FAR]
+        jobs += [job_of(name, folder, ascending=True, laws=laws) for name in REGIONS]
+    scenes = [
+        _with_level(open_scene(path), job, work)
+        for path, job in zip(write_scenes(jobs, work, report=report), jobs, strict=True)
+    ]
     count = len(REGIONS)
-    regions = {
-        name: _with_level(scene, job, work)
-        for name, scene, job in zip(REGIONS, scenes, jobs, strict=False)
-    }
+    regions = dict(zip(REGIONS, scenes, strict=False))
     bands = {name: split_bands(scene, SHARES, gap=GAP) for name, scene in regions.items()}
     if not more:
         return Ground(regions, bands, [], [])

@@ -1,237 +1,263 @@
-"""Hong Kong from above on four dates, and its labelled cells, parted by place.
+"""Hong Kong on four dates, its labelled cells, and the blocks of them that are locked away.
 
-Blocks of 3 km are dealt out to five folds. Each fold is once the test and another one the
-validation; cells for training lie at least a patch away from both, so that no patch shares a cell
-with one of another part.
+The rule, which was written down before any method was designed for it: the plane of EPSG:32649 is
+divided into blocks of 3 km, numbered by ``floor(x / 3000)`` and ``floor(y / 3000)``. A block is
+locked if the first eight bytes of the SHA-256 of the text ``sarheight hong kong LOCK COLUMN ROW``,
+read as a big-endian number, are divisible by 3. Lock 0 is the test; locks 1 to 5 are
+the five further splits.
+
+`open_hong_kong` returns the labels of the cells outside a lock only: whatever chooses a feature, a
+method or a number sees no others. `locked_labels` returns the rest, and refuses unless
+``python -m benchmarks.hongkong`` asks with the `Scoring` of its final path.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, field
+from hashlib import sha256
 
 import numpy as np
 import rioxarray
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
 
 from benchmarks._mountains.scenes import data_file
-from sarheight.zones import (
-    RasterPatches,
-    ZonePatches,
-    exclude_neighbours,
-    read_stack,
-    spatial_folds,
-)
+from sarheight.zones import exclude_neighbours, read_stack
+from sarheight.zones.classes import CLIMATE_ZONES, zone_of_code
 
-__all__ = ["DATES", "FOLDS", "DateSamples", "Fold", "HongKong", "open_hong_kong", "splits"]
+__all__ = [
+    "BLOCK",
+    "DATES",
+    "LOCKS",
+    "HongKong",
+    "Scoring",
+    "Split",
+    "block_numbers",
+    "design_splits",
+    "is_locked",
+    "locked_labels",
+    "open_hong_kong",
+]
 
 STACK, LABELS = "lcz/hongkong_landsat8_4dates_100m.tif", "lcz/hongkong_lcz_labels_100m.tif"
 DATES = ("2013333", "2014288", "2014320", "2015291")
-BANDS = {
-    "visible": ("B1", "B2", "B3", "B4"),
-    "near infrared": ("B5",),
-    "short-wave": ("B6", "B7"),
-    "thermal": ("B10", "B11"),
-}
-FOLDS, BLOCK = 5, 3000.0
-SIZE = 9
-"""Cells along the side of the largest patch, which is also the distance between the parts."""
-AROUND = 5
-"""Cells along the side of a neighbourhood."""
-MOST = 150
-"""Cells of a zone that a network learns from: neighbours tell it little more."""
+BANDS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B10", "B11")
+BLOCK = 3000.0
+"""Side of a block in metres."""
+SALT = "sarheight hong kong"
+ONE_IN = 3
+"""One block in so many is locked."""
+LOCKS = (0, 1, 2, 3, 4, 5)
+"""The test, and the five further splits."""
+GAP = 900.0
+"""Least distance in metres, along x or y, of cells for training from those of the test."""
+CLASSES = tuple(zone.name for zone in CLIMATE_ZONES)
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+# The rule.
+
+
+def block_numbers(x: NDArray[np.float64], y: NDArray[np.float64]) -> Integers:
+    """Return column and row of the block of each place, shape (n, 2)."""
+    return np.floor(np.stack([x, y], axis=1) / BLOCK).astype(np.int64)
+
+
+def is_locked(x: NDArray[np.float64], y: NDArray[np.float64], lock: int | str = 0) -> Flags:
+    """Return which places lie in blocks that a lock takes away.
+
+    Parameters
+    ----------
+    x, y : array, shape (n,)
+        In metres, EPSG:32649.
+    lock : int or str
+        One of `LOCKS`, or the name of a split for design.
+    """
+    blocks, inverse = np.unique(block_numbers(x, y), axis=0, return_inverse=True)
+    taken = np.array([_hash(f"{SALT} {lock} {i} {j}") % ONE_IN == 0 for i, j in blocks], dtype=bool)
+    return taken[inverse.ravel()]
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(sha256(text.encode()).digest()[:8], "big")
+
+
+# What design sees.
 
 
 @dataclass(frozen=True, eq=False)
-class Fold:
-    """Numbers of the cells of each part."""
+class Split:
+    """Numbers of the cells for training and of those that score."""
 
     training: Integers
-    validation: Integers
     test: Integers
 
 
 @dataclass(frozen=True, eq=False)
-class DateSamples:
-    """What is seen of the cells on each date, a sample for each.
-
-    Attributes
-    ----------
-    samples : ZonePatches
-        Of all dates, one after the other.
-    cell : array of int
-        To which cell each belongs. Where there are clouds a cell has fewer.
-    """
-
-    samples: ZonePatches
-    cell: Integers
-
-    def numbers(self, cells: Integers) -> Integers:
-        """Return the numbers of the samples of some cells."""
-        return np.flatnonzero(np.isin(self.cell, cells))
-
-    def mean(self, each: NDArray[np.float64], numbers: Integers, cells: Integers) -> Floats:
-        """Take the mean over the dates of what some samples got, shape (cells, classes)."""
-        total = np.zeros((int(self.cell.max()) + 1, each.shape[1]))
-        count = np.zeros(len(total))
-        np.add.at(total, self.cell[numbers], each)
-        np.add.at(count, self.cell[numbers], 1.0)
-        return np.asarray(total[cells] / count[cells, None])
-
-
-@dataclass(frozen=True, eq=False)
 class HongKong:
-    """The scene, its labelled cells, and the folds.
+    """The images, and the labelled cells outside a lock.
 
     Attributes
     ----------
+    lock : int
+        Number of the lock.
     stack : xarray.DataArray
-        All bands of all dates, dims (band, y, x).
-    labels : xarray.DataArray
-        Codes of zones, 0 where there is none.
-    samples : RasterPatches
-        Patches of all bands around the labelled cells.
-    fold_of : array of int
-        Fold of each cell.
+        All bands of all dates, dims (band, y, x), NaN where there are none.
+    open_area : array of bool, shape (rows, columns)
+        Cells of blocks that are not locked: statistics of the images are taken here.
+    labels : array of int64, shape (n,)
+        Zones of the cells, numbers in `CLASSES`.
+    rows, columns : array of int64, shape (n,)
+        Where they are in the stack.
+    x, y : array, shape (n,)
+        Coordinates in metres.
     """
 
+    lock: int
     stack: xr.DataArray
-    labels: xr.DataArray
-    samples: RasterPatches
-    fold_of: Integers
+    open_area: Flags
+    labels: Integers
+    rows: Integers
+    columns: Integers
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
 
-    def fold(self, number: int, after: int = 1) -> Fold:
-        """Make a fold the test, and the one that comes so many after it the validation.
+    def apart(self, chosen: Integers, others: Integers) -> Integers:
+        """Return the cells that are no closer than `GAP` to others."""
+        return exclude_neighbours(chosen, others, self.x, self.y, GAP)
 
-        A zone that training lacks, as it fills few blocks, is left out of validation too. In the
-        test it stays: it counts as not found.
-        """
-        held = (number + after) % FOLDS
-        test, validation = (np.flatnonzero(self.fold_of == each) for each in (number, held))
-        rest = np.flatnonzero((self.fold_of != number) & (self.fold_of != held))
-        both = np.concatenate([test, validation])
-        training, validation = self._apart(rest, both), self._apart(validation, test)
-        labels = self.samples.labels
-        known = np.isin(labels[validation], labels[training])
-        return Fold(training, validation[known], test)
-
-    def all_but(self, number: int) -> Integers:
-        """Return the cells of all other folds."""
-        test = np.flatnonzero(self.fold_of == number)
-        return self._apart(np.flatnonzero(self.fold_of != number), test)
-
-    def _apart(self, chosen: Integers, others: Integers) -> Integers:
-        distance = self.samples.size * self.samples.posting
-        return exclude_neighbours(chosen, others, self.samples.x, self.samples.y, distance)
-
-    def thinned(self, chosen: Integers, seed: int) -> Integers:
-        """Draw at most so many cells of each zone."""
-        random = np.random.default_rng(seed)
-        labels = self.samples.labels[chosen]
-        parts = [random.permutation(chosen[labels == each])[:MOST] for each in np.unique(labels)]
-        return np.sort(np.concatenate(parts))
-
-    def date(self, name: str) -> xr.DataArray:
-        """Return the bands of a date, each with mean and spread around the cell.
-
-        Each band is normalised over the scene, by which dates become alike in light and season.
-        """
-        chosen = [band for band in self.stack["band"].values if str(band).startswith(name)]
-        bands = self.stack.sel(band=chosen)
-        values = bands.values.astype(np.float32)
-        values[values == 0.0] = np.nan
-        axes = (1, 2)
-        values -= np.nanmean(values, axis=axes, keepdims=True)
-        values /= np.nanstd(values, axis=axes, keepdims=True)
-        plain = [str(band).partition("_")[2] for band in chosen]
-        names = plain + [f"{band}_{kind}" for kind in ("mean", "spread") for band in plain]
-        seen = xr.DataArray(
-            np.concatenate([values, neighbourhood(values)]),
-            {"band": names, "y": bands["y"], "x": bands["x"]},
-            ("band", "y", "x"),
+    def away_from(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> Integers:
+        """Return all cells that are no closer than `GAP` to some places."""
+        count = self.labels.size
+        return exclude_neighbours(
+            np.arange(count),
+            np.arange(count, count + x.size),
+            np.concatenate([self.x, x]),
+            np.concatenate([self.y, y]),
+            GAP,
         )
-        return seen.rio.write_crs(self.stack.rio.crs)  # type: ignore[no-any-return]
-
-    def by_date(self, size: int) -> DateSamples:
-        """Cut patches out of each date."""
-        places = list(zip(self.samples.x, self.samples.y, strict=True))
-        number_of = {place: number for number, place in enumerate(places)}
-        images, cells = [], []
-        for name in DATES:
-            seen = RasterPatches(self.date(name), self.labels, size=size)
-            images.append(seen.read(np.arange(len(seen))))
-            cells += [number_of[place] for place in zip(seen.x, seen.y, strict=True)]
-        cell = np.array(cells, dtype=np.int64)
-        patches = ZonePatches(
-            np.concatenate(images),
-            self.samples.labels[cell],
-            seen.channels,
-            self.samples.classes,
-            codes=self.samples.codes,
-        )
-        return DateSamples(patches, cell)
-
-    def features(self) -> tuple[Floats, Floats]:
-        """Return what forests learn from at each cell: bands; bands and neighbourhood."""
-        middle = self.samples.size // 2
-        pixel = self.samples.read(np.arange(len(self.samples)))[:, :, middle, middle]
-        values = self.stack.values.astype(np.float32)
-        values[values == 0.0] = np.nan
-        x, y = self.stack["x"].values, self.stack["y"].values
-        columns = np.round((self.samples.x - x[0]) / (x[1] - x[0])).astype(int)
-        rows = np.round((self.samples.y - y[0]) / (y[1] - y[0])).astype(int)
-        around = neighbourhood(values)[:, rows, columns].T
-        return pixel, np.concatenate([pixel, around], axis=1)
 
 
-def neighbourhood(stack: Floats) -> Floats:
-    """Take mean and spread of each band around each cell, over what is known."""
-    known = np.isfinite(stack)
-    size = (1, AROUND, AROUND)
-    filled = np.where(known, stack, 0.0).astype(np.float64)
-    share = uniform_filter(known.astype(np.float64), size)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = uniform_filter(filled, size) / share
-        square = uniform_filter(filled**2, size) / share
-        spread = np.sqrt(np.maximum(square - mean**2, 0.0))
-    both = np.concatenate([mean, spread])
-    both[np.tile(share < 1e-6, (2, 1, 1))] = np.nan
-    return both.astype(np.float32)
-
-
-def splits() -> dict[str, tuple[tuple[str, ...], ...]]:
-    """Part the channels by date, and by what they measure."""
-    every = [band for bands in BANDS.values() for band in bands]
-    return {
-        "dates": tuple(tuple(f"{date}_{band}" for band in every) for date in DATES),
-        "bands": tuple(
-            tuple(f"{date}_{band}" for date in DATES for band in bands) for bands in BANDS.values()
-        ),
-    }
-
-
-def open_hong_kong(folder: str | None, *, size: int = SIZE, seed: int = 0) -> HongKong:
-    """Open the data, and deal out the blocks.
+def open_hong_kong(folder: str | None, *, lock: int = 0) -> HongKong:
+    """Open the images, and the labelled cells outside a lock.
 
     Parameters
     ----------
     folder : str, optional
         With the real data.
-    size : int
-        Cells along the side of a patch.
-    seed : int
-        Of where the blocks begin.
+    lock : int
+        One of `LOCKS`. Only the final path may take another one than 0, as the further splits open
+        cells of lock 0.
     """
+    if lock != 0:
+        _require_final_path()
+    stack, labels, rows, columns = _read(folder)
+    x, y = stack["x"].values[columns], stack["y"].values[rows]
+    seen = ~is_locked(x, y, lock)
+    across, down = np.meshgrid(stack["x"].values, stack["y"].values)
+    open_area = ~is_locked(across.ravel(), down.ravel(), lock).reshape(across.shape)
+    return HongKong(
+        lock, stack, open_area, labels[seen], rows[seen], columns[seen], x[seen], y[seen]
+    )
+
+
+def _read(folder: str | None) -> tuple[xr.DataArray, Integers, Integers, Integers]:
+    """Read the images, and label, row and column of all labelled cells with data."""
     stack = read_stack(data_file(STACK, folder))
-    labels = rioxarray.open_rasterio(data_file(LABELS, folder))
-    if not isinstance(labels, xr.DataArray):
+    values = stack.values.astype(np.float32)
+    values[values == 0.0] = np.nan
+    stack = stack.copy(data=values)
+    opened = rioxarray.open_rasterio(data_file(LABELS, folder))
+    if not isinstance(opened, xr.DataArray):
         msg = f"found several images in {LABELS}, expected one map"
         raise TypeError(msg)
-    samples = RasterPatches(stack, labels, size=size)
-    folds = spatial_folds(samples.labels, samples.x, samples.y, folds=FOLDS, width=BLOCK, seed=seed)
-    stack = stack.assign_coords(band=list(samples.channels))
-    return HongKong(stack, labels, samples, folds)
+    codes = opened.squeeze(drop=True).values
+    rows, columns = np.nonzero((codes > 0) & np.isfinite(values).any(axis=0))
+    labels = np.array([zone_of_code(int(code)).code - 1 for code in codes[rows, columns]])
+    return stack, labels, rows.astype(np.int64), columns.astype(np.int64)
+
+
+def design_splits(place: HongKong, count: int) -> list[Split]:
+    """Split the open cells as a lock does: a third of the blocks scores, in several ways.
+
+    Parameters
+    ----------
+    place : HongKong
+        The open cells.
+    count : int
+        Number of splits; each has a hash of its own.
+    """
+    splits = []
+    for number in range(count):
+        held = is_locked(place.x, place.y, f"design {number}")
+        test = np.flatnonzero(held)
+        splits.append(Split(place.apart(np.flatnonzero(~held), test), test))
+    return splits
+
+
+# What only the final path sees.
+
+FINAL_PATH = "benchmarks.hongkong"
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What the final path must say before it sees locked labels: the methods that are scored.
+
+    Attributes
+    ----------
+    methods : tuple of str
+        Names of the methods. They are chosen before, from open cells only.
+    """
+
+    methods: tuple[str, ...] = field(default_factory=tuple)
+
+    def __post_init__(self) -> None:
+        """Refuse any caller but the final path, and an empty list."""
+        _require_final_path()
+        if not self.methods:
+            msg = "found no method to score, expected those that were chosen on open cells"
+            raise ValueError(msg)
+
+
+def _require_final_path() -> None:
+    """Refuse a process that is not ``python -m benchmarks.hongkong``."""
+    specification = getattr(sys.modules.get("__main__"), "__spec__", None)
+    name = getattr(specification, "name", None)
+    if name != FINAL_PATH:
+        msg = (
+            f"found locked blocks asked for by {name or 'a script'}, expected `python -m "
+            f"{FINAL_PATH}`: design uses open_hong_kong() with lock 0, and design_splits()"
+        )
+        raise PermissionError(msg)
+
+
+def locked_labels(
+    folder: str | None, lock: int, scoring: Scoring
+) -> tuple[Integers, Integers, Integers]:
+    """Return label, row and column of the cells that a lock takes away.
+
+    Parameters
+    ----------
+    folder : str, optional
+        With the real data.
+    lock : int
+        One of `LOCKS`.
+    scoring : Scoring
+        Of the final path.
+
+    Raises
+    ------
+    PermissionError
+        If anything but the final path asks.
+    """
+    if not isinstance(scoring, Scoring):
+        msg = f"found {type(scoring).__name__}, expected the Scoring of the final path"
+        raise PermissionError(msg)
+    _require_final_path()
+    stack, labels, rows, columns = _read(folder)
+    held = is_locked(stack["x"].values[columns], stack["y"].values[rows], lock)
+    return labels[held], rows[held], columns[held]

@@ -1,76 +1,193 @@
-"""Tables of what was reached on the blocks of Hong Kong."""
+"""Scores with intervals over blocks and seeds, and tables, of the methods for Hong Kong."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean, stdev
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.table import Table
 
-from benchmarks._figures import RESULTS
+from benchmarks._figures import RESULTS, Value
+from benchmarks._zones.hongkong_data import CLASSES, block_numbers
+from sarheight.zones import ClassScores, calibration_error
+from sarheight.zones.evaluation import confusion_matrix, scores_from_confusion
 
-if TYPE_CHECKING:
-    from benchmarks.hongkong import Outcome
+__all__ = ["Outcome", "design_table", "figures", "locked_table", "markdown", "outcome"]
 
-__all__ = ["markdown", "table"]
+DRAWS = 2000
+"""Of the bootstrap."""
+LIMITS = (2.5, 97.5)
 
-HEAD = ("method", "seeds", "AA", "OA", "κ", "ECE")
-
-
-def _text(values: Sequence[float]) -> str:
-    """Write shares in per cent, with their spread over the seeds where there are several."""
-    mean = f"{100 * fmean(values):.1f}"
-    return f"{mean} ± {100 * stdev(values):.1f}" if len(values) > 1 else mean
+Integers = NDArray[np.int64]
 
 
-def _row(name: str, several: Sequence[Outcome]) -> list[str]:
-    return [
-        name,
-        str(len(several)),
-        *(
-            _text([float(getattr(each.scores, figure)) for each in several])
-            for figure in ("average", "overall", "kappa")
-        ),
-        _text([each.error for each in several]),
-    ]
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a method reached on the cells of one split.
+
+    Attributes
+    ----------
+    confusion : array of int, shape (seeds, blocks, classes, classes)
+        Cells by reference and assigned class.
+    errors : tuple of float
+        Expected calibration error of each seed.
+    """
+
+    confusion: Integers
+    errors: tuple[float, ...]
+
+    @property
+    def averages(self) -> NDArray[np.float64]:
+        """Average accuracy of each seed."""
+        return _average(self.confusion.sum(axis=1))
+
+    @property
+    def average(self) -> float:
+        """Mean over the seeds of the average accuracy."""
+        return float(self.averages.mean())
+
+    @property
+    def error(self) -> float:
+        """Mean over the seeds of the calibration error."""
+        return float(np.mean(self.errors))
+
+    def scores(self) -> list[ClassScores]:
+        """Return the scores of each seed."""
+        return [scores_from_confusion(each.sum(axis=0), CLASSES) for each in self.confusion]
+
+    def drawn(self, draws: int = DRAWS) -> NDArray[np.float64]:
+        """Draw blocks and a seed with replacement; return the average accuracy of each draw.
+
+        The draws are the same for all methods on the same cells, so that differences are paired.
+        """
+        random = np.random.default_rng(0)
+        seeds, blocks = self.confusion.shape[:2]
+        seed = random.integers(seeds, size=draws)
+        weight = random.multinomial(blocks, np.full(blocks, 1.0 / blocks), size=draws)
+        matrices = np.einsum("db,sbij->dsij", weight, self.confusion)
+        return _average(matrices[np.arange(draws), seed])
 
 
-def table(found: Mapping[str, Sequence[Outcome]]) -> Table:
-    """Make a table for the terminal."""
-    made = Table(title="Hong Kong, blocks not seen, %: mean and spread over seeds")
-    for name in HEAD:
-        made.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
+def _average(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the mean recall of the classes that occur, of matrices (..., classes, classes)."""
+    counts = confusion.sum(axis=-1)
+    correct = np.diagonal(confusion, axis1=-2, axis2=-1)
+    recall = np.divide(correct, counts, out=np.zeros(counts.shape), where=counts > 0)
+    return np.asarray(recall.sum(axis=-1) / (counts > 0).sum(axis=-1))
+
+
+def outcome(
+    given: Sequence[NDArray[np.float64]],
+    labels: Integers,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+) -> Outcome:
+    """Compare probabilities of several seeds with the labels."""
+    _, block = np.unique(block_numbers(x, y), axis=0, return_inverse=True)
+    block = block.ravel()
+    confusion = np.array(
+        [
+            [
+                confusion_matrix(labels[block == each], assigned[block == each], len(CLASSES))
+                for each in range(int(block.max()) + 1)
+            ]
+            for assigned in (each.argmax(axis=1) for each in given)
+        ]
+    )
+    return Outcome(confusion, tuple(calibration_error(each, labels) for each in given))
+
+
+def interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the limits that hold 95 % of the draws."""
+    low, high = np.percentile(values, LIMITS)
+    return float(low), float(high)
+
+
+def gain_interval(ours: Outcome, other: Outcome) -> tuple[float, float]:
+    """Return the limits that hold 95 % of the paired differences."""
+    return interval(ours.drawn() - other.drawn())
+
+
+def design_table(found: Mapping[str, Sequence[Outcome]]) -> Table:
+    """Make a table of the splits for design, and of differences from the first method."""
+    made = Table(title="Hong Kong, open blocks: mean over splits, %")
+    for name in ("method", "AA", "OA", "ECE", "AA over the first", "spread of that over splits"):
+        made.add_column(name, justify="left" if name == "method" else "right")
+    first = np.array([each.average for each in next(iter(found.values()))])
     for name, several in found.items():
-        made.add_row(*_row(name, several))
+        average = np.array([each.average for each in several])
+        overall = np.mean([s.overall for each in several for s in each.scores()])
+        error = np.mean([each.error for each in several])
+        gain = 100 * (average - first)
+        made.add_row(
+            name,
+            f"{100 * average.mean():.1f}",
+            f"{100 * overall:.1f}",
+            f"{100 * error:.1f}",
+            f"{gain.mean():+.1f}",
+            f"{gain.std(ddof=1):.1f}" if gain.size > 1 else "",
+        )
     return made
 
 
-def markdown(found: Mapping[str, Sequence[Outcome]]) -> None:
+HEAD = ("method", "AA", "95 %", "seeds ±", "OA", "κ", "ECE", "AA, other splits", "ECE there")
+
+
+def _rows(found: Mapping[str, Sequence[Outcome]]) -> list[list[str]]:
+    rows = []
+    for name, several in found.items():
+        lock, others = several[0], several[1:]
+        low, high = interval(lock.drawn())
+        scores = lock.scores()
+        rows.append(
+            [
+                name,
+                f"{100 * lock.average:.1f}",
+                f"{100 * low:.1f} to {100 * high:.1f}",
+                f"{100 * lock.averages.std(ddof=1):.1f}" if lock.averages.size > 1 else "",
+                f"{100 * np.mean([each.overall for each in scores]):.1f}",
+                f"{100 * np.mean([each.kappa for each in scores]):.1f}",
+                f"{100 * lock.error:.1f}",
+                ", ".join(f"{100 * each.average:.1f}" for each in others),
+                f"{100 * np.mean([each.error for each in others]):.1f}",
+            ]
+        )
+    return rows
+
+
+def locked_table(found: Mapping[str, Sequence[Outcome]]) -> Table:
+    """Make a table of the locked blocks."""
+    made = Table(title="Hong Kong, locked blocks, %")
+    for name in HEAD:
+        made.add_column(name, justify="left" if name == "method" else "right")
+    for row in _rows(found):
+        made.add_row(*row)
+    return made
+
+
+def figures(found: Mapping[str, Sequence[Outcome]]) -> dict[str, Value]:
+    """Collect the figures of the forests; spreads are over the seeds."""
+    names = list(found)
+    values: dict[str, Value] = {}
+    for key, name in zip(("bands_forest", "neighbourhood_forest"), names, strict=False):
+        lock = found[name][0]
+        spread = float(lock.averages.std(ddof=1)) if lock.averages.size > 1 else None
+        values[f"lcz.hongkong.locked.{key}_aa"] = (lock.average, spread)
+    return values
+
+
+def markdown(found: Mapping[str, Sequence[Outcome]], command: str) -> None:
     """Write the tables as ``benchmarks/results/lcz_hongkong.md``."""
     lines = [
         "# Local Climate Zones of Hong Kong",
         "",
-        "Made by `python -m benchmarks.hongkong --save`. Five folds of blocks of 3 km, %, mean and",
-        "spread over seeds.",
+        f"Made by `{command}`. Locked blocks of 3 km, %; the interval is over blocks and seeds.",
         "",
         "| " + " | ".join(HEAD) + " |",
         "|---|" + "---:|" * (len(HEAD) - 1),
-        *("| " + " | ".join(_row(name, several)) + " |" for name, several in found.items()),
-        "",
-        "## Share found of each zone",
-        "",
+        *("| " + " | ".join(row) + " |" for row in _rows(found)),
     ]
-    shown = [name for name in found if not name.startswith(("dates", "bands"))]
-    classes = found[shown[0]][0].scores
-    counts = classes.confusion.sum(axis=1)
-    lines += ["| zone | cells | " + " | ".join(shown) + " |", "|---|" + "---:|" * (len(shown) + 1)]
-    for number, zone in enumerate(classes.classes):
-        recalls = [
-            f"{100 * np.mean([each.scores.recall[number] for each in found[name]]):.0f}"
-            for name in shown
-        ]
-        lines.append(f"| {zone.replace('_', ' ')} | {counts[number]} | {' | '.join(recalls)} |")
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "lcz_hongkong.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -7,7 +7,8 @@ intensity :math:`I_p`, and the expected RCS :math:`S_p = \sum_g W_{pg} x_g`, the
 .. math:: \sum_p \frac{W_{pg} \, x_g}{S_p} \, A_p I_p .
 
 Only images and sums are held in memory: the weights are recomputed, and the image of intensities
-is used as it is.
+is used as it is. Where pixels are weighed by how sure their simulation is
+(`sarheight_kernels.ratios`), the sums of weighed ratios are taken in the same sweep.
 
 Geocoding interpolates the image at each cell's line and sample. Where the intensities refer to
 other areas than they should, they are multiplied by the ratio of the two. Within a tile of cells
@@ -341,6 +342,68 @@ def _write_diagnostics(
 
 
 @njit
+def _sum_ratios(window: Table, pixels: Table, slots: int, count: int, sums: Table) -> None:
+    """Sum the cells' weights W times a channel of their pixels."""
+    sums[:count] = ZERO
+    for slot in range(0, slots, GROUP):
+        weights, values = window[slot * PITCH :], pixels[slot * PITCH :]
+        for j in range(count):
+            part = ZERO
+            for row in range(GROUP):
+                weight = weights[row * PITCH + j]
+                # A weight of zero has no part in what is not a number.
+                part += weight * values[row * PITCH + j] if weight > ZERO else ZERO
+            sums[j] += part
+
+
+@njit
+def _sum_changes(
+    window: Table, pixels: Table, slots: int, count: int, floor: np.float32, sums: Table
+) -> None:
+    """Sum weights W times the squared change q of the pixels, whose weights are 1 / (f + q)."""
+    sums[:count] = ZERO
+    for slot in range(0, slots, GROUP):
+        weights, values = window[slot * PITCH :], pixels[slot * PITCH :]
+        for j in range(count):
+            part = ZERO
+            for row in range(GROUP):
+                weight, precision = weights[row * PITCH + j], values[row * PITCH + j]
+                known = (weight > ZERO) & (precision > ZERO)
+                change = ONE / (precision if known else ONE) - floor
+                # At q = 0 rounding may leave a little less.
+                part += weight * max(change, ZERO) if known else ZERO
+            sums[j] += part
+
+
+@njit
+def _gather_row(
+    window: Table,
+    windows: NDArray[np.int32],
+    shape: tuple[int, int],
+    channels: NDArray[np.float32],
+    floor: np.float32,
+    first_cell: tuple[int, int],
+    count: int,
+    pixels: Table,
+    gathered: NDArray[np.float32],
+) -> Table:
+    """Sum the channels over the pixels of a row of cells, see `gather_ratios`."""
+    sums = np.empty(PITCH, np.float32)
+    slots, last = shape[0] * shape[1], channels.shape[0] - 1
+    for index in range(gathered.shape[0]):
+        # The channel of weights is the last; it comes twice where changes are wanted.
+        if index <= last:
+            pixels = fetch(channels[index], windows, count, shape[0], shape[1], pixels)
+            _sum_ratios(window, pixels, slots, count, sums)
+        else:
+            _sum_changes(window, pixels, slots, count, floor, sums)
+        row = gathered[index, first_cell[0], first_cell[1] : first_cell[1] + count]
+        for j in range(count):
+            row[j] = sums[j] if windows[2 * PITCH + j] > 0 else ZERO
+    return pixels
+
+
+@njit
 def _geocode_tile(
     surface: TileSurface,
     image: NDArray[np.float32],
@@ -370,10 +433,13 @@ def _allocate_tile(
     inverse: NDArray[np.float32],
     area_window: PixelWindow,
     areas: NDArray[np.float32],
+    channels: NDArray[np.float32],
+    floor: np.float32,
     counted: tuple[int, int, int, int],
     allocated: NDArray[np.float32],
     reflectivity: NDArray[np.float32],
     diagnostics: NDArray[np.float32],
+    gathered: NDArray[np.float32],
     total: NDArray[np.float64],
 ) -> None:
     """Do the work of `allocate_rcs` for a tile; `corner` is row and column of its first cell."""
@@ -415,6 +481,11 @@ def _allocate_tile(
         if diagnostics.shape[0] > 0:
             _divide_by_areas(windows, area_window, areas, count, sums[2 * PITCH :])
             _write_diagnostics(surface, i, windows, sums, assumed_row, corner, diagnostics)
+        if gathered.shape[0] > 0:
+            pixels = _gather_row(
+                window, windows, (lines, samples), channels, floor, (row, column), count, pixels,
+                gathered,
+            )  # fmt: skip
     for p in range(allocated.shape[0]):
         for j in range(count):
             total[p] += totals[p, j]
@@ -434,11 +505,14 @@ def allocate_rcs(
     inverse: NDArray[np.float32],
     areas: AreaTable,
     geocoded_areas: AreaTable,
+    channels: NDArray[np.float32],
+    floor: float,
     counted: tuple[int, int, int, int],
     allocated: NDArray[np.float32],
     reflectivity: NDArray[np.float32],
     diagnostics: NDArray[np.float32],
     geocoded: NDArray[np.float32],
+    gathered: NDArray[np.float32],
     totals: NDArray[np.float64],
 ) -> None:
     """Allocate the RCS of pixels to the cells that contribute to them.
@@ -464,6 +538,8 @@ def allocate_rcs(
         refer.
     geocoded_areas : tuple of array
         The same of the areas to which `geocoded` refers.
+    channels, floor, gathered
+        As in `gather_ratios`, where they are not empty.
     counted : tuple of int
         First row, end row, first column and end column of the cells that count in `totals`.
     allocated : array, shape (polarisations, rows, columns)
@@ -499,12 +575,61 @@ def allocate_rcs(
             inverse_area = inverse_areas(areas, window)
             _allocate_tile(
                 surface, illuminated[row:end_row, column:end_column], corner,
-                assumed, unsmoothed, intensity, inverse, window, inverse_area, counted,
-                allocated, reflectivity, diagnostics, totals[tile],
+                assumed, unsmoothed, intensity, inverse, window, inverse_area,
+                channels, np.float32(floor), counted,
+                allocated, reflectivity, diagnostics, gathered, totals[tile],
             )  # fmt: skip
         else:
+            gathered[:, row:end_row, column:end_column] = 0.0
             allocated[:, row:end_row, column:end_column] = 0.0
             reflectivity[:, row:end_row, column:end_column] = np.nan
             diagnostics[:2, row:end_row, column:end_column] = 0.0
             diagnostics[2:, row:end_row, column:end_column] = np.nan
             geocoded[:, row:end_row, column:end_column] = np.nan
+
+
+@parallel_njit
+def gather_ratios(
+    ground: GroundModel,
+    radar: RadarModel,
+    heights: NDArray[np.float32],
+    law: NDArray[np.float64],
+    bounds: NDArray[np.float64],
+    illuminated: NDArray[np.bool_],
+    channels: NDArray[np.float32],
+    floor: float,
+    gathered: NDArray[np.float32],
+) -> None:
+    r"""Sum weighed ratios of an image and its simulation over the pixels of each cell.
+
+    Parameters
+    ----------
+    ground, radar, heights, law, bounds, illuminated
+        As in `sarheight_kernels.projection.scatter`.
+    channels : array, shape (k, lines, samples)
+        Channels of the pixels, the last of them their weights; from
+        `sarheight_kernels.ratios.weigh_ratios`.
+    floor : float
+        The variance f that is in these weights.
+    gathered : array, shape (k, rows, columns) or (k + 1, rows, columns)
+        Receives for each cell the sums of W times channel, and of W times the squared change that
+        is in the weights, if there is room for it; 0 where a cell contributes to no pixel.
+    """
+    _, high, wide = channels.shape
+    for tile in prange(bounds.shape[0]):
+        row, end_row, column, end_column = tile_box(heights, tile)
+        if meets_image(bounds[tile], high, wide):
+            surface = tile_surface(ground, radar, heights, law, tile)
+            tables, windows = footprint_tables(surface), np.empty(4 * PITCH, np.int32)
+            window, pixels = np.empty(INITIAL_SIZE, np.float32), np.empty(INITIAL_SIZE, np.float32)
+            for i in range(end_row - row):
+                lit = illuminated[row + i, column:end_column]
+                window, lines, samples = illuminated_row_footprints(
+                    surface, i, lit, tables, windows, window
+                )
+                pixels = _gather_row(
+                    window, windows, (lines, samples), channels, np.float32(floor),
+                    (row + i, column), lit.size, pixels, gathered,
+                )  # fmt: skip
+        else:
+            gathered[:, row:end_row, column:end_column] = 0.0

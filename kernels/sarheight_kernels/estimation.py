@@ -28,7 +28,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight_kernels._numba import NAN, ONE, ZERO, njit, parallel_njit, prange
-from sarheight_kernels.radiometry import areas_of_line
 
 STRIP = 64
 SUMS = 5
@@ -119,110 +118,6 @@ def pool(
                     weight_sum[j] += kernel_weight * denominator[k - low, j]
             for j in range(columns):
                 result[i, j] = total[j] / weight_sum[j] if weight_sum[j] > 0.0 else NAN
-
-
-@njit
-def _smooth_lines(
-    lines: NDArray[np.float32],
-    down: NDArray[np.float32],
-    first: int,
-    low: int,
-    high: int,
-    smooth: NDArray[np.float32],
-) -> None:
-    """Sum lines, which begin at number `low`, around line `first` with the weights of a kernel."""
-    reach = down.size // 2
-    smooth[:] = ZERO
-    for k in range(max(first - reach, low), min(first + reach + 1, high)):
-        weight, line = down[k - first + reach], lines[k - low]
-        for j in range(smooth.size):
-            smooth[j] += weight * line[j]
-
-
-@njit
-def _pixel_precision(
-    simulated: NDArray[np.float32], j: int, floor: np.float32
-) -> tuple[np.float32, np.float32]:
-    """Squared relative change of simulated RCS about a sample, and the weight of its ratio."""
-    before, after = simulated[max(j - 1, 0)], simulated[min(j + 1, simulated.size - 1)]
-    total = before + after
-    change = (after - before) / total if total > ZERO else ZERO
-    square = change * change
-    return square, ONE / (floor + square)
-
-
-@parallel_njit
-def weigh_ratios(
-    image: NDArray[np.float32],
-    area_lines: NDArray[np.float64],
-    areas: NDArray[np.float64],
-    simulated: NDArray[np.float32],
-    down: NDArray[np.float32],
-    across: NDArray[np.float32],
-    floor: float,
-    channels: NDArray[np.float32],
-) -> None:
-    r"""Compare an image with its simulation, and weigh each pixel by how sure its simulation is.
-
-    Both are smoothed by the same kernel. Where the simulated RCS S changes quickly along range,
-    an error of the DEM changes it much: by :math:`\partial \ln S / \partial s` for each sample
-    of displacement. Half the difference of the neighbours' logarithms is taken by their difference
-    over their sum, its hyperbolic tangent, which also bounds it at the border of what is simulated.
-    The weight of a pixel is the inverse of the variance of its ratio up to a factor,
-    :math:`1 / (f + q)` with the square q of that change.
-
-    Parameters
-    ----------
-    image : array, shape (polarisations, lines, samples)
-        Intensity.
-    area_lines, areas : array, shape (k,), (k, samples)
-        Areas to which intensities refer, in square metres, see `areas_of_line`.
-    simulated : array, shape (lines, samples)
-        Simulated RCS; 0 where a polarisation has no data.
-    down, across : array, shape (2 n + 1,), (2 m + 1,)
-        Kernel in lines and samples.
-    floor : float
-        Variance f of a ratio where nothing changes, in units of that which a change of 1 causes.
-    channels : array, shape (lines, samples, polarisations + 2)
-        Receives weight times ratio of image and simulation, the weight, and the squared change;
-        0 where there is no data.
-    """
-    polarisations, lines, samples = image.shape
-    reach = down.size // 2
-    least = np.float32(floor)
-    for strip in prange((lines + STRIP - 1) // STRIP):
-        first, end = strip * STRIP, min(strip * STRIP + STRIP, lines)
-        low, high = max(first - reach, 0), min(end + reach, lines)
-        across_image = np.empty((polarisations, high - low, samples), np.float32)
-        across_simulated = np.empty((high - low, samples), np.float32)
-        padded = np.zeros((2, samples + across.size - 1), np.float32)
-        for line in range(low, high):
-            for p in range(polarisations):
-                _pool_row(
-                    image[p, line],
-                    simulated[line],
-                    True,  # noqa: FBT003 - kernels take no keywords
-                    across,
-                    padded,
-                    across_image[p, line - low],
-                    across_simulated[line - low],
-                )
-        smooth = np.empty((polarisations + 1, samples), np.float32)
-        area = np.empty(samples)
-        for line in range(first, end):
-            areas_of_line(area_lines, areas, float(line), area)
-            for p in range(polarisations):
-                _smooth_lines(across_image[p], down, line, low, high, smooth[p])
-            expected = smooth[polarisations]
-            _smooth_lines(across_simulated, down, line, low, high, expected)
-            for j in range(samples):
-                square, weight = _pixel_precision(expected, j, least)
-                valid = simulated[line, j] > ZERO and expected[j] > ZERO
-                for p in range(polarisations):
-                    ratio = np.float32(area[j]) * smooth[p, j] / expected[j] if valid else ZERO
-                    channels[line, j, p] = weight * ratio
-                channels[line, j, polarisations] = weight if valid else ZERO
-                channels[line, j, polarisations + 1] = square if valid else ZERO
 
 
 @parallel_njit

@@ -33,7 +33,7 @@ def _sum_of_lanes(lanes: NDArray[np.floating]) -> float:
 
 
 @njit
-def _locate_line(area_lines: NDArray[np.float64], line: float) -> tuple[int, float]:
+def locate_line(area_lines: NDArray[np.float64], line: float) -> tuple[int, float]:
     """Find the tabulated line before a line, and its fraction of the way to the next."""
     last = area_lines.size - 2
     knot = 0
@@ -64,7 +64,7 @@ def areas_of_line(
 
     `areas`, shape (k, samples), are tabulated at `area_lines`, shape (k,).
     """
-    knot, fraction = _locate_line(area_lines, line)
+    knot, fraction = locate_line(area_lines, line)
     _interpolate(areas[knot], areas[knot + 1], fraction, area)
 
 
@@ -138,7 +138,7 @@ def image_sums(
     polarisations, lines, samples = image.shape
     table = areas.astype(np.float32)
     for line in prange(lines):
-        knot, fraction = _locate_line(area_lines, float(line))
+        knot, fraction = locate_line(area_lines, float(line))
         area, rest = np.empty(CHUNK, np.float32), np.full(CHUNK, math.nan, image.dtype)
         lanes = np.zeros((polarisations, 3, LANES))
         least = np.full((polarisations, LANES), math.inf, image.dtype)
@@ -206,7 +206,7 @@ def inverse_intensity(
     lines, samples = simulated.shape
     table = areas.astype(np.float32)
     for line in prange(lines):
-        knot, fraction = _locate_line(area_lines, float(line))
+        knot, fraction = locate_line(area_lines, float(line))
         area = np.empty(CHUNK, np.float32)
         for first in range(0, samples, CHUNK):
             part = slice(first, min(first + CHUNK, samples))

@@ -76,7 +76,7 @@ def batch(settings: BatchSettings, running: MessageSettings) -> None:
     that fails does not stop the others.
 
     ```
-    sarheight batch 'scenes/*.nc' --dem dem.tif --set vertical=EGM2008 -o unfolded
+    sarheight batch 'scenes/*.nc' --dem glo30.tif --set vertical=EGM2008 -o unfolded
     sarheight batch jobs.toml --jobs 2
     sarheight batch jobs.toml --dry-run
     ```
@@ -88,7 +88,7 @@ def batch(settings: BatchSettings, running: MessageSettings) -> None:
     vertical = "EGM2008"
     [[job]]
     image = "first.nc"
-    dem = "alps.tif"
+    dem = "glo30.tif"
     output = "first.tif"
     ```
     """

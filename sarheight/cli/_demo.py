@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sarheight.cli._demo_scene import Comparison, EmbeddedScene
 
 PICTURE = "demo.png"
-RESOLUTION = 80.0
+RESOLUTION = 108.0
 MADE_BY = "sarheight demo"
 
 
@@ -29,10 +29,12 @@ def demo(
 ) -> None:
     """Unfold a simulated image of real mountains: a picture and a table of errors.
 
-    Nothing is downloaded: the elevations come with matplotlib, the orbit and the radar image are
-    simulated. The reconstruction uses an elevation model three times coarser than the one of the
-    simulation. On two cores this takes some ten seconds; the first run compiles the kernels, which
-    takes about three minutes of processor time. A message says how long it took.
+    Nothing is downloaded: the image comes with the package. It is one of a point-scatterer
+    simulator that shares nothing with the reconstruction, over real mountains with several kinds of
+    ground, each with an angular law of its own. The reconstruction is given a DEM three times
+    coarser than that of the simulation, with errors of height. This takes some seconds; the first
+    run compiles the kernels, which takes about three minutes of processor time. A message says how
+    long it took.
 
     The picture of an earlier demo is replaced.
 
@@ -53,7 +55,7 @@ def demo(
     require_writable(path, "--output", overwrite=overwrite)
     start = time.perf_counter()
     with session("demo", running, steps=5) as current:
-        current.stage("simulate the image")
+        current.stage("read the image")
         current.announce_compilation()
         from sarheight.cli import _demo_scene
         from sarheight.output import save_png
@@ -62,7 +64,7 @@ def demo(
         comparison = _demo_scene.compare(scene, current.stage)
         current.stage("draw")
         save_png(
-            _demo_scene.picture(scene, comparison.result),
+            _demo_scene.picture(scene, comparison),
             path,
             overwrite=overwrite,
             resolution=RESOLUTION,
@@ -119,28 +121,17 @@ def _show(scene: EmbeddedScene, comparison: Comparison, path: Path) -> None:
 
 
 def _facts(scene: EmbeddedScene, comparison: Comparison) -> Iterator[tuple[str, str]]:
-    """Describe what is real, what is simulated, and what is exaggerated."""
+    """Describe what is real and what is simulated."""
     from sarheight.cli import _demo_scene
     from sarheight.dem import local_posting
 
-    fine, coarse = (
-        " × ".join(f"{step:.0f}" for step in local_posting(dem)) + " m"
-        for dem in (scene.fine, scene.coarse)
-    )
-    lowest, highest = float(scene.fine.min()), float(scene.fine.max())
+    posting = " × ".join(f"{step:.0f}" for step in local_posting(scene.dem))
+    lowest, highest = float(scene.dem.min()), float(scene.dem.max())
     lines, samples = scene.image.grid.shape
-    terrain = "real: the Jacksboro fault, Tennessee, from matplotlib's sample data"
-    yield "terrain", f"{terrain}; {fine}, whole metres, taken as heights above the ellipsoid"
-    exaggerated = f"relief, {_demo_scene.EXAGGERATION:g} times, for more layover"
-    yield "exaggerated", f"{exaggerated}: {lowest:.0f} to {highest:.0f} m"
-    radar = (
-        f"simulated: an orbit like Sentinel-1's, descending, {_demo_scene.INCIDENCE:g}° incidence"
-    )
-    image = (
-        f"{lines} × {samples} pixels of {_demo_scene.PIXEL:g} m, {_demo_scene.LOOKS:g} looks, noise"
-    )
-    yield "radar", f"{radar}; {image}"
-    yield "ground", "simulated: patches and texture, under a law of Muhleman's form"
-    inputs = f"the image, and elevations of {coarse} with errors of {_demo_scene.HEIGHT_ERROR:g} m"
-    yield "inputs", inputs
+    yield "terrain", f"real: Big Tujunga, California (SRTM), {lowest:.0f} to {highest:.0f} m"
+    radar = "simulated by point scatterers: an orbit like Sentinel-1's, ascending"
+    image = f"{lines} × {samples} pixels of {10 * _demo_scene.LOOKS} m, speckle, noise"
+    yield "radar", f"{radar}, {_demo_scene.INCIDENCE}° incidence; {image}"
+    yield "ground", "simulated: kinds of ground in patches, each with an angular law of its own"
+    yield "inputs", f"the image, and a DEM of {posting} m with errors of 4.5 m"
     yield "layover", f"{100 * comparison.in_layover:.0f} % of the cells lie in layover"

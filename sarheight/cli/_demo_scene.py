@@ -1,33 +1,27 @@
-"""The embedded scene: real elevations that matplotlib installs, and a simulated radar.
+"""The embedded scene: an image that shares nothing with the method that is shown on it.
 
-Nothing is downloaded. The elevations around the Jacksboro fault (Tennessee) come with
-matplotlib's sample data. Their relief is gentle for a radar, so it is exaggerated until many
-cells are in layover. A fine elevation model makes the image and the truth; the reconstruction uses
-a model three times coarser, with errors of height.
+Nothing is downloaded. The image is one of the independent point-scatterer simulator of the
+benchmarks, over real elevations (Big Tujunga, California; SRTM, public domain): several kinds of
+ground in patches, each with an angular law of its own, complex speckle, Sentinel-1's impulse
+response, thermal noise. It comes in a file of this package, with the DEM that the reconstruction is
+given, three times coarser than that of the simulation and with errors of height, and with the true
+gamma0 of its cells. `benchmarks/_independent/demo_scene.py` wrote the file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import rioxarray  # noqa: F401 - registers the accessor
 import xarray as xr
 from numpy.typing import NDArray
-from sarheight_kernels.profiles import ACTIVE_LAYOVER, PASSIVE_LAYOVER
-from scipy.ndimage import binary_fill_holes, gaussian_filter
 
-from sarheight.dem import coarsen
-from sarheight.geometry.pass_geometry import pass_geometry
-from sarheight.geometry.placement import crop_grid_to_dem
-from sarheight.geometry.visibility import classify_cells
-from sarheight.grid import RadarGrid
-from sarheight.illumination import ConstantGamma, Muhleman, simulate
-from sarheight.illumination.simulate import Illumination, illuminate, is_illuminated
-from sarheight.layover import Reallocation, reconstruct
-from sarheight.orbit import Orbit, look_at
-from sarheight.scene import Scene
+from sarheight.layover import RTC, Reallocation, reconstruct
+from sarheight.scene import Scene, grid_from_json, orbit_from_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,26 +29,20 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Report = Callable[[str], None]
 
-SAMPLE = "jacksboro_fault_dem.npz"
-EXAGGERATION = 2.5
-"""Factor of the relief above the lowest place."""
-INCIDENCE = 34.0
-PIXEL = 30.0
-LOOKS = 4.4
-LAW = Muhleman(0.05, 0.3)
-NOISE = 10.0**-2.5
-"""Noise-equivalent beta0."""
-COARSER = 3
-HEIGHT_ERROR = 4.0
-"""Standard deviation of the coarse model's heights in metres, correlated over a few cells."""
-SEED = 3
-
-PATCH_LEVELS = (-2.5, 0.0, 1.5, 3.0)
-"""Brightness of the kinds of ground, in dB relative to the law."""
-PATCH_EDGES = (-0.8, 0.3, 1.2)
-CLEARINGS = -3.0
-TEXTURE = 1.0
-"""Standard deviation from cell to cell within a kind of ground, in dB."""
+FILE = "demo_scene.npz"
+STEP, FLOOR = 0.4, -45.0
+"""Steps in which beta0 is stored, and its least value, in dB; power below it, negative too where
+noise was removed, is stored as that."""
+LOOKS = 2
+"""Pixels of 10 m that are averaged, each way."""
+INCIDENCE = 33
+"""Degrees on the ellipsoid in the middle."""
+FIGURE_SIZE = 13.5, 7.6
+"""Inches."""
+BORDER = 2
+"""Cells at the edge of the DEM that are not compared: pixels there show ground beyond it."""
+LEAST = 10.0**-2.5
+"""Least value of an estimate when its error is computed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +50,11 @@ class EmbeddedScene:
     """A simulated image, the inputs of its reconstruction, and the truth."""
 
     image: Scene  # with speckle and noise
-    fine: xr.DataArray  # elevation model of the simulation
-    coarse: xr.DataArray  # elevation model of the reconstruction
-    # (rows, columns): gamma0 of each cell of the coarse model: radar cross-section of its fine
-    # cells over their illuminated projected area, without speckle and noise
+    dem: xr.DataArray  # DEM of the reconstruction
+    # (rows, columns): gamma0 of each cell: RCS of its scatterers over the illuminated projected
+    # area, without speckle and noise
     truth: Floats
-    layover: NDArray[np.bool_]  # (rows, columns): at least half of the fine cells are in layover
+    layover: NDArray[np.bool_]  # (rows, columns): at least half of the cell is in layover
     compared: NDArray[np.bool_]  # (rows, columns): illuminated, so that errors can be computed
 
 
@@ -84,149 +71,53 @@ class Errors:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Errors of all methods, and the dataset of the last one."""
+    """Errors of all methods, gamma0 by RTC, and the dataset of the last method."""
 
     errors: tuple[Errors, ...]
+    flattened: xr.DataArray
     result: xr.Dataset
     in_layover: float
 
 
-def embedded_dem(exaggeration: float = EXAGGERATION) -> xr.DataArray:
-    """Read the elevations that matplotlib installs, and exaggerate their relief.
-
-    They are whole metres every three seconds of arc, from north to south; the file calls the
-    northern edge ``ymin``. Their vertical datum is not stated: they are assumed to be heights
-    above the ellipsoid, which makes no difference to a simulation.
-    """
-    from matplotlib.cbook import get_sample_data
-
-    with np.load(get_sample_data(SAMPLE, asfileobj=False)) as sample:
-        metres = sample["elevation"].astype(np.float32)
-        dx, dy = float(sample["dx"]), float(sample["dy"])
-        west, north = float(sample["xmin"]), float(max(sample["ymin"], sample["ymax"]))
-    rows, columns = (size - size % COARSER for size in metres.shape)
-    heights = (metres.min() + exaggeration * (metres - metres.min()))[:rows, :columns]
-    dem = xr.DataArray(
-        heights,
-        dims=("y", "x"),
-        coords={
-            "y": north - dy * (np.arange(rows) + 0.5),
-            "x": west + dx * (np.arange(columns) + 0.5),
-        },
-        attrs={"units": "m", "vertical_datum": "ellipsoid", "relief_exaggeration": exaggeration},
-    )
-    with_crs: xr.DataArray = dem.rio.write_crs("EPSG:4326")
-    return with_crs
-
-
-def embedded_scene(dem: xr.DataArray | None = None) -> EmbeddedScene:
-    """Simulate the image and the truth."""
-    fine = embedded_dem() if dem is None else dem
-    random = np.random.default_rng(SEED)
-    grid, orbit = _radar(fine)
-    reflectivity = _patches(fine.shape, random)
-    noisy = simulate(
-        fine,
-        grid,
-        orbit,
-        law=LAW,
-        reflectivity=reflectivity,
-        looks=LOOKS,
-        noise=NOISE,
-        seed=SEED,
-    )
-    geometry = pass_geometry(fine, grid, orbit)
-    category, _ = classify_cells(geometry)
-    operator = illuminate(geometry, LAW, is_illuminated(category))
-    # Pixels beyond the edge of the elevations are not simulated; pixels in shadow have noise.
-    inside = binary_fill_holes(operator.simulate(reflectivity) > 0.0)
-    # The mean of the noise is subtracted, as in a product.
-    image = (noisy.image - NOISE).clip(min=0.0).where(inside).assign_attrs(noisy.image.attrs)
-    steps = [COARSER * abs(float(fine[name][1] - fine[name][0])) for name in ("y", "x")]
-    coarse = coarsen(fine, (steps[0], steps[1]), units="crs")
-    coarse = coarse.copy(data=coarse.values + _height_error(coarse.shape, random))
-    return EmbeddedScene(
-        Scene(image, grid, orbit, noisy.calibration),
-        fine,
-        coarse,
-        *_truth(operator, category, reflectivity),
-    )
-
-
-def _radar(dem: xr.DataArray) -> tuple[RadarGrid, Orbit]:
-    """Make an orbit like that of Sentinel-1, descending, and the grid that covers the DEM."""
-    latitude, longitude = float(dem.y.mean()), float(dem.x.mean())
-    height = float(dem.mean())
-    orbit = Orbit.circular(latitude=latitude, longitude=longitude, ascending=False)
-    orbit = orbit.rotate(look_at(orbit, latitude, longitude, INCIDENCE, height=height))
-    grid = RadarGrid.over(
-        orbit,
-        latitude,
-        longitude,
-        height=height,
-        lines=1400,
-        samples=1600,
-        line_spacing=PIXEL,
-        sample_spacing=PIXEL,
-        looks=LOOKS,
-    )
-    return crop_grid_to_dem(dem, grid, orbit, margin=0), orbit
-
-
-def _smooth(shape: tuple[int, ...], width: float, random: np.random.Generator) -> Floats:
-    """Noise of unit variance, correlated over `width` cells."""
-    field = gaussian_filter(random.standard_normal(shape), width, mode="wrap")
-    smooth: Floats = field / field.std()
-    return smooth
-
-
-def _patches(shape: tuple[int, ...], random: np.random.Generator) -> NDArray[np.float32]:
-    """Reflectivity: kinds of ground in patches, clearings among them, and texture."""
-    kind = np.digitize(_smooth(shape, 12.0, random), PATCH_EDGES)
-    decibels = np.array(PATCH_LEVELS)[kind]
-    decibels[_smooth(shape, 5.0, random) > PATCH_EDGES[-1]] += CLEARINGS
-    decibels += TEXTURE * random.standard_normal(shape)
-    return np.asarray(10.0 ** (decibels / 10.0), dtype=np.float32)
-
-
-def _height_error(shape: tuple[int, ...], random: np.random.Generator) -> NDArray[np.float32]:
-    return (HEIGHT_ERROR * _smooth(shape, 1.5, random)).astype(np.float32)
-
-
-def _blocks(values: NDArray[np.generic]) -> Floats:
-    """Sum over the fine cells of each coarse one."""
-    rows, columns = (size // COARSER for size in values.shape)
-    parts = values.reshape(rows, COARSER, columns, COARSER).astype(np.float64)
-    sums: Floats = parts.sum(axis=(1, 3))
-    return sums
-
-
-def _truth(
-    operator: Illumination, category: NDArray[np.uint8], reflectivity: NDArray[np.float32]
-) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return gamma0 of each coarse cell, and the masks of layover and of compared cells."""
-    geometry = operator.geometry
-    own = operator.adjoint(np.ones((*geometry.grid.shape, 1), dtype=np.float32))
-    energy, area = _blocks(own.linear[0] * reflectivity), _blocks(own.area)
-    half = COARSER**2 / 2
-    layover = _blocks((category == ACTIVE_LAYOVER) | (category == PASSIVE_LAYOVER)) >= half
-    # A very small illuminated area gives no meaningful ratio.
-    compared = (_blocks(operator.illuminated) >= half) & (
-        area > 0.05 * COARSER**2 * geometry.cell_area
-    )
-    truth = np.divide(energy, area, out=np.full(area.shape, np.nan), where=compared)
-    return truth, layover, compared
+def embedded_scene() -> EmbeddedScene:
+    """Read the scene."""
+    with np.load(Path(__file__).with_name(FILE)) as stored:
+        power = 10.0 ** ((FLOOR + STEP * stored["decibels"].astype(np.float32)) / 10.0)
+        power[stored["decibels"] == 0] = 0.0
+        image = xr.DataArray(
+            power.astype(np.float32),
+            dims=("line", "sample"),
+            name="beta0",
+            attrs={
+                "long_name": "simulated radar image, beta0",
+                "units": "1",
+                "simulated": "from a DEM and an orbit",
+            },
+        )
+        grid = grid_from_json(str(stored["grid"]))
+        orbit = orbit_from_json(str(stored["orbit"]))
+        dem = xr.DataArray(
+            stored["heights"].astype(np.float32) / np.float32(10.0),
+            dims=("y", "x"),
+            coords={"y": stored["y"], "x": stored["x"]},
+            attrs={"units": "m", "vertical_datum": "ellipsoid"},
+        ).rio.write_crs(int(stored["crs"]))
+        compared, layover = stored["compared"], stored["layover"]
+        truth = np.where(compared, 10.0 ** (stored["gamma0"] / 1000.0), np.nan)
+    for edge in (np.s_[:BORDER], np.s_[-BORDER:], np.s_[:, :BORDER], np.s_[:, -BORDER:]):
+        compared[edge] = False
+    return EmbeddedScene(Scene(image, grid, orbit, "beta0"), dem, truth, layover, compared)
 
 
 def compare(scene: EmbeddedScene, report: Report | None = None) -> Comparison:
     """Reconstruct the scene by all methods, and compare with the truth."""
     report = report or (lambda _: None)
     report("correct by projected area (RTC)")
-    corrected = reconstruct(scene.image, scene.coarse, law=ConstantGamma(), method=Reallocation())
+    corrected = reconstruct(scene.image, scene.dem, method=RTC())
     report("reallocate in one step")
-    one_step = reconstruct(scene.image, scene.coarse, method=Reallocation())
+    one_step = reconstruct(scene.image, scene.dem, method=Reallocation())
     report("reallocate, posterior mean")
-    result = reconstruct(scene.image, scene.coarse)
+    result = reconstruct(scene.image, scene.dem)
     estimates = {
         "plain geocoding": corrected["sigma0_geocoded"].values,
         "area-projection RTC": corrected["gamma0"].values,
@@ -235,7 +126,9 @@ def compare(scene: EmbeddedScene, report: Report | None = None) -> Comparison:
     }
     common = scene.compared & np.isfinite(list(estimates.values())).all(axis=0)
     errors = tuple(_errors(name, estimate, scene, common) for name, estimate in estimates.items())
-    return Comparison(errors, result, float(scene.layover[scene.compared].mean()))
+    return Comparison(
+        errors, corrected["gamma0"], result, float(scene.layover[scene.compared].mean())
+    )
 
 
 def _errors(
@@ -243,18 +136,41 @@ def _errors(
 ) -> Errors:
     parts: list[float] = []
     for part in (common & scene.layover, common & ~scene.layover):
-        error = 10.0 * np.log10(np.maximum(estimate[part], NOISE) / scene.truth[part])
+        error = 10.0 * np.log10(np.maximum(estimate[part], LEAST) / scene.truth[part])
         parts += [float(error.mean()), float(np.sqrt((error**2).mean()))]
     return Errors(method, *parts)
 
 
-def picture(scene: EmbeddedScene, result: xr.Dataset) -> Figure:
-    """Draw radar image, plain geocoded, reconstruction, and layover multiplicity."""
-    from sarheight import plot
+def picture(scene: EmbeddedScene, comparison: Comparison) -> Figure:
+    """Draw the radar image and its geocoding, RTC, reconstruction, truth, and the fold count."""
+    from matplotlib.figure import Figure
 
-    return plot.scene(
-        result,
-        scene.image.image,
-        relief=scene.coarse,
-        title=f"Simulated radar image of real mountains, relief exaggerated {EXAGGERATION:g} times",
-    )
+    from sarheight.plot.classes import cap_counts, count_classes, draw_classes
+    from sarheight.plot.figures import set_title
+    from sarheight.plot.maps import draw_backscatter, robust_limits
+
+    result = comparison.result
+    maps = {
+        "plain geocoding, σ⁰": result["sigma0_geocoded"],
+        "area-projection RTC, γ⁰": comparison.flattened,
+        "posterior mean, γ⁰": result["gamma0"],
+        "truth, γ⁰": result["gamma0"].copy(data=scene.truth.astype(np.float32)),
+    }
+    limits = robust_limits(scene.truth[scene.compared])
+    figure = Figure(figsize=FIGURE_SIZE, layout="constrained")
+    axes = figure.subplots(2, 3).ravel()
+    azimuth = float(result.attrs["look_azimuth"])
+    radar = scene.image.image
+    drawn = draw_backscatter(axes[0], radar, robust_limits(radar.values[radar.values > 0.0]))
+    figure.colorbar(drawn, ax=axes[0], label="β⁰ (dB)", extend="both", shrink=0.6)
+    set_title(axes[0], "simulated radar image, β⁰")
+    # The fold count stands below the image, the truth beside the reconstruction.
+    for place, (name, power) in zip((1, 2, 4, 5), maps.items(), strict=True):
+        drawn = draw_backscatter(axes[place], power, limits, azimuth)
+        set_title(axes[place], name)
+    figure.colorbar(drawn, ax=axes[[1, 2, 4, 5]], label="dB", extend="both", shrink=0.6)
+    counts = result["fold_count"]
+    draw_classes(axes[3], count_classes(), cap_counts(counts), scene.dem, azimuth)
+    set_title(axes[3], "fold count")
+    figure.suptitle("A simulated radar image of real mountains: Big Tujunga, California")
+    return figure

@@ -15,6 +15,7 @@ from sarheight.settings import (
     OF_DEM,
     OUTPUT,
     DemSettings,
+    MapSettings,
     ReconstructionOutput,
     ReconstructSettings,
     ResultOutput,
@@ -45,6 +46,7 @@ DEM_MARGIN = 0.02
 def open_image_product(settings: ReconstructSettings) -> Product | None:
     """Open the product, if the image is one; refuse options that do not apply to the image."""
     from sarheight.product import is_product, open_product
+    from sarheight.sentinel1 import Sentinel1Product
 
     image = settings.image
     if is_product(image):
@@ -55,14 +57,17 @@ def open_image_product(settings: ReconstructSettings) -> Product | None:
             )
             raise typer.BadParameter(msg, param_hint="--like")
         product = open_product(image)
+        if settings.burst is not None and not isinstance(product, Sentinel1Product):
+            msg = f"'{image}' has no bursts: only an SLC of Sentinel-1 has"
+            raise typer.BadParameter(msg, param_hint="--burst")
         if settings.verify:
             product.verify()
         return product
     if settings.verify:
         msg = f"'{image}' is no product, and only a product has checksums"
         raise typer.BadParameter(msg, param_hint="--verify")
-    if settings.swaths or not settings.noise_removal:
-        msg = f"--swaths and --no-noise-removal are for products, and '{image}' is none"
+    if settings.swaths or settings.burst is not None or not settings.noise_removal:
+        msg = f"--swaths, --burst and --no-noise-removal are for products, and '{image}' is none"
         raise typer.BadParameter(msg)
     if settings.orbit == AUTO:
         msg = f"an orbit is fetched for products only, and '{image}' is none"
@@ -78,14 +83,16 @@ def read_image(settings: ReconstructSettings, product: Product | None, current: 
     if product.product_type == "SLC" and settings.multilook is None and spacing is None:
         spacing = SLC_SPACING
         current.say(f"averaging the SLC to {spacing:g} m; --spacing sets another value")
+    only: dict[str, Any] = {} if settings.burst is None else {"burst": settings.burst}
     scene = product.scene(
+        **only,
         polarisations=settings.polarisations,
         calibration=settings.calibration or "beta0",
         multilook=settings.multilook,
         spacing=spacing,
         swaths=settings.swaths,
         noise_removal=settings.noise_removal,
-        orbit=_fetch_orbit(product, current) if settings.orbit == AUTO else settings.orbit,
+        orbit=fetch_orbit(product, current) if settings.orbit == AUTO else settings.orbit,
     )
     current.say(f"{product.name}: {', '.join(scene.grid.polarisations)}, {scene.orbit.source}")
     if not settings.verify:
@@ -119,7 +126,7 @@ def _read_radar_image(settings: ReconstructSettings, current: Session) -> Scene:
     return replace(scene, image=image, grid=grid)
 
 
-def _fetch_orbit(product: Product, current: Session) -> Path | None:
+def fetch_orbit(product: Product, current: Session) -> Path | None:
     """Fetch the best orbit file of a product."""
     from sarheight import fetch
 
@@ -184,7 +191,7 @@ def read_dem(
 
 
 def open_dem_or_fetch(
-    settings: ReconstructSettings, product: Product | None, current: Session
+    settings: MapSettings, product: Product | None, current: Session
 ) -> tuple[xr.DataArray, dict[str, Path]]:
     """Open the elevation model, which is fetched first if its name is "auto"; return its files."""
     if settings.dem != (AUTO,):
@@ -196,16 +203,20 @@ def open_dem_or_fetch(
 
 
 def _fetch_dem(
-    settings: ReconstructSettings, product: Product | None, current: Session
+    settings: MapSettings, product: Product | None, current: Session
 ) -> tuple[list[Path], str | float | None]:
     """Fetch the tiles for the bounds or the footprint of the product; return them and the datum."""
     from sarheight import fetch
     from sarheight.geometry.placement import bounds_of_corners
+    from sarheight.sentinel1 import Sentinel1Product
 
     if settings.bounds is not None:
         bounds = settings.bounds
     elif product is not None:
-        bounds = bounds_of_corners(product.footprint, DEM_MARGIN)
+        corners = product.footprint
+        if settings.burst is not None and isinstance(product, Sentinel1Product):
+            corners = product.burst_footprint(settings.burst, *settings.swaths)
+        bounds = bounds_of_corners(corners, DEM_MARGIN)
     else:
         msg = "the location of the image is not known: pass --bounds, or the whole product"
         raise typer.BadParameter(msg, param_hint="--dem")
@@ -250,9 +261,7 @@ def _is_store(path: Path) -> bool:
     return path.suffix.lower() in {".nc", ".zarr"} or (path.is_dir() and not path.suffix)
 
 
-def place_on_grid(
-    heights: xr.DataArray, settings: ReconstructSettings, current: Session
-) -> xr.DataArray:
+def place_on_grid(heights: xr.DataArray, settings: MapSettings, current: Session) -> xr.DataArray:
     """Resample the elevation model to the grid of the result, if that is another one."""
     from sarheight.dem import grid_like, map_grid, mgrs_grid, to_grid
     from sarheight.dem.grids import grid_record, middle_tile

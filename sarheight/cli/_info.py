@@ -33,7 +33,7 @@ def info(
 
     ```
     sarheight info S1A_IW_GRDH_….SAFE.zip
-    sarheight info s1a-iw-grd-vv-….xml dem.tif unfolded.zarr
+    sarheight info s1a-iw-grd-vv-….xml glo30.tif unfolded.zarr
     sarheight info unfolded.tif --config > run.toml
     ```
 
@@ -186,7 +186,8 @@ def _raster(path: Path) -> Facts:
 
 
 def _dataset(dataset: xr.Dataset) -> Facts:
-    from sarheight.output.radar_images import grid_from_json, has_grid_and_orbit, orbit_from_json
+    from sarheight.output.radar_images import has_grid_and_orbit
+    from sarheight.scene import grid_from_json, orbit_from_json
 
     attributes = dataset.attrs
     radar = "line" in dataset.dims

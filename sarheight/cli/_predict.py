@@ -149,7 +149,7 @@ def predict(settings: PredictSettings, result: FileOutput, running: RunningSetti
     likely zone, with its colours, and the probability of each.
 
     ```
-    sarheight predict image.nc --dem coarse.tif --vertical EGM2008 --known known.csv \
+    sarheight predict image.nc --dem glo30.tif --vertical EGM2008 --known known.csv \
         --known-vertical ellipsoidal -o heights.tif
     sarheight predict city.zarr -o buildings.tif
     sarheight predict images/ --baseline 05.09 --footprints outlines.gpkg -o buildings.tif
@@ -165,6 +165,7 @@ def predict(settings: PredictSettings, result: FileOutput, running: RunningSetti
         from sarheight.buildings.estimators import BuildingHeightEstimator
         from sarheight.learning.weights import model_kind, packaged_model, select_device
         from sarheight.terrain.networks import HeightEstimator
+        from sarheight.zones.forest import ZoneForest
         from sarheight.zones.networks import ZoneClassifier
 
         select_device(settings.device)
@@ -173,13 +174,14 @@ def predict(settings: PredictSettings, result: FileOutput, running: RunningSetti
         kind = model_kind(model)
         if kind != HeightEstimator.kind:
             settings.refuse(TERRAIN_OPTIONS, kind)
-        if kind != ZoneClassifier.kind:
+        of_zones = kind in {ZoneClassifier.kind, ZoneForest.kind}
+        if not of_zones:
             settings.refuse(("step",), kind)
         if kind != BuildingHeightEstimator.kind:
             settings.refuse(CITY_OPTIONS, kind)
         if kind == BuildingHeightEstimator.kind:
             _map_buildings(settings, model, output, current, overwrite=overwrite)
-        elif kind == ZoneClassifier.kind:
+        elif of_zones:
             _map_zones(settings, model, output, current, overwrite=overwrite)
         else:
             _map_heights(settings, model, output, current, overwrite=overwrite)
@@ -254,11 +256,17 @@ def _map_zones(
     settings: PredictSettings, model: Path, output: Path, current: Session, *, overwrite: bool
 ) -> None:
     """Map the Local Climate Zones of a scene."""
+    from sarheight.learning.weights import model_kind
+    from sarheight.zones.forest import ZoneForest
     from sarheight.zones.networks import ZoneClassifier
     from sarheight.zones.predict import predict_zones, write_zones
     from sarheight.zones.sources import read_stack
 
-    classifier = ZoneClassifier.from_pretrained(model)
+    classifier: ZoneClassifier | ZoneForest
+    if model_kind(model) == ZoneForest.kind:
+        classifier = ZoneForest.from_pretrained(model)
+    else:
+        classifier = ZoneClassifier.from_pretrained(model)
     stack = read_stack(*(Path(image) for image in settings.images))
     current.stage("estimate")
     zones = predict_zones(

@@ -64,9 +64,9 @@ def masks(settings: MaskSettings, result: ResultOutput, running: RunningSettings
     those of isce3 or SNAP, which contradict each other.
 
     ```
-    sarheight masks --like S1A_IW_GRDH_….SAFE.zip --dem dem.tif --vertical EGM2008 -o masks.tif
-    sarheight masks --like s1a-iw-grd-vv-….xml --dem dem.tif --vertical EGM96 -o masks.tif
-    sarheight masks --like image.nc --dem dem.tif --geometry radar -o masks.nc
+    sarheight masks --like S1A_….zip --dem glo30.tif --vertical EGM2008 -o masks.tif
+    sarheight masks --like s1a-iw-grd-vv-….xml --dem srtm.tif --vertical EGM96 -o masks.tif
+    sarheight masks --like image.nc --dem glo30.tif --vertical EGM2008 --geometry radar -o masks.nc
     ```
     """
     settings.require_files()
@@ -148,7 +148,7 @@ RESULT_BYTES = 40.0  # of a cell and polarisation
 def reconstruct(
     settings: ReconstructSettings, result: ReconstructionOutput, running: RunningSettings
 ) -> None:
-    """Unfold a radar image onto a map grid.
+    r"""Unfold a radar image onto a map grid.
 
     The grid is that of the elevation model or, if that is in degrees, the UTM zone. The image is a
     product of Sentinel-1 or NISAR as the archive delivers it, or an image in radar geometry.
@@ -158,21 +158,22 @@ def reconstruct(
 
     ```
     sarheight reconstruct S1A_IW_GRDH_….SAFE.zip --dem auto --orbit auto -o scene
-    sarheight reconstruct S1A_IW_SLC__….SAFE --dem dem.tif --bounds 10.6 46.6 11.2 47 -o part.nc
-    sarheight reconstruct image.nc --dem dem.tif --vertical EGM2008 -o unfolded.tif
-    sarheight reconstruct image.nc --dem dem.tif -o unfolded.zarr --quicklook unfolded.png
-    sarheight reconstruct image.nc --dem dem.tif --crs EPSG:32632 --resolution 20 -o unfolded
+    sarheight reconstruct S1A_IW_SLC__….SAFE --dem auto --bounds 10.6 46.6 11.2 47 -o part.nc
+    sarheight reconstruct image.nc --dem glo30.tif --vertical EGM2008 -o unfolded.tif
+    sarheight reconstruct S1A_….zip --dem auto -o unfolded.zarr --quicklook unfolded.png
+    sarheight reconstruct S1A_….zip --dem auto --crs EPSG:32632 --resolution 20 -o unfolded
     sarheight reconstruct S1A_….zip --dem auto --method rtc --profile ceos-nrb -o nrb
-    sarheight reconstruct image.nc --dem dem.tif --mgrs 32TPT --resolution 30 -o tile
-    sarheight reconstruct image.nc --dem dem.tif --like earlier/earlier_mask.tif -o later
-    sarheight reconstruct image.nc --dem dem.tif --guide landcover.tif -o guided.nc
-    sarheight reconstruct vv.tif --like s1a….xml --calibration beta0 --dem dem.tif -o vv.nc
+    sarheight reconstruct S1A_….zip --dem auto --mgrs 32TPT --resolution 30 -o tile
+    sarheight reconstruct S1A_….zip --dem auto --like earlier/earlier_mask.tif -o later
+    sarheight reconstruct S1A_….zip --dem auto --guide landcover.tif -o guided.nc
+    sarheight reconstruct vv.tif --like s1a….xml --calibration beta0 --dem srtm.tif \
+        --vertical EGM96 -o vv.nc
     ```
 
     Area-projection radiometric terrain correction (RTC) is a special case:
 
     ```
-    sarheight reconstruct image.nc --dem dem.tif --method rtc -o rtc.tif
+    sarheight reconstruct S1A_….zip --dem auto --method rtc -o rtc.tif
     ```
 
     Repeat a result with the settings that it holds:
@@ -211,7 +212,14 @@ def _reconstruct(
     from sarheight.dem.grids import grid_record
     from sarheight.geometry.placement import crop_scene_to_dem
     from sarheight.layover.tiles import array_bytes
-    from sarheight.output import ceos_nrb, open_result, provenance, save_png, write
+    from sarheight.output import (
+        ceos_nrb,
+        open_result,
+        provenance,
+        save_png,
+        with_heights,
+        write,
+    )
 
     output, limit = result.output, parse_memory(settings.memory)
     current.stage("find the part that the elevation model covers")
@@ -248,6 +256,8 @@ def _reconstruct(
     )
     if result.profile is not None:
         unfolded = ceos_nrb(unfolded, dem)
+    elif result.heights:
+        unfolded = with_heights(unfolded, dem)
     current.stage("write")
     unfolded.attrs["provenance"] = provenance(
         settings.files() | fetched,

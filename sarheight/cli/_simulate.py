@@ -83,21 +83,22 @@ class SimulateSettings(PassSettings):
 
 
 def simulate(settings: SimulateSettings, result: FileOutput, running: RunningSettings) -> None:
-    """Simulate the radar image of an elevation model.
+    r"""Simulate the radar image of an elevation model.
 
     The image has the sampling and the orbit of an annotation, cut to the part that the elevation
     model covers. It contains both: `sarheight reconstruct` needs no annotation for it. Lines
     run along azimuth, samples along range, values are linear power.
 
     ```
-    sarheight simulate --like s1a-iw-grd-vv-….xml --dem dem.tif --vertical EGM96 -o image.nc
+    sarheight simulate --like s1a-iw-grd-vv-….xml --dem srtm.tif --vertical EGM96 -o image.nc
     ```
 
     Where no annotation covers the mountains, rotate an orbit about the Earth's axis until it does
     (the latitude must match):
 
     ```
-    sarheight simulate --like s1b-iw-grd-vv-….xml --dem alps.tif --incidence 34 -o image.zarr
+    sarheight simulate --like s1b-iw-grd-vv-….xml --dem glo30.tif --vertical EGM2008 \
+        --incidence 34 -o image.zarr
     ```
     """
     output = result.output
@@ -226,8 +227,8 @@ def scenes(settings: TrainingSceneSettings, folder: SceneFolder, running: Runnin
     resume after an interruption.
 
     ```
-    sarheight scenes --like s1a-iw-grd-vv-….xml --dem alps.tif --dem andes.tif \
-        --vertical ellipsoidal --incidence 32 --incidence 38 -o scenes
+    sarheight scenes --like s1a-iw-grd-vv-….xml --dem alps_glo30.tif --dem andes_glo30.tif \
+        --vertical EGM2008 --incidence 32 --incidence 38 -o scenes
     ```
     """
     settings.require_files()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sarheight_kernels.mapping import band_weights, copy_band
 from sarheight_kernels.tiles import TILE
 
-from sarheight.dem.checked import CheckedDem, stored_like
+from sarheight.dem.checked import CheckedDem, north_up, stored_like
 from sarheight.errors import GeometryError
 from sarheight.geometry.pass_geometry import dem_dataset, pass_geometry
 from sarheight.illumination import BackscatterLaw, ConstantGamma
@@ -130,6 +130,75 @@ class Mapping:
                 "sample": ("pixel", sample),
                 "weight": ("pixel", weight, {"units": "m2"}),
                 "ratio": ("pixel", weight / max(weight.sum(), np.finfo(float).tiny)),
+            },
+            attrs={"row": row, "column": column},
+        )
+
+    def sharing(
+        self, row: int, column: int, reflectivity: xr.DataArray | NDArray[Any] | None = None
+    ) -> xr.Dataset:
+        r"""List the ground cells that share pixels with a ground cell, and their shares in them.
+
+        The share of cell h in the pixels of cell g is its mean share in the RCS of these pixels,
+        weighted by the RCS of g in each of them,
+
+        .. math:: s_h = \sum_p \frac{W_{pg}}{\sum_q W_{qg}} \frac{W_{ph} x_h}{\sum_k W_{pk} x_k},
+
+        with the RCS W of cells at unit reflectivity and their reflectivity x. The share of g
+        itself is the ``contribution_share`` of `reconstruct` where x is 1 and the law is the same.
+
+        Parameters
+        ----------
+        row, column : int
+            The cell.
+        reflectivity : array, dims (y, x), optional
+            Reflectivity of the cells relative to the law of the mapping, linear: the reconstructed
+            gamma0, where the law is `ConstantGamma`. Cells where it is NaN or below 0 have none.
+            By default that of all cells is 1.
+
+        Returns
+        -------
+        xarray.Dataset
+            Dim ``cell``, the largest share first: ``row``, ``column``, ``x``, ``y`` and ``share``.
+            The cell itself is among them, and shares sum to 1. Without cells where the cell
+            contributes to no pixel, or its pixels have no RCS.
+
+        Raises
+        ------
+        IndexError
+            If there is no such cell.
+        ValueError
+            If the reflectivity has another shape than the cells.
+        """
+        _require_inside("cell", (row, column), self.ground_shape)
+        index = row * self.ground_shape[1] + column
+        part = slice(self.matrix.indptr[index], self.matrix.indptr[index + 1])
+        own = self.matrix.data[part].astype(np.float64)
+        rcs = self._by_pixel[self.matrix.indices[part]].astype(np.float64)
+        if reflectivity is not None:
+            values = np.asarray(reflectivity, dtype=np.float64)
+            if values.shape != self.ground_shape:
+                msg = (
+                    f"found reflectivity of shape {values.shape}, expected that of the cells, "
+                    f"{self.ground_shape}"
+                )
+                raise ValueError(msg)
+            values = np.where(values > 0.0, values, 0.0).ravel()
+            rcs.data *= values[rcs.indices]
+        total = rcs.sum(axis=1)
+        weight = np.divide(own, total, out=np.zeros_like(own), where=total > 0.0)
+        used = own[total > 0.0].sum()
+        share = rcs.T @ weight / max(used, np.finfo(float).tiny)
+        cell = np.flatnonzero(share)
+        cell = cell[np.argsort(-share[cell], kind="stable")]
+        rows, columns = np.divmod(cell, self.ground_shape[1])
+        return xr.Dataset(
+            {
+                "row": ("cell", rows),
+                "column": ("cell", columns),
+                "x": ("cell", self.cells.x.values[columns]),
+                "y": ("cell", self.cells.y.values[rows]),
+                "share": ("cell", share[cell]),
             },
             attrs={"row": row, "column": column},
         )
@@ -265,6 +334,7 @@ def mapping(
     orbit: Orbit,
     *,
     law: BackscatterLaw | None = None,
+    illuminated: xr.DataArray | None = None,
 ) -> Mapping:
     """Establish the one-to-many mapping between radar pixels and ground cells.
 
@@ -279,6 +349,10 @@ def mapping(
     law : callable, optional
         Backscatter law, from incidence in degrees to sigma0; `ConstantGamma` by default, with
         which the weights are projected areas.
+    illuminated : xarray.DataArray, optional
+        Whether the radar illuminates a cell, dims (y, x), in the order of the DEM. By default the
+        shadows that the DEM casts are found; those of mountains beside it are known to masks of a
+        larger DEM, ``mask < 4`` (see `masks`).
 
     Returns
     -------
@@ -293,7 +367,7 @@ def mapping(
     OrbitCoverageError
         If the orbit does not cover the image.
     ValueError
-        If the image has too many pixels, or the DEM is not one.
+        If the image has too many pixels, the DEM is not one, or `illuminated` has another shape.
     """
     if grid.lines * grid.samples > np.iinfo(np.int32).max:
         msg = (
@@ -302,8 +376,18 @@ def mapping(
         )
         raise ValueError(msg)
     checked = CheckedDem.of(dem)
+    lit = None
+    if illuminated is not None:
+        if illuminated.shape != checked.array.shape:
+            msg = (
+                f"found illuminated cells of shape {illuminated.shape}, expected that of the DEM, "
+                f"{checked.array.shape}"
+            )
+            raise ValueError(msg)
+        like = checked.array.copy(data=np.asarray(illuminated, dtype=bool))
+        lit = north_up(like).values
     geometry = pass_geometry(checked.north_up(), grid, orbit)
-    operator = illuminate(geometry, ConstantGamma(1.0) if law is None else law)
+    operator = illuminate(geometry, ConstantGamma(1.0) if law is None else law, lit)
     matrix = _matrix(operator)
     if matrix.nnz == 0:
         raise GeometryError(NOTHING_ILLUMINATED)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import permutations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from sarheight.layover._statistics import (
     error_terms,
     kind_factors,
 )
-from sarheight.layover.allocation import AllocatedRcs, ComparedRatios, Estimate
+from sarheight.layover.allocation import AllocatedRcs, ComparedRatios, Comparison, Estimate
 from sarheight.layover.tiles import Support
 
 if TYPE_CHECKING:
@@ -257,10 +257,16 @@ def allocate_tile(
     first, compared = [], []
     for index, (one, kind) in enumerate(zip(passes, kinds, strict=True)):
         blur = _blur(method, scale, index)
-        assumed = None if not kind.any() else np.repeat(np.exp(kind)[None], one.image.shape[0], 0)
-        first.append(one.allocate(assumed, blur))
-        if compare or isinstance(method, PosteriorMean):
-            compared.append(one.compare(np.exp(kind) if assumed is not None else None, blur))
+        assumed = np.exp(kind) if kind.any() else None
+        # Ratios take the place of allocated RCS: that is not smoothed then.
+        ratios = isinstance(method, PosteriorMean)
+        comparison = Comparison(blur, ratios) if ratios or compare else None
+        allocated, sums = one.allocate_and_compare(
+            assumed, None if ratios else blur, comparison=comparison
+        )
+        first.append(allocated)
+        if sums is not None:
+            compared.append(sums)
     expected = [allocated.without_small_cells(smallest_area) for allocated in first]
     cells = observations[0].sampled_cells(scale.shape)
     return AllocatedTile(observations, passes, kinds, first, expected, compared, cells)
@@ -278,10 +284,10 @@ def error_of(
         weighted=isinstance(method, PosteriorMean),
     )
     error = np.empty_like(allocated.area)
-    # Sums of the weights W by the law of the scene, without the factors of kinds.
-    weight = allocated.expected * np.exp(-tile.kinds[index])
+    weight = allocated.expected
     change = np.full_like(error, np.nan)
-    np.divide(tile.compared[index].change, weight, out=change, where=weight > 0.0)
+    changes = cast("Layer", tile.compared[index].change)
+    np.divide(changes, weight, out=change, where=weight > 0.0)
     error_variance(allocated.contribution, allocated.speckle, change, terms, error)
     return error
 

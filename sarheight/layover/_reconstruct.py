@@ -85,7 +85,7 @@ from sarheight.layover.result import (
     variable_shape,
     variable_type,
 )
-from sarheight.scene import acquisition_json
+from sarheight.scene import GEOMETRY, acquisition_json, geometry_json
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -270,8 +270,13 @@ def reconstruct(
         ]
     if (described := grid_record(checked.stored)) is not None:
         parameters["grid"] = described
+    geometry = geometry_json((scene.grid, scene.orbit) for scene in scenes)
     return result.assign_attrs(
-        parameters=json.dumps(parameters, default=repr), acquisition=acquisition_json(scenes)
+        {
+            "parameters": json.dumps(parameters, default=repr),
+            "acquisition": acquisition_json(scenes),
+            GEOMETRY: geometry,
+        }
     )
 
 

@@ -66,17 +66,18 @@ def sample_open_cells(observations: Sequence[Observation], scale: GridScale) -> 
 def _open_cells(observation: Observation, scale: GridScale) -> NDArray[np.float32]:
     """Incidence, kind and gamma0 of open cells in one pass."""
     category, fold_count = observation.category, observation.fold_count
-    row, column = observation.sampled_cells(scale.shape)
-    incidence = observation.angles["local_incidence"][row, column]
+    # Kinds of ground may be rare: with a guide all blocks count.
+    parts = scale.law_parts if observation.kind is None else 1
+    blocks = None if parts == 1 else observation.sampled_blocks(parts)
+    row, column = observation.sampled_cells(scale.shape, None if parts == 1 else scale.law_stride)
     alone = (category[row, column] <= FORESHORTENING) & (fold_count[row, column] == 1)
-    row, column, incidence = row[alone], column[alone], incidence[alone]
-    cells = np.zeros(category.shape, dtype=bool)
-    cells[row, column] = True
-    allocated = observation.image.allocate(cells=cells)
+    if blocks is not None:
+        alone &= observation.within_blocks((row, column), blocks)
+    row, column = row[alone], column[alone]
+    incidence = observation.angles["local_incidence"][row, column]
+    gamma, area = observation.image.sample_reflectivity((row, column), blocks)
     # A cell whose surface faces the line of sight at theta projects to its area times cos(theta).
-    whole = scale.cell_area * np.cos(np.radians(incidence))
-    large = allocated.area[row, column] > SMALLEST_OPEN_AREA * whole
-    gamma = allocated.reflectivity[:, row, column]
+    large = area > SMALLEST_OPEN_AREA * scale.cell_area * np.cos(np.radians(incidence))
     good = large & np.isfinite(incidence) & np.isfinite(gamma).all(axis=0)
     kind = np.zeros_like(incidence) if observation.kind is None else observation.kind[row, column]
     return np.vstack((incidence, kind, gamma))[:, good].astype(np.float32, copy=False)

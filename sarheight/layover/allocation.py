@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.allocation import allocate_rcs
-from sarheight_kernels.estimation import pool, weigh_ratios
+from sarheight_kernels.allocation import allocate_rcs, gather_ratios
+from sarheight_kernels.estimation import pool
 from sarheight_kernels.radiometry import inverse_intensity, mask_missing
+from sarheight_kernels.ratios import weigh_ratios
+from sarheight_kernels.tiles import TILE
 
 from sarheight.geometry.geo2rdr import angles
 from sarheight.layover.facets import repeat_cells, sum_facets
-from sarheight.layover.tiles import sampled_cells
+from sarheight.layover.tiles import BLOCK_BORDER, sampled_blocks, sampled_cells
 
 if TYPE_CHECKING:
     from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas
@@ -91,9 +93,17 @@ class AllocatedRcs:
 class ComparedRatios:
     """Image over simulation in the pixels of each cell, which count by how sure they are."""
 
-    ratios: Layers  # sums of weight times ratio of image and simulation
+    ratios: Layers  # sums of weight times ratio of image and simulation; none where not wanted
     weight: Layer  # sums of weights; 0 where there is no data
-    change: Layer  # sums of the squared relative change of simulated RCS from sample to sample
+    # Sums of the squared relative change of simulated RCS from sample to sample, in a first step.
+    change: Layer | None = None
+
+
+class Comparison(NamedTuple):
+    """How an image is compared with its simulation while its RCS is allocated."""
+
+    blur: Taps | None  # weights by which both are smoothed before
+    ratios: bool  # whether ratios are wanted beside the change of simulated RCS
 
 
 NO_BLUR = np.ones(1, np.float32), np.ones(1, np.float32)
@@ -151,7 +161,7 @@ class PassTile:
 
     def allocate(
         self,
-        assumed: Layers | None = None,
+        assumed: Layer | None = None,
         blur: Taps | None = None,
         cells: NDArray[np.bool_] | None = None,
     ) -> AllocatedRcs:
@@ -159,7 +169,7 @@ class PassTile:
 
         Parameters
         ----------
-        assumed : array, shape (polarisations, rows, columns), optional
+        assumed : array, shape (rows, columns), optional
             Reflectivity by which the pixels are shared; 1 by default.
         blur : pair of arrays, optional
             Weights along lines and samples by which image and simulation are smoothed before
@@ -167,10 +177,19 @@ class PassTile:
         cells : array of bool, shape (rows, columns), optional
             Cells to which RCS is allocated; all by default.
         """
+        return self.allocate_and_compare(assumed, blur, cells)[0]
+
+    def allocate_and_compare(
+        self,
+        assumed: Layer | None = None,
+        blur: Taps | None = None,
+        cells: NDArray[np.bool_] | None = None,
+        comparison: Comparison | None = None,
+    ) -> tuple[AllocatedRcs, ComparedRatios | None]:
+        """Allocate as `allocate` does, and compare image and simulation in the same sweep."""
         if self.undivided is not None:
-            return self._allocate_to_facets(assumed, blur, cells)
-        shape = self.geometry.heights.shape
-        polarisations = self.image.shape[0]
+            return self._allocate_to_facets(assumed, blur, cells, comparison)
+        shape, polarisations = self.geometry.heights.shape, self.image.shape[0]
         geocoded = 0 if self.ellipsoid is None else polarisations
         result = AllocatedRcs(
             np.empty((polarisations, *shape), dtype=np.float32),
@@ -180,20 +199,70 @@ class PassTile:
             np.empty(polarisations),
         )
         lit = self.operator.illuminated if cells is None else self.operator.illuminated & cells
-        if assumed is None:
-            self._gather(slice(None), self.operator.simulate(), NO_IMAGE, blur, lit, result)
-        else:
-            for p, equal in enumerate(assumed):
-                one = slice(p, p + 1)
-                part = AllocatedRcs(
-                    result.rcs[one],
-                    result.reflectivity[one],
-                    result.diagnostics if p == 0 else result.diagnostics[:0],
-                    result.geocoded[one],
-                    result.total[one],
-                )
-                self._gather(one, self.operator.simulate(equal), equal, blur, lit, part)
-        return result
+        simulated = self.operator.simulate(assumed)
+        mask_missing(self.image, simulated)
+        channels, gathered = NO_IMAGES, np.empty((0, *shape), dtype=np.float32)
+        if comparison is not None:
+            image = self.image if comparison.ratios else self.image[:0]
+            channels = self._weigh(image, simulated, comparison.blur)
+            gathered = np.empty((channels.shape[0] + 1, *shape), dtype=np.float32)
+        smoothed = self.image if blur is None else self._smooth(simulated, blur)
+        measured = self.areas.lines, self.areas.areas
+        ellipsoid = self.areas if self.ellipsoid is None else self.ellipsoid
+        inverse_intensity(self.image, *measured, simulated)
+        view = self.operator.geometry
+        totals = np.empty((view.bounds.shape[0], polarisations))
+        allocate_rcs(
+            view.ground,
+            view.radar,
+            view.heights,
+            self.operator.law,
+            view.bounds,
+            lit,
+            NO_IMAGE if assumed is None else np.ascontiguousarray(assumed),
+            NO_IMAGES if blur is None else self.image,
+            smoothed,
+            simulated,
+            measured,
+            (ellipsoid.lines, ellipsoid.areas),
+            channels,
+            PIXEL_FLOOR,
+            (0, shape[0], 0, shape[1]) if self.core is None else self.core,
+            result.rcs,
+            result.reflectivity,
+            result.diagnostics,
+            result.geocoded,
+            gathered,
+            totals,
+        )
+        result.total[:] = totals.sum(axis=0)
+        if comparison is None:
+            return result, None
+        return result, ComparedRatios(gathered[:-2], gathered[-2], gathered[-1])
+
+    def sample_reflectivity(
+        self, cells: Cells, blocks: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Reflectivity, shape (polarisations, n), and illuminated area of cells, shape (n,).
+
+        With some blocks of facets only, the others take no part in their pixels.
+        """
+        wanted = np.zeros(self.geometry.heights.shape, dtype=bool)
+        wanted[cells] = True
+        operator, view = self.operator, self.operator.geometry
+        if blocks is not None:
+            bounds = np.where(blocks.reshape(-1, 1), view.bounds, np.nan)
+            operator = replace(operator, geometry=replace(view, bounds=bounds))
+        each = replace(self, operator=operator, ellipsoid=None, facets=1, undivided=None)
+        fine = each.allocate(cells=self.to_facets(wanted))
+        rows, columns = (places[:, None] * self.facets for places in cells)
+        parts = np.arange(self.facets**2)
+        at = rows + parts // self.facets, columns + parts % self.facets
+        expected = fine.expected[at].sum(axis=-1)
+        reflectivity = np.full((fine.rcs.shape[0], expected.size), np.nan, dtype=np.float32)
+        rcs = fine.rcs[:, *at].sum(axis=-1)
+        np.divide(rcs, expected, out=reflectivity, where=expected > 0.0)
+        return reflectivity, fine.area[at].sum(axis=-1)
 
     def compare(
         self,
@@ -212,24 +281,43 @@ class PassTile:
         polarisations : slice
             Polarisations that are compared.
         """
-        image = self.image[polarisations]
         simulated = self.operator.simulate(None if assumed is None else self.to_facets(assumed))
         mask_missing(self.image, simulated)
-        channels = np.empty((*simulated.shape, image.shape[0] + 2), np.float32)
+        channels = self._weigh(self.image[polarisations], simulated, blur)
+        del simulated
+        view = self.operator.geometry
+        gathered = np.empty((channels.shape[0], *view.heights.shape), dtype=np.float32)
+        gather_ratios(
+            view.ground,
+            view.radar,
+            view.heights,
+            self.operator.law,
+            view.bounds,
+            self.operator.illuminated,
+            channels,
+            PIXEL_FLOOR,
+            gathered,
+        )
+        sums = self.to_cells(gathered)
+        return ComparedRatios(sums[:-1], sums[-1])
+
+    def _weigh(self, image: Image, simulated: Image, blur: Taps | None) -> Layers:
+        """Weigh the ratios of an image and its simulation: channels for the kernels."""
+        # Fresh memory of zeros costs nothing where it is not written.
+        channels = np.zeros((image.shape[0] + 1, *simulated.shape), dtype=np.float32)
         taps = NO_BLUR if blur is None else blur
         measured = self.areas.lines, self.areas.areas
         weigh_ratios(image, *measured, simulated, *taps, PIXEL_FLOOR, channels)
-        del simulated
-        sums = self.to_cells(self.operator.adjoint(channels).linear)
-        return ComparedRatios(sums[:-2], sums[-2], sums[-1])
+        return channels
 
     def _allocate_to_facets(
         self,
-        assumed: Layers | None,
+        assumed: Layer | None,
         blur: Taps | None,
         cells: NDArray[np.bool_] | None,
-    ) -> AllocatedRcs:
-        """Do the work of `allocate` where cells are divided into facets.
+        comparison: Comparison | None,
+    ) -> tuple[AllocatedRcs, ComparedRatios | None]:
+        """Do the work of `allocate_and_compare` where cells are divided into facets.
 
         Contribution share, speckle and geocoded image are no sums over facets: they are those of
         cells that are not divided.
@@ -240,62 +328,27 @@ class PassTile:
             core = first_row, end_row, left, right
         each = replace(self, core=core, ellipsoid=None, facets=1, undivided=None)
         whole = replace(self, operator=self.cells, facets=1, undivided=None)
-        fine = each.allocate(
+        fine, compared = each.allocate_and_compare(
             None if assumed is None else self.to_facets(assumed),
             blur,
             None if cells is None else self.to_facets(cells),
+            comparison,
         )
         result = whole.allocate(assumed, blur, cells)
         rcs = self.to_cells(fine.rcs)
         _sum_diagnostics(fine, self.facets, result)
         reflectivity = np.full_like(rcs, np.nan)
         np.divide(rcs, result.expected, out=reflectivity, where=result.expected > 0.0)
-        return replace(result, rcs=rcs, reflectivity=reflectivity, total=fine.total)
+        if compared is not None and compared.change is not None:
+            layers = (compared.ratios, compared.weight, compared.change)
+            compared = ComparedRatios(*(self.to_cells(layer) for layer in layers))
+        result = replace(result, rcs=rcs, reflectivity=reflectivity, total=fine.total)
+        return result, compared
 
-    def _gather(
-        self,
-        polarisations: slice,
-        simulated: Image,
-        assumed: Layer,
-        blur: Taps | None,
-        lit: NDArray[np.bool_],
-        result: AllocatedRcs,
-    ) -> None:
-        """Allocate the RCS of some polarisations; `simulated` is used up."""
-        image = self.image[polarisations]
-        smoothed = image if blur is None else self._smooth(image, simulated, blur)
-        measured = self.areas.lines, self.areas.areas
-        ellipsoid = self.areas if self.ellipsoid is None else self.ellipsoid
-        inverse_intensity(self.image, *measured, simulated)
-        view = self.operator.geometry
-        totals = np.empty((view.bounds.shape[0], image.shape[0]))
-        allocate_rcs(
-            view.ground,
-            view.radar,
-            view.heights,
-            self.operator.law,
-            view.bounds,
-            lit,
-            assumed,
-            NO_IMAGES if smoothed is image else image,
-            smoothed,
-            simulated,
-            measured,
-            (ellipsoid.lines, ellipsoid.areas),
-            (0, lit.shape[0], 0, lit.shape[1]) if self.core is None else self.core,
-            result.rcs,
-            result.reflectivity,
-            result.diagnostics,
-            result.geocoded,
-            totals,
-        )
-        result.total[:] = totals.sum(axis=0)
-
-    def _smooth(self, image: Image, simulated: Image, blur: Taps) -> Image:
+    def _smooth(self, simulated: Image, blur: Taps) -> Image:
         """Smooth image and simulation, and bring their ratio back to the simulation's sharpness."""
-        smoothed = np.empty_like(image)
-        mask_missing(self.image, simulated)
-        for sharp, smooth in zip(image, smoothed, strict=True):
+        smoothed = np.empty_like(self.image)
+        for sharp, smooth in zip(self.image, smoothed, strict=True):
             pool(sharp, simulated, True, *blur, smooth)  # noqa: FBT003 - kernels take no keywords
             np.multiply(smooth, simulated, out=smooth, casting="same_kind")
         return smoothed
@@ -344,15 +397,36 @@ class Observation:
         first, end, left, right = self.image.core or (0, rows, 0, columns)
         return slice(first, end), slice(left, right)
 
-    def sampled_cells(self, shape: tuple[int, int]) -> Cells:
+    def sampled_cells(self, shape: tuple[int, int], stride: int | None = None) -> Cells:
         """Cells of the tile on which statistics rest, for a DEM of a shape; see `sampled_cells`."""
         down, across = self.corner
         rows, columns = self.core
         row, column = sampled_cells(
             shape,
             (rows.start + down, rows.stop + down, columns.start + across, columns.stop + across),
+            stride,
         )
         return row - down, column - across
+
+    def sampled_blocks(self, parts: int) -> NDArray[np.bool_]:
+        """One in several blocks of facets, see `sampled_blocks`."""
+        facets = self.image.facets
+        rows, columns = self.image.operator.geometry.heights.shape
+        first = self.corner[0] * facets // TILE, self.corner[1] * facets // TILE
+        return sampled_blocks(first, (-(-rows // TILE), -(-columns // TILE)), parts)
+
+    def within_blocks(self, cells: Cells, blocks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Tell which of some cells lie in some blocks of facets, and not at their border."""
+        facets = self.image.facets
+        inside = np.ones(cells[0].shape, dtype=bool)
+        block = []
+        for places in cells:
+            # Windows begin with a block.
+            within = places * facets % TILE
+            inside &= (within >= BLOCK_BORDER) & (within + facets <= TILE - BLOCK_BORDER)
+            block.append(places * facets // TILE)
+        inside &= blocks[block[0], block[1]]
+        return inside
 
 
 @dataclass(frozen=True, eq=False)

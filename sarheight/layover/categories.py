@@ -13,7 +13,7 @@ from sarheight_kernels import profiles
 from sarheight.dem.checked import CheckedDem, stored_like
 from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.geometry.visibility import FORESHORTENING_THRESHOLD, classify_cells, classify_pixels
-from sarheight.scene import acquisition_record, acquisition_time
+from sarheight.scene import GEOMETRY, acquisition_record, acquisition_time, geometry_json
 
 if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
@@ -213,7 +213,13 @@ def masks(
         return (
             stored_like(found, checked.array)
             .assign_coords(time=acquisition_time(grid, orbit))
-            .assign_attrs(title=TITLE, acquisition=json.dumps([acquisition_record(grid, orbit)]))
+            .assign_attrs(
+                {
+                    "title": TITLE,
+                    "acquisition": json.dumps([acquisition_record(grid, orbit)]),
+                    GEOMETRY: geometry_json([(grid, orbit)]),
+                }
+            )
         )
     category, fold_count = classify_pixels(terrain, foreshortening)
     dims = ("line", "sample")

@@ -44,6 +44,11 @@ TRUNCATE = 4.0
 """Gaussian weights end at this many standard deviations."""
 SAMPLED_CELLS = 1 << 18
 """About how many cells of a scene its statistics rest on, where it has more."""
+LAW_CELLS, MOST_PARTS = 1 << 20, 8
+"""A law is fitted to all blocks of a scene, or, of a larger one, to one in several: so many that
+about that number of cells remains, which say as much of it, and one in eight at least."""
+BLOCK_BORDER = 6
+"""Facets at the border of such a block that do not count: they share pixels with its neighbours."""
 
 SLACK = 1.05
 """Factor on distances that hold for a plane, for the curvature of the Earth and of the orbit."""
@@ -80,6 +85,9 @@ class GridScale:
     cell_sizes: tuple[tuple[float, float], ...]  # lines, samples of a cell in each pass
     samples_per_metre: tuple[float, ...]  # displacement in each pass by a height of a metre
     facets: int = 1  # facets along a side of a cell, see `sarheight.layover.facets`
+    # The law is fitted to one in so many blocks of facets, and to one cell of each square there.
+    law_parts: int = 1
+    law_stride: int | None = None
 
     def ground_taps(self, postings: float) -> Taps:
         """Return Gaussian weights on the ground for a standard deviation in postings."""
@@ -149,25 +157,55 @@ def _pixels_per_cell(
     return float(lines), float(samples)
 
 
-def sampled_cells(shape: tuple[int, int], box: Box) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def law_sample(covered: float) -> tuple[int, int | None]:
+    """Choose one in how many blocks a law is fitted to, by the cells that the images show.
+
+    The second number is the side of the squares of which one cell is drawn; None for that of
+    `sampled_cells`.
+    """
+    parts = int(np.clip(covered // LAW_CELLS, 1, MOST_PARTS))
+    if parts == 1:
+        return 1, None
+    return parts, max(1, round(math.sqrt(covered / parts / SAMPLED_CELLS)))
+
+
+def sampled_cells(
+    shape: tuple[int, int], box: Box, stride: int | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw the cells of a box on which statistics rest: rows and columns, shape (n,) each.
 
     Of a large DEM one cell of each square is drawn, of a small one all. Which ones depends on the
-    shape of the whole DEM alone, not on its tiles.
+    shape of the whole DEM alone, not on its tiles, or on the side of the squares.
     """
-    stride = max(1, round(float(np.sqrt(shape[0] * shape[1] / SAMPLED_CELLS))))
+    if stride is None:
+        stride = max(1, round(float(np.sqrt(shape[0] * shape[1] / SAMPLED_CELLS))))
     square_row = np.arange(box[0] // stride, -(-box[1] // stride), dtype=np.uint64)[:, None]
     square_column = np.arange(box[2] // stride, -(-box[3] // stride), dtype=np.uint64)[None, :]
-    # SplitMix64, a multiplicative hash; its upper bits are well mixed.
-    mixed = (square_row << np.uint64(32) | square_column) + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed = mixed ^ (mixed >> np.uint64(31))
+    mixed = _mix(square_row << np.uint64(32) | square_column)
     row = (square_row * stride + (mixed >> np.uint64(33)) % stride).ravel().astype(np.int64)
     column = (square_column * stride + (mixed & np.uint64(0xFFFF)) % stride).ravel()
     column = column.astype(np.int64)
     inside = (row >= box[0]) & (row < box[1]) & (column >= box[2]) & (column < box[3])
     return row[inside], column[inside]
+
+
+def sampled_blocks(first: tuple[int, int], shape: tuple[int, int], parts: int) -> NDArray[np.bool_]:
+    """Draw one in several blocks; `first` is the block of the DEM with which a window begins.
+
+    Shape (rows of blocks, columns of blocks). Which ones does not depend on the window.
+    """
+    row = np.arange(first[0], first[0] + shape[0], dtype=np.uint64)[:, None]
+    column = np.arange(first[1], first[1] + shape[1], dtype=np.uint64)[None, :]
+    drawn: NDArray[np.bool_] = (_mix(row << np.uint64(32) | column) >> np.uint64(33)) % parts == 0
+    return drawn
+
+
+def _mix(number: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Mix the bits of numbers by SplitMix64, a multiplicative hash; its upper bits mix best."""
+    mixed = number + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
 
 
 @dataclass(frozen=True, eq=False)
@@ -300,7 +338,7 @@ class TilePlanner:
     def tile(self, core: Box, support: Support) -> Tile:
         """Add halo and pixels to the cells of a tile."""
         window = self.window(core, support)
-        return Tile(core, window, tuple(self._pixels(window, i) for i in range(len(self.radars))))
+        return Tile(core, window, tuple(self.pixels(window, i) for i in range(len(self.radars))))
 
     def window(self, core: Box, support: Support) -> Box:
         """Find the cells on which the result in a tile depends."""
@@ -361,7 +399,16 @@ class TilePlanner:
             for bound in bounds[blocks].reshape(-1, 4)
         )
 
-    def _pixels(self, window: Box, index: int) -> Box:
+    def covered_cells(self) -> float:
+        """About how many cells lie in the image that shows fewest of them."""
+        rows, columns = self.scale.shape
+        shown = [
+            np.mean([meets_image(bound, *image) for bound in bounds.reshape(-1, 4)])
+            for bounds, image in zip(self.bounds, self.images, strict=True)
+        ]
+        return float(min(shown)) * rows * columns
+
+    def pixels(self, window: Box, index: int) -> Box:
         """Find the part of an image that a window can illuminate; one pixel if there is none."""
         lines, samples = self.images[index]
         bounds = self.bounds[index][_blocks_of(window)].reshape(-1, 4)

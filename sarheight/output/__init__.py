@@ -21,7 +21,7 @@ from __future__ import annotations
 from sarheight._runtime import nodata_value
 from sarheight.output._provenance import provenance, read_provenance
 from sarheight.output.atomic import check_writable
-from sarheight.output.ceos import ceos_nrb
+from sarheight.output.ceos import ceos_nrb, with_heights
 from sarheight.output.files import open_result, save_png, write
 from sarheight.output.stac import stac_item
 
@@ -34,5 +34,6 @@ __all__ = [
     "read_provenance",
     "save_png",
     "stac_item",
+    "with_heights",
     "write",
 ]

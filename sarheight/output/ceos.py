@@ -77,13 +77,6 @@ def ceos_nrb(result: xr.Dataset, dem: xr.DataArray | CheckedDem) -> xr.Dataset:
             "reconstruct(..., variables=)"
         )
         raise ValueError(msg)
-    heights = dem.array if isinstance(dem, CheckedDem) else dem
-    for axis in ("y", "x"):
-        if not np.array_equal(heights[axis].values, result[axis].values):
-            msg = (
-                "found a DEM on another grid than the result's, expected that of the reconstruction"
-            )
-            raise ValueError(msg)
     mask, gamma0 = result["mask"], result["gamma0"]
     known = mask != NO_DATA
     valid: xr.DataArray = abs(gamma0) < np.inf
@@ -97,7 +90,6 @@ def ceos_nrb(result: xr.Dataset, dem: xr.DataArray | CheckedDem) -> xr.Dataset:
     if POLARISATION in ratio.dims:
         # A ratio of areas, the same for all polarisations.
         ratio = ratio.max(POLARISATION)
-    ellipsoidal = heights.drop_vars([name for name in heights.coords if name not in {"y", "x"}])
     layers: dict[str, tuple[xr.DataArray, dict[str, Any]]] = {
         "data_mask": (
             bits.astype(np.uint8).where(known, NO_DATA),
@@ -120,14 +112,6 @@ def ceos_nrb(result: xr.Dataset, dem: xr.DataArray | CheckedDem) -> xr.Dataset:
             number.astype(np.uint8).where(known, NO_DATA),
             {"long_name": "number of the source image", "_FillValue": NO_DATA},
         ),
-        "dem": (
-            ellipsoidal,
-            {
-                "long_name": "height above the WGS84 ellipsoid",
-                "units": "m",
-                "_FillValue": np.float32("nan"),
-            },
-        ),
     }
     added = {}
     for name, (values, attributes) in layers.items():
@@ -135,13 +119,50 @@ def ceos_nrb(result: xr.Dataset, dem: xr.DataArray | CheckedDem) -> xr.Dataset:
             [each for each in values.coords if each in {"spatial_ref", POLARISATION}]
         )
         kept.attrs = attributes | {"grid_mapping": "spatial_ref"}
-        added[name] = kept.astype(np.float32, keep_attrs=True) if name in FLOATS else kept
-    return result.assign(added).assign_attrs(
+        floating = name == "gamma_sigma_ratio"
+        added[name] = kept.astype(np.float32, keep_attrs=True) if floating else kept
+    return with_heights(result.assign(added), dem).assign_attrs(
         {PROFILE: CEOS_NRB, "title": "Normalised Radar Backscatter"}
     )
 
 
-FLOATS = ("gamma_sigma_ratio", "dem")
+def with_heights(result: xr.Dataset, dem: xr.DataArray | CheckedDem) -> xr.Dataset:
+    """Add the heights of the DEM to a result, so that it holds all that its geometry depends on.
+
+    Parameters
+    ----------
+    result : Dataset
+        Of `sarheight.layover.reconstruct` or `masks`.
+    dem : DataArray or CheckedDem
+        The DEM of the result, on its grid.
+
+    Returns
+    -------
+    Dataset
+        The result, and ``dem``, the heights above the ellipsoid in metres.
+
+    Raises
+    ------
+    ValueError
+        If the DEM is on another grid.
+    VerticalDatumError
+        If the DEM does not say what its heights refer to.
+    """
+    heights = CheckedDem.of(dem).array
+    for axis in ("y", "x"):
+        if not np.array_equal(heights[axis].values, result[axis].values):
+            msg = (
+                "found a DEM on another grid than the result's, expected that of the reconstruction"
+            )
+            raise ValueError(msg)
+    kept = heights.drop_vars([name for name in heights.coords if name not in {"y", "x"}])
+    kept.attrs = {
+        "long_name": "height above the WGS84 ellipsoid",
+        "units": "m",
+        "_FillValue": np.float32("nan"),
+        "grid_mapping": "spatial_ref",
+    }
+    return result.assign(dem=kept.astype(np.float32, keep_attrs=True))
 
 
 def _is(mask: xr.DataArray, word: str) -> xr.DataArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +12,7 @@ import numpy as np
 from sarheight.errors import OutputError
 from sarheight.output._bands import PACKINGS
 from sarheight.output._geotiff import read_geotiff, write_geotiff
-from sarheight.output._layers import read_layers, write_layers
+from sarheight.output._layers import list_layers, read_layers, write_layers
 from sarheight.output.atomic import (
     LAYERS,
     RESULTS,
@@ -62,18 +63,31 @@ def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
     dataset.to_netcdf(path, engine="netcdf4", format="NETCDF4")
 
 
-def write_zarr(dataset: xr.Dataset, path: Path, *, chunk: int = CHUNK) -> None:
-    """Write a result as Zarr store."""
+def write_zarr(
+    dataset: xr.Dataset,
+    path: Path,
+    *,
+    chunk: int | Mapping[str, int] = CHUNK,
+    compute: bool = True,
+) -> None:
+    """Write a result as Zarr store; without `compute` lazy variables get metadata but no chunks."""
     dataset = _add_conventions(dataset, chunk)
     for variable in dataset.data_vars.values():
         variable.encoding["chunks"] = _chunks(variable, chunk)
     for every in dataset.variables.values():
         every.encoding["compressors"] = zarr_compressor()
     # A chunk that is missing in a store is then one that was lost.
-    dataset.to_zarr(path, mode="w-", zarr_format=2, consolidated=True, write_empty_chunks=True)
+    dataset.to_zarr(  # type: ignore[call-overload]  # for a constant `compute` only
+        path,
+        mode="w-",
+        zarr_format=2,
+        consolidated=True,
+        write_empty_chunks=True,
+        compute=compute,
+    )
 
 
-def _add_conventions(dataset: xr.Dataset, chunk: int = CHUNK) -> xr.Dataset:
+def _add_conventions(dataset: xr.Dataset, chunk: int | Mapping[str, int] = CHUNK) -> xr.Dataset:
     """Bring names, attributes and chunks into the form of the CF conventions."""
     texts = {
         name: coordinate.astype(object)
@@ -82,7 +96,17 @@ def _add_conventions(dataset: xr.Dataset, chunk: int = CHUNK) -> xr.Dataset:
     }
     dataset = dataset.assign_coords(texts)
     if dataset.chunks:
-        dataset = dataset.chunk(dict.fromkeys(dataset.dims, chunk))
+        sizes: Mapping[Any, int] = (
+            dict.fromkeys(dataset.dims, chunk) if isinstance(chunk, int) else chunk
+        )
+        dataset = dataset.assign(
+            {
+                name: variable.chunk(
+                    {str(dim): sizes[dim] for dim in variable.dims if dim in sizes}
+                )
+                for name, variable in dataset.data_vars.items()
+            }
+        )
     dataset = add_cf_attributes(dataset)
     dataset.attrs = plain_attributes(dataset.attrs)
     for name, variable in dataset.variables.items():
@@ -112,8 +136,9 @@ def _is_auxiliary(coordinate: xr.DataArray, variable: xr.DataArray) -> bool:
     return not numbers and not mapping and set(coordinate.dims) <= set(variable.dims)
 
 
-def _chunks(variable: xr.DataArray, chunk: int = CHUNK) -> tuple[int, ...]:
-    return tuple(min(chunk, size) for size in variable.shape)
+def _chunks(variable: xr.DataArray, chunk: int | Mapping[str, int] = CHUNK) -> tuple[int, ...]:
+    limits = dict.fromkeys(variable.dims, chunk) if isinstance(chunk, int) else chunk
+    return tuple(min(limits.get(str(dim), size), size) for dim, size in variable.sizes.items())
 
 
 # All formats.
@@ -327,3 +352,42 @@ def open_result(
         msg = f"cannot read '{path}' as a result: expected a folder of layers"
         raise ValueError(msg)
     return READERS[path.suffix.lower() or LAYERS](path, chunks)
+
+
+@dataclass(frozen=True)
+class RasterBand:
+    """A band of a GeoTIFF that holds a variable of a result, or one entry of it."""
+
+    path: Path
+    number: int  # from 1
+    variable: str
+    entry: dict[str, int]  # index along each leading dimension of the variable
+    nodata: float | None  # that of the variable; floats are NaN too
+    decibels: float | None  # decibels per number of the file; None where it holds the variable
+
+
+def raster_bands(path: Path) -> list[RasterBand]:
+    """List the bands of a result in GeoTIFF: of a file, or of a folder of layers.
+
+    Unlike the arrays of `open_result` they can be read at the resolution of their overviews.
+    """
+    import rasterio
+
+    bands = []
+    for file_path in list_layers(path) if path.is_dir() else [path]:
+        with rasterio.open(file_path, driver="GTiff") as file:
+            for number in file.indexes:
+                tags = file.tags(number)
+                dimensions = tags.get("BAND_DIMENSIONS", "").split()
+                indices = json.loads(tags["BAND_INDICES"])
+                bands.append(
+                    RasterBand(
+                        file_path,
+                        number,
+                        tags["BAND_VARIABLE"],
+                        dict(zip(dimensions, indices, strict=True)),
+                        float(tags["BAND_NODATA"]) if tags.get("BAND_NODATA") else None,
+                        float(tags["BAND_DECIBELS"]) if tags.get("BAND_DECIBELS") else None,
+                    )
+                )
+    return bands

@@ -6,38 +6,41 @@ JSON in its attributes, exact to the last bit.
 
 from __future__ import annotations
 
-import json
 import zlib
-from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 import xarray as xr
 
-from sarheight._files import file_errors, parse_json, reason
+from sarheight._files import file_errors
 from sarheight._runtime import ignore_missing_georeference
-from sarheight.doppler import DopplerLUT
 from sarheight.errors import DamagedFileError
-from sarheight.grid import Burst, RadarGrid
-from sarheight.ground_range import GroundRange
-from sarheight.orbit import Orbit
 from sarheight.output import open_result, save_png
 from sarheight.output._bands import list_bands, merge_bands, share_type
 from sarheight.output._geotiff import restore_dataset, write_bands
 from sarheight.output.atomic import atomic_write, require_path
 from sarheight.output.files import write_netcdf, write_zarr
 from sarheight.product import is_product, open_product
-from sarheight.scene import Calibration, Scene
+from sarheight.scene import (
+    Calibration,
+    Scene,
+    grid_from_json,
+    grid_to_json,
+    orbit_from_json,
+    orbit_to_json,
+)
 from sarheight.sentinel1 import read_grid, read_orbit
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from matplotlib.figure import Figure
     from rasterio import DatasetReader
+
+    from sarheight.grid import RadarGrid
+    from sarheight.orbit import Orbit
 
 GEOTIFF = "GTiff"
 """The GDAL driver of images: others, such as that of VRT, read the files that a file names."""
@@ -181,66 +184,6 @@ def _image_of_bands(
 GRID, ORBIT, CALIBRATION = "radar_grid", "orbit_state_vectors", "calibration"
 CHECKSUM = "geometry_crc32"
 """The attribute with the CRC-32 of sampling and orbit: formats have no checksum of attributes."""
-
-
-def _to_json(record: RadarGrid | Orbit) -> str:
-    """Write the fields of a dataclass: arrays as lists, times in ISO 8601."""
-    return json.dumps(
-        asdict(record),
-        default=lambda value: str(value) if isinstance(value, np.datetime64) else value.tolist(),
-    )
-
-
-def grid_to_json(grid: RadarGrid) -> str:
-    """Write a grid as JSON, exact to the last bit."""
-    return _to_json(grid)
-
-
-def grid_from_json(text: str) -> RadarGrid:
-    """Read a grid that `grid_to_json` has written."""
-    with _explain_unreadable("radar grid"):
-        values = parse_json(text, "radar grid")
-        epoch, records = np.datetime64(values.pop("epoch")), values.pop("ground_range")
-        ground_range = None if records is None else GroundRange(**records)
-        bursts = tuple(Burst(**_tuples(burst)) for burst in values.pop("bursts"))
-        table = values.pop("doppler", None)
-        return RadarGrid(
-            epoch=epoch,
-            ground_range=ground_range,
-            doppler=None if table is None else DopplerLUT(**table),
-            bursts=bursts,
-            **_tuples(values),
-        )
-
-
-def orbit_to_json(orbit: Orbit) -> str:
-    """Write an orbit as JSON: epoch, state vectors and source."""
-    return _to_json(orbit)
-
-
-def orbit_from_json(text: str) -> Orbit:
-    """Read an orbit that `orbit_to_json` has written."""
-    with _explain_unreadable("orbit"):
-        values = parse_json(text, "orbit")
-        return Orbit(epoch=np.datetime64(values.pop("epoch")), **values)
-
-
-@contextmanager
-def _explain_unreadable(content: str) -> Iterator[None]:
-    """Turn the errors of damaged or unknown content into one that says what to do."""
-    try:
-        yield
-    except Exception as error:
-        msg = (
-            f"the file's {content} cannot be read ({reason(error)}); expected one written by this "
-            "version: write the file again, or pass the annotation"
-        )
-        raise DamagedFileError(msg) from error
-
-
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    """Turn the lists of JSON into tuples."""
-    return {key: tuple(item) if isinstance(item, list) else item for key, item in values.items()}
 
 
 def add_grid_and_orbit(dataset: xr.Dataset, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:

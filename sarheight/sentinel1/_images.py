@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from uuid import uuid4
 
 import numpy as np
@@ -23,12 +23,13 @@ from sarheight.sentinel1._radiometry import image_samples
 from sarheight.sentinel1.grid import AZIMUTH_TOLERANCE, merge_grids, read_grid
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     import xarray as xr
     from rasterio import DatasetReader
 
     from sarheight.grid import Burst, RadarGrid
     from sarheight.scene import Calibration
-    from sarheight.sentinel1._files import ProductFiles
     from sarheight.sentinel1._radiometry import Radiometry
     from sarheight.sentinel1.annotation import Annotation
 
@@ -44,6 +45,13 @@ SLC_NUMBERS = ("complex_int16", "complex64")
 
 Span = tuple[int, int]
 """First and one past the last line, or sample."""
+
+
+class Rasters(Protocol):
+    """What opens the measurements of a product; it can be pickled."""
+
+    def raster(self, name: str) -> AbstractContextManager[DatasetReader]:
+        """Open a measurement."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +136,7 @@ def _span(index: int | slice, size: int) -> tuple[Span, int | slice]:
 
 
 def grd_image(
-    files: ProductFiles,
+    files: Rasters,
     channel: Channel,
     *,
     calibration: Calibration = "beta0",
@@ -154,7 +162,7 @@ def grd_image(
 class _GrdPower:
     """The calibrated power of a GRD."""
 
-    files: ProductFiles
+    files: Rasters
     channel: Channel
     border: Channel | None
     calibration: Calibration
@@ -323,7 +331,7 @@ def _slabs(piece: Piece) -> list[Piece]:
 
 
 def slc_image(
-    files: ProductFiles,
+    files: Rasters,
     channels: Mapping[str, Channel],
     *,
     burst: int | None = None,
@@ -342,7 +350,7 @@ def slc_image(
 
 
 def slc_numbers(
-    files: ProductFiles,
+    files: Rasters,
     channels: Mapping[str, Channel],
     *,
     burst: int | None = None,
@@ -359,7 +367,7 @@ def slc_numbers(
 
 
 def _layout(
-    files: ProductFiles, channels: Mapping[str, Channel], burst: int | None
+    files: Rasters, channels: Mapping[str, Channel], burst: int | None
 ) -> tuple[tuple[Piece, ...], RadarGrid]:
     """Return the pieces of an image, and its grid."""
     annotations = [channel.annotation for channel in channels.values()]
@@ -404,7 +412,7 @@ class _SlcNumbers:
     """The calibrated complex numbers of an SLC."""
 
     pieces: tuple[Piece, ...]
-    files: ProductFiles
+    files: Rasters
     channels: Mapping[str, Channel]
     calibration: Calibration
     dtype: ClassVar[type[np.float32 | np.complex64]] = np.complex64

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import threading
 from dataclasses import replace
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from sarheight.errors import ProductError
 from sarheight.geometry.placement import HEIGHTS, Bounds, require_bounds, window_of_bounds
 from sarheight.scene import Scene, looks_for_spacing
 from sarheight.scene import multilook as average
-from sarheight.sentinel1._files import INCOMPLETE, ProductFiles
-from sarheight.sentinel1._images import Channel, grd_image, slc_image, slc_numbers
-from sarheight.sentinel1._manifest import MANIFEST, Manifest, read_manifest
-from sarheight.sentinel1._radiometry import CLEAN_SINCE, Radiometry
-from sarheight.sentinel1.annotation import read_annotation
-from sarheight.sentinel1.document import NamedBytes
+from sarheight.sentinel1._eopf import EopfSource
+from sarheight.sentinel1._files import ProductFiles
+from sarheight.sentinel1._images import grd_image, slc_image, slc_numbers
+from sarheight.sentinel1._radiometry import CLEAN_SINCE
+from sarheight.sentinel1._safe import SafeSource
+from sarheight.sentinel1.eopf import is_store
 from sarheight.sentinel1.grid import equivalent_looks, merge_grids, read_grid
 from sarheight.sentinel1.orbit import OrbitSource, product_orbit
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import xarray as xr
     from numpy.typing import NDArray
@@ -33,20 +30,9 @@ if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
     from sarheight.scene import Calibration
+    from sarheight.sentinel1._images import Channel, Rasters
+    from sarheight.sentinel1._manifest import Manifest
     from sarheight.sentinel1.annotation import Annotation
-
-CALIBRATION_FOLDER = "annotation/calibration"
-READ_BYTES = 4 * 2**20
-"""Bytes to hash at once."""
-
-MOST_PROBLEMS = 5
-"""Problems that an error lists by name."""
-
-CHECKS = (
-    "XML files against their checksums; measurements only where a compressed member of a zip is "
-    "read to its end. To read and compare all files: --verify, or product.verify()"
-)
-"""What is compared with checksums whenever a product is read, for its description."""
 
 COPOLARISED = ("VV", "HH")
 
@@ -60,7 +46,41 @@ def open_product(
     source: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None
 ) -> Sentinel1Product:
     """Open a Sentinel-1 product; see `sarheight.product.open_product`."""
-    return Sentinel1Product(ProductFiles.open(source, storage_options))
+    if is_store(source):
+        return Sentinel1Product(EopfSource.open(source, storage_options))
+    return Sentinel1Product(SafeSource(ProductFiles.open(source, storage_options)))
+
+
+class Source(Protocol):
+    """What a product is read from: a SAFE product, or an EOPF store."""
+
+    manifest: Manifest
+    checks: str  # what is compared with checksums, for the description
+
+    @property
+    def rasters(self) -> Rasters:
+        """What opens the measurements."""
+
+    @property
+    def name(self) -> str:
+        """Name of the product."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Folder that holds the product, on a disk."""
+
+    @property
+    def images(self) -> Sequence[tuple[str, str]]:
+        """Swath and polarisation of each image."""
+
+    def annotation(self, swath: str, polarisation: str) -> Annotation:
+        """Read the annotation of an image."""
+
+    def channel(self, swath: str, polarisation: str, *, noise: bool) -> Channel:
+        """Return the image file of a swath and polarisation."""
+
+    def verify(self) -> None:
+        """Compare all files with their checksums."""
 
 
 class Sentinel1Product:
@@ -68,24 +88,12 @@ class Sentinel1Product:
 
     Parameters
     ----------
-    files : ProductFiles
-        Its files. They are read when they are needed, and XML files are compared with their
-        checksums in the manifest.
-
-    Raises
-    ------
-    ProductError, AnnotationError
-        If it has no annotations of images, or its manifest is damaged or of another product.
+    source : SafeSource or EopfSource
+        Where it is read from.
     """
 
-    def __init__(self, files: ProductFiles) -> None:
-        self._files = files
-        data = NamedBytes(files.read(MANIFEST), f"{MANIFEST} in {files.label}")
-        self._manifest = read_manifest(data, files.label)
-        self._checksums = {file.name: file.md5 for file in self._manifest.files}
-        self._stems = _image_stems(files, self._manifest)
-        self._annotations: dict[tuple[str, str], Annotation] = {}
-        self._lock = threading.Lock()
+    def __init__(self, source: Source) -> None:
+        self._source = source
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -93,12 +101,12 @@ class Sentinel1Product:
     @property
     def name(self) -> str:
         """Name of the product."""
-        return self._files.name
+        return self._source.name
 
     @property
     def manifest(self) -> Manifest:
         """Content of the product's manifest."""
-        return self._manifest
+        return self._source.manifest
 
     @property
     def mission(self) -> str:
@@ -113,14 +121,14 @@ class Sentinel1Product:
     @property
     def polarisations(self) -> tuple[str, ...]:
         """Polarisations in the order of the manifest, such as ("VV", "VH")."""
-        present = {polarisation for _, polarisation in self._stems}
+        present = {polarisation for _, polarisation in self._source.images}
         listed = [name for name in self.manifest.polarisations if name in present]
         return tuple(listed + sorted(present - set(listed)))
 
     @property
     def swaths(self) -> tuple[str, ...]:
         """Swaths: ("IW",) for a GRD, ("IW1", "IW2", "IW3") for an SLC."""
-        return tuple(sorted({swath for swath, _ in self._stems}))
+        return tuple(sorted({swath for swath, _ in self._source.images}))
 
     @property
     def start(self) -> np.datetime64:
@@ -154,20 +162,38 @@ class Sentinel1Product:
         ProductError, AnnotationError
             If there is none, or it is damaged.
         """
-        key = swath or self.swaths[0], polarisation or self.polarisations[0]
-        name = f"annotation/{self._stem(*key)}.xml"
-        with self._lock:
-            if key not in self._annotations:
-                annotation = read_annotation(self._read(name))
-                found = annotation.swath, annotation.polarisation
-                if found != key:
-                    msg = (
-                        f"{name} in {self._files.label} is of {' '.join(found)}, its name says "
-                        f"{' '.join(key)}: fetch the product again from the archive"
-                    )
-                    raise ProductError(msg)
-                self._annotations[key] = annotation
-            return self._annotations[key]
+        return self._source.annotation(
+            swath or self.swaths[0], polarisation or self.polarisations[0]
+        )
+
+    def burst_footprint(self, burst: int, swath: str = "") -> NDArray[np.float64]:
+        """Return where a burst lies, from the geolocation grid.
+
+        Parameters
+        ----------
+        burst : int
+            Counted from 0.
+        swath : str, optional
+            Such as "IW1"; by default the first.
+
+        Returns
+        -------
+        array of float, shape (n, 2)
+            Longitude and latitude in degrees of the points on its edges and in it.
+
+        Raises
+        ------
+        IndexError
+            If there is no such burst.
+        ProductError, AnnotationError
+            If there is no such swath, or the annotation is damaged.
+        """
+        annotation = self.annotation(swath)
+        read_grid(annotation, burst=burst)
+        points, count = annotation.geolocation, annotation.lines_per_burst
+        # The grid has a row at the first line of each burst, and one behind the last burst.
+        inside = (points.line >= burst * count) & (points.line <= (burst + 1) * count)
+        return np.stack([points.longitude[inside], points.latitude[inside]], axis=-1)
 
     def summary(self) -> list[tuple[str, str]]:
         """Describe the product as pairs of a label and a text."""
@@ -196,7 +222,7 @@ class Sentinel1Product:
             ("place", place),
             ("time", f"{start} to {stop} UTC"),
             ("orbit number", orbit),
-            ("checks", CHECKS),
+            ("checks", self._source.checks),
             ("processor", "unknown" if np.isnan(version) else f"IPF {version:.2f}"),
         ]
 
@@ -365,7 +391,7 @@ class Sentinel1Product:
         images = {}
         for name in names:
             images[name], grid = slc_numbers(
-                self._files,
+                self._source.rasters,
                 self._channels(chosen, name, noise=False),
                 burst=burst,
                 calibration=calibration,
@@ -382,24 +408,7 @@ class Sentinel1Product:
         ProductError
             If files are missing or differ.
         """
-        problems = []
-        for listed in self.manifest.files:
-            try:
-                with self._files.open_file(listed.name) as file:
-                    checksum = _md5(file)
-            except (ProductError, OSError):
-                problems.append(f"{listed.name} is missing or cannot be read")
-                continue
-            if listed.md5 and checksum != listed.md5:
-                problems.append(f"{listed.name} differs from its checksum")
-        if problems:
-            count = len(problems) - MOST_PROBLEMS
-            more = f" and {count} more" if count > 0 else ""
-            msg = (
-                f"{self._files.label} is not as it was delivered: "
-                f"{'; '.join(problems[:MOST_PROBLEMS])}{more}; fetch it again from the archive"
-            )
-            raise ProductError(msg)
+        self._source.verify()
 
     def _chosen(
         self, what: str, requested: Sequence[str], present: tuple[str, ...]
@@ -424,7 +433,7 @@ class Sentinel1Product:
             raise ValueError(msg)
 
     def _orbit(self, grid: RadarGrid, annotation: Annotation, source: OrbitSource) -> Orbit:
-        return product_orbit(source, grid, annotation, self.manifest, self._files.folder)
+        return product_orbit(source, grid, annotation, self.manifest, self._source.folder)
 
     def _grd(
         self,
@@ -442,15 +451,15 @@ class Sentinel1Product:
             else border_cleaning
         )
         noise = noise_removal or cleaned
-        channels = {name: self._channel(swath, name, noise=noise) for name in names}
+        channels = {name: self._source.channel(swath, name, noise=noise) for name in names}
         border = None
         if cleaned:
             # Cross-polarised backscatter of water is close to the noise: co-polarised decides.
             name = next((name for name in self.polarisations if name in COPOLARISED), names[0])
-            border = channels.get(name) or self._channel(swath, name, noise=True)
+            border = channels.get(name) or self._source.channel(swath, name, noise=True)
         images = [
             grd_image(
-                self._files,
+                self._source.rasters,
                 channel,
                 calibration=calibration,
                 noise_removal=noise_removal,
@@ -473,7 +482,7 @@ class Sentinel1Product:
         images = []
         for name in names:
             image, grid = slc_image(
-                self._files,
+                self._source.rasters,
                 self._channels(swaths, name, noise=noise_removal),
                 burst=burst,
                 calibration=calibration,
@@ -505,72 +514,4 @@ class Sentinel1Product:
     def _channels(
         self, swaths: tuple[str, ...], polarisation: str, *, noise: bool
     ) -> dict[str, Channel]:
-        return {swath: self._channel(swath, polarisation, noise=noise) for swath in swaths}
-
-    def _channel(self, swath: str, polarisation: str, *, noise: bool) -> Channel:
-        stem = self._stem(swath, polarisation)
-        annotation = self.annotation(swath, polarisation)
-        radiometry = Radiometry.from_xml(
-            self._read(f"{CALIBRATION_FOLDER}/calibration-{stem}.xml"),
-            self._read(f"{CALIBRATION_FOLDER}/noise-{stem}.xml") if noise else None,
-            annotation,
-            processor_version=self.manifest.processor_version,
-        )
-        return Channel(f"measurement/{stem}.tiff", annotation, radiometry)
-
-    def _stem(self, swath: str, polarisation: str) -> str:
-        stem = self._stems.get((swath, polarisation))
-        if stem is None:
-            msg = (
-                f"found no image of {swath} {polarisation} in {self._files.label}, only of swaths "
-                f"{', '.join(self.swaths)} and polarisations {', '.join(self.polarisations)}"
-            )
-            raise ProductError(msg)
-        return stem
-
-    def _read(self, name: str) -> NamedBytes:
-        """Read an XML file and compare it with its checksum."""
-        data = self._files.read(name)
-        expected = self._checksums.get(name, "")
-        if expected and hashlib.md5(data, usedforsecurity=False).hexdigest() != expected:
-            msg = (
-                f"{name} in {self._files.label} differs from its checksum in the manifest: it was "
-                "changed or is damaged, fetch the product again from the archive"
-            )
-            raise ProductError(msg)
-        return NamedBytes(data, f"{name} in {self._files.label}")
-
-
-def _md5(file: BinaryIO) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    while data := file.read(READ_BYTES):
-        digest.update(data)
-    return digest.hexdigest()
-
-
-def _image_stems(files: ProductFiles, manifest: Manifest) -> dict[tuple[str, str], str]:
-    """Return the common part of the names of an image's files, by swath and polarisation.
-
-    It is that of its annotation: ``annotation/s1a-iw1-slc-vv-….xml``.
-    """
-    present = set(files.names)
-    stems: dict[tuple[str, str], str] = {}
-    for name in sorted({file.name for file in manifest.files} | present):
-        path = PurePosixPath(name)
-        # Mission, swath, product type, polarisation, and more.
-        match path.stem.split("-"):
-            case [_, swath, _, polarisation, *_] if name == f"annotation/{path.stem}.xml":
-                key = swath.upper(), polarisation.upper()
-            case _:
-                continue
-        if name not in present:
-            msg = f"{files.label} has no {name}, which its manifest lists: {INCOMPLETE}"
-            raise ProductError(msg)
-        if key in stems:
-            msg = f"{files.label} has two images of {' '.join(key)}, expected one: fetch it again"
-            raise ProductError(msg)
-        stems[key] = path.stem
-    if not stems:
-        msg = f"{files.label} has no annotations of images: it is incomplete, fetch it again"
-        raise ProductError(msg)
-    return stems
+        return {swath: self._source.channel(swath, polarisation, noise=noise) for swath in swaths}

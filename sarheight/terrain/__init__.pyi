@@ -1,3 +1,11 @@
+from .baselines import (
+    Alignment,
+    apply_alignment,
+    back_project,
+    estimate_alignment,
+    krige_residuals,
+    require_inside,
+)
 from .elevations import (
     KnownElevations,
     draw_altimeter_tracks,
@@ -7,6 +15,7 @@ from .elevations import (
 from .networks import ASKUNet, HeightEstimate, HeightEstimator
 from .patches import TerrainPatches
 from .predict import predict_heights
+from .refinement import RefinementSettings, refine
 from .scenes import (
     SceneConfiguration,
     SceneSettings,
@@ -26,22 +35,30 @@ from .training import TerrainSettings, train_terrain
 __all__ = [
     "INTERPOLATION_METHODS",
     "ASKUNet",
+    "Alignment",
     "HeightEstimate",
     "HeightEstimator",
     "KnownElevations",
+    "RefinementSettings",
     "SceneConfiguration",
     "SceneSettings",
     "TerrainPatches",
     "TerrainSettings",
+    "apply_alignment",
+    "back_project",
     "distance_to_known",
     "draw_altimeter_tracks",
     "draw_known_elevations",
+    "estimate_alignment",
     "interpolate_elevations",
+    "krige_residuals",
     "open_scene",
     "predict_heights",
     "prepare_scene",
     "rasterise_elevations",
     "read_known_elevations",
+    "refine",
+    "require_inside",
     "simulate_scene",
     "train_terrain",
     "write_scenes",

@@ -88,6 +88,11 @@ class KnownElevations:
         )
         _refuse(self.sigma < 0.0, "sigma", self.sigma, "none below 0: check the column")
         object.__setattr__(self, "crs", _horizontal_crs(crs))
+        if self.crs.is_geographic:
+            limits = "latitudes from -90 to 90: x is longitude, y is latitude, in degrees"
+            if (np.abs(self.y) > 90.0).any() and (np.abs(self.x) <= 90.0).all():
+                limits += "; here they seem to be exchanged"
+            _refuse(np.abs(self.y) > 90.0, "y", self.y, limits)
 
     def __len__(self) -> int:
         """Return the number of points."""
@@ -118,6 +123,12 @@ class KnownElevations:
             for name in ("x", "y", "height", "sigma")
         )
         return cls(x, y, height, sigma, sets[0].crs)
+
+    def exchanged(self) -> KnownElevations | None:
+        """Return the points with x and y exchanged; None where no such place exists."""
+        if self.crs.is_geographic and not (np.abs(self.x) <= 90.0).all():
+            return None
+        return KnownElevations(self.y, self.x, self.height, self.sigma, self.crs)
 
     def to_crs(self, crs: Any) -> KnownElevations:  # noqa: ANN401  # whatever pyproj takes
         """Return the points in another horizontal reference system."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,18 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
 from sarheight.dem import check_dem, coarsen, local_posting, reproject
-from sarheight.illumination import Muhleman, simulate
+from sarheight.illumination import (
+    BackscatterLaw,
+    ConstantGamma,
+    CosinePower,
+    Lambertian,
+    Muhleman,
+    simulate,
+)
 from sarheight.layover import Method, PosteriorMean, Reallocation, masks, reconstruct
 from sarheight.output import open_result, provenance, write
 from sarheight.scene import Scene
+from sarheight.terrain.baselines import back_project
 
 if TYPE_CHECKING:
     import os
@@ -41,15 +49,23 @@ def patchy_reflectivity(
     Lognormal, constant in Voronoi cells of a mean width of `patch` metres, with a texture of
     independent cells; `contrast` and `texture` are standard deviations in dB.
     """
+    cells, count = _patches(dem, random, patch)
+    levels = contrast * random.standard_normal(count)
+    decibels = levels[cells] + texture * random.standard_normal(dem.shape)
+    return np.asarray(10.0 ** (decibels / 10.0), dtype=np.float32)
+
+
+def _patches(
+    dem: xr.DataArray, random: np.random.Generator, width: float
+) -> tuple[NDArray[np.int64], int]:
+    """Divide a DEM into Voronoi cells of a mean width in metres: their index, and their number."""
     down, right = local_posting(dem)
     rows, columns = dem.shape
     extent = np.array([rows * down, columns * right])
-    centres = random.uniform(size=(max(int(extent.prod() / patch**2), 1), 2)) * extent
-    levels = contrast * random.standard_normal(len(centres))
+    centres = random.uniform(size=(max(int(extent.prod() / width**2), 1), 2)) * extent
     row, column = np.meshgrid(np.arange(rows) * down, np.arange(columns) * right, indexing="ij")
     nearest = cKDTree(centres).query(np.stack([row, column], axis=-1))[1]
-    decibels = levels[nearest] + texture * random.standard_normal(dem.shape)
-    return np.asarray(10.0 ** (decibels / 10.0), dtype=np.float32)
+    return np.asarray(nearest, dtype=np.int64), len(centres)
 
 
 def degrade_dem(
@@ -88,6 +104,18 @@ MIN_TANGENT = 0.12
 faces the radar more directly is narrower than a pixel of the image, and not brighter in it."""
 SEEDS = 2**63
 """Number of seeds from which that of speckle and noise is drawn."""
+Laws = Literal["single", "several"]
+"""Whether all ground has one backscatter law, or each kind of ground its own."""
+KINDS: tuple[BackscatterLaw, ...] = (
+    Muhleman(0.040, 0.3),
+    CosinePower(0.21, 5.0),
+    Lambertian(0.26),
+    ConstantGamma(0.14),
+)
+"""Laws of bare soil, short vegetation, scree and closed forest at C band. gamma0 at 40 degrees is
+-12, -11, -7 and -8.5 dB, and falls by 4.4, 3.5, 0.9 and 0 dB from 20 to 40 degrees: the range that
+Ulaby and Dobson (1989), Handbook of Radar Scattering Statistics for Terrain, report for C band,
+VV."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +124,11 @@ class SceneSettings:
 
     Parameters
     ----------
+    laws : {"single", "several"}
+        ``single``: all ground has one backscatter law, whose level varies from patch to patch.
+        ``several``: each patch is one of four kinds of ground with laws of their own.
     level, roughness : float
-        Of the backscatter law, `sarheight.illumination.Muhleman`.
+        Of the single backscatter law, `sarheight.illumination.Muhleman`.
     looks : float
         Equivalent number of looks of the speckle.
     noise : float
@@ -115,6 +146,7 @@ class SceneSettings:
         If a number is out of its range.
     """
 
+    laws: Laws = "single"
     level: float = 0.087
     roughness: float = 0.3
     looks: float = 4.4
@@ -127,8 +159,12 @@ class SceneSettings:
 
     def __post_init__(self) -> None:
         """Check the values."""
+        if self.laws not in get_args(Laws):
+            msg = f"found laws={self.laws!r}, expected 'single' or 'several'"
+            raise ValueError(msg)
         positive = ("level", "looks", "patch", "coarser")
-        for name, value in asdict(self).items():
+        numbers = {name: value for name, value in asdict(self).items() if name != "laws"}
+        for name, value in numbers.items():
             if not (value > 0 if name in positive else value >= 0):
                 limit = "above 0" if name in positive else "from 0"
                 msg = f"found {name}={value}, expected a number {limit}"
@@ -170,7 +206,10 @@ def prepare_scene(
         ``local_incidence``, ``ellipsoid_incidence``
             incidence angles in degrees, with the coarse DEM;
         ``coarse_height``
-            the coarse DEM, interpolated to the grid, in metres;
+            the coarse DEM in metres, voids filled, as a surface that reproduces its cells as means
+            (`back_project`);
+        ``coarse_void``
+            1 where the coarse DEM has a void, otherwise 0;
         ``height``
             the truth, if given.
 
@@ -182,10 +221,9 @@ def prepare_scene(
         If a DEM is not usable.
     """
     dem = check_dem(dem)
-    # Cubic interpolation leaves the margin of the coarse DEM empty: nearest neighbours fill it.
-    coarse = reproject(dem, like=like, resampling="cubic").fillna(
-        reproject(dem, like=like, resampling="nearest")
-    )
+    coarse = back_project(dem, like)
+    voids = dem.copy(data=np.where(np.isfinite(dem), 0.0, 1.0).astype(np.float32))
+    void = reproject(voids, like=like, resampling="nearest")
     methods: dict[str, Method] = {
         "gamma0_reallocated": Reallocation(),
         "gamma0_posterior": PosteriorMean(),
@@ -200,7 +238,18 @@ def prepare_scene(
     for name, result in results.items():
         scene[name] = result["gamma0"]
         scene[f"{name}_unflattened"] = _unflattened(result)
-    scene["coarse_height"] = coarse.assign_attrs(long_name="height of the coarse DEM", units="m")
+    scene["coarse_height"] = coarse.assign_attrs(
+        long_name="height of the coarse DEM, back-projected", units="m"
+    )
+    scene["coarse_void"] = (
+        (void == 1.0)
+        .astype(np.uint8)
+        .assign_attrs(
+            long_name="the coarse DEM has a void here, filled from its surroundings",
+            flag_values=np.array([0, 1], dtype=np.uint8),
+            flag_meanings="height filled_void",
+        )
+    )
     if truth is not None:
         scene["height"] = check_dem(truth).assign_attrs(long_name="true height", units="m")
     scene.attrs = {
@@ -240,6 +289,25 @@ def simulate_image(
         dem, random, patch=chosen.patch, contrast=chosen.contrast, texture=chosen.texture
     )
     coarse = degrade_dem(dem, random, factor=chosen.coarser, error=chosen.height_error)
+    if chosen.laws == "several":
+        cells, count = _patches(dem, random, chosen.patch)
+        kind = random.integers(len(KINDS), size=count)[cells]
+        # Each kind illuminates the image on its own; powers add, and speckle is that of the sum.
+        images = [
+            simulate(
+                dem,
+                grid,
+                orbit,
+                law=law,
+                reflectivity=np.where(kind == index, ground, np.float32(0.0)),
+                calibration="sigma0",
+            ).image
+            for index, law in enumerate(KINDS)
+        ]
+        clean = images[0].copy(data=np.sum(images, axis=0))
+        speckle = random.gamma(chosen.looks, 1.0 / chosen.looks, size=clean.shape)
+        image = (clean + chosen.noise) * speckle.astype(np.float32) - chosen.noise
+        return Scene(image, grid, orbit, "sigma0"), coarse
     noisy = simulate(
         dem,
         grid,

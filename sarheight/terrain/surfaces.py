@@ -27,14 +27,14 @@ Surface = Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True, eq=False)
-class _Cells:
+class CellLocator:
     """The cells of a raster, and their size in metres."""
 
     like: xr.DataArray  # the raster, dims (y, x)
     posting: tuple[float, float]  # metres between rows and between columns, at the raster's centre
 
     @classmethod
-    def of(cls, like: xr.DataArray) -> _Cells:
+    def of(cls, like: xr.DataArray) -> CellLocator:
         """Return the cells of a raster with a regular grid."""
         import rioxarray  # noqa: F401  # registers the accessor
 
@@ -110,7 +110,7 @@ def rasterise_elevations(known: KnownElevations, like: xr.DataArray) -> xr.Datas
     """
     import xarray
 
-    cells = _Cells.of(like)
+    cells = CellLocator.of(like)
     row, column, inside = cells.locate(known)
     cell = np.ravel_multi_index(
         (np.floor(row[inside] + 0.5).astype(int), np.floor(column[inside] + 0.5).astype(int)),
@@ -177,7 +177,7 @@ def distance_to_known(known: xr.DataArray) -> xr.DataArray:
             "known: pass rasterise_elevations(known, like)['known']"
         )
         raise KnownElevationsError(msg)
-    cells = _Cells.of(known)
+    cells = CellLocator.of(known)
     return cells.variable(
         distance_transform(known.values, cells.posting),
         long_name="distance to the nearest known height",
@@ -257,7 +257,7 @@ def interpolate_elevations(
     if len(known) == 0:
         msg = "found no known elevation, expected one at least: use a coarse DEM instead"
         raise KnownElevationsError(msg)
-    cells = _Cells.of(like)
+    cells = CellLocator.of(like)
     row, column, _ = cells.locate(known)
     surface, used = fit_surface(cells.metres(row, column), known.height, known.sigma, method)
     rows, columns = cells.shape
@@ -382,7 +382,7 @@ class LocatedElevations:
     @classmethod
     def on(cls, like: xr.DataArray, known: KnownElevations | None) -> LocatedElevations:
         """Locate known elevations on a raster, and fit a thin plate to them."""
-        cells = _Cells.of(like)
+        cells = CellLocator.of(like)
         if known is None or not len(known):
             nothing = np.empty(0, dtype=np.int64)
             return cls(nothing, nothing, np.empty(0), cells.posting, None, None, 0)

@@ -241,9 +241,9 @@ class RasterPatches(ZoneSamples):
     ------
     DatasetError
         If the stack is not of dims (band, y, x), the rasters do not overlap or differ in CRS, or
-        there is no label.
+        there is no label, or a label is no Local Climate Zone.
     ValueError
-        If a code is unknown, or the size is not above 0.
+        If the size is not above 0, or a code has no name in `names`.
     """
 
     def __init__(
@@ -279,7 +279,7 @@ class RasterPatches(ZoneSamples):
             )
             raise DatasetError(msg)
         if names is None:
-            codes = np.array([zone_of_code(int(code)).code for code in codes])
+            codes = _zone_codes(codes)
         present, self.labels = np.unique(codes, return_inverse=True)
         self.labels = self.labels.astype(np.int64)
         self.codes = tuple(int(code) for code in present)
@@ -433,6 +433,25 @@ def _labelled_cells(
         np.asarray(x[inside]),
         np.asarray(y[inside]),
     )
+
+
+def _zone_codes(codes: NDArray[Any]) -> NDArray[Any]:
+    """Return codes of zones from 1 to 17; refuse those that are not in the scheme."""
+    present, inverse, counts = np.unique(codes, return_inverse=True, return_counts=True)
+    scheme, strange = [], []
+    for code, count in zip(present.tolist(), counts.tolist(), strict=True):
+        try:
+            scheme.append(zone_of_code(int(code)).code)
+        except ValueError:
+            strange.append(f"{code} ({count} cells)")
+    if strange:
+        msg = (
+            f"found labels {', '.join(strange)}, which are no Local Climate Zones; expected 1 to "
+            "17, or 1 to 10 and 101 to 107 for A to G, and 0 where there is none: set others to "
+            "0, or give names of the classes (`names`)"
+        )
+        raise DatasetError(msg)
+    return np.array(scheme)[inverse.ravel()]
 
 
 def _nearest(axis: ArrayLike, coordinates: ArrayLike) -> Integers:

@@ -22,6 +22,7 @@ from sarheight.errors import ChecksumError, FetchError, GeoidGridMissingError, N
 from sarheight.fetch import Limits, dem, geoid
 from sarheight.fetch.elevation import Tile, tiles_of
 from sarheight.fetch.settings import DemSource, GeoidSource
+from tests.dems import geoid_bytes
 from tests.servers import Site, Trouble, alone, running
 
 if TYPE_CHECKING:
@@ -403,26 +404,6 @@ def test_a_request_without_sense_is_refused(
 
 
 # --- geoids ------------------------------------------------------------------------------------
-
-
-def geoid_bytes(height: float) -> bytes:
-    """Write a grid of the whole Earth as PROJ takes it."""
-    values = np.full((181, 361), height, dtype=np.float32)
-    with MemoryFile() as memory:
-        with memory.open(
-            driver="GTiff",
-            height=181,
-            width=361,
-            count=1,
-            dtype="float32",
-            crs="EPSG:4326",
-            transform=Affine(1.0, 0.0, -180.5, 0.0, -1.0, 90.5),
-        ) as sink:
-            sink.write(values, 1)
-            sink.update_tags(TYPE="VERTICAL_OFFSET_GEOGRAPHIC_TO_VERTICAL", AREA_OR_POINT="Point")
-            sink.set_band_description(1, "geoid_undulation")
-            sink.set_band_unit(1, "metre")
-        return bytes(memory.read())
 
 
 def offer_geoid(site: Site, quick: Settings, body: bytes, announced: bytes) -> Settings:

@@ -16,8 +16,7 @@ from sarheight.doppler import DopplerLUT
 from sarheight.geometry import geo2rdr, incidence, rdr2geo
 from sarheight.geometry.placement import window_of_bounds
 from sarheight.illumination import ConstantGamma, simulate
-from sarheight.output.radar_images import grid_from_json, grid_to_json
-from sarheight.scene import Scene
+from sarheight.scene import Scene, grid_from_json, grid_to_json
 from tests.dems import TO_EARTH_FIXED, dem_around, hills, positions
 from tests.synthetic import synthetic_grid
 

@@ -14,7 +14,7 @@ from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas, pass_geom
 from sarheight.illumination import ConstantGamma
 from sarheight.illumination.simulate import illuminate
 from sarheight.layover import mapping
-from sarheight.layover.allocation import PassTile, intensities
+from sarheight.layover.allocation import PIXEL_FLOOR, Comparison, PassTile, intensities
 from sarheight.layover.tiles import gaussian_taps
 from tests.dems import dem_around, hills
 from tests.mountains import LAW, mountain, raster, scene_of
@@ -57,7 +57,7 @@ def test_allocated_rcs_follows_the_weights(
 ) -> None:  # fmt: skip
     shape = one.geometry.heights.shape
     bright = np.random.default_rng(0).uniform(0.3, 3.0, shape).astype(np.float32)
-    share = one.allocate(None if equal else bright[None])
+    share = one.allocate(None if equal else bright)
     by_cell = weights if equal else weights @ sparse.diags_array(bright.ravel().astype(float))
     energy = pixel_energy(one)[0].ravel()
     simulated = by_cell.sum(axis=1)
@@ -74,6 +74,41 @@ def test_allocated_rcs_follows_the_weights(
     )
     assert share.total[0] == pytest.approx(energy[known].sum(), rel=1e-5)
     assert float(share.rcs.sum()) == pytest.approx(share.total[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_weighed_ratios_are_summed_by_the_weights(
+    one: PassTile, weights: sparse.csr_array, equal: bool  # noqa: FBT001
+) -> None:  # fmt: skip
+    """In the sweep that allocates, and in one of its own."""
+    shape = one.geometry.heights.shape
+    bright = np.random.default_rng(0).uniform(0.3, 3.0, shape).astype(np.float32)
+    assumed = None if equal else bright
+    simulated = weights @ (np.ones(weights.shape[1]) if equal else bright.ravel().astype(float))
+    simulated = np.where(np.isfinite(one.image[0]), simulated.reshape(one.image.shape[1:]), 0.0)
+    beside = np.pad(simulated, ((0, 0), (1, 1)), mode="edge")
+    total = beside[:, 2:] + beside[:, :-2]
+    change = np.divide(
+        beside[:, 2:] - beside[:, :-2], total, out=np.zeros_like(total), where=total > 0.0
+    )
+    known = simulated > 0.0
+    precision = np.where(known, 1.0 / (PIXEL_FLOOR + change**2), 0.0)
+    ratio = np.where(
+        known, np.nan_to_num(pixel_energy(one)[0]) / np.where(known, simulated, 1.0), 0
+    )
+    _, compared = one.allocate_and_compare(assumed, comparison=Comparison(None, ratios=True))
+    again = one.compare(assumed)
+    assert compared is not None
+    assert compared.change is not None
+    for found, pixels in (
+        (compared.ratios[0], precision * ratio),
+        (compared.weight, precision),
+        (compared.change, np.where(known, change**2, 0.0)),
+    ):
+        expected = (weights.T @ pixels.ravel()).reshape(shape)
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * expected.max())
+    np.testing.assert_array_equal(again.ratios, compared.ratios)
+    np.testing.assert_array_equal(again.weight, compared.weight)
 
 
 def test_only_counted_cells_enter_the_totals(one: PassTile) -> None:

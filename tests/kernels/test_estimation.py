@@ -14,7 +14,6 @@ from sarheight_kernels.estimation import (
     rcs_balance,
     regress,
     to_backscatter,
-    weigh_ratios,
 )
 from scipy.ndimage import gaussian_filter
 
@@ -123,47 +122,6 @@ def test_logarithms_are_bounded_and_keep_what_is_missing() -> None:
     logarithms(numerator, denominator, known, value)
     floor = float(LEAST_LOGARITHM)
     np.testing.assert_allclose(value, [[np.log(2.0) + 0.5, floor, floor, np.nan]], rtol=1e-6)
-
-
-def channels_of(
-    image: Values, simulated: Values, deviation: float, area: float = 1.0
-) -> NDArray[np.float32]:
-    lines, samples = simulated.shape
-    areas = np.full((2, samples), area)
-    width = gaussian_taps(deviation)
-    channels = np.empty((lines, samples, image.shape[0] + 2), np.float32)
-    ends = np.array([0.0, max(lines - 1.0, 1.0)])
-    weigh_ratios(image, ends, areas, simulated, width, width, 0.09, channels)
-    return channels
-
-
-def test_a_ratio_is_that_of_smoothed_images_and_its_weight_falls_with_the_change() -> None:
-    random = np.random.default_rng(7)
-    simulated = random.gamma(3.0, 1.0, (90, 40)).astype(np.float32)
-    image = np.stack([random.gamma(4.0, 0.25, simulated.shape) * simulated, 2.0 * simulated])
-    image = image.astype(np.float32) / np.float32(50.0)
-    channels = channels_of(image, simulated, 0.8, area=50.0)
-    smooth = gaussian_filter(simulated.astype(np.float64), 0.8, mode="constant", truncate=4.0)
-    change = np.zeros_like(smooth)
-    change[:, 1:-1] = (smooth[:, 2:] - smooth[:, :-2]) / (smooth[:, 2:] + smooth[:, :-2])
-    inner = np.s_[:, 1:-1]
-    np.testing.assert_allclose(channels[..., 3][inner], change[inner] ** 2, rtol=1e-3, atol=1e-6)
-    weight = 1.0 / (0.09 + change**2)
-    np.testing.assert_allclose(channels[..., 2][inner], weight[inner], rtol=1e-3)
-    first = gaussian_filter(50.0 * image[0].astype(np.float64), 0.8, mode="constant", truncate=4.0)
-    np.testing.assert_allclose(channels[..., 0][inner], (weight * first / smooth)[inner], rtol=1e-3)
-    np.testing.assert_allclose(channels[..., 1] / channels[..., 2], 2.0, rtol=1e-5)
-
-
-def test_pixels_without_data_do_not_count() -> None:
-    simulated = np.ones((20, 20), np.float32)
-    simulated[5:8, 5:8] = 0.0
-    image = np.ones((1, 20, 20), np.float32)
-    image[0, 5:8, 5:8] = np.nan
-    channels = channels_of(image, simulated, 0.5)
-    assert not channels[5:8, 5:8].any()
-    ratios = channels[..., 0][simulated > 0.0] / channels[..., 1][simulated > 0.0]
-    np.testing.assert_allclose(ratios, 1.0, rtol=1e-6)
 
 
 def test_rcs_of_cells_with_and_without_value_adds_up() -> None:

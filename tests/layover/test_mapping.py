@@ -13,9 +13,9 @@ from sarheight.geometry import geo2rdr
 from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.illumination import ConstantGamma, CosinePower
 from sarheight.illumination.simulate import illuminate
-from sarheight.layover import FLAGS, Mapping, mapping, masks
+from sarheight.layover import FLAGS, Mapping, mapping, masks, reconstruct
 from sarheight.output import open_result, write
-from tests.mountains import look, mountain, raster
+from tests.mountains import look, mountain, raster, scene_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -172,3 +172,64 @@ def test_input_that_does_not_belong_together_is_refused(dem: xr.DataArray) -> No
     with pytest.raises(ValueError, match="crop the grid"):
         mapping(dem, look(lines=60_000, samples=40_000, line_spacing=1.0, sample_spacing=1.0)[0],
                 orbit)  # fmt: skip
+
+
+def test_cells_that_share_pixels_have_the_share_of_the_definition(held: Mapping) -> None:
+    """Against sums over the lists of cells and pixels, in layover."""
+    by_cell = np.diff(held.matrix.indptr).reshape(40, 50)
+    random = np.random.default_rng(3).random((40, 50))
+    random[20:23] = np.nan
+    for row, column in np.argwhere(by_cell > 3)[::211]:
+        for reflectivity in (None, random):
+            expected: dict[tuple[int, int], float] = {}
+            pixels = held.pixels_of(int(row), int(column))
+            weights = 0.0
+            for line, sample, ratio in zip(
+                pixels.line.values, pixels["sample"].values, pixels.ratio.values, strict=True
+            ):
+                cells = held.cells_of(int(line), int(sample))
+                brightness = np.ones(cells.sizes["cell"])
+                if reflectivity is not None:
+                    brightness = np.nan_to_num(reflectivity[cells.row, cells.column])
+                rcs = cells.weight.values * brightness
+                if not rcs.sum() > 0.0:
+                    continue
+                weights += float(ratio)
+                for place, part in zip(
+                    zip(cells.row.values, cells.column.values, strict=True),
+                    rcs / rcs.sum(),
+                    strict=True,
+                ):
+                    expected[place] = expected.get(place, 0.0) + float(ratio * part)
+            found = held.sharing(int(row), int(column), reflectivity)
+            assert float(found.share.sum()) == pytest.approx(1.0)
+            assert (np.diff(found.share) <= 0.0).all()
+            for place in zip(found.row.values, found.column.values, strict=True):
+                index = int(np.flatnonzero((found.row == place[0]) & (found.column == place[1]))[0])
+                assert float(found.share[index]) == pytest.approx(expected[place] / weights)
+            assert sum(part > 0.0 for part in expected.values()) == found.sizes["cell"]
+
+
+def test_the_share_of_a_cell_itself_is_its_contribution_share(dem: xr.DataArray) -> None:
+    scene = scene_of(dem, lines=LINES, samples=SAMPLES)
+    result = reconstruct(scene, dem, law=ConstantGamma(1.0), facets=1)
+    held = mapping(dem, scene.grid, scene.orbit)
+    share = result["contribution_share"].values
+    for row, column in np.argwhere(np.isfinite(share))[::97]:
+        found = held.sharing(int(row), int(column))
+        own = found.share[(found.row == row) & (found.column == column)]
+        assert float(own[0]) == pytest.approx(share[row, column], abs=2e-5)
+
+
+def test_shadows_can_come_from_a_mask_of_a_larger_dem(dem: xr.DataArray) -> None:
+    """A strip of the DEM has the same weights where the mask of all of it tells the shadows."""
+    grid, orbit = look(lines=LINES, samples=SAMPLES, incidence=60.0)
+    lit = masks(dem, grid, orbit)["mask"] < 4
+    assert 0.0 < float(lit.mean()) < 0.99
+    whole = mapping(dem, grid, orbit)
+    again = mapping(dem, grid, orbit, illuminated=lit)
+    np.testing.assert_allclose(again.matrix.toarray(), whole.matrix.toarray(), rtol=1e-5)
+    flipped = mapping(dem[::-1], grid, orbit, illuminated=lit[::-1])
+    assert flipped.matrix.nnz == whole.matrix.nnz
+    with pytest.raises(ValueError, match="illuminated cells of shape"):
+        mapping(dem, grid, orbit, illuminated=lit[1:])

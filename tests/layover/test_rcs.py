@@ -100,7 +100,7 @@ def test_one_step_gives_out_each_pixel_once_by_itself(scene: Scene, dem: xr.Data
     areas = pixel_areas(scene.grid, seen.radar, scene.calibration)
     one = PassTile(intensities(scene.image.values), areas, illuminate(seen, LAW))
     random = np.random.default_rng(0)
-    for assumed in (None, random.uniform(0.3, 3.0, (1, *dem.shape)).astype(np.float32)):
+    for assumed in (None, random.uniform(0.3, 3.0, dem.shape).astype(np.float32)):
         share = one.allocate(assumed)
         given_out = np.nansum(share.reflectivity[0] * share.expected)
         if assumed is None:

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 from sarheight.geometry import incidence
 from sarheight.illumination import BackscatterLaw, ConstantGamma, CosinePower, Muhleman, simulate
-from sarheight.layover import FLAGS, fit_law, masks
+from sarheight.layover import FLAGS, fit_law, masks, tiles
 from sarheight.layover._statistics import (
     AGREEMENT_CLASSES,
     USUAL_CONTRAST,
@@ -47,6 +47,33 @@ def test_the_shape_of_the_true_law_is_found(law: BackscatterLaw) -> None:
     angles = np.linspace(20.0, 65.0, 20)
     np.testing.assert_allclose(shape(found, angles), shape(law, angles), atol=0.9)
     assert np.median(found(angles) / law(angles)) == pytest.approx(1.0, abs=0.1)
+
+
+def test_one_in_several_blocks_says_as_much_of_the_law(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large scene; on ground whose patches differ by 2 dB and are half a block wide.
+
+    What counts of a law is its shape: the level of values is measured afterwards.
+    """
+    dem = raster(random_terrain(2, 2000, 2200, relief=150.0))
+    random = np.random.default_rng(0)
+    patches = gaussian_filter(random.standard_normal(dem.shape, dtype=np.float32), 10.0)
+    patches = np.exp(0.46 * patches / patches.std())
+    grid, orbit = look(lines=2600, samples=4600, line_spacing=25.0, sample_spacing=15.0)
+    scene = simulate(dem, grid, orbit, law=Muhleman(), reflectivity=patches, looks=4.4, seed=1)
+    part = fit_law(scene, dem)
+    monkeypatch.setattr(tiles, "LAW_CELLS", 1 << 30)
+    whole = fit_law(scene, dem)
+    angles = np.linspace(15.0, 65.0, 30)
+    difference = 10.0 * np.log10(part(angles) / whole(angles))
+    assert np.abs(difference).max() > 0.0
+    assert np.abs(difference).max() < 0.4
+    assert np.abs(difference - difference.mean()).max() < 0.15
+
+
+def test_a_block_is_drawn_whichever_window_it_lies_in() -> None:
+    whole = tiles.sampled_blocks((0, 0), (90, 70), 8)
+    assert whole.mean() == pytest.approx(1.0 / 8.0, rel=0.15)
+    np.testing.assert_array_equal(tiles.sampled_blocks((20, 30), (15, 40), 8), whole[20:35, 30:])
 
 
 def test_only_cells_outside_layover_and_shadow_count() -> None:

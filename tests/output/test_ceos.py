@@ -109,3 +109,12 @@ def test_masks_of_other_codes_are_refused() -> None:
 def test_the_command_line_knows_one_profile() -> None:
     said = failing(2, "reconstruct", "a.zip", "--dem", "auto", "--profile", "ceos", "-o", "scene")
     assert "'ceos' is not 'ceos-nrb'" in said or "is not one of 'ceos-nrb'" in said
+
+
+def test_a_result_can_hold_the_heights_of_its_dem() -> None:
+    kept = output.with_heights(result_of(), dem_of())
+    np.testing.assert_array_equal(kept["dem"].values, dem_of().values.astype(np.float32))
+    assert kept["dem"].attrs["units"] == "m"
+    assert set(kept) - set(result_of()) == {"dem"}
+    with pytest.raises(ValueError, match="another grid"):
+        output.with_heights(result_of(), dem_of().isel(x=slice(1, None)))

@@ -10,13 +10,11 @@ import pytest
 import rasterio
 import xarray as xr
 
-from sarheight.errors import OutputError
+from sarheight.doppler import DopplerLUT
+from sarheight.errors import DamagedFileError, OutputError
+from sarheight.output import open_result, write
 from sarheight.output import radar_images as _radar_files
 from sarheight.output.radar_images import (
-    grid_from_json,
-    grid_to_json,
-    orbit_from_json,
-    orbit_to_json,
     raster_geometry,
     read_grid_and_orbit,
     read_radar,
@@ -24,10 +22,20 @@ from sarheight.output.radar_images import (
     write_radar,
     write_scene,
 )
-from sarheight.scene import Scene
+from sarheight.scene import (
+    Scene,
+    geometries,
+    geometry_json,
+    grid_from_json,
+    grid_to_json,
+    orbit_from_json,
+    orbit_to_json,
+)
 from sarheight.sentinel1 import read_grid, read_orbit
 from tests.annotations import BURST_STEP, LINES_PER_BURST, annotation_xml
 from tests.conftest import ANNOTATIONS, shared_data
+from tests.results import result_of
+from tests.results import scene as result_scene
 from tests.synthetic import synthetic_grid
 
 if TYPE_CHECKING:
@@ -226,3 +234,30 @@ def test_other_files_than_images_in_radar_geometry_are_refused(tmp_path: Path) -
         read_scene(tmp_path / "text.nc")
     with pytest.raises(FileNotFoundError, match="there is no"):
         read_scene(tmp_path / "nowhere.nc")
+
+
+@pytest.mark.parametrize("suffix", ["", ".tif", ".nc", ".zarr"])
+def test_a_result_holds_its_sampling_and_orbit(tmp_path: Path, suffix: str) -> None:
+    """Of each pass, to the last bit, in every format."""
+    result = result_of(passes=2)
+    path = tmp_path / f"result{suffix}"
+    write(result, path)
+    passes = geometries(open_result(path).attrs)
+    assert len(passes) == 2
+    for (grid, orbit), ascending in zip(passes, (True, False), strict=True):
+        scene = result_scene(ascending=ascending)
+        assert same(grid, scene.grid)
+        near = scene.orbit.with_epoch(grid.epoch).crop(grid.first_time, grid.last_time)
+        assert same(orbit, near)
+
+
+def test_a_result_does_not_hold_a_very_long_geometry() -> None:
+    scene = result_scene()
+    times = np.linspace(scene.grid.first_time - 0.1, scene.grid.last_time + 0.1, 100)
+    near, far = (float(scene.grid.slant_range(0, sample)) for sample in (0, scene.grid.samples))
+    ranges = np.linspace(near - 500.0, far + 500.0, 200)
+    doppler = DopplerLUT(times, ranges, np.full((100, 200), 1.0 / 3.0))
+    assert geometry_json([(replace(scene.grid, doppler=doppler), scene.orbit)]) == "[]"
+    assert geometries({}) == []
+    with pytest.raises(DamagedFileError, match="geometry cannot be read"):
+        geometries({"geometry": "[{}]"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 import stat
 import zipfile
 import zlib
@@ -17,14 +18,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from benchmarks.synthetic.safe_product import write_product
 from sarheight.errors import AnnotationError, ProductError
 from sarheight.product import is_product
-from sarheight.sentinel1 import _files, _ranges, open_product
+from sarheight.sentinel1 import _files, _ranges, open_product, read_grid, read_orbit
 from sarheight.sentinel1._files import ProductFiles
 from sarheight.sentinel1._manifest import MANIFEST, require_safe_name
 from sarheight.sentinel1._ranges import DeflatedMember, Extent
+from tests.annotations import BURST_STEP, LINES_PER_BURST
 from tests.products import NAME, Made, grd_product, pack
 from tests.servers import running
+from tests.simulated_products import full_annotation, powers, scene_of_power
+from tests.synthetic import synthetic_grid
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -465,3 +470,49 @@ def test_a_damaged_manifest_in_a_zip_is_refused(made: Made, tmp_path: Path) -> N
     path.write_bytes(data[:end] + bytes([data[end] ^ 0x20]) + data[end + 1 :])
     with pytest.raises(ProductError, match=r"manifest\.safe in .* differs from its checksum"):
         open_product(path)
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SLC of three bursts, each of two megabytes."""
+    lines, samples = 2 * BURST_STEP + LINES_PER_BURST, 8000
+    grid, orbit = synthetic_grid(
+        lines=lines, samples=samples, line_spacing=14.0, sample_spacing=2.33, ground_range=False
+    )
+    annotation = full_annotation(grid, orbit, bursts=3)
+    read = read_grid(annotation)
+    scene = scene_of_power(powers(read.shape), read, read_orbit(annotation))
+    return write_product(scene, tmp_path_factory.mktemp("wide"), like=annotation).path
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_of_a_burst_on_a_server_only_its_lines_are_requested(
+    wide: Path,
+    tmp_path: Path,
+    zipped: bool,  # noqa: FBT001
+) -> None:
+    whole = sum(file.stat().st_size for file in wide.rglob("*") if file.is_file())
+    burst_bytes = LINES_PER_BURST * 8000 * 4
+    others = whole - 3 * burst_bytes
+    with running() as site:
+        if zipped:
+            path = pack(wide, tmp_path / "product.zip", zipfile.ZIP_STORED)
+            url = site.add("/product.zip", path.read_bytes())
+        else:
+            url = f"{site.url}/{wide.name}"
+            for file in (each for each in wide.rglob("*") if each.is_file()):
+                site.add(f"/{file.relative_to(wide.parent).as_posix()}", file.read_bytes())
+        scene = open_product(url).scene(burst=1)
+        np.testing.assert_array_equal(
+            scene.image.values, open_product(wide).scene(burst=1).image.values
+        )
+        requested = 0
+        for request in site.requests:
+            ranged = re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers.get("Range", ""))
+            if ranged is not None:
+                requested += int(ranged[2]) - int(ranged[1]) + 1
+            elif request.method != "HEAD":
+                requested += len(site.document(request.path).body)
+    # XML files, the directory of the zip, the offsets of the lines, and what is read ahead.
+    assert burst_bytes < requested < 1.5 * burst_bytes + others
+    assert requested < 0.6 * whole

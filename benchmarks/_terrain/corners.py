@@ -1,0 +1,360 @@
+"""Which of the published gains appear? The four corners, trained long, at every length compared.
+
+Corners: U-Net or ASK-UNet, on the geocoded or on the reconstructed image; a U-Net on the image
+geocoded without a DEM beside them. Protocol, fixed before the first training:
+
+- Ground: the regions of `benchmarks._terrain.places` with their bands, seen from both sides, and
+  the mountains elsewhere, simulated with four kinds of ground that have laws of their own. Tested
+  on the test bands of the descending images, with 16 known elevations in 128 x 128 cells.
+- Networks: width 16, depth 4. Batches of 4 patches, AdamW at a constant rate of 1e-3 after 200
+  steps of warm-up, gradients clipped at 1, bfloat16.
+- Lengths: 1,500, 4,500 and 13,500 steps. At each of them a copy is trained on with a rate that
+  falls linearly to zero, over a fifth of the steps so far, and tested as it then is; nothing is
+  chosen by validation. All corners reach a length, for all seeds, before one goes further. A gain
+  counts as settled where the last length lowers the validation error of no corner by more than 2 %
+  against the length before.
+- Gain: the mean over regions of 1 - RMSE / RMSE of the corner that it is compared with, paired by
+  seed; its interval is that of Student's t over seeds.
+
+What is done is kept under ``--work``, and the same command resumes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import t as student
+
+from benchmarks._figures import Value, record
+from benchmarks._terrain.errors import Errors, arrays_of, measured
+from benchmarks._terrain.places import Ground, make_ground
+from benchmarks._terrain.rows import NETWORKS, USUAL
+from sarheight.terrain import HeightEstimator, TerrainPatches, TerrainSettings
+from sarheight.terrain.training import height_loss, normalised_channels
+
+__all__ = ["CORNERS", "GAINS", "LENGTHS", "main"]
+
+CORNERS = ("unet_plain", "unet_reconstructed", "ask_plain", "ask_reconstructed")
+BESIDE = "unet_level"
+LENGTHS = (1_500, 4_500, 13_500)
+DECAY = 5
+"""A copy is trained on for the steps so far, divided by this."""
+WIDTH, RATE, WARM_UP = 16, 1e-3, 200
+EVERY = 250
+"""Steps between checkpoints, and between points of the validation curve."""
+GAINS = {
+    "cut_reconstruction": ("unet_reconstructed", "unet_plain"),
+    "cut_network": ("ask_reconstructed", "unet_reconstructed"),
+    "cut_network_plain": ("ask_plain", "unet_plain"),
+    "cut_together": ("ask_reconstructed", "unet_plain"),
+    "cut_model": ("unet_plain", BESIDE),
+    "cut_together_level": ("ask_reconstructed", BESIDE),
+}
+SETTLED = 0.02
+
+
+@dataclass
+class Training:
+    """One corner with one seed: its state, and the folder that keeps it."""
+
+    row: str
+    seed: int
+    ground: Ground
+    folder: Path
+
+    def __post_init__(self) -> None:
+        """Make patches, network and optimiser, or read what is there."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        settings = replace(NETWORKS[self.row], seed=self.seed)
+        self.settings: TerrainSettings = replace(
+            settings, options={**settings.options, "width": WIDTH}
+        )
+        ground = self.ground
+        scenes = [*ground.scenes.values(), *ground.more]
+        parts = [*(bands["training"] for bands in ground.bands.values()), *ground.more_parts]
+        self.patches = TerrainPatches(
+            scenes,
+            self.settings.channels,
+            within=parts,
+            size=self.settings.size,
+            stride=self.settings.stride,
+            known_count=self.settings.known_count,
+            method=None,
+            augment=True,
+            seed=self.seed,
+        )
+        inside = [part.of(scene) for scene, part in zip(scenes, parts, strict=True)]
+        heights = np.concatenate([part["height"].values.ravel() for part in inside])
+        torch.manual_seed(self.seed)
+        self.estimator = HeightEstimator(
+            normalised_channels(inside, self.settings.channels),
+            network=self.settings.network,
+            options=self.settings.options,
+            reference=self.settings.reference,
+            height_mean=float(np.nanmean(heights)),
+            height_spread=float(np.nanstd(heights)),
+        )
+        self.estimator.to(memory_format=torch.channels_last)
+        self.optimiser = torch.optim.AdamW(
+            self.estimator.parameters(), RATE, weight_decay=self.settings.decay
+        )
+        self.step = 0
+        if self.state.exists():
+            kept = torch.load(self.state, weights_only=True)
+            self.estimator.load_state_dict(kept["estimator"])
+            self.optimiser.load_state_dict(kept["optimiser"])
+            self.step = kept["step"]
+
+    @property
+    def state(self) -> Path:
+        """File of the checkpoint."""
+        return self.folder / "state.pt"
+
+    def result(self, length: int) -> Path:
+        """File of the errors at a length."""
+        return self.folder / f"errors_{length}.json"
+
+    def reach(self, length: int) -> None:
+        """Train up to a length, and test the copy whose rate falls to zero."""
+        if self.result(length).exists():
+            return
+        while self.step < length:
+            self._steps(min(EVERY, length - self.step))
+            self._keep()
+        copied = copy.deepcopy(self.estimator), copy.deepcopy(self.optimiser.state_dict())
+        step, began = self.step, time.process_time()
+        self._steps(length // DECAY, falling=True)
+        found = {
+            "steps": self.step,
+            "validation": self._validation(),
+            "test": self._test(),
+            "seconds": time.process_time() - began,
+        }
+        self.estimator, self.step = copied[0], step
+        self.optimiser = torch.optim.AdamW(
+            self.estimator.parameters(), RATE, weight_decay=self.settings.decay
+        )
+        self.optimiser.load_state_dict(copied[1])
+        _write(self.result(length), lambda part: part.write_text(json.dumps(found), "utf-8"))
+
+    def _steps(self, count: int, *, falling: bool = False) -> None:
+        """Do some steps; `falling`, at a rate that falls to zero over them."""
+        self.estimator.train()
+        end = self.step + count
+        losses = []
+        while self.step < end:
+            share = (end - self.step) / count if falling else min(self.step / WARM_UP, 1.0)
+            for group in self.optimiser.param_groups:
+                group["lr"] = RATE * share
+            sample = self._batch(self.step)
+            with torch.autocast("cpu", torch.bfloat16):
+                estimate = self.estimator(sample)
+            loss = height_loss(estimate, sample["truth"], self.estimator.output_std)
+            self.optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(self.estimator.parameters(), 1.0)
+            self.optimiser.step()
+            losses.append(float(loss.detach()))
+            self.step += 1
+        self.loss = fmean(losses)
+
+    def _batch(self, step: int) -> dict[str, torch.Tensor]:
+        """Return the batch of a step, which depends on seed and step alone."""
+        size = self.settings.batch
+        epoch, index = divmod(step, len(self.patches) // size)
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.patches))
+        self.patches.set_epoch(epoch)
+        samples = [self.patches[int(each)] for each in order[index * size : (index + 1) * size]]
+        return {
+            name: torch.from_numpy(np.stack([each[name] for each in samples]))
+            for name in samples[0]
+        }
+
+    def _keep(self) -> None:
+        """Write the checkpoint, and a point of the curve."""
+        kept = {
+            "estimator": self.estimator.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+        }
+        line = {"step": self.step, "loss": self.loss, "validation": self._validation()}
+        with (self.folder / "curve.jsonl").open("a", encoding="utf-8") as curve:
+            curve.write(json.dumps(line) + "\n")
+        _write(self.state, lambda part: torch.save(kept, part))
+
+    def _validation(self) -> float:
+        """RMSE in metres over the bands for validation."""
+        self.estimator.eval()
+        squares = []
+        for name, scene in self.ground.scenes.items():
+            arrays = arrays_of(
+                scene,
+                self.ground.bands[name]["validation"],
+                self.settings.channels,
+                USUAL,
+                self.estimator,
+            )
+            squares.append(float(np.nanmean((arrays["height"] - arrays["truth"]) ** 2)))
+        return float(np.sqrt(fmean(squares)))
+
+    def _test(self) -> dict[str, dict[str, Errors]]:
+        self.estimator.eval()
+        held_out = {name: bands["test"] for name, bands in self.ground.bands.items()}
+        return measured(
+            self.estimator, self.settings.channels, self.ground.scenes, held_out, (USUAL,)
+        )
+
+
+def _write(path: Path, save: Any) -> None:  # noqa: ANN401  # a function of a path
+    """Let a function write a file, which appears as a whole or not at all."""
+    half = path.with_suffix(".part")
+    save(half)
+    half.rename(path)
+
+
+def tasks(seeds: int) -> Iterator[tuple[int, int, str]]:
+    """Order lengths, seeds and corners so that what is done can be compared at any time."""
+    for length in LENGTHS:
+        for rows in (CORNERS, (BESIDE,)):
+            for seed in range(seeds):
+                for row in rows:
+                    yield length, seed, row
+
+
+def results(work: Path, seeds: int) -> dict[int, dict[str, dict[int, dict[str, Any]]]]:
+    """Read what is done: by length, corner and seed."""
+    found: dict[int, dict[str, dict[int, dict[str, Any]]]] = {}
+    for length, seed, row in tasks(seeds):
+        path = work / "corners" / f"{row}_{seed}" / f"errors_{length}.json"
+        if path.exists():
+            by_row = found.setdefault(length, {}).setdefault(row, {})
+            by_row[seed] = json.loads(path.read_text("utf-8"))
+    return found
+
+
+def gain(
+    by_row: dict[str, dict[int, dict[str, Any]]], row: str, other: str, group: str = "all"
+) -> tuple[float, float, float, int] | None:
+    """Mean gain of a row over another, the ends of its 95 % interval, and the number of seeds."""
+    seeds = sorted(set(by_row.get(row, {})) & set(by_row.get(other, {})))
+    if not seeds:
+        return None
+
+    def error(name: str, seed: int, region: str) -> float:
+        return float(by_row[name][seed]["test"][region][str(USUAL)]["rmse"][group])
+
+    regions = list(by_row[row][seeds[0]]["test"])
+    gains = [
+        fmean(1.0 - error(row, seed, each) / error(other, seed, each) for each in regions)
+        for seed in seeds
+    ]
+    half = np.inf
+    if len(seeds) > 1:
+        half = float(student.ppf(0.975, len(seeds) - 1)) * stdev(gains) / len(seeds) ** 0.5
+    return fmean(gains), fmean(gains) - half, fmean(gains) + half, len(seeds)
+
+
+def figures_of(found: dict[int, dict[str, dict[int, dict[str, Any]]]]) -> dict[str, Value]:
+    """Collect the figures of the longest training that all corners and two seeds have reached."""
+    figures: dict[str, Value] = {}
+    complete = [
+        length
+        for length, by_row in found.items()
+        if all(len(by_row.get(row, {})) > 1 for row in CORNERS)
+    ]
+    if not complete:
+        return figures
+    length = max(complete)
+    figures["terrain.published.steps"] = float(length + length // DECAY)
+    for key, (row, other) in GAINS.items():
+        each = gain(found[length], row, other)
+        if each is not None and each[3] > 1:
+            figures[f"terrain.published.{key}"] = each[0]
+            figures[f"terrain.published.{key}.low"] = each[1]
+            figures[f"terrain.published.{key}.high"] = each[2]
+    before = [other for other in complete if other < length]
+    if before:
+        figures["terrain.published.largest_fall_of_validation"] = max(
+            1.0
+            - fmean(each["validation"] for each in found[length][row].values())
+            / fmean(each["validation"] for each in found[max(before)][row].values())
+            for row in CORNERS
+        )
+    return figures
+
+
+def report(work: Path, seeds: int, console: Console) -> dict[str, Value]:
+    """Print what is done; return the figures for the record."""
+    found = results(work, seeds)
+    table = Table("steps", "corner", "seeds", "validation, m", "test, m", "in layover, m")
+    for length, by_row in found.items():
+        for row, runs in by_row.items():
+            tests = [
+                [
+                    fmean(each[str(USUAL)]["rmse"][g] for each in run["test"].values())
+                    for g in GROUPS
+                ]
+                for run in runs.values()
+            ]
+            table.add_row(
+                f"{length + length // DECAY}",
+                row,
+                f"{len(runs)}",
+                ", ".join(f"{run['validation']:.1f}" for run in runs.values()),
+                *(", ".join(f"{test[k]:.1f}" for test in tests) for k in range(len(GROUPS))),
+            )
+    console.print(table)
+    for length, by_row in found.items():
+        for key, (row, other) in GAINS.items():
+            for group in GROUPS:
+                each = gain(by_row, row, other, group)
+                if each is not None:
+                    console.print(
+                        f"{length} {key} {group}: {100 * each[0]:.1f} % "
+                        f"({100 * each[1]:.1f} to {100 * each[2]:.1f}; {each[3]} seeds)"
+                    )
+    return figures_of(found)
+
+
+GROUPS = ("all", "layover")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train as far as told, report, and put the figures on record."""
+    parser = argparse.ArgumentParser("python -m benchmarks._terrain.corners", description=__doc__)
+    parser.add_argument("--data", help="folder with the real data")
+    parser.add_argument("--work", type=Path, default=Path("build/terrain_corners"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--save", action="store_true", help="put the figures on record")
+    parser.add_argument("--report", action="store_true", help="report what is done, and train none")
+    chosen = parser.parse_args(arguments)
+    console = Console()
+    torch.set_num_threads(1)
+    if not chosen.report:
+        ground = make_ground(
+            chosen.work / "scenes", chosen.data, console.print, more=True, laws="several"
+        )
+        for length, seed, row in tasks(chosen.seeds):
+            folder = chosen.work / "corners" / f"{row}_{seed}"
+            if not (folder / f"errors_{length}.json").exists():
+                Training(row, seed, ground, folder).reach(length)
+                console.print(f"{row}, seed {seed}: {length} steps")
+    figures = report(chosen.work, chosen.seeds, console)
+    if chosen.save:
+        record(figures, "python -m benchmarks._terrain.corners --save")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""``sarheight view``: a result in the browser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sarheight.cli._files import read_dem, replace_orbit, require_writable
+from sarheight.cli._session import session
+from sarheight.settings import (
+    OUTPUT,
+    RADAR,
+    DemFiles,
+    DemSettings,
+    Edges,
+    MessageSettings,
+    Overwrite,
+    argument,
+    option,
+)
+
+if TYPE_CHECKING:
+    from sarheight.grid import RadarGrid
+    from sarheight.orbit import Orbit
+    from sarheight.view import Dem
+
+PAGE = ".html"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewSettings(DemSettings):
+    """What is shown, and what a result may lack for it.
+
+    Attributes
+    ----------
+    result : pathlib.Path
+        Result: folder of layers, .tif, .nc or .zarr.
+    dem : tuple of str
+        Elevation model, for places that share pixels and for the relief. Not needed for a result
+        of `reconstruct --heights`.
+    like : pathlib.Path, optional
+        Source of the sampling and the orbit, for results of other versions that do not hold them:
+        the product, its annotation, or the radar image.
+    orbit : pathlib.Path, optional
+        Orbit file (.EOF) that replaces the orbit of `--like`.
+    """
+
+    result: Annotated[Path, argument("RESULT")]
+    dem: DemFiles = ()
+    like: Annotated[Path | None, option(RADAR)] = None
+    orbit: Annotated[Path | None, option(RADAR)] = None
+
+
+def view(
+    settings: ViewSettings,
+    running: MessageSettings,
+    *,
+    save: Annotated[Path | None, option(OUTPUT, metavar="HTML")] = None,
+    bounds: Annotated[Edges | None, option(OUTPUT, metavar="WEST SOUTH EAST NORTH")] = None,
+    overwrite: Overwrite = False,
+    port: Annotated[int, option("Browser", min=0, max=65535)] = 0,
+    browser: Annotated[bool, option("Browser", "--browser/--no-browser")] = True,
+) -> None:
+    """Look at a result in the browser: two layers under one swipe.
+
+    A click on a place shows all places that share its pixels, with their shares. Full scenes are
+    read tile by tile. Only this machine can open the page; Ctrl-C ends the command.
+
+    ```
+    sarheight view scene
+    sarheight view unfolded.nc --dem glo30.tif --vertical EGM2008
+    sarheight view scene --save page.html --bounds 10.80 46.75 10.90 46.82
+    ```
+
+    Parameters
+    ----------
+    save : pathlib.Path, optional
+        Write a page of its own with all data, instead of serving one.
+    bounds : tuple of float, optional
+        Part of the result that the page of `--save` shows, in degrees.
+    overwrite : bool
+        Replace existing outputs.
+    port : int
+        Port of the page on this machine; 0 chooses a free one.
+    browser : bool
+        Open the page in the browser.
+    """
+    settings.require_files()
+    if bounds is not None and save is None:
+        msg = "only a page of --save shows a part: omit --bounds, or pass --save"
+        raise typer.BadParameter(msg, param_hint="--bounds")
+    if save is not None:
+        if save.suffix.lower() != PAGE:
+            msg = f"found '{save}', expected a name that ends in {PAGE}"
+            raise typer.BadParameter(msg, param_hint="--save")
+        require_writable(save, "--save", overwrite=overwrite, suffixes=(PAGE,))
+    if settings.orbit is not None and settings.like is None:
+        msg = "an orbit replaces that of --like: pass both, or neither"
+        raise typer.BadParameter(msg, param_hint="--orbit")
+    with session("view", running, steps=2) as current:
+        current.stage("read")
+        from sarheight.view import save_page, serve
+
+        dem, geometry = _dem(settings), _geometry(settings)
+        if save is not None:
+            current.stage("write")
+            current.announce_compilation()
+            save_page(
+                settings.result, save, bounds=bounds, dem=dem, geometry=geometry,
+                overwrite=overwrite,
+            )  # fmt: skip
+            current.say(f"{save}: {save.stat().st_size / 1e6:.1f} MB")
+            return
+        try:
+            serve(
+                settings.result, dem=dem, geometry=geometry, port=port, browser=browser,
+                announce=lambda address: typer.echo(f"{address} (Ctrl-C ends)"),
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            current.say("ended")
+
+
+def _dem(settings: ViewSettings) -> Dem | None:
+    """Return a function that reads a part of the elevation model, if there is one."""
+    if not settings.dem:
+        return None
+    read_dem(settings)  # what is wrong with it is said at once
+    return lambda bounds: read_dem(settings, bounds=bounds)
+
+
+def _geometry(settings: ViewSettings) -> list[tuple[RadarGrid, Orbit]] | None:
+    """Read sampling and orbit where they are given."""
+    if settings.like is None:
+        return None
+    from sarheight.output.radar_images import read_grid_and_orbit
+
+    grid, orbit = read_grid_and_orbit(settings.like)
+    return [(grid, replace_orbit(grid, orbit, settings.orbit))]

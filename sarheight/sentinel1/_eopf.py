@@ -1,0 +1,691 @@
+"""Sentinel-1 products as Zarr stores of ESA's Earth Observation Processing Framework (EOPF).
+
+A store has a group for each image of a GRD, and for each burst of an SLC, with the groups
+``measurements``, ``conditions`` and ``quality``. Until version 2 of ESA's converter (CPM) each
+polarisation has groups of its own, such as ``S01SIWGRD_…_VV``; since version 3 arrays have a
+dimension ``polarization``. Both are read into the types that SAFE products are read into.
+
+References
+----------
+ESA, EOPF Core Python Modules (eopf 2.8.1): mappings S01SIWGRD and S01SIWSLC from SAFE to Zarr, and
+their models. EOPF Explorer, data-model: structure of a GRD and an SLC of version 3.0 (2026).
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarheight._files import file_errors
+from sarheight.ellipsoid import SPEED_OF_LIGHT
+from sarheight.errors import ProductError
+from sarheight.orbit import nanoseconds, seconds_between
+from sarheight.sentinel1._images import Channel
+from sarheight.sentinel1._manifest import MISSIONS, Manifest
+from sarheight.sentinel1._radiometry import (
+    SMALLEST_AMPLITUDE,
+    AzimuthNoise,
+    CalibrationVectors,
+    LineVectors,
+    NoiseVectors,
+    Radiometry,
+)
+from sarheight.sentinel1.annotation import (
+    Annotation,
+    BurstTiming,
+    GeolocationGrid,
+    RangeConversion,
+    Spectrum,
+    StateVectors,
+    SwathProcessing,
+)
+from sarheight.sentinel1.eopf import EXPECTED, ArrayRaster, dims_of, open_root
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping
+
+    import xarray as xr
+    import zarr
+    from rasterio import DatasetReader
+
+Floats = NDArray[np.float64]
+
+POLARISATIONS = ("VV", "VH", "HH", "HV")
+SWATH = re.compile(r"[IE]W[1-5]|S[1-6]")
+GROUP = re.compile(r"S01S(?P<mode>IW|EW|SM|S[1-6])(?P<kind>GR[A-Z]|SLC)_")
+RADAR_FREQUENCY = 5.405000454334350e9
+"""Hertz, of all annotations: early stores do not hold it."""
+TABLES = {"beta0": "beta_nought", "sigma0": "sigma_nought", "gamma0": "gamma"}
+"""Arrays of calibration vectors."""
+LARGEST_TABLE = 2**25
+"""Values of an array that is read as a whole: those of a geolocation grid are some thousand."""
+LARGEST_SIDE = 2**17
+"""Lines or samples of an image: five times those of a product."""
+DECODED = ("units", "calendar", "scale_factor", "add_offset")
+SHOWN = 12
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A group with an image, or with a burst of one, in one polarisation."""
+
+    group: str
+    index: int | None  # place along the dimension of polarisations, if there is one
+
+
+class EopfSource:
+    """An EOPF store, and what it says; `open` makes it."""
+
+    checks = "none: a store lists no checksums"
+
+    def __init__(
+        self, root: zarr.Group, label: str, folder: Path | None, origin: tuple[str, dict[str, Any]]
+    ) -> None:
+        self._root = root
+        self.label = label
+        self.folder = folder
+        self._origin = origin
+        self._kind = ""
+        self._lock = threading.Lock()
+        self._annotations: dict[tuple[str, str], Annotation] = {}
+        self._tables: dict[tuple[_Part, str], xr.Dataset] = {}
+        with self._errors():
+            self._parts = self._find_parts()
+            self.manifest = self._read_manifest()
+
+    @classmethod
+    def open(
+        cls, source: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None
+    ) -> EopfSource:
+        """Open a store: a folder, a zip of one, or a URL."""
+        options = dict(storage_options or {})
+        return cls(*open_root(str(source), options), (str(source), options))
+
+    def __reduce__(self) -> tuple[Callable[..., EopfSource], tuple[str, dict[str, Any]]]:
+        """Pickle as an instruction to open the same store again."""
+        return EopfSource.open, self._origin
+
+    @property
+    def rasters(self) -> EopfSource:
+        """What opens the measurements."""
+        return self
+
+    @property
+    def name(self) -> str:
+        """Name of the product: that of the store, without its suffix."""
+        name = PurePosixPath(urlsplit(self.label).path.replace("\\", "/").rstrip("/")).name
+        return re.sub(r"(\.zarr)?(\.zip)?$", "", name, flags=re.IGNORECASE)
+
+    @property
+    def images(self) -> tuple[tuple[str, str], ...]:
+        """Swath and polarisation of each image."""
+        return tuple(self._parts)
+
+    def verify(self) -> None:
+        """Refuse: a store lists no checksums."""
+        msg = f"{self.label} is a Zarr store, which lists no checksums of its own"
+        raise ProductError(msg)
+
+    def _errors(self) -> Any:  # noqa: ANN401  # a context manager
+        return file_errors(self.label, EXPECTED, ProductError)
+
+    # Groups.
+
+    def _find_parts(self) -> dict[tuple[str, str], list[_Part]]:
+        """List the groups of each image; those of bursts in order of time."""
+        found: dict[tuple[str, str], list[tuple[Any, _Part]]] = {}
+        for name in sorted(self._root.group_keys()):
+            named = GROUP.match(name)
+            if named is None:
+                continue
+            kind = "SLC" if named["kind"] == "SLC" else "GRD"
+            measured = f"{name}/measurements/{kind.lower()}"
+            if measured not in self._root:
+                continue
+            words = name.split("_")
+            swath = next((word for word in words if SWATH.fullmatch(word)), named["mode"])
+            array = self._array(measured)
+            dims = dims_of(array)
+            if array.ndim not in {2, 3} or max(array.shape) > LARGEST_SIDE:
+                msg = f"{measured} in {self.label} claims {array.shape} pixels, expected an image"
+                raise ProductError(msg)
+            if self.folder is not None and array.nchunks_initialized == 0:
+                msg = f"{measured} in {self.label} has no chunks with pixels: copy the store again"
+                raise ProductError(msg)
+            if "polarization" in dims:
+                labels = [str(each) for each in self._values(f"{name}/measurements/polarization")]
+            else:
+                labels = [word for word in words if word in POLARISATIONS]
+            self._kind = kind
+            for index, label in enumerate(labels):
+                part = _Part(name, index if "polarization" in dims else None)
+                time = self._first_time(part, label) if kind == "SLC" else np.datetime64(0, "ns")
+                found.setdefault((swath, label), []).append((time, part))
+        if not found:
+            msg = (
+                f"{self.label} has no measurements/grd and no measurements/slc of an image: found "
+                f"{self._contents()}; expected {EXPECTED}"
+            )
+            raise ProductError(msg)
+        return {
+            key: [part for _, part in sorted(parts, key=lambda one: one[0])]
+            for key, parts in sorted(found.items())
+        }
+
+    def _contents(self) -> str:
+        """List the groups with arrays, as far as a message holds them."""
+        groups: dict[str, None] = {}
+        for name, item in self._root.members(max_depth=4):
+            if hasattr(item, "shape"):
+                groups[name.rpartition("/")[0]] = None
+        names = sorted(groups)
+        return (
+            f"{', '.join(names[:SHOWN])}{' and more' if len(names) > SHOWN else ''}" or "no arrays"
+        )
+
+    def _array(self, path: str) -> zarr.Array[Any]:
+        return cast("zarr.Array[Any]", self._root[path])
+
+    def _values(self, path: str) -> NDArray[Any]:
+        array = self._array(path)
+        if array.size > LARGEST_TABLE:
+            msg = f"{path} in {self.label} claims {array.size} values, expected a table"
+            raise ProductError(msg)
+        return np.asarray(array[...])
+
+    def _table(self, part: _Part, path: str) -> xr.Dataset:
+        """Read the arrays of a group, of one polarisation; none where there is no group."""
+        if (part, path) not in self._tables:
+            self._tables[part, path] = self._read_table(part, path)
+        return self._tables[part, path]
+
+    def _read_table(self, part: _Part, path: str) -> xr.Dataset:
+        import xarray as xr
+
+        name = f"{part.group}/{path}"
+        variables = {}
+        group = cast("zarr.Group | None", self._root.get(name))
+        for key in () if group is None else sorted(group.array_keys()):
+            array = self._array(f"{name}/{key}")
+            if array.dtype.kind in "OSUT":
+                continue
+            attributes = {each: array.attrs[each] for each in DECODED if each in array.attrs}
+            if "since" not in str(attributes.get("units", "")):
+                attributes.pop("units", None)
+            dims, values = dims_of(array), self._values(f"{name}/{key}")
+            if "polarization" in dims and part.index is not None:
+                values = values.take(part.index, axis=dims.index("polarization"))
+                dims = tuple(dim for dim in dims if dim != "polarization")
+            variables[str(key)] = (dims, values, attributes)
+        return xr.decode_cf(xr.Dataset(variables))
+
+    def _says(self, part: _Part, polarisation: str) -> dict[str, Any]:
+        """Return what the metadata of a group say of a polarisation."""
+        attributes = self._root[part.group].attrs
+        metadata = cast("dict[str, Any]", attributes.get("other_metadata", {}))
+        return cast("dict[str, Any]", metadata.get(polarisation, metadata))
+
+    def _first_time(self, part: _Part, polarisation: str) -> np.datetime64:
+        """Return the time of the first line of an image, or of a burst."""
+        says = self._says(part, polarisation)
+        timing = _within(says, "burst_timing", "azimuth_time")
+        if timing is None and self._kind == "GRD":
+            timing = _within(
+                says, "image_annotation", "image_information", "product_first_line_utc_time"
+            )
+        if isinstance(timing, str):
+            return _time(timing)
+        table = self._table(part, "measurements")
+        if "azimuth_time" in table and table["azimuth_time"].dtype.kind == "M":
+            return nanoseconds(table["azimuth_time"].values[0])
+        msg = (
+            f"{part.group} in {self.label} does not say when its first line was acquired: it is of "
+            "an early version of ESA's converter; expected one of version 2.6 or later"
+        )
+        raise ProductError(msg)
+
+    # The product.
+
+    def _read_manifest(self) -> Manifest:
+        discovery = cast("dict[str, Any]", self._root.attrs.get("stac_discovery", {}))
+        properties = cast("dict[str, Any]", discovery.get("properties", {}))
+        mission = f"S1{str(properties.get('platform', ''))[-1:].upper()}"
+        if mission not in MISSIONS:
+            msg = (
+                f"{self.label} is of {properties.get('platform', 'an unknown platform')!r}, "
+                "expected sentinel-1a, -1b, -1c or -1d"
+            )
+            raise ProductError(msg)
+        first = next(iter(self._parts.values()))[0]
+        named = GROUP.match(first.group)
+        mode = "" if named is None else named["mode"]
+        present = {polarisation for _, polarisation in self._parts}
+        listed = [str(each) for each in properties.get("sar:polarizations") or ()]
+        software = properties.get("processing:software") or {}
+        corners = np.array(
+            discovery.get("geometry", {}).get("coordinates", [[]])[0],
+            dtype=np.float64,
+        )
+        if corners.ndim != 2 or corners.shape[1] < 2 or not np.isfinite(corners).all():
+            msg = f"{self.label} has no footprint in its attribute stac_discovery"
+            raise ProductError(msg)
+        return Manifest(
+            mission=mission,
+            mode="SM" if mode.startswith("S") else mode,
+            product_type=self._kind,
+            swaths=tuple(sorted({swath for swath, _ in self._parts})),
+            polarisations=tuple(each for each in listed if each in present)
+            or tuple(sorted(present)),
+            start=_time(str(properties["start_datetime"])),
+            stop=_time(str(properties["end_datetime"])),
+            orbit_number=int(properties.get("sat:absolute_orbit", 0)),
+            relative_orbit=int(properties.get("sat:relative_orbit", 0)),
+            passing=str(properties.get("sat:orbit_state", "unknown")),
+            processor_version=_number(software.get("Sentinel-1 IPF")),
+            # The class description of the product, in which simulated ones are called that.
+            simulated="simulated" in str(discovery.get("id", "")),
+            footprint=corners[:, :2],
+            files=(),
+        )
+
+    def annotation(self, swath: str, polarisation: str) -> Annotation:
+        """Read the geometry of an image."""
+        key = swath, polarisation
+        if key not in self._parts:
+            found = ", ".join(" ".join(each) for each in self._parts)
+            msg = f"found no image of {swath} {polarisation} in {self.label}, only {found}"
+            raise ProductError(msg)
+        with self._lock, self._errors():
+            if key not in self._annotations:
+                self._annotations[key] = self._read_annotation(*key)
+            return self._annotations[key]
+
+    def _read_annotation(self, swath: str, polarisation: str) -> Annotation:
+        parts = self._parts[swath, polarisation]
+        first = parts[0]
+        says = self._says(first, polarisation)
+        image = _within(says, "image_annotation", "image_information") or {}
+        processing = _within(says, "image_annotation", "processing_information") or {}
+        arrays = [self._measurement(part) for part in parts]
+        lines, samples = sum(array.shape[-2] for array in arrays), arrays[0].shape[-1]
+        axes = self._table(first, "measurements")
+        slant_range_time = _number(image.get("slant_range_time"))
+        if not np.isfinite(slant_range_time) and "slant_range_time" in axes:
+            slant_range_time = float(axes["slant_range_time"][0])
+        rate = _number(
+            says.get("range_sampling_rate")
+            or _within(says, "general_annotation", "product_information", "range_sampling_rate")
+        )
+        if not rate > 0.0:
+            rate = (samples - 1) / float(np.ptp(self._axis(axes, "slant_range_time", first)))
+        interval = _number(image.get("azimuth_time_interval"))
+        if not interval > 0.0 and self._kind == "SLC":
+            # The coordinates of bursts are spread over one line too many.
+            msg = f"{first.group} in {self.label} does not state the interval between lines"
+            raise ProductError(msg)
+        if not interval > 0.0:
+            times = self._axis(axes, "azimuth_time", first)
+            interval = seconds_between(times[0], times[-1]) / (times.size - 1)
+        is_grd = self._kind == "GRD"
+        start = self._first_time(first, polarisation)
+        bursts = () if is_grd else tuple(self._burst(part, polarisation) for part in parts)
+        return Annotation(
+            name=f"{first.group} in {self.label}",
+            mission=self.manifest.mission,
+            product_type=self._kind,
+            mode=self.manifest.mode,
+            swath=swath,
+            polarisation=polarisation,
+            passing=self.manifest.passing.capitalize(),
+            first_line_time=start,
+            line_interval=interval,
+            lines=lines,
+            samples=samples,
+            range_spacing=(
+                float(np.ptp(self._axis(axes, "ground_range", first))) / (samples - 1)
+                if is_grd
+                else SPEED_OF_LIGHT / (2.0 * rate)
+            ),
+            slant_range_time=slant_range_time,
+            range_sampling_rate=rate,
+            radar_frequency=self._frequency(first),
+            processed_looks=_processed_looks(processing),
+            processing=_processing(processing),
+            state_vectors=self._state_vectors(parts),
+            geolocation=self._geolocation(parts, start, interval, image, lines),
+            range_conversion=self._range_conversion(first) if is_grd else None,
+            lines_per_burst=0 if is_grd else arrays[0].shape[-2],
+            bursts=bursts,
+            orbit_source=str(processing.get("orbit_source") or ""),
+        )
+
+    def _axis(self, table: xr.Dataset, name: str, part: _Part) -> NDArray[Any]:
+        if name not in table or table.sizes[name] < 2:
+            msg = (
+                f"{part.group}/measurements in {self.label} has no coordinate {name}: it is of an "
+                "early version of ESA's converter; expected one of version 2.6 or later"
+            )
+            raise ProductError(msg)
+        return table[name].values
+
+    def _frequency(self, part: _Part) -> float:
+        discovery = self._root[part.group].attrs.get("stac_discovery", {})
+        found = _number(
+            _within(cast("dict[str, Any]", discovery), "properties", "sar:center_frequency")
+        )
+        if not found > 0.0:
+            return RADAR_FREQUENCY
+        # STAC has gigahertz, ESA's converter writes hertz.
+        return found if found > 1e6 else 1e9 * found
+
+    def _burst(self, part: _Part, polarisation: str) -> BurstTiming:
+        timing = self._says(part, polarisation).get("burst_timing", {})
+        table = self._table(part, "conditions/burst_info")
+        spans = []
+        for name in ("first_valid_sample", "last_valid_sample"):
+            values = timing.get(name)
+            if values is None and name in table:
+                values = table[name].values
+            if values is None:
+                msg = (
+                    f"{part.group} in {self.label} does not say which samples are valid: it is of "
+                    "an early version of ESA's converter; expected one of version 2.8 or later"
+                )
+                raise ProductError(msg)
+            spans.append(np.asarray(values, dtype=np.float64).astype(np.int64))
+        return BurstTiming(self._first_time(part, polarisation), *spans)
+
+    def _state_vectors(self, parts: Sequence[_Part]) -> StateVectors:
+        """Return the state vectors of all groups of an image, each once."""
+        tables = [self._table(part, "conditions/orbit") for part in parts]
+        vectors = {
+            time: (position, velocity)
+            for table in tables
+            for time, position, velocity in zip(
+                table["azimuth_time"].values.astype("datetime64[ns]"),
+                table["position"].transpose("azimuth_time", "axis").values,
+                table["velocity"].transpose("azimuth_time", "axis").values,
+                strict=True,
+            )
+            if np.isfinite(position).all()
+        }
+        times = sorted(vectors)
+        return StateVectors(
+            time=np.array(times),
+            position=np.array([vectors[time][0] for time in times], dtype=np.float64),
+            velocity=np.array([vectors[time][1] for time in times], dtype=np.float64),
+        )
+
+    def _geolocation(
+        self,
+        parts: Sequence[_Part],
+        start: np.datetime64,
+        interval: float,
+        image: Mapping[str, Any],
+        lines: int,
+    ) -> GeolocationGrid:
+        """Return the geolocation points of all groups of an image, each once."""
+        import xarray as xr
+
+        lines = int(image.get("number_of_lines") or lines)
+        last = image.get("product_last_line_utc_time")
+        first = image.get("product_first_line_utc_time")
+        if isinstance(first, str) and isinstance(last, str):
+            # The lines of an SLC's file, bursts one after the other, are spread over the time.
+            start, interval = (
+                _time(first),
+                seconds_between(_time(first), _time(last)) / (lines - 1),
+            )
+        columns: dict[tuple[int, int], tuple[Any, ...]] = {}
+        names = ("latitude", "longitude", "height", "incidence_angle", "elevation_angle")
+        for part in parts:
+            table = self._table(part, "conditions/gcp")
+            time = table["azimuth_time_gcp" if "azimuth_time_gcp" in table else "azimuth_time"]
+            ranges = table[
+                "slant_range_time_gcp" if "slant_range_time_gcp" in table else "slant_range_time"
+            ]
+            line = (
+                table["line"] if "line" in table else _lines(table["azimuth_time"], start, interval)
+            )
+            pixel = table["pixel"] if "pixel" in table else self._pixels(table, part)
+            every = [line, pixel, time, ranges, *(table[name] for name in names)]
+
+            flat = [each.values.ravel() for each in xr.broadcast(*every)]
+            for point in zip(*flat, strict=True):
+                if np.isfinite(np.asarray(point[3:], dtype=np.float64)).all():
+                    columns[int(point[0]), int(point[1])] = point
+        points = [columns[key] for key in sorted(columns)]
+        if not points:
+            msg = f"{parts[0].group}/conditions/gcp in {self.label} has no points"
+            raise ProductError(msg)
+        stored = [np.array(each) for each in zip(*points, strict=True)]
+        return GeolocationGrid(
+            stored[0].astype(np.int64),
+            stored[1].astype(np.int64),
+            stored[2].astype("datetime64[ns]"),
+            *(each.astype(np.float64) for each in stored[3:]),
+        )
+
+    def _pixels(self, table: xr.Dataset, part: _Part) -> xr.DataArray:
+        """Return the samples of a table, from its coordinate in range."""
+        name = "ground_range" if self._kind == "GRD" else "slant_range_time"
+        axis = self._axis(self._table(part, "measurements"), name, part)
+        step = (axis[-1] - axis[0]) / (axis.size - 1)
+        return cast("xr.DataArray", np.rint((table[name] - axis[0]) / step))
+
+    def _range_conversion(self, part: _Part) -> RangeConversion:
+        table = self._table(part, "conditions/coordinate_conversion")
+        dims = ("azimuth_time", "degree")
+        return RangeConversion(
+            azimuth_time=table["azimuth_time"].values.astype("datetime64[ns]"),
+            slant_origin=table["sr0"].values.astype(np.float64),
+            slant_to_ground=_coefficients(table["srgr_coefficients"].transpose(*dims).values),
+            ground_origin=table["gr0"].values.astype(np.float64),
+            ground_to_slant=_coefficients(table["grsr_coefficients"].transpose(*dims).values),
+        )
+
+    # Radiometry and pixels.
+
+    def channel(self, swath: str, polarisation: str, *, noise: bool) -> Channel:
+        """Return the image of a swath and polarisation, with annotation and radiometry."""
+        annotation = self.annotation(swath, polarisation)
+        parts = self._parts[swath, polarisation]
+        with self._errors():
+            tables = [(part, self._table(part, "quality/calibration")) for part in parts]
+            vectors = {
+                name: self._line_vectors(tables, stored, annotation, SMALLEST_AMPLITUDE)
+                for name, stored in TABLES.items()
+            }
+            numbers = self._line_vectors(tables, "dn", annotation, 0.0)
+            radiometry = Radiometry(
+                CalibrationVectors(cast("Any", vectors), float(numbers.values[0][0])),
+                self._noise(parts, annotation) if noise else None,
+            )
+        return Channel(f"{swath}_{polarisation}", annotation, radiometry)
+
+    def _line_vectors(
+        self,
+        tables: Sequence[tuple[_Part, xr.Dataset]],
+        name: str,
+        annotation: Annotation,
+        smallest: float,
+    ) -> LineVectors:
+        """Return vectors of all groups of an image, each line once."""
+        rows: dict[float, tuple[Floats, Floats]] = {}
+        for part, table in tables:
+            values = table[name].transpose("azimuth_time", ...)
+            line = (
+                table["line"]
+                if "line" in table
+                else _lines_of_file(table["azimuth_time"], annotation)
+            )
+            pixel = table["pixel"] if "pixel" in table else self._pixels(table, part)
+            samples = np.broadcast_to(pixel.values, values.shape)
+            for at, row, sample in zip(line.values, values.values, samples, strict=True):
+                known = np.isfinite(row)
+                if known.any():
+                    rows[float(at)] = (
+                        sample[known].astype(np.float64),
+                        row[known].astype(np.float64),
+                    )
+        lines = sorted(rows)
+        lowest = min((float(rows[line][1].min()) for line in lines), default=-np.inf)
+        if not lowest >= smallest:
+            msg = (
+                f"{name} of {annotation.name} has {len(lines)} lines with values down to "
+                f"{lowest:g}, expected some, of at least {smallest:g}: the store is damaged"
+            )
+            raise ProductError(msg)
+        return LineVectors(
+            np.array(lines), [rows[line][0] for line in lines], [rows[line][1] for line in lines]
+        )
+
+    def _noise(self, parts: Sequence[_Part], annotation: Annotation) -> NoiseVectors:
+        tables = [(part, self._table(part, "quality/noise_range")) for part in parts]
+        vectors = self._line_vectors(tables, "noise_range_lut", annotation, 0.0)
+        if not any(values.any() for values in vectors.values):
+            return NoiseVectors(None, ())
+        blocks = {
+            (block.first_line, block.first_sample): block
+            for part in parts
+            for block in self._azimuth_noise(part, annotation)
+        }
+        return NoiseVectors(vectors, tuple(blocks[key] for key in sorted(blocks)))
+
+    def _azimuth_noise(self, part: _Part, annotation: Annotation) -> Iterator[AzimuthNoise]:
+        """Return the factors of noise along azimuth of all swaths in a group."""
+        path = f"{part.group}/quality/noise_azimuth"
+        if path not in self._root:
+            return
+        group = cast("zarr.Group", self._root[path])
+        # In version 2 each swath has a group, or a group its swaths along a dimension.
+        tables = [
+            self._table(part, f"quality/noise_azimuth/{name}") for name in group.group_keys()
+        ] + [self._table(part, "quality/noise_azimuth")]
+        for table in tables:
+            if "noise_azimuth_lut" not in table:
+                continue
+            count = table.sizes.get("swath", 1)
+            for number in range(count):
+                own = table.isel(swath=number) if "swath" in table.dims else table
+                factors = own["noise_azimuth_lut"].values.astype(np.float64)
+                line = (
+                    own["line"].values.astype(np.float64)
+                    if "line" in own
+                    else _lines_of_file(own["azimuth_time"], annotation).values
+                )
+                known = np.isfinite(factors) & np.isfinite(line) & (line >= 0.0)
+                corners = [
+                    float(own[name].values) if name in own else whole
+                    for name, whole in (
+                        ("first_azimuth_line", 0),
+                        ("last_azimuth_line", annotation.lines - 1),
+                        ("first_range_sample", 0),
+                        ("last_range_sample", annotation.samples - 1),
+                    )
+                ]
+                if known.any() and np.isfinite(corners).all():
+                    order = np.argsort(line[known], kind="stable")
+                    first_line, last_line, first_sample, last_sample = map(int, corners)
+                    yield AzimuthNoise(
+                        first_line,
+                        last_line,
+                        first_sample,
+                        last_sample,
+                        line[known][order],
+                        factors[known][order],
+                    )
+
+    def _measurement(self, part: _Part) -> zarr.Array[Any]:
+        return self._array(f"{part.group}/measurements/{self._kind.lower()}")
+
+    @contextmanager
+    def raster(self, name: str) -> Iterator[DatasetReader]:
+        """Open a measurement: the bursts of an SLC follow one another, as in a SAFE product."""
+        swath, _, polarisation = name.partition("_")
+        parts = self._parts[swath, polarisation]
+        arrays = tuple((self._measurement(part), part.index) for part in parts)
+        with self._errors():
+            yield cast("DatasetReader", ArrayRaster(arrays))
+
+
+def _within(values: Mapping[str, Any], *names: str) -> Any:  # noqa: ANN401  # of JSON
+    """Return a value deep inside metadata; None where there is none."""
+    found: Any = values
+    for name in names:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found
+
+
+def _number(value: Any) -> float:  # noqa: ANN401  # of JSON
+    """Return a number; NaN for what is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def _time(text: str) -> np.datetime64:
+    return np.datetime64(text.removesuffix("Z"), "ns")
+
+
+def _lines(times: xr.DataArray, start: np.datetime64, interval: float) -> xr.DataArray:
+    """Return the lines of times."""
+    seconds = (times - start) / np.timedelta64(1, "ns") * 1e-9
+    return cast("xr.DataArray", np.rint(seconds / interval))
+
+
+def _lines_of_file(times: xr.DataArray, annotation: Annotation) -> xr.DataArray:
+    """Return lines of the image file: where bursts overlap, those of the later one."""
+    if not annotation.bursts:
+        return _lines(times, annotation.first_line_time, annotation.line_interval)
+    starts = np.array([nanoseconds(burst.azimuth_time) for burst in annotation.bursts])
+    burst = np.searchsorted(starts, times.values, side="right") - 1
+    burst = np.clip(burst, 0, starts.size - 1)
+    own = times.copy(data=starts[burst])
+    seconds = (times - own) / np.timedelta64(1, "ns") * 1e-9
+    lines = np.rint(seconds / annotation.line_interval)
+    return cast("xr.DataArray", lines + burst * annotation.lines_per_burst)
+
+
+def _coefficients(values: Floats) -> Floats:
+    """Return polynomials that are filled up with zeros."""
+    return np.where(np.isfinite(values), values, 0.0).astype(np.float64)
+
+
+def _swaths(processing: Mapping[str, Any]) -> list[dict[str, Any]]:
+    listed = processing.get("swath_proc_params_list") or ()
+    return [each for each in listed if isinstance(each, dict)]
+
+
+def _processed_looks(processing: Mapping[str, Any]) -> int:
+    looks = [
+        int(_within(swath, "range_processing", "number_of_looks") or 1)
+        * int(_within(swath, "azimuth_processing", "number_of_looks") or 1)
+        for swath in _swaths(processing)
+    ]
+    return max(min(looks, default=1), 1)
+
+
+def _processing(processing: Mapping[str, Any]) -> tuple[SwathProcessing, ...]:
+    found = []
+    for swath in _swaths(processing):
+        spectra = []
+        for axis in ("range_processing", "azimuth_processing"):
+            values = swath.get(axis) or {}
+            weighted = str(values.get("window_type", "")).lower() == "hamming"
+            window = _number(values.get("window_coefficient")) if weighted else 1.0
+            spectra.append(Spectrum(_number(values.get("look_bandwidth")), window))
+        if all(spectrum.bandwidth > 0.0 and spectrum.window > 0.0 for spectrum in spectra):
+            found.append(SwathProcessing(str(swath.get("swath", "")), *spectra))
+    return tuple(found)

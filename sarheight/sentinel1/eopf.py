@@ -1,0 +1,158 @@
+"""Zarr stores of ESA's Earth Observation Processing Framework (EOPF): opened, and their arrays."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarheight._files import file_errors
+from sarheight.errors import ProductError
+
+if TYPE_CHECKING:
+    import os
+
+    import zarr
+
+EXPECTED = "an EOPF store of a Sentinel-1 GRD or SLC"
+ROOTS = ("zarr.json", ".zattrs", ".zmetadata")
+"""Files with the attributes of a store, in version 3 and 2 of Zarr."""
+DISCOVERY = b'"stac_discovery"'
+"""Attribute by which EOPF products are told from other stores."""
+LARGEST_ROOT = 64 * 2**20
+
+
+def is_store(source: str | os.PathLike[str]) -> bool:
+    """Return whether a source is, or may be, an EOPF store.
+
+    Parameters
+    ----------
+    source : str or path
+        A path or URL.
+
+    Returns
+    -------
+    bool
+        True for URLs and zips whose names end in ``.zarr`` or ``.zarr.zip``, and for folders that
+        hold a Zarr store with the attribute ``stac_discovery``.
+    """
+    text = str(source)
+    if "://" in text:
+        return urlsplit(text).path.rstrip("/").lower().endswith((".zarr", ".zarr.zip"))
+    path = Path(text).expanduser()
+    if path.is_file():
+        return path.name.lower().endswith(".zarr.zip")
+    for name in ROOTS:
+        if (path / name).is_file():
+            with (path / name).open("rb") as file:
+                if DISCOVERY in file.read(LARGEST_ROOT):
+                    return True
+    return False
+
+
+def open_root(source: str, options: dict[str, Any]) -> tuple[zarr.Group, str, Path | None]:
+    """Open a store; return its root group, its label, and the folder that holds it."""
+    import zarr
+    from zarr.storage import FsspecStore, LocalStore, ZipStore
+
+    if "://" in source:
+        parts = urlsplit(source)
+        label = parts._replace(
+            netloc=parts.netloc.rpartition("@")[2], query="", fragment=""
+        ).geturl()
+        if parts.path.lower().endswith(".zip"):
+            msg = f"{label} is a zipped store on a server: download it and open the copy"
+            raise ProductError(msg)
+        with file_errors(label, EXPECTED, ProductError):
+            store: Any = FsspecStore.from_url(source, storage_options=options, read_only=True)
+            return zarr.open_group(store, mode="r"), label, None
+    path = Path(source).expanduser().absolute()
+    if not path.exists():
+        msg = f"there is no '{path}'; expected {EXPECTED}"
+        raise FileNotFoundError(msg)
+    with file_errors(path, EXPECTED, ProductError):
+        if path.is_dir():
+            # What is there, not what a list of it says.
+            return (
+                zarr.open_group(LocalStore(path, read_only=True), mode="r", use_consolidated=False),
+                str(path),
+                path.parent,
+            )
+        with zipfile.ZipFile(path) as archive:
+            roots = [
+                PurePosixPath(name).parent
+                for name in archive.namelist()
+                if PurePosixPath(name).name in {"zarr.json", ".zgroup"}
+            ]
+        inside = min(roots, key=lambda each: len(each.parts)).as_posix() if roots else "."
+        inner = "" if inside == "." else inside
+        return (
+            zarr.open_group(ZipStore(path, mode="r"), path=inner, mode="r"),
+            str(path),
+            path.parent,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayRaster:
+    """Arrays of bursts, or the one of a GRD, as a dataset of rasterio as far as that is used."""
+
+    arrays: tuple[tuple[zarr.Array[Any], int | None], ...]
+
+    @property
+    def height(self) -> int:
+        """Lines of all arrays."""
+        return sum(array.shape[-2] for array, _ in self.arrays)
+
+    @property
+    def width(self) -> int:
+        """Samples."""
+        return int(self.arrays[0][0].shape[-1])
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """Type of the numbers."""
+        return (str(self.arrays[0][0].dtype),)
+
+    @property
+    def block_shapes(self) -> list[tuple[int, int]]:
+        """Shape of the chunks."""
+        lines, samples = self.arrays[0][0].chunks[-2:]
+        return [(lines, samples)]
+
+    def read(
+        self,
+        band: int,  # noqa: ARG002  # as rasterio has it
+        *,
+        window: Any,  # noqa: ANN401  # a pair of spans, or a Window
+        out: NDArray[Any] | None = None,
+        out_dtype: Any = None,  # noqa: ANN401
+    ) -> NDArray[Any]:
+        """Read a window."""
+        (top, bottom), (left, right) = window if isinstance(window, tuple) else window.toranges()
+        blocks = []
+        begin = 0
+        for array, index in self.arrays:
+            lines = array.shape[-2]
+            first, last = max(top - begin, 0), min(bottom - begin, lines)
+            if first < last:
+                place = () if index is None else (index,)
+                blocks.append(np.asarray(array[(*place, slice(first, last), slice(left, right))]))
+            begin += lines
+        values = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        if out is not None:
+            out[...] = values
+            return out
+        return values if out_dtype is None else values.astype(out_dtype)
+
+
+def dims_of(array: zarr.Array[Any]) -> tuple[str, ...]:
+    """Return the names of the dimensions of an array, in version 2 or 3 of Zarr."""
+    names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
+    return tuple(str(name) for name in cast("Sequence[str]", names or ()))

@@ -1,0 +1,738 @@
+"""Heights without an image: back-projection, alignment to known elevations, kriged residuals."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from itertools import chain, combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates, spline_filter, zoom
+from scipy.optimize import minimize
+from scipy.spatial import cKDTree
+from scipy.special import logsumexp
+
+from sarheight._runtime import library
+from sarheight.dem import fill_voids, local_posting, reproject
+from sarheight.dem.layout import build_dem, cell_steps, check_layout, with_history
+from sarheight.errors import DemError, KnownElevationsError
+from sarheight.terrain.surfaces import CellLocator, rasterise_elevations
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import xarray as xr
+
+    from sarheight.terrain.elevations import KnownElevations
+
+Floats = NDArray[np.float64]
+
+# Back-projection.
+
+TOLERANCE, MOST_ROUNDS = 0.01, 30
+"""Metres to which the means of a back-projected surface agree with the coarse cells, and the limit
+of corrections. Each takes off half of the difference at the Nyquist wavelength of the coarse cells,
+and more of it at all others."""
+SAME_GRID = 1e-6
+"""Cells by which two grids may deviate and be one."""
+
+
+def back_project(
+    dem: xr.DataArray, like: xr.DataArray | None = None, *, factor: int | None = None
+) -> xr.DataArray:
+    r"""Interpolate a coarse DEM by a smooth surface that reproduces its cells as means.
+
+    The height of a coarse cell is the mean over its area, not the height of its centre. A surface
+    interpolated through the centres therefore cuts ridges and fills valleys. Back-projection adds
+    to the interpolation :math:`U` of a DEM :math:`c` the interpolated differences between the DEM
+    and the means :math:`A h` of the surface, until these vanish:
+
+    .. math:: h_0 = U c, \qquad h_{k+1} = h_k + U (c - A h_k)
+
+    :math:`U` is interpolation by cubic splines. Voids are interpolated first.
+
+    Parameters
+    ----------
+    dem : xarray.DataArray
+        Coarse DEM, dims (y, x).
+    like : xarray.DataArray, optional
+        A variable on the target grid. If this grid divides the cells of the DEM, the means are
+        exact to a centimetre; otherwise the DEM is divided into cells of about the target's size,
+        which are then resampled by cubic convolution. Give this or `factor`.
+    factor : int, optional
+        Number of cells into which each cell of the DEM is divided, along each axis.
+
+    Returns
+    -------
+    xarray.DataArray
+        float32 metres, dims (y, x), above the same vertical datum. NaN outside of the DEM.
+
+    Raises
+    ------
+    DemError
+        If the DEM has no regular grid or no reference system, or voids that cannot be filled.
+    ValueError
+        If not exactly one of `like` and `factor` is given, or `factor` is below 1.
+
+    References
+    ----------
+    Irani, M., Peleg, S. (1991). Improving resolution by image registration. CVGIP: Graphical
+    Models and Image Processing 53(3), 231-239. Tobler, W. R. (1979). Smooth pycnophylactic
+    interpolation for geographical regions. JASA 74(367), 519-530.
+    """
+    if (like is None) == (factor is None) or (factor is not None and not factor >= 1):
+        msg = f"found like={'given' if like is not None else None} and factor={factor}, expected "
+        msg += "one of the two, and a whole number from 1"
+        raise ValueError(msg)
+    dem = filled(check_layout(dem))
+    if factor is None:
+        assert like is not None  # noqa: S101  # for the type checker
+        ratio = np.array(local_posting(dem)) / np.array(local_posting(like))
+        factor = max(round(float(np.sqrt(ratio.prod()))), 1)
+    surface = _divided(dem, factor)
+    if like is None or _same_grid(surface, like):
+        return surface
+    # Cubic convolution leaves the margin of its support empty: nearest neighbours fill it.
+    nearest = reproject(surface, like=like, resampling="nearest")
+    return reproject(surface, like=like, resampling="cubic").fillna(nearest)
+
+
+def filled(dem: xr.DataArray) -> xr.DataArray:
+    """Fill the voids of a DEM, whatever their size, from the heights around them."""
+    void = ~np.isfinite(dem.values)
+    if not void.any():
+        return dem
+    if void.all():
+        msg = "every cell of the DEM is void: check that the area it was cropped to overlaps it"
+        raise DemError(msg)
+    diagonal = max(local_posting(dem)) * float(np.hypot(dem.sizes["y"], dem.sizes["x"]))
+    return fill_voids(dem, max_distance=diagonal)
+
+
+def _divided(dem: xr.DataArray, factor: int) -> xr.DataArray:
+    """Divide the cells of a DEM without voids by back-projection."""
+    heights = dem.values.astype(np.float64)
+    rows, columns = heights.shape
+    base = float(heights.mean())
+    target = heights - base
+
+    def upsample(values: Floats) -> Floats:
+        found = zoom(values, factor, order=3, mode="nearest", grid_mode=True)
+        return np.asarray(found)
+
+    def means(values: Floats) -> Floats:
+        found: Floats = values.reshape(rows, factor, columns, factor).mean(axis=(1, 3))
+        return found
+
+    surface = upsample(target)
+    if factor > 1:
+        for _ in range(MOST_ROUNDS):
+            missing = target - means(surface)
+            if np.abs(missing).max() < TOLERANCE:
+                break
+            surface += upsample(missing)
+    y, x = (
+        float(dem[name][0]) + step * ((np.arange(dem.sizes[name] * factor) + 0.5) / factor - 0.5)
+        for name, step in zip(("y", "x"), cell_steps(dem), strict=True)
+    )
+    found = build_dem(surface + base, y, x, dem.rio.crs, dem.attrs)
+    return with_history(found, f"back_project: cells divided by {factor}, their means kept")
+
+
+def _same_grid(one: xr.DataArray, other: xr.DataArray) -> bool:
+    """Tell whether two rasters have the same cells."""
+    if one.shape != other.shape or one.rio.crs != other.rio.crs:
+        return False
+    return all(
+        np.allclose(one[name], other[name], rtol=0.0, atol=SAME_GRID * abs(step))
+        for name, step in zip(("y", "x"), cell_steps(other), strict=True)
+    )
+
+
+# Alignment to known elevations.
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "offset": ("offset",),
+    "tilt": ("tilt_east", "tilt_north"),
+    "shift": ("east", "north"),
+}
+"""Parameters that are estimated together or not at all."""
+PARAMETERS = tuple(chain.from_iterable(GROUPS.values()))
+PRIOR_PROBABILITY = {"offset": 0.5, "tilt": 0.1, "shift": 0.3}
+"""How often a DEM is displaced in such a way, before any point is seen."""
+PRIOR_STD = {"offset": 30.0, "tilt_east": 5.0, "tilt_north": 5.0, "east": 0.5, "north": 0.5}
+"""Standard deviations of the displacements: metres, metres at the edge, coarse cells."""
+NOISE = np.geomspace(0.3, 60.0, 28)
+NOISE_MEDIAN, NOISE_SPREAD = 4.0, 1.0
+"""Standard deviations of the other errors that are tried, in metres; median of their log-normal
+prior, and its standard deviation."""
+HUBER = 1.345
+"""Residuals beyond this many standard deviations lose weight: 95 % efficient for normal errors."""
+ROUNDS = 6
+CORRELATED = 2.0
+"""Coarse cells within which points count as one: errors of DEMs are correlated there."""
+DIVISION, MOST_CELLS = 3, 40_000_000
+"""Cells into which those of the DEM are divided by back-projection, so that points are compared
+with a surface and not with means; only up to a size."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How a DEM must be moved to fit known elevations.
+
+    What the points do not support is 0, with an uncertainty of 0: a displacement is taken to be
+    there only if that is more probable than not.
+
+    Attributes
+    ----------
+    offset : float
+        Metres to be added to the heights.
+    tilt_east, tilt_north : float
+        Metres to be added at the eastern and at the northern edge, falling linearly to the centre.
+    east, north : float
+        Metres by which the DEM must be moved.
+    offset_error, tilt_east_error, tilt_north_error, east_error, north_error : float
+        Standard errors.
+    noise : float
+        Standard deviation of the differences that remain, in metres.
+    points : int
+        Number of known elevations that were used.
+    """
+
+    offset: float = 0.0
+    tilt_east: float = 0.0
+    tilt_north: float = 0.0
+    east: float = 0.0
+    north: float = 0.0
+    offset_error: float = 0.0
+    tilt_east_error: float = 0.0
+    tilt_north_error: float = 0.0
+    east_error: float = 0.0
+    north_error: float = 0.0
+    noise: float = math.nan
+    points: int = 0
+
+    @property
+    def found(self) -> bool:
+        """Whether the DEM is displaced at all."""
+        return any(getattr(self, name) != 0.0 for name in PARAMETERS)
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the numbers for the attributes of a result; those that are not known are None."""
+        return {
+            name: value if math.isfinite(value) else None for name, value in asdict(self).items()
+        }
+
+    def __str__(self) -> str:
+        """Say in a line what was found."""
+        if not self.found:
+            return f"no displacement is supported by {self.points} known elevations"
+        labels = {
+            "offset": "m offset",
+            "tilt_east": "m tilt to the eastern edge",
+            "tilt_north": "m tilt to the northern edge",
+            "east": "m east",
+            "north": "m north",
+        }
+        parts = [
+            f"{getattr(self, name):+.1f} ± {getattr(self, name + '_error'):.1f} {label}"
+            for name, label in labels.items()
+            if getattr(self, name) != 0.0
+        ]
+        return f"the coarse DEM is corrected by {', '.join(parts)} ({self.points} known elevations)"
+
+
+def estimate_alignment(dem: xr.DataArray, known: KnownElevations) -> Alignment:
+    r"""Estimate offset, tilt and shift of a DEM against known elevations.
+
+    A known height :math:`z_i` at :math:`x_i` is compared with the DEM :math:`h`, back-projected:
+
+    .. math:: z_i = h(x_i - s) + c + t \cdot u_i + e_i
+        \approx h(x_i - s_0) - \nabla h \cdot (s - s_0) + c + t \cdot u_i + e_i
+
+    with the shift :math:`s`, the offset :math:`c` and the tilt :math:`t` over the relative position
+    :math:`u_i`: the linear form of Nuth and Kaeaeb's relation between slope, aspect and height
+    difference. Points that lie far off lose weight (Huber), points closer than two cells of the DEM
+    count as one. Whether offset, tilt and shift are estimated at all is decided by the evidence of
+    the models with and without them.
+
+    Parameters
+    ----------
+    dem : xarray.DataArray
+        Heights above the ellipsoid, dims (y, x).
+    known : KnownElevations
+        Known elevations. Those outside the DEM and in its voids are not used.
+
+    Returns
+    -------
+    Alignment
+
+    Raises
+    ------
+    DemError
+        If the DEM has no regular grid or no reference system.
+    KnownElevationsError
+        If no point lies on the DEM; see `require_inside`.
+
+    References
+    ----------
+    Nuth, C., Kaeaeb, A. (2011). Co-registration and bias corrections of satellite elevation data
+    sets for quantifying glacier thickness change. The Cryosphere 5, 271-290.
+    """
+    dem = check_layout(dem)
+    require_inside(known, dem)
+    locator = CellLocator.of(dem)
+    row, column, inside = locator.locate(known)
+    at = np.floor(np.stack([row, column]) + 0.5).astype(int)
+    at = np.clip(at, 0, np.array(dem.shape)[:, None] - 1)
+    inside &= np.isfinite(dem.values[tuple(at)])
+    if not inside.any():
+        return Alignment()
+    row, column = row[inside], column[inside]
+    height, sigma = known.height[inside], known.sigma[inside]
+    posting = locator.posting
+    factor = DIVISION if dem.size * DIVISION**2 <= MOST_CELLS else 1
+    surface = _Spline.of(dem, factor)
+    positions = locator.metres(row, column)
+    close = np.asarray(
+        cKDTree(positions).query_ball_point(
+            positions, CORRELATED * max(posting), return_length=True
+        ),
+        dtype=np.float64,
+    )
+    # Signs that turn rows and columns into north and east.
+    signs = np.sign(cell_steps(dem))
+    half = 0.5 * np.maximum(np.array(dem.shape) - 1.0, 1.0)
+    tilt = np.stack([signs[1] * (column / half[1] - 1), signs[0] * (row / half[0] - 1)], axis=1)
+    scale = {**PRIOR_STD, "east": 0.5 * posting[1], "north": 0.5 * posting[0]}
+    shift = np.zeros(2)
+    best = _Fit({}, {}, math.nan)
+    for _ in range(ROUNDS):
+        moved = (
+            row - signs[0] * shift[1] / posting[0],
+            column - signs[1] * shift[0] / posting[1],
+        )
+        found, south, right = surface.at(*moved)
+        gradient = np.stack([signs[1] * right / posting[1], signs[0] * south / posting[0]], axis=1)
+        columns = {
+            "offset": np.ones(row.size),
+            "tilt_east": tilt[:, 0],
+            "tilt_north": tilt[:, 1],
+            "east": -gradient[:, 0],
+            "north": -gradient[:, 1],
+        }
+        difference = height - found - gradient @ shift
+        best = _best_model(columns, difference, sigma, 1.0 / close, scale)
+        before, shift = shift, np.array([best.mean.get("east", 0.0), best.mean.get("north", 0.0)])
+        if np.abs(shift - before).max() < 0.1:
+            break
+    return Alignment(
+        **best.mean,
+        **{f"{name}_error": value for name, value in best.error.items()},
+        noise=best.noise,
+        points=int(row.size),
+    )
+
+
+def apply_alignment(dem: xr.DataArray, alignment: Alignment) -> xr.DataArray:
+    """Move a DEM by an alignment.
+
+    A shift moves the coordinates, so that no height is resampled.
+
+    Parameters
+    ----------
+    dem : xarray.DataArray
+        The DEM that was aligned, dims (y, x).
+    alignment : Alignment
+        From `estimate_alignment`.
+
+    Returns
+    -------
+    xarray.DataArray
+        The DEM on moved coordinates, with corrected heights.
+    """
+    dem = check_layout(dem)
+    if not alignment.found:
+        return dem
+    dy, dx = cell_steps(dem)
+    posting = local_posting(dem)
+    rows, columns = dem.shape
+    south, right = (np.linspace(-1.0, 1.0, size) for size in (rows, columns))
+    correction = (
+        alignment.offset
+        + alignment.tilt_north * np.sign(dy) * south[:, None]
+        + alignment.tilt_east * np.sign(dx) * right
+    )
+    # Metres on the ground at the centre, in units of the reference system.
+    north, east = alignment.north * abs(dy) / posting[0], alignment.east * abs(dx) / posting[1]
+    moved = dem.copy(data=(dem.values + correction).astype(np.float32))
+    moved = moved.assign_coords(y=dem["y"] + north, x=dem["x"] + east)
+    return with_history(moved, f"apply_alignment: {alignment}")
+
+
+def require_inside(known: KnownElevations, like: xr.DataArray) -> int:
+    """Raise if all known elevations lie outside a raster; return the number of those inside.
+
+    Parameters
+    ----------
+    known : KnownElevations
+        Known elevations; may be empty.
+    like : xarray.DataArray
+        A variable on the raster, dims (y, x).
+
+    Raises
+    ------
+    KnownElevationsError
+        If there are points and none lies inside. The message says how far away they are, and
+        whether they would lie inside with latitude and longitude exchanged.
+    """
+    if not len(known):
+        return 0
+    locator = CellLocator.of(like)
+    row, column, inside = locator.locate(known)
+    if inside.any():
+        return int(inside.sum())
+    if known.crs.is_geographic:
+        exchanged = known.exchanged()
+        if exchanged is not None and locator.locate(exchanged)[2].any():
+            msg = (
+                f"found all {len(known)} known elevations outside the scene, and "
+                f"{int(locator.locate(exchanged)[2].sum())} inside with latitude and longitude "
+                "exchanged: x is longitude, y is latitude"
+            )
+            raise KnownElevationsError(msg)
+    rows, columns = locator.shape
+    outside = np.stack(
+        [np.clip(row, 0, rows - 1) - row, np.clip(column, 0, columns - 1) - column], axis=-1
+    )
+    distance = np.hypot(*(outside * np.array(locator.posting)).T)
+    finite = distance[np.isfinite(distance)]
+    nearest = f", the nearest {finite.min() / 1e3:.3g} km away" if finite.size else ""
+    msg = (
+        f"found all {len(known)} known elevations outside the scene{nearest}; expected some "
+        "inside: check their reference system, or leave them out"
+    )
+    raise KnownElevationsError(msg)
+
+
+@dataclass(frozen=True, eq=False)
+class _Spline:
+    """A DEM as a cubic spline, in rows and columns of its cells."""
+
+    coefficients: Floats
+    factor: int  # cells of the spline in one of the DEM
+
+    @classmethod
+    def of(cls, dem: xr.DataArray, factor: int) -> _Spline:
+        surface = _divided(filled(dem), factor).values.astype(np.float64)
+        return cls(np.asarray(spline_filter(surface, mode="nearest")), factor)
+
+    def at(self, row: Floats, column: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return heights at positions, and their differences per row and per column."""
+        offset = 0.5 * (self.factor - 1)
+        place = np.stack([row, column]) * self.factor + offset
+
+        def height(down: float, right: float) -> Floats:
+            moved = place + np.array([[down], [right]])
+            return np.asarray(
+                map_coordinates(self.coefficients, moved, prefilter=False, mode="nearest")
+            )
+
+        return (
+            height(0.0, 0.0),
+            self.factor * (height(0.5, 0.0) - height(-0.5, 0.0)),
+            self.factor * (height(0.0, 0.5) - height(0.0, -0.5)),
+        )
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Posterior of the parameters of a model."""
+
+    mean: dict[str, float]
+    error: dict[str, float]
+    noise: float
+
+
+def _best_model(
+    columns: dict[str, Floats],
+    difference: Floats,
+    sigma: Floats,
+    weight: Floats,
+    scale: dict[str, float],
+) -> _Fit:
+    """Fit all models, and return the most probable one."""
+    robust = weight * _huber_weights(columns, difference, weight)
+    best, highest = _Fit({}, {}, math.nan), -np.inf
+    for size in range(len(GROUPS) + 1):
+        for groups in combinations(GROUPS, size):
+            names = tuple(chain.from_iterable(GROUPS[group] for group in groups))
+            prior = sum(
+                math.log(share if group in groups else 1.0 - share)
+                for group, share in PRIOR_PROBABILITY.items()
+            )
+            evidence, fit = _fit(names, columns, difference, sigma, robust, scale)
+            if evidence + prior > highest:
+                best, highest = fit, evidence + prior
+    return best
+
+
+def _huber_weights(columns: dict[str, Floats], difference: Floats, weight: Floats) -> Floats:
+    """Weights of points in a robust fit of all parameters, or of the median if there are few."""
+    robust = np.ones(difference.size)
+    matrix = np.stack(list(columns.values()), axis=1)
+    few = weight.sum() < 2 * len(columns)
+    for _ in range(10):
+        if few:
+            residual = difference - np.median(difference)
+        else:
+            root = np.sqrt(weight * robust)
+            solution = np.linalg.lstsq(matrix * root[:, None], difference * root, rcond=None)[0]
+            residual = difference - matrix @ solution
+        # 1.4826 times the median absolute deviation is the standard deviation of normal errors.
+        spread = max(1.4826 * float(np.median(np.abs(residual))), 0.1)
+        robust = np.minimum(1.0, HUBER * spread / np.maximum(np.abs(residual), 1e-9))
+        if few:
+            # A shift makes large differences on few steep points, which are no outliers.
+            return np.minimum(1.0, 3.0 * robust)
+    return np.asarray(robust)
+
+
+def _fit(
+    names: tuple[str, ...],
+    columns: dict[str, Floats],
+    difference: Floats,
+    sigma: Floats,
+    weight: Floats,
+    scale: dict[str, float],
+) -> tuple[float, _Fit]:
+    """Return the logarithm of a model's evidence and its posterior, over all sizes of the noise.
+
+    Differences are normal with the covariance D + X P X', where D is the diagonal of noise and of
+    the points' own errors. Its inverse and determinant are those of M = P^-1 + X' D^-1 X.
+    """
+    matrix = np.stack([columns[name] for name in names], axis=1) if names else None
+    precision = np.array([scale[name] ** -2 for name in names])
+    logs, fits = [], []
+    for noise in NOISE:
+        # A point with weight w is worth w points: its share of the sum of squares and of the
+        # number of observations.
+        diagonal = (noise**2 + sigma**2) / weight
+        inverse = 1.0 / diagonal
+        log = -0.5 * float(
+            np.sum(weight * np.log(2.0 * np.pi * (noise**2 + sigma**2)))
+            + np.sum(inverse * difference**2)
+        )
+        mean, covariance = np.zeros(0), np.zeros((0, 0))
+        if matrix is not None:
+            normal = np.diag(precision) + matrix.T @ (inverse[:, None] * matrix)
+            right = matrix.T @ (inverse * difference)
+            covariance = np.linalg.inv(normal)
+            mean = covariance @ right
+            log += 0.5 * float(right @ mean - np.linalg.slogdet(normal)[1])
+            log += 0.5 * float(np.log(precision).sum())
+        log -= 0.5 * (math.log(noise / NOISE_MEDIAN) / NOISE_SPREAD) ** 2
+        logs.append(log)
+        fits.append((mean, covariance))
+    evidence = float(logsumexp(logs))
+    share = np.exp(np.array(logs) - evidence)
+    mean = sum((s * each for s, (each, _) in zip(share, fits, strict=True)), np.zeros(len(names)))
+    variance = sum(
+        (
+            s * (np.diag(cov) + (each - mean) ** 2)
+            for s, (each, cov) in zip(share, fits, strict=True)
+        ),
+        np.zeros(len(names)),
+    )
+    return evidence, _Fit(
+        {name: float(value) for name, value in zip(names, mean, strict=True)},
+        {name: float(value) for name, value in zip(names, np.sqrt(variance), strict=True)},
+        float(np.exp(share @ np.log(NOISE))),
+    )
+
+
+# Kriging of residuals.
+
+SHARE_SPREAD, LENGTH_SPREAD = 1.0, 0.5
+"""Standard deviations of the logarithms of variances and of the length in their priors."""
+DEFAULT_SIGMA = 5.0
+DEFAULT_LENGTH = 6.0
+"""Metres, and cells of the surface."""
+MOST_FITTED, MOST_NEAR = 800, 200
+"""Points that the covariance is estimated from, and points that a block of cells is kriged from."""
+REACH = 4.0
+"""Correlation lengths beyond which a point has no weight: the correlation is 0.8 % there."""
+BLOCK = 64
+
+
+def krige_residuals(
+    surface: xr.DataArray,
+    known: KnownElevations,
+    *,
+    sigma: xr.DataArray | float | None = None,
+    length: float | None = None,
+) -> xr.Dataset:
+    r"""Correct a surface by the kriged differences to known elevations.
+
+    The error of the surface at :math:`x` is :math:`\sigma(x) z(x)`, where :math:`z` has zero mean
+    and the covariance :math:`a^2 \rho(d / L) + \tau^2 \delta(d)`, :math:`\rho` that of Matern
+    with :math:`\nu = 3/2`. Sill :math:`a^2`, nugget :math:`\tau^2` and length :math:`L` are
+    estimated from the differences by maximum a posteriori. Simple kriging: far from the points the
+    surface stays as it is, and its standard deviation is :math:`\sigma \sqrt{a^2 + \tau^2}`,
+    which the differences have calibrated.
+
+    Parameters
+    ----------
+    surface : xarray.DataArray
+        Heights above the ellipsoid, dims (y, x), without offset or tilt (`estimate_alignment`).
+    known : KnownElevations
+        Known elevations with their own standard deviations, which may be large; may be empty.
+    sigma : xarray.DataArray or float, optional
+        Standard deviation of the surface's errors as far as it is known without points, in metres;
+        5 by default.
+    length : float, optional
+        Median of the correlation length's prior in metres; six cells by default. Errors of a
+        coarse DEM are correlated over two to three of its cells.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims (y, x): ``height`` in metres; ``height_sigma``, the standard deviation of its error.
+        Attributes: ``sill``, ``nugget`` (relative to the variance without points), ``length`` in
+        metres, ``points``.
+
+    Raises
+    ------
+    KnownElevationsError
+        If there are points and none lies on the surface.
+    ValueError
+        If `sigma` or `length` is not positive.
+    MissingLibraryError
+        If scikit-learn is not installed.
+
+    References
+    ----------
+    Cressie, N. (1993). Statistics for Spatial Data. Wiley, chapter 3. Rasmussen, C. E., Williams,
+    C. K. I. (2006). Gaussian Processes for Machine Learning. MIT Press, chapters 2 and 5.
+    """
+    locator = CellLocator.of(surface)
+    first_length = DEFAULT_LENGTH * max(locator.posting) if length is None else float(length)
+    spread = np.broadcast_to(
+        np.asarray(DEFAULT_SIGMA if sigma is None else sigma, dtype=np.float64), surface.shape
+    )
+    if not first_length > 0.0 or not np.nanmin(spread) > 0.0:
+        msg = f"found sigma from {np.nanmin(spread):g} and length={first_length:g}, expected metres"
+        raise ValueError(msg + " above 0")
+    require_inside(known, surface)
+    raster = rasterise_elevations(known, surface)
+    at = raster["known"].values & np.isfinite(surface.values) & np.isfinite(spread)
+    row, column = np.nonzero(at)
+    unit = spread[at]
+    residual = (raster["height"].values[at] - surface.values[at]) / unit
+    own = (raster["sigma"].values[at] / unit) ** 2
+    positions = locator.metres(row.astype(np.float64), column.astype(np.float64))
+    process = _Residuals.fit(positions, residual, own, first_length)
+    change, deviation = process.over(locator)
+    result = surface.astype(np.float32).to_dataset(name="height")
+    result["height"] = surface.copy(data=(surface.values + spread * change).astype(np.float32))
+    result["height_sigma"] = locator.variable(
+        (spread * deviation).astype(np.float32),
+        long_name="standard deviation of the height",
+        units="m",
+    )
+    result.attrs = {
+        "sill": process.sill,
+        "nugget": process.nugget,
+        "length": process.length,
+        "points": int(row.size),
+    }
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class _Residuals:
+    """A stationary random field of residuals, and where it is known."""
+
+    positions: Floats  # (n, 2): metres
+    values: Floats  # (n,)
+    own: Floats  # (n,): variances of the points' own errors
+    sill: float
+    nugget: float
+    length: float  # metres
+
+    @classmethod
+    def fit(cls, positions: Floats, values: Floats, own: Floats, length: float) -> _Residuals:
+        """Estimate the covariance by maximum a posteriori."""
+        # Sill and nugget share the variance of 1 that the surface's sigma states.
+        centre = np.log([0.5, length, 0.5])
+        spread = np.array([SHARE_SPREAD, LENGTH_SPREAD, SHARE_SPREAD])
+        theta = centre
+        if values.size:
+            chosen = np.random.default_rng(0).permutation(values.size)[:MOST_FITTED]
+
+            def penalised(
+                likelihood: Callable[[Floats], tuple[float, Floats]], _start: Floats, bounds: Floats
+            ) -> tuple[Floats, float]:
+                def objective(theta: Floats) -> tuple[float, Floats]:
+                    value, gradient = likelihood(theta)
+                    away = (theta - centre) / spread
+                    return value + 0.5 * float(away @ away), gradient + away / spread
+
+                found = minimize(
+                    objective, centre, jac=True, method="L-BFGS-B", bounds=[*map(tuple, bounds)]
+                )
+                return np.asarray(found.x), float(found.fun)
+
+            model = _process(centre, own[chosen], optimizer=penalised)
+            model.fit(positions[chosen], values[chosen])
+            theta = model.kernel_.theta
+        sill, reach, nugget = np.exp(theta)
+        return cls(positions, values, own, float(sill), float(nugget), float(reach))
+
+    def over(self, locator: CellLocator) -> tuple[Floats, Floats]:
+        """Krige the cells of a raster, block by block: mean and standard deviation."""
+        rows, columns = locator.shape
+        mean = np.zeros(locator.shape)
+        deviation = np.full(locator.shape, math.sqrt(self.sill + self.nugget))
+        if not self.values.size:
+            return mean, deviation
+        tree = cKDTree(self.positions)
+        theta = np.log([self.sill, self.length, self.nugget])
+        for block in _blocks(rows, columns):
+            row, column = (axis.ravel().astype(np.float64) for axis in np.mgrid[block])
+            cells = locator.metres(row, column)
+            centre, extent = cells.mean(axis=0), np.ptp(cells, axis=0)
+            radius = REACH * self.length + 0.5 * float(np.hypot(*extent))
+            distance, near = tree.query(centre, k=min(MOST_NEAR, self.values.size))
+            near = np.atleast_1d(near)[np.atleast_1d(distance) <= radius]
+            if not near.size:
+                continue
+            model = _process(theta, self.own[near], optimizer=None)
+            model.fit(self.positions[near], self.values[near])
+            found, spread = model.predict(cells, return_std=True)
+            mean[block] = found.reshape(mean[block].shape)
+            deviation[block] = spread.reshape(mean[block].shape)
+        return mean, deviation
+
+
+def _process(theta: Floats, own: Floats, optimizer: Any) -> Any:  # noqa: ANN401  # of scikit-learn
+    """Make a Gaussian process with the covariance of residuals; `theta` holds its logarithms."""
+    gaussian = library("sklearn.gaussian_process", extra="learn")
+    kernels = gaussian.kernels
+    sill, length, nugget = np.exp(theta)
+    # The priors keep the parameters in place; scikit-learn wants bounds, and warns at them.
+    wide = 1e-12, 1e12
+    kernel = kernels.ConstantKernel(sill, wide) * kernels.Matern(length, wide, nu=1.5)
+    kernel += kernels.WhiteKernel(nugget, wide)
+    return gaussian.GaussianProcessRegressor(kernel, alpha=own + 1e-6, optimizer=optimizer)
+
+
+def _blocks(rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
+    for row in range(0, rows, BLOCK):
+        for column in range(0, columns, BLOCK):
+            yield (
+                slice(row, min(row + BLOCK, rows)),
+                slice(column, min(column + BLOCK, columns)),
+            )

@@ -1,0 +1,510 @@
+"""What a page shows of a result: layers, read tile by tile at the resolution of the screen."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pyproj
+import rasterio
+import xarray as xr
+from numpy.typing import NDArray
+from rasterio.windows import Window
+
+from sarheight._runtime import nodata_value
+from sarheight.output import open_result
+from sarheight.output.files import RasterBand, raster_bands
+from sarheight.plot.classes import SPARE_COLOURS, count_classes, flag_colours
+
+if TYPE_CHECKING:
+    import os
+
+Floats = NDArray[np.float32]
+Entry = Mapping[str, int]
+"""Index along ``time`` and ``polarisation``."""
+
+TILE = 256
+"""Rows and columns of a tile, as in the files."""
+TIME, POLARISATION = "time", "polarisation"
+HEIGHTS = "dem"
+"""The variable with the heights of a result, see `sarheight.output.with_heights`."""
+
+
+class Reader(Protocol):
+    """Values of variables, averaged over squares of `step` cells."""
+
+    def read(self, name: str, entry: Entry, rows: slice, columns: slice, step: int) -> Floats:
+        """Return values of a window, shape (ceil(rows / step), ceil(columns / step))."""
+
+
+@dataclass(frozen=True, eq=False)
+class RasterReader:
+    """Reads GeoTIFF files, whose overviews are the averages."""
+
+    bands: list[RasterBand]
+    files: dict[Path, Any] = field(default_factory=dict)  # open files
+
+    def read(self, name: str, entry: Entry, rows: slice, columns: slice, step: int) -> Floats:
+        """Read a window from the overview that fits best."""
+        band = next(
+            one
+            for one in self.bands
+            if one.variable == name and all(entry.get(d, 0) == i for d, i in one.entry.items())
+        )
+        if band.path not in self.files:
+            self.files[band.path] = rasterio.open(band.path, driver="GTiff")
+        shape = tuple(-(-(part.stop - part.start) // step) for part in (rows, columns))
+        window = Window.from_slices(rows, columns)
+        stored = self.files[band.path].read(band.number, window=window, out_shape=shape)
+        values: Floats = stored.astype(np.float32)
+        if band.nodata is not None:
+            values[stored == band.nodata] = np.nan
+        if band.decibels is None:
+            return values
+        if stored.dtype.kind != "f":
+            values[stored == np.iinfo(stored.dtype).min] = np.nan
+        power: Floats = 10.0 ** (0.1 * band.decibels * values)
+        return power
+
+
+OVERVIEW = 4
+"""Cells along the side of a square over which the overview of a variable is averaged."""
+STRIP = 1024
+"""Rows that are read at a time for an overview."""
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetReader:
+    """Reads a Dataset that has no overviews: one is made of each variable when it is needed."""
+
+    dataset: xr.Dataset  # north up, lazy or not
+    overviews: dict[tuple[str, tuple[tuple[str, int], ...]], Floats] = field(default_factory=dict)
+
+    def read(self, name: str, entry: Entry, rows: slice, columns: slice, step: int) -> Floats:
+        """Read a window, or average it from the overview."""
+        if step < OVERVIEW:
+            return self._averaged(self._cells(name, entry, rows, columns), name, step)
+        coarse = self._overview(name, entry)
+        parts = (slice(p.start // OVERVIEW, -(-p.stop // OVERVIEW)) for p in (rows, columns))
+        return self._averaged(coarse[tuple(parts)], name, step // OVERVIEW)
+
+    def _cells(self, name: str, entry: Entry, rows: slice, columns: slice) -> Floats:
+        variable = self.dataset[name]
+        other = {d: entry.get(str(d), 0) for d in variable.dims if d not in {"y", "x"}}
+        window = variable.isel({**other, "y": rows, "x": columns}).transpose("y", "x")
+        values: Floats = window.values.astype(np.float32)
+        nodata = nodata_value(variable)
+        if nodata is not None and not np.isnan(nodata):
+            values[window.values == nodata] = np.nan
+        return values
+
+    def _overview(self, name: str, entry: Entry) -> Floats:
+        """Average a variable strip by strip; the overview is kept."""
+        dims = self.dataset[name].dims
+        key = name, tuple(sorted((d, i) for d, i in entry.items() if d in dims))
+        if key not in self.overviews:
+            height, width = self.dataset.sizes["y"], self.dataset.sizes["x"]
+            strips = []
+            for row in range(0, height, STRIP):
+                rows = slice(row, min(row + STRIP, height))
+                cells = self._cells(name, entry, rows, slice(0, width))
+                strips.append(self._averaged(cells, name, OVERVIEW))
+            self.overviews[key] = np.concatenate(strips)
+        return self.overviews[key]
+
+    def _averaged(self, values: Floats, name: str, step: int) -> Floats:
+        """Average quantities over squares; of codes and counts take one in each square."""
+        if step == 1:
+            return values
+        if self.dataset[name].dtype.kind != "f":
+            rows, columns = (min(step // 2, size - 1) for size in values.shape)
+            sampled = values[rows::step, columns::step]
+            # The last square may be cut off.
+            pad = [(0, -(-n // step) - m) for n, m in zip(values.shape, sampled.shape, strict=True)]
+            return np.pad(sampled, pad, mode="edge")
+        padded = np.pad(
+            values, [(0, -size % step) for size in values.shape], constant_values=np.nan
+        )
+        squares = padded.reshape(padded.shape[0] // step, step, padded.shape[1] // step, step)
+        known = np.isfinite(squares)
+        count = known.sum(axis=(1, 3))
+        total = np.where(known, squares, 0.0).sum(axis=(1, 3), dtype=np.float64)
+        mean = np.full(count.shape, np.nan, np.float32)
+        np.divide(total, count, out=mean, where=count > 0, casting="same_kind")
+        return mean
+
+
+# Quantities: variables, and what is derived from them, as the page draws them.
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A variable as the page draws it."""
+
+    name: str
+    label: str
+    kind: str  # "db", "number" or "class"
+    dims: tuple[str, ...]  # of "time" and "polarisation"
+    unit: str = ""
+    palette: str = "grey"
+    limits: tuple[float, float] | None = None  # fixed; else percentiles
+    classes: tuple[tuple[float, str, str], ...] = ()  # value, label, colour
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One entry of a quantity along its dimensions."""
+
+    quantity: int
+    entry: dict[str, int]
+
+
+BACKSCATTER = {
+    "sigma0_geocoded": ("geocoded σ⁰", "Plain geocoding: the image sampled at the cell's pixel"),
+    "gamma0": ("reconstructed γ⁰", "Backscatter per projected area, after layover is resolved"),
+    "sigma0": ("reconstructed σ⁰", "Backscatter per area of the surface"),
+}
+FIXED: dict[str, tuple[str, tuple[float, float] | None]] = {
+    "contribution_share": ("contribution share", (0.0, 1.0)),
+    "own_share": ("own share", (0.0, 1.0)),
+    "borrowed_share": ("borrowed share", (0.0, 1.0)),
+    "local_incidence": ("local incidence", (0.0, 90.0)),
+    "projected_incidence": ("projected incidence", (-30.0, 90.0)),
+    "ellipsoid_incidence": ("ellipsoid incidence", None),
+    "projected_area": ("projected area", None),
+    HEIGHTS: ("elevation", None),
+}
+"""Labels and limits of quantities."""
+UNCERTAINTY = "uncertainty"
+RELIEF = "relief"
+DECIBELS_PER_NEPER = 10.0 / np.log(10.0)
+SUN_AZIMUTH, SUN_HEIGHT = np.radians(315.0), np.radians(45.0)
+SAMPLE_SIDE = 512
+"""Cells along the longer side of what percentiles are found in."""
+PERCENTILES = (2.0, 98.0)
+ORDER = ("sigma0_geocoded", "gamma0", "sigma0", UNCERTAINTY, "fold_count", "mask")
+
+
+class ResultView:
+    """A result, its layers and their tiles."""
+
+    def __init__(self, dataset: xr.Dataset, reader: Reader, name: str) -> None:
+        self.dataset = dataset
+        self.reader = reader
+        self.name = name
+        self.lock = threading.RLock()  # neither GDAL's files nor HDF5 are read by two threads
+        self.relief_heights: Callable[[slice, slice, int], Floats | None] | None = None
+        self.shape: tuple[int, int] = dataset.sizes["y"], dataset.sizes["x"]
+        self.quantities = self._list_quantities()
+        self.layers = [
+            Layer(index, entry)
+            for index, quantity in enumerate(self.quantities)
+            for entry in self._entries(quantity.dims)
+        ]
+
+    @classmethod
+    def open(cls, result: str | os.PathLike[str] | xr.Dataset) -> ResultView:
+        """Open a result from any file or folder of `sarheight.output.write`, or a Dataset."""
+        if isinstance(result, xr.Dataset):
+            dataset, name = result, "result"
+            source: Path | None = None
+        else:
+            source = Path(result)
+            dataset, name = open_result(source, chunks={}), source.resolve().name
+        _require_map(dataset, name)
+        dataset = dataset.isel(
+            {
+                axis: slice(None, None, -1)
+                for axis, sign in (("y", -1), ("x", 1))
+                if sign * float(dataset[axis][-1] - dataset[axis][0]) < 0
+            }
+        )
+        rasters = source is not None and source.suffix.lower() in {"", ".tif", ".tiff"}
+        reader: Reader = (
+            RasterReader(raster_bands(source))
+            if rasters and source is not None
+            else DatasetReader(dataset)
+        )
+        return cls(dataset, reader, name)
+
+    def close(self) -> None:
+        """Close the files of the result."""
+        with self.lock:
+            self.dataset.close()
+            if isinstance(self.reader, RasterReader):
+                for file in self.reader.files.values():
+                    file.close()
+
+    def size(self, dimension: str) -> int:
+        """Return the number of dates or polarisations."""
+        return int(self.dataset.sizes.get(dimension, 1))
+
+    def _entries(self, dims: tuple[str, ...]) -> list[dict[str, int]]:
+        entries: list[dict[str, int]] = [{}]
+        for dim in dims:
+            entries = [{**one, dim: index} for one in entries for index in range(self.size(dim))]
+        return entries
+
+    def _list_quantities(self) -> list[Quantity]:
+        """List what the result holds, in the order of the page's menus."""
+        found = {}
+        for key, variable in self.dataset.data_vars.items():
+            name = str(key)
+            if not {"y", "x"} <= set(variable.dims) or variable.dtype.kind not in "iuf":
+                continue
+            dims = tuple(d for d in (TIME, POLARISATION) if d in variable.dims)
+            if name == "gamma0_variance":
+                if "gamma0" in self.dataset:
+                    found[UNCERTAINTY] = Quantity(
+                        UNCERTAINTY,
+                        "uncertainty of γ⁰",
+                        "number",
+                        dims,
+                        "dB",
+                        "viridis",
+                        note="Standard deviation of γ⁰ in decibels",
+                    )
+                continue
+            found[name] = _quantity(name, variable, dims)
+        if HEIGHTS in found:
+            found[RELIEF] = Quantity(RELIEF, "relief", "number", (), "", "grey", (0.0, 1.0))
+        elif "local_incidence" in found:
+            found[RELIEF] = Quantity(
+                RELIEF,
+                "relief",
+                "number",
+                found["local_incidence"].dims,
+                "",
+                "grey",
+                (0.0, 1.0),
+                note="Cosine of the local incidence: the terrain as the radar illuminates it",
+            )
+        order = [*ORDER, *found]
+        return [found[name] for name in sorted(found, key=order.index)]
+
+    def use_heights(self, heights: Callable[[slice, slice, int], Floats | None]) -> None:
+        """Shade the relief by heights from elsewhere."""
+        self.relief_heights = heights
+        relief = Quantity(RELIEF, "relief", "number", (), "", "grey", (0.0, 1.0))
+        names = [one.name for one in self.quantities]
+        if RELIEF in names:
+            index = names.index(RELIEF)
+            self.quantities[index] = relief
+            self.layers = [one for one in self.layers if one.quantity != index]
+        else:
+            index = len(names)
+            self.quantities.append(relief)
+        self.layers.append(Layer(index, {}))
+
+    def index_of(self, name: str, entry: Entry) -> int | None:
+        """Return the layer of a quantity at a date and polarisation; None if there is none."""
+        for index, layer in enumerate(self.layers):
+            own = all(entry.get(dim, 0) == place for dim, place in layer.entry.items())
+            if own and self.quantities[layer.quantity].name == name:
+                return index
+        return None
+
+    def values(self, layer: int, rows: slice, columns: slice, step: int = 1) -> Floats:
+        """Return what the page draws: decibels, numbers or codes, NaN where there are no data."""
+        one = self.layers[layer]
+        quantity = self.quantities[one.quantity]
+        with self.lock:
+            if quantity.name == RELIEF:
+                return self._relief(one.entry, rows, columns, step)
+            if quantity.name == UNCERTAINTY:
+                gamma, variance = (
+                    self.reader.read(name, one.entry, rows, columns, step)
+                    for name in ("gamma0", "gamma0_variance")
+                )
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    deviation = DECIBELS_PER_NEPER * np.sqrt(variance) / np.abs(gamma)
+                return np.where(np.isfinite(deviation), deviation, np.nan).astype(np.float32)
+            values = self.reader.read(quantity.name, one.entry, rows, columns, step)
+        if quantity.kind != "db":
+            return values
+        with np.errstate(divide="ignore", invalid="ignore"):
+            decibels = 10.0 * np.log10(values)
+        return np.where(np.isfinite(decibels), decibels, np.nan).astype(np.float32)
+
+    def _relief(self, entry: Entry, rows: slice, columns: slice, step: int) -> Floats:
+        """Shade heights with light from the north-west, or by the radar where there are none."""
+        # Gradients need a neighbour on each side.
+        wide = [
+            slice(max(part.start - step, 0), min(part.stop + step, size))
+            for part, size in zip((rows, columns), self.shape, strict=True)
+        ]
+        heights = None
+        if self.relief_heights is not None:
+            heights = self.relief_heights(wide[0], wide[1], step)
+        elif HEIGHTS in self.dataset:
+            heights = self.reader.read(HEIGHTS, entry, wide[0], wide[1], step)
+        elif "local_incidence" in self.dataset:
+            angle = self.reader.read("local_incidence", entry, rows, columns, step)
+            return np.maximum(np.cos(np.radians(angle)), 0.0).astype(np.float32)
+        shape = [-(-(part.stop - part.start) // step) for part in (rows, columns)]
+        if heights is None or min(heights.shape) < 2:
+            return np.full(shape, np.nan, np.float32)
+        down, across = (size * step for size in self.cell_size)
+        # Slopes to the south and to the east, as rows run from north to south.
+        south, east = np.gradient(heights.astype(np.float64), down, across)
+        cosine = np.sin(SUN_HEIGHT) + np.cos(SUN_HEIGHT) * (
+            south * np.cos(SUN_AZIMUTH) - east * np.sin(SUN_AZIMUTH)
+        )
+        shade = np.clip(cosine / np.sqrt(1.0 + south**2 + east**2), 0.0, 1.0)
+        first = [
+            (part.start - w.start) // step for part, w in zip((rows, columns), wide, strict=True)
+        ]
+        cut: Floats = shade[first[0] : first[0] + shape[0], first[1] : first[1] + shape[1]].astype(
+            np.float32
+        )
+        return cut
+
+    @property
+    def levels(self) -> int:
+        """Number of resolutions: each is half of the one before, and the last is one tile."""
+        return max(int(np.ceil(np.log2(max(self.shape) / TILE))), 0) + 1
+
+    def tile(self, layer: int, level: int, row: int, column: int) -> Floats:
+        """Return a tile of a level; raise IndexError where there is none."""
+        step, side = 1 << level, TILE << level
+        if not (0 <= layer < len(self.layers) and 0 <= level < self.levels):
+            raise IndexError(layer, level)
+        if row * side >= self.shape[0] or column * side >= self.shape[1]:
+            raise IndexError(row, column)
+        rows, columns = (
+            slice(index * side, min((index + 1) * side, size))
+            for index, size in zip((row, column), self.shape, strict=True)
+        )
+        return self.values(layer, rows, columns, step)
+
+    def limits(self, layer: int) -> tuple[float, float]:
+        """Return the range of colours; that of backscatter is the same for all its layers."""
+        one = self.layers[layer]
+        quantity = self.quantities[one.quantity]
+        if quantity.limits is not None:
+            return quantity.limits
+        if quantity.kind == "class":
+            return 0.0, 1.0
+        alike = [layer]
+        if quantity.kind == "db":
+            found = (self.index_of(name, one.entry) for name in ("sigma0_geocoded", "gamma0"))
+            alike = [index for index in found if index is not None] or alike
+        values = np.concatenate([self._sample(index) for index in alike])
+        if values.size == 0:
+            return 0.0, 1.0
+        low, high = (float(number) for number in np.percentile(values, PERCENTILES))
+        if quantity.name == UNCERTAINTY:
+            low = 0.0
+        if quantity.kind == "db":
+            low, high = np.floor(low), np.ceil(high)
+        return float(low), float(high) if high > low else float(low) + 1.0
+
+    def _sample(self, layer: int) -> Floats:
+        """Return valid values all over the result."""
+        step = 1 << max(int(np.ceil(np.log2(max(self.shape) / SAMPLE_SIDE))), 0)
+        rows, columns = (slice(0, size) for size in self.shape)
+        if isinstance(self.reader, RasterReader) or step <= OVERVIEW:
+            values = self.values(layer, rows, columns, step)
+        else:
+            # A store has no overviews: pieces of a diagonal pattern of places.
+            side = TILE // 2
+            starts = [(i, (5 * i + 2) % 8) for i in range(8)]
+            pieces = []
+            for down, across in starts:
+                first = [
+                    int(place * (size - side) / 7)
+                    for place, size in zip((down, across), self.shape, strict=True)
+                ]
+                part_rows, part_columns = (
+                    slice(max(n, 0), min(n + side, size))
+                    for n, size in zip(first, self.shape, strict=True)
+                )
+                pieces.append(self.values(layer, part_rows, part_columns).ravel())
+            values = np.concatenate(pieces)
+        return values[np.isfinite(values)]
+
+    # The place of cells.
+
+    @cached_property
+    def crs(self) -> pyproj.CRS:
+        """The horizontal reference system."""
+        return pyproj.CRS.from_wkt(self.dataset.rio.crs.to_wkt())
+
+    @cached_property
+    def to_degrees(self) -> pyproj.Transformer:
+        """From coordinates of the result to longitude and latitude."""
+        return pyproj.Transformer.from_crs(self.crs, 4326, always_xy=True)
+
+    @cached_property
+    def steps(self) -> tuple[float, float]:
+        """Step of y from row to row and of x from column to column."""
+        y, x = self.dataset["y"].values, self.dataset["x"].values
+        return float(y[-1] - y[0]) / (y.size - 1), float(x[-1] - x[0]) / (x.size - 1)
+
+    def coordinates(self, rows: Any, columns: Any) -> tuple[Any, Any]:  # noqa: ANN401  # numbers or arrays
+        """Return x and y of cells, fractional ones too."""
+        down, across = self.steps
+        x0, y0 = float(self.dataset["x"].values[0]), float(self.dataset["y"].values[0])
+        return x0 + across * np.asarray(columns), y0 + down * np.asarray(rows)
+
+    def places(self, rows: Any, columns: Any) -> tuple[Any, Any]:  # noqa: ANN401
+        """Return longitude and latitude of cells in degrees."""
+        longitude, latitude = self.to_degrees.transform(*self.coordinates(rows, columns))
+        return longitude, latitude
+
+    @cached_property
+    def cell_size(self) -> tuple[float, float]:
+        """Metres on the ground from row to row and from column to column, in the middle."""
+        row, column = (0.5 * (size - 1) for size in self.shape)
+        longitude, latitude = self.places(
+            [row - 0.5, row + 0.5, row, row], [column, column, column - 0.5, column + 0.5]
+        )
+        _, _, metres = pyproj.Geod(ellps="WGS84").inv(
+            longitude[[0, 2]], latitude[[0, 2]], longitude[[1, 3]], latitude[[1, 3]]
+        )
+        return float(metres[0]), float(metres[1])
+
+
+def _require_map(dataset: xr.Dataset, name: str) -> None:
+    """Refuse what is no result on a map grid."""
+    radar = "line" in dataset.dims
+    if radar or not {"y", "x"} <= set(dataset.dims) or dataset.rio.crs is None:
+        found = "an image in radar geometry" if radar else "no map grid with a reference system"
+        advice = ": reconstruct it first" if radar else ""
+        msg = f"found {found} in '{name}', expected a result, such as `reconstruct` writes{advice}"
+        raise ValueError(msg)
+    if not dataset.data_vars or min(dataset.sizes["y"], dataset.sizes["x"]) < 2:
+        msg = f"found nothing to show in '{name}', expected variables of 2 x 2 cells or more"
+        raise ValueError(msg)
+
+
+def _quantity(name: str, variable: xr.DataArray, dims: tuple[str, ...]) -> Quantity:
+    """Choose how a variable is drawn."""
+    long_name = str(variable.attrs.get("long_name", name.replace("_", " ")))
+    units = str(variable.attrs.get("units", ""))
+    unit = {"1": "", "degree": "°", "m2": "m²"}.get(units, units)
+    if name in BACKSCATTER:
+        label, note = BACKSCATTER[name]
+        return Quantity(name, label, "db", dims, "dB", "grey", note=note)
+    values = np.atleast_1d(variable.attrs.get("flag_values", ())).tolist()
+    meanings = str(variable.attrs.get("flag_meanings", "")).split()
+    if name == "fold_count":
+        classes = tuple((float(one.value), one.label, one.colour) for one in count_classes())
+        return Quantity(name, "fold multiplicity", "class", dims, classes=classes, note=long_name)
+    if values and len(values) == len(meanings):
+        colours = flag_colours(variable)
+        spare = SPARE_COLOURS * (1 + len(values) // len(SPARE_COLOURS))
+        classes = tuple(
+            (float(value), meaning.replace("_", " "), colours.get(meaning, spare[index]))
+            for index, (value, meaning) in enumerate(zip(values, meanings, strict=True))
+        )
+        label = "layover and shadow" if name == "mask" else long_name
+        return Quantity(name, label, "class", dims, classes=classes, note=long_name)
+    label, limits = FIXED.get(name, (name.replace("_", " "), None))
+    return Quantity(name, label, "number", dims, unit, "viridis", limits, note=long_name)

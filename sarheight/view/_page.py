@@ -1,0 +1,554 @@
+"""The page: served to a browser on this machine, or written with all its data."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import gzip
+import json
+import re
+import webbrowser
+from contextlib import closing
+from functools import cache
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyproj
+from numpy.typing import NDArray
+
+from sarheight.errors import OutputError, SarheightError
+from sarheight.output.atomic import atomic_write, check_writable
+from sarheight.scene import acquisitions, geometries
+from sarheight.view._layers import POLARISATION, TILE, TIME, ResultView
+from sarheight.view._places import Box, Dem, Places, pack
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    import xarray as xr
+
+    from sarheight.grid import RadarGrid
+    from sarheight.orbit import Orbit
+
+HOST = "127.0.0.1"
+LARGEST_PAGE = 250_000
+"""Cells of a page without a server, times dates: some 20 MB."""
+NODES = 33
+"""Rows and columns of the table from which the page interpolates longitude and latitude."""
+CODE_NODATA = -32768
+STEPS = 65_000
+"""Steps between the least and the greatest number of a layer of a page without a server."""
+
+
+def serve(
+    result: str | os.PathLike[str] | xr.Dataset,
+    *,
+    dem: Dem | None = None,
+    geometry: Sequence[tuple[RadarGrid, Orbit]] | None = None,
+    port: int = 0,
+    browser: bool = True,
+    announce: Callable[[str], None] = print,
+) -> None:
+    """Show a result in a browser, until the program is interrupted.
+
+    Only programs on this machine can open the page. Tiles are read when they are looked at, at
+    the resolution of the screen, so that a scene of any size responds at once; a GeoTIFF or a
+    folder of layers has overviews for it, of other formats they are made in memory.
+
+    Parameters
+    ----------
+    result : path-like or xarray.Dataset
+        What `sarheight.output.write` has written, or a Dataset on a map grid.
+    dem : xarray.DataArray or callable, optional
+        Heights above the ellipsoid in metres, dims (y, x), any grid; or a function that returns
+        those within west, south, east, north in degrees, so that a large DEM is read in parts.
+        Needed for places that share pixels where the result does not hold its heights.
+    geometry : sequence of (RadarGrid, Orbit), optional
+        Sampling and orbit of each pass, where the result does not hold them.
+    port : int
+        Port of the page; by default a free one.
+    browser : bool
+        Whether to open the page in a browser.
+    announce : callable
+        Is called with the address of the page.
+
+    Raises
+    ------
+    FileNotFoundError, DamagedFileError
+        If the result cannot be read.
+    ValueError
+        If it is not on a map grid.
+    OutputError
+        If the port is in use.
+    """
+    view, places = _open(result, dem, geometry)
+    with closing(view), page_server(view, places, port) as server:
+        address = f"http://{HOST}:{server.server_address[1]}/"
+        announce(address)
+        if browser:
+            webbrowser.open(address)
+        server.serve_forever()
+
+
+def save_page(
+    result: str | os.PathLike[str] | xr.Dataset,
+    path: str | os.PathLike[str],
+    *,
+    bounds: tuple[float, float, float, float] | None = None,
+    dem: Dem | None = None,
+    geometry: Sequence[tuple[RadarGrid, Orbit]] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a page that holds all data of a part of a result, and needs no server.
+
+    Numbers are rounded to 1/65000 of their range, and weights of shared pixels to 1/255 of the
+    largest of a cell.
+
+    Parameters
+    ----------
+    result : path-like or xarray.Dataset
+        What `sarheight.output.write` has written, or a Dataset on a map grid.
+    path : path-like
+        A name that ends in ``.html``.
+    bounds : tuple of float, optional
+        West, south, east, north in degrees; all of the result by default.
+    dem, geometry : optional
+        See `serve`. Where they are not known the page shows no places that share pixels.
+    overwrite : bool
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    pathlib.Path
+        The path.
+
+    Raises
+    ------
+    FileNotFoundError, DamagedFileError
+        If the result cannot be read.
+    ValueError
+        If it is not on a map grid, does not meet the bounds, or the part is too large for a page.
+    OutputError
+        If the path cannot be written.
+    """
+    path = Path(path)
+    check_writable(path, overwrite=overwrite, suffixes=(".html",))
+    view, places = _open(result, dem, geometry)
+    with closing(view):
+        box = _box(view, bounds)
+        page = _assemble(_describe(view, places, box, levels=1), _data(view, places, box))
+    with atomic_write(path, overwrite=overwrite, suffixes=(".html",)) as work:
+        work.write_text(page, encoding="utf-8")
+    return path
+
+
+def _open(
+    result: str | os.PathLike[str] | xr.Dataset,
+    dem: Dem | None,
+    geometry: Sequence[tuple[RadarGrid, Orbit]] | None,
+) -> tuple[ResultView, Places]:
+    """Open a result with all that is known of its geometry."""
+    view = ResultView.open(result)
+    passes = geometries(view.dataset.attrs) if geometry is None else list(geometry)
+    if geometry is None and len(passes) != view.size(TIME):
+        passes = []  # of a series that was joined along time, attributes are those of one date
+    places = Places(view, passes, dem)
+    if dem is not None:
+        view.use_heights(places.relief)
+    return view, places
+
+
+# The description of a result, from which the page builds its menus.
+
+
+def _describe(view: ResultView, places: Places, box: Box, *, levels: int) -> dict[str, Any]:
+    """Describe a result, or a part of it, in a form that JSON holds."""
+    rows, columns = (part.stop - part.start for part in box)
+    down, across = view.steps
+    x, y = (float(each) for each in view.coordinates(box[0].start, box[1].start))
+    nodes = [np.linspace(part.start, part.stop - 1, NODES) for part in box]
+    longitude, latitude = view.places(*np.meshgrid(*nodes, indexing="ij"))
+    attributes = view.dataset.attrs
+    return {
+        "name": view.name,
+        "title": str(attributes.get("title", "")),
+        "simulated": "simulated" in attributes,
+        "shape": [rows, columns],
+        "origin": [box[0].start, box[1].start],
+        "cell": list(view.cell_size),
+        "x": [x, across],
+        "y": [y, down],
+        "crs": _crs_name(view.crs),
+        "longitude": np.round(longitude, 7).ravel().tolist(),
+        "latitude": np.round(latitude, 7).ravel().tolist(),
+        "nodes": NODES,
+        "north": _north(view, box),
+        "tile": TILE,
+        "levels": levels,
+        "times": _labels(view, TIME),
+        "polarisations": _labels(view, POLARISATION),
+        "looks": _look_azimuths(view),
+        "acquisition": _acquisition(attributes),
+        "quantities": [
+            {
+                "name": one.name,
+                "label": one.label,
+                "kind": one.kind,
+                "unit": one.unit,
+                "palette": one.palette,
+                "note": one.note,
+                "classes": [[v, label, _colour(colour)] for v, label, colour in one.classes],
+            }
+            for one in view.quantities
+        ],
+        "layers": [
+            [one.quantity, one.entry.get(TIME, -1), one.entry.get(POLARISATION, -1)]
+            for one in view.layers
+        ],
+        "palettes": {name: _palette(name) for name in ("grey", "viridis")},
+        "problem": places.problem,
+    }
+
+
+def _labels(view: ResultView, dimension: str) -> list[str]:
+    """Return dates or polarisations as text; none where the result does not name them."""
+    if dimension not in view.dataset.coords:
+        return []
+    values = np.atleast_1d(view.dataset[dimension].values)
+    if values.dtype.kind == "M":
+        return [f"{text.replace('T', ' ')} UTC" for text in np.datetime_as_string(values, unit="s")]
+    return [str(value) for value in values]
+
+
+def _look_azimuths(view: ResultView) -> list[float]:
+    """Return the direction from the radar to the ground of each date, degrees from north."""
+    found: Any = view.dataset.attrs.get("look_azimuth")
+    if "look_azimuth" in view.dataset.coords:
+        found = view.dataset["look_azimuth"].values
+    try:
+        return [] if found is None else [float(each) for each in np.atleast_1d(found)]
+    except (TypeError, ValueError):
+        return []
+
+
+def _acquisition(attributes: dict[Any, Any]) -> list[str]:
+    """Say in a line how each image was taken."""
+    try:
+        records = acquisitions(attributes)
+        fields = ("mission", "mode", "product", "orbit_state")
+        return [" ".join(str(one[name]) for name in fields if one.get(name)) for one in records]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return []
+
+
+def _crs_name(crs: pyproj.CRS) -> str:
+    authority = crs.to_authority()
+    return f"{crs.name} ({':'.join(authority)})" if authority else crs.name
+
+
+def _north(view: ResultView, box: Box) -> float:
+    """Return the azimuth of the upward direction in the middle, degrees from north."""
+    row, column = (0.5 * (part.start + part.stop - 1) for part in box)
+    longitude, latitude = view.places([row + 0.5, row - 0.5], [column, column])
+    azimuth, _, _ = pyproj.Geod(ellps="WGS84").inv(
+        longitude[0], latitude[0], longitude[1], latitude[1]
+    )
+    return float(azimuth)
+
+
+def _colour(colour: str) -> str:
+    """Return a colour as #rrggbb, grey for what is none."""
+    from matplotlib.colors import is_color_like, to_hex
+
+    return to_hex(colour) if is_color_like(colour) else "#808080"
+
+
+@cache
+def _palette(name: str) -> str:
+    """Return 256 colours as hexadecimal text."""
+    from matplotlib import colormaps
+
+    colours = colormaps["gray" if name == "grey" else name](np.arange(256), bytes=True)
+    return bytes(np.asarray(colours)[:, :3].tobytes()).hex()
+
+
+def _assemble(description: dict[str, Any], data: dict[str, Any] | None) -> str:
+    """Put the parts of the page together, with or without data."""
+    folder = files("sarheight.view")
+    page = (folder / "page.html").read_text(encoding="utf-8")
+    parts = {
+        "/*style*/": (folder / "page.css").read_text(encoding="utf-8"),
+        "/*script*/": (folder / "page.js").read_text(encoding="utf-8"),
+        "/*description*/": _script_json(description),
+        "/*data*/": _script_json(data),
+    }
+    # In one pass, so that nothing in a name or in the data is taken for another mark.
+    marks = re.compile("|".join(map(re.escape, parts)))
+    return marks.sub(lambda mark: parts[mark.group()], page)
+
+
+def _script_json(value: Any) -> str:  # noqa: ANN401
+    """Write JSON that cannot end the element of the page that holds it."""
+    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401
+    """Replace numbers that JSON does not have by None."""
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+# Data of a page without a server.
+
+
+def _box(view: ResultView, bounds: tuple[float, float, float, float] | None) -> Box:
+    """Return the rows and columns within bounds, if a page can hold them."""
+    rows, columns = view.shape
+    if bounds is None:
+        box: Box = slice(0, rows), slice(0, columns)
+    else:
+        west, south, east, north = bounds
+        if not (south < north and west != east and max(abs(south), abs(north)) <= 90.0):
+            msg = f"found bounds {bounds}, expected west, south, east, north in degrees"
+            raise ValueError(msg)
+        east += 360.0 if east < west else 0.0
+        edge = np.linspace(0.0, 1.0, 21)
+        longitude = np.concatenate(
+            [west + (east - west) * edge] * 2 + [0 * edge + west, 0 * edge + east]
+        )
+        latitude = np.concatenate(
+            [0 * edge + south, 0 * edge + north] + [south + (north - south) * edge] * 2
+        )
+        x, y = view.to_degrees.transform(longitude, latitude, direction="INVERSE")
+        x0, y0 = view.coordinates(0, 0)
+        found = []
+        for values, size in (((y - y0) / view.steps[0], rows), ((x - x0) / view.steps[1], columns)):
+            first = max(int(np.floor(values.min() + 0.5)), 0)
+            found.append(slice(first, min(int(np.ceil(values.max() + 0.5)), size)))
+        box = found[0], found[1]
+        if min(part.stop - part.start for part in box) < 2:
+            msg = (
+                f"found bounds {bounds}, which the result does not meet: it covers {_extent(view)}"
+            )
+            raise ValueError(msg)
+    count = [part.stop - part.start for part in box]
+    if count[0] * count[1] * view.size(TIME) > LARGEST_PAGE:
+        side = int((LARGEST_PAGE / view.size(TIME)) ** 0.5)
+        middle = [0.5 * (part.start + part.stop - 1) for part in box]
+        lon, lat = view.places(
+            [middle[0] + 0.49 * side, middle[0] - 0.49 * side],
+            [middle[1] - 0.49 * side, middle[1] + 0.49 * side],
+        )
+        dates = f" on {view.size(TIME)} dates" if view.size(TIME) > 1 else ""
+        msg = (
+            f"found {count[0] * count[1]} cells{dates}, expected at most {LARGEST_PAGE} for a page "
+            "that holds all its data: pass the bounds of a part (--bounds), for the middle "
+            f"{lon[0]:.4f} {lat[0]:.4f} {lon[1]:.4f} {lat[1]:.4f}"
+        )
+        raise ValueError(msg)
+    return box
+
+
+def _extent(view: ResultView) -> str:
+    rows, columns = view.shape
+    longitude, latitude = view.places([0, 0, rows - 1, rows - 1], [0, columns - 1, 0, columns - 1])
+    return (
+        f"longitude {longitude.min():.3f} to {longitude.max():.3f}, latitude {latitude.min():.3f} "
+        f"to {latitude.max():.3f}"
+    )
+
+
+def _data(view: ResultView, places: Places, box: Box) -> dict[str, Any]:
+    """Pack the layers of a box, and which of its cells share pixels."""
+    layers = []
+    for index in range(len(view.layers)):
+        values = view.values(index, *box)
+        low, scale, stored = _integers(values)
+        layers.append(
+            {"low": low, "scale": scale, "values": _packed(stored), "limits": view.limits(index)}
+        )
+    data: dict[str, Any] = {"layers": layers, "mappings": []}
+    if places.problem:
+        return data
+    data["heights"] = dict(
+        zip(
+            ("low", "scale", "values"),
+            [
+                _packed(part) if isinstance(part, np.ndarray) else part
+                for part in _integers(places.heights(*box).values)
+            ],
+            strict=True,
+        )
+    )
+    for date in range(view.size(TIME)):
+        data["mappings"].append(_packed_mapping(view, places, box, date))
+    return data
+
+
+def _packed_mapping(view: ResultView, places: Places, box: Box, date: int) -> dict[str, Any]:
+    """Pack which cells share pixels at a date."""
+    try:
+        with view.lock:
+            strip, incidence, azimuth = places.strip(box, date)
+    except SarheightError as error:
+        return {"problem": str(error)}
+    packed = pack(strip, box)
+    middle = [0.5 * (part.start + part.stop - 1) for part in box]
+    whole = places.passes[date][0]
+    return {
+        "count": _packed(packed.count),
+        "step": _packed(packed.step),
+        "weight": _packed(packed.weight),
+        "peak": _packed(packed.peak),
+        "inside": [_packed(each) for each in packed.inside],
+        "samples": packed.samples,
+        # Where the cropped image begins in the image.
+        "origin": [
+            round(float(whole.line(packed.grid.azimuth_time(0)))),
+            round(_first_sample(whole, packed.grid)),
+        ],
+        "incidence": incidence,
+        "azimuth": azimuth,
+        "direction": list(places.direction(middle[0], middle[1], azimuth)),
+    }
+
+
+def _first_sample(whole: RadarGrid, part: RadarGrid) -> float:
+    """Return the sample of an image at which a part of it begins."""
+    if whole.is_ground_range:
+        return (part.sample_zero_ground - whole.sample_zero_ground) / whole.sample_spacing
+    return (part.near_range - whole.near_range) / whole.sample_spacing
+
+
+def _integers(values: NDArray[np.float32]) -> tuple[float, float, NDArray[np.int16]]:
+    """Scale numbers to 16 bits: number = low + scale * (integer + 32767)."""
+    known = np.isfinite(values)
+    low, high = (float(values[known].min()), float(values[known].max())) if known.any() else (0, 0)
+    whole = known.any() and np.array_equal(values[known], np.rint(values[known]))
+    scale = 1.0 if whole and high - low < STEPS else max((high - low) / STEPS, 1e-12)
+    stored = np.full(values.shape, CODE_NODATA, np.int16)
+    stored[known] = (np.rint((values[known] - low) / scale) - 32767.0).astype(np.int16)
+    return low, scale, stored
+
+
+def _packed(values: NDArray[Any]) -> str:
+    """Compress an array, as little-endian bytes in Base64."""
+    raw = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).tobytes()
+    return base64.b64encode(gzip.compress(raw, compresslevel=6, mtime=0)).decode("ascii")
+
+
+# The server.
+
+NUMBER = r"(\d{1,9})"
+TILE_PATH = re.compile(rf"/tile/{NUMBER}/{NUMBER}/{NUMBER}/{NUMBER}")
+LIMITS_PATH = re.compile(rf"/limits/{NUMBER}")
+PLACES_PATH = re.compile(rf"/places/{NUMBER}/{NUMBER}/{NUMBER}/{NUMBER}")
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HTML, JSON, BYTES = "text/html; charset=utf-8", "application/json", "application/octet-stream"
+
+
+class PageServer(ThreadingHTTPServer):
+    """Serves one result to this machine."""
+
+    daemon_threads = True
+
+    def __init__(self, view: ResultView, places: Places, port: int) -> None:
+        self.view, self.places = view, places
+        whole = slice(0, view.shape[0]), slice(0, view.shape[1])
+        self.page = _assemble(_describe(view, places, whole, levels=view.levels), None).encode()
+        super().__init__((HOST, port), Handler)
+
+    @property
+    def hosts(self) -> set[str]:
+        """Names by which a browser on this machine calls the server."""
+        port = self.server_address[1]
+        return {f"{HOST}:{port}", f"localhost:{port}"}
+
+    def answer(self, path: str) -> tuple[str, bytes] | None:
+        """Return the type and content at a path; None where there is nothing."""
+        view = self.view
+        if path == "/":
+            return HTML, self.page
+        if found := TILE_PATH.fullmatch(path):
+            values = view.tile(*map(int, found.groups()))
+            return BYTES, values.astype("<f4").tobytes()
+        if found := LIMITS_PATH.fullmatch(path):
+            layer = int(found.group(1))
+            if layer >= len(view.layers):
+                raise IndexError(layer)
+            return JSON, json.dumps(view.limits(layer)).encode()
+        if found := PLACES_PATH.fullmatch(path):
+            row, column, date, polarisation = map(int, found.groups())
+            sizes = (*view.shape, view.size(TIME), view.size(POLARISATION))
+            if any(n >= s for n, s in zip((row, column, date, polarisation), sizes, strict=True)):
+                raise IndexError(row, column)
+            entry = {TIME: date, POLARISATION: polarisation}
+            return JSON, _script_json(self.places.at(row, column, entry)).encode()
+        return None
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers requests for the page and its tiles; reads no files by name."""
+
+    server: PageServer
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """Answer a request."""
+        # A page of another site that has its name point here would send that name.
+        if self.headers.get("Host") not in self.server.hosts:
+            self._send(HTTPStatus.FORBIDDEN, "text/plain", b"expected a request to 127.0.0.1")
+            return
+        try:
+            found = self.server.answer(self.path.partition("?")[0])
+        except IndexError:
+            found = None
+        except Exception as error:  # noqa: BLE001  # a damaged file is the browser's to hear of
+            text = f"{type(error).__name__}: {error}".encode()
+            self._send(HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", text)
+            return
+        if found is None:
+            self._send(HTTPStatus.NOT_FOUND, "text/plain", b"nothing here")
+        else:
+            self._send(HTTPStatus.OK, *found)
+
+    def _send(self, status: HTTPStatus, kind: str, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Security-Policy", POLICY)
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        try:
+            self.wfile.write(content)
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True  # the browser no longer wants it
+
+    def log_message(self, *_: object) -> None:
+        """Keep the terminal free of requests."""
+
+
+def page_server(view: ResultView, places: Places, port: int = 0) -> PageServer:
+    """Make the server of a result; raise OutputError where the port is in use."""
+    try:
+        return PageServer(view, places, port)
+    except (OSError, OverflowError) as error:
+        taken = getattr(error, "errno", None) == errno.EADDRINUSE
+        reason = "is in use by another program" if taken else f"cannot be used ({error})"
+        msg = f"port {port} {reason}: pass another one, or none for a free one"
+        raise OutputError(msg) from error

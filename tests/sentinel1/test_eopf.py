@@ -1,0 +1,202 @@
+"""EOPF stores of Sentinel-1: the same scenes as from the SAFE products that they were made of."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import fields
+from typing import TYPE_CHECKING, Literal
+
+import cloudpickle
+import numpy as np
+import pytest
+import zarr
+
+from benchmarks.synthetic.eopf_product import write_eopf
+from benchmarks.synthetic.safe_annotation import ThermalNoise
+from benchmarks.synthetic.safe_product import write_product
+from sarheight.errors import ProductError
+from sarheight.output import open_result
+from sarheight.product import is_product, open_product
+from tests.cli.test_commands import SEA, run, write_dem
+from tests.products import grd_product
+from tests.servers import running
+from tests.simulated_products import ground_image, slant_image
+from tests.synthetic import synthetic_grid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sarheight.scene import Scene
+    from sarheight.sentinel1 import Sentinel1Product
+
+
+@pytest.fixture(scope="module")
+def products(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Simulated products of two polarisations with thermal noise."""
+    folder = tmp_path_factory.mktemp("safe")
+    written = {}
+    for kind, maker in (("GRD", ground_image), ("SLC", slant_image)):
+        pairs = [maker(seed, polarisation=name) for seed, name in enumerate(("VV", "VH"))]
+        written[kind] = write_product(
+            [scene for _, scene in pairs],
+            folder,
+            like=[annotation for annotation, _ in pairs],
+            noise=ThermalNoise.constant(pairs[0][1].grid, 1e-3),
+        ).path
+    return written
+
+
+def assert_same_scene(found: Scene, expected: Scene) -> None:
+    for field in fields(expected.grid):
+        if field.name not in {"ground_range", "bistatic_range"}:
+            assert getattr(found.grid, field.name) == getattr(expected.grid, field.name), field.name
+    line, sample = np.meshgrid(
+        np.linspace(0.0, found.grid.lines - 1, 5), np.linspace(0.0, found.grid.samples - 1, 7)
+    )
+    ranges = expected.grid.slant_range(line, sample)
+    np.testing.assert_allclose(found.grid.slant_range(line, sample), ranges, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        found.grid.azimuth_time(line, ranges),
+        expected.grid.azimuth_time(line, ranges),
+        rtol=0,
+        atol=1e-9,
+    )
+    np.testing.assert_array_equal(found.orbit.position, expected.orbit.position)
+    np.testing.assert_array_equal(found.orbit.time, expected.orbit.time)
+    assert found.calibration == expected.calibration
+    np.testing.assert_array_equal(found.image.values, expected.image.values)
+    assert np.isfinite(found.image.values).mean() > 0.5
+
+
+@pytest.mark.parametrize("layout", [2, 3])
+@pytest.mark.parametrize("kind", ["GRD", "SLC"])
+def test_the_scene_is_that_of_the_safe_product(
+    products: dict[str, Path], tmp_path: Path, kind: str, layout: Literal[2, 3]
+) -> None:
+    safe = open_product(products[kind])
+    path = write_eopf(products[kind], tmp_path / f"{products[kind].stem}.zarr", layout=layout)
+    assert is_product(path)
+    store = open_product(path)
+    assert store.name == products[kind].stem
+    for name in ("mission", "product_type", "polarisations", "swaths", "start", "stop"):
+        assert getattr(store, name) == getattr(safe, name)
+    for options in ({}, {"calibration": "gamma0", "noise_removal": False}):
+        assert_same_scene(store.scene(**options), safe.scene(**options))  # type: ignore[arg-type]
+    part = {"polarisations": ("VH",), "multilook": (2, 3)}
+    assert_same_scene(store.scene(**part), safe.scene(**part))  # type: ignore[arg-type]
+    assert "simulated" in dict(store.summary())["what"]
+    with pytest.raises(ProductError, match="lists no checksums"):
+        store.verify()
+
+
+def test_a_burst_alone(products: dict[str, Path], tmp_path: Path) -> None:
+    stores: list[Sentinel1Product] = [
+        open_product(path)  # type: ignore[misc]
+        for path in (
+            write_eopf(products["SLC"], tmp_path / "product.zarr"),
+            products["SLC"],
+        )
+    ]
+    for burst in (0, 2):
+        assert_same_scene(*(each.scene(burst=burst) for each in stores))
+
+
+def test_a_zipped_store_and_one_on_a_server(products: dict[str, Path], tmp_path: Path) -> None:
+    expected = open_product(products["GRD"]).scene()
+    zipped = write_eopf(products["GRD"], tmp_path / "product.zarr.zip", layout=3)
+    assert is_product(zipped)
+    assert_same_scene(open_product(zipped).scene(), expected)
+    folder = write_eopf(products["GRD"], tmp_path / "product.zarr", layout=2)
+    with running() as site:
+        for file in (each for each in folder.rglob("*") if each.is_file()):
+            site.add(f"/{file.relative_to(tmp_path).as_posix()}", file.read_bytes())
+        assert_same_scene(open_product(f"{site.url}/product.zarr").scene(), expected)
+
+
+def test_images_are_pickled_as_an_instruction_to_open_them(
+    products: dict[str, Path], tmp_path: Path
+) -> None:
+    path = write_eopf(products["GRD"], tmp_path / "product.zarr")
+    image = open_product(path).scene(polarisations=("VV",)).image
+    np.testing.assert_array_equal(cloudpickle.loads(cloudpickle.dumps(image)).values, image.values)
+
+
+def test_blocks_of_noise_along_azimuth(tmp_path: Path) -> None:
+    """Several blocks with factors of their own, as in a GRD of three swaths."""
+    made = grd_product(tmp_path)
+    store = open_product(write_eopf(made.path, tmp_path / "product.zarr", layout=2))
+    np.testing.assert_array_equal(
+        store.scene().image.values, open_product(made.path).scene().image.values
+    )
+
+
+def test_a_store_without_the_measurement_lists_what_it_has(
+    products: dict[str, Path], tmp_path: Path
+) -> None:
+    path = write_eopf(products["GRD"], tmp_path / "product.zarr")
+    for measured in path.glob("*/measurements/grd/c"):
+        shutil.rmtree(measured)
+    with pytest.raises(ProductError, match="no chunks with pixels"):
+        open_product(path)
+    for measured in path.glob("*/measurements"):
+        shutil.rmtree(measured)
+    with pytest.raises(ProductError, match=r"no measurements/grd.*found .*conditions/gcp, "):
+        open_product(path)
+
+
+def test_early_stores_are_refused_by_what_they_lack(
+    products: dict[str, Path], tmp_path: Path
+) -> None:
+    """Until version 2.5 neither times of lines nor valid samples of bursts were written."""
+    path = write_eopf(products["GRD"], tmp_path / "grd.zarr", layout=2)
+    for file in path.rglob(".zattrs"):
+        attributes = json.loads(file.read_text())
+        attributes.pop("other_metadata", None)
+        if file.parent.name == "azimuth_time" and file.parents[1].name == "measurements":
+            attributes.pop("units")  # numbers without a meaning
+        file.write_text(json.dumps(attributes))
+    (path / ".zmetadata").unlink()
+    with pytest.raises(ProductError, match="early version of ESA's converter"):
+        open_product(path).scene()
+    path = write_eopf(products["SLC"], tmp_path / "slc.zarr", layout=3)
+    for name in zarr.open_group(path, mode="r").group_keys():
+        group = zarr.open_group(path, path=name, mode="r+")
+        says = dict(group.attrs["other_metadata"])  # type: ignore[arg-type]
+        for each in says.values():
+            each["burst_timing"].pop("first_valid_sample")
+        group.attrs["other_metadata"] = says
+    with pytest.raises(ProductError, match="does not say which samples are valid"):
+        open_product(path).scene()
+
+
+def test_other_stores_are_no_products(tmp_path: Path) -> None:
+    zarr.open_group(tmp_path / "result.zarr", mode="w").attrs["title"] = "Reconstruction"
+    assert not is_product(tmp_path / "result.zarr")
+    assert is_product("https://example.org/x.zarr")
+    with pytest.raises(ProductError, match="download it"):
+        open_product("https://user:secret@example.org/x.zarr.zip")
+    zarr.open_group(tmp_path / "other.zarr", mode="w").attrs["stac_discovery"] = {"id": "S2"}
+    with pytest.raises(ProductError, match=r"no measurements/grd.*found no arrays"):
+        open_product(tmp_path / "other.zarr")
+
+
+def test_the_command_line_reads_stores(tmp_path: Path) -> None:
+    grid, orbit = synthetic_grid(lines=200, samples=250, looks=4.4)
+    made = grd_product(tmp_path, polarisations=("VV",), placed=(grid, orbit))
+    path = write_eopf(made.path, tmp_path / "product.zarr", layout=2)
+    said = run("info", path)
+    assert said.exit_code == 0, said.output
+    assert "IW 200 lines x 250 samples" in said.output
+    results = []
+    for source in (path, made.path):
+        results.append(tmp_path / f"{source.stem}.nc")
+        done = run(
+            *("reconstruct", source, "--dem", write_dem(tmp_path / "dem.tif", 60.0), *SEA),
+            *("--method", "rtc", "--coregister", "none", "-o", results[-1]),
+        )
+        assert done.exit_code == 0, done.output
+    store, safe = (open_result(each)["gamma0"].values for each in results)
+    # Stores hold times to a microsecond, which the annotation of this test does not.
+    np.testing.assert_allclose(store, safe, rtol=1e-3)
+    assert np.isfinite(store).any()

@@ -1,0 +1,75 @@
+"""The rule that locks blocks of Hong Kong away, and what may see them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the extra `learn` is not installed")
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
+from benchmarks._zones import hongkong_data
+from benchmarks._zones.hongkong_data import LOCKS, is_locked, locked_labels, open_hong_kong
+from benchmarks._zones.hongkong_report import gain_interval, outcome
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_rule_is_the_hash_of_salt_lock_and_block() -> None:
+    random = np.random.default_rng(0)
+    x, y = random.uniform(7.9e5, 8.5e5, 300), random.uniform(2.45e6, 2.5e6, 300)
+    for lock in LOCKS:
+        expected = []
+        for column, row in zip(x // 3000.0, y // 3000.0, strict=True):
+            text = f"sarheight hong kong {lock} {int(column)} {int(row)}"
+            expected.append(int.from_bytes(sha256(text.encode()).digest()[:8], "big") % 3 == 0)
+        np.testing.assert_array_equal(is_locked(x, y, lock), expected)
+
+
+def test_a_third_of_many_blocks_is_locked_and_locks_differ() -> None:
+    across, down = np.meshgrid(np.arange(60) * 3000.0 + 1.0, np.arange(60) * 3000.0 + 1.0)
+    flags = np.array([is_locked(across.ravel(), down.ravel(), lock) for lock in LOCKS])
+    assert np.allclose(flags.mean(axis=1), 1 / 3, atol=0.03)
+    # Independent locks share a ninth.
+    both = (flags[0] & flags[1]).mean()
+    assert both == pytest.approx(1 / 9, abs=0.02)
+
+
+def test_locked_labels_are_refused_outside_the_final_path(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError, match=r"benchmarks\.hongkong"):
+        hongkong_data.Scoring(("forest",))
+    with pytest.raises(PermissionError, match=r"benchmarks\.hongkong"):
+        open_hong_kong(None, lock=1)
+    with pytest.raises(PermissionError, match="Scoring"):
+        locked_labels(None, 0, None)  # type: ignore[arg-type]
+    script = tmp_path / "design.py"
+    script.write_text("from benchmarks._zones.hongkong_data import Scoring\nScoring(('a',))\n")
+    ended = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'kernels'}", "PATH": ""},
+    )
+    assert ended.returncode != 0
+    assert "PermissionError" in ended.stderr
+
+
+def test_intervals_are_over_blocks_and_paired() -> None:
+    random = np.random.default_rng(0)
+    count = 400
+    x, y = random.uniform(0, 3e4, count), random.uniform(0, 3e4, count)
+    labels = random.integers(0, 3, count)
+    right = np.eye(17)[labels]
+    wrong = np.eye(17)[np.where(random.random(count) < 0.3, (labels + 1) % 3, labels)]
+    ours, other = outcome([right, right], labels, x, y), outcome([wrong, wrong], labels, x, y)
+    assert ours.average == 1.0
+    assert other.average == pytest.approx(0.7, abs=0.08)
+    low, high = gain_interval(ours, other)
+    assert 0.15 < low < 1.0 - other.average < high < 0.45
+    assert gain_interval(ours, ours) == (0.0, 0.0)
