@@ -468,7 +468,7 @@ def stack_from_raster(
         If the file cannot be read.
     """
     try:
-        image = rioxarray.open_rasterio(path)
+        image = rioxarray.open_rasterio(path, driver="GTiff")
     except (RasterioError, OSError) as error:
         msg = f"'{path}' is no raster that GDAL can read, or it is damaged ({error})"
         raise ProductError(msg) from error

@@ -131,15 +131,15 @@ class BuildingDistribution(NamedTuple):
 
 # How far images are from those of training.
 
-PROTOTYPES = 128
+PROTOTYPES = 32
 """Places of training that stand for all of them."""
-NEIGHBOURHOOD = 9
+NEIGHBOURHOOD = 25
 """Cells along a side over which images are averaged: single cells are speckle."""
 LEAST_VARIANCE = 0.02
 """Share of the largest variance below which a direction of the features counts as noise."""
 LEAST_SPREAD = 0.03
 """The same as a standard deviation in normalised units: less is no property of places."""
-TYPICAL = 0.99
+TYPICAL = 0.9
 """Share of the validation cells whose novelty is at most 1."""
 
 
