@@ -63,7 +63,9 @@ if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
 
     from sarheight.dem.checked import CheckedDem
+    from sarheight.grid import RadarGrid
     from sarheight.layover.tiles import Support
+    from sarheight.orbit import Orbit
 
 Result = TypeVar("Result")
 
@@ -80,7 +82,7 @@ TRACK_VARIABLES = (
 REFERENCE_SPARE = 0.05
 """Part of the samples of an image by which the reference pass may reach beyond either side."""
 REFERENCE_MARGIN = 16
-"""Lines and samples of the reference pass around those that the DEM contributes to."""
+"""Lines and samples that are kept around those that the DEM contributes to."""
 SAMPLED_PLACES = (0.0, 0.5, 1.0)
 """Fractions of the rows and columns of a DEM at which baselines are measured."""
 CHECKED_CELLS = 512
@@ -179,17 +181,30 @@ class TrackPlan:
         GeometryError
             If DEM and image do not overlap.
         """
-        radar = radar_model(scene.grid, scene.orbit)
-        shape = scene.grid.lines, scene.grid.samples
-        planner = TilePlanner.over(
-            self.plan.ground, (radar,), (shape,), self.plan.scale, self.dem.heights
+        planner, radar = self._over(scene.grid, scene.orbit)
+        bounds = planner.bounds[0].reshape(-1, 4)
+        require_overlap(self.dem.grid, scene.grid, radar, bounds)
+        # What is tabulated for each sample is small where only the part over the DEM is kept.
+        bounds = bounds[np.isfinite(bounds).all(axis=1) & (bounds[:, 2] <= bounds[:, 3])]
+        part = tuple(
+            slice(
+                max(math.floor(bounds[:, 2 * axis].min()) - REFERENCE_MARGIN, 0),
+                min(math.ceil(bounds[:, 2 * axis + 1].max()) + REFERENCE_MARGIN, size),
+            )
+            for axis, size in enumerate(scene.grid.shape)
         )
-        require_overlap(self.dem.grid, scene.grid, radar, planner.bounds[0].reshape(-1, 4))
-        areas = pixel_areas(scene.grid, radar, scene.calibration)
-        profiles = self.plan.passes[0].profiles
-        return DatePass(
-            scene.image.data, PassPlan(scene.grid, radar, profiles, areas, areas), planner
-        )
+        grid = scene.grid.crop(*part)
+        planner, radar = self._over(grid, scene.orbit)
+        areas = pixel_areas(grid, radar, scene.calibration)
+        plan = PassPlan(grid, radar, self.plan.passes[0].profiles, areas, areas)
+        return DatePass(scene.image.data[..., part[0], part[1]], plan, planner)
+
+    def _over(self, grid: RadarGrid, orbit: Orbit) -> tuple[TilePlanner, RadarModel]:
+        """Find the pixels that each part of the DEM can illuminate."""
+        radar, scale = radar_model(grid, orbit), self.plan.scale
+        shape = grid.lines, grid.samples
+        planner = TilePlanner.over(self.plan.ground, (radar,), (shape,), scale, self.dem.heights)
+        return planner, radar
 
     def geometry(self, tile: Tile) -> TileGeometry:
         """Find what all dates have in common over a tile."""
