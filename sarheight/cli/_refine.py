@@ -84,7 +84,7 @@ class RefineSettings(DemSettings):
     error: Annotated[float, option(METHOD, metavar="METRES")] = 4.5
     error_length: Annotated[float | None, option(METHOD, metavar="METRES")] = None
     coregister: Annotated[Literal["report", "correct", "none"], option(METHOD)] = "report"
-    iterations: Annotated[int, option(METHOD, min=1)] = 4
+    iterations: Annotated[int, option(METHOD, min=1)] = 6
     seed: Annotated[int, option(METHOD)] = 0
 
 
