@@ -508,8 +508,9 @@ def train_zone_forest(
         reach = samples.size * posting
         training = exclude_neighbours(np.flatnonzero(fold > 0), test, *places, reach)
         warn_of_untrained(samples, training, block)
-        # The folds are of whole blocks, so each of the others is held out once.
-        blocks = fold[training]
+        columns, rows = samples.x // block, samples.y // block
+        _, numbers = np.unique(np.stack([columns, rows], axis=1), axis=0, return_inverse=True)
+        blocks = numbers.ravel()[training]
         parts = {"training": samples.subset(training), "test": samples.subset(test)}
     forest, card = train_forest(
         parts["training"],

@@ -30,7 +30,7 @@ from sarheight.zones import (
     zone_probabilities,
 )
 from sarheight.zones.features import map_features, patch_features
-from sarheight.zones.forest import tempered
+from sarheight.zones.forest import _block_temperature, tempered
 from tests.zone_samples import city, patches
 
 if TYPE_CHECKING:
@@ -184,6 +184,19 @@ def test_probabilities_are_calibrated_on_blocks_that_were_held_out() -> None:
     # A temperature keeps the order of the classes.
     raw = tempered(given, 1.0 / forest.temperature)
     np.testing.assert_array_equal(raw.argmax(axis=1), given.argmax(axis=1))
+
+
+def test_a_temperature_that_few_blocks_decide_stays_at_one() -> None:
+    random = np.random.default_rng(2)
+    truth = random.integers(0, 2, 600)
+    blocks = np.arange(600) // 100
+    sure = np.eye(2)[truth] * 0.6 + 0.2
+    # Two of six blocks are wrong throughout, the others are right more often than is said.
+    sure[:200] = sure[:200, ::-1]
+    assert _block_temperature(sure, truth, blocks) == 1.0
+    # With many blocks of one kind, underconfidence is certain.
+    surer = np.eye(2)[truth] * 0.6 + 0.2
+    assert _block_temperature(surer, truth, np.arange(600) // 10) < 0.5
 
 
 def test_a_class_without_samples_is_never_assigned() -> None:
