@@ -156,7 +156,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 """Parameters that are estimated together or not at all."""
 PARAMETERS = tuple(chain.from_iterable(GROUPS.values()))
-PRIOR_PROBABILITY = {"offset": 0.2, "tilt": 0.05, "shift": 0.3}
+PRIOR_PROBABILITY = {"offset": 0.1, "tilt": 0.05, "shift": 0.3}
 """How often a DEM is displaced in such a way, before any point is seen."""
 PRIOR_STD = {"offset": 30.0, "tilt_east": 5.0, "tilt_north": 5.0, "east": 0.5, "north": 0.5}
 """Standard deviations of the displacements: metres, metres at the edge, coarse cells."""
@@ -164,7 +164,7 @@ NOISE = np.geomspace(0.3, 60.0, 28)
 NOISE_MEDIAN, NOISE_SPREAD = 4.0, 1.0
 """Standard deviations of the other errors that are tried, in metres; median of their log-normal
 prior, and its standard deviation."""
-HUBER = 3.0
+HUBER = 5.0
 """Residuals beyond this many standard deviations lose weight. Relief within cells has long tails:
 what lies nearer counts in full, or noise would be underestimated and chance taken for shifts."""
 ROUNDS = 6
@@ -436,8 +436,9 @@ def _huber_weights(columns: dict[str, Floats], difference: Floats, weight: Float
     robust = np.ones(difference.size)
     matrix = np.stack(list(columns.values()), axis=1)
     few = weight.sum() < 2 * len(columns)
-    for _ in range(10):
-        if few:
+    for step in range(10):
+        # The first weights are those of the median: a fit would follow the outliers.
+        if few or step == 0:
             residual = difference - np.median(difference)
         else:
             root = np.sqrt(weight * robust)
