@@ -153,7 +153,7 @@ def refine(
     settings: RefinementSettings | None = None,
     coregister: Literal["report", "correct", "none"] = "report",
     tiling: Tiling | None = None,
-    block: int = 1024,
+    block: int = 2048,
     seed: int = 0,
     report: Callable[[float], None] | None = None,
 ) -> xr.Dataset:
@@ -195,11 +195,12 @@ def refine(
         Size and overlap in cells of the result, multiples of `factor`, of the tiles that are
         solved one by one and blended. Up to 400 cells a side are one tile by default.
     block : int
-        Cells along a side of the blocks that are computed one after the other.
+        Cells along a side of the chunks of a lazy result. Tiles that meet several chunks are solved
+        for each of them.
     seed : int
         Of the draws, which also measure the curvature of the problem.
     report : callable, optional
-        Called after each block with the completed fraction; not for a lazy result.
+        Called after each tile with the completed fraction; not for a lazy result.
 
     Returns
     -------
@@ -255,12 +256,11 @@ def refine(
     whole = filled(checked)
     surface.attrs |= {"units": "m", "vertical_datum": "ellipsoid"}
     worker = _TileWorker(scenes, whole, surface, factor, chosen, tiling.size, seed)
-    if dem.chunks is not None:
-        lazy = surface.chunk({"y": block, "x": block})
-    mosaic = Mosaic(
-        (surface if dem.chunks is None else lazy,), worker.estimate, worker.layers, tiling
-    )
-    values = mosaic.compute(block, report)
+    if dem.chunks is None:
+        values = _assemble(worker, tiling, surface.shape, report)
+    else:
+        parts = surface.chunk({"y": block, "x": block})
+        values = Mosaic((parts,), worker.estimate, worker.layers, tiling).compute(block)
     result = _dataset(values, surface, len(scenes))
     void = ~np.isfinite(checked.values)
     result["filled"] = (
@@ -393,9 +393,9 @@ class _TileWorker:
         """Solve tiles side by side; shape (tiles, layers, size, size)."""
         del tiles  # the surface is read around each tile
         with ThreadPoolExecutor(min(len(corners), os.cpu_count() or 1)) as pool:
-            return np.stack(list(pool.map(self._tile, corners)))
+            return np.stack(list(pool.map(self.tile, corners)))
 
-    def _tile(self, corner: Corner) -> Floats:
+    def tile(self, corner: Corner) -> Floats:
         """Solve the part of a tile that the raster has."""
         result = np.full((self.layers, self.size, self.size), np.nan, dtype=np.float32)
         kept, solved = zip(
@@ -443,6 +443,42 @@ class _TileWorker:
             layers[3 + 2 * number] = on_posts(residual)
             layers[4 + 2 * number] = on_posts(np.where(seen, np.exp(state.logarithm), np.nan))
         return layers
+
+
+def _assemble(
+    worker: _TileWorker,
+    tiling: Tiling,
+    shape: tuple[int, ...],
+    report: Callable[[float], None] | None,
+) -> Floats:
+    """Solve all tiles once, and blend them, shape (layers, rows, columns)."""
+    total = np.zeros((worker.layers, *shape), dtype=np.float32)
+    weights = np.zeros_like(total)
+    weight = tiling.weight().astype(np.float32)
+    spans = (0, shape[0]), (0, shape[1])
+    corners = list(tiling.corners(*spans, (shape[0], shape[1])))
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        # In the order of the corners, whichever is done first: the sums have the same bits.
+        for done, (corner, values) in enumerate(
+            zip(corners, pool.map(worker.tile, corners), strict=True), 1
+        ):
+            kept = [
+                slice(max(first, 0), min(first + tiling.size, length))
+                for first, length in zip(corner, shape, strict=True)
+            ]
+            inside = [
+                slice(part.start - first, part.stop - first)
+                for part, first in zip(kept, corner, strict=True)
+            ]
+            part, share = values[:, inside[0], inside[1]], weight[inside[0], inside[1]]
+            valid = np.isfinite(part)
+            total[:, kept[0], kept[1]] += np.where(valid, share * part, 0.0)
+            weights[:, kept[0], kept[1]] += share * valid
+            if report is not None:
+                report(done / len(corners))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        total /= weights
+    return total
 
 
 def _spans(first: int, length: int, size: int, least: int) -> tuple[slice, slice]:
