@@ -190,7 +190,8 @@ def refine(
     settings : RefinementSettings, optional
         Prior knowledge, above all the error of the DEM.
     coregister : {"report", "correct", "none"}
-        Estimate the shift of each image against the DEM: warn of one, or correct it.
+        Estimate the shift of each image against the DEM: warn of one, or correct the image's
+        timing by it, where that is known less well than the DEM's position.
     tiling : Tiling, optional
         Size and overlap in cells of the result, multiples of `factor`, of the tiles that are
         solved one by one and blended. Up to 400 cells a side are one tile by default.
@@ -336,7 +337,7 @@ def _place(
             elif large:
                 _warn(
                     f"image {number} lies beside its simulation ({shift}): align the DEM, or pass "
-                    "coregister='correct'"
+                    "coregister='correct' if it is the image that is off"
                 )
         placed.append(near)
     return placed, shifts
