@@ -75,7 +75,7 @@ class RefineSettings(DemSettings):
         Seed of the draws that give the standard deviation.
     """
 
-    images: Annotated[tuple[str, ...], LOCATION, argument("IMAGE…")]
+    images: Annotated[tuple[str, ...], LOCATION, argument("IMAGE")]
     like: Annotated[str | None, LOCATION, option(RADAR, metavar="FILE")] = None
     calibration: Annotated[Calibration | None, option(RADAR)] = None
     polarisation: Annotated[str | None, option(RADAR, metavar="NAME")] = None

@@ -89,7 +89,7 @@ class RefinementSettings:
     Parameters
     ----------
     error : float
-        Error of the coarse DEM's cells, in metres.
+        Error of the coarse DEM's cells, in metres, as expected: its size is estimated from here.
     error_length : float, optional
         Its correlation length in metres: the error is white noise smoothed by a Gaussian of this
         standard deviation. 1.5 coarse cells by default.
