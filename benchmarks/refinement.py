@@ -238,6 +238,8 @@ def figures_of(results: dict[tuple[str, str], Result]) -> dict[str, float]:
             if case in found:
                 harm = found[case]["rmse"] / found[case]["best_baseline"] - 1.0
                 figures[f"terrain.harm.{case}.{place}"] = harm
+                for what in ("rmse", "best_baseline"):
+                    figures[f"terrain.{place}.{case}.{what}"] = found[case][what]
                 coverage.setdefault(case, []).append(found[case]["coverage_80"])
     for name, values in cuts.items():
         figures[f"terrain.median.{name}"] = median(values)
