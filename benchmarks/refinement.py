@@ -41,7 +41,8 @@ from benchmarks.synthetic.scattering_ground import COARSER, Ground, block_sums, 
 from sarheight.dem import reproject
 from sarheight.terrain import RefinementSettings, back_project
 from sarheight.terrain.inversion import PassModel
-from sarheight.terrain.refinement import refine, solve, unknowns_of
+from sarheight.terrain.posterior import solve, unknowns_of
+from sarheight.terrain.refinement import refine
 
 if TYPE_CHECKING:
     import xarray as xr
