@@ -84,7 +84,7 @@ class RefineSettings(DemSettings):
     error: Annotated[float, option(METHOD, metavar="METRES")] = 4.5
     error_length: Annotated[float | None, option(METHOD, metavar="METRES")] = None
     coregister: Annotated[Literal["report", "correct", "none"], option(METHOD)] = "report"
-    iterations: Annotated[int, option(METHOD, min=1)] = 4
+    iterations: Annotated[int, option(METHOD, min=1)] = 6
     seed: Annotated[int, option(METHOD)] = 0
 
 
@@ -100,7 +100,7 @@ def refine(settings: RefineSettings, result: FileOutput, running: RunningSetting
 
     ```
     sarheight refine ascending.nc descending.nc --dem glo90.tif --vertical EGM2008 -o heights.nc
-    sarheight refine S1A_IW_GRDH_….SAFE.zip --dem glo90.tif --error 3 -o heights.tif
+    sarheight refine S1A_….zip --dem glo90.tif --vertical EGM2008 --error 3 -o heights.tif
     ```
     """
     settings.require_files()

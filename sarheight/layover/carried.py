@@ -63,7 +63,9 @@ if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
 
     from sarheight.dem.checked import CheckedDem
+    from sarheight.grid import RadarGrid
     from sarheight.layover.tiles import Support
+    from sarheight.orbit import Orbit
 
 Result = TypeVar("Result")
 
@@ -80,10 +82,10 @@ TRACK_VARIABLES = (
 REFERENCE_SPARE = 0.05
 """Part of the samples of an image by which the reference pass may reach beyond either side."""
 REFERENCE_MARGIN = 16
-"""Lines and samples of the reference pass around those that the DEM contributes to."""
+"""Lines and samples that are kept around those that the DEM contributes to."""
 SAMPLED_PLACES = (0.0, 0.5, 1.0)
 """Fractions of the rows and columns of a DEM at which baselines are measured."""
-CHECKED_CELLS = 512
+CHECKED_CELLS = 256
 """Rows and columns of the part of a DEM, that of the largest relief, in which masks are checked."""
 
 
@@ -179,17 +181,30 @@ class TrackPlan:
         GeometryError
             If DEM and image do not overlap.
         """
-        radar = radar_model(scene.grid, scene.orbit)
-        shape = scene.grid.lines, scene.grid.samples
-        planner = TilePlanner.over(
-            self.plan.ground, (radar,), (shape,), self.plan.scale, self.dem.heights
+        planner, radar = self._over(scene.grid, scene.orbit)
+        bounds = planner.bounds[0].reshape(-1, 4)
+        require_overlap(self.dem.grid, scene.grid, radar, bounds)
+        # What is tabulated for each sample is small where only the part over the DEM is kept.
+        bounds = bounds[np.isfinite(bounds).all(axis=1) & (bounds[:, 2] <= bounds[:, 3])]
+        part = tuple(
+            slice(
+                max(math.floor(bounds[:, 2 * axis].min()) - REFERENCE_MARGIN, 0),
+                min(math.ceil(bounds[:, 2 * axis + 1].max()) + REFERENCE_MARGIN, size),
+            )
+            for axis, size in enumerate(scene.grid.shape)
         )
-        require_overlap(self.dem.grid, scene.grid, radar, planner.bounds[0].reshape(-1, 4))
-        areas = pixel_areas(scene.grid, radar, scene.calibration)
-        profiles = self.plan.passes[0].profiles
-        return DatePass(
-            scene.image.data, PassPlan(scene.grid, radar, profiles, areas, areas), planner
-        )
+        grid = scene.grid.crop(*part)
+        planner, radar = self._over(grid, scene.orbit)
+        areas = pixel_areas(grid, radar, scene.calibration)
+        plan = PassPlan(grid, radar, self.plan.passes[0].profiles, areas, areas)
+        return DatePass(scene.image.data[..., part[0], part[1]], plan, planner)
+
+    def _over(self, grid: RadarGrid, orbit: Orbit) -> tuple[TilePlanner, RadarModel]:
+        """Find the pixels that each part of the DEM can illuminate."""
+        radar, scale = radar_model(grid, orbit), self.plan.scale
+        shape = grid.lines, grid.samples
+        planner = TilePlanner.over(self.plan.ground, (radar,), (shape,), scale, self.dem.heights)
+        return planner, radar
 
     def geometry(self, tile: Tile) -> TileGeometry:
         """Find what all dates have in common over a tile."""
@@ -235,22 +250,28 @@ class TrackPlan:
         # Under a law of gamma0 = 1 the weights W are projected areas in square metres.
         operator = illuminate(view, ConstantGamma(1.0), geometry.illuminated)
         simulated = operator.simulate()
-        mask_missing(image, simulated)
-        channels = np.empty((*simulated.shape, image.shape[0] + 1), np.float32)
+        # Where no pixel is missing, the weights sum up to the projected area within the image.
+        complete = bool(np.isfinite(image.sum()))
+        if not complete:
+            mask_missing(image, simulated)
+        count = image.shape[0] + (0 if complete else 1)
+        channels = np.empty((*simulated.shape, count), np.float32)
         taps = scale.image_taps(self.method.blur, 0)
         areas = window_areas(date.plan.measured, pixels)
         divide_by_simulation(
             image, areas.lines, areas.areas, simulated, *(taps or NO_BLUR), channels
         )
         del simulated
-        sums = sum_facets(operator.adjoint(channels).linear, scale.facets)
+        found = operator.adjoint(channels)
+        sums = sum_facets(found.linear, scale.facets)
+        shown = sum_facets(found.area, scale.facets) if complete else sums[-1]
         first, left = tile.core[0] - tile.window[0], tile.core[2] - tile.window[2]
         rows = slice(first, first + tile.core[1] - tile.core[0])
         columns = slice(left, left + tile.core[3] - tile.core[2])
-        gamma, area = sums[:-1, rows, columns].copy(), sums[-1, rows, columns]
-        shown = (area >= self.smallest_area) & (area > 0.0)
-        np.divide(gamma, area, out=gamma, where=shown)
-        gamma[:, ~shown] = np.nan
+        gamma, area = sums[: image.shape[0], rows, columns].copy(), shown[rows, columns]
+        large = (area >= self.smallest_area) & (area > 0.0)
+        np.divide(gamma, area, out=gamma, where=large)
+        gamma[:, ~large] = np.nan
         return gamma
 
     # How far a date is from the reference pass, and what that changes.
@@ -277,7 +298,7 @@ class TrackPlan:
     def changed_cells(self, date: DatePass) -> float:
         """Fraction of cells whose illumination differs from that of the reference pass.
 
-        It is measured where the relief is largest, over some 500 x 500 cells: what is carried is
+        It is measured where the relief is largest, over 256 x 256 cells: what is carried is
         computed again there.
         """
         tile = self._roughest_tile()

@@ -62,8 +62,13 @@ RELIEF_GROWTH = 1.25
 development."""
 LEAST_RELIEF = 0.05
 """Nowhere is the variance of relief within cells below this part of its mean."""
-CORRELATED = 4.0
+CORRELATED = 2.5
 """Pixels whose misfit is one: errors of the model reach over two pixels each way."""
+SCALED_AFTER = (0, 2)
+"""Linearisations after which the size of the coarse DEM's error is estimated."""
+WORTH, LARGEST_SCALE = 0.05, 2.0
+"""The size of the error that the settings state counts as much as this part of all coefficients,
+and changes at most by this factor at a time."""
 FITTED_LAWS = 4
 """Rounds in which the mean law is fitted; the first finds its level."""
 SMALLEST_SIDE = 12
@@ -120,8 +125,8 @@ class RefinementSettings:
     slope: float = 0.3
     curvature: float = 0.1
     misfit: float = 0.1
-    iterations: int = 4
-    steps: int = 20
+    iterations: int = 6
+    steps: int = 12
     samples: int = 4
 
     def __post_init__(self) -> None:
@@ -287,8 +292,8 @@ def _tiling_of(dem: xr.DataArray, factor: int, tiling: Tiling | None) -> Tiling:
         raise DemError(msg)
     if tiling is None:
         longest = factor * max(dem.shape)
-        # 288 cells of 30 m hold a few dozens of patches and all but the largest folds.
-        size, overlap = (longest, 0) if longest <= SINGLE else (288, 48)
+        # 384 cells of 30 m hold a few dozens of patches and all but the largest folds.
+        size, overlap = (longest, 0) if longest <= SINGLE else (384, 48)
         tiling = Tiling(-(-size // factor) * factor, -(-overlap // factor) * factor)
     if tiling.size % factor or tiling.overlap % factor or tiling.size < SMALLEST_SIDE * factor:
         msg = (
@@ -546,9 +551,10 @@ class Solution:
     variances: list[float]  # of what they do not explain
 
 
-SIGMA_INFLATION = 2.5
-"""Factor of the linearised standard deviation: what the model leaves out (edges of patches, bright
-points, curvature) errs as well. Chosen at the places for development."""
+SIGMA_INFLATION, PRIOR_INFLATION = 3.3, 1.4
+"""Factors of the linearised standard deviation, and of the prior one that bounds it. What the model
+leaves out (edges of patches, bright points, curvature) errs as well, and draws that are solved in
+few steps are too small. Chosen at the places for development, for intervals of 80 %."""
 
 
 def solve(
@@ -558,6 +564,7 @@ def solve(
     settings: RefinementSettings,
     *,
     seed: int | Sequence[int] = 0,
+    known: Sequence[Floats] | None = None,
     watch: Callable[[Floats], None] | None = None,
 ) -> Solution:
     """Solve a tile.
@@ -574,19 +581,23 @@ def solve(
         Effort, and the least misfit.
     seed : int or sequence of int
         Of the draws.
+    known : sequence of array of float32, shape (rows - 1, columns - 1), optional
+        True ln(gamma0) of the facets in each pass: only heights are estimated.
     watch : callable, optional
         Called with the heights after each linearisation.
     """
     random = np.random.default_rng(seed)
-    prior = _spread(
-        [random.standard_normal(unknowns.size, dtype=np.float32) for _ in range(8)], unknowns
-    )
     if not models:
-        return Solution(baseline.copy(), prior, [], [])
-    vector = _mean_law(models, baseline, unknowns)
-    states = _linearise(models, baseline, unknowns, vector)
+        return Solution(baseline.copy(), _prior_spread(unknowns, random), [], [])
+    if known is None:
+        vector = _mean_law(models, baseline, unknowns)
+    else:
+        unknowns = replace(unknowns, laws=[_nothing(known[0].shape)])
+        vector = np.zeros(unknowns.size, dtype=np.float32)
+    simulate = _Simulation(models, baseline, unknowns, known)
+    states = simulate(vector)
     variances = [_residual_variance(each, settings.misfit) for each in states]
-    for _ in range(settings.iterations):
+    for iteration in range(settings.iterations):
         problem = LinearProblem(unknowns, states, _weights(states, variances))
         inverse = problem.preconditioner(random).apply
         images = [
@@ -598,11 +609,14 @@ def solve(
         found = conjugate_gradients(
             problem.normal, problem.adjoint(images), vector, inverse, settings.steps
         )
-        vector, states = _step(models, baseline, unknowns, variances, (vector, states), found)
+        vector, states = _step(simulate, variances, (vector, states), found)
         variances = [_residual_variance(each, settings.misfit) for each in states]
+        if iteration in SCALED_AFTER:
+            draw = _draw(problem, inverse, settings.steps, random)
+            vector = _scale_error(unknowns, vector, draw)
         if watch is not None:
             watch(baseline + unknowns.apply(vector)[0])
-    sigma = prior
+    sigma = prior = np.float32(PRIOR_INFLATION) * _prior_spread(unknowns, random)
     if settings.samples:
         problem = LinearProblem(unknowns, states, _weights(states, variances))
         inverse = problem.preconditioner(random).apply
@@ -611,18 +625,32 @@ def solve(
     return Solution(baseline + unknowns.apply(vector)[0], sigma, states, variances)
 
 
-def _linearise(
-    models: Sequence[PassModel], baseline: Floats, unknowns: Unknowns, vector: Floats
-) -> list[PassState]:
-    """Simulate all passes."""
-    departure, laws = unknowns.apply(vector)
-    return [linearise(model, baseline + departure, law_of(laws)) for model in models]
+def _nothing(shape: tuple[int, ...]) -> GaussianField:
+    """Return a field that is all but 0."""
+    return GaussianField([1e-4], [np.ones((shape[0], shape[1]))])
+
+
+@dataclass(frozen=True, eq=False)
+class _Simulation:
+    """Simulates all passes, and takes their derivatives."""
+
+    models: Sequence[PassModel]
+    baseline: Floats
+    unknowns: Unknowns
+    known: Sequence[Floats] | None  # ln(gamma0) of the facets, beside the laws
+
+    def __call__(self, vector: Floats) -> list[PassState]:
+        """Linearise about some coefficients."""
+        departure, laws = self.unknowns.apply(vector)
+        heights = self.baseline + departure
+        if self.known is None:
+            return [linearise(model, heights, law_of(laws)) for model in self.models]
+        pairs = zip(self.models, self.known, strict=True)
+        return [linearise(model, heights, law_of([each + laws[0]])) for model, each in pairs]
 
 
 def _step(
-    models: Sequence[PassModel],
-    baseline: Floats,
-    unknowns: Unknowns,
+    simulate: _Simulation,
     variances: list[float],
     before: tuple[Floats, list[PassState]],
     target: Floats,
@@ -633,7 +661,7 @@ def _step(
     limit = _misfit(vector, states, variances, sizes)
     for part in (1.0, 0.5, 0.25):
         trial = vector + np.float32(part) * (target - vector)
-        found = _linearise(models, baseline, unknowns, trial)
+        found = simulate(trial)
         if _misfit(trial, found, variances, sizes) <= limit:
             return trial, found
     return before
@@ -672,6 +700,30 @@ def _weights(states: list[PassState], variances: list[float]) -> list[Floats]:
         weight = np.where(state.counts, weight / (CORRELATED * variance), 0.0)
         weights.append(weight.astype(np.float32))
     return weights
+
+
+def _prior_spread(unknowns: Unknowns, random: np.random.Generator) -> Floats:
+    """Return the standard deviation of heights before any image."""
+    draws = [random.standard_normal(unknowns.size, dtype=np.float32) for _ in range(8)]
+    return _spread(draws, unknowns)
+
+
+def _scale_error(unknowns: Unknowns, vector: Floats, draw: Floats) -> Floats:
+    """Estimate the size of the coarse DEM's error; return the coefficients for the new size.
+
+    MacKay's update: the variance is the sum of the squared coefficients over the number of those
+    that the images determine, which is that of all less the posterior variances.
+    """
+    field = unknowns.heights.error
+    mean, spread = unknowns.split(vector)[0], unknowns.split(draw)[0]
+    determined = max(mean.size - float(np.sum(np.square(spread))), 0.0)
+    worth = WORTH * mean.size
+    scale = math.sqrt((float(np.sum(np.square(mean))) + worth) / (determined + worth))
+    scale = min(max(scale, 1.0 / LARGEST_SCALE), LARGEST_SCALE)
+    field.update([scale * each for each in field.deviations])
+    result = vector.copy()
+    result[: mean.size] /= np.float32(scale)
+    return result
 
 
 def _draw(

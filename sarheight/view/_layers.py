@@ -19,7 +19,7 @@ from rasterio.windows import Window
 from sarheight._runtime import nodata_value
 from sarheight.output import open_result
 from sarheight.output.files import RasterBand, raster_bands
-from sarheight.plot.classes import SPARE_COLOURS, count_classes, flag_colours
+from sarheight.plot.maps import SPARE_COLOURS, count_classes, flag_colours
 
 if TYPE_CHECKING:
     import os

@@ -119,6 +119,17 @@ def test_one_pass_is_no_worse_than_the_baseline(
     assert rms((found["height"] - truth).isel(INSIDE)) < 1.02 * before
 
 
+def test_a_coarse_dem_without_error_is_left_as_good_as_it_is(
+    passes: list[Scene], truth: xr.DataArray
+) -> None:
+    """The error of 4 m that the settings state is found not to be there."""
+    exact = coarsen(truth, 90.0, units="crs")
+    settings = RefinementSettings(error=4.0, samples=0)
+    found = refine(passes, exact, settings=settings, coregister="none")
+    before = rms((found["baseline"] - truth).isel(INSIDE))
+    assert rms((found["height"] - truth).isel(INSIDE)) < 1.02 * before
+
+
 def test_tiles_and_parts_give_the_same_heights(
     passes: list[Scene], coarse: xr.DataArray, refined: xr.Dataset
 ) -> None:
