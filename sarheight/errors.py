@@ -6,6 +6,7 @@ was expected, and what to do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 __all__ = [
@@ -35,6 +36,9 @@ __all__ = [
 ]
 
 
+CONTROL = re.compile(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029]+\s*")
+
+
 class SarheightError(Exception):
     """Base of the errors below.
 
@@ -60,8 +64,10 @@ class SarheightError(Exception):
         options: Mapping[str, str | float | tuple[str, ...] | None] | None = None,
         file_advice: str = "",
     ) -> None:
-        super().__init__(f"{found}; {advice}" if advice else found)
-        self.found = found
+        # Names within files may hold line breaks and terminal sequences: messages have one line.
+        message = f"{found}; {advice}" if advice else found
+        super().__init__(CONTROL.sub(" ", message))
+        self.found = CONTROL.sub(" ", found)
         self.options = dict(options or {})
         self.file_advice = file_advice
 

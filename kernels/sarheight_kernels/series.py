@@ -76,8 +76,9 @@ def divide_by_simulation(
         Simulated RCS; 0 where a polarisation has no data.
     down, across : array, shape (2 n + 1,), (2 m + 1,)
         Kernel in lines and samples.
-    channels : array, shape (lines, samples, polarisations + 1)
-        Receives the ratios Q, and 1 where there is data; 0 where there is none.
+    channels : array, shape (lines, samples, polarisations) or (lines, samples, polarisations + 1)
+        Receives the ratios Q and, if there is room for it, 1 where there is data; 0 where there is
+        none.
 
     References
     ----------
@@ -106,7 +107,8 @@ def divide_by_simulation(
                 factor = np.float32(area[j]) / (expected[j] if valid else ONE)
                 for p in range(polarisations):
                     channels[line, j, p] = factor * smooth[p, j] if valid else ZERO
-                channels[line, j, polarisations] = ONE if valid else ZERO
+                if channels.shape[2] > polarisations:
+                    channels[line, j, polarisations] = ONE if valid else ZERO
 
 
 # Multi-temporal filtering.

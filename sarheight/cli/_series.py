@@ -129,8 +129,8 @@ def series(
     ```
     sarheight series track/*.zip --dem auto --orbit auto -o stack.zarr
     sarheight series track/*.zip -o stack.zarr
-    sarheight series track/*.zip --dem dem.tif --mgrs 32TPT --resolution 20 -o stack.zarr
-    sarheight series a.nc b.nc c.nc --dem dem.tif --vertical EGM2008 -o stack.zarr
+    sarheight series track/*.zip --dem auto --mgrs 32TPT --resolution 20 -o stack.zarr
+    sarheight series a.nc b.nc c.nc --dem glo30.tif --vertical EGM2008 -o stack.zarr
     ```
 
     Parameters

@@ -85,7 +85,7 @@ REFERENCE_MARGIN = 16
 """Lines and samples that are kept around those that the DEM contributes to."""
 SAMPLED_PLACES = (0.0, 0.5, 1.0)
 """Fractions of the rows and columns of a DEM at which baselines are measured."""
-CHECKED_CELLS = 512
+CHECKED_CELLS = 256
 """Rows and columns of the part of a DEM, that of the largest relief, in which masks are checked."""
 
 
@@ -250,22 +250,28 @@ class TrackPlan:
         # Under a law of gamma0 = 1 the weights W are projected areas in square metres.
         operator = illuminate(view, ConstantGamma(1.0), geometry.illuminated)
         simulated = operator.simulate()
-        mask_missing(image, simulated)
-        channels = np.empty((*simulated.shape, image.shape[0] + 1), np.float32)
+        # Where no pixel is missing, the weights sum up to the projected area within the image.
+        complete = bool(np.isfinite(image.sum()))
+        if not complete:
+            mask_missing(image, simulated)
+        count = image.shape[0] + (0 if complete else 1)
+        channels = np.empty((*simulated.shape, count), np.float32)
         taps = scale.image_taps(self.method.blur, 0)
         areas = window_areas(date.plan.measured, pixels)
         divide_by_simulation(
             image, areas.lines, areas.areas, simulated, *(taps or NO_BLUR), channels
         )
         del simulated
-        sums = sum_facets(operator.adjoint(channels).linear, scale.facets)
+        found = operator.adjoint(channels)
+        sums = sum_facets(found.linear, scale.facets)
+        shown = sum_facets(found.area, scale.facets) if complete else sums[-1]
         first, left = tile.core[0] - tile.window[0], tile.core[2] - tile.window[2]
         rows = slice(first, first + tile.core[1] - tile.core[0])
         columns = slice(left, left + tile.core[3] - tile.core[2])
-        gamma, area = sums[:-1, rows, columns].copy(), sums[-1, rows, columns]
-        shown = (area >= self.smallest_area) & (area > 0.0)
-        np.divide(gamma, area, out=gamma, where=shown)
-        gamma[:, ~shown] = np.nan
+        gamma, area = sums[: image.shape[0], rows, columns].copy(), shown[rows, columns]
+        large = (area >= self.smallest_area) & (area > 0.0)
+        np.divide(gamma, area, out=gamma, where=large)
+        gamma[:, ~large] = np.nan
         return gamma
 
     # How far a date is from the reference pass, and what that changes.
@@ -292,7 +298,7 @@ class TrackPlan:
     def changed_cells(self, date: DatePass) -> float:
         """Fraction of cells whose illumination differs from that of the reference pass.
 
-        It is measured where the relief is largest, over some 500 x 500 cells: what is carried is
+        It is measured where the relief is largest, over 256 x 256 cells: what is carried is
         computed again there.
         """
         tile = self._roughest_tile()

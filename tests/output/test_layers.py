@@ -223,6 +223,7 @@ def test_qgis_opens_layers_with_their_names_and_nodata_values(tmp_path: Path) ->
                 str(provider.sourceNoDataValue(1)),
             ]
         print(json.dumps(found))
+        del provider, layer  # before QGIS is gone, which would take the process with it
         application.exitQgis()
     """
     done = subprocess.run(
