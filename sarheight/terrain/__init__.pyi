@@ -13,8 +13,9 @@ from .elevations import (
 from .heights import estimate_heights, height_interval
 from .networks import ASKUNet, HeightEstimate, HeightEstimator
 from .patches import TerrainPatches
+from .posterior import RefinementSettings
 from .predict import predict_heights
-from .refinement import RefinementSettings, refine
+from .refinement import refine
 from .scenes import (
     SceneConfiguration,
     SceneSettings,
