@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import dask
+import numba
 import numpy as np
 import pytest
 
@@ -242,6 +245,34 @@ def test_tiles_and_lazy_images_are_as_the_whole(dem: xr.DataArray, dates: list[S
         found = parts.reconstruct(parts.geometry(part), parts.date(lazy))
         first, end, left, right = part.core
         np.testing.assert_allclose(found, expected[:, first:end, left:right], rtol=1e-4)
+
+
+def test_threads_and_schedulers_do_not_change_a_bit(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path
+) -> None:
+    threads = numba.get_num_threads()
+    found = []
+    try:
+        for count, scheduler in ((1, "synchronous"), (threads, "threads")):
+            numba.set_num_threads(count)
+            path = tmp_path / f"{scheduler}.zarr"
+            with dask.config.set(scheduler=scheduler):
+                series.build_stack(dates[:2], dem, path, coregistration="none")
+            found.append(series.open_stack(path, chunks=None))
+    finally:
+        numba.set_num_threads(threads)
+    for name in ("gamma0", "gamma0_filtered", "gamma0_mean", "gamma0_spread"):
+        np.testing.assert_array_equal(found[0][name], found[1][name])
+
+
+def test_tasks_can_be_sent_to_workers(dem: xr.DataArray, dates: list[Scene]) -> None:
+    plan = TrackPlan.over(
+        reference_scene(dates[0], dem), dem, RTC(), smallest_area=0.03, memory_limit=np.inf
+    )
+    (tile,) = plan.tiles(1, 512)
+    whole = plan, plan.geometry(tile), plan.date(dates[1])
+    sent = pickle.loads(pickle.dumps(whole))  # noqa: S301
+    np.testing.assert_array_equal(whole[0].reconstruct(*whole[1:]), sent[0].reconstruct(*sent[1:]))
 
 
 def test_an_interrupted_run_resumes(
