@@ -146,7 +146,7 @@ def harm(scored: dict[str, Any]) -> float:
 def figures_of(found: dict[str, Any]) -> dict[str, Value]:
     """Collect the figures."""
     figures: dict[str, Value] = {}
-    names = sorted({name for by_case in found.values() for name in by_case["cases"]})
+    names = sorted(set.intersection(*(set(by_case["cases"]) for by_case in found.values())))
     for name in names:
         values, held = [], []
         for place, by_case in found.items():
@@ -164,8 +164,9 @@ def figures_of(found: dict[str, Any]) -> dict[str, Value]:
         figures[f"terrain.coverage_80.{name}.max"] = max(held)
     for density in DENSITIES:
         for place, by_case in found.items():
-            key = f"terrain.{place}.several.kriged_{density}.rmse"
-            figures[key] = by_case["densities"][str(density)]
+            if "densities" in by_case:
+                key = f"terrain.{place}.several.kriged_{density}.rmse"
+                figures[key] = by_case["densities"][str(density)]
     return figures
 
 
