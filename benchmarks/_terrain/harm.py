@@ -153,19 +153,19 @@ def figures_of(found: dict[str, Any]) -> dict[str, Value]:
             scored = by_case["cases"][name]
             values.append(harm(scored))
             held.append(scored["network"]["coverage_80"])
-            figures[f"terrain.harm.{name}.{place}"] = values[-1]
+            figures[f"terrain.predict.harm.{name}.{place}"] = values[-1]
             for row, each in scored.items():
                 for key in ("rmse", "rmse_layover", "slope_rmse"):
-                    figures[f"terrain.{place}.{name}.{row}.{key}"] = each[key]
-        figures[f"terrain.harm.{name}.max"] = max(values)
-        figures[f"terrain.harm.{name}.median"] = median(values)
-        figures[f"terrain.coverage_80.{name}"] = fmean(held)
-        figures[f"terrain.coverage_80.{name}.min"] = min(held)
-        figures[f"terrain.coverage_80.{name}.max"] = max(held)
+                    figures[f"terrain.predict.{place}.{name}.{row}.{key}"] = each[key]
+        figures[f"terrain.predict.harm.{name}.max"] = max(values)
+        figures[f"terrain.predict.harm.{name}.median"] = median(values)
+        figures[f"terrain.predict.coverage_80.{name}"] = fmean(held)
+        figures[f"terrain.predict.coverage_80.{name}.min"] = min(held)
+        figures[f"terrain.predict.coverage_80.{name}.max"] = max(held)
     for density in DENSITIES:
         for place, by_case in found.items():
             if "densities" in by_case:
-                key = f"terrain.{place}.several.kriged_{density}.rmse"
+                key = f"terrain.predict.{place}.several.kriged_{density}.rmse"
                 figures[key] = by_case["densities"][str(density)]
     return figures
 
