@@ -338,7 +338,7 @@ def ship(folder: Path) -> None:
             "split": "training and validation by bands across each region",
         },
         "training": {**described["card"]["training"], "machine": machine()},
-        "figures": "python -m benchmarks._terrain.harm: terrain.predict.harm.* and terrain.predict.coverage_80.*",
+        "figures": "python -m benchmarks._terrain.harm: terrain.predict.*",
         "limits": list(LIMITS),
     }
     estimator = HeightEstimator.from_pretrained(folder)
