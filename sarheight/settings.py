@@ -335,6 +335,9 @@ class ReconstructSettings(DemSettings):
     burst : int, optional
         Only this burst, counted from 0, of one swath of a Sentinel-1 SLC. Of a product on a server
         only its lines are read.
+    etad : pathlib.Path, optional
+        ETAD product (SAFE folder or NetCDF file) whose timing corrections are added to a product of
+        Sentinel-1: atmosphere, tides, and what the processor neglects.
     multilook : tuple of int, optional
         Pixels to average into one, along azimuth and range.
     spacing : float, optional
@@ -382,6 +385,7 @@ class ReconstructSettings(DemSettings):
     bounds: Annotated[Edges | None, option(RADAR, metavar="WEST SOUTH EAST NORTH")] = None
     swaths: Annotated[Names, option(RADAR, metavar="IW1,IW2", parser=_upper_names)] = ()
     burst: Annotated[int | None, option(RADAR, min=0)] = None
+    etad: Annotated[Path | None, option(RADAR, metavar="FILE")] = None
     multilook: Multilook = None
     spacing: Annotated[float | None, option(RADAR, metavar="METRES", min=1.0)] = None
     noise_removal: Annotated[bool, option(RADAR, "--noise-removal/--no-noise-removal")] = True
@@ -466,7 +470,15 @@ class ReconstructionOutput(ResultOutput):
         numbers, in half the space.
     profile : {"ceos-nrb"}, optional
         Add layers and fields of CEOS Analysis Ready Data, Normalised Radar Backscatter: data mask,
-        ratio of σ⁰ to γ⁰, acquisition number and heights. Not all of its requirements are met.
+        ratio of σ⁰ to γ⁰, acquisition number, noise power and heights. The documentation says which
+        of its requirements are met.
+    source_url : str, optional
+        With `--profile`: URL from which the source product can be retrieved. Default: that of the
+        image, if it is one.
+    facility : str, optional
+        With `--profile`: who makes the result.
+    location : str, optional
+        With `--profile`: URL from which the result can be retrieved.
     heights : bool
         Also keep the heights above the ellipsoid, as layer `dem`: `sarheight view` then needs no
         elevation model to show which places share pixels.
@@ -476,6 +488,9 @@ class ReconstructionOutput(ResultOutput):
 
     backscatter: Annotated[Literal["linear", "db", "db-int16"], option(OUTPUT)] = "linear"
     profile: Annotated[Literal["ceos-nrb"] | None, option(OUTPUT)] = None
+    source_url: Annotated[str | None, option(OUTPUT, metavar="URL")] = None
+    facility: Annotated[str | None, option(OUTPUT, metavar="NAME")] = None
+    location: Annotated[str | None, option(OUTPUT, metavar="URL")] = None
     heights: Annotated[bool, option(OUTPUT, "--heights")] = False
     quicklook: Annotated[Path | None, option(OUTPUT, metavar="PNG")] = None
 
