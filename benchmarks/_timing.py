@@ -18,9 +18,12 @@ class Sample:
     ----------
     seconds : tuple of float
         Wall-clock time of each run.
+    processor : tuple of float
+        Processor time of each run in all threads, that of the system included.
     """
 
     seconds: tuple[float, ...]
+    processor: tuple[float, ...] = ()
 
     @property
     def median(self) -> float:
@@ -34,6 +37,13 @@ class Sample:
             return 0.5 * (max(self.seconds) - min(self.seconds))
         low, _, high = statistics.quantiles(self.seconds, n=4)
         return 0.5 * (high - low)
+
+    def shared(self, threads: int) -> Sample:
+        """Return the processor time of each run, divided among threads.
+
+        It is what a run takes where nothing else uses the machine and threads share work evenly.
+        """
+        return Sample(tuple(each / threads for each in self.processor), self.processor)
 
     def per(self, count: float) -> tuple[float, float]:
         """Median and spread in nanoseconds for each of `count` things."""
@@ -55,11 +65,12 @@ def in_turn(jobs: Mapping[str, Callable[[], object]], runs: int = 5) -> dict[str
     dict
         Name to what its runs took.
     """
-    taken: dict[str, list[float]] = {name: [] for name in jobs}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in jobs}
     for round_ in range(runs + 1):
         for name, job in jobs.items():
-            begin = time.perf_counter()
+            begin = time.perf_counter(), time.process_time()
             job()
+            end = time.perf_counter(), time.process_time()
             if round_:
-                taken[name].append(time.perf_counter() - begin)
-    return {name: Sample(tuple(seconds)) for name, seconds in taken.items()}
+                taken[name].append((end[0] - begin[0], end[1] - begin[1]))
+    return {name: Sample(*zip(*pairs, strict=True)) for name, pairs in taken.items()}

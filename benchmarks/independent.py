@@ -54,7 +54,7 @@ from benchmarks._independent.observations import (
 )
 from benchmarks._independent.pictures import SHOWN, save_picture
 from benchmarks._independent.places import PLACES, places_of
-from benchmarks._independent.report import Found, Key, figures_of, markdown
+from benchmarks._independent.report import Found, Key, figures_of, markdown, oracle_figures
 from benchmarks._independent.scores import Score, areas_of, response, score
 
 if TYPE_CHECKING:
@@ -204,8 +204,8 @@ def _read(file: Path) -> dict[Key, Score]:
     return {Key(**key): Score.of_json(score_) for key, score_ in stored}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the benchmark from the command line."""
+def _parser() -> argparse.ArgumentParser:
+    """List the options."""
     parser = argparse.ArgumentParser("python -m benchmarks.independent", description=__doc__)
     parser.add_argument("--data", help="folder with the real data")
     parser.add_argument("--save", action="store_true", help="put the figures on record")
@@ -219,7 +219,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--forms", default=",".join(FORMS), help="DEMs, joined by commas")
     parser.add_argument("--laws", default=",".join(LAWS), help="joined by commas")
     parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument(
+        "--oracles", action="store_true", help="score oracles with the first seed, and save that"
+    )
     parser.add_argument("--simulate", action="store_true", help="make the images, score nothing")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmark from the command line."""
+    parser = _parser()
     chosen = parser.parse_args(arguments)
     groups = {name: [each.name for each in places_of(name)] for name in ("development", "scored")}
     places = groups.get(chosen.places) or chosen.places.split(",")
@@ -230,6 +239,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"found {', '.join(sorted(unknown))}, expected places of {', '.join(PLACES)} and "
             f"methods of {', '.join(METHODS)}"
         )
+    if chosen.oracles:
+        oracles = [name for name, each in METHODS.items() if each.role == "oracle"]
+        names = ["rtc_tv", "posterior", *oracles]
+        chosen.laws, chosen.forms, chosen.seeds = "several", "coarser", 1
     laws, forms, seeds = chosen.laws.split(","), chosen.forms.split(","), range(chosen.seeds)
     cache = chosen.cache or Path(tempfile.gettempdir()) / DEFAULT_CACHE
     if chosen.simulate:
@@ -249,6 +262,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             console.print(f"{' '.join(map(str, ground))}: done")
     text = markdown(found)
     console.print(Markdown(text))
+    if chosen.oracles:
+        record(oracle_figures(found), "python -m benchmarks.independent --oracles")
+        (RESULTS / "independent_oracles.md").write_text(text.split("### Figures")[0], "utf-8")
+        return
     if chosen.save:
         group = next((name for name, each in groups.items() if each == places), "part")
         prefix = "independent" if group == "scored" else f"independent_{group}"

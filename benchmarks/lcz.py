@@ -12,6 +12,10 @@ regions, unseen as well.
 All widths are smaller than the published ones, and epochs fewer, so that the whole table takes a
 part of an hour; `--widths`, `--epochs` and `--patches` give larger forms. A run that was
 interrupted goes on where it stopped, and further seeds are added to those that are there.
+
+``--published`` trains all forms at the published settings until validation is flat, and
+``--so2sat FOLDER`` does so on the files of So2Sat LCZ42, version 2 or 4; see
+`benchmarks._zones.published`. ``--report`` makes the table of what is finished.
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ from rich.console import Console
 
 from benchmarks._figures import Value, record
 from benchmarks._zones.fusion_report import markdown, save_figure, table
+from benchmarks._zones.published import published_figures, published_markdown, train_published
 from benchmarks.synthetic.zones import ZoneSceneSettings, write_simulated_so2sat
 from sarheight.zones import (
     ClassScores,
@@ -45,6 +50,7 @@ from sarheight.zones import (
     compare_fusion,
     fit_temperature,
     fusion_strategies,
+    so2sat_files,
     split_samples,
     train_zones,
     zone_probabilities,
@@ -276,6 +282,38 @@ def _figures(
     }
 
 
+def _published(chosen: argparse.Namespace, console: Console) -> None:
+    """Train all forms at the published settings, on simulated files or on those of So2Sat."""
+    work = chosen.work / ("so2sat" if chosen.so2sat else "published")
+    if chosen.so2sat is None:
+        files, _ = _data(chosen.work / "data", chosen.patches)
+        data: dict[str, Any] = {role: samples.load() for role, samples in files.items()}
+    else:
+        data = {role: So2SatPatches(path) for role, path in so2sat_files(chosen.so2sat).items()}
+        if "test" not in data:
+            msg = f"found no testing.h5 in '{chosen.so2sat}', expected version 2 or 4 of So2Sat"
+            raise FileNotFoundError(msg)
+    changes = {} if chosen.published_epochs is None else {"epochs": chosen.published_epochs}
+    settings = ZoneSettings(decibel=POWERS, **changes)
+    seeds = chosen.seeds
+    runs = train_published(
+        split_samples(data["training"], seed=0),
+        data["test"],
+        settings,
+        work,
+        seeds=seeds,
+        accelerator=chosen.accelerator,
+        console=console,
+        train=not chosen.report,
+    )
+    expected = seeds * len(fusion_strategies(independent=True))
+    console.print(f"{len(runs)} of {expected} runs are finished in {work}")
+    if runs and chosen.save:
+        command = f"python -m benchmarks.lcz --published --seeds {seeds} --save"
+        published_markdown(runs, expected, command)
+        record(published_figures(runs, expected), command)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train all forms and ours, test, print the tables, and put the figures on record."""
     parser = argparse.ArgumentParser("python -m benchmarks.lcz", description=__doc__)
@@ -290,9 +328,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--widths", type=int, nargs=5, default=WIDTHS, help="features of B1 to B5")
     parser.add_argument("--our-width", type=int, default=12)
     parser.add_argument("--work", type=Path, default=Path("build/lcz"))
+    parser.add_argument(
+        "--published", action="store_true", help="all forms at the published settings"
+    )
+    parser.add_argument(
+        "--so2sat", type=Path, metavar="FOLDER", help="the same on files of So2Sat LCZ42"
+    )
+    parser.add_argument("--published-epochs", type=int, help="fewer than 100, to try it out")
+    parser.add_argument("--report", action="store_true", help="train nothing; what is finished")
+    parser.add_argument("--accelerator", default="cpu", help="of --published: cpu, gpu, auto")
     chosen = parser.parse_args(arguments)
     console = Console()
-    torch.set_num_threads(1)
+    if chosen.accelerator == "cpu":
+        torch.set_num_threads(1)
+    if chosen.published or chosen.so2sat:
+        _published(chosen, console)
+        return
     more = max(chosen.more_seeds, chosen.seeds)
     files, seconds = _data(chosen.work / "data", chosen.patches)
     data = {role: samples.load(np.float32) for role, samples in files.items()}
@@ -306,6 +357,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         patience=chosen.epochs,
         batch=BATCH,
         rate=2e-3,
+        optimiser="adam",
     )
     seeds = {form.name: chosen.seeds for form in fusion_strategies()} | {"radar|optical": more}
     found = _forms(data, parts, settings, chosen.work, clock, seeds, console)

@@ -2,12 +2,14 @@
 
 Hills of 30 m cells under a radar like Sentinel-1 (an SLC of which five samples are averaged, or a
 GRDH), all threads. Jobs that are compared run in turn; times are medians, with half the distance
-between the quartiles. An iteration is one simulation with the cells' own reflectivity and one
+between the quartiles; those of simulations and reconstructions are processor times of all threads,
+divided by their number. An iteration is one simulation with the cells' own reflectivity and one
 collection of two channels; a reconstruction is one step by a given law, from DEM and image to the
-finished Dataset. Reconstructions are timed a second time in a process whose C library keeps memory
-for the next call ("kept"), as what a system takes to hand over fresh memory may differ from run to
-run by as much as all the rest. Peers are run in environments of their own on the same cells (see
-`benchmarks.peers`), and left out with a word where they cannot be installed.
+finished Dataset, and the posterior that by the default method, whose law is fitted. Reconstructions
+are timed a second time in a process whose C library keeps memory for the next call ("kept"), as
+what a system takes to hand over fresh memory may differ from run to run by as much as all the rest.
+Peers are run in environments of their own on the same cells (see `benchmarks.peers`), and left out
+with a word where they cannot be installed.
 """
 
 from __future__ import annotations
@@ -49,9 +51,11 @@ GOALS = {
     "simulate": "40 ns/cell",
     "iteration": "40 ns/cell",
     "reconstruct": "100 ns/cell",
+    "posterior": "250 ns/cell",
     "second_polarisation": "15 %",
     "mapping": "30 ns/cell",
     "reconstruct_kept": "100 ns/cell",
+    "posterior_kept": "250 ns/cell",
     "second_polarisation_kept": "15 %",
     "mapping_kept": "30 ns/cell",
     "mapping_bytes_per_weight": "12 B",
@@ -96,7 +100,8 @@ def _images(size: int) -> dict[str, Value]:
         operator.simulate(ground)
         operator.adjoint(channels)
 
-    taken = in_turn({"simulate": lambda: simulate(dem, grid, orbit), "iteration": iterate})
+    found = in_turn({"simulate": lambda: simulate(dem, grid, orbit), "iteration": iterate})
+    taken = {name: sample.shared(numba.get_num_threads()) for name, sample in found.items()}
     matrix = mapping(dem, grid, orbit).matrix
     held = matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes
     return {
@@ -189,6 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.speed", description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="of the sizes, to try it out")
     peers = parser.add_mutually_exclusive_group()
+    parser.add_argument("--only-images", action="store_true", help="time reconstructions only")
     peers.add_argument("--no-peers", action="store_true", help="leave other libraries out")
     peers.add_argument("--only-peers", action="store_true", help="time nothing but other libraries")
     parser.add_argument("--data", help="not needed here")
@@ -198,18 +204,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     large, middle, peer = (round(chosen.scale * size) for size in (LARGE, MIDDLE, PEER))
     figures: dict[str, Value] = {}
     own = ((_coordinates, large), (_images, middle), (_threads, middle), (_whole, middle))
+    own = own[1:2] if chosen.only_images else own
     for job, size in () if chosen.only_peers else own:
         with console.status(job.__name__.strip("_")):
             figures |= job(size)
-    if not chosen.no_peers:
+    if not (chosen.no_peers or chosen.only_images):
         figures |= compare(peer, console)
     console.print(_table(figures))
     if chosen.save:
+        how = " --only-images" if chosen.only_images else ""
+        how += "" if chosen.scale == 1.0 else f" --scale {chosen.scale:g}"
         record(
             {f"speed.{name}": each for name, each in figures.items()},
-            "python -m benchmarks.speed --save",
+            f"python -m benchmarks.speed{how} --save",
         )
-    if chosen.only_peers:
+    if chosen.only_peers or chosen.only_images:
         return
     path = RESULTS / "pictures" / "speed.png" if chosen.save else Path("speed.png")
     _growth(round(chosen.scale * SIZES[-1]), path, console)

@@ -6,6 +6,7 @@ was expected, and what to do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 __all__ = [
@@ -27,11 +28,15 @@ __all__ = [
     "OutputError",
     "ProductError",
     "SarheightError",
+    "SeriesError",
     "SettingsError",
     "StackError",
     "UnsafeAddressError",
     "VerticalDatumError",
 ]
+
+
+CONTROL = re.compile(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029]+\s*")
 
 
 class SarheightError(Exception):
@@ -59,8 +64,10 @@ class SarheightError(Exception):
         options: Mapping[str, str | float | tuple[str, ...] | None] | None = None,
         file_advice: str = "",
     ) -> None:
-        super().__init__(f"{found}; {advice}" if advice else found)
-        self.found = found
+        # Names within files may hold line breaks and terminal sequences: messages have one line.
+        message = f"{found}; {advice}" if advice else found
+        super().__init__(CONTROL.sub(" ", message))
+        self.found = CONTROL.sub(" ", found)
         self.options = dict(options or {})
         self.file_advice = file_advice
 
@@ -146,6 +153,10 @@ class StackError(SarheightError, ValueError):
 
     In bands, months, grid, or units.
     """
+
+
+class SeriesError(SarheightError, ValueError):
+    """Dates of a series do not belong together, or not to the stack that they are to extend."""
 
 
 class DatasetError(SarheightError, ValueError):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sarheight_kernels.orbit import zero_doppler_time
 
+from sarheight._html import card, grid_drawing
 from sarheight.ellipsoid import SPEED_OF_LIGHT, LookSide, cartesian, look_sign, points_at_ranges
 from sarheight.errors import OrbitCoverageError
 from sarheight.ground_range import (
@@ -241,6 +242,41 @@ class RadarGrid:
             ground_range=ground_range,
             looks=looks,
         )
+
+    def facts(self) -> dict[str, str]:
+        """Return the numbers that matter.
+
+        Returns
+        -------
+        dict of str
+            Texts with units, by name; empty where there is nothing to say.
+        """
+        unit = "ground range" if self.is_ground_range else "slant range"
+        first, last = (
+            np.datetime_as_string(self.epoch + np.timedelta64(round(time * 1e9), "ns"), unit="ms")
+            for time in (self.first_time, self.last_time)
+        )
+        near, far = (float(self.slant_range(0, s)) / 1000 for s in (0, self.samples - 1))
+        return {
+            "image": " ".join(filter(None, (self.mission, self.mode, self.product, self.swath))),
+            "polarisations": ", ".join(self.polarisations),
+            "time": f"{first} to {last} UTC, {self.last_time - self.first_time:.2f} s",
+            "size": f"{self.lines} lines × {self.samples} samples",
+            "spacing": f"{1000 * self.line_interval:.4g} ms × {self.sample_spacing:.4g} m, {unit}",
+            "slant range": f"{near:.1f} to {far:.1f} km, to the {self.look_side}",
+            "frequency": f"{1e-9 * SPEED_OF_LIGHT / self.wavelength:.4g} GHz",
+            "looks": f"{self.looks:.3g} (equivalent number)",
+            "bursts": str(len(self.bursts)) if self.bursts else "",
+            "Doppler": "" if self.doppler is None else "native centroid",
+        }
+
+    def _repr_html_(self) -> str:
+        """Show the sampling in a notebook."""
+        unit = "ground range" if self.is_ground_range else "slant range"
+        near, far = (float(self.slant_range(0, s)) / 1000 for s in (0, self.samples - 1))
+        times = self.first_time, self.last_time
+        drawing = grid_drawing(times, (near, far), unit, self.look_side)
+        return card("RadarGrid", self.facts(), drawing)
 
     @property
     def is_ground_range(self) -> bool:

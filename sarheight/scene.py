@@ -16,12 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight._files import parse_json, reason
+from sarheight._html import card, map_drawing
 from sarheight.doppler import DopplerLUT
 from sarheight.ellipsoid import (
     SPEED_OF_LIGHT,
+    geodetic,
     ground_distances,
     look_sign,
     points_at_ranges,
+    vertical,
 )
 from sarheight.errors import DamagedFileError
 from sarheight.grid import Burst, RadarGrid, require_positive
@@ -156,6 +159,63 @@ class Scene:
             self.grid.first_time, self.grid.last_time
         )
         self.grid.require_doppler()
+
+    def outline(self) -> NDArray[np.float64]:
+        """Return the outline of the image on the ellipsoid.
+
+        Returns
+        -------
+        array, shape (4, 2)
+            Longitude and latitude in degrees at height zero, zero Doppler, of the first line's near
+            and far end, and the last line's far and near end; NaN where a range does not reach the
+            ellipsoid.
+        """
+        orbit, side = self.orbit.with_epoch(self.grid.epoch), look_sign(self.grid.look_side)
+        corners = []
+        for line, samples in ((0, (0, -1)), (self.grid.lines - 1, (-1, 0))):
+            ranges = self.grid.slant_range(line, [s % self.grid.samples for s in samples])
+            for distance in ranges:
+                time = float(self.grid.azimuth_time(line, distance))
+                point = points_at_ranges(*orbit.state(time), distance[None], side, 0.0)[0]
+                corners.append(geodetic(point, 0.0)[::-1])
+        return np.array(corners)
+
+    def _incidences(self) -> list[float]:
+        """Return the incidence on the ellipsoid in degrees, near and far in the middle line."""
+        line = 0.5 * (self.grid.lines - 1)
+        orbit, side = self.orbit.with_epoch(self.grid.epoch), look_sign(self.grid.look_side)
+        found = []
+        for distance in self.grid.slant_range(line, [0, self.grid.samples - 1]):
+            state = orbit.state(float(self.grid.azimuth_time(line, distance)))
+            point = points_at_ranges(*state, distance[None], side, 0.0)[0]
+            cosine = vertical(*geodetic(point, 0.0)) @ (state[0] - point) / distance
+            found.append(float(np.degrees(np.arccos(cosine))))
+        return found
+
+    def _repr_html_(self) -> str:
+        """Show the footprint and the numbers that matter, in a notebook; loads nothing."""
+        outline = self.outline()
+        near_first, far_first, _, near_last = outline
+        angles = " to ".join(f"{angle:.1f}°" for angle in self._incidences())
+        values = self.image.variable._data  # noqa: SLF001  # `data` would load a lazy image
+        kind = "in memory" if isinstance(values, np.ndarray) else "read when it is needed"
+        _, velocity = self.orbit.with_epoch(self.grid.epoch).state([self.grid.first_time])
+        facts = self.grid.facts() | {
+            "incidence": f"{angles} on the ellipsoid",
+            "flight": "ascending" if velocity[0, 2] > 0.0 else "descending",
+            "spacing": f"{self.grid.line_spacing(self.orbit):.4g} m × "
+            f"{ground_sample_spacing(self.grid, self.orbit):.4g} m on the ground",
+            "calibration": f"{self.calibration}, linear power",
+            "image data": f"{self.image.dtype}, {self.image.nbytes / 1e6:.4g} MB, {kind}",
+            "orbit": self.orbit.source,
+        }
+        if not np.isfinite(outline).all():
+            return card("Scene", facts | {"incidence": ""}, "")
+        # Beside the near edge, away from the ground that is seen.
+        aside = 0.12 * (near_first - far_first)
+        flight = np.array([near_first + aside, near_last + aside])
+        look = np.array([0.5 * (near_first + near_last) + aside, outline.mean(axis=0)])
+        return card("Scene", facts, map_drawing("footprint", outline, flight, look))
 
     def _require_power(self) -> None:
         """Refuse an image in memory whose typical power overflows single precision when squared."""

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DemSettings",
     "FileOutput",
+    "MapSettings",
     "MessageSettings",
     "PassSettings",
     "ReconstructSettings",
@@ -177,7 +178,7 @@ def vertical_reference(value: str | float) -> str | float:
         return value
 
 
-def _upper_names(value: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
+def upper_names(value: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
     """Split names at commas."""
     names = value.split(",") if isinstance(value, str) else value
     return tuple(name.strip().upper() for name in names if name.strip())
@@ -299,22 +300,16 @@ class PassSettings(DemSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReconstructSettings(DemSettings):
-    """All that a reconstruction depends on.
+class MapSettings(DemSettings):
+    """Elevation model, the part of an image that is wanted, and the map grid of a result.
 
     Attributes
     ----------
-    image : str
-        Sentinel-1 GRD or SLC as the archive delivers it: SAFE folder, zip, or a URL of either
-        (https://, s3://); or a NISAR RSLC (.h5). Or an image in radar geometry, linear power:
-        written by `simulate`, or any raster without a map grid (then with `--like` and
-        `--calibration`).
     dem : tuple of str
         Elevation model: any raster that GDAL reads, repeated for each tile; or `auto`, to fetch
         Copernicus GLO-30.
     like : pathlib.Path, optional
-        A raster on a map grid, such as an earlier result: the result gets its grid. Or the
-        annotation of an image that has no sampling and orbit (XML of a GRD or SLC, plain or .xz).
+        A raster on a map grid, such as an earlier result: the result gets its grid.
     crs : str, optional
         Reference system of the result, such as `EPSG:32632`; `dem` keeps the grid of the elevation
         model. Default: the grid of a projected elevation model, and the UTM zone of one in degrees.
@@ -325,9 +320,6 @@ class ReconstructSettings(DemSettings):
         Edges of cells lie at this plus whole multiples of the resolution. Default: 0.
     mgrs : str, optional
         Tile of Sentinel-2 that the result covers, such as `32TPT`, instead of `--crs`.
-    orbit : str, optional
-        Orbit file (POEORB or RESORB, .EOF), a folder of such files, or `auto` to fetch the best.
-        Default: an orbit file beside the product, else the image's own orbit.
     bounds : tuple of float, optional
         Part to reconstruct, in degrees. Only that part of the image is read.
     swaths : tuple of str
@@ -335,6 +327,50 @@ class ReconstructSettings(DemSettings):
     burst : int, optional
         Only this burst, counted from 0, of one swath of a Sentinel-1 SLC. Of a product on a server
         only its lines are read.
+    """
+
+    dem: Annotated[Names, LOCATION, option(DEM, metavar="auto|FILE")]
+    like: Annotated[Path | None, option(RADAR)] = None
+    crs: Annotated[
+        str | None, option(GRID, metavar="dem|CRS", autocompletion=_words(OF_DEM, "EPSG:"))
+    ] = None
+    resolution: Annotated[float | None, option(GRID, metavar="SIZE")] = None
+    align: Annotated[float | None, option(GRID, metavar="OFFSET")] = None
+    mgrs: Annotated[str | None, option(GRID, metavar="TILE")] = None
+    bounds: Annotated[Edges | None, option(RADAR, metavar="WEST SOUTH EAST NORTH")] = None
+    swaths: Annotated[Names, option(RADAR, metavar="IW1,IW2", parser=upper_names)] = ()
+    burst: Annotated[int | None, option(RADAR, min=0)] = None
+
+    def __post_init__(self) -> None:
+        """Check options that exclude each other."""
+        if AUTO in self.dem and self.dem != (AUTO,):
+            msg = f"found {AUTO} beside files, expected one or the other"
+            raise typer.BadParameter(msg, param_hint="--dem")
+        if self.mgrs is not None and (self.crs is not None or self.align is not None):
+            msg = "a tile has its own reference system and edges: omit --crs and --align, or --mgrs"
+            raise typer.BadParameter(msg, param_hint="--mgrs")
+        if self.crs == OF_DEM and (self.resolution is not None or self.align is not None):
+            msg = "the grid of the elevation model is kept: omit --resolution and --align, or --crs"
+            raise typer.BadParameter(msg, param_hint="--crs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconstructSettings(MapSettings):
+    """All that a reconstruction depends on.
+
+    Attributes
+    ----------
+    image : str
+        Sentinel-1 GRD or SLC as the archive delivers it: SAFE folder, zip, or a URL of either
+        (https://, s3://); or a NISAR RSLC (.h5). Or an image in radar geometry, linear power:
+        written by `simulate`, or any raster without a map grid (then with `--like` and
+        `--calibration`).
+    like : pathlib.Path, optional
+        A raster on a map grid, such as an earlier result: the result gets its grid. Or the
+        annotation of an image that has no sampling and orbit (XML of a GRD or SLC, plain or .xz).
+    orbit : str, optional
+        Orbit file (POEORB or RESORB, .EOF), a folder of such files, or `auto` to fetch the best.
+        Default: an orbit file beside the product, else the image's own orbit.
     etad : pathlib.Path, optional
         ETAD product (SAFE folder or NetCDF file) whose timing corrections are added to a product of
         Sentinel-1: atmosphere, tides, and what the processor neglects.
@@ -371,27 +407,16 @@ class ReconstructSettings(DemSettings):
     """
 
     image: Annotated[str, LOCATION, argument("IMAGE")]
-    dem: Annotated[Names, LOCATION, option(DEM, metavar="auto|FILE")]
-    like: Annotated[Path | None, option(RADAR)] = None
     orbit: Annotated[
         str | None, LOCATION, option(RADAR, metavar="auto|FILE|FOLDER", parser=orbit_source)
     ] = None
-    crs: Annotated[
-        str | None, option(GRID, metavar="dem|CRS", autocompletion=_words(OF_DEM, "EPSG:"))
-    ] = None
-    resolution: Annotated[float | None, option(GRID, metavar="SIZE")] = None
-    align: Annotated[float | None, option(GRID, metavar="OFFSET")] = None
-    mgrs: Annotated[str | None, option(GRID, metavar="TILE")] = None
-    bounds: Annotated[Edges | None, option(RADAR, metavar="WEST SOUTH EAST NORTH")] = None
-    swaths: Annotated[Names, option(RADAR, metavar="IW1,IW2", parser=_upper_names)] = ()
-    burst: Annotated[int | None, option(RADAR, min=0)] = None
     etad: Annotated[Path | None, option(RADAR, metavar="FILE")] = None
     multilook: Multilook = None
     spacing: Annotated[float | None, option(RADAR, metavar="METRES", min=1.0)] = None
     noise_removal: Annotated[bool, option(RADAR, "--noise-removal/--no-noise-removal")] = True
     verify: Annotated[bool, option(RADAR, "--verify")] = False
     calibration: Annotated[Calibration | None, option(RADAR)] = None
-    polarisations: Annotated[Names, option(RADAR, metavar="VV,VH", parser=_upper_names)] = ()
+    polarisations: Annotated[Names, option(RADAR, metavar="VV,VH", parser=upper_names)] = ()
     coregister: Annotated[Literal["report", "correct", "none"], option(RADAR)] = "report"
     method: Annotated[Literal["posterior", "one-step", "rtc"], option(METHOD)] = "posterior"
     law: Annotated[
@@ -405,18 +430,10 @@ class ReconstructSettings(DemSettings):
 
     def __post_init__(self) -> None:
         """Check options that exclude each other."""
+        super().__post_init__()
         if self.multilook is not None and self.spacing is not None:
             msg = "pass --multilook or --spacing, not both"
             raise typer.BadParameter(msg)
-        if AUTO in self.dem and self.dem != (AUTO,):
-            msg = f"found {AUTO} beside files, expected one or the other"
-            raise typer.BadParameter(msg, param_hint="--dem")
-        if self.mgrs is not None and (self.crs is not None or self.align is not None):
-            msg = "a tile has its own reference system and edges: omit --crs and --align, or --mgrs"
-            raise typer.BadParameter(msg, param_hint="--mgrs")
-        if self.crs == OF_DEM and (self.resolution is not None or self.align is not None):
-            msg = "the grid of the elevation model is kept: omit --resolution and --align, or --crs"
-            raise typer.BadParameter(msg, param_hint="--crs")
         if self.method == "rtc" and self.law != FIT:
             msg = f"found {self.law} beside --method rtc, which takes no law: leave one of them out"
             raise typer.BadParameter(msg, param_hint="--law")

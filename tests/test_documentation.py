@@ -176,10 +176,14 @@ def run_cells(notebook: Path, **changes: object) -> dict[str, Any]:
             if isinstance(value, Figure):
                 value.savefig(io.BytesIO())
                 drawn += 1
+        # Jupyter shows the open figures of pyplot after each cell, and closes them.
+        for figure in map(plt.figure, plt.get_fignums()):
+            figure.savefig(io.BytesIO())
+            plt.close(figure)
+            drawn += 1
         if number == 0:
             assert set(changes) <= set(names)
             names.update(changes)
-    plt.close("all")
     assert drawn
     return names
 

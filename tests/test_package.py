@@ -12,6 +12,7 @@ from importlib.metadata import metadata, version
 import pytest
 
 import sarheight
+from sarheight.errors import ProductError
 
 LEARNING = ("models", "predict", "training")
 """Modules that need the extra ``learn``."""
@@ -74,3 +75,9 @@ def test_the_core_does_not_require_torch() -> None:
     required = metadata("sarheight").get_all("Requires-Dist") or []
     core = {re.match(r"[\w-]+", line)[0] for line in required if "extra ==" not in line}
     assert core.isdisjoint({"torch", "lightning", "torchmetrics"})
+
+
+def test_messages_have_one_line_whatever_a_file_names() -> None:
+    error = ProductError("found 'a\n\x06b\x1b[31m' in 'x\r\ny'", "rename it\nnow")
+    assert str(error) == "found 'a b [31m' in 'x y'; rename it now"
+    assert "\n" not in error.found

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from benchmarks.synthetic.city_images import CitySettings, simulated_city
+from benchmarks.synthetic.city_images import CitySettings, RadarSettings, simulated_city
 from sarheight.buildings import open_stack, write_stack
 from sarheight.learning import Part
 
@@ -15,10 +15,29 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-__all__ = ["Cities", "Size", "make_cities"]
+__all__ = ["DESIGN", "OUTSIDE", "Cities", "Size", "make_cities", "world_cities"]
 
 FIRST_SEED = {"training": 0, "validation": 1000, "test": 2000}
 """Seeds from which cities are counted: no city is in two parts."""
+OUTSIDE_SEED = 3000
+WIDE = CitySettings.wide()
+OUTSIDE = {
+    "supertall": CitySettings.wide(styles=("supertall",)),
+    "informal": CitySettings.wide(styles=("informal",)),
+    "steep_radar": CitySettings.wide(incidences=(21.0, 24.0)),
+    "bright_radar": CitySettings.wide(radar=RadarSettings(level=5.0), levels=0.0),
+    "far_north": CitySettings.wide(latitudes=(66.0, 70.0)),
+}
+"""Worlds that are outside the range of training in one respect each: two and a half times taller
+towers, a way of building that was never seen, a steeper incidence, a brighter radar, a lower sun.
+None of them was used to choose anything."""
+DESIGN = {
+    "taller": CitySettings.wide(styles=("taller",)),
+    "flat_radar": CitySettings.wide(incidences=(49.0, 52.0)),
+    "dark_radar": CitySettings.wide(radar=RadarSettings(level=-5.0), levels=0.0),
+}
+"""Other worlds outside the range, on which the widening of intervals was chosen."""
+DESIGN_SEED = 4000
 
 
 @dataclass(frozen=True)
@@ -31,6 +50,8 @@ class Size:
         Width and height of a city in cells of 10 m.
     training, validation, test : int
         Cities.
+    outside : int
+        Cities of each world outside the range of training.
     epochs : int
         Of each training.
     stride : int
@@ -41,23 +62,27 @@ class Size:
     training: int
     validation: int
     test: int
+    outside: int
     epochs: int
     stride: int
 
 
 @dataclass(frozen=True)
 class Cities:
-    """Cities for training, for choosing the epoch, and for the test.
+    """Cities for training, for choosing the epoch, and for the tests.
 
     Attributes
     ----------
     training, validation, test : list of xarray.Dataset
         City stacks.
+    outside : dict
+        Cities outside the range of training, by the world in `OUTSIDE`.
     """
 
     training: list[xr.Dataset]
     validation: list[xr.Dataset]
     test: list[xr.Dataset]
+    outside: dict[str, list[xr.Dataset]]
 
     @property
     def places(self) -> tuple[list[list[Part]], list[list[Part]]]:
@@ -86,13 +111,33 @@ def make_cities(size: Size, folder: Path, report: Callable[[str], None]) -> Citi
     -------
     Cities
     """
-    found: dict[str, list[xr.Dataset]] = {}
-    for part, first in FIRST_SEED.items():
-        for seed in range(first, first + getattr(size, part)):
-            path = folder / f"city_{size.cells}_{seed}.zarr"
-            if not path.exists():
-                report(f"simulate city {seed}, for {part}")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_stack(simulated_city(CitySettings(cells=size.cells), seed=seed), path)
-            found.setdefault(part, []).append(open_stack(path).load())
-    return Cities(**found)
+    found = {
+        part: world_cities(part, WIDE, first, getattr(size, part), size.cells, folder, report)
+        for part, first in FIRST_SEED.items()
+    }
+    outside = {
+        name: world_cities(name, world, OUTSIDE_SEED, size.outside, size.cells, folder, report)
+        for name, world in OUTSIDE.items()
+    }
+    return Cities(**found, outside=outside)
+
+
+def world_cities(
+    name: str,
+    world: CitySettings,
+    first: int,
+    count: int,
+    cells: int,
+    folder: Path,
+    report: Callable[[str], None],
+) -> list[xr.Dataset]:
+    """Simulate cities of a world with seeds from `first` on, or open those that are there."""
+    found = []
+    for seed in range(first, first + count):
+        path = folder / f"{name}_{cells}_{seed}.zarr"
+        if not path.exists():
+            report(f"simulate city {seed}: {name}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_stack(simulated_city(replace(world, cells=cells), seed=seed), path)
+        found.append(open_stack(path).load())
+    return found

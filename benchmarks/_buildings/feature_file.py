@@ -19,13 +19,13 @@ COLUMNS = """
 The file is an npz with `columns` (names) and `data` (a row for each place):
 
 Height            height of the building in metres, above 0
-VV_A1, VH_D2, ... backscatter in dB: polarisation (HH, HV, VV, VH), pass (A ascending, D
-                  descending), number of the orbit or of the statistic
+VV_A1, VH_D, ...  backscatter in dB: polarisation (HH, HV, VV, VH), pass (A ascending, D
+                  descending), and any suffix, such as the number of an orbit or a statistic
 U1, U2, ...       built share of circles around the place, 0 to 1 (may be missing)
 NL                light at night (may be missing where there are x and y)
 x, y              metres in a projected system (may be missing where there is NL)
 """
-RADAR = re.compile(r"(HH|HV|VV|VH)_([AD])\d+")
+RADAR = re.compile(r"(HH|HV|VV|VH)_([AD])\w*")
 OTHER = re.compile(r"U\d+|NL|x|y|Height")
 BLOCK = 500.0
 """Width of a block in metres, where there are coordinates."""
@@ -44,6 +44,8 @@ class Places:
         Metres.
     blocks : array, shape (places,)
         Numbers of the blocks.
+    keys : tuple of str
+        What names each block: its night light, or column and row of its square.
     parted_by : str
         What the blocks are made of.
     repeated : int
@@ -54,6 +56,7 @@ class Places:
     values: NDArray[np.float64]
     heights: NDArray[np.float64]
     blocks: NDArray[np.int64]
+    keys: tuple[str, ...]
     parted_by: str
     repeated: int
 
@@ -85,8 +88,22 @@ def read_places(path: Path) -> Places:
     radar = [name for name in columns if RADAR.fullmatch(name)]
     strange = [name for name in columns if not RADAR.fullmatch(name) and not OTHER.fullmatch(name)]
     located = "NL" in columns or {"x", "y"} <= set(columns)
-    if strange or not radar or "Height" not in columns or not located:
-        msg = f"found the columns {', '.join(columns)} in '{path}', expected: {COLUMNS}"
+    missing = [
+        text
+        for text, is_there in (
+            ("Height", "Height" in columns),
+            ("backscatter, such as VV_A1 or VH_D", bool(radar)),
+            ("NL, or x and y", located),
+        )
+        if not is_there
+    ]
+    if strange or missing:
+        parts = [f"no {' and no '.join(missing)}"] if missing else []
+        parts += [f"the unknown {', '.join(strange)}"] if strange else []
+        msg = (
+            f"found {' and '.join(parts)} among the columns {', '.join(columns)} of '{path}', "
+            f"expected: {COLUMNS}"
+        )
         raise ValueError(msg)
     table = np.stack(list(columns.values()), axis=1)
     if not np.isfinite(table).all() or not (columns["Height"] > 0.0).all():
@@ -101,10 +118,12 @@ def read_places(path: Path) -> Places:
     chosen = {name: values[kept] for name, values in columns.items()}
     if {"x", "y"} <= set(chosen):
         squares = np.floor(np.stack([chosen["x"], chosen["y"]], axis=1) / BLOCK)
-        _, blocks = np.unique(squares, axis=0, return_inverse=True)
+        found, blocks = np.unique(squares, axis=0, return_inverse=True)
+        keys = tuple(f"{column:.0f} {row:.0f}" for column, row in found)
         parted_by = f"squares of {BLOCK:g} m"
     else:
-        _, blocks = np.unique(chosen["NL"], return_inverse=True)
+        lights, blocks = np.unique(chosen["NL"], return_inverse=True)
+        keys = tuple(f"{light:.6g}" for light in lights)
         parted_by = "cells of the light at night"
     features = _features({n: v for n, v in chosen.items() if n not in {"Height", "x", "y"}})
     return Places(
@@ -112,6 +131,7 @@ def read_places(path: Path) -> Places:
         np.stack(list(features.values()), axis=1),
         chosen["Height"],
         blocks.ravel().astype(np.int64),
+        keys,
         parted_by,
         len(table) - len(kept),
     )

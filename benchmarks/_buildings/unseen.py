@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from sarheight.buildings import BuildingPatches, building_errors, footprint_iou
+from sarheight.buildings.distributions import HEIGHT_CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +24,10 @@ __all__ = ["Maps", "estimated", "figures_of"]
 
 BUILT_FROM = 1.0
 """Metres from which a cell counts as built."""
+TALL = 40.0
+"""Metres from which a building counts as tall."""
+LEAST = 50
+"""Cells of a class from which its coverage is told."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +46,18 @@ class Maps:
     built : array of bool, shape (patches, rows, columns)
         Where there is a building, from all months: where the network gives it a chance above one
         half; of a network without chances, where it is `BUILT_FROM` or higher.
+    interval : array, shape (2, patches, rows, columns)
+        Limits of the 80 % interval in metres; of a network without chances, no patches.
+    novelty : array, shape (patches, rows, columns)
+        Distance of the images from those of training; likewise.
     """
 
     truth: NDArray[np.float32]
     months: NDArray[np.float32]
     series: NDArray[np.float32]
     built: NDArray[np.bool_]
+    interval: NDArray[np.float32]
+    novelty: NDArray[np.float32]
 
 
 def estimated(
@@ -79,14 +91,19 @@ def estimated(
     )
     names = [name for name in ("sar", "optical") if getattr(settings, f"{name}_bands")]
     truths, months, series, built = [], [], [], []
+    intervals, novelties = [], []
     with torch.inference_mode():
         for number in range(len(patches)):
             arrays = patches[number]
             sample = {name: torch.from_numpy(array)[None] for name, array in arrays.items()}
             truths.append(arrays["height"][0])
             if settings.months > 1:
-                series.append(estimator(sample).height[0, 0].numpy())
-                built.append(estimator.distribution(sample).built[0, 0].numpy() > 0.0)
+                estimate, distribution = estimator(sample), estimator.distribution(sample)
+                series.append(estimate.height[0, 0].numpy())
+                built.append(distribution.built[0, 0].numpy() > 0.0)
+                limits = estimator.interval(distribution, 0.8)
+                intervals.append(np.stack([each[0, 0].numpy() for each in limits]))
+                novelties.append(estimate.novelty[0, 0].numpy())
                 continue
             seen = np.all([np.isfinite(arrays[name]).all(axis=1) for name in names], axis=0)
             chosen = np.flatnonzero(seen.any(axis=(1, 2)))
@@ -100,8 +117,14 @@ def estimated(
                 series.append(total / np.maximum(seen.sum(axis=0), 1))
                 built.append(series[-1] >= BUILT_FROM)
     single_months = np.stack(months) if months else np.empty((len(truths), 0, *truths[0].shape))
+    none = np.empty((0, *truths[0].shape), np.float32)
     return Maps(
-        np.stack(truths), single_months.astype(np.float32), np.stack(series), np.stack(built)
+        np.stack(truths),
+        single_months.astype(np.float32),
+        np.stack(series),
+        np.stack(built),
+        np.stack(intervals, axis=1) if intervals else np.stack([none, none]),
+        np.stack(novelties) if novelties else none,
     )
 
 
@@ -119,9 +142,26 @@ def figures_of(maps: Maps) -> dict[str, float]:
         Of all months together ``rmse``, ``r2``, ``mae``, ``bias``, ``buildings_rmse``,
         ``buildings_r2``, ``iou`` (of cells with a building) and ``iou_both`` (the mean of it and
         of that of cells without); the same of each month alone with ``monthly_`` before the names,
-        where there is such an estimate.
+        where there is such an estimate. ``tall_bias``, the mean error above `TALL` as a share of
+        the mean height there, NaN where nothing is so high. Where there is a distribution
+        ``coverage_80`` of built cells, the same by class of true height (``coverage_80_6_12``), and
+        ``novel``, the share of cells with a novelty above 1.
     """
     figures = _figures(maps.series, maps.truth, maps.built)
+    tall = maps.truth > TALL
+    error, height = (maps.series - maps.truth)[tall], maps.truth[tall]
+    figures["tall_bias"] = float(error.mean() / height.mean()) if tall.any() else float("nan")
+    if maps.novelty.size:
+        built = maps.truth >= BUILT_FROM
+        held = (maps.interval[0] <= maps.truth) & (maps.truth <= maps.interval[1])
+        figures["coverage_80"] = float(held[built].mean())
+        edges = (BUILT_FROM, *HEIGHT_CLASSES, np.inf)
+        for low, high in pairwise(edges):
+            chosen = (maps.truth >= low) & (maps.truth < high)
+            if chosen.sum() >= LEAST:
+                figures[f"coverage_80_{low:g}_{high:g}"] = float(held[chosen].mean())
+        figures["novel"] = float((maps.novelty > 1.0).mean())
+        figures["novelty"] = float(np.nanmedian(maps.novelty))
     if maps.months.shape[1]:
         truth = np.broadcast_to(maps.truth[:, None], maps.months.shape)
         monthly = _figures(maps.months, truth, maps.months >= BUILT_FROM)

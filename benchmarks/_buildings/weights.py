@@ -23,15 +23,19 @@ LARGEST = 5_000_000
 """Bytes that a trained network may add to the library."""
 LIMITS = (
     (
-        "Trained on simulated cities alone: upright boxes with flat roofs on level ground, typical "
-        "European ways of building, 3 to 40 m. Heights in a real city are a guess."
+        "Trained on simulated cities alone: upright boxes with flat or pitched roofs on level "
+        "ground, four styles of building, 3 to 300 m. Heights in a real city are a guess."
     ),
     (
-        "Trained on monthly means of sigma0 that are geocoded on the ground, at 38 degrees of "
-        "incidence, and on surface reflectance with clouds left out."
+        "Trained on monthly means of sigma0 that are geocoded on the ground, at 29 to 46 degrees "
+        "of incidence, and on surface reflectance with clouds left out."
     ),
-    "Trained at latitudes from 44 to 56 degrees: elsewhere the sun stands higher or lower.",
-    "The intervals are calibrated on simulated cities.",
+    "Trained at latitudes from 50 degrees south to 60 north.",
+    (
+        "The intervals are calibrated on simulated cities. Where the layer novelty is above 1, the "
+        "images are unlike those of training, and intervals are widened by a rule that was not "
+        "tested on real cities."
+    ),
 )
 
 

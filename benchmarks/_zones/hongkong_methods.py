@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from sklearn.ensemble import RandomForestClassifier  # type: ignore[import-untyped]
 
-from benchmarks._zones.hongkong_data import CLASSES, HongKong
+from benchmarks._zones.hongkong_data import CLASSES, HongKong, block_numbers
+from sarheight.zones import ForestSettings, ZonePatches, train_forest
+from sarheight.zones.sources import centred_windows
 
 __all__ = ["METHODS", "Method", "Probabilities"]
 
@@ -75,7 +77,25 @@ def forest_of_neighbourhood(
     return forest(place, layers, training, rows, columns, seed)
 
 
+def zone_forest(
+    place: HongKong, training: Integers, rows: Integers, columns: Integers, seed: int
+) -> Probabilities:
+    """Classify by the forest of `sarheight.zones`, calibrated on blocks that it holds out."""
+    settings = ForestSettings(trees=TREES, seed=seed)
+    half = max(settings.windows) // 2
+    pad = ((0, 0), (half, half), (half, half))
+    values = np.pad(place.stack.values, pad, constant_values=np.nan)
+    patches = centred_windows(values, place.rows[training], place.columns[training], 2 * half + 1)
+    names = [str(name) for name in place.stack["band"].values]
+    samples = ZonePatches(patches, place.labels[training], names, CLASSES)
+    pairs = block_numbers(place.x[training], place.y[training])
+    _, blocks = np.unique(pairs, axis=0, return_inverse=True)
+    model, _ = train_forest(samples, settings, blocks=blocks.ravel())
+    return model.cell_probabilities(values, rows + half, columns + half).astype(np.float64)
+
+
 METHODS: dict[str, Method] = {
     "random forest, bands (WUDAPT)": forest_of_bands,
     "random forest, with neighbourhood": forest_of_neighbourhood,
+    "forest of sarheight.zones": zone_forest,
 }

@@ -167,15 +167,44 @@ def locked_table(found: Mapping[str, Sequence[Outcome]]) -> Table:
     return made
 
 
+KEYS = ("bands_forest", "neighbourhood_forest", "zone_forest")
+
+
 def figures(found: Mapping[str, Sequence[Outcome]]) -> dict[str, Value]:
-    """Collect the figures of the forests; spreads are over the seeds."""
-    names = list(found)
+    """Collect the figures.
+
+    Spreads of accuracies are over the seeds; those of gains are the half-width of the 95 % interval
+    over blocks and seeds, and on the further splits the deviation over them. Gains are in points.
+    """
     values: dict[str, Value] = {}
-    for key, name in zip(("bands_forest", "neighbourhood_forest"), names, strict=False):
-        lock = found[name][0]
-        spread = float(lock.averages.std(ddof=1)) if lock.averages.size > 1 else None
-        values[f"lcz.hongkong.locked.{key}_aa"] = (lock.average, spread)
+    for key, several in zip(KEYS, found.values(), strict=True):
+        lock, others = several[0], several[1:]
+        name = f"lcz.hongkong.locked.{key}"
+        values[f"{name}_aa"] = (lock.average, float(lock.averages.std(ddof=1)))
+        values[f"{name}_oa"] = float(np.mean([each.overall for each in lock.scores()]))
+        values[f"{name}_ece"] = (lock.error, float(np.std(lock.errors, ddof=1)))
+        values[f"{name}_splits_aa"] = _mean([each.average for each in others])
+        values[f"{name}_splits_ece"] = _mean([each.error for each in others])
+        low, high = interval(lock.drawn())
+        values[f"{name}_aa_low"], values[f"{name}_aa_high"] = low, high
+    ours = list(found.values())[-1]
+    for key, other in zip(KEYS[:-1], found.values(), strict=False):
+        name = f"lcz.hongkong.locked.gain_over_{key}"
+        low, high = gain_interval(ours[0], other[0])
+        gain = 100.0 * (ours[0].average - other[0].average)
+        values[f"{name}_aa"] = (gain, 50.0 * (high - low))
+        values[f"{name}_low"], values[f"{name}_high"] = 100.0 * low, 100.0 * high
+        values[f"{name}_splits_aa"] = _mean(
+            [
+                100.0 * (mine.average - its.average)
+                for mine, its in zip(ours[1:], other[1:], strict=True)
+            ]
+        )
     return values
+
+
+def _mean(values: Sequence[float]) -> tuple[float, float]:
+    return float(np.mean(values)), float(np.std(values, ddof=1))
 
 
 def markdown(found: Mapping[str, Sequence[Outcome]], command: str) -> None:
@@ -188,6 +217,19 @@ def markdown(found: Mapping[str, Sequence[Outcome]], command: str) -> None:
         "| " + " | ".join(HEAD) + " |",
         "|---|" + "---:|" * (len(HEAD) - 1),
         *("| " + " | ".join(row) + " |" for row in _rows(found)),
+        "",
+        "## Share found of each zone",
+        "",
+        "| zone | cells | " + " | ".join(found) + " |",
+        "|---|" + "---:|" * (len(found) + 1),
     ]
+    counts = next(iter(found.values()))[0].scores()[0].confusion.sum(axis=1)
+    for number in np.flatnonzero(counts):
+        recalls = [
+            f"{100 * np.mean([each.recall[number] for each in several[0].scores()]):.0f}"
+            for several in found.values()
+        ]
+        zone = CLASSES[number].replace("_", " ")
+        lines.append(f"| {zone} | {counts[number]} | {' | '.join(recalls)} |")
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "lcz_hongkong.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
+
+from benchmarks.synthetic.city_districts import DISTRICTS, LOWEST, ROOF_SHARES, STYLES, Block, Style
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,194 +68,6 @@ class Raster:
         return found
 
 
-# How parts of a simulated city are built: typical blocks of European cities.
-
-STOREY = 3.0
-"""Metres from floor to floor."""
-LOWEST, HIGHEST = 3.0, 40.0
-"""Heights of buildings in metres."""
-
-
-class Block(NamedTuple):
-    """The ground between four streets.
-
-    Attributes
-    ----------
-    x, y : float
-        Centre in metres.
-    length, width : float
-        Sides in metres.
-    angle : float
-        Direction of the length in radians, counterclockwise from east.
-    district : int
-        Index into `DISTRICTS`.
-    """
-
-    x: float
-    y: float
-    length: float
-    width: float
-    angle: float
-    district: int
-
-
-Row = tuple[float, float, float, float, float]
-"""Place of a box in its block (along, across), its length, width and height in metres."""
-Fill = Callable[[Block, np.random.Generator], list[Row]]
-
-
-@dataclass(frozen=True)
-class District:
-    """How a part of a city is built.
-
-    Parameters
-    ----------
-    name : str
-        What it is called.
-    length, width : float
-        Of its blocks in metres.
-    street : float
-        Width of its streets from block to block in metres.
-    fill : callable
-        Puts boxes on a block.
-    green : float
-        Share of unbuilt ground in its blocks that is grass.
-    trees : float
-        Trees per hectare of its blocks.
-    centre, edge : float
-        How common it is in the middle of a city, and at its edge.
-    """
-
-    name: str
-    length: float
-    width: float
-    street: float
-    fill: Fill
-    green: float
-    trees: float
-    centre: float
-    edge: float
-
-
-def _storeys(random: np.random.Generator, mean: float, spread: float) -> float:
-    """Draw the height of a building of whole storeys and a roof."""
-    count = max(round(float(random.normal(mean, spread))), 1)
-    height = STOREY * count + float(random.uniform(0.0, 2.0))
-    return float(np.clip(height, LOWEST, HIGHEST))
-
-
-def _pieces(random: np.random.Generator, length: float, usual: float) -> list[tuple[float, float]]:
-    """Part a front of buildings into houses; return middle and length of each."""
-    count = max(round(length / (usual * float(random.uniform(0.8, 1.25)))), 1)
-    edges = np.linspace(-0.5 * length, 0.5 * length, count + 1)
-    return [(0.5 * (a + b), b - a) for a, b in pairwise(edges.tolist())]
-
-
-def _perimeter(block: Block, random: np.random.Generator) -> list[Row]:
-    """Houses wall to wall around a courtyard."""
-    depth = float(random.uniform(11.0, 14.0))
-    mean = float(random.normal(5.6, 0.9))
-    rows: list[Row] = []
-    for side in (-1.0, 1.0):
-        for along, length in _pieces(random, block.length, 22.0):
-            if random.random() > 0.06:
-                place = side * 0.5 * (block.width - depth)
-                rows.append((along, place, length, depth, _storeys(random, mean, 0.5)))
-        for across, length in _pieces(random, block.width - 2 * depth, 22.0):
-            if random.random() > 0.12:
-                place = side * 0.5 * (block.length - depth)
-                rows.append((place, across, depth, length, _storeys(random, mean, 0.5)))
-    if random.random() < 0.4:
-        shift = float(random.uniform(-0.15, 0.15)) * block.length
-        size = (0.35 * block.length, 0.25 * block.width)
-        rows.append((shift, 0.0, *size, _storeys(random, 1.5, 0.8)))
-    return rows
-
-
-def _slabs(block: Block, random: np.random.Generator) -> list[Row]:
-    """Parallel blocks of flats in the green, some of them high."""
-    mean = float(random.choice([4.0, 5.0, 8.0, 11.0], p=[0.35, 0.3, 0.25, 0.1]))
-    gap = 22.0 + 2.0 * mean
-    count = max(int((block.width - 12.0) // gap) + 1, 1)
-    places = (np.arange(count) - 0.5 * (count - 1)) * gap
-    length = block.length * float(random.uniform(0.6, 0.9))
-    shift = float(random.uniform(-0.5, 0.5)) * (block.length - length)
-    return [
-        (
-            shift,
-            float(place),
-            length,
-            float(random.uniform(10.5, 13.0)),
-            _storeys(random, mean, 0.4),
-        )
-        for place in places
-    ]
-
-
-def _towers(block: Block, random: np.random.Generator) -> list[Row]:
-    """Point blocks."""
-    rows: list[Row] = []
-    for along in (-0.27, 0.27):
-        side = float(random.uniform(17.0, 24.0))
-        across = float(random.uniform(-0.2, 0.2)) * block.width
-        rows.append((along * block.length, across, side, side, _storeys(random, 10.5, 1.8)))
-    return rows
-
-
-def _houses(block: Block, random: np.random.Generator) -> list[Row]:
-    """Detached houses in gardens, on both sides of the block."""
-    rows: list[Row] = []
-    for side in (-1.0, 1.0):
-        for along, length in _pieces(random, block.length, 19.0):
-            if random.random() < 0.07:
-                continue
-            depth = float(random.uniform(8.0, 12.0))
-            front = min(float(random.uniform(8.0, 13.0)), length - 3.0)
-            setback = float(random.uniform(4.0, 8.0))
-            across = side * (0.5 * block.width - setback - 0.5 * depth)
-            rows.append((along, across, front, depth, _storeys(random, 2.0, 0.5)))
-    return rows
-
-
-def _terraces(block: Block, random: np.random.Generator) -> list[Row]:
-    """Rows of houses with gardens between them."""
-    rows: list[Row] = []
-    for side in (-1.0, 1.0):
-        mean = float(random.normal(2.6, 0.3))
-        for along, length in _pieces(random, block.length, 38.0):
-            if random.random() > 0.05:
-                across = side * (0.5 * block.width - 8.0)
-                height = _storeys(random, mean, 0.2)
-                rows.append((along, across, length - 5.0, 9.0, height))
-    return rows
-
-
-def _halls(block: Block, random: np.random.Generator) -> list[Row]:
-    """Workshops and warehouses on paved ground."""
-    share = float(random.uniform(0.55, 0.8))
-    return [
-        (along, 0.0, length - 12.0, share * block.width, _storeys(random, 2.6, 0.9))
-        for along, length in _pieces(random, block.length, 75.0)
-        if random.random() > 0.1
-    ]
-
-
-def _nothing(_block: Block, _random: np.random.Generator) -> list[Row]:
-    return []
-
-
-DISTRICTS = (
-    District("perimeter blocks", 95.0, 62.0, 17.0, _perimeter, 0.35, 25.0, 5.0, 0.3),
-    District("slabs", 110.0, 95.0, 18.0, _slabs, 0.75, 45.0, 1.0, 1.2),
-    District("towers", 110.0, 75.0, 18.0, _towers, 0.6, 40.0, 0.7, 0.4),
-    District("houses", 130.0, 62.0, 12.0, _houses, 0.75, 50.0, 0.0, 3.0),
-    District("terraces", 120.0, 55.0, 12.0, _terraces, 0.7, 35.0, 0.6, 1.6),
-    District("halls", 160.0, 85.0, 20.0, _halls, 0.15, 6.0, 0.4, 1.0),
-    District("park", 150.0, 110.0, 6.0, _nothing, 0.97, 80.0, 0.4, 0.7),
-)
-"""Typical parts of European cities."""
-
-
 # The plan of a simulated city: districts, blocks of streets, and boxes on them.
 
 Inside = Callable[["NDArray[np.float64]"], "NDArray[np.bool_]"]
@@ -307,13 +120,13 @@ def _seeds(extent: float, random: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _kinds(
-    seeds: NDArray[np.float64], extent: float, random: np.random.Generator
+    seeds: NDArray[np.float64], extent: float, style: Style, random: np.random.Generator
 ) -> NDArray[np.int64]:
     """Draw the kind of each district: dense ones in the middle of the city, as a rule."""
     middle = extent * random.uniform(0.3, 0.7, 2)
     away = np.hypot(*(seeds - middle).T) / (0.6 * extent)
     outward = np.clip(away, 0.0, 1.0)[:, None]
-    common = np.array([(each.centre, each.edge) for each in DISTRICTS]).T
+    common = style.commonness()
     weights = common[0] * (1.0 - outward) + common[1] * outward
     edges = np.cumsum(weights / weights.sum(axis=1, keepdims=True), axis=1)
     drawn = random.random(len(seeds))[:, None]
@@ -349,7 +162,9 @@ def _inside(place: int, nearest: cKDTree) -> Inside:
     return test
 
 
-def _boxes(block: Block, inside: Inside, random: np.random.Generator) -> list[tuple[float, ...]]:
+def _boxes(
+    block: Block, inside: Inside, scale: float, random: np.random.Generator
+) -> list[tuple[float, ...]]:
     """Fill a block; keep what lies in the district with all its corners."""
     turn = np.array(
         [
@@ -364,16 +179,19 @@ def _boxes(block: Block, inside: Inside, random: np.random.Generator) -> list[tu
         ]
         if inside(np.array(corners) @ turn + (block.x, block.y)).all():
             x, y = np.array([along, across]) @ turn + (block.x, block.y)
-            found.append((x, y, length, width, block.angle, height, block.district))
+            scaled = max(scale * height, LOWEST)
+            found.append((x, y, length, width, block.angle, scaled, block.district))
     return found
 
 
-def plan_city(extent: float, random: np.random.Generator) -> tuple[list[Block], Boxes]:
+def plan_city(
+    extent: float, random: np.random.Generator, style: Style = STYLES["european"]
+) -> tuple[list[Block], Boxes]:
     """Plan a city.
 
     Parts of the city are Voronoi cells with a street grid and a way of building of their own.
     Dense ones are more common in the middle. Heights vary from block to block and from house to
-    house; they are those of European cities, 3 to 40 m.
+    house; in European cities they are 3 to 40 m.
 
     Parameters
     ----------
@@ -381,6 +199,8 @@ def plan_city(extent: float, random: np.random.Generator) -> tuple[list[Block], 
         Width and height of the city in metres. What is planned reaches beyond it.
     random : numpy.random.Generator
         Source of the random numbers.
+    style : Style
+        Which districts are common, and how high they are.
 
     Returns
     -------
@@ -388,7 +208,7 @@ def plan_city(extent: float, random: np.random.Generator) -> tuple[list[Block], 
         Blocks, and the buildings on them.
     """
     seeds = _seeds(extent, random)
-    kinds = _kinds(seeds, extent, random)
+    kinds = _kinds(seeds, extent, style, random)
     nearest = cKDTree(seeds)
     blocks: list[Block] = []
     boxes: list[tuple[float, ...]] = []
@@ -397,7 +217,7 @@ def plan_city(extent: float, random: np.random.Generator) -> tuple[list[Block], 
         laid = _blocks(seed, kind, inside, random)
         blocks += laid
         for block in laid:
-            boxes += _boxes(block, inside, random)
+            boxes += _boxes(block, inside, style.scale, random)
     return blocks, boxes_of(boxes)
 
 
@@ -502,15 +322,6 @@ class Cover(IntEnum):
 
 
 ROOFS = (Cover.TILE_ROOF, Cover.DARK_ROOF, Cover.METAL_ROOF, Cover.GRAVEL_ROOF)
-ROOF_SHARES = {
-    "perimeter blocks": (0.6, 0.2, 0.15, 0.05),
-    "slabs": (0.1, 0.45, 0.05, 0.4),
-    "towers": (0.0, 0.5, 0.1, 0.4),
-    "houses": (0.8, 0.15, 0.03, 0.02),
-    "terraces": (0.75, 0.2, 0.03, 0.02),
-    "halls": (0.02, 0.3, 0.45, 0.23),
-    "park": (1.0, 0.0, 0.0, 0.0),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -555,7 +366,14 @@ class City:
         return slice(self.margin, rows - self.margin), slice(self.margin, columns - self.margin)
 
 
-def make_city(extent: float, seed: int, *, posting: float = 2.5) -> City:
+def make_city(
+    extent: float,
+    seed: int,
+    *,
+    posting: float = 2.5,
+    style: str = "european",
+    gables: bool = False,
+) -> City:
     """Make a city.
 
     Parameters
@@ -566,11 +384,15 @@ def make_city(extent: float, seed: int, *, posting: float = 2.5) -> City:
         The same seed makes the same city.
     posting : float
         Metres from cell to cell.
+    style : str
+        One of `STYLES`.
+    gables : bool
+        Whether tiled roofs are pitched.
 
     Returns
     -------
     City
-        With a margin of 160 m around it.
+        With a margin of 160 m around it, or more where buildings are taller.
 
     Raises
     ------
@@ -583,9 +405,19 @@ def make_city(extent: float, seed: int, *, posting: float = 2.5) -> City:
             msg = f"found {name} of {value:g} m, expected a whole number of {unit:g} m"
             raise ValueError(msg)
     random = np.random.default_rng([seed, 6])
-    blocks, boxes = plan_city(extent, random)
+    chosen = STYLES[style]
+    blocks, boxes = plan_city(extent, random, chosen)
     river = _river(extent, random) if random.random() < 0.4 else None
-    return build_city(extent, blocks, boxes, random, posting=posting, river=river)
+    return build_city(
+        extent,
+        blocks,
+        boxes,
+        random,
+        posting=posting,
+        river=river,
+        margin=chosen.margin,
+        gables=gables,
+    )
 
 
 def _river(extent: float, random: np.random.Generator) -> tuple[float, float, float, float, float]:
@@ -602,6 +434,8 @@ def build_city(
     *,
     posting: float = 2.5,
     river: tuple[float, float, float, float, float] | None = None,
+    margin: float = MARGIN,
+    gables: bool = False,
 ) -> City:
     """Build a planned city on a raster.
 
@@ -619,14 +453,18 @@ def build_city(
         Metres from cell to cell.
     river : tuple of float, optional
         Centre, length, width and angle. What is built there is not built.
+    margin : float
+        Metres that are simulated around the city; a multiple of 20.
+    gables : bool
+        Whether tiled roofs are pitched; what a box has as its height is then that of the eaves.
 
     Returns
     -------
     City
     """
-    margin = round(MARGIN / posting)
-    cells = round(extent / posting) + 2 * margin
-    raster = Raster(cells, posting, margin * posting)
+    around = round(margin / posting)
+    cells = round(extent / posting) + 2 * around
+    raster = Raster(cells, posting, around * posting)
     district = np.full((cells, cells), NOTHING_DISTRICT, dtype=np.int8)
     for block in blocks:
         window, inside = raster.rectangle(*block[:5])
@@ -656,7 +494,39 @@ def build_city(
         cover[roof] = roofs[owner[roof]]
         brightness[roof] = levels[owner[roof]]
     walls = walls_of(boxes, built, raster, building)
-    return City(posting, margin, building, surface, cover, brightness, walls)
+    if gables and boxes.x.size:
+        for number in np.flatnonzero(built & (roofs == Cover.TILE_ROOF)).tolist():
+            _pitch_roof(building, owner, raster, boxes, number)
+        surface = np.maximum(building, crowns)
+    return City(posting, around, building, surface, cover, brightness, walls)
+
+
+PITCH, HIGHEST_GABLE = math.radians(35.0), 6.0
+"""Usual slope of tiled roofs, and metres from eaves to ridge at most."""
+
+
+def _pitch_roof(
+    building: NDArray[np.float32],
+    owner: NDArray[np.int64],
+    raster: Raster,
+    boxes: Boxes,
+    number: int,
+) -> None:
+    """Raise the roof of a building to a ridge along its longer side."""
+    x, y, length, width, angle, _, _ = (float(column[number]) for column in boxes)
+    window, _ = raster.rectangle(x, y, length, width, angle)
+    _, east, north = raster.window(
+        x,
+        y,
+        0.5 * (length * abs(math.cos(angle)) + width * abs(math.sin(angle))),
+        0.5 * (length * abs(math.sin(angle)) + width * abs(math.cos(angle))),
+    )
+    along = east * math.cos(angle) + north * math.sin(angle)
+    across = north * math.cos(angle) - east * math.sin(angle)
+    away, half = (across, 0.5 * width) if length >= width else (along, 0.5 * length)
+    ridge = min(half * math.tan(PITCH), HIGHEST_GABLE)
+    rise = ridge * np.clip(1.0 - np.abs(away) / half, 0.0, 1.0)
+    building[window] += np.where(owner[window] == number, rise, 0.0).astype(np.float32)
 
 
 def _roofs(boxes: Boxes, random: np.random.Generator) -> NDArray[np.uint8]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyproj
@@ -62,6 +62,10 @@ class RadarSettings:
         Metres, on the ground in both directions.
     wetness : float
         Standard deviation in dB of the level of all natural ground from month to month.
+    level : float
+        Of all backscatter in dB, beside that of the classes.
+    missing : float
+        Probability that a pass has no image in a month.
     """
 
     incidence: float = 38.0
@@ -73,6 +77,8 @@ class RadarSettings:
     images: float = 3.0
     resolution: float = 20.0
     wetness: float = 0.7
+    level: float = 0.0
+    missing: float = 0.0
 
 
 def corner_heights(city: City, sight: float, incidence: float) -> NDArray[np.float64]:
@@ -102,7 +108,10 @@ def corner_heights(city: City, sight: float, incidence: float) -> NDArray[np.flo
     walls = city.walls
     steepness = np.tan(incidence)
     free = np.array(walls.height)
-    for distance in np.arange(city.posting, FARTHEST, city.posting):
+    # No building keeps light from a wall further away than the sum of their heights reaches.
+    highest = float(city.building.max()) if city.building.size else 0.0
+    farthest = max(FARTHEST, min(2.0 * highest * steepness, 0.9 * city.margin * city.posting))
+    for distance in np.arange(city.posting, farthest, city.posting):
         height = _before(city, city.building, sight, float(distance))
         free = np.where(height > 0.0, np.minimum(free, distance / steepness - height), free)
     facing = np.cos(walls.normal - sight) > 0.0
@@ -202,6 +211,10 @@ REFLECTANCE = {
     Cover.GRAVEL_ROOF: (0.15, 0.17, 0.19, 0.20, 0.21, 0.21, 0.22, 0.22, 0.25, 0.24),
 }
 """Of each cover in the sun, by band; of plants in summer."""
+SNOW = np.array([0.80, 0.80, 0.80, 0.79, 0.77, 0.75, 0.73, 0.70, 0.10, 0.09])
+"""Old snow: bright up to the near infrared, dark in the short-wave infrared."""
+SNOWY = 0.2
+"""Greenness below which a month counts as winter."""
 WINTER = {
     Cover.GRASS: (0.05, 0.07, 0.07, 0.11, 0.19, 0.21, 0.23, 0.25, 0.24, 0.15),
     Cover.TREE: (0.05, 0.06, 0.07, 0.09, 0.12, 0.13, 0.14, 0.155, 0.18, 0.13),
@@ -233,6 +246,8 @@ class OpticalSettings:
         Share of a month's composite that is missing, in the middle of winter and of summer.
     cloud_size : float
         Metres over which clouds hang together.
+    snow : float
+        Probability that ground and roofs are under snow in the composite of a winter month.
     """
 
     variety: float = 0.2
@@ -240,6 +255,7 @@ class OpticalSettings:
     noise: float = 0.004
     clouds: tuple[float, float] = (0.5, 0.08)
     cloud_size: float = 120.0
+    snow: float = 0.0
 
 
 def sun(month: int, latitude: float) -> tuple[float, float]:
@@ -289,7 +305,8 @@ def shaded(
         return np.ones(surface.shape, dtype=bool)
     slope = np.tan(np.radians(elevation))
     east, north = np.sin(np.radians(azimuth)), np.cos(np.radians(azimuth))
-    longest = min(float(np.ptp(surface)) / slope, LONGEST_SHADOW)
+    # A low sun casts the shadows of towers over kilometres: they are followed for a while.
+    longest = min(float(np.ptp(surface)) / slope, max(LONGEST_SHADOW, float(np.ptp(surface))))
     dark = np.zeros(surface.shape, dtype=bool)
     for distance in np.arange(posting, longest + posting, posting):
         moved = _moved(
@@ -312,11 +329,15 @@ def _greenness(month: int, latitude: float) -> float:
     return float(1.0 / (1.0 + np.exp(-5.0 * (phase if latitude >= 0.0 else -phase))))
 
 
-def _materials(green: float) -> NDArray[np.float64]:
+def _materials(green: float, *, snow: bool = False) -> NDArray[np.float64]:
     """Reflectance by cover and band, shape (covers, bands)."""
     table = np.array([REFLECTANCE[cover] for cover in Cover])
     for cover, bare in WINTER.items():
         table[cover] = green * table[cover] + (1.0 - green) * np.array(bare)
+    if snow:
+        for cover in Cover:
+            share = {Cover.WATER: 0.0, Cover.TREE: 0.3, Cover.ASPHALT: 0.4}.get(cover, 0.8)
+            table[cover] = share * SNOW + (1.0 - share) * table[cover]
     return table
 
 
@@ -367,7 +388,9 @@ def city_optical(
         elevation, azimuth = sun(month, latitude)
         dark = shaded(city.surface, city.posting, elevation, azimuth)
         sky = np.minimum(SKY * np.sqrt(0.7 / max(np.sin(np.radians(elevation)), 0.1)), 0.6)
-        table = _materials(green)
+        # Drawn only where it may snow: the random numbers of other cities stay as they are.
+        snow = settings.snow > 0.0 and green < SNOWY and random.random() < settings.snow
+        table = _materials(green, snow=snow)
         bands = np.empty((len(CITY_BANDS), *(size // fine for size in city.cover.shape)))
         for band, share in enumerate(sky):
             light = np.where(dark, SEEN_SKY * share, 1.0)
@@ -612,7 +635,11 @@ def _month_image(
 
 
 def city_radar(
-    city: City, site: Site, settings: RadarSettings, random: np.random.Generator
+    city: City,
+    site: Site,
+    settings: RadarSettings,
+    random: np.random.Generator,
+    descending: RadarSettings | None = None,
 ) -> NDArray[np.float32]:
     """Make a year of radar images of a city.
 
@@ -624,6 +651,8 @@ def city_radar(
         How it is seen.
     random : numpy.random.Generator
         Source of the random numbers: buildings, weather and speckle.
+    descending : RadarSettings, optional
+        How the descending pass sees it, if not as the ascending one does.
 
     Returns
     -------
@@ -631,9 +660,10 @@ def city_radar(
         sigma0 on cells of 10 m, linear power, January to December; the bands are those of
         `sarheight.buildings.SAR_BANDS`.
     """
+    passes = (settings, settings) if descending is None else (settings, descending)
     views = [
-        radar_view(city, site, ascending=ascending, settings=settings, random=random)
-        for ascending in (True, False)
+        radar_view(city, site, ascending=ascending, settings=each, random=random)
+        for ascending, each in zip((True, False), passes, strict=True)
     ]
     months = []
     for month in range(1, 13):
@@ -647,7 +677,11 @@ def city_radar(
                 ]
             )
         )
-    return np.stack(months)
+    images = np.stack(months) * np.float32(10.0 ** (settings.level / 10.0))
+    if settings.missing > 0.0:
+        gone = np.repeat(random.random((12, 2)) < settings.missing, 2, axis=1)
+        images[gone] = np.nan
+    return images
 
 
 # Simulated cities as stacks of images with the truth.
@@ -671,6 +705,17 @@ class CitySettings:
         How the radar sees it.
     optical : OpticalSettings
         How the optical sensor sees it.
+    styles : tuple of str
+        Styles of building from which the city's is drawn, see `city_districts.STYLES`.
+    gables : float
+        Probability that tiled roofs are pitched.
+    incidences : tuple of float, optional
+        Degrees between which the incidence of each pass is drawn, instead of that of `radar`.
+    levels : float
+        Standard deviation in dB of the level of all backscatter from city to city.
+    cloudiness : tuple of float, optional
+        Range of the share of cloud in winter, instead of that of `optical`; in summer it is a
+        fifth of it.
     """
 
     cells: int = 128
@@ -679,6 +724,32 @@ class CitySettings:
     longitudes: tuple[float, float] = (0.0, 20.0)
     radar: RadarSettings = field(default_factory=RadarSettings)
     optical: OpticalSettings = field(default_factory=OpticalSettings)
+    styles: tuple[str, ...] = ("european",)
+    gables: float = 0.0
+    incidences: tuple[float, float] | None = None
+    levels: float = 0.0
+    cloudiness: tuple[float, float] | None = None
+
+    @classmethod
+    def wide(cls, **others: Any) -> Self:  # noqa: ANN401  # any of the settings
+        """Return a world as wide as that of real cities, except for the settings in `others`.
+
+        Four styles of building with heights to 300 m, flat and pitched roofs, latitudes from 50
+        degrees south to 60 north, the incidence of Sentinel-1 IW (29 to 46 degrees) for each pass,
+        a level of backscatter that differs by 1 dB from city to city, missing months, snow, and a
+        winter with 20 to 80 % cloud.
+        """
+        wide: dict[str, Any] = {
+            "latitudes": (-50.0, 60.0),
+            "styles": ("european", "north american", "east asian", "mediterranean"),
+            "gables": 0.6,
+            "incidences": (29.0, 46.0),
+            "levels": 1.0,
+            "cloudiness": (0.2, 0.8),
+            "radar": RadarSettings(missing=0.08),
+            "optical": OpticalSettings(snow=0.3),
+        }
+        return cls(**(wide | others))
 
 
 def simulated_city(settings: CitySettings | None = None, *, seed: int = 0) -> xr.Dataset:
@@ -713,11 +784,14 @@ def simulated_city(settings: CitySettings | None = None, *, seed: int = 0) -> xr
     if chosen.cells < 2 or chosen.cells % 2:
         msg = f"found {chosen.cells} cells, expected an even number: some bands have cells of 20 m"
         raise ValueError(msg)
-    city = make_city(chosen.cells * POSTING, seed, posting=chosen.posting)
+    style, gables, passes, sky = _drawn(chosen, np.random.default_rng([seed, 10]))
+    city = make_city(
+        chosen.cells * POSTING, seed, posting=chosen.posting, style=style, gables=gables
+    )
     random = np.random.default_rng([seed, 7])
     site = _site(chosen, random)
-    radar = city_radar(city, site, chosen.radar, np.random.default_rng([seed, 8]))
-    optical = city_optical(city, site.latitude, chosen.optical, np.random.default_rng([seed, 9]))
+    radar = city_radar(city, site, passes[0], np.random.default_rng([seed, 8]), passes[1])
+    optical = city_optical(city, site.latitude, sky, np.random.default_rng([seed, 9]))
     months = np.arange(f"{YEAR}-01", f"{int(YEAR) + 1}-01", dtype="datetime64[M]")
     coordinates = {
         "month": months.astype("datetime64[ns]"),
@@ -758,6 +832,9 @@ def simulated_city(settings: CitySettings | None = None, *, seed: int = 0) -> xr
             "simulated": "a city of boxes on street grids, and radar and optical images of it",
             "provenance": "simulated by benchmarks.synthetic.city_images.simulated_city",
             "settings": {**asdict(chosen), "seed": seed},
+            "style": style,
+            "incidences": [each.incidence for each in passes],
+            "latitude": site.latitude,
         },
     )
 
@@ -771,6 +848,28 @@ def heights_in_cells(city: City) -> tuple[NDArray[np.float32], NDArray[np.float3
         in_cells(building, fine), footprint, out=np.zeros(footprint.shape), where=footprint > 0.0
     )
     return height.astype(np.float32), footprint.astype(np.float32)
+
+
+def _drawn(
+    settings: CitySettings, random: np.random.Generator
+) -> tuple[str, bool, tuple[RadarSettings, RadarSettings], OpticalSettings]:
+    """Draw the style of a city, whether its roofs are pitched, both passes and the sky."""
+    style = str(random.choice(settings.styles))
+    gables = bool(random.random() < settings.gables)
+    level = settings.radar.level + settings.levels * float(random.standard_normal())
+    radar = replace(settings.radar, level=level)
+    passes = radar, radar
+    if settings.incidences is not None:
+        drawn = random.uniform(*settings.incidences, 2)
+        passes = (
+            replace(radar, incidence=float(drawn[0])),
+            replace(radar, incidence=float(drawn[1])),
+        )
+    sky = settings.optical
+    if settings.cloudiness is not None:
+        winter = float(random.uniform(*settings.cloudiness))
+        sky = replace(sky, clouds=(winter, 0.2 * winter))
+    return style, gables, passes, sky
 
 
 def _site(settings: CitySettings, random: np.random.Generator) -> Site:

@@ -27,7 +27,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import NAN, ONE, ZERO, njit, parallel_njit, prange
+from sarheight_kernels._numba import HALF, NAN, ONE, ZERO, njit, parallel_njit, prange
 
 STRIP = 64
 SUMS = 5
@@ -35,6 +35,8 @@ SUMS = 5
 value, and times angle and value."""
 LEAST_LOGARITHM = np.float32(-7.0)
 """Reflectivity of 30 dB below the law, which also stands for zero and below."""
+LEAST_RATIO, LEAST_RATIO_LOGARITHM = np.float32(1e-30), np.float32(-69.0)
+"""Ratio that stands for zero and below; logarithms of others are larger than the second."""
 
 
 @njit
@@ -120,10 +122,40 @@ def pool(
                 result[i, j] = total[j] / weight_sum[j] if weight_sum[j] > 0.0 else NAN
 
 
+MANTISSA, EXPONENT_BITS = np.int32(0x007FFFFF), np.int32(23)
+ROOT_HALF_BITS = np.int32(0x3F3504F3)
+L0, L1, L2 = np.float32(7.0376836292e-2), np.float32(-1.1514610310e-1), np.float32(1.1676998740e-1)
+L3, L4, L5 = np.float32(-1.2420140846e-1), np.float32(1.4249322787e-1), np.float32(-1.6668057665e-1)
+L6, L7, L8 = np.float32(2.0000714765e-1), np.float32(-2.4999993993e-1), np.float32(3.3333331174e-1)
+"""Polynomial of ln(1 + m) / m^3 about 0, after its first two terms, for 1 + m from 0.7 to 1.4
+(Cephes, logf)."""
+LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
+
+
+@njit
+def _natural_logarithms(values: NDArray[np.float32]) -> None:
+    """Natural logarithms of positive, normal numbers, in place, to two units in the last place.
+
+    A loop that calls a library for each number would not be vectorised.
+    """
+    bits = values.view(np.int32)
+    for j in range(values.size):
+        # The number is 2^e (1 + m) with 1 + m from sqrt(1/2) to sqrt(2).
+        shifted = np.int32(bits[j] - ROOT_HALF_BITS)
+        e = np.float32(np.int32(shifted >> EXPONENT_BITS))
+        bits[j] = np.int32(np.int32(shifted & MANTISSA) + ROOT_HALF_BITS)
+        m = values[j] - ONE
+        square = m * m
+        tail = ((L0 * m + L1) * m + L2) * m + L3
+        tail = (((((tail * m + L4) * m + L5) * m + L6) * m + L7) * m + L8) * m * square
+        values[j] = m + (tail + e * LN2_LOW - HALF * square) + e * LN2_HIGH
+
+
 @parallel_njit
 def logarithms(
     numerator: NDArray[np.float32],
     denominator: NDArray[np.float32],
+    expected: NDArray[np.float32],
     known: NDArray[np.float32],
     value: NDArray[np.float32],
 ) -> None:
@@ -131,18 +163,44 @@ def logarithms(
 
     Parameters
     ----------
-    numerator, denominator : array, shape (rows, columns)
-        The sums; where the denominator is not positive, there is no data.
-    known : array, shape (rows, columns)
-        Logarithm of a factor.
+    numerator, denominator, expected : array, shape (rows, columns)
+        The sums, and the RCS expected of the cell; where denominator or expectation are not
+        positive, there is no data.
+    known : array, shape (rows, columns) or (0, 0)
+        Logarithm of a factor; 0 where there is none.
     value : array, shape (rows, columns)
         Receives the logarithms, at least `LEAST_LOGARITHM`.
     """
     for i in prange(value.shape[0]):
-        for j in range(value.shape[1]):
-            ratio = numerator[i, j] / denominator[i, j] if denominator[i, j] > ZERO else NAN
-            logarithm = np.log(ratio) + known[i, j] if ratio > ZERO else LEAST_LOGARITHM
-            value[i, j] = max(logarithm, LEAST_LOGARITHM) if ratio == ratio else NAN  # noqa: PLR0124
+        row = value[i]
+        for j in range(row.size):
+            valid = (denominator[i, j] > ZERO) & (expected[i, j] > ZERO)
+            ratio = numerator[i, j] / (denominator[i, j] if valid else ONE)
+            row[j] = ratio if valid and ratio > LEAST_RATIO else LEAST_RATIO
+        _natural_logarithms(row)
+        if known.size > 0:
+            for j in range(row.size):
+                # Zero and below stay at the bottom, whatever is known.
+                row[j] += known[i, j] if row[j] > LEAST_RATIO_LOGARITHM else ZERO
+        for j in range(row.size):
+            valid = (denominator[i, j] > ZERO) & (expected[i, j] > ZERO)
+            here = max(row[j], LEAST_LOGARITHM)
+            # NaN of the numerator is no data either.
+            row[j] = here if valid & (numerator[i, j] == numerator[i, j]) else NAN
+
+
+@njit
+def _scale_angles(
+    angle: NDArray[np.float32], scale: tuple[float, float, float, float],
+    scaled: NDArray[np.float32],
+) -> None:  # fmt: skip
+    """Scale angles about a middle, and limit them; 0 where there is none."""
+    middle, inverse = np.float32(scale[0]), np.float32(1.0 / scale[1])
+    lowest, highest = np.float32(scale[2]), np.float32(scale[3])
+    for j in range(angle.size):
+        a = (angle[j] - middle) * inverse
+        a = max(min(a, highest), lowest)
+        scaled[j] = a if angle[j] == angle[j] else ZERO
 
 
 @njit
@@ -150,6 +208,8 @@ def _regression_row(
     value: NDArray[np.float32],
     error: NDArray[np.float32],
     angle: NDArray[np.float32],
+    scaled: NDArray[np.float32],
+    level: np.float32,
     roughness: np.float32,
     kernel: NDArray[np.float32],
     padded: NDArray[np.float32],
@@ -160,7 +220,7 @@ def _regression_row(
     for j in range(columns):
         valid = (value[j] == value[j]) & (error[j] == error[j]) & (angle[j] == angle[j])
         weight = ONE / (error[j] + roughness) if valid else ZERO
-        slope, here = (angle[j], value[j]) if valid else (ZERO, ZERO)
+        slope, here = (scaled[j], value[j] - level) if valid else (ZERO, ZERO)
         padded[0, reach + j] = weight
         padded[1, reach + j] = weight * slope
         padded[2, reach + j] = weight * slope * slope
@@ -179,9 +239,9 @@ def regress(
     value: NDArray[np.float32],
     error: NDArray[np.float32],
     angle: NDArray[np.float32],
-    roughness: float,
-    level_variance: float,
-    slope_variance: float,
+    scale: tuple[float, float, float, float],
+    level: float,
+    variances: tuple[float, float, float],
     down: NDArray[np.float32],
     across: NDArray[np.float32],
     prediction: NDArray[np.float32],
@@ -205,15 +265,17 @@ def regress(
     value, error : array, shape (rows, columns)
         Logarithms y and their error variances; NaN does not count.
     angle : array, shape (rows, columns)
-        Angles a.
-    roughness : float
-        Variance of the ground about its regression.
-    level_variance, slope_variance : float
-        Variances of u and t.
+        Incidence angles in degrees; where one is NaN, the value does not count.
+    scale : tuple
+        Angle at which a is 0, the unit of a, and its limits.
+    level : float
+        Level of the scene, about which u is 0 on average.
+    variances : tuple
+        Those of the ground about its regression, of u, and of t.
     down, across : array, shape (2 n + 1,), (2 m + 1,)
         Kernel in rows and columns; its middle weight is 1.
     prediction : array, shape (rows, columns)
-        Receives u + t a.
+        Receives level + u + t a.
 
     References
     ----------
@@ -222,16 +284,22 @@ def regress(
     """
     rows, columns = value.shape
     reach = down.size // 2
-    rough = np.float32(roughness)
+    rough, about = np.float32(variances[0]), np.float32(level)
+    level_precision, slope_precision = 1.0 / variances[1], 1.0 / variances[2]
     for strip in prange((rows + STRIP - 1) // STRIP):
         first, end = strip * STRIP, min(strip * STRIP + STRIP, rows)
         low, high = max(first - reach, 0), min(end + reach, rows)
         by_row = np.empty((high - low, SUMS, columns), np.float32)
         padded = np.zeros((SUMS, columns + across.size - 1), np.float32)
+        scaled = np.empty(columns, np.float32)
         for i in range(low, high):
-            _regression_row(value[i], error[i], angle[i], rough, across, padded, by_row[i - low])
+            _scale_angles(angle[i], scale, scaled)
+            _regression_row(
+                value[i], error[i], angle[i], scaled, about, rough, across, padded, by_row[i - low]
+            )
         total = np.empty((SUMS, columns), np.float32)
         for i in range(first, end):
+            _scale_angles(angle[i], scale, scaled)
             total[:] = ZERO
             for k in range(max(i - reach, low), min(i + reach + 1, high)):
                 kernel_weight = down[k - i + reach]
@@ -239,18 +307,18 @@ def regress(
                     for j in range(columns):
                         total[term, j] += kernel_weight * by_row[k - low, term, j]
             for j in range(columns):
-                a = angle[i, j] if angle[i, j] == angle[i, j] else ZERO
+                a = scaled[j]
                 valid = (value[i, j] == value[i, j]) & (error[i, j] == error[i, j])
                 own = ONE / (error[i, j] + rough) if valid else ZERO
-                y = value[i, j] if valid else ZERO
+                y = value[i, j] - about if valid else ZERO
                 # Sums in double precision, as a difference of products follows.
-                s0 = max(float(total[0, j] - own), 0.0) + 1.0 / level_variance
+                s0 = max(float(total[0, j] - own), 0.0) + level_precision
                 s1 = float(total[1, j] - own * a)
-                s2 = max(float(total[2, j] - own * a * a), 0.0) + 1.0 / slope_variance
+                s2 = max(float(total[2, j] - own * a * a), 0.0) + slope_precision
                 r0, r1 = float(total[3, j] - own * y), float(total[4, j] - own * a * y)
                 determinant = s0 * s2 - s1 * s1
-                level, slope = s2 * r0 - s1 * r1, s0 * r1 - s1 * r0
-                prediction[i, j] = (level + a * slope) / determinant
+                level_here, slope = s2 * r0 - s1 * r1, s0 * r1 - s1 * r0
+                prediction[i, j] = np.float32((level_here + a * slope) / determinant) + about
 
 
 @parallel_njit
@@ -258,6 +326,7 @@ def error_variance(
     contribution: NDArray[np.float32],
     speckle: NDArray[np.float32],
     change: NDArray[np.float32],
+    expected: NDArray[np.float32],
     terms: tuple[float, float, float, float],
     error: NDArray[np.float32],
 ) -> None:
@@ -265,13 +334,16 @@ def error_variance(
 
     Parameters
     ----------
-    contribution, speckle, change : array, shape (rows, columns)
-        Contribution share c, relative variance k by speckle of one look, and mean square q of the
-        change of simulated RCS from sample to sample. A share that is NaN counts as 0.
+    contribution, speckle : array, shape (rows, columns)
+        Contribution share c, and relative variance k by speckle of one look. A share that is NaN
+        counts as 0.
+    change, expected : array, shape (rows, columns)
+        Sums of RCS times q, and of RCS: their ratio is the mean square q of the change of simulated
+        RCS from sample to sample.
     terms : tuple
         e0, es, em and eq.
     error : array, shape (rows, columns)
-        Receives the error variance of the logarithm; NaN where speckle or change is NaN.
+        Receives the error variance of the logarithm; NaN where nothing is expected.
     """
     least, by_speckle = np.float32(terms[0]), np.float32(terms[1])
     by_others, by_change = np.float32(terms[2]), np.float32(terms[3])
@@ -282,7 +354,7 @@ def error_variance(
                 least
                 + by_speckle * speckle[i, j]
                 + by_others * others * others
-                + by_change * change[i, j]
+                + by_change * (change[i, j] / expected[i, j] if expected[i, j] > ZERO else NAN)
             )
 
 

@@ -199,13 +199,15 @@ def weigh_ratios(
         Variance f of a ratio where nothing changes, in units of that which a change of 1 causes.
     channels : array, shape (polarisations + 1, lines, samples) or (1, lines, samples)
         Receives weight times ratio of image and simulation, if there is room for it, and the
-        weight. It must be 0 when it is handed over, and stays so where there is no data.
+        weight; 0 where there is no data.
     """
     lines = image.shape[1]
     table = areas.astype(np.float32)
     for strip in prange((lines + STRIP - 1) // STRIP):
         first, end = strip * STRIP, min(strip * STRIP + STRIP, lines)
         left, right = _simulated_samples(simulated, first, end)
+        channels[:, first:end, :left] = ZERO
+        channels[:, first:end, max(left, right) :] = ZERO
         for begin in range(left, right, CHUNK):
             block = first, end, begin, min(begin + CHUNK, right)
             _weigh_block(

@@ -1,6 +1,7 @@
 from ._footprints import (
     Buildings,
     heights_from_raster,
+    heights_of_outlines,
     rasterise_buildings,
     read_buildings,
 )
@@ -35,12 +36,8 @@ from .configuration import (
     make_stack,
     write_stacks,
 )
-from .estimators import (
-    BuildingDistribution,
-    BuildingEstimate,
-    BuildingHeightEstimator,
-    predict_buildings,
-)
+from .distributions import BuildingDistribution, BuildingEstimate
+from .estimators import BuildingHeightEstimator, predict_buildings
 from .metrics import (
     BuildingErrors,
     building_errors,
@@ -88,6 +85,7 @@ __all__ = [
     "clear_sky_mask",
     "footprint_iou",
     "heights_from_raster",
+    "heights_of_outlines",
     "load_resnet_weights",
     "make_stack",
     "monthly_composite",

@@ -203,6 +203,97 @@ def _column(
         raise StackError(msg) from error
 
 
+# Heights of outlines, from a map of heights.
+
+PARTS = 4
+"""Parts along each side of a cell of which each belongs to one outline at most."""
+
+
+def heights_of_outlines(
+    result: xr.Dataset,
+    source: str | os.PathLike[str],
+    *,
+    layer: str | None = None,
+    crs: Any = None,  # noqa: ANN401  # whatever pyproj takes
+) -> gpd.GeoDataFrame:
+    """Assign estimated heights to building outlines.
+
+    Parameters
+    ----------
+    result : xarray.Dataset
+        As `sarheight.buildings.predict_buildings` returns it.
+    source : path-like
+        GeoPackage, GeoParquet, GeoJSON, shapefile or FlatGeobuf with polygons.
+    layer : str, optional
+        Layer of a file that has several.
+    crs : optional
+        Reference system of a file that states none.
+
+    Returns
+    -------
+    geopandas.GeoDataFrame
+        The outlines with their attributes, in the reference system of the result; ``height``, the
+        mean over the cells that an outline covers, weighted by area; where the result has them
+        ``height_sigma``, likewise a mean (errors of neighbouring cells are alike, so that many are
+        not more certain than one), and ``novelty``, the largest. NaN for outlines that cover no
+        cell with an estimate.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    StackError
+        If the file cannot be read, or none of its polygons covers the result.
+    MissingLibraryError
+        If the libraries for vector files are not installed.
+    """
+    require("geopandas", "pyarrow", extra="vector")
+    from rasterio.features import rasterize
+
+    path = Path(source)
+    if not path.is_file():
+        msg = f"there is no file '{path}'"
+        raise FileNotFoundError(msg)
+    table = _read_vector(path, layer, crs).to_crs(result.rio.crs)
+    transform = require_grid(result, "the heights")[0]
+    rows, columns = result.sizes["y"], result.sizes["x"]
+    usable = np.flatnonzero(
+        np.asarray(table.geometry.geom_type.isin(["Polygon", "MultiPolygon"]))
+        & ~np.asarray(table.geometry.is_empty)
+    )
+    # Number 0 is no outline.
+    shapes = [(table.geometry.iloc[index], index + 1) for index in usable.tolist()]
+    owner = np.zeros((rows * PARTS, columns * PARTS), dtype=np.int32)
+    if shapes:
+        owner = rasterize(
+            shapes,
+            out_shape=owner.shape,
+            transform=transform @ Affine.scale(1.0 / PARTS),
+            dtype=np.int32,
+        )
+    if not owner.any():
+        msg = (
+            f"found {usable.size} polygons in '{path}', none of which covers a cell of the heights:"
+            " check the reference system of the file"
+        )
+        raise StackError(msg)
+    size = len(table) + 1
+    for name in ("height", "height_sigma", "novelty"):
+        if name not in result:
+            continue
+        values = np.repeat(np.repeat(result[name].values, PARTS, axis=0), PARTS, axis=1)
+        chosen = np.isfinite(values) & (owner > 0)
+        found = np.full(size, np.nan)
+        if name == "novelty":
+            np.fmax.at(found, owner[chosen], values[chosen])
+        else:
+            total = np.bincount(owner[chosen], values[chosen], size)
+            count = np.bincount(owner[chosen], minlength=size)
+            np.divide(total, count, out=found, where=count > 0)
+        table[name] = found[1:]
+    return table
+
+
 # Rasters of height and built share.
 
 STRIP_CELLS = 4_000_000

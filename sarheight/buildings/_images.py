@@ -23,7 +23,8 @@ from sarheight.buildings.stack import (
     on_grid_of,
     require_grid,
 )
-from sarheight.errors import StackError
+from sarheight.dem.grids import utm_zone
+from sarheight.errors import DemError, StackError
 from sarheight.scene import acquisitions
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def city_grid(
     bounds : sequence of float
         (west, south, east, north) in degrees.
     crs : optional
-        Projected reference system; by default the UTM zone of the middle.
+        Projected reference system; by default the UTM zone of the middle, with the exceptions for
+        Norway and Svalbard.
     posting : float
         Metres between cells.
 
@@ -79,7 +81,10 @@ def city_grid(
             "south, east, north) in degrees with some extent, and metres above 0"
         )
         raise StackError(msg)
-    system = _utm(0.5 * (west + east), 0.5 * (south + north)) if crs is None else CRS(crs)
+    try:
+        system = utm_zone(0.5 * (west + east), 0.5 * (south + north)) if crs is None else CRS(crs)
+    except DemError as error:
+        raise StackError(str(error)) from error
     if not system.is_projected:
         msg = f"found {system.name!r}, expected a projected reference system in metres"
         raise StackError(msg)
@@ -180,12 +185,6 @@ def _overlap(
 def _same_grid(one: tuple[Affine, CRS], other: tuple[Affine, CRS]) -> bool:
     difference = np.abs(np.subtract(one[0][:6], other[0][:6])).max()
     return bool(difference < SAME_GRID * abs(other[0].a)) and one[1] == other[1]
-
-
-def _utm(longitude: float, latitude: float) -> CRS:
-    """Return the UTM zone by its six degrees of longitude alone, without the exceptions."""
-    zone = int((longitude + 180.0) // 6.0) % 60 + 1
-    return CRS.from_epsg((32600 if latitude >= 0.0 else 32700) + zone)
 
 
 # Monthly composites.

@@ -615,7 +615,7 @@ class SeriesNet(nn.Module):
         parts = []
         for name, encoder in self.months.items():
             require_divisible(images[name].shape, self.stride)
-            parts += _statistics(images[name], valid[name])
+            parts += month_statistics(images[name], valid[name])
             features = encoder(images[name], valid[name], season)
             parts.append(
                 nn.functional.interpolate(
@@ -634,8 +634,11 @@ def _season(month: Tensor) -> Tensor:
     return torch.stack([torch.sin(angle) * known, torch.cos(angle) * known, known], dim=2)
 
 
-def _statistics(images: Tensor, valid: Tensor) -> list[Tensor]:
-    """Return mean, standard deviation, minimum and maximum over the months, and the valid share."""
+def month_statistics(images: Tensor, valid: Tensor) -> list[Tensor]:
+    """Return mean, standard deviation, minimum and maximum over the months, and the valid share.
+
+    Images have shape (batch, months, bands, rows, columns), and are 0 where not `valid`.
+    """
     count = valid.sum(dim=1).float()
     known = count.clamp(min=1.0)
     mean = images.sum(dim=1) / known

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from sarheight.buildings._images import OrbitDirection
 
 CLASSIFICATION = "SCL"
-DATE = r"(?P<date>\d{4}-?\d{2}(?:-?\d{2})?)"
+DATE = r"(?<!\d)(?P<date>\d{4}-?\d{2}(?:-?\d{2})?)(?!\d)"
 EDGE_TOLERANCE = 0.01
 """Largest difference between edges of grids that count as shared, in cells."""
 
@@ -64,10 +64,29 @@ class _File:
     band: str
 
 
+PATTERN = "*{date}*{band}.tif"
+"""Usual names of files: a date, and at the end a band."""
+PASSES = {
+    "ascending": ("asc", "ascending", "A", "ASC", "ASCENDING"),
+    "descending": ("desc", "descending", "D", "DESC", "DESCENDING", "dsc", "DSC"),
+}
+
+
+def usual_bands() -> dict[str, str]:
+    """Return the names that bands usually have in files, and those in a stack."""
+    names = {band: band for band in (*OPTICAL_BANDS, *SAR_BANDS, CLASSIFICATION)}
+    names |= {f"B{int(band[1:])}": band for band in OPTICAL_BANDS if band[1:].isdigit()}
+    for band in SAR_BANDS:
+        polarisation, direction = band.split("_")
+        for written in (polarisation, polarisation.upper()):
+            names |= {f"{written}_{name}": band for name in PASSES[direction]}
+    return names
+
+
 def stack_from_folder(
     folder: str | os.PathLike[str],
-    pattern: str,
-    bands: Mapping[str, str],
+    pattern: str = PATTERN,
+    bands: Mapping[str, str] | None = None,
     *,
     like: xr.DataArray | xr.Dataset | None = None,
     scale: Scale = "power",
@@ -85,10 +104,11 @@ def stack_from_folder(
         Names of the files: ``{date}`` stands for 2021-04, 202104, 2021-04-15 or 20210415,
         ``{band}`` for the name of a band, ``*`` for anything. A pattern with a ``/`` is compared
         with the end of the path, one without with the name of the file.
-    bands : mapping
+    bands : mapping, optional
         By the name of a band in the files its name in the stack, one of `SAR_BANDS` and
         `OPTICAL_BANDS`; or "SCL" for the scene classification, by which cloud is masked. Files of
-        other bands are ignored.
+        other bands are ignored. By default the usual names, such as B2 or B02, VV_asc, VH_D or
+        vv_descending, as far as they occur.
     like : xarray.DataArray or xarray.Dataset, optional
         On the grid of the city, onto which all images are resampled. By default the grid of the
         finest image, with which the others must share their edges.
@@ -119,8 +139,14 @@ def stack_from_folder(
     if not folder.is_dir():
         msg = f"there is no folder '{folder}'"
         raise FileNotFoundError(msg)
-    require_bands(list(bands.values()), (*SAR_BANDS, *OPTICAL_BANDS, CLASSIFICATION), "bands")
-    files = list(_matching_files(folder, pattern, bands))
+    if bands is None:
+        usual = usual_bands()
+        files = list(_matching_files(folder, pattern, usual))
+        occurring = {file.band for file in files}
+        bands = {band: band for band in usual.values() if band in occurring} or usual
+    else:
+        require_bands(list(bands.values()), (*SAR_BANDS, *OPTICAL_BANDS, CLASSIFICATION), "bands")
+        files = list(_matching_files(folder, pattern, bands))
     _require_complete(files, folder, pattern, bands)
     grid = _common_grid(files) if like is None else like
 
@@ -442,7 +468,7 @@ def stack_from_raster(
         If the file cannot be read.
     """
     try:
-        image = rioxarray.open_rasterio(path)
+        image = rioxarray.open_rasterio(path, driver="GTiff")
     except (RasterioError, OSError) as error:
         msg = f"'{path}' is no raster that GDAL can read, or it is damaged ({error})"
         raise ProductError(msg) from error

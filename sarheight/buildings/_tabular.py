@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanSquaredError
 
-from sarheight.buildings.estimators import HeightBins
+from sarheight.buildings.distributions import HeightBins
 from sarheight.buildings.training import MONITORED
 from sarheight.learning.run import (
     EpochLoader,

@@ -626,7 +626,10 @@ def _read_window(address: str, grid: xr.DataArray, resampling: str) -> xr.DataAr
     transform = grid_transform(grid)
     rows, columns = grid.shape
     try:
-        with rasterio.Env(**REMOTE), rasterio.open(address) as image:
+        # A VRT would read the files and addresses that it names.
+        is_jpeg = address.partition("?")[0].lower().endswith(".jp2")
+        driver = "JP2OpenJPEG" if is_jpeg else "GTiff"
+        with rasterio.Env(**REMOTE), rasterio.open(address, driver=driver) as image:
             finer = abs(image.transform.a) < FINER * abs(transform.a)
             interpolation = Resampling.nearest if resampling == "mode" else Resampling.bilinear
             with WarpedVRT(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -11,7 +11,12 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sarheight.buildings._networks import MBHRNet, ResNet50, SeriesNet, load_resnet_weights
+from sarheight.buildings._networks import MBHRNet, ResNet50, load_resnet_weights
+from sarheight.buildings.distributions import (
+    BuildingDistribution,
+    BuildingEstimate,
+    SeriesDistribution,
+)
 from sarheight.buildings.stack import BANDS, check_stack
 from sarheight.errors import CheckpointError
 from sarheight.learning.tiles import Corner, Mosaic, Tiling, match_chunks
@@ -21,113 +26,6 @@ if TYPE_CHECKING:
     import os
 
     from sarheight.buildings._networks import LoadedWeights
-
-# Distributions of heights.
-
-MIN_PROBABILITY = 1e-6
-MIN_BIN_SHARE = 1e-4
-"""Initial probability of heights that are absent from training: they may still occur."""
-
-
-class HeightBins(nn.Module):
-    r"""Distributions of heights over fixed values, each a constant ratio above the last.
-
-    A height between two values is assigned to both, by its distance: then the mean of the
-    distribution that a network learns by cross entropy is the height itself, not that of a bin.
-    Probabilities have shape (batch, count, ...).
-    """
-
-    values: Tensor
-    edges: Tensor
-
-    def __init__(self, count: int = 32, lowest: float = 1.5, highest: float = 200.0) -> None:
-        super().__init__()
-        if count < 2 or not 0.0 < lowest < highest:
-            msg = (
-                f"found {count} values from {lowest} to {highest} m, expected at least two that "
-                "rise from above 0"
-            )
-            raise ValueError(msg)
-        values = np.geomspace(lowest, highest, count)
-        # Edges are geometric means of neighbours, and lie as far beyond the first and last.
-        between = np.sqrt(values[1:] * values[:-1])
-        edges = np.concatenate([[lowest**2 / between[0]], between, [highest**2 / between[-1]]])
-        self.register_buffer("values", torch.tensor(values, dtype=torch.float32), persistent=False)
-        self.register_buffer("edges", torch.tensor(edges, dtype=torch.float32), persistent=False)
-
-    def soft_labels(self, height: Tensor) -> Tensor:
-        """Return the shares of heights, shape (n,), in the two next values, shape (n, count)."""
-        inside = height.clamp(self.values[0], self.values[-1])
-        upper = torch.searchsorted(self.values, inside).clamp(1, len(self.values) - 1)
-        below, above = self.values[upper - 1], self.values[upper]
-        share = ((inside - below) / (above - below))[:, None]
-        labels = torch.zeros(len(height), len(self.values), device=height.device)
-        labels.scatter_(1, upper[:, None] - 1, 1.0 - share)
-        return labels.scatter_(1, upper[:, None], share)
-
-    def mean(self, probabilities: Tensor) -> Tensor:
-        """Return the means in metres, shape (batch, 1, ...)."""
-        return self._expectation(probabilities, self.values)
-
-    def mean_square_deviation(self, probabilities: Tensor, height: Tensor) -> Tensor:
-        """Return E[(h - height)^2] in square metres; `height` and result: (batch, 1, ...)."""
-        square = self._expectation(probabilities, self.values**2)
-        return square - 2.0 * height * self.mean(probabilities) + height**2
-
-    def _expectation(self, probabilities: Tensor, values: Tensor) -> Tensor:
-        # A sum, no matrix product: those may be taken in reduced precision.
-        along = values.view(1, -1, *[1] * (probabilities.ndim - 2))
-        return (probabilities * along).sum(dim=1, keepdim=True)
-
-    def quantile(self, probabilities: Tensor, level: Tensor) -> Tensor:
-        """Return the quantiles at levels of shape (batch, 1, ...), in the same shape.
-
-        Within a bin, between its edges, the density is uniform.
-        """
-        cumulative = probabilities.cumsum(dim=1)
-        index = (cumulative < level).sum(dim=1, keepdim=True).clamp(max=probabilities.shape[1] - 1)
-        mass = probabilities.gather(1, index)
-        before = cumulative.gather(1, index) - mass
-        share = ((level - before) / mass.clamp(min=1e-12)).clamp(0.0, 1.0)
-        low, high = self.edges[index], self.edges[index + 1]
-        return low + share * (high - low)
-
-
-class BuildingEstimate(NamedTuple):
-    """Estimate of building heights; NaN where a patch has no image at all.
-
-    Attributes
-    ----------
-    height : Tensor, shape (batch, 1, rows, columns)
-        Metres above the ground, 0 where there is no building; the mean of the distribution where
-        there is one.
-    footprint : Tensor or None
-        Built share of the cell, 0 to 1.
-    sigma : Tensor or None
-        Standard deviation of the height in metres.
-    """
-
-    height: Tensor
-    footprint: Tensor | None
-    sigma: Tensor | None
-
-
-class BuildingDistribution(NamedTuple):
-    """Distribution of the building height of a cell, before calibration.
-
-    Attributes
-    ----------
-    built : Tensor, shape (batch, 1, rows, columns)
-        Logit of the probability that there is a building.
-    footprint : Tensor, shape (batch, 1, rows, columns)
-        Logit of the built share.
-    heights : Tensor, shape (batch, bins, rows, columns)
-        Logits of the heights, if there is a building.
-    """
-
-    built: Tensor
-    footprint: Tensor
-    heights: Tensor
 
 
 class _MonthlyRegression(nn.Module):
@@ -156,81 +54,6 @@ class _MonthlyRegression(nn.Module):
         count = present.sum(dim=1).clamp(min=1)[:, None, None, None]
         total = heights.view(batch, months, 1, *shape).sum(dim=1)
         return BuildingEstimate(total / count, None, None)
-
-
-class SeriesDistribution(nn.Module):
-    """`SeriesNet` with a distribution of heights as its output."""
-
-    temperatures: Tensor
-    sigma_factor: Tensor
-
-    def __init__(self, channels: Mapping[str, int], options: Mapping[str, Any]) -> None:
-        super().__init__()
-        rest = dict(options)
-        self.bins = HeightBins(**rest.pop("bins", {}))
-        self.network = SeriesNet(channels, 2 + len(self.bins.values), **rest)
-        self.stride = self.network.stride
-        # Set by calibration: divisors of the two kinds of logits, and the factor of sigma.
-        self.register_buffer("temperatures", torch.ones(2))
-        self.register_buffer("sigma_factor", torch.ones(()))
-
-    def logits(
-        self, images: Mapping[str, Tensor], valid: Mapping[str, Tensor], month: Tensor
-    ) -> BuildingDistribution:
-        """Return the distribution before calibration."""
-        output = self.network(images, valid, month).float()
-        return BuildingDistribution(output[:, :1], output[:, 1:2], output[:, 2:])
-
-    def mean(self, distribution: BuildingDistribution) -> Tensor:
-        """Return the mean heights in metres, no building counted as 0."""
-        return torch.sigmoid(distribution.built) * self.bins.mean(
-            torch.softmax(distribution.heights, dim=1)
-        )
-
-    def calibrated(self, distribution: BuildingDistribution) -> tuple[Tensor, Tensor]:
-        """Return the calibrated probabilities of a building, and of its heights."""
-        built = torch.sigmoid(distribution.built / self.temperatures[0])
-        return built, torch.softmax(distribution.heights / self.temperatures[1], dim=1)
-
-    def forward(
-        self, images: Mapping[str, Tensor], valid: Mapping[str, Tensor], month: Tensor
-    ) -> BuildingEstimate:
-        """Return mean, built share and standard deviation."""
-        distribution = self.logits(images, valid, month)
-        height = self.mean(distribution)
-        built, heights = self.calibrated(distribution)
-        # Var = p E[(h - mean)^2 | building] + (1 - p) mean^2, where no building counts as 0 m.
-        deviation = self.bins.mean_square_deviation(heights, height)
-        variance = built * deviation + (1.0 - built) * height**2
-        sigma = self.sigma_factor * torch.sqrt(variance.clamp(min=0.0))
-        return BuildingEstimate(height, torch.sigmoid(distribution.footprint), sigma)
-
-    def initialise(self, heights: Tensor, footprint: Tensor) -> None:
-        """Make the distribution of heights in metres and built shares, both (n,), the first output.
-
-        Both are free of NaN, and some heights are above 0.
-        """
-        built = heights > 0.0
-        shares = self.bins.soft_labels(heights[built]).mean(dim=0)
-        means = torch.tensor([float(built.float().mean()), float(footprint.mean())])
-        logits = torch.logit(means, eps=MIN_PROBABILITY)
-        head = self.network.network.head
-        nn.init.zeros_(head.weight)
-        with torch.no_grad():
-            cast("Tensor", head.bias).copy_(
-                torch.cat([logits, torch.log(shares.clamp(min=MIN_BIN_SHARE))])
-            )
-
-    def interval(self, distribution: BuildingDistribution, level: float) -> tuple[Tensor, Tensor]:
-        """Return the limits in metres of the central interval of a probability, calibrated."""
-        built, heights = self.calibrated(distribution)
-        limits = []
-        for quantile in ((1.0 - level) / 2.0, (1.0 + level) / 2.0):
-            # The probability of no building, 1 - p, lies at 0 m, below all heights.
-            above = (quantile - (1.0 - built)) / built.clamp(min=MIN_PROBABILITY)
-            height = self.bins.quantile(heights, above.clamp(0.0, 1.0))
-            limits.append(torch.where(above > 0.0, height, 0.0))
-        return limits[0], limits[1]
 
 
 # The estimator.
@@ -343,15 +166,13 @@ class BuildingHeightEstimator(Pretrained):
         ValueError
             If no modality of the network is present, or one has other bands.
         """
-        images, valid, month = self._inputs(sample)
+        images, valid, month = self.inputs(sample)
         estimate = cast("BuildingEstimate", self.network(images, valid, month))
         known = torch.stack([each.flatten(1).any(dim=1) for each in valid.values()]).any(dim=0)
         blank = ~known[:, None, None, None]
         height, *rest = estimate
-        footprint, sigma = (
-            None if each is None else each.masked_fill(blank, torch.nan) for each in rest
-        )
-        return BuildingEstimate(height.masked_fill(blank, torch.nan), footprint, sigma)
+        others = [None if each is None else each.masked_fill(blank, torch.nan) for each in rest]
+        return BuildingEstimate(height.masked_fill(blank, torch.nan), *others)
 
     def distribution(self, sample: Mapping[str, Tensor]) -> BuildingDistribution:
         """Return the distribution of heights before calibration.
@@ -361,7 +182,7 @@ class BuildingHeightEstimator(Pretrained):
         ValueError
             If the network has none, or the sample does not fit.
         """
-        return self.distribution_network.logits(*self._inputs(sample))
+        return self.distribution_network.logits(*self.inputs(sample))
 
     def interval(self, distribution: BuildingDistribution, level: float) -> tuple[Tensor, Tensor]:
         """Return the limits between which heights lie with a probability of `level`, calibrated.
@@ -415,10 +236,13 @@ class BuildingHeightEstimator(Pretrained):
             for name, path in weights.items()
         }
 
-    def _inputs(
+    def inputs(
         self, sample: Mapping[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-        """Return normalised images, where they have values, and the month of the year."""
+        """Return normalised images, where they have values, and the month of the year.
+
+        Shapes are those of the sample; of where there are values, with one band.
+        """
         present = [sample[name] for name in self.channels if name in sample]
         if not present:
             msg = f"found no {' and no '.join(self.channels)} in the sample, expected at least one"
@@ -456,6 +280,7 @@ LAYERS = {
     "height": ("estimated height of buildings above the ground", "m"),
     "footprint": ("estimated built share of the cell", "1"),
     "height_sigma": ("standard deviation of the height", "m"),
+    "novelty": ("distance of the images from those of training, above 1 outside their range", "1"),
 }
 """Variables of a map in the order of a `BuildingEstimate`: long names and units."""
 
@@ -497,8 +322,10 @@ def predict_buildings(
     -------
     xarray.Dataset
         Dims (y, x): ``height`` in metres above the ground. Where the estimator has a distribution
-        also ``footprint``, the built share of the cell, and ``height_sigma``, the standard
-        deviation of the height in metres. NaN where no tile has an image in any month.
+        also ``footprint``, the built share of the cell, ``height_sigma``, the standard deviation of
+        the height in metres, and ``novelty``, the distance of the images from those of training:
+        where it is above 1, the images are unlike them, and neither the height nor its standard
+        deviation was tested. NaN where no tile has an image in any month.
 
     Raises
     ------
@@ -527,7 +354,9 @@ def predict_buildings(
             layers = [each for each in estimator(sample) if each is not None]
         return np.asarray(torch.cat(layers, dim=1).float().cpu().numpy())
 
-    count = len(LAYERS) if estimator.gives_distribution else 1
+    count = 1
+    if estimator.gives_distribution:
+        count = len(LAYERS) - (not estimator.distribution_network.novelty.is_known)
     values = Mosaic(tuple(images.values()), estimate, count, chosen).compute(block, report)
     kept = [name for name in stack.coords if set(stack[name].dims) <= {"y", "x"}]
     result = xr.Dataset(coords={name: stack[name] for name in kept})

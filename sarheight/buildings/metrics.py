@@ -220,9 +220,12 @@ PANELS = {
     "height": ("estimated height", "metres", "cividis"),
     "height_sigma": ("standard deviation", "metres", "magma"),
     "footprint": ("built share", "share", "gray_r"),
+    "novelty": ("novelty of the images", "times the usual", "inferno"),
 }
 PERCENTILE = 99.0
 """Of the heights: the upper end of the colour scale."""
+MOST_NOVEL = 3.0
+"""Upper end of the scale of novelty."""
 MIN_TOP = 10.0
 """Metres: the lowest upper end."""
 
@@ -261,7 +264,7 @@ def plot_building_heights(
     shown = [result["height"], *([] if truth is None else [truth])]
     heights = np.concatenate([each.values[valid_cells(each)] for each in shown])
     top = max(float(np.percentile(heights, PERCENTILE)), MIN_TOP) if heights.size else MIN_TOP
-    limits = {"metres": top, "share": 1.0}
+    limits = {"metres": top, "share": 1.0, "times the usual": MOST_NOVEL}
     figure = _figure(result["height"], len(maps))
     panels = np.ravel(figure.subplots(1, len(maps)))
     for axes, (each, name, units, colours) in zip(panels, maps, strict=True):

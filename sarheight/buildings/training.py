@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
@@ -17,6 +17,7 @@ from torch.optim.swa_utils import update_bn
 from torchmetrics import MeanSquaredError
 
 from sarheight.buildings._networks import VARIANTS
+from sarheight.buildings.distributions import TYPICAL
 from sarheight.buildings.estimators import BUILDING_NETWORKS, BuildingHeightEstimator
 from sarheight.buildings.patches import BuildingPatches
 from sarheight.buildings.stack import REFERENCE, SAR_BANDS, band_statistics
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
     import os
 
     import xarray as xr
+    from numpy.typing import NDArray
 
-    from sarheight.buildings.estimators import BuildingDistribution, HeightBins
+    from sarheight.buildings.distributions import BuildingDistribution, HeightBins
     from sarheight.learning.split import Part
 
 PUBLISHED_BANDS = ("B02", "B03", "B04", "B08", "B11")
@@ -204,20 +206,28 @@ def _binary_cross_entropy(logits: Tensor, share: Tensor, known: Tensor) -> Tenso
 LEVEL = 0.8
 RANGE = (-2.0, 2.0)
 """Bounds of the natural logarithms of the temperatures."""
-MAX_CELLS = 200_000
-"""Cells that suffice to fit two numbers."""
+STEPS = 17
+"""Temperatures that are tried between them."""
+MAX_CELLS = 500_000
+"""Cells that suffice to fit a few numbers."""
+LEAST_CELLS = 300
+"""Cells of a class of height from which its own calibration is fitted."""
+NOVELTY_CELLS, NOVELTY_STEP = 400, 7
+"""Cells of a batch that are drawn for the novelty, and one in so many for its limit."""
 
 Sample = dict[str, Tensor]
 
 
 def calibrate(estimator: BuildingHeightEstimator, batches: Iterable[Sample]) -> dict[str, float]:
-    """Fit temperatures and the factor of the standard deviation on held-out places.
+    """Fit temperatures and factors of the standard deviation on held-out places.
 
-    The logit of a building is divided by the temperature of maximum likelihood, those of the
-    heights by the one at which the 80 % intervals of buildings hold 80 % of them. The standard
-    deviation is scaled so that its mean square is the mean squared error. Mean heights stay.
-    Returns ``coverage_80_before`` and ``coverage_80`` of buildings, nothing where there are none.
-    Source: Guo, C. et al. (2017), ICML, arXiv:1706.04599.
+    The logit of a building is divided by the temperature of maximum likelihood. Those of the
+    heights are divided by the one at which the 80 % intervals of buildings hold 80 % of them,
+    class by class of the estimated height (`HEIGHT_CLASSES`); a class with fewer than `LEAST_CELLS`
+    buildings takes the temperature of all, or of the class below where that is wider. The standard
+    deviation is scaled so that its mean square is the mean squared error in the class. Mean heights
+    stay. Returns ``coverage_80_before`` and ``coverage_80`` of buildings, nothing where there are
+    none. Source: Guo, C. et al. (2017), ICML, arXiv:1706.04599.
     """
     network = estimator.distribution_network
     logits, is_built, heights, truth = _collect_logits(estimator, batches)
@@ -228,43 +238,119 @@ def calibrate(estimator: BuildingHeightEstimator, batches: Iterable[Sample]) -> 
         scaled = logits / torch.tensor(logarithm).exp()
         return float(binary_cross_entropy_with_logits(scaled, is_built))
 
-    def coverage(logarithm: float) -> float:
-        probabilities = softmax(heights / torch.tensor(logarithm).exp(), dim=1)
-        lower, upper = (
-            network.bins.quantile(probabilities, torch.full_like(truth, quantile))
-            for quantile in ((1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0)
-        )
-        return float(((truth >= lower) & (truth <= upper)).float().mean())
-
     best = minimize_scalar(negative_log_likelihood, bounds=RANGE, method="bounded").x
-    ends = [coverage(end) - LEVEL for end in RANGE]
-    # Coverage grows with the temperature; without a root the nearer bound is taken.
-    width = RANGE[0] if ends[0] > 0.0 else RANGE[1]
-    if ends[0] < 0.0 < ends[1]:
-        width = brentq(lambda each: coverage(each) - LEVEL, *RANGE, xtol=1e-3)
-    network.temperatures.copy_(torch.tensor([best, width]).exp())
-    network.sigma_factor.mul_(_sigma_ratio(estimator, batches))
-    return {"coverage_80_before": coverage(0.0), "coverage_80": coverage(width)}
+    common = _width(network.bins, heights, truth)
+    classes = network.height_class(heights)[:, 0]
+    widths = []
+    for number in range(len(network.sigma_factors)):
+        chosen = classes == number
+        if int(chosen.sum()) >= LEAST_CELLS:
+            widths.append(_width(network.bins, heights[chosen], truth[chosen]))
+        else:
+            widths.append(max([common, *widths[-1:]]))
+    network.temperatures.copy_(torch.tensor([best, *widths]).exp())
+    _scale_sigma(estimator, batches)
+    held = _held(network.bins, heights, truth, torch.tensor(widths)[classes].exp()[:, None])
+    return {
+        "coverage_80_before": float(_held(network.bins, heights, truth, 1.0).float().mean()),
+        "coverage_80": float(held.float().mean()),
+    }
 
 
-def _sigma_ratio(estimator: BuildingHeightEstimator, batches: Iterable[Sample]) -> Tensor:
-    """Return the root of mean squared error over mean estimated variance."""
-    error, variance = torch.zeros(2, dtype=torch.float64)
-    device = estimator.distribution_network.temperatures.device
+def _held(bins: HeightBins, heights: Tensor, truth: Tensor, width: Tensor | float) -> Tensor:
+    """Tell which heights lie in their 80 % interval with logits divided by `width`."""
+    probabilities = softmax(heights / width, dim=1)
+    lower, upper = (
+        bins.quantile(probabilities, torch.full_like(truth, quantile))
+        for quantile in ((1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0)
+    )
+    return (truth >= lower) & (truth <= upper)
+
+
+def _width(bins: HeightBins, heights: Tensor, truth: Tensor) -> float:
+    """Return the logarithm of the temperature at which 80 % intervals hold 80 %."""
+
+    def excess(logarithm: float) -> float:
+        width = torch.tensor(logarithm).exp()
+        return float(_held(bins, heights, truth, width).float().mean()) - LEVEL
+
+    # Coverage grows with the temperature until the distribution is so flat that its interval leaves
+    # out the lowest heights. Where nothing gives 80 %, the temperature nearest to it is taken.
+    tried = np.linspace(*RANGE, STEPS)
+    found = np.array([excess(each) for each in tried.tolist()])
+    rising = np.flatnonzero((found[:-1] < 0.0) & (found[1:] >= 0.0))
+    if not rising.size:
+        return float(tried[np.argmin(np.abs(found))])
+    first = int(rising[0])
+    return float(brentq(excess, tried[first], tried[first + 1], xtol=1e-3))
+
+
+def _scale_sigma(estimator: BuildingHeightEstimator, batches: Iterable[Sample]) -> None:
+    """Scale the standard deviation by class so that its mean square is the mean squared error."""
+    network = estimator.distribution_network
+    count = len(network.sigma_factors)
+    error, variance = (torch.zeros(count, dtype=torch.float64) for _ in range(2))
+    cells = torch.zeros(count, dtype=torch.int64)
+    device = network.temperatures.device
     with torch.inference_mode():
         for batch in batches:
-            height, _, sigma = estimator({name: each.to(device) for name, each in batch.items()})
-            truth = batch["height"].to(device)
+            estimate = estimator({name: each.to(device) for name, each in batch.items()})
+            truth, height = batch["height"].to(device), estimate.height
             known = torch.isfinite(truth) & torch.isfinite(height)
-            error += ((height - truth)[known] ** 2).sum().cpu()
-            variance += (sigma[known] ** 2).sum().cpu()
-    if not variance > 0.0:
+            classes = torch.bucketize(height[known], network.class_edges).cpu()
+            squares = (height - truth)[known].double() ** 2, estimate.sigma[known].double() ** 2
+            error += torch.bincount(classes, squares[0].cpu(), count)
+            variance += torch.bincount(classes, squares[1].cpu(), count)
+            cells += torch.bincount(classes, minlength=count)
+    if not variance.sum() > 0.0:
         msg = (
             "found no estimated variance in the batches, expected cells with one: pass a list or a "
             "loader, which can be iterated twice"
         )
         raise ValueError(msg)
-    return torch.sqrt(error / variance)
+    common = torch.sqrt(error.sum() / variance.sum())
+    each = torch.sqrt(error / variance.clamp(min=1e-12))
+    for number in range(count):
+        known_well = cells[number] >= LEAST_CELLS and variance[number] > 0.0
+        # Classes with few cells: no less uncertain than all cells, or than the class below.
+        below = network.sigma_factors.new_tensor(1.0) if number == 0 else each[number - 1]
+        each[number] = each[number] if known_well else torch.maximum(common, below)
+    network.sigma_factors.mul_(each.to(network.sigma_factors))
+
+
+def learn_novelty(
+    estimator: BuildingHeightEstimator,
+    training: Iterable[Sample],
+    validation: Iterable[Sample],
+    seed: int = 0,
+) -> None:
+    """Show the images of training to the estimator's `ImageNovelty`, and set what counts as 1.
+
+    Of each batch some hundred cells are drawn in which all modalities have images.
+    """
+    novelty = estimator.distribution_network.novelty
+    random = np.random.default_rng(seed)
+    drawn: dict[str, list[NDArray[np.float32]]] = {name: [] for name in novelty.sizes}
+    with torch.inference_mode():
+        for batch in training:
+            images, valid, _ = estimator.inputs(batch)
+            found = novelty.features(images, valid)
+            seen = torch.stack([each for _, each in found.values()]).all(dim=0)[:, 0]
+            places = np.flatnonzero(seen.flatten().numpy())
+            places = random.permutation(places)[:NOVELTY_CELLS]
+            for name, (features, _) in found.items():
+                drawn[name].append(features.movedim(1, -1).flatten(0, 2).numpy()[places])
+        values = {name: np.concatenate(each) for name, each in drawn.items()}
+        if not len(next(iter(values.values()))):
+            return  # without a place that all modalities see, nothing is typical
+        novelty.learn(values, seed)
+        distances = [
+            novelty(*estimator.inputs(batch)[:2]).flatten()[::NOVELTY_STEP] for batch in validation
+        ]
+    typical = torch.cat(distances)
+    typical = typical[torch.isfinite(typical)]
+    if typical.numel():
+        novelty.limit.fill_(float(np.quantile(typical.numpy(), TYPICAL)))
 
 
 def _collect_logits(
@@ -311,8 +397,10 @@ class BuildingTask(lightning.LightningModule):
         settings: BuildingSettings,
         steps: int,
         unit: float,
+        statistics: Callable[[], Iterable[Sample]] | None = None,
     ) -> None:
         super().__init__()
+        self.statistics = statistics
         self.estimator = estimator
         estimator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.settings, self.steps, self.unit = settings, steps, unit
@@ -335,6 +423,15 @@ class BuildingTask(lightning.LightningModule):
         ):
             if where.any():
                 metric.update(height[where], sample["height"][where])
+
+    def on_validation_epoch_start(self) -> None:
+        """Take the statistics of batch normalisation of the published network over training.
+
+        They belong to the epoch that is validated, and are saved with it.
+        """
+        if not self.estimator.gives_distribution and self.statistics is not None:
+            update_bn(islice(self.statistics(), EPOCH_STATISTICS_BATCHES), self.estimator)
+            self.estimator.eval()
 
     def on_validation_epoch_end(self) -> None:
         """Log the root mean squared errors in metres."""
@@ -411,6 +508,8 @@ def _size(sample: Sample) -> int:
 Places = Sequence[Sequence["Part"]]
 STATISTICS_BATCHES = 200
 """Batches for training over which the final statistics of batch normalisation are taken."""
+EPOCH_STATISTICS_BATCHES = 24
+"""The same before each validation of the published network, which needs them to be of the epoch."""
 
 
 def train_buildings(
@@ -431,11 +530,13 @@ def train_buildings(
     the network of the epoch with the lowest validation RMSE. An interrupted run is resumed by the
     same call, after its last complete epoch.
 
-    A network with a distribution is calibrated on the places of validation: temperatures of its
-    probabilities, and a factor of its standard deviation. The statistics of batch normalisation are
-    taken anew over batches for training, all weighted equally, as Wu and Johnson (2021) advise:
-    running averages forget rare activations, and a channel that was inactive in the last batches is
-    amplified by orders of magnitude where it is active in a new place.
+    A network with a distribution is calibrated on the places of validation, by class of height:
+    temperatures of its probabilities, and factors of its standard deviation; and it learns what
+    images of training look like. The statistics of batch normalisation are taken anew over batches
+    for training, all weighted equally, as Wu and Johnson (2021) advise: running averages forget
+    rare activations, and a channel that was inactive in the last batches is amplified by orders of
+    magnitude where it is active in a new place. The published network gets them before each
+    validation, so that the best epoch is chosen with the statistics that it keeps.
 
     Parameters
     ----------
@@ -499,7 +600,13 @@ def train_buildings(
             estimator.load_encoders(settings.weights)
         loader = EpochLoader(patches, held_out, settings)
         best = fit(
-            BuildingTask(estimator, settings, count_steps(patches, settings), float(heights.std())),
+            BuildingTask(
+                estimator,
+                settings,
+                count_steps(patches, settings),
+                float(heights.std()),
+                loader.train_dataloader,
+            ),
             loader,
             settings,
             folder,
@@ -507,10 +614,17 @@ def train_buildings(
             accelerator=accelerator,
             progress=progress,
         )
-        update_bn(islice(loader.train_dataloader(), STATISTICS_BATCHES), estimator)
+        if estimator.gives_distribution:
+            update_bn(islice(loader.train_dataloader(), STATISTICS_BATCHES), estimator)
     estimator.eval()
     figures = {} if best is None else {MONITORED: best}
     if estimator.gives_distribution:
+        learn_novelty(
+            estimator,
+            islice(loader.train_dataloader(), STATISTICS_BATCHES),
+            loader.val_dataloader(),
+            settings.seed,
+        )
         figures |= calibrate(estimator, loader.val_dataloader())
     estimator.save_pretrained(finished, card={**(card or {}), "training": figures})
     return estimator

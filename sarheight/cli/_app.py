@@ -16,6 +16,8 @@ from sarheight.cli._fetch import fetch
 from sarheight.cli._info import info
 from sarheight.cli._predict import predict, stack
 from sarheight.cli._reconstruct import masks, reconstruct
+from sarheight.cli._refine import refine
+from sarheight.cli._series import series
 from sarheight.cli._session import (
     INTERRUPTED,
     OPTIONS,
@@ -31,7 +33,7 @@ from sarheight.settings import command, misuse_in_one_line
 
 COMMAND_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 """The base of all errors of a command line, in the click that typer uses."""
-CONFIGURABLE = (simulate, reconstruct, masks, predict)
+CONFIGURABLE = (simulate, reconstruct, masks, refine, predict)
 """Commands whose results contain settings, and that read them from a file."""
 
 
@@ -62,7 +64,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for function in (demo, simulate, reconstruct, batch, masks, scenes, stack, predict, view, info):
+for function in (
+    demo,
+    simulate,
+    reconstruct,
+    series,
+    batch,
+    masks,
+    scenes,
+    stack,
+    refine,
+    predict,
+    view,
+    info,
+):
     table = function.__name__ if function in CONFIGURABLE else None
     app.command()(command(function, table=table))
 app.add_typer(fetch)

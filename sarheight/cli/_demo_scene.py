@@ -145,9 +145,14 @@ def picture(scene: EmbeddedScene, comparison: Comparison) -> Figure:
     """Draw the radar image and its geocoding, RTC, reconstruction, truth, and the fold count."""
     from matplotlib.figure import Figure
 
-    from sarheight.plot.classes import cap_counts, count_classes, draw_classes
     from sarheight.plot.figures import set_title
-    from sarheight.plot.maps import draw_backscatter, robust_limits
+    from sarheight.plot.maps import (
+        cap_counts,
+        count_classes,
+        draw_backscatter,
+        draw_classes,
+        robust_limits,
+    )
 
     result = comparison.result
     maps = {

@@ -17,7 +17,7 @@ from sarheight.settings import OUTPUT, Edges, MessageSettings, Settings, argumen
 
 if TYPE_CHECKING:
     from sarheight.fetch import SceneRecord
-    from sarheight.fetch.progress import Report
+    from sarheight.fetch.transfer import Report
 
 SEARCH = "Search"
 
@@ -78,7 +78,7 @@ class AcquisitionTime(Settings):
 def download_session(name: str, running: MessageSettings) -> Iterator[Report]:
     """Run a command with progress bars for its downloads, and errors in one line."""
     with session(f"fetch {name}", MessageSettings(quiet=True, debug=running.debug)):
-        from sarheight.fetch.progress import show_progress
+        from sarheight.fetch.transfer import show_progress
 
         try:
             with show_progress(quiet=running.quiet) as report:
@@ -210,7 +210,7 @@ def scenes(
 
 def _print_records(records: tuple[SceneRecord, ...], *, as_json: bool) -> None:
     """Print products and their total size."""
-    from sarheight.fetch.progress import format_size
+    from sarheight.fetch.transfer import format_size
 
     if as_json:
         typer.echo(json.dumps([_record_facts(record) for record in records], indent=1))

@@ -15,6 +15,7 @@ from sarheight.settings import (
     OF_DEM,
     OUTPUT,
     DemSettings,
+    MapSettings,
     ReconstructionOutput,
     ReconstructSettings,
     ResultOutput,
@@ -89,7 +90,7 @@ def read_image(settings: ReconstructSettings, product: Product | None, current: 
         return _read_radar_image(settings, current)
     if _default_spacing(settings, product) is not None and settings.spacing is None:
         current.say(f"averaging the SLC to {SLC_SPACING:g} m; --spacing sets another value")
-    orbit = _fetch_orbit(product, current) if settings.orbit == AUTO else settings.orbit
+    orbit = fetch_orbit(product, current) if settings.orbit == AUTO else settings.orbit
     scene = product.scene(
         **_sampling(settings, product),
         noise_removal=settings.noise_removal,
@@ -156,7 +157,7 @@ def _read_radar_image(settings: ReconstructSettings, current: Session) -> Scene:
     return replace(scene, image=image, grid=grid)
 
 
-def _fetch_orbit(product: Product, current: Session) -> Path | None:
+def fetch_orbit(product: Product, current: Session) -> Path | None:
     """Fetch the best orbit file of a product."""
     from sarheight import fetch
 
@@ -221,7 +222,7 @@ def read_dem(
 
 
 def open_dem_or_fetch(
-    settings: ReconstructSettings, product: Product | None, current: Session
+    settings: MapSettings, product: Product | None, current: Session
 ) -> tuple[xr.DataArray, dict[str, Path]]:
     """Open the elevation model, which is fetched first if its name is "auto"; return its files."""
     if settings.dem != (AUTO,):
@@ -233,7 +234,7 @@ def open_dem_or_fetch(
 
 
 def _fetch_dem(
-    settings: ReconstructSettings, product: Product | None, current: Session
+    settings: MapSettings, product: Product | None, current: Session
 ) -> tuple[list[Path], str | float | None]:
     """Fetch the tiles for the bounds or the footprint of the product; return them and the datum."""
     from sarheight import fetch
@@ -291,9 +292,7 @@ def _is_store(path: Path) -> bool:
     return path.suffix.lower() in {".nc", ".zarr"} or (path.is_dir() and not path.suffix)
 
 
-def place_on_grid(
-    heights: xr.DataArray, settings: ReconstructSettings, current: Session
-) -> xr.DataArray:
+def place_on_grid(heights: xr.DataArray, settings: MapSettings, current: Session) -> xr.DataArray:
     """Resample the elevation model to the grid of the result, if that is another one."""
     from sarheight.dem import grid_like, map_grid, mgrs_grid, to_grid
     from sarheight.dem.grids import grid_record, middle_tile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -34,7 +34,13 @@ if TYPE_CHECKING:
 
 # ``sarheight predict``: maps by a trained network.
 
+MUCH_NOVEL = 0.3
+"""Share of cells unlike those of training from which a map warns; in validation it is 0.1."""
+
 ELEVATIONS = "Known elevations"
+CITY = "Cities"
+CITY_OPTIONS = ("footprints", "baseline", "scale", "picture")
+"""Options that only networks for building heights have."""
 TERRAIN_OPTIONS = (
     *("dem", "vertical", "units", "nodata", "condition", "posting", "like", "calibration"),
     *("known", "known_vertical", "known_crs"),
@@ -50,7 +56,8 @@ class PredictSettings(DemSettings):
     ----------
     images : tuple of str
         For terrain heights an image in radar geometry, linear power, as for `reconstruct`, or a
-        scene of `sarheight scenes`; for building heights a stack of `sarheight stack`; for Local
+        scene of `sarheight scenes`; for building heights a stack of `sarheight stack`, or a folder
+        of Sentinel-1 and Sentinel-2 GeoTIFFs with a date and a band in their names; for Local
         Climate Zones the rasters with the network's channels.
     model : pathlib.Path, optional
         Network, a folder `model` of `sarheight train`: its kind decides what is mapped. Default:
@@ -75,6 +82,16 @@ class PredictSettings(DemSettings):
     known_crs : str, optional
         Reference system of their positions, such as `EPSG:32632`, for a table with columns x and y;
         not needed for longitude and latitude.
+    footprints : pathlib.Path, optional
+        Only for building heights: a vector file with outlines, whose heights are written beside the
+        map as a GeoPackage.
+    baseline : str, optional
+        Only for a folder of images of a city: processing baseline of the optical ones, such as
+        `05.09`.
+    scale : {"power", "amplitude", "decibel"}
+        Only for a folder: scale of the radar images.
+    picture : bool
+        Only for building heights: write a picture of the maps beside them, as `.png`.
     step : int, optional
         Only for Local Climate Zones: cells of the images in a cell of the map, along each axis; 1
         by default.
@@ -93,13 +110,17 @@ class PredictSettings(DemSettings):
         str | float | None, option(ELEVATIONS, metavar="DATUM", parser=vertical_reference)
     ] = None
     known_crs: Annotated[str | None, option(ELEVATIONS, metavar="CRS")] = None
+    footprints: Annotated[Path | None, option(CITY, dir_okay=False, metavar="FILE")] = None
+    baseline: Annotated[str | None, option(CITY, metavar="NUMBER")] = None
+    scale: Annotated[Literal["power", "amplitude", "decibel"] | None, option(CITY)] = None
+    picture: Annotated[bool, option(CITY)] = False
     step: Annotated[int | None, option(min=1, metavar="CELLS")] = None
     device: Annotated[str, option(RUNNING)] = "auto"
 
     def refuse(self, names: tuple[str, ...], kind: str) -> None:
         """Refuse options that do not apply to a kind of network."""
         for name in names:
-            if getattr(self, name) not in (None, ()):
+            if getattr(self, name) not in (None, (), False):
                 hint = f"--{name.replace('_', '-')}"
                 msg = f"a network for {kind} has no {hint}"
                 raise typer.BadParameter(msg, param_hint=hint)
@@ -131,6 +152,7 @@ def predict(settings: PredictSettings, result: FileOutput, running: RunningSetti
     sarheight predict image.nc --dem glo30.tif --vertical EGM2008 --known known.csv \
         --known-vertical ellipsoidal -o heights.tif
     sarheight predict city.zarr -o buildings.tif
+    sarheight predict images/ --baseline 05.09 --footprints outlines.gpkg -o buildings.tif
     sarheight predict sentinel2.tif --model run/model --step 10 -o zones.tif
     ```
     """
@@ -143,6 +165,7 @@ def predict(settings: PredictSettings, result: FileOutput, running: RunningSetti
         from sarheight.buildings.estimators import BuildingHeightEstimator
         from sarheight.learning.weights import model_kind, packaged_model, select_device
         from sarheight.terrain.networks import HeightEstimator
+        from sarheight.zones.forest import ZoneForest
         from sarheight.zones.networks import ZoneClassifier
 
         select_device(settings.device)
@@ -151,20 +174,23 @@ def predict(settings: PredictSettings, result: FileOutput, running: RunningSetti
         kind = model_kind(model)
         if kind != HeightEstimator.kind:
             settings.refuse(TERRAIN_OPTIONS, kind)
-        if kind != ZoneClassifier.kind:
+        of_zones = kind in {ZoneClassifier.kind, ZoneForest.kind}
+        if not of_zones:
             settings.refuse(("step",), kind)
+        if kind != BuildingHeightEstimator.kind:
+            settings.refuse(CITY_OPTIONS, kind)
         if kind == BuildingHeightEstimator.kind:
             _map_buildings(settings, model, output, current, overwrite=overwrite)
-        elif kind == ZoneClassifier.kind:
+        elif of_zones:
             _map_zones(settings, model, output, current, overwrite=overwrite)
         else:
             _map_heights(settings, model, output, current, overwrite=overwrite)
 
 
 def _is_city_stack(path: Path) -> bool:
-    """Tell whether a store is a stack of a city, as `sarheight stack` writes it."""
+    """Tell whether a store is a stack of a city, as `sarheight stack` writes it, or a folder."""
     if path.suffix.lower() != ".zarr":
-        return False
+        return path.is_dir() and path.suffix.lower() != ".safe"
     from sarheight.output import open_result
 
     with open_result(path, chunks={}) as store:
@@ -175,18 +201,53 @@ def _map_buildings(
     settings: PredictSettings, model: Path, output: Path, current: Session, *, overwrite: bool
 ) -> None:
     """Estimate the building heights of a city."""
+    from sarheight.buildings import (
+        heights_of_outlines,
+        open_stack,
+        plot_building_heights,
+        stack_from_folder,
+    )
     from sarheight.buildings.estimators import BuildingHeightEstimator, predict_buildings
-    from sarheight.buildings.stack import open_stack
-    from sarheight.output import write
+    from sarheight.output import open_result, write
+    from sarheight.output.atomic import atomic_write
 
     image = settings.image("stacks")
+    outlines, picture = (output.with_suffix(suffix) for suffix in (".gpkg", ".png"))
+    if settings.footprints is not None:
+        require_writable(outlines, "--footprints", overwrite=overwrite, suffixes=(".gpkg",))
+    if settings.picture:
+        require_writable(picture, "--picture", overwrite=overwrite)
     estimator = BuildingHeightEstimator.from_pretrained(model)
-    # As dask arrays, a stack of any size is estimated and written block by block.
-    stack = open_stack(image, chunks={})
+    if image.suffix.lower() == ".zarr":
+        settings.refuse(("baseline", "scale"), "stacks, which state both,")
+        # As dask arrays, a stack of any size is estimated and written block by block.
+        stack = open_stack(image, chunks={})
+    else:
+        stack = stack_from_folder(
+            image, scale=settings.scale or "power", baseline=settings.baseline
+        )
     current.stage("estimate and write")
     heights = predict_buildings(estimator, stack, device=settings.device)
     heights.attrs["provenance"] = settings.provenance(model)
     write(heights, output, overwrite=overwrite)
+    if settings.footprints is not None or settings.picture:
+        heights = open_result(output)
+    if settings.footprints is not None:
+        table = heights_of_outlines(heights, settings.footprints)
+        with atomic_write(outlines, overwrite=overwrite, suffixes=(".gpkg",)) as work:
+            table.to_file(work, driver="GPKG")
+        current.say(f"{outlines}: {len(table)} outlines with heights")
+    if settings.picture:
+        with atomic_write(picture, overwrite=overwrite, suffixes=(".png",)) as work:
+            plot_building_heights(heights).savefig(work, dpi=150)
+        current.say(f"{picture}: a picture of the maps")
+    if "novelty" in heights:
+        novel = float((heights["novelty"] > 1.0).mean())
+        if novel > MUCH_NOVEL:
+            current.warn(
+                f"in {100.0 * novel:.0f} % of the cells the images are unlike those of training: "
+                "see the layer novelty, and check heights there"
+            )
     rows, columns = heights["height"].shape
     current.say(f"{output}: {rows} x {columns} cells, {stack.sizes['month']} months")
 
@@ -195,11 +256,17 @@ def _map_zones(
     settings: PredictSettings, model: Path, output: Path, current: Session, *, overwrite: bool
 ) -> None:
     """Map the Local Climate Zones of a scene."""
+    from sarheight.learning.weights import model_kind
+    from sarheight.zones.forest import ZoneForest
     from sarheight.zones.networks import ZoneClassifier
     from sarheight.zones.predict import predict_zones, write_zones
     from sarheight.zones.sources import read_stack
 
-    classifier = ZoneClassifier.from_pretrained(model)
+    classifier: ZoneClassifier | ZoneForest
+    if model_kind(model) == ZoneForest.kind:
+        classifier = ZoneForest.from_pretrained(model)
+    else:
+        classifier = ZoneClassifier.from_pretrained(model)
     stack = read_stack(*(Path(image) for image in settings.images))
     current.stage("estimate")
     zones = predict_zones(

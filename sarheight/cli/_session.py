@@ -20,7 +20,7 @@ from sarheight.settings import RunningSettings
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from sarheight.fetch.progress import Report
+    from sarheight.fetch.transfer import Report
     from sarheight.settings import MessageSettings
 
 # Exit codes.
@@ -125,7 +125,7 @@ class Session:
     @contextmanager
     def downloading(self) -> Iterator[Report]:
         """Show downloads behind the name of the current stage."""
-        from sarheight.fetch.progress import format_size, show_progress
+        from sarheight.fetch.transfer import format_size, show_progress
 
         if self.progress is None or self.task is None:
             with show_progress(quiet=self.quiet) as report:

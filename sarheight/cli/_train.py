@@ -257,27 +257,36 @@ def _loaded_if_small(samples: ZoneSamples) -> ZoneSamples:
 def _open_rasters(
     data: Sequence[Path], labels: Path, size: int, block: float, *, random_split: bool, seed: int
 ) -> tuple[Parts, float]:
+    from sarheight.zones.samples import split_samples
+
+    samples = _read_patches(data, labels, size)
+    if random_split:
+        return split_samples(samples, seed=seed), samples.posting
+    return _split_by_place(samples, block, seed), samples.posting
+
+
+def _read_patches(data: Sequence[Path], labels: Path, size: int) -> RasterPatches:
     import rioxarray
     import xarray as xr
 
-    from sarheight.zones.samples import split_samples
     from sarheight.zones.sources import RasterPatches, read_stack
 
     codes = rioxarray.open_rasterio(labels)
     if not isinstance(codes, xr.DataArray):
         msg = f"'{labels}' holds several images"
         raise typer.BadParameter(msg, param_hint="--labels")
-    samples = RasterPatches(read_stack(*data), codes, size=size)
-    if random_split:
-        return split_samples(samples, seed=seed), samples.posting
-    return _split_by_place(samples, block, seed), samples.posting
+    return RasterPatches(read_stack(*data), codes, size=size)
 
 
 def _split_by_place(samples: RasterPatches, block: float, seed: int) -> Parts:
     """Assign a fold of blocks to test, one to validation, and all that is not near to training."""
     import numpy as np
 
-    from sarheight.zones.samples import exclude_neighbours, spatial_folds
+    from sarheight.zones.samples import (
+        exclude_neighbours,
+        spatial_folds,
+        warn_of_untrained,
+    )
 
     fold = spatial_folds(samples.labels, samples.x, samples.y, folds=FOLDS, width=block, seed=seed)
     test, validation = np.flatnonzero(fold == 0), np.flatnonzero(fold == 1)
@@ -288,7 +297,9 @@ def _split_by_place(samples: RasterPatches, block: float, seed: int) -> Parts:
         np.flatnonzero(fold > 1), np.concatenate([test, validation]), *places, reach
     )
     parts = {"training": training, "validation": validation, "test": test}
-    return {role: samples.subset(indices) for role, indices in parts.items()}
+    subsets = {role: samples.subset(indices) for role, indices in parts.items()}
+    warn_of_untrained(samples, training, block)
+    return subsets
 
 
 def fusion_forms_of(
@@ -357,8 +368,6 @@ def save_best(rows: Sequence[FusionResult], folder: Path, data: Sequence[Path]) 
 
 def write_table(rows: Sequence[FusionResult], parts: Mapping[str, ZoneSamples], path: Path) -> None:
     """Write all figures as JSON: of each form, each seed and each class."""
-    from sarheight.output.atomic import atomic_write
-
     table: dict[str, Any] = {
         "samples": {role: len(samples) for role, samples in parts.items()},
         "forms": [
@@ -375,6 +384,13 @@ def write_table(rows: Sequence[FusionResult], parts: Mapping[str, ZoneSamples], 
             for row in rows
         ],
     }
+    write_json(table, path)
+
+
+def write_json(table: Mapping[str, Any], path: Path) -> None:
+    """Write a table as JSON, whole or not at all."""
+    from sarheight.output.atomic import atomic_write
+
     with atomic_write(path, overwrite=True, suffixes=(".json",)) as work:
         work.write_text(json.dumps(table, indent=1) + "\n", "utf-8")
 
@@ -424,9 +440,107 @@ def describe_verdict(rows: Sequence[FusionResult]) -> str:
     return f"{best_text}, {gain}: not significant over the seeds."
 
 
-# ``sarheight train zones``: early, middle or late fusion.
+# ``sarheight train zones``: a forest, or networks with early, middle or late fusion.
 
 DATA, FORMS = "Data", "Forms of fusion"
+METHODS = ("auto", "forest", "networks")
+FEW_LABELS = 20_000
+"""Labelled cells below which a forest is the default."""
+NETWORK_SIZE = 32
+
+
+def choose_method(method: str, labels: Path | None, count: int, *, fusion: bool) -> str:
+    """Return "forest" or "networks"; "auto" takes the forest for few labels of a map."""
+    if method not in METHODS:
+        msg = f"found '{method}', expected one of {', '.join(METHODS)}"
+        raise typer.BadParameter(msg, param_hint="--method")
+    if method != "auto":
+        return method
+    return "forest" if labels is not None and count < FEW_LABELS and not fusion else "networks"
+
+
+def count_labels(path: Path) -> int:
+    """Count the labelled cells of a map."""
+    import numpy as np
+    import rioxarray
+
+    opened = rioxarray.open_rasterio(path, masked=True)
+    values = np.asarray(opened.values if hasattr(opened, "values") else 0)
+    return int((np.isfinite(values) & (values != 0)).sum())
+
+
+def train_zone_forest(
+    run: RunOptions, data: Sequence[Path], labels: Path | None, block: float, size: int | None
+) -> None:
+    """Train a forest, score it on blocks that it has not seen, and save it."""
+    from dataclasses import asdict
+
+    import numpy as np
+    from rich.console import Console
+
+    from sarheight.zones.evaluation import calibration_error
+    from sarheight.zones.forest import ForestSettings, train_forest
+    from sarheight.zones.predict import evaluate_zones, zone_probabilities
+    from sarheight.zones.samples import (
+        exclude_neighbours,
+        spatial_folds,
+        warn_of_few,
+        warn_of_untrained,
+    )
+
+    chosen = ForestSettings() if run.settings is None else ForestSettings.read(run.settings)
+    least = max(chosen.windows, default=1)
+    blocks: Any = None
+    if labels is None:
+        parts, posting = open_samples(
+            data, None, NETWORK_SIZE, block, random_split=False, seed=chosen.seed
+        )
+        warn_of_few(parts["training"])
+    else:
+        samples = _read_patches(data, labels, least if size is None else size)
+        posting = samples.posting
+        warn_of_few(samples)
+        fold = spatial_folds(
+            samples.labels, samples.x, samples.y, folds=FOLDS, width=block, seed=chosen.seed
+        )
+        test = np.flatnonzero(fold == 0)
+        places = samples.x, samples.y
+        reach = samples.size * posting
+        training = exclude_neighbours(np.flatnonzero(fold > 0), test, *places, reach)
+        warn_of_untrained(samples, training, block)
+        columns, rows = samples.x // block, samples.y // block
+        _, numbers = np.unique(np.stack([columns, rows], axis=1), axis=0, return_inverse=True)
+        blocks = numbers.ravel()[training]
+        parts = {"training": samples.subset(training), "test": samples.subset(test)}
+    forest, card = train_forest(
+        parts["training"],
+        chosen,
+        blocks=blocks,
+        validation=parts.get("validation"),
+        posting=posting,
+    )
+    given = zone_probabilities(forest, parts["test"])
+    scores = evaluate_zones(forest, parts["test"])
+    error = calibration_error(given, parts["test"].labels)
+    tested = {**scores.as_dict(), "calibration_error": error}
+    run.output.mkdir(parents=True, exist_ok=True)
+    card |= {"data": [path.name for path in data], "test": tested}
+    forest.save_pretrained(run.output / "model", card=card, overwrite=True)
+    table = {
+        "method": "forest",
+        "settings": asdict(chosen),
+        "samples": {role: len(part) for role, part in parts.items()},
+        "held_out": card["held_out"],
+        "test": tested,
+    }
+    write_json(table, run.output / "table.json")
+    Console().print(
+        f"forest of {chosen.trees} trees and {forest.plan.count} features, on blocks for test: OA "
+        f"{_percent(scores.overall, None)}, AA {_percent(scores.average, None)}, kappa "
+        f"{_percent(scores.kappa, None)}, ECE {_percent(error, None)} %",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def zones(
@@ -436,7 +550,8 @@ def zones(
     labels: Annotated[
         Path | None, option(DATA, exists=True, dir_okay=False, metavar="RASTER")
     ] = None,
-    size: Annotated[int, option(DATA, min=1)] = 32,
+    method: Annotated[str, option(None, metavar="auto|forest|networks")] = "auto",
+    size: Annotated[int | None, option(DATA, min=1)] = None,
     block: Annotated[float, option(DATA, min=0.0, metavar="METRES")] = 5000.0,
     random_split: Annotated[bool, option(DATA, "--random-split")] = False,
     split: Annotated[list[str] | None, option(FORMS, metavar="NAME")] = None,
@@ -444,14 +559,17 @@ def zones(
     stages: Annotated[str, option(FORMS)] = "0,1,2,3,4,5,6,independent",
     seeds: Annotated[int, option(FORMS, min=1)] = 5,
 ) -> None:
-    r"""Train networks for Local Climate Zones, and compare the stages of fusion.
+    r"""Train a forest or networks for Local Climate Zones.
 
-    Every form is trained from several seeds. A table lists overall accuracy (OA), average accuracy
-    (AA), kappa and calibration error on test samples, with their standard deviations. The folder
-    `model` contains the network that is best on the validation samples; `sarheight predict` maps
-    with it.
+    A random forest of bands, indices, dates and neighbourhoods needs few labels and minutes; it is
+    the default for a map with fewer than 20,000 labelled cells. Networks compare the stages of
+    fusion, and are what the options for forms of fusion ask for: every form is trained from several
+    seeds. A table lists overall accuracy (OA), average accuracy (AA), kappa and calibration error
+    on test samples. The folder `model` contains the forest, or the network that is best on the
+    validation samples; `sarheight predict` maps with it.
 
     ```
+    sarheight train zones landsat.tif --labels lcz.tif -o run
     sarheight train zones so2sat_v2/ -o run
     sarheight train zones s1.tif s2.tif --labels lcz.tif --group 's1_*' --group 's2_*' -o run
     ```
@@ -462,8 +580,10 @@ def zones(
         So2Sat LCZ42: its folder, or one HDF5 file of it. Or rasters on one grid, with --labels.
     labels : pathlib.Path, optional
         Codes of the zones, 0 where unknown.
-    size : int
-        Cells of a patch around a label.
+    method : str
+        Forest, networks, or what suits the number of labels.
+    size : int, optional
+        Cells of a patch around a label: 32 for networks, the largest neighbourhood for a forest.
     block : float
         Side of the blocks of a map that are assigned to training, validation or test.
     random_split : bool
@@ -482,12 +602,19 @@ def zones(
     """
     with run.session("zones"):
         from sarheight.zones.fusion import compare_fusion
+        from sarheight.zones.samples import warn_of_few
         from sarheight.zones.training import ZoneSettings
 
+        fusion = bool(split or group or random_split)
+        count = 0 if labels is None else count_labels(labels)
+        if choose_method(method, labels, count, fusion=fusion) == "forest":
+            train_zone_forest(run, data, labels, block, size)
+            return
         chosen = ZoneSettings() if run.settings is None else ZoneSettings.read(run.settings)
         parts, posting = open_samples(
-            data, labels, size, block, random_split=random_split, seed=chosen.seed
+            data, labels, size or NETWORK_SIZE, block, random_split=random_split, seed=chosen.seed
         )
+        warn_of_few(parts["training"])
         forms = fusion_forms_of(parts["training"].channels, split, group, stages)
 
         def report(form: FusionStrategy, seed: int) -> None:

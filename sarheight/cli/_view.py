@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,7 +101,9 @@ def view(
     if settings.orbit is not None and settings.like is None:
         msg = "an orbit replaces that of --like: pass both, or neither"
         raise typer.BadParameter(msg, param_hint="--orbit")
-    with session("view", running, steps=2) as current:
+    # No progress while a page is served: that has no end.
+    shown = running if save is not None else replace(running, quiet=True)
+    with session("view", shown, steps=2) as current:
         current.stage("read")
         from sarheight.view import save_page, serve
 
@@ -114,13 +117,12 @@ def view(
             )  # fmt: skip
             current.say(f"{save}: {save.stat().st_size / 1e6:.1f} MB")
             return
-        try:
+        # Ctrl-C is how this ends.
+        with suppress(KeyboardInterrupt):
             serve(
                 settings.result, dem=dem, geometry=geometry, port=port, browser=browser,
                 announce=lambda address: typer.echo(f"{address} (Ctrl-C ends)"),
             )  # fmt: skip
-        except KeyboardInterrupt:
-            current.say("ended")
 
 
 def _dem(settings: ViewSettings) -> Dem | None:

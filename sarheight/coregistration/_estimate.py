@@ -173,6 +173,8 @@ def apply_shift(scene: Scene, shift: Shift) -> Scene:
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Reflectivity = NDArray[np.float32] | None
+"""Brightness of the cells of a DEM, shape (rows, columns); 1 where there is none."""
 
 SMALLEST, LARGEST = 32, 128
 """Size of a window in averaged pixels."""
@@ -243,6 +245,7 @@ class Window:
         law: BackscatterLaw,
         reach: int,
         shift: tuple[float, float] = (0.0, 0.0),
+        reflectivity: Reflectivity = None,
     ) -> tuple[Floats, Mask]:
         """Simulate the window with a margin.
 
@@ -259,7 +262,8 @@ class Window:
         )
         part = CheckedDem(dem.isel(y=self.rows, x=self.columns))
         seen = pass_geometry(part, grid, image.scene.orbit)
-        power = illuminate(seen, law).simulate().astype(np.float64)
+        bright = None if reflectivity is None else reflectivity[self.rows, self.columns]
+        power = illuminate(seen, law).simulate(bright).astype(np.float64)
         known = _mapped(seen, power > 0.0)
         core = slice(MARGIN, size - MARGIN)
         return log_bandpass(power, known)[core, core], known[core, core]
@@ -355,13 +359,14 @@ def compare(
     law: BackscatterLaw,
     reach: int,
     shift: tuple[float, float],
+    reflectivity: Reflectivity = None,
 ) -> tuple[Floats, Mask, Floats, Mask] | None:
     """Return a window measured and simulated, or None where there is too little of either."""
     found, valid = window.measured(image)
     if valid.mean() < LEAST_COVERAGE:
         return None
     try:
-        simulated, known = window.simulated(dem, image, law, reach, shift)
+        simulated, known = window.simulated(dem, image, law, reach, shift, reflectivity)
     except (GeometryError, OrbitCoverageError):
         # Terrain may end before the window does, and the orbit before its margin.
         return None
@@ -394,6 +399,7 @@ def estimate_shift(
     dem: xr.DataArray | CheckedDem,
     *,
     law: BackscatterLaw | None = None,
+    reflectivity: xr.DataArray | None = None,
     search: float = SEARCH,
     windows: int = MAX_WINDOWS,
 ) -> Shift:
@@ -417,6 +423,10 @@ def estimate_shift(
         Heights above the ellipsoid in metres, dims (y, x), any CRS.
     law : callable, optional
         Backscatter law; `Muhleman` by default. It need not be right: contrast is what counts.
+    reflectivity : xarray.DataArray, dims (y, x), optional
+        Brightness of each cell of the DEM relative to the law, such as that which another date
+        showed: patterns of the ground then tell the shift as well. 1 by default; where it is NaN,
+        the median.
     search : float
         Largest shift to look for, in metres on the ground.
     windows : int
@@ -453,13 +463,14 @@ def estimate_shift(
         raise ValueError(msg)
     law = Muhleman() if law is None else law
     heights = CheckedDem.of(dem).array
+    bright = _brightness(reflectivity, heights)
     image = _multilook(scene, heights)
     limit = [max(math.ceil(search / each), 2) for each in _spacing(image)]
     reach = max(limit) + NOISE_MARGIN
     size = initial_window_size(image)
     while True:
         chosen = select_windows(heights, image, windows, reach, size)
-        seen = _compare(chosen, heights, image, law, reach)
+        seen = _compare(chosen, heights, image, law, reach, reflectivity=bright)
         if len(seen) >= min(FEW_WINDOWS, windows) or size < 2 * SMALLEST:
             break
         size //= 2
@@ -479,7 +490,13 @@ def estimate_shift(
             significance=height,
         )
     again = _compare(
-        [each.window for each in seen], heights, image, law, CLOSE + 1, shift=(line, sample)
+        [each.window for each in seen],
+        heights,
+        image,
+        law,
+        CLOSE + 1,
+        shift=(line, sample),
+        reflectivity=bright,
     )
     if not again:
         return Shift(reason=NO_DATA)
@@ -488,6 +505,21 @@ def estimate_shift(
     before = correlation([each.moments for each in seen if each.window in used])[reach, reach]
     windows_seen = [each.window for each in again]
     return _shift(image, windows_seen, pool, (line, sample), float(before), height)
+
+
+def _brightness(reflectivity: xr.DataArray | None, dem: xr.DataArray) -> Reflectivity:
+    """Bring a reflectivity to the form of the kernels."""
+    if reflectivity is None:
+        return None
+    if reflectivity.dims != ("y", "x") or reflectivity.shape != dem.shape:
+        msg = (
+            f"found reflectivity with dims {reflectivity.dims} and shape {reflectivity.shape}, "
+            f"expected ('y', 'x') and that of the DEM, {dem.shape}"
+        )
+        raise ValueError(msg)
+    values = np.asarray(reflectivity.values, dtype=np.float32)
+    known = values > 0.0
+    return np.where(known, values, np.median(values[known]) if known.any() else np.float32(1.0))
 
 
 def _multilook(scene: Scene, dem: xr.DataArray) -> MultilookedImage:
@@ -510,11 +542,12 @@ def _compare(
     law: BackscatterLaw,
     reach: int,
     shift: tuple[float, float] = (0.0, 0.0),
+    reflectivity: Reflectivity = None,
 ) -> list[Compared]:
     """Compare windows with their simulations, but for those that lack too much of either."""
     compared = []
     for window in windows:
-        pair = compare(window, dem, image, law, reach, shift)
+        pair = compare(window, dem, image, law, reach, shift, reflectivity)
         if pair is not None:
             _, valid, simulated, known = pair
             contrast = float(simulated[known].std())

@@ -23,15 +23,21 @@ from sarheight.errors import ChecksumError, FetchError, NotThereError
 from sarheight.fetch.addresses import redact, safe_name
 from sarheight.fetch.catalogues import bounding_boxes
 from sarheight.fetch.http import HttpClient
-from sarheight.fetch.progress import no_progress
 from sarheight.fetch.settings import DemSource, Settings, lookup
-from sarheight.fetch.transfer import Checksum, FileRequest, ensure_file, run_parallel, unpack
+from sarheight.fetch.transfer import (
+    Checksum,
+    FileRequest,
+    ensure_file,
+    no_progress,
+    run_parallel,
+    unpack,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from sarheight.fetch.catalogues import Box, Place
-    from sarheight.fetch.progress import Report
+    from sarheight.fetch.transfer import Report
 
 GRIDS = {"EGM96": "us_nga_egm96_15.tif", "EGM2008": "us_nga_egm08_25.tif"}
 

@@ -18,15 +18,14 @@ from sarheight.fetch.addresses import host_of, redact, safe_name
 from sarheight.fetch.catalogues import Query, bounding_boxes, mapping, parse_time, stac_items
 from sarheight.fetch.http import HttpClient
 from sarheight.fetch.products import signer
-from sarheight.fetch.progress import no_progress
 from sarheight.fetch.settings import Catalogue, Settings, lookup
-from sarheight.fetch.transfer import FileRequest, ensure_file, run_parallel
+from sarheight.fetch.transfer import FileRequest, ensure_file, no_progress, run_parallel
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from sarheight.fetch.catalogues import Place, Time
-    from sarheight.fetch.progress import Report
+    from sarheight.fetch.transfer import Report
 
 BUILDING_INDEX = "https://data.3dbag.nl/latest/tile_index.fgb"
 

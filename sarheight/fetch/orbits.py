@@ -23,9 +23,8 @@ from sarheight.errors import FetchError, NotThereError, SarheightError
 from sarheight.fetch.addresses import redact, whole_number
 from sarheight.fetch.catalogues import Asset, parse_time
 from sarheight.fetch.http import HttpClient, require_limit
-from sarheight.fetch.progress import no_progress
 from sarheight.fetch.settings import Settings
-from sarheight.fetch.transfer import Checksum, FileRequest, ensure_file, unpack
+from sarheight.fetch.transfer import Checksum, FileRequest, ensure_file, no_progress, unpack
 from sarheight.sentinel1.orbit import ORBIT_KINDS, OrbitFileName, best_orbit_file, read_orbit_file
 
 if TYPE_CHECKING:
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
     from sarheight.fetch.catalogues import Time
-    from sarheight.fetch.progress import Report
     from sarheight.fetch.settings import OrbitSource
+    from sarheight.fetch.transfer import Report
 _LATENCY = {"POEORB": None, "RESORB": np.timedelta64(4, "D")}
 """How long after the orbit a file is made at most; None where old ones were reprocessed."""
 _MISSION = re.compile(r"(?:S1|SENTINEL-?1)(?P<unit>[A-Z])")

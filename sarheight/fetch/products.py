@@ -24,16 +24,15 @@ from sarheight.errors import ChecksumError, FetchError, UnsafeAddressError
 from sarheight.fetch.addresses import host_of, redact, safe_name
 from sarheight.fetch.catalogues import Asset
 from sarheight.fetch.http import HttpClient
-from sarheight.fetch.progress import no_progress
 from sarheight.fetch.settings import Settings, lookup
-from sarheight.fetch.transfer import FileRequest, ensure_file, run_parallel
+from sarheight.fetch.transfer import FileRequest, ensure_file, no_progress, run_parallel
 
 if TYPE_CHECKING:
     import os
 
     from sarheight.fetch.catalogues import SceneRecord
-    from sarheight.fetch.progress import Report
     from sarheight.fetch.settings import Catalogue
+    from sarheight.fetch.transfer import Report
 
 _FILE = re.compile(
     r"(?P<role>calibration-|noise-|rfi-)?s1[a-z]-(?P<swath>[a-z0-9]+)-[a-z]+-(?P<pole>hh|hv|vh|vv)-"

@@ -54,10 +54,15 @@ class Illumination:
         """Return the operator for another backscatter law."""
         return replace(self, law=tabulate(law))
 
-    def simulate(self, reflectivity: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    def simulate(
+        self,
+        reflectivity: NDArray[np.float32] | None = None,
+        image: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
         """Sum W x over cells: the RCS of each pixel, shape (lines, samples), in square metres.
 
-        Shapes: `reflectivity` (rows, columns); 1 everywhere by default.
+        Shapes: `reflectivity` (rows, columns); 1 everywhere by default. The sums go into `image`
+        where one is given.
         """
         geometry = self.geometry
         if reflectivity is None:
@@ -65,7 +70,8 @@ class Illumination:
         lines, samples = geometry.grid.shape
         block_of = np.empty(geometry.bounds.shape[0], dtype=np.int64)
         block, beyond = blocks_of_lines(geometry.bounds, lines, samples, block_of)
-        image = np.empty((lines, samples), dtype=np.float32)
+        if image is None:
+            image = np.empty((lines, samples), dtype=np.float32)
         scatter(
             geometry.ground,
             geometry.radar,

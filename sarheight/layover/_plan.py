@@ -34,7 +34,7 @@ from sarheight.illumination import ConstantGamma
 from sarheight.illumination.simulate import illuminate, is_illuminated
 from sarheight.layover._scenes import require_small_cells
 from sarheight.layover._tasks import FILE_CACHE, load, release_memory, slim
-from sarheight.layover.allocation import Observation, PassTile, intensities
+from sarheight.layover.allocation import Observation, PassTile, Workspace, intensities
 from sarheight.layover.facets import divide_heights, facet_places, facets_of
 from sarheight.layover.tiles import CACHED_SHARE, HeightRange, TilePlanner, grid_scale, law_sample
 
@@ -288,16 +288,21 @@ def observe(plan: ScenePlan, loaded: TileInput) -> list[Observation]:
     heights = _contiguous(loaded.dem)
     ground = _window_ground(plan.ground, window, plan.scale.shape)
     kinds = None if plan.kinds is None else plan.kinds[window[0] : window[1], window[2] : window[3]]
-    divided = None if plan.facets is None else _divide_window(plan, plan.facets, loaded, heights)
-    observations = []
+    divided = (
+        None
+        if plan.facets is None
+        else _divide_window(plan, plan.facets, window, loaded.dem, heights)
+    )
+    observations, workspace = [], Workspace()
     passes = zip(plan.passes, loaded.tile.pixels, loaded.images, strict=True)
     for index, (whole, pixels, image) in enumerate(passes):
-        geometry = _window_view(whole, pixels, loaded.dem, heights, ground)
+        geometry = pass_view(whole, pixels, loaded.dem, heights, ground)
         category, fold_count = classify_cells(geometry, plan.foreshortening, whole.profiles)
         operator = illuminate(geometry, ConstantGamma(1.0), is_illuminated(category))
-        one = PassTile(image, _window_areas(whole.measured, pixels), operator, inner)
+        areas = window_areas(whole.measured, pixels)
+        one = PassTile(image, areas, operator, inner, workspace=workspace)
         if plan.facets is not None and divided is not None:
-            view = _window_view(whole, pixels, *divided)
+            view = pass_view(whole, pixels, *divided)
             lit = illuminated_cells(view, plan.facets.profiles[index])
             one = one.divided(illuminate(view, ConstantGamma(1.0), lit), plan.scale.facets)
         observations.append(
@@ -305,7 +310,7 @@ def observe(plan: ScenePlan, loaded: TileInput) -> list[Observation]:
                 one,
                 category,
                 fold_count,
-                _window_areas(whole.ellipsoid, pixels),
+                window_areas(whole.ellipsoid, pixels),
                 (row, column),
                 kinds,
             )
@@ -313,15 +318,29 @@ def observe(plan: ScenePlan, loaded: TileInput) -> list[Observation]:
     return observations
 
 
+def prepare_window(
+    plan: ScenePlan, window: Box, source: xr.DataArray
+) -> tuple[xr.DataArray, NDArray[np.float32], GroundModel]:
+    """Load a window of a DEM and divide it into facets: their DEM, heights and positions."""
+    dem = _loaded(source, plan.file_cache)
+    heights = _contiguous(dem)
+    if plan.facets is None:
+        return dem, heights, _window_ground(plan.ground, window, plan.scale.shape)
+    return _divide_window(plan, plan.facets, window, dem, heights)
+
+
 def _divide_window(
-    plan: ScenePlan, divided: FacetPlan, loaded: TileInput, heights: NDArray[np.float32]
+    plan: ScenePlan,
+    divided: FacetPlan,
+    window: Box,
+    source: xr.DataArray,
+    heights: NDArray[np.float32],
 ) -> tuple[xr.DataArray, NDArray[np.float32], GroundModel]:
     """Divide the cells of a window into facets: their DEM, heights and positions."""
-    n, window = plan.scale.facets, loaded.tile.window
+    n = plan.scale.facets
     fine = divide_heights(heights, n, divided.heights, (window[0], window[2]))
     coordinates = {
-        name: _facet_coordinates(loaded.dem[name].values.astype(np.float64), n)
-        for name in ("y", "x")
+        name: _facet_coordinates(source[name].values.astype(np.float64), n) for name in ("y", "x")
     }
     dem = xr.DataArray(fine, dims=("y", "x"), coords=coordinates)
     first, end, left, right = window
@@ -330,7 +349,7 @@ def _divide_window(
     return dem, fine, _window_ground(divided.ground, box, shape)
 
 
-def _window_view(
+def pass_view(
     whole: PassPlan,
     pixels: Box,
     dem: xr.DataArray,
@@ -357,7 +376,7 @@ def _window_radar(radar: RadarModel, pixels: Box) -> RadarModel:
     )
 
 
-def _window_areas(areas: PixelAreas, pixels: Box) -> PixelAreas:
+def window_areas(areas: PixelAreas, pixels: Box) -> PixelAreas:
     """Cut the areas of a window's pixels out of those of an image."""
     return PixelAreas(
         areas.lines - pixels[0], np.ascontiguousarray(areas.areas[:, pixels[2] : pixels[3]])

@@ -22,7 +22,13 @@ from sarheight.layover._statistics import (
     error_terms,
     kind_factors,
 )
-from sarheight.layover.allocation import AllocatedRcs, ComparedRatios, Comparison, Estimate
+from sarheight.layover.allocation import (
+    NO_IMAGE,
+    AllocatedRcs,
+    ComparedRatios,
+    Comparison,
+    Estimate,
+)
 from sarheight.layover.tiles import Support
 
 if TYPE_CHECKING:
@@ -227,6 +233,11 @@ class AllocatedTile:
     compared: list[ComparedRatios]  # nothing where no variance is wanted
     cells: Cells  # those on which statistics rest
 
+    def release(self) -> None:
+        """Give back the memory in which images were simulated and compared."""
+        for one in self.passes:
+            one.workspace.clear()
+
 
 @dataclass(frozen=True, eq=False)
 class EstimatedTile:
@@ -273,9 +284,14 @@ def allocate_tile(
 
 
 def error_of(
-    tile: AllocatedTile, index: int, scale: GridScale, method: Method, contrast: float
+    tile: AllocatedTile,
+    index: int,
+    scale: GridScale,
+    method: Method,
+    contrast: float,
+    cells: Cells | None = None,
 ) -> Layer:
-    """Error variance of the logarithms of the values of one pass."""
+    """Error variance of the logarithms of the values of one pass; of some cells shape (1, n)."""
     allocated, one = tile.first[index], tile.passes[index]
     terms = error_terms(
         one.geometry.grid,
@@ -283,12 +299,13 @@ def error_of(
         contrast,
         weighted=isinstance(method, PosteriorMean),
     )
-    error = np.empty_like(allocated.area)
-    weight = allocated.expected
-    change = np.full_like(error, np.nan)
     changes = cast("Layer", tile.compared[index].change)
-    np.divide(changes, weight, out=change, where=weight > 0.0)
-    error_variance(allocated.contribution, allocated.speckle, change, terms, error)
+    layers = [allocated.contribution, allocated.speckle, changes, allocated.expected]
+    if cells is not None:
+        layers = [layer[cells][None] for layer in layers]
+    share, speckle, change, expected = layers
+    error = np.empty_like(share)
+    error_variance(share, speckle, change, expected, terms, error)
     return error
 
 
@@ -296,6 +313,7 @@ def single_step(
     tile: AllocatedTile, scale: GridScale, method: Method, contrasts: Sequence[Sequence[float]]
 ) -> EstimatedTile:
     """Take allocated reflectivities as estimates, with their error variances."""
+    tile.release()
     estimates = []
     for index, (allocated, of_pass) in enumerate(zip(tile.first, contrasts, strict=True)):
         if tile.compared and of_pass:
@@ -315,16 +333,16 @@ def sample_values(tile: AllocatedTile, scale: GridScale, method: Method) -> Samp
     """
     samples = []
     for index, allocated in enumerate(tile.first):
-        error = error_of(tile, index, scale, method, USUAL_CONTRAST)
-        use = np.isfinite(error[tile.cells]) & (tile.expected[index][tile.cells] > 0.0)
+        error = error_of(tile, index, scale, method, USUAL_CONTRAST, tile.cells)[0]
+        use = np.isfinite(error) & (tile.expected[index][tile.cells] > 0.0)
         row, column = (places[use] for places in tile.cells)
         if isinstance(method, PosteriorMean):
             polarisations = range(allocated.rcs.shape[0])
-            values = [first_values(tile, index, p)[row, column] for p in polarisations]
+            values = [first_values(tile, index, p, (row, column))[0] for p in polarisations]
         else:
             with np.errstate(divide="ignore", invalid="ignore"):
                 values = list(np.log(allocated.reflectivity[:, row, column]))
-        samples.append(np.vstack((error[row, column], *values)))
+        samples.append(np.vstack((error[use], *values)))
     return samples
 
 
@@ -366,13 +384,21 @@ class PosteriorTile:
     states: list[list[PosteriorState]]
 
 
-def first_values(tile: AllocatedTile, index: int, polarisation: int) -> Layer:
-    """Logarithms of the values of the first step in one polarisation of a pass."""
+def first_values(
+    tile: AllocatedTile, index: int, polarisation: int, cells: Cells | None = None
+) -> Layer:
+    """Logarithms of the values of the first step in one polarisation; of some cells (1, n)."""
     compared = tile.compared[index]
-    value = np.empty_like(compared.weight)
-    nothing = np.zeros_like(value)
-    logarithms(compared.ratios[polarisation], compared.weight, nothing, value)
-    value[tile.expected[index] <= 0.0] = np.nan
+    layers = [compared.ratios[polarisation], compared.weight, tile.expected[index]]
+    if cells is not None:
+        layers = [layer[cells][None] for layer in layers]
+    return _values(layers[0], layers[1], layers[2], NO_IMAGE)
+
+
+def _values(ratios: Layer, weight: Layer, expected: Layer, known: Layer) -> Layer:
+    """Logarithms of ratios times what is known; NaN where nothing is expected."""
+    value = np.empty_like(weight)
+    logarithms(ratios, weight, expected, known, value)
     return value
 
 
@@ -380,13 +406,17 @@ def predict(
     tile: AllocatedTile, index: int, value: Layer, error: Layer, taps: Taps, level: float
 ) -> Layer:
     """Predict the values of cells from their neighbours, about the level of the scene."""
-    angle = tile.observations[index].angles["local_incidence"]
-    scaled = np.clip((angle - MIDDLE_ANGLE) / ANGLE_UNIT, *ANGLE_LIMITS).astype(np.float32)
     prediction = np.empty_like(value)
-    priors = ROUGHNESS, LEVEL_VARIANCE, SLOPE_VARIANCE
-    about = value - np.float32(level)
-    regress(about, error, scaled, *priors, *taps, prediction)
-    prediction += np.float32(level)
+    regress(
+        value,
+        error,
+        tile.observations[index].angles["local_incidence"],
+        (MIDDLE_ANGLE, ANGLE_UNIT, *ANGLE_LIMITS),
+        level,
+        (ROUGHNESS, LEVEL_VARIANCE, SLOPE_VARIANCE),
+        *taps,
+        prediction,
+    )
     return prediction
 
 
@@ -441,11 +471,11 @@ def next_posterior(
         blur = _blur(method, scale, index, step=1)
         of_pass = []
         for p, state in enumerate(states):
-            known = np.nan_to_num(state.posterior[0])
-            compared = one.compare(np.exp(known + kind), blur, slice(p, p + 1))
-            value = np.empty_like(known)
-            logarithms(compared.ratios[0], compared.weight, known, value)
-            value[tile.expected[index] <= 0.0] = np.nan
+            # Means of values and predictions, which exist for every cell.
+            known = state.posterior[0]
+            assumed = np.exp(known + kind) if kind.any() else np.exp(known)
+            compared = one.compare(assumed, blur, slice(p, p + 1))
+            value = _values(compared.ratios[0], compared.weight, tile.expected[index], known)
             of_pass.append(value)
         values.append(of_pass)
     return _with_neighbours(posterior_tile, values, method, scale)
@@ -454,6 +484,7 @@ def next_posterior(
 def estimate_posterior(posterior_tile: PosteriorTile) -> EstimatedTile:
     """Take posterior means as estimates."""
     tile = posterior_tile.tile
+    tile.release()
     estimates = []
     for kind, states, allocated in zip(tile.kinds, posterior_tile.states, tile.first, strict=True):
         others = np.square(1.0 - np.clip(np.nan_to_num(allocated.contribution), 0.0, 1.0))

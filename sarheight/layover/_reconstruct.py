@@ -644,7 +644,9 @@ def _cut(
 ) -> _LazyScene:
     """Cut a lazy scene into tiles that fit in memory."""
     support = support_of(pipeline.settings.method, plan.scale)
-    sides = planner.sides(plan.memory_limit, support, polarisations)
+    # The kinds of ground of the whole DEM stay in memory.
+    held = 0 if plan.kinds is None else plan.kinds.nbytes
+    sides = planner.sides(plan.memory_limit - held, support, polarisations)
     tiles = [
         [
             tile_input(scenes, dem, tile, planner.bytes_of(tile, support, polarisations))

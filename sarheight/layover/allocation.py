@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -99,6 +100,29 @@ class ComparedRatios:
     change: Layer | None = None
 
 
+class Workspace:
+    """Memory for images that are used up within a call, kept for the next one.
+
+    To hand over fresh memory may take a system longer than the work that is done in it.
+    """
+
+    def __init__(self) -> None:
+        """Hold nothing."""
+        self._held: dict[str, NDArray[np.float32]] = {}
+
+    def take(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Return an array of a shape whose values are arbitrary, until it is taken again."""
+        size = math.prod(shape)
+        if name not in self._held or self._held[name].size < size:
+            self._held.pop(name, None)
+            self._held[name] = np.empty(size, dtype=np.float32)
+        return self._held[name][:size].reshape(shape)
+
+    def clear(self) -> None:
+        """Give the memory back."""
+        self._held.clear()
+
+
 class Comparison(NamedTuple):
     """How an image is compared with its simulation while its RCS is allocated."""
 
@@ -127,6 +151,7 @@ class PassTile:
     ellipsoid: PixelAreas | None = None  # areas to which the geocoded image refers, if wanted
     facets: int = 1  # facets along a side of a cell
     undivided: Illumination | None = None  # operator of cells, where they are divided
+    workspace: Workspace = field(default_factory=Workspace)
 
     @property
     def cells(self) -> Illumination:
@@ -199,8 +224,7 @@ class PassTile:
             np.empty(polarisations),
         )
         lit = self.operator.illuminated if cells is None else self.operator.illuminated & cells
-        simulated = self.operator.simulate(assumed)
-        mask_missing(self.image, simulated)
+        simulated = self._simulate(assumed)
         channels, gathered = NO_IMAGES, np.empty((0, *shape), dtype=np.float32)
         if comparison is not None:
             image = self.image if comparison.ratios else self.image[:0]
@@ -281,10 +305,8 @@ class PassTile:
         polarisations : slice
             Polarisations that are compared.
         """
-        simulated = self.operator.simulate(None if assumed is None else self.to_facets(assumed))
-        mask_missing(self.image, simulated)
+        simulated = self._simulate(None if assumed is None else self.to_facets(assumed))
         channels = self._weigh(self.image[polarisations], simulated, blur)
-        del simulated
         view = self.operator.geometry
         gathered = np.empty((channels.shape[0], *view.heights.shape), dtype=np.float32)
         gather_ratios(
@@ -301,10 +323,16 @@ class PassTile:
         sums = self.to_cells(gathered)
         return ComparedRatios(sums[:-1], sums[-1])
 
+    def _simulate(self, assumed: Layer | None) -> Image:
+        """Simulate the RCS of the pixels, by assumed reflectivity; 0 where there is no data."""
+        simulated = self.workspace.take("simulated", self.image.shape[1:])
+        self.operator.simulate(assumed, simulated)
+        mask_missing(self.image, simulated)
+        return simulated
+
     def _weigh(self, image: Image, simulated: Image, blur: Taps | None) -> Layers:
         """Weigh the ratios of an image and its simulation: channels for the kernels."""
-        # Fresh memory of zeros costs nothing where it is not written.
-        channels = np.zeros((image.shape[0] + 1, *simulated.shape), dtype=np.float32)
+        channels = self.workspace.take("channels", (image.shape[0] + 1, *simulated.shape))
         taps = NO_BLUR if blur is None else blur
         measured = self.areas.lines, self.areas.areas
         weigh_ratios(image, *measured, simulated, *taps, PIXEL_FLOOR, channels)
@@ -347,7 +375,7 @@ class PassTile:
 
     def _smooth(self, simulated: Image, blur: Taps) -> Image:
         """Smooth image and simulation, and bring their ratio back to the simulation's sharpness."""
-        smoothed = np.empty_like(self.image)
+        smoothed = self.workspace.take("smoothed", self.image.shape)
         for sharp, smooth in zip(self.image, smoothed, strict=True):
             pool(sharp, simulated, True, *blur, smooth)  # noqa: FBT003 - kernels take no keywords
             np.multiply(smooth, simulated, out=smooth, casting="same_kind")

@@ -338,7 +338,7 @@ class TilePlanner:
     def tile(self, core: Box, support: Support) -> Tile:
         """Add halo and pixels to the cells of a tile."""
         window = self.window(core, support)
-        return Tile(core, window, tuple(self._pixels(window, i) for i in range(len(self.radars))))
+        return Tile(core, window, tuple(self.pixels(window, i) for i in range(len(self.radars))))
 
     def window(self, core: Box, support: Support) -> Box:
         """Find the cells on which the result in a tile depends."""
@@ -408,7 +408,7 @@ class TilePlanner:
         ]
         return float(min(shown)) * rows * columns
 
-    def _pixels(self, window: Box, index: int) -> Box:
+    def pixels(self, window: Box, index: int) -> Box:
         """Find the part of an image that a window can illuminate; one pixel if there is none."""
         lines, samples = self.images[index]
         bounds = self.bounds[index][_blocks_of(window)].reshape(-1, 4)

@@ -296,6 +296,13 @@ def one_cycle_adamw(
     The learning rate rises over the share `warm_up` of all steps and falls as a cosine to zero.
     """
     optimiser = torch.optim.AdamW(parameters, settings.rate, weight_decay=settings.decay)
+    return one_cycle(optimiser, settings, steps, warm_up=warm_up)
+
+
+def one_cycle(
+    optimiser: torch.optim.Optimizer, settings: RunSettings, steps: int, *, warm_up: float = 0.1
+) -> dict[str, Any]:
+    """Return an optimiser with the schedule of `one_cycle_adamw`."""
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, settings.rate, total_steps=max(steps, 2), pct_start=warm_up
     )

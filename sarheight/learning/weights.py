@@ -83,6 +83,9 @@ class Channel:
 
 WEIGHTS, CONFIGURATION = "model.safetensors", "config.json"
 FORMAT = 1
+LARGEST_NUMBER = 4096
+"""Largest whole number in a configuration: channels, levels, or pixels along a patch. Larger ones
+would take the memory of a machine, or hours, before the weights are found not to fit."""
 
 
 class Pretrained(nn.Module):
@@ -93,6 +96,7 @@ class Pretrained(nn.Module):
     """
 
     kind: ClassVar[str]
+    largest_number: ClassVar[int] = LARGEST_NUMBER
 
     @abstractmethod
     def configuration(self) -> dict[str, Any]:
@@ -182,7 +186,7 @@ class Pretrained(nn.Module):
         stored = sum(value.numel() for value in weights.values())
         try:
             configuration = described["configuration"]
-            _require_moderate(configuration)
+            _require_moderate(configuration, cls.largest_number)
             with torch.device("meta"):  # without memory
                 planned = cls.from_configuration(configuration).state_dict()
             needed = sum(value.numel() for value in planned.values())
@@ -229,21 +233,16 @@ def model_kind(folder: str | os.PathLike[str]) -> str:
     return str(_described(Path(folder)).get("kind"))
 
 
-LARGEST_NUMBER = 4096
-"""Largest whole number in a configuration: channels, levels, or pixels along a patch. Larger ones
-would take the memory of a machine, or hours, before the weights are found not to fit."""
-
-
-def _require_moderate(value: Any, name: str = "configuration") -> None:  # noqa: ANN401  # of JSON
+def _require_moderate(value: Any, largest: int, name: str = "configuration") -> None:  # noqa: ANN401  # of JSON
     """Raise ValueError where a whole number is too large for a network."""
     if isinstance(value, dict):
         for key, part in value.items():
-            _require_moderate(part, str(key))
+            _require_moderate(part, largest, str(key))
     elif isinstance(value, list):
         for part in value:
-            _require_moderate(part, name)
-    elif isinstance(value, int) and abs(value) > LARGEST_NUMBER:
-        msg = f"found {name}={value}, expected {LARGEST_NUMBER} at most"
+            _require_moderate(part, largest, name)
+    elif isinstance(value, int) and abs(value) > largest:
+        msg = f"found {name}={value}, expected {largest} at most"
         raise ValueError(msg)
 
 

@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sarheight.plot.classes import cap_counts, count_classes, draw_classes, mask_classes
-from sarheight.plot.maps import Frame, draw_backscatter, robust_limits, valid_cells
+from sarheight.plot.maps import (
+    Frame,
+    cap_counts,
+    count_classes,
+    draw_backscatter,
+    draw_classes,
+    mask_classes,
+    robust_limits,
+    valid_cells,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,6 +15,7 @@ from .elevations import (
 from .networks import ASKUNet, HeightEstimate, HeightEstimator
 from .patches import TerrainPatches
 from .predict import predict_heights
+from .refinement import RefinementSettings, refine
 from .scenes import (
     SceneConfiguration,
     SceneSettings,
@@ -38,6 +39,7 @@ __all__ = [
     "HeightEstimate",
     "HeightEstimator",
     "KnownElevations",
+    "RefinementSettings",
     "SceneConfiguration",
     "SceneSettings",
     "TerrainPatches",
@@ -55,6 +57,7 @@ __all__ = [
     "prepare_scene",
     "rasterise_elevations",
     "read_known_elevations",
+    "refine",
     "require_inside",
     "simulate_scene",
     "train_terrain",

@@ -19,7 +19,7 @@ from rasterio.windows import Window
 from sarheight._runtime import nodata_value
 from sarheight.output import open_result
 from sarheight.output.files import RasterBand, raster_bands
-from sarheight.plot.classes import SPARE_COLOURS, count_classes, flag_colours
+from sarheight.plot.maps import SPARE_COLOURS, count_classes, flag_colours
 
 if TYPE_CHECKING:
     import os
@@ -360,8 +360,10 @@ class ResultView:
         first = [
             (part.start - w.start) // step for part, w in zip((rows, columns), wide, strict=True)
         ]
-        cut = shade[first[0] : first[0] + shape[0], first[1] : first[1] + shape[1]]
-        return cut.astype(np.float32)
+        cut: Floats = shade[first[0] : first[0] + shape[0], first[1] : first[1] + shape[1]].astype(
+            np.float32
+        )
+        return cut
 
     @property
     def levels(self) -> int:

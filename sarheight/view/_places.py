@@ -8,6 +8,7 @@ DEM is read, whatever the size of the scene.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -126,7 +127,10 @@ class Places:
         corner = Affine(across, 0.0, x[0] - 0.5 * across, 0.0, down, y[0] - 0.5 * down)
         dem = self.dem if isinstance(self.dem, xr.DataArray) else self.dem(self._bounds(x, y))
         try:
-            placed = to_grid(dem, GeoBox(tuple(counts), corner, view.crs.to_wkt()))
+            with warnings.catch_warnings():
+                # That the grid is finer than the DEM was said when the result was made.
+                warnings.filterwarnings("ignore", "the grid's resolution")
+                placed = to_grid(dem, GeoBox(tuple(counts), corner, view.crs.to_wkt()))
         except SarheightError:  # the DEM ends before this window
             return _dem(np.full(counts, np.nan, np.float32), y, x, view)
         return _dem(placed.values, y, x, view)

@@ -10,6 +10,8 @@ from .channels import (
 )
 from .classes import plot_zones
 from .evaluation import ClassScores, calibration_error, class_scores, fit_temperature
+from .features import FeaturePlan, plan_features
+from .forest import ForestSettings, ZoneForest, train_forest
 from .fusion import FusionRanking, FusionResult, compare_fusion, rank_fusions
 from .networks import FusionCNN, ZoneClassifier, ZoneMember, ZoneNet
 from .predict import evaluate_zones, predict_zones, write_zones, zone_probabilities
@@ -28,6 +30,8 @@ __all__ = [
     "RADAR_CHANNELS",
     "ZONE_SPLITS",
     "ClassScores",
+    "FeaturePlan",
+    "ForestSettings",
     "FusionCNN",
     "FusionRanking",
     "FusionResult",
@@ -35,6 +39,7 @@ __all__ = [
     "RasterPatches",
     "So2SatPatches",
     "ZoneClassifier",
+    "ZoneForest",
     "ZoneMember",
     "ZoneNet",
     "ZonePatches",
@@ -48,6 +53,7 @@ __all__ = [
     "exclude_neighbours",
     "fit_temperature",
     "fusion_strategies",
+    "plan_features",
     "plot_zones",
     "polarimetric_channels",
     "predict_zones",
@@ -57,6 +63,7 @@ __all__ = [
     "so2sat_files",
     "spatial_folds",
     "split_samples",
+    "train_forest",
     "train_zones",
     "write_zones",
     "zone_probabilities",

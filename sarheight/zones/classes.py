@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sarheight.plot.classes import Class, draw_classes, mask_classes
 from sarheight.plot.figures import map_figure
+from sarheight.plot.maps import Class, draw_classes, mask_classes
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -227,11 +227,13 @@ LEAST_PROBABILITY = 1e-12
 """Keeps the logarithm of a probability finite."""
 
 
-def fit_temperature(probabilities: Floats, truth: NDArray[np.int64]) -> float:
+def fit_temperature(
+    probabilities: Floats, truth: NDArray[np.int64], *, score: Literal["log", "brier"] = "log"
+) -> float:
     r"""Fit the temperature that calibrates class probabilities.
 
     Temperature scaling replaces probabilities :math:`p` by :math:`p^{1/T}`, normalised. The
-    temperature :math:`T` minimises the mean negative log-likelihood of the reference classes.
+    temperature :math:`T` minimises a proper score of the reference classes.
 
     Parameters
     ----------
@@ -239,6 +241,9 @@ def fit_temperature(probabilities: Floats, truth: NDArray[np.int64]) -> float:
         At a temperature of 1, of samples that were not used for training.
     truth : array of int, shape (n,)
         Reference class numbers.
+    score : {"log", "brier"}
+        Mean negative log-likelihood; or Brier score, which is bounded: for probabilities that are
+        exactly 0, as those of forests, a few samples would decide the likelihood.
 
     Returns
     -------
@@ -252,13 +257,18 @@ def fit_temperature(probabilities: Floats, truth: NDArray[np.int64]) -> float:
     """
     logarithms = np.log(np.maximum(probabilities, LEAST_PROBABILITY))
 
-    def negative_log_likelihood(log_temperature: float) -> float:
+    each = np.arange(truth.size)
+
+    def loss(log_temperature: float) -> float:
         scaled = logarithms / np.exp(log_temperature)
         scaled -= scaled.max(axis=1, keepdims=True)
-        norm = np.log(np.exp(scaled).sum(axis=1))
-        return float((norm - scaled[np.arange(truth.size), truth]).mean())
+        raised = np.exp(scaled)
+        norm = raised.sum(axis=1)
+        if score == "log":
+            return float((np.log(norm) - scaled[each, truth]).mean())
+        # Sum of (p - e)^2 over the classes = sum of p^2 - 2 p_true + 1.
+        squares = (raised**2).sum(axis=1) / norm**2
+        return float((squares - 2.0 * raised[each, truth] / norm).mean())
 
-    fitted = minimize_scalar(
-        negative_log_likelihood, bounds=(LEAST_LOG, MOST_LOG), method="bounded"
-    )
+    fitted = minimize_scalar(loss, bounds=(LEAST_LOG, MOST_LOG), method="bounded")
     return float(np.exp(fitted.x))

@@ -20,6 +20,7 @@ from sarheight.output import check_writable, nodata_value, write
 from sarheight.output.atomic import atomic_write
 from sarheight.zones.classes import flag_colours, zone_of_name
 from sarheight.zones.evaluation import ClassScores, class_scores
+from sarheight.zones.forest import ZoneForest
 from sarheight.zones.sources import band_dimension, centred_windows, channel_names
 
 if TYPE_CHECKING:
@@ -34,13 +35,17 @@ Floats = NDArray[np.float32]
 
 
 def zone_probabilities(
-    classifier: ZoneClassifier, samples: ZoneSamples, *, batch: int = 256, device: str = "auto"
+    classifier: ZoneClassifier | ZoneForest,
+    samples: ZoneSamples,
+    *,
+    batch: int = 256,
+    device: str = "auto",
 ) -> NDArray[np.float64]:
     """Classify samples.
 
     Parameters
     ----------
-    classifier : ZoneClassifier
+    classifier : ZoneClassifier or ZoneForest
         A trained classifier.
     samples : ZoneSamples
         With all channels of the classifier, and with its classes.
@@ -72,7 +77,11 @@ def zone_probabilities(
 
 
 def evaluate_zones(
-    classifier: ZoneClassifier, samples: ZoneSamples, *, batch: int = 256, device: str = "auto"
+    classifier: ZoneClassifier | ZoneForest,
+    samples: ZoneSamples,
+    *,
+    batch: int = 256,
+    device: str = "auto",
 ) -> ClassScores:
     """Score a classifier on labelled samples.
 
@@ -95,7 +104,7 @@ def split_batches(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]
     return np.array_split(order, max(-(-order.size // size), 1))
 
 
-def _channel_numbers(classifier: ZoneClassifier, samples: ZoneSamples) -> list[int]:
+def _channel_numbers(classifier: ZoneClassifier | ZoneForest, samples: ZoneSamples) -> list[int]:
     """Return the numbers of the channels of a classifier among those of samples."""
     names = [channel.name for channel in classifier.channels]
     missing = [name for name in names if name not in samples.channels]
@@ -116,6 +125,8 @@ BATCH = 512
 """Patches that are classified together."""
 POSTING_TOLERANCE = 0.02
 """Tolerated relative difference of the posting from that of training."""
+FOREST_ROWS = 64
+"""Rows of a map that a forest classifies together: features of a row need the rows around it."""
 UNKNOWN = 0
 """Code of cells without data."""
 
@@ -183,7 +194,7 @@ def _category_names(zone: xr.DataArray) -> bytes:
 
 
 def predict_zones(
-    classifier: ZoneClassifier,
+    classifier: ZoneClassifier | ZoneForest,
     stack: xr.DataArray | xr.Dataset,
     *,
     step: int = 1,
@@ -198,7 +209,7 @@ def predict_zones(
 
     Parameters
     ----------
-    classifier : ZoneClassifier
+    classifier : ZoneClassifier or ZoneForest
         A trained classifier.
     stack : xarray.DataArray or xarray.Dataset
         Dims (band, y, x), or variables of dims (y, x), with the channels of the classifier, in any
@@ -248,7 +259,7 @@ def predict_zones(
     chosen = select_device(device)
     classifier = classifier.to(chosen).eval()
     probability = np.full((len(classifier.classes), *shape), np.nan, dtype=np.float32)
-    rows = max(BATCH // shape[1], 1)
+    rows = FOREST_ROWS if isinstance(classifier, ZoneForest) else max(BATCH // shape[1], 1)
     for first in range(0, shape[0], rows):
         last = min(first + rows, shape[0])
         probability[:, first:last] = _classify_rows(classifier, layers, step, (first, last), chosen)
@@ -261,7 +272,7 @@ def predict_zones(
 
 
 def _select_layers(
-    classifier: ZoneClassifier, stack: xr.DataArray | xr.Dataset
+    classifier: ZoneClassifier | ZoneForest, stack: xr.DataArray | xr.Dataset
 ) -> list[xr.DataArray]:
     """Return the channels of the classifier from a stack, by name."""
     if isinstance(stack, xr.Dataset):
@@ -287,7 +298,7 @@ def _select_layers(
 
 
 def _classify_rows(
-    classifier: ZoneClassifier,
+    classifier: ZoneClassifier | ZoneForest,
     layers: list[xr.DataArray],
     step: int,
     span: tuple[int, int],
@@ -308,6 +319,10 @@ def _classify_rows(
     observed = np.isfinite(values[:, rows + half, along + half]).any(axis=0)
     result = np.full((len(classifier.classes), observed.size), np.nan, dtype=np.float32)
     cells = np.flatnonzero(observed)
+    if isinstance(classifier, ZoneForest):
+        places = rows[cells] + half, along[cells] + half
+        result[:, cells] = classifier.cell_probabilities(values, *places).T
+        return result.reshape(len(classifier.classes), *mesh[0].shape)
     with torch.inference_mode():
         for begin in range(0, cells.size, BATCH):
             numbers = cells[begin : begin + BATCH]
@@ -341,7 +356,7 @@ def _blend(probability: Floats, size: float) -> Floats:
 
 
 def _dataset(
-    probability: Floats, classifier: ZoneClassifier, like: xr.DataArray, step: int
+    probability: Floats, classifier: ZoneClassifier | ZoneForest, like: xr.DataArray, step: int
 ) -> xr.Dataset:
     """Return the map with its coordinates, attributes and CRS."""
     valid = np.isfinite(probability[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -423,6 +424,45 @@ def require_classes(training: ZoneSamples, other: ZoneSamples, role: str) -> Non
             "samples of each class: change the split, or exclude the class from both"
         )
         raise DatasetError(msg)
+
+
+FEWEST = 20
+"""Samples of a class below which its accuracy, and what is learnt of it, are chance."""
+
+
+def warn_of_few(samples: ZoneSamples, least: int = FEWEST) -> None:
+    """Warn of classes that have some samples, but very few."""
+    counts = samples.counts()
+    few = [
+        f"{name} ({count})"
+        for name, count in zip(samples.classes, counts.tolist(), strict=True)
+        if 0 < count < least
+    ]
+    if few:
+        warnings.warn(
+            f"found fewer than {least} labelled cells of {', '.join(few)}: too few to learn these "
+            "classes or to score them; label more cells, or merge the classes with similar ones",
+            stacklevel=2,
+        )
+
+
+def warn_of_untrained(samples: ZoneSamples, training: Integers, width: float) -> None:
+    """Warn of classes whose samples all lie in blocks for test or validation, or near them."""
+    counts = samples.counts()
+    trained = np.bincount(samples.labels[training], minlength=counts.size)
+    lost = [
+        f"{name} ({count} cells)"
+        for name, count, left in zip(samples.classes, counts.tolist(), trained, strict=True)
+        if count and not left
+    ]
+    if lost:
+        warnings.warn(
+            f"found no cell for training of {', '.join(lost)}: with blocks of {width:g} m all of "
+            "them are for test or validation, or too close to such cells. They are never assigned, "
+            "and count as errors in the test: take smaller blocks, label more places, or leave the "
+            "class out",
+            stacklevel=2,
+        )
 
 
 # Channel statistics.

@@ -36,7 +36,12 @@ FILE_STEMS = {
     "validation": ("validation", "val", "val-new"),
     "test": ("testing", "test", "test-new"),
 }
-"""File names of versions 1 to 3 without suffix, and of common conversions."""
+"""File names of versions 1 to 4 without suffix, and of common conversions."""
+SCENARIOS = ("random", "block", "culture_10")
+"""Folders of version 3, one for each way to split, with a training and a test file."""
+GEOLOCATION = {"coord": 6, "epsg": 1, "tfw": 6}
+"""Data sets of the files with locations of version 4, and their columns: UTM x and y of the centre
+and its rows and columns in the images; EPSG code; the six numbers of a world file."""
 
 
 class So2SatPatches(ZoneSamples):
@@ -120,6 +125,44 @@ class So2SatPatches(ZoneSamples):
         chosen = np.arange(len(self.channels)) if channels is None else np.array(channels)
         return np.asarray(image.transpose(0, 3, 1, 2)[np.ix_(order, chosen)])
 
+    def places(self) -> tuple[NDArray[np.float64], NDArray[np.float64], Integers]:
+        """Return x, y and EPSG code of the UTM zone of the centre of each patch.
+
+        Version 4 has them in a file beside that of the patches, ``training_geo.h5``, in the same
+        order. The EPSG codes tell cities in different zones apart.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file: versions 1 to 3 have no locations.
+        DatasetError
+            If it is damaged, lacks a data set, or has another number of patches.
+        """
+        import h5py
+
+        path = self.path.with_name(f"{self.path.stem}_geo.h5")
+        if not path.is_file():
+            msg = (
+                f"found no '{path}', which holds the locations of the patches: take version 4 of "
+                "So2Sat LCZ42, or put its file beside that of version 2"
+            )
+            raise FileNotFoundError(msg)
+        kind = "a file with locations of So2Sat LCZ42"
+        check_hdf5(path, kind, DatasetError)
+        with file_errors(path, kind, DatasetError), h5py.File(path, "r") as file:
+            found = {
+                name: np.asarray(file[name][:]).reshape(file[name].shape[0], -1)
+                for name in GEOLOCATION
+                if isinstance(file.get(name), h5py.Dataset) and file[name].shape
+            }
+            expected = {name: (len(self), columns) for name, columns in GEOLOCATION.items()}
+            if {name: values.shape for name, values in found.items()} != expected:
+                shapes = {name: values.shape for name, values in found.items()}
+                msg = f"found {shapes} in '{path}', expected {expected}: one row for each patch"
+                raise DatasetError(msg)
+        coordinates = found["coord"].astype(np.float64)
+        return coordinates[:, 0], coordinates[:, 1], found["epsg"][:, 0].astype(np.int64)
+
     def _file(self) -> h5py.File:
         """Return the open file; each process opens it once."""
         import h5py
@@ -184,7 +227,8 @@ def so2sat_files(folder: str | os.PathLike[str]) -> dict[str, Path]:
     Parameters
     ----------
     folder : path-like
-        With ``training.h5`` and, depending on the version, ``validation.h5`` and ``testing.h5``.
+        With ``training.h5`` and, depending on the version, ``validation.h5`` and ``testing.h5``; of
+        version 3 one of its folders ``random``, ``block`` and ``culture_10``.
 
     Returns
     -------
@@ -202,7 +246,16 @@ def so2sat_files(folder: str | os.PathLike[str]) -> dict[str, Path]:
         if present:
             files[role] = present[0]
     if "training" not in files:
-        msg = f"found no training.h5 in '{folder}', expected the files of a version of So2Sat LCZ42"
+        scenarios = [name for name in SCENARIOS if (Path(folder) / name).is_dir()]
+        advice = (
+            f"; version 3 has a folder for each split: choose one of {', '.join(scenarios)}"
+            if scenarios
+            else ""
+        )
+        msg = (
+            f"found no training.h5 in '{folder}', expected the files of a version of So2Sat "
+            f"LCZ42{advice}"
+        )
         raise FileNotFoundError(msg)
     return files
 
@@ -241,9 +294,9 @@ class RasterPatches(ZoneSamples):
     ------
     DatasetError
         If the stack is not of dims (band, y, x), the rasters do not overlap or differ in CRS, or
-        there is no label.
+        there is no label, or a label is no Local Climate Zone.
     ValueError
-        If a code is unknown, or the size is not above 0.
+        If the size is not above 0, or a code has no name in `names`.
     """
 
     def __init__(
@@ -279,7 +332,7 @@ class RasterPatches(ZoneSamples):
             )
             raise DatasetError(msg)
         if names is None:
-            codes = np.array([zone_of_code(int(code)).code for code in codes])
+            codes = _zone_codes(codes)
         present, self.labels = np.unique(codes, return_inverse=True)
         self.labels = self.labels.astype(np.int64)
         self.codes = tuple(int(code) for code in present)
@@ -433,6 +486,25 @@ def _labelled_cells(
         np.asarray(x[inside]),
         np.asarray(y[inside]),
     )
+
+
+def _zone_codes(codes: NDArray[Any]) -> NDArray[Any]:
+    """Return codes of zones from 1 to 17; refuse those that are not in the scheme."""
+    present, inverse, counts = np.unique(codes, return_inverse=True, return_counts=True)
+    scheme, strange = [], []
+    for code, count in zip(present.tolist(), counts.tolist(), strict=True):
+        try:
+            scheme.append(zone_of_code(int(code)).code)
+        except ValueError:
+            strange.append(f"{code} ({count} cells)")
+    if strange:
+        msg = (
+            f"found labels {', '.join(strange)}, which are no Local Climate Zones; expected 1 to "
+            "17, or 1 to 10 and 101 to 107 for A to G, and 0 where there is none: set others to "
+            "0, or give names of the classes (`names`)"
+        )
+        raise DatasetError(msg)
+    return np.array(scheme)[inverse.ravel()]
 
 
 def _nearest(axis: ArrayLike, coordinates: ArrayLike) -> Integers:

@@ -20,7 +20,8 @@ from sarheight.buildings import (
     load_resnet_weights,
 )
 from sarheight.buildings._networks import ResNet50
-from sarheight.buildings.estimators import HeightBins
+from sarheight.buildings.distributions import HeightBins
+from sarheight.buildings.training import learn_novelty
 from sarheight.errors import CheckpointError
 from sarheight.learning import Channel
 
@@ -357,7 +358,9 @@ def test_the_order_of_months_does_not_matter(series: BuildingHeightEstimator) ->
     turned = {name: each.flip(1) for name, each in given_.items()}
     with torch.inference_mode():
         one, other = series(given_), series(turned)
-    for mine, theirs in zip(one, other, strict=True):
+    # Novelty is none before training.
+    assert one.novelty is None
+    for mine, theirs in zip(one[:3], other[:3], strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
 
 
@@ -373,7 +376,7 @@ def test_a_missing_month_is_ignored(
         expected, found = series(short), series(gap)
     assert torch.isfinite(found.height).all()
     # How often a place was seen is told to the network: all else is the same.
-    images, valid, month = series._inputs(gap)
+    images, valid, month = series.inputs(gap)
     seen = {name: each[:, :3] for name, each in images.items()}
     for name, each in valid.items():
         assert not each[:, 3].any()
@@ -395,7 +398,7 @@ def test_missing_values_are_masked(series: BuildingHeightEstimator) -> None:
     """Values behind a gap do not reach the network."""
     one = sample(3)
     one["optical"][:, 1, :, 4:8, 4:8] = torch.nan
-    images, valid, _ = series._inputs(one)
+    images, valid, _ = series.inputs(one)
     assert not valid["optical"][:, 1, :, 4:8, 4:8].any()
     assert (images["optical"][:, 1, :, 4:8, 4:8] == 0.0).all()
     assert valid["sar"].all()
@@ -465,11 +468,11 @@ def test_mean_and_standard_deviation_are_those_of_the_distribution(
 
 
 def test_estimators_survive_saving(series: BuildingHeightEstimator, tmp_path: Path) -> None:
-    series.network.temperatures.copy_(torch.tensor([1.5, 0.7]))
+    series.network.temperatures.copy_(torch.tensor([1.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2]))
     series.save_pretrained(tmp_path / "model", card={"data": "none"})
     again = BuildingHeightEstimator.from_pretrained(tmp_path / "model")
     with torch.inference_mode():
-        for mine, other in zip(series(sample()), again(sample()), strict=True):
+        for mine, other in zip(series(sample())[:3], again(sample())[:3], strict=True):
             torch.testing.assert_close(mine, other)
     series.network.temperatures.fill_(1.0)
     described = json.loads((tmp_path / "model" / "config.json").read_text())
@@ -521,3 +524,61 @@ def test_a_channel_that_was_zero_in_training_is_not_amplified(variant: str) -> N
         with torch.inference_mode():
             lit = step(torch.ones(1, convolution.in_channels, 2, 2))
         assert 1.0 < float(lit.max()) < 32.0
+
+
+# --- the novelty of images -----------------------------------------------------------------------
+
+
+def town_images(seed: int, *, level: float = 1.0) -> dict[str, torch.Tensor]:
+    """Make radar images of two kinds of ground, gamma-distributed about 0.05 and 0.5."""
+    random = torch.Generator().manual_seed(seed)
+    ground = torch.full((1, 1, 1, 32, 32), 0.05)
+    ground[..., 16:] = 0.5
+    looks = (-torch.log(torch.rand(4, 6, 1, 32, 32, generator=random))).clamp(min=1e-3)
+    return {"sar": level * ground * looks, "month": torch.arange(6).expand(4, 6) + 1}
+
+
+def test_novelty_is_small_for_what_was_seen_and_rises_for_what_was_not() -> None:
+    torch.manual_seed(0)
+    channels = {"sar": [Channel("vv", "1", "decibel", -8.0, 6.0)]}
+    small = {"width": 8, "depth": 2, "months_width": 8, "heads": 2, "bins": {"count": 8}}
+    model = BuildingHeightEstimator(channels, options=small).eval()
+    assert model(town_images(0)).novelty is None
+    learn_novelty(model, [town_images(0), town_images(1)], [town_images(2)])
+    with torch.inference_mode():
+        usual, bright = model(town_images(3)), model(town_images(3, level=10.0))
+        empty = model({"sar": torch.full((1, 6, 1, 32, 32), torch.nan)})
+    assert float((usual.novelty > 1.0).float().mean()) < 0.05
+    assert float((bright.novelty > 1.5).float().mean()) > 0.5
+    assert torch.isnan(empty.novelty).all()
+    # Intervals never become narrower, and wider where images are new.
+    for town, widest in ((town_images(3), 1.5), (town_images(3, level=10.0), float("inf"))):
+        with torch.inference_mode():
+            distribution = model.distribution(town)
+            factor = model.network.widening(distribution)
+        assert float(factor.min()) >= 1.0
+        assert float(factor.median()) <= widest
+    with torch.inference_mode():
+        known = model.distribution(town_images(3, level=10.0))
+        lower, upper = model.interval(known, 0.8)
+        low, high = model.interval(known._replace(novelty=None), 0.8)
+    assert float((upper - lower).mean()) > float((high - low).mean())
+
+
+def test_a_modality_that_is_absent_is_not_new() -> None:
+    torch.manual_seed(0)
+    channels = {
+        "sar": [Channel("vv", "1", "decibel", -8.0, 6.0)],
+        "optical": [Channel("B04", "1", "none", 0.1, 0.1)],
+    }
+    small = {"width": 8, "depth": 2, "months_width": 8, "heads": 2, "bins": {"count": 8}}
+    model = BuildingHeightEstimator(channels, options=small).eval()
+    both = [
+        town_images(seed) | {"optical": 0.2 * town_images(seed + 9)["sar"].clamp(max=3.0)}
+        for seed in (0, 1, 2)
+    ]
+    learn_novelty(model, both[:2], both[2:])
+    with torch.inference_mode():
+        alone = model(town_images(3)).novelty
+        distances = model(both[2]).novelty
+    assert float(alone.median()) == pytest.approx(float(distances.median()), rel=0.5)

@@ -11,8 +11,6 @@ import pytest
 import xarray as xr
 
 from benchmarks.synthetic.city import (
-    HIGHEST,
-    LOWEST,
     City,
     Cover,
     boxes_of,
@@ -20,6 +18,7 @@ from benchmarks.synthetic.city import (
     in_cells,
     make_city,
 )
+from benchmarks.synthetic.city_districts import HIGHEST, LOWEST, STYLES
 from benchmarks.synthetic.city_images import (
     LAW,
     LEVELS,
@@ -331,3 +330,70 @@ def test_height_is_the_mean_over_the_built_part(small: xr.Dataset) -> None:
 def test_cells_that_do_not_fit(settings: CitySettings, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         simulated_city(settings)
+
+
+# --- worlds as wide as real cities ---------------------------------------------------------------
+
+
+def test_styles_differ_in_height_and_density() -> None:
+    found = {}
+    for style in ("european", "east asian", "mediterranean", "informal"):
+        city = make_city(640.0, 1, posting=5.0, style=style)
+        building = city.building[city.inner]
+        found[style] = ((building > 0.0).mean(), np.percentile(building[building > 0.0], 99.0))
+    assert found["east asian"][1] > HIGHEST > found["mediterranean"][1]
+    assert found["informal"][0] > 1.5 * found["european"][0]
+    assert found["informal"][1] < 20.0
+
+
+def test_the_margin_holds_the_layover_of_the_tallest() -> None:
+    for style in STYLES.values():
+        assert style.margin % 20.0 == 0.0
+        assert style.margin >= style.tallest / math.tan(math.radians(40.0)) - 10.0
+
+
+def test_a_pitched_roof_has_its_ridge_along_the_longer_side() -> None:
+    extent, angle = 100.0, 0.0
+    boxes = boxes_of([(50.0, 50.0, 40.0, 10.0, angle, 8.0, 3)])
+    random = np.random.default_rng(0)
+    cities = [
+        build_city(extent, [], boxes, random, posting=1.0, gables=True, margin=20.0)
+        for _ in range(8)
+    ]
+    pitched = [each for each in cities if (each.cover == Cover.TILE_ROOF).any()]
+    assert pitched
+    roof = pitched[0].building[pitched[0].inner]
+    ridge = 5.0 * math.tan(math.radians(35.0))
+    assert roof.max() == pytest.approx(8.0 + ridge, abs=0.5)
+    inside = roof[roof > 0.0]
+    assert inside.mean() == pytest.approx(8.0 + 0.5 * ridge, abs=0.1)
+    # Along the ridge all is level, across it the two sides are alike.
+    assert np.ptp(roof[50, 35:65]) == 0.0
+    np.testing.assert_allclose(roof[45:50, 50], roof[50:55, 50][::-1])
+
+
+def test_a_wide_world_draws_its_geometry_and_gaps() -> None:
+    wide = CitySettings.wide(cells=32, posting=5.0)
+    stacks = [simulated_city(wide, seed=seed) for seed in (1, 2)]
+    for stack in stacks:
+        check_stack(stack)
+        assert all(29.0 <= each <= 46.0 for each in stack.attrs["incidences"])
+        assert -50.0 <= stack.attrs["latitude"] <= 60.0
+    xr.testing.assert_identical(stacks[0], simulated_city(wide, seed=1))
+    missing = np.concatenate([np.isnan(each["sar"].values).all(axis=(2, 3)) for each in stacks])
+    assert missing.any()
+    # Both polarisations of a pass are missing together.
+    np.testing.assert_array_equal(missing[:, 0], missing[:, 1])
+
+
+def test_snow_is_bright_and_dark_in_the_short_wave_infrared() -> None:
+    city = make_city(320.0, 4, posting=5.0)
+    clear = OpticalSettings(clouds=(0.0, 0.0), noise=0.0)
+    plain, snowy = (
+        city_optical(city, 50.0, each, np.random.default_rng(0))
+        for each in (clear, replace(clear, snow=1.0))
+    )
+    green, infrared = 1, 8
+    assert np.nanmean(snowy[0, green]) > 2.0 * np.nanmean(plain[0, green])
+    assert np.nanmean(snowy[0, infrared]) < np.nanmean(plain[0, infrared])
+    assert np.nanmean(snowy[6]) == pytest.approx(np.nanmean(plain[6]), rel=0.05)

@@ -386,6 +386,29 @@ def test_a_folder_of_geotiffs_becomes_a_stack(tmp_path: Path) -> None:
     assert float(np.abs(blue[6:] - first[6:]).max()) > 0.01
 
 
+def test_usual_names_need_no_pattern(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    expected = stack_from_folder(tmp_path, "*_{date}_{band}.tif", BANDS, baseline="04.00")
+    xr.testing.assert_identical(stack_from_folder(tmp_path, baseline="04.00"), expected)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(StackError, match="found no file"):
+        stack_from_folder(tmp_path / "empty", baseline="04.00")
+
+
+@pytest.mark.parametrize(
+    ("place", "epsg"),
+    [
+        ((5.2, 60.3, 5.4, 60.4), 32632),
+        ((15.5, 78.2, 15.7, 78.25), 32633),
+        ((4.3, 52.0, 4.4, 52.1), 32631),
+    ],
+)
+def test_the_zones_of_norway_and_svalbard_are_wider(place: tuple[float, ...], epsg: int) -> None:
+    assert city_grid(place).rio.crs.to_epsg() == epsg
+    with pytest.raises(StackError, match="no UTM zone"):
+        city_grid((0.0, 85.0, 1.0, 85.1))
+
+
 def test_the_wrong_offset_of_a_folder_is_noticed(tmp_path: Path) -> None:
     write_folder(tmp_path / "new")
     with pytest.raises(StackError, match="probably left out"):

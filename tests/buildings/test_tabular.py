@@ -162,12 +162,38 @@ def test_coordinates_make_blocks_and_are_no_features(tmp_path: Path) -> None:
     assert not {"x", "y"} & set(places.names)
 
 
+def test_columns_may_have_any_suffix(tmp_path: Path) -> None:
+    names = {"VV_A1": "VV_A", "VV_D1": "VV_Dmean", "VH_A1": "VH_A_p10"}
+    table = {names.get(name, name): values for name, values in TABLE.items()}
+    places = read_places(written(tmp_path, table))
+    usual = read_places(written(tmp_path, TABLE))
+    ratio = places.values[:, places.names.index("VV_A - VV_D")]
+    np.testing.assert_allclose(ratio, usual.values[:, usual.names.index("VV_A - VV_D")])
+
+
+def test_a_lock_takes_a_third_of_the_blocks_as_wholes(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    from benchmarks.stockholm import locked_places
+
+    random = np.random.default_rng(0)
+    lights = np.repeat(random.uniform(10.0, 60.0, 300).astype(np.float32), 3)
+    table = {name: random.uniform(-20.0, -5.0, 900).tolist() for name in TABLE}
+    places = read_places(written(tmp_path, table | {"NL": lights.tolist(), "Height": [5.0] * 900}))
+    locks = [locked_places(places, "city", lock) for lock in range(5)]
+    for locked in locks:
+        assert 0.22 < locked.mean() < 0.45
+        for block in range(len(places.keys)):
+            assert len(set(locked[places.blocks == block].tolist())) == 1
+    assert not np.array_equal(locks[0], locks[1])
+    np.testing.assert_array_equal(locks[0], locked_places(places, "city", 0))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"Height": None}, "expected"),
-        ({"NL": None}, "expected"),
-        ({"XX_1": [0.0] * 4}, "XX_1"),
+        ({"Height": None}, "found no Height among the columns"),
+        ({"NL": None}, "found no NL, or x and y"),
+        ({"XX_1": [0.0] * 4}, "the unknown XX_1"),
         ({"Height": [1.0, 2.0, -3.0, 4.0]}, "1 of 4 places"),
         ({"VV_A1": [1.0, 2.0, np.nan, 4.0]}, "1 of 4 places"),
     ],

@@ -24,7 +24,7 @@ from sarheight.zones import (
     ZoneMember,
     predict_zones,
 )
-from tests.cities import small_stack
+from tests.cities import EPSG, NORTH, WEST, small_stack, write_geotiff
 from tests.zone_samples import city
 
 if TYPE_CHECKING:
@@ -104,6 +104,43 @@ def test_an_estimator_maps_the_buildings_of_a_stack(
     twice = run(tmp_path / "city.zarr", tmp_path / "city.zarr", "--model", model, "-o", "x.tif")
     assert twice.exit_code == 2
     assert "found 2 stacks, expected one" in twice.output
+
+
+def test_a_folder_of_images_becomes_heights_of_outlines(
+    estimator: BuildingHeightEstimator, tmp_path: Path
+) -> None:
+    geopandas = pytest.importorskip("geopandas", reason="the extra `vector` is not installed")
+    from shapely import box
+
+    random = np.random.default_rng(2)
+    for date in ("20210104", "20210203"):
+        power = random.gamma(4.0, 0.02, (64, 64)).astype(np.float32)
+        write_geotiff(tmp_path / "images" / f"S1_{date}_VV_asc.tif", power)
+    squares = [box(WEST + 105, NORTH - 145, WEST + 130, NORTH - 120), box(0, 0, 1, 1)]
+    outlines = geopandas.GeoDataFrame({"name": ["a", "b"]}, geometry=squares, crs=EPSG)
+    outlines.to_file(tmp_path / "outlines.gpkg")
+    model = estimator.save_pretrained(tmp_path / "model")
+    done = run(
+        tmp_path / "images", "--model", model, "--device", "cpu", "-o", tmp_path / "heights.tif",
+        "--footprints", tmp_path / "outlines.gpkg", "--picture",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    heights = open_result(tmp_path / "heights.tif")
+    assert {"height", "height_sigma", "footprint"} <= set(heights)
+    assert (tmp_path / "heights.png").stat().st_size > 5_000
+    table = geopandas.read_file(tmp_path / "heights.gpkg")
+    assert table["name"].tolist() == ["a", "b"]
+    # The square covers halves of cells at both ends: weights by area, in quarters of a cell.
+    part = heights["height"].values[12:15, 10:13]
+    expected = np.average(part, weights=np.outer([1.0, 1.0, 0.5], [0.5, 1.0, 1.0]))
+    assert table["height"][0] == pytest.approx(expected, rel=1e-4)
+    assert np.isnan(table["height"][1])
+    done = run(
+        tmp_path / "images", "--model", model, "-o", tmp_path / "other.tif", "--device", "cpu",
+        "--footprints", tmp_path / "missing.gpkg",
+    )  # fmt: skip
+    assert done.exit_code != 0
+    assert "missing.gpkg" in done.output
 
 
 def test_options_of_another_kind_are_refused(

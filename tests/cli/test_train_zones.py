@@ -146,3 +146,67 @@ def test_one_command_answers_which_fusion_is_best(tmp_path: Path) -> None:
     )
     assert wrong.exit_code == 2
     assert "--labels" in wrong.output
+
+
+def test_few_labels_of_a_map_get_a_forest_and_it_maps(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn", reason="the extra `learn` is not installed")
+    stack, labels = city(60, 80)
+    stack.rio.to_raster(tmp_path / "stack.tif")
+    labels.rio.to_raster(tmp_path / "labels.tif")
+    (tmp_path / "settings.json").write_text(json.dumps({"trees": 10, "windows": [3]}))
+    arguments = [
+        "train", "zones", tmp_path / "stack.tif", "--labels", tmp_path / "labels.tif",
+        "--block", 700, "--settings", tmp_path / "settings.json", "-o", tmp_path / "run",
+    ]  # fmt: skip
+    done = CliRunner().invoke(app, [str(each) for each in arguments])
+    assert done.exit_code == 0, done.output
+    assert "forest of 10 trees" in done.output
+    table = json.loads((tmp_path / "run" / "table.json").read_text())
+    assert table["test"]["average"] > 0.9
+    assert table["test"]["calibration_error"] < 0.1
+    arguments = [
+        "predict", tmp_path / "stack.tif", "--model", tmp_path / "run" / "model",
+        "-o", tmp_path / "zones.tif",
+    ]  # fmt: skip
+    done = CliRunner().invoke(app, [str(each) for each in arguments])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "zones_probabilities.tif").exists()
+
+
+def test_the_method_follows_labels_and_options(tmp_path: Path) -> None:
+    from sarheight.cli._train import choose_method
+
+    path = tmp_path / "labels.tif"
+    assert choose_method("auto", path, 500, fusion=False) == "forest"
+    assert choose_method("auto", path, 500, fusion=True) == "networks"
+    assert choose_method("auto", path, 50_000, fusion=False) == "networks"
+    assert choose_method("auto", None, 0, fusion=False) == "networks"
+    assert choose_method("forest", None, 0, fusion=False) == "forest"
+    with pytest.raises(typer.BadParameter, match="expected one of auto, forest, networks"):
+        choose_method("svm", path, 500, fusion=False)
+
+
+@pytest.mark.filterwarnings("always::UserWarning")
+def test_labels_that_cannot_be_learnt_are_named(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn", reason="the extra `learn` is not installed")
+    stack, labels = city(60, 80)
+    labels.values[4, 4] = 8
+    # All cells of zone 2 lie in one block.
+    labels.values[28:32, 40:44] = 2
+    stack.rio.to_raster(tmp_path / "stack.tif")
+    labels.rio.to_raster(tmp_path / "labels.tif")
+    (tmp_path / "settings.json").write_text(json.dumps({"trees": 3, "windows": [3]}))
+    arguments = [
+        "train", "zones", tmp_path / "stack.tif", "--labels", tmp_path / "labels.tif",
+        "--block", 1500, "--settings", tmp_path / "settings.json", "-o", tmp_path / "run",
+    ]  # fmt: skip
+    done = CliRunner().invoke(app, [str(each) for each in arguments])
+    assert done.exit_code == 0, done.output
+    told = " ".join(done.output.split())
+    assert "fewer than 20 labelled cells of compact_mid_rise (16), large_low_rise (1)" in told
+    labels.values[10, 10] = 55
+    labels.rio.to_raster(tmp_path / "labels.tif")
+    done = CliRunner().invoke(app, [str(each) for each in arguments])
+    assert done.exit_code == 1
+    told = " ".join(done.output.split())
+    assert "found labels 55 (1 cells), which are no Local Climate Zones" in told

@@ -20,7 +20,7 @@ from sarheight.fetch import Checksum, Limits, Network, Settings
 from sarheight.fetch.addresses import AddressRule
 from sarheight.fetch.elevation import Tile
 from sarheight.fetch.http import RetryPolicy
-from sarheight.fetch.progress import format_size, show_progress
+from sarheight.fetch.transfer import format_size, show_progress
 
 if TYPE_CHECKING:
     from pathlib import Path

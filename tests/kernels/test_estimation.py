@@ -27,7 +27,8 @@ def test_errors_add_up_by_their_terms() -> None:
     speckle, change = np.full_like(share, 0.02), np.full_like(share, 0.3)
     speckle[0, 2] = np.nan
     error = np.empty_like(share)
-    error_variance(share, speckle, change, (0.03, 2.0, 0.8, 0.1), error)
+    expected = np.full_like(change, 4.0)
+    error_variance(share, speckle, 4.0 * change, expected, (0.03, 2.0, 0.8, 0.1), error)
     rest = 0.03 + 2.0 * 0.02 + 0.1 * 0.3
     np.testing.assert_allclose(
         error[0], [rest + 0.8, rest + 0.2, np.nan, rest, rest + 0.8], rtol=1e-5
@@ -56,7 +57,8 @@ def test_an_average_is_by_precision_and_lies_between() -> None:
 
 def regressed(value: Values, error: Values, angle: Values, taps: tuple[Values, Values]) -> Values:
     prediction = np.empty_like(value)
-    regress(value, error, angle, 0.05, 0.3, 0.1, *taps, prediction)
+    scale = 0.0, 1.0, -np.inf, np.inf
+    regress(value, error, angle, scale, 0.0, (0.05, 0.3, 0.1), *taps, prediction)
     return prediction
 
 
@@ -115,13 +117,36 @@ def test_ground_with_a_slope_of_its_own_is_predicted_where_none_is_seen() -> Non
 
 
 def test_logarithms_are_bounded_and_keep_what_is_missing() -> None:
-    numerator = np.array([[2.0, 0.0, -1.0, 3.0]], dtype=np.float32)
-    denominator = np.array([[1.0, 1.0, 1.0, 0.0]], dtype=np.float32)
+    numerator = np.array([[2.0, 0.0, -1.0, 3.0, np.nan, 1.0]], dtype=np.float32)
+    denominator = np.array([[1.0, 1.0, 1.0, 0.0, 1.0, 1.0]], dtype=np.float32)
+    expected = np.array([[1.0, 1.0, 1.0, 1.0, 1.0, 0.0]], dtype=np.float32)
     known = np.full_like(numerator, 0.5)
     value = np.empty_like(numerator)
-    logarithms(numerator, denominator, known, value)
+    logarithms(numerator, denominator, expected, known, value)
     floor = float(LEAST_LOGARITHM)
-    np.testing.assert_allclose(value, [[np.log(2.0) + 0.5, floor, floor, np.nan]], rtol=1e-6)
+    found = [[np.log(2.0) + 0.5, floor, floor, np.nan, np.nan, np.nan]]
+    np.testing.assert_allclose(value, found, rtol=1e-6)
+
+
+def test_logarithms_are_exact_to_single_precision() -> None:
+    ratio = np.exp(np.random.default_rng(3).uniform(-6.9, 40.0, (20, 301))).astype(np.float32)
+    ratio[0, :3] = 1.0, np.float32(1.0 + 2e-7), np.float32(np.sqrt(0.5))
+    ones, value = np.ones_like(ratio), np.empty_like(ratio)
+    logarithms(ratio, ones, ones, np.empty((0, 0), np.float32), value)
+    np.testing.assert_allclose(value, np.log(ratio.astype(np.float64)), rtol=3e-7, atol=2e-8)
+
+
+def test_a_prediction_is_about_the_level_of_the_scene() -> None:
+    random = np.random.default_rng(5)
+    value, angle = random.normal(0.0, 1.0, (2, 12, 12)).astype(np.float32)
+    error, width = np.full_like(value, 0.1), gaussian_taps(1.0) / gaussian_taps(1.0).max()
+    found = np.empty_like(value)
+    scale = 35.0, 10.0, -1.0, 1.5
+    degrees = (35.0 + 10.0 * angle).astype(np.float32)
+    regress(value + 7.0, error, degrees, scale, 7.0, (0.05, 0.3, 0.1), width, width, found)
+    limited = np.clip(angle, -1.0, 1.5)
+    expected = regressed(value, error, limited, (width, width)) + 7.0
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_rcs_of_cells_with_and_without_value_adds_up() -> None:

@@ -209,7 +209,7 @@ def test_qgis_opens_layers_with_their_names_and_nodata_values(tmp_path: Path) ->
         pytest.skip("needs QGIS with the Python of the system")
     folder = output.write(result_of(polarisations=2), tmp_path / "scene")
     script = """
-        import json, os, sys
+        import json, sys
         from pathlib import Path
         from qgis.core import QgsApplication, QgsRasterLayer
         application = QgsApplication([], False)
@@ -222,8 +222,9 @@ def test_qgis_opens_layers_with_their_names_and_nodata_values(tmp_path: Path) ->
                 layer.isValid(), layer.bandCount(), layer.bandName(1),
                 str(provider.sourceNoDataValue(1)),
             ]
-        print(json.dumps(found), flush=True)
-        os._exit(0)  # QGIS may crash where it is torn down while Python holds its layers
+        print(json.dumps(found))
+        del provider, layer  # before QGIS is gone, which would take the process with it
+        application.exitQgis()
     """
     done = subprocess.run(
         [python, "-c", textwrap.dedent(script), str(folder)],
@@ -255,7 +256,7 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     assert list(output.open_result(folder)) == list(result_of(polarisations=1))
 
 
-@pytest.mark.parametrize("damaged", ["sarheight.output._layers.layers_item", "os.fsync"])
+@pytest.mark.parametrize("damaged", ["sarheight.output._geotiff.layers_item", "os.fsync"])
 def test_a_failure_keeps_the_folder_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str
 ) -> None:

@@ -18,13 +18,17 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from sarheight import plot
-from sarheight.plot.classes import CLEAR, COUNT_COLOURS, MEANING_COLOURS, cap_counts, mask_classes
 from sarheight.plot.maps import (
+    CLEAR,
+    COUNT_COLOURS,
     LARGEST_SIDE,
+    MEANING_COLOURS,
     Frame,
     average_blocks,
+    cap_counts,
     decibels,
     map_view,
+    mask_classes,
     robust_limits,
     subsample,
 )

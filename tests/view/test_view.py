@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import signal
+import subprocess
+import sys
 import threading
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -412,6 +415,23 @@ def test_the_command_writes_a_page(tmp_path: Path, result: xr.Dataset, dem: xr.D
     assert "--vertical" in failed.output
     done = run(*words, "--dem", tmp_path / "dem.tif", "--vertical", "ellipsoidal")
     assert done.exit_code == 0, done.output
+
+
+def test_the_command_serves_until_it_is_interrupted(tmp_path: Path, result: xr.Dataset) -> None:
+    output.write(result, tmp_path / "hill.nc")
+    command = [sys.executable, "-m", "sarheight", "view", tmp_path / "hill.nc", "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[0]
+        port = int(address.removeprefix("http://127.0.0.1:").rstrip("/"))
+        with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+            connection.request("GET", "/")
+            assert b"hill.nc" in connection.getresponse().read()
+        taken = run("view", tmp_path / "hill.nc", "--no-browser", "--port", port)
+        assert taken.exit_code == 1
+        assert "in use by another program" in taken.output
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
 
 
 # In a browser.

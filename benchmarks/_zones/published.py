@@ -1,0 +1,261 @@
+"""All forms of fusion at the published settings, trained until validation is flat.
+
+The settings are the defaults of `ZoneSettings` and `FusionCNN`: whole widths, Adam with Nesterov
+momentum, at most 100 epochs, and an end after 25 without a better overall accuracy at validation.
+Training data are split 80, 10 and 10 %; the last 10 % are the test in regions that were seen, the
+test file that in others. A run is resumable at each epoch, and its scores are kept in a file of
+their own, so that a report can be made at any time, of what was reached until then.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.stats import t as student
+
+from benchmarks._figures import RESULTS, Value
+from sarheight.zones import (
+    FusionStrategy,
+    ZoneClassifier,
+    ZoneSamples,
+    ZoneSettings,
+    calibration_error,
+    class_scores,
+    compare_fusion,
+    fusion_strategies,
+    zone_probabilities,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+__all__ = ["PublishedRun", "claims", "published_figures", "published_markdown", "train_published"]
+
+LATE = 6
+FLAT_SHARE = 2 / 3
+"""The best epoch of a flat curve lies before this share of the epochs."""
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class PublishedRun:
+    """What one form reached from one seed.
+
+    Attributes
+    ----------
+    split, stage, independent, seed
+        The form, and the seed.
+    validation, seen, unseen : float
+        Average accuracies: at validation, and on test patches of seen and of other regions.
+    overall, error : float
+        Overall accuracy and calibration error in other regions.
+    epochs, best : int
+        Epochs that were trained, and the number of the best; of independent branches those of the
+        one whose best came last.
+    """
+
+    split: str
+    stage: int
+    independent: bool
+    seed: int
+    validation: float
+    seen: float
+    unseen: float
+    overall: float
+    error: float
+    epochs: int
+    best: int
+
+    @property
+    def flat(self) -> bool:
+        """Whether validation did not improve in the last third of the epochs."""
+        return self.best <= FLAT_SHARE * self.epochs
+
+    @property
+    def form(self) -> tuple[str, int, bool]:
+        """Key of the form."""
+        return self.split, self.stage, self.independent
+
+
+def train_published(
+    parts: Mapping[str, ZoneSamples],
+    unseen: ZoneSamples,
+    settings: ZoneSettings,
+    work: Path,
+    *,
+    seeds: int,
+    accelerator: str,
+    console: Console,
+    train: bool = True,
+) -> list[PublishedRun]:
+    """Train all forms, seed by seed, or with `train=False` return those that are finished."""
+    runs = []
+    for seed in range(seeds):
+        for form in fusion_strategies(independent=True):
+            path = work / "scores" / f"{_plain(form)}_{seed}.json"
+            if path.exists():
+                runs.append(PublishedRun(**json.loads(path.read_text("utf-8"))))
+            elif train:
+                run = _train(form, seed, parts, unseen, settings, work, accelerator)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                partial = path.with_suffix(".part")
+                partial.write_text(json.dumps(run.__dict__, indent=1), "utf-8")
+                partial.replace(path)
+                runs.append(run)
+                console.print(
+                    f"{form.label}, seed {seed}: AA {run.seen:.3f} seen, {run.unseen:.3f} unseen; "
+                    f"best epoch {run.best} of {run.epochs}"
+                )
+    return runs
+
+
+def _plain(form: FusionStrategy) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in form.label)
+
+
+def _train(
+    form: FusionStrategy,
+    seed: int,
+    parts: Mapping[str, ZoneSamples],
+    unseen: ZoneSamples,
+    settings: ZoneSettings,
+    work: Path,
+    accelerator: str,
+) -> PublishedRun:
+    (row,) = compare_fusion(
+        parts["training"],
+        parts["validation"],
+        parts["test"],
+        [form],
+        settings,
+        work / "forms",
+        seeds=[seed],
+        accelerator=accelerator,
+    )
+    folder = row.folders[0]
+    given = zone_probabilities(ZoneClassifier.from_pretrained(folder / "model"), unseen)
+    scores = class_scores(unseen.labels, given.argmax(axis=1), unseen.classes)
+    epochs, best = _curve(folder)
+    return PublishedRun(
+        split=form.name,
+        stage=form.stage,
+        independent=form.independent,
+        seed=seed,
+        validation=float(row.validation[0]),
+        seen=row.scores[0].average,
+        unseen=scores.average,
+        overall=scores.overall,
+        error=calibration_error(given, unseen.labels),
+        epochs=epochs,
+        best=best,
+    )
+
+
+def _curve(folder: Path) -> tuple[int, int]:
+    """Return the number of epochs, and that of the best; of several curves of the latest."""
+    found = []
+    for path in folder.glob("**/metrics.csv"):
+        with path.open(encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if row.get("validation_overall")]
+        values = np.array([float(row["validation_overall"]) for row in rows])
+        found.append((values.size, int(values.argmax()) + 1))
+    return max(found, key=lambda each: each[1] / each[0])
+
+
+# What the runs say.
+
+
+def _interval(differences: Sequence[float]) -> tuple[float, float, int]:
+    """Return mean and half-width of Student's 95 % interval of paired differences."""
+    values = np.array(differences)
+    if values.size < 2:
+        return float(values.mean()), float("inf"), values.size
+    factor = student.ppf(0.5 + CONFIDENCE / 2.0, values.size - 1)
+    return float(values.mean()), float(factor * values.std(ddof=1) / values.size**0.5), values.size
+
+
+def claims(runs: Sequence[PublishedRun]) -> dict[str, tuple[float, float, int]]:
+    """Test what the paper claims, on pairs of one split and one seed.
+
+    Returns
+    -------
+    dict
+        By claim mean, half-width of the 95 % interval, and number of pairs, in average accuracy in
+        unseen regions: what late fusion gains over the best stage before it, which validation
+        chooses; and what independent branches gain over those that are trained together.
+    """
+    by_key = {(run.form, run.seed): run for run in runs}
+    late, apart = [], []
+    for ((split, stage, independent), seed), joint in by_key.items():
+        if stage != LATE or independent:
+            continue
+        before = [
+            run for run in runs if run.split == split and run.seed == seed and run.stage < LATE
+        ]
+        own = by_key.get(((split, LATE, True), seed))
+        if len(before) == LATE:
+            chosen = max(before, key=lambda run: run.validation)
+            lates = [joint] if own is None else [joint, own]
+            best = max(lates, key=lambda run: run.validation)
+            late.append(best.unseen - chosen.unseen)
+        if own is not None:
+            apart.append(own.unseen - joint.unseen)
+    found = {"late_gain": late, "independent_gain": apart}
+    return {name: _interval(values) for name, values in found.items() if values}
+
+
+def published_figures(runs: Sequence[PublishedRun], expected: int) -> dict[str, Value]:
+    """Collect figures; spreads of claims are half-widths of 95 % intervals."""
+    values: dict[str, Value] = {
+        "lcz.published.finished_runs": len(runs) / expected,
+        "lcz.published.flat_runs": float(np.mean([run.flat for run in runs])),
+        "lcz.published.unseen_aa": float(np.mean([run.unseen for run in runs])),
+        "lcz.published.seen_aa": float(np.mean([run.seen for run in runs])),
+    }
+    for name, (mean, half, pairs) in claims(runs).items():
+        if pairs > 1:
+            values[f"lcz.published.{name}_aa"] = (mean, half)
+    return values
+
+
+def published_markdown(runs: Sequence[PublishedRun], expected: int, command: str) -> None:
+    """Write the table as ``benchmarks/results/lcz_published.md``, with what is not finished."""
+    lines = [
+        "# Forms of fusion at the published settings",
+        "",
+        f"Made by `{command}`: {len(runs)} of {expected} runs are finished. Simulated patches,",
+        "average accuracy in %, mean and standard deviation over seeds. A curve is flat if its",
+        "best epoch lies in the first two thirds.",
+        "",
+        "| form | seeds | AA seen | AA unseen | ECE unseen | flat curves |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for form in fusion_strategies(independent=True):
+        key = (form.name, form.stage, form.independent)
+        several = [run for run in runs if run.form == key]
+        if several:
+            cells = [
+                form.label.replace("|", "&#124;"),
+                str(len(several)),
+                *(_text([getattr(run, name) for run in several]) for name in ("seen", "unseen")),
+                _text([run.error for run in several]),
+                f"{sum(run.flat for run in several)} of {len(several)}",
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
+    lines.append("")
+    for name, (mean, half, pairs) in claims(runs).items():
+        spread = f" ± {100 * half:.1f} (95 %)" if pairs > 1 else ""
+        lines.append(f"- {name.replace('_', ' ')}: {100 * mean:+.1f}{spread} points, {pairs} pairs")
+    (RESULTS / "lcz_published.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _text(values: Sequence[float]) -> str:
+    mean = f"{100 * np.mean(values):.1f}"
+    return f"{mean} ± {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else mean

@@ -1,0 +1,289 @@
+"""How much closer do radar images bring heights? Refinement at places that chose nothing.
+
+The rule, written before a locked place was read: the seven scored places of
+`benchmarks._independent.places`; of each crop the middle 201 x 201 cells of 30 m; ground of seed 0
+with several angular laws or a single one, seen by the independent simulator under 33 degrees; the
+coarse DEM of `scattering_ground.COARSER`: 90 m, an error of 4.5 m, correlated. Cells within 12 of
+the edge are left out. `refine` has its default settings throughout.
+
+Rows: one date of the ascending pass (``refine_1``), of both passes (``refine_1x2``), the mean of 30
+dates of both (``refine_30x2``; dates differ by speckle and noise, see
+`benchmarks.synthetic.mean_images`). The baseline is the best of bilinear and cubic interpolation
+and back-projection, in each region. Cases: the coarse DEM with no error and with 10 m, of which the
+method is not told; one date of both passes. The bound is ``refine_30x2`` with the true reflectivity
+of both passes known.
+
+The places for development (``--places development``) are those by which settings were chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from scipy.ndimage import distance_transform_edt
+
+from benchmarks._figures import record
+from benchmarks._independent.places import PLACES, places_of, true_dem
+from benchmarks.synthetic.mean_images import expected_image, mean_image
+from benchmarks.synthetic.point_scatterers import observe
+from benchmarks.synthetic.scattering_ground import COARSER, Ground, block_sums, draw_ground
+from sarheight.dem import reproject
+from sarheight.terrain import RefinementSettings, back_project
+from sarheight.terrain.inversion import PassModel
+from sarheight.terrain.refinement import refine, solve, unknowns_of
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from benchmarks._independent.observations import Laws
+    from sarheight.scene import Scene
+
+__all__ = ["CASES", "ROWS", "Result", "main", "run_place"]
+
+Floats = NDArray[np.float64]
+Result = dict[str, dict[str, float]]
+
+CELLS, MARGIN, SEED, INCIDENCE, DATES = 201, 12, 0, 33, 30
+ROWS = ("refine_1", "refine_1x2", "refine_30x2")
+CASES = {"error_0": 0.0, "error_10": 10.0}
+"""Standard deviations of the coarse DEM's error in metres, where it is not that of the rule."""
+LEVELS = {"50": 0.6745, "80": 1.2816, "95": 1.96}
+"""Half widths of intervals of the normal distribution, in standard deviations."""
+GOALS = {"refine_1": 0.05, "refine_1x2": 0.06, "refine_30x2": 0.12}
+
+
+def _scores(
+    heights: NDArray[np.floating], truth: xr.DataArray, layover: Floats
+) -> dict[str, float]:
+    """RMSE of heights, all and in layover, in metres, and of slopes in degrees."""
+    inside = (slice(MARGIN, -MARGIN),) * 2
+    error = (np.asarray(heights, dtype=np.float64) - truth.values)[inside]
+    posting = float(abs(truth.x[1] - truth.x[0]))
+    angles = [
+        np.degrees(np.arctan(np.hypot(*np.gradient(np.asarray(each, np.float64), posting))))
+        for each in (heights, truth.values)
+    ]
+    folded = layover[inside] > 0.0
+    return {
+        "rmse": float(np.sqrt(np.mean(error**2))),
+        "rmse_layover": float(np.sqrt(np.mean(error[folded] ** 2))) if folded.any() else 0.0,
+        "slope_rmse": float(np.sqrt(np.mean((angles[0] - angles[1])[inside] ** 2))),
+    }
+
+
+def _coverage(result: xr.Dataset, truth: xr.DataArray) -> dict[str, float]:
+    """Part of the cells whose true height lies in the intervals."""
+    inside = (slice(MARGIN, -MARGIN),) * 2
+    error = np.abs(result["height"].values - truth.values)[inside]
+    sigma = result["height_sigma"].values[inside]
+    return {level: float(np.mean(error < width * sigma)) for level, width in LEVELS.items()}
+
+
+def _baselines(coarse: xr.DataArray, truth: xr.DataArray) -> dict[str, NDArray[np.floating]]:
+    """Heights without an image."""
+    surface = back_project(coarse, factor=COARSER.factor)
+    nearest = reproject(coarse, like=truth, resampling="nearest")
+    return {
+        "bilinear": reproject(coarse, like=truth, resampling="bilinear").fillna(nearest).values,
+        "cubic": reproject(coarse, like=truth, resampling="cubic").fillna(nearest).values,
+        "back_projection": surface.values,
+    }
+
+
+def _with_error(ground: Ground, error: float) -> xr.DataArray:
+    """Return the coarse DEM with another size of its error."""
+    usual = COARSER.degrade(ground.dem, ground.seed)
+    exact = block_sums(ground.dem.values, COARSER.factor) / COARSER.factor**2
+    wrong = (usual.values - exact) * (error / COARSER.error)
+    return usual.copy(data=(exact + wrong).astype(np.float32))
+
+
+def _bound(scenes: Sequence[Scene], coarse: xr.DataArray, fine: Sequence[xr.Dataset]) -> Any:  # noqa: ANN401
+    """Heights by `solve` with the true reflectivity of each pass."""
+    surface = back_project(coarse, factor=COARSER.factor)
+    surface.attrs |= {"units": "m", "vertical_datum": "ellipsoid"}
+    settings = RefinementSettings()
+    models = [PassModel.of(scene, surface) for scene in scenes]
+    unknowns = unknowns_of(coarse.values, (30.0, 30.0), COARSER.factor, settings)
+    known = []
+    for sums in fine:
+        area = sums["area"].values
+        gamma0 = np.where(
+            area > 0.02 * np.median(area), sums["rcs"].values / area.clip(1e-9), np.nan
+        )
+        unlit = ~np.isfinite(gamma0) | (gamma0 <= 0.0)
+        nearest = distance_transform_edt(unlit, return_distances=False, return_indices=True)
+        filled = gamma0[tuple(nearest)]
+        corners = filled[1:, 1:] + filled[1:, :-1] + filled[:-1, 1:] + filled[:-1, :-1]
+        known.append(np.log(0.25 * corners).astype(np.float32))
+    found = solve(models, surface.values, unknowns, settings, known=known)
+    return found.heights
+
+
+def run_place(name: str, laws: Laws, data: str | None = None) -> Result:
+    """Score a place: by row, the figures of heights, slopes and intervals."""
+    edge = (300 - CELLS) // 2 // COARSER.factor * COARSER.factor
+    middle = {axis: slice(edge, edge + CELLS) for axis in ("y", "x")}
+    truth = true_dem(PLACES[name], data).isel(middle)
+    ground = draw_ground(truth, SEED, laws=laws)
+    expected = [expected_image(ground, INCIDENCE, ascending=each) for each in (True, False)]
+    seen = [observe(ground, each.grid, each.orbit, SEED, scatterers=4) for each in expected]
+    many = [mean_image(each, DATES, 2 * SEED + k) for k, each in enumerate(expected)]
+    one = [each.scene for each in seen]
+    layover = np.maximum(*(each.fine["layover"].values.astype(np.float64) for each in seen))
+    coarse = COARSER.degrade(truth, ground.seed)
+    found: Result = {
+        row: _scores(heights, truth, layover) for row, heights in _baselines(coarse, truth).items()
+    }
+    images = {"refine_1": one[:1], "refine_1x2": one, "refine_30x2": many}
+    for row in ROWS if laws == "several" else ("refine_30x2",):
+        began = time.process_time()
+        result = refine(images[row], coarse, coregister="none")
+        found[row] = _scores(result["height"].values, truth, layover)
+        found[row] |= {
+            f"coverage_{level}": share for level, share in _coverage(result, truth).items()
+        }
+        found[row]["seconds"] = time.process_time() - began
+    if laws == "several":
+        bound = _bound(many, coarse, [each.fine for each in seen])
+        found["bound_30x2"] = _scores(bound, truth, layover)
+        for case, error in CASES.items():
+            other = _with_error(ground, error)
+            result = refine(one, other, coregister="none")
+            found[case] = _scores(result["height"].values, truth, layover)
+            best = [
+                _scores(each, truth, layover)["rmse"] for each in _baselines(other, truth).values()
+            ]
+            found[case]["best_baseline"] = min(best)
+            found[case] |= {
+                f"coverage_{level}": share for level, share in _coverage(result, truth).items()
+            }
+    return found
+
+
+def _cut(found: Result, row: str, what: str) -> float:
+    """Return by which part a row's error is below that of the best baseline."""
+    best = min(found[each][what] for each in ("bilinear", "cubic", "back_projection"))
+    return 1.0 - found[row][what] / best
+
+
+def figures_of(results: dict[tuple[str, str], Result]) -> dict[str, float]:
+    """Collect the figures that go on record."""
+    figures: dict[str, float] = {}
+    cuts: dict[str, list[float]] = {}
+    coverage: dict[str, list[float]] = {}
+    for (place, laws), found in results.items():
+        for row in (*ROWS, "bound_30x2"):
+            if row not in found:
+                continue
+            for what, suffix in (
+                ("rmse", ""),
+                ("slope_rmse", "_slopes"),
+                ("rmse_layover", "_layover"),
+            ):
+                cut = _cut(found, row, what)
+                figures[f"terrain.{place}.{laws}.{row}.cut_vs_best_baseline{suffix}"] = cut
+                cuts.setdefault(f"{laws}.{row}.cut_vs_best_baseline{suffix}", []).append(cut)
+            for what in ("rmse", "rmse_layover", "slope_rmse"):
+                figures[f"terrain.{place}.{laws}.{row}.{what}"] = found[row][what]
+            if "coverage_80" in found[row]:
+                coverage.setdefault(f"{row}.{laws}", []).append(found[row]["coverage_80"])
+        figures[f"terrain.{place}.{laws}.back_projection.rmse"] = found["back_projection"]["rmse"]
+        for case in CASES:
+            if case in found:
+                harm = found[case]["rmse"] / found[case]["best_baseline"] - 1.0
+                figures[f"terrain.harm.{case}.{place}"] = harm
+                coverage.setdefault(case, []).append(found[case]["coverage_80"])
+    for name, values in cuts.items():
+        figures[f"terrain.median.{name}"] = median(values)
+        figures[f"terrain.median.{name}.min"] = min(values)
+    for case, values in coverage.items():
+        figures[f"terrain.coverage_80.{case}"] = float(np.mean(values))
+        figures[f"terrain.coverage_80.{case}.min"] = min(values)
+        figures[f"terrain.coverage_80.{case}.max"] = max(values)
+    return figures
+
+
+def _table(results: dict[tuple[str, str], Result]) -> Table:
+    table = Table(
+        "place", "laws", "row", "baseline m", "m", "cut %", "slopes %", "layover %", "80 %"
+    )
+    for (place, laws), found in results.items():
+        for row in (*ROWS, "bound_30x2", *CASES):
+            if row not in found:
+                continue
+            best = found[row].get("best_baseline")
+            cut = _cut(found, row, "rmse") if best is None else 1.0 - found[row]["rmse"] / best
+            if best is None:
+                best = min(found[each]["rmse"] for each in ("bilinear", "cubic", "back_projection"))
+            others = [
+                f"{100 * _cut(found, row, what):.1f}" if row not in CASES else ""
+                for what in ("slope_rmse", "rmse_layover")
+            ]
+            held = found[row].get("coverage_80")
+            table.add_row(
+                place,
+                laws,
+                row,
+                f"{best:.2f}",
+                f"{found[row]['rmse']:.2f}",
+                f"{100 * cut:.1f}",
+                *others,
+                "" if held is None else f"{100 * held:.0f}",
+            )
+    return table
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Score the places, and put the figures on record."""
+    parser = argparse.ArgumentParser("python -m benchmarks.refinement", description=__doc__)
+    parser.add_argument("--data", help="folder with the real data")
+    parser.add_argument("--places", default="scored", help="a group, or names with commas")
+    parser.add_argument("--laws", default="several,single")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path("build/refinement"),
+        help="what is there is not done again",
+    )
+    parser.add_argument("--save", action="store_true", help="put the figures on record")
+    chosen = parser.parse_args(arguments)
+    if chosen.places in ("scored", "development"):
+        names = [each.name for each in places_of(chosen.places)]
+    else:
+        names = chosen.places.split(",")
+    chosen.work.mkdir(parents=True, exist_ok=True)
+    console, results = Console(), {}
+    for laws in chosen.laws.split(","):
+        for name in names:
+            path = chosen.work / f"{name}_{laws}.json"
+            if not path.exists():
+                found = run_place(name, laws, chosen.data)
+                half = path.with_suffix(f".{os.getpid()}.part")
+                half.write_text(json.dumps(found), "utf-8")
+                half.rename(path)
+            results[name, laws] = json.loads(path.read_text("utf-8"))
+            console.print(f"{name}, {laws}")
+    console.print(_table(results))
+    figures = figures_of(results)
+    for row, goal in GOALS.items():
+        key = f"terrain.median.several.{row}.cut_vs_best_baseline"
+        if key in figures:
+            console.print(f"{row}: median {100 * figures[key]:.1f} %, goal {100 * goal:.0f} %")
+    if chosen.save:
+        record(figures, "python -m benchmarks.refinement --save")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""``sarheight refine``: heights of a coarse elevation model, refined by radar images."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from sarheight.cli._files import (
+    open_image_product,
+    read_dem,
+    read_image,
+    require_apart,
+    require_writable,
+)
+from sarheight.cli._session import session
+from sarheight.settings import (
+    LOCATION,
+    METHOD,
+    RADAR,
+    Calibration,
+    DemSettings,
+    FileOutput,
+    Multilook,
+    ReconstructSettings,
+    RunningSettings,
+    argument,
+    option,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from sarheight.cli._session import Session
+    from sarheight.scene import Scene
+    from sarheight.terrain.refinement import RefinementSettings
+
+MARGIN = 64
+"""Pixels around the part that the elevation model covers, read for a possible shift."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineSettings(DemSettings):
+    """All that a refinement depends on.
+
+    Attributes
+    ----------
+    images : tuple of str
+        One image for each pass, as for `reconstruct`: a product, or an image in radar geometry,
+        linear power. An ascending and a descending pass tell far more than one. The mean of
+        several dates of a pass is one image.
+    like : str, optional
+        Annotation of images that have no sampling and orbit (XML of a GRD or SLC, plain or .xz).
+    calibration : {"beta0", "sigma0", "gamma0"}, optional
+        Calibration of products (default beta0), or the normalisation of other images, unless the
+        files state it.
+    polarisation : str, optional
+        Polarisation, of images that have several.
+    multilook : tuple of int, optional
+        Pixels to average into one, along azimuth and range, before anything else.
+    factor : int
+        Cells of the result in a cell of the elevation model, along each axis.
+    error : float
+        Standard deviation of the elevation model's error in metres.
+    error_length : float, optional
+        Correlation length of that error in metres. Default: one and a half of its cells.
+    coregister : {"report", "correct", "none"}
+        Compare each image with its simulation, and `report` a shift between them, or `correct` the
+        timing by it.
+    iterations : int
+        Linearisations. More lower the error a little further.
+    seed : int
+        Seed of the draws that give the standard deviation.
+    """
+
+    images: Annotated[tuple[str, ...], LOCATION, argument("IMAGE…")]
+    like: Annotated[str | None, LOCATION, option(RADAR, metavar="FILE")] = None
+    calibration: Annotated[Calibration | None, option(RADAR)] = None
+    polarisation: Annotated[str | None, option(RADAR, metavar="NAME")] = None
+    multilook: Multilook = None
+    factor: Annotated[int, option(METHOD, min=1, metavar="CELLS")] = 3
+    error: Annotated[float, option(METHOD, metavar="METRES")] = 4.5
+    error_length: Annotated[float | None, option(METHOD, metavar="METRES")] = None
+    coregister: Annotated[Literal["report", "correct", "none"], option(METHOD)] = "report"
+    iterations: Annotated[int, option(METHOD, min=1)] = 6
+    seed: Annotated[int, option(METHOD)] = 0
+
+
+def refine(settings: RefineSettings, result: FileOutput, running: RunningSettings) -> None:
+    r"""Refine the heights of an elevation model by one or more radar images.
+
+    Heights and reflectivity that explain all images, given the elevation model and its error. Where
+    the images do not tell, the heights are those of the elevation model, interpolated so that its
+    cells keep their means.
+
+    Writes heights and their standard deviation, the interpolated heights, the number of images of
+    each cell, and for each image its disagreement with the simulation and the backscatter γ⁰.
+
+    ```
+    sarheight refine ascending.nc descending.nc --dem glo90.tif --vertical EGM2008 -o heights.nc
+    sarheight refine S1A_….zip --dem glo90.tif --vertical EGM2008 --error 3 -o heights.tif
+    ```
+    """
+    settings.require_files()
+    output = result.output
+    require_apart(output, "--output", settings.files().values())
+    require_writable(output, "--output", overwrite=result.overwrite)
+    with session("refine", running, steps=3) as current:
+        current.stage("read")
+        from sarheight.output import provenance, write
+        from sarheight.terrain.refinement import RefinementSettings
+        from sarheight.terrain.refinement import refine as refine_heights
+
+        chosen = _method(settings, RefinementSettings)
+        heights = read_dem(settings)
+        scenes = [_read(settings, image, heights, current) for image in settings.images]
+        current.stage("refine")
+        current.announce_compilation()
+        refined = refine_heights(
+            scenes,
+            heights,
+            factor=settings.factor,
+            settings=chosen,
+            coregister=settings.coregister,
+            seed=settings.seed,
+            report=lambda fraction: current.advance("refine", (1.0 + fraction) / current.steps),
+        )
+        current.stage("write")
+        refined.attrs["provenance"] = provenance(
+            settings.files(), {"command": "refine", "settings": settings.record()}
+        )
+        write(refined, output, overwrite=result.overwrite)
+        rows, columns = refined["height"].shape
+        change = float(((refined["height"] - refined["baseline"]) ** 2).mean() ** 0.5)
+        sigma = float((refined["height_sigma"] ** 2).mean() ** 0.5)
+        current.say(
+            f"{output}: {rows} x {columns} cells, {len(scenes)} images, heights changed by "
+            f"{change:.1f} m, standard deviation {sigma:.1f} m (root mean squares)"
+        )
+
+
+def _method(settings: RefineSettings, kind: type[RefinementSettings]) -> RefinementSettings:
+    """Take the settings of the method; say of a wrong one which option it is."""
+    names = {each.name for each in fields(kind)}
+    try:
+        return kind(**{name: value for name, value in asdict(settings).items() if name in names})
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _read(settings: RefineSettings, image: str, heights: xr.DataArray, current: Session) -> Scene:
+    """Read the part of an image that the elevation model covers."""
+    from sarheight.geometry.placement import crop_scene_to_dem
+
+    one = ReconstructSettings(
+        image=image,
+        dem=settings.dem,
+        like=None if settings.like is None else Path(settings.like),
+        calibration=settings.calibration,
+        polarisations=() if settings.polarisation is None else (settings.polarisation.upper(),),
+        multilook=settings.multilook,
+    )
+    scene = read_image(one, open_image_product(one), current)
+    if settings.polarisation is not None and "polarisation" in scene.image.dims:
+        chosen = scene.image.sel(polarisation=settings.polarisation.upper(), drop=True)
+        scene = replace(scene, image=chosen)
+    return crop_scene_to_dem(scene, heights, margin=MARGIN)

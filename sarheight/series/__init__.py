@@ -1,0 +1,22 @@
+"""Series: many dates of one track on one grid.
+
+A stack is a Zarr store with dims (time, polarisation, y, x). What all dates have in common, masks
+and angles of incidence, is found once for a reference pass; each date is then reconstructed for
+little more than the price of its reading. New dates are appended without touching old ones::
+
+    from sarheight import series
+
+    series.build_stack(sorted(track.glob("*.zip")), dem, "stack.zarr")
+    series.build_stack(["S1A_IW_GRDH_….zip"], None, "stack.zarr")  # one more
+    stack = series.open_stack("stack.zarr")
+
+Ascending and descending passes over the same ground are two tracks, and make two stacks.
+"""
+
+from __future__ import annotations
+
+from sarheight.series._build import Report, build_stack
+from sarheight.series._filter import speckle_filter
+from sarheight.series._store import open_stack
+
+__all__ = ["Report", "build_stack", "open_stack", "speckle_filter"]

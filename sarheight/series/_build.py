@@ -1,0 +1,475 @@
+"""The build of a stack: dates are placed, reconstructed, filtered and appended."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from sarheight.errors import SarheightError, SeriesError
+from sarheight.layover import RTC, reconstruct
+from sarheight.layover.carried import (
+    Baseline,
+    run_alone,
+    run_tiles,
+)
+from sarheight.output.files import write_zarr
+from sarheight.output.grid import check_grid
+from sarheight.series._dates import (
+    Date,
+    coregister,
+    is_same,
+    open_dates,
+    refuse,
+    require_track,
+)
+from sarheight.series._filter import WINDOW, Ahead, filter_window, require_window
+from sarheight.series._stack import Settings, Stack, describe_method
+from sarheight.series._store import CHUNK, COMMON, NEW, Pending
+
+if TYPE_CHECKING:
+    import os
+
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from sarheight.dem.checked import CheckedDem
+    from sarheight.layover import Method
+    from sarheight.layover.carried import DatePass
+    from sarheight.layover.tiles import Tile
+    from sarheight.scene import Scene
+
+OTHER_TRACK = 10_000.0
+"""Baseline in metres from which a pass is another track's: orbital tubes are some 100 m wide."""
+STEEPEST_COSINE = float(np.tan(np.radians(85.0)))
+"""By how much the logarithm of the cosine of an angle of 85 degrees changes with the angle: sigma0
+follows from gamma0 by the cosine of local incidence."""
+DECIBELS = 10.0 / np.log(10.0)
+TOLERANCE = 0.05
+"""Decibels by which what is carried from the reference pass may change backscatter."""
+MOST_CHANGED = 0.005
+"""Part of the cells whose illumination may differ from that of the reference pass."""
+
+Progress = Callable[[str, float], None]
+"""Called with what is done and the fraction that is finished."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `build_stack` has done.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The stack.
+    added : tuple of str
+        Names of the dates that were appended.
+    present : tuple of str
+        Those that the stack, or the same call, had already.
+    skipped : dict of str
+        Those that could not be read or lie beside the grid, with the reason.
+    by_themselves : dict of str
+        Those that were appended without what the reference pass tells, with the reason.
+    dates : int
+        Dates in the stack.
+    """
+
+    path: Path
+    added: tuple[str, ...] = ()
+    present: tuple[str, ...] = ()
+    skipped: dict[str, str] = field(default_factory=dict)
+    by_themselves: dict[str, str] = field(default_factory=dict)
+    dates: int = 0
+
+
+def build_stack(
+    images: Sequence[str | os.PathLike[str] | Scene],
+    dem: xr.DataArray | CheckedDem | None,
+    path: str | os.PathLike[str],
+    *,
+    method: Method | None = None,
+    product_options: Mapping[str, Any] | None = None,
+    coregistration: Literal["correct", "report", "none"] = "correct",
+    window: int = WINDOW,
+    tolerance: float = TOLERANCE,
+    smallest_area: float = 0.03,
+    facets: int | None = None,
+    memory_limit: float | str = "2 GiB",
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    r"""Reconstruct many dates of one track on one grid, and append them to a stack.
+
+    The first date of a new stack is the reference. Masks, angles of incidence and which facets are
+    illuminated are found once, for its orbit, and carried to each date, whose own orbit places it
+    to the pixel. A perpendicular baseline B at slant range R changes angles by :math:`B / R`, and
+    backscatter by that times the tangent of the incidence: where this exceeds `tolerance`, or
+    illumination changes in more than 0.5 % of the cells where the relief is largest, the date
+    is reconstructed by itself, and the report says so.
+
+    Parameters
+    ----------
+    images : sequence of path-like or Scene
+        Products of the archive, images in radar geometry, or scenes, in any order. Those that the
+        stack has already change nothing.
+    dem : xarray.DataArray or CheckedDem, or None
+        Heights above the ellipsoid in metres, dims (y, x), any CRS: the grid of the stack, with
+        rows from north to south. None for a stack that exists, which holds its own.
+    path : path-like
+        The stack, ``.zarr``: appended to if it exists.
+    method : RTC, Reallocation or PosteriorMean, optional
+        `RTC()` by default. Only with that are dates carried; with others each is reconstructed by
+        itself, on the same grid. Of a stack that exists, its own.
+    product_options : mapping, optional
+        Options of `sarheight.product.Product.scene`, such as ``{"polarisations": ("VV",)}``.
+    coregistration : {"correct", "report", "none"}
+        Estimate the shift of each date against its simulation, which has the backscatter of the
+        dates before, and correct it where it is significant, or report it.
+    window : int
+        Side in cells of the local means of the speckle filter, see `speckle_filter`; 0 for no
+        filtered series. Of a stack that exists, its own. Dates are filtered when they are
+        appended, by all that are there then.
+    tolerance : float
+        In decibels.
+    smallest_area, facets
+        As in `sarheight.layover.reconstruct`.
+    memory_limit : float or str
+        Bytes that a process may take.
+    strict : bool
+        Whether a date that cannot be read stops the run; by default it is skipped.
+    progress : callable, optional
+        Called with a text and the fraction of the work that is done.
+
+    Returns
+    -------
+    Report
+        What was appended, skipped, or there already.
+
+    Raises
+    ------
+    SeriesError
+        If dates are of other tracks, look sides, modes or sub-swaths than the reference, which it
+        lists; if none can be used; or if the DEM is another one than that of the stack.
+    OutputError
+        If the stack cannot be written, or another process writes it.
+    ValueError
+        If a setting is not what it should be.
+
+    Notes
+    -----
+    All tiles of all dates are one graph of dask, computed by whatever scheduler is in use. A run
+    that is interrupted resumes where it was: what is finished waits in a hidden folder beside the
+    stack, ``.NAME.pending``. A stack that is there stays complete and readable all the time.
+
+    References
+    ----------
+    Small, D. (2011). Flattening gamma. IEEE TGRS 49(8), 3081-3093.
+    Quegan, S., Yu, J. J. (2001). Filtering of multichannel SAR images. IEEE TGRS 39(11),
+    2373-2379.
+    """
+    from dask.utils import parse_bytes
+
+    if window:
+        require_window(window)
+    if not tolerance > 0.0:
+        msg = f"found tolerance={tolerance!r}, expected decibels above zero"
+        raise ValueError(msg)
+    path, limit = Path(path), float(parse_bytes(memory_limit))
+    pending = Pending(path.resolve())
+    dates, skipped = open_dates(images, product_options or {}, strict=strict)
+    chosen = RTC() if method is None else method
+    own = Settings(chosen, window, smallest_area, facets, coregistration, tolerance, limit)
+    with pending.locked():
+        stack = Stack.open(path, dem, own) if path.exists() else Stack.start(path, dem, dates, own)
+        work = _Run(stack, pending, strict, progress or (lambda _text, _fraction: None))
+        return work.append(dates, skipped)
+
+
+@dataclass(eq=False)
+class _Run:
+    """One run that appends dates."""
+
+    stack: Stack
+    pending: Pending
+    strict: bool
+    progress: Progress
+
+    def append(self, dates: Sequence[Date], skipped: dict[str, str]) -> Report:
+        """Append dates to the stack."""
+        fresh, present = self._new(dates)
+        require_track(self.stack.record, fresh, self.stack.polarisations)
+        fresh = [date.select(self.stack.polarisations) for date in fresh]
+        done: dict[str, str] = {}
+        if fresh:
+            self.progress("find what all dates have in common", 0.0)
+            self.pending.resume(self.stack.fingerprint())
+            self._prepare()
+            fresh, baselines, passes = self._place(fresh, skipped)
+            fresh, by_themselves = self._reconstruct(fresh, baselines, passes, skipped)
+            if not fresh and self.stack.stored is None:
+                reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
+                msg = f"found no date that can be used ({reasons}), expected one at least"
+                raise SeriesError(msg)
+            if fresh:
+                self.progress("filter and summarise", 0.9)
+                self._summarise(fresh)
+                self.pending.commit(
+                    self.stack.metadata(fresh, baselines, by_themselves),
+                    [date.key for date in fresh],
+                    len(self.stack.records),
+                    self.stack.names,
+                )
+            done = by_themselves
+        self.progress("done", 1.0)
+        return Report(
+            self.stack.path,
+            tuple(date.name for date in fresh),
+            tuple(present),
+            skipped,
+            done,
+            len(self.stack.records) + len(fresh),
+        )
+
+    def _new(self, dates: Sequence[Date]) -> tuple[list[Date], list[str]]:
+        """Part the dates into new ones, and names of those that are there."""
+        records, fresh, present = list(self.stack.records), [], []
+        for date in dates:
+            if any(is_same(record, date.record) for record in records):
+                present.append(date.name)
+            else:
+                records.append(dict(date.record))
+                fresh.append(date)
+        return fresh, present
+
+    def _prepare(self) -> None:
+        """Write what all dates of a new stack have in common, unless an earlier run did."""
+        target, mark = self.pending.folder / NEW, self.pending.folder / COMMON
+        if self.stack.stored is not None or mark.exists():
+            return
+        shutil.rmtree(target, ignore_errors=True)
+        write_zarr(check_grid(self.stack.common()), target, chunk=CHUNK)
+        mark.touch()
+
+    def _place(
+        self, dates: Sequence[Date], skipped: dict[str, str]
+    ) -> tuple[list[Date], dict[str, Baseline], dict[str, DatePass]]:
+        """Co-register dates, and place them over the DEM; those that lie beside it are skipped."""
+        placed, baselines, passes = [], {}, {}
+        gamma = self._known_gamma()
+        for number, date in enumerate(dates):
+            self.progress(f"place {date.name}", 0.05 + 0.1 * number / len(dates))
+            try:
+                where = self.stack.plan.date(date.scene)
+                moved = self._coregister(date, gamma)
+                if moved.scene is not date.scene:
+                    where = self.stack.plan.date(moved.scene)
+            except (SarheightError, ValueError) as error:
+                self._skip(date, error, skipped)
+                continue
+            baselines[date.key] = self.stack.plan.baseline(where)
+            placed.append(moved)
+            passes[date.key] = where
+            if gamma is None and self.stack.settings.coregistration != "none":
+                # The first date is what the others are compared with.
+                gamma = self._first_gamma(moved, where, skipped)
+        far = [
+            f"{date.name}: it flew {abs(baselines[date.key].perpendicular):,.0f} m from the orbit"
+            for date in placed
+            if abs(baselines[date.key].perpendicular) > OTHER_TRACK
+        ]
+        if far:
+            refuse(far)
+        return placed, baselines, passes
+
+    def _skip(self, date: Date, error: Exception, skipped: dict[str, str]) -> None:
+        """Note a date that cannot be used, or stop."""
+        if self.strict:
+            raise error
+        self.pending.drop(date.key)
+        skipped[date.name] = " ".join(str(error).split())
+
+    def _coregister(self, date: Date, gamma: xr.DataArray | None) -> Date:
+        how = self.stack.settings.coregistration
+        if how == "none":
+            return date
+        return coregister(date, self.stack.dem, gamma, correct=how == "correct")
+
+    def _known_gamma(self) -> xr.DataArray | None:
+        """Mean gamma0 of the dates that are there, in the first polarisation."""
+        stored = self.stack.stored
+        if stored is None or self.stack.settings.coregistration == "none":
+            return None
+        return stored["gamma0_mean"].isel(polarisation=0).compute()
+
+    def _first_gamma(
+        self, date: Date, where: DatePass, skipped: dict[str, str]
+    ) -> xr.DataArray | None:
+        """Reconstruct the first date of a stack; return gamma0 in the first polarisation."""
+        failures = self._run_tiles({date.key: where})
+        if failures:
+            self._skip(date, SeriesError(failures[date.key]), skipped)
+            return None
+        values = np.asarray(self.pending.array(date.key, "gamma0")[0])
+        return self.stack.dem.array.copy(data=values)
+
+    def _run_tiles(self, passes: Mapping[str, DatePass]) -> dict[str, str]:
+        """Reconstruct the tiles of dates that are not finished."""
+        tiles = self.stack.tiles
+        for key in passes:
+            self.pending.create(key, "gamma0", self.stack.shape)
+        done = {
+            (key, number)
+            for key in passes
+            for number, tile in enumerate(tiles)
+            if self.pending.is_done(key, tile)
+        }
+        return run_tiles(self.stack.plan, passes, tiles, self.pending, done)
+
+    def _reconstruct(
+        self,
+        dates: Sequence[Date],
+        baselines: Mapping[str, Baseline],
+        passes: Mapping[str, DatePass],
+        skipped: dict[str, str],
+    ) -> tuple[list[Date], dict[str, str]]:
+        """Reconstruct dates; return those that were, and those that were done by themselves."""
+        by_themselves = {
+            date.key: reason
+            for date in dates
+            if date.name not in skipped
+            and (reason := self._reason(baselines[date.key], passes[date.key]))
+        }
+        carried = {
+            date.key: passes[date.key]
+            for date in dates
+            if date.key not in by_themselves and date.name not in skipped
+        }
+        self.progress(f"reconstruct {len(carried)} dates", 0.15)
+        failures = self._run_tiles(carried)
+        names = {date.key: date.name for date in dates}
+        for number, date in enumerate(dates):
+            if date.key in by_themselves:
+                self.progress(f"reconstruct {date.name}", 0.6 + 0.3 * number / len(dates))
+                try:
+                    self._reconstruct_alone(date)
+                except (SarheightError, ValueError) as error:
+                    self._skip(date, error, skipped)
+            elif date.key in failures:
+                self._skip(date, SeriesError(failures[date.key]), skipped)
+        kept = [date for date in dates if date.name not in skipped]
+        alone = {names[key]: why for key, why in by_themselves.items() if names[key] not in skipped}
+        return kept, alone
+
+    def _reason(self, baseline: Baseline, where: DatePass) -> str:
+        """Say why a date is to be reconstructed by itself; nothing if it is not."""
+        settings = self.stack.settings
+        if not isinstance(settings.method, RTC):
+            return f"the method {describe_method(settings.method)['name']} is not carried"
+        change = DECIBELS * STEEPEST_COSINE * baseline.angle
+        if change > settings.tolerance:
+            return (
+                f"its baseline of {baseline.perpendicular:.0f} m changes backscatter by up to "
+                f"{change:.2f} dB, more than {settings.tolerance:g} dB"
+            )
+        changed = run_alone(lambda: self.stack.plan.changed_cells(where))
+        if changed > MOST_CHANGED:
+            return (
+                f"at its baseline of {baseline.perpendicular:.0f} m the illumination of "
+                f"{100.0 * changed:.1f} % of the cells changes where the relief is largest"
+            )
+        return ""
+
+    def _reconstruct_alone(self, date: Date) -> None:
+        """Reconstruct a date by itself, on the grid of the stack."""
+        stack, mark = self.stack, self.pending.folder / date.key / "alone.done"
+        self.pending.create(date.key, "gamma0", stack.shape)
+        if mark.exists():
+            return
+        result = reconstruct(
+            date.scene,
+            stack.dem,
+            method=stack.settings.method,
+            smallest_area=stack.settings.smallest_area,
+            facets=stack.plan.facets,
+            variables=("gamma0",),
+            memory_limit=stack.settings.memory_limit,
+        )["gamma0"]
+        target = self.pending.array(date.key, "gamma0")
+        data = result.data if result.ndim == 3 else result.data[None]
+        if result.chunks is None:
+            target[:] = data
+        else:
+            data.rechunk((1, CHUNK, CHUNK)).store(target, lock=False)
+        mark.touch()
+
+    # After all dates: the filter, the summary, and the metadata.
+
+    def _summarise(self, fresh: Sequence[Date]) -> None:
+        """Filter new dates, and summarise all, tile by tile."""
+        settings, shape = self.stack.settings, self.stack.shape
+        for name in self.stack.names[1:]:
+            for date in fresh:
+                self.pending.create(date.key, name, shape)
+        for name, kind in (("gamma0_mean", "f4"), ("gamma0_spread", "f4"), ("date_count", "u2")):
+            self.pending.create("products", name, shape, kind)
+        for tile in self.stack.tiles:
+            self._summarise_tile(fresh, tile, settings.window)
+
+    def _summarise_tile(self, fresh: Sequence[Date], tile: Tile, window: int) -> None:
+        core, reach = tile.core, window // 2
+        rows, columns = self.stack.shape[1:]
+        box = (
+            max(core[0] - reach, 0),
+            min(core[1] + reach, rows),
+            max(core[2] - reach, 0),
+            min(core[3] + reach, columns),
+        )
+        inside = (
+            slice(None),
+            slice(core[0] - box[0], core[1] - box[0]),
+            slice(core[2] - box[2], core[3] - box[2]),
+        )
+        before = len(self.stack.records)
+        stored = self.stack.stored
+
+        def load(number: int) -> NDArray[np.float32]:
+            if number < before and stored is not None:
+                part = stored["gamma0"].isel(
+                    time=number, y=slice(box[0], box[1]), x=slice(box[2], box[3])
+                )
+                return np.array(part.values, np.float32)
+            array = self.pending.array(fresh[number - before].key, "gamma0")
+            return np.array(array[:, box[0] : box[1], box[2] : box[3]], np.float32)
+
+        with Ahead(load, before + len(fresh)) as read, ThreadPoolExecutor(1) as writer:
+            written = []
+
+            def write(number: int, gamma: NDArray[np.float32]) -> None:
+                array = self.pending.array(fresh[number - before].key, "gamma0_filtered")
+                written.append(writer.submit(_write_core, array, core, gamma[inside]))
+
+            shape = self.stack.shape[0], box[1] - box[0], box[3] - box[2]
+            fresh_numbers = range(before, before + len(fresh))
+            products = run_alone(
+                lambda: filter_window(
+                    read, before + len(fresh), fresh_numbers, write, shape, window
+                )
+            )
+            for task in written:
+                task.result()
+        for name, values in products.items():
+            _write_core(self.pending.array("products", name), core, values[inside])
+
+
+def _write_core(
+    array: Any,  # noqa: ANN401  # of Zarr
+    core: tuple[int, int, int, int],
+    values: NDArray[Any],
+) -> None:
+    """Write values of a tile."""
+    array[:, core[0] : core[1], core[2] : core[3]] = values

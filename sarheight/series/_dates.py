@@ -1,0 +1,204 @@
+"""Dates of a series: opened, compared with the reference, co-registered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sarheight.coregistration import apply_shift, estimate_shift
+from sarheight.errors import SarheightError, SeriesError
+from sarheight.illumination import ConstantGamma
+from sarheight.output import provenance
+from sarheight.output.radar_images import read_scene
+from sarheight.product import is_product, open_product
+from sarheight.scene import Scene, acquisition_record, acquisition_time, polarisation_names
+
+if TYPE_CHECKING:
+    import os
+
+    import xarray as xr
+
+    from sarheight.coregistration import Shift
+    from sarheight.dem.checked import CheckedDem
+
+SAME_DATE = 2.0
+"""Seconds by which the beginnings of two products of one acquisition may differ: they may come from
+other versions of the processor."""
+SAME_WAVELENGTH = 1e-3
+"""Relative difference of wavelengths within a series."""
+TRACK = {
+    "relative_orbit": "relative orbit",
+    "orbit_state": "pass",
+    "look_side": "look side",
+    "mode": "mode",
+    "product": "product type",
+    "swath": "sub-swaths",
+}
+"""Fields of an acquisition record that are the same for all dates of a track, with their names."""
+SHIFT_WINDOWS = 8
+"""Windows of an image that are compared with their simulation."""
+SIGNIFICANT = 4.0
+"""Standard errors above which a shift is corrected."""
+
+
+@dataclass(frozen=True, eq=False)
+class Date:
+    """An image of a series, not read yet."""
+
+    name: str  # of its product, file, or time
+    scene: Scene
+    record: Mapping[str, Any]  # see `sarheight.scene.acquisition_record`
+    source: Path | None = None  # its file
+    shift: Shift | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def time(self) -> np.datetime64:
+        """Middle of its acquisition (UTC)."""
+        return acquisition_time(self.scene.grid, self.scene.orbit)
+
+    @property
+    def start(self) -> np.datetime64:
+        """Beginning of its acquisition (UTC)."""
+        return np.datetime64(str(self.record["start"]).removesuffix("Z"))
+
+    @property
+    def key(self) -> str:
+        """Name of a folder for it: platform and beginning, to a microsecond."""
+        stamp = np.datetime_as_string(self.start, unit="us")
+        return f"{self.record['mission'] or 'scene'}_{stamp.replace(':', '').replace('-', '')}"
+
+    @property
+    def polarisations(self) -> list[str]:
+        """Names of its polarisations; one without a name is called "1"."""
+        names = polarisation_names(self.scene)
+        count = self.scene.image.sizes.get("polarisation", 1)
+        return names if len(names) == count else [str(number + 1) for number in range(count)]
+
+    def select(self, polarisations: Sequence[str]) -> Date:
+        """Return the same date with some polarisations, in that order."""
+        if list(polarisations) == self.polarisations:
+            return self
+        image, names = self.scene.image, self.polarisations
+        index = [names.index(name) for name in polarisations]
+        chosen = image.isel(polarisation=index if len(index) > 1 else index[0])
+        grid = replace(self.scene.grid, polarisations=tuple(polarisations))
+        return replace(self, scene=replace(self.scene, image=chosen, grid=grid))
+
+    def provenance(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Describe where it comes from."""
+        inputs = {} if self.source is None else {"image": self.source}
+        return provenance(inputs, {"orbit": self.scene.orbit.source, **parameters, **self.notes})
+
+
+def open_date(image: str | os.PathLike[str] | Scene, options: Mapping[str, Any]) -> Date:
+    """Open an image of a series: a scene, a product of the archive, or an image of our own.
+
+    `options` are those of `sarheight.product.Product.scene`.
+    """
+    if isinstance(image, Scene):
+        record = acquisition_record(image.grid, image.orbit, image.image.attrs)
+        name = str(record.get("product_name") or f"the scene of {record['start']}")
+        return Date(name, image, record)
+    source = str(image)
+    if is_product(source):
+        scene = open_product(source).scene(**options)
+        name = str(scene.image.attrs.get("product_name", Path(source).name))
+    else:
+        scene = read_scene(source, polarisations=options.get("polarisations", ()))
+        name = Path(source).name
+    record = acquisition_record(scene.grid, scene.orbit, scene.image.attrs)
+    return Date(name, scene, record, None if "://" in source else Path(source))
+
+
+def open_dates(
+    images: Iterable[str | os.PathLike[str] | Scene], options: Mapping[str, Any], *, strict: bool
+) -> tuple[list[Date], dict[str, str]]:
+    """Open the images of a series in the order of time; return those that could not be opened."""
+    dates, failures = [], {}
+    for image in images:
+        try:
+            dates.append(open_date(image, options))
+        except (SarheightError, ValueError, OSError) as error:
+            if strict or isinstance(image, Scene):
+                raise
+            failures[Path(str(image)).name] = " ".join(str(error).split())
+    return sorted(dates, key=lambda date: date.start), failures
+
+
+def is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Tell whether two acquisition records are of the same acquisition."""
+    starts = [np.datetime64(str(record["start"]).removesuffix("Z")) for record in (one, other)]
+    if one.get("product_name") and one.get("product_name") == other.get("product_name"):
+        return True
+    seconds = abs((starts[1] - starts[0]) / np.timedelta64(1, "us")) * 1e-6
+    return one["mission"] == other["mission"] and bool(seconds < SAME_DATE)
+
+
+def difference(reference: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Say in what a date is of another track than the reference; nothing if it is of the same."""
+    found = [
+        f"{name} {other[key]} instead of {reference[key]}"
+        for key, name in TRACK.items()
+        if reference.get(key) and other.get(key) and reference[key] != other[key]
+    ]
+    frequency = reference["center_frequency"], other["center_frequency"]
+    if abs(frequency[1] / frequency[0] - 1.0) > SAME_WAVELENGTH:
+        found.append(f"a frequency of {frequency[1]:g} instead of {frequency[0]:g} GHz")
+    return ", ".join(found)
+
+
+def require_track(
+    reference: Mapping[str, Any], dates: Iterable[Date], polarisations: Sequence[str]
+) -> None:
+    """Refuse dates of other tracks, and those that lack a polarisation.
+
+    Raises
+    ------
+    SeriesError
+        With a list of these dates.
+    """
+    strangers = []
+    for date in dates:
+        reason = difference(reference, date.record)
+        missing = [name for name in polarisations if name not in date.polarisations]
+        if missing and not reason:
+            reason = f"polarisations {', '.join(date.polarisations)}, without {', '.join(missing)}"
+        if reason:
+            strangers.append(f"{date.name}: {reason}")
+    if strangers:
+        refuse(strangers)
+
+
+def refuse(strangers: Sequence[str]) -> None:
+    """Refuse dates that do not belong to the track of a series."""
+    msg = (
+        f"found {len(strangers)} dates that do not belong to the track of the others "
+        f"({'; '.join(strangers)}); expected one relative orbit, pass, look side, mode and swath: "
+        "pass them to a stack of their own"
+    )
+    raise SeriesError(msg)
+
+
+def coregister(
+    date: Date, dem: xr.DataArray | CheckedDem, gamma: xr.DataArray | None, *, correct: bool
+) -> Date:
+    """Estimate the shift of a date against its simulation, and correct what is significant.
+
+    The simulation has the backscatter of the dates before, `gamma`, dims (y, x) of the DEM, so that
+    dates are co-registered to each other; that of the reference has one gamma0.
+    """
+    law = None if gamma is None else ConstantGamma(1.0)
+    shift = estimate_shift(date.scene, dem, law=law, reflectivity=gamma, windows=SHIFT_WINDOWS)
+    pairs = ((shift.line, shift.line_error), (shift.sample, shift.sample_error))
+    significant = shift.found and any(abs(value) > SIGNIFICANT * error for value, error in pairs)
+    scene = apply_shift(date.scene, shift) if correct and significant else date.scene
+    notes = date.notes | {
+        "coregistration": shift.attributes(),
+        "corrected": correct and significant,
+    }
+    return replace(date, scene=scene, shift=shift, notes=notes)

@@ -1,0 +1,356 @@
+"""A stack: its settings, its reference pass, and its metadata."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from sarheight.dem.checked import CheckedDem
+from sarheight.errors import SeriesError
+from sarheight.layover import RTC, PosteriorMean, Reallocation, reconstruct
+from sarheight.layover.carried import TRACK_VARIABLES, Baseline, TrackPlan, reference_scene
+from sarheight.output import open_result
+from sarheight.scene import (
+    Scene,
+    grid_from_json,
+    grid_to_json,
+    orbit_from_json,
+    orbit_to_json,
+)
+from sarheight.series._store import CHUNK, LAYOUT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sarheight.layover import Method
+    from sarheight.layover.tiles import Tile
+    from sarheight.series._dates import Date
+
+METHODS = {"rtc": RTC, "one-step": Reallocation, "posterior": PosteriorMean}
+UNKNOWN_ORBIT = 0
+"""Relative orbit of images that do not tell it."""
+GAMMA = {"long_name": "reconstructed gamma0, per projected area", "units": "1"}
+PRODUCT_ATTRIBUTES: dict[str, dict[str, Any]] = {
+    "gamma0": GAMMA,
+    "gamma0_filtered": {
+        "long_name": "gamma0 after the multi-temporal speckle filter",
+        "units": "1",
+    },
+    "gamma0_mean": {"long_name": "mean of gamma0 over all dates", "units": "1"},
+    "gamma0_spread": {"long_name": "standard deviation of gamma0 over time", "units": "1"},
+    "date_count": {"long_name": "number of dates with a value", "units": "1"},
+}
+
+
+KINDS: dict[str, Any] = {
+    "time": "datetime64[ns]",
+    "relative_orbit": np.int32,
+    "perpendicular_baseline": np.float64,
+    "parallel_baseline": np.float64,
+    "line_shift": np.float64,
+    "sample_shift": np.float64,
+    "carried": np.int8,
+    "filtered_with": np.int32,
+}
+COORDINATES: dict[str, dict[str, Any]] = {
+    "time": {"long_name": "middle of the acquisition", "standard_name": "time"},
+    "platform": {"long_name": "satellite"},
+    "product": {"long_name": "name of the product"},
+    "relative_orbit": {"long_name": "relative orbit number, 0 if unknown"},
+    "perpendicular_baseline": {
+        "long_name": "distance from the orbit of the reference, across the line of sight",
+        "units": "m",
+    },
+    "parallel_baseline": {
+        "long_name": "distance from the orbit of the reference, along the line of sight",
+        "units": "m",
+    },
+    "line_shift": {"long_name": "shift that was estimated, in lines", "units": "1"},
+    "sample_shift": {"long_name": "shift that was estimated, in samples", "units": "1"},
+    "carried": {"long_name": "1 where masks are those of the reference pass", "units": "1"},
+    "filtered_with": {"long_name": "number of dates in the speckle filter", "units": "1"},
+    "provenance": {"long_name": "software, inputs and settings, as JSON"},
+}
+
+
+def _stack_settings(settings: Settings, facets: int) -> dict[str, Any]:
+    """Describe the settings that all dates of a stack share."""
+    return {
+        "layout": LAYOUT,
+        "method": describe_method(settings.method),
+        "window": settings.window,
+        "smallest_area": settings.smallest_area,
+        "facets": facets,
+    }
+
+
+def _shift_of(date: Date, name: str) -> float:
+    """Shift of a date in pixels; NaN where none was estimated."""
+    return float("nan") if date.shift is None else float(getattr(date.shift, name))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a stack and of a run."""
+
+    method: Method
+    window: int
+    smallest_area: float
+    facets: int | None
+    coregistration: str
+    tolerance: float
+    memory_limit: float
+
+
+def describe_method(method: Method) -> dict[str, Any]:
+    """Describe a method for the attributes of a stack."""
+    name = next(name for name, kind in METHODS.items() if type(method) is kind)
+    return {"name": name, **vars(method)}
+
+
+def _method(described: Mapping[str, Any]) -> Method:
+    """Make the method that a stack describes."""
+    fields = {name: value for name, value in described.items() if name != "name"}
+    made: Method = METHODS[described["name"]](**fields)
+    return made
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """A stack that exists, or is about to."""
+
+    path: Path
+    dem: CheckedDem
+    reference: Scene  # an image of ones in the geometry of the reference pass
+    record: Mapping[str, Any]  # acquisition of the reference
+    polarisations: list[str]
+    settings: Settings
+    stored: xr.Dataset | None = None  # what is there already
+
+    @classmethod
+    def start(
+        cls,
+        path: Path,
+        dem: xr.DataArray | CheckedDem | None,
+        dates: Sequence[Date],
+        settings: Settings,
+    ) -> Stack:
+        """Begin a stack with its first date as the reference."""
+        if dem is None:
+            msg = f"found no stack '{path}', expected one to append to: pass a DEM for a new one"
+            raise SeriesError(msg, options={"dem": "auto"})
+        if not dates:
+            msg = "found no date that can be read, expected one at least for a new stack"
+            raise SeriesError(msg)
+        checked = CheckedDem.of(dem).north_up()
+        first = dates[0]
+        reference = reference_scene(first.scene, checked)
+        return cls(path, checked, reference, first.record, first.polarisations, settings)
+
+    @classmethod
+    def open(cls, path: Path, dem: xr.DataArray | CheckedDem | None, settings: Settings) -> Stack:
+        """Open a stack that exists; its own settings hold."""
+        stored = open_result(path, chunks={})
+        if "stack" not in stored.attrs:
+            msg = f"'{path}' is no stack: choose another name, or remove it"
+            raise SeriesError(msg)
+        described = json.loads(stored.attrs["stack"])
+        heights = xr.DataArray(
+            stored["height"].values,
+            dims=("y", "x"),
+            coords={axis: stored[axis].values for axis in ("y", "x")},
+            attrs={"units": "m", "vertical_datum": "ellipsoid"},
+        ).rio.write_crs(stored.rio.crs)
+        if dem is not None:
+            _require_same_dem(CheckedDem.of(dem).north_up().array, heights)
+        grid = grid_from_json(stored.attrs["reference_grid"])
+        orbit = orbit_from_json(stored.attrs["reference_orbit"])
+        ones = xr.DataArray(np.broadcast_to(np.float32(1.0), grid.shape), dims=("line", "sample"))
+        kept = Settings(
+            _method(described["method"]),
+            described["window"],
+            described["smallest_area"],
+            described["facets"],
+            settings.coregistration,
+            settings.tolerance,
+            settings.memory_limit,
+        )
+        polarisations = [str(name) for name in np.atleast_1d(stored["polarisation"].values)]
+        records = json.loads(stored.attrs["acquisition"])
+        return cls(
+            path,
+            CheckedDem.of(heights),
+            Scene(ones, grid, orbit, "gamma0"),
+            records[0],
+            polarisations,
+            kept,
+            stored,
+        )
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """Acquisition records of the dates that are there."""
+        found: list[dict[str, Any]] = (
+            [] if self.stored is None else json.loads(self.stored.attrs["acquisition"])
+        )
+        return found
+
+    @cached_property
+    def plan(self) -> TrackPlan:
+        """What all dates have in common."""
+        settings = self.settings
+        method = settings.method if isinstance(settings.method, RTC) else RTC()
+        return TrackPlan.over(
+            self.reference,
+            self.dem,
+            method,
+            smallest_area=settings.smallest_area,
+            memory_limit=settings.memory_limit,
+            facets=settings.facets,
+        )
+
+    @cached_property
+    def tiles(self) -> list[Tile]:
+        """Tiles in which dates are reconstructed."""
+        return self.plan.tiles(len(self.polarisations), CHUNK)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Polarisations, rows and columns."""
+        return len(self.polarisations), *self.plan.shape
+
+    def common(self) -> xr.Dataset:
+        """Compute what all dates have in common."""
+        found = reconstruct(
+            self.reference,
+            self.dem,
+            method=RTC(),
+            smallest_area=self.settings.smallest_area,
+            facets=self.plan.facets,
+            variables=TRACK_VARIABLES,
+            memory_limit=self.settings.memory_limit,
+        )
+        found = found.drop_vars(["time", "polarisation"], errors="ignore")
+        heights = self.dem.array.drop_attrs()
+        described = {"long_name": "height above the ellipsoid", "units": "m"}
+        dataset: xr.Dataset = found.assign(height=heights.assign_attrs(described)).drop_attrs(
+            deep=False
+        )
+        return dataset.assign_coords(polarisation=self.polarisations)
+
+    @property
+    def names(self) -> list[str]:
+        """Variables with a value for each date."""
+        return ["gamma0", "gamma0_filtered"] if self.settings.window else ["gamma0"]
+
+    def fingerprint(self) -> str:
+        """Identify what finished parts of dates depend on: settings, reference pass and DEM."""
+        heights = np.ascontiguousarray(self.dem.array.values)
+        settings = _stack_settings(self.settings, self.plan.facets)
+        settings.pop("window")
+        tiles = [tile.core for tile in self.tiles]
+        parts = (settings, self.record["start"], heights.shape, zlib.crc32(heights.data), tiles)
+        shifts = self.settings.coregistration == "correct", self.settings.tolerance
+        return json.dumps([*parts, *shifts, len(self.records), self.polarisations])
+
+    def metadata(
+        self,
+        fresh: Sequence[Date],
+        baselines: Mapping[str, Baseline],
+        by_themselves: Mapping[str, str],
+    ) -> xr.Dataset:
+        """Coordinates and attributes of the stack with its new dates."""
+        import dask.array
+
+        stack, stored = self, self.stored
+        total = len(stack.records) + len(fresh)
+        parameters = {"stack": _stack_settings(stack.settings, stack.plan.facets)}
+        added: dict[str, list[Any]] = {
+            "time": [date.time for date in fresh],
+            "platform": [str(date.record["mission"]) for date in fresh],
+            "product": [str(date.record.get("product_name", "")) for date in fresh],
+            "relative_orbit": [
+                int(date.record.get("relative_orbit", UNKNOWN_ORBIT)) for date in fresh
+            ],
+            "perpendicular_baseline": [baselines[date.key].perpendicular for date in fresh],
+            "parallel_baseline": [baselines[date.key].parallel for date in fresh],
+            "line_shift": [_shift_of(date, "line") for date in fresh],
+            "sample_shift": [_shift_of(date, "sample") for date in fresh],
+            "carried": [int(date.name not in by_themselves) for date in fresh],
+            "filtered_with": [total if stack.settings.window else 0 for _ in fresh],
+            "provenance": [json.dumps(date.provenance(parameters)) for date in fresh],
+        }
+        coordinates = {}
+        for name, values in added.items():
+            earlier = [] if stored is None else list(stored[name].values)
+            kind = KINDS.get(name, object)
+            joined = np.array([*earlier, *values], dtype=kind)
+            coordinates[name] = ("time", joined, COORDINATES.get(name, {}))
+        chunks = (1, 1, CHUNK, CHUNK)
+        dummy = dask.array.zeros((total, *stack.shape), dtype=np.float32, chunks=chunks)
+        layers = {
+            "gamma0_mean": dummy[0],
+            "gamma0_spread": dummy[0],
+            "date_count": dummy[0].astype(np.uint16),
+        }
+        variables: dict[str, Any] = {
+            name: (("time", "polarisation", "y", "x"), dummy, PRODUCT_ATTRIBUTES[name])
+            for name in self.names
+        }
+        for name, layer in layers.items():
+            variables[name] = (("polarisation", "y", "x"), layer, PRODUCT_ATTRIBUTES[name])
+        dataset = xr.Dataset(
+            variables,
+            {
+                **coordinates,
+                "polarisation": stack.polarisations,
+                "y": stack.dem.array["y"],
+                "x": stack.dem.array["x"],
+            },
+        ).rio.write_crs(stack.dem.array.rio.crs)
+        records = [
+            *stack.records,
+            *(
+                {
+                    **date.record,
+                    "calibration": date.scene.calibration,
+                    "polarisations": stack.polarisations,
+                }
+                for date in fresh
+            ),
+        ]
+        attributes = {
+            "title": "Stack of reconstructed radar backscatter",
+            "stack": json.dumps(_stack_settings(stack.settings, stack.plan.facets)),
+            "acquisition": json.dumps(records),
+            "reference_grid": grid_to_json(stack.reference.grid),
+            "reference_orbit": orbit_to_json(stack.reference.orbit),
+            "look_side": stack.reference.grid.look_side,
+        }
+        made: xr.Dataset = dataset.assign_attrs(attributes)
+        return made
+
+
+def _require_same_dem(dem: xr.DataArray, stored: xr.DataArray) -> None:
+    """Refuse another DEM than that of a stack."""
+    same = dem.shape == stored.shape and all(
+        np.allclose(
+            dem[axis], stored[axis], rtol=0.0, atol=1e-6 * abs(float(dem[axis][1] - dem[axis][0]))
+        )
+        for axis in ("y", "x")
+    )
+    if same and np.allclose(dem.values, stored.values, rtol=0.0, atol=1e-3, equal_nan=True):
+        return
+    what = "other heights" if same else f"another grid, of {dem.shape} cells"
+    msg = (
+        f"found a DEM with {what} than that of the stack, expected the same: leave it out, as the "
+        "stack holds its own, or begin another stack"
+    )
+    raise SeriesError(msg, options={"dem": None})

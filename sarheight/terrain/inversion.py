@@ -1,0 +1,586 @@
+r"""Heights and reflectivity that explain radar images: the model, its linearisation and solution.
+
+The unknowns of a tile are its heights and the logarithm of the reflectivity of its facets. In pass
+p the gamma0 of a facet whose local incidence angle is :math:`\theta_p` is
+
+.. math:: \ln\gamma_p = a + b \, t_p + c \, t_p^2, \qquad t_p = (\theta_p - 35°) / 10°
+
+with a level a, an angular slope b and a curvature c of the ground's law that vary from place to
+place as ground does, and that all passes share. All fields are Gaussian, given by their spectra: a
+field is the inverse cosine transform of independent standard normal coefficients times the square
+root of its spectrum (Neumann boundaries). In these coefficients the prior is the identity, and a
+diagonal preconditioner is a filter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from sarheight_kernels.refinement import (
+    facet_geometry,
+    gather_change,
+    relative_change,
+    relative_change_adjoint,
+    scatter_change,
+    scatter_facets,
+)
+from scipy.fft import dctn, idctn
+from scipy.ndimage import minimum_filter
+
+from sarheight.dem import local_posting
+from sarheight.geometry import geo2rdr
+from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
+from sarheight.geometry.visibility import illuminated_cells
+from sarheight.scene import ground_sample_spacing, multilook
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from sarheight.scene import Scene
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+MIDDLE_ANGLE, ANGLE_UNIT = 35.0, 10.0
+"""Degrees of incidence at which a law has its level, and the unit of its slope."""
+ANGLE_LIMITS = (-3.0, 3.5)
+"""Angles in these units beyond which a law is held: 5 and 70 degrees."""
+PIXELS_OF_POSTING = 0.67
+"""Pixels are averaged to about this part of the posting: finer ones say nothing more of it."""
+PARTS = 3
+"""Parts of a facet along its sides: more than one in a pixel, also on slopes that face away."""
+STEP_UP = 20.0
+"""Metres over which the change of pixel coordinates with height is found. It is linear to 0.001
+pixels over a hundred metres."""
+LEAST_AREA = 0.25
+"""Pixels count where the simulated area is at least this part of the median of pixels."""
+LARGEST_RESIDUAL, FREEDOM = 1.5, 4.0
+"""Residuals in nepers are cut off here; degrees of freedom of their distribution, Student's t."""
+
+LEAST_RATIO = 0.05
+"""Least ratio of an observed to a simulated pixel: subtracted noise leaves values below 0."""
+
+
+# Fields: Gaussian, by their spectra.
+
+
+def cosine_frequencies(shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the frequency of each coefficient of a cosine transform, in cycles a cell."""
+    down, right = (np.arange(size) / (2.0 * size) for size in shape)
+    return np.hypot(down[:, None], right[None, :])
+
+
+def unit_spectrum(spectrum: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scale a spectrum to a mean variance of 1."""
+    return np.asarray(spectrum / spectrum.mean())
+
+
+def smoothed_noise_spectrum(frequency: NDArray[np.float64], length: float) -> NDArray[np.float64]:
+    """Spectrum of white noise smoothed by a Gaussian whose standard deviation is `length` cells."""
+    return unit_spectrum(np.exp(-4.0 * (np.pi * frequency * length) ** 2))
+
+
+def patch_spectrum(frequency: NDArray[np.float64], length: float) -> NDArray[np.float64]:
+    """Spectrum of a field with the covariance exp(-d / length), as that of patches of ground."""
+    return unit_spectrum((1.0 + (2.0 * np.pi * frequency * length) ** 2) ** -1.5)
+
+
+def relief_spectrum(
+    frequency: NDArray[np.float64], longest: float, exponent: float
+) -> NDArray[np.float64]:
+    """Spectrum of relief: a power law for wavelengths below `longest` cells, flat beyond."""
+    return unit_spectrum(1.0 / (1.0 + (frequency * longest) ** exponent))
+
+
+@dataclass(eq=False)
+class GaussianField:
+    """A field by its standard normal coefficients."""
+
+    # Standard deviation of each part of the field, and its spectrum by the variance of the part.
+    deviations: list[float]
+    spectra: list[NDArray[np.float64]]
+    free_mean: float = 0.0  # standard deviation of the field's mean, beside the spectra
+    scale: Floats | None = None  # factor of each cell, of the field's shape
+    root: Floats = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Sum the parts."""
+        self.update(self.deviations)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of coefficients and field."""
+        rows, columns = self.spectra[0].shape
+        return rows, columns
+
+    def update(self, deviations: Sequence[float]) -> None:
+        """Set the standard deviations of the parts."""
+        self.deviations = list(deviations)
+        self.root = np.sqrt(self.variance()).astype(np.float32)
+
+    def variance(self) -> NDArray[np.float64]:
+        """Return the variance of each coefficient of the field."""
+        pairs = zip(self.deviations, self.spectra, strict=True)
+        total = np.sum([deviation**2 * spectrum for deviation, spectrum in pairs], axis=0)
+        # The mean of a field is its first coefficient by the square root of the number of cells.
+        total[0, 0] += self.free_mean**2 * total.size
+        return np.asarray(total)
+
+    def apply(self, coefficients: Floats) -> Floats:
+        """Return the field of some coefficients."""
+        values = idctn(self.root * coefficients, norm="ortho", overwrite_x=True)
+        return np.asarray(values if self.scale is None else self.scale * values)
+
+    def adjoint(self, values: Floats) -> Floats:
+        """Apply the adjoint of `apply`."""
+        values = values if self.scale is None else self.scale * values
+        return np.asarray(self.root * dctn(values, norm="ortho"))
+
+
+@dataclass(frozen=True, eq=False)
+class BlockMeans:
+    """Blocks of cells with their means, and the smoothest surface through given means."""
+
+    factor: int  # cells in a block, each way
+    down: Floats  # (rows, blocks): interpolation along rows that keeps the means of blocks
+    right: Floats  # (columns, blocks): likewise along columns
+
+    @classmethod
+    def of(cls, shape: tuple[int, int], factor: int) -> BlockMeans:
+        """Prepare for a raster, whose sides are multiples of the factor."""
+        return cls(factor, *(_interpolation(size // factor, factor) for size in shape))
+
+    def up(self, means: Floats) -> Floats:
+        """Return a surface with the given means of blocks."""
+        return np.asarray(self.down @ means @ self.right.T, dtype=np.float32)
+
+    def up_adjoint(self, values: Floats) -> Floats:
+        """Apply the adjoint of `up`."""
+        return np.asarray(self.down.T @ values @ self.right, dtype=np.float32)
+
+    def mean(self, values: Floats) -> Floats:
+        """Return the means of blocks."""
+        rows, columns = (size // self.factor for size in values.shape)
+        blocks = values.reshape(rows, self.factor, columns, self.factor)
+        return np.asarray(blocks.mean(axis=(1, 3)))
+
+    def mean_adjoint(self, means: Floats) -> Floats:
+        """Apply the adjoint of `mean`."""
+        ones = np.full((self.factor, self.factor), 1.0 / self.factor**2, dtype=np.float32)
+        return np.kron(means, ones)
+
+    def within(self, values: Floats) -> Floats:
+        """Take the surface through the means of blocks off: what a block's mean does not tell."""
+        return np.asarray(values - self.up(self.mean(values)))
+
+    def within_adjoint(self, values: Floats) -> Floats:
+        """Apply the adjoint of `within`."""
+        return np.asarray(values - self.mean_adjoint(self.up_adjoint(values)))
+
+
+def _interpolation(blocks: int, factor: int) -> Floats:
+    """Matrix, shape (blocks * factor, blocks), of the natural cubic spline with given means."""
+    from scipy.interpolate import CubicSpline
+
+    if blocks < 3 or factor == 1:
+        return np.kron(np.eye(blocks), np.ones((factor, 1))).astype(np.float32)
+    middle = (np.arange(blocks) + 0.5) * factor - 0.5
+    spline = CubicSpline(middle, np.eye(blocks), bc_type="natural")(np.arange(blocks * factor))
+    means = spline.reshape(blocks, factor, blocks).mean(axis=1)
+    return np.asarray(spline @ np.linalg.inv(means), dtype=np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class HeightPrior:
+    """Departure of heights from the baseline: error of the coarse DEM, and relief within cells."""
+
+    blocks: BlockMeans
+    error: GaussianField  # of the coarse cells
+    relief: GaussianField  # of the posts; its means over coarse cells are taken off
+
+    def apply(self, error: Floats, relief: Floats) -> Floats:
+        """Return the departure in metres."""
+        within = self.blocks.within(self.relief.apply(relief))
+        return self.blocks.up(self.error.apply(error)) + within
+
+    def adjoint(self, heights: Floats) -> tuple[Floats, Floats]:
+        """Apply the adjoint of `apply`."""
+        return (
+            self.error.adjoint(self.blocks.up_adjoint(heights)),
+            self.relief.adjoint(self.blocks.within_adjoint(heights)),
+        )
+
+
+# Passes: the image of a surface, and its derivatives.
+
+
+@dataclass(frozen=True, eq=False)
+class PassModel:
+    """An image over a tile."""
+
+    observed: Floats  # (lines, samples): RCS of the pixels in square metres, NaN without data
+    start: Floats  # (rows, columns): heights in metres at which the positions hold
+    position: tuple[Floats, Floats]  # line and sample of the posts at those heights
+    rate: tuple[Floats, Floats]  # their change with height, in pixels a metre
+    sight: Floats  # (3, rows - 1, columns - 1): unit vector to the radar along rows, columns, up
+    lit: Mask  # (rows - 1, columns - 1): facets outside cast shadow
+    cell_area: float  # square metres on the map
+    per_metre: tuple[float, float]  # 1 / posting along rows and columns
+
+    @classmethod
+    def of(cls, scene: Scene, surface: xr.DataArray) -> PassModel:
+        """Model an image over a surface, heights above the ellipsoid on dims (y, x)."""
+        posting = local_posting(surface)
+        window = _window(scene, min(posting))
+        image, grid = multilook(scene.image, scene.grid, *window)
+        orbit = scene.orbit
+        geometry = pass_geometry(surface, grid, orbit)
+        observed = np.array(image.values, dtype=np.float32)
+        for block, area in pixel_areas(grid, geometry.radar, scene.calibration).blocks(grid.lines):
+            observed[block] *= area
+        here = geo2rdr(surface, grid, orbit)
+        above = geo2rdr(surface.copy(data=surface.values + np.float32(STEP_UP)), grid, orbit)
+        slant = [grid.slant_range(each["line"], each["sample"]) for each in (here, above)]
+        by_height = (slant[1] - slant[0]) / STEP_UP
+        # The gradient of slant range at constant height is minus the horizontal line of sight.
+        steps = np.gradient(slant[0]), np.gradient(surface.values.astype(np.float64))
+        level = [
+            (along - by_height * rise) / size
+            for along, rise, size in zip(*steps, posting, strict=True)
+        ]
+        sight = np.stack([-_on_facets(each) for each in (*level, by_height)])
+        rates = [(above[name].values - here[name].values) / STEP_UP for name in ("line", "sample")]
+        return cls(
+            observed,
+            np.ascontiguousarray(surface.values, dtype=np.float32),
+            (here["line"].values.astype(np.float32), here["sample"].values.astype(np.float32)),
+            (rates[0].astype(np.float32), rates[1].astype(np.float32)),
+            sight.astype(np.float32),
+            _on_facets(illuminated_cells(geometry).astype(np.float64)) > 0.5,
+            posting[0] * posting[1],
+            (1.0 / posting[0], 1.0 / posting[1]),
+        )
+
+    def place(self, heights: Floats) -> tuple[Floats, Floats]:
+        """Return lines and samples of the posts at some heights."""
+        above = heights - self.start
+        line, sample = (
+            place + rate * above for place, rate in zip(self.position, self.rate, strict=True)
+        )
+        return line, sample
+
+
+def _window(scene: Scene, posting: float) -> tuple[int, int]:
+    """Choose the pixels that are averaged: to about two thirds of the posting."""
+    spacing = scene.grid.line_spacing(scene.orbit), ground_sample_spacing(scene.grid, scene.orbit)
+    lines, samples = (max(round(PIXELS_OF_POSTING * posting / each), 1) for each in spacing)
+    return lines, samples
+
+
+def _on_facets(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Average the four posts of each facet."""
+    return 0.25 * (values[1:, 1:] + values[1:, :-1] + values[:-1, 1:] + values[:-1, :-1])
+
+
+def on_posts(values: Floats) -> Floats:
+    """Average the facets around each post: (..., rows - 1, columns - 1) to (rows, columns)."""
+    padded = np.pad(values, [(0, 0)] * (values.ndim - 2) + [(1, 1), (1, 1)], mode="edge")
+    left = padded[..., :, 1:] + padded[..., :, :-1]
+    return np.asarray(0.25 * (left[..., 1:, :] + left[..., :-1, :]))
+
+
+@dataclass(frozen=True, eq=False)
+class PassState:
+    """An image linearised about some heights and reflectivity."""
+
+    model: PassModel
+    line: Floats
+    sample: Floats
+    rcs: Floats  # (rows - 1, columns - 1): of the facets, square metres
+    simulated: Floats  # RCS of the pixels; 1 where they do not count
+    residual: Floats  # logarithm of observed over simulated, 0 where they do not count
+    counts: Mask
+    factors: Floats  # (2, rows - 1, columns - 1): derivatives of ln(rcs) by the slopes
+    angle: Floats  # incidence, in units of ten degrees from 35
+    logarithm: Floats  # ln(gamma0) of the facets
+
+    def change(self, heights: Floats, logarithm: Floats) -> Floats:
+        """Return the change of the image's logarithm with heights and ln(gamma0)."""
+        model = self.model
+        relative = logarithm.copy()
+        relative_change(heights, self.factors, model.per_metre, relative)
+        result = np.empty_like(self.simulated)
+        moved = model.rate[0] * heights, model.rate[1] * heights
+        scatter_change(self.line, self.sample, self.rcs, *moved, self.rcs * relative, PARTS, result)
+        return result / self.simulated
+
+    def adjoint(self, image: Floats) -> tuple[Floats, Floats]:
+        """Apply the adjoint of `change`."""
+        model = self.model
+        by_line, by_sample = np.empty_like(self.line), np.empty_like(self.line)
+        by_rcs = np.empty_like(self.rcs)
+        weighted = image / self.simulated
+        gather_change(self.line, self.sample, self.rcs, weighted, PARTS, by_line, by_sample, by_rcs)
+        heights = model.rate[0] * by_line + model.rate[1] * by_sample
+        by_rcs *= self.rcs
+        relative_change_adjoint(by_rcs, self.factors, model.per_metre, heights)
+        return heights, by_rcs
+
+    def on_facets(self, image: Floats) -> Floats:
+        """Average an image over the pixels of each facet, by the facet's share in them."""
+        sums = []
+        for values in (image, self.counts.astype(np.float32)):
+            unused = np.empty_like(self.line), np.empty_like(self.line)
+            total = np.empty_like(self.rcs)
+            ones = np.ones_like(self.rcs)
+            gather_change(self.line, self.sample, ones, values * self.counts, PARTS, *unused, total)
+            sums.append(total)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(sums[1] > 0.5, sums[0] / sums[1], np.nan).astype(np.float32)
+
+
+def linearise(
+    model: PassModel, heights: Floats, law: Callable[[Floats], list[Floats]]
+) -> PassState:
+    """Simulate an image, and take its derivatives.
+
+    `law` returns ln(gamma0) of the facets and its derivative by the angle, given the angles.
+    """
+    shape = model.sight.shape[1:]
+    seen, cosine = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    slopes = np.empty((2, *shape), np.float32)
+    facet_geometry(heights, model.sight, model.per_metre, seen, cosine, slopes)
+    degrees = np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
+    angle = ((degrees - MIDDLE_ANGLE) / ANGLE_UNIT).astype(np.float32)
+    held = (angle < ANGLE_LIMITS[0]) | (angle > ANGLE_LIMITS[1])
+    angle = np.clip(angle, *ANGLE_LIMITS)
+    logarithm, by_angle = law(angle)
+    area = (model.cell_area * np.where(model.lit, np.maximum(seen, 0.0), 0.0)).astype(np.float32)
+    rcs = (area * np.exp(logarithm)).astype(np.float32)
+    line, sample = model.place(heights)
+    simulated, covered = np.empty_like(model.observed), np.empty_like(model.observed)
+    scatter_facets(line, sample, rcs, PARTS, simulated)
+    scatter_facets(line, sample, area, PARTS, covered)
+    counts = _pixels_that_count(model.observed, simulated, covered)
+    simulated[~counts] = 1.0
+    ratio = np.maximum(np.where(counts, model.observed, 1.0) / simulated, LEAST_RATIO)
+    residual = np.clip(np.where(counts, np.log(ratio), 0.0), -LARGEST_RESIDUAL, LARGEST_RESIDUAL)
+    # ln(rcs) = ln(A.L) + ln(gamma0)(theta), with cos(theta) = (A.L) / sqrt(1 + p² + q²):
+    # d(A.L)/dp = -L_r, and d(theta) = -d(cos) / sin, per radian.
+    root = np.sqrt(1.0 + slopes[0] ** 2 + slopes[1] ** 2)
+    bends = np.where(held, 0.0, by_angle) * np.degrees(1.0) / ANGLE_UNIT
+    bends = bends / np.sqrt(np.clip(1.0 - cosine**2, 1e-3, 1.0))
+    # Below 0.05 of its area on the map a facet all but faces away, and its logarithm is steep.
+    by_seen = np.where(seen > 0.0, 1.0 / np.maximum(seen, 0.05), 0.0) - bends / root
+    factors = np.stack(
+        [
+            -sight * by_seen + bends * cosine * slope / root**2
+            for sight, slope in zip(model.sight[:2], slopes, strict=True)
+        ]
+    )
+    return PassState(
+        model,
+        line,
+        sample,
+        rcs,
+        simulated,
+        residual.astype(np.float32),
+        counts,
+        factors.astype(np.float32),
+        angle,
+        logarithm,
+    )
+
+
+def _pixels_that_count(observed: Floats, simulated: Floats, covered: Floats) -> Mask:
+    """Find the pixels that have data and that the tile fills."""
+    filled = covered > 0.0
+    if not filled.any():
+        return filled
+    enough = LEAST_AREA * float(np.median(covered[filled]))
+    # Beside pixels without any area, ground outside of the tile may contribute.
+    inside = minimum_filter(filled, size=5, mode="constant")
+    counts = np.isfinite(observed) & inside & (covered > enough) & (simulated > 0.0)
+    return np.asarray(counts)
+
+
+# The linear problem.
+
+
+@dataclass(eq=False)
+class Unknowns:
+    """All unknown fields of a tile, and the vector of their coefficients."""
+
+    heights: HeightPrior
+    laws: list[GaussianField]  # level, angular slope and curvature of ln(gamma0)
+
+    @property
+    def fields(self) -> list[GaussianField]:
+        """All fields in the order of the vector."""
+        return [self.heights.error, self.heights.relief, *self.laws]
+
+    @property
+    def size(self) -> int:
+        """Number of coefficients."""
+        return sum(each.spectra[0].size for each in self.fields)
+
+    def split(self, vector: Floats) -> list[Floats]:
+        """Return the coefficients of each field."""
+        ends = np.cumsum([each.spectra[0].size for each in self.fields])[:-1]
+        parts = zip(np.split(vector, ends), self.fields, strict=True)
+        return [part.reshape(each.shape) for part, each in parts]
+
+    def apply(self, vector: Floats) -> tuple[Floats, list[Floats]]:
+        """Return the departure of heights in metres, and the laws of facets."""
+        error, relief, *laws = self.split(vector)
+        return (
+            self.heights.apply(error, relief),
+            [each.apply(part) for each, part in zip(self.laws, laws, strict=True)],
+        )
+
+    def adjoint(self, heights: Floats, laws: Sequence[Floats]) -> Floats:
+        """Apply the adjoint of `apply`."""
+        parts = [*self.heights.adjoint(heights)]
+        parts += [each.adjoint(values) for each, values in zip(self.laws, laws, strict=True)]
+        return np.concatenate([part.ravel() for part in parts]).astype(np.float32)
+
+
+@dataclass(eq=False)
+class LinearProblem:
+    """The images linearised, with the weights of their pixels."""
+
+    unknowns: Unknowns
+    states: list[PassState]
+    weights: list[Floats]  # of the pixels: inverse variances, 0 where they do not count
+
+    def change(self, vector: Floats) -> list[Floats]:
+        """Return the change of each image's logarithm."""
+        heights, laws = self.unknowns.apply(vector)
+        return [state.change(heights, _polynomial(laws, state.angle)) for state in self.states]
+
+    def adjoint(self, images: Sequence[Floats]) -> Floats:
+        """Apply the adjoint of `change`."""
+        heights = np.zeros_like(self.states[0].line)
+        laws = [np.zeros_like(self.states[0].rcs) for _ in self.unknowns.laws]
+        for state, image in zip(self.states, images, strict=True):
+            by_height, by_logarithm = state.adjoint(image)
+            heights += by_height
+            for power, total in enumerate(laws):
+                laws[power] = total + by_logarithm
+                by_logarithm = by_logarithm * state.angle
+        return self.unknowns.adjoint(heights, laws)
+
+    def normal(self, vector: Floats) -> Floats:
+        """Apply the inverse of the posterior covariance: 1 + J' W J."""
+        images = zip(self.weights, self.change(vector), strict=True)
+        return vector + self.adjoint([weight * image for weight, image in images])
+
+    def preconditioner(self, random: np.random.Generator) -> Preconditioner:
+        """Approximate the inverse of `normal` as if the ground were the same everywhere."""
+        unknowns, count = self.unknowns, len(self.unknowns.laws)
+        shape = self.states[0].line.shape
+        probe = random.standard_normal(shape, dtype=np.float32)
+        still, nothing = np.zeros(shape, np.float32), np.zeros_like(self.states[0].rcs)
+        response = np.zeros(shape, np.float32)
+        moments = np.zeros(2 * count - 1)
+        for state, weight in zip(self.states, self.weights, strict=True):
+            response += state.adjoint(weight * state.change(probe, nothing))[0]
+            curvature = state.adjoint(weight * state.change(still, nothing + np.float32(1.0)))[1]
+            for power in range(moments.size):
+                moments[power] += float(np.mean(curvature, dtype=np.float64))
+                curvature = curvature * state.angle
+        # The curvature by heights is that of slopes, and of positions: q0 + q1 f_r² + q2 f_c².
+        squares = _squared_frequencies(shape)
+        design = np.stack([np.ones(shape), *np.broadcast_arrays(*squares)]).reshape(3, -1)
+        target = (dctn(probe, norm="ortho") * dctn(response, norm="ortho")).ravel()
+        found = np.linalg.solve(design @ design.T, design @ target.astype(np.float64))
+        found = np.maximum(found, 1e-6 * np.abs(found).max())
+        parts = []
+        for each in (unknowns.heights.error, unknowns.heights.relief):
+            factor = shape[0] // each.shape[0]
+            curvature = np.full(each.shape, found[0])
+            for value, square in zip(found[1:], _squared_frequencies(each.shape), strict=True):
+                curvature = curvature + value * square / factor**2
+            variance = each.variance() * (1.0 if each.scale is None else np.mean(each.scale**2))
+            parts.append((1.0 / (1.0 + factor**2 * variance * curvature)).astype(np.float32))
+        roots = np.stack([each.root for each in unknowns.laws])
+        index = np.add.outer(np.arange(count), np.arange(count))
+        blocks = roots[:, None] * roots[None] * moments[index][:, :, None, None]
+        blocks = np.moveaxis(blocks, (0, 1), (-2, -1)) + np.eye(count)
+        inverse = np.moveaxis(np.linalg.inv(blocks), (-2, -1), (0, 1)).astype(np.float32)
+        return Preconditioner(unknowns, parts, np.ascontiguousarray(inverse))
+
+
+@dataclass(frozen=True, eq=False)
+class Preconditioner:
+    """A filter of heights, and of the laws together, by frequency."""
+
+    unknowns: Unknowns
+    heights: list[Floats]  # of the coefficients of error and relief
+    laws: Floats  # (laws, laws, rows - 1, columns - 1)
+
+    def apply(self, vector: Floats) -> Floats:
+        """Apply the approximate inverse."""
+        error, relief, *laws = self.unknowns.split(vector)
+        parts = [self.heights[0] * error, self.heights[1] * relief]
+        parts += [np.einsum("lij,lij->ij", row, np.stack(laws)) for row in self.laws]
+        return np.concatenate([part.ravel() for part in parts])
+
+
+def _squared_frequencies(shape: tuple[int, int]) -> tuple[NDArray[np.float64], ...]:
+    """Squared frequencies of cosine coefficients: along rows (rows, 1), columns (1, columns)."""
+    down, right = (np.square(np.arange(size) / (2.0 * size)) for size in shape)
+    return down[:, None], right[None, :]
+
+
+def _polynomial(coefficients: Sequence[Floats], angle: Floats) -> Floats:
+    """Evaluate a + b t + c t² + ..."""
+    total = coefficients[-1]
+    for each in reversed(coefficients[:-1]):
+        total = each + angle * total
+    return np.ascontiguousarray(total, dtype=np.float32)
+
+
+def law_of(laws: Sequence[Floats]) -> Callable[[Floats], list[Floats]]:
+    """Return ln(gamma0) and its derivative as a function of the angle."""
+    bends = [power * each for power, each in enumerate(laws)][1:]
+
+    def evaluate(angle: Floats) -> list[Floats]:
+        slope = _polynomial(bends, angle) if bends else np.zeros_like(angle)
+        return [_polynomial(laws, angle), slope]
+
+    return evaluate
+
+
+def conjugate_gradients(
+    normal: Callable[[Floats], Floats],
+    right: Floats,
+    start: Floats,
+    inverse: Callable[[Floats], Floats],
+    steps: int,
+    tolerance: float = 0.01,
+) -> Floats:
+    """Solve a symmetric, positive definite system by preconditioned conjugate gradients.
+
+    Ends when the residual, in the preconditioner's norm, is `tolerance` of that at the start.
+    """
+    solution = start.copy()
+    residual = right - normal(solution) if solution.any() else right.copy()
+    scaled = inverse(residual)
+    direction, product = scaled.copy(), float(residual @ scaled)
+    limit = tolerance**2 * product
+    for _ in range(steps):
+        if product <= limit:
+            break
+        image = normal(direction)
+        length = np.float32(product / float(direction @ image))
+        solution += length * direction
+        residual -= length * image
+        scaled = inverse(residual)
+        before, product = product, float(residual @ scaled)
+        direction = scaled + np.float32(product / before) * direction
+    return solution

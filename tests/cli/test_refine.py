@@ -1,0 +1,66 @@
+"""``sarheight refine``: heights of an elevation model, refined by images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from sarheight.cli import app
+from sarheight.dem import coarsen
+from sarheight.illumination import simulate
+from sarheight.output import open_result, read_provenance
+from sarheight.output.radar_images import write_scene
+from tests.dems import hills
+from tests.mountains import look, raster
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from click.testing import Result
+
+SEA = ("--vertical", "ellipsoidal")
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["refine", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a coarse elevation model, and two images of the fine one."""
+    made = tmp_path_factory.mktemp("refinement")
+    heights = hills((60, 66), relief=60.0, size=5.0, seed=1)
+    fine = raster(500.0 + heights - heights.mean())
+    coarsen(fine, 90.0, units="crs").rio.to_raster(made / "coarse.tif")
+    for name, ascending in (("ascending", True), ("descending", False)):
+        grid, orbit = look(ascending=ascending, lines=300, samples=320)
+        write_scene(simulate(fine, grid, orbit, looks=20.0, seed=1), made / f"{name}.nc")
+    return made
+
+
+def test_two_images(folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "heights.tif"
+    done = run(
+        folder / "ascending.nc", folder / "descending.nc", "--dem", folder / "coarse.tif", *SEA,
+        "--error", 2, "--iterations", 1, "--coregister", "none", "-o", output,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "60 x 66 cells, 2 images" in done.stderr + done.stdout
+    result = open_result(output)
+    assert {"height", "height_sigma", "baseline", "passes", "residual", "gamma0"} <= set(result)
+    assert np.isfinite(result["height"]).all()
+    assert read_provenance(output)["parameters"]["settings"]["error"] == 2.0
+
+
+def test_bad_input_is_refused(folder: Path, tmp_path: Path) -> None:
+    image, dem = folder / "ascending.nc", folder / "coarse.tif"
+    common = "--dem", dem, *SEA, "-o", tmp_path / "heights.nc"
+    done = run(image, *common, "--error", 0)
+    assert done.exit_code == 2
+    assert "error=0.0, expected a number of metres above 0" in done.stderr
+    assert "there is no" in run(tmp_path / "none.nc", *common).stderr
+    assert run(image, "--dem", dem, *SEA, "-o", dem).exit_code == 2
+    assert not (tmp_path / "heights.nc").exists()

@@ -1,0 +1,358 @@
+"""Stacks: dates carried from a reference are as dates done alone, and what is there stays."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from sarheight import series
+from sarheight.errors import OutputError, SeriesError
+from sarheight.layover import RTC, PosteriorMean, masks, reconstruct
+from sarheight.layover.carried import TrackPlan, reference_scene
+from sarheight.scene import Scene
+from sarheight.series import _store
+from tests.mountains import mountain, raster
+from tests.series.dates import date_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import xarray as xr
+
+BASELINES = (0.0, 110.0, -160.0, 70.0)
+OFFSETS = ((0.0, 0.0), (0.3, 0.6), (2.5, -3.2), (-0.4, 0.1))
+DECIBELS = 0.05
+"""By how much a date may differ from one that is done alone."""
+
+
+def decibels(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.asarray(np.abs(10.0 * np.log10(one / other)))
+
+
+@pytest.fixture(scope="module")
+def dem() -> xr.DataArray:
+    return raster(mountain())
+
+
+@pytest.fixture(scope="module")
+def dates(dem: xr.DataArray) -> list[Scene]:
+    return [
+        date_of(dem, number, baseline=baseline, offset=offset)
+        for number, (baseline, offset) in enumerate(zip(BASELINES, OFFSETS, strict=True))
+    ]
+
+
+@pytest.fixture(scope="module")
+def stack(
+    dem: xr.DataArray, dates: list[Scene], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, series.Report]:
+    path = tmp_path_factory.mktemp("series") / "stack.zarr"
+    return path, series.build_stack(dates, dem, path, coregistration="none")
+
+
+def test_dates_are_as_those_done_alone(
+    stack: tuple[Path, series.Report], dates: list[Scene], dem: xr.DataArray
+) -> None:
+    path, report = stack
+    found = series.open_stack(path, chunks=None)
+    assert report.by_themselves == {}
+    np.testing.assert_allclose(found.perpendicular_baseline, BASELINES, atol=0.1 * 160.0)
+    for number, date in enumerate(dates):
+        alone = reconstruct(date, dem, method=RTC())
+        carried = found.gamma0[number, 0].values
+        both = np.isfinite(carried) & np.isfinite(alone.gamma0.values)
+        # Cells at the border of a shadow may be illuminated in one and not in the other.
+        assert both.mean() > 0.999 * np.isfinite(alone.gamma0.values).mean()
+        assert np.percentile(decibels(carried, alone.gamma0.values)[both], 99.9) < DECIBELS
+        assert found.time.values[number] == alone.time.values
+
+
+def test_what_is_common_is_that_of_the_reference(
+    stack: tuple[Path, series.Report], dates: list[Scene], dem: xr.DataArray
+) -> None:
+    found = series.open_stack(stack[0], chunks=None)
+    alone = reconstruct(dates[0], dem, method=RTC())
+    seen = alone["mask"].values != 255
+    for name in ("mask", "fold_count", "local_incidence"):
+        np.testing.assert_allclose(found[name].values[seen], alone[name].values[seen], atol=1e-3)
+    np.testing.assert_array_equal(found["height"].values, dem.values)
+    assert found.rio.crs == dem.rio.crs
+    assert found.gamma0.dims == ("time", "polarisation", "y", "x")
+
+
+def test_summary_and_filter_follow_the_dates(stack: tuple[Path, series.Report]) -> None:
+    found = series.open_stack(stack[0], chunks=None)
+    gamma = found.gamma0.values.astype(np.float64)
+    some = found.date_count.values > 1
+    mean, spread = np.nanmean(gamma[:, some], axis=0), np.nanstd(gamma[:, some], axis=0, ddof=1)
+    np.testing.assert_allclose(found.gamma0_mean.values[some], mean, rtol=1e-4)
+    np.testing.assert_allclose(found.gamma0_spread.values[some], spread, rtol=1e-3)
+    np.testing.assert_array_equal(found.date_count, np.isfinite(gamma).sum(axis=0))
+    filtered = series.speckle_filter(found.gamma0)
+    np.testing.assert_allclose(found.gamma0_filtered, filtered, rtol=1e-5)
+
+
+def test_provenance_and_coordinates_of_each_date(stack: tuple[Path, series.Report]) -> None:
+    found = series.open_stack(stack[0])
+    assert found.gamma0.chunks is not None
+    assert list(found.platform.values) == ["S1A"] * len(BASELINES)
+    assert (found.carried.values == 1).all()
+    for text in found.provenance.values:
+        record = json.loads(str(text))
+        assert record["parameters"]["stack"]["method"]["name"] == "rtc"
+    assert len(json.loads(found.attrs["acquisition"])) == len(BASELINES)
+
+
+def test_appending_touches_no_earlier_chunk(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path
+) -> None:
+    path = tmp_path / "stack.zarr"
+    series.build_stack(dates[:2], dem, path, coregistration="none")
+    before = {
+        file.name: (file.stat().st_mtime_ns, file.read_bytes())
+        for file in (path / "gamma0").iterdir()
+        if not file.name.startswith(".")
+    }
+    report = series.build_stack([dates[3], dates[2]], None, path, coregistration="none")
+    assert report.dates == 4
+    after = {
+        file.name: (file.stat().st_mtime_ns, file.read_bytes())
+        for file in (path / "gamma0").iterdir()
+        if file.name in before
+    }
+    assert before == after
+    assert len(list(tmp_path.iterdir())) == 1
+    found = series.open_stack(path, chunks=None)
+    assert list(found.filtered_with.values) == [2, 2, 4, 4]
+    alone = reconstruct(dates[2], dem, method=RTC())["gamma0"].values
+    known = np.isfinite(alone) & np.isfinite(found.gamma0[2, 0].values)
+    assert np.percentile(decibels(found.gamma0[2, 0].values, alone)[known], 99.9) < DECIBELS
+
+
+def test_the_same_date_twice_changes_nothing(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path
+) -> None:
+    path = tmp_path / "stack.zarr"
+    first = series.build_stack([dates[0], dates[0], dates[1]], dem, path, coregistration="none")
+    assert (len(first.added), len(first.present)) == (2, 1)
+    before = {file: file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+    again = series.build_stack(dates[:2], dem, path, coregistration="none")
+    assert (again.added, len(again.present), again.dates) == ((), 2, 2)
+    assert before == {file: file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"ascending": False}, "pass descending instead of ascending"),
+        ({"look_side": "left"}, "look side left instead of right"),
+    ],
+)
+def test_other_tracks_are_listed_and_refused(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path, change: dict[str, Any], what: str
+) -> None:
+    other = date_of(dem, 7, **change)
+    with pytest.raises(SeriesError, match=f"found 1 dates.*2024-03-25.*{what}"):
+        series.build_stack([*dates[:1], other], dem, tmp_path / "s.zarr", coregistration="none")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_modes_orbits_and_polarisations_are_refused(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path
+) -> None:
+    scene = dates[1]
+    named = "S1A_IW_GRDH_1SDV_20240{}T055958_20240101T060002_0{}_0645F1_ABCD.SAFE"
+    one = replace(
+        dates[0], image=dates[0].image.assign_attrs(product_name=named.format("101", 51919))
+    )
+    two = replace(scene, image=scene.image.assign_attrs(product_name=named.format("113", 52000)))
+    with pytest.raises(SeriesError, match="relative orbit"):
+        series.build_stack([one, two], dem, tmp_path / "s.zarr", coregistration="none")
+    extra = replace(scene, grid=replace(scene.grid, mode="EW"))
+    reference = replace(dates[0], grid=replace(dates[0].grid, mode="IW"))
+    with pytest.raises(SeriesError, match="mode EW instead of IW"):
+        series.build_stack([reference, extra], dem, tmp_path / "s.zarr", coregistration="none")
+    crossed = replace(scene, image=scene.image.assign_coords(polarisation="VH"))
+    with pytest.raises(SeriesError, match="VH, without VV"):
+        series.build_stack([dates[0], crossed], dem, tmp_path / "s.zarr", coregistration="none")
+
+
+def test_a_date_far_from_the_orbit_is_done_by_itself(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path
+) -> None:
+    far = date_of(dem, 5, baseline=1100.0)
+    report = series.build_stack([dates[0], far], dem, tmp_path / "s.zarr", coregistration="none")
+    (reason,) = report.by_themselves.values()
+    assert "baseline of" in reason
+    found = series.open_stack(tmp_path / "s.zarr", chunks=None)
+    assert list(found.carried.values) == [1, 0]
+    alone = reconstruct(far, dem, method=RTC(), variables=["gamma0"])
+    np.testing.assert_array_equal(found.gamma0[1, 0], alone.gamma0)
+
+
+def test_other_methods_are_done_date_by_date(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path
+) -> None:
+    report = series.build_stack(
+        dates[:2], dem, tmp_path / "s.zarr", method=PosteriorMean(), coregistration="none"
+    )
+    assert len(report.by_themselves) == 2
+    found = series.open_stack(tmp_path / "s.zarr", chunks=None)
+    alone = reconstruct(dates[1], dem, variables=["gamma0"])
+    np.testing.assert_array_equal(found.gamma0[1, 0], alone.gamma0)
+
+
+def test_an_image_that_ends_within_the_grid_leaves_no_data_there(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path
+) -> None:
+    """Neither the reference nor another date needs to cover the DEM; a gap stays in its date."""
+    half = slice(0, dates[0].grid.lines // 2)
+    cut = Scene(dates[0].image.isel(line=half), dates[0].grid.crop(half), dates[0].orbit, "beta0")
+    gap = dates[1].image.copy()
+    gap[60:90] = np.nan
+    holed = replace(dates[1], image=gap)
+    path = tmp_path / "s.zarr"
+    series.build_stack([cut, holed, dates[2]], dem, path, coregistration="none")
+    found = series.open_stack(path, chunks=None)
+    for number, scene in enumerate((cut, holed, dates[2])):
+        alone = reconstruct(scene, dem, method=RTC())["gamma0"].values
+        here = found.gamma0[number, 0].values
+        assert np.mean(np.isnan(here) != np.isnan(alone)) < 0.003
+        assert np.nanpercentile(decibels(here, alone), 99.9) < DECIBELS
+    assert np.isnan(found.gamma0[0]).mean() > 0.3
+    whole = masks(dem, dates[0].grid, dates[0].orbit)["mask"].values
+    assert np.mean(found["mask"].values == whole) > 0.99
+    assert np.isfinite(found.gamma0_mean).mean() > 0.9
+
+
+def test_tiles_and_lazy_images_are_as_the_whole(dem: xr.DataArray, dates: list[Scene]) -> None:
+    reference = reference_scene(dates[0], dem)
+    whole = TrackPlan.over(reference, dem, RTC(), smallest_area=0.03, memory_limit=np.inf, facets=2)
+    parts = TrackPlan.over(reference, dem, RTC(), smallest_area=0.03, memory_limit=1.0, facets=2)
+    lazy = replace(dates[1], image=dates[1].image.chunk(line=50, sample=70))
+    (tile,) = whole.tiles(1, 64)
+    expected = whole.reconstruct(whole.geometry(tile), whole.date(dates[1]))
+    tiles = parts.tiles(1, 64)
+    assert len(tiles) > 1
+    for part in tiles:
+        found = parts.reconstruct(parts.geometry(part), parts.date(lazy))
+        first, end, left, right = part.core
+        np.testing.assert_allclose(found, expected[:, first:end, left:right], rtol=1e-4)
+
+
+def test_an_interrupted_run_resumes(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "s.zarr"
+    written: list[str] = []
+    write = _store.Pending.__call__
+
+    def fail_at_third(self: _store.Pending, key: str, tile: Any, values: Any) -> None:  # noqa: ANN401
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(key)
+        write(self, key, tile, values)
+
+    monkeypatch.setattr(_store.Pending, "__call__", fail_at_third)
+    with pytest.raises(KeyboardInterrupt):
+        series.build_stack(dates[:3], dem, path, coregistration="none")
+    assert not path.exists()
+    monkeypatch.setattr(
+        _store.Pending, "__call__", lambda *these: (written.append("again"), write(*these))[1]
+    )
+    series.build_stack(dates[:3], dem, path, coregistration="none")
+    assert written.count("again") == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["s.zarr"]
+    series.build_stack(dates[:3], dem, tmp_path / "t.zarr", coregistration="none")
+    one, other = (series.open_stack(tmp_path / name, chunks=None) for name in ("s.zarr", "t.zarr"))
+    np.testing.assert_array_equal(one.gamma0, other.gamma0)
+
+
+def test_an_interrupted_append_is_finished_by_the_next_run(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "s.zarr"
+    series.build_stack(dates[:1], dem, path, coregistration="none")
+    steps: list[Path] = []
+    move = _store._replace
+
+    def stop_midway(source: Path, target: Path) -> None:
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+        steps.append(target)
+        move(source, target)
+
+    monkeypatch.setattr(_store, "_replace", stop_midway)
+    with pytest.raises(KeyboardInterrupt):
+        series.build_stack(dates[1:2], None, path, coregistration="none")
+    monkeypatch.setattr(_store, "_replace", move)
+    report = series.build_stack(dates[:2], None, path, coregistration="none")
+    assert (report.dates, len(report.present)) == (2, 2)
+    assert series.open_stack(path, chunks=None).gamma0.shape[0] == 2
+
+
+def test_two_processes_do_not_write_one_stack(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path
+) -> None:
+    path = tmp_path / "s.zarr"
+    with _store.Pending(path).locked(), pytest.raises(OutputError, match="another process"):
+        series.build_stack(dates[:1], dem, path)
+
+
+def test_a_damaged_file_is_named_and_skipped(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path
+) -> None:
+    damaged = tmp_path / "S1A_damaged.zip"
+    damaged.write_bytes(b"PK\x03\x04 and no more")
+    path = tmp_path / "s.zarr"
+    report = series.build_stack([damaged, dates[0]], dem, path, coregistration="none")
+    assert list(report.skipped) == ["S1A_damaged.zip"]
+    assert report.dates == 1
+    with pytest.raises(ValueError, match="S1A_damaged"):
+        series.build_stack([damaged, dates[1]], None, path, coregistration="none", strict=True)
+
+
+def test_a_date_beside_the_grid_is_skipped(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path
+) -> None:
+    beside = date_of(raster(mountain(), latitude=46.6), 1, latitude=46.6)
+    report = series.build_stack([dates[0], beside], dem, tmp_path / "s.zarr", coregistration="none")
+    assert "No cell of the DEM" in next(iter(report.skipped.values()))
+    assert report.dates == 1
+
+
+def test_another_dem_is_refused(
+    stack: tuple[Path, series.Report], dates: list[Scene], dem: xr.DataArray, tmp_path: Path
+) -> None:
+    with pytest.raises(SeriesError, match="other heights"):
+        series.build_stack(dates, dem + 1.0, stack[0])
+    with pytest.raises(SeriesError, match="another grid"):
+        series.build_stack(dates, dem[:-1], stack[0])
+    with pytest.raises(SeriesError, match="pass a DEM"):
+        series.build_stack(dates, None, tmp_path / "new.zarr")
+    with pytest.raises(SeriesError, match="no date that can be read"):
+        series.build_stack([], dem, tmp_path / "new.zarr")
+    with pytest.raises(ValueError, match="tolerance"):
+        series.build_stack(dates, dem, tmp_path / "new.zarr", tolerance=0.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_shifts_are_found_against_the_dates_before(dem: xr.DataArray, tmp_path: Path) -> None:
+    """A timing error of a date is found better with the ground's own pattern, and corrected."""
+    scenes = [date_of(dem, number) for number in range(2)]
+    late = scenes[1].grid
+    moved = replace(
+        late,
+        line_zero_time=float(late.azimuth_time(-1.5)),
+        sample_zero_ground=late.sample_zero_ground - 2.0 * late.sample_spacing,
+        near_range=float(late.slant_range(-1.5, -2.0)),
+    )
+    shifted = replace(scenes[1], grid=moved)
+    series.build_stack([scenes[0], shifted], dem, tmp_path / "s.zarr")
+    found = series.open_stack(tmp_path / "s.zarr", chunks=None)
+    assert float(found.line_shift[1]) == pytest.approx(-1.5, abs=0.15)
+    assert float(found.sample_shift[1]) == pytest.approx(-2.0, abs=0.15)

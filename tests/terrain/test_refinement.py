@@ -1,0 +1,343 @@
+"""Heights refined by the images that they have to explain."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import xarray as xr
+from numpy.typing import NDArray
+
+from sarheight.dem import coarsen
+from sarheight.errors import DemError, GeometryError
+from sarheight.illumination import CosinePower, simulate
+from sarheight.learning.tiles import Tiling
+from sarheight.scene import Scene
+from sarheight.terrain import RefinementSettings, back_project, refine
+from sarheight.terrain.inversion import (
+    BlockMeans,
+    GaussianField,
+    LinearProblem,
+    PassModel,
+    conjugate_gradients,
+    cosine_frequencies,
+    law_of,
+    linearise,
+    on_posts,
+    patch_spectrum,
+    smoothed_noise_spectrum,
+)
+from sarheight.terrain.refinement import unknowns_of
+from tests.dems import hills
+from tests.mountains import look, raster
+
+Floats = NDArray[np.float32]
+
+QUICK = RefinementSettings(error=2.0, iterations=2, steps=12, samples=2)
+INSIDE = {"y": slice(9, -9), "x": slice(9, -9)}
+
+
+def rms(values: xr.DataArray | Floats) -> float:
+    return float(np.sqrt(np.nanmean(np.asarray(values, dtype=np.float64) ** 2)))
+
+
+@pytest.fixture(scope="module")
+def truth() -> xr.DataArray:
+    rough = hills((90, 108), relief=60.0, size=5.0, seed=1)
+    rough += hills((90, 108), relief=4.0, size=1.5, seed=2)
+    return raster(500.0 + rough - rough.mean())
+
+
+@pytest.fixture(scope="module")
+def coarse(truth: xr.DataArray) -> xr.DataArray:
+    exact = coarsen(truth, 90.0, units="crs")
+    error = np.random.default_rng(3).standard_normal(exact.shape)
+    from scipy.ndimage import gaussian_filter
+
+    smooth = gaussian_filter(error, 1.5)
+    return exact + (2.0 * smooth / smooth.std()).astype(np.float32)
+
+
+def image(truth: xr.DataArray, *, ascending: bool, seed: int = 0) -> Scene:
+    grid, orbit = look(ascending=ascending, lines=420, samples=460, looks=40.0)
+    patches = np.exp(0.1 * np.random.default_rng(5).standard_normal(truth.shape))
+    return simulate(
+        truth, grid, orbit, law=CosinePower(0.2, 1.7), reflectivity=patches, looks=40.0, seed=seed
+    )
+
+
+@pytest.fixture(scope="module")
+def passes(truth: xr.DataArray) -> list[Scene]:
+    return [image(truth, ascending=True, seed=1), image(truth, ascending=False, seed=2)]
+
+
+@pytest.fixture(scope="module")
+def refined(passes: list[Scene], coarse: xr.DataArray) -> xr.Dataset:
+    return refine(passes, coarse, settings=RefinementSettings(error=2.0), coregister="none")
+
+
+# The whole.
+
+
+def test_two_passes_lower_the_error(refined: xr.Dataset, truth: xr.DataArray) -> None:
+    before = rms((refined["baseline"] - truth).isel(INSIDE))
+    after = rms((refined["height"] - truth).isel(INSIDE))
+    assert after < 0.9 * before
+    assert (refined["passes"].isel(INSIDE) == 2).mean() > 0.95
+
+
+def test_the_standard_deviation_is_of_the_size_of_the_error(
+    refined: xr.Dataset, truth: xr.DataArray
+) -> None:
+    error = (refined["height"] - truth).isel(INSIDE)
+    sigma = refined["height_sigma"].isel(INSIDE)
+    assert (sigma > 0.0).all()
+    assert 0.3 < rms(error) / rms(sigma) < 2.0
+
+
+def test_the_baseline_is_back_projection(refined: xr.Dataset, coarse: xr.DataArray) -> None:
+    np.testing.assert_allclose(refined["baseline"], back_project(coarse, factor=3), atol=1e-3)
+
+
+def test_residuals_and_gamma0_are_those_of_the_ground(refined: xr.Dataset) -> None:
+    inside = refined.isel(INSIDE)
+    assert abs(float(inside["residual"].median())) < 0.3
+    assert rms(inside["residual"]) < 2.0
+    # CosinePower(0.2, 1.7): gamma0 = 0.2 cos^0.7, at 20 to 60 degrees.
+    assert 0.1 < float(inside["gamma0"].median()) < 0.2
+    assert json.loads(refined.attrs["settings"])["error"] == 2.0
+
+
+def test_one_pass_is_no_worse_than_the_baseline(
+    passes: list[Scene], coarse: xr.DataArray, truth: xr.DataArray
+) -> None:
+    found = refine(passes[0], coarse, settings=QUICK, coregister="none")
+    assert found.sizes["pass"] == 1
+    before = rms((found["baseline"] - truth).isel(INSIDE))
+    assert rms((found["height"] - truth).isel(INSIDE)) < 1.02 * before
+
+
+def test_a_coarse_dem_without_error_is_left_as_good_as_it_is(
+    passes: list[Scene], truth: xr.DataArray
+) -> None:
+    """The error of 4 m that the settings state is found not to be there."""
+    exact = coarsen(truth, 90.0, units="crs")
+    settings = RefinementSettings(error=4.0, samples=0)
+    found = refine(passes, exact, settings=settings, coregister="none")
+    before = rms((found["baseline"] - truth).isel(INSIDE))
+    assert rms((found["height"] - truth).isel(INSIDE)) < 1.02 * before
+
+
+def test_tiles_and_parts_give_the_same_heights(
+    passes: list[Scene], coarse: xr.DataArray, refined: xr.Dataset
+) -> None:
+    tiling = Tiling(72, 18)
+    tiled = refine(passes, coarse, settings=QUICK, coregister="none", tiling=tiling)
+    lazy = refine(passes, coarse.chunk({"y": 15}), settings=QUICK, coregister="none", tiling=tiling)
+    assert lazy["height"].chunks is not None
+    np.testing.assert_allclose(lazy["height"], tiled["height"], atol=1e-3)
+    # Tiles know less of the ground around them than the whole.
+    apart = rms((tiled["height"] - refined["height"]).isel(INSIDE))
+    assert apart < 0.5 * rms((refined["height"] - refined["baseline"]).isel(INSIDE))
+
+
+def test_the_same_seed_gives_the_same_result(passes: list[Scene], coarse: xr.DataArray) -> None:
+    one, two = (refine(passes, coarse, settings=QUICK, coregister="none") for _ in range(2))
+    xr.testing.assert_identical(one, two)
+
+
+def test_without_an_image_of_the_place_the_baseline_stays(
+    passes: list[Scene], coarse: xr.DataArray
+) -> None:
+    scene = passes[0]
+    part = Scene(scene.image.copy(), scene.grid, scene.orbit, scene.calibration)
+    part.image[:] = np.nan
+    found = refine([scene, part], coarse, settings=QUICK, coregister="none")
+    alone = refine(scene, coarse, settings=QUICK, coregister="none")
+    np.testing.assert_allclose(found["height"], alone["height"], atol=1e-4)
+    nothing = refine(part, coarse, settings=QUICK, coregister="none")
+    np.testing.assert_allclose(nothing["height"], nothing["baseline"], atol=1e-4)
+    assert (nothing["passes"] == 0).all()
+    assert nothing["residual"].isnull().all()
+
+
+# Bad input.
+
+
+def test_voids_are_filled_and_flagged(passes: list[Scene], coarse: xr.DataArray) -> None:
+    holes = coarse.copy()
+    holes[10:12, 14:17] = np.nan
+    found = refine(passes, holes, settings=QUICK, coregister="none")
+    assert np.isfinite(found["height"]).all()
+    assert int(found["filled"].sum()) == 6 * 9
+    assert found["filled"][30:36, 42:51].all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"error": 0.0}, "error=0.0, expected a number of metres above 0"),
+        ({"error": -1.0}, "metres above 0"),
+        ({"error_length": np.nan}, "error_length"),
+        ({"iterations": 0}, "iterations=0, expected a whole number from 1"),
+        ({"samples": -1}, "whole number from 0"),
+    ],
+)
+def test_settings_out_of_range(change: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RefinementSettings(**change)  # type: ignore[arg-type]
+
+
+def test_bad_input_is_refused(passes: list[Scene], coarse: xr.DataArray) -> None:
+    with pytest.raises(ValueError, match="found no image"):
+        refine([], coarse)
+    with pytest.raises(ValueError, match="factor=0"):
+        refine(passes, coarse, factor=0)
+    with pytest.raises(ValueError, match="multiples of factor=3"):
+        refine(passes, coarse, tiling=Tiling(100, 20))
+    with pytest.raises(ValueError, match="coregister='always'"):
+        refine(passes, coarse, coregister="always")  # type: ignore[arg-type]
+    with pytest.raises(DemError, match="at least 12 each way"):
+        refine(passes, coarse[:8])
+    far = raster(np.full((20, 20), 500.0), longitude=11.5)
+    with pytest.raises(GeometryError):
+        refine(passes, far)
+    several = passes[0].image.expand_dims(polarisation=["VV", "VH"])
+    scene = Scene(several, passes[0].grid, passes[0].orbit, "beta0")
+    with pytest.raises(ValueError, match="2 polarisations in image 1"):
+        refine(scene, coarse)
+
+
+def test_passes_without_common_ground_are_named(passes: list[Scene], coarse: xr.DataArray) -> None:
+    def half(scene: Scene, line: slice) -> Scene:
+        return Scene(
+            scene.image.isel(line=line), scene.grid.crop(line), scene.orbit, scene.calibration
+        )
+
+    # An ascending image begins in the south, a descending one in the north.
+    south = half(passes[0], slice(0, 180)), half(passes[1], slice(0, 180))
+    with pytest.warns(RuntimeWarning, match="no ground in common"):
+        refine(list(south), coarse, settings=QUICK, coregister="none")
+
+
+def test_an_image_beside_its_simulation_is_reported(
+    passes: list[Scene], coarse: xr.DataArray, truth: xr.DataArray
+) -> None:
+    from sarheight.coregistration import Shift, apply_shift
+
+    moved = [apply_shift(each, Shift(line=3.0, sample=4.0)) for each in passes]
+    with pytest.warns(RuntimeWarning, match="beside its simulation"):
+        wrong = refine(moved, coarse, settings=QUICK)
+    right = refine(moved, coarse, settings=QUICK, coregister="correct")
+    assert rms((right["height"] - truth).isel(INSIDE)) < rms((wrong["height"] - truth).isel(INSIDE))
+
+
+# Parts of the problem.
+
+
+def test_fields_have_the_deviation_that_is_asked_for() -> None:
+    shape = 64, 80
+    spectrum = smoothed_noise_spectrum(cosine_frequencies(shape), 2.0)
+    field = GaussianField([3.0], [spectrum])
+    random = np.random.default_rng(0)
+    draws = [field.apply(random.standard_normal(shape).astype(np.float32)) for _ in range(30)]
+    assert rms(np.stack(draws)) == pytest.approx(3.0, rel=0.05)
+    # White noise smoothed by s has the correlation exp(-d² / 4 s²).
+    inner = np.stack(draws)[:, 8:-8, 8:-8]
+    correlation = np.mean(inner[:, 2:] * inner[:, :-2]) / np.mean(inner**2)
+    assert correlation == pytest.approx(np.exp(-0.25), abs=0.05)
+
+
+@pytest.mark.parametrize("make", [patch_spectrum, smoothed_noise_spectrum])
+def test_the_adjoint_of_a_field(make: Callable[..., NDArray[np.float64]]) -> None:
+    shape = 20, 30
+    random = np.random.default_rng(1)
+    field = GaussianField(
+        [1.5], [make(cosine_frequencies(shape), 3.0)], 2.0, random.random(shape, dtype=np.float32)
+    )
+    one, two = (random.standard_normal(shape).astype(np.float32) for _ in range(2))
+    assert float((field.apply(one.copy()) * two).sum()) == pytest.approx(
+        float((one * field.adjoint(two)).sum()), rel=1e-4
+    )
+
+
+def test_block_means() -> None:
+    blocks = BlockMeans.of((24, 30), 3)
+    random = np.random.default_rng(2)
+    means = random.standard_normal((8, 10)).astype(np.float32)
+    fine = random.standard_normal((24, 30)).astype(np.float32)
+    np.testing.assert_allclose(blocks.mean(blocks.up(means)), means, atol=1e-4)
+    np.testing.assert_allclose(blocks.mean(blocks.within(fine)), 0.0, atol=1e-4)
+    one = float((blocks.within(fine) * blocks.up(means)).sum())
+    two = float((fine * blocks.within_adjoint(blocks.up(means))).sum())
+    assert one == pytest.approx(two, rel=1e-3, abs=1e-2)
+
+
+@pytest.fixture(scope="module")
+def problem(passes: list[Scene], coarse: xr.DataArray) -> LinearProblem:
+    surface = back_project(coarse, factor=3)
+    surface.attrs |= {"units": "m", "vertical_datum": "ellipsoid"}
+    unknowns = unknowns_of(coarse.values, (30.0, 30.0), 3, QUICK)
+    shape = surface.shape[0] - 1, surface.shape[1] - 1
+    law = law_of([np.full(shape, each, np.float32) for each in (-2.0, -0.1, 0.0)])
+    models = [PassModel.of(scene, surface) for scene in passes]
+    states = [linearise(model, model.start, law) for model in models]
+    weights = [20.0 * state.counts.astype(np.float32) for state in states]
+    return LinearProblem(unknowns, states, weights)
+
+
+def test_the_derivative_of_the_images(problem: LinearProblem) -> None:
+    """Heights and laws move the simulated images as the linearised problem says."""
+    random = np.random.default_rng(4)
+    step = 0.05
+    heights, laws = problem.unknowns.apply(
+        random.standard_normal(problem.unknowns.size).astype(np.float32)
+    )
+    # Mean laws are free, and this is about their patterns.
+    laws = [each - each.mean() for each in laws]
+    heights, laws = step * heights, [step * each for each in laws]
+    constants = (-2.0, -0.1, 0.0)
+    for state in problem.states:
+        after = linearise(
+            state.model,
+            state.model.start + heights,
+            law_of([c + each for c, each in zip(constants, laws, strict=True)]),
+        )
+        angle = state.angle
+        found = state.change(heights, laws[0] + laws[1] * angle + laws[2] * angle**2)
+        both = state.counts & after.counts
+        expected = np.log(after.simulated[both] / state.simulated[both])
+        assert rms(found[both] - expected) < 0.12 * rms(expected)
+
+
+def test_the_adjoint_of_the_images(problem: LinearProblem) -> None:
+    random = np.random.default_rng(5)
+    vector = random.standard_normal(problem.unknowns.size).astype(np.float32)
+    images = [
+        state.counts * random.standard_normal(state.counts.shape).astype(np.float32)
+        for state in problem.states
+    ]
+    changed = zip(problem.change(vector), images, strict=True)
+    one = sum(float(np.sum(a.astype(np.float64) * b)) for a, b in changed)
+    assert one == pytest.approx(float(vector @ problem.adjoint(images)), rel=1e-3)
+
+
+def test_the_preconditioner_speeds_the_solution(problem: LinearProblem) -> None:
+    random = np.random.default_rng(6)
+    exact = random.standard_normal(problem.unknowns.size).astype(np.float32)
+    right = problem.normal(exact)
+    start = np.zeros_like(right)
+    inverse = problem.preconditioner(random).apply
+    quick = conjugate_gradients(problem.normal, right, start, inverse, 15, 1e-6)
+    plain = conjugate_gradients(problem.normal, right, start, lambda each: each, 15, 1e-6)
+    assert rms(quick - exact) < 0.7 * rms(plain - exact)
+
+
+def test_facets_on_posts() -> None:
+    values = np.arange(12, dtype=np.float32).reshape(3, 4)
+    posts = on_posts(values)
+    assert posts.shape == (4, 5)
+    assert posts[1, 1] == pytest.approx(values[:2, :2].mean())
+    assert posts[0, 0] == values[0, 0]
