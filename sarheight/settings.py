@@ -325,8 +325,7 @@ class MapSettings(DemSettings):
     swaths : tuple of str
         Swaths of an SLC, separated by commas (default: all), or the frequency of an RSLC, A or B.
     burst : int, optional
-        Only this burst, counted from 0, of one swath of a Sentinel-1 SLC. Of a product on a server
-        only its lines are read.
+        Only this burst of one swath of a Sentinel-1 SLC, counted from 0; only its lines are read.
     """
 
     dem: Annotated[Names, LOCATION, option(DEM, metavar="auto|FILE")]
@@ -372,8 +371,7 @@ class ReconstructSettings(MapSettings):
         Orbit file (POEORB or RESORB, .EOF), a folder of such files, or `auto` to fetch the best.
         Default: an orbit file beside the product, else the image's own orbit.
     etad : pathlib.Path, optional
-        ETAD product (SAFE folder or NetCDF file) whose timing corrections are added to a product of
-        Sentinel-1: atmosphere, tides, and what the processor neglects.
+        ETAD product of Sentinel-1 (SAFE folder or NetCDF file): timing corrections to apply.
     multilook : tuple of int, optional
         Pixels to average into one, along azimuth and range.
     spacing : float, optional
@@ -487,15 +485,13 @@ class ReconstructionOutput(ResultOutput):
         numbers, in half the space.
     profile : {"ceos-nrb"}, optional
         Add layers and fields of CEOS Analysis Ready Data, Normalised Radar Backscatter: data mask,
-        ratio of σ⁰ to γ⁰, acquisition number, noise power and heights. The documentation says which
-        of its requirements are met.
+        ratio of σ⁰ to γ⁰, acquisition number, noise power, heights, and metadata of the source.
     source_url : str, optional
-        With `--profile`: URL from which the source product can be retrieved. Default: that of the
-        image, if it is one.
+        For `--profile`: URL of the source product. Default: that of the image, if it is one.
     facility : str, optional
-        With `--profile`: who makes the result.
+        For `--profile`: who makes the result.
     location : str, optional
-        With `--profile`: URL from which the result can be retrieved.
+        For `--profile`: URL from which the result can be retrieved.
     heights : bool
         Also keep the heights above the ellipsoid, as layer `dem`: `sarheight view` then needs no
         elevation model to show which places share pixels.
