@@ -380,8 +380,7 @@ class ReconstructSettings(MapSettings):
     noise_removal : bool
         Subtract the thermal noise of a product.
     verify : bool
-        Read all files of a product first, and compare them with their checksums. Without it,
-        measurements that are read in parts are not compared.
+        Read all files of a product first, and compare them with their checksums.
     calibration : {"beta0", "sigma0", "gamma0"}, optional
         Calibration of a product (default beta0), or the normalisation of another image, unless
         the file states it.
