@@ -22,6 +22,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks._figures import commit, record
+from benchmarks._zones.hongkong_candidates import CANDIDATES
 from benchmarks._zones.hongkong_data import (
     LOCKS,
     Scoring,
@@ -32,6 +33,7 @@ from benchmarks._zones.hongkong_data import (
 from benchmarks._zones.hongkong_methods import METHODS
 from benchmarks._zones.hongkong_report import (
     Outcome,
+    design_figures,
     design_table,
     figures,
     locked_table,
@@ -41,7 +43,8 @@ from benchmarks._zones.hongkong_report import (
 
 __all__ = ["main"]
 
-SEEDS, DESIGN_SPLITS = 3, 8
+SEEDS, DESIGN_SPLITS = 3, 6
+ALL = METHODS | CANDIDATES
 
 
 def score_design(
@@ -55,7 +58,7 @@ def score_design(
         for name in names:
             begin = time.process_time()
             given = [
-                METHODS[name](place, split.training, place.rows[test], place.columns[test], seed)
+                ALL[name](place, split.training, place.rows[test], place.columns[test], seed)
                 for seed in range(seeds)
             ]
             each = outcome(given, place.labels[test], place.x[test], place.y[test])
@@ -105,12 +108,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--splits", type=int, default=DESIGN_SPLITS, help="for design")
     parser.add_argument("--work", type=Path, default=Path("build/hongkong"))
-    parser.add_argument("--only", nargs="*", default=list(METHODS), help="methods, for design")
+    parser.add_argument("--only", nargs="*", default=list(ALL), help="methods, for design")
     chosen = parser.parse_args(arguments)
     console = Console(width=140)
     if not chosen.locked:
         found = score_design(chosen.data, chosen.only, chosen.splits, chosen.seeds, console)
         console.print(design_table(found))
+        if chosen.save:
+            command = f"python -m benchmarks.hongkong --seeds {chosen.seeds} --save"
+            record(design_figures(found), command)
         return
     # A run that was interrupted goes on, but never with code of another commit.
     work = chosen.work / commit()

@@ -14,7 +14,15 @@ from benchmarks._zones.hongkong_data import CLASSES, block_numbers
 from sarheight.zones import ClassScores, calibration_error
 from sarheight.zones.evaluation import confusion_matrix, scores_from_confusion
 
-__all__ = ["Outcome", "design_table", "figures", "locked_table", "markdown", "outcome"]
+__all__ = [
+    "Outcome",
+    "design_figures",
+    "design_table",
+    "figures",
+    "locked_table",
+    "markdown",
+    "outcome",
+]
 
 DRAWS = 2000
 """Of the bootstrap."""
@@ -130,6 +138,19 @@ def design_table(found: Mapping[str, Sequence[Outcome]]) -> Table:
             f"{gain.std(ddof=1):.1f}" if gain.size > 1 else "",
         )
     return made
+
+
+def design_figures(found: Mapping[str, Sequence[Outcome]]) -> dict[str, Value]:
+    """Collect the average accuracies of the splits for design, with the deviation over them."""
+    return {
+        f"lcz.hongkong.design.{_key(name)}_aa": _mean([each.average for each in several])
+        for name, several in found.items()
+    }
+
+
+def _key(name: str) -> str:
+    words = "".join(letter if letter.isalnum() else " " for letter in name.lower()).split()
+    return "_".join(words)
 
 
 HEAD = ("method", "AA", "95 %", "seeds ±", "OA", "κ", "ECE", "AA, other splits", "ECE there")

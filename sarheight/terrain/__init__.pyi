@@ -14,8 +14,9 @@ from .elevations import (
 )
 from .networks import ASKUNet, HeightEstimate, HeightEstimator
 from .patches import TerrainPatches
+from .posterior import RefinementSettings
 from .predict import predict_heights
-from .refinement import RefinementSettings, refine
+from .refinement import refine
 from .scenes import (
     SceneConfiguration,
     SceneSettings,

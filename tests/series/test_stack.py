@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import dask
+import numba
 import numpy as np
 import pytest
 
@@ -244,6 +247,34 @@ def test_tiles_and_lazy_images_are_as_the_whole(dem: xr.DataArray, dates: list[S
         np.testing.assert_allclose(found, expected[:, first:end, left:right], rtol=1e-4)
 
 
+def test_threads_and_schedulers_do_not_change_a_bit(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path
+) -> None:
+    threads = numba.get_num_threads()
+    found = []
+    try:
+        for count, scheduler in ((1, "synchronous"), (threads, "threads")):
+            numba.set_num_threads(count)
+            path = tmp_path / f"{scheduler}.zarr"
+            with dask.config.set(scheduler=scheduler):
+                series.build_stack(dates[:2], dem, path, coregistration="none")
+            found.append(series.open_stack(path, chunks=None))
+    finally:
+        numba.set_num_threads(threads)
+    for name in ("gamma0", "gamma0_filtered", "gamma0_mean", "gamma0_spread"):
+        np.testing.assert_array_equal(found[0][name], found[1][name])
+
+
+def test_tasks_can_be_sent_to_workers(dem: xr.DataArray, dates: list[Scene]) -> None:
+    plan = TrackPlan.over(
+        reference_scene(dates[0], dem), dem, RTC(), smallest_area=0.03, memory_limit=np.inf
+    )
+    (tile,) = plan.tiles(1, 512)
+    whole = plan, plan.geometry(tile), plan.date(dates[1])
+    sent = pickle.loads(pickle.dumps(whole))  # noqa: S301
+    np.testing.assert_array_equal(whole[0].reconstruct(*whole[1:]), sent[0].reconstruct(*sent[1:]))
+
+
 def test_an_interrupted_run_resumes(
     dem: xr.DataArray, dates: list[Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,9 +292,12 @@ def test_an_interrupted_run_resumes(
     with pytest.raises(KeyboardInterrupt):
         series.build_stack(dates[:3], dem, path, coregistration="none")
     assert not path.exists()
-    monkeypatch.setattr(
-        _store.Pending, "__call__", lambda *these: (written.append("again"), write(*these))[1]
-    )
+
+    def count(self: _store.Pending, key: str, tile: Any, values: Any) -> None:  # noqa: ANN401
+        written.append("again")
+        write(self, key, tile, values)
+
+    monkeypatch.setattr(_store.Pending, "__call__", count)
     series.build_stack(dates[:3], dem, path, coregistration="none")
     assert written.count("again") == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["s.zarr"]

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
-pytest.importorskip("torch", reason="the extra `learn` is not installed")
+torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
-from benchmarks._zones import hongkong_data
+from benchmarks._zones import hongkong_candidates, hongkong_data, hongkong_methods
+from benchmarks._zones.hongkong_candidates import CANDIDATES
 from benchmarks._zones.hongkong_data import LOCKS, is_locked, locked_labels, open_hong_kong
+from benchmarks._zones.hongkong_methods import METHODS
 from benchmarks._zones.hongkong_report import gain_interval, outcome
 
 ROOT = Path(__file__).parents[2]
@@ -73,3 +76,39 @@ def test_intervals_are_over_blocks_and_paired() -> None:
     low, high = gain_interval(ours, other)
     assert 0.15 < low < 1.0 - other.average < high < 0.45
     assert gain_interval(ours, ours) == (0.0, 0.0)
+
+
+def made_place() -> hongkong_data.HongKong:
+    """Make four dates of nine bands over three zones in stripes, and label every other cell."""
+    random = np.random.default_rng(0)
+    zone = np.broadcast_to(np.arange(36) // 12, (36, 36))
+    values = 1.0 + 0.1 * random.normal(size=(36, 36, 36)) + 0.5 * zone
+    values[:9] *= 1.0 + 0.5 * (np.arange(9)[:, None, None] % 2) * (zone == 1)
+    x, y = 8e5 + 100.0 * np.arange(36), 2.5e6 - 100.0 * np.arange(36)
+    names = [f"{date}_{band}" for date in hongkong_data.DATES for band in hongkong_data.BANDS]
+    stack = xr.DataArray(
+        values.astype(np.float32), {"band": names, "y": y, "x": x}, ("band", "y", "x")
+    )
+    rows, columns = (axis.ravel() for axis in np.mgrid[0:36:2, 0:36:2])
+    return hongkong_data.HongKong(
+        0, stack, np.ones((36, 36), dtype=bool), np.array([0, 10, 16])[zone[rows, columns]],
+        rows, columns, x[columns], y[rows],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*METHODS, *CANDIDATES])
+def test_every_method_learns_a_made_city(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
+    for module in (hongkong_candidates, hongkong_methods):
+        monkeypatch.setattr(module, "TREES", 10)
+    monkeypatch.setattr(hongkong_candidates, "SSL_STEPS", 20)
+    monkeypatch.setattr(hongkong_candidates, "EPOCHS", 3)
+    # One block of 3 km would leave nothing to hold out.
+    monkeypatch.setattr(hongkong_data, "BLOCK", 500.0)
+    place = made_place()
+    upper = np.flatnonzero(place.rows < 18)
+    lower = np.flatnonzero(place.rows >= 18)
+    given = (METHODS | CANDIDATES)[name](place, upper, place.rows[lower], place.columns[lower], 0)
+    assert given.shape == (lower.size, 17)
+    np.testing.assert_allclose(given.sum(axis=1), 1.0, rtol=1e-4)
+    assert (given.argmax(axis=1) == place.labels[lower]).mean() > 0.8
