@@ -3,8 +3,6 @@ from .baselines import (
     apply_alignment,
     back_project,
     estimate_alignment,
-    krige_residuals,
-    require_inside,
 )
 from .elevations import (
     KnownElevations,
@@ -12,6 +10,7 @@ from .elevations import (
     draw_known_elevations,
     read_known_elevations,
 )
+from .heights import estimate_heights, height_interval
 from .networks import ASKUNet, HeightEstimate, HeightEstimator
 from .patches import TerrainPatches
 from .posterior import RefinementSettings
@@ -29,7 +28,9 @@ from .surfaces import (
     INTERPOLATION_METHODS,
     distance_to_known,
     interpolate_elevations,
+    krige_residuals,
     rasterise_elevations,
+    require_inside,
 )
 from .training import TerrainSettings, train_terrain
 
@@ -51,6 +52,8 @@ __all__ = [
     "draw_altimeter_tracks",
     "draw_known_elevations",
     "estimate_alignment",
+    "estimate_heights",
+    "height_interval",
     "interpolate_elevations",
     "krige_residuals",
     "open_scene",
