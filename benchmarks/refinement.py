@@ -36,12 +36,13 @@ from scipy.ndimage import distance_transform_edt
 from benchmarks._figures import record
 from benchmarks._independent.places import PLACES, places_of, true_dem
 from benchmarks.synthetic.mean_images import expected_image, mean_image
-from benchmarks.synthetic.point_scatterers import observe
+from benchmarks.synthetic.point_scatterers import observe, pass_over
 from benchmarks.synthetic.scattering_ground import COARSER, Ground, block_sums, draw_ground
 from sarheight.dem import reproject
 from sarheight.terrain import RefinementSettings, back_project
 from sarheight.terrain.inversion import PassModel
-from sarheight.terrain.refinement import refine, solve, unknowns_of
+from sarheight.terrain.posterior import solve, unknowns_of
+from sarheight.terrain.refinement import refine
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -172,6 +173,40 @@ def run_place(name: str, laws: Laws, data: str | None = None) -> Result:
     return found
 
 
+def cost() -> dict[str, float]:
+    """Measure processor time and memory of 1,002 x 1,002 cells under two passes."""
+    from resource import RUSAGE_SELF, getrusage
+
+    from sarheight.illumination import simulate
+
+    truth = true_dem(PLACES["leh"])
+    tiled = np.pad(truth.values, [(0, 702), (0, 702)], mode="symmetric")
+    crs = truth.rio.crs
+    steps = 30.0 * np.arange(tiled.shape[0])
+    dem = truth.isel(y=0, x=0, drop=True).expand_dims(
+        y=float(truth.y[0]) - steps, x=float(truth.x[0]) + steps
+    )
+    dem = dem.copy(data=tiled).transpose("y", "x").rio.write_crs(crs)
+    coarse = COARSER.degrade(dem, 0)
+    scenes = []
+    for ascending in (True, False):
+        grid, orbit = pass_over(dem, INCIDENCE, ascending=ascending)
+        scenes.append(simulate(dem, grid, orbit, looks=4.0, seed=1))
+    refine(scenes, coarse[:24, :24], coregister="none")  # compiles
+    before, began = getrusage(RUSAGE_SELF).ru_maxrss, time.process_time()
+    wall = time.monotonic()
+    refine(scenes, coarse, coregister="none")
+    cells = dem.size / 1e6
+    return {
+        "terrain.refine_core_seconds_1000": (time.process_time() - began) / cells,
+        "terrain.refine_wall_seconds_1000": (time.monotonic() - wall) / cells,
+        # Kilobytes; the images and the DEM are in memory before, and count as the caller's.
+        "terrain.refine_bytes_per_cell": 1024.0
+        * (getrusage(RUSAGE_SELF).ru_maxrss - before)
+        / dem.size,
+    }
+
+
 def _cut(found: Result, row: str, what: str) -> float:
     """Return by which part a row's error is below that of the best baseline."""
     best = min(found[each][what] for each in ("bilinear", "cubic", "back_projection"))
@@ -204,6 +239,8 @@ def figures_of(results: dict[tuple[str, str], Result]) -> dict[str, float]:
             if case in found:
                 harm = found[case]["rmse"] / found[case]["best_baseline"] - 1.0
                 figures[f"terrain.harm.{case}.{place}"] = harm
+                for what in ("rmse", "best_baseline"):
+                    figures[f"terrain.{place}.{case}.{what}"] = found[case][what]
                 coverage.setdefault(case, []).append(found[case]["coverage_80"])
     for name, values in cuts.items():
         figures[f"terrain.median.{name}"] = median(values)
@@ -257,8 +294,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=Path("build/refinement"),
         help="what is there is not done again",
     )
+    parser.add_argument("--cost", action="store_true", help="measure time and memory only")
     parser.add_argument("--save", action="store_true", help="put the figures on record")
     chosen = parser.parse_args(arguments)
+    if chosen.cost:
+        spent = cost()
+        Console().print(spent)
+        if chosen.save:
+            record(spent, "python -m benchmarks.refinement --cost --save")
+        return
     if chosen.places in ("scored", "development"):
         names = [each.name for each in places_of(chosen.places)]
     else:

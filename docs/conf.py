@@ -31,7 +31,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "sphinx-mathjax-offline",
 ]
-exclude_patterns = ["_build", "gallery/**/*.ipynb", "gallery/**/*.py"]
+exclude_patterns = ["_build", "gallery/**.ipynb", "gallery/**.py"]
 templates_path = ["_templates"]
 default_role = "py:obj"
 html_theme = "furo"

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from sarheight.cli._session import Session
     from sarheight.terrain.elevations import KnownElevations
+    from sarheight.terrain.networks import HeightEstimator
 
 
 # ``sarheight predict``: maps by a trained network.
@@ -43,7 +44,7 @@ CITY_OPTIONS = ("footprints", "baseline", "scale", "picture")
 """Options that only networks for building heights have."""
 TERRAIN_OPTIONS = (
     *("dem", "vertical", "units", "nodata", "condition", "posting", "like", "calibration"),
-    *("known", "known_vertical", "known_crs"),
+    *("known", "known_vertical", "known_crs", "dem_error", "coregister"),
 )
 """Options that only networks for terrain heights have."""
 
@@ -70,8 +71,9 @@ class PredictSettings(DemSettings):
         Annotation of the image (XML of a GRD or SLC, plain or .xz). Not needed for an image
         written by `simulate`, which holds its own sampling and orbit.
     posting : float, optional
-        Posting of the heights, in the UTM zone of the elevation model. Default: the grid of the
-        elevation model.
+        Posting of the heights, in the UTM zone of the elevation model, within the range for which
+        the network was trained. Default: the cells of the elevation model, divided so that they
+        are in that range.
     calibration : {"beta0", "sigma0", "gamma0"}, optional
         Normalisation of the image, unless the file states it.
     known : pathlib.Path, optional
@@ -82,6 +84,11 @@ class PredictSettings(DemSettings):
     known_crs : str, optional
         Reference system of their positions, such as `EPSG:32632`, for a table with columns x and y;
         not needed for longitude and latitude.
+    dem_error : float, optional
+        RMS error of the elevation model in metres, 4 by default; known elevations improve it.
+    coregister : {"correct", "none"}, optional
+        Whether the image is moved by its shift against its simulation (`correct`, the default), or
+        its timing is trusted (`none`).
     footprints : pathlib.Path, optional
         Only for building heights: a vector file with outlines, whose heights are written beside the
         map as a GeoPackage.
@@ -110,6 +117,8 @@ class PredictSettings(DemSettings):
         str | float | None, option(ELEVATIONS, metavar="DATUM", parser=vertical_reference)
     ] = None
     known_crs: Annotated[str | None, option(ELEVATIONS, metavar="CRS")] = None
+    dem_error: Annotated[float | None, option(DEM, metavar="METRES")] = None
+    coregister: Annotated[Literal["correct", "none"] | None, option(RADAR)] = None
     footprints: Annotated[Path | None, option(CITY, dir_okay=False, metavar="FILE")] = None
     baseline: Annotated[str | None, option(CITY, metavar="NUMBER")] = None
     scale: Annotated[Literal["power", "amplitude", "decibel"] | None, option(CITY)] = None
@@ -144,9 +153,9 @@ class PredictSettings(DemSettings):
 def predict(settings: PredictSettings, result: FileOutput, running: RunningSettings) -> None:
     r"""Map terrain heights, building heights or Local Climate Zones, as the network decides.
 
-    Terrain: heights, their standard deviation if the network estimates it, and the cells that the
-    image covers. City: heights of buildings and the built fraction. Local Climate Zones: the most
-    likely zone, with its colours, and the probability of each.
+    Terrain: heights and their standard deviation, the baseline without an image, and where the
+    network does not apply. City: heights of buildings and the built fraction. Local Climate Zones:
+    the most likely zone, with its colours, and the probability of each.
 
     ```
     sarheight predict image.nc --dem glo30.tif --vertical EGM2008 --known known.csv \
@@ -290,32 +299,86 @@ def _map_heights(
     """Estimate terrain heights."""
     from sarheight.output import write
     from sarheight.terrain.networks import HeightEstimator
-    from sarheight.terrain.predict import predict_heights
 
     image = settings.image("images")
     estimator = HeightEstimator.from_pretrained(model)
     known = _read_elevations(settings)
-    current.stage("reconstruct")
-    scene = _terrain_scene(settings, image, current)
-    if known is None:
-        current.warn(
-            "without known elevations the heights are only as good as the coarse elevation model, "
-            "or the mean height of the training area; pass --known"
-        )
-    current.stage("estimate")
-    heights = predict_heights(
-        estimator,
-        scene,
-        known,
-        device=settings.device,
-        report=lambda fraction: current.advance("estimate", 0.5 + 0.25 * fraction),
-    )
+    if settings.dem:
+        heights = _heights_of_image(settings, image, estimator, known, current)
+    elif image.suffix.lower() == ".zarr":
+        heights = _heights_of_scene(settings, image, estimator, known, current)
+    else:
+        msg = f"'{image}' is in radar geometry, so an elevation model is needed"
+        raise typer.BadParameter(msg, param_hint="--dem")
     current.stage("write")
     heights.attrs["provenance"] = settings.provenance(model)
     write(heights, output, overwrite=overwrite)
     rows, columns = heights["height"].shape
     count = heights.attrs["known_elevations"]
     current.say(f"{output}: {rows} x {columns} cells, {count} known elevations")
+
+
+def _heights_of_scene(
+    settings: PredictSettings,
+    image: Path,
+    estimator: HeightEstimator,
+    known: KnownElevations | None,
+    current: Session,
+) -> xr.Dataset:
+    """Apply the network to a scene of `sarheight scenes`."""
+    from sarheight.terrain.predict import predict_heights
+    from sarheight.terrain.scenes import open_scene
+
+    if known is None:
+        current.warn(
+            "without known elevations the heights are only as good as the coarse elevation model, "
+            "or the mean height of the training area; pass --known"
+        )
+    scene = open_scene(image, chunks={})
+    current.stage("estimate")
+    return predict_heights(
+        estimator, scene, known, coarse_error=settings.dem_error, device=settings.device
+    )
+
+
+def _heights_of_image(
+    settings: PredictSettings,
+    image: Path,
+    estimator: HeightEstimator,
+    known: KnownElevations | None,
+    current: Session,
+) -> xr.Dataset:
+    """Estimate the heights of an image and an elevation model."""
+    import json
+
+    from sarheight.output.radar_images import read_grid_and_orbit, read_scene
+    from sarheight.terrain.heights import estimate_heights
+
+    current.announce_compilation()
+    coarse = read_dem(settings)
+    radar = read_scene(
+        image,
+        geometry=None if settings.like is None else read_grid_and_orbit(settings.like),
+        calibration=settings.calibration,
+    )
+    current.stage("estimate")
+    heights = estimate_heights(
+        radar,
+        coarse,
+        known,
+        estimator=estimator,
+        posting=settings.posting,
+        dem_error=settings.dem_error,
+        coregister=settings.coregister != "none",
+        device=settings.device,
+        report=lambda fraction: current.advance("estimate", 0.5 + 0.25 * fraction),
+    )
+    for note in heights.attrs["notes"]:
+        current.warn(note)
+    # Files hold text and numbers.
+    for name in ("alignment", "shift", "kriging", "notes", "coarse_error_interval"):
+        heights.attrs[name] = json.dumps(heights.attrs[name])
+    return heights
 
 
 def _read_elevations(settings: PredictSettings) -> KnownElevations | None:
@@ -334,31 +397,6 @@ def _read_elevations(settings: PredictSettings) -> KnownElevations | None:
         )
     except (KnownElevationsError, VerticalDatumError, GeoidGridMissingError) as error:
         raise type(error)(option_advice(error, "known-")) from error
-
-
-def _terrain_scene(settings: PredictSettings, image: Path, current: Session) -> xr.Dataset:
-    """Open a scene, or make one of an image and an elevation model."""
-    from sarheight.dem import reproject
-    from sarheight.geometry.placement import crop_scene_to_dem
-    from sarheight.output.radar_images import read_grid_and_orbit, read_scene
-    from sarheight.terrain.scenes import open_scene, prepare_scene
-
-    if not settings.dem:
-        if image.suffix.lower() == ".zarr":
-            return open_scene(image, chunks={})
-        msg = f"'{image}' is in radar geometry, so an elevation model is needed"
-        raise typer.BadParameter(msg, param_hint="--dem")
-    current.announce_compilation()
-    heights = grid = read_dem(settings)
-    radar = read_scene(
-        image,
-        geometry=None if settings.like is None else read_grid_and_orbit(settings.like),
-        calibration=settings.calibration,
-    )
-    if settings.posting is not None:
-        utm = heights.rio.estimate_utm_crs().to_wkt()
-        grid = reproject(heights, utm, settings.posting)
-    return prepare_scene(crop_scene_to_dem(radar, heights), heights, grid)
 
 
 # ``sarheight stack``: images of cities from catalogues, for training.

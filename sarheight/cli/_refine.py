@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from sarheight.cli._session import Session
     from sarheight.scene import Scene
-    from sarheight.terrain.refinement import RefinementSettings
+    from sarheight.terrain.posterior import RefinementSettings
 
 MARGIN = 64
 """Pixels around the part that the elevation model covers, read for a possible shift."""
@@ -75,7 +75,7 @@ class RefineSettings(DemSettings):
         Seed of the draws that give the standard deviation.
     """
 
-    images: Annotated[tuple[str, ...], LOCATION, argument("IMAGE…")]
+    images: Annotated[tuple[str, ...], LOCATION, argument("IMAGE")]
     like: Annotated[str | None, LOCATION, option(RADAR, metavar="FILE")] = None
     calibration: Annotated[Calibration | None, option(RADAR)] = None
     polarisation: Annotated[str | None, option(RADAR, metavar="NAME")] = None
@@ -110,7 +110,7 @@ def refine(settings: RefineSettings, result: FileOutput, running: RunningSetting
     with session("refine", running, steps=3) as current:
         current.stage("read")
         from sarheight.output import provenance, write
-        from sarheight.terrain.refinement import RefinementSettings
+        from sarheight.terrain.posterior import RefinementSettings
         from sarheight.terrain.refinement import refine as refine_heights
 
         chosen = _method(settings, RefinementSettings)

@@ -3,8 +3,6 @@ from .baselines import (
     apply_alignment,
     back_project,
     estimate_alignment,
-    krige_residuals,
-    require_inside,
 )
 from .elevations import (
     KnownElevations,
@@ -12,10 +10,12 @@ from .elevations import (
     draw_known_elevations,
     read_known_elevations,
 )
+from .heights import estimate_heights, height_interval
 from .networks import ASKUNet, HeightEstimate, HeightEstimator
 from .patches import TerrainPatches
+from .posterior import RefinementSettings
 from .predict import predict_heights
-from .refinement import RefinementSettings, refine
+from .refinement import refine
 from .scenes import (
     SceneConfiguration,
     SceneSettings,
@@ -28,7 +28,9 @@ from .surfaces import (
     INTERPOLATION_METHODS,
     distance_to_known,
     interpolate_elevations,
+    krige_residuals,
     rasterise_elevations,
+    require_inside,
 )
 from .training import TerrainSettings, train_terrain
 
@@ -50,6 +52,8 @@ __all__ = [
     "draw_altimeter_tracks",
     "draw_known_elevations",
     "estimate_alignment",
+    "estimate_heights",
+    "height_interval",
     "interpolate_elevations",
     "krige_residuals",
     "open_scene",

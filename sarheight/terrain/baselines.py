@@ -1,4 +1,4 @@
-"""Heights without an image: back-projection, alignment to known elevations, kriged residuals."""
+"""Heights without an image: back-projection of a coarse DEM, its alignment to known elevations."""
 
 from __future__ import annotations
 
@@ -10,19 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates, spline_filter, zoom
-from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 from scipy.special import logsumexp
 
-from sarheight._runtime import library
 from sarheight.dem import fill_voids, local_posting, reproject
 from sarheight.dem.layout import build_dem, cell_steps, check_layout, with_history
-from sarheight.errors import DemError, KnownElevationsError
-from sarheight.terrain.surfaces import CellLocator, rasterise_elevations
+from sarheight.errors import DemError
+from sarheight.terrain.surfaces import CellLocator, require_inside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     import xarray as xr
 
     from sarheight.terrain.elevations import KnownElevations
@@ -160,7 +156,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 """Parameters that are estimated together or not at all."""
 PARAMETERS = tuple(chain.from_iterable(GROUPS.values()))
-PRIOR_PROBABILITY = {"offset": 0.5, "tilt": 0.1, "shift": 0.3}
+PRIOR_PROBABILITY = {"offset": 0.1, "tilt": 0.05, "shift": 0.3}
 """How often a DEM is displaced in such a way, before any point is seen."""
 PRIOR_STD = {"offset": 30.0, "tilt_east": 5.0, "tilt_north": 5.0, "east": 0.5, "north": 0.5}
 """Standard deviations of the displacements: metres, metres at the edge, coarse cells."""
@@ -168,8 +164,9 @@ NOISE = np.geomspace(0.3, 60.0, 28)
 NOISE_MEDIAN, NOISE_SPREAD = 4.0, 1.0
 """Standard deviations of the other errors that are tried, in metres; median of their log-normal
 prior, and its standard deviation."""
-HUBER = 1.345
-"""Residuals beyond this many standard deviations lose weight: 95 % efficient for normal errors."""
+HUBER = 5.0
+"""Residuals beyond this many standard deviations lose weight. Relief within cells has long tails:
+what lies nearer counts in full, or noise would be underestimated and chance taken for shifts."""
 ROUNDS = 6
 CORRELATED = 2.0
 """Coarse cells within which points count as one: errors of DEMs are correlated there."""
@@ -372,51 +369,6 @@ def apply_alignment(dem: xr.DataArray, alignment: Alignment) -> xr.DataArray:
     return with_history(moved, f"apply_alignment: {alignment}")
 
 
-def require_inside(known: KnownElevations, like: xr.DataArray) -> int:
-    """Raise if all known elevations lie outside a raster; return the number of those inside.
-
-    Parameters
-    ----------
-    known : KnownElevations
-        Known elevations; may be empty.
-    like : xarray.DataArray
-        A variable on the raster, dims (y, x).
-
-    Raises
-    ------
-    KnownElevationsError
-        If there are points and none lies inside. The message says how far away they are, and
-        whether they would lie inside with latitude and longitude exchanged.
-    """
-    if not len(known):
-        return 0
-    locator = CellLocator.of(like)
-    row, column, inside = locator.locate(known)
-    if inside.any():
-        return int(inside.sum())
-    if known.crs.is_geographic:
-        exchanged = known.exchanged()
-        if exchanged is not None and locator.locate(exchanged)[2].any():
-            msg = (
-                f"found all {len(known)} known elevations outside the scene, and "
-                f"{int(locator.locate(exchanged)[2].sum())} inside with latitude and longitude "
-                "exchanged: x is longitude, y is latitude"
-            )
-            raise KnownElevationsError(msg)
-    rows, columns = locator.shape
-    outside = np.stack(
-        [np.clip(row, 0, rows - 1) - row, np.clip(column, 0, columns - 1) - column], axis=-1
-    )
-    distance = np.hypot(*(outside * np.array(locator.posting)).T)
-    finite = distance[np.isfinite(distance)]
-    nearest = f", the nearest {finite.min() / 1e3:.3g} km away" if finite.size else ""
-    msg = (
-        f"found all {len(known)} known elevations outside the scene{nearest}; expected some "
-        "inside: check their reference system, or leave them out"
-    )
-    raise KnownElevationsError(msg)
-
-
 @dataclass(frozen=True, eq=False)
 class _Spline:
     """A DEM as a cubic spline, in rows and columns of its cells."""
@@ -484,8 +436,9 @@ def _huber_weights(columns: dict[str, Floats], difference: Floats, weight: Float
     robust = np.ones(difference.size)
     matrix = np.stack(list(columns.values()), axis=1)
     few = weight.sum() < 2 * len(columns)
-    for _ in range(10):
-        if few:
+    for step in range(10):
+        # The first weights are those of the median: a fit would follow the outliers.
+        if few or step == 0:
             residual = difference - np.median(difference)
         else:
             root = np.sqrt(weight * robust)
@@ -493,10 +446,10 @@ def _huber_weights(columns: dict[str, Floats], difference: Floats, weight: Float
             residual = difference - matrix @ solution
         # 1.4826 times the median absolute deviation is the standard deviation of normal errors.
         spread = max(1.4826 * float(np.median(np.abs(residual))), 0.1)
-        robust = np.minimum(1.0, HUBER * spread / np.maximum(np.abs(residual), 1e-9))
+        robust = np.minimum(1.0, HUBER * spread / np.maximum(np.abs(residual), 1e-9)) ** 2
         if few:
             # A shift makes large differences on few steep points, which are no outliers.
-            return np.minimum(1.0, 3.0 * robust)
+            return np.minimum(1.0, 4.0 * robust)
     return np.asarray(robust)
 
 
@@ -551,188 +504,3 @@ def _fit(
         {name: float(value) for name, value in zip(names, np.sqrt(variance), strict=True)},
         float(np.exp(share @ np.log(NOISE))),
     )
-
-
-# Kriging of residuals.
-
-SHARE_SPREAD, LENGTH_SPREAD = 1.0, 0.5
-"""Standard deviations of the logarithms of variances and of the length in their priors."""
-DEFAULT_SIGMA = 5.0
-DEFAULT_LENGTH = 6.0
-"""Metres, and cells of the surface."""
-MOST_FITTED, MOST_NEAR = 800, 200
-"""Points that the covariance is estimated from, and points that a block of cells is kriged from."""
-REACH = 4.0
-"""Correlation lengths beyond which a point has no weight: the correlation is 0.8 % there."""
-BLOCK = 64
-
-
-def krige_residuals(
-    surface: xr.DataArray,
-    known: KnownElevations,
-    *,
-    sigma: xr.DataArray | float | None = None,
-    length: float | None = None,
-) -> xr.Dataset:
-    r"""Correct a surface by the kriged differences to known elevations.
-
-    The error of the surface at :math:`x` is :math:`\sigma(x) z(x)`, where :math:`z` has zero mean
-    and the covariance :math:`a^2 \rho(d / L) + \tau^2 \delta(d)`, :math:`\rho` that of Matern
-    with :math:`\nu = 3/2`. Sill :math:`a^2`, nugget :math:`\tau^2` and length :math:`L` are
-    estimated from the differences by maximum a posteriori. Simple kriging: far from the points the
-    surface stays as it is, and its standard deviation is :math:`\sigma \sqrt{a^2 + \tau^2}`,
-    which the differences have calibrated.
-
-    Parameters
-    ----------
-    surface : xarray.DataArray
-        Heights above the ellipsoid, dims (y, x), without offset or tilt (`estimate_alignment`).
-    known : KnownElevations
-        Known elevations with their own standard deviations, which may be large; may be empty.
-    sigma : xarray.DataArray or float, optional
-        Standard deviation of the surface's errors as far as it is known without points, in metres;
-        5 by default.
-    length : float, optional
-        Median of the correlation length's prior in metres; six cells by default. Errors of a
-        coarse DEM are correlated over two to three of its cells.
-
-    Returns
-    -------
-    xarray.Dataset
-        Dims (y, x): ``height`` in metres; ``height_sigma``, the standard deviation of its error.
-        Attributes: ``sill``, ``nugget`` (relative to the variance without points), ``length`` in
-        metres, ``points``.
-
-    Raises
-    ------
-    KnownElevationsError
-        If there are points and none lies on the surface.
-    ValueError
-        If `sigma` or `length` is not positive.
-    MissingLibraryError
-        If scikit-learn is not installed.
-
-    References
-    ----------
-    Cressie, N. (1993). Statistics for Spatial Data. Wiley, chapter 3. Rasmussen, C. E., Williams,
-    C. K. I. (2006). Gaussian Processes for Machine Learning. MIT Press, chapters 2 and 5.
-    """
-    locator = CellLocator.of(surface)
-    first_length = DEFAULT_LENGTH * max(locator.posting) if length is None else float(length)
-    spread = np.broadcast_to(
-        np.asarray(DEFAULT_SIGMA if sigma is None else sigma, dtype=np.float64), surface.shape
-    )
-    if not first_length > 0.0 or not np.nanmin(spread) > 0.0:
-        msg = f"found sigma from {np.nanmin(spread):g} and length={first_length:g}, expected metres"
-        raise ValueError(msg + " above 0")
-    require_inside(known, surface)
-    raster = rasterise_elevations(known, surface)
-    at = raster["known"].values & np.isfinite(surface.values) & np.isfinite(spread)
-    row, column = np.nonzero(at)
-    unit = spread[at]
-    residual = (raster["height"].values[at] - surface.values[at]) / unit
-    own = (raster["sigma"].values[at] / unit) ** 2
-    positions = locator.metres(row.astype(np.float64), column.astype(np.float64))
-    process = _Residuals.fit(positions, residual, own, first_length)
-    change, deviation = process.over(locator)
-    result = surface.astype(np.float32).to_dataset(name="height")
-    result["height"] = surface.copy(data=(surface.values + spread * change).astype(np.float32))
-    result["height_sigma"] = locator.variable(
-        (spread * deviation).astype(np.float32),
-        long_name="standard deviation of the height",
-        units="m",
-    )
-    result.attrs = {
-        "sill": process.sill,
-        "nugget": process.nugget,
-        "length": process.length,
-        "points": int(row.size),
-    }
-    return result
-
-
-@dataclass(frozen=True, eq=False)
-class _Residuals:
-    """A stationary random field of residuals, and where it is known."""
-
-    positions: Floats  # (n, 2): metres
-    values: Floats  # (n,)
-    own: Floats  # (n,): variances of the points' own errors
-    sill: float
-    nugget: float
-    length: float  # metres
-
-    @classmethod
-    def fit(cls, positions: Floats, values: Floats, own: Floats, length: float) -> _Residuals:
-        """Estimate the covariance by maximum a posteriori."""
-        # Sill and nugget share the variance of 1 that the surface's sigma states.
-        centre = np.log([0.5, length, 0.5])
-        spread = np.array([SHARE_SPREAD, LENGTH_SPREAD, SHARE_SPREAD])
-        theta = centre
-        if values.size:
-            chosen = np.random.default_rng(0).permutation(values.size)[:MOST_FITTED]
-
-            def penalised(
-                likelihood: Callable[[Floats], tuple[float, Floats]], _start: Floats, bounds: Floats
-            ) -> tuple[Floats, float]:
-                def objective(theta: Floats) -> tuple[float, Floats]:
-                    value, gradient = likelihood(theta)
-                    away = (theta - centre) / spread
-                    return value + 0.5 * float(away @ away), gradient + away / spread
-
-                found = minimize(
-                    objective, centre, jac=True, method="L-BFGS-B", bounds=[*map(tuple, bounds)]
-                )
-                return np.asarray(found.x), float(found.fun)
-
-            model = _process(centre, own[chosen], optimizer=penalised)
-            model.fit(positions[chosen], values[chosen])
-            theta = model.kernel_.theta
-        sill, reach, nugget = np.exp(theta)
-        return cls(positions, values, own, float(sill), float(nugget), float(reach))
-
-    def over(self, locator: CellLocator) -> tuple[Floats, Floats]:
-        """Krige the cells of a raster, block by block: mean and standard deviation."""
-        rows, columns = locator.shape
-        mean = np.zeros(locator.shape)
-        deviation = np.full(locator.shape, math.sqrt(self.sill + self.nugget))
-        if not self.values.size:
-            return mean, deviation
-        tree = cKDTree(self.positions)
-        theta = np.log([self.sill, self.length, self.nugget])
-        for block in _blocks(rows, columns):
-            row, column = (axis.ravel().astype(np.float64) for axis in np.mgrid[block])
-            cells = locator.metres(row, column)
-            centre, extent = cells.mean(axis=0), np.ptp(cells, axis=0)
-            radius = REACH * self.length + 0.5 * float(np.hypot(*extent))
-            distance, near = tree.query(centre, k=min(MOST_NEAR, self.values.size))
-            near = np.atleast_1d(near)[np.atleast_1d(distance) <= radius]
-            if not near.size:
-                continue
-            model = _process(theta, self.own[near], optimizer=None)
-            model.fit(self.positions[near], self.values[near])
-            found, spread = model.predict(cells, return_std=True)
-            mean[block] = found.reshape(mean[block].shape)
-            deviation[block] = spread.reshape(mean[block].shape)
-        return mean, deviation
-
-
-def _process(theta: Floats, own: Floats, optimizer: Any) -> Any:  # noqa: ANN401  # of scikit-learn
-    """Make a Gaussian process with the covariance of residuals; `theta` holds its logarithms."""
-    gaussian = library("sklearn.gaussian_process", extra="learn")
-    kernels = gaussian.kernels
-    sill, length, nugget = np.exp(theta)
-    # The priors keep the parameters in place; scikit-learn wants bounds, and warns at them.
-    wide = 1e-12, 1e12
-    kernel = kernels.ConstantKernel(sill, wide) * kernels.Matern(length, wide, nu=1.5)
-    kernel += kernels.WhiteKernel(nugget, wide)
-    return gaussian.GaussianProcessRegressor(kernel, alpha=own + 1e-6, optimizer=optimizer)
-
-
-def _blocks(rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
-    for row in range(0, rows, BLOCK):
-        for column in range(0, columns, BLOCK):
-            yield (
-                slice(row, min(row + BLOCK, rows)),
-                slice(column, min(column + BLOCK, columns)),
-            )

@@ -230,8 +230,8 @@ def read_known_elevations(
     FileNotFoundError
         If there is no such file.
     KnownElevationsError
-        If a column is missing or holds no numbers, or the reference system of the positions is
-        not stated.
+        If a column is missing or holds no numbers, a standard deviation in a column is not above
+        0, or the reference system of the positions is not stated.
     VerticalDatumError
         If the vertical reference is not stated, or stated in two ways.
     MissingLibraryError
@@ -257,6 +257,14 @@ def read_known_elevations(
     else:
         column = _column_name(table, sigma, SIGMA_NAMES, "standard deviations", path)
         spread = _numbers(table, column, path)
+        unknown = np.isfinite(spread) & (spread <= 0.0)
+        if unknown.any():
+            msg = (
+                f"found {unknown.sum()} of {spread.size} standard deviations of 0 or less in the "
+                f"column {column!r} of '{path}', expected metres above 0: leave those rows out, or "
+                "pass one sigma for all"
+            )
+            raise KnownElevationsError(msg)
     valid = np.isfinite(np.stack([*position, heights])).all(axis=0)
     if not valid.any():
         msg = f"found no row with a position and a height in '{path}', expected one at least"

@@ -173,6 +173,11 @@ class HeightEstimator(Pretrained):
     scale_factor : float
         Factor of the scale of errors: networks underestimate their errors in places without
         training, where this factor is measured.
+    training_range : mapping, optional
+        Smallest and largest value of what the network was trained with: ``posting`` in metres,
+        ``cells`` (of the grid in a cell of the coarse DEM, along an axis), ``coarse_error`` (RMS
+        error of the coarse DEM in metres), ``incidence`` (on the ellipsoid, in degrees). Outside
+        of it the network is not used.
 
     Raises
     ------
@@ -197,6 +202,7 @@ class HeightEstimator(Pretrained):
         height_spread: float = 0.0,
         distance_scale: float = 100.0,
         scale_factor: float = 1.0,
+        training_range: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         super().__init__()
         for name, found, expected in (
@@ -220,6 +226,7 @@ class HeightEstimator(Pretrained):
             )
             raise ValueError(msg)
         self.channels = tuple(channels)
+        self.training_range = _checked_range(training_range or {})
         self.reference = reference
         self.surfaces = tuple(name for name in SURFACES if name in {*surfaces, reference})
         self.uncertainty = uncertainty
@@ -251,6 +258,7 @@ class HeightEstimator(Pretrained):
             "height_spread": self.height_spread,
             "distance_scale": self.distance_scale,
             "scale_factor": self.scale_factor,
+            "training_range": self.training_range,
         }
 
     @classmethod
@@ -335,6 +343,23 @@ class HeightEstimator(Pretrained):
                 mean = sample[name].nanmean(dim=(1, 2, 3), keepdim=True)
                 base = torch.where(torch.isfinite(base), base, mean)
         return base
+
+
+RANGES = ("posting", "cells", "coarse_error", "incidence")
+"""Quantities of which a network may state the range of its training."""
+
+
+def _checked_range(stated: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    """Check the range of a training: known names, two ascending numbers each."""
+    found = {name: [float(value) for value in limits] for name, limits in stated.items()}
+    for name, limits in found.items():
+        if name not in RANGES or len(limits) != 2 or not 0.0 <= limits[0] <= limits[1]:
+            msg = (
+                f"found the range {name}={limits}, expected one of {', '.join(RANGES)} with two "
+                "ascending numbers"
+            )
+            raise ValueError(msg)
+    return found
 
 
 def _detail(surface: Tensor, base: Tensor) -> Tensor:

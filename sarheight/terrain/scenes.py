@@ -255,6 +255,7 @@ def prepare_scene(
     scene.attrs = {
         name: last.attrs[name] for name in ("look_azimuth", "look_side") if name in last.attrs
     }
+    scene.attrs["coarse_posting_m"] = list(local_posting(dem))
     return scene
 
 

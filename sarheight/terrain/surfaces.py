@@ -1,7 +1,8 @@
-"""Known elevations on rasters: their cells, distances to them, surfaces through them."""
+"""Known elevations on rasters: cells, distances, surfaces through them, kriged residuals."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -10,13 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import LinearNDInterpolator, RBFInterpolator
 from scipy.ndimage import distance_transform_edt
+from scipy.optimize import minimize
 from scipy.spatial import QhullError, cKDTree
 
+from sarheight._runtime import library
 from sarheight.dem import local_posting
 from sarheight.dem.layout import cell_steps, check_layout
 from sarheight.errors import KnownElevationsError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import xarray as xr
 
     from sarheight.terrain.elevations import KnownElevations
@@ -144,6 +149,51 @@ def rasterise_elevations(known: KnownElevations, like: xr.DataArray) -> xr.Datas
         },
         attrs={"elevations_outside": int(np.size(inside) - inside.sum())},
     )
+
+
+def require_inside(known: KnownElevations, like: xr.DataArray) -> int:
+    """Raise if all known elevations lie outside a raster; return the number of those inside.
+
+    Parameters
+    ----------
+    known : KnownElevations
+        Known elevations; may be empty.
+    like : xarray.DataArray
+        A variable on the raster, dims (y, x).
+
+    Raises
+    ------
+    KnownElevationsError
+        If there are points and none lies inside. The message says how far away they are, and
+        whether they would lie inside with latitude and longitude exchanged.
+    """
+    if not len(known):
+        return 0
+    locator = CellLocator.of(like)
+    row, column, inside = locator.locate(known)
+    if inside.any():
+        return int(inside.sum())
+    if known.crs.is_geographic:
+        exchanged = known.exchanged()
+        if exchanged is not None and locator.locate(exchanged)[2].any():
+            msg = (
+                f"found all {len(known)} known elevations outside the scene, and "
+                f"{int(locator.locate(exchanged)[2].sum())} inside with latitude and longitude "
+                "exchanged: x is longitude, y is latitude"
+            )
+            raise KnownElevationsError(msg)
+    rows, columns = locator.shape
+    outside = np.stack(
+        [np.clip(row, 0, rows - 1) - row, np.clip(column, 0, columns - 1) - column], axis=-1
+    )
+    distance = np.hypot(*(outside * np.array(locator.posting)).T)
+    finite = distance[np.isfinite(distance)]
+    nearest = f", the nearest {finite.min() / 1e3:.3g} km away" if finite.size else ""
+    msg = (
+        f"found all {len(known)} known elevations outside the scene{nearest}; expected some "
+        "inside: check their reference system, or leave them out"
+    )
+    raise KnownElevationsError(msg)
 
 
 def distance_to_known(known: xr.DataArray) -> xr.DataArray:
@@ -362,6 +412,191 @@ def _inverse_distance(positions: Floats, height: Floats, _sigma: Floats) -> Surf
         return mean
 
     return surface
+
+
+# Kriging of residuals.
+
+SHARE_SPREAD, LENGTH_SPREAD = 1.0, 0.5
+"""Standard deviations of the logarithms of variances and of the length in their priors."""
+DEFAULT_SIGMA = 5.0
+DEFAULT_LENGTH = 6.0
+"""Metres, and cells of the surface."""
+MOST_FITTED, MOST_NEAR = 800, 200
+"""Points that the covariance is estimated from, and points that a block of cells is kriged from."""
+REACH = 4.0
+"""Correlation lengths beyond which a point has no weight: the correlation is 0.8 % there."""
+BLOCK = 64
+
+
+def krige_residuals(
+    surface: xr.DataArray,
+    known: KnownElevations,
+    *,
+    sigma: xr.DataArray | float | None = None,
+    length: float | None = None,
+) -> xr.Dataset:
+    r"""Correct a surface by the kriged differences to known elevations.
+
+    The error of the surface at :math:`x` is :math:`\sigma(x) z(x)`, where :math:`z` has zero mean
+    and the covariance :math:`a^2 \rho(d / L) + \tau^2 \delta(d)`, :math:`\rho` that of Matern
+    with :math:`\nu = 3/2`. Sill :math:`a^2`, nugget :math:`\tau^2` and length :math:`L` are
+    estimated from the differences by maximum a posteriori. Simple kriging: far from the points the
+    surface stays as it is, and its standard deviation is :math:`\sigma \sqrt{a^2 + \tau^2}`,
+    which the differences have calibrated.
+
+    Parameters
+    ----------
+    surface : xarray.DataArray
+        Heights above the ellipsoid, dims (y, x), without offset or tilt (`estimate_alignment`).
+    known : KnownElevations
+        Known elevations with their own standard deviations, which may be large; may be empty.
+    sigma : xarray.DataArray or float, optional
+        Standard deviation of the surface's errors as far as it is known without points, in metres;
+        5 by default.
+    length : float, optional
+        Median of the correlation length's prior in metres; six cells by default. Errors of a
+        coarse DEM are correlated over two to three of its cells.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims (y, x): ``height`` in metres; ``height_sigma``, the standard deviation of its error.
+        Attributes: ``sill``, ``nugget`` (relative to the variance without points), ``length`` in
+        metres, ``points``.
+
+    Raises
+    ------
+    KnownElevationsError
+        If there are points and none lies on the surface.
+    ValueError
+        If `sigma` or `length` is not positive.
+    MissingLibraryError
+        If scikit-learn is not installed.
+
+    References
+    ----------
+    Cressie, N. (1993). Statistics for Spatial Data. Wiley, chapter 3. Rasmussen, C. E., Williams,
+    C. K. I. (2006). Gaussian Processes for Machine Learning. MIT Press, chapters 2 and 5.
+    """
+    locator = CellLocator.of(surface)
+    first_length = DEFAULT_LENGTH * max(locator.posting) if length is None else float(length)
+    spread = np.broadcast_to(
+        np.asarray(DEFAULT_SIGMA if sigma is None else sigma, dtype=np.float64), surface.shape
+    )
+    if not first_length > 0.0 or not np.nanmin(spread) > 0.0:
+        msg = f"found sigma from {np.nanmin(spread):g} and length={first_length:g}, expected metres"
+        raise ValueError(msg + " above 0")
+    require_inside(known, surface)
+    raster = rasterise_elevations(known, surface)
+    at = raster["known"].values & np.isfinite(surface.values) & np.isfinite(spread)
+    row, column = np.nonzero(at)
+    unit = spread[at]
+    residual = (raster["height"].values[at] - surface.values[at]) / unit
+    own = (raster["sigma"].values[at] / unit) ** 2
+    positions = locator.metres(row.astype(np.float64), column.astype(np.float64))
+    process = _Residuals.fit(positions, residual, own, first_length)
+    change, deviation = process.over(locator)
+    result = surface.astype(np.float32).to_dataset(name="height")
+    result["height"] = surface.copy(data=(surface.values + spread * change).astype(np.float32))
+    result["height_sigma"] = locator.variable(
+        (spread * deviation).astype(np.float32),
+        long_name="standard deviation of the height",
+        units="m",
+    )
+    result.attrs = {
+        "sill": process.sill,
+        "nugget": process.nugget,
+        "length": process.length,
+        "points": int(row.size),
+    }
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class _Residuals:
+    """A stationary random field of residuals, and where it is known."""
+
+    positions: Floats  # (n, 2): metres
+    values: Floats  # (n,)
+    own: Floats  # (n,): variances of the points' own errors
+    sill: float
+    nugget: float
+    length: float  # metres
+
+    @classmethod
+    def fit(cls, positions: Floats, values: Floats, own: Floats, length: float) -> _Residuals:
+        """Estimate the covariance by maximum a posteriori."""
+        # Sill and nugget share the variance of 1 that the surface's sigma states.
+        centre = np.log([0.5, length, 0.5])
+        spread = np.array([SHARE_SPREAD, LENGTH_SPREAD, SHARE_SPREAD])
+        theta = centre
+        if values.size:
+            chosen = np.random.default_rng(0).permutation(values.size)[:MOST_FITTED]
+
+            def penalised(
+                likelihood: Callable[[Floats], tuple[float, Floats]], _start: Floats, bounds: Floats
+            ) -> tuple[Floats, float]:
+                def objective(theta: Floats) -> tuple[float, Floats]:
+                    value, gradient = likelihood(theta)
+                    away = (theta - centre) / spread
+                    return value + 0.5 * float(away @ away), gradient + away / spread
+
+                found = minimize(
+                    objective, centre, jac=True, method="L-BFGS-B", bounds=[*map(tuple, bounds)]
+                )
+                return np.asarray(found.x), float(found.fun)
+
+            model = _process(centre, own[chosen], optimizer=penalised)
+            model.fit(positions[chosen], values[chosen])
+            theta = model.kernel_.theta
+        sill, reach, nugget = np.exp(theta)
+        return cls(positions, values, own, float(sill), float(nugget), float(reach))
+
+    def over(self, locator: CellLocator) -> tuple[Floats, Floats]:
+        """Krige the cells of a raster, block by block: mean and standard deviation."""
+        rows, columns = locator.shape
+        mean = np.zeros(locator.shape)
+        deviation = np.full(locator.shape, math.sqrt(self.sill + self.nugget))
+        if not self.values.size:
+            return mean, deviation
+        tree = cKDTree(self.positions)
+        theta = np.log([self.sill, self.length, self.nugget])
+        for block in _blocks(rows, columns):
+            row, column = (axis.ravel().astype(np.float64) for axis in np.mgrid[block])
+            cells = locator.metres(row, column)
+            centre, extent = cells.mean(axis=0), np.ptp(cells, axis=0)
+            radius = REACH * self.length + 0.5 * float(np.hypot(*extent))
+            distance, near = tree.query(centre, k=min(MOST_NEAR, self.values.size))
+            near = np.atleast_1d(near)[np.atleast_1d(distance) <= radius]
+            if not near.size:
+                continue
+            model = _process(theta, self.own[near], optimizer=None)
+            model.fit(self.positions[near], self.values[near])
+            found, spread = model.predict(cells, return_std=True)
+            mean[block] = found.reshape(mean[block].shape)
+            deviation[block] = spread.reshape(mean[block].shape)
+        return mean, deviation
+
+
+def _process(theta: Floats, own: Floats, optimizer: Any) -> Any:  # noqa: ANN401  # of scikit-learn
+    """Make a Gaussian process with the covariance of residuals; `theta` holds its logarithms."""
+    gaussian = library("sklearn.gaussian_process", extra="learn")
+    kernels = gaussian.kernels
+    sill, length, nugget = np.exp(theta)
+    # The priors keep the parameters in place; scikit-learn wants bounds, and warns at them.
+    wide = 1e-12, 1e12
+    kernel = kernels.ConstantKernel(sill, wide) * kernels.Matern(length, wide, nu=1.5)
+    kernel += kernels.WhiteKernel(nugget, wide)
+    return gaussian.GaussianProcessRegressor(kernel, alpha=own + 1e-6, optimizer=optimizer)
+
+
+def _blocks(rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
+    for row in range(0, rows, BLOCK):
+        for column in range(0, columns, BLOCK):
+            yield (
+                slice(row, min(row + BLOCK, rows)),
+                slice(column, min(column + BLOCK, columns)),
+            )
 
 
 # Windows of a large raster.

@@ -10,10 +10,12 @@ import lightning
 import numpy as np
 import torch
 from sarheight_kernels.profiles import ACTIVE_LAYOVER, LAYOVER_AND_SHADOW, PASSIVE_LAYOVER
+from scipy.ndimage import uniform_filter
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
+from sarheight.dem import local_posting
 from sarheight.learning.run import (
     EpochLoader,
     RunSettings,
@@ -224,6 +226,36 @@ def normalised_channels(scenes: Sequence[xr.Dataset], names: Sequence[str]) -> l
     return channels
 
 
+def training_range(scenes: Sequence[xr.Dataset]) -> dict[str, list[float]]:
+    """Return the range of posting, coarse cells, errors of the coarse DEM and incidence of scenes.
+
+    The error is that of heights averaged over a coarse cell: detail within cells is no error of
+    theirs. Where scenes do not state the posting of their coarse DEM, cells are left out.
+    """
+    found: dict[str, list[float]] = {"posting": [], "coarse_error": [], "incidence": []}
+    cells = []
+    for scene in scenes:
+        posting = float(np.sqrt(np.prod(local_posting(scene["height"]))))
+        found["posting"].append(posting)
+        ratio = 3.0
+        if "coarse_posting_m" in scene.attrs:
+            ratio = float(np.sqrt(np.prod(scene.attrs["coarse_posting_m"]))) / posting
+            cells.append(round(ratio, 3))
+        error = (scene["coarse_height"] - scene["height"]).values.astype(np.float64)
+        valid = np.isfinite(error)
+        if valid.any():
+            size = max(round(ratio), 1)
+            mean = uniform_filter(np.where(valid, error, 0.0), size)[valid]
+            found["coarse_error"].append(float(np.sqrt(np.mean(mean**2))))
+        if "ellipsoid_incidence" in scene:
+            angles = scene["ellipsoid_incidence"].values
+            found["incidence"] += [float(np.nanmin(angles)), float(np.nanmax(angles))]
+    if len(cells) == len(scenes):
+        found["cells"] = cells
+    limits = {name: [min(values), max(values)] for name, values in found.items() if values}
+    return {name: values for name, values in limits.items() if np.isfinite(values).all()}
+
+
 def train_terrain(
     scenes: Sequence[xr.Dataset],
     training: Sequence[Part],
@@ -285,8 +317,8 @@ def train_terrain(
         return HeightEstimator.from_pretrained(model)
     pairs = list(zip(scenes, validation, strict=True))
     loader = EpochLoader(
-        _patches(scenes, training, settings, for_training=True),
-        _patches(
+        make_patches(scenes, training, settings, for_training=True),
+        make_patches(
             [scene for scene, part in pairs if part is not None],
             [part for _, part in pairs if part is not None],
             settings,
@@ -309,6 +341,7 @@ def train_terrain(
             output_std=settings.output_std,
             height_mean=float(np.nanmean(heights)),
             height_spread=float(np.nanstd(heights)),
+            training_range=training_range(parts),
         )
         best = fit(
             HeightTask(estimator, settings, count_steps(loader.training, settings)),
@@ -327,13 +360,14 @@ def train_terrain(
     return estimator
 
 
-def _patches(
+def make_patches(
     scenes: Sequence[xr.Dataset],
     within: Sequence[Part],
     settings: TerrainSettings,
     *,
     for_training: bool,
 ) -> TerrainPatches:
+    """Make the patches of a training: overlapping and mirrored at random, or side by side."""
     interpolated = "interpolated" in {*settings.surfaces, settings.reference}
     return TerrainPatches(
         scenes,

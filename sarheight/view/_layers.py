@@ -90,8 +90,14 @@ class DatasetReader:
         if step < OVERVIEW:
             return self._averaged(self._cells(name, entry, rows, columns), name, step)
         coarse = self._overview(name, entry)
-        parts = (slice(p.start // OVERVIEW, -(-p.stop // OVERVIEW)) for p in (rows, columns))
-        return self._averaged(coarse[tuple(parts)], name, step // OVERVIEW)
+        ratio = step // OVERVIEW
+        counts = [-(-(part.stop - part.start) // step) for part in (rows, columns)]
+        first = [part.start // OVERVIEW for part in (rows, columns)]
+        window = tuple(slice(f, f + ratio * n) for f, n in zip(first, counts, strict=True))
+        averaged = self._averaged(coarse[window], name, ratio)
+        # A window that does not begin at a square may end beyond the last one.
+        short = [(0, n - size) for n, size in zip(counts, averaged.shape, strict=True)]
+        return np.pad(averaged, short, mode="edge")
 
     def _cells(self, name: str, entry: Entry, rows: slice, columns: slice) -> Floats:
         variable = self.dataset[name]

@@ -124,7 +124,7 @@ def test_heights_of_a_scene(scene: Path, model: Path, tmp_path: Path) -> None:
 
 
 def test_heights_out_of_the_box(scene: Path, tmp_path: Path) -> None:
-    done = run("predict", scene, "-o", tmp_path / "heights.nc")
+    done = run("predict", scene, "--dem-error", 4, "-o", tmp_path / "heights.nc")
     assert done.exit_code == 0, done.output
     truth = open_scene(scene)
     with xr.open_dataset(tmp_path / "heights.nc") as result:
@@ -140,16 +140,23 @@ def test_heights_of_an_image(folder: Path, model: Path, tmp_path: Path) -> None:
         "-o", image,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    done = run(
-        "predict", image, "--dem", folder / "dem.tif", *SEA, "--posting", 45, "--model", model,
+    asked = (
+        "predict", image, "--dem", folder / "dem.tif", *SEA, "--model", model,
         "-o", tmp_path / "heights.nc",
     )  # fmt: skip
+    refused = run(*asked, "--posting", 45)
+    assert refused.exit_code == 1
+    assert "trained at 30 to 30 m" in refused.stderr
+    assert not (tmp_path / "heights.nc").exists()
+    done = run(*asked, "--posting", 30)
     assert done.exit_code == 0, done.output
-    assert "without known elevations" in done.stderr
+    # Neither known elevations nor the error of the elevation model: the baseline stays.
+    assert "the network is not used" in done.stderr
     with xr.open_dataset(tmp_path / "heights.nc") as result:
-        assert abs(float(result["x"][1] - result["x"][0])) == 45.0
-        # A coarser grid reaches beyond the elevation model by part of a cell.
+        assert abs(float(result["x"][1] - result["x"][0])) == 30.0
         assert np.isfinite(result["height"][1:-1, 1:-1]).all()
+        np.testing.assert_allclose(result["height"], result["baseline"])
+        assert (result["out_of_range"] & 16 > 0).all()
 
 
 def test_what_is_missing_is_asked_for(folder: Path, model: Path, tmp_path: Path) -> None:

@@ -292,9 +292,12 @@ def test_an_interrupted_run_resumes(
     with pytest.raises(KeyboardInterrupt):
         series.build_stack(dates[:3], dem, path, coregistration="none")
     assert not path.exists()
-    monkeypatch.setattr(
-        _store.Pending, "__call__", lambda *these: (written.append("again"), write(*these))[1]
-    )
+
+    def count(self: _store.Pending, key: str, tile: Any, values: Any) -> None:  # noqa: ANN401
+        written.append("again")
+        write(self, key, tile, values)
+
+    monkeypatch.setattr(_store.Pending, "__call__", count)
     series.build_stack(dates[:3], dem, path, coregistration="none")
     assert written.count("again") == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["s.zarr"]

@@ -29,7 +29,7 @@ from sarheight.terrain.inversion import (
     patch_spectrum,
     smoothed_noise_spectrum,
 )
-from sarheight.terrain.refinement import unknowns_of
+from sarheight.terrain.posterior import unknowns_of
 from tests.dems import hills
 from tests.mountains import look, raster
 

@@ -148,6 +148,32 @@ def test_coarse_tiles_are_means_of_power_and_never_mix_codes(tmp_path: Path, suf
             opened.tile(*place)
 
 
+@pytest.mark.parametrize("step", [1, 2, 4, 8, 16])
+def test_any_window_has_its_own_shape(tmp_path: Path, step: int) -> None:
+    """Also windows that begin and end within squares, as strips do."""
+    made = large(150, 170)[["mask"]].assign(
+        gamma0=(("y", "x"), np.add.outer(np.arange(150.0), np.arange(170.0)).astype(np.float32))
+    )
+    path = output.write(made, tmp_path / "ramp.tif")
+    random = np.random.default_rng(step)
+    for source in (made, path):
+        opened = ResultView.open(source)
+        for _ in range(30):
+            rows, columns = (
+                slice(first, int(random.integers(first + 16, size + 1)))
+                for first, size in (
+                    (int(random.integers(0, size - 16)), size) for size in opened.shape
+                )
+            )
+            values = opened.reader.read("gamma0", {}, rows, columns, step)
+            counts = [-(-(part.stop - part.start) // step) for part in (rows, columns)]
+            assert list(values.shape) == counts
+            middle = rows.start + columns.start + step - 1
+            assert values[0, 0] == pytest.approx(middle, abs=2 * step)
+            assert opened.reader.read("mask", {}, rows, columns, step).shape == values.shape
+        opened.close()
+
+
 def test_a_tile_reads_only_its_own_chunks() -> None:
     """Of a lazy scene of 16,384 x 16,384 cells."""
     read: list[int] = []

@@ -1,0 +1,410 @@
+"""The heights of a tile that a coarse DEM and radar images agree on, with their spread."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, zoom
+
+from sarheight.terrain.inversion import (
+    FREEDOM,
+    BlockMeans,
+    GaussianField,
+    HeightPrior,
+    LinearProblem,
+    PassModel,
+    PassState,
+    Unknowns,
+    conjugate_gradients,
+    cosine_frequencies,
+    law_of,
+    linearise,
+    patch_spectrum,
+    relief_spectrum,
+    smoothed_noise_spectrum,
+)
+
+Floats = NDArray[np.float32]
+
+NEPER = 10.0 / np.log(10.0)
+"""Decibels in a neper of power."""
+FREE_LAW = (3.0, 1.0, 0.3)
+"""Standard deviations of level, angular slope and curvature of a tile's mean law: in nepers, nepers
+for ten degrees, and nepers for their square."""
+TEXTURE_LENGTH = 0.7
+"""Smoothing of texture in cells."""
+LONGEST_RELIEF, RELIEF_EXPONENT = 4.0, 3.2
+"""Coarse cells beyond which relief within cells has no more power, and exponent of its spectrum."""
+RELIEF_GROWTH = 1.25
+"""Relief within cells grows with their size to this power: between 1.0 and 1.5 at the places for
+development."""
+LEAST_RELIEF = 0.05
+"""Nowhere is the variance of relief within cells below this part of its mean."""
+CORRELATED = 2.5
+"""Pixels whose misfit is one: errors of the model reach over two pixels each way."""
+SCALED_AFTER = (0, 2)
+"""Linearisations after which the size of the coarse DEM's error is estimated."""
+WORTH, LARGEST_SCALE = 0.05, 2.0
+"""The size of the error that the settings state counts as much as this part of all coefficients,
+and changes at most by this factor at a time."""
+FITTED_LAWS = 4
+"""Rounds in which the mean law is fitted; the first finds its level."""
+
+
+@dataclass(frozen=True)
+class RefinementSettings:
+    """Prior knowledge of a refinement, and effort.
+
+    Spreads are standard deviations. Those of the ground are of published C-band curves and of the
+    places for development.
+
+    Parameters
+    ----------
+    error : float
+        Error of the coarse DEM's cells, in metres, as expected: its size is estimated from here.
+    error_length : float, optional
+        Its correlation length in metres: the error is white noise smoothed by a Gaussian of this
+        standard deviation. 1.5 coarse cells by default.
+    level, patch : float
+        Spread of the ground's level in dB, and the distance in metres at which it is correlated by
+        1/e.
+    texture : float
+        Spread of the texture from cell to cell, in dB.
+    slope, curvature : float
+        Spread of the angular slope, in dB for ten degrees of incidence, and of the curvature, in
+        dB for ten degrees squared, about the mean law of the tile.
+    misfit : float
+        Least disagreement of image and model, in nepers. What there is of it is estimated for each
+        pass.
+    iterations : int
+        Linearisations.
+    steps : int
+        Most steps of conjugate gradients for each.
+    samples : int
+        Draws from the posterior distribution, for the standard deviation; 0 for none.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+    """
+
+    error: float = 4.5
+    error_length: float | None = None
+    level: float = 2.2
+    patch: float = 240.0
+    texture: float = 0.9
+    slope: float = 0.3
+    curvature: float = 0.1
+    misfit: float = 0.1
+    iterations: int = 6
+    steps: int = 12
+    samples: int = 4
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        for name, value in asdict(self).items():
+            whole = name in ("iterations", "steps", "samples")
+            least = 0 if name == "samples" else 1
+            if value is None and name == "error_length":
+                continue
+            if whole and not (isinstance(value, int) and value >= least):
+                msg = f"found {name}={value!r}, expected a whole number from {least}"
+                raise ValueError(msg)
+            if not whole and not (math.isfinite(value) and value > 0.0):
+                unit = "metres above 0" if name in ("error", "error_length", "patch") else "above 0"
+                msg = f"found {name}={value!r}, expected a number of {unit}"
+                raise ValueError(msg)
+
+
+def unknowns_of(
+    coarse: NDArray[np.floating],
+    posting: tuple[float, float],
+    factor: int,
+    settings: RefinementSettings,
+) -> Unknowns:
+    """Describe what is not known of a tile, by its coarse heights and the posting of its cells."""
+    few = coarse.shape[0], coarse.shape[1]
+    shape = factor * few[0], factor * few[1]
+    step = float(np.sqrt(posting[0] * posting[1]))
+    length = settings.error_length
+    error = GaussianField(
+        # A tenth of the error is independent from cell to cell, as by rounding.
+        [settings.error, 0.1 * settings.error],
+        [
+            smoothed_noise_spectrum(
+                cosine_frequencies(few), 1.5 if length is None else length / (step * factor)
+            ),
+            np.ones(few),
+        ],
+    )
+    relief = GaussianField(
+        [1.0],
+        [relief_spectrum(cosine_frequencies(shape), LONGEST_RELIEF * factor, RELIEF_EXPONENT)],
+        scale=_relief_of(coarse, factor, settings.error),
+    )
+    frequency = cosine_frequencies((shape[0] - 1, shape[1] - 1))
+    patches = patch_spectrum(frequency, settings.patch / step)
+    texture = smoothed_noise_spectrum(frequency, TEXTURE_LENGTH)
+    spreads = np.array([settings.level, settings.slope, settings.curvature]) / NEPER
+    laws = [
+        GaussianField([spreads[0], settings.texture / NEPER], [patches, texture], FREE_LAW[0]),
+        GaussianField([spreads[1]], [patches], FREE_LAW[1]),
+        GaussianField([spreads[2]], [patches], FREE_LAW[2]),
+    ]
+    return Unknowns(HeightPrior(BlockMeans.of(shape, factor), error, relief), laws)
+
+
+def _relief_of(coarse: NDArray[np.floating], factor: int, error: float) -> Floats:
+    """Estimate the standard deviation of relief within coarse cells, of the shape of fine ones.
+
+    Blocks of three coarse cells hold relief as a coarse cell holds it, only more.
+    """
+    rows, columns = (size // 3 * 3 for size in coarse.shape)
+    part = np.asarray(coarse[:rows, :columns], dtype=np.float32)
+    within = BlockMeans.of((rows, columns), 3).within(part)
+    square = gaussian_filter(within.astype(np.float64) ** 2, 4.0)
+    # The DEM's own error is no relief; of an error that is smooth a third lies within blocks.
+    square = np.maximum(square - (0.3 * error) ** 2, LEAST_RELIEF * float(square.mean()) + 1e-4)
+    # From three cells to one, and from one to a part of it where it is divided further or less.
+    spread = np.sqrt(square) * 3.0**-RELIEF_GROWTH * math.sqrt(1.0 - 1.0 / factor**2)
+    missing = [(0, full - size) for full, size in zip(coarse.shape, spread.shape, strict=True)]
+    spread = np.pad(spread, missing, mode="edge")
+    return zoom(spread, factor, order=1, mode="nearest", grid_mode=True).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """The solution of a tile."""
+
+    heights: Floats  # (rows, columns): metres
+    sigma: Floats  # their standard deviation
+    states: list[PassState]  # the images of the solution
+    variances: list[float]  # of what they do not explain
+
+
+SIGMA_INFLATION, PRIOR_INFLATION = 3.3, 1.4
+"""Factors of the linearised standard deviation, and of the prior one that bounds it. What the model
+leaves out (edges of patches, bright points, curvature) errs as well, and draws that are solved in
+few steps are too small. Chosen at the places for development, for intervals of 80 %."""
+
+
+def solve(
+    models: Sequence[PassModel],
+    baseline: Floats,
+    unknowns: Unknowns,
+    settings: RefinementSettings,
+    *,
+    seed: int | Sequence[int] = 0,
+    known: Sequence[Floats] | None = None,
+    watch: Callable[[Floats], None] | None = None,
+) -> Solution:
+    """Solve a tile.
+
+    Parameters
+    ----------
+    models : sequence of PassModel
+        The images over the tile; there may be none.
+    baseline : array of float32, shape (rows, columns)
+        Heights in metres that the solution departs from.
+    unknowns : Unknowns
+        What is not known, with its spreads.
+    settings : RefinementSettings
+        Effort, and the least misfit.
+    seed : int or sequence of int
+        Of the draws.
+    known : sequence of array of float32, shape (rows - 1, columns - 1), optional
+        True ln(gamma0) of the facets in each pass: only heights are estimated.
+    watch : callable, optional
+        Called with the heights after each linearisation.
+    """
+    random = np.random.default_rng(seed)
+    if not models:
+        return Solution(baseline.copy(), _prior_spread(unknowns, random), [], [])
+    if known is None:
+        vector = _mean_law(models, baseline, unknowns)
+    else:
+        unknowns = replace(unknowns, laws=[_nothing(known[0].shape)])
+        vector = np.zeros(unknowns.size, dtype=np.float32)
+    simulate = _Simulation(models, baseline, unknowns, known)
+    states = simulate(vector)
+    variances = [_residual_variance(each, settings.misfit) for each in states]
+    for iteration in range(settings.iterations):
+        problem = LinearProblem(unknowns, states, _weights(states, variances))
+        inverse = problem.preconditioner(random).apply
+        images = [
+            weight * (state.residual + change)
+            for weight, state, change in zip(
+                problem.weights, states, problem.change(vector), strict=True
+            )
+        ]
+        found = conjugate_gradients(
+            problem.normal, problem.adjoint(images), vector, inverse, settings.steps
+        )
+        vector, states = _step(simulate, variances, (vector, states), found)
+        variances = [_residual_variance(each, settings.misfit) for each in states]
+        if iteration in SCALED_AFTER:
+            draw = _draw(problem, inverse, settings.steps, random)
+            vector = _scale_error(unknowns, vector, draw)
+        if watch is not None:
+            watch(baseline + unknowns.apply(vector)[0])
+    sigma = prior = np.float32(PRIOR_INFLATION) * _prior_spread(unknowns, random)
+    if settings.samples:
+        problem = LinearProblem(unknowns, states, _weights(states, variances))
+        inverse = problem.preconditioner(random).apply
+        draws = [_draw(problem, inverse, settings.steps, random) for _ in range(settings.samples)]
+        sigma = np.minimum(np.float32(SIGMA_INFLATION) * _spread(draws, unknowns), prior)
+    return Solution(baseline + unknowns.apply(vector)[0], sigma, states, variances)
+
+
+def _nothing(shape: tuple[int, ...]) -> GaussianField:
+    """Return a field that is all but 0."""
+    return GaussianField([1e-4], [np.ones((shape[0], shape[1]))])
+
+
+@dataclass(frozen=True, eq=False)
+class _Simulation:
+    """Simulates all passes, and takes their derivatives."""
+
+    models: Sequence[PassModel]
+    baseline: Floats
+    unknowns: Unknowns
+    known: Sequence[Floats] | None  # ln(gamma0) of the facets, beside the laws
+
+    def __call__(self, vector: Floats) -> list[PassState]:
+        """Linearise about some coefficients."""
+        departure, laws = self.unknowns.apply(vector)
+        heights = self.baseline + departure
+        if self.known is None:
+            return [linearise(model, heights, law_of(laws)) for model in self.models]
+        pairs = zip(self.models, self.known, strict=True)
+        return [linearise(model, heights, law_of([each + laws[0]])) for model, each in pairs]
+
+
+def _step(
+    simulate: _Simulation,
+    variances: list[float],
+    before: tuple[Floats, list[PassState]],
+    target: Floats,
+) -> tuple[Floats, list[PassState]]:
+    """Go to the target, or as far as it lowers the misfit: half of the way, or a quarter."""
+    vector, states = before
+    sizes = [int(state.counts.sum()) for state in states]
+    limit = _misfit(vector, states, variances, sizes)
+    for part in (1.0, 0.5, 0.25):
+        trial = vector + np.float32(part) * (target - vector)
+        found = simulate(trial)
+        if _misfit(trial, found, variances, sizes) <= limit:
+            return trial, found
+    return before
+
+
+def _misfit(
+    vector: Floats, states: list[PassState], variances: list[float], sizes: list[int]
+) -> float:
+    """Minus the logarithm of the posterior density, for some number of pixels in each pass."""
+    total = 0.5 * float(vector.astype(np.float64) @ vector)
+    for state, variance, size in zip(states, variances, sizes, strict=True):
+        square = state.residual[state.counts].astype(np.float64) ** 2
+        loss = np.log1p(square / (FREEDOM * variance))
+        # Pixels that no longer count must not make a step look better.
+        total += 0.5 * (FREEDOM + 1.0) / CORRELATED * float(np.mean(loss)) * size
+    return total
+
+
+def _residual_variance(state: PassState, least: float) -> float:
+    """Estimate the variance of the residuals by that of a t distribution (Lange et al. 1989)."""
+    square = state.residual[state.counts].astype(np.float64) ** 2
+    if not square.size:
+        return 1.0
+    variance = float(square.mean())
+    for _ in range(10):
+        variance = float(np.mean((FREEDOM + 1.0) * square / (FREEDOM + square / variance)))
+        variance = max(variance, least**2)
+    return variance
+
+
+def _weights(states: list[PassState], variances: list[float]) -> list[Floats]:
+    """Inverse variances of the pixels: smaller for outliers, 0 for those that do not count."""
+    weights = []
+    for state, variance in zip(states, variances, strict=True):
+        weight = (FREEDOM + 1.0) / (FREEDOM + state.residual**2 / variance)
+        weight = np.where(state.counts, weight / (CORRELATED * variance), 0.0)
+        weights.append(weight.astype(np.float32))
+    return weights
+
+
+def _prior_spread(unknowns: Unknowns, random: np.random.Generator) -> Floats:
+    """Return the standard deviation of heights before any image."""
+    draws = [random.standard_normal(unknowns.size, dtype=np.float32) for _ in range(8)]
+    return _spread(draws, unknowns)
+
+
+def _scale_error(unknowns: Unknowns, vector: Floats, draw: Floats) -> Floats:
+    """Estimate the size of the coarse DEM's error; return the coefficients for the new size.
+
+    MacKay's update: the variance is the sum of the squared coefficients over the number of those
+    that the images determine, which is that of all less the posterior variances.
+    """
+    field = unknowns.heights.error
+    mean, spread = unknowns.split(vector)[0], unknowns.split(draw)[0]
+    determined = max(mean.size - float(np.sum(np.square(spread))), 0.0)
+    worth = WORTH * mean.size
+    scale = math.sqrt((float(np.sum(np.square(mean))) + worth) / (determined + worth))
+    scale = min(max(scale, 1.0 / LARGEST_SCALE), LARGEST_SCALE)
+    field.update([scale * each for each in field.deviations])
+    result = vector.copy()
+    result[: mean.size] /= np.float32(scale)
+    return result
+
+
+def _draw(
+    problem: LinearProblem,
+    inverse: Callable[[Floats], Floats],
+    steps: int,
+    random: np.random.Generator,
+) -> Floats:
+    """Draw from the posterior distribution about its mean: solve for perturbed data and prior."""
+    noise = [
+        np.sqrt(weight) * random.standard_normal(weight.shape, dtype=np.float32)
+        for weight in problem.weights
+    ]
+    right = problem.adjoint(noise)
+    right += random.standard_normal(right.size, dtype=np.float32)
+    return conjugate_gradients(problem.normal, right, np.zeros_like(right), inverse, steps)
+
+
+def _spread(draws: Sequence[Floats], unknowns: Unknowns) -> Floats:
+    """Return the standard deviation of heights by draws, averaged over neighbours."""
+    square = np.mean([np.square(unknowns.apply(each)[0]) for each in draws], axis=0)
+    return np.asarray(np.sqrt(gaussian_filter(square, 2.0)), dtype=np.float32)
+
+
+def _mean_law(models: Sequence[PassModel], baseline: Floats, unknowns: Unknowns) -> Floats:
+    """Fit one law to all passes: the vector whose fields of the law are constant."""
+    law = np.zeros(len(unknowns.laws))
+    for number in range(FITTED_LAWS):
+        constant = [np.full(models[0].sight.shape[1:], each, dtype=np.float32) for each in law]
+        states = [linearise(model, baseline, law_of(constant)) for model in models]
+        if number == 0:
+            sums = [
+                (model.observed[state.counts].sum(), state.simulated[state.counts].sum())
+                for model, state in zip(models, states, strict=True)
+            ]
+            level = [math.log(one / two) for one, two in sums if one > 0.0 and two > 0.0]
+            law[0] = np.mean(level) if level else 0.0
+            continue
+        angles = np.concatenate([state.angle.ravel() for state in states])
+        values = np.concatenate([state.on_facets(state.residual).ravel() for state in states])
+        good = np.isfinite(values)
+        design = angles[good, None].astype(np.float64) ** np.arange(law.size)
+        law += np.linalg.solve(design.T @ design + np.eye(law.size), design.T @ values[good])
+    parts = [np.zeros(each.shape, dtype=np.float32) for each in unknowns.fields]
+    for part, each, value in zip(parts[2:], unknowns.laws, law, strict=True):
+        # A constant is its value times the root of the number of cells, in the first coefficient.
+        part[0, 0] = value * math.sqrt(part.size) / each.root[0, 0]
+    return np.concatenate([part.ravel() for part in parts])
