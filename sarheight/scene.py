@@ -445,6 +445,8 @@ def _means_of_valid(windows: NDArray[Any]) -> Floats:
 
 # Acquisition metadata of results.
 
+SOURCE = "source_metadata"
+"""Attribute of an image: JSON text that says how its product was processed and sampled."""
 ACQUISITION = "acquisition"
 """Attribute of a result with its acquisition records."""
 
@@ -495,15 +497,16 @@ def acquisition_record(
     grid, orbit : RadarGrid, Orbit
         Radar grid and orbit of the image.
     attributes : mapping, optional
-        Attributes of the image, for ``product_name``.
+        Attributes of the image, for ``product_name`` and ``source_metadata``.
 
     Returns
     -------
     dict
         ``mission``, ``mode``, ``product``, ``swath``, ``polarisations``, ``start`` and ``end``
         (UTC), ``look_side``, ``orbit_state``, ``orbit_source``, ``center_frequency`` (GHz),
-        ``looks``; and where they are known ``product_name``, ``absolute_orbit`` and
-        ``relative_orbit``. Unknown texts are empty.
+        ``looks``; and where they are known ``product_name``, ``absolute_orbit``,
+        ``relative_orbit`` and ``source``, the processing and sampling of the product. Unknown
+        texts are empty.
     """
     record: dict[str, Any] = {
         name: getattr(grid, name) for name in ("mission", "mode", "product", "swath")
@@ -520,7 +523,10 @@ def acquisition_record(
         "center_frequency": round(1e-9 * SPEED_OF_LIGHT / grid.wavelength, 6),
         "looks": grid.looks,
     }
-    name = str((attributes or {}).get("product_name", ""))
+    attributes = attributes or {}
+    if SOURCE in attributes:
+        record["source"] = json.loads(attributes[SOURCE])
+    name = str(attributes.get("product_name", ""))
     return record | ({"product_name": name} | orbit_numbers(name) if name else {})
 
 

@@ -325,8 +325,7 @@ class MapSettings(DemSettings):
     swaths : tuple of str
         Swaths of an SLC, separated by commas (default: all), or the frequency of an RSLC, A or B.
     burst : int, optional
-        Only this burst, counted from 0, of one swath of a Sentinel-1 SLC. Of a product on a server
-        only its lines are read.
+        Only this burst of one swath of a Sentinel-1 SLC, counted from 0; only its lines are read.
     """
 
     dem: Annotated[Names, LOCATION, option(DEM, metavar="auto|FILE")]
@@ -371,6 +370,8 @@ class ReconstructSettings(MapSettings):
     orbit : str, optional
         Orbit file (POEORB or RESORB, .EOF), a folder of such files, or `auto` to fetch the best.
         Default: an orbit file beside the product, else the image's own orbit.
+    etad : pathlib.Path, optional
+        ETAD product of Sentinel-1 (SAFE folder or NetCDF file): timing corrections to apply.
     multilook : tuple of int, optional
         Pixels to average into one, along azimuth and range.
     spacing : float, optional
@@ -379,8 +380,7 @@ class ReconstructSettings(MapSettings):
     noise_removal : bool
         Subtract the thermal noise of a product.
     verify : bool
-        Read all files of a product first, and compare them with their checksums. Without it,
-        measurements that are read in parts are not compared.
+        Read all files of a product first, and compare them with their checksums.
     calibration : {"beta0", "sigma0", "gamma0"}, optional
         Calibration of a product (default beta0), or the normalisation of another image, unless
         the file states it.
@@ -407,6 +407,7 @@ class ReconstructSettings(MapSettings):
     orbit: Annotated[
         str | None, LOCATION, option(RADAR, metavar="auto|FILE|FOLDER", parser=orbit_source)
     ] = None
+    etad: Annotated[Path | None, option(RADAR, metavar="FILE")] = None
     multilook: Multilook = None
     spacing: Annotated[float | None, option(RADAR, metavar="METRES", min=1.0)] = None
     noise_removal: Annotated[bool, option(RADAR, "--noise-removal/--no-noise-removal")] = True
@@ -483,7 +484,13 @@ class ReconstructionOutput(ResultOutput):
         numbers, in half the space.
     profile : {"ceos-nrb"}, optional
         Add layers and fields of CEOS Analysis Ready Data, Normalised Radar Backscatter: data mask,
-        ratio of σ⁰ to γ⁰, acquisition number and heights. Not all of its requirements are met.
+        ratio of σ⁰ to γ⁰, acquisition number, noise power, heights, and metadata of the source.
+    source_url : str, optional
+        For `--profile`: URL of the source product. Default: that of the image, if it is one.
+    facility : str, optional
+        For `--profile`: who makes the result.
+    location : str, optional
+        For `--profile`: URL from which the result can be retrieved.
     heights : bool
         Also keep the heights above the ellipsoid, as layer `dem`: `sarheight view` then needs no
         elevation model to show which places share pixels.
@@ -493,6 +500,9 @@ class ReconstructionOutput(ResultOutput):
 
     backscatter: Annotated[Literal["linear", "db", "db-int16"], option(OUTPUT)] = "linear"
     profile: Annotated[Literal["ceos-nrb"] | None, option(OUTPUT)] = None
+    source_url: Annotated[str | None, option(OUTPUT, metavar="URL")] = None
+    facility: Annotated[str | None, option(OUTPUT, metavar="NAME")] = None
+    location: Annotated[str | None, option(OUTPUT, metavar="URL")] = None
     heights: Annotated[bool, option(OUTPUT, "--heights")] = False
     quicklook: Annotated[Path | None, option(OUTPUT, metavar="PNG")] = None
 

@@ -57,17 +57,26 @@ def open_image_product(settings: ReconstructSettings) -> Product | None:
             )
             raise typer.BadParameter(msg, param_hint="--like")
         product = open_product(image)
-        if settings.burst is not None and not isinstance(product, Sentinel1Product):
-            msg = f"'{image}' has no bursts: only an SLC of Sentinel-1 has"
-            raise typer.BadParameter(msg, param_hint="--burst")
+        for name in ("burst", "etad"):
+            if getattr(settings, name) is not None and not isinstance(product, Sentinel1Product):
+                msg = f"it is for products of Sentinel-1, and '{image}' is none"
+                raise typer.BadParameter(msg, param_hint=f"--{name}")
         if settings.verify:
             product.verify()
         return product
     if settings.verify:
         msg = f"'{image}' is no product, and only a product has checksums"
         raise typer.BadParameter(msg, param_hint="--verify")
-    if settings.swaths or settings.burst is not None or not settings.noise_removal:
-        msg = f"--swaths, --burst and --no-noise-removal are for products, and '{image}' is none"
+    if (
+        settings.swaths
+        or settings.burst is not None
+        or settings.etad is not None
+        or not settings.noise_removal
+    ):
+        msg = (
+            "--swaths, --burst, --etad and --no-noise-removal are for products, and "
+            f"'{image}' is none"
+        )
         raise typer.BadParameter(msg)
     if settings.orbit == AUTO:
         msg = f"an orbit is fetched for products only, and '{image}' is none"
@@ -79,25 +88,47 @@ def read_image(settings: ReconstructSettings, product: Product | None, current: 
     """Read the image with its sampling and its orbit."""
     if product is None:
         return _read_radar_image(settings, current)
-    spacing = settings.spacing
-    if product.product_type == "SLC" and settings.multilook is None and spacing is None:
-        spacing = SLC_SPACING
-        current.say(f"averaging the SLC to {spacing:g} m; --spacing sets another value")
-    only: dict[str, Any] = {} if settings.burst is None else {"burst": settings.burst}
+    if _default_spacing(settings, product) is not None and settings.spacing is None:
+        current.say(f"averaging the SLC to {SLC_SPACING:g} m; --spacing sets another value")
+    orbit = fetch_orbit(product, current) if settings.orbit == AUTO else settings.orbit
     scene = product.scene(
-        **only,
-        polarisations=settings.polarisations,
-        calibration=settings.calibration or "beta0",
-        multilook=settings.multilook,
-        spacing=spacing,
-        swaths=settings.swaths,
+        **_sampling(settings, product),
         noise_removal=settings.noise_removal,
-        orbit=fetch_orbit(product, current) if settings.orbit == AUTO else settings.orbit,
+        orbit=orbit,
     )
     current.say(f"{product.name}: {', '.join(scene.grid.polarisations)}, {scene.orbit.source}")
     if not settings.verify:
         current.say("parts of measurements are read without their checksums; --verify compares all")
     return scene
+
+
+def read_noise(
+    settings: ReconstructSettings, product: Product | None, scene: Scene
+) -> Scene | None:
+    """Open the thermal noise of an image, sampled like it; None of an image without a product."""
+    from sarheight.sentinel1 import Sentinel1Product
+
+    if not isinstance(product, Sentinel1Product):
+        return None
+    return product.noise(**_sampling(settings, product), orbit=scene.orbit)
+
+
+def _default_spacing(settings: ReconstructSettings, product: Product) -> float | None:
+    """Return the spacing to which an image is averaged."""
+    averaged = product.product_type == "SLC" and settings.multilook is None
+    return SLC_SPACING if averaged and settings.spacing is None else settings.spacing
+
+
+def _sampling(settings: ReconstructSettings, product: Product) -> dict[str, Any]:
+    """Return what the settings say of the part and sampling of a product's image."""
+    given = {"burst": settings.burst, "etad": settings.etad}
+    return {name: value for name, value in given.items() if value is not None} | {
+        "polarisations": settings.polarisations,
+        "calibration": settings.calibration or "beta0",
+        "multilook": settings.multilook,
+        "spacing": _default_spacing(settings, product),
+        "swaths": settings.swaths,
+    }
 
 
 def _read_radar_image(settings: ReconstructSettings, current: Session) -> Scene:

@@ -15,6 +15,7 @@ from sarheight.cli._files import (
     place_on_grid,
     read_dem,
     read_image,
+    read_noise,
     replace_orbit,
     report_shift,
     require_result,
@@ -194,7 +195,8 @@ def reconstruct(
         heights = place_on_grid(heights, settings, current)
         guide = None if settings.guide is None else open_map(settings.guide)
         whole = read_image(settings, product, current)
-        _reconstruct(settings, result, current, whole, heights, guide, fetched)
+        noise = None if result.profile is None else read_noise(settings, product, whole)
+        _reconstruct(settings, result, current, whole, heights, guide, fetched, noise)
 
 
 def _reconstruct(
@@ -205,6 +207,7 @@ def _reconstruct(
     heights: xr.DataArray,
     guide: xr.DataArray | None,
     fetched: dict[str, Path],
+    noise: Scene | None,
 ) -> None:
     """Reconstruct the part of an image that the elevation model covers, and write it."""
     from sarheight import layover, plot
@@ -255,7 +258,18 @@ def _reconstruct(
         memory_limit=limit,
     )
     if result.profile is not None:
-        unfolded = ceos_nrb(unfolded, dem)
+        if noise is not None:
+            # The same pixels as of the image, with the timing that it was corrected to.
+            around = crop_scene_to_dem(noise, dem, margin=SHIFT_MARGIN)
+            noise = crop_scene_to_dem(replace(around, grid=near.grid), dem)
+        unfolded = ceos_nrb(
+            unfolded,
+            dem,
+            noise=noise,
+            source_url=result.source_url or (settings.image if "://" in settings.image else ""),
+            facility=result.facility or "",
+            location=result.location or "",
+        )
     elif result.heights:
         unfolded = with_heights(unfolded, dem)
     current.stage("write")

@@ -454,6 +454,9 @@ def choose_method(method: str, labels: Path | None, count: int, *, fusion: bool)
     if method not in METHODS:
         msg = f"found '{method}', expected one of {', '.join(METHODS)}"
         raise typer.BadParameter(msg, param_hint="--method")
+    if method == "forest" and fusion:
+        msg = "a forest has no --split, --group or --random-split: they are of networks"
+        raise typer.BadParameter(msg, param_hint="--method")
     if method != "auto":
         return method
     return "forest" if labels is not None and count < FEW_LABELS and not fusion else "networks"

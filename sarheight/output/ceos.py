@@ -8,14 +8,18 @@ specification for Synthetic Aperture Radar, version 1.0. https://ceos.org/ard
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import xarray as xr
 
 from sarheight.dem.checked import CheckedDem
-from sarheight.layover import FLAGS
+from sarheight.layover import FLAGS, RTC, reconstruct
 from sarheight.output.grid import POLARISATION, TIME
+from sarheight.scene import Scene
 
 if TYPE_CHECKING:
     import pystac
@@ -28,13 +32,42 @@ VALID, LAYOVER, SHADOW = (np.uint8(bit) for bit in (1, 2, 4))
 """Bits of the data mask."""
 NEEDED = ("gamma0", "sigma0", "mask", "projected_area", "local_incidence", "ellipsoid_incidence")
 
+DETAILS = "ceos_details"
+"""Attribute of a dataset: JSON text of what the producer stated."""
+LOCATION_ERRORS = {
+    # Mean and standard deviation in slant range, then in azimuth, in metres.
+    "SM": ((-3.02, 0.26), (2.02, 0.41)),
+    "IW": ((-2.99, 0.22), (2.03, 0.53)),
+    "EW": ((-3.41, 0.70), (1.37, 2.27)),
+}
+"""Absolute location error of Sentinel-1 SLC images by mode, without corrections: Schubert, D. and
+Small, D., Guide to Sentinel-1 Geocoding, UZH-S1-GC-AD. The range contains the delay in the
+atmosphere, the azimuth the bistatic delay, which is corrected here."""
+CORRECTED = ((0.0, 0.2), (0.0, 0.1))
+"""The same with the corrections of an ETAD product: ESA, Sentinel-1 ETAD dataset."""
+LOCATION_REFERENCE = (
+    "https://sentinel.esa.int/documents/247904/1653442/Guide-to-Sentinel-1-Geocoding.pdf"
+)
+ETAD_REFERENCE = (
+    "https://sentinels.copernicus.eu/web/sentinel/missions/sentinel-1/data-products/etad-dataset"
+)
+NOISE_REFERENCE = "https://sentiwiki.copernicus.eu/web/s1-processing"
+
 EXTENSION = "https://stac-extensions.github.io/ceos-ard/v0.2.0/schema.json"
 SPECIFICATION = (
     "https://ceos.org/ard/files/PFS/SAR/v1.0/CEOS-ARD_PFS_Synthetic_Aperture_Radar_v1.0.pdf"
 )
 
 
-def ceos_nrb(result: xr.Dataset, dem: xr.DataArray | CheckedDem) -> xr.Dataset:
+def ceos_nrb(
+    result: xr.Dataset,
+    dem: xr.DataArray | CheckedDem,
+    *,
+    noise: Scene | Sequence[Scene] | None = None,
+    source_url: str = "",
+    facility: str = "",
+    location: str = "",
+) -> xr.Dataset:
     """Add the layers that Normalised Radar Backscatter asks for to a result.
 
     The specification has more requirements than layers; see the self-assessment in the
@@ -46,6 +79,12 @@ def ceos_nrb(result: xr.Dataset, dem: xr.DataArray | CheckedDem) -> xr.Dataset:
         All variables that `sarheight.layover.reconstruct` returns; lazy or not.
     dem : DataArray or CheckedDem
         The DEM of the reconstruction, on the grid of the result.
+    noise : Scene or sequence of Scene, optional
+        The thermal noise of the image, or of each, as `Sentinel1Product.noise` opens it.
+    source_url, location : str, optional
+        Where the source product and the result can be retrieved.
+    facility : str, optional
+        Who made the result.
 
     Returns
     -------
@@ -60,7 +99,10 @@ def ceos_nrb(result: xr.Dataset, dem: xr.DataArray | CheckedDem) -> xr.Dataset:
         ``acquisition_id``
             uint8, number of the source image, from 1; 255 where there are no data;
         ``dem``
-            the heights above the ellipsoid in metres.
+            the heights above the ellipsoid in metres;
+        ``noise_power``
+            with `noise`: noise-equivalent gamma0, linear power, the terrain being taken into
+            account as by `RTC`.
 
         ``projected_area`` is the scattering area. `sarheight.output.write` adds the fields of the
         STAC extension ``ceos-ard``.
@@ -68,8 +110,12 @@ def ceos_nrb(result: xr.Dataset, dem: xr.DataArray | CheckedDem) -> xr.Dataset:
     Raises
     ------
     ValueError
-        If the result lacks variables, or the DEM is on another grid.
+        If the result lacks variables, the DEM is on another grid, or an address is none.
     """
+    for name, address in (("source_url", source_url), ("location", location)):
+        if address and not (urlsplit(address).scheme and urlsplit(address).netloc):
+            msg = f"found {name}={address!r}, expected a URL such as https://example.org/product"
+            raise ValueError(msg)
     missing = [name for name in NEEDED if name not in result]
     if missing:
         msg = (
@@ -113,17 +159,50 @@ def ceos_nrb(result: xr.Dataset, dem: xr.DataArray | CheckedDem) -> xr.Dataset:
             {"long_name": "number of the source image", "_FillValue": NO_DATA},
         ),
     }
+    if noise is not None:
+        layers["noise_power"] = (
+            _noise_power(result, dem, [noise] if isinstance(noise, Scene) else list(noise)),
+            {
+                "long_name": "noise-equivalent gamma0, with the terrain taken into account",
+                "units": "1",
+                "_FillValue": np.float32("nan"),
+            },
+        )
+    details = {"source_url": source_url, "facility": facility, "location": location}
     added = {}
     for name, (values, attributes) in layers.items():
-        kept = values.drop_vars(
-            [each for each in values.coords if each in {"spatial_ref", POLARISATION}]
-        )
+        dropped = {"spatial_ref"} if name == "noise_power" else {"spatial_ref", POLARISATION}
+        kept = values.drop_vars([each for each in values.coords if each in dropped])
         kept.attrs = attributes | {"grid_mapping": "spatial_ref"}
-        floating = name == "gamma_sigma_ratio"
+        floating = name in FLOATS
         added[name] = kept.astype(np.float32, keep_attrs=True) if floating else kept
     return with_heights(result.assign(added), dem).assign_attrs(
-        {PROFILE: CEOS_NRB, "title": "Normalised Radar Backscatter"}
+        {
+            PROFILE: CEOS_NRB,
+            "title": "Normalised Radar Backscatter",
+            DETAILS: json.dumps({name: text for name, text in details.items() if text}),
+        }
     )
+
+
+FLOATS = ("gamma_sigma_ratio", "noise_power")
+
+
+def _noise_power(
+    result: xr.Dataset, dem: xr.DataArray | CheckedDem, scenes: Sequence[Scene]
+) -> xr.DataArray:
+    """Return the noise of each image on the grid of the result, where that has values."""
+    gamma0 = result["gamma0"]
+    count = gamma0.sizes.get(TIME, 1)
+    if len(scenes) != count:
+        msg = f"found the noise of {len(scenes)} images, expected that of {count}"
+        raise ValueError(msg)
+    layers = [
+        reconstruct(scene, dem, method=RTC(), variables=("gamma0",))["gamma0"] for scene in scenes
+    ]
+    noise = xr.concat(layers, TIME) if TIME in gamma0.dims else layers[0]
+    values: xr.DataArray = gamma0.copy(data=noise.transpose(*gamma0.dims).data)
+    return values.where(abs(gamma0) < np.inf)
 
 
 def with_heights(result: xr.Dataset, dem: xr.DataArray | CheckedDem) -> xr.Dataset:
@@ -170,19 +249,62 @@ def _is(mask: xr.DataArray, word: str) -> xr.DataArray:
     return mask.isin([code for name, code in FLAGS.items() if word in name])
 
 
-def add_ceos_fields(item: pystac.Item) -> None:
-    """Add the fields and the link of the STAC extension ``ceos-ard``.
+def add_ceos_fields(
+    item: pystac.Item, attributes: Mapping[Any, Any], records: Sequence[Mapping[str, Any]]
+) -> None:
+    """Add fields and links: of the STAC extension ``ceos-ard``, and of the requirements beside it.
+
+    What no extension has a field for begins with ``sarheight:``.
 
     Source: https://github.com/stac-extensions/ceos-ard, version 0.2.0
     """
     import pystac
 
+    details = json.loads(attributes.get(DETAILS, "{}"))
     item.stac_extensions.append(EXTENSION)
     item.properties |= {
         "ceosard:type": "radar",
         "ceosard:specification": "NRB",
         "ceosard:specification_version": "1.0",
+        "sarheight:sources": [_source(record, details) for record in records],
     }
     item.add_link(
         pystac.Link("ceos-ard-specification", SPECIFICATION, media_type="application/pdf")
     )
+    if "source_url" in details:
+        item.add_link(pystac.Link("derived_from", details["source_url"], title="source product"))
+    if "facility" in details:
+        item.properties["processing:facility"] = details["facility"]
+    if "location" in details:
+        item.add_link(pystac.Link("canonical", details["location"], title="this product"))
+
+
+def _source(record: Mapping[str, Any], details: Mapping[str, str]) -> dict[str, Any]:
+    """Describe the source of a result: its processing, sampling, noise and location error."""
+    source = dict(record.get("source", {}))
+    found: dict[str, Any] = {
+        name: record[name]
+        for name in ("product_name", "mission", "mode", "swath")
+        if name in record
+    }
+    if "source_url" in details:
+        found["url"] = details["source_url"]
+    found |= source
+    if "noise_equivalent_sigma0" in source:
+        found["noise_equivalent_sigma0"] = {"unit": "dB", **source["noise_equivalent_sigma0"]}
+        found["noise_reference"] = NOISE_REFERENCE
+    errors = LOCATION_ERRORS.get(str(record.get("mode")))
+    if errors is not None and str(record.get("mission", "")).startswith("S1"):
+        corrected = "etad" in source
+        (range_bias, range_spread), (azimuth_bias, azimuth_spread) = (
+            CORRECTED if corrected else errors
+        )
+        found["location_error"] = {
+            "unit": "m",
+            "slant_range_bias": range_bias,
+            "slant_range_standard_deviation": range_spread,
+            "azimuth_bias": azimuth_bias,
+            "azimuth_standard_deviation": azimuth_spread,
+            "reference": ETAD_REFERENCE if corrected else LOCATION_REFERENCE,
+        }
+    return found

@@ -153,7 +153,7 @@ def _item(dataset: xr.Dataset, records: list[dict[str, Any]], identifier: str) -
             item.properties |= fields
             item.stac_extensions.append(extension)
     if dataset.attrs.get(PROFILE) == CEOS_NRB:
-        add_ceos_fields(item)
+        add_ceos_fields(item, dataset.attrs, records)
     item.add_links(_input_links(origin))
     return item
 

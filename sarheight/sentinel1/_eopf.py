@@ -296,6 +296,8 @@ class EopfSource:
             simulated="simulated" in str(discovery.get("id", "")),
             footprint=corners[:, :2],
             files=(),
+            facility=str(properties.get("processing:facility", "")),
+            processed=str(properties.get("created", "")),
         )
 
     def annotation(self, swath: str, polarisation: str) -> Annotation:
@@ -687,5 +689,13 @@ def _processing(processing: Mapping[str, Any]) -> tuple[SwathProcessing, ...]:
             window = _number(values.get("window_coefficient")) if weighted else 1.0
             spectra.append(Spectrum(_number(values.get("look_bandwidth")), window))
         if all(spectrum.bandwidth > 0.0 and spectrum.window > 0.0 for spectrum in spectra):
-            found.append(SwathProcessing(str(swath.get("swath", "")), *spectra))
+            looks = [
+                int(_within(swath, axis, "number_of_looks") or 1)
+                for axis in ("azimuth_processing", "range_processing")
+            ]
+            found.append(
+                SwathProcessing(
+                    str(swath.get("swath", "")), spectra[0], spectra[1], (looks[0], looks[1])
+                )
+            )
     return tuple(found)

@@ -202,6 +202,25 @@ class _GrdPower:
         return image_samples(self._squares(channel, lines, samples), noise)
 
 
+@dataclass(frozen=True, eq=False)
+class _GrdNoise:
+    """The calibrated thermal noise of a GRD."""
+
+    channel: Channel
+    calibration: Calibration
+
+    def read(self, lines: Span, samples: Span) -> NDArray[np.float32]:
+        """Compute a window of the image: what calibration subtracts from an image of zeros."""
+        zeros = np.zeros((lines[1] - lines[0], samples[1] - samples[0]), dtype=np.float32)
+        return -self.channel.radiometry.calibrate(zeros, lines[0], samples[0], self.calibration)
+
+
+def grd_noise(channel: Channel, calibration: Calibration) -> xr.DataArray:
+    """Return the thermal noise of a GRD in one polarisation, calibrated like its image."""
+    shape = channel.annotation.lines, channel.annotation.samples
+    return windowed_image(_GrdNoise(channel, calibration).read, shape, name=calibration)
+
+
 # Rectangles of an SLC.
 
 
@@ -349,6 +368,19 @@ def slc_image(
     return windowed_image(power.read, grid.shape, name=calibration), grid
 
 
+def slc_noise(
+    files: Rasters,
+    channels: Mapping[str, Channel],
+    *,
+    burst: int | None = None,
+    calibration: Calibration = "beta0",
+) -> tuple[xr.DataArray, RadarGrid]:
+    """Return the thermal noise of swaths of an SLC in one polarisation, calibrated as its power."""
+    pieces, grid = _layout(files, channels, burst)
+    noise = _SlcNoise(pieces, files, channels, calibration)
+    return windowed_image(noise.read, grid.shape, name=calibration), grid
+
+
 def slc_numbers(
     files: Rasters,
     channels: Mapping[str, Channel],
@@ -458,6 +490,26 @@ class _SlcPower(_SlcNumbers):
         power = squares[:, ::2] + squares[:, 1::2]
         power[power == 0.0] = np.nan
         return self._backscatter(power, slab, noise_removal=self.noise_removal)
+
+
+@dataclass(frozen=True, eq=False)
+class _SlcNoise(_SlcNumbers):
+    """The calibrated thermal noise of an SLC."""
+
+    dtype = np.float32
+
+    def read(self, lines: Span, samples: Span) -> NDArray[Any]:
+        """Compute a window of the image: what calibration subtracts from an image of zeros."""
+        image = np.full((lines[1] - lines[0], samples[1] - samples[0]), np.nan, dtype=self.dtype)
+        for piece in self.pieces:
+            for slab in _slabs(part) if (part := piece.within(lines, samples)) else ():
+                target = slab.shifted(-lines[0], -samples[0])
+                shape = slab.lines[1] - slab.lines[0], slab.samples[1] - slab.samples[0]
+                zeros = np.zeros(shape, dtype=np.float32)
+                image[slice(*target.lines), slice(*target.samples)] = -self._backscatter(
+                    zeros, slab, noise_removal=True
+                )
+        return image
 
 
 def _read_numbers(raster: DatasetReader, slab: Piece) -> NDArray[np.complex64]:

@@ -55,6 +55,8 @@ class Manifest:
     simulated: bool
     footprint: NDArray[np.float64]  # (n, 2): longitude and latitude of the corners in degrees
     files: tuple[ListedFile, ...]
+    facility: str = ""  # where and when (UTC) it was processed; empty where not stated
+    processed: str = ""
 
 
 def require_safe_name(name: str, label: str) -> None:
@@ -103,6 +105,13 @@ def read_manifest(source: XmlSource, label: str = MANIFEST) -> Manifest:
         simulated=any("simulated" in text for text in _texts(root, DESCRIPTION)),
         footprint=_footprint(root),
         files=_files(root, label),
+        facility=", ".join(
+            text
+            for each in root.elements(".//{*}facility")
+            for text in (each.attribute("organisation"), each.attribute("name"))
+            if text
+        ),
+        processed=next((each.attribute("stop") for each in root.elements(".//{*}processing")), ""),
     )
 
 

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.geometry.placement import HEIGHTS, Bounds, require_bounds, window_of_bounds
-from sarheight.scene import Scene, looks_for_spacing
+from sarheight.scene import SOURCE, Scene, looks_for_spacing
 from sarheight.scene import multilook as average
 from sarheight.sentinel1._eopf import EopfSource
 from sarheight.sentinel1._files import ProductFiles
-from sarheight.sentinel1._images import grd_image, slc_image, slc_numbers
-from sarheight.sentinel1._radiometry import CLEAN_SINCE
+from sarheight.sentinel1._images import grd_image, grd_noise, slc_image, slc_noise, slc_numbers
+from sarheight.sentinel1._radiometry import CLEAN_SINCE, noise_level
 from sarheight.sentinel1._safe import SafeSource
 from sarheight.sentinel1.eopf import is_store
-from sarheight.sentinel1.grid import equivalent_looks, merge_grids, read_grid
+from sarheight.sentinel1.etad import correct_timing
+from sarheight.sentinel1.grid import equivalent_looks, merge_grids, read_grid, resolution
 from sarheight.sentinel1.orbit import OrbitSource, product_orbit
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import xarray as xr
@@ -267,6 +271,7 @@ class Sentinel1Product:
         noise_removal: bool = True,
         border_cleaning: bool | None = None,
         orbit: OrbitSource = None,
+        etad: str | os.PathLike[str] | None = None,
     ) -> Scene:
         """Open the calibrated image; it is read when it is computed.
 
@@ -300,6 +305,9 @@ class Sentinel1Product:
             An orbit; an orbit file (EOF); a folder with orbit files, of which the best is used;
             or "annotation". By default an orbit file beside the product, otherwise the orbit
             of the annotation.
+        etad : path, optional
+            An ETAD product (SAFE folder or NetCDF file), whose corrections are added to the times
+            and ranges. The attribute ``source_metadata`` of the image says which, and what is left.
 
         Returns
         -------
@@ -317,6 +325,132 @@ class Sentinel1Product:
         OrbitCoverageError
             If the orbit does not cover the image.
         """
+        opener = partial(
+            self._image,
+            calibration=calibration,
+            noise_removal=noise_removal,
+            border_cleaning=border_cleaning,
+        )
+        return self._scene(
+            opener,
+            polarisations,
+            calibration,
+            bounds,
+            heights,
+            multilook,
+            spacing,
+            swaths,
+            burst,
+            orbit,
+            etad,
+        )
+
+    def noise(
+        self,
+        *,
+        polarisations: Sequence[str] = (),
+        calibration: Calibration = "beta0",
+        bounds: Bounds | None = None,
+        heights: tuple[float, float] = HEIGHTS,
+        multilook: tuple[int, int] | None = None,
+        spacing: float | None = None,
+        swaths: Sequence[str] = (),
+        burst: int | None = None,
+        orbit: OrbitSource = None,
+        etad: str | os.PathLike[str] | None = None,
+    ) -> Scene:
+        """Open the thermal noise as an image: what `scene` subtracts. No pixels are read.
+
+        Parameters
+        ----------
+        polarisations, calibration, bounds, heights, multilook, spacing, swaths, burst, orbit, etad
+            As for `scene`.
+
+        Returns
+        -------
+        Scene
+            Noise-equivalent backscatter, linear power, sampled as `scene` with these options.
+
+        Raises
+        ------
+        ValueError, GeometryError, ProductError, AnnotationError, OrbitCoverageError
+            As for `scene`.
+        """
+        opener = partial(self._noise_image, calibration=calibration)
+        return self._scene(
+            opener,
+            polarisations,
+            calibration,
+            bounds,
+            heights,
+            multilook,
+            spacing,
+            swaths,
+            burst,
+            orbit,
+            etad,
+        )
+
+    def _image(
+        self,
+        names: tuple[str, ...],
+        chosen: tuple[str, ...],
+        burst: int | None,
+        *,
+        calibration: Calibration,
+        noise_removal: bool,
+        border_cleaning: bool | None,
+    ) -> tuple[xr.DataArray, RadarGrid]:
+        """Return the power of an image, and its grid."""
+        self._require_option_of_type(burst, border_cleaning)
+        if self.product_type == "GRD":
+            return self._grd(
+                names, calibration, noise_removal=noise_removal, border_cleaning=border_cleaning
+            )
+        return self._slc(
+            names, chosen, burst=burst, calibration=calibration, noise_removal=noise_removal
+        )
+
+    def _noise_image(
+        self,
+        names: tuple[str, ...],
+        chosen: tuple[str, ...],
+        burst: int | None,
+        *,
+        calibration: Calibration,
+    ) -> tuple[xr.DataArray, RadarGrid]:
+        """Return the noise of an image, and its grid."""
+        self._require_option_of_type(burst, border_cleaning=None)
+        images = []
+        used = {}
+        for name in names:
+            channels = self._channels(chosen, name, noise=True)
+            used[name] = list(channels.values())
+            if self.product_type == "GRD":
+                images.append(grd_noise(used[name][0], calibration))
+                grid = read_grid(used[name][0].annotation)
+            else:
+                image, grid = slc_noise(
+                    self._source.rasters, channels, burst=burst, calibration=calibration
+                )
+                images.append(image)
+        return self._stack(images, grid, used)
+
+    def _scene(
+        self,
+        opener: Callable[..., tuple[xr.DataArray, RadarGrid]],
+        polarisations: Sequence[str],
+        calibration: Calibration,
+        bounds: Bounds | None,
+        heights: tuple[float, float],
+        multilook: tuple[int, int] | None,
+        spacing: float | None,
+        swaths: Sequence[str],
+        burst: int | None,
+        orbit: OrbitSource,
+        etad: str | os.PathLike[str] | None,
+    ) -> Scene:
+        """Open an image, cut it, correct its timing, and average it."""
         names = self._chosen("polarisations", polarisations, self.polarisations)
         chosen = self._chosen("swaths", swaths, self.swaths)
         if bounds is not None:
@@ -324,20 +458,16 @@ class Sentinel1Product:
         if multilook is not None and spacing is not None:
             msg = f"found multilook={multilook} and spacing={spacing}, expected one of them"
             raise ValueError(msg)
-        self._require_option_of_type(burst, border_cleaning)
-        if self.product_type == "GRD":
-            image, grid = self._grd(
-                names, calibration, noise_removal=noise_removal, border_cleaning=border_cleaning
-            )
-        else:
-            image, grid = self._slc(
-                names, chosen, burst=burst, calibration=calibration, noise_removal=noise_removal
-            )
+        image, grid = opener(names, chosen, burst)
         vectors = self._orbit(grid, self.annotation(chosen[0], names[0]), orbit)
         full, window = grid, multilook
         if bounds is not None:
             line, sample = window_of_bounds(bounds, grid, vectors, heights=heights)
             image, grid = image.isel(line=line, sample=sample), grid.crop(line, sample)
+        if etad is not None:
+            grid, record = correct_timing(grid, vectors, self.manifest, etad)
+            source = json.loads(image.attrs[SOURCE]) | {"etad": record}
+            image = image.assign_attrs({SOURCE: json.dumps(source)})
         if spacing is not None:
             window = looks_for_spacing(grid, vectors, spacing)
         if window is not None:
@@ -467,7 +597,8 @@ class Sentinel1Product:
             )
             for channel in channels.values()
         ]
-        return self._stack(images, read_grid(self.annotation(swath, names[0])), names)
+        grid = read_grid(self.annotation(swath, names[0]))
+        return self._stack(images, grid, {name: [each] for name, each in channels.items()})
 
     def _slc(
         self,
@@ -480,23 +611,27 @@ class Sentinel1Product:
     ) -> tuple[xr.DataArray, RadarGrid]:
         """Return the power of an SLC, and its grid."""
         images = []
+        channels = {}
         for name in names:
+            channels[name] = self._channels(swaths, name, noise=noise_removal)
             image, grid = slc_image(
                 self._source.rasters,
-                self._channels(swaths, name, noise=noise_removal),
+                channels[name],
                 burst=burst,
                 calibration=calibration,
                 noise_removal=noise_removal,
             )
             images.append(image)
-        return self._stack(images, grid, names)
+        used = {name: list(each.values()) for name, each in channels.items()}
+        return self._stack(images, grid, used)
 
     def _stack(
-        self, images: list[xr.DataArray], grid: RadarGrid, names: tuple[str, ...]
+        self, images: list[xr.DataArray], grid: RadarGrid, channels: Mapping[str, Sequence[Channel]]
     ) -> tuple[xr.DataArray, RadarGrid]:
         """Return the images of polarisations on one dimension, where there are several."""
         import xarray as xr
 
+        names = tuple(channels)
         if len({image.shape for image in images}) > 1:
             sizes = " and ".join(f"{image.shape[0]} x {image.shape[1]}" for image in images)
             msg = f"the polarisations of {self.name} have {sizes} pixels: fetch it again"
@@ -506,10 +641,51 @@ class Sentinel1Product:
             if len(images) == 1
             else xr.concat(images, "polarisation").assign_coords(polarisation=list(names))
         )
-        attributes = {"long_name": "radar backscatter", "units": "1", "product_name": self.name}
+        attributes = {
+            "long_name": "radar backscatter",
+            "units": "1",
+            "product_name": self.name,
+            SOURCE: json.dumps(self._source_record(grid, channels)),
+        }
         if self.manifest.simulated:
             attributes["simulated"] = "says the product"
         return stacked.assign_attrs(attributes), replace(grid, polarisations=names)
+
+    def _source_record(
+        self, grid: RadarGrid, channels: Mapping[str, Sequence[Channel]]
+    ) -> dict[str, Any]:
+        """Describe how the product was processed and sampled, for metadata of results."""
+        annotations = [channel.annotation for channel in next(iter(channels.values()))]
+        incidence = np.concatenate([each.geolocation.incidence_angle for each in annotations])
+        version = self.manifest.processor_version
+        return {
+            "facility": self.manifest.facility,
+            "processed": self.manifest.processed,
+            "software": "" if np.isnan(version) else f"Sentinel-1 IPF {version:.2f}",
+            "level": "L1",
+            "geometry": "ground range" if grid.is_ground_range else "slant range",
+            "line_interval": grid.line_interval,
+            "range_spacing": annotations[0].range_spacing,
+            "near_incidence": round(float(incidence.min()), 3),
+            "far_incidence": round(float(incidence.max()), 3),
+            "beams": {
+                swath.swath: {
+                    "azimuth_looks": swath.looks[0],
+                    "range_looks": swath.looks[1],
+                    "azimuth_resolution_seconds": float(f"{resolution(swath.azimuth):.6g}"),
+                    "slant_range_resolution": round(
+                        0.5 * SPEED_OF_LIGHT * resolution(swath.range), 3
+                    ),
+                }
+                for annotation in annotations
+                for swath in annotation.processing
+            },
+            "noise_equivalent_sigma0": {
+                name: level
+                for name, own in channels.items()
+                if (level := noise_level([channel.radiometry for channel in own], annotations))
+            },
+        }
 
     def _channels(
         self, swaths: tuple[str, ...], polarisation: str, *, noise: bool

@@ -298,6 +298,33 @@ class Radiometry:
         return None if self.noise is None else self.noise.block(lines, samples)
 
 
+LATTICE = 17
+"""Lines and samples at which the noise of an image is summarised."""
+
+
+def noise_level(
+    radiometries: Sequence[Radiometry], annotations: Sequence[Annotation]
+) -> dict[str, float] | None:
+    """Return least, mean and largest noise-equivalent sigma0 in dB; None where it is not known."""
+    levels = []
+    for radiometry, annotation in zip(radiometries, annotations, strict=True):
+        lines = np.rint(np.linspace(0.0, annotation.lines - 1.0, LATTICE))
+        samples = np.rint(np.linspace(0.0, annotation.samples - 1.0, LATTICE))
+        noise = radiometry.noise_power(lines, samples)
+        if noise is not None:
+            amplitude = radiometry.calibration.amplitude["sigma0"].block(lines, samples)
+            levels.append((noise / amplitude**2).ravel())
+    found = np.concatenate(levels) if levels else np.empty(0)
+    found = found[found > 0.0]
+    if not found.size:
+        return None
+    decibels = 10.0 * np.log10([found.min(), found.mean(), found.max()])
+    return {
+        name: round(float(level), 2)
+        for name, level in zip(("minimum", "mean", "maximum"), decibels, strict=True)
+    }
+
+
 # Borders of old GRD products, which hold no image but are not zero.
 
 CLEAN_SINCE = 2.9

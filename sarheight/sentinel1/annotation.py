@@ -82,6 +82,7 @@ class SwathProcessing:
     swath: str  # such as "IW1"
     range: Spectrum
     azimuth: Spectrum
+    looks: tuple[int, int] = (1, 1)  # averaged along azimuth and range
 
 
 @dataclass(frozen=True, eq=False)
@@ -349,6 +350,10 @@ def _processing(root: Document) -> tuple[SwathProcessing, ...]:
             swath=swath.text("swath"),
             range=_spectrum(swath.element("rangeProcessing")),
             azimuth=_spectrum(swath.element("azimuthProcessing")),
+            looks=(
+                swath.count("azimuthProcessing/numberOfLooks"),
+                swath.count("rangeProcessing/numberOfLooks"),
+            ),
         )
         for swath in root.elements(f"{PROCESSING}[swath]")
     )

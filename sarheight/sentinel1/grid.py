@@ -495,3 +495,16 @@ def _correlation(distance: Floats, window: float) -> Floats:
     for order in (1, 2):
         total += cosines[order] * (np.sinc(distance - order) + np.sinc(distance + order))
     return total / cosines[0]
+
+
+def resolution(spectrum: Spectrum) -> float:
+    """Return the width of the impulse response at half power, in seconds.
+
+    It is 0.886 / bandwidth without a window; Hamming windows widen it.
+    """
+    offset = np.linspace(0.0, 2.0, 2001)
+    side = 0.5 * (1.0 - spectrum.window)
+    response = spectrum.window * np.sinc(offset)
+    response += side * (np.sinc(offset - 1.0) + np.sinc(offset + 1.0))
+    half = response[0] / np.sqrt(2.0)
+    return 2.0 * float(offset[np.argmax(response < half)]) / spectrum.bandwidth

@@ -182,6 +182,8 @@ def test_the_method_follows_labels_and_options(tmp_path: Path) -> None:
     assert choose_method("auto", path, 50_000, fusion=False) == "networks"
     assert choose_method("auto", None, 0, fusion=False) == "networks"
     assert choose_method("forest", None, 0, fusion=False) == "forest"
+    with pytest.raises(typer.BadParameter, match="a forest has no --split"):
+        choose_method("forest", path, 500, fusion=True)
     with pytest.raises(typer.BadParameter, match="expected one of auto, forest, networks"):
         choose_method("svm", path, 500, fusion=False)
 

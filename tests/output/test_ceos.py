@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pystac
@@ -10,8 +10,12 @@ import pytest
 
 from sarheight import layover, output
 from sarheight.layover import FLAGS, convert_mask
-from tests.cli.test_commands import failing
+from sarheight.product import open_product
+from sarheight.sentinel1 import Sentinel1Product
+from tests.cli.test_commands import SEA, failing, run, write_dem
+from tests.products import grd_product, slc_product
 from tests.results import dem_of, masks_of, result_of
+from tests.synthetic import synthetic_grid
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,6 +108,66 @@ def test_masks_of_other_codes_are_refused() -> None:
     with pytest.raises(ValueError, match="found the code 9"):
         convert_mask(mask.where(mask != 0, 9), "snap")
     assert layover.convert_mask is convert_mask
+
+
+@pytest.mark.parametrize("kind", ["GRD", "SLC"])
+def test_the_noise_is_what_the_image_loses_by_its_removal(tmp_path: Path, kind: str) -> None:
+    path = grd_product(tmp_path).path if kind == "GRD" else slc_product(tmp_path)[0]
+    product = open_product(path)
+    assert isinstance(product, Sentinel1Product)
+    options: dict[str, Any] = {"multilook": (2, 3), "calibration": "gamma0"}
+    noise = product.noise(**options)
+    clean, noisy = (product.scene(noise_removal=flag, **options) for flag in (True, False))
+    lost = (noisy.image - clean.image).values
+    assert noise.grid.shape == clean.grid.shape
+    assert noise.grid.line_zero_time == clean.grid.line_zero_time
+    known = np.isfinite(lost)
+    assert known.mean() > 0.5
+    # Zeros, which hold no data, have noise all the same.
+    whole = known if kind == "SLC" else known & (np.arange(lost.shape[-1]) > 2)
+    scale = np.nanmax(np.abs(noisy.image.values))
+    np.testing.assert_allclose(noise.image.values[whole], lost[whole], atol=1e-5 * scale)
+
+
+def test_a_command_writes_what_the_specification_asks_for(tmp_path: Path) -> None:
+    grid, orbit = synthetic_grid(lines=200, samples=250, looks=4.4)
+    made = grd_product(tmp_path, placed=(grid, orbit))
+    done = run(
+        *("reconstruct", made.path, "--dem", write_dem(tmp_path / "dem.tif", 60.0), *SEA),
+        *("--method", "rtc", "--coregister", "none", "--profile", "ceos-nrb"),
+        *("--source-url", "https://example.org/source", "--facility", "Example"),
+        *("--location", "https://example.org/nrb", "-o", tmp_path / "nrb"),
+    )
+    assert done.exit_code == 0, done.output
+    item = pystac.Item.from_file(str(tmp_path / "nrb/nrb.stac.json"))
+    assert {"noise_power_vv", "noise_power_vh"} <= set(item.assets)
+    links = {link.rel: link.target for link in item.links if link.title != "image"}
+    assert links["canonical"] == "https://example.org/nrb"
+    assert "https://example.org/source" in {link.target for link in item.get_links("derived_from")}
+    assert item.properties["processing:facility"] == "Example"
+    (source,) = item.properties["sarheight:sources"]
+    assert source["url"] == "https://example.org/source"
+    assert source["geometry"] == "ground range"
+    assert source["range_spacing"] == pytest.approx(grid.sample_spacing)
+    assert source["software"] == "Sentinel-1 IPF 3.71"
+    assert 20.0 < source["near_incidence"] <= source["far_incidence"] < 60.0
+    assert source["location_error"]["slant_range_standard_deviation"] == 0.22
+    result = output.open_result(tmp_path / "nrb")
+    noise = result["noise_power"]
+    assert noise.dims == result["gamma0"].dims
+    np.testing.assert_array_equal(np.isfinite(noise), np.isfinite(result["gamma0"]))
+    levels = source["noise_equivalent_sigma0"]
+    flat = noise.sel(polarisation="VV").values
+    found = 10.0 * np.log10(np.nanmedian(flat))
+    assert levels["VV"]["minimum"] - 3.0 < found < levels["VV"]["maximum"] + 3.0
+
+
+def test_addresses_are_checked(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="source_url='there', expected a URL"):
+        output.ceos_nrb(result_of(), dem_of(), source_url="there")
+    scene = open_product(grd_product(tmp_path).path).scene()
+    with pytest.raises(ValueError, match="noise of 2 images, expected that of 1"):
+        output.ceos_nrb(result_of(), dem_of(), noise=[scene, scene])
 
 
 def test_the_command_line_knows_one_profile() -> None:

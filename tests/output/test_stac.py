@@ -103,6 +103,7 @@ def test_items_of_layers_are_valid(tmp_path: Path, passes: int) -> None:
             "ceosard:type": lambda value: value in {"optical", "radar"},
             "ceosard:specification": lambda value: value == "NRB",
             "ceosard:specification_version": lambda value: value in {"1.0", "1.1"},
+            "sarheight:sources": lambda value: len(value) == 1 and "mode" in value[0],
         }
         for name, value in item["properties"].items():
             assert ":" not in name or own[name](value), (name, value)
