@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.spatial import cKDTree
 from scipy.special import logsumexp
 from scipy.stats import t as student
 
@@ -181,7 +182,8 @@ def estimate_heights(
         )
         # The standard deviation stays that of the baseline: the network's own one does not know
         # coarse DEMs of other errors, and its gain is smaller than the uncertainty of both.
-        strength = _strength(correction, baseline, known, sigma)
+        length = CORRELATION * max(local_posting(dem))
+        strength = _strength(correction, baseline, known, sigma, length)
         if strength == 0.0:
             plan.refuse("the known elevations do not show that it helps")
             flags |= FLAGS["no_network"]
@@ -497,15 +499,20 @@ def _strength(
     baseline: xr.DataArray,
     known: KnownElevations,
     sigma: Floats,
+    length: float,
 ) -> float:
     """Estimate the share of a network's correction that known elevations support.
 
-    Regression of the baseline's residuals on the correction, with a normal prior around 0.
+    Regression of the baseline's residuals on the correction, with a normal prior around 0. Errors
+    of neighbours are alike: elevations within a correlation length of each other, as along the
+    tracks of an altimeter, count as one.
     """
     raster = rasterise_elevations(known, baseline)
     at = raster["known"].values & np.isfinite(baseline.values)
     residual = raster["height"].values[at] - baseline.values[at]
     weight = 1.0 / (sigma[at] ** 2 + raster["sigma"].values[at] ** 2)
+    places = np.argwhere(at) * np.array(local_posting(baseline))
+    weight /= cKDTree(places).query_ball_point(places, length, return_length=True)
     step = correction[at]
     prior = STRENGTH_SPREAD**-2
     precision = float(weight @ step**2) + prior

@@ -105,11 +105,15 @@ def test_the_share_of_a_correction_follows_the_points(truth: xr.DataArray) -> No
     shares = {}
     for count in (16, 200):
         known = draw_known_elevations(truth, count, seed=1)
-        shares[count] = strength(right, baseline, known, sigma)
-        assert strength(-right, baseline, known, sigma) == 0.0
-        assert strength(4.0 * right, baseline, known, sigma) == pytest.approx(0.25, abs=0.03)
-        assert strength(1e-3 * right, baseline, known, sigma) == 0.0
+        shares[count] = strength(right, baseline, known, sigma, 1.0)
+        assert strength(-right, baseline, known, sigma, 1.0) == 0.0
+        assert strength(4.0 * right, baseline, known, sigma, 1.0) == pytest.approx(0.25, abs=0.03)
+        assert strength(1e-3 * right, baseline, known, sigma, 1.0) == 0.0
     assert 0.5 < shares[16] < shares[200] <= 1.0
+    # Elevations that lie together count as one: the share shrinks as with fewer of them.
+    known = draw_known_elevations(truth, 200, seed=1)
+    near = strength(right, baseline, known, sigma, 600.0)
+    assert near < strength(right, baseline, known, sigma, 1.0)
 
 
 def test_without_a_network_the_baseline_stays(image: Scene, coarse: xr.DataArray) -> None:
