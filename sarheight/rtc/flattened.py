@@ -14,6 +14,7 @@ import rioxarray
 import xarray as xr
 from rasterio.errors import RasterioError
 
+from sarheight._files import LARGEST_RATIO, LARGEST_SMALL
 from sarheight.errors import ProductError
 from sarheight.layover import FLAGS
 from sarheight.orbit import parse_compact_time
@@ -67,15 +68,32 @@ def open_raster(path: str, chunks: Any) -> xr.DataArray:  # noqa: ANN401  # as x
         # Other drivers, such as that of VRT, read the files and addresses that a file names.
         driver = "JP2OpenJPEG" if shown.lower().endswith(".jp2") else "GTiff"
         image = rioxarray.open_rasterio(path, chunks=chunks, driver=driver)
-        if chunks is None and isinstance(image, xr.DataArray):
+        # Before anything is read: a damaged file may claim thousands of bands, or any size.
+        if not isinstance(image, xr.DataArray) or image.sizes["band"] != 1:
+            msg = f"found several bands in '{shown}', expected one"
+            raise ProductError(msg)
+        _require_plausible(shown, image)
+        if chunks is None:
             image.load().close()
     except (RasterioError, OSError) as error:
         msg = f"'{shown}' is no raster that GDAL can read, or it is damaged ({error})"
         raise ProductError(msg) from error
-    if not isinstance(image, xr.DataArray) or image.sizes["band"] != 1:
-        msg = f"found several bands in '{shown}', expected one"
-        raise ProductError(msg)
     return image.isel(band=0, drop=True)
+
+
+def _require_plausible(path: str, image: xr.DataArray) -> None:
+    """Raise where a file claims far more pixels than its bytes can hold, as damaged ones may."""
+    file = Path(path.removeprefix("/vsizip/{").partition("}/")[0])
+    if not file.is_file():
+        return
+    size = file.stat().st_size
+    if image.nbytes > max(LARGEST_SMALL, LARGEST_RATIO * size):
+        rows, columns = image.sizes["y"], image.sizes["x"]
+        msg = (
+            f"found {rows} x {columns} pixels claimed by '{path}', a file of {size} bytes: it is "
+            "damaged; fetch it again"
+        )
+        raise ProductError(msg)
 
 
 # The dataset of terrain-flattened images.

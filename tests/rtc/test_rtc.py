@@ -10,11 +10,12 @@ import pystac
 import pytest
 import rasterio
 import xarray as xr
+from affine import Affine
 
 from sarheight import layover, output, rtc
 from sarheight.errors import ProductError, UnsafeAddressError
 from sarheight.layover import FLAGS
-from sarheight.rtc.flattened import power
+from sarheight.rtc.flattened import open_raster, power
 from sarheight.scene import Scene
 from tests.conftest import shared_data
 from tests.flattened_products import (
@@ -314,3 +315,18 @@ def test_real_opera_backscatter_keeps_its_values(tmp_path: Path) -> None:
     median = dataset["gamma0"].median(["y", "x"])
     assert 0.02 < float(median.sel(polarisation="VV")) < 0.5
     assert float(median.sel(polarisation="VV")) > 2.0 * float(median.sel(polarisation="VH"))
+
+
+def test_a_raster_that_claims_more_than_its_file_holds_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "huge.tif"
+    profile = {"driver": "GTiff", "dtype": "float32", "count": 1, "sparse_ok": True}
+    profile |= {"crs": "EPSG:32632", "transform": Affine(30.0, 0.0, 5e5, 0.0, -30.0, 5e6)}
+    with rasterio.open(path, "w", width=40_000, height=30_000, **profile):
+        pass
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(ProductError, match="30000 x 40000 pixels claimed"):
+        open_raster(str(path), None)
+    # Beyond the file's own size, what deflate can pack is plausible.
+    with rasterio.open(path, "w", width=3000, height=2000, compress="deflate", **profile) as file:
+        file.write(np.zeros((1, 2000, 3000), np.float32))
+    assert open_raster(str(path), None).shape == (2000, 3000)
