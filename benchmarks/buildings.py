@@ -23,11 +23,19 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks._buildings.cities import OUTSIDE, Cities, Size, make_cities
+from benchmarks._buildings.cities import (
+    DESIGN,
+    DESIGN_SEED,
+    OUTSIDE,
+    Cities,
+    Size,
+    make_cities,
+    world_cities,
+)
 from benchmarks._buildings.picture import Pair, save_picture
 from benchmarks._buildings.unseen import estimated, figures_of
 from benchmarks._figures import RESULTS, Value, record
-from sarheight.buildings import BuildingSettings, train_buildings
+from sarheight.buildings import BuildingHeightEstimator, BuildingSettings, train_buildings
 
 __all__ = ["GOALS", "ROWS", "main"]
 
@@ -136,6 +144,20 @@ def _trained(
     written.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
     _tidy(folder, settings)
     return figures
+
+
+def _show_design(size: Size, chosen: argparse.Namespace, console: Console) -> None:
+    """Print how ours does in the worlds in which the scale of its novelty was chosen."""
+    settings = _settings(ROWS["ours"], size, 0, chosen.workers)
+    folder = _folder("ours", 0, size, chosen.work) / "model"
+    estimator = BuildingHeightEstimator.from_pretrained(folder)
+    for name, world in DESIGN.items():
+        places = (name, world, DESIGN_SEED, size.outside, size.cells, chosen.work / "cities")
+        found = figures_of(estimated(estimator, settings, world_cities(*places, console.print)))
+        console.print(
+            f"{name}: RMSE {found['rmse']:.2f} m, 80 % intervals hold {found['coverage_80']:.2f}, "
+            f"novelty {found['novelty']:.2f}, above 1 in {found['novel']:.2f} of the cells"
+        )
 
 
 def _folder(name: str, seed: int, size: Size, work: Path) -> Path:
@@ -301,6 +323,9 @@ def _chosen(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--save", action="store_true", help="put the figures on record")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="trainings of each network")
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument(
+        "--design", action="store_true", help="no test: ours, once trained, in worlds for design"
+    )
     parser.add_argument("--large", action="store_true", help="for a machine with a GPU")
     parser.add_argument("--epochs", type=int, help="of each training")
     parser.add_argument("--workers", type=int, default=0, help="processes that prepare patches")
@@ -321,6 +346,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = Console()
     size = LARGE if chosen.large else SMALL
     size = replace(size, epochs=chosen.epochs or size.epochs)
+    if chosen.design:
+        _show_design(size, chosen, console)
+        return
     cities = make_cities(size, chosen.work / "cities", console.print)
     found: Found = {}
     for seed in range(chosen.seeds):

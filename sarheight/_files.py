@@ -15,6 +15,7 @@ import struct
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import wraps
 from itertools import product
 from pathlib import Path
@@ -24,6 +25,7 @@ from sarheight.errors import DamagedFileError, SarheightError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Settings = TypeVar("Settings")
 
 LARGEST_TEXT = 64 * 2**20
 """Bytes of a JSON, TOML or CSV file: lists of jobs and catalogues have a thousandth of this."""
@@ -130,6 +132,21 @@ def read_json(
 ) -> dict[str, Any]:
     """Read a file with a JSON object."""
     return parse_json(read_text(path, "JSON", error), str(path), error)
+
+
+def read_settings(kind: type[Settings], path: str | os.PathLike[str]) -> Settings:
+    """Make settings, a dataclass, of a JSON file; missing ones have their defaults.
+
+    Raises ValueError where the file is no JSON or holds an unknown setting, OSError where it cannot
+    be read.
+    """
+    found = read_json(path)
+    known = {each.name for each in fields(kind)}  # type: ignore[arg-type]  # a dataclass
+    if set(found) - known:
+        strange = ", ".join(sorted(set(found) - known))
+        msg = f"found {strange} in '{path}', expected settings: {', '.join(sorted(known))}"
+        raise ValueError(msg)
+    return kind(**found)
 
 
 DEEPEST_KEY = 32

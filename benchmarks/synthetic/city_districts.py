@@ -300,6 +300,16 @@ class Style:
         return 160.0 if self.tallest <= 60.0 else 20.0 * round(1.2 * self.tallest / 20.0)
 
 
+_SUPERTALL = Style(
+    weights={
+        "high-rises": (4.0, 1.0),
+        "towers": (2.0, 1.0),
+        "slabs": (0.5, 1.0),
+        "park": (0.5, 0.8),
+    },
+    scale=2.5,
+    tallest=2.5 * TALLEST,
+)
 STYLES = {
     "european": Style(),
     "north american": Style(
@@ -335,16 +345,7 @@ STYLES = {
         }
     ),
     "informal": Style(weights={"informal": (1.0, 1.0), "halls": (0.0, 0.15), "park": (0.1, 0.1)}),
-    "supertall": Style(
-        weights={
-            "high-rises": (4.0, 1.0),
-            "towers": (2.0, 1.0),
-            "slabs": (0.5, 1.0),
-            "park": (0.5, 0.8),
-        },
-        scale=2.5,
-        tallest=2.5 * TALLEST,
-    ),
+    "supertall": _SUPERTALL,
+    "taller": replace(_SUPERTALL, scale=1.6, tallest=1.6 * TALLEST),
 }
-"""Styles of cities. The last two are for tests of what a network does beyond its training."""
-STYLES["taller"] = replace(STYLES["supertall"], scale=1.6, tallest=1.6 * TALLEST)
+"""Styles of cities. The last three are for tests of what a network does beyond its training."""

@@ -254,8 +254,6 @@ def _local_mean(values: Tensor, seen: Tensor) -> Tensor:
     return total(values * seen) / total(seen).clamp(min=1e-6)
 
 
-WIDENING = 1.0
-"""Power of the novelty by which distributions become wider beyond 1."""
 HEIGHT_CLASSES = (6.0, 12.0, 25.0, 50.0, 100.0)
 """Estimated heights in metres between which uncertainty is calibrated class by class."""
 
@@ -311,7 +309,7 @@ class SeriesDistribution(nn.Module):
         """Return the factor of uncertainty where images are unlike those of training, 1 or more."""
         if distribution.novelty is None:
             return 1.0
-        return torch.nan_to_num(distribution.novelty, nan=1.0).clamp(min=1.0) ** WIDENING
+        return torch.nan_to_num(distribution.novelty, nan=1.0).clamp(min=1.0)
 
     def forward(
         self, images: Mapping[str, Tensor], valid: Mapping[str, Tensor], month: Tensor

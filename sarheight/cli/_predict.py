@@ -228,7 +228,10 @@ def _map_buildings(
         require_writable(picture, "--picture", overwrite=overwrite)
     estimator = BuildingHeightEstimator.from_pretrained(model)
     if image.suffix.lower() == ".zarr":
-        settings.refuse(("baseline", "scale"), "stacks, which state both,")
+        if settings.baseline is not None or settings.scale is not None:
+            msg = "a stack holds reflectance and power already: leave it out"
+            hint = "--scale" if settings.baseline is None else "--baseline"
+            raise typer.BadParameter(msg, param_hint=hint)
         # As dask arrays, a stack of any size is estimated and written block by block.
         stack = open_stack(image, chunks={})
     else:

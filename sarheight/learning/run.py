@@ -6,7 +6,7 @@ import json
 import logging
 import warnings
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, get_args
@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
-from sarheight._files import read_json
+from sarheight._files import read_settings
 from sarheight._runtime import is_installed
 from sarheight.errors import CheckpointError
 
@@ -97,13 +97,7 @@ class RunSettings:
         OSError
             If it cannot be read.
         """
-        found = read_json(path)
-        known = {each.name for each in fields(cls)}
-        if set(found) - known:
-            strange = ", ".join(sorted(set(found) - known))
-            msg = f"found {strange} in '{path}', expected settings: {', '.join(sorted(known))}"
-            raise ValueError(msg)
-        return cls(**found)
+        return read_settings(cls, path)
 
 
 def require_one_of(name: str, found: str, expected: Sequence[str]) -> None:

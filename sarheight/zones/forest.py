@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sarheight_kernels.trees import mean_leaf_fractions
 from torch import Tensor
 
-from sarheight._files import read_json
+from sarheight._files import read_settings
 from sarheight._runtime import is_installed
 from sarheight.errors import DatasetError
 from sarheight.learning.split import transform_values
@@ -97,13 +97,7 @@ class ForestSettings:
         OSError
             If it cannot be read.
         """
-        found = read_json(path)
-        known = {each.name for each in fields(cls)}
-        if set(found) - known:
-            strange = ", ".join(sorted(set(found) - known))
-            msg = f"found {strange} in '{path}', expected settings: {', '.join(sorted(known))}"
-            raise ValueError(msg)
-        return cls(**found)
+        return read_settings(cls, path)
 
 
 class ZoneForest(Pretrained):

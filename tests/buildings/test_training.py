@@ -25,11 +25,13 @@ from sarheight.buildings import (
 from sarheight.buildings._networks import ResNet50
 from sarheight.buildings.distributions import HeightBins
 from sarheight.buildings.training import (
+    LEAST_CELLS,
     BuildingTask,
     calibrate,
     distribution_loss,
     regression_loss,
 )
+from sarheight.buildings.training import _width as width_of
 from sarheight.errors import CheckpointError
 from sarheight.learning import (
     Channel,
@@ -301,16 +303,36 @@ def test_calibration_recovers_the_temperature(sharp: float) -> None:
     sample = {"sar": sharp * logits[:, None], "height": truth}
     before = model(sample)
     figures = calibrate(model, [sample])
-    # The classes that occur, those of middling heights, have the temperature of all.
-    seen = model.network.height_class(logits[:, 2:] * sharp).unique()
-    widths = model.network.temperatures[1 + seen]
     assert float(model.network.temperatures[0]) == pytest.approx(sharp, rel=0.1)
-    assert widths.tolist() == pytest.approx([sharp] * len(seen), rel=0.25)
+    # All buildings together have the temperature; each class has its own, by which 80 % hold.
+    heights = (sharp * logits[:, 2:]).movedim(1, -1)[there[:, 0]]
+    common = width_of(model.network.bins, heights, truth[there][:, None])
+    assert math.exp(common) == pytest.approx(sharp, rel=0.1)
+    kinds = model.network.height_class(sharp * logits[:, 2:])[there]
+    widths = model.network.temperatures[1:][kinds][:, None]
+    chances = torch.softmax(heights / widths, dim=1)
+    lower, upper = (
+        model.network.bins.quantile(chances, torch.full((len(kinds), 1), level))
+        for level in (0.1, 0.9)
+    )
+    held = ((truth[there][:, None] >= lower) & (truth[there][:, None] <= upper))[:, 0]
+    many = torch.bincount(kinds, minlength=6) >= LEAST_CELLS
+    assert int(many.sum()) >= 2
+    for kind in torch.nonzero(many)[:, 0]:
+        assert float(held[kinds == kind].float().mean()) == pytest.approx(0.8, abs=0.01)
     assert figures["coverage_80"] == pytest.approx(0.8, abs=0.01)
     after = model(sample)
     torch.testing.assert_close(after.height, before.height)
-    error = ((after.height - truth) ** 2).mean()
-    assert float((after.sigma**2).mean()) == pytest.approx(float(error), rel=1e-2)
+    # The mean square of sigma is that of the error, in each class that has enough cells.
+    classes = torch.bucketize(after.height, model.network.class_edges).flatten()
+    cells = torch.bincount(classes, minlength=6)
+    squares = [
+        torch.bincount(classes, each.double().flatten() ** 2, 6)
+        for each in (after.sigma, after.height - truth)
+    ]
+    enough = cells >= LEAST_CELLS
+    assert int(enough.sum()) >= 2
+    torch.testing.assert_close(squares[0][enough], squares[1][enough], rtol=1e-3, atol=0.0)
     # What is calibrated already stays as it is.
     factors = model.network.sigma_factors.clone()
     calibrate(model, [sample])
