@@ -89,8 +89,16 @@ def open_store(path: Path, **options: Any) -> xr.Dataset:  # noqa: ANN401  # as 
     """
     is_zarr = path.suffix.lower() == ".zarr"
     with file_errors(path, "a Zarr store" if is_zarr else "a NetCDF file"):
-        _require_zarr_chunks(path) if is_zarr else _check_netcdf(path)
-        return xr.open_dataset(path, engine="zarr" if is_zarr else "netcdf4", **options)
+        if not is_zarr:
+            _check_netcdf(path)
+            return xr.open_dataset(path, engine="netcdf4", **options)
+        from zarr.storage import LocalStore
+
+        from sarheight._zarr import CheckedStore
+
+        _require_zarr_chunks(path)
+        store: Any = CheckedStore(LocalStore(path, read_only=True))
+        return xr.open_dataset(store, engine="zarr", **options)
 
 
 def read_store(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
