@@ -35,7 +35,7 @@ from benchmarks._figures import Value, record
 from benchmarks._mountains.scenes import data_file
 from sarheight.buildings import FeatureTable, TabularSettings, train_tabular
 
-__all__ = ["GOALS", "ROWS", "main"]
+__all__ = ["GOALS", "ROWS", "cut_limits", "locked_places", "main"]
 
 FILE = "building_height/s1_asc_desc_height_stockholm.npz"
 LOCKS, INNER = 5, 3
@@ -169,16 +169,16 @@ def _rmse(errors: Floats) -> float:
     return float(np.sqrt(np.mean(errors**2)))
 
 
-def _cut_limits(found: dict[str, Floats], row: str) -> tuple[float, float]:
+def cut_limits(found: dict[str, Floats], row: str) -> tuple[float, float]:
     """Return the 95 % interval over blocks of the cut against boosting."""
     random = np.random.default_rng(0)
     blocks, inverse = np.unique(found["blocks"], return_inverse=True)
     count = np.bincount(inverse)
-    sums = {name: np.bincount(inverse, found[name] ** 2) for name in (row, "gradient_boosting")}
+    sums = [np.bincount(inverse, found[name] ** 2) for name in (row, "gradient_boosting")]
     cuts = []
     for _ in range(DRAWS):
         drawn = random.integers(0, len(blocks), len(blocks))
-        mine, other = (np.sqrt(each[drawn].sum() / count[drawn].sum()) for each in sums.values())
+        mine, other = (np.sqrt(each[drawn].sum() / count[drawn].sum()) for each in sums)
         cuts.append(1.0 - mine / other)
     low, high = np.quantile(cuts, (0.025, 0.975))
     return float(low), float(high)
@@ -206,7 +206,7 @@ def _table(places: Places, locks: list[dict[str, Floats]], name: str) -> Table:
     for row, text in ROWS.items():
         mean, spread = _spread([_rmse(each[row]) for each in locks])
         cut, around = _spread([100.0 * value for value in _cuts(locks, row)])
-        low, high = (100.0 * limit for limit in _cut_limits(locks[0], row))
+        low, high = (100.0 * limit for limit in cut_limits(locks[0], row))
         table.add_row(
             text,
             f"{mean:.2f}" + (f" ± {spread:.2f}" if spread is not None else ""),
@@ -247,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for key, row in (("cut_vs_gradient_boosting", "ours"), ("cut_of_both", "both")):
             name = f"buildings.stockholm.{key}"
             figures[name] = _spread(_cuts(locks, row))
-            low, high = _cut_limits(locks[0], row)
+            low, high = cut_limits(locks[0], row)
             figures |= {f"{name}.low": low, f"{name}.high": high}
         record(figures, f"python -m benchmarks.stockholm --locks {chosen.locks} --save")
 

@@ -188,6 +188,21 @@ def test_a_lock_takes_a_third_of_the_blocks_as_wholes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(locks[0], locked_places(places, "city", 0))
 
 
+def test_intervals_of_cuts_hold_the_cut_and_are_zero_against_oneself() -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    from benchmarks.stockholm import cut_limits
+
+    random = np.random.default_rng(3)
+    errors = random.normal(size=(2, 4000))
+    found = {"gradient_boosting": errors[0], "ours": 0.8 * errors[1]}
+    found["blocks"] = np.repeat(np.arange(200), 20)
+    low, high = cut_limits(found, "ours")
+    cut = 1.0 - np.sqrt(np.mean(found["ours"] ** 2) / np.mean(errors[0] ** 2))
+    assert low < cut < high
+    assert high - low < 0.1
+    assert cut_limits(found, "gradient_boosting") == (0.0, 0.0)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
