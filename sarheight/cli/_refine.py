@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from sarheight.cli._files import (
+    ELEVATIONS,
     open_image_product,
     read_dem,
+    read_elevations,
     read_image,
     require_apart,
     require_writable,
@@ -28,6 +30,7 @@ from sarheight.settings import (
     RunningSettings,
     argument,
     option,
+    vertical_reference,
 )
 
 if TYPE_CHECKING:
@@ -60,6 +63,15 @@ class RefineSettings(DemSettings):
         Polarisation, of images that have several.
     multilook : tuple of int, optional
         Pixels to average into one, along azimuth and range, before anything else.
+    known : pathlib.Path, optional
+        Known elevations, to which the elevation model is aligned, and whose residuals are kriged: a
+        table (.csv) or points in a vector file (.gpkg, .parquet).
+    known_vertical : str or float, optional
+        Their vertical reference: `ellipsoidal`, `EGM96`, `EGM2008`, a geoid grid, or the geoid's
+        height in metres.
+    known_crs : str, optional
+        Reference system of their positions, such as `EPSG:32632`, for a table with columns x and y;
+        not needed for longitude and latitude.
     factor : int
         Cells of the result in a cell of the elevation model, along each axis.
     error : float
@@ -80,6 +92,11 @@ class RefineSettings(DemSettings):
     calibration: Annotated[Calibration | None, option(RADAR)] = None
     polarisation: Annotated[str | None, option(RADAR, metavar="NAME")] = None
     multilook: Multilook = None
+    known: Annotated[Path | None, option(ELEVATIONS, dir_okay=False, metavar="FILE")] = None
+    known_vertical: Annotated[
+        str | float | None, option(ELEVATIONS, metavar="DATUM", parser=vertical_reference)
+    ] = None
+    known_crs: Annotated[str | None, option(ELEVATIONS, metavar="CRS")] = None
     factor: Annotated[int, option(METHOD, min=1, metavar="CELLS")] = 3
     error: Annotated[float, option(METHOD, metavar="METRES")] = 4.5
     error_length: Annotated[float | None, option(METHOD, metavar="METRES")] = None
@@ -100,7 +117,8 @@ def refine(settings: RefineSettings, result: FileOutput, running: RunningSetting
 
     ```
     sarheight refine ascending.nc descending.nc --dem glo90.tif --vertical EGM2008 -o heights.nc
-    sarheight refine S1A_….zip --dem glo90.tif --vertical EGM2008 --error 3 -o heights.tif
+    sarheight refine S1A_….zip --dem glo90.tif --vertical EGM2008 --known points.csv \
+        --known-vertical ellipsoidal -o heights.tif
     ```
     """
     settings.require_files()
@@ -115,12 +133,14 @@ def refine(settings: RefineSettings, result: FileOutput, running: RunningSetting
 
         chosen = _method(settings, RefinementSettings)
         heights = read_dem(settings)
+        known = read_elevations(settings.known, settings.known_vertical, settings.known_crs)
         scenes = [_read(settings, image, heights, current) for image in settings.images]
         current.stage("refine")
         current.announce_compilation()
         refined = refine_heights(
             scenes,
             heights,
+            known,
             factor=settings.factor,
             settings=chosen,
             coregister=settings.coregister,
