@@ -85,6 +85,8 @@ class RefineSettings(DemSettings):
         Linearisations. More lower the error a little further.
     seed : int
         Seed of the draws that give the standard deviation.
+    picture : bool
+        Write a picture of the heights before and after beside them, as `.png`.
     """
 
     images: Annotated[tuple[str, ...], LOCATION, argument("IMAGE")]
@@ -103,6 +105,7 @@ class RefineSettings(DemSettings):
     coregister: Annotated[Literal["report", "correct", "none"], option(METHOD)] = "report"
     iterations: Annotated[int, option(METHOD, min=1)] = 6
     seed: Annotated[int, option(METHOD)] = 0
+    picture: Annotated[bool, option(METHOD)] = False
 
 
 def refine(settings: RefineSettings, result: FileOutput, running: RunningSettings) -> None:
@@ -125,9 +128,13 @@ def refine(settings: RefineSettings, result: FileOutput, running: RunningSetting
     output = result.output
     require_apart(output, "--output", settings.files().values())
     require_writable(output, "--output", overwrite=result.overwrite)
+    picture = output.with_suffix(".png")
+    if settings.picture:
+        require_writable(picture, "--picture", overwrite=result.overwrite)
     with session("refine", running, steps=3) as current:
         current.stage("read")
-        from sarheight.output import provenance, write
+        from sarheight import plot
+        from sarheight.output import provenance, save_png, write
         from sarheight.terrain.posterior import RefinementSettings
         from sarheight.terrain.refinement import refine as refine_heights
 
@@ -152,11 +159,15 @@ def refine(settings: RefineSettings, result: FileOutput, running: RunningSetting
             settings.files(), {"command": "refine", "settings": settings.record()}
         )
         write(refined, output, overwrite=result.overwrite)
+        if settings.picture:
+            save_png(plot.heights(refined), picture, overwrite=result.overwrite)
+            current.say(f"{picture}: heights before and after")
         rows, columns = refined["height"].shape
         change = float(((refined["height"] - refined["baseline"]) ** 2).mean() ** 0.5)
         sigma = float((refined["height_sigma"] ** 2).mean() ** 0.5)
+        points = "" if known is None else f"{len(known)} known elevations, "
         current.say(
-            f"{output}: {rows} x {columns} cells, {len(scenes)} images, heights changed by "
+            f"{output}: {rows} x {columns} cells, {len(scenes)} images, {points}heights changed by "
             f"{change:.1f} m, standard deviation {sigma:.1f} m (root mean squares)"
         )
 

@@ -170,7 +170,7 @@ def refine(
         raise ValueError(msg)
     checked = check_dem(dem)
     known = None if known is None or not len(known) else known
-    checked, alignment = _aligned(checked, known)
+    checked, alignment = _aligned(checked, known, lazy=dem.chunks is not None)
     tiling = _tiling_of(checked, factor, tiling)
     scenes, shifts = _place(scenes, checked, coregister)
     _require_common_ground(scenes, checked)
@@ -267,11 +267,13 @@ def _place(
     return placed, shifts
 
 
-def _aligned(dem: xr.DataArray, known: KnownElevations | None) -> tuple[xr.DataArray, Alignment]:
+def _aligned(
+    dem: xr.DataArray, known: KnownElevations | None, *, lazy: bool
+) -> tuple[xr.DataArray, Alignment]:
     """Align a DEM to known elevations, if there are any."""
     if known is None:
         return dem, Alignment()
-    if dem.chunks is not None:
+    if lazy:
         msg = (
             "found known elevations and a lazy DEM, expected a DEM in memory, since kriging needs "
             "all heights: pass dem.load(), or krige the finished heights with krige_residuals"
