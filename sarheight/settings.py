@@ -237,13 +237,11 @@ class Settings:
     def require_files(self) -> None:
         """Refuse files that do not exist; URLs are checked when they are opened."""
         for name, path in self.files().items():
-            field = name.split(" ")[0].replace("_", "-")
-            hint = {"image": "IMAGE", "images": "IMAGE", "results": "RESULT"}.get(
-                field, f"--{field}"
-            )
             if not path.exists():
+                field = name.split(" ")[0].replace("_", "-")
+                shown = {"image": "IMAGE", "images": "IMAGE", "results": "RESULT"}
                 msg = f"there is no '{path}'"
-                raise typer.BadParameter(msg, param_hint=hint)
+                raise typer.BadParameter(msg, param_hint=shown.get(field, f"--{field}"))
 
 
 @dataclass(frozen=True, kw_only=True)
