@@ -32,6 +32,7 @@ LINE = (
     ("_runtime",),
     ("memory",),
     ("_files",),
+    ("_zarr",),
     ("_html",),
     ("ellipsoid",),
     ("orbit",),
