@@ -31,6 +31,7 @@ LINE = (
     ("errors",),
     ("_runtime",),
     ("_files",),
+    ("_zarr",),
     ("_html",),
     ("ellipsoid",),
     ("orbit",),
