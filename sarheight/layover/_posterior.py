@@ -184,8 +184,8 @@ class PosteriorMean:
 Method = Reallocation | PosteriorMean
 
 
-def support_of(method: Method, scale: GridScale) -> Support:
-    """Add up the surroundings of a cell on which a method's result depends."""
+def support_of(method: Method, scale: GridScale, *, first: bool = False) -> Support:
+    """Add up the surroundings of a cell on which a method's result depends, or its first step."""
     blurs = [_blur(method, scale, index, step=1) for index in range(len(scale.cell_sizes))]
     reaches = [(0, 0) if blur is None else _reach(blur) for blur in blurs]
     # One sample more, from which the change of simulated RCS is found.
@@ -193,7 +193,9 @@ def support_of(method: Method, scale: GridScale) -> Support:
     if isinstance(method, Reallocation):
         return Support(1, (lines, samples), (0, 0), (48, 16), (24, 16))
     down, across = _reach(neighbourhood(method, scale))
-    steps = method.steps
+    steps = 1 if first else method.steps
+    if first:
+        down, across = 0, 0
     rows, columns = steps * down, steps * across
     return Support(steps, (steps * lines, steps * samples), (rows, columns), (60, 56), (24, 16))
 
@@ -276,7 +278,7 @@ def allocate_tile(
         if sums is not None:
             compared.append(sums)
     expected = [allocated.without_small_cells(smallest_area) for allocated in first]
-    cells = observations[0].sampled_cells(scale.shape)
+    cells = observations[0].sampled_cells(scale)
     return AllocatedTile(observations, passes, kinds, first, expected, compared, cells)
 
 

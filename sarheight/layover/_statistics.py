@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -66,10 +66,12 @@ def sample_open_cells(observations: Sequence[Observation], scale: GridScale) -> 
 def _open_cells(observation: Observation, scale: GridScale) -> NDArray[np.float32]:
     """Incidence, kind and gamma0 of open cells in one pass."""
     category, fold_count = observation.category, observation.fold_count
-    # Kinds of ground may be rare: with a guide all blocks count.
-    parts = scale.law_parts if observation.kind is None else 1
+    # Kinds of ground may be rare: with a guide all areas count.
+    if observation.kind is not None:
+        scale = replace(scale, sampled_parts=1, sampled_stride=None)
+    parts = scale.sampled_parts
     blocks = None if parts == 1 else observation.sampled_blocks(parts)
-    row, column = observation.sampled_cells(scale.shape, None if parts == 1 else scale.law_stride)
+    row, column = observation.sampled_cells(scale)
     alone = (category[row, column] <= FORESHORTENING) & (fold_count[row, column] == 1)
     if blocks is not None:
         alone &= observation.within_blocks((row, column), blocks)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas
     from sarheight.illumination import BackscatterLaw
     from sarheight.illumination.simulate import Illumination
-    from sarheight.layover.tiles import Box, Taps
+    from sarheight.layover.tiles import Box, GridScale, Taps
 
 Image = NDArray[np.float32]
 Layer = NDArray[np.float32]
@@ -401,23 +401,24 @@ class Observation:
         first, end, left, right = self.image.core or (0, rows, 0, columns)
         return slice(first, end), slice(left, right)
 
-    def sampled_cells(self, shape: tuple[int, int], stride: int | None = None) -> Cells:
-        """Cells of the tile on which statistics rest, for a DEM of a shape; see `sampled_cells`."""
+    def sampled_cells(self, scale: GridScale) -> Cells:
+        """Cells of the tile on which statistics rest; see `sampled_cells`."""
         down, across = self.corner
         rows, columns = self.core
         row, column = sampled_cells(
-            shape,
+            scale.shape,
             (rows.start + down, rows.stop + down, columns.start + across, columns.stop + across),
-            stride,
+            scale.sampled_stride,
+            scale.sampled_parts,
         )
         return row - down, column - across
 
     def sampled_blocks(self, parts: int) -> NDArray[np.bool_]:
-        """One in several blocks of facets, see `sampled_blocks`."""
+        """Blocks of facets in one of several areas, see `sampled_blocks`."""
         facets = self.image.facets
         rows, columns = self.image.operator.geometry.heights.shape
         first = self.corner[0] * facets // TILE, self.corner[1] * facets // TILE
-        return sampled_blocks(first, (-(-rows // TILE), -(-columns // TILE)), parts)
+        return sampled_blocks(first, (-(-rows // TILE), -(-columns // TILE)), parts, facets)
 
     def within_blocks(self, cells: Cells, blocks: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Tell which of some cells lie in some blocks of facets, and not at their border."""
