@@ -30,7 +30,9 @@ PACKAGES = {
 LINE = (
     ("errors",),
     ("_runtime",),
+    ("memory",),
     ("_files",),
+    ("_zarr",),
     ("_html",),
     ("ellipsoid",),
     ("orbit",),

@@ -16,7 +16,6 @@ from ._images import (
 )
 from ._networks import MBHRNet, SeriesNet, load_resnet_weights
 from ._readers import (
-    bigearthnet_stacks,
     stack_from_arrays,
     stack_from_folder,
     stack_from_raster,
@@ -77,7 +76,6 @@ __all__ = [
     "StackConfiguration",
     "TabularHeightEstimator",
     "TabularSettings",
-    "bigearthnet_stacks",
     "building_errors",
     "check_stack",
     "city_grid",

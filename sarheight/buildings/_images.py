@@ -461,7 +461,6 @@ def clear_sky_mask(classification: xr.DataArray) -> xr.DataArray:
 
 OrbitDirection = Literal["ascending", "descending"]
 RADIOMETRIES = ("gamma0", "sigma0")
-DEGREES_PER_HOUR = 15.0
 LAW_LEVEL = 0.1
 """Level of the backscatter law; only ratios of it count."""
 
@@ -616,17 +615,6 @@ def sar_series(
         {"month": calendar, "sar_band": list(SAR_BANDS)},
         {"long_name": "backscatter", "units": "1", "calibration": calibrations.pop()},
     )
-
-
-def orbit_direction_at(time: np.datetime64, longitude: float) -> OrbitDirection:
-    """Return the pass of Sentinel-1 at a time (UTC) and longitude, from the local solar time.
-
-    The orbit is sun-synchronous with a mean local time of the ascending node of 18:00; the
-    descending one is crossed at 6:00. Near the poles this fails: there it passes at all hours.
-    """
-    of_day = time.astype("datetime64[s]") - time.astype("datetime64[D]")
-    local = (of_day / np.timedelta64(1, "h") + longitude / DEGREES_PER_HOUR) % 24.0
-    return "ascending" if local >= 12.0 else "descending"
 
 
 def _time_and_direction(

@@ -1,29 +1,25 @@
-"""City stacks from files: folders of GeoTIFFs, chips, arrays, and BigEarthNet."""
+"""City stacks from files: folders of GeoTIFFs, chips and arrays."""
 
 from __future__ import annotations
 
 import re
-import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rioxarray
 import xarray as xr
-from pyproj import Transformer
 from rasterio.errors import RasterioError
 
-from sarheight._files import file_reader, read_json
+from sarheight._files import file_reader
 from sarheight.buildings._images import (
     check_offset,
     clear_sky_mask,
     monthly_composite,
     optical_band,
-    orbit_direction_at,
     reflectance,
     resample_image,
 )
@@ -272,155 +268,6 @@ def _without_cloud(
             clear = clear_sky_mask(resample_image(open_raster(str(masks[time]), None), grid))
             series[index] = series[index].where(clear)
     return series
-
-
-# Pairs of Sentinel-1 and Sentinel-2 patches of BigEarthNet.
-
-S1_PATCH = re.compile(r"^S1[A-D]_\w+_(?P<time>\d{8}T\d{6})_\w+$")
-S2_PATCH = re.compile(r"^S2[A-C]_MSIL2A_(?P<time>\d{8})T\d+_\w+$")
-PARTNER = "corresponding_s2_patch"
-
-Patches = dict[str, list[Path]]
-"""Files of each patch by its name."""
-
-
-def bigearthnet_stacks(
-    radar: str | os.PathLike[str],
-    optics: str | os.PathLike[str],
-    *,
-    baseline: str | float = "02.05",
-) -> Iterator[tuple[str, xr.Dataset]]:
-    """Read the pairs of BigEarthNet as city stacks, one after the other.
-
-    Parameters
-    ----------
-    radar, optics : path-like
-        BigEarthNet-S1 and BigEarthNet-S2: folders of patches, or archives (``.tar``, ``.tar.gz``,
-        ``.tar.bz2``), which are unpacked to a temporary folder.
-    baseline : str or float
-        Processing baseline of the optical patches, see `reflectance`.
-
-    Yields
-    ------
-    name : str
-        Of the radar patch.
-    stack : xarray.Dataset
-        Of one month, or of two where the images were taken in different ones. Radar images do not
-        state their pass; it follows from their local time.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such folder or archive.
-    StackError
-        If a patch has no partner, or its files do not fit together.
-    ProductError
-        If a file is damaged.
-
-    References
-    ----------
-    Sumbul et al., BigEarthNet-MM: A large scale multi-modal multi-label benchmark archive, 2021:
-    patches of 1.2 km; Sentinel-1 in decibels.
-    """
-    with TemporaryDirectory() as work:
-        radar_patches = _patches(Path(radar), S1_PATCH, Path(work))
-        optical_patches = _patches(Path(optics), S2_PATCH, Path(work))
-        for name, files in radar_patches.items():
-            labels = [read_json(file, StackError) for file in files if _is(file, ".json")]
-            partner = str(labels[0].get(PARTNER, "")) if labels else ""
-            if partner not in optical_patches:
-                msg = (
-                    f"found no patch {partner or 'at all'} for {name} in '{optics}', expected its "
-                    f"partner, which {PARTNER} in its JSON names"
-                )
-                raise StackError(msg)
-            yield name, _pair(name, files, partner, optical_patches[partner], baseline)
-
-
-def _pair(
-    name: str, radar: list[Path], partner: str, optics: list[Path], baseline: str | float
-) -> xr.Dataset:
-    """Make a stack of two patches."""
-    decibels = {file.stem[-2:]: _band(file) for file in radar if _is(file, ".tif", ".tiff")}
-    numbers = {
-        band: _band(file)
-        for file in optics
-        if _is(file, ".tif", ".tiff") and (band := optical_band(file.stem.rpartition("_")[2]))
-    }
-    grid = min(numbers.values(), key=lambda image: abs(image.rio.transform().a))
-    radar_time, optical_time = _patch_time(S1_PATCH, name), _patch_time(S2_PATCH, partner)
-    x, y = (float(grid[axis].mean()) for axis in ("x", "y"))
-    longitude = Transformer.from_crs(grid.rio.crs, 4326, always_xy=True).transform(x, y)[0]
-    direction = orbit_direction_at(radar_time, longitude)
-    sar = _concatenate(
-        "sar_band",
-        {
-            f"{polarisation.lower()}_{direction}": resample_image(10.0 ** (image / 10.0), grid)
-            for polarisation, image in decibels.items()
-        },
-    )
-    optical = _concatenate(
-        "optical_band",
-        {
-            band: reflectance(resample_image(numbers[band], grid), baseline=baseline)
-            for band in OPTICAL_BANDS
-            if band in numbers
-        },
-    )
-    return city_stack(
-        sar=_single_month(sar, radar_time, "sar"),
-        optical=_single_month(check_offset(optical), optical_time, "optical"),
-        attributes={"source": f"BigEarthNet, {name} and {partner}"},
-    )
-
-
-def _patch_time(expression: re.Pattern[str], name: str) -> np.datetime64:
-    """Return the time in the name of a patch, 20170613T165043 or 20170613."""
-    match = expression.match(name)
-    text = match["time"] if match is not None else ""
-    clock = f"T{text[9:11]}:{text[11:13]}:{text[13:15]}" if len(text) > 8 else ""
-    return np.datetime64(f"{text[:4]}-{text[4:6]}-{text[6:8]}{clock}", "ns")
-
-
-def _is(file: Path, *suffixes: str) -> bool:
-    return file.suffix.lower() in suffixes
-
-
-def _band(file: Path) -> xr.DataArray:
-    return open_raster(str(file), None).astype(np.float32)
-
-
-def _patches(path: Path, expression: re.Pattern[str], work: Path) -> Patches:
-    """Return the patches of a folder, or of an archive, which is unpacked to `work`."""
-    if not path.exists():
-        msg = f"there is no '{path}'"
-        raise FileNotFoundError(msg)
-    folder = path if path.is_dir() else _unpack(path, expression, work)
-    found: Patches = {}
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and expression.match(file.parent.name):
-            found.setdefault(file.parent.name, []).append(file)
-    if not found:
-        msg = f"found no patches in '{path}', expected folders named like {expression.pattern}"
-        raise StackError(msg)
-    return dict(sorted(found.items()))
-
-
-def _unpack(path: Path, expression: re.Pattern[str], work: Path) -> Path:
-    """Write the patches of an archive to folders in `work`, whatever paths it states."""
-    try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                name = PurePosixPath(member.name)
-                opened = archive.extractfile(member) if member.isfile() else None
-                if opened is not None and expression.match(name.parent.name):
-                    folder = work / name.parent.name
-                    folder.mkdir(exist_ok=True)
-                    (folder / name.name).write_bytes(opened.read())
-    except (tarfile.TarError, EOFError) as error:
-        msg = f"'{path}' is no archive, or it is truncated ({error})"
-        raise ProductError(msg) from error
-    return work
 
 
 # Chips of all bands of one date, and series in arrays.

@@ -349,8 +349,9 @@ def place_on_grid(heights: xr.DataArray, settings: MapSettings, current: Session
         raise DemError(msg) from error
     rows, columns = placed.shape
     described = grid_record(placed) or {}
+    unit = {"metre": " m", "degree": "°"}.get(placed.rio.crs.units_factor[0], "")
     current.say(
-        f"the result has {rows} x {columns} cells of {described['resolution'][1]:g} in "
+        f"the result has {rows} x {columns} cells of {described['resolution'][1]:g}{unit} in "
         f"{described['crs'].partition('[')[0]}; --crs dem keeps the grid of the elevation model"
     )
     return placed

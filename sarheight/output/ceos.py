@@ -129,9 +129,10 @@ def ceos_nrb(
     if POLARISATION in gamma0.dims:
         valid = valid.all(POLARISATION)
     bits = valid * VALID + _is(mask, "layover") * LAYOVER + _is(mask, "shadow") * SHADOW
+    images = mask.sizes.get(TIME, 1)
     number = xr.ones_like(mask)
     if TIME in mask.dims:
-        number = number * xr.DataArray(np.arange(1, mask.sizes[TIME] + 1), dims=TIME)
+        number = number * xr.DataArray(np.arange(1, images + 1), dims=TIME)
     ratio = result["sigma0"] / gamma0.where(gamma0 != 0.0)
     if POLARISATION in ratio.dims:
         # A ratio of areas, the same for all polarisations.
@@ -156,7 +157,12 @@ def ceos_nrb(
         ),
         "acquisition_id": (
             number.astype(np.uint8).where(known, NO_DATA),
-            {"long_name": "number of the source image", "_FillValue": NO_DATA},
+            {
+                "long_name": "number of the source image",
+                "flag_values": np.arange(1, images + 1, dtype=np.uint8),
+                "flag_meanings": " ".join(f"image_{n}" for n in range(1, images + 1)),
+                "_FillValue": NO_DATA,
+            },
         ),
     }
     if noise is not None:

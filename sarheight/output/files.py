@@ -26,7 +26,6 @@ from sarheight.output.atomic import (
     atomic_write,
     check_writable,
     require_path,
-    sync_to_disk,
 )
 from sarheight.output.grid import (
     TIME,
@@ -89,8 +88,16 @@ def open_store(path: Path, **options: Any) -> xr.Dataset:  # noqa: ANN401  # as 
     """
     is_zarr = path.suffix.lower() == ".zarr"
     with file_errors(path, "a Zarr store" if is_zarr else "a NetCDF file"):
-        _require_zarr_chunks(path) if is_zarr else _check_netcdf(path)
-        return xr.open_dataset(path, engine="zarr" if is_zarr else "netcdf4", **options)
+        if not is_zarr:
+            _check_netcdf(path)
+            return xr.open_dataset(path, engine="netcdf4", **options)
+        from zarr.storage import LocalStore
+
+        from sarheight._zarr import CheckedStore
+
+        _require_zarr_chunks(path)
+        store: Any = CheckedStore(LocalStore(path, read_only=True))
+        return xr.open_dataset(store, engine="zarr", **options)
 
 
 def read_store(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
@@ -367,17 +374,13 @@ def _write_with_item(dataset: xr.Dataset, path: Path, *, overwrite: bool) -> Pat
         raise ValueError(msg)
     require_acquisitions(dataset)
     checked = check_grid(dataset)
-    beside = path.with_name(path.stem + STAC_SUFFIX)
-    with (
-        atomic_write(beside, overwrite=overwrite, suffixes=(".json",)) as item_work,
-        atomic_write(path, overwrite=overwrite) as work,
-    ):
+    name = path.stem + STAC_SUFFIX
+    with atomic_write(path, overwrite=overwrite, beside=name) as work:
         WRITERS[suffix](checked, work)
         item = stac_item(checked, f"./{path.name}", file=work, identifier=path.stem)
         described = item.to_dict(include_self_link=False, transform_hrefs=False)
-        item_work.write_text(json.dumps(described, indent=2, allow_nan=False), encoding="utf-8")
-        # The result is renamed first, and only when both are on the disk.
-        sync_to_disk(item_work)
+        text = json.dumps(described, indent=2, allow_nan=False)
+        work.with_name(name).write_text(text, encoding="utf-8")
     return path
 
 

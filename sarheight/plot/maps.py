@@ -253,6 +253,7 @@ CLEAR = "#f7f5ee"
 # Colours of Okabe and Ito, which can be told apart with any colour vision.
 MEANING_COLOURS = {
     "clear": CLEAR,
+    "valid": CLEAR,
     "foreshortening": "#F0E442",
     "active_layover": "#D55E00",
     "passive_layover": "#E69F00",
@@ -260,6 +261,7 @@ MEANING_COLOURS = {
     "active_shadow": "#0072B2",
     "passive_shadow": "#56B4E9",
     "shadow": "#0072B2",
+    "radar_shadow": "#0072B2",
 }
 SPARE_COLOURS = ("#CC79A7", "#009E73", "#000000", "#8C564B", "#9467BD", "#17BECF")
 # Light to dark, so that a higher layover multiplicity is darker in greyscale too.

@@ -187,7 +187,8 @@ FIXED: dict[str, tuple[str, tuple[float, float] | None]] = {
     HEIGHTS: ("elevation", None),
 }
 """Labels and limits of quantities."""
-UNCERTAINTY = "uncertainty"
+DECIBELS = "dB"
+UNCERTAINTY, NOISE = "uncertainty", "noise_power"
 RELIEF = "relief"
 DECIBELS_PER_NEPER = 10.0 / np.log(10.0)
 SUN_AZIMUTH, SUN_HEIGHT = np.radians(315.0), np.radians(45.0)
@@ -272,7 +273,7 @@ class ResultView:
                         "uncertainty of γ⁰",
                         "number",
                         dims,
-                        "dB",
+                        DECIBELS,
                         "viridis",
                         note="Standard deviation of γ⁰ in decibels",
                     )
@@ -332,7 +333,7 @@ class ResultView:
                     deviation = DECIBELS_PER_NEPER * np.sqrt(variance) / np.abs(gamma)
                 return np.where(np.isfinite(deviation), deviation, np.nan).astype(np.float32)
             values = self.reader.read(quantity.name, one.entry, rows, columns, step)
-        if quantity.kind != "db":
+        if quantity.kind != "db" and quantity.name != NOISE:
             return values
         with np.errstate(divide="ignore", invalid="ignore"):
             decibels = 10.0 * np.log10(values)
@@ -397,11 +398,11 @@ class ResultView:
             return quantity.limits
         if quantity.kind == "class":
             return 0.0, 1.0
-        alike = [layer]
         if quantity.kind == "db":
-            found = (self.index_of(name, one.entry) for name in ("sigma0_geocoded", "gamma0"))
-            alike = [index for index in found if index is not None] or alike
-        values = np.concatenate([self._sample(index) for index in alike])
+            # Layover and shadow would stretch the range of the plain image over twice as much.
+            found = self.index_of("gamma0", one.entry)
+            layer = layer if found is None else found
+        values = self._sample(layer)
         if values.size == 0:
             return 0.0, 1.0
         low, high = (float(number) for number in np.percentile(values, PERCENTILES))
@@ -490,6 +491,21 @@ def _require_map(dataset: xr.Dataset, name: str) -> None:
         raise ValueError(msg)
 
 
+MOST_BITS = 3
+"""Bits all combinations of which are listed as classes."""
+AND = "+"
+"""Between the meanings of bits that are set together."""
+
+
+def _combinations(masks: list[int], meanings: list[str]) -> tuple[list[int], list[str]]:
+    """Return all codes of a variable of bits, and what they mean."""
+    codes, words = [0], [""]
+    for mask, meaning in zip(masks, meanings, strict=True):
+        codes += [code | mask for code in codes]
+        words += [f"{word}{AND}{meaning}" for word in words]
+    return codes, ["none of them", *(word.removeprefix(AND) for word in words[1:])]
+
+
 def _quantity(name: str, variable: xr.DataArray, dims: tuple[str, ...]) -> Quantity:
     """Choose how a variable is drawn."""
     long_name = str(variable.attrs.get("long_name", name.replace("_", " ")))
@@ -497,9 +513,14 @@ def _quantity(name: str, variable: xr.DataArray, dims: tuple[str, ...]) -> Quant
     unit = {"1": "", "degree": "°", "m2": "m²"}.get(units, units)
     if name in BACKSCATTER:
         label, note = BACKSCATTER[name]
-        return Quantity(name, label, "db", dims, "dB", "grey", note=note)
+        return Quantity(name, label, "db", dims, DECIBELS, "grey", note=note)
+    if name == NOISE:
+        return Quantity(name, "noise power", "number", dims, DECIBELS, "viridis", note=long_name)
     values = np.atleast_1d(variable.attrs.get("flag_values", ())).tolist()
     meanings = str(variable.attrs.get("flag_meanings", "")).split()
+    masks = np.atleast_1d(variable.attrs.get("flag_masks", ())).tolist()
+    if 0 < len(masks) == len(meanings) <= MOST_BITS:
+        values, meanings = _combinations(masks, meanings)
     if name == "fold_count":
         classes = tuple((float(one.value), one.label, one.colour) for one in count_classes())
         return Quantity(name, "fold multiplicity", "class", dims, classes=classes, note=long_name)
@@ -507,7 +528,11 @@ def _quantity(name: str, variable: xr.DataArray, dims: tuple[str, ...]) -> Quant
         colours = flag_colours(variable)
         spare = SPARE_COLOURS * (1 + len(values) // len(SPARE_COLOURS))
         classes = tuple(
-            (float(value), meaning.replace("_", " "), colours.get(meaning, spare[index]))
+            (
+                float(value),
+                meaning.replace("_", " ").replace(AND, ", "),
+                colours.get(meaning.rpartition(AND)[2], spare[index]),
+            )
             for index, (value, meaning) in enumerate(zip(values, meanings, strict=True))
         )
         label = "layover and shadow" if name == "mask" else long_name

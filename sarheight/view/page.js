@@ -26,7 +26,10 @@
     return made;
   }
 
-  const number = (value, digits = 0) => value.toFixed(digits).replace("-", "−");
+  const number = (value, digits = 0) => value.toFixed(digits).replace(/^-(?=[0.]*$)/, "")
+    .replace("-", "−");
+  // Decimals that tell numbers of a range apart.
+  const decimals = (range) => range >= 5 ? 0 : Math.min(1 + Math.max(0, Math.ceil(-Math.log10(range))), 9);
   const percent = (part) => part === null ? "–"
     : part >= 0.0995 ? `${number(100 * part)} %` : `${number(100 * part, 1)} %`;
   const metres = (length) => length >= 9950 ? `${number(length / 1000)} km`
@@ -451,7 +454,7 @@
         }
         box.append(list);
       } else {
-        const [low, high] = limitsOf(index), digits = high - low < 5 ? 1 : 0;
+        const [low, high] = limitsOf(index), digits = decimals(high - low);
         const bar = element("canvas", { width: 256, height: 1 });
         fillBar(bar, one.palette);
         const unit = one.unit ? ` ${one.unit}` : "";
@@ -821,7 +824,7 @@
       return found ? found[1] : String(Math.round(value));
     }
     const [low, high] = limitsOf(index);
-    return `${number(value, high - low < 2 ? 2 : 1)}${one.unit ? ` ${one.unit}` : ""}`;
+    return `${number(value, decimals(high - low) + 1)}${one.unit ? ` ${one.unit}` : ""}`;
   }
 
   function showCursor(x, y) {

@@ -14,7 +14,6 @@ from sarheight.buildings import (
     OPTICAL_BANDS,
     SAR_BANDS,
     BuildingPatches,
-    bigearthnet_stacks,
     open_stack,
     select_bands,
     split_blocks,
@@ -328,8 +327,6 @@ def test_statistics_make_channels() -> None:
 
 def real_stacks() -> Iterator[tuple[str, xr.Dataset]]:
     """Yield one stack of each kind of real series."""
-    archives = [shared_data("lcz", f"BigEarthNet-S{k}-Example.tar.bz2") for k in (1, 2)]
-    yield next(bigearthnet_stacks(*archives))
     series = shared_data("timeseries", "worldcereal_00002806639B424A.npz")
     yield "series", stack_from_arrays(series, orbit_direction="ascending", baseline="02.05")
     chip = shared_data("sentinel1", "terramesh_chips", "282D_485L_3_3.tif")

@@ -17,7 +17,6 @@ from sarheight import buildings
 from sarheight.buildings import (
     OPTICAL_BANDS,
     SAR_BANDS,
-    bigearthnet_stacks,
     check_stack,
     city_grid,
     city_stack,
@@ -39,7 +38,6 @@ from sarheight.buildings._images import (
     offset_of_baseline,
     offset_of_item,
     optical_band,
-    orbit_direction_at,
 )
 from sarheight.errors import OutputError, ProductError, StackError
 from sarheight.scene import Scene
@@ -512,13 +510,6 @@ def test_radar_images_must_say_time_pass_and_radiometry() -> None:
         sar_series([], GRID)
 
 
-def test_the_pass_follows_from_the_local_time() -> None:
-    # Two scenes of the Alps, whose annotations say their passes, and one beyond the date line.
-    assert orbit_direction_at(np.datetime64("2021-04-01T05:26:23"), 11.0) == "descending"
-    assert orbit_direction_at(np.datetime64("2022-10-16T01:50:44"), -118.0) == "ascending"
-    assert orbit_direction_at(np.datetime64("2021-04-01T17:00:00"), 179.0) == "descending"
-
-
 def test_an_image_in_radar_geometry_is_reconstructed_on_the_grid_of_a_city() -> None:
     dem = raster(mountain(40, 50, height=60.0))
     single = scene_of(dem)
@@ -596,55 +587,6 @@ def test_series_of_arrays_become_a_stack(tmp_path: Path) -> None:
     strange = {**arrays, "s2_10m_B02": arrays["scl"][:, 1:]}
     with pytest.raises(StackError, match="found s2_10m_B02 with the shape"):
         stack_from_arrays(strange, orbit_direction="ascending", offset=0.0)
-
-
-def write_pair(folder: Path) -> tuple[Path, Path]:
-    """Write a pair of patches in the form of BigEarthNet."""
-    radar = "S1A_IW_GRDH_1SDV_20170613T165043_33UUP_1_2"
-    optics = "S2A_MSIL2A_20170613T101031_1_2"
-    random = np.random.default_rng(0)
-    for name in ("VV", "VH"):
-        levels = random.uniform(-20.0, -5.0, (12, 12)).astype(np.float32)
-        write_geotiff(folder / "s1" / radar / f"{radar}_{name}.tif", levels)
-    label = folder / "s1" / radar / f"{radar}_labels_metadata.json"
-    label.write_text(json.dumps({"corresponding_s2_patch": optics}))
-    for name, size in (("B02", 12), ("B8A", 6), ("B09", 2)):
-        numbers = random.integers(50, 3000, (size, size)).astype(np.uint16)
-        path = folder / "s2" / optics / f"{optics}_{name}.tif"
-        write_geotiff(path, numbers, posting=120.0 / size)
-    return folder / "s1", folder / "s2"
-
-
-def test_pairs_of_patches_become_stacks(tmp_path: Path) -> None:
-    import tarfile
-
-    radar, optics = write_pair(tmp_path)
-    ((name, stack),) = bigearthnet_stacks(radar, optics)
-    assert name.startswith("S1A")
-    assert list(stack["sar_band"].values) == ["vv_ascending", "vh_ascending"]
-    assert list(stack["optical_band"].values) == ["B02", "B8A", "B09"]
-    assert stack.sizes["month"] == 1
-    with tarfile.open(tmp_path / "s2.tar.bz2", "w:bz2") as archive:
-        archive.add(optics, "s2")
-    ((_, again),) = bigearthnet_stacks(radar, tmp_path / "s2.tar.bz2")
-    xr.testing.assert_identical(again, stack)
-    next(radar.rglob("*.json")).write_text("{}")
-    with pytest.raises(StackError, match="expected its partner"):
-        next(bigearthnet_stacks(radar, optics))
-    with pytest.raises(StackError, match="found no patches"):
-        next(bigearthnet_stacks(optics, radar))
-    with pytest.raises(FileNotFoundError):
-        next(bigearthnet_stacks(tmp_path / "no", optics))
-
-
-def test_real_pairs_are_read() -> None:
-    archives = [shared_data("lcz", f"BigEarthNet-S{k}-Example.tar.bz2") for k in (1, 2)]
-    stacks = dict(bigearthnet_stacks(*archives))
-    assert len(stacks) == 6
-    for stack in stacks.values():
-        assert stack.sizes["optical_band"] == 12
-        assert stack.sizes["y"] == stack.sizes["x"] == 120
-        assert float(stack["sar"].notnull().mean()) > 0.4
 
 
 def test_real_series_are_read() -> None:

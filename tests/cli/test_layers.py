@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,16 +14,25 @@ import rasterio
 import xarray as xr
 from typer.testing import CliRunner
 
+from benchmarks.synthetic.safe_annotation import ThermalNoise
+from benchmarks.synthetic.safe_product import write_product
 from sarheight import dem
 from sarheight.cli import app
+from sarheight.illumination import simulate
 from sarheight.output import open_result, read_provenance
+from sarheight.sentinel1 import read_grid, read_orbit
 from tests.annotations import eof_xml
+from tests.browser import Browser
 from tests.cli.test_commands import SEA, failing, run, write_dem
 from tests.products import grd_product, pack
+from tests.simulated_products import full_annotation
 from tests.synthetic import synthetic_grid
+from tests.view.test_view import address_of, choose, look, position, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from sarheight.view._page import PageServer
 
 METHOD = ("--method", "one-step", "--law", "muhleman", "--coregister", "none")
 
@@ -229,3 +240,115 @@ def test_the_shell_completes_what_an_option_knows(option: str, words: set[str]) 
         },
     )
     assert set(done.output.split()) == words
+
+
+# The whole way: simulated products of two dates to what other programs and a browser open.
+
+
+DATES = ("2024-01-01", "2024-01-13")
+
+
+def write_date(folder: Path, date: str, heights: xr.DataArray) -> Path:
+    """Write a simulated product of VV and VH, with speckle and noise, as the archive has it."""
+    grid, orbit = synthetic_grid(lines=300, samples=380, looks=4.4)
+    annotations, scenes = [], []
+    for number, name in enumerate(("VV", "VH")):
+        text = full_annotation(grid, orbit, polarisation=name)
+        annotations.append(text.replace(DATES[0].encode(), date.encode()))
+        sampled = read_grid(annotations[-1]), read_orbit(annotations[-1])
+        bright = xr.full_like(heights, (1.0, 0.2)[number])
+        seed = 2 * DATES.index(date) + number
+        scenes.append(
+            simulate(heights, *sampled, reflectivity=bright, looks=4.4, noise=1e-3, seed=seed)
+        )
+    noise = ThermalNoise.constant(scenes[0].grid, 1e-3)
+    return write_product(scenes, folder / f"{date}.SAFE.zip", like=annotations, noise=noise).path
+
+
+@pytest.fixture(scope="module")
+def two_dates(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """One command for each date, by the default method, with a DEM in degrees."""
+    folder = tmp_path_factory.mktemp("two dates")
+    metric = dem.open_dem(write_dem(folder / "metric.tif", 20.0), vertical="ellipsoidal")
+    elevation = folder / "dem.tif"
+    dem.reproject(metric, 4326, 1.0 / 3600.0, resampling="cubic").drop_attrs().rio.write_crs(
+        4326
+    ).rio.to_raster(elevation)
+    made = []
+    for date in DATES:
+        product = write_date(folder, date, metric)
+        made.append(folder / f"nrb_{date}")
+        done = run(
+            *("reconstruct", product, "--dem", elevation, *SEA),
+            *("--profile", "ceos-nrb", "-o", made[-1]),
+        )
+        assert done.exit_code == 0, done.output
+    return made
+
+
+def test_two_dates_are_loaded_by_name_and_joined_along_time(two_dates: list[Path]) -> None:
+    items = [pystac.Item.from_file(str(next(each.glob("*.stac.json")))) for each in two_dates]
+    assert {item.properties["proj:code"] for item in items} == {"EPSG:32632"}
+    assert [item.datetime.date().isoformat() for item in items if item.datetime] == list(DATES)
+    results = [open_result(each) for each in two_dates]
+    series = xr.concat(results, "time", combine_attrs="override")
+    assert dict(series["gamma0"].sizes) | {"time": 2, "polarisation": 2} == series["gamma0"].sizes
+    assert list(np.datetime_as_string(series["time"], unit="D")) == list(DATES)
+    power = series["gamma0"].sel(polarisation="VV")
+    assert np.isfinite(power).mean() > 0.4
+    assert ((series["mask"] > 0) & (series["mask"] != 255)).mean() > 0.02
+    # Two draws of speckle on the same ground.
+    means = power.mean(("y", "x"))
+    assert abs(10.0 * np.log10(float(means[1] / means[0]))) < 0.3
+    odc_stac = pytest.importorskip("odc.stac", reason="needs odc-stac")
+    loaded = odc_stac.load(items, bands=["gamma0_vv", "mask"])
+    assert dict(loaded.sizes) == {"time": 2, "y": series.sizes["y"], "x": series.sizes["x"]}
+    assert loaded["mask"].dtype == np.uint8
+    np.testing.assert_array_equal(loaded["gamma0_vv"], power.transpose("time", "y", "x"))
+    np.testing.assert_array_equal(loaded["mask"], series["mask"].transpose("time", "y", "x"))
+
+
+def answer_of(server: PageServer, path: str) -> bytes:
+    with closing(http.client.HTTPConnection("127.0.0.1", server.server_address[1])) as connection:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        assert answer.status == 200
+        return answer.read()
+
+
+def test_the_viewer_serves_what_one_command_made(two_dates: list[Path]) -> None:
+    with serving(two_dates[0]) as server:
+        assert two_dates[0].name.encode() in answer_of(server, "/")
+        view = server.view
+        layer = view.index_of("gamma0", {"polarisation": 0})
+        tile = np.frombuffer(answer_of(server, f"/tile/{layer}/0/0/0"), "<f4")
+        power = open_result(two_dates[0])["gamma0"].sel(polarisation="VV").values
+        expected = 10.0 * np.log10(np.where(power > 0.0, power, np.nan))
+        np.testing.assert_allclose(tile.reshape(power.shape), expected, atol=1e-4)
+        drawn = {one.name: one for one in view.quantities}
+        assert drawn["noise_power"].unit == "dB"
+        assert [label for _, label, _ in drawn["acquisition_id"].classes] == ["image 1"]
+        classes = {code: label for code, label, _ in drawn["data_mask"].classes}
+        assert (classes[3.0], classes[4.0]) == ("valid, layover", "radar shadow")
+        noise = view.index_of("noise_power", {"polarisation": 0})
+        levels = np.frombuffer(answer_of(server, f"/tile/{noise}/0/0/0"), "<f4")
+        assert -60.0 < np.nanmedian(levels) < -20.0
+        low, high = json.loads(answer_of(server, f"/limits/{layer}"))
+        assert (low, high) == pytest.approx(np.nanpercentile(expected, (2, 98)), abs=1.0)
+        # A place in layover shares its pixels with others, also without a DEM beside the result.
+        folds = open_result(two_dates[0])["fold_count"].values
+        row, column = np.argwhere((folds >= 3) & (folds < 255))[0].tolist()
+        found = json.loads(answer_of(server, f"/places/{row}/{column}/0/0"))
+        assert sum(one[2] for one in found["cells"]) + found["outside"][0] == pytest.approx(
+            1.0, abs=0.01
+        )
+
+
+def test_a_browser_shows_what_one_command_made(two_dates: list[Path], tmp_path: Path) -> None:
+    with Browser(tmp_path / "browser") as browser, serving(two_dates[0]) as server:
+        look(browser, address_of(server))
+        choose(browser, "left", "layover and shadow")
+        # Beside the swipe, which is in the middle.
+        browser.drag(position(browser, 0.5 * server.view.shape[0], 0.6 * server.view.shape[1]))
+        browser.wait("document.querySelectorAll('#cells rect').length > 0")
+        assert browser.problems == []
