@@ -8,6 +8,8 @@ collection of two channels; a reconstruction is one step by a given law, from DE
 finished Dataset, and the posterior that by the default method, whose law is fitted. Reconstructions
 are timed a second time in a process whose C library keeps memory for the next call ("kept"), as
 what a system takes to hand over fresh memory may differ from run to run by as much as all the rest.
+A result of two polarisations is written as a folder of layers and as one GeoTIFF with a band for
+each of them, and one of the bands is read back, from the page cache.
 Peers are run in environments of their own on the same cells (see `benchmarks.peers`), and left out
 with a word where they cannot be installed.
 """
@@ -15,11 +17,16 @@ with a word where they cannot be installed.
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numba
 import numpy as np
+import rasterio
+import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
@@ -33,12 +40,13 @@ from sarheight.geometry import geo2rdr
 from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.illumination import Muhleman, simulate
 from sarheight.illumination.simulate import illuminate
-from sarheight.layover import mapping
+from sarheight.layover import mapping, reconstruct
+from sarheight.output import write
 
 __all__ = ["main"]
 
-LARGE, MIDDLE, PEER = 6000, 3000, 6000
-"""Cells along the side of the DEM: for geo2rdr, for all else, for the peers."""
+LARGE, MIDDLE, PEER, WRITTEN = 6000, 3000, 6000, 2000
+"""Cells along the side of the DEM: for geo2rdr, for most else, for the peers, for files."""
 SIZES = (500, 1000, 2000, 3000, 6000, 12_000)
 GROWTH_POSTING = 20.0
 """Cells along the side for the plot of growth, and their size in metres: 12,000 cells of 30 m would
@@ -145,6 +153,34 @@ def _whole(size: int) -> dict[str, Value]:
     }
 
 
+def _layouts(size: int) -> dict[str, Value]:
+    """Compare a folder of layers with one GeoTIFF of all bands: size, writing, reading a band."""
+    dem = dem_of(size, UTM)
+    grid, orbit = radar_over(size)
+    scenes = [simulate(dem, grid, orbit, looks=4.4, seed=seed) for seed in (0, 1)]
+    images = xr.concat([one.image for one in scenes], "polarisation", combine_attrs="override")
+    scene = replace(scenes[0], image=images.assign_coords(polarisation=["VV", "VH"]))
+    result = reconstruct(scene, dem)
+    found: dict[str, Value] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {"layers": Path(folder) / "layers", "bands": Path(folder) / "bands.tif"}
+
+        def read(path: Path) -> None:
+            one = path / "layers_gamma0_vv.tif" if path.is_dir() else path
+            with rasterio.open(one) as file:
+                names = [str(name).lower() for name in file.descriptions]
+                file.read(names.index("gamma0_vv") + 1)
+
+        jobs = {f"{n}_write": partial(write, result, p, overwrite=True) for n, p in paths.items()}
+        jobs |= {f"{name}_read": partial(read, path) for name, path in paths.items()}
+        for name, sample in in_turn(jobs, runs=4).items():
+            found[name] = sample.median, sample.spread
+        for name, path in paths.items():
+            files = path.iterdir() if path.is_dir() else [path]
+            found[f"{name}_megabytes"] = sum(file.stat().st_size for file in files) / 1e6
+    return found
+
+
 def _growth(largest: int, path: Path, console: Console) -> None:
     """Plot how the cost grows with the number of cells."""
     import matplotlib.pyplot as plt
@@ -195,30 +231,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="of the sizes, to try it out")
     peers = parser.add_mutually_exclusive_group()
     parser.add_argument("--only-images", action="store_true", help="time reconstructions only")
+    parser.add_argument("--only-layouts", action="store_true", help="time files only")
     peers.add_argument("--no-peers", action="store_true", help="leave other libraries out")
     peers.add_argument("--only-peers", action="store_true", help="time nothing but other libraries")
     parser.add_argument("--data", help="not needed here")
     parser.add_argument("--save", action="store_true", help="put the figures on record")
     chosen = parser.parse_args(arguments)
     console = Console()
-    large, middle, peer = (round(chosen.scale * size) for size in (LARGE, MIDDLE, PEER))
+    large, middle, peer, written = (
+        round(chosen.scale * size) for size in (LARGE, MIDDLE, PEER, WRITTEN)
+    )
     figures: dict[str, Value] = {}
-    own = ((_coordinates, large), (_images, middle), (_threads, middle), (_whole, middle))
-    own = own[1:2] if chosen.only_images else own
+    own = (
+        *((_coordinates, large), (_images, middle), (_threads, middle), (_whole, middle)),
+        (_layouts, written),
+    )
+    if chosen.only_images or chosen.only_layouts:
+        own = own[1:2] if chosen.only_images else own[4:]
     for job, size in () if chosen.only_peers else own:
         with console.status(job.__name__.strip("_")):
             figures |= job(size)
-    if not (chosen.no_peers or chosen.only_images):
+    if not (chosen.no_peers or chosen.only_images or chosen.only_layouts):
         figures |= compare(peer, console)
     console.print(_table(figures))
     if chosen.save:
         how = " --only-images" if chosen.only_images else ""
+        how += " --only-layouts" if chosen.only_layouts else ""
         how += "" if chosen.scale == 1.0 else f" --scale {chosen.scale:g}"
         record(
             {f"speed.{name}": each for name, each in figures.items()},
             f"python -m benchmarks.speed{how} --save",
         )
-    if chosen.only_peers or chosen.only_images:
+    if chosen.only_peers or chosen.only_images or chosen.only_layouts:
         return
     path = RESULTS / "pictures" / "speed.png" if chosen.save else Path("speed.png")
     _growth(round(chosen.scale * SIZES[-1]), path, console)

@@ -2,7 +2,8 @@
 
 A damaged file makes libraries raise errors of every kind: of keys, of numbers, of recursion, of
 their own. Rooms read files inside `file_errors`, which turns all of them into one line that names
-the file. Texts have a largest size, so that no file fills the memory.
+the file. Texts have a largest size, so that no file fills the memory. Scratch files lie where there
+is room for them.
 """
 
 from __future__ import annotations
@@ -11,21 +12,61 @@ import json
 import mmap
 import os
 import re
+import shutil
 import struct
+import tempfile
 import tomllib
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import wraps
 from itertools import product
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import IO, Any, ParamSpec, TypeVar
 
 from sarheight.errors import DamagedFileError, SarheightError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Settings = TypeVar("Settings")
+
+# Scratch files, on a disk: what is kept there takes no memory.
+
+SPARE_BYTES = 1 << 30
+"""Bytes that scratch files leave free."""
+
+
+def scratch_folder(size: int) -> Path | None:
+    """Return the folder for scratch files, if its disk has room for so many bytes.
+
+    It is ``TMPDIR``, or else ``/var/tmp``: ``/tmp`` is in memory on many systems.
+    """
+    own = os.environ.get("TMPDIR")
+    folder = next(
+        (Path(name) for name in (own, "/var/tmp") if name and os.access(name, os.W_OK)),  # noqa: S108
+        None,
+    )
+    try:
+        folder = folder or Path(tempfile.gettempdir())
+        return folder if shutil.disk_usage(folder).free >= size + SPARE_BYTES else None
+    except OSError:  # no folder can be written
+        return None
+
+
+def unnamed_file(size: int, owner: object) -> IO[bytes] | None:
+    """Make a scratch file for so many bytes that goes with its owner; None without room."""
+    folder = scratch_folder(size)
+    try:
+        file = None if folder is None else tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # its owner closes it
+    except OSError:
+        return None
+    if file is not None:
+        weakref.finalize(owner, file.close)
+    return file
+
+
+# Texts and errors.
 
 LARGEST_TEXT = 64 * 2**20
 """Bytes of a JSON, TOML or CSV file: lists of jobs and catalogues have a thousandth of this."""

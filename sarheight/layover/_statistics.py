@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -66,10 +66,12 @@ def sample_open_cells(observations: Sequence[Observation], scale: GridScale) -> 
 def _open_cells(observation: Observation, scale: GridScale) -> NDArray[np.float32]:
     """Incidence, kind and gamma0 of open cells in one pass."""
     category, fold_count = observation.category, observation.fold_count
-    # Kinds of ground may be rare: with a guide all blocks count.
-    parts = scale.law_parts if observation.kind is None else 1
+    # Kinds of ground may be rare: with a guide all areas count.
+    if observation.kind is not None:
+        scale = replace(scale, sampled_parts=1, sampled_stride=None)
+    parts = scale.sampled_parts
     blocks = None if parts == 1 else observation.sampled_blocks(parts)
-    row, column = observation.sampled_cells(scale.shape, None if parts == 1 else scale.law_stride)
+    row, column = observation.sampled_cells(scale)
     alone = (category[row, column] <= FORESHORTENING) & (fold_count[row, column] == 1)
     if blocks is not None:
         alone &= observation.within_blocks((row, column), blocks)
@@ -106,11 +108,14 @@ def fit_laws(by_tile: Sequence[Samples]) -> list[SceneLaw]:
     return laws
 
 
-def kind_factors(observation: Observation, law: SceneLaw) -> Layer:
-    """Logarithm of the law of each cell's kind over the scene's law; 0 where no kind is known."""
-    factors = np.zeros(observation.category.shape, np.float32)
+def kind_factors(observation: Observation, law: SceneLaw) -> Layer | None:
+    """Logarithm of the law of each cell's kind over the scene's law; 0 where no kind is known.
+
+    None where all are 0.
+    """
     if observation.kind is None or not law.kinds:
-        return factors
+        return None
+    factors = np.zeros(observation.category.shape, np.float32)
     angle = observation.angles["local_incidence"]
     for kind, own in law.kinds.items():
         members = (observation.kind == kind) & np.isfinite(angle)
@@ -120,7 +125,7 @@ def kind_factors(observation: Observation, law: SceneLaw) -> Layer:
         ratio = np.log(own(here) / np.asarray(law.law(here)))
         ratio *= np.exp(-0.5 * ((wanted - here) / FADING) ** 2)
         factors[members] = np.clip(ratio, -MOST_KIND_FACTOR, MOST_KIND_FACTOR)
-    return factors
+    return factors if factors.any() else None
 
 
 def _fit_law(

@@ -21,12 +21,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar, cast
 
 import numba
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+
+from sarheight import memory
+from sarheight._files import unnamed_file
 
 Loaded = TypeVar("Loaded")
 Result = TypeVar("Result")
@@ -46,7 +49,7 @@ def load(data: Any, file_cache: int = FILE_CACHE) -> NDArray[Any]:  # noqa: ANN4
     if not hasattr(data, "compute"):
         return np.asarray(data)
     # Each chunk is stored where it belongs, so that no second copy of all of them is made.
-    loaded = np.empty(data.shape, data.dtype)
+    loaded = memory.empty(data.shape, data.dtype)
     with rasterio.Env(GDAL_CACHEMAX=file_cache):
         data.store(loaded, lock=False, scheduler="synchronous")
     return loaded
@@ -124,13 +127,90 @@ def concatenate(arrays: Sequence[Any], axis: int) -> Any:  # noqa: ANN401
     return dask.array.concatenate(arrays, axis=axis)  # type: ignore[no-untyped-call]
 
 
+# Between two tasks: arrays in a scratch file.
+
+
+class Shelf:
+    """Arrays by name that tasks of this process keep for later ones, in an unnamed scratch file.
+
+    In other processes it is empty, and so it is where the disk has no room: tasks compute again
+    what they do not find.
+    """
+
+    def __init__(self, size: int) -> None:
+        """Make the file, for so many bytes; 0 for an empty shelf."""
+        self._file = unnamed_file(size, self) if size else None
+        self._entries: dict[int, list[dict[str, _Entry]]] = {}
+        self._end = 0
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[Shelf], tuple[int]]:
+        """Pickle as an empty shelf."""
+        return Shelf, (0,)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether arrays can be kept."""
+        return self._file is not None
+
+    def save(self, index: int, groups: Sequence[dict[str, NDArray[Any]]]) -> None:
+        """Keep groups of arrays, if the disk takes them."""
+        with self._lock:
+            if self._file is None:
+                return
+            entries: list[dict[str, _Entry]] = []
+            try:
+                for group in groups:
+                    entries.append({})
+                    for name, array in group.items():
+                        self._file.seek(self._end)
+                        self._file.write(np.ascontiguousarray(array).data)
+                        entries[-1][name] = _Entry(self._end, array.shape, array.dtype)
+                        self._end += array.nbytes
+                self._file.flush()
+            except OSError:
+                self._file = None
+                self._entries.clear()
+                return
+            self._entries[index] = entries
+
+    def load(self, index: int) -> list[dict[str, NDArray[Any]]] | None:
+        """Read groups of arrays again; None where they were not kept."""
+        with self._lock:
+            entries = self._entries.get(index)
+            if self._file is None or entries is None:
+                return None
+            return [{name: self._read(entry) for name, entry in group.items()} for group in entries]
+
+    def _read(self, entry: _Entry) -> NDArray[Any]:
+        array = np.empty(entry.shape, entry.dtype)
+        file = cast("IO[bytes]", self._file)
+        file.seek(entry.begin)
+        if file.readinto(array.data.cast("B")) != array.nbytes:  # type: ignore[attr-defined]
+            msg = "a scratch file of a scene was cut short; compute the result again"
+            raise OSError(msg)
+        return array
+
+
+class _Entry(NamedTuple):
+    """An array in a scratch file."""
+
+    begin: int  # its first byte
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
 # Memory that is freed and that the process holds all the same. The C library keeps freed memory
 # for the next request, for each thread by itself: faster, as long as there is enough of it.
 
 
 def release_memory(need: float, limit: float) -> None:
-    """Return unused memory to the system, if `need` bytes more would exceed `limit` bytes."""
-    if _held_bytes() + need > limit:
+    """Return unused memory to the system, if `need` bytes more would exceed `limit` bytes.
+
+    What `sarheight.memory` keeps is used again first, and counts as unused.
+    """
+    if _held_bytes() - memory.kept_bytes() + need > limit:
+        memory.release()
         _trim_heap()
 
 

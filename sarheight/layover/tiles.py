@@ -44,9 +44,9 @@ TRUNCATE = 4.0
 """Gaussian weights end at this many standard deviations."""
 SAMPLED_CELLS = 1 << 18
 """About how many cells of a scene its statistics rest on, where it has more."""
-LAW_CELLS, MOST_PARTS = 1 << 20, 8
-"""A law is fitted to all blocks of a scene, or, of a larger one, to one in several: so many that
-about that number of cells remains, which say as much of it, and one in eight at least."""
+AREA, AREA_CELLS = 2 * TILE, 1 << 21
+"""Statistics of a large scene rest on squares of so many cells a side, drawn all over it: so many
+squares that about that number of cells remains, which say as much of the scene as all."""
 BLOCK_BORDER = 6
 """Facets at the border of such a block that do not count: they share pixels with its neighbours."""
 
@@ -66,8 +66,12 @@ CACHED_SHARE = 1.0 / 16.0
 """Part of a memory limit that cached file blocks may take; counted with the process's own."""
 LEAST_SHARE = 0.2
 """Part of a memory limit that arrays may take at least."""
-SIDES = (64, 128, 256, 512, 1024, 2048, 3072, 4096, 6144, 8192)
+SIDES = (64, 128, 192, 256, 384, 512, 640, 768, 1024, 1280, 1536, 2048, 3072, 4096, 6144, 8192)
 """Rows and columns of tiles that are tried."""
+CELL_WORK, COVERED_WORK, PIXEL_WORK = 300.0, 110.0, 40.0
+"""Work on a cell of a window, on each pixel that a cell covers, and on each pixel that is read, as
+nanoseconds of one processor for two polarisations: a window that lies obliquely in an image reads
+more pixels than it covers."""
 FACET_BYTES = (24, 24)
 """Bytes that a facet takes in each pass, in all and for each polarisation."""
 LEAST_GAIN = 0.98
@@ -85,9 +89,9 @@ class GridScale:
     cell_sizes: tuple[tuple[float, float], ...]  # lines, samples of a cell in each pass
     samples_per_metre: tuple[float, ...]  # displacement in each pass by a height of a metre
     facets: int = 1  # facets along a side of a cell, see `sarheight.layover.facets`
-    # The law is fitted to one in so many blocks of facets, and to one cell of each square there.
-    law_parts: int = 1
-    law_stride: int | None = None
+    # Statistics rest on one in so many areas, and there on one cell of each square of so many.
+    sampled_parts: int = 1
+    sampled_stride: int | None = None
 
     def ground_taps(self, postings: float) -> Taps:
         """Return Gaussian weights on the ground for a standard deviation in postings."""
@@ -157,25 +161,26 @@ def _pixels_per_cell(
     return float(lines), float(samples)
 
 
-def law_sample(covered: float) -> tuple[int, int | None]:
-    """Choose one in how many blocks a law is fitted to, by the cells that the images show.
+def choose_sample(covered: float) -> tuple[int, int | None]:
+    """Choose one in how many areas statistics rest on, by the cells that the images show.
 
     The second number is the side of the squares of which one cell is drawn; None for that of
     `sampled_cells`.
     """
-    parts = int(np.clip(covered // LAW_CELLS, 1, MOST_PARTS))
+    parts = max(int(covered // AREA_CELLS), 1)
     if parts == 1:
         return 1, None
     return parts, max(1, round(math.sqrt(covered / parts / SAMPLED_CELLS)))
 
 
 def sampled_cells(
-    shape: tuple[int, int], box: Box, stride: int | None = None
+    shape: tuple[int, int], box: Box, stride: int | None = None, parts: int = 1
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw the cells of a box on which statistics rest: rows and columns, shape (n,) each.
 
-    Of a large DEM one cell of each square is drawn, of a small one all. Which ones depends on the
-    shape of the whole DEM alone, not on its tiles, or on the side of the squares.
+    Of a large DEM one cell of each square is drawn, of a small one all, in one of several areas.
+    Which ones depends on the shape of the whole DEM alone, not on its tiles, or on the side of the
+    squares.
     """
     if stride is None:
         stride = max(1, round(float(np.sqrt(shape[0] * shape[1] / SAMPLED_CELLS))))
@@ -186,17 +191,30 @@ def sampled_cells(
     column = (square_column * stride + (mixed & np.uint64(0xFFFF)) % stride).ravel()
     column = column.astype(np.int64)
     inside = (row >= box[0]) & (row < box[1]) & (column >= box[2]) & (column < box[3])
+    if parts > 1:
+        inside &= drawn_areas(row // AREA, column // AREA, parts)
     return row[inside], column[inside]
 
 
-def sampled_blocks(first: tuple[int, int], shape: tuple[int, int], parts: int) -> NDArray[np.bool_]:
-    """Draw one in several blocks; `first` is the block of the DEM with which a window begins.
+def sampled_blocks(
+    first: tuple[int, int], shape: tuple[int, int], parts: int, facets: int = 1
+) -> NDArray[np.bool_]:
+    """Tell which blocks of facets lie in areas that are drawn, one in several.
 
-    Shape (rows of blocks, columns of blocks). Which ones does not depend on the window.
+    `first` is the block of the DEM with which a window begins. Shape (rows of blocks, columns of
+    blocks). Which ones does not depend on the window.
     """
-    row = np.arange(first[0], first[0] + shape[0], dtype=np.uint64)[:, None]
-    column = np.arange(first[1], first[1] + shape[1], dtype=np.uint64)[None, :]
-    drawn: NDArray[np.bool_] = (_mix(row << np.uint64(32) | column) >> np.uint64(33)) % parts == 0
+    blocks = facets * AREA // TILE  # along the side of an area
+    row, column = (
+        np.arange(one, one + size) // blocks for one, size in zip(first, shape, strict=True)
+    )
+    return drawn_areas(row[:, None], column[None, :], parts)
+
+
+def drawn_areas(row: NDArray[np.int64], column: NDArray[np.int64], parts: int) -> NDArray[np.bool_]:
+    """Tell which areas are drawn, one in several, by their rows and columns among all areas."""
+    mixed = _mix(row.astype(np.uint64) << np.uint64(32) | column.astype(np.uint64))
+    drawn: NDArray[np.bool_] = (mixed >> np.uint64(33)) % np.uint64(parts) == 0
     return drawn
 
 
@@ -335,6 +353,17 @@ class TilePlanner:
             for row in range(0, rows, sides[0])
         ]
 
+    def areas(self, support: Support) -> list[Tile]:
+        """Return the areas on which statistics rest as tiles, those that lie in an image."""
+        rows, columns = self.scale.shape
+        down, across = (np.arange(-(-size // AREA)) for size in (rows, columns))
+        drawn = drawn_areas(down[:, None], across[None, :], self.scale.sampled_parts)
+        boxes = [
+            (row, min(row + AREA, rows), column, min(column + AREA, columns))
+            for row, column in (AREA * np.argwhere(drawn)).tolist()
+        ]
+        return [self.tile(box, support) for box in boxes if self.illuminates(box)]
+
     def tile(self, core: Box, support: Support) -> Tile:
         """Add halo and pixels to the cells of a tile."""
         window = self.window(core, support)
@@ -432,6 +461,15 @@ class TilePlanner:
             total += per_cell * cells + per_pixel * _size(pixels)
         return total + (22 + 16 * polarisations) * len(self.radars) * _size(tile.core)
 
+    def work_on(self, tile: Tile) -> float:
+        """Estimate the work on a tile, in arbitrary units."""
+        cells = _size(tile.window)
+        total = 0.0
+        for pixels, sizes in zip(tile.pixels, self.scale.cell_sizes, strict=True):
+            total += cells * (CELL_WORK + COVERED_WORK * math.prod(sizes))
+            total += PIXEL_WORK * _size(pixels)
+        return total
+
     def sides(self, limit: float, support: Support, polarisations: int) -> tuple[int, int]:
         """Choose rows and columns of tiles, for the least work that fits in a memory limit."""
         available = array_bytes(limit)
@@ -443,7 +481,7 @@ class TilePlanner:
             tile = self.tile((top, top + size[0], left, left + size[1]), support)
             if self.bytes_of(tile, support, polarisations) > available:
                 continue
-            work = _size(tile.window) / _size(tile.core)
+            work = self.work_on(tile) / _size(tile.core)
             # One tile for all has no seam, however little it saves.
             if work < LEAST_GAIN * least or size == (rows, columns):
                 best, least = size, work

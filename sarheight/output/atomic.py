@@ -2,16 +2,18 @@
 
 A file or folder appears under its final name complete, or not at all. A result is written in a
 hidden folder beside it, ``.NAME.RANDOM.partial``, whose file `OWNER` the writing process keeps
-locked. Linux and macOS exchange two folders in one step; elsewhere the old one is moved aside
-first, and a process that is killed in between leaves both in the hidden folder. Whoever next
-writes in that place, or looks for the result, finishes the exchange and removes what dead
-processes left.
+locked. What is there under the final name is exchanged with it in one step on Linux and macOS;
+elsewhere a folder is moved aside first. Where more than one step is needed, as of a result and its
+STAC item, the file `JOURNAL` lists them before the first: a step that fails undoes those before
+it, and what a killed process left undone is finished by whoever next writes in that place or looks
+for the result. They also remove what dead processes left.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import json
 import os
 import shutil
 import sys
@@ -48,8 +50,9 @@ CLEANUPS, PAUSE = 40, 0.05
 """How often to remove what the threads of a failed writer still write, and seconds between."""
 LITTLE_SPACE = 1 << 30
 PARTIAL = ".partial"
-OWNER, RETIRED = "owner.lock", "retired"
-"""In a hidden folder: the lock of the process that writes there, and the result it replaces."""
+OWNER, JOURNAL, RETIRED = "owner.lock", "journal.json", "retired"
+"""In a hidden folder: the lock of the process that writes there, the renames that belong together,
+and what begins the name of that which they replace."""
 UNLOCKED, SECONDS_TO_LOCK = f"{OWNER}.new", 60.0
 """Name of the lock before it is locked, and the time after which this will not happen any more."""
 
@@ -171,26 +174,42 @@ def atomic_write(
     *,
     overwrite: bool = False,
     suffixes: tuple[str, ...] = SUFFIXES,
+    beside: str = "",
 ) -> Iterator[Path]:
     """Yield a temporary path to write to, and rename it to `path` when the block succeeds.
 
     The temporary path is in a hidden folder of its own beside `path`. Scratch files that a writer
-    keeps in this folder are removed with it, also after a failure.
+    keeps in this folder are removed with it, also after a failure. With the name `beside`, the
+    block also writes a file of that name in the hidden folder, and both appear, or neither.
     """
     path = Path(path)
     recover(path)
     target = check_writable(path, overwrite=overwrite, suffixes=suffixes)
+    targets = {f"result{target.suffix}": (path, target, _suffix(path, suffixes))}
+    if beside:
+        other = path.with_name(beside)
+        suffix = other.suffix.lower()
+        found = check_writable(other, overwrite=overwrite, suffixes=(suffix,))
+        if found.parent != target.parent:
+            msg = (
+                f"cannot write '{path}' and '{other}' together: they are links into the folders "
+                f"'{target.parent}' and '{found.parent}'; remove the link"
+            )
+            raise OutputError(msg)
+        targets[beside] = other, found, suffix
     with (
         _errors_as_output_error(path, target),
         _folder_beside(target) as folder,
         _errors_as_output_error(path, target),  # the free space while the scratch files exist
     ):
-        work = folder / f"result{target.suffix}"
-        yield work
-        sync_to_disk(work)
-        if os.path.lexists(target):
-            _check_replaceable(path, target, _suffix(path, suffixes), overwrite=overwrite)
-        _move(work, target, replace=overwrite)
+        yield folder / next(iter(targets))
+        for name, (each, final, suffix) in targets.items():
+            sync_to_disk(folder / name)
+            if os.path.lexists(final):
+                _check_replaceable(each, final, suffix, overwrite=overwrite)
+        _move_all(
+            {folder / name: final for name, (_, final, _) in targets.items()}, replace=overwrite
+        )
 
 
 @contextmanager
@@ -231,8 +250,8 @@ def _lock_owner(folder: Path) -> Iterator[None]:
 def recover(path: str | os.PathLike[str]) -> None:
     """Finish what killed processes left undone in the folder of a result.
 
-    Their hidden folders are removed. Where one of them had moved an earlier result aside to put
-    the new one in its place, the new one, which is complete, takes the place.
+    Their hidden folders are removed. Where one of them had begun to put complete results in their
+    places, the others take theirs, unless something else has come there since.
 
     Parameters
     ----------
@@ -243,25 +262,35 @@ def recover(path: str | os.PathLike[str]) -> None:
     if fcntl is None or not parent.is_dir():
         return
     for folder in parent.glob(f".*{PARTIAL}"):
-        with suppress(OSError):
+        with suppress(OSError, ValueError, TypeError):  # of the system, or of a damaged journal
             unlocked = {file.name for file in folder.iterdir()} <= {UNLOCKED}
             if unlocked and time.time() - folder.stat().st_mtime > SECONDS_TO_LOCK:
                 shutil.rmtree(folder)
                 continue
             with (folder / OWNER).open("rb+") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # an error where it is alive
-                _finish_exchange(folder)
+                _finish_moves(folder)
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _finish_exchange(folder: Path) -> None:
-    """Put the result of a killed process in the place that it had emptied."""
-    target = folder.parent / folder.name.removesuffix(PARTIAL).removeprefix(".").rpartition(".")[0]
-    if not (folder / RETIRED).exists() or os.path.lexists(target):
+def _finish_moves(folder: Path) -> None:
+    """Do the renames in the journal of a killed process that it had not done."""
+    if not (folder / JOURNAL).exists():
         return
-    work = folder / f"result{target.suffix}"
-    (work if work.exists() else folder / RETIRED).rename(target)
-    _sync_folder(target.parent)
+    for name, final, made, earlier in json.loads((folder / JOURNAL).read_bytes()):
+        # Names only: a journal cannot reach other folders.
+        work, target = folder / Path(name).name, folder.parent / Path(final).name
+        if 0 != made == _inode(work) and _inode(target) in {0, earlier}:
+            _move(work, target, replace=True)
+    _sync_folder(folder.parent)
+
+
+def _inode(path: Path) -> int:
+    """Return the number of a file or folder in its file system; 0 where there is none."""
+    try:
+        return path.lstat().st_ino
+    except FileNotFoundError:
+        return 0
 
 
 @contextmanager
@@ -285,20 +314,52 @@ def sync_to_disk(work: Path) -> None:
             os.fsync(stream.fileno())
 
 
-def _move(work: Path, target: Path, *, replace: bool) -> None:
-    """Rename `work`, which is on the disk, to `target`; what has that name is replaced at once."""
-    if not target.is_dir():
+def _move_all(moves: dict[Path, Path], *, replace: bool) -> None:
+    """Rename what is on the disk to its names, all or nothing; what has these names is replaced."""
+    folder = next(iter(moves)).parent
+    if len(moves) > 1 or any(target.is_dir() for target in moves.values()):
+        steps = [(w.name, t.name, _inode(w), _inode(t)) for w, t in moves.items()]
+        written = folder / f"{JOURNAL}.new"
+        written.write_text(json.dumps(steps), encoding="utf-8")
+        sync_to_disk(written)
+        written.rename(folder / JOURNAL)
+        _sync_folder(folder)
+    done: list[tuple[Path, Path]] = []
+    try:
+        for work, target in moves.items():
+            _move(work, target, replace=replace, keep=len(moves) > 1)
+            done.append((work, target))
+    except BaseException:
+        for work, target in reversed(done):
+            target.rename(work)
+            if (retired := _retired(work)).exists():
+                retired.rename(target)
+        (folder / JOURNAL).unlink(missing_ok=True)
+        raise
+    _sync_folder(next(iter(moves.values())).parent)
+
+
+def _move(work: Path, target: Path, *, replace: bool, keep: bool = True) -> None:
+    """Rename `work` to `target`; what has that name is replaced, and kept beside `work`."""
+    retired = _retired(work)
+    if not os.path.lexists(target):
         if replace or not _rename(work, target, "keep"):
             work.replace(target)
-    elif not _rename(work, target, "exchange"):
-        retired = work.with_name(RETIRED)
+    elif not (keep or target.is_dir()):
+        work.replace(target)
+    elif _rename(work, target, "exchange"):
+        work.rename(retired)
+    else:
         target.rename(retired)
         try:
             work.replace(target)
         except BaseException:
             retired.rename(target)
             raise
-    _sync_folder(target.parent)
+
+
+def _retired(work: Path) -> Path:
+    return work.with_name(f"{RETIRED} {work.name}")
 
 
 RENAME_FUNCTIONS = {

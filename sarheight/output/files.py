@@ -26,7 +26,6 @@ from sarheight.output.atomic import (
     atomic_write,
     check_writable,
     require_path,
-    sync_to_disk,
 )
 from sarheight.output.grid import (
     TIME,
@@ -375,17 +374,13 @@ def _write_with_item(dataset: xr.Dataset, path: Path, *, overwrite: bool) -> Pat
         raise ValueError(msg)
     require_acquisitions(dataset)
     checked = check_grid(dataset)
-    beside = path.with_name(path.stem + STAC_SUFFIX)
-    with (
-        atomic_write(beside, overwrite=overwrite, suffixes=(".json",)) as item_work,
-        atomic_write(path, overwrite=overwrite) as work,
-    ):
+    name = path.stem + STAC_SUFFIX
+    with atomic_write(path, overwrite=overwrite, beside=name) as work:
         WRITERS[suffix](checked, work)
         item = stac_item(checked, f"./{path.name}", file=work, identifier=path.stem)
         described = item.to_dict(include_self_link=False, transform_hrefs=False)
-        item_work.write_text(json.dumps(described, indent=2, allow_nan=False), encoding="utf-8")
-        # The result is renamed first, and only when both are on the disk.
-        sync_to_disk(item_work)
+        text = json.dumps(described, indent=2, allow_nan=False)
+        work.with_name(name).write_text(text, encoding="utf-8")
     return path
 
 

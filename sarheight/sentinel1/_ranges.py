@@ -1,9 +1,10 @@
 """Byte ranges of files on a disk or a server, and members of zip archives as files.
 
 Of a measurement of a gigabyte only what a window needs is read. A stored member of a zip is a byte
-range of the archive. A deflated one can only be decompressed from its beginning; the state of the
-decompressor is saved every few MiB, so that each part is decompressed once, and a later reader
-starts from the nearest saved state.
+range of the archive. A deflated one can only be decompressed from its beginning. A large one that
+is opened again and again, as images are that are read in windows, is decompressed once, to an
+unnamed scratch file. Where the disk has no room for that, the state of the decompressor is saved
+every few MiB, and each reader starts from the nearest saved state.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import zlib
 from abc import abstractmethod
 from bisect import bisect_right
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+from sarheight._files import unnamed_file
 from sarheight.errors import ProductError
 
 if TYPE_CHECKING:
@@ -38,6 +40,9 @@ PACKED_BUFFER, PACKED_STEP = 2**20, 64 * 2**10
 SNAPSHOT_STEP = 4 * 2**20
 """Decompressed bytes between two saved states, of some 100 kB each. A read that ends this close to
 the end of a member goes on to it, where the checksum is compared."""
+
+SPOOL_STEP = 2**20
+"""Decompressed bytes to write to a scratch file at once."""
 
 LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 LOCAL_MAGIC = b"PK\x03\x04"
@@ -207,6 +212,28 @@ class _State(NamedTuple):
         return self._replace(decompressor=self.decompressor.copy())
 
 
+class _Spool:
+    """What came out of a decompressor so far, in a file."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.end = 0  # bytes that came out
+        self._file = file
+        self._lock = threading.Lock()
+
+    def append(self, data: bytes) -> None:
+        """Write the next bytes, which one thread at a time may do."""
+        with self._lock:
+            self._file.seek(self.end)
+            self._file.write(data)
+        self.end += len(data)
+
+    def read(self, begin: int, size: int) -> bytes:
+        """Read bytes before the end."""
+        with self._lock:
+            self._file.seek(begin)
+            return self._file.read(size)
+
+
 class DeflatedMember:
     """A deflated member of a zip, decompressed as far as it is read.
 
@@ -221,6 +248,9 @@ class DeflatedMember:
         self._complete = False
         self._lock, self._front = threading.Lock(), threading.Lock()
         self._saved = [_State(0, 0, 0, zlib.decompressobj(-zlib.MAX_WBITS))]
+        self._opened = 0
+        self._spool: _Spool | None = None
+        self._source: _DeflatedFile | None = None  # from which the spool is filled
 
     def __reduce__(self) -> tuple[type[DeflatedMember], tuple[Extent, int, int]]:
         """Pickle without the saved states."""
@@ -228,7 +258,40 @@ class DeflatedMember:
 
     def open(self) -> io.BufferedReader:
         """Open the decompressed member as a file."""
+        with self._front:
+            self._opened += 1
+            # What is opened once is read once, or its header only is.
+            if self._opened == 2 and self.size > SNAPSHOT_STEP:
+                file = unnamed_file(self.size, self)
+                self._spool = None if file is None else _Spool(file)
+                self._source = None if file is None else _DeflatedFile(self)
         return _buffered(_DeflatedFile(self))
+
+    def spooled(self, begin: int, size: int) -> bytes | None:
+        """Return bytes from the scratch file, decompressed so far first; None without one."""
+        spool = self._spool
+        if spool is None:
+            return None
+        if spool.end < begin + size or self.must_complete(spool.end):
+            try:
+                self._fill(begin + size)
+            except OSError:  # the disk is full after all
+                self._spool = self._source = None
+                return None
+        return spool.read(begin, size)
+
+    def _fill(self, end: int) -> None:
+        """Decompress to the scratch file, up to a position and not beyond it without need."""
+        with self._front:
+            spool, source = self._spool, self._source
+            while spool is not None and source is not None:
+                missing = max(end - spool.end, 0)
+                if missing == 0 and not self.must_complete(spool.end):
+                    break
+                if spool.end == self.size:
+                    self.require_checksum(source.checksum)
+                else:
+                    spool.append(source.next_bytes(min(missing or self.size, SPOOL_STEP)))
 
     def must_complete(self, position: int) -> bool:
         """Return whether a read to a position goes on to the end, to compare the checksum."""
@@ -256,9 +319,9 @@ class DeflatedMember:
         return self._front if beyond else nullcontext()
 
     def save(self, state: _State) -> None:
-        """Save a state that is well beyond the last saved one."""
+        """Save a state that is well beyond the last saved one, unless bytes are kept themselves."""
         with self._lock:
-            if state.position >= self._saved[-1].position + SNAPSHOT_STEP:
+            if self._spool is None and state.position >= self._saved[-1].position + SNAPSHOT_STEP:
                 self._saved.append(state.copy())
 
 
@@ -273,6 +336,9 @@ class _DeflatedFile(_RangeFile):
 
     def read_range(self, begin: int, size: int) -> bytes:
         """Return the bytes of a range, decompressing from the nearest state before it."""
+        spooled = self._member.spooled(begin, size)
+        if spooled is not None:
+            return spooled
         with self._member.front(begin + size):
             self._state = self._member.nearest_state(begin, self._state)
             while self._state.position < begin:
@@ -288,6 +354,15 @@ class _DeflatedFile(_RangeFile):
                 else:
                     self._decompress(left)
         return b"".join(parts)
+
+    @property
+    def checksum(self) -> int:
+        """CRC-32 of the bytes before the current state."""
+        return self._state.checksum
+
+    def next_bytes(self, size: int) -> bytes:
+        """Return the bytes that follow the current state: at least one, and at most `size`."""
+        return self._decompress(size)
 
     def _decompress(self, size: int) -> bytes:
         """Return the next bytes: at least one, and at most `size`."""

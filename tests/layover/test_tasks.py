@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import pickle
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +16,9 @@ import numpy as np
 import pytest
 from rasterio.env import get_gdal_config, local
 
+from sarheight._files import scratch_folder
 from sarheight.layover import _tasks as tasks
-from sarheight.layover._tasks import FILE_CACHE, load, one_at_a_time, release_memory
+from sarheight.layover._tasks import FILE_CACHE, Shelf, load, one_at_a_time, release_memory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,6 +128,60 @@ def test_work_takes_no_more_threads_than_its_caller() -> None:
     finally:
         numba.set_num_threads(before)
     assert one_at_a_time(int, lambda _: numba.get_num_threads()) == before
+
+
+# Arrays that wait in a scratch file.
+
+
+def test_a_shelf_gives_back_what_it_was_given() -> None:
+    random = np.random.default_rng(0)
+    shelf = Shelf(1 << 20)
+    groups = [
+        {"a": random.random((3, 40, 50)).astype(np.float32), "b": np.arange(7, dtype=np.uint8)},
+        {"a": random.random((2, 5))},
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda index: shelf.save(index, groups[index % 2 :]), range(8)))
+        found = list(pool.map(shelf.load, range(8)))
+    for index, loaded in enumerate(found):
+        assert loaded is not None
+        for expected, group in zip(groups[index % 2 :], loaded, strict=True):
+            assert set(group) == set(expected)
+            for name, array in expected.items():
+                assert group[name].dtype == array.dtype
+                np.testing.assert_array_equal(group[name], array)
+    assert shelf.load(99) is None
+    other = pickle.loads(pickle.dumps(shelf))  # noqa: S301  # our own
+    assert not other.is_open
+    assert other.load(0) is None
+
+
+def test_a_full_disk_empties_a_shelf(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def seek(self, place: int) -> None:
+            pass
+
+        def write(self, _: object) -> None:
+            msg = "no space left"
+            raise OSError(28, msg)
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(tasks, "unnamed_file", lambda *_: Full())
+    shelf = Shelf(100)
+    shelf.save(0, [{"a": np.ones(3)}])
+    assert not shelf.is_open
+    assert shelf.load(0) is None
+
+
+def test_without_room_there_is_no_scratch_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert scratch_folder(1000) == tmp_path
+    assert scratch_folder(1 << 60) is None
+    assert not Shelf(1 << 60).is_open
 
 
 # Memory that is freed goes back to the system when it is short.

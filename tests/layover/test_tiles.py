@@ -12,8 +12,8 @@ import pytest
 import xarray as xr
 
 from sarheight.errors import GeometryError
-from sarheight.layover import PosteriorMean, Reallocation, reconstruct
-from sarheight.layover import _reconstruct as room
+from sarheight.layover import PosteriorMean, Reallocation, _tasks, reconstruct, tiles
+from sarheight.layover import _stages as room
 from sarheight.layover.tiles import TilePlanner
 from tests.dems import hills
 from tests.mountains import LAW, mountain, random_terrain, raster, scene_of
@@ -182,6 +182,61 @@ def test_tiles_beside_the_image_are_not_sampled(
     statistics = 2 if isinstance(method, Reallocation) else 3
     assert 0 < done["_sample_tile"] < statistics * done["_compute_tile"]
     assert done["_sample_tile"] % statistics == 0
+
+
+@pytest.mark.parametrize("method", METHODS, ids=name)
+def test_statistics_of_areas_are_those_in_memory(
+    method: Method, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large scene samples the same cells whether it is in memory or computed by areas."""
+    wide = raster(hills((300, 420), relief=90.0, size=8.0, seed=4))
+    scene = scene_of(wide, lines=700, samples=1100, incidence=36.0)
+    everywhere = reconstruct(scene, wide, method=method)
+    monkeypatch.setattr(tiles, "AREA_CELLS", 30_000)
+    monkeypatch.setattr(tiles, "AREA", 64)
+    cores: list[tuple[int, ...]] = []
+    areas = TilePlanner.areas
+
+    def noted(*arguments: Any) -> Any:  # noqa: ANN401
+        found = areas(*arguments)
+        cores.extend(tile.core for tile in found)
+        return found
+
+    monkeypatch.setattr(TilePlanner, "areas", noted)
+    expected = reconstruct(scene, wide, method=method)
+    assert not cores
+    found = reconstruct(lazy(scene), wide, method=method, memory_limit=SMALL)
+    assert cores
+    cells = {core: (core[1] - core[0]) * (core[3] - core[2]) for core in cores}
+    assert 0.15 * wide.size < sum(cells.values()) < 0.6 * wide.size
+    assert_same(found.compute(), expected)
+    assert not np.array_equal(expected.gamma0, everywhere.gamma0, equal_nan=True)
+
+
+def test_what_is_kept_between_passes_is_what_would_be_computed(
+    dem: xr.DataArray, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a scratch file, or where there is no room for one, all over again."""
+    observed: Counter[str] = Counter()
+    observe = room.observe
+
+    def counted(*arguments: Any) -> Any:  # noqa: ANN401
+        observed["tiles"] += 1
+        return observe(*arguments)
+
+    monkeypatch.setattr(room, "observe", counted)
+    kept = reconstruct(lazy(scene), dem, memory_limit=SMALL)
+    statistics = observed["tiles"]
+    first = kept.compute()
+    beside = observed["tiles"] - statistics
+    assert beside < 0.2 * statistics / 3, "only tiles beside the image, which no statistic needs"
+    monkeypatch.setattr(_tasks, "unnamed_file", lambda *_: None)
+    again = reconstruct(lazy(scene), dem, memory_limit=SMALL).compute()
+    assert observed["tiles"] - beside > 2.2 * statistics
+    for key, variable in first.data_vars.items():
+        np.testing.assert_array_equal(again[key].values, variable.values)
+    for key, variable in kept.compute().data_vars.items():
+        np.testing.assert_array_equal(first[key].values, variable.values)
 
 
 def test_variables_that_are_asked_for(dem: xr.DataArray, scene: Scene) -> None:

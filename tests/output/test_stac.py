@@ -22,7 +22,7 @@ from pystac.validation import JsonSchemaSTACValidator
 
 from sarheight import output
 from sarheight.errors import OutputError
-from sarheight.output import files as _files
+from sarheight.output import atomic
 from sarheight.output.stac import footprint
 from tests.results import dem_of, masks_of, result_of
 
@@ -226,7 +226,7 @@ def test_result_and_item_appear_together_or_not_at_all(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(_files, "sync_to_disk", full)
+        patch.setattr(atomic, "sync_to_disk", full)
         with pytest.raises(OutputError, match="no space left"):
             output.write(masks_of(), path, stac=True)
     assert list(tmp_path.iterdir()) == []

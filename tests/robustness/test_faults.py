@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import resource
 import signal
@@ -140,6 +141,105 @@ def test_a_kill_at_any_rename_leaves_one_of_both_results(
     assert kills >= 2
     assert value_of(path) == 2.0
     assert hidden(tmp_path) == []
+
+
+def dated(day: int) -> xr.Dataset:
+    """Make a result whose value and time are those of a day."""
+    start, end = (f"2024-01-{day:02d}T05:00:{second}Z" for second in ("00", "10"))
+    record = {"start": start, "end": end, "polarisations": ["VV"]}
+    return constant(float(day)).assign_attrs(acquisition=json.dumps([record]))
+
+
+def days_of(path: Path) -> tuple[int, int]:
+    """Return the days of a result and of its item."""
+    item = json.loads(path.with_suffix(".stac.json").read_text())
+    return int(value_of(path)), int(item["properties"]["start_datetime"][8:10])
+
+
+TOGETHER: Any = {"overwrite": True, "stac": True}
+
+
+@pytest.mark.parametrize("exchange", [True, False], ids=["exchange", "two-renames"])
+@pytest.mark.parametrize("suffix", [".zarr", ".tif"])
+def test_a_failure_at_the_item_keeps_the_earlier_result(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    suffix: str,
+    exchange: bool,  # noqa: FBT001
+) -> None:
+    if not exchange:
+        monkeypatch.setattr(atomic, "RENAME_FUNCTIONS", {})
+    path = tmp_path / f"result{suffix}"
+    move = atomic._move
+
+    def fail_for_items(work: Path, target: Path, **more: Any) -> None:  # noqa: ANN401
+        if target.name.endswith(".json"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        move(work, target, **more)
+
+    def fail_to_write() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(atomic, "_move", fail_for_items)
+            with pytest.raises(OutputError, match="no space left"):
+                output.write(dated(2), path, **TOGETHER)
+
+    fail_to_write()
+    assert list(tmp_path.iterdir()) == []
+    output.write(dated(1), path, **TOGETHER)
+    fail_to_write()
+    assert days_of(path) == (1, 1)
+    assert hidden(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("suffix", "exchange"), [(".zarr", True), (".tif", False)], ids=["exchange", "two-renames"]
+)
+def test_a_kill_leaves_a_result_and_its_own_item(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    suffix: str,
+    exchange: bool,  # noqa: FBT001
+) -> None:
+    if not exchange:
+        monkeypatch.setattr(atomic, "RENAME_FUNCTIONS", {})
+    path = tmp_path / f"result{suffix}"
+    code, found = KILLED, []
+    while code == KILLED:
+        output.write(dated(1), path, **TOGETHER)
+
+        def overwrite(number: int = len(found)) -> None:
+            KillAtRename(tmp_path, number, after=False).install()
+            output.write(dated(2), path, **TOGETHER)
+
+        code = in_child(overwrite)
+        atomic.recover(path)
+        result, item = days_of(path)
+        assert result == item
+        found.append(result)
+        for folder in hidden(tmp_path):
+            os.utime(folder, (0.0, 0.0))  # for those that were killed before they had a lock
+    assert code == 0
+    # Nothing has changed before the journal is in its place, and all has after that.
+    assert found == sorted(found)
+    assert found.count(2) >= 3
+
+
+def test_a_journal_reaches_no_other_folder_and_nothing_newer(tmp_path: Path) -> None:
+    inside = tmp_path / "results"
+    folder = inside / ".scene.tif.x.partial"
+    folder.mkdir(parents=True)
+    (tmp_path / "precious").write_text("mine")
+    (inside / "scene.tif").write_text("written since")
+    (folder / "work").write_text("evil")
+    made = (folder / "work").stat().st_ino
+    steps = [["work", "../precious", made, (tmp_path / "precious").stat().st_ino]]
+    steps.append(["work", "scene.tif", made, 1])
+    for journal in ("[[1, 2, 3, 4]]", "{", "null", json.dumps(steps)):
+        (folder / "journal.json").write_text(journal)
+        (folder / "owner.lock").touch()
+        atomic.recover(inside / "scene.tif")
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert (inside / "scene.tif").read_text() == "written since"
 
 
 def test_only_folders_of_dead_processes_are_removed(tmp_path: Path) -> None:
