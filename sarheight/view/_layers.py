@@ -416,7 +416,7 @@ class ResultView:
         """Return valid values all over the result, at the full resolution and from afar."""
         step = 1 << max(int(np.ceil(np.log2(max(self.shape) / SAMPLE_SIDE))), 0)
         rows, columns = (slice(0, size) for size in self.shape)
-        parts = []
+        parts: list[Floats] = []
         if isinstance(self.reader, RasterReader) or step <= OVERVIEW:
             parts.append(self.values(layer, rows, columns, step))
         if step > 1:
@@ -433,7 +433,7 @@ class ResultView:
                     for n, size in zip(first, self.shape, strict=True)
                 )
                 parts.append(self.values(layer, part_rows, part_columns))
-        values = np.concatenate([part.ravel() for part in parts])
+        values: Floats = np.concatenate([part.ravel() for part in parts])
         return values[np.isfinite(values)]
 
     # The place of cells.
