@@ -279,7 +279,8 @@ def _save(found: Found, chosen: argparse.Namespace, places: list[str], text: str
     if chosen.oracles or chosen.heights:
         name = "oracles" if chosen.oracles else "heights"
         figures = oracle_figures(found) if chosen.oracles else height_figures(found)
-        Console().print(figures)
+        for key, value in figures.items():
+            print(f"{key}: {value[0] if isinstance(value, tuple) else value:.3f}")
         if chosen.places == "scored":
             record(figures, f"{command} --{name}")
             (RESULTS / f"independent_{name}.md").write_text(tables, "utf-8")

@@ -271,7 +271,8 @@ def height_figures(found: Found, prefix: str = "independent") -> dict[str, Value
 
     For each method of the role "heights", the posterior mean on the coarse DEM and that on the true
     surface: against the best baseline on the coarse DEM (``vs_coarse``), and against the better one
-    of that and RTC with total variation on refined heights (``vs_best``).
+    of that and RTC with total variation on refined heights (``vs_best``). Of posterior means also
+    the median bias, in dB (``bias``) and of the sum of RCS (``power_bias``).
     """
     figures: dict[str, Value] = {}
     columns = [each for each in groups(found) if (each.form, each.laws) == ("coarser", "several")]
@@ -295,6 +296,16 @@ def height_figures(found: Found, prefix: str = "independent") -> dict[str, Value
             start = f"{prefix}.heights.{method}_{name}.{area}"
             figures[start] = median(cut for cuts in places for cut in cuts), None
             figures[f"{start}.min"] = min(min(cuts) for cuts in places), None
+        if method.startswith("posterior"):
+            start = f"{prefix}.heights.{method}"
+            totals = [
+                group.score(method, incidence, seed)
+                for group in columns
+                for incidence in group.incidences(area, method)
+                for seed in found.seeds()
+            ]
+            for name, bias in (("bias", Score.bias), ("power_bias", Score.power_bias)):
+                figures[f"{start}.{name}.{area}"] = median(bias(each, area) for each in totals)
     return figures
 
 
