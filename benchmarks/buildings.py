@@ -327,7 +327,11 @@ def _chosen(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--design", action="store_true", help="no test: ours, once trained, in worlds for design"
     )
     parser.add_argument("--large", action="store_true", help="for a machine with a GPU")
-    parser.add_argument("--epochs", type=int, help="of each training")
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        help="of each training, if not the usual number: figures have keys of their own",
+    )
     parser.add_argument("--workers", type=int, default=0, help="processes that prepare patches")
     parser.add_argument("--accelerator", default="auto", help="as Lightning takes it")
     parser.add_argument("--progress", action="store_true", help="show a bar of each training")
@@ -359,7 +363,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     steps = size.epochs * -(-size.training * across**2 // BATCH)
     caption = _caption(size, steps)
     console.print(_table(found, caption))
-    if chosen.save:
+    if chosen.save and chosen.epochs:
+        record(
+            {
+                key.replace("buildings.", f"buildings.steps_{steps}.", 1): value
+                for key, value in _figures(found).items()
+            },
+            f"python -m benchmarks.buildings --rows {' '.join(chosen.rows)} --epochs "
+            f"{chosen.epochs} --seeds {chosen.seeds} --save",
+        )
+    elif chosen.save:
         command = "python -m benchmarks.buildings --save" + (" --large" if chosen.large else "")
         record(_figures(found), command)
         (RESULTS / "buildings.md").write_text(_markdown(found, caption), "utf-8")
