@@ -344,6 +344,16 @@ def _chosen(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _command(chosen: argparse.Namespace) -> str:
+    """Return the command line that makes the figures, without folders and what changes none."""
+    words = ["python -m benchmarks.buildings"]
+    if chosen.rows != list(ROWS):
+        words += ["--rows", *chosen.rows]
+    words += [f"--seeds {chosen.seeds}"] if chosen.seeds != SEEDS else []
+    words += [f"--epochs {chosen.epochs}"] if chosen.epochs else []
+    return " ".join([*words, *(["--large"] if chosen.large else []), "--save"])
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Simulate, train, test, print the table, and put the figures on record."""
     chosen = _chosen(arguments)
@@ -369,12 +379,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 key.replace("buildings.", f"buildings.steps_{steps}.", 1): value
                 for key, value in _figures(found).items()
             },
-            f"python -m benchmarks.buildings --rows {' '.join(chosen.rows)} --epochs "
-            f"{chosen.epochs} --seeds {chosen.seeds} --save",
+            _command(chosen),
         )
     elif chosen.save:
-        command = "python -m benchmarks.buildings --save" + (" --large" if chosen.large else "")
-        record(_figures(found), command)
+        record(_figures(found), _command(chosen))
         (RESULTS / "buildings.md").write_text(_markdown(found, caption), "utf-8")
         if {"published", "ours"} <= set(chosen.rows):
             published, ours = (_pictured(row, size, chosen.work) for row in ("published", "ours"))
