@@ -30,6 +30,7 @@ PACKAGES = {
 LINE = (
     ("errors",),
     ("_runtime",),
+    ("memory",),
     ("_files",),
     ("_zarr",),
     ("_html",),

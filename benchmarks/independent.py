@@ -54,7 +54,14 @@ from benchmarks._independent.observations import (
 )
 from benchmarks._independent.pictures import SHOWN, save_picture
 from benchmarks._independent.places import PLACES, places_of
-from benchmarks._independent.report import Found, Key, figures_of, markdown, oracle_figures
+from benchmarks._independent.report import (
+    Found,
+    Key,
+    figures_of,
+    height_figures,
+    markdown,
+    oracle_figures,
+)
 from benchmarks._independent.scores import Score, areas_of, response, score
 
 if TYPE_CHECKING:
@@ -65,6 +72,9 @@ __all__ = ["main", "scores_of"]
 SEEDS = 3
 DEFAULT_CACHE = "sarheight-independent"
 """Folder of the images within that for temporary files."""
+
+GROUPS = {name: [each.name for each in places_of(name)] for name in ("development", "scored")}
+"""Names of places by their group."""
 
 Ground = tuple[str, Laws, int, int]
 """Place, laws, seed and incidence: what a process works on at a time."""
@@ -107,9 +117,11 @@ def scores_of(
         squares = targets and form == "coarser"
         bright = [archive.observed(i.with_targets(), form) for i in pair] if squares else []
         for name in names:
+            if form not in METHODS[name].forms:
+                continue
             estimates = _run(name, passes)
             scores = score(estimates, passes, areas)
-            if squares and METHODS[name].role != "oracle":
+            if squares and METHODS[name].squares:
                 gained = response(_run(name, bright), estimates, passes, areas)
                 for one, gain in zip(scores, gained, strict=True):
                     one.add(gain)
@@ -170,11 +182,12 @@ class Work:
         for form in self.forms:
             # One law for the whole scene is reported with the coarser DEM only.
             if form == "coarser" or ground[1] == "several":
-                files = {name: self._file(ground, form, name) for name in self.names}
+                names = [name for name in self.names if form in METHODS[name].forms]
+                files = {name: self._file(ground, form, name) for name in names}
                 there = {name: file for name, file in files.items() if file and file.exists()}
                 for file in there.values():
                     found |= _read(file)
-                missing = [name for name in self.names if name not in there]
+                missing = [name for name in names if name not in there]
                 if missing:
                     scores = scores_of(archive, ground, missing, [form])
                     found |= scores
@@ -222,38 +235,90 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--oracles", action="store_true", help="score oracles with the first seed, and save that"
     )
+    parser.add_argument(
+        "--heights",
+        action="store_true",
+        help="score reconstruction on refined heights, on the coarser DEM, and save that",
+    )
     parser.add_argument("--simulate", action="store_true", help="make the images, score nothing")
     return parser
+
+
+def _names(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> list[str]:
+    """Return the methods to score; oracles and refined heights fix law, DEM and seeds as well."""
+    roles = {name: method.role for name, method in METHODS.items()}
+    if chosen.oracles:
+        chosen.laws, chosen.forms, chosen.seeds = "several", "coarser", 1
+        return ["rtc_tv", "posterior", *(name for name in roles if roles[name] == "oracle")]
+    if chosen.heights:
+        chosen.laws, chosen.forms = "several", "coarser"
+        compared = [name for name in roles if roles[name] in {"baseline", "heights"}]
+        return [*compared, "posterior", "surface_posterior"]
+    usual = [name for name in roles if roles[name] not in {"oracle", "heights"}]
+    names = chosen.methods.split(",") if chosen.methods else usual
+    if unknown := set(names) - set(METHODS):
+        parser.error(
+            f"found {', '.join(sorted(unknown))}, expected methods of {', '.join(METHODS)}"
+        )
+    return names
+
+
+def _places(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> list[str]:
+    """Return the places of a group, or those that are named."""
+    if chosen.places in GROUPS:
+        return GROUPS[chosen.places]
+    places: list[str] = chosen.places.split(",")
+    if unknown := set(places) - set(PLACES):
+        parser.error(f"found {', '.join(sorted(unknown))}, expected places of {', '.join(PLACES)}")
+    return places
+
+
+def _save(found: Found, chosen: argparse.Namespace, places: list[str], text: str) -> None:
+    """Put on record what was asked for."""
+    tables, command = text.split("### Figures", maxsplit=1)[0], "python -m benchmarks.independent"
+    if chosen.oracles or chosen.heights:
+        name = "oracles" if chosen.oracles else "heights"
+        figures = oracle_figures(found) if chosen.oracles else height_figures(found)
+        for key, value in figures.items():
+            print(f"{key}: {value[0] if isinstance(value, tuple) else value:.3f}")
+        if chosen.places == "scored":
+            record(figures, f"{command} --{name}")
+            (RESULTS / f"independent_{name}.md").write_text(tables, "utf-8")
+        return
+    if not chosen.save:
+        return
+    group = next((name for name, each in GROUPS.items() if each == places), "part")
+    prefix = "independent" if group == "scored" else f"independent_{group}"
+    record(figures_of(found, prefix), f"{command} --places {chosen.places} --save")
+    (RESULTS / f"{prefix}.md").write_text(text, "utf-8")
+    # The place of the test with a typical share of layover, near range.
+    shown = "arco" if "arco" in places else places[0]
+    pass_ = Image(shown, "several", 0, INCIDENCES[0], ascending=True)
+    observed = Archive(_cache(chosen), chosen.data).observed(pass_)
+    drawn = [name for name in SHOWN if name in found.values("method")]
+    save_picture(observed, drawn, RESULTS / "pictures" / f"{prefix}_{shown}.png")
+
+
+def _cache(chosen: argparse.Namespace) -> Path:
+    """Return the folder of the images."""
+    return chosen.cache or Path(tempfile.gettempdir()) / DEFAULT_CACHE
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark from the command line."""
     parser = _parser()
     chosen = parser.parse_args(arguments)
-    groups = {name: [each.name for each in places_of(name)] for name in ("development", "scored")}
-    places = groups.get(chosen.places) or chosen.places.split(",")
-    names = chosen.methods.split(",") if chosen.methods else list(METHODS)
-    unknown = (set(places) - set(PLACES)) | (set(names) - set(METHODS))
-    if unknown:
-        parser.error(
-            f"found {', '.join(sorted(unknown))}, expected places of {', '.join(PLACES)} and "
-            f"methods of {', '.join(METHODS)}"
-        )
-    if chosen.oracles:
-        oracles = [name for name, each in METHODS.items() if each.role == "oracle"]
-        names = ["rtc_tv", "posterior", *oracles]
-        chosen.laws, chosen.forms, chosen.seeds = "several", "coarser", 1
+    places, names = _places(parser, chosen), _names(parser, chosen)
     laws, forms, seeds = chosen.laws.split(","), chosen.forms.split(","), range(chosen.seeds)
-    cache = chosen.cache or Path(tempfile.gettempdir()) / DEFAULT_CACHE
     if chosen.simulate:
-        archive = Archive(cache, chosen.data)
+        archive = Archive(_cache(chosen), chosen.data)
         for image in images(places, laws, seeds):
             for each in (image, image.with_targets()):
                 if archive.make(each):
                     print(each.name, flush=True)
         return
     console = Console()
-    work = Work(cache, chosen.data, names, forms, chosen.scores)
+    work = Work(_cache(chosen), chosen.data, names, forms, chosen.scores)
     grounds = list(product(places, laws, seeds, INCIDENCES))
     found = Found()
     with ProcessPoolExecutor(chosen.workers, mp_context=get_context("spawn")) as pool:
@@ -262,22 +327,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             console.print(f"{' '.join(map(str, ground))}: done")
     text = markdown(found)
     console.print(Markdown(text))
-    if chosen.oracles:
-        record(oracle_figures(found), "python -m benchmarks.independent --oracles")
-        (RESULTS / "independent_oracles.md").write_text(text.split("### Figures")[0], "utf-8")
-        return
-    if chosen.save:
-        group = next((name for name, each in groups.items() if each == places), "part")
-        prefix = "independent" if group == "scored" else f"independent_{group}"
-        command = f"python -m benchmarks.independent --places {chosen.places} --save"
-        record(figures_of(found, prefix), command)
-        (RESULTS / f"{prefix}.md").write_text(text, "utf-8")
-        # The place of the test with a typical share of layover, near range.
-        shown = "arco" if "arco" in places else places[0]
-        pass_ = Image(shown, "several", 0, INCIDENCES[0], ascending=True)
-        observed = Archive(cache, chosen.data).observed(pass_)
-        drawn = [name for name in SHOWN if name in names]
-        save_picture(observed, drawn, RESULTS / "pictures" / f"{prefix}_{shown}.png")
+    _save(found, chosen, places, text)
 
 
 if __name__ == "__main__":

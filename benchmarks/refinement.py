@@ -10,7 +10,9 @@ Rows: one date of the ascending pass (``refine_1``), of both passes (``refine_1x
 dates of both (``refine_30x2``; dates differ by speckle and noise, see
 `benchmarks.synthetic.mean_images`). The baseline is the best of bilinear and cubic interpolation
 and back-projection, in each region. Cases: the coarse DEM with no error and with 10 m, of which the
-method is not told; one date of both passes. The bound is ``refine_30x2`` with the true reflectivity
+method is not told; 20 m too high, and half a coarse cell off both ways, with 16 known elevations
+with errors of 0.5 m; one date of both passes. In the latter two the baselines are also aligned to
+the known elevations, and kriged. The bound is ``refine_30x2`` with the true reflectivity
 of both passes known.
 
 The places for development (``--places development``) are those by which settings were chosen.
@@ -39,7 +41,14 @@ from benchmarks.synthetic.mean_images import expected_image, mean_image
 from benchmarks.synthetic.point_scatterers import observe, pass_over
 from benchmarks.synthetic.scattering_ground import COARSER, Ground, block_sums, draw_ground
 from sarheight.dem import reproject
-from sarheight.terrain import RefinementSettings, back_project
+from sarheight.terrain import (
+    RefinementSettings,
+    apply_alignment,
+    back_project,
+    draw_known_elevations,
+    estimate_alignment,
+    krige_residuals,
+)
 from sarheight.terrain.inversion import PassModel
 from sarheight.terrain.posterior import solve, unknowns_of
 from sarheight.terrain.refinement import refine
@@ -59,6 +68,9 @@ CELLS, MARGIN, SEED, INCIDENCE, DATES = 201, 12, 0, 33, 30
 ROWS = ("refine_1", "refine_1x2", "refine_30x2")
 CASES = {"error_0": 0.0, "error_10": 10.0}
 """Standard deviations of the coarse DEM's error in metres, where it is not that of the rule."""
+DISPLACED = {"offset_20": (20.0, 0.0), "half_cell": (0.0, 0.5)}
+"""Offsets in metres, and shifts east and north in coarse cells, with `POINTS` known elevations."""
+POINTS = 16
 LEVELS = {"50": 0.6745, "80": 1.2816, "95": 1.96}
 """Half widths of intervals of the normal distribution, in standard deviations."""
 GOALS = {"refine_1": 0.05, "refine_1x2": 0.06, "refine_30x2": 0.12}
@@ -108,6 +120,39 @@ def _with_error(ground: Ground, error: float) -> xr.DataArray:
     exact = block_sums(ground.dem.values, COARSER.factor) / COARSER.factor**2
     wrong = (usual.values - exact) * (error / COARSER.error)
     return usual.copy(data=(exact + wrong).astype(np.float32))
+
+
+def _displaced(
+    scenes: Sequence[Scene],
+    coarse: xr.DataArray,
+    truth: xr.DataArray,
+    layover: Floats,
+    case: str,
+) -> dict[str, float]:
+    """Refine a displaced DEM with known elevations, and score it on the grid of the truth."""
+    offset, cells = DISPLACED[case]
+    step = cells * float(coarse.x[1] - coarse.x[0])
+    dem = coarse + np.float32(offset)
+    dem = dem.assign_coords(x=dem.x + step, y=dem.y + step).assign_attrs(coarse.attrs)
+    dem = dem.rio.write_crs(truth.rio.crs)
+    known = draw_known_elevations(truth.astype(np.float32), POINTS, sigma=0.5, seed=7)
+    aligned = apply_alignment(dem, estimate_alignment(dem, known))
+
+    def there(heights: xr.DataArray) -> Floats:
+        nearest = reproject(heights, like=truth, resampling="nearest")
+        found = reproject(heights, like=truth, resampling="cubic").fillna(nearest)
+        return found.values.astype(np.float64)
+
+    moved = back_project(aligned, factor=COARSER.factor)
+    rows = [there(back_project(dem, factor=COARSER.factor)), there(moved)]
+    rows.append(there(krige_residuals(moved, known)["height"]))
+    result = refine(scenes, dem, known, coregister="none")
+    on_truth = result[["height", "height_sigma"]].map(
+        lambda each: truth.copy(data=there(each.rio.write_crs(truth.rio.crs)))
+    )
+    found = _scores(on_truth["height"].values, truth, layover)
+    found["best_baseline"] = min(_scores(each, truth, layover)["rmse"] for each in rows)
+    return found | {f"coverage_{each}": share for each, share in _coverage(on_truth, truth).items()}
 
 
 def _bound(scenes: Sequence[Scene], coarse: xr.DataArray, fine: Sequence[xr.Dataset]) -> Any:  # noqa: ANN401
@@ -170,6 +215,8 @@ def run_place(name: str, laws: Laws, data: str | None = None) -> Result:
             found[case] |= {
                 f"coverage_{level}": share for level, share in _coverage(result, truth).items()
             }
+        for case in DISPLACED:
+            found[case] = _displaced(one, coarse, truth, layover, case)
     return found
 
 
@@ -233,7 +280,7 @@ def figures_of(results: dict[tuple[str, str], Result]) -> dict[str, float]:
             if "coverage_80" in found[row]:
                 coverage.setdefault(f"{row}.{laws}", []).append(found[row]["coverage_80"])
         figures[f"terrain.{place}.{laws}.back_projection.rmse"] = found["back_projection"]["rmse"]
-        for case in CASES:
+        for case in (*CASES, *DISPLACED):
             if case in found:
                 harm = found[case]["rmse"] / found[case]["best_baseline"] - 1.0
                 figures[f"terrain.harm.{case}.{place}"] = harm
@@ -255,7 +302,7 @@ def _table(results: dict[tuple[str, str], Result]) -> Table:
         "place", "laws", "row", "baseline m", "m", "cut %", "slopes %", "layover %", "80 %"
     )
     for (place, laws), found in results.items():
-        for row in (*ROWS, "bound_30x2", *CASES):
+        for row in (*ROWS, "bound_30x2", *CASES, *DISPLACED):
             if row not in found:
                 continue
             best = found[row].get("best_baseline")
@@ -263,7 +310,7 @@ def _table(results: dict[tuple[str, str], Result]) -> Table:
             if best is None:
                 best = min(found[each]["rmse"] for each in ("bilinear", "cubic", "back_projection"))
             others = [
-                f"{100 * _cut(found, row, what):.1f}" if row not in CASES else ""
+                f"{100 * _cut(found, row, what):.1f}" if row not in (*CASES, *DISPLACED) else ""
                 for what in ("slope_rmse", "rmse_layover")
             ]
             held = found[row].get("coverage_80")

@@ -29,11 +29,10 @@ from rich.markdown import Markdown
 from benchmarks._figures import RESULTS, record
 from benchmarks._terrain.errors import Errors, baselines, measured
 from benchmarks._terrain.evidence import evidence
-from benchmarks._terrain.loop import reconstructed_again
 from benchmarks._terrain.pictures import draw
 from benchmarks._terrain.places import make_ground
 from benchmarks._terrain.report import Found, figures_of, markdown
-from benchmarks._terrain.rows import KNOWN, LOOP, NETWORKS, USUAL, settings_of
+from benchmarks._terrain.rows import KNOWN, NETWORKS, settings_of
 from sarheight.terrain import HeightEstimator, train_terrain
 
 __all__ = ["main"]
@@ -91,14 +90,6 @@ class Task:
         trained = time.process_time()
         held_out = {name: bands["test"] for name, bands in ground.bands.items()}
         found = {self.row: measured(estimator, settings.channels, ground.scenes, held_out, KNOWN)}
-        if self.row == "ours":
-            again = {
-                name: reconstructed_again(
-                    scene, held_out[name], name, self.data, estimator, settings.channels, USUAL
-                )
-                for name, scene in ground.scenes.items()
-            }
-            found[LOOP] = measured(estimator, settings.channels, again, held_out, (USUAL,))
         ended = time.process_time()
         (self.folder / SECONDS).write_text(
             json.dumps({"training": trained - began, "test": ended - trained}), "utf-8"
@@ -164,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         name: evidence(ground.bands[name]["training"].of(scene))
         for name, scene in ground.scenes.items()
     }
-    text = markdown(found, told, asdict(settings_of("ours", 0, large=chosen.large)))
+    text = markdown(found, told, asdict(settings_of("residual", 0, large=chosen.large)))
     (work / "table.md").write_text(text, "utf-8")
     console.print(Markdown(text))
     estimators = {

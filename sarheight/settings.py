@@ -238,10 +238,10 @@ class Settings:
         """Refuse files that do not exist; URLs are checked when they are opened."""
         for name, path in self.files().items():
             if not path.exists():
-                field = name.split(" ")[0]
-                hint = "IMAGE" if field in {"image", "images"} else f"--{field.replace('_', '-')}"
+                field = name.split(" ")[0].replace("_", "-")
+                shown = {"image": "IMAGE", "images": "IMAGE", "results": "RESULT"}
                 msg = f"there is no '{path}'"
-                raise typer.BadParameter(msg, param_hint=hint)
+                raise typer.BadParameter(msg, param_hint=shown.get(field, f"--{field}"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from benchmarks._figures import KEY
 from benchmarks._terrain.errors import arrays_of, baselines, errors_of
 from benchmarks._terrain.evidence import IMAGES, evidence
 from benchmarks._terrain.report import figures_of, markdown
-from benchmarks._terrain.rows import KNOWN, LOOP, NETWORKS, ROWS, USUAL
+from benchmarks._terrain.rows import KNOWN, NETWORKS, ROWS, USUAL
 from sarheight.learning import Part
 from sarheight.terrain import simulate_scene
 from tests.mountains import look, random_terrain, raster
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 torch.set_num_threads(1)
 
 PART = Part((0, 130), (0, 140))
-RMSE = {"unet_level": 120.0, "unet_plain": 100.0, "ours": 20.0, LOOP: 19.0}
+RMSE = {"unet_level": 120.0, "unet_plain": 100.0, "residual": 20.0}
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +47,9 @@ def error(rmse: float) -> dict[str, Any]:
 
 def results(seeds: int = 3) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for row in (*NETWORKS, LOOP):
-        counts = (USUAL,) if row == LOOP else KNOWN
+    for row in NETWORKS:
         found[row] = {
-            seed: {"here": {str(known): error(RMSE.get(row, 80.0) + seed) for known in counts}}
+            seed: {"here": {str(known): error(RMSE.get(row, 80.0) + seed) for known in KNOWN}}
             for seed in range(seeds)
         }
     for row in ("priors", "coarse"):
@@ -62,14 +61,14 @@ def test_the_report_has_every_row_and_the_figures_their_spread() -> None:
     told = {"here": {image: dict.fromkeys(("slope", "leak"), 0.5) for image in IMAGES}}
     figures = figures_of(results(), told)
     assert all(KEY.fullmatch(key) for key in figures)
-    rmse = figures["terrain.here.ours.rmse"]
+    rmse = figures["terrain.here.residual.rmse"]
     assert rmse == (pytest.approx(21.0), pytest.approx(1.0))
-    cut = figures["terrain.here.cut_ours"]
+    cut = figures["terrain.here.cut_residual"]
     assert isinstance(cut, tuple)
     assert cut[0] == pytest.approx(1.0 - 21.0 / 101.0, abs=0.002)
-    assert figures["terrain.here.ours_vs_best_baseline"] == pytest.approx(1.0 - 21.0 / 25.0)
-    assert figures["terrain.cut_ours.min"] == pytest.approx(cut[0])
-    assert figures["terrain.coverage_80"] == (pytest.approx(0.81), None)
+    assert figures["terrain.here.residual_vs_best_baseline"] == pytest.approx(1.0 - 21.0 / 25.0)
+    assert figures["terrain.cut_residual.min"] == pytest.approx(cut[0])
+    assert figures["terrain.residual.coverage_80"] == (pytest.approx(0.81), None)
     for names in told["here"].values():
         names.update(slope_layover=0.1, leak_layover=0.2)
     text = markdown(results(), told, {"options": {"width": 8}, "epochs": 12})

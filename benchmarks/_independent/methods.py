@@ -23,6 +23,12 @@ from benchmarks._independent.filters import (
     tv,
     upsampled,
 )
+from benchmarks._independent.heights import (
+    back_projected,
+    on_finer,
+    refined_heights,
+    rtc_on_finer,
+)
 from benchmarks._independent.oracles import expected_kinds, reallocated, true_surface
 from benchmarks.synthetic.scattering_ground import FLATTEST, block_sums, on_grid
 from sarheight.layover import (
@@ -44,7 +50,16 @@ __all__ = ["METHODS", "Estimate", "Method", "Role", "plain_rtc", "rtc"]
 
 Floats = NDArray[np.float64]
 Interval = Callable[[float], tuple[Floats, Floats]]
-Role = Literal["baseline", "reported", "posterior", "two_passes", "composite", "guided", "oracle"]
+Role = Literal[
+    "baseline",
+    "reported",
+    "posterior",
+    "two_passes",
+    "composite",
+    "guided",
+    "oracle",
+    "heights",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,19 +91,28 @@ class Method:
         "baseline": one of those of which the best is compared with. "reported": beside them only.
         "posterior": ours, for one pass. "two_passes", "composite": ours and the baseline for two.
         "guided": ours, with the true kinds of ground. "oracle": told some truth, to see what
-        bounds the others.
+        bounds the others. "heights": given a finer DEM, which both passes refine or the coarse
+        one is interpolated to.
     run : callable
         From the observations to an estimate for each.
+    forms : tuple of str
+        DEMs that it can be given.
     """
 
     title: str
     role: Role
     run: Callable[[Sequence[Observed]], list[Estimate]]
+    forms: tuple[Form, ...] = ("coarser", "as_used")
 
     @property
     def passes(self) -> int:
         """How many passes it takes."""
-        return 2 if self.role in {"two_passes", "composite"} else 1
+        return 2 if self.role in {"two_passes", "composite", "heights"} else 1
+
+    @property
+    def squares(self) -> bool:
+        """Whether its response to bright squares is measured."""
+        return self.role not in {"oracle", "heights"}
 
 
 # ------------------------------------------------------------------------------------- baselines
@@ -279,6 +303,18 @@ def _true_dem_posterior(passes: Sequence[Observed]) -> list[Estimate]:
     return found
 
 
+def _on_refined(
+    function: Callable[[Observed, xr.DataArray], Floats],
+) -> Callable[[Sequence[Observed]], list[Estimate]]:
+    """Apply a function to each pass, with the heights that both refine together."""
+
+    def run(passes: Sequence[Observed]) -> list[Estimate]:
+        heights = refined_heights(tuple(passes))
+        return [Estimate(function(each, heights)) for each in passes]
+
+    return run
+
+
 ORACLES = {
     "oracle_dem": ("the true surface", {"surface": True, "kinds": False, "levels": False}),
     "oracle_kinds": ("true kinds", {"surface": False, "kinds": True, "levels": False}),
@@ -316,6 +352,30 @@ METHODS = {
     ),
     "two_passes": Method("posterior of two passes", "two_passes", _two_passes),
     "oracle_dem_posterior": Method("posterior with the true DEM", "oracle", _true_dem_posterior),
+    "surface_posterior": Method(
+        "posterior on the true surface",
+        "oracle",
+        _each(lambda each: on_finer(each, each.ground.dem.astype(np.float32))),
+        ("coarser",),
+    ),
+    "rtc_tv_finer": Method(
+        "RTC, blurred, TV on the back-projected DEM",
+        "heights",
+        _each(lambda each: rtc_on_finer(each, back_projected(each))),
+        ("coarser",),
+    ),
+    "posterior_finer": Method(
+        "posterior on the back-projected DEM",
+        "heights",
+        _each(lambda each: on_finer(each, back_projected(each))),
+        ("coarser",),
+    ),
+    "rtc_tv_refined": Method(
+        "RTC, blurred, TV on refined heights", "heights", _on_refined(rtc_on_finer), ("coarser",)
+    ),
+    "posterior_refined": Method(
+        "posterior on refined heights", "heights", _on_refined(on_finer), ("coarser",)
+    ),
     **{
         name: Method(f"told {title}", "oracle", _each(_told(**what)))
         for name, (title, what) in ORACLES.items()

@@ -8,7 +8,9 @@ nobody has one image for the edges and another for what lies between. A cut is 1
 the best baseline, averaged over seeds.
 
 - ``<place>`` keys give the worse of the two incidences, with the standard deviation over seeds;
-- ``median`` keys give the median over places and incidences.
+- ``median`` keys give the median over places and incidences;
+- ``heights`` keys compare methods on a finer DEM with the best baseline on the coarse DEM and on
+  refined heights: medians, and the worse incidence of the worst place as ``min``.
 
 An incidence with fewer than 200 cells to a seed (layover in Svalbard at 40 degrees) is left out.
 """
@@ -30,7 +32,7 @@ from benchmarks.synthetic.scattering_ground import Targets
 if TYPE_CHECKING:
     from benchmarks._figures import Value
 
-__all__ = ["AREAS", "Found", "Key", "figures_of", "markdown", "oracle_figures"]
+__all__ = ["AREAS", "Found", "Key", "figures_of", "height_figures", "markdown", "oracle_figures"]
 
 AREAS = ("layover", "outside", "edges")
 FEWEST = 200
@@ -142,7 +144,7 @@ def groups(found: Found) -> Iterator[Group]:
 
 Measures = dict[str, dict[int, list[float]]]
 """By what ends a key: by incidence, a number for each seed."""
-HIGHER_IS_WORSE = ("bias", "edges")
+HIGHER_IS_WORSE = ("bias", "edges", "power_bias")
 """Measures that begin so."""
 
 
@@ -173,10 +175,15 @@ def _single(group: Group, ours: str) -> Measures:
     seeds = group.found.seeds()
     for area in ("layover", "outside"):
         result[f"posterior_vs_best_baseline.{area}"] = group.cuts(ours, area)
-        result[f"bias.{area}"] = {
-            incidence: [abs(group.score(ours, incidence, seed).bias(area)) for seed in seeds]
+        totals = {
+            incidence: [group.score(ours, incidence, seed) for seed in seeds]
             for incidence in group.incidences(area, ours)
         }
+        for name, bias in (("bias", Score.bias), ("power_bias", Score.power_bias)):
+            result[f"{name}.{area}"] = {
+                incidence: [abs(bias(each, area)) for each in by_seed]
+                for incidence, by_seed in totals.items()
+            }
     result["edges_vs_best_baseline"] = {
         incidence: [1.0 - cut for cut in cuts]
         for incidence, cuts in group.cuts(ours, "edges", chosen_in="outside").items()
@@ -259,6 +266,49 @@ def oracle_figures(found: Found, prefix: str = "independent") -> dict[str, Value
     return figures
 
 
+def height_figures(found: Found, prefix: str = "independent") -> dict[str, Value]:
+    """Return what methods on a finer DEM cut off the error of baselines, ground of several laws.
+
+    For each method of the role "heights", the posterior mean on the coarse DEM and that on the true
+    surface: against the best baseline on the coarse DEM (``vs_coarse``), and against the better one
+    of that and RTC with total variation on refined heights (``vs_best``). Of posterior means also
+    the median bias, in dB (``bias``) and of the sum of RCS (``power_bias``).
+    """
+    figures: dict[str, Value] = {}
+    columns = [each for each in groups(found) if (each.form, each.laws) == ("coarser", "several")]
+    names = [*found.methods("heights"), *found.methods("posterior", "oracle")]
+    for method, area in product(names, ("layover", "outside")):
+        coarse, best = [], []
+        for group in columns:
+            by_incidence = group.cuts(method, area)
+            refined = group.cuts(method, area, "rtc_tv_refined")
+            pairs = [
+                min(one, refined[incidence], key=fmean) for incidence, one in by_incidence.items()
+            ]
+            if pairs:
+                coarse.append([fmean(cuts) for cuts in by_incidence.values()])
+                best.append([fmean(cuts) for cuts in pairs])
+                worst = min(pairs, key=fmean)
+                spread = stdev(worst) if len(worst) > 1 else None
+                key = f"{prefix}.heights.{group.place}.{method}_vs_best.{area}"
+                figures[key] = fmean(worst), spread
+        for name, places in (("vs_coarse", coarse), ("vs_best", best)):
+            start = f"{prefix}.heights.{method}_{name}.{area}"
+            figures[start] = median(cut for cuts in places for cut in cuts), None
+            figures[f"{start}.min"] = min(min(cuts) for cuts in places), None
+        if method.startswith("posterior"):
+            start = f"{prefix}.heights.{method}"
+            totals = [
+                group.score(method, incidence, seed)
+                for group in columns
+                for incidence in group.incidences(area, method)
+                for seed in found.seeds()
+            ]
+            for name, bias in (("bias", Score.bias), ("power_bias", Score.power_bias)):
+                figures[f"{start}.{name}.{area}"] = median(bias(each, area) for each in totals)
+    return figures
+
+
 def _total(found: Found, method: str, form: Form, laws: Laws = "several") -> Score:
     """Add up all scores of a method."""
     total = Score()
@@ -290,7 +340,7 @@ def _rmse_tables(found: Found, form: Form, laws: Laws) -> list[str]:
         columns = [each for each in groups(found) if (each.form, each.laws) == (form, laws)]
         rows = []
         for method in found.methods():
-            if METHODS[method].passes == 2:
+            if METHODS[method].role in {"two_passes", "composite"}:
                 continue
             cells = [
                 " / ".join(_number(fmean(each.rmse(method, area, incidence))) for area in AREAS)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks._independent.filters import decibels, filled
 from benchmarks._independent.methods import Estimate, plain_rtc
-from benchmarks.synthetic.scattering_ground import Targets
+from benchmarks.synthetic.scattering_ground import Targets, block_sums
 
 if TYPE_CHECKING:
     from benchmarks._independent.observations import Observed
@@ -31,7 +31,7 @@ EDGE = 6.0
 """Decibels between the true gamma0 of two neighbouring cells that make an edge."""
 LEVELS = (0.5, 0.8, 0.95)
 """Probabilities of intervals."""
-SUMS = ("cells", "error", "square", "inside", "asked", "response", "squares")
+SUMS = ("cells", "error", "square", "rcs", "true_rcs", "inside", "asked", "response", "squares")
 """Sums of a score."""
 MARGIN = 180.0
 """Metres along the crop's edge that do not count."""
@@ -45,6 +45,8 @@ class Score:
     ----------
     cells, error, square : dict
         Number of cells, sum of errors in dB, sum of their squares.
+    rcs, true_rcs : dict
+        Sum of gamma0 times true area in m2, of the estimate and of the truth.
     inside, asked : dict
         By area and level, how many intervals hold the truth, and of how many.
     response, squares : dict
@@ -56,6 +58,8 @@ class Score:
     cells: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     error: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     square: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    rcs: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    true_rcs: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     inside: dict[tuple[str, float], int] = field(default_factory=lambda: defaultdict(int))
     asked: dict[tuple[str, float], int] = field(default_factory=lambda: defaultdict(int))
     response: dict[int, float] = field(default_factory=lambda: defaultdict(float))
@@ -83,7 +87,8 @@ class Score:
         found = cls(without=stored["without"])
         for name in SUMS:
             sums = getattr(found, name)
-            for key, value in stored[name]:
+            # Scores that were kept before a sum was added lack it.
+            for key, value in stored.get(name, ()):
                 sums[tuple(key) if isinstance(key, list) else key] = value
         return found
 
@@ -94,6 +99,11 @@ class Score:
     def bias(self, area: str) -> float:
         """Mean error in dB."""
         return self.error[area] / self.cells[area] if self.cells[area] else np.nan
+
+    def power_bias(self, area: str) -> float:
+        """Estimated over true RCS of all cells, in dB."""
+        true = self.true_rcs[area]
+        return float(10.0 * np.log10(self.rcs[area] / true)) if true else np.nan
 
     def coverage(self, area: str, level: float) -> float:
         """Share of intervals that hold the truth."""
@@ -155,12 +165,17 @@ def score(
     scores = []
     for estimate, observed, by_name in zip(estimates, passes, areas, strict=True):
         truth = observed.truth.gamma0.values.astype(np.float64)
-        error = decibels(filled(estimate.gamma0)) - decibels(truth)
+        gamma0 = filled(estimate.gamma0)
+        error = decibels(gamma0) - decibels(truth)
+        factor = observed.ground.dem.shape[0] // truth.shape[0]
+        shown = block_sums(np.nan_to_num(observed.fine.area.values), factor)
         result = Score(without=int((by_name["all"] & ~np.isfinite(estimate.gamma0)).sum()))
         for name, area in by_name.items():
             result.cells[name] = int(area.sum())
             result.error[name] = float(error[area].sum())
             result.square[name] = float((error[area] ** 2).sum())
+            result.rcs[name] = float((gamma0 * shown)[area].sum())
+            result.true_rcs[name] = float((truth * shown)[area].sum())
         if estimate.interval is not None:
             known = np.isfinite(estimate.gamma0)
             for level in LEVELS:

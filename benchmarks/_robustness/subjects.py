@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import lzma
+import tempfile
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,10 @@ from sarheight.doppler import DopplerLUT
 from tests.annotations import annotation_xml, eof_xml
 from tests.cities import cityjson_box
 from tests.flattened_products import hyp3_folder, opera_folder, opera_table, packed, planetary_item
-from tests.products import grd_product, pack
+from tests.products import grd_product, pack, slc_product, write_etad
 from tests.rslc_files import write_rslc
 from tests.synthetic import synthetic_grid
-from tests.zone_samples import so2sat_arrays, write_so2sat
+from tests.zone_samples import patches, so2sat_arrays, write_so2sat
 
 if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
@@ -180,6 +181,29 @@ def _read_rslc(path: Path) -> Reading:
 
 
 # Elevation models.
+
+
+@cache
+def _slc() -> tuple[RadarGrid, Orbit, Any]:
+    """Return grid, orbit and manifest of the SLC that an ETAD product corrects."""
+    from sarheight.product import open_product
+
+    with tempfile.TemporaryDirectory() as folder:
+        product: Any = open_product(slc_product(Path(folder))[0])
+        return *product.grid_and_orbit(), product.manifest
+
+
+def _make_etad(folder: Path) -> Path:
+    return write_etad(folder / "etad.nc", _slc()[0])
+
+
+def _read_etad(path: Path) -> Reading:
+    from sarheight.sentinel1.etad import correct_timing
+
+    grid, record = correct_timing(*_slc(), path)
+    numbers = {"lines": (np.array([grid.line_zero_time, grid.line_interval]), 1e-9)}
+    numbers["ranges"] = np.array([grid.near_range, grid.sample_spacing]), 1e-6
+    return Reading({}, {**numbers, "record": json.dumps(record)})
 
 
 def _heights() -> xr.DataArray:
@@ -558,6 +582,24 @@ def _read_weights(path: Path) -> Reading:
     return Reading(state)
 
 
+def _make_forest(folder: Path) -> Path:
+    from sarheight.zones import ForestSettings, train_forest
+
+    settings = ForestSettings(trees=3, windows=(3,))
+    forest, card = train_forest(patches(60, 5, noise=4.0), settings, blocks=np.arange(60) // 10)
+    return Path(forest.save_pretrained(folder / "forest", card=card))
+
+
+def _read_forest(path: Path) -> Reading:
+    from sarheight.zones import ZoneForest, zone_probabilities
+
+    forest = ZoneForest.from_pretrained(path)
+    state = {name: (value.numpy(), 0.0) for name, value in forest.state_dict().items()}
+    # A walk through the trees ends.
+    found = zone_probabilities(forest, patches(6, 5))
+    return Reading(state, {"probabilities": (found, 0.0)})
+
+
 def _make_so2sat(folder: Path) -> Path:
     return write_so2sat(folder / "training.h5", so2sat_arrays(6))
 
@@ -577,6 +619,7 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("product folder", _make_product, _read_product, (bytes_of,)),
     Subject("product zip", _make_packed_product, _read_product, (bytes_of,)),
     Subject("eopf store", _make_eopf, _read_eopf, (bytes_of,)),
+    Subject("etad netcdf", _make_etad, _read_etad, (bytes_of,)),
     Subject("nisar rslc", _make_rslc, _read_rslc, (bytes_of,)),
     Subject("dem tiff", _make_dem, _read_dem, (bytes_of,)),
     Subject("dem tiff deflate", _make_packed_dem, _read_dem, (bytes_of,)),
@@ -605,5 +648,6 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("settings toml", _make_settings, _read_settings, (text_of,)),
     Subject("stacks toml", _make_stack_configuration, _read_stack_configuration, (text_of,)),
     Subject("weights", _make_weights, _read_weights, (bytes_of,)),
+    Subject("forest weights", _make_forest, _read_forest, (bytes_of,)),
     Subject("so2sat hdf5", _make_so2sat, _read_so2sat, (bytes_of,)),
 )

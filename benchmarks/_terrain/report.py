@@ -19,7 +19,7 @@ Found = dict[str, dict[int, dict[str, dict[str, Errors]]]]
 """Errors by row, seed, region and number of known elevations (as text)."""
 Told = dict[str, dict[str, dict[str, float]]]
 """By region, what `benchmarks._terrain.evidence.evidence` found of each image."""
-BASELINES = {"ours": ("priors", "coarse"), "ours_without_prompt": ("priors",)}
+BASELINES = {"residual": ("priors",)}
 """What else can be had from what an estimate is given."""
 REFERENCE = "unet_plain"
 
@@ -100,8 +100,8 @@ def figures_of(found: Found, told: Told) -> dict[str, Value]:
         for name, value in numbers.items()
     }
     for level in ("50", "80", "95"):
-        by_region = [fmean(_coverages(found, "ours", each, USUAL, level)) for each in regions]
-        figures[f"terrain.coverage_{level}"] = _spread(by_region)
+        by_region = [fmean(_coverages(found, "residual", each, USUAL, level)) for each in regions]
+        figures[f"terrain.residual.coverage_{level}"] = _spread(by_region)
     return figures
 
 
@@ -204,16 +204,15 @@ def _intervals(found: Found) -> list[str]:
     regions = list(found[REFERENCE][0])
 
     def rows() -> Iterator[Sequence[str]]:
-        for row in ("ours_without_prompt", "ours"):
-            for known in KNOWN:
-                for level in ("50", "80", "95"):
-                    yield (
-                        f"{ROWS[row]}, {known} known, {level} %",
-                        *(
-                            _text(_coverages(found, row, region, known, level), 100.0)
-                            for region in regions
-                        ),
-                    )
+        for known in KNOWN:
+            for level in ("50", "80", "95"):
+                yield (
+                    f"{ROWS['residual']}, {known} known, {level} %",
+                    *(
+                        _text(_coverages(found, "residual", region, known, level), 100.0)
+                        for region in regions
+                    ),
+                )
 
     return _rows(("truth within the interval, in %", *regions), rows())
 

@@ -29,7 +29,11 @@ from sarheight_kernels.footprint_pixels import (
     GROUP,
     INITIAL_SIZE,
     fetch,
+    fetch_channel,
+    fetch_pair,
     illuminated_row_footprints,
+    sum_pair,
+    touch,
 )
 from sarheight_kernels.footprints import PITCH, Table, footprint_tables
 from sarheight_kernels.radiometry import areas_of_line
@@ -376,30 +380,68 @@ def _sum_changes(
 
 
 @njit
+def _sum_pair_changes(
+    window: Table, pixels: Table, slots: int, count: int, floor: np.float32, sums: Table
+) -> None:
+    """Do the work of `_sum_changes`; weights of pixels are their second channel of two."""
+    sums[:count] = ZERO
+    for slot in range(0, slots, GROUP):
+        weights, values = window[slot * PITCH :], pixels[2 * slot * PITCH :]
+        for j in range(count):
+            part = ZERO
+            for row in range(GROUP):
+                weight = weights[row * PITCH + j]
+                # Both channels are read, see `sum_pair`.
+                _, precision = values[2 * (row * PITCH + j)], values[2 * (row * PITCH + j) + 1]
+                known = (weight > ZERO) & (precision > ZERO)
+                change = ONE / (precision if known else ONE) - floor
+                part += weight * max(change, ZERO) if known else ZERO
+            sums[j] += part
+
+
+@njit
+def _write_sums(
+    sums: Table, windows: NDArray[np.int32], corner: tuple[int, int], layer: NDArray[np.float32],
+    count: int,
+) -> None:  # fmt: skip
+    """Write the sums of a row of cells; 0 where a cell is not illuminated."""
+    row = layer[corner[0], corner[1] : corner[1] + count]
+    for j in range(count):
+        row[j] = sums[j] if windows[2 * PITCH + j] > 0 else ZERO
+
+
+@njit
 def _gather_row(
     window: Table,
     windows: NDArray[np.int32],
     shape: tuple[int, int],
     channels: NDArray[np.float32],
     floor: np.float32,
-    first_cell: tuple[int, int],
+    corner: tuple[int, int],
     count: int,
     pixels: Table,
     gathered: NDArray[np.float32],
 ) -> Table:
     """Sum the channels over the pixels of a row of cells, see `gather_ratios`."""
-    sums = np.empty(PITCH, np.float32)
-    slots, last = shape[0] * shape[1], channels.shape[0] - 1
-    for index in range(gathered.shape[0]):
-        # The channel of weights is the last; it comes twice where changes are wanted.
-        if index <= last:
-            pixels = fetch(channels[index], windows, count, shape[0], shape[1], pixels)
+    sums = np.empty(2 * PITCH, np.float32)
+    slots, size = shape[0] * shape[1], channels.shape[2]
+    changes = gathered.shape[0] > size
+    if size == 2:
+        pixels = fetch_pair(channels, windows, count, shape[0], shape[1], pixels)
+        sum_pair(window, pixels, slots, count, sums)
+        _write_sums(sums, windows, corner, gathered[0], count)
+        _write_sums(sums[PITCH:], windows, corner, gathered[1], count)
+        if changes:
+            _sum_pair_changes(window, pixels, slots, count, floor, sums)
+    else:
+        for index in range(size):
+            pixels = fetch_channel(channels, index, windows, count, shape[0], shape[1], pixels)
             _sum_ratios(window, pixels, slots, count, sums)
-        else:
+            _write_sums(sums, windows, corner, gathered[index], count)
+        if changes:
             _sum_changes(window, pixels, slots, count, floor, sums)
-        row = gathered[index, first_cell[0], first_cell[1] : first_cell[1] + count]
-        for j in range(count):
-            row[j] = sums[j] if windows[2 * PITCH + j] > 0 else ZERO
+    if changes:
+        _write_sums(sums, windows, corner, gathered[size], count)
     return pixels
 
 
@@ -423,10 +465,28 @@ def _geocode_tile(
 
 
 @njit
+def _touch_images(
+    intensity: NDArray[np.float32],
+    inverse: NDArray[np.float32],
+    channels: NDArray[np.float32],
+    bound: NDArray[np.float64],
+    pixels: Table,
+) -> None:
+    """Bring the pixels of a tile into the cache, see `touch`; `pixels` is overwritten later."""
+    lines, samples = inverse.shape
+    pixels[0] = touch(inverse.reshape((lines, samples, 1)), bound)
+    for p in range(intensity.shape[0]):
+        pixels[p % GROUP] = touch(intensity[p].reshape((lines, samples, 1)), bound)
+    if channels.size > 0:
+        pixels[0] = touch(channels, bound)
+
+
+@njit
 def _allocate_tile(
     surface: TileSurface,
     illuminated: NDArray[np.bool_],
     corner: tuple[int, int],
+    bound: NDArray[np.float64],
     assumed: NDArray[np.float32],
     unsmoothed: NDArray[np.float32],
     intensity: NDArray[np.float32],
@@ -451,6 +511,7 @@ def _allocate_tile(
     assumed_row = np.ones(count, np.float32)
     left, right = max(counted[2] - corner[1], 0), min(counted[3] - corner[1], count)
     totals = np.zeros((allocated.shape[0], count))
+    _touch_images(intensity, inverse, channels, bound, pixels)
     for i in range(rows):
         row, column = corner[0] + i, corner[1]
         window, lines, samples = illuminated_row_footprints(
@@ -574,7 +635,7 @@ def allocate_rcs(
                 _geocode_tile(surface, image, window, ratio, corner, geocoded)
             inverse_area = inverse_areas(areas, window)
             _allocate_tile(
-                surface, illuminated[row:end_row, column:end_column], corner,
+                surface, illuminated[row:end_row, column:end_column], corner, bounds[tile],
                 assumed, unsmoothed, intensity, inverse, window, inverse_area,
                 channels, np.float32(floor), counted,
                 allocated, reflectivity, diagnostics, gathered, totals[tile],
@@ -606,7 +667,7 @@ def gather_ratios(
     ----------
     ground, radar, heights, law, bounds, illuminated
         As in `sarheight_kernels.projection.scatter`.
-    channels : array, shape (k, lines, samples)
+    channels : array, shape (lines, samples, k)
         Channels of the pixels, the last of them their weights; from
         `sarheight_kernels.ratios.weigh_ratios`.
     floor : float
@@ -615,13 +676,14 @@ def gather_ratios(
         Receives for each cell the sums of W times channel, and of W times the squared change that
         is in the weights, if there is room for it; 0 where a cell contributes to no pixel.
     """
-    _, high, wide = channels.shape
+    high, wide, _ = channels.shape
     for tile in prange(bounds.shape[0]):
         row, end_row, column, end_column = tile_box(heights, tile)
         if meets_image(bounds[tile], high, wide):
             surface = tile_surface(ground, radar, heights, law, tile)
             tables, windows = footprint_tables(surface), np.empty(4 * PITCH, np.int32)
             window, pixels = np.empty(INITIAL_SIZE, np.float32), np.empty(INITIAL_SIZE, np.float32)
+            pixels[0] = touch(channels, bounds[tile])
             for i in range(end_row - row):
                 lit = illuminated[row + i, column:end_column]
                 window, lines, samples = illuminated_row_footprints(

@@ -388,6 +388,41 @@ def average(
             variance[i, j] = share * spread if valid else spread
 
 
+@parallel_njit
+def conclude(
+    value: NDArray[np.float32],
+    error: NDArray[np.float32],
+    variance: NDArray[np.float32],
+    contribution: NDArray[np.float32],
+    inflation: tuple[float, float],
+    own: NDArray[np.float32],
+    stated: NDArray[np.float32],
+) -> None:
+    """Find what values weigh in their posterior means, and the variances that are stated.
+
+    Parameters
+    ----------
+    value, error : array, shape (rows, columns)
+        Values and their error variances, of which either may be NaN.
+    variance : array, shape (rows, columns)
+        Posterior variances, from `average`.
+    contribution : array, shape (rows, columns)
+        Contribution share c of each cell; NaN counts as 0.
+    inflation : tuple of float
+        a and b: a posterior variance is stated a + b (1 - c)^2 times larger.
+    own, stated : array, shape (rows, columns)
+        Receive variance over error, 0 where there is no value, and the variances that are stated.
+    """
+    everywhere, by_others = np.float32(inflation[0]), np.float32(inflation[1])
+    for i in prange(value.shape[0]):
+        for j in range(value.shape[1]):
+            valid = (value[i, j] == value[i, j]) & (error[i, j] == error[i, j])
+            ratio = variance[i, j] / (error[i, j] if valid else ONE)
+            own[i, j] = ratio if valid else ZERO
+            others = ONE - (min(contribution[i, j], ONE) if contribution[i, j] > ZERO else ZERO)
+            stated[i, j] = (everywhere + by_others * others * others) * variance[i, j]
+
+
 QUARTER_TURN, RADIANS = np.float32(90.0), np.float32(math.pi / 180.0)
 S1, S2, S3 = np.float32(1.0 / 6.0), np.float32(1.0 / 20.0), np.float32(1.0 / 42.0)
 S4, S5, S6 = np.float32(1.0 / 72.0), np.float32(1.0 / 110.0), np.float32(1.0 / 156.0)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from sarheight_kernels.footprints import WindowTables
     from sarheight_kernels.tiles import TileSurface
 
+CACHE_LINE = 16
+"""Numbers in single precision in a cache line of 64 bytes."""
 INITIAL_SIZE = 48 * PITCH
 """Size of the table of a row's windows, to begin with."""
 GROUP = 4
@@ -176,6 +178,108 @@ def fetch_channel(
     else:
         _copy_at_border(image, channel, windows, count, lines, samples, pixels)
     return pixels
+
+
+@njit
+def _copy_pairs(
+    flat: NDArray[np.float64],
+    wide: int,
+    start: NDArray[np.int64],
+    count: int,
+    lines: int,
+    samples: int,
+    pixels: NDArray[np.float64],
+) -> None:
+    """Copy pixels of windows that lie within an image, both channels of a pixel at once."""
+    for k in range(lines):
+        for m in range(0, samples, 2):
+            first, to = np.uint64(k * wide + m), np.uint64((k * samples + m) * PITCH)
+            for j in range(count):
+                at, column = np.uint64(start[j]) + first, to + np.uint64(j)
+                left, right = flat[at], flat[at + np.uint64(1)]
+                pixels[column] = left
+                pixels[column + np.uint64(PITCH)] = right
+
+
+@njit
+def fetch_pair(
+    image: NDArray[np.float32],
+    windows: NDArray[np.int32],
+    count: int,
+    lines: int,
+    samples: int,
+    pixels: Table,
+) -> Table:
+    """Copy the pixels of an image of two channels, shape (lines, samples, 2), under the windows.
+
+    The two channels of a pixel, eight bytes, are copied as if they were one double: half the
+    instructions. Channel c of pixel (k, m) of cell j is element
+    ``2 * ((k * samples + m) * PITCH + j) + c`` of the result; see `fetch_channel` for the rest.
+    """
+    size = 2 * ((lines * samples + GROUP - 1) // GROUP * GROUP * PITCH)
+    if size > pixels.size:
+        pixels = np.empty(size, np.float32)
+    high, wide, _ = image.shape
+    if all_within(windows, count, lines, samples, 0, high, wide):
+        start = window_starts(windows, count, 0, wide, 1)
+        flat = image.reshape(image.size).view(np.float64)
+        _copy_pairs(flat, wide, start, count, lines, samples, pixels.view(np.float64))
+        return pixels
+    pixels[: 2 * lines * samples * PITCH] = ZERO
+    for j in range(count):
+        if windows[2 * PITCH + j] > 0:
+            line, sample = windows[j], windows[PITCH + j]
+            left, right = max(-sample, 0), min(wide - sample, samples)
+            for k in range(max(-line, 0), min(high - line, lines)):
+                for m in range(left, right):
+                    to = 2 * ((k * samples + m) * PITCH + j)
+                    pixels[to] = image[line + k, sample + m, 0]
+                    pixels[to + 1] = image[line + k, sample + m, 1]
+    return pixels
+
+
+@njit
+def sum_pair(window: Table, pixels: Table, slots: int, count: int, sums: Table) -> None:
+    """Sum weights times both channels of pixels from `fetch_pair`, for all cells of a row.
+
+    `window` holds weights in `slots` pixels; `sums`, shape (2 * PITCH,), receives the sums of the
+    first channel and, from `PITCH` on, of the second.
+    """
+    sums[: 2 * PITCH] = ZERO
+    for slot in range(0, slots, GROUP):
+        weights, values = window[slot * PITCH :], pixels[2 * slot * PITCH :]
+        for j in range(count):
+            first, second = ZERO, ZERO
+            for row in range(GROUP):
+                weight = weights[row * PITCH + j]
+                # Both are read in any case: then neighbours are read together and sorted.
+                left, right = values[2 * (row * PITCH + j)], values[2 * (row * PITCH + j) + 1]
+                # A weight of zero has no part in what is not a number.
+                first += weight * left if weight > ZERO else ZERO
+                second += weight * right if weight > ZERO else ZERO
+            sums[j] += first
+            sums[PITCH + j] += second
+
+
+@njit
+def touch(image: NDArray[np.float32], bound: NDArray[np.float64]) -> np.float32:
+    """Read one pixel of each cache line in the part of an image that a tile contributes to.
+
+    The tile's cells then find their pixels in the cache of the second level (200 kB or so). Row
+    after row of cells each first visit to a line of pixels waits for memory; here all reads are
+    independent and wait side by side. `image`, shape (lines, samples, channels), is not empty;
+    `bound` is from `tile_bounds`. Returns a sum of no meaning, so that no compiler drops the reads.
+    """
+    high, wide, channels = image.shape
+    flat, total = image.reshape(image.size), ZERO
+    left = int(min(max(bound[2], 0.0), wide - 1.0)) * channels
+    right = int(min(max(bound[3] + 1.0, 0.0), wide - 1.0)) * channels
+    first = int(min(max(bound[0], 0.0), high - 1.0))
+    for line in range(first, int(min(max(bound[1] + 1.0, 0.0), high - 1.0)) + 1):
+        begin = line * wide * channels
+        for at in range(begin + left, begin + right + 1, CACHE_LINE):
+            total += flat[np.uint64(at)]
+    return total
 
 
 @njit

@@ -19,7 +19,10 @@ from sarheight_kernels.footprint_pixels import (
     INITIAL_SIZE,
     all_within,
     fetch_channel,
+    fetch_pair,
     illuminated_row_footprints,
+    sum_pair,
+    touch,
     window_starts,
 )
 from sarheight_kernels.footprints import PITCH, Table, footprint_tables, row_footprints
@@ -289,13 +292,19 @@ def _gather_channels(
     result: NDArray[np.float32],
 ) -> Table:
     """Sum powers of the weights times all channels of an image, for a row of cells."""
-    sums = np.empty(count, np.float32)
+    sums, slots = np.empty(2 * PITCH, np.float32), shape[0] * shape[1]
+    pair = image.shape[2] == 2 and power == 1
+    if pair:
+        pixels = fetch_pair(image, windows, count, shape[0], shape[1], pixels)
+        sum_pair(window, pixels, slots, count, sums)
     for channel in range(image.shape[2]):
-        pixels = fetch_channel(image, channel, windows, count, shape[0], shape[1], pixels)
-        _weigh(window, pixels, shape[0] * shape[1], power, sums)
+        here = sums[channel * PITCH : channel * PITCH + count] if pair else sums[:count]
+        if not pair:
+            pixels = fetch_channel(image, channel, windows, count, shape[0], shape[1], pixels)
+            _weigh(window, pixels, slots, power, here)
         row = result[channel, first_cell[0], first_cell[1] : first_cell[1] + count]
         for j in range(count):
-            row[j] = sums[j] if windows[2 * PITCH + j] > 0 else ZERO
+            row[j] = here[j] if windows[2 * PITCH + j] > 0 else ZERO
     return pixels
 
 
@@ -304,6 +313,7 @@ def _gather_tile(
     surface: TileSurface,
     illuminated: NDArray[np.bool_],
     corner: tuple[int, int],
+    bound: NDArray[np.float64],
     linear: NDArray[np.float32],
     square: NDArray[np.float32],
     linear_sum: NDArray[np.float32],
@@ -315,6 +325,8 @@ def _gather_tile(
     high, wide = linear.shape[0], linear.shape[1]
     tables, windows = footprint_tables(surface), np.empty(4 * PITCH, np.int32)
     window, pixels = np.empty(INITIAL_SIZE, np.float32), np.empty(INITIAL_SIZE, np.float32)
+    if linear.shape[2] > 0:
+        pixels[0] = touch(linear, bound)
     for i in range(rows):
         first_cell = corner[0] + i, corner[1]
         window, lines, samples = illuminated_row_footprints(
@@ -372,6 +384,7 @@ def gather(
                 tile_surface(ground, radar, heights, law, tile),
                 illuminated[row:end_row, column:end_column],
                 (row, column),
+                bounds[tile],
                 linear,
                 square,
                 linear_sum,

@@ -130,6 +130,22 @@ def _write_ratios(
 
 
 @njit
+def _interleave(
+    ratios: NDArray[np.float32], weight: NDArray[np.float32], channels: NDArray[np.float32]
+) -> None:
+    """Write ratios, shape (k, n), and weights of pixels side by side: shape (n, k + 1)."""
+    if ratios.shape[0] == 1:
+        only = ratios[0]
+        for j in range(weight.size):
+            channels[j, 0] = only[j]
+            channels[j, 1] = weight[j]
+        return
+    for p in range(ratios.shape[0]):
+        channels[:, p] = ratios[p]
+    channels[:, ratios.shape[0]] = weight
+
+
+@njit
 def _weigh_block(
     image: NDArray[np.float32],
     area_lines: NDArray[np.float64],
@@ -143,7 +159,7 @@ def _weigh_block(
 ) -> None:
     """Do the work of `weigh_ratios` for a block of lines and samples."""
     first, end, left, right = block
-    polarisations, samples = channels.shape[0] - 1, right - left
+    polarisations, samples = channels.shape[2] - 1, right - left
     high, reach = down.size // 2, across.size // 2
     # One sample more at both ends, from which the change is found.
     lines = np.zeros((1 + polarisations, end - first + 2 * high, samples + 2), np.float32)
@@ -153,6 +169,7 @@ def _weigh_block(
         for index in range(1 + polarisations):
             _smooth_across(padded[index], across, lines[index, line - first + high])
     smooth = np.empty((1 + polarisations, samples + 2), np.float32)
+    ratios, weight = np.empty((polarisations, samples), np.float32), np.empty(samples, np.float32)
     for line in range(first, end):
         for index in range(1 + polarisations):
             _smooth_down(lines[index], line - first, down, smooth[index])
@@ -162,13 +179,12 @@ def _weigh_block(
             expected[0] = expected[1]
         if right == simulated.shape[1]:
             expected[samples + 1] = expected[samples]
-        weight = channels[polarisations, line, left:right]
         _write_weights(expected, simulated[line, left:right], floor, weight)
         knot, fraction = locate_line(area_lines, float(line))
         table = areas[knot, left:right], areas[knot + 1, left:right], np.float32(fraction)
         for p in range(polarisations):
-            ratio = channels[p, line, left:right]
-            _write_ratios(smooth[1 + p, 1:-1], expected[1:-1], weight, table, ratio)
+            _write_ratios(smooth[1 + p, 1:-1], expected[1:-1], weight, table, ratios[p])
+        _interleave(ratios, weight, channels[line, left:right])
 
 
 @parallel_njit
@@ -197,7 +213,7 @@ def weigh_ratios(
         Symmetric kernel in lines and samples.
     floor : float
         Variance f of a ratio where nothing changes, in units of that which a change of 1 causes.
-    channels : array, shape (polarisations + 1, lines, samples) or (1, lines, samples)
+    channels : array, shape (lines, samples, polarisations + 1) or (lines, samples, 1)
         Receives weight times ratio of image and simulation, if there is room for it, and the
         weight; 0 where there is no data.
     """
@@ -206,8 +222,8 @@ def weigh_ratios(
     for strip in prange((lines + STRIP - 1) // STRIP):
         first, end = strip * STRIP, min(strip * STRIP + STRIP, lines)
         left, right = _simulated_samples(simulated, first, end)
-        channels[:, first:end, :left] = ZERO
-        channels[:, first:end, max(left, right) :] = ZERO
+        channels[first:end, :left] = ZERO
+        channels[first:end, max(left, right) :] = ZERO
         for begin in range(left, right, CHUNK):
             block = first, end, begin, min(begin + CHUNK, right)
             _weigh_block(

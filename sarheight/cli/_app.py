@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from sarheight.cli._batch import batch
+from sarheight.cli._composite import composite
 from sarheight.cli._demo import demo
 from sarheight.cli._fetch import fetch
 from sarheight.cli._info import info
@@ -68,6 +69,7 @@ for function in (
     demo,
     simulate,
     reconstruct,
+    composite,
     series,
     batch,
     masks,

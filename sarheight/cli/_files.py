@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from sarheight.cli._session import Session
+from sarheight.cli._session import Session, option_advice
 from sarheight.settings import (
     AUTO,
     OF_DEM,
@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     from sarheight.orbit import Orbit
     from sarheight.product import Product
     from sarheight.scene import Scene
+    from sarheight.terrain.elevations import KnownElevations
 
+ELEVATIONS = "Known elevations"
+"""Panel of their options."""
 SLC_SPACING = 20.0
 """Metres on the ground to which an SLC is averaged by default: its pixels are single looks."""
 DEM_MARGIN = 0.02
@@ -183,6 +186,25 @@ def replace_orbit(grid: RadarGrid, orbit: Orbit, path: Path | None) -> Orbit:
 
 
 # Elevation models.
+
+
+def read_elevations(
+    path: Path | None, vertical: str | float | None, crs: str | None
+) -> KnownElevations | None:
+    """Read known elevations, if any are given."""
+    if path is None:
+        return None
+    from sarheight.errors import (
+        GeoidGridMissingError,
+        KnownElevationsError,
+        VerticalDatumError,
+    )
+    from sarheight.terrain.elevations import read_known_elevations
+
+    try:
+        return read_known_elevations(path, vertical=vertical, crs=crs)
+    except (KnownElevationsError, VerticalDatumError, GeoidGridMissingError) as error:
+        raise type(error)(option_advice(error, "known-")) from error
 
 
 def read_dem(

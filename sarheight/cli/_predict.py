@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from sarheight.cli._files import output_folder, read_dem, require_apart, require_writable
-from sarheight.cli._session import option_advice, session
+from sarheight.cli._files import (
+    ELEVATIONS,
+    output_folder,
+    read_dem,
+    read_elevations,
+    require_apart,
+    require_writable,
+)
+from sarheight.cli._session import session
 from sarheight.settings import (
     DEM,
     LOCATION,
@@ -38,7 +45,6 @@ if TYPE_CHECKING:
 MUCH_NOVEL = 0.3
 """Share of cells unlike those of training from which a map warns; in validation it is 0.1."""
 
-ELEVATIONS = "Known elevations"
 CITY = "Cities"
 CITY_OPTIONS = ("footprints", "baseline", "scale", "picture")
 """Options that only networks for building heights have."""
@@ -305,7 +311,7 @@ def _map_heights(
 
     image = settings.image("images")
     estimator = HeightEstimator.from_pretrained(model)
-    known = _read_elevations(settings)
+    known = read_elevations(settings.known, settings.known_vertical, settings.known_crs)
     if settings.dem:
         heights = _heights_of_image(settings, image, estimator, known, current)
     elif image.suffix.lower() == ".zarr":
@@ -382,24 +388,6 @@ def _heights_of_image(
     for name in ("alignment", "shift", "kriging", "notes", "coarse_error_interval"):
         heights.attrs[name] = json.dumps(heights.attrs[name])
     return heights
-
-
-def _read_elevations(settings: PredictSettings) -> KnownElevations | None:
-    if settings.known is None:
-        return None
-    from sarheight.errors import (
-        GeoidGridMissingError,
-        KnownElevationsError,
-        VerticalDatumError,
-    )
-    from sarheight.terrain.elevations import read_known_elevations
-
-    try:
-        return read_known_elevations(
-            settings.known, vertical=settings.known_vertical, crs=settings.known_crs
-        )
-    except (KnownElevationsError, VerticalDatumError, GeoidGridMissingError) as error:
-        raise type(error)(option_advice(error, "known-")) from error
 
 
 # ``sarheight stack``: images of cities from catalogues, for training.

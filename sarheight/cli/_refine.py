@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from sarheight.cli._files import (
+    ELEVATIONS,
     open_image_product,
     read_dem,
+    read_elevations,
     read_image,
     require_apart,
     require_writable,
@@ -28,6 +30,7 @@ from sarheight.settings import (
     RunningSettings,
     argument,
     option,
+    vertical_reference,
 )
 
 if TYPE_CHECKING:
@@ -60,6 +63,15 @@ class RefineSettings(DemSettings):
         Polarisation, of images that have several.
     multilook : tuple of int, optional
         Pixels to average into one, along azimuth and range, before anything else.
+    known : pathlib.Path, optional
+        Known elevations, to which the elevation model is aligned, and whose residuals are kriged: a
+        table (.csv) or points in a vector file (.gpkg, .parquet).
+    known_vertical : str or float, optional
+        Their vertical reference: `ellipsoidal`, `EGM96`, `EGM2008`, a geoid grid, or the geoid's
+        height in metres.
+    known_crs : str, optional
+        Reference system of their positions, such as `EPSG:32632`, for a table with columns x and y;
+        not needed for longitude and latitude.
     factor : int
         Cells of the result in a cell of the elevation model, along each axis.
     error : float
@@ -73,6 +85,8 @@ class RefineSettings(DemSettings):
         Linearisations. More lower the error a little further.
     seed : int
         Seed of the draws that give the standard deviation.
+    picture : bool
+        Write a picture of the heights before and after beside them, as `.png`.
     """
 
     images: Annotated[tuple[str, ...], LOCATION, argument("IMAGE")]
@@ -80,12 +94,18 @@ class RefineSettings(DemSettings):
     calibration: Annotated[Calibration | None, option(RADAR)] = None
     polarisation: Annotated[str | None, option(RADAR, metavar="NAME")] = None
     multilook: Multilook = None
+    known: Annotated[Path | None, option(ELEVATIONS, dir_okay=False, metavar="FILE")] = None
+    known_vertical: Annotated[
+        str | float | None, option(ELEVATIONS, metavar="DATUM", parser=vertical_reference)
+    ] = None
+    known_crs: Annotated[str | None, option(ELEVATIONS, metavar="CRS")] = None
     factor: Annotated[int, option(METHOD, min=1, metavar="CELLS")] = 3
     error: Annotated[float, option(METHOD, metavar="METRES")] = 4.5
     error_length: Annotated[float | None, option(METHOD, metavar="METRES")] = None
     coregister: Annotated[Literal["report", "correct", "none"], option(METHOD)] = "report"
     iterations: Annotated[int, option(METHOD, min=1)] = 6
     seed: Annotated[int, option(METHOD)] = 0
+    picture: Annotated[bool, option(METHOD)] = False
 
 
 def refine(settings: RefineSettings, result: FileOutput, running: RunningSettings) -> None:
@@ -100,27 +120,34 @@ def refine(settings: RefineSettings, result: FileOutput, running: RunningSetting
 
     ```
     sarheight refine ascending.nc descending.nc --dem glo90.tif --vertical EGM2008 -o heights.nc
-    sarheight refine S1A_….zip --dem glo90.tif --vertical EGM2008 --error 3 -o heights.tif
+    sarheight refine S1A_….zip --dem glo90.tif --vertical EGM2008 --known points.csv \
+        --known-vertical ellipsoidal -o heights.tif
     ```
     """
     settings.require_files()
     output = result.output
     require_apart(output, "--output", settings.files().values())
     require_writable(output, "--output", overwrite=result.overwrite)
+    picture = output.with_suffix(".png")
+    if settings.picture:
+        require_writable(picture, "--picture", overwrite=result.overwrite)
     with session("refine", running, steps=3) as current:
         current.stage("read")
-        from sarheight.output import provenance, write
+        from sarheight import plot
+        from sarheight.output import provenance, save_png, write
         from sarheight.terrain.posterior import RefinementSettings
         from sarheight.terrain.refinement import refine as refine_heights
 
         chosen = _method(settings, RefinementSettings)
         heights = read_dem(settings)
+        known = read_elevations(settings.known, settings.known_vertical, settings.known_crs)
         scenes = [_read(settings, image, heights, current) for image in settings.images]
         current.stage("refine")
         current.announce_compilation()
         refined = refine_heights(
             scenes,
             heights,
+            known,
             factor=settings.factor,
             settings=chosen,
             coregister=settings.coregister,
@@ -132,11 +159,15 @@ def refine(settings: RefineSettings, result: FileOutput, running: RunningSetting
             settings.files(), {"command": "refine", "settings": settings.record()}
         )
         write(refined, output, overwrite=result.overwrite)
+        if settings.picture:
+            save_png(plot.heights(refined), picture, overwrite=result.overwrite)
+            current.say(f"{picture}: heights before and after")
         rows, columns = refined["height"].shape
         change = float(((refined["height"] - refined["baseline"]) ** 2).mean() ** 0.5)
         sigma = float((refined["height_sigma"] ** 2).mean() ** 0.5)
+        points = "" if known is None else f"{len(known)} known elevations, "
         current.say(
-            f"{output}: {rows} x {columns} cells, {len(scenes)} images, heights changed by "
+            f"{output}: {rows} x {columns} cells, {len(scenes)} images, {points}heights changed by "
             f"{change:.1f} m, standard deviation {sigma:.1f} m (root mean squares)"
         )
 

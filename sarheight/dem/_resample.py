@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -33,6 +34,7 @@ from sarheight.dem.layout import (
     longitude_shift,
     normalise,
     outer_edges,
+    require_heights,
     with_history,
 )
 from sarheight.errors import DemError
@@ -40,6 +42,7 @@ from sarheight.errors import DemError
 if TYPE_CHECKING:
     from types import ModuleType
 
+    import dask.array
     import numpy.typing as npt
     import xarray as xr
     from scipy import sparse
@@ -50,6 +53,13 @@ Method = Literal["nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "ave
 
 _LARGEST_WARP_ERROR = 1e-3
 """Largest error of the positions that GDAL interpolates, in cells of the source."""
+
+_BLOCK = 2048
+"""Cells along the side of the blocks that are resampled one by one."""
+_SAMPLES = 33
+"""Places along each side of a block from which the part of the source that it needs is found."""
+_KERNEL, _SPARE = 3.0, 4.0
+"""Cells of the source that the widest kernel (Lanczos) needs on each side, and some to spare."""
 
 _HALF_TURN = 180.0
 _LARGEST_GRID, _LARGEST_REFINEMENT = 1e8, 100.0
@@ -68,6 +78,10 @@ class _Grid:
     def of(cls, dem: xr.DataArray) -> _Grid:
         """Grid of a north-up DEM."""
         return cls(stated_crs(dem).to_2d(), dem["y"].values, dem["x"].values)
+
+    def part(self, rows: slice, columns: slice) -> _Grid:
+        """Grid of a part of at least 2 x 2 cells."""
+        return _Grid(self.crs, self.y[rows], self.x[columns])
 
     @property
     def transform(self) -> Affine:
@@ -106,8 +120,8 @@ def reproject(
     Returns
     -------
     DataArray
-        The DEM on the new grid, void where it does not reach. Geographic longitudes rise beyond
-        180 across the antimeridian.
+        The DEM on the new grid, void where it does not reach; lazy where the DEM is lazy and `like`
+        is given. Geographic longitudes rise beyond 180 across the antimeridian.
 
     Raises
     ------
@@ -115,7 +129,7 @@ def reproject(
         If the target is not given or not known, the DEM cannot be mapped to it, or the two do not
         meet.
     """
-    dem = normalise(dem)
+    dem = normalise(dem) if like is None else normalise(dem, lazy=True)
     if resampling not in get_args(Method):
         msg = f"resampling is one of {', '.join(get_args(Method))}, and this is {resampling!r}"
         raise DemError(msg)
@@ -128,13 +142,8 @@ def reproject(
     else:
         target = _target_grid(dem, parse_crs(crs if crs is not None else ""), posting)
     heights = _warp(dem, target, resampling)
-    if not np.isfinite(heights).any():
-        msg = (
-            f"the DEM, edges (west, south, east, north) {outer_edges(dem)} in "
-            f"{stated_crs(dem).name!r}, does not meet the target grid in {target.crs.name!r}, "
-            f"x {target.x[0]:.6g} to {target.x[-1]:.6g}, y {target.y[-1]:.6g} to {target.y[0]:.6g}"
-        )
-        raise DemError(msg)
+    if isinstance(heights, np.ndarray) and not np.isfinite(heights).any():
+        raise _apart(dem, target)
     resampled = build_dem(heights, target.y, target.x, target.crs, dem.attrs)
     if like is not None:
         resampled = stored_like(resampled, like)
@@ -218,11 +227,135 @@ def _equivalent_posting(dem: xr.DataArray, crs: CRS, x: float, y: float) -> tupl
     return dy / per_y, dx / per_x
 
 
-def _warp(dem: xr.DataArray, target: _Grid, resampling: Method) -> npt.NDArray[np.float32]:
-    """Resample by GDAL, with positions to a thousandth of a cell."""
+def _warp(
+    dem: xr.DataArray, target: _Grid, resampling: Method
+) -> npt.NDArray[np.float32] | dask.array.Array:
+    """Resample block by block; lazily where the DEM is lazy."""
     dem = north_up(dem)
-    heights = dem.values
     source, target = _centre_longitudes(_Grid.of(dem)), _centre_longitudes(target)
+    back = Transformer.from_crs(target.crs, source.crs, always_xy=True)
+    scales = _kernel_scales(source, target, back)
+    rows, columns = (_blocks(axis.size) for axis in (target.y, target.x))
+    parts = [[target.part(one, other) for other in columns] for one in rows]
+    windows = [[_source_window(part, source, back) for part in line] for line in parts]
+    if dem.chunks is None:
+        warped = np.full((target.y.size, target.x.size), np.nan, dtype=np.float32)
+        for one, line, boxes in zip(rows, parts, windows, strict=True):
+            for other, part, box in zip(columns, line, boxes, strict=True):
+                if box is not None:
+                    heights = dem.values[box]
+                    warped[one, other] = _warp_block(
+                        heights, source.part(*box), part, resampling, scales
+                    )
+        return warped
+    if not any(box for boxes in windows for box in boxes):
+        raise _apart(dem, target)
+    return _lazy_blocks(dem, source, parts, windows, resampling, scales)
+
+
+def _lazy_blocks(
+    dem: xr.DataArray,
+    source: _Grid,
+    parts: list[list[_Grid]],
+    windows: list[list[tuple[slice, slice] | None]],
+    resampling: Method,
+    scales: dict[str, float],
+) -> dask.array.Array:
+    """Make a task of each block, which depends on its part of the source only."""
+    import dask.array as da
+    from dask.delayed import delayed
+
+    lines = []
+    for line, boxes in zip(parts, windows, strict=True):
+        blocks: list[Any] = []
+        for part, box in zip(line, boxes, strict=True):
+            shape = part.y.size, part.x.size
+            if box is None:
+                blocks.append(da.full(shape, np.nan, dtype=np.float32, chunks=-1))  # type: ignore[no-untyped-call]
+                continue
+            task = delayed(_warp_block, pure=False)(
+                dem.data[box], source.part(*box), part, resampling, scales, check=True
+            )
+            blocks.append(da.from_delayed(task, shape, dtype=np.float32))  # type: ignore[no-untyped-call]
+        lines.append(blocks)
+    warped: dask.array.Array = da.block(lines)  # type: ignore[no-untyped-call]
+    return warped
+
+
+def _blocks(size: int) -> list[slice]:
+    """Divide an axis; no block is a single cell."""
+    edges = [*range(0, size - 1, _BLOCK), size]
+    return [slice(first, end) for first, end in pairwise(edges)]
+
+
+def _kernel_scales(source: _Grid, target: _Grid, back: Transformer) -> dict[str, float]:
+    """Return cells of the target for one of the source, along rows and columns of the source.
+
+    By default GDAL finds them from the outlines of each block, which are larger where grids are
+    turned against each other, and smooths too much.
+
+    Source: https://gdal.org/api/gdalwarp_cpp.html, options XSCALE and YSCALE
+    """
+    x, y = (float(axis[[0, -1]].mean()) for axis in (source.x, source.y))
+    forth = Transformer.from_crs(source.crs, target.crs, always_xy=True)
+    x, y = forth.transform(x, y)
+    place, own = target.transform, source.transform
+    # From the middle of the source by half a cell of the target to each side.
+    across, down = back.transform(
+        x + 0.5 * place.a * np.array([-1.0, 1.0, 0.0, 0.0]),
+        y + 0.5 * place.e * np.array([0.0, 0.0, -1.0, 1.0]),
+    )
+    sizes = [
+        float(np.hypot(values[1] - values[0], values[3] - values[2]) / abs(step))
+        for values, step in ((across, own.a), (down, own.e))
+    ]
+    if not (np.isfinite(sizes).all() and min(sizes) > 0.0):
+        return {}
+    return {"XSCALE": 1.0 / sizes[0], "YSCALE": 1.0 / sizes[1]}
+
+
+def _source_window(part: _Grid, source: _Grid, back: Transformer) -> tuple[slice, slice] | None:
+    """Return the rows and columns of the source that a part of the target needs, if any."""
+    place, own = part.transform, source.transform
+    x, y = (
+        np.linspace(first, first + step * size, _SAMPLES)
+        for first, step, size in (
+            (place.c, place.a, part.x.size),
+            (place.f, place.e, part.y.size),
+        )
+    )
+    across, down = back.transform(*np.meshgrid(x, y))
+    found = []
+    turns = source.crs.is_geographic and np.ptp(across) > _HALF_TURN  # around a pole, perhaps
+    for values, first, step, size, cells in (
+        (down, own.f, own.e, source.y.size, part.y.size),
+        (across, own.c, own.a, source.x.size, part.x.size),
+    ):
+        position = (values - first) / step
+        if turns or not np.isfinite(position).all():
+            return slice(0, source.y.size), slice(0, source.x.size)
+        low, high = float(position.min()), float(position.max())
+        # The kernel widens where the target is coarser.
+        margin = _KERNEL * max((high - low) / cells, 1.0) + _SPARE
+        start, stop = max(int(low - margin), 0), min(int(np.ceil(high + margin)), size)
+        if start >= stop:
+            return None
+        found.append(slice(max(min(start, size - 2), 0), max(stop, start + 2)))
+    return found[0], found[1]
+
+
+def _warp_block(
+    heights: npt.NDArray[np.float32],
+    source: _Grid,
+    target: _Grid,
+    resampling: Method,
+    scales: dict[str, float],
+    *,
+    check: bool = False,
+) -> npt.NDArray[np.float32]:
+    """Resample by GDAL, with positions to a thousandth of a cell."""
+    if check:
+        require_heights(heights, void_allowed=True)
     with MemoryFile() as memory:
         with memory.open(
             driver="GTiff",
@@ -233,7 +366,7 @@ def _warp(dem: xr.DataArray, target: _Grid, resampling: Method) -> npt.NDArray[n
             transform=source.transform,
             nodata=np.nan,
         ) as stored:
-            stored.write(heights, 1)
+            stored.write(np.ascontiguousarray(heights), 1)
         with (
             memory.open() as stored,
             WarpedVRT(
@@ -247,9 +380,20 @@ def _warp(dem: xr.DataArray, target: _Grid, resampling: Method) -> npt.NDArray[n
                 src_nodata=np.nan,
                 nodata=np.nan,
                 tolerance=_LARGEST_WARP_ERROR,
+                **scales,
             ) as warped,
         ):
             return np.asarray(warped.read(1), dtype=np.float32)
+
+
+def _apart(dem: xr.DataArray, target: _Grid) -> DemError:
+    """Make the error of a DEM and a grid that do not meet."""
+    msg = (
+        f"the DEM, edges (west, south, east, north) {outer_edges(dem)} in "
+        f"{stated_crs(dem).name!r}, does not meet the target grid in {target.crs.name!r}, "
+        f"x {target.x[0]:.6g} to {target.x[-1]:.6g}, y {target.y[-1]:.6g} to {target.y[0]:.6g}"
+    )
+    return DemError(msg)
 
 
 def _centre_longitudes(grid: _Grid) -> _Grid:

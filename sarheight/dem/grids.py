@@ -273,8 +273,8 @@ def to_grid(
     Returns
     -------
     DataArray
-        The DEM in memory, with the coordinates of the grid; void where it does not reach. Its
-        attribute ``map_grid`` describes the grid and the DEM, as JSON.
+        The DEM with the coordinates of the grid, void where it does not reach; lazy where the DEM
+        is. Its attribute ``map_grid`` describes the grid and the DEM, as JSON.
 
     Raises
     ------

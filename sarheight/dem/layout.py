@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 
 
 def build_dem(
-    values: npt.ArrayLike,
+    values: Any,  # noqa: ANN401  # an array, or one of dask
     y: npt.ArrayLike,
     x: npt.ArrayLike,
     crs: CRS | rasterio.crs.CRS | None,
     attrs: Mapping[str, Any],
 ) -> xr.DataArray:
-    """Make a DEM array: float32, dims (y, x), coordinates at the pixel centres.
+    """Make a DEM array, lazy or not: float32, dims (y, x), coordinates at the pixel centres.
 
     No `GeoTransform` is stored beside the CRS: slicing updates the coordinates, but not that.
     """
     dem = xr.DataArray(
-        np.asarray(values, dtype=np.float32),
+        values.astype(np.float32, copy=False),
         dims=("y", "x"),
         coords={"y": np.asarray(y, dtype=np.float64), "x": np.asarray(x, dtype=np.float64)},
         attrs={"long_name": "height", **attrs},
@@ -272,18 +272,24 @@ _UNITS = {
 }
 
 
-def normalise(dem: xr.DataArray, *, void_allowed: bool = False) -> xr.DataArray:
+def normalise(dem: xr.DataArray, *, void_allowed: bool = False, lazy: bool = False) -> xr.DataArray:
     """Check layout, units and values of a DEM: float32 metres, NaN for voids, horizontal CRS.
 
-    A vertical datum that the DEM states becomes the attribute `vertical_datum`.
+    A vertical datum that the DEM states becomes the attribute `vertical_datum`. With `lazy`, a DEM
+    on dask stays so, and its values are not checked.
     """
     dem = _prepare(dem)
+    lazy = lazy and dem.chunks is not None
+    dem = dem if lazy else dem.compute()
     unit = str(dem.attrs["units"])
     factor = _metres_per(unit)
     if factor != 1.0:
         msg = f"the DEM's heights are in {unit!r}, and metres are needed"
         advice = f"convert them by open_dem(..., units={unit!r}) or to_metres(dem)"
         raise DemError(msg, advice, options={"units": unit})
+    if lazy:
+        dem.attrs["units"] = METRE
+        return dem
     return _require_valid(dem, void_allowed=void_allowed)
 
 
@@ -315,7 +321,7 @@ def convert_units(
     dem: xr.DataArray, unit: str | None, *, void_allowed: bool = False
 ) -> xr.DataArray:
     """Convert heights from the given or stated unit to metres."""
-    dem = _prepare(dem)
+    dem = _prepare(dem).compute()
     unit = str(dem.attrs["units"]) if unit is None else unit
     factor = _metres_per(unit)
     metric = dem.copy(data=(dem.data * np.float64(factor)).astype(np.float32))
@@ -329,7 +335,7 @@ def _prepare(dem: xr.DataArray) -> xr.DataArray:
     unit = dem.attrs.get("units") or vertical_unit(stated_crs(dem)) or METRE
     dem = with_datum(dem, stated_datum(dem))
     dem.attrs["units"] = unit
-    return dem.compute()
+    return dem
 
 
 def _require_valid(dem: xr.DataArray, *, void_allowed: bool = False) -> xr.DataArray:

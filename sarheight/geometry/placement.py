@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,9 +18,12 @@ from sarheight.geometry.pass_geometry import PassGeometry, pass_geometry
 from sarheight.geometry.tables import to_earth_fixed
 from sarheight.grid import RadarGrid
 from sarheight.orbit import look_at
-from sarheight.scene import Scene
+from sarheight.scene import Scene, looks_for_spacing, multilook
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
     import xarray as xr
 
     from sarheight.dem.checked import CheckedDem
@@ -251,3 +254,90 @@ def require_bounds(bounds: Bounds) -> None:
             "north; west is larger than east only across the date line"
         )
         raise ValueError(msg)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """The part of a product's image that is wanted, and how its pixels are averaged.
+
+    Fields are those of `sarheight.product.Product.scene`; raises ValueError where they contradict
+    each other.
+    """
+
+    bounds: Bounds | None = None
+    heights: tuple[float, float] = HEIGHTS
+    multilook: tuple[int, int] | None = None
+    spacing: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        if self.bounds is not None:
+            require_bounds(self.bounds)
+        if self.multilook is not None and self.spacing is not None:
+            msg = (
+                f"found multilook={self.multilook} and spacing={self.spacing}, expected one of them"
+            )
+            raise ValueError(msg)
+
+    def crop(
+        self, image: xr.DataArray, grid: RadarGrid, orbit: Orbit
+    ) -> tuple[xr.DataArray, RadarGrid]:
+        """Crop image and grid to the bounds."""
+        if self.bounds is None:
+            return image, grid
+        line, sample = window_of_bounds(self.bounds, grid, orbit, heights=self.heights)
+        return image.isel(line=line, sample=sample), grid.crop(line, sample)
+
+    def average(
+        self,
+        image: xr.DataArray,
+        grid: RadarGrid,
+        orbit: Orbit,
+        looks: Callable[[int, int], float],
+    ) -> tuple[xr.DataArray, RadarGrid]:
+        """Average pixels, given the equivalent number of looks of a window."""
+        window = self.multilook
+        if self.spacing is not None:
+            window = looks_for_spacing(grid, orbit, self.spacing)
+        return (
+            (image, grid)
+            if window is None
+            else multilook(image, grid, *window, looks=looks(*window))
+        )
+
+
+def stack_polarisations(
+    images: Mapping[str, xr.DataArray], product: str, attributes: Mapping[str, Any]
+) -> xr.DataArray:
+    """Put the images of a product, by polarisation, on one dimension where there are several."""
+    import xarray as xr
+
+    if len({image.shape for image in images.values()}) > 1:
+        sizes = " and ".join(f"{one.shape[0]} x {one.shape[1]}" for one in images.values())
+        msg = f"the polarisations of {product} have {sizes} pixels: fetch it again"
+        raise ValueError(msg)
+    names = list(images)
+    stacked = (
+        images[names[0]].assign_coords(polarisation=names[0])
+        if len(names) == 1
+        else xr.concat(images.values(), "polarisation").assign_coords(polarisation=names)
+    )
+    described = {"long_name": "radar backscatter", "units": "1", "product_name": product}
+    return stacked.assign_attrs(described | dict(attributes))
+
+
+def chosen_names(
+    what: str, requested: Sequence[str], present: tuple[str, ...], product: str, contents: str = ""
+) -> tuple[str, ...]:
+    """Return the requested polarisations or swaths of a product, or all that are present.
+
+    An error lists what is present, or the `contents` of the product.
+    """
+    names = tuple(name.upper() for name in requested) or present
+    if len(set(names)) < len(names) or not set(names) <= set(present):
+        msg = (
+            f"found {what}={tuple(requested)}, expected one or more of those that {product} has, "
+            f"each once: {contents or ', '.join(present)}"
+        )
+        raise ValueError(msg)
+    return names

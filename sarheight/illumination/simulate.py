@@ -15,6 +15,7 @@ from sarheight.errors import GeometryError
 from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
 from sarheight.geometry.visibility import illuminated_cells
 from sarheight.illumination._laws import BackscatterLaw, Muhleman, tabulate
+from sarheight.memory import empty
 from sarheight.scene import Calibration, Scene
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Illumination:
         block_of = np.empty(geometry.bounds.shape[0], dtype=np.int64)
         block, beyond = blocks_of_lines(geometry.bounds, lines, samples, block_of)
         if image is None:
-            image = np.empty((lines, samples), dtype=np.float32)
+            image = empty((lines, samples))
         scatter(
             geometry.ground,
             geometry.radar,
@@ -82,8 +83,7 @@ class Illumination:
             np.ascontiguousarray(reflectivity),
             block,
             block_of,
-            # Allocated here, as NumPy puts large arrays on huge pages.
-            np.empty((-(-lines // block), beyond, samples), dtype=np.float32),
+            empty((-(-lines // block), beyond, samples)),
             image,
         )
         return image
@@ -99,9 +99,9 @@ class Illumination:
         if square is None:
             square = np.empty((*linear.shape[:2], 0), dtype=np.float32)
         shape = geometry.heights.shape
-        linear_sum = np.empty((linear.shape[2], *shape), dtype=np.float32)
-        square_sum = np.empty((square.shape[2], *shape), dtype=np.float32)
-        area = np.empty(shape, dtype=np.float32)
+        linear_sum = empty((linear.shape[2], *shape))
+        square_sum = empty((square.shape[2], *shape))
+        area = empty(shape)
         gather(
             geometry.ground,
             geometry.radar,

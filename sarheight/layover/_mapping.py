@@ -17,6 +17,7 @@ from sarheight.errors import GeometryError
 from sarheight.geometry.pass_geometry import dem_dataset, pass_geometry
 from sarheight.illumination import BackscatterLaw, ConstantGamma
 from sarheight.illumination.simulate import NOTHING_ILLUMINATED, Illumination, illuminate
+from sarheight.memory import empty
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -267,11 +268,8 @@ def _require_inside(name: str, place: tuple[int, int], shape: tuple[int, int]) -
 
 
 def _enlarge(array: NDArray[Any], count: int, size: int) -> NDArray[Any]:
-    """Copy the first elements of an array to a larger one.
-
-    The rest is not touched, and takes no memory until it is written; resizing would fill it.
-    """
-    larger = np.empty(size, dtype=array.dtype)
+    """Copy the first elements of an array to a larger one."""
+    larger = empty(size, array.dtype)
     larger[:count] = array[:count]
     return larger
 
@@ -285,9 +283,10 @@ def _matrix(operator: Illumination) -> sparse.csc_array:
     rows, columns = geometry.heights.shape
     tiles = -(-columns // TILE)
     last = np.minimum(TILE * np.arange(1, tiles + 1), columns) - 1
-    slots = np.empty((2, tiles, TILE * TILE * WEIGHTS_PER_CELL), dtype=np.float32)
+    slots = empty((2, tiles, TILE * TILE * WEIGHTS_PER_CELL))
     ends, fits = np.empty((TILE, columns), dtype=np.int32), np.empty(tiles, dtype=np.bool_)
-    start = np.zeros(rows * columns + 1, dtype=np.int32)
+    start = empty(rows * columns + 1, np.int32)
+    start[0] = 0
     pixel, weight = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
     total = 0
     for row in range(0, rows, TILE):
@@ -301,7 +300,7 @@ def _matrix(operator: Illumination) -> sparse.csc_array:
             )  # fmt: skip
             if fits.all():
                 break
-            slots = np.empty((2, tiles, 2 * slots.shape[2]), dtype=np.float32)
+            slots = empty((2, tiles, 2 * slots.shape[2]))
         # Where the weights of each row of a tile begin: row after row, tile after tile.
         after = total + np.cumsum(band[:, last], dtype=np.int64).reshape(-1, tiles)
         begin = np.concatenate(([total], after.ravel()[:-1])).reshape(after.shape)
@@ -314,9 +313,8 @@ def _matrix(operator: Illumination) -> sparse.csc_array:
             start = start.astype(np.int64)
         cells = start[1 + row * columns : 1 + (row + len(band)) * columns].reshape(band.shape)
         copy_band(begin, band, slot_pixel, slot_weight, cells, pixel, weight)
-    pixel.resize(total, refcheck=False)
-    weight.resize(total, refcheck=False)
-    return sparse.csc_array((weight, pixel, start), shape=(lines * samples, rows * columns))
+    parts = weight[:total], pixel[:total], start
+    return sparse.csc_array(parts, shape=(lines * samples, rows * columns))
 
 
 def _stored_columns(matrix: sparse.csc_array, dem: CheckedDem) -> sparse.csc_array:

@@ -34,7 +34,7 @@ from sarheight.illumination import ConstantGamma
 from sarheight.illumination.simulate import illuminate, is_illuminated
 from sarheight.layover._scenes import require_small_cells
 from sarheight.layover._tasks import FILE_CACHE, load, release_memory, slim
-from sarheight.layover.allocation import Observation, PassTile, Workspace, intensities
+from sarheight.layover.allocation import Observation, PassTile, intensities
 from sarheight.layover.facets import divide_heights, facet_places, facets_of
 from sarheight.layover.tiles import (
     CACHED_SHARE,
@@ -300,14 +300,14 @@ def observe(plan: ScenePlan, loaded: TileInput) -> list[Observation]:
         if plan.facets is None
         else _divide_window(plan, plan.facets, window, loaded.dem, heights)
     )
-    observations, workspace = [], Workspace()
+    observations = []
     passes = zip(plan.passes, loaded.tile.pixels, loaded.images, strict=True)
     for index, (whole, pixels, image) in enumerate(passes):
         geometry = pass_view(whole, pixels, loaded.dem, heights, ground)
         category, fold_count = classify_cells(geometry, plan.foreshortening, whole.profiles)
         operator = illuminate(geometry, ConstantGamma(1.0), is_illuminated(category))
         areas = window_areas(whole.measured, pixels)
-        one = PassTile(image, areas, operator, inner, workspace=workspace)
+        one = PassTile(image, areas, operator, inner)
         if plan.facets is not None and divided is not None:
             view = pass_view(whole, pixels, *divided)
             lit = illuminated_cells(view, plan.facets.profiles[index])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from sarheight_kernels.estimation import average, error_variance, logarithms, regress
+from sarheight_kernels.estimation import average, conclude, error_variance, logarithms, regress
 
 from sarheight.layover._statistics import (
     USUAL_CONTRAST,
@@ -30,10 +30,11 @@ from sarheight.layover.allocation import (
     Estimate,
 )
 from sarheight.layover.tiles import Support
+from sarheight.memory import empty, empty_like
 
 if TYPE_CHECKING:
     from sarheight.layover._statistics import Agreement, ErrorModel, Samples, SceneLaw
-    from sarheight.layover.allocation import Cells, Layer, Observation, PassTile
+    from sarheight.layover.allocation import Cells, Layer, Layers, Observation, PassTile
     from sarheight.layover.tiles import GridScale, Taps
 
 ONE = np.float32(1.0)
@@ -229,16 +230,12 @@ class AllocatedTile:
 
     observations: list[Observation]
     passes: list[PassTile]  # under their backscatter laws
-    kinds: list[Layer]  # logarithm of the law of each cell's kind over the scene's law
+    # Logarithm of the law of each cell's kind over the scene's law; None where all are 0.
+    kinds: list[Layer | None]
     first: list[AllocatedRcs]
     expected: list[Layer]  # RCS by the law; 0 where a cell is too small to have a value
     compared: list[ComparedRatios]  # nothing where no variance is wanted
     cells: Cells  # those on which statistics rest
-
-    def release(self) -> None:
-        """Give back the memory in which images were simulated and compared."""
-        for one in self.passes:
-            one.workspace.clear()
 
 
 @dataclass(frozen=True, eq=False)
@@ -270,7 +267,7 @@ def allocate_tile(
     first, compared = [], []
     for index, (one, kind) in enumerate(zip(passes, kinds, strict=True)):
         blur = _blur(method, scale, index)
-        assumed = np.exp(kind) if kind.any() else None
+        assumed = None if kind is None else np.exp(kind)
         # Ratios take the place of allocated RCS: that is not smoothed then.
         ratios = isinstance(method, PosteriorMean)
         comparison = Comparison(blur, ratios) if ratios or compare else None
@@ -306,7 +303,7 @@ def error_of(
     if cells is not None:
         layers = [layer[cells][None] for layer in layers]
     share, speckle, change, expected = layers
-    error = np.empty_like(share)
+    error = empty_like(share)
     error_variance(share, speckle, change, expected, terms, error)
     return error
 
@@ -315,14 +312,14 @@ def single_step(
     tile: AllocatedTile, scale: GridScale, method: Method, contrasts: Sequence[Sequence[float]]
 ) -> EstimatedTile:
     """Take allocated reflectivities as estimates, with their error variances."""
-    tile.release()
     estimates = []
     for index, (allocated, of_pass) in enumerate(zip(tile.first, contrasts, strict=True)):
         if tile.compared and of_pass:
             errors = [error_of(tile, index, scale, method, contrast) for contrast in of_pass]
-            variance = np.stack(errors)
+            variance = _stack(errors)
         else:
-            variance = np.full_like(allocated.rcs, np.nan)
+            variance = empty_like(allocated.rcs)
+            variance.fill(np.nan)
         estimates.append(Estimate(allocated.reflectivity, variance, allocated))
     return EstimatedTile(tile.observations, estimates)
 
@@ -364,16 +361,16 @@ class PosteriorState:
     @cached_property
     def posterior(self) -> tuple[Layer, Layer]:
         """Mean and variance of value and prediction, averaged by their precision."""
-        mean, variance = np.empty_like(self.value), np.empty_like(self.value)
+        mean, variance = empty_like(self.value), empty_like(self.value)
         average(self.value, self.error, self.prediction, self.spread, mean, variance)
         return mean, variance
 
-    @property
-    def own(self) -> Layer:
-        """Weight of the value in the posterior mean."""
-        own: Layer = np.nan_to_num(self.posterior[1] / self.error)
-        own[np.isnan(self.value)] = 0.0
-        return own
+    def conclude(self, contribution: Layer) -> tuple[Layer, Layer]:
+        """Weight of the value in the posterior mean, and the variance that is stated."""
+        own, stated = empty_like(self.value), empty_like(self.value)
+        inflation = OPEN_INFLATION, LAYOVER_INFLATION
+        conclude(self.value, self.error, self.posterior[1], contribution, inflation, own, stated)
+        return own, stated
 
 
 @dataclass(frozen=True, eq=False)
@@ -399,7 +396,7 @@ def first_values(
 
 def _values(ratios: Layer, weight: Layer, expected: Layer, known: Layer) -> Layer:
     """Logarithms of ratios times what is known; NaN where nothing is expected."""
-    value = np.empty_like(weight)
+    value = empty_like(weight)
     logarithms(ratios, weight, expected, known, value)
     return value
 
@@ -408,7 +405,7 @@ def predict(
     tile: AllocatedTile, index: int, value: Layer, error: Layer, taps: Taps, level: float
 ) -> Layer:
     """Predict the values of cells from their neighbours, about the level of the scene."""
-    prediction = np.empty_like(value)
+    prediction = empty_like(value)
     regress(
         value,
         error,
@@ -455,7 +452,8 @@ def _with_neighbours(
         by_polarisation = []
         for value, error, model in zip(of_pass, errors, models, strict=True):
             prediction = predict(posterior_tile.tile, index, value, error, taps, model.level)
-            spread = np.full_like(value, model.prediction)
+            spread = empty_like(value)
+            spread.fill(model.prediction)
             by_polarisation.append(PosteriorState(value, error, prediction, spread))
         states.append(by_polarisation)
     return replace(posterior_tile, states=states)
@@ -475,7 +473,7 @@ def next_posterior(
         for p, state in enumerate(states):
             # Means of values and predictions, which exist for every cell.
             known = state.posterior[0]
-            assumed = np.exp(known + kind) if kind.any() else np.exp(known)
+            assumed = _exponential(known, kind)
             compared = one.compare(assumed, blur, slice(p, p + 1))
             value = _values(compared.ratios[0], compared.weight, tile.expected[index], known)
             of_pass.append(value)
@@ -483,23 +481,45 @@ def next_posterior(
     return _with_neighbours(posterior_tile, values, method, scale)
 
 
+def _exponential(logarithm: Layer, kind: Layer | None) -> Layer:
+    """Turn logarithms relative to the law of a kind into factors on the scene's law."""
+    result = empty_like(logarithm)
+    if kind is not None:
+        logarithm = np.add(logarithm, kind, out=result)
+    return np.exp(logarithm, out=result)
+
+
+def _stack(layers: Sequence[Layer]) -> Layers:
+    """Stack layers of polarisations; a single one is not copied."""
+    if len(layers) == 1:
+        return layers[0][None]
+    result = empty((len(layers), *layers[0].shape))
+    return np.stack(layers, out=result)
+
+
 def estimate_posterior(posterior_tile: PosteriorTile) -> EstimatedTile:
     """Take posterior means as estimates."""
     tile = posterior_tile.tile
-    tile.release()
     estimates = []
     for kind, states, allocated in zip(tile.kinds, posterior_tile.states, tile.first, strict=True):
-        others = np.square(1.0 - np.clip(np.nan_to_num(allocated.contribution), 0.0, 1.0))
-        inflation = OPEN_INFLATION + LAYOVER_INFLATION * others
-        variances = np.stack([inflation * state.posterior[1] for state in states])
-        means = np.stack([np.exp(state.posterior[0] + kind) for state in states])
-        own = np.stack([state.own for state in states])
+        means = [_exponential(state.posterior[0], kind) for state in states]
+        own, variances = zip(
+            *[state.conclude(allocated.contribution) for state in states], strict=True
+        )
         # Of the prediction's weight, what it owes to other passes.
         borrowed = [
-            (1.0 - state.own) * state.borrowed for state in states if state.borrowed is not None
+            (ONE - share) * state.borrowed
+            for share, state in zip(own, states, strict=True)
+            if state.borrowed is not None
         ]
         estimates.append(
-            Estimate(means, variances, allocated, own, np.stack(borrowed) if borrowed else None)
+            Estimate(
+                _stack(means),
+                _stack(variances),
+                allocated,
+                _stack(own),
+                _stack(borrowed) if borrowed else None,
+            )
         )
     return EstimatedTile(tile.observations, estimates)
 

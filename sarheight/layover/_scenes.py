@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -131,12 +132,19 @@ def require_small_cells(scale: GridScale, scenes: Sequence[Scene], part: float) 
 QUANTILE_CLASSES = 8
 CELLS_PER_QUANTILE = 2500
 """A guide of continuous values is divided into that many classes at most, of so many cells."""
+QUANTILE_SAMPLE = 1 << 22
+"""Quantiles of a larger guide are those of about so many of its cells, in a regular pattern."""
+MOST_KINDS = 255
 LEAST_COVER = 0.5
 """Least part of the DEM that a guide must cover."""
+GUIDE_ROWS = 512
+"""Rows of the DEM for which a guide is read at a time."""
 
 
 def kinds_of_ground(guide: object, dem: xr.DataArray) -> NDArray[np.uint8]:
     """Bring a guide to the grid of a DEM, as classes from 1 to 255; 0 where there is none.
+
+    A lazy guide is read block by block; what stays in memory is a byte a cell.
 
     Raises
     ------
@@ -154,7 +162,6 @@ def kinds_of_ground(guide: object, dem: xr.DataArray) -> NDArray[np.uint8]:
             "CRS: select one band, and write the CRS with guide.rio.write_crs()"
         )
         raise ValueError(msg)
-    missing = guide.rio.nodata
     same = guide.shape == dem.shape and guide.rio.crs == dem.rio.crs
     same = same and all(
         np.allclose(
@@ -163,55 +170,91 @@ def kinds_of_ground(guide: object, dem: xr.DataArray) -> NDArray[np.uint8]:
         for axis in ("y", "x")
     )
     if not same:
-        data = _nearest(guide, dem)
         warnings.warn(
             f"the guide of {guide.shape} cells in {guide.rio.crs} is on another grid than the DEM: "
             "it was resampled to it by nearest neighbours",
             stacklevel=3,
         )
-    else:
-        data = np.asarray(guide.values, dtype=np.float64)
-    valid = np.isfinite(data)
-    if missing is not None and np.isfinite(missing):
-        valid &= data != missing
-    cover = float(valid.mean())
+    blocks = _Guide(guide, None if same else dem)
+    codes = np.zeros(dem.shape, np.uint8)
+    found, sample, integers = [np.inf, -np.inf, 0.0], [], True
+    stride = math.isqrt(max(dem.size // QUANTILE_SAMPLE, 1))
+    for rows, values in blocks:
+        valid = np.isfinite(values)
+        known = values[valid]
+        if known.size:
+            found = [min(found[0], known.min()), max(found[1], known.max()), found[2] + known.size]
+            integers = integers and bool((known == np.round(known)).all())
+            first = -rows.start % stride
+            thin = values[first::stride, ::stride]
+            sample.append(thin[np.isfinite(thin)])
+        if integers and found[0] >= 0.0 and found[1] <= MOST_KINDS:
+            codes[rows][valid] = known
+    cover = found[2] / dem.size
     if cover < LEAST_COVER:
         msg = (
             f"found a guide that covers {100.0 * cover:.0f} % of the DEM, expected "
             f"{100.0 * LEAST_COVER:.0f} % at least: pass one of the same ground"
         )
         raise ValueError(msg)
-    codes = np.zeros(data.shape, np.uint8)
-    if (data[valid] == np.round(data[valid])).all():
-        if data[valid].min() < 0.0 or data[valid].max() > 255.0:
+    if integers:
+        if found[0] < 0.0 or found[1] > MOST_KINDS:
             msg = (
-                f"found classes from {data[valid].min():g} to {data[valid].max():g} in the guide, "
-                "expected 0 (none) to 255: give the classes smaller numbers"
+                f"found classes from {found[0]:g} to {found[1]:g} in the guide, "
+                f"expected 0 (none) to {MOST_KINDS}: give the classes smaller numbers"
             )
             raise ValueError(msg)
-        codes[valid] = data[valid]
-    else:
-        classes = int(np.clip(valid.sum() // CELLS_PER_QUANTILE, 2, QUANTILE_CLASSES))
-        edges = np.quantile(data[valid], np.linspace(0.0, 1.0, classes + 1)[1:-1])
-        codes[valid] = 1 + np.searchsorted(edges, data[valid], side="right")
+        return codes
+    classes = int(np.clip(found[2] // CELLS_PER_QUANTILE, 2, QUANTILE_CLASSES))
+    edges = np.quantile(np.concatenate(sample), np.linspace(0.0, 1.0, classes + 1)[1:-1])
+    for rows, values in blocks:
+        kinds = 1 + np.searchsorted(edges, values, side="right")
+        codes[rows] = np.where(np.isfinite(values), kinds, 0)
     return codes
 
 
-def _nearest(guide: xr.DataArray, dem: xr.DataArray) -> NDArray[np.float64]:
-    """Values of a guide at the cells of a DEM; NaN beyond it."""
-    transform = pyproj.Transformer.from_crs(dem.rio.crs, guide.rio.crs, always_xy=True).transform
-    x, y = guide.x.values.astype(np.float64), guide.y.values.astype(np.float64)
-    values = np.asarray(guide.values, dtype=np.float64)
-    found = np.full(dem.shape, np.nan)
-    for row, north in enumerate(dem.y.values.astype(np.float64)):
-        east = dem.x.values.astype(np.float64)
-        there = transform(east, np.full_like(east, north))
-        column = np.round((there[0] - x[0]) / (x[1] - x[0]))
-        line = np.round((there[1] - y[0]) / (y[1] - y[0]))
-        inside = (column >= 0) & (column < x.size) & (line >= 0) & (line < y.size)
-        place = line[inside].astype(np.intp), column[inside].astype(np.intp)
-        found[row, inside] = values[place]
-    return found
+@dataclass(frozen=True, eq=False)
+class _Guide:
+    """A guide on the grid of a DEM, read in blocks of rows: the whole is never held."""
+
+    guide: xr.DataArray
+    dem: xr.DataArray | None  # where the guide is on another grid
+
+    def __iter__(self) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+        """Rows of the DEM, and the values of their cells; NaN where there are none."""
+        count = (self.guide if self.dem is None else self.dem).shape[0]
+        chunks = self.guide.chunks
+        # A chunk is read once, where it is on the DEM's grid.
+        high = GUIDE_ROWS if chunks is None else max(GUIDE_ROWS, *chunks[0])
+        missing = self.guide.rio.nodata
+        for start in range(0, count, high):
+            rows = slice(start, min(start + high, count))
+            if self.dem is None:
+                values = self.guide[rows].values.astype(np.float64)
+            else:
+                values = self._nearest(self.dem, rows)
+            if missing is not None and np.isfinite(missing):
+                values[values == missing] = np.nan
+            yield rows, values
+
+    def _nearest(self, dem: xr.DataArray, rows: slice) -> NDArray[np.float64]:
+        """Values at the cells of rows of a DEM; NaN beyond the guide."""
+        guide = self.guide
+        project = pyproj.Transformer.from_crs(dem.rio.crs, guide.rio.crs, always_xy=True).transform
+        east, north = (dem[axis].values.astype(np.float64) for axis in ("x", "y"))
+        cells = np.meshgrid(east, north[rows])
+        place, inside = [], np.ones(cells[0].shape, dtype=bool)
+        for axis, there in zip(("x", "y"), project(*cells), strict=True):
+            values = guide[axis].values.astype(np.float64)
+            index = np.round((there - values[0]) / (values[1] - values[0]))
+            inside &= (index >= 0) & (index < values.size)
+            place.append(index)
+        found = np.full(inside.shape, np.nan)
+        if inside.any():
+            column, line = (index[inside].astype(np.intp) for index in place)
+            window = guide[line.min() : line.max() + 1, column.min() : column.max() + 1]
+            found[inside] = window.values[line - line.min(), column - column.min()]
+        return found
 
 
 # Linear power: sums over the image, of a lazy one piece by piece.

@@ -108,11 +108,14 @@ def fit_laws(by_tile: Sequence[Samples]) -> list[SceneLaw]:
     return laws
 
 
-def kind_factors(observation: Observation, law: SceneLaw) -> Layer:
-    """Logarithm of the law of each cell's kind over the scene's law; 0 where no kind is known."""
-    factors = np.zeros(observation.category.shape, np.float32)
+def kind_factors(observation: Observation, law: SceneLaw) -> Layer | None:
+    """Logarithm of the law of each cell's kind over the scene's law; 0 where no kind is known.
+
+    None where all are 0.
+    """
     if observation.kind is None or not law.kinds:
-        return factors
+        return None
+    factors = np.zeros(observation.category.shape, np.float32)
     angle = observation.angles["local_incidence"]
     for kind, own in law.kinds.items():
         members = (observation.kind == kind) & np.isfinite(angle)
@@ -122,7 +125,7 @@ def kind_factors(observation: Observation, law: SceneLaw) -> Layer:
         ratio = np.log(own(here) / np.asarray(law.law(here)))
         ratio *= np.exp(-0.5 * ((wanted - here) / FADING) ** 2)
         factors[members] = np.clip(ratio, -MOST_KIND_FACTOR, MOST_KIND_FACTOR)
-    return factors
+    return factors if factors.any() else None
 
 
 def _fit_law(

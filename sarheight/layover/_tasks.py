@@ -28,6 +28,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
+from sarheight import memory
 from sarheight._files import unnamed_file
 
 Loaded = TypeVar("Loaded")
@@ -48,7 +49,7 @@ def load(data: Any, file_cache: int = FILE_CACHE) -> NDArray[Any]:  # noqa: ANN4
     if not hasattr(data, "compute"):
         return np.asarray(data)
     # Each chunk is stored where it belongs, so that no second copy of all of them is made.
-    loaded = np.empty(data.shape, data.dtype)
+    loaded = memory.empty(data.shape, data.dtype)
     with rasterio.Env(GDAL_CACHEMAX=file_cache):
         data.store(loaded, lock=False, scheduler="synchronous")
     return loaded
@@ -204,8 +205,12 @@ class _Entry(NamedTuple):
 
 
 def release_memory(need: float, limit: float) -> None:
-    """Return unused memory to the system, if `need` bytes more would exceed `limit` bytes."""
-    if _held_bytes() + need > limit:
+    """Return unused memory to the system, if `need` bytes more would exceed `limit` bytes.
+
+    What `sarheight.memory` keeps is used again first, and counts as unused.
+    """
+    if _held_bytes() - memory.kept_bytes() + need > limit:
+        memory.release()
         _trim_heap()
 
 

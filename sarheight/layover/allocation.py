@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +17,7 @@ from sarheight_kernels.tiles import TILE
 from sarheight.geometry.geo2rdr import angles
 from sarheight.layover.facets import repeat_cells, sum_facets
 from sarheight.layover.tiles import BLOCK_BORDER, sampled_blocks, sampled_cells
+from sarheight.memory import empty
 
 if TYPE_CHECKING:
     from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas
@@ -100,29 +100,6 @@ class ComparedRatios:
     change: Layer | None = None
 
 
-class Workspace:
-    """Memory for images that are used up within a call, kept for the next one.
-
-    To hand over fresh memory may take a system longer than the work that is done in it.
-    """
-
-    def __init__(self) -> None:
-        """Hold nothing."""
-        self._held: dict[str, NDArray[np.float32]] = {}
-
-    def take(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return an array of a shape whose values are arbitrary, until it is taken again."""
-        size = math.prod(shape)
-        if name not in self._held or self._held[name].size < size:
-            self._held.pop(name, None)
-            self._held[name] = np.empty(size, dtype=np.float32)
-        return self._held[name][:size].reshape(shape)
-
-    def clear(self) -> None:
-        """Give the memory back."""
-        self._held.clear()
-
-
 class Comparison(NamedTuple):
     """How an image is compared with its simulation while its RCS is allocated."""
 
@@ -151,7 +128,6 @@ class PassTile:
     ellipsoid: PixelAreas | None = None  # areas to which the geocoded image refers, if wanted
     facets: int = 1  # facets along a side of a cell
     undivided: Illumination | None = None  # operator of cells, where they are divided
-    workspace: Workspace = field(default_factory=Workspace)
 
     @property
     def cells(self) -> Illumination:
@@ -217,19 +193,19 @@ class PassTile:
         shape, polarisations = self.geometry.heights.shape, self.image.shape[0]
         geocoded = 0 if self.ellipsoid is None else polarisations
         result = AllocatedRcs(
-            np.empty((polarisations, *shape), dtype=np.float32),
-            np.empty((polarisations, *shape), dtype=np.float32),
-            np.empty((4, *shape), dtype=np.float32),
-            np.empty((geocoded, *shape), dtype=np.float32),
+            empty((polarisations, *shape)),
+            empty((polarisations, *shape)),
+            empty((4, *shape)),
+            empty((geocoded, *shape)),
             np.empty(polarisations),
         )
         lit = self.operator.illuminated if cells is None else self.operator.illuminated & cells
         simulated = self._simulate(assumed)
-        channels, gathered = NO_IMAGES, np.empty((0, *shape), dtype=np.float32)
+        channels, gathered = NO_IMAGES, empty((0, *shape))
         if comparison is not None:
             image = self.image if comparison.ratios else self.image[:0]
             channels = self._weigh(image, simulated, comparison.blur)
-            gathered = np.empty((channels.shape[0] + 1, *shape), dtype=np.float32)
+            gathered = empty((channels.shape[2] + 1, *shape))
         smoothed = self.image if blur is None else self._smooth(simulated, blur)
         measured = self.areas.lines, self.areas.areas
         ellipsoid = self.areas if self.ellipsoid is None else self.ellipsoid
@@ -308,7 +284,7 @@ class PassTile:
         simulated = self._simulate(None if assumed is None else self.to_facets(assumed))
         channels = self._weigh(self.image[polarisations], simulated, blur)
         view = self.operator.geometry
-        gathered = np.empty((channels.shape[0], *view.heights.shape), dtype=np.float32)
+        gathered = empty((channels.shape[2], *view.heights.shape))
         gather_ratios(
             view.ground,
             view.radar,
@@ -325,14 +301,14 @@ class PassTile:
 
     def _simulate(self, assumed: Layer | None) -> Image:
         """Simulate the RCS of the pixels, by assumed reflectivity; 0 where there is no data."""
-        simulated = self.workspace.take("simulated", self.image.shape[1:])
+        simulated = empty(self.image.shape[1:])
         self.operator.simulate(assumed, simulated)
         mask_missing(self.image, simulated)
         return simulated
 
     def _weigh(self, image: Image, simulated: Image, blur: Taps | None) -> Layers:
         """Weigh the ratios of an image and its simulation: channels for the kernels."""
-        channels = self.workspace.take("channels", (image.shape[0] + 1, *simulated.shape))
+        channels = empty((*simulated.shape, image.shape[0] + 1))
         taps = NO_BLUR if blur is None else blur
         measured = self.areas.lines, self.areas.areas
         weigh_ratios(image, *measured, simulated, *taps, PIXEL_FLOOR, channels)
@@ -375,7 +351,7 @@ class PassTile:
 
     def _smooth(self, simulated: Image, blur: Taps) -> Image:
         """Smooth image and simulation, and bring their ratio back to the simulation's sharpness."""
-        smoothed = self.workspace.take("smoothed", self.image.shape)
+        smoothed = empty(self.image.shape)
         for sharp, smooth in zip(self.image, smoothed, strict=True):
             pool(sharp, simulated, True, *blur, smooth)  # noqa: FBT003 - kernels take no keywords
             np.multiply(smooth, simulated, out=smooth, casting="same_kind")

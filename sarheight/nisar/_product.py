@@ -13,12 +13,11 @@ import numpy as np
 from sarheight.doppler import DopplerLUT
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.errors import ProductError
-from sarheight.geometry.placement import HEIGHTS, Bounds, require_bounds, window_of_bounds
+from sarheight.geometry.placement import HEIGHTS, Bounds, Cut, chosen_names, stack_polarisations
 from sarheight.grid import RadarGrid
 from sarheight.nisar._layout import Factor, Intensity, Layout, check_file, open_file
 from sarheight.orbit import seconds_between
-from sarheight.scene import Scene, looks_for_spacing
-from sarheight.scene import multilook as average
+from sarheight.scene import Scene
 from sarheight.sentinel1 import read_orbit_file
 
 if TYPE_CHECKING:
@@ -354,27 +353,22 @@ class NisarProduct:
         """
         name = self._frequency(swaths)
         swath = self._swath(name)
-        names = self._chosen(name, polarisations)
+        where, contents = f"frequency {name} of {self.name}", self._contents()
+        names = chosen_names("polarisations", polarisations, swath.polarisations, where, contents)
         if border_cleaning:
             msg = f"found border_cleaning, and {self.name} is an SLC, which says what is valid"
             raise ValueError(msg)
-        if bounds is not None:
-            require_bounds(bounds)
-        if multilook is not None and spacing is not None:
-            msg = f"found multilook={multilook} and spacing={spacing}, expected one of them"
-            raise ValueError(msg)
+        cut = Cut(bounds=bounds, heights=heights, multilook=multilook, spacing=spacing)
         grid, vectors = self.grid_and_orbit(swaths=(name,), orbit=orbit, focusing=focusing)
         grid = replace(grid, polarisations=names)
         image = self._image(name, names, grid, calibration)
-        window = multilook
-        if bounds is not None:
-            line, sample = window_of_bounds(bounds, grid, vectors, heights=heights)
-            image, grid = image.isel(line=line, sample=sample), grid.crop(line, sample)
-        if spacing is not None:
-            window = looks_for_spacing(grid, vectors, spacing)
-        if window is not None:
-            looks = max(window[0] * window[1] * swath.independent, 1.0)
-            image, grid = average(image, grid, *window, looks=looks)
+        image, grid = cut.crop(image, grid, vectors)
+        image, grid = cut.average(
+            image,
+            grid,
+            vectors,
+            lambda *window: max(window[0] * window[1] * swath.independent, 1.0),
+        )
         return Scene(image, grid, vectors, calibration)
 
     def verify(self) -> None:
@@ -410,35 +404,25 @@ class NisarProduct:
                 # Whole chunks of the file, which are decompressed to read any part of them.
                 step = 1 if stored.chunks is None else stored.chunks[0]
         chunk = max(CHUNK_PIXELS // (step * grid.samples), 1) * step, grid.samples
-        images = [
-            da.from_array(  # type: ignore[no-untyped-call]
-                Intensity(
-                    self._path,
-                    f"{layout.group}/swaths/frequency{frequency}/{name}",
-                    grid.shape,
-                    factor,
-                    valid,
+        images = {
+            name: xr.DataArray(
+                da.from_array(  # type: ignore[no-untyped-call]
+                    Intensity(
+                        self._path,
+                        f"{layout.group}/swaths/frequency{frequency}/{name}",
+                        grid.shape,
+                        factor,
+                        valid,
+                    ),
+                    chunks=chunk,
+                    asarray=False,
+                    meta=np.empty((0, 0), dtype=np.float32),
                 ),
-                chunks=chunk,
-                asarray=False,
-                meta=np.empty((0, 0), dtype=np.float32),
+                dims=("line", "sample"),
             )
             for name in names
-        ]
-        attributes = {"long_name": "radar backscatter", "units": "1", "product_name": self.name}
-        if len(names) == 1:
-            return xr.DataArray(
-                images[0],
-                dims=("line", "sample"),
-                coords={"polarisation": names[0]},
-                attrs=attributes,
-            )
-        return xr.DataArray(
-            da.stack(images),  # type: ignore[no-untyped-call]
-            dims=("polarisation", "line", "sample"),
-            coords={"polarisation": list(names)},
-            attrs=attributes,
-        )
+        }
+        return stack_polarisations(images, self.name, {})
 
     def _factor(
         self,
@@ -529,18 +513,6 @@ class NisarProduct:
             )
             raise ValueError(msg)
         return names[0]
-
-    def _chosen(self, frequency: str, requested: Sequence[str]) -> tuple[str, ...]:
-        """Return the requested polarisations, or all of the frequency."""
-        present = self._frequencies[frequency]
-        names = tuple(name.upper() for name in requested) or present
-        if len(set(names)) < len(names) or not set(names) <= set(present):
-            msg = (
-                f"found polarisations={tuple(requested)} at frequency {frequency}, expected one or "
-                f"more of those that {self.name} has, each once: {self._contents()}"
-            )
-            raise ValueError(msg)
-        return names
 
     def _contents(self) -> str:
         """List frequencies and polarisations."""

@@ -8,6 +8,6 @@ any kind of colour vision.
 
 from __future__ import annotations
 
-from sarheight.plot.figures import backscatter, fold_count, mask, scene
+from sarheight.plot.figures import backscatter, fold_count, heights, mask, scene
 
-__all__ = ["backscatter", "fold_count", "mask", "scene"]
+__all__ = ["backscatter", "fold_count", "heights", "mask", "scene"]

@@ -13,7 +13,10 @@ from sarheight.plot.maps import (
     count_classes,
     draw_backscatter,
     draw_classes,
+    draw_nodata,
+    hillshade,
     mask_classes,
+    prepare_map,
     robust_limits,
     valid_cells,
 )
@@ -35,6 +38,8 @@ LONGEST_SIDE = 8.0
 MARGINS = (1.3, 1.2)
 # In points.
 TITLE_RISE = 19.0
+INTERVAL = 1.2816
+"""Half width of an interval of 80 % in standard deviations."""
 
 
 def backscatter(
@@ -199,6 +204,91 @@ def scene(
     if title:
         figure.suptitle(title)
     return figure
+
+
+def heights(dataset: xr.Dataset, *, row: int | None = None, title: str | None = None) -> Figure:
+    """Draw heights before and after: shaded relief of both, the change, and a profile.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        From `terrain.refine` or `terrain.estimate_heights`: ``height``, ``baseline`` and
+        ``height_sigma`` in metres, dims (y, x).
+    row : int, optional
+        Row of the profile. Default: the row with the largest changes.
+    title : str, optional
+        Above all panels.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The profile shows intervals of 80 %; a line in the maps marks it.
+
+    Raises
+    ------
+    ValueError
+        When a variable is missing, or the row lies outside.
+    """
+    missing = [name for name in ("height", "baseline", "height_sigma") if name not in dataset]
+    if missing:
+        msg = f"the dataset has no {', '.join(missing)}: found {', '.join(map(str, dataset))}"
+        raise ValueError(msg)
+    change = dataset["height"] - dataset["baseline"]
+    rows = change.sizes["y"]
+    if row is None:
+        # Rows at the edge are not refined, and are changed least.
+        row = int(np.argmax(np.nan_to_num(np.mean(np.square(change.values), axis=1))))
+    if not 0 <= row < rows:
+        msg = f"found row={row}, expected one of the {rows} rows, counted from 0"
+        raise ValueError(msg)
+    figure = _figure(change, 2)
+    (before, after), (changed, profile) = figure.subplots(2, 2)
+    for axes, name, text in (
+        (before, "baseline", "before: coarse DEM, back-projected"),
+        (after, "height", "after: refined"),
+    ):
+        relief, frame = prepare_map(axes, dataset[name])
+        shade = hillshade(relief, frame)
+        axes.imshow(shade, cmap="gray", vmin=0.0, vmax=1.0, extent=frame.extent)
+        set_title(axes, text)
+    view, frame = prepare_map(changed, change)
+    draw_nodata(changed)
+    finite = np.abs(view.values[np.isfinite(view.values)])
+    most = float(np.percentile(finite, 99.0)) if finite.size else 1.0
+    drawn = changed.imshow(view.values, cmap="RdBu_r", vmin=-most, vmax=most, extent=frame.extent)
+    figure.colorbar(drawn, cax=changed.inset_axes(COLORBAR_BOX), label="change (m)", extend="both")
+    set_title(changed, "change")
+    # The first row of a map is drawn at the top.
+    down = row if float(dataset["y"][0]) > float(dataset["y"][-1]) else rows - 1 - row
+    for axes in (before, after, changed):
+        axes.axhline(frame.height * (1.0 - (down + 0.5) / rows), color="#d95f02", linewidth=0.8)
+    _draw_profile(profile, dataset.isel(y=row), frame)
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def _draw_profile(axes: Axes, line: xr.Dataset, frame: Frame) -> None:
+    """Draw heights along a row, with intervals of 80 %."""
+    count = line.sizes["x"]
+    distance = frame.width * (np.arange(count) + 0.5) / count
+    if float(line["x"][0]) > float(line["x"][-1]):
+        distance = distance[::-1]
+    height, sigma = (line[name].values.astype(np.float64) for name in ("height", "height_sigma"))
+    axes.fill_between(
+        distance,
+        height - INTERVAL * sigma,
+        height + INTERVAL * sigma,
+        color="#1b9e77",
+        alpha=0.3,
+        linewidth=0.0,
+        label="interval of 80 %",
+    )
+    axes.plot(distance, line["baseline"], color="#666666", linewidth=1.0, label="before")
+    axes.plot(distance, height, color="#1b9e77", linewidth=1.2, label="after")
+    axes.set(xlabel=f"distance ({frame.unit})", ylabel="height (m)", xlim=(0.0, frame.width))
+    axes.legend(frameon=False, fontsize="small")
+    set_title(axes, "profile along the line")
 
 
 def _figure(map_: xr.DataArray, panels: int) -> Figure:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from sarheight.ellipsoid import SPEED_OF_LIGHT
-from sarheight.geometry.placement import HEIGHTS, Bounds, require_bounds, window_of_bounds
-from sarheight.scene import SOURCE, Scene, looks_for_spacing
-from sarheight.scene import multilook as average
+from sarheight.geometry.placement import HEIGHTS, Bounds, Cut, chosen_names, stack_polarisations
+from sarheight.scene import SOURCE, Scene
 from sarheight.sentinel1._eopf import EopfSource
 from sarheight.sentinel1._files import ProductFiles
 from sarheight.sentinel1._images import grd_image, grd_noise, slc_image, slc_noise, slc_numbers
@@ -331,19 +330,8 @@ class Sentinel1Product:
             noise_removal=noise_removal,
             border_cleaning=border_cleaning,
         )
-        return self._scene(
-            opener,
-            polarisations,
-            calibration,
-            bounds,
-            heights,
-            multilook,
-            spacing,
-            swaths,
-            burst,
-            orbit,
-            etad,
-        )
+        cut = Cut(bounds=bounds, heights=heights, multilook=multilook, spacing=spacing)
+        return self._scene(opener, cut, polarisations, calibration, swaths, burst, orbit, etad)
 
     def noise(
         self,
@@ -377,19 +365,8 @@ class Sentinel1Product:
             As for `scene`.
         """
         opener = partial(self._noise_image, calibration=calibration)
-        return self._scene(
-            opener,
-            polarisations,
-            calibration,
-            bounds,
-            heights,
-            multilook,
-            spacing,
-            swaths,
-            burst,
-            orbit,
-            etad,
-        )
+        cut = Cut(bounds=bounds, heights=heights, multilook=multilook, spacing=spacing)
+        return self._scene(opener, cut, polarisations, calibration, swaths, burst, orbit, etad)
 
     def _image(
         self,
@@ -439,41 +416,31 @@ class Sentinel1Product:
     def _scene(
         self,
         opener: Callable[..., tuple[xr.DataArray, RadarGrid]],
+        cut: Cut,
         polarisations: Sequence[str],
         calibration: Calibration,
-        bounds: Bounds | None,
-        heights: tuple[float, float],
-        multilook: tuple[int, int] | None,
-        spacing: float | None,
         swaths: Sequence[str],
         burst: int | None,
         orbit: OrbitSource,
         etad: str | os.PathLike[str] | None,
     ) -> Scene:
         """Open an image, cut it, correct its timing, and average it."""
-        names = self._chosen("polarisations", polarisations, self.polarisations)
-        chosen = self._chosen("swaths", swaths, self.swaths)
-        if bounds is not None:
-            require_bounds(bounds)
-        if multilook is not None and spacing is not None:
-            msg = f"found multilook={multilook} and spacing={spacing}, expected one of them"
-            raise ValueError(msg)
+        names = chosen_names("polarisations", polarisations, self.polarisations, self.name)
+        chosen = chosen_names("swaths", swaths, self.swaths, self.name)
         image, grid = opener(names, chosen, burst)
         vectors = self._orbit(grid, self.annotation(chosen[0], names[0]), orbit)
-        full, window = grid, multilook
-        if bounds is not None:
-            line, sample = window_of_bounds(bounds, grid, vectors, heights=heights)
-            image, grid = image.isel(line=line, sample=sample), grid.crop(line, sample)
+        full = grid
+        image, grid = cut.crop(image, grid, vectors)
         if etad is not None:
             grid, record = correct_timing(grid, vectors, self.manifest, etad)
             source = json.loads(image.attrs[SOURCE]) | {"etad": record}
             image = image.assign_attrs({SOURCE: json.dumps(source)})
-        if spacing is not None:
-            window = looks_for_spacing(grid, vectors, spacing)
-        if window is not None:
+
+        def looks(lines: int, samples: int) -> float:
             annotations = [self.annotation(swath, names[0]) for swath in chosen]
-            looks = equivalent_looks(annotations, full, *window)
-            image, grid = average(image, grid, *window, looks=looks)
+            return equivalent_looks(annotations, full, lines, samples)
+
+        image, grid = cut.average(image, grid, vectors, looks)
         return Scene(image, grid, vectors, calibration)
 
     def complex_images(
@@ -516,8 +483,8 @@ class Sentinel1Product:
         if self.product_type != "SLC":
             msg = f"found a {self.product_type}, {self.name}: complex numbers are only in an SLC"
             raise ValueError(msg)
-        names = self._chosen("polarisations", polarisations, self.polarisations)
-        chosen = self._chosen("swaths", swaths, self.swaths)
+        names = chosen_names("polarisations", polarisations, self.polarisations, self.name)
+        chosen = chosen_names("swaths", swaths, self.swaths, self.name)
         images = {}
         for name in names:
             images[name], grid = slc_numbers(
@@ -539,19 +506,6 @@ class Sentinel1Product:
             If files are missing or differ.
         """
         self._source.verify()
-
-    def _chosen(
-        self, what: str, requested: Sequence[str], present: tuple[str, ...]
-    ) -> tuple[str, ...]:
-        """Return the requested polarisations or swaths, or all that are present."""
-        names = tuple(name.upper() for name in requested) or present
-        if len(set(names)) < len(names) or not set(names) <= set(present):
-            msg = (
-                f"found {what}={tuple(requested)}, expected one or more of those that {self.name} "
-                f"has, each once: {', '.join(present)}"
-            )
-            raise ValueError(msg)
-        return names
 
     def _require_option_of_type(self, burst: int | None, border_cleaning: bool | None) -> None:  # noqa: FBT001
         """Refuse options that only the other type of product has."""
@@ -628,28 +582,13 @@ class Sentinel1Product:
     def _stack(
         self, images: list[xr.DataArray], grid: RadarGrid, channels: Mapping[str, Sequence[Channel]]
     ) -> tuple[xr.DataArray, RadarGrid]:
-        """Return the images of polarisations on one dimension, where there are several."""
-        import xarray as xr
-
-        names = tuple(channels)
-        if len({image.shape for image in images}) > 1:
-            sizes = " and ".join(f"{image.shape[0]} x {image.shape[1]}" for image in images)
-            msg = f"the polarisations of {self.name} have {sizes} pixels: fetch it again"
-            raise ValueError(msg)
-        stacked = (
-            images[0].assign_coords(polarisation=names[0])
-            if len(images) == 1
-            else xr.concat(images, "polarisation").assign_coords(polarisation=list(names))
-        )
-        attributes = {
-            "long_name": "radar backscatter",
-            "units": "1",
-            "product_name": self.name,
-            SOURCE: json.dumps(self._source_record(grid, channels)),
-        }
+        """Return the images of polarisations on one dimension, and their grid."""
+        attributes = {SOURCE: json.dumps(self._source_record(grid, channels))}
         if self.manifest.simulated:
             attributes["simulated"] = "says the product"
-        return stacked.assign_attrs(attributes), replace(grid, polarisations=names)
+        named = dict(zip(channels, images, strict=True))
+        stacked = stack_polarisations(named, self.name, attributes)
+        return stacked, replace(grid, polarisations=tuple(channels))
 
     def _source_record(
         self, grid: RadarGrid, channels: Mapping[str, Sequence[Channel]]

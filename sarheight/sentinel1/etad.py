@@ -62,6 +62,8 @@ OUTSIDE = 0.05
 """Seconds by which an image may extend beyond the bursts of the product."""
 LARGEST_CORRECTION = 100.0
 """Metres of a correction: those of the atmosphere are some ten at most."""
+BEAM_SPEED = 7e3
+"""Metres per second, about, by which the image advances on the ground."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +117,8 @@ def correct_timing(
             bursts = list(_bursts(file, grid))
             _require_same_acquisition(bursts, manifest, path)
             points, names = _points(file, [burst for _, burst in bursts], grid)
-    _require_cover(points, grid, path)
-    return _fitted(grid, orbit, points, names, path)
+        _require_cover(points, grid, path)
+        return _fitted(grid, orbit, points, names, path)
 
 
 def _measurement(path: Path) -> Path:
@@ -219,8 +221,13 @@ def _points(
         ):
             column.append(values.ravel())
     found = _Points(*(np.concatenate(column) for column in columns))
-    if not np.abs(found.range_correction).max() <= LARGEST_CORRECTION:
-        msg = f"found a correction of {np.abs(found.range_correction).max():.3g} m, expected a few"
+    for values, speed in ((found.range_correction, 1.0), (found.azimuth_correction, BEAM_SPEED)):
+        largest = speed * np.abs(values).max()
+        if not largest <= LARGEST_CORRECTION:
+            msg = f"found a correction of {largest:.3g} m, expected a few"
+            raise ValueError(msg)
+    if not (np.isfinite(found.time).all() and np.isfinite(found.slant_range).all()):
+        msg = "found times or ranges that are not finite"
         raise ValueError(msg)
     return found, {direction: list(names) for direction, names in applied.items()}
 

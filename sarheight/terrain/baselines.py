@@ -156,7 +156,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 """Parameters that are estimated together or not at all."""
 PARAMETERS = tuple(chain.from_iterable(GROUPS.values()))
-PRIOR_PROBABILITY = {"offset": 0.1, "tilt": 0.05, "shift": 0.3}
+PRIOR_PROBABILITY = {"offset": 0.1, "tilt": 0.05, "shift": 0.1}
 """How often a DEM is displaced in such a way, before any point is seen."""
 PRIOR_STD = {"offset": 30.0, "tilt_east": 5.0, "tilt_north": 5.0, "east": 0.5, "north": 0.5}
 """Standard deviations of the displacements: metres, metres at the edge, coarse cells."""
@@ -215,6 +215,11 @@ class Alignment:
     def found(self) -> bool:
         """Whether the DEM is displaced at all."""
         return any(getattr(self, name) != 0.0 for name in PARAMETERS)
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters that were fitted to the known elevations."""
+        return sum(getattr(self, name) != 0.0 for name in PARAMETERS)
 
     def attributes(self) -> dict[str, Any]:
         """Return the numbers for the attributes of a result; those that are not known are None."""
@@ -367,6 +372,25 @@ def apply_alignment(dem: xr.DataArray, alignment: Alignment) -> xr.DataArray:
     moved = dem.copy(data=(dem.values + correction).astype(np.float32))
     moved = moved.assign_coords(y=dem["y"] + north, x=dem["x"] + east)
     return with_history(moved, f"apply_alignment: {alignment}")
+
+
+def alignment_sigma(baseline: xr.DataArray, alignment: Alignment) -> Floats:
+    """Return what the uncertainty of an alignment leaves in heights: standard deviations, m."""
+    down, right = local_posting(baseline)
+    heights = baseline.values.astype(np.float64)
+    if min(heights.shape) < 2:
+        return np.full(heights.shape, alignment.offset_error)
+    slopes = np.nan_to_num(np.gradient(heights, down, right))
+    # The tilt's error is that at the edge; over a scene its mean square is a third of it.
+    tilt = (alignment.tilt_east_error**2 + alignment.tilt_north_error**2) / 3.0
+    return np.asarray(
+        np.sqrt(
+            alignment.offset_error**2
+            + tilt
+            + (slopes[0] * alignment.north_error) ** 2
+            + (slopes[1] * alignment.east_error) ** 2
+        )
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ from sarheight.dem import check_dem, coarsen, local_posting, reproject
 from sarheight.geometry.placement import crop_scene_to_dem
 from sarheight.terrain.baselines import (
     Alignment,
+    alignment_sigma,
     apply_alignment,
     back_project,
     estimate_alignment,
@@ -167,7 +168,7 @@ def estimate_heights(
                 f"the image cannot be placed on the coarse DEM ({shift.reason}): check orbit, DEM "
                 "and vertical datum, or trust the image's timing (coregister=False)"
             )
-    moved = _alignment_sigma(baseline, alignment)
+    moved = alignment_sigma(baseline, alignment)
     sigma = np.sqrt(detail**2 + error**2 + moved**2)
     share = np.zeros(plan.like.shape)
     flags = _void_flags(dem, plan.like)
@@ -192,7 +193,7 @@ def estimate_heights(
         extras["mask"] = scene["mask"]
     else:
         flags |= FLAGS["no_network"]
-    result = _assembled(baseline, estimate, sigma, known, local_posting(dem))
+    result = _assembled(baseline, estimate, sigma, known, local_posting(dem), alignment.parameters)
     _add_layers(result, baseline, share, flags)
     result.update(extras)
     result.attrs |= {
@@ -416,25 +417,6 @@ def _coarse_error(
     return float(np.sqrt(share @ ERRORS**2)), low, high
 
 
-def _alignment_sigma(baseline: xr.DataArray, alignment: Alignment) -> Floats:
-    """Return what the uncertainty of an alignment leaves in heights: standard deviations, m."""
-    down, right = local_posting(baseline)
-    heights = baseline.values.astype(np.float64)
-    if min(heights.shape) < 2:
-        return np.full(heights.shape, alignment.offset_error)
-    slopes = np.nan_to_num(np.gradient(heights, down, right))
-    # The tilt's error is that at the edge; over a scene its mean square is a third of it.
-    tilt = (alignment.tilt_east_error**2 + alignment.tilt_north_error**2) / 3.0
-    return np.asarray(
-        np.sqrt(
-            alignment.offset_error**2
-            + tilt
-            + (slopes[0] * alignment.north_error) ** 2
-            + (slopes[1] * alignment.east_error) ** 2
-        )
-    )
-
-
 def _void_flags(dem: xr.DataArray, like: xr.DataArray) -> NDArray[np.uint8]:
     """Flag cells in which the coarse DEM has a void."""
     void = dem.copy(data=np.where(np.isfinite(dem.values), 0.0, 1.0).astype(np.float32))
@@ -526,6 +508,7 @@ def _assembled(
     sigma: Floats,
     known: KnownElevations | None,
     posting: tuple[float, float],
+    parameters: int,
 ) -> xr.Dataset:
     """Krige the residuals, and make the result."""
     surface = baseline.copy(data=estimate.astype(np.float32))
@@ -535,7 +518,9 @@ def _assembled(
         result.attrs = {"sill": None, "nugget": None, "length": None, "points": 0}
     else:
         length = CORRELATION * max(posting)
-        result = krige_residuals(surface, known, sigma=surface.copy(data=sigma), length=length)
+        result = krige_residuals(
+            surface, known, sigma=surface.copy(data=sigma), length=length, parameters=parameters
+        )
     result["height"].attrs = {
         "long_name": "estimated height above the WGS84 ellipsoid",
         "standard_name": "height_above_reference_ellipsoid",

@@ -21,12 +21,22 @@ from sarheight.geometry.pass_geometry import dem_dataset
 from sarheight.geometry.placement import crop_scene_to_dem
 from sarheight.learning.tiles import Corner, Mosaic, Tiling, match_chunks
 from sarheight.scene import Scene, acquisition_json
-from sarheight.terrain.baselines import back_project, filled
+from sarheight.terrain.baselines import (
+    Alignment,
+    alignment_sigma,
+    apply_alignment,
+    back_project,
+    estimate_alignment,
+    filled,
+)
 from sarheight.terrain.inversion import PassModel, on_posts
 from sarheight.terrain.posterior import NEPER, RefinementSettings, solve, unknowns_of
+from sarheight.terrain.surfaces import krige_residuals
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from sarheight.terrain.elevations import KnownElevations
 
 Floats = NDArray[np.float32]
 
@@ -34,6 +44,8 @@ SMALLEST_SIDE = 12
 """Coarse cells along the least side of what is solved at once."""
 SINGLE = 400
 """Cells along a side up to which a raster is one tile."""
+CORRELATION = 2.5
+"""Coarse cells over which errors of a coarse DEM are correlated."""
 MOST_SHIFTS = 4.0, 0.5
 """Standard errors, and pixels, above both of which a shift of an image calls for a warning."""
 
@@ -41,6 +53,7 @@ MOST_SHIFTS = 4.0, 0.5
 def refine(
     scenes: Scene | Sequence[Scene],
     dem: xr.DataArray,
+    known: KnownElevations | None = None,
     *,
     factor: int = 3,
     settings: RefinementSettings | None = None,
@@ -71,6 +84,10 @@ def refine(
     by conjugate gradients in the coefficients of cosine transforms; draws from its posterior
     distribution give the standard deviation.
 
+    With known elevations, the DEM is first aligned to them (`estimate_alignment`), as an image does
+    not tell an offset; their differences to the result are kriged (`krige_residuals`), which also
+    calibrates the standard deviation.
+
     Parameters
     ----------
     scenes : Scene or sequence of Scene
@@ -78,6 +95,9 @@ def refine(
         dates of a pass is one image; its grid states the equivalent number of looks.
     dem : xarray.DataArray
         Coarse DEM, heights above the ellipsoid in metres, dims (y, x). Voids are filled first.
+    known : KnownElevations, optional
+        Known elevations. A shift that they tell moves the grid of the result. The DEM must be in
+        memory.
     factor : int
         Number of cells into which each coarse cell is divided, along each axis.
     settings : RefinementSettings, optional
@@ -114,7 +134,8 @@ def refine(
         ``gamma0``, dims (pass, y, x)
             estimated gamma0 of the cell, linear power.
 
-        Attributes hold the settings, the acquisitions and the estimated shifts as JSON.
+        Attributes hold the settings, the acquisitions, the estimated shifts, the alignment and the
+        numbers of kriging as JSON.
 
     Raises
     ------
@@ -122,8 +143,13 @@ def refine(
         If an image and the DEM do not overlap.
     DemError
         If the DEM is not usable, or too small.
+    KnownElevationsError
+        If no known elevation lies on the DEM.
     ValueError
-        If settings or tiles are out of range, or an image has several polarisations.
+        If settings or tiles are out of range, an image has several polarisations, or known
+        elevations are passed with a lazy DEM.
+    MissingLibraryError
+        If known elevations are passed and scikit-learn is not installed.
 
     Warns
     -----
@@ -143,6 +169,8 @@ def refine(
         msg = "found no image, expected one for each pass: pass a Scene, or several"
         raise ValueError(msg)
     checked = check_dem(dem)
+    known = None if known is None or not len(known) else known
+    checked, alignment = _aligned(checked, known, lazy=dem.chunks is not None)
     tiling = _tiling_of(checked, factor, tiling)
     scenes, shifts = _place(scenes, checked, coregister)
     _require_common_ground(scenes, checked)
@@ -157,6 +185,7 @@ def refine(
         values = Mosaic((parts,), worker.estimate, worker.layers, tiling).compute(block)
     result = _dataset(values, surface, len(scenes))
     void = ~np.isfinite(checked.values)
+    kriging = {} if known is None else _krige(result, known, alignment, checked)
     result["filled"] = (
         ("y", "x"),
         np.kron(void, np.ones((factor, factor), dtype=np.uint8)).astype(np.uint8),
@@ -166,6 +195,8 @@ def refine(
         "settings": json.dumps({**asdict(chosen), "factor": factor, "seed": seed}),
         "acquisition": acquisition_json(scenes),
         "coregistration": json.dumps(shifts),
+        "alignment": json.dumps(alignment.attributes()),
+        "kriging": json.dumps(kriging),
     }
     return match_chunks(values, result)
 
@@ -234,6 +265,37 @@ def _place(
                 )
         placed.append(near)
     return placed, shifts
+
+
+def _aligned(
+    dem: xr.DataArray, known: KnownElevations | None, *, lazy: bool
+) -> tuple[xr.DataArray, Alignment]:
+    """Align a DEM to known elevations, if there are any."""
+    if known is None:
+        return dem, Alignment()
+    if lazy:
+        msg = (
+            "found known elevations and a lazy DEM, expected a DEM in memory, since kriging needs "
+            "all heights: pass dem.load(), or krige the finished heights with krige_residuals"
+        )
+        raise ValueError(msg)
+    alignment = estimate_alignment(dem, known)
+    return apply_alignment(dem, alignment), alignment
+
+
+def _krige(
+    result: xr.Dataset, known: KnownElevations, alignment: Alignment, dem: xr.DataArray
+) -> dict[str, float]:
+    """Correct the heights by the kriged residuals of known elevations; return their numbers."""
+    moved = alignment_sigma(result["height"], alignment)
+    sigma = result["height_sigma"].copy(data=np.hypot(result["height_sigma"].values, moved))
+    length = CORRELATION * max(local_posting(dem))
+    found = krige_residuals(
+        result["height"], known, sigma=sigma, length=length, parameters=alignment.parameters
+    )
+    for name in ("height", "height_sigma"):
+        result[name] = result[name].copy(data=found[name].values.astype(np.float32))
+    return {name: float(value) for name, value in found.attrs.items()}
 
 
 def _warn(message: str) -> None:

@@ -426,6 +426,13 @@ MOST_FITTED, MOST_NEAR = 800, 200
 REACH = 4.0
 """Correlation lengths beyond which a point has no weight: the correlation is 0.8 % there."""
 BLOCK = 64
+RIDGE = 1e-6
+"""Variance added to that of the points, relative to that of the surface."""
+LEAST_CHECKED, PRIOR_POINTS = 6, 4.0
+"""Points from which each is predicted by the others, and points that a scale of 1 counts as."""
+LEVEL, LEVEL_FACTOR, LEAST_FACTOR = 0.8, 1.2273, 0.1
+"""Level at which intervals are calibrated; its half width in standard deviations, of Student's t
+with 10 degrees of freedom and a variance of 1 (`height_interval`); least scale."""
 
 
 def krige_residuals(
@@ -434,6 +441,7 @@ def krige_residuals(
     *,
     sigma: xr.DataArray | float | None = None,
     length: float | None = None,
+    parameters: int = 0,
 ) -> xr.Dataset:
     r"""Correct a surface by the kriged differences to known elevations.
 
@@ -443,6 +451,11 @@ def krige_residuals(
     estimated from the differences by maximum a posteriori. Simple kriging: far from the points the
     surface stays as it is, and its standard deviation is :math:`\sigma \sqrt{a^2 + \tau^2}`,
     which the differences have calibrated.
+
+    Each point is also predicted by all others. If that makes the differences larger, by more than
+    the standard error of the comparison, nothing is corrected. The standard deviation is scaled so
+    that the interval of 80 % holds as many of these predictions as it must (n + 1 rule of conformal
+    prediction).
 
     Parameters
     ----------
@@ -456,13 +469,16 @@ def krige_residuals(
     length : float, optional
         Median of the correlation length's prior in metres; six cells by default. Errors of a
         coarse DEM are correlated over two to three of its cells.
+    parameters : int
+        Number of parameters of the surface that were fitted to the same elevations, as of an
+        alignment: their residuals are smaller than errors elsewhere.
 
     Returns
     -------
     xarray.Dataset
         Dims (y, x): ``height`` in metres; ``height_sigma``, the standard deviation of its error.
         Attributes: ``sill``, ``nugget`` (relative to the variance without points), ``length`` in
-        metres, ``points``.
+        metres, ``points``, ``helps`` (0 if nothing was corrected), ``scale`` of the deviations.
 
     Raises
     ------
@@ -476,7 +492,8 @@ def krige_residuals(
     References
     ----------
     Cressie, N. (1993). Statistics for Spatial Data. Wiley, chapter 3. Rasmussen, C. E., Williams,
-    C. K. I. (2006). Gaussian Processes for Machine Learning. MIT Press, chapters 2 and 5.
+    C. K. I. (2006). Gaussian Processes for Machine Learning. MIT Press, chapters 2 and 5. Vovk, V.,
+    Gammerman, A., Shafer, G. (2005). Algorithmic Learning in a Random World. Springer, chapter 2.
     """
     locator = CellLocator.of(surface)
     first_length = DEFAULT_LENGTH * max(locator.posting) if length is None else float(length)
@@ -495,7 +512,12 @@ def krige_residuals(
     own = (raster["sigma"].values[at] / unit) ** 2
     positions = locator.metres(row.astype(np.float64), column.astype(np.float64))
     process = _Residuals.fit(positions, residual, own, first_length)
+    test = process.leave_one_out(parameters)
     change, deviation = process.over(locator)
+    change = change if test.helps else np.zeros_like(change)
+    if not test.helps:
+        deviation = np.full_like(deviation, math.sqrt(process.sill + process.nugget))
+    deviation = test.scale * deviation
     result = surface.astype(np.float32).to_dataset(name="height")
     result["height"] = surface.copy(data=(surface.values + spread * change).astype(np.float32))
     result["height_sigma"] = locator.variable(
@@ -508,8 +530,18 @@ def krige_residuals(
         "nugget": process.nugget,
         "length": process.length,
         "points": int(row.size),
+        "helps": int(test.helps),
+        "scale": test.scale,
     }
     return result
+
+
+@dataclass(frozen=True)
+class _Check:
+    """What the prediction of each point by all others shows."""
+
+    helps: bool  # kriging does not make the differences larger
+    scale: float  # of the standard deviations
 
 
 @dataclass(frozen=True, eq=False)
@@ -552,6 +584,32 @@ class _Residuals:
         sill, reach, nugget = np.exp(theta)
         return cls(positions, values, own, float(sill), float(nugget), float(reach))
 
+    def leave_one_out(self, parameters: int) -> _Check:
+        """Predict each point by all others (Rasmussen and Williams 2006, equations 5.10-5.12)."""
+        count = min(self.values.size, MOST_FITTED)
+        if count < LEAST_CHECKED:
+            return _Check(helps=True, scale=1.0)
+        chosen = np.random.default_rng(0).permutation(self.values.size)[:count]
+        positions, values, own = self.positions[chosen], self.values[chosen], self.own[chosen]
+        theta = np.log([self.sill, self.length, self.nugget])
+        covariance = _process(theta, own, optimizer=None).kernel(positions)
+        inverse = np.linalg.inv(covariance + np.diag(own + RIDGE))
+        missed = (inverse @ values) / np.diag(inverse)
+        loss = missed**2 - values**2
+        error = float(loss.std(ddof=1)) / math.sqrt(count)
+        helps = float(loss.mean()) <= error
+        if helps:
+            standard = np.abs(missed) * np.sqrt(np.diag(inverse))
+        else:
+            standard = np.abs(values) / np.sqrt(self.sill + self.nugget + own)
+        # Rank of the n + 1 rule; what is fitted to n points errs less there than elsewhere.
+        rank = min(math.ceil(LEVEL * (count + 1)), count)
+        free = max(count - parameters, 1)
+        found = float(np.sort(standard)[rank - 1]) * math.sqrt(count / free)
+        # A few points tell little of their own quantile: they count beside those of the prior.
+        weight = count / (count + PRIOR_POINTS)
+        return _Check(helps, max(found / LEVEL_FACTOR, LEAST_FACTOR) ** weight)
+
     def over(self, locator: CellLocator) -> tuple[Floats, Floats]:
         """Krige the cells of a raster, block by block: mean and standard deviation."""
         rows, columns = locator.shape
@@ -587,7 +645,7 @@ def _process(theta: Floats, own: Floats, optimizer: Any) -> Any:  # noqa: ANN401
     wide = 1e-12, 1e12
     kernel = kernels.ConstantKernel(sill, wide) * kernels.Matern(length, wide, nu=1.5)
     kernel += kernels.WhiteKernel(nugget, wide)
-    return gaussian.GaussianProcessRegressor(kernel, alpha=own + 1e-6, optimizer=optimizer)
+    return gaussian.GaussianProcessRegressor(kernel, alpha=own + RIDGE, optimizer=optimizer)
 
 
 def _blocks(rows: int, columns: int) -> Iterator[tuple[slice, slice]]:

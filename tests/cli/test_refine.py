@@ -13,6 +13,7 @@ from sarheight.dem import coarsen
 from sarheight.illumination import simulate
 from sarheight.output import open_result, read_provenance
 from sarheight.output.radar_images import write_scene
+from sarheight.terrain import draw_known_elevations
 from tests.dems import hills
 from tests.mountains import look, raster
 
@@ -38,6 +39,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, ascending in (("ascending", True), ("descending", False)):
         grid, orbit = look(ascending=ascending, lines=300, samples=320)
         write_scene(simulate(fine, grid, orbit, looks=20.0, seed=1), made / f"{name}.nc")
+    points = draw_known_elevations(fine, 12, seed=1)
+    table = np.stack([points.x, points.y, points.height], axis=1)
+    np.savetxt(made / "known.csv", table, delimiter=",", header="x,y,height", comments="")
     return made
 
 
@@ -46,9 +50,12 @@ def test_two_images(folder: Path, tmp_path: Path) -> None:
     done = run(
         folder / "ascending.nc", folder / "descending.nc", "--dem", folder / "coarse.tif", *SEA,
         "--error", 2, "--iterations", 1, "--coregister", "none", "-o", output,
+        "--known", folder / "known.csv", "--known-crs", "EPSG:32632",
+        "--known-vertical", "ellipsoidal", "--picture",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    assert "60 x 66 cells, 2 images" in done.stderr + done.stdout
+    assert "60 x 66 cells, 2 images, 12 known elevations" in done.stderr + done.stdout
+    assert output.with_suffix(".png").stat().st_size > 10_000
     result = open_result(output)
     assert {"height", "height_sigma", "baseline", "passes", "residual", "gamma0"} <= set(result)
     assert np.isfinite(result["height"]).all()

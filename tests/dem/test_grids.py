@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from sarheight import dem, layover
+from sarheight.dem import _resample
 from sarheight.dem.grids import mgrs_tile
 from sarheight.errors import DemError, GeometryError
 from tests.mountains import LAW
@@ -211,6 +212,55 @@ def test_a_dem_beside_the_grid_is_refused() -> None:
         dem.to_grid(geographic(), "EPSG:32632")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("resampling", ["nearest", "bilinear", "cubic", "lanczos", "average"])
+@pytest.mark.parametrize(
+    ("code", "resolution"), [(32632, 35.0), (3035, 80.0), (3413, 50.0), (4326, 5e-4), (32630, 40.0)]
+)
+def test_blocks_have_the_heights_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    resolution: float,
+    resampling: Any,  # noqa: ANN401
+) -> None:
+    source = geographic()
+    grid = dem.map_grid(source, code, resolution)
+    whole = dem.to_grid(source, grid, resampling=resampling)
+    monkeypatch.setattr(_resample, "_BLOCK", 31)
+    blocks = dem.to_grid(source, grid, resampling=resampling)
+    lazy = dem.to_grid(source.chunk(40), grid, resampling=resampling)
+    assert lazy.chunks is not None
+    assert lazy.attrs["map_grid"] == blocks.attrs["map_grid"]
+    np.testing.assert_array_equal(lazy, blocks)
+    # Positions are those of the whole to a thousandth of a cell, so a nearest cell may be another.
+    both = np.isfinite(whole) & np.isfinite(blocks)
+    differences = np.abs(whole - blocks).values[both]
+    assert np.mean(np.isfinite(whole) == np.isfinite(blocks)) > 0.999
+    assert np.quantile(differences, 0.99) < 0.05
+    assert resampling == "nearest" or differences.max() < 0.5
+
+
+def test_a_lazy_dem_is_read_where_it_is_needed() -> None:
+    source = geographic()
+    read: list[int] = []
+
+    def load(block: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        read.append(1)
+        return block
+
+    lazy = source.chunk(20)
+    lazy = lazy.copy(data=lazy.data.map_blocks(load, dtype=np.float32, meta=np.empty((0, 0))))
+    read.clear()
+    grid = dem.map_grid(source)
+    placed = dem.to_grid(lazy, grid)
+    assert read == []
+    np.testing.assert_array_equal(placed, dem.to_grid(source, grid))
+    undeclared = source.where(source.x > source.x[5], -32768.0).chunk(40)
+    with pytest.raises(DemError, match="-32768"):
+        dem.to_grid(undeclared, grid).compute()
+    with pytest.raises(DemError, match="does not meet"):
+        dem.to_grid(lazy, dem.mgrs_grid("33TVN", 30.0))
+
+
 # Reconstructions on grids.
 
 
@@ -220,6 +270,9 @@ def test_a_reconstruction_runs_on_the_grid() -> None:
     one = scene("EPSG:4326")
     found = layover.reconstruct(one, source, grid=grid, law=LAW)
     assert dem.grid_like(found) == grid
+    lazy = layover.reconstruct(one, source.chunk(16), grid=grid, law=LAW)
+    assert lazy["gamma0"].chunks is not None
+    np.testing.assert_array_equal(found["gamma0"], lazy["gamma0"])
     # Once resampled: the same as with the DEM on that grid.
     again = layover.reconstruct(one, dem.to_grid(source, grid), law=LAW)
     np.testing.assert_array_equal(found["gamma0"], again["gamma0"])

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sarheight_kernels.estimation import (
     LEAST_LOGARITHM,
     average,
+    conclude,
     error_variance,
     logarithms,
     pool,
@@ -60,6 +61,17 @@ def regressed(value: Values, error: Values, angle: Values, taps: tuple[Values, V
     scale = 0.0, 1.0, -np.inf, np.inf
     regress(value, error, angle, scale, 0.0, (0.05, 0.3, 0.1), *taps, prediction)
     return prediction
+
+
+def test_stated_variances_grow_with_what_others_hold_and_values_weigh_by_precision() -> None:
+    value = np.array([[0.1, np.nan, 0.3, 0.4]], dtype=np.float32)
+    error = np.array([[0.2, 0.2, np.nan, 0.4]], dtype=np.float32)
+    variance = np.array([[0.1, 0.3, 0.3, 0.1]], dtype=np.float32)
+    share = np.array([[1.0, 0.5, np.nan, 1.5]], dtype=np.float32)
+    own, stated = np.empty_like(value), np.empty_like(value)
+    conclude(value, error, variance, share, (1.25, 2.0), own, stated)
+    np.testing.assert_allclose(own, [[0.5, 0.0, 0.0, 0.25]], rtol=1e-6)
+    np.testing.assert_allclose(stated / variance, [[1.25, 1.75, 3.25, 1.25]], rtol=1e-6)
 
 
 def test_a_prediction_is_the_least_squares_one_without_the_cell_itself() -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sarheight_kernels.footprint_pixels import all_within, fetch_channel
+from sarheight_kernels.footprint_pixels import (
+    GROUP,
+    all_within,
+    fetch_channel,
+    fetch_pair,
+    sum_pair,
+    touch,
+)
 from sarheight_kernels.footprints import PITCH
 
 CELLS, LINES, SAMPLES = 5, 3, 4
@@ -51,6 +58,45 @@ def test_windows_of_any_width_are_copied(samples: int, channels: int) -> None:
         expected = image[line : line + LINES, sample : sample + samples, channel]
         found = pixels[: LINES * samples * PITCH].reshape(LINES, samples, PITCH)[..., j]
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("shift", [0, -2, 6], ids=["within", "before-the-border", "behind-it"])
+def test_both_channels_of_a_pixel_are_copied_at_once(shift: int) -> None:
+    image = np.random.default_rng(2).uniform(1.0, 2.0, (9, 12, 2)).astype(np.float32)
+    windows = windows_at([(shift + j // 2, shift + j) for j in range(CELLS)])
+    pair = fetch_pair(image, windows, CELLS, LINES, SAMPLES, np.empty(2, np.float32))
+    assert pair.size == 2 * LINES * SAMPLES * PITCH
+    for channel in (0, 1):
+        one = fetch_channel(image, channel, windows, CELLS, LINES, SAMPLES, np.empty(1, np.float32))
+        found = pair.reshape(-1, PITCH, 2)[:, :CELLS, channel]
+        np.testing.assert_array_equal(found, one.reshape(-1, PITCH)[:, :CELLS])
+
+
+def test_sums_of_a_pair_leave_out_what_has_no_weight() -> None:
+    random, slots, cells = np.random.default_rng(4), 10, 61
+    padded = -(-slots // GROUP) * GROUP
+    weights = np.zeros((padded, PITCH), np.float32)
+    weights[:slots, :cells] = random.uniform(0.0, 1.0, (slots, cells))
+    weights[2, :9] = 0.0
+    pixels = random.uniform(1.0, 2.0, (padded, PITCH, 2)).astype(np.float32)
+    pixels[2, :9] = np.nan
+    sums = np.full(2 * PITCH, np.nan, np.float32)
+    sum_pair(weights.ravel(), pixels.ravel(), slots, cells, sums)
+    products = weights[..., None].astype(np.float64) * np.nan_to_num(pixels)
+    expected = products.sum(axis=0)[:cells].T
+    np.testing.assert_allclose(sums.reshape(2, PITCH)[:, :cells], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "bound", [(2.0, 5.0, 3.0, 40.0), (-9.0, 90.0, -9.0, 90.0), (20.0, 30.0, 60.0, 70.0)]
+)
+def test_pixels_are_touched_within_the_image_only(bound: tuple[float, ...]) -> None:
+    """`NUMBA_BOUNDSCHECK=1` tells where it reads; one number in 16 of each line is added."""
+    image = np.ones((9, 50, 2), np.float32)
+    top, bottom = (int(np.clip(edge, 0, 8)) for edge in (bound[0], bound[1] + 1.0))
+    left, right = (int(np.clip(edge, 0, 49)) for edge in (bound[2], bound[3] + 1.0))
+    expected = (bottom - top + 1) * ((right - left) * 2 // 16 + 1)
+    assert touch(image, np.array(bound)) == expected
 
 
 def test_a_cell_in_shadow_may_lie_anywhere() -> None:

@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from sarheight.illumination import ConstantGamma, CosinePower, simulate
 from sarheight.layover import PosteriorMean, Reallocation, interval, reconstruct
+from sarheight.layover._scenes import kinds_of_ground
 from tests.mountains import look, random_terrain, raster
 
 if TYPE_CHECKING:
@@ -149,6 +150,35 @@ def test_parts_with_a_guide_equal_the_whole(
     whole = reconstruct(scene, dem, guide=kinds)
     parts = reconstruct(scene, dem.chunk({"y": 32, "x": 32}), guide=kinds, memory_limit="200 MB")
     np.testing.assert_allclose(parts.gamma0.values, whole.gamma0, rtol=3e-6)
+
+
+@pytest.mark.filterwarnings("ignore:the guide of:UserWarning")
+@pytest.mark.parametrize("same", [True, False])
+def test_a_lazy_guide_is_read_block_by_block(
+    dem: xr.DataArray, monkeypatch: pytest.MonkeyPatch, *, same: bool
+) -> None:
+    """No more than a block of rows is loaded at a time, and the kinds are the same."""
+    loaded: list[int] = []
+
+    def read(block: Floats) -> Floats:
+        loaded.append(block.size)
+        return block
+
+    random = np.random.default_rng(0)
+    values = random.normal(0.3, 0.1, dem.shape)
+    values[:5] = -9999.0
+    guide = dem.copy(data=values)
+    if not same:
+        guide = guide.assign_coords(x=guide.x + 13.0)
+    guide = guide.rio.write_nodata(-9999.0)
+    whole = kinds_of_ground(guide, dem)
+    assert len(np.unique(whole)) > 3
+    monkeypatch.setattr("sarheight.layover._scenes.GUIDE_ROWS", 16)
+    lazy = guide.chunk({"y": 16, "x": -1})
+    lazy = lazy.copy(data=lazy.data.map_blocks(read, dtype=lazy.dtype, meta=np.empty((0, 0))))
+    np.testing.assert_array_equal(kinds_of_ground(lazy, dem), whole)
+    assert max(loaded) <= 2 * 16 * dem.shape[1]
+    assert len(loaded) >= dem.shape[0] // 16
 
 
 def test_what_cells_are_made_of_adds_up(dem: xr.DataArray, scene: Scene) -> None:

@@ -328,3 +328,23 @@ def test_the_arrow_points_along_the_look_azimuth(look: float) -> None:
         right, upwards = np.subtract(arrow.xy, arrow.xyann)
         difference = math.degrees(math.atan2(right, upwards)) - (azimuth - up)
         assert math.cos(math.radians(difference)) == pytest.approx(1.0)
+
+
+def test_heights_before_and_after() -> None:
+    y, x = 4e6 - 30.0 * np.arange(40), 5e5 + 30.0 * np.arange(50)
+    before = xr.DataArray(np.hypot(*np.meshgrid(y - 4e6, x - 5e5, indexing="ij")), {"y": y, "x": x})
+    after = before + xr.zeros_like(before).where(before.y != y[7], 5.0)
+    result = xr.Dataset({"height": after, "baseline": before, "height_sigma": 0 * before + 2.0})
+    result = result.rio.write_crs("EPSG:32632")
+    figure = plot.heights(result)
+    profile = figure.axes[3]
+    # The row that changed is chosen, and marked at its distance from the top.
+    before_line, after_line = (line.get_ydata() for line in profile.lines)
+    np.testing.assert_allclose(np.subtract(after_line, before_line), 5.0)
+    height = 40 * 0.03
+    marked = figure.axes[2].lines[0].get_ydata()[0]
+    assert marked == pytest.approx(height * (1.0 - 7.5 / 40.0), rel=1e-2)
+    with pytest.raises(ValueError, match="expected one of the 40 rows"):
+        plot.heights(result, row=40)
+    with pytest.raises(ValueError, match="no height_sigma"):
+        plot.heights(result.drop_vars("height_sigma"))

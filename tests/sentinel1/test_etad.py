@@ -9,68 +9,30 @@ import h5py
 import numpy as np
 import pytest
 
-from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.errors import ProductError
-from sarheight.orbit import seconds_between
 from sarheight.output import open_result
 from sarheight.product import open_product
 from tests.cli.test_commands import SEA, run, write_dem
-from tests.products import grd_product, slc_product
+from tests.products import (
+    DELAY,
+    DRIFT,
+    SLC,
+    SLOPE,
+    TIDE,
+    grd_product,
+    slc_product,
+    write_etad,
+)
 from tests.synthetic import synthetic_grid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from sarheight.sentinel1 import Sentinel1Product
-
-    Field = Callable[[NDArray[np.float64], NDArray[np.float64]], Any]
-
-SLC = "S1A_IW_SLC__1SDV_20240101T055958_20240101T060002_051919_0645F1_1234.SAFE"
-DELAY, SLOPE = -2.4, -1e-3
-"""Metres of delay at the near range, and for each metre further."""
-TIDE, DRIFT = 2e-5, 3e-6
-"""Seconds of azimuth time at the first line, and for each second later."""
-
-
-def write_etad(path: Path, product: Sentinel1Product, *, name: str = SLC, **layers: Field) -> Path:
-    """Write corrections on a grid around each swath: functions of seconds and metres."""
-    layers = layers or {
-        "troposphericCorrectionRg": lambda _, metres: (
-            2.0 / SPEED_OF_LIGHT * (DELAY + SLOPE * metres)
-        ),
-        "geodeticCorrectionAz": lambda time, metres: TIDE + DRIFT * time + 0.0 * metres,
-        "bistaticCorrectionAz": lambda time, metres: 1e-3 + 0.0 * time * metres,
-        "ionosphericCorrectionRg": lambda time, metres: 0.0 * time * metres,
-    }
-    grid, _ = product.grid_and_orbit()
-    near = float(grid.slant_range(0, 0))
-    far = float(grid.slant_range(0, grid.samples - 1))
-    first = grid.line_zero_time
-    last = first + grid.line_interval * (grid.lines - 1)
-    begin = grid.epoch + np.timedelta64(round(1e9 * (first - 0.02)), "ns")
-    with h5py.File(path, "w") as file:
-        file.attrs["azimuthTimeMin"] = str(begin)
-        file.attrs["rangeTimeMin"] = 2.0 / SPEED_OF_LIGHT * (near - 100.0)
-        offset = seconds_between(grid.epoch, begin)
-        for swath in ("IW1", "IW2", "IW3"):
-            burst = file.create_group(f"{swath}/Burst0001")
-            burst.attrs["productID"] = name
-            azimuth = np.linspace(0.0, last + 0.02 - offset, 12)
-            metres = np.linspace(0.0, far - near + 200.0, 30)
-            burst["azimuth"], burst["range"] = azimuth, 2.0 / SPEED_OF_LIGHT * metres
-            at = np.meshgrid(azimuth + offset - first, metres - 100.0, indexing="ij")
-            for layer, field in layers.items():
-                burst[layer] = field(*at)
-    return path
 
 
 def test_the_times_and_ranges_of_an_slc_are_corrected(tmp_path: Path) -> None:
     path, _ = slc_product(tmp_path)
     product: Any = open_product(path)
-    etad = write_etad(tmp_path / "etad.nc", product)
+    etad = write_etad(tmp_path / "etad.nc", product.grid_and_orbit()[0])
     plain, corrected = product.scene(), product.scene(etad=etad)
     line, sample = np.meshgrid(
         np.linspace(0, plain.grid.lines - 1, 4), np.linspace(0, plain.grid.samples - 1, 5)
@@ -95,7 +57,7 @@ def test_the_times_and_ranges_of_an_slc_are_corrected(tmp_path: Path) -> None:
 def test_a_grd_takes_the_mean_of_ranges_and_says_what_is_left(tmp_path: Path) -> None:
     path = grd_product(tmp_path).path
     product: Any = open_product(path)
-    etad = write_etad(tmp_path / "etad.nc", product)
+    etad = write_etad(tmp_path / "etad.nc", product.grid_and_orbit()[0])
     plain, corrected = product.scene(), product.scene(etad=etad)
     line, sample = np.meshgrid([0.0, 100.0, 199.0], [0.0, 125.0, 249.0])
     moved = corrected.grid.slant_range(line, sample) - plain.grid.slant_range(line, sample)
@@ -128,7 +90,7 @@ def test_corrections_of_others_are_refused(
 ) -> None:
     path = grd_product(tmp_path).path
     product: Any = open_product(path)
-    etad = write_etad(tmp_path / "etad.nc", product, **change)
+    etad = write_etad(tmp_path / "etad.nc", product.grid_and_orbit()[0], **change)
     with pytest.raises(ProductError, match=message):
         product.scene(etad=etad)
 
@@ -136,7 +98,7 @@ def test_corrections_of_others_are_refused(
 def test_other_times_and_files_are_refused(tmp_path: Path) -> None:
     path = grd_product(tmp_path).path
     product: Any = open_product(path)
-    etad = write_etad(tmp_path / "etad.nc", product)
+    etad = write_etad(tmp_path / "etad.nc", product.grid_and_orbit()[0])
     with h5py.File(etad, "r+") as file:
         file.attrs["azimuthTimeMin"] = "2024-01-01T05:58:00.000000"
     with pytest.raises(ProductError, match="expected all of the image"):
@@ -160,7 +122,7 @@ def test_a_result_says_which_corrections_were_applied(tmp_path: Path) -> None:
     made = grd_product(tmp_path, polarisations=("VV",), placed=(grid, orbit))
     folder = tmp_path / "S1A_IW_ETA__AXDV_X.SAFE"
     (folder / "measurement").mkdir(parents=True)
-    write_etad(folder / "measurement/s1a-iw.nc", open_product(made.path))  # type: ignore[arg-type]
+    write_etad(folder / "measurement/s1a-iw.nc", open_product(made.path).grid_and_orbit()[0])
     done = run(
         *("reconstruct", made.path, "--dem", write_dem(tmp_path / "dem.tif", 60.0), *SEA),
         *("--method", "rtc", "--coregister", "none", "--etad", folder),

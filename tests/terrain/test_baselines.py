@@ -260,6 +260,39 @@ def test_kriging_passes_through_exact_points_of_a_smooth_error(truth: xr.DataArr
     assert missed[near].mean() < missed[~near].mean()
 
 
+def test_few_points_give_honest_intervals(truth: xr.DataArray) -> None:
+    """Errors with long tails, of another size than is stated; 16 points each."""
+    random = np.random.default_rng(5)
+    held = []
+    for seed in range(12):
+        error = 3.0 * random.standard_t(3, truth.shape).astype(np.float32)
+        known = draw_known_elevations(truth, 16, seed=seed)
+        found = krige_residuals(truth + error, known, sigma=5.0)
+        # The kriged value of a cell with a point is left out: it is known there.
+        ratio = np.abs(found.height - truth) / found.height_sigma
+        held.append(float((ratio < 1.2273).mean()))
+    assert 0.75 < np.mean(held) < 0.92
+
+
+def test_kriging_that_makes_points_worse_is_left_out(truth: xr.DataArray) -> None:
+    """Neighbours err in opposite directions, so that each predicts the other wrongly."""
+    rows, columns = np.meshgrid(np.arange(4, 36, 6), np.arange(4, 36, 6), indexing="ij")
+    rows = np.concatenate([rows.ravel(), rows.ravel()])
+    columns = np.concatenate([columns.ravel(), columns.ravel() + 1])
+    sign = np.repeat([1.0, -1.0], rows.size // 2)
+    known = KnownElevations(
+        truth.x.values[columns],
+        truth.y.values[rows],
+        truth.values[rows, columns] + 4.0 * sign,
+        0.0,
+        truth.rio.crs,
+    )
+    found = krige_residuals(truth, known, sigma=4.0)
+    assert found.attrs["helps"] == 0
+    np.testing.assert_array_equal(found.height, truth.astype(np.float32))
+    assert float(found.height_sigma.min()) > 2.0
+
+
 def test_impossible_spreads_are_refused(truth: xr.DataArray) -> None:
     known = draw_known_elevations(truth, 3)
     for wrong in ({"sigma": 0.0}, {"length": -1.0}):

@@ -15,7 +15,12 @@ from sarheight.errors import DemError, GeometryError
 from sarheight.illumination import CosinePower, simulate
 from sarheight.learning.tiles import Tiling
 from sarheight.scene import Scene
-from sarheight.terrain import RefinementSettings, back_project, refine
+from sarheight.terrain import (
+    RefinementSettings,
+    back_project,
+    draw_known_elevations,
+    refine,
+)
 from sarheight.terrain.inversion import (
     BlockMeans,
     GaussianField,
@@ -128,6 +133,30 @@ def test_a_coarse_dem_without_error_is_left_as_good_as_it_is(
     found = refine(passes, exact, settings=settings, coregister="none")
     before = rms((found["baseline"] - truth).isel(INSIDE))
     assert rms((found["height"] - truth).isel(INSIDE)) < 1.02 * before
+
+
+def test_known_elevations_align_the_dem_and_lower_the_error(
+    passes: list[Scene], coarse: xr.DataArray, truth: xr.DataArray
+) -> None:
+    """No image tells an offset; 16 points do."""
+    high = (coarse + np.float32(20.0)).assign_attrs(coarse.attrs)
+    known = draw_known_elevations(truth, 16, sigma=0.3, seed=1)
+    found = refine(passes, high, known, settings=QUICK, coregister="none")
+    alignment, kriging = (json.loads(found.attrs[name]) for name in ("alignment", "kriging"))
+    assert alignment["offset"] == pytest.approx(-20.0, abs=1.5)
+    assert kriging["points"] == 16
+    before = rms((found["baseline"] - truth).isel(INSIDE))
+    assert before < 5.0
+    assert rms((found["height"] - truth).isel(INSIDE)) < 1.02 * before
+    assert (found["height_sigma"] > 0.0).all()
+
+
+def test_known_elevations_want_a_dem_in_memory(
+    passes: list[Scene], coarse: xr.DataArray, truth: xr.DataArray
+) -> None:
+    known = draw_known_elevations(truth, 4, seed=1)
+    with pytest.raises(ValueError, match="expected a DEM in memory"):
+        refine(passes, coarse.chunk(12), known, settings=QUICK, coregister="none")
 
 
 def test_tiles_and_parts_give_the_same_heights(
@@ -261,6 +290,21 @@ def test_the_adjoint_of_a_field(make: Callable[..., NDArray[np.float64]]) -> Non
     assert float((field.apply(one.copy()) * two).sum()) == pytest.approx(
         float((one * field.adjoint(two)).sum()), rel=1e-4
     )
+
+
+def test_relief_within_cells_has_the_deviation_that_the_dem_tells() -> None:
+    """Self-similar relief: what lies within coarse cells is told by blocks of three of them."""
+    fine = (90, 90)
+    spectrum = (cosine_frequencies(fine) + 1e-2) ** -4.5
+    draws = np.random.default_rng(2).standard_normal(fine).astype(np.float32)
+    heights = GaussianField([60.0], [spectrum / spectrum.mean()]).apply(draws)
+    blocks = BlockMeans.of(fine, 3)
+    prior = unknowns_of(
+        blocks.mean(heights), (30.0, 30.0), 3, RefinementSettings(error=0.1)
+    ).heights
+    draw = np.random.default_rng(3).standard_normal(fine).astype(np.float32)
+    assumed = rms(prior.blocks.within(prior.relief.apply(draw)))
+    assert 0.5 < assumed / rms(blocks.within(heights)) < 2.0
 
 
 def test_block_means() -> None:

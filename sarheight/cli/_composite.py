@@ -1,0 +1,172 @@
+"""``sarheight composite``: one map of several passes, weighted by local resolution."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sarheight.cli._files import read_dem, require_apart, require_writable
+from sarheight.cli._session import session
+from sarheight.settings import (
+    LOCATION,
+    DemFiles,
+    DemSettings,
+    FileOutput,
+    RunningSettings,
+    argument,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from sarheight.grid import RadarGrid
+    from sarheight.orbit import Orbit
+
+FORMATS = (".tif", ".tiff", ".nc", ".zarr")
+CHUNK = 2048
+"""Pixels along a side of a chunk of the image that stands for a pass."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompositeSettings(DemSettings):
+    """Results of several passes, and the elevation model that tells their local resolution.
+
+    Attributes
+    ----------
+    results : tuple of str
+        Results of `reconstruct` on one grid, of one pass or several each: folders of layers, .tif,
+        .nc or .zarr. Make them on the grid of the first with `reconstruct --like`.
+    dem : tuple of str
+        Elevation model, resampled to the grid of the results. Not needed where a result has heights
+        (`reconstruct --heights`).
+    """
+
+    results: Annotated[tuple[str, ...], LOCATION, argument("RESULT")]
+    dem: DemFiles = ()
+
+
+def composite(settings: CompositeSettings, result: FileOutput, running: RunningSettings) -> None:
+    r"""Combine results of several passes into one map, weighted by local resolution.
+
+    A pass that sees a slope foreshortened or in layover images much ground in few pixels; one from
+    the other side images it finely. Each cell takes the mean γ⁰ of its passes, weighted by their
+    local resolution (Small et al. 2022). Where γ⁰ depends on the angle, the composite is that of
+    none of the passes.
+
+    Writes γ⁰, its variance if the errors of passes are independent, and the weight of each pass.
+
+    ```
+    sarheight composite ascending descending --dem glo30.tif --vertical EGM2008 -o both.tif
+    sarheight composite ascending.nc descending.nc -o both.nc
+    ```
+
+    The second line is for results that hold their heights:
+
+    ```
+    sarheight reconstruct S1A_….zip --dem auto --heights -o ascending.nc
+    sarheight reconstruct S1B_….zip --dem auto --heights --like ascending.nc -o descending.nc
+    ```
+    """
+    settings.require_files()
+    output = result.output
+    require_apart(output, "--output", settings.files().values())
+    require_writable(output, "--output", overwrite=result.overwrite, suffixes=FORMATS)
+    with session("composite", running, steps=3) as current:
+        current.stage("read")
+        from sarheight import layover
+        from sarheight.output import open_result, provenance, write
+
+        parts = [open_result(Path(each), chunks={}) for each in settings.results]
+        passes = _passes(settings.results, parts)
+        heights = _heights(settings, parts)
+        current.stage("local resolution")
+        current.announce_compilation()
+        weights = [_local_resolution(*each, heights) for each in passes]
+        combined = layover.composite(parts, weights)
+        current.stage("write")
+        combined.attrs["acquisition"] = _acquisitions(parts)
+        combined.attrs["provenance"] = provenance(
+            settings.files(), {"command": "composite", "settings": settings.record()}
+        )
+        write(combined, output, overwrite=result.overwrite)
+        written = open_result(output, chunks={})
+        current.say(
+            f"{output}: {written.sizes['y']} x {written.sizes['x']} cells, {len(passes)} passes, "
+            f"{100.0 * float(written['gamma0'].notnull().mean()):.1f} % with a value"
+        )
+
+
+def _passes(names: tuple[str, ...], parts: list[xr.Dataset]) -> list[tuple[RadarGrid, Orbit]]:
+    """Read sampling and orbit of each pass, and refuse passes that make no composite."""
+    from sarheight.scene import geometries
+
+    found = []
+    for name, part in zip(names, parts, strict=True):
+        of_part = geometries(part.attrs)
+        if "gamma0" not in part or len(of_part) != part.sizes.get("time", 1):
+            lacking = "no gamma0" if "gamma0" not in part else "no sampling and orbit of its passes"
+            msg = f"'{name}' holds {lacking}, expected a result of `sarheight reconstruct`"
+            raise typer.BadParameter(msg, param_hint="RESULT")
+        found += of_part
+    if len(found) < 2:
+        msg = f"found one pass, in '{names[0]}', expected several: name the results of all passes"
+        raise typer.BadParameter(msg, param_hint="RESULT")
+    differences: dict[str, list[str]] = {
+        "wavelengths in cm": [f"{100.0 * grid.wavelength:.3g}" for grid, _ in found],
+        "look sides": [grid.look_side for grid, _ in found],
+    }
+    for what, values in differences.items():
+        if len(set(values)) > 1:
+            msg = (
+                f"found passes of different {what}: {', '.join(values)}; expected the same in all, "
+                "as one map of gamma0 cannot be both"
+            )
+            raise typer.BadParameter(msg, param_hint="RESULT")
+    return found
+
+
+def _heights(settings: CompositeSettings, parts: list[xr.Dataset]) -> xr.DataArray:
+    """Return the elevation model on the grid of the results: that of the options, or of one."""
+    from sarheight.dem import grid_like, to_grid
+
+    if settings.dem:
+        return to_grid(read_dem(settings), grid_like(parts[0]["gamma0"]))
+    for part in parts:
+        if "dem" in part:
+            plain = part["dem"].reset_coords(drop=True)
+            heights: xr.DataArray = plain.assign_attrs(units="m", vertical_datum="ellipsoid")
+            placed: xr.DataArray = heights.rio.write_crs(part.rio.crs)
+            return placed
+    msg = "no result holds its heights: pass the elevation model, or reconstruct with --heights"
+    raise typer.BadParameter(msg, param_hint="--dem")
+
+
+def _local_resolution(grid: RadarGrid, orbit: Orbit, heights: xr.DataArray) -> xr.DataArray:
+    """Local resolution of a pass whose image is taken to have data everywhere.
+
+    Where it has none its result has no value, and no weight.
+    """
+    import dask.array as da
+    import numpy as np
+    import xarray as xr
+
+    from sarheight import layover
+    from sarheight.geometry.placement import crop_grid_to_dem
+    from sarheight.scene import Scene
+
+    part = replace(crop_grid_to_dem(heights, grid, orbit), polarisations=())
+    ones = da.ones((part.lines, part.samples), dtype=np.float32, chunks=CHUNK)
+    scene = Scene(xr.DataArray(ones, dims=("line", "sample")), part, orbit, "beta0")
+    return layover.local_resolution(scene, heights)
+
+
+def _acquisitions(parts: list[xr.Dataset]) -> str:
+    """Join the acquisitions of all results."""
+    joined: list[Any] = []
+    for part in parts:
+        joined += json.loads(part.attrs.get("acquisition", "[]"))
+    return json.dumps(joined)

@@ -1,0 +1,127 @@
+"""``sarheight composite``: one map of several passes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from sarheight.cli import app
+from sarheight.layover import RTC, composite, local_resolution, reconstruct
+from sarheight.output import open_result, read_provenance, with_heights, write
+from tests.mountains import mountain, raster, scene_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import xarray as xr
+    from click.testing import Result
+
+    from sarheight.scene import Scene
+
+ELLIPSOIDAL = ("--vertical", "ellipsoidal")
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["composite", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def dem() -> xr.DataArray:
+    return raster(mountain())
+
+
+@pytest.fixture(scope="module")
+def scenes(dem: xr.DataArray) -> list[Scene]:
+    return [scene_of(dem, ascending=ascending) for ascending in (True, False)]
+
+
+@pytest.fixture(scope="module")
+def folder(
+    dem: xr.DataArray, scenes: list[Scene], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Make results of two passes, the first with its heights, and their elevation model."""
+    made = tmp_path_factory.mktemp("passes")
+    results = [reconstruct(scene, dem, method=RTC()) for scene in scenes]
+    write(with_heights(results[0], dem), made / "ascending.nc")
+    write(results[1], made / "descending.tif")
+    write(results[1].isel(x=slice(0, -3)), made / "narrow.nc")
+    write(results[1].drop_vars("gamma0"), made / "without.nc")
+    dem.rio.to_raster(made / "dem.tif")
+    return made
+
+
+def test_it_is_the_composite_of_the_results(
+    folder: Path, tmp_path: Path, dem: xr.DataArray, scenes: list[Scene]
+) -> None:
+    output = tmp_path / "both.nc"
+    done = run(folder / "ascending.nc", folder / "descending.tif", "-o", output)
+    assert done.exit_code == 0, done.output
+    found = open_result(output)
+    results = [reconstruct(scene, dem, method=RTC()) for scene in scenes]
+    expected = composite(results, [local_resolution(scene, dem) for scene in scenes])
+    for name in ("gamma0", "gamma0_variance"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-4)
+    np.testing.assert_allclose(found["weight"], expected["weight"], atol=1e-4)
+    assert len(json.loads(found.attrs["acquisition"])) == 2
+    assert read_provenance(output)["parameters"]["command"] == "composite"
+
+
+def test_an_elevation_model_may_come_from_a_file(folder: Path, tmp_path: Path) -> None:
+    by_result, by_file = tmp_path / "result.tif", tmp_path / "file.tif"
+    names = folder / "ascending.nc", folder / "descending.tif"
+    assert run(*names, "-o", by_result).exit_code == 0
+    done = run(*names, "--dem", folder / "dem.tif", *ELLIPSOIDAL, "-o", by_file)
+    assert done.exit_code == 0, done.output
+    first, second = (open_result(each)["gamma0"].values for each in (by_result, by_file))
+    np.testing.assert_allclose(first, second, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["ascending.nc"], "found one pass"),
+        (["ascending.nc", "without.nc"], "holds no gamma0"),
+        (["descending.tif", "descending.tif"], "no result holds its heights"),
+        (["ascending.nc", "none.nc"], "RESULT: there is no"),
+    ],
+)
+def test_what_makes_no_composite_is_refused(
+    folder: Path, tmp_path: Path, names: list[str], message: str
+) -> None:
+    done = run(*(folder / name for name in names), "-o", tmp_path / "both.tif")
+    assert done.exit_code == 2
+    assert message in " ".join(done.stderr.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_grids_are_refused(folder: Path, tmp_path: Path) -> None:
+    done = run(folder / "ascending.nc", folder / "narrow.nc", "-o", tmp_path / "both.tif")
+    assert done.exit_code == 1
+    assert "other coordinates x" in " ".join(done.stderr.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [("wavelength", 0.031, "wavelengths in cm: 5.5"), ("look_side", "left", "look sides: right")],
+)
+def test_passes_that_differ_are_refused(
+    folder: Path, tmp_path: Path, field: str, value: object, message: str
+) -> None:
+    other = open_result(folder / "descending.tif")
+    geometry = json.loads(other.attrs["geometry"])
+    geometry[0]["radar_grid"][field] = value
+    write(other.assign_attrs(geometry=json.dumps(geometry)), tmp_path / "other.nc")
+    done = run(folder / "ascending.nc", tmp_path / "other.nc", "-o", tmp_path / "both.tif")
+    assert done.exit_code == 2
+    assert message in " ".join(done.stderr.split())
+    assert not (tmp_path / "both.tif").exists()
+
+
+def test_the_output_replaces_no_input(folder: Path) -> None:
+    names = folder / "ascending.nc", folder / "descending.tif"
+    assert run(*names, "--overwrite", "-o", names[0]).exit_code == 2
