@@ -5,9 +5,10 @@ GRDH), all threads. Jobs that are compared run in turn; times are medians, with 
 between the quartiles; those of simulations and reconstructions are processor times of all threads,
 divided by their number. An iteration is one simulation with the cells' own reflectivity and one
 collection of two channels; a reconstruction is one step by a given law, from DEM and image to the
-finished Dataset, and the posterior that by the default method, whose law is fitted. Reconstructions
-are timed a second time in a process whose C library keeps memory for the next call ("kept"), as
-what a system takes to hand over fresh memory may differ from run to run by as much as all the rest.
+finished Dataset, and the posterior that by the default method, whose law is fitted. The first call
+of each, in fresh memory, is not counted; memory of large arrays is kept for those that follow
+(`sarheight.memory`). Reconstructions are timed a second time in a process whose C library keeps all
+that is freed ("kept").
 A result of two polarisations is written as a folder of layers and as one GeoTIFF with a band for
 each of them, and one of the bands is read back, from the page cache.
 Peers are run in environments of their own on the same cells (see `benchmarks.peers`), and left out
@@ -74,6 +75,8 @@ GOALS = {
     "geo2rdr_vs_sarsen": "250 x",
     "geo2rdr_vs_fastest_peer": "80 x",
     "simulate_vs_sarsen": "30 x",
+    "growth_2000_to_12000.geo2rdr": "1.3 x",
+    "growth_2000_to_12000.simulate": "1.3 x",
 }
 
 
@@ -181,12 +184,17 @@ def _layouts(size: int) -> dict[str, Value]:
     return found
 
 
-def _growth(largest: int, path: Path, console: Console) -> None:
-    """Plot how the cost grows with the number of cells."""
+def _growth(largest: int, path: Path, console: Console) -> dict[str, Value]:
+    """Plot how the cost grows with the number of cells; return the growth of that of one cell.
+
+    The largest cost of a cell at 2,000 x 2,000 cells and more, over that at 2,000 x 2,000, by
+    processor times: the fastest of several runs, after one whose memory is fresh.
+    """
     import matplotlib.pyplot as plt
 
     sizes = [size for size in SIZES if size <= largest]
     seconds: dict[str, list[float]] = {"geo2rdr": [], "simulate": []}
+    threads = numba.get_num_threads()
     for size in sizes:
         dem = dem_of(size, posting=GROWTH_POSTING)
         grid, orbit = radar_over(size, posting=GROWTH_POSTING)
@@ -194,8 +202,8 @@ def _growth(largest: int, path: Path, console: Console) -> None:
             "geo2rdr": lambda dem=dem, grid=grid, orbit=orbit: geo2rdr(dem, grid, orbit),
             "simulate": lambda dem=dem, grid=grid, orbit=orbit: simulate(dem, grid, orbit),
         }
-        for name, sample in in_turn(jobs, runs=1 if size > MIDDLE else 3).items():
-            seconds[name].append(min(sample.seconds))
+        for name, sample in in_turn(jobs, runs=2 if size > MIDDLE else 5).items():
+            seconds[name].append(min(sample.shared(threads).seconds))
     cells = np.array(sizes, dtype=np.float64) ** 2
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for name, taken in seconds.items():
@@ -204,13 +212,20 @@ def _growth(largest: int, path: Path, console: Console) -> None:
         console.print(f"{name}: {slope:.1f} ns a cell at {sizes[-1]}^2, grows as cells^{power:.2f}")
     axes.set(
         xlabel="cells",
-        ylabel="seconds",
+        ylabel="processor seconds over threads",
         title=f"500 x 500 cells and more, of {GROWTH_POSTING:.0f} m",
     )
     axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     plt.close(figure)
+    found: dict[str, Value] = {}
+    for name, taken in seconds.items():
+        costs = [each / size**2 for size, each in zip(sizes, taken, strict=True) if size >= 2000]
+        if costs:
+            console.print(f"{name}: {[round(1e9 * cost, 2) for cost in costs]} ns a cell")
+            found[f"growth_2000_to_12000.{name}"] = max(costs) / costs[0]
+    return found
 
 
 def _table(figures: dict[str, Value]) -> Table:
@@ -232,6 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     peers = parser.add_mutually_exclusive_group()
     parser.add_argument("--only-images", action="store_true", help="time reconstructions only")
     parser.add_argument("--only-layouts", action="store_true", help="time files only")
+    parser.add_argument("--only-growth", action="store_true", help="time growing DEMs only")
     peers.add_argument("--no-peers", action="store_true", help="leave other libraries out")
     peers.add_argument("--only-peers", action="store_true", help="time nothing but other libraries")
     parser.add_argument("--data", help="not needed here")
@@ -246,26 +262,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         *((_coordinates, large), (_images, middle), (_threads, middle), (_whole, middle)),
         (_layouts, written),
     )
-    if chosen.only_images or chosen.only_layouts:
-        own = own[1:2] if chosen.only_images else own[4:]
+    few = chosen.only_images or chosen.only_layouts or chosen.only_growth
+    if few:
+        own = own[1:2] if chosen.only_images else own[4:] if chosen.only_layouts else ()
     for job, size in () if chosen.only_peers else own:
         with console.status(job.__name__.strip("_")):
             figures |= job(size)
-    if not (chosen.no_peers or chosen.only_images or chosen.only_layouts):
+    if not (chosen.no_peers or few):
         figures |= compare(peer, console)
+    if chosen.only_growth or not (chosen.only_peers or few):
+        path = RESULTS / "pictures" / "speed.png" if chosen.save else Path("speed.png")
+        figures |= _growth(round(chosen.scale * SIZES[-1]), path, console)
     console.print(_table(figures))
     if chosen.save:
         how = " --only-images" if chosen.only_images else ""
         how += " --only-layouts" if chosen.only_layouts else ""
+        how += " --only-growth" if chosen.only_growth else ""
         how += "" if chosen.scale == 1.0 else f" --scale {chosen.scale:g}"
         record(
             {f"speed.{name}": each for name, each in figures.items()},
             f"python -m benchmarks.speed{how} --save",
         )
-    if chosen.only_peers or chosen.only_images or chosen.only_layouts:
-        return
-    path = RESULTS / "pictures" / "speed.png" if chosen.save else Path("speed.png")
-    _growth(round(chosen.scale * SIZES[-1]), path, console)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ It works on Linux. Elsewhere, and where the addresses that a process may have ar
 from __future__ import annotations
 
 import bisect
+import math
 import mmap
 import os
 import sys
@@ -61,9 +62,17 @@ class _Range:
 class _Lease:
     """Memory in use: the base of its array, and of all views. Its end gives the memory back."""
 
-    def __init__(self, arena: _Arena, start: int, end: int) -> None:
-        self._arena, self._place = arena, (start, end)
-        self.__array_interface__ = arena.bytes[start:end].__array_interface__
+    def __init__(
+        self, arena: _Arena, place: tuple[int, int], kind: np.dtype[Any], count: int
+    ) -> None:
+        self._arena, self._place = arena, place
+        # The base has the type of its values: some libraries compare its size with that of a view.
+        self.__array_interface__ = {
+            "shape": (count,),
+            "typestr": kind.str,
+            "data": (arena.address + place[0], False),
+            "version": 3,
+        }
 
     def __del__(self) -> None:
         self._arena.take_back(self._place)
@@ -81,11 +90,11 @@ class _Arena:
         without_reserve = getattr(mmap, "MAP_NORESERVE", 0x4000)
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | without_reserve
         self._pages = mmap.mmap(-1, size, flags=flags)
-        self.bytes = np.frombuffer(self._pages, np.uint8)
         with suppress(OSError):  # a kernel without huge pages
             self._pages.madvise(mmap.MADV_HUGEPAGE)
         # Offsets of huge pages are multiples of their size, beyond the first border of one.
-        self._border = -self.bytes.ctypes.data % HUGE_PAGE
+        self.address = np.frombuffer(self._pages, np.uint8).ctypes.data
+        self._border = -self.address % HUGE_PAGE
         self.limit = limit
         self._free = [_Range(self._border, size, 0)]  # by start
         self._returned: deque[tuple[int, int]] = deque()
@@ -96,9 +105,9 @@ class _Arena:
         """Bytes that are free and in memory."""
         return sum(part.kept for part in list(self._free))
 
-    def array(self, size: int) -> NDArray[np.uint8] | None:
-        """Return an array of `size` bytes at the lowest addresses that are free, if there are."""
-        room, found = -(-size // GRANULE) * GRANULE, None
+    def array(self, kind: np.dtype[Any], count: int) -> NDArray[Any] | None:
+        """Return an array of so many values at the lowest addresses that are free, if there are."""
+        room, found = -(-kind.itemsize * count // GRANULE) * GRANULE, None
         with self.lock:
             self._enter()
             for index, part in enumerate(self._free):
@@ -112,7 +121,7 @@ class _Arena:
         self._settle()
         if found is None:
             return None
-        return np.asarray(_Lease(self, found, found + room))[:size]
+        return np.asarray(_Lease(self, (found, found + room), kind, count))
 
     def take_back(self, place: tuple[int, int]) -> None:
         """Keep memory that is not in use any more."""
@@ -251,13 +260,11 @@ def empty(shape: int | Sequence[int], dtype: DTypeLike = np.float32) -> NDArray[
     """
     kind = np.dtype(dtype)
     lengths = (shape,) if isinstance(shape, int) else tuple(shape)
-    size = kind.itemsize
-    for length in lengths:
-        size *= length
-    if size < LEAST or kind.hasobject or _MEMORY.arena is None:
+    count = math.prod(lengths)
+    if count * kind.itemsize < LEAST or kind.kind not in "biufc" or _MEMORY.arena is None:
         return np.empty(lengths, kind)
-    room = _MEMORY.arena.array(size)
-    return np.empty(lengths, kind) if room is None else room.view(kind).reshape(lengths)
+    array = _MEMORY.arena.array(kind, count)
+    return np.empty(lengths, kind) if array is None else array.reshape(lengths)
 
 
 def empty_like(array: NDArray[Any]) -> NDArray[Any]:

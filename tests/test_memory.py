@@ -60,6 +60,14 @@ def test_an_array_is_as_numpy_makes_it() -> None:
     assert empty((0, 5)).shape == (0, 5)
 
 
+def test_the_base_of_a_view_counts_the_same_values() -> None:
+    """SciPy copies an array whose base has more than twice as many."""
+    array = empty((500, 1000), np.float64)[:400]
+    assert isinstance(array.base, np.ndarray)
+    assert array.base.dtype == array.dtype
+    assert array.base.size == 500_000
+
+
 def test_memory_is_used_again_once_no_view_is_left() -> None:
     array = empty((4, LEAST), np.uint8)
     place, view = _address(array), array[2, 5:]
@@ -162,7 +170,7 @@ def test_many_threads_take_and_return_at_once() -> None:
 def test_an_array_beyond_the_reserved_addresses_is_numpys_own() -> None:
     arena = memory._MEMORY.arena
     assert arena is not None
-    assert arena.array(2 * arena.bytes.size) is None
+    assert arena.array(np.dtype(np.float64), 1 << 50) is None
 
 
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")

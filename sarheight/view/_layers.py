@@ -413,17 +413,17 @@ class ResultView:
         return float(low), float(high) if high > low else float(low) + 1.0
 
     def _sample(self, layer: int) -> Floats:
-        """Return valid values all over the result."""
+        """Return valid values all over the result, at the full resolution and from afar."""
         step = 1 << max(int(np.ceil(np.log2(max(self.shape) / SAMPLE_SIDE))), 0)
         rows, columns = (slice(0, size) for size in self.shape)
+        parts: list[Floats] = []
         if isinstance(self.reader, RasterReader) or step <= OVERVIEW:
-            values = self.values(layer, rows, columns, step)
-        else:
-            # A store has no overviews: pieces of a diagonal pattern of places.
+            parts.append(self.values(layer, rows, columns, step))
+        if step > 1:
+            # Means of many cells have no speckle, and a store has no overviews: pieces of a
+            # diagonal pattern of places.
             side = TILE // 2
-            starts = [(i, (5 * i + 2) % 8) for i in range(8)]
-            pieces = []
-            for down, across in starts:
+            for down, across in ((i, (5 * i + 2) % 8) for i in range(8)):
                 first = [
                     int(place * (size - side) / 7)
                     for place, size in zip((down, across), self.shape, strict=True)
@@ -432,8 +432,8 @@ class ResultView:
                     slice(max(n, 0), min(n + side, size))
                     for n, size in zip(first, self.shape, strict=True)
                 )
-                pieces.append(self.values(layer, part_rows, part_columns).ravel())
-            values = np.concatenate(pieces)
+                parts.append(self.values(layer, part_rows, part_columns))
+        values: Floats = np.concatenate([part.ravel() for part in parts])
         return values[np.isfinite(values)]
 
     # The place of cells.

@@ -67,6 +67,7 @@ NO_HEIGHTS = (
     "pass --dem (and --vertical) with the elevation model, or reconstruct with --heights"
 )
 NO_HEIGHT = "the elevation model has no height here"
+OUTSIDE = "This place lies beside the image"
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +209,10 @@ class Places:
         heights = self.heights(*wide)
         grid, orbit = self.passes[date]
         lit = self._illuminated(wide, heights, date) & self._near_line(box, wide, azimuth)
-        cropped = crop_grid_to_dem(heights, grid, orbit)
+        try:
+            cropped = crop_grid_to_dem(heights, grid, orbit)
+        except GeometryError as error:
+            raise GeometryError(OUTSIDE) from error
         found = mapping(heights, cropped, orbit, illuminated=heights.copy(data=lit))
         return Strip(wide, found, self._gamma(wide, date), heights, cropped), incidence, azimuth
 

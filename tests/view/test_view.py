@@ -199,6 +199,28 @@ def test_a_tile_reads_only_its_own_chunks() -> None:
     assert len(read) <= 5 + 8 * 4
 
 
+@pytest.mark.parametrize("suffix", ["", ".zarr"])
+def test_the_stretch_holds_speckle_too(tmp_path: Path, suffix: str) -> None:
+    made = large(1300, 1100)
+    random = np.random.default_rng(0)
+    made["gamma0"].values[:] = random.gamma(4.4, 0.1 / 4.4, made["gamma0"].shape)
+    made = made.assign_coords(time=np.datetime64("2024-01-01T00:00:00", "ns"))
+    made.attrs["acquisition"] = result_of().attrs["acquisition"]
+    opened = ResultView.open(output.write(made, tmp_path / f"large{suffix}"))
+    low, high = opened.limits(opened.index_of("gamma0", {}) or 0)
+    decibels = 10.0 * np.log10(made["gamma0"].values)
+    assert (low, high) == pytest.approx(np.percentile(decibels, (2, 98)), abs=1.6)
+
+
+def test_a_place_beside_the_image_is_called_that(
+    result: xr.Dataset, dem: xr.DataArray, image: Scene
+) -> None:
+    part = image.grid.crop(slice(0, 40), slice(0, image.grid.samples))
+    _, places = _open(result, dem, [(part, image.orbit)])
+    row = 2 if "problem" in places.at(2, 45, {}) else 47
+    assert "beside the image" in places.at(row, 45, {})["problem"]
+
+
 def test_rows_may_run_north(result: xr.Dataset) -> None:
     upside_down = ResultView.open(result.isel(y=slice(None, None, -1)))
     usual = ResultView.open(result)
