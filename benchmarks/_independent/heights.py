@@ -5,8 +5,7 @@ grid gives gamma0 of the fine cells; RCS and illuminated area of nine of them ar
 the result is compared in the same cells as that of the coarse DEM. What the finer grid gives by
 itself is told by the coarse DEM, back-projected to it without any image.
 
-Pooling, blur and strength were chosen on the places for development with seed 0, and hold with
-seed 1.
+Pooling, blur and strength were chosen on the places for development, with seed 0.
 """
 
 from __future__ import annotations
