@@ -7,6 +7,10 @@ variables as Cloud Optimised GeoTIFFs with a STAC item. Wall-clock and processor
 apart, as other work on the machine counts in the first only. Beside the stages stands what each
 needs at least: inflating the measurements alone, and inflating and calibrating them.
 
+With ``--sarsen`` a process of its own does the job by sarsen: terrain correction with gamma weights
+of the unzipped product, by its command's defaults, one polarisation after the other. It gives one
+layer for each polarisation, where we give all.
+
 At its full size the image has 16,699 x 25,788 pixels in two polarisations; ``--scale`` takes a part
 of each side from its middle.
 """
@@ -20,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +44,7 @@ from benchmarks.full_scene import POSTING, heights
 from benchmarks.synthetic.safe_product import write_product
 from sarheight.geometry import rdr2geo
 from sarheight.geometry.placement import crop_scene_to_dem
+from sarheight.illumination import Muhleman
 from sarheight.layover import reconstruct
 from sarheight.output import open_result, write
 from sarheight.product import open_product
@@ -130,6 +136,11 @@ def stage(name: str, found: dict[str, Any]) -> Iterator[None]:
     begin, busy = time.perf_counter(), time.process_time()
     yield
     found[name] = time.perf_counter() - begin, time.process_time() - busy
+    print(
+        f"{name}: {found[name][0]:.1f} s, processor {found[name][1]:.1f} s, peak "
+        f"{peak_bytes() / 2**30:.2f} GiB",
+        file=sys.stderr,
+    )
 
 
 def bytes_moved() -> tuple[int, int]:
@@ -145,7 +156,8 @@ def warm_up(archive: Path, folder: Path) -> None:
     rows, columns = (slice(size // 2 - SMALL // 2, size // 2 + SMALL // 2) for size in dem.shape)
     part = dem[rows, columns]
     scene = crop_scene_to_dem(open_product(archive).scene(), part.compute())
-    write(reconstruct(scene, part), folder / "warm", overwrite=True)
+    # A part this small may be level, from which no law can be fitted.
+    write(reconstruct(scene, part, law=Muhleman()), folder / "warm", overwrite=True)
 
 
 def work(folder: Path) -> None:
@@ -191,17 +203,51 @@ def work(folder: Path) -> None:
     )
 
 
+def work_by_sarsen(folder: Path) -> None:
+    """Do the job by sarsen; print what it took as JSON."""
+    from sarsen.apps import terrain_correction
+    from sarsen.sentinel1 import Sentinel1SarProduct
+
+    warnings.simplefilter("ignore")  # of sarsen and of what it uses
+    with zipfile.ZipFile(folder / "product.SAFE.zip") as members:
+        members.extractall(folder / "unzipped")
+    (product,) = (folder / "unzipped").glob("*.SAFE")
+    found: dict[str, Any] = {}
+    with stage("all", found):
+        for polarisation in ("VV", "VH"):
+            terrain_correction(
+                Sentinel1SarProduct(str(product), f"IW/{polarisation}"),
+                str(folder / "dem.tif"),
+                output_urlpath=str(folder / f"sarsen_{polarisation}.tif"),
+                correct_radiometry="gamma_nearest",
+            )
+    print(json.dumps({"all": found["all"], "peak": peak_bytes() / 2**30}))
+
+
+def run_fresh(option: str, folder: Path) -> dict[str, Any]:
+    """Run this benchmark with an option in a process of its own, and return what it printed."""
+    command = [sys.executable, "-m", "benchmarks.product", option, str(folder)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    printed: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return printed
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser("python -m benchmarks.product", description=__doc__)
     parser.add_argument("--scale", type=float, default=SCALE, help=f"part of each side; {SCALE}")
     parser.add_argument("--folder", help="where product and layers are kept; they go by default")
     parser.add_argument("--work", help=argparse.SUPPRESS)
+    parser.add_argument("--sarsen", action="store_true", help="the same job by sarsen, beside it")
+    parser.add_argument("--peer", help=argparse.SUPPRESS)
     parser.add_argument("--data", help="folder with the real data")
     parser.add_argument("--save", action="store_true", help="put the figures on record")
     chosen = parser.parse_args(arguments)
     if chosen.work:
         work(Path(chosen.work))
+        return
+    if chosen.peer:
+        work_by_sarsen(Path(chosen.peer))
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(chosen.folder or temporary)
@@ -210,9 +256,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             make_product(folder, chosen.data, chosen.scale)
         if not (folder / "dem.tif").exists():
             make_dem(folder, chosen.data, chosen.scale)
-        command = [sys.executable, "-m", "benchmarks.product", "--work", str(folder)]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
-    found = json.loads(done.stdout.splitlines()[-1])
+        found = run_fresh("--work", folder)
+        peer = run_fresh("--peer", folder) if chosen.sarsen else None
     table = Table("stage", "s", "processor s", "processor ns a pixel")
     for name, (seconds, busy) in found["stages"].items():
         table.add_row(name, f"{seconds:.1f}", f"{busy:.1f}", f"{1e9 * busy / found['pixels']:.0f}")
@@ -223,10 +268,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{found['peak']:.2f} GiB; read {found['read'] / found['least_read']:.1f} x and written "
         f"{found['written'] / found['least_written']:.1f} x the least possible"
     )
+    seconds, busy = found["stages"]["all"]
+    figures: dict[str, float] = {}
+    if peer is not None:
+        figures["product_vs_sarsen"] = peer["all"][1] / busy
+        figures["product_vs_sarsen_memory"] = peer["peak"] / found["peak"]
+        console.print(
+            f"sarsen: {peer['all'][0]:.1f} s, processor {peer['all'][1]:.1f} s, "
+            f"{figures['product_vs_sarsen']:.1f} x ours; peak {peer['peak']:.2f} GiB, "
+            f"{figures['product_vs_sarsen_memory']:.1f} x ours"
+        )
     if chosen.save:
-        seconds, busy = found["stages"]["all"]
         # Of a part of the product only what holds for it is recorded.
-        figures = {
+        figures |= {
             "zip_to_product_pixel": 1e9 * busy / found["pixels"],
             "zip_to_product_read": found["read"] / found["least_read"],
             "zip_to_product_written": found["written"] / found["least_written"],
@@ -235,7 +289,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             figures |= {"zip_to_product": seconds, "zip_to_product_peak": found["peak"]}
         record(
             {f"speed.{name}": each for name, each in figures.items()},
-            f"python -m benchmarks.product --scale {chosen.scale:g} --save",
+            f"python -m benchmarks.product --scale {chosen.scale:g}"
+            f"{' --sarsen' if chosen.sarsen else ''} --save",
         )
 
 

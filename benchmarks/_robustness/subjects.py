@@ -591,12 +591,14 @@ def _make_forest(folder: Path) -> Path:
 
 
 def _read_forest(path: Path) -> Reading:
-    from sarheight.zones import ZoneForest, zone_probabilities
+    import torch
+
+    from sarheight.zones import ZoneForest
 
     forest = ZoneForest.from_pretrained(path)
     state = {name: (value.numpy(), 0.0) for name, value in forest.state_dict().items()}
     # A walk through the trees ends.
-    found = zone_probabilities(forest, patches(6, 5))
+    found = forest.probabilities(torch.from_numpy(patches(6, 5).image)).numpy()
     return Reading(state, {"probabilities": (found, 0.0)})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from abc import abstractmethod
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -47,6 +48,8 @@ class Channel:
     ------
     ValueError
         If the transform is none of these, or `std` is not positive.
+    TypeError
+        If name or units are no text, or mean or `std` no number.
     """
 
     name: str
@@ -61,8 +64,15 @@ class Channel:
             expected = ", ".join(get_args(Transform))
             msg = f"found transform {self.transform!r} of {self.name}, expected one of {expected}"
             raise ValueError(msg)
-        if not self.std > 0.0:
-            msg = f"found std={self.std} of {self.name}, expected a number above 0"
+        texts: tuple[object, ...] = (self.name, self.units)  # of a file they may be anything
+        if not all(isinstance(text, str) for text in texts):
+            msg = f"found the name {self.name!r} and the units {self.units!r}, expected two texts"
+            raise TypeError(msg)
+        if not (math.isfinite(self.mean) and 0.0 < self.std < math.inf):
+            msg = (
+                f"found mean={self.mean} and std={self.std} of {self.name}, expected numbers, the "
+                "second above 0"
+            )
             raise ValueError(msg)
 
     def apply_transform(self, value: Tensor) -> Tensor:

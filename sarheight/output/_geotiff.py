@@ -14,11 +14,14 @@ failed, so the copy is read back and compared with checksums of what was written
 from __future__ import annotations
 
 import json
+import os
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise, product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -57,10 +60,13 @@ from sarheight.output.grid import (
 from sarheight.output.stac import STAC_SUFFIX, layers_item, records_by_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from rasterio.io import DatasetWriter
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 GDAL_TAGS = ("AREA_OR_POINT",)
 
@@ -164,10 +170,13 @@ class Layer:
         self.file.write(values, 1, window=window)
         return values
 
-    def finish(self, factors: list[int]) -> None:
-        """Write the statistics, and overviews reduced by `factors`: codes are never averaged."""
+    def close(self) -> None:
+        """Write the statistics, and close the file: in the thread that opened it."""
         self.file.update_tags(1, **self.statistics.tags())
         self.file.close()
+
+    def add_overviews(self, factors: list[int]) -> None:
+        """Write overviews reduced by `factors`: codes are never averaged."""
         if factors:
             with rasterio.open(self.path, "r+") as file:
                 file.build_overviews(
@@ -320,8 +329,25 @@ def write_scratch(
                 layers[-1].file.write_colormap(1, colours)
         checksums = _write_pieces(dataset, layers, mixed=mixed)
         for layer in layers:
-            layer.finish(factors)
+            layer.close()
+        side_by_side(lambda layer: layer.add_overviews(factors), layers)
     return layers, checksums, len(factors)
+
+
+def side_by_side(function: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
+    """Call a function for each item on as many threads as there are processors, in any order."""
+
+    def call(item: Item) -> Found:
+        with rasterio.Env():  # each thread has its own
+            return function(item)
+
+    with ThreadPoolExecutor(os.cpu_count(), "sarheight-write") as pool:
+        calls = [pool.submit(call, item) for item in items]
+        try:
+            return [each.result() for each in calls]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def copy_cog(source: Path, path: Path, checksums: Checksums, overviews: int) -> None:
@@ -406,12 +432,15 @@ def _write_pieces(dataset: xr.Dataset, layers: list[Layer], *, mixed: bool) -> C
     for rows, columns in _pieces(dataset):
         piece = dataset.isel(y=rows, x=columns).compute()
         window = Window.from_slices(rows, columns)
-        sums = []
-        for layer in layers:
-            values = layer.write(piece, window)
-            sums.append(_checksum(layer.band.to_float(values) if mixed else values))
-        checksums.append((window, sums))
+        write = partial(_write_piece, piece=piece, window=window, mixed=mixed)
+        checksums.append((window, side_by_side(write, layers)))
     return checksums
+
+
+def _write_piece(layer: Layer, piece: xr.Dataset, window: Window, *, mixed: bool) -> int:
+    """Write a piece of a layer, and return its checksum."""
+    values = layer.write(piece, window)
+    return _checksum(layer.band.to_float(values) if mixed else values)
 
 
 def _checksum(values: np.ndarray[Any, Any]) -> int:
@@ -462,16 +491,21 @@ def write_layers(dataset: xr.Dataset, folder: Path, name: str, *, backscatter: s
             crs=dataset.rio.crs,
             transform=grid_transform(ordered),
         )
-        for index, (layer, band) in enumerate(zip(layers, bands, strict=True)):
+        paths = []
+        for band in bands:
             date = _date_index(band)
             parts = (name, "" if date is None else dates[date], layer_name(band))
-            path = folder / f"{'_'.join(filter(None, parts))}{GEOTIFF}"
-            own = [(window, [sums[index]]) for window, sums in checksums]
-            copy_cog(layer.path, path, own, overviews)
-            layer.path.unlink()
+            paths.append(folder / f"{'_'.join(filter(None, parts))}{GEOTIFF}")
             # What has no date belongs to all of them.
             for number in range(len(dates)) if date is None else [date]:
-                assets[number][layer_name(band)] = path
+                assets[number][layer_name(band)] = paths[-1]
+
+        def finish(index: int) -> None:
+            own = [(window, [sums[index]]) for window, sums in checksums]
+            copy_cog(layers[index].path, paths[index], own, overviews)
+            layers[index].path.unlink()
+
+        side_by_side(finish, range(len(layers)))
     for text, files, records in zip(dates, assets, records_by_time(dataset), strict=True):
         identifier = "_".join(filter(None, (name, text)))
         item = layers_item(dataset, files, records, identifier)
