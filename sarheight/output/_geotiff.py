@@ -257,6 +257,9 @@ def _convert_to_float(element: ET.Element, band: Band) -> None:
 STRIP = 1024
 LARGEST_PIECE = 1 << 28
 """Bytes that one piece of a dask-backed result may take, unless its chunks are larger."""
+WRITE_CACHE = 1 << 27
+"""Bytes of file blocks that GDAL may cache while a result is written. By default it takes a part of
+the machine's memory, whatever limit the user has set."""
 CREATION = {
     "driver": "COG",
     "blocksize": TILE,
@@ -296,7 +299,7 @@ def write_bands(dataset: xr.Dataset, path: Path, **georeference: Any) -> None:  
     dataset = expand_coordinates(dataset)
     bands = list_bands(dataset)
     mixed = not share_type(bands)
-    with gdal_errors_as_oserror():
+    with gdal_errors_as_oserror(), rasterio.Env(GDAL_CACHEMAX=WRITE_CACHE):
         layers, checksums, overviews = write_scratch(
             dataset, bands, path.parent, mixed=mixed, alone=len(bands) == 1, **georeference
         )
@@ -482,7 +485,7 @@ def write_layers(dataset: xr.Dataset, folder: Path, name: str, *, backscatter: s
     dates = _date_names(ordered)
     assets: list[dict[str, Path]] = [{} for _ in dates]
     folder.mkdir()
-    with gdal_errors_as_oserror():
+    with gdal_errors_as_oserror(), rasterio.Env(GDAL_CACHEMAX=WRITE_CACHE):
         layers, checksums, overviews = write_scratch(
             ordered,
             bands,
