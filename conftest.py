@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import matplotlib as mpl
 import pytest
@@ -10,6 +11,10 @@ from hypothesis import settings
 
 # Pictures are drawn into files, on machines with a screen too.
 mpl.use("Agg")
+
+# A shell that runs the tests in the background has them and their processes ignore SIGINT.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples on every run. HYPOTHESIS_PROFILE=search looks for new ones, and for longer.
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
