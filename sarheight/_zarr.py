@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, Self
@@ -108,10 +108,6 @@ class CheckedStore(WrapperStore[Store]):
     ) -> AsyncGenerator[tuple[str, Buffer | None], None]:
         for key, prototype, byte_range in requests:
             yield key, await self.get(key, prototype, byte_range)
-
-    def list(self) -> AsyncIterator[str]:
-        """List all keys."""
-        return self._store.list()
 
     def _checked(
         self, key: str, value: Buffer | None, byte_range: ByteRequest | None

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from sarheight_kernels.footprints import WindowTables
     from sarheight_kernels.tiles import TileSurface
 
+Numbers = NDArray[np.float32] | NDArray[np.float64]
+"""Pixels, or pairs of them in the bits of one number."""
 CACHE_LINE = 16
 """Numbers in single precision in a cache line of 64 bytes."""
 INITIAL_SIZE = 48 * PITCH
@@ -94,14 +96,14 @@ def window_starts(
 
 @njit
 def _copy_inside(
-    flat: Table,
+    flat: Numbers,
     wide: int,
     step: int,
     start: NDArray[np.int64],
     count: int,
     lines: int,
     samples: int,
-    pixels: Table,
+    pixels: Numbers,
 ) -> None:
     """Copy pixels of windows that lie within an image, two neighbours at a time."""
     # Unsigned indices are not checked for counting from the end.
@@ -119,13 +121,13 @@ def _copy_inside(
 
 @njit
 def _copy_at_border(
-    image: NDArray[np.float32],
+    image: Numbers,
     channel: int,
     windows: NDArray[np.int32],
     count: int,
     lines: int,
     samples: int,
-    pixels: Table,
+    pixels: Numbers,
 ) -> None:
     """Copy pixels of windows of which some reach beyond the image."""
     pixels[: lines * samples * PITCH] = ZERO
@@ -181,27 +183,6 @@ def fetch_channel(
 
 
 @njit
-def _copy_pairs(
-    flat: NDArray[np.float64],
-    wide: int,
-    start: NDArray[np.int64],
-    count: int,
-    lines: int,
-    samples: int,
-    pixels: NDArray[np.float64],
-) -> None:
-    """Copy pixels of windows that lie within an image, both channels of a pixel at once."""
-    for k in range(lines):
-        for m in range(0, samples, 2):
-            first, to = np.uint64(k * wide + m), np.uint64((k * samples + m) * PITCH)
-            for j in range(count):
-                at, column = np.uint64(start[j]) + first, to + np.uint64(j)
-                left, right = flat[at], flat[at + np.uint64(1)]
-                pixels[column] = left
-                pixels[column + np.uint64(PITCH)] = right
-
-
-@njit
 def fetch_pair(
     image: NDArray[np.float32],
     windows: NDArray[np.int32],
@@ -220,21 +201,12 @@ def fetch_pair(
     if size > pixels.size:
         pixels = np.empty(size, np.float32)
     high, wide, _ = image.shape
+    flat, table = image.reshape(image.size).view(np.float64), pixels.view(np.float64)
     if all_within(windows, count, lines, samples, 0, high, wide):
         start = window_starts(windows, count, 0, wide, 1)
-        flat = image.reshape(image.size).view(np.float64)
-        _copy_pairs(flat, wide, start, count, lines, samples, pixels.view(np.float64))
-        return pixels
-    pixels[: 2 * lines * samples * PITCH] = ZERO
-    for j in range(count):
-        if windows[2 * PITCH + j] > 0:
-            line, sample = windows[j], windows[PITCH + j]
-            left, right = max(-sample, 0), min(wide - sample, samples)
-            for k in range(max(-line, 0), min(high - line, lines)):
-                for m in range(left, right):
-                    to = 2 * ((k * samples + m) * PITCH + j)
-                    pixels[to] = image[line + k, sample + m, 0]
-                    pixels[to + 1] = image[line + k, sample + m, 1]
+        _copy_inside(flat, wide, 1, start, count, lines, samples, table)
+    else:
+        _copy_at_border(flat.reshape((high, wide, 1)), 0, windows, count, lines, samples, table)
     return pixels
 
 

@@ -46,7 +46,11 @@ SAMPLED_CELLS = 1 << 18
 """About how many cells of a scene its statistics rest on, where it has more."""
 AREA, AREA_CELLS = 2 * TILE, 1 << 21
 """Statistics of a large scene rest on squares of so many cells a side, drawn all over it: so many
-squares that about that number of cells remains, which say as much of the scene as all."""
+squares that about that number of cells remains."""
+AREA_SAMPLE = 1 << 19
+"""About how many of these count. In three made scenes the shape of a law then differed from that of
+all cells by 0.06 to 0.23 dB at most, over 15 to 65 degrees; from half as many by 0.17 to 0.26 dB.
+Twice as many made a reconstruction half as long again."""
 BLOCK_BORDER = 6
 """Facets at the border of such a block that do not count: they share pixels with its neighbours."""
 
@@ -170,7 +174,7 @@ def choose_sample(covered: float) -> tuple[int, int | None]:
     parts = max(int(covered // AREA_CELLS), 1)
     if parts == 1:
         return 1, None
-    return parts, max(1, round(math.sqrt(covered / parts / SAMPLED_CELLS)))
+    return parts, max(1, round(math.sqrt(covered / parts / AREA_SAMPLE)))
 
 
 def sampled_cells(
