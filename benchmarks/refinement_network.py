@@ -79,7 +79,7 @@ CHANNELS = 14
 """Six of the heights, and four of each pass."""
 OPTIONS = {"width": 16, "depth": 3}
 PATCH, BATCH, STEPS, RATE, DECAY = 64, 8, 2400, 3e-3, 1e-3
-CHECKED = 120
+CHECKED = 200
 """Steps between points of the validation curve."""
 OUTLIER = 3.0
 """Standard deviations beyond which errors count linearly in the loss."""
@@ -343,3 +343,246 @@ def _patch(training: Data, random: np.random.Generator) -> tuple[Floats, Floats]
         inputs[:, part[0], part[1]], target[part], rows=bool(flips[0]), columns=bool(flips[1])
     )
     return np.ascontiguousarray(turned), np.ascontiguousarray(wanted)
+
+
+# Scores.
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """Corrections of all samples of a group of places, in standard deviations."""
+
+    corrections: list[Floats]
+    scales: list[Floats] | None = None  # standard deviations after it, in those before it
+
+
+def _squares(data: Data, number: int, correction: Floats | float) -> float:
+    """Mean square of the error after a correction, in square metres."""
+    error = data.sigmas[number] * (data.targets[number] - correction)
+    return float(np.mean(np.square(error[INNER], dtype=np.float64)))
+
+
+def shrinkage(data: Data, method: Method) -> dict[str, float]:
+    """Find the factor of the corrections of each row that is best over the places, from 0 to 1."""
+    factors = {}
+    for row in TRAINING_ROWS:
+        products = np.zeros(2)
+        for number in data.of_row(row):
+            sigma, target = data.sigmas[number][INNER], data.targets[number][INNER]
+            correction = sigma * method.corrections[number][INNER]
+            # Each place counts by its error relative to refinement.
+            products += [
+                np.mean(correction * sigma * target) / _squares(data, number, 0.0),
+                np.mean(correction**2) / _squares(data, number, 0.0),
+            ]
+        factors[row] = float(np.clip(products[0] / max(products[1], 1e-12), 0.0, 1.0))
+    return factors
+
+
+def cuts_of(data: Data, method: Method, factors: dict[str, float]) -> dict[str, list[float]]:
+    """Return by which part the RMSE of refinement falls, by row, for each place."""
+    return {
+        row: [
+            1.0
+            - (
+                _squares(data, k, factors[_row_of_training(row)] * method.corrections[k])
+                / _squares(data, k, 0.0)
+            )
+            ** 0.5
+            for k in data.of_row(row)
+        ]
+        for row in ROWS
+    }
+
+
+def _held(data: Data, method: Method, factors: dict[str, float], width: float, k: int) -> float:
+    """Part of the cells of a sample whose true height lies in an interval about the height."""
+    correction = factors[_row_of_training(data.rows[k])] * method.corrections[k]
+    scale = 1.0 if method.scales is None else method.scales[k]
+    inside = np.abs(data.targets[k] - correction) < width * scale
+    return float(np.mean(inside[INNER]))
+
+
+def calibration(data: Data, method: Method, factors: dict[str, float]) -> float:
+    """Find the factor of the scales with which intervals of 80 % hold 80 % on average."""
+    tried = np.geomspace(0.4, 2.5, 60)
+    held = [
+        fmean(_held(data, method, factors, EIGHTY * each, k) for k in range(len(data.rows)))
+        for each in tried
+    ]
+    return float(tried[int(np.argmin(np.abs(np.array(held) - 0.8)))])
+
+
+def _places(work: Path, group: str, data: str | None) -> Data:
+    """Make and read the samples of a group of places."""
+    names = [each.name for each in places_of(group)]  # type: ignore[arg-type]
+    for name in names:
+        make_scored(work, name, data)
+    pairs = [(scored_file(work, name, row), row) for row in ROWS for name in names]
+    return Data.of([path for path, _ in pairs], [row for _, row in pairs])
+
+
+def _methods(
+    training: Data, groups: Sequence[Data], networks: Sequence[UNet]
+) -> list[dict[str, Method]]:
+    """Apply all methods to groups of samples; the first chooses the regression's penalty."""
+    found: list[dict[str, Method]] = []
+    chosen = None
+    for data in groups:
+        methods = {"rescaled": Method(rescaled(training, data))}
+        regressions = {k: Method(each) for k, each in regressed(training, data).items()}
+        if chosen is None:
+            gains = {
+                penalty: sum(
+                    median(cuts_of(data, each, shrinkage(data, each))[row]) for row in TRAINING_ROWS
+                )
+                for penalty, each in regressions.items()
+            }
+            chosen = max(gains, key=lambda each: gains[each])
+        methods["ridge"] = regressions[chosen]
+        for seed, network in enumerate(networks):
+            pairs = [applied(network, each) for each in data.inputs]
+            methods[f"network_{seed}"] = Method(
+                [one for one, _ in pairs], [two for _, two in pairs]
+            )
+        found.append(methods)
+    return found
+
+
+def figures_of(
+    group: str,
+    data: Data,
+    methods: dict[str, Method],
+    factors: dict[str, dict[str, float]],
+    scales: dict[str, float],
+) -> dict[str, float]:
+    """Collect the figures of a group of places."""
+    figures: dict[str, float] = {}
+    key = f"terrain.network.{group}"
+    cuts = {name: cuts_of(data, each, factors[name]) for name, each in methods.items()}
+    seeds = [name for name in methods if name.startswith("network")]
+    for row in ROWS:
+        for name in ("rescaled", "ridge"):
+            figures[f"{key}.{name}.{row}.cut_vs_refinement"] = median(cuts[name][row])
+        values = [median(cuts[name][row]) for name in seeds]
+        figures[f"{key}.network.{row}.cut_vs_refinement"] = fmean(values)
+        figures[f"{key}.network.{row}.range_over_seeds"] = max(values) - min(values)
+        figures[f"{key}.network.{row}.cut_vs_refinement.min"] = min(
+            min(cuts[n][row]) for n in seeds
+        )
+        for label, names in (("refinement", None), ("network", seeds)):
+            held = [
+                [_held(data, methods[n], factors[n], EIGHTY * scales[n], k) for n in seeds]
+                if names
+                else [
+                    _held(
+                        data,
+                        Method([np.zeros_like(z) for z in data.targets]),
+                        dict.fromkeys(TRAINING_ROWS, 0.0),
+                        EIGHTY,
+                        k,
+                    )
+                ]
+                for k in data.of_row(row)
+            ]
+            means = [fmean(each) for each in held]
+            figures[f"{key}.{label}.{row}.coverage_80"] = fmean(means)
+            figures[f"{key}.{label}.{row}.coverage_80.min"] = min(means)
+            figures[f"{key}.{label}.{row}.coverage_80.max"] = max(means)
+    return figures
+
+
+def helps(group: str, figures: dict[str, float]) -> bool:
+    """Decide by the rule."""
+    key = f"terrain.network.{group}"
+    gains = [
+        figures[f"{key}.network.{row}.cut_vs_refinement"]
+        > max(
+            figures[f"{key}.network.{row}.range_over_seeds"],
+            *(figures[f"{key}.{name}.{row}.cut_vs_refinement"] for name in ("rescaled", "ridge")),
+        )
+        for row in TRAINING_ROWS
+    ]
+    return all(gains) and all(
+        figures[f"{key}.network.{row}.cut_vs_refinement.min"] >= -0.02 for row in ROWS
+    )
+
+
+def _table(group: str, figures: dict[str, float]) -> Table:
+    table = Table(
+        "row",
+        "rescaled %",
+        "ridge %",
+        "network %",
+        "range",
+        "worst %",
+        "80 % before",
+        "after",
+        title=f"cut of refinement's RMSE, {group}",
+    )
+    key = f"terrain.network.{group}"
+    for row in ROWS:
+        cells = [
+            f"{100 * figures[f'{key}.{name}.{row}.cut_vs_refinement']:.2f}"
+            for name in ("rescaled", "ridge", "network")
+        ]
+        cells += [
+            f"{100 * figures[f'{key}.network.{row}.{what}']:.2f}"
+            for what in ("range_over_seeds", "cut_vs_refinement.min")
+        ]
+        cells += [
+            f"{100 * figures[f'{key}.{name}.{row}.coverage_80']:.0f}"
+            for name in ("refinement", "network")
+        ]
+        table.add_row(row, *cells)
+    return table
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make the ground, train, choose at the validation places, and score."""
+    parser = argparse.ArgumentParser("python -m benchmarks.refinement_network", description=__doc__)
+    parser.add_argument("--data", help="folder with the real data")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path("build/refinement_network"),
+        help="what is there is not done again",
+    )
+    parser.add_argument("--crops", type=int, default=CROPS, help="of the training ground")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--seeds", type=int, default=len(SEEDS))
+    parser.add_argument("--score", action="store_true", help="score the scored places, too")
+    parser.add_argument("--save", action="store_true", help="put the figures on record")
+    chosen = parser.parse_args(arguments)
+    chosen.work.mkdir(parents=True, exist_ok=True)
+    for number in range(chosen.crops):
+        make_training(chosen.work, number, chosen.data)
+    files = training_files(chosen.work)[: len(TRAINING_ROWS) * chosen.crops]
+    training = Data.of(files, [path.stem.split("_", 2)[2] for path in files])
+    validation = _places(chosen.work, "development", chosen.data)
+    networks = [
+        train(training, validation, chosen.work, seed, chosen.steps) for seed in range(chosen.seeds)
+    ]
+    groups = {"validation": validation}
+    if chosen.score:
+        groups["scored"] = _places(chosen.work, "scored", chosen.data)
+    console, figures = Console(), {}
+    found = dict(zip(groups, _methods(training, list(groups.values()), networks), strict=True))
+    factors = {name: shrinkage(validation, each) for name, each in found["validation"].items()}
+    scales = {
+        name: calibration(validation, each, factors[name])
+        for name, each in found["validation"].items()
+    }
+    console.print({"shrinkage": factors, "scale": scales})
+    for group, data in groups.items():
+        some = figures_of(group, data, found[group], factors, scales)
+        console.print(_table(group, some))
+        console.print(f"helps at the {group} places: {helps(group, some)}")
+        figures |= some
+    (chosen.work / "figures.json").write_text(json.dumps(figures, indent=1), "utf-8")
+    if chosen.save:
+        record(figures, "python -m benchmarks.refinement_network --score --save")
+
+
+if __name__ == "__main__":
+    main()

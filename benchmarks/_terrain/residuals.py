@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyproj
-import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.ndimage import shift as displaced
@@ -47,6 +46,8 @@ from sarheight.geometry import incidence
 from sarheight.terrain.refinement import refine
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from sarheight.scene import Scene
 
 __all__ = ["Sample", "load", "make_scored", "make_training", "scored_file", "training_files"]
