@@ -213,7 +213,9 @@ def regressed(training: Data, held_out: Data) -> dict[float, list[Floats]]:
 # The network.
 
 
-def _turned(inputs: Floats, target: Floats, *, rows: bool, columns: bool) -> tuple[Floats, Floats]:
+def turned_sample(
+    inputs: Floats, target: Floats, *, rows: bool, columns: bool
+) -> tuple[Floats, Floats]:
     """Mirror a sample; from east to west, the ascending and the descending pass change places.
 
     Both passes look across to about east or west, so that the mirror image of a pass is one that
@@ -258,7 +260,7 @@ def applied(network: UNet, inputs: Floats) -> tuple[Floats, Floats]:
     network.eval()
     for rows in (False, True):
         for columns in (False, True):
-            turned, _ = _turned(padded, padded[0], rows=rows, columns=columns)
+            turned, _ = turned_sample(padded, padded[0], rows=rows, columns=columns)
             with torch.inference_mode():
                 found = network(torch.from_numpy(np.ascontiguousarray(turned[None])))[0].numpy()
             back = found[:, :: -1 if rows else 1, :: -1 if columns else 1]
@@ -339,7 +341,7 @@ def _patch(training: Data, random: np.random.Generator) -> tuple[Floats, Floats]
     )
     part = slice(row, row + PATCH), slice(column, column + PATCH)
     flips = random.random(2) < 0.5
-    turned, wanted = _turned(
+    turned, wanted = turned_sample(
         inputs[:, part[0], part[1]], target[part], rows=bool(flips[0]), columns=bool(flips[1])
     )
     return np.ascontiguousarray(turned), np.ascontiguousarray(wanted)
