@@ -33,6 +33,7 @@ __all__ = [
     "CELLS",
     "PLACES",
     "POSTING",
+    "Group",
     "Place",
     "crop_at",
     "places_of",

@@ -7,11 +7,9 @@ there is not made again.
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,11 +44,13 @@ from sarheight.geometry import incidence
 from sarheight.terrain.refinement import refine
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import xarray as xr
 
     from sarheight.scene import Scene
 
-__all__ = ["Sample", "load", "make_scored", "make_training", "scored_file", "training_files"]
+__all__ = ["Sample", "load", "make_scored", "make_training"]
 
 Floats = NDArray[np.float64]
 
@@ -219,11 +219,11 @@ def _draw_crop(name: str, data: str | None, random: np.random.Generator) -> xr.D
             return truth
 
 
-def make_training(work: Path, number: int, data: str | None = None) -> None:
-    """Make the samples of one crop: a coarse DEM of its own for each row."""
+def make_training(work: Path, number: int, data: str | None = None) -> list[Path]:
+    """Make the samples of one crop: a coarse DEM of its own for each row; return their files."""
     paths = [work / f"crop_{number:04d}_{row}.npz" for row in TRAINING_ROWS]
     if all(path.exists() for path in paths):
-        return
+        return paths
     random = np.random.default_rng([number, 0x5A])
     places = [place.name for place in places_of("development")]
     truth = _draw_crop(places[number % len(places)], data, random)
@@ -242,26 +242,20 @@ def make_training(work: Path, number: int, data: str | None = None) -> None:
         ]
         if not path.exists():
             _save(path, images, rising, coarse, truth.values)
-
-
-def training_files(work: Path) -> list[Path]:
-    """List the samples for training that are there."""
-    return sorted(each for each in work.glob("crop_*.npz") if ".part" not in each.name)
+    return paths
 
 
 # Validation and scoring.
 
 
-def scored_file(work: Path, name: str, row: str) -> Path:
-    """Name the file of a sample of a place."""
-    return work / f"{name}_{row}.npz"
+def make_scored(work: Path, name: str, data: str | None = None) -> dict[str, Path]:
+    """Make the samples of a place; return their files by row.
 
-
-def make_scored(work: Path, name: str, data: str | None = None) -> None:
-    """Make the samples of a place: the images and the coarse DEMs of `benchmarks.refinement`."""
-    paths = {row: scored_file(work, name, row) for row in (*TRAINING_ROWS, *CASES)}
+    Images and coarse DEMs are those of `benchmarks.refinement`.
+    """
+    paths = {row: work / f"{name}_{row}.npz" for row in (*TRAINING_ROWS, *CASES)}
     if all(path.exists() for path in paths.values()):
-        return
+        return paths
     edge = (WHOLE - CELLS) // 2 // COARSER.factor * COARSER.factor
     middle = {axis: slice(edge, edge + CELLS) for axis in ("y", "x")}
     truth = true_dem(PLACES[name], data).isel(middle)
@@ -276,25 +270,4 @@ def make_scored(work: Path, name: str, data: str | None = None) -> None:
         images = {"refine_1": one[:1], "refine_30x2": many}.get(row, one)
         coarse = with_error(ground, CASES[row]) if row in CASES else usual
         _save(path, images, [True, False][: len(images)], coarse, truth.values)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Make samples."""
-    parser = argparse.ArgumentParser("python -m benchmarks._terrain.residuals", description=__doc__)
-    parser.add_argument("what", help="a number of crops for training, or names of places")
-    parser.add_argument("--data", help="folder with the real data")
-    parser.add_argument("--work", type=Path, default=Path("build/refinement_network"))
-    chosen = parser.parse_args(arguments)
-    chosen.work.mkdir(parents=True, exist_ok=True)
-    if chosen.what.isdigit():
-        for number in range(int(chosen.what)):
-            make_training(chosen.work, number, chosen.data)
-            print(number, flush=True)
-        return
-    for name in chosen.what.split(","):
-        make_scored(chosen.work, name, chosen.data)
-        print(name, flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    return paths
