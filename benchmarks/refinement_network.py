@@ -69,6 +69,7 @@ from sarheight.learning.unet import UNet
 __all__ = ["CHANNELS", "channels_of", "main", "train"]
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 
 ROWS = (*TRAINING_ROWS, *CASES)
 SEEDS = (0, 1, 2)
@@ -84,7 +85,7 @@ OUTLIER = 3.0
 """Standard deviations beyond which errors count linearly in the loss."""
 NEIGHBOURS = 2
 """Cells to each side that the ridge regression sees."""
-PENALTIES = (1e1, 1e2, 1e3, 1e4, 1e5)
+PENALTIES = (1e3, 1e4, 1e5, 1e6)
 EIGHTY = 1.2816
 """Half width of an interval of 80 % of the normal distribution, in standard deviations."""
 INNER = (..., slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
@@ -186,26 +187,35 @@ def _windows(inputs: Floats, step: int = 1) -> Floats:
     return np.concatenate([features, np.ones((len(features), 1), np.float32)], axis=1)
 
 
-def regressed(training: Data, held_out: Data) -> dict[float, list[Floats]]:
-    """Regress the error on the channels around, by penalty."""
-    found: dict[float, list[Floats]] = {
-        each: [np.zeros_like(z) for z in held_out.targets] for each in PENALTIES
-    }
+def normal_equations(training: Data) -> dict[str, tuple[Doubles, Doubles]]:
+    """Sum up the products of the channels around, and with the error, for each row."""
+    size = CHANNELS * (2 * NEIGHBOURS + 1) ** 2 + 1
+    found = {}
     for row in TRAINING_ROWS:
-        size = CHANNELS * (2 * NEIGHBOURS + 1) ** 2 + 1
         gram, right = np.zeros((size, size)), np.zeros(size)
         for number in training.of_row(row):
             features = _windows(training.inputs[number], step=2)
             target = np.clip(training.targets[number][INNER][::2, ::2].ravel(), -OUTLIER, OUTLIER)
             gram += features.T @ features
             right += features.T @ target
-        for penalty in PENALTIES:
-            weights = np.linalg.solve(gram + penalty * np.eye(size), right).astype(np.float32)
-            for number, each in enumerate(held_out.rows):
-                if _row_of_training(each) == row:
-                    values = _windows(held_out.inputs[number]) @ weights
-                    inner = found[penalty][number][INNER]
-                    inner[:] = values.reshape(inner.shape)
+        found[row] = gram, right
+    return found
+
+
+def regressed(
+    equations: dict[str, tuple[Doubles, Doubles]], held_out: Data, penalty: float
+) -> list[Floats]:
+    """Regress the error on the channels around."""
+    weights = {
+        row: np.linalg.solve(gram + penalty * np.eye(right.size), right).astype(np.float32)
+        for row, (gram, right) in equations.items()
+    }
+    found = []
+    for row, inputs in zip(held_out.rows, held_out.inputs, strict=True):
+        correction = np.zeros_like(inputs[0])
+        values = _windows(inputs) @ weights[_row_of_training(row)]
+        correction[INNER] = values.reshape(correction[INNER].shape)
+        found.append(correction)
     return found
 
 
@@ -249,7 +259,7 @@ def _loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return huber_loss(mean, target, delta=OUTLIER) + 0.2 * scale.mean()
 
 
-def applied(network: UNet, inputs: Floats) -> tuple[Floats, Floats]:
+def applied(network: UNet, inputs: Floats, *, mirrored: bool = True) -> tuple[Floats, Floats]:
     """Return correction and scale in standard deviations: the means over mirror images."""
     stride = network.stride
     shape = inputs.shape[1:]
@@ -257,13 +267,16 @@ def applied(network: UNet, inputs: Floats) -> tuple[Floats, Floats]:
     padded = np.pad(inputs, missing, mode="edge")
     total = np.zeros((2, *padded.shape[1:]), dtype=np.float32)
     network.eval()
-    for rows in (False, True):
-        for columns in (False, True):
-            turned, _ = turned_sample(padded, padded[0], rows=rows, columns=columns)
-            with torch.inference_mode():
-                found = network(torch.from_numpy(np.ascontiguousarray(turned[None])))[0].numpy()
-            back = found[:, :: -1 if rows else 1, :: -1 if columns else 1]
-            total += back / 4.0
+    flips = (
+        [(False, False), (False, True), (True, False), (True, True)]
+        if mirrored
+        else [(False, False)]
+    )
+    for rows, columns in flips:
+        turned, _ = turned_sample(padded, padded[0], rows=rows, columns=columns)
+        with torch.inference_mode():
+            found = network(torch.from_numpy(np.ascontiguousarray(turned[None])))[0].numpy()
+        total += found[:, :: -1 if rows else 1, :: -1 if columns else 1] / len(flips)
     total = total[:, : shape[0], : shape[1]]
     return total[0], np.exp(np.clip(total[1], -3.0, 3.0))
 
@@ -279,9 +292,10 @@ def train(training: Data, held_out: Data, folder: Path, seed: int, steps: int) -
         network.load_state_dict(kept["network"])
         optimiser.load_state_dict(kept["optimiser"])
         curve, first = kept["curve"], kept["step"]
-    random = np.random.default_rng([seed, first])
     for step in range(first, steps):
         network.train()
+        # Of the step alone, so that an interruption changes nothing.
+        random = np.random.default_rng([seed, step])
         inputs, targets = zip(*(_patch(training, random) for _ in range(BATCH)), strict=True)
         for group in optimiser.param_groups:
             # A short rise, then half a cosine.
@@ -299,7 +313,9 @@ def train(training: Data, held_out: Data, folder: Path, seed: int, steps: int) -
                 1.0
                 - float(
                     np.sqrt(
-                        np.mean((z - applied(network, x)[0])[INNER] ** 2 * s[INNER] ** 2)
+                        np.mean(
+                            (z - applied(network, x, mirrored=False)[0])[INNER] ** 2 * s[INNER] ** 2
+                        )
                         / np.mean(z[INNER] ** 2 * s[INNER] ** 2)
                     )
                 )
@@ -430,19 +446,18 @@ def _methods(
 ) -> list[dict[str, Method]]:
     """Apply all methods to groups of samples; the first chooses the regression's penalty."""
     found: list[dict[str, Method]] = []
-    chosen = None
+    equations = normal_equations(training)
+    gains = {}
+    for penalty in PENALTIES:
+        method = Method(regressed(equations, groups[0], penalty))
+        cuts = cuts_of(groups[0], method, shrinkage(groups[0], method))
+        gains[penalty] = sum(median(cuts[row]) for row in TRAINING_ROWS)
+    best = max(gains, key=lambda each: gains[each])
     for data in groups:
-        methods = {"rescaled": Method(rescaled(training, data))}
-        regressions = {k: Method(each) for k, each in regressed(training, data).items()}
-        if chosen is None:
-            gains = {
-                penalty: sum(
-                    median(cuts_of(data, each, shrinkage(data, each))[row]) for row in TRAINING_ROWS
-                )
-                for penalty, each in regressions.items()
-            }
-            chosen = max(gains, key=lambda each: gains[each])
-        methods["ridge"] = regressions[chosen]
+        methods = {
+            "rescaled": Method(rescaled(training, data)),
+            "ridge": Method(regressed(equations, data, best)),
+        }
         for seed, network in enumerate(networks):
             pairs = [applied(network, each) for each in data.inputs]
             methods[f"network_{seed}"] = Method(
@@ -464,35 +479,35 @@ def figures_of(
     key = f"terrain.network.{group}"
     cuts = {name: cuts_of(data, each, factors[name]) for name, each in methods.items()}
     seeds = [name for name in methods if name.startswith("network")]
+    refinement = Method([np.zeros_like(each) for each in data.targets])
     for row in ROWS:
         for name in ("rescaled", "ridge"):
             figures[f"{key}.{name}.{row}.cut_vs_refinement"] = median(cuts[name][row])
+        held = [
+            _held(data, refinement, dict.fromkeys(TRAINING_ROWS, 0.0), EIGHTY, k)
+            for k in data.of_row(row)
+        ]
+        figures |= _coverages(f"{key}.refinement.{row}", held)
+        if not seeds:
+            continue
         values = [median(cuts[name][row]) for name in seeds]
         figures[f"{key}.network.{row}.cut_vs_refinement"] = fmean(values)
         figures[f"{key}.network.{row}.range_over_seeds"] = max(values) - min(values)
         figures[f"{key}.network.{row}.cut_vs_refinement.min"] = min(
-            min(cuts[n][row]) for n in seeds
+            min(cuts[name][row]) for name in seeds
         )
-        for label, names in (("refinement", None), ("network", seeds)):
-            held = [
-                [_held(data, methods[n], factors[n], EIGHTY * scales[n], k) for n in seeds]
-                if names
-                else [
-                    _held(
-                        data,
-                        Method([np.zeros_like(z) for z in data.targets]),
-                        dict.fromkeys(TRAINING_ROWS, 0.0),
-                        EIGHTY,
-                        k,
-                    )
-                ]
-                for k in data.of_row(row)
-            ]
-            means = [fmean(each) for each in held]
-            figures[f"{key}.{label}.{row}.coverage_80"] = fmean(means)
-            figures[f"{key}.{label}.{row}.coverage_80.min"] = min(means)
-            figures[f"{key}.{label}.{row}.coverage_80.max"] = max(means)
+        held = [
+            fmean(_held(data, methods[n], factors[n], EIGHTY * scales[n], k) for n in seeds)
+            for k in data.of_row(row)
+        ]
+        figures |= _coverages(f"{key}.network.{row}", held)
     return figures
+
+
+def _coverages(key: str, held: Sequence[float]) -> dict[str, float]:
+    """Collect what intervals of 80 % hold in each place."""
+    name = f"{key}.coverage_80"
+    return {name: fmean(held), f"{name}.min": min(held), f"{name}.max": max(held)}
 
 
 def helps(group: str, figures: dict[str, float]) -> bool:
@@ -512,32 +527,19 @@ def helps(group: str, figures: dict[str, float]) -> bool:
 
 
 def _table(group: str, figures: dict[str, float]) -> Table:
-    table = Table(
-        "row",
-        "rescaled %",
-        "ridge %",
-        "network %",
-        "range",
-        "worst %",
-        "80 % before",
-        "after",
-        title=f"cut of refinement's RMSE, {group}",
-    )
-    key = f"terrain.network.{group}"
+    """Set out the figures of a group in percent."""
+    names = [
+        *(f"{name}.{{row}}.cut_vs_refinement" for name in ("rescaled", "ridge", "network")),
+        "network.{row}.range_over_seeds",
+        "network.{row}.cut_vs_refinement.min",
+        "refinement.{row}.coverage_80",
+        "network.{row}.coverage_80",
+    ]
+    heads = ("rescaled", "ridge", "network", "range", "worst", "80 % before", "80 % after")
+    table = Table("row", *heads, title=f"cut of refinement's RMSE in percent, {group}")
     for row in ROWS:
-        cells = [
-            f"{100 * figures[f'{key}.{name}.{row}.cut_vs_refinement']:.2f}"
-            for name in ("rescaled", "ridge", "network")
-        ]
-        cells += [
-            f"{100 * figures[f'{key}.network.{row}.{what}']:.2f}"
-            for what in ("range_over_seeds", "cut_vs_refinement.min")
-        ]
-        cells += [
-            f"{100 * figures[f'{key}.{name}.{row}.coverage_80']:.0f}"
-            for name in ("refinement", "network")
-        ]
-        table.add_row(row, *cells)
+        values = (figures.get(f"terrain.network.{group}.{each.format(row=row)}") for each in names)
+        table.add_row(row, *("" if each is None else f"{100 * each:.2f}" for each in values))
     return table
 
 
@@ -553,8 +555,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--crops", type=int, default=len(CROPS), help="of the training ground")
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--seeds", type=int, default=len(SEEDS))
-    parser.add_argument("--score", action="store_true", help="score the scored places, too")
+    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="of the networks; 0 for none")
+    parser.add_argument("--score", action="store_true", help="score the scored places, too: once")
     parser.add_argument("--save", action="store_true", help="put the figures on record")
     chosen = parser.parse_args(arguments)
     chosen.work.mkdir(parents=True, exist_ok=True)
@@ -582,11 +584,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for group, data in groups.items():
         some = figures_of(group, data, found[group], factors, scales)
         console.print(_table(group, some))
-        console.print(f"helps at the {group} places: {helps(group, some)}")
+        if chosen.seeds >= len(SEEDS):
+            console.print(f"helps at the {group} places: {helps(group, some)}")
         figures |= some
     (chosen.work / "figures.json").write_text(json.dumps(figures, indent=1), "utf-8")
     if chosen.save:
-        record(figures, "python -m benchmarks.refinement_network --score --save")
+        flags = f"--seeds {chosen.seeds}{' --score' if chosen.score else ''}"
+        record(figures, f"python -m benchmarks.refinement_network {flags} --save")
 
 
 if __name__ == "__main__":
