@@ -17,8 +17,10 @@ from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
+from sarheight_kernels.radiometry import square_numbers
 
 from sarheight.errors import ProductError
+from sarheight.memory import empty
 from sarheight.sentinel1._radiometry import image_samples
 from sarheight.sentinel1.grid import AZIMUTH_TOLERANCE, merge_grids, read_grid
 
@@ -52,6 +54,9 @@ class Rasters(Protocol):
 
     def raster(self, name: str) -> AbstractContextManager[DatasetReader]:
         """Open a measurement."""
+
+    def window(self, name: str, lines: Span, samples: Span) -> NDArray[Any] | None:
+        """Read a window of a measurement in the numbers of its file; None where `raster` must."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,26 +176,25 @@ class _GrdPower:
     def read(self, lines: Span, samples: Span) -> NDArray[np.float32]:
         """Read a window of the image."""
         power = self._squares(self.channel, lines, samples)
-        power[power == 0.0] = np.nan
         if self.border is not None:
             power[~self._image_samples(self.border, lines)[:, slice(*samples)]] = np.nan
-        height = max(SLAB_PIXELS // max(power.shape[1], 1), 1)
-        for begin in range(0, power.shape[0], height):
-            slab = slice(begin, begin + height)
-            power[slab] = self.channel.radiometry.calibrate(
-                power[slab],
-                lines[0] + begin,
-                samples[0],
-                self.calibration,
-                noise_removal=self.noise_removal,
-            )
-        return power
+        return self.channel.radiometry.calibrate(
+            power,
+            lines[0],
+            samples[0],
+            self.calibration,
+            noise_removal=self.noise_removal,
+            out=power,
+        )
 
     def _squares(self, channel: Channel, lines: Span, samples: Span) -> NDArray[np.float32]:
-        """Read the squared digital numbers of a window."""
-        with self.files.raster(channel.measurement) as raster:
-            numbers = raster.read(1, window=(lines, samples), out_dtype=np.float32)
-        power: NDArray[np.float32] = np.square(numbers, out=numbers)
+        """Read the squared digital numbers of a window; NaN for 0, which means no data."""
+        numbers = self.files.window(channel.measurement, lines, samples)
+        if numbers is None:
+            with self.files.raster(channel.measurement) as raster:
+                numbers = raster.read(1, window=(lines, samples), out_dtype=np.float32)
+        power = empty(numbers.shape)
+        square_numbers(numbers, power)
         return power
 
     def _image_samples(self, channel: Channel, lines: Span) -> NDArray[np.bool_]:
@@ -199,7 +203,7 @@ class _GrdPower:
         noise = channel.radiometry.noise_power(
             np.arange(*lines, dtype=np.float64), np.arange(*samples, dtype=np.float64)
         )
-        return image_samples(self._squares(channel, lines, samples), noise)
+        return image_samples(np.nan_to_num(self._squares(channel, lines, samples)), noise)
 
 
 @dataclass(frozen=True, eq=False)
