@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,17 +99,56 @@ def windowed_image(
     dtype: type[np.float32 | np.complex64] = np.float32,
 ) -> xr.DataArray:
     """Make an image on dask from a function that reads windows, in chunks of whole strips."""
+    strips = max(CHUNK_PIXELS // (strip * shape[1]), 1)
+    chunks = min(strips * strip, shape[0]), shape[1]
+    return _on_dask(_Windowed(shape, read, np.dtype(dtype)), chunks, ("line", "sample"), name)
+
+
+def _on_dask(
+    source: _Windowed | _Stacked, chunks: tuple[int, ...], dims: tuple[str, ...], name: str
+) -> xr.DataArray:
+    """Put an array that reads windows on dask."""
     import dask.array as da
     import xarray as xr
 
-    strips = max(CHUNK_PIXELS // (strip * shape[1]), 1)
     image = da.from_array(  # type: ignore[no-untyped-call]
-        _Windowed(shape, read, np.dtype(dtype)),
-        chunks=(min(strips * strip, shape[0]), shape[1]),
+        source,
+        chunks=chunks,
         name=f"{name}-{uuid4().hex}",
-        meta=np.empty((0, 0), dtype=dtype),
+        meta=np.empty((0,) * source.ndim, dtype=source.dtype),
     )
-    return xr.DataArray(image, dims=("line", "sample"), name=name)
+    if isinstance(source, _Windowed):
+        _SOURCES[image.name] = source
+    return xr.DataArray(image, dims=dims, name=name)
+
+
+def stack_windows(images: Sequence[xr.DataArray]) -> xr.DataArray:
+    """Put images that `windowed_image` made, of one shape, on a dimension of polarisations.
+
+    Of images that xarray or dask puts together, dask reads whole chunks for any window.
+    """
+    sources = tuple(_SOURCES[image.data.name] for image in images)
+    stacked = _Stacked((len(sources), *sources[0].shape), sources, sources[0].dtype)
+    chunks = tuple(max(lengths) for lengths in images[0].chunks or ())
+    dims = ("polarisation", "line", "sample")
+    return _on_dask(stacked, (1, *chunks), dims, str(images[0].name))
+
+
+@dataclass(frozen=True, eq=False)
+class _Stacked:
+    """Arrays that read windows, one for each polarisation."""
+
+    shape: tuple[int, int, int]
+    sources: tuple[_Windowed, ...]
+    dtype: np.dtype[Any]
+    ndim: ClassVar[int] = 3
+
+    def __getitem__(self, key: tuple[int | slice, int | slice, int | slice]) -> NDArray[Any]:
+        chosen = range(len(self.sources))[key[0]]
+        if isinstance(chosen, int):
+            return self.sources[chosen][key[1:]]
+        parts = [self.sources[index][key[1:]] for index in chosen]
+        return parts[0][None] if len(parts) == 1 else np.stack(parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,11 +160,15 @@ class _Windowed:
     dtype: np.dtype[Any]
     ndim: ClassVar[int] = 2
 
-    def __getitem__(self, key: tuple[int | slice, int | slice]) -> NDArray[Any]:
+    def __getitem__(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
         spans, picks = zip(
             *(_span(index, size) for index, size in zip(key, self.shape, strict=True)), strict=True
         )
         return self.read(*spans)[picks]
+
+
+_SOURCES: WeakValueDictionary[str, _Windowed] = WeakValueDictionary()
+"""What reads the images that `windowed_image` made, by the names of their arrays."""
 
 
 def _span(index: int | slice, size: int) -> tuple[Span, int | slice]:
