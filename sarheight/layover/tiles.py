@@ -354,8 +354,8 @@ class Tile:
     """A tile of a DEM."""
 
     core: Box  # cells whose result it returns
-    window: Box  # the same with the halo: cells on which that result depends
-    pixels: tuple[Box, ...]  # pixels of each pass that the window can illuminate
+    window: Box  # the same with the halo: cells on which that result depends, in whole blocks
+    pixels: tuple[Box, ...]  # pixels of each pass that these cells can illuminate
 
 
 @dataclass(frozen=True, eq=False)
@@ -426,18 +426,26 @@ class TilePlanner:
 
     def tile(self, core: Box, support: Support) -> Tile:
         """Add halo and pixels to the cells of a tile."""
-        window = self.window(core, support)
-        return Tile(core, window, tuple(self.pixels(window, i) for i in range(len(self.radars))))
+        needed = self.needed_cells(core, support)
+        pixels = tuple(self.pixels(needed, index) for index in range(len(self.radars)))
+        return Tile(core, self._around(needed), pixels)
 
-    def window(self, core: Box, support: Support) -> Box:
+    def needed_cells(self, core: Box, support: Support) -> Box:
         """Find the cells on which the result in a tile depends."""
-        window = core
+        needed = core
         # Heights beyond reach do not count: first all of the DEM's, then those within reach.
         around = (0, self.scale.shape[0], 0, self.scale.shape[1])
+        rows, columns = self.scale.shape
         for _ in range(3):
-            window = self._around(core, self._halo(core, support, around))
-            around = window
-        return window
+            above, below, left, right = self._halo(core, support, around)
+            needed = (
+                max(core[0] - above, 0),
+                min(core[1] + below, rows),
+                max(core[2] - left, 0),
+                min(core[3] + right, columns),
+            )
+            around = needed
+        return needed
 
     @cached_property
     def _reliefs(self) -> dict[float, Heights]:
@@ -454,8 +462,8 @@ class TilePlanner:
             self._reliefs[reach] = ranges.relief(reach)
         return float(self._reliefs[reach][_blocks_of(box)].max())
 
-    def _around(self, core: Box, halo: Box) -> Box:
-        """Widen a tile to whole blocks, and so far that the posts around each of them are there.
+    def _around(self, box: Box) -> Box:
+        """Widen a box to whole blocks, and so far that the posts around each of them are there.
 
         A block whose neighbours' heights are missing would be fitted by other polynomials. The
         first facet beyond a block depends on two cells there.
@@ -463,10 +471,10 @@ class TilePlanner:
         rows, columns = self.scale.shape
         beyond = 1 if self.scale.facets == 1 else STENCIL
         return (
-            max((core[0] - halo[0]) // TILE - 1, 0) * TILE,
-            min(-(-(core[1] + halo[1]) // TILE) * TILE + beyond, rows),
-            max((core[2] - halo[2]) // TILE - 1, 0) * TILE,
-            min(-(-(core[3] + halo[3]) // TILE) * TILE + beyond, columns),
+            max(box[0] // TILE - 1, 0) * TILE,
+            min(-(-box[1] // TILE) * TILE + beyond, rows),
+            max(box[2] // TILE - 1, 0) * TILE,
+            min(-(-box[3] // TILE) * TILE + beyond, columns),
         )
 
     def _halo(self, core: Box, support: Support, around: Box) -> Box:
@@ -521,10 +529,10 @@ class TilePlanner:
         ]
         return float(min(shown)) * rows * columns
 
-    def pixels(self, window: Box, index: int) -> Box:
-        """Find the part of an image that a window can illuminate; one pixel if there is none."""
+    def pixels(self, cells: Box, index: int) -> Box:
+        """Find the part of an image that cells can illuminate; one pixel if there is none."""
         lines, samples = self.images[index]
-        bounds = self.bounds[index][_blocks_of(window)].reshape(-1, 4)
+        bounds = self.bounds[index][_blocks_of(cells)].reshape(-1, 4)
         # An empty span of samples: void, or on the side to which the radar does not look.
         bounds = bounds[bounds[:, 2] <= bounds[:, 3]]
         if bounds.size == 0:
