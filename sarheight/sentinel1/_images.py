@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -129,14 +130,16 @@ def stack_windows(images: Sequence[xr.DataArray]) -> xr.DataArray:
     """
     sources = tuple(_SOURCES[image.data.name] for image in images)
     stacked = _Stacked((len(sources), *sources[0].shape), sources, sources[0].dtype)
-    chunks = tuple(max(lengths) for lengths in images[0].chunks or ())
+    lines, samples = (max(lengths) for lengths in images[0].chunks or ((1,), (1,)))
+    # A chunk holds all polarisations, and no more pixels than one of an image alone.
+    chunks = len(sources), max(lines // len(sources), 1), samples
     dims = ("polarisation", "line", "sample")
-    return _on_dask(stacked, (1, *chunks), dims, str(images[0].name))
+    return _on_dask(stacked, chunks, dims, str(images[0].name))
 
 
 @dataclass(frozen=True, eq=False)
 class _Stacked:
-    """Arrays that read windows, one for each polarisation."""
+    """Arrays that read windows, one for each polarisation, side by side."""
 
     shape: tuple[int, int, int]
     sources: tuple[_Windowed, ...]
@@ -147,8 +150,15 @@ class _Stacked:
         chosen = range(len(self.sources))[key[0]]
         if isinstance(chosen, int):
             return self.sources[chosen][key[1:]]
-        parts = [self.sources[index][key[1:]] for index in chosen]
-        return parts[0][None] if len(parts) == 1 else np.stack(parts)
+        if len(chosen) == 1:
+            return self.sources[chosen[0]][key[1:]][None]
+        with ThreadPoolExecutor(len(chosen), "sarheight-read") as pool:
+            parts = pool.map(lambda index: self.sources[index][key[1:]], chosen)
+            first = next(parts)
+            stacked = empty((len(chosen), *first.shape), self.dtype)
+            for index, part in enumerate(itertools.chain((first,), parts)):
+                stacked[index] = part
+        return stacked
 
 
 @dataclass(frozen=True, eq=False)
