@@ -483,10 +483,13 @@ class TilePlanner:
         `around` holds all cells whose heights may count.
         """
         pooled = max(support.cells) / support.allocations
-        relief = support.allocations * HOP * self._relief(around, pooled + POSTS)
+        times = support.allocations * HOP
+        relief = times * self._relief(around, pooled + POSTS)
         (low, high), (lowest, highest) = self.heights.within(core), self.heights.within(around)
         # A chain begins at a height in the tile, or at one that its neighbours have.
-        rise, fall = highest - low + relief, high - lowest + relief
+        # No step of it leads farther than all heights differ.
+        most = times * (highest - lowest)
+        rise, fall = min(highest - low + relief, most), min(high - lowest + relief, most)
         halo = np.zeros((2, 2))
         border = np.zeros(2)
         middle = 0.5 * (core[0] + core[1]), 0.5 * (core[2] + core[3])
