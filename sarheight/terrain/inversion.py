@@ -16,19 +16,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.refinement import (
+    average_pixels,
+    change_image,
+    change_image_adjoint,
+    facet_derivatives,
     facet_geometry,
-    gather_change,
-    relative_change,
-    relative_change_adjoint,
-    scatter_change,
+    facet_windows,
     scatter_facets,
 )
-from scipy.fft import dctn, idctn
+from scipy.fft import dctn, idctn, next_fast_len
 from scipy.ndimage import minimum_filter
 
 from sarheight.dem import local_posting
@@ -105,6 +107,8 @@ class GaussianField:
     spectra: list[NDArray[np.float64]]
     free_mean: float = 0.0  # standard deviation of the field's mean, beside the spectra
     scale: Floats | None = None  # factor of each cell, of the field's shape
+    # Rows and columns of what the field is applied to: its first ones, all by default.
+    extent: tuple[int, int] | None = None
     root: Floats = field(init=False)
 
     def __post_init__(self) -> None:
@@ -133,12 +137,23 @@ class GaussianField:
     def apply(self, coefficients: Floats) -> Floats:
         """Return the field of some coefficients."""
         values = idctn(self.root * coefficients, norm="ortho", overwrite_x=True)
-        return np.asarray(values if self.scale is None else self.scale * values)
+        if self.scale is not None:
+            values *= self.scale
+        return np.asarray(values if self.extent is None else values[self._inside])
 
     def adjoint(self, values: Floats) -> Floats:
         """Apply the adjoint of `apply`."""
-        values = values if self.scale is None else self.scale * values
+        if self.extent is not None:
+            inside, values = values, np.zeros(self.shape, dtype=np.float32)
+            values[self._inside] = inside
+        if self.scale is not None:
+            values = self.scale * values
         return np.asarray(self.root * dctn(values, norm="ortho"))
+
+    @property
+    def _inside(self) -> tuple[slice, slice]:
+        rows, columns = self.shape if self.extent is None else self.extent
+        return slice(rows), slice(columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,16 +185,21 @@ class BlockMeans:
 
     def mean_adjoint(self, means: Floats) -> Floats:
         """Apply the adjoint of `mean`."""
-        ones = np.full((self.factor, self.factor), 1.0 / self.factor**2, dtype=np.float32)
-        return np.kron(means, ones)
+        values = means * np.float32(1.0 / self.factor**2)
+        return np.repeat(np.repeat(values, self.factor, axis=0), self.factor, axis=1)
+
+    def replace_means(self, values: Floats, means: Floats) -> Floats:
+        """Take the surface through the means of blocks off, and add that through other means."""
+        return np.asarray(values + self.up(means - self.mean(values)))
+
+    def replace_means_adjoint(self, values: Floats) -> tuple[Floats, Floats]:
+        """Apply the adjoint of `replace_means`, to values and means."""
+        means = self.up_adjoint(values)
+        return values - self.mean_adjoint(means), means
 
     def within(self, values: Floats) -> Floats:
-        """Take the surface through the means of blocks off: what a block's mean does not tell."""
+        """Return what the means of blocks do not tell."""
         return np.asarray(values - self.up(self.mean(values)))
-
-    def within_adjoint(self, values: Floats) -> Floats:
-        """Apply the adjoint of `within`."""
-        return np.asarray(values - self.mean_adjoint(self.up_adjoint(values)))
 
 
 def _interpolation(blocks: int, factor: int) -> Floats:
@@ -204,15 +224,12 @@ class HeightPrior:
 
     def apply(self, error: Floats, relief: Floats) -> Floats:
         """Return the departure in metres."""
-        within = self.blocks.within(self.relief.apply(relief))
-        return self.blocks.up(self.error.apply(error)) + within
+        return self.blocks.replace_means(self.relief.apply(relief), self.error.apply(error))
 
     def adjoint(self, heights: Floats) -> tuple[Floats, Floats]:
         """Apply the adjoint of `apply`."""
-        return (
-            self.error.adjoint(self.blocks.up_adjoint(heights)),
-            self.relief.adjoint(self.blocks.within_adjoint(heights)),
-        )
+        values, means = self.blocks.replace_means_adjoint(heights)
+        return self.error.adjoint(means), self.relief.adjoint(values)
 
 
 # Passes: the image of a surface, and its derivatives.
@@ -298,62 +315,91 @@ class PassState:
     """An image linearised about some heights and reflectivity."""
 
     model: PassModel
-    line: Floats
-    sample: Floats
+    heights: Floats  # (rows, columns): of the posts in metres
     rcs: Floats  # (rows - 1, columns - 1): of the facets, square metres
     simulated: Floats  # RCS of the pixels; 1 where they do not count
     residual: Floats  # logarithm of observed over simulated, 0 where they do not count
     counts: Mask
-    factors: Floats  # (2, rows - 1, columns - 1): derivatives of ln(rcs) by the slopes
     angle: Floats  # incidence, in units of ten degrees from 35
     logarithm: Floats  # ln(gamma0) of the facets
+    by_angle: Floats  # its derivative by the angle
+
+    @cached_property
+    def derivatives(self) -> tuple[NDArray[np.uint32], Floats]:
+        """Windows of the facets, and the derivatives of the image's logarithm in them."""
+        model = self.model
+        line, sample = model.place(self.heights)
+        shape = self.simulated.shape[0], self.simulated.shape[1]
+        windows = np.empty((*self.rcs.shape, 4), dtype=np.uint32)
+        pixels = facet_windows(line, sample, self.rcs, PARTS, shape, windows)
+        derivatives = np.empty((pixels, 4), dtype=np.float32)
+        facet_derivatives(
+            line,
+            sample,
+            self.rcs,
+            model.rate,
+            self._by_slopes(),
+            model.per_metre,
+            self.simulated,
+            PARTS,
+            windows,
+            derivatives,
+        )
+        return windows, derivatives
+
+    def _by_slopes(self) -> Floats:
+        """Return the derivatives of ln(rcs) by the slopes, shape (2, rows - 1, columns - 1)."""
+        # ln(rcs) = ln(A.L) + ln(gamma0)(theta), with cos(theta) = (A.L) / sqrt(1 + p² + q²):
+        # d(A.L)/dp = -L_r, and d(theta) = -d(cos) / sin, per radian.
+        seen, cosine, slopes = _geometry(self.model, self.heights)
+        root = np.sqrt(1.0 + slopes[0] ** 2 + slopes[1] ** 2)
+        bends = self.by_angle * np.float32(np.degrees(1.0) / ANGLE_UNIT)
+        bends = bends / np.sqrt(np.clip(1.0 - cosine**2, 1e-3, 1.0))
+        # Below 0.05 of its area on the map a facet all but faces away, and its logarithm is steep.
+        by_seen = np.where(seen > 0.0, 1.0 / np.maximum(seen, 0.05), 0.0) - bends / root
+        return np.stack(
+            [
+                -sight * by_seen + bends * cosine * slope / root**2
+                for sight, slope in zip(self.model.sight[:2], slopes, strict=True)
+            ]
+        ).astype(np.float32)
 
     def change(self, heights: Floats, logarithm: Floats) -> Floats:
         """Return the change of the image's logarithm with heights and ln(gamma0)."""
-        model = self.model
-        relative = logarithm.copy()
-        relative_change(heights, self.factors, model.per_metre, relative)
         result = np.empty_like(self.simulated)
-        moved = model.rate[0] * heights, model.rate[1] * heights
-        scatter_change(self.line, self.sample, self.rcs, *moved, self.rcs * relative, PARTS, result)
-        return result / self.simulated
+        change_image(*self.derivatives, heights, logarithm, result)
+        return result
 
     def adjoint(self, image: Floats) -> tuple[Floats, Floats]:
         """Apply the adjoint of `change`."""
-        model = self.model
-        by_line, by_sample = np.empty_like(self.line), np.empty_like(self.line)
-        by_rcs = np.empty_like(self.rcs)
-        weighted = image / self.simulated
-        gather_change(self.line, self.sample, self.rcs, weighted, PARTS, by_line, by_sample, by_rcs)
-        heights = model.rate[0] * by_line + model.rate[1] * by_sample
-        by_rcs *= self.rcs
-        relative_change_adjoint(by_rcs, self.factors, model.per_metre, heights)
-        return heights, by_rcs
+        heights, logarithm = np.empty_like(self.heights), np.empty_like(self.rcs)
+        change_image_adjoint(*self.derivatives, image, heights, logarithm)
+        return heights, logarithm
 
     def on_facets(self, image: Floats) -> Floats:
         """Average an image over the pixels of each facet, by the facet's share in them."""
-        sums = []
-        for values in (image, self.counts.astype(np.float32)):
-            unused = np.empty_like(self.line), np.empty_like(self.line)
-            total = np.empty_like(self.rcs)
-            ones = np.ones_like(self.rcs)
-            gather_change(self.line, self.sample, ones, values * self.counts, PARTS, *unused, total)
-            sums.append(total)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(sums[1] > 0.5, sums[0] / sums[1], np.nan).astype(np.float32)
+        result = np.empty_like(self.rcs)
+        average_pixels(*self.model.place(self.heights), image, self.counts, PARTS, result)
+        return result
+
+
+def _geometry(model: PassModel, heights: Floats) -> tuple[Floats, Floats, Floats]:
+    """Projected areas of facets by that on the map, cosines of their incidence, and slopes."""
+    shape = model.sight.shape[1:]
+    seen, cosine = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    slopes = np.empty((2, *shape), np.float32)
+    facet_geometry(heights, model.sight, model.per_metre, seen, cosine, slopes)
+    return seen, cosine, slopes
 
 
 def linearise(
     model: PassModel, heights: Floats, law: Callable[[Floats], list[Floats]]
 ) -> PassState:
-    """Simulate an image, and take its derivatives.
+    """Simulate an image; its derivatives are taken when they are asked for.
 
     `law` returns ln(gamma0) of the facets and its derivative by the angle, given the angles.
     """
-    shape = model.sight.shape[1:]
-    seen, cosine = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    slopes = np.empty((2, *shape), np.float32)
-    facet_geometry(heights, model.sight, model.per_metre, seen, cosine, slopes)
+    seen, cosine, _ = _geometry(model, heights)
     degrees = np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
     angle = ((degrees - MIDDLE_ANGLE) / ANGLE_UNIT).astype(np.float32)
     held = (angle < ANGLE_LIMITS[0]) | (angle > ANGLE_LIMITS[1])
@@ -361,38 +407,23 @@ def linearise(
     logarithm, by_angle = law(angle)
     area = (model.cell_area * np.where(model.lit, np.maximum(seen, 0.0), 0.0)).astype(np.float32)
     rcs = (area * np.exp(logarithm)).astype(np.float32)
-    line, sample = model.place(heights)
     simulated, covered = np.empty_like(model.observed), np.empty_like(model.observed)
-    scatter_facets(line, sample, rcs, PARTS, simulated)
-    scatter_facets(line, sample, area, PARTS, covered)
+    scatter_facets(*model.place(heights), rcs, area, PARTS, simulated, covered)
     counts = _pixels_that_count(model.observed, simulated, covered)
     simulated[~counts] = 1.0
     ratio = np.maximum(np.where(counts, model.observed, 1.0) / simulated, LEAST_RATIO)
     residual = np.clip(np.where(counts, np.log(ratio), 0.0), -LARGEST_RESIDUAL, LARGEST_RESIDUAL)
-    # ln(rcs) = ln(A.L) + ln(gamma0)(theta), with cos(theta) = (A.L) / sqrt(1 + p² + q²):
-    # d(A.L)/dp = -L_r, and d(theta) = -d(cos) / sin, per radian.
-    root = np.sqrt(1.0 + slopes[0] ** 2 + slopes[1] ** 2)
-    bends = np.where(held, 0.0, by_angle) * np.degrees(1.0) / ANGLE_UNIT
-    bends = bends / np.sqrt(np.clip(1.0 - cosine**2, 1e-3, 1.0))
-    # Below 0.05 of its area on the map a facet all but faces away, and its logarithm is steep.
-    by_seen = np.where(seen > 0.0, 1.0 / np.maximum(seen, 0.05), 0.0) - bends / root
-    factors = np.stack(
-        [
-            -sight * by_seen + bends * cosine * slope / root**2
-            for sight, slope in zip(model.sight[:2], slopes, strict=True)
-        ]
-    )
+    by_angle = np.where(held, np.float32(0.0), by_angle)
     return PassState(
         model,
-        line,
-        sample,
+        heights,
         rcs,
         simulated,
         residual.astype(np.float32),
         counts,
-        factors.astype(np.float32),
         angle,
         logarithm,
+        by_angle,
     )
 
 
@@ -464,14 +495,15 @@ class LinearProblem:
 
     def adjoint(self, images: Sequence[Floats]) -> Floats:
         """Apply the adjoint of `change`."""
-        heights = np.zeros_like(self.states[0].line)
+        heights = np.zeros_like(self.states[0].heights)
         laws = [np.zeros_like(self.states[0].rcs) for _ in self.unknowns.laws]
         for state, image in zip(self.states, images, strict=True):
             by_height, by_logarithm = state.adjoint(image)
             heights += by_height
-            for power, total in enumerate(laws):
-                laws[power] = total + by_logarithm
-                by_logarithm = by_logarithm * state.angle
+            for power in range(len(laws)):
+                if power:
+                    by_logarithm *= state.angle
+                laws[power] += by_logarithm
         return self.unknowns.adjoint(heights, laws)
 
     def normal(self, vector: Floats) -> Floats:
@@ -482,7 +514,7 @@ class LinearProblem:
     def preconditioner(self, random: np.random.Generator) -> Preconditioner:
         """Approximate the inverse of `normal` as if the ground were the same everywhere."""
         unknowns, count = self.unknowns, len(self.unknowns.laws)
-        shape = self.states[0].line.shape
+        shape = self.states[0].heights.shape
         probe = random.standard_normal(shape, dtype=np.float32)
         still, nothing = np.zeros(shape, np.float32), np.zeros_like(self.states[0].rcs)
         response = np.zeros(shape, np.float32)
@@ -509,10 +541,29 @@ class LinearProblem:
             parts.append((1.0 / (1.0 + factor**2 * variance * curvature)).astype(np.float32))
         roots = np.stack([each.root for each in unknowns.laws])
         index = np.add.outer(np.arange(count), np.arange(count))
-        blocks = roots[:, None] * roots[None] * moments[index][:, :, None, None]
-        blocks = np.moveaxis(blocks, (0, 1), (-2, -1)) + np.eye(count)
-        inverse = np.moveaxis(np.linalg.inv(blocks), (-2, -1), (0, 1)).astype(np.float32)
-        return Preconditioner(unknowns, parts, np.ascontiguousarray(inverse))
+        return Preconditioner(unknowns, parts, _inverses(roots, moments[index].astype(np.float32)))
+
+
+def _inverses(roots: Floats, moments: Floats) -> Floats:
+    """Invert 1 + R M R for each coefficient, R the diagonal matrix of its roots.
+
+    From roots, shape (n, rows, columns), and M, shape (n, n), to shape (n, n, rows, columns).
+    """
+    count = len(roots)
+    matrix = roots[:, None] * roots[None] * moments[:, :, None, None]
+    for row in range(count):
+        matrix[row, row] += 1.0
+    # Gauss-Jordan in place for all at once, without pivots: the matrices are positive definite.
+    for row in range(count):
+        pivot = 1.0 / matrix[row, row]
+        matrix[row, row] = 1.0
+        matrix[row] *= pivot
+        for other in range(count):
+            if other != row:
+                factor = matrix[other, row].copy()
+                matrix[other, row] = 0.0
+                matrix[other] -= factor * matrix[row]
+    return np.asarray(matrix)
 
 
 @dataclass(frozen=True, eq=False)
@@ -521,13 +572,17 @@ class Preconditioner:
 
     unknowns: Unknowns
     heights: list[Floats]  # of the coefficients of error and relief
-    laws: Floats  # (laws, laws, rows - 1, columns - 1)
+    laws: Floats  # (laws, laws, rows, columns)
 
     def apply(self, vector: Floats) -> Floats:
         """Apply the approximate inverse."""
         error, relief, *laws = self.unknowns.split(vector)
         parts = [self.heights[0] * error, self.heights[1] * relief]
-        parts += [np.einsum("lij,lij->ij", row, np.stack(laws)) for row in self.laws]
+        for row in self.laws:
+            total = row[0] * laws[0]
+            for factor, law in zip(row[1:], laws[1:], strict=True):
+                total += factor * law
+            parts.append(total)
         return np.concatenate([part.ravel() for part in parts])
 
 
@@ -535,6 +590,12 @@ def _squared_frequencies(shape: tuple[int, int]) -> tuple[NDArray[np.float64], .
     """Squared frequencies of cosine coefficients: along rows (rows, 1), columns (1, columns)."""
     down, right = (np.square(np.arange(size) / (2.0 * size)) for size in shape)
     return down[:, None], right[None, :]
+
+
+def quick_shape(shape: tuple[int, int]) -> tuple[int, int]:
+    """Return the smallest shape from some shape on whose cosine transforms are fast."""
+    rows, columns = (int(next_fast_len(size, real=True)) for size in shape)
+    return rows, columns
 
 
 def _polynomial(coefficients: Sequence[Floats], angle: Floats) -> Floats:

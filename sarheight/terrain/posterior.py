@@ -25,6 +25,7 @@ from sarheight.terrain.inversion import (
     law_of,
     linearise,
     patch_spectrum,
+    quick_shape,
     relief_spectrum,
     smoothed_noise_spectrum,
 )
@@ -152,7 +153,8 @@ def unknowns_of(
     blocks = BlockMeans.of(shape, factor)
     # The means of blocks, which are taken off, hold most of the spectrum's variance.
     relief.scale = _relief_of(coarse, factor, settings.error) / _spread_within(relief, blocks)
-    frequency = cosine_frequencies((shape[0] - 1, shape[1] - 1))
+    facets = shape[0] - 1, shape[1] - 1
+    frequency = cosine_frequencies(quick_shape(facets))
     patches = patch_spectrum(frequency, settings.patch / step)
     texture = smoothed_noise_spectrum(frequency, TEXTURE_LENGTH)
     spreads = np.array([settings.level, settings.slope, settings.curvature]) / NEPER
@@ -161,6 +163,8 @@ def unknowns_of(
         GaussianField([spreads[1]], [patches], FREE_LAW[1]),
         GaussianField([spreads[2]], [patches], FREE_LAW[2]),
     ]
+    for each in laws:
+        each.extent = facets
     return Unknowns(HeightPrior(blocks, error, relief), laws)
 
 

@@ -284,9 +284,14 @@ def test_the_adjoint_of_a_field(make: Callable[..., NDArray[np.float64]]) -> Non
     shape = 20, 30
     random = np.random.default_rng(1)
     field = GaussianField(
-        [1.5], [make(cosine_frequencies(shape), 3.0)], 2.0, random.random(shape, dtype=np.float32)
+        [1.5],
+        [make(cosine_frequencies(shape), 3.0)],
+        2.0,
+        random.random(shape, dtype=np.float32),
+        extent=(17, 29),
     )
-    one, two = (random.standard_normal(shape).astype(np.float32) for _ in range(2))
+    one = random.standard_normal(shape).astype(np.float32)
+    two = random.standard_normal((17, 29)).astype(np.float32)
     assert float((field.apply(one.copy()) * two).sum()) == pytest.approx(
         float((one * field.adjoint(two)).sum()), rel=1e-4
     )
@@ -314,9 +319,12 @@ def test_block_means() -> None:
     fine = random.standard_normal((24, 30)).astype(np.float32)
     np.testing.assert_allclose(blocks.mean(blocks.up(means)), means, atol=1e-4)
     np.testing.assert_allclose(blocks.mean(blocks.within(fine)), 0.0, atol=1e-4)
-    one = float((blocks.within(fine) * blocks.up(means)).sum())
-    two = float((fine * blocks.within_adjoint(blocks.up(means))).sum())
+    other = random.standard_normal((24, 30)).astype(np.float32)
+    one = float((blocks.replace_means(fine, means) * other).sum())
+    by_values, by_means = blocks.replace_means_adjoint(other)
+    two = float((fine * by_values).sum() + (means * by_means).sum())
     assert one == pytest.approx(two, rel=1e-3, abs=1e-2)
+    np.testing.assert_allclose(blocks.mean(blocks.replace_means(fine, means)), means, atol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -377,6 +385,23 @@ def test_the_preconditioner_speeds_the_solution(problem: LinearProblem) -> None:
     quick = conjugate_gradients(problem.normal, right, start, inverse, 15, 1e-6)
     plain = conjugate_gradients(problem.normal, right, start, lambda each: each, 15, 1e-6)
     assert rms(quick - exact) < 0.7 * rms(plain - exact)
+
+
+def test_the_preconditioner_inverts_what_it_models(problem: LinearProblem) -> None:
+    """The laws' part, coefficient by coefficient: (1 + R M R) by its inverse is 1."""
+    random = np.random.default_rng(7)
+    found = problem.preconditioner(random).laws
+    roots = np.stack([each.root for each in problem.unknowns.laws])
+    inverse = np.linalg.inv(np.moveaxis(found, (0, 1), (-2, -1)).astype(np.float64))
+    moments = (np.moveaxis(inverse, (-2, -1), (0, 1)) - np.eye(3)[:, :, None, None]) / (
+        roots[:, None] * roots[None]
+    )
+    # M is the same for all coefficients, and depends on the sum of the powers only.
+    middle = np.median(moments, axis=(2, 3))
+    assert middle[0, 2] == pytest.approx(middle[1, 1], rel=1e-2)
+    assert middle[0, 0] > 0.0
+    large = roots[0] > 0.1
+    np.testing.assert_allclose(moments[0, 0][large], middle[0, 0], rtol=2e-2)
 
 
 def test_facets_on_posts() -> None:
