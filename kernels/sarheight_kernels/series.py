@@ -1,4 +1,4 @@
-r"""Series of images of one track: images over their simulations, and multi-temporal filtering.
+r"""Series of images of one track: images over their simulations, multi-temporal filtering, means.
 
 The ratio of image and simulation is that of radiometric terrain correction,
 
@@ -176,3 +176,106 @@ def filter_date(
             filtered = local_mean[i, j] * ratio[i, j]
             valid = gamma[i, j] == gamma[i, j]
             gamma[i, j] = filtered if valid else NAN
+
+
+# Means in the geometry of one date.
+
+
+@njit
+def cubic_weights(t: float, weights: NDArray[np.float64]) -> None:
+    """Weights of the values at -1, 0, 1 and 2 for a place between 0 and 1.
+
+    References
+    ----------
+    Keys, R. G. (1981). Cubic convolution interpolation for digital image processing. IEEE TASSP
+    29(6), 1153-1160, with a = -1/2: exact for parabolas, with a sum of 1.
+    """
+    weights[0] = t * (-0.5 + t * (1.0 - 0.5 * t))
+    weights[1] = 1.0 + t * t * (-2.5 + 1.5 * t)
+    weights[2] = t * (0.5 + t * (2.0 - 1.5 * t))
+    weights[3] = t * t * (-0.5 + 0.5 * t)
+
+
+@njit
+def _polynomial(coefficients: NDArray[np.float64], u: float, v: float) -> float:
+    """Evaluate a polynomial of two variables, coefficients[i, j] of u^i v^j."""
+    total = 0.0
+    for i in range(coefficients.shape[0] - 1, -1, -1):
+        inner = 0.0
+        for j in range(coefficients.shape[1] - 1, -1, -1):
+            inner = inner * v + coefficients[i, j]
+        total = total * u + inner
+    return total
+
+
+@njit
+def _interpolated(
+    image: NDArray[np.float32], line: float, sample: float,
+    down: NDArray[np.float64], across: NDArray[np.float64],
+) -> float:  # fmt: skip
+    """Interpolate an image at a place; NaN beyond it and beside missing pixels."""
+    lines, samples = image.shape
+    if not (line >= 0.0 and line <= lines - 1.0 and sample >= 0.0 and sample <= samples - 1.0):
+        return np.nan
+    i, j = int(line), int(sample)
+    cubic_weights(line - i, down)
+    cubic_weights(sample - j, across)
+    total = 0.0
+    for a in range(4):
+        for b in range(4):
+            weight = down[a] * across[b]
+            # On a pixel, its neighbours do not count, be they missing or beyond the image.
+            if weight != 0.0:
+                row, column = i - 1 + a, j - 1 + b
+                if row < 0 or row >= lines or column < 0 or column >= samples:
+                    return np.nan
+                total += weight * image[row, column]
+    return total
+
+
+@parallel_njit
+def accumulate_resampled(
+    image: NDArray[np.float32],
+    begin: tuple[int, int],
+    offsets: NDArray[np.float64],
+    scales: NDArray[np.float64],
+    first: tuple[int, int],
+    total: NDArray[np.float32],
+    count: NDArray[np.uint16],
+) -> None:
+    """Resample an image to the lattice of another one, and add it to sums over images.
+
+    Parameters
+    ----------
+    image : array, shape (lines, samples)
+        Part of the image, linear power; NaN where there is no data.
+    begin : tuple of int
+        Line and sample at which the part begins.
+    offsets : array, shape (2, k, k)
+        Lines and samples by which a point of the ground lies farther in the image than in the
+        other lattice: polynomials there, coefficients of u^i v^j.
+    scales : array, shape (2, 2)
+        Middle and half extent of the other lattice in lines and samples: u and v are -1 to 1.
+    first : tuple of int
+        Line and sample of the other lattice at which the sums begin.
+    total, count : array, shape (rows, columns)
+        Sum of the images, and number of those that have data. Cubic convolution with weights whose
+        sum is 1 keeps the power of areas, and therefore also their number of looks.
+    """
+    for row in prange(total.shape[0]):
+        down, across = np.empty(4), np.empty(4)
+        line = float(first[0] + row)
+        u = (line - scales[0, 0]) / scales[0, 1]
+        for column in range(total.shape[1]):
+            sample = float(first[1] + column)
+            v = (sample - scales[1, 0]) / scales[1, 1]
+            value = _interpolated(
+                image,
+                line + _polynomial(offsets[0], u, v) - begin[0],
+                sample + _polynomial(offsets[1], u, v) - begin[1],
+                down,
+                across,
+            )
+            if value == value:  # noqa: PLR0124 - no NaN
+                total[row, column] += np.float32(value)
+                count[row, column] += np.uint16(1)

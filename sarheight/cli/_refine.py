@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from sarheight.cli._files import (
     ELEVATIONS,
+    SLC_SPACING,
     open_image_product,
     read_dem,
     read_elevations,
@@ -52,8 +57,8 @@ class RefineSettings(DemSettings):
     ----------
     images : tuple of str
         One image for each pass, as for `reconstruct`: a product, or an image in radar geometry,
-        linear power. An ascending and a descending pass tell far more than one. The mean of
-        several dates of a pass is one image.
+        linear power. An ascending and a descending pass tell far more than one. Of a folder of
+        dates of one track, the mean of all is the image.
     like : str, optional
         Annotation of images that have no sampling and orbit (XML of a GRD or SLC, plain or .xz).
     calibration : {"beta0", "sigma0", "gamma0"}, optional
@@ -120,6 +125,8 @@ def refine(settings: RefineSettings, result: FileOutput, running: RunningSetting
 
     ```
     sarheight refine ascending.nc descending.nc --dem glo90.tif --vertical EGM2008 -o heights.nc
+    sarheight refine ascending/ descending/ --polarisation VV --dem glo90.tif --vertical EGM2008 \
+        -o heights.nc
     sarheight refine S1A_….zip --dem glo90.tif --vertical EGM2008 --known points.csv \
         --known-vertical ellipsoidal -o heights.tif
     ```
@@ -182,9 +189,13 @@ def _method(settings: RefineSettings, kind: type[RefinementSettings]) -> Refinem
 
 
 def _read(settings: RefineSettings, image: str, heights: xr.DataArray, current: Session) -> Scene:
-    """Read the part of an image that the elevation model covers."""
+    """Read the part of an image that the elevation model covers; of a folder, the mean of dates."""
     from sarheight.geometry.placement import crop_scene_to_dem
+    from sarheight.series import find_dates
 
+    dates = find_dates(image)
+    if dates:
+        return _mean(settings, image, dates, heights, current)
     one = ReconstructSettings(
         image=image,
         dem=settings.dem,
@@ -198,3 +209,43 @@ def _read(settings: RefineSettings, image: str, heights: xr.DataArray, current: 
         chosen = scene.image.sel(polarisation=settings.polarisation.upper(), drop=True)
         scene = replace(scene, image=chosen)
     return crop_scene_to_dem(scene, heights, margin=MARGIN)
+
+
+def _mean(
+    settings: RefineSettings,
+    folder: str,
+    dates: Sequence[Path],
+    heights: xr.DataArray,
+    current: Session,
+) -> Scene:
+    """Average the dates of a track."""
+    from sarheight.product import is_product, open_product
+    from sarheight.scene import multilook
+    from sarheight.series import mean_scene
+
+    if settings.like is not None:
+        msg = f"the dates in '{folder}' have each their own sampling and orbit: omit it"
+        raise typer.BadParameter(msg, param_hint="--like")
+    options: dict[str, Any] = {}
+    products = [date for date in dates if is_product(date)]
+    if products:
+        options = {"calibration": settings.calibration or "beta0", "multilook": settings.multilook}
+        with suppress(ValueError, OSError):
+            # A damaged one is named where the dates are opened.
+            if open_product(products[0]).product_type == "SLC" and settings.multilook is None:
+                options["spacing"] = SLC_SPACING
+    name = None if settings.polarisation is None else settings.polarisation.upper()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        scene = mean_scene(
+            list(dates), heights, polarisation=name, product_options=options,
+            progress=lambda date, _: current.say(f"average {date}") if date != "done" else None,
+        )  # fmt: skip
+    for each in caught:
+        current.warn(str(each.message))
+    if settings.multilook is not None and not products:
+        image, grid = multilook(scene.image, scene.grid, *settings.multilook)
+        scene = replace(scene, image=image, grid=grid)
+    used = len(json.loads(scene.image.attrs["dates"]))
+    current.say(f"{folder}: the mean of {used} dates, {scene.grid.looks:.0f} looks")
+    return scene

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -50,7 +50,7 @@ class SeriesSettings(MapSettings):
     ----------
     images : tuple of str
         Products of one track as the archive delivers them, SAFE folders or zips, in any order; or
-        images in radar geometry written by `simulate`.
+        images in radar geometry written by `simulate`; or folders that hold them.
     dem : tuple of str
         Elevation model: any raster that GDAL reads, repeated for each tile; or `auto`, to fetch
         Copernicus GLO-30. Its grid, or the one chosen below, is that of the stack. Omit it for a
@@ -128,7 +128,7 @@ def series(
 
     ```
     sarheight series track/*.zip --dem auto --orbit auto -o stack.zarr
-    sarheight series track/*.zip -o stack.zarr
+    sarheight series track/ -o stack.zarr
     sarheight series track/*.zip --dem auto --mgrs 32TPT --resolution 20 -o stack.zarr
     sarheight series a.nc b.nc c.nc --dem glo30.tif --vertical EGM2008 -o stack.zarr
     ```
@@ -153,8 +153,11 @@ def series(
         raise typer.BadParameter(msg, param_hint="--dem")
     with session("series", running, steps=100) as current:
         current.stage("read")
-        from sarheight.series import build_stack
+        from sarheight.series import build_stack, find_dates
 
+        dates = {each: [str(date) for date in find_dates(each)] for each in settings.images}
+        images = tuple(date for each, found in dates.items() for date in found or [each])
+        settings = replace(settings, images=images)
         first = _first_product(settings)
         heights = None
         if settings.dem:

@@ -1,7 +1,12 @@
-"""Co-registration: the shift of a radar image against its simulation from orbit and DEM."""
+"""Co-registration: the shift of a radar image against its simulation, or against another image."""
 
 from __future__ import annotations
 
-from sarheight.coregistration._estimate import Shift, apply_shift, estimate_shift
+from sarheight.coregistration._estimate import (
+    Shift,
+    apply_shift,
+    estimate_shift,
+    estimate_shift_between,
+)
 
-__all__ = ["Shift", "apply_shift", "estimate_shift"]
+__all__ = ["Shift", "apply_shift", "estimate_shift", "estimate_shift_between"]

@@ -507,6 +507,59 @@ def estimate_shift(
     return _shift(image, windows_seen, pool, (line, sample), float(before), height)
 
 
+def estimate_shift_between(images: NDArray[Any], references: NDArray[Any]) -> Shift:
+    """Estimate the shift of an image against another one of the same sampling, in windows.
+
+    As `estimate_shift`, by the correlation of log-intensity pooled over windows, and its jackknife.
+
+    Parameters
+    ----------
+    images : array, shape (windows, lines, samples)
+        Intensity; NaN where there is no data.
+    references : array, shape (windows, lines + 2 r, samples + 2 r)
+        The other image in the same windows with r pixels around them. Shifts of up to r - 10
+        pixels are looked for.
+
+    Returns
+    -------
+    Shift
+        In pixels; what is in metres on the ground is NaN. A point that `references` show at (line,
+        sample) is imaged at (line + `line`, sample + `sample`).
+    """
+    reach = (references.shape[-1] - images.shape[-1]) // 2
+    compared = []
+    for image, reference in zip(images, references, strict=True):
+        valid, known = np.isfinite(image), np.isfinite(reference)
+        if min(valid.mean(), known.mean()) < LEAST_COVERAGE:
+            continue
+        found, other = (
+            log_bandpass(power.astype(np.float64), where)
+            for power, where in ((image, valid), (reference, known))
+        )
+        place = Window(0, 0, image.shape[-1], slice(0), slice(0))
+        pair = moments(found, valid, other, known)
+        compared.append(Compared(place, pair, int(valid.sum()), float(other[known].std())))
+    if not compared:
+        return Shift(reason="in no window do both images have enough data")
+    pool = Pool.of(compared)
+    line, sample, inside = peak_of(pool.surface, (reach - NOISE_MARGIN,) * 2)
+    height = significance(pool.surface, line, sample)
+    before = float(pool.surface[reach, reach])
+    if height < LEAST_SIGNIFICANCE or not inside or not (pool.error < LARGEST_ERROR).all():
+        reason = "the images do not look alike, or lie farther apart than is looked for"
+        return Shift(reason=reason, correlation_before=before, significance=height)
+    return Shift(
+        line=line,
+        sample=sample,
+        line_error=float(pool.error[0]),
+        sample_error=float(pool.error[1]),
+        correlation_before=before,
+        correlation_after=float(pool.surface.max()),
+        significance=height,
+        windows=xr.Dataset({"used": ("window", pool.used)}),
+    )
+
+
 def _brightness(reflectivity: xr.DataArray | None, dem: xr.DataArray) -> Reflectivity:
     """Bring a reflectivity to the form of the kernels."""
     if reflectivity is None:

@@ -420,10 +420,12 @@ def _date_tile(
 ) -> tuple[str, str] | None:
     """Reconstruct a date in a tile and write it, as a task; return what went wrong."""
     try:
-        write(name, geometry.tile, plan.reconstruct(geometry, date))
+        gamma = plan.reconstruct(geometry, date)
     except (SarheightError, ValueError) as error:
-        # Of the date's own file: the others go on. A full disk stops all.
+        # Of the date's own file: the others go on.
         return name, " ".join(str(error).split())
+    # Here an error stops all: a full disk, say.
+    write(name, geometry.tile, gamma)
     return None
 
 

@@ -7,11 +7,13 @@ JSON in its attributes, exact to the last bit.
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from sarheight._files import file_errors
 from sarheight._runtime import ignore_missing_georeference
@@ -20,7 +22,7 @@ from sarheight.output import open_result, save_png
 from sarheight.output._bands import list_bands, merge_bands, share_type
 from sarheight.output._geotiff import restore_dataset, write_bands
 from sarheight.output.atomic import atomic_write, require_path
-from sarheight.output.files import write_netcdf, write_zarr
+from sarheight.output.files import open_store, write_netcdf, write_zarr
 from sarheight.product import is_product, open_product
 from sarheight.scene import (
     Calibration,
@@ -97,14 +99,17 @@ def _write_raster(dataset: xr.Dataset, path: Path) -> None:
         write_bands(flat, path)
 
 
-def read_radar(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Read variables in radar geometry."""
+def read_radar(path: str | os.PathLike[str], *, lazy: bool = False) -> xr.Dataset:
+    """Read variables in radar geometry; of NetCDF and Zarr, if `lazy`, parts when computed."""
     path = require_path(path)
     suffix = path.suffix.lower()
     if suffix in {".safe", ".zip"} or (path.is_dir() and suffix != ".zarr"):
         msg = f"'{path}' {WHOLE_PRODUCT}"
         raise DamagedFileError(msg)
-    dataset = open_result(path) if suffix in STORES else _read_raster(path)
+    if lazy and suffix in STORES:
+        dataset = _open_lazily(path)
+    else:
+        dataset = open_result(path) if suffix in STORES else _read_raster(path)
     for name, variable in dataset.data_vars.items():
         if variable.dims[-2:] != tuple(RADAR_DIMS):
             msg = (
@@ -113,6 +118,49 @@ def read_radar(path: str | os.PathLike[str]) -> xr.Dataset:
             )
             raise DamagedFileError(msg)
     return dataset
+
+
+@dataclass(frozen=True, eq=False)
+class _StoredVariable:
+    """A variable of a file, of which parts are read: an array as dask takes it."""
+
+    path: Path
+    variable: xr.Variable  # not read yet
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.variable.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.variable.ndim
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return cast("np.dtype[Any]", self.variable.dtype)
+
+    def __getitem__(self, part: tuple[slice, ...]) -> NDArray[Any]:
+        """Read a part; an error names the file, as it comes long after opening."""
+        with file_errors(self.path, "an image in radar geometry"):
+            return np.asarray(self.variable[part].values)
+
+
+def _open_lazily(path: Path) -> xr.Dataset:
+    """Open variables of which parts are read when they are computed, in chunks of the file."""
+    import dask.array
+
+    options = {"mask_and_scale": False, "decode_timedelta": False}
+    dataset = open_store(path, decode_coords="all", **options)
+    lazy = {}
+    for name, variable in dataset.data_vars.items():
+        sizes = variable.encoding.get("preferred_chunks", {})
+        chunks = tuple(sizes.get(dim, size) for dim, size in variable.sizes.items())
+        stored = _StoredVariable(path, variable.variable)
+        data = dask.array.from_array(  # type: ignore[no-untyped-call]
+            stored, chunks=chunks, name=False, asarray=False, meta=np.empty((), stored.dtype)
+        )
+        lazy[name] = xr.DataArray(data, variable.coords, variable.dims, name, variable.attrs)
+    return dataset.assign(lazy)
 
 
 def _read_raster(path: Path) -> xr.Dataset:
@@ -234,9 +282,13 @@ def read_scene(
     geometry: tuple[RadarGrid, Orbit] | None = None,
     calibration: Calibration | None = None,
     polarisations: Sequence[str] = (),
+    lazy: bool = False,
 ) -> Scene:
-    """Read an image with its sampling and orbit; `geometry` is used where the file has none."""
-    image, attributes = _read_image(path, polarisations)
+    """Read an image with its sampling and orbit; `geometry` is used where the file has none.
+
+    If `lazy`, images in NetCDF and Zarr are read in parts, when they are computed.
+    """
+    image, attributes = _read_image(path, polarisations, lazy=lazy)
     if has_grid_and_orbit(attributes):
         geometry = _grid_and_orbit(attributes)
     if geometry is None:
@@ -258,10 +310,10 @@ def read_scene(
 
 
 def _read_image(
-    path: str | os.PathLike[str], polarisations: Sequence[str] = ()
+    path: str | os.PathLike[str], polarisations: Sequence[str] = (), *, lazy: bool = False
 ) -> tuple[xr.DataArray, dict[str, Any]]:
     """Read an image in radar geometry and the attributes of its file."""
-    dataset = read_radar(path)
+    dataset = read_radar(path, lazy=lazy)
     named = [name for name in get_args(Calibration) if name in dataset]
     names = named or list(dataset.data_vars)
     if len(names) != 1:

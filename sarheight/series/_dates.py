@@ -39,6 +39,9 @@ TRACK = {
     "swath": "sub-swaths",
 }
 """Fields of an acquisition record that are the same for all dates of a track, with their names."""
+IMAGES = (".nc", ".zarr")
+"""Images in radar geometry that are dates of a folder: a GeoTIFF may as well be its DEM."""
+PRODUCT_FOLDER = "manifest.safe"
 SHIFT_WINDOWS = 8
 """Windows of an image that are compared with their simulation."""
 SIGNIFICANT = 4.0
@@ -109,10 +112,41 @@ def open_date(image: str | os.PathLike[str] | Scene, options: Mapping[str, Any])
         scene = open_product(source).scene(**options)
         name = str(scene.image.attrs.get("product_name", Path(source).name))
     else:
-        scene = read_scene(source, polarisations=options.get("polarisations", ()))
+        scene = read_scene(source, polarisations=options.get("polarisations", ()), lazy=True)
         name = Path(source).name
     record = acquisition_record(scene.grid, scene.orbit, scene.image.attrs)
     return Date(name, scene, record, None if "://" in source else Path(source))
+
+
+def find_dates(folder: str | os.PathLike[str]) -> list[Path]:
+    """List the dates in the folder of a track.
+
+    Parameters
+    ----------
+    folder : path-like
+        A folder.
+
+    Returns
+    -------
+    list of pathlib.Path
+        Products (SAFE, their zips, EOPF stores, HDF5) and images in radar geometry (``.nc``,
+        ``.zarr``) in it, by name; hidden ones, and all else, left out. None for what is no folder,
+        or a product itself.
+    """
+    folder = Path(folder)
+    if not folder.is_dir() or folder.suffix.lower() in {".safe", ".zarr"}:
+        return []
+    if (folder / PRODUCT_FOLDER).exists():
+        return []
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if not path.name.startswith(".")
+        and (
+            path.suffix.lower() in IMAGES
+            or (is_product(path) and (path.suffix or (path / PRODUCT_FOLDER).exists()))
+        )
+    ]
 
 
 def open_dates(
@@ -194,11 +228,16 @@ def coregister(
     """
     law = None if gamma is None else ConstantGamma(1.0)
     shift = estimate_shift(date.scene, dem, law=law, reflectivity=gamma, windows=SHIFT_WINDOWS)
-    pairs = ((shift.line, shift.line_error), (shift.sample, shift.sample_error))
-    significant = shift.found and any(abs(value) > SIGNIFICANT * error for value, error in pairs)
+    significant = is_significant(shift)
     scene = apply_shift(date.scene, shift) if correct and significant else date.scene
     notes = date.notes | {
         "coregistration": shift.attributes(),
         "corrected": correct and significant,
     }
     return replace(date, scene=scene, shift=shift, notes=notes)
+
+
+def is_significant(shift: Shift) -> bool:
+    """Tell whether a shift is to be corrected."""
+    pairs = ((shift.line, shift.line_error), (shift.sample, shift.sample_error))
+    return shift.found and any(abs(value) > SIGNIFICANT * error for value, error in pairs)

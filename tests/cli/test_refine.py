@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from sarheight.output.radar_images import write_scene
 from sarheight.terrain import draw_known_elevations
 from tests.dems import hills
 from tests.mountains import look, raster
+from tests.series.dates import date_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +62,36 @@ def test_two_images(folder: Path, tmp_path: Path) -> None:
     assert {"height", "height_sigma", "baseline", "passes", "residual", "gamma0"} <= set(result)
     assert np.isfinite(result["height"]).all()
     assert read_provenance(output)["parameters"]["settings"]["error"] == 2.0
+
+
+def test_folders_of_dates(folder: Path, tmp_path: Path) -> None:
+    """The dates of a folder are averaged; a damaged one is named."""
+    fine = raster(500.0 + hills((60, 66), relief=60.0, size=5.0, seed=1) - 1000.0)
+    for name, ascending in (("up", True), ("down", False)):
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            scene = date_of(
+                fine, number, offset=(0.3 * number, 0.2), ascending=ascending, lines=300,
+                samples=320,
+            )  # fmt: skip
+            write_scene(scene, tmp_path / name / f"{number}.nc")
+    (tmp_path / "up" / "3.nc").write_bytes(b"no image")
+    output = tmp_path / "heights.nc"
+    method = "--error", 2, "--iterations", 1, "--coregister", "none"
+    given = "--dem", folder / "coarse.tif", *SEA, "-o", output, *method
+    done = run(tmp_path / "up", tmp_path / "down", *given)
+    assert done.exit_code == 0, done.output
+    assert "the mean of 3 dates, 13 looks" in done.stderr
+    assert "3.nc was left out" in done.stderr
+    assert open_result(output).sizes["pass"] == 2
+    wrong = run(tmp_path / "up", *given, "--overwrite", "--like", folder / "ascending.nc")
+    assert wrong.exit_code == 2
+    assert "have each their own sampling" in wrong.stderr
+    other = run(tmp_path / "up", *given, "--overwrite", "--polarisation", "VH")
+    assert other.exit_code == 1
+    shutil.copy(tmp_path / "down" / "0.nc", tmp_path / "up" / "9.nc")
+    mixed = run(tmp_path / "up", *given, "--overwrite")
+    assert "pass descending instead of ascending" in mixed.stderr
 
 
 def test_bad_input_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,7 +37,11 @@ def test_a_stack_is_made_and_grows(data: Path, tmp_path: Path) -> None:
     done = run("series", *images[:2], "--dem", data / "dem.tif", *PLAIN, "-o", path)
     assert done.exit_code == 0, done.output
     assert "2 dates appended, 2 in all" in done.stderr
-    more = run("series", *images, "--coregister", "none", "-o", path)
+    folder = tmp_path / "track"
+    folder.mkdir()
+    for image in images:
+        shutil.copy(image, folder)
+    more = run("series", folder, "--coregister", "none", "-o", path)
     assert more.exit_code == 0, more.output
     assert "2 dates were there already" in more.stderr
     assert "1 dates appended, 3 in all" in more.stderr

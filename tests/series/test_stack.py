@@ -16,8 +16,11 @@ from sarheight import series
 from sarheight.errors import OutputError, SeriesError
 from sarheight.layover import RTC, PosteriorMean, masks, reconstruct
 from sarheight.layover.carried import TrackPlan, reference_scene
+from sarheight.layover.tiles import TilePlanner
+from sarheight.output.radar_images import write_scene
 from sarheight.scene import Scene
-from sarheight.series import _store
+from sarheight.series import _build, _stack, _store
+from sarheight.series._dates import open_date
 from tests.mountains import mountain, raster
 from tests.series.dates import date_of
 
@@ -390,3 +393,56 @@ def test_shifts_are_found_against_the_dates_before(dem: xr.DataArray, tmp_path: 
     found = series.open_stack(tmp_path / "s.zarr", chunks=None)
     assert float(found.line_shift[1]) == pytest.approx(-1.5, abs=0.15)
     assert float(found.sample_shift[1]) == pytest.approx(-2.0, abs=0.15)
+
+
+def test_files_are_read_in_parts_and_damage_is_named(
+    stack: tuple[Path, series.Report], dem: xr.DataArray, dates: list[Scene], tmp_path: Path
+) -> None:
+    """Images in files stay there until tiles need them; one that cannot be read then is skipped."""
+    for number, date in enumerate(dates[:3]):
+        write_scene(date, tmp_path / f"{number}.{'zarr' if number == 1 else 'nc'}")
+    files = series.find_dates(tmp_path)
+    assert all(open_date(file, {}).scene.image.chunks is not None for file in files)
+    report = series.build_stack(files, dem, tmp_path / "s.zarr", coregistration="none")
+    assert report.dates == 3
+    found, expected = (series.open_stack(path, chunks=None) for path in (report.path, stack[0]))
+    np.testing.assert_array_equal(found.gamma0, expected.gamma0[:3])
+    chunk = next(path for path in (tmp_path / "1.zarr" / "beta0").iterdir() if path.name[0] != ".")
+    chunk.write_bytes(b"damaged")
+    again = series.build_stack(files, dem, tmp_path / "t.zarr", coregistration="none")
+    assert list(again.skipped) == ["1.zarr"]
+    assert "1.zarr" in again.skipped["1.zarr"]
+    assert again.dates == 2
+
+
+@pytest.mark.slow
+def test_a_cluster_makes_the_same_stack(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tiles of images in files, computed by two processes, have the bits of one process."""
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(TilePlanner, "sides", lambda *_: (32, 32))
+    for module in (_store, _stack, _build):
+        monkeypatch.setattr(module, "CHUNK", 32)
+    images = tmp_path / "track"
+    images.mkdir()
+    for number, date in enumerate(dates[:3]):
+        write_scene(date, images / f"{number}.{'zarr' if number == 1 else 'nc'}")
+    files = series.find_dates(images)
+    series.build_stack(files, dem, tmp_path / "one.zarr")
+    with (
+        dask.config.set({"distributed.worker.daemon": False}),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
+        ) as cluster,
+        distributed.Client(cluster),
+    ):
+        series.build_stack(files[:2], dem, tmp_path / "many.zarr")
+        report = series.build_stack(files, None, tmp_path / "many.zarr")
+    assert (report.dates, report.skipped, report.by_themselves) == (3, {}, {})
+    one, many = (
+        series.open_stack(tmp_path / name, chunks=None) for name in ("one.zarr", "many.zarr")
+    )
+    assert len(list((tmp_path / "many.zarr" / "gamma0").iterdir())) > 18
+    for name in ("gamma0", "gamma0_mean", "gamma0_spread", "date_count", "mask"):
+        np.testing.assert_array_equal(one[name], many[name])
