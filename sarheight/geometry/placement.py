@@ -307,9 +307,15 @@ class Cut:
 
 
 def stack_polarisations(
-    images: Mapping[str, xr.DataArray], product: str, attributes: Mapping[str, Any]
+    images: Mapping[str, xr.DataArray],
+    product: str,
+    attributes: Mapping[str, Any],
+    stack: Callable[[Sequence[xr.DataArray]], xr.DataArray] | None = None,
 ) -> xr.DataArray:
-    """Put the images of a product, by polarisation, on one dimension where there are several."""
+    """Put the images of a product, by polarisation, on one dimension where there are several.
+
+    `stack` does that for images of a reader, if not xarray.
+    """
     import xarray as xr
 
     if len({image.shape for image in images.values()}) > 1:
@@ -320,7 +326,11 @@ def stack_polarisations(
     stacked = (
         images[names[0]].assign_coords(polarisation=names[0])
         if len(names) == 1
-        else xr.concat(images.values(), "polarisation").assign_coords(polarisation=names)
+        else (
+            xr.concat(images.values(), "polarisation")
+            if stack is None
+            else stack(list(images.values()))
+        ).assign_coords(polarisation=names)
     )
     described = {"long_name": "radar backscatter", "units": "1", "product_name": product}
     return stacked.assign_attrs(described | dict(attributes))

@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
+from sarheight_kernels.radiometry import square_numbers
 
 from sarheight.errors import ProductError
+from sarheight.memory import empty
 from sarheight.sentinel1._radiometry import image_samples
 from sarheight.sentinel1.grid import AZIMUTH_TOLERANCE, merge_grids, read_grid
 
@@ -52,6 +56,9 @@ class Rasters(Protocol):
 
     def raster(self, name: str) -> AbstractContextManager[DatasetReader]:
         """Open a measurement."""
+
+    def window(self, name: str, lines: Span, samples: Span) -> NDArray[Any] | None:
+        """Read a window of a measurement in the numbers of its file; None where `raster` must."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,17 +100,65 @@ def windowed_image(
     dtype: type[np.float32 | np.complex64] = np.float32,
 ) -> xr.DataArray:
     """Make an image on dask from a function that reads windows, in chunks of whole strips."""
+    strips = max(CHUNK_PIXELS // (strip * shape[1]), 1)
+    chunks = min(strips * strip, shape[0]), shape[1]
+    return _on_dask(_Windowed(shape, read, np.dtype(dtype)), chunks, ("line", "sample"), name)
+
+
+def _on_dask(
+    source: _Windowed | _Stacked, chunks: tuple[int, ...], dims: tuple[str, ...], name: str
+) -> xr.DataArray:
+    """Put an array that reads windows on dask."""
     import dask.array as da
     import xarray as xr
 
-    strips = max(CHUNK_PIXELS // (strip * shape[1]), 1)
     image = da.from_array(  # type: ignore[no-untyped-call]
-        _Windowed(shape, read, np.dtype(dtype)),
-        chunks=(min(strips * strip, shape[0]), shape[1]),
+        source,
+        chunks=chunks,
         name=f"{name}-{uuid4().hex}",
-        meta=np.empty((0, 0), dtype=dtype),
+        meta=np.empty((0,) * source.ndim, dtype=source.dtype),
     )
-    return xr.DataArray(image, dims=("line", "sample"), name=name)
+    if isinstance(source, _Windowed):
+        _SOURCES[image.name] = source
+    return xr.DataArray(image, dims=dims, name=name)
+
+
+def stack_windows(images: Sequence[xr.DataArray]) -> xr.DataArray:
+    """Put images that `windowed_image` made, of one shape, on a dimension of polarisations.
+
+    Of images that xarray or dask puts together, dask reads whole chunks for any window.
+    """
+    sources = tuple(_SOURCES[image.data.name] for image in images)
+    stacked = _Stacked((len(sources), *sources[0].shape), sources, sources[0].dtype)
+    lines, samples = (max(lengths) for lengths in images[0].chunks or ((1,), (1,)))
+    # A chunk holds all polarisations, and no more pixels than one of an image alone.
+    chunks = len(sources), max(lines // len(sources), 1), samples
+    dims = ("polarisation", "line", "sample")
+    return _on_dask(stacked, chunks, dims, str(images[0].name))
+
+
+@dataclass(frozen=True, eq=False)
+class _Stacked:
+    """Arrays that read windows, one for each polarisation, side by side."""
+
+    shape: tuple[int, int, int]
+    sources: tuple[_Windowed, ...]
+    dtype: np.dtype[Any]
+    ndim: ClassVar[int] = 3
+
+    def __getitem__(self, key: tuple[int | slice, int | slice, int | slice]) -> NDArray[Any]:
+        chosen = range(len(self.sources))[key[0]]
+        if isinstance(chosen, int):
+            return self.sources[chosen][key[1:]]
+        if len(chosen) == 1:
+            return self.sources[chosen[0]][key[1:]][None]
+        with ThreadPoolExecutor(len(chosen), "sarheight-read") as pool:
+            parts = pool.map(lambda index: self.sources[index][key[1:]], chosen)
+            first = next(parts)
+            stacked = empty((len(chosen), *first.shape), self.dtype)
+            for index, part in enumerate(itertools.chain((first,), parts)):
+                stacked[index] = part
+        return stacked
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,11 +170,15 @@ class _Windowed:
     dtype: np.dtype[Any]
     ndim: ClassVar[int] = 2
 
-    def __getitem__(self, key: tuple[int | slice, int | slice]) -> NDArray[Any]:
+    def __getitem__(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
         spans, picks = zip(
             *(_span(index, size) for index, size in zip(key, self.shape, strict=True)), strict=True
         )
         return self.read(*spans)[picks]
+
+
+_SOURCES: WeakValueDictionary[str, _Windowed] = WeakValueDictionary()
+"""What reads the images that `windowed_image` made, by the names of their arrays."""
 
 
 def _span(index: int | slice, size: int) -> tuple[Span, int | slice]:
@@ -171,26 +230,25 @@ class _GrdPower:
     def read(self, lines: Span, samples: Span) -> NDArray[np.float32]:
         """Read a window of the image."""
         power = self._squares(self.channel, lines, samples)
-        power[power == 0.0] = np.nan
         if self.border is not None:
             power[~self._image_samples(self.border, lines)[:, slice(*samples)]] = np.nan
-        height = max(SLAB_PIXELS // max(power.shape[1], 1), 1)
-        for begin in range(0, power.shape[0], height):
-            slab = slice(begin, begin + height)
-            power[slab] = self.channel.radiometry.calibrate(
-                power[slab],
-                lines[0] + begin,
-                samples[0],
-                self.calibration,
-                noise_removal=self.noise_removal,
-            )
-        return power
+        return self.channel.radiometry.calibrate(
+            power,
+            lines[0],
+            samples[0],
+            self.calibration,
+            noise_removal=self.noise_removal,
+            out=power,
+        )
 
     def _squares(self, channel: Channel, lines: Span, samples: Span) -> NDArray[np.float32]:
-        """Read the squared digital numbers of a window."""
-        with self.files.raster(channel.measurement) as raster:
-            numbers = raster.read(1, window=(lines, samples), out_dtype=np.float32)
-        power: NDArray[np.float32] = np.square(numbers, out=numbers)
+        """Read the squared digital numbers of a window; NaN for 0, which means no data."""
+        numbers = self.files.window(channel.measurement, lines, samples)
+        if numbers is None:
+            with self.files.raster(channel.measurement) as raster:
+                numbers = raster.read(1, window=(lines, samples), out_dtype=np.float32)
+        power = empty(numbers.shape)
+        square_numbers(numbers, power)
         return power
 
     def _image_samples(self, channel: Channel, lines: Span) -> NDArray[np.bool_]:
@@ -199,7 +257,7 @@ class _GrdPower:
         noise = channel.radiometry.noise_power(
             np.arange(*lines, dtype=np.float64), np.arange(*samples, dtype=np.float64)
         )
-        return image_samples(self._squares(channel, lines, samples), noise)
+        return image_samples(np.nan_to_num(self._squares(channel, lines, samples)), noise)
 
 
 @dataclass(frozen=True, eq=False)

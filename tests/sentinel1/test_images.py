@@ -685,3 +685,35 @@ def test_stamps_of_swaths_may_refer_to_ranges_that_differ_a_little() -> None:
         merge_grids([near, replace(far, bistatic_range=far.bistatic_range + shift)])
     with pytest.raises(ProductError, match="one has lines that are corrected"):
         merge_grids([near, replace(far, bistatic_range=None)])
+
+
+def test_of_stacked_polarisations_only_the_window_is_read() -> None:
+    """In one polarisation or all, by slices, steps and integers."""
+    rng = np.random.default_rng(5)
+    whole = rng.random((2, 300, 400)).astype(np.float32)
+    windows: list[tuple[int, int, int]] = []
+
+    def reader(index: int) -> Any:  # noqa: ANN401
+        def read(lines: tuple[int, int], samples: tuple[int, int]) -> NDArray[np.float32]:
+            windows.append((index, lines[1] - lines[0], samples[1] - samples[0]))
+            part: NDArray[np.float32] = whole[index, slice(*lines), slice(*samples)].copy()
+            return part
+
+        return read
+
+    images = [_images.windowed_image(reader(index), (300, 400), name="x") for index in range(2)]
+    stacked = _images.stack_windows(images)
+    np.testing.assert_array_equal(stacked.values, whole)
+    keys: list[tuple[Any, Any, Any]] = [
+        (slice(None), slice(20, 30), slice(100, 107)),
+        (slice(1, 2), slice(20, 30), slice(0, 7)),
+        (0, slice(None, None, 7), slice(3, 9)),
+        (slice(None), 5, slice(None, 40, 3)),
+        (slice(None), slice(7, 7), slice(0, 3)),
+    ]
+    for key in keys:
+        windows.clear()
+        np.testing.assert_array_equal(stacked.data[key].compute(), whole[key])
+        assert sum(lines * samples for _, lines, samples in windows) <= 43 * 7 * 6
+        if key[0] != slice(None):
+            assert len({index for index, _, _ in windows}) == 1
