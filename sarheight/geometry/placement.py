@@ -11,6 +11,7 @@ import pyproj
 from numpy.typing import NDArray
 from sarheight_kernels.doppler import closing_speeds
 
+from sarheight._windows import crop_image
 from sarheight.dem import check_dem, local_posting
 from sarheight.ellipsoid import look_sign
 from sarheight.errors import GeometryError
@@ -57,7 +58,7 @@ def crop_scene_to_dem(
 ) -> Scene:
     """Crop a scene to the part that a DEM can contribute to."""
     line, sample = _window(pass_geometry(dem, scene.grid, scene.orbit), margin)
-    image = scene.image.isel(line=line, sample=sample)
+    image = crop_image(scene.image, line, sample)
     return Scene(image, scene.grid.crop(line, sample), scene.orbit, scene.calibration)
 
 
@@ -286,7 +287,7 @@ class Cut:
         if self.bounds is None:
             return image, grid
         line, sample = window_of_bounds(self.bounds, grid, orbit, heights=self.heights)
-        return image.isel(line=line, sample=sample), grid.crop(line, sample)
+        return crop_image(image, line, sample), grid.crop(line, sample)
 
     def average(
         self,

@@ -338,14 +338,16 @@ def write_scratch(
     return layers, checksums, factors
 
 
-def side_by_side(function: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
-    """Call a function for each item on as many threads as there are processors, in any order."""
+def side_by_side(
+    function: Callable[[Item], Found], items: Iterable[Item], spare: int = 0
+) -> list[Found]:
+    """Call a function for each item, in any order, on a thread for each processor and `spare`."""
 
     def call(item: Item) -> Found:
         with rasterio.Env():  # each thread has its own
             return function(item)
 
-    with ThreadPoolExecutor(os.cpu_count(), "sarheight-write") as pool:
+    with ThreadPoolExecutor((os.cpu_count() or 1) + spare, "sarheight-write") as pool:
         calls = [pool.submit(call, item) for item in items]
         try:
             return [each.result() for each in calls]
@@ -529,7 +531,8 @@ def write_layers(dataset: xr.Dataset, folder: Path, name: str, *, backscatter: s
             layers[index].path.unlink()
             return file_digest(paths[index])
 
-        found = side_by_side(finish, range(len(layers)))
+        # One more, as each waits now and then for the threads that compress for another.
+        found = side_by_side(finish, range(len(layers)), spare=1)
         digests = dict(zip(paths, found, strict=True))
     for text, files, records in zip(dates, assets, records_by_time(dataset), strict=True):
         identifier = "_".join(filter(None, (name, text)))

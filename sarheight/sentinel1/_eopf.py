@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     import zarr
     from rasterio import DatasetReader
 
-    from sarheight.sentinel1._images import Span
+    from sarheight._windows import Span
 
 Floats = NDArray[np.float64]
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rasterio import DatasetReader
 
-    from sarheight.sentinel1._images import Span
+    from sarheight._windows import Span
 
 LARGEST_READ = 256 * 2**20
 """Bytes of a file that is read as a whole: the XML of a product is a tenth of this."""

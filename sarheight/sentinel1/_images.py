@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
-from uuid import uuid4
-from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.radiometry import square_numbers
 
+from sarheight._windows import Span, Windowed, image_on_dask
 from sarheight.errors import ProductError
 from sarheight.memory import empty
 from sarheight.sentinel1._radiometry import image_samples
@@ -46,9 +44,6 @@ large it takes four times as long."""
 
 GRD_NUMBERS = ("uint16",)
 SLC_NUMBERS = ("complex_int16", "complex64")
-
-Span = tuple[int, int]
-"""First and one past the last line, or sample."""
 
 
 class Rasters(Protocol):
@@ -102,93 +97,7 @@ def windowed_image(
     """Make an image on dask from a function that reads windows, in chunks of whole strips."""
     strips = max(CHUNK_PIXELS // (strip * shape[1]), 1)
     chunks = min(strips * strip, shape[0]), shape[1]
-    return _on_dask(_Windowed(shape, read, np.dtype(dtype)), chunks, ("line", "sample"), name)
-
-
-def _on_dask(
-    source: _Windowed | _Stacked, chunks: tuple[int, ...], dims: tuple[str, ...], name: str
-) -> xr.DataArray:
-    """Put an array that reads windows on dask."""
-    import dask.array as da
-    import xarray as xr
-
-    image = da.from_array(  # type: ignore[no-untyped-call]
-        source,
-        chunks=chunks,
-        name=f"{name}-{uuid4().hex}",
-        meta=np.empty((0,) * source.ndim, dtype=source.dtype),
-    )
-    if isinstance(source, _Windowed):
-        _SOURCES[image.name] = source
-    return xr.DataArray(image, dims=dims, name=name)
-
-
-def stack_windows(images: Sequence[xr.DataArray]) -> xr.DataArray:
-    """Put images that `windowed_image` made, of one shape, on a dimension of polarisations.
-
-    Of images that xarray or dask puts together, dask reads whole chunks for any window.
-    """
-    sources = tuple(_SOURCES[image.data.name] for image in images)
-    stacked = _Stacked((len(sources), *sources[0].shape), sources, sources[0].dtype)
-    lines, samples = (max(lengths) for lengths in images[0].chunks or ((1,), (1,)))
-    # A chunk holds all polarisations, and no more pixels than one of an image alone.
-    chunks = len(sources), max(lines // len(sources), 1), samples
-    dims = ("polarisation", "line", "sample")
-    return _on_dask(stacked, chunks, dims, str(images[0].name))
-
-
-@dataclass(frozen=True, eq=False)
-class _Stacked:
-    """Arrays that read windows, one for each polarisation, side by side."""
-
-    shape: tuple[int, int, int]
-    sources: tuple[_Windowed, ...]
-    dtype: np.dtype[Any]
-    ndim: ClassVar[int] = 3
-
-    def __getitem__(self, key: tuple[int | slice, int | slice, int | slice]) -> NDArray[Any]:
-        chosen = range(len(self.sources))[key[0]]
-        if isinstance(chosen, int):
-            return self.sources[chosen][key[1:]]
-        if len(chosen) == 1:
-            return self.sources[chosen[0]][key[1:]][None]
-        with ThreadPoolExecutor(len(chosen), "sarheight-read") as pool:
-            parts = pool.map(lambda index: self.sources[index][key[1:]], chosen)
-            first = next(parts)
-            stacked = empty((len(chosen), *first.shape), self.dtype)
-            for index, part in enumerate(itertools.chain((first,), parts)):
-                stacked[index] = part
-        return stacked
-
-
-@dataclass(frozen=True, eq=False)
-class _Windowed:
-    """An array that reads the windows that dask indexes: by integers, or slices with steps > 0."""
-
-    shape: tuple[int, int]
-    read: Callable[[Span, Span], NDArray[Any]]
-    dtype: np.dtype[Any]
-    ndim: ClassVar[int] = 2
-
-    def __getitem__(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
-        spans, picks = zip(
-            *(_span(index, size) for index, size in zip(key, self.shape, strict=True)), strict=True
-        )
-        return self.read(*spans)[picks]
-
-
-_SOURCES: WeakValueDictionary[str, _Windowed] = WeakValueDictionary()
-"""What reads the images that `windowed_image` made, by the names of their arrays."""
-
-
-def _span(index: int | slice, size: int) -> tuple[Span, int | slice]:
-    """Return the pixels that an index spans, and the index relative to them."""
-    if not isinstance(index, slice):
-        return (index, index + 1), 0
-    pixels = range(size)[index]
-    if not pixels:
-        return (0, 0), slice(0)
-    return (pixels[0], pixels[-1] + 1), slice(None, None, pixels.step)
+    return image_on_dask(Windowed(shape, read, np.dtype(dtype)), chunks, name)
 
 
 # Ground-range detected images.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from sarheight._windows import stack_windows
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.geometry.placement import HEIGHTS, Bounds, Cut, chosen_names, stack_polarisations
 from sarheight.scene import SOURCE, Scene
@@ -20,7 +21,6 @@ from sarheight.sentinel1._images import (
     slc_image,
     slc_noise,
     slc_numbers,
-    stack_windows,
 )
 from sarheight.sentinel1._radiometry import CLEAN_SINCE, noise_level
 from sarheight.sentinel1._safe import SafeSource

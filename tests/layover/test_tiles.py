@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import dask
+import numba
 import numpy as np
 import pytest
 import xarray as xr
@@ -298,6 +300,23 @@ def test_what_is_kept_between_passes_is_what_would_be_computed(
         np.testing.assert_array_equal(again[key].values, variable.values)
     for key, variable in kept.compute().data_vars.items():
         np.testing.assert_array_equal(first[key].values, variable.values)
+
+
+def test_any_number_of_threads_gives_the_same_bits(dem: xr.DataArray, scene: Scene) -> None:
+    results = []
+    for threads in (1, int(numba.config.NUMBA_NUM_THREADS)):  # type: ignore[attr-defined]
+        with dask.config.set(scheduler="synchronous"):
+            before = numba.get_num_threads()
+            numba.set_num_threads(threads)
+            try:
+                found = reconstruct(lazy(scene), dem, memory_limit=SMALL)
+                results.append(found.compute())
+            finally:
+                numba.set_num_threads(before)
+    results.append(reconstruct(lazy(scene), dem, memory_limit=SMALL).compute())
+    for other in results[1:]:
+        for key, variable in results[0].data_vars.items():
+            np.testing.assert_array_equal(other[key].values, variable.values)
 
 
 def test_variables_that_are_asked_for(dem: xr.DataArray, scene: Scene) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from sarheight_kernels.orbit import zero_doppler_time
 
 from benchmarks.synthetic.safe_product import write_product
+from sarheight import _windows
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.ellipsoid import SPEED_OF_LIGHT, points_at_ranges
 from sarheight.errors import ProductError
@@ -702,7 +703,7 @@ def test_of_stacked_polarisations_only_the_window_is_read() -> None:
         return read
 
     images = [_images.windowed_image(reader(index), (300, 400), name="x") for index in range(2)]
-    stacked = _images.stack_windows(images)
+    stacked = _windows.stack_windows(images)
     np.testing.assert_array_equal(stacked.values, whole)
     keys: list[tuple[Any, Any, Any]] = [
         (slice(None), slice(20, 30), slice(100, 107)),
@@ -717,3 +718,13 @@ def test_of_stacked_polarisations_only_the_window_is_read() -> None:
         assert sum(lines * samples for _, lines, samples in windows) <= 43 * 7 * 6
         if key[0] != slice(None):
             assert len({index for index, _, _ in windows}) == 1
+    cropped = _windows.crop_image(stacked, slice(20, 290), slice(50, None))
+    again = _windows.crop_image(cropped, slice(5, 200), slice(1, 300))
+    np.testing.assert_array_equal(again.values, whole[:, 25:220, 51:350])
+    windows.clear()
+    part = again.data[:, 30:40, 60:70].compute()
+    np.testing.assert_array_equal(part, whole[:, 55:65, 111:121])
+    assert sum(lines * samples for _, lines, samples in windows) == 200
+    assert again.chunks == stacked[:, 20:290, 50:][:, 5:200, 1:300].chunks
+    stepped = _windows.crop_image(stacked, slice(0, 300, 2), slice(None))
+    np.testing.assert_array_equal(stepped.values, whole[:, ::2])
