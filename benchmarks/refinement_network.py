@@ -300,7 +300,7 @@ def train(training: Data, held_out: Data, folder: Path, seed: int, steps: int) -
         for group in optimiser.param_groups:
             # A short rise, then half a cosine.
             rise = min((step + 1) / 100.0, 1.0)
-            group["lr"] = RATE * rise * 0.5 * (1.0 + np.cos(np.pi * step / steps))
+            group["lr"] = float(RATE * rise * 0.5 * (1.0 + np.cos(np.pi * step / steps)))
         with torch.autocast("cpu", torch.bfloat16):
             output = network(torch.from_numpy(np.stack(inputs)))
         loss = _loss(output.float(), torch.from_numpy(np.stack(targets)))
