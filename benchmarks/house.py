@@ -32,6 +32,7 @@ LINE = (
     ("_runtime",),
     ("memory",),
     ("_files",),
+    ("_windows",),
     ("_zarr",),
     ("_html",),
     ("ellipsoid",),

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from benchmarks._independent.observations import Laws
     from sarheight.scene import Scene
 
-__all__ = ["CASES", "ROWS", "Result", "main", "run_place"]
+__all__ = ["CASES", "ROWS", "Result", "main", "run_place", "with_error"]
 
 Floats = NDArray[np.float64]
 Result = dict[str, dict[str, float]]
@@ -114,7 +114,7 @@ def _baselines(coarse: xr.DataArray, truth: xr.DataArray) -> dict[str, NDArray[n
     }
 
 
-def _with_error(ground: Ground, error: float) -> xr.DataArray:
+def with_error(ground: Ground, error: float) -> xr.DataArray:
     """Return the coarse DEM with another size of its error."""
     usual = COARSER.degrade(ground.dem, ground.seed)
     exact = block_sums(ground.dem.values, COARSER.factor) / COARSER.factor**2
@@ -205,7 +205,7 @@ def run_place(name: str, laws: Laws, data: str | None = None) -> Result:
         bound = _bound(many, coarse, [each.fine for each in seen])
         found["bound_30x2"] = _scores(bound, truth, layover)
         for case, error in CASES.items():
-            other = _with_error(ground, error)
+            other = with_error(ground, error)
             result = refine(one, other, coregister="none")
             found[case] = _scores(result["height"].values, truth, layover)
             best = [

@@ -17,15 +17,18 @@ import struct
 import tempfile
 import tomllib
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import wraps
 from itertools import product
 from pathlib import Path
-from typing import IO, Any, ParamSpec, TypeVar
+from typing import IO, TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from sarheight.errors import DamagedFileError, SarheightError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,16 +57,36 @@ def scratch_folder(size: int) -> Path | None:
         return None
 
 
-def unnamed_file(size: int, owner: object) -> IO[bytes] | None:
+def unnamed_file(size: int, owner: object, buffering: int = -1) -> IO[bytes] | None:
     """Make a scratch file for so many bytes that goes with its owner; None without room."""
     folder = scratch_folder(size)
     try:
-        file = None if folder is None else tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # its owner closes it
+        file = None if folder is None else tempfile.TemporaryFile(dir=folder, buffering=buffering)  # noqa: SIM115  # its owner closes it
     except OSError:
         return None
     if file is not None:
         weakref.finalize(owner, file.close)
     return file
+
+
+def read_rows(file: IO[bytes], begins: Sequence[int], rows: NDArray[Any]) -> bool:
+    """Read each row of an array from its first byte in an unbuffered file; False where it ends.
+
+    `rows` is contiguous, shape (n, width).
+    """
+    view = memoryview(rows.data).cast("B")
+    size = view.nbytes // max(len(begins), 1)
+    if len(begins) > 1 and begins[-1] - begins[0] == size * (len(begins) - 1):
+        begins, size = begins[:1], view.nbytes  # in one piece, as offsets ascend
+    for number, begin in enumerate(begins):
+        place, end = number * size, (number + 1) * size
+        file.seek(begin)
+        while place < end:
+            count = file.readinto(view[place:end])  # type: ignore[attr-defined]
+            if not count:
+                return False
+            place += count
+    return True
 
 
 # Texts and errors.

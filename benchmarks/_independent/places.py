@@ -29,7 +29,18 @@ from scipy.ndimage import gaussian_filter, map_coordinates, uniform_filter
 from benchmarks._mountains.scenes import data_file
 from sarheight.dem import open_dem
 
-__all__ = ["CELLS", "PLACES", "POSTING", "Place", "places_of", "true_dem"]
+__all__ = [
+    "CELLS",
+    "PLACES",
+    "POSTING",
+    "Group",
+    "Place",
+    "crop_at",
+    "places_of",
+    "source_of",
+    "steepest_crop",
+    "true_dem",
+]
 
 Floats = NDArray[np.float64]
 Group = Literal["development", "scored"]
@@ -112,19 +123,43 @@ def true_dem(place: Place, folder: str | None = None) -> xr.DataArray:
     xarray.DataArray
         Heights in metres, float64, dims (y, x), 300 x 300 cells of 30 m in UTM.
     """
-    source = _filled(open_dem(data_file(place.dem, folder), vertical="ellipsoidal"))
+    source = source_of(place, folder)
     longitude, latitude = steepest_crop(source)
+    return crop_at(source, longitude, latitude, seed=zlib.crc32(place.name.encode()))
+
+
+def source_of(place: Place, folder: str | None = None) -> xr.DataArray:
+    """Open the whole DEM of a place, heights above the ellipsoid, its voids interpolated."""
+    return _filled(open_dem(data_file(place.dem, folder), vertical="ellipsoidal"))
+
+
+def crop_at(
+    source: xr.DataArray, longitude: float, latitude: float, *, seed: int, cells: int = CELLS
+) -> xr.DataArray:
+    """Interpolate the crop about a point of a DEM, with simulated detail if the DEM lacks it.
+
+    Parameters
+    ----------
+    source : xarray.DataArray
+        As `source_of` returns it.
+    longitude, latitude : float
+        The crop's middle in degrees.
+    seed : int
+        Of the detail.
+    cells : int
+        Cells along a side.
+    """
     zone = int((longitude + 180.0) // 6.0) + 1
     crs = pyproj.CRS.from_epsg((32600 if latitude > 0.0 else 32700) + zone)
     to_map = pyproj.Transformer.from_crs(4326, crs, always_xy=True)
     middle = np.round(np.array(to_map.transform(longitude, latitude)) / POSTING) * POSTING
-    offset = POSTING * (np.arange(CELLS) - 0.5 * (CELLS - 1))
+    offset = POSTING * (np.arange(cells) - 0.5 * (cells - 1))
     x, y = middle[0] + offset, middle[1] - offset
     heights = _interpolated(source, x, y, crs)
     if max(_postings(source)) > COARSE_POSTING:
-        heights += _detail(heights, zlib.crc32(place.name.encode()))
+        heights += _detail(heights, seed)
     if not np.isfinite(heights).all():
-        msg = f"found voids in the crop of {place.title} that could not be interpolated"
+        msg = f"found voids about {latitude:.3f}, {longitude:.3f} that could not be interpolated"
         raise ValueError(msg)
     dem = xr.DataArray(
         heights,

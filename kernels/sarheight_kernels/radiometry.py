@@ -247,3 +247,68 @@ def divide_by_area(
         for sample in range(row.size):
             area = np.float32(before[sample] + part * (after[sample] - before[sample]))
             row[sample] = row[sample] / area + added
+
+
+# Digital numbers of a product.
+
+Rows = tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]
+"""Values at the samples of some lines, shape (k, samples), and for each line of a window the row
+before it, the row after it, and the weight of this, shape (lines,)."""
+
+
+@njit
+def square_numbers(numbers: NDArray[np.generic], power: NDArray[np.float32]) -> None:
+    """Square digital numbers, shape (lines, samples), in single precision; NaN for 0."""
+    for line in range(numbers.shape[0]):
+        row, squares = numbers[line], power[line]
+        for sample in range(row.size):
+            number = np.float32(row[sample])
+            squares[sample] = number * number if number != ZERO else NAN
+
+
+@njit
+def calibrate_lines(
+    power: NDArray[np.float32],
+    amplitude: Rows,
+    noise: Rows,
+    columns: NDArray[np.int64],
+    factors: NDArray[np.float32],
+) -> None:
+    """Subtract noise from squared digital numbers and divide by squared factors, in place.
+
+    One thread does it, line by line in its cache: it reads while others compute.
+
+    Parameters
+    ----------
+    power : array, shape (lines, samples)
+        Squared digital numbers; receives backscatter.
+    amplitude : Rows
+        Factors by which amplitudes are divided.
+    noise : Rows
+        Power of the noise along range; no rows for none.
+    columns, factors : array, shape (n, 2), (n, lines)
+        First and end samples of parts of the lines, and for each line a factor on the noise there.
+    """
+    lines, samples = power.shape
+    subtracted, divisor = np.zeros(samples, np.float32), np.empty(samples, np.float32)
+    for line in range(lines):
+        _between_rows(amplitude, line, divisor)
+        if noise[0].shape[0] > 0:
+            _between_rows(noise, line, subtracted)
+        for part in range(columns.shape[0]):
+            factor = factors[part, line]
+            some = subtracted[columns[part, 0] : columns[part, 1]]
+            for sample in range(some.size):
+                some[sample] *= factor
+        row = power[line]
+        for sample in range(row.size):
+            square = divisor[sample] * divisor[sample]
+            row[sample] = (row[sample] - subtracted[sample]) / square
+
+
+@njit
+def _between_rows(rows: Rows, line: int, values: NDArray[np.float32]) -> None:
+    """Interpolate between the rows before and after a line."""
+    before, after, weight = rows[0][rows[1][line]], rows[0][rows[2][line]], rows[3][line]
+    for sample in range(values.size):
+        values[sample] = before[sample] + weight * (after[sample] - before[sample])

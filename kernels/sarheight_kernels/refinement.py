@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from sarheight_kernels._numba import HALF, ONE, ZERO, njit
 
 Floats = NDArray[np.float32]
-Windows = NDArray[np.uint32]
+Windows = NDArray[np.uint16]
 Corners = tuple[np.float32, np.float32, np.float32, np.float32]
 
 QUARTER = np.float32(0.25)
@@ -204,7 +204,7 @@ def facet_windows(
         As in `scatter_facets`.
     shape : pair of int
         Lines and samples of the image.
-    windows : array of uint32, shape (rows - 1, columns - 1, 4)
+    windows : array of uint16, shape (rows - 1, columns - 1, 4)
         Receives the first line, the first sample, and the numbers of lines and samples; 0 for
         facets that are skipped or beside the image.
 
@@ -269,7 +269,7 @@ def facet_derivatives(
         As in `facet_geometry`.
     simulated : array of float32, shape (lines, samples)
         The image, above 0.
-    windows : array of uint32, shape (rows - 1, columns - 1, 4)
+    windows : array of uint16, shape (rows - 1, columns - 1, 4)
         From `facet_windows`.
     derivatives : array of float32, shape (pixels, 4)
         Receives, window by window, the derivatives by ln(rcs), by the mean height of the posts, and

@@ -11,6 +11,7 @@ import pyproj
 from numpy.typing import NDArray
 from sarheight_kernels.doppler import closing_speeds
 
+from sarheight._windows import crop_image
 from sarheight.dem import check_dem, local_posting
 from sarheight.ellipsoid import look_sign
 from sarheight.errors import GeometryError
@@ -57,7 +58,7 @@ def crop_scene_to_dem(
 ) -> Scene:
     """Crop a scene to the part that a DEM can contribute to."""
     line, sample = _window(pass_geometry(dem, scene.grid, scene.orbit), margin)
-    image = scene.image.isel(line=line, sample=sample)
+    image = crop_image(scene.image, line, sample)
     return Scene(image, scene.grid.crop(line, sample), scene.orbit, scene.calibration)
 
 
@@ -286,7 +287,7 @@ class Cut:
         if self.bounds is None:
             return image, grid
         line, sample = window_of_bounds(self.bounds, grid, orbit, heights=self.heights)
-        return image.isel(line=line, sample=sample), grid.crop(line, sample)
+        return crop_image(image, line, sample), grid.crop(line, sample)
 
     def average(
         self,
@@ -307,9 +308,15 @@ class Cut:
 
 
 def stack_polarisations(
-    images: Mapping[str, xr.DataArray], product: str, attributes: Mapping[str, Any]
+    images: Mapping[str, xr.DataArray],
+    product: str,
+    attributes: Mapping[str, Any],
+    stack: Callable[[Sequence[xr.DataArray]], xr.DataArray] | None = None,
 ) -> xr.DataArray:
-    """Put the images of a product, by polarisation, on one dimension where there are several."""
+    """Put the images of a product, by polarisation, on one dimension where there are several.
+
+    `stack` does that for images of a reader, if not xarray.
+    """
     import xarray as xr
 
     if len({image.shape for image in images.values()}) > 1:
@@ -320,7 +327,11 @@ def stack_polarisations(
     stacked = (
         images[names[0]].assign_coords(polarisation=names[0])
         if len(names) == 1
-        else xr.concat(images.values(), "polarisation").assign_coords(polarisation=names)
+        else (
+            xr.concat(images.values(), "polarisation")
+            if stack is None
+            else stack(list(images.values()))
+        ).assign_coords(polarisation=names)
     )
     described = {"long_name": "radar backscatter", "units": "1", "product_name": product}
     return stacked.assign_attrs(described | dict(attributes))

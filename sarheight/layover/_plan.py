@@ -144,10 +144,7 @@ def _height_range(dem: xr.DataArray, file_cache: int) -> HeightRange:
         HeightRange.of(_contiguous(_loaded(dem.isel(y=slice(first, end)), file_cache)))
         for first, end in pairwise(edges)
     ]
-    return HeightRange(
-        np.concatenate([strip.lowest for strip in strips]),
-        np.concatenate([strip.highest for strip in strips]),
-    )
+    return HeightRange.join(strips)
 
 
 def _without_heights(dem: xr.DataArray, file_cache: int) -> xr.DataArray:

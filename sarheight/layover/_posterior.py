@@ -197,7 +197,7 @@ def support_of(method: Method, scale: GridScale, *, first: bool = False) -> Supp
     if first:
         down, across = 0, 0
     rows, columns = steps * down, steps * across
-    return Support(steps, (steps * lines, steps * samples), (rows, columns), (60, 56), (24, 16))
+    return Support(steps, (steps * lines, steps * samples), (rows, columns), (60, 56), (12, 14))
 
 
 def _reach(taps: Taps) -> tuple[int, int]:

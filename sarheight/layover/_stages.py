@@ -66,6 +66,7 @@ from sarheight.layover._tasks import (
     task,
 )
 from sarheight.layover.result import Values, variable_shape, variable_type
+from sarheight.memory import empty
 
 if TYPE_CHECKING:
     from sarheight.layover._statistics import Agreement, ErrorModel, Samples
@@ -238,7 +239,7 @@ class Pipeline:
             name: layers for name, layers in others.items() if name in wanted and layers is not None
         }
         core = (..., *observation.core)
-        return {name: np.ascontiguousarray(layers[core]) for name, layers in values.items()}
+        return {name: _kept_copy(layers[core]) for name, layers in values.items()}
 
     def _variables(
         self, tile: EstimatedTile | list[Values], conclusion: _Conclusion
@@ -270,6 +271,15 @@ class Pipeline:
         }
         held = held | shares
         return {name: held[name] for name in self.settings.variables}
+
+
+def _kept_copy(layers: NDArray[Any]) -> NDArray[Any]:
+    """Copy layers of a tile out of those of its window."""
+    if layers.flags.c_contiguous:
+        return layers
+    copied = empty(layers.shape, layers.dtype)
+    np.copyto(copied, layers)
+    return copied
 
 
 def _layers_or(layers: Layers | None, value: float, like: Layers) -> Layers:

@@ -183,7 +183,7 @@ class Shelf:
             return [{name: self._read(entry) for name, entry in group.items()} for group in entries]
 
     def _read(self, entry: _Entry) -> NDArray[Any]:
-        array = np.empty(entry.shape, entry.dtype)
+        array = memory.empty(entry.shape, entry.dtype)
         file = cast("IO[bytes]", self._file)
         file.seek(entry.begin)
         if file.readinto(array.data.cast("B")) != array.nbytes:  # type: ignore[attr-defined]

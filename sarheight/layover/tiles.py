@@ -2,8 +2,14 @@ r"""Tile planner: how a DEM is cut into tiles, and which surroundings (halo) eac
 
 Two places share a pixel where their slant ranges agree. If their heights differ by :math:`H`, they
 lie at most :math:`H / \tan\theta` apart on the ground, with the incidence angle :math:`\theta`.
-One throws its shadow on the other over at most :math:`H \tan\theta`. A tile is therefore computed
-within a window: the tile and a halo that follows from the heights around it.
+One throws its shadow on the other over at most :math:`H \tan\theta`, away from the radar. A tile is
+therefore computed within a window: the tile and a halo that follows from the heights around it, and
+that is wider on the radar's side.
+
+A method that allocates RCS several times follows chains: A shares a pixel with B, neighbours of B
+share others with C. All lie about as far from the radar as A does, so that a chain leads no farther
+than its heights differ from end to end, but for what heights differ among neighbours, which the DEM
+tells (`HeightRange.relief`).
 
 The kernels work on tiles of their own, of 64 x 64 cells (`sarheight_kernels.tiles.TILE`), called
 blocks here. Windows begin at borders of blocks, so that a block is the same in any window.
@@ -12,7 +18,9 @@ blocks here. Windows begin at borders of blocks, so that a block is the same in 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -56,9 +64,14 @@ BLOCK_BORDER = 6
 
 SLACK = 1.05
 """Factor on distances that hold for a plane, for the curvature of the Earth and of the orbit."""
-FOOTPRINT_REACH = 1.21
-"""Factor on the distance of places that share a pixel: each of the two footprints reaches up to
-0.104 height differences beyond its facet, see `sarheight_kernels.tiles.OVERSHOOT`."""
+HOP = 1.21
+"""Part of the relief among neighbours by which each allocation of a chain may lead farther: one for
+neighbours that are pooled, and 0.104 for each of two footprints, which reach so far beyond their
+facets (`sarheight_kernels.tiles.OVERSHOOT`)."""
+FINE = 8
+"""Cells along the side of the squares by which relief among neighbours is found."""
+POSTS = 2
+"""Rows and columns around a cell whose heights shape its footprint."""
 BORDER = 3.0
 """Rows and columns more, for the footprints of neighbouring cells and for the profiles."""
 STEEPEST, FLATTEST = math.radians(3.0), math.radians(85.0)
@@ -236,6 +249,8 @@ class HeightRange:
 
     lowest: Heights  # (blocks down, blocks across)
     highest: Heights  # (blocks down, blocks across)
+    # The same of squares of `FINE` cells a side: (2, blocks down * k, blocks across * k).
+    fine: Heights | None = None
 
     @classmethod
     def of(cls, heights: Heights) -> HeightRange:
@@ -243,7 +258,35 @@ class HeightRange:
         shape = -(-heights.shape[0] // TILE), -(-heights.shape[1] // TILE)
         lowest, highest = np.empty(shape, np.float32), np.empty(shape, np.float32)
         tile_height_ranges(heights, lowest.reshape(-1), highest.reshape(-1))
-        return cls(lowest, highest)
+        return cls(lowest, highest, _fine_range(heights))
+
+    @classmethod
+    def join(cls, strips: Sequence[HeightRange]) -> HeightRange:
+        """Join the ranges of strips of whole blocks, from north to south."""
+        fine = [strip.fine for strip in strips if strip.fine is not None]
+        return cls(
+            np.concatenate([strip.lowest for strip in strips]),
+            np.concatenate([strip.highest for strip in strips]),
+            np.concatenate(fine, axis=1) if len(fine) == len(strips) else None,
+        )
+
+    def relief(self, reach: float) -> Heights:
+        """Bound by how much heights differ in each block among cells within so many cells.
+
+        Shape (blocks down, blocks across); 0 where all is void.
+        """
+        if self.fine is None:
+            wide = self.with_neighbours()
+            return np.asarray(np.nan_to_num(wide.highest - wide.lowest))
+        lowest, highest = self.fine
+        for _ in range(math.ceil(reach / FINE)):
+            for axis in (0, 1):
+                lowest = _spread(np.fmin, lowest, axis)
+                highest = _spread(np.fmax, highest, axis)
+        down, across = self.lowest.shape
+        squares = np.nan_to_num(highest - lowest)
+        by_block = squares.reshape(down, TILE // FINE, across, TILE // FINE)
+        return np.asarray(by_block.max(axis=(1, 3)))
 
     @property
     def middle(self) -> float:
@@ -264,6 +307,19 @@ class HeightRange:
         for axis in (0, 1):
             lowest, highest = _spread(np.fmin, lowest, axis), _spread(np.fmax, highest, axis)
         return HeightRange(lowest, highest)
+
+
+def _fine_range(heights: Heights) -> Heights:
+    """Find lowest and highest height of squares of `FINE` cells, as many as fill whole blocks."""
+    rows, columns = (-(-size // TILE) * TILE // FINE for size in heights.shape)
+    found = np.full((2, rows, columns), np.nan, np.float32)
+    for row in range(-(-heights.shape[0] // FINE)):
+        part = heights[row * FINE : (row + 1) * FINE]
+        starts = np.arange(0, heights.shape[1], FINE)
+        for extreme, squares in zip((np.fmin, np.fmax), found, strict=True):
+            by_column = extreme.reduce(part, axis=0)
+            squares[row, : starts.size] = extreme.reduceat(by_column, starts)
+    return found
 
 
 def _spread(extreme: np.ufunc, values: Heights, axis: int) -> Heights:
@@ -298,8 +354,8 @@ class Tile:
     """A tile of a DEM."""
 
     core: Box  # cells whose result it returns
-    window: Box  # the same with the halo: cells on which that result depends
-    pixels: tuple[Box, ...]  # pixels of each pass that the window can illuminate
+    window: Box  # the same with the halo: cells on which that result depends, in whole blocks
+    pixels: tuple[Box, ...]  # pixels of each pass that these cells can illuminate
 
 
 @dataclass(frozen=True, eq=False)
@@ -370,22 +426,44 @@ class TilePlanner:
 
     def tile(self, core: Box, support: Support) -> Tile:
         """Add halo and pixels to the cells of a tile."""
-        window = self.window(core, support)
-        return Tile(core, window, tuple(self.pixels(window, i) for i in range(len(self.radars))))
+        needed = self.needed_cells(core, support)
+        pixels = tuple(self.pixels(needed, index) for index in range(len(self.radars)))
+        return Tile(core, self._around(needed), pixels)
 
-    def window(self, core: Box, support: Support) -> Box:
+    def needed_cells(self, core: Box, support: Support) -> Box:
         """Find the cells on which the result in a tile depends."""
-        window = core
+        needed = core
         # Heights beyond reach do not count: first all of the DEM's, then those within reach.
-        lowest, highest = self.heights.within((0, self.scale.shape[0], 0, self.scale.shape[1]))
-        for _ in range(2):
-            down, across = self._halo(core, support, lowest, highest)
-            window = self._around(core, down, across)
-            lowest, highest = self.heights.within(window)
-        return window
+        around = (0, self.scale.shape[0], 0, self.scale.shape[1])
+        rows, columns = self.scale.shape
+        for _ in range(3):
+            above, below, left, right = self._halo(core, support, around)
+            needed = (
+                max(core[0] - above, 0),
+                min(core[1] + below, rows),
+                max(core[2] - left, 0),
+                min(core[3] + right, columns),
+            )
+            around = needed
+        return needed
 
-    def _around(self, core: Box, down: int, across: int) -> Box:
-        """Widen a tile to whole blocks, and so far that the posts around each of them are there.
+    @cached_property
+    def _reliefs(self) -> dict[float, Heights]:
+        """Relief among cells within so many cells, as far as it was asked for."""
+        return {}
+
+    def _relief(self, box: Box, reach: float) -> float:
+        """Bound by how much heights in a box differ among cells within so many cells."""
+        if reach not in self._reliefs:
+            # The surface within cells is limited by whole blocks.
+            ranges = self.heights
+            if self.scale.facets > 1:
+                ranges = replace(ranges, fine=None)
+            self._reliefs[reach] = ranges.relief(reach)
+        return float(self._reliefs[reach][_blocks_of(box)].max())
+
+    def _around(self, box: Box) -> Box:
+        """Widen a box to whole blocks, and so far that the posts around each of them are there.
 
         A block whose neighbours' heights are missing would be fitted by other polynomials. The
         first facet beyond a block depends on two cells there.
@@ -393,15 +471,27 @@ class TilePlanner:
         rows, columns = self.scale.shape
         beyond = 1 if self.scale.facets == 1 else STENCIL
         return (
-            max((core[0] - down) // TILE - 1, 0) * TILE,
-            min(-(-(core[1] + down) // TILE) * TILE + beyond, rows),
-            max((core[2] - across) // TILE - 1, 0) * TILE,
-            min(-(-(core[3] + across) // TILE) * TILE + beyond, columns),
+            max(box[0] // TILE - 1, 0) * TILE,
+            min(-(-box[1] // TILE) * TILE + beyond, rows),
+            max(box[2] // TILE - 1, 0) * TILE,
+            min(-(-box[3] // TILE) * TILE + beyond, columns),
         )
 
-    def _halo(self, core: Box, support: Support, lowest: float, highest: float) -> tuple[int, int]:
-        """Rows and columns around a tile on which its result depends, for a range of heights."""
-        rows = columns = 0.0
+    def _halo(self, core: Box, support: Support, around: Box) -> Box:
+        """Rows above and below, columns left and right of a tile on which its result depends.
+
+        `around` holds all cells whose heights may count.
+        """
+        pooled = max(support.cells) / support.allocations
+        times = support.allocations * HOP
+        relief = times * self._relief(around, pooled + POSTS)
+        (low, high), (lowest, highest) = self.heights.within(core), self.heights.within(around)
+        # A chain begins at a height in the tile, or at one that its neighbours have.
+        # No step of it leads farther than all heights differ.
+        most = times * (highest - lowest)
+        rise, fall = min(highest - low + relief, most), min(high - lowest + relief, most)
+        halo = np.zeros((2, 2))
+        border = np.zeros(2)
         middle = 0.5 * (core[0] + core[1]), 0.5 * (core[2] + core[3])
         places = [*product(core[:2], core[2:]), middle]
         for radar, sizes in zip(self.radars, self.scale.cell_sizes, strict=True):
@@ -410,18 +500,19 @@ class TilePlanner:
                 (support.allocations + pixels) / size
                 for pixels, size in zip(support.pixels, sizes, strict=True)
             )
+            border = np.maximum(border, footprint)
             for place, height in product(places, (lowest, highest)):
                 angle, cells = _ground_range_direction(self.ground, radar, place, height)
-                angle = min(max(angle, STEEPEST), FLATTEST)
-                overlap = support.allocations * FOOTPRINT_REACH / math.tan(angle)
-                metres = SLACK * (highest - lowest) * (overlap + math.tan(angle))
-                down, across = metres * cells
-                rows, columns = max(rows, down + footprint), max(columns, across + footprint)
-        border = BORDER * (support.allocations + 1)
-        return (
-            math.ceil(rows + support.cells[0] + border),
-            math.ceil(columns + support.cells[1] + border),
-        )
+                slope = math.tan(min(max(angle, STEEPEST), FLATTEST))
+                # What lies higher shares pixels from farther off, and throws no shadow back.
+                away = -SLACK * rise / slope * cells
+                towards = SLACK * (fall / slope + (highest - lowest) * slope) * cells
+                for metres in (away, towards):
+                    halo = np.maximum(halo, (-metres, metres))
+        border += support.cells
+        border += BORDER * (support.allocations + 1)
+        above, left, below, right = np.ceil(halo + border).astype(int).ravel().tolist()
+        return above, below, left, right
 
     def illuminates(self, box: Box) -> bool:
         """Tell whether the cells of a box can illuminate a pixel of any image."""
@@ -441,10 +532,10 @@ class TilePlanner:
         ]
         return float(min(shown)) * rows * columns
 
-    def pixels(self, window: Box, index: int) -> Box:
-        """Find the part of an image that a window can illuminate; one pixel if there is none."""
+    def pixels(self, cells: Box, index: int) -> Box:
+        """Find the part of an image that cells can illuminate; one pixel if there is none."""
         lines, samples = self.images[index]
-        bounds = self.bounds[index][_blocks_of(window)].reshape(-1, 4)
+        bounds = self.bounds[index][_blocks_of(cells)].reshape(-1, 4)
         # An empty span of samples: void, or on the side to which the radar does not look.
         bounds = bounds[bounds[:, 2] <= bounds[:, 3]]
         if bounds.size == 0:
@@ -495,7 +586,7 @@ class TilePlanner:
 def _ground_range_direction(
     ground: GroundModel, radar: RadarModel, place: tuple[float, float], height: float
 ) -> tuple[float, NDArray[np.float64]]:
-    """Incidence at a place in radians, and rows and columns in a metre of ground range."""
+    """Incidence at a place in radians; rows and columns in a metre of ground towards the radar."""
     row, column = place
     down, across = ground_block(ground, row, column)
     here = np.array(ground_position(ground, down, across, row, column))
@@ -511,7 +602,7 @@ def _ground_range_direction(
     level /= max(float(np.linalg.norm(level)), 1e-9)
     steps = np.stack((below[:3] - here[:3], right[:3] - here[:3]), axis=1)
     cells, *_ = np.linalg.lstsq(steps, level, rcond=None)
-    return math.acos(cosine), np.abs(cells)
+    return math.acos(cosine), cells
 
 
 def least_memory() -> float:

@@ -255,8 +255,9 @@ def _convert_to_float(element: ET.Element, band: Band) -> None:
 # Cloud Optimised GeoTIFF through GDAL's own driver.
 
 STRIP = 1024
-LARGEST_PIECE = 1 << 28
-"""Bytes that one piece of a dask-backed result may take, unless its chunks are larger."""
+LARGEST_PIECE = 1 << 27
+"""Bytes that one piece of a dask-backed result may take, unless its chunks are larger. There are
+two of them, as one is computed while another is written."""
 WRITE_CACHE = 1 << 27
 """Bytes of file blocks that GDAL may cache while a result is written. By default it takes a part of
 the machine's memory, whatever limit the user has set."""
@@ -300,10 +301,11 @@ def write_bands(dataset: xr.Dataset, path: Path, **georeference: Any) -> None:  
     bands = list_bands(dataset)
     mixed = not share_type(bands)
     with gdal_errors_as_oserror(), rasterio.Env(GDAL_CACHEMAX=WRITE_CACHE):
-        layers, checksums, overviews = write_scratch(
+        layers, checksums, factors = write_scratch(
             dataset, bands, path.parent, mixed=mixed, alone=len(bands) == 1, **georeference
         )
-        copy_cog(_stack_layers(layers, mixed=mixed), path, checksums, overviews)
+        side_by_side(lambda layer: layer.add_overviews(factors), layers)
+        copy_cog(_stack_layers(layers, mixed=mixed), path, checksums, len(factors))
 
 
 def write_scratch(
@@ -314,11 +316,11 @@ def write_scratch(
     mixed: bool = False,
     alone: bool,
     **georeference: Any,  # noqa: ANN401
-) -> tuple[list[Layer], Checksums, int]:
-    """Compute a dataset once, and write each band to a scratch file with its overviews.
+) -> tuple[list[Layer], Checksums, list[int]]:
+    """Compute a dataset once, and write each band to a scratch file.
 
-    Returns the layers, the checksums of their pieces, and the number of overviews. A GeoTIFF has
-    room for a colour table where a band is `alone` in its file.
+    Returns the layers, the checksums of their pieces, and the factors of the overviews that they
+    lack. A GeoTIFF has room for a colour table where a band is `alone` in its file.
     """
     factors = _overview_factors(dataset)
     with ExitStack() as stack:
@@ -333,18 +335,19 @@ def write_scratch(
         checksums = _write_pieces(dataset, layers, mixed=mixed)
         for layer in layers:
             layer.close()
-        side_by_side(lambda layer: layer.add_overviews(factors), layers)
-    return layers, checksums, len(factors)
+    return layers, checksums, factors
 
 
-def side_by_side(function: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
-    """Call a function for each item on as many threads as there are processors, in any order."""
+def side_by_side(
+    function: Callable[[Item], Found], items: Iterable[Item], spare: int = 0
+) -> list[Found]:
+    """Call a function for each item, in any order, on a thread for each processor and `spare`."""
 
     def call(item: Item) -> Found:
         with rasterio.Env():  # each thread has its own
             return function(item)
 
-    with ThreadPoolExecutor(os.cpu_count(), "sarheight-write") as pool:
+    with ThreadPoolExecutor((os.cpu_count() or 1) + spare, "sarheight-write") as pool:
         calls = [pool.submit(call, item) for item in items]
         try:
             return [each.result() for each in calls]
@@ -432,12 +435,30 @@ def _slices(lengths: tuple[int, ...], size: int) -> list[slice]:
 def _write_pieces(dataset: xr.Dataset, layers: list[Layer], *, mixed: bool) -> Checksums:
     """Compute all bands piece by piece and write them; return the checksum of each piece."""
     checksums: Checksums = []
-    for rows, columns in _pieces(dataset):
-        piece = dataset.isel(y=rows, x=columns).compute()
-        window = Window.from_slices(rows, columns)
+    for piece, window in _computed_ahead(dataset):
         write = partial(_write_piece, piece=piece, window=window, mixed=mixed)
         checksums.append((window, side_by_side(write, layers)))
     return checksums
+
+
+def _computed_ahead(dataset: xr.Dataset) -> Iterator[tuple[xr.Dataset, Window]]:
+    """Compute piece after piece, each while the one before it is written."""
+    import numba
+
+    pieces, threads = _pieces(dataset), numba.get_num_threads()
+
+    def compute(piece: Piece) -> xr.Dataset:
+        numba.set_num_threads(threads)  # as many as the caller may use
+        return dataset.isel(y=piece[0], x=piece[1]).compute()
+
+    with ThreadPoolExecutor(1, "sarheight-compute") as pool:
+        ahead = pool.submit(compute, pieces[0])
+        for number, (rows, columns) in enumerate(pieces, start=1):
+            piece = ahead.result()
+            if number < len(pieces):
+                ahead = pool.submit(compute, pieces[number])
+            yield piece, Window.from_slices(rows, columns)
+            del piece
 
 
 def _write_piece(layer: Layer, piece: xr.Dataset, window: Window, *, mixed: bool) -> int:
@@ -486,7 +507,7 @@ def write_layers(dataset: xr.Dataset, folder: Path, name: str, *, backscatter: s
     assets: list[dict[str, Path]] = [{} for _ in dates]
     folder.mkdir()
     with gdal_errors_as_oserror(), rasterio.Env(GDAL_CACHEMAX=WRITE_CACHE):
-        layers, checksums, overviews = write_scratch(
+        layers, checksums, factors = write_scratch(
             ordered,
             bands,
             folder.parent,
@@ -503,15 +524,19 @@ def write_layers(dataset: xr.Dataset, folder: Path, name: str, *, backscatter: s
             for number in range(len(dates)) if date is None else [date]:
                 assets[number][layer_name(band)] = paths[-1]
 
-        def finish(index: int) -> None:
+        def finish(index: int) -> str:
             own = [(window, [sums[index]]) for window, sums in checksums]
-            copy_cog(layers[index].path, paths[index], own, overviews)
+            layers[index].add_overviews(factors)
+            copy_cog(layers[index].path, paths[index], own, len(factors))
             layers[index].path.unlink()
+            return file_digest(paths[index])
 
-        side_by_side(finish, range(len(layers)))
+        # One more, as each waits now and then for the threads that compress for another.
+        found = side_by_side(finish, range(len(layers)), spare=1)
+        digests = dict(zip(paths, found, strict=True))
     for text, files, records in zip(dates, assets, records_by_time(dataset), strict=True):
         identifier = "_".join(filter(None, (name, text)))
-        item = layers_item(dataset, files, records, identifier)
+        item = layers_item(dataset, files, records, identifier, digests)
         described = item.to_dict(include_self_link=False, transform_hrefs=False)
         beside = folder / f"{identifier}{STAC_SUFFIX}"
         beside.write_text(json.dumps(described, indent=2, allow_nan=False), encoding="utf-8")

@@ -112,12 +112,16 @@ def layers_item(
     files: Mapping[str, Path],
     records: list[dict[str, Any]],
     identifier: str,
+    digests: Mapping[Path, str],
 ) -> pystac.Item:
-    """Describe the layers of one date: an asset for each, whose key is the name of the layer."""
+    """Describe the layers of one date: an asset for each, whose key is the name of the layer.
+
+    `digests` holds the SHA-256 of each file.
+    """
     item = _item(dataset, records, identifier)
     item.stac_extensions.append(FILE)
     for name, path in files.items():
-        asset = _asset(dataset, f"./{path.name}", path)
+        asset = _asset(dataset, f"./{path.name}", path, digests[path])
         asset.title = asset.extra_fields["bands"][0].get("description")
         asset.roles = ["data"] if name.startswith(PACKED) else ["metadata"]
         item.add_asset(name, asset)
@@ -301,8 +305,11 @@ def _input_links(origin: Mapping[str, Any]) -> list[pystac.Link]:
 # The asset: the file with its bands.
 
 
-def _asset(dataset: xr.Dataset, href: str, file: Path) -> pystac.Asset:
-    """Describe the file of a result; its size, checksum and GeoTIFF bands where it exists."""
+def _asset(dataset: xr.Dataset, href: str, file: Path, digest: str | None = None) -> pystac.Asset:
+    """Describe the file of a result; its size, checksum and GeoTIFF bands where it exists.
+
+    `digest` is its SHA-256, if that is known.
+    """
     import pystac
 
     suffix = Path(href).suffix.lower()
@@ -314,7 +321,7 @@ def _asset(dataset: xr.Dataset, href: str, file: Path) -> pystac.Asset:
     }
     if file.is_file():
         extra["file:size"] = file.stat().st_size
-        extra["file:checksum"] = _multihash(file_digest(file))
+        extra["file:checksum"] = _multihash(digest or file_digest(file))
     return pystac.Asset(
         href,
         title=str(dataset.attrs.get("title", "")) or None,

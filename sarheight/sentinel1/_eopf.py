@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     import zarr
     from rasterio import DatasetReader
 
+    from sarheight._windows import Span
+
 Floats = NDArray[np.float64]
 
 POLARISATIONS = ("VV", "VH", "HH", "HV")
@@ -619,6 +621,9 @@ class EopfSource:
         arrays = tuple((self._measurement(part), part.index) for part in parts)
         with self._errors():
             yield cast("DatasetReader", ArrayRaster(arrays))
+
+    def window(self, name: str, lines: Span, samples: Span) -> None:
+        """Leave windows to `raster`: a chunk of a store is decompressed as a whole."""
 
 
 def _within(values: Mapping[str, Any], *names: str) -> Any:  # noqa: ANN401  # of JSON

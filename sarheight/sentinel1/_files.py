@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import zipfile
 import zlib
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol, Self, cast
 from urllib.parse import urlsplit
 from zipfile import ZIP_DEFLATED, ZIP_STORED
 
+import numpy as np
+
+from sarheight._files import read_rows
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.errors import ProductError
+from sarheight.memory import empty
 from sarheight.sentinel1._manifest import MANIFEST, read_manifest, require_safe_name
 from sarheight.sentinel1._ranges import DeflatedMember, Extent, call_storage, differs_from_checksum
 
@@ -23,7 +30,10 @@ if TYPE_CHECKING:
     from zipfile import ZipInfo
 
     from fsspec import AbstractFileSystem
+    from numpy.typing import NDArray
     from rasterio import DatasetReader
+
+    from sarheight._windows import Span
 
 LARGEST_READ = 256 * 2**20
 """Bytes of a file that is read as a whole: the XML of a product is a tenth of this."""
@@ -38,6 +48,139 @@ INCOMPLETE = "it is incomplete, fetch the whole product from the archive again"
 _GDAL_OPEN = threading.Lock()
 
 
+# Files of a product that can be opened; of those on a disk, rows of bytes can be read.
+
+
+class _File(Protocol):
+    """A file of a product."""
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether rows of its bytes can be read."""
+
+    def __call__(self) -> BinaryIO:
+        """Open it."""
+
+    def read_rows(self, begins: Sequence[int], rows: NDArray[Any]) -> bool:
+        """Read rows of bytes, see `sarheight._files.read_rows`; False where that fails."""
+
+
+@dataclass(frozen=True)
+class _LocalFile:
+    """A file of a folder on a disk."""
+
+    path: Path
+    has_rows: ClassVar[bool] = True
+
+    def __call__(self) -> BinaryIO:
+        return self.path.open("rb")
+
+    def read_rows(self, begins: Sequence[int], rows: NDArray[Any]) -> bool:
+        with self.path.open("rb", buffering=0) as file:
+            return read_rows(file, begins, rows)
+
+
+@dataclass(eq=False)
+class _Member:
+    """A member of a zip; it is located when it is first opened."""
+
+    archive: Extent
+    info: ZipInfo
+    deflated: DeflatedMember | None = None
+
+    @property
+    def has_rows(self) -> bool:
+        return self.info.compress_type == ZIP_DEFLATED or _is_local(self.archive.storage)
+
+    def __call__(self) -> BinaryIO:
+        if self.info.compress_type == ZIP_STORED:
+            return cast("BinaryIO", self.archive.member(self.info).open())
+        if self.deflated is None:
+            packed = self.archive.member(self.info)
+            self.deflated = DeflatedMember(packed, self.info.file_size, self.info.CRC)
+        return cast("BinaryIO", self.deflated.open())
+
+    def read_rows(self, begins: Sequence[int], rows: NDArray[Any]) -> bool:
+        if self.info.compress_type == ZIP_DEFLATED:
+            return self.deflated is not None and self.deflated.read_rows(begins, rows)
+        extent = self.archive.member(self.info)
+        if begins[-1] + rows[-1].nbytes > extent.size:
+            return False
+        with Path(self.archive.path).open("rb", buffering=0) as file:
+            return read_rows(file, [extent.begin + begin for begin in begins], rows)
+
+
+@dataclass(frozen=True)
+class _RemoteFile:
+    """A file of a folder on a server."""
+
+    storage: AbstractFileSystem
+    path: str
+    label: str  # of the folder
+    has_rows: ClassVar[bool] = False
+
+    def __call__(self) -> BinaryIO:
+        name = PurePosixPath(self.path).name
+        try:
+            whole = Extent.whole(self.storage, self.path, f"{self.label}/{name}")
+        except FileNotFoundError as error:
+            msg = f"{self.label} has no {name}: {INCOMPLETE}"
+            raise ProductError(msg) from error
+        return cast("BinaryIO", whole.open())
+
+    def read_rows(self, begins: Sequence[int], rows: NDArray[Any]) -> bool:  # noqa: ARG002  # as of others
+        return False
+
+
+@dataclass(frozen=True, eq=False)
+class _Strips:
+    """Where the lines of an uncompressed measurement lie in its file."""
+
+    begins: NDArray[np.int64]  # first byte of each strip, ascending
+    lines: int  # lines of a strip
+    samples: int
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def of(cls, raster: DatasetReader) -> _Strips | None:
+        """Find the strips of a file; None where its numbers do not lie in it as they are."""
+        rows, width = raster.block_shapes[0]
+        dtype = NUMBERS.get(raster.dtypes[0])
+        if dtype is None or raster.compression is not None or width != raster.width:
+            return None
+        begins = []
+        for strip in range(-(-raster.height // rows)):
+            place, size = (
+                raster.get_tag_item(f"BLOCK_{what}_0_{strip}", "TIFF", bidx=1)
+                for what in ("OFFSET", "SIZE")
+            )
+            high = min(rows, raster.height - strip * rows)
+            if place is None or size is None or int(size) != high * width * dtype.itemsize:
+                return None
+            begins.append(int(place))
+        # Strips follow one another, with or without other bytes between them.
+        if any(
+            after - before < rows * width * dtype.itemsize for before, after in pairwise(begins)
+        ):
+            return None
+        return cls(np.array(begins, dtype=np.int64), rows, width, dtype)
+
+    def first_bytes(self, lines: Span, sample: int) -> list[int]:
+        """Return where a sample of some lines lies."""
+        line = np.arange(*lines)
+        within = (line % self.lines * self.samples + sample) * self.dtype.itemsize
+        found: list[int] = (self.begins[line // self.lines] + within).tolist()
+        return found
+
+
+NUMBERS = {"uint16": np.dtype("<u2")}
+"""Numbers of measurements that are read without GDAL."""
+LITTLE_ENDIAN = b"II"
+
+
+# The files of one product.
+
+
 class ProductFiles:
     """The files of one product, read in parts; from several threads at once.
 
@@ -48,7 +191,7 @@ class ProductFiles:
         self,
         name: str,
         label: str,
-        openers: Mapping[str, Callable[[], BinaryIO]],
+        openers: Mapping[str, _File],
         local: Path | None = None,
         stored: Mapping[str, int] | None = None,
     ) -> None:
@@ -60,6 +203,8 @@ class ProductFiles:
         # Checksums (CRC-32) of the members that a zip holds uncompressed.
         self._stored = dict(stored or {})
         self.origin: tuple[str, dict[str, Any]] = (label, {})
+        self._strips: dict[str, _Strips | None] = {}
+        self._lock = threading.Lock()
 
     @classmethod
     def open(
@@ -91,15 +236,13 @@ class ProductFiles:
         if _is_local(storage):
             local = Path(path)
             found = (file for file in local.rglob("*") if file.is_file())
-            openers = {
-                file.relative_to(local).as_posix(): partial(file.open, "rb") for file in found
-            }
-            return cls(name, label, cast("Mapping[str, Callable[[], BinaryIO]]", openers), local)
+            openers = {file.relative_to(local).as_posix(): _LocalFile(file) for file in found}
+            return cls(name, label, openers, local)
         # A server need not list its files: the manifest does.
-        manifest = _remote_opener(storage, f"{path}/{MANIFEST}", label)().read(LARGEST_READ + 1)
+        manifest = _RemoteFile(storage, f"{path}/{MANIFEST}", label)().read(LARGEST_READ + 1)
         names = [MANIFEST, *(file.name for file in read_manifest(manifest).files)]
         return cls(
-            name, label, {name: _remote_opener(storage, f"{path}/{name}", label) for name in names}
+            name, label, {name: _RemoteFile(storage, f"{path}/{name}", label) for name in names}
         )
 
     @classmethod
@@ -125,7 +268,7 @@ class ProductFiles:
         return cls(
             name or f"{PurePosixPath(urlsplit(archive.path).path).stem.removesuffix('.SAFE')}.SAFE",
             archive.label,
-            {info.filename.removeprefix(prefix): _member_opener(archive, info) for info in inside},
+            {info.filename.removeprefix(prefix): _Member(archive, info) for info in inside},
             Path(archive.path) if _is_local(archive.storage) else None,
             {
                 info.filename.removeprefix(prefix): info.CRC
@@ -192,6 +335,39 @@ class ProductFiles:
                 "fetch the product again"
             )
             raise ProductError(msg) from cause
+
+    def window(self, name: str, lines: Span, samples: Span) -> NDArray[Any] | None:
+        """Read a window of a measurement, in the numbers of its file.
+
+        None where these do not lie on a disk line by line, or too few of them do: `raster` reads
+        them, or says what is wrong.
+        """
+        strips = self._strips_of(name)
+        shape = lines[1] - lines[0], samples[1] - samples[0]
+        if strips is None or min(shape) < 1:
+            return None
+        numbers = empty(shape, strips.dtype)
+        try:
+            whole = self._openers[name].read_rows(strips.first_bytes(lines, samples[0]), numbers)
+        except OSError:
+            return None
+        return numbers if whole else None
+
+    def _strips_of(self, name: str) -> _Strips | None:
+        """Find the strips of a measurement, once."""
+        with self._lock:
+            if name not in self._strips:
+                strips = None
+                self._require(name)
+                if self._openers[name].has_rows:
+                    with self.raster(name) as raster:
+                        strips = _Strips.of(raster)
+                if strips is not None:
+                    with self.open_file(name) as file:
+                        little = file.read(2) == LITTLE_ENDIAN
+                    strips = strips if little and sys.byteorder == "little" else None
+                self._strips[name] = strips
+            return self._strips[name]
 
     def _open_for_gdal(
         self, name: str, failures: list[Exception], path: str, **_: object
@@ -317,31 +493,3 @@ def _require_good_member(info: ZipInfo, archive: Extent) -> None:
         return
     msg = f"{info.filename} in {archive.label} is {problem}; fetch the original from the archive"
     raise ProductError(msg)
-
-
-def _member_opener(archive: Extent, info: ZipInfo) -> Callable[[], BinaryIO]:
-    """Return a function that opens a member of a zip; it locates the member at the first call."""
-    deflated: list[DeflatedMember] = []
-
-    def open_member() -> BinaryIO:
-        if info.compress_type == ZIP_STORED:
-            return cast("BinaryIO", archive.member(info).open())
-        if not deflated:
-            deflated.append(DeflatedMember(archive.member(info), info.file_size, info.CRC))
-        return cast("BinaryIO", deflated[0].open())
-
-    return open_member
-
-
-def _remote_opener(storage: AbstractFileSystem, path: str, label: str) -> Callable[[], BinaryIO]:
-    """Return a function that opens a file of a folder on a server."""
-
-    def open_remote() -> BinaryIO:
-        name = PurePosixPath(path).name
-        try:
-            return cast("BinaryIO", Extent.whole(storage, path, f"{label}/{name}").open())
-        except FileNotFoundError as error:
-            msg = f"{label} has no {name}: {INCOMPLETE}"
-            raise ProductError(msg) from error
-
-    return open_remote

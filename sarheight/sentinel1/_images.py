@@ -13,12 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
+from sarheight_kernels.radiometry import square_numbers
 
+from sarheight._windows import Span, Windowed, image_on_dask
 from sarheight.errors import ProductError
+from sarheight.memory import empty
 from sarheight.sentinel1._radiometry import image_samples
 from sarheight.sentinel1.grid import AZIMUTH_TOLERANCE, merge_grids, read_grid
 
@@ -43,15 +45,15 @@ large it takes four times as long."""
 GRD_NUMBERS = ("uint16",)
 SLC_NUMBERS = ("complex_int16", "complex64")
 
-Span = tuple[int, int]
-"""First and one past the last line, or sample."""
-
 
 class Rasters(Protocol):
     """What opens the measurements of a product; it can be pickled."""
 
     def raster(self, name: str) -> AbstractContextManager[DatasetReader]:
         """Open a measurement."""
+
+    def window(self, name: str, lines: Span, samples: Span) -> NDArray[Any] | None:
+        """Read a window of a measurement in the numbers of its file; None where `raster` must."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,43 +95,9 @@ def windowed_image(
     dtype: type[np.float32 | np.complex64] = np.float32,
 ) -> xr.DataArray:
     """Make an image on dask from a function that reads windows, in chunks of whole strips."""
-    import dask.array as da
-    import xarray as xr
-
     strips = max(CHUNK_PIXELS // (strip * shape[1]), 1)
-    image = da.from_array(  # type: ignore[no-untyped-call]
-        _Windowed(shape, read, np.dtype(dtype)),
-        chunks=(min(strips * strip, shape[0]), shape[1]),
-        name=f"{name}-{uuid4().hex}",
-        meta=np.empty((0, 0), dtype=dtype),
-    )
-    return xr.DataArray(image, dims=("line", "sample"), name=name)
-
-
-@dataclass(frozen=True, eq=False)
-class _Windowed:
-    """An array that reads the windows that dask indexes: by integers, or slices with steps > 0."""
-
-    shape: tuple[int, int]
-    read: Callable[[Span, Span], NDArray[Any]]
-    dtype: np.dtype[Any]
-    ndim: ClassVar[int] = 2
-
-    def __getitem__(self, key: tuple[int | slice, int | slice]) -> NDArray[Any]:
-        spans, picks = zip(
-            *(_span(index, size) for index, size in zip(key, self.shape, strict=True)), strict=True
-        )
-        return self.read(*spans)[picks]
-
-
-def _span(index: int | slice, size: int) -> tuple[Span, int | slice]:
-    """Return the pixels that an index spans, and the index relative to them."""
-    if not isinstance(index, slice):
-        return (index, index + 1), 0
-    pixels = range(size)[index]
-    if not pixels:
-        return (0, 0), slice(0)
-    return (pixels[0], pixels[-1] + 1), slice(None, None, pixels.step)
+    chunks = min(strips * strip, shape[0]), shape[1]
+    return image_on_dask(Windowed(shape, read, np.dtype(dtype)), chunks, name)
 
 
 # Ground-range detected images.
@@ -171,26 +139,25 @@ class _GrdPower:
     def read(self, lines: Span, samples: Span) -> NDArray[np.float32]:
         """Read a window of the image."""
         power = self._squares(self.channel, lines, samples)
-        power[power == 0.0] = np.nan
         if self.border is not None:
             power[~self._image_samples(self.border, lines)[:, slice(*samples)]] = np.nan
-        height = max(SLAB_PIXELS // max(power.shape[1], 1), 1)
-        for begin in range(0, power.shape[0], height):
-            slab = slice(begin, begin + height)
-            power[slab] = self.channel.radiometry.calibrate(
-                power[slab],
-                lines[0] + begin,
-                samples[0],
-                self.calibration,
-                noise_removal=self.noise_removal,
-            )
-        return power
+        return self.channel.radiometry.calibrate(
+            power,
+            lines[0],
+            samples[0],
+            self.calibration,
+            noise_removal=self.noise_removal,
+            out=power,
+        )
 
     def _squares(self, channel: Channel, lines: Span, samples: Span) -> NDArray[np.float32]:
-        """Read the squared digital numbers of a window."""
-        with self.files.raster(channel.measurement) as raster:
-            numbers = raster.read(1, window=(lines, samples), out_dtype=np.float32)
-        power: NDArray[np.float32] = np.square(numbers, out=numbers)
+        """Read the squared digital numbers of a window; NaN for 0, which means no data."""
+        numbers = self.files.window(channel.measurement, lines, samples)
+        if numbers is None:
+            with self.files.raster(channel.measurement) as raster:
+                numbers = raster.read(1, window=(lines, samples), out_dtype=np.float32)
+        power = empty(numbers.shape)
+        square_numbers(numbers, power)
         return power
 
     def _image_samples(self, channel: Channel, lines: Span) -> NDArray[np.bool_]:
@@ -199,7 +166,7 @@ class _GrdPower:
         noise = channel.radiometry.noise_power(
             np.arange(*lines, dtype=np.float64), np.arange(*samples, dtype=np.float64)
         )
-        return image_samples(self._squares(channel, lines, samples), noise)
+        return image_samples(np.nan_to_num(self._squares(channel, lines, samples)), noise)
 
 
 @dataclass(frozen=True, eq=False)

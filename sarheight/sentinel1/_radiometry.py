@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sarheight_kernels.radiometry import calibrate_lines
 
 from sarheight.sentinel1.document import Document, XmlSource
 
@@ -41,9 +42,21 @@ class LineVectors:
 
     def block(self, lines: Floats, samples: Floats) -> NDArray[np.float32]:
         """Interpolate at a block of pixels: `lines` (l,), `samples` (s,); returns (l, s)."""
+        rows, before, after, weight = self.rows(lines, samples)
+        found: NDArray[np.float32] = rows[before]
+        found += weight[:, None] * (rows[after] - found)
+        return found
+
+    def rows(
+        self, lines: Floats, samples: Floats
+    ) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+        """Interpolate at samples only: the rows between which lines lie, shape (k, s).
+
+        Beside them, for each line, the row before it, the row after it and the weight of this.
+        """
         position = np.interp(lines, self.lines, np.arange(self.lines.size, dtype=np.float64))
         before = np.minimum(position.astype(np.intp), max(self.lines.size - 2, 0))
-        weight = (position - before).astype(np.float32)[:, None]
+        weight = (position - before).astype(np.float32)
         first, last = int(before[0]), int(before[-1])
         rows = np.array(
             [
@@ -53,9 +66,7 @@ class LineVectors:
             dtype=np.float32,
         )
         after = np.minimum(before - first + 1, rows.shape[0] - 1)
-        found: NDArray[np.float32] = rows[before - first]
-        found += weight * (rows[after] - found)
-        return found
+        return rows, before - first, after, weight
 
 
 def require_same_image(root: Document, annotation: Annotation) -> None:
@@ -158,14 +169,28 @@ class NoiseVectors:
         if self.along_range is None:
             return None
         noise = self.along_range.block(lines, samples)
-        if self.scale != 1.0:
-            noise *= np.float32(self.scale)
+        columns, factors = self.factors(lines, samples)
+        for (first, end), by_line in zip(columns, factors, strict=True):
+            noise[:, first:end] *= by_line[:, None]
+        return noise
+
+    def factors(
+        self, lines: Floats, samples: Floats
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the factors of the noise along range: spans of samples (n, 2), by line (n, l)."""
+        columns = [(0, samples.size)] if self.scale != 1.0 else []
+        factors = [np.full(lines.size, self.scale, dtype=np.float32)] if self.scale != 1.0 else []
         for block in self.along_azimuth:
             rows = slice(*np.searchsorted(lines, [block.first_line, block.last_line + 1]))
-            columns = slice(*np.searchsorted(samples, [block.first_sample, block.last_sample + 1]))
-            factors = np.interp(lines[rows], block.lines, block.factors)
-            noise[rows, columns] *= factors.astype(np.float32)[:, None]
-        return noise
+            first, end = np.searchsorted(samples, [block.first_sample, block.last_sample + 1])
+            if rows.start < rows.stop and first < end:
+                factors.append(np.ones(lines.size, dtype=np.float32))
+                factors[-1][rows] = np.interp(lines[rows], block.lines, block.factors)
+                columns.append((int(first), int(end)))
+        return (
+            np.array(columns, dtype=np.int64).reshape(-1, 2),
+            np.array(factors, dtype=np.float32).reshape(-1, lines.size),
+        )
 
 
 def read_noise(
@@ -234,6 +259,14 @@ def _early_scale(version: float, digital_number: float, mode: str) -> float:
 
 # Calibration of digital numbers.
 
+NO_ROWS = (
+    np.empty((0, 0), dtype=np.float32),
+    np.empty(0, dtype=np.intp),
+    np.empty(0, dtype=np.intp),
+    np.empty(0, dtype=np.float32),
+)
+NO_FACTORS = np.empty((0, 2), dtype=np.int64), np.empty((0, 0), dtype=np.float32)
+
 
 @dataclass(frozen=True, eq=False)
 class Radiometry:
@@ -273,6 +306,7 @@ class Radiometry:
         calibration: Calibration,
         *,
         noise_removal: bool = True,
+        out: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         r"""Calibrate squared digital numbers to backscatter.
 
@@ -281,16 +315,22 @@ class Radiometry:
         with the amplitude factors :math:`A` of the calibration vectors and the noise
         :math:`\eta`, both bilinear between the vectors. Where a pixel is darker than the mean
         noise the result is below zero: clipping it would bias all means. Shape: (lines, samples).
+        Where `out` is `power`, that is overwritten.
         """
         lines = np.arange(first_line, first_line + power.shape[0], dtype=np.float64)
         samples = np.arange(first_sample, first_sample + power.shape[1], dtype=np.float64)
-        amplitude = self.calibration.amplitude[calibration].block(lines, samples)
-        backscatter = power.astype(np.float32)
-        noise = self.noise_power(lines, samples) if noise_removal else None
-        if noise is not None:
-            backscatter -= noise
-        amplitude *= amplitude
-        backscatter /= amplitude
+        backscatter = np.empty(power.shape, dtype=np.float32) if out is None else out
+        if backscatter is not power:
+            backscatter[...] = power
+        if not backscatter.size:
+            return backscatter
+        amplitude = self.calibration.amplitude[calibration].rows(lines, samples)
+        noise = self.noise if noise_removal else None
+        if noise is None or noise.along_range is None:
+            calibrate_lines(backscatter, amplitude, NO_ROWS, *NO_FACTORS)
+        else:
+            rows = noise.along_range.rows(lines, samples)
+            calibrate_lines(backscatter, amplitude, rows, *noise.factors(lines, samples))
         return backscatter
 
     def noise_power(self, lines: Floats, samples: Floats) -> NDArray[np.float32] | None:

@@ -18,16 +18,17 @@ from bisect import bisect_right
 from contextlib import nullcontext
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from sarheight._files import unnamed_file
+from sarheight._files import read_rows, unnamed_file
 from sarheight.errors import ProductError
 
 if TYPE_CHECKING:
     import zipfile
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from _typeshed import WriteableBuffer
     from fsspec import AbstractFileSystem
+    from numpy.typing import NDArray
 
 BUFFER = 256 * 2**10
 """Bytes to read at least: a request to a server costs more than these."""
@@ -222,9 +223,11 @@ class _Spool:
 
     def append(self, data: bytes) -> None:
         """Write the next bytes, which one thread at a time may do."""
+        view = memoryview(data)
         with self._lock:
             self._file.seek(self.end)
-            self._file.write(data)
+            while view:
+                view = view[self._file.write(view) :]
         self.end += len(data)
 
     def read(self, begin: int, size: int) -> bytes:
@@ -232,6 +235,11 @@ class _Spool:
         with self._lock:
             self._file.seek(begin)
             return self._file.read(size)
+
+    def read_rows(self, begins: Sequence[int], rows: NDArray[Any]) -> bool:
+        """Read rows of bytes before the end, see `sarheight._files.read_rows`."""
+        with self._lock:
+            return read_rows(self._file, begins, rows)
 
 
 class DeflatedMember:
@@ -262,23 +270,35 @@ class DeflatedMember:
             self._opened += 1
             # What is opened once is read once, or its header only is.
             if self._opened == 2 and self.size > SNAPSHOT_STEP:
-                file = unnamed_file(self.size, self)
+                file = unnamed_file(self.size, self, 0)
                 self._spool = None if file is None else _Spool(file)
                 self._source = None if file is None else _DeflatedFile(self)
         return _buffered(_DeflatedFile(self))
 
     def spooled(self, begin: int, size: int) -> bytes | None:
         """Return bytes from the scratch file, decompressed so far first; None without one."""
+        spool = self._filled(begin + size)
+        return None if spool is None else spool.read(begin, size)
+
+    def read_rows(self, begins: Sequence[int], rows: NDArray[Any]) -> bool:
+        """Read rows of bytes from the scratch file, decompressed so far first.
+
+        See `sarheight._files.read_rows`; False without a scratch file, or beyond its end.
+        """
+        end = begins[-1] + rows[-1].nbytes
+        spool = self._filled(end) if end <= self.size else None
+        return spool is not None and spool.read_rows(begins, rows)
+
+    def _filled(self, end: int) -> _Spool | None:
+        """Return the scratch file, decompressed up to a position at least; None without one."""
         spool = self._spool
-        if spool is None:
-            return None
-        if spool.end < begin + size or self.must_complete(spool.end):
+        if spool is not None and (spool.end < end or self.must_complete(spool.end)):
             try:
-                self._fill(begin + size)
+                self._fill(end)
             except OSError:  # the disk is full after all
                 self._spool = self._source = None
                 return None
-        return spool.read(begin, size)
+        return spool
 
     def _fill(self, end: int) -> None:
         """Decompress to the scratch file, up to a position and not beyond it without need."""

@@ -32,7 +32,9 @@ from sarheight_kernels.refinement import (
 )
 from scipy.fft import dctn, idctn, next_fast_len
 from scipy.ndimage import minimum_filter
+from scipy.sparse import csr_array
 
+from sarheight import memory
 from sarheight.dem import local_posting
 from sarheight.geometry import geo2rdr
 from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
@@ -63,6 +65,8 @@ LEAST_AREA = 0.25
 LARGEST_RESIDUAL, FREEDOM = 1.5, 4.0
 """Residuals in nepers are cut off here; degrees of freedom of their distribution, Student's t."""
 
+LEAST_WEIGHT = 1e-7
+"""Weights of blocks below this are left out of an interpolation."""
 LEAST_RATIO = 0.05
 """Least ratio of an observed to a simulated pixel: subtracted noise leaves values below 0."""
 
@@ -161,8 +165,10 @@ class BlockMeans:
     """Blocks of cells with their means, and the smoothest surface through given means."""
 
     factor: int  # cells in a block, each way
-    down: Floats  # (rows, blocks): interpolation along rows that keeps the means of blocks
-    right: Floats  # (columns, blocks): likewise along columns
+    # Interpolation along rows, (rows, blocks), and along columns, (columns, blocks), that keeps the
+    # means of blocks. Sparse also because dense products start threads beside those of the tiles.
+    down: csr_array
+    right: csr_array
 
     @classmethod
     def of(cls, shape: tuple[int, int], factor: int) -> BlockMeans:
@@ -171,11 +177,11 @@ class BlockMeans:
 
     def up(self, means: Floats) -> Floats:
         """Return a surface with the given means of blocks."""
-        return np.asarray(self.down @ means @ self.right.T, dtype=np.float32)
+        return np.asarray((self.right @ (self.down @ means).T).T, dtype=np.float32)
 
     def up_adjoint(self, values: Floats) -> Floats:
         """Apply the adjoint of `up`."""
-        return np.asarray(self.down.T @ values @ self.right, dtype=np.float32)
+        return np.asarray((self.right.T @ (self.down.T @ values).T).T, dtype=np.float32)
 
     def mean(self, values: Floats) -> Floats:
         """Return the means of blocks."""
@@ -202,16 +208,19 @@ class BlockMeans:
         return np.asarray(values - self.up(self.mean(values)))
 
 
-def _interpolation(blocks: int, factor: int) -> Floats:
+def _interpolation(blocks: int, factor: int) -> csr_array:
     """Matrix, shape (blocks * factor, blocks), of the natural cubic spline with given means."""
     from scipy.interpolate import CubicSpline
 
     if blocks < 3 or factor == 1:
-        return np.kron(np.eye(blocks), np.ones((factor, 1))).astype(np.float32)
+        return csr_array(np.kron(np.eye(blocks), np.ones((factor, 1))).astype(np.float32))
     middle = (np.arange(blocks) + 0.5) * factor - 0.5
     spline = CubicSpline(middle, np.eye(blocks), bc_type="natural")(np.arange(blocks * factor))
     means = spline.reshape(blocks, factor, blocks).mean(axis=1)
-    return np.asarray(spline @ np.linalg.inv(means), dtype=np.float32)
+    matrix = spline @ np.linalg.inv(means)
+    # The weight of a block falls by a factor of 0.27 from one to the next.
+    matrix[np.abs(matrix) < LEAST_WEIGHT] = 0.0
+    return csr_array(matrix.astype(np.float32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -325,14 +334,14 @@ class PassState:
     by_angle: Floats  # its derivative by the angle
 
     @cached_property
-    def derivatives(self) -> tuple[NDArray[np.uint32], Floats]:
+    def derivatives(self) -> tuple[NDArray[np.uint16], Floats]:
         """Windows of the facets, and the derivatives of the image's logarithm in them."""
         model = self.model
         line, sample = model.place(self.heights)
         shape = self.simulated.shape[0], self.simulated.shape[1]
-        windows = np.empty((*self.rcs.shape, 4), dtype=np.uint32)
+        windows = memory.empty((*self.rcs.shape, 4), np.uint16)
         pixels = facet_windows(line, sample, self.rcs, PARTS, shape, windows)
-        derivatives = np.empty((pixels, 4), dtype=np.float32)
+        derivatives = memory.empty((pixels, 4), np.float32)
         facet_derivatives(
             line,
             sample,
@@ -465,11 +474,16 @@ class Unknowns:
         parts = zip(np.split(vector, ends), self.fields, strict=True)
         return [part.reshape(each.shape) for part, each in parts]
 
+    def departure(self, vector: Floats) -> Floats:
+        """Return the departure of heights in metres."""
+        error, relief, *_ = self.split(vector)
+        return self.heights.apply(error, relief)
+
     def apply(self, vector: Floats) -> tuple[Floats, list[Floats]]:
         """Return the departure of heights in metres, and the laws of facets."""
-        error, relief, *laws = self.split(vector)
+        _, _, *laws = self.split(vector)
         return (
-            self.heights.apply(error, relief),
+            self.departure(vector),
             [each.apply(part) for each, part in zip(self.laws, laws, strict=True)],
         )
 
@@ -506,10 +520,22 @@ class LinearProblem:
                 laws[power] += by_logarithm
         return self.unknowns.adjoint(heights, laws)
 
+    def data(self, vector: Floats) -> Floats:
+        """Return J' W d for data d, the residuals as they would be about a vector of 0."""
+        images = self.change(vector)
+        for state, weight, image in zip(self.states, self.weights, images, strict=True):
+            np.add(image, state.residual, out=image)
+            np.multiply(image, weight, out=image)
+        return self.adjoint(images)
+
     def normal(self, vector: Floats) -> Floats:
         """Apply the inverse of the posterior covariance: 1 + J' W J."""
-        images = zip(self.weights, self.change(vector), strict=True)
-        return vector + self.adjoint([weight * image for weight, image in images])
+        images = self.change(vector)
+        for weight, image in zip(self.weights, images, strict=True):
+            np.multiply(image, weight, out=image)
+        result = self.adjoint(images)
+        result += vector
+        return result
 
     def preconditioner(self, random: np.random.Generator) -> Preconditioner:
         """Approximate the inverse of `normal` as if the ground were the same everywhere."""
@@ -627,21 +653,27 @@ def conjugate_gradients(
 ) -> Floats:
     """Solve a symmetric, positive definite system by preconditioned conjugate gradients.
 
+    The vectors `right` and `start` are overwritten, the latter by the solution, which is returned.
     Ends when the residual, in the preconditioner's norm, is `tolerance` of that at the start.
     """
-    solution = start.copy()
-    residual = right - normal(solution) if solution.any() else right.copy()
-    scaled = inverse(residual)
-    direction, product = scaled.copy(), float(residual @ scaled)
+    solution, residual = start, right
+    if solution.any():
+        residual -= normal(solution)
+    direction = inverse(residual)
+    product = float(residual @ direction)
     limit = tolerance**2 * product
     for _ in range(steps):
         if product <= limit:
             break
         image = normal(direction)
         length = np.float32(product / float(direction @ image))
-        solution += length * direction
-        residual -= length * image
+        image *= length
+        residual -= image
+        np.multiply(direction, length, out=image)
+        solution += image
+        del image
         scaled = inverse(residual)
         before, product = product, float(residual @ scaled)
-        direction = scaled + np.float32(product / before) * direction
+        direction *= np.float32(product / before)
+        direction += scaled
     return solution

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -254,16 +254,10 @@ def solve(
     for iteration in range(settings.iterations):
         problem = LinearProblem(unknowns, states, _weights(states, variances))
         preconditioner = problem.preconditioner(random)
-        images = [
-            weight * (state.residual + change)
-            for weight, state, change in zip(
-                problem.weights, states, problem.change(vector), strict=True
-            )
-        ]
         found = conjugate_gradients(
             problem.normal,
-            problem.adjoint(images),
-            vector,
+            problem.data(vector),
+            vector.copy(),
             preconditioner.apply,
             settings.steps,
         )
@@ -276,9 +270,11 @@ def solve(
     sigma = _prior_spread(unknowns, random)
     if settings.samples:
         problem = LinearProblem(unknowns, states, _weights(states, variances))
-        inverse = problem.preconditioner(random).apply
+        preconditioner = problem.preconditioner(random)
         steps = DRAW_STEPS * settings.steps
-        draws = [_draw(problem, inverse, steps, random) for _ in range(settings.samples)]
+        draws = (
+            _draw(problem, preconditioner.apply, steps, random) for _ in range(settings.samples)
+        )
         sigma = _deviation(_spread(draws, unknowns), sigma, unknowns, settings, len(models))
     return Solution(baseline + unknowns.apply(vector)[0], sigma, states, variances)
 
@@ -362,7 +358,7 @@ def _weights(states: list[PassState], variances: list[float]) -> list[Floats]:
 
 def _prior_spread(unknowns: Unknowns, random: np.random.Generator) -> Floats:
     """Return the standard deviation of heights before any image."""
-    draws = [random.standard_normal(unknowns.size, dtype=np.float32) for _ in range(8)]
+    draws = (random.standard_normal(unknowns.size, dtype=np.float32) for _ in range(8))
     return _spread(draws, unknowns)
 
 
@@ -400,18 +396,21 @@ def _draw(
     The solution starts from the draw of the prior, so that in few steps it keeps the spread of what
     the images do not tell.
     """
-    noise = [
-        np.sqrt(weight) * random.standard_normal(weight.shape, dtype=np.float32)
-        for weight in problem.weights
-    ]
-    right = problem.adjoint(noise)
+    right = problem.adjoint(
+        [
+            np.sqrt(weight) * random.standard_normal(weight.shape, dtype=np.float32)
+            for weight in problem.weights
+        ]
+    )
     start = random.standard_normal(right.size, dtype=np.float32)
-    return conjugate_gradients(problem.normal, right + start, start, inverse, steps)
+    right += start
+    return conjugate_gradients(problem.normal, right, start, inverse, steps)
 
 
-def _spread(draws: Sequence[Floats], unknowns: Unknowns) -> Floats:
+def _spread(draws: Iterable[Floats], unknowns: Unknowns) -> Floats:
     """Return the standard deviation of heights by draws, averaged over neighbours."""
-    square = np.mean([np.square(unknowns.apply(each)[0]) for each in draws], axis=0)
+    squares = [np.square(unknowns.departure(each)) for each in draws]
+    square = np.mean(squares, axis=0)
     return np.asarray(np.sqrt(gaussian_filter(square, 2.0)), dtype=np.float32)
 
 

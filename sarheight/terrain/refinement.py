@@ -409,7 +409,9 @@ def _assemble(
 ) -> Floats:
     """Solve all tiles once, and blend them, shape (layers, rows, columns)."""
     total = np.zeros((worker.layers, *shape), dtype=np.float32)
-    weights = np.zeros_like(total)
+    # The two layers of a pass are missing in the same cells; the first three nowhere.
+    kinds = [0, 0, 0] + [number for number in range(1, len(worker.scenes) + 1) for _ in range(2)]
+    weights = np.zeros((kinds[-1] + 1, *shape), dtype=np.float32)
     weight = tiling.weight().astype(np.float32)
     spans = (0, shape[0]), (0, shape[1])
     corners = list(tiling.corners(*spans, (shape[0], shape[1])))
@@ -426,14 +428,18 @@ def _assemble(
                 slice(part.start - first, part.stop - first)
                 for part, first in zip(kept, corner, strict=True)
             ]
-            part, share = values[:, inside[0], inside[1]], weight[inside[0], inside[1]]
-            valid = np.isfinite(part)
-            total[:, kept[0], kept[1]] += np.where(valid, share * part, 0.0)
-            weights[:, kept[0], kept[1]] += share * valid
+            share = weight[inside[0], inside[1]]
+            for layer, kind in enumerate(kinds):
+                part = values[layer, inside[0], inside[1]]
+                valid = np.isfinite(part)
+                total[layer, kept[0], kept[1]] += np.where(valid, share * part, 0.0)
+                if layer == kinds.index(kind):
+                    weights[kind, kept[0], kept[1]] += share * valid
             if report is not None:
                 report(done / len(corners))
     with np.errstate(divide="ignore", invalid="ignore"):
-        total /= weights
+        for layer, kind in enumerate(kinds):
+            total[layer] /= weights[kind]
     return total
 
 

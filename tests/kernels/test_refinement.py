@@ -78,7 +78,7 @@ class Linearised:
     rates: tuple[Floats, Floats]  # pixels a metre
     factors: Floats  # derivatives of ln(rcs) by slopes
     image: Floats
-    windows: NDArray[np.uint32]
+    windows: NDArray[np.uint16]
     derivatives: Floats
 
     @classmethod
@@ -89,7 +89,7 @@ class Linearised:
         image = image_of(*start)
         # Pixels that get nothing have no logarithm.
         image[image <= 1e-3] = 1.0
-        windows = np.empty((*shape, 4), np.uint32)
+        windows = np.empty((*shape, 4), np.uint16)
         count = facet_windows(*start, PARTS, SHAPE, windows)
         derivatives = np.empty((count, 4), np.float32)
         facet_derivatives(*start, rates, factors, STEPS, image, PARTS, windows, derivatives)
@@ -175,7 +175,7 @@ def test_facets_beyond_the_image_have_no_window() -> None:
     sample[5:] += 100.0
     line[4, 4] = np.nan
     rcs[4, 6] = 0.0
-    windows = np.empty((*rcs.shape, 4), np.uint32)
+    windows = np.empty((*rcs.shape, 4), np.uint16)
     count = facet_windows(line, sample, rcs, PARTS, SHAPE, windows)
     assert count == int((windows[..., 2] * windows[..., 3]).sum())
     assert not windows[:3, :, 2].any()

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import dask
+import numba
 import numpy as np
 import pytest
 import xarray as xr
 
 from sarheight.errors import GeometryError
-from sarheight.layover import PosteriorMean, Reallocation, _tasks, reconstruct, tiles
+from sarheight.layover import PosteriorMean, Reallocation, _plan, _tasks, reconstruct, tiles
 from sarheight.layover import _stages as room
-from sarheight.layover.tiles import TilePlanner
+from sarheight.layover._posterior import support_of
+from sarheight.layover.tiles import TILE, HeightRange, TilePlanner
 from tests.dems import hills
 from tests.mountains import LAW, mountain, random_terrain, raster, scene_of
 
@@ -95,6 +99,65 @@ def test_parts_fit_together_without_a_seam(dem: xr.DataArray, scene: Scene, meth
     assert len(found.gamma0.chunks[0]) == 4
     assert len(found.gamma0.chunks[1]) == 5
     assert_same(found.compute(), expected)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=name)
+def test_walls_fit_together_without_a_seam(method: Method) -> None:
+    """Heights jump from cell to cell, so that chains of shared pixels lead far."""
+    rng = np.random.default_rng(8)
+    steps = np.kron(rng.integers(0, 2, (14, 20)), np.ones((15, 14))) * 260.0
+    wide = raster((steps + rng.uniform(0.0, 3.0, steps.shape)).astype(np.float32))
+    scene = scene_of(wide, lines=480, samples=760, incidence=36.0)
+    expected = reconstruct(scene, wide, method=method)
+    assert (expected["fold_count"].values >= 3).mean() > 0.1
+    found = reconstruct(lazy(scene), wide, method=method, memory_limit=SMALL)
+    assert_same(found.compute(), expected)
+
+
+@pytest.mark.parametrize("reach", [1, 6, 8, 9, 20])
+def test_relief_bounds_how_much_heights_differ_nearby(reach: int) -> None:
+    rng = np.random.default_rng(reach)
+    heights = rng.normal(0.0, 9.0, (150, 200)).cumsum(axis=0).astype(np.float32)
+    heights[rng.random(heights.shape) < 0.1] = np.nan
+    heights[64:128, :64] = np.nan
+    ranges = HeightRange.of(heights)
+    halves = HeightRange.join([HeightRange.of(heights[:64]), HeightRange.of(heights[64:])])
+    bound = ranges.relief(reach)
+    np.testing.assert_array_equal(halves.relief(reach), bound)
+    assert (bound <= np.nanmax(heights) - np.nanmin(heights)).all()
+    for _ in range(3000):
+        row, column = rng.integers(0, heights.shape[0]), rng.integers(0, heights.shape[1])
+        near = heights[
+            max(row - reach, 0) : row + reach + 1, max(column - reach, 0) : column + reach + 1
+        ]
+        if np.isfinite(heights[row, column]):
+            difference = np.nanmax(np.abs(near - heights[row, column]))
+            assert difference <= bound[row // TILE, column // TILE] * (1.0 + 1e-6)
+
+
+@pytest.mark.parametrize("look_side", ["left", "right"])
+def test_the_halo_is_wider_on_the_side_of_the_radar(
+    look_side: Any,  # noqa: ANN401
+) -> None:
+    """Shadows fall away from the radar."""
+    wide = raster(hills((700, 900), relief=90.0, size=40.0, seed=4) + 500.0)
+    scene = scene_of(wide, lines=480, samples=760, incidence=36.0, look_side=look_side)
+    settings = _plan.Settings(LAW, PosteriorMean(), 0.5, 0.03, ())
+    plan, planner = _plan.plan_scene([scene], _plan.SceneDem.of(wide), settings, math.inf)
+    support = support_of(PosteriorMean(), plan.scale)
+    halos = []
+    for row, column in np.ndindex(6, 8):
+        core = 150 + 64 * row, 214 + 64 * row, 200 + 64 * column, 264 + 64 * column
+        needed = planner.needed_cells(core, support)
+        halos.append(np.abs(np.subtract(needed, core)))
+        window = planner.tile(core, support).window
+        assert (np.array(window[::2]) <= needed[::2]).all()
+        assert (np.array(window[1::2]) >= needed[1::2]).all()
+    above, below, west, east = np.mean(halos, axis=0)
+    # An ascending orbit looks east to its right: the radar stands in the west.
+    towards, away = (west, east) if look_side == "right" else (east, west)
+    assert towards > 1.1 * away
+    assert max(above, below) < away
 
 
 def test_it_does_not_matter_what_is_lazy(dem: xr.DataArray, scene: Scene) -> None:
@@ -237,6 +300,23 @@ def test_what_is_kept_between_passes_is_what_would_be_computed(
         np.testing.assert_array_equal(again[key].values, variable.values)
     for key, variable in kept.compute().data_vars.items():
         np.testing.assert_array_equal(first[key].values, variable.values)
+
+
+def test_any_number_of_threads_gives_the_same_bits(dem: xr.DataArray, scene: Scene) -> None:
+    results = []
+    for threads in (1, int(numba.config.NUMBA_NUM_THREADS)):  # type: ignore[attr-defined]
+        with dask.config.set(scheduler="synchronous"):
+            before = numba.get_num_threads()
+            numba.set_num_threads(threads)
+            try:
+                found = reconstruct(lazy(scene), dem, memory_limit=SMALL)
+                results.append(found.compute())
+            finally:
+                numba.set_num_threads(before)
+    results.append(reconstruct(lazy(scene), dem, memory_limit=SMALL).compute())
+    for other in results[1:]:
+        for key, variable in results[0].data_vars.items():
+            np.testing.assert_array_equal(other[key].values, variable.values)
 
 
 def test_variables_that_are_asked_for(dem: xr.DataArray, scene: Scene) -> None:

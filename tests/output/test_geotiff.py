@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sarheight import output
+from sarheight.output import _geotiff
 from sarheight.output._geotiff import LARGEST_PIECE, Statistics, _join_chunks, _pieces
 from sarheight.output.grid import check_grid
 from tests.results import masks_of, result_of
@@ -199,6 +201,47 @@ def test_pieces_follow_the_chunks_and_stay_below_the_limit() -> None:
         assert size <= LARGEST_PIECE
     covered = sum((r.stop - r.start) * (c.stop - c.start) for r, c in _pieces(dataset))
     assert covered == 2048 * wide
+
+
+def test_pieces_are_computed_while_others_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more than one is ahead, and the values are those of the same pieces one by one."""
+    write_piece = _geotiff._write_piece
+    ahead: list[int] = []
+    written: list[int] = []
+
+    def write_slowly(*arguments: Any, **options: Any) -> int:  # noqa: ANN401
+        time.sleep(0.1)
+        written.append(1)
+        ahead.append(2 * len(LIVE) - len(written))
+        return write_piece(*arguments, **options)
+
+    monkeypatch.setattr(_geotiff, "_write_piece", write_slowly)
+    dataset = check_grid(large(1024, 256))
+    expected = dataset.compute()
+    LIVE.clear()
+    output.write(dataset, tmp_path / "a.tif")
+    assert (len(LIVE), len(written)) == (4, 2 * 4)
+    # Two bands of each piece: beside the one that is written there is one more, and never a third.
+    assert 2 <= max(ahead) <= 3
+    found = output.open_result(tmp_path / "a.tif")
+    for name, variable in expected.data_vars.items():
+        np.testing.assert_array_equal(found[name].values, variable.values)
+
+
+def test_a_piece_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def fail(block: Any, block_info: Any = None) -> Any:  # noqa: ANN401  # of dask
+        if block_info and block_info[0]["chunk-location"][0] == 2:
+            msg = "the third row of chunks is broken"
+            raise RuntimeError(msg)
+        return block
+
+    dataset = check_grid(large(1024, 256))
+    broken = dataset.map(lambda one: one.copy(data=one.data.map_blocks(fail, dtype=one.dtype)))
+    with pytest.raises((OSError, RuntimeError), match="third row"):
+        output.write(broken.assign_attrs(dataset.attrs), tmp_path / "a.tif")
+    assert list(tmp_path.iterdir()) == []
 
 
 FULL = """

@@ -170,6 +170,96 @@ def test_threads_read_a_deflated_measurement_at_once(
             np.testing.assert_array_equal(found, numbers[first : first + 50])
 
 
+WINDOWS = [((0, 200), (0, 250)), ((199, 200), (249, 250)), ((37, 141), (10, 200))]
+
+
+@pytest.mark.parametrize("place", ["folder", "stored", "deflated"])
+def test_windows_are_those_that_gdal_reads(
+    made: Made, zips: dict[str, Path], place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_ranges, "SNAPSHOT_STEP", 2**10)  # a scratch file for this one, too
+    files = ProductFiles.open(zips.get(place, made.path))
+    with files.raster(MEASUREMENT):
+        pass
+    for lines, samples in WINDOWS:
+        found = files.window(MEASUREMENT, lines, samples)
+        assert found is not None
+        with files.raster(MEASUREMENT) as raster:
+            np.testing.assert_array_equal(found, raster.read(1, window=(lines, samples)))
+    assert files.window(MEASUREMENT, (5, 5), (0, 10)) is None
+    with pytest.raises(ProductError, match=r"has no measurement/none.tiff"):
+        files.window("measurement/none.tiff", (0, 1), (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "direct"),
+    [
+        ({"blockysize": 7}, True),
+        ({"bigtiff": "yes"}, True),
+        ({"compress": "deflate"}, False),
+        ({"endianness": "big"}, False),
+        ({"tiled": True, "blockxsize": 16, "blockysize": 16}, False),
+    ],
+)
+def test_windows_of_other_layouts_are_left_to_gdal(
+    tmp_path: Path,
+    options: dict[str, object],
+    direct: bool,  # noqa: FBT001  # a parameter of the test
+) -> None:
+    made = grd_product(tmp_path, tiff_options=options)
+    files = ProductFiles.open(made.path)
+    found = files.window(MEASUREMENT, (3, 90), (20, 25))
+    assert (found is not None) == direct
+    if found is not None:
+        np.testing.assert_array_equal(found, made.numbers["VV"][3:90, 20:25])
+    np.testing.assert_array_equal(window(files, 3, 90), made.numbers["VV"][3:90, 10:200])
+
+
+def test_windows_on_servers_and_without_scratch_files_are_left_to_gdal(
+    made: Made, zips: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.put(str(made.path), f"/windows/{NAME}", recursive=True)
+    memory.pipe_file("/windows/stored.zip", zips["stored"].read_bytes())
+    for url in (f"memory://windows/{NAME}", "memory://windows/stored.zip"):
+        assert ProductFiles.open(url).window(MEASUREMENT, (0, 9), (0, 9)) is None
+    expected = open_product(zips["deflated"]).scene().image.values
+    monkeypatch.setattr(_ranges, "unnamed_file", lambda *_: None)
+    assert ProductFiles.open(zips["deflated"]).window(MEASUREMENT, (0, 9), (0, 9)) is None
+    np.testing.assert_array_equal(open_product(zips["deflated"]).scene().image.values, expected)
+
+
+def test_windows_read_at_once_leave_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scratch file has no name: nothing is left of it, however a run ends."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setattr(_ranges, "SNAPSHOT_STEP", 2**17)
+    numbers = np.random.default_rng(3).integers(0, 500, (2000, 300)).astype(np.uint16)
+    files = ProductFiles.open(pack(large(tmp_path, numbers), tmp_path / "large.zip"))
+    name = "measurement/a.tiff"
+    with files.raster(name):  # it is decompressed to a file when it is opened again
+        pass
+    firsts = [int(each) for each in np.random.default_rng(4).permutation(np.arange(0, 2000, 50))]
+    with ThreadPoolExecutor(8) as pool:
+        read = pool.map(lambda first: files.window(name, (first, first + 50), (7, 290)), firsts)
+        for first, found in zip(firsts, read, strict=True):
+            assert found is not None
+            np.testing.assert_array_equal(found, numbers[first : first + 50, 7:290])
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_measurement_cut_short_on_the_disk_is_refused(tmp_path: Path) -> None:
+    made = grd_product(tmp_path)
+    scene = open_product(made.path).scene(polarisations=("VV",))
+    path = made.path / MEASUREMENT
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ProductError, match="fetch"):
+        scene.image.values  # noqa: B018
+
+
 @given(st.lists(st.tuples(st.integers(0, 300_000), st.integers(0, 90_000)), max_size=8))
 @settings(deadline=None, max_examples=40)
 def test_any_part_of_a_deflated_member_is_found(parts: list[tuple[int, int]]) -> None:

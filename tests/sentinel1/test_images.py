@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from sarheight_kernels.orbit import zero_doppler_time
 
 from benchmarks.synthetic.safe_product import write_product
+from sarheight import _windows
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.ellipsoid import SPEED_OF_LIGHT, points_at_ranges
 from sarheight.errors import ProductError
@@ -685,3 +686,45 @@ def test_stamps_of_swaths_may_refer_to_ranges_that_differ_a_little() -> None:
         merge_grids([near, replace(far, bistatic_range=far.bistatic_range + shift)])
     with pytest.raises(ProductError, match="one has lines that are corrected"):
         merge_grids([near, replace(far, bistatic_range=None)])
+
+
+def test_of_stacked_polarisations_only_the_window_is_read() -> None:
+    """In one polarisation or all, by slices, steps and integers."""
+    rng = np.random.default_rng(5)
+    whole = rng.random((2, 300, 400)).astype(np.float32)
+    windows: list[tuple[int, int, int]] = []
+
+    def reader(index: int) -> Any:  # noqa: ANN401
+        def read(lines: tuple[int, int], samples: tuple[int, int]) -> NDArray[np.float32]:
+            windows.append((index, lines[1] - lines[0], samples[1] - samples[0]))
+            part: NDArray[np.float32] = whole[index, slice(*lines), slice(*samples)].copy()
+            return part
+
+        return read
+
+    images = [_images.windowed_image(reader(index), (300, 400), name="x") for index in range(2)]
+    stacked = _windows.stack_windows(images)
+    np.testing.assert_array_equal(stacked.values, whole)
+    keys: list[tuple[Any, Any, Any]] = [
+        (slice(None), slice(20, 30), slice(100, 107)),
+        (slice(1, 2), slice(20, 30), slice(0, 7)),
+        (0, slice(None, None, 7), slice(3, 9)),
+        (slice(None), 5, slice(None, 40, 3)),
+        (slice(None), slice(7, 7), slice(0, 3)),
+    ]
+    for key in keys:
+        windows.clear()
+        np.testing.assert_array_equal(stacked.data[key].compute(), whole[key])
+        assert sum(lines * samples for _, lines, samples in windows) <= 43 * 7 * 6
+        if key[0] != slice(None):
+            assert len({index for index, _, _ in windows}) == 1
+    cropped = _windows.crop_image(stacked, slice(20, 290), slice(50, None))
+    again = _windows.crop_image(cropped, slice(5, 200), slice(1, 300))
+    np.testing.assert_array_equal(again.values, whole[:, 25:220, 51:350])
+    windows.clear()
+    part = again.data[:, 30:40, 60:70].compute()
+    np.testing.assert_array_equal(part, whole[:, 55:65, 111:121])
+    assert sum(lines * samples for _, lines, samples in windows) == 200
+    assert again.chunks == stacked[:, 20:290, 50:][:, 5:200, 1:300].chunks
+    stepped = _windows.crop_image(stacked, slice(0, 300, 2), slice(None))
+    np.testing.assert_array_equal(stepped.values, whole[:, ::2])

@@ -1,0 +1,597 @@
+"""Does a small network on top of refinement bring heights closer? A test with a rule.
+
+The rule, written before any network was designed or trained:
+
+- **Question.** `sarheight.terrain.refine` gives heights and their standard deviation. A network
+  sees them, the back-projected heights, and what refinement says of each image, and predicts the
+  error that is left. It helps if it cuts the RMSE of refinement itself: goals against the best
+  baseline are met without it (`benchmarks.refinement`).
+- **Training ground.** Crops of 192 x 192 cells of 30 m of the DEMs of the four places for
+  development (Big Tujunga, Leh, Taebaek, North Korea), at least 1.5 km off their scored crops; no
+  DEM of a scored place. Kinds of ground are drawn: one to six, each with a quadratic angular law of
+  its own, whose range holds the four kinds of the scored ground, but not these themselves. Seen
+  under 28 to 42 degrees. Coarse DEMs of 90 m with errors of 0 to 15 m of several correlation
+  lengths, offsets, tilts, and shifts up to one cell of 30 m. Images are expected images
+  (`benchmarks.synthetic.mean_images`) with the speckle and noise of 1 or 30 dates; scatterers are
+  not drawn for each date.
+- **Validation ground.** The middle 201 x 201 cells of the four places for development, as
+  `benchmarks.refinement` scores them (seed 0, ray-traced scatterers, 33 degrees, four kinds of
+  ground). Everything is chosen there: channels, width, number of steps, shrinkage, calibration.
+- **Scored ground.** The seven scored places of `benchmarks.refinement`, with its images and its
+  coarse DEMs, scored once, after all choices.
+- **Rows.** One date of the ascending pass (``refine_1``), one date of both passes (``refine_1x2``),
+  30 dates of both (``refine_30x2``), several laws; and one date of both passes with a coarse DEM
+  without error and with 10 m (``error_0``, ``error_10``). Cells within 12 of the edge are left out.
+- **Seeds.** Three seeds of training (0, 1, 2): initial weights, order, augmentation.
+- **Simple baselines**, fitted on the same crops: a factor for the increments of refinement, and a
+  ridge regression on the network's channels in 5 x 5 neighbourhoods, both for each number of images
+  and dates alone.
+- **No harm.** The correction of each method is multiplied by the factor that is best at the
+  validation places, from 0 to 1; 0 if it gains nothing there.
+- **Decision.** The network helps if, in each of the three rows, the median over places of its cut
+  of refinement's RMSE, averaged over seeds, exceeds its range over seeds, is larger than that of
+  both simple baselines, and if no place in any row is more than 2 % worse than refinement. At the
+  validation places this decides whether it is worth shipping, at the scored ones whether it holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from scipy.ndimage import gaussian_filter
+from torch.nn.functional import huber_loss
+
+from benchmarks._figures import record
+from benchmarks._independent.places import Group, places_of
+from benchmarks._terrain.residuals import (
+    TRAINING_ROWS,
+    Sample,
+    load,
+    make_scored,
+    make_training,
+)
+from benchmarks.refinement import CASES, MARGIN
+from benchmarks.synthetic.scattering_ground import COARSER
+from sarheight.learning.unet import UNet
+
+__all__ = ["CHANNELS", "channels_of", "main", "train"]
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+ROWS = (*TRAINING_ROWS, *CASES)
+SEEDS = (0, 1, 2)
+CROPS = (*range(16), *range(100, 131))
+"""Numbers of the crops for training, which are their seeds."""
+CHANNELS = 14
+"""Six of the heights, and four of each pass."""
+OPTIONS = {"width": 16, "depth": 3}
+PATCH, BATCH, STEPS, RATE, DECAY = 64, 8, 1000, 3e-3, 3e-2
+CHECKED = 125
+"""Steps between points of the validation curve."""
+OUTLIER = 3.0
+"""Standard deviations beyond which errors count linearly in the loss."""
+NEIGHBOURS = 2
+"""Cells to each side that the ridge regression sees."""
+PENALTIES = (1e3, 1e4, 1e5, 1e6)
+EIGHTY = 1.2816
+"""Half width of an interval of 80 % of the normal distribution, in standard deviations."""
+INNER = (..., slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
+
+
+def channels_of(sample: Sample) -> Floats:
+    """Return the channels of a sample, shape (14, rows, columns).
+
+    Heights are in standard deviations: a world with all heights doubled has the same channels,
+    except for the one that holds the standard deviation against the posting.
+    """
+    _, baseline, height, sigma = sample.fields
+    factor = COARSER.factor
+    phase = [
+        (np.arange(size) % factor - (factor - 1) / 2).astype(np.float32) for size in sigma.shape
+    ]
+    layers = [
+        (height - baseline) / sigma,
+        (height - gaussian_filter(height, 2.0 * factor)) / (10.0 * sigma),
+        np.log(sigma / 4.0),
+        np.full_like(sigma, np.log(sample.looks / 4.0) / 3.0),
+        # Errors of the coarse DEM are steps between its cells, and relief sums to 0 within them.
+        np.broadcast_to(phase[0][:, None], sigma.shape),
+        np.broadcast_to(phase[1], sigma.shape),
+    ]
+    for residual, gamma0, angle in sample.passes:
+        seen = np.isfinite(residual) & np.isfinite(gamma0)
+        share = gaussian_filter(seen.astype(np.float32), 8.0)
+        mean = gaussian_filter(np.where(seen, gamma0, 0.0), 8.0) / np.maximum(share, 1e-3)
+        layers += [
+            np.where(seen, residual / 3.0, 0.0),
+            np.where(seen, (gamma0 - mean) / 3.0, 0.0),
+            np.where(np.isfinite(angle), (angle - 40.0) / 15.0, 0.0),
+            seen,
+        ]
+    return np.stack(layers).astype(np.float32)
+
+
+def target_of(sample: Sample) -> Floats:
+    """Return the error that refinement leaves, truth less height, in standard deviations."""
+    truth, _, height, sigma = sample.fields
+    return np.asarray((truth - height) / sigma, dtype=np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Samples with their channels and targets."""
+
+    rows: list[str]
+    inputs: list[Floats]
+    targets: list[Floats]
+    sigmas: list[Floats]
+
+    @classmethod
+    def of(cls, paths: Sequence[Path], rows: Sequence[str]) -> Data:
+        """Read samples; `rows` names the row of each."""
+        samples = [load(path) for path in paths]
+        return cls(
+            list(rows),
+            [channels_of(each) for each in samples],
+            [target_of(each) for each in samples],
+            [each.fields[3] for each in samples],
+        )
+
+    def of_row(self, row: str) -> list[int]:
+        """Return the numbers of the samples of a row."""
+        return [number for number, each in enumerate(self.rows) if each == row]
+
+
+# Simple baselines. A method gives the correction of a sample in standard deviations.
+
+
+def _row_of_training(row: str) -> str:
+    """Return the row for training with the images of a row."""
+    return row if row in TRAINING_ROWS else "refine_1x2"
+
+
+def rescaled(training: Data, held_out: Data) -> list[Floats]:
+    """Multiply the increments of refinement by the best factor of each row."""
+    factors = {}
+    for row in TRAINING_ROWS:
+        products = [
+            (float(np.sum(x[INNER][0] * z[INNER])), float(np.sum(x[INNER][0] ** 2)))
+            for x, z in ((training.inputs[k], training.targets[k]) for k in training.of_row(row))
+        ]
+        factors[row] = sum(one for one, _ in products) / sum(two for _, two in products)
+    return [
+        np.float32(factors[_row_of_training(row)]) * x[0]
+        for row, x in zip(held_out.rows, held_out.inputs, strict=True)
+    ]
+
+
+def _windows(inputs: Floats, step: int = 1) -> Floats:
+    """Return the channels in the neighbourhood of each inner cell, shape (cells, features)."""
+    side, edge = 2 * NEIGHBOURS + 1, MARGIN - NEIGHBOURS
+    part = inputs[:, edge:-edge, edge:-edge]
+    views = sliding_window_view(part, (side, side), axis=(1, 2))[:, ::step, ::step]
+    features = np.moveaxis(views, 0, 2).reshape(views.shape[1] * views.shape[2], -1)
+    return np.concatenate([features, np.ones((len(features), 1), np.float32)], axis=1)
+
+
+def normal_equations(training: Data) -> dict[str, tuple[Doubles, Doubles]]:
+    """Sum up the products of the channels around, and with the error, for each row."""
+    size = CHANNELS * (2 * NEIGHBOURS + 1) ** 2 + 1
+    found = {}
+    for row in TRAINING_ROWS:
+        gram, right = np.zeros((size, size)), np.zeros(size)
+        for number in training.of_row(row):
+            features = _windows(training.inputs[number], step=2)
+            target = np.clip(training.targets[number][INNER][::2, ::2].ravel(), -OUTLIER, OUTLIER)
+            gram += features.T @ features
+            right += features.T @ target
+        found[row] = gram, right
+    return found
+
+
+def regressed(
+    equations: dict[str, tuple[Doubles, Doubles]], held_out: Data, penalty: float
+) -> list[Floats]:
+    """Regress the error on the channels around."""
+    weights = {
+        row: np.linalg.solve(gram + penalty * np.eye(right.size), right).astype(np.float32)
+        for row, (gram, right) in equations.items()
+    }
+    found = []
+    for row, inputs in zip(held_out.rows, held_out.inputs, strict=True):
+        correction = np.zeros_like(inputs[0])
+        values = _windows(inputs) @ weights[_row_of_training(row)]
+        correction[INNER] = values.reshape(correction[INNER].shape)
+        found.append(correction)
+    return found
+
+
+# The network.
+
+
+def turned_sample(
+    inputs: Floats, target: Floats, *, rows: bool, columns: bool
+) -> tuple[Floats, Floats]:
+    """Mirror a sample; from east to west, the ascending and the descending pass change places.
+
+    Both passes look across to about east or west, so that the mirror image of a pass is one that
+    might have been.
+    """
+    if rows:
+        inputs, target = inputs[:, ::-1].copy(), target[::-1]
+        inputs[4] *= -1.0
+    if columns:
+        inputs, target = inputs[:, :, ::-1].copy(), target[:, ::-1]
+        inputs[5] *= -1.0
+        inputs = np.concatenate([inputs[:6], inputs[10:], inputs[6:10]])
+    return inputs, target
+
+
+def new_network(seed: int) -> UNet:
+    """Make a network whose correction is 0 before it is trained."""
+    torch.manual_seed(seed)
+    network = UNet(CHANNELS, 2, **OPTIONS)
+    torch.nn.init.zeros_(network.head.weight)
+    if network.head.bias is not None:
+        torch.nn.init.zeros_(network.head.bias)
+    return network
+
+
+def _loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Huber's loss of the correction, and the negative log-likelihood of its scale."""
+    mean, log_scale = output[:, 0], output[:, 1].clamp(-3.0, 3.0)
+    error = (target - mean).detach().clamp(-2.0 * OUTLIER, 2.0 * OUTLIER)
+    # The scale does not act on the correction: cells of large errors would hardly count in it.
+    scale = log_scale + 0.5 * error**2 * torch.exp(-2.0 * log_scale)
+    return huber_loss(mean, target, delta=OUTLIER) + 0.2 * scale.mean()
+
+
+def applied(network: UNet, inputs: Floats, *, mirrored: bool = True) -> tuple[Floats, Floats]:
+    """Return correction and scale in standard deviations: the means over mirror images."""
+    stride = network.stride
+    shape = inputs.shape[1:]
+    missing = [(0, 0), *((0, -size % stride) for size in shape)]
+    padded = np.pad(inputs, missing, mode="edge")
+    total = np.zeros((2, *padded.shape[1:]), dtype=np.float32)
+    network.eval()
+    flips = (
+        [(False, False), (False, True), (True, False), (True, True)]
+        if mirrored
+        else [(False, False)]
+    )
+    for rows, columns in flips:
+        turned, _ = turned_sample(padded, padded[0], rows=rows, columns=columns)
+        with torch.inference_mode():
+            found = network(torch.from_numpy(np.ascontiguousarray(turned[None])))[0].numpy()
+        total += found[:, :: -1 if rows else 1, :: -1 if columns else 1] / len(flips)
+    total = total[:, : shape[0], : shape[1]]
+    return total[0], np.exp(np.clip(total[1], -3.0, 3.0))
+
+
+def train(training: Data, held_out: Data, folder: Path, seed: int, steps: int) -> UNet:
+    """Train a network, or go on with a training; what is finished is read."""
+    torch.set_num_threads(1)
+    network = new_network(seed)
+    optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
+    path, curve, first = folder / f"network_{seed}.pt", [], 0
+    if path.exists():
+        kept = torch.load(path, weights_only=True)
+        network.load_state_dict(kept["network"])
+        optimiser.load_state_dict(kept["optimiser"])
+        curve, first = kept["curve"], kept["step"]
+    for step in range(first, steps):
+        network.train()
+        # Of the step alone, so that an interruption changes nothing.
+        random = np.random.default_rng([seed, step])
+        inputs, targets = zip(*(_patch(training, random) for _ in range(BATCH)), strict=True)
+        for group in optimiser.param_groups:
+            # A short rise, then half a cosine.
+            rise = min((step + 1) / 100.0, 1.0)
+            group["lr"] = RATE * rise * 0.5 * (1.0 + np.cos(np.pi * step / steps))
+        with torch.autocast("cpu", torch.bfloat16):
+            output = network(torch.from_numpy(np.stack(inputs)))
+        loss = _loss(output.float(), torch.from_numpy(np.stack(targets)))
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        if (step + 1) % CHECKED == 0 or step + 1 == steps:
+            cuts = [
+                1.0
+                - float(
+                    np.sqrt(
+                        np.mean(
+                            (z - applied(network, x, mirrored=False)[0])[INNER] ** 2 * s[INNER] ** 2
+                        )
+                        / np.mean(z[INNER] ** 2 * s[INNER] ** 2)
+                    )
+                )
+                for row, x, z, s in zip(
+                    held_out.rows, held_out.inputs, held_out.targets, held_out.sigmas, strict=True
+                )
+                if row in TRAINING_ROWS
+            ]
+            curve.append([step + 1, float(loss.detach()), median(cuts)])
+            print(
+                seed,
+                step + 1,
+                f"{float(loss.detach()):.3f}",
+                f"{100 * median(cuts):.2f} %",
+                flush=True,
+            )
+            half = path.with_suffix(f".{os.getpid()}.part")
+            torch.save(
+                {
+                    "network": network.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "curve": curve,
+                    "step": step + 1,
+                },
+                half,
+            )
+            half.rename(path)
+    return network
+
+
+def _patch(training: Data, random: np.random.Generator) -> tuple[Floats, Floats]:
+    """Draw a patch, mirrored at random."""
+    number = int(random.integers(len(training.rows)))
+    inputs, target = training.inputs[number], training.targets[number]
+    # Beside the edge of a crop the images do not show all ground.
+    row, column = (
+        int(random.integers(MARGIN // 2, size - MARGIN // 2 - PATCH)) for size in target.shape
+    )
+    part = slice(row, row + PATCH), slice(column, column + PATCH)
+    flips = random.random(2) < 0.5
+    turned, wanted = turned_sample(
+        inputs[:, part[0], part[1]], target[part], rows=bool(flips[0]), columns=bool(flips[1])
+    )
+    return np.ascontiguousarray(turned), np.ascontiguousarray(wanted)
+
+
+# Scores.
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """Corrections of all samples of a group of places, in standard deviations."""
+
+    corrections: list[Floats]
+    scales: list[Floats] | None = None  # standard deviations after it, in those before it
+
+
+def _squares(data: Data, number: int, correction: Floats | float) -> float:
+    """Mean square of the error after a correction, in square metres."""
+    error = data.sigmas[number] * (data.targets[number] - correction)
+    return float(np.mean(np.square(error[INNER], dtype=np.float64)))
+
+
+def shrinkage(data: Data, method: Method) -> dict[str, float]:
+    """Find the factor of the corrections that is best over the places, from 0 to 1, by row.
+
+    The rows with other errors of the coarse DEM share the factor of the row with the same images,
+    and count in it.
+    """
+    factors = {}
+    for row in TRAINING_ROWS:
+        products = np.zeros(2)
+        for number in (k for k, each in enumerate(data.rows) if _row_of_training(each) == row):
+            sigma, target = data.sigmas[number][INNER], data.targets[number][INNER]
+            correction = sigma * method.corrections[number][INNER]
+            # Each place counts by its error relative to refinement.
+            products += [
+                np.mean(correction * sigma * target) / _squares(data, number, 0.0),
+                np.mean(correction**2) / _squares(data, number, 0.0),
+            ]
+        factors[row] = float(np.clip(products[0] / max(products[1], 1e-12), 0.0, 1.0))
+    return factors
+
+
+def cuts_of(data: Data, method: Method, factors: dict[str, float]) -> dict[str, list[float]]:
+    """Return by which part the RMSE of refinement falls, by row, for each place."""
+    return {
+        row: [
+            1.0
+            - (
+                _squares(data, k, factors[_row_of_training(row)] * method.corrections[k])
+                / _squares(data, k, 0.0)
+            )
+            ** 0.5
+            for k in data.of_row(row)
+        ]
+        for row in ROWS
+    }
+
+
+def _held(data: Data, method: Method, factors: dict[str, float], width: float, k: int) -> float:
+    """Part of the cells of a sample whose true height lies in an interval about the height."""
+    correction = factors[_row_of_training(data.rows[k])] * method.corrections[k]
+    scale = 1.0 if method.scales is None else method.scales[k]
+    inside = np.abs(data.targets[k] - correction) < width * scale
+    return float(np.mean(inside[INNER]))
+
+
+def calibration(data: Data, method: Method, factors: dict[str, float]) -> float:
+    """Find the factor of the scales with which intervals of 80 % hold 80 % on average."""
+    tried = np.geomspace(0.4, 2.5, 60)
+    held = [
+        fmean(_held(data, method, factors, EIGHTY * each, k) for k in range(len(data.rows)))
+        for each in tried
+    ]
+    return float(tried[int(np.argmin(np.abs(np.array(held) - 0.8)))])
+
+
+def _places(work: Path, group: Group, data: str | None) -> Data:
+    """Make and read the samples of a group of places."""
+    files = [make_scored(work, each.name, data) for each in places_of(group)]
+    pairs = [(paths[row], row) for row in ROWS for paths in files]
+    return Data.of([path for path, _ in pairs], [row for _, row in pairs])
+
+
+def _methods(
+    training: Data, groups: Sequence[Data], networks: Sequence[UNet]
+) -> list[dict[str, Method]]:
+    """Apply all methods to groups of samples; the first chooses the regression's penalty."""
+    found: list[dict[str, Method]] = []
+    equations = normal_equations(training)
+    gains = {}
+    for penalty in PENALTIES:
+        method = Method(regressed(equations, groups[0], penalty))
+        cuts = cuts_of(groups[0], method, shrinkage(groups[0], method))
+        gains[penalty] = sum(median(cuts[row]) for row in TRAINING_ROWS)
+    best = max(gains, key=lambda each: gains[each])
+    for data in groups:
+        methods = {
+            "rescaled": Method(rescaled(training, data)),
+            "ridge": Method(regressed(equations, data, best)),
+        }
+        for seed, network in enumerate(networks):
+            pairs = [applied(network, each) for each in data.inputs]
+            methods[f"network_{seed}"] = Method(
+                [one for one, _ in pairs], [two for _, two in pairs]
+            )
+        found.append(methods)
+    return found
+
+
+def figures_of(
+    group: str,
+    data: Data,
+    methods: dict[str, Method],
+    factors: dict[str, dict[str, float]],
+    scales: dict[str, float],
+) -> dict[str, float]:
+    """Collect the figures of a group of places."""
+    figures: dict[str, float] = {}
+    key = f"terrain.network.{group}"
+    cuts = {name: cuts_of(data, each, factors[name]) for name, each in methods.items()}
+    seeds = [name for name in methods if name.startswith("network")]
+    refinement = Method([np.zeros_like(each) for each in data.targets])
+    for row in ROWS:
+        for name in ("rescaled", "ridge"):
+            figures[f"{key}.{name}.{row}.cut_vs_refinement"] = median(cuts[name][row])
+        held = [
+            _held(data, refinement, dict.fromkeys(TRAINING_ROWS, 0.0), EIGHTY, k)
+            for k in data.of_row(row)
+        ]
+        figures |= _coverages(f"{key}.refinement.{row}", held)
+        if not seeds:
+            continue
+        values = [median(cuts[name][row]) for name in seeds]
+        figures[f"{key}.network.{row}.cut_vs_refinement"] = fmean(values)
+        figures[f"{key}.network.{row}.range_over_seeds"] = max(values) - min(values)
+        figures[f"{key}.network.{row}.cut_vs_refinement.min"] = min(
+            min(cuts[name][row]) for name in seeds
+        )
+        held = [
+            fmean(_held(data, methods[n], factors[n], EIGHTY * scales[n], k) for n in seeds)
+            for k in data.of_row(row)
+        ]
+        figures |= _coverages(f"{key}.network.{row}", held)
+    return figures
+
+
+def _coverages(key: str, held: Sequence[float]) -> dict[str, float]:
+    """Collect what intervals of 80 % hold in each place."""
+    name = f"{key}.coverage_80"
+    return {name: fmean(held), f"{name}.min": min(held), f"{name}.max": max(held)}
+
+
+def helps(group: str, figures: dict[str, float]) -> bool:
+    """Decide by the rule."""
+    key = f"terrain.network.{group}"
+    gains = [
+        figures[f"{key}.network.{row}.cut_vs_refinement"]
+        > max(
+            figures[f"{key}.network.{row}.range_over_seeds"],
+            *(figures[f"{key}.{name}.{row}.cut_vs_refinement"] for name in ("rescaled", "ridge")),
+        )
+        for row in TRAINING_ROWS
+    ]
+    return all(gains) and all(
+        figures[f"{key}.network.{row}.cut_vs_refinement.min"] >= -0.02 for row in ROWS
+    )
+
+
+def _table(group: str, figures: dict[str, float]) -> Table:
+    """Set out the figures of a group in percent."""
+    names = [
+        *(f"{name}.{{row}}.cut_vs_refinement" for name in ("rescaled", "ridge", "network")),
+        "network.{row}.range_over_seeds",
+        "network.{row}.cut_vs_refinement.min",
+        "refinement.{row}.coverage_80",
+        "network.{row}.coverage_80",
+    ]
+    heads = ("rescaled", "ridge", "network", "range", "worst", "80 % before", "80 % after")
+    table = Table("row", *heads, title=f"cut of refinement's RMSE in percent, {group}")
+    for row in ROWS:
+        values = (figures.get(f"terrain.network.{group}.{each.format(row=row)}") for each in names)
+        table.add_row(row, *("" if each is None else f"{100 * each:.2f}" for each in values))
+    return table
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make the ground, train, choose at the validation places, and score."""
+    parser = argparse.ArgumentParser("python -m benchmarks.refinement_network", description=__doc__)
+    parser.add_argument("--data", help="folder with the real data")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path("build/refinement_network"),
+        help="what is there is not done again",
+    )
+    parser.add_argument("--crops", type=int, default=len(CROPS), help="of the training ground")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="of the networks; 0 for none")
+    parser.add_argument("--score", action="store_true", help="score the scored places, too: once")
+    parser.add_argument("--save", action="store_true", help="put the figures on record")
+    chosen = parser.parse_args(arguments)
+    chosen.work.mkdir(parents=True, exist_ok=True)
+    files = [
+        path
+        for number in CROPS[: chosen.crops]
+        for path in make_training(chosen.work, number, chosen.data)
+    ]
+    training = Data.of(files, [*TRAINING_ROWS] * (len(files) // len(TRAINING_ROWS)))
+    validation = _places(chosen.work, "development", chosen.data)
+    networks = [
+        train(training, validation, chosen.work, seed, chosen.steps) for seed in range(chosen.seeds)
+    ]
+    groups = {"validation": validation}
+    if chosen.score:
+        groups["scored"] = _places(chosen.work, "scored", chosen.data)
+    console, figures = Console(), {}
+    found = dict(zip(groups, _methods(training, list(groups.values()), networks), strict=True))
+    factors = {name: shrinkage(validation, each) for name, each in found["validation"].items()}
+    scales = {
+        name: calibration(validation, each, factors[name])
+        for name, each in found["validation"].items()
+    }
+    console.print({"shrinkage": factors, "scale": scales})
+    for group, data in groups.items():
+        some = figures_of(group, data, found[group], factors, scales)
+        console.print(_table(group, some))
+        if chosen.seeds >= len(SEEDS):
+            console.print(f"helps at the {group} places: {helps(group, some)}")
+        figures |= some
+    (chosen.work / "figures.json").write_text(json.dumps(figures, indent=1), "utf-8")
+    if chosen.save:
+        flags = f"--seeds {chosen.seeds}{' --score' if chosen.score else ''}"
+        record(figures, f"python -m benchmarks.refinement_network {flags} --save")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""The network on top of refinement: its channels, their symmetries, and the bound on harm."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+pytest.importorskip("torch")
+
+from benchmarks._terrain.residuals import Sample
+from benchmarks.refinement_network import (
+    TRAINING_ROWS,
+    Data,
+    Method,
+    applied,
+    channels_of,
+    cuts_of,
+    new_network,
+    rescaled,
+    shrinkage,
+    target_of,
+    turned_sample,
+)
+
+Floats = NDArray[np.float32]
+SIDE = 48
+
+
+def made_sample(seed: int, *, scale: float = 1.0) -> Sample:
+    """Draw heights and images without any physics."""
+    random = np.random.default_rng(seed)
+
+    def smooth(length: float, size: float) -> Floats:
+        field = gaussian_filter(random.standard_normal((SIDE, SIDE)), length)
+        return (size * field / field.std()).astype(np.float32)
+
+    baseline = scale * smooth(6.0, 60.0)
+    error = scale * smooth(2.0, 4.0)
+    fields = [baseline + error, baseline, baseline + 0.5 * error, np.full_like(error, scale * 3.0)]
+    passes = np.stack([[smooth(1.0, 1.0), smooth(1.0, 2.0) - 9.0, smooth(3.0, 8.0) + 40.0]] * 2)
+    passes[1] = passes[1, :, ::-1]
+    passes[0, :2, 20:24, 10:20] = np.nan
+    return Sample(np.stack(fields), passes.astype(np.float32), 4.0)
+
+
+def data_of(samples: list[Sample], rows: list[str]) -> Data:
+    """Collect samples."""
+    return Data(
+        rows,
+        [channels_of(each) for each in samples],
+        [target_of(each) for each in samples],
+        [each.fields[3] for each in samples],
+    )
+
+
+def test_channels_of_larger_heights_differ_in_the_size_of_the_deviation_only() -> None:
+    """All else is in standard deviations, and so is the correction."""
+    one, two = (channels_of(made_sample(0, scale=scale)) for scale in (1.0, 2.0))
+    same = np.arange(len(one)) != 2
+    np.testing.assert_allclose(one[same], two[same], atol=1e-5)
+    np.testing.assert_allclose(two[2] - one[2], np.log(2.0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(True, False), (False, True), (True, True)])
+def test_channels_of_a_mirrored_world_are_the_mirrored_channels(
+    *, rows: bool, columns: bool
+) -> None:
+    """From east to west, the passes change places."""
+    sample = made_sample(1)
+    steps = (..., slice(None, None, -1 if rows else 1), slice(None, None, -1 if columns else 1))
+    passes = sample.passes[::-1] if columns else sample.passes
+    mirrored = Sample(sample.fields[steps], passes[steps], sample.looks)
+    inputs, target = turned_sample(
+        channels_of(sample), target_of(sample), rows=rows, columns=columns
+    )
+    np.testing.assert_allclose(inputs, channels_of(mirrored), atol=1e-5)
+    np.testing.assert_allclose(target, target_of(mirrored))
+
+
+def test_an_estimate_does_not_depend_on_how_the_world_is_mirrored() -> None:
+    """It is the mean over mirror images, and the same at every call."""
+    network = new_network(0)
+    for values in network.parameters():
+        values.data = values.data + 0.01
+    inputs = channels_of(made_sample(2))
+    turned, _ = turned_sample(inputs, inputs[0], rows=True, columns=True)
+    found, scale = applied(network, inputs)
+    np.testing.assert_allclose(found[::-1, ::-1], applied(network, turned)[0], rtol=1e-5)
+    np.testing.assert_array_equal(found, applied(network, inputs)[0])
+    assert found.std() > 0.0
+    assert scale.min() > 0.0
+
+
+def test_an_untrained_network_gives_refinement() -> None:
+    """Its correction is 0, and the standard deviation stays."""
+    correction, scale = applied(new_network(3), channels_of(made_sample(3)))
+    np.testing.assert_array_equal(correction, 0.0)
+    np.testing.assert_array_equal(scale, 1.0)
+
+
+def test_corrections_that_harm_are_shrunk_to_nothing() -> None:
+    """The factor of a correction is that of the least error, and never below 0."""
+    data = data_of([made_sample(seed) for seed in range(3)], list(TRAINING_ROWS))
+    worse = Method([-0.3 * each for each in data.targets])
+    half = Method([2.0 * each for each in data.targets])
+    assert set(shrinkage(data, worse).values()) == {0.0}
+    assert list(shrinkage(data, half).values()) == pytest.approx([0.5] * 3, rel=1e-4)
+    cuts = cuts_of(data, half, shrinkage(data, half))
+    assert cuts["refine_1"] == pytest.approx([1.0], abs=1e-3)
+
+
+def test_rescaling_finds_the_factor_of_the_increments() -> None:
+    """Half of the error is taken by refinement, so that the other half is the same again."""
+    data = data_of([made_sample(seed) for seed in range(3)], list(TRAINING_ROWS))
+    for correction, target in zip(rescaled(data, data), data.targets, strict=True):
+        np.testing.assert_allclose(correction, target, atol=2e-3)
