@@ -23,6 +23,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,11 +38,14 @@ from rich.table import Table
 from scipy.ndimage import distance_transform_edt
 
 from benchmarks._figures import record
+from benchmarks._hills import dem_of
 from benchmarks._independent.places import PLACES, places_of, true_dem
 from benchmarks.synthetic.mean_images import expected_image, mean_image
 from benchmarks.synthetic.point_scatterers import observe, pass_over
 from benchmarks.synthetic.scattering_ground import COARSER, Ground, block_sums, draw_ground
 from sarheight.dem import reproject
+from sarheight.illumination import simulate
+from sarheight.output.radar_images import write_scene
 from sarheight.terrain import (
     RefinementSettings,
     apply_alignment,
@@ -224,8 +229,6 @@ def cost() -> dict[str, float]:
     """Measure processor time and memory of 1,002 x 1,002 cells under two passes."""
     from resource import RUSAGE_SELF, getrusage
 
-    from sarheight.illumination import simulate
-
     truth = true_dem(PLACES["leh"])
     tiled = np.pad(truth.values, [(0, 702), (0, 702)], mode="symmetric")
     crs = truth.rio.crs
@@ -249,6 +252,52 @@ def cost() -> dict[str, float]:
         "terrain.refine_bytes_per_cell": 1024.0
         * (getrusage(RUSAGE_SELF).ru_maxrss - before)
         / dem.size,
+    }
+
+
+WORK = """
+import json, sys, time
+from benchmarks._memory import peak_bytes
+from sarheight.cli import main
+began = time.perf_counter()
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+print(json.dumps([time.perf_counter() - began, time.process_time(), peak_bytes()]))
+"""
+
+
+def make_scene(cells: int, folder: Path) -> list[str]:
+    """Write a coarse DEM and images of two passes; return the arguments of `sarheight refine`."""
+    dem = dem_of(cells, "EPSG:32632", 30.0)
+    paths = [folder / "ascending.nc", folder / "descending.nc", folder / "coarse.tif"]
+    for path, ascending in zip(paths, (True, False), strict=False):
+        if not path.exists():
+            grid, orbit = pass_over(dem, INCIDENCE, ascending=ascending)
+            write_scene(simulate(dem, grid, orbit, looks=4.0, seed=1), path)
+    if not paths[2].exists():
+        COARSER.degrade(dem, 0).rio.to_raster(paths[2])
+    images, coarse = [str(each) for each in paths[:2]], str(paths[2])
+    return ["refine", *images, "--dem", coarse, "--vertical", "ellipsoidal"]
+
+
+def scene(cells: int, folder: Path) -> dict[str, float]:
+    """Measure ``sarheight refine`` of a scene in a fresh process, from files to a file."""
+    command = make_scene(cells, folder)
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", WORK, *command, "-o", str(folder / "heights.tif"), "--overwrite"],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
+    seconds, busy, peak = json.loads(done.stdout.splitlines()[-1])
+    return {
+        "terrain.refine_scene_cells": float(cells**2),
+        "terrain.refine_scene_seconds": seconds,
+        "terrain.refine_scene_core_seconds": busy,
+        "terrain.refine_scene_peak_gib": peak / 2**30,
     }
 
 
@@ -340,6 +389,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="what is there is not done again",
     )
     parser.add_argument("--cost", action="store_true", help="measure time and memory only")
+    parser.add_argument("--scene", type=int, metavar="N", help="time a scene of N x N cells only")
     parser.add_argument("--save", action="store_true", help="put the figures on record")
     chosen = parser.parse_args(arguments)
     if chosen.cost:
@@ -347,6 +397,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Console().print(spent)
         if chosen.save:
             record(spent, "python -m benchmarks.refinement --cost --save")
+        return
+    if chosen.scene:
+        folder = chosen.work / f"scene_{chosen.scene}"
+        folder.mkdir(parents=True, exist_ok=True)
+        spent = scene(chosen.scene, folder.resolve())
+        Console().print(spent)
+        if chosen.save:
+            record(spent, f"python -m benchmarks.refinement --scene {chosen.scene} --save")
         return
     if chosen.places in ("scored", "development"):
         names = [each.name for each in places_of(chosen.places)]
