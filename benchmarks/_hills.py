@@ -65,13 +65,15 @@ def dem_of(size: int, crs: str = "EPSG:4326", posting: float = POSTING) -> xr.Da
     return placed
 
 
-def radar_over(size: int, kind: Kind = "slc", posting: float = POSTING) -> tuple[RadarGrid, Orbit]:
+def radar_over(
+    size: int, kind: Kind = "slc", posting: float = POSTING, *, ascending: bool = True
+) -> tuple[RadarGrid, Orbit]:
     """Make an image that holds such a DEM, and its orbit."""
     latitude, longitude = PLACE
     orbit = Orbit.circular(
         latitude=latitude,
         longitude=longitude,
-        ascending=True,
+        ascending=ascending,
         epoch="2024-01-01T06:00:00",
         duration=300.0,
         interval=10.0,

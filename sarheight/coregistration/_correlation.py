@@ -169,6 +169,7 @@ class Compared:
     moments: Moments  # second moments at each shift
     pixels: int  # averaged pixels with data
     contrast: float  # standard deviation of the simulated bandpass of log-intensity
+    measured: tuple[Floats, Mask] | None = None  # the image's bandpass, and where it is known
 
 
 @dataclass(frozen=True, eq=False)

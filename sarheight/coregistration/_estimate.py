@@ -360,9 +360,10 @@ def compare(
     reach: int,
     shift: tuple[float, float],
     reflectivity: Reflectivity = None,
+    measured: tuple[Floats, Mask] | None = None,
 ) -> tuple[Floats, Mask, Floats, Mask] | None:
     """Return a window measured and simulated, or None where there is too little of either."""
-    found, valid = window.measured(image)
+    found, valid = window.measured(image) if measured is None else measured
     if valid.mean() < LEAST_COVERAGE:
         return None
     try:
@@ -497,6 +498,7 @@ def estimate_shift(
         CLOSE + 1,
         shift=(line, sample),
         reflectivity=bright,
+        measured=[each.measured for each in seen],
     )
     if not again:
         return Shift(reason=NO_DATA)
@@ -537,8 +539,8 @@ def estimate_shift_between(images: NDArray[Any], references: NDArray[Any]) -> Sh
             for power, where in ((image, valid), (reference, known))
         )
         place = Window(0, 0, image.shape[-1], slice(0), slice(0))
-        pair = moments(found, valid, other, known)
-        compared.append(Compared(place, pair, int(valid.sum()), float(other[known].std())))
+        pair, contrast = moments(found, valid, other, known), float(other[known].std())
+        compared.append(Compared(place, pair, int(valid.sum()), contrast))
     if not compared:
         return Shift(reason="in no window do both images have enough data")
     pool = Pool.of(compared)
@@ -596,15 +598,20 @@ def _compare(
     reach: int,
     shift: tuple[float, float] = (0.0, 0.0),
     reflectivity: Reflectivity = None,
+    measured: Sequence[tuple[Floats, Mask] | None] = (),
 ) -> list[Compared]:
-    """Compare windows with their simulations, but for those that lack too much of either."""
+    """Compare windows with their simulations, but for those that lack too much of either.
+
+    Those that were `measured` are not read again.
+    """
     compared = []
-    for window in windows:
-        pair = compare(window, dem, image, law, reach, shift, reflectivity)
+    for window, known_before in zip(windows, measured or [None] * len(windows), strict=True):
+        pair = compare(window, dem, image, law, reach, shift, reflectivity, known_before)
         if pair is not None:
-            _, valid, simulated, known = pair
+            found, valid, simulated, known = pair
             contrast = float(simulated[known].std())
-            compared.append(Compared(window, moments(*pair), int(valid.sum()), contrast))
+            pixels = int(valid.sum())
+            compared.append(Compared(window, moments(*pair), pixels, contrast, (found, valid)))
     return compared
 
 

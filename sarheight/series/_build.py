@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,19 +18,23 @@ from sarheight.layover.carried import (
     run_alone,
     run_tiles,
 )
+from sarheight.layover.facets import MOST_FACETS
 from sarheight.output.files import write_zarr
 from sarheight.output.grid import check_grid
 from sarheight.series._dates import (
+    Coregistration,
     Date,
     coregister,
     is_same,
     open_dates,
     refuse,
+    require_option,
     require_track,
+    shift_from_json,
 )
 from sarheight.series._filter import WINDOW, Ahead, filter_window, require_window
-from sarheight.series._stack import Settings, Stack, describe_method
-from sarheight.series._store import CHUNK, COMMON, NEW, Pending
+from sarheight.series._stack import Settings, Stack, describe_method, require_method
+from sarheight.series._store import CHUNK, COMMON, NEW, SHIFT, Pending, write_whole
 
 if TYPE_CHECKING:
     import os
@@ -88,13 +92,13 @@ class Report:
 
 
 def build_stack(
-    images: Sequence[str | os.PathLike[str] | Scene],
+    images: Sequence[str | os.PathLike[str] | Scene] | str | os.PathLike[str] | Scene,
     dem: xr.DataArray | CheckedDem | None,
     path: str | os.PathLike[str],
     *,
     method: Method | None = None,
     product_options: Mapping[str, Any] | None = None,
-    coregistration: Literal["correct", "report", "none"] = "correct",
+    coregistration: Coregistration = "correct",
     window: int = WINDOW,
     tolerance: float = TOLERANCE,
     smallest_area: float = 0.03,
@@ -115,8 +119,8 @@ def build_stack(
     Parameters
     ----------
     images : sequence of path-like or Scene
-        Products of the archive, images in radar geometry, or scenes, in any order. Those that the
-        stack has already change nothing.
+        Products of the archive, images in radar geometry, or scenes, in any order; or one of them.
+        Those that the stack has already change nothing.
     dem : xarray.DataArray or CheckedDem, or None
         Heights above the ellipsoid in metres, dims (y, x), any CRS: the grid of the stack, with
         rows from north to south. None for a stack that exists, which holds its own.
@@ -174,15 +178,26 @@ def build_stack(
     """
     from dask.utils import parse_bytes
 
+    chosen = RTC() if method is None else method
     if window:
         require_window(window)
     if not tolerance > 0.0:
         msg = f"found tolerance={tolerance!r}, expected decibels above zero"
         raise ValueError(msg)
+    if not 0.0 <= smallest_area < 1.0:
+        msg = f"found smallest_area={smallest_area!r}, expected a part of a cell, 0 to below 1"
+        raise ValueError(msg)
+    if facets is not None and facets not in range(1, MOST_FACETS + 1):
+        msg = f"found facets={facets!r}, expected 1 to {MOST_FACETS} along each side of a cell"
+        raise ValueError(msg)
+    require_option("coregistration", coregistration, Coregistration)
+    require_method(chosen)
     path, limit = Path(path), float(parse_bytes(memory_limit))
+    if not limit > 0.0:
+        msg = f"found memory_limit={memory_limit!r}, expected a number of bytes above zero"
+        raise ValueError(msg)
     pending = Pending(path.resolve())
     dates, skipped = open_dates(images, product_options or {}, strict=strict)
-    chosen = RTC() if method is None else method
     own = Settings(chosen, window, smallest_area, facets, coregistration, tolerance, limit)
     with pending.locked():
         stack = Stack.open(path, dem, own) if path.exists() else Stack.start(path, dem, dates, own)
@@ -297,7 +312,14 @@ class _Run:
         how = self.stack.settings.coregistration
         if how == "none":
             return date
-        return coregister(date, self.stack.dem, gamma, correct=how == "correct")
+        correct, kept = how == "correct", self.pending.folder / date.key / SHIFT
+        if kept.exists():
+            return shift_from_json(kept.read_text("utf-8"), date, correct=correct)
+        found = coregister(date, self.stack.dem, gamma, correct=correct)
+        if found.shift is not None:
+            kept.parent.mkdir(exist_ok=True)
+            write_whole(kept, found.shift.to_json())
+        return found
 
     def _known_gamma(self) -> xr.DataArray | None:
         """Mean gamma0 of the dates that are there, in the first polarisation."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from sarheight.coregistration import apply_shift, estimate_shift
+from sarheight.coregistration import Shift, apply_shift, estimate_shift
 from sarheight.errors import SarheightError, SeriesError
 from sarheight.illumination import ConstantGamma
 from sarheight.output import provenance
@@ -18,11 +20,8 @@ from sarheight.product import is_product, open_product
 from sarheight.scene import Scene, acquisition_record, acquisition_time, polarisation_names
 
 if TYPE_CHECKING:
-    import os
-
     import xarray as xr
 
-    from sarheight.coregistration import Shift
     from sarheight.dem.checked import CheckedDem
 
 SAME_DATE = 2.0
@@ -46,6 +45,18 @@ SHIFT_WINDOWS = 8
 """Windows of an image that are compared with their simulation."""
 SIGNIFICANT = 4.0
 """Standard errors above which a shift is corrected."""
+
+
+Coregistration = Literal["correct", "report", "none"]
+"""What is done with the shift of a date."""
+
+
+def require_option(name: str, value: object, choices: object) -> None:
+    """Refuse a value that is none of a `Literal`."""
+    expected = get_args(choices)
+    if value not in expected:
+        msg = f"found {name}={value!r}, expected one of {', '.join(map(repr, expected))}"
+        raise ValueError(msg)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,9 +161,14 @@ def find_dates(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def open_dates(
-    images: Iterable[str | os.PathLike[str] | Scene], options: Mapping[str, Any], *, strict: bool
+    images: Iterable[str | os.PathLike[str] | Scene] | str | os.PathLike[str] | Scene,
+    options: Mapping[str, Any],
+    *,
+    strict: bool,
 ) -> tuple[list[Date], dict[str, str]]:
     """Open the images of a series in the order of time; return those that could not be opened."""
+    if isinstance(images, str | os.PathLike | Scene):
+        images = [images]
     dates, failures = [], {}
     for image in images:
         try:
@@ -228,13 +244,26 @@ def coregister(
     """
     law = None if gamma is None else ConstantGamma(1.0)
     shift = estimate_shift(date.scene, dem, law=law, reflectivity=gamma, windows=SHIFT_WINDOWS)
-    significant = is_significant(shift)
-    scene = apply_shift(date.scene, shift) if correct and significant else date.scene
-    notes = date.notes | {
-        "coregistration": shift.attributes(),
-        "corrected": correct and significant,
-    }
+    return with_shift(date, shift, correct=correct)
+
+
+def with_shift(date: Date, shift: Shift, *, correct: bool) -> Date:
+    """Return a date with its shift, corrected where it is significant."""
+    corrected = correct and is_significant(shift)
+    scene = apply_shift(date.scene, shift) if corrected else date.scene
+    notes = date.notes | {"coregistration": shift.attributes(), "corrected": corrected}
     return replace(date, scene=scene, shift=shift, notes=notes)
+
+
+def shift_from_json(text: str, date: Date, *, correct: bool) -> Date:
+    """Return a date with a shift of which the attributes were kept, see `Shift.to_json`."""
+    kept = json.loads(text)
+    names = {each.name for each in fields(Shift)} - {"windows"}
+    # JSON has no NaN: what is not known was kept as None.
+    values: dict[str, Any] = {name: np.nan if kept[name] is None else kept[name] for name in names}
+    shift = Shift(**values)
+    made = with_shift(date, shift, correct=correct)
+    return replace(made, notes=made.notes | {"coregistration": kept})
 
 
 def is_significant(shift: Shift) -> bool:

@@ -6,7 +6,7 @@ import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,15 @@ from sarheight.errors import GeometryError, SarheightError, SeriesError
 from sarheight.geometry import geo2rdr
 from sarheight.geometry.placement import crop_scene_to_dem
 from sarheight.layover.carried import run_alone
-from sarheight.scene import Scene
-from sarheight.series._dates import Date, is_same, is_significant, open_dates, require_track
+from sarheight.series._dates import (
+    Coregistration,
+    Date,
+    is_same,
+    is_significant,
+    open_dates,
+    require_option,
+    require_track,
+)
 
 if TYPE_CHECKING:
     import os
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from sarheight.coregistration import Shift
+    from sarheight.scene import Scene
 
 MARGIN = 64
 """Pixels around those that the DEM contributes to: room for a shift against the simulation."""
@@ -47,8 +55,6 @@ WINDOWS = 5
 """Windows along each axis that are compared."""
 LEAST_DATES = 0.5
 """Part of the dates that a pixel of the mean needs."""
-
-Coregistration = Literal["correct", "report", "none"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +114,7 @@ class Offsets:
 
 
 def mean_scene(
-    images: Sequence[str | os.PathLike[str] | Scene],
+    images: Sequence[str | os.PathLike[str] | Scene] | str | os.PathLike[str] | Scene,
     dem: xr.DataArray | CheckedDem,
     *,
     polarisation: str | None = None,
@@ -127,7 +133,7 @@ def mean_scene(
     Parameters
     ----------
     images : sequence of path-like or Scene
-        Products of the archive, images in radar geometry, or scenes, in any order.
+        Products of the archive, images in radar geometry, or scenes, in any order; or one of them.
     dem : xarray.DataArray or CheckedDem
         Heights above the ellipsoid in metres, dims (y, x), any CRS: the area, and where the passes
         see it. A coarse one will do.
@@ -176,14 +182,7 @@ def mean_scene(
     Keys, R. G. (1981). Cubic convolution interpolation for digital image processing. IEEE TASSP
     29(6), 1153-1160.
     """
-    if coregistration not in get_args(Coregistration):
-        msg = (
-            f"found coregistration={coregistration!r}, expected one of "
-            f"{', '.join(get_args(Coregistration))}"
-        )
-        raise ValueError(msg)
-    if isinstance(images, Scene | str):
-        images = [images]
+    require_option("coregistration", coregistration, Coregistration)
     report = progress or (lambda _text, _fraction: None)
     options = dict(product_options or {})
     if polarisation is not None:

@@ -46,6 +46,8 @@ PRODUCTS = ("gamma0_mean", "gamma0_spread", "date_count")
 """Variables that summarise all dates: they are replaced when dates are appended."""
 LOCK, SETTINGS, JOURNAL = "owner.lock", "settings.json", "journal.json"
 META, NEW, COMMON = "meta.zarr", "new.zarr", "common.done"
+SHIFT = "shift.json"
+"""The shift of a date, in its folder."""
 LAYOUT = 1
 """Version of the layout of stacks."""
 
@@ -188,10 +190,7 @@ class Pending:
         for coordinate in ("y", "x", "polarisation", "spatial_ref"):
             shutil.rmtree(self.folder / META / coordinate, ignore_errors=True)
         steps = {"replace": self._replacements(), "move": self._moves(keys, first, names)}
-        journal = self.folder / JOURNAL
-        scratch = journal.with_suffix(".partial")
-        scratch.write_text(json.dumps(steps), "utf-8")
-        scratch.replace(journal)
+        write_whole(self.folder / JOURNAL, json.dumps(steps))
         self.finish()
 
     def _replacements(self) -> list[tuple[str, str]]:
@@ -249,6 +248,13 @@ class Pending:
             new.rename(self.stack)
         journal.unlink()
         self.clear()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file, complete or not at all."""
+    scratch = path.with_suffix(".partial")
+    scratch.write_text(text, "utf-8")
+    scratch.replace(path)
 
 
 def _replace(source: Path, target: Path) -> None:

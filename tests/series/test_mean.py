@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from sarheight_kernels.series import accumulate_resampled
 from scipy.ndimage import gaussian_filter
 
 from sarheight import series
@@ -156,6 +157,28 @@ def test_shifts_between_images_are_those_that_were_made() -> None:
     assert "enough data" in estimate_shift_between(moved[:, 14:-14, 14:-14] * np.nan, ground).reason
 
 
+def test_resampling_is_exact_for_parabolas_and_on_pixels() -> None:
+    line, sample = np.mgrid[:40, :50].astype(np.float32)
+    offsets = np.zeros((2, 4, 4))
+    offsets[:, 0, 0], offsets[0, 1, 1] = (0.4, -0.7), 0.2
+    scales = np.array([[19.5, 19.5], [24.5, 24.5]])
+
+    def resample(image: NDArray[np.float32], offsets: NDArray[np.float64]) -> NDArray[np.float32]:
+        total, count = np.zeros(image.shape, np.float32), np.zeros(image.shape, np.uint16)
+        accumulate_resampled(image, (0, 0), offsets, scales, (0, 0), total, count)
+        return np.where(count > 0, total, np.float32(np.nan))
+
+    image = 3.0 + 0.1 * line + 0.02 * line**2 + 0.01 * sample**2
+    found = resample(image, offsets)
+    there = line + 0.4 + 0.2 * (line - 19.5) / 19.5 * (sample - 24.5) / 24.5, sample - 0.7
+    expected = 3.0 + 0.1 * there[0] + 0.02 * there[0] ** 2 + 0.01 * there[1] ** 2
+    inside = (slice(2, -3), slice(3, -2))
+    np.testing.assert_allclose(found[inside], expected[inside], rtol=1e-5)
+    assert np.isnan(found[0]).all()
+    image[5, 5] = np.nan
+    np.testing.assert_array_equal(resample(image, np.zeros((2, 4, 4))), image)
+
+
 def test_gaps_stay_in_their_date(dates: list[Scene], dem: xr.DataArray) -> None:
     holed = dates[1].image.copy()
     holed[100:140] = np.nan
@@ -201,7 +224,7 @@ def test_bad_input_is_refused(dates: list[Scene], dem: xr.DataArray, tmp_path: P
         series.mean_scene(dates[:2], dem, polarisation="VH")
     with pytest.raises(SeriesError, match="none was passed"):
         series.mean_scene([], dem)
-    with pytest.raises(ValueError, match="expected one of correct, report, none"):
+    with pytest.raises(ValueError, match="expected one of 'correct', 'report', 'none'"):
         series.mean_scene(dates[:1], dem, coregistration="yes")  # type: ignore[arg-type]
     broken = tmp_path / "broken.nc"
     broken.write_bytes(b"no image")

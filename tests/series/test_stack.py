@@ -20,7 +20,7 @@ from sarheight.layover.tiles import TilePlanner
 from sarheight.output.radar_images import write_scene
 from sarheight.scene import Scene
 from sarheight.series import _build, _stack, _store
-from sarheight.series._dates import open_date
+from sarheight.series._dates import Date, open_date
 from tests.mountains import mountain, raster
 from tests.series.dates import date_of
 
@@ -309,6 +309,38 @@ def test_an_interrupted_run_resumes(
     np.testing.assert_array_equal(one.gamma0, other.gamma0)
 
 
+def test_shifts_are_not_estimated_twice(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    estimated: list[str] = []
+    estimate, summarise = _build.coregister, _build._Run._summarise
+
+    def count(date: Date, *given: Any, **options: Any) -> Date:  # noqa: ANN401
+        estimated.append(date.key)
+        return estimate(date, *given, **options)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_build, "coregister", count)
+    monkeypatch.setattr(_build._Run, "_summarise", stop)
+    with pytest.raises(KeyboardInterrupt):
+        series.build_stack(dates[:2], dem, tmp_path / "s.zarr")
+    monkeypatch.setattr(_build._Run, "_summarise", summarise)
+    series.build_stack(dates[:2], dem, tmp_path / "s.zarr")
+    assert len(estimated) == 2
+    series.build_stack(dates[:2], dem, tmp_path / "t.zarr")
+    one, other = (series.open_stack(tmp_path / name, chunks=None) for name in ("s.zarr", "t.zarr"))
+    assert len(estimated) == 4
+    np.testing.assert_array_equal(one.line_shift, other.line_shift)
+    np.testing.assert_array_equal(one.gamma0, other.gamma0)
+    notes = [
+        [json.loads(str(text))["parameters"]["coregistration"] for text in each.provenance.values]
+        for each in (one, other)
+    ]
+    assert notes[0] == notes[1]
+
+
 def test_an_interrupted_append_is_finished_by_the_next_run(
     dem: xr.DataArray, dates: list[Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -375,6 +407,15 @@ def test_another_dem_is_refused(
         series.build_stack([], dem, tmp_path / "new.zarr")
     with pytest.raises(ValueError, match="tolerance"):
         series.build_stack(dates, dem, tmp_path / "new.zarr", tolerance=0.0)
+    for name, value in (
+        ("smallest_area", 1.0), ("coregistration", "yes"), ("method", "rtc"), ("memory_limit", 0),
+        ("facets", 0),
+        ("window", 4), ("window", -7),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=f"{name}=|window of"):
+            series.build_stack(dates, dem, tmp_path / "new.zarr", **{name: value})
+    with pytest.raises(SeriesError, match=r"no date that can be read"):
+        series.build_stack("no.zip", dem, tmp_path / "new.zarr")
     assert list(tmp_path.iterdir()) == []
 
 
