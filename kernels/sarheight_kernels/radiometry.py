@@ -251,9 +251,9 @@ def divide_by_area(
 
 # Digital numbers of a product.
 
+# Values at the samples of some lines, shape (k, samples), and for each line of a window the row
+# before it, the row after it, and the weight of this, shape (lines,).
 Rows = tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]
-"""Values at the samples of some lines, shape (k, samples), and for each line of a window the row
-before it, the row after it, and the weight of this, shape (lines,)."""
 
 
 @njit
@@ -282,10 +282,12 @@ def calibrate_lines(
     ----------
     power : array, shape (lines, samples)
         Squared digital numbers; receives backscatter.
-    amplitude : Rows
-        Factors by which amplitudes are divided.
-    noise : Rows
-        Power of the noise along range; no rows for none.
+    amplitude : tuple of array
+        Factors by which amplitudes are divided: at the samples of some lines, shape (k, samples),
+        and for each line of the window the row before it, the row after it, and the weight of this,
+        shape (lines,).
+    noise : tuple of array
+        Power of the noise along range, likewise; no rows for none.
     columns, factors : array, shape (n, 2), (n, lines)
         First and end samples of parts of the lines, and for each line a factor on the noise there.
     """
