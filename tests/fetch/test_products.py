@@ -7,6 +7,7 @@ import json
 import time
 import zipfile
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,6 +57,7 @@ def site() -> Iterator[Site]:
         yield server
 
 
+@cache  # a zip states when it was made
 def safe_zip() -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
