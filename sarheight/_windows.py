@@ -93,6 +93,11 @@ _SOURCES: WeakValueDictionary[str, Windowed | _Stacked] = WeakValueDictionary()
 """What reads the images that were made here, by the names of their arrays."""
 
 
+def _source_of(image: xr.DataArray) -> Windowed | _Stacked | None:
+    """Return what reads an image that was made here."""
+    return _SOURCES.get(getattr(image.data, "name", ""))
+
+
 def _span(index: Index, size: int) -> tuple[Span, Index]:
     """Return the pixels that an index spans, and the index relative to them."""
     if not isinstance(index, slice):
@@ -123,19 +128,24 @@ def image_on_dask(source: Windowed | _Stacked, chunks: Any, name: str) -> xr.Dat
     return xr.DataArray(image, dims=source.dims, name=name)
 
 
-def stack_windows(images: Sequence[xr.DataArray]) -> xr.DataArray:
-    """Put images that `image_on_dask` made, of one shape, on a dimension of polarisations."""
-    sources = tuple(cast("Windowed", _SOURCES[image.data.name]) for image in images)
+def stack_images(images: Sequence[xr.DataArray]) -> xr.DataArray:
+    """Put images of one shape on a dimension of polarisations; those made here read windows."""
+    import xarray as xr
+
+    sources = tuple(_source_of(image) for image in images)
+    if not all(isinstance(source, Windowed) for source in sources):
+        return xr.concat(images, "polarisation")
     lines, samples = (max(lengths) for lengths in images[0].chunks or ((1,), (1,)))
     # A chunk holds all polarisations, and no more pixels than one of an image alone.
     chunks = len(sources), max(lines // len(sources), 1), samples
-    return image_on_dask(_Stacked(sources), chunks, str(images[0].name))
+    stacked = _Stacked(cast("tuple[Windowed, ...]", sources))
+    return image_on_dask(stacked, chunks, str(images[0].name))
 
 
 def crop_image(image: xr.DataArray, line: slice, sample: slice) -> xr.DataArray:
     """Crop an image to some lines and samples, in the same chunks as xarray does."""
     cropped = image.isel(line=line, sample=sample)
-    source = _SOURCES.get(getattr(image.data, "name", ""))
+    source = _source_of(image)
     lines, samples = (
         range(image.sizes[name])[part] for name, part in (("line", line), ("sample", sample))
     )

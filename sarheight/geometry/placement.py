@@ -11,7 +11,7 @@ import pyproj
 from numpy.typing import NDArray
 from sarheight_kernels.doppler import closing_speeds
 
-from sarheight._windows import crop_image
+from sarheight._windows import crop_image, stack_images
 from sarheight.dem import check_dem, local_posting
 from sarheight.ellipsoid import look_sign
 from sarheight.errors import GeometryError
@@ -308,17 +308,9 @@ class Cut:
 
 
 def stack_polarisations(
-    images: Mapping[str, xr.DataArray],
-    product: str,
-    attributes: Mapping[str, Any],
-    stack: Callable[[Sequence[xr.DataArray]], xr.DataArray] | None = None,
+    images: Mapping[str, xr.DataArray], product: str, attributes: Mapping[str, Any]
 ) -> xr.DataArray:
-    """Put the images of a product, by polarisation, on one dimension where there are several.
-
-    `stack` does that for images of a reader, if not xarray.
-    """
-    import xarray as xr
-
+    """Put the images of a product, by polarisation, on one dimension where there are several."""
     if len({image.shape for image in images.values()}) > 1:
         sizes = " and ".join(f"{one.shape[0]} x {one.shape[1]}" for one in images.values())
         msg = f"the polarisations of {product} have {sizes} pixels: fetch it again"
@@ -327,11 +319,7 @@ def stack_polarisations(
     stacked = (
         images[names[0]].assign_coords(polarisation=names[0])
         if len(names) == 1
-        else (
-            xr.concat(images.values(), "polarisation")
-            if stack is None
-            else stack(list(images.values()))
-        ).assign_coords(polarisation=names)
+        else stack_images(list(images.values())).assign_coords(polarisation=names)
     )
     described = {"long_name": "radar backscatter", "units": "1", "product_name": product}
     return stacked.assign_attrs(described | dict(attributes))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sarheight_kernels.series import cubic_weights
 from sarheight_kernels.tiles import TILE
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def _divide_rows(values: Heights, facets: int) -> Heights:
     _fill(far_before, 2.0 * before)
     _fill(far_after, 2.0 * after)
     fine = np.empty((values.shape[0] * facets, values.shape[1]), dtype=np.float32)
+    weights = np.empty(4)
     for part in range(facets):
         place = (part + 0.5) / facets - 0.5
         # Of the four cells around the facet the cell itself is the second, or else the third.
@@ -116,7 +118,8 @@ def _divide_rows(values: Heights, facets: int) -> Heights:
         )
         result = fine[part::facets]
         result[...] = here
-        for weight, height in zip(_weights(place % 1.0), around, strict=True):
+        cubic_weights(place % 1.0, weights)
+        for weight, height in zip(weights.astype(np.float32), around, strict=True):
             if height is not None:
                 result += weight * height
     return fine
@@ -125,17 +128,6 @@ def _divide_rows(values: Heights, facets: int) -> Heights:
 def _fill(values: Heights, others: Heights) -> None:
     """Replace voids by other values, in place."""
     np.copyto(values, others, where=np.isnan(values))
-
-
-def _weights(t: float) -> NDArray[np.float32]:
-    """Weights of four points at -1, 0, 1 and 2 for a place t from 0 to 1 (Keys 1981, eq. 15)."""
-    weights = (
-        -0.5 * t**3 + t**2 - 0.5 * t,
-        1.5 * t**3 - 2.5 * t**2 + 1.0,
-        -1.5 * t**3 + 2.0 * t**2 + 0.5 * t,
-        0.5 * t**3 - 0.5 * t**2,
-    )
-    return np.array(weights, dtype=np.float32)
 
 
 def sum_facets(values: NDArray[Any], facets: int) -> NDArray[Any]:

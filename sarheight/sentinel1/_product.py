@@ -9,19 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from sarheight._windows import stack_windows
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.geometry.placement import HEIGHTS, Bounds, Cut, chosen_names, stack_polarisations
 from sarheight.scene import SOURCE, Scene
 from sarheight.sentinel1._eopf import EopfSource
 from sarheight.sentinel1._files import ProductFiles
-from sarheight.sentinel1._images import (
-    grd_image,
-    grd_noise,
-    slc_image,
-    slc_noise,
-    slc_numbers,
-)
+from sarheight.sentinel1._images import grd_image, grd_noise, slc_image, slc_noise, slc_numbers
 from sarheight.sentinel1._radiometry import CLEAN_SINCE, noise_level
 from sarheight.sentinel1._safe import SafeSource
 from sarheight.sentinel1.eopf import is_store
@@ -594,7 +587,7 @@ class Sentinel1Product:
         if self.manifest.simulated:
             attributes["simulated"] = "says the product"
         named = dict(zip(channels, images, strict=True))
-        stacked = stack_polarisations(named, self.name, attributes, stack_windows)
+        stacked = stack_polarisations(named, self.name, attributes)
         return stacked, replace(grid, polarisations=tuple(channels))
 
     def _source_record(

@@ -703,7 +703,7 @@ def test_of_stacked_polarisations_only_the_window_is_read() -> None:
         return read
 
     images = [_images.windowed_image(reader(index), (300, 400), name="x") for index in range(2)]
-    stacked = _windows.stack_windows(images)
+    stacked = _windows.stack_images(images)
     np.testing.assert_array_equal(stacked.values, whole)
     keys: list[tuple[Any, Any, Any]] = [
         (slice(None), slice(20, 30), slice(100, 107)),
