@@ -1,4 +1,4 @@
-"""Questions that only a fresh interpreter can answer: import, first call, memory."""
+"""Several processes: fresh interpreters that answer a question, and claims of long runs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["first_call", "import_seconds", "in_kept_memory", "peak_memory"]
+from filelock import FileLock, Timeout
+
+__all__ = ["claimed", "first_call", "import_seconds", "in_kept_memory", "peak_memory"]
 
 IMPORT = """
 import time
@@ -117,3 +120,28 @@ def in_kept_memory(size: int) -> dict[str, float | tuple[float, float]]:
         name: (value[0], value[1]) if isinstance(value, list) else value
         for name, value in found.items()
     }
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Claim a run for this process: False where another process is at it.
+
+    Processes that are started side by side with the same command thus share its runs. The claim
+    ends with the process, so that an interrupted run is free.
+
+    Parameters
+    ----------
+    path : Path
+        The folder or file of the run; the lock lies beside it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f"{path.name}.lock"))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()

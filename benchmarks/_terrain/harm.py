@@ -5,7 +5,9 @@ They are no locked test: the rule that known elevations must show a gain, and th
 alignment, were chosen with the results at these places in view. The coarse DEM has cells of 90 m;
 heights are estimated at 30 m by `sarheight.terrain.estimate_heights` and compared with the best of
 all that needs no image, chosen after the fact: interpolation, back-projection, both after alignment
-to the known elevations, and kriged residuals.
+to the known elevations, and kriged residuals. Everything is done for several draws of the errors
+of the coarse DEM and of the known elevations: 16 of them may mislead by chance. The best of what
+needs no image is the method whose RMSE, averaged over the draws, is least.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +30,7 @@ from sarheight.dem import reproject
 from sarheight.learning import packaged_model, slope_error
 from sarheight.terrain import (
     HeightEstimator,
+    KnownElevations,
     apply_alignment,
     back_project,
     draw_known_elevations,
@@ -58,6 +61,9 @@ WITHOUT = ("usual", "error_free", "error_10")
 DENSITIES = (0, 16, 64)
 """Known elevations in 128 x 128 cells, for kriging."""
 PATCH = 128
+DRAWS = 10
+FIRST_SEED = 7
+"""Of the known elevations of the first draw."""
 MARGIN = 6
 """Cells at the edge that are not counted."""
 LEAST_ERROR = 0.5
@@ -86,14 +92,12 @@ def covered(result: xr.Dataset, truth: xr.DataArray) -> float:
 
 
 def case(
-    observed: Observed, name: str, estimator: HeightEstimator, *, points: int
+    observed: Observed, name: str, estimator: HeightEstimator, *, points: int, draw: int
 ) -> dict[str, Any]:
     """Estimate heights in a case by all methods, and score them."""
     errors, _ = CASES[name]
     truth = observed.ground.dem.astype(np.float32)
-    random = np.random.default_rng([observed.ground.seed, *name.encode()])
-    dem = errors.apply(truth, random)
-    known = draw_known_elevations(truth, points, sigma=0.5, seed=7) if points else None
+    dem, known = drawn(observed, name, points, draw)
     stated = None if known is not None else max(errors.error, LEAST_ERROR)
     nearest = reproject(dem, like=truth, resampling="nearest")
     rows: dict[str, Any] = {
@@ -123,25 +127,58 @@ def case(
     return scored
 
 
-def densities(observed: Observed) -> dict[str, float]:
-    """RMSE of kriged heights by the number of known elevations in 128 x 128 cells."""
-    errors, _ = CASES["usual"]
+def drawn(
+    observed: Observed, name: str, points: int, draw: int
+) -> tuple[xr.DataArray, KnownElevations | None]:
+    """Draw the coarse DEM of a case and known elevations."""
     truth = observed.ground.dem.astype(np.float32)
-    random = np.random.default_rng([observed.ground.seed, *b"usual"])
-    dem = errors.apply(truth, random)
+    # The first draw is that of a single one.
+    number = [draw] if draw else []
+    random = np.random.default_rng([observed.ground.seed, *name.encode(), *number])
+    dem = CASES[name][0].apply(truth, random)
+    seed = FIRST_SEED + draw
+    return dem, draw_known_elevations(truth, points, sigma=0.5, seed=seed) if points else None
+
+
+def densities(observed: Observed, draw: int) -> dict[str, float]:
+    """RMSE of kriged heights by the number of known elevations in 128 x 128 cells."""
+    truth = observed.ground.dem.astype(np.float32)
     found = {}
     for density in DENSITIES:
         count = round(density * truth.size / PATCH**2)
-        known = draw_known_elevations(truth, count, sigma=0.5, seed=7) if count else None
+        dem, known = drawn(observed, "usual", count, draw)
         result = estimate_heights(observed.scene, dem, known, like=truth)
         found[str(density)] = scores(result["height"], observed)["rmse"]
     return found
 
 
-def harm(scored: dict[str, Any]) -> float:
-    """RMSE with the image over that of the best without, minus 1."""
-    best = min(each["rmse"] for row, each in scored.items() if row != "network")
-    return float(scored["network"]["rmse"] / best - 1.0)
+Draws = list[dict[str, Any]]
+"""Scores by row, of all draws of a case."""
+
+
+def spread(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean over draws, and standard deviation."""
+    return fmean(values), stdev(values) if len(values) > 1 else None
+
+
+def best_row(draws: Draws) -> str:
+    """Name the row without image whose mean RMSE is least."""
+    rows = [row for row in draws[0] if row != "network"]
+    return min(rows, key=lambda row: fmean(scored[row]["rmse"] for scored in draws))
+
+
+def harms(draws: Draws) -> list[float]:
+    """RMSE with the image over that of the best without, minus 1, in each draw."""
+    best = best_row(draws)
+    return [scored["network"]["rmse"] / scored[best]["rmse"] - 1.0 for scored in draws]
+
+
+def harm(draws: Draws) -> float:
+    """Mean RMSE with the image over that of the best without, minus 1."""
+    with_image, without = (
+        fmean(scored[row]["rmse"] for scored in draws) for row in ("network", best_row(draws))
+    )
+    return with_image / without - 1.0
 
 
 def figures_of(found: dict[str, Any]) -> dict[str, Value]:
@@ -149,45 +186,57 @@ def figures_of(found: dict[str, Any]) -> dict[str, Value]:
     figures: dict[str, Value] = {}
     names = sorted(set.intersection(*(set(by_case["cases"]) for by_case in found.values())))
     for name in names:
-        values, held = [], []
+        values, held, worst = [], [], []
         for place, by_case in found.items():
-            scored = by_case["cases"][name]
-            values.append(harm(scored))
-            held.append(scored["network"]["coverage_80"])
-            figures[f"terrain.predict.harm.{name}.{place}"] = values[-1]
-            for row, each in scored.items():
+            draws: Draws = by_case["cases"][name]
+            values.append(harm(draws))
+            held.append(fmean(scored["network"]["coverage_80"] for scored in draws))
+            worst.append(max(harms(draws)))
+            figures[f"terrain.predict.harm.{name}.{place}"] = values[-1], spread(harms(draws))[1]
+            for row in draws[0]:
                 for key in ("rmse", "rmse_layover", "slope_rmse"):
-                    figures[f"terrain.predict.{place}.{name}.{row}.{key}"] = each[key]
+                    figures[f"terrain.predict.{place}.{name}.{row}.{key}"] = spread(
+                        [scored[row][key] for scored in draws]
+                    )
         figures[f"terrain.predict.harm.{name}.max"] = max(values)
         figures[f"terrain.predict.harm.{name}.median"] = median(values)
+        figures[f"terrain.predict.harm.{name}.worst_draw"] = max(worst)
         figures[f"terrain.predict.coverage_80.{name}"] = fmean(held)
         figures[f"terrain.predict.coverage_80.{name}.min"] = min(held)
         figures[f"terrain.predict.coverage_80.{name}.max"] = max(held)
     for density in DENSITIES:
         for place, by_case in found.items():
-            if "densities" in by_case:
-                key = f"terrain.predict.{place}.several.kriged_{density}.rmse"
-                figures[key] = by_case["densities"][str(density)]
+            figures[f"terrain.predict.{place}.several.kriged_{density}.rmse"] = spread(
+                [each[str(density)] for each in by_case["densities"]]
+            )
     return figures
 
 
 def report(found: dict[str, Any], console: Console) -> None:
     """Print all rows."""
     for place, by_case in found.items():
-        table = Table("case", *ROWS, "harm", "80 % hold", "share", "coarse error", title=place)
-        for name, scored in by_case["cases"].items():
-            network = scored["network"]
+        table = Table("case", *ROWS, "harm", "worst", "80 % hold", "used", title=place)
+        for name, draws in by_case["cases"].items():
             table.add_row(
                 name,
-                *(f"{scored[row]['rmse']:.2f}" if row in scored else "" for row in ROWS),
-                f"{100.0 * harm(scored):+.1f} %",
-                f"{100.0 * scored['kriged']['coverage_80']:.0f}, "
-                f"{100.0 * network['coverage_80']:.0f}",
-                f"{network['share']:.2f}",
-                f"{network['coarse_error']:.1f}",
+                *(
+                    f"{fmean(scored[row]['rmse'] for scored in draws):.2f}"
+                    if row in draws[0]
+                    else ""
+                    for row in ROWS
+                ),
+                f"{100.0 * harm(draws):+.1f} %",
+                f"{100.0 * max(harms(draws)):+.1f} %",
+                ", ".join(
+                    f"{100.0 * fmean(scored[row]['coverage_80'] for scored in draws):.0f}"
+                    for row in ("kriged", "network")
+                ),
+                f"{sum(scored['network']['share'] > 0.0 for scored in draws)} of {len(draws)}",
             )
         console.print(table)
-        console.print(place, "kriged:", by_case["densities"])
+        for density in DENSITIES:
+            mean = fmean(each[str(density)] for each in by_case["densities"])
+            console.print(f"{place}, kriged, {density} points in {PATCH} x {PATCH}: {mean:.2f} m")
 
 
 ROWS = ("interpolated", "back_projected", "aligned", "kriged", "network")
@@ -199,6 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cache", type=Path, default=Path("build/independent"))
     parser.add_argument("--work", type=Path, default=Path("build/terrain_harm"))
     parser.add_argument("--model", type=Path, default=None, help="default: the included network")
+    parser.add_argument("--draws", type=int, default=DRAWS)
     parser.add_argument("--places", default=",".join(PLACES))
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--laws", default="several", choices=("several", "single"))
@@ -209,21 +259,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen.work.mkdir(parents=True, exist_ok=True)
     console = Console(width=140)
     found: dict[str, Any] = {}
+    names = chosen.cases.split(",")
+    wanted = {name: (name, CASES[name][1]) for name in names} | {
+        f"{name}_no_points": (name, 0) for name in WITHOUT if name in names
+    }
     for place in chosen.places.split(","):
         kept = chosen.work / f"{place}_{chosen.laws}.json"
-        done = json.loads(kept.read_text("utf-8")) if kept.exists() else {"cases": {}}
+        nothing: dict[str, Any] = {"cases": {}, "densities": []}
+        done = json.loads(kept.read_text("utf-8")) if kept.exists() else nothing
         image = Image(place, chosen.laws, seed=0, incidence=33, ascending=True)
         observed = archive.observed(image, "coarser")
-        wanted = {name: (name, CASES[name][1]) for name in chosen.cases.split(",")} | {
-            f"{name}_no_points": (name, 0) for name in WITHOUT if name in chosen.cases.split(",")
-        }
-        for key, (name, points) in wanted.items():
-            if key not in done["cases"]:
-                done["cases"][key] = case(observed, name, estimator, points=points)
+        for draw in range(chosen.draws):
+            for key, (name, points) in wanted.items():
+                draws = done["cases"].setdefault(key, [])
+                if len(draws) <= draw:
+                    draws.append(case(observed, name, estimator, points=points, draw=draw))
+                    kept.write_text(json.dumps(done), "utf-8")
+            if len(done["densities"]) <= draw:
+                done["densities"].append(densities(observed, draw))
                 kept.write_text(json.dumps(done), "utf-8")
-        if "densities" not in done:
-            done["densities"] = densities(observed)
-            kept.write_text(json.dumps(done), "utf-8")
         found[place] = done
         report({place: done}, console)
     if chosen.save:

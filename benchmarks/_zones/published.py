@@ -19,6 +19,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from benchmarks._figures import RESULTS, Value
+from benchmarks._fresh import claimed
 from sarheight.zones import (
     FusionStrategy,
     ZoneClassifier,
@@ -95,25 +96,29 @@ def train_published(
     console: Console,
     train: bool = True,
 ) -> list[PublishedRun]:
-    """Train all forms, seed by seed, or with `train=False` return those that are finished."""
-    runs = []
-    for seed in range(seeds):
-        for form in fusion_strategies(independent=True):
-            path = work / "scores" / f"{_plain(form)}_{seed}.json"
-            if path.exists():
-                runs.append(PublishedRun(**json.loads(path.read_text("utf-8"))))
-            elif train:
-                run = _train(form, seed, parts, unseen, settings, work, accelerator)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                partial = path.with_suffix(".part")
-                partial.write_text(json.dumps(run.__dict__, indent=1), "utf-8")
-                partial.replace(path)
-                runs.append(run)
-                console.print(
-                    f"{form.label}, seed {seed}: AA {run.seen:.3f} seen, {run.unseen:.3f} unseen; "
-                    f"best epoch {run.best} of {run.epochs}"
-                )
-    return runs
+    """Train all forms, seed by seed, and return what is finished; `train=False` only returns it.
+
+    Several processes may do so side by side.
+    """
+    tasks = [(form, seed) for seed in range(seeds) for form in fusion_strategies(independent=True)]
+    scores = {task: work / "scores" / f"{_plain(task[0])}_{task[1]}.json" for task in tasks}
+    for (form, seed), path in scores.items() if train else ():
+        # Forms that meet at the input are one network, and have one folder.
+        name = f"{_plain(form) if form.stage else 'input'}_{seed}"
+        with claimed(work / "claims" / name) as free:
+            if path.exists() or not free:
+                continue
+            run = _train(form, seed, parts, unseen, settings, work, accelerator)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(".part")
+            partial.write_text(json.dumps(run.__dict__, indent=1), "utf-8")
+            partial.replace(path)
+            console.print(
+                f"{form.label}, seed {seed}: AA {run.seen:.3f} seen, {run.unseen:.3f} unseen; "
+                f"best epoch {run.best} of {run.epochs}"
+            )
+    finished = [path for path in scores.values() if path.exists()]
+    return [PublishedRun(**json.loads(path.read_text("utf-8"))) for path in finished]
 
 
 def _plain(form: FusionStrategy) -> str:
