@@ -35,11 +35,14 @@ from benchmarks._buildings.cities import (
 from benchmarks._buildings.picture import Pair, save_picture
 from benchmarks._buildings.unseen import estimated, figures_of
 from benchmarks._figures import RESULTS, Value, record
+from benchmarks._fresh import claimed
 from sarheight.buildings import BuildingHeightEstimator, BuildingSettings, train_buildings
 
 __all__ = ["GOALS", "ROWS", "main"]
 
 SEEDS = 3
+FIGURES = "figures.json"
+"""File in the folder of a run."""
 BATCH = 16
 SMALL = Size(cells=128, training=32, validation=4, test=6, outside=2, epochs=6, stride=16)
 LARGE = Size(cells=512, training=60, validation=6, test=12, outside=4, epochs=100, stride=32)
@@ -107,17 +110,11 @@ def _settings(row: Row, size: Size, seed: int, workers: int) -> BuildingSettings
     )
 
 
-def _trained(
-    name: str, seed: int, cities: Cities, size: Size, chosen: argparse.Namespace
-) -> dict[str, float]:
-    """Train and test a network, or read what came out when it was."""
+def _train(name: str, seed: int, cities: Cities, size: Size, chosen: argparse.Namespace) -> None:
+    """Train and test a network, and write the figures of the test into its folder."""
     row = ROWS[name]
     settings = _settings(row, size, seed, chosen.workers)
     folder = _folder(name, seed, size, chosen.work)
-    written = folder / "figures.json"
-    if written.exists():
-        figures: dict[str, float] = json.loads(written.read_text("utf-8"))
-        return figures
     stacks = [*cities.training, *cities.validation]
     if row.one_month:
         stacks = [
@@ -141,9 +138,8 @@ def _trained(
     np.savez_compressed(
         folder / "maps.npz", truth=maps.truth, series=maps.series, months=maps.months
     )
-    written.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+    (folder / FIGURES).write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
     _tidy(folder, settings)
-    return figures
 
 
 def _show_design(size: Size, chosen: argparse.Namespace, console: Console) -> None:
@@ -367,8 +363,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found: Found = {}
     for seed in range(chosen.seeds):
         for name in chosen.rows:
-            console.print(f"{name}, seed {seed}")
-            found.setdefault(name, []).append(_trained(name, seed, cities, size, chosen))
+            folder = _folder(name, seed, size, chosen.work)
+            with claimed(folder) as free:
+                if free and not (folder / FIGURES).exists():
+                    console.print(f"{name}, seed {seed}")
+                    _train(name, seed, cities, size, chosen)
+            if (folder / FIGURES).exists():
+                figures = json.loads((folder / FIGURES).read_text("utf-8"))
+                found.setdefault(name, []).append(figures)
     across = (size.cells - PUBLISHED.size) // size.stride + 1
     steps = size.epochs * -(-size.training * across**2 // BATCH)
     caption = _caption(size, steps)

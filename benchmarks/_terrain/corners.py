@@ -16,7 +16,8 @@ geocoded without a DEM beside them. Protocol, fixed before the first training:
 - Gain: the mean over regions of 1 - RMSE / RMSE of the corner that it is compared with, paired by
   seed; its interval is that of Student's t over seeds.
 
-What is done is kept under ``--work``, and the same command resumes it.
+What is done is kept under ``--work``, and the same command resumes it; several processes may share
+the trainings.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from rich.table import Table
 from scipy.stats import t as student
 
 from benchmarks._figures import Value, record
+from benchmarks._fresh import claimed
 from benchmarks._terrain.errors import Errors, arrays_of, measured
 from benchmarks._terrain.places import Ground, make_ground
 from benchmarks._terrain.rows import NETWORKS, USUAL
@@ -108,7 +110,7 @@ class Training:
         )
         self.estimator.to(memory_format=torch.channels_last)
         self.optimiser = torch.optim.AdamW(
-            self.estimator.parameters(), RATE, weight_decay=self.settings.decay
+            self.estimator.parameters(), RATE, weight_decay=self.settings.decay, fused=True
         )
         self.step = 0
         if self.state.exists():
@@ -144,7 +146,7 @@ class Training:
         }
         self.estimator, self.step = copied[0], step
         self.optimiser = torch.optim.AdamW(
-            self.estimator.parameters(), RATE, weight_decay=self.settings.decay
+            self.estimator.parameters(), RATE, weight_decay=self.settings.decay, fused=True
         )
         self.optimiser.load_state_dict(copied[1])
         _write(self.result(length), lambda part: part.write_text(json.dumps(found), "utf-8"))
@@ -348,9 +350,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         for length, seed, row in tasks(chosen.seeds):
             folder = chosen.work / "corners" / f"{row}_{seed}"
-            if not (folder / f"errors_{length}.json").exists():
-                Training(row, seed, ground, folder).reach(length)
-                console.print(f"{row}, seed {seed}: {length} steps")
+            with claimed(folder) as free:
+                if free and not (folder / f"errors_{length}.json").exists():
+                    Training(row, seed, ground, folder).reach(length)
+                    console.print(f"{row}, seed {seed}: {length} steps")
     figures = report(chosen.work, chosen.seeds, console)
     if chosen.save:
         record(figures, "python -m benchmarks._terrain.corners --save")
