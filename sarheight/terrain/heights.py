@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,7 +87,8 @@ def estimate_heights(
     is the baseline. The network corrects it if the data lie in the range of its training: posting,
     size of the coarse cells, error of the coarse DEM, and if the known elevations show that it
     helps; they also say how much of the correction is kept. Elsewhere the baseline stays. Their
-    residuals are kriged last, and calibrate the uncertainty.
+    residuals are kriged last. They calibrate the uncertainty as well: those of the heights that the
+    network estimates without them, where it is used.
 
     Parameters
     ----------
@@ -170,30 +172,35 @@ def estimate_heights(
             )
     moved = alignment_sigma(baseline, alignment)
     sigma = np.sqrt(detail**2 + error**2 + moved**2)
-    share = np.zeros(plan.like.shape)
+    share, length = np.zeros(plan.like.shape), CORRELATION * max(local_posting(dem))
     flags = _void_flags(dem, plan.like)
-    estimate, extras = baseline.values.astype(np.float64), {}
+    correction, unseen, extras = np.zeros(plan.like.shape), None, {}
     if plan.network:
         assert estimator is not None  # noqa: S101  # for the type checker
         assert known is not None  # noqa: S101
         scene = prepare_scene(cropped, dem, plan.like)
         flags |= _flags(scene, estimator.training_range)
-        correction = _correction(
-            estimator, scene, known, error, tiling=tiling, device=device, report=report
+        share, correction, unseen = _contribution(
+            partial(_correction, estimator, scene, error, tiling=tiling, device=device),
+            plan,
+            flags,
+            baseline,
+            known,
+            sigma,
+            length,
+            report,
         )
-        # The standard deviation stays that of the baseline: the network's own one does not know
-        # coarse DEMs of other errors, and its gain is smaller than the uncertainty of both.
-        length = CORRELATION * max(local_posting(dem))
-        strength = _strength(correction, baseline, known, sigma, length)
-        if strength == 0.0:
-            plan.refuse("the known elevations do not show that it helps")
-            flags |= FLAGS["no_network"]
-        share = strength * _fade(flags)
-        estimate += share * correction
         extras["mask"] = scene["mask"]
     else:
         flags |= FLAGS["no_network"]
-    result = _assembled(baseline, estimate, sigma, known, local_posting(dem), alignment.parameters)
+    krige = partial(_assembled, baseline, sigma, known, alignment.parameters, length)
+    result = krige(share * correction)
+    if unseen is not None:
+        # What a network made of elevations errs less there than elsewhere: the errors of heights
+        # that it estimates without them calibrate the standard deviation.
+        checked = krige(share * unseen)
+        result["height_sigma"] = checked["height_sigma"]
+        result.attrs["kriging"]["scale"] = checked.attrs["kriging"]["scale"]
     _add_layers(result, baseline, share, flags)
     result.update(extras)
     result.attrs |= {
@@ -453,8 +460,8 @@ def _fade(flags: NDArray[np.uint8]) -> Floats:
 def _correction(
     estimator: HeightEstimator,
     scene: xr.Dataset,
-    known: KnownElevations | None,
     error: float,
+    known: KnownElevations | None,
     *,
     tiling: Tiling | None,
     device: str,
@@ -502,22 +509,51 @@ def _strength(
     return min(share, 1.0) if share > SHOWN * precision**-0.5 else 0.0
 
 
+def _contribution(
+    correct: Callable[..., Floats],
+    plan: _Plan,
+    flags: NDArray[np.uint8],
+    baseline: xr.DataArray,
+    known: KnownElevations,
+    sigma: Floats,
+    length: float,
+    report: Callable[[float], None] | None,
+) -> tuple[Floats, Floats, Floats | None]:
+    """Return what a network contributes: its share, its correction, and that without elevations."""
+
+    def half(number: int) -> Callable[[float], None] | None:
+        return None if report is None else lambda done: report(0.5 * (number + done))
+
+    # The standard deviation stays that of the baseline: the network's own one does not know coarse
+    # DEMs of other errors, and its gain is smaller than the uncertainty of both.
+    correction = correct(known, report=half(0))
+    strength = _strength(correction, baseline, known, sigma, length)
+    unseen = None
+    if strength > 0.0:
+        unseen = correct(None, report=half(1))
+    else:
+        plan.refuse("the known elevations do not show that it helps")
+        flags |= FLAGS["no_network"]
+        if report is not None:
+            report(1.0)
+    return strength * _fade(flags), correction, unseen
+
+
 def _assembled(
     baseline: xr.DataArray,
-    estimate: Floats,
     sigma: Floats,
     known: KnownElevations | None,
-    posting: tuple[float, float],
     parameters: int,
+    length: float,
+    correction: Floats,
 ) -> xr.Dataset:
-    """Krige the residuals, and make the result."""
-    surface = baseline.copy(data=estimate.astype(np.float32))
+    """Correct the baseline, krige the residuals, and make the result."""
+    surface = baseline.copy(data=(baseline.values + correction).astype(np.float32))
     if known is None:
         result = surface.to_dataset(name="height")
         result["height_sigma"] = surface.copy(data=sigma.astype(np.float32))
         result.attrs = {"sill": None, "nugget": None, "length": None, "points": 0}
     else:
-        length = CORRELATION * max(posting)
         result = krige_residuals(
             surface, known, sigma=surface.copy(data=sigma), length=length, parameters=parameters
         )

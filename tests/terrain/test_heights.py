@@ -26,6 +26,7 @@ from sarheight.terrain import (
     prepare_scene,
 )
 from sarheight.terrain.heights import _strength as strength
+from sarheight.terrain.networks import HeightEstimate
 from tests.dems import ranges
 from tests.mountains import look, raster
 
@@ -226,6 +227,28 @@ def test_intervals_hold_what_they_say(
         height_interval(result, 1.5)
     with pytest.raises(ValueError, match="height_sigma"):
         height_interval(result[["height"]])
+
+
+def test_a_network_that_repeats_the_elevations_does_not_narrow_intervals(
+    image: Scene, coarse: xr.DataArray, truth: xr.DataArray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def repeated(sample: Mapping[str, torch.Tensor]) -> HeightEstimate:
+        known, surface = sample["known"], sample["coarse"]
+        height = torch.where(torch.isfinite(known), known, surface)
+        return HeightEstimate(height, torch.ones_like(height))
+
+    model = network()
+    monkeypatch.setattr(model, "forward", repeated)
+    known = draw_known_elevations(truth, 40, sigma=0.5, seed=3)
+    done: list[float] = []
+    given = {"like": truth, "coregister": False}
+    result = estimate_heights(image, coarse, known, estimator=model, report=done.append, **given)
+    without = estimate_heights(image, coarse, known, **given)
+    assert float(result["network_share"].max()) > 0.5
+    sigma = [float(each["height_sigma"].median()) for each in (result, without)]
+    assert sigma[0] == pytest.approx(sigma[1], rel=0.1)
+    assert done == sorted(done)
+    assert done[-1] == 1.0
 
 
 def test_a_range_of_training_is_checked_and_kept() -> None:
