@@ -223,7 +223,7 @@ def height_interval(result: xr.Dataset, level: float = 0.8) -> xr.Dataset:
     Parameters
     ----------
     result : xarray.Dataset
-        As `estimate_heights` returns it.
+        As `estimate_heights` or `refine` returns it.
     level : float
         Probability between 0 and 1.
 

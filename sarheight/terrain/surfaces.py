@@ -455,7 +455,7 @@ def krige_residuals(
     Each point is also predicted by all others. If that makes the differences larger, by more than
     the standard error of the comparison, nothing is corrected. The standard deviation is scaled so
     that the interval of 80 % holds as many of these predictions as it must (n + 1 rule of conformal
-    prediction).
+    prediction, interpolated between ranks).
 
     Parameters
     ----------
@@ -602,10 +602,11 @@ class _Residuals:
             standard = np.abs(missed) * np.sqrt(np.diag(inverse))
         else:
             standard = np.abs(values) / np.sqrt(self.sill + self.nugget + own)
-        # Rank of the n + 1 rule; what is fitted to n points errs less there than elsewhere.
-        rank = min(math.ceil(LEVEL * (count + 1)), count)
-        free = max(count - parameters, 1)
-        found = float(np.sort(standard)[rank - 1]) * math.sqrt(count / free)
+        # The n + 1 rule: the interval that ends at the k-th smallest of n errors holds k / (n + 1)
+        # of others. Interpolated: with few errors, rounding up would make intervals too wide.
+        found = float(np.interp(LEVEL * (count + 1), np.arange(1, count + 1), np.sort(standard)))
+        # What is fitted to n points errs less there than elsewhere.
+        found *= math.sqrt(count / max(count - parameters, 1))
         # A few points tell little of their own quantile: they count beside those of the prior.
         weight = count / (count + PRIOR_POINTS)
         return _Check(helps, max(found / LEVEL_FACTOR, LEAST_FACTOR) ** weight)
