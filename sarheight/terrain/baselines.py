@@ -158,6 +158,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
 PARAMETERS = tuple(chain.from_iterable(GROUPS.values()))
 PRIOR_PROBABILITY = {"offset": 0.1, "tilt": 0.05, "shift": 0.1}
 """How often a DEM is displaced in such a way, before any point is seen."""
+LEAST_PROBABILITY = 0.2
+"""Probability from which a displacement is corrected, by its mean over all models: few points leave
+open whether there is one, and half a correction then costs less than a wrong decision."""
 PRIOR_STD = {"offset": 30.0, "tilt_east": 5.0, "tilt_north": 5.0, "east": 0.5, "north": 0.5}
 """Standard deviations of the displacements: metres, metres at the edge, coarse cells."""
 NOISE = np.geomspace(0.3, 60.0, 28)
@@ -179,8 +182,8 @@ with a surface and not with means; only up to a size."""
 class Alignment:
     """How a DEM must be moved to fit known elevations.
 
-    What the points do not support is 0, with an uncertainty of 0: a displacement is taken to be
-    there only if that is more probable than not.
+    What the points do not support is 0, with an uncertainty of 0. What they leave open, from a
+    probability of 0.2 on, is corrected by its mean over the models with and without it.
 
     Attributes
     ----------
@@ -257,8 +260,8 @@ def estimate_alignment(dem: xr.DataArray, known: KnownElevations) -> Alignment:
     with the shift :math:`s`, the offset :math:`c` and the tilt :math:`t` over the relative position
     :math:`u_i`: the linear form of Nuth and Kaeaeb's relation between slope, aspect and height
     difference. Points that lie far off lose weight (Huber), points closer than two cells of the DEM
-    count as one. Whether offset, tilt and shift are estimated at all is decided by the evidence of
-    the models with and without them.
+    count as one. Models with and without offset, tilt and shift are averaged, weighted by their
+    evidence (Hoeting et al.).
 
     Parameters
     ----------
@@ -281,7 +284,9 @@ def estimate_alignment(dem: xr.DataArray, known: KnownElevations) -> Alignment:
     References
     ----------
     Nuth, C., Kaeaeb, A. (2011). Co-registration and bias corrections of satellite elevation data
-    sets for quantifying glacier thickness change. The Cryosphere 5, 271-290.
+    sets for quantifying glacier thickness change. The Cryosphere 5, 271-290. Hoeting, J. A.,
+    Madigan, D., Raftery, A. E., Volinsky, C. T. (1999). Bayesian Model Averaging: A Tutorial.
+    Statistical Science 14, 382-417.
     """
     dem = check_layout(dem)
     require_inside(known, dem)
@@ -326,7 +331,7 @@ def estimate_alignment(dem: xr.DataArray, known: KnownElevations) -> Alignment:
             "north": -gradient[:, 1],
         }
         difference = height - found - gradient @ shift
-        best = _best_model(columns, difference, sigma, 1.0 / close, scale)
+        best = _averaged_model(columns, difference, sigma, 1.0 / close, scale)
         before, shift = shift, np.array([best.mean.get("east", 0.0), best.mean.get("north", 0.0)])
         if np.abs(shift - before).max() < 0.1:
             break
@@ -432,27 +437,42 @@ class _Fit:
     noise: float
 
 
-def _best_model(
+def _averaged_model(
     columns: dict[str, Floats],
     difference: Floats,
     sigma: Floats,
     weight: Floats,
     scale: dict[str, float],
 ) -> _Fit:
-    """Fit all models, and return the most probable one."""
+    """Fit all models, and return their mean, weighted by their probabilities."""
     robust = weight * _huber_weights(columns, difference, weight)
-    best, highest = _Fit({}, {}, math.nan), -np.inf
-    for size in range(len(GROUPS) + 1):
-        for groups in combinations(GROUPS, size):
-            names = tuple(chain.from_iterable(GROUPS[group] for group in groups))
-            prior = sum(
-                math.log(share if group in groups else 1.0 - share)
-                for group, share in PRIOR_PROBABILITY.items()
+    models = [groups for size in range(len(GROUPS) + 1) for groups in combinations(GROUPS, size)]
+    logs, fits = [], []
+    for groups in models:
+        names = tuple(chain.from_iterable(GROUPS[group] for group in groups))
+        prior = sum(
+            math.log(share if group in groups else 1.0 - share)
+            for group, share in PRIOR_PROBABILITY.items()
+        )
+        evidence, fit = _fit(names, columns, difference, sigma, robust, scale)
+        logs.append(evidence + prior)
+        fits.append(fit)
+    shares = np.exp(np.array(logs) - logsumexp(logs))
+    mean, error = {}, {}
+    for group, names in GROUPS.items():
+        if sum(share for share, groups in zip(shares, models, strict=True) if group in groups) < (
+            LEAST_PROBABILITY
+        ):
+            continue
+        for name in names:
+            means, errors = (
+                np.array([getattr(fit, kind).get(name, 0.0) for fit in fits])
+                for kind in ("mean", "error")
             )
-            evidence, fit = _fit(names, columns, difference, sigma, robust, scale)
-            if evidence + prior > highest:
-                best, highest = fit, evidence + prior
-    return best
+            mean[name] = float(shares @ means)
+            error[name] = float(np.sqrt(shares @ (errors**2 + (means - mean[name]) ** 2)))
+    noise = float(np.exp(shares @ np.log([fit.noise for fit in fits])))
+    return _Fit(mean, error, noise)
 
 
 def _huber_weights(columns: dict[str, Floats], difference: Floats, weight: Floats) -> Floats:

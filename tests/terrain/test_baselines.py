@@ -141,6 +141,22 @@ def test_what_is_aligned_stays_as_it_is(truth: xr.DataArray, coarse: xr.DataArra
     assert kept >= 13
 
 
+def test_an_offset_that_points_leave_open_is_corrected_in_part(
+    truth: xr.DataArray, coarse: xr.DataArray
+) -> None:
+    known = draw_known_elevations(truth, 8, sigma=3.0, seed=2)
+    offsets = np.arange(0.0, 16.0, 0.5)
+    found = [estimate_alignment(displaced(coarse, offset), known) for offset in offsets]
+    corrected = -np.array([each.offset for each in found])
+    assert corrected[0] == 0.0
+    assert corrected[-1] == pytest.approx(offsets[-1], abs=3.0)
+    # From the first correction on it approaches the whole, and is less certain at first.
+    first = int(np.flatnonzero(corrected)[0])
+    missing = offsets - corrected
+    assert missing[first] > 2.0 * np.abs(missing[-4:]).mean()
+    assert found[first].offset_error > found[-1].offset_error > 0.0
+
+
 def test_outliers_do_not_move_a_dem(truth: xr.DataArray, coarse: xr.DataArray) -> None:
     known = draw_known_elevations(truth, 100, seed=1)
     height = known.height.copy()
