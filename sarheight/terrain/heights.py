@@ -86,9 +86,9 @@ def estimate_heights(
     co-registered with it. The DEM, back-projected to the posting for which the network was trained,
     is the baseline. The network corrects it if the data lie in the range of its training: posting,
     size of the coarse cells, error of the coarse DEM, and if the known elevations show that it
-    helps; they also say how much of the correction is kept. Elsewhere the baseline stays. Their
-    residuals are kriged last. They calibrate the uncertainty as well: those of the heights that the
-    network estimates without them, where it is used.
+    helps, applied without them; they also say how much of the correction is kept. Elsewhere the
+    baseline stays. Their residuals are kriged last. They calibrate the uncertainty as well: those
+    of the heights that the network estimates without them, where it is used.
 
     Parameters
     ----------
@@ -518,20 +518,21 @@ def _contribution(
     sigma: Floats,
     length: float,
     report: Callable[[float], None] | None,
-) -> tuple[Floats, Floats, Floats | None]:
-    """Return what a network contributes: its share, its correction, and that without elevations."""
+) -> tuple[Floats, Floats, Floats]:
+    """Return a network's share, its correction, and that without known elevations."""
 
     def half(number: int) -> Callable[[float], None] | None:
         return None if report is None else lambda done: report(0.5 * (number + done))
 
     # The standard deviation stays that of the baseline: the network's own one does not know coarse
-    # DEMs of other errors, and its gain is smaller than the uncertainty of both.
-    correction = correct(known, report=half(0))
-    strength = _strength(correction, baseline, known, sigma, length)
-    unseen = None
+    # DEMs of other errors, and its gain is smaller than the uncertainty of both. A network errs
+    # less at elevations that it is given than elsewhere: whether it helps is asked without them.
+    unseen = correct(None, report=half(0))
+    strength = _strength(unseen, baseline, known, sigma, length)
     if strength > 0.0:
-        unseen = correct(None, report=half(1))
+        correction = correct(known, report=half(1))
     else:
+        correction = np.zeros_like(unseen)
         plan.refuse("the known elevations do not show that it helps")
         flags |= FLAGS["no_network"]
         if report is not None:
