@@ -1,4 +1,4 @@
-"""The record of figures, and that README and docs quote what it says.
+"""The record of figures, that README and docs quote what it says, and claims of long runs.
 
 In Markdown a quoted figure is followed by a comment that names its key::
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 
 from benchmarks import _figures
 from benchmarks._figures import read, record
+from benchmarks._fresh import claimed
 from benchmarks._mountains.scenes import DATA, data_file, sites
 
 ROOT = Path(__file__).parents[1]
@@ -195,3 +198,21 @@ def test_missing_data_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_scene_that_is_none_is_named() -> None:
     with pytest.raises(ValueError, match="found no scene everest_32, expected some of big_tujunga"):
         sites(["everest_32"])
+
+
+def test_a_run_is_claimed_by_one_process_and_freed_by_its_end(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "network_0"
+    ask = (
+        "import sys; from pathlib import Path; from benchmarks._fresh import claimed\n"
+        "with claimed(Path(sys.argv[1])) as free: print(free)"
+    )
+
+    def other() -> str:
+        command = [sys.executable, "-c", ask, str(run)]
+        done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+        return done.stdout.strip()
+
+    with claimed(run) as free:
+        assert free
+        assert other() == "False"
+    assert other() == "True"
