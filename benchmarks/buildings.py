@@ -371,6 +371,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if (folder / FIGURES).exists():
                 figures = json.loads((folder / FIGURES).read_text("utf-8"))
                 found.setdefault(name, []).append(figures)
+    missing = len(chosen.rows) * chosen.seeds - sum(map(len, found.values()))
+    if missing:
+        console.print(f"{missing} trainings are not finished: other processes are at them")
+        return
     across = (size.cells - PUBLISHED.size) // size.stride + 1
     steps = size.epochs * -(-size.training * across**2 // BATCH)
     caption = _caption(size, steps)

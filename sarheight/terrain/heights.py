@@ -172,9 +172,9 @@ def estimate_heights(
             )
     moved = alignment_sigma(baseline, alignment)
     sigma = np.sqrt(detail**2 + error**2 + moved**2)
-    share, length = np.zeros(plan.like.shape), CORRELATION * max(local_posting(dem))
-    flags = _void_flags(dem, plan.like)
-    correction, unseen, extras = np.zeros(plan.like.shape), None, {}
+    length = CORRELATION * max(local_posting(dem))
+    share = correction = unseen = np.zeros(plan.like.shape)
+    flags, extras = _void_flags(dem, plan.like), {}
     if plan.network:
         assert estimator is not None  # noqa: S101  # for the type checker
         assert known is not None  # noqa: S101
@@ -195,7 +195,7 @@ def estimate_heights(
         flags |= FLAGS["no_network"]
     krige = partial(_assembled, baseline, sigma, known, alignment.parameters, length)
     result = krige(share * correction)
-    if unseen is not None:
+    if share.any():
         # What a network made of elevations errs less there than elsewhere: the errors of heights
         # that it estimates without them calibrate the standard deviation.
         checked = krige(share * unseen)
