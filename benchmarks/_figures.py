@@ -14,11 +14,12 @@ import platform
 import re
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import TypeAlias
 
-__all__ = ["FIGURES", "RESULTS", "Value", "commit", "machine", "read", "record"]
+__all__ = ["FIGURES", "RESULTS", "Value", "commit", "machine", "mean_and_spread", "read", "record"]
 
 RESULTS = Path(__file__).parent / "results"
 FIGURES = RESULTS / "figures.json"
@@ -26,6 +27,11 @@ KEY = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
 
 Value: TypeAlias = float | tuple[float, float | None]
 """A figure, or a figure with its spread."""
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
+    """Return the mean, and the standard deviation of several values; None for a single one."""
+    return fmean(values), stdev(values) if len(values) > 1 else None
 
 
 def machine() -> str:

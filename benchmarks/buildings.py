@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 
 import numpy as np
 from rich.console import Console
@@ -34,7 +34,7 @@ from benchmarks._buildings.cities import (
 )
 from benchmarks._buildings.picture import Pair, save_picture
 from benchmarks._buildings.unseen import estimated, figures_of
-from benchmarks._figures import RESULTS, Value, record
+from benchmarks._figures import RESULTS, Value, mean_and_spread, record
 from benchmarks._fresh import claimed
 from sarheight.buildings import BuildingHeightEstimator, BuildingSettings, train_buildings
 
@@ -173,10 +173,6 @@ def _pictured(name: str, size: Size, work: Path) -> Pair:
         return found["truth"], found["series"]
 
 
-def _spread(values: Sequence[float]) -> tuple[float, float | None]:
-    return fmean(values), stdev(values) if len(values) > 1 else None
-
-
 def _own(name: str, figures: dict[str, float], key: str, world: str = "") -> float:
     """Return a figure as a network is meant to be used: each month alone, or the series."""
     monthly = f"{world}monthly_{key}"
@@ -189,10 +185,12 @@ def _figures(found: Found) -> dict[str, Value]:
     for name, seeds in found.items():
         place = f"buildings.simulated.{name}"
         for key in ("rmse", "r2", "iou", "iou_both", "buildings_rmse"):
-            figures[f"{place}.{key}"] = _spread([_own(name, each, key) for each in seeds])
+            figures[f"{place}.{key}"] = mean_and_spread([_own(name, each, key) for each in seeds])
         if ROWS[name].settings.months == 1:
             for key in ("rmse", "r2", "iou"):
-                figures[f"{place}.mean_of_months.{key}"] = _spread([each[key] for each in seeds])
+                figures[f"{place}.mean_of_months.{key}"] = mean_and_spread(
+                    [each[key] for each in seeds]
+                )
     pairs = list(zip(found.get("ours", []), found.get("published", []), strict=False))
     if pairs:
         cuts = {
@@ -203,13 +201,15 @@ def _figures(found: Found) -> dict[str, Value]:
                 1.0 - ours["rmse"] / other["rmse"] for ours, other in pairs
             ],
         }
-        figures |= {f"buildings.simulated.{key}": _spread(each) for key, each in cuts.items()}
+        figures |= {
+            f"buildings.simulated.{key}": mean_and_spread(each) for key, each in cuts.items()
+        }
     for world in OUTSIDE:
         figures |= _outside_figures(world, found, pairs)
     for each in found.get("ours", [])[:1]:
         for key in [key for key in each if key.startswith(("coverage_80", "novel", "tall_bias"))]:
             values = [figures_of_seed[key] for figures_of_seed in found["ours"]]
-            figures[f"buildings.{key}"] = _spread(values)
+            figures[f"buildings.{key}"] = mean_and_spread(values)
     return figures
 
 
@@ -219,17 +219,19 @@ def _outside_figures(
     """Collect the figures of a world outside the range of training."""
     place, inside = f"buildings.outside.{world}", f"outside.{world}."
     figures: dict[str, Value] = {
-        f"{place}.{name}.rmse": _spread([_own(name, each, "rmse", inside) for each in seeds])
+        f"{place}.{name}.rmse": mean_and_spread(
+            [_own(name, each, "rmse", inside) for each in seeds]
+        )
         for name, seeds in found.items()
     }
     if pairs:
-        figures[f"{place}.cut_ours_vs_published"] = _spread(
+        figures[f"{place}.cut_ours_vs_published"] = mean_and_spread(
             [1.0 - ours[f"{inside}rmse"] / other[f"{inside}monthly_rmse"] for ours, other in pairs]
         )
     for key in ("coverage_80", "novel", "novelty", "tall_bias"):
         values = [each[inside + key] for each in found.get("ours", [])]
         if values and all(map(isfinite, values)):
-            figures[f"{place}.{key}"] = _spread(values)
+            figures[f"{place}.{key}"] = mean_and_spread(values)
     return figures
 
 
@@ -237,7 +239,7 @@ def _cells(name: str, seeds: list[dict[str, float]]) -> list[str]:
     """Write the figures of a row."""
 
     def text(values: Sequence[float], digits: int) -> str:
-        mean, spread = _spread(values)
+        mean, spread = mean_and_spread(values)
         return f"{mean:.{digits}f}" + ("" if spread is None else f" ± {spread:.{digits}f}")
 
     own = [

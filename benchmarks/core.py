@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import cast
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks._figures import Value, read, record
+from benchmarks._figures import Value, mean_and_spread, read, record
 from benchmarks._mountains.pictures import save_picture
 from benchmarks._mountains.scenes import Site, sites
 from benchmarks._mountains.score import (
@@ -59,17 +59,13 @@ GOALS = {
 PARTS = ("layover", "outside", "all")
 
 
-def _spread(values: Sequence[float]) -> tuple[float, float | None]:
-    return fmean(values), stdev(values) if len(values) > 1 else None
-
-
 def _text(values: Sequence[float]) -> str:
-    mean, spread = _spread(values)
+    mean, spread = mean_and_spread(values)
     return f"{mean:.2f}" if spread is None else f"{mean:.2f} ± {spread:.2f}"
 
 
 def _percent(values: Sequence[float], goal: float) -> str:
-    mean, spread = _spread(values)
+    mean, spread = mean_and_spread(values)
     text = f"{100 * mean:.1f}" if spread is None else f"{100 * mean:.1f} ± {100 * spread:.1f}"
     return f"[green]{text} %[/]" if mean >= goal else f"[red]{text} %[/]"
 
@@ -126,7 +122,7 @@ def _figures(outcomes: dict[str, list[Outcome]]) -> dict[str, Value]:
     figures: dict[str, Value] = {}
     for key, (ours, other, _) in GOALS.items():
         cuts = {
-            name: _spread([each.cut(ours, other) for each in seeds])
+            name: mean_and_spread([each.cut(ours, other) for each in seeds])
             for name, seeds in outcomes.items()
         }
         figures |= {f"core.{name}.{key}": cut for name, cut in cuts.items()}
@@ -135,7 +131,7 @@ def _figures(outcomes: dict[str, list[Outcome]]) -> dict[str, Value]:
             for part, suffix in enumerate(("_layover", "_outside", "")):
                 for which, kind in enumerate(("bias", "rmse")):
                     values = [each.scores[row][part, which] for each in seeds]
-                    figures[f"core.{name}.{row}.{kind}{suffix}"] = _spread(values)
+                    figures[f"core.{name}.{row}.{kind}{suffix}"] = mean_and_spread(values)
     return figures
 
 

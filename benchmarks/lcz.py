@@ -34,7 +34,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from benchmarks._figures import Value, record
+from benchmarks._figures import Value, mean_and_spread, record
 from benchmarks._zones.fusion_report import markdown, save_figure, table
 from benchmarks._zones.published import published_figures, published_markdown, train_published
 from benchmarks.synthetic.zones import ZoneSceneSettings, write_simulated_so2sat
@@ -236,10 +236,6 @@ def _loader_share(lazy: So2SatPatches, settings: ZoneSettings, seconds_of_step: 
     return (time.process_time() - begin) / len(batches) / seconds_of_step
 
 
-def _mean(values: Sequence[float]) -> tuple[float, float | None]:
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
-
-
 def _figures(
     found: Mapping[FusionStrategy, Sequence[Found]],
     ours: Mapping[str, Sequence[Found]],
@@ -265,19 +261,21 @@ def _figures(
     ]
     best = max(forms, key=average)
     sums = ours["ours: sum of the three"]
-    ours_average = _mean([each.unseen.average for each in sums])
+    ours_average = mean_and_spread([each.unseen.average for each in sums])
     return {
         "lcz.simulated.all_forms": minutes,
         "lcz.simulated.seen_aa": float(np.mean([average(form, "seen") for form in forms])),
         "lcz.simulated.unseen_aa": float(np.mean([average(form) for form in forms])),
         "lcz.simulated.stage_range_aa": max(by_stage) - min(by_stage),
         "lcz.simulated.late_loss_aa": float(np.mean(by_stage) - np.mean([*map(average, late)])),
-        "lcz.simulated.independent_gain_aa": _mean(gains),
-        "lcz.simulated.best_form_aa": _mean([each.unseen.average for each in found[best]]),
+        "lcz.simulated.independent_gain_aa": mean_and_spread(gains),
+        "lcz.simulated.best_form_aa": mean_and_spread(
+            [each.unseen.average for each in found[best]]
+        ),
         "lcz.simulated.ours_aa": ours_average,
-        "lcz.simulated.ours_seen_aa": _mean([each.seen.average for each in sums]),
-        "lcz.simulated.ours_ece_before": _mean([each.error_before for each in sums]),
-        "lcz.simulated.ours_ece": _mean([each.error for each in sums]),
+        "lcz.simulated.ours_seen_aa": mean_and_spread([each.seen.average for each in sums]),
+        "lcz.simulated.ours_ece_before": mean_and_spread([each.error_before for each in sums]),
+        "lcz.simulated.ours_ece": mean_and_spread([each.error for each in sums]),
         "lcz.loader_share": loader,
     }
 

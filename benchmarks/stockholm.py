@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from statistics import fmean, stdev
 
 import numpy as np
 import torch
@@ -31,7 +30,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks._buildings.feature_file import COLUMNS, Places, read_places
-from benchmarks._figures import Value, record
+from benchmarks._figures import Value, mean_and_spread, record
 from benchmarks._mountains.scenes import data_file
 from sarheight.buildings import FeatureTable, TabularSettings, train_tabular
 
@@ -184,10 +183,6 @@ def cut_limits(found: dict[str, Floats], row: str) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _spread(values: Sequence[float]) -> tuple[float, float | None]:
-    return fmean(values), stdev(values) if len(values) > 1 else None
-
-
 def _cuts(locks: list[dict[str, Floats]], row: str) -> list[float]:
     return [1.0 - _rmse(each[row]) / _rmse(each["gradient_boosting"]) for each in locks]
 
@@ -204,8 +199,8 @@ def _table(places: Places, locks: list[dict[str, Floats]], name: str) -> Table:
     for number, column in enumerate(("estimate", "RMSE", "cut vs boosting", "lock 0")):
         table.add_column(column, justify="right" if number else "left")
     for row, text in ROWS.items():
-        mean, spread = _spread([_rmse(each[row]) for each in locks])
-        cut, around = _spread([100.0 * value for value in _cuts(locks, row)])
+        mean, spread = mean_and_spread([_rmse(each[row]) for each in locks])
+        cut, around = mean_and_spread([100.0 * value for value in _cuts(locks, row)])
         low, high = (100.0 * limit for limit in cut_limits(locks[0], row))
         table.add_row(
             text,
@@ -241,12 +236,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.print(_table(places, locks, path.stem))
     if chosen.save and chosen.file is None:
         figures: dict[str, Value] = {
-            f"buildings.stockholm.{row}.rmse": _spread([_rmse(each[row]) for each in locks])
+            f"buildings.stockholm.{row}.rmse": mean_and_spread([_rmse(each[row]) for each in locks])
             for row in ROWS
         }
         for key, row in (("cut_vs_gradient_boosting", "ours"), ("cut_of_both", "both")):
             name = f"buildings.stockholm.{key}"
-            figures[name] = _spread(_cuts(locks, row))
+            figures[name] = mean_and_spread(_cuts(locks, row))
             low, high = cut_limits(locks[0], row)
             figures |= {f"{name}.low": low, f"{name}.high": high}
         record(figures, f"python -m benchmarks.stockholm --locks {chosen.locks} --save")

@@ -16,14 +16,14 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, median, stdev
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks._figures import Value, record
+from benchmarks._figures import Value, mean_and_spread, record
 from benchmarks._independent.observations import Archive, Image
 from benchmarks._terrain.network import CoarseErrors
 from sarheight.dem import reproject
@@ -156,11 +156,6 @@ Draws = list[dict[str, Any]]
 """Scores by row, of all draws of a case."""
 
 
-def spread(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean over draws, and standard deviation."""
-    return fmean(values), stdev(values) if len(values) > 1 else None
-
-
 def best_row(draws: Draws) -> str:
     """Name the row without image whose mean RMSE is least."""
     rows = [row for row in draws[0] if row != "network"]
@@ -192,10 +187,13 @@ def figures_of(found: dict[str, Any]) -> dict[str, Value]:
             values.append(harm(draws))
             held.append(fmean(scored["network"]["coverage_80"] for scored in draws))
             worst.append(max(harms(draws)))
-            figures[f"terrain.predict.harm.{name}.{place}"] = values[-1], spread(harms(draws))[1]
+            figures[f"terrain.predict.harm.{name}.{place}"] = (
+                values[-1],
+                mean_and_spread(harms(draws))[1],
+            )
             for row in draws[0]:
                 for key in ("rmse", "rmse_layover", "slope_rmse"):
-                    figures[f"terrain.predict.{place}.{name}.{row}.{key}"] = spread(
+                    figures[f"terrain.predict.{place}.{name}.{row}.{key}"] = mean_and_spread(
                         [scored[row][key] for scored in draws]
                     )
         figures[f"terrain.predict.harm.{name}.max"] = max(values)
@@ -206,7 +204,7 @@ def figures_of(found: dict[str, Any]) -> dict[str, Value]:
         figures[f"terrain.predict.coverage_80.{name}.max"] = max(held)
     for density in DENSITIES:
         for place, by_case in found.items():
-            figures[f"terrain.predict.{place}.several.kriged_{density}.rmse"] = spread(
+            figures[f"terrain.predict.{place}.several.kriged_{density}.rmse"] = mean_and_spread(
                 [each[str(density)] for each in by_case["densities"]]
             )
     return figures

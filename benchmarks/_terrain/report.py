@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from benchmarks._figures import mean_and_spread
 from benchmarks._terrain.errors import Errors
 from benchmarks._terrain.evidence import IMAGES
 from benchmarks._terrain.rows import CUTS, GOALS, KNOWN, ROWS, USUAL
@@ -36,14 +37,10 @@ def _values(found: Found, row: str, region: str, known: int, group: str = "all")
     return [each["rmse"][group] for each in errors if group in each.get("rmse", {})]
 
 
-def _spread(values: Sequence[float]) -> tuple[float, float | None]:
-    return fmean(values), stdev(values) if len(values) > 1 else None
-
-
 def _text(values: Sequence[float], unit: float = 1.0) -> str:
     if not values:
         return ""
-    mean, spread = _spread([unit * value for value in values])
+    mean, spread = mean_and_spread([unit * value for value in values])
     return f"{mean:.1f}" if spread is None else f"{mean:.1f} ± {spread:.1f}"
 
 
@@ -69,17 +66,21 @@ def figures_of(found: Found, told: Told) -> dict[str, Value]:
     for region in regions:
         for row in ROWS:
             key = f"terrain.{region}.{row}"
-            figures[f"{key}.rmse"] = _spread(_values(found, row, region, USUAL))
-            figures[f"{key}.rmse_layover"] = _spread(_values(found, row, region, USUAL, "layover"))
-            figures[f"{key}.slope_rmse"] = _spread(_values(found, row, region, USUAL, SLOPES))
+            figures[f"{key}.rmse"] = mean_and_spread(_values(found, row, region, USUAL))
+            figures[f"{key}.rmse_layover"] = mean_and_spread(
+                _values(found, row, region, USUAL, "layover")
+            )
+            figures[f"{key}.slope_rmse"] = mean_and_spread(
+                _values(found, row, region, USUAL, SLOPES)
+            )
             for known in KNOWN:
                 values = _values(found, row, region, known)
                 if known != USUAL and values:
-                    figures[f"{key}.rmse_{known}"] = _spread(values)
+                    figures[f"{key}.rmse_{known}"] = mean_and_spread(values)
         for key, (row, other) in CUTS.items():
             for group, suffix in (("all", ""), ("layover", "_layover"), (SLOPES, "_slopes")):
                 values = _cut(found, row, other, region, group)
-                figures[f"terrain.{region}.{key}{suffix}"] = _spread(values)
+                figures[f"terrain.{region}.{key}{suffix}"] = mean_and_spread(values)
                 cuts.setdefault(key + suffix, []).append(fmean(values))
         for row, others in BASELINES.items():
             gains = [
@@ -101,7 +102,7 @@ def figures_of(found: Found, told: Told) -> dict[str, Value]:
     }
     for level in ("50", "80", "95"):
         by_region = [fmean(_coverages(found, "residual", each, USUAL, level)) for each in regions]
-        figures[f"terrain.residual.coverage_{level}"] = _spread(by_region)
+        figures[f"terrain.residual.coverage_{level}"] = mean_and_spread(by_region)
     return figures
 
 
