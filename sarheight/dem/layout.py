@@ -102,6 +102,30 @@ def check_layout(dem: object) -> xr.DataArray:
     )
 
 
+def same_grid(
+    one: xr.DataArray | xr.Dataset, other: xr.DataArray | xr.Dataset, *, tolerance: float = 1e-6
+) -> bool:
+    """Tell whether two rasters have the same cells, up to the rounding of their coordinates.
+
+    `tolerance` is the largest distance of two cells, in postings; by default that of the rounding
+    of 64-bit numbers in files. Arithmetic and assignments of xarray align by equal coordinates, and
+    drop what differs in its last bit without a word: take the values, or the coordinates of one.
+    """
+    return one.rio.crs == other.rio.crs and all(
+        one[name].shape == other[name].shape
+        and np.allclose(one[name], other[name], rtol=0.0, atol=tolerance * abs(step))
+        for name, step in zip(("y", "x"), cell_steps(other), strict=True)
+    )
+
+
+def describe_grid(grid: xr.DataArray | xr.Dataset) -> str:
+    """Describe cells for a message: how many, how large, and where the first one lies."""
+    dy, dx = cell_steps(grid)
+    first = f"({float(grid['x'][0]):.9g}, {float(grid['y'][0]):.9g})"
+    count = f"{grid.sizes['y']} x {grid.sizes['x']}"
+    return f"{count} cells of {dy:.6g} x {dx:.6g} from {first} in {grid.rio.crs}"
+
+
 def longitude_shift(west: float, slack: float) -> float:
     """Multiple of 360 degrees that moves the western end of a grid into [-180, 180).
 
@@ -111,7 +135,7 @@ def longitude_shift(west: float, slack: float) -> float:
     return -FULL_TURN * float(np.floor((west + slack + 180.0) / FULL_TURN))
 
 
-def cell_steps(dem: xr.DataArray) -> tuple[float, float]:
+def cell_steps(dem: xr.DataArray | xr.Dataset) -> tuple[float, float]:
     """Signed steps (dy, dx) from cell to cell, in units of the DEM's reference system."""
     y, x = dem["y"].values, dem["x"].values
     return float(y[-1] - y[0]) / (y.size - 1), float(x[-1] - x[0]) / (x.size - 1)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from sarheight.dem.layout import describe_grid, same_grid
 from sarheight.layover._posterior import RTC
 from sarheight.layover._reconstruct import reconstruct
 from sarheight.layover.result import VARIABLES
@@ -226,20 +227,11 @@ def _require_grid(
     first: xr.Dataset, other: xr.Dataset | xr.DataArray, name: str, others: str
 ) -> None:
     """Refuse what lies on another grid."""
-    for axis in ("y", "x"):
-        one, two = first[axis].values, other[axis].values
-        # A thousandth of a posting is rounding.
-        tolerance = 1e-3 * abs(float(one[-1] - one[0])) / max(one.size - 1, 1)
-        if one.shape != two.shape or not np.allclose(one, two, rtol=0.0, atol=tolerance):
-            msg = (
-                f"found other coordinates {axis} in {name} than in {others}, expected one grid: "
-                "reconstruct all passes on the same DEM"
-            )
-            raise ValueError(msg)
-    if first.rio.crs != other.rio.crs:
+    # A thousandth of a posting is rounding, by whatever wrote the files.
+    if not same_grid(other, first, tolerance=1e-3):
         msg = (
-            f"found {other.rio.crs} in {name} and {first.rio.crs} in {others}, expected one grid: "
-            "reconstruct all passes on the same DEM"
+            f"found {name} on {describe_grid(other)}, and {others} on {describe_grid(first)}; "
+            "expected one grid: reconstruct all passes on the same DEM"
         )
         raise ValueError(msg)
 

@@ -14,6 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from sarheight_kernels.radiometry import image_sums
 
+from sarheight.dem.layout import same_grid
 from sarheight.errors import GeometryError
 from sarheight.geometry.pass_geometry import PixelAreas
 from sarheight.layover._tasks import load, one_at_a_time, opaque, run, slim, task
@@ -162,13 +163,7 @@ def kinds_of_ground(guide: object, dem: xr.DataArray) -> NDArray[np.uint8]:
             "CRS: select one band, and write the CRS with guide.rio.write_crs()"
         )
         raise ValueError(msg)
-    same = guide.shape == dem.shape and guide.rio.crs == dem.rio.crs
-    same = same and all(
-        np.allclose(
-            guide[axis], dem[axis], rtol=0.0, atol=1e-3 * abs(float(dem[axis][1] - dem[axis][0]))
-        )
-        for axis in ("y", "x")
-    )
+    same = same_grid(guide, dem, tolerance=1e-3)
     if not same:
         warnings.warn(
             f"the guide of {guide.shape} cells in {guide.rio.crs} is on another grid than the DEM: "

@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from sarheight.dem.checked import CheckedDem
+from sarheight.dem.layout import same_grid
 from sarheight.layover import FLAGS, RTC, reconstruct
 from sarheight.output.grid import POLARISATION, TIME
 from sarheight.scene import Scene
@@ -234,20 +235,17 @@ def with_heights(result: xr.Dataset, dem: xr.DataArray | CheckedDem) -> xr.Datas
         If the DEM does not say what its heights refer to.
     """
     heights = CheckedDem.of(dem).array
-    for axis in ("y", "x"):
-        if not np.array_equal(heights[axis].values, result[axis].values):
-            msg = (
-                "found a DEM on another grid than the result's, expected that of the reconstruction"
-            )
-            raise ValueError(msg)
-    kept = heights.drop_vars([name for name in heights.coords if name not in {"y", "x"}])
+    if not same_grid(heights, result):
+        msg = "found a DEM on another grid than the result's, expected that of the reconstruction"
+        raise ValueError(msg)
+    kept = heights.astype(np.float32).variable
     kept.attrs = {
         "long_name": "height above the WGS84 ellipsoid",
         "units": "m",
         "_FillValue": np.float32("nan"),
         "grid_mapping": "spatial_ref",
     }
-    return result.assign(dem=kept.astype(np.float32, keep_attrs=True))
+    return result.assign(dem=kept)
 
 
 def _is(mask: xr.DataArray, word: str) -> xr.DataArray:

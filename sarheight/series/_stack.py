@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from sarheight.dem.checked import CheckedDem
+from sarheight.dem.layout import same_grid
 from sarheight.errors import SeriesError
 from sarheight.layover import RTC, PosteriorMean, Reallocation, reconstruct
 from sarheight.layover.carried import TRACK_VARIABLES, Baseline, TrackPlan, reference_scene
@@ -348,12 +349,7 @@ class Stack:
 
 def _require_same_dem(dem: xr.DataArray, stored: xr.DataArray) -> None:
     """Refuse another DEM than that of a stack."""
-    same = dem.shape == stored.shape and all(
-        np.allclose(
-            dem[axis], stored[axis], rtol=0.0, atol=1e-6 * abs(float(dem[axis][1] - dem[axis][0]))
-        )
-        for axis in ("y", "x")
-    )
+    same = same_grid(dem, stored)
     if same and np.allclose(dem.values, stored.values, rtol=0.0, atol=1e-3, equal_nan=True):
         return
     what = "other heights" if same else f"another grid, of {dem.shape} cells"

@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from scipy.special import logsumexp
 
 from sarheight.dem import fill_voids, local_posting, reproject
-from sarheight.dem.layout import build_dem, cell_steps, check_layout, with_history
+from sarheight.dem.layout import build_dem, cell_steps, check_layout, same_grid, with_history
 from sarheight.errors import DemError
 from sarheight.terrain.surfaces import CellLocator, require_inside
 
@@ -31,8 +31,6 @@ TOLERANCE, MOST_ROUNDS = 0.01, 30
 """Metres to which the means of a back-projected surface agree with the coarse cells, and the limit
 of corrections. Each takes off half of the difference at the Nyquist wavelength of the coarse cells,
 and more of it at all others."""
-SAME_GRID = 1e-6
-"""Cells by which two grids may deviate and be one."""
 
 
 def back_project(
@@ -88,8 +86,11 @@ def back_project(
         ratio = np.array(local_posting(dem)) / np.array(local_posting(like))
         factor = max(round(float(np.sqrt(ratio.prod()))), 1)
     surface = _divided(dem, factor)
-    if like is None or _same_grid(surface, like):
+    if like is None:
         return surface
+    if same_grid(surface, like):
+        # Coordinates that differ in their last bit are others to xarray, which aligns by them.
+        return surface.assign_coords({n: (n, like[n].values, like[n].attrs) for n in ("y", "x")})
     # Cubic convolution leaves the margin of its support empty: nearest neighbours fill it.
     nearest = reproject(surface, like=like, resampling="nearest")
     return reproject(surface, like=like, resampling="cubic").fillna(nearest)
@@ -135,16 +136,6 @@ def _divided(dem: xr.DataArray, factor: int) -> xr.DataArray:
     )
     found = build_dem(surface + base, y, x, dem.rio.crs, dem.attrs)
     return with_history(found, f"back_project: cells divided by {factor}, their means kept")
-
-
-def _same_grid(one: xr.DataArray, other: xr.DataArray) -> bool:
-    """Tell whether two rasters have the same cells."""
-    if one.shape != other.shape or one.rio.crs != other.rio.crs:
-        return False
-    return all(
-        np.allclose(one[name], other[name], rtol=0.0, atol=SAME_GRID * abs(step))
-        for name, step in zip(("y", "x"), cell_steps(other), strict=True)
-    )
 
 
 # Alignment to known elevations.

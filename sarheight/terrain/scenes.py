@@ -14,6 +14,8 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
 from sarheight.dem import check_dem, coarsen, local_posting, reproject
+from sarheight.dem.layout import describe_grid, same_grid
+from sarheight.errors import DemError
 from sarheight.illumination import (
     BackscatterLaw,
     ConstantGamma,
@@ -218,9 +220,17 @@ def prepare_scene(
     GeometryError
         If image and DEM do not overlap.
     DemError
-        If a DEM is not usable.
+        If a DEM is not usable, or the truth lies on another grid.
     """
     dem = check_dem(dem)
+    if truth is not None:
+        truth = check_dem(truth)
+        if not same_grid(truth, like):
+            msg = (
+                f"found true heights on {describe_grid(truth)}, expected the grid of the target, "
+                f"{describe_grid(like)}"
+            )
+            raise DemError(msg, "resample them: sarheight.dem.reproject(truth, like=like)")
     coarse = back_project(dem, like)
     voids = dem.copy(data=np.where(np.isfinite(dem), 0.0, 1.0).astype(np.float32))
     void = reproject(voids, like=like, resampling="nearest")
@@ -251,7 +261,8 @@ def prepare_scene(
         )
     )
     if truth is not None:
-        scene["height"] = check_dem(truth).assign_attrs(long_name="true height", units="m")
+        # The bare variable: xarray would align coordinates, and drop what differs in its last bit.
+        scene["height"] = truth.assign_attrs(long_name="true height", units="m").variable
     scene.attrs = {
         name: last.attrs[name] for name in ("look_azimuth", "look_side") if name in last.attrs
     }
@@ -366,7 +377,8 @@ def simulate_scene(
     image, coarse = simulate_image(dem, grid, orbit, chosen, seed=seed)
     scene = prepare_scene(image, coarse, dem, truth=dem)
     true = masks(dem, grid, orbit)
-    scene["true_mask"], scene["true_fold_count"] = true["mask"], true["fold_count"]
+    for name in ("mask", "fold_count"):
+        scene[f"true_{name}"] = true[name].variable
     posting = local_posting(dem)
     return scene.assign_attrs(
         simulated="image and coarse elevation model, from an elevation model and an orbit",

@@ -180,5 +180,10 @@ def test_a_result_can_hold_the_heights_of_its_dem() -> None:
     np.testing.assert_array_equal(kept["dem"].values, dem_of().values.astype(np.float32))
     assert kept["dem"].attrs["units"] == "m"
     assert set(kept) - set(result_of()) == {"dem"}
+    # Files round coordinates.
+    rounded = dem_of().assign_coords(x=np.nextafter(dem_of()["x"], np.inf))
+    kept = output.with_heights(result_of(), rounded)
+    np.testing.assert_array_equal(kept["x"], result_of()["x"])
+    np.testing.assert_array_equal(kept["dem"].values, dem_of().values.astype(np.float32))
     with pytest.raises(ValueError, match="another grid"):
         output.with_heights(result_of(), dem_of().isel(x=slice(1, None)))

@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 
 from sarheight.dem import coarsen
+from sarheight.errors import DemError
 from sarheight.learning import Part
 from sarheight.learning.split import channel_statistics
 from sarheight.terrain import (
@@ -80,6 +81,26 @@ def test_a_scene_holds_image_coarse_dem_and_truth(scene: xr.Dataset) -> None:
     assert scene["true_mask"].isin([2, 3]).mean() > 0.02
     assert "simulated" in scene.attrs
     assert scene.attrs["settings"]["seed"] == 5
+
+
+def test_coordinates_that_round_otherwise_lose_no_true_height() -> None:
+    """The coarse DEM's cells are divided again, to coordinates that differ in their last bit."""
+    dem, grid, orbit = view_of_mountain()
+    odd = dem.assign_coords(x=dem["x"] * (1.0 + 1e-7) + 1.0 / 3.0, y=dem["y"] + np.pi)
+    scene = simulate_scene(odd, grid, orbit, SceneSettings(coarser=3), seed=5)
+    for name in ("y", "x"):
+        np.testing.assert_array_equal(scene[name], odd[name])
+    np.testing.assert_array_equal(scene["height"], odd)
+    for name in ("true_mask", "true_fold_count", "coarse_void"):
+        assert scene[name].dtype.kind in "iu", name
+
+
+def test_true_heights_on_another_grid_are_refused() -> None:
+    dem, grid, orbit = view_of_mountain()
+    image, coarse = simulate_image(dem, grid, orbit, seed=5)
+    moved = dem.assign_coords(x=dem["x"] + 10.0)
+    with pytest.raises(DemError, match=r"true heights on 48 x 72 cells .*reproject\(truth"):
+        prepare_scene(image, coarse, dem, truth=moved)
 
 
 @pytest.mark.parametrize("name", ["gamma0_reallocated", "gamma0_posterior"])
