@@ -166,7 +166,7 @@ def test_statistics_do_not_depend_on_the_pieces(pieces: list[list[float]]) -> No
 
 @pytest.mark.parametrize("suffix", [".tif", ".nc", ".zarr"])
 def test_a_lazy_result_is_written_in_bounded_memory(tmp_path: Path, suffix: str) -> None:
-    dataset = large(2048, 2048)
+    dataset = large(4096, 2048)
     output.write(large(512, 512), tmp_path / f"first{suffix}")  # so that libraries are loaded
     LIVE.clear()
     tracemalloc.start()
@@ -177,7 +177,8 @@ def test_a_lazy_result_is_written_in_bounded_memory(tmp_path: Path, suffix: str)
         tracemalloc.stop()
     blocks = dataset["gamma0"].data.npartitions
     assert len(LIVE) == blocks, "both variables are of the same blocks, each computed once"
-    assert peak < 0.6 * dataset.nbytes
+    # What waits to be written, 10 to 20 MB by the threads' timing, does not grow with the result.
+    assert peak < 0.4 * dataset.nbytes
     with output.open_result(tmp_path / f"result{suffix}", chunks={}) as back:
         corner = back["gamma0"][2000:2010, 2000:2010].values
     expected = np.add.outer(np.arange(2000, 2010), np.arange(2000, 2010) / 1e4)
