@@ -34,11 +34,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import t as student
 
-from benchmarks._figures import Value, record
+from benchmarks._figures import RESULTS, Value, mean_and_spread, record
 from benchmarks._fresh import claimed
 from benchmarks._terrain.errors import Errors, arrays_of, measured
 from benchmarks._terrain.places import Ground, make_ground
@@ -64,7 +65,16 @@ GAINS = {
     "cut_model": ("unet_plain", BESIDE),
     "cut_together_level": ("ask_reconstructed", BESIDE),
 }
-SETTLED = 0.02
+GROUPS = {"all": "", "layover": "_layover"}
+"""Groups of cells, and how the keys of their figures end."""
+LEAST_SEEDS = 2
+LABELS = {
+    "unet_plain": "U-Net, geocoded",
+    "unet_reconstructed": "U-Net, reconstructed",
+    "ask_plain": "ASK-UNet, geocoded",
+    "ask_reconstructed": "ASK-UNet, reconstructed",
+    BESIDE: "U-Net, geocoded without a DEM",
+}
 
 
 @dataclass
@@ -268,32 +278,43 @@ def gain(
     return fmean(gains), fmean(gains) - half, fmean(gains) + half, len(seeds)
 
 
+def _mean_error(run: dict[str, Any], group: str) -> float:
+    """Mean over regions of the RMSE of a training on the test bands, in metres."""
+    return fmean(each[str(USUAL)]["rmse"][group] for each in run["test"].values())
+
+
 def figures_of(found: dict[int, dict[str, dict[int, dict[str, Any]]]]) -> dict[str, Value]:
-    """Collect the figures of the longest training that all corners and two seeds have reached."""
+    """Collect the figures of each length, over the seeds with which all corners have reached it."""
     figures: dict[str, Value] = {}
-    complete = [
-        length
-        for length, by_row in found.items()
-        if all(len(by_row.get(row, {})) > 1 for row in CORNERS)
-    ]
-    if not complete:
-        return figures
-    length = max(complete)
-    figures["terrain.published.steps"] = float(length + length // DECAY)
-    for key, (row, other) in GAINS.items():
-        each = gain(found[length], row, other)
-        if each is not None and each[3] > 1:
-            figures[f"terrain.published.{key}"] = each[0]
-            figures[f"terrain.published.{key}.low"] = each[1]
-            figures[f"terrain.published.{key}.high"] = each[2]
-    before = [other for other in complete if other < length]
-    if before:
-        figures["terrain.published.largest_fall_of_validation"] = max(
-            1.0
-            - fmean(each["validation"] for each in found[length][row].values())
-            / fmean(each["validation"] for each in found[max(before)][row].values())
-            for row in CORNERS
-        )
+    before: dict[str, dict[int, dict[str, Any]]] = {}
+    for length, every in sorted(found.items()):
+        seeds = set.intersection(*(set(every.get(row, {})) for row in CORNERS))
+        if len(seeds) < LEAST_SEEDS:
+            break
+        by_row = {row: {n: runs[n] for n in seeds if n in runs} for row, runs in every.items()}
+        prefix = f"terrain.published.steps_{length}"
+        for row, runs in by_row.items():
+            for group, suffix in GROUPS.items():
+                errors = [_mean_error(run, group) for run in runs.values()]
+                if errors:
+                    figures[f"{prefix}.{row}.rmse{suffix}"] = mean_and_spread(errors)
+        for key, (row, other) in GAINS.items():
+            for group, suffix in GROUPS.items():
+                each = gain(by_row, row, other, group)
+                if each is not None and each[3] >= LEAST_SEEDS:
+                    name = f"{prefix}.{key}{suffix}"
+                    figures[name], figures[f"{name}.low"], figures[f"{name}.high"] = each[:3]
+        if before:
+            # Over the same seeds: every training comes by the shorter length.
+            falls = [
+                1.0
+                - fmean(by_row[row][seed]["validation"] for seed in seeds)
+                / fmean(before[row][seed]["validation"] for seed in seeds)
+                for row in CORNERS
+            ]
+            figures[f"{prefix}.fall_of_validation.least"] = min(falls)
+            figures[f"{prefix}.fall_of_validation.most"] = max(falls)
+        before = every
     return figures
 
 
@@ -303,13 +324,7 @@ def report(work: Path, seeds: int, console: Console) -> dict[str, Value]:
     table = Table("steps", "corner", "seeds", "validation, m", "test, m", "in layover, m")
     for length, by_row in found.items():
         for row, runs in by_row.items():
-            tests = [
-                [
-                    fmean(each[str(USUAL)]["rmse"][g] for each in run["test"].values())
-                    for g in GROUPS
-                ]
-                for run in runs.values()
-            ]
+            tests = [[_mean_error(run, group) for group in GROUPS] for run in runs.values()]
             table.add_row(
                 f"{length + length // DECAY}",
                 row,
@@ -330,7 +345,31 @@ def report(work: Path, seeds: int, console: Console) -> dict[str, Value]:
     return figures_of(found)
 
 
-GROUPS = ("all", "layover")
+def draw(work: Path, seeds: int, path: Path) -> None:
+    """Draw how the validation error falls, by corner and seed, and what falling rates add."""
+    figure = Figure(figsize=(8.0, 4.5), layout="constrained")
+    axes = figure.subplots()
+    found = results(work, seeds)
+    for index, (row, label) in enumerate(LABELS.items()):
+        colour = f"C{index}"
+        for seed in range(seeds):
+            kept = work / "corners" / f"{row}_{seed}" / "curve.jsonl"
+            if not kept.exists():
+                continue
+            lines = [json.loads(line) for line in kept.read_text("utf-8").splitlines()]
+            steps, errors = ([line[name] for line in lines] for name in ("step", "validation"))
+            axes.plot(steps, errors, color=colour, linewidth=0.7, alpha=0.6)
+        for length, by_row in found.items():
+            ends = [run["validation"] for run in by_row.get(row, {}).values()]
+            axes.plot([length] * len(ends), ends, "o", color=colour, markersize=4.0)
+        axes.plot([], [], color=colour, label=label)
+    axes.plot([], [], "o", color="0.5", markersize=4.0, label="after a fall of the rate to zero")
+    axes.set(xlabel="steps at a constant rate", ylabel="validation RMSE in m", yscale="log")
+    axes.yaxis.set_major_formatter("{x:.0f}")
+    axes.yaxis.set_minor_formatter("{x:.0f}")
+    axes.grid(visible=True, which="both", linewidth=0.3)
+    axes.legend(fontsize=8, ncols=2)
+    figure.savefig(path, dpi=100)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -357,6 +396,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     figures = report(chosen.work, chosen.seeds, console)
     if chosen.save:
         record(figures, "python -m benchmarks._terrain.corners --save")
+        draw(chosen.work, chosen.seeds, RESULTS / "pictures" / "terrain_corners.png")
 
 
 if __name__ == "__main__":
