@@ -144,6 +144,15 @@ def test_the_image_is_calibrated(product: Product, made: Made, calibration: Cali
         np.testing.assert_allclose(found, power(made, name, calibration), rtol=3e-6)
 
 
+def test_a_measurement_needs_no_ground_control_points(tmp_path: Path) -> None:
+    """What tools cut out of a product has none: no warning, for its georeference is unused."""
+    made = grd_product(tmp_path, polarisations=("VV",), tiff_options={"gcps": None, "crs": None})
+    packed = open_product(pack(made.path, tmp_path / "x.zip"))
+    image = packed.scene(calibration="gamma0", noise_removal=False).image
+    with dask.config.set(scheduler="synchronous"):
+        np.testing.assert_allclose(image.values, power(made, "VV", "gamma0"), rtol=3e-6)
+
+
 def test_zeros_are_no_data_and_noise_is_removed(product: Product, made: Made) -> None:
     image = product.scene(polarisations=("VH",)).image
     assert image.dims == ("line", "sample")
