@@ -1,7 +1,8 @@
 """The record of what the benchmarks find: one flat JSON file, a figure to each key.
 
 A rerun replaces its own figures and leaves the others as they are. A figure that misses its goal
-stays in the file as it is.
+stays in the file as it is. What single long trainings found is kept beside it, so that others can
+be added on another machine.
 """
 
 from __future__ import annotations
@@ -17,12 +18,24 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-__all__ = ["FIGURES", "RESULTS", "Value", "commit", "machine", "mean_and_spread", "read", "record"]
+__all__ = [
+    "FIGURES",
+    "RESULTS",
+    "Value",
+    "commit",
+    "keep_runs",
+    "kept_runs",
+    "machine",
+    "mean_and_spread",
+    "read",
+    "record",
+]
 
 RESULTS = Path(__file__).parent / "results"
 FIGURES = RESULTS / "figures.json"
+RUNS = RESULTS / "runs"
 KEY = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
 
 Value: TypeAlias = float | tuple[float, float | None]
@@ -70,7 +83,7 @@ LOADED = commit()
 """The commit when the code was loaded: files may change while a benchmark runs."""
 
 
-def read(path: Path = FIGURES) -> dict[str, dict[str, float | str | None]]:
+def read(path: Path = FIGURES) -> dict[str, dict[str, Any]]:
     """Read the record; an empty one where there is no file.
 
     Raises
@@ -104,12 +117,7 @@ def record(values: Mapping[str, Value], command: str, path: Path = FIGURES) -> N
     ValueError
         If a key is not one, or a value is not finite.
     """
-    stamp = {
-        "command": command,
-        "commit": LOADED,
-        "machine": machine(),
-        "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
-    }
+    stamp = {"command": command, **_stamp()}
     figures = read(path)
     for key, each in values.items():
         value, spread = each if isinstance(each, tuple) else (each, None)
@@ -124,7 +132,47 @@ def record(values: Mapping[str, Value], command: str, path: Path = FIGURES) -> N
             "spread": None if spread is None else float(spread),
             **stamp,
         }
-    text = json.dumps(figures, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    _write(path, json.dumps(figures, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def kept_runs(group: str, folder: Path = RUNS) -> dict[str, dict[str, Any]]:
+    """Read what trainings of a group found, by name: numbers, and where they were made.
+
+    Remove the file where a change to the code makes its trainings those of another network.
+    """
+    return read(folder / f"{group}.json")
+
+
+def keep_runs(group: str, found: Mapping[str, Mapping[str, Any]], folder: Path = RUNS) -> None:
+    """Keep what trainings found; those that are kept unchanged stay as they are.
+
+    Parameters
+    ----------
+    group : str
+        Name of the file.
+    found : mapping
+        By the name of a training, what JSON can hold.
+    folder : Path
+        Where the files lie.
+    """
+    kept = kept_runs(group, folder)
+    for name, each in found.items():
+        if any(kept.get(name, {}).get(key) != value for key, value in each.items()):
+            kept[name] = {**each, **_stamp()}
+    lines = [f"{json.dumps(name)}: {json.dumps(kept[name])}" for name in sorted(kept)]
+    _write(folder / f"{group}.json", "{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def _stamp() -> dict[str, str]:
+    return {
+        "commit": LOADED,
+        "machine": machine(),
+        "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file as a whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -11,6 +11,7 @@ patches, bands and number of steps. The rows of the table are described in `ROWS
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import shutil
 from collections.abc import Sequence
@@ -32,25 +33,29 @@ from benchmarks._buildings.cities import (
     make_cities,
     world_cities,
 )
-from benchmarks._buildings.picture import Pair, save_picture
+from benchmarks._buildings.picture import Curve, Pair, save_curves, save_picture
 from benchmarks._buildings.unseen import estimated, figures_of
-from benchmarks._figures import RESULTS, Value, mean_and_spread, record
+from benchmarks._figures import RESULTS, Value, keep_runs, kept_runs, mean_and_spread, record
 from benchmarks._fresh import claimed
 from sarheight.buildings import BuildingHeightEstimator, BuildingSettings, train_buildings
 
 __all__ = ["GOALS", "ROWS", "main"]
 
 SEEDS = 3
-FIGURES = "figures.json"
-"""File in the folder of a run."""
+FIGURES, MAPS = "figures.json", "maps.npz"
+"""Files in the folder of a run."""
+KEPT = "buildings"
+"""Name of the file that keeps what runs found."""
 BATCH = 16
-SMALL = Size(cells=128, training=32, validation=4, test=6, outside=2, epochs=6, stride=16)
+SMALL = Size(cells=128, training=32, validation=4, test=6, outside=2, epochs=30, stride=16)
 LARGE = Size(cells=512, training=60, validation=6, test=12, outside=4, epochs=100, stride=32)
 SHORT_RATE = 5e-4
-"""Learning rate of the published network in a few hundred steps. The printed one, 1e-4, is for
+"""Learning rate of the published network in 1,500 steps. The printed one, 1e-4, is for many
 thousands: in so few steps the network would not come far with it."""
 CLEAR_MONTH = 6
 """July, the month of the ablation that sees one alone."""
+PRINTED_RMSE = 3.73
+"""Metres, as the paper of MBHR-Net reports from real images."""
 GOALS = {
     "published.rmse": "< 3.73 m",
     "published.r2": "> 0.61",
@@ -90,9 +95,15 @@ ROWS = {
     "one_month": Row("MBHR-Net, learned from one month", PUBLISHED, one_month=True),
 }
 """In the order in which they are trained."""
+COMPARED = ("published", "released", "ours")
+"""Rows that are trained unless others are asked for; the others are ablations."""
 
-Found = dict[str, list[dict[str, float]]]
-"""Figures by row, one dictionary for each seed."""
+Found = dict[str, dict[int, dict[str, float]]]
+"""Figures by row and seed."""
+Curves = dict[str, dict[int, Curve]]
+"""Validation RMSE by row and seed."""
+FALL = "fall_in_last_third"
+"""Key of what the last third of a training takes off the lowest validation RMSE before it."""
 
 
 def _settings(row: Row, size: Size, seed: int, workers: int) -> BuildingSettings:
@@ -135,9 +146,7 @@ def _train(name: str, seed: int, cities: Cities, size: Size, chosen: argparse.Na
     for world, places in cities.outside.items():
         found = figures_of(estimated(estimator, settings, places))
         figures |= {f"outside.{world}.{key}": value for key, value in found.items()}
-    np.savez_compressed(
-        folder / "maps.npz", truth=maps.truth, series=maps.series, months=maps.months
-    )
+    np.savez_compressed(folder / MAPS, truth=maps.truth, series=maps.series, months=maps.months)
     (folder / FIGURES).write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
     _tidy(folder, settings)
 
@@ -168,8 +177,47 @@ def _tidy(folder: Path, settings: BuildingSettings) -> None:
         shutil.rmtree(folder / "model")
 
 
-def _pictured(name: str, size: Size, work: Path) -> Pair:
-    with np.load(_folder(name, 0, size, work) / "maps.npz") as found:
+def _curve(folder: Path) -> Curve:
+    """Return the validation RMSE of a training by steps."""
+    with (folder / "curves" / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        found = {
+            int(line["step"]) + 1: float(line["validation_rmse"])
+            for line in csv.DictReader(file)
+            if line["validation_rmse"]
+        }
+    return np.array(list(found)), np.array(list(found.values()))
+
+
+def _finished(chosen: argparse.Namespace, size: Size) -> tuple[Found, dict[str, dict[int, Curve]]]:
+    """Collect figures and curves of the trainings that are finished, here or on record."""
+    found: Found = {}
+    curves: Curves = {}
+    kept = kept_runs(KEPT)
+    for name in chosen.rows:
+        for seed in range(chosen.seeds):
+            folder = _folder(name, seed, size, chosen.work)
+            if (folder / FIGURES).exists():
+                figures = json.loads((folder / FIGURES).read_text("utf-8"))
+                curve = _curve(folder)
+            elif folder.name in kept:
+                figures = kept[folder.name]["figures"]
+                curve = np.array(kept[folder.name]["steps"]), np.array(kept[folder.name]["errors"])
+            else:
+                continue
+            found.setdefault(name, {})[seed] = figures | {FALL: _fall(curve)}
+            curves.setdefault(name, {})[seed] = curve
+    return found, curves
+
+
+def _fall(curve: Curve) -> float:
+    """Return what the last third takes off the lowest error before it; 0 for a flat curve."""
+    steps, errors = curve
+    early = errors[3 * steps <= 2 * steps.max()].min()
+    return float(1.0 - errors.min() / early)
+
+
+def _pictured(maps: Path) -> Pair:
+    with np.load(maps) as found:
         return found["truth"], found["series"]
 
 
@@ -185,20 +233,24 @@ def _figures(found: Found) -> dict[str, Value]:
     for name, seeds in found.items():
         place = f"buildings.simulated.{name}"
         for key in ("rmse", "r2", "iou", "iou_both", "buildings_rmse"):
-            figures[f"{place}.{key}"] = mean_and_spread([_own(name, each, key) for each in seeds])
+            figures[f"{place}.{key}"] = mean_and_spread(
+                [_own(name, each, key) for each in seeds.values()]
+            )
+        figures[f"{place}.{FALL}"] = mean_and_spread([each[FALL] for each in seeds.values()])
         if ROWS[name].settings.months == 1:
             for key in ("rmse", "r2", "iou"):
                 figures[f"{place}.mean_of_months.{key}"] = mean_and_spread(
-                    [each[key] for each in seeds]
+                    [each[key] for each in seeds.values()]
                 )
-    pairs = list(zip(found.get("ours", []), found.get("published", []), strict=False))
+    ours, published = found.get("ours", {}), found.get("published", {})
+    pairs = [(ours[seed], published[seed]) for seed in sorted(ours.keys() & published.keys())]
     if pairs:
         cuts = {
             "cut_ours_vs_published": [
-                1.0 - ours["rmse"] / other["monthly_rmse"] for ours, other in pairs
+                1.0 - own["rmse"] / other["monthly_rmse"] for own, other in pairs
             ],
             "cut_ours_vs_published_mean_of_months": [
-                1.0 - ours["rmse"] / other["rmse"] for ours, other in pairs
+                1.0 - own["rmse"] / other["rmse"] for own, other in pairs
             ],
         }
         figures |= {
@@ -206,10 +258,9 @@ def _figures(found: Found) -> dict[str, Value]:
         }
     for world in OUTSIDE:
         figures |= _outside_figures(world, found, pairs)
-    for each in found.get("ours", [])[:1]:
-        for key in [key for key in each if key.startswith(("coverage_80", "novel", "tall_bias"))]:
-            values = [figures_of_seed[key] for figures_of_seed in found["ours"]]
-            figures[f"buildings.{key}"] = mean_and_spread(values)
+    for key in next(iter(ours.values()), {}):
+        if key.startswith(("coverage_80", "novel", "tall_bias")):
+            figures[f"buildings.{key}"] = mean_and_spread([each[key] for each in ours.values()])
     return figures
 
 
@@ -220,7 +271,7 @@ def _outside_figures(
     place, inside = f"buildings.outside.{world}", f"outside.{world}."
     figures: dict[str, Value] = {
         f"{place}.{name}.rmse": mean_and_spread(
-            [_own(name, each, "rmse", inside) for each in seeds]
+            [_own(name, each, "rmse", inside) for each in seeds.values()]
         )
         for name, seeds in found.items()
     }
@@ -229,7 +280,7 @@ def _outside_figures(
             [1.0 - ours[f"{inside}rmse"] / other[f"{inside}monthly_rmse"] for ours, other in pairs]
         )
     for key in ("coverage_80", "novel", "novelty", "tall_bias"):
-        values = [each[inside + key] for each in found.get("ours", [])]
+        values = [each[inside + key] for each in found.get("ours", {}).values()]
         if values and all(map(isfinite, values)):
             figures[f"{place}.{key}"] = mean_and_spread(values)
     return figures
@@ -285,7 +336,9 @@ def _markdown(found: Found, caption: str) -> str:
         "| " + " | ".join(COLUMNS) + " |",
         "|" + "|".join(["---"] + ["---:"] * (len(COLUMNS) - 1)) + "|",
     ]
-    lines += ["| " + " | ".join(_cells(name, seeds)) + " |" for name, seeds in found.items()]
+    lines += [
+        "| " + " | ".join(_cells(name, [*seeds.values()])) + " |" for name, seeds in found.items()
+    ]
     lines += ["", caption[0].upper() + caption[1:], ""]
     names = list(found)
     lines += ["RMSE in m outside the range of training, in one respect each:", ""]
@@ -296,11 +349,11 @@ def _markdown(found: Found, caption: str) -> str:
     for world in OUTSIDE:
         place = f"outside.{world}."
         cells = [
-            f"{fmean([_own(name, each, 'rmse', place) for each in found[name]]):.2f}"
+            f"{fmean([_own(name, each, 'rmse', place) for each in found[name].values()]):.2f}"
             for name in names
         ]
         for key in ("coverage_80", "novel"):
-            values = [each[place + key] for each in found.get("ours", [])]
+            values = [each[place + key] for each in found.get("ours", {}).values()]
             cells.append(f"{100.0 * fmean(values):.0f} %" if values else "")
         lines.append(f"| {world.replace('_', ' ')} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])
@@ -311,7 +364,7 @@ def _table(found: Found, caption: str) -> Table:
     for number, column in enumerate(COLUMNS):
         table.add_column(column, justify="right" if number else "left")
     for name, seeds in found.items():
-        table.add_row(*_cells(name, seeds))
+        table.add_row(*_cells(name, [*seeds.values()]))
     return table
 
 
@@ -320,9 +373,15 @@ def _chosen(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", help="folder with the real data, of which nothing is needed")
     parser.add_argument("--save", action="store_true", help="put the figures on record")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="trainings of each network")
-    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(COMPARED))
     parser.add_argument(
         "--design", action="store_true", help="no test: ours, once trained, in worlds for design"
+    )
+    parser.add_argument(
+        "--report", action="store_true", help="train nothing more: show what is finished"
+    )
+    parser.add_argument(
+        "--anew", action="store_true", help="train also what is on record, for its weights and maps"
     )
     parser.add_argument("--large", action="store_true", help="for a machine with a GPU")
     parser.add_argument(
@@ -345,11 +404,55 @@ def _chosen(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _command(chosen: argparse.Namespace) -> str:
     """Return the command line that makes the figures, without folders and what changes none."""
     words = ["python -m benchmarks.buildings"]
-    if chosen.rows != list(ROWS):
+    if chosen.rows != list(COMPARED):
         words += ["--rows", *chosen.rows]
     words += [f"--seeds {chosen.seeds}"] if chosen.seeds != SEEDS else []
     words += [f"--epochs {chosen.epochs}"] if chosen.epochs else []
     return " ".join([*words, *(["--large"] if chosen.large else []), "--save"])
+
+
+def _train_missing(size: Size, chosen: argparse.Namespace, console: Console) -> None:
+    """Train what is neither in the folder of work nor, unless asked for again, on record."""
+    kept = {} if chosen.anew else kept_runs(KEPT)
+    runs = [(seed, name) for seed in range(chosen.seeds) for name in chosen.rows]
+    folders = {(seed, name): _folder(name, seed, size, chosen.work) for seed, name in runs}
+    missing = [run for run in runs if folders[run].name not in kept]
+    if not missing:
+        return
+    cities = make_cities(size, chosen.work / "cities", console.print)
+    for seed, name in missing:
+        with claimed(folders[seed, name]) as free:
+            if free and not (folders[seed, name] / FIGURES).exists():
+                console.print(f"{name}, seed {seed}")
+                _train(name, seed, cities, size, chosen)
+
+
+def _save(
+    found: Found, curves: Curves, size: Size, caption: str, steps: int, chosen: argparse.Namespace
+) -> None:
+    """Put runs and figures on record; of trainings of the usual length, table and pictures too."""
+    runs = {
+        _folder(name, seed, size, chosen.work).name: {
+            "figures": {key: value for key, value in each.items() if key != FALL},
+            "steps": curves[name][seed][0].tolist(),
+            "errors": curves[name][seed][1].tolist(),
+        }
+        for name, seeds in found.items()
+        for seed, each in seeds.items()
+    }
+    keep_runs(KEPT, runs)
+    figures = _figures(found)
+    if chosen.epochs:
+        place = f"buildings.steps_{steps}."
+        figures = {key.replace("buildings.", place, 1): value for key, value in figures.items()}
+    record(figures, _command(chosen))
+    if chosen.epochs or not set(COMPARED) <= set(found):
+        return
+    (RESULTS / "buildings.md").write_text(_markdown(found, caption), "utf-8")
+    save_curves({ROWS[name].text: each for name, each in curves.items()}, PRINTED_RMSE)
+    maps = [_folder(row, 0, size, chosen.work) / MAPS for row in ("published", "ours")]
+    if all(path.exists() for path in maps):
+        save_picture(*map(_pictured, maps), size.cells // PUBLISHED.size)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -361,40 +464,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.design:
         _show_design(size, chosen, console)
         return
-    cities = make_cities(size, chosen.work / "cities", console.print)
-    found: Found = {}
-    for seed in range(chosen.seeds):
-        for name in chosen.rows:
-            folder = _folder(name, seed, size, chosen.work)
-            with claimed(folder) as free:
-                if free and not (folder / FIGURES).exists():
-                    console.print(f"{name}, seed {seed}")
-                    _train(name, seed, cities, size, chosen)
-            if (folder / FIGURES).exists():
-                figures = json.loads((folder / FIGURES).read_text("utf-8"))
-                found.setdefault(name, []).append(figures)
+    if not chosen.report:
+        _train_missing(size, chosen, console)
+    found, curves = _finished(chosen, size)
     missing = len(chosen.rows) * chosen.seeds - sum(map(len, found.values()))
     if missing:
-        console.print(f"{missing} trainings are not finished: other processes are at them")
+        console.print(f"{missing} trainings are not finished: other processes may be at them")
+    if not found or (missing and not chosen.report):
         return
     across = (size.cells - PUBLISHED.size) // size.stride + 1
     steps = size.epochs * -(-size.training * across**2 // BATCH)
     caption = _caption(size, steps)
     console.print(_table(found, caption))
-    if chosen.save and chosen.epochs:
-        record(
-            {
-                key.replace("buildings.", f"buildings.steps_{steps}.", 1): value
-                for key, value in _figures(found).items()
-            },
-            _command(chosen),
-        )
-    elif chosen.save:
-        record(_figures(found), _command(chosen))
-        (RESULTS / "buildings.md").write_text(_markdown(found, caption), "utf-8")
-        if {"published", "ours"} <= set(chosen.rows):
-            published, ours = (_pictured(row, size, chosen.work) for row in ("published", "ours"))
-            save_picture(published, ours, size.cells // PUBLISHED.size)
+    if chosen.save:
+        _save(found, curves, size, caption, steps, chosen)
 
 
 if __name__ == "__main__":

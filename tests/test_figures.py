@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import _figures
-from benchmarks._figures import read, record
+from benchmarks._figures import keep_runs, kept_runs, read, record
 from benchmarks._fresh import claimed
 from benchmarks._mountains.scenes import DATA, data_file, sites
 
@@ -124,6 +124,21 @@ def test_quotes_are_found(text: str, number: str, unit: str | None) -> None:
 
 
 # ---------------------------------------------------------------------------------- the recorder
+
+
+def test_runs_are_added_to_those_that_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_runs("deep", {"one": {"errors": [2.5, 1.0]}, "two": {"errors": [3.0]}}, tmp_path)
+    before = kept_runs("deep", tmp_path)
+    assert set(before["one"]) == {"errors", "commit", "machine", "date"}
+    monkeypatch.setattr(_figures, "LOADED", "another")
+    keep_runs("deep", {**before, "two": {"errors": [2.0]}, "three": {"errors": []}}, tmp_path)
+    after = kept_runs("deep", tmp_path)
+    assert after["one"] == before["one"], "what did not change stays as it was made"
+    assert after["two"]["errors"] == [2.0]
+    assert after["two"]["commit"] == after["three"]["commit"] == "another"
+    assert kept_runs("other", tmp_path) == {}
 
 
 def test_a_rerun_replaces_its_own_figures_only(tmp_path: Path) -> None:

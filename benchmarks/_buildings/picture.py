@@ -1,7 +1,8 @@
-"""A picture of a simulated city: the truth, two estimates, and their errors."""
+"""Pictures of a simulated city, its estimates and their errors, and of how networks learned."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeAlias
 
 import numpy as np
@@ -10,7 +11,10 @@ from numpy.typing import NDArray
 
 from benchmarks._figures import RESULTS
 
-__all__ = ["Pair", "save_picture"]
+__all__ = ["Curve", "Pair", "save_curves", "save_picture"]
+
+Curve: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Steps, and the validation RMSE in metres after them."""
 
 Pair: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Truth and estimate of patches in metres, shape (patches, rows, columns)."""
@@ -58,6 +62,31 @@ def save_picture(published: Pair, ours: Pair, across: int) -> None:
     path = RESULTS / "pictures" / "buildings.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
+
+
+def save_curves(curves: Mapping[str, Mapping[int, Curve]], printed: float) -> None:
+    """Draw how the validation errors fell, to ``pictures/buildings_curves.png``.
+
+    Parameters
+    ----------
+    curves : mapping
+        Trainings by the name of the network and by seed.
+    printed : float
+        RMSE in metres that the paper of MBHR-Net reports.
+    """
+    figure = Figure(figsize=(8.0, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for index, (name, seeds) in enumerate(curves.items()):
+        for steps, errors in seeds.values():
+            axes.plot(steps, errors, color=f"C{index}", linewidth=1.0)
+        axes.plot([], [], color=f"C{index}", label=name)
+    axes.axhline(printed, color="0.4", linestyle=":", label="printed for MBHR-Net, real images")
+    axes.set(xlabel="steps", ylabel="validation RMSE in m (simulated cities)", yscale="log")
+    for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        axis("{x:.0f}")
+    axes.grid(visible=True, which="both", linewidth=0.3)
+    axes.legend(fontsize=8)
+    figure.savefig(RESULTS / "pictures" / "buildings_curves.png", dpi=100)
 
 
 def _cities(patches: NDArray[np.float32], across: int) -> NDArray[np.float32]:

@@ -17,7 +17,8 @@ geocoded without a DEM beside them. Protocol, fixed before the first training:
   seed; its interval is that of Student's t over seeds.
 
 What is done is kept under ``--work``, and the same command resumes it; several processes may share
-the trainings.
+the trainings. ``--save`` also puts what each of them found on record, so that another machine goes
+on with those that are missing.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import t as student
 
-from benchmarks._figures import RESULTS, Value, mean_and_spread, record
+from benchmarks._figures import RESULTS, Value, keep_runs, kept_runs, mean_and_spread, record
 from benchmarks._fresh import claimed
 from benchmarks._terrain.errors import Errors, arrays_of, measured
 from benchmarks._terrain.places import Ground, make_ground
@@ -51,6 +52,7 @@ __all__ = ["CORNERS", "GAINS", "LENGTHS", "main"]
 
 CORNERS = ("unet_plain", "unet_reconstructed", "ask_plain", "ask_reconstructed")
 BESIDE = "unet_level"
+ROWS = (CORNERS, (BESIDE,))
 LENGTHS = (1_500, 4_500, 13_500)
 DECAY = 5
 """A copy is trained on for the steps so far, divided by this."""
@@ -68,6 +70,8 @@ GAINS = {
 GROUPS = {"all": "", "layover": "_layover"}
 """Groups of cells, and how the keys of their figures end."""
 LEAST_SEEDS = 2
+KEPT = "terrain_corners"
+"""Name of the file that keeps what trainings found."""
 LABELS = {
     "unet_plain": "U-Net, geocoded",
     "unet_reconstructed": "U-Net, reconstructed",
@@ -236,24 +240,40 @@ def _write(path: Path, save: Any) -> None:  # noqa: ANN401  # a function of a pa
     half.rename(path)
 
 
-def tasks(seeds: int) -> Iterator[tuple[int, int, str]]:
-    """Order lengths, seeds and corners so that what is done can be compared at any time."""
-    for length in LENGTHS:
-        for rows in (CORNERS, (BESIDE,)):
-            for seed in range(seeds):
-                for row in rows:
-                    yield length, seed, row
+def tasks(seeds: int, *, by_seed: bool = False) -> Iterator[tuple[int, int, str]]:
+    """Order lengths, seeds and corners so that what is done can be compared at any time.
+
+    With `by_seed`, the corners of a seed reach all lengths before the next seed begins.
+    """
+    groups = [(length, seed, rows) for length in LENGTHS for rows in ROWS for seed in range(seeds)]
+    if by_seed:
+        groups = sorted(groups, key=lambda group: (group[2] == (BESIDE,), group[1], group[0]))
+    for length, seed, rows in groups:
+        for row in rows:
+            yield length, seed, row
 
 
 def results(work: Path, seeds: int) -> dict[int, dict[str, dict[int, dict[str, Any]]]]:
-    """Read what is done: by length, corner and seed."""
+    """Read what is done, here or on record: by length, corner and seed."""
     found: dict[int, dict[str, dict[int, dict[str, Any]]]] = {}
+    kept = kept_runs(KEPT)
     for length, seed, row in tasks(seeds):
-        path = work / "corners" / f"{row}_{seed}" / f"errors_{length}.json"
+        folder = work / "corners" / f"{row}_{seed}"
+        path = folder / f"errors_{length}.json"
         if path.exists():
-            by_row = found.setdefault(length, {}).setdefault(row, {})
-            by_row[seed] = json.loads(path.read_text("utf-8"))
+            run = json.loads(path.read_text("utf-8")) | {"curve": _curve(folder, length)}
+        elif (name := f"{row}_{seed}_{length}") in kept:
+            run = kept[name]
+        else:
+            continue
+        found.setdefault(length, {}).setdefault(row, {})[seed] = run
     return found
+
+
+def _curve(folder: Path, length: int) -> list[list[float]]:
+    """Read steps and validation errors at a constant rate, up to a length."""
+    lines = [json.loads(each) for each in (folder / "curve.jsonl").read_text("utf-8").splitlines()]
+    return [[each["step"], each["validation"]] for each in lines if each["step"] <= length]
 
 
 def gain(
@@ -352,16 +372,10 @@ def draw(work: Path, seeds: int, path: Path) -> None:
     found = results(work, seeds)
     for index, (row, label) in enumerate(LABELS.items()):
         colour = f"C{index}"
-        for seed in range(seeds):
-            kept = work / "corners" / f"{row}_{seed}" / "curve.jsonl"
-            if not kept.exists():
-                continue
-            lines = [json.loads(line) for line in kept.read_text("utf-8").splitlines()]
-            steps, errors = ([line[name] for line in lines] for name in ("step", "validation"))
-            axes.plot(steps, errors, color=colour, linewidth=0.7, alpha=0.6)
         for length, by_row in found.items():
-            ends = [run["validation"] for run in by_row.get(row, {}).values()]
-            axes.plot([length] * len(ends), ends, "o", color=colour, markersize=4.0)
+            for run in by_row.get(row, {}).values():
+                axes.plot(*zip(*run["curve"], strict=True), color=colour, linewidth=0.7, alpha=0.6)
+                axes.plot(length, run["validation"], "o", color=colour, markersize=4.0)
         axes.plot([], [], color=colour, label=label)
     axes.plot([], [], "o", color="0.5", markersize=4.0, label="after a fall of the rate to zero")
     axes.set(xlabel="steps at a constant rate", ylabel="validation RMSE in m", yscale="log")
@@ -380,6 +394,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--save", action="store_true", help="put the figures on record")
     parser.add_argument("--report", action="store_true", help="report what is done, and train none")
+    parser.add_argument(
+        "--by-seed",
+        action="store_true",
+        help="one seed to its last length before the next: for machines that are lent for hours",
+    )
     chosen = parser.parse_args(arguments)
     console = Console()
     torch.set_num_threads(1)
@@ -387,7 +406,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ground = make_ground(
             chosen.work / "scenes", chosen.data, console.print, more=True, laws="several"
         )
-        for length, seed, row in tasks(chosen.seeds):
+        kept = kept_runs(KEPT)
+        for length, seed, row in tasks(chosen.seeds, by_seed=chosen.by_seed):
+            if f"{row}_{seed}_{length}" in kept:
+                continue
             folder = chosen.work / "corners" / f"{row}_{seed}"
             with claimed(folder) as free:
                 if free and not (folder / f"errors_{length}.json").exists():
@@ -395,6 +417,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     console.print(f"{row}, seed {seed}: {length} steps")
     figures = report(chosen.work, chosen.seeds, console)
     if chosen.save:
+        found = results(chosen.work, chosen.seeds)
+        keep_runs(
+            KEPT,
+            {
+                f"{row}_{seed}_{length}": run
+                for length, by_row in found.items()
+                for row, runs in by_row.items()
+                for seed, run in runs.items()
+            },
+        )
         record(figures, "python -m benchmarks._terrain.corners --save")
         draw(chosen.work, chosen.seeds, RESULTS / "pictures" / "terrain_corners.png")
 
