@@ -82,6 +82,7 @@ def save_curves(curves: Mapping[str, Mapping[int, Curve]], printed: float) -> No
         axes.plot([], [], color=f"C{index}", label=name)
     axes.axhline(printed, color="0.4", linestyle=":", label="printed for MBHR-Net, real images")
     axes.set(xlabel="steps", ylabel="validation RMSE in m (simulated cities)", yscale="log")
+    axes.set_ylim(3.5, 10.0)  # single epochs of the first third are far above
     for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
         axis("{x:.0f}")
     axes.grid(visible=True, which="both", linewidth=0.3)
