@@ -188,7 +188,7 @@ def _curve(folder: Path) -> Curve:
     return np.array(list(found)), np.array(list(found.values()))
 
 
-def _finished(chosen: argparse.Namespace, size: Size) -> tuple[Found, dict[str, dict[int, Curve]]]:
+def _finished(chosen: argparse.Namespace, size: Size) -> tuple[Found, Curves]:
     """Collect figures and curves of the trainings that are finished, here or on record."""
     found: Found = {}
     curves: Curves = {}
@@ -204,7 +204,7 @@ def _finished(chosen: argparse.Namespace, size: Size) -> tuple[Found, dict[str, 
                 curve = np.array(kept[folder.name]["steps"]), np.array(kept[folder.name]["errors"])
             else:
                 continue
-            found.setdefault(name, {})[seed] = figures | {FALL: _fall(curve)}
+            found.setdefault(name, {})[seed] = figures
             curves.setdefault(name, {})[seed] = curve
     return found, curves
 
@@ -227,7 +227,7 @@ def _own(name: str, figures: dict[str, float], key: str, world: str = "") -> flo
     return figures[monthly] if ROWS[name].settings.months == 1 else figures[world + key]
 
 
-def _figures(found: Found) -> dict[str, Value]:
+def _figures(found: Found, curves: Curves) -> dict[str, Value]:
     """Collect the figures of all rows."""
     figures: dict[str, Value] = {}
     for name, seeds in found.items():
@@ -236,7 +236,9 @@ def _figures(found: Found) -> dict[str, Value]:
             figures[f"{place}.{key}"] = mean_and_spread(
                 [_own(name, each, key) for each in seeds.values()]
             )
-        figures[f"{place}.{FALL}"] = mean_and_spread([each[FALL] for each in seeds.values()])
+        figures[f"{place}.{FALL}"] = mean_and_spread(
+            [_fall(curve) for curve in curves[name].values()]
+        )
         if ROWS[name].settings.months == 1:
             for key in ("rmse", "r2", "iou"):
                 figures[f"{place}.mean_of_months.{key}"] = mean_and_spread(
@@ -433,7 +435,7 @@ def _save(
     """Put runs and figures on record; of trainings of the usual length, table and pictures too."""
     runs = {
         _folder(name, seed, size, chosen.work).name: {
-            "figures": {key: value for key, value in each.items() if key != FALL},
+            "figures": each,
             "steps": curves[name][seed][0].tolist(),
             "errors": curves[name][seed][1].tolist(),
         }
@@ -441,7 +443,7 @@ def _save(
         for seed, each in seeds.items()
     }
     keep_runs(KEPT, runs)
-    figures = _figures(found)
+    figures = _figures(found, curves)
     if chosen.epochs:
         place = f"buildings.steps_{steps}."
         figures = {key.replace("buildings.", place, 1): value for key, value in figures.items()}
