@@ -209,6 +209,7 @@ def figures(found: Mapping[str, Sequence[Outcome]]) -> dict[str, Value]:
         low, high = interval(lock.drawn())
         values[f"{name}_aa_low"], values[f"{name}_aa_high"] = low, high
     ours = list(found.values())[-1]
+    values["lcz.hongkong.locked.ece"] = (ours[0].error, float(np.std(ours[0].errors, ddof=1)))
     for key, other in zip(KEYS[:-1], found.values(), strict=False):
         name = f"lcz.hongkong.locked.gain_over_{key}"
         low, high = gain_interval(ours[0], other[0])
@@ -221,6 +222,11 @@ def figures(found: Mapping[str, Sequence[Outcome]]) -> dict[str, Value]:
                 for mine, its in zip(ours[1:], other[1:], strict=True)
             ]
         )
+    forests = dict(zip(KEYS[:-1], found.values(), strict=False))
+    best = max(forests, key=lambda key: forests[key][0].average)
+    name = "lcz.hongkong.locked.ours_gain_over_best_forest"
+    for end, key in (("", "aa"), (".low", "low"), (".high", "high")):
+        values[name + end] = values[f"lcz.hongkong.locked.gain_over_{best}_{key}"]
     return values
 
 

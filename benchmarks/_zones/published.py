@@ -217,7 +217,7 @@ def claims(runs: Sequence[PublishedRun]) -> dict[str, tuple[float, float, int]]:
 
 
 def published_figures(runs: Sequence[PublishedRun], expected: int) -> dict[str, Value]:
-    """Collect figures; spreads of claims are half-widths of 95 % intervals."""
+    """Collect figures; claims are in points, with the ends of their 95 % intervals."""
     values: dict[str, Value] = {
         "lcz.published.finished_runs": len(runs) / expected,
         "lcz.published.flat_runs": float(np.mean([run.flat for run in runs])),
@@ -226,7 +226,9 @@ def published_figures(runs: Sequence[PublishedRun], expected: int) -> dict[str, 
     }
     for name, (mean, half, pairs) in claims(runs).items():
         if pairs > 1:
-            values[f"lcz.published.{name}_aa"] = (mean, half)
+            values[f"lcz.simulated.{name}"] = (100.0 * mean, 100.0 * half)
+            values[f"lcz.simulated.{name}.low"] = 100.0 * (mean - half)
+            values[f"lcz.simulated.{name}.high"] = 100.0 * (mean + half)
     return values
 
 
