@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         console.print(design_table(found))
         if chosen.save:
             command = f"python -m benchmarks.hongkong --seeds {chosen.seeds} --save"
-            record(design_figures(found), command)
+            record(design_figures(found, list(METHODS)[-1]), command)
         return
     # A run that was interrupted goes on, but never with code of another commit.
     work = chosen.work / commit()

@@ -140,12 +140,23 @@ def design_table(found: Mapping[str, Sequence[Outcome]]) -> Table:
     return made
 
 
-def design_figures(found: Mapping[str, Sequence[Outcome]]) -> dict[str, Value]:
-    """Collect the average accuracies of the splits for design, with the deviation over them."""
-    return {
-        f"lcz.hongkong.design.{_key(name)}_aa": _mean([each.average for each in several])
-        for name, several in found.items()
-    }
+def design_figures(found: Mapping[str, Sequence[Outcome]], shipped: str) -> dict[str, Value]:
+    """Collect the average accuracies of the splits for design, with the deviation over them.
+
+    With ``_gain`` what a method has beyond the `shipped` one, in points, paired by split.
+    """
+    values: dict[str, Value] = {}
+    for name, several in found.items():
+        key = f"lcz.hongkong.design.{_key(name)}"
+        values[f"{key}_aa"] = _mean([each.average for each in several])
+        if name != shipped and shipped in found:
+            values[f"{key}_gain"] = _mean(
+                [
+                    100.0 * (its.average - own.average)
+                    for its, own in zip(several, found[shipped], strict=True)
+                ]
+            )
+    return values
 
 
 def _key(name: str) -> str:
