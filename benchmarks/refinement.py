@@ -240,7 +240,7 @@ def run_place(name: str, laws: Laws, data: str | None = None) -> Result:
 
 
 def cost() -> dict[str, float]:
-    """Measure processor time and memory of 1,002 x 1,002 cells under two passes."""
+    """Measure time, processor time and memory of 1,002 x 1,002 cells under two passes."""
     from resource import RUSAGE_SELF, getrusage
 
     truth = true_dem(PLACES["leh"])
@@ -257,11 +257,12 @@ def cost() -> dict[str, float]:
         grid, orbit = pass_over(dem, INCIDENCE, ascending=ascending)
         scenes.append(simulate(dem, grid, orbit, looks=4.0, seed=1))
     refine(scenes, coarse[:24, :24], coregister="none")  # compiles
-    before, began = getrusage(RUSAGE_SELF).ru_maxrss, time.process_time()
+    before, began = getrusage(RUSAGE_SELF).ru_maxrss, (time.perf_counter(), time.process_time())
     refine(scenes, coarse, coregister="none")
-    cells = dem.size / 1e6
+    ended, cells = (time.perf_counter(), time.process_time()), dem.size / 1e6
     return {
-        "terrain.refine_core_seconds_1000": (time.process_time() - began) / cells,
+        "terrain.refine_seconds_1000": (ended[0] - began[0]) / cells,
+        "terrain.refine_core_seconds_1000": (ended[1] - began[1]) / cells,
         # Kilobytes; the images and the DEM are in memory before, and count as the caller's.
         "terrain.refine_bytes_per_cell": 1024.0
         * (getrusage(RUSAGE_SELF).ru_maxrss - before)
