@@ -246,12 +246,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cache", type=Path, default=Path("build/independent"))
     parser.add_argument("--work", type=Path, default=Path("build/terrain_harm"))
     parser.add_argument("--model", type=Path, default=None, help="default: the included network")
+    parser.add_argument("--label", help="of figures of another model, for which harm is recorded")
     parser.add_argument("--draws", type=int, default=DRAWS)
     parser.add_argument("--places", default=",".join(PLACES))
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--laws", default="several", choices=("several", "single"))
     parser.add_argument("--save", action="store_true", help="put the figures on record")
     chosen = parser.parse_args(arguments)
+    if chosen.save and bool(chosen.model) != bool(chosen.label):
+        parser.error("found --model or --label alone, expected both to put figures on record")
     estimator = HeightEstimator.from_pretrained(chosen.model or packaged_model("terrain"))
     archive = Archive(chosen.cache)
     chosen.work.mkdir(parents=True, exist_ok=True)
@@ -278,8 +281,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 kept.write_text(json.dumps(done), "utf-8")
         found[place] = done
         report({place: done}, console)
-    if chosen.save:
-        record(figures_of(found), "python -m benchmarks._terrain.harm --save")
+    if not chosen.save:
+        return
+    figures, command = figures_of(found), "python -m benchmarks._terrain.harm"
+    if chosen.model:
+        old = "terrain.predict.harm."
+        figures = {
+            key.replace(old, f"terrain.predict.{chosen.label}.harm."): value
+            for key, value in figures.items()
+            if key.startswith(old)
+        }
+        command += f" --model MODEL --label {chosen.label}"
+    record(figures, f"{command} --save")
 
 
 if __name__ == "__main__":
