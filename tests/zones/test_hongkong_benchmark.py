@@ -18,7 +18,14 @@ from benchmarks._zones import hongkong_candidates, hongkong_data, hongkong_metho
 from benchmarks._zones.hongkong_candidates import CANDIDATES
 from benchmarks._zones.hongkong_data import LOCKS, is_locked, locked_labels, open_hong_kong
 from benchmarks._zones.hongkong_methods import METHODS
-from benchmarks._zones.hongkong_report import gain_interval, outcome
+from benchmarks._zones.hongkong_report import (
+    Outcome,
+    design_figures,
+    figures,
+    gain_interval,
+    outcome,
+)
+from benchmarks._zones.published import PublishedRun, published_figures
 
 ROOT = Path(__file__).parents[2]
 
@@ -76,6 +83,61 @@ def test_intervals_are_over_blocks_and_paired() -> None:
     low, high = gain_interval(ours, other)
     assert 0.15 < low < 1.0 - other.average < high < 0.45
     assert gain_interval(ours, ours) == (0.0, 0.0)
+
+
+def test_headline_gain_is_over_the_best_other_forest_and_design_gains_are_paired() -> None:
+    random = np.random.default_rng(1)
+    count = 300
+    x, y = random.uniform(0, 3e4, count), random.uniform(0, 3e4, count)
+    labels = random.integers(0, 3, count)
+
+    def outcomes(error: float) -> list[Outcome]:
+        """Score a lock and two further splits, with two seeds each."""
+        found = []
+        for _ in range(3):
+            off = [random.random(count) < error for _ in range(2)]
+            given = [np.eye(17)[np.where(each, (labels + 1) % 3, labels)] for each in off]
+            found.append(outcome(given, labels, x, y))
+        return found
+
+    bands, around, ours = outcomes(0.2), outcomes(0.4), outcomes(0.1)
+    values = figures({"bands": bands, "around": around, "ours": ours})
+    place = "lcz.hongkong.locked"
+    gain = values[f"{place}.ours_gain_over_best_forest"]
+    assert gain == values[f"{place}.gain_over_bands_forest_aa"]
+    assert isinstance(gain, tuple)
+    assert gain[0] == pytest.approx(100.0 * (ours[0].average - bands[0].average))
+    low, high = (values[f"{place}.ours_gain_over_best_forest.{end}"] for end in ("low", "high"))
+    assert isinstance(low, float)
+    assert isinstance(high, float)
+    assert low < gain[0] < high
+    design = design_figures({"ours": ours, "bands": bands}, "ours")
+    differences = [
+        100.0 * (its.average - own.average) for its, own in zip(bands, ours, strict=True)
+    ]
+    assert design["lcz.hongkong.design.bands_gain"] == pytest.approx(
+        (np.mean(differences), np.std(differences, ddof=1))
+    )
+    assert "lcz.hongkong.design.ours_gain" not in design
+
+
+def test_claims_of_the_paper_have_the_ends_of_their_intervals() -> None:
+    runs = [
+        PublishedRun("groups", stage, independent, seed, 0.5, 0.8, unseen, 0.6, 0.1, 30, 10)
+        for seed in range(3)
+        for stage, independent, unseen in [
+            *((each, False, 0.60) for each in range(7)),
+            (6, True, 0.62 + 0.01 * seed),
+        ]
+    ]
+    values = published_figures(runs, expected=24)
+    middle = values["lcz.simulated.independent_gain"]
+    assert isinstance(middle, tuple)
+    assert middle[1] is not None
+    # Gains of 2, 3 and 4 points: Student's t of two degrees of freedom times 1 / sqrt(3).
+    assert middle == pytest.approx((3.0, 4.303 / 3.0**0.5), rel=1e-3)
+    ends = (values[f"lcz.simulated.independent_gain.{end}"] for end in ("low", "high"))
+    assert tuple(ends) == pytest.approx((3.0 - middle[1], 3.0 + middle[1]))
 
 
 def made_place() -> hongkong_data.HongKong:
