@@ -246,15 +246,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cache", type=Path, default=Path("build/independent"))
     parser.add_argument("--work", type=Path, default=Path("build/terrain_harm"))
     parser.add_argument("--model", type=Path, default=None, help="default: the included network")
-    parser.add_argument("--label", help="of figures of another model, for which harm is recorded")
+    parser.add_argument("--label", help="of another model: its scores and figures are kept apart")
     parser.add_argument("--draws", type=int, default=DRAWS)
     parser.add_argument("--places", default=",".join(PLACES))
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--laws", default="several", choices=("several", "single"))
     parser.add_argument("--save", action="store_true", help="put the figures on record")
     chosen = parser.parse_args(arguments)
-    if chosen.save and bool(chosen.model) != bool(chosen.label):
-        parser.error("found --model or --label alone, expected both to put figures on record")
+    if bool(chosen.model) != bool(chosen.label):
+        parser.error("found --model or --label alone, expected both or none")
     estimator = HeightEstimator.from_pretrained(chosen.model or packaged_model("terrain"))
     archive = Archive(chosen.cache)
     chosen.work.mkdir(parents=True, exist_ok=True)
@@ -265,7 +265,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{name}_no_points": (name, 0) for name in WITHOUT if name in names
     }
     for place in chosen.places.split(","):
-        kept = chosen.work / f"{place}_{chosen.laws}.json"
+        # Scores of one model must not be taken for those of another.
+        kept = chosen.work / "_".join(filter(None, (chosen.label, place, f"{chosen.laws}.json")))
         nothing: dict[str, Any] = {"cases": {}, "densities": []}
         done = json.loads(kept.read_text("utf-8")) if kept.exists() else nothing
         image = Image(place, chosen.laws, seed=0, incidence=33, ascending=True)

@@ -311,8 +311,8 @@ LIMITS = (
         "that the coarse DEM does not have: it adds detail, no landforms."
     ),
     (
-        "Its steps are few for a reason: a training more than twice as long errs less on the "
-        "validation bands, but helps less with images of an independent simulator."
+        "Its validation error was still falling when its training ended. One more than twice as "
+        "long errs less there, but helped less at four of five places of another simulator."
     ),
     (
         "Below an error of 4 m of the coarse DEM it costs accuracy, though it was trained down to "

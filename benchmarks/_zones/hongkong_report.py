@@ -220,7 +220,7 @@ def figures(found: Mapping[str, Sequence[Outcome]]) -> dict[str, Value]:
         low, high = interval(lock.drawn())
         values[f"{name}_aa_low"], values[f"{name}_aa_high"] = low, high
     ours = list(found.values())[-1]
-    values["lcz.hongkong.locked.ece"] = (ours[0].error, float(np.std(ours[0].errors, ddof=1)))
+    values["lcz.hongkong.locked.ece"] = values[f"lcz.hongkong.locked.{KEYS[-1]}_ece"]
     for key, other in zip(KEYS[:-1], found.values(), strict=False):
         name = f"lcz.hongkong.locked.gain_over_{key}"
         low, high = gain_interval(ours[0], other[0])
