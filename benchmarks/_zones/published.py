@@ -37,7 +37,14 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["PublishedRun", "claims", "published_figures", "published_markdown", "train_published"]
+__all__ = [
+    "PublishedRun",
+    "claims",
+    "published_figures",
+    "published_markdown",
+    "stage_table",
+    "train_published",
+]
 
 LATE = 6
 FLAT_SHARE = 2 / 3
@@ -256,11 +263,39 @@ def published_markdown(runs: Sequence[PublishedRun], expected: int, command: str
                 f"{sum(run.flat for run in several)} of {len(several)}",
             ]
             lines.append("| " + " | ".join(cells) + " |")
-    lines.append("")
+    lines += ["", *stage_table(runs), ""]
     for name, (mean, half, pairs) in claims(runs).items():
         spread = f" ± {100 * half:.1f} (95 %)" if pairs > 1 else ""
         lines.append(f"- {name.replace('_', ' ')}: {100 * mean:+.1f}{spread} points, {pairs} pairs")
     (RESULTS / "lcz_published.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def stage_table(runs: Sequence[PublishedRun]) -> list[str]:
+    """Tabulate average accuracies in unseen regions by stage and split, in Markdown.
+
+    Means over seeds in per cent, for the forms that are finished.
+    """
+    forms = list(fusion_strategies(independent=True))
+    names = list(dict.fromkeys((form.stage, form.independent) for form in forms))
+    splits = list(dict.fromkeys(form.name for form in forms))
+    titles = [
+        f"<code>{each.replace('|', '&#124;')}</code>" if "|" in each else each for each in splits
+    ]
+    lines = [
+        "| average accuracy, regions not seen | " + " | ".join(titles) + " |",
+        "|---|" + "---:|" * len(splits),
+    ]
+    for stage, independent in sorted(names):
+        if stage == LATE:
+            title = f"outputs ({LATE}), " + ("independent" if independent else "trained jointly")
+        else:
+            title = f"block {stage}" if stage else "input (0)"
+        cells = []
+        for split in splits:
+            found = [run.unseen for run in runs if run.form == (split, stage, independent)]
+            cells.append(f"{100 * np.mean(found):.1f}" if found else "")
+        lines.append("| " + " | ".join([title, *cells]) + " |")
+    return lines
 
 
 def _text(values: Sequence[float]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,13 +13,11 @@ pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
 from benchmarks import _figures, lcz
-from benchmarks._zones.published import PublishedRun, claims, published_figures
+from benchmarks._figures import RESULTS
+from benchmarks._zones.published import PublishedRun, claims, published_figures, stage_table
 from sarheight.errors import DatasetError
 from sarheight.zones import So2SatPatches, fusion_strategies, so2sat_files
 from tests.zone_samples import so2sat_arrays, write_so2sat
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def write_geolocation(path: Path, count: int, **changes: object) -> None:
@@ -122,3 +120,22 @@ def test_claims_come_with_intervals_over_splits_and_seeds() -> None:
     assert figures["lcz.published.finished_runs"] == 0.5
     assert figures["lcz.published.flat_runs"] == pytest.approx(1 / 3)
     assert all(_figures.KEY.fullmatch(key) for key in figures)
+
+
+def test_forms_are_tabulated_by_stage_and_split() -> None:
+    table = stage_table(runs(0.05, 0.03, 0.0))
+    assert len(table) == 2 + 6 + 2
+    assert "<code>radar&#124;optical</code>" in table[0]
+    assert {line.count("|") for line in table} == {6}
+    assert table[2] == "| input (0) | 50.0 | 50.0 | 50.0 | 50.0 |"
+    assert table[-2] == "| outputs (6), trained jointly | 55.0 | 55.0 | 55.0 | 55.0 |"
+    assert table[-1] == "| outputs (6), independent | 58.0 | 58.0 | 58.0 | 58.0 |"
+    only = [run for run in runs(0.0, 0.0, 0.0) if run.stage == 3]
+    assert stage_table(only)[2] == "| input (0) |  |  |  |  |", "what is not finished is left empty"
+
+
+def test_the_page_has_the_table_on_record() -> None:
+    report = (RESULTS / "lcz_published.md").read_text("utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "benchmarks" / "zones.md").read_text("utf-8")
+    start = report.index(stage_table([])[0])
+    assert report[start:].partition("\n\n")[0] in page
