@@ -37,7 +37,7 @@ UNITS = {
 """By what a figure in SI units, or a share, is multiplied before it is quoted."""
 NUMBER = r"[-−+]?\d+(?:\.\d+)?(?:e[-−+]?\d+)?"
 QUOTE = re.compile(
-    rf"(?P<number>{NUMBER})(?:\s*±\s*[\d.]+)?(?:[\s\u00a0]*(?P<unit>[^\s|<*`,.;:)]+))?[*`]*[,.;:)]*"
+    rf"(?P<number>{NUMBER})(?:\s*±\s*(?P<spread>\d+(?:\.\d+)?))?(?:[\s\u00a0]*(?P<unit>[^\s|<*`,.;:)]+))?[*`]*[,.;:)]*"
     r"\s*<!--\s*figure:\s*(?P<key>[\w.]+)\s*-->"
 )
 COMMENT = re.compile(r"<!--\s*figure:\s*([\w.]+)\s*-->")
@@ -69,6 +69,10 @@ def test_quoted_figures_are_those_on_record(page: Path) -> None:
         value = figures[quote["key"]]["value"]
         assert isinstance(value, float)
         assert agrees(quote["number"], quote["unit"], value), f"{quote[0]}: on record {value}"
+        if quote["spread"] is not None:
+            spread = figures[quote["key"]]["spread"]
+            assert isinstance(spread, float), f"{quote[0]}: no spread on record"
+            assert agrees(quote["spread"], quote["unit"], spread), f"{quote[0]}: spread {spread}"
 
 
 def test_every_figure_on_record_is_whole() -> None:
@@ -107,20 +111,19 @@ def test_a_rounded_number_agrees_with_what_it_was_rounded_from(value: float, dig
 
 
 @pytest.mark.parametrize(
-    ("text", "number", "unit"),
+    ("text", "number", "spread", "unit"),
     [
-        ("by 12.3 % <!-- figure: core.a -->", "12.3", "%"),
-        ("| **0.013 m**<!-- figure: core.a --> |", "0.013", "m"),
-        ("| 8.4 ± 0.1 % <!-- figure: core.a -->|", "8.4", "%"),
-        ("(34 ns/cell) <!-- figure: core.a -->", "34", "ns/cell"),
-        ("it is 2e-7. <!-- figure: core.a -->", "2e-7", None),
+        ("by 12.3 % <!-- figure: core.a -->", "12.3", None, "%"),
+        ("| **0.013 m**<!-- figure: core.a --> |", "0.013", None, "m"),
+        ("| 8.4 ± 0.1 % <!-- figure: core.a -->|", "8.4", "0.1", "%"),
+        ("(34 ns/cell) <!-- figure: core.a -->", "34", None, "ns/cell"),
+        ("it is 2e-7. <!-- figure: core.a -->", "2e-7", None, None),
     ],
 )
-def test_quotes_are_found(text: str, number: str, unit: str | None) -> None:
+def test_quotes_are_found(text: str, number: str, spread: str | None, unit: str | None) -> None:
     quote = QUOTE.search(text)
     assert quote is not None
-    assert quote["number"] == number
-    assert quote["unit"] == unit
+    assert (quote["number"], quote["spread"], quote["unit"]) == (number, spread, unit)
 
 
 # ---------------------------------------------------------------------------------- the recorder
