@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 import xarray as xr
@@ -27,6 +28,7 @@ from sarheight.cli import app
 from sarheight.layover import reconstruct
 from sarheight.output import write
 from sarheight.sentinel1 import read_grid
+from sarheight.terrain import draw_known_elevations
 from tests.annotations import annotation_xml, eof_xml
 from tests.dems import geoid_bytes
 from tests.flattened_products import hyp3_folder
@@ -100,6 +102,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     geoid.write_bytes(geoid_bytes(UNDULATION))
     above_geoid = (dem - UNDULATION).drop_attrs().rio.write_crs(dem.rio.crs)
     above_geoid.rio.to_raster(folder / "glo30.tif")
+    means = above_geoid.coarsen(y=3, x=3, boundary="trim").mean().rio.write_crs(dem.rio.crs)
+    means.rio.to_raster(folder / "glo90.tif")
+    known = draw_known_elevations(dem, 40, sigma=0.3, seed=1).to_crs(4326)
+    columns = {"longitude": known.x, "latitude": known.y, "h_te_best_fit": known.height}
+    pd.DataFrame(columns).to_csv(folder / "icesat2.csv", index=False)
     grid, orbit = synthetic_grid(lines=350, samples=450, height=PLAIN, looks=4.4)
     west = (dem.x < dem.x.mean()).broadcast_like(dem).transpose("y", "x")
     cover = xr.where(west, 10, 60).astype("uint8").rio.write_crs(dem.rio.crs)
