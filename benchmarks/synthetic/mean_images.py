@@ -18,13 +18,10 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.fft import fft2, ifft2
 
-from benchmarks.synthetic.point_scatterers import pass_over
+from benchmarks.synthetic.point_scatterers import pass_over, scatterers_of
 from benchmarks.synthetic.scatterer_geometry import JIT, path_of, surface_of
-from benchmarks.synthetic.scatterer_rays import draw_scatterers
-from benchmarks.synthetic.scattering_ground import FLATTEST, REFERENCE_INCIDENCE, STEEPEST
 from benchmarks.synthetic.slc_image import (
     IW1,
-    SlcGrid,
     bands_of,
     detect,
     equivalent_looks,
@@ -45,8 +42,6 @@ LOOKS = (1, 5)
 """Lines and samples of the complex image in a pixel, as of an IW GRDH."""
 NEAR = 4
 """Samples to either side to which the squared response is summed: 99 % of its energy."""
-BLOCK_ROWS = 64
-"""Rows whose scatterers are held at a time."""
 
 
 class Expected:
@@ -60,45 +55,12 @@ class Expected:
         self.slc = slc_grid_for(self.grid, IW1, LOOKS)
         area, sine = pixel_areas(self.slc, path, 1.0)
         self.noise = IW1.noise / sine
-        surface = surface_of(ground.dem)
-        rows, columns = ground.kind.shape
         power = np.zeros((self.slc.lines, self.slc.samples))
-        turn = np.array([STEEPEST, FLATTEST, REFERENCE_INCIDENCE])
-        bands, windows = bands_of(IW1)
-        for first in range(0, rows, BLOCK_ROWS):
-            block = slice(first, min(first + BLOCK_ROWS, rows))
-            shape = (block.stop - first, columns, side**2)
-            time, slant, variance, unused = (np.empty(shape) for _ in range(4))
-            draw_scatterers(
-                surface.coefficients,
-                surface.level,
-                surface.ceiling,
-                path.polynomial,
-                path.middle,
-                path.half,
-                first,
-                ground.kind[block],
-                ground.level[block],
-                ground.slope[block],
-                ground.tables,
-                turn,
-                ground.seed + 1,
-                time,
-                slant,
-                variance,
-                np.empty(shape, dtype=np.complex128),
-                unused,
-            )
-            line, sample = _pixels(self.slc, time, slant)
-            squared = [_squared_response(*each) for each in zip(bands, windows, strict=True)]
-            _add_squares(line, sample, variance.ravel(), *squared, power)
+        squared = [_squared_response(*each) for each in zip(*bands_of(IW1), strict=True)]
+        for each in scatterers_of(ground, surface_of(ground.dem), path, side, ground.seed + 1):
+            line, sample = self.slc.pixels(each.time.ravel(), each.slant.ravel())
+            _add_squares(line, sample, each.variance.ravel(), *squared, power)
         self.power = power / area
-
-
-def _pixels(slc: SlcGrid, time: Floats, slant: Floats) -> tuple[Floats, Floats]:
-    """Return fractional lines and samples of the complex image."""
-    line = (time.ravel() - slc.first_time) / slc.line_interval
-    return line, (slant.ravel() - slc.near_range) / slc.range_spacing
 
 
 STEPS = 32

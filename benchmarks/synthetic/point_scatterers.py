@@ -10,7 +10,7 @@ and the grid that describe the image are used.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import pyproj
@@ -51,9 +51,11 @@ from sarheight.orbit import Orbit, look_at
 from sarheight.scene import Scene
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sarheight.ellipsoid import LookSide
 
-__all__ = ["Observation", "observe", "pass_over", "truth_on"]
+__all__ = ["Observation", "Scatterers", "observe", "pass_over", "scatterers_of", "truth_on"]
 
 Floats = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -94,18 +96,36 @@ class Observation:
     slc_energy: float
 
 
-def _image_scatterers(
-    ground: Ground,
-    surface: Surface,
-    path: Path,
-    slc: SlcGrid,
-    settings: tuple[Instrument, int, int],
-) -> tuple[Complex, dict[str, Floats]]:
-    """Draw and focus all scatterers, block by block of rows; sums of each cell come along."""
-    instrument, side, key = settings
+class Scatterers(NamedTuple):
+    """The scatterers of some rows of cells, arrays of shape (rows, columns, scatterers)."""
+
+    rows: slice
+    time: Floats  # of zero Doppler, in seconds after the epoch of the path
+    slant: Floats  # slant range in metres
+    variance: Floats  # radar cross-section in square metres, 0 in shadow
+    amplitude: Complex
+    area: Floats  # projected, in square metres, 0 in shadow
+
+
+def scatterers_of(
+    ground: Ground, surface: Surface, path: Path, side: int, key: int
+) -> Iterator[Scatterers]:
+    """Draw all scatterers, block by block of rows.
+
+    Parameters
+    ----------
+    ground : Ground
+        The ground.
+    surface : Surface
+        Its heights.
+    path : Path
+        Of the radar.
+    side : int
+        Scatterers along each side of a cell.
+    key : int
+        Of the random numbers, which depend on it and on a scatterer's place alone.
+    """
     rows, columns = ground.kind.shape
-    image = np.zeros((slc.lines, slc.samples), dtype=np.complex128)
-    sums = {name: np.empty((rows, columns)) for name in ("rcs", "area", "illuminated")}
     turn = np.array([STEEPEST, FLATTEST, REFERENCE_INCIDENCE])
     rows_at_once = max(BLOCK_SCATTERERS // (columns * side**2), 1)
     for first in range(0, rows, rows_at_once):
@@ -133,12 +153,26 @@ def _image_scatterers(
             amplitude,
             area,
         )
-        sums["rcs"][block] = variance.sum(axis=2)
-        sums["area"][block] = area.sum(axis=2)
-        sums["illuminated"][block] = (area > 0.0).mean(axis=2)
-        line = (time.ravel() - slc.first_time) / slc.line_interval
-        sample = (slant.ravel() - slc.near_range) / slc.range_spacing
-        focus(line, sample, amplitude.ravel(), instrument, image)
+        yield Scatterers(block, time, slant, variance, amplitude, area)
+
+
+def _image_scatterers(
+    ground: Ground,
+    surface: Surface,
+    path: Path,
+    slc: SlcGrid,
+    settings: tuple[Instrument, int, int],
+) -> tuple[Complex, dict[str, Floats]]:
+    """Draw and focus all scatterers; sums of each cell come along."""
+    instrument, side, key = settings
+    image = np.zeros((slc.lines, slc.samples), dtype=np.complex128)
+    sums = {name: np.empty(ground.kind.shape) for name in ("rcs", "area", "illuminated")}
+    for each in scatterers_of(ground, surface, path, side, key):
+        sums["rcs"][each.rows] = each.variance.sum(axis=2)
+        sums["area"][each.rows] = each.area.sum(axis=2)
+        sums["illuminated"][each.rows] = (each.area > 0.0).mean(axis=2)
+        line, sample = slc.pixels(each.time.ravel(), each.slant.ravel())
+        focus(line, sample, each.amplitude.ravel(), instrument, image)
     return image, sums
 
 

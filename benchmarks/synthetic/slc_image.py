@@ -120,6 +120,11 @@ class SlcGrid:
     lines: int
     samples: int
 
+    def pixels(self, time: Floats, slant: Floats) -> tuple[Floats, Floats]:
+        """Return fractional lines and samples of zero-Doppler times and slant ranges."""
+        line = (time - self.first_time) / self.line_interval
+        return line, (slant - self.near_range) / self.range_spacing
+
 
 @numba.njit(**JIT)
 def _fill_taps(taps: Floats, offset: float, band: float, window: float) -> None:
