@@ -14,8 +14,8 @@ import rasterio
 import xarray as xr
 from typer.testing import CliRunner
 
-from benchmarks.synthetic.safe_annotation import ThermalNoise
 from benchmarks.synthetic.safe_product import write_product
+from benchmarks.synthetic.safe_tables import ThermalNoise
 from sarheight import dem
 from sarheight.cli import app
 from sarheight.illumination import simulate

@@ -13,8 +13,8 @@ import pytest
 import zarr
 
 from benchmarks.synthetic.eopf_product import write_eopf
-from benchmarks.synthetic.safe_annotation import ThermalNoise
 from benchmarks.synthetic.safe_product import write_product
+from benchmarks.synthetic.safe_tables import ThermalNoise
 from sarheight.errors import ProductError
 from sarheight.output import open_result
 from sarheight.product import is_product, open_product

@@ -23,8 +23,9 @@ from matplotlib.image import imread
 from numpy.testing import assert_allclose, assert_array_equal
 
 from benchmarks.synthetic import safe_product as _write
-from benchmarks.synthetic.safe_annotation import ThermalNoise, shifted, with_noise
+from benchmarks.synthetic.safe_annotation import shifted
 from benchmarks.synthetic.safe_product import write_product
+from benchmarks.synthetic.safe_tables import ThermalNoise, with_noise
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.errors import OutputError
 from sarheight.scene import Scene, relative_orbit

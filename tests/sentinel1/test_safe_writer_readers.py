@@ -12,9 +12,9 @@ import rasterio
 import xarray as xr
 from numpy.testing import assert_allclose, assert_array_equal
 
-from benchmarks.synthetic.safe_annotation import geolocation_points
 from benchmarks.synthetic.safe_layout import layout_of
 from benchmarks.synthetic.safe_product import write_product
+from benchmarks.synthetic.safe_tables import geolocation_points
 from sarheight import geometry
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.geometry.placement import crop_grid_to_dem
