@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from benchmarks.synthetic.city_images import CitySettings, RadarSettings, simulated_city
+from benchmarks.synthetic.city_images import CitySettings, simulated_city
+from benchmarks.synthetic.city_radar import RadarSettings
 from sarheight.buildings import open_stack, write_stack
 from sarheight.learning import Part
 

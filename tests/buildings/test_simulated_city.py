@@ -19,23 +19,19 @@ from benchmarks.synthetic.city import (
     make_city,
 )
 from benchmarks.synthetic.city_districts import HIGHEST, LOWEST, STYLES
-from benchmarks.synthetic.city_images import (
+from benchmarks.synthetic.city_images import CitySettings, simulated_city
+from benchmarks.synthetic.city_optical import OpticalSettings, city_optical, shaded, sun
+from benchmarks.synthetic.city_radar import (
     LAW,
     LEVELS,
     NOISE,
     WALL,
-    CitySettings,
-    OpticalSettings,
     RadarSettings,
     RadarView,
     Site,
-    city_optical,
     city_radar,
     corner_heights,
     radar_view,
-    shaded,
-    simulated_city,
-    sun,
 )
 from sarheight.buildings import check_stack
 
