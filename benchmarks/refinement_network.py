@@ -54,6 +54,7 @@ from scipy.ndimage import gaussian_filter
 from torch.nn.functional import huber_loss
 
 from benchmarks._figures import record
+from benchmarks._fresh import claimed
 from benchmarks._independent.places import Group, places_of
 from benchmarks._terrain.residuals import (
     TRAINING_ROWS,
@@ -73,8 +74,10 @@ Doubles = NDArray[np.float64]
 
 ROWS = (*TRAINING_ROWS, *CASES)
 SEEDS = (0, 1, 2)
-CROPS = (*range(16), *range(100, 131))
-"""Numbers of the crops for training, which are their seeds."""
+CROPS = (*range(16), *range(100, 484))
+"""Numbers of the crops for training, which are their seeds, in the order in which they are used."""
+USED = 47
+"""How many of them are used unless told otherwise."""
 CHANNELS = 14
 """Six of the heights, and four of each pass."""
 OPTIONS = {"width": 16, "depth": 3}
@@ -281,12 +284,12 @@ def applied(network: UNet, inputs: Floats, *, mirrored: bool = True) -> tuple[Fl
     return total[0], np.exp(np.clip(total[1], -3.0, 3.0))
 
 
-def train(training: Data, held_out: Data, folder: Path, seed: int, steps: int) -> UNet:
-    """Train a network, or go on with a training; what is finished is read."""
+def train(training: Data, held_out: Data, path: Path, seed: int, steps: int) -> UNet:
+    """Train a network, or go on with the training whose state `path` holds."""
     torch.set_num_threads(1)
     network = new_network(seed)
     optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
-    path, curve, first = folder / f"network_{seed}.pt", [], 0
+    curve, first = [], 0
     if path.exists():
         kept = torch.load(path, weights_only=True)
         network.load_state_dict(kept["network"])
@@ -551,25 +554,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--work",
         type=Path,
         default=Path("build/refinement_network"),
-        help="what is there is not done again",
+        help="what is there is not done again; several processes may share it",
     )
-    parser.add_argument("--crops", type=int, default=len(CROPS), help="of the training ground")
+    parser.add_argument("--crops", type=int, default=USED, help="of the training ground")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="of the networks; 0 for none")
     parser.add_argument("--score", action="store_true", help="score the scored places, too: once")
     parser.add_argument("--save", action="store_true", help="put the figures on record")
     chosen = parser.parse_args(arguments)
+    if not 1 <= chosen.crops <= len(CROPS):
+        parser.error(f"found --crops {chosen.crops}, expected 1 to {len(CROPS)}")
     chosen.work.mkdir(parents=True, exist_ok=True)
-    files = [
-        path
-        for number in CROPS[: chosen.crops]
-        for path in make_training(chosen.work, number, chosen.data)
-    ]
-    training = Data.of(files, [*TRAINING_ROWS] * (len(files) // len(TRAINING_ROWS)))
+    numbers = CROPS[: chosen.crops]
+    for number in numbers:
+        with claimed(chosen.work / f"crop_{number:04d}") as free:
+            if free:
+                make_training(chosen.work, number, chosen.data)
+    # A crop that another process was making is there by now, or made here as well.
+    files = [path for each in numbers for path in make_training(chosen.work, each, chosen.data)]
+    training = Data.of(files, [*TRAINING_ROWS] * len(numbers))
     validation = _places(chosen.work, "development", chosen.data)
-    networks = [
-        train(training, validation, chosen.work, seed, chosen.steps) for seed in range(chosen.seeds)
-    ]
+    networks = []
+    for seed in range(chosen.seeds):
+        # A training of another length, or on other ground, is another one.
+        path = chosen.work / f"network_{seed}_{chosen.crops}_{chosen.steps}.pt"
+        with claimed(path.with_suffix("")) as free:
+            if free:
+                networks.append(train(training, validation, path, seed, chosen.steps))
+    if len(networks) < chosen.seeds:
+        print("other processes train the rest: run this again when they have ended")
+        return
     groups = {"validation": validation}
     if chosen.score:
         groups["scored"] = _places(chosen.work, "scored", chosen.data)
@@ -589,7 +603,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         figures |= some
     (chosen.work / "figures.json").write_text(json.dumps(figures, indent=1), "utf-8")
     if chosen.save:
-        flags = f"--seeds {chosen.seeds}{' --score' if chosen.score else ''}"
+        flags = f"--crops {chosen.crops} --steps {chosen.steps} --seeds {chosen.seeds}"
+        flags += " --score" if chosen.score else ""
         record(figures, f"python -m benchmarks.refinement_network {flags} --save")
 
 

@@ -1,12 +1,15 @@
 """The network on top of refinement: its channels, their symmetries, and the bound on harm."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
+from benchmarks import refinement_network
 from benchmarks._terrain.residuals import Sample
 from benchmarks.refinement_network import (
     TRAINING_ROWS,
@@ -19,6 +22,7 @@ from benchmarks.refinement_network import (
     rescaled,
     shrinkage,
     target_of,
+    train,
     turned_sample,
 )
 
@@ -114,3 +118,32 @@ def test_rescaling_finds_the_factor_of_the_increments() -> None:
     data = data_of([made_sample(seed) for seed in range(3)], list(TRAINING_ROWS))
     for correction, target in zip(rescaled(data, data), data.targets, strict=True):
         np.testing.assert_allclose(correction, target, atol=2e-3)
+
+
+def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = data_of([made_sample(seed) for seed in range(3)], list(TRAINING_ROWS))
+    monkeypatch.setattr(refinement_network, "PATCH", 16)
+    monkeypatch.setattr(refinement_network, "CHECKED", 2)
+    whole = train(data, data, tmp_path / "whole.pt", 0, 4)
+    draw, drawn = refinement_network._patch, 0
+
+    def interrupted(*given: object) -> tuple[Floats, Floats]:
+        nonlocal drawn
+        drawn += 1
+        if drawn > 3 * refinement_network.BATCH:
+            raise KeyboardInterrupt
+        return draw(*given)
+
+    path = tmp_path / "interrupted.pt"
+    monkeypatch.setattr(refinement_network, "_patch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(data, data, path, 0, 4)
+    assert torch.load(path, weights_only=True)["step"] == 2
+    monkeypatch.setattr(refinement_network, "_patch", draw)
+    resumed = train(data, data, path, 0, 4)
+    kept = torch.load(path, weights_only=True)
+    assert [step for step, *_ in kept["curve"]] == [2, 4]
+    for one, two in zip(whole.parameters(), resumed.parameters(), strict=True):
+        torch.testing.assert_close(one, two, rtol=0.0, atol=0.0)
