@@ -18,7 +18,8 @@ geocoded without a DEM beside them. Protocol, fixed before the first training:
 
 What is done is kept under ``--work``, and the same command resumes it; several processes may share
 the trainings. ``--save`` also puts what each of them found on record, so that another machine goes
-on with those that are missing.
+on with those that are missing. Figures of a length that are on record are only replaced once all
+seeds have reached it.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ import argparse
 import copy
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -40,7 +41,15 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import t as student
 
-from benchmarks._figures import RESULTS, Value, keep_runs, kept_runs, mean_and_spread, record
+from benchmarks._figures import (
+    RESULTS,
+    Value,
+    keep_runs,
+    kept_runs,
+    mean_and_spread,
+    read,
+    record,
+)
 from benchmarks._fresh import claimed
 from benchmarks._terrain.errors import Errors, arrays_of, measured
 from benchmarks._terrain.places import Ground, make_ground
@@ -72,6 +81,10 @@ GROUPS = {"all": "", "layover": "_layover"}
 LEAST_SEEDS = 2
 KEPT = "terrain_corners"
 """Name of the file that keeps what trainings found."""
+
+
+Found: TypeAlias = dict[int, dict[str, dict[int, dict[str, Any]]]]
+"""What trainings found, by length, corner and seed."""
 
 
 @dataclass
@@ -246,9 +259,9 @@ def tasks(seeds: int, *, by_seed: bool = False) -> Iterator[tuple[int, int, str]
             yield length, seed, row
 
 
-def results(work: Path, seeds: int) -> dict[int, dict[str, dict[int, dict[str, Any]]]]:
+def results(work: Path, seeds: int) -> Found:
     """Read what is done, here or on record: by length, corner and seed."""
-    found: dict[int, dict[str, dict[int, dict[str, Any]]]] = {}
+    found: Found = {}
     kept = kept_runs(KEPT)
     for length, seed, row in tasks(seeds):
         folder = work / "corners" / f"{row}_{seed}"
@@ -296,8 +309,20 @@ def _mean_error(run: dict[str, Any], group: str) -> float:
     return fmean(each[str(USUAL)]["rmse"][group] for each in run["test"].values())
 
 
-def figures_of(found: dict[int, dict[str, dict[int, dict[str, Any]]]]) -> dict[str, Value]:
-    """Collect the figures of each length, over the seeds with which all corners have reached it."""
+def figures_of(
+    found: Found, wanted: int = LEAST_SEEDS, on_record: Collection[str] = ()
+) -> dict[str, Value]:
+    """Collect the figures of each length, over the seeds with which all corners have reached it.
+
+    Parameters
+    ----------
+    found : mapping
+        What is done, see `results`.
+    wanted : int
+        Number of seeds from which on a length replaces its figures on record.
+    on_record : collection of str
+        Keys of the figures on record.
+    """
     figures: dict[str, Value] = {}
     before: dict[str, dict[int, dict[str, Any]]] = {}
     for length, every in sorted(found.items()):
@@ -306,17 +331,20 @@ def figures_of(found: dict[int, dict[str, dict[int, dict[str, Any]]]]) -> dict[s
             break
         by_row = {row: {n: runs[n] for n in seeds if n in runs} for row, runs in every.items()}
         prefix = f"terrain.published.steps_{length}"
+        of_length: dict[str, Value] = {}
         for row, runs in by_row.items():
             for group, suffix in GROUPS.items():
                 errors = [_mean_error(run, group) for run in runs.values()]
                 if errors:
-                    figures[f"{prefix}.{row}.rmse{suffix}"] = mean_and_spread(errors)
+                    of_length[f"{prefix}.{row}.rmse{suffix}"] = mean_and_spread(errors)
+        gains: dict[str, float] = {}
         for key, (row, other) in GAINS.items():
             for group, suffix in GROUPS.items():
                 each = gain(by_row, row, other, group)
                 if each is not None and each[3] >= LEAST_SEEDS:
-                    name = f"{prefix}.{key}{suffix}"
-                    figures[name], figures[f"{name}.low"], figures[f"{name}.high"] = each[:3]
+                    name = f"{key}{suffix}"
+                    gains[name], gains[f"{name}.low"], gains[f"{name}.high"] = each[:3]
+        of_length |= {f"{prefix}.{name}": value for name, value in gains.items()}
         if before:
             # Over the same seeds: every training comes by the shorter length.
             falls = [
@@ -325,15 +353,15 @@ def figures_of(found: dict[int, dict[str, dict[int, dict[str, Any]]]]) -> dict[s
                 / fmean(before[row][seed]["validation"] for seed in seeds)
                 for row in CORNERS
             ]
-            figures[f"{prefix}.fall_of_validation.least"] = min(falls)
-            figures[f"{prefix}.fall_of_validation.most"] = max(falls)
+            of_length[f"{prefix}.fall_of_validation.least"] = min(falls)
+            of_length[f"{prefix}.fall_of_validation.most"] = max(falls)
         before = every
-        # The longest training is the one that counts.
-        figures |= {
-            key.replace(prefix, "terrain.published", 1): value
-            for key, value in figures.items()
-            if key.startswith(f"{prefix}.cut_")
-        }
+        if len(seeds) >= wanted or not any(key in on_record for key in of_length):
+            # The longest training is the one that counts.
+            figures |= of_length
+            figures |= {f"terrain.published.{name}": value for name, value in gains.items()}
+        else:
+            figures = {key: value for key, value in figures.items() if ".published.cut_" not in key}
     return figures
 
 
@@ -361,7 +389,7 @@ def report(work: Path, seeds: int, console: Console) -> dict[str, Value]:
                         f"{length} {key} {group}: {100 * each[0]:.1f} % "
                         f"({100 * each[1]:.1f} to {100 * each[2]:.1f}; {each[3]} seeds)"
                     )
-    return figures_of(found)
+    return figures_of(found, seeds, read())
 
 
 def draw(work: Path, seeds: int, path: Path) -> None:

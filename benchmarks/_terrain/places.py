@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+from filelock import FileLock
 
 from benchmarks._mountains.scenes import (
     ALPS,
@@ -160,6 +161,8 @@ def make_ground(
 ) -> Ground:
     """Make all scenes, or open those that are there.
 
+    One process at a time makes them: others wait, and find them.
+
     Parameters
     ----------
     work : Path
@@ -177,10 +180,12 @@ def make_ground(
     if more:
         jobs += [job_of(name, folder, laws=laws) for name in FAR]
         jobs += [job_of(name, folder, ascending=True, laws=laws) for name in REGIONS]
-    scenes = [
-        _with_level(open_scene(path), job, work)
-        for path, job in zip(write_scenes(jobs, work, report=report), jobs, strict=True)
-    ]
+    work.mkdir(parents=True, exist_ok=True)
+    with FileLock(work.with_name(f"{work.name}.lock")):
+        paths = write_scenes(jobs, work, report=report)
+        scenes = [
+            _with_level(open_scene(path), job, work) for path, job in zip(paths, jobs, strict=True)
+        ]
     count = len(REGIONS)
     regions = dict(zip(REGIONS, scenes, strict=False))
     bands = {name: split_bands(scene, SHARES, gap=GAP) for name, scene in regions.items()}

@@ -1,0 +1,116 @@
+"""The comparison of the published system's corners: pairing by seed, and what goes on record."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the extra `learn` is not installed")
+pytest.importorskip("lightning", reason="the extra `learn` is not installed")
+
+from benchmarks._terrain import corners
+from benchmarks._terrain.corners import CORNERS, LENGTHS, figures_of, gain, results, tasks
+from benchmarks._terrain.rows import USUAL
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REGIONS = {"steep": 3.0, "gentle": 1.0}
+
+
+def run_of(error: float, validation: float = 50.0) -> dict[str, Any]:
+    """Make up what a training found; the regions' errors differ by a factor."""
+    test = {
+        name: {str(USUAL): {"rmse": {"all": error * factor, "layover": 2.0 * error * factor}}}
+        for name, factor in REGIONS.items()
+    }
+    return {"validation": validation, "test": test, "curve": [[250, 2.0 * validation]]}
+
+
+def runs_of(seeds: int, length: int = 0) -> dict[str, dict[int, dict[str, Any]]]:
+    """Make up all corners: reconstruction gains 10 %, whatever the seed makes of both errors."""
+    level = {seed: (50.0 + 10.0 * seed) / (1 + length) for seed in range(seeds)}
+    factors = dict.fromkeys(CORNERS, 1.0) | {"unet_reconstructed": 0.9}
+    return {
+        row: {
+            seed: run_of(factor * level[seed], validation=60.0 - 3.0 * length)
+            for seed in range(seeds)
+        }
+        for row, factor in factors.items()
+    }
+
+
+def test_a_gain_that_all_seeds_agree_on_has_a_narrow_interval() -> None:
+    mean, low, high, count = gain(runs_of(3), "unet_reconstructed", "unet_plain") or pytest.fail(
+        "no gain"
+    )
+    assert count == 3
+    np.testing.assert_allclose([mean, low, high], 0.1, rtol=1e-9)
+
+
+def test_the_interval_of_a_gain_is_that_of_students_t() -> None:
+    runs = runs_of(2)
+    runs["ask_plain"][1] = run_of(0.8 * 60.0)
+    mean, low, high, _ = gain(runs, "ask_plain", "unet_plain") or pytest.fail("no gain")
+    # Gains of 0 and of 20 %; the 97.5th percentile of Student's t with one degree of freedom.
+    half = 12.7062 * np.std([0.0, 0.2], ddof=1) / np.sqrt(2.0)
+    np.testing.assert_allclose([mean, low, high], [0.1, 0.1 - half, 0.1 + half], rtol=1e-4)
+
+
+def test_only_seeds_that_all_corners_have_reached_count() -> None:
+    found = {1500: runs_of(3), 4500: runs_of(3, 1)}
+    del found[4500]["ask_plain"][2]
+    figures = figures_of(found)
+    error, _ = figures["terrain.published.steps_4500.unet_plain.rmse"]
+    assert error == pytest.approx(2.0 * (25.0 + 30.0) / 2.0)  # mean over regions, then over seeds
+    assert figures["terrain.published.steps_4500.fall_of_validation.most"] == pytest.approx(0.05)
+    del found[4500]["ask_plain"][1]
+    assert not any(".steps_4500." in key for key in figures_of(found))
+
+
+def test_the_longest_training_counts() -> None:
+    found = {1500: runs_of(3), 4500: runs_of(3, 1)}
+    found[4500]["unet_reconstructed"] = found[4500]["unet_plain"]
+    figures = figures_of(found)
+    assert figures["terrain.published.cut_reconstruction"] == pytest.approx(0.0)
+    assert figures["terrain.published.steps_1500.cut_reconstruction"] == pytest.approx(0.1)
+
+
+def test_fewer_seeds_do_not_replace_what_is_on_record() -> None:
+    found = {1500: runs_of(2), 4500: runs_of(2, 1)}
+    kept = ["terrain.published.steps_1500.unet_plain.rmse", "terrain.published.cut_network"]
+    figures = figures_of(found, 3, kept)
+    assert not any(".steps_1500." in key for key in figures)
+    assert any(".steps_4500." in key for key in figures)
+    assert "terrain.published.cut_network" in figures, "4,500 steps are longer than what is kept"
+
+    both = [*kept, "terrain.published.steps_4500.unet_plain.rmse"]
+    assert figures_of(found, 3, both) == {}
+    assert figures_of(found, 2, both).keys() > figures.keys()
+
+
+def test_the_corners_of_a_seed_may_go_to_the_end_before_the_next() -> None:
+    order = list(tasks(3, by_seed=True))
+    assert sorted(order) == sorted(tasks(3))
+    assert order[: len(LENGTHS) * len(CORNERS)] == [
+        (length, 0, row) for length in LENGTHS for row in CORNERS
+    ]
+
+
+def test_what_is_on_record_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = {"unet_plain_0_1500": run_of(40.0), "ask_plain_1_1500": run_of(41.0)}
+    monkeypatch.setattr(corners, "kept_runs", lambda _: kept)
+    here = tmp_path / "corners" / "ask_plain_1"
+    here.mkdir(parents=True)
+    (here / "errors_1500.json").write_text(json.dumps(run_of(42.0)), encoding="utf-8")
+    lines = [json.dumps({"step": step, "validation": 1.0 * step}) for step in (250, 1500, 1750)]
+    (here / "curve.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    found = results(tmp_path, 3)[1500]
+    assert found["unet_plain"] == {0: kept["unet_plain_0_1500"]}
+    assert found["ask_plain"][1] == run_of(42.0) | {"curve": [[250, 250.0], [1500, 1500.0]]}
