@@ -67,8 +67,18 @@ def test_only_seeds_that_all_corners_have_reached_count() -> None:
     error, _ = figures["terrain.published.steps_4500.unet_plain.rmse"]
     assert error == pytest.approx(2.0 * (25.0 + 30.0) / 2.0)  # mean over regions, then over seeds
     assert figures["terrain.published.steps_4500.fall_of_validation.most"] == pytest.approx(0.05)
-    del found[4500]["ask_plain"][1]
+    del found[4500]["ask_plain"][0], found[4500]["ask_plain"][1]
     assert not any(".steps_4500." in key for key in figures_of(found))
+
+
+def test_one_seed_has_errors_but_no_gain() -> None:
+    found = {1500: runs_of(3), 4500: runs_of(1, 1)}
+    figures = figures_of(found)
+    assert figures["terrain.published.steps_4500.unet_plain.rmse"] == (pytest.approx(50.0), None)
+    assert figures["terrain.published.steps_4500.fall_of_validation.least"] == pytest.approx(0.05)
+    assert not any(".steps_4500.cut_" in key for key in figures)
+    kept = "terrain.published.steps_1500.cut_reconstruction"
+    assert figures["terrain.published.cut_reconstruction"] == figures[kept]
 
 
 def test_the_longest_training_counts() -> None:
@@ -81,15 +91,16 @@ def test_the_longest_training_counts() -> None:
 
 def test_fewer_seeds_do_not_replace_what_is_on_record() -> None:
     found = {1500: runs_of(2), 4500: runs_of(2, 1)}
-    kept = ["terrain.published.steps_1500.unet_plain.rmse", "terrain.published.cut_network"]
-    figures = figures_of(found, 3, kept)
+    kept = {"terrain.published.steps_1500.seeds": 3.0}
+    figures = figures_of(found, kept)
     assert not any(".steps_1500." in key for key in figures)
     assert any(".steps_4500." in key for key in figures)
     assert "terrain.published.cut_network" in figures, "4,500 steps are longer than what is kept"
 
-    both = [*kept, "terrain.published.steps_4500.unet_plain.rmse"]
-    assert figures_of(found, 3, both) == {}
-    assert figures_of(found, 2, both).keys() > figures.keys()
+    kept["terrain.published.steps_4500.seeds"] = 3.0
+    assert figures_of(found, kept) == {}
+    kept["terrain.published.steps_4500.seeds"] = 1.0
+    assert figures_of(found, kept) == figures
 
 
 def test_the_corners_of_a_seed_may_go_to_the_end_before_the_next() -> None:

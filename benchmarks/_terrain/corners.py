@@ -18,8 +18,8 @@ geocoded without a DEM beside them. Protocol, fixed before the first training:
 
 What is done is kept under ``--work``, and the same command resumes it; several processes may share
 the trainings. ``--save`` also puts what each of them found on record, so that another machine goes
-on with those that are missing. Figures of a length that are on record are only replaced once all
-seeds have reached it.
+on with those that are missing. Figures of a length that are on record are not replaced by those of
+fewer seeds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import argparse
 import copy
 import json
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -79,6 +79,7 @@ GAINS = {
 GROUPS = {"all": "", "layover": "_layover"}
 """Groups of cells, and how the keys of their figures end."""
 LEAST_SEEDS = 2
+"""Seeds from which on a gain has an interval, and goes on record."""
 KEPT = "terrain_corners"
 """Name of the file that keeps what trainings found."""
 
@@ -309,29 +310,25 @@ def _mean_error(run: dict[str, Any], group: str) -> float:
     return fmean(each[str(USUAL)]["rmse"][group] for each in run["test"].values())
 
 
-def figures_of(
-    found: Found, wanted: int = LEAST_SEEDS, on_record: Collection[str] = ()
-) -> dict[str, Value]:
+def figures_of(found: Found, on_record: Mapping[str, float] | None = None) -> dict[str, Value]:
     """Collect the figures of each length, over the seeds with which all corners have reached it.
 
     Parameters
     ----------
     found : mapping
         What is done, see `results`.
-    wanted : int
-        Number of seeds from which on a length replaces its figures on record.
-    on_record : collection of str
-        Keys of the figures on record.
+    on_record : mapping, optional
+        Figures on record: those of a length stay where they are of more seeds.
     """
     figures: dict[str, Value] = {}
     before: dict[str, dict[int, dict[str, Any]]] = {}
     for length, every in sorted(found.items()):
         seeds = set.intersection(*(set(every.get(row, {})) for row in CORNERS))
-        if len(seeds) < LEAST_SEEDS:
+        if not seeds:
             break
         by_row = {row: {n: runs[n] for n in seeds if n in runs} for row, runs in every.items()}
         prefix = f"terrain.published.steps_{length}"
-        of_length: dict[str, Value] = {}
+        of_length: dict[str, Value] = {f"{prefix}.seeds": float(len(seeds))}
         for row, runs in by_row.items():
             for group, suffix in GROUPS.items():
                 errors = [_mean_error(run, group) for run in runs.values()]
@@ -356,7 +353,7 @@ def figures_of(
             of_length[f"{prefix}.fall_of_validation.least"] = min(falls)
             of_length[f"{prefix}.fall_of_validation.most"] = max(falls)
         before = every
-        if len(seeds) >= wanted or not any(key in on_record for key in of_length):
+        if len(seeds) >= (on_record or {}).get(f"{prefix}.seeds", 0.0):
             # The longest training is the one that counts.
             figures |= of_length
             figures |= {f"terrain.published.{name}": value for name, value in gains.items()}
@@ -389,7 +386,7 @@ def report(work: Path, seeds: int, console: Console) -> dict[str, Value]:
                         f"{length} {key} {group}: {100 * each[0]:.1f} % "
                         f"({100 * each[1]:.1f} to {100 * each[2]:.1f}; {each[3]} seeds)"
                     )
-    return figures_of(found, seeds, read())
+    return figures_of(found, {key: each["value"] for key, each in read().items()})
 
 
 def draw(work: Path, seeds: int, path: Path) -> None:
