@@ -6,7 +6,7 @@ import csv
 import errno
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -342,33 +342,3 @@ def test_missing_values_do_not_affect_training(scene: xr.Dataset, tmp_path: Path
     holes["gamma0_posterior"][5:15, 5:15] = np.nan
     model = train(holes, tmp_path / "run", replace(SETTINGS, epochs=1))
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
-
-
-def test_gains_of_the_published_system_are_those_of_the_longest_training() -> None:
-    from benchmarks._terrain.corners import CORNERS, figures_of
-
-    def run(error: float, seed: int) -> dict[str, Any]:
-        """Make a run, whose test error grows by a tenth from seed to seed."""
-        rmse = error * (1.0 + 0.1 * seed)
-        tested = {"arco": {"16": {"rmse": {"all": rmse, "layover": rmse}}}}
-        return {"validation": error, "test": tested}
-
-    def runs(seeds: int, errors: tuple[float, ...]) -> dict[str, dict[int, Any]]:
-        return {
-            row: {seed: run(error, seed) for seed in range(seeds)}
-            for row, error in zip(CORNERS, errors, strict=True)
-        }
-
-    found = {
-        1500: runs(3, (80.0, 80.0, 70.0, 60.0)),
-        4500: runs(2, (50.0, 40.0, 50.0, 30.0)),
-        13500: runs(1, (9.0, 8.0, 7.0, 6.0)),
-    }
-    figures = figures_of(found)
-    expected = {"cut_reconstruction": 0.2, "cut_network": 0.25, "cut_together": 0.4}
-    for key, gain in expected.items():
-        # The seeds of a pair differ by the same factor: the interval is a point.
-        for end in ("", ".low", ".high"):
-            assert figures[f"terrain.published.{key}{end}"] == pytest.approx(gain)
-    assert figures["terrain.published.steps_1500.cut_network"] == pytest.approx(0.25)
-    assert not any("13500" in key for key in figures)
