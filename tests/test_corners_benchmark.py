@@ -81,6 +81,18 @@ def test_one_seed_has_errors_but_no_gain() -> None:
     assert figures["terrain.published.cut_reconstruction"] == figures[kept]
 
 
+def test_rows_beside_the_corners_count_by_themselves() -> None:
+    both = {seed: run_of(10.0 + seed) for seed in range(2)}
+    found = {1500: {"unet_both": both}, 4500: runs_of(1) | {"unet_both": both}}
+    figures = figures_of(found)
+    for length in found:
+        prefix = f"terrain.published.steps_{length}.unet_both"
+        assert figures[f"{prefix}.rmse"] == pytest.approx((21.0, np.sqrt(2.0)))
+        assert figures[f"{prefix}.seeds"] == 2.0
+    kept = {"terrain.published.steps_1500.unet_both.seeds": 3.0}
+    assert not any(".steps_1500.unet_both" in key for key in figures_of(found, kept))
+
+
 def test_the_longest_training_counts() -> None:
     found = {1500: runs_of(3), 4500: runs_of(3, 1)}
     found[4500]["unet_reconstructed"] = found[4500]["unet_plain"]

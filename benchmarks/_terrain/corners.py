@@ -1,7 +1,11 @@
 """Which of the published gains appear? The four corners, trained long, at every length compared.
 
-Corners: U-Net or ASK-UNet, on the geocoded or on the reconstructed image; a U-Net on the image
-geocoded without a DEM beside them. Protocol, fixed before the first training:
+Corners: U-Net or ASK-UNet, on the geocoded or on the reconstructed image. Beside them a U-Net on
+the image geocoded without a DEM, and one that is given both images, geocoded and reconstructed. The
+latter came after the corners had shown that reconstruction makes layover worse. Where it is better
+than with either image alone, by more than the spreads over seeds, reconstruction adds something,
+and its image lacks something that the geocoded one has. Protocol of all, fixed before the first
+training:
 
 - Ground: the regions of `benchmarks._terrain.places` with their bands, seen from both sides, and
   the mountains elsewhere, simulated with four kinds of ground that have laws of their own. Tested
@@ -28,7 +32,7 @@ import argparse
 import copy
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -60,8 +64,16 @@ from sarheight.terrain.training import height_loss, normalised_channels
 __all__ = ["CORNERS", "GAINS", "LENGTHS", "main"]
 
 CORNERS = ("unet_plain", "unet_reconstructed", "ask_plain", "ask_reconstructed")
-BESIDE = "unet_level"
-TURNS = (CORNERS, (BESIDE,))
+LEVEL, BOTH = "unet_level", "unet_both"
+BESIDE = (LEVEL, BOTH)
+TURNS = (CORNERS, *((row,) for row in BESIDE))
+SETTINGS = NETWORKS | {
+    BOTH: replace(
+        NETWORKS["unet_plain"],
+        channels=NETWORKS["unet_plain"].channels + NETWORKS["unet_reconstructed"].channels,
+    )
+}
+NAMES = ROWS | {BOTH: "U-Net, geocoded and reconstructed"}
 LENGTHS = (1_500, 4_500, 13_500)
 DECAY = 5
 """A copy is trained on for the steps so far, divided by this."""
@@ -73,8 +85,9 @@ GAINS = {
     "cut_network": ("ask_reconstructed", "unet_reconstructed"),
     "cut_network_plain": ("ask_plain", "unet_plain"),
     "cut_together": ("ask_reconstructed", "unet_plain"),
-    "cut_model": ("unet_plain", BESIDE),
-    "cut_together_level": ("ask_reconstructed", BESIDE),
+    "cut_model": ("unet_plain", LEVEL),
+    "cut_together_level": ("ask_reconstructed", LEVEL),
+    "cut_both": (BOTH, "unet_plain"),
 }
 GROUPS = {"all": "", "layover": "_layover"}
 """Groups of cells, and how the keys of their figures end."""
@@ -100,7 +113,7 @@ class Training:
     def __post_init__(self) -> None:
         """Make patches, network and optimiser, or read what is there."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        settings = replace(NETWORKS[self.row], seed=self.seed)
+        settings = replace(SETTINGS[self.row], seed=self.seed)
         self.settings: TerrainSettings = replace(
             settings, options={**settings.options, "width": WIDTH}
         )
@@ -254,7 +267,7 @@ def tasks(seeds: int, *, by_seed: bool = False) -> Iterator[tuple[int, int, str]
     """
     groups = [(length, seed, rows) for length in LENGTHS for rows in TURNS for seed in range(seeds)]
     if by_seed:
-        groups = sorted(groups, key=lambda group: (group[2] == (BESIDE,), group[1], group[0]))
+        groups = sorted(groups, key=lambda group: (TURNS.index(group[2]), group[1], group[0]))
     for length, seed, rows in groups:
         for row in rows:
             yield length, seed, row
@@ -305,6 +318,14 @@ def gain(
     return fmean(gains), fmean(gains) - half, fmean(gains) + half, len(seeds)
 
 
+def _errors_of(prefix: str, runs: Collection[dict[str, Any]]) -> dict[str, Value]:
+    """Mean error of some trainings, and its spread, by the keys of their figures."""
+    return {
+        f"{prefix}.rmse{suffix}": mean_and_spread([_mean_error(run, group) for run in runs])
+        for group, suffix in GROUPS.items()
+    }
+
+
 def _mean_error(run: dict[str, Any], group: str) -> float:
     """Mean over regions of the RMSE of a training on the test bands, in metres."""
     return fmean(each[str(USUAL)]["rmse"][group] for each in run["test"].values())
@@ -320,7 +341,14 @@ def figures_of(found: Found, on_record: Mapping[str, float] | None = None) -> di
     on_record : mapping, optional
         Figures on record: those of a length stay where they are of more seeds.
     """
+    kept = on_record or {}
     figures: dict[str, Value] = {}
+    for length, every in found.items():
+        for row in BESIDE:
+            prefix, runs = f"terrain.published.steps_{length}.{row}", every.get(row, {})
+            if runs and len(runs) >= kept.get(f"{prefix}.seeds", 0.0):
+                figures |= _errors_of(prefix, runs.values())
+                figures[f"{prefix}.seeds"] = float(len(runs))
     before: dict[str, dict[int, dict[str, Any]]] = {}
     for length, every in sorted(found.items()):
         seeds = set.intersection(*(set(every.get(row, {})) for row in CORNERS))
@@ -329,11 +357,8 @@ def figures_of(found: Found, on_record: Mapping[str, float] | None = None) -> di
         by_row = {row: {n: runs[n] for n in seeds if n in runs} for row, runs in every.items()}
         prefix = f"terrain.published.steps_{length}"
         of_length: dict[str, Value] = {f"{prefix}.seeds": float(len(seeds))}
-        for row, runs in by_row.items():
-            for group, suffix in GROUPS.items():
-                errors = [_mean_error(run, group) for run in runs.values()]
-                if errors:
-                    of_length[f"{prefix}.{row}.rmse{suffix}"] = mean_and_spread(errors)
+        for row in CORNERS:
+            of_length |= _errors_of(f"{prefix}.{row}", by_row[row].values())
         gains: dict[str, float] = {}
         for key, (row, other) in GAINS.items():
             for group, suffix in GROUPS.items():
@@ -353,7 +378,7 @@ def figures_of(found: Found, on_record: Mapping[str, float] | None = None) -> di
             of_length[f"{prefix}.fall_of_validation.least"] = min(falls)
             of_length[f"{prefix}.fall_of_validation.most"] = max(falls)
         before = every
-        if len(seeds) >= (on_record or {}).get(f"{prefix}.seeds", 0.0):
+        if len(seeds) >= kept.get(f"{prefix}.seeds", 0.0):
             # The longest training is the one that counts.
             figures |= of_length
             figures |= {f"terrain.published.{name}": value for name, value in gains.items()}
@@ -382,9 +407,10 @@ def report(work: Path, seeds: int, console: Console) -> dict[str, Value]:
             for group in GROUPS:
                 each = gain(by_row, row, other, group)
                 if each is not None:
+                    over = f"({100 * each[1]:.1f} to {100 * each[2]:.1f}; {each[3]} seeds)"
                     console.print(
                         f"{length} {key} {group}: {100 * each[0]:.1f} % "
-                        f"({100 * each[1]:.1f} to {100 * each[2]:.1f}; {each[3]} seeds)"
+                        f"{over if each[3] > 1 else '(one seed)'}"
                     )
     return figures_of(found, {key: each["value"] for key, each in read().items()})
 
@@ -394,13 +420,13 @@ def draw(work: Path, seeds: int, path: Path) -> None:
     figure = Figure(figsize=(8.0, 4.5), layout="constrained")
     axes = figure.subplots()
     found = results(work, seeds)
-    for index, row in enumerate((*CORNERS, BESIDE)):
+    for index, row in enumerate(row for rows in TURNS for row in rows):
         colour = f"C{index}"
         for length, by_row in found.items():
             for run in by_row.get(row, {}).values():
                 axes.plot(*zip(*run["curve"], strict=True), color=colour, linewidth=0.7, alpha=0.6)
                 axes.plot(length, run["validation"], "o", color=colour, markersize=4.0)
-        axes.plot([], [], color=colour, label=ROWS[row])
+        axes.plot([], [], color=colour, label=NAMES[row])
     axes.plot([], [], "o", color="0.5", markersize=4.0, label="after a fall of the rate to zero")
     axes.set(xlabel="steps at a constant rate", ylabel="validation RMSE in m", yscale="log")
     axes.yaxis.set_major_formatter("{x:.0f}")
@@ -423,6 +449,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         action="store_true",
         help="one seed to its last length before the next: for machines that are lent for hours",
     )
+    every = [row for rows in TURNS for row in rows]
+    parser.add_argument("--rows", nargs="+", choices=every, default=every)
+    parser.add_argument("--lengths", nargs="+", type=int, choices=LENGTHS, default=LENGTHS)
     chosen = parser.parse_args(arguments)
     console = Console()
     torch.set_num_threads(1)
@@ -432,7 +461,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         kept = kept_runs(KEPT)
         for length, seed, row in tasks(chosen.seeds, by_seed=chosen.by_seed):
-            if f"{row}_{seed}_{length}" in kept:
+            left_out = row not in chosen.rows or length not in chosen.lengths
+            if left_out or f"{row}_{seed}_{length}" in kept:
                 continue
             folder = chosen.work / "corners" / f"{row}_{seed}"
             with claimed(folder) as free:
