@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 
@@ -137,3 +138,16 @@ def test_what_is_on_record_is_not_trained_again(
     found = results(tmp_path, 3)[1500]
     assert found["unet_plain"] == {0: kept["unet_plain_0_1500"]}
     assert found["ask_plain"][1] == run_of(42.0) | {"curve": [[250, 250.0], [1500, 1500.0]]}
+
+
+def test_rows_that_no_training_has_reached_are_not_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = {"unet_plain_0_1500": run_of(40.0), "unet_plain_0_4500": run_of(30.0)}
+    monkeypatch.setattr(corners, "kept_runs", lambda _: kept)
+    path = tmp_path / "picture.svg"
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        corners.draw(tmp_path, 3, path)
+    text = path.read_text(encoding="utf-8")
+    drawn = {row for row, name in corners.NAMES.items() if f">{name}<" in text}
+    assert drawn == {"unet_plain"}

@@ -422,11 +422,16 @@ def draw(work: Path, seeds: int, path: Path) -> None:
     found = results(work, seeds)
     for index, row in enumerate(row for rows in TURNS for row in rows):
         colour = f"C{index}"
-        for length, by_row in found.items():
-            for run in by_row.get(row, {}).values():
-                axes.plot(*zip(*run["curve"], strict=True), color=colour, linewidth=0.7, alpha=0.6)
+        curves = {}
+        for length, by_row in sorted(found.items()):
+            for seed, run in by_row.get(row, {}).items():
+                # The curve to a length holds those to shorter ones.
+                curves[seed] = run["curve"]
                 axes.plot(length, run["validation"], "o", color=colour, markersize=4.0)
-        axes.plot([], [], color=colour, label=NAMES[row])
+        for curve in curves.values():
+            axes.plot(*zip(*curve, strict=True), color=colour, linewidth=0.7, alpha=0.6)
+        if curves:
+            axes.plot([], [], color=colour, label=NAMES[row])
     axes.plot([], [], "o", color="0.5", markersize=4.0, label="after a fall of the rate to zero")
     axes.set(xlabel="steps at a constant rate", ylabel="validation RMSE in m", yscale="log")
     axes.yaxis.set_major_formatter("{x:.0f}")
