@@ -67,6 +67,7 @@ CORNERS = ("unet_plain", "unet_reconstructed", "ask_plain", "ask_reconstructed")
 LEVEL, BOTH = "unet_level", "unet_both"
 BESIDE = (LEVEL, BOTH)
 TURNS = (CORNERS, *((row,) for row in BESIDE))
+"""What is trained in turn, with each seed and length."""
 SETTINGS = NETWORKS | {
     BOTH: replace(
         NETWORKS["unet_plain"],
@@ -455,8 +456,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="one seed to its last length before the next: for machines that are lent for hours",
     )
     every = [row for rows in TURNS for row in rows]
-    parser.add_argument("--rows", nargs="+", choices=every, default=every)
-    parser.add_argument("--lengths", nargs="+", type=int, choices=LENGTHS, default=LENGTHS)
+    parser.add_argument("--rows", nargs="+", choices=every, default=every, help="networks to train")
+    parser.add_argument(
+        "--lengths", nargs="+", type=int, choices=LENGTHS, default=LENGTHS, help="steps to reach"
+    )
     chosen = parser.parse_args(arguments)
     console = Console()
     torch.set_num_threads(1)
