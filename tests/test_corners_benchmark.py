@@ -72,6 +72,21 @@ def test_only_seeds_that_all_corners_have_reached_count() -> None:
     assert not any(".steps_4500." in key for key in figures_of(found))
 
 
+def test_a_training_that_skips_a_length_has_no_part_in_the_fall_from_it() -> None:
+    found = {1500: runs_of(1), 4500: runs_of(2, 1)}
+    for row in CORNERS:
+        found[4500][row][1]["validation"] = 1.0
+    figures = figures_of(found)
+    assert figures["terrain.published.steps_4500.seeds"] == 2.0
+    assert figures["terrain.published.steps_4500.fall_of_validation.most"] == pytest.approx(0.05)
+    # A length that no seed has in all corners is left out, and longer ones stay.
+    del found[1500]["ask_plain"][0]
+    figures = figures_of(found)
+    assert not any(".steps_1500." in key for key in figures)
+    assert figures["terrain.published.steps_4500.unet_plain.rmse"][0] == pytest.approx(55.0)
+    assert not any("fall_of_validation" in key for key in figures)
+
+
 def test_one_seed_has_errors_but_no_gain() -> None:
     found = {1500: runs_of(3), 4500: runs_of(1, 1)}
     figures = figures_of(found)

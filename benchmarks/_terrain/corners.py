@@ -79,7 +79,7 @@ LENGTHS = (1_500, 4_500, 13_500)
 DECAY = 5
 """A copy is trained on for the steps so far, divided by this."""
 WIDTH, RATE, WARM_UP = 16, 1e-3, 200
-EVERY = 250
+EVERY = 500
 """Steps between checkpoints, and between points of the validation curve."""
 GAINS = {
     "cut_reconstruction": ("unet_reconstructed", "unet_plain"),
@@ -354,7 +354,7 @@ def figures_of(found: Found, on_record: Mapping[str, float] | None = None) -> di
     for length, every in sorted(found.items()):
         seeds = set.intersection(*(set(every.get(row, {})) for row in CORNERS))
         if not seeds:
-            break
+            continue
         by_row = {row: {n: runs[n] for n in seeds if n in runs} for row, runs in every.items()}
         prefix = f"terrain.published.steps_{length}"
         of_length: dict[str, Value] = {f"{prefix}.seeds": float(len(seeds))}
@@ -368,12 +368,13 @@ def figures_of(found: Found, on_record: Mapping[str, float] | None = None) -> di
                     name = f"{key}{suffix}"
                     gains[name], gains[f"{name}.low"], gains[f"{name}.high"] = each[:3]
         of_length |= {f"{prefix}.{name}": value for name, value in gains.items()}
-        if before:
-            # Over the same seeds: every training comes by the shorter length.
+        both = seeds.intersection(*(before.get(row, {}) for row in CORNERS))
+        if both:
+            # Over the same seeds: with ``--lengths`` a training need not be tested at the shorter.
             falls = [
                 1.0
-                - fmean(by_row[row][seed]["validation"] for seed in seeds)
-                / fmean(before[row][seed]["validation"] for seed in seeds)
+                - fmean(by_row[row][seed]["validation"] for seed in both)
+                / fmean(before[row][seed]["validation"] for seed in both)
                 for row in CORNERS
             ]
             of_length[f"{prefix}.fall_of_validation.least"] = min(falls)
