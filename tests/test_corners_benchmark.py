@@ -72,6 +72,19 @@ def test_only_seeds_that_all_corners_have_reached_count() -> None:
     assert not any(".steps_4500." in key for key in figures_of(found))
 
 
+def test_the_fall_in_the_last_third_is_that_between_its_halves() -> None:
+    found = {1500: runs_of(2)}
+    assert not any("late_fall" in key for key in figures_of(found)), "curves of one point"
+    # Flat up to 1,250 steps, and 6 % lower in the last sixth; a steeper fall before counts not.
+    curve = [[500, 200.0], [1000, 80.0], [1100, 50.0], [1250, 50.0], [1300, 46.0], [1500, 48.0]]
+    for row in CORNERS:
+        for run in found[1500][row].values():
+            run["curve"] = curve
+    fall, spread = figures_of(found)["terrain.published.steps_1500.late_fall"]
+    assert fall == pytest.approx(0.06)
+    assert spread == pytest.approx(0.0)
+
+
 def test_a_training_that_skips_a_length_has_no_part_in_the_fall_from_it() -> None:
     found = {1500: runs_of(1), 4500: runs_of(2, 1)}
     for row in CORNERS:

@@ -98,7 +98,9 @@ KEPT = "terrain_corners"
 """Name of the file that keeps what trainings found."""
 
 
-Found: TypeAlias = dict[int, dict[str, dict[int, dict[str, Any]]]]
+ByRow: TypeAlias = dict[str, dict[int, dict[str, Any]]]
+"""What trainings of one length found, by corner and seed."""
+Found: TypeAlias = dict[int, ByRow]
 """What trainings found, by length, corner and seed."""
 
 
@@ -298,7 +300,7 @@ def _curve(folder: Path, length: int) -> list[list[float]]:
 
 
 def gain(
-    by_row: dict[str, dict[int, dict[str, Any]]], row: str, other: str, group: str = "all"
+    by_row: ByRow, row: str, other: str, group: str = "all"
 ) -> tuple[float, float, float, int] | None:
     """Mean gain of a row over another, the ends of its 95 % interval, and the number of seeds."""
     seeds = sorted(set(by_row.get(row, {})) & set(by_row.get(other, {})))
@@ -332,6 +334,54 @@ def _mean_error(run: dict[str, Any], group: str) -> float:
     return fmean(each[str(USUAL)]["rmse"][group] for each in run["test"].values())
 
 
+def _late_fall(curve: Sequence[Sequence[float]]) -> float | None:
+    """Fall of the validation error in the last third of a curve, from its first to its second half.
+
+    Means over the points of a half, since single points scatter by far more than this fall. None
+    where a half has no point.
+    """
+    last = curve[-1][0]
+    first, second = (
+        [error for step, error in curve if start * last < step <= end * last]
+        for start, end in ((2.0 / 3.0, 5.0 / 6.0), (5.0 / 6.0, 1.0))
+    )
+    return 1.0 - fmean(second) / fmean(first) if first and second else None
+
+
+def _gains_of(by_row: ByRow) -> dict[str, Value]:
+    """Gains and the ends of their intervals, by the end of their keys."""
+    gains: dict[str, Value] = {}
+    for key, (row, other) in GAINS.items():
+        for group, suffix in GROUPS.items():
+            each = gain(by_row, row, other, group)
+            if each is not None and each[3] >= LEAST_SEEDS:
+                name = f"{key}{suffix}"
+                gains[name], gains[f"{name}.low"], gains[f"{name}.high"] = each[:3]
+    return gains
+
+
+def _falls_of(by_row: ByRow, before: ByRow) -> dict[str, Value]:
+    """Falls of the validation error from the length before, and late in the curves."""
+    falls: dict[str, Value] = {}
+    seeds = set(by_row[CORNERS[0]])
+    both = seeds.intersection(*(before.get(row, {}) for row in CORNERS))
+    if both:
+        # Over the same seeds: with ``--lengths`` a training need not be tested at the shorter.
+        each = [
+            1.0
+            - fmean(by_row[row][seed]["validation"] for seed in both)
+            / fmean(before[row][seed]["validation"] for seed in both)
+            for row in CORNERS
+        ]
+        falls["fall_of_validation.least"] = min(each)
+        falls["fall_of_validation.most"] = max(each)
+    late = [_late_fall(by_row[row][seed]["curve"]) for row in CORNERS for seed in sorted(seeds)]
+    known = [fall for fall in late if fall is not None]
+    if len(known) == len(late):
+        falls["late_fall"] = mean_and_spread(known)
+    return falls
+
+
 def figures_of(found: Found, on_record: Mapping[str, float] | None = None) -> dict[str, Value]:
     """Collect the figures of each length, over the seeds with which all corners have reached it.
 
@@ -350,7 +400,7 @@ def figures_of(found: Found, on_record: Mapping[str, float] | None = None) -> di
             if runs and len(runs) >= kept.get(f"{prefix}.seeds", 0.0):
                 figures |= _errors_of(prefix, runs.values())
                 figures[f"{prefix}.seeds"] = float(len(runs))
-    before: dict[str, dict[int, dict[str, Any]]] = {}
+    before: ByRow = {}
     for length, every in sorted(found.items()):
         seeds = set.intersection(*(set(every.get(row, {})) for row in CORNERS))
         if not seeds:
@@ -360,25 +410,9 @@ def figures_of(found: Found, on_record: Mapping[str, float] | None = None) -> di
         of_length: dict[str, Value] = {f"{prefix}.seeds": float(len(seeds))}
         for row in CORNERS:
             of_length |= _errors_of(f"{prefix}.{row}", by_row[row].values())
-        gains: dict[str, float] = {}
-        for key, (row, other) in GAINS.items():
-            for group, suffix in GROUPS.items():
-                each = gain(by_row, row, other, group)
-                if each is not None and each[3] >= LEAST_SEEDS:
-                    name = f"{key}{suffix}"
-                    gains[name], gains[f"{name}.low"], gains[f"{name}.high"] = each[:3]
-        of_length |= {f"{prefix}.{name}": value for name, value in gains.items()}
-        both = seeds.intersection(*(before.get(row, {}) for row in CORNERS))
-        if both:
-            # Over the same seeds: with ``--lengths`` a training need not be tested at the shorter.
-            falls = [
-                1.0
-                - fmean(by_row[row][seed]["validation"] for seed in both)
-                / fmean(before[row][seed]["validation"] for seed in both)
-                for row in CORNERS
-            ]
-            of_length[f"{prefix}.fall_of_validation.least"] = min(falls)
-            of_length[f"{prefix}.fall_of_validation.most"] = max(falls)
+        gains = _gains_of(by_row)
+        for name, value in (gains | _falls_of(by_row, before)).items():
+            of_length[f"{prefix}.{name}"] = value
         before = every
         if len(seeds) >= kept.get(f"{prefix}.seeds", 0.0):
             # The longest training is the one that counts.
