@@ -8,6 +8,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d, pad
 
 LEAK = 0.1
 Refine = Callable[[int, int], nn.Module]
@@ -167,6 +168,52 @@ class EfficientChannelAttention(nn.Module):
         return x * weight[:, :, None, None]
 
 
+def _each_channel(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Convolve each channel by itself; on a CPU in the weights' precision, and without dilation.
+
+    There a depthwise convolution in bfloat16 takes twice the time of one in single precision, and
+    for some dilated kernels oneDNN reads uninitialised memory (torch 2.13, 16 channels), so that
+    gradients become arbitrary. Dilated kernels also have no fast form: every `d`-th row and column
+    is therefore taken as an image of its own, convolved with the kernel without its gaps. Values
+    and sums are the same.
+
+    Parameters
+    ----------
+    conv : Conv2d
+        Depthwise convolution, padded so that the shape is kept.
+    x : Tensor
+        Shape (batch, channels, rows, columns).
+
+    Returns
+    -------
+    Tensor
+        The shape of `x`.
+    """
+    if x.device.type != "cpu":
+        return cast("Tensor", conv(x))
+    with torch.autocast("cpu", enabled=False):
+        x = x.to(conv.weight.dtype)
+        step = conv.dilation[0]
+        if step == 1:
+            return cast("Tensor", conv(x))
+        count, channels, *shape = x.shape
+        rows, columns = (-(-size // step) for size in shape)
+        x = pad(x, (0, columns * step - shape[1], 0, rows * step - shape[0]))
+        # Channels last, which depthwise kernels are fastest on.
+        parts = x.permute(0, 2, 3, 1).reshape(count, rows, step, columns, step, channels)
+        parts = parts.permute(2, 4, 0, 1, 3, 5).reshape(-1, rows, columns, channels)
+        parts = conv2d(
+            parts.permute(0, 3, 1, 2),
+            conv.weight,
+            conv.bias,
+            padding=conv.kernel_size[0] // 2,
+            groups=channels,
+        )
+        parts = parts.permute(0, 2, 3, 1).reshape(step, step, count, rows, columns, channels)
+        whole = parts.permute(2, 3, 0, 4, 1, 5).reshape(count, rows * step, -1, channels)
+        return whole[:, : shape[0], : shape[1]].permute(0, 3, 1, 2)
+
+
 class LargeSelectiveKernel(nn.Module):
     r"""Select the receptive field in each pixel.
 
@@ -207,22 +254,11 @@ class LargeSelectiveKernel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the multiplied input, shape (batch, channels, rows, columns) as the input."""
-        near = self.near(x)
-        far = self._far(near)
+        near = _each_channel(self.near, x)
+        far = _each_channel(self.far, near)
         near, far = self.near_half(near), self.far_half(far)
         both = torch.cat([near, far], dim=1)
         pooled = torch.cat([both.mean(dim=1, keepdim=True), both.amax(dim=1, keepdim=True)], dim=1)
         masks = torch.sigmoid(self.masks(pooled))
         chosen = near * masks[:, :1] + far * masks[:, 1:]
         return cast("Tensor", x * self.whole(chosen))
-
-    def _far(self, near: Tensor) -> Tensor:
-        """Convolve with the dilated kernel, on a CPU always in single precision.
-
-        For some dilated depthwise kernels in bfloat16 oneDNN reads uninitialised memory (torch
-        2.13, 16 channels), and gradients become arbitrary.
-        """
-        if near.device.type != "cpu":
-            return cast("Tensor", self.far(near))
-        with torch.autocast("cpu", enabled=False):
-            return cast("Tensor", self.far(near.float()))

@@ -54,6 +54,24 @@ def test_a_selective_kernel_follows_its_equations() -> None:
         LargeSelectiveKernel(5)
 
 
+@pytest.mark.parametrize("shape", [(1, 2), (8, 8), (9, 13), (40, 31)])
+def test_gradients_of_a_selective_kernel_are_those_of_its_convolutions(
+    shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = LargeSelectiveKernel(4).double().to(memory_format=torch.channels_last)
+    x = torch.rand(3, 4, *shape, dtype=torch.float64, requires_grad=True)
+
+    def outcome() -> list[torch.Tensor]:
+        y = layer(x)
+        inputs = [x, *layer.parameters()]
+        return [y, *torch.autograd.grad(y.square().sum(), inputs)]
+
+    ours = outcome()
+    monkeypatch.setattr("sarheight.learning.unet._each_channel", lambda conv, x: conv(x))
+    for mine, plain in zip(ours, outcome(), strict=True):
+        torch.testing.assert_close(mine, plain, rtol=1e-10, atol=1e-10)
+
+
 @pytest.mark.parametrize("channels", [8, 16, 32])
 def test_mixed_precision_repeats_and_reads_no_uninitialised_memory(channels: int) -> None:
     layer = LargeSelectiveKernel(channels).to(memory_format=torch.channels_last)
