@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from sarheight.cli._session import Session
     from sarheight.scene import Scene
+    from sarheight.terrain.correction import RefinementNetwork
     from sarheight.terrain.posterior import RefinementSettings
 
 MARGIN = 64
@@ -86,6 +87,9 @@ class RefineSettings(DemSettings):
     coregister : {"report", "correct", "none"}
         Compare each image with its simulation, and `report` a shift between them, or `correct` the
         timing by it.
+    network : bool
+        Correct the refined heights by the included network, where it was trained for images, grid
+        and settings. Needs the extra `learn`.
     iterations : int
         Linearisations. More lower the error a little further.
     seed : int
@@ -108,6 +112,7 @@ class RefineSettings(DemSettings):
     error: Annotated[float, option(METHOD, metavar="METRES")] = 4.5
     error_length: Annotated[float | None, option(METHOD, metavar="METRES")] = None
     coregister: Annotated[Literal["report", "correct", "none"], option(METHOD)] = "report"
+    network: Annotated[bool, option(METHOD)] = False
     iterations: Annotated[int, option(METHOD, min=1)] = 6
     seed: Annotated[int, option(METHOD)] = 0
     picture: Annotated[bool, option(METHOD)] = False
@@ -126,6 +131,8 @@ def refine(settings: RefineSettings, result: FileOutput, running: RunningSetting
     ```
     sarheight refine ascending.nc descending.nc --dem glo90.tif --vertical EGM2008 -o heights.nc
     sarheight refine ascending/ descending/ --polarisation VV --dem glo90.tif --vertical EGM2008 \
+        -o heights.nc
+    sarheight refine ascending/ descending/ --dem glo90.tif --vertical EGM2008 --network \
         -o heights.nc
     sarheight refine S1A_….zip --dem glo90.tif --vertical EGM2008 --known points.csv \
         --known-vertical ellipsoidal -o heights.tif
@@ -146,6 +153,7 @@ def refine(settings: RefineSettings, result: FileOutput, running: RunningSetting
         from sarheight.terrain.refinement import refine as refine_heights
 
         chosen = _method(settings, RefinementSettings)
+        network = _network() if settings.network else None
         heights = read_dem(settings)
         known = read_elevations(settings.known, settings.known_vertical, settings.known_crs)
         scenes = [_read(settings, image, heights, current) for image in settings.images]
@@ -158,6 +166,7 @@ def refine(settings: RefineSettings, result: FileOutput, running: RunningSetting
             factor=settings.factor,
             settings=chosen,
             coregister=settings.coregister,
+            network=network,
             seed=settings.seed,
             report=lambda fraction: current.advance("refine", (1.0 + fraction) / current.steps),
         )
@@ -186,6 +195,14 @@ def _method(settings: RefineSettings, kind: type[RefinementSettings]) -> Refinem
         return kind(**{name: value for name, value in asdict(settings).items() if name in names})
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def _network() -> RefinementNetwork:
+    """Load the included network."""
+    from sarheight.learning.weights import packaged_model
+    from sarheight.terrain.correction import RefinementNetwork
+
+    return RefinementNetwork.from_pretrained(packaged_model("refinement"))
 
 
 def _read(settings: RefineSettings, image: str, heights: xr.DataArray, current: Session) -> Scene:

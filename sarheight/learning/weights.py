@@ -297,7 +297,7 @@ def packaged_model(name: str) -> Path:
     Parameters
     ----------
     name : str
-        Such as "terrain".
+        "terrain" and "buildings", which `sarheight predict` uses, or "refinement".
 
     Returns
     -------
@@ -309,11 +309,15 @@ def packaged_model(name: str) -> Path:
     CheckpointError
         If there is no network of that name.
     """
-    known = sorted(folder.parent.name for folder in ROOMS.glob("*/weights"))
-    if name not in known:
-        msg = f"found no trained network {name!r} in the library, expected one of {known}"
+    # A room's network lies in "weights", a further one of it in "NAME_weights".
+    folders = {}
+    for folder in ROOMS.glob("*/*weights"):
+        further = folder.name.removesuffix("weights").removesuffix("_")
+        folders[further or folder.parent.name] = folder
+    if name not in folders:
+        msg = f"found no trained network {name!r} in the library, expected one of {sorted(folders)}"
         raise CheckpointError(msg)
-    return ROOMS / name / "weights"
+    return folders[name]
 
 
 def select_device(name: str) -> torch.device:

@@ -4,6 +4,7 @@ from .baselines import (
     back_project,
     estimate_alignment,
 )
+from .correction import RefinementNetwork
 from .elevations import (
     KnownElevations,
     draw_altimeter_tracks,
@@ -41,6 +42,7 @@ __all__ = [
     "HeightEstimate",
     "HeightEstimator",
     "KnownElevations",
+    "RefinementNetwork",
     "RefinementSettings",
     "SceneConfiguration",
     "SceneSettings",

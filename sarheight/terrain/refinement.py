@@ -36,6 +36,7 @@ from sarheight.terrain.surfaces import krige_residuals
 if TYPE_CHECKING:
     import xarray as xr
 
+    from sarheight.terrain.correction import Corrector, RefinementNetwork
     from sarheight.terrain.elevations import KnownElevations
 
 Floats = NDArray[np.float32]
@@ -58,6 +59,7 @@ def refine(
     factor: int = 3,
     settings: RefinementSettings | None = None,
     coregister: Literal["report", "correct", "none"] = "report",
+    network: RefinementNetwork | None = None,
     tiling: Tiling | None = None,
     block: int = 2048,
     seed: int = 0,
@@ -105,6 +107,9 @@ def refine(
     coregister : {"report", "correct", "none"}
         Estimate the shift of each image against the DEM: warn of one, or correct the image's
         timing by it, where that is known less well than the DEM's position.
+    network : RefinementNetwork, optional
+        Corrects the refined heights and their standard deviation, tile by tile, before anything is
+        kriged. It is used within the range of its training only.
     tiling : Tiling, optional
         Size and overlap in cells of the result, multiples of `factor`, of the tiles that are
         solved one by one and blended. Up to 400 cells a side are one tile by default.
@@ -132,10 +137,12 @@ def refine(
         ``residual``, dims (pass, y, x)
             logarithm of the observed over the simulated image, in dB;
         ``gamma0``, dims (pass, y, x)
-            estimated gamma0 of the cell, linear power.
+            estimated gamma0 of the cell, linear power;
+        ``correction``
+            if a network is used, what it adds to the height, in metres.
 
         Attributes hold the settings, the acquisitions, the estimated shifts, the alignment and the
-        numbers of kriging as JSON.
+        numbers of kriging as JSON, and whether a network was used.
 
     Raises
     ------
@@ -154,7 +161,8 @@ def refine(
     Warns
     -----
     RuntimeWarning
-        If two passes have no ground in common, or an image lies beside its simulation.
+        If two passes have no ground in common, an image lies beside its simulation, or the network
+        is not used since it was not trained for images, grid or settings.
 
     References
     ----------
@@ -177,13 +185,14 @@ def refine(
     surface = back_project(checked, factor=factor)
     whole = filled(checked)
     surface.attrs |= {"units": "m", "vertical_datum": "ellipsoid"}
-    worker = _TileWorker(scenes, whole, surface, factor, chosen, tiling.size, seed)
+    corrector, reason = _corrector(network, scenes, surface, factor, chosen)
+    worker = _TileWorker(scenes, whole, surface, factor, chosen, tiling.size, seed, corrector)
     if dem.chunks is None:
         values = _assemble(worker, tiling, surface.shape, report)
     else:
         parts = surface.chunk({"y": block, "x": block})
         values = Mosaic((parts,), worker.estimate, worker.layers, tiling).compute(block)
-    result = _dataset(values, surface, len(scenes))
+    result = _dataset(values, surface, len(scenes), corrected=corrector is not None)
     void = ~np.isfinite(checked.values)
     kriging = {} if known is None else _krige(result, known, alignment, checked)
     result["filled"] = (
@@ -198,6 +207,9 @@ def refine(
         "alignment": json.dumps(alignment.attributes()),
         "kriging": json.dumps(kriging),
     }
+    if network is not None:
+        used = corrector is not None
+        result.attrs["network"] = json.dumps({"used": used} | ({} if used else {"reason": reason}))
     return match_chunks(values, result)
 
 
@@ -298,6 +310,24 @@ def _krige(
     return {name: float(value) for name, value in found.attrs.items()}
 
 
+def _corrector(
+    network: RefinementNetwork | None,
+    scenes: list[Scene],
+    surface: xr.DataArray,
+    factor: int,
+    settings: RefinementSettings,
+) -> tuple[Corrector | None, str]:
+    """Prepare a network, or warn and say why it is not used."""
+    if network is None:
+        return None, ""
+    from sarheight.terrain.correction import corrector_of
+
+    corrector, reason = corrector_of(network, scenes, surface, factor, settings)
+    if corrector is None:
+        _warn(f"the network is not used: {reason}")
+    return corrector, reason
+
+
 def _warn(message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=4)
 
@@ -339,11 +369,12 @@ class _TileWorker:
     settings: RefinementSettings
     size: int
     seed: int
+    corrector: Corrector | None = None
 
     @property
     def layers(self) -> int:
-        """Height, sigma, number of passes; residual and gamma0 of each pass."""
-        return 3 + 2 * len(self.scenes)
+        """Height, sigma, number of passes; residual and gamma0 of each pass; correction."""
+        return 3 + 2 * len(self.scenes) + (self.corrector is not None)
 
     def estimate(self, tiles: list[Floats], corners: list[Corner]) -> Floats:
         """Solve tiles side by side; shape (tiles, layers, size, size)."""
@@ -373,6 +404,7 @@ class _TileWorker:
     def _solve(self, part: xr.DataArray, spans: tuple[slice, ...]) -> Floats:
         """Solve a part of the raster, shape (layers, rows, columns)."""
         models: dict[int, PassModel] = {}
+        seen_by: dict[int, Scene] = {}
         for number, scene in enumerate(self.scenes):
             try:
                 near = crop_scene_to_dem(scene, part)
@@ -381,7 +413,7 @@ class _TileWorker:
             except GeometryError:
                 continue
             if np.isfinite(model.observed).any():
-                models[number] = model
+                models[number], seen_by[number] = model, near
         few = [slice(each.start // self.factor, each.stop // self.factor) for each in spans]
         unknowns = unknowns_of(
             self.coarse.values[few[0], few[1]], local_posting(part), self.factor, self.settings
@@ -398,6 +430,10 @@ class _TileWorker:
             layers[2] += on_posts(seen.astype(np.float32)) >= 0.5
             layers[3 + 2 * number] = on_posts(residual)
             layers[4 + 2 * number] = on_posts(np.where(seen, np.exp(state.logarithm), np.nan))
+        if self.corrector is not None:
+            layers[-1], widened = self.corrector.correct(part, layers, seen_by)
+            layers[0] += layers[-1]
+            layers[1] *= widened
         return layers
 
 
@@ -409,9 +445,11 @@ def _assemble(
 ) -> Floats:
     """Solve all tiles once, and blend them, shape (layers, rows, columns)."""
     total = np.zeros((worker.layers, *shape), dtype=np.float32)
-    # The two layers of a pass are missing in the same cells; the first three nowhere.
+    # The two layers of a pass are missing in the same cells; the first three and the correction
+    # nowhere.
     kinds = [0, 0, 0] + [number for number in range(1, len(worker.scenes) + 1) for _ in range(2)]
-    weights = np.zeros((kinds[-1] + 1, *shape), dtype=np.float32)
+    kinds += [0] * (worker.layers - len(kinds))
+    weights = np.zeros((max(kinds) + 1, *shape), dtype=np.float32)
     weight = tiling.weight().astype(np.float32)
     spans = (0, shape[0]), (0, shape[1])
     corners = list(tiling.corners(*spans, (shape[0], shape[1])))
@@ -451,7 +489,13 @@ def _spans(first: int, length: int, size: int, least: int) -> tuple[slice, slice
     )
 
 
-def _dataset(layers: Any, surface: xr.DataArray, passes: int) -> xr.Dataset:  # noqa: ANN401
+def _dataset(
+    layers: Any,  # noqa: ANN401  # of numpy or dask
+    surface: xr.DataArray,
+    passes: int,
+    *,
+    corrected: bool,
+) -> xr.Dataset:
     """Return the layers of the mosaic as variables on the fine grid."""
     metres = {"units": "m", "vertical_datum": "ellipsoid"}
     height = "above the WGS84 ellipsoid"
@@ -476,5 +520,15 @@ def _dataset(layers: Any, surface: xr.DataArray, passes: int) -> xr.Dataset:  # 
             ("pass", "y", "x"),
             layers[3 + offset : 3 + 2 * passes : 2],
             {"long_name": text, "units": units, "grid_mapping": "spatial_ref"},
+        )
+    if corrected:
+        result["correction"] = (
+            ("y", "x"),
+            layers[3 + 2 * passes],
+            {
+                "long_name": "what the network adds to the height",
+                "units": "m",
+                "grid_mapping": "spatial_ref",
+            },
         )
     return result.assign_coords({"pass": np.arange(1, passes + 1)})

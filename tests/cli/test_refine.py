@@ -64,6 +64,26 @@ def test_two_images(folder: Path, tmp_path: Path) -> None:
     assert read_provenance(output)["parameters"]["settings"]["error"] == 2.0
 
 
+@pytest.mark.filterwarnings("default:the network is not used:RuntimeWarning")
+def test_the_included_network(folder: Path, tmp_path: Path) -> None:
+    """It corrects where it was trained for the settings; elsewhere a warning says why not."""
+    pytest.importorskip("torch")
+    output = tmp_path / "heights.nc"
+    given = (
+        folder / "ascending.nc", folder / "descending.nc", "--dem", folder / "coarse.tif", *SEA,
+        "--iterations", 1, "--coregister", "none", "--network", "-o", output,
+    )  # fmt: skip
+    done = run(*given)
+    assert done.exit_code == 0, done.output
+    result = open_result(output)
+    assert float(np.abs(result["correction"]).max()) > 0.05
+    assert read_provenance(output)["parameters"]["settings"]["network"]
+    other = run(*given, "--error", 12, "--overwrite")
+    assert other.exit_code == 0, other.output
+    assert "the network is not used: the stated error of the DEM is 12 m" in other.stderr
+    assert "correction" not in open_result(output)
+
+
 def test_folders_of_dates(folder: Path, tmp_path: Path) -> None:
     """The dates of a folder are averaged; a damaged one is named."""
     fine = raster(500.0 + hills((60, 66), relief=60.0, size=5.0, seed=1) - 1000.0)

@@ -1,0 +1,404 @@
+"""The network on top of refinement: what it sees, where it applies, and what it adds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+torch = pytest.importorskip("torch")
+
+from sarheight.dem import coarsen, reproject
+from sarheight.errors import CheckpointError
+from sarheight.illumination import CosinePower, simulate
+from sarheight.learning import packaged_model
+from sarheight.learning.tiles import Tiling
+from sarheight.terrain import (
+    RefinementNetwork,
+    RefinementSettings,
+    back_project,
+    draw_known_elevations,
+    refine,
+)
+from sarheight.terrain.correction import (
+    CHANNELS,
+    ImageLayers,
+    correction_channels,
+    correction_of,
+    corrector_of,
+    look_direction,
+    mirrored,
+)
+from tests.dems import hills
+from tests.mountains import look, raster
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import xarray as xr
+
+    from sarheight.scene import Scene
+
+Floats = NDArray[np.float32]
+SHAPE = 45, 54
+QUICK = RefinementSettings(iterations=2, steps=12, samples=2)
+INSIDE = {"y": slice(9, -9), "x": slice(9, -9)}
+HALF, WIDER = 0.5, 1.25
+
+
+def rms(values: xr.DataArray) -> float:
+    return float(np.sqrt(np.mean(values.values.astype(np.float64) ** 2)))
+
+
+def network_of(correction: float = 0.4, **described: object) -> RefinementNetwork:
+    """Make a network that corrects each cell by the same part of its standard deviation."""
+    anchors = [
+        {"images": images, "looks": 20.0, "share": HALF, "scale": WIDER} for images in (1, 2)
+    ]
+    options = {"width": 4, "depth": 1}
+    network = RefinementNetwork(options=options, **{"calibration": anchors, **described})  # type: ignore[arg-type]
+    for member in network.members:
+        member.head.bias.data[0] = correction  # type: ignore[union-attr]
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def truth() -> xr.DataArray:
+    rough = hills((90, 108), relief=60.0, size=5.0, seed=1)
+    rough += hills((90, 108), relief=4.0, size=1.5, seed=2)
+    return raster(500.0 + rough - rough.mean())
+
+
+@pytest.fixture(scope="module")
+def coarse(truth: xr.DataArray) -> xr.DataArray:
+    exact = coarsen(truth, 90.0, units="crs")
+    smooth = gaussian_filter(np.random.default_rng(3).standard_normal(exact.shape), 1.5)
+    return exact + (4.0 * smooth / smooth.std()).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def passes(truth: xr.DataArray) -> list[Scene]:
+    """Images of one law on ground whose level differs from cell to cell."""
+    patches = np.exp(0.1 * np.random.default_rng(5).standard_normal(truth.shape))
+    found = []
+    for seed, ascending in enumerate((True, False)):
+        grid, orbit = look(ascending=ascending, lines=420, samples=460, looks=20.0)
+        law = CosinePower(0.2, 1.7)
+        found.append(
+            simulate(truth, grid, orbit, law=law, reflectivity=patches, looks=20.0, seed=seed)
+        )
+    return found
+
+
+@pytest.fixture(scope="module")
+def plain(passes: list[Scene], coarse: xr.DataArray) -> xr.Dataset:
+    return refine(passes, coarse, settings=QUICK, coregister="none")
+
+
+# Channels.
+
+
+def made_layers(seed: int, scale: float = 1.0) -> tuple[Floats, Floats, Floats]:
+    """Draw back-projected and refined heights, and their standard deviation."""
+    random = np.random.default_rng(seed)
+    base, change = (
+        gaussian_filter(random.standard_normal(SHAPE), length).astype(np.float32)
+        for length in (6.0, 2.0)
+    )
+    sigma = 2.0 + random.random(SHAPE, dtype=np.float32)
+    return scale * 600.0 * base, scale * (600.0 * base + 10.0 * change), scale * sigma
+
+
+def made_image(seed: int) -> ImageLayers:
+    """Draw an image that does not see some of the ground."""
+    random = np.random.default_rng(seed)
+    residual, gamma0 = random.standard_normal((2, *SHAPE), dtype=np.float32)
+    residual[20:24, 10:20] = np.nan
+    return ImageLayers(residual, gamma0 - 9.0, 40.0 + 8.0 * gamma0)
+
+
+def test_channels_of_larger_heights_differ_in_the_size_of_the_deviation_only() -> None:
+    """All else is in standard deviations, and so is the correction."""
+    images = [made_image(1), None]
+    one, two = (
+        correction_channels(*made_layers(0, scale), images, looks=4.0, factor=3)
+        for scale in (1.0, 2.0)
+    )
+    differ = CHANNELS.index("log_sigma")
+    same = np.arange(len(CHANNELS)) != differ
+    np.testing.assert_allclose(one[same], two[same], atol=1e-4)
+    np.testing.assert_allclose(two[differ] - one[differ], np.log(2.0), rtol=1e-4)
+    assert np.isfinite(one).all()
+    unseen = one[CHANNELS.index("seen_increasing")] == 0.0
+    assert unseen.sum() == 40
+    assert (one[CHANNELS.index("residual_increasing")][unseen] == 0.0).all()
+    assert (one[10:] == 0.0).all()
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(True, False), (False, True), (True, True)])
+def test_channels_of_a_mirrored_world_are_the_mirrored_channels(
+    *, rows: bool, columns: bool
+) -> None:
+    """Along the columns, the images change places."""
+    steps = slice(None, None, -1 if rows else 1), slice(None, None, -1 if columns else 1)
+    layers, images = made_layers(2), [made_image(3), made_image(4)]
+    turned = [ImageLayers(*(each[steps] for each in image)) for image in images]
+    found = mirrored(
+        correction_channels(*layers, images, looks=4.0, factor=3), rows=rows, columns=columns
+    )
+    expected = correction_channels(
+        *(each[steps] for each in layers), turned[::-1] if columns else turned, looks=4.0, factor=3
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_an_estimate_does_not_depend_on_how_the_world_is_mirrored() -> None:
+    """It is the mean over mirror images, and the same at every call."""
+    torch.manual_seed(0)
+    network = RefinementNetwork(options={"width": 4, "depth": 2}, members=2)
+    for values in network.parameters():
+        values.data = values.data + 0.01
+    inputs = correction_channels(
+        *made_layers(5), [made_image(6), made_image(7)], looks=4.0, factor=3
+    )
+    # A multiple of the stride: what is padded lies behind the last row and column.
+    inputs = np.ascontiguousarray(inputs[:, :44, :52])
+    found, scale = correction_of(network, inputs)
+    turned = correction_of(network, mirrored(inputs, rows=True, columns=True))[0]
+    np.testing.assert_allclose(found[::-1, ::-1], turned, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(found, correction_of(network, inputs)[0])
+    assert found.std() > 0.0
+    assert scale.min() > 0.0
+
+
+def test_an_untrained_network_gives_refinement() -> None:
+    """Its correction is 0, and the standard deviation stays."""
+    network = RefinementNetwork(options={"width": 4, "depth": 2})
+    inputs = correction_channels(*made_layers(0), [None, made_image(1)], looks=4.0, factor=3)
+    correction, scale = correction_of(network, inputs)
+    np.testing.assert_array_equal(correction, 0.0)
+    np.testing.assert_array_equal(scale, 1.0)
+
+
+# What it adds.
+
+
+def test_a_correction_is_added_in_the_share_in_which_it_is_believed(
+    passes: list[Scene], coarse: xr.DataArray, plain: xr.Dataset
+) -> None:
+    found = refine(passes, coarse, settings=QUICK, coregister="none", network=network_of())
+    added = HALF * 0.4 * plain["height_sigma"]
+    np.testing.assert_allclose(found["correction"], added, rtol=1e-4)
+    np.testing.assert_allclose(found["height"] - found["correction"], plain["height"], atol=1e-3)
+    np.testing.assert_allclose(found["height_sigma"], WIDER * plain["height_sigma"], rtol=1e-4)
+    assert json.loads(found.attrs["network"]) == {"used": True}
+    assert "correction" not in plain
+    assert "network" not in plain.attrs
+
+
+def test_tiles_and_parts_give_the_same_correction(
+    passes: list[Scene], coarse: xr.DataArray
+) -> None:
+    tiling, network = Tiling(72, 18), network_of()
+    tiled, lazy = (
+        refine(passes, dem, settings=QUICK, coregister="none", tiling=tiling, network=network)
+        for dem in (coarse, coarse.chunk({"y": 15}))
+    )
+    assert lazy["correction"].chunks is not None
+    for name in ("height", "height_sigma", "correction"):
+        np.testing.assert_allclose(lazy[name], tiled[name], atol=1e-3)
+
+
+def test_known_elevations_are_kriged_after_the_correction(
+    passes: list[Scene], coarse: xr.DataArray, truth: xr.DataArray
+) -> None:
+    """A network that lifts all heights does no harm where elevations are known."""
+    known = draw_known_elevations(truth, 40, sigma=0.2, seed=1)
+    raised = network_of(8.0)
+    found, without = (
+        refine(passes, coarse, known, settings=QUICK, coregister="none", network=each)
+        for each in (raised, None)
+    )
+    lifted = float(found["correction"].mean())
+    assert lifted > 5.0
+    off = float((found["height"] - without["height"]).isel(INSIDE).mean())
+    assert abs(off) < 0.3 * lifted
+
+
+def test_ground_that_no_image_sees_is_not_corrected(
+    passes: list[Scene], coarse: xr.DataArray
+) -> None:
+    scene = passes[0]
+    dark = replace(scene, image=scene.image.copy(data=np.full_like(scene.image, np.nan)))
+    found = refine(dark, coarse, settings=QUICK, coregister="none", network=network_of())
+    assert (found["correction"] == 0.0).all()
+    np.testing.assert_allclose(found["height"], found["baseline"], atol=1e-4)
+
+
+def test_a_correction_rests_on_the_images_that_reach_a_cell(
+    passes: list[Scene], coarse: xr.DataArray
+) -> None:
+    """Where neither does there is none, and where one does it is believed as that by one."""
+    anchors = [
+        {"images": 1, "looks": 20.0, "share": 0.4, "scale": 1.0},
+        {"images": 2, "looks": 20.0, "share": 0.8, "scale": 1.0},
+    ]
+    network = network_of(calibration=anchors)
+    image = passes[0].image
+    west = replace(passes[0], image=image.where(image.sample < image.sizes["sample"] // 2))
+    alone, both = (
+        refine(each, coarse, settings=QUICK, coregister="none", network=network)
+        for each in (west, [west, passes[1]])
+    )
+    columns = (alone["passes"] > 0).any("y").values.nonzero()[0]
+    beyond = slice(int(columns[-1]) + 25, None)
+    assert 20 < columns[-1] < 80
+    for result, least, most in ((alone, 0.0, 0.4), (both, 0.4, 0.8)):
+        share = result["correction"] / (0.4 * result["height_sigma"])
+        np.testing.assert_allclose(share[:, beyond], least, rtol=1e-4)
+        np.testing.assert_allclose(share[:, : columns[0] + 5], most, rtol=1e-4)
+
+
+def test_corrections_fade_out_beyond_the_incidences_of_training(
+    passes: list[Scene], coarse: xr.DataArray
+) -> None:
+    """In the middle they are full, two degrees beyond they are 0."""
+    angles = {}
+    for limits in ((20.0, 60.0), (50.0, 60.0)):
+        network = network_of(training_range={"incidence": limits})
+        angles[limits] = refine(passes, coarse, settings=QUICK, coregister="none", network=network)
+    full, far = angles.values()
+    assert float(full["correction"].min()) > 0.0
+    assert (far["correction"] == 0.0).all()
+    assert float(far["height_sigma"].max()) < float(full["height_sigma"].max())
+
+
+def test_how_far_a_correction_is_believed_depends_on_images_and_looks() -> None:
+    anchors = [
+        {"images": 2, "looks": 4.0, "share": 0.9, "scale": 1.0},
+        {"images": 2, "looks": 100.0, "share": 0.5, "scale": 4.0},
+    ]
+    network = network_of(calibration=anchors)
+    assert network.believed(2, 1.0) == pytest.approx((0.9, 1.0))
+    assert network.believed(2, 20.0) == pytest.approx((0.7, 2.5))
+    assert network.believed(2, 1000.0) == pytest.approx((0.5, 4.0))
+    assert network.believed(1, 4.0) == (0.0, 1.0)
+
+
+# Where it applies.
+
+
+def test_look_directions_on_the_grid(passes: list[Scene], coarse: xr.DataArray) -> None:
+    """Sentinel-1 looks eastwards a little to the north, and westwards a little to the north."""
+    up, down = (look_direction(each, coarse) for each in passes)
+    assert -25.0 < up < 0.0
+    assert abs(down) > 155.0
+    # North is not quite the direction of the columns beside the zone's meridian.
+    assert abs(down) == pytest.approx(180.0 - abs(up), abs=3.0)
+    # Columns that run westwards.
+    assert abs(look_direction(passes[0], coarse[:, ::-1])) == pytest.approx(180.0 + up, abs=0.1)
+    # Cells in degrees.
+    degrees = reproject(coarse, "EPSG:4326", 0.001)
+    assert look_direction(passes[0], degrees) == pytest.approx(up, abs=2.0)
+
+
+@pytest.mark.parametrize(
+    ("stated", "settings", "message"),
+    [
+        ({"posting": (10.0, 20.0)}, {}, "a posting of 30.0 m, and it was trained with 10 to 20"),
+        ({"cells": (2, 2)}, {}, "a coarse cell has 3 cells along an axis"),
+        ({"stated_error": (4.5, 4.5)}, {"error": 9.0}, "stated error of the DEM is 9 m"),
+        ({"look_direction": (0.0, 2.0)}, {}, "degrees off the rows of the grid"),
+        ({}, {"samples": 0}, "samples=0"),
+    ],
+)
+def test_a_network_is_not_used_beyond_its_training(
+    passes: list[Scene],
+    coarse: xr.DataArray,
+    stated: dict[str, tuple[float, float]],
+    settings: dict[str, float],
+    message: str,
+) -> None:
+    """The heights are those of refinement, and a warning says why."""
+    chosen = replace(QUICK, **settings)  # type: ignore[arg-type]
+    network = network_of(training_range=stated)
+    with pytest.warns(RuntimeWarning, match="the network is not used") as caught:
+        found = refine(passes, coarse, settings=chosen, coregister="none", network=network)
+    assert message in str(caught[0].message)
+    described = json.loads(found.attrs["network"])
+    assert not described["used"]
+    assert message in described["reason"]
+    assert "correction" not in found
+
+
+def test_two_images_of_one_direction_are_out_of_range(
+    passes: list[Scene], coarse: xr.DataArray
+) -> None:
+    surface = back_project(coarse, factor=3)
+    corrector, reason = corrector_of(
+        network_of(), [passes[0], passes[0]], surface, 3, RefinementSettings()
+    )
+    assert corrector is None
+    assert "2 images look in 1 directions" in reason
+
+
+# The network itself.
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"members": 0}, "members=0"),
+        ({"network": "resnet"}, "network='resnet'"),
+        ({"training_range": {"posting": (30.0, 20.0)}}, "two ascending numbers"),
+        ({"training_range": {"age": (1.0, 2.0)}}, "the range age"),
+        ({"calibration": [{"images": 2}]}, "expected numbers under"),
+        (
+            {"calibration": [{"images": 3, "looks": 1.0, "share": 1.0, "scale": 1.0}]},
+            "expected 1 or 2 images",
+        ),
+        (
+            {"calibration": [{"images": 1, "looks": 1.0, "share": 1.5, "scale": 1.0}]},
+            "a share from 0 to 1",
+        ),
+    ],
+)
+def test_descriptions_out_of_range(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        network_of(**change)  # type: ignore[arg-type]
+
+
+def test_a_saved_network_is_the_same(tmp_path: Path) -> None:
+    network = network_of(members=2, training_range={"posting": (30.0, 30.0)})
+    folder = network.save_pretrained(tmp_path / "model")
+    found = RefinementNetwork.from_pretrained(folder)
+    assert found.configuration() == network.configuration()
+    inputs = torch.randn(1, len(CHANNELS), 8, 8)
+    torch.testing.assert_close(found(inputs), network(inputs))
+    described = json.loads((folder / "config.json").read_text("utf-8"))
+    described["configuration"]["members"] = 2000
+    (folder / "config.json").write_text(json.dumps(described), "utf-8")
+    with pytest.raises(CheckpointError, match="do not fit its configuration"):
+        RefinementNetwork.from_pretrained(folder)
+
+
+def test_the_network_of_the_library_is_small_and_does_no_harm(
+    passes: list[Scene], coarse: xr.DataArray, truth: xr.DataArray
+) -> None:
+    folder = packaged_model("refinement")
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 5_000_000
+    card = json.loads((folder / "config.json").read_text("utf-8"))["card"]
+    assert {"data", "licence", "figures", "limits"} <= set(card)
+    network = RefinementNetwork.from_pretrained(folder)
+    found = refine(passes, coarse, coregister="none", network=network)
+    assert json.loads(found.attrs["network"]) == {"used": True}
+    before = rms((found["height"] - found["correction"] - truth).isel(INSIDE))
+    after = rms((found["height"] - truth).isel(INSIDE))
+    assert after < 1.02 * before
+    # It corrects: by less than the error that it predicts, and not by nothing.
+    assert 0.05 * before < rms(found["correction"].isel(INSIDE)) < before
