@@ -13,8 +13,9 @@ and back-projection, in each region. Cases: the coarse DEM with no error and wit
 method is not told; 20 m too high, and half a coarse cell off both ways, with 16 known elevations
 with errors of 0.5 m; one date of both passes. In the latter two the baselines are also aligned to
 the known elevations, and kriged, and means over `DRAWS` draws of these are compared: few elevations
-may mislead by chance. Intervals are those of `height_interval`. The bound is ``refine_30x2`` with
-the true reflectivity of both passes known.
+may mislead by chance. Intervals are those of `height_interval`. With ``--network`` the included
+network corrects the refined heights, as by ``sarheight refine --network`` (``network_1`` and so on,
+and the cases). The bound is ``refine_30x2`` with the true reflectivity of both passes known.
 
 The places for development (``--places development``) are those by which settings were chosen.
 """
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
 
     from benchmarks._independent.observations import Laws
     from sarheight.scene import Scene
+    from sarheight.terrain import RefinementNetwork
 
 __all__ = ["CASES", "ROWS", "Result", "main", "run_place", "with_error"]
 
@@ -72,17 +74,29 @@ Floats = NDArray[np.float64]
 Result = dict[str, dict[str, float]]
 
 CELLS, MARGIN, SEED, INCIDENCE, DATES = 201, 12, 0, 33, 30
-ROWS = ("refine_1", "refine_1x2", "refine_30x2")
+DATA = ("1", "1x2", "30x2")
+"""Dates, and passes where there are two."""
+ROWS = tuple(f"{method}_{data}" for method in ("refine", "network") for data in DATA)
 CASES = {"error_0": 0.0, "error_10": 10.0}
 """Standard deviations of the coarse DEM's error in metres, where it is not that of the rule."""
 DISPLACED = {"offset_20": (20.0, 0.0), "half_cell": (0.0, 0.5)}
 """Offsets in metres, and shifts east and north in coarse cells, with `POINTS` known elevations."""
+EVERY_CASE = tuple(
+    f"{before}{case}" for before in ("", "network_") for case in (*CASES, *DISPLACED)
+)
 POINTS, DRAWS, FIRST_SEED = 16, 10, 7
 """Known elevations, draws of them, and the seed of the first."""
 LEVELS = (50, 80, 95)
 """Of intervals, in per cent."""
 BASELINES = ("unaligned", "aligned", "kriged")
-GOALS = {"refine_1": 0.05, "refine_1x2": 0.06, "refine_30x2": 0.12}
+GOALS = {
+    "refine_1": 0.05,
+    "refine_1x2": 0.06,
+    "refine_30x2": 0.12,
+    "network_1": 0.05,
+    "network_1x2": 0.12,
+    "network_30x2": 0.20,
+}
 
 
 def _scores(
@@ -141,6 +155,7 @@ def _displaced(
     truth: xr.DataArray,
     layover: Floats,
     case: str,
+    network: RefinementNetwork | None,
 ) -> dict[str, float]:
     """Refine a displaced DEM with known elevations, and score it on the grid of the truth."""
     offset, cells = DISPLACED[case]
@@ -162,7 +177,7 @@ def _displaced(
         moved = back_project(
             apply_alignment(dem, estimate_alignment(dem, known)), factor=COARSER.factor
         )
-        result = refine(scenes, dem, known, coregister="none")
+        result = refine(scenes, dem, known, coregister="none", network=network)
         on_truth = result[["height", "height_sigma"]].map(
             lambda each: truth.copy(data=there(each.rio.write_crs(truth.rio.crs)))
         )
@@ -200,7 +215,9 @@ def _bound(scenes: Sequence[Scene], coarse: xr.DataArray, fine: Sequence[xr.Data
     return found.heights
 
 
-def run_place(name: str, laws: Laws, data: str | None = None) -> Result:
+def run_place(
+    name: str, laws: Laws, data: str | None = None, network: RefinementNetwork | None = None
+) -> Result:
     """Score a place: by row, the figures of heights, slopes and intervals."""
     edge = (300 - CELLS) // 2 // COARSER.factor * COARSER.factor
     middle = {axis: slice(edge, edge + CELLS) for axis in ("y", "x")}
@@ -215,31 +232,33 @@ def run_place(name: str, laws: Laws, data: str | None = None) -> Result:
     found: Result = {
         row: _scores(heights, truth, layover) for row, heights in _baselines(coarse, truth).items()
     }
-    images = {"refine_1": one[:1], "refine_1x2": one, "refine_30x2": many}
-    for row in ROWS if laws == "several" else ("refine_30x2",):
-        began = time.process_time()
-        result = refine(images[row], coarse, coregister="none")
+    images = dict(zip(DATA, (one[:1], one, many), strict=True))
+    method, before = ("refine", "") if network is None else ("network", "network_")
+    for part in DATA if laws == "several" else ("30x2",):
+        began, row = time.process_time(), f"{method}_{part}"
+        result = refine(images[part], coarse, coregister="none", network=network)
         found[row] = _scores(result["height"].values, truth, layover)
         found[row] |= _coverage(result, truth)
         found[row]["seconds"] = time.process_time() - began
     if laws == "several":
-        bound = _bound(many, coarse, [each.fine for each in seen])
-        found["bound_30x2"] = _scores(bound, truth, layover)
+        if network is None:
+            bound = _bound(many, coarse, [each.fine for each in seen])
+            found["bound_30x2"] = _scores(bound, truth, layover)
         for case, error in CASES.items():
             other = with_error(ground, error)
-            result = refine(one, other, coregister="none")
-            found[case] = _scores(result["height"].values, truth, layover)
+            result = refine(one, other, coregister="none", network=network)
+            scores = _scores(result["height"].values, truth, layover)
             best = [
                 _scores(each, truth, layover)["rmse"] for each in _baselines(other, truth).values()
             ]
-            found[case]["best_baseline"] = min(best)
-            found[case] |= _coverage(result, truth)
+            scores["best_baseline"] = min(best)
+            found[f"{before}{case}"] = scores | _coverage(result, truth)
         for case in DISPLACED:
-            found[case] = _displaced(one, coarse, truth, layover, case)
+            found[f"{before}{case}"] = _displaced(one, coarse, truth, layover, case, network)
     return found
 
 
-def cost() -> dict[str, float]:
+def cost(network: RefinementNetwork | None = None) -> dict[str, float]:
     """Measure time, processor time and memory of 1,002 x 1,002 cells under two passes."""
     from resource import RUSAGE_SELF, getrusage
 
@@ -256,17 +275,16 @@ def cost() -> dict[str, float]:
     for ascending in (True, False):
         grid, orbit = pass_over(dem, INCIDENCE, ascending=ascending)
         scenes.append(simulate(dem, grid, orbit, looks=4.0, seed=1))
-    refine(scenes, coarse[:24, :24], coregister="none")  # compiles
+    refine(scenes, coarse[:24, :24], coregister="none", network=network)  # compiles
     before, began = getrusage(RUSAGE_SELF).ru_maxrss, (time.perf_counter(), time.process_time())
-    refine(scenes, coarse, coregister="none")
+    refine(scenes, coarse, coregister="none", network=network)
     ended, cells = (time.perf_counter(), time.process_time()), dem.size / 1e6
+    name = "terrain.refine" if network is None else "terrain.refine_network"
     return {
-        "terrain.refine_seconds_1000": (ended[0] - began[0]) / cells,
-        "terrain.refine_core_seconds_1000": (ended[1] - began[1]) / cells,
+        f"{name}_seconds_1000": (ended[0] - began[0]) / cells,
+        f"{name}_core_seconds_1000": (ended[1] - began[1]) / cells,
         # Kilobytes; the images and the DEM are in memory before, and count as the caller's.
-        "terrain.refine_bytes_per_cell": 1024.0
-        * (getrusage(RUSAGE_SELF).ru_maxrss - before)
-        / dem.size,
+        f"{name}_bytes_per_cell": 1024.0 * (getrusage(RUSAGE_SELF).ru_maxrss - before) / dem.size,
     }
 
 
@@ -344,7 +362,7 @@ def figures_of(results: dict[tuple[str, str], Result]) -> dict[str, float]:
             if "coverage_80" in found[row]:
                 coverage.setdefault(f"{row}.{laws}", []).append(found[row]["coverage_80"])
         figures[f"terrain.{place}.{laws}.back_projection.rmse"] = found["back_projection"]["rmse"]
-        for case in (*CASES, *DISPLACED):
+        for case in EVERY_CASE:
             if case in found:
                 harm = found[case]["rmse"] / found[case]["best_baseline"] - 1.0
                 figures[f"terrain.harm.{case}.{place}"] = harm
@@ -366,7 +384,7 @@ def _table(results: dict[tuple[str, str], Result]) -> Table:
         "place", "laws", "row", "baseline m", "m", "cut %", "slopes %", "layover %", "80 %"
     )
     for (place, laws), found in results.items():
-        for row in (*ROWS, "bound_30x2", *CASES, *DISPLACED):
+        for row in (*ROWS, "bound_30x2", *EVERY_CASE):
             if row not in found:
                 continue
             best = found[row].get("best_baseline")
@@ -374,7 +392,7 @@ def _table(results: dict[tuple[str, str], Result]) -> Table:
             if best is None:
                 best = min(found[each]["rmse"] for each in ("bilinear", "cubic", "back_projection"))
             others = [
-                f"{100 * _cut(found, row, what):.1f}" if row not in (*CASES, *DISPLACED) else ""
+                f"{100 * _cut(found, row, what):.1f}" if row not in EVERY_CASE else ""
                 for what in ("slope_rmse", "rmse_layover")
             ]
             held = found[row].get("coverage_80")
@@ -391,8 +409,7 @@ def _table(results: dict[tuple[str, str], Result]) -> Table:
     return table
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Score the places, and put the figures on record."""
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m benchmarks.refinement", description=__doc__)
     parser.add_argument("--data", help="folder with the real data")
     parser.add_argument("--places", default="scored", help="a group, or names with commas")
@@ -403,35 +420,56 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=Path("build/refinement"),
         help="what is there is not done again",
     )
+    parser.add_argument("--network", action="store_true", help="refine with the included network")
     parser.add_argument("--cost", action="store_true", help="measure time and memory only")
     parser.add_argument("--scene", type=int, metavar="N", help="time a scene of N x N cells only")
     parser.add_argument("--save", action="store_true", help="put the figures on record")
-    chosen = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def _network() -> RefinementNetwork:
+    """Load the included network; one thread for each tile is enough."""
+    import torch
+
+    from sarheight.learning import packaged_model
+    from sarheight.terrain import RefinementNetwork
+
+    torch.set_num_threads(1)
+    return RefinementNetwork.from_pretrained(packaged_model("refinement"))
+
+
+def _measure(chosen: argparse.Namespace) -> None:
+    """Measure what refinement costs."""
     if chosen.cost:
-        spent = cost()
-        Console().print(spent)
-        if chosen.save:
-            record(spent, "python -m benchmarks.refinement --cost --save")
-        return
-    if chosen.scene:
+        spent = cost(_network() if chosen.network else None)
+        flags = "--cost --network" if chosen.network else "--cost"
+    else:
         folder = chosen.work / f"scene_{chosen.scene}"
         folder.mkdir(parents=True, exist_ok=True)
-        spent = scene(chosen.scene, folder.resolve())
-        Console().print(spent)
-        if chosen.save:
-            record(spent, f"python -m benchmarks.refinement --scene {chosen.scene} --save")
+        spent, flags = scene(chosen.scene, folder.resolve()), f"--scene {chosen.scene}"
+    Console().print(spent)
+    if chosen.save:
+        record(spent, f"python -m benchmarks.refinement {flags} --save")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Score the places, and put the figures on record."""
+    chosen = _parsed(arguments)
+    if chosen.cost or chosen.scene:
+        _measure(chosen)
         return
     if chosen.places in ("scored", "development"):
         names = [each.name for each in places_of(chosen.places)]
     else:
         names = chosen.places.split(",")
     chosen.work.mkdir(parents=True, exist_ok=True)
+    network, before = (_network(), "network_") if chosen.network else (None, "")
     console, results = Console(), {}
     for laws in chosen.laws.split(","):
         for name in names:
-            path = chosen.work / f"{name}_{laws}.json"
+            path = chosen.work / f"{before}{name}_{laws}.json"
             if not path.exists():
-                found = run_place(name, laws, chosen.data)
+                found = run_place(name, laws, chosen.data, network)
                 half = path.with_suffix(f".{os.getpid()}.part")
                 half.write_text(json.dumps(found), "utf-8")
                 half.rename(path)
@@ -444,7 +482,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if key in figures:
             console.print(f"{row}: median {100 * figures[key]:.1f} %, goal {100 * goal:.0f} %")
     if chosen.save:
-        record(figures, "python -m benchmarks.refinement --save")
+        flags = "--network " if chosen.network else ""
+        record(figures, f"python -m benchmarks.refinement {flags}--save")
 
 
 if __name__ == "__main__":

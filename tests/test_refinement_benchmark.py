@@ -55,9 +55,13 @@ def test_figures_compare_with_the_best_baseline() -> None:
     worse = {name: 2.0 * value for name, value in scores.items()}
     found = {"bilinear": worse, "cubic": worse, "back_projection": scores}
     found["refine_1x2"] = {**better, "coverage_80": 0.7}
+    found["network_1x2"] = {**better, "rmse": 1.0, "coverage_80": 0.8}
     found["error_0"] = {"rmse": 5.0, "best_baseline": 4.0, "coverage_80": 0.9}
+    found["network_error_0"] = {"rmse": 3.0, "best_baseline": 4.0, "coverage_80": 0.8}
     figures = figures_of({("somewhere", "several"): found})
     assert figures["terrain.somewhere.several.refine_1x2.cut_vs_best_baseline"] == 0.5
     assert figures["terrain.median.several.refine_1x2.cut_vs_best_baseline_slopes"] == 0.5
     assert figures["terrain.harm.error_0.somewhere"] == pytest.approx(0.25)
     assert figures["terrain.coverage_80.error_0"] == 0.9
+    assert figures["terrain.median.several.network_1x2.cut_vs_best_baseline"] == 0.75
+    assert figures["terrain.harm.network_error_0.somewhere"] == pytest.approx(-0.25)

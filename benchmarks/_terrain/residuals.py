@@ -41,6 +41,7 @@ from benchmarks.synthetic.scattering_ground import (
     on_grid,
 )
 from sarheight.geometry import incidence
+from sarheight.terrain.posterior import RefinementSettings
 from sarheight.terrain.refinement import refine
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
     from sarheight.scene import Scene
 
-__all__ = ["Sample", "load", "make_scored", "make_training"]
+__all__ = ["STATED", "TRAINING_ROWS", "Sample", "load", "make_scored", "make_training"]
 
 Floats = NDArray[np.float64]
 
@@ -65,6 +66,8 @@ INCIDENCES = 28.0, 42.0
 LARGEST_ERROR, LENGTHS = 15.0, (0.7, 3.0)
 """Metres of standard deviation of a coarse DEM's error, and its smoothing in coarse cells."""
 TRAINING_ROWS = ("refine_1", "refine_1x2", "refine_30x2")
+STATED = {"stated_2": 2.0, "stated_9": 9.0}
+"""Errors of the coarse DEM in metres that refinement is told, by row: both off by a factor of 2."""
 FIELDS = ("truth", "baseline", "height", "sigma")
 PER_PASS = ("residual", "gamma0", "incidence")
 
@@ -105,9 +108,11 @@ def _save(
     ascending: Sequence[bool],
     coarse: xr.DataArray,
     truth: Floats,
+    stated: float | None = None,
 ) -> None:
     """Refine a coarse DEM, and write the sample."""
-    result = refine(scenes, coarse, coregister="none")
+    settings = RefinementSettings() if stated is None else RefinementSettings(error=stated)
+    result = refine(scenes, coarse, settings=settings, coregister="none")
     passes = np.full((2, len(PER_PASS), *truth.shape), np.nan, dtype=np.float32)
     height = result["height"]
     for number, (scene, rising) in enumerate(zip(scenes, ascending, strict=True)):
@@ -253,7 +258,7 @@ def make_scored(work: Path, name: str, data: str | None = None) -> dict[str, Pat
 
     Images and coarse DEMs are those of `benchmarks.refinement`.
     """
-    paths = {row: work / f"{name}_{row}.npz" for row in (*TRAINING_ROWS, *CASES)}
+    paths = {row: work / f"{name}_{row}.npz" for row in (*TRAINING_ROWS, *CASES, *STATED)}
     if all(path.exists() for path in paths.values()):
         return paths
     edge = (WHOLE - CELLS) // 2 // COARSER.factor * COARSER.factor
@@ -269,5 +274,6 @@ def make_scored(work: Path, name: str, data: str | None = None) -> dict[str, Pat
             continue
         images = {"refine_1": one[:1], "refine_30x2": many}.get(row, one)
         coarse = with_error(ground, CASES[row]) if row in CASES else usual
-        _save(path, images, [True, False][: len(images)], coarse, truth.values)
+        rising = [True, False][: len(images)]
+        _save(path, images, rising, coarse, truth.values, STATED.get(row))
     return paths

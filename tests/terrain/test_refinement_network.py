@@ -15,9 +15,12 @@ from benchmarks.refinement_network import (
     TRAINING_ROWS,
     Data,
     Method,
-    applied,
+    calibration,
     channels_of,
     cuts_of,
+    figures_of,
+    helps,
+    mean_of,
     new_network,
     rescaled,
     shrinkage,
@@ -25,6 +28,7 @@ from benchmarks.refinement_network import (
     train,
     turned_sample,
 )
+from sarheight.terrain.correction import correction_of
 
 Floats = NDArray[np.float32]
 SIDE = 48
@@ -54,15 +58,8 @@ def data_of(samples: list[Sample], rows: list[str]) -> Data:
         [channels_of(each) for each in samples],
         [target_of(each) for each in samples],
         [each.fields[3] for each in samples],
+        [each.looks for each in samples],
     )
-
-
-def test_channels_of_larger_heights_differ_in_the_size_of_the_deviation_only() -> None:
-    """All else is in standard deviations, and so is the correction."""
-    one, two = (channels_of(made_sample(0, scale=scale)) for scale in (1.0, 2.0))
-    same = np.arange(len(one)) != 2
-    np.testing.assert_allclose(one[same], two[same], atol=1e-5)
-    np.testing.assert_allclose(two[2] - one[2], np.log(2.0), rtol=1e-5)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(True, False), (False, True), (True, True)])
@@ -79,27 +76,6 @@ def test_channels_of_a_mirrored_world_are_the_mirrored_channels(
     )
     np.testing.assert_allclose(inputs, channels_of(mirrored), atol=1e-5)
     np.testing.assert_allclose(target, target_of(mirrored))
-
-
-def test_an_estimate_does_not_depend_on_how_the_world_is_mirrored() -> None:
-    """It is the mean over mirror images, and the same at every call."""
-    network = new_network(0)
-    for values in network.parameters():
-        values.data = values.data + 0.01
-    inputs = channels_of(made_sample(2))
-    turned, _ = turned_sample(inputs, inputs[0], rows=True, columns=True)
-    found, scale = applied(network, inputs)
-    np.testing.assert_allclose(found[::-1, ::-1], applied(network, turned)[0], rtol=1e-5)
-    np.testing.assert_array_equal(found, applied(network, inputs)[0])
-    assert found.std() > 0.0
-    assert scale.min() > 0.0
-
-
-def test_an_untrained_network_gives_refinement() -> None:
-    """Its correction is 0, and the standard deviation stays."""
-    correction, scale = applied(new_network(3), channels_of(made_sample(3)))
-    np.testing.assert_array_equal(correction, 0.0)
-    np.testing.assert_array_equal(scale, 1.0)
 
 
 def test_corrections_that_harm_are_shrunk_to_nothing() -> None:
@@ -147,3 +123,51 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
     assert [step for step, *_ in kept["curve"]] == [2, 4]
     for one, two in zip(whole.parameters(), resumed.parameters(), strict=True):
         torch.testing.assert_close(one, two, rtol=0.0, atol=0.0)
+
+
+def test_the_mean_of_networks_is_that_of_their_corrections() -> None:
+    """Weights are rounded to half precision."""
+    networks = [new_network(seed) for seed in (0, 1)]
+    for network in networks:
+        torch.nn.init.normal_(network.members[0].head.weight, std=0.05)
+    inputs = channels_of(made_sample(2))
+    pairs = [correction_of(network, inputs) for network in networks]
+    found, scale = correction_of(mean_of(networks), inputs)
+    np.testing.assert_allclose(
+        found, np.mean([one for one, _ in pairs], axis=0), rtol=0.02, atol=2e-3
+    )
+    expected = np.exp(np.mean([np.log(two) for _, two in pairs], axis=0))
+    np.testing.assert_allclose(scale, expected, rtol=0.02)
+
+
+def test_figures_and_the_rule() -> None:
+    """Networks that take half of the error help; if their mean harms a place, they do not."""
+    rows = [row for row in refinement_network.ROWS for _ in range(2)]
+    data = data_of([made_sample(seed) for seed in range(len(rows))], rows)
+    none = [0.0 * each for each in data.targets]
+
+    def group_of(*parts: float) -> dict[str, Method]:
+        found = {"rescaled": Method(none), "ridge": Method(none)}
+        for seed, part in enumerate(parts):
+            found[f"network_{seed}"] = Method([part * each for each in data.targets])
+        found["mean"] = Method([float(np.mean(parts)) * each for each in data.targets])
+        return found
+
+    def figures(*parts: float) -> dict[str, float]:
+        methods = group_of(*parts)
+        whole = {name: dict.fromkeys(TRAINING_ROWS, 1.0) for name in methods}
+        scales = {name: calibration(data, each, whole[name]) for name, each in methods.items()}
+        return figures_of("validation", data, methods, whole, scales, places=("here", "there"))
+
+    good = figures(0.5, 0.52, 0.48)
+    key = "terrain.network.validation.network"
+    assert good[f"{key}.refine_1.cut_vs_refinement"] == pytest.approx(0.5, abs=1e-3)
+    assert good[f"{key}.refine_1.range_over_seeds"] == pytest.approx(0.04, abs=1e-3)
+    assert good[f"{key}_mean.error_10.cut_vs_refinement"] == pytest.approx(0.5, abs=1e-3)
+    # Half of the rows share a factor, which holds for each where all errors are alike.
+    assert good[f"{key}_mean.refine_1.coverage_80"] == pytest.approx(0.8, abs=0.03)
+    assert good[f"{key}_mean.refine_1x2.cut_vs_refinement.there"] == pytest.approx(0.5, abs=1e-3)
+    assert helps("validation", good)
+    assert not helps("validation", figures(0.1, 0.0, -0.2))
+    # A gain that is smaller than the range over seeds is none.
+    assert not helps("validation", figures(0.1, 0.3, 0.5))
