@@ -515,8 +515,8 @@ def corrector_of(
         return None, "it needs the standard deviation, and the settings have samples=0"
     if len(set(slots)) < len(slots):
         reason = (
-            f"{len(scenes)} images look in {len(set(slots))} directions, and it was trained with "
-            "at most one image for each direction: take the mean of the dates of a track"
+            "several images look in the same direction, and it was trained with one for each: take "
+            "the mean of the dates of a track"
         )
         return None, reason
     posting = math.sqrt(math.prod(local_posting(surface)))

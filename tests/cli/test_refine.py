@@ -75,6 +75,7 @@ def test_the_included_network(folder: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     done = run(*given)
     assert done.exit_code == 0, done.output
+    assert "(by the network" in done.stderr + done.stdout
     result = open_result(output)
     assert float(np.abs(result["correction"]).max()) > 0.05
     assert read_provenance(output)["parameters"]["settings"]["network"]

@@ -344,7 +344,7 @@ def test_two_images_of_one_direction_are_out_of_range(
         network_of(), [passes[0], passes[0]], surface, 3, RefinementSettings()
     )
     assert corrector is None
-    assert "2 images look in 1 directions" in reason
+    assert "several images look in the same direction" in reason
 
 
 # The network itself.
