@@ -182,13 +182,13 @@ def refine(settings: RefineSettings, result: FileOutput, running: RunningSetting
         change = float(((refined["height"] - refined["baseline"]) ** 2).mean() ** 0.5)
         sigma = float((refined["height_sigma"] ** 2).mean() ** 0.5)
         points = "" if known is None else f"{len(known)} known elevations, "
-        network_part = ""
+        corrected = ""
         if "correction" in refined:
-            corrected = float((refined["correction"] ** 2).mean() ** 0.5)
-            network_part = f" (by the network {corrected:.1f} m)"
+            part = float((refined["correction"] ** 2).mean() ** 0.5)
+            corrected = f" (by the network {part:.1f} m)"
         current.say(
             f"{output}: {rows} x {columns} cells, {len(scenes)} images, {points}heights changed by "
-            f"{change:.1f} m{network_part}, standard deviation {sigma:.1f} m (root mean squares)"
+            f"{change:.1f} m{corrected}, standard deviation {sigma:.1f} m (root mean squares)"
         )
 
 

@@ -242,8 +242,8 @@ class RefinementNetwork(Pretrained):
 
     References
     ----------
-    Lakshminarayanan, B., Pritzel, A. and Blundell,
-    C. (2017). Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles. NeurIPS.
+    Lakshminarayanan, B., Pritzel, A. and Blundell, C. (2017). Simple and Scalable Predictive
+    Uncertainty Estimation using Deep Ensembles. NeurIPS, arXiv:1612.01474.
     """
 
     kind: ClassVar[str] = "refined heights"
