@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -409,6 +409,8 @@ class Corrector:
     """Of each image: 0 if its radar looks towards increasing columns, else 1."""
     looks: float
     factor: int
+    threads: int = field(default_factory=torch.get_num_threads)
+    """Of PyTorch, as they were."""
 
     def correct(
         self, baseline: xr.DataArray, layers: Floats, scenes: Mapping[int, Scene]
@@ -455,7 +457,12 @@ class Corrector:
         inputs = correction_channels(
             baseline.values, height, sigma, images, looks=self.looks, factor=self.factor
         )
-        correction, factor = correction_of(self.network, inputs)
+        # Sums of several threads have other last bits. Tiles are corrected side by side.
+        torch.set_num_threads(1)
+        try:
+            correction, factor = correction_of(self.network, inputs)
+        finally:
+            torch.set_num_threads(self.threads)
         share = sum(weights[count] * believed[count][0] for count in weights)
         widened = sum(weights[count] * (believed[count][1] * factor - 1.0) for count in weights)
         return share * sigma * correction, 1.0 + widened

@@ -214,6 +214,23 @@ def test_tiles_and_parts_give_the_same_correction(
         np.testing.assert_allclose(lazy[name], tiled[name], atol=1e-3)
 
 
+def test_a_correction_has_the_same_bits_for_any_number_of_threads(
+    passes: list[Scene], coarse: xr.DataArray
+) -> None:
+    """The number of threads of PyTorch stays what it was."""
+    network = RefinementNetwork.from_pretrained(packaged_model("refinement"))
+    found = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            result = refine(passes, coarse, settings=QUICK, coregister="none", network=network)
+            found.append(result["correction"].values)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(1)
+    np.testing.assert_array_equal(*found)
+
+
 def test_known_elevations_are_kriged_after_the_correction(
     passes: list[Scene], coarse: xr.DataArray, truth: xr.DataArray
 ) -> None:
