@@ -56,6 +56,13 @@ def random_terrain(seed: int, rows: int = 40, columns: int = 50, relief: float =
     return np.maximum(heights, 0.0)
 
 
+def rough_hills(shape: tuple[int, int] = (90, 108)) -> xr.DataArray:
+    """Put hills with smaller ones on them on a map, a height of 500 m on average."""
+    heights = hills(shape, relief=60.0, size=5.0, seed=1)
+    heights += hills(shape, relief=4.0, size=1.5, seed=2)
+    return raster(500.0 + heights - heights.mean())
+
+
 def look(
     *,
     incidence: float = 34.0,

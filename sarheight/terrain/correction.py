@@ -20,7 +20,7 @@ from sarheight.geometry.tables import radar_model
 from sarheight.layover.result import look_azimuth
 from sarheight.learning.weights import Pretrained
 from sarheight.terrain.heights import within
-from sarheight.terrain.networks import NETWORKS
+from sarheight.terrain.networks import NETWORKS, checked_range
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,7 +57,7 @@ REACH = 12.0
 """Cells beyond what an image sees in which a correction rests on it: shadows are smaller."""
 RANGES = ("posting", "cells", "stated_error", "incidence", "look_direction")
 """Quantities of which a network states the range of its training."""
-STRIDES = 60.0
+AHEAD = 60.0
 """Metres that the direction in which a radar looks is followed on the grid."""
 
 
@@ -266,7 +266,7 @@ class RefinementNetwork(Pretrained):
             raise ValueError(msg)
         self.network_kind, self.options = network, dict(options or {})
         self.calibration = [_checked_anchor(each) for each in calibration]
-        self.training_range = _checked_range(training_range or {})
+        self.training_range = checked_range(training_range or {}, RANGES)
         self.members = nn.ModuleList(
             NETWORKS[network](len(CHANNELS), 2, **self.options) for _ in range(members)
         )
@@ -351,19 +351,6 @@ def _checked_anchor(stated: Mapping[str, float]) -> dict[str, float]:
     return found
 
 
-def _checked_range(stated: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
-    """Check the range of a training: known names, two ascending numbers each."""
-    found = {name: [float(value) for value in limits] for name, limits in stated.items()}
-    for name, limits in found.items():
-        if name not in RANGES or len(limits) != 2 or not 0.0 <= limits[0] <= limits[1]:
-            msg = (
-                f"found the range {name}={limits}, expected one of {', '.join(RANGES)} with two "
-                "ascending numbers"
-            )
-            raise ValueError(msg)
-    return found
-
-
 # Where it applies.
 
 
@@ -388,7 +375,7 @@ def look_direction(scene: Scene, dem: xr.DataArray) -> float:
     to_degrees = pyproj.Transformer.from_crs(dem.rio.crs, 4326, always_xy=True)
     back = pyproj.Transformer.from_crs(4326, dem.rio.crs, always_xy=True)
     longitude, latitude = to_degrees.transform(x, y)
-    there = pyproj.Geod(ellps="WGS84").fwd(longitude, latitude, azimuth, STRIDES)
+    there = pyproj.Geod(ellps="WGS84").fwd(longitude, latitude, azimuth, AHEAD)
     end = back.transform(there[0], there[1])
     # In cells of the grid times their metres: degrees of longitude are shorter than those of
     # latitude.

@@ -226,7 +226,7 @@ class HeightEstimator(Pretrained):
             )
             raise ValueError(msg)
         self.channels = tuple(channels)
-        self.training_range = _checked_range(training_range or {})
+        self.training_range = checked_range(training_range or {}, RANGES)
         self.reference = reference
         self.surfaces = tuple(name for name in SURFACES if name in {*surfaces, reference})
         self.uncertainty = uncertainty
@@ -349,13 +349,15 @@ RANGES = ("posting", "cells", "coarse_error", "incidence")
 """Quantities of which a network may state the range of its training."""
 
 
-def _checked_range(stated: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+def checked_range(
+    stated: Mapping[str, Sequence[float]], names: Collection[str]
+) -> dict[str, list[float]]:
     """Check the range of a training: known names, two ascending numbers each."""
     found = {name: [float(value) for value in limits] for name, limits in stated.items()}
     for name, limits in found.items():
-        if name not in RANGES or len(limits) != 2 or not 0.0 <= limits[0] <= limits[1]:
+        if name not in names or len(limits) != 2 or not 0.0 <= limits[0] <= limits[1]:
             msg = (
-                f"found the range {name}={limits}, expected one of {', '.join(RANGES)} with two "
+                f"found the range {name}={limits}, expected one of {', '.join(names)} with two "
                 "ascending numbers"
             )
             raise ValueError(msg)

@@ -34,8 +34,7 @@ from sarheight.terrain.correction import (
     look_direction,
     mirrored,
 )
-from tests.dems import hills
-from tests.mountains import look, raster
+from tests.mountains import look, rough_hills
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,9 +68,7 @@ def network_of(correction: float = 0.4, **described: object) -> RefinementNetwor
 
 @pytest.fixture(scope="module")
 def truth() -> xr.DataArray:
-    rough = hills((90, 108), relief=60.0, size=5.0, seed=1)
-    rough += hills((90, 108), relief=4.0, size=1.5, seed=2)
-    return raster(500.0 + rough - rough.mean())
+    return rough_hills()
 
 
 @pytest.fixture(scope="module")

@@ -35,8 +35,7 @@ from sarheight.terrain.inversion import (
     smoothed_noise_spectrum,
 )
 from sarheight.terrain.posterior import unknowns_of
-from tests.dems import hills
-from tests.mountains import look, raster
+from tests.mountains import look, raster, rough_hills
 
 Floats = NDArray[np.float32]
 
@@ -50,9 +49,7 @@ def rms(values: xr.DataArray | Floats) -> float:
 
 @pytest.fixture(scope="module")
 def truth() -> xr.DataArray:
-    rough = hills((90, 108), relief=60.0, size=5.0, seed=1)
-    rough += hills((90, 108), relief=4.0, size=1.5, seed=2)
-    return raster(500.0 + rough - rough.mean())
+    return rough_hills()
 
 
 @pytest.fixture(scope="module")
