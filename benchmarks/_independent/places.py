@@ -55,10 +55,11 @@ MOST_VOIDS = 0.02
 """Share of a crop's cells that may be voids."""
 VOID_REACH = 100
 """Cells from which voids are interpolated."""
-COARSE_POSTING = 45.0
-"""DEMs of a larger posting in metres get simulated detail."""
-FITTED, ADDED = (300.0, 1200.0), (60.0, 300.0)
-"""Wavelengths in metres at which the spectrum is fitted, and at which detail is added."""
+LACKING = 1.5
+"""DEMs whose posting is larger than that of the grid by this factor get simulated detail."""
+FITTED, LONGEST_ADDED = (300.0, 1200.0), 300.0
+"""Wavelengths in metres at which the spectrum is fitted, and from which down to two cells detail is
+added."""
 AROUND = 10
 """Cells by which the DEM is cut wider than a crop before it is interpolated."""
 
@@ -134,7 +135,13 @@ def source_of(place: Place, folder: str | None = None) -> xr.DataArray:
 
 
 def crop_at(
-    source: xr.DataArray, longitude: float, latitude: float, *, seed: int, cells: int = CELLS
+    source: xr.DataArray,
+    longitude: float,
+    latitude: float,
+    *,
+    seed: int,
+    cells: int = CELLS,
+    posting: float = POSTING,
 ) -> xr.DataArray:
     """Interpolate the crop about a point of a DEM, with simulated detail if the DEM lacks it.
 
@@ -148,16 +155,18 @@ def crop_at(
         Of the detail.
     cells : int
         Cells along a side.
+    posting : float
+        Their size in metres.
     """
     zone = int((longitude + 180.0) // 6.0) + 1
     crs = pyproj.CRS.from_epsg((32600 if latitude > 0.0 else 32700) + zone)
     to_map = pyproj.Transformer.from_crs(4326, crs, always_xy=True)
-    middle = np.round(np.array(to_map.transform(longitude, latitude)) / POSTING) * POSTING
-    offset = POSTING * (np.arange(cells) - 0.5 * (cells - 1))
+    middle = np.round(np.array(to_map.transform(longitude, latitude)) / posting) * posting
+    offset = posting * (np.arange(cells) - 0.5 * (cells - 1))
     x, y = middle[0] + offset, middle[1] - offset
     heights = _interpolated(source, x, y, crs)
-    if max(_postings(source)) > COARSE_POSTING:
-        heights += _detail(heights, seed)
+    if max(_postings(source)) > LACKING * posting:
+        heights += _detail(heights, seed, posting)
     if not np.isfinite(heights).all():
         msg = f"found voids about {latitude:.3f}, {longitude:.3f} that could not be interpolated"
         raise ValueError(msg)
@@ -248,11 +257,11 @@ def _interpolated(dem: xr.DataArray, x: Floats, y: Floats, crs: pyproj.CRS) -> F
     first = [max(int(each.min()) - AROUND, 0) for each in index]
     last = [int(each.max()) + AROUND for each in index]
     part = dem.values[first[0] : last[0], first[1] : last[1]].astype(np.float64)
-    posting = _postings(dem)
-    if max(posting) < POSTING:
-        # A cell of 30 m averages; the Gaussian has 0.4 of its width as standard deviation.
+    posting, wanted = _postings(dem), abs(float(x[1] - x[0]))
+    if max(posting) < wanted:
+        # A larger cell averages; the Gaussian has 0.4 of its width as standard deviation.
         part = gaussian_filter(
-            part, [0.4 * np.sqrt(POSTING**2 - each**2) / each for each in posting]
+            part, [0.4 * np.sqrt(wanted**2 - each**2) / each for each in posting]
         )
     heights: Floats = map_coordinates(
         part, [each - start for each, start in zip(index, first, strict=True)], order=3
@@ -260,30 +269,31 @@ def _interpolated(dem: xr.DataArray, x: Floats, y: Floats, crs: pyproj.CRS) -> F
     return heights
 
 
-def _detail(heights: Floats, seed: int) -> Floats:
+def _detail(heights: Floats, seed: int, posting: float = POSTING) -> Floats:
     """Draw relief of short wavelengths that continues the spectrum of heights, in metres."""
     rows, columns = heights.shape
+    shortest = 2.0 * posting
     window = np.hanning(rows)[:, None] * np.hanning(columns)
-    level = heights - gaussian_filter(heights, 1200.0 / POSTING)
+    level = heights - gaussian_filter(heights, 1200.0 / posting)
     # Power of each Fourier coefficient, as of the same heights without the window.
     power = np.abs(np.fft.fft2(level * window)) ** 2 / np.mean(window**2)
     frequency = np.hypot(
-        np.fft.fftfreq(rows, POSTING)[:, None], np.fft.fftfreq(columns, POSTING)[None, :]
+        np.fft.fftfreq(rows, posting)[:, None], np.fft.fftfreq(columns, posting)[None, :]
     )
-    edges = np.geomspace(1.0 / 2400.0, 1.0 / ADDED[0], 40)
+    edges = np.geomspace(1.0 / 2400.0, 1.0 / shortest, 40)
     index = np.digitize(frequency, edges)
     count = np.bincount(index.ravel(), minlength=edges.size + 1)
     mean = np.bincount(index.ravel(), power.ravel(), edges.size + 1) / np.maximum(count, 1)
     centre = np.bincount(index.ravel(), frequency.ravel(), edges.size + 1) / np.maximum(count, 1)
     used = (count > 0) & (centre > 1.0 / FITTED[1]) & (centre < 1.0 / FITTED[0])
     slope, offset = np.polyfit(np.log(centre[used]), np.log(mean[used]), 1)
-    added = (frequency > 1.0 / ADDED[1]) & (frequency < 1.0 / ADDED[0])
+    added = (frequency > 1.0 / LONGEST_ADDED) & (frequency < 1.0 / shortest)
     law = np.exp(offset + slope * np.log(np.where(added, frequency, 1.0)))
     missing = np.where(added, np.maximum(law - mean[index], 0.0), 0.0)
     # White noise of variance 1 has Fourier coefficients of power rows * columns.
     white = np.fft.fft2(np.random.default_rng(seed).standard_normal(heights.shape))
     noise = np.fft.ifft2(white * np.sqrt(missing / heights.size)).real
-    steep = np.hypot(*np.gradient(heights, POSTING))
-    around = gaussian_filter(steep, 300.0 / POSTING)
+    steep = np.hypot(*np.gradient(heights, posting))
+    around = gaussian_filter(steep, 300.0 / posting)
     detail: Floats = noise * np.clip(around / np.sqrt(np.mean(around**2)), 0.0, 2.0)
     return detail

@@ -40,6 +40,8 @@ Floats = NDArray[np.float64]
 
 LOOKS = (1, 5)
 """Lines and samples of the complex image in a pixel, as of an IW GRDH."""
+SCATTERERS = 4
+"""Scatterers along each side of a cell, enough for cells of 30 m."""
 NEAR = 4
 """Samples to either side to which the squared response is summed: 99 % of its energy."""
 
@@ -47,7 +49,9 @@ NEAR = 4
 class Expected:
     """The mean of infinitely many dates, without noise, and what its dates depend on."""
 
-    def __init__(self, ground: Ground, incidence: float, *, ascending: bool, side: int = 4) -> None:
+    def __init__(
+        self, ground: Ground, incidence: float, *, ascending: bool, side: int = SCATTERERS
+    ) -> None:
         """Sum up the scatterers, `side` x `side` in each cell of the ground."""
         self.grid, self.orbit = pass_over(ground.dem, incidence, ascending=ascending)
         orbit = self.orbit.with_epoch(self.grid.epoch)
@@ -93,9 +97,11 @@ def _add_squares(
                 image[i + m - NEAR, j + n - NEAR] += factor * beside[n]
 
 
-def expected_image(ground: Ground, incidence: float, *, ascending: bool) -> Expected:
-    """Return the mean of infinitely many dates of a pass over ground."""
-    return Expected(ground, incidence, ascending=ascending)
+def expected_image(
+    ground: Ground, incidence: float, *, ascending: bool, side: int = SCATTERERS
+) -> Expected:
+    """Return the mean of infinitely many dates, with `side` x `side` scatterers in each cell."""
+    return Expected(ground, incidence, ascending=ascending, side=side)
 
 
 def mean_image(expected: Expected, dates: int, seed: int) -> Scene:

@@ -35,6 +35,8 @@ CHANNELS = (
     "detail",
     "log_sigma",
     "log_looks",
+    "log_posting",
+    "filled",
     "row_in_coarse_cell",
     "column_in_coarse_cell",
     *(
@@ -43,9 +45,9 @@ CHANNELS = (
         for name in ("residual", "gamma0", "local_incidence", "seen")
     ),
 )
-"""Channels of the network: six of the heights, four of the image whose radar looks towards
+"""Channels of the network: eight of the heights, four of the image whose radar looks towards
 increasing columns, four of the one whose radar looks towards decreasing columns."""
-HEIGHTS, PER_IMAGE = 6, 4
+HEIGHTS, PER_IMAGE = 8, 4
 SURROUNDINGS = 8.0
 """Cells (standard deviation of a Gaussian) over which gamma0 is averaged, from which its
 differences are taken: the level of the ground says nothing of its slope."""
@@ -57,6 +59,9 @@ REACH = 12.0
 """Cells beyond what an image sees in which a correction rests on it: shadows are smaller."""
 RANGES = ("posting", "cells", "stated_error", "incidence", "look_direction")
 """Quantities of which a network states the range of its training."""
+PRIORS = ("error_length", "level", "patch", "texture", "slope", "curvature", "misfit")
+"""Settings of refinement that change what its residuals mean, of which training knew the defaults
+only."""
 AHEAD = 60.0
 """Metres that the direction in which a radar looks is followed on the grid."""
 
@@ -86,7 +91,9 @@ def correction_channels(
     sigma: Floats,
     images: Sequence[ImageLayers | None],
     *,
+    filled: NDArray[np.generic],
     looks: float,
+    posting: float,
     factor: int,
 ) -> Floats:
     """Compute the channels of the network on top of refinement.
@@ -101,14 +108,18 @@ def correction_channels(
     images : sequence of ImageLayers or None
         Of the image whose radar looks towards increasing columns, and of the one whose radar looks
         towards decreasing columns; None where there is none.
+    filled : array, shape (rows, columns)
+        1 where the coarse DEM is void, else 0.
     looks : float
         Equivalent number of looks of an image.
+    posting : float
+        Metres between the heights.
     factor : int
         Cells in a cell of the coarse DEM, along each axis.
 
     Returns
     -------
-    array, shape (14, rows, columns)
+    array, shape (16, rows, columns)
         In the order of `CHANNELS`, float32, finite.
     """
     phase = [
@@ -119,6 +130,9 @@ def correction_channels(
         (height - gaussian_filter(height, 2.0 * factor)) / (10.0 * sigma),
         np.log(sigma / 4.0),
         np.full_like(sigma, np.log(looks / 4.0) / 3.0),
+        # Relief within a cell, and what a pixel says of it, depend on the cell's size.
+        np.full_like(sigma, np.log(posting / 30.0)),
+        np.asarray(filled, dtype=np.float32),
         # Errors of the coarse DEM are steps between its cells, and relief sums to 0 within them.
         np.broadcast_to(phase[0][:, None], sigma.shape),
         np.broadcast_to(phase[1], sigma.shape),
@@ -148,7 +162,7 @@ def mirrored(inputs: Floats, *, rows: bool, columns: bool) -> Floats:
 
     Parameters
     ----------
-    inputs : array, shape (14, rows, columns)
+    inputs : array, shape (16, rows, columns)
         As `correction_channels` returns them.
     rows, columns : bool
         Whether the order of the rows, of the columns, is reversed.
@@ -178,7 +192,7 @@ def correction_of(
     ----------
     network : RefinementNetwork
         The network.
-    inputs : array, shape (14, rows, columns)
+    inputs : array, shape (16, rows, columns)
         As `correction_channels` returns them.
     symmetric : bool
         Whether the mean over the four mirror images is taken, which does not depend on how the
@@ -295,7 +309,7 @@ class RefinementNetwork(Pretrained):
 
         Parameters
         ----------
-        inputs : Tensor, shape (batch, 14, rows, columns)
+        inputs : Tensor, shape (batch, 16, rows, columns)
             See `correction_channels`.
         """
         return torch.stack([member(inputs) for member in self.members]).mean(dim=0)
@@ -395,12 +409,17 @@ class Corrector:
     slots: tuple[int, ...]
     """Of each image: 0 if its radar looks towards increasing columns, else 1."""
     looks: float
+    posting: float
     factor: int
     threads: int = field(default_factory=torch.get_num_threads)
     """Of PyTorch, as they were."""
 
     def correct(
-        self, baseline: xr.DataArray, layers: Floats, scenes: Mapping[int, Scene]
+        self,
+        baseline: xr.DataArray,
+        layers: Floats,
+        filled: NDArray[np.bool_],
+        scenes: Mapping[int, Scene],
     ) -> tuple[Floats, Floats]:
         """Correct a tile.
 
@@ -411,6 +430,8 @@ class Corrector:
         layers : array, shape (3 + 2 images, rows, columns)
             Refined height, standard deviation, number of images; residual in dB and gamma0 in
             linear power of each image.
+        filled : array of bool, shape (rows, columns)
+            Where the coarse DEM is void.
         scenes : mapping of Scene
             The images that cover the tile by their numbers.
 
@@ -442,7 +463,14 @@ class Corrector:
         if not any(believed[count][0] and weights[count].any() for count in weights):
             return np.zeros_like(height), np.ones_like(height)
         inputs = correction_channels(
-            baseline.values, height, sigma, images, looks=self.looks, factor=self.factor
+            baseline.values,
+            height,
+            sigma,
+            images,
+            filled=filled,
+            looks=self.looks,
+            posting=self.posting,
+            factor=self.factor,
         )
         # Sums of several threads have other last bits. Tiles are corrected side by side.
         torch.set_num_threads(1)
@@ -513,6 +541,11 @@ def corrector_of(
             "the mean of the dates of a track"
         )
         return None, reason
+    usual = type(settings)()
+    for name in PRIORS:
+        value, expected = getattr(settings, name), getattr(usual, name)
+        if value != expected:
+            return None, f"the settings have {name}={value}, and it was trained with {expected}"
     posting = math.sqrt(math.prod(local_posting(surface)))
     looks = math.exp(float(np.mean([math.log(scene.grid.looks) for scene in scenes])))
     off = max(min(abs(each), 180.0 - abs(each)) for each in directions)
@@ -526,4 +559,4 @@ def corrector_of(
         if limits is not None and not within(value, limits):
             trained = " to ".join(f"{each:g}" for each in sorted(set(limits)))
             return None, f"{text.format(value)}, and it was trained with {trained}"
-    return Corrector(network, slots, looks, factor), ""
+    return Corrector(network, slots, looks, posting, factor), ""

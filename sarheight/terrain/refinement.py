@@ -186,18 +186,18 @@ def refine(
     whole = filled(checked)
     surface.attrs |= {"units": "m", "vertical_datum": "ellipsoid"}
     corrector, reason = _corrector(network, scenes, surface, factor, chosen)
-    worker = _TileWorker(scenes, whole, surface, factor, chosen, tiling.size, seed, corrector)
+    void = ~np.isfinite(checked.values)
+    worker = _TileWorker(scenes, whole, void, surface, factor, chosen, tiling.size, seed, corrector)
     if dem.chunks is None:
         values = _assemble(worker, tiling, surface.shape, report)
     else:
         parts = surface.chunk({"y": block, "x": block})
         values = Mosaic((parts,), worker.estimate, worker.layers, tiling).compute(block)
     result = _dataset(values, surface, len(scenes), corrected=corrector is not None)
-    void = ~np.isfinite(checked.values)
     kriging = {} if known is None else _krige(result, known, alignment, checked)
     result["filled"] = (
         ("y", "x"),
-        np.kron(void, np.ones((factor, factor), dtype=np.uint8)).astype(np.uint8),
+        _repeated(void, factor).astype(np.uint8),
         {"long_name": "the coarse DEM is void here", "grid_mapping": "spatial_ref"},
     )
     result.attrs = {
@@ -364,6 +364,7 @@ class _TileWorker:
 
     scenes: list[Scene]
     coarse: xr.DataArray
+    void: NDArray[np.bool_]
     surface: xr.DataArray
     factor: int
     settings: RefinementSettings
@@ -431,7 +432,8 @@ class _TileWorker:
             layers[3 + 2 * number] = on_posts(residual)
             layers[4 + 2 * number] = on_posts(np.where(seen, np.exp(state.logarithm), np.nan))
         if self.corrector is not None:
-            layers[-1], widened = self.corrector.correct(part, layers, seen_by)
+            void = _repeated(self.void[few[0], few[1]], self.factor)
+            layers[-1], widened = self.corrector.correct(part, layers, void, seen_by)
             layers[0] += layers[-1]
             layers[1] *= widened
         return layers
@@ -479,6 +481,11 @@ def _assemble(
         for layer, kind in enumerate(kinds):
             total[layer] /= weights[kind]
     return total
+
+
+def _repeated(cells: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
+    """Return the value of the coarse cell for each cell of the result."""
+    return np.repeat(np.repeat(cells, factor, axis=0), factor, axis=1)
 
 
 def _spans(first: int, length: int, size: int, least: int) -> tuple[slice, slice]:

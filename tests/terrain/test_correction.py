@@ -37,6 +37,7 @@ from sarheight.terrain.correction import (
 from tests.mountains import look, rough_hills
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import xarray as xr
@@ -119,13 +120,21 @@ def made_image(seed: int) -> ImageLayers:
     return ImageLayers(residual, gamma0 - 9.0, 40.0 + 8.0 * gamma0)
 
 
+def channels_of(
+    layers: tuple[Floats, ...], images: list[ImageLayers | None], *, posting: float = 30.0
+) -> Floats:
+    """Compute channels of ground of which every twentieth row of coarse cells is void."""
+    filled = np.arange(layers[0].shape[0])[:, None] % 20 < 3
+    filled = np.broadcast_to(filled, layers[0].shape)
+    return correction_channels(
+        *layers[:3], images, filled=filled, looks=4.0, posting=posting, factor=3
+    )
+
+
 def test_channels_of_larger_heights_differ_in_the_size_of_the_deviation_only() -> None:
     """All else is in standard deviations, and so is the correction."""
     images = [made_image(1), None]
-    one, two = (
-        correction_channels(*made_layers(0, scale), images, looks=4.0, factor=3)
-        for scale in (1.0, 2.0)
-    )
+    one, two = (channels_of(made_layers(0, scale), images) for scale in (1.0, 2.0))
     differ = CHANNELS.index("log_sigma")
     same = np.arange(len(CHANNELS)) != differ
     np.testing.assert_allclose(one[same], two[same], atol=1e-4)
@@ -134,7 +143,8 @@ def test_channels_of_larger_heights_differ_in_the_size_of_the_deviation_only() -
     unseen = one[CHANNELS.index("seen_increasing")] == 0.0
     assert unseen.sum() == 40
     assert (one[CHANNELS.index("residual_increasing")][unseen] == 0.0).all()
-    assert (one[10:] == 0.0).all()
+    assert (one[CHANNELS.index("residual_decreasing") :] == 0.0).all()
+    assert set(np.unique(one[CHANNELS.index("filled")])) == {0.0, 1.0}
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(True, False), (False, True), (True, True)])
@@ -145,11 +155,14 @@ def test_channels_of_a_mirrored_world_are_the_mirrored_channels(
     steps = slice(None, None, -1 if rows else 1), slice(None, None, -1 if columns else 1)
     layers, images = made_layers(2), [made_image(3), made_image(4)]
     turned = [ImageLayers(*(each[steps] for each in image)) for image in images]
-    found = mirrored(
-        correction_channels(*layers, images, looks=4.0, factor=3), rows=rows, columns=columns
-    )
-    expected = correction_channels(
-        *(each[steps] for each in layers), turned[::-1] if columns else turned, looks=4.0, factor=3
+    filled = np.random.default_rng(5).random(SHAPE) < 0.2
+
+    def channels(layers: Sequence[Floats], images: list[ImageLayers], void: Floats) -> Floats:
+        return correction_channels(*layers, images, filled=void, looks=4.0, posting=45.0, factor=3)
+
+    found = mirrored(channels(layers, images, filled), rows=rows, columns=columns)
+    expected = channels(
+        [each[steps] for each in layers], turned[::-1] if columns else turned, filled[steps]
     )
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
@@ -160,9 +173,7 @@ def test_an_estimate_does_not_depend_on_how_the_world_is_mirrored() -> None:
     network = RefinementNetwork(options={"width": 4, "depth": 2}, members=2)
     for values in network.parameters():
         values.data = values.data + 0.01
-    inputs = correction_channels(
-        *made_layers(5), [made_image(6), made_image(7)], looks=4.0, factor=3
-    )
+    inputs = channels_of(made_layers(5), [made_image(6), made_image(7)])
     # A multiple of the stride: what is padded lies behind the last row and column.
     inputs = np.ascontiguousarray(inputs[:, :44, :52])
     found, scale = correction_of(network, inputs)
@@ -176,7 +187,7 @@ def test_an_estimate_does_not_depend_on_how_the_world_is_mirrored() -> None:
 def test_an_untrained_network_gives_refinement() -> None:
     """Its correction is 0, and the standard deviation stays."""
     network = RefinementNetwork(options={"width": 4, "depth": 2})
-    inputs = correction_channels(*made_layers(0), [None, made_image(1)], looks=4.0, factor=3)
+    inputs = channels_of(made_layers(0), [None, made_image(1)])
     correction, scale = correction_of(network, inputs)
     np.testing.assert_array_equal(correction, 0.0)
     np.testing.assert_array_equal(scale, 1.0)
@@ -242,6 +253,33 @@ def test_known_elevations_are_kriged_after_the_correction(
     assert lifted > 5.0
     off = float((found["height"] - without["height"]).isel(INSIDE).mean())
     assert abs(off) < 0.3 * lifted
+
+
+def test_a_network_is_told_of_voids_and_of_the_posting(
+    passes: list[Scene], coarse: xr.DataArray
+) -> None:
+    """In tiles, in parts and as a whole: what it adds is what the two channels say."""
+    network = network_of(0.0)
+    kernel = torch.zeros(1)
+
+    class Told(torch.nn.Module):
+        stride = 1
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            told = inputs[:, [CHANNELS.index(name) for name in ("filled", "log_posting")]]
+            return torch.stack([told.sum(dim=1), 0.0 * told[:, 0] + kernel], dim=1)
+
+    network.members[0] = Told()
+    void = coarse.copy(data=coarse.values.copy())
+    void[4:7, 8:12] = np.nan
+    for given, tiling in ((void, None), (void, Tiling(72, 18)), (void.chunk({"y": 15}), None)):
+        found = refine(
+            passes, given, settings=QUICK, coregister="none", tiling=tiling, network=network
+        )
+        share = (found["correction"] * WIDER / (HALF * found["height_sigma"])).values
+        expected = np.log(30.0 / 30.0) + found["filled"].values
+        np.testing.assert_allclose(share, expected, atol=5e-3)
+        assert 0.0 < float(found["filled"].mean()) < 0.2
 
 
 def test_ground_that_no_image_sees_is_not_corrected(
@@ -329,6 +367,7 @@ def test_look_directions_on_the_grid(passes: list[Scene], coarse: xr.DataArray) 
         ({"stated_error": (4.5, 4.5)}, {"error": 9.0}, "stated error of the DEM is 9 m"),
         ({"look_direction": (0.0, 2.0)}, {}, "degrees off the rows of the grid"),
         ({}, {"samples": 0}, "samples=0"),
+        ({}, {"error_length": 200.0}, "error_length=200.0, and it was trained with None"),
     ],
 )
 def test_a_network_is_not_used_beyond_its_training(

@@ -4,30 +4,41 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 torch = pytest.importorskip("torch")
 
-from benchmarks import refinement_network
-from benchmarks._terrain.residuals import Sample
-from benchmarks.refinement_network import (
-    TRAINING_ROWS,
-    Data,
+from benchmarks._terrain import correction_training
+from benchmarks._terrain.correction_methods import (
     Method,
     calibration,
-    channels_of,
     cuts_of,
-    figures_of,
-    helps,
-    mean_of,
-    new_network,
+    normal_equations,
+    regressed,
     rescaled,
     shrinkage,
+)
+from benchmarks._terrain.correction_training import (
+    Data,
+    channels_of,
+    new_network,
     target_of,
     train,
     turned_sample,
 )
+from benchmarks._terrain.residuals import STATED_RANGE, TRAINING_ROWS, Conditions, Sample
+from benchmarks.refinement_network import (
+    LEFT_OUT,
+    ROWS,
+    by_place,
+    figures_of,
+    helps,
+    mean_of,
+    methods_left_out,
+)
+from benchmarks.synthetic.scattering_ground import COARSER
 from sarheight.terrain.correction import correction_of
 
 Floats = NDArray[np.float32]
@@ -48,13 +59,15 @@ def made_sample(seed: int, *, scale: float = 1.0) -> Sample:
     passes = np.stack([[smooth(1.0, 1.0), smooth(1.0, 2.0) - 9.0, smooth(3.0, 8.0) + 40.0]] * 2)
     passes[1] = passes[1, :, ::-1]
     passes[0, :2, 20:24, 10:20] = np.nan
-    return Sample(np.stack(fields), passes.astype(np.float32), 4.0)
+    filled = (smooth(3.0, 1.0) > 1.5).astype(np.float32)
+    return Sample(np.stack(fields), passes.astype(np.float32), filled, 4.0, 40.0)
 
 
-def data_of(samples: list[Sample], rows: list[str]) -> Data:
-    """Collect samples."""
+def data_of(samples: list[Sample], rows: list[str], places: tuple[str, ...] = ("here",)) -> Data:
+    """Collect samples, of one place after the other."""
     return Data(
         rows,
+        [places[number % len(places)] for number in range(len(rows))],
         [channels_of(each) for each in samples],
         [target_of(each) for each in samples],
         [each.fields[3] for each in samples],
@@ -70,7 +83,7 @@ def test_channels_of_a_mirrored_world_are_the_mirrored_channels(
     sample = made_sample(1)
     steps = (..., slice(None, None, -1 if rows else 1), slice(None, None, -1 if columns else 1))
     passes = sample.passes[::-1] if columns else sample.passes
-    mirrored = Sample(sample.fields[steps], passes[steps], sample.looks)
+    mirrored = Sample(sample.fields[steps], passes[steps], sample.filled[steps], 4.0, 40.0)
     inputs, target = turned_sample(
         channels_of(sample), target_of(sample), rows=rows, columns=columns
     )
@@ -100,24 +113,24 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = data_of([made_sample(seed) for seed in range(3)], list(TRAINING_ROWS))
-    monkeypatch.setattr(refinement_network, "PATCH", 16)
-    monkeypatch.setattr(refinement_network, "CHECKED", 2)
+    monkeypatch.setattr(correction_training, "PATCH", 16)
+    monkeypatch.setattr(correction_training, "CHECKED", 2)
     whole = train(data, data, tmp_path / "whole.pt", 0, 4)
-    draw, drawn = refinement_network._patch, 0
+    draw, drawn = correction_training._patch, 0
 
     def interrupted(*given: object) -> tuple[Floats, Floats]:
         nonlocal drawn
         drawn += 1
-        if drawn > 3 * refinement_network.BATCH:
+        if drawn > 3 * correction_training.BATCH:
             raise KeyboardInterrupt
         return draw(*given)
 
     path = tmp_path / "interrupted.pt"
-    monkeypatch.setattr(refinement_network, "_patch", interrupted)
+    monkeypatch.setattr(correction_training, "_patch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(data, data, path, 0, 4)
     assert torch.load(path, weights_only=True)["step"] == 2
-    monkeypatch.setattr(refinement_network, "_patch", draw)
+    monkeypatch.setattr(correction_training, "_patch", draw)
     resumed = train(data, data, path, 0, 4)
     kept = torch.load(path, weights_only=True)
     assert [step for step, *_ in kept["curve"]] == [2, 4]
@@ -140,34 +153,106 @@ def test_the_mean_of_networks_is_that_of_their_corrections() -> None:
     np.testing.assert_allclose(scale, expected, rtol=0.02)
 
 
+def test_places_are_judged_by_what_knows_nothing_of_them() -> None:
+    """A correction that another place refutes is not believed, whatever the place itself says."""
+    rows = [row for row in TRAINING_ROWS for _ in LEFT_OUT]
+    data = data_of([made_sample(seed) for seed in range(len(rows))], rows, LEFT_OUT)
+    signs = {place: -1.0 if place == LEFT_OUT[0] else 1.0 for place in LEFT_OUT}
+    # At one place refinement goes the wrong way.
+    for number, place in enumerate(data.places):
+        data.targets[number] = signs[place] * data.inputs[number][0]
+    methods, _ = methods_left_out(data, data, [])
+    for place, correction, inputs in zip(
+        data.places, methods["rescaled"].corrections, data.inputs, strict=True
+    ):
+        factor = float(np.sum(correction * inputs[0]) / np.sum(inputs[0] ** 2))
+        # The other three say 1 of the first; of the rest one says -1 and two say 1.
+        assert factor == pytest.approx(1.0, abs=1e-4) if place == LEFT_OUT[0] else factor < 0.8
+    assert shrinkage(data, methods["rescaled"])["refine_1"] < 0.6
+
+
+def test_a_regression_without_a_place_is_that_of_the_others() -> None:
+    rows = [row for row in TRAINING_ROWS for _ in LEFT_OUT]
+    data = data_of([made_sample(seed) for seed in range(len(rows))], rows, LEFT_OUT)
+    others = data.where(other_than=LEFT_OUT[1])
+    assert {*others.places} == {*LEFT_OUT} - {LEFT_OUT[1]}
+    one = regressed(normal_equations(data), data, 1e3, without=LEFT_OUT[1])
+    two = regressed(normal_equations(others), data, 1e3)
+    for first, second in zip(one, two, strict=True):
+        np.testing.assert_allclose(first, second, atol=1e-5)
+
+
+def test_what_is_found_by_place_comes_in_the_order_of_the_samples() -> None:
+    data = data_of([made_sample(0)] * 6, list(TRAINING_ROWS) * 2, ("here", "there"))
+    found = by_place(data, lambda place, part: [f"{place} {row}" for row in part.rows])
+    expected = [f"{place} {row}" for place, row in zip(data.places, data.rows, strict=True)]
+    assert found == expected
+
+
+def hills(cells: int = 96) -> xr.DataArray:
+    """Draw hills of 30 m cells."""
+    random = np.random.default_rng(4)
+    height = gaussian_filter(random.standard_normal((cells, cells)), 5.0)
+    axis = 30.0 * np.arange(cells)
+    coords = {"y": 5_000_000.0 - axis, "x": 500_000.0 + axis}
+    dem = xr.DataArray(1500.0 + 300.0 * height / height.std(), coords, ("y", "x"))
+    return dem.assign_attrs(units="m", vertical_datum="ellipsoid").rio.write_crs(32632)
+
+
+@pytest.mark.parametrize("known", [{"points": 200}, {"tracks": 600.0}])
+def test_conditions_are_undone_by_known_elevations(known: dict[str, float]) -> None:
+    """An offset and a shift are found again, and voids stay voids."""
+    truth = hills()
+    exact = COARSER.degrade(truth, 0)
+    conditions = Conditions(offset=10.0, shift=(0.3, -0.2), voids=3, **known)  # type: ignore[arg-type]
+    found = conditions.prepared(exact, truth, np.random.default_rng(2))
+    assert 0.0 < float(np.isnan(found.values).mean()) < 0.5
+    assert abs(float(np.nanmean(found.values - exact.values))) < 3.0
+    for axis, before in (("y", 0.3 * 90.0), ("x", 0.2 * 90.0)):
+        assert abs(float(found[axis][0] - exact[axis][0])) < max(0.7 * before, 15.0)
+    unaligned = Conditions(offset=10.0, shift=(0.3, -0.2))
+    moved = unaligned.prepared(exact, truth, np.random.default_rng(2))
+    np.testing.assert_allclose(moved.values - exact.values, 10.0, atol=1e-3)
+    assert float(moved.y[0] - exact.y[0]) == pytest.approx(-27.0)
+
+
+def test_drawn_conditions_are_within_the_range_of_training() -> None:
+    random = np.random.default_rng(0)
+    drawn = [Conditions.draw(50.0, random) for _ in range(200)]
+    assert {each.points > 0 for each in drawn} == {True, False}
+    assert {each.tracks > 0 for each in drawn} == {True, False}
+    assert {each.voids > 0 for each in drawn} == {True, False}
+    for each in drawn:
+        assert each.stated is None or STATED_RANGE[0] <= each.stated <= STATED_RANGE[1]
+        assert not (each.points and each.tracks)
+        # A coarse DEM that nothing corrects is not far off.
+        assert each.points or each.tracks or (each.offset, each.shift) == (0.0, (0.0, 0.0))
+
+
 def test_figures_and_the_rule() -> None:
     """Networks that take half of the error help; if their mean harms a place, they do not."""
-    rows = [row for row in refinement_network.ROWS for _ in range(2)]
-    data = data_of([made_sample(seed) for seed in range(len(rows))], rows)
+    rows = [row for row in ROWS for _ in range(2)]
+    data = data_of([made_sample(seed) for seed in range(len(rows))], rows, ("here", "there"))
     none = [0.0 * each for each in data.targets]
 
-    def group_of(*parts: float) -> dict[str, Method]:
-        found = {"rescaled": Method(none), "ridge": Method(none)}
-        for seed, part in enumerate(parts):
-            found[f"network_{seed}"] = Method([part * each for each in data.targets])
-        found["mean"] = Method([float(np.mean(parts)) * each for each in data.targets])
-        return found
-
     def figures(*parts: float) -> dict[str, float]:
-        methods = group_of(*parts)
+        methods = {"rescaled": Method(none), "ridge": Method(none)}
+        for number, part in enumerate(parts):
+            methods[f"single_{number}"] = Method([part * each for each in data.targets])
+        methods["network"] = Method([float(np.mean(parts)) * each for each in data.targets])
         whole = {name: dict.fromkeys(TRAINING_ROWS, 1.0) for name in methods}
         scales = {name: calibration(data, each, whole[name]) for name, each in methods.items()}
-        return figures_of("validation", data, methods, whole, scales, places=("here", "there"))
+        return figures_of("scored", data, methods, whole, scales)
 
     good = figures(0.5, 0.52, 0.48)
-    key = "terrain.network.validation.network"
+    key = "terrain.network.scored.network"
     assert good[f"{key}.refine_1.cut_vs_refinement"] == pytest.approx(0.5, abs=1e-3)
-    assert good[f"{key}.refine_1.range_over_seeds"] == pytest.approx(0.04, abs=1e-3)
-    assert good[f"{key}_mean.error_10.cut_vs_refinement"] == pytest.approx(0.5, abs=1e-3)
-    # Half of the rows share a factor, which holds for each where all errors are alike.
-    assert good[f"{key}_mean.refine_1.coverage_80"] == pytest.approx(0.8, abs=0.03)
-    assert good[f"{key}_mean.refine_1x2.cut_vs_refinement.there"] == pytest.approx(0.5, abs=1e-3)
-    assert helps("validation", good)
-    assert not helps("validation", figures(0.1, 0.0, -0.2))
-    # A gain that is smaller than the range over seeds is none.
-    assert not helps("validation", figures(0.1, 0.3, 0.5))
+    assert good[f"{key}.refine_1.range_over_networks"] == pytest.approx(0.04, abs=1e-3)
+    assert good[f"{key}.posting_60.cut_vs_refinement.min"] == pytest.approx(0.5, abs=1e-3)
+    # Most rows share a factor, which holds for each where all errors are alike.
+    assert good[f"{key}.refine_1.coverage_80"] == pytest.approx(0.8, abs=0.03)
+    assert good[f"{key}.refine_1x2.cut_vs_refinement.there"] == pytest.approx(0.5, abs=1e-3)
+    assert helps("scored", good)
+    assert not helps("scored", figures(0.1, 0.0, -0.2))
+    # A gain that is smaller than the range over networks is none.
+    assert not helps("scored", figures(0.1, 0.3, 0.5))
