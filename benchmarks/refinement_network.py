@@ -110,7 +110,7 @@ GROUPS: dict[str, Group] = {"validation": "development", "scored": "scored"}
 """Places by what they are used for."""
 LEFT_OUT = tuple(place.name for place in places_of("development"))
 """Place whose DEM each network does not learn from; its number is the network's seed."""
-CROPS, WIDER_CROPS = 320, 240
+CROPS, WIDER_CROPS = 320, 200
 """Crops of 30 m, and crops under wider conditions."""
 STEPS = 5000
 
