@@ -38,7 +38,8 @@ The rule, written before the networks that it judges were trained:
   the place's DEM: a factor for the increments of refinement, and a ridge regression on the
   network's channels in 5 x 5 neighbourhoods, both for each number of images and dates alone.
 - **No harm.** The correction of each method is multiplied by the factor that is best at the
-  validation places, from 0 to 1; 0 if it gains nothing there. So is the standard deviation, by the
+  validation places, from 0 to 1; 0 if it gains nothing there. It is lowered until none
+  of them is more than 2 % worse in any row. So is the standard deviation, by the
   factor with which its intervals of 80 % hold 80 %. Both are one number for each number of images
   and dates.
 - **Decision.** The network helps if, in each of the first three rows, the median over places of its
@@ -51,6 +52,9 @@ The rule, written before the networks that it judges were trained:
   10.2 % in the first three rows) and did not hold at the scored places (1.6, 0.6 and 2.4 %). Since
   then DEMs are left out and conditions are wider. The scored places have thus been read twice; no
   choice rests on them.
+- **Amended** after validation, before the scored places were read again: factors were not lowered
+  at first. With the best ones, one place was 2.1 % worse where the coarse DEM has no error, and one
+  2.4 % with heights of 90 m.
 """
 
 from __future__ import annotations
@@ -72,6 +76,7 @@ from benchmarks._fresh import claimed
 from benchmarks._independent.places import Group, places_of
 from benchmarks._terrain.correction_methods import (
     EIGHTY,
+    MOST_HARM,
     PENALTIES,
     Method,
     calibration,
@@ -304,7 +309,7 @@ def helps(group: str, figures: dict[str, float], kind: str = KINDS[0]) -> bool:
         for row in TRAINING_ROWS
     ]
     return all(gains) and all(
-        figures[f"{networks}.{row}.cut_vs_refinement.min"] >= -0.02 for row in ROWS
+        figures[f"{networks}.{row}.cut_vs_refinement.min"] >= -MOST_HARM for row in ROWS
     )
 
 

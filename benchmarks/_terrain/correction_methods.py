@@ -25,6 +25,9 @@ Doubles = NDArray[np.float64]
 NEIGHBOURS = 2
 """Cells to each side that the ridge regression sees."""
 PENALTIES = (1e3, 1e4, 1e5, 1e6)
+MOST_HARM = 0.02
+"""Part by which the RMSE of a place may rise."""
+MOST_SQUARE = (1.0 + MOST_HARM) ** 2 - 1.0
 EIGHTY = interval_factor(0.8)
 """Half width of an interval of 80 % in standard deviations, as `height_interval` has it."""
 
@@ -117,21 +120,27 @@ def _squares(data: Data, number: int, correction: Floats | float) -> float:
 def shrinkage(data: Data, method: Method) -> dict[str, float]:
     """Find the factor of the corrections that is best over the places, from 0 to 1, by row.
 
-    The rows with other errors of the coarse DEM share the factor of the row with the same images,
-    and count in it.
+    It is lowered until none of these places is made worse by more than `MOST_HARM`. The rows with
+    other errors of the coarse DEM share the factor of the row with the same images, and count in
+    it.
     """
     factors = {}
     for row in TRAINING_ROWS:
-        products = np.zeros(2)
+        terms = []
         for number in (k for k, each in enumerate(data.rows) if row_of_training(each) == row):
             sigma, target = data.sigmas[number][INNER], data.targets[number][INNER]
             correction = sigma * method.corrections[number][INNER]
             # Each place counts by its error relative to refinement.
-            products += [
-                np.mean(correction * sigma * target) / _squares(data, number, 0.0),
-                np.mean(correction**2) / _squares(data, number, 0.0),
-            ]
-        factors[row] = float(np.clip(products[0] / max(products[1], 1e-12), 0.0, 1.0))
+            before = _squares(data, number, 0.0)
+            terms.append(
+                (np.mean(correction * sigma * target) / before, np.mean(correction**2) / before)
+            )
+        gain, cost = np.array(terms).T
+        factor = float(np.clip(gain.sum() / max(cost.sum(), 1e-12), 0.0, 1.0))
+        # The mean square of a place is 1 - 2 f gain + f^2 cost of that before.
+        while factor > 1e-3 and (cost * factor**2 - 2.0 * gain * factor).max() > MOST_SQUARE:
+            factor *= 0.98
+        factors[row] = factor if factor > 1e-3 else 0.0
     return factors
 
 

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 
 from benchmarks._terrain import correction_training
 from benchmarks._terrain.correction_methods import (
+    MOST_HARM,
     Method,
     calibration,
     cuts_of,
@@ -100,6 +101,20 @@ def test_corrections_that_harm_are_shrunk_to_nothing() -> None:
     assert list(shrinkage(data, half).values()) == pytest.approx([0.5] * 3, rel=1e-4)
     cuts = cuts_of(data, half, shrinkage(data, half))
     assert cuts["refine_1"] == pytest.approx([1.0], abs=1e-3)
+
+
+def test_corrections_that_harm_one_place_are_lowered() -> None:
+    """The factor is the largest with which no place is more than 2 % worse."""
+    rows = [row for row in TRAINING_ROWS for _ in range(8)]
+    data = data_of([made_sample(seed) for seed in range(len(rows))], rows)
+    signs = [1.0 if number % 8 else -0.5 for number in range(len(rows))]
+    mixed = Method([each * sign for each, sign in zip(data.targets, signs, strict=True)])
+    factors = shrinkage(data, mixed)
+    cuts = cuts_of(data, mixed, factors)
+    for row in TRAINING_ROWS:
+        assert -MOST_HARM - 1e-9 < min(cuts[row]) < -0.9 * MOST_HARM
+        # What is wrong by half of the error in the other sense adds half of the factor.
+        assert factors[row] == pytest.approx(2.0 * MOST_HARM, rel=0.03)
 
 
 def test_rescaling_finds_the_factor_of_the_increments() -> None:
