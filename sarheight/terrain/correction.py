@@ -21,12 +21,12 @@ from sarheight.layover.result import look_azimuth
 from sarheight.learning.weights import Pretrained
 from sarheight.terrain.heights import within
 from sarheight.terrain.networks import NETWORKS, checked_range
+from sarheight.terrain.posterior import RefinementSettings
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from sarheight.scene import Scene
-    from sarheight.terrain.posterior import RefinementSettings
 
 Floats = NDArray[np.float32]
 
@@ -541,7 +541,7 @@ def corrector_of(
             "the mean of the dates of a track"
         )
         return None, reason
-    usual = type(settings)()
+    usual = RefinementSettings()
     for name in PRIORS:
         value, expected = getattr(settings, name), getattr(usual, name)
         if value != expected:

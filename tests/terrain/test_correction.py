@@ -276,13 +276,25 @@ def test_a_network_is_told_of_voids_and_of_the_posting(
     network.members[0] = Told()
     void = coarse.copy(data=coarse.values.copy())
     void[4:7, 8:12] = np.nan
-    for given, tiling in ((void, None), (void, Tiling(72, 18)), (void.chunk({"y": 15}), None)):
+    for given, tiling, factor in (
+        (void, None, 3),
+        (void, Tiling(72, 18), 3),
+        (void.chunk({"y": 15}), None, 3),
+        (void, None, 2),
+    ):
         found = refine(
-            passes, given, settings=QUICK, coregister="none", tiling=tiling, network=network
+            passes,
+            given,
+            factor=factor,
+            settings=QUICK,
+            coregister="none",
+            tiling=tiling,
+            network=network,
         )
         share = (found["correction"] * WIDER / (HALF * found["height_sigma"])).values
-        # The logarithm of 30 m over the usual 30 m is 0.
-        np.testing.assert_allclose(share, found["filled"], atol=5e-3)
+        # Heights of 30 m, or of 45 m where a coarse cell is divided by two.
+        expected = found["filled"].values + np.log(90.0 / factor / 30.0)
+        np.testing.assert_allclose(share, expected, atol=5e-3)
         assert 0.0 < float(found["filled"].mean()) < 0.2
 
 
