@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+from sarheight.acquisition import GEOMETRY, acquisition_json, geometry_json
 from sarheight.dem.checked import stored_like
 from sarheight.dem.grids import grid_record, to_grid
 from sarheight.geometry.pass_geometry import dem_dataset
@@ -36,7 +37,6 @@ from sarheight.layover._stages import (
 from sarheight.layover._statistics import fit_laws, sample_open_cells
 from sarheight.layover.facets import MOST_FACETS
 from sarheight.layover.result import VARIABLES, combine, describe, pass_dataset
-from sarheight.scene import GEOMETRY, acquisition_json, geometry_json
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -13,9 +13,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from sarheight_kernels.rdr2geo import points_at_height
 
+from sarheight.acquisition import acquisition_time, polarisation_names
 from sarheight.geometry.geo2rdr import INCIDENCES
 from sarheight.layover.categories import FOLD_COUNT, MASK
-from sarheight.scene import acquisition_time, polarisation_names
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import RadarModel

@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight._files import check_hdf5, file_errors
+from sarheight.acquisition import SENTINEL_1_NAME
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.errors import ProductError
 from sarheight.orbit import seconds_between
-from sarheight.scene import SENTINEL_1_NAME
 
 if TYPE_CHECKING:
     import os
