@@ -60,26 +60,17 @@ def open_image_product(settings: ReconstructSettings) -> Product | None:
             )
             raise typer.BadParameter(msg, param_hint="--like")
         product = open_product(image)
-        for name in ("burst", "etad"):
-            if getattr(settings, name) is not None and not isinstance(product, Sentinel1Product):
-                msg = f"it is for products of Sentinel-1, and '{image}' is none"
-                raise typer.BadParameter(msg, param_hint=f"--{name}")
+        if settings.burst is not None and not isinstance(product, Sentinel1Product):
+            msg = f"it is for products of Sentinel-1, and '{image}' is none"
+            raise typer.BadParameter(msg, param_hint="--burst")
         if settings.verify:
             product.verify()
         return product
     if settings.verify:
         msg = f"'{image}' is no product, and only a product has checksums"
         raise typer.BadParameter(msg, param_hint="--verify")
-    if (
-        settings.swaths
-        or settings.burst is not None
-        or settings.etad is not None
-        or not settings.noise_removal
-    ):
-        msg = (
-            "--swaths, --burst, --etad and --no-noise-removal are for products, and "
-            f"'{image}' is none"
-        )
+    if settings.swaths or settings.burst is not None or not settings.noise_removal:
+        msg = f"--swaths, --burst and --no-noise-removal are for products, and '{image}' is none"
         raise typer.BadParameter(msg)
     if settings.orbit == AUTO:
         msg = f"an orbit is fetched for products only, and '{image}' is none"
@@ -124,8 +115,8 @@ def _default_spacing(settings: ReconstructSettings, product: Product) -> float |
 
 def _sampling(settings: ReconstructSettings, product: Product) -> dict[str, Any]:
     """Return what the settings say of the part and sampling of a product's image."""
-    given = {"burst": settings.burst, "etad": settings.etad}
-    return {name: value for name, value in given.items() if value is not None} | {
+    burst = {} if settings.burst is None else {"burst": settings.burst}
+    return burst | {
         "polarisations": settings.polarisations,
         "calibration": settings.calibration or "beta0",
         "multilook": settings.multilook,

@@ -18,7 +18,6 @@ from sarheight.sentinel1._images import grd_image, grd_noise, slc_image, slc_noi
 from sarheight.sentinel1._radiometry import CLEAN_SINCE, noise_level
 from sarheight.sentinel1._safe import SafeSource
 from sarheight.sentinel1.eopf import is_store
-from sarheight.sentinel1.etad import correct_timing
 from sarheight.sentinel1.grid import equivalent_looks, merge_grids, read_grid, resolution
 from sarheight.sentinel1.orbit import OrbitSource, product_orbit
 
@@ -270,7 +269,6 @@ class Sentinel1Product:
         noise_removal: bool = True,
         border_cleaning: bool | None = None,
         orbit: OrbitSource = None,
-        etad: str | os.PathLike[str] | None = None,
     ) -> Scene:
         """Open the calibrated image; it is read when it is computed.
 
@@ -304,9 +302,6 @@ class Sentinel1Product:
             An orbit; an orbit file (EOF); a folder with orbit files, of which the best is used;
             or "annotation". By default an orbit file beside the product, otherwise the orbit
             of the annotation.
-        etad : path, optional
-            An ETAD product (SAFE folder or NetCDF file), whose corrections are added to the times
-            and ranges. The attribute ``source_metadata`` of the image says which, and what is left.
 
         Returns
         -------
@@ -331,7 +326,7 @@ class Sentinel1Product:
             border_cleaning=border_cleaning,
         )
         cut = Cut(bounds=bounds, heights=heights, multilook=multilook, spacing=spacing)
-        return self._scene(opener, cut, polarisations, calibration, swaths, burst, orbit, etad)
+        return self._scene(opener, cut, polarisations, calibration, swaths, burst, orbit)
 
     def noise(
         self,
@@ -345,13 +340,12 @@ class Sentinel1Product:
         swaths: Sequence[str] = (),
         burst: int | None = None,
         orbit: OrbitSource = None,
-        etad: str | os.PathLike[str] | None = None,
     ) -> Scene:
         """Open the thermal noise as an image: what `scene` subtracts. No pixels are read.
 
         Parameters
         ----------
-        polarisations, calibration, bounds, heights, multilook, spacing, swaths, burst, orbit, etad
+        polarisations, calibration, bounds, heights, multilook, spacing, swaths, burst, orbit
             As for `scene`.
 
         Returns
@@ -366,7 +360,7 @@ class Sentinel1Product:
         """
         opener = partial(self._noise_image, calibration=calibration)
         cut = Cut(bounds=bounds, heights=heights, multilook=multilook, spacing=spacing)
-        return self._scene(opener, cut, polarisations, calibration, swaths, burst, orbit, etad)
+        return self._scene(opener, cut, polarisations, calibration, swaths, burst, orbit)
 
     def _image(
         self,
@@ -422,19 +416,14 @@ class Sentinel1Product:
         swaths: Sequence[str],
         burst: int | None,
         orbit: OrbitSource,
-        etad: str | os.PathLike[str] | None,
     ) -> Scene:
-        """Open an image, cut it, correct its timing, and average it."""
+        """Open an image, cut it, and average it."""
         names = chosen_names("polarisations", polarisations, self.polarisations, self.name)
         chosen = chosen_names("swaths", swaths, self.swaths, self.name)
         image, grid = opener(names, chosen, burst)
         vectors = self._orbit(grid, self.annotation(chosen[0], names[0]), orbit)
         full = grid
         image, grid = cut.crop(image, grid, vectors)
-        if etad is not None:
-            grid, record = correct_timing(grid, vectors, self.manifest, etad)
-            source = json.loads(image.attrs[SOURCE]) | {"etad": record}
-            image = image.assign_attrs({SOURCE: json.dumps(source)})
 
         def looks(lines: int, samples: int) -> float:
             annotations = [self.annotation(swath, names[0]) for swath in chosen]
