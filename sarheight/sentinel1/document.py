@@ -11,6 +11,7 @@ import lzma
 import os
 import re
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import NoReturn, Self
 from xml.etree.ElementTree import Element, ParseError
@@ -157,6 +158,10 @@ class Document:
             "the file is damaged or of another kind, fetch it again from the archive"
         )
         raise AnnotationError(msg)
+
+    def copied(self) -> Element:
+        """Return a deep copy of the element."""
+        return deepcopy(self._element)
 
     def element(self, path: str) -> Document:
         """Return the first element at a path."""
