@@ -49,7 +49,6 @@ DEM_MARGIN = 0.02
 def open_image_product(settings: ReconstructSettings) -> Product | None:
     """Open the product, if the image is one; refuse options that do not apply to the image."""
     from sarheight.product import is_product, open_product
-    from sarheight.sentinel1 import Sentinel1Product
 
     image = settings.image
     if is_product(image):
@@ -60,9 +59,6 @@ def open_image_product(settings: ReconstructSettings) -> Product | None:
             )
             raise typer.BadParameter(msg, param_hint="--like")
         product = open_product(image)
-        if settings.burst is not None and not isinstance(product, Sentinel1Product):
-            msg = f"it is for products of Sentinel-1, and '{image}' is none"
-            raise typer.BadParameter(msg, param_hint="--burst")
         if settings.verify:
             product.verify()
         return product
@@ -100,9 +96,7 @@ def read_noise(
     settings: ReconstructSettings, product: Product | None, scene: Scene
 ) -> Scene | None:
     """Open the thermal noise of an image, sampled like it; None of an image without a product."""
-    from sarheight.sentinel1 import Sentinel1Product
-
-    if not isinstance(product, Sentinel1Product):
+    if product is None:
         return None
     return product.noise(**_sampling(settings, product), orbit=scene.orbit)
 
@@ -252,13 +246,12 @@ def _fetch_dem(
     """Fetch the tiles for the bounds or the footprint of the product; return them and the datum."""
     from sarheight import fetch
     from sarheight.geometry.placement import bounds_of_corners
-    from sarheight.sentinel1 import Sentinel1Product
 
     if settings.bounds is not None:
         bounds = settings.bounds
     elif product is not None:
         corners = product.footprint
-        if settings.burst is not None and isinstance(product, Sentinel1Product):
+        if settings.burst is not None:
             corners = product.burst_footprint(settings.burst, *settings.swaths)
         bounds = bounds_of_corners(corners, DEM_MARGIN)
     else:
