@@ -541,8 +541,8 @@ def _read_stack_configuration(path: Path) -> Reading:
 def _make_weights(folder: Path) -> Path:
     import torch
 
-    from sarheight.learning.weights import Channel
-    from sarheight.terrain.networks import HeightEstimator
+    from sarheight.learning.channels import Channel
+    from sarheight.terrain.sar2height import HeightEstimator
 
     torch.manual_seed(1)
     channels = [Channel("gamma0_vv", "1", "decibel", -10.0, 5.0), Channel("incidence", "degree")]
@@ -551,7 +551,7 @@ def _make_weights(folder: Path) -> Path:
 
 
 def _read_weights(path: Path) -> Reading:
-    from sarheight.terrain.networks import HeightEstimator
+    from sarheight.terrain.sar2height import HeightEstimator
 
     model = HeightEstimator.from_pretrained(path)
     state = {name: (value.numpy(), 0.0) for name, value in model.state_dict().items()}

@@ -14,6 +14,7 @@ from torchmetrics import MeanSquaredError
 
 from sarheight.buildings.distributions import HeightBins
 from sarheight.buildings.training import MONITORED
+from sarheight.learning.channels import Channel
 from sarheight.learning.run import (
     EpochLoader,
     Precision,
@@ -23,7 +24,7 @@ from sarheight.learning.run import (
     one_cycle_adamw,
     prepare_run,
 )
-from sarheight.learning.weights import Channel, Pretrained
+from sarheight.learning.weights import Pretrained
 
 if TYPE_CHECKING:
     import os

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from sarheight.cli._session import Session
     from sarheight.scene import Scene
-    from sarheight.terrain.correction import RefinementNetwork
+    from sarheight.terrain.refinement_network import RefinementNetwork
     from sarheight.terrain.posterior import RefinementSettings
 
 MARGIN = 64
@@ -204,7 +204,7 @@ def _method(settings: RefineSettings, kind: type[RefinementSettings]) -> Refinem
 def _network() -> RefinementNetwork:
     """Load the included network."""
     from sarheight.learning.weights import packaged_model
-    from sarheight.terrain.correction import RefinementNetwork
+    from sarheight.terrain.refinement_network import RefinementNetwork
 
     return RefinementNetwork.from_pretrained(packaged_model("refinement"))
 
