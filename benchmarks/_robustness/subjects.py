@@ -543,7 +543,7 @@ def _read_stack_configuration(path: Path) -> Reading:
 def _make_weights(folder: Path) -> Path:
     import torch
 
-    from sarheight.learning.weights import Channel
+    from sarheight.learning.channels import Channel
     from sarheight.terrain.networks import HeightEstimator
 
     torch.manual_seed(1)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, softplus
 
+from sarheight.learning.channels import Channel
 from sarheight.learning.unet import EfficientChannelAttention, LargeSelectiveKernel, UNet
-from sarheight.learning.weights import Channel, Pretrained
+from sarheight.learning.weights import Pretrained
 
 Normalisation = Literal["batch", "image"]
 """Statistics that normalise the outputs of selective kernels."""

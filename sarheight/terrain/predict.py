@@ -14,7 +14,8 @@ from scipy.ndimage import distance_transform_edt
 
 from sarheight.dem import local_posting
 from sarheight.errors import CheckpointError
-from sarheight.learning.tiles import Corner, Mosaic, Tiling, match_chunks, require_powers
+from sarheight.learning.channels import require_powers
+from sarheight.learning.tiles import Corner, Mosaic, Tiling, match_chunks
 from sarheight.learning.weights import select_device
 from sarheight.terrain.patches import columns_along_range
 from sarheight.terrain.surfaces import LocatedElevations, require_inside

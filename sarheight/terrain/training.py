@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
 from sarheight.dem import local_posting
+from sarheight.learning.channels import Channel, ChannelStatistics, require_power
 from sarheight.learning.run import (
     EpochLoader,
     RunSettings,
@@ -26,8 +27,7 @@ from sarheight.learning.run import (
     require_one_of,
     require_positive,
 )
-from sarheight.learning.split import channel_statistics, require_disjoint, require_power
-from sarheight.learning.weights import Channel
+from sarheight.learning.split import require_disjoint
 from sarheight.terrain.networks import NETWORKS, HeightEstimator, Reference
 from sarheight.terrain.patches import TerrainPatches
 
@@ -35,10 +35,11 @@ if TYPE_CHECKING:
     import os
 
     import xarray as xr
+    from numpy.typing import NDArray
 
-    from sarheight.learning.run import Samples
+    from sarheight.learning.channels import Transform
     from sarheight.learning.split import Part
-    from sarheight.learning.weights import Transform
+    from sarheight.learning.training import Samples
     from sarheight.terrain.networks import HeightEstimate
 
 Loss = Literal["l1", "l2"]
@@ -204,26 +205,31 @@ class HeightTask(lightning.LightningModule):
 
 def normalised_channels(scenes: Sequence[xr.Dataset], names: Sequence[str]) -> list[Channel]:
     """Return the channels of the image, with statistics over the scenes."""
-    channels = []
+    described = _layers(scenes[0], names)
+    statistics = ChannelStatistics([channel for channel, _ in described])
+    for scene in scenes:
+        for channel, layer in _layers(scene, names):
+            if channel.transform == "decibel":
+                require_power(channel.name, layer)
+            statistics.update({channel.name: layer})
+    return statistics.channels()
+
+
+def _layers(scene: xr.Dataset, names: Sequence[str]) -> list[tuple[Channel, NDArray[np.floating]]]:
+    """Return the layers of an image, one for each polarisation, and what they are."""
+    found = []
     for name in names:
+        variable = scene[name]
         power = name.startswith(POWER) and "variance" not in name
         transform: Transform = "decibel" if power else "none"
-        variables = {name: [scene[name] for scene in scenes]}
-        if "polarisation" in scenes[0][name].dims:
-            variables = {
-                f"{name}_{str(label).lower()}": [
-                    scene[name].isel(polarisation=k) for scene in scenes
-                ]
-                for k, label in enumerate(scenes[0][name]["polarisation"].values)
-            }
-        for label, layers in variables.items():
-            if power:
-                for layer in layers:
-                    require_power(label, layer.values)
-            mean, std = channel_statistics(layers, transform)
-            units = str(layers[0].attrs.get("units", "1"))
-            channels.append(Channel(label, units, transform, mean, std))
-    return channels
+        units = str(variable.attrs.get("units", "1"))
+        if "polarisation" not in variable.dims:
+            found.append((Channel(name, units, transform), variable.values))
+            continue
+        for label in variable["polarisation"].values:
+            channel = Channel(f"{name}_{str(label).lower()}", units, transform)
+            found.append((channel, variable.sel(polarisation=label).values))
+    return found
 
 
 def training_range(scenes: Sequence[xr.Dataset]) -> dict[str, list[float]]:

@@ -11,7 +11,6 @@ import xarray as xr
 from sarheight.dem import coarsen
 from sarheight.errors import DemError
 from sarheight.learning import Part
-from sarheight.learning.split import channel_statistics
 from sarheight.terrain import (
     SceneConfiguration,
     SceneSettings,
@@ -278,17 +277,6 @@ def test_impossible_patches_are_refused(
 def test_a_missing_channel_is_named(scene: xr.Dataset) -> None:
     with pytest.raises(ValueError, match="coherence"):
         TerrainPatches([scene], ("coherence",), size=24)
-
-
-def test_statistics_of_several_scenes_are_those_of_all_values(scene: xr.Dataset) -> None:
-    image = scene["gamma0_geocoded"]
-    left, right = image.isel(x=slice(0, 30)), image.isel(x=slice(30, None))
-    values = 10.0 * np.log10(np.maximum(image.values[np.isfinite(image.values)], 1e-6))
-    mean, std = channel_statistics([left, right], "decibel")
-    assert mean == pytest.approx(values.mean(), rel=1e-6)
-    assert std == pytest.approx(values.std(), rel=1e-6)
-    with pytest.raises(ValueError, match="a channel that varies"):
-        channel_statistics([xr.ones_like(image)], "none")
 
 
 def test_scenes_are_written_again_only_if_their_configuration_changed(tmp_path: Path) -> None:
