@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
     from sarheight.cli._session import Session
     from sarheight.scene import Scene
-    from sarheight.terrain.refinement_network import RefinementNetwork
     from sarheight.terrain.posterior import RefinementSettings
+    from sarheight.terrain.refinement_network import RefinementNetwork
 
 MARGIN = 64
 """Pixels around the part that the elevation model covers, read for a possible shift."""
