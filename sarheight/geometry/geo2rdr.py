@@ -21,7 +21,6 @@ from sarheight.geometry.pass_geometry import (
 )
 from sarheight.geometry.tables import ground_points, radar_model, to_earth_fixed
 from sarheight.geometry.visibility import line_times, terrain_profiles
-from sarheight.memory import empty
 
 if TYPE_CHECKING:
     from sarheight.dem.checked import CheckedDem
@@ -123,7 +122,7 @@ def geo2rdr(ground: Ground, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
         values = dict(zip(PIXELS, arrays[:2], strict=True))
         return _points_dataset(points, values, PIXELS)
     dem, heights, model, radar = kernel_models(ground, grid, orbit)
-    line, sample = empty(heights.shape, np.float64), empty(heights.shape, np.float64)
+    line, sample = np.empty(heights.shape, np.float64), np.empty(heights.shape, np.float64)
     bounds = geolocation_bounds(model, heights)
     geolocate(model, radar, heights, line, sample, bounds)
     require_overlap(dem, grid, radar, bounds)
@@ -170,7 +169,7 @@ def look_vector(ground: Ground, grid: RadarGrid, orbit: Orbit) -> xr.Dataset:
         _clear_beyond(orbit.with_epoch(grid.epoch), time, vectors)
         return _points_dataset(points, dict(zip(LOOKS, vectors.T, strict=True)), LOOKS)
     geometry = pass_geometry(ground, grid, orbit)
-    arrays = [empty(geometry.heights.shape) for _ in LOOKS]
+    arrays = [np.empty(geometry.heights.shape, np.float32) for _ in LOOKS]
     cell_look_vectors(geometry.ground, geometry.radar, geometry.heights, *arrays)
     return geometry.dataset(
         {
@@ -253,7 +252,7 @@ def _points_dataset(
 
 def angles(geometry: PassGeometry) -> dict[str, tuple[np.ndarray, dict[str, str]]]:
     """Compute the incidence angles of a pass in degrees, with their attributes."""
-    arrays = [empty(geometry.heights.shape) for _ in INCIDENCES]
+    arrays = [np.empty(geometry.heights.shape, np.float32) for _ in INCIDENCES]
     cell_angles(geometry.ground, geometry.radar, geometry.heights, geometry.bounds, *arrays)
     return {
         name: (array, dict(attributes))
@@ -346,7 +345,7 @@ def rdr2geo(
     radar = radar_model(grid, orbit)
     if dem is not None:
         profiles = terrain_profiles(pass_geometry(dem, grid, orbit))
-        heights = empty(grid.shape, np.float64)
+        heights = np.empty(grid.shape, np.float64)
         pixel_heights(
             profiles.ground,
             radar,

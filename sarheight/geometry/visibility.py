@@ -17,8 +17,6 @@ from sarheight_kernels.models import GroundModel, RadarModel, locate_cell
 from sarheight_kernels.profiles import NO_DATA
 from sarheight_kernels.tiles import tile_count
 
-from sarheight.memory import empty
-
 if TYPE_CHECKING:
     from sarheight.geometry.pass_geometry import PassGeometry
     from sarheight.grid import RadarGrid
@@ -127,7 +125,7 @@ def classify_cells(
     Returns `category, multiplicity`, shape (rows, columns).
     """
     profiles, radar = terrain_profiles(geometry, layout), geometry.radar
-    along = empty((2, profiles.count, profiles.heights.shape[1]), np.uint8)
+    along = np.empty((2, profiles.count, profiles.heights.shape[1]), np.uint8)
     classify_profiles(*profiles.inputs, foreshortening, geometry.grid.samples, along[0], along[1])
     time = profiles.first_time + profiles.interval * np.arange(profiles.count)
     line = (time - radar.line_zero_time) / radar.line_interval
@@ -144,7 +142,7 @@ def illuminated_cells(
     These are the cells that `classify_cells` finds neither void nor in shadow, found faster.
     """
     profiles = terrain_profiles(geometry, layout)
-    along = empty((1, profiles.count, profiles.heights.shape[1]), np.uint8)
+    along = np.empty((1, profiles.count, profiles.heights.shape[1]), np.uint8)
     illuminate_profiles(*profiles.inputs, along[0])
     illuminated: NDArray[np.bool_] = _on_cells(profiles, along)[0] == 1
     return illuminated
@@ -152,7 +150,7 @@ def illuminated_cells(
 
 def _on_cells(profiles: Profiles, along: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Transfer layers of values along profiles to the cells, shape (layers, rows, columns)."""
-    cells = empty((along.shape[0], *profiles.heights.shape), np.uint8)
+    cells = np.empty((along.shape[0], *profiles.heights.shape), np.uint8)
     profiles_to_cells(*profiles.inputs, along, tile_count(profiles.heights), cells)
     return np.ascontiguousarray(cells.transpose(0, 2, 1)) if profiles.transposed else cells
 
@@ -166,7 +164,7 @@ def classify_pixels(
     """
     profiles = terrain_profiles(geometry)
     shape = geometry.grid.shape
-    category, multiplicity = empty(shape, np.uint8), empty(shape, np.uint8)
+    category, multiplicity = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
     classify_image(
         profiles.ground,
         geometry.radar,

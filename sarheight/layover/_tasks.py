@@ -207,11 +207,9 @@ class _Entry(NamedTuple):
 def release_memory(need: float, limit: float) -> None:
     """Return unused memory to the system, if `need` bytes more would exceed `limit` bytes.
 
-    What `sarheight.memory` keeps counts as used: it may lie in parts, none of which has room for
-    the next array.
+    Unused memory counts as held: it may lie in parts, none of which has room for the next array.
     """
     if _held_bytes() + need > limit:
-        memory.release()
         _trim_heap()
 
 
