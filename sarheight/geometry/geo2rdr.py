@@ -12,6 +12,7 @@ from sarheight_kernels.points import cell_look_vectors, locate_points, point_loo
 from sarheight_kernels.rdr2geo import pixel_heights
 from sarheight_kernels.tiles import geolocate, geolocation_bounds
 
+from sarheight.ellipsoid import to_earth_fixed
 from sarheight.geometry.pass_geometry import (
     PassGeometry,
     dem_dataset,
@@ -19,7 +20,7 @@ from sarheight.geometry.pass_geometry import (
     pass_geometry,
     require_overlap,
 )
-from sarheight.geometry.tables import ground_points, radar_model, to_earth_fixed
+from sarheight.geometry.tables import ground_points, radar_model
 from sarheight.geometry.visibility import line_times, terrain_profiles
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ def _as_points(points: Points) -> xr.Dataset:
 
 
 def _positions(points: xr.Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Earth-fixed positions and normals of points, shape (n, 3) each."""
+    """Return Earth-fixed positions and normals of points, shape (n, 3) each."""
     longitude, latitude, height = (
         np.asarray(points[name].values, dtype=np.float64).ravel() for name in GROUND_POINTS
     )

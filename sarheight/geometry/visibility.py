@@ -40,7 +40,7 @@ class ProfileLayout:
 
 @dataclass(frozen=True, eq=False)
 class Profiles(ProfileLayout):
-    """Profiles through a DEM or a part of it, which needs only some of the whole DEM's."""
+    """The profiles through a DEM, or those of a layout that pass through a part of the DEM."""
 
     heights: NDArray[np.float32]  # (rows, columns): transposed where the layout says so
     ground: GroundModel  # positions, transposed likewise
@@ -48,7 +48,7 @@ class Profiles(ProfileLayout):
 
     @property
     def inputs(self) -> tuple[GroundModel, RadarModel, NDArray[np.float32], float, float, float]:
-        """What kernels read of profiles: models, heights, first time, interval, height."""
+        """Arguments of the kernels: models, heights, first time, interval, reference height."""
         times = self.first_time, self.interval
         return self.ground, self.radar, self.heights, *times, self.reference_height
 
@@ -64,7 +64,7 @@ def _transposed(ground: GroundModel) -> GroundModel:
 
 
 def _times(geometry: PassGeometry, height: float) -> NDArray[np.float64]:
-    """Zero-Doppler times at 5 x 5 cells across the DEM, shape (5, 5)."""
+    """Find the zero-Doppler times of 5 x 5 cells across the DEM, shape (5, 5)."""
     rows, columns = (np.linspace(0.0, max(n - 1.0, 1.0), 5) for n in geometry.heights.shape)
     ground, radar = geometry.ground, geometry.radar
     times = [
@@ -78,7 +78,7 @@ def _times(geometry: PassGeometry, height: float) -> NDArray[np.float64]:
 
 
 def line_times(grid: RadarGrid) -> NDArray[np.float64]:
-    """Zero-Doppler times of the lines of an image in the middle of the swath, shape (lines,)."""
+    """Return the zero-Doppler times of lines in the middle of the swath, shape (lines,)."""
     lines = np.arange(grid.lines)
     return grid.azimuth_time(lines, grid.slant_range(lines, 0.5 * (grid.samples - 1)))
 

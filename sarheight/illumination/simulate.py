@@ -118,14 +118,17 @@ class Illumination:
 
 
 def is_illuminated(category: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Tell from their categories which cells the radar illuminates."""
+    """Mark the cells that the radar illuminates, by their categories."""
     return category < ACTIVE_SHADOW
 
 
 def illuminate(
     geometry: PassGeometry, law: BackscatterLaw, illuminated: NDArray[np.bool_] | None = None
 ) -> Illumination:
-    """Make the projection operator of a DEM; shadow hides cells, or those not `illuminated`."""
+    """Make the projection operator of a DEM.
+
+    By default cells in shadow are left out, and else all that are not `illuminated`.
+    """
     if illuminated is None:
         illuminated = illuminated_cells(geometry)
     else:
