@@ -30,7 +30,6 @@ PACKAGES = {
 LINE = (
     ("errors",),
     ("_runtime",),
-    ("memory",),
     ("_files",),
     ("_windows",),
     ("_zarr",),
