@@ -146,7 +146,7 @@ def _read_product(path: Path) -> Reading:
 
 
 def _make_eopf(folder: Path) -> Path:
-    return write_eopf(_make_product(folder / "safe"), folder / "product.zarr", layout=2)
+    return write_eopf(_make_product(folder / "safe"), folder / "product.zarr")
 
 
 def _read_eopf(path: Path) -> Reading:
