@@ -49,7 +49,7 @@ LINE = (
     ("sentinel1",),
     ("nisar",),
     ("fetch",),
-    ("rtc",),
+    ("archives",),
     ("product",),
     ("plot",),
     ("output",),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from sarheight import (
+        archives,
         batch,
         buildings,
         coregistration,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
         output,
         plot,
         product,
-        rtc,
         scene,
         sentinel1,
         series,
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "archives",
     "batch",
     "buildings",
     "coregistration",
@@ -69,7 +70,6 @@ __all__ = [
     "output",
     "plot",
     "product",
-    "rtc",
     "scene",
     "sentinel1",
     "series",

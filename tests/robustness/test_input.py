@@ -21,7 +21,7 @@ from sarheight.errors import (
 )
 from sarheight.output import open_result, read_provenance
 from sarheight.output.radar_images import read_scene, write_radar, write_scene
-from sarheight.rtc import open_rtc
+from sarheight.archives import open_rtc
 from sarheight.scene import Scene
 from sarheight.sentinel1 import document, read_orbit_file
 from sarheight.settings import read_table
