@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from sarheight import (
+        acquisition,
         archives,
         batch,
         buildings,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "acquisition",
     "archives",
     "batch",
     "buildings",

@@ -24,6 +24,7 @@ import rasterio
 import xarray as xr
 
 from sarheight._files import check_hdf5, file_reader, read_json
+from sarheight.acquisition import SENTINEL_1_NAME, orbit_numbers
 from sarheight.archives.rasters import (
     NO_DATA,
     Scale,
@@ -36,7 +37,6 @@ from sarheight.archives.rasters import (
 from sarheight.errors import ProductError, UnsafeAddressError
 from sarheight.layover import FLAGS
 from sarheight.orbit import parse_compact_time
-from sarheight.scene import SENTINEL_1_NAME, orbit_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -219,13 +219,7 @@ def read_dem(
             "geoid's height in metres"
         )
         raise VerticalDatumError(msg)
-    if settings.condition is None:
-        return dem
-    try:
-        return condition(dem, settings.condition)
-    except ModuleNotFoundError as error:
-        msg = "breaching needs richdem, which is not installed: install it, or pass fill"
-        raise typer.BadParameter(msg, param_hint="--condition") from error
+    return dem if settings.condition is None else condition(dem, settings.condition)
 
 
 def open_dem_or_fetch(

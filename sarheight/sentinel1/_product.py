@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from sarheight.acquisition import SOURCE
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.geometry.placement import HEIGHTS, Bounds, Cut, chosen_names, stack_polarisations
-from sarheight.scene import SOURCE, Scene
+from sarheight.scene import Scene
 from sarheight.sentinel1._eopf import EopfSource
 from sarheight.sentinel1._files import ProductFiles, is_safe
 from sarheight.sentinel1._images import grd_image, grd_noise, slc_image, slc_noise, slc_numbers

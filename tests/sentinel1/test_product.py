@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from sarheight.acquisition import SOURCE, grid_to_json
 from sarheight.errors import AnnotationError, GeometryError, ProductError
 from sarheight.geometry import rdr2geo
 from sarheight.geometry.placement import bounds_of_corners, window_of_bounds
 from sarheight.output.radar_images import read_grid_and_orbit
 from sarheight.product import READERS, Product, open_product
-from sarheight.scene import SOURCE, grid_to_json
 from sarheight.sentinel1 import Sentinel1Product, _images, read_annotation
 from sarheight.sentinel1._manifest import read_manifest
 from sarheight.sentinel1._radiometry import Radiometry
