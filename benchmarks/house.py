@@ -48,7 +48,7 @@ LINE = (
     ("sentinel1",),
     ("nisar",),
     ("fetch",),
-    ("rtc",),
+    ("archives",),
     ("product",),
     ("plot",),
     ("output",),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from sarheight import (
         acquisition,
+        archives,
         batch,
         buildings,
         coregistration,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
         output,
         plot,
         product,
-        rtc,
         scene,
         sentinel1,
         series,
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "acquisition",
+    "archives",
     "batch",
     "buildings",
     "coregistration",
@@ -69,7 +70,6 @@ __all__ = [
     "output",
     "plot",
     "product",
-    "rtc",
     "scene",
     "sentinel1",
     "series",
