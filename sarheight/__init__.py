@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from sarheight import (
+        acquisition,
         batch,
         buildings,
         coregistration,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "acquisition",
     "batch",
     "buildings",
     "coregistration",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import lzma
-import tempfile
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from benchmarks.synthetic.eopf_product import write_eopf
 from sarheight.doppler import DopplerLUT
 from tests.annotations import annotation_xml, eof_xml
 from tests.flattened_products import hyp3_folder, opera_folder, opera_table, packed, planetary_item
-from tests.products import grd_product, pack, slc_product, write_etad
+from tests.products import grd_product, pack
 from tests.rslc_files import write_rslc
 from tests.synthetic import synthetic_grid
 from tests.zone_samples import patches, so2sat_arrays, write_so2sat
@@ -180,29 +179,6 @@ def _read_rslc(path: Path) -> Reading:
 
 
 # Elevation models.
-
-
-@cache
-def _slc() -> tuple[RadarGrid, Orbit, Any]:
-    """Return grid, orbit and manifest of the SLC that an ETAD product corrects."""
-    from sarheight.product import open_product
-
-    with tempfile.TemporaryDirectory() as folder:
-        product: Any = open_product(slc_product(Path(folder))[0])
-        return *product.grid_and_orbit(), product.manifest
-
-
-def _make_etad(folder: Path) -> Path:
-    return write_etad(folder / "etad.nc", _slc()[0])
-
-
-def _read_etad(path: Path) -> Reading:
-    from sarheight.sentinel1.etad import correct_timing
-
-    grid, record = correct_timing(*_slc(), path)
-    numbers = {"lines": (np.array([grid.line_zero_time, grid.line_interval]), 1e-9)}
-    numbers["ranges"] = np.array([grid.near_range, grid.sample_spacing]), 1e-6
-    return Reading({}, {**numbers, "record": json.dumps(record)})
 
 
 def _heights() -> xr.DataArray:
@@ -544,7 +520,7 @@ def _make_weights(folder: Path) -> Path:
     import torch
 
     from sarheight.learning.channels import Channel
-    from sarheight.terrain.networks import HeightEstimator
+    from sarheight.terrain.sar2height import HeightEstimator
 
     torch.manual_seed(1)
     channels = [Channel("gamma0_vv", "1", "decibel", -10.0, 5.0), Channel("incidence", "degree")]
@@ -553,7 +529,7 @@ def _make_weights(folder: Path) -> Path:
 
 
 def _read_weights(path: Path) -> Reading:
-    from sarheight.terrain.networks import HeightEstimator
+    from sarheight.terrain.sar2height import HeightEstimator
 
     model = HeightEstimator.from_pretrained(path)
     state = {name: (value.numpy(), 0.0) for name, value in model.state_dict().items()}
@@ -599,7 +575,6 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("product folder", _make_product, _read_product, (bytes_of,)),
     Subject("product zip", _make_packed_product, _read_product, (bytes_of,)),
     Subject("eopf store", _make_eopf, _read_eopf, (bytes_of,)),
-    Subject("etad netcdf", _make_etad, _read_etad, (bytes_of,)),
     Subject("nisar rslc", _make_rslc, _read_rslc, (bytes_of,)),
     Subject("dem tiff", _make_dem, _read_dem, (bytes_of,)),
     Subject("dem tiff deflate", _make_packed_dem, _read_dem, (bytes_of,)),

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from sarheight.cli._session import Session
     from sarheight.terrain.elevations import KnownElevations
-    from sarheight.terrain.networks import HeightEstimator
+    from sarheight.terrain.sar2height import HeightEstimator
 
 
 # ``sarheight predict``: maps by a trained network.
@@ -179,7 +179,7 @@ def predict(settings: PredictSettings, result: FileOutput, running: RunningSetti
         current.stage("read")
         from sarheight.buildings.estimators import BuildingHeightEstimator
         from sarheight.learning.weights import model_kind, packaged_model, select_device
-        from sarheight.terrain.networks import HeightEstimator
+        from sarheight.terrain.sar2height import HeightEstimator
         from sarheight.zones.forest import ZoneForest
         from sarheight.zones.classifier import ZoneClassifier
 
@@ -307,7 +307,7 @@ def _map_heights(
 ) -> None:
     """Estimate terrain heights."""
     from sarheight.output import write
-    from sarheight.terrain.networks import HeightEstimator
+    from sarheight.terrain.sar2height import HeightEstimator
 
     image = settings.image("images")
     estimator = HeightEstimator.from_pretrained(model)

@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
     from sarheight.cli._session import Session
     from sarheight.scene import Scene
-    from sarheight.terrain.correction import RefinementNetwork
     from sarheight.terrain.posterior import RefinementSettings
+    from sarheight.terrain.refinement_network import RefinementNetwork
 
 MARGIN = 64
 """Pixels around the part that the elevation model covers, read for a possible shift."""
@@ -204,7 +204,7 @@ def _method(settings: RefineSettings, kind: type[RefinementSettings]) -> Refinem
 def _network() -> RefinementNetwork:
     """Load the included network."""
     from sarheight.learning.weights import packaged_model
-    from sarheight.terrain.correction import RefinementNetwork
+    from sarheight.terrain.refinement_network import RefinementNetwork
 
     return RefinementNetwork.from_pretrained(packaged_model("refinement"))
 

@@ -11,7 +11,7 @@ from .metrics import (
 from .split import Part, split_bands
 from .tiles import Tiling
 from .training import RootMeanSquaredError, RunSettings, Task, TrainingResult, seeded, train
-from .unet import EfficientChannelAttention, LargeSelectiveKernel, UNet
+from .unet import EfficientChannelAttention, UNet
 from .weights import Pretrained, model_kind, packaged_model
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "ChannelStatistics",
     "EfficientChannelAttention",
     "HeightErrors",
-    "LargeSelectiveKernel",
     "Part",
     "Pretrained",
     "RootMeanSquaredError",

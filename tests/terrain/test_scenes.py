@@ -156,9 +156,7 @@ def test_patches_hold_windows_of_their_scene(scene: xr.Dataset) -> None:
     sample = patches[4]
     assert {name: values.shape for name, values in sample.items()} == {
         "image": (2, 24, 24),
-        **dict.fromkeys(
-            ("known", "distance", "interpolated", "coarse", "truth", "mask"), (1, 24, 24)
-        ),
+        **dict.fromkeys(("known", "distance", "coarse", "truth", "mask"), (1, 24, 24)),
     }
     mirrored = 1 if np.sin(np.radians(scene.attrs["look_azimuth"])) > 0 else -1
     window = scene.isel(x=slice(None, None, mirrored)).isel(y=slice(24, 48), x=slice(24, 48))
@@ -174,17 +172,6 @@ def test_known_elevations_are_true_and_distances_are_zero_there(scene: xr.Datase
     assert known.sum() == 16
     np.testing.assert_array_equal(sample["known"][known], sample["truth"][known])
     np.testing.assert_array_equal(sample["distance"] == 0.0, known)
-    np.testing.assert_allclose(sample["interpolated"][known], sample["truth"][known], atol=0.05)
-
-
-def test_samples_without_an_interpolated_surface(scene: xr.Dataset) -> None:
-    lean, full = (
-        TerrainPatches([scene], CHANNELS, size=24, method=method)[1]
-        for method in (None, "thin_plate")
-    )
-    assert set(full) - set(lean) == {"interpolated"}
-    for name, values in lean.items():
-        np.testing.assert_array_equal(values, full[name])
 
 
 def test_numbers_of_known_elevations_are_log_uniform(scene: xr.Dataset) -> None:
@@ -200,7 +187,6 @@ def test_a_sample_may_have_no_known_elevation(scene: xr.Dataset) -> None:
     sample = TerrainPatches([scene], CHANNELS, size=24, known_count=(0, 0))[0]
     assert np.isnan(sample["known"]).all()
     assert np.isinf(sample["distance"]).all()
-    assert np.isnan(sample["interpolated"]).all()
 
 
 def test_samples_repeat_and_epochs_differ(scene: xr.Dataset) -> None:
