@@ -533,7 +533,7 @@ def _read_weights(path: Path) -> Reading:
 def _make_forest(folder: Path) -> Path:
     from sarheight.zones import ForestSettings, train_forest
 
-    settings = ForestSettings(trees=3, windows=(3,))
+    settings = ForestSettings(trees=3, window=3)
     forest, card = train_forest(patches(60, 5, noise=4.0), settings, blocks=np.arange(60) // 10)
     return Path(forest.save_pretrained(folder / "forest", card=card))
 
