@@ -50,7 +50,17 @@ CITY = "Cities"
 CITY_OPTIONS = ("footprints", "baseline", "scale", "picture")
 """Options that only networks for building heights have."""
 TERRAIN_OPTIONS = (
-    *("dem", "vertical", "units", "nodata", "condition", "posting", "like", "calibration"),
+    *(
+        "dem",
+        "vertical",
+        "units",
+        "nodata",
+        "condition",
+        "posting",
+        "like",
+        "calibration",
+        "polarisation",
+    ),
     *("known", "known_vertical", "known_crs", "dem_error", "coregister"),
 )
 """Options that only networks for terrain heights have."""
@@ -82,6 +92,8 @@ class PredictSettings(DemSettings):
         Default: the middle of those for which the network was trained.
     calibration : {"beta0", "sigma0", "gamma0"}, optional
         Normalisation of the image, unless the file states it.
+    polarisation : str, optional
+        Polarisation, of images that have several.
     known : pathlib.Path, optional
         Known elevations: a table (.csv) or points in a vector file (.gpkg, .parquet).
     known_vertical : str or float, optional
@@ -118,6 +130,7 @@ class PredictSettings(DemSettings):
     posting: Annotated[float | None, option(min=0.1, metavar="METRES")] = None
     like: Annotated[str | None, LOCATION, option(RADAR, metavar="FILE")] = None
     calibration: Annotated[Calibration | None, option(RADAR)] = None
+    polarisation: Annotated[str | None, option(RADAR, metavar="NAME")] = None
     known: Annotated[Path | None, option(ELEVATIONS, dir_okay=False, metavar="FILE")] = None
     known_vertical: Annotated[
         str | float | None, option(ELEVATIONS, metavar="DATUM", parser=vertical_reference)
@@ -382,6 +395,7 @@ def _heights_of_image(
         dem=settings.dem,
         like=settings.like,
         calibration=settings.calibration,
+        polarisation=settings.polarisation,
     )
     radar = read_pass(reading, str(image), coarse, current)
     current.stage("estimate")
