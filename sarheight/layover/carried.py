@@ -54,7 +54,6 @@ from sarheight.layover.allocation import NO_BLUR, Layers, intensities
 from sarheight.layover.facets import sum_facets
 from sarheight.layover.layers import cell_bytes
 from sarheight.layover.tiles import Tile, TilePlanner
-from sarheight.memory import empty
 from sarheight.scene import Scene
 
 if TYPE_CHECKING:
@@ -263,7 +262,7 @@ class TrackPlan:
         if not complete:
             mask_missing(image, simulated)
         count = image.shape[0] + (0 if complete else 1)
-        channels = empty((*simulated.shape, count))
+        channels = np.empty((*simulated.shape, count), np.float32)
         taps = scale.image_taps(self.method.blur, 0)
         areas = window_areas(date.plan.measured, pixels)
         divide_by_simulation(

@@ -16,7 +16,6 @@ from sarheight_kernels.rdr2geo import points_at_height
 
 from sarheight.acquisition import acquisition_time, polarisation_names
 from sarheight.layover.layers import LAYERS, cell_bytes
-from sarheight.memory import empty, empty_like
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import RadarModel
@@ -69,7 +68,7 @@ def hold_tile(tile: EstimatedTile, variables: Sequence[str]) -> list[Values]:
         core = (..., *observation.core)
         held.append(
             {
-                name: _kept_copy(values[core])
+                name: np.ascontiguousarray(values[core])
                 for name, values in _held(observation, estimate).items()
                 if name in wanted and values is not None
             }
@@ -95,15 +94,6 @@ def _held(observation: Observation, estimate: Estimate) -> dict[str, NDArray[Any
         "sigma0_geocoded": allocated.geocoded,
         **observation.angles,
     }
-
-
-def _kept_copy(values: NDArray[Any]) -> NDArray[Any]:
-    """Copy values of a tile out of those of its window."""
-    if values.flags.c_contiguous:
-        return values
-    copied = empty(values.shape, values.dtype)
-    np.copyto(copied, values)
-    return copied
 
 
 def convert_tile(
@@ -142,7 +132,7 @@ def _share(held: Values, name: str, usual: float) -> Layers:
 
 def _decibel_deviation(gamma0: NDArray[Any], variance: NDArray[Any]) -> NDArray[Any]:
     """Return the standard deviation in decibels of values with a variance."""
-    deviation: NDArray[Any] = np.sqrt(variance, out=empty_like(variance))
+    deviation: NDArray[Any] = np.sqrt(variance)
     with np.errstate(divide="ignore", invalid="ignore"):
         deviation /= np.abs(gamma0)
     deviation *= np.float32(DECIBELS_PER_NEPER)
