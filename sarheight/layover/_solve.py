@@ -70,7 +70,8 @@ def solve(
     # Surroundings of a sampled cell that matter to the first step, and to all of them.
     near, wide = support_of(method, scale, first=True), support_of(method, scale)
     geocoded = "sigma0_geocoded" in variables
-    compared = isinstance(method, PosteriorMean) or "gamma0_variance" in variables
+    stated = not {"gamma0_std", "gamma0_variance"}.isdisjoint(variables)
+    compared = isinstance(method, PosteriorMean) or stated
 
     # Angular law. Kinds of ground may be rare, so their laws rest on all cells.
     if law is None:
