@@ -6,9 +6,7 @@ between the quartiles; those of simulations and reconstructions are processor ti
 divided by their number. An iteration is one simulation with the cells' own reflectivity and one
 collection of two channels; a reconstruction is one step by a given law, from DEM and image to the
 finished Dataset, and the posterior that by the default method, whose law is fitted. The first call
-of each, in fresh memory, is not counted; memory of large arrays is kept for those that follow
-(`sarheight.memory`). Reconstructions are timed a second time in a process whose C library keeps all
-that is freed ("kept").
+of each, in fresh memory, is not counted.
 A result of two polarisations is written as a folder of layers and as one GeoTIFF with a band for
 each of them, and one of the bands is read back, from the page cache.
 Peers are run in environments of their own on the same cells (see `benchmarks.peers`), and left out
@@ -24,12 +22,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numba
 import numpy as np
 import rasterio
 import xarray as xr
 from rich.console import Console
 from rich.table import Table
+from sarheight_kernels.pool import limit_threads, thread_count
 
 from benchmarks import _fresh
 from benchmarks._figures import RESULTS, Value, record
@@ -63,10 +61,6 @@ GOALS = {
     "posterior": "250 ns/cell",
     "second_polarisation": "15 %",
     "mapping": "30 ns/cell",
-    "reconstruct_kept": "100 ns/cell",
-    "posterior_kept": "250 ns/cell",
-    "second_polarisation_kept": "15 %",
-    "mapping_kept": "30 ns/cell",
     "mapping_bytes_per_weight": "12 B",
     "memory_per_cell": "40 B",
     "import": "1 s",
@@ -112,20 +106,19 @@ def _images(size: int) -> dict[str, Value]:
         operator.adjoint(channels)
 
     found = in_turn({"simulate": lambda: simulate(dem, grid, orbit), "iteration": iterate})
-    taken = {name: sample.shared(numba.get_num_threads()) for name, sample in found.items()}
+    taken = {name: sample.shared(thread_count()) for name, sample in found.items()}
     matrix = mapping(dem, grid, orbit).matrix
     held = matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes
     return {
         **{name: sample.per(dem.size) for name, sample in taken.items()},
         **reconstructions(size),
-        **{f"{name}_kept": value for name, value in _fresh.in_kept_memory(size).items()},
         "mapping_bytes_per_weight": held / matrix.nnz,
     }
 
 
 def _threads(size: int) -> dict[str, Value]:
     """Compare one thread with two, in time and bit by bit."""
-    if numba.config.NUMBA_NUM_THREADS < 2:
+    if thread_count() < 2:
         return {}
     dem = dem_of(size, UTM)
     grid, orbit = radar_over(size)
@@ -134,11 +127,10 @@ def _threads(size: int) -> dict[str, Value]:
     found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def run(threads: int) -> None:
-        numba.set_num_threads(threads)
-        found[threads] = operator.simulate(), operator.adjoint(image).linear
+        with limit_threads(threads):
+            found[threads] = operator.simulate(), operator.adjoint(image).linear
 
     taken = in_turn({"1": lambda: run(1), "2": lambda: run(2)})
-    numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
     if not all(np.array_equal(*each) for each in zip(found[1], found[2], strict=True)):
         msg = "one and two threads gave different bits"
         raise RuntimeError(msg)
@@ -194,7 +186,7 @@ def _growth(largest: int, path: Path, console: Console) -> dict[str, Value]:
 
     sizes = [size for size in SIZES if size <= largest]
     seconds: dict[str, list[float]] = {"geo2rdr": [], "simulate": []}
-    threads = numba.get_num_threads()
+    threads = thread_count()
     for size in sizes:
         dem = dem_of(size, posting=GROWTH_POSTING)
         grid, orbit = radar_over(size, posting=GROWTH_POSTING)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from sarheight import (
+        acquisition,
+        archives,
         batch,
         buildings,
         coregistration,
@@ -30,13 +32,11 @@ if TYPE_CHECKING:
         illumination,
         layover,
         learning,
-        memory,
         nisar,
         orbit,
         output,
         plot,
         product,
-        rtc,
         scene,
         sentinel1,
         series,
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "acquisition",
+    "archives",
     "batch",
     "buildings",
     "coregistration",
@@ -63,13 +65,11 @@ __all__ = [
     "illumination",
     "layover",
     "learning",
-    "memory",
     "nisar",
     "orbit",
     "output",
     "plot",
     "product",
-    "rtc",
     "scene",
     "sentinel1",
     "series",

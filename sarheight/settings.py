@@ -370,8 +370,6 @@ class ReconstructSettings(MapSettings):
     orbit : str, optional
         Orbit file (POEORB or RESORB, .EOF), a folder of such files, or `auto` to fetch the best.
         Default: an orbit file beside the product, else the image's own orbit.
-    etad : pathlib.Path, optional
-        ETAD product of Sentinel-1 (SAFE folder or NetCDF file): timing corrections to apply.
     multilook : tuple of int, optional
         Pixels to average into one, along azimuth and range.
     spacing : float, optional
@@ -407,7 +405,6 @@ class ReconstructSettings(MapSettings):
     orbit: Annotated[
         str | None, LOCATION, option(RADAR, metavar="auto|FILE|FOLDER", parser=orbit_source)
     ] = None
-    etad: Annotated[Path | None, option(RADAR, metavar="FILE")] = None
     multilook: Multilook = None
     spacing: Annotated[float | None, option(RADAR, metavar="METRES", min=1.0)] = None
     noise_removal: Annotated[bool, option(RADAR, "--noise-removal/--no-noise-removal")] = True

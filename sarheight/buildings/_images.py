@@ -14,6 +14,7 @@ from pyproj import CRS, Transformer
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
+from sarheight.acquisition import acquisitions
 from sarheight.buildings.stack import (
     OPTICAL_BANDS,
     POSTING,
@@ -25,7 +26,6 @@ from sarheight.buildings.stack import (
 )
 from sarheight.dem.grids import utm_zone
 from sarheight.errors import DemError, StackError
-from sarheight.scene import acquisitions
 
 if TYPE_CHECKING:
     import os
@@ -561,9 +561,9 @@ def sar_series(
     Parameters
     ----------
     images : iterable of xarray.Dataset
-        As `sarheight.rtc.open_rtc`, `sarheight.layover.reconstruct` or `reconstruct_product` return
-        them: ``gamma0`` or ``sigma0``, linear power, dims ([polarisation,] y, x), with an attribute
-        ``acquisition`` that holds time and pass.
+        As `sarheight.archives.open_rtc`, `sarheight.layover.reconstruct` or `reconstruct_product`
+        return them: ``gamma0`` or ``sigma0``, linear power, dims ([polarisation,] y, x), with an
+        attribute ``acquisition`` that holds time and pass.
     like : xarray.DataArray or xarray.Dataset
         On the grid of the city.
     orbit_direction : {"ascending", "descending"}, optional

@@ -49,7 +49,6 @@ DEM_MARGIN = 0.02
 def open_image_product(settings: ReconstructSettings) -> Product | None:
     """Open the product, if the image is one; refuse options that do not apply to the image."""
     from sarheight.product import is_product, open_product
-    from sarheight.sentinel1 import Sentinel1Product
 
     image = settings.image
     if is_product(image):
@@ -60,26 +59,14 @@ def open_image_product(settings: ReconstructSettings) -> Product | None:
             )
             raise typer.BadParameter(msg, param_hint="--like")
         product = open_product(image)
-        for name in ("burst", "etad"):
-            if getattr(settings, name) is not None and not isinstance(product, Sentinel1Product):
-                msg = f"it is for products of Sentinel-1, and '{image}' is none"
-                raise typer.BadParameter(msg, param_hint=f"--{name}")
         if settings.verify:
             product.verify()
         return product
     if settings.verify:
         msg = f"'{image}' is no product, and only a product has checksums"
         raise typer.BadParameter(msg, param_hint="--verify")
-    if (
-        settings.swaths
-        or settings.burst is not None
-        or settings.etad is not None
-        or not settings.noise_removal
-    ):
-        msg = (
-            "--swaths, --burst, --etad and --no-noise-removal are for products, and "
-            f"'{image}' is none"
-        )
+    if settings.swaths or settings.burst is not None or not settings.noise_removal:
+        msg = f"--swaths, --burst and --no-noise-removal are for products, and '{image}' is none"
         raise typer.BadParameter(msg)
     if settings.orbit == AUTO:
         msg = f"an orbit is fetched for products only, and '{image}' is none"
@@ -109,9 +96,7 @@ def read_noise(
     settings: ReconstructSettings, product: Product | None, scene: Scene
 ) -> Scene | None:
     """Open the thermal noise of an image, sampled like it; None of an image without a product."""
-    from sarheight.sentinel1 import Sentinel1Product
-
-    if not isinstance(product, Sentinel1Product):
+    if product is None:
         return None
     return product.noise(**_sampling(settings, product), orbit=scene.orbit)
 
@@ -124,8 +109,8 @@ def _default_spacing(settings: ReconstructSettings, product: Product) -> float |
 
 def _sampling(settings: ReconstructSettings, product: Product) -> dict[str, Any]:
     """Return what the settings say of the part and sampling of a product's image."""
-    given = {"burst": settings.burst, "etad": settings.etad}
-    return {name: value for name, value in given.items() if value is not None} | {
+    burst = {} if settings.burst is None else {"burst": settings.burst}
+    return burst | {
         "polarisations": settings.polarisations,
         "calibration": settings.calibration or "beta0",
         "multilook": settings.multilook,
@@ -234,13 +219,7 @@ def read_dem(
             "geoid's height in metres"
         )
         raise VerticalDatumError(msg)
-    if settings.condition is None:
-        return dem
-    try:
-        return condition(dem, settings.condition)
-    except ModuleNotFoundError as error:
-        msg = "breaching needs richdem, which is not installed: install it, or pass fill"
-        raise typer.BadParameter(msg, param_hint="--condition") from error
+    return dem if settings.condition is None else condition(dem, settings.condition)
 
 
 def open_dem_or_fetch(
@@ -261,13 +240,12 @@ def _fetch_dem(
     """Fetch the tiles for the bounds or the footprint of the product; return them and the datum."""
     from sarheight import fetch
     from sarheight.geometry.placement import bounds_of_corners
-    from sarheight.sentinel1 import Sentinel1Product
 
     if settings.bounds is not None:
         bounds = settings.bounds
     elif product is not None:
         corners = product.footprint
-        if settings.burst is not None and isinstance(product, Sentinel1Product):
+        if settings.burst is not None:
             corners = product.burst_footprint(settings.burst, *settings.swaths)
         bounds = bounds_of_corners(corners, DEM_MARGIN)
     else:

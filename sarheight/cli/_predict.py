@@ -197,8 +197,8 @@ def predict(settings: PredictSettings, result: FileOutput, running: RunningSetti
         from sarheight.buildings.estimators import BuildingHeightEstimator
         from sarheight.learning.weights import model_kind, packaged_model, select_device
         from sarheight.terrain.sar2height import HeightEstimator
+        from sarheight.zones.classifier import ZoneClassifier
         from sarheight.zones.forest import ZoneForest
-        from sarheight.zones.networks import ZoneClassifier
 
         select_device(settings.device)
         stack = _is_city_stack(Path(settings.images[0]))
@@ -305,8 +305,8 @@ def _map_zones(
 ) -> None:
     """Map the Local Climate Zones of a scene."""
     from sarheight.learning.weights import model_kind
+    from sarheight.zones.classifier import ZoneClassifier
     from sarheight.zones.forest import ZoneForest
-    from sarheight.zones.networks import ZoneClassifier
     from sarheight.zones.predict import predict_zones, write_zones
     from sarheight.zones.sources import read_stack
 

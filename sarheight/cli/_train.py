@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from sarheight.learning.split import Part
-    from sarheight.zones.channels import FusionStrategy
     from sarheight.zones.fusion import FusionResult
+    from sarheight.zones.fusion_cnn import FusionStrategy
     from sarheight.zones.samples import ZoneSamples
     from sarheight.zones.sources import RasterPatches
 
@@ -360,8 +360,8 @@ def buildings(
     """
     with run.session("buildings"):
         from sarheight.buildings.stack import open_stack
-        from sarheight.buildings.training import BuildingSettings, train_buildings
-        from sarheight.learning.split import Part
+        from sarheight.buildings.training import BuildingSettings, building_task
+        from sarheight.learning import Part, train
 
         if run.settings is not None and published:
             msg = "found --settings and --published, expected one of them"
@@ -377,11 +377,8 @@ def buildings(
             held_out += [[Part.whole(stack)] for stack in others]
         else:
             training, held_out = _split_blocks(cities, validation, block, gap)
-        train_buildings(
-            [*cities, *others],
-            training,
-            held_out,
-            chosen,
+        train(
+            *building_task([*cities, *others], training, held_out, chosen),
             run.output,
             accelerator=run.device,
             progress=not run.quiet,
@@ -515,7 +512,7 @@ def fusion_forms_of(
     stages: str,
 ) -> list[FusionStrategy]:
     """List the forms of fusion for the options --split, --group and --stages."""
-    from sarheight.zones.channels import fusion_strategies, split_channels
+    from sarheight.zones.fusion_cnn import fusion_strategies, split_channels
 
     if groups:
         own = tuple(_channels_of(text, channels) for text in groups)
@@ -554,7 +551,7 @@ FIGURES = {"overall": "OA", "average": "AA", "kappa": "kappa"}
 
 def save_best(rows: Sequence[FusionResult], folder: Path, data: Sequence[Path]) -> None:
     """Copy the network with the highest average accuracy at validation."""
-    from sarheight.zones.networks import ZoneClassifier
+    from sarheight.zones.classifier import ZoneClassifier
 
     runs = [
         (value, row.strategy.label, run)
@@ -698,7 +695,7 @@ def train_zone_forest(
     )
 
     chosen = ForestSettings() if run.settings is None else ForestSettings.read(run.settings)
-    least = max(chosen.windows, default=1)
+    least = chosen.window
     blocks: Any = None
     if labels is None:
         parts, posting = open_samples(
@@ -744,7 +741,7 @@ def train_zone_forest(
     }
     write_json(table, run.output / "table.json")
     Console().print(
-        f"forest of {chosen.trees} trees and {forest.plan.count} features, on blocks for test: OA "
+        f"forest of {chosen.trees} trees and {forest.features} features, on blocks for test: OA "
         f"{_percent(scores.overall, None)}, AA {_percent(scores.average, None)}, kappa "
         f"{_percent(scores.kappa, None)}, ECE {_percent(error, None)} %",
         highlight=False,

@@ -18,6 +18,7 @@ from rasterio.fill import fillnodata
 from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
 
+from sarheight._runtime import library
 from sarheight.dem.checked import north_up, stored_like
 from sarheight.dem.datum import (
     metres_per_unit,
@@ -37,7 +38,7 @@ from sarheight.dem.layout import (
     require_heights,
     with_history,
 )
-from sarheight.errors import DemError
+from sarheight.errors import DemError, MissingLibraryError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -76,11 +77,11 @@ class _Grid:
 
     @classmethod
     def of(cls, dem: xr.DataArray) -> _Grid:
-        """Grid of a north-up DEM."""
+        """Return the grid of a north-up DEM."""
         return cls(stated_crs(dem).to_2d(), dem["y"].values, dem["x"].values)
 
     def part(self, rows: slice, columns: slice) -> _Grid:
-        """Grid of a part of at least 2 x 2 cells."""
+        """Return the grid of a part of at least 2 x 2 cells."""
         return _Grid(self.crs, self.y[rows], self.x[columns])
 
     @property
@@ -153,7 +154,7 @@ def reproject(
 
 
 def _target_grid(dem: xr.DataArray, crs: CRS, steps: float | tuple[float, float] | None) -> _Grid:
-    """Grid that covers a DEM in another reference system."""
+    """Choose the grid that covers a DEM in another reference system."""
     west, south, east, north = _extent_in(dem, crs)
     if steps is None:
         steps = _equivalent_posting(dem, crs, (west + east) / 2.0, (south + north) / 2.0)
@@ -182,14 +183,14 @@ def _require_plausible_posting(
 
 
 def _multiples(low: float, high: float, step: float) -> npt.NDArray[np.float64]:
-    """Centres of the cells that cover [low, high], with edges at multiples of the step."""
+    """Return the centres of cells that cover [low, high], with edges at multiples of the step."""
     first = int(np.floor(low / step + 1e-6))
     stop = max(int(np.ceil(high / step - 1e-6)), first + 2)
     return np.asarray((np.arange(first, stop) + 0.5) * step, dtype=np.float64)
 
 
 def _extent_in(dem: xr.DataArray, crs: CRS) -> Extent:
-    """Extent (west, south, east, north) of a DEM in another reference system."""
+    """Find the extent (west, south, east, north) of a DEM in another reference system."""
     source, extent = stated_crs(dem), outer_edges(dem)
     if crs.is_geographic and not source.is_geographic:
         _require_no_pole(source, extent)
@@ -206,6 +207,7 @@ def _extent_in(dem: xr.DataArray, crs: CRS) -> Extent:
 
 
 def _require_no_pole(crs: CRS, extent: Extent) -> None:
+    """Refuse an extent that contains a pole, where longitude is undefined."""
     west, south, east, north = extent
     x, y = Transformer.from_crs(crs.geodetic_crs, crs, always_xy=True).transform(
         [0.0, 0.0], [90.0, -90.0]
@@ -261,7 +263,7 @@ def _lazy_blocks(
     resampling: Method,
     scales: dict[str, float],
 ) -> dask.array.Array:
-    """Make a task of each block, which depends on its part of the source only."""
+    """Make a lazy array of blocks; the task of each depends on its part of the source only."""
     import dask.array as da
     from dask.delayed import delayed
 
@@ -487,7 +489,7 @@ def coarsen(
 def _cells_per_cell(
     dem: xr.DataArray, posting: float | tuple[float, float], units: str
 ) -> tuple[float, float]:
-    """Old cells in a new one along y and x."""
+    """Return the number of old cells in a new one along y and x."""
     if units not in ("m", "crs"):
         msg = f'units of the posting are "m" or "crs", and these are {units!r}'
         raise DemError(msg)
@@ -511,7 +513,7 @@ def _cells_per_cell(
 
 
 def _overlap_matrix(count: int, factor: float) -> sparse.csr_array:
-    """Matrix (new, old) of the fraction of each old cell that lies in each new one."""
+    """Make the matrix (new, old) of the fraction of each old cell that lies in each new one."""
     from scipy import sparse
 
     new_count = int(np.ceil(count / factor - _INTEGER_TOLERANCE))
@@ -530,7 +532,7 @@ def _overlap_matrix(count: int, factor: float) -> sparse.csr_array:
 
 
 def _row_areas(latitude: npt.NDArray[np.float64], step: float) -> npt.NDArray[np.float64]:
-    """Relative areas of cells by latitude, on a sphere: difference of the sines of the edges."""
+    """Return relative areas of cells by latitude, on a sphere: differences of the edges' sines."""
     edge = np.deg2rad(np.clip(latitude[:, None] + 0.5 * abs(step) * np.array([-1, 1]), -90, 90))
     return np.asarray(np.diff(np.sin(edge), axis=1)[:, 0] / np.deg2rad(abs(step)))
 
@@ -606,8 +608,8 @@ def condition(dem: xr.DataArray, method: ConditionMethod = "fill") -> xr.DataArr
     dem : DataArray
         DEM with dims (y, x).
     method : {"fill", "breach"}
-        "fill" uses richdem where it is installed and scikit-image otherwise, with the same result.
-        "breach" needs richdem.
+        "fill" uses richdem where it is installed and scikit-image (extra ``condition``) otherwise,
+        with the same result. "breach" needs richdem.
 
     Returns
     -------
@@ -619,8 +621,8 @@ def condition(dem: xr.DataArray, method: ConditionMethod = "fill") -> xr.DataArr
     ------
     DemError
         If the method is not known, or the DEM is not usable.
-    ModuleNotFoundError
-        If richdem is needed and not installed.
+    MissingLibraryError
+        If the library that is needed is not installed.
 
     References
     ----------
@@ -634,8 +636,8 @@ def condition(dem: xr.DataArray, method: ConditionMethod = "fill") -> xr.DataArr
     dem = normalise(dem)
     richdem = _import_richdem()
     if richdem is None and method == "breach":
-        msg = "breaching needs richdem, which is not installed; use condition(dem, 'fill')"
-        raise ModuleNotFoundError(msg, name="richdem")
+        msg = "breaching needs richdem, which is not installed: install it, or use 'fill'"
+        raise MissingLibraryError(msg)
     known = np.isfinite(dem.values)
     floor = np.nanmin(dem.values) - np.float32(1.0)
     terrain = np.where(known, dem.values, floor)
@@ -650,7 +652,10 @@ def condition(dem: xr.DataArray, method: ConditionMethod = "fill") -> xr.DataArr
 
 
 def _import_richdem() -> ModuleType | None:
-    """Import richdem, or return None: it checks its requirements, and raises errors of any kind."""
+    """Import richdem, or return None.
+
+    It checks its requirements when it is imported, and raises errors of any kind.
+    """
     try:
         return importlib.import_module("richdem")
     except Exception:  # noqa: BLE001
@@ -660,7 +665,7 @@ def _import_richdem() -> ModuleType | None:
 def _run_richdem(
     richdem: ModuleType, terrain: npt.NDArray[np.float32], void: np.float32, method: ConditionMethod
 ) -> npt.NDArray[np.float32]:
-    """Fill or breach by richdem; voids are a height below all others."""
+    """Fill or breach depressions by richdem; `void` is a height below all others."""
     grid: Any = richdem.rdarray(np.ascontiguousarray(terrain), no_data=float(void))
     grid.geotransform = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
     remove = richdem.FillDepressions if method == "fill" else richdem.BreachDepressions
@@ -669,12 +674,9 @@ def _run_richdem(
 
 def _fill_depressions(terrain: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Fill depressions by reconstruction: erode a raised surface down to the terrain."""
-    from skimage.morphology import reconstruction
-
+    morphology = library("skimage.morphology", extra="condition")
     water = np.full_like(terrain, terrain.max())
     water[[0, -1], :] = terrain[[0, -1], :]
     water[:, [0, -1]] = terrain[:, [0, -1]]
-    level = reconstruction(  # type: ignore[no-untyped-call]
-        water, terrain, method="erosion", footprint=np.ones((3, 3))
-    )
+    level = morphology.reconstruction(water, terrain, method="erosion", footprint=np.ones((3, 3)))
     return np.asarray(level, dtype=np.float32)

@@ -28,9 +28,9 @@ from sarheight.layover.allocation import (
     ComparedRatios,
     Comparison,
     Estimate,
+    EstimatedTile,
 )
 from sarheight.layover.tiles import Support
-from sarheight.memory import empty, empty_like
 
 if TYPE_CHECKING:
     from sarheight.layover._statistics import Agreement, ErrorModel, Samples, SceneLaw
@@ -238,48 +238,44 @@ class AllocatedTile:
     cells: Cells  # those on which statistics rest
 
 
-@dataclass(frozen=True, eq=False)
-class EstimatedTile:
-    """A tile whose reflectivity is estimated."""
-
-    observations: list[Observation]
-    estimates: list[Estimate]
-
-
 def allocate_tile(
     observations: list[Observation],
     laws: Sequence[SceneLaw],
     method: Method,
     scale: GridScale,
-    smallest_area: float,
+    least_area: float,
     *,
-    geocode: bool,
-    compare: bool,
+    geocoded: bool,
+    compared: bool,
 ) -> AllocatedTile:
-    """Allocate the RCS of all passes over a tile with equal reflectivity of each kind's cells."""
+    """Allocate the RCS of all passes over a tile with equal reflectivity of each kind's cells.
+
+    Cells with less illuminated area than `least_area` square metres have no value. The images are
+    `geocoded` and `compared` with their simulations where that is wanted.
+    """
     passes = [
-        observation.image.under(law.law, observation.ellipsoid if geocode else None)
+        observation.image.under(law.law, observation.ellipsoid if geocoded else None)
         for observation, law in zip(observations, laws, strict=True)
     ]
     kinds = [
         kind_factors(observation, law) for observation, law in zip(observations, laws, strict=True)
     ]
-    first, compared = [], []
+    first, comparisons = [], []
     for index, (one, kind) in enumerate(zip(passes, kinds, strict=True)):
         blur = _blur(method, scale, index)
         assumed = None if kind is None else np.exp(kind)
         # Ratios take the place of allocated RCS: that is not smoothed then.
         ratios = isinstance(method, PosteriorMean)
-        comparison = Comparison(blur, ratios) if ratios or compare else None
+        comparison = Comparison(blur, ratios) if compared else None
         allocated, sums = one.allocate_and_compare(
             assumed, None if ratios else blur, comparison=comparison
         )
         first.append(allocated)
         if sums is not None:
-            compared.append(sums)
-    expected = [allocated.without_small_cells(smallest_area) for allocated in first]
+            comparisons.append(sums)
+    expected = [allocated.without_small_cells(least_area) for allocated in first]
     cells = observations[0].sampled_cells(scale)
-    return AllocatedTile(observations, passes, kinds, first, expected, compared, cells)
+    return AllocatedTile(observations, passes, kinds, first, expected, comparisons, cells)
 
 
 def error_of(
@@ -303,28 +299,31 @@ def error_of(
     if cells is not None:
         layers = [layer[cells][None] for layer in layers]
     share, speckle, change, expected = layers
-    error = empty_like(share)
+    error = np.empty_like(share)
     error_variance(share, speckle, change, expected, terms, error)
     return error
 
 
-def single_step(
-    tile: AllocatedTile, scale: GridScale, method: Method, contrasts: Sequence[Sequence[float]]
+def estimate_step(
+    tile: AllocatedTile,
+    models: Sequence[Sequence[ErrorModel]],
+    method: Method,
+    scale: GridScale,
 ) -> EstimatedTile:
-    """Take allocated reflectivities as estimates, with their error variances."""
+    """Take allocated reflectivities as estimates, with their error variances if these are known."""
     estimates = []
-    for index, (allocated, of_pass) in enumerate(zip(tile.first, contrasts, strict=True)):
-        if tile.compared and of_pass:
-            errors = [error_of(tile, index, scale, method, contrast) for contrast in of_pass]
-            variance = _stack(errors)
+    for index, allocated in enumerate(tile.first):
+        if models:
+            contrasts = [model.contrast for model in models[index]]
+            variance = _stack([error_of(tile, index, scale, method, each) for each in contrasts])
         else:
-            variance = empty_like(allocated.rcs)
+            variance = np.empty_like(allocated.rcs)
             variance.fill(np.nan)
         estimates.append(Estimate(allocated.reflectivity, variance, allocated))
     return EstimatedTile(tile.observations, estimates)
 
 
-def sample_values(tile: AllocatedTile, scale: GridScale, method: Method) -> Samples:
+def sample_values(tile: AllocatedTile, method: Method, scale: GridScale) -> Samples:
     """Sample the values of a tile's cells, for the error model.
 
     Returns for each pass and sampled cell the error variance of values in a scene of usual
@@ -361,13 +360,13 @@ class PosteriorState:
     @cached_property
     def posterior(self) -> tuple[Layer, Layer]:
         """Mean and variance of value and prediction, averaged by their precision."""
-        mean, variance = empty_like(self.value), empty_like(self.value)
+        mean, variance = np.empty_like(self.value), np.empty_like(self.value)
         average(self.value, self.error, self.prediction, self.spread, mean, variance)
         return mean, variance
 
     def conclude(self, contribution: Layer) -> tuple[Layer, Layer]:
         """Weight of the value in the posterior mean, and the variance that is stated."""
-        own, stated = empty_like(self.value), empty_like(self.value)
+        own, stated = np.empty_like(self.value), np.empty_like(self.value)
         inflation = OPEN_INFLATION, LAYOVER_INFLATION
         conclude(self.value, self.error, self.posterior[1], contribution, inflation, own, stated)
         return own, stated
@@ -396,7 +395,7 @@ def first_values(
 
 def _values(ratios: Layer, weight: Layer, expected: Layer, known: Layer) -> Layer:
     """Logarithms of ratios times what is known; NaN where nothing is expected."""
-    value = empty_like(weight)
+    value = np.empty_like(weight)
     logarithms(ratios, weight, expected, known, value)
     return value
 
@@ -405,7 +404,7 @@ def predict(
     tile: AllocatedTile, index: int, value: Layer, error: Layer, taps: Taps, level: float
 ) -> Layer:
     """Predict the values of cells from their neighbours, about the level of the scene."""
-    prediction = empty_like(value)
+    prediction = np.empty_like(value)
     regress(
         value,
         error,
@@ -452,7 +451,7 @@ def _with_neighbours(
         by_polarisation = []
         for value, error, model in zip(of_pass, errors, models, strict=True):
             prediction = predict(posterior_tile.tile, index, value, error, taps, model.level)
-            spread = empty_like(value)
+            spread = np.empty_like(value)
             spread.fill(model.prediction)
             by_polarisation.append(PosteriorState(value, error, prediction, spread))
         states.append(by_polarisation)
@@ -483,7 +482,7 @@ def next_posterior(
 
 def _exponential(logarithm: Layer, kind: Layer | None) -> Layer:
     """Turn logarithms relative to the law of a kind into factors on the scene's law."""
-    result = empty_like(logarithm)
+    result = np.empty_like(logarithm)
     if kind is not None:
         logarithm = np.add(logarithm, kind, out=result)
     return np.exp(logarithm, out=result)
@@ -493,7 +492,7 @@ def _stack(layers: Sequence[Layer]) -> Layers:
     """Stack layers of polarisations; a single one is not copied."""
     if len(layers) == 1:
         return layers[0][None]
-    result = empty((len(layers), *layers[0].shape))
+    result = np.empty((len(layers), *layers[0].shape), np.float32)
     return np.stack(layers, out=result)
 
 
@@ -521,7 +520,7 @@ def estimate_posterior(posterior_tile: PosteriorTile) -> EstimatedTile:
                 _stack(borrowed) if borrowed else None,
             )
         )
-    return EstimatedTile(tile.observations, estimates)
+    return EstimatedTile(tile.observations, estimates, averaged=True)
 
 
 # Several passes, which learn from each other.

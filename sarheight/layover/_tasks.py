@@ -1,12 +1,11 @@
 """Tasks for dask: each loads what it needs itself, and one is computed at a time in each process.
 
-The kernels use all threads of a process, and the memory of a tile is bounded; two tiles at a time
-would be no faster and take twice the memory. Kernels of several tasks at a time would also abort
-where Numba has no threading layer that allows it. Files are read by one thread, however: while one
+The kernels of one task use all threads of a process (`sarheight_kernels.pool`), so two tiles at a
+time would be no faster, and take twice the memory. Files are read by one thread, however: while one
 task is computed, the next is loaded.
 
 All computing is done by a thread of its own, whichever of dask's threads wait for it: C libraries
-keep freed memory for the thread that took it, and OpenMP a team of threads for each that calls it.
+keep freed memory for the thread that took it, and kernels that a thread of dask runs keep to it.
 GDAL's cache of file blocks is bounded too: by itself it would keep a twentieth of the machine's
 memory, whatever limit is set.
 """
@@ -23,12 +22,10 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar, cast
 
-import numba
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from sarheight import memory
 from sarheight._files import unnamed_file
 
 Loaded = TypeVar("Loaded")
@@ -49,7 +46,7 @@ def load(data: Any, file_cache: int = FILE_CACHE) -> NDArray[Any]:  # noqa: ANN4
     if not hasattr(data, "compute"):
         return np.asarray(data)
     # Each chunk is stored where it belongs, so that no second copy of all of them is made.
-    loaded = memory.empty(data.shape, data.dtype)
+    loaded = np.empty(data.shape, data.dtype)
     with rasterio.Env(GDAL_CACHEMAX=file_cache):
         data.store(loaded, lock=False, scheduler="synchronous")
     return loaded
@@ -64,20 +61,13 @@ def one_at_a_time(read: Callable[[], Loaded], work: Callable[[Loaded], Result]) 
         with READING:
             loaded = read()
             turn.enter_context(WORKING)
-        threads = numba.get_num_threads()
-        return _worker(os.getpid()).submit(_work, threads, work, loaded).result()
+        return _worker(os.getpid()).submit(work, loaded).result()
 
 
 @cache
 def _worker(_process: int) -> ThreadPoolExecutor:
     """Return the thread that computes for a process: it does not survive a fork."""
     return ThreadPoolExecutor(1, "sarheight")
-
-
-def _work(threads: int, work: Callable[[Loaded], Result], loaded: Loaded) -> Result:
-    """Compute with as many threads of the kernels as the caller may use."""
-    numba.set_num_threads(threads)
-    return work(loaded)
 
 
 # Graphs of dask, which is imported where it is needed: results in memory do without it.
@@ -183,7 +173,7 @@ class Shelf:
             return [{name: self._read(entry) for name, entry in group.items()} for group in entries]
 
     def _read(self, entry: _Entry) -> NDArray[Any]:
-        array = memory.empty(entry.shape, entry.dtype)
+        array = np.empty(entry.shape, entry.dtype)
         file = cast("IO[bytes]", self._file)
         file.seek(entry.begin)
         if file.readinto(array.data.cast("B")) != array.nbytes:  # type: ignore[attr-defined]
@@ -207,11 +197,9 @@ class _Entry(NamedTuple):
 def release_memory(need: float, limit: float) -> None:
     """Return unused memory to the system, if `need` bytes more would exceed `limit` bytes.
 
-    What `sarheight.memory` keeps counts as used: it may lie in parts, none of which has room for
-    the next array.
+    Unused memory counts as held: it may lie in parts, none of which has room for the next array.
     """
     if _held_bytes() + need > limit:
-        memory.release()
         _trim_heap()
 
 

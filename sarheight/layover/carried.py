@@ -34,7 +34,6 @@ from sarheight.layover._plan import (
     PassPlan,
     SceneDem,
     ScenePlan,
-    Settings,
     file_cache_of,
     pass_view,
     plan_scene,
@@ -53,8 +52,8 @@ from sarheight.layover._tasks import (
 )
 from sarheight.layover.allocation import NO_BLUR, Layers, intensities
 from sarheight.layover.facets import sum_facets
+from sarheight.layover.layers import cell_bytes
 from sarheight.layover.tiles import Tile, TilePlanner
-from sarheight.memory import empty
 from sarheight.scene import Scene
 
 if TYPE_CHECKING:
@@ -80,6 +79,8 @@ TRACK_VARIABLES = (
     "projected_area",
 )
 """Variables of a result that all dates of a track have in common."""
+RESULT = ("gamma0",)
+"""Variables that each date has."""
 REFERENCE_SPARE = 0.05
 """Part of the samples of an image by which the reference pass may reach beyond either side."""
 REFERENCE_MARGIN = 16
@@ -128,7 +129,6 @@ class TrackPlan:
     planner: TilePlanner  # of the reference pass
     method: RTC
     support: Support
-    smallest_area: float  # area in m2 below which a cell has no value
 
     @classmethod
     def over(
@@ -148,12 +148,15 @@ class TrackPlan:
         GeometryError
             If DEM and reference pass do not overlap.
         """
-        settings = Settings(ConstantGamma(1.0), method, 0.5, smallest_area, (), facets)
         scene_dem = SceneDem.of(dem, file_cache_of(memory_limit))
-        plan, planner = plan_scene([reference], scene_dem, settings, memory_limit)
-        support = support_of(method, plan.scale)
-        area = smallest_area * plan.scale.cell_area
-        return cls(scene_dem, plan, planner, method, support, area)
+        plan, planner = plan_scene(
+            [reference],
+            scene_dem,
+            smallest_area=smallest_area,
+            memory_limit=memory_limit,
+            facets=facets,
+        )
+        return cls(scene_dem, plan, planner, method, support_of(method, plan.scale))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -167,7 +170,9 @@ class TrackPlan:
 
     def tiles(self, polarisations: int, chunk: int) -> list[Tile]:
         """Cut the grid into tiles of whole chunks, as large as the memory limit allows."""
-        sides = self.planner.sides(self.plan.memory_limit, self.support, polarisations)
+        sides = self.planner.sides(
+            self.plan.memory_limit, self.support, polarisations, cell_bytes(RESULT, polarisations)
+        )
         high, wide = (
             side if side >= size else max(side // chunk, 1) * chunk
             for side, size in zip(sides, self.shape, strict=True)
@@ -232,7 +237,8 @@ class TrackPlan:
         pixels = date.planner.pixels(tile.window, 0)
         part = date.image[..., pixels[0] : pixels[1], pixels[2] : pixels[3]]
         source = slim(part) if hasattr(part, "compute") else part
-        need = self.planner.bytes_of(tile, self.support, polarisations)
+        written = cell_bytes(RESULT, polarisations)
+        need = self.planner.bytes_of(tile, self.support, polarisations, written)
 
         def read() -> NDArray[np.float32]:
             return intensities(load(source, self.plan.file_cache))
@@ -256,7 +262,7 @@ class TrackPlan:
         if not complete:
             mask_missing(image, simulated)
         count = image.shape[0] + (0 if complete else 1)
-        channels = empty((*simulated.shape, count))
+        channels = np.empty((*simulated.shape, count), np.float32)
         taps = scale.image_taps(self.method.blur, 0)
         areas = window_areas(date.plan.measured, pixels)
         divide_by_simulation(
@@ -270,7 +276,7 @@ class TrackPlan:
         rows = slice(first, first + tile.core[1] - tile.core[0])
         columns = slice(left, left + tile.core[3] - tile.core[2])
         gamma, area = sums[: image.shape[0], rows, columns].copy(), shown[rows, columns]
-        large = (area >= self.smallest_area) & (area > 0.0)
+        large = (area >= self.plan.least_area) & (area > 0.0)
         np.divide(gamma, area, out=gamma, where=large)
         gamma[:, ~large] = np.nan
         return gamma

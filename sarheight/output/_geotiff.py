@@ -35,7 +35,7 @@ from rasterio.windows import Window
 
 from sarheight._files import file_errors, read_json
 from sarheight.errors import DamagedFileError
-from sarheight.layover.result import VARIABLES
+from sarheight.layover.layers import LAYERS
 from sarheight.output._bands import (
     COORDINATES,
     PACKINGS,
@@ -443,12 +443,9 @@ def _write_pieces(dataset: xr.Dataset, layers: list[Layer], *, mixed: bool) -> C
 
 def _computed_ahead(dataset: xr.Dataset) -> Iterator[tuple[xr.Dataset, Window]]:
     """Compute piece after piece, each while the one before it is written."""
-    import numba
-
-    pieces, threads = _pieces(dataset), numba.get_num_threads()
+    pieces = _pieces(dataset)
 
     def compute(piece: Piece) -> xr.Dataset:
-        numba.set_num_threads(threads)  # as many as the caller may use
         return dataset.isel(y=piece[0], x=piece[1]).compute()
 
     with ThreadPoolExecutor(1, "sarheight-compute") as pool:
@@ -628,7 +625,7 @@ def _read_layers(folder: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401
         image.encoding = {}
         images.setdefault(tag["BAND_VARIABLE"], []).append(image)
         tags.setdefault(tag["BAND_VARIABLE"], []).append(tag)
-    known = [name for name in VARIABLES if name in images]
+    known = [name for name in LAYERS if name in images]
     dataset = xr.Dataset()
     for name in dict.fromkeys([*known, *images]):
         order = sorted(

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
+from sarheight_kernels.pool import thread_count
 
+from sarheight.acquisition import acquisition_record, acquisition_time, polarisation_names
 from sarheight.coregistration import Shift, apply_shift, estimate_shift
 from sarheight.errors import SarheightError, SeriesError
 from sarheight.illumination import ConstantGamma
 from sarheight.output import provenance
 from sarheight.output.radar_images import read_scene
 from sarheight.product import is_product, open_product
-from sarheight.scene import Scene, acquisition_record, acquisition_time, polarisation_names
+from sarheight.scene import Scene
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -45,7 +49,10 @@ SHIFT_WINDOWS = 8
 """Windows of an image that are compared with their simulation."""
 SIGNIFICANT = 4.0
 """Standard errors above which a shift is corrected."""
+REGISTRATION_BYTES = 256 << 20
+"""Memory that the co-registration of a date may take, blocks of its file included."""
 
+Found = TypeVar("Found")
 
 Coregistration = Literal["correct", "report", "none"]
 """What is done with the shift of a date."""
@@ -65,7 +72,7 @@ class Date:
 
     name: str  # of its product, file, or time
     scene: Scene
-    record: Mapping[str, Any]  # see `sarheight.scene.acquisition_record`
+    record: Mapping[str, Any]  # see `sarheight.acquisition.acquisition_record`
     source: Path | None = None  # its file
     shift: Shift | None = None
     notes: dict[str, Any] = field(default_factory=dict)
@@ -234,6 +241,23 @@ def refuse(strangers: Sequence[str]) -> None:
     raise SeriesError(msg)
 
 
+@contextmanager
+def side_by_side(
+    work: Callable[[Date], Found], dates: Sequence[Date], memory_limit: float
+) -> Iterator[Iterator[tuple[Date, Future[Found]]]]:
+    """Do the work of several dates at a time, as many as threads and memory allow.
+
+    Yields the dates in their order, each with the future of its result. Dates whose work has not
+    begun are dropped when the block ends, by an error or an interrupt too.
+    """
+    workers = max(min(thread_count(), int(min(memory_limit // REGISTRATION_BYTES, len(dates)))), 1)
+    pool = ThreadPoolExecutor(workers, "sarheight-dates")
+    try:
+        yield zip(dates, [pool.submit(work, date) for date in dates], strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def coregister(
     date: Date, dem: xr.DataArray | CheckedDem, gamma: xr.DataArray | None, *, correct: bool
 ) -> Date:
@@ -257,13 +281,9 @@ def with_shift(date: Date, shift: Shift, *, correct: bool) -> Date:
 
 def shift_from_json(text: str, date: Date, *, correct: bool) -> Date:
     """Return a date with a shift of which the attributes were kept, see `Shift.to_json`."""
-    kept = json.loads(text)
-    names = {each.name for each in fields(Shift)} - {"windows"}
-    # JSON has no NaN: what is not known was kept as None.
-    values: dict[str, Any] = {name: np.nan if kept[name] is None else kept[name] for name in names}
-    shift = Shift(**values)
-    made = with_shift(date, shift, correct=correct)
-    return replace(made, notes=made.notes | {"coregistration": kept})
+    made = with_shift(date, Shift.from_json(text), correct=correct)
+    # The number of windows is known from the text only.
+    return replace(made, notes=made.notes | {"coregistration": json.loads(text)})
 
 
 def is_significant(shift: Shift) -> bool:

@@ -12,19 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from sarheight.acquisition import grid_from_json, grid_to_json, orbit_from_json, orbit_to_json
 from sarheight.dem.checked import CheckedDem
 from sarheight.dem.layout import same_grid
 from sarheight.errors import SeriesError
 from sarheight.layover import RTC, PosteriorMean, Reallocation, reconstruct
 from sarheight.layover.carried import TRACK_VARIABLES, Baseline, TrackPlan, reference_scene
 from sarheight.output import open_result
-from sarheight.scene import (
-    Scene,
-    grid_from_json,
-    grid_to_json,
-    orbit_from_json,
-    orbit_to_json,
-)
+from sarheight.scene import Scene
 from sarheight.series._store import CHUNK, LAYOUT
 
 if TYPE_CHECKING:
@@ -93,7 +88,7 @@ def _stack_settings(settings: Settings, facets: int) -> dict[str, Any]:
 
 
 def _shift_of(date: Date, name: str) -> float:
-    """Shift of a date in pixels; NaN where none was estimated."""
+    """Return the shift of a date in pixels; NaN where none was estimated."""
     return float("nan") if date.shift is None else float(getattr(date.shift, name))
 
 
@@ -111,7 +106,7 @@ class Settings:
 
 
 def require_method(method: object) -> None:
-    """Refuse what is no method of reconstruction."""
+    """Refuse an object that is no method of reconstruction."""
     if type(method) not in METHODS.values():
         names = ", ".join(f"{kind.__name__}()" for kind in METHODS.values())
         msg = f"found method={method!r}, expected one of {names}"
@@ -133,7 +128,7 @@ def _method(described: Mapping[str, Any]) -> Method:
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """A stack that exists, or is about to."""
+    """A stack on disk, or a new one."""
 
     path: Path
     dem: CheckedDem
@@ -213,7 +208,7 @@ class Stack:
 
     @cached_property
     def plan(self) -> TrackPlan:
-        """What all dates have in common."""
+        """The geometry that all dates share."""
         settings = self.settings
         method = settings.method if isinstance(settings.method, RTC) else RTC()
         return TrackPlan.over(
@@ -236,7 +231,7 @@ class Stack:
         return len(self.polarisations), *self.plan.shape
 
     def common(self) -> xr.Dataset:
-        """Compute what all dates have in common."""
+        """Compute the layers that all dates share: masks, angles, areas and heights."""
         found = reconstruct(
             self.reference,
             self.dem,
@@ -260,7 +255,7 @@ class Stack:
         return ["gamma0", "gamma0_filtered"] if self.settings.window else ["gamma0"]
 
     def fingerprint(self) -> str:
-        """Identify what finished parts of dates depend on: settings, reference pass and DEM."""
+        """Write as text what finished parts of dates depend on: settings, reference pass, DEM."""
         heights = np.ascontiguousarray(self.dem.array.values)
         settings = _stack_settings(self.settings, self.plan.facets)
         settings.pop("window")
@@ -275,7 +270,7 @@ class Stack:
         baselines: Mapping[str, Baseline],
         by_themselves: Mapping[str, str],
     ) -> xr.Dataset:
-        """Coordinates and attributes of the stack with its new dates."""
+        """Make the coordinates and attributes of the stack with its new dates."""
         import dask.array
 
         stack, stored = self, self.stored

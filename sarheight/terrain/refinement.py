@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sarheight.acquisition import acquisition_json
 from sarheight.coregistration import apply_shift, estimate_shift
 from sarheight.dem import check_dem, local_posting
 from sarheight.errors import DemError, GeometryError
@@ -20,7 +21,7 @@ from sarheight.geometry import geo2rdr
 from sarheight.geometry.pass_geometry import dem_dataset
 from sarheight.geometry.placement import crop_scene_to_dem
 from sarheight.learning.tiles import Corner, Mosaic, Tiling, match_chunks
-from sarheight.scene import Scene, acquisition_json
+from sarheight.scene import Scene
 from sarheight.terrain.alignment import (
     Alignment,
     alignment_sigma,
