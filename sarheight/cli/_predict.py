@@ -180,8 +180,8 @@ def predict(settings: PredictSettings, result: FileOutput, running: RunningSetti
         from sarheight.buildings.estimators import BuildingHeightEstimator
         from sarheight.learning.weights import model_kind, packaged_model, select_device
         from sarheight.terrain.sar2height import HeightEstimator
-        from sarheight.zones.forest import ZoneForest
         from sarheight.zones.classifier import ZoneClassifier
+        from sarheight.zones.forest import ZoneForest
 
         select_device(settings.device)
         stack = _is_city_stack(Path(settings.images[0]))
@@ -275,8 +275,8 @@ def _map_zones(
 ) -> None:
     """Map the Local Climate Zones of a scene."""
     from sarheight.learning.weights import model_kind
-    from sarheight.zones.forest import ZoneForest
     from sarheight.zones.classifier import ZoneClassifier
+    from sarheight.zones.forest import ZoneForest
     from sarheight.zones.predict import predict_zones, write_zones
     from sarheight.zones.sources import read_stack
 
