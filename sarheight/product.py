@@ -63,6 +63,10 @@ class Product(Protocol):
         """Swaths of the product."""
 
     @property
+    def has_bursts(self) -> bool:
+        """Whether a burst of its image can be chosen."""
+
+    @property
     def start(self) -> np.datetime64:
         """Time of its first line (UTC)."""
 
@@ -73,6 +77,9 @@ class Product(Protocol):
     @property
     def footprint(self) -> NDArray[np.float64]:
         """Corners of the image: longitude and latitude in degrees, shape (n, 2)."""
+
+    def burst_footprint(self, burst: int, swath: str = "") -> NDArray[np.float64]:
+        """Points on a burst, where `has_bursts`: longitude and latitude in degrees, (n, 2)."""
 
     def summary(self) -> Sequence[tuple[str, str]]:
         """Describe the product as pairs of a label and a text."""
@@ -97,6 +104,9 @@ class Product(Protocol):
         orbit: Orbit | str | os.PathLike[str] | None = None,
     ) -> Scene:
         """Open the calibrated image; it is read when it is computed."""
+
+    def noise(self, **options: Any) -> Scene | None:  # noqa: ANN401  # those of `scene`
+        """Open the thermal noise, sampled like the image; None where the product states none."""
 
     def verify(self) -> None:
         """Compare all files with the checksums of the product's own list."""

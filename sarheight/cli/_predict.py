@@ -6,31 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
-
-from sarheight.cli._files import (
-    ELEVATIONS,
-    output_folder,
-    read_dem,
-    read_elevations,
-    require_apart,
-    require_writable,
-)
+from sarheight.cli._files import output_folder, require_apart, require_writable
 from sarheight.cli._session import session
-from sarheight.settings import (
+from sarheight.errors import OptionError
+from sarheight.workflow.config import (
+    CITY,
     DEM,
-    LOCATION,
     RADAR,
     RUNNING,
     Calibration,
-    DemSettings,
+    DemConfig,
+    DemFiles,
     FileOutput,
-    MessageSettings,
-    RunningSettings,
-    argument,
-    option,
-    vertical_reference,
+    KnownConfig,
+    Messages,
+    Names,
+    Running,
 )
+from sarheight.workflow.elevations import read_dem
+from sarheight.workflow.options import argument, option
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -45,7 +39,6 @@ if TYPE_CHECKING:
 MUCH_NOVEL = 0.3
 """Share of cells unlike those of training from which a map warns; in validation it is 0.1."""
 
-CITY = "Cities"
 CITY_OPTIONS = ("footprints", "baseline", "scale", "picture")
 """Options that only networks for building heights have."""
 TERRAIN_OPTIONS = (
@@ -56,7 +49,7 @@ TERRAIN_OPTIONS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictSettings(DemSettings):
+class PredictConfig(KnownConfig, DemConfig):
     """All that a prediction depends on.
 
     Attributes
@@ -82,14 +75,6 @@ class PredictSettings(DemSettings):
         are in that range.
     calibration : {"beta0", "sigma0", "gamma0"}, optional
         Normalisation of the image, unless the file states it.
-    known : pathlib.Path, optional
-        Known elevations: a table (.csv) or points in a vector file (.gpkg, .parquet).
-    known_vertical : str or float, optional
-        Their vertical reference: `ellipsoidal`, `EGM96`, `EGM2008`, a geoid grid, or the geoid's
-        height in metres.
-    known_crs : str, optional
-        Reference system of their positions, such as `EPSG:32632`, for a table with columns x and y;
-        not needed for longitude and latitude.
     dem_error : float, optional
         RMS error of the elevation model in metres, 4 by default; known elevations improve it.
     coregister : {"correct", "none"}, optional
@@ -112,39 +97,33 @@ class PredictSettings(DemSettings):
         `auto`, `cpu` or `cuda`.
     """
 
-    images: Annotated[tuple[str, ...], LOCATION, argument("IMAGE")]
+    images: Annotated[Names, argument("IMAGE", location=True)]
     model: Annotated[Path | None, option(file_okay=False, metavar="FOLDER")] = None
-    dem: Annotated[tuple[str, ...], LOCATION, option(DEM, metavar="FILE")] = ()
-    posting: Annotated[float | None, option(min=0.1, metavar="METRES")] = None
+    dem: DemFiles = ()
+    posting: Annotated[float | None, option(least=0.1, metavar="METRES")] = None
     like: Annotated[Path | None, option(RADAR)] = None
     calibration: Annotated[Calibration | None, option(RADAR)] = None
-    known: Annotated[Path | None, option(ELEVATIONS, dir_okay=False, metavar="FILE")] = None
-    known_vertical: Annotated[
-        str | float | None, option(ELEVATIONS, metavar="DATUM", parser=vertical_reference)
-    ] = None
-    known_crs: Annotated[str | None, option(ELEVATIONS, metavar="CRS")] = None
     dem_error: Annotated[float | None, option(DEM, metavar="METRES")] = None
     coregister: Annotated[Literal["correct", "none"] | None, option(RADAR)] = None
     footprints: Annotated[Path | None, option(CITY, dir_okay=False, metavar="FILE")] = None
     baseline: Annotated[str | None, option(CITY, metavar="NUMBER")] = None
     scale: Annotated[Literal["power", "amplitude", "decibel"] | None, option(CITY)] = None
     picture: Annotated[bool, option(CITY)] = False
-    step: Annotated[int | None, option(min=1, metavar="CELLS")] = None
+    step: Annotated[int | None, option(least=1, metavar="CELLS")] = None
     device: Annotated[str, option(RUNNING)] = "auto"
 
     def refuse(self, names: tuple[str, ...], kind: str) -> None:
         """Refuse options that do not apply to a kind of network."""
         for name in names:
             if getattr(self, name) not in (None, (), False):
-                hint = f"--{name.replace('_', '-')}"
-                msg = f"a network for {kind} has no {hint}"
-                raise typer.BadParameter(msg, param_hint=hint)
+                msg = f"a network for {kind} has no --{name.replace('_', '-')}"
+                raise OptionError(msg, option=name)
 
     def image(self, kind: str) -> Path:
         """Return the image; refuse several."""
         if len(self.images) != 1:
             msg = f"found {len(self.images)} {kind}, expected one: run the command for each"
-            raise typer.BadParameter(msg, param_hint="IMAGE")
+            raise OptionError(msg, option="images")
         return Path(self.images[0])
 
     def provenance(self, model: Path) -> dict[str, Any]:
@@ -156,7 +135,7 @@ class PredictSettings(DemSettings):
         )
 
 
-def predict(settings: PredictSettings, result: FileOutput, running: RunningSettings) -> None:
+def predict(settings: PredictConfig, result: FileOutput, running: Running) -> None:
     r"""Map terrain heights, building heights or Local Climate Zones, as the network decides.
 
     Terrain: heights and their standard deviation, the baseline without an image, and where the
@@ -173,8 +152,8 @@ def predict(settings: PredictSettings, result: FileOutput, running: RunningSetti
     """
     settings.require_files()
     output, overwrite = result.output, result.overwrite
-    require_apart(output, "--output", settings.files().values())
-    require_writable(output, "--output", overwrite=overwrite)
+    require_apart(output, "output", settings.files().values())
+    require_writable(output, "output", overwrite=overwrite)
     with session("predict", running, steps=4) as current:
         current.stage("read")
         from sarheight.buildings.estimators import BuildingHeightEstimator
@@ -213,7 +192,7 @@ def _is_city_stack(path: Path) -> bool:
 
 
 def _map_buildings(
-    settings: PredictSettings, model: Path, output: Path, current: Session, *, overwrite: bool
+    settings: PredictConfig, model: Path, output: Path, current: Session, *, overwrite: bool
 ) -> None:
     """Estimate the building heights of a city."""
     from sarheight.buildings import (
@@ -229,15 +208,14 @@ def _map_buildings(
     image = settings.image("stacks")
     outlines, picture = (output.with_suffix(suffix) for suffix in (".gpkg", ".png"))
     if settings.footprints is not None:
-        require_writable(outlines, "--footprints", overwrite=overwrite, suffixes=(".gpkg",))
+        require_writable(outlines, "footprints", overwrite=overwrite, suffixes=(".gpkg",))
     if settings.picture:
-        require_writable(picture, "--picture", overwrite=overwrite)
+        require_writable(picture, "picture", overwrite=overwrite)
     estimator = BuildingHeightEstimator.from_pretrained(model)
     if image.suffix.lower() == ".zarr":
         if settings.baseline is not None or settings.scale is not None:
             msg = "a stack holds reflectance and power already: leave it out"
-            hint = "--scale" if settings.baseline is None else "--baseline"
-            raise typer.BadParameter(msg, param_hint=hint)
+            raise OptionError(msg, option="scale" if settings.baseline is None else "baseline")
         # As dask arrays, a stack of any size is estimated and written block by block.
         stack = open_stack(image, chunks={})
     else:
@@ -271,7 +249,7 @@ def _map_buildings(
 
 
 def _map_zones(
-    settings: PredictSettings, model: Path, output: Path, current: Session, *, overwrite: bool
+    settings: PredictConfig, model: Path, output: Path, current: Session, *, overwrite: bool
 ) -> None:
     """Map the Local Climate Zones of a scene."""
     from sarheight.learning.weights import model_kind
@@ -303,22 +281,23 @@ def _map_zones(
 
 
 def _map_heights(
-    settings: PredictSettings, model: Path, output: Path, current: Session, *, overwrite: bool
+    settings: PredictConfig, model: Path, output: Path, current: Session, *, overwrite: bool
 ) -> None:
     """Estimate terrain heights."""
     from sarheight.output import write
     from sarheight.terrain.networks import HeightEstimator
+    from sarheight.terrain.workflow import read_elevations
 
     image = settings.image("images")
     estimator = HeightEstimator.from_pretrained(model)
-    known = read_elevations(settings.known, settings.known_vertical, settings.known_crs)
+    known = read_elevations(settings)
     if settings.dem:
         heights = _heights_of_image(settings, image, estimator, known, current)
     elif image.suffix.lower() == ".zarr":
         heights = _heights_of_scene(settings, image, estimator, known, current)
     else:
         msg = f"'{image}' is in radar geometry, so an elevation model is needed"
-        raise typer.BadParameter(msg, param_hint="--dem")
+        raise OptionError(msg, option="dem")
     current.stage("write")
     heights.attrs["provenance"] = settings.provenance(model)
     write(heights, output, overwrite=overwrite)
@@ -328,7 +307,7 @@ def _map_heights(
 
 
 def _heights_of_scene(
-    settings: PredictSettings,
+    settings: PredictConfig,
     image: Path,
     estimator: HeightEstimator,
     known: KnownElevations | None,
@@ -351,7 +330,7 @@ def _heights_of_scene(
 
 
 def _heights_of_image(
-    settings: PredictSettings,
+    settings: PredictConfig,
     image: Path,
     estimator: HeightEstimator,
     known: KnownElevations | None,
@@ -394,7 +373,7 @@ def _heights_of_image(
 
 
 def stack(
-    running: MessageSettings,
+    running: Messages,
     *,
     configuration: Annotated[Path, argument("CONFIGURATION.toml", exists=True, dir_okay=False)],
     output: Annotated[Path, output_folder()],

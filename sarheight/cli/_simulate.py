@@ -6,29 +6,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from sarheight.cli._files import (
-    output_folder,
-    read_dem,
-    replace_orbit,
-    require_apart,
-    require_writable,
-)
+from sarheight.cli._files import output_folder, require_apart, require_writable
 from sarheight.cli._session import Session, session
-from sarheight.settings import (
+from sarheight.errors import OptionError
+from sarheight.workflow.config import (
     METHOD,
     RADAR,
     Calibration,
     FileOutput,
     Multilook,
-    PassSettings,
-    RunningSettings,
-    Settings,
-    option,
+    PassConfig,
+    Running,
     parse_law,
     simulation_law,
 )
+from sarheight.workflow.elevations import read_dem
+from sarheight.workflow.images import replace_orbit
+from sarheight.workflow.options import Configuration, option
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -46,7 +40,7 @@ LEAST_NOISE, MOST_NOISE = -100.0, 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimulateSettings(PassSettings):
+class SimulateSettings(PassConfig):
     """All that a simulated image depends on.
 
     Attributes
@@ -71,18 +65,20 @@ class SimulateSettings(PassSettings):
         Seed of speckle and noise.
     """
 
-    incidence: Annotated[float | None, option(RADAR, min=1.0, max=89.0, metavar="DEGREES")] = None
+    incidence: Annotated[float | None, option(RADAR, least=1.0, most=89.0, metavar="DEGREES")] = (
+        None
+    )
     multilook: Multilook = None
-    law: Annotated[str, option(RADAR, metavar="LAW", parser=simulation_law)] = "muhleman"
+    law: Annotated[str, option(RADAR, metavar="LAW", convert=simulation_law)] = "muhleman"
     calibration: Annotated[Calibration, option(RADAR)] = "beta0"
-    looks: Annotated[float | None, option(RADAR, min=0.0)] = None
+    looks: Annotated[float | None, option(RADAR, least=0.0)] = None
     noise: Annotated[
-        float | None, option(RADAR, metavar="DECIBELS", min=LEAST_NOISE, max=MOST_NOISE)
+        float | None, option(RADAR, metavar="DECIBELS", least=LEAST_NOISE, most=MOST_NOISE)
     ] = None
     seed: Annotated[int, option(RADAR)] = 0
 
 
-def simulate(settings: SimulateSettings, result: FileOutput, running: RunningSettings) -> None:
+def simulate(settings: SimulateSettings, result: FileOutput, running: Running) -> None:
     r"""Simulate the radar image of an elevation model.
 
     The image has the sampling and the orbit of an annotation, cut to the part that the elevation
@@ -104,10 +100,10 @@ def simulate(settings: SimulateSettings, result: FileOutput, running: RunningSet
     output = result.output
     if output.suffix.lower() in PRODUCTS:
         msg = f"found '{output}', expected .tif, .nc or .zarr: products are read, not written"
-        raise typer.BadParameter(msg, param_hint="--output")
+        raise OptionError(msg, option="output")
     settings.require_files()
-    require_apart(output, "--output", settings.files().values())
-    require_writable(output, "--output", overwrite=result.overwrite)
+    require_apart(output, "output", settings.files().values())
+    require_writable(output, "output", overwrite=result.overwrite)
     with session("simulate", running, steps=3) as current:
         current.stage("read")
         from sarheight import illumination
@@ -179,7 +175,7 @@ KNOWLEDGE = "Coarse elevation model"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSceneSettings(PassSettings):
+class TrainingSceneSettings(PassConfig):
     """All that simulated scenes for training depend on.
 
     Attributes
@@ -198,16 +194,16 @@ class TrainingSceneSettings(PassSettings):
     """
 
     incidence: Annotated[
-        tuple[float, ...], option(RADAR, min=1.0, max=89.0, metavar="DEGREES")
+        tuple[float, ...], option(RADAR, least=1.0, most=89.0, metavar="DEGREES")
     ] = ()
     multilook: Multilook = None
-    coarser: Annotated[int, option(KNOWLEDGE, min=1)] = 3
-    height_error: Annotated[float, option(KNOWLEDGE, min=0.0)] = 4.0
-    seeds: Annotated[int, option(METHOD, min=1)] = 1
+    coarser: Annotated[int, option(KNOWLEDGE, least=1)] = 3
+    height_error: Annotated[float, option(KNOWLEDGE, least=0.0)] = 4.0
+    seeds: Annotated[int, option(METHOD, least=1)] = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class SceneFolder(Settings):
+class SceneFolder(Configuration):
     """Folder of simulated scenes.
 
     Attributes
@@ -219,7 +215,7 @@ class SceneFolder(Settings):
     output: Annotated[Path, output_folder()]
 
 
-def scenes(settings: TrainingSceneSettings, folder: SceneFolder, running: RunningSettings) -> None:
+def scenes(settings: TrainingSceneSettings, folder: SceneFolder, running: Running) -> None:
     r"""Simulate scenes for training, from elevation models and an orbit.
 
     Each `--dem` makes scenes of its own: the geocoded image, its reconstruction with a coarser

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sarheight.cli._files import output_folder
+from sarheight.cli._options import command
 from sarheight.cli._session import Session, require_subcommand, session
-from sarheight.settings import RUNNING, MessageSettings, argument, command, option
+from sarheight.errors import OptionError
+from sarheight.workflow.config import RUNNING, Messages
+from sarheight.workflow.options import argument, option
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,7 +31,7 @@ SPLIT = "Split by place"
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(MessageSettings):
+class RunOptions(Messages):
     """Folder, settings and device of a training run.
 
     Attributes
@@ -49,7 +52,7 @@ class RunOptions(MessageSettings):
 
     def session(self, name: str) -> AbstractContextManager[Session]:
         """Report errors in one line; Lightning shows the progress."""
-        return session(f"train {name}", MessageSettings(quiet=True, debug=self.debug))
+        return session(f"train {name}", Messages(quiet=True, debug=self.debug))
 
     def report(self, network: str, data: str) -> None:
         """Report the end of the run."""
@@ -64,9 +67,9 @@ def terrain(
     run: RunOptions,
     *,
     scenes: Annotated[list[Path], argument("SCENE.zarr", exists=True)],
-    validation: Annotated[float, option(SPLIT, min=0.01, max=0.9)] = 0.2,
-    held_out: Annotated[float, option(SPLIT, min=0.0, max=0.9)] = 0.0,
-    gap: Annotated[float, option(SPLIT, min=0.0)] = 2000.0,
+    validation: Annotated[float, option(SPLIT, least=0.01, most=0.9)] = 0.2,
+    held_out: Annotated[float, option(SPLIT, least=0.0, most=0.9)] = 0.0,
+    gap: Annotated[float, option(SPLIT, least=0.0)] = 2000.0,
 ) -> None:
     """Train a network for terrain heights.
 
@@ -122,9 +125,9 @@ def buildings(
     stacks: Annotated[list[Path], argument("CITY.zarr", exists=True)],
     published: Annotated[bool, option(None, "--published")] = False,
     validate: Annotated[list[Path] | None, option(SPLIT, exists=True, metavar="CITY.zarr")] = None,
-    validation: Annotated[float, option(SPLIT, min=0.01, max=0.9)] = 0.2,
-    block: Annotated[float, option(SPLIT, min=1.0, metavar="METRES")] = 2000.0,
-    gap: Annotated[float, option(SPLIT, min=0.0)] = 200.0,
+    validation: Annotated[float, option(SPLIT, least=0.01, most=0.9)] = 0.2,
+    block: Annotated[float, option(SPLIT, least=1.0, metavar="METRES")] = 2000.0,
+    gap: Annotated[float, option(SPLIT, least=0.0)] = 200.0,
 ) -> None:
     r"""Train a network for building heights.
 
@@ -159,7 +162,7 @@ def buildings(
 
         if run.settings is not None and published:
             msg = "found --settings and --published, expected one of them"
-            raise typer.BadParameter(msg, param_hint="--published")
+            raise OptionError(msg, option="published")
         chosen = BuildingSettings.published() if published else BuildingSettings()
         if run.settings is not None:
             chosen = BuildingSettings.read(run.settings)
@@ -226,7 +229,7 @@ def open_samples(
     first = data[0]
     if len(data) > 1 or not (first.is_dir() or first.suffix.lower() in HDF5):
         msg = "rasters need the zones of their cells: pass --labels"
-        raise typer.BadParameter(msg, param_hint="--labels")
+        raise OptionError(msg, option="labels")
     return _open_so2sat(first, random_split=random_split, seed=seed), None
 
 
@@ -274,7 +277,7 @@ def _read_patches(data: Sequence[Path], labels: Path, size: int) -> RasterPatche
     codes = rioxarray.open_rasterio(labels)
     if not isinstance(codes, xr.DataArray):
         msg = f"'{labels}' holds several images"
-        raise typer.BadParameter(msg, param_hint="--labels")
+        raise OptionError(msg, option="labels")
     return RasterPatches(read_stack(*data), codes, size=size)
 
 
@@ -321,7 +324,7 @@ def fusion_forms_of(
     known = {INDEPENDENT, *map(str, range(LAST_STAGE + 1))}
     if not requested or requested - known:
         msg = f"found '{stages}', expected a list of 0 to {LAST_STAGE} and {INDEPENDENT}"
-        raise typer.BadParameter(msg, param_hint="--stages")
+        raise OptionError(msg, option="stages")
     return [
         form
         for form in fusion_strategies(branches, independent=True)
@@ -453,10 +456,10 @@ def choose_method(method: str, labels: Path | None, count: int, *, fusion: bool)
     """Return "forest" or "networks"; "auto" takes the forest for few labels of a map."""
     if method not in METHODS:
         msg = f"found '{method}', expected one of {', '.join(METHODS)}"
-        raise typer.BadParameter(msg, param_hint="--method")
+        raise OptionError(msg, option="method")
     if method == "forest" and fusion:
         msg = "a forest has no --split, --group or --random-split: they are of networks"
-        raise typer.BadParameter(msg, param_hint="--method")
+        raise OptionError(msg, option="method")
     if method != "auto":
         return method
     return "forest" if labels is not None and count < FEW_LABELS and not fusion else "networks"
@@ -554,13 +557,13 @@ def zones(
         Path | None, option(DATA, exists=True, dir_okay=False, metavar="RASTER")
     ] = None,
     method: Annotated[str, option(None, metavar="auto|forest|networks")] = "auto",
-    size: Annotated[int | None, option(DATA, min=1)] = None,
-    block: Annotated[float, option(DATA, min=0.0, metavar="METRES")] = 5000.0,
+    size: Annotated[int | None, option(DATA, least=1)] = None,
+    block: Annotated[float, option(DATA, least=0.0, metavar="METRES")] = 5000.0,
     random_split: Annotated[bool, option(DATA, "--random-split")] = False,
     split: Annotated[list[str] | None, option(FORMS, metavar="NAME")] = None,
     group: Annotated[list[str] | None, option(FORMS, metavar="CHANNEL,CHANNEL,...")] = None,
     stages: Annotated[str, option(FORMS)] = "0,1,2,3,4,5,6,independent",
-    seeds: Annotated[int, option(FORMS, min=1)] = 5,
+    seeds: Annotated[int, option(FORMS, least=1)] = 5,
 ) -> None:
     r"""Train a forest or networks for Local Climate Zones.
 

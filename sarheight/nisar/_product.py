@@ -144,6 +144,11 @@ class NisarProduct:
         return self._frequencies[self.swaths[0]]
 
     @property
+    def has_bursts(self) -> bool:
+        """False: an RSLC is one image."""
+        return False
+
+    @property
     def start(self) -> np.datetime64:
         """Time of the first line (UTC)."""
         swath = self._swath(self.swaths[0])
@@ -370,6 +375,9 @@ class NisarProduct:
             lambda *window: max(window[0] * window[1] * swath.independent, 1.0),
         )
         return Scene(image, grid, vectors, calibration)
+
+    def noise(self, **_: Any) -> None:  # noqa: ANN401  # as of other missions
+        """Return None: thermal noise stays in the image, and is not stated."""
 
     def verify(self) -> None:
         """Refuse: an RSLC lists no checksums.

@@ -134,6 +134,11 @@ class Sentinel1Product:
         return tuple(sorted({swath for swath, _ in self._source.images}))
 
     @property
+    def has_bursts(self) -> bool:
+        """Whether it is an SLC, in whose image bursts are apart."""
+        return self.product_type == "SLC"
+
+    @property
     def start(self) -> np.datetime64:
         """Time of the first line (UTC)."""
         return self.manifest.start

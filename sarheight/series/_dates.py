@@ -7,11 +7,17 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from sarheight.coregistration import Shift, apply_shift, estimate_shift
+from sarheight.coregistration import (
+    Policy,
+    Shift,
+    apply_shift,
+    estimate_shift,
+    is_significant,
+)
 from sarheight.errors import SarheightError, SeriesError
 from sarheight.illumination import ConstantGamma
 from sarheight.output import provenance
@@ -43,11 +49,9 @@ IMAGES = (".nc", ".zarr")
 PRODUCT_FOLDER = "manifest.safe"
 SHIFT_WINDOWS = 8
 """Windows of an image that are compared with their simulation."""
-SIGNIFICANT = 4.0
-"""Standard errors above which a shift is corrected."""
 
 
-Coregistration = Literal["correct", "report", "none"]
+Coregistration = Policy
 """What is done with the shift of a date."""
 
 
@@ -264,9 +268,3 @@ def shift_from_json(text: str, date: Date, *, correct: bool) -> Date:
     shift = Shift(**values)
     made = with_shift(date, shift, correct=correct)
     return replace(made, notes=made.notes | {"coregistration": kept})
-
-
-def is_significant(shift: Shift) -> bool:
-    """Tell whether a shift is to be corrected."""
-    pairs = ((shift.line, shift.line_error), (shift.sample, shift.sample_error))
-    return shift.found and any(abs(value) > SIGNIFICANT * error for value, error in pairs)

@@ -371,8 +371,8 @@ def test_outputs_are_checked_before_the_work(
     def work(*_: object, **__: object) -> None:
         pytest.fail("work was begun")
 
-    for module in ("_files", "_reconstruct", "_simulate"):
-        monkeypatch.setattr(f"sarheight.cli.{module}.read_dem", work)
+    for module in ("cli._simulate", "workflow.elevations"):
+        monkeypatch.setattr(f"sarheight.{module}.read_dem", work)
     image = (files.image,) if command == "reconstruct" else ("--like", files.image)
     common = (command, *image, "--dem", files.dem, "-o")
     assert "its name ends in '.jpg'" in failing(2, *common, tmp_path / "x.jpg")
