@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numba
 import numpy as np
 import xarray as xr
+from sarheight_kernels.pool import thread_count
 
 from benchmarks._hills import dem_of, radar_over
 from benchmarks._timing import in_turn
@@ -58,7 +58,7 @@ def reconstructions(size: int) -> dict[str, Value]:
         },
         runs=RUNS,
     )
-    taken = {name: each.shared(numba.get_num_threads()) for name, each in found.items()}
+    taken = {name: each.shared(thread_count()) for name, each in found.items()}
     return {
         "posterior": taken["posterior"].per(dem.size),
         "reconstruct": taken["one"].per(dem.size),

@@ -23,7 +23,6 @@ from benchmarks._figures import Value, record
 from benchmarks._mountains.scenes import Site, sites
 from benchmarks._mountains.truth import coarse_dem, reflectivity, truth_of
 from sarheight.coregistration import estimate_shift
-from sarheight.coregistration._estimate import shift_grid
 from sarheight.scene import ground_sample_spacing
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class Outcome:
 
 def displaced(scene: Scene, line: float, sample: float) -> Scene:
     """Displace the timing of a scene, so that its image lies so many pixels further on."""
-    return replace(scene, grid=shift_grid(scene.grid, -line, -sample))
+    return replace(scene, grid=scene.grid.shift(-line, -sample))
 
 
 def play(scene: Scene, dem: xr.DataArray, random: np.random.Generator) -> Outcome:

@@ -14,7 +14,7 @@ and the largest absolute and relative difference. An array that is found under a
 the same bytes is listed as renamed, and counts as equal. The exit status is 1 if anything differs.
 
 Both runs need the same machine and the same versions of numpy, Numba and torch. Results do not
-depend on the number of threads of Numba. Numba's cache of a kernel does not notice changes in
+depend on the number of threads. Numba's cache of a kernel does not notice changes in
 kernels that it calls from other files: run ``make clean`` before, or give each version its own
 ``NUMBA_CACHE_DIR``.
 """
@@ -337,7 +337,6 @@ def _run(name: str) -> tuple[Arrays, float]:
     """Compute a case; torch gets one thread, as its results depend on their number."""
     import torch
 
-    # Kernels of Numba that have run give torch their threads, through OpenMP.
     torch.set_num_threads(1)
     begun = time.perf_counter()
     with warnings.catch_warnings():

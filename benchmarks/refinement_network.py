@@ -102,7 +102,7 @@ from benchmarks._terrain.residuals import (
 from benchmarks.refinement import CASES
 from benchmarks.synthetic.scattering_ground import COARSER
 from sarheight.learning.weights import ROOMS
-from sarheight.terrain.correction import RefinementNetwork, correction_of
+from sarheight.terrain.refinement_network import RefinementNetwork, estimate_correction
 
 __all__ = ["main"]
 
@@ -159,7 +159,7 @@ def by_place(data: Data, found_of: Callable[[str, Data], Sequence[T]]) -> list[T
 
 def applied(network: RefinementNetwork, data: Data) -> Method:
     """Apply a network to samples."""
-    pairs = [correction_of(network, each) for each in data.inputs]
+    pairs = [estimate_correction(network, each) for each in data.inputs]
     return Method([one for one, _ in pairs], [two for _, two in pairs])
 
 
@@ -195,7 +195,7 @@ def methods_left_out(
         own = dict(zip(LEFT_OUT, networks, strict=True))
 
         def pairs_of(place: str, part: Data) -> list[tuple[Floats, Floats]]:
-            return [correction_of(own[place], each) for each in part.inputs]
+            return [estimate_correction(own[place], each) for each in part.inputs]
 
         one, two = zip(*by_place(validation, pairs_of), strict=True)
         methods["network"] = Method([*one], [*two])

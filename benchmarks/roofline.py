@@ -13,13 +13,13 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from sarheight_kernels._numba import parallel_njit, prange
+from sarheight_kernels._numba import njit
+from sarheight_kernels.pool import spread, thread_count
 
 from benchmarks._figures import Value, record
 from benchmarks._hills import dem_of, radar_over
@@ -38,18 +38,22 @@ ELEMENTS = 32 * 1024 * 1024
 LANES, CHAIN, STEPS = 256, 16, 2_000
 
 
-@parallel_njit
+@njit
 def _triad(
-    one: NDArray[np.float32], other: NDArray[np.float32], result: NDArray[np.float32]
+    begin: int,
+    end: int,
+    one: NDArray[np.float32],
+    other: NDArray[np.float32],
+    result: NDArray[np.float32],
 ) -> None:
-    for index in prange(result.size):
+    for index in range(begin, end):
         result[index] = one[index] + np.float32(3.0) * other[index]
 
 
-@parallel_njit
-def _multiply_add(values: NDArray[np.float32], steps: int) -> None:
+@njit
+def _multiply_add(begin: int, end: int, values: NDArray[np.float32], steps: int) -> None:
     """Fused products and sums on as many numbers as registers hold, again and again."""
-    for lane in prange(values.shape[0]):
+    for lane in range(begin, end):
         row = values[lane]
         factor, term = np.float32(0.999), np.float32(0.001)
         for _ in range(steps):
@@ -83,11 +87,15 @@ class Limits:
 def measure() -> Limits:
     """Measure what the machine can do."""
     one, other, result = (np.ones(ELEMENTS, np.float32) for _ in range(3))
-    values = np.ones((8 * numba.get_num_threads(), LANES), np.float32)
+    values = np.ones((8 * thread_count(), LANES), np.float32)
     taken = in_turn(
         {
-            "triad": lambda: _triad(one, other, result),
-            "arithmetic": lambda: _multiply_add(values, STEPS),
+            "triad": lambda: spread(
+                lambda begin, end: _triad(begin, end, one, other, result), result.size
+            ),
+            "arithmetic": lambda: spread(
+                lambda begin, end: _multiply_add(begin, end, values, STEPS), values.shape[0]
+            ),
         }
     )
     return Limits(
@@ -166,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cells = chosen.size**2
     table = Table(
         title=f"{limits.bandwidth / 1e9:.1f} GB/s by triad, {limits.arithmetic / 1e9:.0f} GFLOP/s "
-        f"in single precision, {numba.get_num_threads()} threads"
+        f"in single precision, {thread_count()} threads"
     )
     for column in ("", "ns/cell", "least by memory", "least by arithmetic", "share", "counted"):
         table.add_column(column, justify="left" if column in ("", "counted") else "right")

@@ -24,12 +24,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numba
 import numpy as np
 import rasterio
 import xarray as xr
 from rich.console import Console
 from rich.table import Table
+from sarheight_kernels.pool import limit_threads, thread_count
 
 from benchmarks import _fresh
 from benchmarks._figures import RESULTS, Value, record
@@ -112,7 +112,7 @@ def _images(size: int) -> dict[str, Value]:
         operator.adjoint(channels)
 
     found = in_turn({"simulate": lambda: simulate(dem, grid, orbit), "iteration": iterate})
-    taken = {name: sample.shared(numba.get_num_threads()) for name, sample in found.items()}
+    taken = {name: sample.shared(thread_count()) for name, sample in found.items()}
     matrix = mapping(dem, grid, orbit).matrix
     held = matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes
     return {
@@ -125,7 +125,7 @@ def _images(size: int) -> dict[str, Value]:
 
 def _threads(size: int) -> dict[str, Value]:
     """Compare one thread with two, in time and bit by bit."""
-    if numba.config.NUMBA_NUM_THREADS < 2:
+    if thread_count() < 2:
         return {}
     dem = dem_of(size, UTM)
     grid, orbit = radar_over(size)
@@ -134,11 +134,10 @@ def _threads(size: int) -> dict[str, Value]:
     found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def run(threads: int) -> None:
-        numba.set_num_threads(threads)
-        found[threads] = operator.simulate(), operator.adjoint(image).linear
+        with limit_threads(threads):
+            found[threads] = operator.simulate(), operator.adjoint(image).linear
 
     taken = in_turn({"1": lambda: run(1), "2": lambda: run(2)})
-    numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
     if not all(np.array_equal(*each) for each in zip(found[1], found[2], strict=True)):
         msg = "one and two threads gave different bits"
         raise RuntimeError(msg)
@@ -194,7 +193,7 @@ def _growth(largest: int, path: Path, console: Console) -> dict[str, Value]:
 
     sizes = [size for size in SIZES if size <= largest]
     seconds: dict[str, list[float]] = {"geo2rdr": [], "simulate": []}
-    threads = numba.get_num_threads()
+    threads = thread_count()
     for size in sizes:
         dem = dem_of(size, posting=GROWTH_POSTING)
         grid, orbit = radar_over(size, posting=GROWTH_POSTING)

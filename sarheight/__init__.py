@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sarheight import (
+        acquisition,
         batch,
         buildings,
         coregistration,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "acquisition",
     "batch",
     "buildings",
     "coregistration",

@@ -8,6 +8,7 @@ is room for them.
 
 from __future__ import annotations
 
+import gzip
 import json
 import mmap
 import os
@@ -25,9 +26,11 @@ from itertools import product
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from sarheight._runtime import require
 from sarheight.errors import DamagedFileError, SarheightError
 
 if TYPE_CHECKING:
+    import geopandas as gpd
     from numpy.typing import NDArray
 
 P = ParamSpec("P")
@@ -237,6 +240,71 @@ def read_toml(
     """Read a TOML file."""
     return parse_toml(read_text(path, "TOML", error), str(path), error)
 
+
+# Vector files: tables with geometries.
+
+PARQUET = (".parquet", ".geoparquet")
+LARGEST_UNPACKED = 8 * 2**30
+"""Bytes to which a file with gzip may expand."""
+
+
+@contextmanager
+def unpacked(
+    path: str | os.PathLike[str], error: type[SarheightError] = DamagedFileError
+) -> Iterator[Path]:
+    """Yield the path of a file, or of an unpacked copy of one with gzip (``.gz``)."""
+    path = Path(path)
+    if path.suffix.lower() != ".gz":
+        yield path
+        return
+    with tempfile.TemporaryDirectory(dir=scratch_folder(path.stat().st_size)) as folder:
+        plain = Path(folder) / path.stem
+        with (
+            file_errors(path, "a file with gzip", error),
+            gzip.open(path) as packed,
+            plain.open("wb") as file,
+        ):
+            while block := packed.read(1 << 24):
+                if file.tell() > LARGEST_UNPACKED:
+                    msg = f"'{path}' expands to more than {LARGEST_UNPACKED >> 30} GiB"
+                    raise error(msg)
+                file.write(block)
+        yield plain
+
+
+def vector_layers(
+    path: str | os.PathLike[str], error: type[SarheightError] = DamagedFileError
+) -> list[str]:
+    """Return the names of the layers of a vector file; a GeoParquet file has one."""
+    require("geopandas", "pyarrow", extra="vector")
+    if Path(path).suffix.lower() in PARQUET:
+        return [Path(path).stem]
+    import pyogrio  # type: ignore[import-untyped]
+
+    with file_errors(path, "a vector file", error):
+        return [str(name) for name in pyogrio.list_layers(path)[:, 0]]
+
+
+def read_vector(
+    path: str | os.PathLike[str],
+    error: type[SarheightError] = DamagedFileError,
+    *,
+    layer: str | None = None,
+) -> gpd.GeoDataFrame:
+    """Read a layer of a GeoPackage, GeoParquet, GeoJSON, shapefile or FlatGeobuf file.
+
+    Raises MissingLibraryError where the libraries for vector files are not installed.
+    """
+    require("geopandas", "pyarrow", extra="vector")
+    import geopandas
+
+    with file_errors(path, "a vector file", error):
+        if Path(path).suffix.lower() in PARQUET:
+            return geopandas.read_parquet(path)
+        return geopandas.read_file(path, **({} if layer is None else {"layer": layer}))
+
+
+# HDF5 files.
 
 LARGEST_SMALL, LARGEST_RATIO = 64 * 2**20, 2000
 """Bytes of an array that may be without values, and how far deflate, at most, packs others."""

@@ -1,4 +1,4 @@
-"""Optional libraries, the cache folder, and xarray accessors loaded on demand.
+"""Optional libraries, the cache folder, accessors loaded on demand, and how objects are displayed.
 
 rioxarray registers the accessor `rio`, and takes a third as long to import as all that the geometry
 needs. A placeholder imports it at first use.
@@ -11,6 +11,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,3 +152,26 @@ def ignore_missing_georeference() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
+
+
+# Orbits, radar grids and scenes in a terminal and in a notebook.
+
+
+class Described:
+    """An object that is displayed as its facts: a line each as text, a row each in a notebook."""
+
+    def facts(self) -> dict[str, str]:
+        """Return the text of each fact by its name."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        facts = (f"{name}: {text}" for name, text in self.facts().items())
+        return "\n    ".join((f"<{type(self).__name__}>", *facts))
+
+    def _repr_html_(self) -> str:
+        """Return the table that a notebook shows."""
+        rows = "".join(
+            f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>"
+            for name, text in self.facts().items()
+        )
+        return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"

@@ -1,37 +1,33 @@
-"""Zarr stores whose chunks are checked before they are decompressed.
+"""Chunks of Zarr stores that Blosc compressed are checked before they are decompressed.
 
 Blosc decompresses as many bytes as the header of a chunk states, however many there are: a chunk
 that was cut short, or whose header was damaged, makes it read beyond the end of its memory. `Zstd`
-and `zlib` know where their input ends. `CheckedStore` therefore compares each chunk of Blosc with
-its header and with the array that it belongs to. The layout of the header is that of c-blosc 1
-(https://github.com/Blosc/c-blosc/blob/main/README_CHUNK_FORMAT.rst).
+and `zlib` know where their input ends. `check_chunks` therefore registers codecs that compare each
+frame with its header, and with the array that it belongs to. The layout of the header is that of
+c-blosc 1 (https://github.com/Blosc/c-blosc/blob/main/README_CHUNK_FORMAT.rst).
 """
 
 from __future__ import annotations
 
-import json
 import struct
-from collections.abc import AsyncGenerator, Iterable, Mapping
-from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+import numcodecs
+import numcodecs.registry
 import numpy as np
-from zarr.abc.store import (
-    ByteRequest,
-    OffsetByteRequest,
-    RangeByteRequest,
-    Store,
-    SuffixByteRequest,
-)
-from zarr.storage import WrapperStore
+import zarr
+from zarr.codecs import BloscCodec
+from zarr.registry import register_codec
 
 from sarheight.errors import DamagedFileError
 
 if TYPE_CHECKING:
-    from zarr.core.buffer import Buffer, BufferPrototype
+    from numpy.typing import NDArray
+    from zarr.core.array_spec import ArraySpec
+    from zarr.core.buffer import Buffer
 
-__all__ = ["CheckedStore", "check_blosc"]
+__all__ = ["check_blosc", "check_chunks"]
 
 HEADER = struct.Struct("<4B3I")
 """Version of the format, version of the codec, flags, size of a number; then the bytes of the
@@ -40,190 +36,57 @@ VERSION = 2
 STORED = 0x2
 """Flag of numbers that are stored as they are, without blocks."""
 BLOCK_START = np.dtype("<u4")
-METADATA = ("zarr.json", ".zarray", ".zmetadata", ".zgroup", ".zattrs")
-"""Last parts of the keys of metadata, in version 3 and 2 of Zarr."""
-ABSENT = 2**64 - 1
-"""Offset of a chunk that a shard does not hold."""
-CHECKSUM = 4
-"""Bytes of the checksum of a shard's index."""
+FIXED_SIZE = "biufc"
+"""Kinds of numbers: texts have no size that an array states."""
 
 
-@dataclass(frozen=True)
-class _Frames:
-    """What is known of an array's chunks that Blosc compressed."""
+class CheckedBlosc(BloscCodec):
+    """The codec of version 3 of Zarr, which refuses frames that are not as their array states."""
 
-    size: int | None  # bytes of a decompressed chunk, where filters leave it known
-    in_shard: int = 0  # chunks of a shard; zero without shards
-    index_first: bool = False  # whether the index of a shard stands before its chunks
+    async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
+        _check_chunk(chunk_bytes, chunk_spec)
+        return await super()._decode_single(chunk_bytes, chunk_spec)
 
-    @property
-    def index_size(self) -> int:
-        """Bytes of the index of a shard: an offset and a length for each chunk, and a checksum."""
-        return 16 * self.in_shard + CHECKSUM
+    def _decode_sync(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
+        _check_chunk(chunk_bytes, chunk_spec)
+        return super()._decode_sync(chunk_bytes, chunk_spec)
 
 
-class CheckedStore(WrapperStore[Store]):
-    """A store that refuses chunks of Blosc which are shorter or longer than they state.
+class CheckedNumcodecsBlosc(numcodecs.Blosc):  # type: ignore[misc]  # untyped
+    """The codec of version 2 of Zarr, which refuses frames that are not as their header states."""
 
-    Which arrays are compressed by Blosc is learnt from their metadata, which pass through the store
-    before any chunk does.
+    codec_id = "blosc"
 
-    Parameters
-    ----------
-    store : zarr.abc.store.Store
-        The store that is read.
-
-    Raises
-    ------
-    DamagedFileError
-        By all methods that read: a chunk is damaged.
-    """
-
-    def __init__(self, store: Store, arrays: dict[str, _Frames | None] | None = None) -> None:
-        super().__init__(store)
-        self._arrays = {} if arrays is None else arrays
-
-    def _with_store(self, store: Store) -> Self:
-        return type(self)(store, self._arrays)
-
-    async def get(
-        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
-    ) -> Buffer | None:
-        """Read a value, or part of it, and check it."""
-        return self._checked(key, await self._store.get(key, prototype, byte_range), byte_range)
-
-    async def get_partial_values(
-        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
-    ) -> list[Buffer | None]:
-        """Read values, or parts of them, and check them."""
-        requests = list(key_ranges)
-        values = await self._store.get_partial_values(prototype, requests)
-        return [
-            self._checked(key, value, byte_range)
-            for (key, byte_range), value in zip(requests, values, strict=True)
-        ]
-
-    async def _get_many(
-        self, requests: Iterable[tuple[str, BufferPrototype, ByteRequest | None]]
-    ) -> AsyncGenerator[tuple[str, Buffer | None], None]:
-        for key, prototype, byte_range in requests:
-            yield key, await self.get(key, prototype, byte_range)
-
-    def _checked(
-        self, key: str, value: Buffer | None, byte_range: ByteRequest | None
-    ) -> Buffer | None:
-        """Return a value that may be decompressed; learn from metadata."""
-        if value is None:
-            return None
-        parent, _, last = key.rpartition("/")
-        if last in METADATA:
-            if byte_range is None and last not in {".zgroup", ".zattrs"}:
-                self._learn(parent, last, value.to_bytes())
-            return value
-        while parent and parent not in self._arrays:
-            parent = parent.rpartition("/")[0]
-        frames = self._arrays.get(parent)
-        if frames is not None:
-            try:
-                _check_value(value.as_numpy_array().view(np.uint8), frames, byte_range)
-            except ValueError as error:
-                msg = f"the chunk '{key}' of '{self._store}' is damaged: {error}; copy it again"
-                raise DamagedFileError(msg) from error
-        return value
-
-    def _learn(self, parent: str, last: str, content: bytes) -> None:
-        """Remember the arrays that metadata describe; what cannot be parsed is Zarr's to refuse."""
-        try:
-            document = json.loads(content)
-            if last == ".zmetadata":
-                described = {
-                    key.rpartition("/")[0]: (each, 2)
-                    for key, each in document["metadata"].items()
-                    if key.rpartition("/")[2] == ".zarray"
-                }
-            else:
-                inner = (document.get("consolidated_metadata") or {}).get("metadata", {})
-                described = {key: (each, 3) for key, each in inner.items()}
-                described[""] = (document, 3 if last == "zarr.json" else 2)
-            for name, (each, version) in described.items():
-                path = "/".join(part for part in (parent, name) if part)
-                self._arrays[path] = _frames_2(each) if version == 2 else _frames_3(each)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return
+    def decode(self, buf: Any, out: Any = None) -> Any:  # noqa: ANN401  # as numcodecs has it
+        """Decompress a frame."""
+        _refuse_damaged(np.frombuffer(buf, np.uint8))
+        return super().decode(buf, out)
 
 
-def _bytes(name: object, shape: Iterable[int]) -> int | None:
-    """Return the bytes of a chunk, unless its numbers are of a type that NumPy has not."""
-    if not isinstance(name, str):
-        return None
+def check_chunks() -> None:
+    """Check chunks of Blosc in all stores of this process that are opened from now on."""
+    register_codec("blosc", CheckedBlosc)
+    name = f"{CheckedBlosc.__module__}.{CheckedBlosc.__qualname__}"
+    zarr.config.set({"codecs.blosc": name})
+    numcodecs.registry.register_codec(CheckedNumcodecsBlosc)
+
+
+def _check_chunk(chunk: Buffer, spec: ArraySpec) -> None:
+    """Compare a frame with its header and with the shape and type of its chunk."""
+    number = spec.dtype.to_native_dtype()
+    size = prod(spec.shape) * number.itemsize if number.kind in FIXED_SIZE else None
+    _refuse_damaged(chunk.as_numpy_array().view(np.uint8), size)
+
+
+def _refuse_damaged(frame: NDArray[np.uint8], size: int | None = None) -> None:
     try:
-        return int(np.dtype(name).itemsize * prod(int(size) for size in shape))
-    except TypeError:
-        return None
+        check_blosc(frame, size)
+    except ValueError as error:
+        msg = f"a chunk of the Zarr store is damaged: {error}; copy the store again"
+        raise DamagedFileError(msg) from error
 
 
-def _frames_2(array: Mapping[str, Any]) -> _Frames | None:
-    """Return what version 2 of Zarr says of an array's chunks; None unless Blosc made them."""
-    if (array.get("compressor") or {}).get("id") != "blosc":
-        return None
-    return _Frames(None if array.get("filters") else _bytes(array["dtype"], array["chunks"]))
-
-
-def _frames_3(node: Mapping[str, Any]) -> _Frames | None:
-    """Return what version 3 of Zarr says of an array's chunks; None unless Blosc made them."""
-    codecs: list[Mapping[str, Any]] = node.get("codecs", [])
-    names = [each["name"] for each in codecs]
-    if "sharding_indexed" in names:
-        shards = codecs[names.index("sharding_indexed")]["configuration"]
-        shape = node["chunk_grid"]["configuration"]["chunk_shape"]
-        inside = _frames_3({**node, "chunk_grid": _grid_of(shards), "codecs": shards["codecs"]})
-        if inside is None:
-            return None
-        count = prod(
-            int(outer) // int(inner)
-            for outer, inner in zip(shape, shards["chunk_shape"], strict=True)
-        )
-        return _Frames(inside.size, count, shards.get("index_location") == "start")
-    if "blosc" not in names:
-        return None
-    plain = set(names) <= {"transpose", "bytes", "blosc"} and names[-1] == "blosc"
-    shape = node["chunk_grid"]["configuration"]["chunk_shape"]
-    return _Frames(_bytes(node["data_type"], shape) if plain else None)
-
-
-def _grid_of(shards: Mapping[str, Any]) -> dict[str, Any]:
-    return {"configuration": {"chunk_shape": shards["chunk_shape"]}}
-
-
-def _check_value(
-    value: np.ndarray[Any, np.dtype[np.uint8]], frames: _Frames, byte_range: ByteRequest | None
-) -> None:
-    """Check what was read of a key: a chunk, a shard, or a part of a shard."""
-    if not frames.in_shard:
-        if byte_range is None:
-            check_blosc(value, frames.size)
-        return
-    if byte_range is not None:
-        is_index = isinstance(byte_range, SuffixByteRequest | OffsetByteRequest) or (
-            frames.index_first and byte_range == RangeByteRequest(0, frames.index_size)
-        )
-        if not is_index:
-            check_blosc(value, frames.size)
-        return
-    if value.size < frames.index_size:
-        msg = f"it has {value.size} bytes, fewer than the {frames.index_size} of its index"
-        raise ValueError(msg)
-    index = value[: frames.index_size] if frames.index_first else value[-frames.index_size :]
-    for offset, length in index[:-CHECKSUM].copy().view("<u8").reshape(-1, 2).tolist():
-        if offset == ABSENT:
-            continue
-        if offset + length > value.size:
-            msg = f"a chunk of it ends at byte {offset + length} of {value.size}"
-            raise ValueError(msg)
-        check_blosc(value[offset : offset + length], frames.size)
-
-
-def check_blosc(frame: np.ndarray[Any, np.dtype[np.uint8]], size: int | None = None) -> None:
+def check_blosc(frame: NDArray[np.uint8], size: int | None = None) -> None:
     """Raise where Blosc would read or write beyond a frame.
 
     Parameters

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sarheight_kernels.orbit import zero_doppler_time
 
-from sarheight._html import card, grid_drawing
+from sarheight._runtime import Described
 from sarheight.ellipsoid import SPEED_OF_LIGHT, LookSide, cartesian, look_sign, points_at_ranges
 from sarheight.errors import OrbitCoverageError
 from sarheight.ground_range import (
@@ -64,8 +64,8 @@ class Burst:
     valid_samples: tuple[int, int]
 
 
-@dataclass(frozen=True, kw_only=True)
-class RadarGrid:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class RadarGrid(Described):
     """The sampling of a radar image.
 
     Pixel coordinates are fractional; whole numbers are pixel centres. Lines follow zero-Doppler
@@ -244,39 +244,24 @@ class RadarGrid:
         )
 
     def facts(self) -> dict[str, str]:
-        """Return the numbers that matter.
-
-        Returns
-        -------
-        dict of str
-            Texts with units, by name; empty where there is nothing to say.
-        """
-        unit = "ground range" if self.is_ground_range else "slant range"
+        """Return the product, the time, the sampling and the swath, by name, as text."""
+        named = " ".join(filter(None, (self.mission, self.mode, self.product, self.swath)))
+        frequency = f"{1e-9 * SPEED_OF_LIGHT / self.wavelength:.4g} GHz"
         first, last = (
             np.datetime_as_string(self.epoch + np.timedelta64(round(time * 1e9), "ns"), unit="ms")
             for time in (self.first_time, self.last_time)
         )
         near, far = (float(self.slant_range(0, s)) / 1000 for s in (0, self.samples - 1))
+        kind = "ground range" if self.is_ground_range else "slant range"
+        bursts = f", {len(self.bursts)} bursts" if self.bursts else ""
         return {
-            "image": " ".join(filter(None, (self.mission, self.mode, self.product, self.swath))),
-            "polarisations": ", ".join(self.polarisations),
+            "image": ", ".join(filter(None, (named, *self.polarisations, frequency))),
             "time": f"{first} to {last} UTC, {self.last_time - self.first_time:.2f} s",
-            "size": f"{self.lines} lines × {self.samples} samples",
-            "spacing": f"{1000 * self.line_interval:.4g} ms × {self.sample_spacing:.4g} m, {unit}",
-            "slant range": f"{near:.1f} to {far:.1f} km, to the {self.look_side}",
-            "frequency": f"{1e-9 * SPEED_OF_LIGHT / self.wavelength:.4g} GHz",
-            "looks": f"{self.looks:.3g} (equivalent number)",
-            "bursts": str(len(self.bursts)) if self.bursts else "",
-            "Doppler": "" if self.doppler is None else "native centroid",
+            "size": f"{self.lines} lines × {self.samples} samples{bursts}, {self.looks:.3g} looks",
+            "spacing": f"{1000 * self.line_interval:.4g} ms × {self.sample_spacing:.4g} m, {kind}",
+            "swath": f"{near:.1f} to {far:.1f} km of slant range, to the {self.look_side}"
+            + ("" if self.doppler is None else ", at a native Doppler centroid"),
         }
-
-    def _repr_html_(self) -> str:
-        """Show the sampling in a notebook."""
-        unit = "ground range" if self.is_ground_range else "slant range"
-        near, far = (float(self.slant_range(0, s)) / 1000 for s in (0, self.samples - 1))
-        times = self.first_time, self.last_time
-        drawing = grid_drawing(times, (near, far), unit, self.look_side)
-        return card("RadarGrid", self.facts(), drawing)
 
     @property
     def is_ground_range(self) -> bool:
@@ -452,6 +437,33 @@ class RadarGrid:
             raise ValueError(msg)
         return replace(self, ground_range=replace(self.ground_range, interpolation=interpolation))
 
+    def shift(self, line: float, sample: float) -> RadarGrid:
+        """Return the grid whose pixel (`line`, `sample`) has the position of this one's (0, 0).
+
+        A place that this grid has at (l, s) lies at (l + line, s + sample) of the new one.
+
+        Parameters
+        ----------
+        line, sample : float
+            The shift in pixels.
+
+        Returns
+        -------
+        RadarGrid
+            Of the same size; the lines of bursts keep their numbers.
+        """
+        earlier = line * self.line_interval
+        ground = sample * self.sample_spacing if self.is_ground_range else 0.0
+        return replace(
+            self,
+            line_zero_time=float(self.azimuth_time(-line)),
+            near_range=float(self.slant_range(-line, -sample)),
+            sample_zero_ground=self.sample_zero_ground - ground,
+            bursts=tuple(
+                replace(burst, azimuth_time=burst.azimuth_time - earlier) for burst in self.bursts
+            ),
+        )
+
     def crop(self, line: slice = slice(None), sample: slice = slice(None)) -> RadarGrid:
         """Return the grid of a part of the image.
 
@@ -473,7 +485,7 @@ class RadarGrid:
         first_line, lines = _part(line, self.lines, "lines")
         first_sample, samples = _part(sample, self.samples, "samples")
         return replace(
-            self._shifted(first_line, first_sample), lines=lines, samples=samples, bursts=()
+            self.shift(-first_line, -first_sample), lines=lines, samples=samples, bursts=()
         )
 
     def multilook(self, lines: int, samples: int, *, looks: float | None = None) -> RadarGrid:
@@ -512,23 +524,13 @@ class RadarGrid:
                 )
                 raise ValueError(msg)
         return replace(
-            self._shifted((lines - 1) / 2, (samples - 1) / 2),
+            self.shift(-(lines - 1) / 2, -(samples - 1) / 2),
             lines=self.lines // lines,
             samples=self.samples // samples,
             line_interval=self.line_interval * lines,
             sample_spacing=self.sample_spacing * samples,
             looks=self.looks * lines * samples if looks is None else looks,
             bursts=(),
-        )
-
-    def _shifted(self, line: float, sample: float) -> RadarGrid:
-        """Return the grid whose pixel (0, 0) is at a line and sample of this one."""
-        return replace(
-            self,
-            line_zero_time=float(self.azimuth_time(line)),
-            near_range=float(self.slant_range(line, sample)),
-            sample_zero_ground=self.sample_zero_ground
-            + (sample * self.sample_spacing if self.is_ground_range else 0.0),
         )
 
 

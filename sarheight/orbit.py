@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sarheight_kernels.orbit import hermite_coefficients, orbit_states
 
-from sarheight._html import card, map_drawing
+from sarheight._runtime import Described
 from sarheight.ellipsoid import (
     EQUATORIAL_RADIUS,
     GRAVITATIONAL_PARAMETER,
@@ -89,8 +89,8 @@ def parse_compact_time(text: str) -> np.datetime64:
     return np.datetime64(f"{year}-{month}-{day}T{hour}:{minute}:{second}", "ns")
 
 
-@dataclass(frozen=True, eq=False)
-class Orbit:
+@dataclass(frozen=True, eq=False, repr=False)
+class Orbit(Described):
     """A stretch of a satellite's orbit in an Earth-fixed frame.
 
     Between state vectors the trajectory is the polynomial of degree seven through four neighbouring
@@ -253,27 +253,19 @@ class Orbit:
         """End of the orbit in seconds since the epoch."""
         return float(self.time[-1])
 
-    def _repr_html_(self) -> str:
-        """Show the ground track and the numbers that matter, in a notebook."""
-        import pyproj
-
-        to_degrees = pyproj.Transformer.from_crs(4978, 4979, always_xy=True)
-        time = np.linspace(self.time[0], self.stop, 60)
-        x, y, z = self.state(time)[0].T
-        longitude, latitude, height = to_degrees.transform(x, y, z)
-        north = latitude[-1] > latitude[0]
+    def facts(self) -> dict[str, str]:
+        """Return what the orbit covers and where it comes from, by name, as text."""
+        altitude = (np.linalg.norm(self.position, axis=1) - EQUATORIAL_RADIUS) / 1000.0
         first, last = (
-            np.datetime_as_string(self.utc(float(one)), unit="s") for one in self.time[[0, -1]]
+            np.datetime_as_string(self.utc(float(time)), unit="s") for time in self.time[[0, -1]]
         )
-        facts = {
+        return {
             "time": f"{first} to {last} UTC, {self.stop - self.time[0]:.0f} s",
             "state vectors": f"{self.time.size}, {np.median(np.diff(self.time)):.3g} s apart",
-            "height": f"{height.min() / 1000:.1f} to {height.max() / 1000:.1f} km",
-            "flight": "northwards" if north else "southwards",
+            "altitude": f"{altitude.min():.1f} to {altitude.max():.1f} km over the equator",
+            "flight": "northwards" if self.position[-1, 2] > self.position[0, 2] else "southwards",
             "source": self.source,
         }
-        track = map_drawing("ground track", flight=np.column_stack([longitude, latitude]))
-        return card("Orbit", facts, track)
 
     def utc(self, time: float) -> np.datetime64:
         """Return the UTC of a time given in seconds since the epoch."""

@@ -8,22 +8,22 @@ This opens the calibrated image of a place::
     scene = product.scene(polarisations=("VV",), bounds=(10.6, 46.6, 11.2, 47.0))
 
 A new mission is one new room with two functions, ``recognises`` and ``open_product``, whose
-products follow the protocol `Product`; `READERS` lists it.
+products follow the protocol `Product`, and one line of `READERS`.
 """
 
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import urlsplit
 
 from sarheight.errors import ProductError
-from sarheight.sentinel1.eopf import is_store
 
 if TYPE_CHECKING:
+    import os
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -34,9 +34,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Product", "is_product", "open_product"]
 
-READERS = ("sarheight.nisar", "sarheight.sentinel1")
-"""Modules that open products, each of one family of missions; the first that recognises one opens
-it."""
+READERS = {"NISAR": "sarheight.nisar", "Sentinel-1": "sarheight.sentinel1"}
+"""Missions, and the rooms that open their products; the first that recognises one opens it."""
+
+PRODUCT_SUFFIXES = (".safe", ".zip", ".h5", ".hdf5")
+"""What products of all missions are called, whether or not they are known."""
 
 
 class Product(Protocol):
@@ -63,10 +65,6 @@ class Product(Protocol):
         """Swaths of the product."""
 
     @property
-    def has_bursts(self) -> bool:
-        """Whether a burst of its image can be chosen."""
-
-    @property
     def start(self) -> np.datetime64:
         """Time of its first line (UTC)."""
 
@@ -79,7 +77,7 @@ class Product(Protocol):
         """Corners of the image: longitude and latitude in degrees, shape (n, 2)."""
 
     def burst_footprint(self, burst: int, swath: str = "") -> NDArray[np.float64]:
-        """Points on a burst, where `has_bursts`: longitude and latitude in degrees, (n, 2)."""
+        """Points in a burst: longitude and latitude in degrees, shape (n, 2); see `scene`."""
 
     def summary(self) -> Sequence[tuple[str, str]]:
         """Describe the product as pairs of a label and a text."""
@@ -99,14 +97,30 @@ class Product(Protocol):
         multilook: tuple[int, int] | None = None,
         spacing: float | None = None,
         swaths: Sequence[str] = (),
+        burst: int | None = None,
         noise_removal: bool = True,
         border_cleaning: bool | None = None,
         orbit: Orbit | str | os.PathLike[str] | None = None,
     ) -> Scene:
-        """Open the calibrated image; it is read when it is computed."""
+        """Open the calibrated image; it is read when it is computed.
 
-    def noise(self, **options: Any) -> Scene | None:  # noqa: ANN401  # those of `scene`
-        """Open the thermal noise, sampled like the image; None where the product states none."""
+        ValueError where the product does not have what an option asks for, such as bursts.
+        """
+
+    def noise(
+        self,
+        *,
+        polarisations: Sequence[str] = (),
+        calibration: Calibration = "beta0",
+        bounds: Bounds | None = None,
+        heights: tuple[float, float] = ...,
+        multilook: tuple[int, int] | None = None,
+        spacing: float | None = None,
+        swaths: Sequence[str] = (),
+        burst: int | None = None,
+        orbit: Orbit | str | os.PathLike[str] | None = None,
+    ) -> Scene | None:
+        """Open the thermal noise as an image, sampled as `scene`; None where it is not stated."""
 
     def verify(self) -> None:
         """Compare all files with the checksums of the product's own list."""
@@ -139,14 +153,22 @@ def open_product(
     FileNotFoundError
         If there is no such source.
     ProductError
-        If it is no product, more than one, incomplete, damaged, unsafe, or of a kind that cannot
-        be read.
+        If it is no product of a known mission, more than one, incomplete, damaged, unsafe, or of a
+        kind that cannot be read.
     """
-    for reader in READERS:
+    known = " or ".join(READERS)
+    if "://" not in str(source) and not Path(source).expanduser().exists():
+        msg = f"there is no '{source}'; expected a product of {known}"
+        raise FileNotFoundError(msg)
+    for reader in READERS.values():
         module = importlib.import_module(reader)
-        if module.recognises(source):
+        if module.recognises(source, storage_options=storage_options):
             return cast("Product", module.open_product(source, storage_options=storage_options))
-    msg = f"{source} is of an unknown mission; expected a product of Sentinel-1 or NISAR"
+    name = without_secrets(str(source))
+    msg = (
+        f"'{name}' is no product of a known mission; expected one of {known}: a SAFE folder, its "
+        "zip, an EOPF store, or an HDF5 file of an RSLC, as the archive delivers it"
+    )
     raise ProductError(msg)
 
 
@@ -167,7 +189,15 @@ def is_product(source: str | os.PathLike[str]) -> bool:
     text = str(source)
     if "://" in text:
         return bool(urlsplit(text).netloc or urlsplit(text).path)
-    path = PurePath(text.lower().rstrip("/"))
-    if path.suffix == ".zarr":
-        return is_store(source)
-    return path.suffix in {".safe", ".zip", ".h5", ".hdf5"} or os.path.isdir(text)  # noqa: PTH112
+    suffix = PurePath(text.lower().rstrip("/")).suffix
+    if suffix == ".zarr":
+        return any(importlib.import_module(each).recognises(source) for each in READERS.values())
+    return suffix in PRODUCT_SUFFIXES or Path(text).is_dir()
+
+
+def without_secrets(source: str) -> str:
+    """Return an address without passwords and signatures, for errors; a path as it is."""
+    if "://" not in source:
+        return source
+    parts = urlsplit(source)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

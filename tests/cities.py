@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import gzip
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -191,21 +191,25 @@ def write_buildings(path: Path, buildings: Sequence[tuple[Any, Mapping[str, Any]
     return path
 
 
-def cityjson_box(
-    west: float, south: float, east: float, north: float, ground: float, roof: float
-) -> tuple[list[list[int]], list[list[list[int]]]]:
-    """Return integer vertices (millimetres) and the faces of a box: ground, roof, walls."""
-    corners = [(west, south), (east, south), (east, north), (west, north)]
-    vertices = [[round(1000 * x), round(1000 * y), round(1000 * z)]
-                for z in (ground, roof) for x, y in corners]  # fmt: skip
-    walls = [[[k, (k + 1) % 4, (k + 1) % 4 + 4, k + 4]] for k in range(4)]
-    return vertices, [[[0, 3, 2, 1]], [[4, 5, 6, 7]], *walls]
+def write_3d_bag(path: Path, buildings: Sequence[tuple[tuple[float, ...], float, float]]) -> Path:
+    """Write a tile of 3D BAG: a GeoPackage, with gzip if its name ends in ``.gz``.
 
+    Buildings are boxes with the median height of the roof and the height of the ground above NAP.
+    """
+    import geopandas
+    import shapely
 
-def write_json(path: Path, value: object) -> Path:
-    """Write JSON; a list as one object a line."""
-    if isinstance(value, list):
-        path.write_text("\n".join(json.dumps(each) for each in value), encoding="utf-8")
-    else:
-        path.write_text(json.dumps(value), encoding="utf-8")
+    plain = path.with_suffix("") if path.suffix == ".gz" else path
+    names = [f"NL.IMBAG.Pand.{number:016d}" for number in range(len(buildings))]
+    outlines = [shapely.box(*box) for box, _, _ in buildings]
+    roofs = [{"identificatie": n, "b3_dd_id": 0, "b3_h_50p": each[1]}
+             for n, each in zip(names, buildings, strict=True)]  # fmt: skip
+    grounds = [{"identificatie": n, "b3_h_maaiveld": each[2]}
+               for n, each in zip(names, buildings, strict=True)]  # fmt: skip
+    for layer, rows in (("pand", grounds), ("lod12_2d", roofs)):
+        frame = geopandas.GeoDataFrame(rows, geometry=outlines, crs=EPSG)
+        frame.to_file(plain, layer=layer, driver="GPKG")
+    if plain != path:
+        path.write_bytes(gzip.compress(plain.read_bytes()))
+        plain.unlink()
     return path

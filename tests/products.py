@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rasterio
@@ -18,8 +18,6 @@ from rasterio.control import GroundControlPoint
 from scipy.interpolate import RegularGridInterpolator
 
 from sarheight._runtime import ignore_missing_georeference
-from sarheight.ellipsoid import SPEED_OF_LIGHT
-from sarheight.orbit import seconds_between
 from tests.annotations import annotation_xml
 from tests.bursts import SWATHS, IwProduct, iw_product, swath_xml
 from tests.synthetic import synthetic_grid
@@ -41,8 +39,6 @@ NAMESPACES = (
     "xmlns:gml='http://www.opengis.net/gml'"
 )
 
-
-Field = Callable[[NDArray[np.float64], NDArray[np.float64]], Any]
 
 NAMES: dict[Calibration, str] = {
     "beta0": "betaNought",
@@ -323,46 +319,4 @@ def pack(folder: Path, path: Path, method: int = zipfile.ZIP_DEFLATED) -> Path:
     with zipfile.ZipFile(path, "w", method) as archive:
         for file in sorted(folder.rglob("*")):
             archive.write(file, file.relative_to(folder.parent))
-    return path
-
-
-# Timing corrections.
-
-SLC = "S1A_IW_SLC__1SDV_20240101T055958_20240101T060002_051919_0645F1_1234.SAFE"
-DELAY, SLOPE = -2.4, -1e-3
-"""Metres of delay at the near range, and for each metre further."""
-TIDE, DRIFT = 2e-5, 3e-6
-"""Seconds of azimuth time at the first line, and for each second later."""
-
-
-def write_etad(path: Path, grid: RadarGrid, *, name: str = SLC, **layers: Field) -> Path:
-    """Write corrections on a grid around each swath: functions of seconds and metres."""
-    import h5py
-
-    layers = layers or {
-        "troposphericCorrectionRg": lambda _, metres: (
-            2.0 / SPEED_OF_LIGHT * (DELAY + SLOPE * metres)
-        ),
-        "geodeticCorrectionAz": lambda time, metres: TIDE + DRIFT * time + 0.0 * metres,
-        "bistaticCorrectionAz": lambda time, metres: 1e-3 + 0.0 * time * metres,
-        "ionosphericCorrectionRg": lambda time, metres: 0.0 * time * metres,
-    }
-    near = float(grid.slant_range(0, 0))
-    far = float(grid.slant_range(0, grid.samples - 1))
-    first = grid.line_zero_time
-    last = first + grid.line_interval * (grid.lines - 1)
-    begin = grid.epoch + np.timedelta64(round(1e9 * (first - 0.02)), "ns")
-    with h5py.File(path, "w") as file:
-        file.attrs["azimuthTimeMin"] = str(begin)
-        file.attrs["rangeTimeMin"] = 2.0 / SPEED_OF_LIGHT * (near - 100.0)
-        offset = seconds_between(grid.epoch, begin)
-        for swath in ("IW1", "IW2", "IW3"):
-            burst = file.create_group(f"{swath}/Burst0001")
-            burst.attrs["productID"] = name
-            azimuth = np.linspace(0.0, last + 0.02 - offset, 12)
-            metres = np.linspace(0.0, far - near + 200.0, 30)
-            burst["azimuth"], burst["range"] = azimuth, 2.0 / SPEED_OF_LIGHT * metres
-            at = np.meshgrid(azimuth + offset - first, metres - 100.0, indexing="ij")
-            for layer, field in layers.items():
-                burst[layer] = field(*at)
     return path

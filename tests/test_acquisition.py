@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sarheight.scene import acquisition_json, acquisition_record, acquisitions, orbit_numbers
+from sarheight.acquisition import acquisition_json, acquisition_record, acquisitions, orbit_numbers
 from sarheight.sentinel1 import read_grid, read_orbit
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.results import PRODUCT, masks_of, result_of, scene

@@ -3,10 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-import numba
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sarheight_kernels.pool import limit_threads
 from scipy.ndimage import binary_dilation
 from scipy.stats import kstest
 
@@ -317,13 +317,9 @@ def test_the_number_of_threads_changes_nothing() -> None:
     ground = grounds.draw_ground(mountains(30), 0)
     grid, orbit = points.pass_over(ground.dem, 35.0)
     images = []
-    threads = numba.get_num_threads()
-    try:
-        for count in (1, threads):
-            numba.set_num_threads(count)
+    for count in (1, 3):
+        with limit_threads(count):
             images.append(points.observe(ground, grid, orbit, 0, scatterers=2))
-    finally:
-        numba.set_num_threads(threads)
     assert np.array_equal(images[0].scene.image.values, images[1].scene.image.values)
     assert images[0].truth.equals(images[1].truth)
 

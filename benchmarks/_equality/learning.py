@@ -487,28 +487,3 @@ def trained_zones() -> Mapping[str, Any]:
         "probabilities": zone_probabilities(model, samples["validation"], device="cpu"),
         "scores": evaluate_zones(model, samples["validation"], device="cpu"),
     }
-
-
-@case
-def trained_table() -> Mapping[str, Any]:
-    """Train a network on a table of features for two epochs."""
-    import torch
-
-    from sarheight.buildings import FeatureTable, TabularSettings, train_tabular
-
-    values = np.random.default_rng(0).standard_normal((300, 2)).astype(np.float32)
-    heights = 10.0 * np.exp(0.5 * values[:, 0])
-    options = {
-        "width": 16, "members": 2, "dropout": 0.0, "bins": {"count": 12, "highest": 60.0}
-    }  # fmt: skip
-    with temporary_folder() as folder:
-        model = train_tabular(
-            ("brightness", "noise"),
-            FeatureTable(values[:200], heights[:200]),
-            FeatureTable(values[200:], heights[200:]),
-            TabularSettings(options=options, batch=64, epochs=2),
-            folder / "run",
-        )
-    with torch.inference_mode():
-        estimate = model(torch.from_numpy(values[200:]))
-    return {"weights": model.state_dict(), "height": estimate.height, "sigma": estimate.sigma}

@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks._independent.observations import Archive, Image, Observed
+from sarheight.acquisition import grid_to_json, orbit_to_json
 from sarheight.cli import _demo_scene
 from sarheight.cli._demo_scene import FLOOR, LOOKS, STEP
-from sarheight.scene import grid_to_json, multilook, orbit_to_json
+from sarheight.scene import multilook
 
 __all__ = ["main", "write"]
 

@@ -12,7 +12,6 @@ from benchmarks._mountains.scenes import COARSER
 from benchmarks._mountains.truth import HEIGHT_ERROR
 from sarheight import dem as elevation
 from sarheight.coregistration import apply_shift, estimate_shift
-from sarheight.coregistration._estimate import shift_grid
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -102,7 +101,7 @@ def orbit_error(metres: float, *, along: bool) -> Wrong:
 
 def displaced(line: float, sample: float) -> Wrong:
     """Displace the image."""
-    return lambda scene, dem: (replace(scene, grid=shift_grid(scene.grid, -line, -sample)), dem)
+    return lambda scene, dem: (replace(scene, grid=scene.grid.shift(-line, -sample)), dem)
 
 
 def nearest_records(scene: Scene, dem: xr.DataArray) -> Given:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import lzma
-import tempfile
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +18,8 @@ from benchmarks._robustness.mutations import bytes_of, json_of, text_of, xml_of,
 from benchmarks.synthetic.eopf_product import write_eopf
 from sarheight.doppler import DopplerLUT
 from tests.annotations import annotation_xml, eof_xml
-from tests.cities import cityjson_box
 from tests.flattened_products import hyp3_folder, opera_folder, opera_table, packed, planetary_item
-from tests.products import grd_product, pack, slc_product, write_etad
+from tests.products import grd_product, pack
 from tests.rslc_files import write_rslc
 from tests.synthetic import synthetic_grid
 from tests.zone_samples import patches, so2sat_arrays, write_so2sat
@@ -181,29 +179,6 @@ def _read_rslc(path: Path) -> Reading:
 
 
 # Elevation models.
-
-
-@cache
-def _slc() -> tuple[RadarGrid, Orbit, Any]:
-    """Return grid, orbit and manifest of the SLC that an ETAD product corrects."""
-    from sarheight.product import open_product
-
-    with tempfile.TemporaryDirectory() as folder:
-        product: Any = open_product(slc_product(Path(folder))[0])
-        return *product.grid_and_orbit(), product.manifest
-
-
-def _make_etad(folder: Path) -> Path:
-    return write_etad(folder / "etad.nc", _slc()[0])
-
-
-def _read_etad(path: Path) -> Reading:
-    from sarheight.sentinel1.etad import correct_timing
-
-    grid, record = correct_timing(*_slc(), path)
-    numbers = {"lines": (np.array([grid.line_zero_time, grid.line_interval]), 1e-9)}
-    numbers["ranges"] = np.array([grid.near_range, grid.sample_spacing]), 1e-6
-    return Reading({}, {**numbers, "record": json.dumps(record)})
 
 
 def _heights() -> xr.DataArray:
@@ -452,27 +427,6 @@ def _make_footprints(folder: Path) -> Path:
     return path
 
 
-def _make_cityjson(folder: Path) -> Path:
-    vertices, faces = cityjson_box(0.0, 0.0, 10.0, 8.0, 1.0, 7.0)
-    document = {
-        "type": "CityJSON",
-        "version": "2.0",
-        "metadata": {"referenceSystem": "https://www.opengis.net/def/crs/EPSG/0/28992"},
-        "transform": {"scale": [0.001] * 3, "translate": [85000.0, 446000.0, 0.0]},
-        "CityObjects": {
-            "a": {
-                "type": "Building",
-                "attributes": {"b3_h_dak_50p": 7.0, "b3_h_maaiveld": 1.0},
-                "geometry": [{"type": "Solid", "lod": "1.2", "boundaries": [faces]}],
-            }
-        },
-        "vertices": vertices,
-    }
-    path = folder / "city.city.json"
-    path.write_text(json.dumps(document), "utf-8")
-    return path
-
-
 def _read_footprints(path: Path) -> Reading:
     from sarheight.buildings import read_buildings
 
@@ -566,8 +520,8 @@ def _read_stack_configuration(path: Path) -> Reading:
 def _make_weights(folder: Path) -> Path:
     import torch
 
-    from sarheight.learning.weights import Channel
-    from sarheight.terrain.networks import HeightEstimator
+    from sarheight.learning.channels import Channel
+    from sarheight.terrain.sar2height import HeightEstimator
 
     torch.manual_seed(1)
     channels = [Channel("gamma0_vv", "1", "decibel", -10.0, 5.0), Channel("incidence", "degree")]
@@ -576,7 +530,7 @@ def _make_weights(folder: Path) -> Path:
 
 
 def _read_weights(path: Path) -> Reading:
-    from sarheight.terrain.networks import HeightEstimator
+    from sarheight.terrain.sar2height import HeightEstimator
 
     model = HeightEstimator.from_pretrained(path)
     state = {name: (value.numpy(), 0.0) for name, value in model.state_dict().items()}
@@ -622,7 +576,6 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("product folder", _make_product, _read_product, (bytes_of,)),
     Subject("product zip", _make_packed_product, _read_product, (bytes_of,)),
     Subject("eopf store", _make_eopf, _read_eopf, (bytes_of,)),
-    Subject("etad netcdf", _make_etad, _read_etad, (bytes_of,)),
     Subject("nisar rslc", _make_rslc, _read_rslc, (bytes_of,)),
     Subject("dem tiff", _make_dem, _read_dem, (bytes_of,)),
     Subject("dem tiff deflate", _make_packed_dem, _read_dem, (bytes_of,)),
@@ -644,7 +597,6 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("known geojson", partial(_make_points, ".geojson"), _read_known, (json_of,)),
     Subject("known parquet", partial(_make_points, ".parquet"), _read_known, (bytes_of,)),
     Subject("footprints geojson", _make_footprints, _read_footprints, (json_of,)),
-    Subject("footprints cityjson", _make_cityjson, _read_footprints, (json_of,)),
     Subject("jobs toml", partial(_make_jobs, ".toml"), _read_jobs, (text_of,)),
     Subject("jobs json", partial(_make_jobs, ".json"), _read_jobs, (json_of,)),
     Subject("jobs csv", partial(_make_jobs, ".csv"), _read_jobs, (text_of,)),

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from benchmarks._terrain.correction_training import INNER, OUTLIER
 from benchmarks._terrain.residuals import TRAINING_ROWS
 from benchmarks.refinement import MARGIN
-from sarheight.terrain.correction import CHANNELS
-from sarheight.terrain.heights import interval_factor
+from sarheight.terrain.kriging import interval_factor
+from sarheight.terrain.refinement_network import CHANNELS
 
 if TYPE_CHECKING:
     from benchmarks._terrain.correction_training import Data

@@ -15,11 +15,11 @@ from torch.nn.functional import huber_loss
 from benchmarks._terrain.residuals import TRAINING_ROWS, Sample, load
 from benchmarks.refinement import MARGIN
 from benchmarks.synthetic.scattering_ground import COARSER
-from sarheight.terrain.correction import (
+from sarheight.terrain.refinement_network import (
     ImageLayers,
     RefinementNetwork,
     correction_channels,
-    correction_of,
+    estimate_correction,
     mirrored,
 )
 
@@ -173,7 +173,7 @@ def train(
                 - float(
                     np.sqrt(
                         np.mean(
-                            (z - correction_of(network, x, symmetric=False)[0])[INNER] ** 2
+                            (z - estimate_correction(network, x, symmetric=False)[0])[INNER] ** 2
                             * s[INNER] ** 2
                         )
                         / np.mean(z[INNER] ** 2 * s[INNER] ** 2)

@@ -3,7 +3,8 @@
 Numba's own decorators carry no types, so a strict type checker would see every kernel as
 untyped. Kernels therefore take them from here, and all of them share one set of options::
 
-    from sarheight_kernels._numba import njit, parallel_njit, prange
+    from sarheight_kernels._numba import njit
+    from sarheight_kernels.pool import spread_over
 
     @njit
     def square(value: float) -> float:
@@ -13,24 +14,23 @@ untyped. Kernels therefore take them from here, and all of them share one set of
     def cube(value: float) -> float:
         return square(value) * value
 
-    @parallel_njit
-    def cubes(values: NDArray[np.float64], result: NDArray[np.float64]) -> None:
-        for index in prange(values.size):
-            result[index] = cube(values[index])
+    @spread_over("values")
+    @njit
+    def cubes(begin: int, end: int, values: NDArray[np.float64]) -> None:
+        for index in range(begin, end):
+            values[index] = cube(values[index])
 
 The options are
 
 ``cache=True``
     Machine code is kept on disk, so only the first run on a machine compiles.
 ``nogil=True``
-    Kernels run side by side in the threads of a caller such as dask.
+    Kernels run side by side, in the threads of `sarheight_kernels.pool` and of callers.
 ``error_model="numpy"``
     A division by zero gives an infinity or NaN, as in NumPy, and never raises.
 ``fastmath={"contract"}``
     A product and a sum may be fused into one instruction. That is all: NaN and infinities keep
-    their meaning, and sums keep their order, so results do not depend on how work is divided
-    among threads. A kernel must not add up across iterations of `prange` either: Numba would
-    then combine partial sums in an order set by the number of threads.
+    their meaning, and sums keep their order.
 ``boundscheck=None``
     Indices are unchecked unless the environment says ``NUMBA_BOUNDSCHECK=1``. The cache does
     not know of that variable: set another ``NUMBA_CACHE_DIR`` along with it.
@@ -56,16 +56,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
 from numba.core.caching import FunctionCache
-
-if TYPE_CHECKING:
-    prange = range
-else:
-    prange = numba.prange
 
 ZERO, ONE, NAN = np.float32(0.0), np.float32(1.0), np.float32(np.nan)
 HALF, QUARTER, SIXTEENTH = np.float32(0.5), np.float32(0.25), np.float32(0.0625)
@@ -143,29 +138,10 @@ def _kernel_cache(function: Callable[..., Any]) -> Any:  # noqa: ANN401
             config.CACHE_DIR = before
 
 
-def _compile(function: Kernel, *, parallel: bool) -> Kernel:
-    compiled: Any = numba.njit(
-        nogil=True,
-        error_model="numpy",
-        fastmath={"contract"},
-        parallel=parallel,
-    )(function)
+def njit(function: Kernel) -> Kernel:
+    """Compile a kernel; its type stays that of the function."""
+    compiled: Any = numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})(function)
     if compiled is not function:  # compilation is not switched off
         with suppress(OSError):  # not even a temporary folder: compiled in every run
             compiled._cache = _kernel_cache(function)  # noqa: SLF001  # what `cache=True` sets
     return cast("Kernel", compiled)
-
-
-def njit(function: Kernel) -> Kernel:
-    """Compile a kernel that runs on the calling thread; its type stays that of the function."""
-    return _compile(function, parallel=False)
-
-
-def parallel_njit(function: Kernel) -> Kernel:
-    """Compile a kernel whose `prange` loops are divided among threads.
-
-    Each iteration owns what it writes: no two iterations may write to one element, and none may
-    add to a variable from outside the loop. The result then has the same bits for any number of
-    threads.
-    """
-    return _compile(function, parallel=True)

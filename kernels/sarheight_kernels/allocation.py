@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import NAN, ONE, ZERO, njit, parallel_njit, prange
+from sarheight_kernels._numba import NAN, ONE, ZERO, njit
 from sarheight_kernels.footprint_pixels import (
     GROUP,
     INITIAL_SIZE,
@@ -36,6 +36,7 @@ from sarheight_kernels.footprint_pixels import (
     touch,
 )
 from sarheight_kernels.footprints import PITCH, Table, footprint_tables
+from sarheight_kernels.pool import spread_over
 from sarheight_kernels.radiometry import areas_of_line
 from sarheight_kernels.tiles import (
     TileSurface,
@@ -552,8 +553,11 @@ def _allocate_tile(
             total[p] += totals[p, j]
 
 
-@parallel_njit
+@spread_over("bounds")
+@njit
 def allocate_rcs(
+    begin: int,
+    end: int,
     ground: GroundModel,
     radar: RadarModel,
     heights: NDArray[np.float32],
@@ -622,7 +626,7 @@ def allocate_rcs(
         to 1.
     """
     lines, samples = inverse.shape
-    for tile in prange(bounds.shape[0]):
+    for tile in range(begin, end):
         row, end_row, column, end_column = tile_box(heights, tile)
         totals[tile] = 0.0
         if meets_image(bounds[tile], lines, samples):
@@ -649,8 +653,11 @@ def allocate_rcs(
             geocoded[:, row:end_row, column:end_column] = np.nan
 
 
-@parallel_njit
+@spread_over("bounds")
+@njit
 def gather_ratios(
+    begin: int,
+    end: int,
     ground: GroundModel,
     radar: RadarModel,
     heights: NDArray[np.float32],
@@ -677,7 +684,7 @@ def gather_ratios(
         is in the weights, if there is room for it; 0 where a cell contributes to no pixel.
     """
     high, wide, _ = channels.shape
-    for tile in prange(bounds.shape[0]):
+    for tile in range(begin, end):
         row, end_row, column, end_column = tile_box(heights, tile)
         if meets_image(bounds[tile], high, wide):
             surface = tile_surface(ground, radar, heights, law, tile)

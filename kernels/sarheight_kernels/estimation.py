@@ -27,7 +27,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import HALF, NAN, ONE, ZERO, njit, parallel_njit, prange
+from sarheight_kernels._numba import HALF, NAN, ONE, ZERO, njit
+from sarheight_kernels.pool import spread_over
 
 STRIP = 64
 SUMS = 5
@@ -67,8 +68,11 @@ def _pool_row(
             denominator[j] += kernel_weight * padded[1, j + k]
 
 
-@parallel_njit
+@spread_over("values", block=STRIP)
+@njit
 def pool(
+    begin: int,
+    end: int,
     values: NDArray[np.float32],
     weight: NDArray[np.floating],
     weighted: bool,  # noqa: FBT001 - kernels take no keywords
@@ -93,9 +97,9 @@ def pool(
     """
     rows, columns = values.shape
     reach = down.size // 2
-    for strip in prange((rows + STRIP - 1) // STRIP):
-        first, end = strip * STRIP, min(strip * STRIP + STRIP, rows)
-        low, high = max(first - reach, 0), min(end + reach, rows)
+    for first in range(begin, end, STRIP):
+        last = min(first + STRIP, end)
+        low, high = max(first - reach, 0), min(last + reach, rows)
         numerator = np.empty((high - low, columns), np.float32)
         denominator = np.empty((high - low, columns), np.float32)
         padded = np.zeros((2, columns + across.size - 1), np.float32)
@@ -110,7 +114,7 @@ def pool(
                 denominator[i - low],
             )
         total, weight_sum = np.empty(columns, np.float32), np.empty(columns, np.float32)
-        for i in range(first, end):
+        for i in range(first, last):
             total[:] = 0.0
             weight_sum[:] = 0.0
             for k in range(max(i - reach, low), min(i + reach + 1, high)):
@@ -151,8 +155,11 @@ def _natural_logarithms(values: NDArray[np.float32]) -> None:
         values[j] = m + (tail + e * LN2_LOW - HALF * square) + e * LN2_HIGH
 
 
-@parallel_njit
+@spread_over("value")
+@njit
 def logarithms(
+    begin: int,
+    end: int,
     numerator: NDArray[np.float32],
     denominator: NDArray[np.float32],
     expected: NDArray[np.float32],
@@ -171,7 +178,7 @@ def logarithms(
     value : array, shape (rows, columns)
         Receives the logarithms, at least `LEAST_LOGARITHM`.
     """
-    for i in prange(value.shape[0]):
+    for i in range(begin, end):
         row = value[i]
         for j in range(row.size):
             valid = (denominator[i, j] > ZERO) & (expected[i, j] > ZERO)
@@ -234,8 +241,11 @@ def _regression_row(
                 sums[term, j] += kernel_weight * padded[term, j + k]
 
 
-@parallel_njit
+@spread_over("value", block=STRIP)
+@njit
 def regress(
+    begin: int,
+    end: int,
     value: NDArray[np.float32],
     error: NDArray[np.float32],
     angle: NDArray[np.float32],
@@ -286,9 +296,9 @@ def regress(
     reach = down.size // 2
     rough, about = np.float32(variances[0]), np.float32(level)
     level_precision, slope_precision = 1.0 / variances[1], 1.0 / variances[2]
-    for strip in prange((rows + STRIP - 1) // STRIP):
-        first, end = strip * STRIP, min(strip * STRIP + STRIP, rows)
-        low, high = max(first - reach, 0), min(end + reach, rows)
+    for first in range(begin, end, STRIP):
+        last = min(first + STRIP, end)
+        low, high = max(first - reach, 0), min(last + reach, rows)
         by_row = np.empty((high - low, SUMS, columns), np.float32)
         padded = np.zeros((SUMS, columns + across.size - 1), np.float32)
         scaled = np.empty(columns, np.float32)
@@ -298,7 +308,7 @@ def regress(
                 value[i], error[i], angle[i], scaled, about, rough, across, padded, by_row[i - low]
             )
         total = np.empty((SUMS, columns), np.float32)
-        for i in range(first, end):
+        for i in range(first, last):
             _scale_angles(angle[i], scale, scaled)
             total[:] = ZERO
             for k in range(max(i - reach, low), min(i + reach + 1, high)):
@@ -321,8 +331,11 @@ def regress(
                 prediction[i, j] = np.float32((level_here + a * slope) / determinant) + about
 
 
-@parallel_njit
+@spread_over("error")
+@njit
 def error_variance(
+    begin: int,
+    end: int,
     contribution: NDArray[np.float32],
     speckle: NDArray[np.float32],
     change: NDArray[np.float32],
@@ -347,7 +360,7 @@ def error_variance(
     """
     least, by_speckle = np.float32(terms[0]), np.float32(terms[1])
     by_others, by_change = np.float32(terms[2]), np.float32(terms[3])
-    for i in prange(error.shape[0]):
+    for i in range(begin, end):
         for j in range(error.shape[1]):
             others = ONE - (min(contribution[i, j], ONE) if contribution[i, j] > ZERO else ZERO)
             error[i, j] = (
@@ -358,8 +371,11 @@ def error_variance(
             )
 
 
-@parallel_njit
+@spread_over("value")
+@njit
 def average(
+    begin: int,
+    end: int,
     value: NDArray[np.float32],
     error: NDArray[np.float32],
     prediction: NDArray[np.float32],
@@ -378,7 +394,7 @@ def average(
     mean, variance : array, shape (rows, columns)
         Receive the averages and their variances; may be `value` and `error` themselves.
     """
-    for i in prange(value.shape[0]):
+    for i in range(begin, end):
         for j in range(value.shape[1]):
             own, spread = error[i, j], prediction_variance[i, j]
             valid = (value[i, j] == value[i, j]) & (own == own)  # noqa: PLR0124
@@ -388,8 +404,11 @@ def average(
             variance[i, j] = share * spread if valid else spread
 
 
-@parallel_njit
+@spread_over("value")
+@njit
 def conclude(
+    begin: int,
+    end: int,
     value: NDArray[np.float32],
     error: NDArray[np.float32],
     variance: NDArray[np.float32],
@@ -414,7 +433,7 @@ def conclude(
         Receive variance over error, 0 where there is no value, and the variances that are stated.
     """
     everywhere, by_others = np.float32(inflation[0]), np.float32(inflation[1])
-    for i in prange(value.shape[0]):
+    for i in range(begin, end):
         for j in range(value.shape[1]):
             valid = (value[i, j] == value[i, j]) & (error[i, j] == error[i, j])
             ratio = variance[i, j] / (error[i, j] if valid else ONE)
@@ -437,8 +456,11 @@ def _has_value(
     return bool((value == value) & (area >= smallest_area) & (expected > ZERO))  # noqa: PLR0124
 
 
-@parallel_njit
+@spread_over("mean")
+@njit
 def rcs_balance(
+    begin: int,
+    end: int,
     mean: NDArray[np.float32],
     variance: NDArray[np.float32],
     allocated: NDArray[np.float32],
@@ -465,7 +487,7 @@ def rcs_balance(
         variance.
     """
     least = np.float32(smallest_area)
-    for i in prange(mean.shape[0]):
+    for i in range(begin, end):
         reported_rcs, unreported_rcs, cells, spread = 0.0, 0.0, 0.0, 0.0
         for j in range(mean.shape[1]):
             if _has_value(mean[i, j], area[i, j], expected[i, j], least):
@@ -528,8 +550,11 @@ def _mask_row(
         area[j] = area[j] if heights[j] - heights[j] == ZERO else NAN
 
 
-@parallel_njit
+@spread_over("heights")
+@njit
 def to_backscatter(
+    begin: int,
+    end: int,
     factor: NDArray[np.float64],
     by_variance: NDArray[np.float64],
     smallest_area: float,
@@ -569,7 +594,7 @@ def to_backscatter(
     """
     polarisations = mean.shape[0]
     least = np.float32(smallest_area)
-    for i in prange(heights.shape[0]):
+    for i in range(begin, end):
         tilt = np.empty(heights.shape[1], np.float32)
         missing = np.full(heights.shape[1], NAN, np.float32)
         _cosines(local_incidence[i], tilt)

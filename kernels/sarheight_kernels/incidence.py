@@ -36,8 +36,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import NAN, njit, parallel_njit, prange
+from sarheight_kernels._numba import NAN, njit
 from sarheight_kernels.facets import row_products, tile_products
+from sarheight_kernels.pool import spread_over
 from sarheight_kernels.tiles import height_span, tile_box, tile_posts
 
 if TYPE_CHECKING:
@@ -157,8 +158,11 @@ def _angles_of_row(
         ellipsoid[j] = angle_of(1.0, flat) if valid else NAN
 
 
-@parallel_njit
+@spread_over("bounds")
+@njit
 def cell_angles(
+    begin: int,
+    end: int,
     ground: GroundModel,
     radar: RadarModel,
     heights: NDArray[np.float32],
@@ -180,7 +184,7 @@ def cell_angles(
         Receive the angles in degrees; NaN where the cell is void, has no complete facet, or is
         not on the look side.
     """
-    for tile in prange(bounds.shape[0]):
+    for tile in range(begin, end):
         row, end_row, column, end_column = tile_box(heights, tile)
         posts = tile_posts(heights, tile)
         lowest, highest = height_span(posts)

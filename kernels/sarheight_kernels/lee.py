@@ -37,7 +37,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import NAN, ONE, ZERO, njit, parallel_njit, prange
+from sarheight_kernels._numba import NAN, ONE, ZERO, njit
+from sarheight_kernels.pool import spread_over
 
 __all__ = ["refined_lee"]
 
@@ -252,8 +253,9 @@ def _filter_box(
         _estimate(image[centre, column:last], chosen, noise, result[centre, column:last])
 
 
-@parallel_njit
-def refined_lee(image: Floats, looks: float, result: Floats) -> None:
+@spread_over("image", block=STRIP)
+@njit
+def refined_lee(begin: int, end: int, image: Floats, looks: float, result: Floats) -> None:
     """Filter an image of power.
 
     Parameters
@@ -265,11 +267,8 @@ def refined_lee(image: Floats, looks: float, result: Floats) -> None:
     result : array, shape (rows, columns)
         Receives the filtered power; NaN where there are no data.
     """
-    rows, columns = image.shape
-    noise = np.float32(1.0 / looks)
-    across = (columns + WIDTH - 1) // WIDTH
-    for strip in prange((rows + STRIP - 1) // STRIP):
-        begin, end = strip * STRIP, min(strip * STRIP + STRIP, rows)
-        for block in range(across):
-            column, last = block * WIDTH, min(block * WIDTH + WIDTH, columns)
-            _filter_box(image, noise, (begin, end, column, last), result)
+    noise, columns = np.float32(1.0 / looks), image.shape[1]
+    for row in range(begin, end, STRIP):
+        for column in range(0, columns, WIDTH):
+            box = row, min(row + STRIP, end), column, min(column + WIDTH, columns)
+            _filter_box(image, noise, box, result)

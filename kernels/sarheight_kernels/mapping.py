@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import ZERO, njit, parallel_njit, prange
+from sarheight_kernels._numba import ZERO, njit
 from sarheight_kernels.footprint_pixels import INITIAL_SIZE
 from sarheight_kernels.footprints import PITCH, Table, footprint_tables, row_footprints
+from sarheight_kernels.pool import spread_over
 from sarheight_kernels.tiles import TILE, TileSurface, meets_image, tile_box, tile_surface
 
 if TYPE_CHECKING:
@@ -121,8 +122,11 @@ def _write_tile(
     return True
 
 
-@parallel_njit
+@spread_over("complete")
+@njit
 def band_weights(
+    begin: int,
+    end: int,
     ground: GroundModel,
     radar: RadarModel,
     heights: NDArray[np.float32],
@@ -157,7 +161,7 @@ def band_weights(
     weight : array, shape (tiles of the band, buffer)
         Receives the RCS that the cell contributes there at unit reflectivity, in square metres.
     """
-    for index in prange(complete.size):
+    for index in range(begin, end):
         tile = first_tile + index
         row, end_row, column, end_column = tile_box(heights, tile)
         complete[index] = True
@@ -185,9 +189,12 @@ def _add(ends: NDArray[np.int32], first: int, start: NDArray[Any]) -> None:
         start[index] = first + ends[index]
 
 
-@parallel_njit
+@spread_over("tile_pixel")
+@njit
 def copy_band(
-    begin: NDArray[np.int64],
+    begin: int,
+    end: int,
+    starts: NDArray[np.int64],
     ends: NDArray[np.int32],
     tile_pixel: NDArray[np.int32],
     tile_weight: NDArray[np.float32],
@@ -199,7 +206,7 @@ def copy_band(
 
     Parameters
     ----------
-    begin : array, shape (rows of the band, tiles of the band)
+    starts : array, shape (rows of the band, tiles of the band)
         Where the weights of each row of a tile begin in the result.
     ends, tile_pixel, tile_weight
         From `band_weights`.
@@ -209,12 +216,12 @@ def copy_band(
         Receive pixels and weights, cell after cell, row after row.
     """
     rows, columns = ends.shape
-    for tile in prange(tile_pixel.shape[0]):
-        column, end = tile * TILE, min(tile * TILE + TILE, columns)
+    for tile in range(begin, end):
+        column, end_column = tile * TILE, min(tile * TILE + TILE, columns)
         position = 0
         for row in range(rows):
-            first, count = begin[row, tile], ends[row, end - 1]
-            _add(ends[row, column:end], first, start[row, column:end])
+            first, count = starts[row, tile], ends[row, end_column - 1]
+            _add(ends[row, column:end_column], first, start[row, column:end_column])
             _copy(tile_pixel[tile, position : position + count], pixel[first : first + count])
             _copy(tile_weight[tile, position : position + count], weight[first : first + count])
             position += count

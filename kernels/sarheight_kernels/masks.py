@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import njit, parallel_njit, prange
+from sarheight_kernels._numba import njit
 from sarheight_kernels.models import locate_cell
+from sarheight_kernels.pool import spread_over
 from sarheight_kernels.profiles import (
     ACTIVE_LAYOVER,
     CLEAR,
@@ -31,7 +32,7 @@ from sarheight_kernels.profiles import (
     profile_samples,
     trace_profile,
 )
-from sarheight_kernels.tiles import tile_box
+from sarheight_kernels.tiles import TILE, tile_box
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
@@ -39,8 +40,11 @@ if TYPE_CHECKING:
 __all__ = ["classify_image", "classify_profiles", "illuminate_profiles", "profiles_to_cells"]
 
 
-@parallel_njit
+@spread_over("category")
+@njit
 def classify_profiles(
+    begin: int,
+    end: int,
     ground: GroundModel,
     radar: RadarModel,
     heights: NDArray[np.float32],
@@ -74,7 +78,7 @@ def classify_profiles(
     """
     columns = heights.shape[1]
     knots = knot_columns(ground, columns)
-    for profile in prange(category.shape[0]):
+    for profile in range(begin, end):
         outward, downward, sample = np.empty(columns), np.empty(columns), np.empty(columns)
         crossings = np.empty(samples + 1, np.int64)
         time = first_time + profile * interval
@@ -85,8 +89,11 @@ def classify_profiles(
         count_multiplicity(sample, category[profile], crossings, multiplicity[profile])
 
 
-@parallel_njit
+@spread_over("illuminated")
+@njit
 def illuminate_profiles(
+    begin: int,
+    end: int,
     ground: GroundModel,
     radar: RadarModel,
     heights: NDArray[np.float32],
@@ -106,7 +113,7 @@ def illuminate_profiles(
     """
     columns = heights.shape[1]
     knots = knot_columns(ground, columns)
-    for profile in prange(illuminated.shape[0]):
+    for profile in range(begin, end):
         outward, downward = np.empty(columns), np.empty(columns)
         time = first_time + profile * interval
         trace_profile(knots, radar, heights, time, reference_height, outward, downward)
@@ -147,8 +154,11 @@ def _copy_values(
         values[j] = NO_DATA if math.isnan(heights[j]) else values[j]
 
 
-@parallel_njit
+@spread_over("heights", block=TILE)
+@njit
 def profiles_to_cells(
+    begin: int,
+    end: int,
     ground: GroundModel,
     radar: RadarModel,
     heights: NDArray[np.float32],
@@ -156,7 +166,6 @@ def profiles_to_cells(
     interval: float,
     reference_height: float,
     profile_values: NDArray[np.uint8],
-    tiles: int,
     cell_values: NDArray[np.uint8],
 ) -> None:
     """Give each cell of a DEM the values of the profile that passes nearest.
@@ -169,14 +178,13 @@ def profiles_to_cells(
         As in `classify_profiles`.
     profile_values : array, shape (layers, profiles, columns)
         Values along the profiles.
-    tiles : int
-        Number of tiles of the DEM.
     cell_values : array, shape (layers, rows, columns)
         Receives the values; 255 in voids.
     """
     layers, profiles, columns = profile_values.shape
     along = profile_values.reshape(profile_values.size)
-    for tile in prange(tiles):
+    across = (columns + TILE - 1) // TILE
+    for tile in range(begin // TILE * across, (end + TILE - 1) // TILE * across):
         row, end_row, column, end_column = tile_box(heights, tile)
         corners = np.empty((2, 2))
         for i in range(2):
@@ -207,8 +215,11 @@ def profiles_to_cells(
                 )
 
 
-@parallel_njit
+@spread_over("category")
+@njit
 def classify_image(
+    begin: int,
+    end: int,
     ground: GroundModel,
     radar: RadarModel,
     heights: NDArray[np.float32],
@@ -232,9 +243,9 @@ def classify_image(
         one of them is. A pixel with terrain of which none is illuminated is in shadow.
     """
     columns = heights.shape[1]
-    lines, samples = category.shape
+    samples = category.shape[1]
     knots = knot_columns(ground, columns)
-    for line in prange(lines):
+    for line in range(begin, end):
         outward, downward, sample = np.empty(columns), np.empty(columns), np.empty(columns)
         along = np.empty(columns, np.uint8)
         crossings = np.empty(samples + 1, np.int64)

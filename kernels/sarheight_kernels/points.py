@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import njit, parallel_njit, prange
+from sarheight_kernels._numba import njit
 from sarheight_kernels.doppler import doppler_time
 from sarheight_kernels.models import (
     annotated_time,
@@ -24,6 +24,7 @@ from sarheight_kernels.models import (
     range_segment,
 )
 from sarheight_kernels.orbit import evaluate_orbit
+from sarheight_kernels.pool import spread_over
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
@@ -51,8 +52,11 @@ def _sight(radar: RadarModel, x: float, y: float, z: float, guess: float) -> Sig
     return sx, sy, sz, time
 
 
-@parallel_njit
+@spread_over("line")
+@njit
 def locate_points(
+    begin: int,
+    end: int,
     radar: RadarModel,
     position: NDArray[np.float64],
     line: NDArray[np.float64],
@@ -71,7 +75,7 @@ def locate_points(
         Receive line, sample and azimuth time in seconds; NaN where a position is NaN, and line and
         sample on the side to which the radar does not look.
     """
-    for index in prange(line.size):
+    for index in range(begin, end):
         sx, sy, sz, time[index] = _sight(
             radar, position[index, 0], position[index, 1], position[index, 2], radar.line_zero_time
         )
@@ -96,8 +100,11 @@ def _towards(
     return east, north, (nx * sx + ny * sy + nz * sz) / length
 
 
-@parallel_njit
+@spread_over("time")
+@njit
 def point_look_vectors(
+    begin: int,
+    end: int,
     radar: RadarModel,
     position: NDArray[np.float64],
     normal: NDArray[np.float64],
@@ -117,7 +124,7 @@ def point_look_vectors(
     time : array, shape (n,)
         Receives the azimuth times in seconds.
     """
-    for index in prange(time.size):
+    for index in range(begin, end):
         sx, sy, sz, time[index] = _sight(
             radar, position[index, 0], position[index, 1], position[index, 2], radar.line_zero_time
         )
@@ -126,8 +133,11 @@ def point_look_vectors(
         )
 
 
-@parallel_njit
+@spread_over("heights")
+@njit
 def cell_look_vectors(
+    begin: int,
+    end: int,
     ground: GroundModel,
     radar: RadarModel,
     heights: NDArray[np.float32],
@@ -147,7 +157,7 @@ def cell_look_vectors(
         Receive the unit vectors towards the radar; NaN where void, and on the side to which the
         radar does not look.
     """
-    for row in prange(heights.shape[0]):
+    for row in range(begin, end):
         guess = radar.line_zero_time
         for column in range(heights.shape[1]):
             height = float(heights[row, column])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import ONE, ZERO, njit, parallel_njit, prange
+from sarheight_kernels._numba import ONE, ZERO, njit
 from sarheight_kernels.footprint_pixels import (
     GROUP,
     INITIAL_SIZE,
@@ -26,6 +26,7 @@ from sarheight_kernels.footprint_pixels import (
     window_starts,
 )
 from sarheight_kernels.footprints import PITCH, Table, footprint_tables, row_footprints
+from sarheight_kernels.pool import spread_over
 from sarheight_kernels.tiles import (
     TileSurface,
     illuminated_area,
@@ -180,7 +181,6 @@ def blocks_of_lines(
     return block, overflow
 
 
-@parallel_njit
 def scatter(
     ground: GroundModel,
     radar: RadarModel,
@@ -222,11 +222,34 @@ def scatter(
     image : array, shape (lines, samples)
         Receives the radar cross-section of each pixel in square metres.
     """
-    lines, samples = image.shape
-    blocks, overflow_lines, _ = overflow.shape
-    for index in prange(blocks):
+    _scatter_blocks(
+        ground, radar, heights, law, bounds, illuminated, reflectivity, block, block_of, overflow,
+        image,
+    )  # fmt: skip
+    _add_overflow(block, overflow, image)
+
+
+@spread_over("overflow")
+@njit
+def _scatter_blocks(
+    begin: int,
+    end: int,
+    ground: GroundModel,
+    radar: RadarModel,
+    heights: NDArray[np.float32],
+    law: NDArray[np.float64],
+    bounds: NDArray[np.float64],
+    illuminated: NDArray[np.bool_],
+    reflectivity: NDArray[np.float32],
+    block: int,
+    block_of: NDArray[np.int64],
+    overflow: NDArray[np.float32],
+    image: NDArray[np.float32],
+) -> None:
+    """Add the RCS of tiles to the blocks in which they begin, and to their overflow."""
+    for index in range(begin, end):
         first_line = index * block
-        end_line = min(first_line + block, lines)
+        end_line = min(first_line + block, image.shape[0])
         image[first_line:end_line] = 0.0
         overflow[index] = 0.0
         for tile in range(bounds.shape[0]):
@@ -240,9 +263,18 @@ def scatter(
                     image[first_line:end_line],
                     overflow[index],
                 )
-    for index in prange(1, blocks):
+
+
+@spread_over("overflow")
+@njit
+def _add_overflow(
+    begin: int, end: int, block: int, overflow: NDArray[np.float32], image: NDArray[np.float32]
+) -> None:
+    """Add to each block of lines what those before it contribute."""
+    lines, samples = image.shape
+    for index in range(max(begin, 1), end):
         first_line = index * block
-        for k in range(min(overflow_lines, lines - first_line)):
+        for k in range(min(overflow.shape[1], lines - first_line)):
             for sample in range(samples):
                 image[first_line + k, sample] += overflow[index - 1, k, sample]
 
@@ -349,8 +381,11 @@ def _gather_tile(
             projected_area[first_cell[0], first_cell[1] + j] = area
 
 
-@parallel_njit
+@spread_over("bounds")
+@njit
 def gather(
+    begin: int,
+    end: int,
     ground: GroundModel,
     radar: RadarModel,
     heights: NDArray[np.float32],
@@ -377,7 +412,7 @@ def gather(
         Receives the cell's illuminated area, projected along the line of sight, that falls into
         the image, in square metres.
     """
-    for tile in prange(bounds.shape[0]):
+    for tile in range(begin, end):
         row, end_row, column, end_column = tile_box(heights, tile)
         if meets_image(bounds[tile], linear.shape[0], linear.shape[1]):
             _gather_tile(

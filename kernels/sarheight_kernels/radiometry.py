@@ -13,7 +13,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import NAN, ONE, ZERO, njit, parallel_njit, prange
+from sarheight_kernels._numba import NAN, ONE, ZERO, njit
+from sarheight_kernels.pool import spread_over
 
 LANES = 64
 """Independent partial sums of a line, so that no addition waits for the one before."""
@@ -113,8 +114,11 @@ def _add_chunk(
         least[lane], greatest[lane] = low, high
 
 
-@parallel_njit
+@spread_over("image", axis=1)
+@njit
 def image_sums(
+    begin: int,
+    end: int,
     image: NDArray[np.floating],
     area_lines: NDArray[np.float64],
     areas: NDArray[np.float64],
@@ -135,9 +139,9 @@ def image_sums(
         the sum of negative and of positive RCS in square metres, and the least and the greatest
         intensity; infinities where there is none.
     """
-    polarisations, lines, samples = image.shape
+    polarisations, _, samples = image.shape
     table = areas.astype(np.float32)
-    for line in prange(lines):
+    for line in range(begin, end):
         knot, fraction = locate_line(area_lines, float(line))
         area, rest = np.empty(CHUNK, np.float32), np.full(CHUNK, math.nan, image.dtype)
         lanes = np.zeros((polarisations, 3, LANES))
@@ -164,8 +168,11 @@ def image_sums(
             sums[p, line, 3], sums[p, line, 4] = least[p].min(), greatest[p].max()
 
 
-@parallel_njit
-def mask_missing(image: NDArray[np.float32], simulated: NDArray[np.float32]) -> None:
+@spread_over("simulated")
+@njit
+def mask_missing(
+    begin: int, end: int, image: NDArray[np.float32], simulated: NDArray[np.float32]
+) -> None:
     """Set the expected RCS of pixels to 0 that are not finite in all polarisations, in place.
 
     Parameters
@@ -175,7 +182,7 @@ def mask_missing(image: NDArray[np.float32], simulated: NDArray[np.float32]) -> 
     simulated : array, shape (lines, samples)
         Expected RCS; becomes 0 where there is no data.
     """
-    for line in prange(simulated.shape[0]):
+    for line in range(begin, end):
         expected = simulated[line]
         for p in range(image.shape[0]):
             row = image[p, line]
@@ -184,8 +191,11 @@ def mask_missing(image: NDArray[np.float32], simulated: NDArray[np.float32]) -> 
                 expected[sample] = expected[sample] if valid else ZERO
 
 
-@parallel_njit
+@spread_over("simulated")
+@njit
 def inverse_intensity(
+    begin: int,
+    end: int,
     image: NDArray[np.float32],
     area_lines: NDArray[np.float64],
     areas: NDArray[np.float64],
@@ -203,9 +213,9 @@ def inverse_intensity(
         Expected RCS in square metres; becomes the area of the pixel over that, 0 where nothing is
         expected or a polarisation has no data.
     """
-    lines, samples = simulated.shape
+    samples = simulated.shape[1]
     table = areas.astype(np.float32)
-    for line in prange(lines):
+    for line in range(begin, end):
         knot, fraction = locate_line(area_lines, float(line))
         area = np.empty(CHUNK, np.float32)
         for first in range(0, samples, CHUNK):
@@ -217,8 +227,11 @@ def inverse_intensity(
             _divide_area(area_here, simulated[line, part])
 
 
-@parallel_njit
+@spread_over("image")
+@njit
 def divide_by_area(
+    begin: int,
+    end: int,
     image: NDArray[np.float32],
     knot: NDArray[np.int64],
     fraction: NDArray[np.float64],
@@ -241,7 +254,7 @@ def divide_by_area(
         Intensity that is added everywhere.
     """
     added = np.float32(offset)
-    for line in prange(image.shape[0]):
+    for line in range(begin, end):
         before, after, part = areas[knot[line]], areas[knot[line] + 1], fraction[line]
         row = image[line]
         for sample in range(row.size):

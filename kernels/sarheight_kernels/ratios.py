@@ -16,7 +16,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import ONE, ZERO, njit, parallel_njit, prange
+from sarheight_kernels._numba import ONE, ZERO, njit
+from sarheight_kernels.pool import spread_over
 from sarheight_kernels.radiometry import locate_line
 
 STRIP, CHUNK = 64, 512
@@ -187,8 +188,11 @@ def _weigh_block(
         _interleave(ratios, weight, channels[line, left:right])
 
 
-@parallel_njit
+@spread_over("simulated", block=STRIP)
+@njit
 def weigh_ratios(
+    begin: int,
+    end: int,
     image: NDArray[np.float32],
     area_lines: NDArray[np.float64],
     areas: NDArray[np.float64],
@@ -217,15 +221,14 @@ def weigh_ratios(
         Receives weight times ratio of image and simulation, if there is room for it, and the
         weight; 0 where there is no data.
     """
-    lines = image.shape[1]
     table = areas.astype(np.float32)
-    for strip in prange((lines + STRIP - 1) // STRIP):
-        first, end = strip * STRIP, min(strip * STRIP + STRIP, lines)
-        left, right = _simulated_samples(simulated, first, end)
-        channels[first:end, :left] = ZERO
-        channels[first:end, max(left, right) :] = ZERO
-        for begin in range(left, right, CHUNK):
-            block = first, end, begin, min(begin + CHUNK, right)
+    for first in range(begin, end, STRIP):
+        last = min(first + STRIP, end)
+        left, right = _simulated_samples(simulated, first, last)
+        channels[first:last, :left] = ZERO
+        channels[first:last, max(left, right) :] = ZERO
+        for sample in range(left, right, CHUNK):
+            block = first, last, sample, min(sample + CHUNK, right)
             _weigh_block(
                 image, area_lines, table, simulated, down, across, np.float32(floor), block,
                 channels,

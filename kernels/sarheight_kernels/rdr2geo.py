@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import njit, parallel_njit, prange
+from sarheight_kernels._numba import njit
 from sarheight_kernels.doppler import closing_speed, is_native, range_on_cone
 from sarheight_kernels.orbit import evaluate_orbit
+from sarheight_kernels.pool import spread_over
 from sarheight_kernels.profiles import (
     ACTIVE_SHADOW,
     classify,
@@ -149,8 +150,11 @@ def _native_point(
     return _point(_Satellite(start, coefficients, radar.side), time, across, height)
 
 
-@parallel_njit
+@spread_over("time")
+@njit
 def points_at_height(
+    begin: int,
+    end: int,
     radar: RadarModel,
     time: NDArray[np.float64],
     slant_range: NDArray[np.float64],
@@ -170,7 +174,7 @@ def points_at_height(
         Receive the geodetic coordinates in radians; NaN where no point at that height lies at
         that slant range.
     """
-    for index in prange(time.size):
+    for index in range(begin, end):
         if is_native(radar):
             longitude[index], latitude[index], _ = _native_point(
                 radar, time[index], slant_range[index], height[index]
@@ -195,8 +199,11 @@ def _move_ahead(
     point += (closing * slant_range / speed**2) * velocity
 
 
-@parallel_njit
+@spread_over("times")
+@njit
 def pixel_heights(
+    begin: int,
+    end: int,
     ground: GroundModel,
     radar: RadarModel,
     heights: NDArray[np.float32],
@@ -219,7 +226,7 @@ def pixel_heights(
     columns = heights.shape[1]
     samples = image_heights.shape[1]
     knots = knot_columns(ground, columns)
-    for index in prange(times.size):
+    for index in range(begin, end):
         time = times[index]
         outward, downward, sample = np.empty(columns), np.empty(columns), np.empty(columns)
         category = np.empty(columns, np.uint8)

@@ -13,7 +13,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import NAN, ONE, ZERO, njit, parallel_njit, prange
+from sarheight_kernels._numba import NAN, ONE, ZERO, njit
+from sarheight_kernels.pool import spread_over
 from sarheight_kernels.radiometry import areas_of_line
 
 STRIP = 64
@@ -53,8 +54,11 @@ def _smooth_lines(
             smooth[j] += weight * row[j]
 
 
-@parallel_njit
+@spread_over("simulated", block=STRIP)
+@njit
 def divide_by_simulation(
+    begin: int,
+    end: int,
     image: NDArray[np.float32],
     area_lines: NDArray[np.float64],
     areas: NDArray[np.float64],
@@ -86,9 +90,9 @@ def divide_by_simulation(
     """
     polarisations, lines, samples = image.shape
     reach = down.size // 2
-    for strip in prange((lines + STRIP - 1) // STRIP):
-        first, end = strip * STRIP, min(strip * STRIP + STRIP, lines)
-        low, high = max(first - reach, 0), min(end + reach, lines)
+    for first in range(begin, end, STRIP):
+        last = min(first + STRIP, end)
+        low, high = max(first - reach, 0), min(last + reach, lines)
         by_line = np.empty((polarisations + 1, high - low, samples), np.float32)
         padded = np.zeros(samples + across.size - 1, np.float32)
         for line in range(low, high):
@@ -97,7 +101,7 @@ def divide_by_simulation(
                 _smooth_row(image[p, line], expected, across, padded, by_line[p, line - low])
             _smooth_row(expected, expected, across, padded, by_line[polarisations, line - low])
         smooth, area = np.empty((polarisations + 1, samples), np.float32), np.empty(samples)
-        for line in range(first, end):
+        for line in range(first, last):
             areas_of_line(area_lines, areas, float(line), area)
             for p in range(polarisations + 1):
                 _smooth_lines(by_line[p], down, line, low, high, smooth[p])
@@ -114,8 +118,11 @@ def divide_by_simulation(
 # Multi-temporal filtering.
 
 
-@parallel_njit
+@spread_over("gamma")
+@njit
 def accumulate_date(
+    begin: int,
+    end: int,
     gamma: NDArray[np.float32],
     local_mean: NDArray[np.float32],
     count: NDArray[np.float32],
@@ -141,7 +148,7 @@ def accumulate_date(
     Welford, B. P. (1962). Note on a method for calculating corrected sums of squares and products.
     Technometrics 4(3), 419-420.
     """
-    for i in prange(gamma.shape[0]):
+    for i in range(begin, end):
         for j in range(gamma.shape[1]):
             value, around = gamma[i, j], local_mean[i, j]
             valid = value == value  # noqa: PLR0124 - no NaN
@@ -156,8 +163,11 @@ def accumulate_date(
             count[i, j] = number
 
 
-@parallel_njit
+@spread_over("gamma")
+@njit
 def filter_date(
+    begin: int,
+    end: int,
     local_mean: NDArray[np.float32],
     ratio: NDArray[np.float32],
     gamma: NDArray[np.float32],
@@ -171,7 +181,7 @@ def filter_date(
     Quegan, S., Yu, J. J. (2001). Filtering of multichannel SAR images. IEEE TGRS 39(11),
     2373-2379: equation 14, with channels of uncorrelated speckle.
     """
-    for i in prange(gamma.shape[0]):
+    for i in range(begin, end):
         for j in range(gamma.shape[1]):
             filtered = local_mean[i, j] * ratio[i, j]
             valid = gamma[i, j] == gamma[i, j]
@@ -233,10 +243,13 @@ def _interpolated(
     return total
 
 
-@parallel_njit
+@spread_over("total")
+@njit
 def accumulate_resampled(
+    begin: int,
+    end: int,
     image: NDArray[np.float32],
-    begin: tuple[int, int],
+    corner: tuple[int, int],
     offsets: NDArray[np.float64],
     scales: NDArray[np.float64],
     first: tuple[int, int],
@@ -249,7 +262,7 @@ def accumulate_resampled(
     ----------
     image : array, shape (lines, samples)
         Part of the image, linear power; NaN where there is no data.
-    begin : tuple of int
+    corner : tuple of int
         Line and sample at which the part begins.
     offsets : array, shape (2, k, k)
         Lines and samples by which a point of the ground lies farther in the image than in the
@@ -262,7 +275,7 @@ def accumulate_resampled(
         Sum of the images, and number of those that have data. Cubic convolution with weights whose
         sum is 1 keeps the power of areas, and therefore also their number of looks.
     """
-    for row in prange(total.shape[0]):
+    for row in range(begin, end):
         down, across = np.empty(4), np.empty(4)
         line = float(first[0] + row)
         u = (line - scales[0, 0]) / scales[0, 1]
@@ -271,8 +284,8 @@ def accumulate_resampled(
             v = (sample - scales[1, 0]) / scales[1, 1]
             value = _interpolated(
                 image,
-                line + _polynomial(offsets[0], u, v) - begin[0],
-                sample + _polynomial(offsets[1], u, v) - begin[1],
+                line + _polynomial(offsets[0], u, v) - corner[0],
+                sample + _polynomial(offsets[1], u, v) - corner[1],
                 down,
                 across,
             )

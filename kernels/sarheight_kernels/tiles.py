@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import QUARTER, ZERO, njit, parallel_njit, prange
+from sarheight_kernels._numba import QUARTER, ZERO, njit
 from sarheight_kernels.cubics import FIT, Box, evaluate_fit, fit_bounds, fit_box
 from sarheight_kernels.facets import facet_areas, facet_rcs
 from sarheight_kernels.models import box_bounds, cell_on_look_side, locate_cell
+from sarheight_kernels.pool import spread_over
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import GroundModel, RadarModel
@@ -211,8 +212,11 @@ def _fit_tiles(
     return fitted
 
 
-@parallel_njit
+@spread_over("heights", block=LARGE_TILE)
+@njit
 def geolocate(
+    begin: int,
+    end: int,
     ground: GroundModel,
     radar: RadarModel,
     heights: NDArray[np.float32],
@@ -238,7 +242,7 @@ def geolocate(
     rows, columns = heights.shape
     size = _tile_size(ground)
     tiles = (columns + size - 1) // size
-    for band in prange(bounds.shape[0] // tiles):
+    for band in range(begin // size, (end + size - 1) // size):
         row, down = band * size, min((band + 1) * size, rows)
         fits, workspace = np.empty((tiles, FIT)), np.empty(16 + size)
         fitted = _fit_tiles(
@@ -319,8 +323,11 @@ def meets_image(bound: NDArray[np.float64], lines: int, samples: int) -> bool:
     )
 
 
-@parallel_njit
+@spread_over("bounds")
+@njit
 def tile_bounds(
+    begin: int,
+    end: int,
     ground: GroundModel,
     radar: RadarModel,
     heights: NDArray[np.float32],
@@ -336,7 +343,7 @@ def tile_bounds(
         Receives the bounds of the footprints of each tile's cells, see
         `sarheight_kernels.models.box_bounds`.
     """
-    for tile in prange(bounds.shape[0]):
+    for tile in range(begin, end):
         row, end_row, column, end_column = tile_box(heights, tile)
         lowest, highest = span_of_box(
             heights,
@@ -368,8 +375,11 @@ def _footprint_bounds(
     bound[3] += reach
 
 
-@parallel_njit
+@spread_over("bounds")
+@njit
 def height_range_bounds(
+    begin: int,
+    end: int,
     ground: GroundModel,
     radar: RadarModel,
     shape: tuple[int, int],
@@ -391,7 +401,7 @@ def height_range_bounds(
         Receives the bounds, see `tile_bounds`.
     """
     across = (shape[1] + TILE - 1) // TILE
-    for tile in prange(bounds.shape[0]):
+    for tile in range(begin, end):
         row, column = tile // across * TILE, tile % across * TILE
         box = (row, min(row + TILE, shape[0]), column, min(column + TILE, shape[1]))
         _footprint_bounds(
@@ -399,12 +409,17 @@ def height_range_bounds(
         )
 
 
-@parallel_njit
+@spread_over("lowest")
+@njit
 def tile_height_ranges(
-    heights: NDArray[np.float32], lowest: NDArray[np.float32], highest: NDArray[np.float32]
+    begin: int,
+    end: int,
+    heights: NDArray[np.float32],
+    lowest: NDArray[np.float32],
+    highest: NDArray[np.float32],
 ) -> None:
     """Find the height range of each tile, shape (tiles,); NaN where all of it is void."""
-    for tile in prange(lowest.size):
+    for tile in range(begin, end):
         row, end_row, column, end_column = tile_box(heights, tile)
         low, high = span_of_box(heights, row, end_row, column, end_column)
         lowest[tile], highest[tile] = low, high

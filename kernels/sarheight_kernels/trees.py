@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight_kernels._numba import ONE, ZERO, parallel_njit, prange
+from sarheight_kernels._numba import ONE, ZERO, njit
+from sarheight_kernels.pool import spread_over
 
 __all__ = ["mean_leaf_fractions"]
 
@@ -18,8 +19,11 @@ Floats = NDArray[np.float32]
 Codes = NDArray[np.int32]
 
 
-@parallel_njit
+@spread_over("features")
+@njit
 def mean_leaf_fractions(
+    begin: int,
+    end: int,
     features: Floats,
     roots: Codes,
     feature: Codes,
@@ -50,7 +54,7 @@ def mean_leaf_fractions(
     """
     trees, classes = roots.size, fractions.shape[1]
     scale = ONE / np.float32(trees)
-    for sample in prange(features.shape[0]):
+    for sample in range(begin, end):
         for number in range(classes):
             result[sample, number] = ZERO
         for tree in range(trees):

@@ -20,12 +20,6 @@ from ._readers import (
     stack_from_folder,
     stack_from_raster,
 )
-from ._tabular import (
-    FeatureTable,
-    TabularHeightEstimator,
-    TabularSettings,
-    train_tabular,
-)
 from .configuration import (
     BuildingSource,
     City,
@@ -68,14 +62,11 @@ __all__ = [
     "BuildingSource",
     "Buildings",
     "City",
-    "FeatureTable",
     "MBHRNet",
     "OpticalSource",
     "RadarSource",
     "SeriesNet",
     "StackConfiguration",
-    "TabularHeightEstimator",
-    "TabularSettings",
     "building_errors",
     "check_stack",
     "city_grid",
@@ -103,7 +94,6 @@ __all__ = [
     "stack_from_folder",
     "stack_from_raster",
     "train_buildings",
-    "train_tabular",
     "valid_months",
     "write_stack",
     "write_stacks",

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
-import re
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +14,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from sarheight._files import file_reader
-from sarheight._runtime import require
+from sarheight._files import file_reader, read_vector, unpacked, vector_layers
 from sarheight.buildings._images import resample_image
 from sarheight.buildings.stack import check_heights, require_grid
 from sarheight.errors import StackError
@@ -27,9 +22,10 @@ from sarheight.errors import StackError
 if TYPE_CHECKING:
     import geopandas as gpd
 
-CITYJSON_HEIGHT = "measuredHeight"
-HEIGHTS = ("height", "building_height", "measuredheight", "h_mean", "b3_h_dak_50p")
-"""Usual names of the attribute with the height, in lower case."""
+HEIGHTS = ("height", "building_height", "measuredheight", "h_mean", "b3_h_dak_50p", "b3_h_50p")
+"""Usual names of the attribute with the height, in lower case; the last two are of 3D BAG."""
+ROOFS, BUILDINGS, IDENTIFIER = "lod12_2d", "pand", "identificatie"
+"""Layers in a GeoPackage of 3D BAG of roofs and of whole buildings, and what joins them."""
 GROUND = "b3_h_maaiveld"
 """Of 3D BAG, whose heights of roofs are above NAP: the height of the ground at the building."""
 MAX_BELOW_GROUND = 1.0
@@ -72,13 +68,14 @@ def read_buildings(
     Parameters
     ----------
     source : path-like, or sequence of them
-        GeoPackage, GeoParquet, GeoJSON, shapefile or FlatGeobuf; or CityJSON (``.city.json``,
-        ``.city.jsonl`` or any JSON of that type, also with ``.gz``), such as that of 3D BAG. Of
-        several files, such as the tiles of a city, those without buildings are ignored.
+        GeoPackage, GeoParquet, GeoJSON, shapefile or FlatGeobuf, also with gzip (``.gz``). Of a
+        GeoPackage of 3D BAG the roofs (``lod12_2d``) are read, with the ground of their buildings
+        (``pand``). Of several files, such as the tiles of a city, those without buildings are
+        ignored.
     height : str, optional
         Attribute with the height in metres. By default the first of ``height``,
-        ``building_height``, ``measuredHeight``, ``h_mean``, ``b3_h_dak_50p`` (3D BAG), in upper or
-        lower case.
+        ``building_height``, ``measuredHeight``, ``h_mean``, ``b3_h_dak_50p`` and ``b3_h_50p``
+        (medians of the roof in 3D BAG), in upper or lower case.
     ground : str, optional
         Attribute with the height of the ground, where `height` is that of the roof above some
         datum; by default ``b3_h_maaiveld`` beside the roofs of 3D BAG.
@@ -102,7 +99,6 @@ def read_buildings(
     MissingLibraryError
         If the libraries for vector files are not installed.
     """
-    require("geopandas", "pyarrow", extra="vector")
     paths = [source] if isinstance(source, str | os.PathLike) else source
     read = [_read_file(Path(path), height, ground, layer, crs) for path in paths]
     parts = [part for part in read if part is not None]
@@ -125,11 +121,7 @@ def _read_file(
     if not path.is_file():
         msg = f"there is no file '{path}'"
         raise FileNotFoundError(msg)
-    table = None
-    if path.name.lower().endswith((".json", ".jsonl", ".gz")):
-        table = _read_cityjson(path, crs)
-    if table is None:
-        table = _read_vector(path, layer, crs)
+    table = _read_table(path, layer, crs)
     if not len(table):
         return None
     roofs, name = _column(table, height, HEIGHTS, path)
@@ -143,7 +135,7 @@ def _read_file(
     if not usable.any():
         return None
     heights = np.asarray(roofs[usable], dtype=np.float64)
-    if name == CITYJSON_HEIGHT or ground is not None:
+    if ground is not None:
         heights = np.where((heights < 0.0) & (heights > -MAX_BELOW_GROUND), 0.0, heights)
     check_heights(heights, f"'{path.name}'")
     return Buildings(list(outlines[usable]), heights, CRS.from_user_input(table.crs))
@@ -159,29 +151,23 @@ def _concatenate(parts: Sequence[Buildings]) -> Buildings:
     return Buildings([shape for series in outlines for shape in series], heights, crs)
 
 
-def _read_vector(path: Path, layer: str | None, crs: Any) -> gpd.GeoDataFrame:  # noqa: ANN401
-    import geopandas
-    from pyogrio.errors import DataSourceError  # type: ignore[import-untyped]
-
-    try:
-        if path.suffix.lower() in {".parquet", ".geoparquet"}:
-            frame = geopandas.read_parquet(path)
+def _read_table(path: Path, layer: str | None, crs: Any) -> gpd.GeoDataFrame:  # noqa: ANN401
+    """Read the outlines and their attributes, with a reference system."""
+    with unpacked(path, StackError) as plain:
+        if layer is None and {ROOFS, BUILDINGS} <= set(vector_layers(plain, StackError)):
+            table = read_vector(plain, StackError, layer=ROOFS)
+            if GROUND not in table:
+                buildings = read_vector(plain, StackError, layer=BUILDINGS)
+                grounds = buildings[[IDENTIFIER, GROUND]].drop_duplicates(IDENTIFIER)
+                table = table.merge(grounds, on=IDENTIFIER, how="left")
         else:
-            frame = geopandas.read_file(path, **({} if layer is None else {"layer": layer}))
-    except (DataSourceError, ValueError, OSError) as error:
-        msg = f"'{path}' cannot be read as vector file ({error})"
-        raise StackError(msg) from error
-    if frame.crs is not None:
-        return frame
-    return frame.set_crs(_require_crs(crs, path))
-
-
-def _require_crs(crs: Any, path: Path) -> CRS:  # noqa: ANN401  # whatever pyproj takes
-    """Return the reference system that the caller passed, for a file that states none."""
+            table = read_vector(plain, StackError, layer=layer)
+    if table.crs is not None:
+        return table
     if crs is None:
         msg = f"'{path}' states no reference system: pass crs, such as 'EPSG:28992'"
         raise StackError(msg)
-    return CRS.from_user_input(crs)
+    return table.set_crs(CRS.from_user_input(crs))
 
 
 def _column(
@@ -247,14 +233,13 @@ def heights_of_outlines(
     MissingLibraryError
         If the libraries for vector files are not installed.
     """
-    require("geopandas", "pyarrow", extra="vector")
     from rasterio.features import rasterize
 
     path = Path(source)
     if not path.is_file():
         msg = f"there is no file '{path}'"
         raise FileNotFoundError(msg)
-    table = _read_vector(path, layer, crs).to_crs(result.rio.crs)
+    table = _read_table(path, layer, crs).to_crs(result.rio.crs)
     transform = require_grid(result, "the heights")[0]
     rows, columns = result.sizes["y"], result.sizes["x"]
     usable = np.flatnonzero(
@@ -439,143 +424,3 @@ def _on_map(
     order = np.argsort(buildings.heights, kind="stable")
     shapes = geopandas.GeoSeries([buildings.outlines[index] for index in order], crs=buildings.crs)
     return list(shapes.to_crs(CRS.from_user_input(like.rio.crs))), buildings.heights[order]
-
-
-# CityJSON. Source: CityJSON specifications 2.0.1: transform (vertex = scale * integer + translate),
-# boundaries, semantics, metadata.referenceSystem; CityJSONSeq.
-
-Json = Mapping[str, Any]
-Rings = list[list[int]]
-"""Of a surface: the outer ring and its holes, as indices of vertices."""
-BUILDING_TYPES = ("Building", "BuildingPart")
-SURFACE_DEPTHS = {
-    "MultiSurface": 0,
-    "CompositeSurface": 0,
-    "Solid": 1,
-    "MultiSolid": 2,
-    "CompositeSolid": 2,
-}
-"""Levels of nesting above the surfaces of a geometry: shells, and solids."""
-
-
-def _read_cityjson(path: Path, crs: Any) -> gpd.GeoDataFrame | None:  # noqa: ANN401
-    """Read the buildings of CityJSON, or of a sequence of its features; None for other JSON."""
-    documents = _documents(path)
-    if not documents or documents[0].get("type") != "CityJSON":
-        return None
-    import geopandas
-
-    head = documents[0]
-    system = _reference_system(head, crs, path)
-    rows: list[dict[str, Any]] = []
-    try:
-        for document in documents:
-            rows += _building_rows(document, head)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        msg = f"'{path}' is damaged CityJSON ({type(error).__name__}: {error})"
-        raise StackError(msg) from error
-    return geopandas.GeoDataFrame(rows or {"geometry": []}, geometry="geometry", crs=system)
-
-
-def _documents(path: Path) -> list[Json]:
-    """Return the objects of a file: one, or one a line."""
-    try:
-        data = path.read_bytes()
-        text = (gzip.decompress(data) if path.suffix.lower() == ".gz" else data).decode("utf-8")
-        lines = text.splitlines() if ".jsonl" in path.name.lower() else [text]
-        found = [json.loads(line) for line in lines if line.strip()]
-    except (ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-        msg = f"'{path}' is no JSON, or it is truncated ({error})"
-        raise StackError(msg) from error
-    if len(found) == 1 and isinstance(found[0], Mapping) and "CityObjects" not in found[0]:
-        # The web service of 3D BAG answers with the head as metadata, and features beside it.
-        answer = found[0]
-        features = answer.get("features") or [answer.get("feature")]
-        found = [answer.get("metadata"), *features]
-    return [each for each in found if isinstance(each, Mapping)]
-
-
-def _reference_system(head: Json, crs: Any, path: Path) -> CRS:  # noqa: ANN401
-    """Return the horizontal reference system."""
-    stated = str(head.get("metadata", {}).get("referenceSystem", ""))
-    code = re.search(r"(\d{4,6})/?$", stated)
-    if code is None:
-        return _require_crs(crs, path)
-    found = CRS.from_epsg(int(code[1]))
-    # 3D BAG states RD New with NAP heights: outlines need the horizontal part.
-    return found.sub_crs_list[0] if found.is_compound else found
-
-
-def _building_rows(document: Json, head: Json) -> Iterator[dict[str, Any]]:
-    """Yield the buildings of a document with outlines and attributes."""
-    vertices = np.asarray(document.get("vertices", []), dtype=np.float64).reshape(-1, 3)
-    transform = document.get("transform") or head.get("transform")
-    if transform is not None:
-        vertices = vertices * transform["scale"] + transform["translate"]
-    objects = document.get("CityObjects", {})
-    for name, building in objects.items():
-        if building.get("type") not in BUILDING_TYPES or _is_duplicate(building, objects):
-            continue
-        outline = _outline(building.get("geometry", []), vertices)
-        if outline is None:
-            continue
-        attributes: dict[str, Any] = {}
-        for parent in building.get("parents", []):
-            attributes |= objects.get(parent, {}).get("attributes", {})
-        attributes |= building.get("attributes", {})
-        plain = {
-            key: value
-            for key, value in attributes.items()
-            if isinstance(value, int | float | str) and key != "geometry"
-        }
-        yield {"identifier": name, **plain, "geometry": outline}
-
-
-def _is_duplicate(building: Json, objects: Json) -> bool:
-    """Return whether its parts, or the building that it is a part of, stand for a building."""
-    children = [objects.get(name, {}) for name in building.get("children", [])]
-    if any(child.get("geometry") and child.get("attributes") for child in children):
-        return True
-    parents = [objects.get(name, {}) for name in building.get("parents", [])]
-    return not building.get("attributes") and any(parent.get("geometry") for parent in parents)
-
-
-def _outline(geometries: list[Json], vertices: NDArray[np.float64]) -> Any:  # noqa: ANN401
-    """Return the union of a building's ground surfaces as shapely geometry, None for none."""
-    import shapely  # type: ignore[import-untyped]
-
-    for geometry in sorted(geometries, key=lambda each: str(each.get("lod", ""))):
-        surfaces = list(_surfaces(geometry))
-        ground = [rings for kind, rings in surfaces if kind == "GroundSurface"]
-        shapes = []
-        for rings in ground or [rings for _, rings in surfaces]:
-            paths = [vertices[np.asarray(ring, dtype=int), :2] for ring in rings if len(ring) > 2]
-            if paths:
-                shapes.append(shapely.make_valid(shapely.Polygon(paths[0], paths[1:])))
-        parts = [part for shape in shapes for part in getattr(shape, "geoms", [shape])]
-        # Walls have no area in plan view.
-        polygons = [part for part in parts if part.geom_type == "Polygon" and part.area > 0.0]
-        if polygons:
-            return shapely.union_all(polygons)
-    return None
-
-
-def _surfaces(geometry: Json) -> Iterator[tuple[str, Rings]]:
-    """Yield the semantic type of each surface of a geometry, and its rings."""
-    depth = SURFACE_DEPTHS.get(geometry["type"])
-    if depth is None:
-        return
-    semantics = geometry.get("semantics") or {}
-    labels = semantics.get("surfaces", [])
-    for rings, value in _flatten(geometry["boundaries"], semantics.get("values"), depth):
-        yield ("" if value is None else str(labels[value].get("type", ""))), rings
-
-
-def _flatten(boundaries: list[Any], values: Any, depth: int) -> Iterator[tuple[Rings, int | None]]:  # noqa: ANN401  # nested lists
-    """Yield the surfaces and their values of lists that are nested alike; values may be None."""
-    for number, each in enumerate(boundaries):
-        value = values[number] if values else None
-        if depth:
-            yield from _flatten(each, value, depth - 1)
-        else:
-            yield each, value

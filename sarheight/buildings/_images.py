@@ -14,6 +14,7 @@ from pyproj import CRS, Transformer
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
+from sarheight.acquisition import acquisitions
 from sarheight.buildings.stack import (
     OPTICAL_BANDS,
     POSTING,
@@ -25,7 +26,6 @@ from sarheight.buildings.stack import (
 )
 from sarheight.dem.grids import utm_zone
 from sarheight.errors import DemError, StackError
-from sarheight.scene import acquisitions
 
 if TYPE_CHECKING:
     import os

@@ -168,7 +168,7 @@ class BuildingSource:
 
     file: str = ""
     index: str = ""
-    column: str = "cj_download"
+    column: str = "gpkg_download"
     height: str | None = None
     ground: str | None = None
     layer: str | None = None

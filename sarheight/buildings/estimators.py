@@ -19,8 +19,9 @@ from sarheight.buildings.distributions import (
 )
 from sarheight.buildings.stack import BANDS, check_stack
 from sarheight.errors import CheckpointError
+from sarheight.learning.channels import Channel
 from sarheight.learning.tiles import Corner, Mosaic, Tiling, match_chunks
-from sarheight.learning.weights import Channel, Pretrained, select_device
+from sarheight.learning.weights import Pretrained, select_device
 
 if TYPE_CHECKING:
     import os

@@ -35,7 +35,7 @@ import xarray as xr
 from pyproj import CRS
 
 from sarheight.errors import StackError
-from sarheight.learning.split import channel_statistics
+from sarheight.learning.channels import Channel, ChannelStatistics, Transform
 from sarheight.output import open_result
 from sarheight.output.atomic import atomic_write
 from sarheight.output.files import write_zarr
@@ -73,7 +73,7 @@ MAX_HEIGHT = 1000.0
 """Metres: no building is higher."""
 MAX_MEDIAN_HEIGHT = 150.0
 """Metres: few buildings of a city are higher, and never half of them."""
-TRANSFORMS = {"sar": "decibel", "optical": "none"}
+TRANSFORMS: dict[str, Transform] = {"sar": "decibel", "optical": "none"}
 
 
 def city_stack(
@@ -353,14 +353,11 @@ def band_statistics(
     """
     statistics: dict[str, list[dict[str, Any]]] = {"sar": [], "optical": []}
     for name, bands in (("sar", sar_bands), ("optical", optical_bands)):
+        found = ChannelStatistics([Channel(band, "1", TRANSFORMS[name]) for band in bands])
         for band in bands:
-            mean, std, transform = 0.0, 1.0, TRANSFORMS[name]
-            images = _images(stacks, within, name, band)
-            if any(np.isfinite(image.values).any() for image in images):
-                mean, std = channel_statistics(_images(stacks, within, name, band), transform)
-            statistics[name].append(
-                {"name": band, "units": "1", "transform": transform, "mean": mean, "std": std}
-            )
+            for image in _images(stacks, within, name, band):
+                found.update({band: image.values})
+        statistics[name] = [each.as_dict() for each in found.channels(allow_empty=True)]
     return statistics
 
 

@@ -21,6 +21,7 @@ from sarheight.buildings.distributions import TYPICAL
 from sarheight.buildings.estimators import BUILDING_NETWORKS, BuildingHeightEstimator
 from sarheight.buildings.patches import BuildingPatches
 from sarheight.buildings.stack import REFERENCE, SAR_BANDS, band_statistics
+from sarheight.learning.channels import Channel
 from sarheight.learning.run import (
     EpochLoader,
     RunSettings,
@@ -32,7 +33,6 @@ from sarheight.learning.run import (
     require_positive,
 )
 from sarheight.learning.split import require_disjoint
-from sarheight.learning.weights import Channel
 
 if TYPE_CHECKING:
     import os

@@ -96,7 +96,7 @@ def composite(settings: CompositeSettings, result: FileOutput, running: Running)
 
 def _passes(names: tuple[str, ...], parts: list[xr.Dataset]) -> list[tuple[RadarGrid, Orbit]]:
     """Read sampling and orbit of each pass, and refuse passes that make no composite."""
-    from sarheight.scene import geometries
+    from sarheight.acquisition import geometries
 
     found = []
     for name, part in zip(names, parts, strict=True):

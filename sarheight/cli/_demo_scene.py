@@ -20,8 +20,9 @@ import rioxarray  # noqa: F401 - registers the accessor
 import xarray as xr
 from numpy.typing import NDArray
 
+from sarheight.acquisition import grid_from_json, orbit_from_json
 from sarheight.layover import RTC, Reallocation, reconstruct
-from sarheight.scene import Scene, grid_from_json, orbit_from_json
+from sarheight.scene import Scene
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

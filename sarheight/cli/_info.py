@@ -188,8 +188,8 @@ def _raster(path: Path) -> Facts:
 
 
 def _dataset(dataset: xr.Dataset) -> Facts:
+    from sarheight.acquisition import grid_from_json, orbit_from_json
     from sarheight.output.radar_images import has_grid_and_orbit
-    from sarheight.scene import grid_from_json, orbit_from_json
 
     attributes = dataset.attrs
     radar = "line" in dataset.dims

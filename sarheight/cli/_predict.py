@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,19 +12,21 @@ from sarheight.cli._session import session
 from sarheight.errors import OptionError
 from sarheight.workflow.config import (
     CITY,
-    DEM,
     RADAR,
     RUNNING,
     Calibration,
-    DemConfig,
+    Coregister,
     DemFiles,
     FileOutput,
+    GridConfig,
+    ImageConfig,
     KnownConfig,
     Messages,
     Names,
     Running,
 )
-from sarheight.workflow.elevations import read_dem
+from sarheight.workflow.elevations import place_on_grid, read_dem
+from sarheight.workflow.images import ImageSource
 from sarheight.workflow.options import argument, option
 
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
     from sarheight.cli._session import Session
     from sarheight.terrain.elevations import KnownElevations
-    from sarheight.terrain.networks import HeightEstimator
+    from sarheight.terrain.sar2height import HeightEstimator
 
 
 # ``sarheight predict``: maps by a trained network.
@@ -39,17 +42,21 @@ if TYPE_CHECKING:
 MUCH_NOVEL = 0.3
 """Share of cells unlike those of training from which a map warns; in validation it is 0.1."""
 
+SHIFT_MARGIN = 64
+"""Pixels around the part that the elevation model covers, read for a possible shift."""
+POSTING_SLACK = 1.01
+"""Factor by which the posting of an elevation model may lie outside the range of training."""
 CITY_OPTIONS = ("footprints", "baseline", "scale", "picture")
 """Options that only networks for building heights have."""
 TERRAIN_OPTIONS = (
-    *("dem", "vertical", "units", "nodata", "condition", "posting", "like", "calibration"),
-    *("known", "known_vertical", "known_crs", "dem_error", "coregister"),
+    *("dem", "vertical", "units", "nodata", "condition", "crs", "resolution", "align", "mgrs"),
+    *("like", "calibration", "known", "known_vertical", "known_crs", "coregister"),
 )
 """Options that only networks for terrain heights have."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig(KnownConfig, DemConfig):
+class PredictConfig(KnownConfig, GridConfig):
     """All that a prediction depends on.
 
     Attributes
@@ -61,25 +68,21 @@ class PredictConfig(KnownConfig, DemConfig):
         Climate Zones the rasters with the network's channels.
     model : pathlib.Path, optional
         Network, a folder `model` of `sarheight train`: its kind decides what is mapped. Default:
-        the network for terrain heights that is included, which also reads the elevation model; for
-        a stack the network for building heights.
+        for a stack the included network for building heights.
     dem : tuple of str
         Coarse elevation model: any raster that GDAL reads. Repeat the option for each tile. Not
         needed for a scene.
     like : pathlib.Path, optional
-        Annotation of the image (XML of a GRD or SLC, plain or .xz). Not needed for an image
-        written by `simulate`, which holds its own sampling and orbit.
-    posting : float, optional
-        Posting of the heights, in the UTM zone of the elevation model, within the range for which
-        the network was trained. Default: the cells of the elevation model, divided so that they
-        are in that range.
+        A raster on a map grid, such as an earlier result: the heights get its grid. Or the
+        annotation of an image that has no sampling and orbit (XML of a GRD or SLC, plain or .xz).
+    resolution : float, optional
+        Size of the cells of the heights, within the range for which the network was trained.
+        Default: that of the elevation model if it is in the range, else the middle of the range.
     calibration : {"beta0", "sigma0", "gamma0"}, optional
         Normalisation of the image, unless the file states it.
-    dem_error : float, optional
-        RMS error of the elevation model in metres, 4 by default; known elevations improve it.
-    coregister : {"correct", "none"}, optional
-        Whether the image is moved by its shift against its simulation (`correct`, the default), or
-        its timing is trusted (`none`).
+    coregister : {"report", "correct", "none"}, optional
+        Compare the image with its simulation, and `report` the shift between them, or `correct` the
+        timing by a significant one (default).
     footprints : pathlib.Path, optional
         Only for building heights: a vector file with outlines, whose heights are written beside the
         map as a GeoPackage.
@@ -100,11 +103,9 @@ class PredictConfig(KnownConfig, DemConfig):
     images: Annotated[Names, argument("IMAGE", location=True)]
     model: Annotated[Path | None, option(file_okay=False, metavar="FOLDER")] = None
     dem: DemFiles = ()
-    posting: Annotated[float | None, option(least=0.1, metavar="METRES")] = None
     like: Annotated[Path | None, option(RADAR)] = None
     calibration: Annotated[Calibration | None, option(RADAR)] = None
-    dem_error: Annotated[float | None, option(DEM, metavar="METRES")] = None
-    coregister: Annotated[Literal["correct", "none"] | None, option(RADAR)] = None
+    coregister: Annotated[Coregister | None, option(RADAR)] = None
     footprints: Annotated[Path | None, option(CITY, dir_okay=False, metavar="FILE")] = None
     baseline: Annotated[str | None, option(CITY, metavar="NUMBER")] = None
     scale: Annotated[Literal["power", "amplitude", "decibel"] | None, option(CITY)] = None
@@ -144,7 +145,7 @@ def predict(settings: PredictConfig, result: FileOutput, running: Running) -> No
 
     ```
     sarheight predict image.nc --dem glo30.tif --vertical EGM2008 --known known.csv \
-        --known-vertical ellipsoidal -o heights.tif
+        --known-vertical ellipsoidal --model run/model -o heights.tif
     sarheight predict city.zarr -o buildings.tif
     sarheight predict images/ --baseline 05.09 --footprints outlines.gpkg -o buildings.tif
     sarheight predict sentinel2.tif --model run/model --step 10 -o zones.tif
@@ -158,13 +159,17 @@ def predict(settings: PredictConfig, result: FileOutput, running: Running) -> No
         current.stage("read")
         from sarheight.buildings.estimators import BuildingHeightEstimator
         from sarheight.learning.weights import model_kind, packaged_model, select_device
-        from sarheight.terrain.networks import HeightEstimator
+        from sarheight.terrain.sar2height import HeightEstimator
         from sarheight.zones.forest import ZoneForest
         from sarheight.zones.networks import ZoneClassifier
 
         select_device(settings.device)
         stack = _is_city_stack(Path(settings.images[0]))
-        model = settings.model or packaged_model("buildings" if stack else "terrain")
+        if settings.model is None and not stack:
+            msg = "the included network maps cities only: pass a network, or refine the heights of"
+            msg += " an elevation model with `sarheight refine`"
+            raise OptionError(msg, option="model")
+        model = settings.model or packaged_model("buildings")
         kind = model_kind(model)
         if kind != HeightEstimator.kind:
             settings.refuse(TERRAIN_OPTIONS, kind)
@@ -285,7 +290,7 @@ def _map_heights(
 ) -> None:
     """Estimate terrain heights."""
     from sarheight.output import write
-    from sarheight.terrain.networks import HeightEstimator
+    from sarheight.terrain.sar2height import HeightEstimator
     from sarheight.terrain.workflow import read_elevations
 
     image = settings.image("images")
@@ -317,6 +322,11 @@ def _heights_of_scene(
     from sarheight.terrain.predict import predict_heights
     from sarheight.terrain.scenes import open_scene
 
+    for name in ("crs", "resolution", "align", "mgrs", "like", "calibration", "coregister"):
+        if getattr(settings, name) is not None:
+            msg = "a scene of `sarheight scenes` has its own grid and image: leave it out"
+            raise OptionError(msg, option=name)
+
     if known is None:
         current.warn(
             "without known elevations the heights are only as good as the coarse elevation model, "
@@ -324,9 +334,7 @@ def _heights_of_scene(
         )
     scene = open_scene(image, chunks={})
     current.stage("estimate")
-    return predict_heights(
-        estimator, scene, known, coarse_error=settings.dem_error, device=settings.device
-    )
+    return predict_heights(estimator, scene, known, device=settings.device)
 
 
 def _heights_of_image(
@@ -337,36 +345,42 @@ def _heights_of_image(
     current: Session,
 ) -> xr.Dataset:
     """Estimate the heights of an image and an elevation model."""
-    import json
-
-    from sarheight.output.radar_images import read_grid_and_orbit, read_scene
-    from sarheight.terrain.heights import estimate_heights
+    from sarheight.coregistration import coregister
+    from sarheight.geometry.placement import crop_scene_to_dem
+    from sarheight.terrain.predict import predict_heights
+    from sarheight.terrain.scenes import prepare_scene
 
     current.announce_compilation()
     coarse = read_dem(settings)
-    radar = read_scene(
-        image,
-        geometry=None if settings.like is None else read_grid_and_orbit(settings.like),
-        calibration=settings.calibration,
-    )
+    like = place_on_grid(coarse, _grid(settings, coarse, estimator), settings.like, current)
+    reading = ImageConfig(like=settings.like, calibration=settings.calibration)
+    radar = ImageSource.of(image, reading, current).scene()
+    near = crop_scene_to_dem(radar, coarse, margin=SHIFT_MARGIN)
+    near, shift = coregister(near, coarse, settings.coregister or "correct")
+    if shift is not None:
+        current.say(f"co-registration: {shift}")
     current.stage("estimate")
-    heights = estimate_heights(
-        radar,
-        coarse,
+    scene = prepare_scene(crop_scene_to_dem(near, coarse), coarse, like)
+    return predict_heights(
+        estimator,
+        scene,
         known,
-        estimator=estimator,
-        posting=settings.posting,
-        dem_error=settings.dem_error,
-        coregister=settings.coregister != "none",
         device=settings.device,
         report=lambda fraction: current.advance("estimate", 0.5 + 0.25 * fraction),
     )
-    for note in heights.attrs["notes"]:
-        current.warn(note)
-    # Files hold text and numbers.
-    for name in ("alignment", "shift", "kriging", "notes", "coarse_error_interval"):
-        heights.attrs[name] = json.dumps(heights.attrs[name])
-    return heights
+
+
+def _grid(settings: PredictConfig, dem: xr.DataArray, estimator: HeightEstimator) -> PredictConfig:
+    """Choose a resolution of the training where none is given and the DEM's is another."""
+    from sarheight.dem import local_posting
+
+    if settings.grid != (None,) * 4 or not estimator.postings:
+        return settings
+    low, high = estimator.postings
+    posting = math.sqrt(math.prod(local_posting(dem)))
+    if low / POSTING_SLACK <= posting <= high * POSTING_SLACK:
+        return settings
+    return replace(settings, resolution=math.sqrt(low * high))
 
 
 # ``sarheight stack``: images of cities from catalogues, for training.
@@ -399,8 +413,6 @@ def stack(
         Only this city of the configuration. Repeat the option for more.
     """
     with session("stack", running) as current:
-        from dataclasses import replace
-
         from sarheight.buildings.configuration import StackConfiguration, write_stacks
         from sarheight.buildings.stack import open_stack, valid_months
 

@@ -7,7 +7,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -236,27 +236,21 @@ def _warnings_in_one_line(current: Session) -> Iterator[None]:
         warnings.showwarning = shown
 
 
-@contextmanager
-def _limited(threads: int) -> Iterator[None]:
+def _limited(threads: int) -> AbstractContextManager[None]:
     """Limit the threads of the kernels."""
-    import numba
+    from sarheight_kernels.pool import limit_threads, thread_count
 
-    most = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+    most = thread_count()
     if threads > most:
         msg = f"found {threads}, expected {most} threads or fewer on this machine"
         raise OptionError(msg, option="threads")
-    before = numba.get_num_threads()
-    numba.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
+    return limit_threads(threads)
 
 
 def _compiled() -> bool:
     """Tell whether compiled kernels are cached from an earlier run."""
-    from sarheight_kernels.projection import scatter
+    from sarheight_kernels.tiles import tile_bounds
 
-    folder = Path(str(scatter.stats.cache_path))  # type: ignore[attr-defined]
-    module = scatter.__module__.rpartition(".")[2]
-    return any(folder.glob(f"{module}.{scatter.__name__}-*.nbi"))
+    kernel: Any = tile_bounds.kernel  # type: ignore[attr-defined]
+    module = tile_bounds.__module__.rpartition(".")[2]
+    return any(Path(kernel.stats.cache_path).glob(f"{module}.{kernel.__name__}-*.nbi"))

@@ -94,8 +94,9 @@ def terrain(
     """
     with run.session("terrain"):
         from sarheight.learning.split import split_bands
+        from sarheight.terrain.sar2height import TerrainSettings
         from sarheight.terrain.scenes import open_scene
-        from sarheight.terrain.training import TerrainSettings, train_terrain
+        from sarheight.terrain.training import train_terrain
 
         chosen = TerrainSettings() if run.settings is None else TerrainSettings.read(run.settings)
         opened = [open_scene(path) for path in scenes]

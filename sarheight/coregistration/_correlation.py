@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from sarheight.coregistration._estimate import Window
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -25,18 +21,20 @@ LOBE_RADIUS = 6
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Second moments of a window of an image and its simulation, at each shift."""
+    """Second moments of a window of an image and its simulation, at each shift.
 
-    # Product, image, simulation: (2 reach + 1, 2 reach + 1): sums over the pixels that both have:
-    # of the product, and of the squares, of the deviations from their means. The middle is no
-    # shift
-    product: Floats
-    image: Floats
-    simulation: Floats
+    The sums are over the pixels that both have, of deviations from their means, shape
+    (2 reach + 1, 2 reach + 1); the middle is no shift.
+    """
+
+    product: Floats  # sums of image times simulation
+    image: Floats  # sums of the squared image
+    simulation: Floats  # sums of the squared simulation
+    pixels: int  # pixels of the window with data
 
 
 def bandpass(values: Floats, valid: Mask) -> Floats:
-    """Keep what varies over a few pixels.
+    """Filter out all but the variation over a few pixels.
 
     Shapes: `values` (lines, samples); returns (lines, samples).
     """
@@ -53,7 +51,7 @@ def bandpass(values: Floats, valid: Mask) -> Floats:
 
 
 def log_bandpass(power: Floats, valid: Mask) -> Floats:
-    """Keep what varies over a few pixels of the logarithm of an intensity.
+    """Filter out all but the variation over a few pixels of the logarithm of an intensity.
 
     Shapes: `power` (lines, samples); returns (lines, samples).
     """
@@ -65,7 +63,7 @@ def log_bandpass(power: Floats, valid: Mask) -> Floats:
 
 
 def moments(image: Floats, image_valid: Mask, simulation: Floats, simulated: Mask) -> Moments:
-    """Sum a window of an image with its simulation at each shift, by Fourier transforms.
+    """Sum the second moments of a window and its simulation at each shift, by Fourier transforms.
 
     Shapes: `image` (lines, samples), `simulation` (lines + 2 reach, samples + 2 reach).
     Source: Padfield, D. (2012). Masked object registration in the Fourier domain. IEEE TIP 21(5),
@@ -86,6 +84,7 @@ def moments(image: Floats, image_valid: Mask, simulation: Floats, simulated: Mas
         product=summed(image, simulation) - image_sum * simulation_sum / count,
         image=np.maximum(summed(image**2, theirs) - image_sum**2 / count, 0.0),
         simulation=np.maximum(summed(ours, simulation**2) - simulation_sum**2 / count, 0.0),
+        pixels=int(image_valid.sum()),
     )
 
 
@@ -125,7 +124,7 @@ def peak_of(surface: Floats, limit: tuple[int, int]) -> tuple[float, float, bool
 
 
 def _vertex(near: Floats) -> tuple[float, float]:
-    """Vertex of the paraboloid that fits 3 x 3 values best, within a pixel of the middle one."""
+    """Fit a paraboloid to 3 x 3 values; return its vertex within a pixel of the middle one."""
     step = np.array([-1.0, 0.0, 1.0])
     slope_line = float((near * step[:, None]).sum()) / 6.0
     slope_sample = float((near * step).sum()) / 6.0
@@ -142,7 +141,7 @@ def _vertex(near: Floats) -> tuple[float, float]:
 
 
 def significance(surface: Floats, line: float, sample: float) -> float:
-    """Tell by how many standard deviations a peak rises above its surroundings."""
+    """Return by how many standard deviations a peak rises above its surroundings."""
     middle = surface.shape[0] // 2
     row, column = np.indices(surface.shape) - middle
     around = surface[np.hypot(row - line, column - sample) > LOBE_RADIUS]
@@ -152,52 +151,39 @@ def significance(surface: Floats, line: float, sample: float) -> float:
 
 
 CLOSE = 4
-"""Averaged pixels around the common shift in which a window's own is looked for."""
+"""Averaged pixels around the common shift within which a window's own shift is searched."""
 OUTLIER = 4.0
-"""Robust standard deviations beyond which a window's own shift is that of an outlier."""
+"""Robust standard deviations beyond which the shift of a window is an outlier."""
 NEAR = 1.0
-"""Averaged pixels within which a window is none, however well the others agree."""
-FEWEST_TO_JUDGE = 5
+"""Averaged pixels from the median within which a shift is no outlier."""
+FEWEST_FOR_OUTLIERS = 5
 FEWEST_FOR_JACKKNIFE = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Compared:
-    """A window that was compared with its simulation."""
-
-    window: Window  # the window
-    moments: Moments  # second moments at each shift
-    pixels: int  # averaged pixels with data
-    contrast: float  # standard deviation of the simulated bandpass of log-intensity
-    measured: tuple[Floats, Mask] | None = None  # the image's bandpass, and where it is known
-
-
-@dataclass(frozen=True, eq=False)
 class Pool:
-    """What several windows say together."""
+    """The common shift of several windows, in averaged lines and samples."""
 
     used: NDArray[np.bool_]  # (windows,): false for outliers
-    own: Floats  # (windows, 2): each window's own shift in averaged lines and samples
-    alone: Floats  # (windows,): each window's own correlation where the shift is none
-    # (2 reach + 1, 2 reach + 1): correlation of the windows that are used, together
-    surface: Floats
-    # Shift, error: (2,): the common shift in averaged lines and samples, and its standard errors
-    shift: Floats
-    error: Floats
+    window_shifts: Floats  # (windows, 2): the shift of each window by itself
+    window_correlations: Floats  # (windows,): the correlation of each window at no shift
+    surface: Floats  # (2 reach + 1, 2 reach + 1): correlation of all windows that are used
+    shift: Floats  # (2,)
+    error: Floats  # (2,): standard errors of the shift
 
     @classmethod
-    def of(cls, windows: Sequence[Compared]) -> Pool:
+    def of(cls, windows: Sequence[Moments]) -> Pool:
         """Pool windows, one at least."""
-        surfaces = [correlation([each.moments]) for each in windows]
-        own = np.array([_shift(surface) for surface in surfaces])
-        used = ~_outliers(own)
-        kept = [each for each, good in zip(windows, used, strict=True) if good]
-        surface = correlation([each.moments for each in kept])
+        surfaces = [correlation([window]) for window in windows]
+        shifts = np.array([_shift(surface) for surface in surfaces])
+        used = ~_outliers(shifts)
+        kept = [window for window, good in zip(windows, used, strict=True) if good]
+        surface = correlation(kept)
         middle = surface.shape[0] // 2
         return cls(
             used=used,
-            own=own,
-            alone=np.array([each[middle, middle] for each in surfaces]),
+            window_shifts=shifts,
+            window_correlations=np.array([each[middle, middle] for each in surfaces]),
             surface=surface,
             shift=np.array(_shift(surface)),
             error=_error(kept, surface),
@@ -205,30 +191,28 @@ class Pool:
 
 
 def _shift(surface: Floats) -> tuple[float, float]:
+    """Find the peak of a correlation near its middle, in averaged lines and samples."""
     line, sample, _ = peak_of(surface, (CLOSE, CLOSE))
     return line, sample
 
 
-def _outliers(own: Floats) -> NDArray[np.bool_]:
-    """Tell which of the windows' own shifts, shape (windows, 2), lie far from the others'."""
-    if len(own) < FEWEST_TO_JUDGE:
-        return np.zeros(len(own), dtype=bool)
-    away = np.abs(own - np.median(own, axis=0))
+def _outliers(shifts: Floats) -> NDArray[np.bool_]:
+    """Mark the shifts of windows, shape (windows, 2), that lie far from their median."""
+    if len(shifts) < FEWEST_FOR_OUTLIERS:
+        return np.zeros(len(shifts), dtype=bool)
+    away = np.abs(shifts - np.median(shifts, axis=0))
     # The factor makes the median deviation a standard deviation where errors are normal.
     scale = 1.4826 * np.median(away, axis=0)
     return np.asarray((away > np.maximum(OUTLIER * scale, NEAR)).any(axis=1))
 
 
-def _error(used: Sequence[Compared], surface: Floats) -> Floats:
-    """Return the standard errors of a pooled shift in averaged pixels, shape (2,)."""
+def _error(used: Sequence[Moments], surface: Floats) -> Floats:
+    """Estimate the standard errors of a pooled shift in averaged pixels, shape (2,)."""
     white = _error_of_white_noise(surface, sum(each.pixels for each in used))
     if len(used) < FEWEST_FOR_JACKKNIFE:
         return white
     without = np.array(
-        [
-            _shift(correlation([other.moments for other in used if other is not each]))
-            for each in used
-        ]
+        [_shift(correlation([other for other in used if other is not each])) for each in used]
     )
     jackknife: Floats = np.sqrt((len(used) - 1) * without.var(axis=0))
     return np.fmax(white, jackknife)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from sarheight.coregistration._correlation import (
     CLOSE,
-    COARSE_SIGMA,
-    Compared,
+    Moments,
     Pool,
     correlation,
     log_bandpass,
@@ -23,14 +22,16 @@ from sarheight.coregistration._correlation import (
     peak_of,
     significance,
 )
-from sarheight.dem import local_posting
+from sarheight.coregistration._windows import (
+    LEAST_COVERAGE,
+    SMALLEST,
+    Comparison,
+    MultilookedImage,
+    Window,
+)
 from sarheight.dem.checked import CheckedDem
-from sarheight.errors import GeometryError, OrbitCoverageError
-from sarheight.scene import ground_sample_spacing, looks_for_spacing, multilook
 
 if TYPE_CHECKING:
-    from sarheight.geometry.pass_geometry import PassGeometry
-    from sarheight.grid import RadarGrid
     from sarheight.illumination import BackscatterLaw
     from sarheight.scene import Scene
 
@@ -109,8 +110,19 @@ class Shift:
         """Return the attributes as JSON."""
         return json.dumps(self.attributes())
 
+    @classmethod
+    def from_json(cls, text: str) -> Shift:
+        """Return the shift of which `to_json` wrote the attributes, without its windows."""
+        stored: dict[str, Any] = json.loads(text)
+        names = {each.name for each in fields(cls)} - {"windows"}
+        # JSON has no NaN: unknown numbers are null.
+        kept: dict[str, Any] = {
+            name: math.nan if stored[name] is None else stored[name] for name in names
+        }
+        return cls(**kept)
+
     def __str__(self) -> str:
-        """Say in a line what was found."""
+        """Describe the shift, or why there is none, in a line."""
         if not self.found:
             return f"no shift could be estimated: {self.reason}"
         return (
@@ -120,21 +132,6 @@ class Shift:
             f"{self.sample_error:.2f} samples; {self.windows_used} windows, correlation "
             f"{self.correlation_before:.2f}, {self.correlation_after:.2f} with the shift taken out)"
         )
-
-
-def shift_grid(grid: RadarGrid, line: float, sample: float) -> RadarGrid:
-    """Shift a grid: what it places at (l, s) moves to (l + line, s + sample)."""
-    ground = sample * grid.sample_spacing if grid.is_ground_range else 0.0
-    later = line * grid.line_interval
-    return replace(
-        grid,
-        line_zero_time=float(grid.azimuth_time(-line)),
-        near_range=float(grid.slant_range(-line, -sample)),
-        sample_zero_ground=grid.sample_zero_ground - ground,
-        bursts=tuple(
-            replace(burst, azimuth_time=burst.azimuth_time - later) for burst in grid.bursts
-        ),
-    )
 
 
 def apply_shift(scene: Scene, shift: Shift) -> Scene:
@@ -168,223 +165,18 @@ def apply_shift(scene: Scene, shift: Shift) -> Scene:
             "scene as it is"
         )
         raise ValueError(msg)
-    return replace(scene, grid=shift_grid(scene.grid, shift.line, shift.sample))
-
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-Reflectivity = NDArray[np.float32] | None
-"""Brightness of the cells of a DEM, shape (rows, columns); 1 where there is none."""
-
-SMALLEST, LARGEST = 32, 128
-"""Size of a window in averaged pixels."""
-PARTS = 3
-"""A small image is cut into about as many windows along its shorter side."""
-MARGIN = math.ceil(2 * COARSE_SIGMA)
-"""Averaged pixels around a window that its bandpass depends on."""
-PROBES_PER_AXIS = 512
-"""Posts of the DEM along each axis by which windows and terrain find each other."""
-CELL_MARGIN = 16
-"""Cells that are kept around the terrain of a window, beyond those that were probed."""
-LEAST_COVERAGE = 0.5
-"""Part of a window that must have data, and terrain that is known."""
-CLOSING_SIZE = 13
-"""Averaged pixels that may lie between two posts, on slopes that face away from the radar."""
-
-
-@dataclass(frozen=True, eq=False)
-class MultilookedImage:
-    """An image whose pixels are to be averaged to about the size of a DEM's cells."""
-
-    scene: Scene  # the image
-    looks: tuple[int, int]  # lines and samples that make an averaged pixel
-    grid: RadarGrid  # sampling of the averaged image
-
-    def intensity(self, line: slice, sample: slice) -> Floats:
-        """Read a part, given in averaged pixels; shape (polarisations, lines, samples)."""
-        parts = [
-            slice(part.start * looks, part.stop * looks)
-            for part, looks in zip((line, sample), self.looks, strict=True)
-        ]
-        image = self.scene.image.isel(line=parts[0], sample=parts[1]).astype(np.float32)
-        averaged, _ = multilook(image, self.scene.grid.crop(*parts), *self.looks)
-        values = np.asarray(averaged.values, dtype=np.float64)
-        return values[None] if values.ndim == 2 else values
-
-
-@dataclass(frozen=True, eq=False)
-class Window:
-    """A window of an image."""
-
-    line: int  # line, sample: where it begins, in averaged pixels
-    sample: int
-    size: int  # its size in averaged pixels
-    rows: slice  # rows, columns: the part of the DEM that is seen in it
-    columns: slice
-
-    def measured(self, image: MultilookedImage) -> tuple[Floats, Mask]:
-        """Return the bandpass of log-intensity, and where it is known."""
-        begin = [max(first - MARGIN, 0) for first in (self.line, self.sample)]
-        end = [
-            min(first + self.size + MARGIN, length)
-            for first, length in zip((self.line, self.sample), image.grid.shape, strict=True)
-        ]
-        power = image.intensity(slice(begin[0], end[0]), slice(begin[1], end[1]))
-        valid = np.isfinite(power).all(axis=0) & ~_border(power)
-        found = np.mean([log_bandpass(each, valid) for each in power], axis=0)
-        core = (
-            slice(self.line - begin[0], self.line - begin[0] + self.size),
-            slice(self.sample - begin[1], self.sample - begin[1] + self.size),
-        )
-        return found[core], valid[core]
-
-    def simulated(
-        self,
-        dem: xr.DataArray,
-        image: MultilookedImage,
-        law: BackscatterLaw,
-        reach: int,
-        shift: tuple[float, float] = (0.0, 0.0),
-        reflectivity: Reflectivity = None,
-    ) -> tuple[Floats, Mask]:
-        """Simulate the window with a margin.
-
-        Returns shape `bandpass` (size + 2 reach, size + 2 reach).
-        """
-        from sarheight.geometry.pass_geometry import pass_geometry
-        from sarheight.illumination.simulate import illuminate
-
-        edge = reach + MARGIN
-        begin = (self.line - edge - shift[0], self.sample - edge - shift[1])
-        size = self.size + 2 * edge
-        grid = replace(
-            shift_grid(image.grid, -begin[0], -begin[1]), lines=size, samples=size, bursts=()
-        )
-        part = CheckedDem(dem.isel(y=self.rows, x=self.columns))
-        seen = pass_geometry(part, grid, image.scene.orbit)
-        bright = None if reflectivity is None else reflectivity[self.rows, self.columns]
-        power = illuminate(seen, law).simulate(bright).astype(np.float64)
-        known = _mapped(seen, power > 0.0)
-        core = slice(MARGIN, size - MARGIN)
-        return log_bandpass(power, known)[core, core], known[core, core]
-
-
-def _border(power: Floats) -> Mask:
-    """Tell where an image is zero over more than a few pixels: a border, not shadow."""
-    from scipy.ndimage import maximum_filter, minimum_filter
-
-    zero = (power == 0.0).all(axis=0).astype(np.uint8)
-    core = minimum_filter(zero, CLOSING_SIZE, mode="nearest")
-    return np.asarray((maximum_filter(core, CLOSING_SIZE) > 0) & (zero > 0))
-
-
-def _mapped(seen: PassGeometry, lit: Mask) -> Mask:
-    """Tell in which pixels terrain lies, be it in shadow; not beyond the DEM's edge."""
-    from sarheight_kernels.tiles import geolocate, geolocation_bounds
-    from scipy.ndimage import binary_propagation, maximum_filter, minimum_filter
-
-    line, sample = np.empty(seen.heights.shape), np.empty(seen.heights.shape)
-    bounds = geolocation_bounds(seen.ground, seen.heights)
-    geolocate(seen.ground, seen.radar, seen.heights, line, sample, bounds)
-    lines, samples = seen.grid.shape
-    inside = (line > -0.5) & (line < lines - 0.5) & (sample > -0.5) & (sample < samples - 0.5)
-    posts = np.zeros(seen.grid.shape, dtype=np.uint8)
-    posts[np.rint(line[inside]).astype(int), np.rint(sample[inside]).astype(int)] = 1
-    # What lies between posts is closed: widened, and narrowed by as much.
-    wide = maximum_filter(posts, CLOSING_SIZE, mode="constant", cval=0)
-    closed = minimum_filter(wide, CLOSING_SIZE, mode="constant", cval=1) > 0
-    # From beyond the edge one walks in over dark pixels, as far as the first that is lit.
-    beyond = binary_propagation(~closed & ~lit, mask=~lit)
-    return np.asarray(~beyond)
-
-
-def initial_window_size(image: MultilookedImage) -> int:
-    """Return the size in averaged pixels of the windows into which an image is first cut."""
-    shorter = min(image.grid.shape)
-    return min(max(min(shorter // PARTS, LARGEST), SMALLEST), shorter)
-
-
-def select_windows(
-    dem: xr.DataArray, image: MultilookedImage, most: int, reach: int, size: int
-) -> list[Window]:
-    """Choose the windows of an image with the strongest relief."""
-    from sarheight.geometry import geo2rdr
-
-    steps = [max(-(-length // PROBES_PER_AXIS), 1) for length in dem.shape]
-    probes = dem.isel(y=slice(None, None, steps[0]), x=slice(None, None, steps[1]))
-    seen = geo2rdr(probes, image.grid, image.scene.orbit)
-    line, sample = seen["line"].values, seen["sample"].values
-    known = np.isfinite(line) & np.isfinite(sample)
-    down, across = (length // size for length in image.grid.shape)
-    offsets = [(length % size) // 2 for length in image.grid.shape]
-    row = np.floor((line - offsets[0]) / size)
-    column = np.floor((sample - offsets[1]) / size)
-    inside = known & (row >= 0) & (row < down) & (column >= 0) & (column < across)
-    index = (row[inside] * across + column[inside]).astype(np.int64)
-    count = np.bincount(index, minlength=down * across)
-    heights = probes.values[inside].astype(np.float64)
-    heights = heights - (heights.mean() if heights.size else 0.0)
-    total = np.bincount(index, heights, minlength=count.size)
-    square = np.bincount(index, heights**2, minlength=count.size)
-    mean = total / np.maximum(count, 1)
-    relief = np.sqrt(np.maximum(square / np.maximum(count, 1) - mean**2, 0.0))
-    rugged = [each for each in np.argsort(-relief, kind="stable") if relief[each] > 0.0]
-    chosen = []
-    for each in sorted(rugged[:most]):
-        first = (
-            offsets[0] + int(each) // across * size,
-            offsets[1] + int(each) % across * size,
-        )
-        wide = reach + MARGIN
-        near = known & (line > first[0] - wide) & (line < first[0] + size + wide)
-        near &= (sample > first[1] - wide) & (sample < first[1] + size + wide)
-        chosen.append(Window(*first, size, *_box(near, steps, dem.shape)))
-    return chosen
-
-
-def _box(near: Mask, steps: list[int], shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """Rows and columns of a DEM around the probes that are marked."""
-    parts = []
-    for axis, (step, size) in enumerate(zip(steps, shape, strict=True)):
-        marked = np.flatnonzero(near.any(axis=1 - axis)) * step
-        spare = step + CELL_MARGIN
-        parts.append(slice(max(marked[0] - spare, 0), min(marked[-1] + spare + 1, size)))
-    return parts[0], parts[1]
-
-
-def compare(
-    window: Window,
-    dem: xr.DataArray,
-    image: MultilookedImage,
-    law: BackscatterLaw,
-    reach: int,
-    shift: tuple[float, float],
-    reflectivity: Reflectivity = None,
-    measured: tuple[Floats, Mask] | None = None,
-) -> tuple[Floats, Mask, Floats, Mask] | None:
-    """Return a window measured and simulated, or None where there is too little of either."""
-    found, valid = window.measured(image) if measured is None else measured
-    if valid.mean() < LEAST_COVERAGE:
-        return None
-    try:
-        simulated, known = window.simulated(dem, image, law, reach, shift, reflectivity)
-    except (GeometryError, OrbitCoverageError):
-        # Terrain may end before the window does, and the orbit before its margin.
-        return None
-    return (found, valid, simulated, known) if known.mean() >= LEAST_COVERAGE else None
+    return replace(scene, grid=scene.grid.shift(shift.line, shift.sample))
 
 
 SEARCH = 200.0
-"""Largest shift that is looked for, in metres: that of a geoid of 100 m that was forgotten."""
+"""Largest shift that is searched for, in metres: that of a missing geoid of 100 m."""
 MAX_WINDOWS = 24
 FEW_WINDOWS = 9
-"""With fewer windows than these, smaller ones are tried: some are needed to disagree."""
-FINER = 0.35
-"""Averaged pixels are about that many postings of the DEM wide."""
+"""With fewer windows than these, smaller ones are tried, so that outliers can be found."""
 NOISE_MARGIN = 10
-"""Averaged pixels beyond the search, at which correlation is that of chance."""
+"""Averaged pixels beyond the search, in which the correlation is due to chance."""
 LEAST_CONTRAST = 0.03
-"""Standard deviation of simulated log-intensity below which a window tells nothing."""
+"""Standard deviation of simulated log-intensity below which a window is not used."""
 LEAST_SIGNIFICANCE = 5.0
 """Peaks of chance rise 1 to 4 standard deviations above their surroundings."""
 LARGEST_ERROR = 1.0
@@ -462,25 +254,28 @@ def estimate_shift(
             "least one window"
         )
         raise ValueError(msg)
-    law = Muhleman() if law is None else law
     heights = CheckedDem.of(dem).array
-    bright = _brightness(reflectivity, heights)
-    image = _multilook(scene, heights)
-    limit = [max(math.ceil(search / each), 2) for each in _spacing(image)]
+    comparison = Comparison(
+        MultilookedImage.of(scene, heights),
+        heights,
+        Muhleman() if law is None else law,
+        _known_reflectivity(reflectivity, heights),
+    )
+    limit = [max(math.ceil(search / each), 2) for each in comparison.image.spacing]
     reach = max(limit) + NOISE_MARGIN
-    size = initial_window_size(image)
+    size = comparison.largest_window
     while True:
-        chosen = select_windows(heights, image, windows, reach, size)
-        seen = _compare(chosen, heights, image, law, reach, reflectivity=bright)
-        if len(seen) >= min(FEW_WINDOWS, windows) or size < 2 * SMALLEST:
+        chosen = comparison.select(windows, reach, size)
+        pairs = comparison.pairs(chosen, reach)
+        if len(pairs) >= min(FEW_WINDOWS, windows) or size < 2 * SMALLEST:
             break
         size //= 2
-    if not seen:
+    if not pairs:
         return Shift(reason=NO_DATA if chosen else FLAT)
-    seen = [each for each in seen if each.contrast >= LEAST_CONTRAST]
-    if not seen:
+    pairs = [pair for pair in pairs if pair.contrast >= LEAST_CONTRAST]
+    if not pairs:
         return Shift(reason=NO_CONTRAST)
-    surface = correlation([each.moments for each in seen])
+    surface = correlation([pair.moments for pair in pairs])
     line, sample, inside = peak_of(surface, (limit[0], limit[1]))
     height = significance(surface, line, sample)
     reason = _rejection_reason(surface, height, search, inside=inside)
@@ -490,29 +285,26 @@ def estimate_shift(
             correlation_before=float(surface[reach, reach]),
             significance=height,
         )
-    again = _compare(
-        [each.window for each in seen],
-        heights,
-        image,
-        law,
+    again = comparison.pairs(
+        [pair.window for pair in pairs],
         CLOSE + 1,
         shift=(line, sample),
-        reflectivity=bright,
-        measured=[each.measured for each in seen],
+        images=[pair.image for pair in pairs],
     )
     if not again:
         return Shift(reason=NO_DATA)
-    pool = Pool.of(again)
-    used = [each.window for each, good in zip(again, pool.used, strict=True) if good]
-    before = correlation([each.moments for each in seen if each.window in used])[reach, reach]
-    windows_seen = [each.window for each in again]
-    return _shift(image, windows_seen, pool, (line, sample), float(before), height)
+    pool = Pool.of([pair.moments for pair in again])
+    used = [pair.window for pair, good in zip(again, pool.used, strict=True) if good]
+    before = correlation([pair.moments for pair in pairs if pair.window in used])[reach, reach]
+    places = [pair.window for pair in again]
+    return _shift_of(comparison.image, places, pool, (line, sample), float(before), height)
 
 
 def estimate_shift_between(images: NDArray[Any], references: NDArray[Any]) -> Shift:
     """Estimate the shift of an image against another one of the same sampling, in windows.
 
-    As `estimate_shift`, by the correlation of log-intensity pooled over windows, and its jackknife.
+    The correlation of log-intensity is pooled over windows, and the standard error is that of the
+    jackknife, as in `estimate_shift`.
 
     Parameters
     ----------
@@ -520,7 +312,7 @@ def estimate_shift_between(images: NDArray[Any], references: NDArray[Any]) -> Sh
         Intensity; NaN where there is no data.
     references : array, shape (windows, lines + 2 r, samples + 2 r)
         The other image in the same windows with r pixels around them. Shifts of up to r - 10
-        pixels are looked for.
+        pixels are searched.
 
     Returns
     -------
@@ -529,7 +321,7 @@ def estimate_shift_between(images: NDArray[Any], references: NDArray[Any]) -> Sh
         sample) is imaged at (line + `line`, sample + `sample`).
     """
     reach = (references.shape[-1] - images.shape[-1]) // 2
-    compared = []
+    compared: list[Moments] = []
     for image, reference in zip(images, references, strict=True):
         valid, known = np.isfinite(image), np.isfinite(reference)
         if min(valid.mean(), known.mean()) < LEAST_COVERAGE:
@@ -538,9 +330,7 @@ def estimate_shift_between(images: NDArray[Any], references: NDArray[Any]) -> Sh
             log_bandpass(power.astype(np.float64), where)
             for power, where in ((image, valid), (reference, known))
         )
-        place = Window(0, 0, image.shape[-1], slice(0), slice(0))
-        pair, contrast = moments(found, valid, other, known), float(other[known].std())
-        compared.append(Compared(place, pair, int(valid.sum()), contrast))
+        compared.append(moments(found, valid, other, known))
     if not compared:
         return Shift(reason="in no window do both images have enough data")
     pool = Pool.of(compared)
@@ -548,7 +338,7 @@ def estimate_shift_between(images: NDArray[Any], references: NDArray[Any]) -> Sh
     height = significance(pool.surface, line, sample)
     before = float(pool.surface[reach, reach])
     if height < LEAST_SIGNIFICANCE or not inside or not (pool.error < LARGEST_ERROR).all():
-        reason = "the images do not look alike, or lie farther apart than is looked for"
+        reason = "the images do not look alike, or lie farther apart than the search"
         return Shift(reason=reason, correlation_before=before, significance=height)
     return Shift(
         line=line,
@@ -562,8 +352,10 @@ def estimate_shift_between(images: NDArray[Any], references: NDArray[Any]) -> Sh
     )
 
 
-def _brightness(reflectivity: xr.DataArray | None, dem: xr.DataArray) -> Reflectivity:
-    """Bring a reflectivity to the form of the kernels."""
+def _known_reflectivity(
+    reflectivity: xr.DataArray | None, dem: xr.DataArray
+) -> NDArray[np.float32] | None:
+    """Return a reflectivity, shape (rows, columns), with its median where it is unknown."""
     if reflectivity is None:
         return None
     if reflectivity.dims != ("y", "x") or reflectivity.shape != dem.shape:
@@ -577,46 +369,8 @@ def _brightness(reflectivity: xr.DataArray | None, dem: xr.DataArray) -> Reflect
     return np.where(known, values, np.median(values[known]) if known.any() else np.float32(1.0))
 
 
-def _multilook(scene: Scene, dem: xr.DataArray) -> MultilookedImage:
-    posting = float(np.sqrt(np.prod(local_posting(dem))))
-    looks = looks_for_spacing(scene.grid, scene.orbit, FINER * posting)
-    looks = (min(looks[0], scene.grid.lines), min(looks[1], scene.grid.samples))
-    return MultilookedImage(scene, looks, scene.grid.multilook(*looks))
-
-
-def _spacing(image: MultilookedImage) -> tuple[float, float]:
-    """Return the metres on the ground between averaged lines, and samples."""
-    grid, orbit = image.grid, image.scene.orbit
-    return grid.line_spacing(orbit), ground_sample_spacing(grid, orbit)
-
-
-def _compare(
-    windows: Sequence[Window],
-    dem: xr.DataArray,
-    image: MultilookedImage,
-    law: BackscatterLaw,
-    reach: int,
-    shift: tuple[float, float] = (0.0, 0.0),
-    reflectivity: Reflectivity = None,
-    measured: Sequence[tuple[Floats, Mask] | None] = (),
-) -> list[Compared]:
-    """Compare windows with their simulations, but for those that lack too much of either.
-
-    Those that were `measured` are not read again.
-    """
-    compared = []
-    for window, known_before in zip(windows, measured or [None] * len(windows), strict=True):
-        pair = compare(window, dem, image, law, reach, shift, reflectivity, known_before)
-        if pair is not None:
-            found, valid, simulated, known = pair
-            contrast = float(simulated[known].std())
-            pixels = int(valid.sum())
-            compared.append(Compared(window, moments(*pair), pixels, contrast, (found, valid)))
-    return compared
-
-
 def _rejection_reason(surface: np.ndarray, height: float, search: float, *, inside: bool) -> str:
-    """Say why a peak is not to be trusted; nothing where it is."""
+    """Say why the peak of a correlation is no match; "" where it is one."""
     if height < LEAST_SIGNIFICANCE:
         return (
             f"the image does not look like its simulation: the correlation's peak of "
@@ -632,7 +386,7 @@ def _rejection_reason(surface: np.ndarray, height: float, search: float, *, insi
     return ""
 
 
-def _shift(
+def _shift_of(
     image: MultilookedImage,
     windows: Sequence[Window],
     pool: Pool,
@@ -640,18 +394,21 @@ def _shift(
     before: float,
     height: float,
 ) -> Shift:
-    """Put together what was found, in pixels of the image and in metres."""
-    looks, metres = np.array(image.looks), np.array(_spacing(image))
-    own = (pool.own + first) * looks
+    """Return a pooled shift in pixels of the image and in metres.
+
+    `first` is the shift of the simulation, `before` the correlation without it.
+    """
+    looks, metres = np.array(image.looks), np.array(image.spacing)
+    shifts = (pool.window_shifts + first) * looks
     middles = np.array([(each.line, each.sample) for each in windows]) + 0.5 * windows[0].size
     places = middles * looks - 0.5
     table = xr.Dataset(
         {
             "line": ("window", places[:, 0]),
             "sample": ("window", places[:, 1]),
-            "line_shift": ("window", own[:, 0]),
-            "sample_shift": ("window", own[:, 1]),
-            "correlation": ("window", pool.alone),
+            "line_shift": ("window", shifts[:, 0]),
+            "sample_shift": ("window", shifts[:, 1]),
+            "correlation": ("window", pool.window_correlations),
             "used": ("window", pool.used),
         }
     )

@@ -18,6 +18,7 @@ from rasterio.fill import fillnodata
 from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
 
+from sarheight._runtime import library
 from sarheight.dem.checked import north_up, stored_like
 from sarheight.dem.datum import (
     metres_per_unit,
@@ -37,7 +38,7 @@ from sarheight.dem.layout import (
     require_heights,
     with_history,
 )
-from sarheight.errors import DemError
+from sarheight.errors import DemError, MissingLibraryError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -606,8 +607,8 @@ def condition(dem: xr.DataArray, method: ConditionMethod = "fill") -> xr.DataArr
     dem : DataArray
         DEM with dims (y, x).
     method : {"fill", "breach"}
-        "fill" uses richdem where it is installed and scikit-image otherwise, with the same result.
-        "breach" needs richdem.
+        "fill" uses richdem where it is installed and scikit-image (extra ``condition``) otherwise,
+        with the same result. "breach" needs richdem.
 
     Returns
     -------
@@ -619,8 +620,8 @@ def condition(dem: xr.DataArray, method: ConditionMethod = "fill") -> xr.DataArr
     ------
     DemError
         If the method is not known, or the DEM is not usable.
-    ModuleNotFoundError
-        If richdem is needed and not installed.
+    MissingLibraryError
+        If the library that is needed is not installed.
 
     References
     ----------
@@ -634,8 +635,8 @@ def condition(dem: xr.DataArray, method: ConditionMethod = "fill") -> xr.DataArr
     dem = normalise(dem)
     richdem = _import_richdem()
     if richdem is None and method == "breach":
-        msg = "breaching needs richdem, which is not installed; use condition(dem, 'fill')"
-        raise ModuleNotFoundError(msg, name="richdem")
+        msg = "breaching needs richdem, which is not installed: install it, or use 'fill'"
+        raise MissingLibraryError(msg)
     known = np.isfinite(dem.values)
     floor = np.nanmin(dem.values) - np.float32(1.0)
     terrain = np.where(known, dem.values, floor)
@@ -650,7 +651,10 @@ def condition(dem: xr.DataArray, method: ConditionMethod = "fill") -> xr.DataArr
 
 
 def _import_richdem() -> ModuleType | None:
-    """Import richdem, or return None: it checks its requirements, and raises errors of any kind."""
+    """Import richdem, or return None.
+
+    It checks its requirements when it is imported, and raises errors of any kind.
+    """
     try:
         return importlib.import_module("richdem")
     except Exception:  # noqa: BLE001
@@ -660,7 +664,7 @@ def _import_richdem() -> ModuleType | None:
 def _run_richdem(
     richdem: ModuleType, terrain: npt.NDArray[np.float32], void: np.float32, method: ConditionMethod
 ) -> npt.NDArray[np.float32]:
-    """Fill or breach by richdem; voids are a height below all others."""
+    """Fill or breach depressions by richdem; `void` is a height below all others."""
     grid: Any = richdem.rdarray(np.ascontiguousarray(terrain), no_data=float(void))
     grid.geotransform = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
     remove = richdem.FillDepressions if method == "fill" else richdem.BreachDepressions
@@ -669,12 +673,9 @@ def _run_richdem(
 
 def _fill_depressions(terrain: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Fill depressions by reconstruction: erode a raised surface down to the terrain."""
-    from skimage.morphology import reconstruction
-
+    morphology = library("skimage.morphology", extra="condition")
     water = np.full_like(terrain, terrain.max())
     water[[0, -1], :] = terrain[[0, -1], :]
     water[:, [0, -1]] = terrain[:, [0, -1]]
-    level = reconstruction(  # type: ignore[no-untyped-call]
-        water, terrain, method="erosion", footprint=np.ones((3, 3))
-    )
+    level = morphology.reconstruction(water, terrain, method="erosion", footprint=np.ones((3, 3)))
     return np.asarray(level, dtype=np.float32)

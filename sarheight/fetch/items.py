@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pyproj import CRS, Transformer
 
-from sarheight._files import file_errors
+from sarheight._files import read_vector
 from sarheight._runtime import library, require
 from sarheight.errors import FetchError, NotThereError, UnsafeAddressError
 from sarheight.fetch.addresses import host_of, redact, safe_name
@@ -231,7 +231,7 @@ def building_tiles(
     place: Place,
     *,
     index: str = BUILDING_INDEX,
-    column: str = "cj_download",
+    column: str = "gpkg_download",
     settings: Settings | None = None,
     progress: Report = no_progress,
 ) -> list[Path]:
@@ -245,8 +245,7 @@ def building_tiles(
         A vector file, or its address, with the outline of each tile and its address; by default
         that of 3D BAG, all buildings of the Netherlands (CC BY 4.0).
     column : str
-        Attribute with the addresses: ``cj_download`` of 3D BAG for CityJSON, ``gpkg_download`` for
-        GeoPackage.
+        Attribute with the addresses: ``gpkg_download`` of 3D BAG, for GeoPackages.
     settings : Settings, optional
         Retry policy, accounts and cache; by default as the user's file and the environment say.
     progress : callable, optional
@@ -268,7 +267,7 @@ def building_tiles(
 
     References
     ----------
-    3D BAG, tile index: `tile_index.fgb`, tiles of CityJSON with gzip.
+    3D BAG, tile index: `tile_index.fgb`, tiles of GeoPackage with gzip.
     """
     require("geopandas", "pyarrow", extra="vector")
     settings = settings or Settings.load()
@@ -298,9 +297,7 @@ def building_tiles(
 
 def _tile_addresses(path: Path, place: Place, column: str) -> list[str]:
     """Return the addresses of the tiles that meet a place."""
-    geopandas = library("geopandas", extra="vector")
-    with file_errors(path, "a vector file with an index of tiles", FetchError):
-        table = geopandas.read_file(path)
+    table = read_vector(path, FetchError)
     if column not in table or table.crs is None:
         names = ", ".join(map(str, table.columns))
         msg = f"found the attributes {names} in '{path}', expected {column}, and a reference system"

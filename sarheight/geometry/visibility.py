@@ -15,7 +15,6 @@ from sarheight_kernels.masks import (
 )
 from sarheight_kernels.models import GroundModel, RadarModel, locate_cell
 from sarheight_kernels.profiles import NO_DATA
-from sarheight_kernels.tiles import tile_count
 
 from sarheight.memory import empty
 
@@ -153,7 +152,7 @@ def illuminated_cells(
 def _on_cells(profiles: Profiles, along: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Transfer layers of values along profiles to the cells, shape (layers, rows, columns)."""
     cells = empty((along.shape[0], *profiles.heights.shape), np.uint8)
-    profiles_to_cells(*profiles.inputs, along, tile_count(profiles.heights), cells)
+    profiles_to_cells(*profiles.inputs, along, cells)
     return np.ascontiguousarray(cells.transpose(0, 2, 1)) if profiles.transposed else cells
 
 

@@ -25,6 +25,7 @@ from sarheight.dem.layout import check_layout, require_heights
 from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas, pixel_areas, require_overlap
 from sarheight.geometry.tables import ground_model, radar_model
 from sarheight.geometry.visibility import (
+    FORESHORTENING_THRESHOLD,
     ProfileLayout,
     classify_cells,
     illuminated_cells,
@@ -48,25 +49,11 @@ if TYPE_CHECKING:
     from sarheight_kernels.models import RadarModel
 
     from sarheight.grid import RadarGrid
-    from sarheight.illumination import BackscatterLaw
-    from sarheight.layover._posterior import Method
     from sarheight.layover.tiles import Box, GridScale, Tile
     from sarheight.scene import Scene
 
 STRIP_CELLS = 1 << 21
 """Cells of a lazy DEM whose heights are checked at a time."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Settings of a reconstruction, see `sarheight.layover.reconstruct`."""
-
-    law: BackscatterLaw | None  # fitted where there is none
-    method: Method
-    foreshortening: float
-    smallest_area: float
-    variables: tuple[str, ...]
-    facets: int | None = None  # facets along a side of a cell; chosen where there is none
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,16 +172,28 @@ class ScenePlan:
     ground: GroundModel
     scale: GridScale
     foreshortening: float  # threshold, see `sarheight.layover.masks`
+    smallest_area: float  # part of a cell below which it has no value
     facets: FacetPlan | None = None  # none where each cell is one facet
     memory_limit: float = math.inf  # bytes that the process may hold
     file_cache: int = FILE_CACHE  # bytes of file blocks that may be cached, which are among them
     kinds: NDArray[np.uint8] | None = None  # kind of ground of each cell of the DEM; 0 for none
 
+    @property
+    def least_area(self) -> float:
+        """Illuminated area in m2 below which a cell has no value."""
+        return self.smallest_area * self.scale.cell_area
+
 
 def plan_scene(
-    scenes: Sequence[Scene], dem: SceneDem, settings: Settings, memory_limit: float
+    scenes: Sequence[Scene],
+    dem: SceneDem,
+    *,
+    smallest_area: float,
+    memory_limit: float,
+    foreshortening: float = FORESHORTENING_THRESHOLD,
+    facets: int | None = None,
 ) -> tuple[ScenePlan, TilePlanner]:
-    """Measure what all tiles have in common.
+    """Measure what all tiles have in common; see `reconstruct` for the settings.
 
     Raises
     ------
@@ -205,13 +204,13 @@ def plan_scene(
     height = dem.heights.middle
     radars = tuple(radar_model(scene.grid, scene.orbit) for scene in scenes)
     scale = grid_scale(dem.grid, ground, radars, height)
-    facets = facets_of(scale.cell_sizes) if settings.facets is None else settings.facets
+    facets = facets_of(scale.cell_sizes) if facets is None else facets
     scale = replace(scale, facets=facets)
     images = tuple((scene.grid.lines, scene.grid.samples) for scene in scenes)
     planner = TilePlanner.over(ground, radars, images, scale, dem.heights)
     for scene, radar, bounds in zip(scenes, radars, planner.bounds, strict=True):
         require_overlap(dem.grid, scene.grid, radar, bounds.reshape(-1, 4))
-    require_small_cells(scale, scenes, settings.smallest_area)
+    require_small_cells(scale, scenes, smallest_area)
     parts, stride = choose_sample(planner.covered_cells())
     scale = replace(scale, sampled_parts=parts, sampled_stride=stride)
     planner = replace(planner, scale=scale)
@@ -227,8 +226,19 @@ def plan_scene(
     )
     cache = file_cache_of(memory_limit)
     divided = _facet_plan(dem, facets, passes) if facets > 1 else None
-    plan = ScenePlan(passes, ground, scale, settings.foreshortening, divided, memory_limit, cache)
-    return plan, planner
+    return (
+        ScenePlan(
+            passes,
+            ground,
+            scale,
+            foreshortening,
+            smallest_area,
+            divided,
+            memory_limit,
+            cache,
+        ),
+        planner,
+    )
 
 
 def _facet_plan(dem: SceneDem, facets: int, passes: Sequence[PassPlan]) -> FacetPlan:

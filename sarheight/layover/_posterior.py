@@ -28,6 +28,7 @@ from sarheight.layover.allocation import (
     ComparedRatios,
     Comparison,
     Estimate,
+    EstimatedTile,
 )
 from sarheight.layover.tiles import Support
 from sarheight.memory import empty, empty_like
@@ -238,48 +239,44 @@ class AllocatedTile:
     cells: Cells  # those on which statistics rest
 
 
-@dataclass(frozen=True, eq=False)
-class EstimatedTile:
-    """A tile whose reflectivity is estimated."""
-
-    observations: list[Observation]
-    estimates: list[Estimate]
-
-
 def allocate_tile(
     observations: list[Observation],
     laws: Sequence[SceneLaw],
     method: Method,
     scale: GridScale,
-    smallest_area: float,
+    least_area: float,
     *,
-    geocode: bool,
-    compare: bool,
+    geocoded: bool,
+    compared: bool,
 ) -> AllocatedTile:
-    """Allocate the RCS of all passes over a tile with equal reflectivity of each kind's cells."""
+    """Allocate the RCS of all passes over a tile with equal reflectivity of each kind's cells.
+
+    Cells with less illuminated area than `least_area` square metres have no value. The images are
+    `geocoded` and `compared` with their simulations where that is wanted.
+    """
     passes = [
-        observation.image.under(law.law, observation.ellipsoid if geocode else None)
+        observation.image.under(law.law, observation.ellipsoid if geocoded else None)
         for observation, law in zip(observations, laws, strict=True)
     ]
     kinds = [
         kind_factors(observation, law) for observation, law in zip(observations, laws, strict=True)
     ]
-    first, compared = [], []
+    first, comparisons = [], []
     for index, (one, kind) in enumerate(zip(passes, kinds, strict=True)):
         blur = _blur(method, scale, index)
         assumed = None if kind is None else np.exp(kind)
         # Ratios take the place of allocated RCS: that is not smoothed then.
         ratios = isinstance(method, PosteriorMean)
-        comparison = Comparison(blur, ratios) if ratios or compare else None
+        comparison = Comparison(blur, ratios) if compared else None
         allocated, sums = one.allocate_and_compare(
             assumed, None if ratios else blur, comparison=comparison
         )
         first.append(allocated)
         if sums is not None:
-            compared.append(sums)
-    expected = [allocated.without_small_cells(smallest_area) for allocated in first]
+            comparisons.append(sums)
+    expected = [allocated.without_small_cells(least_area) for allocated in first]
     cells = observations[0].sampled_cells(scale)
-    return AllocatedTile(observations, passes, kinds, first, expected, compared, cells)
+    return AllocatedTile(observations, passes, kinds, first, expected, comparisons, cells)
 
 
 def error_of(
@@ -308,15 +305,18 @@ def error_of(
     return error
 
 
-def single_step(
-    tile: AllocatedTile, scale: GridScale, method: Method, contrasts: Sequence[Sequence[float]]
+def estimate_step(
+    tile: AllocatedTile,
+    models: Sequence[Sequence[ErrorModel]],
+    method: Method,
+    scale: GridScale,
 ) -> EstimatedTile:
-    """Take allocated reflectivities as estimates, with their error variances."""
+    """Take allocated reflectivities as estimates, with their error variances if these are known."""
     estimates = []
-    for index, (allocated, of_pass) in enumerate(zip(tile.first, contrasts, strict=True)):
-        if tile.compared and of_pass:
-            errors = [error_of(tile, index, scale, method, contrast) for contrast in of_pass]
-            variance = _stack(errors)
+    for index, allocated in enumerate(tile.first):
+        if models:
+            contrasts = [model.contrast for model in models[index]]
+            variance = _stack([error_of(tile, index, scale, method, each) for each in contrasts])
         else:
             variance = empty_like(allocated.rcs)
             variance.fill(np.nan)
@@ -324,7 +324,7 @@ def single_step(
     return EstimatedTile(tile.observations, estimates)
 
 
-def sample_values(tile: AllocatedTile, scale: GridScale, method: Method) -> Samples:
+def sample_values(tile: AllocatedTile, method: Method, scale: GridScale) -> Samples:
     """Sample the values of a tile's cells, for the error model.
 
     Returns for each pass and sampled cell the error variance of values in a scene of usual
@@ -521,7 +521,7 @@ def estimate_posterior(posterior_tile: PosteriorTile) -> EstimatedTile:
                 _stack(borrowed) if borrowed else None,
             )
         )
-    return EstimatedTile(tile.observations, estimates)
+    return EstimatedTile(tile.observations, estimates, averaged=True)
 
 
 # Several passes, which learn from each other.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+from sarheight.acquisition import GEOMETRY, acquisition_json, geometry_json
 from sarheight.dem.checked import stored_like
 from sarheight.dem.grids import grid_record, to_grid
 from sarheight.geometry.pass_geometry import dem_dataset
@@ -16,7 +17,6 @@ from sarheight.grid import RadarGrid
 from sarheight.illumination import ConstantGamma
 from sarheight.layover._plan import (
     SceneDem,
-    Settings,
     file_cache_of,
     is_lazy,
     observe,
@@ -24,19 +24,19 @@ from sarheight.layover._plan import (
     read_tile,
     tile_input,
 )
-from sarheight.layover._posterior import RTC, PosteriorMean, Reallocation
-from sarheight.layover._scenes import image_rcs, kinds_of_ground, scenes_of
-from sarheight.layover._stages import (
+from sarheight.layover._posterior import RTC, PosteriorMean, support_of
+from sarheight.layover._scene_tiles import (
     LazyScene,
-    Pipeline,
-    SceneInMemory,
-    TiledScene,
-    find_statistics,
+    LazyTiles,
+    Observed,
+    Tiles,
+    TilesInMemory,
 )
+from sarheight.layover._scenes import image_rcs, kinds_of_ground, scenes_of
+from sarheight.layover._solve import solve
 from sarheight.layover._statistics import fit_laws, sample_open_cells
 from sarheight.layover.facets import MOST_FACETS
 from sarheight.layover.result import VARIABLES, combine, describe, pass_dataset
-from sarheight.scene import GEOMETRY, acquisition_json, geometry_json
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from sarheight.dem.checked import CheckedDem
     from sarheight.illumination import BackscatterLaw, FittedLaw
     from sarheight.layover._posterior import Method
+    from sarheight.layover.allocation import Observation
     from sarheight.orbit import Orbit
     from sarheight.scene import Calibration, Scene
 
@@ -179,35 +180,44 @@ def reconstruct(
     if facets is not None and facets not in range(1, MOST_FACETS + 1):
         msg = f"found facets={facets!r}, expected 1 to {MOST_FACETS} along each side of a cell"
         raise ValueError(msg)
-    chosen = PosteriorMean() if method is None else method
+    if method is None:
+        method = PosteriorMean()
+    law = _law_of(method, law)
     names = _variable_names(variables)
-    settings = Settings(_law_of(chosen, law), chosen, foreshortening, smallest_area, names, facets)
     limit = _memory_bytes(memory_limit)
     scenes = scenes_of(image, grid, orbit, calibration)
     checked = SceneDem.of(dem, file_cache_of(limit))
-    plan, planner = plan_scene(scenes, checked, settings, limit)
+    plan, planner = plan_scene(
+        scenes,
+        checked,
+        smallest_area=smallest_area,
+        memory_limit=limit,
+        foreshortening=foreshortening,
+        facets=facets,
+    )
     if guide is not None:
-        _require_fitted(settings)
+        _require_fitted(law)
         plan = replace(plan, kinds=kinds_of_ground(guide, checked.grid))
     rcs = [image_rcs(scene, one.measured) for scene, one in zip(scenes, plan.passes, strict=True)]
-    pipeline = Pipeline(settings, plan.scale, len(scenes), guide is not None)
-    work: TiledScene
+    tiles: Tiles[list[Observation]]
     if is_lazy(checked.array, *(scene.image for scene in scenes)):
-        work = LazyScene(pipeline, plan, planner, scenes, checked, len(rcs[0]))
+        support = support_of(method, plan.scale)
+        tiles = LazyTiles(LazyScene(plan, planner, scenes, checked, support), Observed())
     else:
-        work = SceneInMemory(pipeline, plan, tile_input(scenes, checked, planner.whole()))
-    laws, balances = find_statistics(pipeline, work)
+        tiles = TilesInMemory.observe(plan, tile_input(scenes, checked, planner.whole()))
+    solution = solve(tiles, plan, law, method, names)
     results = []
-    for index, (scene, one, balance) in enumerate(zip(scenes, plan.passes, balances, strict=True)):
-        values = {name: work.values(index, name) for name in settings.variables}
+    passes = zip(scenes, plan.passes, solution.balances, strict=True)
+    for index, (scene, one, balance) in enumerate(passes):
+        values = {name: solution.values.values(index, name) for name in names}
         attributes = {**balance.attributes(), "rcs_image": rcs[index]}
         results.append(
             pass_dataset(scene, dem_dataset(checked.grid, {}), one.radar, values, attributes)
         )
     result = stored_like(combine(results), checked.stored)
     parameters = {
-        "method": describe(settings.method),
-        "law": [describe(one.law) for one in laws],
+        "method": describe(method),
+        "law": [describe(one.law) for one in solution.laws],
         "calibration": [scene.calibration for scene in scenes],
         "foreshortening": foreshortening,
         "smallest_area": smallest_area,
@@ -215,7 +225,7 @@ def reconstruct(
     }
     if guide is not None:
         parameters["kinds"] = [
-            {str(kind): describe(own) for kind, own in one.kinds.items()} for one in laws
+            {str(kind): describe(own) for kind, own in one.kinds.items()} for one in solution.laws
         ]
     if (described := grid_record(checked.stored)) is not None:
         parameters["grid"] = described
@@ -253,18 +263,17 @@ def fit_law(scene: Scene, dem: xr.DataArray | CheckedDem) -> FittedLaw:
     GeometryError
         If DEM and image do not overlap, or too few cells lie outside layover and shadow.
     """
-    settings = Settings(None, Reallocation(), FORESHORTENING_THRESHOLD, 0.0, ())
     checked = SceneDem.of(dem)
-    plan, planner = plan_scene([scene], checked, settings, math.inf)
+    plan, planner = plan_scene([scene], checked, smallest_area=0.0, memory_limit=math.inf)
     image_rcs(scene, plan.passes[0].measured)
     loaded = read_tile(plan, tile_input([scene], checked, planner.whole()))
     (fitted,) = fit_laws([sample_open_cells(observe(plan, loaded), plan.scale)])
     return cast("FittedLaw", fitted.law)
 
 
-def _require_fitted(settings: Settings) -> None:
+def _require_fitted(law: BackscatterLaw | None) -> None:
     """Refuse a guide where no law is fitted."""
-    if settings.law is not None:
+    if law is not None:
         msg = (
             "found guide= beside a law that is given or that the method prescribes; expected one "
             "or the other: a guide tells which cells have a law of their own, fitted to the image"

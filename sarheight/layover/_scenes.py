@@ -14,12 +14,13 @@ import xarray as xr
 from numpy.typing import NDArray
 from sarheight_kernels.radiometry import image_sums
 
+from sarheight.acquisition import acquisition_time
 from sarheight.dem.layout import same_grid
 from sarheight.errors import GeometryError
 from sarheight.geometry.pass_geometry import PixelAreas
 from sarheight.layover._tasks import load, one_at_a_time, opaque, run, slim, task
 from sarheight.layover.allocation import intensities
-from sarheight.scene import Calibration, Scene, acquisition_time, require_unflattened
+from sarheight.scene import Calibration, Scene, require_unflattened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

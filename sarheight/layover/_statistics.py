@@ -24,7 +24,7 @@ from sarheight.illumination import FittedLaw
 if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
     from sarheight.illumination import BackscatterLaw
-    from sarheight.layover.allocation import Estimate, Layer, Observation
+    from sarheight.layover.allocation import Estimate, EstimatedTile, Layer, Observation
     from sarheight.layover.tiles import GridScale
 
 Samples = list[NDArray[np.float32]]
@@ -351,17 +351,16 @@ class Balance:
         }
 
 
-def sum_rcs(
-    observations: Sequence[Observation], estimates: Sequence[Estimate], smallest_area: float
-) -> list[Balance]:
+def sum_rcs(tile: EstimatedTile, least_area: float) -> list[Balance]:
     """Sum up the RCS of a tile's cells in each pass; those below an area in m2 have no value."""
-    return [
-        _sum_rcs(observation.core, estimate, smallest_area)
-        for observation, estimate in zip(observations, estimates, strict=True)
-    ]
+    passes = zip(tile.observations, tile.estimates, strict=True)
+    sums = [_sum_rcs(observation.core, estimate, least_area) for observation, estimate in passes]
+    if tile.averaged:
+        return sums
+    return [replace(one, spread=np.zeros_like(one.spread)) for one in sums]
 
 
-def _sum_rcs(core: tuple[slice, slice], estimate: Estimate, smallest_area: float) -> Balance:
+def _sum_rcs(core: tuple[slice, slice], estimate: Estimate, least_area: float) -> Balance:
     """Sum up the RCS of a tile's cells in one pass."""
     allocated = estimate.allocated
     polarisations = allocated.rcs.shape[0]
@@ -375,7 +374,7 @@ def _sum_rcs(core: tuple[slice, slice], estimate: Estimate, smallest_area: float
             allocated.rcs[p][core],
             allocated.expected[core],
             allocated.area[core],
-            smallest_area,
+            least_area,
             by_row,
         )
         sums[:, p] = by_row.sum(axis=0)
@@ -383,7 +382,7 @@ def _sum_rcs(core: tuple[slice, slice], estimate: Estimate, smallest_area: float
     return Balance(sums[0], sums[1], allocated.total, sums[3], sums[2], largest)
 
 
-def balance_scene(by_tile: Sequence[Sequence[Balance]], smallest_area: float) -> list[Balance]:
+def balance_scene(by_tile: Sequence[Sequence[Balance]], least_area: float) -> list[Balance]:
     """Add up the RCS of all tiles for each pass; refuse a scene without a single value."""
     balances = [_add(of_pass) for of_pass in zip(*by_tile, strict=True)]
     if all(balance.count.sum() > 0.0 for balance in balances):
@@ -392,7 +391,7 @@ def balance_scene(by_tile: Sequence[Sequence[Balance]], smallest_area: float) ->
     msg = (
         "found no cell of the DEM of which the image shows enough: at most "
         f"{largest:.3g} m2 of a cell are illuminated and have data, expected "
-        f"{smallest_area:.3g} m2 of one at least. Pass a DEM of the image's own area whose cells "
+        f"{least_area:.3g} m2 of one at least. Pass a DEM of the image's own area whose cells "
         "are small beside the image, and check that the image has data there."
     )
     raise GeometryError(msg)

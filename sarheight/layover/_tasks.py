@@ -1,12 +1,11 @@
 """Tasks for dask: each loads what it needs itself, and one is computed at a time in each process.
 
-The kernels use all threads of a process, and the memory of a tile is bounded; two tiles at a time
-would be no faster and take twice the memory. Kernels of several tasks at a time would also abort
-where Numba has no threading layer that allows it. Files are read by one thread, however: while one
+The kernels of one task use all threads of a process (`sarheight_kernels.pool`), so two tiles at a
+time would be no faster, and take twice the memory. Files are read by one thread, however: while one
 task is computed, the next is loaded.
 
 All computing is done by a thread of its own, whichever of dask's threads wait for it: C libraries
-keep freed memory for the thread that took it, and OpenMP a team of threads for each that calls it.
+keep freed memory for the thread that took it, and kernels that a thread of dask runs keep to it.
 GDAL's cache of file blocks is bounded too: by itself it would keep a twentieth of the machine's
 memory, whatever limit is set.
 """
@@ -23,7 +22,6 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar, cast
 
-import numba
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
@@ -64,20 +62,13 @@ def one_at_a_time(read: Callable[[], Loaded], work: Callable[[Loaded], Result]) 
         with READING:
             loaded = read()
             turn.enter_context(WORKING)
-        threads = numba.get_num_threads()
-        return _worker(os.getpid()).submit(_work, threads, work, loaded).result()
+        return _worker(os.getpid()).submit(work, loaded).result()
 
 
 @cache
 def _worker(_process: int) -> ThreadPoolExecutor:
     """Return the thread that computes for a process: it does not survive a fork."""
     return ThreadPoolExecutor(1, "sarheight")
-
-
-def _work(threads: int, work: Callable[[Loaded], Result], loaded: Loaded) -> Result:
-    """Compute with as many threads of the kernels as the caller may use."""
-    numba.set_num_threads(threads)
-    return work(loaded)
 
 
 # Graphs of dask, which is imported where it is needed: results in memory do without it.

@@ -444,3 +444,12 @@ class Estimate:
     allocated: AllocatedRcs  # allocation with equal reflectivity of all cells
     own: Layers | None = None  # weight of cells' own values in the estimate; 1 where None
     borrowed: Layers | None = None  # weight of other passes in the estimate; 0 where None
+
+
+@dataclass(frozen=True, eq=False)
+class EstimatedTile:
+    """A tile whose reflectivity is estimated."""
+
+    observations: list[Observation]
+    estimates: list[Estimate]
+    averaged: bool = False  # whether estimates are means of logarithms, which lose RCS

@@ -34,7 +34,6 @@ from sarheight.layover._plan import (
     PassPlan,
     SceneDem,
     ScenePlan,
-    Settings,
     file_cache_of,
     pass_view,
     plan_scene,
@@ -128,7 +127,6 @@ class TrackPlan:
     planner: TilePlanner  # of the reference pass
     method: RTC
     support: Support
-    smallest_area: float  # area in m2 below which a cell has no value
 
     @classmethod
     def over(
@@ -148,12 +146,15 @@ class TrackPlan:
         GeometryError
             If DEM and reference pass do not overlap.
         """
-        settings = Settings(ConstantGamma(1.0), method, 0.5, smallest_area, (), facets)
         scene_dem = SceneDem.of(dem, file_cache_of(memory_limit))
-        plan, planner = plan_scene([reference], scene_dem, settings, memory_limit)
-        support = support_of(method, plan.scale)
-        area = smallest_area * plan.scale.cell_area
-        return cls(scene_dem, plan, planner, method, support, area)
+        plan, planner = plan_scene(
+            [reference],
+            scene_dem,
+            smallest_area=smallest_area,
+            memory_limit=memory_limit,
+            facets=facets,
+        )
+        return cls(scene_dem, plan, planner, method, support_of(method, plan.scale))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -270,7 +271,7 @@ class TrackPlan:
         rows = slice(first, first + tile.core[1] - tile.core[0])
         columns = slice(left, left + tile.core[3] - tile.core[2])
         gamma, area = sums[: image.shape[0], rows, columns].copy(), shown[rows, columns]
-        large = (area >= self.smallest_area) & (area > 0.0)
+        large = (area >= self.plan.least_area) & (area > 0.0)
         np.divide(gamma, area, out=gamma, where=large)
         gamma[:, ~large] = np.nan
         return gamma

@@ -10,10 +10,10 @@ import xarray as xr
 from numpy.typing import NDArray
 from sarheight_kernels import profiles
 
+from sarheight.acquisition import GEOMETRY, acquisition_record, acquisition_time, geometry_json
 from sarheight.dem.checked import CheckedDem, stored_like
 from sarheight.geometry.pass_geometry import pass_geometry
 from sarheight.geometry.visibility import FORESHORTENING_THRESHOLD, classify_cells, classify_pixels
-from sarheight.scene import GEOMETRY, acquisition_record, acquisition_time, geometry_json
 
 if TYPE_CHECKING:
     from sarheight.grid import RadarGrid

@@ -11,16 +11,20 @@ import numpy as np
 import pyproj
 import xarray as xr
 from numpy.typing import NDArray
+from sarheight_kernels.estimation import to_backscatter
 from sarheight_kernels.rdr2geo import points_at_height
 
+from sarheight.acquisition import acquisition_time, polarisation_names
 from sarheight.geometry.geo2rdr import INCIDENCES
 from sarheight.layover.categories import FOLD_COUNT, MASK
-from sarheight.scene import acquisition_time, polarisation_names
+from sarheight.memory import empty
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import RadarModel
 
     from sarheight.grid import RadarGrid
+    from sarheight.layover._statistics import Balance
+    from sarheight.layover.allocation import Estimate, EstimatedTile, Layers, Observation
     from sarheight.scene import Scene
 
 POWER = {"units": "1"}
@@ -69,6 +73,98 @@ def variable_shape(name: str, polarisations: int, rows: int, columns: int) -> tu
 def variable_type(name: str) -> type[np.generic]:
     """Return the type of a variable's values."""
     return np.uint8 if name in CODES else np.float32
+
+
+def held_bytes(polarisations: int) -> int:
+    """Bytes of a cell of a pass that are held at most until its variables are computed."""
+    # Float32: six by polarisation, seven others; mask and fold count.
+    return 24 * polarisations + 28 + 2
+
+
+def hold_tile(tile: EstimatedTile, variables: Sequence[str]) -> list[Values]:
+    """Return what the variables of each pass are computed from, in the tile itself."""
+    passes = zip(tile.observations, tile.estimates, strict=True)
+    return [_hold_pass(observation, estimate, variables) for observation, estimate in passes]
+
+
+def _hold_pass(observation: Observation, estimate: Estimate, variables: Sequence[str]) -> Values:
+    allocated = estimate.allocated
+    values: Values = {
+        "heights": observation.image.geometry.heights,
+        "expected": allocated.expected,
+        "sigma0": allocated.rcs,
+        "gamma0": estimate.reflectivity,
+        "gamma0_variance": estimate.relative_variance,
+        "contribution_share": allocated.contribution,
+        "projected_area": allocated.area,
+        "local_incidence": observation.angles["local_incidence"],
+    }
+    others = {
+        "own_share": estimate.own,
+        "borrowed_share": estimate.borrowed,
+        **observation.angles,
+        "mask": observation.category,
+        "fold_count": observation.fold_count,
+        "sigma0_geocoded": allocated.geocoded,
+    }
+    values |= {
+        name: layers for name, layers in others.items() if name in variables and layers is not None
+    }
+    core = (..., *observation.core)
+    return {name: _kept_copy(layers[core]) for name, layers in values.items()}
+
+
+def _kept_copy(layers: NDArray[Any]) -> NDArray[Any]:
+    """Copy layers of a tile out of those of its window."""
+    if layers.flags.c_contiguous:
+        return layers
+    copied = empty(layers.shape, layers.dtype)
+    np.copyto(copied, layers)
+    return copied
+
+
+def convert_tile(
+    held: Sequence[Values],
+    balances: Sequence[Balance],
+    least_area: float,
+    variables: Sequence[str],
+) -> list[Values]:
+    """Turn reflectivities of each pass into backscatter, in the arrays that are held."""
+    passes = zip(held, balances, strict=True)
+    return [_convert_pass(one, balance, least_area, variables) for one, balance in passes]
+
+
+def _convert_pass(
+    held: Values, balance: Balance, least_area: float, variables: Sequence[str]
+) -> Values:
+    sigma = held["sigma0"]
+    to_backscatter(
+        balance.factor,
+        balance.by_variance,
+        least_area,
+        held["heights"],
+        held["expected"],
+        held["local_incidence"],
+        held["projected_area"],
+        held["contribution_share"],
+        held["gamma0"],
+        held["gamma0_variance"],
+        sigma,
+    )
+    shares = {
+        name: _layers_or(held.get(name), usual, sigma)
+        for name, usual in (("own_share", 1.0), ("borrowed_share", 0.0))
+        if name in variables
+    }
+    held = held | shares
+    return {name: held[name] for name in variables}
+
+
+def _layers_or(layers: Layers | None, value: float, like: Layers) -> Layers:
+    """Return layers, or a constant where cells have a value."""
+    if layers is None:
+        return np.where(np.isfinite(like), np.float32(value), np.float32(np.nan))
+    return np.where(np.isfinite(like), layers, np.float32(np.nan)).astype(np.float32, copy=False)
 
 
 def look_azimuth(grid: RadarGrid, radar: RadarModel) -> float:

@@ -1,3 +1,4 @@
+from .channels import Channel, ChannelStatistics
 from .metrics import (
     HeightErrors,
     coverage,
@@ -7,21 +8,24 @@ from .metrics import (
     mask_groups,
     slope_error,
 )
-from .run import RunSettings
 from .split import Part, split_bands
 from .tiles import Tiling
-from .unet import EfficientChannelAttention, LargeSelectiveKernel, UNet
-from .weights import Channel, Pretrained, model_kind, packaged_model
+from .training import RootMeanSquaredError, RunSettings, Task, TrainingResult, seeded, train
+from .unet import EfficientChannelAttention, UNet
+from .weights import Pretrained, model_kind, packaged_model
 
 __all__ = [
     "Channel",
+    "ChannelStatistics",
     "EfficientChannelAttention",
     "HeightErrors",
-    "LargeSelectiveKernel",
     "Part",
     "Pretrained",
+    "RootMeanSquaredError",
     "RunSettings",
+    "Task",
     "Tiling",
+    "TrainingResult",
     "UNet",
     "coverage",
     "distance_groups",
@@ -30,6 +34,8 @@ __all__ = [
     "mask_groups",
     "model_kind",
     "packaged_model",
+    "seeded",
     "slope_error",
     "split_bands",
+    "train",
 ]

@@ -1,20 +1,17 @@
-"""Spatial splits of scenes, and statistics of channels."""
+"""Spatial splits of scenes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sarheight.dem import local_posting
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     import xarray as xr
 
 
@@ -154,62 +151,3 @@ def window_starts(span: tuple[int, int], size: int, step: int) -> list[int]:
         return []
     starts = list(range(begin, end - size + 1, step))
     return starts if starts[-1] == end - size else [*starts, end - size]
-
-
-# Values of channels.
-
-LEAST_POWER = 1e-6
-"""Lowest power that is converted to decibels, -60 dB."""
-LEAST_MEDIAN = -0.3
-"""Lowest plausible median of linear power. Noise after subtraction is within about 0.01 of 0; in
-decibels only the brightest ground comes as near to 0."""
-
-
-def transform_values(values: Any, transform: str, library: ModuleType = np) -> Any:  # noqa: ANN401
-    """Apply the transform of a `Channel` to an array of a library, NumPy or torch."""
-    if transform == "decibel":
-        # The comparison keeps NaN, which marks missing values.
-        return 10.0 * library.log10(library.where(values < LEAST_POWER, LEAST_POWER, values))
-    if transform == "log":
-        return library.log1p(values)
-    return values
-
-
-def channel_statistics(images: Iterable[xr.DataArray], transform: str) -> tuple[float, float]:
-    """Return mean and standard deviation of a channel over several scenes, after its transform.
-
-    NaN is left out. Raises ValueError if there is no value, or all values are the same.
-    """
-    count, total, squares = 0, 0.0, 0.0
-    for image in images:
-        values = transform_values(image.values.astype(np.float64), transform)
-        values = values[np.isfinite(values)]
-        count += values.size
-        total += float(values.sum())
-        squares += float((values**2).sum())
-    mean = total / count if count else np.nan
-    variance = squares / count - mean**2 if count else np.nan
-    # The difference of two large sums is exact to about 1e-16 of them.
-    if not variance > 1e-12 * mean**2:
-        msg = (
-            f"found {count} values with a variance of {variance:g}, expected a channel that "
-            "varies: leave it out, or check its file"
-        )
-        raise ValueError(msg)
-    return mean, float(np.sqrt(variance))
-
-
-def require_power(name: str, values: NDArray[np.floating]) -> None:
-    """Raise if values are decibels rather than linear power.
-
-    The median decides: noise subtraction leaves powers slightly below zero, even most of them on
-    calm water, while decibels are nearly all negative and far below.
-    """
-    valid = values[np.isfinite(values)]
-    median = float(np.median(valid)) if valid.size else 0.0
-    if median < LEAST_MEDIAN:
-        msg = (
-            f"found {name} with a median of {median:.3g}, expected linear power: these look like "
-            "decibels; convert them by 10 ** (value / 10)"
-        )
-        raise ValueError(msg)

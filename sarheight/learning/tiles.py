@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight.learning.split import require_power
-
 if TYPE_CHECKING:
     import xarray as xr
-
-    from sarheight.learning.weights import Channel
 
 Floats = NDArray[np.float32]
 Span = tuple[int, int]
@@ -214,10 +210,3 @@ def match_chunks(values: Any, result: xr.Dataset) -> xr.Dataset:  # noqa: ANN401
     """Rechunk all variables of a result as a mosaic's values, if these are lazy."""
     chunks = getattr(values, "chunks", None)
     return result if chunks is None else result.chunk({"y": chunks[-2], "x": chunks[-1]})
-
-
-def require_powers(channels: Sequence[Channel], inputs: Sequence[Floats]) -> None:
-    """Raise if a channel of linear power holds decibels."""
-    for channel, values in zip(channels, inputs, strict=False):
-        if channel.transform == "decibel":
-            require_power(channel.name, values)

@@ -1,26 +1,19 @@
-"""U-Net and attention blocks."""
+"""What networks have in common: U-Net, channel attention, depthwise convolutions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log2
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
 LEAK = 0.1
-Refine = Callable[[int, int], nn.Module]
-"""Constructs the module after the convolutions of a level, from its channels and its number."""
 
 
-def _identity(_channels: int, _level: int) -> nn.Module:
-    return nn.Identity()
-
-
-def _convolutions(channels: int, width: int) -> nn.Sequential:
-    """Two 3 x 3 convolutions, each with batch normalisation."""
+def double_convolution(channels: int, width: int) -> nn.Sequential:
+    """Return two 3 x 3 convolutions to `width` channels, each with batch normalisation and ReLU."""
     layers: list[nn.Module] = []
     for count in (channels, width):
         layers += [
@@ -46,6 +39,22 @@ DEEPEST = 12
 """Largest number of times that an image is halved: a stride of 4096 pixels."""
 
 
+def level_widths(in_channels: int, width: int, depth: int) -> list[int]:
+    """Return the channels of the input, then those of the levels of an encoder, from the finest.
+
+    Raises ValueError if a number is below 1, or the depth above `DEEPEST`.
+    """
+    numbers = {"in_channels": in_channels, "width": width, "depth": depth}
+    for name, value in numbers.items():
+        if value < 1:
+            msg = f"found {name}={value}, expected 1 at least"
+            raise ValueError(msg)
+    if depth > DEEPEST:
+        msg = f"found depth={depth}, expected at most {DEEPEST}"
+        raise ValueError(msg)
+    return [in_channels, *(width * 2**level for level in range(depth + 1))]
+
+
 class UNet(nn.Module):
     """A U-Net with batch normalisation.
 
@@ -61,9 +70,9 @@ class UNet(nn.Module):
         Channels of the finest level.
     depth : int
         Number of times that the image is halved.
-    refine : callable, optional
-        Constructs a module after the convolutions of each level of the encoder, from its channels
-        and its number (0 is the finest).
+    encoder : sequence of Module, optional
+        Levels of the encoder, from the finest: each takes the channels of `level_widths` before it
+        and gives its own. By default two convolutions each.
 
     References
     ----------
@@ -78,32 +87,22 @@ class UNet(nn.Module):
         *,
         width: int = 32,
         depth: int = 4,
-        refine: Refine = _identity,
+        encoder: Sequence[nn.Module] | None = None,
     ) -> None:
         super().__init__()
-        for name, value in (
-            ("in_channels", in_channels),
-            ("out_channels", out_channels),
-            ("width", width),
-            ("depth", depth),
-        ):
-            if value < 1:
-                msg = f"found {name}={value}, expected 1 at least"
-                raise ValueError(msg)
-        if depth > DEEPEST:
-            msg = f"found depth={depth}, expected at most {DEEPEST}"
+        if out_channels < 1:
+            msg = f"found out_channels={out_channels}, expected 1 at least"
             raise ValueError(msg)
-        widths = [width * 2**level for level in range(depth + 1)]
-        incoming = [in_channels, *widths[:-1]]
-        self.down = nn.ModuleList(
-            nn.Sequential(_convolutions(count, wide), refine(wide, level))
-            for level, (count, wide) in enumerate(zip(incoming, widths, strict=True))
-        )
+        incoming, *widths = level_widths(in_channels, width, depth)
+        if encoder is None:
+            pairs = zip([incoming, *widths[:-1]], widths, strict=True)
+            encoder = [nn.Sequential(double_convolution(count, wide)) for count, wide in pairs]
+        self.down = nn.ModuleList(encoder)
         self.narrow = nn.ModuleList(
             nn.Conv2d(widths[level + 1], widths[level], 1) for level in range(depth)
         )
         self.up = nn.ModuleList(
-            _convolutions(2 * widths[level], widths[level]) for level in range(depth)
+            double_convolution(2 * widths[level], widths[level]) for level in range(depth)
         )
         self.pool = nn.MaxPool2d(2)
         self.head = nn.Conv2d(width, out_channels, 1)
@@ -134,7 +133,7 @@ class UNet(nn.Module):
         return self.head(x)  # type: ignore[no-any-return]  # modules return Any
 
 
-# Attention over channels and over kernel sizes.
+# Parts of attention.
 
 
 class EfficientChannelAttention(nn.Module):
@@ -168,97 +167,53 @@ class EfficientChannelAttention(nn.Module):
         return x * weight[:, :, None, None]
 
 
-def _each_channel(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Convolve each channel by itself; on a CPU in the weights' precision, and without dilation.
+class DepthwiseConvolution(nn.Conv2d):
+    """Convolve each channel by itself, padded so that the shape is kept.
 
-    There a depthwise convolution in bfloat16 takes twice the time of one in single precision, and
-    for some dilated kernels oneDNN reads uninitialised memory (torch 2.13, 16 channels), so that
-    gradients become arbitrary. Dilated kernels also have no fast form: every `d`-th row and column
-    is therefore taken as an image of its own, convolved with the kernel without its gaps. Values
-    and sums are the same.
-
-    Parameters
-    ----------
-    conv : Conv2d
-        Depthwise convolution, padded so that the shape is kept.
-    x : Tensor
-        Shape (batch, channels, rows, columns).
-
-    Returns
-    -------
-    Tensor
-        The shape of `x`.
-    """
-    if x.device.type != "cpu":
-        return cast("Tensor", conv(x))
-    with torch.autocast("cpu", enabled=False):
-        x = x.to(conv.weight.dtype)
-        step = conv.dilation[0]
-        if step == 1:
-            return cast("Tensor", conv(x))
-        count, channels, *shape = x.shape
-        rows, columns = (-(-size // step) for size in shape)
-        x = pad(x, (0, columns * step - shape[1], 0, rows * step - shape[0]))
-        # Channels last, which depthwise kernels are fastest on.
-        parts = x.permute(0, 2, 3, 1).reshape(count, rows, step, columns, step, channels)
-        parts = parts.permute(2, 4, 0, 1, 3, 5).reshape(-1, rows, columns, channels)
-        parts = conv2d(
-            parts.permute(0, 3, 1, 2),
-            conv.weight,
-            conv.bias,
-            padding=conv.kernel_size[0] // 2,
-            groups=channels,
-        )
-        parts = parts.permute(0, 2, 3, 1).reshape(step, step, count, rows, columns, channels)
-        whole = parts.permute(2, 3, 0, 4, 1, 5).reshape(count, rows * step, -1, channels)
-        return whole[:, : shape[0], : shape[1]].permute(0, 3, 1, 2)
-
-
-class LargeSelectiveKernel(nn.Module):
-    r"""Select the receptive field in each pixel.
-
-    Two successive depthwise convolutions have receptive fields of 5 x 5 and, with a 7 x 7 kernel
-    of dilation 3, of 23 x 23 pixels. Each result :math:`U_i` is projected to half of the channels.
-    A 7 x 7 convolution and a sigmoid turn mean and maximum over the channels of both into a mask
-    :math:`M_i` for each. The selection :math:`\sum_i M_i U_i` is projected to all channels and
-    multiplies the input.
+    On a CPU in the weights' precision, and without dilation. There a depthwise convolution in
+    bfloat16 takes twice the time of one in single precision, and for some dilated kernels oneDNN
+    reads uninitialised memory (torch 2.13, 16 channels), so that gradients become arbitrary.
+    Dilated kernels also have no fast form: every `d`-th row and column is therefore taken as an
+    image of its own, convolved with the kernel without its gaps. Values and sums are the same.
 
     Parameters
     ----------
     channels : int
-        Channels of the input, an even number.
-
-    Raises
-    ------
-    ValueError
-        If the number of channels is odd.
-
-    References
-    ----------
-    Li, Y. et al. (2023). Large Selective Kernel Network for Remote Sensing Object Detection.
-    ICCV, arXiv:2303.09030, equations 1 to 8.
+        Channels of input and output.
+    size : int
+        Side of the kernel, an odd number.
+    dilation : int
+        Pixels between its weights.
     """
 
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        if channels % 2:
-            msg = f"found {channels} channels, expected an even number: each kernel gets half"
-            raise ValueError(msg)
-        half = channels // 2
-        self.near = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
-        self.far = nn.Conv2d(channels, channels, 7, padding=9, dilation=3, groups=channels)
-        self.near_half = nn.Conv2d(channels, half, 1)
-        self.far_half = nn.Conv2d(channels, half, 1)
-        self.masks = nn.Conv2d(2, 2, 7, padding=3)
-        self.whole = nn.Conv2d(half, channels, 1)
+    def __init__(self, channels: int, size: int, dilation: int = 1) -> None:
+        padding = size // 2 * dilation
+        super().__init__(
+            channels, channels, size, padding=padding, dilation=dilation, groups=channels
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the multiplied input, shape (batch, channels, rows, columns) as the input."""
-        near = _each_channel(self.near, x)
-        far = _each_channel(self.far, near)
-        near, far = self.near_half(near), self.far_half(far)
-        both = torch.cat([near, far], dim=1)
-        pooled = torch.cat([both.mean(dim=1, keepdim=True), both.amax(dim=1, keepdim=True)], dim=1)
-        masks = torch.sigmoid(self.masks(pooled))
-        chosen = near * masks[:, :1] + far * masks[:, 1:]
-        return cast("Tensor", x * self.whole(chosen))
+        """Convolve, shape (batch, channels, rows, columns)."""
+        if x.device.type != "cpu":
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            x = x.to(self.weight.dtype)
+            step = self.dilation[0]
+            if step == 1:
+                return super().forward(x)
+            count, channels, *shape = x.shape
+            rows, columns = (-(-size // step) for size in shape)
+            x = pad(x, (0, columns * step - shape[1], 0, rows * step - shape[0]))
+            # Channels last, which depthwise kernels are fastest on.
+            parts = x.permute(0, 2, 3, 1).reshape(count, rows, step, columns, step, channels)
+            parts = parts.permute(2, 4, 0, 1, 3, 5).reshape(-1, rows, columns, channels)
+            parts = conv2d(
+                parts.permute(0, 3, 1, 2),
+                self.weight,
+                self.bias,
+                padding=self.kernel_size[0] // 2,
+                groups=channels,
+            )
+            parts = parts.permute(0, 2, 3, 1).reshape(step, step, count, rows, columns, channels)
+            whole = parts.permute(2, 3, 0, 4, 1, 5).reshape(count, rows * step, -1, channels)
+            return whole[:, : shape[0], : shape[1]].permute(0, 3, 1, 2)

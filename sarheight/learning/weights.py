@@ -1,14 +1,12 @@
-"""Networks on disk: channels, weights, configuration, device."""
+"""Networks on disk: weights, configuration, device."""
 
 from __future__ import annotations
 
 import json
-import math
 from abc import abstractmethod
-from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from safetensors.torch import load, save
@@ -16,78 +14,11 @@ from torch import Tensor, nn
 
 from sarheight._files import file_errors, read_json, reason
 from sarheight.errors import CheckpointError, OutputError
-from sarheight.learning.split import transform_values
 from sarheight.output.atomic import atomic_write
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
-
-Transform = Literal["none", "decibel", "log"]
-"""Of a physical value at the input of a network: none, 10 log10(value), or log(1 + value)."""
-
-
-@dataclass(frozen=True)
-class Channel:
-    """One channel of a network's input: a physical quantity and how it is normalised.
-
-    The network's input is ``(transform(value) - mean) / std``, and 0 where a value is missing.
-
-    Parameters
-    ----------
-    name : str
-        Such as "gamma0_vv".
-    units : str
-        Of the value before the transform, such as "1" for linear power, or "m".
-    transform : {"none", "decibel", "log"}
-        Applied before normalising. Power is converted to decibels, -60 dB at least.
-    mean, std : float
-        Of the transformed values.
-
-    Raises
-    ------
-    ValueError
-        If the transform is none of these, or `std` is not positive.
-    TypeError
-        If name or units are no text, or mean or `std` no number.
-    """
-
-    name: str
-    units: str
-    transform: Transform = "none"
-    mean: float = 0.0
-    std: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        if self.transform not in get_args(Transform):
-            expected = ", ".join(get_args(Transform))
-            msg = f"found transform {self.transform!r} of {self.name}, expected one of {expected}"
-            raise ValueError(msg)
-        texts: tuple[object, ...] = (self.name, self.units)  # of a file they may be anything
-        if not all(isinstance(text, str) for text in texts):
-            msg = f"found the name {self.name!r} and the units {self.units!r}, expected two texts"
-            raise TypeError(msg)
-        if not (math.isfinite(self.mean) and 0.0 < self.std < math.inf):
-            msg = (
-                f"found mean={self.mean} and std={self.std} of {self.name}, expected numbers, the "
-                "second above 0"
-            )
-            raise ValueError(msg)
-
-    def apply_transform(self, value: Tensor) -> Tensor:
-        """Transform values without normalising them; the shape is kept."""
-        return cast("Tensor", transform_values(value, self.transform, torch))
-
-    def normalise(self, value: Tensor) -> Tensor:
-        """Convert values to the network's input, 0 where they are missing; the shape is kept."""
-        scaled = (self.apply_transform(value) - self.mean) / self.std
-        return torch.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0)
-
-    def as_dict(self) -> dict[str, object]:
-        """Return the fields as a configuration holds them."""
-        return asdict(self)
-
 
 # Networks as folders.
 
@@ -241,6 +172,15 @@ def model_kind(folder: str | os.PathLike[str]) -> str:
         If it is not such a folder.
     """
     return str(_described(Path(folder)).get("kind"))
+
+
+def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what a saved network says of itself: data, licence, figures of its training.
+
+    Raises CheckpointError if `folder` holds no network.
+    """
+    card = _described(Path(folder)).get("card")
+    return card if isinstance(card, dict) else {}
 
 
 def _require_moderate(value: Any, largest: int, name: str = "configuration") -> None:  # noqa: ANN401  # of JSON

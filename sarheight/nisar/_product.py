@@ -43,7 +43,11 @@ CHUNK_PIXELS = 2**22
 """Pixels that are read at a time."""
 
 
-def recognises(source: str | os.PathLike[str]) -> bool:
+def recognises(
+    source: str | os.PathLike[str],
+    *,
+    storage_options: Mapping[str, Any] | None = None,  # noqa: ARG001  # of remote files
+) -> bool:
     """Return whether a source is an HDF5 file, by its name."""
     return str(source).lower().split("?")[0].endswith(SUFFIXES)
 
@@ -144,11 +148,6 @@ class NisarProduct:
         return self._frequencies[self.swaths[0]]
 
     @property
-    def has_bursts(self) -> bool:
-        """False: an RSLC is one image."""
-        return False
-
-    @property
     def start(self) -> np.datetime64:
         """Time of the first line (UTC)."""
         swath = self._swath(self.swaths[0])
@@ -174,6 +173,17 @@ class NisarProduct:
             msg = f"found the outline {self._outline!r} in {self._path}, expected POLYGON ((…))"
             raise ProductError(msg)
         return points
+
+    def burst_footprint(self, burst: int, swath: str = "") -> NDArray[np.float64]:  # noqa: ARG002  # as others
+        """Refuse: an RSLC has no bursts.
+
+        Raises
+        ------
+        ValueError
+            Always.
+        """
+        msg = f"found burst={burst}, and {self.name} is an RSLC, which has no bursts"
+        raise ValueError(msg)
 
     def summary(self) -> list[tuple[str, str]]:
         """Describe the product as pairs of a label and a text."""
@@ -303,6 +313,7 @@ class NisarProduct:
         multilook: tuple[int, int] | None = None,
         spacing: float | None = None,
         swaths: Sequence[str] = (),
+        burst: int | None = None,
         noise_removal: bool = True,  # noqa: ARG002  # `summary` says it, too
         border_cleaning: bool | None = None,
         orbit: Orbit | str | os.PathLike[str] | None = None,
@@ -331,8 +342,8 @@ class NisarProduct:
             The frequency, "A" or "B"; by default the first.
         noise_removal : bool
             Without effect: thermal noise stays in the image.
-        border_cleaning : bool, optional
-            Not for an RSLC, which says what is valid.
+        burst, border_cleaning : optional
+            Not for an RSLC, which has no bursts and says what is valid.
         orbit : Orbit, path or str, optional
             An orbit, or an orbit file of ESA (EOF); by default, and for "annotation", the orbit in
             the product.
@@ -360,8 +371,11 @@ class NisarProduct:
         swath = self._swath(name)
         where, contents = f"frequency {name} of {self.name}", self._contents()
         names = chosen_names("polarisations", polarisations, swath.polarisations, where, contents)
-        if border_cleaning:
-            msg = f"found border_cleaning, and {self.name} is an SLC, which says what is valid"
+        if border_cleaning or burst is not None:
+            msg = (
+                f"found {f'burst={burst}' if burst is not None else 'border_cleaning'}, and "
+                f"{self.name} is an RSLC, which has no bursts and says what is valid"
+            )
             raise ValueError(msg)
         cut = Cut(bounds=bounds, heights=heights, multilook=multilook, spacing=spacing)
         grid, vectors = self.grid_and_orbit(swaths=(name,), orbit=orbit, focusing=focusing)
@@ -376,8 +390,8 @@ class NisarProduct:
         )
         return Scene(image, grid, vectors, calibration)
 
-    def noise(self, **_: Any) -> None:  # noqa: ANN401  # as of other missions
-        """Return None: thermal noise stays in the image, and is not stated."""
+    def noise(self, **_: Any) -> None:  # noqa: ANN401  # the options of `scene`
+        """Return None: the thermal noise of an RSLC is not read."""
 
     def verify(self) -> None:
         """Refuse: an RSLC lists no checksums.

@@ -443,12 +443,9 @@ def _write_pieces(dataset: xr.Dataset, layers: list[Layer], *, mixed: bool) -> C
 
 def _computed_ahead(dataset: xr.Dataset) -> Iterator[tuple[xr.Dataset, Window]]:
     """Compute piece after piece, each while the one before it is written."""
-    import numba
-
-    pieces, threads = _pieces(dataset), numba.get_num_threads()
+    pieces = _pieces(dataset)
 
     def compute(piece: Piece) -> xr.Dataset:
-        numba.set_num_threads(threads)  # as many as the caller may use
         return dataset.isel(y=piece[0], x=piece[1]).compute()
 
     with ThreadPoolExecutor(1, "sarheight-compute") as pool:

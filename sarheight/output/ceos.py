@@ -44,13 +44,8 @@ LOCATION_ERRORS = {
 """Absolute location error of Sentinel-1 SLC images by mode, without corrections: Schubert, D. and
 Small, D., Guide to Sentinel-1 Geocoding, UZH-S1-GC-AD. The range contains the delay in the
 atmosphere, the azimuth the bistatic delay, which is corrected here."""
-CORRECTED = ((0.0, 0.2), (0.0, 0.1))
-"""The same with the corrections of an ETAD product: ESA, Sentinel-1 ETAD dataset."""
 LOCATION_REFERENCE = (
     "https://sentinel.esa.int/documents/247904/1653442/Guide-to-Sentinel-1-Geocoding.pdf"
-)
-ETAD_REFERENCE = (
-    "https://sentinels.copernicus.eu/web/sentinel/missions/sentinel-1/data-products/etad-dataset"
 )
 NOISE_REFERENCE = "https://sentiwiki.copernicus.eu/web/s1-processing"
 
@@ -299,16 +294,13 @@ def _source(record: Mapping[str, Any], details: Mapping[str, str]) -> dict[str, 
         found["noise_reference"] = NOISE_REFERENCE
     errors = LOCATION_ERRORS.get(str(record.get("mode")))
     if errors is not None and str(record.get("mission", "")).startswith("S1"):
-        corrected = "etad" in source
-        (range_bias, range_spread), (azimuth_bias, azimuth_spread) = (
-            CORRECTED if corrected else errors
-        )
+        (range_bias, range_spread), (azimuth_bias, azimuth_spread) = errors
         found["location_error"] = {
             "unit": "m",
             "slant_range_bias": range_bias,
             "slant_range_standard_deviation": range_spread,
             "azimuth_bias": azimuth_bias,
             "azimuth_standard_deviation": azimuth_spread,
-            "reference": ETAD_REFERENCE if corrected else LOCATION_REFERENCE,
+            "reference": LOCATION_REFERENCE,
         }
     return found

@@ -93,10 +93,11 @@ def open_store(path: Path, **options: Any) -> xr.Dataset:  # noqa: ANN401  # as 
             return xr.open_dataset(path, engine="netcdf4", **options)
         from zarr.storage import LocalStore
 
-        from sarheight._zarr import CheckedStore
+        from sarheight._zarr import check_chunks
 
         _require_zarr_chunks(path)
-        store: Any = CheckedStore(LocalStore(path, read_only=True))
+        check_chunks()
+        store: Any = LocalStore(path, read_only=True)
         return xr.open_dataset(store, engine="zarr", **options)
 
 

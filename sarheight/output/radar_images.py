@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from sarheight._files import file_errors
 from sarheight._runtime import ignore_missing_georeference
+from sarheight.acquisition import grid_from_json, grid_to_json, orbit_from_json, orbit_to_json
 from sarheight.errors import DamagedFileError
 from sarheight.output import open_result, save_png
 from sarheight.output._bands import list_bands, merge_bands, share_type
@@ -24,14 +25,7 @@ from sarheight.output._geotiff import restore_dataset, write_bands
 from sarheight.output.atomic import atomic_write, require_path
 from sarheight.output.files import open_store, write_netcdf, write_zarr
 from sarheight.product import is_product, open_product
-from sarheight.scene import (
-    Calibration,
-    Scene,
-    grid_from_json,
-    grid_to_json,
-    orbit_from_json,
-    orbit_to_json,
-)
+from sarheight.scene import Calibration, Scene
 from sarheight.sentinel1 import read_grid, read_orbit
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sarheight._runtime import nodata_value
+from sarheight.acquisition import acquisitions
 from sarheight.output._bands import PACKED
 from sarheight.output._provenance import file_digest
 from sarheight.output.ceos import CEOS_NRB, PROFILE, add_ceos_fields
 from sarheight.output.grid import SPATIAL, TIME, grid_transform
-from sarheight.scene import acquisitions
 
 if TYPE_CHECKING:
     import os

@@ -13,6 +13,7 @@ import rasterio
 import xarray as xr
 
 from sarheight._files import check_hdf5, file_reader, read_json
+from sarheight.acquisition import SENTINEL_1_NAME, orbit_numbers
 from sarheight.errors import ProductError, UnsafeAddressError
 from sarheight.layover import FLAGS
 from sarheight.rtc.flattened import (
@@ -28,7 +29,6 @@ from sarheight.rtc.flattened import (
     read_text,
     relabel,
 )
-from sarheight.scene import SENTINEL_1_NAME, orbit_numbers
 
 if TYPE_CHECKING:
     from sarheight.rtc.flattened import PathLike

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import threading
 import zipfile
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 from urllib.parse import urlsplit
 from zipfile import ZIP_DEFLATED, ZIP_STORED
 
@@ -22,11 +23,17 @@ from sarheight._runtime import ignore_missing_georeference
 from sarheight.errors import ProductError
 from sarheight.memory import empty
 from sarheight.sentinel1._manifest import MANIFEST, read_manifest, require_safe_name
-from sarheight.sentinel1._ranges import DeflatedMember, Extent, call_storage, differs_from_checksum
+from sarheight.sentinel1._ranges import (
+    BUFFER,
+    DeflatedMember,
+    Extent,
+    call_storage,
+    differs_from_checksum,
+)
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from zipfile import ZipInfo
 
     from fsspec import AbstractFileSystem
@@ -44,92 +51,61 @@ LARGEST_MEMBER = 32 * 2**30
 ENCRYPTED = 0x1
 EXPECTED = "expected a Sentinel-1 product: a folder *.SAFE with a manifest.safe, or a .zip of one"
 INCOMPLETE = "it is incomplete, fetch the whole product from the archive again"
+NO_SIDECARS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
+"""GDAL reads no overviews, masks and metadata from other files beside a measurement."""
 
 _GDAL_OPEN = threading.Lock()
 
 
-# Files of a product that can be opened; of those on a disk, rows of bytes can be read.
+class _File:
+    """A file of a product: one of its own, or a member of a zip; located when it is opened."""
 
+    def __init__(self, whole: Callable[[], Extent], info: ZipInfo | None = None) -> None:
+        self._whole = whole  # the file, or the zip
+        self._info = info
+        self._lock = threading.Lock()
+        self._extent: Extent | None = None
+        self._deflated: DeflatedMember | None = None
 
-class _File(Protocol):
-    """A file of a product."""
+    def _locate(self) -> tuple[Extent, DeflatedMember | None]:
+        """Return where the bytes of the file lie, and what decompresses them."""
+        with self._lock:
+            if self._extent is None:
+                extent, info = self._whole(), self._info
+                self._extent = extent if info is None else extent.member(info)
+                if info is not None and info.compress_type == ZIP_DEFLATED:
+                    self._deflated = DeflatedMember(self._extent, info.file_size, info.CRC)
+            return self._extent, self._deflated
+
+    def open(self, *, anywhere: bool = False) -> BinaryIO:
+        """Open the file, to be read once from its beginning, or several times and anywhere."""
+        extent, deflated = self._locate()
+        if deflated is None:
+            return cast("BinaryIO", extent.open())
+        raw = deflated.open() if anywhere else deflated.stream()
+        return cast("BinaryIO", io.BufferedReader(raw, buffer_size=BUFFER))
+
+    @property
+    def checksum(self) -> int | None:
+        """The checksum (CRC-32) of a member that is stored; others compare theirs as they go."""
+        stored = self._info is not None and self._info.compress_type == ZIP_STORED
+        return self._info.CRC if self._info is not None and stored else None
 
     @property
     def has_rows(self) -> bool:
-        """Whether rows of its bytes can be read."""
-
-    def __call__(self) -> BinaryIO:
-        """Open it."""
+        """Whether rows of its bytes can be read from a disk."""
+        extent, deflated = self._locate()
+        return deflated is not None or _is_local(extent.storage)
 
     def read_rows(self, begins: Sequence[int], rows: NDArray[Any]) -> bool:
         """Read rows of bytes, see `sarheight._files.read_rows`; False where that fails."""
-
-
-@dataclass(frozen=True)
-class _LocalFile:
-    """A file of a folder on a disk."""
-
-    path: Path
-    has_rows: ClassVar[bool] = True
-
-    def __call__(self) -> BinaryIO:
-        return self.path.open("rb")
-
-    def read_rows(self, begins: Sequence[int], rows: NDArray[Any]) -> bool:
-        with self.path.open("rb", buffering=0) as file:
-            return read_rows(file, begins, rows)
-
-
-@dataclass(eq=False)
-class _Member:
-    """A member of a zip; it is located when it is first opened."""
-
-    archive: Extent
-    info: ZipInfo
-    deflated: DeflatedMember | None = None
-
-    @property
-    def has_rows(self) -> bool:
-        return self.info.compress_type == ZIP_DEFLATED or _is_local(self.archive.storage)
-
-    def __call__(self) -> BinaryIO:
-        if self.info.compress_type == ZIP_STORED:
-            return cast("BinaryIO", self.archive.member(self.info).open())
-        if self.deflated is None:
-            packed = self.archive.member(self.info)
-            self.deflated = DeflatedMember(packed, self.info.file_size, self.info.CRC)
-        return cast("BinaryIO", self.deflated.open())
-
-    def read_rows(self, begins: Sequence[int], rows: NDArray[Any]) -> bool:
-        if self.info.compress_type == ZIP_DEFLATED:
-            return self.deflated is not None and self.deflated.read_rows(begins, rows)
-        extent = self.archive.member(self.info)
+        extent, deflated = self._locate()
+        if deflated is not None:
+            return deflated.read_rows(begins, rows)
         if begins[-1] + rows[-1].nbytes > extent.size:
             return False
-        with Path(self.archive.path).open("rb", buffering=0) as file:
+        with Path(extent.path).open("rb", buffering=0) as file:
             return read_rows(file, [extent.begin + begin for begin in begins], rows)
-
-
-@dataclass(frozen=True)
-class _RemoteFile:
-    """A file of a folder on a server."""
-
-    storage: AbstractFileSystem
-    path: str
-    label: str  # of the folder
-    has_rows: ClassVar[bool] = False
-
-    def __call__(self) -> BinaryIO:
-        name = PurePosixPath(self.path).name
-        try:
-            whole = Extent.whole(self.storage, self.path, f"{self.label}/{name}")
-        except FileNotFoundError as error:
-            msg = f"{self.label} has no {name}: {INCOMPLETE}"
-            raise ProductError(msg) from error
-        return cast("BinaryIO", whole.open())
-
-    def read_rows(self, begins: Sequence[int], rows: NDArray[Any]) -> bool:  # noqa: ARG002  # as of others
-        return False
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,17 +167,14 @@ class ProductFiles:
         self,
         name: str,
         label: str,
-        openers: Mapping[str, _File],
+        files: Mapping[str, _File],
         local: Path | None = None,
-        stored: Mapping[str, int] | None = None,
     ) -> None:
         self.name = name
         self.label = label
-        self._openers = dict(sorted(openers.items()))
+        self._files = dict(sorted(files.items()))
         self._local = local if local is not None and local.is_dir() else None
         self.folder = None if local is None else local.parent
-        # Checksums (CRC-32) of the members that a zip holds uncompressed.
-        self._stored = dict(stored or {})
         self.origin: tuple[str, dict[str, Any]] = (label, {})
         self._strips: dict[str, _Strips | None] = {}
         self._lock = threading.Lock()
@@ -232,18 +205,18 @@ class ProductFiles:
     @classmethod
     def _from_folder(cls, storage: AbstractFileSystem, path: str, label: str) -> ProductFiles:
         path = _product_folder(storage, path, label)
-        name = PurePosixPath(path).name
-        if _is_local(storage):
-            local = Path(path)
-            found = (file for file in local.rglob("*") if file.is_file())
-            openers = {file.relative_to(local).as_posix(): _LocalFile(file) for file in found}
-            return cls(name, label, openers, local)
-        # A server need not list its files: the manifest does.
-        manifest = _RemoteFile(storage, f"{path}/{MANIFEST}", label)().read(LARGEST_READ + 1)
-        names = [MANIFEST, *(file.name for file in read_manifest(manifest).files)]
-        return cls(
-            name, label, {name: _RemoteFile(storage, f"{path}/{name}", label) for name in names}
-        )
+        local = Path(path) if _is_local(storage) else None
+        names: Iterable[str]
+        if local is not None:
+            names = (file.relative_to(local).as_posix() for file in local.rglob("*"))
+            names = [name for name in names if (local / name).is_file()]
+        else:
+            # A server need not list its files: the manifest does.
+            manifest = Extent.whole(storage, f"{path}/{MANIFEST}", f"{label}/{MANIFEST}")
+            listed = read_manifest(manifest.read(0, LARGEST_READ)).files
+            names = [MANIFEST, *(file.name for file in listed)]
+        files = {name: _File(partial(_in_folder, storage, path, label, name)) for name in names}
+        return cls(PurePosixPath(path).name, label, files, local)
 
     @classmethod
     def _from_zip(cls, archive: Extent) -> ProductFiles:
@@ -268,29 +241,27 @@ class ProductFiles:
         return cls(
             name or f"{PurePosixPath(urlsplit(archive.path).path).stem.removesuffix('.SAFE')}.SAFE",
             archive.label,
-            {info.filename.removeprefix(prefix): _Member(archive, info) for info in inside},
-            Path(archive.path) if _is_local(archive.storage) else None,
             {
-                info.filename.removeprefix(prefix): info.CRC
+                info.filename.removeprefix(prefix): _File(partial(Extent, *archive), info)
                 for info in inside
-                if info.compress_type == ZIP_STORED
             },
+            Path(archive.path) if _is_local(archive.storage) else None,
         )
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the files, relative to the product, with slashes."""
-        return tuple(self._openers)
+        return tuple(self._files)
 
     def open_file(self, name: str) -> BinaryIO:
-        """Open a file for reading."""
-        self._require(name)
-        return self._openers[name]()
+        """Open a file that is read once, from its beginning."""
+        return self._file(name).open()
 
-    def _require(self, name: str) -> None:
-        if name not in self._openers:
+    def _file(self, name: str) -> _File:
+        if name not in self._files:
             msg = f"{self.label} has no {name}: {INCOMPLETE}"
             raise ProductError(msg)
+        return self._files[name]
 
     def read(self, name: str) -> bytes:
         """Read a file as a whole."""
@@ -302,7 +273,8 @@ class ProductFiles:
                 "it was not read, check where the product came from"
             )
             raise ProductError(msg)
-        if zlib.crc32(data) != self._stored.get(name, zlib.crc32(data)):
+        checksum = self._file(name).checksum
+        if checksum is not None and zlib.crc32(data) != checksum:
             raise ProductError(differs_from_checksum(f"{name} in {self.label}"))
         return data
 
@@ -312,11 +284,11 @@ class ProductFiles:
         import rasterio
         from rasterio.errors import RasterioError
 
-        self._require(name)
+        self._file(name)
         failures: list[Exception] = []
         try:
             # The filter of warnings is shared by all threads.
-            with _GDAL_OPEN, ignore_missing_georeference():
+            with _GDAL_OPEN, ignore_missing_georeference(), rasterio.Env(**NO_SIDECARS):
                 if self._local is not None:
                     dataset = rasterio.open(self._local / name, driver="GTiff")
                 else:
@@ -348,7 +320,7 @@ class ProductFiles:
             return None
         numbers = empty(shape, strips.dtype)
         try:
-            whole = self._openers[name].read_rows(strips.first_bytes(lines, samples[0]), numbers)
+            whole = self._files[name].read_rows(strips.first_bytes(lines, samples[0]), numbers)
         except OSError:
             return None
         return numbers if whole else None
@@ -358,8 +330,7 @@ class ProductFiles:
         with self._lock:
             if name not in self._strips:
                 strips = None
-                self._require(name)
-                if self._openers[name].has_rows:
+                if self._file(name).has_rows:
                     with self.raster(name) as raster:
                         strips = _Strips.of(raster)
                 if strips is not None:
@@ -376,7 +347,7 @@ class ProductFiles:
         if path != name:
             raise FileNotFoundError(path)
         try:
-            return _GdalFile(self.open_file(name), failures)
+            return _GdalFile(self._file(name).open(anywhere=True), failures)
         except (ProductError, OSError) as error:
             failures.append(error)
             raise
@@ -406,6 +377,35 @@ class _GdalFile:
 
 
 # Finding a product.
+
+
+def is_safe(source: str | os.PathLike[str], storage_options: Mapping[str, Any]) -> bool:
+    """Return whether a source holds the manifest of a SAFE product, or may hold it.
+
+    That is a zip that cannot be read, and on a server a zip or what is named ``.SAFE``.
+    """
+    storage, path, label = _locate(str(source), dict(storage_options))
+    if PurePosixPath(path).name == MANIFEST:
+        return True
+    if not _is_zip(storage, path, label):
+        named = not _is_local(storage) and path.lower().rstrip("/").endswith(".safe")
+        return named or bool(_product_folders(storage, path, label))
+    if not _is_local(storage):
+        return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(PurePosixPath(name).name == MANIFEST for name in archive.namelist())
+    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, OSError):
+        return True
+
+
+def _in_folder(storage: AbstractFileSystem, path: str, label: str, name: str) -> Extent:
+    """Return a file of a folder."""
+    try:
+        return Extent.whole(storage, f"{path}/{name}", f"{label}/{name}")
+    except FileNotFoundError as error:
+        msg = f"{label} has no {name}: {INCOMPLETE}"
+        raise ProductError(msg) from error
 
 
 def _locate(source: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, str, str]:
@@ -447,16 +447,22 @@ def _is_zip(storage: AbstractFileSystem, path: str, label: str) -> bool:
     return bool(call_storage(label, storage.cat_file, path, start=0, end=2) == b"PK")
 
 
-def _product_folder(storage: AbstractFileSystem, path: str, label: str) -> str:
-    """Return the folder that is the product: this one, or the only SAFE folder in it."""
+def _product_folders(storage: AbstractFileSystem, path: str, label: str) -> list[str]:
+    """Return the folders that are a product: this one, or on a disk those in it."""
     if call_storage(label, storage.isfile, f"{path}/{MANIFEST}"):
-        return path
+        return [path]
     inside = sorted(Path(path).glob(f"*/{MANIFEST}")) if _is_local(storage) else []
-    if not inside:
+    return [str(file.parent) for file in inside]
+
+
+def _product_folder(storage: AbstractFileSystem, path: str, label: str) -> str:
+    """Return the folder that is the product."""
+    found = _product_folders(storage, path, label)
+    if not found:
         msg = f"{label} has no {MANIFEST}; {EXPECTED}"
         raise ProductError(msg)
-    _require_one([file.parent.name for file in inside], label)
-    return str(inside[0].parent)
+    _require_one([PurePosixPath(folder).name for folder in found], label)
+    return found[0]
 
 
 def _product_prefix(names: list[str], label: str) -> str:

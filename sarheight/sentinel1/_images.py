@@ -105,16 +105,17 @@ def windowed_image(
 
 def grd_image(
     files: Rasters,
-    channel: Channel,
+    channels: Mapping[str, Channel],
     *,
     calibration: Calibration = "beta0",
     noise_removal: bool = True,
     border: Channel | None = None,
-) -> xr.DataArray:
+) -> tuple[xr.DataArray, RadarGrid]:
     """Return the image of a GRD in one polarisation, without the borders found in `border`.
 
     Only the size of the measurement is read until the image is computed.
     """
+    (channel,) = channels.values()
     with files.raster(channel.measurement) as raster:
         channel.require_fit(raster, GRD_NUMBERS)
         rows = int(raster.block_shapes[0][0])
@@ -122,8 +123,8 @@ def grd_image(
         with files.raster(border.measurement) as raster:
             border.require_fit(raster, GRD_NUMBERS)
     power = _GrdPower(files, channel, border, calibration, noise_removal)
-    shape = channel.annotation.lines, channel.annotation.samples
-    return windowed_image(power.read, shape, name=calibration, strip=rows)
+    grid = read_grid(channel.annotation)
+    return windowed_image(power.read, grid.shape, name=calibration, strip=rows), grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,10 +183,14 @@ class _GrdNoise:
         return -self.channel.radiometry.calibrate(zeros, lines[0], samples[0], self.calibration)
 
 
-def grd_noise(channel: Channel, calibration: Calibration) -> xr.DataArray:
+def grd_noise(
+    _: Rasters, channels: Mapping[str, Channel], *, calibration: Calibration = "beta0"
+) -> tuple[xr.DataArray, RadarGrid]:
     """Return the thermal noise of a GRD in one polarisation, calibrated like its image."""
-    shape = channel.annotation.lines, channel.annotation.samples
-    return windowed_image(_GrdNoise(channel, calibration).read, shape, name=calibration)
+    (channel,) = channels.values()
+    grid = read_grid(channel.annotation)
+    noise = _GrdNoise(channel, calibration)
+    return windowed_image(noise.read, grid.shape, name=calibration), grid
 
 
 # Rectangles of an SLC.

@@ -123,12 +123,12 @@ def _require_readable(label: str, mission: str, mode: str, product_type: str) ->
         )
         raise ProductError(msg)
 
+    if mission not in MISSIONS:
+        refuse(f"of mission {mission}", "its format is not known")
     if product_type not in {"GRD", "SLC"}:
         refuse(f"of type {product_type}", REASONS.get(product_type, "that cannot be read"))
     if mode not in MODES:
         refuse(f"of mode {mode}", REASONS.get(mode, "that cannot be read"))
-    if mission not in MISSIONS:
-        refuse(f"of mission {mission}", "its format is not known")
 
 
 def _texts(root: Document, path: str) -> tuple[str, ...]:

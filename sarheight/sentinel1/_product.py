@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import warnings
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from sarheight.acquisition import SOURCE
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.geometry.placement import HEIGHTS, Bounds, Cut, chosen_names, stack_polarisations
-from sarheight.scene import SOURCE, Scene
+from sarheight.scene import Scene
 from sarheight.sentinel1._eopf import EopfSource
-from sarheight.sentinel1._files import ProductFiles
+from sarheight.sentinel1._files import ProductFiles, is_safe
 from sarheight.sentinel1._images import grd_image, grd_noise, slc_image, slc_noise, slc_numbers
 from sarheight.sentinel1._radiometry import CLEAN_SINCE, noise_level
 from sarheight.sentinel1._safe import SafeSource
 from sarheight.sentinel1.eopf import is_store
-from sarheight.sentinel1.etad import correct_timing
 from sarheight.sentinel1.grid import equivalent_looks, merge_grids, read_grid, resolution
 from sarheight.sentinel1.orbit import OrbitSource, product_orbit
 
@@ -38,11 +39,14 @@ if TYPE_CHECKING:
     from sarheight.sentinel1.annotation import Annotation
 
 COPOLARISED = ("VV", "HH")
+ZERO_NOISE = "not removed: all noise vectors of the product are zero"
 
 
-def recognises(source: str | os.PathLike[str]) -> bool:  # noqa: ARG001  # the only missions yet
-    """Return whether a product may be one of Sentinel-1: any may be, as files are renamed."""
-    return True
+def recognises(
+    source: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None
+) -> bool:
+    """Return whether a source is a SAFE product, its zip, or an EOPF store, whatever its name."""
+    return is_store(source) or is_safe(source, storage_options or {})
 
 
 def open_product(
@@ -84,6 +88,34 @@ class Source(Protocol):
 
     def verify(self) -> None:
         """Compare all files with their checksums."""
+
+
+@dataclass(frozen=True)
+class _Options:
+    """Which image is opened, and how; `Sentinel1Product.scene` describes the fields."""
+
+    polarisations: Sequence[str] = ()
+    calibration: Calibration = "beta0"
+    bounds: Bounds | None = None
+    heights: tuple[float, float] = HEIGHTS
+    multilook: tuple[int, int] | None = None
+    spacing: float | None = None
+    swaths: Sequence[str] = ()
+    burst: int | None = None
+    orbit: OrbitSource = None
+
+    @property
+    def cut(self) -> Cut:
+        """Part and averaging of the image."""
+        return Cut(
+            bounds=self.bounds,
+            heights=self.heights,
+            multilook=self.multilook,
+            spacing=self.spacing,
+        )
+
+
+Opened = tuple["xr.DataArray", "RadarGrid"]
 
 
 class Sentinel1Product:
@@ -132,11 +164,6 @@ class Sentinel1Product:
     def swaths(self) -> tuple[str, ...]:
         """Swaths: ("IW",) for a GRD, ("IW1", "IW2", "IW3") for an SLC."""
         return tuple(sorted({swath for swath, _ in self._source.images}))
-
-    @property
-    def has_bursts(self) -> bool:
-        """Whether it is an SLC, in whose image bursts are apart."""
-        return self.product_type == "SLC"
 
     @property
     def start(self) -> np.datetime64:
@@ -275,7 +302,6 @@ class Sentinel1Product:
         noise_removal: bool = True,
         border_cleaning: bool | None = None,
         orbit: OrbitSource = None,
-        etad: str | os.PathLike[str] | None = None,
     ) -> Scene:
         """Open the calibrated image; it is read when it is computed.
 
@@ -309,9 +335,6 @@ class Sentinel1Product:
             An orbit; an orbit file (EOF); a folder with orbit files, of which the best is used;
             or "annotation". By default an orbit file beside the product, otherwise the orbit
             of the annotation.
-        etad : path, optional
-            An ETAD product (SAFE folder or NetCDF file), whose corrections are added to the times
-            and ranges. The attribute ``source_metadata`` of the image says which, and what is left.
 
         Returns
         -------
@@ -329,35 +352,23 @@ class Sentinel1Product:
         OrbitCoverageError
             If the orbit does not cover the image.
         """
-        opener = partial(
-            self._image,
-            calibration=calibration,
-            noise_removal=noise_removal,
-            border_cleaning=border_cleaning,
+        options = _Options(
+            polarisations, calibration, bounds, heights, multilook, spacing, swaths, burst, orbit
         )
-        cut = Cut(bounds=bounds, heights=heights, multilook=multilook, spacing=spacing)
-        return self._scene(opener, cut, polarisations, calibration, swaths, burst, orbit, etad)
+        if self.product_type == "SLC" and border_cleaning:
+            msg = f"found border_cleaning, and {self.name} is an SLC, which says what is valid"
+            raise ValueError(msg)
+        power = partial(self._power, noise_removal=noise_removal, border_cleaning=border_cleaning)
+        return self._scene(options, power)
 
-    def noise(
-        self,
-        *,
-        polarisations: Sequence[str] = (),
-        calibration: Calibration = "beta0",
-        bounds: Bounds | None = None,
-        heights: tuple[float, float] = HEIGHTS,
-        multilook: tuple[int, int] | None = None,
-        spacing: float | None = None,
-        swaths: Sequence[str] = (),
-        burst: int | None = None,
-        orbit: OrbitSource = None,
-        etad: str | os.PathLike[str] | None = None,
-    ) -> Scene:
+    def noise(self, **options: Any) -> Scene:  # noqa: ANN401  # those of `scene`
         """Open the thermal noise as an image: what `scene` subtracts. No pixels are read.
 
         Parameters
         ----------
-        polarisations, calibration, bounds, heights, multilook, spacing, swaths, burst, orbit, etad
-            As for `scene`.
+        **options
+            `polarisations`, `calibration`, `bounds`, `heights`, `multilook`, `spacing`, `swaths`,
+            `burst` and `orbit` as for `scene`.
 
         Returns
         -------
@@ -366,87 +377,33 @@ class Sentinel1Product:
 
         Raises
         ------
+        TypeError
+            For other options.
         ValueError, GeometryError, ProductError, AnnotationError, OrbitCoverageError
             As for `scene`.
         """
-        opener = partial(self._noise_image, calibration=calibration)
-        cut = Cut(bounds=bounds, heights=heights, multilook=multilook, spacing=spacing)
-        return self._scene(opener, cut, polarisations, calibration, swaths, burst, orbit, etad)
+        return self._scene(_Options(**options), self._noise)
 
-    def _image(
-        self,
-        names: tuple[str, ...],
-        chosen: tuple[str, ...],
-        burst: int | None,
-        *,
-        calibration: Calibration,
-        noise_removal: bool,
-        border_cleaning: bool | None,
-    ) -> tuple[xr.DataArray, RadarGrid]:
-        """Return the power of an image, and its grid."""
-        self._require_option_of_type(burst, border_cleaning)
-        if self.product_type == "GRD":
-            return self._grd(
-                names, calibration, noise_removal=noise_removal, border_cleaning=border_cleaning
+    def _scene(self, options: _Options, opener: Callable[[_Options], Opened]) -> Scene:
+        """Open an image, cut it, and average it."""
+        names = chosen_names("polarisations", options.polarisations, self.polarisations, self.name)
+        swaths = chosen_names("swaths", options.swaths, self.swaths, self.name)
+        if self.product_type == "GRD" and options.burst is not None:
+            msg = (
+                f"found burst={options.burst}, and {self.name} is a GRD, in which bursts are merged"
             )
-        return self._slc(
-            names, chosen, burst=burst, calibration=calibration, noise_removal=noise_removal
-        )
-
-    def _noise_image(
-        self,
-        names: tuple[str, ...],
-        chosen: tuple[str, ...],
-        burst: int | None,
-        *,
-        calibration: Calibration,
-    ) -> tuple[xr.DataArray, RadarGrid]:
-        """Return the noise of an image, and its grid."""
-        self._require_option_of_type(burst, border_cleaning=None)
-        images = []
-        used = {}
-        for name in names:
-            channels = self._channels(chosen, name, noise=True)
-            used[name] = list(channels.values())
-            if self.product_type == "GRD":
-                images.append(grd_noise(used[name][0], calibration))
-                grid = read_grid(used[name][0].annotation)
-            else:
-                image, grid = slc_noise(
-                    self._source.rasters, channels, burst=burst, calibration=calibration
-                )
-                images.append(image)
-        return self._stack(images, grid, used)
-
-    def _scene(
-        self,
-        opener: Callable[..., tuple[xr.DataArray, RadarGrid]],
-        cut: Cut,
-        polarisations: Sequence[str],
-        calibration: Calibration,
-        swaths: Sequence[str],
-        burst: int | None,
-        orbit: OrbitSource,
-        etad: str | os.PathLike[str] | None,
-    ) -> Scene:
-        """Open an image, cut it, correct its timing, and average it."""
-        names = chosen_names("polarisations", polarisations, self.polarisations, self.name)
-        chosen = chosen_names("swaths", swaths, self.swaths, self.name)
-        image, grid = opener(names, chosen, burst)
-        vectors = self._orbit(grid, self.annotation(chosen[0], names[0]), orbit)
+            raise ValueError(msg)
+        image, grid = opener(replace(options, polarisations=names, swaths=swaths))
+        vectors = self._orbit(grid, self.annotation(swaths[0], names[0]), options.orbit)
         full = grid
-        image, grid = cut.crop(image, grid, vectors)
-        if etad is not None:
-            grid, record = correct_timing(grid, vectors, self.manifest, etad)
-            source = json.loads(image.attrs[SOURCE]) | {"etad": record}
-            image = image.assign_attrs({SOURCE: json.dumps(source)})
+        image, grid = options.cut.crop(image, grid, vectors)
 
         def looks(lines: int, samples: int) -> float:
-            annotations = [self.annotation(swath, names[0]) for swath in chosen]
+            annotations = [self.annotation(swath, names[0]) for swath in swaths]
             return equivalent_looks(annotations, full, lines, samples)
 
-        image, grid = cut.average(image, grid, vectors, looks)
-        return Scene(image, grid, vectors, calibration)
+        image, grid = options.cut.average(image, grid, vectors, looks)
+        return Scene(image, grid, vectors, options.calibration)
 
     def complex_images(
         self,
@@ -512,88 +469,93 @@ class Sentinel1Product:
         """
         self._source.verify()
 
-    def _require_option_of_type(self, burst: int | None, border_cleaning: bool | None) -> None:  # noqa: FBT001
-        """Refuse options that only the other type of product has."""
-        if self.product_type == "GRD" and burst is not None:
-            msg = f"found burst={burst}, and {self.name} is a GRD, in which bursts are merged"
-            raise ValueError(msg)
-        if self.product_type == "SLC" and border_cleaning:
-            msg = f"found border_cleaning, and {self.name} is an SLC, which says what is valid"
-            raise ValueError(msg)
-
     def _orbit(self, grid: RadarGrid, annotation: Annotation, source: OrbitSource) -> Orbit:
         return product_orbit(source, grid, annotation, self.manifest, self._source.folder)
 
-    def _grd(
-        self,
-        names: tuple[str, ...],
-        calibration: Calibration,
-        *,
-        noise_removal: bool,
-        border_cleaning: bool | None,
-    ) -> tuple[xr.DataArray, RadarGrid]:
-        """Return the image of a GRD, and its grid."""
-        swath = self.swaths[0]
-        cleaned = (
-            self.manifest.processor_version < CLEAN_SINCE
-            if border_cleaning is None
-            else border_cleaning
+    def _power(
+        self, options: _Options, *, noise_removal: bool, border_cleaning: bool | None
+    ) -> Opened:
+        """Return the power of an image, and its grid."""
+        cleaned = False
+        if self.product_type == "SLC":
+            opener = partial(slc_image, burst=options.burst)
+        else:
+            old = self.manifest.processor_version < CLEAN_SINCE
+            cleaned = old if border_cleaning is None else border_cleaning
+            opener = partial(grd_image, border=self._border(options) if cleaned else None)
+        return self._stack(
+            options,
+            partial(opener, noise_removal=noise_removal),
+            noise=noise_removal or cleaned,
+            removed=noise_removal,
         )
-        noise = noise_removal or cleaned
-        channels = {name: self._source.channel(swath, name, noise=noise) for name in names}
-        border = None
-        if cleaned:
-            # Cross-polarised backscatter of water is close to the noise: co-polarised decides.
-            name = next((name for name in self.polarisations if name in COPOLARISED), names[0])
-            border = channels.get(name) or self._source.channel(swath, name, noise=True)
-        images = [
-            grd_image(
-                self._source.rasters,
-                channel,
-                calibration=calibration,
-                noise_removal=noise_removal,
-                border=border,
-            )
-            for channel in channels.values()
-        ]
-        grid = read_grid(self.annotation(swath, names[0]))
-        return self._stack(images, grid, {name: [each] for name, each in channels.items()})
 
-    def _slc(
-        self,
-        names: tuple[str, ...],
-        swaths: tuple[str, ...],
-        *,
-        burst: int | None,
-        calibration: Calibration,
-        noise_removal: bool,
-    ) -> tuple[xr.DataArray, RadarGrid]:
-        """Return the power of an SLC, and its grid."""
-        images = []
-        channels = {}
-        for name in names:
-            channels[name] = self._channels(swaths, name, noise=noise_removal)
-            image, grid = slc_image(
-                self._source.rasters,
-                channels[name],
-                burst=burst,
-                calibration=calibration,
-                noise_removal=noise_removal,
-            )
-            images.append(image)
-        used = {name: list(each.values()) for name, each in channels.items()}
-        return self._stack(images, grid, used)
+    def _border(self, options: _Options) -> Channel:
+        """Return the image that tells where the borders of a GRD are."""
+        # Cross-polarised backscatter of water is close to the noise: co-polarised decides.
+        named = (name for name in self.polarisations if name in COPOLARISED)
+        return self._source.channel(
+            options.swaths[0], next(named, options.polarisations[0]), noise=True
+        )
+
+    def _noise(self, options: _Options) -> Opened:
+        """Return the noise of an image, and its grid."""
+        opener = (
+            grd_noise if self.product_type == "GRD" else partial(slc_noise, burst=options.burst)
+        )
+        return self._stack(options, opener, noise=True, removed=None)
 
     def _stack(
-        self, images: list[xr.DataArray], grid: RadarGrid, channels: Mapping[str, Sequence[Channel]]
-    ) -> tuple[xr.DataArray, RadarGrid]:
-        """Return the images of polarisations on one dimension, and their grid."""
-        attributes = {SOURCE: json.dumps(self._source_record(grid, channels))}
+        self,
+        options: _Options,
+        opener: Callable[..., Opened],
+        *,
+        noise: bool,
+        removed: bool | None,
+    ) -> Opened:
+        """Return the images of polarisations on one dimension, and their grid.
+
+        `noise` tells whether noise annotations are read, `removed` whether noise is removed.
+        """
+        channels = {
+            name: self._channels(options.swaths, name, noise=noise)
+            for name in options.polarisations
+        }
+        opened = {
+            name: opener(self._source.rasters, each, calibration=options.calibration)
+            for name, each in channels.items()
+        }
+        used = {name: list(each.values()) for name, each in channels.items()}
+        grid = next(iter(opened.values()))[1]
+        record = self._source_record(grid, used)
+        if removed is not None:
+            record["thermal_noise"] = self._noise_record(used, removed=removed)
+        attributes = {SOURCE: json.dumps(record)}
         if self.manifest.simulated:
             attributes["simulated"] = "says the product"
-        named = dict(zip(channels, images, strict=True))
-        stacked = stack_polarisations(named, self.name, attributes)
-        return stacked, replace(grid, polarisations=tuple(channels))
+        images = {name: image for name, (image, _) in opened.items()}
+        stacked = stack_polarisations(images, self.name, attributes)
+        return stacked, replace(grid, polarisations=tuple(images))
+
+    def _noise_record(
+        self, channels: Mapping[str, Sequence[Channel]], *, removed: bool
+    ) -> dict[str, str]:
+        """Say of each polarisation whether its noise is removed; warn where it cannot be."""
+        if not removed:
+            return dict.fromkeys(channels, "not removed")
+        silent = [
+            name
+            for name, own in channels.items()
+            if any(each.radiometry.noise and each.radiometry.noise.is_zero for each in own)
+        ]
+        if silent and not self.manifest.simulated:
+            msg = (
+                f"all noise vectors of {', '.join(silent)} in {self.name} are zero, as early "
+                "processors wrote them: no thermal noise is removed; a product that was processed "
+                "again has them"
+            )
+            warnings.warn(msg, stacklevel=6)
+        return {name: ZERO_NOISE if name in silent else "removed" for name in channels}
 
     def _source_record(
         self, grid: RadarGrid, channels: Mapping[str, Sequence[Channel]]
@@ -632,6 +594,6 @@ class Sentinel1Product:
         }
 
     def _channels(
-        self, swaths: tuple[str, ...], polarisation: str, *, noise: bool
+        self, swaths: Sequence[str], polarisation: str, *, noise: bool
     ) -> dict[str, Channel]:
         return {swath: self._source.channel(swath, polarisation, noise=noise) for swath in swaths}

@@ -160,9 +160,14 @@ class AzimuthNoise:
 class NoiseVectors:
     """Power of the thermal noise, in squared digital numbers."""
 
-    along_range: LineVectors | None  # none where the annotation has no noise
+    along_range: LineVectors | None  # none where all vectors are zero
     along_azimuth: Sequence[AzimuthNoise]  # empty in products of IPF before 2.9
     scale: float = 1.0  # factor of all
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether all vectors are zero, as some early processors wrote them."""
+        return self.along_range is None
 
     def block(self, lines: Floats, samples: Floats) -> NDArray[np.float32] | None:
         """Return the noise of a block of pixels: `lines` (l,), `samples` (s,); returns (l, s)."""

@@ -1,10 +1,9 @@
 """Byte ranges of files on a disk or a server, and members of zip archives as files.
 
 Of a measurement of a gigabyte only what a window needs is read. A stored member of a zip is a byte
-range of the archive. A deflated one can only be decompressed from its beginning. A large one that
-is opened again and again, as images are that are read in windows, is decompressed once, to an
-unnamed scratch file. Where the disk has no room for that, the state of the decompressor is saved
-every few MiB, and each reader starts from the nearest saved state.
+range of the archive. A deflated one can only be decompressed from its beginning: one that is read
+in windows is decompressed once, as far as it is needed, to an unnamed scratch file. Where the disk
+has no room for that, each reader decompresses from the beginning.
 """
 
 from __future__ import annotations
@@ -14,8 +13,6 @@ import struct
 import threading
 import zlib
 from abc import abstractmethod
-from bisect import bisect_right
-from contextlib import nullcontext
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from sarheight._files import read_rows, unnamed_file
@@ -24,7 +21,6 @@ from sarheight.errors import ProductError
 if TYPE_CHECKING:
     import zipfile
     from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
 
     from _typeshed import WriteableBuffer
     from fsspec import AbstractFileSystem
@@ -38,12 +34,12 @@ LARGEST_REQUEST = 8 * 2**20
 PACKED_BUFFER, PACKED_STEP = 2**20, 64 * 2**10
 """Compressed bytes to request at once, and to pass to the decompressor at once."""
 
-SNAPSHOT_STEP = 4 * 2**20
-"""Decompressed bytes between two saved states, of some 100 kB each. A read that ends this close to
-the end of a member goes on to it, where the checksum is compared."""
+STEP = 2**20
+"""Decompressed bytes to make at once."""
 
-SPOOL_STEP = 2**20
-"""Decompressed bytes to write to a scratch file at once."""
+REMAINDER = 4 * 2**20
+"""A read that ends so many bytes before the end of a member goes on to it, where the checksum is
+compared. Members that are not larger need no scratch file."""
 
 LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 LOCAL_MAGIC = b"PK\x03\x04"
@@ -130,14 +126,9 @@ class Extent(NamedTuple):
             label=f"{info.filename} in {self.label}",
         )
 
-    def open(self) -> io.BufferedReader:
-        """Open the extent as a file."""
-        return _buffered(_ExtentFile(self))
-
-
-def _buffered(file: io.RawIOBase) -> io.BufferedReader:
-    """Return a file that reads ahead, so that small reads do not become small requests."""
-    return io.BufferedReader(file, buffer_size=BUFFER)
+    def open(self, buffer: int = BUFFER) -> io.BufferedReader:
+        """Open the extent as a file that reads ahead: small reads do not become small requests."""
+        return io.BufferedReader(_ExtentFile(self), buffer_size=buffer)
 
 
 class _RangeFile(io.RawIOBase):
@@ -200,85 +191,107 @@ class _ExtentFile(_RangeFile):
         return self._data[begin - self._begin :][:size]
 
 
-class _State(NamedTuple):
-    """The state of a decompressor."""
+class _Inflater:
+    """Decompresses a member of a zip from its beginning to its end."""
 
-    position: int  # bytes that came out
-    checksum: int  # CRC-32 of these
-    packed_position: int  # bytes that went in
-    decompressor: Any
+    def __init__(self, packed: Extent, size: int, checksum: int) -> None:
+        self.position = 0  # bytes that came out
+        self._size, self._checksum, self._label = size, checksum, packed.label
+        self._found = 0  # CRC-32 of these
+        self._packed = packed.open(PACKED_BUFFER)
+        self._decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
 
-    def copy(self) -> _State:
-        """Return a state that can be continued without changing this one."""
-        return self._replace(decompressor=self.decompressor.copy())
+    def must_go_on(self, end: int) -> bool:
+        """Return whether more is needed for a read to a position; compare the checksum at last."""
+        if self.position == self._size and self._found != self._checksum:
+            raise ProductError(differs_from_checksum(self._label))
+        complete = self._size - max(end, self.position) <= REMAINDER
+        return self.position < (self._size if complete else end)
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes: at least one, and at most `size`."""
+        data = b""
+        while not data:
+            packed = self._decompressor.unconsumed_tail or self._packed.read(PACKED_STEP)
+            if self._decompressor.eof or not packed:
+                msg = (
+                    f"{self._label} ends after {self.position} bytes, expected {self._size}: the "
+                    "archive is cut short or damaged, fetch it again"
+                )
+                raise ProductError(msg)
+            try:
+                data = self._decompressor.decompress(packed, min(size, self._size - self.position))
+            except zlib.error as error:
+                msg = f"{self._label} is damaged ({error}): fetch the archive again"
+                raise ProductError(msg) from error
+        self.position += len(data)
+        self._found = zlib.crc32(data, self._found)
+        return data
 
 
-class _Spool:
-    """What came out of a decompressor so far, in a file."""
+class _StreamFile(_RangeFile):
+    """A deflated member as a file that is decompressed again wherever it is read backwards."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self.end = 0  # bytes that came out
-        self._file = file
-        self._lock = threading.Lock()
+    def __init__(self, packed: Extent, size: int, checksum: int) -> None:
+        super().__init__(size)
+        self._member = packed, size, checksum
+        self._inflater = _Inflater(*self._member)
+        self._remainder = b""  # what was made beyond the last read, to compare the checksum
 
-    def append(self, data: bytes) -> None:
-        """Write the next bytes, which one thread at a time may do."""
-        view = memoryview(data)
-        with self._lock:
-            self._file.seek(self.end)
-            while view:
-                view = view[self._file.write(view) :]
-        self.end += len(data)
+    def read_range(self, begin: int, size: int) -> bytes:
+        """Return the bytes of a range."""
+        made = self._size - len(self._remainder)
+        if begin >= made:
+            return self._remainder[begin - made :][:size]
+        if begin < self._inflater.position:
+            self._inflater = _Inflater(*self._member)
+        self._made_to(begin)
+        data = self._made_to(begin + size)
+        self._remainder = b""
+        if self._inflater.must_go_on(begin + size):
+            self._remainder = self._made_to(self._size)
+            self._inflater.must_go_on(self._size)
+        return data
 
-    def read(self, begin: int, size: int) -> bytes:
-        """Read bytes before the end."""
-        with self._lock:
-            self._file.seek(begin)
-            return self._file.read(size)
-
-    def read_rows(self, begins: Sequence[int], rows: NDArray[Any]) -> bool:
-        """Read rows of bytes before the end, see `sarheight._files.read_rows`."""
-        with self._lock:
-            return read_rows(self._file, begins, rows)
+    def _made_to(self, end: int) -> bytes:
+        """Decompress up to a position."""
+        parts = []
+        while self._inflater.position < end:
+            parts.append(self._inflater.read(min(end - self._inflater.position, STEP)))
+        return b"".join(parts)
 
 
 class DeflatedMember:
-    """A deflated member of a zip, decompressed as far as it is read.
+    """A deflated member of a zip, decompressed once, as far as it is read.
 
     It may be opened any number of times, from several threads. Its checksum (CRC-32) is compared
-    whenever it is decompressed to its end.
+    when it is decompressed to its end.
     """
 
     def __init__(self, packed: Extent, size: int, checksum: int) -> None:
-        self.packed = packed
+        self._member = packed, size, checksum
         self.size = size
-        self.checksum = checksum
-        self._complete = False
-        self._lock, self._front = threading.Lock(), threading.Lock()
-        self._saved = [_State(0, 0, 0, zlib.decompressobj(-zlib.MAX_WBITS))]
-        self._opened = 0
-        self._spool: _Spool | None = None
-        self._source: _DeflatedFile | None = None  # from which the spool is filled
+        self._end = 0  # bytes in the scratch file
+        self._scratch: IO[bytes] | None = None
+        self._inflater: _Inflater | None = None
+        self._filling, self._using = threading.Lock(), threading.Lock()
 
-    def __reduce__(self) -> tuple[type[DeflatedMember], tuple[Extent, int, int]]:
-        """Pickle without the saved states."""
-        return DeflatedMember, (self.packed, self.size, self.checksum)
+    def stream(self) -> io.RawIOBase:
+        """Open the member as a file that is read once, from its beginning."""
+        return _StreamFile(*self._member)
 
-    def open(self) -> io.BufferedReader:
-        """Open the decompressed member as a file."""
-        with self._front:
-            self._opened += 1
-            # What is opened once is read once, or its header only is.
-            if self._opened == 2 and self.size > SNAPSHOT_STEP:
-                file = unnamed_file(self.size, self, 0)
-                self._spool = None if file is None else _Spool(file)
-                self._source = None if file is None else _DeflatedFile(self)
-        return _buffered(_DeflatedFile(self))
+    def open(self) -> io.RawIOBase:
+        """Open the member as a file that is read anywhere."""
+        return _MemberFile(self)
 
-    def spooled(self, begin: int, size: int) -> bytes | None:
+    def read(self, begin: int, size: int) -> bytes | None:
         """Return bytes from the scratch file, decompressed so far first; None without one."""
-        spool = self._filled(begin + size)
-        return None if spool is None else spool.read(begin, size)
+        scratch = self._filled(begin + size)
+        if scratch is None:
+            return None
+        with self._using:
+            scratch.seek(begin)
+            return scratch.read(size)
 
     def read_rows(self, begins: Sequence[int], rows: NDArray[Any]) -> bool:
         """Read rows of bytes from the scratch file, decompressed so far first.
@@ -286,127 +299,51 @@ class DeflatedMember:
         See `sarheight._files.read_rows`; False without a scratch file, or beyond its end.
         """
         end = begins[-1] + rows[-1].nbytes
-        spool = self._filled(end) if end <= self.size else None
-        return spool is not None and spool.read_rows(begins, rows)
+        scratch = self._filled(end) if end <= self.size else None
+        if scratch is None:
+            return False
+        with self._using:
+            return read_rows(scratch, begins, rows)
 
-    def _filled(self, end: int) -> _Spool | None:
+    def _filled(self, end: int) -> IO[bytes] | None:
         """Return the scratch file, decompressed up to a position at least; None without one."""
-        spool = self._spool
-        if spool is not None and (spool.end < end or self.must_complete(spool.end)):
+        inflater = self._inflater
+        scratch = self._scratch
+        if scratch and inflater and end <= self._end and not inflater.must_go_on(end):
+            return scratch  # others may be making what lies beyond
+        with self._filling:
+            if self._inflater is None:
+                self._inflater = _Inflater(*self._member)
+                self._scratch = unnamed_file(self.size, self, 0) if self.size > REMAINDER else None
             try:
-                self._fill(end)
+                while self._scratch is not None and self._inflater.must_go_on(end):
+                    self._append(self._scratch, self._inflater.read(STEP))
             except OSError:  # the disk is full after all
-                self._spool = self._source = None
-                return None
-        return spool
+                self._scratch = None
+            return self._scratch
 
-    def _fill(self, end: int) -> None:
-        """Decompress to the scratch file, up to a position and not beyond it without need."""
-        with self._front:
-            spool, source = self._spool, self._source
-            while spool is not None and source is not None:
-                missing = max(end - spool.end, 0)
-                if missing == 0 and not self.must_complete(spool.end):
-                    break
-                if spool.end == self.size:
-                    self.require_checksum(source.checksum)
-                else:
-                    spool.append(source.next_bytes(min(missing or self.size, SPOOL_STEP)))
-
-    def must_complete(self, position: int) -> bool:
-        """Return whether a read to a position goes on to the end, to compare the checksum."""
-        return not self._complete and self.size - position <= SNAPSHOT_STEP
-
-    def require_checksum(self, checksum: int) -> None:
-        """Check the checksum of all bytes."""
-        if checksum != self.checksum:
-            raise ProductError(differs_from_checksum(self.packed.label))
-        self._complete = True
-
-    def nearest_state(self, position: int, current: _State | None = None) -> _State:
-        """Return the last state at or before a position: the current one, or a saved one."""
-        with self._lock:
-            index = bisect_right(self._saved, position, key=lambda state: state.position) - 1
-            saved = self._saved[index]
-            if current is not None and saved.position <= current.position <= position:
-                return current
-            return saved.copy()
-
-    def front(self, position: int) -> AbstractContextManager[object]:
-        """Return a lock on the part beyond all saved states: one thread decompresses it."""
-        with self._lock:
-            beyond = position > self._saved[-1].position + SNAPSHOT_STEP
-        return self._front if beyond else nullcontext()
-
-    def save(self, state: _State) -> None:
-        """Save a state that is well beyond the last saved one, unless bytes are kept themselves."""
-        with self._lock:
-            if self._spool is None and state.position >= self._saved[-1].position + SNAPSHOT_STEP:
-                self._saved.append(state.copy())
+    def _append(self, scratch: IO[bytes], data: bytes) -> None:
+        view = memoryview(data)
+        with self._using:
+            scratch.seek(self._end)
+            while view:
+                view = view[scratch.write(view) :]
+        self._end += len(data)
 
 
-class _DeflatedFile(_RangeFile):
-    """A deflated member as a file."""
+class _MemberFile(_RangeFile):
+    """A deflated member as a file, from its scratch file where there is one."""
 
     def __init__(self, member: DeflatedMember) -> None:
         super().__init__(member.size)
         self._member = member
-        self._packed = io.BufferedReader(_ExtentFile(member.packed), buffer_size=PACKED_BUFFER)
-        self._state = member.nearest_state(0)
+        self._stream: io.RawIOBase | None = None
 
     def read_range(self, begin: int, size: int) -> bytes:
-        """Return the bytes of a range, decompressing from the nearest state before it."""
-        spooled = self._member.spooled(begin, size)
-        if spooled is not None:
-            return spooled
-        with self._member.front(begin + size):
-            self._state = self._member.nearest_state(begin, self._state)
-            while self._state.position < begin:
-                self._decompress(min(begin - self._state.position, SNAPSHOT_STEP))
-            parts = []
-            while size > 0:
-                parts.append(self._decompress(min(size, SNAPSHOT_STEP)))
-                size -= len(parts[-1])
-            while self._member.must_complete(self._state.position):
-                left = self._size - self._state.position
-                if left == 0:
-                    self._member.require_checksum(self._state.checksum)
-                else:
-                    self._decompress(left)
-        return b"".join(parts)
-
-    @property
-    def checksum(self) -> int:
-        """CRC-32 of the bytes before the current state."""
-        return self._state.checksum
-
-    def next_bytes(self, size: int) -> bytes:
-        """Return the bytes that follow the current state: at least one, and at most `size`."""
-        return self._decompress(size)
-
-    def _decompress(self, size: int) -> bytes:
-        """Return the next bytes: at least one, and at most `size`."""
-        label = self._member.packed.label
-        position, checksum, packed_position, decompressor = self._state
-        data = b""
-        while not data:
-            packed = decompressor.unconsumed_tail
-            if not packed:
-                self._packed.seek(packed_position)
-                packed = self._packed.read(PACKED_STEP)
-                packed_position += len(packed)
-            if decompressor.eof or not packed:
-                msg = (
-                    f"{label} ends after {position} bytes, expected {self._size}: the archive is "
-                    "cut short or damaged, fetch it again"
-                )
-                raise ProductError(msg)
-            try:
-                data = decompressor.decompress(packed, size)
-            except zlib.error as error:
-                msg = f"{label} is damaged ({error}): fetch the archive again"
-                raise ProductError(msg) from error
-        checksum = zlib.crc32(data, checksum)
-        self._state = _State(position + len(data), checksum, packed_position, decompressor)
-        self._member.save(self._state)
-        return data
+        """Return the bytes of a range."""
+        data = self._member.read(begin, size)
+        if data is None:
+            self._stream = self._stream or self._member.stream()
+            self._stream.seek(begin)
+            data = self._stream.read(size)
+        return data or b""

@@ -158,6 +158,7 @@ SWATHS = {
 """Swaths by mode and product type: Sentinel-1 Product Specification, S1-RS-MDA-52-7441."""
 
 KIND = "a Sentinel-1 image annotation (annotation/s1*.xml of a GRD or SLC product)"
+IMAGE = "imageAnnotation/imageInformation"
 ORBIT_SOURCE = "imageAnnotation/processingInformation/orbitSource"
 PROCESSING = "imageAnnotation/processingInformation/swathProcParamsList/swathProcParams"
 
@@ -173,7 +174,8 @@ def read_annotation(source: XmlSource) -> Annotation:
     Returns
     -------
     Annotation
-        Its values, with times in UTC.
+        Its values, with times in UTC. Across a leap second, times after it are counted on from
+        those of the first line, so that differences are right.
 
     Raises
     ------
@@ -185,7 +187,8 @@ def read_annotation(source: XmlSource) -> Annotation:
     root = Document.read(source, root="product", kind=KIND)
     header = root.element("adsHeader")
     product = root.element("generalAnnotation/productInformation")
-    image = root.element("imageAnnotation/imageInformation")
+    root = root.counting(root.leaps(f"{IMAGE}/productFirstLineUtcTime"))
+    image = root.element(IMAGE)
     product_type = header.text("productType")
     if product_type not in {"GRD", "SLC"}:
         header.refuse("productType", repr(product_type), "'GRD' or 'SLC'")

@@ -37,7 +37,37 @@ SHOWN_CHARACTERS = 60
 NUMERALS = frozenset("0123456789+-.eE \t\r\n")
 """Characters of decimal numbers. Python's own conversion takes 1_000, nan, and digits of any script
 as well."""
-TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?")
+TIME = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:)(\d{2})(\.\d{1,9})?")
+LEAP_SECONDS = np.array(["2015-07-01", "2017-01-01"], dtype="datetime64[ns]")
+"""Days before which a second was inserted, since the first Sentinel-1 was launched (IERS Bulletin C
+49 and 52); none is announced."""
+SECOND = np.timedelta64(1, "s")
+
+
+def leap_seconds(time: np.datetime64) -> int:
+    """Return how many seconds were inserted into UTC before a time, since 2014."""
+    return int((time >= LEAP_SECONDS).sum())
+
+
+def parse_utc(text: str) -> tuple[np.datetime64, int]:
+    """Parse a UTC time; also return how many seconds were inserted before it. NaT for what is none.
+
+    Second 60, which exists in leap seconds only, has the name of the second after it.
+    """
+    parts = TIME.fullmatch(text)
+    if parts is None:
+        return np.datetime64("NaT", "ns"), 0
+    inserted = parts[2] == "60"
+    try:
+        time = np.datetime64(f"{parts[1]}{'59' if inserted else parts[2]}{parts[3] or ''}", "ns")
+    except ValueError:
+        return np.datetime64("NaT", "ns"), 0
+    leaps = leap_seconds(time)
+    if inserted:
+        time += SECOND
+        if leap_seconds(time) == leaps:
+            return np.datetime64("NaT", "ns"), 0
+    return time, leaps
 
 
 class NamedBytes(bytes):
@@ -133,10 +163,11 @@ class Document:
     Paths are those of `xml.etree.ElementTree`: child names joined by slashes.
     """
 
-    def __init__(self, element: Element, name: str, trail: str) -> None:
+    def __init__(self, element: Element, name: str, trail: str, leaps: int | None = None) -> None:
         self._element = element
         self.name = name
         self._trail = trail
+        self._leaps = leaps
 
     @classmethod
     def read(cls, source: XmlSource, *, root: str, kind: str) -> Document:
@@ -168,12 +199,12 @@ class Document:
         found = self._element.find(path)
         if found is None:
             self.refuse(path, "nothing", "an element")
-        return Document(found, self.name, f"{self._trail}/{path}")
+        return Document(found, self.name, f"{self._trail}/{path}", self._leaps)
 
     def elements(self, path: str) -> Iterator[Document]:
         """Iterate over all elements at a path."""
         for index, found in enumerate(self._element.iterfind(path), start=1):
-            yield Document(found, self.name, f"{self._trail}/{path}[{index}]")
+            yield Document(found, self.name, f"{self._trail}/{path}[{index}]", self._leaps)
 
     def text(self, path: str) -> str:
         """Return the text of an element, stripped."""
@@ -215,17 +246,29 @@ class Document:
             self.refuse(path, repr(text[:SHOWN_CHARACTERS]), expected)
         return values
 
+    def counting(self, leaps: int) -> Document:
+        """Return the element with times whose differences are those of TAI.
+
+        Times before which more seconds were inserted than `leaps` are named as if there had been
+        no more.
+        """
+        return Document(self._element, self.name, self._trail, leaps)
+
+    def leaps(self, path: str) -> int:
+        """Return how many seconds were inserted into UTC before the time in an element."""
+        self.time(path)
+        return self._parsed_time(path)[1]
+
+    def _parsed_time(self, path: str) -> tuple[np.datetime64, int]:
+        return parse_utc(self.text(path).removeprefix("UTC=").removesuffix("Z"))
+
     def time(self, path: str) -> np.datetime64:
         """Return the UTC time in an element, with or without the prefix ``UTC=`` of EOF files."""
-        text = self.text(path).removeprefix("UTC=").removesuffix("Z")
-        try:
-            time = np.datetime64(text, "ns") if TIME.fullmatch(text) else np.datetime64("NaT", "ns")
-        except ValueError:
-            time = np.datetime64("NaT", "ns")
+        time, leaps = self._parsed_time(path)
         if np.isnat(time):
             self.refuse(
                 path,
-                repr(text[:SHOWN_CHARACTERS]),
+                repr(self.text(path)[:SHOWN_CHARACTERS]),
                 "a UTC time such as 2021-04-01T05:26:23.794457",
             )
-        return time
+        return time if self._leaps is None else time + (leaps - self._leaps) * SECOND

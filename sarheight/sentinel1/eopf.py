@@ -61,7 +61,9 @@ def open_root(source: str, options: dict[str, Any]) -> tuple[zarr.Group, str, Pa
     import zarr
     from zarr.storage import FsspecStore, LocalStore, ZipStore
 
-    from sarheight._zarr import CheckedStore
+    from sarheight._zarr import check_chunks
+
+    check_chunks()
 
     if "://" in source:
         parts = urlsplit(source)
@@ -73,7 +75,7 @@ def open_root(source: str, options: dict[str, Any]) -> tuple[zarr.Group, str, Pa
             raise ProductError(msg)
         with file_errors(label, EXPECTED, ProductError):
             remote = FsspecStore.from_url(source, storage_options=options, read_only=True)
-            return zarr.open_group(CheckedStore(remote), mode="r"), label, None
+            return zarr.open_group(remote, mode="r"), label, None
     path = Path(source).expanduser().absolute()
     if not path.exists():
         msg = f"there is no '{path}'; expected {EXPECTED}"
@@ -81,7 +83,7 @@ def open_root(source: str, options: dict[str, Any]) -> tuple[zarr.Group, str, Pa
     with file_errors(path, EXPECTED, ProductError):
         if path.is_dir():
             # What is there, not what a list of it says.
-            local = CheckedStore(LocalStore(path, read_only=True))
+            local = LocalStore(path, read_only=True)
             return (
                 zarr.open_group(local, mode="r", use_consolidated=False),
                 str(path),
@@ -96,7 +98,7 @@ def open_root(source: str, options: dict[str, Any]) -> tuple[zarr.Group, str, Pa
         inside = min(roots, key=lambda each: len(each.parts)).as_posix() if roots else "."
         inner = "" if inside == "." else inside
         return (
-            zarr.open_group(CheckedStore(ZipStore(path, mode="r")), path=inner, mode="r"),
+            zarr.open_group(ZipStore(path, mode="r"), path=inner, mode="r"),
             str(path),
             path.parent,
         )

@@ -28,7 +28,7 @@ from sarheight.sentinel1.annotation import (
     read_annotation,
     vectors_of,
 )
-from sarheight.sentinel1.document import Document, XmlSource
+from sarheight.sentinel1.document import Document, XmlSource, leap_seconds
 
 if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
@@ -132,7 +132,9 @@ def read_orbit_file(
     source : str, path or bytes
         Path of the EOF file, plain or compressed with xz, or its contents.
     window : pair of datetime64, optional
-        First and last time (UTC) that are needed: only the vectors around them are kept.
+        First and last time (UTC) that are needed: only the vectors around them are kept. Across a
+        leap second times are counted on from the first; one within the inserted second itself
+        cannot be told from the second after it.
 
     Returns
     -------
@@ -149,7 +151,7 @@ def read_orbit_file(
     OSError
         If the file cannot be read.
     """
-    name, vectors = _read_state_vectors(source)
+    name, vectors = _read_state_vectors(source, None if window is None else window[0])
     epoch = whole_second(vectors.time[0] if window is None else nanoseconds(window[0]))
     try:
         orbit = Orbit(
@@ -182,16 +184,22 @@ def _without_rounding(time: Floats) -> Floats:
     return steady if np.abs(time - steady).max() <= STAMP_ROUNDING else time
 
 
-def _read_state_vectors(source: XmlSource) -> tuple[str, StateVectors]:
-    """Return the name and the state vectors of an orbit file."""
+def _read_state_vectors(
+    source: XmlSource, reference: np.datetime64 | None
+) -> tuple[str, StateVectors]:
+    """Return the name and the state vectors of an orbit file.
+
+    Across a leap second, times are counted on from a reference, by default the first of them.
+    """
     root = Document.read(source, root="Earth_Explorer_File", kind=_ORBIT_FILE)
     header = root.element("Earth_Explorer_Header/Variable_Header")
     for name, expected in (("Ref_Frame", "EARTH_FIXED"), ("Time_Reference", "UTC")):
         if header.text(name) != expected:
             header.refuse(name, repr(header.text(name)), repr(expected))
-    return root.name, vectors_of(
-        root, "Data_Block/List_of_OSVs", "OSV", "UTC", ("X", "Y", "Z"), ("VX", "VY", "VZ")
-    )
+    path = "Data_Block/List_of_OSVs"
+    first = f"{path}/OSV/UTC"
+    root = root.counting(root.leaps(first) if reference is None else leap_seconds(reference))
+    return root.name, vectors_of(root, path, "OSV", "UTC", ("X", "Y", "Z"), ("VX", "VY", "VZ"))
 
 
 # Which orbit file belongs to an image.

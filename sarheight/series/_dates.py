@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from sarheight.acquisition import acquisition_record, acquisition_time, polarisation_names
 from sarheight.coregistration import (
     Policy,
     Shift,
@@ -23,7 +24,7 @@ from sarheight.illumination import ConstantGamma
 from sarheight.output import provenance
 from sarheight.output.radar_images import read_scene
 from sarheight.product import is_product, open_product
-from sarheight.scene import Scene, acquisition_record, acquisition_time, polarisation_names
+from sarheight.scene import Scene
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -69,7 +70,7 @@ class Date:
 
     name: str  # of its product, file, or time
     scene: Scene
-    record: Mapping[str, Any]  # see `sarheight.scene.acquisition_record`
+    record: Mapping[str, Any]  # see `sarheight.acquisition.acquisition_record`
     source: Path | None = None  # its file
     shift: Shift | None = None
     notes: dict[str, Any] = field(default_factory=dict)
@@ -261,10 +262,6 @@ def with_shift(date: Date, shift: Shift, *, correct: bool) -> Date:
 
 def shift_from_json(text: str, date: Date, *, correct: bool) -> Date:
     """Return a date with a shift of which the attributes were kept, see `Shift.to_json`."""
-    kept = json.loads(text)
-    names = {each.name for each in fields(Shift)} - {"windows"}
-    # JSON has no NaN: what is not known was kept as None.
-    values: dict[str, Any] = {name: np.nan if kept[name] is None else kept[name] for name in names}
-    shift = Shift(**values)
-    made = with_shift(date, shift, correct=correct)
-    return replace(made, notes=made.notes | {"coregistration": kept})
+    made = with_shift(date, Shift.from_json(text), correct=correct)
+    # The number of windows is known from the text only.
+    return replace(made, notes=made.notes | {"coregistration": json.loads(text)})

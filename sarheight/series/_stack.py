@@ -12,19 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from sarheight.acquisition import grid_from_json, grid_to_json, orbit_from_json, orbit_to_json
 from sarheight.dem.checked import CheckedDem
 from sarheight.dem.layout import same_grid
 from sarheight.errors import SeriesError
 from sarheight.layover import RTC, PosteriorMean, Reallocation, reconstruct
 from sarheight.layover.carried import TRACK_VARIABLES, Baseline, TrackPlan, reference_scene
 from sarheight.output import open_result
-from sarheight.scene import (
-    Scene,
-    grid_from_json,
-    grid_to_json,
-    orbit_from_json,
-    orbit_to_json,
-)
+from sarheight.scene import Scene
 from sarheight.series._store import CHUNK, LAYOUT
 
 if TYPE_CHECKING:

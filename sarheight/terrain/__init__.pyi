@@ -1,22 +1,35 @@
-from .baselines import (
+from .alignment import (
     Alignment,
     apply_alignment,
     back_project,
     estimate_alignment,
 )
-from .correction import RefinementNetwork
 from .elevations import (
     KnownElevations,
     draw_altimeter_tracks,
     draw_known_elevations,
     read_known_elevations,
 )
-from .heights import estimate_heights, height_interval
-from .networks import ASKUNet, HeightEstimate, HeightEstimator
+from .kriging import height_interval, krige_residuals
 from .patches import TerrainPatches
 from .posterior import RefinementSettings
 from .predict import predict_heights
+from .rasters import (
+    distance_to_known,
+    interpolate_elevations,
+    rasterise_elevations,
+    require_inside,
+)
 from .refinement import refine
+from .refinement_network import RefinementNetwork
+from .sar2height import (
+    ASKUNet,
+    HeightEstimate,
+    HeightEstimator,
+    LargeSelectiveKernel,
+    TerrainSettings,
+    distance_channel,
+)
 from .scenes import (
     SceneConfiguration,
     SceneSettings,
@@ -25,23 +38,15 @@ from .scenes import (
     simulate_scene,
     write_scenes,
 )
-from .surfaces import (
-    INTERPOLATION_METHODS,
-    distance_to_known,
-    interpolate_elevations,
-    krige_residuals,
-    rasterise_elevations,
-    require_inside,
-)
-from .training import TerrainSettings, train_terrain
+from .training import train_terrain
 
 __all__ = [
-    "INTERPOLATION_METHODS",
     "ASKUNet",
     "Alignment",
     "HeightEstimate",
     "HeightEstimator",
     "KnownElevations",
+    "LargeSelectiveKernel",
     "RefinementNetwork",
     "RefinementSettings",
     "SceneConfiguration",
@@ -50,11 +55,11 @@ __all__ = [
     "TerrainSettings",
     "apply_alignment",
     "back_project",
+    "distance_channel",
     "distance_to_known",
     "draw_altimeter_tracks",
     "draw_known_elevations",
     "estimate_alignment",
-    "estimate_heights",
     "height_interval",
     "interpolate_elevations",
     "krige_residuals",

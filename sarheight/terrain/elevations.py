@@ -11,8 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
-from sarheight._files import file_reader
-from sarheight._runtime import require
+from sarheight._files import file_reader, read_vector
 from sarheight.dem import check_dem, local_posting
 from sarheight.dem.datum import ELLIPSOID, Geoid, datum_of_crs, datum_of_text, undulations_at
 from sarheight.errors import KnownElevationsError, VerticalDatumError
@@ -314,13 +313,7 @@ def _read_vector(
     if crs is not None:
         msg = f"found crs={crs!r} for '{path}', expected none: a vector file states its own"
         raise KnownElevationsError(msg)
-    require("geopandas", "pyarrow", extra="vector")
-    import geopandas
-
-    if path.suffix.lower() in {".parquet", ".geoparquet"}:
-        frame = geopandas.read_parquet(path)
-    else:
-        frame = geopandas.read_file(path, **({} if layer is None else {"layer": layer}))
+    frame = read_vector(path, KnownElevationsError, layer=layer)
     if frame.crs is None:
         msg = f"'{path}' does not state a reference system: write it with one"
         raise KnownElevationsError(msg)

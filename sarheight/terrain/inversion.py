@@ -62,7 +62,7 @@ STEP_UP = 20.0
 pixels over a hundred metres."""
 LEAST_AREA = 0.25
 """Pixels count where the simulated area is at least this part of the median of pixels."""
-LARGEST_RESIDUAL, FREEDOM = 1.5, 4.0
+LARGEST_RESIDUAL, RESIDUAL_FREEDOM = 1.5, 4.0
 """Residuals in nepers are cut off here; degrees of freedom of their distribution, Student's t."""
 
 LEAST_WEIGHT = 1e-7

@@ -1,4 +1,4 @@
-"""Patches of scenes with known elevations, for training and testing networks."""
+"""Patches of training scenes with known elevations, and the channels of their images."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarheight.dem import local_posting
+from sarheight.learning.channels import Channel, ChannelStatistics, require_power
 from sarheight.learning.split import Part, window_starts
-from sarheight.terrain.surfaces import Interpolation, distance_transform, fit_surface
+from sarheight.terrain.rasters import distance_transform
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from sarheight.learning.channels import Transform
 
 Floats = NDArray[np.float32]
 
@@ -43,8 +46,6 @@ class TerrainPatches:
         The channels in their units, NaN where there is no value.
     ``known``, ``distance``
         Known elevations in metres, NaN elsewhere; metres to the nearest of them.
-    ``interpolated``
-        The surface interpolated between them; NaN if none is known.
     ``coarse``
         The coarse DEM.
     ``truth``
@@ -72,9 +73,6 @@ class TerrainPatches:
         a fixed number.
     known_sigma : float
         Standard deviation of the known elevations' errors in metres.
-    method : str or None
-        Interpolation method, see `sarheight.terrain.interpolate_elevations`. None leaves
-        ``interpolated`` out of the samples, which are then made three times as fast.
     augment : bool
         Whether patches are mirrored along azimuth at random.
     seed : int
@@ -98,7 +96,6 @@ class TerrainPatches:
         stride: int | None = None,
         known_count: tuple[int, int] = (16, 16),
         known_sigma: float = 0.0,
-        method: Interpolation | None = "thin_plate",
         augment: bool = False,
         seed: int = 0,
     ) -> None:
@@ -116,7 +113,7 @@ class TerrainPatches:
             msg = f"found {len(parts)} parts for {len(scenes)} scenes, expected one for each"
             raise ValueError(msg)
         self.size, self.known_count, self.known_sigma = size, known_count, known_sigma
-        self.method, self.augment, self.seed, self.epoch = method, augment, seed, 0
+        self.augment, self.seed, self.epoch = augment, seed, 0
         self.sources = [
             _scene_arrays(part.of(scene), channels)
             for scene, part in zip(scenes, parts, strict=True)
@@ -169,34 +166,20 @@ class TerrainPatches:
     def _draw_known(
         self, truth: Floats, posting: tuple[float, float], random: np.random.Generator
     ) -> dict[str, Floats]:
-        """Draw known elevations: their raster, the distances, and the surface between them."""
+        """Draw known elevations: their raster, and the distances to them."""
         low, high = self.known_count
         count = low
         if high > low:
             count = int(np.exp(random.uniform(np.log(max(low, 1)), np.log(high + 1))))
         valid = np.flatnonzero(np.isfinite(truth))
         cells = random.choice(valid, min(count, valid.size), replace=False)
-        position = np.stack(np.unravel_index(cells, truth.shape), axis=-1)
         heights = truth.ravel()[cells] + self.known_sigma * random.standard_normal(cells.size)
         known = np.full(truth.shape, np.nan, dtype=np.float32)
         known.ravel()[cells] = heights
-        sample = {
+        return {
             "known": known[None],
             "distance": distance_transform(np.isfinite(known), posting)[None],
         }
-        if self.method is not None:
-            interpolated = np.full(truth.shape, np.nan, dtype=np.float32)
-            if cells.size:
-                surface, _ = fit_surface(
-                    position * np.array(posting),
-                    heights.astype(np.float64),
-                    np.full(cells.size, self.known_sigma),
-                    self.method,
-                )
-                target = np.argwhere(np.ones(truth.shape, dtype=bool)) * np.array(posting)
-                interpolated[:] = surface(target).reshape(truth.shape)
-            sample["interpolated"] = interpolated[None]
-        return sample
 
 
 def _scene_arrays(scene: xr.Dataset, channels: Sequence[str]) -> _SceneArrays:
@@ -237,3 +220,36 @@ def columns_along_range(scene: xr.Dataset) -> slice:
     eastwards = np.sin(np.radians(float(scene.attrs["look_azimuth"]))) > 0.0
     increasing = scene["x"].values[-1] > scene["x"].values[0]
     return slice(None, None, 1 if eastwards == increasing else -1)
+
+
+# Channels.
+
+POWER = ("gamma0", "sigma0", "beta0")
+
+
+def normalised_channels(scenes: Sequence[xr.Dataset], names: Sequence[str]) -> list[Channel]:
+    """Return the channels of the image, with statistics over training scenes."""
+    statistics = ChannelStatistics([channel for channel, _ in _layers(scenes[0], names)])
+    for scene in scenes:
+        for channel, layer in _layers(scene, names):
+            if channel.transform == "decibel":
+                require_power(channel.name, layer)
+            statistics.update({channel.name: layer})
+    return statistics.channels()
+
+
+def _layers(scene: xr.Dataset, names: Sequence[str]) -> list[tuple[Channel, NDArray[Any]]]:
+    """Return the layers of an image, one for each polarisation, and what they are."""
+    found: list[tuple[Channel, NDArray[Any]]] = []
+    for name in names:
+        variable = scene[name]
+        power = name.startswith(POWER) and "variance" not in name
+        transform: Transform = "decibel" if power else "none"
+        units = str(variable.attrs.get("units", "1"))
+        if "polarisation" not in variable.dims:
+            found.append((Channel(name, units, transform), variable.values))
+            continue
+        for label in variable["polarisation"].values:
+            channel = Channel(f"{name}_{str(label).lower()}", units, transform)
+            found.append((channel, variable.sel(polarisation=label).values))
+    return found

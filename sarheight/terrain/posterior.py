@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, zoom
 
 from sarheight.terrain.inversion import (
-    FREEDOM,
+    RESIDUAL_FREEDOM,
     BlockMeans,
     GaussianField,
     HeightPrior,
@@ -328,9 +328,9 @@ def _misfit(
     total = 0.5 * float(vector.astype(np.float64) @ vector)
     for state, variance, size in zip(states, variances, sizes, strict=True):
         square = state.residual[state.counts].astype(np.float64) ** 2
-        loss = np.log1p(square / (FREEDOM * variance))
+        loss = np.log1p(square / (RESIDUAL_FREEDOM * variance))
         # Pixels that no longer count must not make a step look better.
-        total += 0.5 * (FREEDOM + 1.0) / CORRELATED * float(np.mean(loss)) * size
+        total += 0.5 * (RESIDUAL_FREEDOM + 1.0) / CORRELATED * float(np.mean(loss)) * size
     return total
 
 
@@ -341,7 +341,9 @@ def _residual_variance(state: PassState, least: float) -> float:
         return 1.0
     variance = float(square.mean())
     for _ in range(10):
-        variance = float(np.mean((FREEDOM + 1.0) * square / (FREEDOM + square / variance)))
+        variance = float(
+            np.mean((RESIDUAL_FREEDOM + 1.0) * square / (RESIDUAL_FREEDOM + square / variance))
+        )
         variance = max(variance, least**2)
     return variance
 
@@ -350,7 +352,7 @@ def _weights(states: list[PassState], variances: list[float]) -> list[Floats]:
     """Inverse variances of the pixels: smaller for outliers, 0 for those that do not count."""
     weights = []
     for state, variance in zip(states, variances, strict=True):
-        weight = (FREEDOM + 1.0) / (FREEDOM + state.residual**2 / variance)
+        weight = (RESIDUAL_FREEDOM + 1.0) / (RESIDUAL_FREEDOM + state.residual**2 / variance)
         weight = np.where(state.counts, weight / (CORRELATED * variance), 0.0)
         weights.append(weight.astype(np.float32))
     return weights

@@ -14,22 +14,21 @@ from scipy.ndimage import distance_transform_edt
 
 from sarheight.dem import local_posting
 from sarheight.errors import CheckpointError
-from sarheight.learning.tiles import Corner, Mosaic, Tiling, match_chunks, require_powers
+from sarheight.learning.channels import require_powers
+from sarheight.learning.tiles import Corner, Mosaic, Tiling, match_chunks
 from sarheight.learning.weights import select_device
 from sarheight.terrain.patches import columns_along_range
-from sarheight.terrain.surfaces import LocatedElevations, require_inside
+from sarheight.terrain.rasters import LocatedElevations, require_inside
 
 if TYPE_CHECKING:
     from sarheight.terrain.elevations import KnownElevations
-    from sarheight.terrain.networks import HeightEstimator
+    from sarheight.terrain.sar2height import HeightEstimator
 
 Floats = NDArray[np.float32]
 SLACK = 1.1
 """Factor by which a posting may lie outside the range of training."""
 LAYERS = 3
 """Height, scale, and whether the image has a value."""
-COARSE_ERROR = "coarse_error"
-"""Channel that states the RMS error of the coarse DEM in metres."""
 LAPLACE_STD = float(np.sqrt(2.0))
 """Standard deviation of a Laplace distribution with a scale of 1."""
 
@@ -39,7 +38,6 @@ def predict_heights(
     scene: xr.Dataset,
     known: KnownElevations | None = None,
     *,
-    coarse_error: float | None = None,
     tiling: Tiling | None = None,
     block: int = 1024,
     device: str = "auto",
@@ -47,10 +45,8 @@ def predict_heights(
 ) -> xr.Dataset:
     """Apply a network to a scene of any size.
 
-    This is the network alone: `sarheight.terrain.estimate_heights` aligns the coarse DEM, chooses
-    the grid, and keeps to the baseline where the network does not apply. The network is applied to
-    overlapping tiles, whose estimates are blended. A scene of dask arrays is read block by block
-    and gives a lazy result; otherwise the result is computed immediately.
+    The network is applied to overlapping tiles, whose estimates are blended. A scene of dask arrays
+    is read block by block and gives a lazy result; otherwise the result is computed immediately.
 
     Parameters
     ----------
@@ -62,8 +58,6 @@ def predict_heights(
     known : KnownElevations, optional
         Known elevations. Without them the estimate is only as good as the coarse DEM, or as the
         mean height of the training places.
-    coarse_error : float, optional
-        RMS error of the coarse DEM in metres, for a network with that channel.
     tiling : Tiling, optional
         Size and overlap of the tiles. The size must be a multiple of the network's stride.
     block : int
@@ -94,8 +88,6 @@ def predict_heights(
     """
     tiling = Tiling() if tiling is None else tiling
     tiling.require_fit(estimator.network.stride, block)
-    if coarse_error is not None:
-        scene = scene.assign({COARSE_ERROR: _constant(scene, coarse_error)})
     variables = _inputs(estimator, scene)
     _require_posting(estimator, variables[0])
     if known is not None:
@@ -117,24 +109,16 @@ def predict_heights(
     return match_chunks(values, result)
 
 
-def _constant(scene: xr.Dataset, value: float) -> xr.DataArray:
-    """Return a channel with the same value everywhere, in metres."""
-    first = next(each for each in scene.data_vars.values() if each.dims == ("y", "x"))
-    channel = xr.full_like(first, value, dtype=np.float32)
-    return channel.assign_attrs(units="m", long_name="RMS error of the coarse DEM")
-
-
 def _require_posting(estimator: HeightEstimator, like: xr.DataArray) -> None:
     """Raise if a grid has another posting than the network was trained for."""
-    limits = estimator.training_range.get("posting")
-    if limits is None:
+    if not estimator.postings:
         return
+    low, high = estimator.postings
     posting = float(np.sqrt(np.prod(local_posting(like))))
-    if not limits[0] / SLACK <= posting <= limits[1] * SLACK:
+    if not low / SLACK <= posting <= high * SLACK:
         msg = (
-            f"found a posting of {posting:.1f} m, and the network was trained at {limits[0]:.0f} "
-            f"to {limits[1]:.0f} m, where slopes look differently: make the scene on a grid of "
-            "that posting, or use estimate_heights, which does"
+            f"found a posting of {posting:.1f} m, and the network was trained at {low:.0f} to "
+            f"{high:.0f} m, where slopes look differently: make the scene on a grid of that posting"
         )
         raise CheckpointError(msg)
 
@@ -151,12 +135,6 @@ def _inputs(estimator: HeightEstimator, scene: xr.Dataset) -> tuple[xr.DataArray
                 present[f"{name}_{str(label).lower()}"] = layer
     inputs = []
     for channel in estimator.channels:
-        if channel.name not in present and channel.name == COARSE_ERROR:
-            msg = (
-                "the network must be told the RMS error of the coarse DEM in metres: pass "
-                "coarse_error (--dem-error on the command line)"
-            )
-            raise CheckpointError(msg)
         if channel.name not in present:
             msg = (
                 f"found no {channel.name} in a scene that has {', '.join(present)}; the model was "
@@ -171,7 +149,7 @@ def _inputs(estimator: HeightEstimator, scene: xr.Dataset) -> tuple[xr.DataArray
             )
             raise CheckpointError(msg)
         inputs.append(present[channel.name])
-    if "coarse" in estimator.surfaces:
+    if estimator.reference == "coarse":
         if "coarse_height" not in scene:
             msg = (
                 "found no coarse_height in the scene, expected the coarse DEM in metres above the "

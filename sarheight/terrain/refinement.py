@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sarheight.acquisition import acquisition_json
 from sarheight.coregistration import Policy, is_significant
 from sarheight.coregistration import coregister as compare
 from sarheight.dem import check_dem, local_posting
@@ -21,8 +22,8 @@ from sarheight.geometry import geo2rdr
 from sarheight.geometry.pass_geometry import dem_dataset
 from sarheight.geometry.placement import crop_scene_to_dem
 from sarheight.learning.tiles import Corner, Mosaic, Tiling, match_chunks
-from sarheight.scene import Scene, acquisition_json
-from sarheight.terrain.baselines import (
+from sarheight.scene import Scene
+from sarheight.terrain.alignment import (
     Alignment,
     alignment_sigma,
     apply_alignment,
@@ -31,14 +32,14 @@ from sarheight.terrain.baselines import (
     filled,
 )
 from sarheight.terrain.inversion import PassModel, on_posts
+from sarheight.terrain.kriging import krige_residuals
 from sarheight.terrain.posterior import NEPER, RefinementSettings, solve, unknowns_of
-from sarheight.terrain.surfaces import krige_residuals
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from sarheight.terrain.correction import Corrector, RefinementNetwork
     from sarheight.terrain.elevations import KnownElevations
+    from sarheight.terrain.refinement_network import RefinementNetwork, TileCorrection
 
 Floats = NDArray[np.float32]
 
@@ -184,15 +185,17 @@ def refine(
     surface = back_project(checked, factor=factor)
     whole = filled(checked)
     surface.attrs |= {"units": "m", "vertical_datum": "ellipsoid"}
-    corrector, reason = _corrector(network, scenes, surface, factor, chosen)
+    correction, reason = _prepared_network(network, scenes, surface, factor, chosen)
     void = ~np.isfinite(checked.values)
-    worker = _TileWorker(scenes, whole, void, surface, factor, chosen, tiling.size, seed, corrector)
+    worker = _TileWorker(
+        scenes, whole, void, surface, factor, chosen, tiling.size, seed, correction
+    )
     if dem.chunks is None:
         values = _assemble(worker, tiling, surface.shape, report)
     else:
         parts = surface.chunk({"y": block, "x": block})
         values = Mosaic((parts,), worker.estimate, worker.layers, tiling).compute(block)
-    result = _dataset(values, surface, len(scenes), corrected=corrector is not None)
+    result = _dataset(values, surface, len(scenes), corrected=correction is not None)
     kriging = {} if known is None else _krige(result, known, alignment, checked)
     result["filled"] = (
         ("y", "x"),
@@ -207,7 +210,7 @@ def refine(
         "kriging": json.dumps(kriging),
     }
     if network is not None:
-        used = corrector is not None
+        used = correction is not None
         result.attrs["network"] = json.dumps({"used": used} | ({} if used else {"reason": reason}))
     return match_chunks(values, result)
 
@@ -301,22 +304,22 @@ def _krige(
     return {name: float(value) for name, value in found.attrs.items()}
 
 
-def _corrector(
+def _prepared_network(
     network: RefinementNetwork | None,
     scenes: list[Scene],
     surface: xr.DataArray,
     factor: int,
     settings: RefinementSettings,
-) -> tuple[Corrector | None, str]:
+) -> tuple[TileCorrection | None, str]:
     """Prepare a network, or warn and say why it is not used."""
     if network is None:
         return None, ""
-    from sarheight.terrain.correction import corrector_of
+    from sarheight.terrain.refinement_network import prepare_correction
 
-    corrector, reason = corrector_of(network, scenes, surface, factor, settings)
-    if corrector is None:
+    correction, reason = prepare_correction(network, scenes, surface, factor, settings)
+    if correction is None:
         _warn(f"the network is not used: {reason}")
-    return corrector, reason
+    return correction, reason
 
 
 def _warn(message: str) -> None:
@@ -361,12 +364,12 @@ class _TileWorker:
     settings: RefinementSettings
     size: int
     seed: int
-    corrector: Corrector | None = None
+    correction: TileCorrection | None = None
 
     @property
     def layers(self) -> int:
         """Height, sigma, number of passes; residual and gamma0 of each pass; correction."""
-        return 3 + 2 * len(self.scenes) + (self.corrector is not None)
+        return 3 + 2 * len(self.scenes) + (self.correction is not None)
 
     def estimate(self, tiles: list[Floats], corners: list[Corner]) -> Floats:
         """Solve tiles side by side; shape (tiles, layers, size, size)."""
@@ -422,9 +425,9 @@ class _TileWorker:
             layers[2] += on_posts(seen.astype(np.float32)) >= 0.5
             layers[3 + 2 * number] = on_posts(residual)
             layers[4 + 2 * number] = on_posts(np.where(seen, np.exp(state.logarithm), np.nan))
-        if self.corrector is not None:
+        if self.correction is not None:
             void = _repeated(self.void[few[0], few[1]], self.factor)
-            layers[-1], widened = self.corrector.correct(part, layers, void, seen_by)
+            layers[-1], widened = self.correction.correct(part, layers, void, seen_by)
             layers[0] += layers[-1]
             layers[1] *= widened
         return layers

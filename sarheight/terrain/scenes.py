@@ -27,7 +27,7 @@ from sarheight.illumination import (
 from sarheight.layover import Method, PosteriorMean, Reallocation, masks, reconstruct
 from sarheight.output import open_result, provenance, write
 from sarheight.scene import Scene
-from sarheight.terrain.baselines import back_project
+from sarheight.terrain.alignment import back_project
 
 if TYPE_CHECKING:
     import os

@@ -108,7 +108,7 @@ def _settings(config: RefineConfig) -> RefinementSettings:
 def _network() -> Any:  # noqa: ANN401  # of the extra `learn`
     """Load the included network."""
     from sarheight.learning.weights import packaged_model
-    from sarheight.terrain.correction import RefinementNetwork
+    from sarheight.terrain.refinement_network import RefinementNetwork
 
     return RefinementNetwork.from_pretrained(packaged_model("refinement"))
 

@@ -20,9 +20,9 @@ import numpy as np
 import pyproj
 from numpy.typing import NDArray
 
+from sarheight.acquisition import acquisitions, geometries
 from sarheight.errors import OutputError, SarheightError
 from sarheight.output.atomic import atomic_write, check_writable
-from sarheight.scene import acquisitions, geometries
 from sarheight.view._layers import POLARISATION, TILE, TIME, ResultView
 from sarheight.view._places import Box, Dem, Places, pack
 

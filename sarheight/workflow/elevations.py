@@ -52,13 +52,7 @@ def read_dem(
             "geoid's height in metres"
         )
         raise VerticalDatumError(msg)
-    if config.condition is None:
-        return dem
-    try:
-        return condition(dem, config.condition)
-    except ModuleNotFoundError as error:
-        msg = "breaching needs richdem, which is not installed: install it, or pass fill"
-        raise OptionError(msg, option="condition") from error
+    return dem if config.condition is None else condition(dem, config.condition)
 
 
 def open_elevations(

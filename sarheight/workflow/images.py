@@ -169,16 +169,9 @@ class ImageSource:
             source = cls(str(image), config, reporter)
         if source.product is None:
             source._refuse_options_of_products()
-        else:
-            source._check_product(source.product)
+        elif config.verify:
+            source.product.verify()
         return source
-
-    def _check_product(self, product: Product) -> None:
-        if self.config.burst is not None and not product.has_bursts:
-            msg = f"it is for products of Sentinel-1 in bursts (SLC), and '{self.name}' is none"
-            raise OptionError(msg, option="burst")
-        if self.config.verify:
-            product.verify()
 
     def _refuse_options_of_products(self) -> None:
         config = self.config

@@ -21,7 +21,6 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Self, Union, cast, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
-from sarheight._files import parse_toml, read_toml, reason
 from sarheight.errors import OptionError, SettingsError
 
 __all__ = [
@@ -305,6 +304,8 @@ def configurations(
         try:
             given[one.name] = _checked(located, one)
         except (AttributeError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+            from sarheight._files import reason
+
             raise OptionError(reason(error), option=one.name) from error
     for name, one in known.items():
         if name not in given and one.default is MISSING:
@@ -385,6 +386,8 @@ def read_table(path: Path, table: str) -> Values:
 
     Raises SettingsError, a ValueError, and FileNotFoundError.
     """
+    from sarheight._files import parse_toml, read_toml
+
     if str(path) == "-":
         tables = parse_toml(sys.stdin.read(), "standard input", SettingsError)
     else:

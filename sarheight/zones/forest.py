@@ -16,8 +16,8 @@ from torch import Tensor
 from sarheight._files import read_settings
 from sarheight._runtime import is_installed
 from sarheight.errors import DatasetError
-from sarheight.learning.split import transform_values
-from sarheight.learning.weights import Channel, Pretrained, Transform
+from sarheight.learning.channels import Channel, Transform, transform_values
+from sarheight.learning.weights import Pretrained
 from sarheight.zones.evaluation import (
     LEAST_PROBABILITY,
     calibration_error,

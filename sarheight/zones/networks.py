@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
+from sarheight.learning.channels import Channel
 from sarheight.learning.unet import EfficientChannelAttention
-from sarheight.learning.weights import Channel, Pretrained
+from sarheight.learning.weights import Pretrained
 from sarheight.zones.channels import LAST_STAGE, require_stage
 
 Sharing = Literal["divided", "whole"]

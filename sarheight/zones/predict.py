@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import convolve
 
 from sarheight.errors import CheckpointError
-from sarheight.learning.tiles import Tiling, read_window, require_powers
+from sarheight.learning.channels import require_powers
+from sarheight.learning.tiles import Tiling, read_window
 from sarheight.learning.weights import select_device
 from sarheight.output import check_writable, nodata_value, write
 from sarheight.output.atomic import atomic_write

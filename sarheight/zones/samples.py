@@ -18,7 +18,8 @@ from scipy.spatial import cKDTree
 from sarheight._files import read_json
 from sarheight._runtime import cache_directory
 from sarheight.errors import DatasetError
-from sarheight.learning.split import require_shares, transform_values
+from sarheight.learning.channels import transform_values
+from sarheight.learning.split import require_shares
 from sarheight.output.atomic import atomic_write
 
 if TYPE_CHECKING:

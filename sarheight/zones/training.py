@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from sarheight.learning.channels import Channel
 from sarheight.learning.run import (
     RunSettings,
     count_steps,
@@ -25,7 +26,6 @@ from sarheight.learning.run import (
     prepare_run,
     require_one_of,
 )
-from sarheight.learning.weights import Channel
 from sarheight.zones.channels import require_stage, split_channels
 from sarheight.zones.evaluation import (
     calibration_error,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,11 +34,11 @@ from sarheight.errors import (
 )
 from sarheight.fetch import Settings, building_tiles, image_items
 from sarheight.product import open_product
-from tests.buildings.test_footprints import city
 from tests.cities import (
     NORTH,
     WEST,
     place_of,
+    write_3d_bag,
     write_buildings,
     write_catalogue,
     write_geotiff,
@@ -343,7 +341,7 @@ def test_only_a_window_of_an_image_is_read(world: Path) -> None:
 
 def write_index(path: Path, tiles: list[tuple[tuple[float, ...], str]]) -> Path:
     """Write a list of tiles as 3D BAG does."""
-    return write_buildings(path, [(box, {"cj_download": address}) for box, address in tiles])
+    return write_buildings(path, [(box, {"gpkg_download": address}) for box, address in tiles])
 
 
 def test_tiles_of_buildings_are_downloaded_within_bounds(
@@ -352,10 +350,11 @@ def test_tiles_of_buildings_are_downloaded_within_bounds(
     alone(monkeypatch, tmp_path)
     here = (WEST, NORTH - 1000.0, WEST + 1000.0, NORTH)
     there = (WEST + 90_000.0, NORTH - 1000.0, WEST + 91_000.0, NORTH)
-    packed = gzip.compress(json.dumps(city()).encode())
+    box = (WEST + 50.0, NORTH - 100.0, WEST + 120.0, NORTH - 40.0)
+    packed = write_3d_bag(tmp_path / "tile.gpkg.gz", [(box, 8.0, -1.0)]).read_bytes()
     with running() as server:
-        near = server.add("/v2025/tiles/9/1-2.city.json.gz", packed, etag='"1"')
-        tiles = [(here, near), (there, f"{server.url}/v2025/tiles/9/8-8.city.json.gz")]
+        near = server.add("/v2025/tiles/9/1-2.gpkg.gz", packed, etag='"1"')
+        tiles = [(here, near), (there, f"{server.url}/v2025/tiles/9/8-8.gpkg.gz")]
         index = write_index(tmp_path / "tile_index.fgb", tiles)
         address = server.add("/tile_index.fgb", index.read_bytes(), etag='"2"')
         place = place_of(SIZE, SIZE)
@@ -366,8 +365,8 @@ def test_tiles_of_buildings_are_downloaded_within_bounds(
         assert not any("1-2" in request.path for request in server.requests[asked:])
         with pytest.raises(NotThereError, match="found no tile"):
             building_tiles((10.0, 40.0, 10.1, 40.1), index=address)
-        with pytest.raises(FetchError, match="expected gpkg_download"):
-            building_tiles(place, index=str(index), column="gpkg_download")
+        with pytest.raises(FetchError, match="expected obj_download"):
+            building_tiles(place, index=str(index), column="obj_download")
         configuration = StackConfiguration.read(write_world(tmp_path))
         source = BuildingSource(index=address)
         chosen = replace(configuration, buildings=source, optical=None)

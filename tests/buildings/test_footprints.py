@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -23,11 +23,10 @@ from tests.cities import (
     EPSG,
     NORTH,
     WEST,
-    cityjson_box,
     grid_of,
     images_of,
+    write_3d_bag,
     write_buildings,
-    write_json,
 )
 
 if TYPE_CHECKING:
@@ -194,6 +193,18 @@ def test_3d_bag_s_roofs_are_measured_from_the_ground(tmp_path: Path) -> None:
     assert read_buildings(path).heights.tolist() == pytest.approx([12.5, 0.0])
 
 
+@pytest.mark.parametrize("name", ["9-444-728.gpkg", "9-444-728.gpkg.gz"])
+def test_tiles_of_3d_bag_have_the_ground_in_another_layer(tmp_path: Path, name: str) -> None:
+    path = write_3d_bag(tmp_path / name, [(BOX, 11.5, -1.0), (BOX, 0.9, 1.0), (BOX, 8.0, np.nan)])
+    found = read_buildings(path)
+    # The second is as low as the ground, that of the third is unknown.
+    assert found.heights.tolist() == pytest.approx([12.5, 0.0])
+    assert read_buildings(path, layer="lod12_2d", ground="b3_dd_id").heights[0] == 11.5
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(StackError, match="9-444-728"):
+        read_buildings(path)
+
+
 @pytest.mark.parametrize(
     ("height", "words"),
     [(950.0, "divide centimetres by 100"), (-3.0, "heights down to -3"), (None, "no polygon")],
@@ -217,91 +228,5 @@ def test_files_without_what_is_needed_are_refused(tmp_path: Path) -> None:
         read_buildings(tmp_path / "no.gpkg")
     damaged = tmp_path / "damaged.gpkg"
     damaged.write_bytes(b"not a database")
-    with pytest.raises(StackError, match="cannot be read as vector file"):
+    with pytest.raises(StackError, match="is not a vector file"):
         read_buildings(damaged)
-
-
-# --- CityJSON ----------------------------------------------------------------------------------
-
-
-def city(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Write a building of 3D BAG: the attributes with the whole, the solid with its part."""
-    vertices, faces = cityjson_box(50.0, -100.0, 120.0, -40.0, -1.0, 9.0)
-    semantics = {
-        "surfaces": [{"type": "GroundSurface"}, {"type": "RoofSurface"}, {"type": "WallSurface"}],
-        "values": [[0, 1, 2, 2, 2, 2]],
-    }
-    solid = {"type": "Solid", "lod": "1.2", "boundaries": [faces], "semantics": semantics}
-    flat = {"type": "MultiSurface", "lod": "0", "boundaries": [faces[0]]}
-    attributes = {"b3_h_dak_50p": 8.0, "b3_h_maaiveld": -1.0, "status": "Pand in gebruik"}
-    part = {"type": "BuildingPart", "parents": ["b"], "attributes": {}, "geometry": [solid]}
-    whole = {
-        "type": "Building", "children": ["b-0"], "attributes": attributes, "geometry": [flat]
-    }  # fmt: skip
-    return {
-        "type": "CityJSON",
-        "version": "2.0",
-        "transform": {"scale": [0.001] * 3, "translate": [WEST, NORTH, 0.0]},
-        "metadata": {"referenceSystem": f"https://www.opengis.net/def/crs/EPSG/0/{EPSG}"},
-        "CityObjects": {"b": whole, "b-0": part},
-        "vertices": vertices,
-    } | changes
-
-
-def head_and_features(whole: dict[str, Any]) -> list[dict[str, Any]]:
-    """Turn a CityJSON object into a head and a feature."""
-    head = {**whole, "CityObjects": {}, "vertices": []}
-    feature = {name: whole[name] for name in ("CityObjects", "vertices")}
-    return [head, {"type": "CityJSONFeature", "id": "b", **feature}]
-
-
-def test_cityjson_in_all_its_forms_gives_one_building(tmp_path: Path) -> None:
-    whole = city()
-    head, feature = head_and_features(whole)
-    parts = city()
-    parts["CityObjects"]["b"]["geometry"] = []
-    separate = city()
-    separate["CityObjects"]["b-0"]["attributes"] = {"b3_h_dak_50p": 8.0}
-    forms: dict[str, Any] = {
-        "city.json": whole,
-        "features.jsonl": [head, feature],
-        "answer.json": {"metadata": head, "features": [feature]},
-        "parts.city.json": parts,
-        "separate.city.json": separate,
-    }
-    for name, value in forms.items():
-        found = read_buildings(write_json(tmp_path / name, value))
-        assert found.heights.tolist() == [9.0], name
-        assert found.outlines[0].area == pytest.approx(70.0 * 60.0), name
-        share = rasterise_buildings(found, GRID)["footprint"]
-        assert float(share.sum()) == pytest.approx(42.0, abs=0.3), name
-
-
-def test_outlines_come_from_walls_and_roofs_where_nothing_is_called_ground(tmp_path: Path) -> None:
-    whole = city()
-    del whole["CityObjects"]["b-0"]["geometry"][0]["semantics"]
-    whole["CityObjects"]["b"]["geometry"] = []
-    found = read_buildings(write_json(tmp_path / "city.json", whole))
-    assert found.outlines[0].area == pytest.approx(70.0 * 60.0)
-
-
-def test_the_horizontal_part_of_a_compound_system_is_taken(tmp_path: Path) -> None:
-    system = {"referenceSystem": "https://www.opengis.net/def/crs/EPSG/0/7415"}
-    found = read_buildings(write_json(tmp_path / "city.json", city(metadata=system)))
-    assert found.crs.to_epsg() == 28992
-
-
-def test_damaged_cityjson_is_refused(tmp_path: Path) -> None:
-    path = write_json(tmp_path / "city.json", city(metadata={}))
-    with pytest.raises(StackError, match="states no reference system"):
-        read_buildings(path)
-    assert len(read_buildings(path, crs=EPSG)) == 1
-    write_json(path, city(vertices=[[0, 0, 0]]))
-    with pytest.raises(StackError, match="is damaged CityJSON"):
-        read_buildings(path)
-    path.write_text('{"type": "CityJSON", ')
-    with pytest.raises(StackError, match="is truncated"):
-        read_buildings(path)
-    write_json(path, city(CityObjects={}))
-    with pytest.raises(StackError, match="found"):
-        read_buildings(path)

@@ -8,7 +8,6 @@ import pytest
 from typer.testing import CliRunner
 
 from sarheight.cli import app
-from sarheight.coregistration._estimate import shift_grid
 from sarheight.illumination import simulate
 from sarheight.output import open_result
 from sarheight.output.radar_images import write_scene
@@ -32,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dem = raster(mountain(70, 90, height=700.0) + rough)
     dem.drop_attrs().rio.write_crs(dem.rio.crs).rio.to_raster(made / "dem.tif")
     grid, orbit = look(lines=170, samples=210)
-    scene = simulate(dem, shift_grid(grid, *SHIFT), orbit, law=LAW, looks=4.4, noise=0.002, seed=1)
+    scene = simulate(dem, grid.shift(*SHIFT), orbit, law=LAW, looks=4.4, noise=0.002, seed=1)
     write_scene(Scene(scene.image, grid, orbit, "beta0"), made / "image.nc")
     return made
 

@@ -123,14 +123,11 @@ def test_heights_of_a_scene(scene: Path, model: Path, tmp_path: Path) -> None:
     assert (result["height_sigma"] > 0.0).all()
 
 
-def test_heights_out_of_the_box(scene: Path, tmp_path: Path) -> None:
-    done = run("predict", scene, "--dem-error", 4, "-o", tmp_path / "heights.nc")
-    assert done.exit_code == 0, done.output
-    truth = open_scene(scene)
-    with xr.open_dataset(tmp_path / "heights.nc") as result:
-        error = (result["height"] - truth["height"]).values
-        assert float(np.sqrt(np.mean(error**2))) < 30.0
-        assert "height_sigma" in result
+def test_heights_need_a_network(scene: Path, tmp_path: Path) -> None:
+    done = run("predict", scene, "-o", tmp_path / "heights.nc")
+    assert done.exit_code == 2
+    assert "--model: the included network maps cities only" in done.stderr
+    assert not (tmp_path / "heights.nc").exists()
 
 
 def test_heights_of_an_image(folder: Path, model: Path, tmp_path: Path) -> None:
@@ -144,19 +141,17 @@ def test_heights_of_an_image(folder: Path, model: Path, tmp_path: Path) -> None:
         "predict", image, "--dem", folder / "dem.tif", *SEA, "--model", model,
         "-o", tmp_path / "heights.nc",
     )  # fmt: skip
-    refused = run(*asked, "--posting", 45)
+    refused = run(*asked, "--resolution", 45)
     assert refused.exit_code == 1
     assert "trained at 30 to 30 m" in refused.stderr
     assert not (tmp_path / "heights.nc").exists()
-    done = run(*asked, "--posting", 30)
+    done = run(*asked)
     assert done.exit_code == 0, done.output
-    # Neither known elevations nor the error of the elevation model: the baseline stays.
-    assert "the network is not used" in done.stderr
+    assert "co-registration: " in done.stderr
     with xr.open_dataset(tmp_path / "heights.nc") as result:
         assert abs(float(result["x"][1] - result["x"][0])) == 30.0
         assert np.isfinite(result["height"][1:-1, 1:-1]).all()
-        np.testing.assert_allclose(result["height"], result["baseline"])
-        assert (result["out_of_range"] & 16 > 0).all()
+        assert (result["height_sigma"] > 0.0).all()
 
 
 def test_what_is_missing_is_asked_for(folder: Path, model: Path, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from sarheight.coregistration._correlation import (
-    Compared,
     Moments,
     Pool,
     bandpass,
@@ -18,7 +17,6 @@ from sarheight.coregistration._correlation import (
     peak_of,
     significance,
 )
-from sarheight.coregistration._estimate import Window
 
 Floats = NDArray[np.float64]
 REACH = 6
@@ -137,23 +135,18 @@ def test_negative_power_and_no_power_are_no_trouble() -> None:
 # --------------------------------------------------------------------------------------- pooling
 
 
-def compared(seed: int, line: int = 0, sample: int = 0, noise: float = 1.0) -> Compared:
+def compared(seed: int, line: int = 0, sample: int = 0, noise: float = 1.0) -> Moments:
     simulation = ground(seed)
     everywhere = np.ones(simulation.shape, dtype=bool)
     random = np.random.default_rng(1000 + seed)
     image = window_of(simulation, line, sample)
     image = image + noise * random.standard_normal(image.shape)
-    return Compared(
-        Window(0, 0, SIZE, slice(0), slice(0)),
-        moments(image, np.ones(image.shape, bool), simulation, everywhere),
-        image.size,
-        1.0,
-    )
+    return moments(image, np.ones(image.shape, bool), simulation, everywhere)
 
 
 def test_a_pool_is_better_than_its_windows() -> None:
     pools = [Pool.of([compared(20 * k + seed) for seed in range(9)]) for k in range(12)]
-    own = np.concatenate([pool.own for pool in pools])
+    own = np.concatenate([pool.window_shifts for pool in pools])
     together = np.array([pool.shift for pool in pools])
     assert together.std() < 0.5 * own.std()
 
@@ -178,6 +171,5 @@ def test_few_windows_have_the_error_of_white_noise() -> None:
 
 
 def test_noise_without_a_peak_has_no_error_bound() -> None:
-    nothing = Moments(-np.ones((13, 13)), np.ones((13, 13)), np.ones((13, 13)))
-    window = Window(0, 0, SIZE, slice(0), slice(0))
-    assert np.isinf(Pool.of([Compared(window, nothing, 100, 1.0)]).error).all()
+    nothing = Moments(-np.ones((13, 13)), np.ones((13, 13)), np.ones((13, 13)), 100)
+    assert np.isinf(Pool.of([nothing]).error).all()

@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sarheight.coregistration import Shift, apply_shift, estimate_shift
-from sarheight.coregistration._estimate import shift_grid
 from sarheight.errors import GeometryError
 from sarheight.geometry import geo2rdr
 from sarheight.grid import Burst
@@ -58,7 +57,7 @@ def shifted(
     random = np.random.default_rng(seed)
     scene = simulate(
         mountains(),
-        shift_grid(grid, line, sample),
+        grid.shift(line, sample),
         orbit,
         law=LAW,
         reflectivity=np.exp(0.4 * random.standard_normal((ROWS, COLUMNS))),
@@ -302,10 +301,10 @@ def test_moving_a_grid_moves_what_is_seen_by_so_many_pixels(
     grid, orbit = place(ground_range)
     grid = replace(grid, bistatic_range=stamp)
     before = geo2rdr(mountains(), grid, orbit)
-    after = geo2rdr(mountains(), shift_grid(grid, 2.25, -3.5), orbit)
+    after = geo2rdr(mountains(), grid.shift(2.25, -3.5), orbit)
     assert np.abs(after["line"] - before["line"] - 2.25).max() < 1e-4
     assert np.abs(after["sample"] - before["sample"] + 3.5).max() < 2e-3
-    back = shift_grid(shift_grid(grid, 2.25, -3.5), -2.25, 3.5)
+    back = grid.shift(2.25, -3.5).shift(-2.25, 3.5)
     assert back.line_zero_time == pytest.approx(grid.line_zero_time, abs=1e-9)
     assert back.near_range == pytest.approx(grid.near_range, abs=0.05)
 
@@ -313,7 +312,7 @@ def test_moving_a_grid_moves_what_is_seen_by_so_many_pixels(
 def test_bursts_move_along() -> None:
     grid, _ = place(ground_range=False)
     burst = Burst(0, 0, LINES, grid.line_zero_time, (0, LINES), (0, SAMPLES))
-    later = shift_grid(replace(grid, bursts=(burst,)), -2.0, 0.0)
+    later = replace(grid, bursts=(burst,)).shift(-2.0, 0.0)
     assert later.bursts[0].azimuth_time == pytest.approx(later.line_zero_time, abs=1e-12)
 
 

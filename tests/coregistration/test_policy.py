@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from sarheight.coregistration import Shift, coregister, is_significant
-from sarheight.coregistration._estimate import shift_grid
 from sarheight.scene import Scene
 from tests.mountains import mountain, raster, scene_of
 
@@ -48,7 +47,7 @@ def test_only_a_significant_shift_is_corrected(
     dem: xr.DataArray, lines: float, samples: float
 ) -> None:
     scene = scene_of(dem, seed=1)
-    off = Scene(scene.image, shift_grid(scene.grid, -lines, -samples), scene.orbit, "beta0")
+    off = Scene(scene.image, scene.grid.shift(-lines, -samples), scene.orbit, "beta0")
     untouched, none = coregister(off, dem, "none")
     assert untouched is off
     assert none is None

@@ -25,7 +25,12 @@ from sarheight.dem import (
     open_dem,
     to_ellipsoidal,
 )
-from sarheight.errors import DemError, GeoidGridMissingError, VerticalDatumError
+from sarheight.errors import (
+    DemError,
+    GeoidGridMissingError,
+    MissingLibraryError,
+    VerticalDatumError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -364,8 +369,11 @@ def test_a_pit_fills_to_its_lowest_rim(monkeypatch: pytest.MonkeyPatch):
 def test_breaching_needs_richdem(monkeypatch: pytest.MonkeyPatch):
     dem = utm_array(rough(11, 6, 6))
     monkeypatch.setitem(sys.modules, "richdem", None)
-    with pytest.raises(ModuleNotFoundError, match="richdem"):
+    with pytest.raises(MissingLibraryError, match="richdem"):
         condition(dem, "breach")
+    monkeypatch.setitem(sys.modules, "skimage.morphology", None)
+    with pytest.raises(MissingLibraryError, match=r"sarheight\[condition\]"):
+        condition(dem, "fill")
     monkeypatch.setitem(sys.modules, "richdem", FAKE_RICHDEM)
     assert float(condition(dem, "breach").max()) <= 1000.0
 

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from sarheight import layover
+from sarheight.acquisition import grid_from_json, grid_to_json
 from sarheight.doppler import DopplerLUT
 from sarheight.geometry import geo2rdr, incidence, rdr2geo
 from sarheight.geometry.placement import window_of_bounds
 from sarheight.illumination import ConstantGamma, simulate
-from sarheight.scene import Scene, grid_from_json, grid_to_json
+from sarheight.scene import Scene
 from tests.dems import TO_EARTH_FIXED, dem_around, hills, positions
 from tests.synthetic import synthetic_grid
 

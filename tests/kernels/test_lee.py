@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sarheight_kernels.lee import STRIP, WIDTH, refined_lee
+from sarheight_kernels.pool import limit_threads
 
 Image = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -176,11 +176,8 @@ def test_any_number_of_threads_and_any_cut_give_the_same_bits() -> None:
     image = speckled((3 * STRIP + 5, WIDTH + 40))
     image[70, 80:90] = np.nan
     whole = filtered(image, 4.0)
-    threads = numba.get_num_threads()
-    try:
-        numba.set_num_threads(1)
-        np.testing.assert_array_equal(filtered(image, 4.0), whole)
-    finally:
-        numba.set_num_threads(threads)
+    for threads in (1, 3):
+        with limit_threads(threads):
+            np.testing.assert_array_equal(filtered(image, 4.0), whole)
     part = filtered(np.ascontiguousarray(image[37:150, 11:201]), 4.0)
     np.testing.assert_array_equal(part[3:-3, 3:-3], whole[40:147, 14:198])

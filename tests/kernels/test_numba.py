@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import numba
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sarheight_kernels._numba import njit, parallel_njit, prange
+from sarheight_kernels._numba import njit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,13 +44,6 @@ def total(values: NDArray[np.float64]) -> float:
     return result
 
 
-@parallel_njit
-def row_totals(values: NDArray[np.float64], result: NDArray[np.float64]) -> None:
-    for row in prange(values.shape[0]):
-        for column in range(values.shape[1]):
-            result[row] += math.sin(values[row, column]) * values[row, column] / 3.0
-
-
 def test_a_division_by_zero_follows_numpy() -> None:
     assert quotient(1.0, 0.0) == np.inf
     assert quotient(-1.0, 0.0) == -np.inf
@@ -66,21 +58,6 @@ def test_a_sum_keeps_its_order() -> None:
     # 1 vanishes beside 1e16; any other order or grouping gives 1 or 2.
     assert total(np.array([1.0, 1e16, 1.0, -1e16])) == 0.0
     assert total(np.array([1e16, -1e16, 1.0, 1.0])) == 2.0
-
-
-def test_the_number_of_threads_does_not_change_a_bit() -> None:
-    values = np.random.default_rng(1).normal(size=(101, 37))
-    before = numba.get_num_threads()
-    results = []
-    try:
-        for threads in range(1, before + 1):
-            numba.set_num_threads(threads)
-            result = np.zeros(values.shape[0])
-            row_totals(values, result)
-            results.append(result.tobytes())
-    finally:
-        numba.set_num_threads(before)
-    assert len(set(results)) == 1
 
 
 @pytest.mark.parametrize(("checked", "returns"), [("0", 0), ("1", 1)])

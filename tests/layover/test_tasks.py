@@ -11,10 +11,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import dask.array
-import numba
 import numpy as np
 import pytest
 from rasterio.env import get_gdal_config, local
+from sarheight_kernels.pool import limit_threads, thread_count
 
 from sarheight import memory
 from sarheight._files import scratch_folder
@@ -121,14 +121,13 @@ def test_a_task_that_fails_lets_the_next_one_go_on() -> None:
     assert one_at_a_time(int, lambda given: given + 1) == 1
 
 
-def test_work_takes_no_more_threads_than_its_caller() -> None:
-    before = numba.get_num_threads()
-    try:
-        numba.set_num_threads(1)
-        assert one_at_a_time(int, lambda _: numba.get_num_threads()) == 1
-    finally:
-        numba.set_num_threads(before)
-    assert one_at_a_time(int, lambda _: numba.get_num_threads()) == before
+def test_kernels_of_a_task_of_dask_take_all_threads() -> None:
+    def threads() -> int:
+        return one_at_a_time(int, lambda _: thread_count())
+
+    with limit_threads(3):
+        assert threads() == 3
+        assert dask.delayed(threads)().compute(scheduler="threads") == 3
 
 
 # Arrays that wait in a scratch file.

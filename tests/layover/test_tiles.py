@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dask
-import numba
 import numpy as np
 import pytest
 import xarray as xr
+from sarheight_kernels.pool import limit_threads
 
 from sarheight.errors import GeometryError
 from sarheight.layover import PosteriorMean, Reallocation, _plan, _tasks, reconstruct, tiles
-from sarheight.layover import _stages as room
+from sarheight.layover import _scene_tiles as room
 from sarheight.layover._posterior import support_of
 from sarheight.layover.tiles import TILE, HeightRange, TilePlanner
 from tests.dems import hills
@@ -142,8 +141,9 @@ def test_the_halo_is_wider_on_the_side_of_the_radar(
     """Shadows fall away from the radar."""
     wide = raster(hills((700, 900), relief=90.0, size=40.0, seed=4) + 500.0)
     scene = scene_of(wide, lines=480, samples=760, incidence=36.0, look_side=look_side)
-    settings = _plan.Settings(LAW, PosteriorMean(), 0.5, 0.03, ())
-    plan, planner = _plan.plan_scene([scene], _plan.SceneDem.of(wide), settings, math.inf)
+    plan, planner = _plan.plan_scene(
+        [scene], _plan.SceneDem.of(wide), smallest_area=0.03, memory_limit=math.inf
+    )
     support = support_of(PosteriorMean(), plan.scale)
     halos = []
     for row, column in np.ndindex(6, 8):
@@ -223,28 +223,24 @@ def test_tiles_beside_the_image_are_not_sampled(
 ) -> None:
     """They contribute to no statistic."""
     done: Counter[str] = Counter()
+    replay = room._replay_tile
 
-    def counted(name: str) -> Callable[..., Any]:
-        function = getattr(room, name)
+    def counted(*arguments: Any) -> Any:  # noqa: ANN401
+        done["tiles"] += 1
+        return replay(*arguments)
 
-        def count(*arguments: object) -> object:
-            done[name] += 1
-            return function(*arguments)
-
-        return count
-
-    for each in ("_sample_tile", "_compute_tile"):
-        monkeypatch.setattr(room, each, counted(each))
+    monkeypatch.setattr(room, "_replay_tile", counted)
     part = slice(190, 330), slice(250, 480)
     small = replace(scene, image=scene.image[part], grid=scene.grid.crop(*part))
     wide = rugged(500, 600)
     expected = reconstruct(small, wide, method=method)
     found = reconstruct(lazy(small), wide, method=method, memory_limit=SMALL)
+    sampled = done["tiles"]
     assert_same(found.compute(), expected)
     assert np.isnan(expected.gamma0).any(), "some cells lie beside the image"
-    statistics = 2 if isinstance(method, Reallocation) else 3
-    assert 0 < done["_sample_tile"] < statistics * done["_compute_tile"]
-    assert done["_sample_tile"] % statistics == 0
+    # Law, error model and balance.
+    assert 0 < sampled < 3 * (done["tiles"] - sampled)
+    assert sampled % 3 == 0
 
 
 @pytest.mark.parametrize("method", METHODS, ids=name)
@@ -304,15 +300,9 @@ def test_what_is_kept_between_passes_is_what_would_be_computed(
 
 def test_any_number_of_threads_gives_the_same_bits(dem: xr.DataArray, scene: Scene) -> None:
     results = []
-    for threads in (1, int(numba.config.NUMBA_NUM_THREADS)):  # type: ignore[attr-defined]
-        with dask.config.set(scheduler="synchronous"):
-            before = numba.get_num_threads()
-            numba.set_num_threads(threads)
-            try:
-                found = reconstruct(lazy(scene), dem, memory_limit=SMALL)
-                results.append(found.compute())
-            finally:
-                numba.set_num_threads(before)
+    for threads in (1, 3):
+        with dask.config.set(scheduler="synchronous"), limit_threads(threads):
+            results.append(reconstruct(lazy(scene), dem, memory_limit=SMALL).compute())
     results.append(reconstruct(lazy(scene), dem, memory_limit=SMALL).compute())
     for other in results[1:]:
         for key, variable in results[0].data_vars.items():

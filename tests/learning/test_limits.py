@@ -11,9 +11,9 @@ import pytest
 pytest.importorskip("torch")
 
 from sarheight.errors import CheckpointError
+from sarheight.learning.channels import Channel
 from sarheight.learning.unet import UNet
-from sarheight.learning.weights import Channel
-from sarheight.terrain.networks import HeightEstimator
+from sarheight.terrain.sar2height import HeightEstimator
 
 if TYPE_CHECKING:
     from pathlib import Path

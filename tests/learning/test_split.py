@@ -10,7 +10,8 @@ import xarray as xr
 
 from sarheight.dem import local_posting
 from sarheight.learning import Part, split_bands
-from sarheight.learning.split import require_disjoint, require_power
+from sarheight.learning.channels import require_power
+from sarheight.learning.split import require_disjoint
 from tests.dems import dem_around
 
 

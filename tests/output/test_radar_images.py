@@ -10,6 +10,14 @@ import pytest
 import rasterio
 import xarray as xr
 
+from sarheight.acquisition import (
+    geometries,
+    geometry_json,
+    grid_from_json,
+    grid_to_json,
+    orbit_from_json,
+    orbit_to_json,
+)
 from sarheight.doppler import DopplerLUT
 from sarheight.errors import DamagedFileError, OutputError
 from sarheight.output import open_result, write
@@ -22,15 +30,7 @@ from sarheight.output.radar_images import (
     write_radar,
     write_scene,
 )
-from sarheight.scene import (
-    Scene,
-    geometries,
-    geometry_json,
-    grid_from_json,
-    grid_to_json,
-    orbit_from_json,
-    orbit_to_json,
-)
+from sarheight.scene import Scene
 from sarheight.sentinel1 import read_grid, read_orbit
 from tests.annotations import BURST_STEP, LINES_PER_BURST, annotation_xml
 from tests.conftest import ANNOTATIONS, shared_data

@@ -15,8 +15,15 @@ from pyproj import Transformer
 from sarheight_kernels.orbit import zero_doppler_time
 
 from sarheight.errors import AnnotationError, SarheightError
-from sarheight.sentinel1 import document, geolocation_grid, read_annotation, read_grid, read_orbit
-from tests.annotations import annotation_xml
+from sarheight.sentinel1 import (
+    document,
+    geolocation_grid,
+    read_annotation,
+    read_grid,
+    read_orbit,
+    read_orbit_file,
+)
+from tests.annotations import annotation_xml, eof_xml
 from tests.conftest import ANNOTATIONS, shared_data
 from tests.synthetic import synthetic_grid
 
@@ -27,6 +34,63 @@ TO_EARTH_FIXED = Transformer.from_crs("EPSG:4979", "EPSG:4978")
 
 GRID, ORBIT = synthetic_grid()
 XML = annotation_xml(GRID, ORBIT)
+
+
+# ------------------------------------------------------------------------------- leap seconds
+
+
+STAMP = re.compile(r"\d{4}-\d{2}-\d{2}T[\d:.]+")
+LEAP = np.datetime64("2017-01-01T00:00:00", "ns")
+"""Before it lies 2016-12-31T23:59:60."""
+DAY = np.timedelta64(86400, "s")
+
+
+def around(xml: str, midnight: np.datetime64, middle: np.datetime64, *, leap: bool) -> bytes:
+    """Move an annotation or orbit file so that a time of it falls on midnight."""
+
+    def moved(found: re.Match[str]) -> str:
+        time = np.datetime64(found[0], "ns") - middle + midnight
+        if not leap or time < midnight:
+            return str(time)
+        since = (time - midnight) / np.timedelta64(1, "s")
+        if since < 1.0:
+            return f"{str(midnight - np.timedelta64(1, 's'))[:17]}6{str(time)[18:]}"
+        return str(time - np.timedelta64(1, "s"))
+
+    return STAMP.sub(moved, xml).encode()
+
+
+@pytest.mark.parametrize("seconds", [-2.5, -0.4, 0.1, 1.5, 70.0])
+def test_times_around_a_leap_second_are_those_of_tai(seconds: float) -> None:
+    """The second that was inserted lies before, in, or after the image."""
+    first = np.datetime64(re.findall("<productFirstLineUtcTime>([^<]*)", XML)[0], "ns")
+    middle = first + np.timedelta64(round(seconds * 1e9), "ns")
+    eof = eof_xml(ORBIT)
+    found = []
+    for midnight, leap in ((LEAP, True), (LEAP - DAY, False)):
+        xml, file = (around(each, midnight, middle, leap=leap) for each in (XML, eof))
+        assert leap == (b"2016-12-31" in xml and b"2017-01-01" in xml)
+        assert (leap and seconds == 0.1) <= (b"23:59:60" in xml)
+        grid, rough = read_grid(xml), read_orbit(xml)
+        window = rough.utc(grid.first_time), rough.utc(grid.last_time)
+        precise = read_orbit_file(file, window).with_epoch(grid.epoch)
+        found.append((grid, rough.with_epoch(grid.epoch), precise))
+    (grid, rough, precise), (same, steady, steady_file) = found
+    assert grid.line_zero_time == pytest.approx(same.line_zero_time, abs=2e-9)
+    np.testing.assert_allclose(rough.time, steady.time, rtol=0, atol=2e-9)
+    if seconds != -0.4:  # a window cannot say that it begins in the inserted second
+        np.testing.assert_allclose(precise.time, steady_file.time, rtol=0, atol=2e-9)
+    points = read_annotation(around(XML, LEAP, middle, leap=True)).geolocation.azimuth_time
+    assert np.ptp(points) == np.ptp(read_annotation(XML.encode()).geolocation.azimuth_time)
+
+
+@pytest.mark.parametrize(
+    "time", ["2017-01-31T23:59:60.5", "2016-12-31T12:59:60", "2016-12-31T23:59:61"]
+)
+def test_a_second_sixty_elsewhere_is_refused(time: str) -> None:
+    xml = re.sub("<productFirstLineUtcTime>[^<]*", f"<productFirstLineUtcTime>{time}", XML)
+    with pytest.raises(AnnotationError, match="expected a UTC time such as"):
+        read_annotation(xml.encode())
 
 
 # ----------------------------------------------------------------------------------- real data

@@ -154,7 +154,8 @@ def large(folder: Path, numbers: NDArray[np.uint16]) -> Path:
 def test_threads_read_a_deflated_measurement_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_ranges, "SNAPSHOT_STEP", 2**17)
+    monkeypatch.setattr(_ranges, "REMAINDER", 2**17)
+    monkeypatch.setattr(_ranges, "STEP", 2**15)
     monkeypatch.setattr(_ranges, "PACKED_STEP", 2**14)
     numbers = np.random.default_rng(3).integers(0, 500, (2000, 300)).astype(np.uint16)
     files = ProductFiles.open(pack(large(tmp_path, numbers), tmp_path / "large.zip"))
@@ -177,7 +178,7 @@ WINDOWS = [((0, 200), (0, 250)), ((199, 200), (249, 250)), ((37, 141), (10, 200)
 def test_windows_are_those_that_gdal_reads(
     made: Made, zips: dict[str, Path], place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_ranges, "SNAPSHOT_STEP", 2**10)  # a scratch file for this one, too
+    monkeypatch.setattr(_ranges, "REMAINDER", 2**10)  # a scratch file for this one, too
     files = ProductFiles.open(zips.get(place, made.path))
     with files.raster(MEASUREMENT):
         pass
@@ -236,7 +237,7 @@ def test_windows_read_at_once_leave_nothing_behind(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setenv("TMPDIR", str(scratch))
-    monkeypatch.setattr(_ranges, "SNAPSHOT_STEP", 2**17)
+    monkeypatch.setattr(_ranges, "REMAINDER", 2**17)
     numbers = np.random.default_rng(3).integers(0, 500, (2000, 300)).astype(np.uint16)
     files = ProductFiles.open(pack(large(tmp_path, numbers), tmp_path / "large.zip"))
     name = "measurement/a.tiff"
@@ -262,7 +263,9 @@ def test_a_measurement_cut_short_on_the_disk_is_refused(tmp_path: Path) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 300_000), st.integers(0, 90_000)), max_size=8))
 @settings(deadline=None, max_examples=40)
-def test_any_part_of_a_deflated_member_is_found(parts: list[tuple[int, int]]) -> None:
+@pytest.mark.parametrize("place", ["scratch", "stream", "once"])
+def test_any_part_of_a_deflated_member_is_found(place: str, parts: list[tuple[int, int]]) -> None:
+    """From a scratch file, without one, and of a member that is too small for one."""
     data = np.random.default_rng(5).integers(0, 40, 300_000).astype(np.uint8).tobytes()
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     packed = packer.compress(data) + packer.flush()
@@ -271,7 +274,16 @@ def test_any_part_of_a_deflated_member_is_found(parts: list[tuple[int, int]]) ->
     member = DeflatedMember(
         Extent(memory, "/packed", "x", 0, len(packed)), len(data), zlib.crc32(data)
     )
-    file = member.open()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_ranges, "STEP", 2**14)
+        patch.setattr(_ranges, "REMAINDER", 2**20 if place == "once" else 2**15)
+        if place == "stream":
+            patch.setattr(_ranges, "unnamed_file", lambda *_: None)
+        check_parts(io.BufferedReader(member.open()), data, parts)
+
+
+def check_parts(file: io.BufferedReader, data: bytes, parts: list[tuple[int, int]]) -> None:
+    """Compare parts of a file with its data."""
     for begin, size in parts:
         file.seek(begin)
         buffer = bytearray(size)

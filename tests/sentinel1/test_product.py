@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import lzma
 import re
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,12 +17,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from sarheight.acquisition import SOURCE, grid_to_json
 from sarheight.errors import AnnotationError, GeometryError, ProductError
 from sarheight.geometry import rdr2geo
 from sarheight.geometry.placement import bounds_of_corners, window_of_bounds
 from sarheight.output.radar_images import read_grid_and_orbit
-from sarheight.product import Product, open_product
-from sarheight.scene import grid_to_json
+from sarheight.product import READERS, Product, open_product
 from sarheight.sentinel1 import Sentinel1Product, _images, read_annotation
 from sarheight.sentinel1._manifest import read_manifest
 from sarheight.sentinel1._radiometry import Radiometry
@@ -282,6 +284,45 @@ def test_the_noise_of_an_slc_is_removed(slc: tuple[Product, IwProduct]) -> None:
     assert np.median(loud[inside] - quiet[inside]) == pytest.approx(900.0 / 215.0**2, rel=0.1)
 
 
+def silenced(made: Made, folder: Path, polarisation: str) -> Path:
+    """The product with noise vectors of zeros, as early processors wrote them."""
+    path = copied(made, folder)
+    (noise,) = path.glob(f"annotation/calibration/noise-*-{polarisation}-*.xml")
+    text = re.sub("(<noiseRangeLut[^>]*>)([^<]*)", zeros_for_numbers, noise.read_text())
+    files = {file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*.*ml")}
+    files[noise.relative_to(path).as_posix()] = text.encode()
+    noise.write_text(text)
+    (path / "manifest.safe").write_text(manifest_xml(files))
+    return path
+
+
+def zeros_for_numbers(found: re.Match[str]) -> str:
+    return found[1] + " ".join("0.0" for _ in found[2].split())
+
+
+def test_noise_vectors_of_zeros_remove_nothing_and_say_so(
+    product: Product, made: Made, tmp_path: Path
+) -> None:
+    silent = open_product(silenced(made, tmp_path, "vv"))
+    with pytest.warns(UserWarning, match=r"noise vectors of VV in .* are zero, .* no thermal noi"):
+        scene = silent.scene()
+    loud = product.scene(noise_removal=False)
+    for name, expected in (("VV", loud), ("VH", product.scene())):
+        np.testing.assert_array_equal(
+            scene.image.sel(polarisation=name).values, expected.image.sel(polarisation=name).values
+        )
+    said = {
+        each: json.loads(one.image.attrs[SOURCE])["thermal_noise"]
+        for each, one in (("silent", scene), ("loud", loud), ("usual", product.scene()))
+    }
+    assert said["usual"] == {"VV": "removed", "VH": "removed"}
+    assert said["loud"] == {"VV": "not removed", "VH": "not removed"}
+    assert said["silent"]["VV"].startswith("not removed: all noise vectors")
+    assert said["silent"]["VH"] == "removed"
+    # Without noise removal nobody needs to know.
+    assert np.isfinite(silent.scene(noise_removal=False).image.values[:, :, 3:]).all()
+
+
 # ----------------------------------------------------------------------------------- parts of it
 
 
@@ -501,6 +542,38 @@ def test_a_real_orbit_file_is_found() -> None:
 
 
 # -------------------------------------------------------------------------------------- bad input
+
+
+def unknown(folder: Path) -> dict[str, Path]:
+    """What is no product of a known mission."""
+    for name in ("S3A_OL_1.SEN3", "image.zarr", "empty"):
+        (folder / name).mkdir()
+    (folder / "S3A_OL_1.SEN3/xfdumanifest.xml").write_text("<x/>")
+    (folder / "image.zarr/zarr.json").write_text("{}")
+    (folder / "ICEYE.tif").write_bytes(b"II*\x00")
+    with zipfile.ZipFile(folder / "TSX.zip", "w") as archive:
+        archive.writestr("TSX1_SAR/TSX1_SAR.xml", "<x/>")
+    return {path.name: path for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["S3A_OL_1.SEN3", "image.zarr", "empty", "ICEYE.tif", "TSX.zip"])
+def test_products_of_unknown_missions_are_refused_by_name(tmp_path: Path, name: str) -> None:
+    path = unknown(tmp_path)[name]
+    assert set(READERS) == {"NISAR", "Sentinel-1"}
+    message = rf"{re.escape(name)}' is no product of a known mission; expected one of NISAR or Sent"
+    with pytest.raises(ProductError, match=message):
+        open_product(path)
+
+
+def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no '.*gone.SAFE'; expected a product of NISAR"):
+        open_product(tmp_path / "gone.SAFE")
+
+
+def test_a_damaged_zip_is_not_called_unknown(tmp_path: Path) -> None:
+    (tmp_path / "any.zip").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(ProductError, match=r"any\.zip is cut short, damaged, or not a zip"):
+        open_product(tmp_path / "any.zip")
 
 
 def without(pattern: str) -> Callable[[Path], None]:

@@ -26,9 +26,10 @@ from benchmarks.synthetic import safe_product as _write
 from benchmarks.synthetic.safe_annotation import shifted
 from benchmarks.synthetic.safe_product import write_product
 from benchmarks.synthetic.safe_tables import ThermalNoise, with_noise
+from sarheight.acquisition import relative_orbit
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.errors import OutputError
-from sarheight.scene import Scene, relative_orbit
+from sarheight.scene import Scene
 from sarheight.sentinel1 import read_annotation, read_grid, read_orbit
 from sarheight.sentinel1._product import open_product
 from tests.annotations import BURST_STEP, INVALID_LINES, LINES_PER_BURST

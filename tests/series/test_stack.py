@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dask
-import numba
 import numpy as np
 import pytest
+from sarheight_kernels.pool import limit_threads
 
 from sarheight import series
 from sarheight.errors import OutputError, SeriesError
@@ -253,17 +253,12 @@ def test_tiles_and_lazy_images_are_as_the_whole(dem: xr.DataArray, dates: list[S
 def test_threads_and_schedulers_do_not_change_a_bit(
     dem: xr.DataArray, dates: list[Scene], tmp_path: Path
 ) -> None:
-    threads = numba.get_num_threads()
     found = []
-    try:
-        for count, scheduler in ((1, "synchronous"), (threads, "threads")):
-            numba.set_num_threads(count)
-            path = tmp_path / f"{scheduler}.zarr"
-            with dask.config.set(scheduler=scheduler):
-                series.build_stack(dates[:2], dem, path, coregistration="none")
-            found.append(series.open_stack(path, chunks=None))
-    finally:
-        numba.set_num_threads(threads)
+    for count, scheduler in ((1, "synchronous"), (3, "threads")):
+        path = tmp_path / f"{scheduler}.zarr"
+        with dask.config.set(scheduler=scheduler), limit_threads(count):
+            series.build_stack(dates[:2], dem, path, coregistration="none")
+        found.append(series.open_stack(path, chunks=None))
     for name in ("gamma0", "gamma0_filtered", "gamma0_mean", "gamma0_spread"):
         np.testing.assert_array_equal(found[0][name], found[1][name])
 

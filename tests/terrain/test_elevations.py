@@ -15,7 +15,6 @@ from scipy.spatial.distance import cdist
 from sarheight.dem import local_posting
 from sarheight.errors import KnownElevationsError, VerticalDatumError
 from sarheight.terrain import (
-    INTERPOLATION_METHODS,
     KnownElevations,
     distance_to_known,
     draw_altimeter_tracks,
@@ -254,32 +253,26 @@ def test_a_distance_map_needs_a_mask() -> None:
 # Surfaces
 
 
-@pytest.mark.parametrize("method", INTERPOLATION_METHODS)
 @pytest.mark.parametrize("crs", ["EPSG:32632", "EPSG:4326"])
-def test_surfaces_go_through_the_points(method: str, crs: str) -> None:
+def test_surfaces_go_through_the_points(crs: str) -> None:
     dem = ground(crs)
     points = draw_known_elevations(dem, 60)
-    surface = interpolate_elevations(points, dem, method)  # type: ignore[arg-type]
+    surface = interpolate_elevations(points, dem)
     known = rasterise_elevations(points, dem)
     found = surface.values[known["known"].values]
     np.testing.assert_allclose(found, known["height"].values[known["known"].values], atol=0.01)
     assert surface.attrs["units"] == "m"
 
 
-@pytest.mark.parametrize("method", ["thin_plate", "linear"])
-def test_a_plane_is_reproduced(method: str) -> None:
+def test_a_plane_is_reproduced() -> None:
     dem = plane(ground())
     corners = [0, 49, 40 * 49, 40 * 50 - 1]
     row, column = np.unravel_index([*corners, 777, 1234], dem.shape)
     points = KnownElevations(
         dem.x.values[column], dem.y.values[row], dem.values[row, column], crs=ZONE
     )
-    surface = interpolate_elevations(points, dem, method)  # type: ignore[arg-type]
-    if method == "thin_plate":
-        np.testing.assert_allclose(surface.values, dem.values, atol=0.01)
-    else:
-        inner = np.s_[5:-5, 10:-10]
-        np.testing.assert_allclose(surface.values[inner], dem.values[inner], atol=0.01)
+    surface = interpolate_elevations(points, dem)
+    np.testing.assert_allclose(surface.values, dem.values, atol=0.01)
 
 
 def test_many_points_are_taken_by_their_neighbourhoods() -> None:
@@ -316,17 +309,14 @@ def test_collinear_and_duplicate_points() -> None:
         dem.x.values[:10], np.full(10, dem.y.values[3]), np.arange(10.0), crs=ZONE
     )
     assert interpolate_elevations(line, dem).attrs["method"] == "idw"
-    assert np.isfinite(interpolate_elevations(line, dem, "linear")).all()
     points = draw_known_elevations(dem, 9)
     twice = interpolate_elevations(KnownElevations.concatenate([points, points]), dem)
     np.testing.assert_allclose(twice, interpolate_elevations(points, dem), atol=1e-3)
 
 
-def test_interpolation_needs_a_point_and_a_known_method() -> None:
+def test_interpolation_needs_a_point() -> None:
     with pytest.raises(KnownElevationsError, match="use a coarse DEM"):
         interpolate_elevations(KnownElevations([], [], []), ground())
-    with pytest.raises(KnownElevationsError, match="kriging"):
-        interpolate_elevations(draw_known_elevations(ground(), 5), ground(), "kriging")  # type: ignore[arg-type]
 
 
 # Files

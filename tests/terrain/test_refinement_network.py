@@ -39,7 +39,7 @@ from benchmarks.refinement_network import (
     methods_left_out,
 )
 from benchmarks.synthetic.scattering_ground import COARSER
-from sarheight.terrain.correction import correction_of
+from sarheight.terrain.refinement_network import estimate_correction
 from tests.mountains import rough_hills
 
 Floats = NDArray[np.float32]
@@ -159,8 +159,8 @@ def test_the_mean_of_networks_is_that_of_their_corrections() -> None:
     for network in networks:
         torch.nn.init.normal_(network.members[0].head.weight, std=0.05)
     inputs = channels_of(made_sample(2))
-    pairs = [correction_of(network, inputs) for network in networks]
-    found, scale = correction_of(mean_of(networks), inputs)
+    pairs = [estimate_correction(network, inputs) for network in networks]
+    found, scale = estimate_correction(mean_of(networks), inputs)
     np.testing.assert_allclose(
         found, np.mean([one for one, _ in pairs], axis=0), rtol=0.02, atol=2e-3
     )

@@ -11,7 +11,6 @@ import xarray as xr
 from sarheight.dem import coarsen
 from sarheight.errors import DemError
 from sarheight.learning import Part
-from sarheight.learning.split import channel_statistics
 from sarheight.terrain import (
     SceneConfiguration,
     SceneSettings,
@@ -157,9 +156,7 @@ def test_patches_hold_windows_of_their_scene(scene: xr.Dataset) -> None:
     sample = patches[4]
     assert {name: values.shape for name, values in sample.items()} == {
         "image": (2, 24, 24),
-        **dict.fromkeys(
-            ("known", "distance", "interpolated", "coarse", "truth", "mask"), (1, 24, 24)
-        ),
+        **dict.fromkeys(("known", "distance", "coarse", "truth", "mask"), (1, 24, 24)),
     }
     mirrored = 1 if np.sin(np.radians(scene.attrs["look_azimuth"])) > 0 else -1
     window = scene.isel(x=slice(None, None, mirrored)).isel(y=slice(24, 48), x=slice(24, 48))
@@ -175,17 +172,6 @@ def test_known_elevations_are_true_and_distances_are_zero_there(scene: xr.Datase
     assert known.sum() == 16
     np.testing.assert_array_equal(sample["known"][known], sample["truth"][known])
     np.testing.assert_array_equal(sample["distance"] == 0.0, known)
-    np.testing.assert_allclose(sample["interpolated"][known], sample["truth"][known], atol=0.05)
-
-
-def test_samples_without_an_interpolated_surface(scene: xr.Dataset) -> None:
-    lean, full = (
-        TerrainPatches([scene], CHANNELS, size=24, method=method)[1]
-        for method in (None, "thin_plate")
-    )
-    assert set(full) - set(lean) == {"interpolated"}
-    for name, values in lean.items():
-        np.testing.assert_array_equal(values, full[name])
 
 
 def test_numbers_of_known_elevations_are_log_uniform(scene: xr.Dataset) -> None:
@@ -201,7 +187,6 @@ def test_a_sample_may_have_no_known_elevation(scene: xr.Dataset) -> None:
     sample = TerrainPatches([scene], CHANNELS, size=24, known_count=(0, 0))[0]
     assert np.isnan(sample["known"]).all()
     assert np.isinf(sample["distance"]).all()
-    assert np.isnan(sample["interpolated"]).all()
 
 
 def test_samples_repeat_and_epochs_differ(scene: xr.Dataset) -> None:
@@ -278,17 +263,6 @@ def test_impossible_patches_are_refused(
 def test_a_missing_channel_is_named(scene: xr.Dataset) -> None:
     with pytest.raises(ValueError, match="coherence"):
         TerrainPatches([scene], ("coherence",), size=24)
-
-
-def test_statistics_of_several_scenes_are_those_of_all_values(scene: xr.Dataset) -> None:
-    image = scene["gamma0_geocoded"]
-    left, right = image.isel(x=slice(0, 30)), image.isel(x=slice(30, None))
-    values = 10.0 * np.log10(np.maximum(image.values[np.isfinite(image.values)], 1e-6))
-    mean, std = channel_statistics([left, right], "decibel")
-    assert mean == pytest.approx(values.mean(), rel=1e-6)
-    assert std == pytest.approx(values.std(), rel=1e-6)
-    with pytest.raises(ValueError, match="a channel that varies"):
-        channel_statistics([xr.ones_like(image)], "none")
 
 
 def test_scenes_are_written_again_only_if_their_configuration_changed(tmp_path: Path) -> None:

@@ -166,7 +166,6 @@ def test_masks_lie_on_the_grid_of_a_reconstruction(archive: Path) -> None:
         ({"dem": "glo30.tif", "brightness": 3}, "found the option 'brightness', expected some of"),
         ({"dem": "glo30.tif", "method": "magic"}, "method: found 'magic', expected one of 'post"),
         ({"dem": "glo30.tif", "method": PosteriorMean(steps=5)}, "takes a method with parameters"),
-        ({"dem": "glo30.tif", "burst": 0}, "burst: it is for products of Sentinel-1 in bursts"),
         ({"dem": "glo30.tif", "multilook": 3}, "multilook: found 3, expected 2 values"),
         ({"dem": "glo30.tif", "resolution": 20, "crs": "dem"}, "omit resolution and align, or crs"),
         ({"dem": "glo30.tif", "polarisations": 7}, "polarisations: "),

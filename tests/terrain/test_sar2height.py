@@ -1,4 +1,4 @@
-"""Networks for terrain heights: references, channels, checkpoints."""
+"""The published system: architecture, distance map, references, checkpoints."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ torch = pytest.importorskip("torch", reason="the extra `learn` is not installed"
 from sarheight.errors import CheckpointError, OutputError
 from sarheight.learning import (
     Channel,
-    LargeSelectiveKernel,
     UNet,
 )
-from sarheight.terrain import ASKUNet, HeightEstimator
+from sarheight.terrain import (
+    ASKUNet,
+    HeightEstimator,
+    LargeSelectiveKernel,
+    TerrainSettings,
+    distance_channel,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +54,6 @@ def sample(size: int = 32, known: int = 5, seed: int = 0) -> dict[str, Tensor]:
         "image": image,
         "known": prior,
         "distance": 500.0 * torch.rand(2, 1, size, size, generator=random),
-        "interpolated": 900.0 + 100.0 * torch.rand(2, 1, size, size, generator=random),
         "coarse": 900.0 + 100.0 * torch.rand(2, 1, size, size, generator=random),
     }
 
@@ -104,7 +108,39 @@ def test_selective_kernels_are_at_the_given_levels() -> None:
         ASKUNet(1, 1, depth=3, selective_levels=(4,))
 
 
-@pytest.mark.parametrize("reference", ["mean", "interpolated", "coarse"])
+def test_the_published_network_has_the_shapes_of_its_figure() -> None:
+    settings = TerrainSettings.published()
+    model = HeightEstimator(
+        CHANNELS[:1], network=settings.network, options=settings.options, distance=settings.distance
+    ).eval()
+    seen: list[tuple[int, ...]] = []
+    network = model.network
+    for stage in (*network.down, *reversed(network.up), network.head):
+        stage.register_forward_hook(lambda _, __, output: seen.append(tuple(output.shape[1:])))
+    given = {name: values[:1] for name, values in sample(size=128).items()}
+    estimate = model(given | {"image": given["image"][:, :1]})
+    widths = [(32, 128), (64, 64), (128, 32), (256, 16), (512, 8)]
+    expected = [(count, side, side) for count, side in [*widths, *widths[-2::-1]]]
+    assert seen == [*expected, (1, 128, 128)]
+    assert network.down[0][0][0].in_channels == 4
+    assert (estimate.height.shape, estimate.scale) == ((1, 1, 128, 128), None)
+
+
+def test_the_distance_map_is_euclidean_or_logarithmic() -> None:
+    distance = torch.tensor([0.0, 100.0, 250.0, torch.inf])
+    euclidean = distance_channel(distance, 100.0, "euclidean")
+    torch.testing.assert_close(euclidean, torch.tensor([0.0, 1.0, 2.5, 100.0]))
+    near = distance_channel(distance, 100.0, "logarithmic")
+    expected = 1.0 / (1.0 + torch.log(torch.tensor([1.0, 2.0, 3.5])))
+    torch.testing.assert_close(near, torch.cat([expected, torch.zeros(1)]))
+    one, other = (
+        shaken(HeightEstimator(CHANNELS, options={"width": 4, "depth": 2}, distance=form))
+        for form in ("euclidean", "logarithmic")
+    )
+    assert not torch.equal(one(sample()).height, other(sample()).height)
+
+
+@pytest.mark.parametrize("reference", ["mean", "coarse"])
 def test_an_untrained_estimate_is_its_reference(reference: str) -> None:
     model = HeightEstimator(
         CHANNELS, network="unet", options={"width": 4, "depth": 2}, reference=reference
@@ -118,19 +154,18 @@ def test_an_untrained_estimate_is_its_reference(reference: str) -> None:
     torch.testing.assert_close(model(given).height, expected)
 
 
-@pytest.mark.parametrize("reference", ["mean", "interpolated", "coarse"])
+@pytest.mark.parametrize("reference", ["mean", "coarse"])
 def test_estimates_do_not_depend_on_altitude(reference: str) -> None:
     model = shaken(
         HeightEstimator(
             CHANNELS,
             options={"width": 4, "depth": 2},
             reference=reference,
-            surfaces=("interpolated",),
             uncertainty=True,
         )
     )
     low = sample()
-    high = low | {name: low[name] + 2048.0 for name in ("known", "interpolated", "coarse")}
+    high = low | {name: low[name] + 2048.0 for name in ("known", "coarse")}
     for known in (low, high):
         assert torch.isfinite(model(known).height).all()
     torch.testing.assert_close(model(high).height, model(low).height + 2048.0, atol=2e-2, rtol=0.0)
@@ -160,7 +195,9 @@ def test_wrong_channels_and_options_are_refused() -> None:
     for options in (
         {"network": "transformer"},
         {"reference": "sea level"},
-        {"surfaces": ("prefil",)},
+        {"distance": "squared"},
+        {"postings": (30.0,)},
+        {"postings": (40.0, 30.0)},
         {"height_std": 0.0},
         {"output_std": -1.0},
         {"scale_factor": 0.0},
@@ -209,11 +246,11 @@ def test_mixed_precision_resolves_a_metre_of_the_coarse_dem() -> None:
 def test_a_network_can_learn_a_patch() -> None:
     torch.manual_seed(0)
     model = HeightEstimator(
-        CHANNELS, options={"width": 8, "depth": 2}, reference="interpolated", height_std=50.0
+        CHANNELS, options={"width": 8, "depth": 2}, reference="coarse", height_std=50.0
     )
     given = sample()
     # The truth hangs on the image: a bright pixel lies 50 m above the surface.
-    truth = given["interpolated"] + 50.0 * given["image"][:, :1]
+    truth = given["coarse"] + 50.0 * given["image"][:, :1]
     optimiser = torch.optim.Adam(model.parameters(), 3e-3)
     errors = []
     for _ in range(60):
@@ -231,7 +268,6 @@ def test_a_checkpoint_restores_the_same_estimator(tmp_path: Path) -> None:
             CHANNELS,
             options={"width": 4, "depth": 2, "selective_levels": [1]},
             reference="coarse",
-            surfaces=("interpolated",),
             uncertainty=True,
             height_std=75.0,
             output_std=20.0,

@@ -25,14 +25,14 @@ from sarheight.terrain import (
     draw_known_elevations,
     refine,
 )
-from sarheight.terrain.correction import (
+from sarheight.terrain.refinement_network import (
     CHANNELS,
     ImageLayers,
     correction_channels,
-    correction_of,
-    corrector_of,
+    estimate_correction,
     look_direction,
     mirrored,
+    prepare_correction,
 )
 from tests.mountains import look, rough_hills
 
@@ -180,10 +180,10 @@ def test_an_estimate_does_not_depend_on_how_the_world_is_mirrored() -> None:
     inputs = channels_of(made_layers(5), [made_image(6), made_image(7)])
     # A multiple of the stride: what is padded lies behind the last row and column.
     inputs = np.ascontiguousarray(inputs[:, :44, :52])
-    found, scale = correction_of(network, inputs)
-    turned = correction_of(network, mirrored(inputs, rows=True, columns=True))[0]
+    found, scale = estimate_correction(network, inputs)
+    turned = estimate_correction(network, mirrored(inputs, rows=True, columns=True))[0]
     np.testing.assert_allclose(found[::-1, ::-1], turned, rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(found, correction_of(network, inputs)[0])
+    np.testing.assert_array_equal(found, estimate_correction(network, inputs)[0])
     assert found.std() > 0.0
     assert scale.min() > 0.0
 
@@ -192,7 +192,7 @@ def test_an_untrained_network_gives_refinement() -> None:
     """Its correction is 0, and the standard deviation stays."""
     network = RefinementNetwork(options={"width": 4, "depth": 2})
     inputs = channels_of(made_layers(0), [None, made_image(1)])
-    correction, scale = correction_of(network, inputs)
+    correction, scale = estimate_correction(network, inputs)
     np.testing.assert_array_equal(correction, 0.0)
     np.testing.assert_array_equal(scale, 1.0)
 
@@ -352,10 +352,10 @@ def test_how_far_a_correction_is_believed_depends_on_images_and_looks() -> None:
         {"images": 2, "looks": 100.0, "share": 0.5, "scale": 4.0},
     ]
     network = network_of(calibration=anchors)
-    assert network.believed(2, 1.0) == pytest.approx((0.9, 1.0))
-    assert network.believed(2, 20.0) == pytest.approx((0.7, 2.5))
-    assert network.believed(2, 1000.0) == pytest.approx((0.5, 4.0))
-    assert network.believed(1, 4.0) == (0.0, 1.0)
+    assert network.calibrated(2, 1.0) == pytest.approx((0.9, 1.0))
+    assert network.calibrated(2, 20.0) == pytest.approx((0.7, 2.5))
+    assert network.calibrated(2, 1000.0) == pytest.approx((0.5, 4.0))
+    assert network.calibrated(1, 4.0) == (0.0, 1.0)
 
 
 # Where it applies.
@@ -409,7 +409,7 @@ def test_two_images_of_one_direction_are_out_of_range(
     passes: list[Scene], coarse: xr.DataArray
 ) -> None:
     surface = back_project(coarse, factor=3)
-    corrector, reason = corrector_of(
+    corrector, reason = prepare_correction(
         network_of(), [passes[0], passes[0]], surface, 3, RefinementSettings()
     )
     assert corrector is None

@@ -19,9 +19,8 @@ from sarheight.geometry import incidence
 from sarheight.geometry.tables import radar_model
 from sarheight.layover.result import look_azimuth
 from sarheight.learning.weights import Pretrained
-from sarheight.terrain.heights import within
-from sarheight.terrain.networks import NETWORKS, checked_range
 from sarheight.terrain.posterior import RefinementSettings
+from sarheight.terrain.sar2height import NETWORKS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,8 +56,10 @@ FADE = 2.0
 """Degrees of incidence over which a correction fades out beyond the range of training."""
 REACH = 12.0
 """Cells beyond what an image sees in which a correction rests on it: shadows are smaller."""
-RANGES = ("posting", "cells", "stated_error", "incidence", "look_direction")
+RANGE_NAMES = ("posting", "cells", "stated_error", "incidence", "look_direction")
 """Quantities of which a network states the range of its training."""
+SLACK = 1.1
+"""Factor by which a quantity may lie outside the range of training."""
 PRIORS = ("error_length", "level", "patch", "texture", "slope", "curvature", "misfit")
 """Settings of refinement that change what its residuals mean, of which training knew the defaults
 only."""
@@ -183,7 +184,7 @@ def mirrored(inputs: Floats, *, rows: bool, columns: bool) -> Floats:
     return inputs
 
 
-def correction_of(
+def estimate_correction(
     network: RefinementNetwork, inputs: Floats, *, symmetric: bool = True
 ) -> tuple[Floats, Floats]:
     """Apply a network to the channels of one raster.
@@ -225,7 +226,7 @@ def correction_of(
 
 
 class RefinementNetwork(Pretrained):
-    """Networks that predict the error that `refine` leaves, and by how much they are believed.
+    """Networks that predict the error that `refine` leaves, and the share of it that is added.
 
     The mean of several networks of the same shape, which differ by the seed of their training. The
     share of the correction that is added, and the factor of the standard deviation, were found on
@@ -280,7 +281,7 @@ class RefinementNetwork(Pretrained):
             raise ValueError(msg)
         self.network_kind, self.options = network, dict(options or {})
         self.calibration = [_checked_anchor(each) for each in calibration]
-        self.training_range = checked_range(training_range or {}, RANGES)
+        self.training_range = _checked_range(training_range or {})
         self.members = nn.ModuleList(
             NETWORKS[network](len(CHANNELS), 2, **self.options) for _ in range(members)
         )
@@ -314,7 +315,7 @@ class RefinementNetwork(Pretrained):
         """
         return torch.stack([member(inputs) for member in self.members]).mean(dim=0)
 
-    def believed(self, images: int, looks: float) -> tuple[float, float]:
+    def calibrated(self, images: int, looks: float) -> tuple[float, float]:
         """Return the share of the correction and the factor of the standard deviation.
 
         Parameters
@@ -341,6 +342,19 @@ class RefinementNetwork(Pretrained):
             float(np.interp(math.log(looks), np.log(places), each)) for each in (shares, scales)
         )
         return share, scale
+
+
+def _checked_range(stated: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    """Check the range of a training: known names, two ascending numbers each."""
+    found = {name: [float(value) for value in limits] for name, limits in stated.items()}
+    for name, limits in found.items():
+        if name not in RANGE_NAMES or len(limits) != 2 or not 0.0 <= limits[0] <= limits[1]:
+            msg = (
+                f"found the range {name}={limits}, expected one of {', '.join(RANGE_NAMES)} with "
+                "two ascending numbers"
+            )
+            raise ValueError(msg)
+    return found
 
 
 def _checked_anchor(stated: Mapping[str, float]) -> dict[str, float]:
@@ -402,7 +416,7 @@ def look_direction(scene: Scene, dem: xr.DataArray) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class Corrector:
+class TileCorrection:
     """Applies a network to refined tiles of a raster."""
 
     network: RefinementNetwork
@@ -454,13 +468,13 @@ class Corrector:
             images[self.slots[number]] = ImageLayers(
                 residual, level, angles["local_incidence"].values
             )
-            near[self.slots[number]] = _nearness(np.isfinite(residual))
+            near[self.slots[number]] = _near_seen(np.isfinite(residual))
             fade = fade * self._fade(angles["ellipsoid_incidence"].values)
-        # Where one of two images does not reach, the correction is believed as that by one image.
+        # Where one of two images does not reach, the calibration is that of one image.
         both = near[0] * near[1]
         weights = {1: fade * (np.maximum(*near) - both), 2: fade * both}
-        believed = {count: self.network.believed(count, self.looks) for count in weights}
-        if not any(believed[count][0] and weights[count].any() for count in weights):
+        shares = {count: self.network.calibrated(count, self.looks) for count in weights}
+        if not any(shares[count][0] and weights[count].any() for count in weights):
             return np.zeros_like(height), np.ones_like(height)
         inputs = correction_channels(
             baseline.values,
@@ -475,11 +489,11 @@ class Corrector:
         # Sums of several threads have other last bits. Tiles are corrected side by side.
         torch.set_num_threads(1)
         try:
-            correction, factor = correction_of(self.network, inputs)
+            correction, factor = estimate_correction(self.network, inputs)
         finally:
             torch.set_num_threads(self.threads)
-        share = sum(weights[count] * believed[count][0] for count in weights)
-        widened = sum(weights[count] * (believed[count][1] * factor - 1.0) for count in weights)
+        share = sum(weights[count] * shares[count][0] for count in weights)
+        widened = sum(weights[count] * (shares[count][1] * factor - 1.0) for count in weights)
         return share * sigma * correction, 1.0 + widened
 
     def _fade(self, angle: Floats) -> Floats:
@@ -492,7 +506,7 @@ class Corrector:
         return fade.astype(np.float32)
 
 
-def _nearness(seen: NDArray[np.bool_]) -> Floats:
+def _near_seen(seen: NDArray[np.bool_]) -> Floats:
     """Return 1 within the reach of cells that an image sees, falling to 0 at twice the distance."""
     if not seen.any():
         return np.zeros(seen.shape, dtype=np.float32)
@@ -501,13 +515,18 @@ def _nearness(seen: NDArray[np.bool_]) -> Floats:
     return near
 
 
-def corrector_of(
+def _within(value: float, limits: Sequence[float]) -> bool:
+    """Tell whether a value lies in a range of training, with some slack."""
+    return limits[0] / SLACK <= value <= limits[-1] * SLACK
+
+
+def prepare_correction(
     network: RefinementNetwork,
     scenes: Sequence[Scene],
     surface: xr.DataArray,
     factor: int,
     settings: RefinementSettings,
-) -> tuple[Corrector | None, str]:
+) -> tuple[TileCorrection | None, str]:
     """Prepare a network for images and a grid, or say why it does not apply to them.
 
     Parameters
@@ -525,7 +544,7 @@ def corrector_of(
 
     Returns
     -------
-    Corrector or None
+    TileCorrection or None
         None if the network does not apply.
     str
         Why it does not; empty if it does.
@@ -556,7 +575,7 @@ def corrector_of(
         ("look_direction", off, "an image looks {:.0f} degrees off the rows of the grid"),
     ):
         limits = stated.get(name)
-        if limits is not None and not within(value, limits):
+        if limits is not None and not _within(value, limits):
             trained = " to ".join(f"{each:g}" for each in sorted(set(limits)))
             return None, f"{text.format(value)}, and it was trained with {trained}"
-    return Corrector(network, slots, looks, posting, factor), ""
+    return TileCorrection(network, slots, looks, posting, factor), ""

@@ -1,4 +1,4 @@
-"""Heights without an image: back-projection of a coarse DEM, its alignment to known elevations."""
+"""Back-projection of a coarse DEM, and its alignment to known elevations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scipy.special import logsumexp
 from sarheight.dem import fill_voids, local_posting, reproject
 from sarheight.dem.layout import build_dem, cell_steps, check_layout, same_grid, with_history
 from sarheight.errors import DemError
-from sarheight.terrain.surfaces import CellLocator, require_inside
+from sarheight.terrain.rasters import CellLocator, require_inside
 
 if TYPE_CHECKING:
     import xarray as xr

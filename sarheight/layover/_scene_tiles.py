@@ -1,0 +1,323 @@
+"""The tiles of a scene: a step is done to all of them at once, or recorded for tasks to replay.
+
+A scene in memory is one tile, to which each step is done at once. Of a lazy scene, each task reads
+a tile and replays on it the steps that are recorded, at any time and on any machine. Statistics of
+the scene are reduced from the samples of all tiles, in the order of the tiles. What this costs is
+kept small: most statistics rest on a sample of cells, for which small tiles around these are
+enough, and what comes before the last statistic is kept in a scratch file.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import compress
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from numpy.typing import NDArray
+
+from sarheight.layover._plan import (
+    SceneDem,
+    ScenePlan,
+    TileInput,
+    observe,
+    read_tile,
+    tile_input,
+)
+from sarheight.layover._tasks import (
+    Shelf,
+    concatenate,
+    lazy_array,
+    one_at_a_time,
+    opaque,
+    run,
+    task,
+)
+from sarheight.layover.result import Values, held_bytes, variable_shape, variable_type
+
+if TYPE_CHECKING:
+    from sarheight.layover.allocation import Observation
+    from sarheight.layover.tiles import Support, Tile, TilePlanner
+    from sarheight.scene import Scene
+
+State = TypeVar("State")
+"""What is known of a tile: at first observations of the passes, in the end values of variables."""
+Next = TypeVar("Next")
+Sample = TypeVar("Sample")
+
+
+class Tiles(ABC, Generic[State]):
+    """All tiles of a scene, in one state."""
+
+    @abstractmethod
+    def apply(self, step: Callable[[State], Next]) -> Tiles[Next]:
+        """Do a step to each tile. These tiles are spent: the new ones take their place."""
+
+    @abstractmethod
+    def sample(
+        self, function: Callable[[State], Sample], support: Support | None = None
+    ) -> Sequence[Sample]:
+        """Sample each tile; the samples are in the order of the tiles.
+
+        `support` holds the surroundings on which sampled cells depend; None where all cells count.
+        """
+
+    @abstractmethod
+    def keep(
+        self, step: Callable[[State], list[Values]], function: Callable[[State], Sample]
+    ) -> tuple[Tiles[list[Values]], Sequence[Sample]]:
+        """Sample each tile, do a step to it, and keep what the step returns for later steps."""
+
+    @abstractmethod
+    def values(self: Tiles[list[Values]], index: int, name: str) -> Any:  # noqa: ANN401
+        """Return the values of a variable of a pass over the scene, a NumPy or a dask array."""
+
+
+class TilesInMemory(Tiles[State]):
+    """The one tile of a scene in memory."""
+
+    def __init__(self, state: State) -> None:
+        self._state: State | None = state
+
+    @classmethod
+    def observe(cls, plan: ScenePlan, source: TileInput) -> Tiles[list[Observation]]:
+        """Observe the scene."""
+        return TilesInMemory(observe(plan, read_tile(plan, source)))
+
+    def _take(self) -> State:
+        """Hand the state over, so that the memory of the former one is free after a step."""
+        state, self._state = cast("State", self._state), None
+        return state
+
+    def apply(self, step: Callable[[State], Next]) -> Tiles[Next]:
+        """See `Tiles`."""
+        return TilesInMemory(step(self._take()))
+
+    def sample(
+        self,
+        function: Callable[[State], Sample],
+        support: Support | None = None,  # noqa: ARG002
+    ) -> Sequence[Sample]:
+        """See `Tiles`."""
+        return [function(cast("State", self._state))]
+
+    def keep(
+        self, step: Callable[[State], list[Values]], function: Callable[[State], Sample]
+    ) -> tuple[Tiles[list[Values]], Sequence[Sample]]:
+        """See `Tiles`."""
+        samples = self.sample(function)
+        return self.apply(step), samples
+
+    def values(self: TilesInMemory[list[Values]], index: int, name: str) -> NDArray[Any]:
+        """See `Tiles`."""
+        return cast("list[Values]", self._state)[index][name]
+
+
+# Lazy scenes: what is recorded, and the tasks that replay it.
+
+
+class Record(ABC, Generic[State]):
+    """What leads to the state of a tile: it is read, and steps are done to it."""
+
+    @abstractmethod
+    def read(self, plan: ScenePlan, source: TileInput, number: int) -> TileInput | list[Values]:
+        """Read the input of a tile, or what is kept of it."""
+
+    @abstractmethod
+    def replay(self, plan: ScenePlan, loaded: TileInput | list[Values]) -> State:
+        """Do the steps to a tile that was read."""
+
+
+class Observed(Record["list[Observation]"]):
+    """The beginning: tiles are read and observed."""
+
+    def read(self, plan: ScenePlan, source: TileInput, number: int) -> TileInput:  # noqa: ARG002
+        """See `Record`."""
+        return read_tile(plan, source)
+
+    def replay(self, plan: ScenePlan, loaded: TileInput | list[Values]) -> list[Observation]:
+        """See `Record`."""
+        return observe(plan, cast("TileInput", loaded))
+
+
+@dataclass(frozen=True, eq=False)
+class Followed(Record[Next], Generic[State, Next]):
+    """A record and one step more."""
+
+    before: Record[State]
+    step: Callable[[State], Next]
+
+    def read(self, plan: ScenePlan, source: TileInput, number: int) -> TileInput | list[Values]:
+        """See `Record`."""
+        return self.before.read(plan, source, number)
+
+    def replay(self, plan: ScenePlan, loaded: TileInput | list[Values]) -> Next:
+        """See `Record`."""
+        return self.step(self.before.replay(plan, loaded))
+
+
+@dataclass(frozen=True, eq=False)
+class Kept(Record["list[Values]"]):
+    """A record whose result is kept: what is not found again is computed again."""
+
+    before: Record[list[Values]]
+    shelf: Shelf
+
+    def read(self, plan: ScenePlan, source: TileInput, number: int) -> TileInput | list[Values]:
+        """See `Record`."""
+        return self.shelf.load(number) or self.before.read(plan, source, number)
+
+    def replay(self, plan: ScenePlan, loaded: TileInput | list[Values]) -> list[Values]:
+        """See `Record`."""
+        return loaded if isinstance(loaded, list) else self.before.replay(plan, loaded)
+
+
+class LazyScene:
+    """The tiles of a lazy scene, and tasks for them.
+
+    Statistics that rest on a sample of cells are found in small tiles around these.
+    """
+
+    def __init__(
+        self,
+        plan: ScenePlan,
+        planner: TilePlanner,
+        scenes: Sequence[Scene],
+        dem: SceneDem,
+        support: Support,
+    ) -> None:
+        """Cut the scene into tiles that fit in memory; `support` is that of the method."""
+        image = scenes[0].image
+        self.polarisations = image.shape[0] if image.ndim == 3 else 1
+        self.planner, self.plan = planner, opaque(plan)
+        # The kinds of ground of the whole DEM stay in memory.
+        limit = plan.memory_limit - (0 if plan.kinds is None else plan.kinds.nbytes)
+        self.tiles = planner.tiles(planner.sides(limit, support, self.polarisations), support)
+
+        def source(tile: Tile, support: Support) -> Any:  # noqa: ANN401 - a task's argument
+            need = planner.bytes_of(tile, support, self.polarisations)
+            return opaque(tile_input(scenes, dem, tile, need))
+
+        self._source = source
+        every = [tile for row in self.tiles for tile in row]
+        self.inputs = [source(tile, support) for tile in every]
+        # Tiles that lie beside all images have no part in statistics.
+        illuminating = [planner.illuminates(tile.core) for tile in every]
+        self._sampled = [*compress(enumerate(self.inputs), illuminating)] or [
+            *enumerate(self.inputs)
+        ]
+        self._work = sum(planner.work_on(every[number]) for number, _ in self._sampled)
+
+    def areas(self, support: Support | None) -> list[tuple[int, Any]]:
+        """Return inputs for a statistic: tiles, or areas within them where these take less work."""
+        if support is None or self.planner.scale.sampled_parts == 1:
+            return self._sampled
+        areas = self.planner.areas(support)
+        if not 0.0 < sum(map(self.planner.work_on, areas)) < self._work:
+            return self._sampled
+        return [(number, self._source(tile, support)) for number, tile in enumerate(areas)]
+
+    def shelf(self) -> Shelf:
+        """Make a scratch file for what is kept of all tiles."""
+        rows, columns = self.planner.scale.shape
+        passes = len(self.planner.radars)
+        return Shelf(rows * columns * passes * held_bytes(self.polarisations))
+
+
+class LazyTiles(Tiles[State]):
+    """The tiles of a lazy scene: steps are recorded, and replayed for each statistic."""
+
+    def __init__(self, scene: LazyScene, record: Record[State]) -> None:
+        self._scene, self._record = scene, record
+
+    def apply(self, step: Callable[[State], Next]) -> Tiles[Next]:
+        """See `Tiles`."""
+        return LazyTiles(self._scene, Followed(self._record, step))
+
+    def sample(
+        self, function: Callable[[State], Sample], support: Support | None = None
+    ) -> Sequence[Sample]:
+        """See `Tiles`."""
+        common = self._scene.plan, opaque(Followed(self._record, function))
+        return run(
+            [
+                task(_replay_tile, *common, source, number)
+                for number, source in self._scene.areas(support)
+            ]
+        )
+
+    def keep(
+        self, step: Callable[[State], list[Values]], function: Callable[[State], Sample]
+    ) -> tuple[Tiles[list[Values]], Sequence[Sample]]:
+        """See `Tiles`."""
+        shelf = self._scene.shelf()
+        kept = Kept(Followed(self._record, step), shelf)
+        both = Followed(self._record, partial(_sample_and_step, function, step, shelf))
+        common = self._scene.plan, opaque(both), opaque(shelf)
+        samples = run(
+            [
+                task(_keep_tile, *common, source, number)
+                for number, source in self._scene.areas(None)
+            ]
+        )
+        return LazyTiles(self._scene, kept), samples
+
+    @cached_property
+    def _results(self) -> list[Any]:
+        """Tasks that replay the record on each tile."""
+        common = self._scene.plan, opaque(self._record)
+        return [
+            task(_replay_tile, *common, source, number)
+            for number, source in enumerate(self._scene.inputs)
+        ]
+
+    def values(self: LazyTiles[list[Values]], index: int, name: str) -> Any:  # noqa: ANN401
+        """See `Tiles`."""
+        results = iter(self._results)
+        rows = []
+        for row in self._scene.tiles:
+            blocks = []
+            for tile in row:
+                core = tile.core[1] - tile.core[0], tile.core[3] - tile.core[2]
+                shape = variable_shape(name, self._scene.polarisations, *core)
+                values = task(_select, next(results), index, name)
+                blocks.append(lazy_array(values, shape, variable_type(name)))
+            rows.append(concatenate(blocks, -1))
+        return concatenate(rows, -2)
+
+
+def _replay_tile(plan: ScenePlan, record: Record[State], source: TileInput, number: int) -> State:
+    """Read a tile, or what is kept of it, and do the steps of a record to it."""
+    return one_at_a_time(
+        lambda: record.read(plan, source, number), lambda loaded: record.replay(plan, loaded)
+    )
+
+
+def _keep_tile(
+    plan: ScenePlan,
+    record: Record[tuple[Sample, list[Values] | None]],
+    shelf: Shelf,
+    source: TileInput,
+    number: int,
+) -> Sample:
+    """Read a tile, do the steps of a record to it, and keep the second part of the result."""
+    samples, held = _replay_tile(plan, record, source, number)
+    if held is not None:
+        shelf.save(number, held)
+    return samples
+
+
+def _sample_and_step(
+    function: Callable[[State], Sample],
+    step: Callable[[State], list[Values]],
+    shelf: Shelf,
+    state: State,
+) -> tuple[Sample, list[Values] | None]:
+    """Sample a tile; and do a step to it if the result can be kept."""
+    return function(state), step(state) if shelf.is_open else None
+
+
+def _select(variables: list[Values], index: int, name: str) -> NDArray[Any]:
+    return variables[index][name]

@@ -1,0 +1,634 @@
+r"""One trainer for all networks: settings, task, batches, and runs that resume.
+
+A room describes a network by a subclass of `Task`, which says what the loss is and what is measured
+at validation, and trains it by `train`:
+
+.. code-block:: python
+
+    class HeightTask(Task[HeightEstimator]):
+        def __init__(self, network: HeightEstimator, settings: RunSettings) -> None:
+            in_layover = RootMeanSquaredError(mask="layover")
+            metrics = {"rmse": RootMeanSquaredError(), "rmse_layover": in_layover}
+            super().__init__(network, settings, metrics)
+
+        def loss(self, output: HeightEstimate, sample: Sample) -> Tensor:
+            return height_loss(output, sample["truth"])
+
+        def measure(self, output: HeightEstimate, sample: Sample) -> None:
+            self.metrics.update(output.height, sample["truth"], layover=sample["mask"] == 1)
+
+    with seeded(settings.seed):
+        task = HeightTask(HeightEstimator(channels), settings)
+    result = train(task, patches, held_out, "run")
+
+What a room may define beside these: `Task.forward`, where the network takes something else than the
+sample; `Task.calibrate`, for what is fitted at validation after training; `Task.monitored` and
+`Task.mode`, the metric that selects the best epoch. Samples may define ``set_epoch(epoch)`` (new
+random numbers), ``draw_order(random)`` (another order than a permutation, as for balanced classes),
+and PyTorch's ``__getitems__(indices)``, which returns a whole batch as a dictionary of arrays.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import warnings
+from abc import abstractmethod
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar, get_args
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.accelerators import AcceleratorRegistry
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch import Tensor
+from torch.utils.data import DataLoader, default_collate
+from torchmetrics import MeanSquaredError, Metric, MetricCollection
+
+from sarheight._files import read_settings
+from sarheight._runtime import is_installed
+from sarheight.errors import CheckpointError
+from sarheight.learning.weights import Pretrained, read_card
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Optimiser = Literal["adamw", "adam", "nadam"]
+Schedule = Literal["one_cycle", "cosine", "constant", "plateau"]
+Keep = Literal["best", "last"]
+Sample = dict[str, Tensor]
+
+PLATEAU_FACTOR = 0.1
+"""Factor of the learning rate at a plateau."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Settings of every training run.
+
+    Parameters
+    ----------
+    batch : int
+        Samples in a batch.
+    epochs : int
+        Largest number of epochs.
+    patience : int
+        Epochs without improvement of the validation after which training stops.
+    keep : {"best", "last"}
+        Weights that are kept: those of the best epoch at validation, or the last ones.
+    optimiser : {"adamw", "adam", "nadam"}
+        Adam with decoupled weight decay, Adam as published, or Adam with Nesterov momentum and
+        decoupled weight decay.
+    rate : float
+        Highest learning rate.
+    schedule : {"one_cycle", "cosine", "constant", "plateau"}
+        Of the learning rate. ``one_cycle`` rises as a cosine over the share `warm_up` of all steps
+        and falls as a cosine to zero; ``cosine`` is half a cosine over all steps, times a linear
+        rise over that share; ``plateau`` divides the rate by ten after `plateau` epochs without a
+        better validation, down to `least_rate`.
+    warm_up : float
+        Share of all steps over which the rate rises.
+    plateau : int
+        See `schedule`.
+    least_rate : float
+        See `schedule`.
+    decay : float
+        Weight decay.
+    clip : float or None
+        Norm to which a larger gradient is scaled; None switches clipping off.
+    precision : {"32-true", "bf16-mixed", "16-mixed"}
+        Of the arithmetic. On a CPU bf16-mixed takes about half of the time.
+    threads : int
+        Threads of PyTorch; 0 leaves them as they are. Sums of several threads have other last
+        bits: the same seed gives the same weights for the same number of threads.
+    workers : int
+        Processes that prepare samples.
+    seed : int
+        Seed of weights, samples and their order.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown or a number is out of its range.
+    """
+
+    batch: int = 8
+    epochs: int = 60
+    patience: int = 15
+    keep: Keep = "best"
+    optimiser: Optimiser = "adamw"
+    rate: float = 1e-3
+    schedule: Schedule = "one_cycle"
+    warm_up: float = 0.1
+    plateau: int = 10
+    least_rate: float = 0.0
+    decay: float = 1e-4
+    clip: float | None = 1.0
+    precision: Precision = "bf16-mixed"
+    threads: int = 0
+    workers: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        names = {"keep": Keep, "optimiser": Optimiser, "schedule": Schedule, "precision": Precision}
+        for name, expected in names.items():
+            require_one_of(name, getattr(self, name), get_args(expected))
+        limits = () if self.clip is None else ("clip",)
+        require_positive(self, ("batch", "epochs", "patience", "rate", "plateau", *limits))
+        for name in ("decay", "least_rate", "threads", "workers"):
+            value = getattr(self, name)
+            if not isinstance(value, Real) or not float(value) >= 0.0:
+                msg = f"found {name}={value!r}, expected a number from 0"
+                raise ValueError(msg)
+        if not 0.0 <= self.warm_up < 1.0:
+            msg = f"found warm_up={self.warm_up}, expected a share from 0 to below 1"
+            raise ValueError(msg)
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the settings as JSON."""
+        Path(path).write_text(json.dumps(asdict(self), indent=2) + "\n", "utf-8")
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Self:
+        """Read settings from JSON; missing ones have their defaults.
+
+        Raises
+        ------
+        ValueError
+            If the file is no JSON, or holds an unknown setting.
+        OSError
+            If it cannot be read.
+        """
+        return read_settings(cls, path)
+
+
+def require_one_of(name: str, found: str, expected: Sequence[str]) -> None:
+    """Raise if a name is not among those expected."""
+    if found not in expected:
+        msg = f"found {name} {found!r}, expected one of {', '.join(expected)}"
+        raise ValueError(msg)
+
+
+def require_positive(settings: RunSettings, names: Sequence[str]) -> None:
+    """Raise if one of the named settings is not a number above 0."""
+    for name in names:
+        value = getattr(settings, name)
+        if not isinstance(value, Real) or not float(value) > 0.0:
+            msg = f"found {name}={value!r}, expected a number above 0"
+            raise ValueError(msg)
+
+
+@contextmanager
+def seeded(seed: int, threads: int = 0) -> Iterator[None]:
+    """Seed PyTorch's random numbers, and set its threads; both are as before at the end."""
+    before = torch.get_num_threads()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        torch.set_num_threads(threads or before)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+# Batches whose order depends on seed and epoch alone.
+
+
+class Samples(Protocol):
+    """A map-style dataset.
+
+    It may define ``set_epoch(epoch)``, ``draw_order(random)`` and ``__getitems__(indices)``, see
+    `sarheight.learning.training`.
+    """
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        ...
+
+    def __getitem__(self, index: int) -> Any:  # noqa: ANN401  # a dictionary of arrays
+        """Return a sample."""
+        ...
+
+
+def split_batches(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    """Split an order into batches; one more joins the last, so that none has a single sample.
+
+    Batch normalisation has no statistics of a single sample.
+    """
+    starts = list(range(0, order.size, size))
+    if len(starts) > 1 and order.size - starts[-1] == 1:
+        starts.pop()
+    return np.split(order, starts[1:])
+
+
+def _collate(samples: Any) -> Any:  # noqa: ANN401
+    """Stack samples; a dictionary is a batch already."""
+    if isinstance(samples, dict):
+        return {name: torch.as_tensor(values) for name, values in samples.items()}
+    return default_collate(samples)
+
+
+class EpochLoader(lightning.LightningDataModule):
+    """Batches for training and validation.
+
+    Random numbers in the samples, and their order, depend on the seed and the number of the epoch
+    alone: a resumed run gets the same batches as one that was not interrupted.
+    """
+
+    def __init__(self, training: Samples, validation: Samples, settings: RunSettings) -> None:
+        super().__init__()
+        self.training, self.validation, self.settings = training, validation, settings
+        self.validation_factor = 1
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Return the batches of the next epoch."""
+        epoch = 0 if self.trainer is None else self.trainer.current_epoch
+        if hasattr(self.training, "set_epoch"):
+            self.training.set_epoch(epoch)
+        random = np.random.default_rng([self.settings.seed, epoch])
+        if hasattr(self.training, "draw_order"):
+            order = self.training.draw_order(random)
+        else:
+            order = random.permutation(len(self.training))
+        return self._batches(self.training, order, self.settings.batch)
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Return the batches of the validation, the same for all epochs."""
+        size = self.validation_factor * self.settings.batch
+        return self._batches(self.validation, np.arange(len(self.validation)), size)
+
+    def _batches(self, samples: Samples, order: NDArray[np.int64], size: int) -> DataLoader[Sample]:
+        workers = self.settings.workers
+        return DataLoader(
+            samples,  # type: ignore[arg-type]  # a map-style dataset without torch
+            batch_sampler=[each.tolist() for each in split_batches(order, size)],
+            collate_fn=_collate,
+            num_workers=workers,
+            # A process that runs threads of kernels may hang after a fork.
+            multiprocessing_context="spawn" if workers else None,
+            # A generator of its own leaves the global random state alone.
+            generator=torch.Generator(),
+        )
+
+
+# What is trained.
+
+
+class RootMeanSquaredError(MeanSquaredError):
+    """Root mean squared error over the finite values, or over those of them in a mask.
+
+    Parameters
+    ----------
+    mask : str, optional
+        Name of the mask among the arguments of `update`. All values by default.
+    """
+
+    def __init__(self, mask: str | None = None) -> None:
+        super().__init__(squared=False)
+        self.mask = mask
+
+    def update(self, preds: Tensor, target: Tensor, **masks: Tensor) -> None:
+        """Add a batch: estimates and truth of one shape, and boolean masks of it."""
+        where = torch.isfinite(preds) & torch.isfinite(target)
+        if self.mask is not None:
+            where &= masks[self.mask]
+        super().update(preds[where].float(), target[where].float())
+
+
+Network = TypeVar("Network", bound=Pretrained)
+
+
+class Task(lightning.LightningModule, Generic[Network]):
+    """A network with its loss and metrics.
+
+    Parameters
+    ----------
+    network : Pretrained
+        What is trained.
+    settings : RunSettings
+        Of the run.
+    metrics : mapping of Metric
+        Of the validation by name; ``validation_`` is put before the names.
+    """
+
+    monitored: str = "validation_rmse"
+    """The metric that selects the best epoch."""
+    mode: Literal["min", "max"] = "min"
+    """Whether it is better when smaller, or larger."""
+    validation_factor: ClassVar[int] = 1
+    """Size of batches at validation by that of training: no gradients are kept."""
+
+    def __init__(
+        self, network: Network, settings: RunSettings, metrics: Mapping[str, Metric]
+    ) -> None:
+        super().__init__()
+        self.network = network
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.settings = settings
+        # Groups of metrics that share states would be formed by values, which masks may make alike.
+        self.metrics = MetricCollection(dict(metrics), prefix="validation_", compute_groups=False)
+
+    @abstractmethod
+    def loss(self, output: Any, sample: Sample) -> Tensor:  # noqa: ANN401
+        """Return the loss of a batch, the mean over its samples."""
+
+    @abstractmethod
+    def measure(self, output: Any, sample: Sample) -> None:  # noqa: ANN401
+        """Update the metrics of the validation by a batch."""
+
+    def calibrate(self, data: EpochLoader) -> dict[str, float]:  # noqa: ARG002
+        """Fit at validation what is fitted after training; return figures for the model's card."""
+        return {}
+
+    def forward(self, sample: Sample) -> Any:  # noqa: ANN401
+        """Apply the network to a batch."""
+        return self.network(sample)
+
+    def on_train_epoch_start(self) -> None:
+        """Seed dropout by seed and epoch, so that a resumed run repeats."""
+        seeds = np.random.SeedSequence([self.settings.seed, self.current_epoch])
+        torch.manual_seed(int(seeds.generate_state(1)[0]))
+
+    def training_step(self, sample: Sample, _index: int) -> Tensor:
+        """Return the loss of a batch."""
+        return self._logged_loss("training_loss", self(sample), sample)
+
+    def validation_step(self, sample: Sample, _index: int) -> None:
+        """Update the metrics by a batch."""
+        output = self(sample)
+        self._logged_loss("validation_loss", output, sample)
+        self.measure(output, sample)
+        self.log_dict(self.metrics, on_step=False, on_epoch=True, prog_bar=True)
+
+    def predict_step(self, sample: Sample, _index: int) -> Any:  # noqa: ANN401
+        """Return the network's output for a batch."""
+        return self(sample)
+
+    def _logged_loss(self, name: str, output: Any, sample: Sample) -> Tensor:  # noqa: ANN401
+        loss = self.loss(output, sample)
+        size = len(next(iter(sample.values())))
+        self.log(name, loss, on_step=False, on_epoch=True, batch_size=size)
+        return loss
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401  # as Lightning has it
+        """Return optimiser and schedule, see `RunSettings`."""
+        settings = self.settings
+        optimiser = _optimiser(self.network.parameters(), settings)
+        if settings.schedule == "constant":
+            return optimiser
+        if settings.schedule == "plateau":
+            plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimiser,
+                self.mode,
+                factor=PLATEAU_FACTOR,
+                patience=settings.plateau,
+                min_lr=settings.least_rate,
+            )
+            return [optimiser], [
+                {"scheduler": plateau, "monitor": self.monitored, "interval": "epoch"}
+            ]
+        steps = max(int(self.trainer.estimated_stepping_batches), 2)
+        schedule: torch.optim.lr_scheduler.LRScheduler
+        if settings.schedule == "one_cycle":
+            schedule = torch.optim.lr_scheduler.OneCycleLR(
+                optimiser, settings.rate, total_steps=steps, pct_start=settings.warm_up
+            )
+        else:
+            schedule = torch.optim.lr_scheduler.LambdaLR(
+                optimiser, _RisingCosine(steps, max(settings.warm_up * steps, 1.0))
+            )
+        return [optimiser], [{"scheduler": schedule, "interval": "step"}]
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,  # noqa: ARG002  # as Lightning has it
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,  # noqa: ARG002
+    ) -> None:
+        """Clip the gradient; Lightning's own implementation refuses fused optimisers."""
+        if gradient_clip_val is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+
+
+@dataclass(frozen=True)
+class _RisingCosine:
+    """Factor of the learning rate: a linear rise over some steps, times half a cosine over all."""
+
+    steps: int
+    rise: float
+
+    def __call__(self, step: int) -> float:
+        rise = min((step + 1) / self.rise, 1.0)
+        return 0.5 * rise * (1.0 + math.cos(math.pi * step / self.steps))
+
+
+def _optimiser(parameters: Any, settings: RunSettings) -> torch.optim.Optimizer:  # noqa: ANN401
+    rate, decay = settings.rate, settings.decay
+    if settings.optimiser == "adam":
+        # Fused, a step of eighty million weights takes a fifth of the time.
+        fused = settings.precision != "16-mixed"
+        return torch.optim.Adam(parameters, rate, weight_decay=decay, fused=fused)
+    if settings.optimiser == "nadam":
+        return torch.optim.NAdam(parameters, rate, weight_decay=decay, decoupled_weight_decay=True)
+    return torch.optim.AdamW(parameters, rate, weight_decay=decay)
+
+
+# Runs.
+
+MODEL, SETTINGS, LAST = "model", "settings.json", "last.ckpt"
+
+
+@dataclass(frozen=True)
+class TrainingResult(Generic[Network]):
+    """What a training run gives.
+
+    Attributes
+    ----------
+    network : Pretrained
+        With the weights that are kept, in evaluation mode, on the CPU.
+    folder : pathlib.Path
+        Where it is saved, for `Pretrained.from_pretrained`.
+    figures : dict
+        The monitored metric of these weights, and those of `Task.calibrate`, by name.
+    """
+
+    network: Network
+    folder: Path
+    figures: dict[str, float]
+
+
+def train(
+    task: Task[Network],
+    training: Samples,
+    validation: Samples,
+    folder: str | os.PathLike[str],
+    *,
+    accelerator: str = "auto",
+    progress: bool = True,
+    card: Mapping[str, Any] | None = None,
+) -> TrainingResult[Network]:
+    """Train a network until the last epoch or until early stopping, calibrate and save it.
+
+    The folder gets ``settings.json``, the curves (``curves/metrics.csv``, and those for TensorBoard
+    if it is installed), ``last.ckpt`` after each epoch, and at the end ``model``. An interrupted
+    run is resumed by the same call, after its last complete epoch, with the same curve and result;
+    a finished one is loaded. The same seed gives the same weights on the same machine.
+
+    Parameters
+    ----------
+    task : Task
+        The network, its settings, loss and metrics. Construct the network within
+        `sarheight.learning.seeded`, so that its first weights depend on the seed alone.
+    training, validation : Samples
+        Map-style datasets whose samples are dictionaries of arrays.
+    folder : path-like
+        Folder of the run; created if missing.
+    accelerator : str
+        "auto", "cpu", "gpu", ...; as Lightning takes it.
+    progress : bool
+        Whether to show a progress bar.
+    card : mapping, optional
+        Further information to store with the model: data, licence.
+
+    Returns
+    -------
+    TrainingResult
+
+    Raises
+    ------
+    CheckpointError
+        If the folder holds a run with other settings.
+    ValueError
+        If the accelerator is not available, or there is no sample.
+    OutputError
+        If the model cannot be written.
+    """
+    settings = task.settings
+    model = prepare_run(folder, settings, accelerator)
+    if model.exists():
+        figures = read_card(model).get("training", {})
+        return TrainingResult(type(task.network).from_pretrained(model), model, figures)
+    if not len(training) or not len(validation):
+        msg = (
+            f"found {len(training)} samples for training and {len(validation)} for validation, "
+            "expected some of both"
+        )
+        raise ValueError(msg)
+    data = EpochLoader(training, validation, settings)
+    data.validation_factor = task.validation_factor
+    with seeded(settings.seed, settings.threads):
+        kept = _fit(task, data, Path(folder), accelerator=accelerator, progress=progress)
+        task.cpu()
+        task.network.eval()
+        figures = {task.monitored: kept, **task.calibrate(data)}
+        task.network.eval()
+    task.network.save_pretrained(model, card={**(card or {}), "training": figures})
+    return TrainingResult(task.network, model, figures)
+
+
+def prepare_run(folder: str | os.PathLike[str], settings: RunSettings, accelerator: str) -> Path:
+    """Create or check the folder of a run; return the path of its final model.
+
+    `train` does so as well: a room calls it before it prepares data that take long.
+    """
+    folder = Path(folder)
+    finished = folder / MODEL
+    if not finished.exists():
+        _require_accelerator(accelerator)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = folder / SETTINGS
+    if not written.exists():
+        settings.write(written)
+    elif type(settings).read(written) != settings:
+        msg = (
+            f"'{folder}' holds a run with other settings (see {SETTINGS}), expected the same: "
+            "choose another folder"
+        )
+        raise CheckpointError(msg)
+    return finished
+
+
+def _fit(
+    task: Task[Any], data: EpochLoader, folder: Path, *, accelerator: str, progress: bool
+) -> float:
+    """Train, and load the weights that are kept; return their monitored metric."""
+    settings, last = task.settings, folder / LAST
+    best = ModelCheckpoint(
+        folder, "best", monitor=task.monitored, mode=task.mode, enable_version_counter=False
+    )
+    callbacks: list[Callback] = [
+        best,
+        ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False),
+        EarlyStopping(task.monitored, patience=settings.patience, mode=task.mode),
+    ]
+    with _quiet():
+        trainer = lightning.Trainer(
+            accelerator=accelerator,
+            # Lightning starts the calling program once more for each further device.
+            devices=1,
+            precision=settings.precision,
+            max_epochs=settings.epochs,
+            logger=_loggers(folder),
+            callbacks=callbacks,
+            gradient_clip_val=settings.clip,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+            reload_dataloaders_every_n_epochs=1,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+        )
+        trainer.fit(task, datamodule=data, ckpt_path=last if last.exists() else None)
+        kept = best.best_model_path if settings.keep == "best" else last
+        found = torch.load(kept, map_location="cpu", weights_only=True)
+    task.load_state_dict(found["state_dict"])
+    score: Tensor | float | None = best.best_model_score
+    if settings.keep == "last":
+        with _quiet():
+            # A run that is resumed after its last epoch has no metrics yet.
+            metrics = (
+                dict(trainer.callback_metrics) or trainer.validate(task, data, verbose=False)[0]
+            )
+        score = metrics.get(task.monitored)
+    return float("nan") if score is None else float(score)
+
+
+def _require_accelerator(name: str) -> None:
+    """Raise if an accelerator is not available."""
+    names = {"auto": ("cpu",), "gpu": ("cuda", "mps")}.get(name, (name,))
+    known = [each for each in names if each in AcceleratorRegistry]
+    if not any(AcceleratorRegistry[each]["accelerator"].is_available() for each in known):
+        msg = f"found device {name!r}, which is not available: use 'cpu', or 'auto'"
+        raise ValueError(msg)
+
+
+def _loggers(folder: Path) -> list[Logger]:
+    loggers: list[Logger] = [CSVLogger(folder, "curves", version="")]
+    if is_installed("tensorboard"):
+        loggers.append(TensorBoardLogger(folder, "tensorboard", version=""))
+    return loggers
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Lightning's remarks on hardware and data loaders."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
