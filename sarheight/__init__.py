@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sarheight import (
         acquisition,
+        archives,
         batch,
         buildings,
         coregistration,
@@ -34,13 +35,11 @@ if TYPE_CHECKING:
         illumination,
         layover,
         learning,
-        memory,
         nisar,
         orbit,
         output,
         plot,
         product,
-        rtc,
         scene,
         sentinel1,
         series,
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "acquisition",
+    "archives",
     "batch",
     "buildings",
     "coregistration",
@@ -69,7 +69,6 @@ __all__ = [
     "illumination",
     "layover",
     "learning",
-    "memory",
     "nisar",
     "open_image",
     "orbit",
@@ -77,7 +76,6 @@ __all__ = [
     "plot",
     "product",
     "reconstruct",
-    "rtc",
     "scene",
     "sentinel1",
     "series",

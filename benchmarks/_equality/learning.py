@@ -216,7 +216,10 @@ def building_data() -> Mapping[str, Any]:
         "city": city,
         "read": again,
         "patches": [patches[index] for index in (0, len(patches) - 1)],
-        "statistics": band_statistics([city], optical_bands=("B02", "B08")),
+        "statistics": {
+            name: [channel.as_dict() for channel in channels]
+            for name, channels in band_statistics([city], optical_bands=("B02", "B08")).items()
+        },
         "outlines": rasterise_buildings(buildings, city["height"]),
         "monthly_median": monthly_composite(images, "median"),
         "monthly_mean": monthly_composite(images, "mean"),
@@ -237,7 +240,9 @@ def zone_data() -> Mapping[str, Any]:
         for role, path in so2sat_files(folder / "so2sat").items():
             samples = So2SatPatches(path)
             found[role] = samples[list(range(len(samples)))]
-            found[f"{role}_statistics"] = zone_statistics(samples)
+            found[f"{role}_statistics"] = {
+                channel.name: (channel.mean, channel.std) for channel in zone_statistics(samples)
+            }
     patches = _zone_patches()
     random = np.random.default_rng(0)
     found["folds"] = spatial_folds(
@@ -268,10 +273,10 @@ def networks() -> Mapping[str, Any]:
     import torch
 
     from sarheight.buildings import MBHRNet, SeriesNet
-    from sarheight.buildings._networks import ResNet50
+    from sarheight.buildings.resnet import ResNet50
     from sarheight.learning import UNet
     from sarheight.terrain import ASKUNet
-    from sarheight.zones import FusionCNN, ZoneNet
+    from sarheight.zones import FusionCNN
 
     groups = ((0, 1), (2, 3, 4))
     small: dict[str, Any] = {"widths": (4, 4, 8, 8, 8), "dense": 8}
@@ -288,13 +293,15 @@ def networks() -> Mapping[str, Any]:
     made: dict[str, tuple[Callable[[], Any], tuple[Any, ...]]] = {
         "ask_unet": (lambda: ASKUNet(5, 2, width=8, depth=2), (images,)),
         "unet": (lambda: UNet(5, 1, width=8, depth=2), (images,)),
-        "resnet": (lambda: ResNet50(5, classes=4), (images,)),
-        "zone_net": (lambda: ZoneNet(groups, 4, width=8), (images,)),
+        "resnet": (lambda: ResNet50(5), (images,)),
         "series_net": (
             lambda: SeriesNet(bands, 6, width=8, depth=2, months_width=8, heads=2),
             (series, valid, month),
         ),
-        "mbhr_net": (lambda: MBHRNet(bands), ({n: each[:, 0] for n, each in series.items()},)),
+        "mbhr_net": (
+            lambda: MBHRNet(bands, variant="ours"),
+            ({n: each[:, 0] for n, each in series.items()},),
+        ),
     }
     for stage in (0, 3, 6):
         made[f"fusion_cnn_{stage}"] = (
@@ -430,8 +437,8 @@ def trained_heights() -> Mapping[str, Any]:
 @case
 def trained_buildings() -> Mapping[str, Any]:
     """Train a small network for buildings for one epoch."""
-    from sarheight.buildings import BuildingSettings, predict_buildings, train_buildings
-    from sarheight.learning import Tiling
+    from sarheight.buildings import BuildingSettings, building_task, predict_buildings
+    from sarheight.learning import Tiling, train
 
     city = _city()
     settings = BuildingSettings(
@@ -448,9 +455,8 @@ def trained_buildings() -> Mapping[str, Any]:
     top, bottom = [Part((0, 16), (0, 32))], [Part((16, 32), (0, 32))]
     _one_thread()
     with temporary_folder() as folder:
-        model = train_buildings(
-            [city], [top], [bottom], settings, folder / "run", accelerator="cpu", progress=False
-        )
+        prepared = building_task([city], [top], [bottom], settings)
+        model = train(*prepared, folder / "run", accelerator="cpu", progress=False).network
     return {
         "weights": model.state_dict(),
         "estimate": predict_buildings(model, city, tiling=Tiling(16, 4), device="cpu"),
@@ -460,7 +466,8 @@ def trained_buildings() -> Mapping[str, Any]:
 @case
 def trained_zones() -> Mapping[str, Any]:
     """Train a small zone classifier for two epochs, and score it."""
-    from sarheight.zones import ZoneSettings, evaluate_zones, train_zones, zone_probabilities
+    from sarheight.learning import train
+    from sarheight.zones import ZoneSettings, evaluate_zones, zone_probabilities, zone_task
 
     samples = _zone_parts()
     settings = ZoneSettings(
@@ -473,14 +480,8 @@ def trained_zones() -> Mapping[str, Any]:
         precision="32-true",
     )
     with temporary_folder() as folder:
-        model = train_zones(
-            samples["training"],
-            samples["validation"],
-            settings,
-            folder / "run",
-            accelerator="cpu",
-            progress=False,
-        )
+        prepared = zone_task(samples["training"], samples["validation"], settings)
+        model = train(*prepared, folder / "run", accelerator="cpu", progress=False).network
     return {
         "weights": model.state_dict(),
         "temperature": model.temperature,

@@ -19,6 +19,7 @@ from sarheight.cli._options import command, misuse_in_one_line
 from sarheight.cli._predict import predict, stack
 from sarheight.cli._reconstruct import masks, reconstruct
 from sarheight.cli._refine import refine
+from sarheight.cli._scenes import scenes
 from sarheight.cli._series import series
 from sarheight.cli._session import (
     INTERRUPTED,
@@ -28,7 +29,7 @@ from sarheight.cli._session import (
     options_of,
     require_subcommand,
 )
-from sarheight.cli._simulate import scenes, simulate
+from sarheight.cli._simulate import simulate
 from sarheight.cli._train import train
 from sarheight.cli._view import view
 

@@ -27,7 +27,7 @@ GIBIBYTE = 2.0**30
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchSettings(Configuration):
+class BatchConfig(Configuration):
     """Jobs of a batch, and how they run.
 
     Attributes
@@ -70,7 +70,7 @@ class BatchSettings(Configuration):
     overwrite: Annotated[bool, option(OUTPUT, "--overwrite")] = False
 
 
-def batch(settings: BatchSettings, running: Messages) -> None:
+def batch(settings: BatchConfig, running: Messages) -> None:
     """Unfold many images, and keep a manifest of completed jobs.
 
     Completed jobs are skipped: those with the same options and input files, and an undamaged
@@ -116,7 +116,7 @@ def batch(settings: BatchSettings, running: Messages) -> None:
             raise typer.Exit(FAILED)
 
 
-def _read_or_make_jobs(settings: BatchSettings) -> tuple[list[Job], Path]:
+def _read_or_make_jobs(settings: BatchConfig) -> tuple[list[Job], Path]:
     """Return the jobs, and the default path of their manifest."""
     from sarheight.batch import jobs_of_files, read_jobs
     from sarheight.output.atomic import RESULTS
@@ -177,7 +177,7 @@ def _cost_in_words(count: int, pending: int, cost: Estimate) -> str:
 def _run(
     jobs: list[Job],
     manifest: Manifest,
-    settings: BatchSettings,
+    settings: BatchConfig,
     cost: Estimate,
     current: Session,
 ) -> int:

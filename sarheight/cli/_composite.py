@@ -26,7 +26,7 @@ CHUNK = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompositeSettings(DemConfig):
+class CompositeConfig(DemConfig):
     """Results of several passes, and the elevation model that tells their local resolution.
 
     Attributes
@@ -43,7 +43,7 @@ class CompositeSettings(DemConfig):
     dem: DemFiles = ()
 
 
-def composite(settings: CompositeSettings, result: FileOutput, running: Running) -> None:
+def composite(settings: CompositeConfig, result: FileOutput, running: Running) -> None:
     r"""Combine results of several passes into one map, weighted by local resolution.
 
     A pass that sees a slope foreshortened or in layover images much ground in few pixels; one from
@@ -123,7 +123,7 @@ def _passes(names: tuple[str, ...], parts: list[xr.Dataset]) -> list[tuple[Radar
     return found
 
 
-def _heights(settings: CompositeSettings, parts: list[xr.Dataset]) -> xr.DataArray:
+def _heights(settings: CompositeConfig, parts: list[xr.Dataset]) -> xr.DataArray:
     """Return the elevation model on the grid of the results: that of the options, or of one."""
     from sarheight.dem import grid_like, to_grid
 

@@ -107,7 +107,7 @@ def require(value: str | None, name: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchSettings(AcquisitionTime):
+class SearchConfig(AcquisitionTime):
     """Products to search in a catalogue.
 
     Attributes
@@ -168,7 +168,7 @@ class SearchSettings(AcquisitionTime):
 
 
 def scenes(
-    search: SearchSettings,
+    search: SearchConfig,
     target: Download,
     *,
     download: Annotated[bool, option(None, "--download")] = False,

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from sarheight.cli._files import output_folder, require_apart, require_writable
+from sarheight.cli._refine import HeightOutput, refine
 from sarheight.cli._session import session
 from sarheight.errors import OptionError
 from sarheight.workflow.config import (
     CITY,
+    DEM,
     RADAR,
     RUNNING,
-    Calibration,
     Coregister,
+    DemConfig,
     DemFiles,
-    FileOutput,
-    GridConfig,
-    ImageConfig,
     KnownConfig,
     Messages,
     Names,
+    PassImageConfig,
+    RefineConfig,
     Running,
 )
-from sarheight.workflow.elevations import place_on_grid, read_dem
-from sarheight.workflow.images import ImageSource
+from sarheight.workflow.elevations import read_dem
 from sarheight.workflow.options import argument, option
 
 if TYPE_CHECKING:
@@ -42,47 +41,41 @@ if TYPE_CHECKING:
 MUCH_NOVEL = 0.3
 """Share of cells unlike those of training from which a map warns; in validation it is 0.1."""
 
-SHIFT_MARGIN = 64
-"""Pixels around the part that the elevation model covers, read for a possible shift."""
-POSTING_SLACK = 1.01
-"""Factor by which the posting of an elevation model may lie outside the range of training."""
-CITY_OPTIONS = ("footprints", "baseline", "scale", "picture")
+CITY_OPTIONS = ("footprints", "baseline", "scale")
 """Options that only networks for building heights have."""
 TERRAIN_OPTIONS = (
-    *("dem", "vertical", "units", "nodata", "condition", "crs", "resolution", "align", "mgrs"),
-    *("like", "calibration", "known", "known_vertical", "known_crs", "coregister"),
+    *("dem", "vertical", "units", "nodata", "condition", "posting", "dem_error", "coregister"),
+    *("like", "calibration", "polarisation", "multilook", "known", "known_vertical", "known_crs"),
 )
 """Options that only networks for terrain heights have."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig(KnownConfig, GridConfig):
+class PredictConfig(PassImageConfig, KnownConfig, DemConfig):
     """All that a prediction depends on.
 
     Attributes
     ----------
     images : tuple of str
         For terrain heights an image in radar geometry, linear power, as for `reconstruct`, or a
-        scene of `sarheight scenes`; for building heights a stack of `sarheight stack`, or a folder
+        training scene; for building heights a stack of `sarheight stack`, or a folder
         of Sentinel-1 and Sentinel-2 GeoTIFFs with a date and a band in their names; for Local
         Climate Zones the rasters with the network's channels.
     model : pathlib.Path, optional
         Network, a folder `model` of `sarheight train`: its kind decides what is mapped. Default:
-        for a stack the included network for building heights.
+        with an elevation model, `sarheight refine` with the included network; for a stack the
+        included network for building heights.
     dem : tuple of str
         Coarse elevation model: any raster that GDAL reads. Repeat the option for each tile. Not
         needed for a scene.
-    like : pathlib.Path, optional
-        A raster on a map grid, such as an earlier result: the heights get its grid. Or the
-        annotation of an image that has no sampling and orbit (XML of a GRD or SLC, plain or .xz).
-    resolution : float, optional
-        Size of the cells of the heights, within the range for which the network was trained.
-        Default: that of the elevation model if it is in the range, else the middle of the range.
-    calibration : {"beta0", "sigma0", "gamma0"}, optional
-        Normalisation of the image, unless the file states it.
+    posting : float, optional
+        Only with `--model`: posting of the heights, in the UTM zone of the elevation model.
+        Default: the middle of those for which the network was trained.
+    dem_error : float, optional
+        Only without `--model`: standard deviation of the elevation model's error in metres.
     coregister : {"report", "correct", "none"}, optional
-        Compare the image with its simulation, and `report` the shift between them, or `correct` the
-        timing by a significant one (default).
+        Compare the image with its simulation, and `report` the shift between them (default), or
+        `correct` the timing by a significant one.
     footprints : pathlib.Path, optional
         Only for building heights: a vector file with outlines, whose heights are written beside the
         map as a GeoPackage.
@@ -91,8 +84,6 @@ class PredictConfig(KnownConfig, GridConfig):
         `05.09`.
     scale : {"power", "amplitude", "decibel"}
         Only for a folder: scale of the radar images.
-    picture : bool
-        Only for building heights: write a picture of the maps beside them, as `.png`.
     step : int, optional
         Only for Local Climate Zones: cells of the images in a cell of the map, along each axis; 1
         by default.
@@ -103,13 +94,12 @@ class PredictConfig(KnownConfig, GridConfig):
     images: Annotated[Names, argument("IMAGE", location=True)]
     model: Annotated[Path | None, option(file_okay=False, metavar="FOLDER")] = None
     dem: DemFiles = ()
-    like: Annotated[Path | None, option(RADAR)] = None
-    calibration: Annotated[Calibration | None, option(RADAR)] = None
+    posting: Annotated[float | None, option(least=0.1, metavar="METRES")] = None
+    dem_error: Annotated[float | None, option(DEM, metavar="METRES")] = None
     coregister: Annotated[Coregister | None, option(RADAR)] = None
     footprints: Annotated[Path | None, option(CITY, dir_okay=False, metavar="FILE")] = None
     baseline: Annotated[str | None, option(CITY, metavar="NUMBER")] = None
     scale: Annotated[Literal["power", "amplitude", "decibel"] | None, option(CITY)] = None
-    picture: Annotated[bool, option(CITY)] = False
     step: Annotated[int | None, option(least=1, metavar="CELLS")] = None
     device: Annotated[str, option(RUNNING)] = "auto"
 
@@ -136,21 +126,25 @@ class PredictConfig(KnownConfig, GridConfig):
         )
 
 
-def predict(settings: PredictConfig, result: FileOutput, running: Running) -> None:
+def predict(settings: PredictConfig, result: HeightOutput, running: Running) -> None:
     r"""Map terrain heights, building heights or Local Climate Zones, as the network decides.
 
-    Terrain: heights and their standard deviation, the baseline without an image, and where the
-    network does not apply. City: heights of buildings and the built fraction. Local Climate Zones:
-    the most likely zone, with its colours, and the probability of each.
+    Terrain: without `--model` this is `sarheight refine --network`, with the same result; a network
+    of `sarheight train terrain` gives heights and their standard deviation. City: heights of
+    buildings and the built fraction. Local Climate Zones: the most likely zone, with its colours,
+    and the probability of each.
 
     ```
     sarheight predict image.nc --dem glo30.tif --vertical EGM2008 --known known.csv \
-        --known-vertical ellipsoidal --model run/model -o heights.tif
+        --known-vertical ellipsoidal -o heights.tif
     sarheight predict city.zarr -o buildings.tif
     sarheight predict images/ --baseline 05.09 --footprints outlines.gpkg -o buildings.tif
     sarheight predict sentinel2.tif --model run/model --step 10 -o zones.tif
     ```
     """
+    if settings.model is None and settings.dem:
+        _refine(settings, result, running)
+        return
     settings.require_files()
     output, overwrite = result.output, result.overwrite
     require_apart(output, "output", settings.files().values())
@@ -160,15 +154,14 @@ def predict(settings: PredictConfig, result: FileOutput, running: Running) -> No
         from sarheight.buildings.estimators import BuildingHeightEstimator
         from sarheight.learning.weights import model_kind, packaged_model, select_device
         from sarheight.terrain.sar2height import HeightEstimator
+        from sarheight.zones.classifier import ZoneClassifier
         from sarheight.zones.forest import ZoneForest
-        from sarheight.zones.networks import ZoneClassifier
 
         select_device(settings.device)
         stack = _is_city_stack(Path(settings.images[0]))
         if settings.model is None and not stack:
-            msg = "the included network maps cities only: pass a network, or refine the heights of"
-            msg += " an elevation model with `sarheight refine`"
-            raise OptionError(msg, option="model")
+            msg = "an image needs an elevation model (--dem), or a network of yours (--model)"
+            raise OptionError(msg, option="dem")
         model = settings.model or packaged_model("buildings")
         kind = model_kind(model)
         if kind != HeightEstimator.kind:
@@ -178,12 +171,25 @@ def predict(settings: PredictConfig, result: FileOutput, running: Running) -> No
             settings.refuse(("step",), kind)
         if kind != BuildingHeightEstimator.kind:
             settings.refuse(CITY_OPTIONS, kind)
+            if result.picture:
+                msg = f"a network for {kind} has no --picture"
+                raise OptionError(msg, option="picture")
         if kind == BuildingHeightEstimator.kind:
-            _map_buildings(settings, model, output, current, overwrite=overwrite)
+            _map_buildings(settings, model, result, current)
         elif of_zones:
-            _map_zones(settings, model, output, current, overwrite=overwrite)
+            _map_zones(settings, model, result, current)
         else:
-            _map_heights(settings, model, output, current, overwrite=overwrite)
+            _map_heights(settings, model, result, current)
+
+
+def _refine(settings: PredictConfig, result: HeightOutput, running: Running) -> None:
+    """Refine the elevation model with the included network, as `sarheight refine` does."""
+    settings.refuse(("step", "posting", "footprints", "baseline", "scale"), "terrain heights")
+    names = {each.name for each in fields(RefineConfig)} & set(asdict(settings))
+    given = {name: value for name in names if (value := getattr(settings, name)) is not None}
+    if settings.dem_error is not None:
+        given["error"] = settings.dem_error
+    refine(RefineConfig(**given, network=True), result, running)
 
 
 def _is_city_stack(path: Path) -> bool:
@@ -197,7 +203,7 @@ def _is_city_stack(path: Path) -> bool:
 
 
 def _map_buildings(
-    settings: PredictConfig, model: Path, output: Path, current: Session, *, overwrite: bool
+    settings: PredictConfig, model: Path, result: HeightOutput, current: Session
 ) -> None:
     """Estimate the building heights of a city."""
     from sarheight.buildings import (
@@ -210,11 +216,12 @@ def _map_buildings(
     from sarheight.output import open_result, write
     from sarheight.output.atomic import atomic_write
 
+    output, overwrite = result.output, result.overwrite
     image = settings.image("stacks")
     outlines, picture = (output.with_suffix(suffix) for suffix in (".gpkg", ".png"))
     if settings.footprints is not None:
         require_writable(outlines, "footprints", overwrite=overwrite, suffixes=(".gpkg",))
-    if settings.picture:
+    if result.picture:
         require_writable(picture, "picture", overwrite=overwrite)
     estimator = BuildingHeightEstimator.from_pretrained(model)
     if image.suffix.lower() == ".zarr":
@@ -231,14 +238,14 @@ def _map_buildings(
     heights = predict_buildings(estimator, stack, device=settings.device)
     heights.attrs["provenance"] = settings.provenance(model)
     write(heights, output, overwrite=overwrite)
-    if settings.footprints is not None or settings.picture:
+    if settings.footprints is not None or result.picture:
         heights = open_result(output)
     if settings.footprints is not None:
         table = heights_of_outlines(heights, settings.footprints)
         with atomic_write(outlines, overwrite=overwrite, suffixes=(".gpkg",)) as work:
             table.to_file(work, driver="GPKG")
         current.say(f"{outlines}: {len(table)} outlines with heights")
-    if settings.picture:
+    if result.picture:
         with atomic_write(picture, overwrite=overwrite, suffixes=(".png",)) as work:
             plot_building_heights(heights).savefig(work, dpi=150)
         current.say(f"{picture}: a picture of the maps")
@@ -254,12 +261,12 @@ def _map_buildings(
 
 
 def _map_zones(
-    settings: PredictConfig, model: Path, output: Path, current: Session, *, overwrite: bool
+    settings: PredictConfig, model: Path, result: HeightOutput, current: Session
 ) -> None:
     """Map the Local Climate Zones of a scene."""
     from sarheight.learning.weights import model_kind
+    from sarheight.zones.classifier import ZoneClassifier
     from sarheight.zones.forest import ZoneForest
-    from sarheight.zones.networks import ZoneClassifier
     from sarheight.zones.predict import predict_zones, write_zones
     from sarheight.zones.sources import read_stack
 
@@ -279,14 +286,14 @@ def _map_zones(
     )
     current.stage("write")
     zones.attrs["provenance"] = settings.provenance(model)
-    written = write_zones(zones, output, overwrite=overwrite)
+    written = write_zones(zones, result.output, overwrite=result.overwrite)
     rows, columns = zones["zone"].shape
     names = ", ".join(path.name for path in written)
     current.say(f"{names}: {rows} x {columns} cells, {len(classifier.classes)} classes")
 
 
 def _map_heights(
-    settings: PredictConfig, model: Path, output: Path, current: Session, *, overwrite: bool
+    settings: PredictConfig, model: Path, result: HeightOutput, current: Session
 ) -> None:
     """Estimate terrain heights."""
     from sarheight.output import write
@@ -305,10 +312,10 @@ def _map_heights(
         raise OptionError(msg, option="dem")
     current.stage("write")
     heights.attrs["provenance"] = settings.provenance(model)
-    write(heights, output, overwrite=overwrite)
+    write(heights, result.output, overwrite=result.overwrite)
     rows, columns = heights["height"].shape
     count = heights.attrs["known_elevations"]
-    current.say(f"{output}: {rows} x {columns} cells, {count} known elevations")
+    current.say(f"{result.output}: {rows} x {columns} cells, {count} known elevations")
 
 
 def _heights_of_scene(
@@ -321,11 +328,6 @@ def _heights_of_scene(
     """Apply the network to a scene of `sarheight scenes`."""
     from sarheight.terrain.predict import predict_heights
     from sarheight.terrain.scenes import open_scene
-
-    for name in ("crs", "resolution", "align", "mgrs", "like", "calibration", "coregister"):
-        if getattr(settings, name) is not None:
-            msg = "a scene of `sarheight scenes` has its own grid and image: leave it out"
-            raise OptionError(msg, option=name)
 
     if known is None:
         current.warn(
@@ -345,42 +347,23 @@ def _heights_of_image(
     current: Session,
 ) -> xr.Dataset:
     """Estimate the heights of an image and an elevation model."""
-    from sarheight.coregistration import coregister
-    from sarheight.geometry.placement import crop_scene_to_dem
-    from sarheight.terrain.predict import predict_heights
-    from sarheight.terrain.scenes import prepare_scene
+    from sarheight.terrain.predict import predict_image
+    from sarheight.terrain.workflow import read_pass
 
     current.announce_compilation()
     coarse = read_dem(settings)
-    like = place_on_grid(coarse, _grid(settings, coarse, estimator), settings.like, current)
-    reading = ImageConfig(like=settings.like, calibration=settings.calibration)
-    radar = ImageSource.of(image, reading, current).scene()
-    near = crop_scene_to_dem(radar, coarse, margin=SHIFT_MARGIN)
-    near, shift = coregister(near, coarse, settings.coregister or "correct")
-    if shift is not None:
-        current.say(f"co-registration: {shift}")
+    radar = read_pass(settings, str(image), coarse, current)
     current.stage("estimate")
-    scene = prepare_scene(crop_scene_to_dem(near, coarse), coarse, like)
-    return predict_heights(
+    return predict_image(
         estimator,
-        scene,
+        radar,
+        coarse,
         known,
+        posting=settings.posting,
+        coregister=settings.coregister or "report",
         device=settings.device,
         report=lambda fraction: current.advance("estimate", 0.5 + 0.25 * fraction),
     )
-
-
-def _grid(settings: PredictConfig, dem: xr.DataArray, estimator: HeightEstimator) -> PredictConfig:
-    """Choose a resolution of the training where none is given and the DEM's is another."""
-    from sarheight.dem import local_posting
-
-    if settings.grid != (None,) * 4 or not estimator.postings:
-        return settings
-    low, high = estimator.postings
-    posting = math.sqrt(math.prod(local_posting(dem)))
-    if low / POSTING_SLACK <= posting <= high * POSTING_SLACK:
-        return settings
-    return replace(settings, resolution=math.sqrt(low * high))
 
 
 # ``sarheight stack``: images of cities from catalogues, for training.
@@ -413,6 +396,8 @@ def stack(
         Only this city of the configuration. Repeat the option for more.
     """
     with session("stack", running) as current:
+        from dataclasses import replace
+
         from sarheight.buildings.configuration import StackConfiguration, write_stacks
         from sarheight.buildings.stack import open_stack, valid_months
 

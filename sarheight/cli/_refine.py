@@ -13,12 +13,12 @@ from sarheight.workflow.options import option
 
 @dataclass(frozen=True, kw_only=True)
 class HeightOutput(FileOutput):
-    """Output of a refinement.
+    """Output of a map of heights.
 
     Attributes
     ----------
     picture : bool
-        Write a picture of the heights before and after beside them, as `.png`.
+        Also write a picture of the heights beside them, as `.png`.
     """
 
     picture: Annotated[bool, option(OUTPUT)] = False

@@ -16,9 +16,9 @@ Policy = Literal["report", "correct", "none"]
 """`report` a shift, `correct` the timing by a significant one, or `none`: estimate no shift."""
 SIGNIFICANT_ERRORS = 4.0
 """Standard errors that a significant shift exceeds along an axis."""
-SIGNIFICANT_PIXELS = 0.25
-"""Pixels that a significant shift exceeds along the same axis: a smaller one moves the shares of
-cells by less than speckle does."""
+SIGNIFICANT_PIXELS = 0.5
+"""Pixels that a significant shift exceeds along the same axis: a coarse DEM, and delays in the
+atmosphere, cause smaller ones."""
 
 
 def is_significant(shift: Shift) -> bool:
@@ -33,7 +33,7 @@ def is_significant(shift: Shift) -> bool:
     -------
     bool
         True if the shift was found and exceeds, along one axis at least, both four standard errors
-        and a quarter of a pixel.
+        and half a pixel.
     """
     pairs = ((shift.line, shift.line_error), (shift.sample, shift.sample_error))
     return shift.found and any(

@@ -24,7 +24,7 @@ Muhleman's down to 2 degrees of incidence."""
 
 
 def _cosine(incidence: Floats) -> Floats:
-    """Cosine of angles in degrees; 0 beyond 90, where a surface faces away."""
+    """Return the cosine of angles in degrees; 0 beyond 90, where a surface faces away."""
     cosine = np.cos(np.radians(np.asarray(incidence, dtype=np.float64)))
     return np.clip(cosine, 0.0, None)
 

@@ -31,7 +31,6 @@ from sarheight.layover.allocation import (
     EstimatedTile,
 )
 from sarheight.layover.tiles import Support
-from sarheight.memory import empty, empty_like
 
 if TYPE_CHECKING:
     from sarheight.layover._statistics import Agreement, ErrorModel, Samples, SceneLaw
@@ -300,7 +299,7 @@ def error_of(
     if cells is not None:
         layers = [layer[cells][None] for layer in layers]
     share, speckle, change, expected = layers
-    error = empty_like(share)
+    error = np.empty_like(share)
     error_variance(share, speckle, change, expected, terms, error)
     return error
 
@@ -318,7 +317,7 @@ def estimate_step(
             contrasts = [model.contrast for model in models[index]]
             variance = _stack([error_of(tile, index, scale, method, each) for each in contrasts])
         else:
-            variance = empty_like(allocated.rcs)
+            variance = np.empty_like(allocated.rcs)
             variance.fill(np.nan)
         estimates.append(Estimate(allocated.reflectivity, variance, allocated))
     return EstimatedTile(tile.observations, estimates)
@@ -361,13 +360,13 @@ class PosteriorState:
     @cached_property
     def posterior(self) -> tuple[Layer, Layer]:
         """Mean and variance of value and prediction, averaged by their precision."""
-        mean, variance = empty_like(self.value), empty_like(self.value)
+        mean, variance = np.empty_like(self.value), np.empty_like(self.value)
         average(self.value, self.error, self.prediction, self.spread, mean, variance)
         return mean, variance
 
     def conclude(self, contribution: Layer) -> tuple[Layer, Layer]:
         """Weight of the value in the posterior mean, and the variance that is stated."""
-        own, stated = empty_like(self.value), empty_like(self.value)
+        own, stated = np.empty_like(self.value), np.empty_like(self.value)
         inflation = OPEN_INFLATION, LAYOVER_INFLATION
         conclude(self.value, self.error, self.posterior[1], contribution, inflation, own, stated)
         return own, stated
@@ -396,7 +395,7 @@ def first_values(
 
 def _values(ratios: Layer, weight: Layer, expected: Layer, known: Layer) -> Layer:
     """Logarithms of ratios times what is known; NaN where nothing is expected."""
-    value = empty_like(weight)
+    value = np.empty_like(weight)
     logarithms(ratios, weight, expected, known, value)
     return value
 
@@ -405,7 +404,7 @@ def predict(
     tile: AllocatedTile, index: int, value: Layer, error: Layer, taps: Taps, level: float
 ) -> Layer:
     """Predict the values of cells from their neighbours, about the level of the scene."""
-    prediction = empty_like(value)
+    prediction = np.empty_like(value)
     regress(
         value,
         error,
@@ -452,7 +451,7 @@ def _with_neighbours(
         by_polarisation = []
         for value, error, model in zip(of_pass, errors, models, strict=True):
             prediction = predict(posterior_tile.tile, index, value, error, taps, model.level)
-            spread = empty_like(value)
+            spread = np.empty_like(value)
             spread.fill(model.prediction)
             by_polarisation.append(PosteriorState(value, error, prediction, spread))
         states.append(by_polarisation)
@@ -483,7 +482,7 @@ def next_posterior(
 
 def _exponential(logarithm: Layer, kind: Layer | None) -> Layer:
     """Turn logarithms relative to the law of a kind into factors on the scene's law."""
-    result = empty_like(logarithm)
+    result = np.empty_like(logarithm)
     if kind is not None:
         logarithm = np.add(logarithm, kind, out=result)
     return np.exp(logarithm, out=result)
@@ -493,7 +492,7 @@ def _stack(layers: Sequence[Layer]) -> Layers:
     """Stack layers of polarisations; a single one is not copied."""
     if len(layers) == 1:
         return layers[0][None]
-    result = empty((len(layers), *layers[0].shape))
+    result = np.empty((len(layers), *layers[0].shape), np.float32)
     return np.stack(layers, out=result)
 
 

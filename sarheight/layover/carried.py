@@ -53,7 +53,6 @@ from sarheight.layover._tasks import (
 from sarheight.layover.allocation import NO_BLUR, Layers, intensities
 from sarheight.layover.facets import sum_facets
 from sarheight.layover.tiles import Tile, TilePlanner
-from sarheight.memory import empty
 from sarheight.scene import Scene
 
 if TYPE_CHECKING:
@@ -257,7 +256,7 @@ class TrackPlan:
         if not complete:
             mask_missing(image, simulated)
         count = image.shape[0] + (0 if complete else 1)
-        channels = empty((*simulated.shape, count))
+        channels = np.empty((*simulated.shape, count), np.float32)
         taps = scale.image_taps(self.method.blur, 0)
         areas = window_areas(date.plan.measured, pixels)
         divide_by_simulation(

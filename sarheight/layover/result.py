@@ -17,7 +17,6 @@ from sarheight_kernels.rdr2geo import points_at_height
 from sarheight.acquisition import acquisition_time, polarisation_names
 from sarheight.geometry.geo2rdr import INCIDENCES
 from sarheight.layover.categories import FOLD_COUNT, MASK
-from sarheight.memory import empty
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import RadarModel
@@ -118,7 +117,7 @@ def _kept_copy(layers: NDArray[Any]) -> NDArray[Any]:
     """Copy layers of a tile out of those of its window."""
     if layers.flags.c_contiguous:
         return layers
-    copied = empty(layers.shape, layers.dtype)
+    copied = np.empty(layers.shape, layers.dtype)
     np.copyto(copied, layers)
     return copied
 

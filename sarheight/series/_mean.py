@@ -58,7 +58,7 @@ LEAST_DATES = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Offsets:
-    """Where the pixels of a reference lie in the image of a date."""
+    """The offsets of the pixels of a date from those of a reference."""
 
     coefficients: NDArray[np.float64]  # (2, k, k): of lines and samples, see the kernel
     scales: NDArray[np.float64]  # (2, 2)
@@ -100,7 +100,7 @@ class Offsets:
         return replace(self, coefficients=coefficients)
 
     def part(self, box: tuple[slice, slice], shape: tuple[int, int]) -> tuple[slice, slice]:
-        """Part of an image that a box of the reference needs."""
+        """Return the part of an image that a box of the reference needs."""
         places = np.meshgrid(*(np.linspace(b.start, b.stop - 1.0, 9) for b in box), indexing="ij")
         u, v = ((place - s[0]) / s[1] for place, s in zip(places, self.scales, strict=True))
         parts = []
@@ -328,7 +328,7 @@ class _Mean:
 
 
 def _windows(size: int) -> list[slice]:
-    """Windows along an axis, with room for shifts around them; none where the image is small."""
+    """Place windows along an axis with room for shifts around them; none in a small image."""
     edge = SEARCH + SURROUNDINGS
     side = min(WINDOW, (size - 2 * edge) // 2)
     if side < WINDOW // 4:

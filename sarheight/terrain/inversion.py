@@ -34,7 +34,6 @@ from scipy.fft import dctn, idctn, next_fast_len
 from scipy.ndimage import minimum_filter
 from scipy.sparse import csr_array
 
-from sarheight import memory
 from sarheight.dem import local_posting
 from sarheight.geometry import geo2rdr
 from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
@@ -339,9 +338,9 @@ class PassState:
         model = self.model
         line, sample = model.place(self.heights)
         shape = self.simulated.shape[0], self.simulated.shape[1]
-        windows = memory.empty((*self.rcs.shape, 4), np.uint16)
+        windows = np.empty((*self.rcs.shape, 4), np.uint16)
         pixels = facet_windows(line, sample, self.rcs, PARTS, shape, windows)
-        derivatives = memory.empty((pixels, 4), np.float32)
+        derivatives = np.empty((pixels, 4), np.float32)
         facet_derivatives(
             line,
             sample,

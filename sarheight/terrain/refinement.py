@@ -180,7 +180,7 @@ def refine(
     known = None if known is None or not len(known) else known
     checked, alignment = _aligned(checked, known, lazy=dem.chunks is not None)
     tiling = _tiling_of(checked, factor, tiling)
-    scenes, shifts = _place(scenes, checked, coregister)
+    scenes, shifts = place_images(scenes, checked, coregister)
     _require_common_ground(scenes, checked)
     surface = back_project(checked, factor=factor)
     whole = filled(checked)
@@ -243,8 +243,8 @@ def _tiling_of(dem: xr.DataArray, factor: int, tiling: Tiling | None) -> Tiling:
     return tiling
 
 
-def _place(
-    scenes: list[Scene], dem: xr.DataArray, policy: Policy
+def place_images(
+    scenes: Sequence[Scene], dem: xr.DataArray, policy: Policy
 ) -> tuple[list[Scene], list[dict[str, Any]]]:
     """Crop the images to the DEM, and compare their positions with it."""
     placed, shifts = [], []

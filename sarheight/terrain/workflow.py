@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from sarheight.scene import Scene
     from sarheight.terrain.elevations import KnownElevations
     from sarheight.terrain.posterior import RefinementSettings
-    from sarheight.workflow.config import KnownConfig, RefineConfig
+    from sarheight.workflow.config import KnownConfig, PassImageConfig, RefineConfig
     from sarheight.workflow.images import Reporter
 
-__all__ = ["Refinement", "read_elevations", "refine_files"]
+__all__ = ["Refinement", "read_elevations", "read_pass", "refine_files"]
 
 SHIFT_MARGIN = 64
 """Pixels around the part that the elevation model covers, read for a possible shift."""
@@ -74,7 +74,7 @@ def refine_files(config: RefineConfig, reporter: Reporter | None = None) -> Refi
     network = _network() if config.network else None
     heights = read_dem(config)
     known = read_elevations(config)
-    scenes = [_read(config, image, heights, told) for image in config.images]
+    scenes = [read_pass(config, image, heights, told) for image in config.images]
     told.stage("refine")
     result = refine(
         scenes,
@@ -133,7 +133,9 @@ def read_elevations(config: KnownConfig) -> KnownElevations | None:
         ) from error
 
 
-def _read(config: RefineConfig, image: str, heights: xr.DataArray, reporter: Reporter) -> Scene:
+def read_pass(
+    config: PassImageConfig, image: str, heights: xr.DataArray, reporter: Reporter
+) -> Scene:
     """Read the part of an image that the elevation model covers; of a folder, the mean of dates."""
     from sarheight.geometry.placement import crop_scene_to_dem
     from sarheight.series import find_dates

@@ -26,6 +26,7 @@ __all__ = [
     "MaskConfig",
     "Messages",
     "PassConfig",
+    "PassImageConfig",
     "ReconstructConfig",
     "ReconstructionOutput",
     "RefineConfig",
@@ -488,15 +489,11 @@ class KnownConfig(Configuration):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefineConfig(KnownConfig, DemConfig):
-    """All that a refinement depends on.
+class PassImageConfig(Configuration):
+    """How images of one polarisation are read, each of one pass.
 
     Attributes
     ----------
-    images : tuple of str
-        One image for each pass, as for `reconstruct`: a product, or an image in radar geometry,
-        linear power. An ascending and a descending pass tell far more than one. Of a folder of
-        dates of one track, the mean of all is the image.
     like : pathlib.Path, optional
         Annotation of images that have no sampling and orbit (XML of a GRD or SLC, plain or .xz).
     calibration : {"beta0", "sigma0", "gamma0"}, optional
@@ -506,6 +503,34 @@ class RefineConfig(KnownConfig, DemConfig):
         Polarisation, of images that have several.
     multilook : tuple of int, optional
         Pixels to average into one, along azimuth and range, before anything else.
+    """
+
+    like: Annotated[Path | None, option(RADAR, metavar="FILE")] = None
+    calibration: Annotated[Calibration | None, option(RADAR)] = None
+    polarisation: Annotated[str | None, option(RADAR, metavar="NAME", convert=str.upper)] = None
+    multilook: Multilook = None
+
+    @property
+    def reading(self) -> ImageConfig:
+        """How the images are read, in full."""
+        return ImageConfig(
+            like=self.like,
+            calibration=self.calibration,
+            polarisations=() if self.polarisation is None else (self.polarisation,),
+            multilook=self.multilook,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineConfig(PassImageConfig, KnownConfig, DemConfig):
+    """All that a refinement depends on.
+
+    Attributes
+    ----------
+    images : tuple of str
+        One image for each pass, as for `reconstruct`: a product, or an image in radar geometry,
+        linear power. An ascending and a descending pass tell far more than one. Of a folder of
+        dates of one track, the mean of all is the image.
     known : pathlib.Path, optional
         Known elevations, to which the elevation model is aligned, and whose residuals are kriged: a
         table (.csv) or points in a vector file (.gpkg, .parquet).
@@ -528,10 +553,6 @@ class RefineConfig(KnownConfig, DemConfig):
     """
 
     images: Annotated[Names, argument("IMAGE", location=True)]
-    like: Annotated[Path | None, option(RADAR, metavar="FILE")] = None
-    calibration: Annotated[Calibration | None, option(RADAR)] = None
-    polarisation: Annotated[str | None, option(RADAR, metavar="NAME", convert=str.upper)] = None
-    multilook: Multilook = None
     factor: Annotated[int, option(METHOD, least=1, metavar="CELLS")] = 3
     error: Annotated[float, option(METHOD, metavar="METRES")] = 4.5
     error_length: Annotated[float | None, option(METHOD, metavar="METRES")] = None
@@ -539,16 +560,6 @@ class RefineConfig(KnownConfig, DemConfig):
     network: Annotated[bool, option(METHOD)] = False
     iterations: Annotated[int, option(METHOD, least=1)] = 6
     seed: Annotated[int, option(METHOD)] = 0
-
-    @property
-    def reading(self) -> ImageConfig:
-        """How the images are read."""
-        return ImageConfig(
-            like=self.like,
-            calibration=self.calibration,
-            polarisations=() if self.polarisation is None else (self.polarisation,),
-            multilook=self.multilook,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -153,7 +153,7 @@ def test_few_labels_of_a_map_get_a_forest_and_it_maps(tmp_path: Path) -> None:
     stack, labels = city(60, 80)
     stack.rio.to_raster(tmp_path / "stack.tif")
     labels.rio.to_raster(tmp_path / "labels.tif")
-    (tmp_path / "settings.json").write_text(json.dumps({"trees": 10, "windows": [3]}))
+    (tmp_path / "settings.json").write_text(json.dumps({"trees": 10, "window": 3}))
     arguments = [
         "train", "zones", tmp_path / "stack.tif", "--labels", tmp_path / "labels.tif",
         "--block", 700, "--settings", tmp_path / "settings.json", "-o", tmp_path / "run",
@@ -197,7 +197,7 @@ def test_labels_that_cannot_be_learnt_are_named(tmp_path: Path) -> None:
     labels.values[28:32, 40:44] = 2
     stack.rio.to_raster(tmp_path / "stack.tif")
     labels.rio.to_raster(tmp_path / "labels.tif")
-    (tmp_path / "settings.json").write_text(json.dumps({"trees": 3, "windows": [3]}))
+    (tmp_path / "settings.json").write_text(json.dumps({"trees": 3, "window": 3}))
     arguments = [
         "train", "zones", tmp_path / "stack.tif", "--labels", tmp_path / "labels.tif",
         "--block", 1500, "--settings", tmp_path / "settings.json", "-o", tmp_path / "run",

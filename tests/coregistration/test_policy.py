@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("line", "error", "significant"),
     [
-        (0.3, 0.01, True),
-        (-0.3, 0.01, True),
-        (0.2, 0.01, False),  # smaller than a quarter of a pixel
-        (0.3, 0.1, False),  # below four standard errors
+        (0.6, 0.01, True),
+        (-0.6, 0.01, True),
+        (0.4, 0.01, False),  # smaller than half a pixel
+        (0.6, 0.2, False),  # below four standard errors
         (1.0, 0.1, True),
         (math.nan, 0.1, False),
     ],
