@@ -366,6 +366,8 @@ def _known_reflectivity(
         raise ValueError(msg)
     values = np.asarray(reflectivity.values, dtype=np.float32)
     known = values > 0.0
+    if known.all():
+        return values
     return np.where(known, values, np.median(values[known]) if known.any() else np.float32(1.0))
 
 

@@ -73,8 +73,8 @@ def open_stack(path: str | os.PathLike[str], *, chunks: Any = "stored") -> xr.Da
         ``fold_count``, incidence angles, ``contribution_share``, ``projected_area`` and
         ``height``, dims (y, x). Coordinates along ``time``: ``platform``, ``product``,
         ``relative_orbit`` (0 if unknown), ``perpendicular_baseline`` and ``parallel_baseline`` in
-        metres, ``line_shift`` and ``sample_shift`` in pixels, ``carried`` (whether masks are
-        those of the reference pass), ``filtered_with`` (number of dates in the filter),
+        metres, ``line_shift`` and ``sample_shift`` in pixels, ``from_reference`` (1 where masks
+        are those of the reference pass), ``filtered_with`` (number of dates in the filter),
         ``provenance`` (JSON).
 
     Raises
