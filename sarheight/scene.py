@@ -50,7 +50,7 @@ def require_unflattened(image: xr.DataArray | xr.Dataset) -> None:
     Parameters
     ----------
     image : xarray.DataArray or xarray.Dataset
-        Any image. Those of `sarheight.rtc` have the attribute ``terrain_flattened``.
+        Any image. Those of `sarheight.archives` have the attribute ``terrain_flattened``.
 
     Raises
     ------
