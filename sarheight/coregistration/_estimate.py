@@ -217,9 +217,9 @@ def estimate_shift(
     law : callable, optional
         Backscatter law; `Muhleman` by default. It need not be right: contrast is what counts.
     reflectivity : xarray.DataArray, dims (y, x), optional
-        Brightness of each cell of the DEM relative to the law, such as that which another date
-        showed: patterns of the ground then tell the shift as well. 1 by default; where it is NaN,
-        the median.
+        Brightness of each cell of the DEM relative to the law, such as that of another date, so
+        that patterns of the ground contribute to the estimate. 1 by default; the median where it
+        is NaN.
     search : float
         Largest shift to look for, in metres on the ground.
     windows : int
@@ -228,8 +228,8 @@ def estimate_shift(
     Returns
     -------
     Shift
-        Where no shift could be estimated, it says why: flat terrain, too few data, no match of
-        image and simulation, a shift at the limit of the search, windows that disagree.
+        Where no shift could be estimated, `reason` says why: flat terrain, too few data, no match
+        of image and simulation, a shift at the limit of the search, windows that disagree.
 
     Raises
     ------
@@ -317,7 +317,7 @@ def estimate_shift_between(images: NDArray[Any], references: NDArray[Any]) -> Sh
     Returns
     -------
     Shift
-        In pixels; what is in metres on the ground is NaN. A point that `references` show at (line,
+        In pixels; fields in metres are NaN. A point that `references` show at (line,
         sample) is imaged at (line + `line`, sample + `sample`).
     """
     reach = (references.shape[-1] - images.shape[-1]) // 2
@@ -444,7 +444,7 @@ def _shift_of(
     )
 
 
-# What is done with a shift: one policy and one threshold for all workflows.
+# Policies for shifts: one threshold for all workflows.
 
 Policy = Literal["report", "correct", "none"]
 """`report` a shift, `correct` the timing by a significant one, or `none`: estimate no shift."""

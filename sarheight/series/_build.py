@@ -61,12 +61,12 @@ MOST_CHANGED = 0.005
 """Part of the cells whose illumination may differ from that of the reference pass."""
 
 Progress = Callable[[str, float], None]
-"""Called with what is done and the fraction that is finished."""
+"""Called with the current step and the fraction of the work that is done."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `build_stack` has done.
+    """The result of `build_stack`.
 
     Attributes
     ----------
@@ -75,11 +75,11 @@ class Report:
     added : tuple of str
         Names of the dates that were appended.
     present : tuple of str
-        Those that the stack, or the same call, had already.
+        Names of the dates that the stack, or the same call, had already.
     skipped : dict of str
-        Those that could not be read or lie beside the grid, with the reason.
+        Names of the dates that could not be read or lie beside the grid, with the reason.
     by_themselves : dict of str
-        Those that were reconstructed without masks of the reference pass, with the reason.
+        Names of the dates that were reconstructed with masks of their own, with the reason.
     dates : int
         Dates in the stack.
     """
@@ -137,8 +137,8 @@ def build_stack(
         dates before, and correct it where it is significant, or report it.
     window : int
         Side in cells of the local means of the speckle filter, see `speckle_filter`; 0 for no
-        filtered series. Of a stack that exists, its own. Dates are filtered when they are
-        appended, by all that are there then.
+        filtered series. A stack on disk keeps its own window. Dates are filtered when they are
+        appended, by all dates of the stack at that time.
     tolerance : float
         In decibels.
     smallest_area, facets
@@ -153,7 +153,7 @@ def build_stack(
     Returns
     -------
     Report
-        What was appended, skipped, or there already.
+        Names of the dates that were appended, skipped, or present before.
 
     Raises
     ------
@@ -168,8 +168,8 @@ def build_stack(
     Notes
     -----
     All tiles of all dates are one graph of dask, computed by whatever scheduler is in use. A run
-    that is interrupted resumes where it was: what is finished waits in a hidden folder beside the
-    stack, ``.NAME.pending``. A stack that is there stays complete and readable all the time.
+    that is interrupted resumes where it was: finished parts are kept in a hidden folder beside the
+    stack, ``.NAME.pending``. A stack on disk stays complete and readable all the time.
 
     References
     ----------
@@ -218,7 +218,7 @@ class _Placed:
 
 @dataclass(eq=False)
 class _Run:
-    """One run that appends dates."""
+    """A run that appends dates to a stack."""
 
     stack: Stack
     pending: Pending
@@ -232,7 +232,7 @@ class _Run:
         fresh = [date.select(self.stack.polarisations) for date in fresh]
         done: dict[str, str] = {}
         if fresh:
-            self.progress("find what all dates have in common", 0.0)
+            self.progress("find masks and angles of the reference pass", 0.0)
             self.pending.resume(self.stack.fingerprint())
             self._prepare()
             placed = self._place(fresh, skipped)
@@ -264,7 +264,7 @@ class _Run:
         )
 
     def _new(self, dates: Sequence[Date]) -> tuple[list[Date], list[str]]:
-        """Part the dates into new ones, and names of those that are there."""
+        """Return the dates that are not in the stack, and the names of the others."""
         records, fresh, present = list(self.stack.records), [], []
         for date in dates:
             if any(is_same(record, date.record) for record in records):
@@ -275,7 +275,7 @@ class _Run:
         return fresh, present
 
     def _prepare(self) -> None:
-        """Write what all dates of a new stack have in common, unless an earlier run did."""
+        """Write the layers that all dates of a new stack share, unless an earlier run did."""
         target, mark = self.pending.folder / NEW, self.pending.folder / COMMON
         if self.stack.stored is not None or mark.exists():
             return
@@ -388,7 +388,10 @@ class _Run:
     def _reconstruct(
         self, placed: Sequence[_Placed], skipped: dict[str, str]
     ) -> tuple[list[Date], dict[str, str]]:
-        """Reconstruct dates; return those that could be, and why some were done by themselves."""
+        """Reconstruct dates.
+
+        Returns the dates that could be reconstructed, and the reasons of those with own masks.
+        """
         usable = [each for each in placed if each.date.name not in skipped]
         shared = {each.date.key: each.over_dem for each in usable if not each.reason}
         self.progress(f"reconstruct {len(shared)} dates", 0.15)
@@ -427,7 +430,7 @@ class _Run:
         return ""
 
     def _reconstruct_alone(self, date: Date) -> None:
-        """Reconstruct a date by itself, on the grid of the stack."""
+        """Reconstruct a date with masks of its own, on the grid of the stack."""
         stack, mark = self.stack, self.pending.folder / date.key / "alone.done"
         self.pending.create(date.key, "gamma0", stack.shape)
         if mark.exists():

@@ -138,7 +138,7 @@ class Stack:
     record: Mapping[str, Any]  # acquisition of the reference
     polarisations: list[str]
     settings: StackSettings
-    stored: xr.Dataset | None = None  # what is there already
+    stored: xr.Dataset | None = None  # the stack on disk
 
     @classmethod
     def start(
@@ -346,7 +346,7 @@ class Stack:
 
 
 def _require_same_dem(dem: xr.DataArray, stored: xr.DataArray) -> None:
-    """Refuse another DEM than that of a stack."""
+    """Refuse a DEM other than that of a stack."""
     same = same_grid(dem, stored)
     if same and np.allclose(dem.values, stored.values, rtol=0.0, atol=1e-3, equal_nan=True):
         return
