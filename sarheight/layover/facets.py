@@ -14,17 +14,27 @@ on Acoustics, Speech, and Signal Processing 29(6), 1153-1160.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.series import cubic_weights
 from sarheight_kernels.tiles import TILE
 
-if TYPE_CHECKING:
-    from sarheight.layover.tiles import HeightRange
+Heights = NDArray[np.float32]
 
-    Heights = NDArray[np.float32]
+
+class HeightRange(Protocol):
+    """The range of heights of each block, as `sarheight.layover.tiles.HeightRange` has it."""
+
+    @property
+    def lowest(self) -> Heights:
+        """Least height of each block, shape (block rows, block columns)."""
+
+    @property
+    def highest(self) -> Heights:
+        """Greatest height of each block, of the same shape."""
+
 
 PIXELS_PER_FACET = 3.0
 """Lines and samples of a facet: smaller ones gain nothing, larger ones blur the image's areas."""
