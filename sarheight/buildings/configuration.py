@@ -45,7 +45,7 @@ from sarheight.buildings.stack import (
 )
 from sarheight.errors import ProductError, StackError
 from sarheight.output import provenance
-from sarheight.output.grid import grid_transform
+from sarheight.output.grid import MapGrid
 
 if TYPE_CHECKING:
     import os
@@ -623,7 +623,7 @@ def _read_window(address: str, grid: xr.DataArray, resampling: str) -> xr.DataAr
 
     Codes and numbers come as float32, NaN where the image has no data.
     """
-    transform = grid_transform(grid)
+    transform = MapGrid.of(grid).transform
     rows, columns = grid.shape
     try:
         # A VRT would read the files and addresses that it names.

@@ -90,7 +90,7 @@ def _write_raster(dataset: xr.Dataset, path: Path) -> None:
         )
         raise ValueError(msg)
     with ignore_missing_georeference():
-        write_bands(flat, path)
+        write_bands(flat, path, None)
 
 
 def read_radar(path: str | os.PathLike[str], *, lazy: bool = False) -> xr.Dataset:
