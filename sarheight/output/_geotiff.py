@@ -57,7 +57,7 @@ from sarheight.output.grid import (
     decode_attributes,
     encode_attributes,
 )
-from sarheight.output.stac import STAC_SUFFIX, layers_item, records_by_time
+from sarheight.output.stac import STAC_SUFFIX, layers_item, records_by_time, write_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -529,9 +529,7 @@ def write_layers(dataset: xr.Dataset, folder: Path, name: str, *, backscatter: s
     for text, files, records in zip(dates, assets, records_by_time(dataset), strict=True):
         identifier = "_".join(filter(None, (name, text)))
         item = layers_item(dataset, files, records, identifier, digests)
-        described = item.to_dict(include_self_link=False, transform_hrefs=False)
-        beside = folder / f"{identifier}{STAC_SUFFIX}"
-        beside.write_text(json.dumps(described, indent=2, allow_nan=False), encoding="utf-8")
+        write_item(item, folder / f"{identifier}{STAC_SUFFIX}")
 
 
 def layer_name(band: Band) -> str:

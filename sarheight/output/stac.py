@@ -107,6 +107,12 @@ def stac_item(
     return item
 
 
+def write_item(item: pystac.Item, path: Path) -> None:
+    """Write an item whose addresses are relative to its place."""
+    described = item.to_dict(include_self_link=False, transform_hrefs=False)
+    path.write_text(json.dumps(described, indent=2, allow_nan=False), encoding="utf-8")
+
+
 def layers_item(
     dataset: xr.Dataset,
     files: Mapping[str, Path],
