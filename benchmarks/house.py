@@ -30,7 +30,6 @@ PACKAGES = {
 LINE = (
     ("errors",),
     ("_runtime",),
-    ("memory",),
     ("_files",),
     ("_windows",),
     ("_zarr",),
@@ -54,9 +53,9 @@ LINE = (
     ("plot",),
     ("output",),
     ("series",),
+    ("workflow",),
     ("learning",),
     ("terrain", "buildings", "zones"),
-    ("settings",),
     ("batch",),
     ("view",),
     ("cli",),

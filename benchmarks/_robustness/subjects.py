@@ -484,9 +484,10 @@ def _make_settings(folder: Path) -> Path:
 
 
 def _read_settings(path: Path) -> Reading:
-    from sarheight.settings import ReconstructSettings, parse, read_table
+    from sarheight.workflow.config import ReconstructConfig
+    from sarheight.workflow.options import read_table
 
-    settings = parse(ReconstructSettings, read_table(path, "reconstruct"), path.parent)
+    settings = ReconstructConfig.from_dict(read_table(path, "reconstruct"), path.parent)
     return Reading({}, {"settings": json.dumps(settings.to_dict(), default=str)})
 
 
@@ -533,7 +534,7 @@ def _read_weights(path: Path) -> Reading:
 def _make_forest(folder: Path) -> Path:
     from sarheight.zones import ForestSettings, train_forest
 
-    settings = ForestSettings(trees=3, windows=(3,))
+    settings = ForestSettings(trees=3, window=3)
     forest, card = train_forest(patches(60, 5, noise=4.0), settings, blocks=np.arange(60) // 10)
     return Path(forest.save_pretrained(folder / "forest", card=card))
 

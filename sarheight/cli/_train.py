@@ -12,15 +12,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sarheight.cli._files import output_folder
+from sarheight.cli._options import command
+from sarheight.cli._scenes import observed_scenes
 from sarheight.cli._session import Session, require_subcommand, session
-from sarheight.settings import RUNNING, MessageSettings, argument, command, option
+from sarheight.errors import OptionError
+from sarheight.workflow.config import (
+    RUNNING,
+    Messages,
+)
+from sarheight.workflow.options import argument, option
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from sarheight.learning.split import Part
-    from sarheight.zones.channels import FusionStrategy
     from sarheight.zones.fusion import FusionResult
+    from sarheight.zones.fusion_cnn import FusionStrategy
     from sarheight.zones.samples import ZoneSamples
     from sarheight.zones.sources import RasterPatches
 
@@ -28,7 +35,7 @@ SPLIT = "Split by place"
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(MessageSettings):
+class RunOptions(Messages):
     """Folder, settings and device of a training run.
 
     Attributes
@@ -49,7 +56,7 @@ class RunOptions(MessageSettings):
 
     def session(self, name: str) -> AbstractContextManager[Session]:
         """Report errors in one line; Lightning shows the progress."""
-        return session(f"train {name}", MessageSettings(quiet=True, debug=self.debug))
+        return session(f"train {name}", Messages(quiet=True, debug=self.debug))
 
     def report(self, network: str, data: str) -> None:
         """Report the end of the run."""
@@ -64,24 +71,28 @@ def terrain(
     run: RunOptions,
     *,
     scenes: Annotated[list[Path], argument("SCENE.zarr", exists=True)],
-    validation: Annotated[float, option(SPLIT, min=0.01, max=0.9)] = 0.2,
-    held_out: Annotated[float, option(SPLIT, min=0.0, max=0.9)] = 0.0,
-    gap: Annotated[float, option(SPLIT, min=0.0)] = 2000.0,
+    published: Annotated[bool, option(None, "--published")] = False,
+    validation: Annotated[float, option(SPLIT, least=0.01, most=0.9)] = 0.2,
+    held_out: Annotated[float, option(SPLIT, least=0.0, most=0.9)] = 0.0,
+    gap: Annotated[float, option(SPLIT, least=0.0)] = 2000.0,
 ) -> None:
     """Train a network for terrain heights.
 
-    The folder `model` of the run contains the network with all that prediction needs, and
-    `curves/metrics.csv` the learning curves.
+    The folder `model` of the run contains the network with all that prediction needs,
+    `curves/metrics.csv` the learning curves, and with `--held-out` the file `test.json` the errors
+    of network and coarse elevation model on the part that is held out.
 
     ```
-    sarheight train terrain scenes/*.zarr -o run
+    sarheight train terrain scenes/*.zarr --published --held-out 0.2 -o run
     sarheight predict image.nc --dem glo30.tif --vertical EGM2008 --model run/model -o h.tif
     ```
 
     Parameters
     ----------
     scenes : list of pathlib.Path
-        Scenes with true heights, as `sarheight scenes` writes them.
+        Scenes with true heights, as `sarheight train scenes` and `sarheight scenes` write them.
+    published : bool
+        Use the settings of the published system, SAR2HEIGHT.
     validation : float
         Fraction of each scene for validation, across its longer side.
     held_out : float
@@ -91,16 +102,22 @@ def terrain(
     """
     with run.session("terrain"):
         from sarheight.learning.split import split_bands
+        from sarheight.terrain.sar2height import TerrainSettings
         from sarheight.terrain.scenes import open_scene
-        from sarheight.terrain.training import TerrainSettings, train_terrain
+        from sarheight.terrain.training import evaluate_terrain, train_terrain
 
-        chosen = TerrainSettings() if run.settings is None else TerrainSettings.read(run.settings)
+        if run.settings is not None and published:
+            msg = "found --settings and --published, expected one of them"
+            raise OptionError(msg, option="published")
+        chosen = TerrainSettings.published() if published else TerrainSettings()
+        if run.settings is not None:
+            chosen = TerrainSettings.read(run.settings)
         opened = [open_scene(path) for path in scenes]
         fractions = {"training": 1.0 - validation - held_out, "validation": validation}
         if held_out > 0.0:
             fractions["test"] = held_out
         bands = [split_bands(scene, fractions, gap=gap) for scene in opened]
-        train_terrain(
+        result = train_terrain(
             opened,
             [band["training"] for band in bands],
             [band["validation"] for band in bands],
@@ -111,6 +128,20 @@ def terrain(
             card={"scenes": [path.name for path in scenes], "shares": fractions, "gap_m": gap},
         )
         run.report(chosen.network, f"{len(opened)} scenes")
+        if held_out > 0.0:
+            parts = [band["test"] for band in bands]
+            errors = evaluate_terrain(result.network, opened, parts, chosen)
+            write_json(
+                {name: {area: each.as_dict() for area, each in by_area.items()}
+                 for name, by_area in errors.items()},
+                run.output / "test.json",
+            )  # fmt: skip
+            if not run.quiet:
+                rmse = {name: by_area["all"].rmse for name, by_area in errors.items()}
+                text = ", ".join(f"{name} {value:.1f} m" for name, value in rmse.items())
+                typer.echo(
+                    f"{run.output / 'test.json'}: RMSE on the part held out: {text}", err=True
+                )
 
 
 # ``sarheight train buildings``: heights of buildings.
@@ -122,9 +153,9 @@ def buildings(
     stacks: Annotated[list[Path], argument("CITY.zarr", exists=True)],
     published: Annotated[bool, option(None, "--published")] = False,
     validate: Annotated[list[Path] | None, option(SPLIT, exists=True, metavar="CITY.zarr")] = None,
-    validation: Annotated[float, option(SPLIT, min=0.01, max=0.9)] = 0.2,
-    block: Annotated[float, option(SPLIT, min=1.0, metavar="METRES")] = 2000.0,
-    gap: Annotated[float, option(SPLIT, min=0.0)] = 200.0,
+    validation: Annotated[float, option(SPLIT, least=0.01, most=0.9)] = 0.2,
+    block: Annotated[float, option(SPLIT, least=1.0, metavar="METRES")] = 2000.0,
+    gap: Annotated[float, option(SPLIT, least=0.0)] = 200.0,
 ) -> None:
     r"""Train a network for building heights.
 
@@ -154,12 +185,12 @@ def buildings(
     """
     with run.session("buildings"):
         from sarheight.buildings.stack import open_stack
-        from sarheight.buildings.training import BuildingSettings, train_buildings
-        from sarheight.learning.split import Part
+        from sarheight.buildings.training import BuildingSettings, building_task
+        from sarheight.learning import Part, train
 
         if run.settings is not None and published:
             msg = "found --settings and --published, expected one of them"
-            raise typer.BadParameter(msg, param_hint="--published")
+            raise OptionError(msg, option="published")
         chosen = BuildingSettings.published() if published else BuildingSettings()
         if run.settings is not None:
             chosen = BuildingSettings.read(run.settings)
@@ -171,11 +202,8 @@ def buildings(
             held_out += [[Part.whole(stack)] for stack in others]
         else:
             training, held_out = _split_blocks(cities, validation, block, gap)
-        train_buildings(
-            [*cities, *others],
-            training,
-            held_out,
-            chosen,
+        train(
+            *building_task([*cities, *others], training, held_out, chosen),
             run.output,
             accelerator=run.device,
             progress=not run.quiet,
@@ -226,7 +254,7 @@ def open_samples(
     first = data[0]
     if len(data) > 1 or not (first.is_dir() or first.suffix.lower() in HDF5):
         msg = "rasters need the zones of their cells: pass --labels"
-        raise typer.BadParameter(msg, param_hint="--labels")
+        raise OptionError(msg, option="labels")
     return _open_so2sat(first, random_split=random_split, seed=seed), None
 
 
@@ -274,7 +302,7 @@ def _read_patches(data: Sequence[Path], labels: Path, size: int) -> RasterPatche
     codes = rioxarray.open_rasterio(labels)
     if not isinstance(codes, xr.DataArray):
         msg = f"'{labels}' holds several images"
-        raise typer.BadParameter(msg, param_hint="--labels")
+        raise OptionError(msg, option="labels")
     return RasterPatches(read_stack(*data), codes, size=size)
 
 
@@ -309,7 +337,7 @@ def fusion_forms_of(
     stages: str,
 ) -> list[FusionStrategy]:
     """List the forms of fusion for the options --split, --group and --stages."""
-    from sarheight.zones.channels import fusion_strategies, split_channels
+    from sarheight.zones.fusion_cnn import fusion_strategies, split_channels
 
     if groups:
         own = tuple(_channels_of(text, channels) for text in groups)
@@ -321,7 +349,7 @@ def fusion_forms_of(
     known = {INDEPENDENT, *map(str, range(LAST_STAGE + 1))}
     if not requested or requested - known:
         msg = f"found '{stages}', expected a list of 0 to {LAST_STAGE} and {INDEPENDENT}"
-        raise typer.BadParameter(msg, param_hint="--stages")
+        raise OptionError(msg, option="stages")
     return [
         form
         for form in fusion_strategies(branches, independent=True)
@@ -348,7 +376,7 @@ FIGURES = {"overall": "OA", "average": "AA", "kappa": "kappa"}
 
 def save_best(rows: Sequence[FusionResult], folder: Path, data: Sequence[Path]) -> None:
     """Copy the network with the highest average accuracy at validation."""
-    from sarheight.zones.networks import ZoneClassifier
+    from sarheight.zones.classifier import ZoneClassifier
 
     runs = [
         (value, row.strategy.label, run)
@@ -453,10 +481,10 @@ def choose_method(method: str, labels: Path | None, count: int, *, fusion: bool)
     """Return "forest" or "networks"; "auto" takes the forest for few labels of a map."""
     if method not in METHODS:
         msg = f"found '{method}', expected one of {', '.join(METHODS)}"
-        raise typer.BadParameter(msg, param_hint="--method")
+        raise OptionError(msg, option="method")
     if method == "forest" and fusion:
         msg = "a forest has no --split, --group or --random-split: they are of networks"
-        raise typer.BadParameter(msg, param_hint="--method")
+        raise OptionError(msg, option="method")
     if method != "auto":
         return method
     return "forest" if labels is not None and count < FEW_LABELS and not fusion else "networks"
@@ -492,7 +520,7 @@ def train_zone_forest(
     )
 
     chosen = ForestSettings() if run.settings is None else ForestSettings.read(run.settings)
-    least = max(chosen.windows, default=1)
+    least = chosen.window
     blocks: Any = None
     if labels is None:
         parts, posting = open_samples(
@@ -538,7 +566,7 @@ def train_zone_forest(
     }
     write_json(table, run.output / "table.json")
     Console().print(
-        f"forest of {chosen.trees} trees and {forest.plan.count} features, on blocks for test: OA "
+        f"forest of {chosen.trees} trees and {forest.features} features, on blocks for test: OA "
         f"{_percent(scores.overall, None)}, AA {_percent(scores.average, None)}, kappa "
         f"{_percent(scores.kappa, None)}, ECE {_percent(error, None)} %",
         highlight=False,
@@ -554,13 +582,13 @@ def zones(
         Path | None, option(DATA, exists=True, dir_okay=False, metavar="RASTER")
     ] = None,
     method: Annotated[str, option(None, metavar="auto|forest|networks")] = "auto",
-    size: Annotated[int | None, option(DATA, min=1)] = None,
-    block: Annotated[float, option(DATA, min=0.0, metavar="METRES")] = 5000.0,
+    size: Annotated[int | None, option(DATA, least=1)] = None,
+    block: Annotated[float, option(DATA, least=0.0, metavar="METRES")] = 5000.0,
     random_split: Annotated[bool, option(DATA, "--random-split")] = False,
     split: Annotated[list[str] | None, option(FORMS, metavar="NAME")] = None,
     group: Annotated[list[str] | None, option(FORMS, metavar="CHANNEL,CHANNEL,...")] = None,
     stages: Annotated[str, option(FORMS)] = "0,1,2,3,4,5,6,independent",
-    seeds: Annotated[int, option(FORMS, min=1)] = 5,
+    seeds: Annotated[int, option(FORMS, least=1)] = 5,
 ) -> None:
     r"""Train a forest or networks for Local Climate Zones.
 
@@ -652,5 +680,6 @@ def _commands(context: typer.Context) -> None:
     require_subcommand(context)
 
 
+train.command(name="scenes")(command(observed_scenes))
 for function in (terrain, buildings, zones):
     train.command()(command(function))

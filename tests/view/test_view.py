@@ -104,7 +104,7 @@ def test_every_format_shows_the_same_numbers(tmp_path: Path, suffix: str) -> Non
             assert layer is not None
             codes = one["mask"].where(one["mask"] != 255)
             np.testing.assert_array_equal(opened.values(layer, *everything), codes)
-            layer = opened.index_of("uncertainty", entry)
+            layer = opened.index_of("gamma0_std", entry)
             assert layer is not None
             deviation = 10.0 / np.log(10.0) * one["gamma0_variance"] ** 0.5 / abs(one["gamma0"])
             np.testing.assert_allclose(opened.values(layer, *everything), deviation, rtol=1e-4)
@@ -599,7 +599,7 @@ def test_a_browser_shows_the_page(
         assert brighter != shown[1]
         browser.evaluate("document.getElementById('auto').click()")
 
-        for label in ("fold multiplicity", "layover and shadow", "uncertainty of γ⁰", "elevation"):
+        for label in ("fold count", "layover and shadow", "uncertainty of γ⁰", "elevation"):
             choose(browser, "left", label)
             legend = browser.evaluate("document.getElementById('legends').textContent")
             assert label in legend

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
@@ -19,11 +20,9 @@ from sarheight.zones import (
     FusionStrategy,
     ZoneClassifier,
     ZoneMember,
-    ZoneNet,
     fusion_strategies,
 )
-from sarheight.zones.channels import split_channels
-from sarheight.zones.networks import branch_options
+from sarheight.zones.fusion_cnn import branch_options, class_weights, published, split_channels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +42,7 @@ def patches(count: int = 6, channels: int = 5, size: int = 16) -> torch.Tensor:
 def classifier(**changes: object) -> ZoneClassifier:
     torch.manual_seed(0)
     options = {"stage": 3, **SMALL}
-    members = [ZoneMember((("a", "b"), ("c", "d", "e")), "fusion_cnn", options)]
+    members = [ZoneMember((("a", "b"), ("c", "d", "e")), options)]
     return ZoneClassifier(CHANNELS, ["x", "y", "z"], members, size=16, **changes).eval()  # type: ignore[arg-type]
 
 
@@ -90,18 +89,40 @@ def test_at_stage_6_the_output_is_the_mean_of_the_branches() -> None:
 
 
 def test_divided_widths_do_not_grow_with_the_stage() -> None:
-    def size(stage: int, sharing: str) -> int:
-        options = {"widths": (8, 8, 8, 8, 8), "dense": 8, "sharing": sharing}
-        network = FusionCNN(GROUPS, 4, stage=stage, **options)  # type: ignore[arg-type]
+    def size(stage: int) -> int:
+        network = FusionCNN(GROUPS, 4, stage=stage, widths=(8, 8, 8, 8, 8), dense=8)
         return sum(value.numel() for value in network.parameters())
 
-    assert size(6, "divided") < size(3, "divided") < size(1, "divided") <= size(0, "divided")
-    assert size(6, "whole") > size(3, "whole") > size(1, "whole") > size(0, "whole")
+    assert size(6) < size(3) < size(1) <= size(0)
     assert branch_options({"widths": (8, 8, 8, 8, 9), "dense": 6}, 2) == {
         "widths": [4, 4, 4, 4, 4],
         "dense": 3,
     }
-    assert branch_options({"widths": (8,) * 5, "sharing": "whole"}, 2)["widths"] == [8] * 5
+    assert branch_options({}, 2) == {"widths": [16, 32, 64, 128, 128], "dense": 128}
+
+
+def test_the_shapes_are_those_of_the_figure() -> None:
+    network = FusionCNN([range(8), range(8, 18)], 17, stage=0)  # type: ignore[list-item]
+    shapes: list[tuple[int, ...]] = []
+
+    def note(_module: object, _inputs: object, output: torch.Tensor) -> None:
+        shapes.append(tuple(output.shape[1:]))
+
+    for layer in network.trunk:
+        if isinstance(layer, torch.nn.ReLU | torch.nn.MaxPool2d | torch.nn.Flatten):
+            layer.register_forward_hook(note)
+    network(torch.zeros(2, 18, 32, 32))
+    assert shapes == [
+        (32, 32, 32), (32, 16, 16), (64, 16, 16), (64, 8, 8), (128, 8, 8), (128, 4, 4),
+        (256, 4, 4), (256, 4, 4), (256,),
+    ]  # fmt: skip
+
+
+def test_the_published_settings_and_class_weights() -> None:
+    found = published()
+    assert (found["rate"], found["epochs"], found["patience"]) == (1e-3, 100, 25)
+    assert found["options"] == {"dropout": 0.4}
+    np.testing.assert_allclose(class_weights(np.array([80, 15, 5, 0])), [1.25, 100 / 15, 20, 0])
 
 
 def test_a_single_branch_is_one_network_whatever_the_stage() -> None:
@@ -119,23 +140,9 @@ def test_invalid_options_of_networks_are_refused() -> None:
         FusionCNN([[0, 1], [1, 2]], 4)
     with pytest.raises(ValueError, match="found 0 branches"):
         FusionCNN([], 4)
-    for wrong in ({"stage": 7}, {"sharing": "none"}, {"dropout": 1.0}, {"widths": (8, 8)}):
+    for wrong in ({"stage": 7}, {"dropout": 1.0}, {"widths": (8, 8)}):
         with pytest.raises(ValueError, match="expected"):
             FusionCNN(GROUPS, 4, **wrong)
-    for wrong in ({"width": 0}, {"drop_path": 1.0}, {"step": 0}):
-        with pytest.raises(ValueError, match="expected"):
-            ZoneNet(GROUPS, 4, **wrong)
-
-
-def test_the_residual_network_drops_groups_only_in_training() -> None:
-    torch.manual_seed(0)
-    network = ZoneNet(GROUPS, 4, width=8, stages=2, group_dropout=0.5, drop_path=0.3)
-    found = network(patches())
-    torch.testing.assert_close(found.exp().sum(dim=1), torch.ones(6))
-    assert not torch.equal(found, network(patches()))
-    network.eval()
-    torch.testing.assert_close(network(patches()), network(patches()))
-    assert network(patches(size=7)).shape == (6, 4)
 
 
 def test_a_classifier_normalises_and_ignores_missing_values() -> None:
@@ -191,7 +198,7 @@ def test_an_ensemble_averages_probabilities(tmp_path: Path) -> None:
 
     def alone(names: str) -> ZoneClassifier:
         channels = [each for each in CHANNELS if each.name in names]
-        members = [ZoneMember((tuple(names),), "fusion_cnn", dict(SMALL))]
+        members = [ZoneMember((tuple(names),), dict(SMALL))]
         return ZoneClassifier(channels, ["x", "y", "z"], members, size=16).eval()
 
     first, second = alone("ab"), alone("cde")
@@ -215,8 +222,6 @@ def test_invalid_options_of_classifiers_are_refused() -> None:
     member = ZoneMember((("a",),), options=SMALL)
     with pytest.raises(ValueError, match="no channel q"):
         ZoneClassifier(CHANNELS, ["x", "y"], [ZoneMember((("q",),))], size=16)
-    with pytest.raises(ValueError, match="found network 'vit'"):
-        ZoneClassifier(CHANNELS, ["x", "y"], [ZoneMember((("a",),), "vit")], size=16)
     with pytest.raises(ValueError, match="no member"):
         ZoneClassifier(CHANNELS, ["x", "y"], [], size=16)
     with pytest.raises(ValueError, match="temperature above 0"):

@@ -14,7 +14,7 @@ pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
 from benchmarks import _figures, lcz
 from benchmarks._figures import RESULTS
-from benchmarks._zones.published import PublishedRun, claims, published_figures, stage_table
+from benchmarks.lcz import PublishedRun, claims, published_figures, stage_table
 from sarheight.errors import DatasetError
 from sarheight.zones import So2SatPatches, fusion_strategies, so2sat_files
 from tests.zone_samples import so2sat_arrays, write_so2sat
@@ -81,7 +81,7 @@ def test_one_command_runs_the_published_protocol_on_such_files(tmp_path: Path) -
         write_so2sat(data / f"{name}.h5", so2sat_arrays(170 if number == 0 else 34, seed=number))
         write_geolocation(data / f"{name}_geo.h5", 170 if number == 0 else 34)
     options = ["--so2sat", str(data), "--work", str(tmp_path / "work"), "--seeds", "1"]
-    lcz.main([*options, "--published-epochs", "1"])
+    lcz.main([*options, "--epochs", "1"])
     scores = sorted((tmp_path / "work" / "so2sat" / "scores").iterdir())
     assert len(scores) == len(fusion_strategies(independent=True)) == 32
     run = PublishedRun(**json.loads(scores[0].read_text()))
