@@ -38,8 +38,8 @@ from scipy import ndimage
 from benchmarks._figures import RESULTS, Value, record
 from benchmarks._real.envisat import Desert, desert
 from sarheight.coregistration import Shift, apply_shift, estimate_shift
+from sarheight.ellipsoid import to_earth_fixed
 from sarheight.geometry.placement import time_and_range
-from sarheight.geometry.tables import to_earth_fixed
 from sarheight.illumination import BackscatterLaw, ConstantGamma, simulate
 from sarheight.layover import RTC, Reallocation, fit_law, reconstruct
 from sarheight.scene import Scene, ground_sample_spacing, multilook

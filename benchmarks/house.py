@@ -30,7 +30,6 @@ PACKAGES = {
 LINE = (
     ("errors",),
     ("_runtime",),
-    ("memory",),
     ("_files",),
     ("_windows",),
     ("_zarr",),
@@ -49,7 +48,7 @@ LINE = (
     ("sentinel1",),
     ("nisar",),
     ("fetch",),
-    ("rtc",),
+    ("archives",),
     ("product",),
     ("plot",),
     ("output",),

@@ -6,9 +6,7 @@ between the quartiles; those of simulations and reconstructions are processor ti
 divided by their number. An iteration is one simulation with the cells' own reflectivity and one
 collection of two channels; a reconstruction is one step by a given law, from DEM and image to the
 finished Dataset, and the posterior that by the default method, whose law is fitted. The first call
-of each, in fresh memory, is not counted; memory of large arrays is kept for those that follow
-(`sarheight.memory`). Reconstructions are timed a second time in a process whose C library keeps all
-that is freed ("kept").
+of each, in fresh memory, is not counted.
 A result of two polarisations is written as a folder of layers and as one GeoTIFF with a band for
 each of them, and one of the bands is read back, from the page cache.
 Peers are run in environments of their own on the same cells (see `benchmarks.peers`), and left out
@@ -63,10 +61,6 @@ GOALS = {
     "posterior": "250 ns/cell",
     "second_polarisation": "15 %",
     "mapping": "30 ns/cell",
-    "reconstruct_kept": "100 ns/cell",
-    "posterior_kept": "250 ns/cell",
-    "second_polarisation_kept": "15 %",
-    "mapping_kept": "30 ns/cell",
     "mapping_bytes_per_weight": "12 B",
     "memory_per_cell": "40 B",
     "import": "1 s",
@@ -118,7 +112,6 @@ def _images(size: int) -> dict[str, Value]:
     return {
         **{name: sample.per(dem.size) for name, sample in taken.items()},
         **reconstructions(size),
-        **{f"{name}_kept": value for name, value in _fresh.in_kept_memory(size).items()},
         "mapping_bytes_per_weight": held / matrix.nnz,
     }
 

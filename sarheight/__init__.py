@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from sarheight import (
         acquisition,
+        archives,
         batch,
         buildings,
         coregistration,
@@ -31,13 +32,11 @@ if TYPE_CHECKING:
         illumination,
         layover,
         learning,
-        memory,
         nisar,
         orbit,
         output,
         plot,
         product,
-        rtc,
         scene,
         sentinel1,
         series,
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "acquisition",
+    "archives",
     "batch",
     "buildings",
     "coregistration",
@@ -65,13 +65,11 @@ __all__ = [
     "illumination",
     "layover",
     "learning",
-    "memory",
     "nisar",
     "orbit",
     "output",
     "plot",
     "product",
-    "rtc",
     "scene",
     "sentinel1",
     "series",

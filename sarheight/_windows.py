@@ -19,8 +19,6 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight.memory import empty
-
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -80,7 +78,7 @@ class _Stacked:
         with ThreadPoolExecutor(len(chosen), "sarheight-read") as pool:
             parts = pool.map(lambda index: self.sources[index][key[1:]], chosen)
             first = next(parts)
-            stacked = empty((len(chosen), *first.shape), self.dtype)
+            stacked = np.empty((len(chosen), *first.shape), self.dtype)
             for index, part in enumerate(itertools.chain((first,), parts)):
                 stacked[index] = part
         return stacked

@@ -27,6 +27,7 @@ from benchmarks._equality.worlds import (
     terrain,
 )
 from benchmarks.synthetic.safe_product import write_product
+from sarheight.archives import open_rtc
 from sarheight.coregistration import apply_shift, estimate_shift
 from sarheight.dem import (
     coarsen,
@@ -51,7 +52,6 @@ from sarheight.layover import (
 )
 from sarheight.output import open_result, write
 from sarheight.product import open_product
-from sarheight.rtc import open_rtc
 from sarheight.scene import Scene, multilook
 from sarheight.sentinel1 import geolocation_grid
 from sarheight.zones import covariance, polarimetric_channels, refined_lee

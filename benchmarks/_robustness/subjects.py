@@ -145,7 +145,7 @@ def _read_product(path: Path) -> Reading:
 
 
 def _make_eopf(folder: Path) -> Path:
-    return write_eopf(_make_product(folder / "safe"), folder / "product.zarr", layout=2)
+    return write_eopf(_make_product(folder / "safe"), folder / "product.zarr")
 
 
 def _read_eopf(path: Path) -> Reading:
@@ -340,14 +340,8 @@ def _make_hyp3(folder: Path) -> Path:
     return packed(hyp3_folder(folder / "folder"), folder / "S1A_IW_20180128T161201_DVP_RTC30.zip")
 
 
-def _read_hyp3(path: Path) -> Reading:
-    from sarheight.rtc import open_hyp3
-
-    return Reading({}, _dataset_numbers(open_hyp3(path)))
-
-
 def _read_rtc(path: Path) -> Reading:
-    from sarheight.rtc import open_rtc
+    from sarheight.archives import open_rtc
 
     return Reading({}, _dataset_numbers(open_rtc(path)))
 
@@ -587,7 +581,7 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("image tiff", partial(_make_image, ".tif"), _read_image, (bytes_of, text_of)),
     Subject("image netcdf", partial(_make_image, ".nc"), _read_image, (bytes_of,)),
     Subject("image zarr", partial(_make_image, ".zarr"), _read_image, (bytes_of,)),
-    Subject("hyp3 zip", _make_hyp3, _read_hyp3, (bytes_of, zip_of)),
+    Subject("hyp3 zip", _make_hyp3, _read_rtc, (bytes_of, zip_of)),
     Subject("opera tiffs", _make_opera, _read_rtc, (bytes_of,)),
     Subject("opera hdf5", _make_opera_table, _read_rtc, (bytes_of,)),
     Subject("planetary item", _make_planetary, _read_planetary, (json_of,)),

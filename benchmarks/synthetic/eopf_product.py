@@ -1,24 +1,26 @@
 """SAFE products of Sentinel-1 rewritten as EOPF Zarr stores, as ESA's converter does.
 
 Names, dimensions and metadata are those of the mappings ``S01SIWGRD`` and ``S01SIWSLC`` of ESA's
-Core Python Modules: version 2 (a group for each polarisation, Zarr 2) or version 3 (polarisations
-along a dimension, Zarr 3). Only what geometry and radiometry need is written. The reader under
-test is not used: XML is read here by itself, so that errors of either side show.
+Core Python Modules, version 3 (polarisations along a dimension, Zarr 3). Only what geometry and
+radiometry need is written. The reader under test is not used: XML is read here by itself, so that
+errors of either side show.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
+import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 from defusedxml.ElementTree import parse
 from numpy.typing import NDArray
+from zarr.codecs import BloscCodec
 
 from sarheight._runtime import ignore_missing_georeference
 
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["write_eopf"]
 
-Layout = Literal[2, 3]
 CHUNK = 100
 """Lines and samples of a chunk of an image."""
 
@@ -45,7 +46,7 @@ class _Image:
     measurement: Path
 
 
-def write_eopf(safe: Path, target: Path, *, layout: Layout = 3) -> Path:
+def write_eopf(safe: Path, target: Path) -> Path:
     """Write a SAFE folder as EOPF store.
 
     Parameters
@@ -54,8 +55,6 @@ def write_eopf(safe: Path, target: Path, *, layout: Layout = 3) -> Path:
         A SAFE folder.
     target : Path
         ``*.zarr``, or ``*.zarr.zip``.
-    layout : {2, 3}
-        Version of the converter whose layout it gets.
 
     Returns
     -------
@@ -64,15 +63,14 @@ def write_eopf(safe: Path, target: Path, *, layout: Layout = 3) -> Path:
     """
     folder = target.with_suffix("") if target.suffix == ".zip" else target
     images = [_image(path) for path in sorted((safe / "annotation").glob("s1*.xml"))]
-    root = zarr.open_group(folder, mode="w-", zarr_format=layout)
+    root = zarr.open_group(folder, mode="w-", zarr_format=3)
     manifest = parse(safe / "manifest.safe").getroot()
     root.attrs.update(_discovery(manifest, images))
     for swath in sorted({image.swath for image in images}):
-        own = [image for image in images if image.swath == swath]
-        groups = [own] if layout == 3 else [[image] for image in own]
-        for together in groups:
-            _write_images(root, together, layout)
-    if layout == 2:
+        _write_images(root, [image for image in images if image.swath == swath])
+    with warnings.catch_warnings():
+        # ESA's stores list their groups in their root, as servers do not.
+        warnings.simplefilter("ignore")
         zarr.consolidate_metadata(root.store)
     if target.suffix == ".zip":
         with zipfile.ZipFile(target, "w") as archive:
@@ -137,19 +135,17 @@ def _discovery(manifest: Element, images: list[_Image]) -> dict[str, Any]:
 # The groups of an image.
 
 
-def _write_images(root: zarr.Group, images: list[_Image], layout: Layout) -> None:
-    """Write the images of one swath that share groups: all polarisations, or one."""
+def _write_images(root: zarr.Group, images: list[_Image]) -> None:
+    """Write the images of one swath, which share groups."""
     first = images[0]
     bursts = list(first.annotation.iterfind("swathTiming/burstList/burst"))
     kind = first.annotation.findtext("adsHeader/productType", "")
     mode = first.annotation.findtext("adsHeader/mode", "")
     stem = f"S01S{mode}{kind}_20240101T060000_0010_A022_ABCD_0645F1"
-    if layout == 2:
-        stem += f"_{first.polarisation}"
     pixels = {image.polarisation: _pixels(image.measurement) for image in images}
     if not bursts:
         group = root.create_group(stem)
-        _write_group(group, images, pixels, None, layout)
+        _write_group(group, images, pixels, None)
         return
     lines = int(first.annotation.findtext("swathTiming/linesPerBurst", "0"))
     for index in range(len(bursts)):
@@ -157,7 +153,7 @@ def _write_images(root: zarr.Group, images: list[_Image], layout: Layout) -> Non
         part = {
             name: values[index * lines : (index + 1) * lines] for name, values in pixels.items()
         }
-        _write_group(group, images, part, index, layout)
+        _write_group(group, images, part, index)
 
 
 def _pixels(path: Path) -> NDArray[Any]:
@@ -173,15 +169,13 @@ def _write_group(
     images: list[_Image],
     pixels: dict[str, NDArray[Any]],
     burst: int | None,
-    layout: Layout,
 ) -> None:
     annotation = images[0].annotation
     ground = burst is None
     range_name = "ground_range" if ground else "slant_range_time"
-    says = {image.polarisation: _metadata(image.annotation, burst) for image in images}
-    group.attrs["other_metadata"] = (
-        says if layout == 3 else says[images[0].polarisation] | {"title": "x"}
-    )
+    group.attrs["other_metadata"] = {
+        image.polarisation: _metadata(image.annotation, burst) for image in images
+    }
     frequency = float(
         annotation.findtext("generalAnnotation/productInformation/radarFrequency", "0")
     )
@@ -198,7 +192,7 @@ def _write_group(
     )
     interval = float(image.findtext("azimuthTimeInterval", "0"))
     axis = _range_axis(annotation, np.arange(samples), ground=ground)
-    writer = _Writer(group, layout, names, range_name)
+    writer = _Writer(group, names, range_name)
     writer.put(
         "measurements",
         grd=(("azimuth_time", range_name), list(stack)) if ground else None,
@@ -206,17 +200,15 @@ def _write_group(
         azimuth_time=_stamps(first, interval * np.arange(lines)),
         **{range_name: ((range_name,), axis)},
     )
-    _write_conditions(writer, images, burst, ground=ground)
+    _write_conditions(writer, images, ground=ground)
     _write_quality(writer, images, ground=ground)
 
 
 class _Writer:
-    """Writes the arrays of groups, with polarisations along a dimension or without."""
+    """Writes the arrays of groups, with polarisations along a dimension."""
 
-    def __init__(
-        self, group: zarr.Group, layout: Layout, names: list[str], range_name: str
-    ) -> None:
-        self.group, self.layout, self.names, self.range_name = group, layout, names, range_name
+    def __init__(self, group: zarr.Group, names: list[str], range_name: str) -> None:
+        self.group, self.names, self.range_name = group, names, range_name
 
     def put(self, path: str, **arrays: Any) -> None:  # noqa: ANN401  # pairs of dims and values
         """Write arrays: a list of values has one for each polarisation."""
@@ -227,12 +219,9 @@ class _Writer:
             dims, values = array[0], array[1]
             attributes = dict(array[2]) if len(array) > 2 else {}
             if isinstance(values, list):
-                stacked = self.layout == 3
-                values = np.stack(values) if stacked else values[0]
-                dims = ("polarization", *dims) if stacked else dims
+                dims, values = ("polarization", *dims), np.stack(values)
             self._create(group, name, dims, np.asarray(values), attributes)
-        if self.layout == 3:
-            self._create(group, "polarization", ("polarization",), np.array(self.names), {})
+        self._create(group, "polarization", ("polarization",), np.array(self.names), {})
 
     def _create(
         self,
@@ -246,32 +235,23 @@ class _Writer:
         chunks = tuple(
             min(max(size, 1), CHUNK) if pixels else max(size, 1) for size in values.shape
         )
-        if self.layout == 3:
-            import warnings
-
-            with warnings.catch_warnings():
-                # ESA's stores hold names of polarisations as text of fixed length.
-                warnings.simplefilter("ignore")
-                made = group.create_array(
-                    name,
-                    shape=values.shape,
-                    dtype=values.dtype,
-                    chunks=chunks,
-                    dimension_names=dims,
-                )
-        else:
+        with warnings.catch_warnings():
+            # ESA's stores hold names of polarisations as text of fixed length.
+            warnings.simplefilter("ignore")
             made = group.create_array(
-                name, shape=values.shape, dtype=values.dtype, chunks=chunks, fill_value=None
+                name,
+                shape=values.shape,
+                dtype=values.dtype,
+                chunks=chunks,
+                dimension_names=dims,
+                compressors=BloscCodec(cname="zstd"),
             )
-            attributes = attributes | {"_ARRAY_DIMENSIONS": list(dims)}
         if values.size:
             made[...] = values
         made.attrs.update(attributes)
 
 
-def _write_conditions(
-    writer: _Writer, images: list[_Image], burst: int | None, *, ground: bool
-) -> None:
+def _write_conditions(writer: _Writer, images: list[_Image], *, ground: bool) -> None:
     annotation = images[0].annotation
     orbit = list(annotation.iterfind("generalAnnotation/orbitList/orbit"))
     times = np.array([each.findtext("time") for each in orbit], dtype="datetime64[us]")
@@ -301,18 +281,6 @@ def _write_conditions(
             gr0=(("azimuth_time",), _column(records, "gr0")),
             srgr_coefficients=(("azimuth_time", "degree"), _rows(records, "srgrCoefficients")),
             grsr_coefficients=(("azimuth_time", "degree"), _rows(records, "grsrCoefficients")),
-        )
-    if burst is not None and writer.layout == 2:
-        timing = annotation.findall("swathTiming/burstList/burst")[burst]
-        writer.put(
-            "conditions/burst_info",
-            **{
-                f"{which}_valid_sample": (
-                    ("azimuth_time",),
-                    np.array(timing.findtext(f"{which}ValidSample", "").split(), dtype=np.int64),
-                )
-                for which in ("first", "last")
-            },
         )
 
 
@@ -344,7 +312,7 @@ def _write_points(writer: _Writer, annotation: Element, *, ground: bool) -> None
     )
     dims = ("azimuth_time", writer.range_name)
     stamped = (lattice(times, np.datetime64("NaT")) - times[0]).astype(np.int64)
-    several = len(writer.names) if writer.layout == 3 else 1
+    several = len(writer.names)
     named = {
         "slant_range_time_gcp": "slantRangeTime",
         "latitude": "latitude",
@@ -353,14 +321,6 @@ def _write_points(writer: _Writer, annotation: Element, *, ground: bool) -> None
         "incidence_angle": "incidenceAngle",
         "elevation_angle": "elevationAngle",
     }
-    coordinates = (
-        {}
-        if writer.layout == 3
-        else {
-            "line": (("azimuth_time",), rows),
-            "pixel": ((writer.range_name,), columns),
-        }
-    )
     writer.put(
         "conditions/gcp",
         azimuth_time=_stamps(first, step * rows),
@@ -375,7 +335,6 @@ def _write_points(writer: _Writer, annotation: Element, *, ground: bool) -> None
             name: (dims, [lattice(_column(points, tag), np.nan)] * several)
             for name, tag in named.items()
         },
-        **coordinates,
     )
 
 
@@ -410,16 +369,11 @@ def _write_vectors(
 ) -> None:
     first = records[0]
     times = np.array([each.findtext("azimuthTime") for each in first], dtype="datetime64[us]")
+    if ground:
+        lines = _column(first, "line").astype(int)
+        times = _times_of_lines(images[0].annotation, lines).astype("datetime64[us]")
     pixels = np.array(first[0].findtext("pixel", "").split(), dtype=int)
     dims = ("azimuth_time", writer.range_name)
-    coordinates = (
-        {}
-        if writer.layout == 3
-        else {
-            "line": (("azimuth_time",), _column(first, "line").astype(np.int32)),
-            "pixel": ((writer.range_name,), pixels),
-        }
-    )
     writer.put(
         path,
         azimuth_time=_stamps(times[0], _seconds(times[0], times)),
@@ -430,7 +384,6 @@ def _write_vectors(
             )
         },
         **{name: (dims, [_rows(each, tag) for each in records]) for name, tag in lists.items()},
-        **coordinates,
     )
 
 
@@ -448,20 +401,6 @@ def _write_azimuth_noise(writer: _Writer, images: list[_Image]) -> None:
     if not blocks[0]:
         return
     path = "quality/noise_azimuth"
-    if writer.layout == 2:
-        # A group for each swath, whose corners are coordinates without dimensions.
-        for number, block in enumerate(blocks[0]):
-            lines = np.array(block.findtext("line", "").split(), dtype=np.int32)
-            writer.put(
-                f"{path}/IW{number + 1}",
-                line=(("azimuth_time",), lines),
-                noise_azimuth_lut=(("azimuth_time",), _numbers(block, "noiseAzimuthLut")),
-                **{
-                    name: ((), np.array(int(block.findtext(tag, "0"))))
-                    for name, tag in corners.items()
-                },
-            )
-        return
     # Lines of all blocks become times of one axis.
     every = sorted(
         {int(each) for block in blocks[0] for each in block.findtext("line", "").split()}

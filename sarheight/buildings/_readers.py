@@ -15,6 +15,7 @@ import xarray as xr
 from rasterio.errors import RasterioError
 
 from sarheight._files import file_reader
+from sarheight.archives.rasters import Scale, open_raster, power
 from sarheight.buildings._images import (
     check_offset,
     clear_sky_mask,
@@ -33,7 +34,6 @@ from sarheight.buildings.stack import (
 )
 from sarheight.errors import ProductError, StackError
 from sarheight.output.grid import grid_transform
-from sarheight.rtc.flattened import Scale, open_raster, power
 
 if TYPE_CHECKING:
     import os

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,6 +16,7 @@ from sarheight.cli._files import (
     require_apart,
     require_writable,
 )
+from sarheight.cli._refine import RefineSettings, read_pass, refine
 from sarheight.cli._session import session
 from sarheight.settings import (
     DEM,
@@ -49,7 +50,17 @@ CITY = "Cities"
 CITY_OPTIONS = ("footprints", "baseline", "scale", "picture")
 """Options that only networks for building heights have."""
 TERRAIN_OPTIONS = (
-    *("dem", "vertical", "units", "nodata", "condition", "posting", "like", "calibration"),
+    *(
+        "dem",
+        "vertical",
+        "units",
+        "nodata",
+        "condition",
+        "posting",
+        "like",
+        "calibration",
+        "polarisation",
+    ),
     *("known", "known_vertical", "known_crs", "dem_error", "coregister"),
 )
 """Options that only networks for terrain heights have."""
@@ -63,25 +74,26 @@ class PredictSettings(DemSettings):
     ----------
     images : tuple of str
         For terrain heights an image in radar geometry, linear power, as for `reconstruct`, or a
-        scene of `sarheight scenes`; for building heights a stack of `sarheight stack`, or a folder
+        training scene; for building heights a stack of `sarheight stack`, or a folder
         of Sentinel-1 and Sentinel-2 GeoTIFFs with a date and a band in their names; for Local
         Climate Zones the rasters with the network's channels.
     model : pathlib.Path, optional
         Network, a folder `model` of `sarheight train`: its kind decides what is mapped. Default:
-        the network for terrain heights that is included, which also reads the elevation model; for
-        a stack the network for building heights.
+        with an elevation model, `sarheight refine` with the included network; for a stack the
+        included network for building heights.
     dem : tuple of str
         Coarse elevation model: any raster that GDAL reads. Repeat the option for each tile. Not
         needed for a scene.
-    like : pathlib.Path, optional
+    like : str, optional
         Annotation of the image (XML of a GRD or SLC, plain or .xz). Not needed for an image
         written by `simulate`, which holds its own sampling and orbit.
     posting : float, optional
-        Posting of the heights, in the UTM zone of the elevation model, within the range for which
-        the network was trained. Default: the cells of the elevation model, divided so that they
-        are in that range.
+        Only with `--model`: posting of the heights, in the UTM zone of the elevation model.
+        Default: the middle of those for which the network was trained.
     calibration : {"beta0", "sigma0", "gamma0"}, optional
         Normalisation of the image, unless the file states it.
+    polarisation : str, optional
+        Polarisation, of images that have several.
     known : pathlib.Path, optional
         Known elevations: a table (.csv) or points in a vector file (.gpkg, .parquet).
     known_vertical : str or float, optional
@@ -91,10 +103,10 @@ class PredictSettings(DemSettings):
         Reference system of their positions, such as `EPSG:32632`, for a table with columns x and y;
         not needed for longitude and latitude.
     dem_error : float, optional
-        RMS error of the elevation model in metres, 4 by default; known elevations improve it.
-    coregister : {"correct", "none"}, optional
-        Whether the image is moved by its shift against its simulation (`correct`, the default), or
-        its timing is trusted (`none`).
+        Only without `--model`: standard deviation of the elevation model's error in metres.
+    coregister : {"report", "correct", "none"}
+        Compare the image with its simulation, and `report` a shift between them, or `correct` the
+        timing by it.
     footprints : pathlib.Path, optional
         Only for building heights: a vector file with outlines, whose heights are written beside the
         map as a GeoPackage.
@@ -104,7 +116,7 @@ class PredictSettings(DemSettings):
     scale : {"power", "amplitude", "decibel"}
         Only for a folder: scale of the radar images.
     picture : bool
-        Only for building heights: write a picture of the maps beside them, as `.png`.
+        Only for heights: write a picture of them beside the map, as `.png`.
     step : int, optional
         Only for Local Climate Zones: cells of the images in a cell of the map, along each axis; 1
         by default.
@@ -116,15 +128,16 @@ class PredictSettings(DemSettings):
     model: Annotated[Path | None, option(file_okay=False, metavar="FOLDER")] = None
     dem: Annotated[tuple[str, ...], LOCATION, option(DEM, metavar="FILE")] = ()
     posting: Annotated[float | None, option(min=0.1, metavar="METRES")] = None
-    like: Annotated[Path | None, option(RADAR)] = None
+    like: Annotated[str | None, LOCATION, option(RADAR, metavar="FILE")] = None
     calibration: Annotated[Calibration | None, option(RADAR)] = None
+    polarisation: Annotated[str | None, option(RADAR, metavar="NAME")] = None
     known: Annotated[Path | None, option(ELEVATIONS, dir_okay=False, metavar="FILE")] = None
     known_vertical: Annotated[
         str | float | None, option(ELEVATIONS, metavar="DATUM", parser=vertical_reference)
     ] = None
     known_crs: Annotated[str | None, option(ELEVATIONS, metavar="CRS")] = None
     dem_error: Annotated[float | None, option(DEM, metavar="METRES")] = None
-    coregister: Annotated[Literal["correct", "none"] | None, option(RADAR)] = None
+    coregister: Annotated[Literal["report", "correct", "none"] | None, option(RADAR)] = None
     footprints: Annotated[Path | None, option(CITY, dir_okay=False, metavar="FILE")] = None
     baseline: Annotated[str | None, option(CITY, metavar="NUMBER")] = None
     scale: Annotated[Literal["power", "amplitude", "decibel"] | None, option(CITY)] = None
@@ -159,9 +172,10 @@ class PredictSettings(DemSettings):
 def predict(settings: PredictSettings, result: FileOutput, running: RunningSettings) -> None:
     r"""Map terrain heights, building heights or Local Climate Zones, as the network decides.
 
-    Terrain: heights and their standard deviation, the baseline without an image, and where the
-    network does not apply. City: heights of buildings and the built fraction. Local Climate Zones:
-    the most likely zone, with its colours, and the probability of each.
+    Terrain: without `--model` this is `sarheight refine --network`, with the same result; a network
+    of `sarheight train terrain` gives heights and their standard deviation. City: heights of
+    buildings and the built fraction. Local Climate Zones: the most likely zone, with its colours,
+    and the probability of each.
 
     ```
     sarheight predict image.nc --dem glo30.tif --vertical EGM2008 --known known.csv \
@@ -171,6 +185,9 @@ def predict(settings: PredictSettings, result: FileOutput, running: RunningSetti
     sarheight predict sentinel2.tif --model run/model --step 10 -o zones.tif
     ```
     """
+    if settings.model is None and settings.dem:
+        _refine(settings, result, running)
+        return
     settings.require_files()
     output, overwrite = result.output, result.overwrite
     require_apart(output, "--output", settings.files().values())
@@ -185,7 +202,10 @@ def predict(settings: PredictSettings, result: FileOutput, running: RunningSetti
 
         select_device(settings.device)
         stack = _is_city_stack(Path(settings.images[0]))
-        model = settings.model or packaged_model("buildings" if stack else "terrain")
+        if settings.model is None and not stack:
+            msg = "an image needs an elevation model (--dem), or a network of yours (--model)"
+            raise typer.BadParameter(msg, param_hint="--dem")
+        model = settings.model or packaged_model("buildings")
         kind = model_kind(model)
         if kind != HeightEstimator.kind:
             settings.refuse(TERRAIN_OPTIONS, kind)
@@ -200,6 +220,16 @@ def predict(settings: PredictSettings, result: FileOutput, running: RunningSetti
             _map_zones(settings, model, output, current, overwrite=overwrite)
         else:
             _map_heights(settings, model, output, current, overwrite=overwrite)
+
+
+def _refine(settings: PredictSettings, result: FileOutput, running: RunningSettings) -> None:
+    """Refine the elevation model with the included network, as `sarheight refine` does."""
+    settings.refuse(("step", "posting", "footprints", "baseline", "scale"), "terrain heights")
+    names = {each.name for each in fields(RefineSettings)} & set(asdict(settings))
+    given = {name: value for name in names if (value := getattr(settings, name)) is not None}
+    if settings.dem_error is not None:
+        given["error"] = settings.dem_error
+    refine(RefineSettings(**given, network=True), result, running)
 
 
 def _is_city_stack(path: Path) -> bool:
@@ -345,9 +375,7 @@ def _heights_of_scene(
         )
     scene = open_scene(image, chunks={})
     current.stage("estimate")
-    return predict_heights(
-        estimator, scene, known, coarse_error=settings.dem_error, device=settings.device
-    )
+    return predict_heights(estimator, scene, known, device=settings.device)
 
 
 def _heights_of_image(
@@ -358,36 +386,29 @@ def _heights_of_image(
     current: Session,
 ) -> xr.Dataset:
     """Estimate the heights of an image and an elevation model."""
-    import json
-
-    from sarheight.output.radar_images import read_grid_and_orbit, read_scene
-    from sarheight.terrain.heights import estimate_heights
+    from sarheight.terrain.predict import predict_image
 
     current.announce_compilation()
     coarse = read_dem(settings)
-    radar = read_scene(
-        image,
-        geometry=None if settings.like is None else read_grid_and_orbit(settings.like),
+    reading = RefineSettings(
+        images=settings.images,
+        dem=settings.dem,
+        like=settings.like,
         calibration=settings.calibration,
+        polarisation=settings.polarisation,
     )
+    radar = read_pass(reading, str(image), coarse, current)
     current.stage("estimate")
-    heights = estimate_heights(
+    return predict_image(
+        estimator,
         radar,
         coarse,
         known,
-        estimator=estimator,
         posting=settings.posting,
-        dem_error=settings.dem_error,
-        coregister=settings.coregister != "none",
+        coregister=settings.coregister or "report",
         device=settings.device,
         report=lambda fraction: current.advance("estimate", 0.5 + 0.25 * fraction),
     )
-    for note in heights.attrs["notes"]:
-        current.warn(note)
-    # Files hold text and numbers.
-    for name in ("alignment", "shift", "kriging", "notes", "coarse_error_interval"):
-        heights.attrs[name] = json.dumps(heights.attrs[name])
-    return heights
 
 
 # ``sarheight stack``: images of cities from catalogues, for training.

@@ -258,14 +258,18 @@ def _reconstruct(
         memory_limit=limit,
     )
     if result.profile is not None:
+        equivalent = None
         if noise is not None:
             # The same pixels as of the image, with the timing that it was corrected to.
             around = crop_scene_to_dem(noise, dem, margin=SHIFT_MARGIN)
             noise = crop_scene_to_dem(replace(around, grid=near.grid), dem)
+            equivalent = layover.reconstruct(
+                noise, dem, method=layover.RTC(), variables=("gamma0",)
+            )["gamma0"]
         unfolded = ceos_nrb(
             unfolded,
             dem,
-            noise=noise,
+            noise=equivalent,
             source_url=result.source_url or (settings.image if "://" in settings.image else ""),
             facility=result.facility or "",
             location=result.location or "",

@@ -156,7 +156,7 @@ def refine(settings: RefineSettings, result: FileOutput, running: RunningSetting
         network = _network() if settings.network else None
         heights = read_dem(settings)
         known = read_elevations(settings.known, settings.known_vertical, settings.known_crs)
-        scenes = [_read(settings, image, heights, current) for image in settings.images]
+        scenes = [read_pass(settings, image, heights, current) for image in settings.images]
         current.stage("refine")
         current.announce_compilation()
         refined = refine_heights(
@@ -209,7 +209,9 @@ def _network() -> RefinementNetwork:
     return RefinementNetwork.from_pretrained(packaged_model("refinement"))
 
 
-def _read(settings: RefineSettings, image: str, heights: xr.DataArray, current: Session) -> Scene:
+def read_pass(
+    settings: RefineSettings, image: str, heights: xr.DataArray, current: Session
+) -> Scene:
     """Read the part of an image that the elevation model covers; of a folder, the mean of dates."""
     from sarheight.geometry.placement import crop_scene_to_dem
     from sarheight.series import find_dates

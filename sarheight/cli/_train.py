@@ -5,15 +5,32 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from sarheight.cli._files import output_folder
+from sarheight.cli._files import ELEVATIONS, output_folder, read_dem, read_elevations
+from sarheight.cli._refine import RefineSettings, read_pass
 from sarheight.cli._session import Session, require_subcommand, session
-from sarheight.settings import RUNNING, MessageSettings, argument, command, option
+from sarheight.settings import (
+    DEM,
+    LOCATION,
+    RADAR,
+    RUNNING,
+    Calibration,
+    DemSettings,
+    MessageSettings,
+    Multilook,
+    RunningSettings,
+    Settings,
+    argument,
+    command,
+    option,
+    vertical_reference,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,6 +74,171 @@ class RunOptions(MessageSettings):
             typer.echo(f"{self.output / 'model'}: {network}, {data}", err=True)
 
 
+# ``sarheight train scenes``: training scenes of real images.
+
+TRUTH = "True heights"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObservedSceneSettings(DemSettings):
+    """All that training scenes of real images depend on.
+
+    Attributes
+    ----------
+    images : tuple of str
+        Images of one polarisation, as for `reconstruct`: products, or images in radar geometry.
+    truth : tuple of str
+        True heights: any raster that GDAL reads. Repeat the option for each tile.
+    truth_vertical : str or float, optional
+        Vertical reference of the true heights: `ellipsoidal`, `EGM96` (SRTM), `EGM2008`, a geoid
+        grid, or the geoid's height in metres. Needed unless the file states it.
+    dem : tuple of str
+        Coarse elevation model. Default: the true heights, averaged.
+    posting : float, optional
+        Posting of the scenes, in the UTM zone of the true heights. Default: that of these heights.
+    coarser : int
+        Cells of the scene in a cell of the coarse elevation model, along each axis, where none is
+        given.
+    known : pathlib.Path, optional
+        Known elevations among which training draws: a table (.csv) or points in a vector file
+        (.gpkg, .parquet). Default: true heights, at random.
+    known_vertical : str or float, optional
+        Their vertical reference.
+    known_crs : str, optional
+        Reference system of their positions, not needed for longitude and latitude.
+    tracks : float, optional
+        Draw known elevations from the true heights along the tracks of an altimeter, so many metres
+        apart.
+    like : str, optional
+        Annotation of images that have no sampling and orbit.
+    calibration : {"beta0", "sigma0", "gamma0"}, optional
+        Calibration of products (default beta0), or the normalisation of other images.
+    polarisation : str, optional
+        Polarisation, of images that have several.
+    multilook : tuple of int, optional
+        Pixels to average into one, along azimuth and range, before anything else.
+    coregister : {"correct", "report", "none"}
+        Compare each image with its simulation, and `correct` its timing by the shift between them,
+        or `report` it.
+    """
+
+    images: Annotated[tuple[str, ...], LOCATION, argument("IMAGE")]
+    truth: Annotated[tuple[str, ...], LOCATION, option(TRUTH, metavar="FILE")]
+    truth_vertical: Annotated[
+        str | float | None, option(TRUTH, metavar="DATUM", parser=vertical_reference)
+    ] = None
+    dem: Annotated[tuple[str, ...], LOCATION, option(DEM, metavar="FILE")] = ()
+    posting: Annotated[float | None, option(None, min=0.1, metavar="METRES")] = None
+    coarser: Annotated[int, option(DEM, min=1, metavar="CELLS")] = 3
+    known: Annotated[Path | None, option(ELEVATIONS, dir_okay=False, metavar="FILE")] = None
+    known_vertical: Annotated[
+        str | float | None, option(ELEVATIONS, metavar="DATUM", parser=vertical_reference)
+    ] = None
+    known_crs: Annotated[str | None, option(ELEVATIONS, metavar="CRS")] = None
+    tracks: Annotated[float | None, option(ELEVATIONS, min=1.0, metavar="METRES")] = None
+    like: Annotated[str | None, LOCATION, option(RADAR, metavar="FILE")] = None
+    calibration: Annotated[Calibration | None, option(RADAR)] = None
+    polarisation: Annotated[str | None, option(RADAR, metavar="NAME")] = None
+    multilook: Multilook = None
+    coregister: Annotated[Literal["report", "correct", "none"], option(RADAR)] = "correct"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObservedSceneFolder(Settings):
+    """Folder of training scenes.
+
+    Attributes
+    ----------
+    output : pathlib.Path
+        Folder of the scenes, one Zarr store for each image; created if missing.
+    """
+
+    output: Annotated[Path, output_folder()]
+
+
+def scenes(
+    settings: ObservedSceneSettings, folder: ObservedSceneFolder, running: RunningSettings
+) -> None:
+    r"""Make training scenes of real images with true heights.
+
+    Each image makes a scene: the image, geocoded and reconstructed with the coarse elevation model,
+    that model, the true heights, and known elevations. Existing scenes are kept: repeat the command
+    to resume after an interruption.
+
+    ```
+    sarheight train scenes S1A_….zip --polarisation VV --truth srtm1.tif --truth-vertical EGM96 \
+        --dem glo90.tif --vertical EGM2008 -o scenes
+    sarheight train terrain scenes/*.zarr --published -o run
+    ```
+    """
+    settings.require_files()
+    if settings.known is not None and settings.tracks is not None:
+        msg = "found --known and --tracks, expected one of them"
+        raise typer.BadParameter(msg, param_hint="--tracks")
+    with session("train scenes", running, steps=len(settings.images)) as current:
+        current.announce_compilation()
+        from sarheight.terrain.scenes import ImageConfiguration, write_scenes
+
+        record = settings.record()
+        jobs = [
+            ImageConfiguration(
+                name=Path(image).name.split(".")[0],
+                make=partial(_observed_scene, settings, image, current),
+                inputs=replace(settings, images=(image,)).files(),
+                parameters={name: record.get(name) for name in SCENE_PARAMETERS},
+            )
+            for image in settings.images
+        ]
+        names = [job.name for job in jobs]
+        if len(set(names)) < len(names):
+            msg = f"found images of one name among {', '.join(names)}: run the command for each"
+            raise typer.BadParameter(msg, param_hint="IMAGE")
+        written = write_scenes(jobs, folder.output, report=current.stage)
+        current.say(f"{folder.output}: {len(written)} training scenes")
+
+
+SCENE_PARAMETERS = (
+    *("truth_vertical", "vertical", "units", "nodata", "condition", "posting", "coarser"),
+    *("tracks", "calibration", "polarisation", "multilook", "coregister"),
+)
+
+
+def _observed_scene(settings: ObservedSceneSettings, image: str, current: Session) -> xr.Dataset:
+    """Make the training scene of an image."""
+    from sarheight.dem import local_posting
+    from sarheight.errors import VerticalDatumError
+    from sarheight.terrain.elevations import draw_altimeter_tracks
+    from sarheight.terrain.scenes import observe_scene
+
+    heights = replace(
+        settings, dem=settings.truth, vertical=settings.truth_vertical, condition=None
+    )
+    try:
+        truth = read_dem(heights)
+    except VerticalDatumError as error:
+        raise VerticalDatumError(str(error).replace("--vertical", "--truth-vertical")) from error
+    coarse = read_dem(settings) if settings.dem else None
+    known = read_elevations(settings.known, settings.known_vertical, settings.known_crs)
+    if settings.tracks is not None:
+        interval = float(min(local_posting(truth)))
+        known = draw_altimeter_tracks(truth, spacing=settings.tracks, interval=interval)
+    names = ("like", "calibration", "polarisation", "multilook")
+    passes = RefineSettings(
+        images=(image,),
+        dem=settings.dem or settings.truth,
+        **{n: getattr(settings, n) for n in names},
+    )
+    return observe_scene(
+        read_pass(passes, image, truth if coarse is None else coarse, current),
+        truth,
+        coarse,
+        known,
+        posting=settings.posting,
+        coarser=settings.coarser,
+        coregister=settings.coregister,
+    )
+
+
 # ``sarheight train terrain``: heights from radar images.
 
 
@@ -64,24 +246,28 @@ def terrain(
     run: RunOptions,
     *,
     scenes: Annotated[list[Path], argument("SCENE.zarr", exists=True)],
+    published: Annotated[bool, option(None, "--published")] = False,
     validation: Annotated[float, option(SPLIT, min=0.01, max=0.9)] = 0.2,
     held_out: Annotated[float, option(SPLIT, min=0.0, max=0.9)] = 0.0,
     gap: Annotated[float, option(SPLIT, min=0.0)] = 2000.0,
 ) -> None:
     """Train a network for terrain heights.
 
-    The folder `model` of the run contains the network with all that prediction needs, and
-    `curves/metrics.csv` the learning curves.
+    The folder `model` of the run contains the network with all that prediction needs,
+    `curves/metrics.csv` the learning curves, and with `--held-out` the file `test.json` the errors
+    of network and coarse elevation model on the part that is held out.
 
     ```
-    sarheight train terrain scenes/*.zarr -o run
+    sarheight train terrain scenes/*.zarr --published --held-out 0.2 -o run
     sarheight predict image.nc --dem glo30.tif --vertical EGM2008 --model run/model -o h.tif
     ```
 
     Parameters
     ----------
     scenes : list of pathlib.Path
-        Scenes with true heights, as `sarheight scenes` writes them.
+        Scenes with true heights, as `sarheight train scenes` and `sarheight scenes` write them.
+    published : bool
+        Use the settings of the published system, SAR2HEIGHT.
     validation : float
         Fraction of each scene for validation, across its longer side.
     held_out : float
@@ -91,16 +277,22 @@ def terrain(
     """
     with run.session("terrain"):
         from sarheight.learning.split import split_bands
+        from sarheight.terrain.sar2height import TerrainSettings
         from sarheight.terrain.scenes import open_scene
-        from sarheight.terrain.training import TerrainSettings, train_terrain
+        from sarheight.terrain.training import evaluate_terrain, train_terrain
 
-        chosen = TerrainSettings() if run.settings is None else TerrainSettings.read(run.settings)
+        if run.settings is not None and published:
+            msg = "found --settings and --published, expected one of them"
+            raise typer.BadParameter(msg, param_hint="--published")
+        chosen = TerrainSettings.published() if published else TerrainSettings()
+        if run.settings is not None:
+            chosen = TerrainSettings.read(run.settings)
         opened = [open_scene(path) for path in scenes]
         fractions = {"training": 1.0 - validation - held_out, "validation": validation}
         if held_out > 0.0:
             fractions["test"] = held_out
         bands = [split_bands(scene, fractions, gap=gap) for scene in opened]
-        train_terrain(
+        result = train_terrain(
             opened,
             [band["training"] for band in bands],
             [band["validation"] for band in bands],
@@ -111,6 +303,20 @@ def terrain(
             card={"scenes": [path.name for path in scenes], "shares": fractions, "gap_m": gap},
         )
         run.report(chosen.network, f"{len(opened)} scenes")
+        if held_out > 0.0:
+            parts = [band["test"] for band in bands]
+            errors = evaluate_terrain(result.network, opened, parts, chosen)
+            write_json(
+                {name: {area: each.as_dict() for area, each in by_area.items()}
+                 for name, by_area in errors.items()},
+                run.output / "test.json",
+            )  # fmt: skip
+            if not run.quiet:
+                rmse = {name: by_area["all"].rmse for name, by_area in errors.items()}
+                text = ", ".join(f"{name} {value:.1f} m" for name, value in rmse.items())
+                typer.echo(
+                    f"{run.output / 'test.json'}: RMSE on the part held out: {text}", err=True
+                )
 
 
 # ``sarheight train buildings``: heights of buildings.
@@ -649,5 +855,5 @@ def _commands(context: typer.Context) -> None:
     require_subcommand(context)
 
 
-for function in (terrain, buildings, zones):
+for function in (scenes, terrain, buildings, zones):
     train.command()(command(function))

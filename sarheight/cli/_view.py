@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sarheight.cli._files import read_dem, replace_orbit, require_writable
+from sarheight.cli._files import read_dem, replace_orbit
 from sarheight.cli._session import session
 from sarheight.settings import (
-    OUTPUT,
     RADAR,
     DemFiles,
     DemSettings,
-    Edges,
     MessageSettings,
-    Overwrite,
     argument,
     option,
 )
@@ -27,8 +24,6 @@ if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
     from sarheight.view import Dem
-
-PAGE = ".html"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +54,6 @@ def view(
     settings: ViewSettings,
     running: MessageSettings,
     *,
-    save: Annotated[Path | None, option(OUTPUT, metavar="HTML")] = None,
-    bounds: Annotated[Edges | None, option(OUTPUT, metavar="WEST SOUTH EAST NORTH")] = None,
-    overwrite: Overwrite = False,
     port: Annotated[int, option("Browser", min=0, max=65535)] = 0,
     browser: Annotated[bool, option("Browser", "--browser/--no-browser")] = True,
 ) -> None:
@@ -73,50 +65,25 @@ def view(
     ```
     sarheight view scene
     sarheight view unfolded.nc --dem glo30.tif --vertical EGM2008
-    sarheight view scene --save page.html --bounds 10.80 46.75 10.90 46.82
     ```
 
     Parameters
     ----------
-    save : pathlib.Path, optional
-        Write a page of its own with all data, instead of serving one.
-    bounds : tuple of float, optional
-        Part of the result that the page of `--save` shows, in degrees.
-    overwrite : bool
-        Replace existing outputs.
     port : int
         Port of the page on this machine; 0 chooses a free one.
     browser : bool
         Open the page in the browser.
     """
     settings.require_files()
-    if bounds is not None and save is None:
-        msg = "only a page of --save shows a part: omit --bounds, or pass --save"
-        raise typer.BadParameter(msg, param_hint="--bounds")
-    if save is not None:
-        if save.suffix.lower() != PAGE:
-            msg = f"found '{save}', expected a name that ends in {PAGE}"
-            raise typer.BadParameter(msg, param_hint="--save")
-        require_writable(save, "--save", overwrite=overwrite, suffixes=(PAGE,))
     if settings.orbit is not None and settings.like is None:
         msg = "an orbit replaces that of --like: pass both, or neither"
         raise typer.BadParameter(msg, param_hint="--orbit")
     # No progress while a page is served: that has no end.
-    shown = running if save is not None else replace(running, quiet=True)
-    with session("view", shown, steps=2) as current:
+    with session("view", replace(running, quiet=True), steps=1) as current:
         current.stage("read")
-        from sarheight.view import save_page, serve
+        from sarheight.view import serve
 
         dem, geometry = _dem(settings), _geometry(settings)
-        if save is not None:
-            current.stage("write")
-            current.announce_compilation()
-            save_page(
-                settings.result, save, bounds=bounds, dem=dem, geometry=geometry,
-                overwrite=overwrite,
-            )  # fmt: skip
-            current.say(f"{save}: {save.stat().st_size / 1e6:.1f} MB")
-            return
         # Ctrl-C is how this ends.
         with suppress(KeyboardInterrupt):
             serve(

@@ -77,11 +77,11 @@ class _Grid:
 
     @classmethod
     def of(cls, dem: xr.DataArray) -> _Grid:
-        """Grid of a north-up DEM."""
+        """Return the grid of a north-up DEM."""
         return cls(stated_crs(dem).to_2d(), dem["y"].values, dem["x"].values)
 
     def part(self, rows: slice, columns: slice) -> _Grid:
-        """Grid of a part of at least 2 x 2 cells."""
+        """Return the grid of a part of at least 2 x 2 cells."""
         return _Grid(self.crs, self.y[rows], self.x[columns])
 
     @property
@@ -154,7 +154,7 @@ def reproject(
 
 
 def _target_grid(dem: xr.DataArray, crs: CRS, steps: float | tuple[float, float] | None) -> _Grid:
-    """Grid that covers a DEM in another reference system."""
+    """Choose the grid that covers a DEM in another reference system."""
     west, south, east, north = _extent_in(dem, crs)
     if steps is None:
         steps = _equivalent_posting(dem, crs, (west + east) / 2.0, (south + north) / 2.0)
@@ -183,14 +183,14 @@ def _require_plausible_posting(
 
 
 def _multiples(low: float, high: float, step: float) -> npt.NDArray[np.float64]:
-    """Centres of the cells that cover [low, high], with edges at multiples of the step."""
+    """Return the centres of cells that cover [low, high], with edges at multiples of the step."""
     first = int(np.floor(low / step + 1e-6))
     stop = max(int(np.ceil(high / step - 1e-6)), first + 2)
     return np.asarray((np.arange(first, stop) + 0.5) * step, dtype=np.float64)
 
 
 def _extent_in(dem: xr.DataArray, crs: CRS) -> Extent:
-    """Extent (west, south, east, north) of a DEM in another reference system."""
+    """Find the extent (west, south, east, north) of a DEM in another reference system."""
     source, extent = stated_crs(dem), outer_edges(dem)
     if crs.is_geographic and not source.is_geographic:
         _require_no_pole(source, extent)
@@ -207,6 +207,7 @@ def _extent_in(dem: xr.DataArray, crs: CRS) -> Extent:
 
 
 def _require_no_pole(crs: CRS, extent: Extent) -> None:
+    """Refuse an extent that contains a pole, where longitude is undefined."""
     west, south, east, north = extent
     x, y = Transformer.from_crs(crs.geodetic_crs, crs, always_xy=True).transform(
         [0.0, 0.0], [90.0, -90.0]
@@ -262,7 +263,7 @@ def _lazy_blocks(
     resampling: Method,
     scales: dict[str, float],
 ) -> dask.array.Array:
-    """Make a task of each block, which depends on its part of the source only."""
+    """Make a lazy array of blocks; the task of each depends on its part of the source only."""
     import dask.array as da
     from dask.delayed import delayed
 
@@ -488,7 +489,7 @@ def coarsen(
 def _cells_per_cell(
     dem: xr.DataArray, posting: float | tuple[float, float], units: str
 ) -> tuple[float, float]:
-    """Old cells in a new one along y and x."""
+    """Return the number of old cells in a new one along y and x."""
     if units not in ("m", "crs"):
         msg = f'units of the posting are "m" or "crs", and these are {units!r}'
         raise DemError(msg)
@@ -512,7 +513,7 @@ def _cells_per_cell(
 
 
 def _overlap_matrix(count: int, factor: float) -> sparse.csr_array:
-    """Matrix (new, old) of the fraction of each old cell that lies in each new one."""
+    """Make the matrix (new, old) of the fraction of each old cell that lies in each new one."""
     from scipy import sparse
 
     new_count = int(np.ceil(count / factor - _INTEGER_TOLERANCE))
@@ -531,7 +532,7 @@ def _overlap_matrix(count: int, factor: float) -> sparse.csr_array:
 
 
 def _row_areas(latitude: npt.NDArray[np.float64], step: float) -> npt.NDArray[np.float64]:
-    """Relative areas of cells by latitude, on a sphere: difference of the sines of the edges."""
+    """Return relative areas of cells by latitude, on a sphere: differences of the edges' sines."""
     edge = np.deg2rad(np.clip(latitude[:, None] + 0.5 * abs(step) * np.array([-1, 1]), -90, 90))
     return np.asarray(np.diff(np.sin(edge), axis=1)[:, 0] / np.deg2rad(abs(step)))
 

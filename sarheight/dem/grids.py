@@ -352,7 +352,7 @@ def _geobox(rows: int, columns: int, transform: Affine, crs: CRS) -> GeoBox:
 
 
 def _middle(dem: xr.DataArray) -> tuple[float, float]:
-    """Longitude and latitude of the middle of a DEM."""
+    """Return the longitude and latitude of the middle of a DEM."""
     west, south, east, north = outer_edges(dem)
     to_degrees = Transformer.from_crs(stated_crs(dem), "EPSG:4326", always_xy=True)
     longitude, latitude = to_degrees.transform(0.5 * (west + east), 0.5 * (south + north))
@@ -396,7 +396,7 @@ def _require_resolution(dem: xr.DataArray, crs: CRS, size: float, x: float, y: f
     if ratio * FINEST < 1.0 - 1e-9:
         warnings.warn(
             f"the grid's resolution of {size:g} is {1.0 / ratio:.1f} times finer than the DEM's "
-            f"posting of {posting:.3g} ({unit}): the DEM tells nothing of such detail",
+            f"posting of {posting:.3g} ({unit}): the DEM has no such detail",
             stacklevel=3,
         )
     return ratio

@@ -127,7 +127,7 @@ def describe_grid(grid: xr.DataArray | xr.Dataset) -> str:
 
 
 def longitude_shift(west: float, slack: float) -> float:
-    """Multiple of 360 degrees that moves the western end of a grid into [-180, 180).
+    """Return the multiple of 360 degrees that moves the western end of a grid into [-180, 180).
 
     Longitudes beyond 180 remain where the grid crosses the antimeridian. A `slack` of one posting
     keeps a tile that starts half a cell west of -180 in place.
@@ -136,7 +136,7 @@ def longitude_shift(west: float, slack: float) -> float:
 
 
 def cell_steps(dem: xr.DataArray | xr.Dataset) -> tuple[float, float]:
-    """Signed steps (dy, dx) from cell to cell, in units of the DEM's reference system."""
+    """Return the signed steps (dy, dx) from cell to cell, in units of the reference system."""
     y, x = dem["y"].values, dem["x"].values
     return float(y[-1] - y[0]) / (y.size - 1), float(x[-1] - x[0]) / (x.size - 1)
 
@@ -167,7 +167,7 @@ def local_posting(dem: xr.DataArray) -> tuple[float, float]:
 
 
 def outer_edges(dem: xr.DataArray) -> Extent:
-    """Outer edges (west, south, east, north) of the cells, in units of the reference system."""
+    """Return the outer edges (west, south, east, north), in units of the reference system."""
     dy, dx = (abs(step) / 2.0 for step in cell_steps(dem))
     (south, north), (west, east) = (sorted(dem[name].values[[0, -1]]) for name in ("y", "x"))
     return float(west) - dx, float(south) - dy, float(east) + dx, float(north) + dy
@@ -185,6 +185,7 @@ def require_north_up(transform: Affine) -> None:
 
 
 def _require_dimensions(dem: xr.DataArray) -> None:
+    """Refuse an array whose dimensions are not (y, x), with two cells along each."""
     dims = tuple(str(name) for name in dem.dims)
     if dims == ("x", "y"):
         msg = 'the DEM is transposed: dims are ("x", "y"); use dem.transpose("y", "x")'
@@ -208,6 +209,7 @@ def _require_unrotated(dem: xr.DataArray) -> None:
 
 
 def _coordinate(dem: xr.DataArray, name: str) -> npt.NDArray[np.float64]:
+    """Return the coordinates along a dimension, which must be finite."""
     if name not in dem.coords or dem[name].ndim != 1:
         msg = (
             f"the DEM has no coordinate {name!r} along its dimension {name!r}; give the positions "
@@ -428,6 +430,7 @@ def require_heights(heights: npt.NDArray[Any], *, void_allowed: bool = False) ->
 
 
 def _metres_per(unit: str) -> float:
+    """Return the length of a unit of height in metres."""
     factor = _UNITS.get(unit.strip().lower())
     if factor is None:
         msg = (

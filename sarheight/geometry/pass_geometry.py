@@ -16,14 +16,9 @@ from sarheight_kernels.radiometry import divide_by_area
 from sarheight_kernels.tiles import tile_bounds, tile_count
 
 from sarheight.dem.checked import CheckedDem
+from sarheight.ellipsoid import to_earth_fixed
 from sarheight.errors import GeometryError
-from sarheight.geometry.tables import (
-    ground_model,
-    ground_points,
-    horizontal,
-    radar_model,
-    to_earth_fixed,
-)
+from sarheight.geometry.tables import ground_model, ground_points, horizontal, radar_model
 
 if TYPE_CHECKING:
     from sarheight.grid import RadarGrid

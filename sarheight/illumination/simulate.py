@@ -15,7 +15,6 @@ from sarheight.errors import GeometryError
 from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
 from sarheight.geometry.visibility import illuminated_cells
 from sarheight.illumination._laws import BackscatterLaw, Muhleman, tabulate
-from sarheight.memory import empty
 from sarheight.scene import Calibration, Scene
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class Illumination:
         block_of = np.empty(geometry.bounds.shape[0], dtype=np.int64)
         block, beyond = blocks_of_lines(geometry.bounds, lines, samples, block_of)
         if image is None:
-            image = empty((lines, samples))
+            image = np.empty((lines, samples), np.float32)
         scatter(
             geometry.ground,
             geometry.radar,
@@ -83,7 +82,7 @@ class Illumination:
             np.ascontiguousarray(reflectivity),
             block,
             block_of,
-            empty((-(-lines // block), beyond, samples)),
+            np.empty((-(-lines // block), beyond, samples), np.float32),
             image,
         )
         return image
@@ -99,9 +98,9 @@ class Illumination:
         if square is None:
             square = np.empty((*linear.shape[:2], 0), dtype=np.float32)
         shape = geometry.heights.shape
-        linear_sum = empty((linear.shape[2], *shape))
-        square_sum = empty((square.shape[2], *shape))
-        area = empty(shape)
+        linear_sum = np.empty((linear.shape[2], *shape), np.float32)
+        square_sum = np.empty((square.shape[2], *shape), np.float32)
+        area = np.empty(shape, np.float32)
         gather(
             geometry.ground,
             geometry.radar,
@@ -119,14 +118,17 @@ class Illumination:
 
 
 def is_illuminated(category: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Tell from their categories which cells the radar illuminates."""
+    """Mark the cells that the radar illuminates, by their categories."""
     return category < ACTIVE_SHADOW
 
 
 def illuminate(
     geometry: PassGeometry, law: BackscatterLaw, illuminated: NDArray[np.bool_] | None = None
 ) -> Illumination:
-    """Make the projection operator of a DEM; shadow hides cells, or those not `illuminated`."""
+    """Make the projection operator of a DEM.
+
+    By default cells in shadow are left out, and else all that are not `illuminated`.
+    """
     if illuminated is None:
         illuminated = illuminated_cells(geometry)
     else:

@@ -17,7 +17,6 @@ from sarheight.errors import GeometryError
 from sarheight.geometry.pass_geometry import dem_dataset, pass_geometry
 from sarheight.illumination import BackscatterLaw, ConstantGamma
 from sarheight.illumination.simulate import NOTHING_ILLUMINATED, Illumination, illuminate
-from sarheight.memory import empty
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -269,7 +268,7 @@ def _require_inside(name: str, place: tuple[int, int], shape: tuple[int, int]) -
 
 def _enlarge(array: NDArray[Any], count: int, size: int) -> NDArray[Any]:
     """Copy the first elements of an array to a larger one."""
-    larger = empty(size, array.dtype)
+    larger = np.empty(size, array.dtype)
     larger[:count] = array[:count]
     return larger
 
@@ -283,9 +282,9 @@ def _matrix(operator: Illumination) -> sparse.csc_array:
     rows, columns = geometry.heights.shape
     tiles = -(-columns // TILE)
     last = np.minimum(TILE * np.arange(1, tiles + 1), columns) - 1
-    slots = empty((2, tiles, TILE * TILE * WEIGHTS_PER_CELL))
+    slots = np.empty((2, tiles, TILE * TILE * WEIGHTS_PER_CELL), np.float32)
     ends, fits = np.empty((TILE, columns), dtype=np.int32), np.empty(tiles, dtype=np.bool_)
-    start = empty(rows * columns + 1, np.int32)
+    start = np.empty(rows * columns + 1, np.int32)
     start[0] = 0
     pixel, weight = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
     total = 0
@@ -300,7 +299,7 @@ def _matrix(operator: Illumination) -> sparse.csc_array:
             )  # fmt: skip
             if fits.all():
                 break
-            slots = empty((2, tiles, 2 * slots.shape[2]))
+            slots = np.empty((2, tiles, 2 * slots.shape[2]), np.float32)
         # Where the weights of each row of a tile begin: row after row, tile after tile.
         after = total + np.cumsum(band[:, last], dtype=np.int64).reshape(-1, tiles)
         begin = np.concatenate(([total], after.ravel()[:-1])).reshape(after.shape)

@@ -17,7 +17,6 @@ from sarheight_kernels.tiles import TILE
 from sarheight.geometry.geo2rdr import angles
 from sarheight.layover.facets import repeat_cells, sum_facets
 from sarheight.layover.tiles import BLOCK_BORDER, sampled_blocks, sampled_cells
-from sarheight.memory import empty
 
 if TYPE_CHECKING:
     from sarheight.geometry.pass_geometry import PassGeometry, PixelAreas
@@ -193,19 +192,19 @@ class PassTile:
         shape, polarisations = self.geometry.heights.shape, self.image.shape[0]
         geocoded = 0 if self.ellipsoid is None else polarisations
         result = AllocatedRcs(
-            empty((polarisations, *shape)),
-            empty((polarisations, *shape)),
-            empty((4, *shape)),
-            empty((geocoded, *shape)),
+            np.empty((polarisations, *shape), np.float32),
+            np.empty((polarisations, *shape), np.float32),
+            np.empty((4, *shape), np.float32),
+            np.empty((geocoded, *shape), np.float32),
             np.empty(polarisations),
         )
         lit = self.operator.illuminated if cells is None else self.operator.illuminated & cells
         simulated = self._simulate(assumed)
-        channels, gathered = NO_IMAGES, empty((0, *shape))
+        channels, gathered = NO_IMAGES, np.empty((0, *shape), np.float32)
         if comparison is not None:
             image = self.image if comparison.ratios else self.image[:0]
             channels = self._weigh(image, simulated, comparison.blur)
-            gathered = empty((channels.shape[2] + 1, *shape))
+            gathered = np.empty((channels.shape[2] + 1, *shape), np.float32)
         smoothed = self.image if blur is None else self._smooth(simulated, blur)
         measured = self.areas.lines, self.areas.areas
         ellipsoid = self.areas if self.ellipsoid is None else self.ellipsoid
@@ -284,7 +283,7 @@ class PassTile:
         simulated = self._simulate(None if assumed is None else self.to_facets(assumed))
         channels = self._weigh(self.image[polarisations], simulated, blur)
         view = self.operator.geometry
-        gathered = empty((channels.shape[2], *view.heights.shape))
+        gathered = np.empty((channels.shape[2], *view.heights.shape), np.float32)
         gather_ratios(
             view.ground,
             view.radar,
@@ -301,14 +300,14 @@ class PassTile:
 
     def _simulate(self, assumed: Layer | None) -> Image:
         """Simulate the RCS of the pixels, by assumed reflectivity; 0 where there is no data."""
-        simulated = empty(self.image.shape[1:])
+        simulated = np.empty(self.image.shape[1:], np.float32)
         self.operator.simulate(assumed, simulated)
         mask_missing(self.image, simulated)
         return simulated
 
     def _weigh(self, image: Image, simulated: Image, blur: Taps | None) -> Layers:
         """Weigh the ratios of an image and its simulation: channels for the kernels."""
-        channels = empty((*simulated.shape, image.shape[0] + 1))
+        channels = np.empty((*simulated.shape, image.shape[0] + 1), np.float32)
         taps = NO_BLUR if blur is None else blur
         measured = self.areas.lines, self.areas.areas
         weigh_ratios(image, *measured, simulated, *taps, PIXEL_FLOOR, channels)
@@ -351,7 +350,7 @@ class PassTile:
 
     def _smooth(self, simulated: Image, blur: Taps) -> Image:
         """Smooth image and simulation, and bring their ratio back to the simulation's sharpness."""
-        smoothed = empty(self.image.shape)
+        smoothed = np.empty(self.image.shape, np.float32)
         for sharp, smooth in zip(self.image, smoothed, strict=True):
             pool(sharp, simulated, True, *blur, smooth)  # noqa: FBT003 - kernels take no keywords
             np.multiply(smooth, simulated, out=smooth, casting="same_kind")

@@ -21,7 +21,6 @@ import numpy as np
 from sarheight._files import read_rows
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.errors import ProductError
-from sarheight.memory import empty
 from sarheight.sentinel1._manifest import MANIFEST, read_manifest, require_safe_name
 from sarheight.sentinel1._ranges import (
     BUFFER,
@@ -318,7 +317,7 @@ class ProductFiles:
         shape = lines[1] - lines[0], samples[1] - samples[0]
         if strips is None or min(shape) < 1:
             return None
-        numbers = empty(shape, strips.dtype)
+        numbers = np.empty(shape, strips.dtype)
         try:
             whole = self._files[name].read_rows(strips.first_bytes(lines, samples[0]), numbers)
         except OSError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from sarheight.acquisition import grid_from_json, grid_to_json, orbit_from_json,
 from sarheight.dem.checked import CheckedDem
 from sarheight.dem.layout import same_grid
 from sarheight.errors import SeriesError
-from sarheight.layover import RTC, PosteriorMean, Reallocation, reconstruct
+from sarheight.layover import RTC, PosteriorMean, Reallocation, read_method, reconstruct
 from sarheight.layover.carried import TRACK_VARIABLES, Baseline, TrackPlan, reference_scene
 from sarheight.output import open_result
 from sarheight.scene import Scene
@@ -88,7 +88,7 @@ def _stack_settings(settings: Settings, facets: int) -> dict[str, Any]:
 
 
 def _shift_of(date: Date, name: str) -> float:
-    """Shift of a date in pixels; NaN where none was estimated."""
+    """Return the shift of a date in pixels; NaN where none was estimated."""
     return float("nan") if date.shift is None else float(getattr(date.shift, name))
 
 
@@ -106,7 +106,7 @@ class Settings:
 
 
 def require_method(method: object) -> None:
-    """Refuse what is no method of reconstruction."""
+    """Refuse an object that is no method of reconstruction."""
     if type(method) not in METHODS.values():
         names = ", ".join(f"{kind.__name__}()" for kind in METHODS.values())
         msg = f"found method={method!r}, expected one of {names}"
@@ -116,19 +116,18 @@ def require_method(method: object) -> None:
 def describe_method(method: Method) -> dict[str, Any]:
     """Describe a method for the attributes of a stack."""
     name = next(name for name, kind in METHODS.items() if type(method) is kind)
-    return {"name": name, **vars(method)}
+    return {"name": name, **asdict(method)}
 
 
 def _method(described: Mapping[str, Any]) -> Method:
     """Make the method that a stack describes."""
     fields = {name: value for name, value in described.items() if name != "name"}
-    made: Method = METHODS[described["name"]](**fields)
-    return made
+    return read_method({METHODS[described["name"]].__name__: fields})
 
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """A stack that exists, or is about to."""
+    """A stack on disk, or a new one."""
 
     path: Path
     dem: CheckedDem
@@ -208,7 +207,7 @@ class Stack:
 
     @cached_property
     def plan(self) -> TrackPlan:
-        """What all dates have in common."""
+        """The geometry that all dates share."""
         settings = self.settings
         method = settings.method if isinstance(settings.method, RTC) else RTC()
         return TrackPlan.over(
@@ -231,7 +230,7 @@ class Stack:
         return len(self.polarisations), *self.plan.shape
 
     def common(self) -> xr.Dataset:
-        """Compute what all dates have in common."""
+        """Compute the layers that all dates share: masks, angles, areas and heights."""
         found = reconstruct(
             self.reference,
             self.dem,
@@ -255,7 +254,7 @@ class Stack:
         return ["gamma0", "gamma0_filtered"] if self.settings.window else ["gamma0"]
 
     def fingerprint(self) -> str:
-        """Identify what finished parts of dates depend on: settings, reference pass and DEM."""
+        """Write as text what finished parts of dates depend on: settings, reference pass, DEM."""
         heights = np.ascontiguousarray(self.dem.array.values)
         settings = _stack_settings(self.settings, self.plan.facets)
         settings.pop("window")
@@ -270,7 +269,7 @@ class Stack:
         baselines: Mapping[str, Baseline],
         by_themselves: Mapping[str, str],
     ) -> xr.Dataset:
-        """Coordinates and attributes of the stack with its new dates."""
+        """Make the coordinates and attributes of the stack with its new dates."""
         import dask.array
 
         stack, stored = self, self.stored

@@ -102,12 +102,12 @@ class Pending:
 
     @property
     def folder(self) -> Path:
-        """Where it is."""
+        """Path of the folder."""
         return self.stack.with_name(f".{self.stack.name}.pending")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes away, and finish what an earlier one began to append."""
+        """Lock the stack against other processes, and finish an append that was interrupted."""
         check_writable(self.stack, overwrite=True, suffixes=(".zarr",))
         self.folder.mkdir(exist_ok=True)
         with (self.folder / LOCK).open("ab") as lock:
@@ -126,7 +126,7 @@ class Pending:
                     shutil.rmtree(self.folder, ignore_errors=True)
 
     def resume(self, fingerprint: str) -> None:
-        """Keep what an earlier run with the same settings left, or start anew."""
+        """Keep the results of an earlier run with the same settings, or remove them."""
         mark = self.folder / SETTINGS
         if not mark.exists() or mark.read_text("utf-8") != fingerprint:
             self.clear()
@@ -171,7 +171,7 @@ class Pending:
         return (self.folder / key / f"{tile.core[0]}-{tile.core[2]}.done").exists()
 
     def drop(self, key: str) -> None:
-        """Remove what was written of a date."""
+        """Remove all that was written of a date."""
         shutil.rmtree(self.folder / key, ignore_errors=True)
 
     # Appending.
@@ -268,5 +268,5 @@ def _replace(source: Path, target: Path) -> None:
 
 
 def stored_names(dataset: Mapping[Any, Any]) -> list[str]:
-    """Names of the variables of a stack that have a value for each date."""
+    """List the variables of a stack that have a value for each date."""
     return [name for name in DATED if name in dataset]

@@ -181,7 +181,7 @@ def refine(
     known = None if known is None or not len(known) else known
     checked, alignment = _aligned(checked, known, lazy=dem.chunks is not None)
     tiling = _tiling_of(checked, factor, tiling)
-    scenes, shifts = _place(scenes, checked, coregister)
+    scenes, shifts = place_images(scenes, checked, coregister)
     _require_common_ground(scenes, checked)
     surface = back_project(checked, factor=factor)
     whole = filled(checked)
@@ -244,8 +244,8 @@ def _tiling_of(dem: xr.DataArray, factor: int, tiling: Tiling | None) -> Tiling:
     return tiling
 
 
-def _place(
-    scenes: list[Scene], dem: xr.DataArray, coregister: str
+def place_images(
+    scenes: Sequence[Scene], dem: xr.DataArray, coregister: str
 ) -> tuple[list[Scene], list[dict[str, Any]]]:
     """Crop the images to the DEM, and compare their positions with it."""
     if coregister not in ("report", "correct", "none"):

@@ -273,8 +273,8 @@ def test_a_centroid_that_does_not_cover_the_image_is_refused(tmp_path: Path) -> 
 
 def test_heights_of_isce3_are_met_at_native_doppler() -> None:
     """The positions of all pixels of an ENVISAT image, made by another program."""
+    from sarheight.ellipsoid import to_earth_fixed
     from sarheight.geometry.placement import time_and_range
-    from sarheight.geometry.tables import to_earth_fixed
 
     path = shared_data("radar_pixels", "envisat_mojave/envisat.h5")
     product = open_product(path)

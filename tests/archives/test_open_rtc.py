@@ -12,10 +12,10 @@ import rasterio
 import xarray as xr
 from affine import Affine
 
-from sarheight import layover, output, rtc
+from sarheight import archives, layover, output
+from sarheight.archives.rasters import open_raster, power
 from sarheight.errors import ProductError, UnsafeAddressError
 from sarheight.layover import FLAGS
-from sarheight.rtc.flattened import open_raster, power
 from sarheight.scene import Scene
 from tests.conftest import shared_data
 from tests.flattened_products import (
@@ -36,6 +36,7 @@ from tests.flattened_products import (
 from tests.results import dem_of, scene
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -64,7 +65,7 @@ KINDS = ("opera", "opera table", "opera zip", "hyp3", "hyp3 zip", "planetary")
 def test_all_products_become_the_same_dataset(
     tmp_path: Path, kind: str, chunks: dict[str, int] | None
 ) -> None:
-    dataset = rtc.open_rtc(product(kind, tmp_path), chunks=chunks)
+    dataset = archives.open_rtc(product(kind, tmp_path), chunks=chunks)
     gamma = dataset["gamma0"]
     assert gamma.dims == ("polarisation", "y", "x")
     assert list(gamma["polarisation"].values) == ["VV", "VH"]
@@ -88,7 +89,7 @@ def test_all_products_become_the_same_dataset(
 
 @pytest.mark.parametrize("kind", ["opera", "opera table"])
 def test_opera_masks_and_orbits_are_understood(tmp_path: Path, kind: str) -> None:
-    dataset = rtc.open_opera(product(kind, tmp_path))
+    dataset = archives.open_rtc(product(kind, tmp_path))
     expected = [
         FLAGS["clear"],
         FLAGS["passive_shadow"],
@@ -112,14 +113,14 @@ def test_static_layers_of_opera_may_lie_beside(tmp_path: Path) -> None:
     angle = np.full(SHAPE, 41.5, dtype=np.float32)
     raster(folder / f"{static}_local_incidence_angle.tif", angle, np.nan)
     raster(folder / f"{static}_incidence_angle.tif", angle - 2, np.nan)
-    dataset = rtc.open_opera(folder)
+    dataset = archives.open_rtc(folder)
     assert float(dataset["local_incidence"].mean()) == pytest.approx(41.5)
     assert float(dataset["ellipsoid_incidence"].mean()) == pytest.approx(39.5)
 
 
 @pytest.mark.parametrize("kind", ["gp", "ga", "gd", "sp", "sa", "sd"])
 def test_every_scale_of_hyp3_becomes_power(tmp_path: Path, kind: str) -> None:
-    dataset = rtc.open_hyp3(hyp3_folder(tmp_path, kind))
+    dataset = archives.open_rtc(hyp3_folder(tmp_path, kind))
     radiometry = {"g": "gamma0", "s": "sigma0"}[kind[0]]
     assert dataset.attrs["calibration"] == radiometry
     np.testing.assert_allclose(dataset[radiometry].sel(polarisation="VV")[1:], VV[1:], rtol=1e-5)
@@ -127,7 +128,7 @@ def test_every_scale_of_hyp3_becomes_power(tmp_path: Path, kind: str) -> None:
 
 
 def test_hyp3_layers_and_granule_are_understood(tmp_path: Path) -> None:
-    dataset = rtc.open_hyp3(hyp3_folder(tmp_path))
+    dataset = archives.open_rtc(hyp3_folder(tmp_path))
     names = {code: name for name, code in FLAGS.items()} | {255: "no data"}
     found = [names[code] for code in dataset["mask"].values[:7, 0].tolist()]
     assert found == [
@@ -149,29 +150,27 @@ def test_hyp3_layers_and_granule_are_understood(tmp_path: Path) -> None:
 
 
 def test_renamed_files_of_hyp3_need_a_word(tmp_path: Path) -> None:
-    vv = raster(tmp_path / "mine_VV.tif", np.sqrt(VV))
-    with pytest.raises(ProductError, match="renamed"):
-        rtc.open_hyp3(vv)
-    dataset = rtc.open_hyp3([vv], radiometry="gamma0", scale="amplitude")
+    vv = renamed(tmp_path)
+    dataset = archives.open_rtc([vv], radiometry="gamma0", scale="amplitude")
     np.testing.assert_allclose(dataset["gamma0"][0], VV, rtol=1e-5)
     (tmp_path / "README.md.txt").write_text(HYP3.format("ga"), encoding="utf-8")
-    again = rtc.open_hyp3(tmp_path)
+    again = archives.open_rtc(tmp_path)
     np.testing.assert_allclose(again["gamma0"][0], VV, rtol=1e-5)
 
 
 def test_an_item_is_taken_in_any_form(tmp_path: Path) -> None:
     path = planetary_item(tmp_path)
-    dataset = rtc.open_planetary(path)
+    dataset = archives.open_rtc(path)
     record = json.loads(dataset.attrs["acquisition"])[0]
     assert record["mission"] == "S1A"
     assert record["orbit_state"] == "ascending"
     assert record["relative_orbit"] == 5
     assert dataset.attrs["product_name"] == PLANETARY
-    with pytest.raises(ProductError, match="expected vv"):
-        rtc.open_planetary({"id": "x", "assets": {"B04": {"href": "b04.tif"}}})
-    path.write_text("{", encoding="utf-8")
-    with pytest.raises(ProductError, match="or it is damaged"):
-        rtc.open_planetary(path)
+    item = pystac.Item.from_dict(json.loads(path.read_text(encoding="utf-8")) | {"bbox": None})
+    item.set_self_href(str(path))
+    item.make_asset_hrefs_absolute()
+    with pytest.raises(UnsafeAddressError, match="not in its folder"):
+        archives.open_rtc(item)
 
 
 @pytest.mark.parametrize(
@@ -192,57 +191,97 @@ def test_hostile_items_lead_nowhere(tmp_path: Path, href: str) -> None:
     item = json.loads(path.read_text(encoding="utf-8"))
     item["assets"] = {"vv": {"href": href}}
     with pytest.raises(UnsafeAddressError):
-        rtc.open_planetary(item)
+        archives.open_rtc(item)
     path.write_text(json.dumps(item), encoding="utf-8")
     with pytest.raises(UnsafeAddressError):
-        rtc.open_rtc(path)
+        archives.open_rtc(path)
     pystac_item = pystac.Item.from_dict(item | {"bbox": None})
     with pytest.raises(UnsafeAddressError):
-        rtc.open_rtc(pystac_item)
+        archives.open_rtc(pystac_item)
 
 
 # ---- what is wrong with files
 
 
-def test_what_is_no_product_is_told(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="there is no"):
-        rtc.open_rtc(tmp_path / "absent")
-    with pytest.raises(ProductError, match="expected an RTC product"):
-        rtc.open_rtc(tmp_path)
-    with pytest.raises(ProductError, match="neither GeoTIFFs"):
-        rtc.open_opera(tmp_path)
-    raster(tmp_path / "vegetation.tif", VV)
-    with pytest.raises(ProductError, match=r"vegetation\.tif"):
-        rtc.open_rtc(tmp_path)
+def cut(path: Path, size: int) -> Path:
+    path.write_bytes(path.read_bytes()[:size])
+    return path
 
 
-def test_files_cut_short_are_told(tmp_path: Path) -> None:
-    archive = product("hyp3 zip", tmp_path)
-    content = archive.read_bytes()
-    archive.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ProductError, match="cut short"):
-        rtc.open_rtc(archive)
-    table = opera_table(tmp_path / f"{OPERA}.h5")
-    table.write_bytes(table.read_bytes()[:2000])
-    with pytest.raises(ProductError, match="damaged"):
-        rtc.open_opera(table)
-    folder = opera_folder(tmp_path / "opera")
-    image = folder / f"{OPERA}_VV.tif"
-    image.write_bytes(image.read_bytes()[:100])
-    with pytest.raises(ProductError, match="damaged"):
-        rtc.open_opera(folder)
+def absent(folder: Path) -> Path:
+    return folder / "absent"
 
 
-def test_products_are_not_mixed(tmp_path: Path) -> None:
-    folder = opera_folder(tmp_path / "opera")
-    other = OPERA.replace("IW3", "IW2")
-    raster(folder / f"{other}_VV.tif", VV)
-    with pytest.raises(ProductError, match="expected the files of one"):
-        rtc.open_opera(folder)
-    home = hyp3_folder(tmp_path / "hyp3")
+def empty(folder: Path) -> Path:
+    return folder
+
+
+def without_polarisation(folder: Path) -> Path:
+    raster(folder / "vegetation.tif", VV)
+    return folder
+
+
+def renamed(folder: Path) -> Path:
+    return raster(folder / "mine_VV.tif", np.sqrt(VV))
+
+
+def cut_zip(folder: Path) -> Path:
+    archive = product("hyp3 zip", folder)
+    return cut(archive, archive.stat().st_size // 2)
+
+
+def cut_table(folder: Path) -> Path:
+    return cut(opera_table(folder / f"{OPERA}.h5"), 2000)
+
+
+def cut_image(folder: Path) -> Path:
+    cut(opera_folder(folder) / f"{OPERA}_VV.tif", 100)
+    return folder
+
+
+def two_bursts(folder: Path) -> Path:
+    raster(opera_folder(folder) / f"{OPERA.replace('IW3', 'IW2')}_VV.tif", VV)
+    return folder
+
+
+def another_grid(folder: Path) -> Path:
+    home = hyp3_folder(folder)
     raster(home / f"{HYP3.format('gp')}_ls_map.tif", np.ones((10, 10), dtype=np.uint8))
-    with pytest.raises(ProductError, match="'mask'"):
-        rtc.open_hyp3(home)
+    return home
+
+
+def no_image(folder: Path) -> Path:
+    path = folder / "item.json"
+    path.write_text(json.dumps({"id": "x", "assets": {"B04": {"href": "b04.tif"}}}))
+    return path
+
+
+def no_json(folder: Path) -> Path:
+    (folder / "item.json").write_text("{")
+    return folder / "item.json"
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (absent, FileNotFoundError, "there is no"),
+        (empty, ProductError, "found nothing in .* expected an RTC product"),
+        (without_polarisation, ProductError, r"found vegetation\.tif in"),
+        (renamed, ProductError, "found mine_VV.tif in .* renamed, pass what they hold"),
+        (cut_zip, ProductError, "cut short"),
+        (cut_table, ProductError, "damaged"),
+        (cut_image, ProductError, "damaged"),
+        (two_bursts, ProductError, "expected the files of one"),
+        (another_grid, ProductError, "'mask'"),
+        (no_image, ProductError, "expected vv"),
+        (no_json, ProductError, "or it is damaged"),
+    ],
+)
+def test_what_is_no_whole_product_is_refused(
+    tmp_path: Path, make: Callable[[Path], Path], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        archives.open_rtc(make(tmp_path))
 
 
 def test_power_keeps_zero_and_drops_what_no_radar_measures() -> None:
@@ -257,7 +296,7 @@ def test_power_keeps_zero_and_drops_what_no_radar_measures() -> None:
 def test_they_are_written_and_described_like_results(tmp_path: Path, kind: str) -> None:
     source = tmp_path / "in"
     source.mkdir()
-    dataset = rtc.open_rtc(product(kind, source))
+    dataset = archives.open_rtc(product(kind, source))
     path = output.write(dataset, tmp_path / "copy.tif", stac=True)
     back = output.open_result(path)
     np.testing.assert_array_equal(back["gamma0"], dataset["gamma0"])
@@ -267,7 +306,7 @@ def test_they_are_written_and_described_like_results(tmp_path: Path, kind: str) 
 
 
 def test_reconstruct_says_that_nothing_is_left_to_reallocate(tmp_path: Path) -> None:
-    dataset = rtc.open_rtc(opera_folder(tmp_path))
+    dataset = archives.open_rtc(opera_folder(tmp_path))
     image = dataset["gamma0"].sel(polarisation="VV")
     with pytest.raises(ValueError, match=r"OPERA RTC-S1.*cannot be reallocated"):
         layover.reconstruct(dataset, dem_of())  # type: ignore[arg-type]
@@ -308,7 +347,7 @@ def test_real_opera_backscatter_keeps_its_values(tmp_path: Path) -> None:
             nodata=np.nan,
         ) as out:
             out.write(linear, 1)
-    dataset = rtc.open_rtc(folder)
+    dataset = archives.open_rtc(folder)
     assert dataset.rio.crs == crs
     found = 10.0 * np.log10(dataset["gamma0"].sel(polarisation="VH"))
     np.testing.assert_allclose(found, decibels["VH"] / 100.0, atol=1e-4)

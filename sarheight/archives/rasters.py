@@ -1,15 +1,15 @@
-"""The files and the dataset of terrain-flattened images."""
+"""Rasters of archives: found in folders and zips, opened, and converted to linear power."""
 
 from __future__ import annotations
 
-import json
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import rasterio
 import rioxarray
 import xarray as xr
 from rasterio.errors import RasterioError
@@ -17,11 +17,15 @@ from rasterio.errors import RasterioError
 from sarheight._files import LARGEST_RATIO, LARGEST_SMALL
 from sarheight.errors import ProductError
 from sarheight.layover import FLAGS
-from sarheight.orbit import parse_compact_time
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+Scale = Literal["power", "amplitude", "decibel"]
+NO_SIDECARS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
+"""GDAL reads no overviews, masks and metadata from other files beside a raster."""
+NO_DATA = 255
+"""Code of a mask where nothing is known."""
 PathLike = str | os.PathLike[str]
 Source = PathLike | Sequence[PathLike]
 """A folder, a zip, a file, or several files."""
@@ -67,7 +71,8 @@ def open_raster(path: str, chunks: Any) -> xr.DataArray:  # noqa: ANN401  # as x
     try:
         # Other drivers, such as that of VRT, read the files and addresses that a file names.
         driver = "JP2OpenJPEG" if shown.lower().endswith(".jp2") else "GTiff"
-        image = rioxarray.open_rasterio(path, chunks=chunks, driver=driver)
+        with rasterio.Env(**NO_SIDECARS):
+            image = rioxarray.open_rasterio(path, chunks=chunks, driver=driver)
         # Before anything is read: a damaged file may claim thousands of bands, or any size.
         if not isinstance(image, xr.DataArray) or image.sizes["band"] != 1:
             msg = f"found several bands in '{shown}', expected one"
@@ -96,17 +101,7 @@ def _require_plausible(path: str, image: xr.DataArray) -> None:
         raise ProductError(msg)
 
 
-# The dataset of terrain-flattened images.
-
-Radiometry = Literal["gamma0", "sigma0"]
-Scale = Literal["power", "amplitude", "decibel"]
-
-NO_DATA = 255
-FREQUENCY = 5.405
-"""Centre frequency of Sentinel-1 in GHz."""
-ORDER = ("VV", "VH", "HH", "HV")
-LARGEST_SHIFT = 0.01
-"""Fraction of a cell by which the grids of one product may differ."""
+# Values of rasters.
 
 
 def power(image: xr.DataArray, scale: Scale = "power") -> xr.DataArray:
@@ -143,75 +138,3 @@ def relabel(codes: xr.DataArray, table: NDArray[np.uint8]) -> xr.DataArray:
         "_FillValue": np.uint8(NO_DATA),
     }
     return found
-
-
-def flattened_dataset(
-    images: Mapping[str, xr.DataArray],
-    layers: Mapping[str, xr.DataArray],
-    *,
-    radiometry: Radiometry,
-    source: str,
-    product_name: str,
-    acquisition: Mapping[str, Any],
-    attributes: Mapping[str, Any] | None = None,
-) -> xr.Dataset:
-    """Return the dataset of a product's images by polarisation, and its other layers."""
-    if not images:
-        msg = f"found no image in '{product_name}', expected one for each polarisation"
-        raise ProductError(msg)
-    names = sorted(images, key=ORDER.index)
-    first = images[names[0]]
-    crs, transform = first.rio.crs, first.rio.transform()
-    if crs is None:
-        msg = f"found no coordinate reference system in '{product_name}', expected a map grid"
-        raise ProductError(msg)
-    for name, other in {**images, **layers}.items():
-        apart = np.abs(np.subtract(other.rio.transform()[:6], transform[:6])).max()
-        if other.shape != first.shape or apart > LARGEST_SHIFT * abs(transform.a):
-            msg = (
-                f"found '{name}' of '{product_name}' on a grid of {other.shape} cells that is not "
-                f"that of {names[0]}, {first.shape}; expected files of one product"
-            )
-            raise ProductError(msg)
-    grid = {"y": first["y"].values, "x": first["x"].values}
-    plain = [
-        images[name].drop_vars(list(images[name].coords)).assign_coords(grid) for name in names
-    ]
-    stack = xr.concat(plain, dim="polarisation").assign_coords(polarisation=names)
-    stack.attrs = {
-        "long_name": f"{radiometry}, terrain-flattened",
-        "units": "1",
-        "terrain_flattened": True,
-        "source": source,
-    }
-    dataset = stack.to_dataset(name=radiometry)
-    for name, layer in layers.items():
-        dataset[name] = (("y", "x"), layer.variable.data, layer.attrs)
-    dataset.attrs = {
-        "title": f"Terrain-flattened {radiometry} of {source}",
-        "calibration": radiometry,
-        "terrain_flattened": True,
-        "source": source,
-        "product_name": product_name,
-        "acquisition": json.dumps([_record(names, acquisition)]),
-        **(attributes or {}),
-    }
-    on_map: xr.Dataset = dataset.rio.write_crs(crs)
-    return on_map
-
-
-def _record(polarisations: list[str], known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an acquisition record with the values that hold for all of Sentinel-1."""
-    record = {
-        "mode": "IW",
-        "product": "RTC",
-        "look_side": "right",
-        "center_frequency": FREQUENCY,
-        "polarisations": polarisations,
-    }
-    return record | {name: value for name, value in known.items() if value not in {None, ""}}
-
-
-def iso_time(time: str) -> str:
-    """Return the time in a file's name, such as ``20230115T013456``, as ISO 8601 in UTC."""
-    return f"{np.datetime_as_string(parse_compact_time(time), unit='s')}Z"
