@@ -225,28 +225,21 @@ def train_forest_on_files(
         posting = samples.posting
         places = np.stack([samples.x, samples.y], axis=1)[indices] // block
         _, blocks = np.unique(places, axis=0, return_inverse=True)
-    forest, card = train_forest(
-        parts["training"],
-        chosen,
-        blocks=blocks,
-        validation=parts.get("validation"),
-        posting=posting,
-    )
+    forest = train_forest(parts["training"], chosen, blocks=blocks, posting=posting)
     test = parts["test"]
     given = zone_probabilities(forest, test)
     scores = class_scores(test.labels, given.argmax(axis=1), test.classes)
     error = calibration_error(given, test.labels)
     tested = {**scores.as_dict(), "calibration_error": error}
     folder.mkdir(parents=True, exist_ok=True)
-    card |= {"data": [path.name for path in data], "test": tested}
-    forest.save_pretrained(folder / MODEL, card=card, overwrite=True)
     table = {
-        "method": "forest",
+        "method": "random forest",
+        "data": [path.name for path in data],
         "settings": asdict(chosen),
         "samples": {role: len(part) for role, part in parts.items()},
-        "held_out": card["held_out"],
         "test": tested,
     }
+    forest.save_pretrained(folder / MODEL, card=table, overwrite=True)
     write_json(table, folder / TABLE)
     return (
         f"forest of {chosen.trees} trees and {forest.features} features, on samples for test: OA "

@@ -47,8 +47,7 @@ def classifier(folder: Path) -> Path:
 
 
 def forest(folder: Path) -> Path:
-    blocks = np.arange(24) // 4
-    trained, _ = train_forest(SAMPLES, ForestSettings(trees=2, window=3), blocks=blocks)
+    trained = train_forest(SAMPLES, ForestSettings(trees=2, window=3))
     return trained.save_pretrained(folder / "forest")
 
 
@@ -76,7 +75,7 @@ def one_class(_folder: Path) -> object:
 
 def forest_of_one_class(_folder: Path) -> object:
     alone = SAMPLES.subset(np.flatnonzero(SAMPLES.labels == 1))
-    return train_forest(alone, ForestSettings(window=3), blocks=np.arange(len(alone)))
+    return train_forest(alone, ForestSettings(window=3))
 
 
 def other_shapes(folder: Path) -> object:
