@@ -56,7 +56,6 @@ LINE = (
     ("workflow",),
     ("learning",),
     ("terrain", "buildings", "zones"),
-    ("batch",),
     ("view",),
     ("cli",),
 )
