@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import numpy as np
+from sarheight_kernels.pool import thread_count
 
 from sarheight.acquisition import acquisition_record, acquisition_time, polarisation_names
 from sarheight.coregistration import (
@@ -50,7 +53,10 @@ IMAGES = (".nc", ".zarr")
 PRODUCT_FOLDER = "manifest.safe"
 SHIFT_WINDOWS = 8
 """Windows of an image that are compared with their simulation."""
+REGISTRATION_BYTES = 256 << 20
+"""Memory that the co-registration of a date may take, blocks of its file included."""
 
+Found = TypeVar("Found")
 
 Coregistration = Policy
 """What is done with the shift of a date."""
@@ -237,6 +243,23 @@ def refuse(strangers: Sequence[str]) -> None:
         "pass them to a stack of their own"
     )
     raise SeriesError(msg)
+
+
+@contextmanager
+def side_by_side(
+    work: Callable[[Date], Found], dates: Sequence[Date], memory_limit: float
+) -> Iterator[Iterator[tuple[Date, Future[Found]]]]:
+    """Do the work of several dates at a time, as many as threads and memory allow.
+
+    Yields the dates in their order, each with the future of its result. Dates whose work has not
+    begun are dropped when the block ends, by an error or an interrupt too.
+    """
+    workers = max(min(thread_count(), int(min(memory_limit // REGISTRATION_BYTES, len(dates)))), 1)
+    pool = ThreadPoolExecutor(workers, "sarheight-dates")
+    try:
+        yield zip(dates, [pool.submit(work, date) for date in dates], strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def coregister(

@@ -208,20 +208,23 @@ def _with_layers(
     near: Scene,
 ) -> xr.Dataset:
     """Add the layers of a profile, or heights, if they are wanted."""
+    from sarheight import layover
     from sarheight.geometry.placement import crop_scene_to_dem
     from sarheight.output import ceos_nrb, with_heights
 
     if config.profile is None:
         return with_heights(result, dem) if config.heights else result
-    noise = source.noise(whole)
+    noise, equivalent = source.noise(whole), None
     if noise is not None:
         # The same pixels as of the image, with the timing that it was corrected to.
         around = crop_scene_to_dem(noise, dem, margin=SHIFT_MARGIN)
         noise = crop_scene_to_dem(replace(around, grid=near.grid), dem)
+        flattened = layover.reconstruct(noise, dem, method=layover.RTC(), variables=("gamma0",))
+        equivalent = flattened["gamma0"]
     return ceos_nrb(
         result,
         dem,
-        noise=noise,
+        noise=equivalent,
         source_url=config.source_url or (config.image if "://" in config.image else ""),
         facility=config.facility or "",
         location=config.location or "",
