@@ -37,7 +37,7 @@ from sarheight.layover._statistics import fit_laws, sample_open_cells
 from sarheight.layover._steps import support_of
 from sarheight.layover.facets import MOST_FACETS
 from sarheight.layover.layers import select_layers
-from sarheight.layover.methods import RTC, PosteriorMean, describe
+from sarheight.layover.methods import RTC, PosteriorMean, as_method, describe
 from sarheight.layover.result import combine, pass_dataset
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def reconstruct(
     calibration: Calibration = "beta0",
     law: BackscatterLaw | None = None,
     guide: xr.DataArray | None = None,
-    method: Method | None = None,
+    method: Method | str | None = None,
     foreshortening: float = FORESHORTENING_THRESHOLD,
     smallest_area: float = 0.03,
     variables: Sequence[str] | Literal["all", "main"] = "all",
@@ -96,8 +96,9 @@ def reconstruct(
     law : callable, optional
         Backscatter law, from incidence in degrees to sigma0. By default it is fitted to each
         image's own cells outside layover and shadow (`fit_law`). `RTC` takes none.
-    method : Reallocation, RTC or PosteriorMean, optional
-        How RCS is allocated; `PosteriorMean()` by default.
+    method : Reallocation, RTC, PosteriorMean or str, optional
+        How RCS is allocated; `PosteriorMean()` by default. "one-step", "rtc" and "posterior" name
+        the methods with their defaults.
     foreshortening : float
         Threshold of foreshortening, see `masks`.
     smallest_area : float
@@ -186,8 +187,7 @@ def reconstruct(
     if facets is not None and facets not in range(1, MOST_FACETS + 1):
         msg = f"found facets={facets!r}, expected 1 to {MOST_FACETS} along each side of a cell"
         raise ValueError(msg)
-    if method is None:
-        method = PosteriorMean()
+    method = PosteriorMean() if method is None else as_method(method)
     law = _law_of(method, law)
     names = select_layers(variables)
     limit = _memory_bytes(memory_limit)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sarheight.errors import OptionError
-from sarheight.workflow.config import ImageConfig, SeriesConfig, make_method, parse_memory
+from sarheight.workflow.config import ImageConfig, SeriesConfig, parse_memory
 from sarheight.workflow.elevations import open_elevations, place_on_grid
 from sarheight.workflow.images import ImageSource, fetch_orbit, product_options
 from sarheight.workflow.options import AUTO
@@ -50,6 +50,7 @@ def run_series(config: SeriesConfig, output: Path, reporter: Reporter) -> Report
     SeriesError
         As `sarheight.series.build_stack` raises it.
     """
+    from sarheight.layover.methods import as_method
     from sarheight.series import build_stack, find_dates
 
     dates = {each: [str(date) for date in find_dates(each)] for each in config.images}
@@ -68,7 +69,7 @@ def run_series(config: SeriesConfig, output: Path, reporter: Reporter) -> Report
         images,
         heights,
         output,
-        method=make_method(config.method),
+        method=as_method(config.method),
         product_options=_options(config, list(products.values()), reporter),
         coregistration=config.coregister,
         window=config.window,
