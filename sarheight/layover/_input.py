@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,6 +64,12 @@ def scenes_of(
         scenes = [Scene(image, grid, orbit, calibration)]
     elif grid is not None or orbit is not None:
         msg = "found grid or orbit beside a Scene, which has its own; pass one or the other"
+        raise TypeError(msg)
+    elif isinstance(image, str | os.PathLike):
+        msg = (
+            f"found the path '{os.fspath(image)}', expected a Scene: sarheight.open_image(path) "
+            "opens one, and sarheight.reconstruct(path, dem) takes paths"
+        )
         raise TypeError(msg)
     elif isinstance(image, Sequence):
         scenes = list(image)

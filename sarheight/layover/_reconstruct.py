@@ -37,7 +37,7 @@ from sarheight.layover._statistics import fit_laws, sample_open_cells
 from sarheight.layover._steps import support_of
 from sarheight.layover.facets import require_cells
 from sarheight.layover.layers import select_layers, with_layers
-from sarheight.layover.methods import RTC, PosteriorMean, describe
+from sarheight.layover.methods import RTC, PosteriorMean, as_method, describe
 from sarheight.layover.result import combine, pass_dataset
 from sarheight.layover.tiles import memory_bytes
 
@@ -62,7 +62,7 @@ def reconstruct(
     calibration: Calibration = "beta0",
     law: BackscatterLaw | None = None,
     guide: xr.DataArray | None = None,
-    method: Method | None = None,
+    method: Method | str | None = None,
     foreshortening: float = FORESHORTENING_THRESHOLD,
     smallest_area: float = 0.03,
     variables: Sequence[str] | Literal["all", "main"] = "all",
@@ -97,8 +97,9 @@ def reconstruct(
     law : callable, optional
         Backscatter law, from incidence in degrees to sigma0. By default it is fitted to each
         image's own cells outside layover and shadow (`fit_law`). `RTC` takes none.
-    method : Reallocation, RTC or PosteriorMean, optional
-        How RCS is allocated; `PosteriorMean()` by default.
+    method : Reallocation, RTC, PosteriorMean or str, optional
+        How RCS is allocated; `PosteriorMean()` by default. "one-step", "rtc" and "posterior" name
+        the methods with their defaults.
     foreshortening : float
         Threshold of foreshortening, see `masks`.
     smallest_area : float
@@ -161,8 +162,7 @@ def reconstruct(
     require_cells(smallest_area, facets)
     if grid is not None and not isinstance(grid, RadarGrid):
         dem, grid = to_grid(dem, grid), None
-    if method is None:
-        method = PosteriorMean()
+    method = PosteriorMean() if method is None else as_method(method)
     law = _law_of(method, law)
     names = select_layers(variables)
     limit = memory_bytes(memory_limit)

@@ -327,6 +327,35 @@ class PosteriorMean:
 
 
 Method = Reallocation | PosteriorMean
+METHODS: Mapping[str, type[Method]] = {
+    "posterior": PosteriorMean,
+    "one-step": Reallocation,
+    "rtc": RTC,
+}
+"""Methods by the names that functions and commands take."""
+
+
+def as_method(method: object) -> Method:
+    """Return a method that is given by its name, by its class, or as it is.
+
+    Raises
+    ------
+    ValueError
+        If there is no method of that name.
+    TypeError
+        If it is something else.
+    """
+    if isinstance(method, str) and method not in METHODS:
+        msg = f"found method={method!r}, expected one of {', '.join(map(repr, METHODS))}"
+        raise ValueError(msg)
+    if isinstance(method, str):
+        return METHODS[method]()
+    if method in METHODS.values():
+        return method()  # type: ignore[operator, no-any-return]  # a class
+    if not isinstance(method, Method):
+        msg = f"found method={method!r}, expected one of {', '.join(map(repr, METHODS))}, or RTC()"
+        raise TypeError(msg)
+    return method
 
 
 def describe(thing: object) -> object:
