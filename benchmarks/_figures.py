@@ -50,9 +50,7 @@ UNITS = {"%": 100.0, "cm": 1e2, "mm": 1e3, "µm": 1e6, "ms": 1e3, "µs": 1e6, "n
 """By what a figure in SI units, or a share, is multiplied before it is shown; 1 for other units."""
 ROLE = re.compile(r"\{figure\}`([^`]*)`")
 COMMENT = re.compile(r"<!--\s*figure:\s*([\w.]+)\s*-->")
-QUOTE = re.compile(
-    r"(?P<key>[\w.]+) (?P<format>\+?\.\d[fe])(?P<spread> ±)?(?: (?P<unit>[^\s`]+))?"
-)
+QUOTE = re.compile(r"(?P<key>[\w.]+) (?P<format>\+?\.\d[fe])(?P<spread> ±)?(?: (?P<unit>[^\s`]+))?")
 
 Value: TypeAlias = float | tuple[float, float | None]
 """A figure, or a figure with its spread."""
@@ -124,7 +122,7 @@ def read(path: Path = FIGURES) -> dict[str, Figure]:
     found = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(found, dict) or not isinstance(found.get("runs"), list):
         msg = f"found no list of runs in {path}, expected {{'runs': [...]}}"
-        raise ValueError(msg)
+        raise ValueError(msg)  # noqa: TRY004 - it is the file that is wrong
     for run in found["runs"]:
         stamp = {name: run[name] for name in STAMP}
         for key, figure in run["figures"].items():

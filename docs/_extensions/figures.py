@@ -7,13 +7,15 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
-from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxRole
 
 from benchmarks import _figures
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 
 @cache
