@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sarheight.cli._files import read_dem, replace_orbit
 from sarheight.cli._session import session
-from sarheight.settings import (
-    RADAR,
-    DemFiles,
-    DemSettings,
-    MessageSettings,
-    argument,
-    option,
-)
+from sarheight.errors import OptionError
+from sarheight.workflow.config import RADAR, DemConfig, DemFiles, Messages
+from sarheight.workflow.elevations import read_dem
+from sarheight.workflow.images import replace_orbit
+from sarheight.workflow.options import argument, option
 
 if TYPE_CHECKING:
     from sarheight.grid import RadarGrid
@@ -27,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewSettings(DemSettings):
+class ViewConfig(DemConfig):
     """What is shown, and what a result may lack for it.
 
     Attributes
@@ -42,21 +38,21 @@ class ViewSettings(DemSettings):
         the product, its annotation, or the radar image.
     orbit : pathlib.Path, optional
         Orbit file (.EOF) that replaces the orbit of `--like`.
+    port : int
+        Port of the page on this machine; 0 chooses a free one.
+    browser : bool
+        Open the page in the browser.
     """
 
     result: Annotated[Path, argument("RESULT")]
     dem: DemFiles = ()
     like: Annotated[Path | None, option(RADAR)] = None
     orbit: Annotated[Path | None, option(RADAR)] = None
+    port: Annotated[int, option("Browser", least=0, most=65535)] = 0
+    browser: Annotated[bool, option("Browser", "--browser/--no-browser")] = True
 
 
-def view(
-    settings: ViewSettings,
-    running: MessageSettings,
-    *,
-    port: Annotated[int, option("Browser", min=0, max=65535)] = 0,
-    browser: Annotated[bool, option("Browser", "--browser/--no-browser")] = True,
-) -> None:
+def view(settings: ViewConfig, running: Messages) -> None:
     """Look at a result in the browser: two layers under one swipe.
 
     A click on a place shows all places that share its pixels, with their shares. Full scenes are
@@ -66,33 +62,28 @@ def view(
     sarheight view scene
     sarheight view unfolded.nc --dem glo30.tif --vertical EGM2008
     ```
-
-    Parameters
-    ----------
-    port : int
-        Port of the page on this machine; 0 chooses a free one.
-    browser : bool
-        Open the page in the browser.
     """
     settings.require_files()
     if settings.orbit is not None and settings.like is None:
         msg = "an orbit replaces that of --like: pass both, or neither"
-        raise typer.BadParameter(msg, param_hint="--orbit")
+        raise OptionError(msg, option="orbit")
     # No progress while a page is served: that has no end.
-    with session("view", replace(running, quiet=True), steps=1) as current:
-        current.stage("read")
+    with session("view", replace(running, quiet=True)):
         from sarheight.view import serve
 
-        dem, geometry = _dem(settings), _geometry(settings)
         # Ctrl-C is how this ends.
         with suppress(KeyboardInterrupt):
             serve(
-                settings.result, dem=dem, geometry=geometry, port=port, browser=browser,
+                settings.result,
+                dem=_dem(settings),
+                geometry=_geometry(settings),
+                port=settings.port,
+                browser=settings.browser,
                 announce=lambda address: typer.echo(f"{address} (Ctrl-C ends)"),
-            )  # fmt: skip
+            )
 
 
-def _dem(settings: ViewSettings) -> Dem | None:
+def _dem(settings: ViewConfig) -> Dem | None:
     """Return a function that reads a part of the elevation model, if there is one."""
     if not settings.dem:
         return None
@@ -100,7 +91,7 @@ def _dem(settings: ViewSettings) -> Dem | None:
     return lambda bounds: read_dem(settings, bounds=bounds)
 
 
-def _geometry(settings: ViewSettings) -> list[tuple[RadarGrid, Orbit]] | None:
+def _geometry(settings: ViewConfig) -> list[tuple[RadarGrid, Orbit]] | None:
     """Read sampling and orbit where they are given."""
     if settings.like is None:
         return None

@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 
 from sarheight.dem.layout import describe_grid, same_grid
-from sarheight.layover._posterior import RTC
 from sarheight.layover._reconstruct import reconstruct
+from sarheight.layover.methods import RTC
 from sarheight.layover.result import layer_attributes, variance_of
 from sarheight.scene import Scene
 

@@ -24,7 +24,6 @@ from sarheight.layover._plan import (
     read_tile,
     tile_input,
 )
-from sarheight.layover._posterior import RTC, PosteriorMean, support_of
 from sarheight.layover._scene_tiles import (
     LazyScene,
     LazyTiles,
@@ -35,9 +34,11 @@ from sarheight.layover._scene_tiles import (
 from sarheight.layover._scenes import image_rcs, kinds_of_ground, scenes_of
 from sarheight.layover._solve import solve
 from sarheight.layover._statistics import fit_laws, sample_open_cells
+from sarheight.layover._steps import support_of
 from sarheight.layover.facets import MOST_FACETS
 from sarheight.layover.layers import select_layers
-from sarheight.layover.result import combine, describe, pass_dataset
+from sarheight.layover.methods import RTC, PosteriorMean, describe
+from sarheight.layover.result import combine, pass_dataset
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -45,8 +46,8 @@ if TYPE_CHECKING:
 
     from sarheight.dem.checked import CheckedDem
     from sarheight.illumination import BackscatterLaw, FittedLaw
-    from sarheight.layover._posterior import Method
     from sarheight.layover.allocation import Observation
+    from sarheight.layover.methods import Method
     from sarheight.orbit import Orbit
     from sarheight.scene import Calibration, Scene
 

@@ -40,7 +40,7 @@ from sarheight.layover._plan import (
     prepare_window,
     window_areas,
 )
-from sarheight.layover._posterior import RTC, support_of
+from sarheight.layover._steps import support_of
 from sarheight.layover._tasks import (
     load,
     one_at_a_time,
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 
     from sarheight.dem.checked import CheckedDem
     from sarheight.grid import RadarGrid
+    from sarheight.layover.methods import RTC
     from sarheight.layover.tiles import Support
     from sarheight.orbit import Orbit
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from sarheight_kernels.rdr2geo import points_at_height
 
 from sarheight.acquisition import acquisition_time, polarisation_names
 from sarheight.layover.layers import LAYERS, cell_bytes
+from sarheight.layover.methods import DECIBELS_PER_NEPER
 
 if TYPE_CHECKING:
     from sarheight_kernels.models import RadarModel
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from sarheight.layover.allocation import Estimate, EstimatedTile, Layers, Observation
     from sarheight.scene import Scene
 
-DECIBELS_PER_NEPER = 10.0 / np.log(10.0)
 PER_PASS = ("look_azimuth", "look_side", "orbit_source")
 """Attributes of a single result that become coordinates along ``time``."""
 RCS = "rcs_"
@@ -162,14 +161,6 @@ def look_azimuth(grid: RadarGrid, radar: RadarModel) -> float:
         *np.degrees([longitude[0], latitude[0], longitude[1], latitude[1]])
     )
     return float(azimuth % 360.0)
-
-
-def describe(thing: object) -> object:
-    """Describe a law or a method in a form that JSON can hold."""
-    if is_dataclass(thing) and not isinstance(thing, type):
-        fields = {name: np.asarray(value).tolist() for name, value in asdict(thing).items()}
-        return {type(thing).__name__: fields}
-    return getattr(thing, "__name__", repr(thing))
 
 
 def pass_dataset(

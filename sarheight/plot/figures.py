@@ -216,7 +216,7 @@ def heights(dataset: xr.Dataset, *, row: int | None = None, title: str | None = 
     Parameters
     ----------
     dataset : xarray.Dataset
-        From `terrain.refine` or `terrain.estimate_heights`: ``height``, ``baseline`` and
+        From `terrain.refine`: ``height``, ``baseline`` and
         ``height_sigma`` in metres, dims (y, x).
     row : int, optional
         Row of the profile. Default: the row with the largest changes.

@@ -9,13 +9,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import numpy as np
 from sarheight_kernels.pool import thread_count
 
 from sarheight.acquisition import acquisition_record, acquisition_time, polarisation_names
-from sarheight.coregistration import Shift, apply_shift, estimate_shift
+from sarheight.coregistration import (
+    Policy,
+    Shift,
+    apply_shift,
+    estimate_shift,
+    is_significant,
+)
 from sarheight.errors import SarheightError, SeriesError
 from sarheight.illumination import ConstantGamma
 from sarheight.output import provenance
@@ -47,14 +53,12 @@ IMAGES = (".nc", ".zarr")
 PRODUCT_FOLDER = "manifest.safe"
 SHIFT_WINDOWS = 8
 """Windows of an image that are compared with their simulation."""
-SIGNIFICANT = 4.0
-"""Standard errors above which a shift is corrected."""
 REGISTRATION_BYTES = 256 << 20
 """Memory that the co-registration of a date may take, blocks of its file included."""
 
 Found = TypeVar("Found")
 
-Coregistration = Literal["correct", "report", "none"]
+Coregistration = Policy
 """What is done with the shift of a date."""
 
 
@@ -284,9 +288,3 @@ def shift_from_json(text: str, date: Date, *, correct: bool) -> Date:
     made = with_shift(date, Shift.from_json(text), correct=correct)
     # The number of windows is known from the text only.
     return replace(made, notes=made.notes | {"coregistration": json.loads(text)})
-
-
-def is_significant(shift: Shift) -> bool:
-    """Tell whether a shift is to be corrected."""
-    pairs = ((shift.line, shift.line_error), (shift.sample, shift.sample_error))
-    return shift.found and any(abs(value) > SIGNIFICANT * error for value, error in pairs)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.series import accumulate_resampled
 
-from sarheight.coregistration import estimate_shift_between
+from sarheight.coregistration import estimate_shift_between, is_significant
 from sarheight.dem.checked import CheckedDem
 from sarheight.errors import GeometryError, SarheightError, SeriesError
 from sarheight.geometry import geo2rdr
@@ -21,7 +21,6 @@ from sarheight.series._dates import (
     Coregistration,
     Date,
     is_same,
-    is_significant,
     open_dates,
     require_option,
     require_track,

@@ -234,7 +234,7 @@ def test_bad_input_is_refused(dates: list[Scene], dem: xr.DataArray, tmp_path: P
         series.mean_scene(dates[:2], dem, polarisation="VH")
     with pytest.raises(SeriesError, match="none was passed"):
         series.mean_scene([], dem)
-    with pytest.raises(ValueError, match="expected one of 'correct', 'report', 'none'"):
+    with pytest.raises(ValueError, match="expected one of 'report', 'correct', 'none'"):
         series.mean_scene(dates[:1], dem, coregistration="yes")  # type: ignore[arg-type]
     broken = tmp_path / "broken.nc"
     broken.write_bytes(b"no image")
