@@ -265,8 +265,8 @@ def sites(names: list[str] | None = None, folder: str | Path | None = None) -> l
 
 
 def simulated(site: Site, random: np.random.Generator) -> Scene:
-    """Simulate the image of the descending pass: patchy ground, speckle and noise, sigma0."""
-    return simulate(
+    """Simulate sigma0 of the descending pass: patchy ground, speckle, noise less its mean."""
+    scene = simulate(
         site.dem,
         *site.descending(),
         law=LAW,
@@ -276,6 +276,7 @@ def simulated(site: Site, random: np.random.Generator) -> Scene:
         noise=NOISE,
         seed=int(random.integers(2**31)),
     )
+    return replace(scene, image=scene.image - np.float32(NOISE))
 
 
 def coarse_dem(site: Site, random: np.random.Generator) -> xr.DataArray:
