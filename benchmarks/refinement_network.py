@@ -458,8 +458,8 @@ def _networks(
     networks = []
     for seed, place in enumerate(() if chosen.network == "none" else LEFT_OUT):
         # A training of another length, or on other ground, is another one.
-        name = f"{chosen.network}_without_{place}_{chosen.crops}_{chosen.wider}_{chosen.steps}.pt"
-        with claimed((chosen.work / name).with_suffix("")) as free:
+        name = f"{chosen.network}_without_{place}_{chosen.crops}_{chosen.wider}_{chosen.steps}"
+        with claimed(chosen.work / name) as free:
             if free:
                 ground = training.where(other_than=place), validation.where(place=place)
                 path = chosen.work / name

@@ -24,6 +24,7 @@ __all__ = [
     "ManifestError",
     "MissingLibraryError",
     "NotThereError",
+    "OptionError",
     "OrbitCoverageError",
     "OutputError",
     "ProductError",
@@ -36,6 +37,8 @@ __all__ = [
 ]
 
 
+FLAG = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
+"""An option as it is written on the command line."""
 CONTROL = re.compile(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029]+\s*")
 
 
@@ -138,6 +141,28 @@ class CheckpointError(SarheightError, ValueError):
 
 class SettingsError(SarheightError, ValueError):
     """Settings of a command, in a file or a list, are unknown, of the wrong kind, or impossible."""
+
+
+class OptionError(SettingsError):
+    """An option is unknown, missing, impossible, or does not apply to the input.
+
+    Parameters
+    ----------
+    found : str
+        What is wrong. Options are named as on the command line, ``--noise-removal``; the message in
+        Python has ``noise_removal``.
+    option : str, optional
+        Name of the option that is wrong.
+    """
+
+    def __init__(self, found: str = "", *, option: str = "") -> None:
+        super().__init__(found)
+        self.option = option
+
+    def __str__(self) -> str:
+        """Return the message with the names of options in Python."""
+        text = FLAG.sub(lambda match: match[1].replace("-", "_"), self.found)
+        return f"{self.option}: {text}" if self.option else text
 
 
 class JobListError(SarheightError, ValueError):

@@ -52,11 +52,17 @@ def test_no_module_of_the_core_needs_torch() -> None:
 def test_every_public_module_is_in_the_namespace() -> None:
     found = {module.name for module in pkgutil.iter_modules(sarheight.__path__)}
     public = {name for name in found if not name.startswith("_")}
-    assert public - {"cli"} == set(sarheight.__all__)
+    assert public - {"cli"} == set(sarheight.__all__) - set(sarheight.WORKFLOWS)
     assert set(sarheight.__all__) <= set(dir(sarheight))
 
 
-@pytest.mark.parametrize("name", sarheight.__all__)
+@pytest.mark.parametrize("name", sarheight.WORKFLOWS)
+def test_workflows_are_functions_of_the_package(name: str) -> None:
+    assert getattr(sarheight, name) is getattr(sarheight.workflow, name)
+    assert name in dir(sarheight)
+
+
+@pytest.mark.parametrize("name", sorted(set(sarheight.__all__) - set(sarheight.WORKFLOWS)))
 def test_a_module_loads_at_first_use_and_names_what_it_offers(name: str) -> None:
     module = getattr(sarheight, name)
     assert module is importlib.import_module(f"sarheight.{name}")

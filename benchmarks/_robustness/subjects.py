@@ -484,9 +484,10 @@ def _make_settings(folder: Path) -> Path:
 
 
 def _read_settings(path: Path) -> Reading:
-    from sarheight.settings import ReconstructSettings, parse, read_table
+    from sarheight.workflow.config import ReconstructConfig
+    from sarheight.workflow.options import read_table
 
-    settings = parse(ReconstructSettings, read_table(path, "reconstruct"), path.parent)
+    settings = ReconstructConfig.from_dict(read_table(path, "reconstruct"), path.parent)
     return Reading({}, {"settings": json.dumps(settings.to_dict(), default=str)})
 
 

@@ -1,4 +1,4 @@
-"""Which ground the networks of `benchmarks.terrain` learn from, stop by, and are tested on."""
+"""Which ground the networks of `benchmarks.terrain` learn from, and are tested on."""
 
 from __future__ import annotations
 

@@ -21,18 +21,14 @@ from typing import IO, TYPE_CHECKING, Any, Literal, get_args
 from sarheight._files import file_errors, parse_toml, read_text
 from sarheight.errors import JobListError, ManifestError
 from sarheight.output.atomic import recover
-from sarheight.settings import (
-    ReconstructionOutput,
-    ReconstructSettings,
-    RunningSettings,
-    parse,
-    to_toml,
-)
+from sarheight.workflow.config import ReconstructConfig, ReconstructionOutput, Running
+from sarheight.workflow.options import configurations, to_toml
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+KINDS = (ReconstructConfig, ReconstructionOutput, Running)
 SEPARATOR = ";"
 """Between several values in a field of a CSV file."""
 
@@ -43,17 +39,17 @@ class Job:
 
     Attributes
     ----------
-    settings : ReconstructSettings
+    settings : ReconstructConfig
         All that the values of the result depend on.
     result : ReconstructionOutput
         Output, picture and STAC item; no two jobs have the same output.
-    running : RunningSettings
+    running : Running
         Threads and messages.
     """
 
-    settings: ReconstructSettings
+    settings: ReconstructConfig
     result: ReconstructionOutput
-    running: RunningSettings = field(default=RunningSettings())
+    running: Running = field(default=Running())
 
     @property
     def output(self) -> Path:
@@ -233,7 +229,8 @@ def _jobs_of_entry(entry: Mapping[str, Any], folder: Path, where: str) -> list[J
         name = entry["output"].replace("{image}", _stem(entry["image"]))
         options |= {"output": name.replace("{dem}", _stem(first))} | ({"dem": dem} if dem else {})
         try:
-            jobs.append(parse(Job, options, folder))
+            settings, result, running = configurations(KINDS, options, folder)
+            jobs.append(Job(settings=settings, result=result, running=running))
         except ValueError as error:
             msg = f"{where}: {error}"
             raise JobListError(msg) from error

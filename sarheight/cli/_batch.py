@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sarheight.cli._session import FAILED, session
-from sarheight.settings import OUTPUT, RUNNING, MessageSettings, Settings, argument, option
+from sarheight.errors import OptionError
+from sarheight.workflow.config import OUTPUT, RUNNING, Messages
+from sarheight.workflow.options import Configuration, argument, option
 
 if TYPE_CHECKING:
     from sarheight.batch import Estimate, Job, Manifest, Outcome
@@ -25,7 +27,7 @@ GIBIBYTE = 2.0**30
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchSettings(Settings):
+class BatchConfig(Configuration):
     """Jobs of a batch, and how they run.
 
     Attributes
@@ -62,13 +64,13 @@ class BatchSettings(Settings):
     tiles: Annotated[tuple[str, ...], option(JOBS)] = ()
     options: Annotated[tuple[str, ...], option(JOBS, "--set", metavar="NAME=VALUE")] = ()
     manifest: Annotated[Path | None, option(OUTPUT)] = None
-    jobs: Annotated[int, option(RUNNING, min=1)] = 1
+    jobs: Annotated[int, option(RUNNING, least=1)] = 1
     scheduler: Annotated[str | None, option(RUNNING, metavar="ADDRESS")] = None
     dry_run: Annotated[bool, option(RUNNING, "--dry-run")] = False
     overwrite: Annotated[bool, option(OUTPUT, "--overwrite")] = False
 
 
-def batch(settings: BatchSettings, running: MessageSettings) -> None:
+def batch(settings: BatchConfig, running: Messages) -> None:
     """Unfold many images, and keep a manifest of completed jobs.
 
     Completed jobs are skipped: those with the same options and input files, and an undamaged
@@ -99,7 +101,7 @@ def batch(settings: BatchSettings, running: MessageSettings) -> None:
         try:
             listed, place = _read_or_make_jobs(settings)
         except JobListError as error:
-            raise typer.BadParameter(str(error), param_hint="JOBS") from error
+            raise OptionError(str(error), option="jobs_or_images") from error
         place = settings.manifest or place
         place.parent.mkdir(parents=True, exist_ok=True)
         with Manifest(place) as manifest:
@@ -114,7 +116,7 @@ def batch(settings: BatchSettings, running: MessageSettings) -> None:
             raise typer.Exit(FAILED)
 
 
-def _read_or_make_jobs(settings: BatchSettings) -> tuple[list[Job], Path]:
+def _read_or_make_jobs(settings: BatchConfig) -> tuple[list[Job], Path]:
     """Return the jobs, and the default path of their manifest."""
     from sarheight.batch import jobs_of_files, read_jobs
     from sarheight.output.atomic import RESULTS
@@ -123,18 +125,18 @@ def _read_or_make_jobs(settings: BatchSettings) -> tuple[list[Job], Path]:
     if settings.dem:
         options["dem"] = list(settings.dem)
     if settings.tiles:
-        options["tiles"] = [path for text in settings.tiles for path in _files(text, "--tiles")]
+        options["tiles"] = [path for text in settings.tiles for path in _files(text, "tiles")]
     names, folder = settings.jobs_or_images, settings.folder
     if len(names) == 1 and Path(names[0]).suffix.lower() in LISTS:
         path = Path(names[0])
         return read_jobs(path, options), path.with_name(f"{path.stem}.manifest.jsonl")
     if folder is None:
         msg = "pass the folder of the results"
-        raise typer.BadParameter(msg, param_hint="--folder")
+        raise OptionError(msg, option="folder")
     if settings.suffix.lower() not in RESULTS:
         msg = f"found {settings.suffix!r}, expected one of {', '.join(RESULTS)}"
-        raise typer.BadParameter(msg, param_hint="--suffix")
-    images = [path for text in names for path in _files(text, "JOBS")]
+        raise OptionError(msg, option="suffix")
+    images = [path for text in names for path in _files(text, "jobs_or_images")]
     return jobs_of_files(images, folder, settings.suffix, options), folder / "manifest.jsonl"
 
 
@@ -145,19 +147,19 @@ def _options(pairs: tuple[str, ...]) -> dict[str, Any]:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             msg = f"found {pair!r}, expected NAME=VALUE such as method=one-step"
-            raise typer.BadParameter(msg, param_hint="--set")
+            raise OptionError(msg, option="options")
         options[name.strip()] = value
     return options
 
 
-def _files(pattern: str, hint: str) -> list[str]:
+def _files(pattern: str, option_name: str) -> list[str]:
     """List the files that match a pattern."""
     if "://" in pattern or Path(pattern).exists():
         return [pattern]
     paths = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - patterns may be absolute
     if not paths:
         msg = f"found no file that matches {pattern!r}"
-        raise typer.BadParameter(msg, param_hint=hint)
+        raise OptionError(msg, option=option_name)
     return paths
 
 
@@ -175,7 +177,7 @@ def _cost_in_words(count: int, pending: int, cost: Estimate) -> str:
 def _run(
     jobs: list[Job],
     manifest: Manifest,
-    settings: BatchSettings,
+    settings: BatchConfig,
     cost: Estimate,
     current: Session,
 ) -> int:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from sarheight.cli._files import require_writable
 from sarheight.cli._session import session
-from sarheight.settings import OUTPUT, Overwrite, RunningSettings, option
+from sarheight.workflow.config import OUTPUT, Overwrite, Running
+from sarheight.workflow.options import option
 
 if TYPE_CHECKING:
     from sarheight.cli._demo_scene import Comparison, EmbeddedScene
@@ -20,7 +21,7 @@ MADE_BY = "sarheight demo"
 
 
 def demo(
-    running: RunningSettings,
+    running: Running,
     *,
     output: Annotated[
         Path, option(OUTPUT, "--output", "-o", exists=True, file_okay=False)
@@ -52,7 +53,7 @@ def demo(
     """
     path = output / PICTURE
     overwrite = overwrite or _is_demo_picture(path)
-    require_writable(path, "--output", overwrite=overwrite)
+    require_writable(path, "output", overwrite=overwrite)
     start = time.perf_counter()
     with session("demo", running, steps=5) as current:
         current.stage("read the image")

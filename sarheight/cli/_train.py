@@ -5,32 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sarheight.cli._files import ELEVATIONS, output_folder, read_dem, read_elevations
-from sarheight.cli._refine import RefineSettings, read_pass
+from sarheight.cli._files import output_folder
+from sarheight.cli._options import command
+from sarheight.cli._scenes import observed_scenes
 from sarheight.cli._session import Session, require_subcommand, session
-from sarheight.settings import (
-    DEM,
-    LOCATION,
-    RADAR,
+from sarheight.errors import OptionError
+from sarheight.workflow.config import (
     RUNNING,
-    Calibration,
-    DemSettings,
-    MessageSettings,
-    Multilook,
-    RunningSettings,
-    Settings,
-    argument,
-    command,
-    option,
-    vertical_reference,
+    Messages,
 )
+from sarheight.workflow.options import argument, option
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -45,7 +35,7 @@ SPLIT = "Split by place"
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(MessageSettings):
+class RunOptions(Messages):
     """Folder, settings and device of a training run.
 
     Attributes
@@ -66,177 +56,12 @@ class RunOptions(MessageSettings):
 
     def session(self, name: str) -> AbstractContextManager[Session]:
         """Report errors in one line; Lightning shows the progress."""
-        return session(f"train {name}", MessageSettings(quiet=True, debug=self.debug))
+        return session(f"train {name}", Messages(quiet=True, debug=self.debug))
 
     def report(self, network: str, data: str) -> None:
         """Report the end of the run."""
         if not self.quiet:
             typer.echo(f"{self.output / 'model'}: {network}, {data}", err=True)
-
-
-# ``sarheight train scenes``: training scenes of real images.
-
-TRUTH = "True heights"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ObservedSceneSettings(DemSettings):
-    """All that training scenes of real images depend on.
-
-    Attributes
-    ----------
-    images : tuple of str
-        Images of one polarisation, as for `reconstruct`: products, or images in radar geometry.
-    truth : tuple of str
-        True heights: any raster that GDAL reads. Repeat the option for each tile.
-    truth_vertical : str or float, optional
-        Vertical reference of the true heights: `ellipsoidal`, `EGM96` (SRTM), `EGM2008`, a geoid
-        grid, or the geoid's height in metres. Needed unless the file states it.
-    dem : tuple of str
-        Coarse elevation model. Default: the true heights, averaged.
-    posting : float, optional
-        Posting of the scenes, in the UTM zone of the true heights. Default: that of these heights.
-    coarser : int
-        Cells of the scene in a cell of the coarse elevation model, along each axis, where none is
-        given.
-    known : pathlib.Path, optional
-        Known elevations among which training draws: a table (.csv) or points in a vector file
-        (.gpkg, .parquet). Default: true heights, at random.
-    known_vertical : str or float, optional
-        Their vertical reference.
-    known_crs : str, optional
-        Reference system of their positions, not needed for longitude and latitude.
-    tracks : float, optional
-        Draw known elevations from the true heights along the tracks of an altimeter, so many metres
-        apart.
-    like : str, optional
-        Annotation of images that have no sampling and orbit.
-    calibration : {"beta0", "sigma0", "gamma0"}, optional
-        Calibration of products (default beta0), or the normalisation of other images.
-    polarisation : str, optional
-        Polarisation, of images that have several.
-    multilook : tuple of int, optional
-        Pixels to average into one, along azimuth and range, before anything else.
-    coregister : {"correct", "report", "none"}
-        Compare each image with its simulation, and `correct` its timing by the shift between them,
-        or `report` it.
-    """
-
-    images: Annotated[tuple[str, ...], LOCATION, argument("IMAGE")]
-    truth: Annotated[tuple[str, ...], LOCATION, option(TRUTH, metavar="FILE")]
-    truth_vertical: Annotated[
-        str | float | None, option(TRUTH, metavar="DATUM", parser=vertical_reference)
-    ] = None
-    dem: Annotated[tuple[str, ...], LOCATION, option(DEM, metavar="FILE")] = ()
-    posting: Annotated[float | None, option(None, min=0.1, metavar="METRES")] = None
-    coarser: Annotated[int, option(DEM, min=1, metavar="CELLS")] = 3
-    known: Annotated[Path | None, option(ELEVATIONS, dir_okay=False, metavar="FILE")] = None
-    known_vertical: Annotated[
-        str | float | None, option(ELEVATIONS, metavar="DATUM", parser=vertical_reference)
-    ] = None
-    known_crs: Annotated[str | None, option(ELEVATIONS, metavar="CRS")] = None
-    tracks: Annotated[float | None, option(ELEVATIONS, min=1.0, metavar="METRES")] = None
-    like: Annotated[str | None, LOCATION, option(RADAR, metavar="FILE")] = None
-    calibration: Annotated[Calibration | None, option(RADAR)] = None
-    polarisation: Annotated[str | None, option(RADAR, metavar="NAME")] = None
-    multilook: Multilook = None
-    coregister: Annotated[Literal["report", "correct", "none"], option(RADAR)] = "correct"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ObservedSceneFolder(Settings):
-    """Folder of training scenes.
-
-    Attributes
-    ----------
-    output : pathlib.Path
-        Folder of the scenes, one Zarr store for each image; created if missing.
-    """
-
-    output: Annotated[Path, output_folder()]
-
-
-def scenes(
-    settings: ObservedSceneSettings, folder: ObservedSceneFolder, running: RunningSettings
-) -> None:
-    r"""Make training scenes of real images with true heights.
-
-    Each image makes a scene: the image, geocoded and reconstructed with the coarse elevation model,
-    that model, the true heights, and known elevations. Existing scenes are kept: repeat the command
-    to resume after an interruption.
-
-    ```
-    sarheight train scenes S1A_….zip --polarisation VV --truth srtm1.tif --truth-vertical EGM96 \
-        --dem glo90.tif --vertical EGM2008 -o scenes
-    sarheight train terrain scenes/*.zarr --published -o run
-    ```
-    """
-    settings.require_files()
-    if settings.known is not None and settings.tracks is not None:
-        msg = "found --known and --tracks, expected one of them"
-        raise typer.BadParameter(msg, param_hint="--tracks")
-    with session("train scenes", running, steps=len(settings.images)) as current:
-        current.announce_compilation()
-        from sarheight.terrain.scenes import ImageConfiguration, write_scenes
-
-        record = settings.record()
-        jobs = [
-            ImageConfiguration(
-                name=Path(image).name.split(".")[0],
-                make=partial(_observed_scene, settings, image, current),
-                inputs=replace(settings, images=(image,)).files(),
-                parameters={name: record.get(name) for name in SCENE_PARAMETERS},
-            )
-            for image in settings.images
-        ]
-        names = [job.name for job in jobs]
-        if len(set(names)) < len(names):
-            msg = f"found images of one name among {', '.join(names)}: run the command for each"
-            raise typer.BadParameter(msg, param_hint="IMAGE")
-        written = write_scenes(jobs, folder.output, report=current.stage)
-        current.say(f"{folder.output}: {len(written)} training scenes")
-
-
-SCENE_PARAMETERS = (
-    *("truth_vertical", "vertical", "units", "nodata", "condition", "posting", "coarser"),
-    *("tracks", "calibration", "polarisation", "multilook", "coregister"),
-)
-
-
-def _observed_scene(settings: ObservedSceneSettings, image: str, current: Session) -> xr.Dataset:
-    """Make the training scene of an image."""
-    from sarheight.dem import local_posting
-    from sarheight.errors import VerticalDatumError
-    from sarheight.terrain.elevations import draw_altimeter_tracks
-    from sarheight.terrain.scenes import observe_scene
-
-    heights = replace(
-        settings, dem=settings.truth, vertical=settings.truth_vertical, condition=None
-    )
-    try:
-        truth = read_dem(heights)
-    except VerticalDatumError as error:
-        raise VerticalDatumError(str(error).replace("--vertical", "--truth-vertical")) from error
-    coarse = read_dem(settings) if settings.dem else None
-    known = read_elevations(settings.known, settings.known_vertical, settings.known_crs)
-    if settings.tracks is not None:
-        interval = float(min(local_posting(truth)))
-        known = draw_altimeter_tracks(truth, spacing=settings.tracks, interval=interval)
-    names = ("like", "calibration", "polarisation", "multilook")
-    passes = RefineSettings(
-        images=(image,),
-        dem=settings.dem or settings.truth,
-        **{n: getattr(settings, n) for n in names},
-    )
-    return observe_scene(
-        read_pass(passes, image, truth if coarse is None else coarse, current),
-        truth,
-        coarse,
-        known,
-        posting=settings.posting,
-        coarser=settings.coarser,
-        coregister=settings.coregister,
-    )
 
 
 # ``sarheight train terrain``: heights from radar images.
@@ -247,9 +72,9 @@ def terrain(
     *,
     scenes: Annotated[list[Path], argument("SCENE.zarr", exists=True)],
     published: Annotated[bool, option(None, "--published")] = False,
-    validation: Annotated[float, option(SPLIT, min=0.01, max=0.9)] = 0.2,
-    held_out: Annotated[float, option(SPLIT, min=0.0, max=0.9)] = 0.0,
-    gap: Annotated[float, option(SPLIT, min=0.0)] = 2000.0,
+    validation: Annotated[float, option(SPLIT, least=0.01, most=0.9)] = 0.2,
+    held_out: Annotated[float, option(SPLIT, least=0.0, most=0.9)] = 0.0,
+    gap: Annotated[float, option(SPLIT, least=0.0)] = 2000.0,
 ) -> None:
     """Train a network for terrain heights.
 
@@ -283,7 +108,7 @@ def terrain(
 
         if run.settings is not None and published:
             msg = "found --settings and --published, expected one of them"
-            raise typer.BadParameter(msg, param_hint="--published")
+            raise OptionError(msg, option="published")
         chosen = TerrainSettings.published() if published else TerrainSettings()
         if run.settings is not None:
             chosen = TerrainSettings.read(run.settings)
@@ -328,9 +153,9 @@ def buildings(
     stacks: Annotated[list[Path], argument("CITY.zarr", exists=True)],
     published: Annotated[bool, option(None, "--published")] = False,
     validate: Annotated[list[Path] | None, option(SPLIT, exists=True, metavar="CITY.zarr")] = None,
-    validation: Annotated[float, option(SPLIT, min=0.01, max=0.9)] = 0.2,
-    block: Annotated[float, option(SPLIT, min=1.0, metavar="METRES")] = 2000.0,
-    gap: Annotated[float, option(SPLIT, min=0.0)] = 200.0,
+    validation: Annotated[float, option(SPLIT, least=0.01, most=0.9)] = 0.2,
+    block: Annotated[float, option(SPLIT, least=1.0, metavar="METRES")] = 2000.0,
+    gap: Annotated[float, option(SPLIT, least=0.0)] = 200.0,
 ) -> None:
     r"""Train a network for building heights.
 
@@ -365,7 +190,7 @@ def buildings(
 
         if run.settings is not None and published:
             msg = "found --settings and --published, expected one of them"
-            raise typer.BadParameter(msg, param_hint="--published")
+            raise OptionError(msg, option="published")
         chosen = BuildingSettings.published() if published else BuildingSettings()
         if run.settings is not None:
             chosen = BuildingSettings.read(run.settings)
@@ -429,7 +254,7 @@ def open_samples(
     first = data[0]
     if len(data) > 1 or not (first.is_dir() or first.suffix.lower() in HDF5):
         msg = "rasters need the zones of their cells: pass --labels"
-        raise typer.BadParameter(msg, param_hint="--labels")
+        raise OptionError(msg, option="labels")
     return _open_so2sat(first, random_split=random_split, seed=seed), None
 
 
@@ -477,7 +302,7 @@ def _read_patches(data: Sequence[Path], labels: Path, size: int) -> RasterPatche
     codes = rioxarray.open_rasterio(labels)
     if not isinstance(codes, xr.DataArray):
         msg = f"'{labels}' holds several images"
-        raise typer.BadParameter(msg, param_hint="--labels")
+        raise OptionError(msg, option="labels")
     return RasterPatches(read_stack(*data), codes, size=size)
 
 
@@ -524,7 +349,7 @@ def fusion_forms_of(
     known = {INDEPENDENT, *map(str, range(LAST_STAGE + 1))}
     if not requested or requested - known:
         msg = f"found '{stages}', expected a list of 0 to {LAST_STAGE} and {INDEPENDENT}"
-        raise typer.BadParameter(msg, param_hint="--stages")
+        raise OptionError(msg, option="stages")
     return [
         form
         for form in fusion_strategies(branches, independent=True)
@@ -656,10 +481,10 @@ def choose_method(method: str, labels: Path | None, count: int, *, fusion: bool)
     """Return "forest" or "networks"; "auto" takes the forest for few labels of a map."""
     if method not in METHODS:
         msg = f"found '{method}', expected one of {', '.join(METHODS)}"
-        raise typer.BadParameter(msg, param_hint="--method")
+        raise OptionError(msg, option="method")
     if method == "forest" and fusion:
         msg = "a forest has no --split, --group or --random-split: they are of networks"
-        raise typer.BadParameter(msg, param_hint="--method")
+        raise OptionError(msg, option="method")
     if method != "auto":
         return method
     return "forest" if labels is not None and count < FEW_LABELS and not fusion else "networks"
@@ -757,13 +582,13 @@ def zones(
         Path | None, option(DATA, exists=True, dir_okay=False, metavar="RASTER")
     ] = None,
     method: Annotated[str, option(None, metavar="auto|forest|networks")] = "auto",
-    size: Annotated[int | None, option(DATA, min=1)] = None,
-    block: Annotated[float, option(DATA, min=0.0, metavar="METRES")] = 5000.0,
+    size: Annotated[int | None, option(DATA, least=1)] = None,
+    block: Annotated[float, option(DATA, least=0.0, metavar="METRES")] = 5000.0,
     random_split: Annotated[bool, option(DATA, "--random-split")] = False,
     split: Annotated[list[str] | None, option(FORMS, metavar="NAME")] = None,
     group: Annotated[list[str] | None, option(FORMS, metavar="CHANNEL,CHANNEL,...")] = None,
     stages: Annotated[str, option(FORMS)] = "0,1,2,3,4,5,6,independent",
-    seeds: Annotated[int, option(FORMS, min=1)] = 5,
+    seeds: Annotated[int, option(FORMS, least=1)] = 5,
 ) -> None:
     r"""Train a forest or networks for Local Climate Zones.
 
@@ -855,5 +680,6 @@ def _commands(context: typer.Context) -> None:
     require_subcommand(context)
 
 
-for function in (scenes, terrain, buildings, zones):
+train.command(name="scenes")(command(observed_scenes))
+for function in (terrain, buildings, zones):
     train.command()(command(function))

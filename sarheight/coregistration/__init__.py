@@ -8,5 +8,14 @@ from sarheight.coregistration._estimate import (
     estimate_shift,
     estimate_shift_between,
 )
+from sarheight.coregistration._policy import Policy, coregister, is_significant
 
-__all__ = ["Shift", "apply_shift", "estimate_shift", "estimate_shift_between"]
+__all__ = [
+    "Policy",
+    "Shift",
+    "apply_shift",
+    "coregister",
+    "estimate_shift",
+    "estimate_shift_between",
+    "is_significant",
+]

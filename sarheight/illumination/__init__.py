@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from sarheight.illumination._laws import (
+    ANGLE_UNIT,
+    MIDDLE_ANGLE,
     BackscatterLaw,
     ConstantGamma,
     CosinePower,
     FittedLaw,
     Lambertian,
+    LocalLaw,
     Muhleman,
 )
 from sarheight.illumination.simulate import simulate
 
 __all__ = [
+    "ANGLE_UNIT",
+    "MIDDLE_ANGLE",
     "BackscatterLaw",
     "ConstantGamma",
     "CosinePower",
     "FittedLaw",
     "Lambertian",
+    "LocalLaw",
     "Muhleman",
     "simulate",
 ]

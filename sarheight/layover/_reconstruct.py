@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from sarheight.acquisition import GEOMETRY, acquisition_json, geometry_json
 from sarheight.dem.checked import stored_like
@@ -24,7 +24,6 @@ from sarheight.layover._plan import (
     read_tile,
     tile_input,
 )
-from sarheight.layover._posterior import RTC, PosteriorMean, support_of
 from sarheight.layover._scene_tiles import (
     LazyScene,
     LazyTiles,
@@ -35,8 +34,11 @@ from sarheight.layover._scene_tiles import (
 from sarheight.layover._scenes import image_rcs, kinds_of_ground, scenes_of
 from sarheight.layover._solve import solve
 from sarheight.layover._statistics import fit_laws, sample_open_cells
+from sarheight.layover._steps import support_of
 from sarheight.layover.facets import MOST_FACETS
-from sarheight.layover.result import VARIABLES, combine, describe, pass_dataset
+from sarheight.layover.layers import select_layers
+from sarheight.layover.methods import RTC, PosteriorMean, describe
+from sarheight.layover.result import combine, pass_dataset
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -44,8 +46,8 @@ if TYPE_CHECKING:
 
     from sarheight.dem.checked import CheckedDem
     from sarheight.illumination import BackscatterLaw, FittedLaw
-    from sarheight.layover._posterior import Method
     from sarheight.layover.allocation import Observation
+    from sarheight.layover.methods import Method
     from sarheight.orbit import Orbit
     from sarheight.scene import Calibration, Scene
 
@@ -62,7 +64,7 @@ def reconstruct(
     method: Method | None = None,
     foreshortening: float = FORESHORTENING_THRESHOLD,
     smallest_area: float = 0.03,
-    variables: Sequence[str] | None = None,
+    variables: Sequence[str] | Literal["all", "main"] = "all",
     memory_limit: float | str = "2 GiB",
     facets: int | None = None,
 ) -> xr.Dataset:
@@ -101,8 +103,10 @@ def reconstruct(
     smallest_area : float
         A cell whose illuminated area, projected along the line of sight, is below this part of its
         horizontal area has no value: its backscatter would be a small number over a smaller one.
-    variables : sequence of str, optional
-        Names of the variables to return; all by default.
+    variables : sequence of str, "all" or "main"
+        Names of the variables to return, or those that most users open: ``gamma0``,
+        ``gamma0_std``, ``mask``, ``fold_count``, ``local_incidence``, ``projected_area`` and
+        ``sigma0_geocoded``.
     memory_limit : float or str
         Where image or DEM are dask-backed, the bytes that a process may take which works on
         tiles of the scene: a number, or text such as "2 GiB". Tiles are made as large as that
@@ -122,9 +126,11 @@ def reconstruct(
 
         ``sigma0``, ``gamma0``
             reconstructed backscatter per area of the surface and per projected area, linear;
+        ``gamma0_std``
+            standard deviation of gamma0 in decibels;
         ``gamma0_variance``
-            its variance, gamma0 squared times the variance of its logarithm, by speckle, other
-            places in the cell's pixels and errors of the DEM; see `interval`;
+            variance of gamma0: gamma0 squared times the variance of its logarithm, by speckle,
+            other places in the cell's pixels and errors of the DEM; see `interval`;
         ``own_share``, ``borrowed_share``
             what gamma0 was made of: the weight of the cell's own pixels and that of other passes;
             the rest is what neighbouring cells predict;
@@ -183,7 +189,7 @@ def reconstruct(
     if method is None:
         method = PosteriorMean()
     law = _law_of(method, law)
-    names = _variable_names(variables)
+    names = select_layers(variables)
     limit = _memory_bytes(memory_limit)
     scenes = scenes_of(image, grid, orbit, calibration)
     checked = SceneDem.of(dem, file_cache_of(limit))
@@ -202,7 +208,8 @@ def reconstruct(
     tiles: Tiles[list[Observation]]
     if is_lazy(checked.array, *(scene.image for scene in scenes)):
         support = support_of(method, plan.scale)
-        tiles = LazyTiles(LazyScene(plan, planner, scenes, checked, support), Observed())
+        scene_tiles = LazyScene(plan, planner, scenes, checked, support, names)
+        tiles = LazyTiles(scene_tiles, Observed())
     else:
         tiles = TilesInMemory.observe(plan, tile_input(scenes, checked, planner.whole()))
     solution = solve(tiles, plan, law, method, names)
@@ -303,15 +310,3 @@ def _memory_bytes(limit: float | str) -> float:
         msg = f"found memory_limit={limit!r}, expected a positive number of bytes, as in '2 GiB'"
         raise ValueError(msg)
     return size
-
-
-def _variable_names(variables: Sequence[str] | None) -> tuple[str, ...]:
-    """Check the names of variables; all by default."""
-    if variables is None:
-        return tuple(VARIABLES)
-    unknown = [name for name in variables if name not in VARIABLES]
-    if unknown or not variables or isinstance(variables, str):
-        found = repr(variables) if isinstance(variables, str) else ", ".join(map(repr, unknown))
-        msg = f"found variables {found or 'of no name'}, expected some of {', '.join(VARIABLES)}"
-        raise ValueError(msg)
-    return tuple(name for name in VARIABLES if name in variables)

@@ -35,7 +35,8 @@ from sarheight.layover._tasks import (
     run,
     task,
 )
-from sarheight.layover.result import Values, held_bytes, variable_shape, variable_type
+from sarheight.layover.layers import LAYERS, cell_bytes
+from sarheight.layover.result import Values, held_bytes
 
 if TYPE_CHECKING:
     from sarheight.layover.allocation import Observation
@@ -187,17 +188,23 @@ class LazyScene:
         scenes: Sequence[Scene],
         dem: SceneDem,
         support: Support,
+        variables: Sequence[str],
     ) -> None:
-        """Cut the scene into tiles that fit in memory; `support` is that of the method."""
+        """Cut the scene into tiles that fit in memory.
+
+        `support` is that of the method, and `variables` are those of the result.
+        """
         image = scenes[0].image
         self.polarisations = image.shape[0] if image.ndim == 3 else 1
         self.planner, self.plan = planner, opaque(plan)
         # The kinds of ground of the whole DEM stay in memory.
         limit = plan.memory_limit - (0 if plan.kinds is None else plan.kinds.nbytes)
-        self.tiles = planner.tiles(planner.sides(limit, support, self.polarisations), support)
+        size = self.polarisations, cell_bytes(variables, self.polarisations)
+        self.tiles = planner.tiles(planner.sides(limit, support, *size), support)
+        self._variables = variables
 
         def source(tile: Tile, support: Support) -> Any:  # noqa: ANN401 - a task's argument
-            need = planner.bytes_of(tile, support, self.polarisations)
+            need = planner.bytes_of(tile, support, *size)
             return opaque(tile_input(scenes, dem, tile, need))
 
         self._source = source
@@ -222,8 +229,8 @@ class LazyScene:
     def shelf(self) -> Shelf:
         """Make a scratch file for what is kept of all tiles."""
         rows, columns = self.planner.scale.shape
-        passes = len(self.planner.radars)
-        return Shelf(rows * columns * passes * held_bytes(self.polarisations))
+        held = held_bytes(self._variables, self.polarisations)
+        return Shelf(rows * columns * len(self.planner.radars) * held)
 
 
 class LazyTiles(Tiles[State]):
@@ -281,9 +288,9 @@ class LazyTiles(Tiles[State]):
             blocks = []
             for tile in row:
                 core = tile.core[1] - tile.core[0], tile.core[3] - tile.core[2]
-                shape = variable_shape(name, self._scene.polarisations, *core)
+                shape = LAYERS[name].shape(self._scene.polarisations, *core)
                 values = task(_select, next(results), index, name)
-                blocks.append(lazy_array(values, shape, variable_type(name)))
+                blocks.append(lazy_array(values, shape, LAYERS[name].dtype))
             rows.append(concatenate(blocks, -1))
         return concatenate(rows, -2)
 

@@ -40,7 +40,7 @@ from sarheight.layover._plan import (
     prepare_window,
     window_areas,
 )
-from sarheight.layover._posterior import RTC, support_of
+from sarheight.layover._steps import support_of
 from sarheight.layover._tasks import (
     load,
     one_at_a_time,
@@ -52,6 +52,7 @@ from sarheight.layover._tasks import (
 )
 from sarheight.layover.allocation import NO_BLUR, Layers, intensities
 from sarheight.layover.facets import sum_facets
+from sarheight.layover.layers import cell_bytes
 from sarheight.layover.tiles import Tile, TilePlanner
 from sarheight.scene import Scene
 
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 
     from sarheight.dem.checked import CheckedDem
     from sarheight.grid import RadarGrid
+    from sarheight.layover.methods import RTC
     from sarheight.layover.tiles import Support
     from sarheight.orbit import Orbit
 
@@ -78,6 +80,8 @@ TRACK_VARIABLES = (
     "projected_area",
 )
 """Variables of a result that all dates of a track have in common."""
+RESULT = ("gamma0",)
+"""Variables that each date has."""
 REFERENCE_SPARE = 0.05
 """Part of the samples of an image by which the reference pass may reach beyond either side."""
 REFERENCE_MARGIN = 16
@@ -167,7 +171,9 @@ class TrackPlan:
 
     def tiles(self, polarisations: int, chunk: int) -> list[Tile]:
         """Cut the grid into tiles of whole chunks, as large as the memory limit allows."""
-        sides = self.planner.sides(self.plan.memory_limit, self.support, polarisations)
+        sides = self.planner.sides(
+            self.plan.memory_limit, self.support, polarisations, cell_bytes(RESULT, polarisations)
+        )
         high, wide = (
             side if side >= size else max(side // chunk, 1) * chunk
             for side, size in zip(sides, self.shape, strict=True)
@@ -232,7 +238,8 @@ class TrackPlan:
         pixels = date.planner.pixels(tile.window, 0)
         part = date.image[..., pixels[0] : pixels[1], pixels[2] : pixels[3]]
         source = slim(part) if hasattr(part, "compute") else part
-        need = self.planner.bytes_of(tile, self.support, polarisations)
+        written = cell_bytes(RESULT, polarisations)
+        need = self.planner.bytes_of(tile, self.support, polarisations, written)
 
         def read() -> NDArray[np.float32]:
             return intensities(load(source, self.plan.file_cache))

@@ -543,8 +543,13 @@ class TilePlanner:
         first, last = bounds[:, ::2].min(axis=0), bounds[:, 1::2].max(axis=0)
         return *_clip(first[0], last[0], lines), *_clip(first[1], last[1], samples)
 
-    def bytes_of(self, tile: Tile, support: Support, polarisations: int) -> float:
-        """Estimate the memory that the work on a tile takes, while the next one is read."""
+    def bytes_of(
+        self, tile: Tile, support: Support, polarisations: int, result_bytes: int
+    ) -> float:
+        """Estimate the memory that the work on a tile takes, while the next one is read.
+
+        `result_bytes` are those of a cell of one pass in the result, which waits to be written.
+        """
         cells = _size(tile.window)
         per_cell = support.bytes_per_cell[0] + support.bytes_per_cell[1] * polarisations
         if self.scale.facets > 1:
@@ -554,7 +559,7 @@ class TilePlanner:
         total = 12.0 * cells
         for pixels in tile.pixels:
             total += per_cell * cells + per_pixel * _size(pixels)
-        return total + (22 + 16 * polarisations) * len(self.radars) * _size(tile.core)
+        return total + result_bytes * len(self.radars) * _size(tile.core)
 
     def work_on(self, tile: Tile) -> float:
         """Estimate the work on a tile, in arbitrary units."""
@@ -565,7 +570,9 @@ class TilePlanner:
             total += PIXEL_WORK * _size(pixels)
         return total
 
-    def sides(self, limit: float, support: Support, polarisations: int) -> tuple[int, int]:
+    def sides(
+        self, limit: float, support: Support, polarisations: int, result_bytes: int
+    ) -> tuple[int, int]:
         """Choose rows and columns of tiles, for the least work that fits in a memory limit."""
         available = array_bytes(limit)
         rows, columns = self.scale.shape
@@ -574,7 +581,7 @@ class TilePlanner:
             size = min(high, rows), min(wide, columns)
             top, left = (rows - size[0]) // 2, (columns - size[1]) // 2
             tile = self.tile((top, top + size[0], left, left + size[1]), support)
-            if self.bytes_of(tile, support, polarisations) > available:
+            if self.bytes_of(tile, support, polarisations, result_bytes) > available:
                 continue
             work = self.work_on(tile) / _size(tile.core)
             # One tile for all has no seam, however little it saves.

@@ -238,7 +238,7 @@ def packaged_model(name: str) -> Path:
     Parameters
     ----------
     name : str
-        "terrain" and "buildings", which `sarheight predict` uses, or "refinement".
+        "refinement" for terrain heights, or "buildings"; `sarheight predict` uses both.
 
     Returns
     -------

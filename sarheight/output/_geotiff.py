@@ -35,7 +35,7 @@ from rasterio.windows import Window
 
 from sarheight._files import file_errors, read_json
 from sarheight.errors import DamagedFileError
-from sarheight.layover.result import VARIABLES
+from sarheight.layover.layers import LAYERS
 from sarheight.output._bands import (
     COORDINATES,
     PACKINGS,
@@ -625,7 +625,7 @@ def _read_layers(folder: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401
         image.encoding = {}
         images.setdefault(tag["BAND_VARIABLE"], []).append(image)
         tags.setdefault(tag["BAND_VARIABLE"], []).append(tag)
-    known = [name for name in VARIABLES if name in images]
+    known = [name for name in LAYERS if name in images]
     dataset = xr.Dataset()
     for name in dict.fromkeys([*known, *images]):
         order = sorted(

@@ -1,7 +1,7 @@
 """The grid and the attributes of a result, as files need them.
 
-The tables of CF attributes complete those of the variables that this package makes. Attributes
-that a dataset has already are never overwritten.
+CF attributes of layers and coordinates are added where a dataset lacks them. Attributes that it has
+already are never overwritten.
 
 References
 ----------
@@ -21,6 +21,7 @@ import numpy as np
 from affine import Affine
 
 from sarheight._runtime import NODATA_NAMES, nodata_value
+from sarheight.layover.layers import LAYERS, Layer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -130,18 +131,9 @@ CONVENTIONS = "CF-1.11"
 WEB_MERCATOR = "Popular Visualisation Pseudo Mercator"
 WEB_MERCATOR_RADIUS = 6378137.0
 
-BACKSCATTER = "surface_backwards_scattering_coefficient_of_radar_wave"
-LAYOVER = ("mask", "fold_count")
-SHARES = ("contribution_share", "projected_area", *LAYOVER)
 ANCILLARY = "ancillary_variables"
 
-VARIABLES: dict[str, dict[str, Any]] = {
-    "sigma0": {"standard_name": BACKSCATTER, "cell_methods": "area: mean"},
-    "sigma0_geocoded": {"standard_name": BACKSCATTER, "cell_methods": "area: mean"},
-    "gamma0": {"cell_methods": "area: mean"},
-    "projected_area": {"cell_methods": "area: sum"},
-    "local_incidence": {"standard_name": "angle_of_incidence"},
-    "ellipsoid_incidence": {"standard_name": "sensor_zenith_angle"},
+COORDINATE_ATTRIBUTES: dict[str, dict[str, Any]] = {
     "polarisation": {"long_name": "polarisation, transmitted and received"},
     "time": {
         "standard_name": "time",
@@ -155,14 +147,7 @@ VARIABLES: dict[str, dict[str, Any]] = {
     "look_side": {"long_name": "side to which the radar looks"},
     "orbit_source": {"long_name": "source of the orbit"},
 }
-"""Attributes by the names of variables and coordinates."""
-
-QUALITY: dict[str, tuple[str, ...]] = {
-    "gamma0": ("gamma0_variance", *SHARES),
-    "sigma0": SHARES,
-    "sigma0_geocoded": LAYOVER,
-}
-"""Variables that tell the quality of another one."""
+"""Attributes of coordinates by name; those of layers are in `sarheight.layover.layers`."""
 
 
 def add_cf_attributes(dataset: xr.Dataset) -> xr.Dataset:
@@ -178,8 +163,13 @@ def add_cf_attributes(dataset: xr.Dataset) -> xr.Dataset:
         "source": program,
     } | dataset.attrs
     for name in dataset.variables:
-        known = VARIABLES.get(str(name), {}) | dataset[name].attrs
-        beside = known.pop(ANCILLARY, " ".join(QUALITY.get(str(name), ())))
+        layer = LAYERS.get(str(name), Layer())
+        known = {
+            **layer.cf,
+            **COORDINATE_ATTRIBUTES.get(str(name), {}),
+            **dataset[name].attrs,
+        }
+        beside = known.pop(ANCILLARY, " ".join(layer.quality))
         present = " ".join(other for other in beside.split() if other in dataset)
         dataset[name].attrs = known | ({ANCILLARY: present} if present else {})
     for name in {variable.encoding.get("grid_mapping") for variable in dataset.values()}:

@@ -31,6 +31,7 @@ from sarheight.series._dates import (
     require_option,
     require_track,
     shift_from_json,
+    side_by_side,
 )
 from sarheight.series._filter import WINDOW, Ahead, filter_window, require_window
 from sarheight.series._stack import Settings, Stack, describe_method, require_method
@@ -205,6 +206,15 @@ def build_stack(
         return work.append(dates, skipped)
 
 
+@dataclass(frozen=True, eq=False)
+class _Placed:
+    """A date, co-registered and placed over the DEM."""
+
+    date: Date
+    over_dem: DatePass
+    baseline: Baseline
+
+
 @dataclass(eq=False)
 class _Run:
     """One run that appends dates."""
@@ -273,42 +283,61 @@ class _Run:
     def _place(
         self, dates: Sequence[Date], skipped: dict[str, str]
     ) -> tuple[list[Date], dict[str, Baseline], dict[str, DatePass]]:
-        """Co-register dates, and place them over the DEM; those that lie beside it are skipped."""
-        placed, baselines, passes = [], {}, {}
-        gamma = self._known_gamma()
-        for number, date in enumerate(dates):
-            self.progress(f"place {date.name}", 0.05 + 0.1 * number / len(dates))
+        """Co-register dates, and place them over the DEM; those that lie beside it are skipped.
+
+        The first date of a new stack has backscatter with which the others are compared. These are
+        independent of each other, and several are placed at a time.
+        """
+        placed: list[_Placed] = []
+        gamma, left = self._known_gamma(), list(dates)
+        while left and gamma is None and self.stack.settings.coregistration != "none":
+            date = left.pop(0)
+            self.progress(f"place {date.name}", 0.05)
             try:
-                where = self.stack.plan.date(date.scene)
-                moved = self._coregister(date, gamma)
-                if moved.scene is not date.scene:
-                    where = self.stack.plan.date(moved.scene)
+                first = self._placed(date, None)
             except (SarheightError, ValueError) as error:
                 self._skip(date, error, skipped)
                 continue
-            baselines[date.key] = self.stack.plan.baseline(where)
-            placed.append(moved)
-            passes[date.key] = where
-            if gamma is None and self.stack.settings.coregistration != "none":
-                # The first date is what the others are compared with.
-                gamma = self._first_gamma(moved, where, skipped)
+            placed.append(first)
+            gamma = self._first_gamma(first.date, first.over_dem, skipped)
+        limit = self.stack.settings.memory_limit
+        with side_by_side(lambda date: self._placed(date, gamma), left, limit) as results:
+            for number, (date, result) in enumerate(results, len(dates) - len(left)):
+                self.progress(f"place {date.name}", 0.05 + 0.1 * number / len(dates))
+                try:
+                    placed.append(result.result())
+                except (SarheightError, ValueError) as error:
+                    self._skip(date, error, skipped)
+        baselines = {each.date.key: each.baseline for each in placed}
         far = [
-            f"{date.name}: it flew {abs(baselines[date.key].perpendicular):,.0f} m from the orbit"
-            for date in placed
-            if abs(baselines[date.key].perpendicular) > OTHER_TRACK
+            f"{each.date.name}: it flew {abs(each.baseline.perpendicular):,.0f} m from the orbit"
+            for each in placed
+            if abs(each.baseline.perpendicular) > OTHER_TRACK
         ]
         if far:
             refuse(far)
-        return placed, baselines, passes
+        passes = {each.date.key: each.over_dem for each in placed}
+        return [each.date for each in placed], baselines, passes
+
+    def _placed(self, date: Date, gamma: xr.DataArray | None) -> _Placed:
+        """Co-register a date, and place it over the DEM."""
+        plan = self.stack.plan
+        over_dem = plan.date(date.scene)
+        corrected = self._coregister(date, gamma)
+        if corrected.scene is not date.scene:
+            over_dem = plan.date(corrected.scene)
+        return _Placed(corrected, over_dem, plan.baseline(over_dem))
 
     def _skip(self, date: Date, error: Exception, skipped: dict[str, str]) -> None:
-        """Note a date that cannot be used, or stop."""
+        """Record a date that cannot be used, or stop."""
         if self.strict:
-            raise error
+            msg = f"{date.name} cannot be used: {error}"
+            raise SeriesError(msg, options=getattr(error, "options", None)) from error
         self.pending.drop(date.key)
         skipped[date.name] = " ".join(str(error).split())
 
     def _coregister(self, date: Date, gamma: xr.DataArray | None) -> Date:
+        """Co-register a date, unless an interrupted run did."""
         how = self.stack.settings.coregistration
         if how == "none":
             return date
@@ -322,7 +351,7 @@ class _Run:
         return found
 
     def _known_gamma(self) -> xr.DataArray | None:
-        """Mean gamma0 of the dates that are there, in the first polarisation."""
+        """Return the mean gamma0 of earlier dates in the first polarisation; None without any."""
         stored = self.stack.stored
         if stored is None or self.stack.settings.coregistration == "none":
             return None

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import numpy as np
+from sarheight_kernels.pool import thread_count
 
 from sarheight.acquisition import acquisition_record, acquisition_time, polarisation_names
-from sarheight.coregistration import Shift, apply_shift, estimate_shift
+from sarheight.coregistration import (
+    Policy,
+    Shift,
+    apply_shift,
+    estimate_shift,
+    is_significant,
+)
 from sarheight.errors import SarheightError, SeriesError
 from sarheight.illumination import ConstantGamma
 from sarheight.output import provenance
@@ -44,11 +53,12 @@ IMAGES = (".nc", ".zarr")
 PRODUCT_FOLDER = "manifest.safe"
 SHIFT_WINDOWS = 8
 """Windows of an image that are compared with their simulation."""
-SIGNIFICANT = 4.0
-"""Standard errors above which a shift is corrected."""
+REGISTRATION_BYTES = 256 << 20
+"""Memory that the co-registration of a date may take, blocks of its file included."""
 
+Found = TypeVar("Found")
 
-Coregistration = Literal["correct", "report", "none"]
+Coregistration = Policy
 """What is done with the shift of a date."""
 
 
@@ -235,6 +245,23 @@ def refuse(strangers: Sequence[str]) -> None:
     raise SeriesError(msg)
 
 
+@contextmanager
+def side_by_side(
+    work: Callable[[Date], Found], dates: Sequence[Date], memory_limit: float
+) -> Iterator[Iterator[tuple[Date, Future[Found]]]]:
+    """Do the work of several dates at a time, as many as threads and memory allow.
+
+    Yields the dates in their order, each with the future of its result. Dates whose work has not
+    begun are dropped when the block ends, by an error or an interrupt too.
+    """
+    workers = max(min(thread_count(), int(min(memory_limit // REGISTRATION_BYTES, len(dates)))), 1)
+    pool = ThreadPoolExecutor(workers, "sarheight-dates")
+    try:
+        yield zip(dates, [pool.submit(work, date) for date in dates], strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def coregister(
     date: Date, dem: xr.DataArray | CheckedDem, gamma: xr.DataArray | None, *, correct: bool
 ) -> Date:
@@ -261,9 +288,3 @@ def shift_from_json(text: str, date: Date, *, correct: bool) -> Date:
     made = with_shift(date, Shift.from_json(text), correct=correct)
     # The number of windows is known from the text only.
     return replace(made, notes=made.notes | {"coregistration": json.loads(text)})
-
-
-def is_significant(shift: Shift) -> bool:
-    """Tell whether a shift is to be corrected."""
-    pairs = ((shift.line, shift.line_error), (shift.sample, shift.sample_error))
-    return shift.found and any(abs(value) > SIGNIFICANT * error for value, error in pairs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from sarheight.acquisition import grid_from_json, grid_to_json, orbit_from_json,
 from sarheight.dem.checked import CheckedDem
 from sarheight.dem.layout import same_grid
 from sarheight.errors import SeriesError
-from sarheight.layover import RTC, PosteriorMean, Reallocation, reconstruct
+from sarheight.layover import RTC, PosteriorMean, Reallocation, read_method, reconstruct
 from sarheight.layover.carried import TRACK_VARIABLES, Baseline, TrackPlan, reference_scene
 from sarheight.output import open_result
 from sarheight.scene import Scene
@@ -116,14 +116,13 @@ def require_method(method: object) -> None:
 def describe_method(method: Method) -> dict[str, Any]:
     """Describe a method for the attributes of a stack."""
     name = next(name for name, kind in METHODS.items() if type(method) is kind)
-    return {"name": name, **vars(method)}
+    return {"name": name, **asdict(method)}
 
 
 def _method(described: Mapping[str, Any]) -> Method:
     """Make the method that a stack describes."""
     fields = {name: value for name, value in described.items() if name != "name"}
-    made: Method = METHODS[described["name"]](**fields)
-    return made
+    return read_method({METHODS[described["name"]].__name__: fields})
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,7 +85,8 @@ class TerrainPatches:
     ------
     ValueError
         If scenes and parts do not pair, a part extends beyond its scene, a number is out of its
-        range, a scene lacks a variable, or there is no patch.
+        range, a scene lacks a variable, or there is no patch, or no known elevation in a scene that
+        holds some.
     """
 
     def __init__(
@@ -120,6 +121,17 @@ class TerrainPatches:
             _scene_arrays(part.of(scene), channels)
             for scene, part in zip(scenes, parts, strict=True)
         ]
+        empty = [
+            number
+            for number, source in enumerate(self.sources)
+            if source.known is not None and not np.isfinite(source.known).any()
+        ]
+        if low > 0 and empty:
+            msg = (
+                f"found no known elevation in the parts of the scenes {empty}, expected {low} for "
+                "each patch: take other parts, or scenes without known_height"
+            )
+            raise ValueError(msg)
         self.windows = [
             (number, row, column)
             for number, source in enumerate(self.sources)

@@ -8,13 +8,14 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sarheight.acquisition import acquisition_json
-from sarheight.coregistration import apply_shift, estimate_shift
+from sarheight.coregistration import Policy, is_significant
+from sarheight.coregistration import coregister as compare
 from sarheight.dem import check_dem, local_posting
 from sarheight.errors import DemError, GeometryError
 from sarheight.geometry import geo2rdr
@@ -48,8 +49,6 @@ SINGLE = 400
 """Cells along a side up to which a raster is one tile."""
 CORRELATION = 2.5
 """Coarse cells over which errors of a coarse DEM are correlated."""
-MOST_SHIFTS = 4.0, 0.5
-"""Standard errors, and pixels, above both of which a shift of an image calls for a warning."""
 
 
 def refine(
@@ -59,7 +58,7 @@ def refine(
     *,
     factor: int = 3,
     settings: RefinementSettings | None = None,
-    coregister: Literal["report", "correct", "none"] = "report",
+    coregister: Policy = "report",
     network: RefinementNetwork | None = None,
     tiling: Tiling | None = None,
     block: int = 2048,
@@ -106,8 +105,8 @@ def refine(
     settings : RefinementSettings, optional
         Prior knowledge, above all the error of the DEM.
     coregister : {"report", "correct", "none"}
-        Estimate the shift of each image against the DEM: warn of one, or correct the image's
-        timing by it, where that is known less well than the DEM's position.
+        Estimate the shift of each image against the DEM: warn of a significant one, or correct
+        the image's timing by it, where that is known less well than the DEM's position.
     network : RefinementNetwork, optional
         Corrects the refined heights and their standard deviation, tile by tile, before anything is
         kriged. It is used within the range of its training only.
@@ -245,12 +244,9 @@ def _tiling_of(dem: xr.DataArray, factor: int, tiling: Tiling | None) -> Tiling:
 
 
 def place_images(
-    scenes: Sequence[Scene], dem: xr.DataArray, coregister: str
+    scenes: Sequence[Scene], dem: xr.DataArray, policy: Policy
 ) -> tuple[list[Scene], list[dict[str, Any]]]:
     """Crop the images to the DEM, and compare their positions with it."""
-    if coregister not in ("report", "correct", "none"):
-        msg = f"found coregister={coregister!r}, expected 'report', 'correct' or 'none'"
-        raise ValueError(msg)
     placed, shifts = [], []
     for number, scene in enumerate(scenes, start=1):
         if "polarisation" in scene.image.dims:
@@ -260,20 +256,15 @@ def place_images(
             )
             raise ValueError(msg)
         near = crop_scene_to_dem(scene, dem, margin=64)
-        if coregister != "none":
-            shift = estimate_shift(near, dem)
+        near, shift = compare(near, dem, policy)
+        if shift is not None:
             shifts.append(shift.attributes())
-            errors, least = MOST_SHIFTS
-            pairs = ((shift.line, shift.line_error), (shift.sample, shift.sample_error))
-            large = shift.found and any(abs(a) > max(errors * b, least) for a, b in pairs)
             if not shift.found:
                 _warn(
                     f"image {number} could not be compared with the DEM ({shift.reason}): heights "
                     "rest on its annotated timing"
                 )
-            elif large and coregister == "correct":
-                near = apply_shift(near, shift)
-            elif large:
+            elif policy == "report" and is_significant(shift):
                 _warn(
                     f"image {number} lies beside its simulation ({shift}): align the DEM, or pass "
                     "coregister='correct' if it is the image that is off"

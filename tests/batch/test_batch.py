@@ -19,7 +19,7 @@ from sarheight.cli import app
 from sarheight.errors import JobListError, ManifestError
 from sarheight.output import open_result
 from sarheight.output.radar_images import write_scene
-from sarheight.settings import ReconstructionOutput, ReconstructSettings
+from sarheight.workflow.config import ReconstructConfig, ReconstructionOutput
 from tests.mountains import mountain, raster, scene_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ output = "out/{image}.tif"
 
 def job(folder: Path, name: str = "a.tif", **options: Any) -> Job:  # noqa: ANN401
     """Make a job; `copying` replaces its work."""
-    settings = ReconstructSettings(
+    settings = ReconstructConfig(
         image=str(folder / "image.nc"), **({"dem": ("dem.tif",)} | options)
     )
     return Job(settings=settings, result=ReconstructionOutput(output=folder / name))
@@ -124,9 +124,9 @@ def test_each_tile_makes_a_job(tmp_path: Path) -> None:
         ("jobs.json", '"jobs"', "found str, expected"),
         ("jobs.csv", "image,output\na.nc\n", "line 2 has not as many fields"),
         ("jobs.csv", "image,output,dem\na,x.nc,d\nb,x.nc,d\n", "two jobs .* write to"),
-        ("jobs.csv", "image,output\na,x.nc\n", "job 1 .*: --dem: "),
-        ("jobs.csv", "image,output,dem,method\na,x.nc,d,magic\n", "job 1 .*: --method: .*magic"),
-        ("jobs.csv", "image,output,dem,law\na,x.nc,d,gauss\n", "--law: .*one of gamma"),
+        ("jobs.csv", "image,output\na,x.nc\n", "job 1 .*: dem: "),
+        ("jobs.csv", "image,output,dem,method\na,x.nc,d,magic\n", "job 1 .*: method: .*magic"),
+        ("jobs.csv", "image,output,dem,law\na,x.nc,d,gauss\n", "law: .*one of gamma"),
         ("jobs.csv", "image,output,dem,multilook,spacing\na,x.nc,d,2;2,20\n", "not both"),
         ("jobs.toml", "[[job]]\nimage='a'\noutput='x.nc'\ndem='d'\nlaws=1\n", "option 'laws'"),
     ],
@@ -310,7 +310,7 @@ def test_a_cluster_does_the_jobs(folder: Path, tmp_path: Path) -> None:
     ("changed", "message"),
     [
         (["--set", "brightness=3"], "found the option 'brightness', expected some of"),
-        (["--set", "method=magic"], "--method: "),
+        (["--set", "method=magic"], "method: "),
         (["--set", "method"], "expected NAME=VALUE"),
         (["--tiles", "nothing*.tif"], "found no file that matches"),
         (["--suffix", ".jpg"], "found '.jpg', expected one of .tif"),
@@ -329,5 +329,5 @@ def test_a_missing_elevation_model_is_found_before_the_work(folder: Path, tmp_pa
     given = ["batch", str(folder / "*.nc"), "-o", str(tmp_path / "out")]
     done = CliRunner().invoke(app, given)
     assert done.exit_code == 2, done.output
-    assert "--dem: " in done.stderr
+    assert "dem: " in done.stderr
     assert not (tmp_path / "out").exists()

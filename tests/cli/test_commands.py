@@ -370,8 +370,8 @@ def test_outputs_are_checked_before_the_work(
     def work(*_: object, **__: object) -> None:
         pytest.fail("work was begun")
 
-    for module in ("_files", "_reconstruct", "_simulate"):
-        monkeypatch.setattr(f"sarheight.cli.{module}.read_dem", work)
+    for module in ("cli._simulate", "workflow.elevations"):
+        monkeypatch.setattr(f"sarheight.{module}.read_dem", work)
     image = (files.image,) if command == "reconstruct" else ("--like", files.image)
     common = (command, *image, "--dem", files.dem, "-o")
     assert "its name ends in '.jpg'" in failing(2, *common, tmp_path / "x.jpg")
@@ -492,7 +492,7 @@ def test_a_folder_that_is_no_product_is_an_error(files: Files, tmp_path: Path) -
     product.mkdir()
     rest = ("--dem", files.dem, *SEA, "-o", tmp_path / "x.nc")
     for command in (("reconstruct", product), ("masks", "--like", product)):
-        assert "has no manifest.safe; expected a Sentinel-1 product" in failing(1, *command, *rest)
+        assert "is no product of a known mission" in failing(1, *command, *rest)
 
 
 def test_debug_shows_where_an_error_comes_from(files: Files, tmp_path: Path) -> None:

@@ -15,15 +15,16 @@ from sarheight.cli import app
 from sarheight.layover import RTC, reconstruct
 from sarheight.output import open_result
 from sarheight.output.radar_images import write_scene
-from sarheight.settings import ReconstructSettings, read_table, to_toml
+from sarheight.workflow.config import ReconstructConfig
+from sarheight.workflow.options import read_table, to_toml
 from tests.mountains import mountain, raster, scene_of
 
 if TYPE_CHECKING:
     from typer.testing import Result
 
 SETTINGS = (
-    ReconstructSettings(image="a.nc", dem=("b.tif",)),
-    ReconstructSettings(
+    ReconstructConfig(image="a.nc", dem=("b.tif",)),
+    ReconstructConfig(
         image="https://example.org/a.SAFE.zip",
         dem=("auto",),
         vertical=47.5,
@@ -41,7 +42,7 @@ SETTINGS = (
         law="cosine:0.3,2",
         memory="900 MiB",
     ),
-    ReconstructSettings(
+    ReconstructConfig(
         image="ä 'b\"\\c.nc", dem=("x.tif", "y.tif"), like=Path("l.xml"), multilook=(2, 3)
     ),
 )
@@ -52,17 +53,17 @@ def run(*arguments: object) -> Result:
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=["default", "all", "names"])
-def test_settings_are_read_back_equal(settings: ReconstructSettings, tmp_path: Path) -> None:
+def test_settings_are_read_back_equal(settings: ReconstructConfig, tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text(to_toml("reconstruct", settings.to_dict()), encoding="utf-8")
-    assert ReconstructSettings.from_dict(read_table(path, "reconstruct")) == settings
+    assert ReconstructConfig.from_dict(read_table(path, "reconstruct")) == settings
     as_json = json.loads(json.dumps(settings.to_dict()))
-    assert ReconstructSettings.from_dict(as_json) == settings
-    assert ReconstructSettings.from_dict(settings.record()) == settings
+    assert ReconstructConfig.from_dict(as_json) == settings
+    assert ReconstructConfig.from_dict(settings.record()) == settings
 
 
 def test_the_record_contains_neither_folders_nor_secrets() -> None:
-    settings = ReconstructSettings(
+    settings = ReconstructConfig(
         image="https://me:secret@example.org/a.zip?signature=secret#part",
         dem=("/home/me/dem.tif", "auto.tif"),
         like=Path("/home/me/like.xml"),
@@ -76,24 +77,24 @@ def test_the_record_contains_neither_folders_nor_secrets() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"image": "a"}, "--dem: "),
-        ({"image": "a", "dem": ["auto", "b"]}, "--dem: found auto beside files"),
-        ({"image": "a", "dem": "b", "method": "magic"}, "--method: "),
-        ({"image": "a", "dem": "b", "law": "gauss"}, "--law: found 'gauss'"),
+        ({"image": "a"}, "dem: "),
+        ({"image": "a", "dem": ["auto", "b"]}, "dem: found auto beside files"),
+        ({"image": "a", "dem": "b", "method": "magic"}, "method: "),
+        ({"image": "a", "dem": "b", "law": "gauss"}, "law: found 'gauss'"),
         (
             {"image": "a", "dem": "b", "method": "rtc", "law": "lambert"},
-            "--law: found lambert beside --method rtc",
+            "law: found lambert beside method rtc",
         ),
-        ({"image": "a", "dem": "b", "memory": "3"}, "--memory: found '3'"),
-        ({"image": "a", "dem": "b", "spacing": 0.1}, "--spacing: "),
-        ({"image": "a", "dem": "b", "bounds": [1, 2, 3]}, "--bounds: "),
+        ({"image": "a", "dem": "b", "memory": "3"}, "memory: found '3'"),
+        ({"image": "a", "dem": "b", "spacing": 0.1}, "spacing: "),
+        ({"image": "a", "dem": "b", "bounds": [1, 2, 3]}, "bounds: "),
         ({"image": "a", "dem": "b", "spacing": 20, "multilook": [2, 2]}, "not both"),
         ({"image": "a", "dem": "b", "brightness": 3}, "found the option 'brightness'"),
     ],
 )
 def test_impossible_settings_are_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        ReconstructSettings.from_dict(values)
+        ReconstructConfig.from_dict(values)
 
 
 @pytest.fixture(scope="module")

@@ -240,7 +240,7 @@ def test_cells_without_a_value_have_no_interval() -> None:
 
 
 def test_an_interval_needs_a_variance_and_a_probability() -> None:
-    with pytest.raises(ValueError, match="without gamma0_variance"):
+    with pytest.raises(ValueError, match="without gamma0_std or gamma0_variance"):
         interval(result_of(0.1, 0.1).drop_vars("gamma0_variance"))
     with pytest.raises(ValueError, match="between 0 and 1"):
         interval(result_of(0.1, 0.1), 80.0)

@@ -16,7 +16,7 @@ from sarheight_kernels.pool import limit_threads
 from sarheight.errors import GeometryError
 from sarheight.layover import PosteriorMean, Reallocation, _plan, _tasks, reconstruct, tiles
 from sarheight.layover import _scene_tiles as room
-from sarheight.layover._posterior import support_of
+from sarheight.layover._steps import support_of
 from sarheight.layover.tiles import TILE, HeightRange, TilePlanner
 from tests.dems import hills
 from tests.mountains import LAW, mountain, random_terrain, raster, scene_of

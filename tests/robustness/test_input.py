@@ -24,7 +24,7 @@ from sarheight.output import open_result, read_provenance
 from sarheight.output.radar_images import read_scene, write_radar, write_scene
 from sarheight.scene import Scene
 from sarheight.sentinel1 import document, read_orbit_file
-from sarheight.settings import read_table
+from sarheight.workflow.options import read_table
 from tests.annotations import eof_xml
 from tests.flattened_products import VV, raster
 from tests.synthetic import synthetic_grid

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import pickle
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dask
 import numpy as np
 import pytest
+import xarray as xr
 from sarheight_kernels.pool import limit_threads
 
 from sarheight import series
@@ -27,7 +29,7 @@ from tests.series.dates import date_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import xarray as xr
+    from sarheight.dem.checked import CheckedDem
 
 BASELINES = (0.0, 110.0, -160.0, 70.0)
 OFFSETS = ((0.0, 0.0), (0.3, 0.6), (2.5, -3.2), (-0.4, 0.1))
@@ -334,6 +336,58 @@ def test_shifts_are_not_estimated_twice(
         for each in (one, other)
     ]
     assert notes[0] == notes[1]
+
+
+def test_dates_are_registered_side_by_side_with_the_same_bits(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both dates after the first wait for each other, and results are those of one thread."""
+    with limit_threads(1):
+        series.build_stack(dates[:3], dem, tmp_path / "one.zarr", window=0)
+    together, estimate = threading.Barrier(2), _build.coregister
+
+    def wait(date: Date, dem: CheckedDem, gamma: xr.DataArray | None, *, correct: bool) -> Date:
+        if gamma is not None:
+            together.wait(timeout=60.0)
+        return estimate(date, dem, gamma, correct=correct)
+
+    monkeypatch.setattr(_build, "coregister", wait)
+    with limit_threads(3):
+        series.build_stack(dates[:3], dem, tmp_path / "three.zarr", window=0)
+    one, three = (
+        series.open_stack(tmp_path / name, chunks=None) for name in ("one.zarr", "three.zarr")
+    )
+    xr.testing.assert_equal(*(stack.drop_vars("provenance") for stack in (one, three)))
+    assert np.isfinite(one.line_shift).all()
+
+
+def test_an_interrupt_stops_dates_that_are_placed_side_by_side(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path
+) -> None:
+    def interrupt(text: str, _fraction: float) -> None:
+        if text.startswith("place"):
+            places.append(text)
+        if len(places) == 2:
+            raise KeyboardInterrupt
+
+    places: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        series.build_stack(dates, dem, tmp_path / "s.zarr", window=0, progress=interrupt)
+    running = [each for each in threading.enumerate() if each.name.startswith("sarheight-dates")]
+    assert running == []
+    assert not (tmp_path / "s.zarr").exists()
+    series.build_stack(dates, dem, tmp_path / "s.zarr", window=0)
+    assert series.open_stack(tmp_path / "s.zarr").sizes["time"] == len(dates)
+
+
+def test_a_date_that_stops_a_strict_run_is_named(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path
+) -> None:
+    beside = date_of(raster(mountain(), latitude=46.6), 1, latitude=46.6)
+    with pytest.raises(SeriesError, match=r"the scene of 2024-01-13.* cannot be used: No cell"):
+        series.build_stack(
+            [dates[0], beside], dem, tmp_path / "s.zarr", coregistration="none", strict=True
+        )
 
 
 def test_an_interrupted_append_is_finished_by_the_next_run(

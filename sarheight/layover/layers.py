@@ -1,0 +1,219 @@
+"""The layers of a result: one row for each, from which all else derives.
+
+Whoever needs to know something of a layer asks its row: the result for dims, types and attributes,
+the writers for packing and names, the tile planner for bytes, the page in the browser for labels
+and colours. What computes a layer stands in `sarheight.layover.result`, under the same name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+from sarheight_kernels.profiles import NO_DATA
+
+from sarheight.geometry.geo2rdr import INCIDENCES
+from sarheight.layover.categories import FOLD_COUNT, MASK
+
+DECIBEL = "0.1 lg(re 1)"
+"""The decibel as UDUNITS writes it, and CF with it."""
+BACKSCATTER = "surface_backwards_scattering_coefficient_of_radar_wave"
+SHARES = ("contribution_share", "projected_area", "mask", "fold_count")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """What is known of a layer, whatever its values are.
+
+    Attributes
+    ----------
+    attributes : mapping
+        Its CF attributes in a result: ``long_name``, ``units``, flags of a code.
+    cf : mapping
+        Attributes that files have beside these, as do those of other variables of its name.
+    main : bool
+        Whether it is among the layers that most users open, which commands write by default.
+    by_polarisation : bool
+        Whether it has a value for each polarisation: dims (polarisation, y, x), else (y, x).
+    code : bool
+        Whether it is a code or a count, uint8 with `NO_DATA` where there is none; else float32
+        with NaN.
+    power : bool
+        Whether it is backscatter in linear power, which files may hold, and maps show, in decibels.
+    held : bool
+        Whether a tile holds it until the scene's balance is known; else it follows from others.
+    quality : tuple of str
+        Layers that tell its quality (CF ``ancillary_variables``).
+    label : str
+        Its name on a map.
+    note : str
+        What it is, in a sentence beside a map; ``long_name`` where it is empty.
+    limits : tuple of float, optional
+        Range of colours on a map; percentiles of the values where there is none.
+    """
+
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    cf: Mapping[str, Any] = field(default_factory=dict)
+    main: bool = False
+    by_polarisation: bool = False
+    code: bool = False
+    power: bool = False
+    held: bool = True
+    quality: tuple[str, ...] = ()
+    label: str = ""
+    note: str = ""
+    limits: tuple[float, float] | None = None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of its values."""
+        return np.dtype(np.uint8 if self.code else np.float32)
+
+    @property
+    def missing(self) -> np.generic:
+        """Value that marks missing data."""
+        return np.uint8(NO_DATA) if self.code else np.float32(np.nan)
+
+    def shape(self, polarisations: int, rows: int, columns: int) -> tuple[int, ...]:
+        """Shape of its values."""
+        return (polarisations, rows, columns) if self.by_polarisation else (rows, columns)
+
+    def bytes_of(self, polarisations: int) -> int:
+        """Bytes of a cell of one pass."""
+        return self.dtype.itemsize * (polarisations if self.by_polarisation else 1)
+
+
+LAYERS: Mapping[str, Layer] = MappingProxyType(
+    {
+        "gamma0": Layer(
+            attributes={"long_name": "reconstructed gamma0, per projected area", "units": "1"},
+            cf={"cell_methods": "area: mean"},
+            main=True,
+            by_polarisation=True,
+            power=True,
+            quality=("gamma0_std", "gamma0_variance", *SHARES),
+            label="reconstructed γ⁰",
+            note="Backscatter per projected area, after layover is resolved",
+        ),
+        "gamma0_std": Layer(
+            attributes={
+                "long_name": "standard deviation of the reconstructed gamma0, in decibels",
+                "units": DECIBEL,
+            },
+            main=True,
+            by_polarisation=True,
+            held=False,
+            label="uncertainty of γ⁰",
+            note="Standard deviation of γ⁰ in decibels",
+        ),
+        "mask": Layer(attributes=MASK, main=True, code=True, label="layover and shadow"),
+        "fold_count": Layer(attributes=FOLD_COUNT, main=True, code=True, label="fold count"),
+        "local_incidence": Layer(
+            attributes=INCIDENCES["local_incidence"],
+            cf={"standard_name": "angle_of_incidence"},
+            main=True,
+            label="local incidence",
+            limits=(0.0, 90.0),
+        ),
+        "projected_area": Layer(
+            attributes={
+                "long_name": "illuminated area with data, projected along the line of sight",
+                "units": "m2",
+            },
+            cf={"cell_methods": "area: sum"},
+            main=True,
+            label="projected area",
+        ),
+        "sigma0_geocoded": Layer(
+            attributes={"long_name": "sigma0 on the ellipsoid, geocoded", "units": "1"},
+            cf={"standard_name": BACKSCATTER, "cell_methods": "area: mean"},
+            main=True,
+            by_polarisation=True,
+            power=True,
+            quality=("mask", "fold_count"),
+            label="geocoded σ⁰",
+            note="Plain geocoding: the image sampled at the cell's pixel",
+        ),
+        "sigma0": Layer(
+            attributes={"long_name": "reconstructed sigma0, per area of the surface", "units": "1"},
+            cf={"standard_name": BACKSCATTER, "cell_methods": "area: mean"},
+            by_polarisation=True,
+            power=True,
+            quality=SHARES,
+            label="reconstructed σ⁰",
+            note="Backscatter per area of the surface",
+        ),
+        "gamma0_variance": Layer(
+            attributes={"long_name": "variance of the reconstructed gamma0", "units": "1"},
+            by_polarisation=True,
+            label="variance of γ⁰",
+        ),
+        "contribution_share": Layer(
+            attributes={
+                "long_name": "mean share of the cell in the RCS of its pixels",
+                "units": "1",
+            },
+            label="contribution share",
+            limits=(0.0, 1.0),
+        ),
+        "own_share": Layer(
+            attributes={"long_name": "weight of the cell's own pixels in gamma0", "units": "1"},
+            by_polarisation=True,
+            label="own share",
+            limits=(0.0, 1.0),
+        ),
+        "borrowed_share": Layer(
+            attributes={"long_name": "weight of other passes in gamma0", "units": "1"},
+            by_polarisation=True,
+            label="borrowed share",
+            limits=(0.0, 1.0),
+        ),
+        "projected_incidence": Layer(
+            attributes=INCIDENCES["projected_incidence"],
+            label="projected incidence",
+            limits=(-30.0, 90.0),
+        ),
+        "ellipsoid_incidence": Layer(
+            attributes=INCIDENCES["ellipsoid_incidence"],
+            cf={"standard_name": "sensor_zenith_angle"},
+            label="ellipsoid incidence",
+        ),
+    }
+)
+"""All layers of a result by name, in the order in which they are listed."""
+
+
+def select_layers(variables: Sequence[str] | Literal["all", "main"]) -> tuple[str, ...]:
+    """Return the names of the layers that are asked for, in the order of `LAYERS`.
+
+    Parameters
+    ----------
+    variables : sequence of str, "all" or "main"
+        Names, or all layers, or those that most users open.
+
+    Raises
+    ------
+    ValueError
+        If there is no such layer.
+    """
+    if variables == "all":
+        return tuple(LAYERS)
+    if variables == "main":
+        return tuple(name for name, layer in LAYERS.items() if layer.main)
+    unknown = [name for name in variables if name not in LAYERS]
+    if unknown or not variables or isinstance(variables, str):
+        found = repr(variables) if isinstance(variables, str) else ", ".join(map(repr, unknown))
+        msg = (
+            f"found variables {found or 'of no name'}, expected 'all', 'main', or some of "
+            f"{', '.join(LAYERS)}"
+        )
+        raise ValueError(msg)
+    return tuple(name for name in LAYERS if name in variables)
+
+
+def cell_bytes(variables: Iterable[str], polarisations: int) -> int:
+    """Bytes that layers take in a cell of one pass."""
+    return sum(LAYERS[name].bytes_of(polarisations) for name in variables)

@@ -1,0 +1,150 @@
+"""From files to refined heights."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from sarheight.errors import OptionError
+from sarheight.workflow.elevations import read_dem
+from sarheight.workflow.images import ImageSource, Silent
+from sarheight.workflow.series import average_dates
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from sarheight.scene import Scene
+    from sarheight.terrain.elevations import KnownElevations
+    from sarheight.terrain.posterior import RefinementSettings
+    from sarheight.workflow.config import KnownConfig, PassImageConfig, RefineConfig
+    from sarheight.workflow.images import Reporter
+
+__all__ = ["Refinement", "read_elevations", "read_pass", "refine_files"]
+
+SHIFT_MARGIN = 64
+"""Pixels around the part that the elevation model covers, read for a possible shift."""
+
+
+@dataclass(frozen=True, eq=False)
+class Refinement:
+    """Refined heights, and what they were made of.
+
+    Attributes
+    ----------
+    result : Dataset
+        As of `sarheight.terrain.refine`, with provenance.
+    scenes : int
+        Number of images.
+    known : int
+        Number of known elevations.
+    """
+
+    result: xr.Dataset
+    scenes: int
+    known: int
+
+
+def refine_files(config: RefineConfig, reporter: Reporter | None = None) -> Refinement:
+    """Refine the heights of an elevation model as a configuration says.
+
+    Parameters
+    ----------
+    config : RefineConfig
+        All that the result depends on.
+    reporter : Reporter, optional
+        Told of stages and decisions; by default they go to the log ``sarheight``.
+
+    Returns
+    -------
+    Refinement
+        Heights and their standard deviation, see `sarheight.terrain.refine`.
+
+    Raises
+    ------
+    OptionError
+        If an option is impossible, or does not apply to an image.
+    FileNotFoundError, ProductError, DamagedFileError, DemError, GeometryError, KnownElevationsError
+        As reading and refinement raise them.
+    """
+    from sarheight.output import provenance
+    from sarheight.terrain.refinement import refine
+
+    told = reporter or Silent()
+    chosen = _settings(config)
+    network = _network() if config.network else None
+    heights = read_dem(config)
+    known = read_elevations(config)
+    scenes = [read_pass(config, image, heights, told) for image in config.images]
+    told.stage("refine")
+    result = refine(
+        scenes,
+        heights,
+        known,
+        factor=config.factor,
+        settings=chosen,
+        coregister=config.coregister,
+        network=network,
+        seed=config.seed,
+        report=lambda fraction: told.advance("refine", (1.0 + fraction) / 3.0),
+    )
+    result.attrs["provenance"] = provenance(
+        config.files(), {"command": "refine", "settings": config.record()}
+    )
+    return Refinement(result, len(scenes), 0 if known is None else len(known))
+
+
+def _settings(config: RefineConfig) -> RefinementSettings:
+    """Take the settings of the method."""
+    from sarheight.terrain.posterior import RefinementSettings
+
+    names = {each.name for each in fields(RefinementSettings)}
+    values = {name: value for name, value in asdict(config).items() if name in names}
+    try:
+        return RefinementSettings(**values)
+    except ValueError as error:
+        raise OptionError(str(error)) from error
+
+
+def _network() -> Any:  # noqa: ANN401  # of the extra `learn`
+    """Load the included network."""
+    from sarheight.learning.weights import packaged_model
+    from sarheight.terrain.refinement_network import RefinementNetwork
+
+    return RefinementNetwork.from_pretrained(packaged_model("refinement"))
+
+
+def read_elevations(config: KnownConfig) -> KnownElevations | None:
+    """Read known elevations, if a configuration names any."""
+    if config.known is None:
+        return None
+    from sarheight.errors import GeoidGridMissingError, KnownElevationsError, VerticalDatumError
+    from sarheight.terrain.elevations import read_known_elevations
+
+    try:
+        return read_known_elevations(
+            config.known, vertical=config.known_vertical, crs=config.known_crs
+        )
+    except (KnownElevationsError, VerticalDatumError, GeoidGridMissingError) as error:
+        # The options that help are those of the known elevations, not of the elevation model.
+        helpful = {f"known-{name}": value for name, value in error.options.items()}
+        advice = str(error).removeprefix(error.found).removeprefix("; ")
+        raise type(error)(
+            error.found, advice, options=helpful, file_advice=error.file_advice
+        ) from error
+
+
+def read_pass(
+    config: PassImageConfig, image: str, heights: xr.DataArray, reporter: Reporter
+) -> Scene:
+    """Read the part of an image that the elevation model covers; of a folder, the mean of dates."""
+    from sarheight.geometry.placement import crop_scene_to_dem
+    from sarheight.series import find_dates
+
+    dates = find_dates(image)
+    if dates:
+        return average_dates(image, dates, config.reading, heights, reporter)
+    scene = ImageSource.of(image, config.reading, reporter).scene()
+    if config.polarisation is not None and "polarisation" in scene.image.dims:
+        chosen = scene.image.sel(polarisation=config.polarisation, drop=True)
+        scene = replace(scene, image=chosen)
+    return crop_scene_to_dem(scene, heights, margin=SHIFT_MARGIN)
