@@ -55,7 +55,6 @@ LINE = (
     ("workflow",),
     ("learning",),
     ("terrain", "buildings", "zones"),
-    ("batch",),
     ("view",),
     ("cli",),
 )

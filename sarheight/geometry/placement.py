@@ -329,12 +329,13 @@ def chosen_names(
 ) -> tuple[str, ...]:
     """Return the requested polarisations or swaths of a product, or all that are present.
 
-    An error lists what is present, or the `contents` of the product.
+    A text is one name. An error lists what is present, or the `contents` of the product.
     """
+    requested = (requested,) if isinstance(requested, str) else tuple(requested)
     names = tuple(name.upper() for name in requested) or present
     if len(set(names)) < len(names) or not set(names) <= set(present):
         msg = (
-            f"found {what}={tuple(requested)}, expected one or more of those that {product} has, "
+            f"found {what}={requested}, expected one or more of those that {product} has, "
             f"each once: {contents or ', '.join(present)}"
         )
         raise ValueError(msg)

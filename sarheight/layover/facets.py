@@ -52,6 +52,16 @@ def facets_of(cell_sizes: Sequence[tuple[float, float]]) -> int:
     return int(np.clip(round(largest / PIXELS_PER_FACET), 1, MOST_FACETS))
 
 
+def require_cells(smallest_area: float, facets: int | None) -> None:
+    """Refuse settings of cells that they cannot have, see `sarheight.layover.reconstruct`."""
+    if not 0.0 <= smallest_area < 1.0:
+        msg = f"found smallest_area={smallest_area!r}, expected a part of a cell, 0 to below 1"
+        raise ValueError(msg)
+    if facets is not None and facets not in range(1, MOST_FACETS + 1):
+        msg = f"found facets={facets!r}, expected 1 to {MOST_FACETS} along each side of a cell"
+        raise ValueError(msg)
+
+
 def facet_places(cells: int, facets: int) -> NDArray[np.float64]:
     """Place the facets along a side of a DEM, in cells; shape (cells * facets,)."""
     return (np.arange(cells * facets) + 0.5) / facets - 0.5

@@ -13,12 +13,13 @@ import numpy as np
 
 from sarheight.errors import SarheightError, SeriesError
 from sarheight.layover import RTC, reconstruct
-from sarheight.layover.carried import (
+from sarheight.layover.facets import require_cells
+from sarheight.layover.tiles import memory_bytes
+from sarheight.layover.track import (
     Baseline,
     run_alone,
     run_tiles,
 )
-from sarheight.layover.facets import MOST_FACETS
 from sarheight.output.files import write_zarr
 from sarheight.output.grid import check_grid
 from sarheight.series._dates import (
@@ -45,8 +46,8 @@ if TYPE_CHECKING:
 
     from sarheight.dem.checked import CheckedDem
     from sarheight.layover import Method
-    from sarheight.layover.carried import DatePass
     from sarheight.layover.tiles import Tile
+    from sarheight.layover.track import DatePass
     from sarheight.scene import Scene
 
 OTHER_TRACK = 10_000.0
@@ -177,26 +178,16 @@ def build_stack(
     Quegan, S., Yu, J. J. (2001). Filtering of multichannel SAR images. IEEE TGRS 39(11),
     2373-2379.
     """
-    from dask.utils import parse_bytes
-
     chosen = RTC() if method is None else method
     if window:
         require_window(window)
     if not tolerance > 0.0:
         msg = f"found tolerance={tolerance!r}, expected decibels above zero"
         raise ValueError(msg)
-    if not 0.0 <= smallest_area < 1.0:
-        msg = f"found smallest_area={smallest_area!r}, expected a part of a cell, 0 to below 1"
-        raise ValueError(msg)
-    if facets is not None and facets not in range(1, MOST_FACETS + 1):
-        msg = f"found facets={facets!r}, expected 1 to {MOST_FACETS} along each side of a cell"
-        raise ValueError(msg)
+    require_cells(smallest_area, facets)
     require_option("coregistration", coregistration, Coregistration)
     require_method(chosen)
-    path, limit = Path(path), float(parse_bytes(memory_limit))
-    if not limit > 0.0:
-        msg = f"found memory_limit={memory_limit!r}, expected a number of bytes above zero"
-        raise ValueError(msg)
+    path, limit = Path(path), memory_bytes(memory_limit)
     pending = Pending(path.resolve())
     dates, skipped = open_dates(images, product_options or {}, strict=strict)
     own = StackSettings(chosen, window, smallest_area, facets, coregistration, tolerance, limit)

@@ -17,7 +17,7 @@ from sarheight.dem.checked import CheckedDem
 from sarheight.dem.layout import same_grid
 from sarheight.errors import SeriesError
 from sarheight.layover import RTC, PosteriorMean, Reallocation, read_method, reconstruct
-from sarheight.layover.carried import TRACK_VARIABLES, Baseline, TrackPlan, reference_scene
+from sarheight.layover.track import TRACK_VARIABLES, Baseline, TrackPlan, reference_scene
 from sarheight.output import open_result
 from sarheight.scene import Scene
 from sarheight.series._store import CHUNK, LAYOUT

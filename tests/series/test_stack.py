@@ -17,8 +17,8 @@ from sarheight_kernels.pool import limit_threads
 from sarheight import series
 from sarheight.errors import OutputError, SeriesError
 from sarheight.layover import RTC, PosteriorMean, masks, reconstruct
-from sarheight.layover.carried import TrackPlan, reference_scene
 from sarheight.layover.tiles import TilePlanner
+from sarheight.layover.track import TrackPlan, reference_scene
 from sarheight.output.radar_images import write_scene
 from sarheight.scene import Scene
 from sarheight.series import _build, _stack, _store
