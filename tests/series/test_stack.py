@@ -471,14 +471,7 @@ def test_another_dem_is_refused(
 def test_shifts_are_found_against_the_dates_before(dem: xr.DataArray, tmp_path: Path) -> None:
     """A timing error of a date is found better with the ground's own pattern, and corrected."""
     scenes = [date_of(dem, number) for number in range(2)]
-    late = scenes[1].grid
-    moved = replace(
-        late,
-        line_zero_time=float(late.azimuth_time(-1.5)),
-        sample_zero_ground=late.sample_zero_ground - 2.0 * late.sample_spacing,
-        near_range=float(late.slant_range(-1.5, -2.0)),
-    )
-    shifted = replace(scenes[1], grid=moved)
+    shifted = replace(scenes[1], grid=scenes[1].grid.shift(1.5, 2.0))
     series.build_stack([scenes[0], shifted], dem, tmp_path / "s.zarr")
     found = series.open_stack(tmp_path / "s.zarr", chunks=None)
     assert float(found.line_shift[1]) == pytest.approx(-1.5, abs=0.15)
