@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Settings = TypeVar("Settings")
+Record = TypeVar("Record")
 
 # Scratch files, which lie on a disk and take no memory.
 
@@ -201,7 +201,7 @@ def read_json(
     return parse_json(read_text(path, "JSON", error), str(path), error)
 
 
-def read_settings(kind: type[Settings], path: str | os.PathLike[str]) -> Settings:
+def read_settings(kind: type[Record], path: str | os.PathLike[str]) -> Record:
     """Make settings, a dataclass, of a JSON file; missing ones have their defaults.
 
     Raises ValueError where the file is no JSON or holds an unknown setting, OSError where it cannot
