@@ -34,7 +34,7 @@ from sarheight.series._dates import (
     shift_from_json,
     side_by_side,
 )
-from sarheight.series._filter import WINDOW, Ahead, filter_window, require_window
+from sarheight.series._filter import WINDOW, ReadAhead, filter_window, require_window
 from sarheight.series._stack import Stack, StackSettings, describe_method, require_method
 from sarheight.series._store import CHUNK, COMMON, NEW, SHIFT, Pending, write_whole
 
@@ -482,7 +482,7 @@ class _Run:
             array = self.pending.array(fresh[number - before].key, "gamma0")
             return np.array(array[:, box[0] : box[1], box[2] : box[3]], np.float32)
 
-        with Ahead(load, before + len(fresh)) as read, ThreadPoolExecutor(1) as writer:
+        with ReadAhead(load, before + len(fresh)) as read, ThreadPoolExecutor(1) as writer:
             written = []
 
             def write(number: int, gamma: NDArray[np.float32]) -> None:
