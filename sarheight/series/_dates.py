@@ -254,7 +254,8 @@ def side_by_side(
     Yields the dates in their order, each with the future of its result. Dates whose work has not
     begun are dropped when the block ends, by an error or an interrupt too.
     """
-    workers = max(min(thread_count(), int(min(memory_limit // REGISTRATION_BYTES, len(dates)))), 1)
+    room = min(memory_limit / REGISTRATION_BYTES, len(dates), thread_count())
+    workers = max(int(room), 1)
     pool = ThreadPoolExecutor(workers, "sarheight-dates")
     try:
         yield zip(dates, [pool.submit(work, date) for date in dates], strict=True)

@@ -22,7 +22,7 @@ from sarheight.layover.track import TrackPlan, reference_scene
 from sarheight.output.radar_images import write_scene
 from sarheight.scene import Scene
 from sarheight.series import _build, _stack, _store
-from sarheight.series._dates import Date, open_date
+from sarheight.series._dates import Date, open_date, side_by_side
 from tests.mountains import mountain, raster
 from tests.series.dates import date_of
 
@@ -529,3 +529,27 @@ def test_a_cluster_makes_the_same_stack(
     assert len(list((tmp_path / "many.zarr" / "gamma0").iterdir())) > 18
     for name in ("gamma0", "gamma0_mean", "gamma0_spread", "date_count", "mask"):
         np.testing.assert_array_equal(one[name], many[name])
+
+
+@pytest.mark.parametrize(
+    ("limit", "workers"), [(np.inf, 4), (2 << 30, 4), (600 << 20, 2), (1.0, 1)]
+)
+def test_dates_at_a_time_are_bounded_by_threads_and_memory(limit: float, workers: int) -> None:
+    together, most = threading.Semaphore(0), []
+    lock, running = threading.Lock(), [0]
+
+    def work(date: Any) -> Any:  # noqa: ANN401 - stands for a date
+        with lock:
+            running[0] += 1
+            most.append(running[0])
+            if running[0] == workers:
+                together.release(6)
+        together.acquire(timeout=10.0)
+        with lock:
+            running[0] -= 1
+        return date
+
+    with limit_threads(4), side_by_side(work, list(range(6)), limit) as results:  # type: ignore[arg-type]
+        found = [(date, result.result()) for date, result in results]
+    assert found == [(number, number) for number in range(6)]
+    assert max(most) == workers
