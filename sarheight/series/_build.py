@@ -67,7 +67,7 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Report:
-    """The result of `build_stack`.
+    """Summary of what `build_stack` did to a stack.
 
     Attributes
     ----------
@@ -292,10 +292,10 @@ class _Run:
                 continue
             placed.append(first)
             gamma = self._first_gamma(first.date, first.over_dem, skipped)
-        if gamma is not None:
-            # Unknown cells get the median once, not for each date.
-            known = gamma.where(gamma > 0.0)
-            gamma = known.fillna(known.median())
+        if gamma is not None and (known := gamma.values > 0.0).any():
+            # Unknown cells get the median here, once for all dates.
+            values = np.where(known, gamma.values, np.median(gamma.values[known]))
+            gamma = gamma.copy(data=values)
         limit = self.stack.settings.memory_limit
         with side_by_side(lambda date: self._placed(date, gamma), left, limit) as results:
             for number, (date, result) in enumerate(results, len(dates) - len(left)):

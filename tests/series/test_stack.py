@@ -531,6 +531,23 @@ def test_a_cluster_makes_the_same_stack(
         np.testing.assert_array_equal(one[name], many[name])
 
 
+def test_any_error_of_a_date_names_it(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Errors that are not of the date's content stop the run, and say which date it was."""
+
+    def lose(*_: object, **__: object) -> Date:
+        msg = "the disk is gone"
+        raise OSError(msg)
+
+    monkeypatch.setattr(_build, "coregister", lose)
+    first = open_date(dates[1], {})
+    monkeypatch.setattr(_build._Run, "_known_gamma", lambda _: dem)
+    with pytest.raises(OSError, match="the disk is gone") as caught:
+        series.build_stack([dates[1]], dem, tmp_path / "s.zarr")
+    assert caught.value.__notes__ == [f"The date is {first.name}."]
+
+
 @pytest.mark.parametrize(
     ("limit", "workers"), [(np.inf, 4), (2 << 30, 4), (600 << 20, 2), (1.0, 1)]
 )
