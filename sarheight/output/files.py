@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from sarheight._files import SHOWN_ARRAYS, check_hdf5, file_errors, incomplete, parse_json
+from sarheight._files import LISTED_ARRAYS, check_hdf5, file_errors, incomplete, parse_json
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.errors import DamagedFileError, OutputError
 from sarheight.output._bands import PACKINGS
@@ -132,7 +132,7 @@ def _require_zarr_chunks(path: Path) -> None:
         ]
         if differing:
             msg = (
-                f"'{path}' is damaged, or was changed: {', '.join(differing[:SHOWN_ARRAYS])} and "
+                f"'{path}' is damaged, or was changed: {', '.join(differing[:LISTED_ARRAYS])} and "
                 f"{CONSOLIDATED} differ; if it was changed on purpose, call "
                 "zarr.consolidate_metadata"
             )
