@@ -318,7 +318,7 @@ def check_hdf5(
     *,
     complete: bool = False,
 ) -> None:
-    """Read the texts of an HDF5 file by h5py, and look for its chunks.
+    """Read the texts of an HDF5 file by h5py, and look for its chunks; refuse doors to other files.
 
     h5py raises errors where netCDF's library, in damaged texts, may search for ever.
 
@@ -336,10 +336,11 @@ def check_hdf5(
     Raises
     ------
     SarheightError
-        If it is damaged, or a chunk is missing.
+        If it is damaged, a chunk is missing, or it has values in other files.
     """
     import h5py
 
+    refuse_other_files(path, expected, error)
     missing: list[str] = []
 
     def check(name: str, item: Any) -> None:  # noqa: ANN401  # of h5py, which has no types
@@ -380,6 +381,38 @@ def check_hdf5(
         file.visititems(check)
     if missing:
         raise incomplete(path, missing, error)
+
+
+def refuse_other_files(
+    path: str | os.PathLike[str],
+    expected: str = "an HDF5 file",
+    error: type[SarheightError] = DamagedFileError,
+) -> None:
+    """Refuse an HDF5 file whose values lie in other files: the bytes of any would become pixels.
+
+    HDF5 has three doors: external storage, virtual data sets, and external links.
+    """
+    import h5py
+
+    found: list[str] = []
+
+    def check(name: str, item: Any) -> None:  # noqa: ANN401  # of h5py, which has no types
+        if isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
+            found.append(name)
+
+    def check_link(name: str, link: Any) -> None:  # noqa: ANN401  # of h5py
+        if isinstance(link, h5py.ExternalLink):
+            found.append(name)
+
+    with file_errors(path, expected, error), h5py.File(path, "r") as file:
+        file.visititems_links(check_link)
+        file.visititems(check)
+    if found:
+        msg = (
+            f"'{path}' takes '{found[0]}' from another file, which no product or result does: "
+            "nothing was read; fetch the original"
+        )
+        raise error(msg)
 
 
 def _check_heaps(path: str | os.PathLike[str]) -> None:
