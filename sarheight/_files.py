@@ -32,6 +32,7 @@ from sarheight.errors import DamagedFileError, SarheightError
 if TYPE_CHECKING:
     import geopandas as gpd
     from numpy.typing import NDArray
+    from rasterio import DatasetReader
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -90,6 +91,24 @@ def read_rows(file: IO[bytes], begins: Sequence[int], rows: NDArray[Any]) -> boo
                 return False
             place += count
     return True
+
+
+# Rasters of others.
+
+NO_SIDECARS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
+"""GDAL reads no overviews, masks and metadata from other files beside a raster."""
+
+
+def open_geotiff(path: str | os.PathLike[str], **options: Any) -> DatasetReader:  # noqa: ANN401
+    """Open a GeoTIFF by its own driver, and nothing beside it.
+
+    Other drivers, such as that of VRT, read the files and addresses that a file names, and so may
+    the files that GDAL looks for beside it.
+    """
+    import rasterio
+
+    with rasterio.Env(**NO_SIDECARS):
+        return rasterio.open(path, driver="GTiff", **options)
 
 
 # Texts and errors.

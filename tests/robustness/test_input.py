@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
 
 from sarheight import output
+from sarheight._files import open_geotiff
 from sarheight.archives import open_rtc
 from sarheight.batch import read_jobs
 from sarheight.dem import to_ellipsoidal
@@ -28,6 +30,7 @@ from sarheight.output.radar_images import read_scene, write_radar, write_scene
 from sarheight.product import open_product
 from sarheight.scene import Scene
 from sarheight.sentinel1 import document, read_orbit_file
+from sarheight.view._layers import ResultView
 from sarheight.workflow.options import read_table
 from tests.annotations import eof_xml
 from tests.flattened_products import OPERA, VV, opera_table, raster
@@ -81,6 +84,25 @@ def test_a_virtual_raster_under_another_name_reads_no_other_file(
     )
     with pytest.raises((DamagedFileError, ProductError), match=r"not|found"):
         reader(path)
+
+
+def test_files_beside_a_raster_are_not_read(tmp_path: Path) -> None:
+    """Overviews may be a virtual raster, which names any file or address."""
+    result = result_of(polarisations=1)
+    path = output.write(result, tmp_path / "result.tif")
+    with rasterio.open(path) as file:
+        profile = file.profile
+    small = {name: profile[name] for name in ("crs", "transform", "count", "dtype")}
+    halves = {"width": profile["width"] // 2, "height": profile["height"] // 2}
+    with rasterio.open(f"{path}.ovr", "w", driver="GTiff", **small, **halves) as other:
+        other.write(np.full((small["count"], halves["height"], halves["width"]), 7.0, np.float32))
+    with rasterio.open(path) as file:
+        assert (file.read(1, out_shape=(halves["height"], halves["width"])) == 7.0).all()
+    view = ResultView.open(path)
+    rows, columns = (slice(0, size) for size in view.shape)
+    assert not (view.reader.read("gamma0", {}, rows, columns, 2) == 7.0).any()
+    with open_geotiff(path) as file:
+        assert not (file.read(1, out_shape=(halves["height"], halves["width"])) == 7.0).any()
 
 
 def external_storage(file: h5py.Group, name: str, other: Path) -> None:
