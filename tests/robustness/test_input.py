@@ -14,7 +14,6 @@ import xarray as xr
 from sarheight import output
 from sarheight._files import open_geotiff
 from sarheight.archives import open_rtc
-from sarheight.batch import read_jobs
 from sarheight.dem import to_ellipsoidal
 from sarheight.doppler import DopplerLUT
 from sarheight.errors import (
@@ -31,6 +30,7 @@ from sarheight.product import open_product
 from sarheight.scene import Scene
 from sarheight.sentinel1 import document, read_orbit_file
 from sarheight.view._layers import ResultView
+from sarheight.workflow.batch import read_jobs
 from sarheight.workflow.options import read_table
 from tests.annotations import eof_xml
 from tests.flattened_products import OPERA, VV, opera_table, raster
