@@ -359,7 +359,6 @@ def check_hdf5(
     """
     import h5py
 
-    refuse_other_files(path, expected, error)
     missing: list[str] = []
 
     def check(name: str, item: Any) -> None:  # noqa: ANN401  # of h5py, which has no types
@@ -395,6 +394,7 @@ def check_hdf5(
 
     with file_errors(path, expected, error):
         _check_heaps(path)
+    refuse_other_files(path, expected, error)
     with file_errors(path, expected, error), h5py.File(path, "r") as file:
         dict(file.attrs)
         file.visititems(check)
