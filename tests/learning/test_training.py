@@ -144,7 +144,7 @@ def test_a_finished_run_is_loaded_and_another_is_refused(tmp_path: Path) -> None
         run(tmp_path, replace(SETTINGS, seed=4))
 
 
-@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "constant", "plateau"])
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "trapezoid", "constant", "plateau"])
 @pytest.mark.parametrize("optimiser", ["adamw", "adam", "nadam"])
 def test_an_interrupted_run_resumes_to_the_same_curve_and_weights(
     tmp_path: Path, schedule: Schedule, optimiser: Optimiser, monkeypatch: pytest.MonkeyPatch
@@ -232,6 +232,7 @@ def test_nothing_to_learn_from_is_refused(tmp_path: Path) -> None:
         {"optimiser": "sgd"},
         {"schedule": "linear"},
         {"warm_up": 1.0},
+        {"cool_down": 0.95},
         {"threads": -1},
         {"least_rate": -1e-3},
         {"plateau": 0},
