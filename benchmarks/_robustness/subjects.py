@@ -467,10 +467,10 @@ def _make_jobs(suffix: str, folder: Path) -> Path:
 
 
 def _read_jobs(path: Path) -> Reading:
-    from sarheight.batch import read_jobs
+    from sarheight.workflow.batch import read_jobs
 
     jobs = read_jobs(path)
-    return Reading({}, {str(n): json.dumps(job.parameters()) for n, job in enumerate(jobs)})
+    return Reading({}, {str(n): job.configuration(overwrite=False) for n, job in enumerate(jobs)})
 
 
 def _make_settings(folder: Path) -> Path:

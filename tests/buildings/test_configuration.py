@@ -25,6 +25,7 @@ from sarheight.buildings import (
     valid_months,
     write_stacks,
 )
+from sarheight.buildings.tiles import building_tiles
 from sarheight.cli import app
 from sarheight.errors import (
     FetchError,
@@ -33,7 +34,7 @@ from sarheight.errors import (
     StackError,
     UnsafeAddressError,
 )
-from sarheight.fetch import Settings, building_tiles, image_items
+from sarheight.fetch import Settings, image_items
 from sarheight.product import open_product
 from tests.cities import (
     NORTH,
