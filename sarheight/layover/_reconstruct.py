@@ -28,7 +28,6 @@ from sarheight.layover._plan import (
 from sarheight.layover._scene_tiles import (
     LazyScene,
     LazyTiles,
-    Observed,
     Tiles,
     TilesInMemory,
 )
@@ -183,8 +182,7 @@ def reconstruct(
     tiles: Tiles[list[Observation]]
     if is_lazy(checked.array, *(scene.image for scene in scenes)):
         support = support_of(method, plan.scale)
-        scene_tiles = LazyScene(plan, planner, scenes, checked, support, names)
-        tiles = LazyTiles(scene_tiles, Observed())
+        tiles = LazyTiles.observe(LazyScene(plan, planner, scenes, checked, support, names))
     else:
         tiles = TilesInMemory.observe(plan, tile_input(scenes, checked, planner.whole()))
     solution = solve(tiles, plan, law, method, names)

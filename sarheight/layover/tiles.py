@@ -37,7 +37,6 @@ from sarheight_kernels.orbit import evaluate_orbit
 from sarheight_kernels.tiles import TILE, height_range_bounds, meets_image, tile_height_ranges
 
 from sarheight.dem import local_posting
-from sarheight.layover.facets import STENCIL
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -72,6 +71,8 @@ FINE = 8
 """Cells along the side of the squares by which relief among neighbours is found."""
 POSTS = 2
 """Rows and columns around a cell whose heights shape its footprint."""
+STENCIL = 2
+"""Cells to either side of a cell on which its facets depend, see `sarheight.layover.facets`."""
 BORDER = 3.0
 """Rows and columns more, for the footprints of neighbouring cells and for the profiles."""
 STEEPEST, FLATTEST = math.radians(3.0), math.radians(85.0)
