@@ -344,8 +344,8 @@ class Support:
 
     # How often RCS is allocated among the cells of a pixel, each time by what came before.
     allocations: int
-    pixels: tuple[float, float]  # lines, samples by which an image is smoothed to either side
-    cells: tuple[float, float]  # rows, columns over which values are pooled to either side
+    smoothing: tuple[float, float]  # lines, samples by which an image is smoothed to either side
+    pooling: tuple[float, float]  # rows, columns over which values are pooled to either side
     bytes_per_cell: tuple[int, int]  # in all, and for each polarisation
     bytes_per_pixel: tuple[int, int]  # likewise
 
@@ -483,7 +483,7 @@ class TilePlanner:
 
         `around` holds all cells whose heights may count.
         """
-        pooled = max(support.cells) / support.allocations
+        pooled = max(support.pooling) / support.allocations
         times = support.allocations * HOP
         relief = times * self._relief(around, pooled + POSTS)
         (low, high), (lowest, highest) = self.heights.within(core), self.heights.within(around)
@@ -499,7 +499,7 @@ class TilePlanner:
             # Pixels and their smoothing, in cells.
             footprint = max(
                 (support.allocations + pixels) / size
-                for pixels, size in zip(support.pixels, sizes, strict=True)
+                for pixels, size in zip(support.smoothing, sizes, strict=True)
             )
             border = np.maximum(border, footprint)
             for place, height in product(places, (lowest, highest)):
@@ -510,7 +510,7 @@ class TilePlanner:
                 towards = SLACK * (fall / slope + (highest - lowest) * slope) * cells
                 for metres in (away, towards):
                     halo = np.maximum(halo, (-metres, metres))
-        border += support.cells
+        border += support.pooling
         border += BORDER * (support.allocations + 1)
         above, left, below, right = np.ceil(halo + border).astype(int).ravel().tolist()
         return above, below, left, right
