@@ -7,6 +7,7 @@ import pkgutil
 from importlib import import_module
 
 import benchmarks
+from benchmarks import _figures
 
 
 def main() -> None:
@@ -17,7 +18,13 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help=f"some of {', '.join(known)}; all by default")
     parser.add_argument("--data", help="folder with the real data")
     parser.add_argument("--no-save", action="store_true", help="only print the tables")
+    parser.add_argument(
+        "--prune", action="store_true", help="only remove the figures that no page quotes"
+    )
     chosen = parser.parse_args()
+    if chosen.prune:
+        print(f"{len(_figures.prune())} figures removed")
+        return
     unknown = set(chosen.names) - set(known)
     if unknown:
         parser.error(f"found {', '.join(sorted(unknown))}, expected some of {', '.join(known)}")

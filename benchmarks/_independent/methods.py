@@ -175,7 +175,7 @@ NLM: Chosen = {"coarser": (0.2, 0.6), "as_used": (0.3, 1.5)}
 LEE: Chosen = {"coarser": (0.2, 64.0), "as_used": (0.3, 16.0)}
 """Equivalent number of looks of a cell, for the refined Lee filter.
 
-All are those that `benchmarks._independent.parameters` found best on the places for development."""
+All were the best of a grid of values on the places for development."""
 
 
 def _filtered(

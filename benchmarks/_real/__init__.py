@@ -1,1 +1,1 @@
-"""Real images: pixels over hills in Morocco, and products that sarsen opens as well."""
+"""Real images: ENVISAT over hills of the Mojave, and Sentinel-1 over hills in Morocco."""

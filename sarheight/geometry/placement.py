@@ -311,7 +311,7 @@ def stack_polarisations(
 ) -> xr.DataArray:
     """Put the images of a product, by polarisation, on one dimension where there are several."""
     if len({image.shape for image in images.values()}) > 1:
-        sizes = " and ".join(f"{one.shape[0]} x {one.shape[1]}" for one in images.values())
+        sizes = " and ".join(f"{image.shape[0]} x {image.shape[1]}" for image in images.values())
         msg = f"the polarisations of {product} have {sizes} pixels: fetch it again"
         raise ValueError(msg)
     names = list(images)

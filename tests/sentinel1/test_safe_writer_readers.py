@@ -203,7 +203,7 @@ class TestXarraySentinel:
 
 def test_the_plain_geocoding_of_sarsen_is_ours(simulated: Simulated) -> None:
     pytest.importorskip("sarsen")
-    from benchmarks._real.sarsen import compare
+    from benchmarks._accuracy.sarsen import compare
 
     found = compare(simulated.path, simulated.group, simulated.dem)
     assert found.cells > 0.8 * simulated.dem.size

@@ -6,19 +6,18 @@ reference. Times are processor time, as other work on the machine does not count
 rounds in which the jobs run in turn, with half their range. The cost of a date counts its placing,
 its checks, its reconstruction and its writing, not its reading and not the filter.
 
-With ``--dates N`` a stack of so many dates is built by `sarheight.series.build_stack` in a fresh
+`measure_many` builds a stack of many dates by `sarheight.series.build_stack` in a fresh
 process with a memory limit of 2 GiB, and once more in one that is killed half way and resumed.
 Three images with speckle of their own are on disk, and each is read by every third date: making
 a hundred would take longer than the series. Nothing else is spared.
 
-With ``--means N`` heights are refined by the means of N dates each way, each from an orbit and with
+`measure_means` refines heights by the means of dates each way, each from an orbit and with
 pixels of its own; beside it by one date each way, and by images of N times the looks that need no
 co-registration.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import shutil
@@ -28,33 +27,32 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from dask.utils import parse_bytes
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks._figures import Value, record
 from benchmarks._hills import dem_of, radar_over
 from benchmarks._memory import peak_bytes
 from benchmarks._timing import Sample, in_turn
 from sarheight.illumination import CosinePower, simulate
 from sarheight.layover import RTC, reconstruct
-from sarheight.layover.carried import TrackPlan, reference_scene
+from sarheight.layover.track import TrackPlan, reference_scene
 from sarheight.output.radar_images import write_scene
 from sarheight.scene import Scene
 from sarheight.series import build_stack, find_dates, mean_scene, speckle_filter
 from sarheight.series._dates import open_date
 from sarheight.series._store import CHUNK, Pending
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    from benchmarks._figures import Value
 
-SIZE, RUNS = 2000, 3
+__all__ = ["measure", "measure_many", "measure_means", "work"]
+
 BASELINES = (0.0, 150.0, -120.0)
 OFFSETS = ((0.0, 0.0), (0.37, 0.61), (-0.28, 0.13))
 METRES_PER_DEGREE = 77_000.0
@@ -286,8 +284,11 @@ def work(folder: Path, count: int, name: str) -> None:
 
 def start_work(folder: Path, count: int, name: str) -> subprocess.Popen[str]:
     """Start `work` in a fresh process."""
-    options = ["--work", str(folder), "--dates", str(count), "--name", name]
-    command = [sys.executable, "-m", "benchmarks.series", *options]
+    code = (
+        "import sys; from pathlib import Path; from benchmarks._speed.series import work\n"
+        "work(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])"
+    )
+    command = [sys.executable, "-c", code, str(folder), str(count), name]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603
 
 
@@ -348,45 +349,3 @@ def measure_many(folder: Path, size: int, count: int) -> dict[str, Value]:
         "series_many_resumed": resumed["processor"] / whole["processor"],
         "series_many_resumed_is_same": float(same),
     }
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the benchmark from the command line."""
-    parser = argparse.ArgumentParser("python -m benchmarks.series", description=__doc__)
-    parser.add_argument("--size", type=int, default=SIZE, help="cells along the side of the DEM")
-    parser.add_argument("--runs", type=int, default=RUNS, help="rounds that count")
-    parser.add_argument("--data", help="not used: the dates are simulated")
-    parser.add_argument("--save", action="store_true", help="put the figures on record")
-    parser.add_argument("--dates", type=int, default=0, help="build a stack of so many dates")
-    parser.add_argument("--means", type=int, default=0, help="refine heights by means of dates")
-    parser.add_argument("--folder", help="where images are kept and stacks are made")
-    parser.add_argument("--work", help=argparse.SUPPRESS)
-    parser.add_argument("--name", help=argparse.SUPPRESS)
-    chosen = parser.parse_args(arguments)
-    if chosen.work:
-        work(Path(chosen.work), chosen.dates, chosen.name)
-        return
-    if chosen.dates:
-        with tempfile.TemporaryDirectory(prefix="series-") as temporary:
-            folder = Path(chosen.folder or temporary)
-            figures = measure_many(folder, chosen.size, chosen.dates)
-    elif chosen.means:
-        figures = measure_means(chosen.size, chosen.means)
-    else:
-        figures = measure(chosen.size, chosen.runs)
-    table = Table("figure", "value", "spread")
-    for name, each in figures.items():
-        value, spread = each if isinstance(each, tuple) else (each, None)
-        table.add_row(name, f"{value:.4g}", "" if spread is None else f"{spread:.2g}")
-    Console().print(table)
-    if chosen.save:
-        record(
-            {f"speed.{name}": each for name, each in figures.items()},
-            f"python -m benchmarks.series --size {chosen.size}"
-            f"{f' --dates {chosen.dates}' if chosen.dates else ''}"
-            f"{f' --means {chosen.means}' if chosen.means else ''} --save",
-        )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
-"""Do geometry, simulation and reconstruction hold on real pixels with layover? ENVISAT over hills.
+"""Geometry, simulation and reconstruction on real pixels.
 
-See `benchmarks._real.envisat` for the data. Three questions:
+ENVISAT over hills with layover (see `benchmarks._real.envisat` for the data). Three questions:
 
 *Geometry.* isce3 gives a position to each pixel. `sarheight` finds the line and the sample of these
 positions at the native Doppler centroid; the figures are the largest differences to the pixels.
@@ -20,6 +20,9 @@ with that of open ground at the same local incidence (in classes of 2 degrees): 
 in dB is the bias, and the standard deviation the spread. If the kinds of ground are spread alike
 over slopes in layover and others, a method without error has no bias. Layover is also divided into
 cells whose height is known, with a pixel of isce3's within 12 m, and those that are interpolated.
+
+Sentinel-1 over hills without layover (see `benchmarks._real.morocco`): how well simulation explains
+the image.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from rich.table import Table
 from scipy import ndimage
 
 from benchmarks._figures import RESULTS, Value, record
+from benchmarks._real import morocco
 from benchmarks._real.envisat import Desert, desert
 from sarheight.coregistration import Shift, apply_shift, estimate_shift
 from sarheight.ellipsoid import to_earth_fixed
@@ -47,6 +51,7 @@ from sarheight.scene import Scene, ground_sample_spacing, multilook
 __all__ = ["main"]
 
 WIDTH = 130
+IMAGES = "envisat", "morocco"
 WINDOWS = {"20x4": (20, 4), "10x2": (10, 2), "5x1": (5, 1)}
 """Lines and samples that are averaged."""
 GOALS = {"20x4": (0.86, 1.99), "10x2": (0.78, 2.42), "5x1": (0.64, 3.32)}
@@ -426,15 +431,8 @@ def save_picture(place: Desert, scene: Scene) -> None:
     figure.savefig(folder / "envisat.png", dpi=90)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the benchmark from the command line."""
-    parser = argparse.ArgumentParser("python -m benchmarks.envisat", description=__doc__)
-    parser.add_argument("--data", help="folder with the real data")
-    parser.add_argument("--save", action="store_true", help="put figures and picture on record")
-    chosen = parser.parse_args(arguments)
-    console = Console()
-    console.width = max(console.width, WIDTH)
-    place = desert(chosen.data)
+def _envisat(console: Console, data: str | None, *, picture: bool) -> dict[str, Value]:
+    place = desert(data)
     errors = residuals(place)
     console.print(
         f"geometry: {errors[0]:.2g} s and {errors[1]:.2g} m at most beside isce3's pixels; the DEM "
@@ -446,9 +444,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.print(f"{found.shift}; isce3's factor: {lines:+d} lines, {samples:+g} samples")
     ground = compare_ground(found.scene, place)
     console.print(_ground_table(ground))
-    if chosen.save:
-        record(_figures(errors, found, ground), "python -m benchmarks.envisat --save")
+    if picture:
         save_picture(place, found.scene)
+    return _figures(errors, found, ground)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmark from the command line."""
+    parser = argparse.ArgumentParser("python -m benchmarks.real", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=IMAGES, default=IMAGES, help="images")
+    parser.add_argument("--data", help="folder with the real data")
+    parser.add_argument("--save", action="store_true", help="put figures and picture on record")
+    chosen = parser.parse_args(arguments)
+    console = Console()
+    console.width = max(console.width, WIDTH)
+    for name in chosen.only:
+        if name == "envisat":
+            figures = _envisat(console, chosen.data, picture=chosen.save)
+        else:
+            figures = morocco.measure(chosen.data)
+            console.print(figures)
+        if chosen.save:
+            record(figures, f"python -m benchmarks.real --only {name} --save")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,10 @@
 """Plain geocoding of a Sentinel-1 product by sarsen, and by us.
 
+A product is simulated from a real annotation and a real elevation model, written, and geocoded
+plainly by both. What is compared, away from layover and shadow, is where in the image both read the
+value of a cell, and which sigma0 they find there. The image has no speckle, so that a difference in
+decibels is one of geometry and calibration; with speckle the same shift makes a larger one.
+
 Where both read an image for the same cell of a DEM, they differ by conventions, not by chance.
 With the first two set aside, 0.0004 pixels are left, of which 0.0003 are the microseconds to which
 annotations are rounded.
@@ -22,14 +27,22 @@ annotations are rounded.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from rich.table import Table
 
+from benchmarks._mountains.scenes import ALPS, SOCAL_DESCENDING, data_file
+from benchmarks.synthetic.safe_product import write_product
 from sarheight import geometry, layover
+from sarheight.dem import open_dem
+from sarheight.geometry.placement import crop_grid_to_dem
+from sarheight.illumination import simulate
+from sarheight.sentinel1 import read_grid, read_orbit
 from sarheight.sentinel1._product import open_product
 
 if TYPE_CHECKING:
@@ -37,11 +50,69 @@ if TYPE_CHECKING:
 
     from sarsen.sentinel1 import Sentinel1SarProduct
 
+    from benchmarks._figures import Value
     from sarheight.grid import RadarGrid
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["CASES", "Case", "Comparison", "compare", "figures", "measure", "table"]
 
 Floats = NDArray[np.float64]
+GOAL = 0.1
+"""Pixels, and decibels."""
+LOOKS = {"GRD": 4.4, "SLC": 1.0}
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Case:
+    """A product.
+
+    Attributes
+    ----------
+    name : str
+        As in the keys of the figures.
+    annotation, dem : str
+        Files of the real data.
+    group : str
+        Swath and polarisation.
+    rows, columns : slice
+        The part of the elevation model: of an SLC, what one burst shows but for its ends, which
+        sarsen cuts off.
+    """
+
+    name: str
+    annotation: str
+    dem: str
+    group: str
+    rows: slice
+    columns: slice
+
+
+CASES = (
+    Case(
+        "oetztal_grd",
+        ALPS,
+        "dem/srtm3_oetztal.tif",
+        "IW/VV",
+        slice(100, 300),
+        slice(200, 400),
+    ),
+    Case(
+        "arco_grd",
+        ALPS,
+        "dem/srtm_garda_arco_webmerc.tif",
+        "IW/VV",
+        slice(200, 500),
+        slice(200, 500),
+    ),
+    Case(
+        "big_tujunga_slc",
+        SOCAL_DESCENDING,
+        "dem/srtm1_bigtujunga_30m.tif",
+        "IW2/VV",
+        slice(150, 400),
+        slice(700, 950),
+    ),
+)
 
 METRE = 1.0
 """Along the track, at which sarsen stops."""
@@ -177,3 +248,76 @@ def compare(path: Path, group: str, dem: xr.DataArray) -> Comparison:
 
 def _rms(values: Floats) -> float:
     return float(np.sqrt(np.mean(values**2)))
+
+
+def measure(folder: Path, data: str | None) -> tuple[dict[str, Comparison], dict[str, Comparison]]:
+    """Compare all products, without and with speckle."""
+    clean: dict[str, Comparison] = {}
+    speckled: dict[str, Comparison] = {}
+    for case in CASES:
+        looks = LOOKS["SLC" if case.group != "IW/VV" else "GRD"]
+        clean[case.name] = _play(case, folder, data, None)
+        speckled[case.name] = _play(case, folder, data, looks)
+    return clean, speckled
+
+
+def _play(case: Case, folder: Path, data: str | None, looks: float | None) -> Comparison:
+    """Simulate a product and geocode it twice."""
+    annotation = data_file(case.annotation, data)
+    # As in `benchmarks._mountains.scenes`, the geoid is set aside: it would only lift the place.
+    heights = open_dem(data_file(case.dem, data), vertical="ellipsoidal")
+    heights = heights[case.rows, case.columns]
+    orbit = read_orbit(annotation)
+    grid = crop_grid_to_dem(heights, read_grid(annotation), orbit)
+    scene = simulate(heights, grid, orbit, looks=looks, seed=SEED)
+    path = folder / f"{case.name}-{looks}.SAFE"
+    write_product(scene, path, like=annotation)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of sarsen and of what it uses
+        return compare(path, case.group, heights)
+
+
+def _colour(value: float) -> str:
+    return f"[{'green' if value < GOAL else 'red'}]{value:.4f}[/]"
+
+
+def table(clean: dict[str, Comparison], speckled: dict[str, Comparison]) -> Table:
+    """List what was found in each product."""
+    listed = Table(
+        title="plain geocoding by us and by sarsen, away from layover and shadow",
+        caption=f"root mean squares; green: below the goal of {GOAL} pixels and dB",
+    )
+    listed.add_column("")
+    for title in (
+        "cells",
+        "shift\npixels",
+        "largest\nshift",
+        "shift without\nour shear",
+        "and sarsen\nconverged",
+        "sigma0\ndB",
+        "bias\ndB",
+        "dB with\nspeckle",
+    ):
+        listed.add_column(title, justify="right")
+    for name, each in clean.items():
+        listed.add_row(
+            name,
+            str(each.cells),
+            _colour(each.shift),
+            f"{each.largest_shift:.4f}",
+            f"{each.shift_without_shear:.4f}",
+            f"{each.shift_same_conventions:.4f}",
+            _colour(each.decibels),
+            f"{each.bias:+.4f}",
+            f"{speckled[name].decibels:.3f}",
+        )
+    return listed
+
+
+def figures(clean: dict[str, Comparison], speckled: dict[str, Comparison]) -> dict[str, Value]:
+    """Sum up over the products."""
+    return {
+        "safe.geocoding_vs_sarsen_shift": max(each.shift for each in clean.values()),
+        "safe.geocoding_vs_sarsen_db": max(each.decibels for each in clean.values()),
+        **{f"safe.{name}.db_speckled": each.decibels for name, each in speckled.items()},
+    }

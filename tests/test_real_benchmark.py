@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks._real.envisat import Heights
-from benchmarks.envisat import agreements, averaged
+from benchmarks.real import agreements, averaged
 
 
 def test_heights_between_the_posts_give_the_posts_back() -> None:

@@ -7,40 +7,38 @@ variables as Cloud Optimised GeoTIFFs with a STAC item. Wall-clock and processor
 apart, as other work on the machine counts in the first only. Beside the stages stands what each
 needs at least: inflating the measurements alone, and inflating and calibrating them.
 
-With ``--sarsen`` a process of its own does the job by sarsen: terrain correction with gamma weights
-of the unzipped product, by its command's defaults, one polarisation after the other. It gives one
-layer for each polarisation, where we give all.
+A process of its own may do the job by sarsen: terrain correction with gamma weights of the unzipped
+product, by its command's defaults, one polarisation after the other. It gives one layer for each
+polarisation, where we give all.
 
-At its full size the image has 16,699 x 25,788 pixels in two polarisations; ``--scale`` takes a part
-of each side from its middle.
+At its full size the image has 16,699 x 25,788 pixels in two polarisations; a scale takes a part of
+each side from its middle.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import lzma
 import subprocess
 import sys
-import tempfile
 import time
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 from pyproj import Transformer
 from rich.console import Console
 from rich.table import Table
+from scipy.ndimage import map_coordinates
 
-from benchmarks._figures import record
 from benchmarks._memory import peak_bytes
 from benchmarks._mountains.scenes import ALPS, data_file
-from benchmarks.full_scene import POSTING, heights
 from benchmarks.synthetic.safe_product import write_product
 from sarheight.geometry import rdr2geo
 from sarheight.geometry.placement import crop_scene_to_dem
@@ -52,14 +50,16 @@ from sarheight.scene import Scene
 from sarheight.sentinel1 import read_grid, read_orbit
 
 if TYPE_CHECKING:
+    from benchmarks._figures import Value
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
 
-__all__ = ["main"]
+__all__ = ["make_dem", "make_product", "measure", "measure_work", "work", "work_by_sarsen"]
 
 LIMIT = "2 GiB"
-SCALE = 0.125
-CRS = "EPSG:32632"
+POSTING, CRS = 30.0, "EPSG:32632"
+OCTAVES = ((1500.0, 900.0), (300.0, 350.0), (60.0, 90.0), (15.0, 14.0))
+"""Size in cells and standard deviation in metres of the terrain's bumps."""
 STRIP, READ = 1024, 512
 LOOKS, BACKSCATTER = 4.4, (0.3, 0.06)
 """Equivalent number of looks, and beta0 of both polarisations on level ground."""
@@ -98,6 +98,24 @@ def make_product(folder: Path, data: str | None, scale: float) -> None:
     write_product(
         scene, folder / "product.SAFE.zip", like=(text, crossed), calibration_factor=237.0
     )
+
+
+def heights(cells: int, rows: slice) -> NDArray[np.float32]:
+    """Shape mountains above a plain at sea level, in some rows."""
+    total = np.zeros((rows.stop - rows.start, cells))
+    for index, (size, deviation) in enumerate(OCTAVES):
+        count = int(cells / size) + 4
+        noise = np.random.default_rng(index).standard_normal((count, count))
+        row, column = np.arange(rows.start, rows.stop) / size, np.arange(cells) / size
+        part = slice(int(row[0]), int(row[-1]) + 4)
+        across = map_coordinates(
+            noise[part],
+            np.meshgrid(np.arange(part.stop - part.start), column, indexing="ij"),
+            mode="nearest",
+        )[: count - part.start]
+        place = np.meshgrid(row - part.start, np.arange(cells), indexing="ij")
+        total += deviation * map_coordinates(across, place, order=1, mode="nearest")
+    return np.maximum(total, 0.0).astype(np.float32)
 
 
 def make_dem(folder: Path, data: str | None, scale: float) -> None:
@@ -160,7 +178,7 @@ def warm_up(archive: Path, folder: Path) -> None:
     write(reconstruct(scene, part, law=Muhleman()), folder / "warm", overwrite=True)
 
 
-def work(folder: Path) -> None:
+def work(folder: Path, limit: str) -> None:
     """Do the whole job, then its stages by themselves; print what they took as JSON."""
     found: dict[str, Any] = {}
     archive, target = folder / "product.SAFE.zip", folder / "layers"
@@ -171,7 +189,7 @@ def work(folder: Path) -> None:
             scene = open_product(archive).scene()
             dem = open_result(folder / "dem.tif", chunks=READ)["height"]
         with stage("statistics", found):
-            result = reconstruct(scene, dem, memory_limit=LIMIT)
+            result = reconstruct(scene, dem, memory_limit=limit)
         with stage("reconstruct and write", found):
             write(result, target, overwrite=True)
     moved = np.subtract(bytes_moved(), before).tolist()
@@ -224,40 +242,45 @@ def work_by_sarsen(folder: Path) -> None:
     print(json.dumps({"all": found["all"], "peak": peak_bytes() / 2**30}))
 
 
-def run_fresh(option: str, folder: Path) -> dict[str, Any]:
-    """Run this benchmark with an option in a process of its own, and return what it printed."""
-    command = [sys.executable, "-m", "benchmarks.product", option, str(folder)]
+def run_fresh(call: str, *arguments: str) -> dict[str, Any]:
+    """Call a function of this module in a process of its own, and return what it printed."""
+    code = f"import sys\nfrom pathlib import Path\nfrom benchmarks._speed.product import *\n{call}"
+    command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
     printed: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return printed
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the benchmark from the command line."""
-    parser = argparse.ArgumentParser("python -m benchmarks.product", description=__doc__)
-    parser.add_argument("--scale", type=float, default=SCALE, help=f"part of each side; {SCALE}")
-    parser.add_argument("--folder", help="where product and layers are kept; they go by default")
-    parser.add_argument("--work", help=argparse.SUPPRESS)
-    parser.add_argument("--sarsen", action="store_true", help="the same job by sarsen, beside it")
-    parser.add_argument("--peer", help=argparse.SUPPRESS)
-    parser.add_argument("--data", help="folder with the real data")
-    parser.add_argument("--save", action="store_true", help="put the figures on record")
-    chosen = parser.parse_args(arguments)
-    if chosen.work:
-        work(Path(chosen.work))
-        return
-    if chosen.peer:
-        work_by_sarsen(Path(chosen.peer))
-        return
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(chosen.folder or temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "product.SAFE.zip").exists():
-            make_product(folder, chosen.data, chosen.scale)
-        if not (folder / "dem.tif").exists():
-            make_dem(folder, chosen.data, chosen.scale)
-        found = run_fresh("--work", folder)
-        peer = run_fresh("--peer", folder) if chosen.sarsen else None
+def measure_work(folder: Path, limit: str = LIMIT) -> dict[str, Any]:
+    """Do the job in a fresh process; return times of stages, peak in GiB, and bytes moved."""
+    return run_fresh("work(Path(sys.argv[1]), sys.argv[2])", str(folder), limit)
+
+
+def measure(folder: Path, data: str | None, scale: float, *, peer: bool) -> dict[str, Value]:
+    """Make a product and a DEM where they are missing, and measure the way to layers.
+
+    Parameters
+    ----------
+    folder : Path
+        Where product and layers are kept.
+    data : str, optional
+        Folder with the real data.
+    scale : float
+        Part of each side of the product.
+    peer : bool
+        Whether sarsen does the same job.
+
+    Returns
+    -------
+    dict
+        Of a part of a product only the comparison with sarsen: the rest are a whole one's.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "product.SAFE.zip").exists():
+        make_product(folder, data, scale)
+    if not (folder / "dem.tif").exists():
+        make_dem(folder, data, scale)
+    found = measure_work(folder)
     table = Table("stage", "s", "processor s", "processor ns a pixel")
     for name, (seconds, busy) in found["stages"].items():
         table.add_row(name, f"{seconds:.1f}", f"{busy:.1f}", f"{1e9 * busy / found['pixels']:.0f}")
@@ -269,31 +292,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{found['written'] / found['least_written']:.1f} x the least possible"
     )
     seconds, busy = found["stages"]["all"]
-    figures: dict[str, float] = {}
-    if peer is not None:
-        figures["product_vs_sarsen"] = peer["all"][1] / busy
-        figures["product_vs_sarsen_memory"] = peer["peak"] / found["peak"]
-        console.print(
-            f"sarsen: {peer['all'][0]:.1f} s, processor {peer['all'][1]:.1f} s, "
-            f"{figures['product_vs_sarsen']:.1f} x ours; peak {peer['peak']:.2f} GiB, "
-            f"{figures['product_vs_sarsen_memory']:.1f} x ours"
-        )
-    if chosen.save:
-        # Of a part of the product only the comparison is recorded: the rest are a whole one's.
-        if chosen.scale == 1.0:
-            figures |= {
-                "zip_to_product": seconds,
-                "zip_to_product_peak": found["peak"],
-                "zip_to_product_pixel": 1e9 * busy / found["pixels"],
-                "zip_to_product_read": found["read"] / found["least_read"],
-                "zip_to_product_written": found["written"] / found["least_written"],
-            }
-        record(
-            {f"speed.{name}": each for name, each in figures.items()},
-            f"python -m benchmarks.product --scale {chosen.scale:g}"
-            f"{' --sarsen' if chosen.sarsen else ''} --save",
-        )
-
-
-if __name__ == "__main__":
-    main()
+    figures: dict[str, Value] = {}
+    if scale == 1.0:
+        figures |= {
+            "zip_to_product": seconds,
+            "zip_to_product_peak": found["peak"],
+            "zip_to_product_pixel": 1e9 * busy / found["pixels"],
+            "zip_to_product_read": found["read"] / found["least_read"],
+            "zip_to_product_written": found["written"] / found["least_written"],
+        }
+    if peer:
+        other = run_fresh("work_by_sarsen(Path(sys.argv[1]))", str(folder))
+        figures["product_vs_sarsen"] = other["all"][1] / busy
+        figures["product_vs_sarsen_memory"] = other["peak"] / found["peak"]
+        console.print(f"sarsen: {other['all'][0]:.1f} s, processor {other['all'][1]:.1f} s")
+    return figures

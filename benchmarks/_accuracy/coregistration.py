@@ -1,41 +1,35 @@
 """How well is a shift of the image found? On scenes that had no part in choosing settings.
 
-The images are those of `benchmarks.core`: simulated from real elevation models and real orbits,
-with patchy ground, speckle and noise. Their timing is then displaced by a random shift of up to 50
-metres either way, which is to be found with the fine DEM, and with the coarse one that has a
+Images of real mountains with patchy ground, speckle and noise are displaced by a random shift of up
+to 50 metres either way, which is to be found with the fine DEM, and with the coarse one that has a
 height error. A DEM that is turned upside down shows whether a shift is found where there is none.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
-from benchmarks._figures import Value, record
-from benchmarks._mountains.scenes import Site, sites
-from benchmarks._mountains.truth import coarse_dem, reflectivity, truth_of
+from benchmarks._mountains.scenes import Site, coarse_dem, simulated
 from sarheight.coregistration import estimate_shift
 from sarheight.scene import ground_sample_spacing
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from benchmarks._figures import Value
     from sarheight.scene import Scene
 
-__all__ = ["main"]
+__all__ = ["NAMES", "Outcome", "figures", "measure", "table"]
 
 NAMES = ("big_tujunga_32", "leh_32", "arco_32")
 SHIFTS = 4
 FARTHEST = 50.0
-WIDTH = 110
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,9 +83,7 @@ def play(scene: Scene, dem: xr.DataArray, random: np.random.Generator) -> Outcom
 def measure(site: Site) -> dict[str, Outcome]:
     """Measure a scene with the fine and the coarse DEM."""
     random = np.random.default_rng(0)
-    truth = truth_of(site.dem, *site.descending())
-    scene = truth.image(reflectivity(site.dem, random), random)
-    coarse = coarse_dem(site.dem, random)
+    scene, coarse = simulated(site, random), coarse_dem(site, random)
     return {"fine": play(scene, site.dem, random), "coarse": play(scene, coarse, random)}
 
 
@@ -99,50 +91,35 @@ def _rms(values: NDArray[np.float64]) -> float:
     return float(np.sqrt(np.mean(values**2)))
 
 
-def _figures(outcomes: dict[str, dict[str, Outcome]]) -> dict[str, Value]:
-    figures: dict[str, Value] = {}
+def figures(outcomes: dict[str, dict[str, Outcome]]) -> dict[str, Value]:
+    """Sum up over the scenes."""
+    found: dict[str, Value] = {}
     for dem in ("fine", "coarse"):
         seen = [outcome[dem] for outcome in outcomes.values()]
         errors = np.concatenate([each.errors for each in seen])
         stated = np.concatenate([each.stated for each in seen])
         key = f"accuracy.coregistration.{dem}"
-        figures[f"{key}.along"] = _rms(errors[:, 0])
-        figures[f"{key}.across"] = _rms(errors[:, 1])
-        figures[f"{key}.worst"] = float(np.abs(errors).max())
-        figures[f"{key}.error_over_stated"] = _rms(errors / stated)
-        figures[f"{key}.found"] = len(errors) / (SHIFTS * len(seen))
-        figures[f"{key}.found_in_another_place"] = float(
+        found[f"{key}.along"] = _rms(errors[:, 0])
+        found[f"{key}.across"] = _rms(errors[:, 1])
+        found[f"{key}.worst"] = float(np.abs(errors).max())
+        found[f"{key}.error_over_stated"] = _rms(errors / stated)
+        found[f"{key}.found"] = len(errors) / (SHIFTS * len(seen))
+        found[f"{key}.found_in_another_place"] = float(
             np.mean([each.false / SHIFTS for each in seen])
         )
-    return figures
+    return found
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the benchmark from the command line."""
-    parser = argparse.ArgumentParser("python -m benchmarks.coregistration", description=__doc__)
-    parser.add_argument("--data", help="folder with the real data")
-    parser.add_argument("--save", action="store_true", help="put the figures on record")
-    chosen = parser.parse_args(arguments)
-    console = Console()
-    console.width = max(console.width, WIDTH)
-    outcomes: dict[str, dict[str, Outcome]] = {}
-    for site in sites(list(NAMES), chosen.data):
-        with console.status(site.name):
-            outcomes[site.name] = measure(site)
-    table = Table(title="errors of the shift in metres on the ground, pixels of about 10 m")
+def table(outcomes: dict[str, dict[str, Outcome]]) -> Table:
+    """List the errors of each scene and DEM."""
+    listed = Table(title="errors of the shift in metres on the ground, pixels of about 10 m")
     for name in ("scene", "DEM", "along", "across", "over stated", "found", "elsewhere", "CPU s"):
-        table.add_column(name, justify="left" if name in {"scene", "DEM"} else "right")
+        listed.add_column(name, justify="left" if name in {"scene", "DEM"} else "right")
     for name, by_dem in outcomes.items():
         for dem, each in by_dem.items():
-            table.add_row(
+            listed.add_row(
                 *(name, dem, f"{_rms(each.errors[:, 0]):.2f}", f"{_rms(each.errors[:, 1]):.2f}"),
                 *(f"{_rms(each.errors / each.stated):.2f}", f"{len(each.errors)} of {SHIFTS}"),
                 *(f"{each.false} of {SHIFTS}", f"{each.seconds:.1f}"),
             )
-    console.print(table)
-    if chosen.save:
-        record(_figures(outcomes), "python -m benchmarks.coregistration --save")
-
-
-if __name__ == "__main__":
-    main()
+    return listed
