@@ -250,7 +250,7 @@ def _observed_scene(settings: ObservedSceneConfig, image: str, current: Session)
     try:
         truth = read_dem(heights)
     except VerticalDatumError as error:
-        raise VerticalDatumError(str(error).replace("--vertical", "--truth-vertical")) from error
+        raise error.of_options(prefix="truth-") from error
     coarse = read_dem(settings) if settings.dem else None
     known = read_elevations(settings)
     if settings.tracks is not None:

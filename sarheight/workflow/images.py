@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sarheight.errors import OptionError
+from sarheight.errors import OptionError, python_names
 from sarheight.workflow.config import ImageConfig
 from sarheight.workflow.options import AUTO
 
@@ -62,11 +62,11 @@ class Silent:
 
     def say(self, what: str) -> None:
         """Log what was decided or found."""
-        LOG.info(what)
+        LOG.info(python_names(what))
 
     def warn(self, what: str) -> None:
         """Log what the user should look at."""
-        LOG.warning(what)
+        LOG.warning(python_names(what))
 
     @contextmanager
     def downloading(self) -> Iterator[Progress]:
