@@ -27,7 +27,7 @@ from sarheight.workflow.config import (
     Running,
 )
 from sarheight.workflow.elevations import read_dem
-from sarheight.workflow.images import replace_orbit
+from sarheight.workflow.images import open_geometry
 from sarheight.workflow.options import Configuration, argument, option
 
 if TYPE_CHECKING:
@@ -120,11 +120,8 @@ def _scene_configuration(
     from sarheight.terrain import scenes as terrain
 
     def load() -> tuple[xr.DataArray, RadarGrid, Orbit]:
-        from sarheight.output.radar_images import read_grid_and_orbit
-
         dem = read_dem(settings)
-        grid, orbit = read_grid_and_orbit(settings.like)
-        orbit = replace_orbit(grid, orbit, settings.orbit)
+        grid, orbit = open_geometry(settings.like, settings.orbit)
         grid = multilooked(grid, settings.multilook)
         grid, orbit, _ = cut_to_dem(dem, grid, orbit, incidence)
         return dem, grid, orbit
