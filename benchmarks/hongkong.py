@@ -74,7 +74,7 @@ def forest(
     samples = ZonePatches(patches, place.labels[training], names, CLASSES)
     pairs = block_numbers(place.x[training], place.y[training])
     _, blocks = np.unique(pairs, axis=0, return_inverse=True)
-    model, _ = train_forest(samples, settings, blocks=blocks.ravel())
+    model = train_forest(samples, settings, blocks=blocks.ravel())
     return model.cell_probabilities(values, rows + half, columns + half).astype(np.float64)
 
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from sarheight import (
         acquisition,
         archives,
-        batch,
         buildings,
         coregistration,
         dem,
@@ -55,7 +54,6 @@ if TYPE_CHECKING:
 __all__ = [
     "acquisition",
     "archives",
-    "batch",
     "buildings",
     "coregistration",
     "dem",

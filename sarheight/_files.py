@@ -1,4 +1,4 @@
-"""Files of users: one family of errors, whatever the library that reads them raises.
+"""Files of users, and one family of errors for all libraries that read them.
 
 A damaged file makes libraries raise errors of every kind: of keys, of numbers, of recursion, of
 their own. Rooms read files inside `file_errors`, which turns all of them into one line that names
@@ -37,14 +37,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Settings = TypeVar("Settings")
 
-# Scratch files, on a disk: what is kept there takes no memory.
+# Scratch files, which lie on a disk and take no memory.
 
 SPARE_BYTES = 1 << 30
 """Bytes that scratch files leave free."""
 
 
 def scratch_folder(size: int) -> Path | None:
-    """Return the folder for scratch files, if its disk has room for so many bytes.
+    """Return the folder for scratch files if its disk has room for `size` bytes, else None.
 
     It is ``TMPDIR``, or else ``/var/tmp``: ``/tmp`` is in memory on many systems.
     """
@@ -61,7 +61,7 @@ def scratch_folder(size: int) -> Path | None:
 
 
 def unnamed_file(size: int, owner: object, buffering: int = -1) -> IO[bytes] | None:
-    """Make a scratch file for so many bytes that goes with its owner; None without room."""
+    """Make a scratch file for `size` bytes that is deleted with its owner; None without room."""
     folder = scratch_folder(size)
     try:
         file = None if folder is None else tempfile.TemporaryFile(dir=folder, buffering=buffering)  # noqa: SIM115  # its owner closes it
@@ -117,7 +117,7 @@ def file_errors(
     expected: str,
     error: type[SarheightError] = DamagedFileError,
 ) -> Iterator[None]:
-    """Turn whatever a library raises while it reads a file into one error that names the file.
+    """Turn any error of a library that reads a file into one error that names the file.
 
     Parameters
     ----------
@@ -419,7 +419,7 @@ def _check_references(path: str | os.PathLike[str], name: str, begin: int, count
 REFERENCE = struct.Struct("<IQI")
 """A text in a data set: length, address of its heap, number of the object in it."""
 SEARCHED = 32 * 2**20
-"""Bytes at both ends of a file in which heaps are looked for."""
+"""Bytes at both ends of a file in which heaps are searched."""
 HEAP = b"GCOL\x01\0\0\0"
 HEAP_HEADER, OBJECT_HEADER = struct.Struct("<8sQ"), struct.Struct("<HHIQ")
 

@@ -48,15 +48,15 @@ class SarheightError(Exception):
     Parameters
     ----------
     found : str
-        What is wrong, or the whole message.
+        The problem, or the whole message.
     advice : str, optional
-        What to do about it in Python.
+        How to solve it in Python.
     options : mapping, optional
-        What to do on the command line: arguments of the function that read the file, each with the
-        value that helps, or several to choose from in a tuple. None means to leave it out. One of
-        the options is enough.
+        How to solve it on the command line: arguments of the function that read the file, each with
+        the value that helps, or several to choose from in a tuple. None means to leave it out. One
+        of the options is enough.
     file_advice : str, optional
-        What to do about the file.
+        How to change the file.
     """
 
     def __init__(

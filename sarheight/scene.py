@@ -41,7 +41,7 @@ IMAGE_DIMS = ("line", "sample")
 LEAST_POWER, MOST_POWER = 1e-15, 1e15
 """Typical power of an image: beyond these limits squares leave the range of single precision."""
 PIXELS_OF_CHECK = 10_000
-"""How many pixels, about, are looked at for it."""
+"""Pixels from which the typical power is estimated, about."""
 
 
 def require_unflattened(image: xr.DataArray | xr.Dataset) -> None:
@@ -85,7 +85,7 @@ class Scene(Described):
     orbit : Orbit
         State vectors that cover the image.
     calibration : {"beta0", "sigma0", "gamma0"}
-        What the image is normalised to; sigma0 and gamma0 refer to the ellipsoid.
+        The area to which the image is normalised; sigma0 and gamma0 refer to the ellipsoid.
 
     Raises
     ------

@@ -467,10 +467,10 @@ def _make_jobs(suffix: str, folder: Path) -> Path:
 
 
 def _read_jobs(path: Path) -> Reading:
-    from sarheight.batch import read_jobs
+    from sarheight.workflow.batch import read_jobs
 
     jobs = read_jobs(path)
-    return Reading({}, {str(n): json.dumps(job.parameters()) for n, job in enumerate(jobs)})
+    return Reading({}, {str(n): job.configuration(overwrite=False) for n, job in enumerate(jobs)})
 
 
 def _make_settings(folder: Path) -> Path:
@@ -535,8 +535,8 @@ def _make_forest(folder: Path) -> Path:
     from sarheight.zones import ForestSettings, train_forest
 
     settings = ForestSettings(trees=3, window=3)
-    forest, card = train_forest(patches(60, 5, noise=4.0), settings, blocks=np.arange(60) // 10)
-    return Path(forest.save_pretrained(folder / "forest", card=card))
+    forest = train_forest(patches(60, 5, noise=4.0), settings)
+    return Path(forest.save_pretrained(folder / "forest"))
 
 
 def _read_forest(path: Path) -> Reading:

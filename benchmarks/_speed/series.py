@@ -41,7 +41,7 @@ from benchmarks._memory import peak_bytes
 from benchmarks._timing import Sample, in_turn
 from sarheight.illumination import CosinePower, simulate
 from sarheight.layover import RTC, reconstruct
-from sarheight.layover.carried import TrackPlan, reference_scene
+from sarheight.layover.track import TrackPlan, reference_scene
 from sarheight.output.radar_images import write_scene
 from sarheight.scene import Scene
 from sarheight.series import build_stack, find_dates, mean_scene, speckle_filter

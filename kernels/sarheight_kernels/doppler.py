@@ -30,7 +30,7 @@ Cumming, I. G. and Wong, F. H. (2005). Digital Processing of Synthetic Aperture 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +45,29 @@ from sarheight_kernels.orbit import (
 )
 
 if TYPE_CHECKING:
-    from sarheight_kernels.models import RadarModel
+
+    class RadarModel(Protocol):
+        """The fields of `sarheight_kernels.models.RadarModel` that are read here."""
+
+        @property
+        def orbit_start(self) -> NDArray[np.float64]:
+            """Beginning of each interval of the orbit."""
+
+        @property
+        def orbit_coefficients(self) -> NDArray[np.float64]:
+            """Polynomials of the orbit in each interval."""
+
+        @property
+        def doppler_time(self) -> NDArray[np.float64]:
+            """Knots in azimuth time."""
+
+        @property
+        def doppler_range(self) -> NDArray[np.float64]:
+            """Knots in slant range."""
+
+        @property
+        def doppler_coefficients(self) -> NDArray[np.float64]:
+            """Polynomials of the closing speed between knots."""
 
 
 class DopplerTable(NamedTuple):

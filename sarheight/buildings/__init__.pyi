@@ -50,6 +50,7 @@ from .stack import (
     valid_months,
     write_stack,
 )
+from .tiles import building_tiles
 from .training import BuildingSettings, BuildingTask, building_task
 
 __all__ = [
@@ -73,6 +74,7 @@ __all__ = [
     "StackConfiguration",
     "building_errors",
     "building_task",
+    "building_tiles",
     "check_stack",
     "city_grid",
     "city_stack",

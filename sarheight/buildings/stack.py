@@ -39,7 +39,7 @@ from sarheight.learning.channels import Channel, ChannelStatistics, Transform
 from sarheight.output import open_result
 from sarheight.output.atomic import atomic_write
 from sarheight.output.files import write_zarr
-from sarheight.output.grid import check_grid, grid_transform
+from sarheight.output.grid import MapGrid, check_grid
 
 if TYPE_CHECKING:
     import os
@@ -479,7 +479,7 @@ def require_grid(image: xr.DataArray | xr.Dataset, name: str) -> tuple[Affine, C
         msg = f"{name} states no reference system: set one with .rio.write_crs(...)"
         raise StackError(msg)
     try:
-        return grid_transform(image), CRS.from_user_input(image.rio.crs)
+        return MapGrid.of(image).transform, CRS.from_user_input(image.rio.crs)
     except ValueError as error:
         msg = f"found no regular grid in {name}: {error}"
         raise StackError(msg) from error

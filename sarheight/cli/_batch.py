@@ -14,12 +14,12 @@ import typer
 
 from sarheight.cli._session import FAILED, session
 from sarheight.errors import OptionError
-from sarheight.workflow.config import OUTPUT, RUNNING, Messages
+from sarheight.workflow.config import OUTPUT, RUNNING, Messages, Names, Overwrite
 from sarheight.workflow.options import Configuration, argument, option
 
 if TYPE_CHECKING:
-    from sarheight.batch import Estimate, Job, Manifest, Outcome
     from sarheight.cli._session import Session
+    from sarheight.workflow.batch import Entry, Estimate, Job, Manifest
 
 JOBS = "Jobs"
 LISTS = (".toml", ".json", ".csv")
@@ -57,17 +57,17 @@ class BatchConfig(Configuration):
         Also replace existing outputs that are not in the manifest.
     """
 
-    jobs_or_images: Annotated[tuple[str, ...], argument("JOBS")]
+    jobs_or_images: Annotated[Names, argument("JOBS")]
     folder: Annotated[Path | None, option(OUTPUT, "--folder", "-o", file_okay=False)] = None
     suffix: Annotated[str, option(OUTPUT)] = ".tif"
-    dem: Annotated[tuple[str, ...], option(JOBS)] = ()
-    tiles: Annotated[tuple[str, ...], option(JOBS)] = ()
-    options: Annotated[tuple[str, ...], option(JOBS, "--set", metavar="NAME=VALUE")] = ()
+    dem: Annotated[Names, option(JOBS)] = ()
+    tiles: Annotated[Names, option(JOBS)] = ()
+    options: Annotated[Names, option(JOBS, "--set", metavar="NAME=VALUE")] = ()
     manifest: Annotated[Path | None, option(OUTPUT)] = None
     jobs: Annotated[int, option(RUNNING, least=1)] = 1
     scheduler: Annotated[str | None, option(RUNNING, metavar="ADDRESS")] = None
     dry_run: Annotated[bool, option(RUNNING, "--dry-run")] = False
-    overwrite: Annotated[bool, option(OUTPUT, "--overwrite")] = False
+    overwrite: Overwrite = False
 
 
 def batch(settings: BatchConfig, running: Messages) -> None:
@@ -95,8 +95,8 @@ def batch(settings: BatchConfig, running: Messages) -> None:
     ```
     """
     with session("batch", running, steps=100) as current:
-        from sarheight.batch import Manifest, estimate, pending
         from sarheight.errors import JobListError
+        from sarheight.workflow.batch import Manifest, estimate
 
         try:
             listed, place = _read_or_make_jobs(settings)
@@ -105,7 +105,7 @@ def batch(settings: BatchConfig, running: Messages) -> None:
         place = settings.manifest or place
         place.parent.mkdir(parents=True, exist_ok=True)
         with Manifest(place) as manifest:
-            jobs = pending(listed, manifest)
+            jobs = manifest.pending(listed)
             cost = estimate(jobs, manifest, settings.jobs)
             current.say(_cost_in_words(len(listed), len(jobs), cost))
             if settings.dry_run or not jobs:
@@ -118,8 +118,8 @@ def batch(settings: BatchConfig, running: Messages) -> None:
 
 def _read_or_make_jobs(settings: BatchConfig) -> tuple[list[Job], Path]:
     """Return the jobs, and the default path of their manifest."""
-    from sarheight.batch import jobs_of_files, read_jobs
     from sarheight.output.atomic import RESULTS
+    from sarheight.workflow.batch import jobs_of_files, read_jobs
 
     options = _options(settings.options)
     if settings.dem:
@@ -140,7 +140,7 @@ def _read_or_make_jobs(settings: BatchConfig) -> tuple[list[Job], Path]:
     return jobs_of_files(images, folder, settings.suffix, options), folder / "manifest.jsonl"
 
 
-def _options(pairs: tuple[str, ...]) -> dict[str, Any]:
+def _options(pairs: Names) -> dict[str, Any]:
     """Read the options of all jobs."""
     options: dict[str, Any] = {}
     for pair in pairs:
@@ -182,10 +182,10 @@ def _run(
     current: Session,
 ) -> int:
     """Run the jobs and show their progress; return the number of failures."""
-    from sarheight.batch import run
+    from sarheight.workflow.batch import run
 
     cores = os.cpu_count() or 1
-    outcomes = run(
+    ended = run(
         jobs,
         manifest,
         threads=None if settings.jobs == 1 else max(cores // settings.jobs, 1),
@@ -194,28 +194,27 @@ def _run(
         overwrite=settings.overwrite,
     )
     show, failures = _progress(len(jobs), cost, current), 0
-    for outcome in outcomes:
-        failures += outcome.failed
-        show(outcome)
+    for entry in ended:
+        failures += entry.failed
+        show(entry)
     return failures
 
 
-def _progress(count: int, cost: Estimate, current: Session) -> Callable[[Outcome], None]:
+def _progress(count: int, cost: Estimate, current: Session) -> Callable[[Entry], None]:
     """Return a function that reports the end of a job, throughput, and the remaining time."""
     start, done, cells, size = time.perf_counter(), 0, 0, 0
 
-    def show(outcome: Outcome) -> None:
+    def show(entry: Entry) -> None:
         nonlocal done, cells, size
-        entry = outcome.entry
         done, cells, size = done + 1, cells + entry.cells, size + entry.bytes
         elapsed = max(time.perf_counter() - start, 1e-3)
         # Jobs differ in size: count cells where all are known.
         fraction = cells / cost.cells if cost.cells and not cost.unknown else done / count
         remaining = elapsed * (1.0 / max(fraction, 1e-9) - 1.0) if fraction > 0.0 else 0.0
         rate = f"{cells / elapsed / 1e6:.2f} million cells/s, " if cells else ""
-        state = f"failed: {entry.error}" if outcome.failed else "done"
+        state = f"failed: {entry.error}" if entry.failed else "done"
         current.say(
-            f"[{done}/{count}] {outcome.job.name}: {state} ({entry.seconds:.1f} s; {rate}"
+            f"[{done}/{count}] {Path(entry.output).name}: {state} ({entry.seconds:.1f} s; {rate}"
             f"{size / GIBIBYTE / (elapsed / 60.0):.2f} GiB/min; {_clock(remaining)} left)"
         )
         current.advance(f"{_clock(remaining)} left", fraction if fraction > 0.0 else done / count)

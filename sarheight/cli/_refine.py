@@ -58,8 +58,7 @@ def refine(settings: RefineConfig, result: HeightOutput, running: Running) -> No
         from sarheight.output import save_png, write
         from sarheight.terrain.workflow import refine_files
 
-        made = refine_files(settings, current)
-        refined = made.result
+        refined = refine_files(settings, reporter=current)
         current.stage("write")
         write(refined, output, overwrite=result.overwrite)
         if result.picture:
@@ -68,12 +67,11 @@ def refine(settings: RefineConfig, result: HeightOutput, running: Running) -> No
         rows, columns = refined["height"].shape
         change = float(((refined["height"] - refined["baseline"]) ** 2).mean() ** 0.5)
         sigma = float((refined["height_sigma"] ** 2).mean() ** 0.5)
-        points = f"{made.known} known elevations, " if made.known else ""
         corrected = ""
         if "correction" in refined:
             part = float((refined["correction"] ** 2).mean() ** 0.5)
             corrected = f" (by the network {part:.1f} m)"
         current.say(
-            f"{output}: {rows} x {columns} cells, {made.scenes} images, {points}heights changed by "
-            f"{change:.1f} m{corrected}, standard deviation {sigma:.1f} m (root mean squares)"
+            f"{output}: {rows} x {columns} cells, {len(settings.images)} images, heights changed "
+            f"by {change:.1f} m{corrected}, standard deviation {sigma:.1f} m (root mean squares)"
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from sarheight.coregistration._estimate import (
+    Policy,
     Shift,
     apply_shift,
+    coregister,
     estimate_shift,
     estimate_shift_between,
+    is_significant,
 )
-from sarheight.coregistration._policy import Policy, coregister, is_significant
 
 __all__ = [
     "Policy",

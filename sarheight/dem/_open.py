@@ -269,7 +269,7 @@ def open_map(path: RasterPath, *, band: int | None = None) -> xr.DataArray:
 
 @contextmanager
 def _open_raster(path: str, *, external: bool) -> Iterator[DatasetReader]:
-    """Open a raster that holds its own pixels; whatever fails becomes one error."""
+    """Open a raster that holds its own pixels; an error of any library names the file."""
     is_vrt = path.lower().endswith(".vrt")
     local = "://" not in path and not path.startswith("/vsi")
     try:
@@ -291,7 +291,7 @@ def _open_raster(path: str, *, external: bool) -> Iterator[DatasetReader]:
                     yield source
     except SarheightError:
         raise
-    # Whatever GDAL, PROJ or a parser says of the file.
+    # GDAL, PROJ and parsers raise errors of many kinds.
     except Exception as error:
         if local and not Path(path).exists():
             msg = f"the DEM file {path} does not exist"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -238,28 +238,26 @@ def _warp(
     back = Transformer.from_crs(target.crs, source.crs, always_xy=True)
     scales = _kernel_scales(source, target, back)
     rows, columns = (_blocks(axis.size) for axis in (target.y, target.x))
-    parts = [[target.part(one, other) for other in columns] for one in rows]
-    windows = [[_source_window(part, source, back) for part in line] for line in parts]
-    if dem.chunks is None:
-        warped = np.full((target.y.size, target.x.size), np.nan, dtype=np.float32)
-        for one, line, boxes in zip(rows, parts, windows, strict=True):
-            for other, part, box in zip(columns, line, boxes, strict=True):
-                if box is not None:
-                    heights = dem.values[box]
-                    warped[one, other] = _warp_block(
-                        heights, source.part(*box), part, resampling, scales
-                    )
-        return warped
-    if not any(box for boxes in windows for box in boxes):
-        raise _apart(dem, target)
-    return _lazy_blocks(dem, source, parts, windows, resampling, scales)
+    parts = [[target.part(down, across) for across in columns] for down in rows]
+    boxes = [[_source_box(part, source, back) for part in line] for line in parts]
+    if dem.chunks is not None:
+        if not any(box for line in boxes for box in line):
+            raise _apart(dem, target)
+        return _lazy_blocks(dem, source, parts, boxes, resampling, scales)
+    warped = np.full((target.y.size, target.x.size), np.nan, dtype=np.float32)
+    for (i, down), (j, across) in product(enumerate(rows), enumerate(columns)):
+        part, box = parts[i][j], boxes[i][j]
+        if box is not None:
+            heights = dem.values[box]
+            warped[down, across] = _warp_block(heights, source.part(*box), part, resampling, scales)
+    return warped
 
 
 def _lazy_blocks(
     dem: xr.DataArray,
     source: _Grid,
     parts: list[list[_Grid]],
-    windows: list[list[tuple[slice, slice] | None]],
+    boxes: list[list[tuple[slice, slice] | None]],
     resampling: Method,
     scales: dict[str, float],
 ) -> dask.array.Array:
@@ -267,20 +265,18 @@ def _lazy_blocks(
     import dask.array as da
     from dask.delayed import delayed
 
-    lines = []
-    for line, boxes in zip(parts, windows, strict=True):
-        blocks: list[Any] = []
-        for part, box in zip(line, boxes, strict=True):
-            shape = part.y.size, part.x.size
-            if box is None:
-                blocks.append(da.full(shape, np.nan, dtype=np.float32, chunks=-1))  # type: ignore[no-untyped-call]
-                continue
-            task = delayed(_warp_block, pure=False)(
-                dem.data[box], source.part(*box), part, resampling, scales, check=True
-            )
-            blocks.append(da.from_delayed(task, shape, dtype=np.float32))  # type: ignore[no-untyped-call]
-        lines.append(blocks)
-    warped: dask.array.Array = da.block(lines)  # type: ignore[no-untyped-call]
+    def block(part: _Grid, box: tuple[slice, slice] | None) -> dask.array.Array:
+        shape = part.y.size, part.x.size
+        if box is None:
+            return da.full(shape, np.nan, dtype=np.float32, chunks=-1)  # type: ignore[no-untyped-call, no-any-return]
+        task = delayed(_warp_block, pure=False)(
+            dem.data[box], source.part(*box), part, resampling, scales, check=True
+        )
+        return da.from_delayed(task, shape, dtype=np.float32)  # type: ignore[no-untyped-call, no-any-return]
+
+    warped: dask.array.Array = da.block(  # type: ignore[no-untyped-call]
+        [list(map(block, *line)) for line in zip(parts, boxes, strict=True)]
+    )
     return warped
 
 
@@ -316,7 +312,7 @@ def _kernel_scales(source: _Grid, target: _Grid, back: Transformer) -> dict[str,
     return {"XSCALE": 1.0 / sizes[0], "YSCALE": 1.0 / sizes[1]}
 
 
-def _source_window(part: _Grid, source: _Grid, back: Transformer) -> tuple[slice, slice] | None:
+def _source_box(part: _Grid, source: _Grid, back: Transformer) -> tuple[slice, slice] | None:
     """Return the rows and columns of the source that a part of the target needs, if any."""
     place, own = part.transform, source.transform
     x, y = (

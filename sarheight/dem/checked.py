@@ -42,7 +42,7 @@ _UNSTATED_ADVICE = (
 def check_dem(dem: xr.DataArray, *, void_allowed: bool = False) -> xr.DataArray:
     """Check a DEM, and convert it to ellipsoidal heights on a regular grid.
 
-    What needs no assumption is converted: a `band` dimension of length one, integer heights,
+    Conversions that need no assumption are made: a `band` dimension of length one, integer heights,
     declared nodata, longitudes that jump at the antimeridian, a vertical reference that is part of
     the CRS, and heights above a geoid that the DEM states.
 

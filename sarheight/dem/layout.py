@@ -103,17 +103,17 @@ def check_layout(dem: object) -> xr.DataArray:
 
 
 def same_grid(
-    one: xr.DataArray | xr.Dataset, other: xr.DataArray | xr.Dataset, *, tolerance: float = 1e-6
+    grid: xr.DataArray | xr.Dataset, other: xr.DataArray | xr.Dataset, *, tolerance: float = 1e-6
 ) -> bool:
     """Tell whether two rasters have the same cells, up to the rounding of their coordinates.
 
     `tolerance` is the largest distance of two cells, in postings; by default that of the rounding
     of 64-bit numbers in files. Arithmetic and assignments of xarray align by equal coordinates, and
-    drop what differs in its last bit without a word: take the values, or the coordinates of one.
+    silently drop those that differ in the last bit: use the values, or give both one's coordinates.
     """
-    return one.rio.crs == other.rio.crs and all(
-        one[name].shape == other[name].shape
-        and np.allclose(one[name], other[name], rtol=0.0, atol=tolerance * abs(step))
+    return grid.rio.crs == other.rio.crs and all(
+        grid[name].shape == other[name].shape
+        and np.allclose(grid[name], other[name], rtol=0.0, atol=tolerance * abs(step))
         for name, step in zip(("y", "x"), cell_steps(other), strict=True)
     )
 

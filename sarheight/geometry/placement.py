@@ -311,7 +311,7 @@ def stack_polarisations(
 ) -> xr.DataArray:
     """Put the images of a product, by polarisation, on one dimension where there are several."""
     if len({image.shape for image in images.values()}) > 1:
-        sizes = " and ".join(f"{one.shape[0]} x {one.shape[1]}" for one in images.values())
+        sizes = " and ".join(f"{image.shape[0]} x {image.shape[1]}" for image in images.values())
         msg = f"the polarisations of {product} have {sizes} pixels: fetch it again"
         raise ValueError(msg)
     names = list(images)
@@ -329,12 +329,13 @@ def chosen_names(
 ) -> tuple[str, ...]:
     """Return the requested polarisations or swaths of a product, or all that are present.
 
-    An error lists what is present, or the `contents` of the product.
+    A text is one name. An error lists what is present, or the `contents` of the product.
     """
+    requested = (requested,) if isinstance(requested, str) else tuple(requested)
     names = tuple(name.upper() for name in requested) or present
     if len(set(names)) < len(names) or not set(names) <= set(present):
         msg = (
-            f"found {what}={tuple(requested)}, expected one or more of those that {product} has, "
+            f"found {what}={requested}, expected one or more of those that {product} has, "
             f"each once: {contents or ', '.join(present)}"
         )
         raise ValueError(msg)

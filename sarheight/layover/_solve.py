@@ -22,6 +22,7 @@ from sarheight.layover._statistics import (
 )
 from sarheight.layover._steps import (
     allocate_tile,
+    average_alike,
     combine_passes,
     estimate_posterior,
     estimate_step,
@@ -107,6 +108,9 @@ def solve(
                 # A lambda would see the agreements of a later step where steps are recorded.
                 posterior = posterior.apply(partial(combine_passes, agreements=agreements))
         warn_of_disagreement(agreements)
+        if method.prior.edges > 0.0:
+            # Prior of edges: kinds of ground meet at edges, within which neighbours look alike.
+            posterior = posterior.apply(lambda tile: average_alike(tile, method.prior, scale))
         estimated = posterior.apply(lambda tile: estimate_posterior(tile, method))
     else:
         estimated = allocated.apply(lambda tile: estimate_step(tile, models, method, scale))

@@ -214,7 +214,7 @@ class Agreement(NamedTuple):
 
     offset: NDArray[np.float64]  # (AGREEMENT_CLASSES,)
     weight: NDArray[np.float64]  # (AGREEMENT_CLASSES,); 0 where no help is shown
-    measured: bool  # whether any class of open cells has enough of them
+    is_measured: bool  # whether any class of open cells has enough of them
 
 
 def agreement_class(folded: NDArray[np.bool_], difference: Layer) -> NDArray[np.intp]:
@@ -259,7 +259,7 @@ def _measure_agreement(sample: NDArray[np.float32]) -> Agreement:
 def warn_of_disagreement(agreements: Sequence[Agreement]) -> None:
     """Warn where passes that see ground under like incidence do not predict each other."""
     silent = sum(
-        agreement.measured and not agreement.weight[: AGREEMENT_CLASSES // 2].any()
+        agreement.is_measured and not agreement.weight[: AGREEMENT_CLASSES // 2].any()
         for agreement in agreements
     )
     if silent:
@@ -321,7 +321,7 @@ def sum_rcs(tile: EstimatedTile, least_area: float) -> list[Balance]:
     sums = [_sum_rcs(observation.core, estimate, least_area) for observation, estimate in passes]
     if tile.averaged:
         return sums
-    return [replace(one, spread=np.zeros_like(one.spread)) for one in sums]
+    return [replace(balance, spread=np.zeros_like(balance.spread)) for balance in sums]
 
 
 def _sum_rcs(core: tuple[slice, slice], estimate: Estimate, least_area: float) -> Balance:

@@ -14,17 +14,27 @@ on Acoustics, Speech, and Signal Processing 29(6), 1153-1160.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.series import cubic_weights
 from sarheight_kernels.tiles import TILE
 
-if TYPE_CHECKING:
-    from sarheight.layover.tiles import HeightRange
+Heights = NDArray[np.float32]
 
-    Heights = NDArray[np.float32]
+
+class HeightRange(Protocol):
+    """The range of heights of each block, as `sarheight.layover.tiles.HeightRange` has it."""
+
+    @property
+    def lowest(self) -> Heights:
+        """Least height of each block, shape (block rows, block columns)."""
+
+    @property
+    def highest(self) -> Heights:
+        """Greatest height of each block, of the same shape."""
+
 
 PIXELS_PER_FACET = 3.0
 """Lines and samples of a facet: smaller ones gain nothing, larger ones blur the image's areas."""
@@ -40,6 +50,16 @@ def facets_of(cell_sizes: Sequence[tuple[float, float]]) -> int:
     # A cell on the side to which the radar does not look has no size.
     largest = max((size for size in pixels if np.isfinite(size)), default=0.0)
     return int(np.clip(round(largest / PIXELS_PER_FACET), 1, MOST_FACETS))
+
+
+def require_cells(smallest_area: float, facets: int | None) -> None:
+    """Refuse settings of cells that they cannot have, see `sarheight.layover.reconstruct`."""
+    if not 0.0 <= smallest_area < 1.0:
+        msg = f"found smallest_area={smallest_area!r}, expected a part of a cell, 0 to below 1"
+        raise ValueError(msg)
+    if facets is not None and facets not in range(1, MOST_FACETS + 1):
+        msg = f"found facets={facets!r}, expected 1 to {MOST_FACETS} along each side of a cell"
+        raise ValueError(msg)
 
 
 def facet_places(cells: int, facets: int) -> NDArray[np.float64]:

@@ -7,8 +7,10 @@ and colours. What computes a layer stands in `sarheight.layover.result`, under t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from textwrap import TextWrapper
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -30,6 +32,8 @@ class Layer:
 
     Attributes
     ----------
+    description : str
+        What it is: for documentation, and beside a map.
     attributes : mapping
         Its CF attributes in a result: ``long_name``, ``units``, flags of a code.
     cf : mapping
@@ -49,12 +53,11 @@ class Layer:
         Layers that tell its quality (CF ``ancillary_variables``).
     label : str
         Its name on a map.
-    note : str
-        What it is, in a sentence beside a map; ``long_name`` where it is empty.
     limits : tuple of float, optional
         Range of colours on a map; percentiles of the values where there is none.
     """
 
+    description: str = ""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     cf: Mapping[str, Any] = field(default_factory=dict)
     main: bool = False
@@ -64,7 +67,6 @@ class Layer:
     held: bool = True
     quality: tuple[str, ...] = ()
     label: str = ""
-    note: str = ""
     limits: tuple[float, float] | None = None
 
     @property
@@ -89,6 +91,7 @@ class Layer:
 LAYERS: Mapping[str, Layer] = MappingProxyType(
     {
         "gamma0": Layer(
+            description="reconstructed backscatter per projected area, linear power",
             attributes={"long_name": "reconstructed gamma0, per projected area", "units": "1"},
             cf={"cell_methods": "area: mean"},
             main=True,
@@ -96,9 +99,9 @@ LAYERS: Mapping[str, Layer] = MappingProxyType(
             power=True,
             quality=("gamma0_std", "gamma0_variance", *SHARES),
             label="reconstructed γ⁰",
-            note="Backscatter per projected area, after layover is resolved",
         ),
         "gamma0_std": Layer(
+            description="standard deviation of gamma0 in decibels",
             attributes={
                 "long_name": "standard deviation of the reconstructed gamma0, in decibels",
                 "units": DECIBEL,
@@ -107,11 +110,23 @@ LAYERS: Mapping[str, Layer] = MappingProxyType(
             by_polarisation=True,
             held=False,
             label="uncertainty of γ⁰",
-            note="Standard deviation of γ⁰ in decibels",
         ),
-        "mask": Layer(attributes=MASK, main=True, code=True, label="layover and shadow"),
-        "fold_count": Layer(attributes=FOLD_COUNT, main=True, code=True, label="fold count"),
+        "mask": Layer(
+            description="layover, shadow and foreshortening, see `masks`",
+            attributes=MASK,
+            main=True,
+            code=True,
+            label="layover and shadow",
+        ),
+        "fold_count": Layer(
+            description="number of illuminated places at the same time and range, see `masks`",
+            attributes=FOLD_COUNT,
+            main=True,
+            code=True,
+            label="fold count",
+        ),
         "local_incidence": Layer(
+            description="angle between the line of sight and the surface's normal, in degrees",
             attributes=INCIDENCES["local_incidence"],
             cf={"standard_name": "angle_of_incidence"},
             main=True,
@@ -119,6 +134,10 @@ LAYERS: Mapping[str, Layer] = MappingProxyType(
             limits=(0.0, 90.0),
         ),
         "projected_area": Layer(
+            description=(
+                "illuminated area where the image has data, projected along the line of sight, in "
+                "square metres; times gamma0 it is the cell's RCS"
+            ),
             attributes={
                 "long_name": "illuminated area with data, projected along the line of sight",
                 "units": "m2",
@@ -128,6 +147,10 @@ LAYERS: Mapping[str, Layer] = MappingProxyType(
             label="projected area",
         ),
         "sigma0_geocoded": Layer(
+            description=(
+                "the image on the ellipsoid, sampled at the place of each cell: conventional "
+                "geocoding"
+            ),
             attributes={"long_name": "sigma0 on the ellipsoid, geocoded", "units": "1"},
             cf={"standard_name": BACKSCATTER, "cell_methods": "area: mean"},
             main=True,
@@ -135,23 +158,27 @@ LAYERS: Mapping[str, Layer] = MappingProxyType(
             power=True,
             quality=("mask", "fold_count"),
             label="geocoded σ⁰",
-            note="Plain geocoding: the image sampled at the cell's pixel",
         ),
         "sigma0": Layer(
+            description="reconstructed backscatter per area of the surface, linear power",
             attributes={"long_name": "reconstructed sigma0, per area of the surface", "units": "1"},
             cf={"standard_name": BACKSCATTER, "cell_methods": "area: mean"},
             by_polarisation=True,
             power=True,
             quality=SHARES,
             label="reconstructed σ⁰",
-            note="Backscatter per area of the surface",
         ),
         "gamma0_variance": Layer(
+            description=(
+                "variance of gamma0: gamma0 squared times the variance of its logarithm, by "
+                "speckle, other places in the cell's pixels and errors of the DEM; see `interval`"
+            ),
             attributes={"long_name": "variance of the reconstructed gamma0", "units": "1"},
             by_polarisation=True,
             label="variance of γ⁰",
         ),
         "contribution_share": Layer(
+            description="mean share of the cell in the RCS of its pixels: 1 if alone in them",
             attributes={
                 "long_name": "mean share of the cell in the RCS of its pixels",
                 "units": "1",
@@ -160,23 +187,33 @@ LAYERS: Mapping[str, Layer] = MappingProxyType(
             limits=(0.0, 1.0),
         ),
         "own_share": Layer(
+            description=(
+                "weight of the cell's own pixels in gamma0; the rest is what neighbouring cells "
+                "and other passes predict"
+            ),
             attributes={"long_name": "weight of the cell's own pixels in gamma0", "units": "1"},
             by_polarisation=True,
             label="own share",
             limits=(0.0, 1.0),
         ),
         "borrowed_share": Layer(
+            description="weight of other passes in gamma0",
             attributes={"long_name": "weight of other passes in gamma0", "units": "1"},
             by_polarisation=True,
             label="borrowed share",
             limits=(0.0, 1.0),
         ),
         "projected_incidence": Layer(
+            description=(
+                "incidence angle in the plane of zero Doppler, in degrees, negative in active "
+                "layover"
+            ),
             attributes=INCIDENCES["projected_incidence"],
             label="projected incidence",
             limits=(-30.0, 90.0),
         ),
         "ellipsoid_incidence": Layer(
+            description="angle between the line of sight and the ellipsoid's normal, in degrees",
             attributes=INCIDENCES["ellipsoid_incidence"],
             cf={"standard_name": "sensor_zenith_angle"},
             label="ellipsoid incidence",
@@ -217,3 +254,28 @@ def select_layers(variables: Sequence[str] | Literal["all", "main"]) -> tuple[st
 def cell_bytes(variables: Iterable[str], polarisations: int) -> int:
     """Bytes that layers take in a cell of one pass."""
     return sum(LAYERS[name].bytes_of(polarisations) for name in variables)
+
+
+def with_layers(docstring: str | None) -> str | None:
+    """Put all layers into a docstring in place of ``{layers}``, and the main ones of ``{main}``."""
+    # Without docstrings (`python -OO`) there is nothing to fill.
+    if docstring is None:
+        return None
+    docstring = re.sub(r"^( *)\{layers\}$", _definitions, docstring, flags=re.MULTILINE)
+    return re.sub(r"^( *)\{main\}$", _main_names, docstring, flags=re.MULTILINE)
+
+
+def _definitions(place: re.Match[str]) -> str:
+    """Describe all layers as a list of definitions, indented as the place is."""
+    inner = place[1] + "    "
+    wrap = TextWrapper(100, initial_indent=inner, subsequent_indent=inner)
+    entries = (
+        f"{place[1]}``{name}``\n{wrap.fill(row.description)}" for name, row in LAYERS.items()
+    )
+    return "\n".join(entries)
+
+
+def _main_names(place: re.Match[str]) -> str:
+    """List the names of the main layers, indented as the place is."""
+    wrap = TextWrapper(100, initial_indent=place[1], subsequent_indent=place[1])
+    return wrap.fill(", ".join(f"``{name}``" for name in select_layers("main")) + ".")

@@ -102,23 +102,23 @@ def convert_tile(
     variables: Sequence[str],
 ) -> list[Values]:
     """Turn reflectivities of each pass into backscatter, in the arrays that are held."""
-    for one, balance in zip(held, balances, strict=True):
+    for values, balance in zip(held, balances, strict=True):
         to_backscatter(
             balance.factor,
             balance.by_variance,
             least_area,
-            one["heights"],
-            one["expected"],
-            one["local_incidence"],
-            one["projected_area"],
-            one["contribution_share"],
-            one["gamma0"],
-            one["gamma0_variance"],
-            one["sigma0"],
+            values["heights"],
+            values["expected"],
+            values["local_incidence"],
+            values["projected_area"],
+            values["contribution_share"],
+            values["gamma0"],
+            values["gamma0_variance"],
+            values["sigma0"],
         )
     return [
-        {name: DERIVED[name](one) if name in DERIVED else one[name] for name in variables}
-        for one in held
+        {name: DERIVED[name](values) if name in DERIVED else values[name] for name in variables}
+        for values in held
     ]
 
 

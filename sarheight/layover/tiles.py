@@ -612,6 +612,29 @@ def _ground_range_direction(
     return math.acos(cosine), cells
 
 
+def memory_bytes(limit: float | str) -> float:
+    """Read a memory limit: a number of bytes, or text such as "2 GiB".
+
+    Raises
+    ------
+    ValueError
+        If it is none, or less than the program and its libraries take.
+    """
+    from dask.utils import parse_bytes
+
+    size = float(parse_bytes(limit))
+    if not size > 0.0:
+        msg = f"found memory_limit={limit!r}, expected a positive number of bytes, as in '2 GiB'"
+        raise ValueError(msg)
+    if size < least_memory():
+        msg = (
+            f"found memory_limit={limit!r}, expected {least_memory() / (1 << 20):.0f} MiB or more: "
+            "the program and its libraries alone take most of that"
+        )
+        raise ValueError(msg)
+    return size
+
+
 def least_memory() -> float:
     """Return the least memory limit that can be kept: arrays take a share of any limit."""
     return PROCESS_BYTES / (1.0 - LEAST_SHARE)

@@ -390,3 +390,9 @@ def _space(folder: Path) -> str:
     except OSError:
         return ""
     return f" ({free / 1e6:.0f} MB are free there)" if free < LITTLE_SPACE else ""
+
+
+def write_json(table: Mapping[str, Any], path: Path) -> None:
+    """Write a table as JSON, whole or not at all; an existing one is replaced."""
+    with atomic_write(path, overwrite=True, suffixes=(".json",)) as work:
+        work.write_text(json.dumps(table, indent=1) + "\n", "utf-8")

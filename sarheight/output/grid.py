@@ -13,6 +13,7 @@ methods), appendix F (grid mappings).
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import xarray as xr
+    from rasterio.crs import CRS
 
 SPATIAL = ("y", "x")
 POLARISATION, TIME = "polarisation", "time"
@@ -42,15 +44,11 @@ def check_grid(dataset: xr.Dataset) -> xr.Dataset:
     if not dataset.data_vars:
         msg = "the dataset has no variables: there is nothing to write"
         raise ValueError(msg)
-    transform = grid_transform(dataset)
-    crs = dataset.rio.crs
-    if crs is None:
-        msg = "the dataset has no CRS: set one with dataset.rio.write_crs(...)"
-        raise ValueError(msg)
+    grid = MapGrid.of(dataset)
     result: xr.Dataset = dataset.copy()
     # Without `inplace`, rioxarray copies all the data.
-    result.rio.write_crs(crs, inplace=True).rio.write_coordinate_system(inplace=True)
-    result.rio.write_transform(transform, inplace=True)
+    result.rio.write_crs(grid.crs, inplace=True).rio.write_coordinate_system(inplace=True)
+    result.rio.write_transform(grid.transform, inplace=True)
     for name, variable in result.data_vars.items():
         nodata = nodata_value(dataset[name])
         for attribute in ("grid_mapping", *NODATA_NAMES):
@@ -59,11 +57,42 @@ def check_grid(dataset: xr.Dataset) -> xr.Dataset:
     return result
 
 
-def grid_transform(grid: xr.Dataset | xr.DataArray) -> Affine:
-    """Compute the affine transform of a grid from its coordinates."""
-    steps = {name: _posting(grid, name) for name in SPATIAL}
-    first = {name: float(grid[name].values[0]) - steps[name] / 2 for name in SPATIAL}
-    return Affine(steps["x"], 0.0, first["x"], 0.0, steps["y"], first["y"])
+@dataclass(frozen=True)
+class MapGrid:
+    """The cells of an array on a map.
+
+    Attributes
+    ----------
+    crs : rasterio.crs.CRS
+        Reference system.
+    transform : affine.Affine
+        From column and row of the corners of cells to x and y.
+    shape : tuple of int
+        Rows and columns.
+    """
+
+    crs: CRS
+    transform: Affine
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, array: xr.Dataset | xr.DataArray) -> MapGrid:
+        """Find the grid of an array by its coordinates; ValueError where it is none, or no CRS."""
+        steps = {name: _posting(array, name) for name in SPATIAL}
+        first = {name: float(array[name].values[0]) - steps[name] / 2 for name in SPATIAL}
+        crs = array.rio.crs
+        if crs is None:
+            msg = "the dataset has no CRS: set one with dataset.rio.write_crs(...)"
+            raise ValueError(msg)
+        transform = Affine(steps["x"], 0.0, first["x"], 0.0, steps["y"], first["y"])
+        return cls(crs, transform, (array.sizes["y"], array.sizes["x"]))
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """West, south, east and north edge of the cells in units of the CRS."""
+        corners = self.transform @ (0, 0), self.transform @ (self.shape[1], self.shape[0])
+        (west, east), (south, north) = (sorted(each) for each in zip(*corners, strict=True))
+        return west, south, east, north
 
 
 def _posting(grid: xr.Dataset | xr.DataArray, name: str) -> float:

@@ -23,7 +23,7 @@ from sarheight.output import open_result, save_png
 from sarheight.output._bands import list_bands, merge_bands, share_type
 from sarheight.output._geotiff import restore_dataset, write_bands
 from sarheight.output.atomic import atomic_write, require_path
-from sarheight.output.files import open_store, write_netcdf, write_zarr
+from sarheight.output.files import FORMATS, open_store
 from sarheight.product import is_product, open_product
 from sarheight.scene import Calibration, Scene
 from sarheight.sentinel1 import read_grid, read_orbit
@@ -67,7 +67,9 @@ def write_radar(
                 # xarray reads the nodata value from the encoding.
                 nodata = variable.attrs.pop("_FillValue", None)
                 variable.encoding = {} if nodata is None else {"_FillValue": nodata}
-            {".nc": write_netcdf, ".zarr": write_zarr}[suffix](dataset, work)
+            write = FORMATS[suffix].write
+            assert write is not None  # noqa: S101  # of NetCDF and Zarr, as the suffix was checked
+            write(dataset, work)
     return path
 
 
@@ -90,7 +92,7 @@ def _write_raster(dataset: xr.Dataset, path: Path) -> None:
         )
         raise ValueError(msg)
     with ignore_missing_georeference():
-        write_bands(flat, path)
+        write_bands(flat, path, None)
 
 
 def read_radar(path: str | os.PathLike[str], *, lazy: bool = False) -> xr.Dataset:

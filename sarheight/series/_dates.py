@@ -59,7 +59,7 @@ REGISTRATION_BYTES = 256 << 20
 Found = TypeVar("Found")
 
 Coregistration = Policy
-"""What is done with the shift of a date."""
+"""Policy for the shift of a date."""
 
 
 def require_option(name: str, value: object, choices: object) -> None:
@@ -72,7 +72,7 @@ def require_option(name: str, value: object, choices: object) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Date:
-    """An image of a series, not read yet."""
+    """An image of a series, which is read lazily."""
 
     name: str  # of its product, file, or time
     scene: Scene
@@ -115,7 +115,7 @@ class Date:
         return replace(self, scene=replace(self.scene, image=chosen, grid=grid))
 
     def provenance(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Describe where it comes from."""
+        """Describe the sources of the date."""
         inputs = {} if self.source is None else {"image": self.source}
         return provenance(inputs, {"orbit": self.scene.orbit.source, **parameters, **self.notes})
 
@@ -152,8 +152,8 @@ def find_dates(folder: str | os.PathLike[str]) -> list[Path]:
     -------
     list of pathlib.Path
         Products (SAFE, their zips, EOPF stores, HDF5) and images in radar geometry (``.nc``,
-        ``.zarr``) in it, by name; hidden ones, and all else, left out. None for what is no folder,
-        or a product itself.
+        ``.zarr``) in it, sorted by name, without hidden ones. The list is empty where the path is
+        no folder, or a product itself.
     """
     folder = Path(folder)
     if not folder.is_dir() or folder.suffix.lower() in {".safe", ".zarr"}:
@@ -191,17 +191,17 @@ def open_dates(
     return sorted(dates, key=lambda date: date.start), failures
 
 
-def is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def is_same(record: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Tell whether two acquisition records are of the same acquisition."""
-    starts = [np.datetime64(str(record["start"]).removesuffix("Z")) for record in (one, other)]
-    if one.get("product_name") and one.get("product_name") == other.get("product_name"):
+    starts = [np.datetime64(str(each["start"]).removesuffix("Z")) for each in (record, other)]
+    if record.get("product_name") and record.get("product_name") == other.get("product_name"):
         return True
     seconds = abs((starts[1] - starts[0]) / np.timedelta64(1, "us")) * 1e-6
-    return one["mission"] == other["mission"] and bool(seconds < SAME_DATE)
+    return record["mission"] == other["mission"] and bool(seconds < SAME_DATE)
 
 
 def difference(reference: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """Say in what a date is of another track than the reference; nothing if it is of the same."""
+    """Describe how the track of a date differs from the reference; "" where it is the same."""
     found = [
         f"{name} {other[key]} instead of {reference[key]}"
         for key, name in TRACK.items()
@@ -265,10 +265,10 @@ def side_by_side(
 def coregister(
     date: Date, dem: xr.DataArray | CheckedDem, gamma: xr.DataArray | None, *, correct: bool
 ) -> Date:
-    """Estimate the shift of a date against its simulation, and correct what is significant.
+    """Estimate the shift of a date against its simulation, and correct a significant one.
 
-    The simulation has the backscatter of the dates before, `gamma`, dims (y, x) of the DEM, so that
-    dates are co-registered to each other; that of the reference has one gamma0.
+    The simulation has the backscatter `gamma` of earlier dates, dims (y, x) of the DEM, so that
+    dates are co-registered to each other. The simulation of the first date has a constant gamma0.
     """
     law = None if gamma is None else ConstantGamma(1.0)
     shift = estimate_shift(date.scene, dem, law=law, reflectivity=gamma, windows=SHIFT_WINDOWS)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sarheight_kernels.estimation import pool
 from sarheight_kernels.series import accumulate_date, filter_date
 
-from sarheight.layover.carried import run_alone
+from sarheight.layover.track import run_alone
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -46,8 +46,9 @@ DEGREE = 3
 FEWEST_PLACES = 30
 """Cells that are needed to fit polynomials with ten coefficients."""
 LARGEST_RESIDUAL = 0.2
-"""Pixels by which relief may move what polynomials place, 99th percentile. The parallax of a height
-h is B h / (R sin(incidence)): 0.5 m for 170 m across the line of sight and 1500 m."""
+"""Pixels by which relief may shift pixels from where polynomials predict them, 99th percentile. The
+parallax of a height h is B h / (R sin(incidence)): 0.5 m for 170 m across the line of sight and
+1500 m."""
 WINDOW, SEARCH, SURROUNDINGS = 128, 4, 10
 """Pixels along the side of a window, of the largest shift, and beyond it."""
 WINDOWS = 5
@@ -129,17 +130,17 @@ def mean_scene(
     r"""Average dates of one track in radar geometry, as one image of the pass.
 
     The first date in time is the reference: the mean has its pixels, where the DEM lies, and its
-    orbit. Orbits and DEM tell where each pixel lies in the image of another date, to a fraction of
-    a pixel; what is left is measured by the correlation of the two images. Dates are resampled in
-    power by cubic convolution.
+    orbit. Orbits and DEM predict the position of each pixel in the image of another date to a
+    fraction of a pixel; the remaining shift is estimated by the correlation of the two images.
+    Dates are resampled in power by cubic convolution.
 
     Parameters
     ----------
     images : sequence of path-like or Scene
         Products of the archive, images in radar geometry, or scenes, in any order; or one of them.
     dem : xarray.DataArray or CheckedDem
-        Heights above the ellipsoid in metres, dims (y, x), any CRS: the area, and where the passes
-        see it. A coarse one will do.
+        Heights above the ellipsoid in metres, dims (y, x), any CRS, which define the area and its
+        geometry in each pass. A coarse DEM is enough.
     polarisation : str, optional
         Polarisation; by default all that the first date has.
     product_options : mapping, optional

@@ -17,7 +17,7 @@ from sarheight.dem.checked import CheckedDem
 from sarheight.dem.layout import same_grid
 from sarheight.errors import SeriesError
 from sarheight.layover import RTC, PosteriorMean, Reallocation, read_method, reconstruct
-from sarheight.layover.carried import TRACK_VARIABLES, Baseline, TrackPlan, reference_scene
+from sarheight.layover.track import TRACK_VARIABLES, Baseline, TrackPlan, reference_scene
 from sarheight.output import open_result
 from sarheight.scene import Scene
 from sarheight.series._store import CHUNK, LAYOUT
@@ -31,10 +31,9 @@ if TYPE_CHECKING:
 
 METHODS = {"rtc": RTC, "one-step": Reallocation, "posterior": PosteriorMean}
 UNKNOWN_ORBIT = 0
-"""Relative orbit of images that do not tell it."""
-GAMMA = {"long_name": "reconstructed gamma0, per projected area", "units": "1"}
+"""Relative orbit of images without one."""
 PRODUCT_ATTRIBUTES: dict[str, dict[str, Any]] = {
-    "gamma0": GAMMA,
+    "gamma0": {"long_name": "reconstructed gamma0, per projected area", "units": "1"},
     "gamma0_filtered": {
         "long_name": "gamma0 after the multi-temporal speckle filter",
         "units": "1",
@@ -43,40 +42,44 @@ PRODUCT_ATTRIBUTES: dict[str, dict[str, Any]] = {
     "gamma0_spread": {"long_name": "standard deviation of gamma0 over time", "units": "1"},
     "date_count": {"long_name": "number of dates with a value", "units": "1"},
 }
-
-
-KINDS: dict[str, Any] = {
-    "time": "datetime64[ns]",
-    "relative_orbit": np.int32,
-    "perpendicular_baseline": np.float64,
-    "parallel_baseline": np.float64,
-    "line_shift": np.float64,
-    "sample_shift": np.float64,
-    "carried": np.int8,
-    "filtered_with": np.int32,
+COORDINATES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "time": (
+        "datetime64[ns]",
+        {"long_name": "middle of the acquisition", "standard_name": "time"},
+    ),
+    "platform": (object, {"long_name": "satellite"}),
+    "product": (object, {"long_name": "name of the product"}),
+    "relative_orbit": (np.int32, {"long_name": "relative orbit number, 0 if unknown"}),
+    "perpendicular_baseline": (
+        np.float64,
+        {
+            "long_name": "distance from the orbit of the reference, across the line of sight",
+            "units": "m",
+        },
+    ),
+    "parallel_baseline": (
+        np.float64,
+        {
+            "long_name": "distance from the orbit of the reference, along the line of sight",
+            "units": "m",
+        },
+    ),
+    "line_shift": (np.float64, {"long_name": "estimated shift in lines", "units": "1"}),
+    "sample_shift": (np.float64, {"long_name": "estimated shift in samples", "units": "1"}),
+    "from_reference": (
+        np.int8,
+        {"long_name": "1 where masks and angles are those of the reference pass", "units": "1"},
+    ),
+    "filtered_with": (
+        np.int32,
+        {"long_name": "number of dates in the speckle filter", "units": "1"},
+    ),
+    "provenance": (object, {"long_name": "software, inputs and settings, as JSON"}),
 }
-COORDINATES: dict[str, dict[str, Any]] = {
-    "time": {"long_name": "middle of the acquisition", "standard_name": "time"},
-    "platform": {"long_name": "satellite"},
-    "product": {"long_name": "name of the product"},
-    "relative_orbit": {"long_name": "relative orbit number, 0 if unknown"},
-    "perpendicular_baseline": {
-        "long_name": "distance from the orbit of the reference, across the line of sight",
-        "units": "m",
-    },
-    "parallel_baseline": {
-        "long_name": "distance from the orbit of the reference, along the line of sight",
-        "units": "m",
-    },
-    "line_shift": {"long_name": "shift that was estimated, in lines", "units": "1"},
-    "sample_shift": {"long_name": "shift that was estimated, in samples", "units": "1"},
-    "carried": {"long_name": "1 where masks are those of the reference pass", "units": "1"},
-    "filtered_with": {"long_name": "number of dates in the speckle filter", "units": "1"},
-    "provenance": {"long_name": "software, inputs and settings, as JSON"},
-}
+"""Coordinates along time by name: their types and attributes."""
 
 
-def _stack_settings(settings: Settings, facets: int) -> dict[str, Any]:
+def _stack_settings(settings: StackSettings, facets: int) -> dict[str, Any]:
     """Describe the settings that all dates of a stack share."""
     return {
         "layout": LAYOUT,
@@ -93,8 +96,8 @@ def _shift_of(date: Date, name: str) -> float:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Settings of a stack and of a run."""
+class StackSettings:
+    """Settings of a stack, and those of a run that appends to it."""
 
     method: Method
     window: int
@@ -134,8 +137,8 @@ class Stack:
     reference: Scene  # an image of ones in the geometry of the reference pass
     record: Mapping[str, Any]  # acquisition of the reference
     polarisations: list[str]
-    settings: Settings
-    stored: xr.Dataset | None = None  # what is there already
+    settings: StackSettings
+    stored: xr.Dataset | None = None  # the stack on disk
 
     @classmethod
     def start(
@@ -143,9 +146,9 @@ class Stack:
         path: Path,
         dem: xr.DataArray | CheckedDem | None,
         dates: Sequence[Date],
-        settings: Settings,
+        settings: StackSettings,
     ) -> Stack:
-        """Begin a stack with its first date as the reference."""
+        """Start a stack with its first date as the reference."""
         if dem is None:
             msg = f"found no stack '{path}', expected one to append to: pass a DEM for a new one"
             raise SeriesError(msg, options={"dem": "auto"})
@@ -158,8 +161,10 @@ class Stack:
         return cls(path, checked, reference, first.record, first.polarisations, settings)
 
     @classmethod
-    def open(cls, path: Path, dem: xr.DataArray | CheckedDem | None, settings: Settings) -> Stack:
-        """Open a stack that exists; its own settings hold."""
+    def open(
+        cls, path: Path, dem: xr.DataArray | CheckedDem | None, settings: StackSettings
+    ) -> Stack:
+        """Open a stack on disk; its settings take precedence."""
         stored = open_result(path, chunks={})
         if "stack" not in stored.attrs:
             msg = f"'{path}' is no stack: choose another name, or remove it"
@@ -176,7 +181,7 @@ class Stack:
         grid = grid_from_json(stored.attrs["reference_grid"])
         orbit = orbit_from_json(stored.attrs["reference_orbit"])
         ones = xr.DataArray(np.broadcast_to(np.float32(1.0), grid.shape), dims=("line", "sample"))
-        kept = Settings(
+        kept = StackSettings(
             _method(described["method"]),
             described["window"],
             described["smallest_area"],
@@ -199,7 +204,7 @@ class Stack:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """Acquisition records of the dates that are there."""
+        """Acquisition records of the dates in the stack."""
         found: list[dict[str, Any]] = (
             [] if self.stored is None else json.loads(self.stored.attrs["acquisition"])
         )
@@ -272,9 +277,9 @@ class Stack:
         """Make the coordinates and attributes of the stack with its new dates."""
         import dask.array
 
-        stack, stored = self, self.stored
-        total = len(stack.records) + len(fresh)
-        parameters = {"stack": _stack_settings(stack.settings, stack.plan.facets)}
+        stored = self.stored
+        total = len(self.records) + len(fresh)
+        parameters = {"stack": _stack_settings(self.settings, self.plan.facets)}
         added: dict[str, list[Any]] = {
             "time": [date.time for date in fresh],
             "platform": [str(date.record["mission"]) for date in fresh],
@@ -286,18 +291,17 @@ class Stack:
             "parallel_baseline": [baselines[date.key].parallel for date in fresh],
             "line_shift": [_shift_of(date, "line") for date in fresh],
             "sample_shift": [_shift_of(date, "sample") for date in fresh],
-            "carried": [int(date.name not in by_themselves) for date in fresh],
-            "filtered_with": [total if stack.settings.window else 0 for _ in fresh],
+            "from_reference": [int(date.name not in by_themselves) for date in fresh],
+            "filtered_with": [total if self.settings.window else 0 for _ in fresh],
             "provenance": [json.dumps(date.provenance(parameters)) for date in fresh],
         }
         coordinates = {}
         for name, values in added.items():
             earlier = [] if stored is None else list(stored[name].values)
-            kind = KINDS.get(name, object)
-            joined = np.array([*earlier, *values], dtype=kind)
-            coordinates[name] = ("time", joined, COORDINATES.get(name, {}))
+            kind, attributes = COORDINATES[name]
+            coordinates[name] = ("time", np.array([*earlier, *values], dtype=kind), attributes)
         chunks = (1, 1, CHUNK, CHUNK)
-        dummy = dask.array.zeros((total, *stack.shape), dtype=np.float32, chunks=chunks)
+        dummy = dask.array.zeros((total, *self.shape), dtype=np.float32, chunks=chunks)
         layers = {
             "gamma0_mean": dummy[0],
             "gamma0_spread": dummy[0],
@@ -313,36 +317,36 @@ class Stack:
             variables,
             {
                 **coordinates,
-                "polarisation": stack.polarisations,
-                "y": stack.dem.array["y"],
-                "x": stack.dem.array["x"],
+                "polarisation": self.polarisations,
+                "y": self.dem.array["y"],
+                "x": self.dem.array["x"],
             },
-        ).rio.write_crs(stack.dem.array.rio.crs)
+        ).rio.write_crs(self.dem.array.rio.crs)
         records = [
-            *stack.records,
+            *self.records,
             *(
                 {
                     **date.record,
                     "calibration": date.scene.calibration,
-                    "polarisations": stack.polarisations,
+                    "polarisations": self.polarisations,
                 }
                 for date in fresh
             ),
         ]
         attributes = {
             "title": "Stack of reconstructed radar backscatter",
-            "stack": json.dumps(_stack_settings(stack.settings, stack.plan.facets)),
+            "stack": json.dumps(_stack_settings(self.settings, self.plan.facets)),
             "acquisition": json.dumps(records),
-            "reference_grid": grid_to_json(stack.reference.grid),
-            "reference_orbit": orbit_to_json(stack.reference.orbit),
-            "look_side": stack.reference.grid.look_side,
+            "reference_grid": grid_to_json(self.reference.grid),
+            "reference_orbit": orbit_to_json(self.reference.orbit),
+            "look_side": self.reference.grid.look_side,
         }
         made: xr.Dataset = dataset.assign_attrs(attributes)
         return made
 
 
 def _require_same_dem(dem: xr.DataArray, stored: xr.DataArray) -> None:
-    """Refuse another DEM than that of a stack."""
+    """Refuse a DEM other than that of a stack."""
     same = same_grid(dem, stored)
     if same and np.allclose(dem.values, stored.values, rtol=0.0, atol=1e-3, equal_nan=True):
         return

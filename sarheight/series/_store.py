@@ -69,12 +69,12 @@ def open_stack(path: str | os.PathLike[str], *, chunks: Any = "stored") -> xr.Da
     xarray.Dataset
         Dims (time, polarisation, y, x). ``gamma0``, linear power, and where it was asked for
         ``gamma0_filtered``; ``gamma0_mean``, ``gamma0_spread`` (standard deviation over time) and
-        ``date_count``, dims (polarisation, y, x); what all dates have in common: ``mask``,
+        ``date_count``, dims (polarisation, y, x); layers that all dates share: ``mask``,
         ``fold_count``, incidence angles, ``contribution_share``, ``projected_area`` and
         ``height``, dims (y, x). Coordinates along ``time``: ``platform``, ``product``,
         ``relative_orbit`` (0 if unknown), ``perpendicular_baseline`` and ``parallel_baseline`` in
-        metres, ``line_shift`` and ``sample_shift`` in pixels, ``carried`` (whether masks are
-        those of the reference pass), ``filtered_with`` (number of dates in the filter),
+        metres, ``line_shift`` and ``sample_shift`` in pixels, ``from_reference`` (1 where masks
+        are those of the reference pass), ``filtered_with`` (number of dates in the filter),
         ``provenance`` (JSON).
 
     Raises
@@ -121,7 +121,7 @@ class Pending:
                 self.finish()
                 yield
             finally:
-                # What can be resumed stays.
+                # Parts that can be resumed stay.
                 if {inside.name for inside in self.folder.iterdir()} <= {LOCK, SETTINGS}:
                     shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -141,7 +141,7 @@ class Pending:
     # Dates in parts.
 
     def create(self, key: str, name: str, shape: tuple[int, ...], dtype: Any = np.float32) -> None:  # noqa: ANN401
-        """Create an array of a date, or of the products, unless it is there."""
+        """Create an array of a date, or of the products, unless it exists."""
         path = self.folder / key / name
         if path.exists():
             return
@@ -201,8 +201,8 @@ class Pending:
                 continue
             if array.name in (*DATED, *PRODUCTS):
                 found += [
-                    (f"{META}/{array.name}/{one}", f"{array.name}/{one}")
-                    for one in (".zarray", ".zattrs")
+                    (f"{META}/{array.name}/{name}", f"{array.name}/{name}")
+                    for name in (".zarray", ".zattrs")
                 ]
             else:
                 found.append((f"{META}/{array.name}", array.name))

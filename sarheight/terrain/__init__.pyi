@@ -41,6 +41,7 @@ from .scenes import (
     write_scenes,
 )
 from .training import evaluate_terrain, train_terrain
+from .workflow import refine_files
 
 __all__ = [
     "ASKUNet",
@@ -75,6 +76,7 @@ __all__ = [
     "rasterise_elevations",
     "read_known_elevations",
     "refine",
+    "refine_files",
     "require_inside",
     "simulate_scene",
     "train_terrain",

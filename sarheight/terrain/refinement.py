@@ -191,7 +191,11 @@ def refine(
         scenes, whole, void, surface, factor, chosen, tiling.size, seed, correction
     )
     if dem.chunks is None:
-        values = _assemble(worker, tiling, surface.shape, report)
+        # The two layers of a pass are missing in the same cells, all others nowhere.
+        groups = [0, 0, 0, *(number for number in range(1, len(scenes) + 1) for _ in range(2))]
+        groups += [0] * (worker.layers - len(groups))
+        mosaic = Mosaic((surface,), worker.estimate, worker.layers, tiling)
+        values = mosaic.side_by_side(groups, report)
     else:
         parts = surface.chunk({"y": block, "x": block})
         values = Mosaic((parts,), worker.estimate, worker.layers, tiling).compute(block)
@@ -431,50 +435,6 @@ class _TileWorker:
             layers[0] += layers[-1]
             layers[1] *= widened
         return layers
-
-
-def _assemble(
-    worker: _TileWorker,
-    tiling: Tiling,
-    shape: tuple[int, ...],
-    report: Callable[[float], None] | None,
-) -> Floats:
-    """Solve all tiles once, and blend them, shape (layers, rows, columns)."""
-    total = np.zeros((worker.layers, *shape), dtype=np.float32)
-    # The two layers of a pass are missing in the same cells; the first three and the correction
-    # nowhere.
-    kinds = [0, 0, 0] + [number for number in range(1, len(worker.scenes) + 1) for _ in range(2)]
-    kinds += [0] * (worker.layers - len(kinds))
-    weights = np.zeros((max(kinds) + 1, *shape), dtype=np.float32)
-    weight = tiling.weight().astype(np.float32)
-    spans = (0, shape[0]), (0, shape[1])
-    corners = list(tiling.corners(*spans, (shape[0], shape[1])))
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        # In the order of the corners, whichever is done first: the sums have the same bits.
-        for done, (corner, values) in enumerate(
-            zip(corners, pool.map(worker.tile, corners), strict=True), 1
-        ):
-            kept = [
-                slice(max(first, 0), min(first + tiling.size, length))
-                for first, length in zip(corner, shape, strict=True)
-            ]
-            inside = [
-                slice(part.start - first, part.stop - first)
-                for part, first in zip(kept, corner, strict=True)
-            ]
-            share = weight[inside[0], inside[1]]
-            for layer, kind in enumerate(kinds):
-                part = values[layer, inside[0], inside[1]]
-                valid = np.isfinite(part)
-                total[layer, kept[0], kept[1]] += np.where(valid, share * part, 0.0)
-                if layer == kinds.index(kind):
-                    weights[kind, kept[0], kept[1]] += share * valid
-            if report is not None:
-                report(done / len(corners))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for layer, kind in enumerate(kinds):
-            total[layer] /= weights[kind]
-    return total
 
 
 def _repeated(cells: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:

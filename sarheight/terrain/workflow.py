@@ -2,78 +2,83 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from sarheight.errors import OptionError
+from sarheight.workflow.config import RefineConfig
 from sarheight.workflow.elevations import read_dem
 from sarheight.workflow.images import ImageSource, Silent
 from sarheight.workflow.series import average_dates
 
 if TYPE_CHECKING:
+    import os
+
     import xarray as xr
 
     from sarheight.scene import Scene
     from sarheight.terrain.elevations import KnownElevations
     from sarheight.terrain.posterior import RefinementSettings
-    from sarheight.workflow.config import KnownConfig, PassImageConfig, RefineConfig
+    from sarheight.workflow.config import KnownConfig, PassImageConfig
     from sarheight.workflow.images import Reporter
 
-__all__ = ["Refinement", "read_elevations", "read_pass", "refine_files"]
+__all__ = ["read_elevations", "read_pass", "refine_files"]
 
 SHIFT_MARGIN = 64
 """Pixels around the part that the elevation model covers, read for a possible shift."""
 
 
-@dataclass(frozen=True, eq=False)
-class Refinement:
-    """Refined heights, and what they were made of.
+def refine_files(
+    images: RefineConfig | str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    dem: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+    *,
+    reporter: Reporter | None = None,
+    **options: Any,  # noqa: ANN401  # fields of the configuration
+) -> xr.Dataset:
+    """Refine the heights of an elevation model by images, as the command ``sarheight refine`` does.
 
-    Attributes
-    ----------
-    result : Dataset
-        As of `sarheight.terrain.refine`, with provenance.
-    scenes : int
-        Number of images.
-    known : int
-        Number of known elevations.
-    """
-
-    result: xr.Dataset
-    scenes: int
-    known: int
-
-
-def refine_files(config: RefineConfig, reporter: Reporter | None = None) -> Refinement:
-    """Refine the heights of an elevation model as a configuration says.
+    The same files and options give the same bits as on the command line.
 
     Parameters
     ----------
-    config : RefineConfig
-        All that the result depends on.
+    images : str, path, sequence of them or RefineConfig
+        One image for each pass, or a folder of dates, see `RefineConfig`; or a configuration that
+        names images and elevation model.
+    dem : str, path or sequence of them
+        Elevation model: files that GDAL reads.
     reporter : Reporter, optional
         Told of stages and decisions; by default they go to the log ``sarheight``.
+    **options
+        Fields of `RefineConfig`, which replace those of a configuration: ``vertical="EGM2008"``,
+        ``polarisation="VV"``, ``network=True``.
 
     Returns
     -------
-    Refinement
-        Heights and their standard deviation, see `sarheight.terrain.refine`.
+    Dataset
+        Heights and their standard deviation, see `sarheight.terrain.refine`; with attribute
+        ``provenance``.
 
     Raises
     ------
     OptionError
-        If an option is impossible, or does not apply to an image.
+        If an option is unknown, impossible or missing, or does not apply to an image.
     FileNotFoundError, ProductError, DamagedFileError, DemError, GeometryError, KnownElevationsError
         As reading and refinement raise them.
     """
     from sarheight.output import provenance
     from sarheight.terrain.refinement import refine
 
+    given = images.to_dict() if isinstance(images, RefineConfig) else {"images": images}
+    config = RefineConfig.from_dict(given | ({} if dem is None else {"dem": dem}) | options)
+    config.require_files()
     told = reporter or Silent()
     chosen = _settings(config)
     network = _network() if config.network else None
     heights = read_dem(config)
     known = read_elevations(config)
+    if known is not None:
+        told.say(f"{config.known}: {len(known)} known elevations")
     scenes = [read_pass(config, image, heights, told) for image in config.images]
     told.stage("refine")
     result = refine(
@@ -90,7 +95,7 @@ def refine_files(config: RefineConfig, reporter: Reporter | None = None) -> Refi
     result.attrs["provenance"] = provenance(
         config.files(), {"command": "refine", "settings": config.record()}
     )
-    return Refinement(result, len(scenes), 0 if known is None else len(known))
+    return result
 
 
 def _settings(config: RefineConfig) -> RefinementSettings:

@@ -496,7 +496,7 @@ def _quantity(name: str, variable: xr.DataArray, dims: tuple[str, ...]) -> Quant
     units = str(variable.attrs.get("units", ""))
     unit = {"1": "", "degree": "°", "m2": "m²", output_layers.DECIBEL: DECIBELS}.get(units, units)
     shown = SHOWN.get(name, output_layers.Layer(label=name.replace("_", " ")))
-    note = shown.note or long_name
+    note = shown.description[:1].upper() + shown.description[1:] or long_name
     if shown.power:
         return Quantity(name, shown.label, "db", dims, DECIBELS, "grey", note=note)
     if name == NOISE:

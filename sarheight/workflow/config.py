@@ -15,7 +15,6 @@ from sarheight.workflow.options import AUTO, Configuration, argument, option
 
 if TYPE_CHECKING:
     from sarheight.illumination import BackscatterLaw
-    from sarheight.layover import Method
 
 __all__ = [
     "DemConfig",
@@ -46,8 +45,6 @@ OF_DEM = "dem"
 FIT = "fit"
 LAW_NAMES = ("gamma", "lambert", "cosine", "muhleman")
 LAWS = "gamma[:level], lambert[:level], cosine[:level,exponent], muhleman[:level,roughness]"
-METHODS = {"posterior": "PosteriorMean", "one-step": "Reallocation", "rtc": "RTC"}
-"""Methods of reconstruction by name."""
 SMALLEST_LIMIT = 1 << 16
 """Bytes; a smaller memory limit is taken for a number without its unit."""
 ORBIT_FILES = (".eof", ".eof.xz", ".eof.zip")
@@ -102,25 +99,18 @@ def parse_memory(size: str) -> float:
     return count
 
 
-def make_method(name: str) -> Method:
-    """Make the method that an option names."""
-    from sarheight import layover
-
-    made: Method = getattr(layover, METHODS[name])()
-    return made
-
-
 def _method_name(value: Any) -> str:  # noqa: ANN401
     """Return the name of a method, which may be given as its class or as an object of it."""
     if isinstance(value, str):
         return value
-    for name in METHODS:
-        method = make_method(name)
-        if value is type(method) or value == method:
+    from sarheight.layover.methods import METHODS
+
+    for name, kind in METHODS.items():
+        if value is kind or value == kind():
             return name
     msg = (
-        f"found {value!r}, expected one of {', '.join(map(repr, METHODS))}; "
-        "sarheight.layover.reconstruct takes a method with parameters of its own"
+        f"found a {type(value).__name__} of other parameters, expected one of "
+        f"{', '.join(map(repr, METHODS))}; sarheight.layover.reconstruct takes any method"
     )
     raise ValueError(msg)
 

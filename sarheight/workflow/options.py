@@ -160,7 +160,7 @@ def _checked(value: Any, one: Described) -> Any:  # noqa: ANN401
         value = one.option.convert(value)
     value = _converted(value, one.kind)
     least, most = one.option.least, one.option.most
-    for each in value if one.is_series else (value,):
+    for each in value if isinstance(value, tuple) else (value,):
         if isinstance(each, int | float) and not isinstance(each, bool):
             low = least is not None and not each >= least
             if low or (most is not None and not each <= most):

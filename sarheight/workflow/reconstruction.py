@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sarheight.workflow.config import FIT, ReconstructConfig, make_method, parse_law, parse_memory
+from sarheight.workflow.config import FIT, ReconstructConfig, parse_law, parse_memory
 from sarheight.workflow.elevations import open_elevations, place_on_grid
 from sarheight.workflow.images import ImageSource, Silent
 
@@ -187,9 +187,8 @@ def run_reconstruction(
         )
     # Unfold.
     reporter.stage("reconstruct")
-    method = make_method(config.method)
     result = layover.reconstruct(
-        scene, dem, law=law, guide=guide, method=method, memory_limit=limit
+        scene, dem, law=law, guide=guide, method=config.method, memory_limit=limit
     )
     result = _with_layers(result, config, dem, source, whole, near)
     # Describe.

@@ -6,10 +6,11 @@ import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from sarheight.errors import OptionError
-from sarheight.workflow.config import ImageConfig, SeriesConfig, make_method, parse_memory
+from sarheight.workflow.config import ImageConfig, SeriesConfig, parse_memory
 from sarheight.workflow.elevations import open_elevations, place_on_grid
 from sarheight.workflow.images import ImageSource, fetch_orbit, product_options
 from sarheight.workflow.options import AUTO
@@ -50,26 +51,28 @@ def run_series(config: SeriesConfig, output: Path, reporter: Reporter) -> Report
     SeriesError
         As `sarheight.series.build_stack` raises it.
     """
+    from sarheight.layover.methods import as_method
     from sarheight.series import build_stack, find_dates
 
     dates = {each: [str(date) for date in find_dates(each)] for each in config.images}
     images = tuple(date for each, found in dates.items() for date in found or [each])
-    products = dict(_products(images))
+    # All are opened here only where each of them is needed.
+    several = config.verify or config.orbit == AUTO
+    products = list(islice(_products(images), None if several else 1))
     if config.verify:
-        for product in products.values():
+        for product in products:
             product.verify()
-    first = next(iter(products.values()), None)
     heights = None
     if config.dem:
-        source = None if first is None else ImageSource(first.name, config, reporter, first)
+        source = ImageSource(products[0].name, config, reporter, products[0]) if products else None
         opened, _ = open_elevations(config, source, reporter)
         heights = place_on_grid(opened, config, config.like, reporter)
     return build_stack(
         images,
         heights,
         output,
-        method=make_method(config.method),
-        product_options=_options(config, list(products.values()), reporter),
+        method=as_method(config.method),
+        product_options=_options(config, products, reporter),
         coregistration=config.coregister,
         window=config.window,
         tolerance=config.tolerance,
@@ -79,14 +82,14 @@ def run_series(config: SeriesConfig, output: Path, reporter: Reporter) -> Report
     )
 
 
-def _products(images: Sequence[str | Path]) -> Iterator[tuple[str | Path, Product]]:
+def _products(images: Sequence[str | Path]) -> Iterator[Product]:
     """Open the products among images; one that cannot be read is named where dates are opened."""
     from sarheight.product import is_product, open_product
 
     for image in images:
         if is_product(image):
             try:
-                yield image, open_product(image)
+                yield open_product(image)
             except (ValueError, OSError):
                 continue
 
@@ -152,7 +155,7 @@ def average_dates(
     if config.like is not None:
         msg = f"the dates in '{folder}' have each their own sampling and orbit: omit it"
         raise OptionError(msg, option="like")
-    first = next((product for _, product in _products(dates)), None)
+    first = next(_products(dates), None)
     options: dict[str, Any] = {}
     if first is not None:
         chosen = product_options(config, first)

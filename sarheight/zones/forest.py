@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -20,14 +20,11 @@ from scipy.ndimage import uniform_filter
 from torch import Tensor
 
 from sarheight._files import read_settings
-from sarheight._runtime import is_installed
 from sarheight.errors import DatasetError
 from sarheight.learning.channels import Channel, transform_values
 from sarheight.learning.weights import Pretrained
 from sarheight.zones.evaluation import (
     LEAST_PROBABILITY,
-    calibration_error,
-    class_scores,
     fit_temperature,
 )
 from sarheight.zones.samples import zone_statistics
@@ -342,15 +339,13 @@ def train_forest(
     settings: ForestSettings | None = None,
     *,
     blocks: ArrayLike | None = None,
-    validation: ZoneSamples | None = None,
     posting: float | None = None,
-) -> tuple[ZoneForest, dict[str, Any]]:
+) -> ZoneForest:
     """Train a random forest of Local Climate Zones, or of other classes.
 
-    Classes count alike, whatever the number of their samples. The temperature of the probabilities
-    is fitted on samples that the trees did not see: on blocks of the training samples that are held
-    out in turn, or else on validation samples. It stays 1 unless the blocks agree that it should
-    not.
+    Classes count alike, whatever the number of their samples. With blocks, a temperature of the
+    probabilities is fitted on those that are held out in turn; it stays 1 unless the blocks agree
+    that it should not.
 
     Parameters
     ----------
@@ -360,68 +355,53 @@ def train_forest(
         Trees and features.
     blocks : array of int, shape (n,), optional
         Block of the map that each training sample lies in.
-    validation : ZoneSamples, optional
-        Samples for the temperature, where `blocks` is left out.
     posting : float, optional
         Cell size of the patches in metres, stored with the model.
 
     Returns
     -------
-    ZoneForest, dict
-        The forest, and its scores on the held-out samples.
+    ZoneForest
+        In evaluation mode.
 
     Raises
     ------
     DatasetError
-        If there are fewer than two classes, patches are too small, or neither blocks nor
-        validation samples are given.
-    ImportError
-        If scikit-learn is not installed.
+        If there are fewer than two classes, patches are too small, or all samples lie in one block.
     """
     chosen = settings or ForestSettings()
-    if not is_installed("sklearn"):
-        msg = "found no scikit-learn, which trains forests: pip install 'sarheight[learn]'"
-        raise ImportError(msg)
+    labels, classes = training.labels, len(training.classes)
     present = np.flatnonzero(training.counts())
-    if training.size < chosen.window or present.size < 2 or (blocks is None and validation is None):
+    if training.size < chosen.window or present.size < 2:
         msg = (
-            f"found {present.size} classes in patches of {training.size} cells, with "
-            f"{'no ' if blocks is None else ''}blocks and {'no ' if validation is None else ''}"
-            f"validation samples; expected at least two classes, patches of {chosen.window} cells "
-            "for the neighbourhood, and one of the two for the temperature"
+            f"found {present.size} classes in patches of {training.size} cells, expected at least "
+            f"two classes, and patches of {chosen.window} cells for the neighbourhood"
         )
         raise DatasetError(msg)
     channels = _channels(training, chosen.decibel)
-    features = _features(training, channels, chosen.window)
+    features = np.concatenate(
+        [patch_features(transformed(each, channels), chosen.window) for each in training.blocks()]
+    )
     with warnings.catch_warnings():
         # A feature that is missing everywhere gets 0.
         warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
         usual = np.nan_to_num(np.nanmedian(features, axis=0)).astype(np.float32)
     filled = np.where(np.isfinite(features), features, usual)
-    labels, classes = training.labels, len(training.classes)
+    temperature = 1.0
     if blocks is not None:
         groups = np.asarray(blocks)
         given = _held_out(filled, labels, groups, classes, chosen)
-        truth, temperature = labels, _block_temperature(given, labels, groups)
-    else:
-        assert validation is not None  # noqa: S101  # checked above
-        others = _features(validation.with_channels(training.channels), channels, chosen.window)
-        others = np.where(np.isfinite(others), others, usual)
-        given = _given(_fit(filled, labels, chosen), others, classes)
-        truth, temperature = (
-            validation.labels,
-            fit_temperature(given, validation.labels, score="brier"),
-        )
+        temperature = _block_temperature(given, labels, groups)
+    arrays = tree_arrays(_fit(filled, labels, chosen), classes)
     forest = ZoneForest(
         channels,
         training.classes,
-        tree_arrays(_fit(filled, labels, chosen), classes) | {"usual": torch.from_numpy(usual)},
+        arrays | {"usual": torch.from_numpy(usual)},
         window=chosen.window,
         codes=training.codes,
         posting=posting,
         temperature=temperature,
     )
-    return forest.eval(), _card(given, truth, temperature, training.classes, chosen)
+    return forest.eval()
 
 
 def _fit(features: Floats, labels: Integers, settings: ForestSettings) -> Any:  # noqa: ANN401
@@ -434,13 +414,6 @@ def _fit(features: Floats, labels: Integers, settings: ForestSettings) -> Any:  
         random_state=settings.seed,
         n_jobs=1,
     ).fit(features, labels)
-
-
-def _given(model: Any, features: Floats, classes: int) -> NDArray[np.float64]:  # noqa: ANN401
-    """Return the probabilities of all classes; a forest of scikit-learn has those that occur."""
-    result = np.zeros((len(features), classes))
-    result[:, model.classes_] = model.predict_proba(features)
-    return result
 
 
 def _held_out(
@@ -462,7 +435,9 @@ def _held_out(
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         parts = list(StratifiedGroupKFold(folds).split(features, labels, blocks))
     for seen, held in parts:
-        given[held] = _given(_fit(features[seen], labels[seen], settings), features[held], classes)
+        model = _fit(features[seen], labels[seen], settings)
+        # A forest of scikit-learn has the classes that occur.
+        given[np.ix_(held, model.classes_)] = model.predict_proba(features[held])
     return given
 
 
@@ -493,11 +468,6 @@ def _channels(samples: ZoneSamples, decibel: Sequence[str]) -> list[Channel]:
     return zone_statistics(samples, dict.fromkeys(decibel, "decibel"))
 
 
-def _features(samples: ZoneSamples, channels: Sequence[Channel], window: int) -> Floats:
-    blocks = samples.blocks()
-    return np.concatenate([patch_features(transformed(each, channels), window) for each in blocks])
-
-
 def tree_arrays(model: Any, classes: int) -> dict[str, Tensor]:  # noqa: ANN401  # of scikit-learn
     """Return the trees of a forest of scikit-learn as arrays, one after the other."""
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name in ARRAYS}
@@ -523,25 +493,3 @@ def tree_arrays(model: Any, classes: int) -> dict[str, Tensor]:  # noqa: ANN401 
     joined = {name: np.concatenate(each) for name, each in parts.items()}
     kinds = dict.fromkeys(ARRAYS[:4], np.int32) | dict.fromkeys(ARRAYS[4:], np.float32)
     return {name: torch.from_numpy(each.astype(kinds[name])) for name, each in joined.items()}
-
-
-def _card(
-    given: NDArray[np.float64],
-    truth: Integers,
-    temperature: float,
-    classes: Sequence[str],
-    settings: ForestSettings,
-) -> dict[str, Any]:
-    """Return scores on held-out samples in JSON's types."""
-    scores = class_scores(truth, given.argmax(axis=1), classes)
-    return {
-        "method": "random forest",
-        "settings": asdict(settings),
-        "held_out": {
-            "overall": scores.overall,
-            "average": scores.average,
-            "kappa": scores.kappa,
-            "calibration_error_before": calibration_error(given, truth),
-            "calibration_error": calibration_error(tempered(given, temperature), truth),
-        },
-    }

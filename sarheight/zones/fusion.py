@@ -62,6 +62,19 @@ class FusionResult:
         """Return the mean of a score over the seeds."""
         return float(np.mean(self.values(name)))
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return all figures in JSON's types."""
+        return {
+            "split": self.strategy.name,
+            "groups": [list(group) for group in self.strategy.groups],
+            "stage": self.strategy.stage,
+            "independent": self.strategy.independent,
+            "fusion": self.strategy.kind,
+            "validation_average": list(self.validation),
+            "calibration_error": list(self.calibration),
+            "seeds": [scores.as_dict() for scores in self.scores],
+        }
+
     def std(self, name: str) -> float | None:
         """Return the standard deviation of a score over the seeds; None with one seed."""
         values = self.values(name)

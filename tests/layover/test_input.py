@@ -20,7 +20,7 @@ from sarheight.layover import (
     masks,
     reconstruct,
 )
-from sarheight.layover._scenes import image_rcs, scenes_of
+from sarheight.layover._input import image_rcs, scenes_of
 from sarheight.layover.allocation import intensities
 from tests.mountains import look, mountain, raster
 

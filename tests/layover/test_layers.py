@@ -50,8 +50,10 @@ def test_a_result_has_all_layers_as_their_rows_say(result: xr.Dataset) -> None:
 
 def test_each_is_described_where_they_are_made() -> None:
     returned = (reconstruct.__doc__ or "").split("Returns\n")[1].split("Attributes balance")[0]
-    entries = re.findall(r"^ {8}(``\w+``(?:, ``\w+``)*)$", returned, re.MULTILINE)
-    assert set(re.findall(r"\w+", " ".join(entries))) == set(LAYERS)
+    entries = re.findall(r"^ {8}``(\w+)``$\n {12}(.+)$", returned, re.MULTILINE)
+    assert dict(entries).keys() == LAYERS.keys()
+    for name, text in entries:
+        assert LAYERS[name].description.startswith(text)
     listed = (reconstruct.__doc__ or "").split('"all" or "main"\n')[1].split("memory_limit :")[0]
     assert tuple(re.findall(r"``(\w+)``", listed)) == select_layers("main")
 

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from sarheight.illumination import ConstantGamma, CosinePower, simulate
 from sarheight.layover import PosteriorMean, Reallocation, interval, reconstruct
-from sarheight.layover._scenes import kinds_of_ground
+from sarheight.layover._input import kinds_of_ground
 from tests.mountains import look, random_terrain, raster
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def test_a_lazy_guide_is_read_block_by_block(
     guide = guide.rio.write_nodata(-9999.0)
     whole = kinds_of_ground(guide, dem)
     assert len(np.unique(whole)) > 3
-    monkeypatch.setattr("sarheight.layover._scenes.GUIDE_ROWS", 16)
+    monkeypatch.setattr("sarheight.layover._input.GUIDE_ROWS", 16)
     lazy = guide.chunk({"y": 16, "x": -1})
     lazy = lazy.copy(data=lazy.data.map_blocks(read, dtype=lazy.dtype, meta=np.empty((0, 0))))
     np.testing.assert_array_equal(kinds_of_ground(lazy, dem), whole)

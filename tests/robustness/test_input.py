@@ -10,7 +10,6 @@ import pytest
 import xarray as xr
 
 from sarheight.archives import open_rtc
-from sarheight.batch import read_jobs
 from sarheight.dem import to_ellipsoidal
 from sarheight.errors import (
     AnnotationError,
@@ -24,6 +23,7 @@ from sarheight.output import open_result, read_provenance
 from sarheight.output.radar_images import read_scene, write_radar, write_scene
 from sarheight.scene import Scene
 from sarheight.sentinel1 import document, read_orbit_file
+from sarheight.workflow.batch import read_jobs
 from sarheight.workflow.options import read_table
 from tests.annotations import eof_xml
 from tests.flattened_products import VV, raster

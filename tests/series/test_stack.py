@@ -1,4 +1,4 @@
-"""Stacks: dates carried from a reference are as dates done alone, and what is there stays."""
+"""Stacks: dates with the masks of a reference are as dates done alone, and earlier dates stay."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from sarheight_kernels.pool import limit_threads
 from sarheight import series
 from sarheight.errors import OutputError, SeriesError
 from sarheight.layover import RTC, PosteriorMean, masks, reconstruct
-from sarheight.layover.carried import TrackPlan, reference_scene
 from sarheight.layover.tiles import TilePlanner
+from sarheight.layover.track import TrackPlan, reference_scene
 from sarheight.output.radar_images import write_scene
 from sarheight.scene import Scene
 from sarheight.series import _build, _stack, _store
@@ -108,7 +108,7 @@ def test_provenance_and_coordinates_of_each_date(stack: tuple[Path, series.Repor
     found = series.open_stack(stack[0])
     assert found.gamma0.chunks is not None
     assert list(found.platform.values) == ["S1A"] * len(BASELINES)
-    assert (found.carried.values == 1).all()
+    assert (found.from_reference.values == 1).all()
     for text in found.provenance.values:
         record = json.loads(str(text))
         assert record["parameters"]["stack"]["method"]["name"] == "rtc"
@@ -197,7 +197,7 @@ def test_a_date_far_from_the_orbit_is_done_by_itself(
     (reason,) = report.by_themselves.values()
     assert "baseline of" in reason
     found = series.open_stack(tmp_path / "s.zarr", chunks=None)
-    assert list(found.carried.values) == [1, 0]
+    assert list(found.from_reference.values) == [1, 0]
     alone = reconstruct(far, dem, method=RTC(), variables=["gamma0"])
     np.testing.assert_array_equal(found.gamma0[1, 0], alone.gamma0)
 

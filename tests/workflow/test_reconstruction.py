@@ -18,7 +18,7 @@ import sarheight
 from sarheight import dem as elevations
 from sarheight.cli import app
 from sarheight.errors import OptionError, VerticalDatumError
-from sarheight.layover import RTC, PosteriorMean
+from sarheight.layover import RTC, PosteriorMean, reconstruct
 from sarheight.product import open_product
 from sarheight.workflow import ImageConfig, ReconstructConfig, open_image
 from tests.cli.test_commands import write_dem
@@ -165,7 +165,10 @@ def test_masks_lie_on_the_grid_of_a_reconstruction(archive: Path) -> None:
         ({"dem": "nowhere.tif"}, "dem: there is no 'nowhere.tif'"),
         ({"dem": "glo30.tif", "brightness": 3}, "found the option 'brightness', expected some of"),
         ({"dem": "glo30.tif", "method": "magic"}, "method: found 'magic', expected one of 'post"),
-        ({"dem": "glo30.tif", "method": PosteriorMean(steps=5)}, "takes a method with parameters"),
+        (
+            {"dem": "glo30.tif", "method": PosteriorMean(steps=5)},
+            "found a PosteriorMean of other parameters",
+        ),
         ({"dem": "glo30.tif", "multilook": 3}, "multilook: found 3, expected 2 values"),
         ({"dem": "glo30.tif", "resolution": 20, "crs": "dem"}, "omit resolution and align, or crs"),
         ({"dem": "glo30.tif", "polarisations": 7}, "polarisations: "),
@@ -192,3 +195,27 @@ def test_what_is_no_image_or_has_no_datum_is_refused(archive: Path, place: Path)
         open_image(scene, calibration="gamma0")
     with pytest.raises(OptionError, match="swaths, burst and no_noise_removal are for products"):
         open_image(scene, swaths="IW1")
+
+
+def test_methods_by_name_and_paths_are_understood_by_the_core(archive: Path) -> None:
+    heights = elevations.open_dem(archive / "metric.tif", vertical="ellipsoidal")
+    scene = open_image(archive / "grd.SAFE.zip", polarisations="VV")
+    expected = reconstruct(scene, heights, method=RTC())["gamma0"].values
+    for method in ("rtc", RTC):
+        found = reconstruct(scene, heights, method=method)["gamma0"].values
+        np.testing.assert_array_equal(found, expected)
+    named = open_product(archive / "grd.SAFE.zip").scene(polarisations="VV")
+    np.testing.assert_array_equal(named.image.values, scene.image.values)
+    for wrong, kind, message in (
+        (
+            "magic",
+            ValueError,
+            "found method='magic', expected one of 'posterior', 'one-step', 'rtc",
+        ),
+        (3, TypeError, "found method=3, expected one of"),
+    ):
+        with pytest.raises(kind, match=message):
+            reconstruct(scene, heights, method=wrong)
+    for path in ("product.SAFE.zip", Path("product.SAFE.zip")):
+        with pytest.raises(TypeError, match=r"found the path 'product.SAFE.zip', expected a Scene"):
+            reconstruct(path, heights)  # type: ignore[call-overload]

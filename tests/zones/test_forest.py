@@ -24,13 +24,13 @@ from sarheight.zones import (
     calibration_error,
     evaluate_zones,
     predict_zones,
+    spatial_folds,
     train_forest,
     zone_probabilities,
 )
 from sarheight.zones.forest import (
     _block_temperature,
     _channels,
-    _features,
     map_features,
     patch_features,
     tempered,
@@ -75,7 +75,7 @@ def test_power_enters_in_decibels() -> None:
     labels = (power[:, 0, 1, 1] > 0.07).astype(int)
     samples = ZonePatches(power, labels, ("vv",), ("x", "y"))
     settings = ForestSettings(trees=3, window=3, decibel=("vv",))
-    forest, _ = train_forest(samples, settings, blocks=np.arange(60) // 6)
+    forest = train_forest(samples, settings, blocks=np.arange(60) // 6)
     assert forest.channels[0].transform == "decibel"
     thresholds = forest.threshold[forest.left >= 0].numpy()
     assert thresholds.min() < -2.0
@@ -97,7 +97,7 @@ def test_arrays_answer_as_scikit_learn_does() -> None:
 
     samples = patches(90, 5, noise=4.0)
     channels = _channels(samples, ())
-    features = _features(samples, channels, 3)
+    features = patch_features(samples.image, 3)
     model = RandomForestClassifier(15, random_state=0).fit(features, samples.labels)
     arrays = tree_arrays(model, 3) | {"usual": torch.zeros(features.shape[1])}
     forest = ZoneForest(channels, samples.classes, arrays, window=3)
@@ -108,15 +108,17 @@ def test_arrays_answer_as_scikit_learn_does() -> None:
 
 def test_a_forest_learns_maps_and_comes_back_from_its_file(tmp_path: Path) -> None:
     stack, samples = noisy_city()
-    forest, card = train_forest(samples, FEW, blocks=blocks_of(samples), posting=100.0)
-    assert card["held_out"]["average"] > 0.8
-    assert evaluate_zones(forest, samples).overall > card["held_out"]["overall"]
+    place = spatial_folds(samples.labels, samples.x, samples.y, folds=2, width=700.0)
+    here, there = (samples.subset(np.flatnonzero(place == number)) for number in (0, 1))
+    blocks = blocks_of(samples)[place == 0]
+    forest = train_forest(here, FEW, blocks=blocks, posting=100.0)
+    assert evaluate_zones(forest, there).average > 0.8
     zones = predict_zones(forest, stack)
     given = zone_probabilities(forest, samples)
     found = zones["probability"].sel(x=xr.DataArray(samples.x), y=xr.DataArray(samples.y)).T
     np.testing.assert_allclose(found.values, given, atol=1e-5)
     np.testing.assert_allclose(given.sum(axis=1), 1.0, rtol=1e-5)
-    forest.save_pretrained(tmp_path / "model", card=card)
+    forest.save_pretrained(tmp_path / "model")
     assert model_kind(tmp_path / "model") == ZoneForest.kind
     again = ZoneForest.from_pretrained(tmp_path / "model")
     np.testing.assert_array_equal(zone_probabilities(again, samples), given)
@@ -127,7 +129,7 @@ def test_a_forest_learns_maps_and_comes_back_from_its_file(tmp_path: Path) -> No
 
 def test_the_same_seed_gives_the_same_forest() -> None:
     _, samples = noisy_city()
-    both = [train_forest(samples, FEW, blocks=blocks_of(samples))[0] for _ in range(2)]
+    both = [train_forest(samples, FEW, blocks=blocks_of(samples)) for _ in range(2)]
     other = both[1].state_dict()
     for name, values in both[0].state_dict().items():
         assert torch.equal(values, other[name])
@@ -140,16 +142,14 @@ def test_probabilities_are_calibrated_on_blocks_that_were_held_out() -> None:
     image = (labels * 1.0 + random.normal(size=1200))[:, None, None, None].astype(np.float32)
     samples = ZonePatches(image, labels, ("a",), ("x", "y"))
     settings = ForestSettings(trees=30, window=1)
-    forest, card = train_forest(samples, settings, blocks=np.arange(1200) // 40)
-    held = card["held_out"]
+    forest = train_forest(samples, settings, blocks=np.arange(1200) // 40)
     assert forest.temperature > 1.5
-    assert held["calibration_error"] < 0.05 < held["calibration_error_before"]
     other = random.integers(0, 2, 2000)
     shown = (other * 1.0 + random.normal(size=2000))[:, None, None, None].astype(np.float32)
     given = zone_probabilities(forest, ZonePatches(shown, other, ("a",), ("x", "y")))
-    assert calibration_error(given, other) < 0.06
-    # A temperature keeps the order of the classes.
     raw = tempered(given, 1.0 / forest.temperature)
+    assert calibration_error(given, other) < 0.06 < calibration_error(raw, other)
+    # A temperature keeps the order of the classes.
     np.testing.assert_array_equal(raw.argmax(axis=1), given.argmax(axis=1))
 
 
@@ -169,7 +169,7 @@ def test_a_temperature_that_few_blocks_decide_stays_at_one() -> None:
 def test_a_class_without_samples_is_never_assigned() -> None:
     samples = patches(60, 5)
     two = samples.subset(np.flatnonzero(samples.labels != 1))
-    forest, _ = train_forest(two, FEW, blocks=np.arange(len(two)) // 4)
+    forest = train_forest(two, FEW, blocks=np.arange(len(two)) // 4)
     assert len(forest.classes) == 3
     assert zone_probabilities(forest, samples)[:, 1].max() < 1e-3
 
@@ -178,8 +178,6 @@ def test_what_does_not_fit_is_refused() -> None:
     samples = patches(30, 4)
     with pytest.raises(DatasetError, match="patches of 5 cells"):
         train_forest(samples, FEW, blocks=np.arange(30))
-    with pytest.raises(DatasetError, match="no blocks and no validation"):
-        train_forest(patches(30, 5), FEW)
     with pytest.raises(DatasetError, match="one block"):
         train_forest(patches(30, 5), FEW, blocks=np.zeros(30))
     with pytest.raises(ValueError, match="decibel"):
@@ -189,7 +187,8 @@ def test_what_does_not_fit_is_refused() -> None:
     for wrong in ({"folds": 1}, {"window": 4}, {"trees": 0}):
         with pytest.raises(ValueError, match="at least two folds"):
             ForestSettings(**wrong)  # type: ignore[arg-type]
-    forest, _ = train_forest(patches(30, 5), FEW, validation=patches(30, 5, seed=2))
+    forest = train_forest(patches(30, 5), FEW)
+    assert forest.temperature == 1.0
     with pytest.raises(ValueError, match="at least 5 cells"):
         forest.probabilities(torch.zeros(2, 4, 3, 3))
 
@@ -200,7 +199,7 @@ def test_what_does_not_fit_is_refused() -> None:
 )
 def test_trees_that_point_astray_are_refused(tmp_path: Path, name: str, value: int) -> None:
     samples = patches(30, 5, noise=4.0)
-    forest, _ = train_forest(samples, FEW, blocks=np.arange(30))
+    forest = train_forest(samples, FEW)
     folder = forest.save_pretrained(tmp_path / "model")
     arrays = load_file(folder / "model.safetensors")
     inner = int(np.flatnonzero(arrays["left"].numpy() >= 0)[-1])

@@ -14,11 +14,19 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from sarheight.batch import Entry, Job, Manifest, estimate, jobs_of_files, pending, read_jobs, run
 from sarheight.cli import app
 from sarheight.errors import JobListError, ManifestError
-from sarheight.output import open_result
+from sarheight.output import open_result, provenance, write
 from sarheight.output.radar_images import write_scene
+from sarheight.workflow.batch import (
+    Entry,
+    Job,
+    Manifest,
+    estimate,
+    jobs_of_files,
+    read_jobs,
+    run,
+)
 from sarheight.workflow.config import ReconstructConfig, ReconstructionOutput
 from tests.mountains import mountain, raster, scene_of
 
@@ -103,12 +111,12 @@ def test_each_tile_makes_a_job(tmp_path: Path) -> None:
         "image,output,tiles,bounds\na.nc,{image}_{dem}.nc,n46.tif;n47.tif,10;46;11;47\n"
     )
     jobs = read_jobs(tmp_path / "jobs.csv", {"method": "one-step"})
-    assert [each.name for each in jobs] == ["a_n46.nc", "a_n47.nc"]
+    assert [each.output.name for each in jobs] == ["a_n46.nc", "a_n47.nc"]
     assert jobs[1].settings.bounds == (10.0, 46.0, 11.0, 47.0)
     assert jobs[1].settings.dem == (str(tmp_path / "n47.tif"),)
     assert jobs[1].settings.method == "one-step"
     made = jobs_of_files(["x/a.SAFE.zip", "x/b.nc"], "out", ".nc", {"tiles": ["n.tif", "m.tif"]})
-    assert [each.name for each in made] == ["a_n.nc", "a_m.nc", "b_n.nc", "b_m.nc"]
+    assert [each.output.name for each in made] == ["a_n.nc", "a_m.nc", "b_n.nc", "b_m.nc"]
 
 
 @pytest.mark.parametrize(
@@ -144,39 +152,56 @@ def test_what_is_complete_is_skipped_until_something_changes(tmp_path: Path) -> 
     (tmp_path / "image.nc").write_text("image")
     task = job(tmp_path)
     with Manifest(tmp_path / "m.jsonl") as kept:
-        assert pending([task], kept) == [task]
+        assert kept.pending([task]) == [task]
         assert [each.failed for each in run([task], kept, command=copying)] == [False]
     with Manifest(tmp_path / "m.jsonl") as kept:
-        assert pending([task], kept) == []
-        assert pending([job(tmp_path, method="one-step")], kept) != []
+        assert kept.pending([task]) == []
+        assert kept.pending([job(tmp_path, method="one-step")]) != []
         task.output.write_text("y")
-        assert pending([task], kept) == [task], "damaged"
+        assert kept.pending([task]) == [task], "damaged"
         assert [each.failed for each in run([task], kept, command=copying)] == [False]
-        assert pending([task], kept) == []
+        assert kept.pending([task]) == []
         time.sleep(0.01)
         (tmp_path / "image.nc").write_text("an image that changed")
-        assert pending([task], kept) == [task], "another input"
+        assert kept.pending([task]) == [task], "another input"
         task.output.unlink()
-        assert pending([task], kept) == [task], "gone"
+        assert kept.pending([task]) == [task], "gone"
 
 
 def test_a_folder_is_verified_too(tmp_path: Path) -> None:
     task = job(tmp_path, "a.zarr")
     with Manifest(tmp_path / "m.jsonl") as kept:
         list(run([task], kept, command=copying))
-        assert pending([task], kept) == []
+        assert kept.pending([task]) == []
         (task.output / "x").write_text("2")
-        assert pending([task], kept) == [task]
+        assert kept.pending([task]) == [task]
+
+
+def test_a_result_without_its_line_counts_by_the_settings_that_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "image.nc").write_text("image")
+    task = job(tmp_path, "a.nc")
+    result = raster(mountain(4, 5)).to_dataset(name="gamma0")
+    result.attrs["provenance"] = provenance({}, {"settings": task.settings.record()})
+    write(result, task.output)
+    with Manifest(tmp_path / "m.jsonl") as kept:
+        assert kept.pending([job(tmp_path, "a.nc", method="one-step")]) != []
+        assert not kept.entries
+        later = task.output.stat().st_mtime + 10.0
+        os.utime(tmp_path / "image.nc", (later, later))
+        assert kept.pending([task]) == [task], "an input that changed since"
+        os.utime(tmp_path / "image.nc", (later - 20.0, later - 20.0))
+        assert kept.pending([task]) == []
+        assert kept.entries[str(task.output)].status == "done"
 
 
 def test_a_failure_is_recorded_and_stops_nothing(tmp_path: Path) -> None:
     jobs = [job(tmp_path, name) for name in ("a.tif", "c.tif")]
     jobs.insert(1, job(tmp_path, "b.tif", polarisations=("HH",)))
     with Manifest(tmp_path / "m.jsonl") as kept:
-        outcomes = {each.job.name: each for each in run(jobs, kept, command=copying, workers=2)}
-        assert [outcomes[each.name].failed for each in jobs] == [False, True, False]
-        assert outcomes["b.tif"].entry.error == "the reason"
-        assert pending(jobs, kept) == [jobs[1]]
+        outcomes = {each.output: each for each in run(jobs, kept, command=copying, workers=2)}
+        assert [outcomes[str(each.output)].failed for each in jobs] == [False, True, False]
+        assert outcomes[str(jobs[1].output)].error == "the reason"
+        assert kept.pending(jobs) == [jobs[1]]
 
 
 def test_a_result_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
@@ -185,7 +210,7 @@ def test_a_result_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
     with Manifest(tmp_path / "m.jsonl") as kept:
         for _ in range(2):
             (outcome,) = run([task], kept, command=copying)
-            assert "exists already" in outcome.entry.error
+            assert "exists already" in outcome.error
             assert task.output.read_text() == "precious"
         (outcome,) = run([task], kept, command=copying, overwrite=True)
         assert not outcome.failed
@@ -200,8 +225,8 @@ def test_a_torn_last_line_does_not_count(tmp_path: Path) -> None:
     for cut in range(1, 40, 7):
         path.write_bytes(whole[:-cut])
         with Manifest(path) as kept:
-            left = pending(jobs, kept)
-            assert [each.name for each in left] == ["b.tif"]
+            left = kept.pending(jobs)
+            assert [each.output.name for each in left] == ["b.tif"]
             kept.add(Entry("failed", "x", "y"))
         with Manifest(path) as kept:
             assert kept.entries["x"].status == "failed"
@@ -279,14 +304,12 @@ def test_a_killed_batch_goes_on_where_it_was(folder: Path, tmp_path: Path) -> No
         os.killpg(running.pid, signal.SIGKILL)
     complete = {path: path.stat().st_mtime_ns for path in out.glob("*.tif")}
     assert 1 <= len(complete) < 3
-    recorded = (out / "manifest.jsonl").read_text().count('"done"')
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert f"{recorded} complete, {3 - recorded} to do" in done.stderr
+    assert f"{len(complete)} complete, {3 - len(complete)} to do" in done.stderr
     results = sorted(out.glob("*.tif"))
     assert len(results) == 3
     assert not list(out.glob(".*.partial"))
-    kept = sum(path.stat().st_mtime_ns == stamp for path, stamp in complete.items())
-    assert kept >= recorded
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in complete.items())
     for path in results:
         assert np.isfinite(open_result(path).gamma0.values).mean() > 0.5
     again = subprocess.run(command, check=True, capture_output=True, text=True)

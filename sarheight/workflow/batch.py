@@ -1,7 +1,8 @@
-"""Lists of jobs, and the manifest of completed jobs.
+"""Many reconstructions: lists of jobs, a manifest of what has ended, a process for each job.
 
-A line of the manifest is written at once and flushed to the disk before the work goes on. A
-process that is killed while it writes leaves at most one incomplete last line, which is ignored.
+Results hold their settings. The manifest adds what they cannot hold: their own checksum, the time
+that they took, and the errors of jobs that failed. A line is flushed to the disk before the work
+goes on; a process that is killed while it writes leaves at most one incomplete last line.
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ import csv
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, get_args
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from sarheight._files import file_errors, parse_toml, read_text
 from sarheight.errors import JobListError, ManifestError
-from sarheight.output.atomic import recover
 from sarheight.workflow.config import ReconstructConfig, ReconstructionOutput, Running
 from sarheight.workflow.options import configurations, to_toml
 
@@ -28,7 +31,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-KINDS = (ReconstructConfig, ReconstructionOutput, Running)
+__all__ = ["Entry", "Estimate", "Job", "Manifest", "estimate", "jobs_of_files", "read_jobs", "run"]
+
+
+# Jobs.
+
 SEPARATOR = ";"
 """Between several values in a field of a CSV file."""
 
@@ -56,11 +63,6 @@ class Job:
         """Path of the result."""
         return self.result.output
 
-    @property
-    def name(self) -> str:
-        """Name of the job in messages."""
-        return self.output.name
-
     def configuration(self, *, overwrite: bool, threads: int | None = None) -> str:
         """Return the job as text for ``sarheight reconstruct --config``."""
         running = replace(self.running, quiet=True, threads=self.running.threads or threads)
@@ -68,20 +70,30 @@ class Job:
         values = self.settings.to_dict() | result.to_dict() | running.to_dict()
         return to_toml("reconstruct", values)
 
-    def parameters(self) -> dict[str, Any]:
-        """Return all that the result depends on: options, and size and time of each input."""
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of all that the result depends on: options, and inputs as files."""
         stamps = {}
         for path in self.settings.files().values():
             if path.exists():
                 status = path.stat()
                 stamps[str(path)] = [status.st_size, status.st_mtime_ns]
         result = replace(self.result, overwrite=False)
-        return {"options": self.settings.to_dict() | result.to_dict(), "inputs": stamps}
-
-    def fingerprint(self) -> str:
-        """Return the SHA-256 of the parameters."""
-        text = json.dumps(self.parameters(), sort_keys=True)
+        text = json.dumps([self.settings.to_dict() | result.to_dict(), stamps], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def cells(self) -> int:
+        """Count the cells of the elevation models; 0 if they are not files on this machine."""
+        import rasterio
+        from rasterio.errors import RasterioIOError
+
+        total = 0
+        for path in self.settings.dem:
+            try:
+                with rasterio.open(path) as file:
+                    total += file.width * file.height
+            except RasterioIOError:
+                return 0
+        return total
 
 
 def read_jobs(path: str | os.PathLike[str], defaults: Mapping[str, Any] | None = None) -> list[Job]:
@@ -202,13 +214,13 @@ def _read_csv(text: str, _name: str) -> tuple[dict[str, Any], list[dict[str, Any
         if None in row or None in row.values():
             msg = f"line {number} has not as many fields as the head"
             raise ValueError(msg)
-        entries.append({name.strip(): _csv_value(text) for name, text in row.items() if text})
+        several = {
+            name.strip(): [value.strip() for value in text.split(SEPARATOR) if value.strip()]
+            for name, text in row.items()
+            if text
+        }
+        entries.append({name: v[0] if len(v) == 1 else v for name, v in several.items()})
     return {}, entries
-
-
-def _csv_value(text: str) -> str | list[str]:
-    values = [value.strip() for value in text.split(SEPARATOR) if value.strip()]
-    return values if len(values) != 1 else values[0]
 
 
 def _jobs_of_entry(entry: Mapping[str, Any], folder: Path, where: str) -> list[Job]:
@@ -228,12 +240,13 @@ def _jobs_of_entry(entry: Mapping[str, Any], folder: Path, where: str) -> list[J
             raise JobListError(msg)
         name = entry["output"].replace("{image}", _stem(entry["image"]))
         options |= {"output": name.replace("{dem}", _stem(first))} | ({"dem": dem} if dem else {})
+        kinds = (ReconstructConfig, ReconstructionOutput, Running)
         try:
-            settings, result, running = configurations(KINDS, options, folder)
-            jobs.append(Job(settings=settings, result=result, running=running))
+            settings, result, running = configurations(kinds, options, folder)
         except ValueError as error:
             msg = f"{where}: {error}"
             raise JobListError(msg) from error
+        jobs.append(Job(settings=settings, result=result, running=running))
     return jobs
 
 
@@ -269,25 +282,21 @@ def _require_distinct(jobs: list[Job], where: str) -> list[Job]:
     return jobs
 
 
-# The manifest: one JSON object a line. It survives power cuts and kills.
-
-Status = Literal["started", "done", "failed"]
+# The manifest: one JSON object a line.
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a manifest.
+    """One line of a manifest: the end of a job.
 
     Attributes
     ----------
-    status : {"started", "done", "failed"}
-        State of the job.
+    status : {"done", "failed"}
+        Whether there is a result.
     output : str
-        Path of its result.
+        Path of the result.
     fingerprint : str
-        SHA-256 of its parameters.
-    parameters : dict
-        All that the result depends on.
+        SHA-256 of all that it depends on.
     sha256 : str
         Checksum of the result.
     bytes : int
@@ -302,10 +311,9 @@ class Entry:
         Time of the line (UTC).
     """
 
-    status: Status
+    status: Literal["done", "failed"]
     output: str
     fingerprint: str
-    parameters: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
     bytes: int = 0
     seconds: float = 0.0
@@ -313,8 +321,30 @@ class Entry:
     error: str = ""
     time: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
+    @property
+    def failed(self) -> bool:
+        """Whether there is no result."""
+        return self.status == "failed"
 
-def checksum(path: Path) -> tuple[str, int]:
+    @classmethod
+    def of(cls, job: Job, seconds: float = 0.0, error: str = "") -> Entry:
+        """Describe the end of a job."""
+        if not error and not job.output.exists():
+            error = "the process succeeded, but there is no result"
+        sha256, size = ("", 0) if error else _checksum(job.output)
+        return cls(
+            "failed" if error else "done",
+            str(job.output),
+            job.fingerprint(),
+            sha256,
+            size,
+            round(seconds, 3),
+            job.cells(),
+            error,
+        )
+
+
+def _checksum(path: Path) -> tuple[str, int]:
     """Return SHA-256 and size in bytes of a file, or of all files of a folder."""
     from sarheight.output import provenance
 
@@ -330,6 +360,13 @@ class Manifest:
     path : path-like
         The file; created if missing.
 
+    Attributes
+    ----------
+    entries : dict of str to Entry
+        The last line of each output.
+    made : set of str
+        Outputs of which there has been a result: these may be replaced.
+
     Raises
     ------
     ManifestError
@@ -339,7 +376,7 @@ class Manifest:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.entries: dict[str, Entry] = {}
-        self._started: set[str] = set()
+        self.made: set[str] = set()
         try:
             self._file: IO[bytes] = self.path.open("ab+")
             _lock(self._file)
@@ -375,63 +412,59 @@ class Manifest:
         # Text behind the last line break is a line that was not completed.
         for number, line in enumerate(lines[:-1], 1):
             if line.strip():
-                entry = _entry(line)
-                if entry is None:
+                try:
+                    entry = Entry(**json.loads(line))
+                except (TypeError, ValueError, RecursionError):
+                    entry = None
+                if entry is None or entry.status not in ("done", "failed"):
                     msg = f"line {number} of '{self.path}' is not a line of a manifest"
                     raise ManifestError(msg)
                 self._register(entry)
         if lines[-1]:
             self._file.truncate(sum(len(line) + 1 for line in lines[:-1]))
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: Entry) -> Entry:
         """Write a line, and flush it to the disk."""
-        text = json.dumps(asdict(entry), sort_keys=True, default=str)
-        self._file.write(text.encode() + b"\n")
+        self._file.write(json.dumps(asdict(entry), sort_keys=True).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
         self._register(entry)
+        return entry
 
     def _register(self, entry: Entry) -> None:
         self.entries[entry.output] = entry
-        if entry.status == "started":
-            self._started.add(entry.output)
+        if not entry.failed:
+            self.made.add(entry.output)
 
-    def is_complete(self, job: Job) -> bool:
-        """Tell whether a job's result exists, has the same parameters, and is undamaged."""
+    def pending(self, jobs: Sequence[Job]) -> list[Job]:
+        """List the jobs whose results are missing, damaged, or have other options or inputs."""
+        return [job for job in jobs if not self._is_complete(job)]
+
+    def _is_complete(self, job: Job) -> bool:
+        """Tell whether the result of a job exists, has the same parameters, and is undamaged."""
+        if not job.output.exists():
+            return False
         entry = self.entries.get(str(job.output))
-        return (
-            entry is not None
-            and entry.status == "done"
-            and entry.fingerprint == job.fingerprint()
-            and job.output.exists()
-            and checksum(job.output)[0] == entry.sha256
-        )
-
-    def may_replace(self, job: Job) -> bool:
-        """Tell whether an existing file at a job's output is a result of this batch."""
-        return str(job.output) in self._started
-
-    def clear(self, job: Job) -> None:
-        """Remove partial outputs of a killed job."""
-        if not self.may_replace(job) or not job.output.parent.is_dir():
-            return
-        recover(job.output)
-        for partial in job.output.parent.glob(f".{job.output.name}.*.partial"):
-            with suppress(OSError):
-                shutil.rmtree(partial)
+        if entry is None and _made_by(job):
+            # The batch was killed between the result and its line.
+            entry = self.add(Entry.of(job))
+        same = entry is not None and not entry.failed and entry.fingerprint == job.fingerprint()
+        return same and entry is not None and _checksum(job.output)[0] == entry.sha256
 
 
-def _entry(line: bytes) -> Entry | None:
-    """Read a line; None if it is not a line of a manifest."""
+def _made_by(job: Job) -> bool:
+    """Tell whether a result holds the settings of a job, and is younger than its inputs."""
+    from sarheight.output import read_provenance
+
     try:
-        values = json.loads(line)
-        known = {each.name for each in fields(Entry)}
-        if not isinstance(values, dict) or not set(values) <= known:
-            return None
-        entry = Entry(**values)
-    except (TypeError, ValueError, RecursionError):
-        return None
-    return entry if entry.status in get_args(Status) else None
+        record = read_provenance(job.output)
+        made = datetime.fromisoformat(record["created"]).timestamp()
+        settings = record["parameters"]["settings"]
+    except (ValueError, OSError, KeyError, TypeError):
+        return False
+    files = [path for path in job.settings.files().values() if path.exists()]
+    younger = all(path.stat().st_mtime <= made for path in files)
+    return bool(settings == job.settings.record()) and younger
 
 
 def _lock(file: IO[bytes]) -> None:
@@ -441,3 +474,166 @@ def _lock(file: IO[bytes]) -> None:
     except ImportError:
         return
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+# Cost, before any job has been measured.
+START_SECONDS = 5.0
+CELL_SECONDS = 1e-6  # with reading, writing and compression
+CELL_BYTES = 38  # of all variables, before compression
+POLARISATION_BYTES = 16  # of a cell, for each further polarisation
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Estimated cost of a batch.
+
+    Attributes
+    ----------
+    cells : int
+        Cells of the elevation models that are known.
+    unknown : int
+        Number of jobs whose elevation model is not known.
+    bytes : int
+        Size of the results, before compression.
+    seconds : float
+        Duration.
+    """
+
+    cells: int
+    unknown: int
+    bytes: int
+    seconds: float
+
+
+def estimate(jobs: Sequence[Job], manifest: Manifest, workers: int = 1) -> Estimate:
+    """Estimate the cost of jobs, from the cost of earlier ones if there are any.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        The jobs.
+    manifest : Manifest
+        Earlier jobs.
+    workers : int
+        Jobs at a time.
+    """
+    counts = [job.cells() for job in jobs]
+    cells, unknown = sum(counts), counts.count(0)
+    size = sum(
+        count * (CELL_BYTES + POLARISATION_BYTES * (max(len(job.settings.polarisations), 1) - 1))
+        for job, count in zip(jobs, counts, strict=True)
+    )
+    done = [entry for entry in manifest.entries.values() if not entry.failed and entry.seconds]
+    known = [entry for entry in done if entry.cells > 0]
+    unsized = [entry.seconds for entry in done if entry.cells == 0]
+    if known:
+        seconds = cells * sum(each.seconds for each in known) / sum(each.cells for each in known)
+    else:
+        seconds = START_SECONDS * (len(jobs) - unknown) + CELL_SECONDS * cells
+    if unknown and unsized:
+        seconds += unknown * sum(unsized) / len(unsized)
+    return Estimate(cells, unknown, size, seconds / max(workers, 1))
+
+
+# Execution.
+
+Command = tuple[list[str], str]
+"""Arguments of a process, and its standard input."""
+ERROR_LENGTH = 2000
+"""Characters of an error in the manifest."""
+
+
+def run(
+    jobs: Sequence[Job],
+    manifest: Manifest,
+    *,
+    threads: int | None = None,
+    command: Callable[[str], Command] | None = None,
+    workers: int = 1,
+    scheduler: str | None = None,
+    overwrite: bool = False,
+) -> Iterator[Entry]:
+    """Run jobs, each in a process of its own, and record their ends in the manifest.
+
+    A job that fails, or whose process is killed, does not stop the others.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        The jobs.
+    manifest : Manifest
+        Receives a line when a job ends.
+    threads : int, optional
+        Threads of each job that does not set them.
+    command : callable, optional
+        Returns the arguments and the standard input of a process from the configuration of a job;
+        ``sarheight reconstruct --config -`` by default.
+    workers : int
+        Jobs at a time on this machine.
+    scheduler : str, optional
+        Address of a dask scheduler, whose workers run the jobs; they must find inputs and outputs
+        under the same paths.
+    overwrite : bool
+        Replace existing outputs that are not in the manifest.
+
+    Yields
+    ------
+    Entry
+        As jobs end.
+    """
+    from sarheight.output.atomic import recover
+
+    with _executor(workers, scheduler) as executor:
+        running = {}
+        for job in jobs:
+            recover(job.output)
+            job.output.parent.mkdir(parents=True, exist_ok=True)
+            replaceable = overwrite or str(job.output) in manifest.made
+            text = job.configuration(overwrite=replaceable, threads=threads)
+            running[executor.submit(_run_process, (command or _reconstruct)(text))] = job
+        for future in as_completed(running):
+            try:
+                seconds, error = future.result()
+                entry = Entry.of(running[future], seconds, error)
+            except Exception as failure:  # noqa: BLE001 - no failure may stop the others
+                text = f"{type(failure).__name__}: {failure}"
+                entry = Entry.of(running[future], 0.0, text)
+            yield manifest.add(entry)
+
+
+@contextmanager
+def _executor(workers: int, scheduler: str | None) -> Iterator[Executor]:
+    """Yield an executor of this machine, or of a cluster; jobs that wait end with it."""
+    if scheduler is None:
+        executor = ThreadPoolExecutor(workers)
+        try:
+            yield executor
+        finally:
+            executor.shutdown(cancel_futures=True)
+        return
+    from distributed import Client
+
+    with Client(scheduler) as client:  # type: ignore[no-untyped-call]
+        yield client.get_executor(pure=False)
+
+
+def _reconstruct(configuration: str) -> Command:
+    """Return the command line that reconstructs from a configuration."""
+    return [sys.executable, "-m", "sarheight", "reconstruct", "--config", "-"], configuration
+
+
+def _run_process(command: Command) -> tuple[float, str]:
+    """Run a command; return the seconds and, if it failed, the last line of its messages."""
+    arguments, text = command
+    start = time.perf_counter()
+    done = subprocess.run(  # noqa: S603 - our own command line
+        arguments, input=text, capture_output=True, encoding="utf-8", check=False
+    )
+    seconds = time.perf_counter() - start
+    if done.returncode == 0:
+        return seconds, ""
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    reason = lines[-1] if lines else "no message"
+    if done.returncode < 0:
+        reason = f"killed by signal {-done.returncode}; {reason}"
+    return seconds, reason[-ERROR_LENGTH:]

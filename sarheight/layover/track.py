@@ -218,8 +218,8 @@ class TrackPlan:
         source = self.dem.window(tile.window)
         dem, heights, ground = prepare_window(self.plan, tile.window, source)
         reference = self.plan.passes[0]
-        divided = self.plan.facets
-        layout = reference.profiles if divided is None else divided.profiles[0]
+        facets = self.plan.facets
+        layout = reference.profiles if facets is None else facets.profiles[0]
         view = pass_view(reference, tile.pixels[0], dem, heights, ground)
         return TileGeometry(tile, dem, heights, ground, illuminated_cells(view, layout))
 
@@ -265,7 +265,7 @@ class TrackPlan:
         count = image.shape[0] + (0 if complete else 1)
         channels = np.empty((*simulated.shape, count), np.float32)
         taps = scale.image_taps(self.method.blur, 0)
-        areas = window_areas(date.plan.measured, pixels)
+        areas = window_areas(date.plan.areas, pixels)
         divide_by_simulation(
             image, areas.lines, areas.areas, simulated, *(taps or NO_BLUR), channels
         )
@@ -300,7 +300,7 @@ class TrackPlan:
             for column in SAMPLED_PLACES
             for height in heights
         ]
-        perpendicular, parallel, angle = max(found, key=lambda one: abs(one[2]))
+        perpendicular, parallel, angle = max(found, key=lambda baseline: abs(baseline[2]))
         return Baseline(perpendicular, parallel, abs(angle))
 
     def changed_cells(self, date: DatePass) -> float:
@@ -314,8 +314,8 @@ class TrackPlan:
         window = prepare_window(self.plan, tile.window, source)
         # Profiles of the window's own, at the same places for both.
         seen = [
-            illuminated_cells(pass_view(one, planner.pixels(tile.window, 0), *window))
-            for one, planner in ((self.plan.passes[0], self.planner), (date.plan, date.planner))
+            illuminated_cells(pass_view(whole, planner.pixels(tile.window, 0), *window))
+            for whole, planner in ((self.plan.passes[0], self.planner), (date.plan, date.planner))
         ]
         known = np.isfinite(window[1])
         return float(np.mean(seen[0][known] != seen[1][known])) if known.any() else 0.0
@@ -396,7 +396,7 @@ def run_tiles(
     """
     tasks = []
     common = opaque(plan)
-    passes = {name: opaque(one) for name, one in dates.items()}
+    passes = {name: opaque(date) for name, date in dates.items()}
     for number, tile in enumerate(tiles):
         missing = [name for name in dates if (name, number) not in done]
         if missing:

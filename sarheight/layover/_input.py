@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,6 +64,12 @@ def scenes_of(
         scenes = [Scene(image, grid, orbit, calibration)]
     elif grid is not None or orbit is not None:
         msg = "found grid or orbit beside a Scene, which has its own; pass one or the other"
+        raise TypeError(msg)
+    elif isinstance(image, str | os.PathLike):
+        msg = (
+            f"found the path '{os.fspath(image)}', expected a Scene: sarheight.open_image(path) "
+            "opens one, and sarheight.reconstruct(path, dem) takes paths"
+        )
         raise TypeError(msg)
     elif isinstance(image, Sequence):
         scenes = list(image)
@@ -256,11 +263,11 @@ class _Guide:
 # Linear power: sums over the image, of a lazy one piece by piece.
 
 
-def image_rcs(scene: Scene, measured: PixelAreas) -> list[float]:
+def image_rcs(scene: Scene, areas: PixelAreas) -> list[float]:
     """Check that an image holds linear power, and sum up its RCS in m2 by polarisation.
 
-    Pixels count that are finite in all polarisations; `measured` holds the areas to which the
-    image's calibration refers.
+    Pixels count that are finite in all polarisations; `areas` holds those to which the image's
+    calibration refers.
 
     Raises
     ------
@@ -270,9 +277,9 @@ def image_rcs(scene: Scene, measured: PixelAreas) -> list[float]:
     image = scene.image
     data = image.data if image.ndim == 3 else image.data[None]
     if image.chunks is None:
-        sums = _line_sums(intensities(data), measured)
+        sums = _line_sums(intensities(data), areas)
     else:
-        pieces = _pieces(data, image.chunks[-2:], measured)
+        pieces = _pieces(data, image.chunks[-2:], areas)
         sums = np.concatenate(run([task(_sum_piece, opaque(piece)) for piece in pieces]), axis=1)
     _require_power(sums, image.shape)
     # Negative and positive parts.
@@ -288,7 +295,7 @@ class _Piece:
     areas: PixelAreas
 
 
-def _pieces(data: Any, chunks: Any, measured: PixelAreas) -> Iterator[_Piece]:  # noqa: ANN401 - dask is not typed
+def _pieces(data: Any, chunks: Any, areas: PixelAreas) -> Iterator[_Piece]:  # noqa: ANN401 - dask is not typed
     """Cut a lazy image into pieces of at most `PIECE_PIXELS`, within its chunks."""
     down, across = chunks
     high = max(PIECE_PIXELS // max(across), 1)
@@ -297,9 +304,9 @@ def _pieces(data: Any, chunks: Any, measured: PixelAreas) -> Iterator[_Piece]:  
             end = min(first + high, row + height)
             for column, wide in zip(np.cumsum((0, *across)).tolist(), across, strict=False):
                 samples = slice(column, column + wide)
-                areas = np.ascontiguousarray(measured.areas[:, samples])
+                piece_areas = np.ascontiguousarray(areas.areas[:, samples])
                 yield _Piece(
-                    slim(data[:, first:end, samples]), PixelAreas(measured.lines - first, areas)
+                    slim(data[:, first:end, samples]), PixelAreas(areas.lines - first, piece_areas)
                 )
 
 
