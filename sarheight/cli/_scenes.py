@@ -27,7 +27,7 @@ from sarheight.workflow.config import (
     Running,
 )
 from sarheight.workflow.elevations import read_dem
-from sarheight.workflow.images import replace_orbit
+from sarheight.workflow.images import open_geometry
 from sarheight.workflow.options import Configuration, argument, option
 
 if TYPE_CHECKING:
@@ -120,11 +120,8 @@ def _scene_configuration(
     simulated = terrain.SceneSettings(coarser=settings.coarser, height_error=settings.height_error)
 
     def make() -> xr.Dataset:
-        from sarheight.output.radar_images import read_grid_and_orbit
-
         dem = read_dem(settings)
-        grid, orbit = read_grid_and_orbit(settings.like)
-        orbit = replace_orbit(grid, orbit, settings.orbit)
+        grid, orbit = open_geometry(settings.like, settings.orbit)
         grid = multilooked(grid, settings.multilook)
         grid, orbit, _ = cut_to_dem(dem, grid, orbit, incidence)
         return terrain.simulate_scene(dem, grid, orbit, simulated, seed=seed)
@@ -251,7 +248,7 @@ def _observed_scene(settings: ObservedSceneConfig, image: str, current: Session)
     try:
         truth = read_dem(heights)
     except VerticalDatumError as error:
-        raise VerticalDatumError(str(error).replace("--vertical", "--truth-vertical")) from error
+        raise error.of_options(prefix="truth-") from error
     coarse = read_dem(settings) if settings.dem else None
     known = read_elevations(settings)
     if settings.tracks is not None:
