@@ -32,6 +32,7 @@ from sarheight.errors import DamagedFileError, SarheightError
 if TYPE_CHECKING:
     import geopandas as gpd
     from numpy.typing import NDArray
+    from rasterio import DatasetReader
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -90,6 +91,24 @@ def read_rows(file: IO[bytes], begins: Sequence[int], rows: NDArray[Any]) -> boo
                 return False
             place += count
     return True
+
+
+# Rasters of others.
+
+NO_SIDECARS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
+"""GDAL reads no overviews, masks and metadata from other files beside a raster."""
+
+
+def open_geotiff(path: str | os.PathLike[str], **options: Any) -> DatasetReader:  # noqa: ANN401
+    """Open a GeoTIFF by its own driver, and nothing beside it.
+
+    Other drivers, such as that of VRT, read the files and addresses that a file names, and so may
+    the files that GDAL looks for beside it.
+    """
+    import rasterio
+
+    with rasterio.Env(**NO_SIDECARS):
+        return rasterio.open(path, driver="GTiff", **options)
 
 
 # Texts and errors.
@@ -319,7 +338,7 @@ def check_hdf5(
     *,
     complete: bool = False,
 ) -> None:
-    """Read the texts of an HDF5 file by h5py, and look for its chunks.
+    """Read the texts of an HDF5 file by h5py, and look for its chunks; refuse doors to other files.
 
     h5py raises errors where netCDF's library, in damaged texts, may search for ever.
 
@@ -337,7 +356,7 @@ def check_hdf5(
     Raises
     ------
     SarheightError
-        If it is damaged, or a chunk is missing.
+        If it is damaged, a chunk is missing, or it has values in other files.
     """
     import h5py
 
@@ -376,11 +395,44 @@ def check_hdf5(
 
     with file_errors(path, expected, error):
         _check_heaps(path)
+    refuse_other_files(path, expected, error)
     with file_errors(path, expected, error), h5py.File(path, "r") as file:
         dict(file.attrs)
         file.visititems(check)
     if missing:
         raise incomplete(path, missing, error)
+
+
+def refuse_other_files(
+    path: str | os.PathLike[str],
+    expected: str = "an HDF5 file",
+    error: type[SarheightError] = DamagedFileError,
+) -> None:
+    """Refuse an HDF5 file whose values lie in other files: the bytes of any would become pixels.
+
+    HDF5 has three doors: external storage, virtual data sets, and external links.
+    """
+    import h5py
+
+    found: list[str] = []
+
+    def check(name: str, item: Any) -> None:  # noqa: ANN401  # of h5py, which has no types
+        if isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
+            found.append(name)
+
+    def check_link(name: str, link: Any) -> None:  # noqa: ANN401  # of h5py
+        if isinstance(link, h5py.ExternalLink):
+            found.append(name)
+
+    with file_errors(path, expected, error), h5py.File(path, "r") as file:
+        file.visititems_links(check_link)
+        file.visititems(check)
+    if found:
+        msg = (
+            f"'{path}' takes '{found[0]}' from another file, which no product or result does: "
+            "nothing was read; fetch the original"
+        )
+        raise error(msg)
 
 
 def _check_heaps(path: str | os.PathLike[str]) -> None:
