@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Settings = TypeVar("Settings")
+Record = TypeVar("Record")
 
 # Scratch files, which lie on a disk and take no memory.
 
@@ -115,7 +115,8 @@ def open_geotiff(path: str | os.PathLike[str], **options: Any) -> DatasetReader:
 
 LARGEST_TEXT = 64 * 2**20
 """Bytes of a JSON, TOML or CSV file: lists of jobs and catalogues have a thousandth of this."""
-SHOWN_CHARACTERS = 240
+LONGEST_REASON = 240
+"""Characters of an error of a library that a message repeats."""
 
 
 def reason(error: BaseException) -> str:
@@ -125,8 +126,8 @@ def reason(error: BaseException) -> str:
         text = f"there is no {text}"
     if isinstance(error, RecursionError):
         text = "nested too deeply"
-    if len(text) > SHOWN_CHARACTERS:
-        text = f"{text[:SHOWN_CHARACTERS]}…"
+    if len(text) > LONGEST_REASON:
+        text = f"{text[:LONGEST_REASON]}…"
     return text or type(error).__name__
 
 
@@ -220,7 +221,7 @@ def read_json(
     return parse_json(read_text(path, "JSON", error), str(path), error)
 
 
-def read_settings(kind: type[Settings], path: str | os.PathLike[str]) -> Settings:
+def read_settings(kind: type[Record], path: str | os.PathLike[str]) -> Record:
     """Make settings, a dataclass, of a JSON file; missing ones have their defaults.
 
     Raises ValueError where the file is no JSON or holds an unknown setting, OSError where it cannot
@@ -490,7 +491,8 @@ def _heap_is_sound(data: mmap.mmap, begin: int) -> bool:
     return bool(place <= end)
 
 
-SHOWN_ARRAYS = 3
+LISTED_ARRAYS = 3
+"""Arrays of a damaged file that a message names."""
 
 
 def incomplete(
@@ -499,8 +501,8 @@ def incomplete(
     error: type[SarheightError] = DamagedFileError,
 ) -> SarheightError:
     """Make the error of a file that lacks parts of its arrays."""
-    others = f" and of {len(missing) - SHOWN_ARRAYS} more" if len(missing) > SHOWN_ARRAYS else ""
+    others = f" and of {len(missing) - LISTED_ARRAYS} more" if len(missing) > LISTED_ARRAYS else ""
     return error(
-        f"'{path}' is incomplete: found no {', '.join(missing[:SHOWN_ARRAYS])}{others}; copy it "
+        f"'{path}' is incomplete: found no {', '.join(missing[:LISTED_ARRAYS])}{others}; copy it "
         "again from where it was whole, or compute it again"
     )

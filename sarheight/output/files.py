@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from sarheight._files import (
-    SHOWN_ARRAYS,
+    LISTED_ARRAYS,
     check_hdf5,
     file_errors,
     incomplete,
@@ -139,7 +139,7 @@ def _require_zarr_chunks(path: Path) -> None:
         ]
         if differing:
             msg = (
-                f"'{path}' is damaged, or was changed: {', '.join(differing[:SHOWN_ARRAYS])} and "
+                f"'{path}' is damaged, or was changed: {', '.join(differing[:LISTED_ARRAYS])} and "
                 f"{CONSOLIDATED} differ; if it was changed on purpose, call "
                 "zarr.consolidate_metadata"
             )
