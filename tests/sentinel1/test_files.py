@@ -310,7 +310,7 @@ def test_what_is_a_product_is_told_by_its_name(made: Made, tmp_path: Path) -> No
     zarr.mkdir()
     for source in (made.path, made.path.parent, "X.zip", "s3://bucket/X.SAFE", "https://x.org/y"):
         assert is_product(source)
-    for source in (zarr, "image.tif", "s1a-iw-grd-vv.xml", "image.nc"):
+    for source in (zarr, "gone.zarr", "image.tif", "s1a-iw-grd-vv.xml", "image.nc"):
         assert not is_product(source)
 
 
