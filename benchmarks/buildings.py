@@ -1,6 +1,6 @@
 """The heights of buildings, told by networks in cities that they have not seen.
 
-The cities are simulated (`benchmarks.synthetic.city_images.simulated_city`): boxes on street
+The cities are simulated (`tests.worlds.city_images.simulated_city`): boxes on street
 grids, a year of radar images of two passes with speckle, a year of optical images with shadows and
 clouds, in a world as wide as that of real cities (`CitySettings.wide`). Networks are trained on
 some cities, their epoch is chosen on others, and they are tested on others again: cities of the
@@ -145,7 +145,7 @@ def _train(name: str, seed: int, cities: Cities, size: Size, chosen: argparse.Na
         folder,
         accelerator=chosen.accelerator,
         progress=chosen.progress,
-        card={"data": "simulated cities of benchmarks.synthetic.city_images.simulated_city"},
+        card={"data": "simulated cities of tests.worlds.city_images.simulated_city"},
     ).network
     maps = estimated(estimator, settings, cities.test)
     figures = figures_of(maps)

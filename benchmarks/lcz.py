@@ -1,7 +1,7 @@
 """Early, middle or late fusion? All forms of FusionCNN at the published settings.
 
 The data are *simulated*, in the form of So2Sat LCZ42 and through its reader (see
-`benchmarks.synthetic.zones.write_simulated_so2sat`): 17 zones in regions that differ in how they
+`tests.worlds.zones.write_simulated_so2sat`): 17 zones in regions that differ in how they
 are built, lit, grown over and calibrated. ``--so2sat FOLDER`` takes the files of So2Sat LCZ42,
 version 2 or 4, instead.
 
@@ -30,7 +30,6 @@ from scipy.stats import t as student
 
 from benchmarks._figures import RESULTS, Value, record
 from benchmarks._fresh import claimed
-from benchmarks.synthetic.zones import ZoneSceneSettings, write_simulated_so2sat
 from sarheight.zones import (
     FusionStrategy,
     So2SatPatches,
@@ -45,6 +44,7 @@ from sarheight.zones import (
     split_samples,
     zone_probabilities,
 )
+from tests.worlds.zones import ZoneSceneSettings, write_simulated_so2sat
 
 __all__ = [
     "PublishedRun",

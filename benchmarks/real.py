@@ -22,7 +22,8 @@ over slopes in layover and others, a method without error has no bias. Layover i
 cells whose height is known, with a pixel of isce3's within 12 m, and those that are interpolated.
 
 Sentinel-1 over hills without layover (see `benchmarks._real.morocco`): how well simulation explains
-the image.
+the image. Terrain-flattened images of OPERA (see `benchmarks._real.opera`): where they lie, and the
+angular law that is left in them.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from rich.table import Table
 from scipy import ndimage
 
 from benchmarks._figures import RESULTS, Value, record
-from benchmarks._real import morocco
+from benchmarks._real import morocco, opera
 from benchmarks._real.envisat import Desert, desert
 from sarheight.coregistration import Shift, apply_shift, estimate_shift
 from sarheight.ellipsoid import to_earth_fixed
@@ -51,7 +52,7 @@ from sarheight.scene import Scene, ground_sample_spacing, multilook
 __all__ = ["main"]
 
 WIDTH = 130
-IMAGES = "envisat", "morocco"
+IMAGES = "envisat", "morocco", "opera"
 WINDOWS = {"20x4": (20, 4), "10x2": (10, 2), "5x1": (5, 1)}
 """Lines and samples that are averaged."""
 GOALS = {"20x4": (0.86, 1.99), "10x2": (0.78, 2.42), "5x1": (0.64, 3.32)}
@@ -462,7 +463,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if name == "envisat":
             figures = _envisat(console, chosen.data, picture=chosen.save)
         else:
-            figures = morocco.measure(chosen.data)
+            figures = {"morocco": morocco, "opera": opera}[name].measure(chosen.data)
             console.print(figures)
         if chosen.save:
             record(figures, f"python -m benchmarks.real --only {name} --save")

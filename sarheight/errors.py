@@ -187,10 +187,7 @@ class ManifestError(SarheightError, OSError):
 
 
 class StackError(SarheightError, ValueError):
-    """Images of a city, its buildings or its build configuration contradict each other.
-
-    In bands, months, grid, or units.
-    """
+    """Images, buildings and configuration of a city differ in bands, months, grid or units."""
 
 
 class SeriesError(SarheightError, ValueError):

@@ -37,13 +37,13 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from benchmarks._mountains.scenes import ALPS, SOCAL_DESCENDING, data_file
-from benchmarks.synthetic.safe_product import write_product
 from sarheight import geometry, layover
 from sarheight.dem import open_dem
 from sarheight.geometry.placement import crop_grid_to_dem
 from sarheight.illumination import simulate
 from sarheight.sentinel1 import read_grid, read_orbit
 from sarheight.sentinel1._product import open_product
+from tests.worlds.safe_product import write_product
 
 if TYPE_CHECKING:
     from pathlib import Path

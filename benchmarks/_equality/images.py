@@ -26,7 +26,6 @@ from benchmarks._equality.worlds import (
     temporary_folder,
     terrain,
 )
-from benchmarks.synthetic.safe_product import write_product
 from sarheight.archives import open_rtc
 from sarheight.coregistration import apply_shift, estimate_shift
 from sarheight.dem import (
@@ -64,6 +63,7 @@ from tests.flattened_products import (
 )
 from tests.products import grd_product, slc_product
 from tests.simulated_products import ground_image, slant_image
+from tests.worlds.safe_product import write_product
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,8 +20,6 @@ from benchmarks._equality.worlds import (
     temporary_folder,
     terrain,
 )
-from benchmarks.synthetic.city_images import CitySettings, simulated_city
-from benchmarks.synthetic.zones import ZoneSceneSettings, write_simulated_so2sat
 from sarheight.buildings import (
     BuildingPatches,
     Buildings,
@@ -63,6 +61,8 @@ from sarheight.zones import (
     split_samples,
 )
 from sarheight.zones.samples import zone_statistics
+from tests.worlds.city_images import CitySettings, simulated_city
+from tests.worlds.zones import ZoneSceneSettings, write_simulated_so2sat
 
 if TYPE_CHECKING:
     from sarheight.zones import ZoneClassifier

@@ -1,1 +1,1 @@
-"""Real images: ENVISAT over hills of the Mojave, and Sentinel-1 over hills in Morocco."""
+"""Real images of ENVISAT, Sentinel-1 and OPERA, and what is measured in them."""

@@ -39,7 +39,6 @@ from scipy.ndimage import map_coordinates
 
 from benchmarks._memory import peak_bytes
 from benchmarks._mountains.scenes import ALPS, data_file
-from benchmarks.synthetic.safe_product import write_product
 from sarheight.geometry import rdr2geo
 from sarheight.geometry.placement import crop_scene_to_dem
 from sarheight.illumination import Muhleman
@@ -48,6 +47,7 @@ from sarheight.output import open_result, write
 from sarheight.product import open_product
 from sarheight.scene import Scene
 from sarheight.sentinel1 import read_grid, read_orbit
+from tests.worlds.safe_product import write_product
 
 if TYPE_CHECKING:
     from benchmarks._figures import Value

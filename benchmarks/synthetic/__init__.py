@@ -1,1 +1,1 @@
-"""Test worlds: what only makes data whose truth is known."""
+"""The independent simulator: images as sums of point scatterers, on ground of several kinds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,8 +33,6 @@ from sarheight.workflow.options import Configuration, argument, option
 if TYPE_CHECKING:
     import xarray as xr
 
-    from sarheight.grid import RadarGrid
-    from sarheight.orbit import Orbit
     from sarheight.terrain.scenes import SceneConfiguration
 
 
@@ -119,12 +117,14 @@ def _scene_configuration(
     """Describe the scene of one elevation model, incidence angle and seed."""
     from sarheight.terrain import scenes as terrain
 
-    def load() -> tuple[xr.DataArray, RadarGrid, Orbit]:
+    simulated = terrain.SceneSettings(coarser=settings.coarser, height_error=settings.height_error)
+
+    def make() -> xr.Dataset:
         dem = read_dem(settings)
         grid, orbit = open_geometry(settings.like, settings.orbit)
         grid = multilooked(grid, settings.multilook)
         grid, orbit, _ = cut_to_dem(dem, grid, orbit, incidence)
-        return dem, grid, orbit
+        return terrain.simulate_scene(dem, grid, orbit, simulated, seed=seed)
 
     path = Path(settings.dem[0])
     angle = "" if incidence is None else f"_{incidence:g}"
@@ -132,13 +132,14 @@ def _scene_configuration(
     record = settings.record()
     return terrain.SceneConfiguration(
         name=f"{path.stem}{angle}_{seed}",
-        load=load,
+        make=make,
         inputs=settings.files(),
-        settings=terrain.SceneSettings(
-            coarser=settings.coarser, height_error=settings.height_error
-        ),
-        seed=seed,
-        parameters={"incidence": incidence, **{name: record.get(name) for name in image}},
+        parameters={
+            "simulation": asdict(simulated),
+            "seed": seed,
+            "incidence": incidence,
+            **{name: record.get(name) for name in image},
+        },
     )
 
 
@@ -207,11 +208,11 @@ def observed_scenes(settings: ObservedSceneConfig, folder: SceneFolder, running:
         raise OptionError(msg, option="tracks")
     with session("train scenes", running, steps=len(settings.images)) as current:
         current.announce_compilation()
-        from sarheight.terrain.scenes import ImageConfiguration, write_scenes
+        from sarheight.terrain.scenes import SceneConfiguration, write_scenes
 
         record = settings.record()
         jobs = [
-            ImageConfiguration(
+            SceneConfiguration(
                 name=Path(image).name.split(".")[0],
                 make=partial(_observed_scene, settings, image, current),
                 inputs=replace(settings, images=(image,)).files(),

@@ -12,7 +12,6 @@ import pytest
 import rasterio
 from typer.testing import CliRunner
 
-from benchmarks.synthetic.safe_product import write_product
 from sarheight.buildings import (
     BuildingSource,
     City,
@@ -48,6 +47,7 @@ from tests.cities import (
 from tests.dems import dem_around
 from tests.servers import add_stac, alone, running
 from tests.simulated_products import ground_image
+from tests.worlds.safe_product import write_product
 
 SIZE = 60
 OPTICS, RADAR = "sentinel-2-l2a", "sentinel-1-rtc"

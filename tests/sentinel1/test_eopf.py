@@ -11,9 +11,6 @@ import numpy as np
 import pytest
 import zarr
 
-from benchmarks.synthetic.eopf_product import write_eopf
-from benchmarks.synthetic.safe_product import write_product
-from benchmarks.synthetic.safe_tables import ThermalNoise
 from sarheight.errors import ProductError
 from sarheight.output import open_result
 from sarheight.product import is_product, open_product
@@ -22,6 +19,9 @@ from tests.products import grd_product
 from tests.servers import running
 from tests.simulated_products import ground_image, slant_image
 from tests.synthetic import synthetic_grid
+from tests.worlds.eopf_product import write_eopf
+from tests.worlds.safe_product import write_product
+from tests.worlds.safe_tables import ThermalNoise
 
 if TYPE_CHECKING:
     from collections.abc import Callable

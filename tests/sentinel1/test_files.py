@@ -18,7 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from benchmarks.synthetic.safe_product import write_product
 from sarheight.errors import AnnotationError, ProductError
 from sarheight.product import is_product
 from sarheight.sentinel1 import _files, _ranges, open_product, read_grid, read_orbit
@@ -30,6 +29,7 @@ from tests.products import NAME, Made, grd_product, pack
 from tests.servers import running
 from tests.simulated_products import full_annotation, powers, scene_of_power
 from tests.synthetic import synthetic_grid
+from tests.worlds.safe_product import write_product
 
 if TYPE_CHECKING:
     from pathlib import Path

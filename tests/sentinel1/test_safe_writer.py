@@ -1,4 +1,4 @@
-"""Tests of `benchmarks.synthetic.safe_product`: the product on disk, and its readers."""
+"""Tests of `tests.worlds.safe_product`: the product on disk, and its readers."""
 
 from __future__ import annotations
 
@@ -22,10 +22,6 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 from numpy.testing import assert_allclose, assert_array_equal
 
-from benchmarks.synthetic import safe_product as _write
-from benchmarks.synthetic.safe_annotation import shifted
-from benchmarks.synthetic.safe_product import write_product
-from benchmarks.synthetic.safe_tables import ThermalNoise, with_noise
 from sarheight.acquisition import relative_orbit
 from sarheight.ellipsoid import SPEED_OF_LIGHT
 from sarheight.errors import OutputError
@@ -34,6 +30,10 @@ from sarheight.sentinel1 import read_annotation, read_grid, read_orbit
 from sarheight.sentinel1._product import open_product
 from tests.annotations import BURST_STEP, INVALID_LINES, LINES_PER_BURST
 from tests.simulated_products import cropped, ground_image, slant_image, the_file
+from tests.worlds import safe_product as _write
+from tests.worlds.safe_annotation import shifted
+from tests.worlds.safe_product import write_product
+from tests.worlds.safe_tables import ThermalNoise, with_noise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -626,7 +626,7 @@ def test_a_mission_that_moved_is_counted_anew() -> None:
 LIMITED = """
 import os, resource
 from sarheight.errors import OutputError
-from benchmarks.synthetic.safe_product import write_product
+from tests.worlds.safe_product import write_product
 from tests.simulated_products import ground_image, slant_image
 
 folder = {folder!r}

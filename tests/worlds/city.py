@@ -12,7 +12,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
-from benchmarks.synthetic.city_districts import DISTRICTS, LOWEST, ROOF_SHARES, STYLES, Block, Style
+from tests.worlds.city_districts import DISTRICTS, LOWEST, ROOF_SHARES, STYLES, Block, Style
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

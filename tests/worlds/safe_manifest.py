@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.synthetic.safe_layout import document, node, utc
 from sarheight.acquisition import relative_orbit
 from sarheight.orbit import seconds_between
+from tests.worlds.safe_layout import document, node, utc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

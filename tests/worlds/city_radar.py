@@ -10,7 +10,6 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates, maximum_filter, minimum_filter
 
-from benchmarks.synthetic.city import City, Cover
 from sarheight.geometry import geo2rdr
 from sarheight.geometry.pass_geometry import pass_geometry, pixel_areas
 from sarheight.geometry.visibility import illuminated_cells
@@ -19,6 +18,7 @@ from sarheight.illumination import CosinePower
 from sarheight.illumination.simulate import illuminate
 from sarheight.layover.result import look_azimuth
 from sarheight.orbit import Orbit, look_at
+from tests.worlds.city import City, Cover
 
 if TYPE_CHECKING:
     from pyproj import CRS

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-    from benchmarks.synthetic.safe_layout import FileLayout
-    from benchmarks.synthetic.safe_tables import CalibrationTable
     from sarheight.scene import Calibration
     from sarheight.sentinel1.annotation import GeolocationGrid
+    from tests.worlds.safe_layout import FileLayout
+    from tests.worlds.safe_tables import CalibrationTable
 
 LARGEST = {"GRD": 65535.0, "SLC": 32767.0}
 """Largest digital number of a product."""

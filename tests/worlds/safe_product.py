@@ -12,27 +12,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.synthetic.safe_annotation import Cut, annotation_document, noise_blocks, set_header
-from benchmarks.synthetic.safe_layout import document, file_name, layout_of, node, product_name
-from benchmarks.synthetic.safe_manifest import (
+from sarheight.scene import Scene
+from sarheight.sentinel1 import read_annotation, read_orbit
+from sarheight.sentinel1.annotation import KIND
+from sarheight.sentinel1.document import Document
+from tests.worlds.safe_annotation import Cut, annotation_document, noise_blocks, set_header
+from tests.worlds.safe_layout import document, file_name, layout_of, node, product_name
+from tests.worlds.safe_manifest import (
     REMARK,
     Part,
     Written,
     footprint,
     manifest_document,
 )
-from benchmarks.synthetic.safe_measurement import Measured, Picture, room_for, write_measurement
-from benchmarks.synthetic.safe_tables import (
+from tests.worlds.safe_measurement import Measured, Picture, room_for, write_measurement
+from tests.worlds.safe_tables import (
     ThermalNoise,
     calibration_document,
     calibration_table,
     geolocation_points,
     noise_document,
 )
-from sarheight.scene import Scene
-from sarheight.sentinel1 import read_annotation, read_orbit
-from sarheight.sentinel1.annotation import KIND
-from sarheight.sentinel1.document import Document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks._robustness.mutations import Mutation, folder_mutant
 from sarheight.errors import SarheightError
+from tests.robustness.mutations import Mutation, folder_mutant
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

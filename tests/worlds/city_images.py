@@ -10,10 +10,10 @@ import pyproj
 import xarray as xr
 from numpy.typing import NDArray
 
-from benchmarks.synthetic.city import City, in_cells, make_city
-from benchmarks.synthetic.city_optical import CITY_BANDS, OpticalSettings, city_optical
-from benchmarks.synthetic.city_radar import RadarSettings, Site, city_radar
 from sarheight.buildings.stack import POSTING, SAR_BANDS, city_stack
+from tests.worlds.city import City, in_cells, make_city
+from tests.worlds.city_optical import CITY_BANDS, OpticalSettings, city_optical
+from tests.worlds.city_radar import RadarSettings, Site, city_radar
 
 YEAR = "2020"
 
@@ -159,7 +159,7 @@ def simulated_city(settings: CitySettings | None = None, *, seed: int = 0) -> xr
         },
         attributes={
             "simulated": "a city of boxes on street grids, and radar and optical images of it",
-            "provenance": "simulated by benchmarks.synthetic.city_images.simulated_city",
+            "provenance": "simulated by tests.worlds.city_images.simulated_city",
             "settings": {**asdict(chosen), "seed": seed},
             "style": style,
             "incidences": [each.incidence for each in passes],

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from benchmarks.synthetic.safe_layout import listed, node, numbers, utc, utc_of
 from sarheight.ellipsoid import SPEED_OF_LIGHT, look_sign, points_at_ranges
 from sarheight.orbit import seconds_between
 from sarheight.sentinel1.annotation import GeolocationGrid
+from tests.worlds.safe_layout import listed, node, numbers, utc, utc_of
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-    from benchmarks.synthetic.safe_layout import FileLayout
     from sarheight.grid import RadarGrid
     from sarheight.orbit import Orbit
     from sarheight.scene import Calibration, Scene
     from sarheight.sentinel1 import Annotation
+    from tests.worlds.safe_layout import FileLayout
 
 Floats = NDArray[np.float64]
 

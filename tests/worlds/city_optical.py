@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from benchmarks.synthetic.city import City, Cover, in_cells
+from tests.worlds.city import City, Cover, in_cells
 
 CITY_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 """The bands of 10 m and 20 m."""

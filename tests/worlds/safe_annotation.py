@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.synthetic.safe_layout import listed, node, number, numbers, put, utc, utc_of
 from sarheight.ellipsoid import SPEED_OF_LIGHT
+from tests.worlds.safe_layout import listed, node, number, numbers, put, utc, utc_of
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-    from benchmarks.synthetic.safe_layout import FileLayout
-    from benchmarks.synthetic.safe_measurement import Measured
     from sarheight.ground_range import GroundRange
     from sarheight.orbit import Orbit
     from sarheight.sentinel1.annotation import GeolocationGrid
+    from tests.worlds.safe_layout import FileLayout
+    from tests.worlds.safe_measurement import Measured
 
 IMAGE = "imageAnnotation/imageInformation"
 STATISTICS = (f"{IMAGE}/imageStatistics", ".//imageQuality/imageStatistics")
