@@ -1,9 +1,9 @@
 """Real terrain-flattened Sentinel-1 pixels of OPERA over mountains of southern California.
 
 Three sites of 100 x 100 cells of 30 m with steep slopes, on 31 dates from 2021 to 2025, lie on the
-DEM of SRTM (3 arc seconds) that is among the data. Their track, 137, is the ascending orbit of track 64 turned about
-the Earth's axis: 73 orbits of 175 in 12 days. The mean gamma0 of all dates, whose speckle is small,
-is compared with the local incidence that the DEM predicts:
+DEM of SRTM (3 arc seconds) that is among the data. Their track, 137, is the ascending orbit of
+track 64 turned about the Earth's axis: 73 orbits of 175 in 12 days. The mean gamma0 of all dates,
+whose speckle is small, is compared with the local incidence that the DEM predicts:
 
 - *registration*: by how many cells gamma0 must be moved to be explained best by it. What is
   explained is the correlation ratio: the standard deviation of the mean gamma0 in dB of classes of
