@@ -12,11 +12,11 @@ training:
   on the test bands of the descending images, with 16 known elevations in 128 x 128 cells.
 - Networks: width 16, depth 4. Batches of 4 patches, AdamW at a constant rate of 1e-3 after 200
   steps of warm-up, gradients clipped at 1, bfloat16.
-- Lengths: 1,500, 4,500 and 13,500 steps. At each of them a copy is trained on with a rate that
-  falls linearly to zero, over a fifth of the steps so far, and tested as it then is; nothing is
-  chosen by validation. All corners reach a length, for all seeds, before one goes further. A gain
-  counts as settled where the last length lowers the validation error of no corner by more than 2 %
-  against the length before.
+- Lengths: 1,500, 4,500 and 13,500 steps at that rate, then a fifth of them at a rate that falls
+  linearly to zero, in whole epochs; nothing is chosen by validation. What is on record was one
+  training to the longest, of which copies were trained on at each length. All corners reach a
+  length, for all seeds, before one goes further. A gain counts as settled where the last length
+  lowers the validation error of no corner by more than 2 % against the length before.
 - Gain: the mean over regions of 1 - RMSE / RMSE of the corner that it is compared with, paired by
   seed; its interval is that of Student's t over seeds.
 
@@ -29,17 +29,16 @@ fewer seeds.
 from __future__ import annotations
 
 import argparse
-import copy
+import csv
 import json
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -55,11 +54,15 @@ from benchmarks._figures import (
     record,
 )
 from benchmarks._fresh import claimed
-from benchmarks._terrain.errors import Errors, arrays_of, measured
+from benchmarks._terrain.errors import measured
 from benchmarks._terrain.places import Ground, make_ground
-from sarheight.terrain import HeightEstimator, TerrainPatches, TerrainSettings
-from sarheight.terrain.patches import normalised_channels
-from sarheight.terrain.sar2height import height_loss
+from sarheight.learning.training import split_batches
+from sarheight.terrain import TerrainPatches, TerrainSettings, train_terrain
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from sarheight.learning import Part
 
 __all__ = ["CORNERS", "GAINS", "LENGTHS", "main"]
 
@@ -72,6 +75,8 @@ RECONSTRUCTED = TerrainSettings.published(
     known_count=(USUAL, USUAL),
     batch=4,
     rate=RATE,
+    keep="last",
+    threads=1,
 )
 """The published system at a width for a CPU, with the distances scaled as all networks had them."""
 PLAIN = ("gamma0_geocoded",)
@@ -99,9 +104,9 @@ NAMES = {
 }
 LENGTHS = (1_500, 4_500, 13_500)
 DECAY = 5
-"""A copy is trained on for the steps so far, divided by this."""
-EVERY = 500
-"""Steps between checkpoints, and between points of the validation curve."""
+"""The rate falls to zero over the steps so far, divided by this."""
+ERRORS = "errors.json"
+"""File of a run with what its test found."""
 GAINS = {
     "cut_reconstruction": ("unet_reconstructed", "unet_plain"),
     "cut_network": ("ask_reconstructed", "unet_reconstructed"),
@@ -125,160 +130,63 @@ Found: TypeAlias = dict[int, ByRow]
 """What trainings found, by length, corner and seed."""
 
 
-@dataclass
-class Training:
-    """One corner with one seed: its state, and the folder that keeps it."""
-
-    row: str
-    seed: int
-    ground: Ground
-    folder: Path
-
-    def __post_init__(self) -> None:
-        """Make patches, network and optimiser, or read what is there."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.settings: TerrainSettings = replace(SETTINGS[self.row], seed=self.seed)
-        ground = self.ground
-        scenes = [*ground.scenes.values(), *ground.more]
-        parts = [*(bands["training"] for bands in ground.bands.values()), *ground.more_parts]
-        self.patches = TerrainPatches(
-            scenes,
-            self.settings.channels,
-            within=parts,
-            size=self.settings.size,
-            stride=self.settings.stride,
-            known_count=self.settings.known_count,
-            augment=True,
-            seed=self.seed,
-        )
-        inside = [part.of(scene) for scene, part in zip(scenes, parts, strict=True)]
-        heights = np.concatenate([part["height"].values.ravel() for part in inside])
-        torch.manual_seed(self.seed)
-        self.estimator = HeightEstimator(
-            normalised_channels(inside, self.settings.channels),
-            network=self.settings.network,
-            options=self.settings.options,
-            reference=self.settings.reference,
-            height_mean=float(np.nanmean(heights)),
-            height_spread=float(np.nanstd(heights)),
-            distance=self.settings.distance,
-        )
-        self.estimator.to(memory_format=torch.channels_last)
-        self.optimiser = torch.optim.AdamW(
-            self.estimator.parameters(), RATE, weight_decay=self.settings.decay, fused=True
-        )
-        self.step = 0
-        if self.state.exists():
-            kept = torch.load(self.state, weights_only=True)
-            self.estimator.load_state_dict(kept["estimator"])
-            self.optimiser.load_state_dict(kept["optimiser"])
-            self.step = kept["step"]
-
-    @property
-    def state(self) -> Path:
-        """File of the checkpoint."""
-        return self.folder / "state.pt"
-
-    def result(self, length: int) -> Path:
-        """File of the errors at a length."""
-        return self.folder / f"errors_{length}.json"
-
-    def reach(self, length: int) -> None:
-        """Train up to a length, and test the copy whose rate falls to zero."""
-        if self.result(length).exists():
-            return
-        while self.step < length:
-            self._steps(min(EVERY, length - self.step))
-            self._keep()
-        copied = copy.deepcopy(self.estimator), copy.deepcopy(self.optimiser.state_dict())
-        step, began = self.step, time.process_time()
-        self._steps(length // DECAY, falling=True)
-        found = {
-            "steps": self.step,
-            "validation": self._validation(),
-            "test": self._test(),
-            "seconds": time.process_time() - began,
-        }
-        self.estimator, self.step = copied[0], step
-        self.optimiser = torch.optim.AdamW(
-            self.estimator.parameters(), RATE, weight_decay=self.settings.decay, fused=True
-        )
-        self.optimiser.load_state_dict(copied[1])
-        _write(self.result(length), lambda part: part.write_text(json.dumps(found), "utf-8"))
-
-    def _steps(self, count: int, *, falling: bool = False) -> None:
-        """Do some steps; `falling`, at a rate that falls to zero over them."""
-        self.estimator.train()
-        end = self.step + count
-        losses = []
-        while self.step < end:
-            share = (end - self.step) / count if falling else min(self.step / WARM_UP, 1.0)
-            for group in self.optimiser.param_groups:
-                group["lr"] = RATE * share
-            sample = self._batch(self.step)
-            with torch.autocast("cpu", torch.bfloat16):
-                estimate = self.estimator(sample)
-            loss = height_loss(estimate, sample["truth"], self.estimator.output_std)
-            self.optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(self.estimator.parameters(), 1.0)
-            self.optimiser.step()
-            losses.append(float(loss.detach()))
-            self.step += 1
-        self.loss = fmean(losses)
-
-    def _batch(self, step: int) -> dict[str, torch.Tensor]:
-        """Return the batch of a step, which depends on seed and step alone."""
-        size = self.settings.batch
-        epoch, index = divmod(step, len(self.patches) // size)
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.patches))
-        self.patches.set_epoch(epoch)
-        samples = [self.patches[int(each)] for each in order[index * size : (index + 1) * size]]
-        return {
-            name: torch.from_numpy(np.stack([each[name] for each in samples]))
-            for name in samples[0]
-        }
-
-    def _keep(self) -> None:
-        """Write the checkpoint, and a point of the curve."""
-        kept = {
-            "estimator": self.estimator.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "step": self.step,
-        }
-        line = {"step": self.step, "loss": self.loss, "validation": self._validation()}
-        with (self.folder / "curve.jsonl").open("a", encoding="utf-8") as curve:
-            curve.write(json.dumps(line) + "\n")
-        _write(self.state, lambda part: torch.save(kept, part))
-
-    def _validation(self) -> float:
-        """RMSE in metres over the bands for validation."""
-        self.estimator.eval()
-        squares = []
-        for name, scene in self.ground.scenes.items():
-            arrays = arrays_of(
-                scene,
-                self.ground.bands[name]["validation"],
-                self.settings.channels,
-                USUAL,
-                self.estimator,
-            )
-            squares.append(float(np.nanmean((arrays["height"] - arrays["truth"]) ** 2)))
-        return float(np.sqrt(fmean(squares)))
-
-    def _test(self) -> dict[str, dict[str, Errors]]:
-        self.estimator.eval()
-        held_out = {name: bands["test"] for name, bands in self.ground.bands.items()}
-        return measured(
-            self.estimator, self.settings.channels, self.ground.scenes, held_out, (USUAL,)
-        )
-
-
-def _write(path: Path, save: Any) -> None:  # noqa: ANN401  # a function of a path
-    """Let a function write a file, which appears as a whole or not at all."""
+def train_and_test(row: str, seed: int, length: int, ground: Ground, folder: Path) -> None:
+    """Train a corner with a seed to a length, or resume it, and keep what the test finds."""
+    path = folder / ERRORS
+    if path.exists():
+        return
+    scenes = [*ground.scenes.values(), *ground.more]
+    bands = list(ground.bands.values())
+    training = [*(each["training"] for each in bands), *ground.more_parts]
+    validation = [*(each["validation"] for each in bands), *([None] * len(ground.more))]
+    settings = _settings_of(row, seed, length, scenes, training)
+    began = time.process_time()
+    run = train_terrain(
+        scenes, training, validation, settings, folder, accelerator="cpu", progress=False
+    )
+    held_out = {name: each["test"] for name, each in ground.bands.items()}
+    found = {
+        "validation": run.figures["validation_rmse"],
+        "test": measured(run.network, settings.channels, ground.scenes, held_out, (USUAL,)),
+        "curve": _curve(folder, length),
+        "seconds": time.process_time() - began,
+    }
     half = path.with_suffix(".part")
-    save(half)
+    half.write_text(json.dumps(found), "utf-8")
     half.rename(path)
+
+
+def _settings_of(
+    row: str, seed: int, length: int, scenes: list[xr.Dataset], training: list[Part]
+) -> TerrainSettings:
+    """Return the settings of a run: whole epochs, the nearest to a length and the fall after it."""
+    settings = SETTINGS[row]
+    patches = TerrainPatches(
+        scenes,
+        settings.channels,
+        within=training,
+        size=settings.size,
+        stride=settings.stride,
+    )
+    batches = len(split_batches(np.arange(len(patches)), settings.batch))
+    epochs = max(round((length + length / DECAY) / batches), 1)
+    return replace(
+        settings,
+        seed=seed,
+        epochs=epochs,
+        patience=epochs,
+        schedule="trapezoid",
+        warm_up=WARM_UP / (length + length / DECAY),
+        cool_down=1.0 / (DECAY + 1.0),
+    )
+
+
+def _curve(folder: Path, length: int) -> list[list[float]]:
+    """Read steps and validation errors at a constant rate, up to a length."""
+    with (folder / "curves" / "metrics.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("validation_rmse")]
+    points = [[float(row["step"]) + 1.0, float(row["validation_rmse"])] for row in rows]
+    return [point for point in points if point[0] <= length]
 
 
 def tasks(seeds: int, *, by_seed: bool = False) -> Iterator[tuple[int, int, str]]:
@@ -299,22 +207,15 @@ def results(work: Path, seeds: int) -> Found:
     found: Found = {}
     kept = kept_runs(KEPT)
     for length, seed, row in tasks(seeds):
-        folder = work / "corners" / f"{row}_{seed}"
-        path = folder / f"errors_{length}.json"
+        path = work / "corners" / f"{row}_{seed}_{length}" / ERRORS
         if path.exists():
-            run = json.loads(path.read_text("utf-8")) | {"curve": _curve(folder, length)}
+            run = json.loads(path.read_text("utf-8"))
         elif (name := f"{row}_{seed}_{length}") in kept:
             run = kept[name]
         else:
             continue
         found.setdefault(length, {}).setdefault(row, {})[seed] = run
     return found
-
-
-def _curve(folder: Path, length: int) -> list[list[float]]:
-    """Read steps and validation errors at a constant rate, up to a length."""
-    lines = [json.loads(each) for each in (folder / "curve.jsonl").read_text("utf-8").splitlines()]
-    return [[each["step"], each["validation"]] for each in lines if each["step"] <= length]
 
 
 def gain(
@@ -515,7 +416,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     chosen = parser.parse_args(arguments)
     console = Console()
-    torch.set_num_threads(1)
     if not chosen.report:
         ground = make_ground(
             chosen.work / "scenes", chosen.data, console.print, more=True, laws="several"
@@ -525,10 +425,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             left_out = row not in chosen.rows or length not in chosen.lengths
             if left_out or f"{row}_{seed}_{length}" in kept:
                 continue
-            folder = chosen.work / "corners" / f"{row}_{seed}"
+            folder = chosen.work / "corners" / f"{row}_{seed}_{length}"
             with claimed(folder) as free:
-                if free and not (folder / f"errors_{length}.json").exists():
-                    Training(row, seed, ground, folder).reach(length)
+                if free:
+                    train_and_test(row, seed, length, ground, folder)
                     console.print(f"{row}, seed {seed}: {length} steps")
     figures = report(chosen.work, chosen.seeds, console)
     if chosen.save:

@@ -32,10 +32,11 @@ from sarheight.errors import DamagedFileError, SarheightError
 if TYPE_CHECKING:
     import geopandas as gpd
     from numpy.typing import NDArray
+    from rasterio import DatasetReader
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Settings = TypeVar("Settings")
+Record = TypeVar("Record")
 
 # Scratch files, which lie on a disk and take no memory.
 
@@ -92,11 +93,30 @@ def read_rows(file: IO[bytes], begins: Sequence[int], rows: NDArray[Any]) -> boo
     return True
 
 
+# Rasters of others.
+
+NO_SIDECARS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
+"""GDAL reads no overviews, masks and metadata from other files beside a raster."""
+
+
+def open_geotiff(path: str | os.PathLike[str], **options: Any) -> DatasetReader:  # noqa: ANN401
+    """Open a GeoTIFF by its own driver, and nothing beside it.
+
+    Other drivers, such as that of VRT, read the files and addresses that a file names, and so may
+    the files that GDAL looks for beside it.
+    """
+    import rasterio
+
+    with rasterio.Env(**NO_SIDECARS):
+        return rasterio.open(path, driver="GTiff", **options)
+
+
 # Texts and errors.
 
 LARGEST_TEXT = 64 * 2**20
 """Bytes of a JSON, TOML or CSV file: lists of jobs and catalogues have a thousandth of this."""
-SHOWN_CHARACTERS = 240
+LONGEST_REASON = 240
+"""Characters of an error of a library that a message repeats."""
 
 
 def reason(error: BaseException) -> str:
@@ -106,8 +126,8 @@ def reason(error: BaseException) -> str:
         text = f"there is no {text}"
     if isinstance(error, RecursionError):
         text = "nested too deeply"
-    if len(text) > SHOWN_CHARACTERS:
-        text = f"{text[:SHOWN_CHARACTERS]}…"
+    if len(text) > LONGEST_REASON:
+        text = f"{text[:LONGEST_REASON]}…"
     return text or type(error).__name__
 
 
@@ -201,7 +221,7 @@ def read_json(
     return parse_json(read_text(path, "JSON", error), str(path), error)
 
 
-def read_settings(kind: type[Settings], path: str | os.PathLike[str]) -> Settings:
+def read_settings(kind: type[Record], path: str | os.PathLike[str]) -> Record:
     """Make settings, a dataclass, of a JSON file; missing ones have their defaults.
 
     Raises ValueError where the file is no JSON or holds an unknown setting, OSError where it cannot
@@ -318,7 +338,7 @@ def check_hdf5(
     *,
     complete: bool = False,
 ) -> None:
-    """Read the texts of an HDF5 file by h5py, and look for its chunks.
+    """Read the texts of an HDF5 file by h5py, and look for its chunks; refuse doors to other files.
 
     h5py raises errors where netCDF's library, in damaged texts, may search for ever.
 
@@ -336,7 +356,7 @@ def check_hdf5(
     Raises
     ------
     SarheightError
-        If it is damaged, or a chunk is missing.
+        If it is damaged, a chunk is missing, or it has values in other files.
     """
     import h5py
 
@@ -375,11 +395,44 @@ def check_hdf5(
 
     with file_errors(path, expected, error):
         _check_heaps(path)
+    refuse_other_files(path, expected, error)
     with file_errors(path, expected, error), h5py.File(path, "r") as file:
         dict(file.attrs)
         file.visititems(check)
     if missing:
         raise incomplete(path, missing, error)
+
+
+def refuse_other_files(
+    path: str | os.PathLike[str],
+    expected: str = "an HDF5 file",
+    error: type[SarheightError] = DamagedFileError,
+) -> None:
+    """Refuse an HDF5 file whose values lie in other files: the bytes of any would become pixels.
+
+    HDF5 has three doors: external storage, virtual data sets, and external links.
+    """
+    import h5py
+
+    found: list[str] = []
+
+    def check(name: str, item: Any) -> None:  # noqa: ANN401  # of h5py, which has no types
+        if isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
+            found.append(name)
+
+    def check_link(name: str, link: Any) -> None:  # noqa: ANN401  # of h5py
+        if isinstance(link, h5py.ExternalLink):
+            found.append(name)
+
+    with file_errors(path, expected, error), h5py.File(path, "r") as file:
+        file.visititems_links(check_link)
+        file.visititems(check)
+    if found:
+        msg = (
+            f"'{path}' takes '{found[0]}' from another file, which no product or result does: "
+            "nothing was read; fetch the original"
+        )
+        raise error(msg)
 
 
 def _check_heaps(path: str | os.PathLike[str]) -> None:
@@ -438,7 +491,8 @@ def _heap_is_sound(data: mmap.mmap, begin: int) -> bool:
     return bool(place <= end)
 
 
-SHOWN_ARRAYS = 3
+LISTED_ARRAYS = 3
+"""Arrays of a damaged file that a message names."""
 
 
 def incomplete(
@@ -447,8 +501,8 @@ def incomplete(
     error: type[SarheightError] = DamagedFileError,
 ) -> SarheightError:
     """Make the error of a file that lacks parts of its arrays."""
-    others = f" and of {len(missing) - SHOWN_ARRAYS} more" if len(missing) > SHOWN_ARRAYS else ""
+    others = f" and of {len(missing) - LISTED_ARRAYS} more" if len(missing) > LISTED_ARRAYS else ""
     return error(
-        f"'{path}' is incomplete: found no {', '.join(missing[:SHOWN_ARRAYS])}{others}; copy it "
+        f"'{path}' is incomplete: found no {', '.join(missing[:LISTED_ARRAYS])}{others}; copy it "
         "again from where it was whole, or compute it again"
     )

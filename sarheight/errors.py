@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from copy import copy
+from typing import Self
 
 __all__ = [
     "AnnotationError",
@@ -42,6 +44,11 @@ FLAG = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
 CONTROL = re.compile(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029]+\s*")
 
 
+def python_names(text: str) -> str:
+    """Replace names of options on the command line by those in Python."""
+    return FLAG.sub(lambda match: match[1].replace("-", "_"), text)
+
+
 class SarheightError(Exception):
     """Base of the errors below.
 
@@ -73,6 +80,12 @@ class SarheightError(Exception):
         self.found = CONTROL.sub(" ", found)
         self.options = dict(options or {})
         self.file_advice = file_advice
+
+    def of_options(self, *, prefix: str) -> Self:
+        """Return the error for an input whose options have a prefix, such as ``known-``."""
+        error = copy(self)
+        error.options = {f"{prefix}{name}": value for name, value in self.options.items()}
+        return error
 
 
 class DamagedFileError(SarheightError, ValueError, OSError):
@@ -161,7 +174,7 @@ class OptionError(SettingsError):
 
     def __str__(self) -> str:
         """Return the message with the names of options in Python."""
-        text = FLAG.sub(lambda match: match[1].replace("-", "_"), self.found)
+        text = python_names(self.found)
         return f"{self.option}: {text}" if self.option else text
 
 
@@ -174,10 +187,7 @@ class ManifestError(SarheightError, OSError):
 
 
 class StackError(SarheightError, ValueError):
-    """Images of a city, its buildings or its build configuration contradict each other.
-
-    In bands, months, grid, or units.
-    """
+    """Images, buildings and configuration of a city differ in bands, months, grid or units."""
 
 
 class SeriesError(SarheightError, ValueError):

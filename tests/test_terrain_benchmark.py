@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -13,11 +15,13 @@ pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
 from benchmarks import terrain
+from benchmarks._terrain import errors
 from benchmarks._terrain.errors import arrays_of, errors_of
+from benchmarks._terrain.places import Ground
 from benchmarks.terrain import CORNERS, LENGTHS, SETTINGS, USUAL, figures_of, gain, results, tasks
-from sarheight.learning import Channel, Part
+from sarheight.learning import Channel, Part, split_bands
 from sarheight.terrain import HeightEstimator, simulate_scene
-from tests.mountains import look, random_terrain, raster
+from tests.mountains import look, mountain, random_terrain, raster
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,15 +164,38 @@ def test_what_is_on_record_is_not_trained_again(
 ) -> None:
     kept = {"unet_plain_0_1500": run_of(40.0), "ask_plain_1_1500": run_of(41.0)}
     monkeypatch.setattr(terrain, "kept_runs", lambda _: kept)
-    here = tmp_path / "corners" / "ask_plain_1"
+    here = tmp_path / "corners" / "ask_plain_1_1500"
     here.mkdir(parents=True)
-    (here / "errors_1500.json").write_text(json.dumps(run_of(42.0)), encoding="utf-8")
-    lines = [json.dumps({"step": step, "validation": 1.0 * step}) for step in (250, 1500, 1750)]
-    (here / "curve.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
+    (here / "errors.json").write_text(json.dumps(run_of(42.0)), encoding="utf-8")
     found = results(tmp_path, 3)[1500]
     assert found["unet_plain"] == {0: kept["unet_plain_0_1500"]}
-    assert found["ask_plain"][1] == run_of(42.0) | {"curve": [[250, 250.0], [1500, 1500.0]]}
+    assert found["ask_plain"][1] == run_of(42.0)
+
+
+def test_a_corner_is_trained_to_its_length_and_tested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"size": 16, "stride": 8, "options": {"width": 4, "depth": 2}, "precision": "32-true"}
+    corner = replace(SETTINGS["ask_reconstructed"], **small, known_count=(4, 4))
+    monkeypatch.setitem(terrain.SETTINGS, "ask_reconstructed", corner)
+    monkeypatch.setattr(errors, "SIZE", 16)
+    monkeypatch.setattr(terrain, "WARM_UP", 5)
+    scene = simulate_scene(raster(mountain(48, 72)), *look(), seed=5)
+    shares = {"training": 0.4, "validation": 0.3, "test": 0.3}
+    ground = Ground({"here": scene}, {"here": split_bands(scene, shares, gap=60.0)}, [], [])
+    terrain.train_and_test("ask_reconstructed", 0, 40, ground, tmp_path / "run")
+    found = json.loads((tmp_path / "run" / "errors.json").read_text("utf-8"))
+    assert found["test"]["here"]["16"]["rmse"]["all"] > 0.0
+    steps = [step for step, _ in found["curve"]]
+    assert steps == sorted(steps)
+    assert steps[-1] <= 40
+    with (tmp_path / "run" / "curves" / "metrics.csv").open(encoding="utf-8") as file:
+        last = max(int(row["step"]) for row in csv.DictReader(file)) + 1
+    # A fifth of the steps follows, in whole epochs.
+    assert abs(last - 48) <= steps[0] / 2
+    before = (tmp_path / "run" / "errors.json").stat().st_mtime_ns
+    terrain.train_and_test("ask_reconstructed", 0, 40, ground, tmp_path / "run")
+    assert (tmp_path / "run" / "errors.json").stat().st_mtime_ns == before
 
 
 def test_rows_that_no_training_has_reached_are_not_drawn(

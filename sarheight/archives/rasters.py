@@ -14,7 +14,7 @@ import rioxarray
 import xarray as xr
 from rasterio.errors import RasterioError
 
-from sarheight._files import LARGEST_RATIO, LARGEST_SMALL
+from sarheight._files import LARGEST_RATIO, LARGEST_SMALL, NO_SIDECARS
 from sarheight.errors import ProductError
 from sarheight.layover import FLAGS
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Scale = Literal["power", "amplitude", "decibel"]
-NO_SIDECARS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
-"""GDAL reads no overviews, masks and metadata from other files beside a raster."""
 NO_DATA = 255
 """Code of a mask where nothing is known."""
 PathLike = str | os.PathLike[str]

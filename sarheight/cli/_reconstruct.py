@@ -56,15 +56,13 @@ def masks(settings: MaskConfig, result: ResultOutput, running: Running) -> None:
         from sarheight.output import provenance, write
         from sarheight.output.radar_images import (
             add_grid_and_orbit,
-            read_grid_and_orbit,
             write_radar,
         )
         from sarheight.workflow.elevations import place_on_grid, read_dem
-        from sarheight.workflow.images import replace_orbit
+        from sarheight.workflow.images import open_geometry
 
         heights = read_dem(settings)
-        grid, vectors = read_grid_and_orbit(settings.like)
-        vectors = replace_orbit(grid, vectors, settings.orbit)
+        grid, vectors = open_geometry(settings.like, settings.orbit)
         if not radar:
             heights = place_on_grid(heights, settings, None, current)
         current.stage("classify")

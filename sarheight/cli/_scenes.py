@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,14 +27,12 @@ from sarheight.workflow.config import (
     Running,
 )
 from sarheight.workflow.elevations import read_dem
-from sarheight.workflow.images import replace_orbit
+from sarheight.workflow.images import open_geometry
 from sarheight.workflow.options import Configuration, argument, option
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from sarheight.grid import RadarGrid
-    from sarheight.orbit import Orbit
     from sarheight.terrain.scenes import SceneConfiguration
 
 
@@ -119,15 +117,14 @@ def _scene_configuration(
     """Describe the scene of one elevation model, incidence angle and seed."""
     from sarheight.terrain import scenes as terrain
 
-    def load() -> tuple[xr.DataArray, RadarGrid, Orbit]:
-        from sarheight.output.radar_images import read_grid_and_orbit
+    simulated = terrain.SceneSettings(coarser=settings.coarser, height_error=settings.height_error)
 
+    def make() -> xr.Dataset:
         dem = read_dem(settings)
-        grid, orbit = read_grid_and_orbit(settings.like)
-        orbit = replace_orbit(grid, orbit, settings.orbit)
+        grid, orbit = open_geometry(settings.like, settings.orbit)
         grid = multilooked(grid, settings.multilook)
         grid, orbit, _ = cut_to_dem(dem, grid, orbit, incidence)
-        return dem, grid, orbit
+        return terrain.simulate_scene(dem, grid, orbit, simulated, seed=seed)
 
     path = Path(settings.dem[0])
     angle = "" if incidence is None else f"_{incidence:g}"
@@ -135,13 +132,14 @@ def _scene_configuration(
     record = settings.record()
     return terrain.SceneConfiguration(
         name=f"{path.stem}{angle}_{seed}",
-        load=load,
+        make=make,
         inputs=settings.files(),
-        settings=terrain.SceneSettings(
-            coarser=settings.coarser, height_error=settings.height_error
-        ),
-        seed=seed,
-        parameters={"incidence": incidence, **{name: record.get(name) for name in image}},
+        parameters={
+            "simulation": asdict(simulated),
+            "seed": seed,
+            "incidence": incidence,
+            **{name: record.get(name) for name in image},
+        },
     )
 
 
@@ -210,11 +208,11 @@ def observed_scenes(settings: ObservedSceneConfig, folder: SceneFolder, running:
         raise OptionError(msg, option="tracks")
     with session("train scenes", running, steps=len(settings.images)) as current:
         current.announce_compilation()
-        from sarheight.terrain.scenes import ImageConfiguration, write_scenes
+        from sarheight.terrain.scenes import SceneConfiguration, write_scenes
 
         record = settings.record()
         jobs = [
-            ImageConfiguration(
+            SceneConfiguration(
                 name=Path(image).name.split(".")[0],
                 make=partial(_observed_scene, settings, image, current),
                 inputs=replace(settings, images=(image,)).files(),
@@ -250,7 +248,7 @@ def _observed_scene(settings: ObservedSceneConfig, image: str, current: Session)
     try:
         truth = read_dem(heights)
     except VerticalDatumError as error:
-        raise VerticalDatumError(str(error).replace("--vertical", "--truth-vertical")) from error
+        raise error.of_options(prefix="truth-") from error
     coarse = read_dem(settings) if settings.dem else None
     known = read_elevations(settings)
     if settings.tracks is not None:

@@ -19,7 +19,7 @@ from sarheight.workflow.config import (
     simulation_law,
 )
 from sarheight.workflow.elevations import read_dem
-from sarheight.workflow.images import replace_orbit
+from sarheight.workflow.images import open_geometry
 from sarheight.workflow.options import option
 
 if TYPE_CHECKING:
@@ -102,11 +102,10 @@ def simulate(settings: SimulateConfig, result: FileOutput, running: Running) -> 
         current.stage("read")
         from sarheight import illumination
         from sarheight.output import provenance
-        from sarheight.output.radar_images import read_grid_and_orbit, write_scene
+        from sarheight.output.radar_images import write_scene
 
         heights = read_dem(settings)
-        grid, orbit = read_grid_and_orbit(settings.like)
-        orbit = replace_orbit(grid, orbit, settings.orbit)
+        grid, orbit = open_geometry(settings.like, settings.orbit)
         grid, orbit, rotation = cut_to_dem(
             heights, multilooked(grid, settings.multilook), orbit, settings.incidence, current
         )

@@ -13,7 +13,7 @@ from sarheight.cli._session import session
 from sarheight.errors import OptionError
 from sarheight.workflow.config import RADAR, DemConfig, DemFiles, Messages
 from sarheight.workflow.elevations import read_dem
-from sarheight.workflow.images import replace_orbit
+from sarheight.workflow.images import open_geometry
 from sarheight.workflow.options import argument, option
 
 if TYPE_CHECKING:
@@ -93,9 +93,4 @@ def _dem(settings: ViewConfig) -> Dem | None:
 
 def _geometry(settings: ViewConfig) -> list[tuple[RadarGrid, Orbit]] | None:
     """Read sampling and orbit where they are given."""
-    if settings.like is None:
-        return None
-    from sarheight.output.radar_images import read_grid_and_orbit
-
-    grid, orbit = read_grid_and_orbit(settings.like)
-    return [(grid, replace_orbit(grid, orbit, settings.orbit))]
+    return None if settings.like is None else [open_geometry(settings.like, settings.orbit)]

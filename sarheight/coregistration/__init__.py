@@ -21,3 +21,8 @@ __all__ = [
     "estimate_shift_between",
     "is_significant",
 ]
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return __all__

@@ -1,4 +1,4 @@
-"""Heights above the ellipsoid: conversion from a geoid, the check of a DEM, and its proof."""
+"""Heights above the ellipsoid: their conversion from a geoid, and DEMs that were checked."""
 
 from __future__ import annotations
 

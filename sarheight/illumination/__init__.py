@@ -27,3 +27,8 @@ __all__ = [
     "Muhleman",
     "simulate",
 ]
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return __all__

@@ -355,17 +355,9 @@ def reference_scene(scene: Scene, dem: xr.DataArray | CheckedDem) -> Scene:
     low[1], high[1] = max(low[1], -spare), min(high[1], grid.samples + spare)
     first_line, first_sample = (int(value) for value in low)
     lines, samples = (int(value) for value in high - low)
-    ground = first_sample * grid.sample_spacing if grid.is_ground_range else 0.0
     try:
-        grid = replace(
-            grid,
-            line_zero_time=float(grid.azimuth_time(first_line)),
-            near_range=float(grid.slant_range(first_line, first_sample)),
-            sample_zero_ground=grid.sample_zero_ground + ground,
-            lines=lines,
-            samples=samples,
-            bursts=(),
-        )
+        grid = grid.shift(-first_line, -first_sample)
+        grid = replace(grid, lines=lines, samples=samples, bursts=())
         return Scene(_ones(grid.shape), grid, orbit, "gamma0")
     except ValueError:
         # A table of Doppler centroids that ends with the image, say.

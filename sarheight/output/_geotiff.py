@@ -33,7 +33,7 @@ from defusedxml.ElementTree import fromstring
 from rasterio.enums import Resampling
 from rasterio.windows import Window
 
-from sarheight._files import file_errors, read_json
+from sarheight._files import NO_SIDECARS, file_errors, open_geotiff, read_json
 from sarheight.errors import DamagedFileError
 from sarheight.layover.layers import LAYERS
 from sarheight.output._bands import (
@@ -366,13 +366,13 @@ def copy_cog(source: Path, path: Path, checksums: Checksums, overviews: int) -> 
 def read_geotiff(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as xarray has it
     """Read a result from a GeoTIFF that `write_geotiff` has written."""
     with file_errors(path, "a GeoTIFF"):
-        with rasterio.open(path, driver="GTiff") as file:
+        with open_geotiff(path) as file:
             tags = [file.tags(index) for index in file.indexes]
             file_tags = file.tags()
         if not all("BAND_VARIABLE" in tag for tag in tags):
             msg = f"'{path}' is a GeoTIFF, but no result of sarheight; open it by rioxarray"
             raise DamagedFileError(msg)
-        image = rioxarray.open_rasterio(path, chunks=chunks, driver="GTiff")
+        image = _open_image(path, chunks)
         if not isinstance(image, xr.DataArray):
             msg = f"'{path}' holds several images, which no result does"
             raise DamagedFileError(msg)
@@ -384,6 +384,11 @@ def read_geotiff(path: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401  # as x
             dataset[name] = variable
             dataset[name].encoding["grid_mapping"] = "spatial_ref"
         return restore_dataset(dataset, file_tags)
+
+
+def _open_image(path: Path, chunks: Any) -> Any:  # noqa: ANN401  # an array; or several images
+    with rasterio.Env(**NO_SIDECARS):
+        return rioxarray.open_rasterio(path, chunks=chunks, driver="GTiff")
 
 
 def restore_dataset(dataset: xr.Dataset, file_tags: dict[str, str]) -> xr.Dataset:
@@ -568,7 +573,7 @@ def list_layers(folder: Path) -> list[Path]:
             raise DamagedFileError(msg)
     layers = []
     for path in sorted(folder.glob(f"*{GEOTIFF}")):
-        with rasterio.open(path, driver="GTiff") as file:
+        with open_geotiff(path) as file:
             if file.count == 1 and "BAND_VARIABLE" in file.tags(1):
                 layers.append(path)
     if not layers:
@@ -609,9 +614,9 @@ def _read_layers(folder: Path, chunks: Any) -> xr.Dataset:  # noqa: ANN401
     if chunks is None:  # else only what is used is read
         _check_contents(folder)
     for path in layers:
-        with rasterio.open(path, driver="GTiff") as file:
+        with open_geotiff(path) as file:
             tag, file_tags = file.tags(1), file.tags()
-        image = rioxarray.open_rasterio(path, chunks=chunks, driver="GTiff")
+        image = _open_image(path, chunks)
         assert isinstance(image, xr.DataArray)  # noqa: S101  # for the type checker: of one dataset
         if chunks is None:
             image.load().close()

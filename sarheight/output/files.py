@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from sarheight._files import SHOWN_ARRAYS, check_hdf5, file_errors, incomplete, parse_json
+from sarheight._files import (
+    LISTED_ARRAYS,
+    check_hdf5,
+    file_errors,
+    incomplete,
+    open_geotiff,
+    parse_json,
+)
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.errors import DamagedFileError, OutputError
 from sarheight.output._bands import PACKINGS
@@ -132,7 +139,7 @@ def _require_zarr_chunks(path: Path) -> None:
         ]
         if differing:
             msg = (
-                f"'{path}' is damaged, or was changed: {', '.join(differing[:SHOWN_ARRAYS])} and "
+                f"'{path}' is damaged, or was changed: {', '.join(differing[:LISTED_ARRAYS])} and "
                 f"{CONSOLIDATED} differ; if it was changed on purpose, call "
                 "zarr.consolidate_metadata"
             )
@@ -263,10 +270,8 @@ def _chunks(variable: xr.DataArray, chunk: int | Mapping[str, int] = CHUNK) -> t
 
 def _tags(path: Path) -> Mapping[Any, Any]:
     """Read the attributes of a GeoTIFF, or of a folder of layers, which all have the same."""
-    import rasterio
-
     path = next(path.glob("*.tif"), path) if path.is_dir() else path
-    with ignore_missing_georeference(), rasterio.open(path, driver="GTiff") as file:
+    with ignore_missing_georeference(), open_geotiff(path) as file:
         tags: dict[str, str] = file.tags()
         return tags
 
@@ -541,11 +546,9 @@ def raster_bands(path: Path) -> list[RasterBand]:
 
     Unlike the arrays of `open_result` they can be read at the resolution of their overviews.
     """
-    import rasterio
-
     bands = []
     for file_path in list_layers(path) if path.is_dir() else [path]:
-        with rasterio.open(file_path, driver="GTiff") as file:
+        with open_geotiff(file_path) as file:
             for number in file.indexes:
                 tags = file.tags(number)
                 dimensions = tags.get("BAND_DIMENSIONS", "").split()

@@ -34,7 +34,7 @@ from sarheight.series._dates import (
     shift_from_json,
     side_by_side,
 )
-from sarheight.series._filter import WINDOW, Ahead, filter_window, require_window
+from sarheight.series._filter import WINDOW, ReadAhead, filter_window, require_window
 from sarheight.series._stack import Stack, StackSettings, describe_method, require_method
 from sarheight.series._store import CHUNK, COMMON, NEW, SHIFT, Pending, write_whole
 
@@ -67,7 +67,7 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Report:
-    """The result of `build_stack`.
+    """Summary of what `build_stack` did to a stack.
 
     Attributes
     ----------
@@ -292,10 +292,10 @@ class _Run:
                 continue
             placed.append(first)
             gamma = self._first_gamma(first.date, first.over_dem, skipped)
-        if gamma is not None:
-            # Unknown cells get the median once, not for each date.
-            known = gamma.where(gamma > 0.0)
-            gamma = known.fillna(known.median())
+        if gamma is not None and (known := gamma.values > 0.0).any():
+            # Unknown cells get the median here, once for all dates.
+            values = np.where(known, gamma.values, np.median(gamma.values[known]))
+            gamma = gamma.copy(data=values)
         limit = self.stack.settings.memory_limit
         with side_by_side(lambda date: self._placed(date, gamma), left, limit) as results:
             for number, (date, result) in enumerate(results, len(dates) - len(left)):
@@ -482,7 +482,7 @@ class _Run:
             array = self.pending.array(fresh[number - before].key, "gamma0")
             return np.array(array[:, box[0] : box[1], box[2] : box[3]], np.float32)
 
-        with Ahead(load, before + len(fresh)) as read, ThreadPoolExecutor(1) as writer:
+        with ReadAhead(load, before + len(fresh)) as read, ThreadPoolExecutor(1) as writer:
             written = []
 
             def write(number: int, gamma: NDArray[np.float32]) -> None:

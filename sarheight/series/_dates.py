@@ -251,13 +251,23 @@ def side_by_side(
 ) -> Iterator[Iterator[tuple[Date, Future[Found]]]]:
     """Do the work of several dates at a time, as many as threads and memory allow.
 
-    Yields the dates in their order, each with the future of its result. Dates whose work has not
-    begun are dropped when the block ends, by an error or an interrupt too.
+    Yields the dates in their order, each with the future of its result; an error has a note with
+    the name of its date. Dates whose work has not begun are dropped when the block ends, by an
+    error or an interrupt too.
     """
-    workers = max(min(thread_count(), int(min(memory_limit // REGISTRATION_BYTES, len(dates)))), 1)
+
+    def named(date: Date) -> Found:
+        try:
+            return work(date)
+        except Exception as error:
+            error.add_note(f"The date is {date.name}.")
+            raise
+
+    room = min(memory_limit / REGISTRATION_BYTES, len(dates), thread_count())
+    workers = max(int(room), 1)
     pool = ThreadPoolExecutor(workers, "sarheight-dates")
     try:
-        yield zip(dates, [pool.submit(work, date) for date in dates], strict=True)
+        yield zip(dates, [pool.submit(named, date) for date in dates], strict=True)
     finally:
         pool.shutdown(cancel_futures=True)
 

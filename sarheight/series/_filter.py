@@ -180,7 +180,7 @@ def filter_window(
     return summary.products()
 
 
-class Ahead:
+class ReadAhead:
     """A reader of dates in order; each is read while the one before is processed."""
 
     def __init__(self, load: Callable[[int], Layers], count: int) -> None:

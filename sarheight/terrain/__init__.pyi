@@ -31,7 +31,6 @@ from .sar2height import (
     distance_channel,
 )
 from .scenes import (
-    ImageConfiguration,
     SceneConfiguration,
     SceneSettings,
     observe_scene,
@@ -48,7 +47,6 @@ __all__ = [
     "Alignment",
     "HeightEstimate",
     "HeightEstimator",
-    "ImageConfiguration",
     "KnownElevations",
     "LargeSelectiveKernel",
     "RefinementNetwork",

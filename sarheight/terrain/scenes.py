@@ -482,60 +482,18 @@ CONFIGURATION = "configuration"
 
 @dataclass(frozen=True, eq=False)
 class SceneConfiguration:
-    """All that determines a simulated scene.
-
-    Attributes
-    ----------
-    name : str
-        Of the file, without its suffix.
-    load : callable
-        Returns DEM, grid and orbit; called only if the scene must be simulated.
-    inputs : mapping
-        Files that the scene depends on, for the provenance.
-    settings : SceneSettings
-        Settings of the simulation.
-    seed : int
-        Of the random numbers.
-    parameters : mapping
-        Other values in which scenes differ, such as the incidence angle.
-    """
-
-    name: str
-    load: Callable[[], tuple[xr.DataArray, RadarGrid, Orbit]]
-    inputs: Mapping[str, str | os.PathLike[str]] = field(default_factory=dict)
-    settings: SceneSettings = field(default_factory=SceneSettings)
-    seed: int = 0
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-
-    def as_json(self) -> str:
-        """Return all but `load` as JSON, equal for equal scenes."""
-        parts = {
-            "settings": asdict(self.settings),
-            "seed": self.seed,
-            "inputs": {name: Path(path).name for name, path in self.inputs.items()},
-            "parameters": dict(self.parameters),
-        }
-        return json.dumps(parts, sort_keys=True)
-
-    def make(self) -> xr.Dataset:
-        """Simulate the scene."""
-        return simulate_scene(*self.load(), self.settings, seed=self.seed)
-
-
-@dataclass(frozen=True, eq=False)
-class ImageConfiguration:
-    """All that determines a training scene of a real image.
+    """All that determines a training scene.
 
     Attributes
     ----------
     name : str
         Of the file, without its suffix.
     make : callable
-        Makes the scene (`observe_scene`); called only if it is not there yet.
+        Makes the scene (`observe_scene`, `simulate_scene`); called only if it is not there yet.
     inputs : mapping
         Files that the scene depends on, for the provenance.
     parameters : mapping
-        Values on which it depends.
+        Values on which it depends, in JSON's types.
     """
 
     name: str
@@ -550,7 +508,7 @@ class ImageConfiguration:
 
 
 def write_scenes(
-    configurations: Iterable[SceneConfiguration | ImageConfiguration],
+    configurations: Iterable[SceneConfiguration],
     folder: str | os.PathLike[str],
     *,
     report: Callable[[str], None] | None = None,

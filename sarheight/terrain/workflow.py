@@ -130,12 +130,7 @@ def read_elevations(config: KnownConfig) -> KnownElevations | None:
             config.known, vertical=config.known_vertical, crs=config.known_crs
         )
     except (KnownElevationsError, VerticalDatumError, GeoidGridMissingError) as error:
-        # The options that help are those of the known elevations, not of the elevation model.
-        helpful = {f"known-{name}": value for name, value in error.options.items()}
-        advice = str(error).removeprefix(error.found).removeprefix("; ")
-        raise type(error)(
-            error.found, advice, options=helpful, file_advice=error.file_advice
-        ) from error
+        raise error.of_options(prefix="known-") from error
 
 
 def read_pass(

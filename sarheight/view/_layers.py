@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyproj
-import rasterio
 import xarray as xr
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
+from sarheight._files import open_geotiff
 from sarheight._runtime import nodata_value
 from sarheight.layover import layers as output_layers
 from sarheight.output import open_result
@@ -58,7 +58,7 @@ class RasterReader:
             if one.variable == name and all(entry.get(d, 0) == i for d, i in one.entry.items())
         )
         if band.path not in self.files:
-            self.files[band.path] = rasterio.open(band.path, driver="GTiff")
+            self.files[band.path] = open_geotiff(band.path)
         shape = tuple(-(-(part.stop - part.start) // step) for part in (rows, columns))
         window = Window.from_slices(rows, columns)
         stored = self.files[band.path].read(band.number, window=window, out_shape=shape)

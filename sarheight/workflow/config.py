@@ -384,9 +384,9 @@ class ReconstructConfig(ImageConfig, GridConfig):
     guide: Annotated[Path | None, option(METHOD, metavar="FILE")] = None
     memory: Memory = "2 GiB"
     profile: Annotated[Literal["ceos-nrb"] | None, option(OUTPUT)] = None
-    source_url: Annotated[str | None, option(OUTPUT, metavar="URL")] = None
+    source_url: Annotated[str | None, option(OUTPUT, metavar="URL", location=True)] = None
     facility: Annotated[str | None, option(OUTPUT, metavar="NAME")] = None
-    location: Annotated[str | None, option(OUTPUT, metavar="URL")] = None
+    location: Annotated[str | None, option(OUTPUT, metavar="URL", location=True)] = None
     heights: Annotated[bool, option(OUTPUT, "--heights")] = False
 
     def __post_init__(self) -> None:

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["open_elevations", "place_on_grid", "read_dem"]
 
+DATUMS = (
+    "ellipsoidal",
+    "EGM96 (SRTM, NASADEM)",
+    "EGM2008 (Copernicus DEM)",
+    "the geoid's height in metres",
+)
 DEM_MARGIN = 0.02
 """Degrees of elevation model beyond the footprint of a product."""
 
@@ -46,12 +52,9 @@ def read_dem(
         bounds=bounds,
     )
     if dem.attrs.get("vertical_datum") is None:
-        msg = (
-            f"{', '.join(config.dem)} does not state the vertical reference of its heights: pass "
-            "--vertical ellipsoidal, EGM96 (SRTM, NASADEM), EGM2008 (Copernicus DEM), or the "
-            "geoid's height in metres"
-        )
-        raise VerticalDatumError(msg)
+        found = f"{', '.join(config.dem)} does not state the vertical reference of its heights"
+        advice = f"pass vertical= with {', '.join(DATUMS[:-1])} or {DATUMS[-1]}"
+        raise VerticalDatumError(found, advice, options={"vertical": DATUMS})
     return dem if config.condition is None else condition(dem, config.condition)
 
 

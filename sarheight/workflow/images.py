@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sarheight.errors import OptionError
+from sarheight.errors import OptionError, python_names
 from sarheight.workflow.config import ImageConfig
 from sarheight.workflow.options import AUTO
 
@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from sarheight.product import Product
     from sarheight.scene import Scene
 
-__all__ = ["ImageSource", "Reporter", "Silent", "fetch_orbit", "is_map", "open_image"]
+__all__ = [
+    "ImageSource",
+    "Reporter",
+    "Silent",
+    "fetch_orbit",
+    "is_map",
+    "open_geometry",
+    "open_image",
+]
 
 SLC_SPACING = 20.0
 """Metres on the ground to which an SLC is averaged by default: its pixels are single looks."""
@@ -62,11 +70,11 @@ class Silent:
 
     def say(self, what: str) -> None:
         """Log what was decided or found."""
-        LOG.info(what)
+        LOG.info(python_names(what))
 
     def warn(self, what: str) -> None:
         """Log what the user should look at."""
-        LOG.warning(what)
+        LOG.warning(python_names(what))
 
     @contextmanager
     def downloading(self) -> Iterator[Progress]:
@@ -308,6 +316,14 @@ def fetch_orbit(product: Product, reporter: Reporter) -> Path | None:
     if path is None:
         reporter.say("no orbit file covers the image yet: its own orbit is used")
     return path
+
+
+def open_geometry(like: Path, orbit: Path | None = None) -> tuple[RadarGrid, Orbit]:
+    """Read sampling and orbit of a product, annotation or image; a file replaces its orbit."""
+    from sarheight.output.radar_images import read_grid_and_orbit
+
+    grid, own = read_grid_and_orbit(like)
+    return grid, replace_orbit(grid, own, orbit)
 
 
 def replace_orbit(grid: RadarGrid, orbit: Orbit, path: Path | None) -> Orbit:

@@ -442,7 +442,7 @@ def test_no_command_shows_the_help_and_is_misuse() -> None:
 def test_an_unstated_vertical_datum_is_asked_for(files: Files, tmp_path: Path) -> None:
     output = tmp_path / "x.nc"
     line = failing(1, "masks", "--like", files.image, "--dem", files.dem, "-o", output)
-    assert "does not state the vertical reference of its heights: pass --vertical" in line
+    assert "does not state the vertical reference of its heights; pass --vertical with" in line
     done = run(
         "masks", "--like", files.image, "--dem", files.dem, "--vertical", "47.5", "-o", output
     )

@@ -133,14 +133,7 @@ def test_dates_of_other_levels_have_fewer_looks(dem: xr.DataArray) -> None:
 def test_an_error_of_the_timing_is_found_and_corrected(
     dates: list[Scene], dem: xr.DataArray
 ) -> None:
-    grid = dates[3].grid
-    late = replace(
-        grid,
-        line_zero_time=float(grid.azimuth_time(0.8)),
-        near_range=float(grid.slant_range(0.8, -0.7)),
-        sample_zero_ground=grid.sample_zero_ground - 0.7 * grid.sample_spacing,
-    )
-    wrong = [dates[0], replace(dates[3], grid=late)]
+    wrong = [dates[0], replace(dates[3], grid=dates[3].grid.shift(-0.8, 0.7))]
     found = series.mean_scene(wrong, dem)
     _, record = json.loads(found.image.attrs["dates"])
     assert record["corrected"]

@@ -22,7 +22,7 @@ from sarheight.layover.track import TrackPlan, reference_scene
 from sarheight.output.radar_images import write_scene
 from sarheight.scene import Scene
 from sarheight.series import _build, _stack, _store
-from sarheight.series._dates import Date, open_date
+from sarheight.series._dates import Date, open_date, side_by_side
 from tests.mountains import mountain, raster
 from tests.series.dates import date_of
 
@@ -471,14 +471,7 @@ def test_another_dem_is_refused(
 def test_shifts_are_found_against_the_dates_before(dem: xr.DataArray, tmp_path: Path) -> None:
     """A timing error of a date is found better with the ground's own pattern, and corrected."""
     scenes = [date_of(dem, number) for number in range(2)]
-    late = scenes[1].grid
-    moved = replace(
-        late,
-        line_zero_time=float(late.azimuth_time(-1.5)),
-        sample_zero_ground=late.sample_zero_ground - 2.0 * late.sample_spacing,
-        near_range=float(late.slant_range(-1.5, -2.0)),
-    )
-    shifted = replace(scenes[1], grid=moved)
+    shifted = replace(scenes[1], grid=scenes[1].grid.shift(1.5, 2.0))
     series.build_stack([scenes[0], shifted], dem, tmp_path / "s.zarr")
     found = series.open_stack(tmp_path / "s.zarr", chunks=None)
     assert float(found.line_shift[1]) == pytest.approx(-1.5, abs=0.15)
@@ -536,3 +529,44 @@ def test_a_cluster_makes_the_same_stack(
     assert len(list((tmp_path / "many.zarr" / "gamma0").iterdir())) > 18
     for name in ("gamma0", "gamma0_mean", "gamma0_spread", "date_count", "mask"):
         np.testing.assert_array_equal(one[name], many[name])
+
+
+def test_any_error_of_a_date_names_it(
+    dem: xr.DataArray, dates: list[Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Errors that are not of the date's content stop the run, and say which date it was."""
+
+    def lose(*_: object, **__: object) -> Date:
+        msg = "the disk is gone"
+        raise OSError(msg)
+
+    monkeypatch.setattr(_build, "coregister", lose)
+    first = open_date(dates[1], {})
+    monkeypatch.setattr(_build._Run, "_known_gamma", lambda _: dem)
+    with pytest.raises(OSError, match="the disk is gone") as caught:
+        series.build_stack([dates[1]], dem, tmp_path / "s.zarr")
+    assert caught.value.__notes__ == [f"The date is {first.name}."]
+
+
+@pytest.mark.parametrize(
+    ("limit", "workers"), [(np.inf, 4), (2 << 30, 4), (600 << 20, 2), (1.0, 1)]
+)
+def test_dates_at_a_time_are_bounded_by_threads_and_memory(limit: float, workers: int) -> None:
+    together, most = threading.Semaphore(0), []
+    lock, running = threading.Lock(), [0]
+
+    def work(date: Any) -> Any:  # noqa: ANN401 - stands for a date
+        with lock:
+            running[0] += 1
+            most.append(running[0])
+            if running[0] == workers:
+                together.release(6)
+        together.acquire(timeout=10.0)
+        with lock:
+            running[0] -= 1
+        return date
+
+    with limit_threads(4), side_by_side(work, list(range(6)), limit) as results:  # type: ignore[arg-type]
+        found = [(date, result.result()) for date, result in results]
+    assert found == [(number, number) for number in range(6)]
+    assert max(most) == workers

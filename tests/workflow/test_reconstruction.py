@@ -186,7 +186,7 @@ def test_what_is_no_image_or_has_no_datum_is_refused(archive: Path, place: Path)
     heights = elevations.open_dem(place / "glo30.tif", vertical="EGM2008")
     with pytest.raises(TypeError, match="found DataArray, expected a path or URL of an image"):
         open_image(heights)  # type: ignore[arg-type]
-    with pytest.raises(VerticalDatumError, match="pass --vertical"):
+    with pytest.raises(VerticalDatumError, match="pass vertical= with ellipsoidal, EGM96"):
         sarheight.reconstruct(archive / "grd.SAFE.zip", dem="glo30.tif")
     scene = open_image(archive / "grd.SAFE.zip")
     with pytest.raises(OptionError, match="polarisations: found HH, expected some of VV, VH"):

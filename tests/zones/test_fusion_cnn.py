@@ -1,4 +1,4 @@
-"""Networks for Local Climate Zones: fusion stages, calibration, saved models, invalid options."""
+"""FusionCNN: stages, splits and shapes; and the classifier: calibration, saved models, options."""
 
 from __future__ import annotations
 
