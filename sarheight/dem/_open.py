@@ -24,7 +24,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader, MemoryFile
 from rasterio.windows import Window
 
-from sarheight._files import check_hdf5, reason
+from sarheight._files import check_hdf5, reason, refuse_other_files
 from sarheight.dem.checked import assume_ellipsoidal, north_up, to_ellipsoidal
 from sarheight.dem.datum import (
     ELLIPSOID,
@@ -40,12 +40,12 @@ from sarheight.dem.datum import (
 from sarheight.dem.layout import (
     build_dem,
     cell_steps,
-    convert_units,
     history_lines,
     longitude_shift,
     normalise,
     require_heights,
     require_north_up,
+    to_metres,
 )
 from sarheight.errors import DemError, SarheightError, VerticalDatumError
 
@@ -156,7 +156,7 @@ def open_dem(
         msg = "no DEM file was given"
         raise DemError(msg)
     tiles = [
-        tile if units is None else convert_units(tile, units, void_allowed=True)
+        tile if units is None else to_metres(tile, units, void_allowed=True)
         for path in paths
         for tile in _read_blocks(os.fspath(path), band, nodata, bounds, external=external_sources)
     ]
@@ -286,8 +286,10 @@ def _open_raster(path: str, *, external: bool) -> Iterator[DatasetReader]:
                 if not is_vrt and local and _first_bytes(path).startswith(HDF5):
                     check_hdf5(path, "a netCDF file", DemError)
                 with _open_by(path, drivers) as source:
-                    if source.driver == "netCDF" and not external:
-                        _require_own_pixels(path)
+                    # The classic format has no references to other files.
+                    is_netcdf4 = source.driver == "netCDF" and _first_bytes(path)[:3] != b"CDF"
+                    if is_netcdf4 and not external:
+                        refuse_other_files(path, "a netCDF file", DemError)
                     yield source
     except SarheightError:
         raise
@@ -428,34 +430,6 @@ def _resolve_source(element: Element, folder: Path, path: str, *, raw: bool) -> 
             raise _external_source_error(path, found) from error
     element.text = str(source)
     element.attrib = {"relativeToVRT": "0"}
-
-
-def _require_own_pixels(path: str) -> None:
-    """Raise if a netCDF 4 (HDF5) file takes pixels from other files."""
-    file = path.removeprefix("NETCDF:").rpartition(":")[0] if path.startswith("NETCDF:") else path
-    file = file.strip('"')
-    if _first_bytes(file).startswith(b"CDF"):  # the classic format has no references
-        return
-    import h5py
-
-    with h5py.File(file) as content:
-
-        def refers(name: str) -> str | None:
-            link, item = content.get(name, getlink=True), content[name]
-            is_dataset = isinstance(item, h5py.Dataset)
-            external = isinstance(link, h5py.ExternalLink)
-            return name if external or (is_dataset and (item.external or item.is_virtual)) else None
-
-        found = content.visit(refers)
-        links = [
-            name
-            for name in content
-            if isinstance(content.get(name, getlink=True), h5py.ExternalLink)
-        ]
-    if found or links:
-        msg = f"{path} takes pixels from other files ({found or links[0]})"
-        advice = "if its origin is known, pass open_dem(..., external_sources=True)"
-        raise DemError(msg, advice, file_advice="copy it into a GeoTIFF by gdal_translate")
 
 
 def _external_source_error(path: str, found: str) -> DemError:

@@ -319,7 +319,9 @@ def normalise(dem: xr.DataArray, *, void_allowed: bool = False, lazy: bool = Fal
     return _require_valid(dem, void_allowed=void_allowed)
 
 
-def to_metres(dem: xr.DataArray, unit: str | None = None) -> xr.DataArray:
+def to_metres(
+    dem: xr.DataArray, unit: str | None = None, *, void_allowed: bool = False
+) -> xr.DataArray:
     """Convert the heights of a DEM to metres.
 
     Parameters
@@ -329,6 +331,8 @@ def to_metres(dem: xr.DataArray, unit: str | None = None) -> xr.DataArray:
     unit : str, optional
         Unit of the heights, "m", "ft" or "us-ft"; by default the one that the DEM states (its
         attribute `units`, or the vertical unit of its reference system).
+    void_allowed : bool
+        Whether every cell may be void, as in a tile of a larger DEM.
 
     Returns
     -------
@@ -340,13 +344,6 @@ def to_metres(dem: xr.DataArray, unit: str | None = None) -> xr.DataArray:
     DemError
         If the unit is not known, or the converted heights are out of the range on land.
     """
-    return convert_units(dem, unit)
-
-
-def convert_units(
-    dem: xr.DataArray, unit: str | None, *, void_allowed: bool = False
-) -> xr.DataArray:
-    """Convert heights from the given or stated unit to metres."""
     dem = _prepare(dem).compute()
     unit = str(dem.attrs["units"]) if unit is None else unit
     factor = _metres_per(unit)

@@ -42,41 +42,28 @@ PRODUCT_ATTRIBUTES: dict[str, dict[str, Any]] = {
     "gamma0_spread": {"long_name": "standard deviation of gamma0 over time", "units": "1"},
     "date_count": {"long_name": "number of dates with a value", "units": "1"},
 }
-COORDINATES: dict[str, tuple[Any, dict[str, Any]]] = {
-    "time": (
-        "datetime64[ns]",
-        {"long_name": "middle of the acquisition", "standard_name": "time"},
-    ),
-    "platform": (object, {"long_name": "satellite"}),
-    "product": (object, {"long_name": "name of the product"}),
-    "relative_orbit": (np.int32, {"long_name": "relative orbit number, 0 if unknown"}),
+COORDINATES: dict[str, tuple[Any, str, str | None]] = {
+    "time": ("datetime64[ns]", "middle of the acquisition", None),
+    "platform": (object, "satellite", None),
+    "product": (object, "name of the product", None),
+    "relative_orbit": (np.int32, "relative orbit number, 0 if unknown", None),
     "perpendicular_baseline": (
         np.float64,
-        {
-            "long_name": "distance from the orbit of the reference, across the line of sight",
-            "units": "m",
-        },
+        "distance from the orbit of the reference, across the line of sight",
+        "m",
     ),
     "parallel_baseline": (
         np.float64,
-        {
-            "long_name": "distance from the orbit of the reference, along the line of sight",
-            "units": "m",
-        },
+        "distance from the orbit of the reference, along the line of sight",
+        "m",
     ),
-    "line_shift": (np.float64, {"long_name": "estimated shift in lines", "units": "1"}),
-    "sample_shift": (np.float64, {"long_name": "estimated shift in samples", "units": "1"}),
-    "from_reference": (
-        np.int8,
-        {"long_name": "1 where masks and angles are those of the reference pass", "units": "1"},
-    ),
-    "filtered_with": (
-        np.int32,
-        {"long_name": "number of dates in the speckle filter", "units": "1"},
-    ),
-    "provenance": (object, {"long_name": "software, inputs and settings, as JSON"}),
+    "line_shift": (np.float64, "estimated shift in lines", "1"),
+    "sample_shift": (np.float64, "estimated shift in samples", "1"),
+    "from_reference": (np.int8, "1 where masks and angles are those of the reference pass", "1"),
+    "filtered_with": (np.int32, "number of dates in the speckle filter", "1"),
+    "provenance": (object, "software, inputs and settings, as JSON", None),
 }
-"""Coordinates along time by name: their types and attributes."""
+"""Coordinates along time: type, long name and units of each."""
 
 
 def _stack_settings(settings: StackSettings, facets: int) -> dict[str, Any]:
@@ -298,8 +285,10 @@ class Stack:
         coordinates = {}
         for name, values in added.items():
             earlier = [] if stored is None else list(stored[name].values)
-            kind, attributes = COORDINATES[name]
+            kind, description, units = COORDINATES[name]
+            attributes = {"long_name": description} | ({"units": units} if units else {})
             coordinates[name] = ("time", np.array([*earlier, *values], dtype=kind), attributes)
+        coordinates["time"][2]["standard_name"] = "time"
         chunks = (1, 1, CHUNK, CHUNK)
         dummy = dask.array.zeros((total, *self.shape), dtype=np.float32, chunks=chunks)
         layers = {
