@@ -25,6 +25,7 @@ from functools import wraps
 from itertools import product
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
 from sarheight._runtime import require
 from sarheight.errors import DamagedFileError, SarheightError
@@ -91,6 +92,14 @@ def read_rows(file: IO[bytes], begins: Sequence[int], rows: NDArray[Any]) -> boo
                 return False
             place += count
     return True
+
+
+def without_secrets(address: str) -> str:
+    """Return an address without user, password and signature, for messages; a path as it is."""
+    if "://" not in address:
+        return address
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 # Rasters of others.

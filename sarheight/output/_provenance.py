@@ -12,11 +12,13 @@ from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import numpy as np
 import xarray as xr
+
+from sarheight._files import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -152,13 +154,7 @@ def _describe_address(address: str) -> dict[str, Any]:
         info = {}
     size = {"bytes": int(info["size"])} if info.get("size") else {}
     stated = {name: str(info[name]) for name in SERVER_FIELDS if info.get(name)}
-    return {"path": strip_credentials(address)} | size | stated
-
-
-def strip_credentials(address: str) -> str:
-    """Remove what may be secret from a URL: user, password, and signature."""
-    parts = urlsplit(address)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return {"path": without_secrets(address)} | size | stated
 
 
 def _sha256(value: Any) -> dict[str, str]:  # noqa: ANN401

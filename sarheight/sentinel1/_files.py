@@ -18,7 +18,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED
 
 import numpy as np
 
-from sarheight._files import NO_SIDECARS, open_geotiff, read_rows
+from sarheight._files import NO_SIDECARS, open_geotiff, read_rows, without_secrets
 from sarheight._runtime import ignore_missing_georeference
 from sarheight.errors import ProductError
 from sarheight.sentinel1._manifest import MANIFEST, read_manifest, require_safe_name
@@ -415,8 +415,7 @@ def _locate(source: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, s
             raise FileNotFoundError(msg)
         storage, path = url_to_fs(f"file://{source}")
         return storage, path, source
-    parts = urlsplit(source)
-    label = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    label = without_secrets(source)
     try:
         storage, path = url_to_fs(source, **options)
     except (ImportError, ValueError) as error:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from sarheight._files import file_errors
+from sarheight._files import file_errors, without_secrets
 from sarheight.errors import ProductError
 
 if TYPE_CHECKING:
@@ -66,11 +66,8 @@ def open_root(source: str, options: dict[str, Any]) -> tuple[zarr.Group, str, Pa
     check_chunks()
 
     if "://" in source:
-        parts = urlsplit(source)
-        label = parts._replace(
-            netloc=parts.netloc.rpartition("@")[2], query="", fragment=""
-        ).geturl()
-        if parts.path.lower().endswith(".zip"):
+        label = without_secrets(source)
+        if urlsplit(source).path.lower().endswith(".zip"):
             msg = f"{label} is a zipped store on a server: download it and open the copy"
             raise ProductError(msg)
         with file_errors(label, EXPECTED, ProductError):
