@@ -42,12 +42,13 @@ from scipy import ndimage
 from benchmarks._figures import RESULTS, Value, record
 from benchmarks._real import morocco, opera
 from benchmarks._real.envisat import Desert, desert
+from benchmarks._real.morocco import blocks
 from sarheight.coregistration import Shift, apply_shift, estimate_shift
 from sarheight.ellipsoid import to_earth_fixed
 from sarheight.geometry.placement import time_and_range
 from sarheight.illumination import BackscatterLaw, ConstantGamma, simulate
 from sarheight.layover import RTC, Reallocation, fit_law, reconstruct
-from sarheight.scene import Scene, ground_sample_spacing, multilook
+from sarheight.scene import Scene, multilook
 
 __all__ = ["main"]
 
@@ -98,17 +99,6 @@ def residuals(place: Desert) -> tuple[float, float]:
 # ------------------------------------------------------------------------------------- simulation
 
 
-def blocks(scene: Scene) -> NDArray[np.int64]:
-    """Give each pixel the number of its block; odd and even ones lie as on a chessboard."""
-    line, sample = np.indices(scene.grid.shape)
-    row = (line * scene.grid.line_spacing(scene.orbit) // BLOCK).astype(np.int64)
-    spacing = ground_sample_spacing(scene.grid, scene.orbit)
-    column = (sample * spacing // BLOCK).astype(np.int64)
-    width = int(column.max()) + 1
-    # With an odd number of columns, neighbours above and beside differ in parity.
-    return np.asarray(row * (width + 1 - width % 2) + column)
-
-
 def simulated(scene: Scene, dem: xr.DataArray, law: BackscatterLaw) -> Floats:
     """Simulate an image in the calibration of a scene."""
     image = simulate(dem, scene.grid, scene.orbit, law=law, calibration=scene.calibration).image
@@ -117,7 +107,7 @@ def simulated(scene: Scene, dem: xr.DataArray, law: BackscatterLaw) -> Floats:
 
 def fitted(scene: Scene, dem: xr.DataArray) -> Floats:
     """Simulate an image by laws that are fitted to the blocks of the other parity."""
-    parity = blocks(scene) % 2
+    parity = blocks(scene, BLOCK) % 2
     halves = [
         simulated(scene, dem, fit_law(replace(scene, image=scene.image.where(parity != one)), dem))
         for one in (0, 1)
@@ -159,27 +149,26 @@ def agreements(
     return {name: _agreement(seen, decibels(mean[good]), place) for name, mean in means.items()}
 
 
-def _agreement(seen: Floats, expected: Floats, block: NDArray[np.int64]) -> Agreement:
+def bootstrap(
+    block: NDArray[np.int64], measure: Callable[[NDArray[np.int64]], tuple[float, ...]]
+) -> list[tuple[float, float]]:
+    """Measure all members, and find the standard errors by drawing whole blocks again."""
     members = [np.flatnonzero(block == number) for number in np.unique(block)]
     generator = np.random.default_rng(0)
+    drawn = [
+        measure(np.concatenate([members[k] for k in chosen]))
+        for chosen in generator.integers(0, len(members), (RESAMPLES, len(members)))
+    ]
+    found, errors = measure(np.arange(block.size)), np.std(drawn, axis=0)
+    return [(value, float(error)) for value, error in zip(found, errors, strict=True)]
 
-    def measure(chosen: NDArray[np.int64] | slice) -> tuple[float, float]:
+
+def _agreement(seen: Floats, expected: Floats, block: NDArray[np.int64]) -> Agreement:
+    def measure(chosen: NDArray[np.int64]) -> tuple[float, ...]:
         a, b = seen[chosen], expected[chosen]
         return float(np.corrcoef(a, b)[0, 1]), float((a - b).std())
 
-    drawn = np.array(
-        [
-            measure(
-                np.concatenate(
-                    [members[k] for k in generator.integers(0, len(members), len(members))]
-                )
-            )
-            for _ in range(RESAMPLES)
-        ]
-    )
-    correlation, spread = measure(slice(None))
-    errors = drawn.std(axis=0)
-    return Agreement((correlation, float(errors[0])), (spread, float(errors[1])))
+    return Agreement(*bootstrap(block, measure))
 
 
 def best_shift(image: Floats, factor: Floats) -> tuple[Floats, int, float]:
@@ -231,7 +220,7 @@ def compare_simulations(place: Desert) -> Simulation:
         "area_alone": simulated(moved, dem, ConstantGamma()),
         "fitted": fitted(moved, dem),
     }
-    block = blocks(scene)
+    block = blocks(scene, BLOCK)
     found = {name: agreements(measured, images, block, window) for name, window in WINDOWS.items()}
     return Simulation(found, shift, (lines, samples), moved)
 
@@ -317,10 +306,8 @@ def _ground(
     either = is_open | folded
     kind = (angle[either] // CLASS).astype(np.int64)
     level, inside, place = values[either], folded[either], block[either]
-    members = [np.flatnonzero(place == number) for number in np.unique(place)]
-    generator = np.random.default_rng(0)
 
-    def measure(chosen: NDArray[np.int64]) -> tuple[float, float, float]:
+    def measure(chosen: NDArray[np.int64]) -> tuple[float, ...]:
         classes, levels, fold = kind[chosen], level[chosen], inside[chosen]
         size = int(kind.max()) + 1
         count = np.bincount(classes[~fold], minlength=size)
@@ -330,19 +317,7 @@ def _ground(
         here, there = difference[fold], difference[~fold]
         return float(np.nanmean(here)), float(np.nanstd(here)), float(np.nanstd(there))
 
-    drawn = np.array(
-        [
-            measure(
-                np.concatenate(
-                    [members[k] for k in generator.integers(0, len(members), len(members))]
-                )
-            )
-            for _ in range(RESAMPLES)
-        ]
-    )
-    found, errors = measure(np.arange(level.size)), drawn.std(axis=0)
-    pairs = [(value, float(error)) for value, error in zip(found, errors, strict=True)]
-    return Ground(int(folded.sum()), *pairs)
+    return Ground(int(folded.sum()), *bootstrap(place, measure))
 
 
 # ----------------------------------------------------------------------------------------- report

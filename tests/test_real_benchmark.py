@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
+from benchmarks._real import opera
 from benchmarks._real.envisat import Heights
 from benchmarks.real import agreements, averaged
+from tests.conftest import SHARED_DATA, shared_data
 
 
 def test_heights_between_the_posts_give_the_posts_back() -> None:
@@ -50,3 +53,22 @@ def test_agreement_is_that_of_logarithms() -> None:
     assert found["true"].correlation[0] == pytest.approx(0.5 / np.hypot(0.5, 0.2), abs=0.02)
     assert found["scaled"].spread[0] == pytest.approx(found["true"].spread[0])
     assert 0.0 < found["true"].correlation[1] < 0.05
+
+
+def test_a_displaced_image_is_found_where_incidence_explains_it() -> None:
+    random = np.random.default_rng(0)
+    angle = gaussian_filter(random.standard_normal((60, 70)), 3.0)
+    angle = 40.0 + 10.0 * angle / angle.std()
+    law = 0.004 * (angle - 45.0) ** 2  # neither falls nor rises all the way
+    gamma0 = np.roll(law, (2, -1), axis=(0, 1)) + 0.1 * random.standard_normal(angle.shape)
+    moved, in_place = opera.registration(gamma0, angle)
+    assert moved == pytest.approx(np.hypot(2, 1))
+    assert in_place < 0.95 < opera.explained(law.ravel(), angle.ravel())
+
+
+def test_terrain_flattened_pixels_lie_where_they_should() -> None:
+    shared_data("sentinel1", "opera_rtc_socal")
+    found = opera.measure(str(SHARED_DATA))
+    for site in opera.SITES:
+        assert found[f"real.opera.{site}.registration"] < 1.5
+        assert found[f"real.opera.{site}.incidence_range"] > 1.0

@@ -34,7 +34,7 @@ from sarheight.sentinel1 import read_grid, read_orbit
 if TYPE_CHECKING:
     from benchmarks._figures import Value
 
-__all__ = ["Explained", "Hills", "explain", "hills", "measure"]
+__all__ = ["Explained", "Hills", "blocks", "explain", "hills", "measure"]
 
 FOLDER = "sentinel1/morocco_20230904/"
 AMPLITUDES = FOLDER + "amp_coh_vv_geocoded.tif"
@@ -180,15 +180,15 @@ def _correlation(sums: Floats) -> float:
     )
 
 
-def _blocks(scene: Scene) -> NDArray[np.int64]:
-    """Give each pixel the number of its block; odd and even ones lie as on a chessboard."""
+def blocks(scene: Scene, width: float) -> NDArray[np.int64]:
+    """Give each pixel the number of its block, `width` metres wide; parities as on a chessboard."""
     line, sample = np.indices(scene.grid.shape)
-    grid, orbit = scene.grid, scene.orbit
-    row = (line * grid.line_spacing(orbit) // BLOCK).astype(np.int64)
-    column = (sample * ground_sample_spacing(grid, orbit) // BLOCK).astype(np.int64)
-    width = int(column.max()) + 1
+    row = (line * scene.grid.line_spacing(scene.orbit) // width).astype(np.int64)
+    spacing = ground_sample_spacing(scene.grid, scene.orbit)
+    column = (sample * spacing // width).astype(np.int64)
+    columns = int(column.max()) + 1
     # With an odd number of columns, neighbours above and beside differ in parity.
-    return np.asarray(row * (width + 1 - width % 2) + column)
+    return np.asarray(row * (columns + 1 - columns % 2) + column)
 
 
 def _predicted(scene: Scene, place: Hills, law: BackscatterLaw) -> Floats:
@@ -207,7 +207,7 @@ LAWS: dict[str, Maker] = {
 
 def explain(scene: Scene, place: Hills, make: Maker) -> Explained:
     """Explain each half of the blocks of an image by a law that is made of the other half."""
-    block = _blocks(scene)
+    block = blocks(scene, BLOCK)
     halves = [
         _predicted(
             scene,

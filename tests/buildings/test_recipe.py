@@ -11,12 +11,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="the extra `learn` is not installed")
 pytest.importorskip("lightning", reason="the extra `learn` is not installed")
 
-from benchmarks.synthetic.city_images import CitySettings, simulated_city
-
 from benchmarks.buildings import OURS
 from sarheight import learning
 from sarheight.buildings import BuildingHeightEstimator, building_task
 from sarheight.learning import Part, packaged_model
+from tests.worlds.city_images import CitySettings, simulated_city
 
 if TYPE_CHECKING:
     from pathlib import Path

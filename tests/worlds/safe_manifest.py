@@ -260,15 +260,12 @@ SCHEMAS = {
     "s1Level1NoiseSchema": "s1-level-1-noise.xsd",
     "s1Level1CalibrationSchema": "s1-level-1-calibration.xsd",
     "s1Level1MeasurementSchema": "s1-level-1-measurement.xsd",
-    "s1Level1QuickLookSchema": "s1-level-1-quicklook.xsd",
-    "s1Level1MapOverlaySchema": "s1-map-overlay.xsd",
 }
-PICTURES = {"s1Level1MeasurementSchema", "s1Level1QuickLookSchema"}
+MEASUREMENT = "s1Level1MeasurementSchema"
 
 
 def manifest_document(
     images: Sequence[Written],
-    preview: tuple[Part, Part],
     started: np.datetime64,
     finished: np.datetime64,
     inputs: Mapping[str, str],
@@ -279,8 +276,6 @@ def manifest_document(
     ----------
     images : sequence of Written
         The images; the first one speaks for all.
-    preview : (Part, Part)
-        Map overlay and quick look.
     started, finished : datetime64
         When the product was made (UTC).
     inputs : mapping
@@ -296,12 +291,11 @@ def manifest_document(
     root = node(
         "xfdu:XFDU",
         [
-            node("informationPackageMap", [_package(images, preview)]),
+            node("informationPackageMap", [_package(images)]),
             node(
                 "metadataSection",
                 [
                     *(_described(part) for image in images for part in image.parts[:-1]),
-                    _described(preview[0]),
                     wrapped(
                         "processing", "Processing", _processing(images, started, finished, inputs)
                     ),
@@ -309,7 +303,7 @@ def manifest_document(
                     *(_schema(*each) for each in SCHEMAS.items()),
                 ],
             ),
-            node("dataObjectSection", [_listed(part) for part in _in_order(images, preview)]),
+            node("dataObjectSection", [_listed(part) for part in _in_order(images)]),
         ],
         {f"xmlns:{name}": address for name, address in NAMESPACES.items()}
         | {"version": f"esa/safe/sentinel-1.0/sentinel-1/sar/level-1/{kind}/standard/{mode}dp"},
@@ -317,20 +311,19 @@ def manifest_document(
     return document(root, REMARK)
 
 
-def _in_order(images: Sequence[Written], preview: tuple[Part, Part]) -> list[Part]:
+def _in_order(images: Sequence[Written]) -> list[Part]:
     """List what tells of images before the images."""
-    overlay, picture = preview
     told = [part for image in images for part in image.parts[:-1]]
-    return [*told, overlay, *(image.parts[-1] for image in images), picture]
+    return [*told, *(image.parts[-1] for image in images)]
 
 
-def _package(images: Sequence[Written], preview: tuple[Part, Part]) -> Element:
+def _package(images: Sequence[Written]) -> Element:
     """List the files by what they tell of each other."""
     first = images[0].annotation
     units = []
-    for part in _in_order(images, preview):
+    for part in _in_order(images):
         attributes = {
-            "unitType": "Measurement Data Unit" if part.schema in PICTURES else "Metadata Unit",
+            "unitType": "Measurement Data Unit" if part.schema == MEASUREMENT else "Metadata Unit",
             "repID": part.schema,
         }
         for image in images:
@@ -377,7 +370,7 @@ def _schema(identity: str, name: str) -> Element:
         "",
         {
             "mimeType": "text/xml",
-            "vocabularyName": "SDF" if identity == "s1Level1MeasurementSchema" else "XML Schema",
+            "vocabularyName": "SDF" if identity == MEASUREMENT else "XML Schema",
             "locatorType": "URL",
             "href": f"./support/{name}",
         },
@@ -426,7 +419,7 @@ def _processing(
 
 
 def _listed(part: Part) -> Element:
-    picture = part.schema in PICTURES
+    picture = part.schema == MEASUREMENT
     stream = node(
         "byteStream",
         [

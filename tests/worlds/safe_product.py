@@ -17,12 +17,11 @@ from sarheight.sentinel1 import read_annotation, read_orbit
 from sarheight.sentinel1.annotation import KIND
 from sarheight.sentinel1.document import Document
 from tests.worlds.safe_annotation import Cut, annotation_document, noise_blocks, set_header
-from tests.worlds.safe_layout import document, file_name, layout_of, node, product_name
+from tests.worlds.safe_layout import document, file_name, layout_of, product_name
 from tests.worlds.safe_manifest import (
     REMARK,
     Part,
     Written,
-    footprint,
     manifest_document,
 )
 from tests.worlds.safe_measurement import Measured, Picture, room_for, write_measurement
@@ -235,76 +234,6 @@ def _power(scene: Scene, annotation: Annotation) -> xr.DataArray:
         )
         raise ValueError(msg)
     return image.isel(polarisation=held.index(annotation.polarisation), drop=True)
-
-
-# A look at a simulated product: a small picture, and where on a map it lies.
-
-LARGEST_SIDE = 512
-BRIGHTEST = 0.98
-"""Part of the pixels of the picture that are not white."""
-
-
-def write_preview(
-    folder: Path, power: xr.DataArray, images: Sequence[Written]
-) -> tuple[Part, Part]:
-    """Write the preview of a product.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the product.
-    power : xarray.DataArray, dims (line, sample)
-        What the picture shows, from the first line at the top and near range at the left.
-    images : sequence of Written
-        The product's images.
-
-    Returns
-    -------
-    overlay, picture : Part
-    """
-    from matplotlib.image import imsave
-
-    (folder / "preview").mkdir()
-    steps = {dim: -(-size // LARGEST_SIDE) for dim, size in power.sizes.items()}
-    coarse = power.coarsen(steps, boundary="trim").mean().values
-    amplitude = np.sqrt(np.fmax(np.nan_to_num(coarse, nan=0.0), 0.0))
-    imsave(
-        folder / "preview" / "quick-look.png",
-        amplitude,
-        cmap="gray",
-        vmin=0.0,
-        vmax=max(float(np.quantile(amplitude, BRIGHTEST)), 1e-12),
-        metadata={"Description": REMARK},
-    )
-    (folder / "preview" / "map-overlay.kml").write_bytes(_overlay(images))
-    return (
-        Part.of("s1Level1MapOverlaySchema", folder, "preview/map-overlay.kml", "mapoverlay"),
-        Part.of("s1Level1QuickLookSchema", folder, "preview/quick-look.png", "quicklook"),
-    )
-
-
-def _overlay(images: Sequence[Written]) -> bytes:
-    """Lay the picture on the map by its four corners."""
-    corners = " ".join(
-        f"{longitude:.6f},{latitude:.6f}" for latitude, longitude in footprint(images)
-    )
-    overlay = node(
-        "GroundOverlay",
-        [
-            node("name", f"Sentinel-1, {REMARK}"),
-            node("Icon", [node("href", "quick-look.png")]),
-            node("gx:LatLonQuad", [node("coordinates", corners)]),
-        ],
-    )
-    root = node(
-        "kml",
-        [node("Document", [overlay])],
-        {
-            "xmlns": "http://www.opengis.net/kml/2.2",
-            "xmlns:gx": "http://www.google.com/kml/ext/2.2",
-        },
-    )
-    return document(root, REMARK)
 
 
 # Write simulated images as a Sentinel-1 product.
@@ -529,8 +458,7 @@ def _write_folder(
         (folder / name).mkdir(parents=True)
     pairs = [image.write(folder, factor) for image in images]
     written = [each for each, _ in pairs]
-    preview = write_preview(folder, images[0].picture.power, written)
-    manifest = manifest_document(written, preview, started, np.datetime64("now"), inputs)
+    manifest = manifest_document(written, started, np.datetime64("now"), inputs)
     (folder / "manifest.safe").write_bytes(manifest)
     return tuple(measured.saturated for _, measured in pairs)
 
