@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -118,7 +118,10 @@ def open_image(
         As the readers raise them.
     """
     if config is not None:
-        options = config.to_dict() | options
+        # That of a reconstruction says more than how its image is read.
+        known = {each.name for each in fields(ImageConfig)}
+        given = {name: value for name, value in config.to_dict().items() if name in known}
+        options = given | options
     chosen = ImageConfig.from_dict(options)
     source = ImageSource.of(image, chosen, reporter or Silent())
     return source.scene(bounds=chosen.bounds)

@@ -132,6 +132,8 @@ def test_an_image_is_opened_in_one_way(archive: Path) -> None:
     coarse = open_image(path)
     assert coarse.grid.shape == open_image(open_product(path)).grid.shape
     assert coarse.grid.shape == open_image(path, ImageConfig(spacing=20.0)).grid.shape
+    whole = ReconstructConfig(image=str(path), dem=("dem.tif",), spacing=20.0)
+    assert coarse.grid.shape == open_image(path, whole).grid.shape
     full = open_image(path, multilook=(1, 1))
     assert full.grid.lines * full.grid.samples > 4 * coarse.grid.lines * coarse.grid.samples
     scene = open_image(archive / "grd.SAFE.zip")
