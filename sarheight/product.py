@@ -191,7 +191,8 @@ def is_product(source: str | os.PathLike[str]) -> bool:
         return bool(urlsplit(text).netloc or urlsplit(text).path)
     suffix = PurePath(text.lower().rstrip("/")).suffix
     if suffix == ".zarr":
-        return any(importlib.import_module(each).recognises(source) for each in READERS.values())
+        readers = map(importlib.import_module, READERS.values())
+        return Path(text).exists() and any(reader.recognises(source) for reader in readers)
     return suffix in PRODUCT_SUFFIXES or Path(text).is_dir()
 
 

@@ -6,7 +6,6 @@ import math
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -178,11 +177,11 @@ def kinds_of_ground(guide: object, dem: xr.DataArray) -> NDArray[np.uint8]:
             "it was resampled to it by nearest neighbours",
             stacklevel=3,
         )
-    blocks = _Guide(guide, None if same else dem)
+    grid = None if same else dem
     codes = np.zeros(dem.shape, np.uint8)
     found, sample, integers = [np.inf, -np.inf, 0.0], [], True
     stride = math.isqrt(max(dem.size // QUANTILE_SAMPLE, 1))
-    for rows, values in blocks:
+    for rows, values in _guide_rows(guide, grid):
         valid = np.isfinite(values)
         known = values[valid]
         if known.size:
@@ -210,54 +209,52 @@ def kinds_of_ground(guide: object, dem: xr.DataArray) -> NDArray[np.uint8]:
         return codes
     classes = int(np.clip(found[2] // CELLS_PER_QUANTILE, 2, QUANTILE_CLASSES))
     edges = np.quantile(np.concatenate(sample), np.linspace(0.0, 1.0, classes + 1)[1:-1])
-    for rows, values in blocks:
+    for rows, values in _guide_rows(guide, grid):
         kinds = 1 + np.searchsorted(edges, values, side="right")
         codes[rows] = np.where(np.isfinite(values), kinds, 0)
     return codes
 
 
-@dataclass(frozen=True, eq=False)
-class _Guide:
-    """A guide on the grid of a DEM, read in blocks of rows: the whole is never held."""
+def _guide_rows(
+    guide: xr.DataArray, dem: xr.DataArray | None
+) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """Read a guide in blocks of rows, as the whole is never held: rows, and values of their cells.
 
-    guide: xr.DataArray
-    dem: xr.DataArray | None  # where the guide is on another grid
+    `dem` is the DEM where the guide is on another grid. Values are NaN where there are none.
+    """
+    count = (guide if dem is None else dem).shape[0]
+    # A chunk is read once, where it is on the DEM's grid.
+    high = GUIDE_ROWS if guide.chunks is None else max(GUIDE_ROWS, *guide.chunks[0])
+    missing = guide.rio.nodata
+    for start in range(0, count, high):
+        rows = slice(start, min(start + high, count))
+        values = (
+            guide[rows].values.astype(np.float64)
+            if dem is None
+            else _nearest_values(guide, dem, rows)
+        )
+        if missing is not None and np.isfinite(missing):
+            values[values == missing] = np.nan
+        yield rows, values
 
-    def __iter__(self) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-        """Rows of the DEM, and the values of their cells; NaN where there are none."""
-        count = (self.guide if self.dem is None else self.dem).shape[0]
-        chunks = self.guide.chunks
-        # A chunk is read once, where it is on the DEM's grid.
-        high = GUIDE_ROWS if chunks is None else max(GUIDE_ROWS, *chunks[0])
-        missing = self.guide.rio.nodata
-        for start in range(0, count, high):
-            rows = slice(start, min(start + high, count))
-            if self.dem is None:
-                values = self.guide[rows].values.astype(np.float64)
-            else:
-                values = self._nearest(self.dem, rows)
-            if missing is not None and np.isfinite(missing):
-                values[values == missing] = np.nan
-            yield rows, values
 
-    def _nearest(self, dem: xr.DataArray, rows: slice) -> NDArray[np.float64]:
-        """Values at the cells of rows of a DEM; NaN beyond the guide."""
-        guide = self.guide
-        project = pyproj.Transformer.from_crs(dem.rio.crs, guide.rio.crs, always_xy=True).transform
-        east, north = (dem[axis].values.astype(np.float64) for axis in ("x", "y"))
-        cells = np.meshgrid(east, north[rows])
-        place, inside = [], np.ones(cells[0].shape, dtype=bool)
-        for axis, there in zip(("x", "y"), project(*cells), strict=True):
-            values = guide[axis].values.astype(np.float64)
-            index = np.round((there - values[0]) / (values[1] - values[0]))
-            inside &= (index >= 0) & (index < values.size)
-            place.append(index)
-        found = np.full(inside.shape, np.nan)
-        if inside.any():
-            column, line = (index[inside].astype(np.intp) for index in place)
-            window = guide[line.min() : line.max() + 1, column.min() : column.max() + 1]
-            found[inside] = window.values[line - line.min(), column - column.min()]
-        return found
+def _nearest_values(guide: xr.DataArray, dem: xr.DataArray, rows: slice) -> NDArray[np.float64]:
+    """Values of a guide at the cells of rows of a DEM; NaN beyond the guide."""
+    project = pyproj.Transformer.from_crs(dem.rio.crs, guide.rio.crs, always_xy=True).transform
+    east, north = (dem[axis].values.astype(np.float64) for axis in ("x", "y"))
+    cells = np.meshgrid(east, north[rows])
+    place, inside = [], np.ones(cells[0].shape, dtype=bool)
+    for axis, there in zip(("x", "y"), project(*cells), strict=True):
+        values = guide[axis].values.astype(np.float64)
+        index = np.round((there - values[0]) / (values[1] - values[0]))
+        inside &= (index >= 0) & (index < values.size)
+        place.append(index)
+    found = np.full(inside.shape, np.nan)
+    if inside.any():
+        column, line = (index[inside].astype(np.intp) for index in place)
+        window = guide[line.min() : line.max() + 1, column.min() : column.max() + 1]
+        found[inside] = window.values[line - line.min(), column - column.min()]
+    return found
 
 
 # Linear power: sums over the image, of a lazy one piece by piece.
@@ -280,22 +277,16 @@ def image_rcs(scene: Scene, areas: PixelAreas) -> list[float]:
         sums = _line_sums(intensities(data), areas)
     else:
         pieces = _pieces(data, image.chunks[-2:], areas)
-        sums = np.concatenate(run([task(_sum_piece, opaque(piece)) for piece in pieces]), axis=1)
+        sums = np.concatenate(
+            run([task(_sum_piece, *map(opaque, piece)) for piece in pieces]), axis=1
+        )
     _require_power(sums, image.shape)
     # Negative and positive parts.
     rcs: list[float] = sums[..., 1:3].sum(axis=(1, 2)).tolist()
     return rcs
 
 
-@dataclass(frozen=True, eq=False)
-class _Piece:
-    """A piece of a lazy image, not loaded yet, and the areas of its pixels."""
-
-    image: Any
-    areas: PixelAreas
-
-
-def _pieces(data: Any, chunks: Any, areas: PixelAreas) -> Iterator[_Piece]:  # noqa: ANN401 - dask is not typed
+def _pieces(data: Any, chunks: Any, areas: PixelAreas) -> Iterator[tuple[Any, PixelAreas]]:  # noqa: ANN401 - dask is not typed
     """Cut a lazy image into pieces of at most `PIECE_PIXELS`, within its chunks."""
     down, across = chunks
     high = max(PIECE_PIXELS // max(across), 1)
@@ -305,16 +296,15 @@ def _pieces(data: Any, chunks: Any, areas: PixelAreas) -> Iterator[_Piece]:  # n
             for column, wide in zip(np.cumsum((0, *across)).tolist(), across, strict=False):
                 samples = slice(column, column + wide)
                 piece_areas = np.ascontiguousarray(areas.areas[:, samples])
-                yield _Piece(
-                    slim(data[:, first:end, samples]), PixelAreas(areas.lines - first, piece_areas)
+                yield (
+                    slim(data[:, first:end, samples]),
+                    PixelAreas(areas.lines - first, piece_areas),
                 )
 
 
-def _sum_piece(piece: _Piece) -> NDArray[np.float64]:
+def _sum_piece(piece: Any, areas: PixelAreas) -> NDArray[np.float64]:  # noqa: ANN401
     """Sum up a piece of an image: shape (polarisations, 1, 5), see `image_sums`."""
-    sums = one_at_a_time(
-        lambda: intensities(load(piece.image)), lambda image: _line_sums(image, piece.areas)
-    )
+    sums = one_at_a_time(lambda: intensities(load(piece)), lambda image: _line_sums(image, areas))
     whole: NDArray[np.float64] = sums.sum(axis=1, keepdims=True)
     whole[..., 3] = sums[..., 3].min(axis=1, keepdims=True)
     whole[..., 4] = sums[..., 4].max(axis=1, keepdims=True)

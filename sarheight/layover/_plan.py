@@ -244,7 +244,9 @@ def plan_scene(
 def _facet_plan(dem: SceneDem, facets: int, passes: Sequence[PassPlan]) -> FacetPlan:
     """Measure what the facets of all tiles have in common."""
     ground = dem.ground(facets)
-    layouts = tuple(_profile_layout(dem, of.grid, ground, of.radar, facets) for of in passes)
+    layouts = tuple(
+        _profile_layout(dem, whole.grid, ground, whole.radar, facets) for whole in passes
+    )
     return FacetPlan(ground, layouts, dem.heights.with_neighbours())
 
 

@@ -28,7 +28,6 @@ from sarheight.layover._plan import (
 from sarheight.layover._scene_tiles import (
     LazyScene,
     LazyTiles,
-    Observed,
     Tiles,
     TilesInMemory,
 )
@@ -179,12 +178,12 @@ def reconstruct(
     if guide is not None:
         _require_fitted(law)
         plan = replace(plan, kinds=kinds_of_ground(guide, checked.grid))
-    rcs = [image_rcs(scene, of.areas) for scene, of in zip(scenes, plan.passes, strict=True)]
+    areas = [pass_plan.areas for pass_plan in plan.passes]
+    rcs = [image_rcs(*image_areas) for image_areas in zip(scenes, areas, strict=True)]
     tiles: Tiles[list[Observation]]
     if is_lazy(checked.array, *(scene.image for scene in scenes)):
         support = support_of(method, plan.scale)
-        scene_tiles = LazyScene(plan, planner, scenes, checked, support, names)
-        tiles = LazyTiles(scene_tiles, Observed())
+        tiles = LazyTiles.observe(LazyScene(plan, planner, scenes, checked, support, names))
     else:
         tiles = TilesInMemory.observe(plan, tile_input(scenes, checked, planner.whole()))
     solution = solve(tiles, plan, law, method, names)

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import compress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -118,61 +117,37 @@ class TilesInMemory(Tiles[State]):
 
 # Lazy scenes: what is recorded, and the tasks that replay it.
 
-
-class Record(ABC, Generic[State]):
-    """What leads to the state of a tile: it is read, and steps are done to it."""
-
-    @abstractmethod
-    def read(self, plan: ScenePlan, source: TileInput, number: int) -> TileInput | list[Values]:
-        """Read the input of a tile, or what is kept of it."""
-
-    @abstractmethod
-    def replay(self, plan: ScenePlan, loaded: TileInput | list[Values]) -> State:
-        """Do the steps to a tile that was read."""
+Loaded = TileInput | list[Values]
+"""A tile that was read: its input, or what is kept of it."""
+Read = Callable[[ScenePlan, TileInput, int], Loaded]
+"""Reads a tile, given its number."""
+Replay = Callable[[ScenePlan, Loaded], Next]
+"""Does all steps that are recorded to a tile that was read."""
 
 
-class Observed(Record["list[Observation]"]):
-    """The beginning: tiles are read and observed."""
-
-    def read(self, plan: ScenePlan, source: TileInput, number: int) -> TileInput:  # noqa: ARG002
-        """See `Record`."""
-        return read_tile(plan, source)
-
-    def replay(self, plan: ScenePlan, loaded: TileInput | list[Values]) -> list[Observation]:
-        """See `Record`."""
-        return observe(plan, cast("TileInput", loaded))
+def _read_input(plan: ScenePlan, source: TileInput, number: int) -> Loaded:  # noqa: ARG001
+    """Read the input of a tile."""
+    return read_tile(plan, source)
 
 
-@dataclass(frozen=True, eq=False)
-class Followed(Record[Next], Generic[State, Next]):
-    """A record and one step more."""
-
-    before: Record[State]
-    step: Callable[[State], Next]
-
-    def read(self, plan: ScenePlan, source: TileInput, number: int) -> TileInput | list[Values]:
-        """See `Record`."""
-        return self.before.read(plan, source, number)
-
-    def replay(self, plan: ScenePlan, loaded: TileInput | list[Values]) -> Next:
-        """See `Record`."""
-        return self.step(self.before.replay(plan, loaded))
+def _read_kept(read: Read, shelf: Shelf) -> Read:
+    """Read what is kept of a tile, or else its input."""
+    return lambda plan, source, number: shelf.load(number) or read(plan, source, number)
 
 
-@dataclass(frozen=True, eq=False)
-class Kept(Record["list[Values]"]):
-    """A record whose result is kept: what is not found again is computed again."""
+def _observe(plan: ScenePlan, loaded: Loaded) -> list[Observation]:
+    """Begin with what the passes observe in a tile."""
+    return observe(plan, cast("TileInput", loaded))
 
-    before: Record[list[Values]]
-    shelf: Shelf
 
-    def read(self, plan: ScenePlan, source: TileInput, number: int) -> TileInput | list[Values]:
-        """See `Record`."""
-        return self.shelf.load(number) or self.before.read(plan, source, number)
+def _followed(replay: Replay[State], step: Callable[[State], Next]) -> Replay[Next]:
+    """Record one step more."""
+    return lambda plan, loaded: step(replay(plan, loaded))
 
-    def replay(self, plan: ScenePlan, loaded: TileInput | list[Values]) -> list[Values]:
-        """See `Record`."""
-        return loaded if isinstance(loaded, list) else self.before.replay(plan, loaded)
+
+def _unless_kept(replay: Replay[list[Values]]) -> Replay[list[Values]]:
+    """Compute again only what was not kept."""
+    return lambda plan, loaded: loaded if isinstance(loaded, list) else replay(plan, loaded)
 
 
 class LazyScene:
@@ -236,18 +211,23 @@ class LazyScene:
 class LazyTiles(Tiles[State]):
     """The tiles of a lazy scene: steps are recorded, and replayed for each statistic."""
 
-    def __init__(self, scene: LazyScene, record: Record[State]) -> None:
-        self._scene, self._record = scene, record
+    def __init__(self, scene: LazyScene, read: Read, replay: Replay[State]) -> None:
+        self._scene, self._read, self._replay = scene, read, replay
+
+    @classmethod
+    def observe(cls, scene: LazyScene) -> Tiles[list[Observation]]:
+        """Begin a record with what the passes observe."""
+        return LazyTiles(scene, _read_input, _observe)
 
     def apply(self, step: Callable[[State], Next]) -> Tiles[Next]:
         """See `Tiles`."""
-        return LazyTiles(self._scene, Followed(self._record, step))
+        return LazyTiles(self._scene, self._read, _followed(self._replay, step))
 
     def sample(
         self, function: Callable[[State], Sample], support: Support | None = None
     ) -> Sequence[Sample]:
         """See `Tiles`."""
-        common = self._scene.plan, opaque(Followed(self._record, function))
+        common = self._scene.plan, opaque(self._read), opaque(_followed(self._replay, function))
         return run(
             [
                 task(_replay_tile, *common, source, number)
@@ -260,21 +240,25 @@ class LazyTiles(Tiles[State]):
     ) -> tuple[Tiles[list[Values]], Sequence[Sample]]:
         """See `Tiles`."""
         shelf = self._scene.shelf()
-        kept = Kept(Followed(self._record, step), shelf)
-        both = Followed(self._record, partial(_sample_and_step, function, step, shelf))
-        common = self._scene.plan, opaque(both), opaque(shelf)
+
+        def both(state: State) -> tuple[Sample, list[Values] | None]:
+            return function(state), step(state) if shelf.is_open else None
+
+        replay = opaque(_followed(self._replay, both))
+        common = self._scene.plan, opaque(self._read), replay, opaque(shelf)
         samples = run(
             [
                 task(_keep_tile, *common, source, number)
                 for number, source in self._scene.areas(None)
             ]
         )
-        return LazyTiles(self._scene, kept), samples
+        kept = _unless_kept(_followed(self._replay, step))
+        return LazyTiles(self._scene, _read_kept(self._read, shelf), kept), samples
 
     @cached_property
     def _results(self) -> list[Any]:
         """Tasks that replay the record on each tile."""
-        common = self._scene.plan, opaque(self._record)
+        common = self._scene.plan, opaque(self._read), opaque(self._replay)
         return [
             task(_replay_tile, *common, source, number)
             for number, source in enumerate(self._scene.inputs)
@@ -295,35 +279,26 @@ class LazyTiles(Tiles[State]):
         return concatenate(rows, -2)
 
 
-def _replay_tile(plan: ScenePlan, record: Record[State], source: TileInput, number: int) -> State:
-    """Read a tile, or what is kept of it, and do the steps of a record to it."""
-    return one_at_a_time(
-        lambda: record.read(plan, source, number), lambda loaded: record.replay(plan, loaded)
-    )
+def _replay_tile(
+    plan: ScenePlan, read: Read, replay: Replay[State], source: TileInput, number: int
+) -> State:
+    """Read a tile, or what is kept of it, and do the recorded steps to it."""
+    return one_at_a_time(lambda: read(plan, source, number), lambda loaded: replay(plan, loaded))
 
 
 def _keep_tile(
     plan: ScenePlan,
-    record: Record[tuple[Sample, list[Values] | None]],
+    read: Read,
+    replay: Replay[tuple[Sample, list[Values] | None]],
     shelf: Shelf,
     source: TileInput,
     number: int,
 ) -> Sample:
-    """Read a tile, do the steps of a record to it, and keep the second part of the result."""
-    samples, held = _replay_tile(plan, record, source, number)
+    """Read a tile, do the recorded steps to it, and keep the second part of the result."""
+    samples, held = _replay_tile(plan, read, replay, source, number)
     if held is not None:
         shelf.save(number, held)
     return samples
-
-
-def _sample_and_step(
-    function: Callable[[State], Sample],
-    step: Callable[[State], list[Values]],
-    shelf: Shelf,
-    state: State,
-) -> tuple[Sample, list[Values] | None]:
-    """Sample a tile; and do a step to it if the result can be kept."""
-    return function(state), step(state) if shelf.is_open else None
 
 
 def _select(variables: list[Values], index: int, name: str) -> NDArray[Any]:

@@ -106,7 +106,7 @@ class AllocatedTile:
     allocated: list[AllocatedRcs]
     expected: list[Layer]  # RCS by the law; 0 where a cell is too small to have a value
     compared: list[ComparedRatios]  # nothing where no error is stated
-    cells: Cells  # those on which statistics rest
+    sampled: Cells  # cells on which statistics rest
 
 
 def allocate_tile(
@@ -175,9 +175,9 @@ def sample_values(tile: AllocatedTile, method: Method, scale: GridScale) -> Samp
     usual = log_variance(method.errors.usual_contrast)
     samples = []
     for index, allocated in enumerate(tile.allocated):
-        error = value_errors(tile, index, scale, method, usual, tile.cells)[0]
-        use = np.isfinite(error) & (tile.expected[index][tile.cells] > 0.0)
-        row, column = (places[use] for places in tile.cells)
+        error = value_errors(tile, index, scale, method, usual, tile.sampled)[0]
+        use = np.isfinite(error) & (tile.expected[index][tile.sampled] > 0.0)
+        row, column = (places[use] for places in tile.sampled)
         if isinstance(method, PosteriorMean):
             polarisations = range(allocated.rcs.shape[0])
             values = [first_values(tile, index, p, (row, column))[0] for p in polarisations]
@@ -422,7 +422,7 @@ def sample_pass_pairs(posterior: PosteriorTile) -> Samples:
             predictor = _predictor(tile, there, other) - state.prediction
             residual, variance = state.value - state.prediction, state.error + state.spread
             layers = (_classes(tile, here, there), residual, predictor, variance)
-            sample = np.stack([layer[tile.cells].astype(np.float32) for layer in layers])
+            sample = np.stack([layer[tile.sampled].astype(np.float32) for layer in layers])
             samples.append(sample[:, np.isfinite(sample).all(axis=0)])
     return samples
 

@@ -14,34 +14,22 @@ on Acoustics, Speech, and Signal Processing 29(6), 1153-1160.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sarheight_kernels.series import cubic_weights
 from sarheight_kernels.tiles import TILE
 
+from sarheight.layover.tiles import STENCIL, HeightRange
+
 Heights = NDArray[np.float32]
-
-
-class HeightRange(Protocol):
-    """The range of heights of each block, as `sarheight.layover.tiles.HeightRange` has it."""
-
-    @property
-    def lowest(self) -> Heights:
-        """Least height of each block, shape (block rows, block columns)."""
-
-    @property
-    def highest(self) -> Heights:
-        """Greatest height of each block, of the same shape."""
 
 
 PIXELS_PER_FACET = 3.0
 """Lines and samples of a facet: smaller ones gain nothing, larger ones blur the image's areas."""
 MOST_FACETS = 3
 """Facets along a side of a cell at most: heights between the posts are not known any finer."""
-STENCIL = 2
-"""Cells to either side of a cell on which its facets depend."""
 
 
 def facets_of(cell_sizes: Sequence[tuple[float, float]]) -> int:

@@ -240,15 +240,14 @@ def select_layers(variables: Sequence[str] | Literal["all", "main"]) -> tuple[st
         return tuple(LAYERS)
     if variables == "main":
         return tuple(name for name, layer in LAYERS.items() if layer.main)
-    unknown = [name for name in variables if name not in LAYERS]
-    if unknown or not variables or isinstance(variables, str):
-        found = repr(variables) if isinstance(variables, str) else ", ".join(map(repr, unknown))
-        msg = (
-            f"found variables {found or 'of no name'}, expected 'all', 'main', or some of "
-            f"{', '.join(LAYERS)}"
-        )
+    # A text would be taken for the names of its letters.
+    names = [variables] if isinstance(variables, str | None) else [*variables]
+    unknown = [name for name in names if name not in LAYERS or name is variables]
+    if unknown or not names:
+        found = ", ".join(map(repr, unknown)) or "of no name"
+        msg = f"found variables {found}, expected 'all', 'main', or some of {', '.join(LAYERS)}"
         raise ValueError(msg)
-    return tuple(name for name in LAYERS if name in variables)
+    return tuple(name for name in LAYERS if name in names)
 
 
 def cell_bytes(variables: Iterable[str], polarisations: int) -> int:

@@ -133,8 +133,9 @@ def _decibel_deviation(gamma0: NDArray[Any], variance: NDArray[Any]) -> NDArray[
     """Return the standard deviation in decibels of values with a variance."""
     deviation: NDArray[Any] = np.sqrt(variance)
     with np.errstate(divide="ignore", invalid="ignore"):
-        deviation /= np.abs(gamma0)
+        deviation /= gamma0
     deviation *= np.float32(DECIBELS_PER_NEPER)
+    np.abs(deviation, out=deviation)
     return deviation
 
 

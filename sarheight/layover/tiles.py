@@ -37,7 +37,6 @@ from sarheight_kernels.orbit import evaluate_orbit
 from sarheight_kernels.tiles import TILE, height_range_bounds, meets_image, tile_height_ranges
 
 from sarheight.dem import local_posting
-from sarheight.layover.facets import STENCIL
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -72,6 +71,8 @@ FINE = 8
 """Cells along the side of the squares by which relief among neighbours is found."""
 POSTS = 2
 """Rows and columns around a cell whose heights shape its footprint."""
+STENCIL = 2
+"""Cells to either side of a cell on which its facets depend, see `sarheight.layover.facets`."""
 BORDER = 3.0
 """Rows and columns more, for the footprints of neighbouring cells and for the profiles."""
 STEEPEST, FLATTEST = math.radians(3.0), math.radians(85.0)
@@ -343,8 +344,8 @@ class Support:
 
     # How often RCS is allocated among the cells of a pixel, each time by what came before.
     allocations: int
-    pixels: tuple[float, float]  # lines, samples by which an image is smoothed to either side
-    cells: tuple[float, float]  # rows, columns over which values are pooled to either side
+    smoothing: tuple[float, float]  # lines, samples by which an image is smoothed to either side
+    pooling: tuple[float, float]  # rows, columns over which values are pooled to either side
     bytes_per_cell: tuple[int, int]  # in all, and for each polarisation
     bytes_per_pixel: tuple[int, int]  # likewise
 
@@ -482,7 +483,7 @@ class TilePlanner:
 
         `around` holds all cells whose heights may count.
         """
-        pooled = max(support.cells) / support.allocations
+        pooled = max(support.pooling) / support.allocations
         times = support.allocations * HOP
         relief = times * self._relief(around, pooled + POSTS)
         (low, high), (lowest, highest) = self.heights.within(core), self.heights.within(around)
@@ -498,7 +499,7 @@ class TilePlanner:
             # Pixels and their smoothing, in cells.
             footprint = max(
                 (support.allocations + pixels) / size
-                for pixels, size in zip(support.pixels, sizes, strict=True)
+                for pixels, size in zip(support.smoothing, sizes, strict=True)
             )
             border = np.maximum(border, footprint)
             for place, height in product(places, (lowest, highest)):
@@ -509,7 +510,7 @@ class TilePlanner:
                 towards = SLACK * (fall / slope + (highest - lowest) * slope) * cells
                 for metres in (away, towards):
                     halo = np.maximum(halo, (-metres, metres))
-        border += support.cells
+        border += support.pooling
         border += BORDER * (support.allocations + 1)
         above, left, below, right = np.ceil(halo + border).astype(int).ravel().tolist()
         return above, below, left, right

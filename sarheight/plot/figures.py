@@ -113,7 +113,7 @@ def mask(
 def fold_count(
     count: xr.DataArray, *, relief: xr.DataArray | None = None, title: str | None = None
 ) -> Figure:
-    """Draw the layover multiplicity: how many ground facets share the pixel of a cell.
+    """Draw the fold count: how many places on the ground share the slant range of a cell.
 
     Parameters
     ----------

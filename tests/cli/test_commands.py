@@ -553,12 +553,13 @@ def test_an_interruption_leaves_nothing(files: Files, tmp_path: Path, name: str,
     """The signal comes while the file is half written."""
     half = f"""
 import os, signal, time
-import sarheight.output.radar_images as files
+from dataclasses import replace
+from sarheight.output.files import FORMATS
 def write(dataset, path):
     path.write_bytes(b"half")
     os.kill(os.getpid(), signal.{name})
     time.sleep(10)
-files.write_netcdf = write
+FORMATS[".nc"] = replace(FORMATS[".nc"], write=write)
 """
     command = ("masks", "--like", files.image, "--dem", files.coarse, *SEA, "--geometry", "radar")
     done = shell(*command, "-o", tmp_path / "x.nc", before=half)

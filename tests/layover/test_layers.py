@@ -61,7 +61,7 @@ def test_each_is_described_where_they_are_made() -> None:
 def test_names_that_are_asked_for() -> None:
     assert select_layers("all") == tuple(LAYERS)
     assert select_layers(["mask", "gamma0"]) == ("gamma0", "mask")
-    for wrong in (["gamma"], [], "gamma0", "some"):
+    for wrong in (["gamma"], [], "gamma0", "some", None):
         with pytest.raises(ValueError, match="expected 'all', 'main', or some of gamma0, gamma0_"):
             select_layers(wrong)  # type: ignore[arg-type]
 
