@@ -1,4 +1,4 @@
-"""Every benchmark says what it asks, and takes the options that `python -m benchmarks` passes on."""
+"""Every benchmark takes the options that `python -m benchmarks` passes on to all of them."""
 
 from __future__ import annotations
 
