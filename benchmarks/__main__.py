@@ -14,6 +14,7 @@ def main() -> None:
     """Run the benchmarks that are named, or all of them."""
     scripts = [each for each in pkgutil.iter_modules(benchmarks.__path__) if not each.ispkg]
     known = [each.name for each in scripts if not each.name.startswith("_")]
+    known.remove("equality")  # it compares two versions, and is told of one
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"some of {', '.join(known)}; all by default")
     parser.add_argument("--data", help="folder with the real data")

@@ -340,6 +340,7 @@ def _open(chosen: argparse.Namespace) -> dict[str, ZoneSamples]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train all forms, test, write the table, and put the figures on record."""
     parser = argparse.ArgumentParser("python -m benchmarks.lcz", description=__doc__)
+    parser.add_argument("--data", help="not needed here")
     parser.add_argument("--save", action="store_true", help="put figures and table on record")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each form")
     parser.add_argument("--patches", type=int, default=PATCHES, help="in the training regions")

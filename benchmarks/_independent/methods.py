@@ -30,7 +30,6 @@ from benchmarks._independent.heights import (
     rtc_on_finer,
 )
 from benchmarks._independent.oracles import expected_kinds, reallocated, true_surface
-from benchmarks.synthetic.scattering_ground import FLATTEST, block_sums, on_grid
 from sarheight.layover import (
     RTC,
     Reallocation,
@@ -40,6 +39,7 @@ from sarheight.layover import (
     local_resolution,
     reconstruct,
 )
+from tests.worlds.scattering_ground import FLATTEST, block_sums, on_grid
 
 if TYPE_CHECKING:
     import xarray as xr

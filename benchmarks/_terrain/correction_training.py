@@ -13,7 +13,6 @@ from torch.nn.functional import huber_loss
 
 from benchmarks._terrain.residuals import TRAINING_ROWS, Sample, load
 from benchmarks.refinement import MARGIN
-from benchmarks.synthetic.scattering_ground import COARSER
 from sarheight import learning
 from sarheight.learning import RootMeanSquaredError, RunSettings, Task, seeded
 from sarheight.learning.split import window_starts
@@ -23,6 +22,7 @@ from sarheight.terrain.refinement_network import (
     correction_channels,
     mirrored,
 )
+from tests.worlds.scattering_ground import COARSER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -39,11 +39,11 @@ from benchmarks.refinement_network import (
     mean_of,
     methods_left_out,
 )
-from benchmarks.synthetic.scattering_ground import COARSER
 from sarheight.learning import packaged_model
 from sarheight.terrain import RefinementNetwork
 from sarheight.terrain.refinement_network import estimate_correction
 from tests.mountains import rough_hills
+from tests.worlds.scattering_ground import COARSER
 
 Floats = NDArray[np.float32]
 SIDE = 48

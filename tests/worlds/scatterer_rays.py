@@ -17,7 +17,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from benchmarks.synthetic.scatterer_geometry import (
+from tests.worlds.scatterer_geometry import (
     BLOCK,
     JIT,
     PAD,

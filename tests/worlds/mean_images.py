@@ -18,9 +18,10 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.fft import fft2, ifft2
 
-from benchmarks.synthetic.point_scatterers import pass_over, scatterers_of
-from benchmarks.synthetic.scatterer_geometry import JIT, path_of, surface_of
-from benchmarks.synthetic.slc_image import (
+from sarheight.scene import Scene
+from tests.worlds.point_scatterers import pass_over, scatterers_of
+from tests.worlds.scatterer_geometry import JIT, path_of, surface_of
+from tests.worlds.slc_image import (
     IW1,
     bands_of,
     detect,
@@ -29,10 +30,9 @@ from benchmarks.synthetic.slc_image import (
     pixel_areas,
     slc_grid_for,
 )
-from sarheight.scene import Scene
 
 if TYPE_CHECKING:
-    from benchmarks.synthetic.scattering_ground import Ground
+    from tests.worlds.scattering_ground import Ground
 
 __all__ = ["Expected", "expected_image", "mean_image"]
 

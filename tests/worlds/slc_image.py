@@ -21,7 +21,7 @@ from numba import prange
 from numpy.typing import NDArray
 from scipy.ndimage import convolve1d
 
-from benchmarks.synthetic.scatterer_geometry import JIT, Path, ellipsoid_points
+from tests.worlds.scatterer_geometry import JIT, Path, ellipsoid_points
 
 if TYPE_CHECKING:
     from sarheight.grid import RadarGrid

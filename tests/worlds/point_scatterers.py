@@ -17,15 +17,18 @@ import pyproj
 import xarray as xr
 from numpy.typing import NDArray
 
-from benchmarks.synthetic.scatterer_geometry import (
+from sarheight.grid import RadarGrid
+from sarheight.orbit import Orbit, look_at
+from sarheight.scene import Scene
+from tests.worlds.scatterer_geometry import (
     Path,
     Surface,
     locate_cells,
     path_of,
     surface_of,
 )
-from benchmarks.synthetic.scatterer_rays import draw_scatterers, fold_cells
-from benchmarks.synthetic.scattering_ground import (
+from tests.worlds.scatterer_rays import draw_scatterers, fold_cells
+from tests.worlds.scattering_ground import (
     COARSER,
     FLATTEST,
     REFERENCE_INCIDENCE,
@@ -35,7 +38,7 @@ from benchmarks.synthetic.scattering_ground import (
     block_sums,
     on_grid,
 )
-from benchmarks.synthetic.slc_image import (
+from tests.worlds.slc_image import (
     IW1,
     Instrument,
     SlcGrid,
@@ -46,9 +49,6 @@ from benchmarks.synthetic.slc_image import (
     pixel_areas,
     slc_grid_for,
 )
-from sarheight.grid import RadarGrid
-from sarheight.orbit import Orbit, look_at
-from sarheight.scene import Scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
-from benchmarks.synthetic.scatterer_geometry import level_positions
+from tests.worlds.scatterer_geometry import level_positions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

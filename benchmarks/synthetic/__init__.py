@@ -1,1 +1,0 @@
-"""The independent simulator: images as sums of point scatterers, on ground of several kinds."""
