@@ -135,4 +135,10 @@ def _facts(scene: EmbeddedScene, comparison: Comparison) -> Iterator[tuple[str, 
     yield "radar", f"{radar}, {_demo_scene.INCIDENCE}° incidence; {image}"
     yield "ground", "simulated: kinds of ground in patches, each with an angular law of its own"
     yield "inputs", f"the image, and a DEM of {posting} m with errors of 4.5 m"
-    yield "layover", f"{100 * comparison.in_layover:.0f} % of the cells lie in layover"
+    yield (
+        "layover",
+        (
+            f"{100 * comparison.in_layover:.0f} % of the cells lie in layover by the truth, "
+            f"{100 * comparison.folded:.1f} % by the DEM"
+        ),
+    )
