@@ -143,6 +143,17 @@ def _memory_limit(size: Any) -> str:  # noqa: ANN401
     return str(size)
 
 
+def _layer_names(value: Any) -> Names:  # noqa: ANN401
+    """Split names of layers at commas, and check them; "main" and "all" stay as they are."""
+    from sarheight.layover.layers import select_layers
+
+    parts = [value] if isinstance(value, str) else value
+    names = tuple(name.strip() for part in parts for name in part.split(",") if name.strip())
+    if names not in (("main",), ("all",)):
+        select_layers(names)
+    return names
+
+
 def _upper_names(value: Any) -> tuple[str, ...]:  # noqa: ANN401
     """Split names at commas."""
     names = value.split(",") if isinstance(value, str) else value
@@ -356,6 +367,9 @@ class ReconstructConfig(ImageConfig, GridConfig):
     guide : pathlib.Path, optional
         Raster that tells kinds of ground apart, each with a law of its own that is fitted to the
         image: classes 1 to 255, such as land cover, or continuous values, such as an optical band.
+    variables : tuple of str
+        Layers of the result, separated by commas: names, or `main`, those that most users open, or
+        `all`.
     memory : str
         Memory limit: a larger scene is processed in parts.
     profile : {"ceos-nrb"}, optional
@@ -382,6 +396,9 @@ class ReconstructConfig(ImageConfig, GridConfig):
         str, option(METHOD, metavar="LAW", convert=_reconstruction_law, words=(FIT, *LAW_NAMES))
     ] = FIT
     guide: Annotated[Path | None, option(METHOD, metavar="FILE")] = None
+    variables: Annotated[
+        Names, option(OUTPUT, metavar="main|all|NAME,NAME", convert=_layer_names)
+    ] = ("main",)
     memory: Memory = "2 GiB"
     profile: Annotated[Literal["ceos-nrb"] | None, option(OUTPUT)] = None
     source_url: Annotated[str | None, option(OUTPUT, metavar="URL", location=True)] = None

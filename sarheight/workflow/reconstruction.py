@@ -188,7 +188,13 @@ def run_reconstruction(
     # Unfold.
     reporter.stage("reconstruct")
     result = layover.reconstruct(
-        scene, dem, law=law, guide=guide, method=config.method, memory_limit=limit
+        scene,
+        dem,
+        law=law,
+        guide=guide,
+        method=config.method,
+        variables=_variables(config),
+        memory_limit=limit,
     )
     result = _with_layers(result, config, dem, source, whole, near)
     # Describe.
@@ -196,6 +202,16 @@ def run_reconstruction(
         _report_shift(shift, config, reporter)
     _describe(result, config, fetched, scene, fraction, heights, shift)
     return Reconstruction(result, scene, heights, shift, in_parts)
+
+
+def _variables(config: ReconstructConfig) -> tuple[str, ...]:
+    """Name the layers that are asked for, and those that a profile needs."""
+    from sarheight.layover.layers import select_layers
+    from sarheight.output.ceos import NEEDED
+
+    named = config.variables
+    chosen = select_layers("main" if named == ("main",) else "all" if named == ("all",) else named)
+    return chosen if config.profile is None else select_layers((*chosen, *NEEDED))
 
 
 def _with_layers(

@@ -60,8 +60,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     )
 
 
-def sigma(path: Path) -> np.ndarray[Any, Any]:
-    found: np.ndarray[Any, Any] = open_result(path)["sigma0"].squeeze().values
+def gamma(path: Path) -> np.ndarray[Any, Any]:
+    found: np.ndarray[Any, Any] = open_result(path)["gamma0"].squeeze().values
     return found
 
 
@@ -81,7 +81,7 @@ def test_a_product_alone_gives_what_its_image_gives(archive: Archive, tmp_path: 
         command = ("reconstruct", source, "--dem", archive.dem, *SEA, *METHOD)
         done = run(*command, "-o", results[name])
         assert done.exit_code == 0, done.output
-    found, expected = sigma(results["product"]), sigma(results["image"])
+    found, expected = gamma(results["product"]), gamma(results["image"])
     lit = np.isfinite(found) & np.isfinite(expected) & (expected > 0.02)
     assert lit.mean() > 0.7
     # Whole digital numbers are some hundredths of a decibel apart.
@@ -102,7 +102,7 @@ def test_little_memory_means_parts_and_the_same_result(
         done = run(*command, "--memory", memory, "--stac", "-o", path)
         assert done.exit_code == 0, done.output
         assert path.with_suffix(".stac.json").exists()
-    whole, parts = (sigma(path) for path in paths)
+    whole, parts = (gamma(path) for path in paths)
     np.testing.assert_allclose(parts, whole, rtol=2e-6)
     for wrong in ("much", "3"):
         said = failing(2, *command, "--memory", wrong, "-o", tmp_path / "no.nc")
@@ -137,8 +137,8 @@ def test_a_dem_of_a_tenth_of_the_scene_gives_a_part_and_says_so(
     assert done.exit_code == 0, done.output
     assert "the elevation model covers" in done.stderr
     assert "only that part is reconstructed" in done.stderr
-    assert sigma(output).shape == (25, 20)
-    assert np.isfinite(sigma(output)).mean() > 0.7
+    assert gamma(output).shape == (25, 20)
+    assert np.isfinite(gamma(output)).mean() > 0.7
     assert 0.02 < parameters(output)["fraction_of_image"] < 0.3
 
 
@@ -149,7 +149,7 @@ def test_a_dem_beyond_the_scene_leaves_cells_empty_and_says_so(
     output = tmp_path / "shifted.nc"
     done = run("reconstruct", archive.zipped, "--dem", wide, *SEA, *METHOD, "-o", output)
     assert done.exit_code == 0, done.output
-    inside = np.isfinite(sigma(output)).mean()
+    inside = np.isfinite(gamma(output)).mean()
     assert 0.0 < inside < 0.9
     assert "% of them in the image" in done.stderr
 

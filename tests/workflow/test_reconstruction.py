@@ -19,6 +19,7 @@ from sarheight import dem as elevations
 from sarheight.cli import app
 from sarheight.errors import OptionError, VerticalDatumError
 from sarheight.layover import RTC, PosteriorMean, reconstruct
+from sarheight.layover.layers import LAYERS, select_layers
 from sarheight.product import open_product
 from sarheight.workflow import ImageConfig, ReconstructConfig, open_image
 from tests.cli.test_commands import write_dem
@@ -94,7 +95,8 @@ def test_python_and_command_of_the_readme_give_the_same_bits(
     assert ("averaging the SLC to 20 m" in done.stderr) == (kind == "slc")
     by_python, by_command = layers(place / "unfolded"), layers(place / "scene")
     assert by_python.keys() == by_command.keys()
-    assert len(by_python) > 8
+    kinds = {name.rpartition("_vv")[0] or name for name in by_python if not name.endswith("_vh")}
+    assert kinds == {f"_{name}" for name in select_layers("main")}
     for name, values in by_python.items():
         np.testing.assert_array_equal(values, by_command[name], err_msg=name)
     assert any(np.isfinite(values).any() for name, values in by_python.items() if "gamma0" in name)
@@ -103,6 +105,21 @@ def test_python_and_command_of_the_readme_give_the_same_bits(
     parameters = json.loads(json.dumps(result.attrs["provenance"]))["parameters"]
     assert parameters["settings"]["image"] == "product.SAFE.zip"
     assert parameters["settings"]["vertical"] == "EGM2008"
+
+
+def test_layers_are_those_that_are_named(archive: Path, place: Path) -> None:
+    def found(*options: str) -> set[str]:
+        product, dem = archive / "slc.SAFE.zip", place / "glo30.tif"
+        made = sarheight.reconstruct(
+            product, dem=dem, vertical="EGM2008", coregister="none", method="one-step",
+            spacing=40, variables=options,
+        )  # fmt: skip
+        return set(map(str, made.data_vars)) - {"spatial_ref"}
+
+    assert found("gamma0,mask") == found("gamma0", "mask") == {"gamma0", "mask"}
+    assert found("all") == set(LAYERS)
+    with pytest.raises(OptionError, match="found variables 'sigma', expected 'all', 'main'"):
+        found("sigma")
 
 
 def test_what_is_opened_gives_what_its_file_gives(archive: Path, place: Path) -> None:
