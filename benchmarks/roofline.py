@@ -129,7 +129,7 @@ def _jobs(size: int) -> dict[str, _Job]:
     grid, orbit = radar_over(size)
     operator = illuminate(pass_geometry(dem, grid, orbit), Muhleman())
     energy = np.maximum(operator.simulate(), np.float32(1e-3))
-    image = np.ones((*grid.shape, 2), np.float32)
+    image = np.ones((2, *grid.shape), np.float32)
     pixels = energy.size / dem.size
     scene = Scene(xr.DataArray(energy, dims=("line", "sample")), grid, orbit, "beta0")
     return {

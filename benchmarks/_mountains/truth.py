@@ -127,7 +127,7 @@ def truth_of(dem: xr.DataArray, grid: RadarGrid, orbit: Orbit, law: BackscatterL
     category, _ = classify_cells(seen)
     lit = is_illuminated(category)
     operator = illuminate(seen, law, lit)
-    own = operator.adjoint(np.ones((*grid.shape, 1), dtype=np.float32))
+    own = operator.adjoint(np.ones((1, *grid.shape), dtype=np.float32))
     cells = COARSER**2
     folded = (category == ACTIVE_LAYOVER) | (category == PASSIVE_LAYOVER)
     shown = _blocks(own.area) >= LEAST_AREA * cells * seen.cell_area

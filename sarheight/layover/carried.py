@@ -257,7 +257,7 @@ class TrackPlan:
         if not complete:
             mask_missing(image, simulated)
         count = image.shape[0] + (0 if complete else 1)
-        channels = empty((*simulated.shape, count))
+        channels = empty((count, *simulated.shape))
         taps = scale.image_taps(self.method.blur, 0)
         areas = window_areas(date.plan.measured, pixels)
         divide_by_simulation(
